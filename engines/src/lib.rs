@@ -1,0 +1,26 @@
+//! Inference engines behind one trait.
+//!
+//! An [`Engine`] loads a checkpoint into a [`Session`]; a session answers requests at its own pace and tells an
+//! [`Observer`] when a phase begins and ends. A white-box session also lends its [`Steps`], so that the caller can walk
+//! a request phase by phase. Engines know nothing of counters, statistics or reports, and never read a clock.
+//!
+//! One folder per engine, one line in [`registry`], one cargo feature.
+
+mod error;
+mod identity;
+mod observer;
+mod options;
+mod request;
+mod traits;
+
+#[cfg(feature = "candle")]
+pub mod candle;
+pub mod mock;
+pub mod registry;
+
+pub use error::EngineError;
+pub use identity::{Caps, Identity, OpTimes, PhaseSplit};
+pub use observer::{Flow, Observer, Phase, Piece, Silent};
+pub use options::{FlashAttention, KvType, LoadOptions};
+pub use request::{FinishReason, Prompt, Request, Usage};
+pub use traits::{Engine, KvBytes, Session, Steps};

@@ -1,0 +1,321 @@
+"""Writes engines/tests/fixtures/tiny/: random models of a few hundred kB, with the logits that transformers computes.
+
+    tiny_models.py OUT_DIR
+
+Every folder has the layout of a Hugging Face model (config.json, model.safetensors) and expected.safetensors with
+input_ids [T] and logits [T, vocabulary], computed in F32 with eager attention. Three of the models are written as GGUF
+too, and llama.cpp has to agree with transformers about them. All weights are random, norms and biases included: a
+reader that forgets one of them gets other logits.
+"""
+
+import argparse
+import json
+import math
+import os
+import shutil
+from dataclasses import dataclass, field
+
+import gguf
+import numpy as np
+import torch
+import transformers
+from llama_oracle import load_model, open_context
+from safetensors.torch import save_file
+
+LENGTH = 48
+VOCABULARY = 128
+WINDOW = 16
+TOLERANCE = 1e-3
+COMMON = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 512,
+    "rms_norm_eps": 1e-5,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "tie_word_embeddings": False,
+}
+LLAMA3 = {
+    "rope_type": "llama3",
+    "rope_theta": 10000.0,
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 64,
+}
+
+
+@dataclass(frozen=True)
+class Tiny:
+    name: str
+    family: str
+    options: dict = field(default_factory=dict)
+    dtype: torch.dtype = torch.float32
+    old_keys: bool = False
+    """config.json spells rope_theta, rope_scaling and torch_dtype instead of rope_parameters and dtype."""
+    shard_size: str = "1GB"
+
+    def config(self, **changes):
+        kind = {
+            "llama": transformers.LlamaConfig,
+            "mistral": transformers.MistralConfig,
+            "qwen2": transformers.Qwen2Config,
+        }[self.family]
+        return kind(**(COMMON | self.options | changes))
+
+    def build(self, weights: dict | None = None, **changes):
+        model = transformers.AutoModelForCausalLM.from_config(
+            self.config(**changes), attn_implementation="eager", dtype=torch.float32
+        ).eval()
+        if weights is not None:
+            model.load_state_dict(weights)
+        return model
+
+
+MODELS = [
+    Tiny("llama-rope-scaled", "llama", {"rope_parameters": LLAMA3}, old_keys=True),
+    Tiny("llama-tied", "llama", {"tie_word_embeddings": True}, old_keys=True),
+    Tiny("mistral-window", "mistral", {"sliding_window": WINDOW}),
+    Tiny("qwen2-bias", "qwen2", {"rms_norm_eps": 1e-6, "rope_parameters": {"rope_type": "default", "rope_theta": 1e6}}),
+    Tiny("qwen2-tied", "qwen2", {"tie_word_embeddings": True, "num_hidden_layers": 3, "intermediate_size": 64}),
+    Tiny("llama-head-dim", "llama", {"head_dim": 32, "num_key_value_heads": 1, "intermediate_size": 64}),
+    Tiny("llama-sharded", "llama", shard_size="120KB"),
+    Tiny("llama-bf16", "llama", {"num_hidden_layers": 3}, dtype=torch.bfloat16),
+    Tiny("llama-f16", "llama", {"num_hidden_layers": 3}, dtype=torch.float16, old_keys=True),
+]
+
+
+def randomise(model, seed: int, dtype: torch.dtype) -> None:
+    """Sets every weight to a random value that `dtype` can hold."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, weight in sorted(model.named_parameters()):
+            noise = torch.randn(weight.shape, generator=generator)
+            if "norm" in name:
+                value = 1.0 + 0.3 * noise
+            elif name.endswith("bias"):
+                value = 0.5 * noise
+            elif "embed" in name or "lm_head" in name:
+                value = 0.3 * noise
+            else:
+                value = 0.2 * noise
+            weight.copy_(value.to(dtype).float())
+
+
+def logits(model, ids: torch.Tensor) -> torch.Tensor:
+    with torch.no_grad():
+        return model(ids[None], use_cache=False).logits[0].float().contiguous()
+
+
+def distance(a: torch.Tensor, b: torch.Tensor) -> float:
+    return (a - b).abs().max().item()
+
+
+def require(condition: bool, message: str) -> None:
+    if not condition:
+        raise SystemExit(message)
+
+
+def write_old_keys(folder: str) -> None:
+    """Rewrites config.json with the keys that transformers wrote before version 5."""
+    path = os.path.join(folder, "config.json")
+    with open(path) as file:
+        config = json.load(file)
+    rope = config.pop("rope_parameters")
+    config["rope_theta"] = rope.pop("rope_theta")
+    config["rope_scaling"] = None if rope["rope_type"] == "default" else rope
+    config["torch_dtype"] = config.pop("dtype")
+    with open(path, "w") as file:
+        json.dump(dict(sorted(config.items())), file, indent=2)
+        file.write("\n")
+
+
+def llama3_factors(rope: dict, head_dim: int) -> list[float]:
+    """By what each frequency is divided; what llama.cpp's converter writes as rope_freqs.weight."""
+    context = rope["original_max_position_embeddings"]
+    longest, shortest = context / rope["low_freq_factor"], context / rope["high_freq_factor"]
+    factors = []
+    for i in range(0, head_dim, 2):
+        wavelength = 2 * math.pi * rope["rope_theta"] ** (i / head_dim)
+        if wavelength < shortest:
+            factors.append(1.0)
+        elif wavelength > longest:
+            factors.append(rope["factor"])
+        else:
+            smooth = (context / wavelength - rope["low_freq_factor"]) / (
+                rope["high_freq_factor"] - rope["low_freq_factor"]
+            )
+            factors.append(1 / ((1 - smooth) / rope["factor"] + smooth))
+    return factors
+
+
+def check_window(tiny: Tiny, model, ids: torch.Tensor) -> torch.Tensor:
+    """The window hides what lies more than WINDOW - 1 positions back; the logits without it."""
+    open_logits = logits(tiny.build(model.state_dict(), sliding_window=None), ids)
+    windowed = logits(model, ids)
+    require(distance(windowed[:WINDOW], open_logits[:WINDOW]) < 1e-4, "the window acts inside its own length")
+    require((windowed - open_logits)[WINDOW:].abs().amax(1).min() > 1e-2, "the window makes no difference")
+    other = ids.clone()
+    other[0] = (other[0] + 1) % VOCABULARY
+    moved = (logits(model, other) - windowed).abs().amax(1) > 0
+    reach = tiny.config().num_hidden_layers * (WINDOW - 1)
+    require(bool(moved[reach]) and not bool(moved[reach + 1 :].any()), "the window is not of the expected width")
+    return open_logits
+
+
+def toy_vocabulary() -> tuple[list[str], list[int], list[str]]:
+    """128 tokens of a byte-level BPE that covers ASCII text: tokens, their types, merges."""
+    pairs = "Ġt he in re on at er an is en or es al ar st it Ġa Ġs Ġo te nd ou ng me ve ti ro ce ly".split()
+    control = gguf.TokenType.CONTROL
+    tokens = ["<unk>", "<s>", "</s>", *(chr(c) for c in range(33, 127)), "Ġ", "Ċ", *pairs]
+    types = [gguf.TokenType.UNKNOWN, control, control] + [gguf.TokenType.NORMAL] * (len(tokens) - 3)
+    require(len(tokens) == VOCABULARY, "the toy vocabulary has another size")
+    return tokens, types, [f"{pair[0]} {pair[1]}" for pair in pairs]
+
+
+TENSORS = {
+    "model.embed_tokens.weight": "token_embd.weight",
+    "model.norm.weight": "output_norm.weight",
+    "lm_head.weight": "output.weight",
+}
+LAYER_TENSORS = {
+    "input_layernorm": "attn_norm",
+    "self_attn.q_proj": "attn_q",
+    "self_attn.k_proj": "attn_k",
+    "self_attn.v_proj": "attn_v",
+    "self_attn.o_proj": "attn_output",
+    "post_attention_layernorm": "ffn_norm",
+    "mlp.gate_proj": "ffn_gate",
+    "mlp.up_proj": "ffn_up",
+    "mlp.down_proj": "ffn_down",
+}
+
+
+def gguf_name(name: str) -> str:
+    if name in TENSORS:
+        return TENSORS[name]
+    _, _, layer, rest = name.split(".", 3)
+    module, kind = rest.rsplit(".", 1)
+    return f"blk.{layer}.{LAYER_TENSORS[module]}.{kind}"
+
+
+def interleave(weight: np.ndarray, heads: int) -> np.ndarray:
+    """Moves each head's rows from halves (x0 x1 .. y0 y1 ..) to pairs (x0 y0 x1 y1 ..), as the llama arch rotates."""
+    halves = weight.reshape(heads, 2, weight.shape[0] // heads // 2, *weight.shape[1:])
+    return np.ascontiguousarray(halves.swapaxes(1, 2).reshape(weight.shape))
+
+
+def write_gguf(path: str, tiny: Tiny, model) -> None:
+    config = model.config
+    arch = "qwen2" if tiny.family == "qwen2" else "llama"
+    head_dim = config.hidden_size // config.num_attention_heads
+    writer = gguf.GGUFWriter(path, arch)
+    writer.add_name(tiny.name)
+    writer.add_context_length(config.max_position_embeddings)
+    writer.add_embedding_length(config.hidden_size)
+    writer.add_block_count(config.num_hidden_layers)
+    writer.add_feed_forward_length(config.intermediate_size)
+    writer.add_head_count(config.num_attention_heads)
+    writer.add_head_count_kv(config.num_key_value_heads)
+    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+    writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
+    writer.add_rope_dimension_count(head_dim)
+    writer.add_vocab_size(config.vocab_size)
+    writer.add_file_type(gguf.LlamaFileType.ALL_F32)
+    tokens, types, merges = toy_vocabulary()
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("qwen2" if arch == "qwen2" else "smollm")
+    writer.add_token_list(tokens)
+    writer.add_token_types(types)
+    writer.add_token_merges(merges)
+    writer.add_bos_token_id(config.bos_token_id)
+    writer.add_eos_token_id(config.eos_token_id)
+    writer.add_unk_token_id(0)
+    writer.add_add_bos_token(False)
+    if config.rope_parameters["rope_type"] == "llama3":
+        factors = llama3_factors(config.rope_parameters, head_dim)
+        middle = [f for f in factors if 1.0 < f < LLAMA3["factor"]]
+        require(1.0 in factors and LLAMA3["factor"] in factors and bool(middle), f"a band is missing: {factors}")
+        writer.add_tensor("rope_freqs.weight", np.array(factors, np.float32))
+    for name, tensor in model.state_dict().items():
+        array = tensor.numpy()
+        if arch == "llama" and ".q_proj." in name:
+            array = interleave(array, config.num_attention_heads)
+        elif arch == "llama" and ".k_proj." in name:
+            array = interleave(array, config.num_key_value_heads)
+        writer.add_tensor(gguf_name(name), array)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def check_gguf(path: str, ids: torch.Tensor, expected: torch.Tensor) -> float:
+    """How far llama.cpp's logits are from `expected`; ends the script where that is too far."""
+    with load_model(path) as model, open_context(model, LENGTH) as context:
+        got = torch.from_numpy(context.decode(ids.tolist()))
+    far = distance(got, expected)
+    require(far < TOLERANCE, f"{path}: llama.cpp differs by {far}")
+    return far
+
+
+def make(tiny: Tiny, seed: int, out: str) -> str:
+    folder = os.path.join(out, tiny.name)
+    shutil.rmtree(folder, ignore_errors=True)
+    model = tiny.build()
+    randomise(model, seed, tiny.dtype)
+    ids = torch.randint(0, VOCABULARY, (LENGTH,), generator=torch.Generator().manual_seed(1000 + seed))
+    expected = {"input_ids": ids, "logits": logits(model, ids)}
+    report = f"{tiny.name}: logits {expected['logits'].min():.2f} .. {expected['logits'].max():.2f}"
+
+    if tiny.family == "mistral":
+        expected["logits_without_window"] = check_window(tiny, model, ids)
+    if tiny.name == "llama-rope-scaled":
+        plain = {"rope_type": "default", "rope_theta": LLAMA3["rope_theta"]}
+        unscaled = logits(tiny.build(model.state_dict(), rope_parameters=plain), ids)
+        require(distance(unscaled, expected["logits"]) > 0.1, "the scaling of RoPE makes no difference")
+    if tiny.name in ("llama-rope-scaled", "mistral-window", "qwen2-bias"):
+        path = os.path.join(out, tiny.name + ".gguf")
+        write_gguf(path, tiny, model)
+        reference = expected.get("logits_without_window", expected["logits"])
+        report += f"; llama.cpp within {check_gguf(path, ids, reference):.1e}"
+
+    model.to(tiny.dtype).save_pretrained(folder, max_shard_size=tiny.shard_size)
+    generation = os.path.join(folder, "generation_config.json")
+    if os.path.exists(generation):
+        os.remove(generation)
+    if tiny.old_keys:
+        write_old_keys(folder)
+    shards = [name for name in os.listdir(folder) if name.startswith("model-")]
+    require((len(shards) > 1) == (tiny.shard_size != "1GB"), f"{tiny.name}: shards {shards}")
+    save_file(expected, os.path.join(folder, "expected.safetensors"))
+
+    read_back = transformers.AutoModelForCausalLM.from_pretrained(
+        folder, dtype=torch.float32, attn_implementation="eager", local_files_only=True
+    ).eval()
+    far = distance(logits(read_back, ids), expected["logits"])
+    require(far < 1e-5, f"{tiny.name}: read back, the logits differ by {far}")
+    size = sum(os.path.getsize(os.path.join(folder, name)) for name in os.listdir(folder))
+    require(size < 400_000, f"{tiny.name}: {size} bytes")
+    return f"{report}; read back within {far:.1e}; {size} bytes"
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("out_dir")
+    args = arguments.parse_args()
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True)
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    os.makedirs(args.out_dir, exist_ok=True)
+    for seed, tiny in enumerate(MODELS, 1):
+        print(make(tiny, seed, args.out_dir))
+
+
+if __name__ == "__main__":
+    main()
