@@ -1,19 +1,24 @@
-"""Writes engines/tests/fixtures/smollm2_golden.{json,safetensors}: what llama.cpp makes of the five seed prompts.
+"""Writes engines/tests/fixtures/smollm2_golden*.{json,safetensors}: what llama.cpp makes of the five seed prompts.
 
-    smollm2_golden.py SMOLLM2.gguf OUT_STEM
+    smollm2_golden.py SMOLLM2.gguf .../smollm2_golden
+    smollm2_golden.py --dequantise SMOLLM2.gguf .../smollm2_golden_f32
 
 For each prompt: the text of the chat template, its ids, up to 64 greedy tokens one at a time (with the two best logits
-each), and then, over prompt and answer in one batch, logits at every position.
+each), and then, over prompt and answer in one batch, logits at every position. With --dequantise the weights are first
+written out in F32, which leaves no rounding of activations: dequantise_gguf.py says why that matters.
 """
 
 import argparse
 import json
+import os
+import tempfile
 
 import gguf_metadata
 import jinja2
 import jinja2.sandbox
 import llama_cpp
 import numpy as np
+from dequantise_gguf import dequantise
 from llama_oracle import Vocabulary, load_model, open_context, sha256
 from safetensors.numpy import save_file
 
@@ -87,52 +92,66 @@ def greedy(model, vocabulary: Vocabulary, ids: list[int]) -> tuple[dict, np.ndar
     return {"generated": generated, "finish": finish, "text": text, "steps": steps}, np.stack(rows)
 
 
+def examine(model, vocabulary: Vocabulary, template: Template, number: int, sample: np.ndarray) -> tuple[dict, dict]:
+    """One seed prompt: its entry in the JSON, and its arrays."""
+    content = PROMPTS[number - 1]
+    rendered = template.render(content)
+    ids = prompt_ids(vocabulary, rendered, template.names["bos_token"])
+    answer, stepped = greedy(model, vocabulary, ids)
+    sequence = ids + answer["generated"]
+    with open_context(model, len(sequence), THREADS) as context:
+        logits = context.decode(sequence)
+    # The step that chose token n saw everything before it: row len(ids) - 1 + n of the one batch.
+    difference = logits[len(ids) - 1 :][: len(stepped)] - stepped[: len(sequence) - len(ids) + 1]
+    top = np.stack([best(row, TOP) for row in logits])
+    wide = logits.astype(np.float64)
+    peak = wide.max(axis=1)
+    total = peak + np.log(np.exp(wide - peak[:, None]).sum(axis=1))
+    arrays = {
+        f"{number}.ids": np.array(sequence, np.int64),
+        f"{number}.sample": np.ascontiguousarray(logits[:, sample]),
+        f"{number}.top_ids": top.astype(np.int64),
+        f"{number}.top_logits": np.take_along_axis(logits, top, axis=1),
+        f"{number}.logsumexp": total.astype(np.float32),
+    }
+    entry = {
+        "number": number,
+        "prompt": content,
+        "rendered": rendered,
+        "prompt_ids": ids,
+        **answer,
+        "smallest_gap": short(min(step["logits"][0] - step["logits"][1] for step in answer["steps"])),
+        "batch_against_steps": {
+            "max": short(np.abs(difference).max()),
+            "rms": short(np.sqrt(np.mean(np.square(difference, dtype=np.float64)))),
+        },
+    }
+    print(number, len(ids), len(answer["generated"]), answer["finish"], entry["smallest_gap"],
+          entry["batch_against_steps"], flush=True)
+    return entry, arrays
+
+
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("--dequantise", action="store_true")
     arguments.add_argument("model")
     arguments.add_argument("out_stem")
     args = arguments.parse_args()
 
     template = Template(args.model)
     arrays, prompts = {}, []
-    with load_model(args.model) as model:
-        vocabulary = Vocabulary(model)
-        sample = np.sort(np.random.default_rng(SAMPLE_SEED).choice(vocabulary.size, SAMPLE_SIZE, replace=False))
-        for number, content in enumerate(PROMPTS, 1):
-            rendered = template.render(content)
-            ids = prompt_ids(vocabulary, rendered, template.names["bos_token"])
-            answer, stepped = greedy(model, vocabulary, ids)
-            sequence = ids + answer["generated"]
-            with open_context(model, len(sequence), THREADS) as context:
-                logits = context.decode(sequence)
-            # The step that chose token n saw everything before it: row len(ids) - 1 + n of the one batch.
-            batched = logits[len(ids) - 1 :][: len(stepped)]
-            top = np.stack([best(row, TOP) for row in logits])
-            wide = logits.astype(np.float64)
-            peak = wide.max(axis=1)
-            total = peak + np.log(np.exp(wide - peak[:, None]).sum(axis=1))
-            arrays |= {
-                f"{number}.ids": np.array(sequence, np.int64),
-                f"{number}.sample": np.ascontiguousarray(logits[:, sample]),
-                f"{number}.top_ids": top.astype(np.int64),
-                f"{number}.top_logits": np.take_along_axis(logits, top, axis=1),
-                f"{number}.logsumexp": total.astype(np.float32),
-            }
-            gaps = [step["logits"][0] - step["logits"][1] for step in answer["steps"]]
-            difference = short(np.abs(batched - stepped[: len(batched)]).max())
-            prompts.append(
-                {
-                    "number": number,
-                    "prompt": content,
-                    "rendered": rendered,
-                    "prompt_ids": ids,
-                    **answer,
-                    "smallest_gap": short(min(gaps)),
-                    "batch_against_steps": difference,
-                }
-            )
-            print(number, len(ids), len(answer["generated"]), answer["finish"], "gap", min(gaps), "diff", difference)
-
+    with tempfile.TemporaryDirectory() as folder:
+        path = args.model
+        if args.dequantise:
+            path = os.path.join(folder, "f32.gguf")
+            dequantise(args.model, path)
+        with load_model(path) as model:
+            vocabulary = Vocabulary(model)
+            sample = np.sort(np.random.default_rng(SAMPLE_SEED).choice(vocabulary.size, SAMPLE_SIZE, replace=False))
+            for number in range(1, len(PROMPTS) + 1):
+                entry, some = examine(model, vocabulary, template, number, sample)
+                prompts.append(entry)
+                arrays |= some
     arrays["sample_ids"] = sample.astype(np.int64)
     save_file(arrays, args.out_stem + ".safetensors")
     document = {
@@ -140,6 +159,7 @@ def main() -> None:
         "oracle": f"llama.cpp as in llama-cpp-python {llama_cpp.__version__}",
         "cpu": llama_cpp.llama_print_system_info().decode(),
         "model_sha256": sha256(args.model),
+        "weights": "dequantised to F32" if args.dequantise else "as stored",
         "settings": {
             "llama_model_params": {"use_extra_bufts": False, "n_gpu_layers": 0},
             "llama_context_params": {
@@ -157,12 +177,13 @@ def main() -> None:
         "top": TOP,
         "sample_seed": SAMPLE_SEED,
         "sample_ids": [int(i) for i in sample],
-        "arrays": "per prompt number N: N.ids [T], N.sample [T, 96] (logits at sample_ids), N.top_ids and N.top_logits "
-        "[T, 8], N.logsumexp [T]; T is prompt_ids then generated, all in one batch",
+        "arrays": f"per prompt number N: N.ids [T], N.sample [T, {SAMPLE_SIZE}] (logits at sample_ids), N.top_ids and "
+        f"N.top_logits [T, {TOP}], N.logsumexp [T]; T is prompt_ids then generated, all in one batch",
         "steps": "per generated position the two best ids and their logits, one token at a time; "
         "where finish is eog the last step's first id is the end token, which generated leaves out",
-        "batch_against_steps": "largest difference between a logit of the one batch and of the single steps: "
-        "llama.cpp's own noise",
+        "smallest_gap": "smallest difference between the two best logits of a step",
+        "batch_against_steps": "difference of all logits at the generated positions between the one batch and the "
+        "single steps: llama.cpp's own noise",
         "prompts": prompts,
     }
     with open(args.out_stem + ".json", "w", encoding="utf-8") as file:
