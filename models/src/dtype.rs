@@ -1,1 +1,219 @@
-//! dtype
+//! The element types of tensors: three float formats and the block formats of ggml. Knows sizes and names; converts nothing.
+
+use std::fmt;
+
+use crate::units::Bytes;
+
+/// How the elements of a tensor are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[allow(non_camel_case_types, reason = "the names that the field uses")]
+pub enum DType {
+    /// IEEE single precision.
+    F32,
+    /// IEEE half precision.
+    F16,
+    /// The upper half of a single.
+    BF16,
+    /// 32 elements: scale (f16), 4 bits each.
+    Q4_0,
+    /// 32 elements: scale and minimum (f16), 4 bits each.
+    Q4_1,
+    /// 32 elements: scale (f16), 5 bits each.
+    Q5_0,
+    /// 32 elements: scale and minimum (f16), 5 bits each.
+    Q5_1,
+    /// 32 elements: scale (f16), 8 bits each.
+    Q8_0,
+    /// 32 elements: scale and sum (f16), 8 bits each; for activations.
+    Q8_1,
+    /// 256 elements: 16 sub-blocks of 2 bits.
+    Q2_K,
+    /// 256 elements: 16 sub-blocks of 3 bits.
+    Q3_K,
+    /// 256 elements: 8 sub-blocks of 4 bits.
+    Q4_K,
+    /// 256 elements: 8 sub-blocks of 5 bits.
+    Q5_K,
+    /// 256 elements: 16 sub-blocks of 6 bits.
+    Q6_K,
+    /// 256 elements: scale (f32), 8 bits each, 16 sums; for activations.
+    Q8_K,
+}
+
+/// One line of the table of types.
+struct Row {
+    dtype: DType,
+    name: &'static str,
+    /// The number that GGUF files use (`enum ggml_type`).
+    id: u32,
+    /// Elements per block.
+    elems: usize,
+    /// Bytes per block.
+    bytes: usize,
+}
+
+/// Every type that is read: name, number, elements and bytes per block.
+/// Source: `ggml.h` (numbers) and the `block_*` structs of `ggml-common.h` (sizes).
+const TABLE: [Row; 15] = [
+    Row { dtype: DType::F32, name: "F32", id: 0, elems: 1, bytes: 4 },
+    Row { dtype: DType::F16, name: "F16", id: 1, elems: 1, bytes: 2 },
+    Row { dtype: DType::BF16, name: "BF16", id: 30, elems: 1, bytes: 2 },
+    Row { dtype: DType::Q4_0, name: "Q4_0", id: 2, elems: 32, bytes: 18 },
+    Row { dtype: DType::Q4_1, name: "Q4_1", id: 3, elems: 32, bytes: 20 },
+    Row { dtype: DType::Q5_0, name: "Q5_0", id: 6, elems: 32, bytes: 22 },
+    Row { dtype: DType::Q5_1, name: "Q5_1", id: 7, elems: 32, bytes: 24 },
+    Row { dtype: DType::Q8_0, name: "Q8_0", id: 8, elems: 32, bytes: 34 },
+    Row { dtype: DType::Q8_1, name: "Q8_1", id: 9, elems: 32, bytes: 36 },
+    Row { dtype: DType::Q2_K, name: "Q2_K", id: 10, elems: 256, bytes: 84 },
+    Row { dtype: DType::Q3_K, name: "Q3_K", id: 11, elems: 256, bytes: 110 },
+    Row { dtype: DType::Q4_K, name: "Q4_K", id: 12, elems: 256, bytes: 144 },
+    Row { dtype: DType::Q5_K, name: "Q5_K", id: 13, elems: 256, bytes: 176 },
+    Row { dtype: DType::Q6_K, name: "Q6_K", id: 14, elems: 256, bytes: 210 },
+    Row { dtype: DType::Q8_K, name: "Q8_K", id: 15, elems: 256, bytes: 292 },
+];
+
+/// Types of `enum ggml_type` that exist and are not read here, so that a refusal can name them.
+const NOT_READ: [(u32, &str); 19] = [
+    (16, "IQ2_XXS"),
+    (17, "IQ2_XS"),
+    (18, "IQ3_XXS"),
+    (19, "IQ1_S"),
+    (20, "IQ4_NL"),
+    (21, "IQ3_S"),
+    (22, "IQ2_S"),
+    (23, "IQ4_XS"),
+    (24, "I8"),
+    (25, "I16"),
+    (26, "I32"),
+    (27, "I64"),
+    (28, "F64"),
+    (29, "IQ1_M"),
+    (34, "TQ1_0"),
+    (35, "TQ2_0"),
+    (31, "Q4_0_4_4"),
+    (39, "MXFP4"),
+    (40, "NVFP4"),
+];
+
+impl DType {
+    /// All types, in the order of the table.
+    pub const ALL: [Self; 15] = {
+        let mut all = [Self::F32; 15];
+        let mut at = 0;
+        while at < all.len() {
+            all[at] = TABLE[at].dtype;
+            at += 1;
+        }
+        all
+    };
+
+    const fn row(self) -> &'static Row {
+        // The table stands in the order of the enum (a test holds it).
+        &TABLE[self as usize]
+    }
+
+    /// Elements per block; 1 for the float formats.
+    #[must_use]
+    pub const fn block_elems(self) -> usize {
+        self.row().elems
+    }
+
+    /// Bytes per block.
+    #[must_use]
+    pub const fn block_bytes(self) -> usize {
+        self.row().bytes
+    }
+
+    /// The number of the type in GGUF files.
+    #[must_use]
+    pub const fn ggml_id(self) -> u32 {
+        self.row().id
+    }
+
+    /// The name as ggml writes it, such as `Q4_K`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        self.row().name
+    }
+
+    /// Whether elements are stored in blocks that share a scale.
+    #[must_use]
+    pub const fn is_quantised(self) -> bool {
+        self.row().elems > 1
+    }
+
+    /// Bytes per element on average: block bytes / block elements.
+    #[must_use]
+    #[allow(clippy::cast_precision_loss, reason = "both are below 512")]
+    pub const fn bytes_per_elem(self) -> f64 {
+        self.row().bytes as f64 / self.row().elems as f64
+    }
+
+    /// Bytes of a row of `elems` elements; the last block counts whole. Readers refuse rows that are no multiple of the block.
+    #[must_use]
+    pub const fn row_bytes(self, elems: usize) -> Bytes {
+        Bytes((elems.div_ceil(self.row().elems) as u64).saturating_mul(self.row().bytes as u64))
+    }
+
+    /// The type with this number in GGUF files, when it is one that is read.
+    #[must_use]
+    pub fn from_ggml_id(id: u32) -> Option<Self> {
+        TABLE.iter().find(|row| row.id == id).map(|row| row.dtype)
+    }
+
+    /// The type of this name, in either case.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        TABLE.iter().find(|row| row.name.eq_ignore_ascii_case(name)).map(|row| row.dtype)
+    }
+
+    /// What ggml calls type number `id`, whether it is read here or not.
+    #[must_use]
+    pub fn ggml_name(id: u32) -> Option<&'static str> {
+        let read = TABLE.iter().find(|row| row.id == id).map(|row| row.name);
+        read.or_else(|| NOT_READ.iter().find(|row| row.0 == id).map(|row| row.1))
+    }
+}
+
+impl fmt::Display for DType {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.pad(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_stands_in_the_order_of_the_enum() {
+        for (at, row) in TABLE.iter().enumerate() {
+            assert_eq!(row.dtype as usize, at, "{}", row.name);
+            assert_eq!(DType::from_ggml_id(row.id), Some(row.dtype));
+            assert_eq!(DType::from_name(&row.name.to_lowercase()), Some(row.dtype));
+            assert!(NOT_READ.iter().all(|(id, name)| *id != row.id && *name != row.name));
+        }
+    }
+
+    #[test]
+    fn blocks_have_the_sizes_of_their_parts() {
+        // scale f16 + 32 x 4 bits; scales and minima of a K block: see ggml-common.h.
+        assert_eq!(DType::Q4_0.block_bytes(), 2 + 32 / 2);
+        assert_eq!(DType::Q5_1.block_bytes(), 2 + 2 + 4 + 32 / 2);
+        assert_eq!(DType::Q8_1.block_bytes(), 2 + 2 + 32);
+        assert_eq!(DType::Q2_K.block_bytes(), 256 / 16 + 256 / 4 + 2 + 2);
+        assert_eq!(DType::Q3_K.block_bytes(), 256 / 8 + 256 / 4 + 12 + 2);
+        assert_eq!(DType::Q4_K.block_bytes(), 2 + 2 + 12 + 256 / 2);
+        assert_eq!(DType::Q5_K.block_bytes(), 2 + 2 + 12 + 256 / 8 + 256 / 2);
+        assert_eq!(DType::Q6_K.block_bytes(), 256 / 2 + 256 / 4 + 256 / 16 + 2);
+        assert_eq!(DType::Q8_K.block_bytes(), 4 + 256 + 256 / 16 * 2);
+    }
+
+    #[test]
+    fn rows() {
+        assert_eq!(DType::Q4_1.row_bytes(576), Bytes(18 * 20));
+        assert_eq!(DType::F16.row_bytes(3), Bytes(6));
+        assert_eq!(DType::ggml_name(20), Some("IQ4_NL"));
+        assert_eq!(DType::ggml_name(999), None);
+    }
+}

@@ -1,14 +1,19 @@
 //! What a model is: registry, architecture, checkpoint readers, tokenizer, chat template, cost model, fetching, synthetic weights.
 
+mod checkpoint;
+mod dtype;
 mod error;
+mod spec;
+mod tokenizer;
 mod units;
 
 pub mod chat;
-mod checkpoint;
 pub mod cost;
-mod dtype;
 pub mod fetch;
 pub mod registry;
-mod spec;
 pub mod synth;
-mod tokenizer;
+
+pub use dtype::DType;
+pub use error::{Error, Fault};
+pub use spec::{Arch, Rope, RopeLayout, RopeScaling, Spec};
+pub use units::{Bytes, Flops, Params};
