@@ -1,0 +1,124 @@
+//! The plan as `run.json` holds it.
+
+use engines::{FlashAttention, KvType};
+use serde::{Deserialize, Serialize};
+
+use super::TraceLevel;
+
+/// What was asked for, with every default filled in. A resumed run must have the same.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct PlanFile {
+    /// Engine labels in the order of the command line; the first is the baseline of a comparison.
+    pub engines: Vec<String>,
+    /// The models.
+    pub models: Vec<PlannedModel>,
+    /// Name of the prompt set, path of the prompts file, or `prompt` / `tokens-N`.
+    pub prompt_set: String,
+    /// The prompts, per model, since templates and vocabularies differ.
+    pub prompts: Vec<PlannedPrompt>,
+    /// Thread counts.
+    pub threads: Vec<usize>,
+    /// Tokens in the context before the prompt.
+    pub depths: Vec<usize>,
+    /// Clean requests per case.
+    pub runs: usize,
+    /// Stepped and traced requests per case, each.
+    pub instrumented_runs: usize,
+    /// Warm-up requests after a fresh session's first one; `null` = until steady.
+    pub warmup: Option<usize>,
+    /// Seed of everything random.
+    pub seed: u64,
+    /// Greedy decoding: always 0.
+    pub temperature: f64,
+    /// Prompts went out without the chat template.
+    pub raw: bool,
+    /// Generation went on past an end-of-generation token.
+    pub ignore_eos: bool,
+    /// The model file was dropped from the page cache before each load.
+    pub cold: bool,
+    /// Element type of the KV cache.
+    pub kv_type: KvType,
+    /// Fused attention.
+    pub flash_attention: FlashAttention,
+    /// Prompt tokens per forward pass; `null` = the engine's default.
+    pub batch: Option<usize>,
+    /// The device.
+    pub device: String,
+    /// Settings of single engines: engine, key, value.
+    pub settings: Vec<(String, String, String)>,
+    /// How much was traced.
+    pub trace: TraceLevel,
+    /// Counters that were asked for.
+    pub counters: Vec<String>,
+    /// Longest time of one request in seconds; `null` = no limit.
+    pub timeout_s: Option<f64>,
+    /// Time is virtual: the engines advance a clock instead of computing.
+    pub virtual_time: bool,
+    /// Every case in the order of the plan.
+    pub cases: Vec<PlannedCase>,
+}
+
+/// A model of the plan.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct PlannedModel {
+    /// Registry name, or the file's name.
+    pub name: String,
+    /// As it was asked for.
+    pub reference: String,
+    /// Where its file lies.
+    pub path: String,
+    /// Where it came from, such as `cache`, `hub`, `mirror`, `local`, `synthetic`.
+    pub origin: String,
+    /// Size of its files in bytes.
+    pub file_bytes: u64,
+    /// SHA-256 of the file, where it is known.
+    pub sha256: Option<String>,
+    /// File format, such as `gguf`.
+    pub format: String,
+    /// Its quantisation, such as `Q4_1`.
+    pub quantisation: String,
+    /// Architecture, such as `llama`.
+    pub architecture: String,
+    /// Parameters.
+    pub parameters: u64,
+    /// Random weights.
+    pub synthetic: bool,
+    /// Tokens that its sessions hold.
+    pub context: usize,
+    /// Predicted need of one worker in bytes.
+    pub predicted_bytes: u64,
+    /// Whether all its workers are alive together; else they were reloaded in turn.
+    pub together: bool,
+}
+
+/// A prompt of the plan, for one model.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct PlannedPrompt {
+    /// The model.
+    pub model: String,
+    /// The prompt's id.
+    pub id: String,
+    /// What it tests.
+    pub tests: String,
+    /// Tokens after rendering.
+    pub prompt_tokens: usize,
+    /// At most so many tokens come out.
+    pub new_tokens: usize,
+}
+
+/// A case of the plan.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct PlannedCase {
+    /// Unique in the run, such as `candle/smollm2-135m/photosynthesis/t2/d0`.
+    pub id: String,
+    /// Engine label.
+    pub engine: String,
+    /// Model name.
+    pub model: String,
+    /// Prompt id.
+    pub prompt: String,
+    /// Threads that compute.
+    pub threads: usize,
+    /// Tokens in the context before the prompt.
+    pub depth: usize,
+}

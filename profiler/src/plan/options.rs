@@ -1,0 +1,149 @@
+//! What a run was asked for: a plain struct, the command line's types stop before it.
+
+use std::path::PathBuf;
+
+use engines::{FlashAttention, KvType};
+use serde::{Deserialize, Serialize};
+use traces::Nanos;
+
+/// New tokens of a request unless the prompt or the command line says otherwise.
+pub const DEFAULT_NEW_TOKENS: usize = 128;
+/// Clean requests per case.
+pub const DEFAULT_RUNS: usize = 5;
+/// The engine of `inferometer` alone.
+pub const DEFAULT_ENGINE: &str = "candle";
+/// The model of `inferometer` alone.
+pub const DEFAULT_MODEL: &str = "smollm2-135m";
+/// The prompt set of `inferometer` alone.
+pub const DEFAULT_PROMPTS: &str = "seed";
+/// The seed of everything random: the order of a round, generated token ids, synthetic weights.
+pub const DEFAULT_SEED: u64 = 20_240_817;
+
+/// Everything that the command line says about a run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Options {
+    /// Engine labels, `name` or `name:variant`; empty = the default engine.
+    pub engines: Vec<String>,
+    /// Model references; empty = the default model.
+    pub models: Vec<String>,
+    /// What is asked.
+    pub prompts: PromptChoice,
+    /// At most so many tokens come out; `None` = what the prompt says, else [`DEFAULT_NEW_TOKENS`].
+    pub new_tokens: Option<usize>,
+    /// Clean requests per case.
+    pub runs: usize,
+    /// Thread counts; empty = the physical cores that this process may use.
+    pub threads: Vec<usize>,
+    /// Tokens in the context before the prompt; empty = 0.
+    pub depths: Vec<usize>,
+    /// Warm-up requests after a fresh session's first one; `None` = until steady.
+    pub warmup: Option<usize>,
+    /// Seed of everything random.
+    pub seed: u64,
+    /// Send the prompt as it is, without the chat template.
+    pub raw: bool,
+    /// Go on past an end-of-generation token.
+    pub ignore_eos: bool,
+    /// Drop the model file from the page cache before each load.
+    pub cold: bool,
+    /// Tokens that the context holds; `None` = what is needed, rounded up to 256.
+    pub ctx: Option<usize>,
+    /// Element type of the KV cache.
+    pub kv_type: KvType,
+    /// Fused attention.
+    pub flash_attention: FlashAttention,
+    /// Prompt tokens per forward pass; `None` = the engine's default.
+    pub batch: Option<usize>,
+    /// The device, such as `cpu`.
+    pub device: String,
+    /// Settings of single engines: engine, key, value.
+    pub settings: Vec<(String, String, String)>,
+    /// How much is traced.
+    pub trace: TraceLevel,
+    /// Names of the counters to read ([`crate::meter::COUNTERS`]); empty = the default ones.
+    pub counters: Vec<String>,
+    /// Random weights in the model's exact shape: nothing is downloaded.
+    pub synthetic: bool,
+    /// Quantisation of synthetic weights, such as `q4_0`.
+    pub quant: Option<String>,
+    /// A GGUF file whose tokenizer synthetic models take.
+    pub header: Option<PathBuf>,
+    /// The run folder; `None` = a new one under `runs/`.
+    pub out: Option<PathBuf>,
+    /// The folder of an earlier run to go on with.
+    pub resume: Option<PathBuf>,
+    /// Longest time that one request may take; `None` = no limit.
+    pub timeout: Option<Nanos>,
+    /// Plan only: measure nothing, write nothing.
+    pub dry_run: bool,
+    /// The whole command line, as it is recorded.
+    pub command_line: Vec<String>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            engines: Vec::new(),
+            models: Vec::new(),
+            prompts: PromptChoice::Set(DEFAULT_PROMPTS.to_owned()),
+            new_tokens: None,
+            runs: DEFAULT_RUNS,
+            threads: Vec::new(),
+            depths: Vec::new(),
+            warmup: None,
+            seed: DEFAULT_SEED,
+            raw: false,
+            ignore_eos: false,
+            cold: false,
+            ctx: None,
+            kv_type: KvType::default(),
+            flash_attention: FlashAttention::default(),
+            batch: None,
+            device: "cpu".to_owned(),
+            settings: Vec::new(),
+            trace: TraceLevel::default(),
+            counters: Vec::new(),
+            synthetic: false,
+            quant: None,
+            header: None,
+            out: None,
+            resume: None,
+            timeout: None,
+            dry_run: false,
+            command_line: Vec::new(),
+        }
+    }
+}
+
+/// Where the prompts come from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PromptChoice {
+    /// A set of the `prompts` crate.
+    Set(String),
+    /// A TOML file of the user's.
+    File(PathBuf),
+    /// One text; its id is `prompt`.
+    Text(String),
+    /// One prompt of exactly so many random token ids; its id is `tokens-N`.
+    Tokens(usize),
+}
+
+impl Default for PromptChoice {
+    fn default() -> Self {
+        Self::Set(DEFAULT_PROMPTS.to_owned())
+    }
+}
+
+/// How much is traced.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TraceLevel {
+    /// Clean and stepped passes only, no trace file.
+    Off,
+    /// Requests, phases and memory.
+    Phases,
+    /// Ops too: the traced pass.
+    #[default]
+    Ops,
+}
