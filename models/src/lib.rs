@@ -1,6 +1,8 @@
 //! What a model is: registry, architecture, checkpoint readers, tokenizer, chat template, cost model, fetching, synthetic weights.
 
+mod arch;
 mod checkpoint;
+mod disk;
 mod dtype;
 mod error;
 mod spec;
@@ -13,6 +15,7 @@ pub mod fetch;
 pub mod registry;
 pub mod synth;
 
+pub use checkpoint::{Checkpoint, Format, TensorInfo, TensorView, gguf};
 pub use dtype::DType;
 pub use error::{Error, Fault};
 pub use spec::{Arch, Rope, RopeLayout, RopeScaling, Spec};

@@ -1,0 +1,152 @@
+//! Which tensors a model of a given shape has, and the check of a checkpoint against them.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use crate::checkpoint::{Format, TensorInfo};
+use crate::dtype::DType;
+use crate::error::{Error, Fault};
+use crate::spec::Spec;
+
+/// A tensor that a model of a shape has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Expected {
+    /// Its name in the manner of GGUF.
+    pub(crate) name: String,
+    /// Row-major shape.
+    pub(crate) shape: Vec<usize>,
+}
+
+/// All tensors of a model of shape `spec`, in the order of the computation. (The decoder of all architectures is the same; a bias
+/// and a tie are part of the shape.)
+pub(crate) fn expected(spec: &Spec) -> Vec<Expected> {
+    let (hidden, q, kv, ffn) = (spec.hidden, spec.q_width(), spec.kv_width(), spec.ffn);
+    let mut tensors = Vec::new();
+    let mut add = |name: String, shape: &[usize]| tensors.push(Expected { name, shape: shape.to_vec() });
+    add("token_embd.weight".to_owned(), &[spec.vocab, hidden]);
+    for layer in 0..spec.layers {
+        let mut add = |part: &str, shape: &[usize]| add(format!("blk.{layer}.{part}"), shape);
+        add("attn_norm.weight", &[hidden]);
+        for (projection, width) in [("attn_q", q), ("attn_k", kv), ("attn_v", kv)] {
+            add(&format!("{projection}.weight"), &[width, hidden]);
+            if spec.qkv_bias {
+                add(&format!("{projection}.bias"), &[width]);
+            }
+        }
+        add("attn_output.weight", &[hidden, q]);
+        add("ffn_norm.weight", &[hidden]);
+        add("ffn_gate.weight", &[ffn, hidden]);
+        add("ffn_up.weight", &[ffn, hidden]);
+        add("ffn_down.weight", &[hidden, ffn]);
+    }
+    add("output_norm.weight".to_owned(), &[hidden]);
+    if !spec.tied_embeddings {
+        add("output.weight".to_owned(), &[spec.vocab, hidden]);
+    }
+    tensors
+}
+
+/// Checks that the tensors are those of the shape: none missing, none wrong, none left over that would change the result.
+pub(crate) fn check<'a>(
+    file: &Path,
+    format: Format,
+    spec: &Spec,
+    tensors: impl Iterator<Item = &'a TensorInfo>,
+) -> Result<(), Error> {
+    let mut left: HashMap<&str, &TensorInfo> = tensors.map(|info| (info.name.as_str(), info)).collect();
+    let fault = |name: &str, expected: String, found: String, advice: &str| {
+        let fault =
+            Fault::at(file, format!("tensor `{}`", crate::checkpoint::gguf::shown(name)), expected, found, advice);
+        Err(match format {
+            Format::Gguf => Error::Gguf(fault),
+            Format::Safetensors => Error::Safetensors(fault),
+        })
+    };
+    for Expected { name, shape } in expected(spec) {
+        let Some(info) = left.remove(name.as_str()) else {
+            return fault(
+                &name,
+                sides(&shape),
+                "no such tensor".to_owned(),
+                "the checkpoint is not whole: fetch it again, or take another",
+            );
+        };
+        if info.shape != shape {
+            return fault(
+                &name,
+                sides(&shape),
+                sides(&info.shape),
+                "weights and header (or config.json) are not of one model: fetch both again",
+            );
+        }
+        let usable = match shape.len() {
+            1 => !info.dtype.is_quantised(),
+            _ => !matches!(info.dtype, DType::Q8_1 | DType::Q8_K),
+        };
+        if !usable {
+            let expected = if shape.len() == 1 { "F32, F16 or BF16" } else { "a type for weights" };
+            return fault(&name, expected.to_owned(), info.dtype.to_string(), "take the model in another quantisation");
+        }
+    }
+    // Frequencies are read with the shape; the older name is a table of them that nothing needs.
+    let ignored = |name: &str| name == "rope_freqs.weight" || name.ends_with(".attn_rot_embd.weight");
+    let mut surplus: Vec<&str> = left.into_keys().filter(|name| !ignored(name)).collect();
+    surplus.sort_unstable();
+    match surplus.first() {
+        None => Ok(()),
+        Some(name) => {
+            let found = format!("this one ({} unknown in all)", surplus.len());
+            fault(
+                name,
+                format!("only the tensors of {}", spec.arch.name()),
+                found,
+                "this variant is not supported: take a plain model of the architecture",
+            )
+        }
+    }
+}
+
+/// `192 x 576`
+fn sides(shape: &[usize]) -> String {
+    shape.iter().map(usize::to_string).collect::<Vec<_>>().join(" x ")
+}
+
+/// Refuses a shape that no model can have, before anything is computed from it.
+pub(crate) fn check_spec(file: &Path, spec: &Spec) -> Result<(), Box<Fault>> {
+    const WIDTH: usize = 1 << 24;
+    let fault = |place: &str, expected: &str, found: String| {
+        Err(Fault::at(file, place, expected, found, "the header or config.json is damaged: fetch it again"))
+    };
+    let within = |place: &str, value: usize, most: usize| {
+        if (1..=most).contains(&value) { Ok(()) } else { fault(place, &format!("1 to {most}"), value.to_string()) }
+    };
+    within("number of layers", spec.layers, 1024)?;
+    within("hidden width", spec.hidden, WIDTH)?;
+    within("feed-forward width", spec.ffn, WIDTH)?;
+    within("number of heads", spec.heads, 4096)?;
+    within("number of key-value heads", spec.kv_heads, spec.heads)?;
+    within("width of a head", spec.head_dim, 4096)?;
+    within("vocabulary", spec.vocab, WIDTH)?;
+    within("context length", spec.context_length, 1 << 28)?;
+    if spec.heads % spec.kv_heads != 0 {
+        return fault(
+            "number of key-value heads",
+            &format!("a divisor of {} heads", spec.heads),
+            spec.kv_heads.to_string(),
+        );
+    }
+    if spec.rope.dim == 0 || spec.rope.dim % 2 != 0 || spec.rope.dim > spec.head_dim {
+        return fault(
+            "rotary width",
+            &format!("an even number up to {} (width of a head)", spec.head_dim),
+            spec.rope.dim.to_string(),
+        );
+    }
+    if !(spec.norm_eps > 0.0 && spec.norm_eps < 1.0) {
+        return fault("epsilon of the norms", "a number between 0 and 1", spec.norm_eps.to_string());
+    }
+    if !(spec.rope.theta > 1.0 && spec.rope.theta.is_finite()) {
+        return fault("base of the rotary frequencies", "a number above 1", spec.rope.theta.to_string());
+    }
+    Ok(())
+}
