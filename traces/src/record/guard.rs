@@ -1,0 +1,143 @@
+//! The guards of [`op!`](crate::op) and [`span!`](crate::span): they record when they are dropped.
+
+use std::marker::PhantomData;
+
+use super::event::{Category, Kind, Value};
+use super::names::{Name, NameId};
+use super::raw::{ARGS, Raw};
+use super::registry;
+use crate::{Nanos, clock};
+
+/// The layer of an op that belongs to none.
+pub const NO_LAYER: u32 = u32::MAX;
+
+/// What names a layer: `u32`, `usize`, or a literal.
+pub trait LayerIndex {
+    /// The layer, from 0; [`NO_LAYER`] for none and for what cannot be one.
+    fn layer(self) -> u32;
+}
+
+impl LayerIndex for u32 {
+    #[inline]
+    fn layer(self) -> u32 {
+        self
+    }
+}
+
+impl LayerIndex for usize {
+    #[inline]
+    fn layer(self) -> u32 {
+        u32::try_from(self).unwrap_or(NO_LAYER)
+    }
+}
+
+/// Bare literals are of this type.
+impl LayerIndex for i32 {
+    #[inline]
+    fn layer(self) -> u32 {
+        u32::try_from(self).unwrap_or(NO_LAYER)
+    }
+}
+
+impl LayerIndex for Option<usize> {
+    #[inline]
+    fn layer(self) -> u32 {
+        self.map_or(NO_LAYER, LayerIndex::layer)
+    }
+}
+
+/// Three words of up to three sizes; more do not compile.
+#[inline]
+pub(super) fn shape_words<const RANK: usize>(shape: [usize; RANK]) -> [u32; ARGS] {
+    const { assert!(RANK <= ARGS, "a shape has at most three sizes") };
+    let mut words = [0; ARGS];
+    for (word, size) in words.iter_mut().zip(shape) {
+        *word = u32::try_from(size).unwrap_or(u32::MAX);
+    }
+    words
+}
+
+/// Records an op from its making to its drop; made by [`op!`](crate::op).
+#[derive(Debug)]
+#[must_use = "the op ends when this guard is dropped: bind it to a name, not to `_`"]
+pub struct OpGuard {
+    start: Nanos,
+    /// None while the recorder is off.
+    name: NameId,
+    layer: u32,
+    shape: [u32; ARGS],
+    /// The record goes into the ring of the thread that made the guard.
+    this_thread: PhantomData<*const ()>,
+}
+
+impl OpGuard {
+    /// Records nothing.
+    #[inline]
+    pub const fn off() -> Self {
+        let (start, name, layer, shape) = (Nanos::ZERO, NameId::NONE, NO_LAYER, [0; ARGS]);
+        Self { start, name, layer, shape, this_thread: PhantomData }
+    }
+
+    /// Begins now.
+    #[inline]
+    pub fn begin<const RANK: usize>(name: &'static Name, layer: impl LayerIndex, shape: [usize; RANK]) -> Self {
+        let (name, layer, shape) = (name.id(), layer.layer(), shape_words(shape));
+        // Last, so that none of the above counts as the op's time.
+        Self { start: clock::now(), name, layer, shape, this_thread: PhantomData }
+    }
+}
+
+impl Drop for OpGuard {
+    #[inline]
+    fn drop(&mut self) {
+        if self.name != NameId::NONE {
+            let duration = clock::now().saturating_sub(self.start);
+            registry::push(Raw::op(self.name, self.layer, self.shape, self.start, duration));
+        }
+    }
+}
+
+/// Records a span from its making to its drop; made by [`span!`](crate::span).
+#[derive(Debug)]
+#[must_use = "the span ends when this guard is dropped: bind it to a name, not to `_`"]
+pub struct SpanGuard {
+    /// What will be recorded, except the duration; `None` while the recorder is off.
+    raw: Option<Raw>,
+    start: Nanos,
+    this_thread: PhantomData<*const ()>,
+}
+
+impl SpanGuard {
+    /// Records nothing.
+    #[inline]
+    pub const fn off() -> Self {
+        Self { raw: None, start: Nanos::ZERO, this_thread: PhantomData }
+    }
+
+    /// Begins now.
+    #[inline]
+    pub fn begin<const COUNT: usize>(
+        name: &'static Name,
+        category: Category,
+        args: [(&'static Name, Value); COUNT],
+    ) -> Self {
+        const { assert!(COUNT <= ARGS, "a span has at most three values") };
+        let mut raw = Raw::new(Kind::Span, category, name.id(), Nanos::ZERO);
+        for (slot, (key, value)) in args.into_iter().enumerate() {
+            raw.set_arg(slot, key.id(), value);
+        }
+        let start = clock::now();
+        raw.set_start(start);
+        Self { raw: Some(raw), start, this_thread: PhantomData }
+    }
+}
+
+impl Drop for SpanGuard {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(mut raw) = self.raw.take() {
+            raw.set_duration(clock::now().saturating_sub(self.start));
+            registry::push(raw);
+        }
+    }
+}
