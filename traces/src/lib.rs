@@ -2,7 +2,9 @@
 //!
 //! - [`clock`]: the only place that reads the time, real or virtual; [`Nanos`] is its unit.
 //! - [`op!`], [`span!`] and [`record`]: spans, counters and instants in bounded per-thread buffers, drained at phase edges.
+//! - [`layer`]: takes in what other crates emit through `tracing`.
 //! - [`chrome`]: writes and reads Chrome trace files; a file is valid at every moment, also after kill -9.
+//! - [`check`] and [`summary`]: what is wrong in such a file, and where its time went.
 //!
 //! # Why measurements do not go through `tracing-chrome`
 //!
@@ -16,10 +18,14 @@
 //! - It has no counters, no complete (`X`) records, and writes every argument as a string.
 //! - A process that dies leaves a file that is cut inside a record, which two of three viewers refuse.
 
+pub mod check;
 pub mod chrome;
 pub mod clock;
+pub mod layer;
 mod macros;
 mod nanos;
+mod nesting;
 pub mod record;
+pub mod summary;
 
 pub use nanos::Nanos;

@@ -1,4 +1,4 @@
-//! Chrome trace files.
+//! Chrome trace files: writing them and reading them.
 //!
 //! The format is the JSON *array* form of the Trace Event Format, one record per line:
 //!
@@ -18,8 +18,16 @@
 //!   [`clock::now`](crate::clock::now), which all processes of a machine share; the `clock` record ties it to wall time.
 //! - Real process and thread ids; names for both. Numbers in `args` are numbers.
 
+mod append;
 mod file;
 mod line;
+mod read;
+mod record;
+mod scan;
 mod writer;
 
+pub use append::{AppendError, Appended};
+pub use read::{Broken, Form, Item, ReadError, Trace, read};
+pub(crate) use record::shown;
+pub use record::{Flaw, Phase, Record, Time};
 pub use writer::{Process, WriteError, Writer, Written};

@@ -1,0 +1,111 @@
+//! What recording costs, in nanoseconds: per mark on and off, per clock reading, per drained and written record.
+//!
+//! `cargo bench -p traces`. The goal is under 60 ns per recorded span; two clock readings are most of it.
+
+#![allow(clippy::unwrap_used, reason = "a benchmark stops where it cannot go on")]
+
+use std::hint::black_box;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::Builder;
+use std::time::Duration;
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use traces::Nanos;
+use traces::chrome::{Process, Writer};
+use traces::clock;
+use traces::record::{self, Batch, Category, Complete, Config, Name};
+
+/// Marks between two drains; fits the rings.
+const SERIES: u64 = 1 << 15;
+
+fn marks(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("recorder");
+    group.warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(2));
+    group.bench_function("clock, one reading", |bencher| bencher.iter(clock::now));
+
+    record::stop();
+    group
+        .bench_function("op, off", |bencher| bencher.iter(|| traces::op!("q_proj", black_box(3_usize), [1, 576, 576])));
+    group
+        .bench_function("span, off", |bencher| bencher.iter(|| traces::span!("decode", "position" = black_box(3_u64))));
+
+    record::start(Config::default());
+    record::prepare_thread();
+    group.bench_function("op, on", |bencher| {
+        bencher.iter_custom(|count| timed(count, || drop(traces::op!("q_proj", black_box(3_usize), [1, 576, 576]))));
+    });
+    group.bench_function("span with one number, on", |bencher| {
+        bencher.iter_custom(|count| timed(count, || drop(traces::span!("decode", "position" = black_box(3_u64)))));
+    });
+    group.bench_function("op, on, a second thread recording", |bencher| {
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let other = Builder::new().name("other".into()).spawn_scoped(scope, || {
+                while !stop.load(Ordering::Relaxed) {
+                    let _op = traces::op!("k_proj", 3_usize, [1, 576, 192]);
+                }
+            });
+            bencher
+                .iter_custom(|count| timed(count, || drop(traces::op!("q_proj", black_box(3_usize), [1, 576, 576]))));
+            stop.store(true, Ordering::Relaxed);
+            other.unwrap().join().unwrap();
+        });
+    });
+    static EMITTED: Name = Name::new("emitted");
+    group.bench_function("complete span, times given", |bencher| {
+        bencher.iter_custom(|count| {
+            timed(count, || record::emit(Complete::span(&EMITTED, Category::Phase, Nanos(1), black_box(Nanos(2)))))
+        });
+    });
+    record::stop();
+    record::drain();
+    group.finish();
+}
+
+/// The time of `count` marks, without that of the drains between them.
+fn timed(count: u64, mark: impl Fn()) -> Duration {
+    let (mut left, mut time) = (count, Nanos::ZERO);
+    while left > 0 {
+        let series = left.min(SERIES);
+        record::drain();
+        let start = clock::now();
+        (0..series).for_each(|_| mark());
+        time += clock::now() - start;
+        left -= series;
+    }
+    time.into()
+}
+
+fn filled() {
+    for n in 0..SERIES {
+        let _op = traces::op!("gate_proj", n as usize % 30, [1, 576, 1536]);
+    }
+}
+
+fn batches(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("batch");
+    group.throughput(Throughput::Elements(SERIES)).sample_size(20);
+    record::start(Config::default());
+    group.bench_function("drain, per record", |bencher| {
+        bencher.iter_custom(|count| {
+            let mut time = Nanos::ZERO;
+            for _ in 0..count {
+                filled();
+                let start = clock::now();
+                black_box(record::drain());
+                time += clock::now() - start;
+            }
+            time.into()
+        });
+    });
+    filled();
+    let batch: Batch = record::drain();
+    record::stop();
+    let folder = tempfile::tempdir().unwrap();
+    let mut writer = Writer::create(folder.path().join("trace.json"), Process::this("bench")).unwrap();
+    group.bench_function("write, per record", |bencher| bencher.iter(|| writer.write(&batch).unwrap()));
+    group.finish();
+}
+
+criterion_group!(benches, marks, batches);
+criterion_main!(benches);

@@ -1,0 +1,257 @@
+//! [`Rules`]: what records must be to one another, gathered in one pass and judged at its end.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use super::report::{Problem, Report, Severity};
+use super::shape;
+use crate::Nanos;
+use crate::chrome::{Broken, Phase, Record};
+use crate::nesting::{Lane, Lanes, Misfit, Placed, Texts, walk};
+
+/// Perfetto keeps 512 levels, 0 to 511, and shows deeper spans without an end.
+const DEEPEST: usize = 511;
+
+#[derive(Default)]
+pub(super) struct Rules {
+    lanes: Lanes,
+    report: Report,
+    /// The most decimals of a time in this file: its resolution.
+    decimals: u8,
+    /// Each counter's last time, by process and name.
+    counters: HashMap<(u64, String), i64>,
+    named_processes: HashSet<u64>,
+    named_threads: HashSet<(u64, u64)>,
+    /// The first line of each process, and of each thread that has spans.
+    processes: BTreeMap<u64, u64>,
+    threads: BTreeMap<(u64, u64), u64>,
+    others: BTreeMap<char, u64>,
+    dropped: u64,
+}
+
+impl Rules {
+    pub(super) fn broken(&mut self, broken: &Broken) {
+        let place = format!("column {}", broken.column);
+        self.put(Severity::Error, Some(broken.line), place, broken.text.clone());
+    }
+
+    pub(super) fn record(&mut self, record: &Record<'_>) {
+        self.count(record);
+        for (severity, field, text) in shape::findings(record) {
+            self.put(severity, Some(record.line), format!("{}, `{field}`", place(record)), text);
+        }
+        self.ids(record);
+        for time in [record.start, record.duration].into_iter().flatten() {
+            self.decimals = self.decimals.max(time.decimals);
+        }
+        match record.phase {
+            Phase::Counter => self.counter_order(record),
+            Phase::Metadata => self.name(record),
+            Phase::Instant => self.dropped += record.dropped(),
+            Phase::Other(letter) => *self.others.entry(letter).or_default() += 1,
+            _ => {}
+        }
+        if let Err(misfit) = self.lanes.add(record) {
+            let text = misfit_text(misfit, &self.lanes.texts);
+            self.put(Severity::Error, Some(record.line), place(record), text);
+        }
+    }
+
+    /// Judges what needs the whole trace.
+    pub(super) fn finish(mut self, closed: bool) -> Report {
+        let mut lanes = std::mem::take(&mut self.lanes);
+        // Of a file with whole microseconds both start and duration are cut off: neighbours may seem to overlap by one.
+        let tolerance = match self.decimals {
+            0 => 1_000,
+            1 => 100,
+            2 => 10,
+            3 => 0,
+            _ => 1,
+        };
+        for lane in &mut lanes.lanes {
+            self.nesting(lane, &lanes.texts, tolerance);
+            self.left_open(lane, &lanes.texts, closed);
+        }
+        self.names();
+        self.whole_file(closed);
+        self.report.counts.processes = self.processes.len() as u64;
+        self.report.counts.threads = lanes.lanes.iter().filter(|lane| !lane.spans.is_empty()).count() as u64;
+        self.report.problems.sort_by_key(|problem| problem.line.unwrap_or(u64::MAX));
+        self.report
+    }
+
+    fn put(&mut self, severity: Severity, line: Option<u64>, place: String, text: String) {
+        self.report.problems.push(Problem { severity, line, place, text });
+    }
+
+    fn count(&mut self, record: &Record<'_>) {
+        let counts = &mut self.report.counts;
+        counts.records += 1;
+        match record.phase {
+            // A pair is counted at its end.
+            Phase::Complete | Phase::End => counts.spans += 1,
+            Phase::Counter => counts.counters += 1,
+            Phase::Instant => counts.instants += 1,
+            Phase::Metadata => counts.metadata += 1,
+            Phase::Begin => {}
+            Phase::Other(_) | Phase::Unknown => counts.others += 1,
+        }
+    }
+
+    /// Ids are not 0. Reported once per process and thread, where it appears first.
+    fn ids(&mut self, record: &Record<'_>) {
+        let Some(pid) = record.pid else { return };
+        if record.phase != Phase::Metadata && first(&mut self.processes, pid, record.line) && pid == 0 {
+            let text = "is 0: viewers take that for the idle process";
+            self.put(Severity::Error, Some(record.line), format!("{}, `pid`", place(record)), text.to_owned());
+        }
+        let Some(tid) = record.tid else { return };
+        let spans = matches!(record.phase, Phase::Complete | Phase::Begin | Phase::End);
+        if spans && first(&mut self.threads, (pid, tid), record.line) && tid == 0 {
+            let text = "is 0: Perfetto merges such a thread with the process's main thread, and their spans overlap";
+            self.put(Severity::Error, Some(record.line), format!("{}, `tid`", place(record)), text.to_owned());
+        }
+    }
+
+    fn counter_order(&mut self, record: &Record<'_>) {
+        let (Some(pid), Some(time)) = (record.pid, record.start) else { return };
+        let key = (pid, record.name.clone().into_owned());
+        if let Some(before) = self.counters.insert(key, time.nanos)
+            && time.nanos < before
+        {
+            let back = shown_nanos(before - time.nanos);
+            let text = format!("goes back in time: {back} before the sample that is written in front of it");
+            self.put(Severity::Warning, Some(record.line), place(record), text);
+        }
+    }
+
+    fn name(&mut self, record: &Record<'_>) {
+        match (record.name.as_ref(), record.pid, record.tid) {
+            ("process_name", Some(pid), _) => {
+                self.named_processes.insert(pid);
+            }
+            ("thread_name", Some(pid), Some(tid)) => {
+                self.named_threads.insert((pid, tid));
+            }
+            _ => {}
+        }
+    }
+
+    fn nesting(&mut self, lane: &mut Lane, texts: &Texts, tolerance: i64) {
+        let thread = format!("pid {} tid {}", lane.pid, lane.tid);
+        let mut deepest: Option<Placed> = None;
+        walk(&mut lane.spans, None, |placed| {
+            if deepest.is_none_or(|deepest| placed.depth > deepest.depth) {
+                deepest = Some(placed);
+            }
+            if let Some(parent) = placed.parent
+                && placed.excess > tolerance
+            {
+                let text = format!(
+                    "overlaps {:?} of line {}: it begins inside and ends {} behind it",
+                    texts.text(parent.name),
+                    parent.line,
+                    shown_nanos(placed.excess)
+                );
+                let place = format!("{thread} {:?}", texts.text(placed.span.name));
+                self.put(Severity::Error, Some(placed.span.line), place, text);
+            }
+        });
+        let Some(deepest) = deepest else { return };
+        self.report.counts.depth = self.report.counts.depth.max(deepest.depth as u64 + 1);
+        if deepest.depth > DEEPEST {
+            let place = format!("{thread} {:?}", texts.text(deepest.span.name));
+            let text =
+                format!("lies inside {} others: Perfetto loses the ends of spans deeper than {DEEPEST}", deepest.depth);
+            self.put(Severity::Warning, Some(deepest.span.line), place, text);
+        }
+    }
+
+    /// In a file that was cut open spans are what was going on; in a whole one they are wrong.
+    fn left_open(&mut self, lane: &Lane, texts: &Texts, closed: bool) {
+        let severity = if closed { Severity::Error } else { Severity::Warning };
+        for open in &lane.open {
+            let place = format!("pid {} tid {} {:?}", lane.pid, lane.tid, texts.text(open.name));
+            self.put(severity, Some(open.line), place, "begins and never ends".to_owned());
+        }
+    }
+
+    fn names(&mut self) {
+        for (pid, line) in self.processes.clone() {
+            if !self.named_processes.contains(&pid) {
+                let text = "has no name: a `process_name` record is missing";
+                self.put(Severity::Warning, Some(line), format!("pid {pid}"), text.to_owned());
+            }
+        }
+        for ((pid, tid), line) in self.threads.clone() {
+            if !self.named_threads.contains(&(pid, tid)) {
+                let text = "has no name: a `thread_name` record is missing";
+                self.put(Severity::Warning, Some(line), format!("pid {pid} tid {tid}"), text.to_owned());
+            }
+        }
+    }
+
+    fn whole_file(&mut self, closed: bool) {
+        let mut texts = Vec::new();
+        if !closed {
+            texts.push(
+                "its array is not closed: the writer was killed or is still writing; viewers accept that".to_owned(),
+            );
+        }
+        if self.dropped > 0 {
+            let dropped = self.dropped;
+            texts.push(format!("{dropped} records were dropped by a full buffer: counts and totals are too small"));
+        }
+        if self.report.counts.spans == 0 {
+            texts.push("holds no span".to_owned());
+        }
+        for text in texts {
+            self.put(Severity::Warning, None, "the file".to_owned(), text);
+        }
+        for (letter, count) in &self.others {
+            let what = match letter {
+                'b' | 'e' | 'n' | 'S' | 'T' | 'F' | 'p' => "async",
+                's' | 't' | 'f' => "flow",
+                'P' => "sample",
+                'N' | 'O' | 'D' => "object",
+                'V' | 'v' => "memory dump",
+                _ => "other",
+            };
+            self.report.unchecked.push(format!("{count} {what} records (`ph` {letter:?}): only their fields' types"));
+        }
+    }
+}
+
+/// Notes the line where something appears first; whether it just did.
+fn first<K: Ord>(lines: &mut BTreeMap<K, u64>, key: K, line: u64) -> bool {
+    let known = lines.len();
+    lines.entry(key).or_insert(line);
+    lines.len() > known
+}
+
+/// Which record: its thread and name, as far as it has them.
+fn place(record: &Record<'_>) -> String {
+    let mut place = Vec::new();
+    place.extend(record.pid.map(|pid| format!("pid {pid}")));
+    place.extend(record.tid.map(|tid| format!("tid {tid}")));
+    if !record.name.is_empty() {
+        place.push(format!("{:?}", record.name));
+    }
+    if place.is_empty() { "the record".to_owned() } else { place.join(" ") }
+}
+
+fn misfit_text(misfit: Misfit, texts: &Texts) -> String {
+    match misfit {
+        Misfit::Negative(nanos) => format!("ends {} before it begins", shown_nanos(-nanos)),
+        Misfit::NothingOpen => "ends a span, but none is open on this thread".to_owned(),
+        Misfit::OtherName(name, line) => {
+            format!("ends {:?}, which began in line {line}: the names must be the same", texts.text(name))
+        }
+        Misfit::BackInTime(nanos) => {
+            format!("lies {} before the `B` or `E` in front of it: they must be in order of time", shown_nanos(nanos))
+        }
+    }
+}
+
+fn shown_nanos(nanos: i64) -> Nanos {
+    Nanos(nanos.unsigned_abs())
+}

@@ -1,0 +1,271 @@
+//! [`Record`]: one record of a trace file as it is read, and the [`Flaw`]s in its fields.
+//!
+//! Every field is taken as raw JSON first and interpreted then, so that a field of the wrong type is a flaw with a name
+//! and does not hide the others.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+/// The fields that are looked at; others are allowed.
+#[derive(Deserialize)]
+struct Fields<'a> {
+    #[serde(borrow)]
+    ph: Option<&'a RawValue>,
+    #[serde(borrow)]
+    name: Option<&'a RawValue>,
+    #[serde(borrow)]
+    cat: Option<&'a RawValue>,
+    #[serde(borrow)]
+    pid: Option<&'a RawValue>,
+    #[serde(borrow)]
+    tid: Option<&'a RawValue>,
+    #[serde(borrow)]
+    ts: Option<&'a RawValue>,
+    #[serde(borrow)]
+    dur: Option<&'a RawValue>,
+    #[serde(borrow)]
+    args: Option<&'a RawValue>,
+}
+
+/// A field that is not what it should be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Flaw {
+    /// The field.
+    pub field: &'static str,
+    /// What was expected and what was found.
+    pub text: String,
+}
+
+/// The `ph` of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Phase {
+    /// `X`: a span with its duration.
+    Complete,
+    /// `B`: a span begins.
+    Begin,
+    /// `E`: the span that began last on its thread ends.
+    End,
+    /// `C`: values at a moment.
+    Counter,
+    /// `i`, `I` or `R`: something happened.
+    Instant,
+    /// `M`: a name or place of a process or thread.
+    Metadata,
+    /// Another phase of the format: async, flow, sample, object, memory, clock.
+    Other(char),
+    /// None of the format, or missing.
+    Unknown,
+}
+
+impl Phase {
+    fn of(letter: &str) -> Self {
+        let mut characters = letter.chars();
+        match (characters.next(), characters.next()) {
+            (Some('X'), None) => Self::Complete,
+            (Some('B'), None) => Self::Begin,
+            (Some('E'), None) => Self::End,
+            (Some('C'), None) => Self::Counter,
+            (Some('i' | 'I' | 'R'), None) => Self::Instant,
+            (Some('M'), None) => Self::Metadata,
+            (Some(other), None) if "benSTFpstfPNODVvcaG()".contains(other) => Self::Other(other),
+            _ => Self::Unknown,
+        }
+    }
+}
+
+/// A time in a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Time {
+    /// Nanoseconds; files may hold what is negative.
+    pub nanos: i64,
+    /// Decimals of its microseconds as they are written.
+    pub decimals: u8,
+}
+
+/// One record.
+#[derive(Debug)]
+pub struct Record<'a> {
+    /// The line on which it begins, from 1.
+    pub line: u64,
+    /// What it is.
+    pub phase: Phase,
+    /// Its name; empty where it has none.
+    pub name: Cow<'a, str>,
+    /// Its category; empty where it has none.
+    pub category: Cow<'a, str>,
+    /// The process; one that is a text has a number made from it.
+    pub pid: Option<u64>,
+    /// The thread; likewise.
+    pub tid: Option<u64>,
+    /// `ts`.
+    pub start: Option<Time>,
+    /// `dur`.
+    pub duration: Option<Time>,
+    /// `args`, as JSON.
+    pub args: Option<&'a RawValue>,
+    /// Fields that are not what they should be.
+    pub flaws: Vec<Flaw>,
+}
+
+impl<'a> Record<'a> {
+    /// Reads a record.
+    ///
+    /// # Errors
+    /// When the text is not one JSON object, or names a field twice.
+    pub(super) fn parse(line: u64, text: &'a [u8]) -> Result<Self, serde_json::Error> {
+        let fields: Fields<'a> = serde_json::from_slice(text)?;
+        let mut flaws = Vec::new();
+        let letter = text_of("ph", fields.ph, &mut flaws);
+        let phase = Phase::of(&letter);
+        if phase == Phase::Unknown && fields.ph.is_some() && flaws.is_empty() {
+            flaws.push(Flaw { field: "ph", text: format!("{letter:?} is no phase of the format") });
+        }
+        Ok(Self {
+            line,
+            phase,
+            name: text_of("name", fields.name, &mut flaws),
+            category: text_of("cat", fields.cat, &mut flaws),
+            pid: id_of("pid", fields.pid, &mut flaws),
+            tid: id_of("tid", fields.tid, &mut flaws),
+            start: time_of("ts", fields.ts, &mut flaws),
+            duration: time_of("dur", fields.dur, &mut flaws),
+            args: fields.args,
+            flaws,
+        })
+    }
+
+    /// What the recorder dropped, where this is the record that tells it; else 0.
+    pub(crate) fn dropped(&self) -> u64 {
+        #[derive(Deserialize)]
+        struct Dropped {
+            records: u64,
+        }
+        if self.phase != Phase::Instant || self.name != "dropped" {
+            return 0;
+        }
+        let told = self.args.and_then(|args| serde_json::from_str::<Dropped>(args.get()).ok());
+        told.map_or(0, |dropped| dropped.records)
+    }
+}
+
+fn text_of<'a>(field: &'static str, raw: Option<&'a RawValue>, flaws: &mut Vec<Flaw>) -> Cow<'a, str> {
+    let Some(raw) = raw else { return Cow::Borrowed("") };
+    match text(raw) {
+        Some(text) => text,
+        None => {
+            flaws.push(Flaw { field, text: format!("expected a text, found {}", shown(raw)) });
+            Cow::Borrowed(raw.get())
+        }
+    }
+}
+
+/// The text that a JSON string stands for; borrowed unless it has escapes.
+fn text(raw: &RawValue) -> Option<Cow<'_, str>> {
+    let inner = raw.get().strip_prefix('"')?.strip_suffix('"')?;
+    if inner.contains('\\') {
+        return serde_json::from_str(raw.get()).ok().map(Cow::Owned);
+    }
+    Some(Cow::Borrowed(inner))
+}
+
+fn id_of(field: &'static str, raw: Option<&RawValue>, flaws: &mut Vec<Flaw>) -> Option<u64> {
+    let raw = raw?;
+    if let Ok(number) = raw.get().parse() {
+        return Some(number);
+    }
+    flaws.push(Flaw { field, text: format!("expected a whole number, found {}", shown(raw)) });
+    // FNV-1a, in the upper half of the range: records of one odd id still belong together.
+    let hash = raw
+        .get()
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    Some(hash | 1 << 63)
+}
+
+fn time_of(field: &'static str, raw: Option<&RawValue>, flaws: &mut Vec<Flaw>) -> Option<Time> {
+    let raw = raw?;
+    if let Some(time) = micros(raw.get()) {
+        return Some(time);
+    }
+    flaws.push(Flaw { field, text: format!("expected a number of microseconds, found {}", shown(raw)) });
+    text(raw).and_then(|text| micros(&text))
+}
+
+/// Microseconds in decimal to nanoseconds: exact up to three decimals, rounded beyond.
+fn micros(text: &str) -> Option<Time> {
+    let (negative, digits) = text.strip_prefix('-').map_or((false, text), |digits| (true, digits));
+    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+    let plain = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+    if whole.is_empty() || !plain(whole) || !plain(fraction) {
+        // An exponent; or no number at all.
+        let value: f64 = text.parse().ok().filter(|value: &f64| value.is_finite())?;
+        return text
+            .starts_with(|first: char| first == '-' || first.is_ascii_digit())
+            .then_some(Time { nanos: (value * 1e3).round() as i64, decimals: 3 });
+    }
+    let whole: i64 = whole.parse().ok()?;
+    // Four decimals: three are nanoseconds, the fourth rounds.
+    let fourth = fraction.bytes().chain(std::iter::repeat(b'0')).take(4);
+    let tenths = fourth.fold(0_i64, |sum, digit| sum * 10 + i64::from(digit - b'0'));
+    let nanos = whole.checked_mul(1_000)?.checked_add((tenths + 5) / 10)?;
+    Some(Time { nanos: if negative { -nanos } else { nanos }, decimals: fraction.len().min(9) as u8 })
+}
+
+/// JSON for a message, not too long.
+pub(crate) fn shown(raw: &RawValue) -> String {
+    let text = raw.get();
+    match text.char_indices().nth(40) {
+        Some((cut, _)) => format!("{}...", &text[..cut]),
+        None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_exact() {
+        let nanos = |text| micros(text).map(|time| (time.nanos, time.decimals));
+        assert_eq!(nanos("0"), Some((0, 0)));
+        assert_eq!(nanos("9007199254740993.001"), Some((9_007_199_254_740_993_001, 3)));
+        assert_eq!(nanos("1.5"), Some((1_500, 1)));
+        assert_eq!(nanos("-1.0005"), Some((-1_001, 4)));
+        assert_eq!(nanos("12.34567"), Some((12_346, 5)));
+        assert_eq!(nanos("1e3"), Some((1_000_000, 3)));
+        assert_eq!(nanos("99999999999999999999"), None);
+        for no_number in ["", "-", ".5", "null", "true", "NaN", "inf", "\"1\"", "1.2.3"] {
+            assert_eq!(nanos(no_number), None, "{no_number}");
+        }
+    }
+
+    #[test]
+    fn flaws_name_field_and_finding_and_hide_nothing() {
+        let text = br#"{"ph":"Q","name":7,"pid":"p","tid":1.5,"ts":"12.5","dur":[1],"args":{}}"#;
+        let record = Record::parse(3, text).unwrap();
+        let flaws: Vec<_> = record.flaws.iter().map(|flaw| format!("{}: {}", flaw.field, flaw.text)).collect();
+        assert_eq!(
+            flaws,
+            [
+                "ph: \"Q\" is no phase of the format",
+                "name: expected a text, found 7",
+                "pid: expected a whole number, found \"p\"",
+                "tid: expected a whole number, found 1.5",
+                "ts: expected a number of microseconds, found \"12.5\"",
+                "dur: expected a number of microseconds, found [1]",
+            ]
+        );
+        assert_eq!(record.start.map(|time| time.nanos), Some(12_500));
+        assert_eq!(record.duration, None);
+        assert!(record.pid.is_some() && record.pid != record.tid);
+    }
+
+    #[test]
+    fn names_with_escapes_are_decoded() {
+        let record = Record::parse(1, br#"{"ph":"X","name":"a\u00e9\n","cat":"op"}"#).unwrap();
+        assert_eq!((record.name.as_ref(), record.category.as_ref()), ("aé\n", "op"));
+        assert!(matches!(record.category, Cow::Borrowed(_)));
+    }
+}
