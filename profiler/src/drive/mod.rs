@@ -1,0 +1,23 @@
+//! Walks one request in the worker: the clean pass, the stepped pass, the traced pass.
+//!
+//! Every pass leaves edges (a phase began, a phase ended, when); [`Timing`] turns them into durations. Nothing here reads
+//! a counter inside the clean pass's timed region, allocates there, locks or does input or output: [`Stopwatch`] reads
+//! the clock and stores into memory that was touched before.
+
+mod edges;
+mod moment;
+mod ops;
+mod outcome;
+mod rows;
+mod stepped;
+mod timing;
+mod traced;
+
+pub use edges::{Edge, Stopwatch};
+pub use moment::rfc3339;
+pub use ops::{OpMark, attribute};
+pub use outcome::{Answer, sha256_of_ids, sha256_of_text, time_figures};
+pub use rows::{Totals, phase_rows, totals};
+pub use stepped::{PhaseCounts, walk};
+pub use timing::{EdgeError, PhaseSpan, Timing};
+pub use traced::{Traced, trace};

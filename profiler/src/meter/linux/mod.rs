@@ -1,0 +1,73 @@
+//! The instruments of Linux: `perf_event_open`, `getrusage`, `/proc`, `cachestat`.
+
+pub mod page_cache;
+mod perf;
+mod proc_files;
+mod usage;
+
+use std::collections::BTreeMap;
+
+use super::{Counter, MachineLoad, Memory, Reading, Source, Tick, Usage};
+use perf::PerfCounters;
+pub(super) use proc_files::MemoryReader;
+use proc_files::ProcFile;
+
+/// Kept descriptors and open counters of this process.
+#[derive(Debug)]
+pub(super) struct Probe {
+    perf: PerfCounters,
+    statm: Result<MemoryReader, String>,
+    status: Result<ProcFile, String>,
+    io: Result<ProcFile, String>,
+}
+
+impl Probe {
+    /// Opens what exists; returns the counters that can be read, the others are explained in `absent`.
+    pub(super) fn open(wanted: &[&'static Counter], absent: &mut BTreeMap<String, String>) -> (Vec<&'static Counter>, Self) {
+        let perf = PerfCounters::open(wanted, absent);
+        let present = wanted.iter().copied().filter(|counter| !absent.contains_key(counter.name)).collect();
+        let probe = Self { perf, statm: MemoryReader::open(), status: ProcFile::open("/proc/self/status"), io: ProcFile::open("/proc/self/io") };
+        (present, probe)
+    }
+
+    /// Fills a reading: one `getrusage`, one `statm`, one read of the perf group.
+    pub(super) fn read(&mut self, counters: &[&'static Counter], reading: &mut Reading) {
+        let usage = usage::read();
+        let resident = self.statm.as_mut().ok().and_then(MemoryReader::resident);
+        let always = |value: Option<u64>| Tick { value: value.unwrap_or(0), enabled: 0, running: 0, valid: value.is_some() };
+        for (tick, counter) in reading.ticks.iter_mut().zip(counters) {
+            match counter.source {
+                Source::Usage(Usage::Resident) => *tick = always(resident),
+                Source::Usage(field) => *tick = always(usage.map(|usage| usage.field(field))),
+                Source::Hardware(_) => {}
+            }
+        }
+        self.perf.read(counters, reading);
+    }
+
+    pub(super) fn memory(&mut self) -> Result<Memory, String> {
+        let text = self.status.as_mut().map_err(|reason| reason.clone())?.read()?;
+        proc_files::parse_status(text)
+    }
+
+    #[allow(clippy::unused_self, reason = "the same shape on every platform")]
+    pub(super) fn reset_peak(&mut self) -> Result<(), String> {
+        std::fs::write("/proc/self/clear_refs", "5")
+            .map_err(|error| format!("/proc/self/clear_refs cannot be written ({error}): the kernel needs CONFIG_PROC_PAGE_MONITOR"))
+    }
+
+    pub(super) fn read_bytes(&mut self) -> Result<u64, String> {
+        let text = self.io.as_mut().map_err(|reason| reason.clone())?.read()?;
+        proc_files::parse_io(text)
+    }
+}
+
+/// CPU time of this process so far, in seconds; 0 where `getrusage` fails, which it cannot for this process.
+pub(super) fn cpu_seconds() -> f64 {
+    usage::read().map_or(0.0, |usage| usage.cpu_seconds())
+}
+
+pub(super) fn machine_load() -> Result<MachineLoad, String> {
+    let text = std::fs::read_to_string("/proc/stat").map_err(|error| format!("/proc/stat cannot be read: {error}"))?;
+    MachineLoad::parse(&text, proc_files::ticks_per_second()).ok_or_else(|| "/proc/stat does not begin with a `cpu` line".to_owned())
+}

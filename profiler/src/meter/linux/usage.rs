@@ -1,0 +1,74 @@
+//! `getrusage`: CPU time, faults and context switches of the whole process. It needs no permission; perf's own software
+//! events miss what happens in the kernel where `exclude_kernel` must be set.
+
+use super::super::Usage;
+
+/// What `getrusage(RUSAGE_SELF)` said.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Accounting {
+    user_us: u64,
+    system_us: u64,
+    minor_faults: u64,
+    major_faults: u64,
+    voluntary: u64,
+    involuntary: u64,
+}
+
+impl Accounting {
+    /// One figure; CPU times in microseconds.
+    pub(super) fn field(&self, field: Usage) -> u64 {
+        match field {
+            Usage::CpuUser => self.user_us,
+            Usage::CpuSystem => self.system_us,
+            Usage::MinorFaults => self.minor_faults,
+            Usage::MajorFaults => self.major_faults,
+            Usage::VoluntarySwitches => self.voluntary,
+            Usage::InvoluntarySwitches => self.involuntary,
+            Usage::Resident => 0,
+        }
+    }
+
+    /// CPU time, user and system.
+    #[allow(clippy::cast_precision_loss, reason = "microseconds of CPU time stay far below 2^53")]
+    pub(super) fn cpu_seconds(&self) -> f64 {
+        (self.user_us + self.system_us) as f64 / 1e6
+    }
+}
+
+/// Reads it now; `None` where the system refuses.
+#[allow(unsafe_code, reason = "getrusage has no safe wrapper in std")]
+pub(super) fn read() -> Option<Accounting> {
+    let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
+    // SAFETY: the pointer is valid for a whole `rusage`, which the call fills.
+    let status = unsafe { libc::getrusage(libc::RUSAGE_SELF, usage.as_mut_ptr()) };
+    if status != 0 {
+        return None;
+    }
+    // SAFETY: all-zero bytes are a valid `rusage`, and the call has succeeded.
+    let usage = unsafe { usage.assume_init() };
+    // None of these is ever negative.
+    let micros = |time: libc::timeval| (time.tv_sec as u64).wrapping_mul(1_000_000).wrapping_add(time.tv_usec as u64);
+    Some(Accounting {
+        user_us: micros(usage.ru_utime),
+        system_us: micros(usage.ru_stime),
+        minor_faults: usage.ru_minflt as u64,
+        major_faults: usage.ru_majflt as u64,
+        voluntary: usage.ru_nvcsw as u64,
+        involuntary: usage.ru_nivcsw as u64,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cpu_time_grows_with_work() {
+        let before = read().unwrap();
+        let mut sum = 0_u64;
+        while read().unwrap().cpu_seconds() < before.cpu_seconds() + 0.002 {
+            sum = sum.wrapping_mul(31).wrapping_add(7);
+        }
+        assert!(read().unwrap().field(Usage::CpuUser) + read().unwrap().field(Usage::CpuSystem) > 0, "{sum}");
+    }
+}

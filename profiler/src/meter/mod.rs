@@ -1,0 +1,155 @@
+//! The instruments: counters, memory, page cache and the machine's load, read in the process that computes.
+//!
+//! What a platform lacks is an error with a reason and the next step, never a zero and never a missing name. One folder
+//! per platform behind the name `platform`; this module and [`Tally`] do the arithmetic that all share.
+//! Counters are never reset: what a phase took is the difference of two readings (an inherited perf counter keeps what
+//! its children have added through a reset).
+
+mod load;
+mod reading;
+mod registry;
+mod timeline;
+
+#[cfg(target_os = "linux")]
+#[path = "linux/mod.rs"]
+mod platform;
+#[cfg(target_os = "macos")]
+#[path = "macos/mod.rs"]
+mod platform;
+#[cfg(not(any(target_os = "linux", target_os = "macos")))]
+compile_error!("the instruments exist for Linux and macOS; add a folder beside meter/linux for this system");
+
+#[cfg(all(test, not(target_os = "macos")))]
+#[path = "macos/info.rs"]
+mod macos_info;
+
+use std::collections::BTreeMap;
+
+pub use load::MachineLoad;
+pub use platform::page_cache;
+pub use reading::{Counted, MAX_COUNTERS, Reading, Tally, Tick};
+pub use registry::{COUNTERS, Counter, Event, Source, Usage, default_counters, find};
+pub use timeline::{MemoryPoint, Timeline};
+
+/// Memory of this process at one moment, in bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// Resident: anonymous + backed by files + shared.
+    pub resident: u64,
+    /// Anonymous: heap and stacks.
+    pub anonymous: u64,
+    /// Backed by files, such as a mapped checkpoint, and shared memory.
+    pub file: u64,
+    /// The highest resident memory since the last [`Meter::reset_peak`].
+    pub peak: u64,
+    /// What the platform calls the footprint (macOS only): without clean pages of files.
+    pub footprint: Option<u64>,
+}
+
+/// The instruments of one process. Open it before the process has a second thread: perf counters follow threads that
+/// begin later, not those that exist.
+#[derive(Debug)]
+pub struct Meter {
+    counters: Vec<&'static Counter>,
+    probe: platform::Probe,
+    absent: BTreeMap<String, String>,
+}
+
+impl Meter {
+    /// Opens the counters; those that this machine lacks stand in [`Meter::absent`].
+    pub fn open(counters: &[&'static Counter]) -> Self {
+        let mut absent = BTreeMap::new();
+        let (offered, elsewhere): (Vec<_>, Vec<_>) = counters.iter().copied().partition(|counter| counter.exists_here());
+        for counter in elsewhere {
+            absent.insert(counter.name.to_owned(), format!("{} does not exist on {}", counter.name, std::env::consts::OS));
+        }
+        let (mut present, probe) = platform::Probe::open(&offered, &mut absent);
+        for counter in present.iter().skip(MAX_COUNTERS) {
+            absent.insert(counter.name.to_owned(), format!("at most {MAX_COUNTERS} counters are read at once: name fewer with --counters"));
+        }
+        present.truncate(MAX_COUNTERS);
+        Self { counters: present, probe, absent }
+    }
+
+    /// The counters that are read, in the order of [`Reading`].
+    pub fn counters(&self) -> &[&'static Counter] {
+        &self.counters
+    }
+
+    /// Why the others are not.
+    pub fn absent(&self) -> &BTreeMap<String, String> {
+        &self.absent
+    }
+
+    /// All counters now: one read of the perf group, `getrusage`, one read of a kept descriptor; a few microseconds.
+    pub fn read(&mut self) -> Reading {
+        let mut reading = Reading::default();
+        self.probe.read(&self.counters, &mut reading);
+        reading
+    }
+
+    /// CPU time of this process so far, user and system, all threads, in seconds.
+    pub fn cpu_seconds(&self) -> f64 {
+        platform::cpu_seconds()
+    }
+
+    /// Memory now. Not for the inside of a timed region: about ten microseconds.
+    ///
+    /// # Errors
+    /// The reason where the platform does not tell.
+    pub fn memory(&mut self) -> Result<Memory, String> {
+        self.probe.memory()
+    }
+
+    /// Makes the present resident memory the highest.
+    ///
+    /// # Errors
+    /// The reason where the platform cannot.
+    pub fn reset_peak(&mut self) -> Result<(), String> {
+        self.probe.reset_peak()
+    }
+
+    /// Bytes that this process has read from storage so far (not from the page cache).
+    ///
+    /// # Errors
+    /// The reason where the platform does not tell.
+    pub fn read_bytes(&mut self) -> Result<u64, String> {
+        self.probe.read_bytes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_meter_reads_this_process() {
+        let mut meter = Meter::open(&default_counters());
+        let before = meter.read();
+        let ballast = vec![1_u8; 8 << 20];
+        assert_eq!(ballast.iter().map(|&b| usize::from(b)).sum::<usize>(), ballast.len());
+        let after = meter.read();
+        let mut tally = Tally::default();
+        tally.add(&before, &after);
+        let faults = meter.counters().iter().position(|c| c.name == "minor_faults").unwrap();
+        assert!(tally.value(faults, meter.counters()[faults]).unwrap().value > 0.0);
+        for counter in default_counters() {
+            let present = meter.counters().iter().any(|c| c.name == counter.name);
+            assert_ne!(present, meter.absent().contains_key(counter.name), "{} is either read or explained", counter.name);
+        }
+    }
+
+    #[test]
+    fn memory_and_its_peak() {
+        let mut meter = Meter::open(&[]);
+        meter.reset_peak().unwrap();
+        let before = meter.memory().unwrap();
+        let ballast = vec![1_u8; 32 << 20];
+        let during = meter.memory().unwrap();
+        assert!(during.resident >= before.resident + (16 << 20), "{before:?} {during:?}");
+        drop(ballast);
+        let after = meter.memory().unwrap();
+        assert!(after.peak >= before.resident + (24 << 20), "{before:?} {after:?}");
+        assert_eq!(after.resident, after.anonymous + after.file);
+    }
+}

@@ -1,0 +1,144 @@
+//! Readings of counters and what lies between two of them.
+
+use super::Counter;
+
+/// The most counters that one reading holds; a reading lives on the stack.
+pub const MAX_COUNTERS: usize = 16;
+
+/// One counter at one moment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tick {
+    /// The raw value.
+    pub value: u64,
+    /// For how long it was asked to count, in ns; 0 for a counter that always counts.
+    pub enabled: u64,
+    /// For how long it did: less where events share a register.
+    pub running: u64,
+    /// Whether the reading succeeded.
+    pub valid: bool,
+}
+
+/// All counters at one moment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Reading {
+    /// In the order of [`super::Meter::counters`].
+    pub ticks: [Tick; MAX_COUNTERS],
+}
+
+/// What a phase took, summed over its occurrences.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Tally {
+    value: [i128; MAX_COUNTERS],
+    enabled: [u64; MAX_COUNTERS],
+    running: [u64; MAX_COUNTERS],
+    failed: [bool; MAX_COUNTERS],
+}
+
+/// A counter's value over a phase.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Counted {
+    /// In the counter's unit.
+    pub value: f64,
+    /// Share of the time in which it counted; below 1 the value is extrapolated.
+    pub counted_share: f64,
+}
+
+impl Tally {
+    /// Adds what lies between two readings.
+    pub fn add(&mut self, before: &Reading, after: &Reading) {
+        for (index, (before, after)) in before.ticks.iter().zip(&after.ticks).enumerate() {
+            self.value[index] += i128::from(after.value) - i128::from(before.value);
+            self.enabled[index] += after.enabled.saturating_sub(before.enabled);
+            self.running[index] += after.running.saturating_sub(before.running);
+            self.failed[index] |= !(before.valid && after.valid);
+        }
+    }
+
+    /// Adds another tally.
+    pub fn merge(&mut self, other: &Self) {
+        for index in 0..MAX_COUNTERS {
+            self.value[index] += other.value[index];
+            self.enabled[index] += other.enabled[index];
+            self.running[index] += other.running[index];
+            self.failed[index] |= other.failed[index];
+        }
+    }
+
+    /// The value of one counter: raw x enabled / running / per unit (perf_event_open(2), "Multiplexing").
+    ///
+    /// # Errors
+    /// Why there is none: an event that never got a register was not counted, which is not zero.
+    #[allow(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
+    pub fn value(&self, index: usize, counter: &Counter) -> Result<Counted, String> {
+        let (Some(&value), Some(&enabled), Some(&running)) = (self.value.get(index), self.enabled.get(index), self.running.get(index)) else {
+            return Err(format!("{} was not read", counter.name));
+        };
+        if self.failed[index] {
+            return Err(format!("reading {} failed", counter.name));
+        }
+        if value < 0 && !counter.is_level() {
+            return Err(format!("{} went backwards", counter.name));
+        }
+        let raw = value as f64 / counter.per_unit as f64;
+        if enabled == 0 {
+            return Ok(Counted { value: raw, counted_share: 1.0 });
+        }
+        if running == 0 {
+            return Err(format!("{} was not counted: other events had the processor's registers; name fewer with --counters", counter.name));
+        }
+        let share = running as f64 / enabled as f64;
+        Ok(Counted { value: raw / share.min(1.0), counted_share: share.min(1.0) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::find;
+    use super::*;
+
+    fn reading(value: u64, enabled: u64, running: u64) -> Reading {
+        let mut reading = Reading::default();
+        reading.ticks[0] = Tick { value, enabled, running, valid: true };
+        reading
+    }
+
+    #[test]
+    fn multiplexed_counts_are_extrapolated_and_say_so() {
+        let cycles = find("cycles").unwrap();
+        let mut tally = Tally::default();
+        tally.add(&reading(100, 1000, 1000), &reading(150, 3000, 2000));
+        let counted = tally.value(0, cycles).unwrap();
+        assert!((counted.value - 100.0).abs() < 1e-9, "{counted:?}");
+        assert!((counted.counted_share - 0.5).abs() < 1e-9);
+    }
+
+    #[test]
+    fn an_event_that_never_ran_is_absent_not_zero() {
+        let mut tally = Tally::default();
+        tally.add(&reading(0, 1000, 0), &reading(0, 2000, 0));
+        assert!(tally.value(0, find("cycles").unwrap()).unwrap_err().contains("not counted"));
+    }
+
+    #[test]
+    fn a_failed_reading_is_absent() {
+        let mut tally = Tally::default();
+        tally.add(&Reading::default(), &reading(5, 0, 0));
+        assert!(tally.value(0, find("cycles").unwrap()).unwrap_err().contains("failed"));
+    }
+
+    #[test]
+    fn resident_memory_may_fall_counts_may_not() {
+        let mut tally = Tally::default();
+        tally.add(&reading(500, 0, 0), &reading(200, 0, 0));
+        assert!((tally.value(0, find("resident_bytes").unwrap()).unwrap().value + 300.0).abs() < 1e-9);
+        assert!(tally.value(0, find("minor_faults").unwrap()).unwrap_err().contains("backwards"));
+    }
+
+    #[test]
+    fn seconds_come_from_microseconds() {
+        let mut tally = Tally::default();
+        tally.add(&reading(0, 0, 0), &reading(2_500_000, 0, 0));
+        tally.merge(&tally.clone());
+        assert!((tally.value(0, find("cpu_user_s").unwrap()).unwrap().value - 5.0).abs() < 1e-9);
+    }
+}

@@ -1,0 +1,193 @@
+//! One request in the worker, in one of the three passes.
+//!
+//! ```text
+//!  reset, fill to the depth, make the stopwatch | memory, CPU time, load | REQUEST | the same again | figures
+//!                                                 read outside of           timed    the timed region
+//! ```
+
+use engines::{Session, Usage};
+use traces::clock;
+
+use super::beacon::Beacon;
+use super::protocol::{Ask, Input, Measured, MemoryEdge};
+use super::serve::{Bench, VIRTUAL, note};
+use crate::drive::{self, Answer, PhaseCounts, Stopwatch, Timing};
+use crate::meter::{MachineLoad, Tally, Timeline};
+use crate::results::{Pass, Sample};
+
+/// What stands before the request and is compared after it.
+struct Before {
+    memory: Result<MemoryEdge, String>,
+    peak: Result<(), String>,
+    cpu_s: f64,
+    load: Result<MachineLoad, String>,
+    read_bytes: Result<u64, String>,
+}
+
+/// Runs one request.
+pub(super) fn measure(bench: &mut Bench, ask: &Ask, beacon: &Beacon) -> Result<Measured, String> {
+    let engine = bench.name();
+    let mut session = bench.session.take().ok_or("no session is loaded: expected `load` before `measure`")?;
+    let result = run(bench, session.as_mut(), ask, beacon, &engine);
+    // It stays usable after a failure: the next request resets it.
+    bench.session = Some(session);
+    result
+}
+
+fn run(bench: &mut Bench, session: &mut dyn Session, ask: &Ask, beacon: &Beacon, engine: &str) -> Result<Measured, String> {
+    let virtual_time = bench.virtual_clock.is_some();
+    fill(session, &ask.filler, engine)?;
+    let request = ask.request();
+    let mut watch = Stopwatch::new(ask.new_tokens, beacon);
+    let timeline = if ask.pass == Pass::Clean || virtual_time { None } else { Timeline::start().ok() };
+    let before = bench.before();
+    let started = drive::rfc3339(clock::unix_time());
+
+    let called = clock::now();
+    let mut ops = Vec::new();
+    let mut dropped = 0;
+    let mut counts = PhaseCounts::new();
+    let usage: Usage = match ask.pass {
+        Pass::Clean => session.generate(&request, &mut watch).map_err(|error| error.to_string())?,
+        Pass::Stepped => {
+            let walked = drive::walk(session, ask, &bench.end_tokens, &mut bench.meter, beacon, &mut watch).map_err(|error| error.to_string())?;
+            let (usage, counted) = walked.ok_or_else(|| format!("engine {engine} lends no steps: it has no stepped pass"))?;
+            counts = counted;
+            usage
+        }
+        Pass::Traced => {
+            let traced = drive::trace(session, &request, bench.ops_per_request, &mut watch).map_err(|error| error.to_string())?;
+            (ops, dropped) = (traced.ops, traced.dropped);
+            traced.usage
+        }
+    };
+    let returned = clock::now();
+
+    let timing = Timing::read(&watch).map_err(|error| error.to_string())?;
+    let mut sample = Sample { case: ask.case.clone(), pass: ask.pass, round: ask.round, warmup: ask.warmup, fresh: ask.fresh, started, ..Sample::default() };
+    let (memory, read_bytes) = bench.after(before, &mut sample);
+    let timeline = timeline.map(Timeline::finish).unwrap_or_default();
+    let answer = Answer::of(&watch, usage);
+    drive::time_figures(&mut sample, &timing, &answer, split(bench, ask.pass), matches!(ask.input, Input::Tokens(_)));
+    let kv = session.kv_bytes();
+    let mut measured = Measured {
+        outside_s: if ask.pass == Pass::Stepped { 0.0 } else { timing.start().saturating_sub(called).saturating_add(returned.saturating_sub(timing.end())).as_secs_f64() },
+        memory,
+        timeline,
+        kv_used: kv.used,
+        kv_reserved: kv.reserved,
+        phases: Vec::new(),
+        counters: std::collections::BTreeMap::new(),
+        counter_reasons: crate::results::Reasons::new(),
+        ops: drive::attribute(&ops, &timing),
+        dropped,
+        answer,
+        spans: timing.spans.clone(),
+        marks: Vec::new(),
+        sample,
+    };
+    if ask.pass == Pass::Stepped {
+        bench.count(&mut measured, &timing, &counts, read_bytes);
+    }
+    if ask.keep_ops {
+        measured.marks = ops;
+    }
+    Ok(measured)
+}
+
+/// An empty context, then `filler` in it.
+fn fill(session: &mut dyn Session, filler: &[u32], engine: &str) -> Result<(), String> {
+    session.reset().map_err(|error| error.to_string())?;
+    if filler.is_empty() {
+        return Ok(());
+    }
+    let depth = filler.len();
+    let steps = session.steps().ok_or_else(|| format!("engine {engine} lends no steps: its context cannot be filled to depth {depth} before the request"))?;
+    steps.prefill(filler).and_then(|()| steps.sync()).map_err(|error| error.to_string())
+}
+
+/// The profiler walks the stepped pass itself: nothing is merged there.
+fn split(bench: &Bench, pass: Pass) -> engines::PhaseSplit {
+    if pass == Pass::Stepped { engines::PhaseSplit { tokenize: true, sample: true, detokenize: true } } else { bench.caps().phases }
+}
+
+impl Bench {
+    fn before(&mut self) -> Before {
+        if self.virtual_clock.is_some() {
+            let none = || VIRTUAL.to_owned();
+            return Before { memory: Err(none()), peak: Err(none()), cpu_s: 0.0, load: Err(none()), read_bytes: Err(none()) };
+        }
+        Before {
+            read_bytes: self.meter.read_bytes(),
+            load: MachineLoad::read(),
+            memory: self.memory(),
+            // Last, so that the readings above are not part of the peak.
+            peak: self.meter.reset_peak(),
+            cpu_s: self.meter.cpu_seconds(),
+        }
+    }
+
+    /// Fills in what was read around the request; returns memory before and after, and bytes read from storage.
+    fn after(&mut self, before: Before, sample: &mut Sample) -> (Option<(MemoryEdge, MemoryEdge)>, Result<u64, String>) {
+        if self.virtual_clock.is_some() {
+            for field in ["memory_delta_bytes", "memory_peak_delta_bytes", "memory_peak_bytes", "cpu_s", "load_others", "steal"] {
+                sample.reasons.insert(field.to_owned(), VIRTUAL.to_owned());
+            }
+            return (None, Err(VIRTUAL.to_owned()));
+        }
+        let cpu_s = self.meter.cpu_seconds() - before.cpu_s;
+        let memory = self.meter.memory();
+        let load = MachineLoad::read();
+        let reasons = &mut sample.reasons;
+        sample.cpu_s = Some(cpu_s);
+        let shares = before.load.and_then(|earlier| load?.shares_since(&earlier, cpu_s));
+        if let Err(reason) = &shares {
+            reasons.insert("steal".to_owned(), reason.clone());
+        }
+        (sample.load_others, sample.steal) = note(reasons, "load_others", shares).unzip();
+        let both = before.memory.and_then(|earlier| Ok((earlier, memory?)));
+        let Some((earlier, later)) = note(reasons, "memory_delta_bytes", both) else {
+            let reason = reasons.get("memory_delta_bytes").cloned().unwrap_or_default();
+            reasons.insert("memory_peak_delta_bytes".to_owned(), reason.clone());
+            reasons.insert("memory_peak_bytes".to_owned(), reason);
+            return (None, before.read_bytes);
+        };
+        sample.memory_delta_bytes = Some(difference(later.resident, earlier.resident));
+        match before.peak {
+            Ok(()) => {
+                let peak = later.peak.max(later.resident);
+                sample.memory_peak_bytes = Some(peak);
+                sample.memory_peak_delta_bytes = Some(difference(peak, earlier.resident));
+            }
+            Err(reason) => {
+                reasons.insert("memory_peak_delta_bytes".to_owned(), reason.clone());
+                reasons.insert("memory_peak_bytes".to_owned(), reason);
+            }
+        }
+        let read = before.read_bytes.and_then(|earlier| Ok(self.meter.read_bytes()?.saturating_sub(earlier)));
+        let after = MemoryEdge { resident: later.resident, anonymous: later.anonymous, file: later.file };
+        (Some((earlier, after)), read)
+    }
+
+    /// Fills in the stepped pass's counters: per phase, and over the request.
+    #[allow(clippy::cast_precision_loss, reason = "byte counts stay far below 2^53")]
+    fn count(&self, measured: &mut Measured, timing: &Timing, counts: &PhaseCounts, read_bytes: Result<u64, String>) {
+        let counters = self.meter.counters();
+        measured.phases = drive::phase_rows(timing, counts, counters);
+        let mut whole = Tally::default();
+        counts.values().for_each(|tally| whole.merge(tally));
+        let totals = drive::totals(&whole, counters);
+        measured.counters = totals.values;
+        measured.counter_reasons = totals.reasons;
+        for (name, reason) in &self.absent {
+            measured.counters.insert(name.clone(), None);
+            measured.counter_reasons.insert(name.clone(), reason.clone());
+        }
+        let read = note(&mut measured.counter_reasons, "read_bytes", read_bytes).map(|bytes| bytes as f64);
+        measured.counters.insert("read_bytes".to_owned(), read);
+    }
+}
+
+fn difference(later: u64, earlier: u64) -> i64 {
+    i64::try_from(i128::from(later) - i128::from(earlier)).unwrap_or(i64::MAX)
+}

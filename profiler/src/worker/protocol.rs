@@ -1,0 +1,249 @@
+//! What the main process and a worker say to each other: one JSON value a line, one answer per question.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use engines::{Identity, LoadOptions, Prompt, Request};
+use serde::{Deserialize, Serialize};
+use traces::Nanos;
+
+use crate::drive::{Answer, OpMark, PhaseSpan};
+use crate::meter::MemoryPoint;
+use crate::results::{OpRow, Pass, PhaseRow, Reasons, Sample};
+
+/// What the main process asks.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "ask", rename_all = "snake_case")]
+pub enum ToWorker {
+    /// Open an engine: the first question.
+    Open(Open),
+    /// Make a fresh session; the one before is dropped.
+    Load(Load),
+    /// Drop the session and give its memory back.
+    Unload,
+    /// Run one request.
+    Measure(Box<Ask>),
+    /// End.
+    Quit,
+}
+
+/// Which engine a worker opens.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Open {
+    /// Its label, `name` or `name:variant`.
+    pub engine: String,
+    /// Names of the counters to read.
+    pub counters: Vec<String>,
+}
+
+/// How a session is made.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Load {
+    /// The checkpoint.
+    pub path: PathBuf,
+    /// Its files, whose share in the page cache is told.
+    pub files: Vec<PathBuf>,
+    /// Options of the engine.
+    pub options: LoadOptions,
+    /// Drop the files from the page cache first.
+    pub cold: bool,
+    /// Op marks of the longest request: how much the recorder must hold.
+    pub ops_per_request: usize,
+    /// Token ids that end a generation.
+    pub end_tokens: Vec<u32>,
+}
+
+/// One request.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Ask {
+    /// The case's id.
+    pub case: String,
+    /// Which instruments are on.
+    pub pass: Pass,
+    /// Its round.
+    pub round: usize,
+    /// Kept apart from the summaries.
+    pub warmup: bool,
+    /// The first request of a fresh session.
+    pub fresh: bool,
+    /// What goes in.
+    pub input: Input,
+    /// What lies in the context before it.
+    pub filler: Vec<u32>,
+    /// At most so many tokens come out.
+    pub new_tokens: usize,
+    /// Go on past an end-of-generation token.
+    pub ignore_eos: bool,
+    /// Send the ops themselves too, for the trace; else only their sums.
+    pub keep_ops: bool,
+}
+
+/// What goes into the model.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Input {
+    /// Rendered text.
+    Text {
+        /// The text.
+        text: String,
+        /// Put the BOS token in front.
+        add_bos: bool,
+    },
+    /// Token ids.
+    Tokens(Vec<u32>),
+}
+
+impl Ask {
+    /// As the engine takes it.
+    pub fn request(&self) -> Request {
+        let prompt = match &self.input {
+            Input::Text { text, add_bos } => Prompt::Text { text: text.clone(), add_bos: *add_bos },
+            Input::Tokens(ids) => Prompt::Tokens(ids.clone()),
+        };
+        Request { prompt, max_new_tokens: self.new_tokens, ignore_eos: self.ignore_eos }
+    }
+}
+
+/// What a worker answers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "answer", rename_all = "snake_case")]
+pub enum FromWorker {
+    /// The engine is open.
+    Opened(Opened),
+    /// The session is there.
+    Loaded(Box<Loaded>),
+    /// The session is gone.
+    Unloaded,
+    /// The request ran.
+    Measured(Box<Measured>),
+    /// It did not work; the worker goes on.
+    Failed(Failure),
+}
+
+/// An engine in a worker.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Opened {
+    /// The worker's process id.
+    pub pid: u32,
+    /// The engine.
+    pub identity: Identity,
+    /// Counters that are read.
+    pub counters: Vec<String>,
+    /// Why others are not.
+    pub absent: BTreeMap<String, String>,
+}
+
+/// Memory at one moment, in bytes; with the page cache's view of the model.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemoryEdge {
+    /// Resident.
+    pub resident: u64,
+    /// Anonymous.
+    pub anonymous: u64,
+    /// Backed by files, and shared.
+    pub file: u64,
+}
+
+/// How loading went.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Loaded {
+    /// From opening the checkpoint to a session that can answer.
+    pub started: Nanos,
+    /// When it was over.
+    pub ended: Nanos,
+    /// Share of the model's files in the page cache before.
+    pub cached_share: Option<f64>,
+    /// Bytes read from storage meanwhile.
+    pub read_bytes: Option<u64>,
+    /// Memory before.
+    pub before: Option<MemoryEdge>,
+    /// Memory after.
+    pub after: Option<MemoryEdge>,
+    /// KV cache reserved.
+    pub kv_reserved: u64,
+    /// Why a figure is absent.
+    pub reasons: Reasons,
+}
+
+/// Everything that one request gave.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Measured {
+    /// Its figures.
+    pub sample: Sample,
+    /// Its answer.
+    pub answer: Answer,
+    /// Its phases, for the trace.
+    pub spans: Vec<PhaseSpan>,
+    /// Time between the call and the first begin, and between the last end and the return, in seconds: outside of what
+    /// the engine calls its phases.
+    pub outside_s: f64,
+    /// Memory before and after, for the trace and the reconciliation.
+    pub memory: Option<(MemoryEdge, MemoryEdge)>,
+    /// Memory over time (stepped and traced pass).
+    pub timeline: Vec<MemoryPoint>,
+    /// KV cache in use at the end.
+    pub kv_used: u64,
+    /// KV cache reserved.
+    pub kv_reserved: u64,
+    /// Phases with their counters (stepped pass).
+    pub phases: Vec<PhaseRow>,
+    /// Counters over the request (stepped pass).
+    pub counters: BTreeMap<String, Option<f64>>,
+    /// Why a counter is absent, or how far it is extrapolated.
+    pub counter_reasons: Reasons,
+    /// Ops summed (traced pass).
+    pub ops: Vec<OpRow>,
+    /// Ops one by one, where they were asked for.
+    pub marks: Vec<OpMark>,
+    /// Op marks that were lost.
+    pub dropped: u64,
+}
+
+/// What did not work.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// The text.
+    pub text: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn questions_and_answers_survive_the_wire() {
+        let ask = Ask {
+            case: "mock/tiny/p/t1/d0".to_owned(),
+            pass: Pass::Traced,
+            round: 3,
+            warmup: false,
+            fresh: true,
+            input: Input::Text { text: "line\nbreak \u{1F600}".to_owned(), add_bos: true },
+            filler: vec![5, 6],
+            new_tokens: 8,
+            ignore_eos: true,
+            keep_ops: true,
+        };
+        let questions = [
+            ToWorker::Open(Open { engine: "mock:slow".to_owned(), counters: vec!["cycles".to_owned()] }),
+            ToWorker::Load(Load { path: "/m.gguf".into(), files: vec!["/m.gguf".into()], options: LoadOptions::default(), cold: true, ops_per_request: 9, end_tokens: vec![2] }),
+            ToWorker::Unload,
+            ToWorker::Measure(Box::new(ask)),
+            ToWorker::Quit,
+        ];
+        for question in questions {
+            let line = serde_json::to_string(&question).unwrap();
+            assert!(!line.contains('\n'));
+            assert_eq!(serde_json::from_str::<ToWorker>(&line).unwrap(), question);
+        }
+        let answers = [
+            FromWorker::Unloaded,
+            FromWorker::Failed(Failure { text: "no".to_owned() }),
+            FromWorker::Loaded(Box::new(Loaded { cached_share: Some(0.5), ..Loaded::default() })),
+        ];
+        for answer in answers {
+            let line = serde_json::to_string(&answer).unwrap();
+            assert_eq!(serde_json::from_str::<FromWorker>(&line).unwrap(), answer);
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! The worker's side: waits for questions, answers them, ends when the main process is gone.
+
+use std::collections::BTreeMap;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
+use engines::{Engine, Session, registry};
+use models::Checkpoint;
+use traces::clock::{self, VirtualClock, VirtualClockGuard};
+
+use super::beacon::Beacon;
+use super::channel::Channel;
+use super::measure;
+use super::protocol::{Failure, FromWorker, Load, Loaded, MemoryEdge, Open, Opened, ToWorker};
+use crate::Error;
+use crate::meter::{self, Meter, page_cache};
+
+/// Why memory and counters are absent where time is virtual.
+pub(super) const VIRTUAL: &str = "the engine's time is virtual: nothing real was measured";
+
+/// Serves questions from this socket until told to quit or until the other end is gone. Call it before this process has a
+/// second thread: perf counters follow only threads that begin later.
+///
+/// # Errors
+/// When the socket or the beacon cannot be opened, or the conversation breaks.
+pub fn serve(socket: &Path) -> Result<(), Error> {
+    let beacon = Beacon::open(&Beacon::beside(socket))?;
+    let stream = UnixStream::connect(socket).map_err(Error::file(socket, "connect to"))?;
+    let mut channel = Channel::new(stream);
+    let mut bench: Option<Bench> = None;
+    while let Some(question) = channel.receive::<ToWorker>().map_err(Error::file(socket, "read from"))? {
+        let answer = match (&mut bench, question) {
+            (_, ToWorker::Quit) => break,
+            (open, ToWorker::Open(order)) => Bench::open(&order).map(|(made, told)| {
+                *open = Some(made);
+                FromWorker::Opened(told)
+            }),
+            (Some(bench), ToWorker::Load(load)) => bench.load(&load, &beacon).map(|loaded| FromWorker::Loaded(Box::new(loaded))),
+            (Some(bench), ToWorker::Unload) => {
+                bench.unload();
+                Ok(FromWorker::Unloaded)
+            }
+            (Some(bench), ToWorker::Measure(ask)) => measure::measure(bench, &ask, &beacon).map(|measured| FromWorker::Measured(Box::new(measured))),
+            (None, _) => Err("no engine is open: expected `open` as the first question".to_owned()),
+        };
+        beacon.clear_phase();
+        let answer = answer.unwrap_or_else(|text| FromWorker::Failed(Failure { text }));
+        channel.send(&answer).map_err(Error::file(socket, "write to"))?;
+    }
+    Ok(())
+}
+
+/// An open engine, its session and the instruments.
+pub(super) struct Bench {
+    engine: Box<dyn Engine>,
+    pub(super) session: Option<Box<dyn Session>>,
+    pub(super) meter: Meter,
+    pub(super) absent: BTreeMap<String, String>,
+    pub(super) end_tokens: Vec<u32>,
+    pub(super) ops_per_request: usize,
+    /// Held while time is virtual.
+    pub(super) virtual_clock: Option<VirtualClockGuard>,
+}
+
+impl Bench {
+    fn open(order: &Open) -> Result<(Self, Opened), String> {
+        let counters: Vec<_> = order.counters.iter().filter_map(|name| meter::find(name)).collect();
+        // Before the engine: it may start threads.
+        let mut meter = Meter::open(&counters);
+        let selection = registry::find(&order.engine).map_err(|error| error.to_string())?;
+        let engine = selection.open().map_err(|error| error.to_string())?;
+        let mut absent = meter.absent().clone();
+        let virtual_clock = engine.caps().virtual_time.then(VirtualClock::install);
+        if virtual_clock.is_some() {
+            meter = Meter::open(&[]);
+            absent = counters.iter().map(|counter| (counter.name.to_owned(), VIRTUAL.to_owned())).collect();
+        }
+        let told = Opened {
+            pid: std::process::id(),
+            identity: engine.identity(),
+            counters: meter.counters().iter().map(|counter| counter.name.to_owned()).collect(),
+            absent: absent.clone(),
+        };
+        let bench = Self { engine, session: None, meter, absent, end_tokens: Vec::new(), ops_per_request: 0, virtual_clock };
+        Ok((bench, told))
+    }
+
+    pub(super) fn caps(&self) -> engines::Caps {
+        self.engine.caps()
+    }
+
+    pub(super) fn name(&self) -> String {
+        self.engine.identity().label()
+    }
+
+    /// Memory now; `None` with a reason where time is virtual or the platform does not tell.
+    pub(super) fn memory(&mut self) -> Result<MemoryEdge, String> {
+        if self.virtual_clock.is_some() {
+            return Err(VIRTUAL.to_owned());
+        }
+        let memory = self.meter.memory()?;
+        Ok(MemoryEdge { resident: memory.resident, anonymous: memory.anonymous, file: memory.file })
+    }
+
+    fn load(&mut self, load: &Load, beacon: &Beacon) -> Result<Loaded, String> {
+        self.unload();
+        let mut loaded = Loaded::default();
+        let virtual_time = self.virtual_clock.is_some();
+        let real = |result: Result<f64, String>| if virtual_time { Err(VIRTUAL.to_owned()) } else { result };
+        if load.cold && !virtual_time {
+            page_cache::drop_files(&load.files)?;
+        }
+        loaded.cached_share = note(&mut loaded.reasons, "load_cached_share", real(page_cache::share(&load.files)));
+        loaded.before = note(&mut loaded.reasons, "before_load_bytes", self.memory());
+        let read_before = if virtual_time { Err(VIRTUAL.to_owned()) } else { self.meter.read_bytes() };
+        beacon.set_phase(engines::Phase::Load);
+        loaded.started = clock::now();
+        let checkpoint = Checkpoint::open(&load.path).map_err(|error| error.to_string())?;
+        let session = self.engine.load(&checkpoint, &load.options).map_err(|error| error.to_string())?;
+        loaded.ended = clock::now();
+        beacon.clear_phase();
+        drop(checkpoint);
+        let read = read_before.and_then(|before| Ok(self.meter.read_bytes()?.saturating_sub(before)));
+        loaded.read_bytes = note(&mut loaded.reasons, "load_read_bytes", read);
+        loaded.after = note(&mut loaded.reasons, "after_load_bytes", self.memory());
+        loaded.kv_reserved = session.kv_bytes().reserved;
+        self.session = Some(session);
+        self.end_tokens.clone_from(&load.end_tokens);
+        self.ops_per_request = load.ops_per_request;
+        Ok(loaded)
+    }
+
+    /// Drops the session and gives free memory back to the system, so that the next session starts from where the first did.
+    fn unload(&mut self) {
+        if self.session.take().is_some() {
+            trim();
+        }
+    }
+}
+
+/// A value, or `None` with its reason under this name.
+pub(super) fn note<T>(reasons: &mut crate::results::Reasons, name: &str, result: Result<T, String>) -> Option<T> {
+    match result {
+        Ok(value) => Some(value),
+        Err(reason) => {
+            reasons.insert(name.to_owned(), reason);
+            None
+        }
+    }
+}
+
+/// Gives free heap memory back to the system; only glibc offers it.
+fn trim() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    #[allow(unsafe_code, reason = "malloc_trim has no safe wrapper")]
+    // SAFETY: malloc_trim locks the allocator itself and touches only free memory.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
