@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::fetch::Attempt;
 use crate::units::Bytes;
 
 /// What went wrong with a model: finding it, fetching it, reading it or writing it.
@@ -48,6 +49,14 @@ pub enum Error {
     /// A model that could not be had from anywhere, or that arrived damaged.
     #[error("fetch {0}")]
     Fetch(Box<Fault>),
+    /// A file that no origin could give.
+    #[error("cannot get {what}{}; give a local file (-m PATH.gguf), or measure without one (--synthetic)", list(.attempts))]
+    Unavailable {
+        /// `owner/repo:file@revision`.
+        what: String,
+        /// Every origin that was tried, and why it did not do.
+        attempts: Vec<Attempt>,
+    },
     /// Synthetic weights that cannot be planned or written.
     #[error("synthetic model {0}")]
     Synth(Box<Fault>),
@@ -153,6 +162,13 @@ impl Error {
         };
         Self::Io { action, path: path.to_path_buf(), source, advice: advice.to_owned() }
     }
+}
+
+/// `: ORIGIN: REASON` for each origin.
+fn list(attempts: &[Attempt]) -> String {
+    let one = |attempt: &Attempt| format!("{}: {}", attempt.origin, attempt.failure);
+    let all: Vec<String> = attempts.iter().map(one).collect();
+    if all.is_empty() { String::new() } else { format!(": {}", all.join("; ")) }
 }
 
 /// `; did you mean X?` where there is a near name, else nothing.

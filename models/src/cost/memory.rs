@@ -1,0 +1,51 @@
+//! How much memory a session needs, before it is started.
+
+use crate::dtype::DType;
+use crate::spec::Spec;
+use crate::units::Bytes;
+
+/// The parts of the estimate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemoryEstimate {
+    /// The weights as they are stored.
+    pub weights: Bytes,
+    /// The KV cache for the whole context.
+    pub kv: Bytes,
+    /// The largest activations that live at once.
+    pub activations: Bytes,
+    /// The scores over the vocabulary.
+    pub logits: Bytes,
+}
+
+impl MemoryEstimate {
+    /// All parts together.
+    #[must_use]
+    pub fn total(&self) -> Bytes {
+        self.weights + self.kv + self.activations + self.logits
+    }
+}
+
+/// Estimates the memory of a session whose weights take `weights`, with room for `context` tokens of type `kv` in the cache, fed
+/// `batch` tokens at once:
+///
+/// ```text
+/// kv           R 2 layers row(kv_heads head_dim),  R = min(context, window + batch - 1)
+/// activations  4 batch max(2 H + 2 q + 2 kv,  2 H + 3 F)    residual and norm beside q, k, v and output, or beside gate, up and product
+/// logits       4 V                                          for one position
+/// ```
+///
+/// Unit: bytes; activations and logits in f32. Source: the order of the decoder's ops ([`super::ops_of_prefill`]). What an engine
+/// adds (copies of weights, attention scores, the tokenizer, the program itself) is not in it.
+#[must_use]
+pub fn memory(spec: &Spec, weights: Bytes, context: usize, kv: DType, batch: usize) -> MemoryEstimate {
+    let rows = spec.window.map_or(context, |window| context.min(window.saturating_add(batch.saturating_sub(1))));
+    let (hidden, q, k) = (spec.hidden as u64, spec.q_width() as u64, spec.kv_width() as u64);
+    let attention = 2 * hidden + 2 * q + 2 * k;
+    let feed_forward = 2 * hidden + 3 * spec.ffn as u64;
+    MemoryEstimate {
+        weights,
+        kv: spec.kv_bytes_per_token(kv) * rows as u64,
+        activations: Bytes(attention.max(feed_forward)) * (4 * batch as u64),
+        logits: Bytes(4 * spec.vocab as u64),
+    }
+}

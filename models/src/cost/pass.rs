@@ -1,0 +1,226 @@
+//! The cost of one pass over the decoder: `T` tokens at once, the first of them at position `P` (a prefill, or a chunk of one;
+//! a decode is `T = 1`).
+//!
+//! Letters: `H` hidden, `F` ffn, `V` vocab, `d` head_dim, `q = heads d`, `kv = kv_heads d`, `r` rotary width, `W` window.
+
+use super::op::{OpCost, OpKind};
+use super::types::WeightTypes;
+use crate::dtype::DType;
+use crate::spec::Spec;
+use crate::units::{Bytes, Flops};
+
+/// Bytes of an activation (f32).
+const ACTIVATION: u64 = 4;
+
+/// The ops of a prefill of `tokens` tokens of which the first is at `position`, with a KV cache of type `kv`. The head runs for
+/// the last token alone, as engines do that want one next token. No tokens: no ops.
+#[must_use]
+pub fn ops_of_prefill(spec: &Spec, types: &WeightTypes, kv: DType, tokens: usize, position: usize) -> Vec<OpCost> {
+    if tokens == 0 { Vec::new() } else { Pass { spec, types, kv, tokens, position }.ops() }
+}
+
+/// The ops of the decode of one token at `position` (that many tokens are in the cache already).
+#[must_use]
+pub fn ops_of_decode(spec: &Spec, types: &WeightTypes, kv: DType, position: usize) -> Vec<OpCost> {
+    ops_of_prefill(spec, types, kv, 1, position)
+}
+
+/// Pairs of a query and a position that it sees, for queries at `P .. P + T`:
+///
+/// ```text
+/// sum over p = P .. P + T - 1 of min(p + 1, W)
+/// ```
+///
+/// Unit: pairs. Source: causal attention, Vaswani et al., arXiv:1706.03762, 3.2.3; sliding window, Mistral 7B, arXiv:2310.06825, 2.
+/// In closed form: the queries below the window see a triangle, the rest `W` each.
+#[must_use]
+pub fn attended(tokens: usize, position: usize, window: Option<usize>) -> u64 {
+    let (first, end) = (position as u64, position as u64 + tokens as u64);
+    // Sum of p + 1 over first .. end.
+    let triangle =
+        |end: u64| (u128::from(end) * (u128::from(end) + 1) / 2) - (u128::from(first) * (u128::from(first) + 1) / 2);
+    let pairs = match window.map(|window| window as u64) {
+        Some(window) if end > window => {
+            let growing = window.max(first);
+            triangle(growing) + u128::from(end - growing) * u128::from(window)
+        }
+        _ => triangle(end),
+    };
+    u64::try_from(pairs).unwrap_or(u64::MAX)
+}
+
+/// One pass.
+struct Pass<'a> {
+    spec: &'a Spec,
+    types: &'a WeightTypes,
+    kv: DType,
+    tokens: usize,
+    position: usize,
+}
+
+impl Pass<'_> {
+    fn ops(&self) -> Vec<OpCost> {
+        let Spec { hidden, ffn, vocab, .. } = *self.spec;
+        let (q, kv) = (self.spec.q_width(), self.spec.kv_width());
+        let mut ops = Vec::with_capacity(3 + 16 * self.spec.layers);
+        ops.push(self.embed());
+        for layer in (0..self.spec.layers).map(Some) {
+            ops.extend([
+                self.norm(OpKind::AttnNorm, layer, self.tokens),
+                self.matmul(OpKind::QProj, layer, [self.tokens, hidden, q]),
+                self.matmul(OpKind::KProj, layer, [self.tokens, hidden, kv]),
+                self.matmul(OpKind::VProj, layer, [self.tokens, hidden, kv]),
+                self.rope(layer),
+                self.kv_write(layer),
+                self.attention(layer),
+                self.matmul(OpKind::OProj, layer, [self.tokens, q, hidden]),
+                self.elementwise(OpKind::AttnResidual, layer, hidden, 1),
+                self.norm(OpKind::FfnNorm, layer, self.tokens),
+                self.matmul(OpKind::GateProj, layer, [self.tokens, hidden, ffn]),
+                self.matmul(OpKind::UpProj, layer, [self.tokens, hidden, ffn]),
+                self.elementwise(OpKind::SiluMul, layer, ffn, 5),
+                self.matmul(OpKind::DownProj, layer, [self.tokens, ffn, hidden]),
+                self.elementwise(OpKind::FfnResidual, layer, hidden, 1),
+            ]);
+        }
+        ops.push(self.norm(OpKind::OutputNorm, None, 1));
+        ops.push(self.matmul(OpKind::LmHead, None, [1, hidden, vocab]));
+        ops
+    }
+
+    /// Looking up `T` rows of the table:
+    ///
+    /// ```text
+    /// FLOP 0    weight bytes T row(H)    activation bytes 4 T H (written)
+    /// ```
+    ///
+    /// Source: the definition; turning a quantised row into floats is not counted.
+    fn embed(&self) -> OpCost {
+        let (tokens, hidden) = (self.tokens as u64, self.spec.hidden);
+        OpCost {
+            weight_bytes: self.types.of_op(OpKind::Embed, None).row_bytes(hidden) * tokens,
+            activation_bytes: Bytes(ACTIVATION * tokens * hidden as u64),
+            ..self.op(OpKind::Embed, None, [self.tokens, hidden, 0])
+        }
+    }
+
+    /// RMS norm of `t` rows, `y = x / sqrt(mean(x^2) + eps) w`:
+    ///
+    /// ```text
+    /// FLOP t (4 H + 3)    H squares, H - 1 sums, then mean, epsilon, root and reciprocal, then 2 H products
+    /// weight bytes row(H)    activation bytes 4 t 2 H (read, written)
+    /// ```
+    ///
+    /// Source: Zhang and Sennrich, arXiv:1910.07467, equation 4.
+    fn norm(&self, kind: OpKind, layer: Option<usize>, rows: usize) -> OpCost {
+        let (rows_u64, hidden) = (rows as u64, self.spec.hidden as u64);
+        OpCost {
+            flops: Flops(rows_u64 * (4 * hidden + 3)),
+            weight_bytes: self.types.of_op(kind, layer).row_bytes(self.spec.hidden),
+            activation_bytes: Bytes(ACTIVATION * rows_u64 * 2 * hidden),
+            ..self.op(kind, layer, [rows, self.spec.hidden, 0])
+        }
+    }
+
+    /// `[t, in] x [out, in]^T + bias -> [t, out]`:
+    ///
+    /// ```text
+    /// FLOP 2 t in out  (+ t out with a bias)
+    /// weight bytes out row(in)  (+ row(out) with a bias)    activation bytes 4 t (in + out)
+    /// ```
+    ///
+    /// Source: Kaplan et al., arXiv:2001.08361, 2.1 (a multiply-add is two operations).
+    fn matmul(&self, kind: OpKind, layer: Option<usize>, shape: [usize; 3]) -> OpCost {
+        let [rows, inputs, outputs] = shape;
+        let (rows, outputs_u64) = (rows as u64, outputs as u64);
+        let biased = self.spec.qkv_bias && matches!(kind, OpKind::QProj | OpKind::KProj | OpKind::VProj);
+        let bias = if biased { self.types.of_bias(kind, layer).row_bytes(outputs) } else { Bytes(0) };
+        OpCost {
+            flops: Flops(rows * outputs_u64 * (2 * inputs as u64 + u64::from(biased))),
+            weight_bytes: self.types.of_op(kind, layer).row_bytes(inputs) * outputs_u64 + bias,
+            activation_bytes: Bytes(ACTIVATION * rows * (inputs as u64 + outputs_u64)),
+            ..self.op(kind, layer, shape)
+        }
+    }
+
+    /// Rotating q and k, pair by pair: `a' = a cos - b sin`, `b' = a sin + b cos`:
+    ///
+    /// ```text
+    /// FLOP 3 T (heads + kv_heads) r    6 operations per pair, r / 2 pairs per head
+    /// activation bytes 4 T 2 (q + kv)  (read, written)
+    /// ```
+    ///
+    /// Source: RoFormer, arXiv:2104.09864, equation 34. Sines and cosines are taken from a table, which is not counted.
+    fn rope(&self, layer: Option<usize>) -> OpCost {
+        let heads = (self.spec.heads + self.spec.kv_heads) as u64;
+        let width = self.spec.q_width() + self.spec.kv_width();
+        OpCost {
+            flops: Flops(3 * self.tokens as u64 * heads * self.spec.rope.dim as u64),
+            activation_bytes: Bytes(ACTIVATION * self.tokens as u64 * 2 * width as u64),
+            ..self.op(OpKind::Rope, layer, [self.tokens, width, 0])
+        }
+    }
+
+    /// Appending `T` rows of k and v to the cache, in its type:
+    ///
+    /// ```text
+    /// FLOP 0    KV bytes 2 T row(kv) (written)    activation bytes 4 T 2 kv (read)
+    /// ```
+    ///
+    /// Source: the definition; rounding to the type of the cache is not counted.
+    fn kv_write(&self, layer: Option<usize>) -> OpCost {
+        let (tokens, kv) = (self.tokens as u64, self.spec.kv_width());
+        OpCost {
+            kv_bytes: self.kv.row_bytes(kv) * (2 * tokens),
+            activation_bytes: Bytes(ACTIVATION * tokens * 2 * kv as u64),
+            ..self.op(OpKind::KvWrite, layer, [self.tokens, kv, 0])
+        }
+    }
+
+    /// Scores, softmax and weighted sum over the positions that each query sees, `A` pairs in all ([`attended`]):
+    ///
+    /// ```text
+    /// FLOP A heads (4 d + 5)    2 d for q k, 2 d for p v; scale, maximum, difference, exponential, sum; the last division is
+    ///                           T q more and left out
+    /// KV bytes 2 R row(kv), R = min(P + T, W + T - 1) rows that at least one query sees (read once)
+    /// activation bytes 4 T 2 q  (q read, output written; scores stay on chip)
+    /// ```
+    ///
+    /// Unit: the masked half of a prefill's scores is not counted, though some kernels compute it. Source: FlashAttention,
+    /// arXiv:2205.14135, 2.2 and 3 (what is read and what stays on chip).
+    fn attention(&self, layer: Option<usize>) -> OpCost {
+        let Spec { heads, head_dim, window, .. } = *self.spec;
+        let end = self.position + self.tokens;
+        let rows = window.map_or(end, |window| end.min(window.saturating_add(self.tokens - 1)));
+        let pairs = attended(self.tokens, self.position, window);
+        OpCost {
+            flops: Flops(pairs.saturating_mul(heads as u64 * (4 * head_dim as u64 + 5))),
+            kv_bytes: self.kv.row_bytes(self.spec.kv_width()) * (2 * rows as u64),
+            activation_bytes: Bytes(ACTIVATION * self.tokens as u64 * 2 * self.spec.q_width() as u64),
+            ..self.op(OpKind::Attention, layer, [self.tokens, window.map_or(end, |window| end.min(window)), heads])
+        }
+    }
+
+    /// An op on two inputs of `width`, element by element:
+    ///
+    /// ```text
+    /// FLOP T width per_element    residual 1 (a sum); silu(g) u = g / (1 + exp(-g)) u: 5 (negate, exp, sum, quotient, product)
+    /// activation bytes 4 T 3 width (two read, one written)
+    /// ```
+    ///
+    /// Source: the definition; SwiGLU, Shazeer, arXiv:2002.05202, equation 6.
+    fn elementwise(&self, kind: OpKind, layer: Option<usize>, width: usize, per_element: u64) -> OpCost {
+        let elements = self.tokens as u64 * width as u64;
+        OpCost {
+            flops: Flops(elements * per_element),
+            activation_bytes: Bytes(ACTIVATION * 3 * elements),
+            ..self.op(kind, layer, [self.tokens, width, 0])
+        }
+    }
+
+    /// An op that costs nothing yet.
+    const fn op(&self, kind: OpKind, layer: Option<usize>, shape: [usize; 3]) -> OpCost {
+        let none = Bytes(0);
+        OpCost { kind, layer, flops: Flops(0), weight_bytes: none, kv_bytes: none, activation_bytes: none, shape }
+    }
+}
