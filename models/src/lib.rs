@@ -19,4 +19,5 @@ pub use checkpoint::{Checkpoint, Format, TensorInfo, TensorView, gguf};
 pub use dtype::DType;
 pub use error::{Error, Fault};
 pub use spec::{Arch, Rope, RopeLayout, RopeScaling, Spec};
+pub use tokenizer::{DecodeStream, EncodeOptions, SpecialIds, TokenKind, Tokenizer, TokenizerData};
 pub use units::{Bytes, Flops, Params};

@@ -1,0 +1,138 @@
+//! The day that templates believe in, and Python's `strftime` for it.
+
+use std::fmt;
+
+use minijinja::{Error, ErrorKind};
+
+/// A day of the Gregorian calendar.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Date {
+    year: u16,
+    month: u8,
+    day: u8,
+}
+
+/// The day of all renderings that name none: 26 July 2024, which Llama 3's templates write where there is no clock.
+pub const DEFAULT_DATE: Date = Date { year: 2024, month: 7, day: 26 };
+
+const MONTHS: [(&str, u8); 12] = [
+    ("January", 31),
+    ("February", 28),
+    ("March", 31),
+    ("April", 30),
+    ("May", 31),
+    ("June", 30),
+    ("July", 31),
+    ("August", 31),
+    ("September", 30),
+    ("October", 31),
+    ("November", 30),
+    ("December", 31),
+];
+const WEEKDAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
+
+impl Date {
+    /// A day; `None` where the calendar has no such day between the years 1583 and 9999.
+    pub fn new(year: u16, month: u8, day: u8) -> Option<Self> {
+        let (_, days) = MONTHS.get(usize::from(month).checked_sub(1)?)?;
+        let days = days + u8::from(month == 2 && is_leap(year));
+        ((1583..=9999).contains(&year) && (1..=days).contains(&day)).then_some(Self { year, month, day })
+    }
+
+    /// Days since the beginning of the year, the first of January being 1.
+    fn day_of_year(self) -> u16 {
+        let before = MONTHS.iter().take(usize::from(self.month) - 1).map(|(_, days)| u16::from(*days)).sum::<u16>();
+        before + u16::from(self.day) + u16::from(self.month > 2 && is_leap(self.year))
+    }
+
+    /// 0 = Sunday: days since a Sunday, the last of December of the year 0 of the proleptic calendar, modulo 7.
+    fn weekday(self) -> usize {
+        let past = u32::from(self.year) - 1;
+        let days = past * 365 + past / 4 - past / 100 + past / 400 + u32::from(self.day_of_year());
+        (days % 7) as usize
+    }
+
+    /// `strftime` at midnight of the day.
+    pub(super) fn format(self, format: &str) -> Result<String, Error> {
+        let month = MONTHS[usize::from(self.month) - 1].0;
+        let weekday = WEEKDAYS[self.weekday()];
+        let mut text = String::new();
+        let mut characters = format.chars();
+        while let Some(character) = characters.next() {
+            if character != '%' {
+                text.push(character);
+                continue;
+            }
+            let mut code = characters.next();
+            // `%-d`: no padding.
+            let padded = code != Some('-');
+            if !padded {
+                code = characters.next();
+            }
+            let number = |value: u16, width: usize| {
+                if padded { format!("{value:0width$}") } else { value.to_string() }
+            };
+            text.push_str(&match code {
+                Some('Y') => number(self.year, 4),
+                Some('y') => number(self.year % 100, 2),
+                Some('m') => number(self.month.into(), 2),
+                Some('d') => number(self.day.into(), 2),
+                Some('e') => format!("{:2}", self.day),
+                Some('j') => number(self.day_of_year(), 3),
+                Some('H' | 'M' | 'S') => number(0, 2),
+                Some('I') => number(12, 2),
+                Some('p') => "AM".to_owned(),
+                Some('B') => month.to_owned(),
+                Some('b' | 'h') => month[..3].to_owned(),
+                Some('A') => weekday.to_owned(),
+                Some('a') => weekday[..3].to_owned(),
+                Some('F') => self.to_string(),
+                Some('%') => "%".to_owned(),
+                other => {
+                    let code = other.map_or_else(String::new, String::from);
+                    let detail = format!("strftime_now does not know %{code}");
+                    return Err(Error::new(ErrorKind::InvalidOperation, detail));
+                }
+            });
+        }
+        Ok(text)
+    }
+}
+
+/// ISO 8601: `2024-07-26`.
+impl fmt::Display for Date {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{:04}-{:02}-{:02}", self.year, self.month, self.day)
+    }
+}
+
+fn is_leap(year: u16) -> bool {
+    year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn days_are_written_as_python_writes_them() {
+        assert_eq!(DEFAULT_DATE.format("%d %b %Y").unwrap(), "26 Jul 2024");
+        assert_eq!(
+            DEFAULT_DATE.format("%A, %B %-d, %y %j %F %H:%M 100%%").unwrap(),
+            "Friday, July 26, 24 208 2024-07-26 00:00 100%"
+        );
+        assert_eq!(Date::new(2000, 3, 5).unwrap().format("%a %e %-m %j").unwrap(), "Sun  5 3 065");
+        assert_eq!(Date::new(2026, 1, 1).unwrap().format("%a").unwrap(), "Thu");
+        assert!(DEFAULT_DATE.format("%Q").is_err() && DEFAULT_DATE.format("%").is_err());
+    }
+
+    #[test]
+    fn only_days_of_the_calendar_exist() {
+        for (year, month, day) in
+            [(2023, 2, 29), (2024, 0, 1), (2024, 13, 1), (2024, 4, 31), (2024, 1, 0), (1500, 1, 1)]
+        {
+            assert_eq!(Date::new(year, month, day), None);
+        }
+        assert!(Date::new(2024, 2, 29).is_some() && Date::new(1900, 2, 29).is_none());
+    }
+}

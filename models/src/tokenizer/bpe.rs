@@ -1,0 +1,74 @@
+//! Byte-level BPE from a GGUF vocabulary, merged by the `tokenizers` crate.
+//!
+//! That crate panics on vocabularies that contradict themselves, so the merges are checked before it sees them, and
+//! whatever it still does is caught. Its cache of words is off: the cost of a request must not depend on the requests
+//! before it.
+
+use std::collections::HashSet;
+
+use tokenizers::models::bpe::{BPE, Vocab};
+use tokenizers::pre_tokenizers::PreTokenizerWrapper;
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::pre_tokenizers::sequence::Sequence;
+use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
+use tokenizers::{SplitDelimiterBehavior, Tokenizer};
+
+use super::data::TokenizerData;
+use super::guard::guarded;
+use super::pre::PreTokenizer;
+use crate::Error;
+
+/// The tokenizer of one vocabulary; it knows nothing of special tokens.
+pub(super) fn build(data: &TokenizerData, pre: &PreTokenizer) -> Result<Tokenizer, Error> {
+    let mut vocabulary = Vocab::default();
+    vocabulary.reserve(data.tokens.len());
+    for (id, token) in (0u32..).zip(&data.tokens) {
+        vocabulary.insert(token.clone(), id);
+    }
+    let merges = merges(data, &vocabulary)?;
+    guarded(&data.file, "building the byte-level BPE", || {
+        let model = BPE::builder()
+            .vocab_and_merges(vocabulary, merges)
+            .ignore_merges(pre.ignore_merges)
+            .cache_capacity(0)
+            .build()?;
+        let mut steps: Vec<PreTokenizerWrapper> = Vec::with_capacity(pre.expressions.len() + 1);
+        for expression in pre.expressions {
+            let pattern = SplitPattern::Regex((*expression).to_owned());
+            steps.push(Split::new(pattern, SplitDelimiterBehavior::Isolated, false)?.into());
+        }
+        steps.push(ByteLevel::new(false, false, false).into());
+        let mut tokenizer = Tokenizer::new(model);
+        tokenizer.with_pre_tokenizer(Some(Sequence::new(steps)));
+        Ok(tokenizer)
+    })
+}
+
+/// The merges as pairs, each checked against the vocabulary; of two equal ones the first counts, as in llama.cpp.
+fn merges(data: &TokenizerData, vocabulary: &Vocab) -> Result<Vec<(String, String)>, Error> {
+    if data.merges.is_empty() {
+        let found = "none".to_owned();
+        return Err(data.fault("tokenizer.ggml.merges", "the merges of a byte-level BPE".to_owned(), found));
+    }
+    let mut seen = HashSet::with_capacity(data.merges.len());
+    let mut pairs = Vec::with_capacity(data.merges.len());
+    for (rank, merge) in data.merges.iter().enumerate() {
+        let fault = |expected: &str, found: String| {
+            data.fault(&format!("tokenizer.ggml.merges[{rank}]"), expected.to_owned(), found)
+        };
+        // A token may be a space itself, so the separator is looked for behind the first character.
+        let first = merge.chars().next().map_or(0, char::len_utf8);
+        let split = merge[first..].find(' ').map(|at| merge.split_at(at + first));
+        let Some((left, right)) = split.map(|(left, right)| (left, &right[1..])) else {
+            return Err(fault("two tokens with a space between", format!("{merge:?}")));
+        };
+        let whole = format!("{left}{right}");
+        if let Some(missing) = [left, right, &whole].into_iter().find(|token| !vocabulary.contains_key(*token)) {
+            return Err(fault("tokens of the vocabulary", format!("{missing:?}, which is none")));
+        }
+        if seen.insert((left, right)) {
+            pairs.push((left.to_owned(), right.to_owned()));
+        }
+    }
+    Ok(pairs)
+}

@@ -1,0 +1,208 @@
+//! Chat templates in the manner of the supported models; the expected texts are written by hand.
+
+#![allow(clippy::unwrap_used, reason = "helper functions of tests; only test functions themselves are exempt")]
+
+mod tokenizer_files;
+
+use std::fs;
+
+use models::chat::{ChatTemplate, DEFAULT_DATE, Date, Message, PLAIN, RenderOptions};
+use models::{EncodeOptions, Tokenizer, TokenizerData, gguf};
+
+/// Llama 3: headers, trimmed contents, a date in the system turn, BOS from the template.
+const LLAMA3: &str = r#"{{- bos_token }}
+{%- if not date_string is defined %}
+    {%- if strftime_now is defined %}
+        {%- set date_string = strftime_now("%d %b %Y") %}
+    {%- else %}
+        {%- set date_string = "26 Jul 2024" %}
+    {%- endif %}
+{%- endif %}
+{%- if not tools is defined %}
+    {%- set tools = none %}
+{%- endif %}
+{%- if messages[0]['role'] == 'system' %}
+    {%- set system_message = messages[0]['content']|trim %}
+    {%- set messages = messages[1:] %}
+{%- else %}
+    {%- set system_message = "" %}
+{%- endif %}
+{{- "<|start_header_id|>system<|end_header_id|>\n\n" }}
+{%- if tools is not none %}
+    {{- "Environment: ipython\n" }}
+{%- endif %}
+{{- "Today Date: " + date_string + "\n\n" }}
+{{- system_message }}
+{{- "<|eot_id|>" }}
+{%- for message in messages %}
+    {%- if not (message.role == 'ipython' or message.role == 'tool' or 'tool_calls' in message) %}
+        {{- '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n'+ message['content'] | trim + '<|eot_id|>' }}
+    {%- elif 'tool_calls' in message %}
+        {{- raise_exception("no tools here") }}
+    {%- endif %}
+{%- endfor %}
+{%- if add_generation_prompt %}
+    {{- '<|start_header_id|>assistant<|end_header_id|>\n\n' }}
+{%- endif %}
+"#;
+
+/// ChatML with trimmed blocks, as Qwen writes it.
+const CHATML: &str = r"{% for message in messages %}
+    {% if loop.first and messages[0]['role'] != 'system' %}
+{{ '<|im_start|>system\nYou are a helpful assistant.<|im_end|>' }}
+    {% endif %}
+{{ '<|im_start|>' + message['role'] + '\n' + message['content'] }}
+    {%- if (loop.last and add_generation_prompt) or not loop.last %}
+{{ '<|im_end|>' }}
+    {% endif %}
+{% endfor %}
+{% if add_generation_prompt and messages[-1]['role'] != 'assistant' %}
+{{ '<|im_start|>assistant\n' }}
+{%- endif %}
+";
+
+/// Mistral: turns must alternate, which the template checks.
+const MISTRAL: &str = "{{ bos_token }}{% for message in messages %}{% if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception('Conversation roles must alternate user/assistant/user/assistant/...') }}{% endif %}{% if message['role'] == 'user' %}{{ '[INST] ' + message['content'] + ' [/INST]' }}{% elif message['role'] == 'assistant' %}{{ message['content'] + eos_token + ' ' }}{% else %}{{ raise_exception('Only user and assistant roles are supported!') }}{% endif %}{% endfor %}";
+
+/// DeepSeek: a namespace collects the system text, thoughts are cut off by Python's `split`.
+const DEEPSEEK: &str = r"{% if not add_generation_prompt is defined %}{% set add_generation_prompt = false %}{% endif %}{% set ns = namespace(is_first=false, system_prompt='') %}
+{%- for message in messages %}{%- if message['role'] == 'system' %}{% set ns.system_prompt = message['content'] %}{%- endif %}{%- endfor %}
+{{ bos_token }}{{ ns.system_prompt }}
+{%- for message in messages %}
+    {%- if message['role'] == 'system' %}{% continue %}{% endif %}
+    {%- if message['role'] == 'user' %}{{ '<｜User｜>' + message['content'] }}{%- endif %}
+    {%- if message['role'] == 'assistant' and message['content'] is not none %}
+        {%- set content = message['content'] %}
+        {%- if '</think>' in content %}{% set content = content.split('</think>')[-1] %}{% endif %}
+        {{- '<｜Assistant｜>' + content + '<｜end▁of▁sentence｜>' }}
+    {%- endif %}
+{%- endfor %}
+{%- if add_generation_prompt %}{{ '<｜Assistant｜><think>\n' }}{% endif %}";
+
+fn user(text: &str) -> Vec<Message> {
+    vec![Message::new("user", text)]
+}
+
+fn talk() -> Vec<Message> {
+    [("system", " Be brief. "), ("user", "Hi"), ("assistant", "<think>hm</think>Hello!"), ("user", "Bye ")]
+        .map(|(role, content)| Message::new(role, content))
+        .to_vec()
+}
+
+fn render(source: &str, bos: &str, eos: &str, messages: &[Message]) -> String {
+    ChatTemplate::new(source, Some(bos), Some(eos)).unwrap().render(messages, RenderOptions::default()).unwrap()
+}
+
+fn refusal(source: &str) -> String {
+    match ChatTemplate::new(source, None, None) {
+        Ok(template) => template.render(&user("Hi"), RenderOptions::default()).expect_err("a failure").to_string(),
+        Err(error) => error.to_string(),
+    }
+}
+
+#[test]
+fn llama3_writes_headers_and_the_pinned_date() {
+    let head = "<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\nToday Date: 26 Jul 2024\n\n";
+    assert_eq!(
+        render(LLAMA3, "<|begin_of_text|>", "", &user("Hi")),
+        format!(
+            "{head}<|eot_id|><|start_header_id|>user<|end_header_id|>\n\nHi<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n"
+        )
+    );
+    assert_eq!(
+        render(LLAMA3, "<|begin_of_text|>", "", &talk()),
+        format!(
+            "{head}Be brief.<|eot_id|><|start_header_id|>user<|end_header_id|>\n\nHi<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n<think>hm</think>Hello!<|eot_id|><|start_header_id|>user<|end_header_id|>\n\nBye<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n"
+        )
+    );
+}
+
+#[test]
+fn the_date_and_the_generation_prompt_are_options() {
+    let template = ChatTemplate::new(LLAMA3, None, None).unwrap();
+    let options = RenderOptions { add_generation_prompt: false, date: Date::new(2026, 11, 3).unwrap() };
+    let text = template.render(&user("Hi"), options).unwrap();
+    assert!(text.contains("Today Date: 03 Nov 2026\n") && text.ends_with("Hi<|eot_id|>"), "{text}");
+    assert_eq!(DEFAULT_DATE.to_string(), "2024-07-26");
+}
+
+#[test]
+fn chatml_trims_its_blocks() {
+    assert_eq!(
+        render(CHATML, "", "", &user("Hi")),
+        "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
+    );
+    assert_eq!(
+        render(CHATML, "", "", &talk()[..3]),
+        "<|im_start|>system\n Be brief. <|im_end|>\n<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n<think>hm</think>Hello!<|im_end|>\n"
+    );
+}
+
+#[test]
+fn mistral_alternates_or_refuses() {
+    let turns = [Message::new("user", "Hi"), Message::new("assistant", "Hello"), Message::new("user", "Bye")];
+    assert_eq!(render(MISTRAL, "<s>", "</s>", &turns), "<s>[INST] Hi [/INST]Hello</s> [INST] Bye [/INST]");
+    let template = ChatTemplate::new(MISTRAL, Some("<s>"), Some("</s>")).unwrap();
+    let error = template.render(&talk(), RenderOptions::default()).unwrap_err();
+    insta::assert_snapshot!(error, @"chat template of the model: line 1: expected a template that renders this conversation, found its refusal: Conversation roles must alternate user/assistant/user/assistant/...; send the prompt without a template (--raw), or take another conversion of the model");
+}
+
+#[test]
+fn deepseek_cuts_thoughts_off() {
+    assert_eq!(
+        render(DEEPSEEK, "<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>", &talk()),
+        "<｜begin▁of▁sentence｜> Be brief. <｜User｜>Hi<｜Assistant｜>Hello!<｜end▁of▁sentence｜><｜User｜>Bye <｜Assistant｜><think>\n"
+    );
+}
+
+#[test]
+fn a_model_without_a_template_has_the_plain_one() {
+    assert_eq!(render(PLAIN, "<s>", "", &talk()[..2]), "system: Be brief.\nuser: Hi\nassistant:");
+}
+
+#[test]
+fn failures_name_the_line_and_what_to_do() {
+    let cases = [
+        ("syntax", "a\n{% if x %}\n"),
+        ("syntax, unknown tag", "{% generation %}"),
+        ("unknown function", "a\n\n{{ fetch('x') }}"),
+        ("unknown filter", "{{ 'x' | shout }}"),
+        ("unknown method", "\n{{ messages[0]['content'].shout() }}"),
+        ("of nothing", "{{ tools.first.name }}"),
+        ("unknown date", "{{ strftime_now('%Q') }}"),
+        ("endless", "{% for a in range(10000) %}{% for b in range(10000) %}{% set c = b %}{% endfor %}{% endfor %}"),
+        ("too long", "{% set s = 'x' * 10000000 %}{% for a in range(10) %}{{ s }}{% endfor %}"),
+    ];
+    let report: Vec<_> = cases.iter().map(|(what, source)| format!("{what}\n  {}", refusal(source))).collect();
+    insta::assert_snapshot!(report.join("\n"));
+    let long = refusal(&" ".repeat((1 << 20) + 1));
+    assert!(long.contains("expected at most 1048576 bytes, found 1048577"), "{long}");
+}
+
+#[test]
+fn smollm2_renders_and_encodes_what_llama_cpp_was_given() {
+    let Some(path) = tokenizer_files::find(tokenizer_files::SMOLLM2) else { return };
+    let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/../engines/tests/fixtures/smollm2_golden.json");
+    let golden: serde_json::Value = serde_json::from_slice(&fs::read(golden).unwrap()).unwrap();
+    let file = gguf::File::open(&path).unwrap();
+    let metadata = &file.header.metadata;
+    let source = metadata.text("tokenizer.chat_template").unwrap().unwrap();
+    let tokenizer = Tokenizer::new(TokenizerData::from_gguf(metadata).unwrap()).unwrap();
+    let text_of = |id: Option<u32>| id.and_then(|id| tokenizer.token_text(id));
+    let template = ChatTemplate::new(source, text_of(tokenizer.bos()), text_of(tokenizer.eos())).unwrap();
+    let prompts = golden["prompts"].as_array().unwrap();
+    assert_eq!(prompts.len(), 5);
+    for prompt in prompts {
+        let rendered = template.render(&user(prompt["prompt"].as_str().unwrap()), RenderOptions::default()).unwrap();
+        assert_eq!(rendered, prompt["rendered"].as_str().unwrap());
+        let options = EncodeOptions { add_bos: tokenizer.wants_bos(&rendered), parse_special: true };
+        let ids = tokenizer.encode(&rendered, options).unwrap();
+        let expected: Vec<_> = prompt["prompt_ids"].as_array().unwrap().iter().map(|id| id.as_u64().unwrap()).collect();
+        assert_eq!(ids.iter().map(|id| u64::from(*id)).collect::<Vec<_>>(), expected);
+        let mut stream = tokenizer.decode_stream();
+        let generated = prompt["generated"].as_array().unwrap().iter().map(|id| id.as_u64().unwrap());
+        let mut text: String = generated.filter_map(|id| stream.push(u32::try_from(id).unwrap()).unwrap()).collect();
+        text.extend(stream.flush());
+        assert_eq!(text, prompt["text"].as_str().unwrap());
+    }
+}

@@ -1,0 +1,139 @@
+//! Token ids, special tokens and texts against llama.cpp, on real vocabularies.
+//!
+//! The expected ids stand in `fixtures/tokenizer_ids.json`; the vocabularies are looked for as `tokenizer_files` says.
+
+#![allow(clippy::unwrap_used, reason = "helper functions of tests; only test functions themselves are exempt")]
+
+mod tokenizer_files;
+
+use std::fs;
+
+use models::gguf::File;
+use models::{EncodeOptions, Tokenizer, TokenizerData};
+use serde_json::Value;
+
+/// One vocabulary of the fixture with its tokenizer.
+struct Oracle {
+    texts: Vec<String>,
+    expected: Value,
+    tokenizer: Tokenizer,
+}
+
+const PLAIN: EncodeOptions = EncodeOptions { add_bos: false, parse_special: false };
+
+fn oracle(name: &str) -> Option<Oracle> {
+    let fixture = fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/tokenizer_ids.json")).unwrap();
+    let fixture: Value = serde_json::from_slice(&fixture).unwrap();
+    let texts = fixture["texts"].as_array().unwrap().iter().map(|text| text.as_str().unwrap().to_owned()).collect();
+    let expected = fixture["vocabularies"][name].clone();
+    let path = tokenizer_files::find(expected["file"].as_str().unwrap())?;
+    let file = File::open(&path).unwrap();
+    let mut data = TokenizerData::from_gguf(&file.header.metadata).unwrap();
+    if let Some(pre) = expected["changed"]["tokenizer.ggml.pre"].as_str() {
+        data.pre = Some(pre.to_owned());
+    }
+    Some(Oracle { texts, expected, tokenizer: Tokenizer::new(data).unwrap() })
+}
+
+fn ids(value: &Value) -> Vec<u32> {
+    value.as_array().unwrap().iter().map(|id| u32::try_from(id.as_u64().unwrap()).unwrap()).collect()
+}
+
+/// The text that the fixture gives, as UTF-8 with U+FFFD for the rest.
+fn text(value: &Value) -> String {
+    if let Some(text) = value["text"].as_str() {
+        return text.to_owned();
+    }
+    let hex = value["hex"].as_str().unwrap();
+    let bytes: Vec<u8> =
+        (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect();
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// Every text of the fixture with one vocabulary. `cleans`: llama.cpp tidies spaces before punctuation when it writes a
+/// whole text with this one, so what it writes is no oracle for decoding.
+fn agrees(name: &str, cleans: bool) {
+    let Some(Oracle { texts, expected, tokenizer }) = oracle(name) else { return };
+    assert_eq!(tokenizer.vocab_size() as u64, expected["size"].as_u64().unwrap());
+    assert_eq!(tokenizer.bos().map(u64::from), expected["bos"].as_u64());
+    assert_eq!(tokenizer.eos().map(u64::from), expected["eos"].as_u64());
+    assert_eq!(tokenizer.add_bos(), expected["add_bos"].as_bool().unwrap());
+    assert_eq!(tokenizer.end_of_generation(), ids(&expected["eog"]));
+
+    let cases = expected["cases"].as_array().unwrap();
+    assert_eq!(cases.len(), texts.len());
+    let mut wrong = Vec::new();
+    for (input, case) in texts.iter().zip(cases) {
+        let special = EncodeOptions { add_bos: tokenizer.add_bos(), parse_special: true };
+        for (way, options) in [("plain", PLAIN), ("special", special)] {
+            let wanted = &case[way];
+            let got = tokenizer.encode(input, options).unwrap();
+            if got != ids(&wanted["ids"]) {
+                wrong.push(format!("{way} {input:?}\n  {got:?}\n  {:?} expected", ids(&wanted["ids"])));
+                continue;
+            }
+            let hidden = tokenizer.decode(&got).unwrap();
+            let shown = tokenizer.decode_with_special(&got).unwrap();
+            if !cleans {
+                let without = wanted.get("back_without_special").unwrap_or(&wanted["back"]);
+                for (got, wanted) in [(&shown, text(&wanted["back"])), (&hidden, text(without))] {
+                    if *got != wanted {
+                        wrong.push(format!("{way} {input:?} comes back as\n  {got:?}\n  {wanted:?} expected"));
+                    }
+                }
+            } else if way == "plain" && shown != *input {
+                wrong.push(format!("plain {input:?} comes back as {shown:?}"));
+            }
+            let mut stream = tokenizer.decode_stream();
+            let mut pieces: String = got.iter().filter_map(|id| stream.push(*id).unwrap()).collect();
+            pieces.extend(stream.flush());
+            assert_eq!(pieces, hidden);
+        }
+    }
+    assert!(wrong.is_empty(), "{name}: {} differ\n{}", wrong.len(), wrong.join("\n"));
+}
+
+#[test]
+fn smollm() {
+    agrees("smollm", false);
+}
+
+#[test]
+fn llama_bpe() {
+    agrees("llama-bpe", true);
+}
+
+#[test]
+fn qwen2() {
+    agrees("qwen2", false);
+}
+
+#[test]
+fn deepseek_r1_qwen() {
+    agrees("deepseek-r1-qwen", false);
+}
+
+#[test]
+fn llama_spm() {
+    agrees("llama-spm", false);
+}
+
+/// The texts and ids that llama.cpp publishes beside its vocabularies, for every pre-tokenizer that has some.
+#[test]
+fn published_ids() {
+    for name in ["llama-bpe", "qwen2", "llama-spm", "gpt-2", "starcoder", "refact"] {
+        let stem = format!("ggml-vocab-{name}.gguf");
+        let Some(path) = tokenizer_files::find(&stem) else { return };
+        let file = File::open(&path).unwrap();
+        let tokenizer = Tokenizer::new(TokenizerData::from_gguf(&file.header.metadata).unwrap()).unwrap();
+        let beside = |ending: &str| fs::read_to_string(path.with_file_name(format!("{stem}.{ending}"))).unwrap();
+        let (inputs, outputs) = (beside("inp"), beside("out"));
+        let inputs: Vec<_> = inputs.split("\n__ggml_vocab_test__\n").collect();
+        let outputs: Vec<_> = outputs.lines().collect();
+        assert!(outputs.len() >= 40, "{name}");
+        for (index, (input, output)) in inputs.iter().zip(&outputs).enumerate() {
+            let wanted: Vec<u32> = output.split_whitespace().map(|id| id.parse().unwrap()).collect();
+            assert_eq!(tokenizer.encode(input, PLAIN).unwrap(), wanted, "{name}, text {index}: {input:?}");
+        }
+    }
+}
