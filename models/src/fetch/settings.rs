@@ -1,0 +1,144 @@
+//! Where to look, whom to ask, how long to wait: from the environment variables that users of the hub know.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The hub itself, unless `HF_ENDPOINT` names another.
+const ENDPOINT: &str = "https://huggingface.co";
+
+/// How fetching is done.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The hub's address, without a slash at the end.
+    pub endpoint: String,
+    /// Sent to the endpoint's host and to nobody else.
+    pub token: Option<Token>,
+    /// No connection is made, by nobody: what is cached must do.
+    pub offline: bool,
+    /// The cache that all tools of the hub share (`models--owner--repo` folders).
+    pub hub_cache: PathBuf,
+    /// This tool's own cache: what came from a mirror, and which files have been verified.
+    pub own_cache: PathBuf,
+    /// Longest wait for a connection.
+    pub connect_timeout: Duration,
+    /// Longest silence of a server that has been connected to.
+    pub stall_timeout: Duration,
+    /// How often a transfer that was cut or stalled is taken up again, all in all.
+    pub attempts: u32,
+    /// Commands that may be pip, in the order of trying; empty: no mirror.
+    pub pip_commands: Vec<Vec<String>>,
+}
+
+/// A secret that no message shows.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Token(String);
+
+impl Token {
+    /// Takes a token; blank ones are none.
+    #[must_use]
+    pub fn new(text: &str) -> Option<Self> {
+        let text = text.trim();
+        (!text.is_empty()).then(|| Self(text.to_owned()))
+    }
+
+    pub(super) fn secret(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("Token(not shown)")
+    }
+}
+
+impl Settings {
+    /// `HF_ENDPOINT`, `HF_TOKEN` (or the file that logging in leaves), `HF_HUB_OFFLINE`, `HF_HUB_CACHE`, `HF_HOME`,
+    /// `XDG_CACHE_HOME`; proxies (`HTTPS_PROXY`, `NO_PROXY` and so on) are honoured by the connection itself.
+    #[must_use]
+    pub fn from_env() -> Self {
+        Self::from_vars(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
+    }
+
+    /// The same with the variables looked up by `var`.
+    fn from_vars(var: impl Fn(&str) -> Option<String>) -> Self {
+        let own_cache = own_cache(&var);
+        let hub_cache = hub_cache(&var);
+        let logged_in = hf_hub::Cache::new(hub_cache.clone());
+        let token_file = var("HF_TOKEN_PATH").and_then(|path| std::fs::read_to_string(path).ok());
+        Self {
+            endpoint: var("HF_ENDPOINT").unwrap_or_else(|| ENDPOINT.to_owned()).trim_end_matches('/').to_owned(),
+            token: var("HF_TOKEN").or(token_file).or_else(|| logged_in.token()).and_then(|text| Token::new(&text)),
+            offline: ["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"].iter().any(|name| var(name).is_some_and(|value| is_on(&value))),
+            hub_cache,
+            own_cache,
+            connect_timeout: Duration::from_secs(5),
+            stall_timeout: Duration::from_secs(30),
+            attempts: 5,
+            pip_commands: ["python3 -m pip", "pip3", "pip"].map(|command| command.split(' ').map(str::to_owned).collect()).to_vec(),
+        }
+    }
+}
+
+/// The spellings of "yes" that the hub's own tools take.
+fn is_on(value: &str) -> bool {
+    ["1", "on", "yes", "true"].contains(&value.to_ascii_lowercase().as_str())
+}
+
+fn hub_cache(var: &impl Fn(&str) -> Option<String>) -> PathBuf {
+    if let Some(path) = var("HF_HUB_CACHE").or_else(|| var("HUGGINGFACE_HUB_CACHE")) {
+        return PathBuf::from(path);
+    }
+    let home = var("HF_HOME").map(PathBuf::from);
+    home.unwrap_or_else(|| user_cache(var).join("huggingface")).join("hub")
+}
+
+fn own_cache(var: &impl Fn(&str) -> Option<String>) -> PathBuf {
+    user_cache(var).join("inferometer")
+}
+
+fn user_cache(var: &impl Fn(&str) -> Option<String>) -> PathBuf {
+    let xdg = var("XDG_CACHE_HOME").map(PathBuf::from);
+    xdg.or_else(|| Some(PathBuf::from(var("HOME")?).join(".cache"))).unwrap_or_else(std::env::temp_dir)
+}
+
+/// This tool's folder among the user's caches.
+pub(crate) fn cache_home() -> PathBuf {
+    own_cache(&|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(vars: &[(&str, &str)]) -> Settings {
+        Settings::from_vars(|name| vars.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned()))
+    }
+
+    #[test]
+    fn defaults() {
+        let settings = with(&[("HOME", "/h")]);
+        assert_eq!(settings.endpoint, "https://huggingface.co");
+        assert_eq!(settings.hub_cache, PathBuf::from("/h/.cache/huggingface/hub"));
+        assert_eq!(settings.own_cache, PathBuf::from("/h/.cache/inferometer"));
+        assert!(!settings.offline && settings.token.is_none());
+    }
+
+    #[test]
+    fn variables_are_honoured() {
+        let settings = with(&[("HF_HOME", "/hf"), ("HF_ENDPOINT", "http://m:1/"), ("HF_HUB_OFFLINE", "ON"), ("HF_TOKEN", " t\n"), ("XDG_CACHE_HOME", "/x")]);
+        assert_eq!(settings.endpoint, "http://m:1");
+        assert_eq!(settings.hub_cache, PathBuf::from("/hf/hub"));
+        assert_eq!(settings.own_cache, PathBuf::from("/x/inferometer"));
+        assert!(settings.offline);
+        assert_eq!(settings.token, Token::new("t"));
+        assert_eq!(with(&[("HF_HOME", "/hf"), ("HF_HUB_CACHE", "/c")]).hub_cache, PathBuf::from("/c"));
+    }
+
+    #[test]
+    fn a_token_is_never_shown() {
+        let settings = with(&[("HF_TOKEN", "hf_secret")]);
+        assert!(!format!("{settings:?}").contains("hf_secret"));
+    }
+}
