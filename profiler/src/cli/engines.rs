@@ -1,0 +1,61 @@
+//! `inferometer engines list`.
+
+use clap::Subcommand;
+use ::engines::registry::{ENGINES, Entry, find};
+use ::engines::{Caps, OpTimes};
+use profiler::report::{Align, Block, Column, Content, Section, Table, text};
+
+use super::failure::Code;
+use super::output;
+
+/// The engines of this build
+#[derive(Debug, Subcommand)]
+pub(super) enum Verb {
+    /// Show every engine with version, device and what it can do, and why one is unavailable
+    List,
+}
+
+pub(super) fn run(verb: &Verb) -> anyhow::Result<Code> {
+    let Verb::List = verb;
+    let column = |name: &str| Column { name: name.to_owned(), align: Align::Left };
+    let columns = ["engine", "version", "device", "op times", "steps", "what it is"].map(column).into();
+    let mut rows = Vec::new();
+    for entry in ENGINES {
+        rows.push(row(entry.name, entry.summary));
+        rows.extend(entry.variants.iter().map(|(variant, summary)| row(&format!("{}:{variant}", entry.name), summary)));
+    }
+    let section = Section { heading: "Engines".to_owned(), short: true, blocks: vec![Block::Table(Table { caption: String::new(), columns, rows })] };
+    let content = Content { title: format!("{} engines are known", ENGINES.len()), sections: vec![section, unavailable(ENGINES)] };
+    let content = Content { sections: content.sections.into_iter().filter(|section| !section.blocks.is_empty()).collect(), ..content };
+    output::print(text(&content, output::look()).as_bytes())?;
+    Ok(Code::Done)
+}
+
+fn row(label: &str, summary: &str) -> Vec<String> {
+    let opened = find(label).ok().and_then(|selection| selection.open().ok());
+    let Some(engine) = opened else {
+        return [label, "–", "–", "–", "–", summary].map(str::to_owned).into();
+    };
+    let (identity, caps) = (engine.identity(), engine.caps());
+    let features = if identity.features.is_empty() { String::new() } else { format!(" ({})", identity.features.join(" ")) };
+    let steps = if caps.steps { "yes" } else { "no" };
+    vec![label.to_owned(), format!("{}{features}", identity.version), identity.device, op_times(&caps).to_owned(), steps.to_owned(), summary.to_owned()]
+}
+
+fn op_times(caps: &Caps) -> &'static str {
+    match (caps.virtual_time, caps.op_times) {
+        (true, _) => "virtual",
+        (_, OpTimes::None) => "none",
+        (_, OpTimes::HostEnqueue) => "host, enqueue only",
+        (_, OpTimes::Host) => "host",
+        (_, OpTimes::Device) => "device",
+    }
+}
+
+/// The reason and the command for each engine that is not in this build.
+fn unavailable(entries: &[Entry]) -> Section {
+    let why = |entry: &Entry| find(entry.name).ok().and_then(|selection| selection.open().err()).map(|error| (entry.name.to_owned(), format!("{}; {}", error.reason, error.command)));
+    let facts: Vec<(String, String)> = entries.iter().filter_map(why).collect();
+    let blocks = if facts.is_empty() { Vec::new() } else { vec![Block::Facts(facts)] };
+    Section { heading: "Not available in this build".to_owned(), short: true, blocks }
+}

@@ -1,0 +1,25 @@
+//! Ctrl-C: the first ends the run and keeps its results, the second ends the program.
+
+use profiler::run::Interrupt;
+
+/// Listens to SIGINT, SIGTERM and SIGHUP. Call once.
+///
+/// # Errors
+/// When the system refuses the handler.
+pub(super) fn listen() -> anyhow::Result<Interrupt> {
+    let interrupt = Interrupt::default();
+    let set = interrupt.clone();
+    ctrlc::set_handler(move || {
+        if set.is_set() {
+            end();
+        }
+        set.set();
+        super::output::complain("\ninterrupted: keeping what was measured (again to end at once)\n");
+    })?;
+    Ok(interrupt)
+}
+
+#[allow(clippy::disallowed_methods, reason = "the user asked twice; every file is valid at every moment, and workers end with this process")]
+fn end() -> ! {
+    std::process::exit(130)
+}

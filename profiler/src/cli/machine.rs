@@ -1,0 +1,94 @@
+//! `inferometer machine`: what this machine offers a measurement, and why it does not offer more.
+
+use clap::Args;
+use profiler::environment::{self, Environment, Noise};
+use profiler::meter::{COUNTERS, Counter, Meter};
+use profiler::report::{Align, Block, Column, Content, Section, Table, environment_facts, milliseconds, text};
+use profiler::warnings::{self, Warning};
+
+use super::failure::Code;
+use super::output;
+
+/// Show what this machine offers: counters and why not, memory and page cache, noise
+#[derive(Debug, Args)]
+pub(super) struct Arguments {}
+
+pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Code> {
+    let Arguments {} = arguments;
+    // Before anything else: counters follow threads that begin later.
+    let all: Vec<&'static Counter> = COUNTERS.iter().collect();
+    let counters = counters(&all);
+    let memory = memory();
+    let environment = Environment::capture(&[]);
+    let sections = vec![
+        section("Machine", vec![Block::Facts(environment_facts(&environment))]),
+        section("Warnings", warnings::before(&environment, &environment::tool(), &[]).iter().map(|warning: &Warning| Block::Warning(warning.text())).collect()),
+        counters,
+        memory,
+        noise(environment::noise()),
+        section(
+            "Ceilings",
+            vec![Block::Facts(
+                [("memory bandwidth", "null"), ("FLOP/s", "null")].map(|(name, value)| (name.to_owned(), format!("{value}: version {} does not measure it", env!("CARGO_PKG_VERSION")))).into(),
+            )],
+        ),
+    ];
+    let sections = sections.into_iter().filter(|section| !section.blocks.is_empty()).collect();
+    output::print(text(&Content { title: "This machine".to_owned(), sections }, output::look()).as_bytes())?;
+    Ok(Code::Done)
+}
+
+fn section(heading: &str, blocks: Vec<Block>) -> Section {
+    Section { heading: heading.to_owned(), short: true, blocks }
+}
+
+/// One at a time: a machine may offer each alone and not all together.
+fn counters(all: &[&'static Counter]) -> Section {
+    let left = |name: &str| Column { name: name.to_owned(), align: Align::Left };
+    let row = |counter: &&'static Counter| {
+        let meter = Meter::open(&[counter]);
+        let state = match meter.absent().get(counter.name) {
+            None if counter.default => "yes, by default".to_owned(),
+            None => "yes, with --counters".to_owned(),
+            Some(reason) => format!("no: {reason}"),
+        };
+        vec![counter.name.to_owned(), counter.meaning.to_owned(), state]
+    };
+    let table = Table { caption: String::new(), columns: vec![left("counter"), left("what it counts"), left("here")], rows: all.iter().map(row).collect() };
+    section("Counters", vec![Block::Table(table)])
+}
+
+/// Each way to learn about memory, tried.
+fn memory() -> Section {
+    let mut meter = Meter::open(&[]);
+    let told = |tried: Result<String, String>| match tried {
+        Ok(found) => format!("yes{}{found}", if found.is_empty() { "" } else { ": " }),
+        Err(reason) => format!("no: {reason}"),
+    };
+    let resident = meter.memory().map(|memory| {
+        let footprint = memory.footprint.map(|bytes| format!(", footprint {}", ::models::Bytes(bytes))).unwrap_or_default();
+        format!("this process has {} ({} anonymous, {} of files){footprint}", ::models::Bytes(memory.resident), ::models::Bytes(memory.anonymous), ::models::Bytes(memory.file))
+    });
+    let program = std::env::current_exe().map_err(|error| error.to_string());
+    let cached = program.and_then(|path| profiler::meter::page_cache::cached_share(&path).map(|share| format!("{:.0} % of this program's file is cached", share * 100.0)));
+    let facts = vec![
+        ("resident memory".to_owned(), told(resident)),
+        ("peak of a phase".to_owned(), told(meter.reset_peak().map(|()| "the peak can be reset".to_owned()))),
+        ("bytes read from storage".to_owned(), told(meter.read_bytes().map(|_| String::new()))),
+        ("share of a file in the page cache".to_owned(), told(cached)),
+    ];
+    section("Memory and page cache", vec![Block::Facts(facts)])
+}
+
+fn noise(found: Option<Noise>) -> Section {
+    let Some(found) = found else { return section("Noise", vec![Block::Sentence("The clock did not move.".to_owned())]) };
+    let sentence = format!(
+        "The same work on one thread, 400 times: half took at most {} ms, 99 % at most {:.2} times that, the longest {:.1} times. The clock's step is {} ns, and reading it costs {} ns.",
+        milliseconds(found.p50_s),
+        found.p99_ratio(),
+        found.max_ratio(),
+        found.clock_step.as_nanos(),
+        found.clock_read.as_nanos()
+    );
+    section("Noise", vec![Block::Sentence(sentence)])
+}

@@ -1,0 +1,106 @@
+//! The command line: one file a verb. Its types end here: a verb makes plain structs of them and calls the library.
+//!
+//! Only this part of the program prints. Results go to stdout, progress and errors to stderr.
+
+mod completions;
+mod engines;
+mod failure;
+mod interrupt;
+mod machine;
+mod models;
+mod output;
+mod progress;
+mod report;
+mod run;
+mod self_trace;
+mod trace;
+mod worker;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use failure::Code;
+
+/// Measures where an LLM inference engine spends its time and memory on this machine, and says why.
+///
+/// Without a verb it is `inferometer run`: the default model on the default engine over the five seed prompts.
+#[derive(Debug, Parser)]
+#[command(name = "inferometer", version, propagate_version = true, max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Option<Verb>,
+    /// Record this program's own work (fetching, loading, reporting) as a Chrome trace
+    #[arg(long, value_name = "FILE", global = true)]
+    self_trace: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Run(Box<run::Arguments>),
+    Report(report::Arguments),
+    #[command(subcommand)]
+    Trace(trace::Verb),
+    Machine(machine::Arguments),
+    #[command(subcommand)]
+    Models(models::Verb),
+    #[command(subcommand)]
+    Engines(engines::Verb),
+    Completions(completions::Arguments),
+    #[command(hide = true)]
+    Worker(worker::Arguments),
+}
+
+/// Parses, does, and tells the exit code: 0 all well, 1 something failed, 2 bad usage or input, 130 interrupted.
+pub(crate) fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let verb = arguments.verb.unwrap_or_else(default_verb);
+    // Dropped at the end of this function, whatever happens before: the trace is complete then.
+    let recording = arguments.self_trace.as_deref().map(self_trace::start).transpose();
+    let done = recording.and_then(|_guard| dispatch(verb));
+    failure::exit_code(done)
+}
+
+/// `inferometer` alone is `inferometer run`, with the defaults that clap fills in.
+fn default_verb() -> Verb {
+    match Arguments::parse_from(["inferometer", "run"]).verb {
+        Some(verb) => verb,
+        None => unreachable!("a verb was given"),
+    }
+}
+
+fn dispatch(verb: Verb) -> anyhow::Result<Code> {
+    match verb {
+        Verb::Run(arguments) => run::run(*arguments),
+        Verb::Report(arguments) => report::run(&arguments),
+        Verb::Trace(verb) => trace::run(&verb),
+        Verb::Machine(arguments) => machine::run(&arguments),
+        Verb::Models(verb) => models::run(&verb),
+        Verb::Engines(verb) => engines::run(&verb),
+        Verb::Completions(arguments) => completions::run(&arguments),
+        Verb::Worker(arguments) => worker::run(&arguments),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_of_later_versions_are_not_offered() {
+        for flag in ["--precision", "--budget", "--url", "--pid", "--spawn"] {
+            assert!(Arguments::try_parse_from(["inferometer", "run", flag, "1"]).is_err(), "{flag}");
+        }
+        for verb in ["compare", "predict", "runs"] {
+            assert!(Arguments::try_parse_from(["inferometer", verb]).is_err(), "{verb}");
+        }
+    }
+}

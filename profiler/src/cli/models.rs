@@ -1,0 +1,187 @@
+//! `inferometer models list|show|fetch|synth`.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::{Args, Subcommand};
+use ::models::fetch::{Fetcher, Origin, Quiet, Reference, Settings};
+use ::models::registry::{self, Entry, MODELS, Source};
+use ::models::synth::{self, Quant, Recipe};
+use ::models::{Bytes, Checkpoint, DType, Spec};
+use profiler::plan::DEFAULT_SEED;
+use profiler::report::{Align, Block, Column, Content, Section, Table, text};
+
+use super::failure::{Code, Usage};
+use super::output;
+use super::progress::Live;
+
+/// Models: what is known, where it comes from, and weights without a download
+#[derive(Debug, Subcommand)]
+pub(super) enum Verb {
+    /// Show the models that are known by name
+    List,
+    /// Show a model's shape, sizes, sources and licence
+    Show(Show),
+    /// Get a model and check it: from the cache, the hub or a mirror
+    Fetch(Fetch),
+    /// Write a GGUF file of a model's exact shape with random weights
+    Synth(Synth),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Show {
+    /// Registry name, path or owner/repo[:file]; files must be on this disk
+    model: String,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Fetch {
+    /// Registry name, path or owner/repo[:file]
+    model: String,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Synth {
+    /// Registry name, or a config.json
+    model: String,
+    /// f16, q4_0, q4_1, q8_0 or q4_k_m
+    #[arg(long, value_name = "Q")]
+    quant: String,
+    /// A GGUF file whose tokenizer the new one takes
+    #[arg(long, value_name = "GGUF")]
+    header: Option<PathBuf>,
+    /// Seed of the weights
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_SEED)]
+    seed: u64,
+    /// The file [default: one in the cache, which `run --synthetic` finds]
+    #[arg(short, long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+pub(super) fn run(verb: &Verb) -> anyhow::Result<Code> {
+    match verb {
+        Verb::List => list()?,
+        Verb::Show(arguments) => show(&arguments.model)?,
+        Verb::Fetch(arguments) => fetch(&arguments.model)?,
+        Verb::Synth(arguments) => synth(arguments)?,
+    }
+    Ok(Code::Done)
+}
+
+fn list() -> anyhow::Result<()> {
+    let columns = ["name", "what it is", "parameters", "default file", "quantisations", "licence"].map(|name| Column { name: name.to_owned(), align: Align::Left });
+    let row = |entry: &Entry| {
+        let size = entry.gguf.bytes.map(|bytes| bytes.to_string()).unwrap_or_default();
+        let quants: Vec<&str> = entry.quants.iter().map(|(name, _)| *name).collect();
+        vec![entry.name.to_owned(), entry.title.to_owned(), entry.parameters.to_string(), size, quants.join(" "), entry.license.to_owned()]
+    };
+    let table = Table { caption: String::new(), columns: columns.into(), rows: MODELS.iter().map(row).collect() };
+    let advice = "Any other model of these architectures works too: -m PATH.gguf, a safetensors folder, or owner/repo[:file]. Without a download: run -m NAME --synthetic --quant q4_0.";
+    let section = Section { heading: "Models".to_owned(), short: true, blocks: vec![Block::Table(table), Block::Sentence(advice.to_owned())] };
+    let content = Content { title: format!("{} models are known by name; {} is the default", MODELS.len(), registry::DEFAULT), sections: vec![section] };
+    output::print(text(&content, output::look()).as_bytes())?;
+    Ok(())
+}
+
+fn show(model: &str) -> anyhow::Result<()> {
+    let content = match Reference::parse(model)? {
+        Reference::Name(name) => of_entry(registry::find(&name)?),
+        reference => {
+            let offline = Settings { offline: true, ..Settings::from_env() };
+            let located = Fetcher::new(offline, &Quiet).locate(&reference)?;
+            of_checkpoint(&Checkpoint::open(&located.path)?)
+        }
+    };
+    output::print(text(&content, output::look()).as_bytes())?;
+    Ok(())
+}
+
+fn of_entry(entry: &Entry) -> Content {
+    let mut facts = vec![("summary", entry.summary.to_owned()), ("licence", entry.license.to_owned()), ("parameters", entry.parameters.to_string())];
+    if !entry.aliases.is_empty() {
+        facts.push(("also called", entry.aliases.join(", ")));
+    }
+    facts.extend(shape(&entry.spec));
+    facts.push(("GGUF", source(&entry.gguf)));
+    facts.push(("quantisations", entry.quants.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(" ")));
+    facts.push(("safetensors", source(&entry.safetensors)));
+    if let Some(mirror) = entry.mirror {
+        facts.push(("mirror", format!("{} in the Python package {}", mirror.member, mirror.requirement)));
+    }
+    facts.extend(entry.note.map(|note| ("note", note.to_owned())));
+    page(&format!("{}: {}", entry.name, entry.title), facts)
+}
+
+fn of_checkpoint(checkpoint: &Checkpoint) -> Content {
+    let files: Vec<String> = checkpoint.files().iter().map(|file| file.display().to_string()).collect();
+    let mut facts = vec![
+        ("files", files.join(", ")),
+        ("size", checkpoint.file_bytes().to_string()),
+        ("quantisation", checkpoint.quantisation()),
+        ("tensors", checkpoint.tensors().len().to_string()),
+        ("parameters", checkpoint.spec().parameters().to_string()),
+    ];
+    facts.extend(shape(checkpoint.spec()));
+    facts.push(("chat template", if checkpoint.chat_template().is_some() { "its own" } else { "none in the file" }.to_owned()));
+    page(checkpoint.name(), facts)
+}
+
+fn shape(spec: &Spec) -> Vec<(&'static str, String)> {
+    let window = spec.window.map_or("none".to_owned(), |window| format!("{window} tokens"));
+    vec![
+        ("architecture", spec.arch.name().to_owned()),
+        ("shape", format!("{} layers, hidden {}, feed-forward {}, vocabulary {}", spec.layers, spec.hidden, spec.ffn, spec.vocab)),
+        ("attention", format!("{} heads of {}, {} of keys and values, sliding window {window}", spec.heads, spec.head_dim, spec.kv_heads)),
+        ("context", format!("{} tokens, KV cache {} per token in F16", spec.context_length, spec.kv_bytes_per_token(DType::F16))),
+    ]
+}
+
+fn source(source: &Source) -> String {
+    let size = source.bytes.map(|bytes: Bytes| format!(", {bytes}")).unwrap_or_default();
+    let gated = if source.gated { ", licence to be accepted on the hub" } else { "" };
+    format!("{}:{} at {}{size}{gated}", source.repo, source.file, &source.revision[..source.revision.len().min(12)])
+}
+
+fn page(title: &str, facts: Vec<(&str, String)>) -> Content {
+    let facts = facts.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    Content { title: title.to_owned(), sections: vec![Section { heading: "Model".to_owned(), short: true, blocks: vec![Block::Facts(facts)] }] }
+}
+
+fn fetch(model: &str) -> anyhow::Result<()> {
+    let _span = tracing::info_span!("fetch", model).entered();
+    let live = Live::new();
+    let located = Fetcher::new(Settings::from_env(), &live).locate(&Reference::parse(model)?);
+    live.clear();
+    let located = located?;
+    let origin = match located.origin {
+        Origin::Local => "is on this disk",
+        Origin::Cache => "was in the cache",
+        Origin::Hub => "came from the hub",
+        Origin::Mirror => "came from the mirror",
+    };
+    output::complain(&format!("{model} {origin}\n"));
+    output::print(format!("{}\n", located.path.display()).as_bytes())?;
+    Ok(())
+}
+
+fn synth(arguments: &Synth) -> anyhow::Result<()> {
+    let _span = tracing::info_span!("synth", model = arguments.model).entered();
+    let quant: Quant = arguments.quant.parse()?;
+    let (name, spec) = match Reference::parse(&arguments.model)? {
+        Reference::Name(name) => registry::find(&name).map(|entry| (entry.name.to_owned(), entry.spec.clone()))?,
+        Reference::Path(path) => (path.file_stem().unwrap_or_default().to_string_lossy().into_owned(), Spec::from_config(&path)?),
+        Reference::Hub(_) => return Err(Usage("models synth takes a registry name or a config.json; `inferometer models list` shows the names".to_owned()).into()),
+    };
+    let recipe = Recipe { name: &name, spec: &spec, quant, seed: arguments.seed, header: arguments.header.as_deref() };
+    let live = Live::new();
+    let written = match &arguments.out {
+        Some(path) => synth::write(&recipe, path, &live).map(|_| path.clone()),
+        None => synth::ensure(&recipe, &synth::cache_folder(), &live),
+    };
+    live.clear();
+    let path = written?;
+    let size = std::fs::metadata(&path).with_context(|| path.display().to_string())?.len();
+    output::complain(&format!("{name} in {}, random weights, {}\n", quant.name(), Bytes(size)));
+    output::print(format!("{}\n", path.display()).as_bytes())?;
+    Ok(())
+}

@@ -1,0 +1,68 @@
+//! `inferometer report RUN_DIR`.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use profiler::report::FORMATS;
+use profiler::results;
+
+use super::failure::Code;
+use super::output;
+
+/// Show the report of a run, also of one that was interrupted or killed
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// The folder that the run wrote
+    run_dir: PathBuf,
+    /// The form of the report
+    #[arg(long, value_enum, default_value_t = Form::Text)]
+    format: Form,
+}
+
+/// The names of `profiler::report::FORMATS`, as clap wants them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Form {
+    /// For a terminal
+    Text,
+    /// Markdown
+    Md,
+    /// One page that needs nothing else
+    Html,
+    /// One row per sample
+    Csv,
+    /// The run file, with the samples of a run that was cut short
+    Json,
+}
+
+impl Form {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Md => "md",
+            Self::Html => "html",
+            Self::Csv => "csv",
+            Self::Json => "json",
+        }
+    }
+}
+
+pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Code> {
+    let _span = tracing::info_span!("report", format = arguments.format.name()).entered();
+    let file = results::read(&arguments.run_dir)?;
+    let wanted = FORMATS.iter().find(|format| format.name == arguments.format.name());
+    let bytes = wanted.map(|format| (format.render)(&file, output::look())).unwrap_or_default();
+    output::print(&bytes)?;
+    Ok(Code::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_forms_are_those_of_the_registry() {
+        let mut offered: Vec<&str> = Form::value_variants().iter().map(|form| form.name()).collect();
+        offered.sort_unstable();
+        assert_eq!(offered, FORMATS.iter().map(|format| format.name).collect::<Vec<_>>());
+    }
+}

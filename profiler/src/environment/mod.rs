@@ -1,0 +1,96 @@
+//! What the numbers were measured on: machine, limits, state, versions, variables.
+//!
+//! On Linux everything comes from text files below one root ([`Root`]), so that the readers run on recorded trees in
+//! tests; on macOS it comes from sysctl. What cannot be read is `null`, and the `reasons` of the same object say why.
+//! Nothing here judges: see [`crate::warnings`].
+
+mod features;
+mod host;
+mod limits;
+#[cfg(target_os = "macos")]
+mod macos;
+mod memory;
+mod noise;
+mod power;
+mod processor;
+mod root;
+mod state;
+mod tool;
+mod variables;
+
+use serde::{Deserialize, Serialize};
+
+use crate::results::Reasons;
+
+pub use features::{missing_in_build, present};
+pub use host::{Host, read as read_host};
+pub use limits::{Limits, read as read_limits};
+pub use memory::{Memory, read as read_memory};
+pub use noise::{Noise, noise};
+pub use power::{Power, read as read_power};
+pub use processor::{Cache, Processor, read as read_processor};
+pub use root::Root;
+pub use state::{CpuTimes, State, read as read_state};
+pub use tool::{redacted, tool};
+pub use variables::{Variables, read as read_variables};
+
+/// The machine and its state when a run began.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Environment {
+    /// Operating system, kernel, virtualisation.
+    pub host: Host,
+    /// Processor, caches, frequencies.
+    pub processor: Processor,
+    /// Memory, huge pages, swap.
+    pub memory: Memory,
+    /// What a container or control group grants.
+    pub limits: Limits,
+    /// Where the power comes from.
+    pub power: Power,
+    /// Load and steal when the run began.
+    pub state: State,
+    /// Engines that took part, with their versions.
+    pub engines: Vec<engines::Identity>,
+    /// Environment variables that change what is measured.
+    pub variables: Variables,
+}
+
+impl Environment {
+    /// Reads everything; takes about a tenth of a second, because load and steal are watched for that long.
+    pub fn capture(engines: &[engines::Identity]) -> Self {
+        let machine = machine();
+        Self { engines: engines.to_vec(), variables: read_variables(std::env::vars_os()), ..machine }
+    }
+
+    /// Reads a Linux machine from the files below a root, without watching it: what recorded trees are read with.
+    pub fn read(root: &Root) -> Self {
+        Self {
+            host: read_host(root),
+            processor: read_processor(root),
+            memory: read_memory(root),
+            limits: read_limits(root),
+            power: read_power(root),
+            state: read_state(root),
+            ..Self::default()
+        }
+    }
+}
+
+#[cfg(target_os = "macos")]
+fn machine() -> Environment {
+    macos::read()
+}
+
+#[cfg(not(target_os = "macos"))]
+fn machine() -> Environment {
+    let root = Root::system();
+    let mut found = Environment::read(&root);
+    state::watch(&root, &mut found.state);
+    found
+}
+
+/// Takes a value that was found, or notes why it was not.
+fn noted<T>(reasons: &mut Reasons, field: &str, found: Result<T, String>) -> Option<T> {
+    found.map_err(|reason| reasons.insert(field.to_owned(), reason)).ok()
+}

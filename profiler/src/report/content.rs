@@ -1,0 +1,114 @@
+//! What a report says, apart from how it looks.
+
+/// A report.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Content {
+    /// Its title.
+    pub title: String,
+    /// Its sections in order.
+    pub sections: Vec<Section>,
+}
+
+/// A part of a report under one heading.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Section {
+    /// The heading.
+    pub heading: String,
+    /// Whether it belongs into the short report at the end of a run.
+    pub short: bool,
+    /// What stands under it.
+    pub blocks: Vec<Block>,
+}
+
+/// A piece of a section.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Block {
+    /// One or more sentences.
+    Sentence(String),
+    /// A warning with its advice.
+    Warning(String),
+    /// A failure with its reason.
+    Failure(String),
+    /// A table.
+    Table(Table),
+    /// Names and values.
+    Facts(Vec<(String, String)>),
+}
+
+/// A table. A cell may hold line ends: the second line is a figure's interval.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Table {
+    /// What it shows.
+    pub caption: String,
+    /// Its columns.
+    pub columns: Vec<Column>,
+    /// Its rows, each with one cell per column.
+    pub rows: Vec<Vec<String>>,
+}
+
+/// A column of a table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Column {
+    /// Its heading, with the unit.
+    pub name: String,
+    /// How its cells stand.
+    pub align: Align,
+}
+
+/// How cells stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Align {
+    /// Text.
+    Left,
+    /// Numbers.
+    Right,
+}
+
+impl Content {
+    /// Only what belongs into the short report.
+    pub fn short(mut self) -> Self {
+        self.sections.retain(|section| section.short);
+        self
+    }
+}
+
+impl Section {
+    pub(super) fn new(heading: &str) -> Self {
+        Self { heading: heading.to_owned(), ..Self::default() }
+    }
+
+    pub(super) fn short(heading: &str) -> Self {
+        Self { short: true, ..Self::new(heading) }
+    }
+
+    pub(super) fn say(&mut self, sentence: impl Into<String>) {
+        self.blocks.push(Block::Sentence(sentence.into()));
+    }
+
+    pub(super) fn show(&mut self, table: Table) {
+        if !table.rows.is_empty() {
+            self.blocks.push(Block::Table(table));
+        }
+    }
+}
+
+impl Table {
+    /// Columns by heading; a heading that begins with `<` stands on the left, every other one on the right.
+    pub(super) fn new(caption: impl Into<String>, columns: &[&str]) -> Self {
+        let column = |heading: &&str| match heading.strip_prefix('<') {
+            Some(name) => Column { name: name.to_owned(), align: Align::Left },
+            None => Column { name: (*heading).to_owned(), align: Align::Right },
+        };
+        Self { caption: caption.into(), columns: columns.iter().map(column).collect(), rows: Vec::new() }
+    }
+
+    /// Leaves out the columns of a list whose cells are all the same: they tell nothing.
+    pub(super) fn without_constant(mut self, names: &[&str]) -> Self {
+        let constant = |place: usize| self.rows.iter().all(|row| row[place] == self.rows[0][place]);
+        let kept: Vec<bool> = self.columns.iter().enumerate().map(|(place, column)| !(names.contains(&column.name.as_str()) && constant(place))).collect();
+        let keep = |cells: Vec<String>| cells.into_iter().zip(&kept).filter(|(_, keep)| **keep).map(|(cell, _)| cell).collect();
+        self.rows = std::mem::take(&mut self.rows).into_iter().map(keep).collect();
+        self.columns = std::mem::take(&mut self.columns).into_iter().zip(&kept).filter(|(_, keep)| **keep).map(|(column, _)| column).collect();
+        self
+    }
+}

@@ -1,0 +1,41 @@
+//! Reports: one content, several forms.
+//!
+//! [`content`] turns a run file into sections of sentences and tables; the renderers know nothing of runs. Everything
+//! returns text or bytes: printing is the command line's business.
+
+mod content;
+mod figures;
+mod json;
+mod markdown;
+mod page;
+mod sections;
+mod text;
+
+pub use content::{Align, Block, Column, Content, Section, Table};
+pub use figures::{milliseconds, significant};
+pub use markdown::markdown;
+pub use page::page;
+pub use sections::{content, environment_facts};
+pub use text::{Look, text};
+
+use crate::results::{RunFile, csv};
+
+/// A form that a report can have.
+#[derive(Debug, Clone, Copy)]
+pub struct Format {
+    /// Name on the command line.
+    pub name: &'static str,
+    /// What it is for.
+    pub summary: &'static str,
+    /// Makes it; `look` matters to the terminal's form only.
+    pub render: fn(&RunFile, Look) -> Vec<u8>,
+}
+
+/// Every form, sorted by name.
+pub const FORMATS: &[Format] = &[
+    Format { name: "csv", summary: "one row per sample", render: |file, _| csv(file) },
+    Format { name: "html", summary: "one page that needs nothing else", render: |file, _| page(&content(file)).into_bytes() },
+    Format { name: "json", summary: "the run file, with the samples of a run that was cut short", render: |file, _| json::json(file) },
+    Format { name: "md", summary: "Markdown", render: |file, _| markdown(&content(file)).into_bytes() },
+    Format { name: "text", summary: "for a terminal", render: |file, look| text(&content(file), look).into_bytes() },
+];

@@ -1,0 +1,60 @@
+//! Warnings, failures, and whether the outputs were the same.
+
+use std::collections::BTreeSet;
+
+use super::View;
+use crate::report::content::{Block, Section};
+use crate::report::figures::count;
+use crate::results::{Case, Status};
+use crate::statistics::clean;
+
+pub(super) fn warnings(view: &View<'_>) -> Section {
+    let mut section = Section::short("Warnings");
+    section.blocks.extend(view.file.warnings.iter().cloned().map(Block::Warning));
+    section
+}
+
+pub(super) fn failures(view: &View<'_>) -> Section {
+    let mut section = Section::short("Failures");
+    for case in view.file.cases.iter().filter(|case| case.status != Status::Ok) {
+        let how = match case.status {
+            Status::Timeout => "timeout",
+            Status::Skipped => "skipped",
+            Status::Failed | Status::Ok => "failed",
+        };
+        let why = case.error.as_deref().unwrap_or("no reason was recorded");
+        section.blocks.push(Block::Failure(format!("{} ({how}): {why}", case.id)));
+    }
+    section
+}
+
+pub(super) fn outputs(view: &View<'_>) -> Section {
+    let mut section = Section::new("Outputs");
+    let hashes = |case: &Case| {
+        let samples = clean(case).chain(&case.stepped).chain(&case.traced);
+        samples.filter_map(|sample| sample.output_sha256.clone()).collect::<Vec<String>>()
+    };
+    let (mut samples, mut same, mut differing) = (0, 0, Vec::new());
+    for case in &view.file.cases {
+        let found = hashes(case);
+        samples += found.len();
+        match found.iter().collect::<BTreeSet<_>>().len() {
+            0 => {}
+            1 => same += 1,
+            kinds => differing.push(format!("{} ({kinds} different outputs)", case.id)),
+        }
+    }
+    if samples == 0 {
+        return section;
+    }
+    if differing.is_empty() {
+        section.say(format!("In {} all samples of all passes gave the same output ({} compared by SHA-256).", count(same, "case"), count(samples, "sample")));
+    } else {
+        section.say(format!("In {} the samples gave the same output; in {} they did not, so their times belong to different work:", count(same, "case"), differing.len()));
+        section.blocks.extend(differing.into_iter().map(Block::Failure));
+    }
+    if view.file.plan.models.iter().any(|model| model.synthetic) {
+        section.say("Outputs of synthetic weights mean nothing; that they repeat still shows that the same work was done.");
+    }
+    section
+}

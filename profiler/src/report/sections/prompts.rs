@@ -1,0 +1,50 @@
+//! Prompt by prompt.
+
+use super::View;
+use crate::report::content::{Section, Table};
+use crate::report::figures::{milliseconds, or_absent, significant};
+use crate::results::{Case, METRICS, Sample, Status};
+use crate::statistics::{clean, itl, mean};
+
+pub(super) fn section(view: &View<'_>) -> Section {
+    let mut section = Section::new("Prompt by prompt");
+    for summary in &view.file.summaries {
+        let columns = ["<prompt", "in", "out", "<end", "latency s", "TTFT ms", "TPS", "prefill", "decode", "ITL p50 ms", "p99 ms", "n"];
+        let mut table = Table::new(format!("{}: means over the clean samples.", view.subject(summary)), &columns);
+        table.rows.extend(view.cases(summary).map(row));
+        section.show(table);
+    }
+    if !section.blocks.is_empty() {
+        section.say("In and out are tokens; prefill and decode are tokens per second; end says why the answer ended (stop: an end token; length: the limit).");
+    }
+    section
+}
+
+fn row(case: &Case) -> Vec<String> {
+    let metric = |name: &str| {
+        let metric = METRICS.iter().find(|metric| metric.name == name)?;
+        mean(&clean(case).filter_map(metric.value).collect::<Vec<f64>>())
+    };
+    let gaps = itl(clean(case));
+    let first = |value: fn(&Sample) -> Option<usize>| or_absent(clean(case).find_map(value).map(|n| n.to_string()));
+    let status = match case.status {
+        Status::Ok => "",
+        Status::Failed => " (failed)",
+        Status::Timeout => " (timeout)",
+        Status::Skipped => " (skipped)",
+    };
+    vec![
+        format!("{}{status}", case.prompt),
+        first(|sample| sample.prompt_tokens),
+        first(|sample| sample.output_tokens),
+        or_absent(case.output.as_ref().map(|output| output.finish_reason.clone())),
+        or_absent(metric("latency_s").map(significant)),
+        or_absent(metric("ttft_s").map(milliseconds)),
+        or_absent(metric("tps").map(significant)),
+        or_absent(metric("prefill_tps").map(significant)),
+        or_absent(metric("decode_tps").map(significant)),
+        or_absent(gaps.get("p50").copied().map(milliseconds)),
+        or_absent(gaps.get("p99").copied().map(milliseconds)),
+        clean(case).count().to_string(),
+    ]
+}

@@ -1,0 +1,74 @@
+//! What was measured.
+
+use super::View;
+use crate::plan::PlannedModel;
+use crate::report::content::{Block, Section};
+use crate::report::figures::count;
+use crate::results::Status;
+
+pub(super) fn section(view: &View<'_>) -> Section {
+    let file = view.file;
+    let plan = &file.plan;
+    let mut section = Section::short("What was measured");
+    let ok = file.cases.iter().filter(|case| case.status == Status::Ok).count();
+    let mut facts = Vec::new();
+    let mut fact = |name: &str, value: String| facts.push((name.to_owned(), value));
+    for engine in &file.environment.engines {
+        let features = if engine.features.is_empty() { String::new() } else { format!(", {}", engine.features.join(" ")) };
+        fact("engine", format!("{} {} on {}{features}", engine.label(), engine.version, engine.device));
+    }
+    for model in &plan.models {
+        fact("model", model_text(view, model));
+    }
+    let ids: Vec<&str> = plan.prompts.iter().filter(|prompt| plan.models.first().is_none_or(|model| model.name == prompt.model)).map(|prompt| prompt.id.as_str()).collect();
+    fact("prompts", format!("{}: {}{}", plan.prompt_set, ids.join(", "), if plan.raw { " (raw, without the chat template)" } else { "" }));
+    let rounds = match plan.warmup {
+        Some(requests) => count(requests, "warm-up request"),
+        None => "warm-up until steady".to_owned(),
+    };
+    fact("requests", format!("{} per case after {rounds}, at most {} new tokens, temperature 0, seed {}{}", plan.runs, new_tokens(view), plan.seed, eos(view)));
+    fact("threads", list(&plan.threads));
+    if plan.depths.iter().any(|&depth| depth > 0) {
+        fact("depth", format!("{} tokens in the context before the prompt", list(&plan.depths)));
+    }
+    fact("KV cache", plan.kv_type.name().to_uppercase());
+    if !plan.settings.is_empty() {
+        fact("settings", plan.settings.iter().map(|(engine, key, value)| format!("{engine}.{key}={value}")).collect::<Vec<_>>().join(" "));
+    }
+    fact("cases", format!("{ok} of {} ok{}", file.cases.len(), if file.interrupted { ", interrupted" } else { "" }));
+    fact("started", file.started.clone());
+    section.blocks.push(Block::Facts(facts));
+    if plan.virtual_time {
+        section.say("Time is virtual: the engine advances a clock instead of computing. The numbers say nothing about this machine.");
+    }
+    section
+}
+
+fn model_text(view: &View<'_>, model: &PlannedModel) -> String {
+    let hash = model.sha256.as_deref().map(|hash| format!(", sha256 {}", &hash[..hash.len().min(12)])).unwrap_or_default();
+    let (parameters, size) = (models::Params(model.parameters), models::Bytes(model.file_bytes));
+    format!(
+        "{}: {} {}, {parameters} parameters, {size} {}, from {}{hash}, context {}",
+        view.model(&model.name),
+        model.architecture,
+        model.quantisation,
+        model.format,
+        model.origin,
+        model.context
+    )
+}
+
+fn new_tokens(view: &View<'_>) -> String {
+    let mut limits: Vec<usize> = view.file.plan.prompts.iter().map(|prompt| prompt.new_tokens).collect();
+    limits.sort_unstable();
+    limits.dedup();
+    list(&limits)
+}
+
+fn eos(view: &View<'_>) -> &'static str {
+    if view.file.plan.ignore_eos { ", going on past the end token" } else { "" }
+}
+
+fn list(numbers: &[usize]) -> String {
+    numbers.iter().map(usize::to_string).collect::<Vec<_>>().join(", ")
+}

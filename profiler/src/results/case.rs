@@ -1,0 +1,175 @@
+//! One case of a run: engine x model x prompt x threads x depth.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Reasons, Sample};
+
+/// Which instruments were on while a request ran.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Pass {
+    /// None inside the timed region: every published time.
+    #[default]
+    Clean,
+    /// Counters at the phase edges.
+    Stepped,
+    /// Op marks.
+    Traced,
+}
+
+/// How a case ended.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// Every sample that was asked for is there.
+    Ok,
+    /// It failed; `error` says why.
+    Failed,
+    /// It took longer than `--timeout`.
+    Timeout,
+    /// It was not run; `error` says why.
+    #[default]
+    Skipped,
+}
+
+/// One case with everything that was measured of it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Case {
+    /// Unique in the run, such as `candle/smollm2-135m/photosynthesis/t2/d0`.
+    pub id: String,
+    /// Engine label, `name` or `name:variant`.
+    pub engine: String,
+    /// Model name as in the registry, or the file's name.
+    pub model: String,
+    /// Prompt id.
+    pub prompt: String,
+    /// Threads that compute.
+    pub threads: usize,
+    /// Tokens in the context before the prompt.
+    pub depth: usize,
+    /// How it ended.
+    pub status: Status,
+    /// Why it did not end well: the text, the last phase, the peak memory at death.
+    pub error: Option<String>,
+    /// The clean pass, warm-up requests included and marked.
+    pub samples: Vec<Sample>,
+    /// The stepped pass: one row a phase, medians over its requests; with `other` as the last row.
+    pub phases: Vec<PhaseRow>,
+    /// The stepped pass's requests.
+    pub stepped: Vec<Sample>,
+    /// The traced pass: one row an op and phase.
+    pub ops: Vec<OpRow>,
+    /// The traced pass's requests.
+    pub traced: Vec<Sample>,
+    /// Memory of the worker, reconciled.
+    pub memory: MemoryFile,
+    /// Counters of the stepped pass, summed over a request: name to value; absent ones stand in `reasons`.
+    pub counters: BTreeMap<String, Option<f64>>,
+    /// Why a counter is absent.
+    #[serde(default)]
+    pub reasons: Reasons,
+    /// Which limit binds each phase; written by a later version.
+    pub verdicts: Vec<serde_json::Value>,
+    /// The text and ids that the case produced.
+    pub output: Option<CaseOutput>,
+    /// The op trace of this case, relative to the run folder.
+    pub trace: Option<String>,
+}
+
+/// A phase of the stepped pass, for one request.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct PhaseRow {
+    /// Phase name, or `other`.
+    pub phase: String,
+    /// How often it ran in the request.
+    pub count: usize,
+    /// Wall time in seconds; `null` where the engine merges it into the next phase.
+    pub time_s: Option<f64>,
+    /// Share of the latency, 0 to 1.
+    pub share: Option<f64>,
+    /// CPU time in seconds, all threads.
+    pub cpu_s: Option<f64>,
+    /// Counters over the phase: name to value.
+    pub counters: BTreeMap<String, Option<f64>>,
+    /// Why a figure is absent.
+    #[serde(default, skip_serializing_if = "Reasons::is_empty")]
+    pub reasons: Reasons,
+}
+
+/// An op of the traced pass, summed over layers and calls of one request.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct OpRow {
+    /// Phase that it ran in.
+    pub phase: String,
+    /// Op name, such as `q_proj`.
+    pub op: String,
+    /// Calls.
+    pub count: usize,
+    /// Wall time in seconds.
+    pub time_s: f64,
+    /// Share of its phase, 0 to 1.
+    pub share: f64,
+    /// Floating-point operations by the cost model.
+    pub flops: Option<f64>,
+    /// Bytes moved by the cost model.
+    pub bytes: Option<f64>,
+}
+
+/// Where the memory went, in bytes.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct MemoryFile {
+    /// Time to load, in seconds.
+    pub load_s: Option<f64>,
+    /// `cold` or `warm`.
+    pub load_cache: Option<String>,
+    /// Share of the model file that was in the page cache before loading, 0 to 1.
+    pub load_cached_share: Option<f64>,
+    /// Bytes that loading read from storage.
+    pub load_read_bytes: Option<u64>,
+    /// Size of the model's files.
+    pub file_bytes: Option<u64>,
+    /// Resident before loading.
+    pub before_load_bytes: Option<u64>,
+    /// Resident after loading, before the first request.
+    pub after_load_bytes: Option<u64>,
+    /// Of that, backed by files.
+    pub file_backed_bytes: Option<u64>,
+    /// Of that, anonymous.
+    pub anonymous_bytes: Option<u64>,
+    /// Weights as the file holds them.
+    pub weights_bytes: Option<u64>,
+    /// KV cache in use at the end of the first request.
+    pub kv_used_bytes: Option<u64>,
+    /// KV cache reserved.
+    pub kv_reserved_bytes: Option<u64>,
+    /// Peak resident memory during the first request of a fresh session, less before it: the headline.
+    pub first_peak_delta_bytes: Option<i64>,
+    /// Resident memory after that request less before it: the headline.
+    pub first_delta_bytes: Option<i64>,
+    /// Resident after the first request, less weights, reserved KV cache and what stood before loading.
+    pub unaccounted_bytes: Option<i64>,
+    /// Predicted need from the cost model.
+    pub predicted_bytes: Option<u64>,
+    /// Why a figure is absent.
+    #[serde(default, skip_serializing_if = "Reasons::is_empty")]
+    pub reasons: Reasons,
+}
+
+/// What a case produced.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct CaseOutput {
+    /// The answer.
+    pub text: String,
+    /// Its token ids.
+    pub token_ids: Vec<u32>,
+    /// The prompt's token ids as the model saw them.
+    pub prompt_ids: Vec<u32>,
+    /// The prompt after the chat template.
+    pub rendered_prompt: String,
+    /// `stop`, `length` or `interrupted`.
+    pub finish_reason: String,
+    /// SHA-256 over the token ids, little endian, or over the text where ids are unknown.
+    pub sha256: String,
+}

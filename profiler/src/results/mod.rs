@@ -1,0 +1,38 @@
+//! What a run leaves on disk: wire types with a schema version, apart from the types that measure.
+//!
+//! Every number in a report can be recomputed from these. A value that could not be measured is `null`, and the
+//! `reasons` map of the same object says why, under the field's name.
+
+mod atomic;
+mod case;
+mod read;
+mod run;
+mod sample;
+mod samples;
+mod store;
+mod table;
+
+pub use case::{Case, CaseOutput, MemoryFile, OpRow, Pass, PhaseRow, Status};
+pub use read::read;
+pub use run::{Estimate, Probe, Reasons, RunFile, SCHEMA_VERSION, Summary, Tool};
+pub use sample::{METRICS, Metric, Sample};
+pub use store::Store;
+pub use table::{COLUMNS_OF_CASE, csv};
+
+/// Names of the files in a run folder.
+pub mod files {
+    /// Everything about the run.
+    pub const RUN: &str = "run.json";
+    /// One line per measured request, flushed as it happens.
+    pub const SAMPLES: &str = "samples.jsonl";
+    /// One row per sample.
+    pub const TABLE: &str = "results.csv";
+    /// The Chrome trace.
+    pub const TRACE: &str = "trace.json";
+    /// The report as Markdown.
+    pub const REPORT_MARKDOWN: &str = "report.md";
+    /// The report as a page.
+    pub const REPORT_PAGE: &str = "report.html";
+    /// The folder of what the cases produced.
+    pub const OUTPUTS: &str = "outputs";
+}

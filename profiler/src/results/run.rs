@@ -1,0 +1,126 @@
+//! The whole run: `run.json`.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::Case;
+
+/// The version of `run.json`; a reader refuses a newer one.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// Why a field of the same object is `null`: field name to reason.
+pub type Reasons = BTreeMap<String, String>;
+
+/// `run.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunFile {
+    /// [`SCHEMA_VERSION`].
+    pub schema_version: u32,
+    /// Name of the run folder.
+    pub name: String,
+    /// What measured.
+    pub tool: Tool,
+    /// The whole command line.
+    pub command_line: Vec<String>,
+    /// RFC 3339.
+    pub started: String,
+    /// RFC 3339; `null` while it runs or when it was killed.
+    pub finished: Option<String>,
+    /// Whether it was interrupted: what was measured until then is kept.
+    pub interrupted: bool,
+    /// The machine and its state.
+    pub environment: crate::environment::Environment,
+    /// What was asked for.
+    pub plan: crate::plan::PlanFile,
+    /// Measured limits of this machine; `null` until they are measured.
+    pub ceilings: Option<serde_json::Value>,
+    /// Every case.
+    pub cases: Vec<Case>,
+    /// Averages over the prompts, per engine, model, threads and depth.
+    pub summaries: Vec<Summary>,
+    /// What the instruments cost.
+    pub probes: Vec<Probe>,
+    /// What may have disturbed the numbers, with advice.
+    pub warnings: Vec<String>,
+    /// Which limit binds, per case and phase; written by a later version.
+    pub verdicts: Vec<serde_json::Value>,
+    /// Why a field is `null`.
+    #[serde(default)]
+    pub reasons: Reasons,
+}
+
+/// What measured.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tool {
+    /// `inferometer`.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// The git revision that it was built from.
+    pub revision: Option<String>,
+    /// `release` or `debug`.
+    pub profile: String,
+    /// Target triple.
+    pub target: String,
+    /// Target features that the compiler could use.
+    pub target_features: Vec<String>,
+    /// The compiler.
+    pub compiler: String,
+}
+
+/// Averages of one engine, model, thread count and depth.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// Engine label.
+    pub engine: String,
+    /// Model name.
+    pub model: String,
+    /// Threads.
+    pub threads: usize,
+    /// Depth.
+    pub depth: usize,
+    /// The cases that it rests on.
+    pub cases: usize,
+    /// The samples that it rests on.
+    pub samples: usize,
+    /// Metric name to estimate.
+    pub metrics: BTreeMap<String, Estimate>,
+    /// Gaps between output tokens in seconds: p50, p90, p99, max.
+    pub itl_s: BTreeMap<String, f64>,
+    /// Why a metric or an end of its interval is absent.
+    #[serde(default, skip_serializing_if = "Reasons::is_empty")]
+    pub reasons: Reasons,
+}
+
+/// A mean with its interval.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Estimate {
+    /// Mean over the prompts of the means over their samples.
+    pub mean: f64,
+    /// Lower end of the bootstrap 95 % interval.
+    pub low: Option<f64>,
+    /// Upper end.
+    pub high: Option<f64>,
+    /// Smallest sample.
+    pub min: f64,
+    /// Median sample.
+    pub median: f64,
+    /// Largest sample.
+    pub max: f64,
+    /// Samples.
+    pub n: usize,
+}
+
+/// What the instruments cost: a pass's latency per output token against the clean pass's, same case.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Probe {
+    /// The case.
+    pub case: String,
+    /// Stepped / clean; 1 = no effect.
+    pub stepped: Option<f64>,
+    /// Traced / clean.
+    pub traced: Option<f64>,
+    /// Clean latency of the last half of the rounds / the first half: what drift alone makes.
+    pub clean: Option<f64>,
+}

@@ -1,0 +1,111 @@
+//! `samples.jsonl`: one line per measured request, written whole and at once.
+//!
+//! A process that dies in the middle of a write leaves a last line without its end; the next one cuts it off.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use super::Sample;
+use crate::Error;
+
+/// The file, open for more lines.
+#[derive(Debug)]
+pub(super) struct Samples {
+    path: PathBuf,
+    file: File,
+}
+
+impl Samples {
+    /// A new file; refuses to overwrite one.
+    pub(super) fn create(path: PathBuf) -> Result<Self, Error> {
+        let file = OpenOptions::new().append(true).create_new(true).open(&path).map_err(Error::file(&path, "create"))?;
+        Ok(Self { path, file })
+    }
+
+    /// An old file with its samples; a last line that is not whole is cut off.
+    pub(super) fn resume(path: PathBuf) -> Result<(Self, Vec<Sample>), Error> {
+        let options = || OpenOptions::new().read(true).append(true).create(true).open(&path);
+        let mut file = options().map_err(Error::file(&path, "open"))?;
+        let mut text = String::new();
+        file.read_to_string(&mut text).map_err(Error::file(&path, "read"))?;
+        let whole = whole_lines(&text);
+        let samples = parse(&path, whole)?;
+        if whole.len() < text.len() {
+            file.set_len(whole.len() as u64).map_err(Error::file(&path, "shorten"))?;
+            file.seek(SeekFrom::End(0)).map_err(Error::file(&path, "seek in"))?;
+        }
+        Ok((Self { path, file }, samples))
+    }
+
+    /// Appends one line, in one write.
+    pub(super) fn append(&mut self, sample: &Sample) -> Result<(), Error> {
+        let mut line = serde_json::to_vec(sample).map_err(|error| Error::file(&self.path, "encode a sample for")(error.into()))?;
+        line.push(b'\n');
+        self.file.write_all(&line).map_err(Error::file(&self.path, "append to"))
+    }
+}
+
+/// The samples of a file that may still grow; a last line that is not whole is left out.
+pub(super) fn read(path: &Path) -> Result<Vec<Sample>, Error> {
+    let text = std::fs::read_to_string(path).map_err(Error::file(path, "read"))?;
+    parse(path, whole_lines(&text))
+}
+
+fn whole_lines(text: &str) -> &str {
+    &text[..text.rfind('\n').map_or(0, |end| end + 1)]
+}
+
+fn parse(path: &Path, text: &str) -> Result<Vec<Sample>, Error> {
+    let parsed = |(number, line): (usize, &str)| {
+        serde_json::from_str(line).map_err(|error| Error::Content {
+            path: path.to_path_buf(),
+            problem: format!("line {}: expected a sample, found something else ({error})", number + 1),
+            advice: "remove the line, or start a new run without --resume".to_owned(),
+        })
+    };
+    text.lines().enumerate().map(parsed).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(round: usize) -> Sample {
+        Sample { case: "c".to_owned(), round, ..Sample::default() }
+    }
+
+    #[test]
+    fn a_line_that_was_cut_is_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("samples.jsonl");
+        let mut file = Samples::create(path.clone()).unwrap();
+        file.append(&sample(0)).unwrap();
+        file.append(&sample(1)).unwrap();
+        let bytes = std::fs::read(&path).unwrap();
+        std::fs::write(&path, &bytes[..bytes.len() - 5]).unwrap();
+        assert_eq!(read(&path).unwrap(), [sample(0)]);
+
+        let (mut file, found) = Samples::resume(path.clone()).unwrap();
+        assert_eq!(found, [sample(0)]);
+        file.append(&sample(2)).unwrap();
+        assert_eq!(read(&path).unwrap(), [sample(0), sample(2)]);
+    }
+
+    #[test]
+    fn a_foreign_line_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("samples.jsonl");
+        std::fs::write(&path, "{\"a\": 1}\n").unwrap();
+        let text = read(&path).unwrap_err().to_string();
+        assert!(text.contains("samples.jsonl") && text.contains("line 1"), "{text}");
+    }
+
+    #[test]
+    fn an_old_file_is_not_overwritten() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("samples.jsonl");
+        Samples::create(path.clone()).unwrap();
+        assert!(Samples::create(path).is_err());
+    }
+}

@@ -1,0 +1,74 @@
+//! `results.csv`: one row per sample of every pass, its columns named as in `run.json`.
+
+use serde_json::Value;
+
+use super::{Case, RunFile, Sample};
+
+/// The columns in front: the case that a sample belongs to.
+pub const COLUMNS_OF_CASE: &[&str] = &["engine", "model", "prompt", "threads", "depth", "status"];
+
+/// The table; an absent value is an empty cell, and the last column says why.
+pub fn csv(file: &RunFile) -> Vec<u8> {
+    let fields = fields();
+    let mut out = csv::Writer::from_writer(Vec::new());
+    let header = COLUMNS_OF_CASE.iter().copied().chain(fields.iter().map(String::as_str)).chain(["reasons"]);
+    let mut written = out.write_record(header);
+    for case in &file.cases {
+        for sample in case.samples.iter().chain(&case.stepped).chain(&case.traced) {
+            written = written.and_then(|()| out.write_record(row(case, sample, &fields)));
+        }
+    }
+    // A vector takes every byte: there is nothing to fail.
+    let _ = written;
+    out.into_inner().unwrap_or_default()
+}
+
+/// The fields of a sample in the order of its type, without `reasons`.
+fn fields() -> Vec<String> {
+    match serde_json::to_value(Sample::default()) {
+        Ok(Value::Object(object)) => object.keys().filter(|key| *key != "reasons").cloned().collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn row(case: &Case, sample: &Sample, fields: &[String]) -> Vec<String> {
+    let value = serde_json::to_value(sample).unwrap_or_default();
+    let status = serde_json::to_value(case.status).unwrap_or_default();
+    let mut row = vec![case.engine.clone(), case.model.clone(), case.prompt.clone(), case.threads.to_string(), case.depth.to_string(), cell(&status)];
+    row.extend(fields.iter().map(|field| cell(&value[field])));
+    row.push(sample.reasons.iter().map(|(field, reason)| format!("{field}: {reason}")).collect::<Vec<_>>().join("; "));
+    row
+}
+
+/// Lists are joined by blanks.
+fn cell(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        Value::Array(items) => items.iter().map(cell).collect::<Vec<_>>().join(" "),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fields_are_those_of_the_type() {
+        let fields = fields();
+        for name in ["latency_s", "ttft_s", "tokenize_s", "prefill_s", "decode_s", "sample_s", "detokenize_s", "prompt_tokens", "output_tokens", "tps"] {
+            assert!(fields.contains(&name.to_owned()), "{name}");
+        }
+        assert!(!fields.contains(&"reasons".to_owned()));
+    }
+
+    #[test]
+    fn lists_and_gaps_have_their_cells() {
+        let mut sample = Sample { token_times_s: vec![0.5, 1.0], latency_s: Some(0.25), ..Sample::default() };
+        sample.reasons.insert("ttft_s".to_owned(), "merged".to_owned());
+        let fields = vec!["latency_s".to_owned(), "ttft_s".to_owned(), "token_times_s".to_owned()];
+        let row = row(&Case::default(), &sample, &fields);
+        assert_eq!(row[COLUMNS_OF_CASE.len()..], ["0.25", "", "0.5 1.0", "ttft_s: merged"]);
+    }
+}

@@ -1,0 +1,12 @@
+//! The statistics behind every summary. Each can be recomputed from the samples in `run.json`: nothing is rounded, and
+//! the one random part, the bootstrap, has its seed in the plan and a generator that is written down here.
+
+mod bootstrap;
+mod intervals;
+mod order;
+mod summary;
+
+pub use bootstrap::{Interval, RESAMPLES, interval};
+pub use intervals::{gaps, itl};
+pub use order::{mad, mean, median, percentile};
+pub use summary::{PHASES, clean, probe, summarise};

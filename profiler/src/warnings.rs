@@ -1,0 +1,298 @@
+//! What may disturb the numbers, and what to do about it.
+//!
+//! Some of it is known before a run ([`before`]), some only from its samples ([`after`]). The thresholds stand here, each
+//! with its reason.
+
+use crate::environment::{Environment, missing_in_build};
+use crate::results::{Case, RunFile, Sample, Status, Tool};
+use crate::statistics::{clean, median};
+
+/// Tasks per processor that ran before anything was started: above this somebody else is at work.
+const LOAD_PER_THREAD: f64 = 0.5;
+/// Share of the processor time in use just before the run.
+const BUSY: f64 = 0.2;
+/// Share of the processor time that the hypervisor took away.
+const STEAL: f64 = 0.01;
+/// Share of the processor time that other processes took during a sample.
+const OTHERS: f64 = 0.1;
+/// A pass's latency over the clean pass's.
+const PROBE: f64 = 1.1;
+/// Time between the phases over the latency: design says under one percent.
+const OTHER: f64 = 0.01;
+/// Latency of the last rounds over the first: heat, or somebody else.
+const DRIFT: f64 = 1.1;
+/// (largest - smallest) / median of a case's latencies.
+const SPREAD: f64 = 0.25;
+
+/// One thing that may disturb the numbers.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Warning {
+    /// The program was not optimised.
+    DebugBuild,
+    /// The processor has features that the build could not use.
+    FeaturesMissing(Vec<String>),
+    /// Something else was running: load of the last minute, processors.
+    Load(f64, usize),
+    /// Something else was using the processors just before the run: share.
+    Busy(f64),
+    /// The hypervisor took time away before the run: share.
+    StealBefore(f64),
+    /// The governor lowers the frequency: its name.
+    Governor(String),
+    /// Transparent huge pages are off.
+    HugePagesOff,
+    /// Swap is in use: bytes.
+    SwapInUse(u64),
+    /// More threads than the process may use at once: asked for, usable.
+    Oversubscribed(usize, usize),
+    /// The machine runs on its battery.
+    Battery,
+    /// More processors' worth of threads than a control group grants: limit.
+    ProcessorLimit(f64),
+    /// A virtual machine: hardware counters, frequencies and neighbours cannot be seen.
+    Virtual(Option<String>),
+    /// Whether the processor was throttled cannot be seen.
+    ThrottlingUnknown,
+    /// A library is loaded into every process: its name.
+    Preload(String),
+    /// Samples of one case gave different outputs: the case.
+    OutputDiffers(String),
+    /// The instruments slowed a pass down: its name, ratio (median over the cases).
+    ProbeEffect(&'static str, f64),
+    /// The hypervisor took time away during samples: samples, largest share.
+    Steal(usize, f64),
+    /// Other processes took time during samples: samples, largest share.
+    Others(usize, f64),
+    /// The last rounds were slower than the first: ratio (median over the cases).
+    Drift(f64),
+    /// Latencies of one case spread widely: the case, (max - min) / median.
+    Spread(String, f64),
+    /// Time between the phases is large: the case, its share.
+    OtherTime(String, f64),
+    /// Numbers rest on random weights: the models.
+    Synthetic(Vec<String>),
+    /// Time was virtual: the numbers say nothing about a machine.
+    VirtualTime,
+    /// Cases did not end well: how many, of how many.
+    Failures(usize, usize),
+    /// The run was interrupted.
+    Interrupted,
+}
+
+impl Warning {
+    /// One line: what it is, what it does to the numbers, what to do.
+    pub fn text(&self) -> String {
+        match self {
+            Self::DebugBuild => "this is not an optimised build: every time is too long; build with --release".to_owned(),
+            Self::FeaturesMissing(names) => {
+                format!("built without {}, which this processor has: kernels are slower than they could be; build where you measure (target-cpu=native, see .cargo/config.toml)", names.join(", "))
+            }
+            Self::Load(load, threads) => {
+                format!("the load of the last minute was {load:.2} on {threads} hardware threads: something else was running; end it and wait a minute, or run again and compare")
+            }
+            Self::Busy(share) => format!("{:.0} % of the processor time was in use just before the run; end other programs", share * 100.0),
+            Self::StealBefore(share) => {
+                format!("the hypervisor gave {:.1} % of the processor time to other guests just before the run; use a machine with processors of its own, or more runs (-r)", share * 100.0)
+            }
+            Self::Governor(name) => format!("the frequency governor is {name}: the processor starts slow and speeds up late; try `cpupower frequency-set -g performance`"),
+            Self::HugePagesOff => {
+                "transparent huge pages are off: page faults and TLB misses cost more; try `echo madvise | sudo tee /sys/kernel/mm/transparent_hugepage/enabled`".to_owned()
+            }
+            Self::SwapInUse(bytes) => format!("{} of swap are in use: weights may be read from disk again; close programs, or `swapoff -a`", models::Bytes(*bytes)),
+            Self::Oversubscribed(asked, usable) => {
+                format!("{asked} threads on {usable} hardware threads that this process may use: threads wait for each other; use -t {usable} or fewer")
+            }
+            Self::Battery => "the machine runs on its battery, which lowers frequencies; plug it in".to_owned(),
+            Self::ProcessorLimit(limit) => format!("a control group grants {limit:.2} processors: threads beyond that are stopped for part of each period; use fewer threads (-t) or raise the limit"),
+            Self::Virtual(name) => {
+                let name = name.as_deref().map(|name| format!(" ({name})")).unwrap_or_default();
+                format!("this is a virtual machine{name}: neighbours share its memory bandwidth and cannot be seen; compare only what was measured in one run")
+            }
+            Self::ThrottlingUnknown => "whether the processor was slowed down by heat cannot be seen on this machine; look at the drift between first and last rounds".to_owned(),
+            Self::Preload(name) => format!("LD_PRELOAD loads {name} into every process: allocations may be counted or served differently; unset it"),
+            Self::OutputDiffers(case) => format!("{case}: samples gave different outputs at temperature 0, so their times belong to different work; look at outputs/ and samples.jsonl"),
+            Self::ProbeEffect(pass, ratio) => {
+                format!("the {pass} pass took {ratio:.2} times the clean pass: use its shares, not its times (published times come from the clean pass)")
+            }
+            Self::Steal(samples, share) => format!("the hypervisor took up to {:.1} % of the processor time away during {samples} samples; look at `steal` in results.csv and run again", share * 100.0),
+            Self::Others(samples, share) => format!("other processes took up to {:.0} % of the processor time during {samples} samples; look at `load_others` in results.csv and run again", share * 100.0),
+            Self::Drift(ratio) => format!("the last rounds took {ratio:.2} times the first ones: the processor became hot, or something else began; let it cool down and run again"),
+            Self::Spread(case, spread) => format!("{case}: latencies spread by {:.0} % of their median; use more runs (-r) on a quieter machine", spread * 100.0),
+            Self::OtherTime(case, share) => format!("{case}: {:.1} % of the latency lies between the phases; the engine does work there that it does not name", share * 100.0),
+            Self::Synthetic(names) => format!("{}: synthetic weights, so every number rests on the right shapes and types with random values, and the outputs mean nothing", names.join(", ")),
+            Self::VirtualTime => "time is virtual: the engine advances a clock instead of computing, and the numbers say nothing about this machine".to_owned(),
+            Self::Failures(failed, all) => format!("{failed} of {all} cases did not end well; their rows say why"),
+            Self::Interrupted => "the run was interrupted: what was measured until then is kept; go on with --resume".to_owned(),
+        }
+    }
+}
+
+/// What is known before anything is measured. `threads` are the thread counts that were asked for.
+pub fn before(environment: &Environment, tool: &Tool, threads: &[usize]) -> Vec<Warning> {
+    let (processor, state) = (&environment.processor, &environment.state);
+    let mut found = Vec::new();
+    if tool.profile == "debug" {
+        found.push(Warning::DebugBuild);
+    }
+    let missing = missing_in_build(&environment.host.architecture, &processor.features, &tool.target_features);
+    if !missing.is_empty() {
+        found.push(Warning::FeaturesMissing(missing));
+    }
+    let usable = processor.usable_threads.or(processor.threads);
+    if let (Some(load), Some(usable)) = (state.load_1m, usable) {
+        if load > LOAD_PER_THREAD * usable as f64 {
+            found.push(Warning::Load(load, usable));
+        }
+    }
+    found.extend(state.busy_now.filter(|&share| share > BUSY).map(Warning::Busy));
+    found.extend(state.steal_now.filter(|&share| share > STEAL).map(Warning::StealBefore));
+    found.extend(processor.governor.clone().filter(|name| name == "powersave" || name == "conservative").filter(|_| !is_hardware_managed(environment)).map(Warning::Governor));
+    if environment.memory.transparent_huge_pages.as_deref() == Some("never") {
+        found.push(Warning::HugePagesOff);
+    }
+    found.extend(environment.memory.swap_used_bytes.filter(|&bytes| bytes > 0).map(Warning::SwapInUse));
+    if let (Some(&most), Some(usable)) = (threads.iter().max(), usable) {
+        if most > usable {
+            found.push(Warning::Oversubscribed(most, usable));
+        }
+        found.extend(environment.limits.cpus.filter(|&limit| limit < most as f64).map(Warning::ProcessorLimit));
+    }
+    if environment.power.source.as_deref() == Some("battery") {
+        found.push(Warning::Battery);
+    }
+    if environment.host.virtualised == Some(true) {
+        found.push(Warning::Virtual(environment.host.hypervisor.clone()));
+    }
+    if processor.throttle_events.is_none() && environment.host.virtualised != Some(true) {
+        found.push(Warning::ThrottlingUnknown);
+    }
+    found.extend(environment.variables.kept.get("LD_PRELOAD").filter(|name| !name.is_empty()).cloned().map(Warning::Preload));
+    found
+}
+
+/// With hardware-managed frequencies "powersave" is the ordinary mode; then turbo can be seen at Intel's driver.
+fn is_hardware_managed(environment: &Environment) -> bool {
+    environment.processor.turbo.is_some() && environment.processor.governor.as_deref() == Some("powersave")
+}
+
+/// What the samples show.
+pub fn after(file: &RunFile) -> Vec<Warning> {
+    let mut found = Vec::new();
+    if file.interrupted {
+        found.push(Warning::Interrupted);
+    }
+    let bad = file.cases.iter().filter(|case| case.status != Status::Ok).count();
+    if bad > 0 {
+        found.push(Warning::Failures(bad, file.cases.len()));
+    }
+    let synthetic: Vec<String> = file.plan.models.iter().filter(|model| model.synthetic).map(|model| model.name.clone()).collect();
+    if !synthetic.is_empty() {
+        found.push(Warning::Synthetic(synthetic));
+    }
+    for case in &file.cases {
+        of_case(case, &mut found);
+    }
+    if file.plan.virtual_time {
+        // Nothing that follows can be told of a clock that does not run by itself.
+        found.push(Warning::VirtualTime);
+        return found;
+    }
+    let ratio = |value: fn(&crate::results::Probe) -> Option<f64>| median(&file.probes.iter().filter_map(value).collect::<Vec<f64>>());
+    found.extend(ratio(|probe| probe.stepped).filter(|&ratio| ratio > PROBE).map(|ratio| Warning::ProbeEffect("stepped", ratio)));
+    found.extend(ratio(|probe| probe.traced).filter(|&ratio| ratio > PROBE).map(|ratio| Warning::ProbeEffect("traced", ratio)));
+    found.extend(ratio(|probe| probe.clean).filter(|&ratio| ratio > DRIFT).map(Warning::Drift));
+    let (samples, largest) = above(file, |sample| sample.steal, STEAL);
+    if samples > 0 {
+        found.push(Warning::Steal(samples, largest));
+    }
+    let (samples, largest) = above(file, |sample| sample.load_others, OTHERS);
+    if samples > 0 {
+        found.push(Warning::Others(samples, largest));
+    }
+    found
+}
+
+/// How many samples that count lie above a limit, and the largest of them.
+fn above(file: &RunFile, value: fn(&Sample) -> Option<f64>, limit: f64) -> (usize, f64) {
+    let over: Vec<f64> = file.cases.iter().flat_map(clean).filter_map(value).filter(|&share| share > limit).collect();
+    (over.len(), over.iter().copied().fold(0.0, f64::max))
+}
+
+fn of_case(case: &Case, found: &mut Vec<Warning>) {
+    let mut hashes: Vec<&String> = clean(case).chain(&case.stepped).chain(&case.traced).filter_map(|sample| sample.output_sha256.as_ref()).collect();
+    hashes.dedup();
+    if hashes.len() > 1 {
+        found.push(Warning::OutputDiffers(case.id.clone()));
+    }
+    let latencies: Vec<f64> = clean(case).filter_map(|sample| sample.latency_s).collect();
+    let ends = latencies.iter().fold((f64::INFINITY, 0.0_f64), |(low, high), &latency| (low.min(latency), high.max(latency)));
+    if let Some(middle) = median(&latencies).filter(|&middle| middle > 0.0 && latencies.len() > 2) {
+        let spread = (ends.1 - ends.0) / middle;
+        if spread > SPREAD {
+            found.push(Warning::Spread(case.id.clone(), spread));
+        }
+    }
+    let shares: Vec<f64> = clean(case).filter_map(|sample| Some(sample.other_s? / sample.latency_s.filter(|&latency| latency > 0.0)?)).collect();
+    found.extend(median(&shares).filter(|&share| share > OTHER).map(|share| Warning::OtherTime(case.id.clone(), share)));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tool() -> Tool {
+        Tool { profile: "release".to_owned(), ..Tool::default() }
+    }
+
+    fn quiet() -> Environment {
+        let mut environment = Environment::default();
+        environment.host.architecture = "x86_64".to_owned();
+        environment.processor.usable_threads = Some(4);
+        environment.processor.throttle_events = Some(0);
+        environment
+    }
+
+    #[test]
+    fn a_quiet_machine_and_a_good_build_give_none() {
+        assert_eq!(before(&quiet(), &tool(), &[4]), []);
+    }
+
+    #[test]
+    fn each_disturbance_has_its_warning() {
+        let mut environment = quiet();
+        environment.processor.features = vec!["avx2".to_owned(), "avx512f".to_owned()];
+        environment.state.load_1m = Some(3.0);
+        environment.state.busy_now = Some(0.5);
+        environment.state.steal_now = Some(0.1);
+        environment.processor.governor = Some("powersave".to_owned());
+        environment.memory.transparent_huge_pages = Some("never".to_owned());
+        environment.memory.swap_used_bytes = Some(1);
+        environment.limits.cpus = Some(1.5);
+        environment.power.source = Some("battery".to_owned());
+        environment.host.virtualised = Some(true);
+        environment.variables.kept.insert("LD_PRELOAD".to_owned(), "libx.so".to_owned());
+        let tool = Tool { profile: "debug".to_owned(), target_features: vec!["avx2".to_owned()], ..Tool::default() };
+        let found = before(&environment, &tool, &[8]);
+        assert_eq!(found.len(), 12, "{found:#?}");
+        insta::assert_snapshot!(found.iter().map(Warning::text).collect::<Vec<_>>().join("\n"));
+    }
+
+    #[test]
+    fn outputs_that_differ_are_told_once_a_case() {
+        let sample = |hash: &str| Sample { output_sha256: Some(hash.to_owned()), ..Sample::default() };
+        let mut found = Vec::new();
+        of_case(&Case { id: "c".to_owned(), samples: vec![sample("a"), sample("a"), sample("b")], ..Case::default() }, &mut found);
+        assert_eq!(found, [Warning::OutputDiffers("c".to_owned())]);
+        found.clear();
+        of_case(&Case { id: "c".to_owned(), samples: vec![sample("a"), sample("a")], ..Case::default() }, &mut found);
+        assert_eq!(found, []);
+    }
+
+    #[test]
+    fn a_wide_spread_and_time_between_phases_are_told() {
+        let sample = |latency: f64| Sample { latency_s: Some(latency), other_s: Some(0.02 * latency), ..Sample::default() };
+        let mut found = Vec::new();
+        of_case(&Case { id: "c".to_owned(), samples: vec![sample(1.0), sample(1.0), sample(1.5)], ..Case::default() }, &mut found);
+        assert!(matches!(found.as_slice(), [Warning::Spread(_, spread), Warning::OtherTime(_, share)] if (spread - 0.5).abs() < 1e-9 && (share - 0.02).abs() < 1e-9));
+    }
+}
