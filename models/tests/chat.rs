@@ -7,7 +7,7 @@ mod tokenizer_files;
 use std::fs;
 
 use models::chat::{ChatTemplate, DEFAULT_DATE, Date, Message, PLAIN, RenderOptions};
-use models::{EncodeOptions, Tokenizer, TokenizerData, gguf};
+use models::{Checkpoint, EncodeOptions};
 
 /// Llama 3: headers, trimmed contents, a date in the system turn, BOS from the template.
 const LLAMA3: &str = r#"{{- bos_token }}
@@ -184,12 +184,10 @@ fn smollm2_renders_and_encodes_what_llama_cpp_was_given() {
     let Some(path) = tokenizer_files::find(tokenizer_files::SMOLLM2) else { return };
     let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/../engines/tests/fixtures/smollm2_golden.json");
     let golden: serde_json::Value = serde_json::from_slice(&fs::read(golden).unwrap()).unwrap();
-    let file = gguf::File::open(&path).unwrap();
-    let metadata = &file.header.metadata;
-    let source = metadata.text("tokenizer.chat_template").unwrap().unwrap();
-    let tokenizer = Tokenizer::new(TokenizerData::from_gguf(metadata).unwrap()).unwrap();
-    let text_of = |id: Option<u32>| id.and_then(|id| tokenizer.token_text(id));
-    let template = ChatTemplate::new(source, text_of(tokenizer.bos()), text_of(tokenizer.eos())).unwrap();
+    let checkpoint = Checkpoint::open(&path).unwrap();
+    let tokenizer = checkpoint.tokenizer().unwrap();
+    let source = checkpoint.chat_template().unwrap();
+    let template = ChatTemplate::new(source, checkpoint.bos_text(), checkpoint.eos_text()).unwrap();
     let prompts = golden["prompts"].as_array().unwrap();
     assert_eq!(prompts.len(), 5);
     for prompt in prompts {

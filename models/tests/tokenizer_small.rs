@@ -219,6 +219,39 @@ proptest! {
     }
 
     #[test]
+    fn random_vocabularies_are_refused_or_work(
+        tokens in prop::collection::hash_set("[ab▁é]{1,3}|<0x[0-9A-F]{2}>|<s>|</s>", 1..20),
+        kinds in prop::collection::vec(0..7usize, 20),
+        scores in prop::collection::vec(prop_oneof![-9.0f32..0.0, Just(-0.0), Just(f32::NEG_INFINITY), Just(f32::INFINITY)], 20),
+        pairs in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>()), 0..8),
+        llama in any::<bool>(),
+        ids in prop::collection::vec(prop::option::of(0u32..30), 2),
+        text in "[ab é]*(<s>)?[ab é]*",
+    ) {
+        use TokenKind::{Byte, Control, Normal, Undefined, Unknown, Unused, UserDefined};
+        let tokens: Vec<String> = tokens.into_iter().collect();
+        let n = tokens.len();
+        let merges = pairs.iter().map(|(one, other)| format!("{} {}", one.get(&tokens), other.get(&tokens))).collect();
+        let data = TokenizerData {
+            file: "random.gguf".into(),
+            model: if llama { "llama" } else { "gpt2" }.to_owned(),
+            pre: None,
+            kinds: kinds[..n].iter().map(|kind| [Normal, Byte, Control, Undefined, Unknown, Unused, UserDefined][*kind]).collect(),
+            scores: scores[..n].to_vec(),
+            merges,
+            tokens,
+            ids: SpecialIds { bos: ids[0].filter(|id| (*id as usize) < n), eos: ids[1], ..SpecialIds::default() },
+            add_bos: None,
+            add_space_prefix: None,
+        };
+        if let Ok(tokenizer) = Tokenizer::new(data)
+            && let Ok(ids) = tokenizer.encode(&text, SPECIAL)
+        {
+            prop_assert!(tokenizer.decode(&ids).is_ok());
+        }
+    }
+
+    #[test]
     fn a_stream_says_what_decode_says(ids in prop::collection::vec(0u32..264, 0..60)) {
         for data in [byte_level(), spm()] {
             let tokenizer = Tokenizer::new(data).unwrap();
