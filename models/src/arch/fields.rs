@@ -36,6 +36,13 @@ impl<'a> Fields<'a> {
         Error::Config(Fault::at(self.file, place, expected, found, "correct the file, or fetch the model's again"))
     }
 
+    /// The field is sound, but nothing here computes what it asks for.
+    pub(crate) fn unsupported(&self, name: &str, expected: impl Into<String>, found: impl Into<String>) -> Error {
+        let place = format!("field `{}{name}`", self.prefix);
+        let advice = "this variant is not supported: take another model";
+        Error::Config(Fault::at(self.file, place, expected, found, advice))
+    }
+
     fn typed<T>(
         &self,
         name: &str,
@@ -70,7 +77,7 @@ impl<'a> Fields<'a> {
     }
 
     fn needed<T>(&self, name: &str, value: Option<T>) -> Result<T, Error> {
-        value.ok_or_else(|| self.fault(name, "this field", "no such field"))
+        value.ok_or_else(|| self.fault(name, "a value", "no such field"))
     }
 
     /// The object in a field.
@@ -98,13 +105,13 @@ pub(super) fn read(config: &Fields<'_>, arch: Arch) -> Result<Spec, Error> {
     };
     for name in ["mlp_bias", "attention_output_bias"] {
         if config.flag(name)? == Some(true) {
-            return Err(config.fault(name, "false (such biases are not supported)", "true"));
+            return Err(config.unsupported(name, "false", "true"));
         }
     }
     if let Some(activation) = config.text("hidden_act")?
         && activation != "silu"
     {
-        return Err(config.fault("hidden_act", "`silu` (others are not supported)", format!("`{activation}`")));
+        return Err(config.unsupported("hidden_act", "`silu`", format!("`{activation}`")));
     }
     let spec = Spec {
         arch,
@@ -169,9 +176,7 @@ fn scaling(parameters: &Fields<'_>) -> Result<Option<RopeScaling>, Error> {
                 original_context: parameters.needed("original_max_position_embeddings", original)?,
             }))
         }
-        other => {
-            Err(parameters.fault(name, "default, linear or llama3 (others are not supported)", format!("`{other}`")))
-        }
+        other => Err(parameters.unsupported(name, "default, linear or llama3", format!("`{other}`"))),
     }
 }
 

@@ -41,7 +41,7 @@ pub(super) fn read(metadata: &Metadata, lookup: &Lookup<'_>, arch: Arch, layout:
     if let Some(width) = count("attention.value_length")?
         && width != head_dim
     {
-        return Err(metadata.fault(
+        return Err(metadata.unsupported(
             &key("attention.value_length"),
             format!("{head_dim}, the width of a key"),
             width.to_string(),
@@ -94,8 +94,8 @@ fn missing(metadata: &Metadata, name: &str) -> Error {
     Error::Gguf(Fault::at(
         metadata.file(),
         format!("tensor `{name}`"),
-        "it in the file",
-        "no such tensor",
+        "a table of embeddings",
+        "none",
         "the file is not whole: take another",
     ))
 }
@@ -134,8 +134,6 @@ fn scaling(metadata: &Metadata, lookup: &Lookup<'_>, prefix: &str, dim: usize) -
         (None | Some("linear"), Some(factor)) => {
             Err(metadata.fault(&format!("{prefix}.rope.scaling.factor"), "a positive factor", factor.to_string()))
         }
-        (Some(other), _) => {
-            Err(metadata.fault(&key, "none or linear (others are not supported)", format!("`{other}`")))
-        }
+        (Some(other), _) => Err(metadata.unsupported(&key, "none or linear", format!("`{other}`"))),
     }
 }

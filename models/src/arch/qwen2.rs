@@ -1,6 +1,6 @@
 //! Qwen 1.5, 2 and 2.5, and the distillates made of them: Llama with biases on q, k and v.
 
-use super::{Family, fields, keys};
+use super::{Family, Fields, fields, keys};
 use crate::error::Error;
 use crate::spec::{Arch, RopeLayout, Spec};
 
@@ -15,25 +15,23 @@ pub(super) const FAMILY: Family = Family {
     },
     from_config: |config| {
         let spec = Spec { qkv_bias: true, ..fields::read(config, Arch::Qwen2)? };
-        let window = if config.flag("use_sliding_window")?.unwrap_or(false) {
-            config.count("sliding_window")?.filter(|window| *window > 0)
-        } else {
-            None
-        };
-        if window.is_some() && config.count("max_window_layers")?.is_some_and(|full| full > 0 && full < spec.layers) {
-            return Err(mixed(config));
-        }
-        // With `max_window_layers` equal to the layers, every layer sees all positions.
-        let all_full = config.count("max_window_layers")?.is_some_and(|full| full >= spec.layers);
-        Ok(spec.with_window(window.filter(|_| !all_full)))
+        let window = window(config, spec.layers)?;
+        Ok(spec.with_window(window))
     },
 };
 
-/// Windows in some layers only are not supported.
-fn mixed(config: &super::Fields<'_>) -> Error {
-    config.fault(
-        "max_window_layers",
-        "0 or the number of layers (a window in some layers only is not supported)",
-        "a number between",
-    )
+/// The window, where `use_sliding_window` turns it on and the first `max_window_layers` layers, which see all positions, are none.
+fn window(config: &Fields<'_>, layers: usize) -> Result<Option<usize>, Error> {
+    let window = config.count("sliding_window")?.filter(|window| *window > 0);
+    if window.is_none() || !config.flag("use_sliding_window")?.unwrap_or(false) {
+        return Ok(None);
+    }
+    // The default of transformers.
+    match config.count("max_window_layers")?.unwrap_or(28) {
+        0 => Ok(window),
+        full if full >= layers => Ok(None),
+        full => {
+            Err(config.unsupported("max_window_layers", format!("0, or {layers} layers or more"), full.to_string()))
+        }
+    }
 }

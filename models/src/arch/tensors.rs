@@ -66,8 +66,8 @@ pub(crate) fn check<'a>(
         let Some(info) = left.remove(name.as_str()) else {
             return fault(
                 &name,
-                sides(&shape),
-                "no such tensor".to_owned(),
+                format!("a tensor of {}", sides(&shape)),
+                "none".to_owned(),
                 "the checkpoint is not whole: fetch it again, or take another",
             );
         };
@@ -128,14 +128,14 @@ pub(crate) fn check_spec(file: &Path, spec: &Spec) -> Result<(), Box<Fault>> {
     within("width of a head", spec.head_dim, 4096)?;
     within("vocabulary", spec.vocab, WIDTH)?;
     within("context length", spec.context_length, 1 << 28)?;
-    if spec.heads % spec.kv_heads != 0 {
+    if !spec.heads.is_multiple_of(spec.kv_heads) {
         return fault(
             "number of key-value heads",
             &format!("a divisor of {} heads", spec.heads),
             spec.kv_heads.to_string(),
         );
     }
-    if spec.rope.dim == 0 || spec.rope.dim % 2 != 0 || spec.rope.dim > spec.head_dim {
+    if spec.rope.dim == 0 || !spec.rope.dim.is_multiple_of(2) || spec.rope.dim > spec.head_dim {
         return fault(
             "rotary width",
             &format!("an even number up to {} (width of a head)", spec.head_dim),

@@ -108,41 +108,26 @@ pub(crate) fn read(folder: &Path, files: &[PathBuf], spec: &Spec) -> Result<(Vec
 
 /// The tensors of one file, in the order of their bytes.
 fn table(file: &Path, bytes: &[u8], spec: &Spec) -> Result<Vec<(TensorInfo, Range<usize>)>, Error> {
-    if let sniff::Kind::Foreign(found, advice) = sniff::sniff(bytes)
-        && found != "a safetensors file"
-    {
-        return Err(Error::NotAModel {
-            path: file.to_path_buf(),
-            found: format!("it is {found}"),
-            advice: advice.to_owned(),
-        });
+    let foreign = match sniff::sniff(bytes) {
+        sniff::Kind::Safetensors | sniff::Kind::Unknown => None,
+        sniff::Kind::Gguf => Some(("a GGUF file", "give that file alone, not the folder")),
+        sniff::Kind::Foreign(found, advice) => Some((found, advice)),
+    };
+    if let Some((found, advice)) = foreign {
+        let (found, advice) = (format!("it is {found}"), advice.to_owned());
+        return Err(Error::NotAModel { path: file.to_path_buf(), found, advice });
     }
     let header = SafeTensors::read_metadata(bytes);
     let (header_bytes, metadata) = header.map_err(|error| {
         Error::Safetensors(Fault::at(
             file,
             "header",
-            "a sound table of tensors",
+            "a table of tensors that covers the file",
             error.to_string(),
             "the file is incomplete or damaged: fetch it again",
         ))
     })?;
     let data_start = 8 + header_bytes;
-    // `read_metadata` checks the offsets against each other, not against the file.
-    let data_bytes = metadata.data_len();
-    if data_start.checked_add(data_bytes) != Some(bytes.len()) {
-        let (expected, found) = (
-            format!("{data_bytes} bytes of weights behind the header"),
-            format!("{}", bytes.len().saturating_sub(data_start)),
-        );
-        return Err(Error::Safetensors(Fault::at(
-            file,
-            "size",
-            expected,
-            found,
-            "the file is incomplete or damaged: fetch it again",
-        )));
-    }
     let mut tensors = Vec::new();
     for (name, info) in metadata.tensors() {
         let fault = |expected: &str, found: String, advice: &str| {

@@ -5,13 +5,14 @@
 pub(crate) enum Kind {
     /// GGUF, as far as the magic goes.
     Gguf,
+    /// safetensors: a length of eight bytes and a JSON object.
+    Safetensors,
     /// Something else that is recognised: what it is, and what to do.
     Foreign(&'static str, &'static str),
     /// Nothing that is recognised.
     Unknown,
 }
 
-const GIVE_FOLDER: &str = "give the folder that holds it together with config.json";
 const FETCH_AGAIN: &str = "fetch the model again, from the file's download address";
 const CONVERT: &str = "convert it to GGUF, or take the safetensors files of the same model";
 const OLD: &str = "convert the model again with a current llama.cpp, or fetch a GGUF file of it";
@@ -43,11 +44,12 @@ const SIGNATURES: [(&[u8], Kind); 17] = [
 
 /// Names what `bytes`, the beginning of a file, are.
 pub(crate) fn sniff(bytes: &[u8]) -> Kind {
+    // First of all: the length that such a file begins with may look like any other signature (640 is a pickle's).
+    if bytes.get(8) == Some(&b'{') && bytes.get(4..8) == Some(&[0; 4]) {
+        return Kind::Safetensors;
+    }
     if let Some((_, kind)) = SIGNATURES.iter().find(|(magic, _)| bytes.starts_with(magic)) {
         return *kind;
-    }
-    if bytes.get(8) == Some(&b'{') && bytes.get(4..8) == Some(&[0; 4]) {
-        return Kind::Foreign("a safetensors file", GIVE_FOLDER);
     }
     let text: Vec<u8> = bytes.iter().take(512).copied().skip_while(u8::is_ascii_whitespace).take(16).collect();
     let text = text.to_ascii_lowercase();
@@ -77,7 +79,7 @@ mod tests {
         assert!(named(b"FUGG\0\0\0\x03").contains("swapped"));
         assert!(named(b"\n  <!DOCTYPE HTML><title>503").contains("web page"));
         assert!(named(b"<?xml version='1.0'?><Error>").contains("XML"));
-        assert!(named(b"\x40\0\0\0\0\0\0\0{\"__metadata__\"").contains("safetensors"));
+        assert_eq!(sniff(b"\x80\x02\0\0\0\0\0\0{\"__metadata__\""), Kind::Safetensors);
         assert!(named(b"PK\x03\x04....").contains("zip"));
         assert!(named(b"\x80\x02}q\0").contains("pickle"));
         assert!(named(b"{\"error\": \"not found\"}").contains("JSON"));

@@ -108,13 +108,19 @@ impl Metadata {
 
     /// `value`, or the fault of a key that must be there and is not.
     pub fn required<T>(&self, key: &str, value: Option<T>) -> Result<T, Error> {
-        value.ok_or_else(|| self.fault(key, "this key", "no such key"))
+        value.ok_or_else(|| self.fault(key, "a value", "no such key"))
     }
 
     /// A fault in the value of `key`.
     #[must_use]
     pub fn fault(&self, key: &str, expected: impl Into<String>, found: impl Into<String>) -> Error {
         Error::Gguf(Fault::at(&self.file, format!("key `{}`", shown(key)), expected, found, CONVERT_AGAIN))
+    }
+
+    /// The value of `key` is sound, but nothing here computes it.
+    pub(crate) fn unsupported(&self, key: &str, expected: impl Into<String>, found: impl Into<String>) -> Error {
+        let advice = "this variant is not supported: take another model";
+        Error::Gguf(Fault::at(&self.file, format!("key `{}`", shown(key)), expected, found, advice))
     }
 
     fn typed<'a, T>(

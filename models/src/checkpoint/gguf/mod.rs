@@ -68,13 +68,19 @@ impl Header {
                 found: format!("it is {found}"),
                 advice: advice.to_owned(),
             }),
+            sniff::Kind::Safetensors => Err(Error::NotAModel {
+                path: file.to_path_buf(),
+                found: "it is a safetensors file".to_owned(),
+                advice: "give the folder that holds it together with config.json".to_owned(),
+            }),
             sniff::Kind::Unknown => {
-                let start: String = bytes.iter().take(4).map(|byte| format!("{byte:02x} ")).collect();
+                let start: Vec<String> = bytes.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+                let found = if start.is_empty() { "nothing".to_owned() } else { start.join(" ") };
                 Err(Error::Gguf(Fault::at(
                     file,
                     "byte 0, magic",
                     "`GGUF` (47 47 55 46)",
-                    start.trim_end(),
+                    found,
                     "give a .gguf file or a folder with config.json",
                 )))
             }

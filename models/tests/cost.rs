@@ -1,0 +1,159 @@
+//! The cost model against numbers worked out by hand, and against sums made in another way.
+
+use models::cost::{self, OpKind, WeightTypes, attended, ops_of_decode, ops_of_prefill, totals};
+use models::registry::MODELS;
+use models::{Arch, Bytes, Checkpoint, DType, Flops, Rope, RopeLayout, Spec};
+use proptest::prelude::*;
+
+/// hidden 8, ffn 16, 2 heads of 4 over 1 key-value head, 10 tokens, window 4, biases, tied.
+fn tiny() -> Spec {
+    Spec {
+        arch: Arch::Qwen2,
+        layers: 1,
+        hidden: 8,
+        ffn: 16,
+        heads: 2,
+        kv_heads: 1,
+        head_dim: 4,
+        vocab: 10,
+        context_length: 64,
+        norm_eps: 1e-5,
+        rope: Rope { theta: 1e4, dim: 4, layout: RopeLayout::Halves, scaling: None },
+        window: Some(4),
+        qkv_bias: true,
+        tied_embeddings: true,
+    }
+}
+
+/// Three tokens at position 2: they see 3, 4 and 4 positions, 5 rows of the cache between them.
+#[test]
+fn by_hand() {
+    let spec = tiny();
+    let types = WeightTypes::uniform(&spec, DType::F16);
+    // name, FLOP, bytes of weights, of the cache, of activations
+    let expected = [
+        ("embed", 0, 48, 0, 96),
+        ("attn_norm", 105, 32, 0, 192),
+        ("q_proj", 408, 160, 0, 192),
+        ("k_proj", 204, 80, 0, 144),
+        ("v_proj", 204, 80, 0, 144),
+        ("rope", 108, 0, 0, 288),
+        ("kv_write", 0, 0, 48, 96),
+        ("attention", 462, 0, 80, 192),
+        ("o_proj", 384, 128, 0, 192),
+        ("attn_residual", 24, 0, 0, 288),
+        ("ffn_norm", 105, 32, 0, 192),
+        ("gate_proj", 768, 256, 0, 288),
+        ("up_proj", 768, 256, 0, 288),
+        ("silu_mul", 240, 0, 0, 576),
+        ("down_proj", 768, 256, 0, 288),
+        ("ffn_residual", 24, 0, 0, 288),
+        ("output_norm", 35, 32, 0, 64),
+        ("lm_head", 160, 160, 0, 72),
+    ];
+    let ops = ops_of_prefill(&spec, &types, DType::F16, 3, 2);
+    let found: Vec<_> = ops
+        .iter()
+        .map(|op| (op.kind.name(), op.flops.get(), op.weight_bytes.get(), op.kv_bytes.get(), op.activation_bytes.get()))
+        .collect();
+    assert_eq!(found, expected);
+    assert_eq!(ops[7].shape, [3, 4, 2]);
+    let sum = totals(&ops);
+    assert_eq!(sum.flops.get(), expected.iter().map(|row| row.1).sum::<u64>());
+    assert_eq!(cost::by_kind(&ops).len(), 18);
+    assert_eq!(cost::by_layer(&ops)[0].flops, sum.flops - Flops(35 + 160));
+    assert!(ops_of_prefill(&spec, &types, DType::F16, 0, 2).is_empty());
+}
+
+/// Matmuls of a decode are two operations per parameter, but for the norms and for a table that is only looked up in.
+#[test]
+fn two_operations_per_parameter() {
+    for entry in &MODELS {
+        let spec = &entry.spec;
+        let ops = ops_of_decode(spec, &WeightTypes::uniform(spec, DType::Q4_0), DType::F16, 100);
+        let matmuls: u64 = ops.iter().filter(|op| op.kind.is_matmul()).map(|op| op.flops.get()).sum();
+        let table = if spec.tied_embeddings { 0 } else { (spec.vocab * spec.hidden) as u64 };
+        let norms = ((2 * spec.layers + 1) * spec.hidden) as u64;
+        let biases = if spec.qkv_bias { (spec.layers * (spec.q_width() + 2 * spec.kv_width())) as u64 } else { 0 };
+        // A bias is one operation per parameter.
+        assert_eq!(matmuls, 2 * (entry.parameters.get() - table - norms - biases) + biases, "{}", entry.name);
+    }
+}
+
+/// A decode reads every weight once, and of a table that is not the head one row.
+#[test]
+fn a_decode_reads_every_weight_once() {
+    for entry in &MODELS {
+        let spec = &entry.spec;
+        let ops = ops_of_decode(spec, &WeightTypes::uniform(spec, DType::F32), DType::F16, 0);
+        let table = if spec.tied_embeddings { 0 } else { spec.vocab as u64 * spec.hidden as u64 };
+        let expected = 4 * (entry.parameters.get() - table) + 4 * spec.hidden as u64;
+        assert_eq!(totals(&ops).weight_bytes, Bytes(expected), "{}", entry.name);
+    }
+}
+
+/// The same on a real file, whose tensors are summed by their sizes on disk.
+#[test]
+fn a_decode_of_smollm2_reads_the_file_once() {
+    let Some(path) = std::env::var_os("INFEROMETER_SMOLLM2") else {
+        println!("skipped: INFEROMETER_SMOLLM2 does not name the file");
+        return;
+    };
+    let checkpoint = Checkpoint::open(std::path::Path::new(&path)).unwrap();
+    let ops = ops_of_decode(checkpoint.spec(), &WeightTypes::of(&checkpoint), DType::F16, 0);
+    let all: Bytes = checkpoint.tensors().iter().map(|info| info.bytes).sum();
+    let table = checkpoint.tensor("token_embd.weight").unwrap().info().dtype;
+    assert_eq!(totals(&ops).weight_bytes, all + table.row_bytes(checkpoint.spec().hidden));
+}
+
+/// The cache of a decode: all rows up to and with its own are read, one is written, in every layer.
+#[test]
+fn a_decode_reads_the_cache_once() {
+    for entry in &MODELS {
+        let spec = &entry.spec;
+        for position in [0, 1, 4095, 4096, 10_000] {
+            let ops = ops_of_decode(spec, &WeightTypes::uniform(spec, DType::Q4_0), DType::F16, position);
+            let rows = (position + 1).min(spec.window.unwrap_or(usize::MAX)) as u64;
+            let expected = spec.kv_bytes_per_token(DType::F16) * (rows + 1);
+            assert_eq!(totals(&ops).kv_bytes, expected, "{} at {position}", entry.name);
+        }
+    }
+}
+
+#[test]
+fn memory_by_hand() {
+    // A token takes 2 x 1 layer x 4 elements x 2 B = 16 B; 4 + 3 - 1 rows for a batch of 3 in a window of 4.
+    let estimate = cost::memory(&tiny(), Bytes(1000), 64, DType::F16, 3);
+    assert_eq!(estimate.kv, Bytes(16 * 6));
+    // max(2 x 8 + 2 x 8 + 2 x 4, 2 x 8 + 3 x 16) = 64 floats a token.
+    assert_eq!(estimate.activations, Bytes(64 * 4 * 3));
+    assert_eq!(estimate.logits, Bytes(40));
+    assert_eq!(estimate.total(), Bytes(1000 + 96 + 768 + 40));
+    let whole = Spec { window: None, ..tiny() };
+    assert_eq!(cost::memory(&whole, Bytes(0), 64, DType::Q8_0, 1).kv, Bytes(64 * 2 * 34));
+}
+
+proptest! {
+    #[test]
+    fn attended_is_the_sum_over_queries(tokens in 0usize..200, position in 0usize..200, window in prop::option::of(1usize..250)) {
+        let sum: u64 = (position..position + tokens).map(|at| (at + 1).min(window.unwrap_or(usize::MAX)) as u64).sum();
+        prop_assert_eq!(attended(tokens, position, window), sum);
+    }
+
+    /// Cutting a prefill into chunks changes neither its arithmetic (but for the head, which runs once per chunk) nor what it
+    /// appends to the cache; it reads the weights and the cache more often.
+    #[test]
+    fn chunks_add_up(first in 1usize..50, second in 1usize..50, position in 0usize..50) {
+        let spec = tiny();
+        let types = WeightTypes::uniform(&spec, DType::F16);
+        let pass = |tokens, position| ops_of_prefill(&spec, &types, DType::F16, tokens, position);
+        let sum = |ops: &[cost::OpCost]| totals(&ops.iter().filter(|op| op.layer.is_some()).copied().collect::<Vec<_>>());
+        let whole = pass(first + second, position);
+        let chunks = [pass(first, position), pass(second, position + first)].concat();
+        prop_assert_eq!(sum(&whole).flops, sum(&chunks).flops);
+        let written = |ops: &[cost::OpCost]| ops.iter().filter(|op| op.kind == OpKind::KvWrite).map(|op| op.kv_bytes).sum::<Bytes>();
+        prop_assert_eq!(written(&whole), written(&chunks));
+        prop_assert!(sum(&whole).weight_bytes < sum(&chunks).weight_bytes);
+        prop_assert!(sum(&whole).kv_bytes <= sum(&chunks).kv_bytes);
+    }
+}

@@ -1,0 +1,295 @@
+//! Whole models in GGUF files: shapes, checks of tensors, windows, texts.
+
+use std::path::{Path, PathBuf};
+
+use models::{Arch, Checkpoint, DType, Error, Format, RopeLayout, RopeScaling, registry};
+
+use crate::writer::{ARRAY, F32, File, STRING, U32, array, key, tensor, text};
+
+/// A llama of two layers: hidden 8, ffn 16, 2 heads of 4, 1 key-value head, 3 tokens, tied. Changed by the tests.
+pub(crate) fn tiny() -> File {
+    tiny_of("llama", 1e4, false)
+}
+
+fn tiny_of(arch: &str, theta: f32, bias: bool) -> File {
+    let number = |name: &str, value: u32| key(&format!("{arch}.{name}"), U32, &value.to_le_bytes());
+    let mut file = File {
+        keys: vec![
+            key("general.architecture", STRING, &text(arch)),
+            key("general.name", STRING, &text("Tiny")),
+            key("general.file_type", U32, &0u32.to_le_bytes()),
+            number("block_count", 2),
+            number("context_length", 64),
+            number("embedding_length", 8),
+            number("feed_forward_length", 16),
+            number("attention.head_count", 2),
+            number("attention.head_count_kv", 1),
+            key(&format!("{arch}.attention.layer_norm_rms_epsilon"), F32, &1e-5f32.to_le_bytes()),
+            key(&format!("{arch}.rope.freq_base"), F32, &theta.to_le_bytes()),
+            key("tokenizer.ggml.tokens", ARRAY, &array(STRING, 3, &[text("<s>"), text("a"), text("</s>")].concat())),
+            key("tokenizer.ggml.bos_token_id", U32, &0u32.to_le_bytes()),
+            key("tokenizer.ggml.eos_token_id", U32, &2u32.to_le_bytes()),
+            key("tokenizer.chat_template", STRING, &text("{{ messages }}")),
+        ],
+        ..File::default()
+    };
+    add(&mut file, "token_embd.weight", &[8, 3]);
+    for layer in 0..2 {
+        for (name, dims) in [
+            ("attn_norm.weight", &[8][..]),
+            ("attn_q.weight", &[8, 8]),
+            ("attn_k.weight", &[8, 4]),
+            ("attn_v.weight", &[8, 4]),
+            ("attn_output.weight", &[8, 8]),
+            ("ffn_norm.weight", &[8]),
+            ("ffn_gate.weight", &[8, 16]),
+            ("ffn_up.weight", &[8, 16]),
+            ("ffn_down.weight", &[16, 8]),
+        ] {
+            add(&mut file, &format!("blk.{layer}.{name}"), dims);
+        }
+        if bias {
+            for (name, width) in [("q", 8), ("k", 4), ("v", 4)] {
+                add(&mut file, &format!("blk.{layer}.attn_{name}.bias"), &[width]);
+            }
+        }
+    }
+    add(&mut file, "output_norm.weight", &[8]);
+    file
+}
+
+/// Adds an F32 tensor behind the others.
+fn add(file: &mut File, name: &str, dims: &[u64]) {
+    add_data(file, name, dims, 0, &vec![0; 4 * dims.iter().product::<u64>() as usize]);
+}
+
+fn add_data(file: &mut File, name: &str, dims: &[u64], id: u32, data: &[u8]) {
+    let offset = file.data.len().next_multiple_of(32);
+    file.tensors.push(tensor(name, dims, id, offset as u64));
+    file.data.resize(offset, 0);
+    file.data.extend(data);
+}
+
+/// Writes `bytes` as `name` and opens it.
+fn open(name: &str, bytes: &[u8]) -> Result<Checkpoint, Error> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(name);
+    std::fs::write(&path, bytes).unwrap();
+    Checkpoint::open(&path)
+}
+
+/// The error without the folder that it happened in.
+fn refusal(bytes: &[u8]) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tiny.gguf");
+    std::fs::write(&path, bytes).unwrap();
+    let error = Checkpoint::open(&path).expect_err("this file is wrong").to_string();
+    error.replace(&folder.path().display().to_string(), "DIR")
+}
+
+#[test]
+fn a_tiny_llama() {
+    let checkpoint = open("tiny.gguf", &tiny().bytes()).unwrap();
+    let spec = checkpoint.spec();
+    assert_eq!((spec.arch, spec.layers, spec.hidden, spec.ffn), (Arch::Llama, 2, 8, 16));
+    assert_eq!((spec.heads, spec.kv_heads, spec.head_dim, spec.vocab), (2, 1, 4, 3));
+    assert_eq!((spec.rope.layout, spec.rope.dim, &spec.rope.scaling), (RopeLayout::Interleaved, 4, &None));
+    assert!(spec.tied_embeddings && !spec.qkv_bias && spec.window.is_none());
+    assert_eq!(checkpoint.format(), Format::Gguf);
+    assert_eq!(checkpoint.quantisation(), "F32");
+    assert_eq!(checkpoint.name(), "Tiny");
+    assert_eq!(checkpoint.chat_template(), Some("{{ messages }}"));
+    assert_eq!((checkpoint.bos_text(), checkpoint.eos_text()), (Some("<s>"), Some("</s>")));
+    let parameters: usize = checkpoint.tensors().iter().map(|info| info.shape.iter().product::<usize>()).sum();
+    assert_eq!(spec.parameters().get(), parameters as u64);
+    let down = checkpoint.tensor("blk.1.ffn_down.weight").unwrap();
+    assert_eq!((down.info().shape.as_slice(), down.bytes().len()), (&[8, 16][..], 8 * 16 * 4));
+    assert_eq!(&down.owner()[down.range()], down.bytes());
+}
+
+#[test]
+fn a_qwen2_has_biases_and_halves() {
+    let checkpoint = open("tiny.gguf", &tiny_of("qwen2", 1e6, true).bytes()).unwrap();
+    assert!(checkpoint.spec().qkv_bias);
+    assert_eq!(checkpoint.spec().rope.layout, RopeLayout::Halves);
+    let without = refusal(&tiny_of("qwen2", 1e6, false).bytes());
+    assert!(without.contains("tensor `blk.0.attn_q.bias`: expected a tensor of 8, found none; "), "{without}");
+}
+
+#[test]
+fn factors_and_linear_scaling() {
+    let mut file = tiny();
+    add_data(&mut file, "rope_freqs.weight", &[2], 0, &[1f32.to_le_bytes(), 8f32.to_le_bytes()].concat());
+    let scaling = |file: &File| open("tiny.gguf", &file.bytes()).unwrap().spec().rope.scaling.clone();
+    assert_eq!(scaling(&file), Some(RopeScaling::Factors(vec![1.0, 8.0])));
+    let mut file = tiny();
+    file.keys.push(key("llama.rope.scaling.type", STRING, &text("linear")));
+    file.keys.push(key("llama.rope.scaling.factor", F32, &4f32.to_le_bytes()));
+    assert_eq!(scaling(&file), Some(RopeScaling::Linear { factor: 4.0 }));
+}
+
+#[test]
+fn wrong_models_are_refused() {
+    let changed = |change: &dyn Fn(&mut File)| {
+        let mut file = tiny();
+        change(&mut file);
+        refusal(&file.bytes())
+    };
+    let without_key =
+        |name: &'static str| changed(&move |file| file.keys.retain(|key| !key[8..].starts_with(name.as_bytes())));
+    let other_key = |name: &'static str, value: u32| {
+        changed(&move |file| {
+            file.keys.retain(|key| !key[8..].starts_with(name.as_bytes()));
+            file.keys.push(key(name, U32, &value.to_le_bytes()));
+        })
+    };
+    let retyped = |at: usize, entry: Vec<u8>| changed(&move |file| file.tensors[at] = entry.clone());
+    let said = [
+        ("architecture", changed(&|file| file.keys[0] = key("general.architecture", STRING, &text("gemma3")))),
+        ("no architecture", without_key("general.architecture")),
+        ("architecture of another type", changed(&|file| file.keys[0] = key("general.architecture", U32, &[0; 4]))),
+        ("experts", changed(&|file| file.keys.push(key("llama.expert_count", U32, &8u32.to_le_bytes())))),
+        ("no layers", other_key("llama.block_count", 0)),
+        ("layers without end", other_key("llama.block_count", u32::MAX)),
+        ("one layer too many", other_key("llama.block_count", 3)),
+        ("one layer too few", other_key("llama.block_count", 1)),
+        ("heads that do not divide", other_key("llama.attention.head_count", 3)),
+        ("no heads", other_key("llama.attention.head_count", 0)),
+        ("key-value heads that do not divide", other_key("llama.attention.head_count_kv", 0)),
+        ("hidden without end", other_key("llama.embedding_length", 1 << 30)),
+        (
+            "odd rotary width",
+            changed(&|file| file.keys.push(key("llama.rope.dimension_count", U32, &3u32.to_le_bytes()))),
+        ),
+        (
+            "other widths of values",
+            changed(&|file| file.keys.push(key("llama.attention.value_length", U32, &8u32.to_le_bytes()))),
+        ),
+        ("no epsilon", without_key("llama.attention.layer_norm_rms_epsilon")),
+        ("yarn", changed(&|file| file.keys.push(key("llama.rope.scaling.type", STRING, &text("yarn"))))),
+        (
+            "base not a number",
+            changed(&|file| file.keys[10] = key("llama.rope.freq_base", F32, &f32::NAN.to_le_bytes())),
+        ),
+        (
+            "more tokens than rows",
+            changed(&|file| file.keys[11] = key("tokenizer.ggml.tokens", ARRAY, &array(STRING, 4, &[0; 32]))),
+        ),
+        ("a tensor of another shape", retyped(3, tensor("blk.0.attn_k.weight", &[4, 8], 0, 384))),
+        ("an unknown tensor", changed(&|file| add(file, "blk.0.attn_output.bias", &[8]))),
+        ("half of a split file", changed(&|file| file.keys.push(key("split.count", U32, &2u32.to_le_bytes())))),
+        ("a vocabulary alone", changed(&|file| file.tensors.clear())),
+        ("bad factors", changed(&|file| add(file, "rope_freqs.weight", &[2]))),
+        ("too few factors", changed(&|file| add(file, "rope_freqs.weight", &[1]))),
+    ];
+    let said: String = said.iter().map(|(name, text)| format!("{name}\n    {text}\n")).collect();
+    insta::assert_snapshot!(said);
+}
+
+#[test]
+fn paths_that_lead_nowhere() {
+    let folder = tempfile::tempdir().unwrap();
+    let said = |path: &Path| {
+        let error = Checkpoint::open(path).expect_err("nothing to open").to_string();
+        error.replace(&folder.path().display().to_string(), "DIR")
+    };
+    let in_folder = |name: &str, bytes: &[u8]| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        path
+    };
+    let mut all = vec![said(&folder.path().join("missing.gguf")), said(folder.path())];
+    all.push(said(&in_folder("empty.gguf", b"")));
+    all.push(said(&in_folder("page.gguf", b"<html><body>Service Unavailable</body></html>")));
+    all.push(said(folder.path()));
+    all.push(said(Path::new("/dev/null")));
+    insta::assert_snapshot!(all.join("\n"));
+    let name = open("tiny.gguf", &tiny().bytes()).unwrap().tensor("blk.0.attn_k.wieght").unwrap_err().to_string();
+    assert!(name.contains("did you mean `blk.0.attn_k.weight`?"), "{name}");
+}
+
+/// A file with mistral's shape and name gets its window from the registry; one of another base does not.
+#[test]
+fn the_window_of_mistral_comes_from_the_registry() {
+    let entry = registry::find("mistral-7b").unwrap();
+    // The real shape with weights that are not there: a sparse file of the right length.
+    let build = |name: &str, theta: f32| {
+        let spec = &entry.spec;
+        let number = |name: &str, value: usize| key(&format!("llama.{name}"), U32, &(value as u32).to_le_bytes());
+        let mut file = File {
+            keys: vec![
+                key("general.architecture", STRING, &text("llama")),
+                key("general.name", STRING, &text(name)),
+                number("block_count", spec.layers),
+                number("context_length", spec.context_length),
+                number("embedding_length", spec.hidden),
+                number("feed_forward_length", spec.ffn),
+                number("attention.head_count", spec.heads),
+                number("attention.head_count_kv", spec.kv_heads),
+                key("llama.attention.layer_norm_rms_epsilon", F32, &1e-5f32.to_le_bytes()),
+                key("llama.rope.freq_base", F32, &theta.to_le_bytes()),
+            ],
+            ..File::default()
+        };
+        let (hidden, kv, ffn, vocab) = (spec.hidden as u64, spec.kv_width() as u64, spec.ffn as u64, spec.vocab as u64);
+        let mut end = 0;
+        let mut sparse = |name: String, dims: &[u64]| {
+            let float = dims.len() == 1;
+            file.tensors.push(tensor(&name, dims, if float { 0 } else { 2 }, end));
+            let elements: u64 = dims.iter().product();
+            end += (if float { 4 * elements } else { elements / 32 * 18 }).next_multiple_of(32);
+        };
+        sparse("token_embd.weight".to_owned(), &[hidden, vocab]);
+        for layer in 0..spec.layers {
+            for (name, dims) in [
+                ("attn_norm", &[hidden][..]),
+                ("attn_q", &[hidden, hidden]),
+                ("attn_k", &[hidden, kv]),
+                ("attn_v", &[hidden, kv]),
+                ("attn_output", &[hidden, hidden]),
+                ("ffn_norm", &[hidden]),
+                ("ffn_gate", &[hidden, ffn]),
+                ("ffn_up", &[hidden, ffn]),
+                ("ffn_down", &[ffn, hidden]),
+            ] {
+                sparse(format!("blk.{layer}.{name}.weight"), dims);
+            }
+        }
+        sparse("output_norm.weight".to_owned(), &[hidden]);
+        sparse("output.weight".to_owned(), &[hidden, vocab]);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.gguf");
+        let header = file.bytes();
+        std::fs::write(&path, &header).unwrap();
+        std::fs::File::options().write(true).open(&path).unwrap().set_len(header.len() as u64 + end).unwrap();
+        Checkpoint::open(&path).unwrap()
+    };
+    let first = build("mistralai_mistral-7b-instruct-v0.1", 10_000.0);
+    assert_eq!(registry::window(&first), Some(4096));
+    assert_eq!(first.spec().parameters(), entry.parameters);
+    assert_eq!(first.quantisation(), "Q4_0");
+    assert_eq!(first.with_window(Some(4096)).spec().window, Some(4096));
+    assert_eq!(registry::window(&build("mistral-7b-instruct-v0.2", 1e6)), None);
+    assert_eq!(registry::window(&build("Other", 10_000.0)), None);
+}
+
+/// The real default model, where it is at hand.
+#[test]
+fn smollm2() {
+    let Some(path) = std::env::var_os("INFEROMETER_SMOLLM2").map(PathBuf::from) else {
+        println!("skipped: INFEROMETER_SMOLLM2 does not name the file");
+        return;
+    };
+    let checkpoint = Checkpoint::open(&path).unwrap();
+    let entry = registry::find("smollm2").unwrap();
+    let mut expected = entry.spec.clone();
+    expected.rope.layout = RopeLayout::Interleaved;
+    assert_eq!(checkpoint.spec(), &expected);
+    assert_eq!(Some(checkpoint.file_bytes()), entry.gguf.bytes);
+    assert_eq!(checkpoint.quantisation(), "Q4_1");
+    let parameters: usize = checkpoint.tensors().iter().map(|info| info.shape.iter().product::<usize>()).sum();
+    assert_eq!(entry.parameters.get(), parameters as u64);
+    assert_eq!(checkpoint.tensor("blk.29.ffn_down.weight").unwrap().info().dtype, DType::Q4_1);
+    assert!(checkpoint.chat_template().unwrap().contains("<|im_start|>"));
+    assert_eq!((checkpoint.bos_text(), checkpoint.eos_text()), (Some("<|im_start|>"), Some("<|im_end|>")));
+}

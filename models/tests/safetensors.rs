@@ -1,0 +1,285 @@
+//! Folders of safetensors: shapes in both spellings of config.json, shards, and what is refused.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
+use std::path::Path;
+
+use models::{Arch, Checkpoint, DType, Format, RopeLayout, RopeScaling, Spec};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// A llama: 2 layers, hidden 8, ffn 16, 2 heads of 4, 1 key-value head, 3 tokens.
+fn config() -> Value {
+    json!({
+        "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 8, "intermediate_size": 16,
+        "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1, "vocab_size": 3,
+        "max_position_embeddings": 64, "rms_norm_eps": 1e-5, "rope_theta": 500000.0, "torch_dtype": "bfloat16",
+        "tie_word_embeddings": false
+    })
+}
+
+fn changed(change: impl FnOnce(&mut Value)) -> Value {
+    let mut config = config();
+    change(&mut config);
+    config
+}
+
+/// Names and shapes of the tensors of [`config`].
+fn tensors() -> Vec<(String, Vec<usize>)> {
+    let mut all = vec![("model.embed_tokens.weight".to_owned(), vec![3, 8])];
+    for layer in 0..2 {
+        for (name, shape) in [
+            ("input_layernorm", vec![8]),
+            ("self_attn.q_proj", vec![8, 8]),
+            ("self_attn.k_proj", vec![4, 8]),
+            ("self_attn.v_proj", vec![4, 8]),
+            ("self_attn.o_proj", vec![8, 8]),
+            ("post_attention_layernorm", vec![8]),
+            ("mlp.gate_proj", vec![16, 8]),
+            ("mlp.up_proj", vec![16, 8]),
+            ("mlp.down_proj", vec![8, 16]),
+        ] {
+            all.push((format!("model.layers.{layer}.{name}.weight"), shape));
+        }
+    }
+    all.push(("model.norm.weight".to_owned(), vec![8]));
+    all.push(("lm_head.weight".to_owned(), vec![3, 8]));
+    all
+}
+
+/// A safetensors file of two-byte elements, each tensor filled with its place in the list.
+fn weights(tensors: &[(String, Vec<usize>)], dtype: &str) -> Vec<u8> {
+    let mut header = serde_json::Map::new();
+    let mut data = Vec::new();
+    for (at, (name, shape)) in tensors.iter().enumerate() {
+        let start = data.len();
+        data.resize(start + 2 * shape.iter().product::<usize>(), at as u8);
+        header.insert(name.clone(), json!({"dtype": dtype, "shape": shape, "data_offsets": [start, data.len()]}));
+    }
+    let header = Value::Object(header).to_string();
+    [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &data].concat()
+}
+
+struct Folder(TempDir);
+
+impl Folder {
+    fn new(config: &Value) -> Self {
+        let folder = Self(tempfile::tempdir().unwrap());
+        folder.write("config.json", config.to_string().as_bytes());
+        folder
+    }
+
+    /// With all weights in one file.
+    fn whole(config: &Value) -> Self {
+        let folder = Self::new(config);
+        folder.write("model.safetensors", &weights(&tensors(), "BF16"));
+        folder
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) {
+        std::fs::write(self.0.path().join(name), bytes).unwrap();
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    fn open(&self) -> Checkpoint {
+        Checkpoint::open(self.path()).unwrap()
+    }
+
+    fn refusal(&self) -> String {
+        let error = Checkpoint::open(self.path()).expect_err("this folder is wrong").to_string();
+        error.replace(&self.path().display().to_string(), "DIR")
+    }
+
+    fn spec(config: &Value) -> Spec {
+        Spec::from_config(&Self::new(config).path().join("config.json")).unwrap()
+    }
+}
+
+#[test]
+fn one_file() {
+    let folder = Folder::whole(&config());
+    folder.write(
+        "tokenizer_config.json",
+        br#"{"bos_token": {"content": "<s>"}, "eos_token": "</s>", "chat_template": "{{ 1 }}"}"#,
+    );
+    let checkpoint = folder.open();
+    assert_eq!(checkpoint.format(), Format::Safetensors);
+    assert_eq!(checkpoint.quantisation(), "BF16");
+    assert_eq!(checkpoint.tensors().len(), tensors().len());
+    let spec = checkpoint.spec();
+    assert_eq!((spec.arch, spec.head_dim, spec.rope.layout), (Arch::Llama, 4, RopeLayout::Halves));
+    assert!((spec.rope.theta - 5e5).abs() < 1.0 && !spec.tied_embeddings && !spec.qkv_bias);
+    // model.layers.1.mlp.down_proj is the nineteenth, filled with 18.
+    let down = checkpoint.tensor("blk.1.ffn_down.weight").unwrap();
+    assert_eq!((down.info().dtype, down.info().shape.as_slice()), (DType::BF16, &[8, 16][..]));
+    assert!(down.bytes().len() == 256 && down.bytes().iter().all(|byte| *byte == 18));
+    assert_eq!((checkpoint.bos_text(), checkpoint.eos_text()), (Some("<s>"), Some("</s>")));
+    assert_eq!(checkpoint.chat_template(), Some("{{ 1 }}"));
+    folder.write("chat_template.jinja", b"{{ 2 }}");
+    assert_eq!(folder.open().chat_template(), Some("{{ 2 }}"));
+}
+
+#[test]
+fn shards() {
+    let folder = Folder::new(&config());
+    let all = tensors();
+    let names = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"];
+    let (first, second) = all.split_at(7);
+    folder.write(names[0], &weights(first, "F16"));
+    let shard = |at: usize| names[usize::from(at >= 7)];
+    let map: serde_json::Map<_, _> =
+        all.iter().enumerate().map(|(at, (name, _))| (name.clone(), json!(shard(at)))).collect();
+    folder.write("model.safetensors.index.json", json!({"metadata": {}, "weight_map": map}).to_string().as_bytes());
+    let missing = folder.refusal();
+    assert!(
+        missing.starts_with("safetensors DIR/model-00002-of-00002.safetensors: shard: expected all 2 files"),
+        "{missing}"
+    );
+    folder.write(names[1], &weights(second, "F16"));
+    let checkpoint = folder.open();
+    assert_eq!((checkpoint.files().len(), checkpoint.tensors().len()), (2, all.len()));
+    assert_eq!(checkpoint.tensor("output.weight").unwrap().bytes(), [13; 48]);
+    folder.write(names[1], &weights(&all[6..], "F16"));
+    let twice = folder.refusal();
+    assert!(twice.contains("tensor `blk.0.ffn_norm.weight`: expected each tensor once"), "{twice}");
+}
+
+#[test]
+fn names_in_the_index_are_no_paths() {
+    for name in ["../../secret.safetensors", "/etc/passwd", "sub/x.safetensors", "x.bin", "..", "a\nb.safetensors"] {
+        let folder = Folder::new(&config());
+        let index = json!({"weight_map": {"lm_head.weight": name}});
+        folder.write("model.safetensors.index.json", index.to_string().as_bytes());
+        let said = folder.refusal();
+        assert!(
+            said.contains("weight_map, tensor `lm_head.weight`: expected the plain name of a .safetensors file"),
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn a_tied_table_may_lie_there_twice() {
+    let tied = changed(|config| config["tie_word_embeddings"] = json!(true));
+    let checkpoint = Folder::whole(&tied).open();
+    assert!(checkpoint.spec().tied_embeddings);
+    assert!(checkpoint.tensor("output.weight").is_err());
+}
+
+#[test]
+fn both_spellings_of_scaling() {
+    let parameters = json!({
+        "factor": 32.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192,
+        "rope_type": "llama3"
+    });
+    let old = Folder::spec(&changed(|config| config["rope_scaling"] = parameters.clone()));
+    let new = Folder::spec(&changed(|config| {
+        config.as_object_mut().unwrap().remove("rope_theta");
+        config.as_object_mut().unwrap().remove("torch_dtype");
+        config["dtype"] = json!("bfloat16");
+        config["rope_parameters"] = parameters.clone();
+        config["rope_parameters"]["rope_theta"] = json!(500_000.0);
+    }));
+    assert_eq!(old, new);
+    let expected =
+        RopeScaling::Llama3 { factor: 32.0, low_freq_factor: 1.0, high_freq_factor: 4.0, original_context: 8192 };
+    assert_eq!(old.rope.scaling, Some(expected));
+    let oldest = Folder::spec(&changed(|config| config["rope_scaling"] = json!({"type": "linear", "factor": 2.0})));
+    assert_eq!(oldest.rope.scaling, Some(RopeScaling::Linear { factor: 2.0 }));
+    let plain =
+        Folder::spec(&changed(|config| config["rope_parameters"] = json!({"rope_type": "default", "rope_theta": 1e6})));
+    assert!(plain.rope.scaling.is_none() && (plain.rope.theta - 1e6).abs() < 1.0);
+}
+
+#[test]
+fn windows() {
+    let of = |arch: &str, class: &str, fields: Value| {
+        Folder::spec(&changed(|config| {
+            config["model_type"] = json!(arch);
+            config["architectures"] = json!([class]);
+            config.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        }))
+    };
+    let mistral = |fields| of("mistral", "MistralForCausalLM", fields).window;
+    assert_eq!(mistral(json!({"sliding_window": 4096})), Some(4096));
+    assert_eq!(mistral(json!({"sliding_window": null})), None);
+    let qwen = |fields| of("qwen2", "Qwen2ForCausalLM", fields);
+    assert!(qwen(json!({})).qkv_bias);
+    assert_eq!(qwen(json!({"sliding_window": 4096, "use_sliding_window": false})).window, None);
+    assert_eq!(qwen(json!({"sliding_window": 4096})).window, None);
+    assert_eq!(
+        qwen(json!({"sliding_window": 32, "use_sliding_window": true, "max_window_layers": 0})).window,
+        Some(32)
+    );
+    assert_eq!(qwen(json!({"sliding_window": 32, "use_sliding_window": true, "max_window_layers": 2})).window, None);
+    assert_eq!(of("llama", "LlamaForCausalLM", json!({"head_dim": 16})).head_dim, 16);
+}
+
+#[test]
+fn wrong_folders_are_refused() {
+    let with_config = |change: &dyn Fn(&mut Value)| Folder::whole(&changed(change)).refusal();
+    let with_weights = |bytes: &[u8]| {
+        let folder = Folder::new(&config());
+        folder.write("model.safetensors", bytes);
+        folder.refusal()
+    };
+    let raw_config = |bytes: &[u8]| {
+        let folder = Folder::whole(&config());
+        folder.write("config.json", bytes);
+        folder.refusal()
+    };
+    let sound = weights(&tensors(), "BF16");
+    let mut renamed = tensors();
+    renamed[3].0 = "model.layers.0.self_attn.q_norm.weight".to_owned();
+    let mut reshaped = tensors();
+    reshaped[3].1 = vec![8, 4];
+    let said = [
+        ("no weights", Folder::new(&config()).refusal()),
+        ("architecture", with_config(&|config| config["architectures"] = json!(["GemmaForCausalLM"]))),
+        ("no architecture", raw_config(b"{}")),
+        ("another head", with_config(&|config| config["architectures"] = json!(["LlamaForSequenceClassification"]))),
+        ("not JSON", raw_config(b"{\"hidden_size\": 8,\n  oops}")),
+        ("an empty config", raw_config(b"")),
+        ("no hidden size", with_config(&|config| config["hidden_size"] = Value::Null)),
+        ("hidden size a text", with_config(&|config| config["hidden_size"] = json!("8"))),
+        ("hidden size negative", with_config(&|config| config["hidden_size"] = json!(-8))),
+        ("layers without end", with_config(&|config| config["num_hidden_layers"] = json!(u64::MAX))),
+        ("heads that do not divide", with_config(&|config| config["num_attention_heads"] = json!(3))),
+        ("gelu", with_config(&|config| config["hidden_act"] = json!("gelu"))),
+        ("biases in the feed-forward block", with_config(&|config| config["mlp_bias"] = json!(true))),
+        ("yarn", with_config(&|config| config["rope_scaling"] = json!({"rope_type": "yarn", "factor": 4.0}))),
+        (
+            "a window in some layers",
+            with_config(&|config| {
+                config["model_type"] = json!("qwen2");
+                config["architectures"] = json!(["Qwen2ForCausalLM"]);
+                let fields = json!({"use_sliding_window": true, "sliding_window": 32, "max_window_layers": 1});
+                config.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+            }),
+        ),
+        (
+            "llama3 without factor",
+            with_config(&|config| {
+                config["rope_scaling"] = json!({"rope_type": "llama3", "low_freq_factor": 1, "high_freq_factor": 4});
+            }),
+        ),
+        ("MLX", with_config(&|config| config["quantization"] = json!({"group_size": 64, "bits": 4}))),
+        ("GPTQ", with_config(&|config| config["quantization_config"] = json!({"quant_method": "gptq", "bits": 4}))),
+        ("one layer too many", with_config(&|config| config["num_hidden_layers"] = json!(3))),
+        ("an unknown tensor", with_weights(&weights(&renamed, "BF16"))),
+        ("a tensor of another shape", with_weights(&weights(&reshaped, "BF16"))),
+        ("sixteen-bit integers", with_weights(&weights(&tensors(), "I16"))),
+        ("cut", with_weights(&sound[..sound.len() - 1])),
+        ("longer than its header says", with_weights(&[&sound[..], b"x"].concat())),
+        ("cut inside the header", with_weights(&sound[..100])),
+        ("a header without end", with_weights(&[&u64::MAX.to_le_bytes()[..], b"{}"].concat())),
+        ("an empty file", with_weights(b"")),
+        ("a web page", with_weights(b"<!doctype html>")),
+        ("a GGUF file", with_weights(b"GGUF\x03\0\0\0\0\0\0\0")),
+    ];
+    let said: String = said.iter().map(|(name, text)| format!("{name}\n    {text}\n")).collect();
+    insta::assert_snapshot!(said);
+}
