@@ -28,7 +28,7 @@ impl Identity {
 }
 
 /// What an engine can do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Caps {
     /// Whether its sessions lend [`Steps`](crate::Steps).
     pub steps: bool,

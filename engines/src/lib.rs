@@ -7,10 +7,12 @@
 //! One folder per engine, one line in [`registry`], one cargo feature.
 
 mod error;
+mod greedy;
 mod identity;
 mod observer;
 mod options;
 mod request;
+mod text;
 mod traits;
 
 #[cfg(feature = "candle")]

@@ -1,0 +1,168 @@
+//! The operations between the matrix products: norm, rotation, gate, residual. Each is one pass over its rows.
+
+use models::RopeLayout;
+
+use super::pool::each_part;
+use super::vector;
+
+/// RMS norm: `out = x / sqrt(mean(x^2) + epsilon) * weight`, per row. Source: arXiv:1910.07467, equation 4.
+///
+/// `x` and `out` are `[rows, hidden]`, `weight` is `[hidden]`.
+pub(super) fn rms_norm(x: &[f32], weight: &[f32], epsilon: f32, out: &mut [f32]) {
+    let hidden = weight.len();
+    each_part(out, hidden, x.len() * 2, |row, out| {
+        let x = &x[row * hidden..][..hidden];
+        #[allow(clippy::cast_precision_loss, reason = "a width is far below 2^24")]
+        let mean = vector::squares(x) / hidden as f32;
+        let scale = 1.0 / (mean + epsilon).sqrt();
+        for ((out, x), weight) in out.iter_mut().zip(x).zip(weight) {
+            *out = x * scale * weight;
+        }
+    });
+}
+
+/// `x += y`, both `[rows, hidden]`.
+pub(super) fn add(x: &mut [f32], y: &[f32]) {
+    const PART: usize = 4096;
+    each_part(x, PART, y.len(), |part, x| {
+        for (x, y) in x.iter_mut().zip(&y[part * PART..]) {
+            *x += y;
+        }
+    });
+}
+
+/// `x += bias` per row; `x` is `[rows, bias]`.
+pub(super) fn add_bias(x: &mut [f32], bias: &[f32]) {
+    let cost = x.len();
+    each_part(x, bias.len(), cost, |_, row| {
+        for (x, bias) in row.iter_mut().zip(bias) {
+            *x += bias;
+        }
+    });
+}
+
+/// SwiGLU's gate: `gate = silu(gate) * up`, `silu(x) = x / (1 + e^-x)`; both `[rows, ffn]`. Source: arXiv:2002.05202, section 2.
+pub(super) fn silu_mul(gate: &mut [f32], up: &[f32]) {
+    const PART: usize = 2048;
+    each_part(gate, PART, up.len() * 8, |part, gate| {
+        for (gate, up) in gate.iter_mut().zip(&up[part * PART..]) {
+            *gate = *gate / (1.0 + vector::exp(-*gate)) * up;
+        }
+    });
+}
+
+/// Cosines and sines of the positions of one forward pass, shared by all layers and heads.
+#[derive(Debug)]
+pub(super) struct Angles {
+    /// Radians per position, `[dim / 2]`.
+    frequencies: Vec<f32>,
+    layout: RopeLayout,
+    /// What the tables hold: the first position and the number of rows.
+    span: (usize, usize),
+    /// `[rows, dim / 2]`
+    cos: Vec<f32>,
+    /// `[rows, dim / 2]`
+    sin: Vec<f32>,
+}
+
+impl Angles {
+    pub(super) fn new(frequencies: Vec<f32>, layout: RopeLayout) -> Self {
+        Self { frequencies, layout, span: (0, 0), cos: Vec::new(), sin: Vec::new() }
+    }
+
+    /// Rotates each head of each row by its row's position: `(a, b) -> (a cos - b sin, a sin + b cos)`.
+    /// Source: arXiv:2104.09864, equation 34.
+    ///
+    /// `x` is `[rows, heads * head_dim]`; row 0 stands at `position`.
+    pub(super) fn rotate(&mut self, x: &mut [f32], width: usize, head_dim: usize, position: usize) {
+        let rows = x.len() / width;
+        self.fill(position, rows);
+        let half = self.frequencies.len();
+        let cost = x.len() * 2;
+        each_part(x, width, cost, |row, heads| {
+            let (cos, sin) = (&self.cos[row * half..][..half], &self.sin[row * half..][..half]);
+            for head in heads.chunks_exact_mut(head_dim) {
+                match self.layout {
+                    RopeLayout::Halves => {
+                        let (first, second) = head[..2 * half].split_at_mut(half);
+                        for (((a, b), cos), sin) in first.iter_mut().zip(second).zip(cos).zip(sin) {
+                            (*a, *b) = (*a * cos - *b * sin, *a * sin + *b * cos);
+                        }
+                    }
+                    RopeLayout::Interleaved => {
+                        for ((pair, cos), sin) in head[..2 * half].chunks_exact_mut(2).zip(cos).zip(sin) {
+                            (pair[0], pair[1]) = (pair[0] * cos - pair[1] * sin, pair[0] * sin + pair[1] * cos);
+                        }
+                    }
+                }
+            }
+        });
+    }
+
+    /// Computes the tables, unless they hold these positions already (all layers but the first).
+    fn fill(&mut self, position: usize, rows: usize) {
+        if self.span == (position, rows) {
+            return;
+        }
+        self.span = (position, rows);
+        self.cos.clear();
+        self.sin.clear();
+        for row in 0..rows {
+            for frequency in &self.frequencies {
+                #[allow(clippy::cast_precision_loss, reason = "positions are below 2^24")]
+                let (sin, cos) = ((position + row) as f32 * frequency).sin_cos();
+                self.cos.push(cos);
+                self.sin.push(sin);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::float_cmp, reason = "these numbers are exact")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_normed_row_has_unit_mean_square() {
+        let x: Vec<f32> = (0..96).map(|i| i as f32 - 20.0).collect();
+        let mut out = vec![0.0; 96];
+        rms_norm(&x, &[1.0; 48], 0.0, &mut out);
+        for row in out.chunks(48) {
+            assert!((row.iter().map(|x| x * x).sum::<f32>() / 48.0 - 1.0).abs() < 1e-5);
+        }
+    }
+
+    #[test]
+    fn both_layouts_rotate_the_same_pairs_stored_in_different_places() {
+        let frequencies = vec![1.0, 0.1, 0.01];
+        let halves: Vec<f32> = (0..12).map(|i| i as f32 * 0.3 + 1.0).collect();
+        // Per head of 6: element i of the first half and i of the second become neighbours.
+        let weave = |x: &[f32]| x.chunks(6).flat_map(|head| (0..3).flat_map(|i| [head[i], head[3 + i]]).collect::<Vec<_>>()).collect::<Vec<_>>();
+        let (mut a, mut b) = (halves.clone(), weave(&halves));
+        Angles::new(frequencies.clone(), RopeLayout::Halves).rotate(&mut a, 12, 6, 7);
+        Angles::new(frequencies, RopeLayout::Interleaved).rotate(&mut b, 12, 6, 7);
+        assert_eq!(weave(&a), b);
+        assert!((a[0] - (halves[0] * 7f32.cos() - halves[3] * 7f32.sin())).abs() < 1e-5);
+    }
+
+    #[test]
+    fn elements_behind_the_rotated_part_stay() {
+        let mut x = vec![1.0; 8];
+        Angles::new(vec![1.0], RopeLayout::Halves).rotate(&mut x, 8, 4, 3);
+        assert_eq!((x[2], x[3], x[6], x[7]), (1.0, 1.0, 1.0, 1.0));
+        assert!(x[0] != 1.0 && x[0] == x[4]);
+    }
+
+    #[test]
+    fn gate_and_residual() {
+        let (mut gate, up) = (vec![0.0, 1.0, -2.0], vec![3.0, 3.0, 3.0]);
+        silu_mul(&mut gate, &up);
+        for (gate, x) in gate.iter().zip([0.0f32, 1.0, -2.0]) {
+            assert!((gate - 3.0 * x / (1.0 + (-x).exp())).abs() < 1e-5);
+        }
+        add(&mut gate, &up);
+        add_bias(&mut gate, &[1.0]);
+        assert!((gate[0] - 4.0).abs() < 1e-6);
+    }
+}

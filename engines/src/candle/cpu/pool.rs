@@ -1,0 +1,99 @@
+//! Work split over candle's barrier pool, so that this decoder and candle's own kernels share one set of threads.
+//!
+//! Every function here returns when all of its work is done. Which thread does which part is not determined; what is
+//! computed is, because no result depends on how the parts are dealt out.
+#![allow(unsafe_code, reason = "threads write parts of one buffer that do not overlap")]
+
+use std::marker::PhantomData;
+use std::ops::Range;
+
+use candle_core::utils::barrier_pool;
+
+/// Threads that compute in this process: the pool's workers and the calling thread.
+pub(crate) fn threads() -> usize {
+    barrier_pool().n_workers() + 1
+}
+
+/// Calls `work` with ranges that together cover `0..items`, each item once.
+pub(super) fn each(items: usize, work: impl Fn(Range<usize>) + Sync) {
+    barrier_pool().execute_chunked(items, work);
+}
+
+/// Cuts `out` into parts of `size` elements (the last may be shorter) and calls `work(index, part)` for each.
+///
+/// `cost` is a rough number of operations for all of it: small work stays on the calling thread, because waking the
+/// others takes longer.
+pub(super) fn each_part<T: Send>(out: &mut [T], size: usize, cost: usize, work: impl Fn(usize, &mut [T]) + Sync) {
+    const WORTH_SHARING: usize = 16 * 1024;
+    let size = size.max(1);
+    if cost < WORTH_SHARING {
+        out.chunks_mut(size).enumerate().for_each(|(index, part)| work(index, part));
+        return;
+    }
+    let length = out.len();
+    let parts = Parts::new(out);
+    each(length.div_ceil(size), |range| {
+        for index in range {
+            let span = index * size..((index + 1) * size).min(length);
+            // SAFETY: the spans of different indices do not overlap, and `each` hands out each index once.
+            let part = unsafe { parts.part(span) };
+            work(index, part);
+        }
+    });
+}
+
+/// A buffer that several threads write at once, each its own elements.
+pub(super) struct Parts<'a, T> {
+    start: *mut T,
+    length: usize,
+    lifetime: PhantomData<&'a mut [T]>,
+}
+
+// SAFETY: it is a `&mut [T]` whose user promises, with each call of `part`, that no two parts overlap.
+unsafe impl<T: Send> Send for Parts<'_, T> {}
+// SAFETY: as above.
+unsafe impl<T: Send> Sync for Parts<'_, T> {}
+
+impl<'a, T> Parts<'a, T> {
+    /// Takes the buffer for as long as its parts are written.
+    pub(super) fn new(buffer: &'a mut [T]) -> Self {
+        Self { start: buffer.as_mut_ptr(), length: buffer.len(), lifetime: PhantomData }
+    }
+
+    /// The elements of `span`.
+    ///
+    /// # Safety
+    /// No element is in two parts that live at the same time.
+    #[allow(clippy::mut_from_ref, reason = "the caller promises that parts do not overlap")]
+    pub(super) unsafe fn part(&self, span: Range<usize>) -> &'a mut [T] {
+        let length = span.len();
+        // SAFETY: the elements are initialised and, as the caller promises, borrowed by nobody else.
+        unsafe { std::slice::from_raw_parts_mut(self.pointer(span), length) }
+    }
+
+    /// Where `span` begins, for writers of every so many elements of it; that it lies within the buffer is checked.
+    pub(super) fn pointer(&self, span: Range<usize>) -> *mut T {
+        assert!(span.start <= span.end && span.end <= self.length, "a part ends behind its buffer");
+        self.start.wrapping_add(span.start)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_part_is_visited_once_whether_shared_or_not() {
+        for cost in [0, usize::MAX] {
+            let mut out = vec![0u32; 1003];
+            each_part(&mut out, 10, cost, |index, part| part.iter_mut().for_each(|element| *element += 1 + index as u32));
+            assert!(out.iter().enumerate().all(|(at, element)| *element == 1 + at as u32 / 10), "cost {cost}");
+        }
+    }
+
+    #[test]
+    fn nothing_to_do_is_no_work() {
+        each(0, |_| panic!("called without items"));
+        each_part(&mut [0f32; 0], 4, usize::MAX, |_, _| panic!("called without parts"));
+    }
+}

@@ -1,0 +1,91 @@
+//! Activations: rows of f32, and the quantised twin that a product with quantised weights needs.
+#![allow(unsafe_code, reason = "one scratch buffer holds blocks of whichever type the weights ask for")]
+
+use candle_core::quantized::{GgmlDType, GgmlType};
+
+use super::pool::each_part;
+
+/// Activations `[rows, width]`, reserved once for the largest batch.
+pub(crate) struct Rows {
+    width: usize,
+    rows: usize,
+    /// `[capacity, width]`; pages become resident where rows were written.
+    data: Vec<f32>,
+    /// The rows again in the type that quantised weights are multiplied with.
+    packed: Vec<u64>,
+    /// What `packed` holds; `None` since the rows were last written.
+    packed_as: Option<GgmlDType>,
+}
+
+impl Rows {
+    pub(super) fn new(capacity: usize, width: usize) -> Self {
+        Self { width, rows: 0, data: vec![0.0; capacity * width], packed: Vec::new(), packed_as: None }
+    }
+
+    pub(super) fn width(&self) -> usize {
+        self.width
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.rows
+    }
+
+    /// `[rows, width]`
+    pub(super) fn read(&self) -> &[f32] {
+        &self.data[..self.rows * self.width]
+    }
+
+    /// `[rows, width]`, to be changed.
+    pub(super) fn write(&mut self) -> &mut [f32] {
+        self.packed_as = None;
+        &mut self.data[..self.rows * self.width]
+    }
+
+    /// As [`Rows::write`], with another number of rows, whose content is left over from before.
+    pub(super) fn resize(&mut self, rows: usize) -> &mut [f32] {
+        self.rows = rows;
+        self.write()
+    }
+
+    /// The rows in blocks of `T`: converted at the first call after a change, so that q, k and v share one conversion.
+    pub(super) fn packed<T: GgmlType>(&mut self) -> &[T] {
+        let per_row = self.width / T::BLCK_SIZE;
+        let blocks = self.rows * per_row;
+        let words = (blocks * size_of::<T>()).div_ceil(size_of::<u64>());
+        if self.packed.len() < words {
+            self.packed.resize(words, 0);
+        }
+        debug_assert!(align_of::<T>() <= align_of::<u64>(), "blocks are aligned like their widest number");
+        // SAFETY: the buffer is long enough and aligned for the widest block; blocks are plain numbers, and any bytes
+        // that an earlier conversion left are valid ones.
+        let out = unsafe { std::slice::from_raw_parts_mut(self.packed.as_mut_ptr().cast::<T>(), blocks) };
+        if self.packed_as != Some(T::DTYPE) {
+            let (data, width) = (&self.data, self.width);
+            each_part(out, per_row, self.rows * width * 4, |row, out| T::from_float(&data[row * width..][..width], out));
+            self.packed_as = Some(T::DTYPE);
+        }
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::quantized::k_quants::{BlockQ8_0, BlockQ8K};
+
+    #[test]
+    fn a_change_invalidates_the_packed_twin() {
+        let mut rows = Rows::new(3, 256);
+        let read = |blocks: &[BlockQ8_0]| {
+            let mut out = vec![0.0; blocks.len() * 32];
+            BlockQ8_0::to_float(blocks, &mut out);
+            out
+        };
+        rows.resize(2).fill(1.0);
+        assert!(read(rows.packed()).iter().all(|x| (x - 1.0).abs() < 1e-2));
+        assert_eq!(rows.packed::<BlockQ8K>().len(), 2);
+        rows.write()[300] = 2.0;
+        let again = read(rows.packed());
+        assert!((again[300] - 2.0).abs() < 2e-2 && (again[0] - 1.0).abs() < 1e-2 && again.len() == 512);
+    }
+}

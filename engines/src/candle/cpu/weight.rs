@@ -1,0 +1,192 @@
+//! Weights as they lie in the mapped file: never copied, read as blocks of candle's quantised types.
+#![allow(unsafe_code, reason = "the bytes of a mapping are read as the blocks that they hold")]
+
+use std::marker::PhantomData;
+use std::ops::{Deref, Range};
+use std::sync::Arc;
+
+use candle_core::quantized::GgmlType;
+use candle_core::quantized::k_quants as blocks;
+use half::{bf16, f16};
+use memmap2::Mmap;
+use models::{DType, TensorView};
+
+use super::pool::each_part;
+use crate::EngineError;
+use crate::candle::failed;
+
+/// A matrix `[rows, columns]` in its file format; a row is one output.
+#[derive(Clone)]
+pub(crate) struct Weight {
+    pub(super) rows: usize,
+    pub(super) columns: usize,
+    pub(super) data: Data,
+}
+
+/// The elements of a weight by type.
+#[derive(Clone)]
+pub(super) enum Data {
+    F32(Blocks<f32>),
+    F16(Blocks<f16>),
+    BF16(Blocks<bf16>),
+    Q4_0(Blocks<blocks::BlockQ4_0>),
+    Q4_1(Blocks<blocks::BlockQ4_1>),
+    Q5_0(Blocks<blocks::BlockQ5_0>),
+    Q5_1(Blocks<blocks::BlockQ5_1>),
+    Q8_0(Blocks<blocks::BlockQ8_0>),
+    Q2K(Blocks<blocks::BlockQ2K>),
+    Q3K(Blocks<blocks::BlockQ3K>),
+    Q4K(Blocks<blocks::BlockQ4K>),
+    Q5K(Blocks<blocks::BlockQ5K>),
+    Q6K(Blocks<blocks::BlockQ6K>),
+}
+
+/// Runs one expression for whichever block type a weight has.
+macro_rules! with_blocks {
+    ($data:expr, $blocks:ident => $body:expr) => {
+        match $data {
+            Data::F32($blocks) => $body,
+            Data::F16($blocks) => $body,
+            Data::BF16($blocks) => $body,
+            Data::Q4_0($blocks) => $body,
+            Data::Q4_1($blocks) => $body,
+            Data::Q5_0($blocks) => $body,
+            Data::Q5_1($blocks) => $body,
+            Data::Q8_0($blocks) => $body,
+            Data::Q2K($blocks) => $body,
+            Data::Q3K($blocks) => $body,
+            Data::Q4K($blocks) => $body,
+            Data::Q5K($blocks) => $body,
+            Data::Q6K($blocks) => $body,
+        }
+    };
+}
+
+impl Weight {
+    /// Takes a tensor as it lies in the file and makes its pages resident.
+    pub(in crate::candle) fn new(view: &TensorView<'_>) -> Result<Self, EngineError> {
+        let info = view.info();
+        let (columns, rows) = match *info.shape.as_slice() {
+            [length] => (length, 1),
+            [rows, columns] => (columns, rows),
+            _ => return Err(failed(&info.name, format!("its shape is {:?}; a matrix or a vector was expected", info.shape))),
+        };
+        let data = match info.dtype {
+            DType::F32 => Data::F32(Blocks::new(view)?),
+            DType::F16 => Data::F16(Blocks::new(view)?),
+            DType::BF16 => Data::BF16(Blocks::new(view)?),
+            DType::Q4_0 => Data::Q4_0(Blocks::new(view)?),
+            DType::Q4_1 => Data::Q4_1(Blocks::new(view)?),
+            DType::Q5_0 => Data::Q5_0(Blocks::new(view)?),
+            DType::Q5_1 => Data::Q5_1(Blocks::new(view)?),
+            DType::Q8_0 => Data::Q8_0(Blocks::new(view)?),
+            DType::Q2_K => Data::Q2K(Blocks::new(view)?),
+            DType::Q3_K => Data::Q3K(Blocks::new(view)?),
+            DType::Q4_K => Data::Q4K(Blocks::new(view)?),
+            DType::Q5_K => Data::Q5K(Blocks::new(view)?),
+            DType::Q6_K => Data::Q6K(Blocks::new(view)?),
+            DType::Q8_1 | DType::Q8_K => {
+                return Err(failed(&info.name, format!("{} is a type of activations, not of weights", info.dtype)));
+            }
+        };
+        let weight = Self { rows, columns, data };
+        weight.check(&info.name)?;
+        touch(view.bytes());
+        Ok(weight)
+    }
+
+    /// Rows must be whole blocks, and all of them must be there.
+    fn check(&self, name: &str) -> Result<(), EngineError> {
+        fn check<T: GgmlType>(weight: &Weight, blocks: &Blocks<T>, name: &str) -> Result<(), EngineError> {
+            let per_row = weight.columns / T::BLCK_SIZE;
+            if weight.columns.is_multiple_of(T::BLCK_SIZE) && blocks.len() == per_row * weight.rows {
+                return Ok(());
+            }
+            let expected = format!("{} rows of {} elements in blocks of {}", weight.rows, weight.columns, T::BLCK_SIZE);
+            Err(failed(name, format!("expected {expected}, found {} blocks", blocks.len())))
+        }
+        with_blocks!(&self.data, blocks => check(self, blocks, name))
+    }
+
+    /// Rows and columns; a vector is one row.
+    pub(in crate::candle) fn shape(&self) -> (usize, usize) {
+        (self.rows, self.columns)
+    }
+
+    /// Row `row` in f32; `out` is `[columns]`. The caller has checked that the row exists.
+    pub(in crate::candle) fn row(&self, row: usize, out: &mut [f32]) {
+        fn convert<T: GgmlType>(blocks: &[T], columns: usize, row: usize, out: &mut [f32]) {
+            let per_row = columns / T::BLCK_SIZE;
+            T::to_float(&blocks[row * per_row..][..per_row], out);
+        }
+        with_blocks!(&self.data, blocks => convert(blocks, self.columns, row, out));
+    }
+}
+
+/// Blocks of one type, in the mapping or, where they are not aligned there, in memory of their own.
+pub(super) struct Blocks<T> {
+    bytes: Bytes,
+    kind: PhantomData<T>,
+}
+
+#[derive(Clone)]
+enum Bytes {
+    /// Where the file has them.
+    Mapped(Arc<Mmap>, Range<usize>),
+    /// Moved, because the file does not align them (safetensors promises nothing); so many bytes count.
+    Moved(Arc<[u64]>, usize),
+}
+
+impl<T> Blocks<T> {
+    fn new(view: &TensorView<'_>) -> Result<Self, EngineError> {
+        let bytes = view.bytes();
+        if !bytes.len().is_multiple_of(size_of::<T>()) {
+            let reason = format!("its {} bytes are no multiple of its block of {}", bytes.len(), size_of::<T>());
+            return Err(failed(&view.info().name, reason));
+        }
+        let bytes = if bytes.as_ptr().align_offset(align_of::<T>()) == 0 {
+            Bytes::Mapped(view.owner(), view.range())
+        } else {
+            let word = |part: &[u8]| {
+                let mut word = [0; 8];
+                word[..part.len()].copy_from_slice(part);
+                u64::from_ne_bytes(word)
+            };
+            Bytes::Moved(bytes.chunks(8).map(word).collect(), bytes.len())
+        };
+        Ok(Self { bytes, kind: PhantomData })
+    }
+}
+
+impl<T> Clone for Blocks<T> {
+    fn clone(&self) -> Self {
+        Self { bytes: self.bytes.clone(), kind: PhantomData }
+    }
+}
+
+impl<T> Deref for Blocks<T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        let (start, length) = match &self.bytes {
+            Bytes::Mapped(map, range) => (map[range.clone()].as_ptr(), range.len()),
+            Bytes::Moved(words, length) => (words.as_ptr().cast(), *length),
+        };
+        // SAFETY: `new` checked that the bytes are whole blocks and aligned for them, or moved them to where they are;
+        // the block types are plain numbers without invalid bit patterns; mapping and copy live as long as `self`.
+        unsafe { std::slice::from_raw_parts(start.cast(), length / size_of::<T>()) }
+    }
+}
+
+/// Reads one byte of every page, on all threads: the weights are resident before the first request.
+fn touch(bytes: &[u8]) {
+    const PAGE: usize = 4096;
+    const SPAN: usize = 256 * PAGE;
+    let mut sums = vec![0u8; bytes.len().div_ceil(SPAN)];
+    each_part(&mut sums, 1, bytes.len(), |span, sum| {
+        let end = bytes.len().min((span + 1) * SPAN);
+        let pages = bytes[span * SPAN..end].iter().step_by(PAGE);
+        sum[0] = pages.fold(0, |sum, byte| sum ^ byte);
+    });
+    std::hint::black_box(sums);
+}

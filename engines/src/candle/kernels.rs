@@ -1,0 +1,82 @@
+//! What the decoder asks of a device: memory, and the operations between two rows of activations.
+
+use std::borrow::Cow;
+
+use models::{Spec, TensorView};
+
+use crate::{EngineError, KvBytes};
+
+/// Memory of a device.
+pub(super) trait Memory {
+    /// A matrix `[outputs, inputs]` in its file format.
+    type Weight: Clone;
+    /// A vector in f32: the weight of a norm, or a bias.
+    type Vector;
+    /// Activations `[rows, width]` in f32.
+    type Rows;
+    /// Keys and values of one layer.
+    type Cache;
+
+    /// Takes a matrix from the checkpoint.
+    fn weight(&self, view: &TensorView<'_>) -> Result<Self::Weight, EngineError>;
+    /// Takes a vector from the checkpoint.
+    fn vector(&self, view: &TensorView<'_>) -> Result<Self::Vector, EngineError>;
+    /// Room for activations of this width.
+    fn rows(&self, width: usize) -> Result<Self::Rows, EngineError>;
+    /// The cache of one layer.
+    fn cache(&self, spec: &Spec) -> Result<Self::Cache, EngineError>;
+    /// Bytes of all caches when `tokens` have passed.
+    fn kv_bytes(&self, spec: &Spec, tokens: usize) -> KvBytes;
+    /// `[rows, width]` on the host.
+    fn read<'a>(&self, rows: &'a Self::Rows) -> Result<Cow<'a, [f32]>, EngineError>;
+}
+
+/// The operations of a decoder. All run in order; `sync` waits for the last.
+pub(super) trait Kernels: Memory {
+    /// `out[r] = table[ids[r]]`
+    fn embed(&mut self, table: &Self::Weight, ids: &[u32], out: &mut Self::Rows) -> Result<(), EngineError>;
+    /// `out = x / sqrt(mean(x^2) + epsilon) * weight`, per row
+    fn norm(
+        &mut self,
+        x: &Self::Rows,
+        weight: &Self::Vector,
+        epsilon: f32,
+        out: &mut Self::Rows,
+    ) -> Result<(), EngineError>;
+    /// `out = x weight^T (+ bias)`
+    fn linear(&mut self, x: &mut Self::Rows, linear: &Linear<Self>, out: &mut Self::Rows) -> Result<(), EngineError>;
+    /// Rotates each head of each row by its position.
+    fn rope(&mut self, x: &mut Self::Rows, position: usize) -> Result<(), EngineError>;
+    /// Stores keys and values of the rows from `position` on.
+    fn store(
+        &mut self,
+        cache: &mut Self::Cache,
+        keys: &Self::Rows,
+        values: &Self::Rows,
+        position: usize,
+    ) -> Result<(), EngineError>;
+    /// `out = softmax(q k^T / sqrt(d)) v` per head over the positions that each row sees.
+    fn attend(
+        &mut self,
+        q: &Self::Rows,
+        cache: &Self::Cache,
+        position: usize,
+        out: &mut Self::Rows,
+    ) -> Result<(), EngineError>;
+    /// `x += y`
+    fn add(&mut self, x: &mut Self::Rows, y: &Self::Rows) -> Result<(), EngineError>;
+    /// `gate = silu(gate) * up`
+    fn silu_mul(&mut self, gate: &mut Self::Rows, up: &Self::Rows) -> Result<(), EngineError>;
+    /// `out[0] = x[last]`
+    fn last(&mut self, x: &Self::Rows, out: &mut Self::Rows) -> Result<(), EngineError>;
+    /// Waits until the device is done.
+    fn sync(&mut self) -> Result<(), EngineError>;
+}
+
+/// A weight with its optional bias.
+pub(super) struct Linear<M: Memory + ?Sized> {
+    /// `[outputs, inputs]`
+    pub(super) weight: M::Weight,
+    /// `[outputs]`
+    pub(super) bias: Option<M::Vector>,
+}

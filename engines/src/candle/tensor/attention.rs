@@ -1,0 +1,129 @@
+//! Attention as two matrix products per layer, the query heads of a group as further rows: nothing is repeated.
+
+use candle_core::{DType, Device, Result, Tensor};
+
+use crate::KvType;
+
+/// Keys and values of one layer; position `p` stands in slot `p % capacity`.
+pub(crate) struct Cache {
+    keys: Tensor,   // [kv_heads, capacity, head_dim]
+    values: Tensor, // [kv_heads, capacity, head_dim]
+    capacity: usize,
+}
+
+impl Cache {
+    pub(super) fn new(kind: KvType, kv_heads: usize, capacity: usize, head_dim: usize, device: &Device) -> Result<Self> {
+        let dtype = match kind {
+            KvType::F16 => DType::F16,
+            KvType::F32 => DType::F32,
+        };
+        let empty = || Tensor::zeros((kv_heads, capacity, head_dim), dtype, device);
+        Ok(Self { keys: empty()?, values: empty()?, capacity })
+    }
+
+    /// Stores rows `[rows, kv_heads * head_dim]` from `position` on: one piece, or two around the ring's seam.
+    pub(super) fn store(&mut self, keys: &Tensor, values: &Tensor, position: usize) -> Result<()> {
+        let (kv_heads, _, head_dim) = self.keys.dims3()?;
+        for (rows, stored) in [(keys, &self.keys), (values, &self.values)] {
+            let count = rows.dim(0)?;
+            let heads = rows.reshape((count, kv_heads, head_dim))?.transpose(0, 1)?.to_dtype(stored.dtype())?;
+            let mut done = 0;
+            while done < count {
+                let slot = (position + done) % self.capacity;
+                let piece = (count - done).min(self.capacity - slot);
+                stored.slice_set(&heads.narrow(1, done, piece)?.contiguous()?, 1, slot)?;
+                done += piece;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Which slots each row may see, as numbers to be added to the scores: 0 or -inf.
+#[derive(Default)]
+pub(super) struct Mask {
+    /// Position and rows that `tensor` is for; all layers of a pass share it.
+    span: Option<(usize, usize)>,
+    /// `[rows, slots]`; `None` where every row sees every slot.
+    tensor: Option<Tensor>,
+}
+
+impl Mask {
+    pub(super) fn for_rows(
+        &mut self,
+        q: &Tensor,
+        position: usize,
+        window: Option<usize>,
+        capacity: usize,
+        device: &Device,
+    ) -> Result<Option<&Tensor>> {
+        let rows = q.dim(0)?;
+        if self.span != Some((position, rows)) {
+            let visible = visible(rows, position, window, capacity);
+            let slots = visible.len() / rows;
+            self.tensor = if visible.contains(&false) {
+                let numbers: Vec<f32> = visible.iter().map(|sees| if *sees { 0.0 } else { f32::NEG_INFINITY }).collect();
+                Some(Tensor::from_vec(numbers, (rows, slots), device)?)
+            } else {
+                None
+            };
+            self.span = Some((position, rows));
+        }
+        Ok(self.tensor.as_ref())
+    }
+}
+
+/// `[rows, slots]`: whether row `r`, which stands at `position + r`, sees what is stored in slot `s`.
+fn visible(rows: usize, position: usize, window: Option<usize>, capacity: usize) -> Vec<bool> {
+    let end = position + rows;
+    let slots = end.min(capacity);
+    let newest = |slot: usize| (end - 1 - slot) / capacity * capacity + slot;
+    let sees = |row: usize, slot: usize| {
+        let (at, stored) = (position + row, newest(slot));
+        stored <= at && window.is_none_or(|window| at - stored < window)
+    };
+    (0..rows).flat_map(|row| (0..slots).map(move |slot| sees(row, slot))).collect()
+}
+
+/// `softmax(q k^T / sqrt(head_dim) + mask) v`; `q` and the result are `[rows, heads * head_dim]`.
+pub(super) fn attend(
+    q: &Tensor,
+    cache: &Cache,
+    position: usize,
+    mask: Option<&Tensor>,
+    (heads, kv_heads, head_dim): (usize, usize, usize),
+) -> Result<Tensor> {
+    let (rows, width) = q.dims2()?;
+    let group = heads / kv_heads;
+    let slots = (position + rows).min(cache.capacity);
+    let stored = |side: &Tensor| side.narrow(1, 0, slots)?.to_dtype(DType::F32);
+    #[allow(clippy::cast_precision_loss, reason = "a width is far below 2^52")]
+    let scale = 1.0 / (head_dim as f64).sqrt();
+    // [kv_heads, group * rows, head_dim]
+    let q = q.reshape((rows, kv_heads, group, head_dim))?.permute((1, 2, 0, 3))?.contiguous()?;
+    let q = (q.reshape((kv_heads, group * rows, head_dim))? * scale)?;
+    let scores = q.matmul(&stored(&cache.keys)?.t()?)?; // [kv_heads, group * rows, slots]
+    let scores = match mask {
+        Some(mask) => scores
+            .reshape((kv_heads, group, rows, slots))?
+            .broadcast_add(mask)?
+            .reshape((kv_heads, group * rows, slots))?,
+        None => scores,
+    };
+    let weights = candle_nn::ops::softmax_last_dim(&scores)?;
+    let sums = weights.matmul(&stored(&cache.values)?.contiguous()?)?; // [kv_heads, group * rows, head_dim]
+    sums.reshape((kv_heads, group, rows, head_dim))?.permute((2, 0, 1, 3))?.contiguous()?.reshape((rows, width))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_see_themselves_and_what_came_before_within_the_window() {
+        assert_eq!(visible(2, 1, None, 8), [true, true, false, true, true, true]);
+        // Window 2 in a ring of 3, rows at 4 and 5: slots hold 3, 4, 5.
+        assert_eq!(visible(2, 4, Some(2), 3), [true, true, false, false, true, true]);
+        assert!(visible(1, 9, None, 20).iter().all(|sees| *sees));
+    }
+}

@@ -1,0 +1,216 @@
+//! The decoder's kernels as candle's tensor operations: for GPUs, and on the CPU for comparison.
+//!
+//! Weights are uploaded in their file format; activations are f32. The embedding table's rows are looked up on the host,
+//! in the mapped file, so that the device holds the table only where the output projection needs it.
+
+mod attention;
+mod weight;
+
+use std::borrow::Cow;
+
+use candle_core::{DType, Device, Tensor};
+use models::{RopeLayout, Spec, TensorView};
+
+use self::attention::{Cache, Mask};
+use self::weight::Weight;
+use super::kernels::{Kernels, Linear, Memory};
+use super::{NAME, failed};
+use crate::{EngineError, KvBytes, KvType, LoadOptions};
+
+/// The device that `--device` names: `cpu`, `cuda`, `cuda:N`, `metal`, `metal:N`.
+pub(super) fn device(name: &str) -> Result<Device, EngineError> {
+    let refused = |instead: &str| EngineError::Unsupported {
+        engine: NAME,
+        what: format!("the device `{name}`"),
+        instead: instead.to_owned(),
+    };
+    let (kind, ordinal) = name.split_once(':').unwrap_or((name, "0"));
+    let ordinal = ordinal.parse().map_err(|_| refused("give cpu, cuda:N or metal:N with a number N"))?;
+    let opened = match kind {
+        "cpu" => return Ok(Device::Cpu),
+        "cuda" if cfg!(feature = "cuda") => Device::new_cuda(ordinal),
+        "metal" if cfg!(feature = "metal") => Device::new_metal(ordinal),
+        "cuda" => return Err(refused("build with --features cuda")),
+        "metal" => return Err(refused("build with --features metal")),
+        _ => return Err(refused("give cpu, cuda:N or metal:N")),
+    };
+    opened.map_err(|error| failed("device", format!("`{name}`: {error}")))
+}
+
+/// What one tensor operation said, with its place.
+fn at(place: &'static str) -> impl Fn(candle_core::Error) -> EngineError {
+    move |error| failed(place, error.to_string())
+}
+
+/// Activations `[rows, width]`; empty before they are first written.
+pub(super) struct Rows(Option<Tensor>);
+
+impl Rows {
+    fn get(&self) -> Result<&Tensor, EngineError> {
+        self.0.as_ref().ok_or(EngineError::OutOfOrder { step: "a read of activations", needs: "prefill" })
+    }
+}
+
+/// Kernels on one device.
+pub(super) struct OnDevice {
+    device: Device,
+    /// Positions that each layer's cache holds.
+    capacity: usize,
+    kv_type: KvType,
+    heads: usize,
+    kv_heads: usize,
+    head_dim: usize,
+    window: Option<usize>,
+    /// Radians per position, `[dim / 2]`.
+    frequencies: Tensor,
+    layout: RopeLayout,
+    mask: Mask,
+}
+
+impl OnDevice {
+    pub(super) fn new(spec: &Spec, options: &LoadOptions, batch: usize, device: Device) -> Result<Self, EngineError> {
+        let frequencies = Tensor::new(spec.inverse_frequencies(), &device).map_err(at("load"))?;
+        Ok(Self {
+            capacity: spec.window.map_or(options.context, |window| options.context.min(window + batch - 1)),
+            kv_type: options.kv_type,
+            heads: spec.heads,
+            kv_heads: spec.kv_heads,
+            head_dim: spec.head_dim,
+            window: spec.window,
+            frequencies,
+            layout: spec.rope.layout,
+            mask: Mask::default(),
+            device,
+        })
+    }
+
+    /// Rotates the heads of `x` `[rows, width]`.
+    fn rotated(&self, x: &Tensor, position: usize) -> candle_core::Result<Tensor> {
+        let (rows, width) = x.dims2()?;
+        let dim = 2 * self.frequencies.elem_count();
+        #[allow(clippy::cast_possible_truncation, reason = "positions are below 2^24")]
+        let positions = Tensor::arange(position as u32, (position + rows) as u32, &self.device)?.to_dtype(DType::F32)?;
+        let angles = positions.reshape((rows, 1))?.broadcast_mul(&self.frequencies.reshape((1, dim / 2))?)?;
+        let (cos, sin) = (angles.cos()?, angles.sin()?);
+        // [1, heads, rows, head_dim]
+        let x = x.reshape((1, rows, width / self.head_dim, self.head_dim))?.transpose(1, 2)?;
+        let turning = x.narrow(3, 0, dim)?.contiguous()?;
+        let turned = match self.layout {
+            RopeLayout::Halves => candle_nn::rotary_emb::rope(&turning, &cos, &sin)?,
+            RopeLayout::Interleaved => candle_nn::rotary_emb::rope_i(&turning, &cos, &sin)?,
+        };
+        let all = match self.head_dim - dim {
+            0 => turned,
+            rest => Tensor::cat(&[&turned, &x.narrow(3, dim, rest)?.contiguous()?], 3)?,
+        };
+        all.transpose(1, 2)?.contiguous()?.reshape((rows, width))
+    }
+}
+
+impl Memory for OnDevice {
+    type Weight = Weight;
+    type Vector = Tensor;
+    type Rows = Rows;
+    type Cache = Cache;
+
+    fn weight(&self, view: &TensorView<'_>) -> Result<Weight, EngineError> {
+        Weight::new(view, &self.device)
+    }
+
+    fn vector(&self, view: &TensorView<'_>) -> Result<Tensor, EngineError> {
+        weight::vector(view, &self.device)
+    }
+
+    fn rows(&self, _width: usize) -> Result<Rows, EngineError> {
+        Ok(Rows(None))
+    }
+
+    fn cache(&self, spec: &Spec) -> Result<Cache, EngineError> {
+        Cache::new(self.kv_type, spec.kv_heads, self.capacity, spec.head_dim, &self.device).map_err(at("load"))
+    }
+
+    fn kv_bytes(&self, spec: &Spec, tokens: usize) -> KvBytes {
+        let per_token = 2 * spec.layers * spec.kv_width() * self.kv_type.bytes();
+        KvBytes { used: (tokens.min(self.capacity) * per_token) as u64, reserved: (self.capacity * per_token) as u64 }
+    }
+
+    fn read<'a>(&self, rows: &'a Rows) -> Result<Cow<'a, [f32]>, EngineError> {
+        let host = rows.get()?.flatten_all().and_then(|rows| rows.to_vec1());
+        Ok(Cow::Owned(host.map_err(at("logits"))?))
+    }
+}
+
+impl Kernels for OnDevice {
+    fn embed(&mut self, table: &Weight, ids: &[u32], out: &mut Rows) -> Result<(), EngineError> {
+        *out = Rows(Some(table.lookup(ids, &self.device)?));
+        Ok(())
+    }
+
+    fn norm(&mut self, x: &Rows, weight: &Tensor, epsilon: f32, out: &mut Rows) -> Result<(), EngineError> {
+        *out = Rows(Some(candle_nn::ops::rms_norm(x.get()?, weight, epsilon).map_err(at("norm"))?));
+        Ok(())
+    }
+
+    fn linear(&mut self, x: &mut Rows, linear: &Linear<Self>, out: &mut Rows) -> Result<(), EngineError> {
+        let product = linear.weight.apply(x.get()?);
+        let product = match &linear.bias {
+            Some(bias) => product.and_then(|product| product.broadcast_add(bias)),
+            None => product,
+        };
+        *out = Rows(Some(product.map_err(at("linear"))?));
+        Ok(())
+    }
+
+    fn rope(&mut self, x: &mut Rows, position: usize) -> Result<(), EngineError> {
+        *x = Rows(Some(self.rotated(x.get()?, position).map_err(at("rope"))?));
+        Ok(())
+    }
+
+    fn store(&mut self, cache: &mut Cache, keys: &Rows, values: &Rows, position: usize) -> Result<(), EngineError> {
+        cache.store(keys.get()?, values.get()?, position).map_err(at("kv_write"))
+    }
+
+    fn attend(&mut self, q: &Rows, cache: &Cache, position: usize, out: &mut Rows) -> Result<(), EngineError> {
+        let q = q.get()?;
+        let attention = self.mask.for_rows(q, position, self.window, self.capacity, &self.device).and_then(|mask| {
+            attention::attend(q, cache, position, mask, (self.heads, self.kv_heads, self.head_dim))
+        });
+        *out = Rows(Some(attention.map_err(at("attention"))?));
+        Ok(())
+    }
+
+    fn add(&mut self, x: &mut Rows, y: &Rows) -> Result<(), EngineError> {
+        *x = Rows(Some((x.get()? + y.get()?).map_err(at("residual"))?));
+        Ok(())
+    }
+
+    fn silu_mul(&mut self, gate: &mut Rows, up: &Rows) -> Result<(), EngineError> {
+        let product = gate.get()?.silu().and_then(|gate| gate * up.get().map_err(candle_core::Error::wrap)?);
+        *gate = Rows(Some(product.map_err(at("silu_mul"))?));
+        Ok(())
+    }
+
+    fn last(&mut self, x: &Rows, out: &mut Rows) -> Result<(), EngineError> {
+        let x = x.get()?;
+        let last = x.dim(0).and_then(|rows| x.narrow(0, rows - 1, 1)).and_then(|last| last.contiguous());
+        *out = Rows(Some(last.map_err(at("last"))?));
+        Ok(())
+    }
+
+    fn sync(&mut self) -> Result<(), EngineError> {
+        self.device.synchronize().map_err(at("sync"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn devices_by_name() {
+        assert!(device("cpu").is_ok_and(|device| device.is_cpu()));
+        for wrong in ["gpu", "cuda:x", ""] {
+            assert!(matches!(device(wrong), Err(EngineError::Unsupported { .. })), "{wrong}");
+        }
+    }
+}

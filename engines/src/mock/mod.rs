@@ -1,0 +1,47 @@
+//! An engine that computes nothing: times come from a small machine model on a virtual clock, tokens from a hash of the
+//! context. Everything around an engine can be tested with it to the last digit, failures included.
+//!
+//! It takes the shape, the weights' types and the tokenizer from a real checkpoint, and reads no weight.
+
+mod machine;
+mod session;
+mod settings;
+
+use models::Checkpoint;
+
+use self::session::MockSession;
+use self::settings::Settings;
+use crate::{Caps, Engine, EngineError, Identity, LoadOptions, OpTimes, PhaseSplit, Session};
+
+/// The name in the registry.
+pub(crate) const NAME: &str = "mock";
+
+/// The engine.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Mock;
+
+impl Engine for Mock {
+    fn identity(&self) -> Identity {
+        Identity {
+            name: NAME.to_owned(),
+            variant: None,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            device: "virtual".to_owned(),
+            features: Vec::new(),
+        }
+    }
+
+    fn caps(&self) -> Caps {
+        Caps {
+            steps: true,
+            op_times: OpTimes::Host,
+            phases: PhaseSplit { tokenize: true, sample: true, detokenize: true },
+            thread_variables: &[],
+            virtual_time: true,
+        }
+    }
+
+    fn load(&self, checkpoint: &Checkpoint, options: &LoadOptions) -> Result<Box<dyn Session>, EngineError> {
+        Ok(Box::new(MockSession::new(checkpoint, options, Settings::new(&options.settings)?)?))
+    }
+}

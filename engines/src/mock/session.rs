@@ -1,0 +1,205 @@
+//! One loaded model of the mock.
+
+use models::{Checkpoint, Spec};
+use traces::clock;
+
+use super::NAME;
+use super::machine::{Machine, mix};
+use super::settings::{Kind, Settings};
+use crate::greedy::{Greedy, argmax, generate};
+use crate::text::Text;
+use crate::{EngineError, KvBytes, KvType, LoadOptions, Observer, Phase, Request, Session, Steps, Usage};
+
+/// Prompt tokens per pass, unless asked otherwise.
+const DEFAULT_BATCH: usize = 512;
+
+/// A context that holds no more than a hash of its tokens.
+pub(super) struct MockSession {
+    machine: Machine,
+    settings: Settings,
+    text: Text,
+    spec: Spec,
+    kv_type: KvType,
+    context: usize,
+    batch: usize,
+    /// Hash of all tokens of the context.
+    history: u64,
+    position: usize,
+    /// Tokens sampled since the last prefill; `None` before the first.
+    sampled: Option<usize>,
+    /// How often each phase was entered.
+    turns: [usize; Phase::ALL.len()],
+    /// Memory that a fault allocated.
+    held: Vec<Vec<u8>>,
+}
+
+impl MockSession {
+    pub(super) fn new(checkpoint: &Checkpoint, options: &LoadOptions, settings: Settings) -> Result<Self, EngineError> {
+        let mut session = Self {
+            machine: Machine::new(checkpoint, options.kv_type, &settings),
+            text: Text::new(NAME, checkpoint),
+            spec: checkpoint.spec().clone(),
+            kv_type: options.kv_type,
+            context: options.context,
+            batch: options.batch.unwrap_or(DEFAULT_BATCH).clamp(1, options.context.max(1)),
+            history: mix(settings.seed),
+            position: 0,
+            sampled: None,
+            turns: [0; Phase::ALL.len()],
+            held: Vec::new(),
+            settings,
+        };
+        session.enter(Phase::Load)?;
+        session.machine.read(checkpoint.file_bytes().as_f64());
+        Ok(session)
+    }
+
+    /// Counts a phase's turn and lets happen what the settings want to go wrong in it.
+    fn enter(&mut self, phase: Phase) -> Result<(), EngineError> {
+        let turn = &mut self.turns[phase as usize];
+        *turn += 1;
+        let turn = *turn;
+        for fault in self.settings.faults.iter().filter(|fault| fault.phase == phase && fault.nth == turn) {
+            match fault.kind {
+                Kind::Fail => {
+                    let reason = format!("the setting fail={}:{turn} asks for it", phase.name());
+                    return Err(EngineError::Failed { engine: NAME, place: phase.name().to_owned(), reason });
+                }
+                Kind::Abort => std::process::abort(),
+                Kind::Hang => loop {
+                    std::thread::park();
+                },
+                // Written, so that the pages are there.
+                Kind::Allocate(bytes) => self.held.push(vec![0x5a; bytes]),
+            }
+        }
+        Ok(())
+    }
+
+    fn forward(&mut self, phase: Phase, tokens: &[u32]) -> Result<(), EngineError> {
+        if tokens.is_empty() {
+            return Err(EngineError::EmptyPrompt);
+        }
+        let needed = self.position + tokens.len();
+        if needed > self.context {
+            return Err(EngineError::ContextFull { needed, context: self.context });
+        }
+        if let Some(id) = tokens.iter().find(|id| **id as usize >= self.spec.vocab) {
+            let reason = format!("token {id} is not in the vocabulary of {}", self.spec.vocab);
+            return Err(EngineError::Failed { engine: NAME, place: "embed".to_owned(), reason });
+        }
+        self.enter(phase)?;
+        for batch in tokens.chunks(self.batch) {
+            self.machine.pass(batch.len(), self.position);
+            self.position += batch.len();
+        }
+        self.history = tokens.iter().fold(self.history, |hash, id| mix(hash ^ u64::from(*id)));
+        Ok(())
+    }
+
+    /// The next token: one that ends nothing, unless the settings want the end here.
+    fn next(&self, sampled: usize) -> u32 {
+        let ends = self.text.end_of_generation();
+        if let (Some(end), true) = (ends.first(), self.settings.eog_after == Some(sampled + 1)) {
+            return *end;
+        }
+        #[allow(clippy::cast_possible_truncation, reason = "the remainder is below the vocabulary, which fits")]
+        let mut candidates = (0..).map(|step| (self.history.wrapping_add(step) % self.spec.vocab as u64) as u32);
+        candidates.find(|id| !ends.contains(id)).unwrap_or(0)
+    }
+
+    fn logits_now(&self, step: &'static str) -> Result<Vec<f32>, EngineError> {
+        let sampled = self.sampled.ok_or(EngineError::OutOfOrder { step, needs: "prefill" })?;
+        let mut logits = vec![0.0; self.spec.vocab];
+        logits[self.next(sampled) as usize] = 1.0;
+        Ok(logits)
+    }
+}
+
+impl Session for MockSession {
+    fn generate(&mut self, request: &Request, observer: &mut dyn Observer) -> Result<Usage, EngineError> {
+        self.text.restart();
+        generate(self, request, observer)
+    }
+
+    fn reset(&mut self) -> Result<(), EngineError> {
+        self.history = mix(self.settings.seed);
+        self.position = 0;
+        self.sampled = None;
+        self.held.clear();
+        self.text.restart();
+        Ok(())
+    }
+
+    fn kv_bytes(&self) -> KvBytes {
+        let per_token = 2 * self.spec.layers * self.spec.kv_width() * self.kv_type.bytes();
+        let capacity = self.spec.window.map_or(self.context, |window| self.context.min(window + self.batch - 1));
+        KvBytes { used: (self.position.min(capacity) * per_token) as u64, reserved: (capacity * per_token) as u64 }
+    }
+
+    fn steps(&mut self) -> Option<&mut dyn Steps> {
+        Some(self)
+    }
+}
+
+impl Steps for MockSession {
+    fn tokenize(&mut self, text: &str, add_bos: bool) -> Result<Vec<u32>, EngineError> {
+        self.enter(Phase::Tokenize)?;
+        let ids = self.text.tokenize(text, add_bos)?;
+        #[allow(clippy::cast_precision_loss, reason = "a text is far below 2^52 bytes")]
+        self.machine.read(64.0 * text.len() as f64);
+        Ok(ids)
+    }
+
+    fn prefill(&mut self, tokens: &[u32]) -> Result<(), EngineError> {
+        self.forward(Phase::Prefill, tokens)?;
+        self.sampled = Some(0);
+        Ok(())
+    }
+
+    fn decode(&mut self, token: u32) -> Result<(), EngineError> {
+        self.forward(Phase::Decode, &[token])?;
+        self.sampled = Some(self.sampled.map_or(0, |sampled| sampled + 1));
+        Ok(())
+    }
+
+    fn sample(&mut self) -> Result<u32, EngineError> {
+        let logits = self.logits_now("sample")?;
+        self.enter(Phase::Sample)?;
+        #[allow(clippy::cast_precision_loss, reason = "a vocabulary is far below 2^52")]
+        self.machine.read(4.0 * logits.len() as f64);
+        Ok(argmax(&logits).unwrap_or(0))
+    }
+
+    fn detokenize(&mut self, token: u32) -> Result<String, EngineError> {
+        self.enter(Phase::Detokenize)?;
+        self.machine.read(4096.0);
+        self.text.detokenize(token)
+    }
+
+    fn sync(&mut self) -> Result<(), EngineError> {
+        Ok(())
+    }
+
+    fn logits(&mut self) -> Result<Vec<f32>, EngineError> {
+        self.logits_now("logits")
+    }
+}
+
+impl Greedy for MockSession {
+    fn room(&self) -> (usize, usize) {
+        (self.position, self.context)
+    }
+
+    fn end_of_generation(&self) -> &[u32] {
+        self.text.end_of_generation()
+    }
+
+    fn flush(&mut self) -> String {
+        self.text.flush()
+    }
+
+    fn between(&mut self) {
+        clock::advance(self.settings.gap);
+    }
+}

@@ -1,0 +1,289 @@
+//! What every engine of the registry keeps to, whatever it computes with.
+#![allow(clippy::expect_used, clippy::unwrap_used, clippy::print_stdout, reason = "a test says what it does and fails by panicking")]
+
+mod common;
+
+use std::path::Path;
+
+use engines::registry::ENGINES;
+use engines::{Engine, EngineError, FinishReason, Flow, KvType, LoadOptions, Observer, Phase, Piece, Prompt, Request, Silent};
+use models::cost::OpKind;
+use models::fetch::Quiet;
+use models::synth::{self, Quant, Recipe};
+use models::{Arch, Checkpoint, DType, Rope, RopeLayout, Spec};
+
+/// A small model with grouped queries; every matrix is a multiple of 256 wide, so that it can be stored as anything.
+fn spec(window: Option<usize>) -> Spec {
+    Spec {
+        arch: Arch::Llama,
+        layers: 2,
+        hidden: 256,
+        ffn: 512,
+        heads: 4,
+        kv_heads: 2,
+        head_dim: 64,
+        vocab: 384,
+        context_length: 512,
+        norm_eps: 1e-5,
+        rope: Rope { theta: 10_000.0, dim: 64, layout: RopeLayout::Interleaved, scaling: None },
+        window,
+        qkv_bias: false,
+        tied_embeddings: false,
+    }
+}
+
+/// Every engine that is built in, plain and in each of its variants, on the same small model.
+fn for_every_engine(check: impl Fn(&dyn Engine, &Checkpoint)) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    for quant in [Quant::Q4_1, Quant::F16] {
+        let path = folder.path().join(format!("{}.gguf", quant.name()));
+        let checkpoint = synthetic(&path, quant, None);
+        for entry in ENGINES {
+            for label in std::iter::once(entry.name.to_owned())
+                .chain(entry.variants.iter().map(|(variant, _)| format!("{}:{variant}", entry.name)))
+            {
+                let selection = engines::registry::find(&label).expect("it is in the registry");
+                match selection.open() {
+                    Ok(engine) => {
+                        println!("{label}, {}", quant.name());
+                        let _clock = engine.caps().virtual_time.then(traces::clock::VirtualClock::install);
+                        check(engine.as_ref(), &checkpoint);
+                    }
+                    Err(error) => println!("skipped: {error}"),
+                }
+            }
+        }
+    }
+}
+
+fn synthetic(path: &Path, quant: Quant, window: Option<usize>) -> Checkpoint {
+    let spec = spec(window);
+    let recipe = Recipe { name: "tiny", spec: &spec, quant, seed: 7, header: None };
+    synth::write(&recipe, path, &Quiet).expect("a small file can be written");
+    Checkpoint::open(path).expect("it opens").with_window(window)
+}
+
+fn options() -> LoadOptions {
+    LoadOptions { context: 64, ..LoadOptions::default() }
+}
+
+fn request(tokens: impl IntoIterator<Item = u32>, max_new_tokens: usize) -> Request {
+    Request { prompt: Prompt::Tokens(tokens.into_iter().collect()), max_new_tokens, ignore_eos: true }
+}
+
+/// Writes down every call.
+#[derive(Default)]
+struct Record {
+    edges: Vec<(bool, Phase)>,
+    tokens: Vec<u32>,
+    text: String,
+    stop_after: Option<usize>,
+}
+
+impl Observer for Record {
+    fn begin(&mut self, phase: Phase) {
+        self.edges.push((true, phase));
+    }
+
+    fn end(&mut self, phase: Phase) {
+        self.edges.push((false, phase));
+    }
+
+    fn piece(&mut self, piece: Piece<'_>) -> Flow {
+        assert_eq!(piece.index, self.tokens.len(), "pieces come in order");
+        self.tokens.push(piece.token.expect("an engine in this process knows its tokens"));
+        self.text.push_str(piece.text);
+        if self.stop_after == Some(self.tokens.len()) { Flow::Stop } else { Flow::Continue }
+    }
+}
+
+#[test]
+fn phases_come_in_order_and_never_overlap() {
+    for_every_engine(|engine, checkpoint| {
+        let mut session = common::load(engine, checkpoint, &options());
+        let mut record = Record::default();
+        let prompt = Prompt::Text { text: "hello world".to_owned(), add_bos: false };
+        let request = Request { prompt, max_new_tokens: 3, ignore_eos: true };
+        let usage = session.generate(&request, &mut record).expect("it runs");
+        let split = engine.caps().phases;
+        let token = |first: Phase| {
+            [(first, true), (Phase::Sample, split.sample), (Phase::Detokenize, split.detokenize)].into_iter()
+        };
+        let expected = std::iter::once((Phase::Tokenize, split.tokenize))
+            .chain(token(Phase::Prefill))
+            .chain(token(Phase::Decode))
+            .chain(token(Phase::Decode))
+            .filter(|(_, told)| *told)
+            .flat_map(|(phase, _)| [(true, phase), (false, phase)]);
+        assert_eq!(record.edges, expected.collect::<Vec<_>>());
+        assert_eq!((usage.output_tokens, usage.finish), (3, FinishReason::Length));
+        assert_eq!(record.tokens.len(), usage.output_tokens, "one piece per output token");
+        assert_eq!(usage.prompt_tokens, usage.prompt_ids.len());
+    });
+}
+
+#[test]
+fn the_same_request_gives_the_same_tokens_again() {
+    for_every_engine(|engine, checkpoint| {
+        let answer = |session: &mut dyn engines::Session| {
+            let mut record = Record::default();
+            session.generate(&request(5..25, 12), &mut record).expect("it runs");
+            (record.tokens, record.text)
+        };
+        let mut session = common::load(engine, checkpoint, &options());
+        let first = answer(session.as_mut());
+        session.reset().expect("it resets");
+        assert_eq!(answer(session.as_mut()), first, "after a reset");
+        let mut other = common::load(engine, checkpoint, &options());
+        assert_eq!(answer(other.as_mut()), first, "in another session");
+        let mut batched = common::load(engine, checkpoint, &LoadOptions { batch: Some(20), ..options() });
+        assert_eq!(answer(batched.as_mut()), first, "with another batch");
+    });
+}
+
+#[test]
+fn steps_make_what_generate_makes() {
+    for_every_engine(|engine, checkpoint| {
+        let mut session = common::load(engine, checkpoint, &options());
+        let mut record = Record::default();
+        let usage = session.generate(&request(5..25, 12), &mut record).expect("it runs");
+        session.reset().expect("it resets");
+        let Some(steps) = session.steps() else {
+            assert!(!engine.caps().steps, "promised steps are lent");
+            return;
+        };
+        assert!(matches!(steps.sample(), Err(EngineError::OutOfOrder { .. })), "nothing was run yet");
+        assert!(matches!(steps.logits(), Err(EngineError::OutOfOrder { .. })), "nothing was run yet");
+        steps.prefill(&usage.prompt_ids).expect("it runs");
+        let mut tokens = vec![steps.sample().expect("a token")];
+        while tokens.len() < 12 {
+            steps.decode(tokens[tokens.len() - 1]).expect("it runs");
+            steps.sync().expect("it waits");
+            tokens.push(steps.sample().expect("a token"));
+        }
+        assert_eq!(tokens, record.tokens);
+        let logits = steps.logits().expect("logits");
+        assert_eq!(logits.len(), checkpoint.spec().vocab);
+        assert!(logits.iter().all(|logit| *logit <= logits[tokens[11] as usize]), "the sampled token is the best one");
+    });
+}
+
+#[test]
+fn a_generation_goes_on_behind_what_the_context_holds() {
+    for_every_engine(|engine, checkpoint| {
+        let mut at_once = common::load(engine, checkpoint, &options());
+        let (mut all, mut rest) = (Record::default(), Record::default());
+        at_once.generate(&request(5..25, 8), &mut all).expect("it runs");
+        let mut in_two = common::load(engine, checkpoint, &options());
+        if let Some(steps) = in_two.steps() {
+            steps.prefill(&(5..17).collect::<Vec<_>>()).expect("it runs");
+            in_two.generate(&request(17..25, 8), &mut rest).expect("it runs");
+            assert_eq!(rest.tokens, all.tokens);
+        }
+    });
+}
+
+#[test]
+fn the_cache_is_accounted_token_by_token() {
+    for_every_engine(|engine, checkpoint| {
+        for (kv_type, dtype) in [(KvType::F16, DType::F16), (KvType::F32, DType::F32)] {
+            let mut session = common::load(engine, checkpoint, &LoadOptions { kv_type, ..options() });
+            let per_token = checkpoint.spec().kv_bytes_per_token(dtype).get();
+            assert_eq!(session.kv_bytes().used, 0);
+            assert!(session.kv_bytes().reserved >= 64 * per_token);
+            session.generate(&request(5..25, 4), &mut Silent).expect("it runs");
+            // The last token was sampled, not run.
+            assert_eq!(session.kv_bytes().used, (20 + 3) * per_token);
+            session.reset().expect("it resets");
+            assert_eq!(session.kv_bytes().used, 0);
+        }
+    });
+}
+
+#[test]
+fn a_window_bounds_the_cache() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let checkpoint = synthetic(&folder.path().join("window.gguf"), Quant::Q8_0, Some(16));
+    for entry in ENGINES {
+        let Ok(engine) = engines::registry::find(entry.name).expect("it is in the registry").open() else { continue };
+        let options = LoadOptions { batch: Some(8), context: 60, ..LoadOptions::default() };
+        let mut session = common::load(engine.as_ref(), &checkpoint, &options);
+        session.generate(&request(0..50, 10), &mut Silent).expect("it runs past its window");
+        let per_token = checkpoint.spec().kv_bytes_per_token(DType::F16).get();
+        let kv = session.kv_bytes();
+        assert!(kv.reserved <= (16 + 8) * per_token, "{}: {kv:?}", entry.name);
+        assert_eq!(kv.used, kv.reserved, "{}", entry.name);
+    }
+}
+
+#[test]
+fn what_does_not_fit_is_refused_and_the_session_goes_on() {
+    for_every_engine(|engine, checkpoint| {
+        let mut session = common::load(engine, checkpoint, &options());
+        let error = session.generate(&request(0..60, 5), &mut Silent).unwrap_err();
+        assert!(matches!(error, EngineError::ContextFull { needed: 65, context: 64 }), "{error}");
+        assert!(matches!(session.generate(&request([], 5), &mut Silent), Err(EngineError::EmptyPrompt)));
+        let outside = session.generate(&request([1, 384], 5), &mut Silent).unwrap_err().to_string();
+        assert!(outside.contains("384"), "{outside}");
+        session.reset().expect("it resets");
+        let usage = session.generate(&request(0..60, 4), &mut Silent).expect("exactly what fits");
+        assert_eq!(usage.output_tokens, 4);
+        let error = session.steps().map(|steps| steps.prefill(&[1, 2]));
+        assert!(matches!(error, None | Some(Err(EngineError::ContextFull { .. }))), "{error:?}");
+    });
+}
+
+#[test]
+fn an_observer_can_end_it() {
+    for_every_engine(|engine, checkpoint| {
+        let mut session = common::load(engine, checkpoint, &options());
+        let mut record = Record { stop_after: Some(2), ..Record::default() };
+        let usage = session.generate(&request(5..25, 12), &mut record).expect("it ends well");
+        assert_eq!((usage.output_tokens, usage.finish), (2, FinishReason::Interrupted));
+        assert_eq!(record.edges.last(), Some(&(false, Phase::Detokenize)), "nothing is run after the last piece");
+    });
+}
+
+#[test]
+fn no_new_tokens_is_a_prefill() {
+    for_every_engine(|engine, checkpoint| {
+        let mut session = common::load(engine, checkpoint, &options());
+        let mut record = Record::default();
+        let usage = session.generate(&request(5..25, 0), &mut record).expect("it runs");
+        assert_eq!((usage.output_tokens, usage.finish), (0, FinishReason::Length));
+        assert_eq!(record.edges, [(true, Phase::Prefill), (false, Phase::Prefill)]);
+    });
+}
+
+#[test]
+fn settings_that_do_not_exist_are_refused() {
+    for_every_engine(|engine, checkpoint| {
+        let settings = [("no_such_setting".to_owned(), "1".to_owned())].into();
+        let error = engine.load(checkpoint, &LoadOptions { settings, ..options() }).err().expect("it is refused");
+        assert!(error.to_string().contains("no_such_setting"), "{error}");
+    });
+}
+
+/// Alone in its process under nextest; under `cargo test` the other tests' marks may mix in, which changes no name.
+#[test]
+fn ops_have_the_names_and_shapes_of_the_cost_model() {
+    for_every_engine(|engine, checkpoint| {
+        let mut session = common::load(engine, checkpoint, &options());
+        traces::record::start(traces::record::Config::default());
+        let _ = traces::record::drain();
+        session.generate(&request(5..25, 3), &mut Silent).expect("it runs");
+        traces::record::stop();
+        let batch = traces::record::drain();
+        let ops: Vec<_> = batch.events.iter().filter(|event| event.kind == traces::record::Kind::Op).collect();
+        if engine.caps().op_times == engines::OpTimes::None {
+            assert!(ops.is_empty());
+            return;
+        }
+        for kind in OpKind::ALL {
+            assert!(ops.iter().any(|op| &*op.name == kind.name()), "no op is called {}", kind.name());
+        }
+        for op in ops {
+            assert!(OpKind::from_name(&op.name).is_some(), "the cost model does not know {}", op.name);
+        }
+    });
+}

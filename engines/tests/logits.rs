@@ -1,0 +1,118 @@
+//! Our logits against those of transformers, for tiny random models of every architecture.
+#![allow(clippy::expect_used, clippy::unwrap_used, clippy::print_stdout, reason = "a test says what it does and fails by panicking")]
+#![cfg(feature = "candle")]
+
+mod common;
+
+use std::path::{Path, PathBuf};
+
+use engines::registry;
+use engines::{LoadOptions, Session};
+use models::Checkpoint;
+use safetensors::SafeTensors;
+
+/// Input ids `[tokens]` and logits `[tokens, vocab]` of one fixture.
+struct Expected {
+    ids: Vec<u32>,
+    logits: Vec<Vec<f32>>,
+}
+
+impl Expected {
+    fn read(path: &Path) -> Self {
+        let bytes = std::fs::read(path).expect("a fixture has expected.safetensors");
+        let file = SafeTensors::deserialize(&bytes).expect("it is a safetensors file");
+        let tensor = |name: &str| file.tensor(name).expect("it holds this tensor");
+        let ids = tensor("input_ids").data().chunks_exact(8).map(|b| i64::from_le_bytes(b.try_into().unwrap()) as u32);
+        let numbers: Vec<f32> =
+            tensor("logits").data().chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
+        let ids: Vec<u32> = ids.collect();
+        let vocab = numbers.len() / ids.len();
+        Self { ids, logits: numbers.chunks(vocab).map(<[f32]>::to_vec).collect() }
+    }
+}
+
+/// Checkpoint, logits, and the largest relative error that is allowed.
+fn fixtures() -> Vec<(PathBuf, Expected, f32)> {
+    let mut all = Vec::new();
+    let folder = common::fixtures().join("tiny");
+    for entry in std::fs::read_dir(&folder).expect("the fixtures are in the repository") {
+        let path = entry.expect("a readable folder").path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        let (folder, bound) = match name.strip_suffix(".gguf") {
+            // A GGUF file of ours holds the same numbers as its folder.
+            Some(stem) => (folder.join(stem), 1e-3),
+            None => (path.clone(), 1e-3),
+        };
+        all.push((path, Expected::read(&folder.join("expected.safetensors")), bound));
+    }
+    all.sort_by(|a, b| a.0.cmp(&b.0));
+    assert!(all.len() >= 12, "only {} fixtures were found in {}", all.len(), folder.display());
+    all
+}
+
+/// Opens a fixture. A GGUF file of architecture llama carries no window: it takes that of its folder, as it would take
+/// the registry's.
+fn open(path: &Path) -> Checkpoint {
+    let checkpoint = Checkpoint::open(path).expect("the fixture opens");
+    if path.is_dir() {
+        return checkpoint;
+    }
+    let folder = Checkpoint::open(&path.with_extension("")).expect("its folder opens");
+    checkpoint.with_window(folder.spec().window)
+}
+
+fn engines() -> impl Iterator<Item = (&'static str, f32)> {
+    // Candle multiplies 16-bit weights with activations rounded to their 16 bits: bf16 keeps 8 bits of them.
+    [("candle", 1.0), ("candle:tensor", 20.0)].into_iter()
+}
+
+fn session(label: &str, checkpoint: &Checkpoint, options: &LoadOptions) -> Box<dyn Session> {
+    let engine = registry::find(label).expect("it is registered").open().expect("it is built in");
+    common::load(engine.as_ref(), checkpoint, options)
+}
+
+/// The prompt in pieces of `chunk` tokens, the logits compared at the end of each.
+fn check(label: &str, path: &Path, expected: &Expected, bound: f32, chunk: usize, batch: Option<usize>) -> f32 {
+    let checkpoint = open(path);
+    let options = LoadOptions { batch, ..common::exact(expected.ids.len()) };
+    let mut session = session(label, &checkpoint, &options);
+    let steps = session.steps().expect("a white box");
+    let (mut worst, mut at) = (0f32, 0);
+    for piece in expected.ids.chunks(chunk) {
+        if let ([token], true) = (piece, at > 0) { steps.decode(*token) } else { steps.prefill(piece) }.expect("it runs");
+        at += piece.len();
+        worst = worst.max(common::relative_error(&steps.logits().expect("logits"), &expected.logits[at - 1]));
+    }
+    assert!(worst <= bound, "{label}, {}, pieces of {chunk}, batch {batch:?}: relative error {worst:e}", path.display());
+    worst
+}
+
+#[test]
+fn logits_equal_those_of_transformers() {
+    for (label, slack) in engines() {
+        for (path, expected, bound) in fixtures() {
+            let is_16_bit = ["bf16", "f16"].iter().any(|kind| path.to_string_lossy().contains(kind));
+            let bound = if is_16_bit { bound * slack } else { bound };
+            // Step by step; in pieces of 7; at once; at once, but in batches that a ring for window and batch must survive.
+            let all = expected.ids.len();
+            let worst = [(1, None), (7, None), (all, None), (all, Some(5)), (all, Some(1))]
+                .map(|(chunk, batch)| check(label, &path, &expected, bound, chunk, batch));
+            println!("{label:14} {:28} {worst:?}", path.file_name().unwrap().to_string_lossy());
+        }
+    }
+}
+
+#[test]
+fn a_half_precision_cache_stays_close() {
+    for (path, expected, _) in fixtures() {
+        let checkpoint = open(&path);
+        let options = LoadOptions { context: expected.ids.len(), ..LoadOptions::default() };
+        for (label, _) in engines() {
+            let mut session = session(label, &checkpoint, &options);
+            let steps = session.steps().expect("a white box");
+            steps.prefill(&expected.ids).expect("it runs");
+            let error = common::relative_error(&steps.logits().expect("logits"), expected.logits.last().unwrap());
+            assert!(error < 3e-2, "{label}, {}: {error:e}", path.display());
+        }
+    }
+}
