@@ -1,6 +1,10 @@
 //! Chat templates in the manner of the supported models; the expected texts are written by hand.
 
-#![allow(clippy::unwrap_used, reason = "helper functions of tests; only test functions themselves are exempt")]
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "helper functions of tests; only test functions themselves are exempt"
+)]
 
 mod tokenizer_files;
 
