@@ -10,10 +10,9 @@ use std::thread::Builder;
 use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use traces::Nanos;
-use traces::chrome::{Process, Writer};
-use traces::clock;
+use traces::chrome::{self, Process, Writer};
 use traces::record::{self, Batch, Category, Complete, Config, Name};
+use traces::{Nanos, check, clock, summary};
 
 /// Marks between two drains; fits the rings.
 const SERIES: u64 = 1 << 15;
@@ -107,5 +106,49 @@ fn batches(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, marks, batches);
+/// Reading a file: per span, so a million spans take as many milliseconds as this says nanoseconds.
+fn files(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("file");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("trace.json");
+    let mut writer = Writer::create(&path, Process::this("bench")).unwrap();
+    record::start(Config::default());
+    let parts = 4;
+    for _ in 0..parts {
+        let _phase = traces::span!("decode");
+        filled();
+        writer.write(&record::drain()).unwrap();
+    }
+    record::stop();
+    writer.finish().unwrap();
+    group.throughput(Throughput::Elements(parts * SERIES)).sample_size(10);
+    let trace = chrome::read(&path).unwrap();
+    group.bench_function("check, per span", |bencher| bencher.iter(|| check::check_trace(&trace).unwrap()));
+    group.bench_function("summary, per span", |bencher| bencher.iter(|| summary::summarise(&trace).unwrap()));
+    group.finish();
+}
+
+/// The least of many short series: on a machine that does other things too, what a mark costs by itself.
+#[allow(clippy::print_stdout, reason = "a benchmark's result")]
+fn least(_: &mut Criterion) {
+    const COUNT: u64 = 4096;
+    let least = |mark: &dyn Fn()| {
+        (0..300).map(|_| timed(COUNT, mark)).min().unwrap_or_default().as_nanos() as f64 / COUNT as f64
+    };
+    let clock = least(&|| {
+        black_box(clock::now());
+    });
+    record::start(Config::default());
+    record::prepare_thread();
+    let op = least(&|| drop(traces::op!("q_proj", black_box(3_usize), [1, 576, 576])));
+    let span = least(&|| drop(traces::span!("decode", "position" = black_box(3_u64))));
+    record::stop();
+    let off = least(&|| drop(traces::op!("q_proj", black_box(3_usize), [1, 576, 576])));
+    println!(
+        "\nleast of 300 series: clock {clock:.1} ns, op {op:.1} ns, span {span:.1} ns, op while off {off:.1} ns (goal: under 60 ns per span)\n"
+    );
+    record::drain();
+}
+
+criterion_group!(benches, least, marks, batches, files);
 criterion_main!(benches);

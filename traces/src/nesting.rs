@@ -30,7 +30,7 @@ impl Texts {
     }
 }
 
-/// A span; 40 bytes, since a trace has up to millions.
+/// A span; small, since a trace has up to millions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Span {
     pub(crate) start: i64,

@@ -304,23 +304,70 @@ fn the_summary_tells_name_and_phase() {
 
 #[test]
 fn a_span_takes_at_most_120_bytes() {
-    const SPANS: u64 = 100_000;
+    const OPS: [(&str, [u32; 3]); 15] = [
+        ("attn_norm", [1, 4096, 0]),
+        ("q_proj", [1, 4096, 4096]),
+        ("k_proj", [1, 4096, 1024]),
+        ("v_proj", [1, 4096, 1024]),
+        ("rope", [1, 5120, 0]),
+        ("kv_write", [1, 1024, 0]),
+        ("attention", [1, 0, 32]),
+        ("o_proj", [1, 4096, 4096]),
+        ("attn_residual", [1, 4096, 0]),
+        ("ffn_norm", [1, 4096, 0]),
+        ("gate_proj", [1, 4096, 14_336]),
+        ("up_proj", [1, 4096, 14_336]),
+        ("silu_mul", [1, 14_336, 0]),
+        ("down_proj", [1, 14_336, 4096]),
+        ("ffn_residual", [1, 4096, 0]),
+    ];
+    const TOKENS: u32 = 200;
+    const LAYERS: u32 = 32;
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("trace.json");
-    let mut writer = Writer::create(&path, process()).unwrap();
-    // Spans of a machine that has been up for twelve days, one every 20 microseconds.
-    for part in 0..10 {
-        let events = (0..SPANS / 10)
-            .map(|n| {
-                let start = 1_000_000_000_000_000 + (part * SPANS / 10 + n) * 20_000;
-                Event { layer: Some((n % 30) as u32), ..span(PID, "gate_proj", Category::Op, start, 19_123) }
-            })
-            .collect();
+    let process = Process { pid: 65_432, name: "inferometer".into() };
+    let mut writer = Writer::create(&path, process).unwrap();
+    // A machine that has been up for two hours.
+    let mut time = 7_200_000_000_000;
+    for token in 0..TOKENS {
+        let mut events = Vec::new();
+        for layer in 0..LAYERS {
+            for (name, mut shape) in OPS {
+                if name == "attention" {
+                    shape[1] = 64 + token;
+                }
+                events.push(Event { layer: Some(layer), shape, ..span(65_432, name, Category::Op, time, 19_123) });
+                time += 20_000;
+            }
+        }
         writer.write(&batch(events)).unwrap();
     }
     let written = writer.finish().unwrap();
-    assert!(written.bytes <= 120 * SPANS, "{} bytes per span", written.bytes as f64 / SPANS as f64);
+    let spans = u64::from(TOKENS * LAYERS) * OPS.len() as u64;
+    assert!(written.bytes <= 120 * spans, "{} bytes per span", written.bytes as f64 / spans as f64);
     assert_eq!(check::check(&path).unwrap().problems, []);
+}
+
+#[test]
+fn a_shape_is_written_where_it_changes() {
+    let folder = tempfile::tempdir().unwrap();
+    let op = |tid, shape| Event { shape, ..span(tid, "q_proj", Category::Op, 0, 0) };
+    let shapes = [[9, 64, 64], [9, 64, 64], [1, 64, 64], [1, 64, 64], [0, 0, 0], [1, 64, 64]];
+    let events = shapes.iter().map(|&shape| op(PID, shape)).chain([op(PID + 1, [1, 64, 64])]).collect();
+    let path = written(folder.path(), &[batch(events)]);
+    let mut found = Vec::new();
+    chrome::read(path)
+        .unwrap()
+        .visit(|item| {
+            if let Item::Record(record) = item
+                && record.name == "q_proj"
+            {
+                found.push(record.args.map_or("", |args| args.get()).to_owned());
+            }
+        })
+        .unwrap();
+    let (prompt, token) = (r#"{"shape":[9,64,64]}"#, r#"{"shape":[1,64,64]}"#);
+    assert_eq!(found, [prompt, "", token, "", "", token, token]);
 }
 
 #[test]

@@ -1,7 +1,6 @@
 //! A process that is killed while it writes leaves a file of whole records.
 
 #![allow(clippy::unwrap_used, reason = "a test fails where it cannot go on")]
-
 #![cfg(unix)]
 
 use std::path::Path;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use super::report::{Problem, Report, Severity};
 use super::shape;
 use crate::Nanos;
-use crate::chrome::{Broken, Phase, Record};
+use crate::chrome::{Broken, Phase, Record, is_number};
 use crate::nesting::{Lane, Lanes, Misfit, Placed, Texts, walk};
 
 /// Perfetto keeps 512 levels, 0 to 511, and shows deeper spans without an end.
@@ -71,10 +71,11 @@ impl Rules {
             self.nesting(lane, &lanes.texts, tolerance);
             self.left_open(lane, &lanes.texts, closed);
         }
+        self.report.counts.processes = self.processes.len() as u64;
+        self.report.counts.spans = lanes.lanes.iter().map(|lane| lane.spans.len() as u64).sum();
+        self.report.counts.threads = lanes.lanes.iter().filter(|lane| !lane.spans.is_empty()).count() as u64;
         self.names();
         self.whole_file(closed);
-        self.report.counts.processes = self.processes.len() as u64;
-        self.report.counts.threads = lanes.lanes.iter().filter(|lane| !lane.spans.is_empty()).count() as u64;
         self.report.problems.sort_by_key(|problem| problem.line.unwrap_or(u64::MAX));
         self.report
     }
@@ -87,12 +88,11 @@ impl Rules {
         let counts = &mut self.report.counts;
         counts.records += 1;
         match record.phase {
-            // A pair is counted at its end.
-            Phase::Complete | Phase::End => counts.spans += 1,
+            // Spans are counted when their pairs are known.
+            Phase::Complete | Phase::Begin | Phase::End => {}
             Phase::Counter => counts.counters += 1,
             Phase::Instant => counts.instants += 1,
             Phase::Metadata => counts.metadata += 1,
-            Phase::Begin => {}
             Phase::Other(_) | Phase::Unknown => counts.others += 1,
         }
     }
@@ -137,7 +137,7 @@ impl Rules {
     }
 
     fn nesting(&mut self, lane: &mut Lane, texts: &Texts, tolerance: i64) {
-        let thread = format!("pid {} tid {}", lane.pid, lane.tid);
+        let thread = format!("pid {} tid {}", id(lane.pid), id(lane.tid));
         let mut deepest: Option<Placed> = None;
         walk(&mut lane.spans, None, |placed| {
             if deepest.is_none_or(|deepest| placed.depth > deepest.depth) {
@@ -170,7 +170,7 @@ impl Rules {
     fn left_open(&mut self, lane: &Lane, texts: &Texts, closed: bool) {
         let severity = if closed { Severity::Error } else { Severity::Warning };
         for open in &lane.open {
-            let place = format!("pid {} tid {} {:?}", lane.pid, lane.tid, texts.text(open.name));
+            let place = format!("pid {} tid {} {:?}", id(lane.pid), id(lane.tid), texts.text(open.name));
             self.put(severity, Some(open.line), place, "begins and never ends".to_owned());
         }
     }
@@ -179,13 +179,13 @@ impl Rules {
         for (pid, line) in self.processes.clone() {
             if !self.named_processes.contains(&pid) {
                 let text = "has no name: a `process_name` record is missing";
-                self.put(Severity::Warning, Some(line), format!("pid {pid}"), text.to_owned());
+                self.put(Severity::Warning, Some(line), format!("pid {}", id(pid)), text.to_owned());
             }
         }
         for ((pid, tid), line) in self.threads.clone() {
             if !self.named_threads.contains(&(pid, tid)) {
                 let text = "has no name: a `thread_name` record is missing";
-                self.put(Severity::Warning, Some(line), format!("pid {pid} tid {tid}"), text.to_owned());
+                self.put(Severity::Warning, Some(line), format!("pid {} tid {}", id(pid), id(tid)), text.to_owned());
             }
         }
     }
@@ -228,11 +228,16 @@ fn first<K: Ord>(lines: &mut BTreeMap<K, u64>, key: K, line: u64) -> bool {
     lines.len() > known
 }
 
+/// An id for a message; one that was no number in the file is told apart and not shown.
+fn id(number: u64) -> String {
+    if is_number(number) { number.to_string() } else { "(no number)".to_owned() }
+}
+
 /// Which record: its thread and name, as far as it has them.
 fn place(record: &Record<'_>) -> String {
     let mut place = Vec::new();
-    place.extend(record.pid.map(|pid| format!("pid {pid}")));
-    place.extend(record.tid.map(|tid| format!("tid {tid}")));
+    place.extend(record.pid.map(|pid| format!("pid {}", id(pid))));
+    place.extend(record.tid.map(|tid| format!("tid {}", id(tid))));
     if !record.name.is_empty() {
         place.push(format!("{:?}", record.name));
     }

@@ -30,8 +30,8 @@ impl Line {
         &self.text
     }
 
-    /// An event of a process.
-    pub(super) fn event(&mut self, first: bool, pid: u32, event: &Event) -> &[u8] {
+    /// An event of a process, with or without its shape.
+    pub(super) fn event(&mut self, first: bool, pid: u32, event: &Event, shape: bool) -> &[u8] {
         match event.kind {
             Kind::Op | Kind::Span => {
                 self.begin(first, 'X').ids(pid, event.tid);
@@ -45,11 +45,11 @@ impl Line {
             }
         }
         self.text_field("name", event.name).text_field("cat", event.category.name());
-        self.event_args(event).finish()
+        self.event_args(event, shape).finish()
     }
 
-    fn event_args(&mut self, event: &Event) -> &mut Self {
-        let sizes = event.sizes();
+    fn event_args(&mut self, event: &Event, shape: bool) -> &mut Self {
+        let sizes = if shape { event.sizes() } else { &[] };
         if event.layer.is_none() && sizes.is_empty() && event.args.is_empty() {
             return self;
         }
@@ -193,7 +193,7 @@ mod tests {
     }
 
     fn text(event: &Event, first: bool) -> String {
-        String::from_utf8(Line::default().event(first, 7, event).to_vec()).unwrap()
+        String::from_utf8(Line::default().event(first, 7, event, true).to_vec()).unwrap()
     }
 
     #[test]

@@ -16,6 +16,7 @@
 //!   Perfetto, catapult and speedscope accept that; two of them refuse `,]`, or an object form that is cut.
 //! - `ts` and `dur` are microseconds with three decimals, printed from whole nanoseconds. `ts` counts from the origin of
 //!   [`clock::now`](crate::clock::now), which all processes of a machine share; the `clock` record ties it to wall time.
+//! - The `shape` of an op is written where it differs from that of the op of the same name in front of it on its thread.
 //! - Real process and thread ids; names for both. Numbers in `args` are numbers.
 
 mod append;
@@ -28,6 +29,6 @@ mod writer;
 
 pub use append::{AppendError, Appended};
 pub use read::{Broken, Form, Item, ReadError, Trace, read};
-pub(crate) use record::shown;
 pub use record::{Flaw, Phase, Record, Time};
+pub(crate) use record::{is_number, shown};
 pub use writer::{Process, WriteError, Writer, Written};

@@ -176,12 +176,20 @@ fn id_of(field: &'static str, raw: Option<&RawValue>, flaws: &mut Vec<Flaw>) -> 
         return Some(number);
     }
     flaws.push(Flaw { field, text: format!("expected a whole number, found {}", shown(raw)) });
-    // FNV-1a, in the upper half of the range: records of one odd id still belong together.
+    // FNV-1a: records of one odd id still belong together.
     let hash = raw
         .get()
         .bytes()
         .fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
-    Some(hash | 1 << 63)
+    Some(hash | NO_NUMBER)
+}
+
+/// Marks numbers that were made from ids of other types.
+const NO_NUMBER: u64 = 1 << 63;
+
+/// Whether an id was a number in the file.
+pub(crate) fn is_number(id: u64) -> bool {
+    id & NO_NUMBER == 0
 }
 
 fn time_of(field: &'static str, raw: Option<&RawValue>, flaws: &mut Vec<Flaw>) -> Option<Time> {

@@ -1,12 +1,12 @@
 //! [`Writer`]: batches and samples into a trace file.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::file::LineFile;
 use super::line::Line;
-use crate::record::{Batch, Thread, Value};
+use crate::record::{Batch, Event, Kind, Thread, Value};
 use crate::{Nanos, clock};
 
 /// Why a trace could not be written.
@@ -75,6 +75,8 @@ pub struct Writer {
     processes: i64,
     /// Threads whose names are in the file.
     named: HashSet<Thread>,
+    /// The shape of the last op, by thread and name; bounded by the number of both.
+    shapes: HashMap<(u32, usize), [u32; 3]>,
 }
 
 impl Writer {
@@ -95,6 +97,7 @@ impl Writer {
             dropped: 0,
             processes: 0,
             named: HashSet::new(),
+            shapes: HashMap::new(),
         };
         let started = writer.file.line(b"[\n");
         writer.check(started)?;
@@ -114,7 +117,8 @@ impl Writer {
             self.thread(self.process.pid, thread)?;
         }
         for event in &batch.events {
-            let line = self.line.event(self.records == 0, self.process.pid, event);
+            let shape = self.is_new_shape(event);
+            let line = self.line.event(self.records == 0, self.process.pid, event, shape);
             let result = self.file.line(line);
             self.count(result)?;
         }
@@ -182,6 +186,15 @@ impl Writer {
         self.check(result)?;
         self.flush()?;
         Ok(Written { records: self.records, bytes: self.file.written(), dropped: self.dropped })
+    }
+
+    /// Whether an op's shape is another than that of the last op of its name on its thread. Only then it is written: for a
+    /// model the shapes of an op hardly ever change, and they would be a sixth of the file.
+    fn is_new_shape(&mut self, event: &Event) -> bool {
+        // Names are interned: equal ones lie at one address, which is hashed faster than the text. Should one not, its
+        // shape is written once more.
+        let key = (event.tid, event.name.as_ptr().addr());
+        event.kind == Kind::Op && self.shapes.insert(key, event.shape) != Some(event.shape)
     }
 
     /// A thread's name and place, if not yet in the file. The main thread, whose number is the process's, comes first.
