@@ -129,7 +129,9 @@ fn table(file: &Path, bytes: &[u8], spec: &Spec) -> Result<Vec<(TensorInfo, Rang
     })?;
     let data_start = 8 + header_bytes;
     let mut tensors = Vec::new();
-    for (name, info) in metadata.tensors() {
+    // In the order of their bytes, so that of several faults the same one is told each time.
+    for name in metadata.offset_keys() {
+        let Some(info) = metadata.info(&name) else { continue };
         let fault = |expected: &str, found: String, advice: &str| {
             Error::Safetensors(Fault::at(file, format!("tensor `{}`", gguf::shown(&name)), expected, found, advice))
         };
@@ -159,7 +161,6 @@ fn table(file: &Path, bytes: &[u8], spec: &Spec) -> Result<Vec<(TensorInfo, Rang
         let info = TensorInfo { name: canonical, dtype, shape: info.shape.clone(), bytes: Bytes((end - start) as u64) };
         tensors.push((info, data_start + start..data_start + end));
     }
-    tensors.sort_by_key(|(_, range)| range.start);
     Ok(tensors)
 }
 
