@@ -45,6 +45,8 @@ enum Extent {
     Whole(usize),
     /// A line end inside a string: JSON has none there, so the record was cut.
     NewlineInText(usize),
+    /// The next line begins a record.
+    Torn(usize),
     TooLong,
     Cut,
 }
@@ -105,6 +107,7 @@ impl<R: Read> Scanner<R> {
                 Ok(Piece::Record { line, text: &self.buffer[start..start + length] })
             }
             Extent::NewlineInText(length) => self.give_up_at(length, "the line ends inside a text: the record was cut"),
+            Extent::Torn(length) => self.give_up_at(length, "the next record begins before this one ends: it was cut"),
             Extent::TooLong => self.give_up("the record does not end within 16 MiB"),
             Extent::Cut => self.give_up("this record does not end: it was cut"),
         }
@@ -128,6 +131,7 @@ impl<R: Read> Scanner<R> {
                 }
                 match byte {
                     b'"' => in_text = true,
+                    b'\n' if self.begins_record(place + 1) => return Ok(Extent::Torn(place)),
                     b'{' | b'[' => depth += 1,
                     b'}' | b']' => {
                         depth = depth.saturating_sub(1);
@@ -146,6 +150,13 @@ impl<R: Read> Scanner<R> {
                 return Ok(Extent::Cut);
             }
         }
+    }
+
+    /// Whether what stands at a line's beginning, so far behind the current place, begins a record as our writer and most
+    /// others begin it. Finding that at once keeps a file of many damaged records from being searched to its end for each.
+    fn begins_record(&self, behind: usize) -> bool {
+        let line = self.buffer.get(self.at + behind..).unwrap_or_default();
+        line.strip_prefix(b",").unwrap_or(line).starts_with(b"{\"ph\":")
     }
 
     /// Leaves the current line, and all that do not begin a record.
@@ -334,6 +345,8 @@ mod tests {
             (all, closed),
             (["2{\"a\":1}", "!3", "4{\"c\":3}", "!5", "7{\"d\":4}"].map(str::to_owned).into(), true)
         );
+        let (all, _) = pieces("[\n{\"a\":1\n,{\"ph\":\"X\",\"args\":{\"shape\":[1,5\n,{\"ph\":\"C\"}\n").unwrap();
+        assert_eq!(all, ["!2", "!3", "4{\"ph\":\"C\"}"]);
         let (all, closed) = pieces("[\n{\"a\":1}\n,{\"b\":2").unwrap();
         assert_eq!((all, closed), (["2{\"a\":1}", "!3"].map(str::to_owned).into(), false));
     }

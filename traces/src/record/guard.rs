@@ -92,7 +92,7 @@ impl Drop for OpGuard {
     fn drop(&mut self) {
         if self.name != NameId::NONE {
             let duration = clock::now().saturating_sub(self.start);
-            registry::push(Raw::op(self.name, self.layer, self.shape, self.start, duration));
+            registry::push(|slot| *slot = Raw::op(self.name, self.layer, self.shape, self.start, duration));
         }
     }
 }
@@ -103,7 +103,6 @@ impl Drop for OpGuard {
 pub struct SpanGuard {
     /// What will be recorded, except the duration; `None` while the recorder is off.
     raw: Option<Raw>,
-    start: Nanos,
     this_thread: PhantomData<*const ()>,
 }
 
@@ -111,7 +110,7 @@ impl SpanGuard {
     /// Records nothing.
     #[inline]
     pub const fn off() -> Self {
-        Self { raw: None, start: Nanos::ZERO, this_thread: PhantomData }
+        Self { raw: None, this_thread: PhantomData }
     }
 
     /// Begins now.
@@ -126,18 +125,20 @@ impl SpanGuard {
         for (slot, (key, value)) in args.into_iter().enumerate() {
             raw.set_arg(slot, key.id(), value);
         }
-        let start = clock::now();
-        raw.set_start(start);
-        Self { raw: Some(raw), start, this_thread: PhantomData }
+        raw.set_start(clock::now());
+        Self { raw: Some(raw), this_thread: PhantomData }
     }
 }
 
 impl Drop for SpanGuard {
     #[inline]
     fn drop(&mut self) {
-        if let Some(mut raw) = self.raw.take() {
-            raw.set_duration(clock::now().saturating_sub(self.start));
-            registry::push(raw);
+        if let Some(raw) = &self.raw {
+            let end = clock::now();
+            registry::push(|slot| {
+                *slot = *raw;
+                slot.set_duration(end.saturating_sub(raw.start()));
+            });
         }
     }
 }

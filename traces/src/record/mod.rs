@@ -96,7 +96,7 @@ fn counter_at(name: Label<'_>, series: &[(Label<'_>, f64)]) {
     for (slot, &(label, value)) in series.iter().enumerate() {
         raw.set_arg(slot, label.id(), Value::Float(value));
     }
-    registry::push(raw);
+    registry::push(|slot| *slot = raw);
 }
 
 /// Records that something happened at this moment, with up to three values; more are cut off.
@@ -106,14 +106,15 @@ pub fn instant(name: &str, category: Category, args: &[(&str, Value)]) {
         for (slot, &(key, value)) in args.iter().enumerate() {
             raw.set_arg(slot, Label::from(key).id(), value);
         }
-        registry::push(raw);
+        registry::push(|slot| *slot = raw);
     }
 }
 
 /// Records a span whose start and duration are known already.
 pub fn emit(span: Complete<'_>) {
     if is_on() {
-        registry::push(span.into_raw());
+        let raw = span.into_raw();
+        registry::push(|slot| *slot = raw);
     }
 }
 

@@ -47,6 +47,11 @@ impl Raw {
     }
 
     #[inline]
+    pub(super) fn start(&self) -> Nanos {
+        Nanos(self.start)
+    }
+
+    #[inline]
     pub(super) fn set_start(&mut self, start: Nanos) {
         self.start = start.0;
     }

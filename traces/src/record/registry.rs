@@ -51,12 +51,12 @@ impl Drop for Local {
     }
 }
 
-/// Puts a record into the calling thread's ring.
+/// Has a record written in its place in the calling thread's ring. `write` only fills it: it must not record.
 #[inline]
-pub(super) fn push(raw: Raw) {
+pub(super) fn push(write: impl FnOnce(&mut Raw)) {
     let pushed = LOCAL.try_with(|local| match local.producer.get() {
-        Some(producer) => producer.push(raw),
-        None => local.open().push(raw),
+        Some(producer) => producer.push(write),
+        None => local.open().push(write),
     });
     if pushed.is_err() {
         HOMELESS.fetch_add(1, Ordering::Relaxed);
@@ -123,20 +123,17 @@ impl Home {
             }
             let track = (raw.track() != 0).then(|| Track(raw.track()));
             records.push(Homed { raw, tid: track.map_or(self.thread.tid, Track::tid) });
-            if let Some(track) = track {
-                note(threads, track.thread());
+            if let Some(track) = track
+                && threads.iter().all(|known| known.tid != track.tid())
+            {
+                threads.push(track.thread());
             }
         });
-        if records.len() > first {
-            note(threads, self.thread.clone());
+        // The system gives a number again when its thread has ended: then another name may go with it.
+        if records.len() > first && !threads.contains(&self.thread) {
+            threads.push(self.thread.clone());
         }
         refused
-    }
-}
-
-fn note(threads: &mut Vec<Thread>, thread: Thread) {
-    if !threads.contains(&thread) {
-        threads.push(thread);
     }
 }
 

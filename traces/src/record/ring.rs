@@ -68,10 +68,11 @@ pub(super) fn ring(capacity: usize) -> (Producer, Consumer) {
 }
 
 impl Producer {
-    /// Puts a record in, or counts it as dropped where the ring is full.
+    /// Has a record written in its place, or counts it as dropped where the ring is full. In place, since a record that is
+    /// put together elsewhere and copied waits for its own small stores before the wide loads of the copy.
     #[inline]
     #[allow(unsafe_code, reason = "writes a slot that the consumer does not read")]
-    pub(super) fn push(&self, raw: Raw) {
+    pub(super) fn push(&self, write: impl FnOnce(&mut Raw)) {
         let head = self.head.get();
         let slots = &self.shared.slots;
         if head.wrapping_sub(self.tail.get()) >= slots.len() {
@@ -83,8 +84,9 @@ impl Producer {
         }
         let Some(slot) = slots.get(head & (slots.len() - 1)) else { return };
         // SAFETY: `head - tail < capacity`, so the consumer has taken what was in this slot (acquire above) and does not
-        // touch it before `head` passes it (release below). There is one producer and it is on this thread.
-        unsafe { slot.get().write(raw) };
+        // touch it before `head` passes it (release below). There is one producer, on this thread, and `write` cannot come
+        // back here: it is given no way to this ring. Every slot holds a valid record from the beginning.
+        write(unsafe { &mut *slot.get() });
         self.head.set(head.wrapping_add(1));
         self.shared.head.0.store(head.wrapping_add(1), Ordering::Release);
     }
@@ -141,10 +143,10 @@ mod tests {
     #[test]
     fn a_full_ring_drops_the_newest_and_counts_them() {
         let (producer, mut consumer) = ring(3);
-        (0..10).for_each(|n| producer.push(numbered(n)));
+        (0..10).for_each(|n| producer.push(|slot| *slot = numbered(n)));
         assert_eq!(numbers(&mut consumer), [0, 1, 2, 3]);
         assert_eq!((consumer.newly_dropped(), consumer.newly_dropped(), consumer.dropped()), (6, 0, 6));
-        producer.push(numbered(10));
+        producer.push(|slot| *slot = numbered(10));
         assert_eq!(numbers(&mut consumer), [10]);
     }
 
@@ -156,9 +158,10 @@ mod tests {
             .name("writer".into())
             .spawn(move || {
                 for n in 0..RECORDS {
-                    let mut raw = numbered(n);
-                    raw.set_duration(Nanos(!n));
-                    producer.push(raw);
+                    producer.push(|slot| {
+                        *slot = numbered(n);
+                        slot.set_duration(Nanos(!n));
+                    });
                 }
             })
             .unwrap();
