@@ -140,14 +140,15 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for RecordLayer {
     }
 
     fn on_exit(&self, id: &Id, context: Context<'_, S>) {
-        let end = clock::now();
-        let start = ENTERED.try_with(|entered| {
+        let stay = ENTERED.try_with(|entered| {
             let mut entered = entered.borrow_mut();
             let place = entered.iter().rposition(|&(entered, _)| entered == id.into_u64())?;
-            Some(entered.remove(place).1)
+            let end = clock::now();
+            let (_, start) = entered.remove(place);
+            Some((start, end.saturating_sub(start)))
         });
-        if let (Ok(Some(start)), Some(span)) = (start, context.span(id)) {
-            let mut complete = Complete::span(span.name(), Category::Foreign, start, end.saturating_sub(start));
+        if let (Ok(Some((start, duration))), Some(span)) = (stay, context.span(id)) {
+            let mut complete = Complete::span(span.name(), Category::Foreign, start, duration);
             if let Some(numbers) = span.extensions().get::<Numbers>() {
                 for &(key, value) in numbers.fields.iter().flatten() {
                     complete = complete.arg(key, value);

@@ -62,9 +62,9 @@ impl LineFile {
             return Ok(());
         }
         if let Err(error) = self.file.write_all(&self.buffer) {
-            // A full disk may have taken half of a line: take it back, so that what stays is readable.
-            self.file.set_len(self.written)?;
-            self.file.seek(SeekFrom::Start(self.written))?;
+            // A full disk may have taken half of a line: take it back, so that what stays is readable. Where that fails too
+            // (a pipe, a device) the first error is the one to tell.
+            let _ = self.file.set_len(self.written).and_then(|()| self.file.seek(SeekFrom::Start(self.written)));
             return Err(error);
         }
         self.written += self.buffer.len() as u64;
