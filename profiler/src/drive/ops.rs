@@ -2,42 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
 use traces::Nanos;
 use traces::record::Event;
 
 use super::timing::{PhaseSpan, Timing};
 use crate::results::OpRow;
 
-/// One op that ran.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct OpMark {
-    /// Its name.
-    pub name: String,
-    /// The thread that marked it.
-    pub tid: u32,
-    /// When it began.
-    pub start: Nanos,
-    /// How long it took.
-    pub duration: Nanos,
-    /// Its layer.
-    pub layer: Option<u32>,
-    /// Its sizes; 0 beyond its rank.
-    pub shape: [u32; 3],
-}
-
-impl OpMark {
-    pub(super) fn of(event: &Event) -> Self {
-        Self { name: event.name.to_owned(), tid: event.tid, start: event.start, duration: event.duration, layer: event.layer, shape: event.shape }
-    }
-}
-
 /// Rows per phase and op, in the order of phases, within one by falling time; what lies in no phase belongs to `other`.
 /// A row's share is of its phase's time in this request.
-pub fn attribute(ops: &[OpMark], timing: &Timing) -> Vec<OpRow> {
+pub fn attribute(ops: &[Event], timing: &Timing) -> Vec<OpRow> {
     let mut sums: BTreeMap<(Option<engines::Phase>, &str), (usize, Nanos)> = BTreeMap::new();
     for op in ops {
-        let entry = sums.entry((phase_at(&timing.spans, op.start), &op.name)).or_default();
+        let entry = sums.entry((phase_at(&timing.spans, op.start), op.name)).or_default();
         entry.0 += 1;
         entry.1 = entry.1.saturating_add(op.duration);
     }
@@ -67,11 +43,12 @@ fn phase_at(spans: &[PhaseSpan], at: Nanos) -> Option<engines::Phase> {
 #[cfg(test)]
 mod tests {
     use engines::Phase;
+    use traces::record::{Args, Category, Kind};
 
     use super::*;
 
-    fn op(name: &str, start: u64, duration: u64) -> OpMark {
-        OpMark { name: name.to_owned(), tid: 1, start: Nanos(start), duration: Nanos(duration), layer: Some(0), shape: [1, 2, 3] }
+    fn op(name: &'static str, start: u64, duration: u64) -> Event {
+        Event { kind: Kind::Op, category: Category::Op, name, tid: 1, start: Nanos(start), duration: Nanos(duration), layer: Some(0), shape: [1, 2, 3], args: Args::default() }
     }
 
     #[test]

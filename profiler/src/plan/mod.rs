@@ -1,9 +1,19 @@
 //! What is to be measured: the options, the cases that they make, and the checks before anything is done.
 
+mod case;
+mod check;
+mod cores;
+mod dry_run;
 mod file;
+mod folder;
 mod options;
 
+pub use case::{Block, CasePlan, EngineChoice, Plan, Seat, case_id};
+pub use check::{check, nearest};
+pub use cores::physical_cores;
+pub use dry_run::dry_run;
 pub use file::{PlanFile, PlannedCase, PlannedModel, PlannedPrompt};
+pub use folder::{RUNS, folder_name, new_folder};
 pub use options::{
     DEFAULT_ENGINE, DEFAULT_MODEL, DEFAULT_NEW_TOKENS, DEFAULT_PROMPTS, DEFAULT_RUNS, DEFAULT_SEED, Options, PromptChoice, TraceLevel,
 };

@@ -1,5 +1,138 @@
 //! A whole run: blocks of one model, rounds of interleaved cases, every sample kept as it happens.
+//!
+//! ```text
+//! per block (one model):
+//!   per case   load a fresh session, its first request (memory headline), warm up until steady
+//!   per round  all cases in a shuffled order; of each the clean request and, in the first rounds, a stepped and a traced one beside it
+//! ```
+//! A failing case is a row that says why; the others go on. What was measured is on disk at every moment.
 
+mod block;
+mod crew;
+mod memory;
+mod ops;
+mod probe;
 mod progress;
+mod resume;
+mod rounds;
+mod state;
+mod trace;
+
+use std::path::{Path, PathBuf};
+
+use traces::clock::{self, VirtualClock};
+
+use crate::environment::{self, Environment};
+use crate::plan::{self, Options, Plan, PlannedCase, RUNS};
+use crate::prepare;
+use crate::results::{Case, RunFile, SCHEMA_VERSION, Status, Store};
+use crate::worker::Home;
+use crate::{Error, drive, statistics, warnings};
 
 pub use progress::{Interrupt, Progress};
+
+/// What a run left behind.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Its folder.
+    pub dir: PathBuf,
+    /// What `run.json` holds.
+    pub file: RunFile,
+}
+
+/// Measures everything that `options` ask for, with this binary's own worker subcommand.
+///
+/// # Errors
+/// When something is wrong before the first request, or results cannot be written. A failing case is no error: its row says so.
+pub fn execute(options: &Options, progress: &dyn Progress, interrupt: &Interrupt) -> Result<Outcome, Error> {
+    let binary = std::env::current_exe().map_err(Error::file(Path::new("/proc/self/exe"), "find"))?;
+    execute_with(&binary, options, progress, interrupt)
+}
+
+/// The same with a binary that is named: tests are not the program that they test.
+///
+/// # Errors
+/// As [`execute`].
+pub fn execute_with(binary: &Path, options: &Options, progress: &dyn Progress, interrupt: &Interrupt) -> Result<Outcome, Error> {
+    let began = clock::unix_time();
+    let mut environment = Environment::capture(&[]);
+    let plan = prepare::prepare(options, &environment, progress.fetching())?;
+    let identities: Vec<_> = plan.engines.iter().map(|engine| engine.identity.clone()).collect();
+    let tool = environment::tool();
+    // With a virtual clock nothing of this machine enters the results: two runs are equal, byte for byte.
+    let virtual_clock = plan.file.virtual_time.then(VirtualClock::install);
+    let mut notes: Vec<String> = Vec::new();
+    if virtual_clock.is_some() {
+        environment = Environment::default();
+    } else {
+        notes.extend(warnings::before(&environment, &tool, &plan.file.threads).iter().map(warnings::Warning::text));
+    }
+    environment.engines = identities;
+
+    let dir = folder(&plan, began);
+    let (store, earlier) = match &plan.options.resume {
+        Some(dir) => {
+            let (store, samples) = Store::resume(dir)?;
+            (store, Some(resume::earlier(dir, &plan.file, samples)?))
+        }
+        None => (Store::create(&dir)?, None),
+    };
+    let file = RunFile {
+        schema_version: SCHEMA_VERSION,
+        name: dir.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned()),
+        tool,
+        command_line: plan.options.command_line.clone(),
+        started: earlier.as_ref().map_or_else(|| drive::rfc3339(clock::unix_time()), |earlier| earlier.started.clone()),
+        finished: None,
+        interrupted: false,
+        environment,
+        plan: plan.file.clone(),
+        ceilings: None,
+        cases: plan.file.cases.iter().map(empty).collect(),
+        summaries: Vec::new(),
+        probes: Vec::new(),
+        warnings: notes,
+        verdicts: Vec::new(),
+        reasons: crate::results::Reasons::from([("ceilings".to_owned(), "this version does not measure them".to_owned())]),
+    };
+    let home = Home::create()?;
+    let means = block::Means { plan: &plan, binary, home: &home, progress, interrupt };
+    let mut run = block::Run::new(means, store, file, earlier)?;
+    progress.started(&plan, &dir);
+    run.everything()?;
+    let file = run.finish()?;
+    progress.finished(&file);
+    Ok(Outcome { dir, file })
+}
+
+fn folder(plan: &Plan, began: std::time::Duration) -> PathBuf {
+    if let Some(dir) = plan.options.resume.as_ref().or(plan.options.out.as_ref()) {
+        return dir.clone();
+    }
+    let models: Vec<_> = plan.file.models.iter().map(|model| model.name.as_str()).collect();
+    let engines: Vec<_> = plan.file.engines.iter().map(String::as_str).collect();
+    plan::new_folder(Path::new(RUNS), &plan::folder_name(began, &models, &engines))
+}
+
+/// A case before anything of it was measured.
+fn empty(planned: &PlannedCase) -> Case {
+    Case {
+        id: planned.id.clone(),
+        engine: planned.engine.clone(),
+        model: planned.model.clone(),
+        prompt: planned.prompt.clone(),
+        threads: planned.threads,
+        depth: planned.depth,
+        status: Status::Skipped,
+        error: Some("not measured yet".to_owned()),
+        ..Case::default()
+    }
+}
+
+/// Everything in a run file that follows from its cases.
+fn derive(file: &mut RunFile, notes: &[String]) {
+    file.summaries = statistics::summarise(&file.cases, file.plan.seed);
+    file.probes = file.cases.iter().filter(|case| !case.samples.is_empty()).map(probe::of).collect();
+    let after = warnings::after(file).iter().map(warnings::Warning::text).collect::<Vec<_>>();
+    file.warnings = notes.iter().cloned().chain(after).collect();
+}

@@ -7,8 +7,10 @@
 
 use engines::{Session, Usage};
 use traces::clock;
+use traces::record::{Batch, Kind};
 
 use super::beacon::Beacon;
+use super::part;
 use super::protocol::{Ask, Input, Measured, MemoryEdge};
 use super::serve::{Bench, VIRTUAL, note};
 use crate::drive::{self, Answer, PhaseCounts, Stopwatch, Timing};
@@ -44,8 +46,7 @@ fn run(bench: &mut Bench, session: &mut dyn Session, ask: &Ask, beacon: &Beacon,
     let started = drive::rfc3339(clock::unix_time());
 
     let called = clock::now();
-    let mut ops = Vec::new();
-    let mut dropped = 0;
+    let mut batch = Batch::default();
     let mut counts = PhaseCounts::new();
     let usage: Usage = match ask.pass {
         Pass::Clean => session.generate(&request, &mut watch).map_err(|error| error.to_string())?,
@@ -56,9 +57,9 @@ fn run(bench: &mut Bench, session: &mut dyn Session, ask: &Ask, beacon: &Beacon,
             usage
         }
         Pass::Traced => {
-            let traced = drive::trace(session, &request, bench.ops_per_request, &mut watch).map_err(|error| error.to_string())?;
-            (ops, dropped) = (traced.ops, traced.dropped);
-            traced.usage
+            let (usage, recorded) = drive::trace(session, &request, bench.ops_per_request, &mut watch).map_err(|error| error.to_string())?;
+            batch = recorded;
+            usage
         }
     };
     let returned = clock::now();
@@ -66,31 +67,31 @@ fn run(bench: &mut Bench, session: &mut dyn Session, ask: &Ask, beacon: &Beacon,
     let timing = Timing::read(&watch).map_err(|error| error.to_string())?;
     let mut sample = Sample { case: ask.case.clone(), pass: ask.pass, round: ask.round, warmup: ask.warmup, fresh: ask.fresh, started, ..Sample::default() };
     let (memory, read_bytes) = bench.after(before, &mut sample);
-    let timeline = timeline.map(Timeline::finish).unwrap_or_default();
+    let mut points = timeline.map(Timeline::finish).unwrap_or_default();
+    if let Some((earlier, later)) = memory {
+        points.insert(0, earlier.point(called));
+        points.push(later.point(returned));
+        points.sort_by_key(|point| point.at);
+    }
     let answer = Answer::of(&watch, usage);
     drive::time_figures(&mut sample, &timing, &answer, split(bench, ask.pass), matches!(ask.input, Input::Tokens(_)));
     let kv = session.kv_bytes();
     let mut measured = Measured {
         outside_s: if ask.pass == Pass::Stepped { 0.0 } else { timing.start().saturating_sub(called).saturating_add(returned.saturating_sub(timing.end())).as_secs_f64() },
         memory,
-        timeline,
         kv_used: kv.used,
         kv_reserved: kv.reserved,
         phases: Vec::new(),
         counters: std::collections::BTreeMap::new(),
         counter_reasons: crate::results::Reasons::new(),
-        ops: drive::attribute(&ops, &timing),
-        dropped,
+        ops: drive::attribute(&batch.of(Kind::Op).copied().collect::<Vec<_>>(), &timing),
+        dropped: batch.dropped,
         answer,
-        spans: timing.spans.clone(),
-        marks: Vec::new(),
+        trace_error: part::request(&ask.trace, &bench.process, virtual_time, &mut batch, ask, &timing, &points).err(),
         sample,
     };
     if ask.pass == Pass::Stepped {
         bench.count(&mut measured, &timing, &counts, read_bytes);
-    }
-    if ask.keep_ops {
-        measured.marks = ops;
     }
     Ok(measured)
 }

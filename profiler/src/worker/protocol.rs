@@ -7,7 +7,7 @@ use engines::{Identity, LoadOptions, Prompt, Request};
 use serde::{Deserialize, Serialize};
 use traces::Nanos;
 
-use crate::drive::{Answer, OpMark, PhaseSpan};
+use crate::drive::Answer;
 use crate::meter::MemoryPoint;
 use crate::results::{OpRow, Pass, PhaseRow, Reasons, Sample};
 
@@ -34,6 +34,10 @@ pub struct Open {
     pub engine: String,
     /// Names of the counters to read.
     pub counters: Vec<String>,
+    /// What the process is called in traces.
+    pub title: String,
+    /// Its number in traces where time is virtual: a real one would differ from run to run.
+    pub number: u32,
 }
 
 /// How a session is made.
@@ -51,6 +55,10 @@ pub struct Load {
     pub ops_per_request: usize,
     /// Token ids that end a generation.
     pub end_tokens: Vec<u32>,
+    /// The sliding window that the checkpoint lacks and should have.
+    pub window: Option<usize>,
+    /// Where the trace of the loading goes.
+    pub part: Option<PathBuf>,
 }
 
 /// One request.
@@ -74,8 +82,19 @@ pub struct Ask {
     pub new_tokens: usize,
     /// Go on past an end-of-generation token.
     pub ignore_eos: bool,
-    /// Send the ops themselves too, for the trace; else only their sums.
-    pub keep_ops: bool,
+    /// Where its trace goes.
+    pub trace: TraceTo,
+}
+
+/// The files that a request's trace goes to, each a whole trace file.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TraceTo {
+    /// Requests, phases and memory; the main process appends it to the run's own.
+    pub part: Option<PathBuf>,
+    /// Whether that file holds the ops too.
+    pub ops_in_part: bool,
+    /// The same with ops: the case's own file.
+    pub ops: Option<PathBuf>,
 }
 
 /// What goes into the model.
@@ -163,6 +182,15 @@ pub struct Loaded {
     pub kv_reserved: u64,
     /// Why a figure is absent.
     pub reasons: Reasons,
+    /// Why the trace could not be written.
+    pub trace_error: Option<String>,
+}
+
+impl MemoryEdge {
+    /// The same as a point of the timeline.
+    pub(super) fn point(self, at: Nanos) -> MemoryPoint {
+        MemoryPoint { at, resident: self.resident, anonymous: self.anonymous, file: self.file }
+    }
 }
 
 /// Everything that one request gave.
@@ -172,15 +200,11 @@ pub struct Measured {
     pub sample: Sample,
     /// Its answer.
     pub answer: Answer,
-    /// Its phases, for the trace.
-    pub spans: Vec<PhaseSpan>,
     /// Time between the call and the first begin, and between the last end and the return, in seconds: outside of what
     /// the engine calls its phases.
     pub outside_s: f64,
-    /// Memory before and after, for the trace and the reconciliation.
+    /// Memory before and after.
     pub memory: Option<(MemoryEdge, MemoryEdge)>,
-    /// Memory over time (stepped and traced pass).
-    pub timeline: Vec<MemoryPoint>,
     /// KV cache in use at the end.
     pub kv_used: u64,
     /// KV cache reserved.
@@ -193,10 +217,10 @@ pub struct Measured {
     pub counter_reasons: Reasons,
     /// Ops summed (traced pass).
     pub ops: Vec<OpRow>,
-    /// Ops one by one, where they were asked for.
-    pub marks: Vec<OpMark>,
     /// Op marks that were lost.
     pub dropped: u64,
+    /// Why the trace could not be written.
+    pub trace_error: Option<String>,
 }
 
 /// What did not work.
@@ -222,11 +246,11 @@ mod tests {
             filler: vec![5, 6],
             new_tokens: 8,
             ignore_eos: true,
-            keep_ops: true,
+            trace: TraceTo { part: Some("/t".into()), ..TraceTo::default() },
         };
         let questions = [
-            ToWorker::Open(Open { engine: "mock:slow".to_owned(), counters: vec!["cycles".to_owned()] }),
-            ToWorker::Load(Load { path: "/m.gguf".into(), files: vec!["/m.gguf".into()], options: LoadOptions::default(), cold: true, ops_per_request: 9, end_tokens: vec![2] }),
+            ToWorker::Open(Open { engine: "mock:slow".to_owned(), counters: vec!["cycles".to_owned()], title: "mock:slow".to_owned(), number: 2 }),
+            ToWorker::Load(Load { path: "/m.gguf".into(), files: vec!["/m.gguf".into()], options: LoadOptions::default(), cold: true, ops_per_request: 9, end_tokens: vec![2], window: Some(4096), part: None }),
             ToWorker::Unload,
             ToWorker::Measure(Box::new(ask)),
             ToWorker::Quit,

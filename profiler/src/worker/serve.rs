@@ -6,11 +6,12 @@ use std::path::Path;
 
 use engines::{Engine, Session, registry};
 use models::Checkpoint;
+use traces::chrome::Process;
 use traces::clock::{self, VirtualClock, VirtualClockGuard};
 
 use super::beacon::Beacon;
 use super::channel::Channel;
-use super::measure;
+use super::{measure, part};
 use super::protocol::{Failure, FromWorker, Load, Loaded, MemoryEdge, Open, Opened, ToWorker};
 use crate::Error;
 use crate::meter::{self, Meter, page_cache};
@@ -53,6 +54,8 @@ pub fn serve(socket: &Path) -> Result<(), Error> {
 /// An open engine, its session and the instruments.
 pub(super) struct Bench {
     engine: Box<dyn Engine>,
+    /// What this process is called in traces.
+    pub(super) process: Process,
     pub(super) session: Option<Box<dyn Session>>,
     pub(super) meter: Meter,
     pub(super) absent: BTreeMap<String, String>,
@@ -81,7 +84,9 @@ impl Bench {
             counters: meter.counters().iter().map(|counter| counter.name.to_owned()).collect(),
             absent: absent.clone(),
         };
-        let bench = Self { engine, session: None, meter, absent, end_tokens: Vec::new(), ops_per_request: 0, virtual_clock };
+        let virtual_time = virtual_clock.is_some();
+        let process = Process { pid: if virtual_time { order.number } else { std::process::id() }, name: order.title.clone() };
+        let bench = Self { engine, process, session: None, meter, absent, end_tokens: Vec::new(), ops_per_request: 0, virtual_clock };
         Ok((bench, told))
     }
 
@@ -116,6 +121,7 @@ impl Bench {
         beacon.set_phase(engines::Phase::Load);
         loaded.started = clock::now();
         let checkpoint = Checkpoint::open(&load.path).map_err(|error| error.to_string())?;
+        let checkpoint = if load.window.is_some() { checkpoint.with_window(load.window) } else { checkpoint };
         let session = self.engine.load(&checkpoint, &load.options).map_err(|error| error.to_string())?;
         loaded.ended = clock::now();
         beacon.clear_phase();
@@ -124,6 +130,11 @@ impl Bench {
         loaded.read_bytes = note(&mut loaded.reasons, "load_read_bytes", read);
         loaded.after = note(&mut loaded.reasons, "after_load_bytes", self.memory());
         loaded.kv_reserved = session.kv_bytes().reserved;
+        if let Some(path) = &load.part {
+            let edges = [(loaded.started, loaded.before), (loaded.ended, loaded.after)];
+            let points = edges.into_iter().filter_map(|(at, edge)| Some(edge?.point(at)));
+            loaded.trace_error = part::loading(path, &self.process, (loaded.started, loaded.ended), &points.collect::<Vec<_>>()).err();
+        }
         self.session = Some(session);
         self.end_tokens.clone_from(&load.end_tokens);
         self.ops_per_request = load.ops_per_request;

@@ -1,0 +1,86 @@
+//! The plan: blocks of one model, the workers of each, and its cases.
+
+use engines::{Caps, Identity};
+
+use super::{Options, PlanFile};
+use crate::prepare::{Filler, PreparedModel, PreparedPrompt};
+
+/// Everything that a run will do.
+#[derive(Debug)]
+pub struct Plan {
+    /// What was asked for.
+    pub options: Options,
+    /// The same with every default filled in, as `run.json` holds it.
+    pub file: PlanFile,
+    /// The engines in the order of the command line.
+    pub engines: Vec<EngineChoice>,
+    /// One block a model: only its workers are alive at a time.
+    pub blocks: Vec<Block>,
+}
+
+/// An engine that takes part.
+#[derive(Debug, Clone)]
+pub struct EngineChoice {
+    /// What the user typed.
+    pub label: String,
+    /// Who it is.
+    pub identity: Identity,
+    /// What it can do.
+    pub caps: Caps,
+}
+
+/// The cases of one model.
+#[derive(Debug)]
+pub struct Block {
+    /// The model.
+    pub model: PreparedModel,
+    /// Its workers.
+    pub seats: Vec<Seat>,
+    /// Its cases in the order of the plan.
+    pub cases: Vec<CasePlan>,
+    /// Whether all workers may be alive together.
+    pub together: bool,
+}
+
+/// A worker's place: one engine with one thread count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seat {
+    /// Place in [`Plan::engines`].
+    pub engine: usize,
+    /// Threads that compute.
+    pub threads: usize,
+}
+
+/// One case.
+#[derive(Debug, Clone)]
+pub struct CasePlan {
+    /// Its id.
+    pub id: String,
+    /// Place in [`Block::seats`].
+    pub seat: usize,
+    /// Place in the model's prompts.
+    pub prompt: usize,
+    /// What lies in the context before the prompt.
+    pub filler: Filler,
+}
+
+impl Block {
+    /// The prompt of a case.
+    pub fn prompt(&self, case: &CasePlan) -> Option<&PreparedPrompt> {
+        self.model.prompts.get(case.prompt)
+    }
+}
+
+impl Plan {
+    /// Requests of the whole run, warm-up included as far as it is known before: for an estimate of the time left.
+    pub fn requests(&self) -> usize {
+        let passes = usize::from(self.options.trace == super::TraceLevel::Ops) + 1;
+        let of_case = 1 + self.options.warmup.unwrap_or(1) + self.file.runs + passes * self.file.instrumented_runs;
+        self.file.cases.len() * of_case
+    }
+}
+
+/// `engine/model/prompt/tTHREADS/dDEPTH`.
+pub fn case_id(engine: &str, model: &str, prompt: &str, threads: usize, depth: usize) -> String {
+    format!("{engine}/{model}/{prompt}/t{threads}/d{depth}")
+}

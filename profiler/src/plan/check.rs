@@ -1,0 +1,88 @@
+//! What can be refused before anything is looked up.
+
+use super::{Options, PromptChoice};
+use crate::{Error, meter};
+
+/// Refuses what cannot be, by name.
+///
+/// # Errors
+/// A usage error that names the option, what was expected and what was found.
+pub fn check(options: &Options) -> Result<(), Error> {
+    let refuse = |text: String| Err(Error::Usage(text));
+    if options.runs == 0 {
+        return refuse("-r 0: at least one run per case is needed; leave -r out for 5".to_owned());
+    }
+    if options.threads.contains(&0) {
+        return refuse("-t 0: at least one thread is needed; leave -t out for the physical cores".to_owned());
+    }
+    if options.new_tokens == Some(0) {
+        return refuse("-n 0: at least one new token is needed; leave -n out for 128".to_owned());
+    }
+    if options.ctx == Some(0) {
+        return refuse("--ctx 0: a context of at least one token is needed; leave --ctx out for what the prompts need".to_owned());
+    }
+    if options.batch == Some(0) {
+        return refuse("--batch 0: at least one token per pass is needed; leave --batch out for the engine's default".to_owned());
+    }
+    match &options.prompts {
+        PromptChoice::Tokens(0) => return refuse("--prompt-tokens 0: at least one prompt token is needed".to_owned()),
+        PromptChoice::Text(text) if text.is_empty() => return refuse("--prompt is empty: give a text, or leave it out for the seed prompts".to_owned()),
+        _ => {}
+    }
+    if options.header.is_some() && !options.synthetic {
+        return refuse("--header gives synthetic models a tokenizer: add --synthetic, or leave it out".to_owned());
+    }
+    if let (Some(out), Some(resume)) = (&options.out, &options.resume) {
+        return refuse(format!("--out {} and --resume {}: a resumed run stays in its folder; give one of them", out.display(), resume.display()));
+    }
+    for name in &options.counters {
+        if meter::find(name).is_none() {
+            let names: Vec<_> = meter::COUNTERS.iter().map(|counter| counter.name).collect();
+            return refuse(format!("no counter is called `{name}`{}; known counters: {}", nearest(name, &names), names.join(", ")));
+        }
+    }
+    twice("-e", &options.engines)?;
+    twice("-m", &options.models)?;
+    twice("-t", &options.threads)?;
+    twice("--depth", &options.depths)
+}
+
+/// A value given twice would measure the same case twice under one id.
+fn twice<T: PartialEq + std::fmt::Display>(option: &str, values: &[T]) -> Result<(), Error> {
+    let again = values.iter().enumerate().find(|(index, value)| values.iter().take(*index).any(|earlier| earlier == *value));
+    match again {
+        Some((_, value)) => Err(Error::Usage(format!("{option} {value} is given twice: each case is measured once per run; raise -r for more samples"))),
+        None => Ok(()),
+    }
+}
+
+/// `; did you mean ...?` where a known name is near enough to be a slip, else nothing.
+pub fn nearest(wanted: &str, known: &[&str]) -> String {
+    let wanted = wanted.to_lowercase();
+    let best = known.iter().map(|name| (strsim::jaro_winkler(&wanted, name), name)).filter(|(score, _)| *score >= 0.75);
+    best.max_by(|a, b| a.0.total_cmp(&b.0)).map_or_else(String::new, |(_, name)| format!("; did you mean `{name}`?"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(change: impl FnOnce(&mut Options)) -> String {
+        let mut options = Options::default();
+        change(&mut options);
+        check(&options).map_or_else(|error| error.to_string(), |()| "fine".to_owned())
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused_by_name() {
+        assert_eq!(told(|_| {}), "fine");
+        insta::assert_snapshot!(told(|o| o.runs = 0), @"-r 0: at least one run per case is needed; leave -r out for 5");
+        insta::assert_snapshot!(told(|o| o.threads = vec![2, 0]), @"-t 0: at least one thread is needed; leave -t out for the physical cores");
+        insta::assert_snapshot!(told(|o| o.new_tokens = Some(0)), @"-n 0: at least one new token is needed; leave -n out for 128");
+        insta::assert_snapshot!(told(|o| o.prompts = PromptChoice::Tokens(0)), @"--prompt-tokens 0: at least one prompt token is needed");
+        insta::assert_snapshot!(told(|o| o.threads = vec![1, 2, 1]), @"-t 1 is given twice: each case is measured once per run; raise -r for more samples");
+        assert!(told(|o| o.counters = vec!["cycels".to_owned()]).starts_with("no counter is called `cycels`; did you mean `cycles`?; known counters: cpu_user_s"));
+        assert!(told(|o| o.header = Some("x".into())).contains("--synthetic"));
+        assert!(told(|o| (o.out, o.resume) = (Some("a".into()), Some("b".into()))).contains("one of them"));
+    }
+}

@@ -1,0 +1,85 @@
+//! `--dry-run`: what would be done, as text. Fetches nothing, writes nothing, starts nothing.
+
+use std::fmt::Write as _;
+
+use models::fetch::{Quiet, Reference, Settings};
+use models::{Bytes, Error as ModelError, cost, registry};
+
+use super::{Options, check};
+use crate::Error;
+use crate::environment::Environment;
+use crate::prepare;
+
+/// The plan: engines, models with where they are or where they would come from, prompts, cases, memory.
+///
+/// # Errors
+/// As a run would fail before it measures anything.
+pub fn dry_run(options: &Options, environment: &Environment) -> Result<String, Error> {
+    check(options)?;
+    let options = prepare::defaults(options, environment);
+    let engines = prepare::open_engines(&options)?;
+    let set = prepare::prompt_set(&options.prompts)?;
+    let mut text = String::new();
+    let labels: Vec<_> = engines.iter().map(|engine| format!("{} {} on {}", engine.label, engine.identity.version, engine.identity.device)).collect();
+    line(&mut text, "engines", &labels.join(", "));
+    for reference in &options.models {
+        model(&mut text, &options, &set, reference)?;
+    }
+    let threads: Vec<_> = options.threads.iter().map(ToString::to_string).collect();
+    let depths: Vec<_> = options.depths.iter().map(ToString::to_string).collect();
+    line(&mut text, "threads", &threads.join(", "));
+    line(&mut text, "depth", &depths.join(", "));
+    line(&mut text, "prompts", &format!("set {}: {}", set.name, set.prompts.iter().map(|prompt| prompt.id.as_str()).collect::<Vec<_>>().join(", ")));
+    let cases = engines.len() * options.models.len() * options.threads.len() * options.depths.len() * set.prompts.len();
+    line(&mut text, "cases", &format!("{cases} (engines x models x prompts x threads x depths), each {} times after warm-up", options.runs));
+    line(&mut text, "dry run", "nothing was fetched, written or measured");
+    Ok(text)
+}
+
+fn line(text: &mut String, name: &str, value: &str) {
+    // Writing to a string does not fail.
+    let _ = writeln!(text, "{name:<9} {value}");
+}
+
+fn model(text: &mut String, options: &Options, set: &prompts::Set, reference: &str) -> Result<(), Error> {
+    let parsed = Reference::parse(reference)?;
+    if options.synthetic {
+        let (name, spec, _) = prepare::synthetic_shape(options, &parsed)?;
+        let bytes = Bytes(prepare::synthetic_bytes(options, &parsed)?);
+        line(text, "model", &format!("{name}: synthetic weights, {} parameters, {bytes}, written to {} unless they are there", spec.parameters(), models::synth::cache_folder().display()));
+        estimate(text, options, &spec, bytes);
+        return Ok(());
+    }
+    let settings = Settings { offline: true, ..Settings::from_env() };
+    match prepare::locate_with(options, reference, settings, &Quiet) {
+        Ok(place) => {
+            let model = prepare::prepare_model(options, set, place)?;
+            line(text, "model", &format!("{}: {} ({}), {}, {}, {} parameters", model.name, model.path.display(), model.origin, Bytes(model.file_bytes), model.shape.quantisation, model.shape.spec.parameters()));
+            for prompt in &model.prompts {
+                line(text, "", &format!("{}: {} prompt tokens, up to {} new tokens", prompt.id, prompt.ids.len(), prompt.new_tokens));
+            }
+            line(text, "", &format!("context {} tokens; one worker needs about {}", model.context, Bytes(model.predicted_bytes)));
+            Ok(())
+        }
+        Err(Error::Model(ModelError::Unavailable { what, .. })) => {
+            let entry = if let Reference::Name(name) = &parsed { registry::find(name).ok() } else { None };
+            let size = entry.and_then(|entry| entry.gguf.bytes);
+            let size_text = size.map_or_else(|| "of unknown size".to_owned(), |size| size.to_string());
+            line(text, "model", &format!("{reference}: not here; {what} ({size_text}) would be fetched"));
+            if let (Some(entry), Some(size)) = (entry, size) {
+                estimate(text, options, &entry.spec, size);
+            }
+            Ok(())
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Prompts cannot be counted without the model: its memory is estimated for the least context.
+fn estimate(text: &mut String, options: &Options, spec: &models::Spec, weights: Bytes) {
+    /// What short prompts need.
+    const CONTEXT: usize = 512;
+    let context = options.ctx.unwrap_or(CONTEXT + options.depths.iter().copied().max().unwrap_or(0));
+    let need = cost::memory(spec, weights, context, prepare::kv_dtype(options.kv_type), options.batch.unwrap_or(CONTEXT).min(context));
+    line(text, "", &format!("one worker needs about {} with a context of {context} tokens", need.total()));
+}

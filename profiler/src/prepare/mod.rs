@@ -1,0 +1,206 @@
+//! From options to a plan: models found and opened, prompts rendered and counted, cases laid out.
+//!
+//! All of this happens in the main process before any worker starts; nothing is measured here. The main process keeps no
+//! mapping of a checkpoint: it would hold the file in the page cache.
+
+mod engines;
+mod locate;
+mod model;
+mod prompt;
+mod tokens;
+
+use ::engines::KvType;
+use models::{DType, fetch};
+
+pub(crate) use self::engines::open as open_engines;
+pub use locate::{Place, locate};
+pub(crate) use locate::{locate_with, synthetic_bytes, synthetic_shape};
+pub(crate) use model::prepare as prepare_model;
+pub use model::{PreparedModel, Shape};
+pub use prompt::{PreparedPrompt, prompt_set};
+pub(crate) use tokens::random;
+pub use tokens::{Filler, Ordinary};
+
+use crate::Error;
+use crate::environment::Environment;
+use crate::plan::{self, Block, CasePlan, EngineChoice, Options, Plan, PlanFile, PlannedCase, PlannedModel, PlannedPrompt, PromptChoice, Seat};
+
+/// Stepped and traced requests per case, each, at most: two, each paired with a clean one of its round.
+const INSTRUMENTED_RUNS: usize = 2;
+/// Share of the available memory that workers of a block may need together.
+const MEMORY_SHARE: f64 = 0.9;
+
+/// Makes the plan; fetches or writes what is missing.
+///
+/// # Errors
+/// When an option, an engine, a model or a prompt is not what it should be.
+pub fn prepare(options: &Options, environment: &Environment, progress: &dyn fetch::Progress) -> Result<Plan, Error> {
+    plan::check(options)?;
+    let options = defaults(options, environment);
+    let engines = engines::open(&options)?;
+    let set = prompt_set(&options.prompts)?;
+    let ignore_eos = options.ignore_eos || options.synthetic || set.has_exact_lengths();
+    let mut blocks = Vec::new();
+    for reference in &options.models {
+        let place = locate(&options, reference, progress)?;
+        let model = model::prepare(&options, &set, place)?;
+        blocks.push(block(&options, &engines, model, environment));
+    }
+    unique_names(&blocks)?;
+    for block in &mut blocks {
+        block.cases = cases(&options, &engines, block);
+    }
+    let file = plan_file(&options, ignore_eos, &set.name, &engines, &blocks);
+    Ok(Plan { options, file, engines, blocks })
+}
+
+/// Options with their defaults filled in.
+pub fn defaults(options: &Options, environment: &Environment) -> Options {
+    let mut options = options.clone();
+    if options.engines.is_empty() {
+        options.engines = vec![plan::DEFAULT_ENGINE.to_owned()];
+    }
+    if options.models.is_empty() {
+        options.models = vec![plan::DEFAULT_MODEL.to_owned()];
+    }
+    if options.threads.is_empty() {
+        options.threads = vec![plan::physical_cores(environment.limits.cpus)];
+    }
+    if options.depths.is_empty() {
+        options.depths = vec![0];
+    }
+    if matches!(options.prompts, PromptChoice::Tokens(_)) || options.synthetic {
+        options.ignore_eos = true;
+    }
+    options
+}
+
+fn block(options: &Options, engines: &[EngineChoice], model: PreparedModel, environment: &Environment) -> Block {
+    let seats: Vec<Seat> = (0..engines.len()).flat_map(|engine| options.threads.iter().map(move |&threads| Seat { engine, threads })).collect();
+    let available = environment.memory.available_bytes;
+    let limit = [available, environment.limits.memory_bytes].into_iter().flatten().min();
+    let together = seats.len() == 1 || limit.is_none_or(|limit| fits(model.predicted_bytes, seats.len(), limit));
+    Block { model, seats, cases: Vec::new(), together }
+}
+
+#[allow(clippy::cast_precision_loss, reason = "byte counts stay far below 2^53")]
+fn fits(each: u64, workers: usize, limit: u64) -> bool {
+    each as f64 * workers as f64 <= limit as f64 * MEMORY_SHARE
+}
+
+/// Two models of one name would share their cases' ids.
+fn unique_names(blocks: &[Block]) -> Result<(), Error> {
+    for (index, block) in blocks.iter().enumerate() {
+        let name = &block.model.name;
+        if let Some(same) = blocks.iter().take(index).find(|other| other.model.name == *name) {
+            let (one, other) = (same.model.path.display(), block.model.path.display());
+            return Err(Error::Usage(format!("two models are called `{name}` ({one} and {other}): rename one file, so that their results can be told apart")));
+        }
+    }
+    Ok(())
+}
+
+fn cases(options: &Options, engines: &[EngineChoice], block: &Block) -> Vec<CasePlan> {
+    let mut cases = Vec::new();
+    for (seat, Seat { engine, threads }) in block.seats.iter().enumerate() {
+        let label = engines.get(*engine).map_or("", |choice| choice.label.as_str());
+        for &depth in &options.depths {
+            for (prompt, prepared) in block.model.prompts.iter().enumerate() {
+                let id = plan::case_id(label, &block.model.name, &prepared.id, *threads, depth);
+                let filler = block.model.fillers.iter().find(|filler| filler.depth() == depth).cloned().unwrap_or_default();
+                cases.push(CasePlan { id, seat, prompt, filler });
+            }
+        }
+    }
+    cases
+}
+
+/// The element type of the KV cache as the cost model names it.
+pub fn kv_dtype(kv: KvType) -> DType {
+    match kv {
+        KvType::F16 => DType::F16,
+        KvType::F32 => DType::F32,
+    }
+}
+
+fn plan_file(options: &Options, ignore_eos: bool, set: &str, engines: &[EngineChoice], blocks: &[Block]) -> PlanFile {
+    let planned = |block: &Block| {
+        let model = &block.model;
+        PlannedModel {
+            name: model.name.clone(),
+            reference: model.reference.clone(),
+            path: model.path.display().to_string(),
+            origin: model.origin.clone(),
+            file_bytes: model.file_bytes,
+            sha256: model.sha256.clone(),
+            format: model.shape.format.clone(),
+            quantisation: model.shape.quantisation.clone(),
+            architecture: model.shape.spec.arch.name().to_owned(),
+            parameters: model.shape.spec.parameters().get(),
+            synthetic: model.synthetic,
+            context: model.context,
+            predicted_bytes: model.predicted_bytes,
+            together: block.together,
+        }
+    };
+    let prompts = blocks.iter().flat_map(|block| {
+        block.model.prompts.iter().map(|prompt| PlannedPrompt {
+            model: block.model.name.clone(),
+            id: prompt.id.clone(),
+            tests: prompt.tests.clone(),
+            prompt_tokens: prompt.ids.len(),
+            new_tokens: prompt.new_tokens,
+        })
+    });
+    let cases = blocks.iter().flat_map(|block| {
+        block.cases.iter().filter_map(|case| {
+            let seat = block.seats.get(case.seat)?;
+            Some(PlannedCase {
+                id: case.id.clone(),
+                engine: engines.get(seat.engine)?.label.clone(),
+                model: block.model.name.clone(),
+                prompt: block.prompt(case)?.id.clone(),
+                threads: seat.threads,
+                depth: case.filler.depth(),
+            })
+        })
+    });
+    PlanFile {
+        engines: engines.iter().map(|engine| engine.label.clone()).collect(),
+        models: blocks.iter().map(planned).collect(),
+        prompt_set: set.to_owned(),
+        prompts: prompts.collect(),
+        threads: options.threads.clone(),
+        depths: options.depths.clone(),
+        runs: options.runs,
+        instrumented_runs: options.runs.min(INSTRUMENTED_RUNS),
+        warmup: options.warmup,
+        seed: options.seed,
+        temperature: 0.0,
+        raw: options.raw,
+        ignore_eos,
+        cold: options.cold,
+        kv_type: options.kv_type,
+        flash_attention: options.flash_attention,
+        batch: options.batch,
+        device: options.device.clone(),
+        settings: options.settings.clone(),
+        trace: options.trace,
+        counters: counters(options).iter().map(|counter| counter.name.to_owned()).collect(),
+        timeout_s: options.timeout.map(traces::Nanos::as_secs_f64),
+        virtual_time: engines.iter().all(|engine| engine.caps.virtual_time),
+        cases: cases.collect(),
+    }
+}
+
+/// The kernel's accounting always, and the hardware events that were asked for, else the default ones.
+pub fn counters(options: &Options) -> Vec<&'static crate::meter::Counter> {
+    use crate::meter::{COUNTERS, Source};
+    let named = |counter: &crate::meter::Counter| options.counters.iter().any(|name| name == counter.name);
+    let wanted = |counter: &&crate::meter::Counter| match counter.source {
+        Source::Usage(_) => true,
+        Source::Hardware(_) if options.counters.is_empty() => counter.default && counter.exists_here(),
+        Source::Hardware(_) => named(counter),
+    };
+    COUNTERS.iter().filter(wanted).collect()
+}

@@ -1,0 +1,158 @@
+//! One model of a run: its shape, its prompts, the context that they need.
+
+use std::path::PathBuf;
+
+use models::cost::{self, WeightTypes};
+use models::{Bytes, Checkpoint, Format, Spec, Tokenizer, registry};
+use prompts::Set;
+
+use super::locate::Place;
+use super::prompt::{self, PreparedPrompt};
+use super::tokens::{Filler, Ordinary};
+use super::kv_dtype;
+use crate::Error;
+use crate::plan::{DEFAULT_NEW_TOKENS, Options};
+
+/// Contexts are multiples of this many tokens, as engines like them.
+const CONTEXT_STEP: usize = 256;
+/// Prompt tokens per pass that the memory estimate assumes where nothing is said.
+const ESTIMATE_BATCH: usize = 512;
+
+/// A model, ready to be measured.
+#[derive(Debug)]
+pub struct PreparedModel {
+    /// What it is called in results.
+    pub name: String,
+    /// As it was asked for.
+    pub reference: String,
+    /// Its file or folder.
+    pub path: PathBuf,
+    /// The files that hold the weights.
+    pub files: Vec<PathBuf>,
+    /// Where it came from.
+    pub origin: String,
+    /// Size of its files.
+    pub file_bytes: u64,
+    /// Size of its weights alone.
+    pub weights_bytes: u64,
+    /// SHA-256, where it is known.
+    pub sha256: Option<String>,
+    /// Random weights.
+    pub synthetic: bool,
+    /// What it computes.
+    pub shape: Shape,
+    /// The sliding window that the checkpoint lacks and should have.
+    pub window: Option<usize>,
+    /// Token ids that end a generation.
+    pub end_tokens: Vec<u32>,
+    /// Its prompts.
+    pub prompts: Vec<PreparedPrompt>,
+    /// What fills the context to each depth.
+    pub fillers: Vec<Filler>,
+    /// Tokens that its sessions hold.
+    pub context: usize,
+    /// Predicted need of one worker, in bytes.
+    pub predicted_bytes: u64,
+}
+
+/// What a model computes, for the cost model.
+#[derive(Debug, Clone)]
+pub struct Shape {
+    /// Its shape, window included.
+    pub spec: Spec,
+    /// The types of its weights.
+    pub types: WeightTypes,
+    /// File format.
+    pub format: String,
+    /// Quantisation.
+    pub quantisation: String,
+}
+
+impl PreparedModel {
+    /// Op marks of the longest request: ops per pass x (new tokens + passes of the prompt).
+    pub fn ops_per_request(&self) -> usize {
+        /// Fewest prompt tokens that an engine takes at once.
+        const CHUNK: usize = 32;
+        /// The ring of a thread takes 64 bytes a mark: 128 MB.
+        const MOST: usize = 1 << 21;
+        let per_pass = self.shape.spec.layers * 16 + 8;
+        let longest = self.prompts.iter().map(|prompt| prompt.new_tokens + prompt.ids.len() / CHUNK + 1).max();
+        per_pass.saturating_mul(longest.unwrap_or(0)).min(MOST)
+    }
+}
+
+/// Opens a model and renders the prompts for it.
+pub(crate) fn prepare(options: &Options, set: &Set, place: Place) -> Result<PreparedModel, Error> {
+    let checkpoint = Checkpoint::open(&place.path)?;
+    let window = registry::window(&checkpoint);
+    let checkpoint = if window.is_some() { checkpoint.with_window(window) } else { checkpoint };
+    let tokenizer = checkpoint.tokenizer()?;
+    let ordinary = Ordinary::of(&tokenizer, checkpoint.spec().vocab)?;
+    let prompts = prompt::prepare(options, set, &checkpoint, &tokenizer, &ordinary)?;
+    let fillers: Vec<Filler> = options.depths.iter().map(|&depth| ordinary.filler(depth, options.seed)).collect();
+    let context = context(options, &place.name, checkpoint.spec(), &prompts)?;
+    let weights: Bytes = checkpoint.tensors().iter().map(|tensor| tensor.bytes).sum();
+    let batch = options.batch.unwrap_or(ESTIMATE_BATCH).min(context);
+    let estimate = cost::memory(checkpoint.spec(), weights, context, kv_dtype(options.kv_type), batch);
+    Ok(PreparedModel {
+        name: place.name,
+        reference: place.reference,
+        files: checkpoint.files().to_vec(),
+        path: place.path,
+        synthetic: place.origin == "synthetic" || is_synthetic(&checkpoint),
+        origin: place.origin.to_owned(),
+        file_bytes: checkpoint.file_bytes().get(),
+        weights_bytes: weights.get(),
+        sha256: place.sha256,
+        shape: Shape {
+            spec: checkpoint.spec().clone(),
+            types: WeightTypes::of(&checkpoint),
+            format: match checkpoint.format() {
+                Format::Gguf => "gguf".to_owned(),
+                Format::Safetensors => "safetensors".to_owned(),
+            },
+            quantisation: checkpoint.quantisation(),
+        },
+        window,
+        end_tokens: end_tokens(&tokenizer),
+        prompts,
+        fillers,
+        context,
+        predicted_bytes: estimate.total().get(),
+    })
+}
+
+/// A file that says of itself that its weights are random.
+fn is_synthetic(checkpoint: &Checkpoint) -> bool {
+    checkpoint.metadata().is_some_and(|metadata| metadata.get(models::synth::SYNTHETIC_KEY).is_some())
+}
+
+fn end_tokens(tokenizer: &Tokenizer) -> Vec<u32> {
+    tokenizer.end_of_generation().to_vec()
+}
+
+/// Tokens that the longest case needs, rounded up; or what was asked for, if it suffices.
+fn context(options: &Options, model: &str, spec: &Spec, prompts: &[PreparedPrompt]) -> Result<usize, Error> {
+    let depth = options.depths.iter().copied().max().unwrap_or(0);
+    let needs = |prompt: &PreparedPrompt| depth + prompt.ids.len() + prompt.new_tokens;
+    let Some(longest) = prompts.iter().max_by_key(|prompt| needs(prompt)) else { return Ok(CONTEXT_STEP) };
+    let needed = needs(longest);
+    let parts = || {
+        let depth = if depth > 0 { format!("depth {depth} and ") } else { String::new() };
+        format!("prompt `{}` on {model}: {depth}{} prompt tokens and {} new tokens need a context of {needed}", longest.id, longest.ids.len(), longest.new_tokens)
+    };
+    if needed > spec.context_length {
+        return Err(Error::Usage(format!("{}, the model has {}; shorten the prompt, or lower -n or --depth", parts(), spec.context_length)));
+    }
+    match options.ctx {
+        Some(given) if given < needed => Err(Error::Usage(format!("{}, --ctx gives {given}; raise --ctx, or leave it out", parts()))),
+        Some(given) if given > spec.context_length => Err(Error::Usage(format!("--ctx {given}: {model} has a context of {}; lower it, or leave it out", spec.context_length))),
+        Some(given) => Ok(given),
+        None => Ok(needed.next_multiple_of(CONTEXT_STEP).min(spec.context_length.max(needed))),
+    }
+}
+
+/// New tokens of a prompt: the command line's, else its own, else the default.
+pub(super) fn new_tokens(options: &Options, own: Option<usize>) -> usize {
+    options.new_tokens.or(own).unwrap_or(DEFAULT_NEW_TOKENS)
+}

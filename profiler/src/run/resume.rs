@@ -1,0 +1,59 @@
+//! Going on with an earlier run: the same plan, the samples that are there, the cases that are done.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::Error;
+use crate::plan::PlanFile;
+use crate::results::{self, Case, Sample};
+
+/// What an earlier run left.
+#[derive(Debug)]
+pub(super) struct Earlier {
+    pub(super) started: String,
+    pub(super) cases: Vec<Case>,
+    pub(super) samples: Vec<Sample>,
+}
+
+/// Reads it and makes sure that it measured the same.
+pub(super) fn earlier(dir: &Path, plan: &PlanFile, samples: Vec<Sample>) -> Result<Earlier, Error> {
+    let file = results::read(dir)?;
+    if let Some(field) = differs(&file.plan, plan) {
+        let problem = format!("the run there has another plan: `{field}` differs");
+        return Err(Error::Content { path: dir.to_path_buf(), problem, advice: "resume with the same options, or start a new run without --resume".to_owned() });
+    }
+    Ok(Earlier { started: file.started, cases: file.cases, samples })
+}
+
+/// The first field in which two plans differ, except for where a file came from and what the machine has free.
+fn differs(one: &PlanFile, other: &PlanFile) -> Option<String> {
+    let plain = |plan: &PlanFile| {
+        let mut plan = plan.clone();
+        for model in &mut plan.models {
+            model.origin.clear();
+            model.predicted_bytes = 0;
+            model.together = true;
+        }
+        serde_json::to_value(plan).unwrap_or(Value::Null)
+    };
+    let (one, other) = (plain(one), plain(other));
+    let (Value::Object(one), Value::Object(other)) = (one, other) else { return Some("plan".to_owned()) };
+    one.iter().find(|(key, value)| other.get(*key) != Some(*value)).map(|(key, _)| key.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::PlannedModel;
+
+    #[test]
+    fn another_plan_is_named_by_its_field() {
+        let plan = PlanFile { runs: 5, models: vec![PlannedModel { origin: "hub".to_owned(), ..PlannedModel::default() }], ..PlanFile::default() };
+        let mut other = plan.clone();
+        other.models[0].origin = "cache".to_owned();
+        assert_eq!(differs(&plan, &other), None, "a file that was fetched then is cached now");
+        other.runs = 6;
+        assert_eq!(differs(&plan, &other).as_deref(), Some("runs"));
+    }
+}

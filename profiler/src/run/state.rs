@@ -1,0 +1,192 @@
+//! One case while it is measured.
+
+use crate::plan::CasePlan;
+use crate::results::{Case, CaseOutput, Pass, Reasons, Sample, Status};
+use crate::worker::Measured;
+
+/// What a case has so far.
+pub(super) struct CaseState<'a> {
+    /// Place in the run file.
+    pub(super) index: usize,
+    pub(super) plan: &'a CasePlan,
+    pub(super) case: Case,
+    /// It failed or timed out: nothing more of it is measured.
+    pub(super) over: bool,
+    /// Latencies with what else the stepped requests gave.
+    stepped: Vec<Measured>,
+    traced: Vec<Measured>,
+}
+
+impl<'a> CaseState<'a> {
+    pub(super) fn new(index: usize, plan: &'a CasePlan, case: Case) -> Self {
+        Self { index, plan, case, over: false, stepped: Vec::new(), traced: Vec::new() }
+    }
+
+    /// Requests of a pass that count.
+    pub(super) fn samples(&self, pass: Pass) -> &[Sample] {
+        match pass {
+            Pass::Clean => &self.case.samples,
+            Pass::Stepped => &self.case.stepped,
+            Pass::Traced => &self.case.traced,
+        }
+    }
+
+    /// Whether a round of a pass is there already.
+    pub(super) fn has(&self, pass: Pass, round: usize) -> bool {
+        self.samples(pass).iter().any(|sample| !sample.warmup && sample.round == round)
+    }
+
+    /// Ends the case with a reason; what was measured stays.
+    pub(super) fn fail(&mut self, status: Status, text: String) {
+        self.over = true;
+        self.case.status = status;
+        self.case.error = Some(text);
+    }
+
+    /// Keeps a request: its sample, and of a stepped or traced one the rows of the request in the middle.
+    pub(super) fn keep(&mut self, mut measured: Measured, rendered: &str, prompt_ids: &[u32]) -> Sample {
+        self.check_output(&mut measured, rendered, prompt_ids);
+        let sample = measured.sample.clone();
+        match sample.pass {
+            Pass::Clean => self.case.samples.push(sample.clone()),
+            Pass::Stepped => {
+                self.case.stepped.push(sample.clone());
+                self.stepped.push(measured);
+                if let Some(middle) = middle(&self.stepped) {
+                    self.case.phases = middle.phases.clone();
+                    self.case.counters = middle.counters.clone();
+                    self.case.reasons.extend(middle.counter_reasons.clone());
+                }
+            }
+            Pass::Traced => {
+                self.case.traced.push(sample.clone());
+                self.traced.push(measured);
+                if let Some(middle) = middle(&self.traced) {
+                    self.case.ops = middle.ops.clone();
+                }
+            }
+        }
+        sample
+    }
+
+    /// The first answer is the case's; a request with another one has no valid timing.
+    fn check_output(&mut self, measured: &mut Measured, rendered: &str, prompt_ids: &[u32]) {
+        let answer = &measured.answer;
+        let sha256 = answer.sha256();
+        let Some(output) = &self.case.output else {
+            if !answer.prompt_ids.is_empty() && answer.prompt_ids != prompt_ids {
+                let text = format!("the engine saw {} prompt tokens that differ from the tokenizer's {}", answer.prompt_ids.len(), prompt_ids.len());
+                self.case.reasons.insert("prompt_ids".to_owned(), text);
+            }
+            self.case.output = Some(CaseOutput {
+                text: answer.text.clone(),
+                token_ids: answer.token_ids.clone(),
+                prompt_ids: if answer.prompt_ids.is_empty() { prompt_ids.to_vec() } else { answer.prompt_ids.clone() },
+                rendered_prompt: rendered.to_owned(),
+                finish_reason: match answer.finish {
+                    engines::FinishReason::Stop => "stop",
+                    engines::FinishReason::Length => "length",
+                    engines::FinishReason::Interrupted => "interrupted",
+                }
+                .to_owned(),
+                sha256,
+            });
+            return;
+        };
+        if output.sha256 != sha256 {
+            void(&mut measured.sample);
+        }
+    }
+}
+
+/// A wrong output voids its timing: the figures go, the reason stays.
+fn void(sample: &mut Sample) {
+    const REASON: &str = "void: the output differs from the case's first one";
+    let figures = [
+        ("latency_s", &mut sample.latency_s),
+        ("ttft_s", &mut sample.ttft_s),
+        ("tokenize_s", &mut sample.tokenize_s),
+        ("prefill_s", &mut sample.prefill_s),
+        ("decode_s", &mut sample.decode_s),
+        ("sample_s", &mut sample.sample_s),
+        ("detokenize_s", &mut sample.detokenize_s),
+        ("other_s", &mut sample.other_s),
+        ("tps", &mut sample.tps),
+        ("prefill_tps", &mut sample.prefill_tps),
+        ("decode_tps", &mut sample.decode_tps),
+    ];
+    let mut reasons = Reasons::new();
+    for (name, figure) in figures {
+        *figure = None;
+        reasons.insert(name.to_owned(), REASON.to_owned());
+    }
+    sample.token_times_s.clear();
+    sample.reasons.extend(reasons);
+}
+
+/// The request of the median latency (the lower one of two): its rows add up, which medians of rows would not.
+fn middle(requests: &[Measured]) -> Option<&Measured> {
+    let mut valid: Vec<_> = requests.iter().filter_map(|request| Some((request.sample.latency_s?, request))).collect();
+    valid.sort_by(|a, b| a.0.total_cmp(&b.0));
+    valid.get(valid.len().saturating_sub(1) / 2).map(|(_, request)| *request)
+}
+
+#[cfg(test)]
+mod tests {
+    use engines::FinishReason;
+
+    use super::*;
+    use crate::drive::Answer;
+    use crate::results::PhaseRow;
+
+    fn measured(pass: Pass, round: usize, latency: f64, ids: &[u32]) -> Measured {
+        Measured {
+            sample: Sample { pass, round, latency_s: Some(latency), tps: Some(1.0), ..Sample::default() },
+            answer: Answer { text: String::new(), token_ids: ids.to_vec(), prompt_ids: vec![9], prompt_tokens: 1, output_tokens: ids.len(), finish: FinishReason::Length },
+            outside_s: 0.0,
+            memory: None,
+            kv_used: 0,
+            kv_reserved: 0,
+            phases: vec![PhaseRow { time_s: Some(latency), ..PhaseRow::default() }],
+            counters: [].into(),
+            counter_reasons: Reasons::new(),
+            ops: Vec::new(),
+            dropped: 0,
+            trace_error: None,
+        }
+    }
+
+    fn plan() -> CasePlan {
+        CasePlan { id: "c".to_owned(), seat: 0, prompt: 0, filler: crate::prepare::Filler::default() }
+    }
+
+    #[test]
+    fn another_output_voids_the_timing() {
+        let plan = plan();
+        let mut state = CaseState::new(0, &plan, Case::default());
+        assert!(state.keep(measured(Pass::Clean, 0, 1.0, &[1, 2]), "p", &[9]).latency_s.is_some());
+        let wrong = state.keep(measured(Pass::Clean, 1, 1.0, &[1, 3]), "p", &[9]);
+        assert_eq!((wrong.latency_s, wrong.tps), (None, None));
+        assert!(wrong.reasons["latency_s"].starts_with("void"));
+        assert_eq!(state.case.output.as_ref().map(|output| output.token_ids.as_slice()), Some(&[1, 2][..]));
+        assert!(state.has(Pass::Clean, 1) && !state.has(Pass::Stepped, 0));
+    }
+
+    #[test]
+    fn rows_come_from_the_request_in_the_middle() {
+        let plan = plan();
+        let mut state = CaseState::new(0, &plan, Case::default());
+        for (round, latency) in [3.0, 1.0, 2.0].into_iter().enumerate() {
+            state.keep(measured(Pass::Stepped, round, latency, &[1]), "p", &[9]);
+        }
+        assert_eq!(state.case.phases[0].time_s, Some(2.0));
+    }
+
+    #[test]
+    fn prompt_ids_that_differ_are_told() {
+        let plan = plan();
+        let mut state = CaseState::new(0, &plan, Case::default());
+        state.keep(measured(Pass::Clean, 0, 1.0, &[1]), "p", &[9, 9]);
+        assert!(state.case.reasons.contains_key("prompt_ids"));
+    }
+}
