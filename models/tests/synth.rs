@@ -1,5 +1,7 @@
 //! Synthetic files as their users see them: the same bytes from the same recipe, the planned size, readable, self-declared.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 use std::path::{Path, PathBuf};
 
 use models::fetch::Quiet;
@@ -82,7 +84,8 @@ fn llama3_frequencies_survive_the_file() {
     let path = folder.path().join("m.gguf");
     let mut shape = spec(Arch::Llama);
     shape.rope.theta = 500_000.0;
-    shape.rope.scaling = Some(RopeScaling::Llama3 { factor: 8.0, low_freq_factor: 1.0, high_freq_factor: 4.0, original_context: 256 });
+    shape.rope.scaling =
+        Some(RopeScaling::Llama3 { factor: 8.0, low_freq_factor: 1.0, high_freq_factor: 4.0, original_context: 256 });
     write(&recipe(&shape, Quant::F16), &path);
     let read = Checkpoint::open(&path).unwrap().spec().inverse_frequencies();
     for (read, meant) in read.iter().zip(shape.inverse_frequencies()) {
@@ -128,7 +131,11 @@ fn a_header_lends_its_tokenizer() {
     assert_eq!((tokens.len(), tokens.get(599), tokens.get(600)), (1024, Some("<|eot|>"), Some("[unused600]")));
     assert_eq!(lent.count("tokenizer.ggml.eos_token_id").unwrap(), Some(598));
     // A vocabulary that is larger than the model's is refused, with both numbers.
-    let error = synth::write(&Recipe { header: Some(&path), ..recipe(&Spec { vocab: 600, ..shape.clone() }, Quant::Q4_0) }, &small, &Quiet);
+    let error = synth::write(
+        &Recipe { header: Some(&path), ..recipe(&Spec { vocab: 600, ..shape.clone() }, Quant::Q4_0) },
+        &small,
+        &Quiet,
+    );
     let text = error.unwrap_err().to_string();
     assert!(text.contains("1024") && text.contains("600"), "{text}");
 }

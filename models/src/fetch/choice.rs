@@ -6,8 +6,15 @@ use super::failure::Failure;
 pub(super) const INDEX: &str = "model.safetensors.index.json";
 
 /// Small files that belong to a safetensors model, as far as they exist.
-const BESIDE: [&str; 7] =
-    ["chat_template.jinja", "config.json", "generation_config.json", "special_tokens_map.json", "tokenizer.json", "tokenizer.model", "tokenizer_config.json"];
+const BESIDE: [&str; 7] = [
+    "chat_template.jinja",
+    "config.json",
+    "generation_config.json",
+    "special_tokens_map.json",
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+];
 
 /// What a repository offers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,10 +27,15 @@ pub(super) enum Choice {
 
 /// Chooses among the names of a repository's files.
 pub(super) fn choose(names: &[&str]) -> Result<Choice, Failure> {
-    let has_extension = |name: &str, extension: &str| std::path::Path::new(name).extension().is_some_and(|e| e.eq_ignore_ascii_case(extension));
+    let has_extension = |name: &str, extension: &str| {
+        std::path::Path::new(name).extension().is_some_and(|e| e.eq_ignore_ascii_case(extension))
+    };
     let ggufs: Vec<&str> = names.iter().copied().filter(|name| has_extension(name, "gguf")).collect();
     // `consolidated.safetensors` and the like repeat the weights under the names of another format.
-    let shards = names.iter().copied().filter(|name| name.starts_with("model") && has_extension(name, "safetensors") && !name.contains('/'));
+    let shards = names
+        .iter()
+        .copied()
+        .filter(|name| name.starts_with("model") && has_extension(name, "safetensors") && !name.contains('/'));
     let shards: Vec<&str> = shards.collect();
     if names.contains(&"config.json") && !shards.is_empty() {
         let beside = names.iter().copied().filter(|name| BESIDE.contains(name) || *name == INDEX);
@@ -31,12 +43,17 @@ pub(super) fn choose(names: &[&str]) -> Result<Choice, Failure> {
     }
     match ggufs[..] {
         [only] => Ok(Choice::File(only.to_owned())),
-        [] => Err(Failure::Choice("the repository has neither a GGUF file nor safetensors with a config.json".to_owned())),
+        [] => {
+            Err(Failure::Choice("the repository has neither a GGUF file nor safetensors with a config.json".to_owned()))
+        }
         _ => {
             const SHOWN: usize = 12;
             let more = if ggufs.len() > SHOWN { format!(" and {} more", ggufs.len() - SHOWN) } else { String::new() };
             let listed = ggufs[..ggufs.len().min(SHOWN)].join(", ");
-            Err(Failure::Choice(format!("the repository has {} GGUF files; name one as owner/repo:FILE ({listed}{more})", ggufs.len())))
+            Err(Failure::Choice(format!(
+                "the repository has {} GGUF files; name one as owner/repo:FILE ({listed}{more})",
+                ggufs.len()
+            )))
         }
     }
 }
@@ -58,7 +75,15 @@ mod tests {
 
     #[test]
     fn safetensors_bring_what_belongs_to_them() {
-        let names = ["README.md", "config.json", "tokenizer.json", "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors", INDEX, "consolidated.safetensors"];
+        let names = [
+            "README.md",
+            "config.json",
+            "tokenizer.json",
+            "model-00001-of-00002.safetensors",
+            "model-00002-of-00002.safetensors",
+            INDEX,
+            "consolidated.safetensors",
+        ];
         let Choice::Folder(files) = choose(&names).unwrap() else { panic!("no folder") };
         assert_eq!(files, ["config.json", "tokenizer.json", INDEX, names[3], names[4]]);
     }

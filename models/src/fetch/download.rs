@@ -67,7 +67,8 @@ impl Transfer<'_> {
     fn check_space(&self, target: &Target) -> Result<(), Failure> {
         let Some(total) = self.expected.bytes else { return Ok(()) };
         let needed = total - Bytes(target.got);
-        let free = Bytes(disk::free_space(&target.path).map_err(Failure::disk("find the free space of", &target.path))?);
+        let free =
+            Bytes(disk::free_space(&target.path).map_err(Failure::disk("find the free space of", &target.path))?);
         if free < needed {
             return Err(Failure::NoSpace { path: target.path.clone(), needed, free });
         }
@@ -118,7 +119,13 @@ impl Transfer<'_> {
         Ok(self.expected.bytes.map(Bytes::get).or(total))
     }
 
-    fn receive(&self, answer: Answer, total: Option<u64>, target: &mut Target, work: &Work<'_>) -> Result<Ended, Failure> {
+    fn receive(
+        &self,
+        answer: Answer,
+        total: Option<u64>,
+        target: &mut Target,
+        work: &Work<'_>,
+    ) -> Result<Ended, Failure> {
         let host = answer.host.clone();
         let (mut body, mut buffer) = (answer.reader(), vec![0; 256 << 10]);
         loop {
@@ -163,7 +170,13 @@ impl Target {
     /// Opens what there is. The beginning is kept only when something can tell that the rest belongs to it: the server's ETag of
     /// that time, or a digest of the whole.
     fn open(path: &Path, expected: &Expected) -> Result<Self, Failure> {
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(Failure::disk("create", path))?;
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)
+            .map_err(Failure::disk("create", path))?;
         let got = file.metadata().map_err(Failure::disk("look at", path))?.len();
         let mut target = Self { file, path: path.to_path_buf(), got, expected: expected.bytes.map(Bytes::get) };
         let joinable = expected.sha256.is_some() || target.etag().is_some();

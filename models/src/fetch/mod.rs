@@ -99,17 +99,19 @@ impl<'a> Fetcher<'a> {
                 let entry = registry::find(name)?;
                 self.file(&Wanted::registered(&entry.gguf, entry.mirror))
             }
-            Reference::Hub(HubReference { repo, revision, file: Some(file) }) => self.file(&Wanted::of((repo, revision.as_deref()), file)),
+            Reference::Hub(HubReference { repo, revision, file: Some(file) }) => {
+                self.file(&Wanted::of((repo, revision.as_deref()), file))
+            }
             Reference::Hub(hub) => self.repository(hub),
         }
     }
 
-    /// A file of a registered model other than its default one.
+    /// One file of the hub whose size and digest may be known, such as another quantisation of a registered model.
     ///
     /// # Errors
     /// [`Error::Unavailable`] with every origin's reason where none had it.
-    pub fn locate_source(&self, source: &Source) -> Result<Located, Error> {
-        self.file(&Wanted::registered(source, None))
+    pub fn locate_source(&self, source: &Source, mirror: Option<Mirror>) -> Result<Located, Error> {
+        self.file(&Wanted::registered(source, mirror))
     }
 
     /// One file: cache, hub, mirror.
@@ -147,10 +149,13 @@ impl<'a> Fetcher<'a> {
         let own = mirror::own_path(&self.settings, wanted);
         let mut last = Failure::NotCached;
         for path in [hub.cached_file(wanted), Some(own).filter(|own| own.is_file())].into_iter().flatten() {
-            match verify::verify(&path, &wanted.file, &wanted.expected, Some(stamps), self.progress) {
+            let mut expected = wanted.expected.clone();
+            expected.sha256 = expected.sha256.or_else(|| hub::named_digest(&path));
+            match verify::verify(&path, &wanted.file, &expected, Some(stamps), self.progress) {
                 Ok(()) => return Ok(path),
                 Err(failure) => {
-                    self.progress.note(&format!("the cached {} is damaged ({failure}); fetching it again", path.display()));
+                    self.progress
+                        .note(&format!("the cached {} is damaged ({failure}); fetching it again", path.display()));
                     last = failure;
                 }
             }
@@ -182,7 +187,9 @@ impl<'a> Fetcher<'a> {
                 located = Some(one);
             }
         }
-        let folder = located.and_then(|one| Some(Located { path: one.path.parent()?.to_path_buf(), source: Some(reference.clone()), ..one }));
+        let folder = located.and_then(|one| {
+            Some(Located { path: one.path.parent()?.to_path_buf(), source: Some(reference.clone()), ..one })
+        });
         folder.ok_or_else(|| unavailable(reference, Vec::new()))
     }
 
@@ -191,8 +198,10 @@ impl<'a> Fetcher<'a> {
         let path = if snapshot.join("config.json").is_file() && hub::has_all_shards(&snapshot) {
             snapshot
         } else {
-            let mut names = std::fs::read_dir(&snapshot).ok()?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-            let ggufs: Vec<String> = names.by_ref().filter(|name| name.to_ascii_lowercase().ends_with(".gguf")).collect();
+            let mut names =
+                std::fs::read_dir(&snapshot).ok()?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+            let ggufs: Vec<String> =
+                names.by_ref().filter(|name| name.to_ascii_lowercase().ends_with(".gguf")).collect();
             let [only] = &ggufs[..] else { return None };
             snapshot.join(only)
         };
@@ -219,7 +228,9 @@ impl Wanted {
     /// A file that somebody named. Where the registry knows the very file, it is held to what the registry says.
     fn of((repo, revision): (&str, Option<&str>), file: &str) -> Self {
         let same = |entry: &&Entry| {
-            entry.gguf.repo == repo && entry.gguf.file == file && revision.is_none_or(|revision| revision == entry.gguf.revision)
+            entry.gguf.repo == repo
+                && entry.gguf.file == file
+                && revision.is_none_or(|revision| revision == entry.gguf.revision)
         };
         match MODELS.iter().find(same) {
             Some(entry) => Self::registered(&entry.gguf, entry.mirror),

@@ -51,7 +51,11 @@ impl Reference {
         }
         // A bare name stays a name even beside a folder of that name: `./NAME` means the folder.
         if bare && !text.contains([':', '@']) {
-            return if is_safe_segment(text) { Ok(Self::Name(text.to_owned())) } else { Err(bad(text, "letters, digits, `.`, `_`, `-`", "other characters")) };
+            return if is_safe_segment(text) {
+                Ok(Self::Name(text.to_owned()))
+            } else {
+                Err(bad(text, "letters, digits, `.`, `_`, `-`", "other characters"))
+            };
         }
         HubReference::parse(text).map(Self::Hub)
     }
@@ -136,7 +140,11 @@ pub(super) fn is_safe_path(path: &str) -> bool {
 
 fn is_safe_segment(segment: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || "._-+=".contains(c);
-    !segment.is_empty() && segment.len() <= 200 && !segment.starts_with('.') && !segment.starts_with('-') && segment.chars().all(plain)
+    !segment.is_empty()
+        && segment.len() <= 200
+        && !segment.starts_with('.')
+        && !segment.starts_with('-')
+        && segment.chars().all(plain)
 }
 
 fn bad(text: &str, expected: &str, found: &str) -> Error {
@@ -149,7 +157,11 @@ mod tests {
     use super::*;
 
     fn hub(repo: &str, file: Option<&str>, revision: Option<&str>) -> Reference {
-        Reference::Hub(HubReference { repo: repo.into(), file: file.map(Into::into), revision: revision.map(Into::into) })
+        Reference::Hub(HubReference {
+            repo: repo.into(),
+            file: file.map(Into::into),
+            revision: revision.map(Into::into),
+        })
     }
 
     #[test]
@@ -175,7 +187,19 @@ mod tests {
 
     #[test]
     fn hostile_names_are_refused() {
-        for text in ["o/r:../../etc/passwd", "o/r:/etc/passwd", "o/r@../x", "o/../r", "o/r:a\0b", "o/r:a\\b", "a b", "o/r/s", "o/r:", "o/-r", ""] {
+        for text in [
+            "o/r:../../etc/passwd",
+            "o/r:/etc/passwd",
+            "o/r@../x",
+            "o/../r",
+            "o/r:a\0b",
+            "o/r:a\\b",
+            "a b",
+            "o/r/s",
+            "o/r:",
+            "o/-r",
+            "",
+        ] {
             assert!(Reference::parse(text).is_err(), "{text:?} was taken");
         }
         insta::assert_snapshot!(Reference::parse("o/r:../x").unwrap_err(), @"fetch o/r:../x: model: expected a file inside the repository, without `..`, found `../x`; give a registered name (see `models list`), a path to a .gguf file or a folder, or owner/repo[:file][@revision]");

@@ -20,6 +20,8 @@ pub struct Settings {
     pub hub_cache: PathBuf,
     /// This tool's own cache: what came from a mirror, and which files have been verified.
     pub own_cache: PathBuf,
+    /// Whether the proxies of the environment are used (`HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY` and their like).
+    pub proxies: bool,
     /// Longest wait for a connection.
     pub connect_timeout: Duration,
     /// Longest silence of a server that has been connected to.
@@ -55,7 +57,7 @@ impl fmt::Debug for Token {
 
 impl Settings {
     /// `HF_ENDPOINT`, `HF_TOKEN` (or the file that logging in leaves), `HF_HUB_OFFLINE`, `HF_HUB_CACHE`, `HF_HOME`,
-    /// `XDG_CACHE_HOME`; proxies (`HTTPS_PROXY`, `NO_PROXY` and so on) are honoured by the connection itself.
+    /// `XDG_CACHE_HOME`; proxies are on.
     #[must_use]
     pub fn from_env() -> Self {
         Self::from_vars(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
@@ -70,13 +72,18 @@ impl Settings {
         Self {
             endpoint: var("HF_ENDPOINT").unwrap_or_else(|| ENDPOINT.to_owned()).trim_end_matches('/').to_owned(),
             token: var("HF_TOKEN").or(token_file).or_else(|| logged_in.token()).and_then(|text| Token::new(&text)),
-            offline: ["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"].iter().any(|name| var(name).is_some_and(|value| is_on(&value))),
+            offline: ["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"]
+                .iter()
+                .any(|name| var(name).is_some_and(|value| is_on(&value))),
             hub_cache,
             own_cache,
+            proxies: true,
             connect_timeout: Duration::from_secs(5),
             stall_timeout: Duration::from_secs(30),
-            attempts: 5,
-            pip_commands: ["python3 -m pip", "pip3", "pip"].map(|command| command.split(' ').map(str::to_owned).collect()).to_vec(),
+            attempts: 20,
+            pip_commands: ["python3 -m pip", "pip3", "pip"]
+                .map(|command| command.split(' ').map(str::to_owned).collect())
+                .to_vec(),
         }
     }
 }
@@ -127,7 +134,13 @@ mod tests {
 
     #[test]
     fn variables_are_honoured() {
-        let settings = with(&[("HF_HOME", "/hf"), ("HF_ENDPOINT", "http://m:1/"), ("HF_HUB_OFFLINE", "ON"), ("HF_TOKEN", " t\n"), ("XDG_CACHE_HOME", "/x")]);
+        let settings = with(&[
+            ("HF_HOME", "/hf"),
+            ("HF_ENDPOINT", "http://m:1/"),
+            ("HF_HUB_OFFLINE", "ON"),
+            ("HF_TOKEN", " t\n"),
+            ("XDG_CACHE_HOME", "/x"),
+        ]);
         assert_eq!(settings.endpoint, "http://m:1");
         assert_eq!(settings.hub_cache, PathBuf::from("/hf/hub"));
         assert_eq!(settings.own_cache, PathBuf::from("/x/inferometer"));

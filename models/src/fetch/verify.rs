@@ -23,7 +23,13 @@ pub(super) struct Expected {
 /// Checks `path`, whose content goes by the name `file`. `stamps` is the folder of remembered digests, if any are to be used.
 ///
 /// Hashing costs about a second per gigabyte or two, so a file whose size and time of change are those of its stamp is not hashed again.
-pub(super) fn verify(path: &Path, file: &str, expected: &Expected, stamps: Option<&Path>, progress: &dyn Progress) -> Result<(), Failure> {
+pub(super) fn verify(
+    path: &Path,
+    file: &str,
+    expected: &Expected,
+    stamps: Option<&Path>,
+    progress: &dyn Progress,
+) -> Result<(), Failure> {
     let found = fs::metadata(path).map_err(Failure::disk("look at", path))?.len();
     if let Some(bytes) = expected.bytes
         && bytes.get() != found

@@ -37,7 +37,7 @@ pub(super) fn fill(out: &mut [u8], dtype: DType, values: &Fill, first: usize, ra
             }
         }),
         (Fill::Norm, _) => floats(out, dtype, |_, pair| pair.fill_with(|| 1.0 + 0.1 * random.symmetric())),
-        (Fill::Bias, _) => floats(out, dtype, |_, pair| pair.copy_from_slice(&random.normal_pair().map(|x| 0.1 * x)[..pair.len()])),
+        (Fill::Bias, _) => normal(out, dtype, 0.1, random),
         (Fill::Weights { std }, DType::Q4_0) => symmetric(out, dtype, std / CODES_16, random),
         (Fill::Weights { std }, DType::Q5_0) => symmetric(out, dtype, std / CODES_32, random),
         (Fill::Weights { std }, DType::Q8_0) => q8_0(out, std / CODES_255, random),
@@ -46,10 +46,16 @@ pub(super) fn fill(out: &mut [u8], dtype: DType, values: &Fill, first: usize, ra
         (Fill::Weights { std }, DType::Q4_K) => super_blocks(out, dtype, std / CODES_16, 7.5, random),
         (Fill::Weights { std }, DType::Q5_K) => super_blocks(out, dtype, std / CODES_32, 15.5, random),
         (Fill::Weights { std }, DType::Q6_K) => q6_k(out, std / CODES_64, random),
-        (Fill::Weights { std }, _) => floats(out, dtype, |_, pair| {
-            pair.copy_from_slice(&random.normal_pair().map(|x| std * x)[..pair.len()]);
-        }),
+        (Fill::Weights { std }, _) => normal(out, dtype, *std, random),
     }
+}
+
+/// Nearly normal numbers in one of the float formats.
+fn normal(out: &mut [u8], dtype: DType, std: f32, random: &mut Random) {
+    floats(out, dtype, |_, pair| {
+        let made = random.normal_pair().map(|x| std * x);
+        pair.copy_from_slice(&made[..pair.len()]);
+    });
 }
 
 /// F32, or F16 rounded from it. `make` gets the index of its first element in `out` and two elements (one at an odd end).
@@ -175,12 +181,20 @@ mod tests {
                 DType::F16 => out.push(half(b)),
                 DType::F32 => out.push(f32::from_le_bytes(b.try_into().unwrap())),
                 DType::Q4_0 | DType::Q4_1 => {
-                    let (d, m, codes) = if dtype == DType::Q4_0 { (half(b), -8.0 * half(b), &b[2..]) } else { (half(b), half(&b[2..]), &b[4..]) };
+                    let (d, m, codes) = if dtype == DType::Q4_0 {
+                        (half(b), -8.0 * half(b), &b[2..])
+                    } else {
+                        (half(b), half(&b[2..]), &b[4..])
+                    };
                     out.extend(codes.iter().map(|c| f32::from(c & 15) * d + m));
                     out.extend(codes.iter().map(|c| f32::from(c >> 4) * d + m));
                 }
                 DType::Q5_0 | DType::Q5_1 => {
-                    let (d, m, rest) = if dtype == DType::Q5_0 { (half(b), -16.0 * half(b), &b[2..]) } else { (half(b), half(&b[2..]), &b[4..]) };
+                    let (d, m, rest) = if dtype == DType::Q5_0 {
+                        (half(b), -16.0 * half(b), &b[2..])
+                    } else {
+                        (half(b), half(&b[2..]), &b[4..])
+                    };
                     let fifth = u32::from_le_bytes(rest[..4].try_into().unwrap());
                     for i in 0..32 {
                         let low = if i < 16 { rest[4 + i] & 15 } else { rest[4 + i - 16] >> 4 };
@@ -198,7 +212,8 @@ mod tests {
                             ((s[j + 4] & 15) | ((s[j - 4] >> 6) << 4), (s[j + 4] >> 4) | ((s[j] >> 6) << 4))
                         };
                         for i in 0..32 {
-                            let (high_bits, codes) = if dtype == DType::Q4_K { (None, &b[16..]) } else { (Some(&b[16..48]), &b[48..]) };
+                            let (high_bits, codes) =
+                                if dtype == DType::Q4_K { (None, &b[16..]) } else { (Some(&b[16..48]), &b[48..]) };
                             let byte = codes[(j / 2) * 32 + i];
                             let mut code = if j % 2 == 0 { byte & 15 } else { byte >> 4 };
                             if let Some(high) = high_bits {
@@ -245,13 +260,23 @@ mod tests {
     #[test]
     fn weights_have_the_wanted_deviation_and_no_mean() {
         let types = [
-            DType::F32, DType::F16, DType::Q4_0, DType::Q4_1, DType::Q5_0, DType::Q5_1, DType::Q8_0, DType::Q4_K, DType::Q5_K, DType::Q6_K,
+            DType::F32,
+            DType::F16,
+            DType::Q4_0,
+            DType::Q4_1,
+            DType::Q5_0,
+            DType::Q5_1,
+            DType::Q8_0,
+            DType::Q4_K,
+            DType::Q5_K,
+            DType::Q6_K,
         ];
         for dtype in types {
             // The widths of real models: small deviations meet f16's smallest scales.
             for std in [0.02f32, 0.0083, 0.5] {
                 // Scales differ by a quarter from block to block: it takes some thousand blocks to see their middle.
-                let values: Vec<f32> = (0..16).flat_map(|number| chunk(dtype, &Fill::Weights { std }, CHUNK_ELEMS, number)).collect();
+                let values: Vec<f32> =
+                    (0..16).flat_map(|number| chunk(dtype, &Fill::Weights { std }, CHUNK_ELEMS, number)).collect();
                 let (mean, found) = moments(&values);
                 assert_eq!(values.len(), 16 * CHUNK_ELEMS);
                 assert!((found / f64::from(std) - 1.0).abs() < 0.01, "{dtype}: wanted {std}, found {found}");

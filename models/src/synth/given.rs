@@ -24,7 +24,9 @@ fn taken(value: &gguf::Value) -> Option<Value> {
         gguf::Value::String(text) => Value::Text(text.clone()),
         gguf::Value::Array(Array::String(texts)) => Value::Texts(texts.iter().map(String::from).collect()),
         gguf::Value::Array(Array::I32(numbers)) => Value::I32s(numbers.clone()),
-        gguf::Value::Array(Array::U32(numbers)) => Value::I32s(numbers.iter().map(|&n| i32::try_from(n)).collect::<Result<_, _>>().ok()?),
+        gguf::Value::Array(Array::U32(numbers)) => {
+            Value::I32s(numbers.iter().map(|&n| i32::try_from(n)).collect::<Result<_, _>>().ok()?)
+        }
         gguf::Value::Array(Array::F32(numbers)) => Value::F32s(numbers.clone()),
         _ => return None,
     })

@@ -114,7 +114,15 @@ mod tests {
     #[test]
     fn a_pair_is_key_type_value() {
         let bytes = header_bytes(&vec![("k".into(), Value::Texts(vec!["ab".into()]))], &[]);
-        let expected = [&1u64.to_le_bytes()[..], b"k", &9u32.to_le_bytes(), &8u32.to_le_bytes(), &1u64.to_le_bytes(), &2u64.to_le_bytes(), b"ab"];
+        let expected = [
+            &1u64.to_le_bytes()[..],
+            b"k",
+            &9u32.to_le_bytes(),
+            &8u32.to_le_bytes(),
+            &1u64.to_le_bytes(),
+            &2u64.to_le_bytes(),
+            b"ab",
+        ];
         assert!(bytes[24..].starts_with(&expected.concat()));
         assert_eq!(bytes.len() % 32, 0);
     }

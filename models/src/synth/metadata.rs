@@ -27,7 +27,10 @@ pub(super) fn model_metadata(name: &str, spec: &Spec, quant: Quant, seed: u64) -
     let mut metadata: Metadata = vec![
         ("general.architecture".into(), Value::Text(arch.into())),
         ("general.name".into(), Value::Text(format!("{name} (synthetic)"))),
-        ("general.description".into(), Value::Text(format!("synthetic weights: random numbers of seed {seed} in the shape of {name}"))),
+        (
+            "general.description".into(),
+            Value::Text(format!("synthetic weights: random numbers of seed {seed} in the shape of {name}")),
+        ),
         ("general.file_type".into(), Value::U32(quant.file_type())),
         ("general.quantization_version".into(), Value::U32(2)),
         ("general.alignment".into(), Value::U32(ALIGNMENT as u32)),

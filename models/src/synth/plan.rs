@@ -157,7 +157,13 @@ fn rope_factors(spec: &Spec) -> Option<Vec<f32>> {
 /// Refuses shapes that no file can have.
 fn check(spec: &Spec) -> Result<(), Error> {
     let fault = |place: &str, expected: &str, found: String| {
-        Err(Error::Synth(Fault::at("shape", place, expected, found, "correct the config.json, or take a registered model")))
+        Err(Error::Synth(Fault::at(
+            "shape",
+            place,
+            expected,
+            found,
+            "correct the config.json, or take a registered model",
+        )))
     };
     let sizes = [
         ("layers", spec.layers),
@@ -176,7 +182,7 @@ fn check(spec: &Spec) -> Result<(), Error> {
     if !spec.heads.is_multiple_of(spec.kv_heads) {
         return fault("kv_heads", "a divisor of the query heads", format!("{} of {}", spec.kv_heads, spec.heads));
     }
-    if spec.rope.dim == 0 || spec.rope.dim % 2 != 0 || spec.rope.dim > spec.head_dim {
+    if spec.rope.dim == 0 || !spec.rope.dim.is_multiple_of(2) || spec.rope.dim > spec.head_dim {
         return fault("rope.dim", "an even number up to head_dim", format!("{} of {}", spec.rope.dim, spec.head_dim));
     }
     if let Some(RopeScaling::Factors(factors)) = &spec.rope.scaling
@@ -221,8 +227,12 @@ mod tests {
     fn llama3_scaling_becomes_rope_freqs() {
         let mut spec = tiny();
         spec.rope.theta = 500_000.0;
-        spec.rope.scaling =
-            Some(RopeScaling::Llama3 { factor: 32.0, low_freq_factor: 1.0, high_freq_factor: 4.0, original_context: 8192 });
+        spec.rope.scaling = Some(RopeScaling::Llama3 {
+            factor: 32.0,
+            low_freq_factor: 1.0,
+            high_freq_factor: 4.0,
+            original_context: 8192,
+        });
         let scaled = spec.inverse_frequencies();
         let planned = plan(&spec, Quant::F16).unwrap();
         let table = planned.tensors.iter().find(|t| t.name == "rope_freqs.weight").unwrap();

@@ -98,7 +98,9 @@ fn pad(tokens: &mut Vec<String>, kinds: &mut Vec<i32>, size: usize) {
 /// # Errors
 /// [`Error::Synth`] where the vocabulary is missing or larger than the model's.
 pub(super) fn fitted(mut metadata: Metadata, size: usize, source: &Path) -> Result<Metadata, Error> {
-    let fault = |expected: String, found: String, advice: &str| Error::Synth(Fault::at(source, "tokenizer.ggml.tokens", expected, found, advice));
+    let fault = |expected: String, found: String, advice: &str| {
+        Error::Synth(Fault::at(source, "tokenizer.ggml.tokens", expected, found, advice))
+    };
     let find = |metadata: &Metadata, key: &str| metadata.iter().position(|(k, _)| k == key);
     let tokens_at = find(&metadata, "tokenizer.ggml.tokens");
     let Some((at, Value::Texts(tokens))) = tokens_at.map(|at| (at, metadata[at].1.clone())) else {
@@ -164,7 +166,10 @@ mod tests {
         let known: HashSet<&str> = texts(&metadata, "tokenizer.ggml.tokens").iter().map(String::as_str).collect();
         for merge in texts(&metadata, "tokenizer.ggml.merges") {
             let (left, right) = merge.split_once(' ').unwrap();
-            assert!(known.contains(left) && known.contains(right) && known.contains(&*format!("{left}{right}")), "{merge}");
+            assert!(
+                known.contains(left) && known.contains(right) && known.contains(&*format!("{left}{right}")),
+                "{merge}"
+            );
         }
     }
 
@@ -188,7 +193,9 @@ mod tests {
         };
         let padded = fitted(given(), 4, Path::new("h.gguf")).unwrap();
         assert_eq!(texts(&padded, "tokenizer.ggml.tokens"), ["a", "b", "[unused2]", "[unused3]"]);
-        assert!(padded.contains(&("tokenizer.ggml.token_type".into(), Value::I32s(vec![NORMAL, NORMAL, UNUSED, UNUSED]))));
+        assert!(
+            padded.contains(&("tokenizer.ggml.token_type".into(), Value::I32s(vec![NORMAL, NORMAL, UNUSED, UNUSED])))
+        );
         assert!(padded.contains(&("tokenizer.ggml.scores".into(), Value::F32s(vec![-1.0, -2.0, -1e6, -1e6]))));
         insta::assert_snapshot!(fitted(given(), 1, Path::new("h.gguf")).unwrap_err(), @"synthetic model h.gguf: tokenizer.ggml.tokens: expected at most 1 tokens, the model's vocabulary, found 2; give the header of a model of the same family, or none");
     }

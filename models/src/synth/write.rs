@@ -75,7 +75,13 @@ fn create_error(path: &Path, error: io::Error) -> Error {
     if error.kind() == io::ErrorKind::ResourceBusy {
         let place = disk::beside(path, ".part").display().to_string();
         let found = "another process that writes it".to_owned();
-        return Error::Synth(Fault::at(path, place, "a file of our own", found, "wait for that process, or choose another name"));
+        return Error::Synth(Fault::at(
+            path,
+            place,
+            "a file of our own",
+            found,
+            "wait for that process, or choose another name",
+        ));
     }
     Error::io("create", path, error)
 }
