@@ -139,11 +139,8 @@ pub fn before(environment: &Environment, tool: &Tool, threads: &[usize]) -> Vec<
         found.push(Warning::FeaturesMissing(missing));
     }
     let usable = processor.usable_threads.or(processor.threads);
-    if let (Some(load), Some(usable)) = (state.load_1m, usable) {
-        if load > LOAD_PER_THREAD * usable as f64 {
-            found.push(Warning::Load(load, usable));
-        }
-    }
+    let load = state.load_1m.zip(usable).filter(|(load, usable)| *load > LOAD_PER_THREAD * *usable as f64);
+    found.extend(load.map(|(load, usable)| Warning::Load(load, usable)));
     found.extend(state.busy_now.filter(|&share| share > BUSY).map(Warning::Busy));
     found.extend(state.steal_now.filter(|&share| share > STEAL).map(Warning::StealBefore));
     found.extend(processor.governor.clone().filter(|name| name == "powersave" || name == "conservative").filter(|_| !is_hardware_managed(environment)).map(Warning::Governor));
@@ -273,7 +270,7 @@ mod tests {
         environment.variables.kept.insert("LD_PRELOAD".to_owned(), "libx.so".to_owned());
         let tool = Tool { profile: "debug".to_owned(), target_features: vec!["avx2".to_owned()], ..Tool::default() };
         let found = before(&environment, &tool, &[8]);
-        assert_eq!(found.len(), 12, "{found:#?}");
+        assert_eq!(found.len(), 13, "{found:#?}");
         insta::assert_snapshot!(found.iter().map(Warning::text).collect::<Vec<_>>().join("\n"));
     }
 

@@ -70,7 +70,7 @@ fn memory() -> Section {
         format!("this process has {} ({} anonymous, {} of files){footprint}", ::models::Bytes(memory.resident), ::models::Bytes(memory.anonymous), ::models::Bytes(memory.file))
     });
     let program = std::env::current_exe().map_err(|error| error.to_string());
-    let cached = program.and_then(|path| profiler::meter::page_cache::cached_share(&path).map(|share| format!("{:.0} % of this program's file is cached", share * 100.0)));
+    let cached = program.and_then(|path| profiler::meter::page_cache::share(&[path]).map(|share| format!("{:.0} % of this program's file is cached", share * 100.0)));
     let facts = vec![
         ("resident memory".to_owned(), told(resident)),
         ("peak of a phase".to_owned(), told(meter.reset_peak().map(|()| "the peak can be reset".to_owned()))),

@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use ::engines::{FlashAttention, KvType};
-use profiler::plan::{DEFAULT_ENGINE, DEFAULT_MODEL, DEFAULT_NEW_TOKENS, DEFAULT_PROMPTS, DEFAULT_RUNS, DEFAULT_SEED, Options, PromptChoice, TraceLevel};
+use profiler::environment::{self, Environment};
+use profiler::plan::{DEFAULT_ENGINE, DEFAULT_MODEL, DEFAULT_PROMPTS, DEFAULT_RUNS, DEFAULT_SEED, Options, PromptChoice, TraceLevel};
 use profiler::results::{RunFile, Status, files};
-use profiler::{environment, report, run};
+use profiler::{plan, report, run};
 use traces::Nanos;
 
 use super::failure::Code;
@@ -214,6 +215,10 @@ fn chosen(text: &str) -> PromptChoice {
 
 pub(super) fn run(arguments: Arguments) -> anyhow::Result<Code> {
     let options = arguments.options();
+    if options.dry_run {
+        output::print(plan::dry_run(&options, &Environment::capture(&[]))?.as_bytes())?;
+        return Ok(Code::Done);
+    }
     let interrupt = interrupt::listen()?;
     let live = Live::new();
     let outcome = {
@@ -222,9 +227,6 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<Code> {
     };
     live.clear();
     let outcome = outcome?;
-    if options.dry_run {
-        return Ok(Code::Done);
-    }
     let _span = tracing::info_span!("report").entered();
     let mut shown = report::text(&report::content(&outcome.file).short(), output::look());
     shown.push_str(&closing(&outcome.dir));
@@ -232,9 +234,15 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<Code> {
     Ok(code(&outcome.file))
 }
 
+/// Where to look further.
 fn closing(dir: &Path) -> String {
-    let place = |name: &str| dir.join(name).display().to_string();
-    format!("\nReport  {}\nTrace   {} (open it at ui.perfetto.dev)\nAll of it: inferometer report {}\n", place(files::REPORT_MARKDOWN), place(files::TRACE), dir.display())
+    let mut lines = vec![String::new(), format!("report  {}", dir.join(files::REPORT_MARKDOWN).display())];
+    let trace = dir.join(files::TRACE);
+    if trace.exists() {
+        lines.push(format!("trace   {} (open it at ui.perfetto.dev)", trace.display()));
+    }
+    lines.push(format!("all     inferometer report {}\n", dir.display()));
+    lines.join("\n")
 }
 
 fn code(file: &RunFile) -> Code {
@@ -266,7 +274,7 @@ mod tests {
         let found = parsed("").unwrap();
         let expected = Options { engines: vec![DEFAULT_ENGINE.to_owned()], models: vec![DEFAULT_MODEL.to_owned()], command_line: found.command_line.clone(), ..Options::default() };
         assert_eq!(found, expected);
-        assert_eq!(DEFAULT_NEW_TOKENS, 128, "the help text names it");
+        assert_eq!(plan::DEFAULT_NEW_TOKENS, 128, "the help text names it");
     }
 
     #[test]

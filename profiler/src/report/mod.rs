@@ -6,6 +6,7 @@
 mod content;
 mod figures;
 mod json;
+mod layout;
 mod markdown;
 mod page;
 mod sections;

@@ -1,12 +1,7 @@
 //! The terminal's form.
 
-use tabled::builder::Builder;
-use tabled::settings::object::{Columns, Rows};
-use tabled::settings::peaker::Priority;
-use tabled::settings::style::{HorizontalLine, Style};
-use tabled::settings::{Alignment, Modify, Padding, Width};
-
-use super::content::{Align, Block, Content, Table};
+use super::content::{Block, Content, Table};
+use super::layout;
 
 /// How wide the terminal is, and whether it shows colours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +18,8 @@ impl Default for Look {
     }
 }
 
+/// In front of tables and facts.
+const INDENT: &str = "  ";
 const BOLD: &str = "1";
 const YELLOW: &str = "33";
 const RED: &str = "31";
@@ -65,25 +62,11 @@ fn marked(mark: &str, text: &str, colour: &str, look: Look) -> String {
 }
 
 fn table_text(table: &Table, look: Look) -> String {
-    let mut builder = Builder::default();
-    builder.push_record(table.columns.iter().map(|column| column.name.as_str()));
-    for row in &table.rows {
-        builder.push_record(row);
-    }
-    let mut shown = builder.build();
-    let line = HorizontalLine::new('─').intersection('─');
-    shown.with(Style::blank().horizontals([(1, line)])).with(Padding::new(0, 1, 0, 0));
-    for (place, column) in table.columns.iter().enumerate() {
-        if column.align == Align::Right {
-            shown.with(Modify::new(Columns::one(place)).with(Alignment::right()));
-        }
-    }
-    shown.with(Modify::new(Rows::first()).with(Alignment::bottom()));
-    shown.with(Width::wrap(look.width.saturating_sub(2).max(20)).priority(Priority::max(true)).keep_words(true));
-    let body: String = shown.to_string().lines().map(|line| format!("  {}\n", line.trim_end())).collect();
+    let lines = layout::lines(table, look.width.saturating_sub(INDENT.len()));
+    let body: String = lines.iter().map(|line| format!("{}\n", format!("{INDENT}{line}").trim_end())).collect();
     match table.caption.as_str() {
         "" => body,
-        caption => format!("{}{body}", paint(&wrapped(caption, "  ", look.width), DIM, look)),
+        caption => format!("{}{body}", paint(&wrapped(caption, INDENT, look.width), DIM, look)),
     }
 }
 

@@ -9,4 +9,4 @@ mod summary;
 pub use bootstrap::{Interval, RESAMPLES, interval};
 pub use intervals::{gaps, itl};
 pub use order::{mad, mean, median, percentile};
-pub use summary::{PHASES, clean, probe, summarise};
+pub use summary::{OfSample, PHASES, clean, probe, summarise};

@@ -5,8 +5,11 @@ use std::collections::BTreeMap;
 use super::{interval, itl, mean, median, percentile};
 use crate::results::{Case, Estimate, METRICS, Probe, Reasons, Sample, Summary};
 
-/// The phases of a sample in the order of a request, with `other` at the end: name and time.
-pub const PHASES: &[(&str, fn(&Sample) -> Option<f64>)] = &[
+/// A figure of one sample.
+pub type OfSample = fn(&Sample) -> Option<f64>;
+
+/// The phases of a sample in the order of a request, with `other` at the end: name and time in seconds.
+pub const PHASES: &[(&str, OfSample)] = &[
     ("tokenize", |s| s.tokenize_s),
     ("prefill", |s| s.prefill_s),
     ("decode", |s| s.decode_s),

@@ -7,7 +7,9 @@ use crate::results::Tool;
 
 pub(super) fn section(view: &View<'_>) -> Section {
     let mut section = Section::new("Machine and build");
-    let facts = facts(&view.file.environment).into_iter().chain(build(&view.file.tool)).chain([("command".to_owned(), view.file.command_line.join(" "))]);
+    // A run on a virtual clock says nothing about the machine, and does not record it.
+    let machine = if view.file.plan.virtual_time { Vec::new() } else { facts(&view.file.environment) };
+    let facts = machine.into_iter().chain(build(&view.file.tool)).chain([("command".to_owned(), view.file.command_line.join(" "))]);
     section.blocks.push(Block::Facts(facts.collect()));
     section
 }
@@ -58,8 +60,8 @@ pub fn facts(environment: &Environment) -> Vec<(String, String)> {
     fact("limits", Some(if granted.is_empty() { "none".to_owned() } else { granted.join(", ") }), None);
     fact("clock source", host.clock_source.clone(), host.reasons.get("clock_source"));
     fact("power", environment.power.source.clone(), environment.power.reasons.get("source"));
-    let share = |share: Option<f64>| share.map_or("unknown".to_owned(), |share| format!("{:.1} %", share * 100.0));
-    let load = state.load_1m.map(|load| format!("{load:.2} over the last minute, {} of the processors busy and {} stolen just before the run", share(state.busy_now), share(state.steal_now)));
+    let share = |share: Option<f64>, what: &str| share.map(|share| format!(", {:.1} % of the processors {what} just before", share * 100.0)).unwrap_or_default();
+    let load = state.load_1m.map(|load| format!("{load:.2} over the last minute{}{}", share(state.busy_now, "busy"), share(state.steal_now, "stolen")));
     fact("load", load, state.reasons.get("load_1m"));
     let variables = &environment.variables;
     if !variables.kept.is_empty() {

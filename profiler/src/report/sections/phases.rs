@@ -4,14 +4,14 @@ use super::View;
 use crate::report::content::{Section, Table};
 use crate::report::figures::{ABSENT, milliseconds, percent};
 use crate::results::Probe;
-use crate::statistics::{PHASES, clean, mean, median};
+use crate::statistics::{OfSample, PHASES, clean, mean, median};
 
 pub(super) fn section(view: &View<'_>) -> Section {
     let mut section = Section::new("Phases");
     for summary in &view.file.summaries {
         let mut table = Table::new(format!("{}: mean over all clean samples.", view.subject(summary)), &["<phase", "ms", "share of latency"]);
         let samples: Vec<_> = view.cases(summary).flat_map(clean).collect();
-        let mean_of = |value: fn(&crate::results::Sample) -> Option<f64>| mean(&samples.iter().filter_map(|sample| value(sample)).collect::<Vec<f64>>());
+        let mean_of = |value: OfSample| mean(&samples.iter().filter_map(|sample| value(sample)).collect::<Vec<f64>>());
         let Some(latency) = mean_of(|sample| sample.latency_s).filter(|&latency| latency > 0.0) else { continue };
         let mut sum = 0.0;
         for (name, value) in PHASES {

@@ -1,0 +1,57 @@
+//! The environment of recorded machines: every figure, and a reason for every one that is missing.
+
+use profiler::environment::{Environment, Root};
+use profiler::report::environment_facts;
+
+fn machine(name: &str) -> Environment {
+    let mut found = Environment::read(&Root::recorded(format!("{}/tests/fixtures/machines/{name}", env!("CARGO_MANIFEST_DIR"))));
+    // These come from the running program, not from the tree.
+    found.processor.usable_threads = None;
+    found.memory.page_bytes = None;
+    found.host.architecture = "recorded".to_owned();
+    found
+}
+
+#[test]
+fn a_virtual_machine() {
+    insta::assert_json_snapshot!(machine("kvm-epyc"));
+}
+
+#[test]
+fn a_laptop_on_its_battery() {
+    insta::assert_json_snapshot!(machine("laptop"));
+}
+
+#[test]
+fn an_arm_board_in_a_container() {
+    insta::assert_json_snapshot!(machine("arm-board"));
+}
+
+#[test]
+fn every_absent_figure_has_a_reason() {
+    for name in ["kvm-epyc", "laptop", "arm-board", "nothing-at-all"] {
+        let value = serde_json::to_value(machine(name)).unwrap();
+        for part in ["host", "processor", "memory", "limits", "power", "state"] {
+            let fields = value[part].as_object().unwrap();
+            for (field, _) in fields.iter().filter(|(_, value)| value.is_null()) {
+                if ["usable_threads", "page_bytes", "sockets", "threads"].contains(&field.as_str()) {
+                    continue; // set to nothing above; the others share the reason of `cores`
+                }
+                assert!(fields["reasons"].get(field).is_some(), "{name}: {part}.{field} is null without a reason");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_report_shows_it() {
+    let facts = environment_facts(&machine("laptop"));
+    insta::assert_snapshot!(facts.iter().map(|(name, value)| format!("{name}: {value}\n")).collect::<String>());
+}
+
+#[test]
+fn it_survives_the_way_through_a_file() {
+    let before = machine("kvm-epyc");
+    let after: Environment = serde_json::from_str(&serde_json::to_string(&before).unwrap()).unwrap();
+    assert_eq!(before, after);
+}
