@@ -17,6 +17,8 @@
 //! - `ts` and `dur` are microseconds with three decimals, printed from whole nanoseconds. `ts` counts from the origin of
 //!   [`clock::now`](crate::clock::now), which all processes of a machine share; the `clock` record ties it to wall time.
 //! - The `shape` of an op is written where it differs from that of the op of the same name in front of it on its thread.
+//! - Spaces may stand in front of a line's end: no record crosses a page of the file, so that not even a kill inside a write
+//!   leaves half of one (the module `file` says how).
 //! - Real process and thread ids; names for both. Numbers in `args` are numbers.
 
 mod append;
