@@ -280,10 +280,10 @@ fn ops_have_the_names_and_shapes_of_the_cost_model() {
             return;
         }
         for kind in OpKind::ALL {
-            assert!(ops.iter().any(|op| &*op.name == kind.name()), "no op is called {}", kind.name());
+            assert!(ops.iter().any(|op| op.name == kind.name()), "no op is called {}", kind.name());
         }
         for op in ops {
-            assert!(OpKind::from_name(&op.name).is_some(), "the cost model does not know {}", op.name);
+            assert!(OpKind::from_name(op.name).is_some(), "the cost model does not know {}", op.name);
         }
     });
 }

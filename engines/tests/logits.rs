@@ -31,19 +31,16 @@ impl Expected {
     }
 }
 
-/// Checkpoint, logits, and the largest relative error that is allowed.
-fn fixtures() -> Vec<(PathBuf, Expected, f32)> {
+/// Every checkpoint with its logits.
+fn fixtures() -> Vec<(PathBuf, Expected)> {
     let mut all = Vec::new();
     let folder = common::fixtures().join("tiny");
     for entry in std::fs::read_dir(&folder).expect("the fixtures are in the repository") {
         let path = entry.expect("a readable folder").path();
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        let (folder, bound) = match name.strip_suffix(".gguf") {
-            // A GGUF file of ours holds the same numbers as its folder.
-            Some(stem) => (folder.join(stem), 1e-3),
-            None => (path.clone(), 1e-3),
-        };
-        all.push((path, Expected::read(&folder.join("expected.safetensors")), bound));
+        // A GGUF file holds the same numbers as the folder of its name.
+        let folder = name.strip_suffix(".gguf").map_or_else(|| path.clone(), |stem| folder.join(stem));
+        all.push((path, Expected::read(&folder.join("expected.safetensors"))));
     }
     all.sort_by(|a, b| a.0.cmp(&b.0));
     assert!(all.len() >= 12, "only {} fixtures were found in {}", all.len(), folder.display());
@@ -61,9 +58,8 @@ fn open(path: &Path) -> Checkpoint {
     checkpoint.with_window(folder.spec().window)
 }
 
-fn engines() -> impl Iterator<Item = (&'static str, f32)> {
-    // Candle multiplies 16-bit weights with activations rounded to their 16 bits: bf16 keeps 8 bits of them.
-    [("candle", 1.0), ("candle:tensor", 20.0)].into_iter()
+fn engines() -> impl Iterator<Item = &'static str> {
+    ["candle", "candle:tensor"].into_iter()
 }
 
 fn session(label: &str, checkpoint: &Checkpoint, options: &LoadOptions) -> Box<dyn Session> {
@@ -89,10 +85,15 @@ fn check(label: &str, path: &Path, expected: &Expected, bound: f32, chunk: usize
 
 #[test]
 fn logits_equal_those_of_transformers() {
-    for (label, slack) in engines() {
-        for (path, expected, bound) in fixtures() {
-            let is_16_bit = ["bf16", "f16"].iter().any(|kind| path.to_string_lossy().contains(kind));
-            let bound = if is_16_bit { bound * slack } else { bound };
+    for label in engines() {
+        for (path, expected) in fixtures() {
+            // Our kernels keep activations in f32 whatever the weights are. Candle's products of 16-bit weights take
+            // activations rounded to the same 16 bits: f16 keeps 11 bits of them, bf16 keeps 8.
+            let bound = match label {
+                "candle:tensor" if path.ends_with("llama-bf16") => 8e-2,
+                "candle:tensor" if path.ends_with("llama-f16") => 1e-2,
+                _ => 1e-3,
+            };
             // Step by step; in pieces of 7; at once; at once, but in batches that a ring for window and batch must survive.
             let all = expected.ids.len();
             let worst = [(1, None), (7, None), (all, None), (all, Some(5)), (all, Some(1))]
@@ -104,10 +105,10 @@ fn logits_equal_those_of_transformers() {
 
 #[test]
 fn a_half_precision_cache_stays_close() {
-    for (path, expected, _) in fixtures() {
+    for (path, expected) in fixtures() {
         let checkpoint = open(&path);
         let options = LoadOptions { context: expected.ids.len(), ..LoadOptions::default() };
-        for (label, _) in engines() {
+        for label in engines() {
             let mut session = session(label, &checkpoint, &options);
             let steps = session.steps().expect("a white box");
             steps.prefill(&expected.ids).expect("it runs");

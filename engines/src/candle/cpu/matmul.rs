@@ -1,4 +1,4 @@
-//! Products of activations with weights, `out = x w^T`: quantised weights by candle's dot products, float weights in f32.
+//! Products of activations with weights, `out = x w^T`: which kernel serves which type, and how the work is cut.
 #![allow(unsafe_code, reason = "threads write columns of one output that do not overlap")]
 
 use std::cell::RefCell;
@@ -8,16 +8,16 @@ use candle_core::quantized::GgmlType;
 use super::element::Element;
 use super::pool::{Parts, each, each_part};
 use super::product::{Target, View, multiply_into};
-use super::rows::Rows;
+use super::rows::{Plain, Rows};
 use super::vector;
-use super::weight::{Data, Weight};
+use super::weight::{Blocks, Data, Weight};
 
-/// Rows of activations per work item: one column block of weights stays in the first-level cache while they pass.
-const TILE_ROWS: usize = 128;
-/// Outputs per work item.
-const TILE_COLUMNS: usize = 16;
-/// Outputs that one call of a dot product makes.
+/// Outputs per work item of one row: the unit that candle's dot products make at once.
 const QUAD: usize = 4;
+/// Rows of activations per work item.
+const TILE_ROWS: usize = 128;
+/// Outputs per work item of many rows: sixteen rows of 2,048 4-bit weights take half of a 32 KiB cache.
+const TILE_COLUMNS: usize = 16;
 
 /// `out = x w^T`; `x` is `[rows, w.columns]`, `out` becomes `[rows, w.rows]`.
 pub(super) fn matmul(x: &mut Rows, weight: &Weight, out: &mut Rows) {
@@ -26,51 +26,158 @@ pub(super) fn matmul(x: &mut Rows, weight: &Weight, out: &mut Rows) {
         Data::F32(w) => floats(x, weight, w, out),
         Data::F16(w) => floats(x, weight, w, out),
         Data::BF16(w) => floats(x, weight, w, out),
-        Data::Q4_0(w) => quantised(x, weight, w, out),
-        Data::Q4_1(w) => quantised(x, weight, w, out),
-        Data::Q5_0(w) => quantised(x, weight, w, out),
-        Data::Q5_1(w) => quantised(x, weight, w, out),
-        Data::Q8_0(w) => quantised(x, weight, w, out),
-        Data::Q2K(w) => quantised(x, weight, w, out),
-        Data::Q3K(w) => quantised(x, weight, w, out),
-        Data::Q4K(w) => quantised(x, weight, w, out),
-        Data::Q5K(w) => quantised(x, weight, w, out),
-        Data::Q6K(w) => quantised(x, weight, w, out),
+        Data::Q4_0(w) => own::q4_0(x, weight, w, out),
+        Data::Q4_1(w) => own::q4_1(x, weight, w, out),
+        Data::Q5_0(w) => candles(x, weight, w, out),
+        Data::Q5_1(w) => candles(x, weight, w, out),
+        Data::Q8_0(w) => own::q8_0(x, weight, w, out),
+        Data::Q2K(w) => candles(x, weight, w, out),
+        Data::Q3K(w) => candles(x, weight, w, out),
+        Data::Q4K(w) => candles(x, weight, w, out),
+        Data::Q5K(w) => candles(x, weight, w, out),
+        Data::Q6K(w) => candles(x, weight, w, out),
     }
 }
 
-/// Quantised weights: the activations are quantised once, then every output is one dot product of integers.
-fn quantised<T: GgmlType>(x: &mut Rows, weight: &Weight, w: &[T], out: &mut [f32]) {
+/// Our own kernels, where the build has the instructions for them.
+#[cfg(all(target_arch = "x86_64", target_feature = "avx2", target_feature = "fma"))]
+mod own {
+    use candle_core::quantized::k_quants::{BlockQ4_0, BlockQ4_1, BlockQ8_0};
+
+    use super::super::dots::{Format, Q4_0, Q4_1, Q8_0, dots};
+    use super::super::q8::{self, Q8};
+    use super::{Blocks, QUAD, Rows, Weight, each_part, tiles};
+
+    pub(super) fn q4_0(x: &mut Rows, weight: &Weight, w: &Blocks<BlockQ4_0>, out: &mut [f32]) {
+        // SAFETY: both are an f16 and 16 bytes.
+        multiply(x, weight, unsafe { w.describe_as::<Q4_0>() }, out);
+    }
+
+    pub(super) fn q4_1(x: &mut Rows, weight: &Weight, w: &Blocks<BlockQ4_1>, out: &mut [f32]) {
+        // SAFETY: both are two f16 and 16 bytes.
+        multiply(x, weight, unsafe { w.describe_as::<Q4_1>() }, out);
+    }
+
+    pub(super) fn q8_0(x: &mut Rows, weight: &Weight, w: &Blocks<BlockQ8_0>, out: &mut [f32]) {
+        // SAFETY: both are an f16 and 32 bytes.
+        multiply(x, weight, unsafe { w.describe_as::<Q8_0>() }, out);
+    }
+
+    fn multiply<F: Format>(x: &mut Rows, weight: &Weight, w: &[F], out: &mut [f32]) {
+        let (m, k, n) = (x.count(), weight.columns, weight.rows);
+        let per_row = k / q8::BLOCK;
+        let x = x.packed::<Q8>(q8::BLOCK, q8::quantise);
+        let w = |row: usize| &w[row * per_row..][..per_row];
+        let x = |row: usize| &x[row * per_row..][..per_row];
+        if m == 1 {
+            each_part(out, QUAD, n * k, |quad, out| {
+                let first = quad * QUAD;
+                if let [a, b, c, d] = out {
+                    let four = [w(first), w(first + 1), w(first + 2), w(first + 3)];
+                    [[*a], [*b], [*c], [*d]] = dots(four, [x(0)]);
+                } else {
+                    out.iter_mut().enumerate().for_each(|(at, out)| [[*out]] = dots([w(first + at)], [x(0)]));
+                }
+            });
+            return;
+        }
+        // Four rows of activations and two of weights: eight sums that the processor can have under way at once.
+        tiles(m, n, out, |rows, columns, store| {
+            let mut row = rows.start;
+            while row < rows.end {
+                let four = row + 4 <= rows.end;
+                let mut column = columns.start;
+                while column < columns.end {
+                    let two = column + 2 <= columns.end;
+                    match (four, two) {
+                        (true, true) => {
+                            let rows = [x(row), x(row + 1), x(row + 2), x(row + 3)];
+                            let [a, b] = dots([w(column), w(column + 1)], rows);
+                            for m in 0..4 {
+                                store(row + m, column, &[a[m], b[m]]);
+                            }
+                        }
+                        (true, false) => {
+                            let [a] = dots([w(column)], [x(row), x(row + 1), x(row + 2), x(row + 3)]);
+                            a.iter().enumerate().for_each(|(m, a)| store(row + m, column, &[*a]));
+                        }
+                        (false, true) => {
+                            let [[a], [b]] = dots([w(column), w(column + 1)], [x(row)]);
+                            store(row, column, &[a, b]);
+                        }
+                        (false, false) => store(row, column, &dots([w(column)], [x(row)])[0]),
+                    }
+                    column += if two { 2 } else { 1 };
+                }
+                row += if four { 4 } else { 1 };
+            }
+        });
+    }
+}
+
+/// Elsewhere candle's kernels serve all quantised types.
+#[cfg(not(all(target_arch = "x86_64", target_feature = "avx2", target_feature = "fma")))]
+mod own {
+    pub(super) use super::{candles as q4_0, candles as q4_1, candles as q8_0};
+}
+
+/// Candle's kernels: the activations are quantised once, then every output is one dot product of integers.
+fn candles<T: GgmlType<VecDotType: Plain>>(x: &mut Rows, weight: &Weight, w: &Blocks<T>, out: &mut [f32]) {
     let (m, k, n) = (x.count(), weight.columns, weight.rows);
     let per_row = k / T::BLCK_SIZE;
-    let x = x.packed::<T::VecDotType>();
+    let x = x.packed(T::VecDotType::BLCK_SIZE, T::VecDotType::from_float);
+    let w: &[T] = w;
     let w = |row: usize| &w[row * per_row..][..per_row];
-    let dots = |x: &[T::VecDotType], row: usize, out: &mut [f32]| {
-        if let [a, b, c, d] = out {
-            (*a, *b, *c, *d) = T::vec_dot_4(k, w(row), w(row + 1), w(row + 2), w(row + 3), x);
-        } else {
-            out.iter_mut().enumerate().for_each(|(at, out)| *out = T::vec_dot(k, w(row + at), x));
-        }
-    };
+    let quad = |x: &[T::VecDotType], row: usize| <[f32; QUAD]>::from(T::vec_dot_4(k, w(row), w(row + 1), w(row + 2), w(row + 3), x));
     if m == 1 {
-        each_part(out, QUAD, n * k, |quad, out| dots(x, quad * QUAD, out));
+        each_part(out, QUAD, n * k, |index, out| {
+            if out.len() == QUAD {
+                out.copy_from_slice(&quad(x, index * QUAD));
+            } else {
+                out.iter_mut().enumerate().for_each(|(at, out)| *out = T::vec_dot(k, w(index * QUAD + at), x));
+            }
+        });
         return;
     }
+    tiles(m, n, out, |rows, columns, store| {
+        for row in rows {
+            let x = &x[row * per_row..][..per_row];
+            let mut column = columns.start;
+            while column < columns.end {
+                if column + QUAD <= columns.end {
+                    store(row, column, &quad(x, column));
+                    column += QUAD;
+                } else {
+                    store(row, column, &[T::vec_dot(k, w(column), x)]);
+                    column += 1;
+                }
+            }
+        }
+    });
+}
+
+/// Cuts `[m, n]` outputs into tiles, a work item each; `work(rows, columns, store)` stores its outputs by `store(row, column, outputs)`.
+fn tiles(
+    m: usize,
+    n: usize,
+    out: &mut [f32],
+    work: impl Fn(std::ops::Range<usize>, std::ops::Range<usize>, &dyn Fn(usize, usize, &[f32])) + Sync,
+) {
     let column_tiles = n.div_ceil(TILE_COLUMNS);
     let out = Parts::new(out);
     each(m.div_ceil(TILE_ROWS) * column_tiles, |items| {
         for item in items {
-            let rows = item / column_tiles * TILE_ROWS;
-            let first = item % column_tiles * TILE_COLUMNS;
-            let end = n.min(first + TILE_COLUMNS);
-            for row in rows..m.min(rows + TILE_ROWS) {
-                // SAFETY: each work item has rows and columns of its own.
-                let out = unsafe { out.part(row * n + first..row * n + end) };
-                let x = &x[row * per_row..][..per_row];
-                for (quad, out) in out.chunks_mut(QUAD).enumerate() {
-                    dots(x, first + quad * QUAD, out);
-                }
-            }
+            let first_row = item / column_tiles * TILE_ROWS;
+            let first_column = item % column_tiles * TILE_COLUMNS;
+            let rows = first_row..m.min(first_row + TILE_ROWS);
+            let columns = first_column..n.min(first_column + TILE_COLUMNS);
+            let store = |row: usize, column: usize, outputs: &[f32]| {
+                assert!(rows.contains(&row) && columns.contains(&column) && column + outputs.len() <= columns.end);
+                // SAFETY: inside this item's rows and columns, which no other item has.
+                let out = unsafe { out.part(row * n + column..row * n + column + outputs.len()) };
+                out.copy_from_slice(outputs);
+            };
+            work(rows.clone(), columns.clone(), &store);
         }
     });
 }
@@ -91,11 +198,13 @@ fn with_wide(length: usize, work: impl FnOnce(&mut [f32])) {
 
 /// Float weights: a panel of them is converted to f32 and used while it is in the cache, so no second copy exists.
 fn floats<E: Element>(x: &Rows, weight: &Weight, w: &[E], out: &mut [f32]) {
+    /// 1,024 elements of f32 are an eighth of the first-level cache: the dot product reads what was just converted.
+    const SPAN: usize = 1024;
+    /// Elements of a panel: 1 MiB of f32, a second-level cache.
+    const PANEL: usize = 256 * 1024;
     let (m, k, n) = (x.count(), weight.columns, weight.rows);
     let x = x.read();
     if m == 1 {
-        // 1024 elements of f32 are an eighth of the first-level cache: the dot product reads what was just converted.
-        const SPAN: usize = 1024;
         each_part(out, QUAD, n * k, |quad, out| {
             with_wide(SPAN, |wide| {
                 for (at, out) in out.iter_mut().enumerate() {
@@ -107,8 +216,6 @@ fn floats<E: Element>(x: &Rows, weight: &Weight, w: &[E], out: &mut [f32]) {
         });
         return;
     }
-    /// Elements of a panel: 1 MiB of f32, the second-level cache of the processors of these years.
-    const PANEL: usize = 256 * 1024;
     let columns = (PANEL / k).clamp(16, 128);
     let out = Parts::new(out);
     each(n.div_ceil(columns), |panels| {
@@ -123,4 +230,50 @@ fn floats<E: Element>(x: &Rows, weight: &Weight, w: &[E], out: &mut [f32]) {
             });
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::candle::cpu::weight::tests::quantised;
+    use models::DType;
+
+    fn noise(length: usize, seed: f32) -> Vec<f32> {
+        (0..length).map(|i| ((i as f32 + 1.0) * 0.618 + seed).sin() * (1.0 + (i as f32 * 0.01).cos())).collect()
+    }
+
+    /// Every type, odd numbers of rows and columns, against sums in f64 over the dequantised weights.
+    #[test]
+    fn products_equal_those_of_the_dequantised_weights() {
+        let k = 512;
+        for dtype in DType::ALL.into_iter().filter(|dtype| !matches!(dtype, DType::Q8_1 | DType::Q8_K)) {
+            for (m, n) in [(1, 8), (1, 5), (2, 33), (7, 16), (131, 18)] {
+                let weight = quantised(dtype, n, k, &noise(n * k, 0.5));
+                let numbers = noise(m * k, 2.0);
+                let (mut x, mut out) = (Rows::new(m, k), Rows::new(m, n));
+                x.resize(m).copy_from_slice(&numbers);
+                matmul(&mut x, &weight, &mut out);
+                let mut wide = vec![0.0; k];
+                for column in 0..n {
+                    weight.row(column, &mut wide);
+                    for row in 0..m {
+                        let terms = wide.iter().zip(&numbers[row * k..]).map(|(a, b)| f64::from(*a) * f64::from(*b));
+                        let (exact, size) = terms.fold((0.0, 0.0), |(sum, size), term| (sum + term, size + term.abs()));
+                        let error = (f64::from(out.read()[row * n + column]) - exact).abs() / size;
+                        let bound = if dtype.is_quantised() { 2e-3 } else { 3e-6 };
+                        assert!(error < bound, "{dtype}, {m} x {k} x {n}, output {row}, {column}: {error:e}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_number_is_not_rounded_away() {
+        let weight = quantised(DType::Q4_1, 4, 256, &noise(1024, 0.0));
+        let (mut x, mut out) = (Rows::new(1, 256), Rows::new(1, 4));
+        x.resize(1)[17] = f32::NAN;
+        matmul(&mut x, &weight, &mut out);
+        assert!(out.read().iter().all(|x| x.is_nan()));
+    }
 }

@@ -3,11 +3,15 @@
 
 mod attention;
 mod cache;
+#[cfg(all(target_arch = "x86_64", target_feature = "avx2", target_feature = "fma"))]
+mod dots;
 mod element;
 mod elementwise;
 mod matmul;
 mod pool;
 mod product;
+#[cfg(all(target_arch = "x86_64", target_feature = "avx2", target_feature = "fma"))]
+mod q8;
 mod rows;
 mod vector;
 mod weight;

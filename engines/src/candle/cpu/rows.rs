@@ -1,9 +1,24 @@
 //! Activations: rows of f32, and the quantised twin that a product with quantised weights needs.
 #![allow(unsafe_code, reason = "one scratch buffer holds blocks of whichever type the weights ask for")]
 
-use candle_core::quantized::{GgmlDType, GgmlType};
+use std::any::TypeId;
+
+use candle_core::quantized::k_quants::{BlockQ8_0, BlockQ8_1, BlockQ8K};
 
 use super::pool::each_part;
+
+/// Blocks that are plain numbers: any bytes are valid ones.
+///
+/// # Safety
+/// No invalid bit patterns, no padding that is read, no more than 8 bytes of alignment.
+pub(super) unsafe trait Plain: Send + Sync + 'static {}
+
+// SAFETY: candle's blocks are made of f32, f16 and bytes.
+unsafe impl Plain for BlockQ8_0 {}
+// SAFETY: as above.
+unsafe impl Plain for BlockQ8_1 {}
+// SAFETY: as above.
+unsafe impl Plain for BlockQ8K {}
 
 /// Activations `[rows, width]`, reserved once for the largest batch.
 pub(crate) struct Rows {
@@ -13,8 +28,8 @@ pub(crate) struct Rows {
     data: Vec<f32>,
     /// The rows again in the type that quantised weights are multiplied with.
     packed: Vec<u64>,
-    /// What `packed` holds; `None` since the rows were last written.
-    packed_as: Option<GgmlDType>,
+    /// The blocks that `packed` holds; `None` since the rows were last written.
+    packed_as: Option<TypeId>,
 }
 
 impl Rows {
@@ -47,9 +62,10 @@ impl Rows {
         self.write()
     }
 
-    /// The rows in blocks of `T`: converted at the first call after a change, so that q, k and v share one conversion.
-    pub(super) fn packed<T: GgmlType>(&mut self) -> &[T] {
-        let per_row = self.width / T::BLCK_SIZE;
+    /// The rows in blocks of `T` for `block` elements each, made by `convert` at the first call after a change, so that
+    /// q, k and v share one conversion.
+    pub(super) fn packed<T: Plain>(&mut self, block: usize, convert: impl Fn(&[f32], &mut [T]) + Sync) -> &[T] {
+        let per_row = self.width / block;
         let blocks = self.rows * per_row;
         let words = (blocks * size_of::<T>()).div_ceil(size_of::<u64>());
         if self.packed.len() < words {
@@ -59,10 +75,10 @@ impl Rows {
         // SAFETY: the buffer is long enough and aligned for the widest block; blocks are plain numbers, and any bytes
         // that an earlier conversion left are valid ones.
         let out = unsafe { std::slice::from_raw_parts_mut(self.packed.as_mut_ptr().cast::<T>(), blocks) };
-        if self.packed_as != Some(T::DTYPE) {
+        if self.packed_as != Some(TypeId::of::<T>()) {
             let (data, width) = (&self.data, self.width);
-            each_part(out, per_row, self.rows * width * 4, |row, out| T::from_float(&data[row * width..][..width], out));
-            self.packed_as = Some(T::DTYPE);
+            each_part(out, per_row, self.rows * width * 4, |row, out| convert(&data[row * width..][..width], out));
+            self.packed_as = Some(TypeId::of::<T>());
         }
         out
     }
@@ -71,7 +87,11 @@ impl Rows {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle_core::quantized::k_quants::{BlockQ8_0, BlockQ8K};
+    use candle_core::quantized::GgmlType;
+
+    fn q8_0(rows: &mut Rows) -> &[BlockQ8_0] {
+        rows.packed(32, BlockQ8_0::from_float)
+    }
 
     #[test]
     fn a_change_invalidates_the_packed_twin() {
@@ -82,10 +102,10 @@ mod tests {
             out
         };
         rows.resize(2).fill(1.0);
-        assert!(read(rows.packed()).iter().all(|x| (x - 1.0).abs() < 1e-2));
-        assert_eq!(rows.packed::<BlockQ8K>().len(), 2);
+        assert!(read(q8_0(&mut rows)).iter().all(|x| (x - 1.0).abs() < 1e-2));
+        assert_eq!(rows.packed(256, BlockQ8K::from_float).len(), 2);
         rows.write()[300] = 2.0;
-        let again = read(rows.packed());
+        let again = read(q8_0(&mut rows));
         assert!((again[300] - 2.0).abs() < 2e-2 && (again[0] - 1.0).abs() < 1e-2 && again.len() == 512);
     }
 }

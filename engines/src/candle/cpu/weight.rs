@@ -158,6 +158,19 @@ impl<T> Blocks<T> {
     }
 }
 
+impl<T> Blocks<T> {
+    /// The same blocks as another type that describes them.
+    ///
+    /// # Safety
+    /// `U` has the size of `T`, no greater alignment, and no invalid bit patterns.
+    #[cfg(target_arch = "x86_64")]
+    pub(super) unsafe fn describe_as<U>(&self) -> &[U] {
+        const { assert!(size_of::<T>() == size_of::<U>() && align_of::<U>() <= align_of::<T>()) };
+        // SAFETY: as many blocks of the same size at the same place; the rest is the caller's promise.
+        unsafe { std::slice::from_raw_parts(self.as_ptr().cast(), self.len()) }
+    }
+}
+
 impl<T> Clone for Blocks<T> {
     fn clone(&self) -> Self {
         Self { bytes: self.bytes.clone(), kind: PhantomData }
@@ -189,4 +202,52 @@ fn touch(bytes: &[u8]) {
         sum[0] = pages.fold(0, |sum, byte| sum ^ byte);
     });
     std::hint::black_box(sums);
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// Numbers as a weight of this type, quantised by candle.
+    pub(in crate::candle::cpu) fn quantised(dtype: DType, rows: usize, columns: usize, numbers: &[f32]) -> Weight {
+        fn of<T: GgmlType>(numbers: &[f32]) -> Blocks<T> {
+            let mut blocks = vec![T::zeros(); numbers.len() / T::BLCK_SIZE];
+            T::from_float(numbers, &mut blocks);
+            let length = size_of_val(blocks.as_slice());
+            // SAFETY: blocks are plain numbers without padding.
+            let bytes = unsafe { std::slice::from_raw_parts(blocks.as_ptr().cast::<u8>(), length) };
+            let words = bytes.chunks(8).map(|part| {
+                let mut word = [0; 8];
+                word[..part.len()].copy_from_slice(part);
+                u64::from_ne_bytes(word)
+            });
+            Blocks { bytes: Bytes::Moved(words.collect(), length), kind: PhantomData }
+        }
+        let data = match dtype {
+            DType::F32 => Data::F32(of(numbers)),
+            DType::F16 => Data::F16(of(numbers)),
+            DType::BF16 => Data::BF16(of(numbers)),
+            DType::Q4_0 => Data::Q4_0(of(numbers)),
+            DType::Q4_1 => Data::Q4_1(of(numbers)),
+            DType::Q5_0 => Data::Q5_0(of(numbers)),
+            DType::Q5_1 => Data::Q5_1(of(numbers)),
+            DType::Q8_0 => Data::Q8_0(of(numbers)),
+            DType::Q2_K => Data::Q2K(of(numbers)),
+            DType::Q3_K => Data::Q3K(of(numbers)),
+            DType::Q4_K => Data::Q4K(of(numbers)),
+            DType::Q5_K => Data::Q5K(of(numbers)),
+            DType::Q6_K => Data::Q6K(of(numbers)),
+            DType::Q8_1 | DType::Q8_K => panic!("{dtype} is a type of activations"),
+        };
+        Weight { rows, columns, data }
+    }
+
+    #[test]
+    fn a_weight_must_be_whole() {
+        let mut weight = quantised(DType::Q4_0, 2, 64, &[1.0; 128]);
+        assert!(weight.check("w").is_ok());
+        weight.rows = 3;
+        let error = weight.check("w").unwrap_err().to_string();
+        assert!(error.contains("3 rows of 64 elements in blocks of 32") && error.contains("4 blocks"), "{error}");
+    }
 }

@@ -1,0 +1,197 @@
+//! Dot products of Q4_0, Q4_1 and Q8_0 weights with activations in [`Q8`] blocks, for x86 with AVX2.
+//!
+//! The weights are read as they lie in the file. Per block of 32: the bytes' products are summed in integers, exactly;
+//! the sums are scaled and added in f32, eight lanes side by side. Several rows go together, so that a block is
+//! unpacked once for all activations and loaded once for all weights.
+#![allow(unsafe_code, reason = "vector instructions of the processor")]
+
+use std::arch::x86_64::{
+    __m128i, __m256, __m256i, _mm_add_ps, _mm_add_ss, _mm_cvtss_f32, _mm_loadu_si128, _mm_movehdup_ps, _mm_movehl_ps,
+    _mm256_abs_epi8, _mm256_and_si256, _mm256_castps256_ps128, _mm256_cvtepi32_ps, _mm256_extractf128_ps,
+    _mm256_fmadd_ps, _mm256_inserti128_si256, _mm256_castsi128_si256, _mm256_loadu_si256, _mm256_set1_epi8,
+    _mm256_set1_ps, _mm256_setzero_ps, _mm256_sign_epi8, _mm_srli_epi16,
+};
+
+use half::f16;
+
+use super::q8::Q8;
+
+/// A block of 32 weights that this module can multiply.
+pub(super) trait Format: Copy + Send + Sync {
+    /// The scale of the block.
+    fn scale(&self) -> f32;
+    /// `sum` and what the block adds whatever its quants are: the part of the minimum, or of the zero point.
+    fn offset(&self, x: &Q8, sum: f32) -> f32;
+    /// Products of quants and activations, summed by fours: 8 lanes of i32.
+    fn products(&self, x: &[i8; 32]) -> __m256i;
+}
+
+/// 32 weights of 4 bits with a scale: `d (q - 8)`.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(super) struct Q4_0 {
+    d: f16,
+    quants: [u8; 16],
+}
+
+/// 32 weights of 4 bits with a scale and a minimum: `d q + m`.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(super) struct Q4_1 {
+    d: f16,
+    m: f16,
+    quants: [u8; 16],
+}
+
+/// 32 weights of 8 bits with a scale: `d q`.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(super) struct Q8_0 {
+    d: f16,
+    quants: [i8; 32],
+}
+
+impl Format for Q4_0 {
+    #[inline(always)]
+    fn scale(&self) -> f32 {
+        self.d.to_f32()
+    }
+
+    #[inline(always)]
+    fn offset(&self, x: &Q8, sum: f32) -> f32 {
+        (-8.0 * self.d.to_f32()).mul_add(x.scale * x.sum, sum)
+    }
+
+    #[inline(always)]
+    fn products(&self, x: &[i8; 32]) -> __m256i {
+        unsigned_products(nibbles(&self.quants), load(x))
+    }
+}
+
+impl Format for Q4_1 {
+    #[inline(always)]
+    fn scale(&self) -> f32 {
+        self.d.to_f32()
+    }
+
+    #[inline(always)]
+    fn offset(&self, x: &Q8, sum: f32) -> f32 {
+        self.m.to_f32().mul_add(x.scaled_sum, sum)
+    }
+
+    #[inline(always)]
+    fn products(&self, x: &[i8; 32]) -> __m256i {
+        unsigned_products(nibbles(&self.quants), load(x))
+    }
+}
+
+impl Format for Q8_0 {
+    #[inline(always)]
+    fn scale(&self) -> f32 {
+        self.d.to_f32()
+    }
+
+    #[inline(always)]
+    fn offset(&self, _x: &Q8, sum: f32) -> f32 {
+        sum
+    }
+
+    /// The instruction takes one unsigned operand: `|w| (x sign(w))`.
+    #[inline(always)]
+    fn products(&self, x: &[i8; 32]) -> __m256i {
+        let w = load(&self.quants);
+        #[allow(clippy::multiple_unsafe_ops_per_block, reason = "one reason for all of them")]
+        // SAFETY: this module exists only in builds for processors with AVX2; no operand is memory.
+        let (magnitude, signed) = unsafe { (_mm256_abs_epi8(w), _mm256_sign_epi8(load(x), w)) };
+        unsigned_products(magnitude, signed)
+    }
+}
+
+/// `R` rows of weights times `M` rows of activations; all rows have equally many blocks.
+#[inline]
+pub(super) fn dots<F: Format, const R: usize, const M: usize>(w: [&[F]; R], x: [&[Q8]; M]) -> [[f32; M]; R] {
+    let blocks = w.iter().map(|row| row.len()).chain(x.iter().map(|row| row.len())).min().unwrap_or(0);
+    // SAFETY: this module exists only in builds for processors with AVX2.
+    let mut lanes = unsafe { [[_mm256_setzero_ps(); M]; R] };
+    let mut offsets = [[0f32; M]; R];
+    for block in 0..blocks {
+        for r in 0..R {
+            let w = &w[r][block];
+            for m in 0..M {
+                let x = &x[m][block];
+                lanes[r][m] = scaled_sum(w.products(&x.quants), w.scale() * x.scale, lanes[r][m]);
+                offsets[r][m] = w.offset(x, offsets[r][m]);
+            }
+        }
+    }
+    let mut out = offsets;
+    for (out, lanes) in out.as_flattened_mut().iter_mut().zip(lanes.as_flattened()) {
+        *out += across(*lanes);
+    }
+    out
+}
+
+#[inline(always)]
+fn load(bytes: &[i8; 32]) -> __m256i {
+    // SAFETY: 32 readable bytes; the load needs no alignment, and the build has AVX.
+    unsafe { _mm256_loadu_si256(bytes.as_ptr().cast()) }
+}
+
+/// 16 bytes to 32: the low halves first, then the high ones.
+#[inline(always)]
+fn nibbles(bytes: &[u8; 16]) -> __m256i {
+    // SAFETY: 16 readable bytes; the load needs no alignment.
+    let low: __m128i = unsafe { _mm_loadu_si128(bytes.as_ptr().cast()) };
+    #[allow(clippy::multiple_unsafe_ops_per_block, reason = "one reason for all of them")]
+    // SAFETY: this module exists only in builds for processors with AVX2; no operand is memory.
+    unsafe {
+        let both = _mm256_inserti128_si256::<1>(_mm256_castsi128_si256(low), _mm_srli_epi16::<4>(low));
+        _mm256_and_si256(both, _mm256_set1_epi8(15))
+    }
+}
+
+/// Sums of four products of an unsigned and a signed byte.
+#[inline(always)]
+#[cfg(all(target_feature = "avx512vnni", target_feature = "avx512vl"))]
+fn unsigned_products(unsigned: __m256i, signed: __m256i) -> __m256i {
+    use std::arch::x86_64::{_mm256_dpbusd_epi32, _mm256_setzero_si256};
+    #[allow(clippy::multiple_unsafe_ops_per_block, reason = "one reason for all of them")]
+    // SAFETY: this function exists only in builds for processors with AVX-512 VNNI; no operand is memory.
+    unsafe {
+        _mm256_dpbusd_epi32(_mm256_setzero_si256(), unsigned, signed)
+    }
+}
+
+/// Sums of four products of an unsigned and a signed byte. Pairs stay below 2^15: 128 * 127 * 2.
+#[inline(always)]
+#[cfg(not(all(target_feature = "avx512vnni", target_feature = "avx512vl")))]
+fn unsigned_products(unsigned: __m256i, signed: __m256i) -> __m256i {
+    use std::arch::x86_64::{_mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_set1_epi16};
+    #[allow(clippy::multiple_unsafe_ops_per_block, reason = "one reason for all of them")]
+    // SAFETY: this module exists only in builds for processors with AVX2; no operand is memory.
+    unsafe {
+        _mm256_madd_epi16(_mm256_maddubs_epi16(unsigned, signed), _mm256_set1_epi16(1))
+    }
+}
+
+/// `sums + scale products`
+#[inline(always)]
+fn scaled_sum(products: __m256i, scale: f32, sums: __m256) -> __m256 {
+    #[allow(clippy::multiple_unsafe_ops_per_block, reason = "one reason for all of them")]
+    // SAFETY: this module exists only in builds for processors with AVX2 and FMA; no operand is memory.
+    unsafe {
+        _mm256_fmadd_ps(_mm256_set1_ps(scale), _mm256_cvtepi32_ps(products), sums)
+    }
+}
+
+/// The sum of the eight lanes.
+#[inline(always)]
+fn across(lanes: __m256) -> f32 {
+    #[allow(clippy::multiple_unsafe_ops_per_block, reason = "one reason for all of them")]
+    // SAFETY: this module exists only in builds for processors with AVX2; no operand is memory.
+    unsafe {
+        let four = _mm_add_ps(_mm256_extractf128_ps::<1>(lanes), _mm256_castps256_ps128(lanes));
+        let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+        _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
+    }
+}

@@ -1,0 +1,81 @@
+//! Activations in blocks of 32 signed bytes, as llama.cpp quantises them (`quantize_row_q8_1` of ggml-cpu).
+#![allow(unsafe_code, reason = "the promise that a block is plain numbers")]
+
+use half::f16;
+
+/// Elements of a block.
+pub(super) const BLOCK: usize = 32;
+
+/// 32 activations. The numbers are those of ggml's Q8_0 and Q8_1 blocks, already in the types that a dot product wants.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub(super) struct Q8 {
+    /// `d = max |x| / 127`, rounded to f16.
+    pub(super) scale: f32,
+    /// `d sum(q)`, rounded to f16: what a format with a minimum multiplies it with (Q8_1's `s`).
+    pub(super) scaled_sum: f32,
+    /// `sum(q)`
+    pub(super) sum: f32,
+    /// `q = round(x / d)`, ties to even.
+    pub(super) quants: [i8; BLOCK],
+}
+
+// SAFETY: four-byte numbers and bytes, without padding.
+unsafe impl super::rows::Plain for Q8 {}
+
+/// Quantises a row; `out` has a block for every 32 elements.
+pub(super) fn quantise(x: &[f32], out: &mut [Q8]) {
+    for (x, block) in x.chunks_exact(BLOCK).zip(out) {
+        let most = x.iter().fold(0f32, |most, x| if x.abs() > most { x.abs() } else { most });
+        let scale = most / 127.0;
+        let inverse = if most > 0.0 { 127.0 / most } else { 0.0 };
+        let mut sum = 0i32;
+        for (x, quant) in x.iter().zip(&mut block.quants) {
+            #[allow(clippy::cast_possible_truncation, reason = "it lies within -127 and 127")]
+            let rounded = (x * inverse).round_ties_even() as i8;
+            *quant = rounded;
+            sum += i32::from(rounded);
+        }
+        #[allow(clippy::cast_precision_loss, reason = "the sum of 32 bytes is exact")]
+        let sum = sum as f32;
+        block.sum = sum;
+        block.scale = f16::from_f32(scale).to_f32();
+        block.scaled_sum = f16::from_f32(scale * sum).to_f32();
+        // A broken activation must not be rounded away: no number times a weight is no number.
+        if x.iter().any(|x| !x.is_finite()) {
+            block.scale = f32::NAN;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn one(x: &[f32]) -> Q8 {
+        let mut out = [Q8 { scale: 0.0, scaled_sum: 0.0, sum: 0.0, quants: [0; BLOCK] }];
+        quantise(x, &mut out);
+        out[0]
+    }
+
+    #[test]
+    fn the_largest_becomes_127_and_the_rest_follows() {
+        let x: Vec<f32> = (0..32).map(|i| i as f32 - 20.0).collect();
+        let block = one(&x);
+        assert_eq!((block.quants[0], block.quants[20]), (-127, 0));
+        for (x, quant) in x.iter().zip(block.quants) {
+            assert!((f32::from(quant) * block.scale - x).abs() < 0.1);
+        }
+        assert!((block.scaled_sum - x.iter().sum::<f32>()).abs() < 1.0);
+    }
+
+    #[test]
+    fn nothing_stays_nothing_and_broken_stays_broken() {
+        assert_eq!(one(&[0.0; 32]).quants, [0; 32]);
+        let mut x = [1.0; 32];
+        x[5] = f32::NAN;
+        assert!(one(&x).scale.is_nan());
+        x[5] = f32::INFINITY;
+        assert!(one(&x).scale.is_nan());
+    }
+}
