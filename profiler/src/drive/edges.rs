@@ -106,7 +106,8 @@ impl Observer for Stopwatch<'_> {
 
     fn piece(&mut self, piece: Piece<'_>) -> Flow {
         let at = clock::now();
-        if self.arrivals.len() < self.arrivals.capacity() && self.text.len() + piece.text.len() <= self.text.capacity() {
+        if self.arrivals.len() < self.arrivals.capacity() && self.text.len() + piece.text.len() <= self.text.capacity()
+        {
             self.arrivals.push(Arrival { at, token: piece.token });
             self.text.push_str(piece.text);
         } else {

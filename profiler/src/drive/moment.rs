@@ -6,7 +6,10 @@ use std::time::Duration;
 pub fn rfc3339(since_epoch: Duration) -> String {
     let seconds = i64::try_from(since_epoch.as_secs()).unwrap_or(i64::MAX);
     let nanos = i32::try_from(since_epoch.subsec_nanos()).unwrap_or(0);
-    jiff::Timestamp::new(seconds, nanos).map_or_else(|_| "beyond the calendar".to_owned(), |moment| moment.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string())
+    jiff::Timestamp::new(seconds, nanos).map_or_else(
+        |_| "beyond the calendar".to_owned(),
+        |moment| moment.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string(),
+    )
 }
 
 #[cfg(test)]

@@ -21,7 +21,15 @@ pub fn attribute(ops: &[Event], timing: &Timing) -> Vec<OpRow> {
         let whole = phase.map_or(timing.other, |phase| timing.phase(phase)).as_secs_f64();
         let time_s = time.as_secs_f64();
         let share = if whole > 0.0 { time_s / whole } else { 0.0 };
-        OpRow { phase: phase.map_or("other", engines::Phase::name).to_owned(), op: op.to_owned(), count, time_s, share, flops: None, bytes: None }
+        OpRow {
+            phase: phase.map_or("other", engines::Phase::name).to_owned(),
+            op: op.to_owned(),
+            count,
+            time_s,
+            share,
+            flops: None,
+            bytes: None,
+        }
     };
     // `None` sorts first; it goes last.
     let (other, phases): (Vec<_>, Vec<_>) = sums.into_iter().partition(|((phase, _), _)| phase.is_none());
@@ -48,17 +56,41 @@ mod tests {
     use super::*;
 
     fn op(name: &'static str, start: u64, duration: u64) -> Event {
-        Event { kind: Kind::Op, category: Category::Op, name, tid: 1, start: Nanos(start), duration: Nanos(duration), layer: Some(0), shape: [1, 2, 3], args: Args::default() }
+        Event {
+            kind: Kind::Op,
+            category: Category::Op,
+            name,
+            tid: 1,
+            start: Nanos(start),
+            duration: Nanos(duration),
+            layer: Some(0),
+            shape: [1, 2, 3],
+            args: Args::default(),
+        }
     }
 
     #[test]
     fn ops_belong_to_the_phase_in_which_they_begin() {
         let span = |phase, start, end| PhaseSpan { phase, start: Nanos(start), end: Nanos(end) };
-        let timing = Timing { spans: vec![span(Phase::Prefill, 0, 100), span(Phase::Decode, 110, 150), span(Phase::Decode, 160, 200)], latency: Nanos(200), other: Nanos(20), tokens: vec![] };
-        let ops = [op("q_proj", 5, 20), op("attention", 30, 60), op("q_proj", 110, 10), op("q_proj", 165, 10), op("lost", 105, 4)];
+        let timing = Timing {
+            spans: vec![span(Phase::Prefill, 0, 100), span(Phase::Decode, 110, 150), span(Phase::Decode, 160, 200)],
+            latency: Nanos(200),
+            other: Nanos(20),
+            tokens: vec![],
+        };
+        let ops = [
+            op("q_proj", 5, 20),
+            op("attention", 30, 60),
+            op("q_proj", 110, 10),
+            op("q_proj", 165, 10),
+            op("lost", 105, 4),
+        ];
         let rows = attribute(&ops, &timing);
         let told: Vec<_> = rows.iter().map(|row| (row.phase.as_str(), row.op.as_str(), row.count)).collect();
-        assert_eq!(told, [("prefill", "attention", 1), ("prefill", "q_proj", 1), ("decode", "q_proj", 2), ("other", "lost", 1)]);
+        assert_eq!(
+            told,
+            [("prefill", "attention", 1), ("prefill", "q_proj", 1), ("decode", "q_proj", 2), ("other", "lost", 1)]
+        );
         assert!((rows[0].share - 0.6).abs() < 1e-9 && (rows[2].share - 0.25).abs() < 1e-9);
     }
 }

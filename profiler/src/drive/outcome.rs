@@ -74,7 +74,8 @@ pub fn time_figures(sample: &mut Sample, timing: &Timing, answer: &Answer, split
         None
     };
     let ids = from_tokens.then(|| "the prompt is given as token ids: nothing to tokenize".to_owned());
-    sample.tokenize_s = told("tokenize_s", ids.or_else(|| (!split.tokenize).then(|| merged("prefill_s"))), Phase::Tokenize);
+    sample.tokenize_s =
+        told("tokenize_s", ids.or_else(|| (!split.tokenize).then(|| merged("prefill_s"))), Phase::Tokenize);
     sample.sample_s = told("sample_s", (!split.sample).then(|| merged("decode_s")), Phase::Sample);
     sample.detokenize_s = told("detokenize_s", (!split.detokenize).then(|| merged("decode_s")), Phase::Detokenize);
     sample.prefill_s = seconds(Phase::Prefill);
@@ -93,7 +94,9 @@ pub fn time_figures(sample: &mut Sample, timing: &Timing, answer: &Answer, split
     sample.tps = rate(outputs, timing.latency, "tps", reasons);
     sample.prefill_tps = rate(answer.prompt_tokens as f64, timing.phase(Phase::Prefill), "prefill_tps", reasons);
     sample.decode_tps = match (timing.tokens.first(), timing.tokens.last()) {
-        (Some(&first), Some(&last)) if timing.tokens.len() > 1 => rate((timing.tokens.len() - 1) as f64, last.saturating_sub(first), "decode_tps", reasons),
+        (Some(&first), Some(&last)) if timing.tokens.len() > 1 => {
+            rate((timing.tokens.len() - 1) as f64, last.saturating_sub(first), "decode_tps", reasons)
+        }
         _ => {
             reasons.insert("decode_tps".to_owned(), "fewer than two tokens came out".to_owned());
             None
@@ -116,7 +119,14 @@ mod tests {
     use super::*;
 
     fn answer(tokens: usize) -> Answer {
-        Answer { text: "abc".to_owned(), token_ids: vec![1; tokens], prompt_ids: vec![1, 2, 3], prompt_tokens: 3, output_tokens: tokens, finish: FinishReason::Length }
+        Answer {
+            text: "abc".to_owned(),
+            token_ids: vec![1; tokens],
+            prompt_ids: vec![1, 2, 3],
+            prompt_tokens: 3,
+            output_tokens: tokens,
+            finish: FinishReason::Length,
+        }
     }
 
     fn span(phase: Phase, start: u64, end: u64) -> PhaseSpan {
@@ -135,7 +145,8 @@ mod tests {
         };
         let mut sample = Sample::default();
         time_figures(&mut sample, &timing, &answer(3), WHOLE, false);
-        let near = |value: Option<f64>, wanted: f64| assert!((value.unwrap() - wanted).abs() < 1e-9, "{value:?} {wanted}");
+        let near =
+            |value: Option<f64>, wanted: f64| assert!((value.unwrap() - wanted).abs() < 1e-9, "{value:?} {wanted}");
         near(sample.tps, 3.0 / 0.22);
         near(sample.prefill_tps, 30.0);
         near(sample.decode_tps, 2.0 / 0.11);
@@ -146,10 +157,24 @@ mod tests {
 
     #[test]
     fn merged_phases_are_null_with_a_reason_and_the_rest_adds_up() {
-        let timing = Timing { spans: vec![span(Phase::Prefill, 0, 100), span(Phase::Decode, 101, 150)], latency: Nanos::from_millis(150), other: Nanos::from_millis(1), tokens: vec![Nanos::from_millis(100)] };
+        let timing = Timing {
+            spans: vec![span(Phase::Prefill, 0, 100), span(Phase::Decode, 101, 150)],
+            latency: Nanos::from_millis(150),
+            other: Nanos::from_millis(1),
+            tokens: vec![Nanos::from_millis(100)],
+        };
         let mut sample = Sample::default();
-        time_figures(&mut sample, &timing, &answer(1), PhaseSplit { tokenize: false, sample: false, detokenize: false }, false);
-        assert_eq!((sample.tokenize_s, sample.sample_s, sample.detokenize_s, sample.decode_tps), (None, None, None, None));
+        time_figures(
+            &mut sample,
+            &timing,
+            &answer(1),
+            PhaseSplit { tokenize: false, sample: false, detokenize: false },
+            false,
+        );
+        assert_eq!(
+            (sample.tokenize_s, sample.sample_s, sample.detokenize_s, sample.decode_tps),
+            (None, None, None, None)
+        );
         for field in ["tokenize_s", "sample_s", "detokenize_s", "decode_tps"] {
             assert!(sample.reasons.contains_key(field), "{field}");
         }
@@ -159,7 +184,12 @@ mod tests {
 
     #[test]
     fn token_ids_as_prompt_have_no_tokenize_phase() {
-        let timing = Timing { spans: vec![span(Phase::Prefill, 0, 100)], latency: Nanos::from_millis(100), other: Nanos::ZERO, tokens: vec![] };
+        let timing = Timing {
+            spans: vec![span(Phase::Prefill, 0, 100)],
+            latency: Nanos::from_millis(100),
+            other: Nanos::ZERO,
+            tokens: vec![],
+        };
         let mut sample = Sample::default();
         time_figures(&mut sample, &timing, &answer(0), WHOLE, true);
         assert_eq!(sample.tokenize_s, None);

@@ -29,7 +29,10 @@ pub fn totals(tally: &Tally, counters: &[&'static Counter]) -> Totals {
             Ok(counted) => {
                 if counted.counted_share < 1.0 {
                     let share = counted.counted_share * 100.0;
-                    totals.reasons.insert(counter.name.to_owned(), format!("extrapolated: it counted {share:.0} % of the time (multiplexed)"));
+                    totals.reasons.insert(
+                        counter.name.to_owned(),
+                        format!("extrapolated: it counted {share:.0} % of the time (multiplexed)"),
+                    );
                 }
                 Some(counted.value)
             }
@@ -57,7 +60,8 @@ pub fn phase_rows(timing: &Timing, counts: &PhaseCounts, counters: &[&'static Co
                 return PhaseRow { phase: name, reasons, ..PhaseRow::default() };
             }
             let time = timing.phase(phase).as_secs_f64();
-            let Totals { values, mut reasons } = counts.get(&phase).map(|tally| totals(tally, counters)).unwrap_or_default();
+            let Totals { values, mut reasons } =
+                counts.get(&phase).map(|tally| totals(tally, counters)).unwrap_or_default();
             let cpu_s = cpu(&values);
             if cpu_s.is_none() {
                 reasons.insert("cpu_s".to_owned(), "CPU time was not read".to_owned());
@@ -93,7 +97,17 @@ mod tests {
     #[test]
     fn rows_add_up_to_the_latency_and_explain_what_is_absent() {
         let span = |phase, start, end| PhaseSpan { phase, start: Nanos(start), end: Nanos(end) };
-        let timing = Timing { spans: vec![span(Phase::Prefill, 0, 60), span(Phase::Sample, 70, 80), span(Phase::Decode, 85, 95), span(Phase::Sample, 95, 100)], latency: Nanos(100), other: Nanos(15), tokens: vec![] };
+        let timing = Timing {
+            spans: vec![
+                span(Phase::Prefill, 0, 60),
+                span(Phase::Sample, 70, 80),
+                span(Phase::Decode, 85, 95),
+                span(Phase::Sample, 95, 100),
+            ],
+            latency: Nanos(100),
+            other: Nanos(15),
+            tokens: vec![],
+        };
         let counters = [find("cpu_user_s").unwrap(), find("cpu_system_s").unwrap()];
         let mut after = Reading::default();
         after.ticks[0] = Tick { value: 30, valid: true, ..Tick::default() };
@@ -105,7 +119,10 @@ mod tests {
         let rows = phase_rows(&timing, &PhaseCounts::from([(Phase::Prefill, tally)]), &counters);
         let sum: f64 = rows.iter().filter_map(|row| row.time_s).sum();
         assert!((sum - 100e-9).abs() < 1e-15);
-        assert_eq!(rows.iter().map(|row| row.phase.as_str()).collect::<Vec<_>>(), ["tokenize", "prefill", "decode", "sample", "detokenize", "other"]);
+        assert_eq!(
+            rows.iter().map(|row| row.phase.as_str()).collect::<Vec<_>>(),
+            ["tokenize", "prefill", "decode", "sample", "detokenize", "other"]
+        );
         assert_eq!((rows[0].time_s, rows[3].count, rows[5].count), (None, 2, 3));
         assert!((rows[1].cpu_s.unwrap() - 40e-6).abs() < 1e-12);
         assert!(rows[2].cpu_s.is_none() && rows[2].reasons.contains_key("cpu_s"));

@@ -42,7 +42,14 @@ impl Walk<'_, '_> {
 ///
 /// # Errors
 /// When a step fails.
-pub fn walk<'b>(session: &mut dyn Session, ask: &Ask, end_tokens: &[u32], meter: &mut Meter, beacon: &'b Beacon, watch: &mut Stopwatch<'b>) -> Result<Option<(Usage, PhaseCounts)>, EngineError> {
+pub fn walk<'b>(
+    session: &mut dyn Session,
+    ask: &Ask,
+    end_tokens: &[u32],
+    meter: &mut Meter,
+    beacon: &'b Beacon,
+    watch: &mut Stopwatch<'b>,
+) -> Result<Option<(Usage, PhaseCounts)>, EngineError> {
     let Some(steps) = session.steps() else { return Ok(None) };
     let last = meter.read();
     let mut walk = Walk { watch, beacon, meter, last, counts: PhaseCounts::new() };
@@ -50,7 +57,12 @@ pub fn walk<'b>(session: &mut dyn Session, ask: &Ask, end_tokens: &[u32], meter:
     Ok(Some((usage, walk.counts)))
 }
 
-fn request(steps: &mut dyn Steps, ask: &Ask, end_tokens: &[u32], walk: &mut Walk<'_, '_>) -> Result<Usage, EngineError> {
+fn request(
+    steps: &mut dyn Steps,
+    ask: &Ask,
+    end_tokens: &[u32],
+    walk: &mut Walk<'_, '_>,
+) -> Result<Usage, EngineError> {
     let prompt_ids = match &ask.input {
         Input::Text { text, add_bos } => walk.phase(Phase::Tokenize, || steps.tokenize(text, *add_bos))?,
         Input::Tokens(ids) => ids.clone(),

@@ -90,7 +90,11 @@ impl Timing {
             _ => Nanos::ZERO,
         });
         let other = other.fold(Nanos::ZERO, Nanos::saturating_add);
-        let sampled: Vec<_> = spans.iter().filter(|span| span.phase == Phase::Sample).map(|span| span.end.saturating_sub(start)).collect();
+        let sampled: Vec<_> = spans
+            .iter()
+            .filter(|span| span.phase == Phase::Sample)
+            .map(|span| span.end.saturating_sub(start))
+            .collect();
         let tokens = if sampled.len() >= arrivals.len() && !sampled.is_empty() {
             sampled.into_iter().take(arrivals.len()).collect()
         } else {
@@ -102,7 +106,8 @@ impl Timing {
 
     /// Time in a phase, summed over its occurrences.
     pub fn phase(&self, phase: Phase) -> Nanos {
-        let times = self.spans.iter().filter(|span| span.phase == phase).map(|span| span.end.saturating_sub(span.start));
+        let times =
+            self.spans.iter().filter(|span| span.phase == phase).map(|span| span.end.saturating_sub(span.start));
         times.fold(Nanos::ZERO, Nanos::saturating_add)
     }
 
@@ -135,19 +140,29 @@ fn spans(edges: &[Edge]) -> Result<Vec<PhaseSpan>, EdgeError> {
         last = edge.at;
         open = match open {
             None if edge.begins => Some(edge),
-            None => return Err(EdgeError::Order { index, found: name(&edge), expected: "begin of a phase".to_owned() }),
+            None => {
+                return Err(EdgeError::Order { index, found: name(&edge), expected: "begin of a phase".to_owned() });
+            }
             Some(begun) if !edge.begins && edge.phase == begun.phase => {
                 spans.push(PhaseSpan { phase: edge.phase, start: begun.at, end: edge.at });
                 None
             }
             Some(begun) => {
-                return Err(EdgeError::Order { index, found: name(&edge), expected: format!("end of {}", begun.phase.name()) });
+                return Err(EdgeError::Order {
+                    index,
+                    found: name(&edge),
+                    expected: format!("end of {}", begun.phase.name()),
+                });
             }
         };
     }
     match open {
         None => Ok(spans),
-        Some(begun) => Err(EdgeError::Order { index: edges.len(), found: "last one".to_owned(), expected: format!("end of {}", begun.phase.name()) }),
+        Some(begun) => Err(EdgeError::Order {
+            index: edges.len(),
+            found: "last one".to_owned(),
+            expected: format!("end of {}", begun.phase.name()),
+        }),
     }
 }
 
@@ -156,7 +171,9 @@ mod tests {
     use super::*;
 
     fn edges(series: &[(Phase, u64, u64)]) -> Vec<Edge> {
-        let both = |&(phase, start, end): &(Phase, u64, u64)| [Edge { phase, begins: true, at: Nanos(start) }, Edge { phase, begins: false, at: Nanos(end) }];
+        let both = |&(phase, start, end): &(Phase, u64, u64)| {
+            [Edge { phase, begins: true, at: Nanos(start) }, Edge { phase, begins: false, at: Nanos(end) }]
+        };
         series.iter().flat_map(both).collect()
     }
 
@@ -166,7 +183,15 @@ mod tests {
 
     #[test]
     fn phases_and_other_make_the_latency_exactly() {
-        let series = [(Phase::Tokenize, 100, 110), (Phase::Prefill, 113, 200), (Phase::Sample, 200, 205), (Phase::Detokenize, 206, 210), (Phase::Decode, 250, 300), (Phase::Sample, 300, 301), (Phase::Detokenize, 302, 303)];
+        let series = [
+            (Phase::Tokenize, 100, 110),
+            (Phase::Prefill, 113, 200),
+            (Phase::Sample, 200, 205),
+            (Phase::Detokenize, 206, 210),
+            (Phase::Decode, 250, 300),
+            (Phase::Sample, 300, 301),
+            (Phase::Detokenize, 302, 303),
+        ];
         let timing = Timing::of(&edges(&series), &arrivals(&[211, 304])).unwrap();
         let phases: u64 = Phase::ALL.iter().map(|&phase| timing.phase(phase).0).sum();
         assert_eq!(timing.latency, Nanos(203));

@@ -9,7 +9,12 @@ use super::edges::Stopwatch;
 ///
 /// # Errors
 /// When the engine fails.
-pub fn trace(session: &mut dyn Session, request: &Request, per_thread: usize, watch: &mut Stopwatch<'_>) -> Result<(Usage, Batch), EngineError> {
+pub fn trace(
+    session: &mut dyn Session,
+    request: &Request,
+    per_thread: usize,
+    watch: &mut Stopwatch<'_>,
+) -> Result<(Usage, Batch), EngineError> {
     record::start(record::Config { per_thread });
     record::prepare_thread();
     // What an earlier request left behind is not this one's.

@@ -37,7 +37,10 @@ impl MachineLoad {
     pub fn shares_since(&self, before: &Self, own_cpu_seconds: f64) -> Result<(f64, f64), String> {
         let total = self.total.saturating_sub(before.total);
         if total < FEWEST_TICKS {
-            return Err(format!("the request was too short for the kernel's clock of {} ticks a second", self.ticks_per_second));
+            return Err(format!(
+                "the request was too short for the kernel's clock of {} ticks a second",
+                self.ticks_per_second
+            ));
         }
         let busy = self.busy.saturating_sub(before.busy) as f64;
         let steal = self.steal.saturating_sub(before.steal) as f64;
@@ -52,7 +55,8 @@ impl MachineLoad {
         let mut fields = text.lines().next()?.strip_prefix("cpu ")?.split_ascii_whitespace().map(str::parse::<u64>);
         let mut field = || fields.next().and_then(Result::ok);
         let (user, nice, system, idle) = (field()?, field()?, field()?, field()?);
-        let (iowait, irq, softirq, steal) = (field().unwrap_or(0), field().unwrap_or(0), field().unwrap_or(0), field().unwrap_or(0));
+        let (iowait, irq, softirq, steal) =
+            (field().unwrap_or(0), field().unwrap_or(0), field().unwrap_or(0), field().unwrap_or(0));
         let busy = user + nice + system + irq + softirq;
         Some(Self { busy, total: busy + idle + iowait + steal, steal, ticks_per_second })
     }

@@ -59,13 +59,20 @@ impl Meter {
     /// Opens the counters; those that this machine lacks stand in [`Meter::absent`].
     pub fn open(counters: &[&'static Counter]) -> Self {
         let mut absent = BTreeMap::new();
-        let (offered, elsewhere): (Vec<_>, Vec<_>) = counters.iter().copied().partition(|counter| counter.exists_here());
+        let (offered, elsewhere): (Vec<_>, Vec<_>) =
+            counters.iter().copied().partition(|counter| counter.exists_here());
         for counter in elsewhere {
-            absent.insert(counter.name.to_owned(), format!("{} does not exist on {}", counter.name, std::env::consts::OS));
+            absent.insert(
+                counter.name.to_owned(),
+                format!("{} does not exist on {}", counter.name, std::env::consts::OS),
+            );
         }
         let (mut present, probe) = platform::Probe::open(&offered, &mut absent);
         for counter in present.iter().skip(MAX_COUNTERS) {
-            absent.insert(counter.name.to_owned(), format!("at most {MAX_COUNTERS} counters are read at once: name fewer with --counters"));
+            absent.insert(
+                counter.name.to_owned(),
+                format!("at most {MAX_COUNTERS} counters are read at once: name fewer with --counters"),
+            );
         }
         present.truncate(MAX_COUNTERS);
         Self { counters: present, probe, absent }
@@ -135,7 +142,12 @@ mod tests {
         assert!(tally.value(faults, meter.counters()[faults]).unwrap().value > 0.0);
         for counter in default_counters() {
             let present = meter.counters().iter().any(|c| c.name == counter.name);
-            assert_ne!(present, meter.absent().contains_key(counter.name), "{} is either read or explained", counter.name);
+            assert_ne!(
+                present,
+                meter.absent().contains_key(counter.name),
+                "{} is either read or explained",
+                counter.name
+            );
         }
     }
 

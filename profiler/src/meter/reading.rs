@@ -70,7 +70,9 @@ impl Tally {
     /// Why there is none: an event that never got a register was not counted, which is not zero.
     #[allow(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
     pub fn value(&self, index: usize, counter: &Counter) -> Result<Counted, String> {
-        let (Some(&value), Some(&enabled), Some(&running)) = (self.value.get(index), self.enabled.get(index), self.running.get(index)) else {
+        let (Some(&value), Some(&enabled), Some(&running)) =
+            (self.value.get(index), self.enabled.get(index), self.running.get(index))
+        else {
             return Err(format!("{} was not read", counter.name));
         };
         if self.failed[index] {
@@ -84,7 +86,10 @@ impl Tally {
             return Ok(Counted { value: raw, counted_share: 1.0 });
         }
         if running == 0 {
-            return Err(format!("{} was not counted: other events had the processor's registers; name fewer with --counters", counter.name));
+            return Err(format!(
+                "{} was not counted: other events had the processor's registers; name fewer with --counters",
+                counter.name
+            ));
         }
         let share = running as f64 / enabled as f64;
         Ok(Counted { value: raw / share.min(1.0), counted_share: share.min(1.0) })

@@ -19,26 +19,40 @@ pub fn check(options: &Options) -> Result<(), Error> {
         return refuse("-n 0: at least one new token is needed; leave -n out for 128".to_owned());
     }
     if options.ctx == Some(0) {
-        return refuse("--ctx 0: a context of at least one token is needed; leave --ctx out for what the prompts need".to_owned());
+        return refuse(
+            "--ctx 0: a context of at least one token is needed; leave --ctx out for what the prompts need".to_owned(),
+        );
     }
     if options.batch == Some(0) {
-        return refuse("--batch 0: at least one token per pass is needed; leave --batch out for the engine's default".to_owned());
+        return refuse(
+            "--batch 0: at least one token per pass is needed; leave --batch out for the engine's default".to_owned(),
+        );
     }
     match &options.prompts {
         PromptChoice::Tokens(0) => return refuse("--prompt-tokens 0: at least one prompt token is needed".to_owned()),
-        PromptChoice::Text(text) if text.is_empty() => return refuse("--prompt is empty: give a text, or leave it out for the seed prompts".to_owned()),
+        PromptChoice::Text(text) if text.is_empty() => {
+            return refuse("--prompt is empty: give a text, or leave it out for the seed prompts".to_owned());
+        }
         _ => {}
     }
     if options.header.is_some() && !options.synthetic {
         return refuse("--header gives synthetic models a tokenizer: add --synthetic, or leave it out".to_owned());
     }
     if let (Some(out), Some(resume)) = (&options.out, &options.resume) {
-        return refuse(format!("--out {} and --resume {}: a resumed run stays in its folder; give one of them", out.display(), resume.display()));
+        return refuse(format!(
+            "--out {} and --resume {}: a resumed run stays in its folder; give one of them",
+            out.display(),
+            resume.display()
+        ));
     }
     for name in &options.counters {
         if meter::find(name).is_none() {
             let names: Vec<_> = meter::COUNTERS.iter().map(|counter| counter.name).collect();
-            return refuse(format!("no counter is called `{name}`{}; known counters: {}", nearest(name, &names), names.join(", ")));
+            return refuse(format!(
+                "no counter is called `{name}`{}; known counters: {}",
+                nearest(name, &names),
+                names.join(", ")
+            ));
         }
     }
     twice("-e", &options.engines)?;
@@ -49,9 +63,12 @@ pub fn check(options: &Options) -> Result<(), Error> {
 
 /// A value given twice would measure the same case twice under one id.
 fn twice<T: PartialEq + std::fmt::Display>(option: &str, values: &[T]) -> Result<(), Error> {
-    let again = values.iter().enumerate().find(|(index, value)| values.iter().take(*index).any(|earlier| earlier == *value));
+    let again =
+        values.iter().enumerate().find(|(index, value)| values.iter().take(*index).any(|earlier| earlier == *value));
     match again {
-        Some((_, value)) => Err(Error::Usage(format!("{option} {value} is given twice: each case is measured once per run; raise -r for more samples"))),
+        Some((_, value)) => Err(Error::Usage(format!(
+            "{option} {value} is given twice: each case is measured once per run; raise -r for more samples"
+        ))),
         None => Ok(()),
     }
 }
@@ -81,7 +98,10 @@ mod tests {
         insta::assert_snapshot!(told(|o| o.new_tokens = Some(0)), @"-n 0: at least one new token is needed; leave -n out for 128");
         insta::assert_snapshot!(told(|o| o.prompts = PromptChoice::Tokens(0)), @"--prompt-tokens 0: at least one prompt token is needed");
         insta::assert_snapshot!(told(|o| o.threads = vec![1, 2, 1]), @"-t 1 is given twice: each case is measured once per run; raise -r for more samples");
-        assert!(told(|o| o.counters = vec!["cycels".to_owned()]).starts_with("no counter is called `cycels`; did you mean `cycles`?; known counters: cpu_user_s"));
+        assert!(
+            told(|o| o.counters = vec!["cycels".to_owned()])
+                .starts_with("no counter is called `cycels`; did you mean `cycles`?; known counters: cpu_user_s")
+        );
         assert!(told(|o| o.header = Some("x".into())).contains("--synthetic"));
         assert!(told(|o| (o.out, o.resume) = (Some("a".into()), Some("b".into()))).contains("one of them"));
     }

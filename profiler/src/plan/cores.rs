@@ -8,7 +8,9 @@ use std::collections::BTreeSet;
 /// `quota` is in processors' worth of time.
 pub fn physical_cores(quota: Option<f64>) -> usize {
     let allowed = allowed();
-    let cores = count(&allowed, |cpu| std::fs::read_to_string(format!("/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")).ok());
+    let cores = count(&allowed, |cpu| {
+        std::fs::read_to_string(format!("/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")).ok()
+    });
     limited(cores.unwrap_or_else(fallback), quota)
 }
 
@@ -20,7 +22,8 @@ fn limited(cores: usize, quota: Option<f64>) -> usize {
 
 /// Cores of so many processors: processors with the same siblings are one core.
 fn count(cpus: &[usize], siblings: impl Fn(usize) -> Option<String>) -> Option<usize> {
-    let cores: Option<BTreeSet<String>> = cpus.iter().map(|&cpu| siblings(cpu).map(|text| text.trim().to_owned())).collect();
+    let cores: Option<BTreeSet<String>> =
+        cpus.iter().map(|&cpu| siblings(cpu).map(|text| text.trim().to_owned())).collect();
     cores.map(|cores| cores.len()).filter(|&count| count > 0)
 }
 

@@ -20,7 +20,10 @@ pub fn dry_run(options: &Options, environment: &Environment) -> Result<String, E
     let engines = prepare::open_engines(&options)?;
     let set = prepare::prompt_set(&options.prompts)?;
     let mut text = String::new();
-    let labels: Vec<_> = engines.iter().map(|engine| format!("{} {} on {}", engine.label, engine.identity.version, engine.identity.device)).collect();
+    let labels: Vec<_> = engines
+        .iter()
+        .map(|engine| format!("{} {} on {}", engine.label, engine.identity.version, engine.identity.device))
+        .collect();
     line(&mut text, "engines", &labels.join(", "));
     for reference in &options.models {
         model(&mut text, &options, &set, reference)?;
@@ -29,9 +32,21 @@ pub fn dry_run(options: &Options, environment: &Environment) -> Result<String, E
     let depths: Vec<_> = options.depths.iter().map(ToString::to_string).collect();
     line(&mut text, "threads", &threads.join(", "));
     line(&mut text, "depth", &depths.join(", "));
-    line(&mut text, "prompts", &format!("set {}: {}", set.name, set.prompts.iter().map(|prompt| prompt.id.as_str()).collect::<Vec<_>>().join(", ")));
+    line(
+        &mut text,
+        "prompts",
+        &format!(
+            "set {}: {}",
+            set.name,
+            set.prompts.iter().map(|prompt| prompt.id.as_str()).collect::<Vec<_>>().join(", ")
+        ),
+    );
     let cases = engines.len() * options.models.len() * options.threads.len() * options.depths.len() * set.prompts.len();
-    line(&mut text, "cases", &format!("{cases} (engines x models x prompts x threads x depths), each {} times after warm-up", options.runs));
+    line(
+        &mut text,
+        "cases",
+        &format!("{cases} (engines x models x prompts x threads x depths), each {} times after warm-up", options.runs),
+    );
     line(&mut text, "dry run", "nothing was fetched, written or measured");
     Ok(text)
 }
@@ -46,7 +61,15 @@ fn model(text: &mut String, options: &Options, set: &prompts::Set, reference: &s
     if options.synthetic {
         let (name, spec, _) = prepare::synthetic_shape(options, &parsed)?;
         let bytes = Bytes(prepare::synthetic_bytes(options, &parsed)?);
-        line(text, "model", &format!("{name}: synthetic weights, {} parameters, {bytes}, written to {} unless they are there", spec.parameters(), models::synth::cache_folder().display()));
+        line(
+            text,
+            "model",
+            &format!(
+                "{name}: synthetic weights, {} parameters, {bytes}, written to {} unless they are there",
+                spec.parameters(),
+                models::synth::cache_folder().display()
+            ),
+        );
         estimate(text, options, &spec, bytes);
         return Ok(());
     }
@@ -54,11 +77,36 @@ fn model(text: &mut String, options: &Options, set: &prompts::Set, reference: &s
     match prepare::locate_with(options, reference, settings, &Quiet) {
         Ok(place) => {
             let model = prepare::prepare_model(options, set, place)?;
-            line(text, "model", &format!("{}: {} ({}), {}, {}, {} parameters", model.name, model.path.display(), model.origin, Bytes(model.file_bytes), model.shape.quantisation, model.shape.spec.parameters()));
+            line(
+                text,
+                "model",
+                &format!(
+                    "{}: {} ({}), {}, {}, {} parameters",
+                    model.name,
+                    model.path.display(),
+                    model.origin,
+                    Bytes(model.file_bytes),
+                    model.shape.quantisation,
+                    model.shape.spec.parameters()
+                ),
+            );
             for prompt in &model.prompts {
-                line(text, "", &format!("{}: {} prompt tokens, up to {} new tokens", prompt.id, prompt.ids.len(), prompt.new_tokens));
+                line(
+                    text,
+                    "",
+                    &format!(
+                        "{}: {} prompt tokens, up to {} new tokens",
+                        prompt.id,
+                        prompt.ids.len(),
+                        prompt.new_tokens
+                    ),
+                );
             }
-            line(text, "", &format!("context {} tokens; one worker needs about {}", model.context, Bytes(model.predicted_bytes)));
+            line(
+                text,
+                "",
+                &format!("context {} tokens; one worker needs about {}", model.context, Bytes(model.predicted_bytes)),
+            );
             Ok(())
         }
         Err(Error::Model(ModelError::Unavailable { what, .. })) => {
@@ -80,6 +128,12 @@ fn estimate(text: &mut String, options: &Options, spec: &models::Spec, weights: 
     /// What short prompts need.
     const CONTEXT: usize = 512;
     let context = options.ctx.unwrap_or(CONTEXT + options.depths.iter().copied().max().unwrap_or(0));
-    let need = cost::memory(spec, weights, context, prepare::kv_dtype(options.kv_type), options.batch.unwrap_or(CONTEXT).min(context));
+    let need = cost::memory(
+        spec,
+        weights,
+        context,
+        prepare::kv_dtype(options.kv_type),
+        options.batch.unwrap_or(CONTEXT).min(context),
+    );
     line(text, "", &format!("one worker needs about {} with a context of {context} tokens", need.total()));
 }

@@ -15,5 +15,6 @@ pub use dry_run::dry_run;
 pub use file::{PlanFile, PlannedCase, PlannedModel, PlannedPrompt};
 pub use folder::{RUNS, folder_name, new_folder};
 pub use options::{
-    DEFAULT_ENGINE, DEFAULT_MODEL, DEFAULT_NEW_TOKENS, DEFAULT_PROMPTS, DEFAULT_RUNS, DEFAULT_SEED, Options, PromptChoice, TraceLevel,
+    DEFAULT_ENGINE, DEFAULT_MODEL, DEFAULT_NEW_TOKENS, DEFAULT_PROMPTS, DEFAULT_RUNS, DEFAULT_SEED, Options,
+    PromptChoice, TraceLevel,
 };

@@ -17,7 +17,10 @@ pub(crate) fn open(options: &Options) -> Result<Vec<EngineChoice>, Error> {
         let names: Vec<&str> = choices.iter().map(|choice| choice.identity.name.as_str()).collect();
         if !names.contains(&engine.as_str()) {
             let near = nearest(engine, &names);
-            return Err(Error::Usage(format!("--set {engine}.{key}={value}: engine {engine} takes no part in this run{near}; its engines: {}", names.join(", "))));
+            return Err(Error::Usage(format!(
+                "--set {engine}.{key}={value}: engine {engine} takes no part in this run{near}; its engines: {}",
+                names.join(", ")
+            )));
         }
     }
     Ok(choices)

@@ -40,7 +40,12 @@ pub fn locate(options: &Options, reference: &str, progress: &dyn Progress) -> Re
     locate_with(options, reference, Settings::from_env(), progress)
 }
 
-pub(crate) fn locate_with(options: &Options, reference: &str, settings: Settings, progress: &dyn Progress) -> Result<Place, Error> {
+pub(crate) fn locate_with(
+    options: &Options,
+    reference: &str,
+    settings: Settings,
+    progress: &dyn Progress,
+) -> Result<Place, Error> {
     let parsed = Reference::parse(reference)?;
     if options.synthetic {
         return synthetic(options, reference, &parsed, progress);
@@ -48,7 +53,9 @@ pub(crate) fn locate_with(options: &Options, reference: &str, settings: Settings
     if let Reference::Path(path) = &parsed
         && path.extension().is_some_and(|extension| extension == "json")
     {
-        return Err(Error::Usage(format!("{reference} gives a shape without weights: add --synthetic, or name the folder with its safetensors")));
+        return Err(Error::Usage(format!(
+            "{reference} gives a shape without weights: add --synthetic, or name the folder with its safetensors"
+        )));
     }
     let fetcher = Fetcher::new(settings, progress);
     let entry = entry_of(&parsed)?;
@@ -57,15 +64,22 @@ pub(crate) fn locate_with(options: &Options, reference: &str, settings: Settings
         (Some(quant), Some(entry)) => {
             let source = entry.quant(quant).ok_or_else(|| {
                 let known: Vec<_> = entry.quants.iter().map(|(name, _)| *name).collect();
-                Error::Usage(format!("--quant {quant}: {} is not known to exist in this quantisation; known: {}; or add --synthetic", entry.name, known.join(", ")))
+                Error::Usage(format!(
+                    "--quant {quant}: {} is not known to exist in this quantisation; known: {}; or add --synthetic",
+                    entry.name,
+                    known.join(", ")
+                ))
             })?;
             fetcher.locate_source(&source, if source == entry.gguf { entry.mirror } else { None })?
         }
         (Some(quant), None) => {
-            return Err(Error::Usage(format!("--quant {quant}: {reference} is one file with the quantisation that it has; leave --quant out, or name a registered model")));
+            return Err(Error::Usage(format!(
+                "--quant {quant}: {reference} is one file with the quantisation that it has; leave --quant out, or name a registered model"
+            )));
         }
     };
-    let known = entry.filter(|entry| options.quant.as_deref().is_none_or(|quant| entry.quant(quant) == Some(entry.gguf)));
+    let known =
+        entry.filter(|entry| options.quant.as_deref().is_none_or(|quant| entry.quant(quant) == Some(entry.gguf)));
     Ok(Place {
         name: name_of(&parsed, &located.path, options.quant.as_deref()),
         reference: reference.to_owned(),
@@ -123,8 +137,13 @@ fn shape(reference: &Reference) -> Result<(String, Spec), Error> {
             let name = path.parent().filter(|parent| !parent.as_os_str().is_empty()).map_or_else(|| stem(path), stem);
             Ok((name, Spec::from_config(path)?))
         }
-        Reference::Path(path) => Err(Error::Usage(format!("--synthetic -m {}: synthetic weights need a shape; name a registered model or a config.json", path.display()))),
-        Reference::Hub(hub) => Err(Error::Usage(format!("--synthetic -m {hub}: synthetic weights need a shape; name a registered model or a config.json"))),
+        Reference::Path(path) => Err(Error::Usage(format!(
+            "--synthetic -m {}: synthetic weights need a shape; name a registered model or a config.json",
+            path.display()
+        ))),
+        Reference::Hub(hub) => Err(Error::Usage(format!(
+            "--synthetic -m {hub}: synthetic weights need a shape; name a registered model or a config.json"
+        ))),
     }
 }
 

@@ -23,7 +23,10 @@ pub use tokens::{Filler, Ordinary};
 
 use crate::Error;
 use crate::environment::Environment;
-use crate::plan::{self, Block, CasePlan, EngineChoice, Options, Plan, PlanFile, PlannedCase, PlannedModel, PlannedPrompt, PromptChoice, Seat};
+use crate::plan::{
+    self, Block, CasePlan, EngineChoice, Options, Plan, PlanFile, PlannedCase, PlannedModel, PlannedPrompt,
+    PromptChoice, Seat,
+};
 
 /// Stepped and traced requests per case, each, at most: two, each paired with a clean one of its round.
 const INSTRUMENTED_RUNS: usize = 2;
@@ -76,7 +79,9 @@ pub fn defaults(options: &Options, environment: &Environment) -> Options {
 }
 
 fn block(options: &Options, engines: &[EngineChoice], model: PreparedModel, environment: &Environment) -> Block {
-    let seats: Vec<Seat> = (0..engines.len()).flat_map(|engine| options.threads.iter().map(move |&threads| Seat { engine, threads })).collect();
+    let seats: Vec<Seat> = (0..engines.len())
+        .flat_map(|engine| options.threads.iter().map(move |&threads| Seat { engine, threads }))
+        .collect();
     let available = environment.memory.available_bytes;
     let limit = [available, environment.limits.memory_bytes].into_iter().flatten().min();
     let together = seats.len() == 1 || limit.is_none_or(|limit| fits(model.predicted_bytes, seats.len(), limit));
@@ -94,7 +99,9 @@ fn unique_names(blocks: &[Block]) -> Result<(), Error> {
         let name = &block.model.name;
         if let Some(same) = blocks.iter().take(index).find(|other| other.model.name == *name) {
             let (one, other) = (same.model.path.display(), block.model.path.display());
-            return Err(Error::Usage(format!("two models are called `{name}` ({one} and {other}): rename one file, so that their results can be told apart")));
+            return Err(Error::Usage(format!(
+                "two models are called `{name}` ({one} and {other}): rename one file, so that their results can be told apart"
+            )));
         }
     }
     Ok(())
@@ -107,7 +114,8 @@ fn cases(options: &Options, engines: &[EngineChoice], block: &Block) -> Vec<Case
         for &depth in &options.depths {
             for (prompt, prepared) in block.model.prompts.iter().enumerate() {
                 let id = plan::case_id(label, &block.model.name, &prepared.id, *threads, depth);
-                let filler = block.model.fillers.iter().find(|filler| filler.depth() == depth).cloned().unwrap_or_default();
+                let filler =
+                    block.model.fillers.iter().find(|filler| filler.depth() == depth).cloned().unwrap_or_default();
                 cases.push(CasePlan { id, seat, prompt, filler });
             }
         }

@@ -6,10 +6,10 @@ use models::cost::{self, WeightTypes};
 use models::{Bytes, Checkpoint, Format, Spec, Tokenizer, registry};
 use prompts::Set;
 
+use super::kv_dtype;
 use super::locate::Place;
 use super::prompt::{self, PreparedPrompt};
 use super::tokens::{Filler, Ordinary};
-use super::kv_dtype;
 use crate::Error;
 use crate::plan::{DEFAULT_NEW_TOKENS, Options};
 
@@ -138,15 +138,29 @@ fn context(options: &Options, model: &str, spec: &Spec, prompts: &[PreparedPromp
     let Some(longest) = prompts.iter().max_by_key(|prompt| needs(prompt)) else { return Ok(CONTEXT_STEP) };
     let needed = needs(longest);
     let parts = || {
-        let depth = if depth > 0 { format!("depth {depth} and ") } else { String::new() };
-        format!("prompt `{}` on {model}: {depth}{} prompt tokens and {} new tokens need a context of {needed}", longest.id, longest.ids.len(), longest.new_tokens)
+        let depth = if depth > 0 { format!("depth {depth}, ") } else { String::new() };
+        format!(
+            "prompt `{}` on {model}: {depth}{} prompt tokens and {} new tokens need a context of {needed}",
+            longest.id,
+            longest.ids.len(),
+            longest.new_tokens
+        )
     };
     if needed > spec.context_length {
-        return Err(Error::Usage(format!("{}, the model has {}; shorten the prompt, or lower -n or --depth", parts(), spec.context_length)));
+        return Err(Error::Usage(format!(
+            "{}, the model has {}; shorten the prompt, or lower -n or --depth",
+            parts(),
+            spec.context_length
+        )));
     }
     match options.ctx {
-        Some(given) if given < needed => Err(Error::Usage(format!("{}, --ctx gives {given}; raise --ctx, or leave it out", parts()))),
-        Some(given) if given > spec.context_length => Err(Error::Usage(format!("--ctx {given}: {model} has a context of {}; lower it, or leave it out", spec.context_length))),
+        Some(given) if given < needed => {
+            Err(Error::Usage(format!("{}, --ctx gives {given}; raise --ctx, or leave it out", parts())))
+        }
+        Some(given) if given > spec.context_length => Err(Error::Usage(format!(
+            "--ctx {given}: {model} has a context of {}; lower it, or leave it out",
+            spec.context_length
+        ))),
         Some(given) => Ok(given),
         None => Ok(needed.next_multiple_of(CONTEXT_STEP).min(spec.context_length.max(needed))),
     }

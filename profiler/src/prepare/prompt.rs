@@ -45,14 +45,27 @@ pub fn prompt_set(choice: &PromptChoice) -> Result<Set, Error> {
 }
 
 /// Renders and tokenizes every prompt of a set.
-pub(super) fn prepare(options: &Options, set: &Set, checkpoint: &Checkpoint, tokenizer: &Tokenizer, ordinary: &Ordinary) -> Result<Vec<PreparedPrompt>, Error> {
-    let template = ChatTemplate::new(checkpoint.chat_template().unwrap_or(PLAIN), checkpoint.bos_text(), checkpoint.eos_text());
+pub(super) fn prepare(
+    options: &Options,
+    set: &Set,
+    checkpoint: &Checkpoint,
+    tokenizer: &Tokenizer,
+    ordinary: &Ordinary,
+) -> Result<Vec<PreparedPrompt>, Error> {
+    let template =
+        ChatTemplate::new(checkpoint.chat_template().unwrap_or(PLAIN), checkpoint.bos_text(), checkpoint.eos_text());
     // Without the template nothing depends on whether it parses.
     let template = if options.raw { template.ok() } else { Some(template?) };
     set.prompts.iter().map(|prompt| one(options, prompt, template.as_ref(), tokenizer, ordinary)).collect()
 }
 
-fn one(options: &Options, prompt: &Prompt, template: Option<&ChatTemplate>, tokenizer: &Tokenizer, ordinary: &Ordinary) -> Result<PreparedPrompt, Error> {
+fn one(
+    options: &Options,
+    prompt: &Prompt,
+    template: Option<&ChatTemplate>,
+    tokenizer: &Tokenizer,
+    ordinary: &Ordinary,
+) -> Result<PreparedPrompt, Error> {
     let (rendered, input, ids) = match &prompt.input {
         prompts::Input::Tokens(count) => {
             let ids = ordinary.draw(*count, options.seed, &prompt.id);
@@ -76,7 +89,14 @@ fn one(options: &Options, prompt: &Prompt, template: Option<&ChatTemplate>, toke
     if ids.is_empty() {
         return Err(Error::Usage(format!("prompt `{}` is empty: expected at least one token", prompt.id)));
     }
-    Ok(PreparedPrompt { id: prompt.id.clone(), tests: prompt.tests.clone(), rendered, input, ids, new_tokens: new_tokens(options, prompt.new_tokens) })
+    Ok(PreparedPrompt {
+        id: prompt.id.clone(),
+        tests: prompt.tests.clone(),
+        rendered,
+        input,
+        ids,
+        new_tokens: new_tokens(options, prompt.new_tokens),
+    })
 }
 
 #[cfg(test)]

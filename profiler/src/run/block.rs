@@ -71,14 +71,18 @@ impl<'a> Run<'a> {
 
     /// All blocks, one after the other.
     pub(super) fn everything(&mut self) -> Result<(), Error> {
-        let (mut first_case, mut first_number) = (0, 2);
+        let mut first_case = 0;
+        // A virtual clock begins at zero in every worker: those of the run that is resumed keep their numbers.
+        let first_number = self
+            .earlier
+            .as_ref()
+            .map_or(1, |earlier| u32::try_from(earlier.samples.len() + 1).unwrap_or(1).saturating_mul(1000));
         for block in &self.means.plan.blocks {
             if self.means.interrupt.is_set() {
                 break;
             }
             self.block(block, first_case, first_number)?;
             first_case += block.cases.len();
-            first_number += u32::try_from(block.seats.len()).unwrap_or(0);
         }
         Ok(())
     }
@@ -95,7 +99,8 @@ impl<'a> Run<'a> {
 
     fn block(&mut self, block: &'a Block, first_case: usize, first_number: u32) -> Result<(), Error> {
         let Means { plan, binary, home, interrupt, .. } = self.means;
-        let mut states: Vec<_> = block.cases.iter().enumerate().map(|(place, case)| self.state(first_case + place, case)).collect();
+        let mut states: Vec<_> =
+            block.cases.iter().enumerate().map(|(place, case)| self.state(first_case + place, case)).collect();
         let mut crew = Crew::new(plan, block, binary, home, interrupt, first_number);
         for seat in 0..block.seats.len() {
             self.warm_up_seat(&mut crew, block, seat, &mut states)?;
@@ -131,17 +136,34 @@ impl<'a> Run<'a> {
             state.over = true;
             return state;
         }
-        let of_pass = |pass: Pass| earlier.samples.iter().filter(|sample| sample.case == plan.id && sample.pass == pass).cloned().collect();
+        let of_pass = |pass: Pass| {
+            earlier.samples.iter().filter(|sample| sample.case == plan.id && sample.pass == pass).cloned().collect()
+        };
         let kept = old.cloned().unwrap_or_else(|| empty.clone());
-        let case = Case { samples: of_pass(Pass::Clean), stepped: of_pass(Pass::Stepped), traced: of_pass(Pass::Traced), status: empty.status, error: empty.error, ..kept };
+        let case = Case {
+            samples: of_pass(Pass::Clean),
+            stepped: of_pass(Pass::Stepped),
+            traced: of_pass(Pass::Traced),
+            status: empty.status,
+            error: empty.error,
+            ..kept
+        };
         CaseState::new(index, plan, case)
     }
 
     /// First requests and warm-up of every case of a worker. Where loading fails, it fails for all of them.
-    fn warm_up_seat(&mut self, crew: &mut Crew<'_>, block: &Block, seat: usize, states: &mut [CaseState<'_>]) -> Result<(), Error> {
+    fn warm_up_seat(
+        &mut self,
+        crew: &mut Crew<'_>,
+        block: &Block,
+        seat: usize,
+        states: &mut [CaseState<'_>],
+    ) -> Result<(), Error> {
         let mut unloadable: Option<String> = None;
         for index in 0..states.len() {
-            let Some(state) = states.get_mut(index).filter(|state| state.plan.seat == seat && !state.over) else { continue };
+            let Some(state) = states.get_mut(index).filter(|state| state.plan.seat == seat && !state.over) else {
+                continue;
+            };
             if self.means.interrupt.is_set() {
                 return Ok(());
             }
@@ -156,7 +178,12 @@ impl<'a> Run<'a> {
     }
 
     /// A fresh session, its first request, more until two of them are alike. Returns why it cannot be loaded.
-    fn warm_up(&mut self, crew: &mut Crew<'_>, block: &Block, state: &mut CaseState<'_>) -> Result<Option<String>, Error> {
+    fn warm_up(
+        &mut self,
+        crew: &mut Crew<'_>,
+        block: &Block,
+        state: &mut CaseState<'_>,
+    ) -> Result<Option<String>, Error> {
         self.tell(state);
         let loaded = match crew.load(state.plan.seat, self.trace.part())? {
             Ok(loaded) => loaded,
@@ -166,7 +193,10 @@ impl<'a> Run<'a> {
         state.case.memory = memory::loaded(&block.model, &loaded);
         self.once(loaded.trace_error.clone());
         if !block.together {
-            state.case.reasons.insert("session".to_owned(), "reloaded in turn: memory does not suffice for all workers together".to_owned());
+            state.case.reasons.insert(
+                "session".to_owned(),
+                "reloaded in turn: memory does not suffice for all workers together".to_owned(),
+            );
         }
         let (least, most) = self.means.plan.file.warmup.map_or((1, MOST_WARMUPS), |number| (number, number));
         let mut last = None;
@@ -181,7 +211,14 @@ impl<'a> Run<'a> {
     }
 
     /// One request of a round, after a new session where the old one is gone.
-    fn in_round(&mut self, crew: &mut Crew<'_>, block: &Block, state: &mut CaseState<'_>, pass: Pass, round: usize) -> Result<(), Error> {
+    fn in_round(
+        &mut self,
+        crew: &mut Crew<'_>,
+        block: &Block,
+        state: &mut CaseState<'_>,
+        pass: Pass,
+        round: usize,
+    ) -> Result<(), Error> {
         let seat = state.plan.seat;
         if !crew.is_loaded(seat) {
             self.tell(state);
@@ -202,12 +239,17 @@ impl<'a> Run<'a> {
     /// The passes that a case lacks in a round.
     fn passes(&self, block: &Block, state: &mut CaseState<'_>, round: usize) -> Vec<Pass> {
         let plan = self.means.plan;
-        let Some(engine) = block.seats.get(state.plan.seat).and_then(|seat| plan.engines.get(seat.engine)) else { return Vec::new() };
+        let Some(engine) = block.seats.get(state.plan.seat).and_then(|seat| plan.engines.get(seat.engine)) else {
+            return Vec::new();
+        };
         let mut wanted = vec![Pass::Clean];
         if engine.caps.steps {
             wanted.push(Pass::Stepped);
         } else {
-            state.case.reasons.insert("phases".to_owned(), format!("engine {} lends no steps: it has no stepped pass, so no counters", engine.label));
+            state.case.reasons.insert(
+                "phases".to_owned(),
+                format!("engine {} lends no steps: it has no stepped pass, so no counters", engine.label),
+            );
         }
         if plan.file.trace != TraceLevel::Ops {
             state.case.reasons.insert("ops".to_owned(), "--trace ops was not asked for".to_owned());
@@ -216,15 +258,24 @@ impl<'a> Run<'a> {
         } else {
             wanted.push(Pass::Traced);
         }
-        let due = |pass: &Pass| (*pass == Pass::Clean || round < plan.file.instrumented_runs) && !state.has(*pass, round);
+        let due =
+            |pass: &Pass| (*pass == Pass::Clean || round < plan.file.instrumented_runs) && !state.has(*pass, round);
         wanted.into_iter().filter(due).collect()
     }
 
     /// Runs one request and keeps what it gave: its seconds per token, or `None` (outside) where the case is over or the run ends.
-    fn request(&mut self, crew: &mut Crew<'_>, block: &Block, state: &mut CaseState<'_>, purpose: Purpose) -> Result<Option<Option<f64>>, Error> {
+    fn request(
+        &mut self,
+        crew: &mut Crew<'_>,
+        block: &Block,
+        state: &mut CaseState<'_>,
+        purpose: Purpose,
+    ) -> Result<Option<Option<f64>>, Error> {
         self.tell(state);
         let Some(prompt) = block.prompt(state.plan) else { return Ok(None) };
-        let ops_file = (purpose.pass == Pass::Traced && state.case.trace.is_none()).then(|| self.trace.name(state.index, &prompt.id)).flatten();
+        let ops_file = (purpose.pass == Pass::Traced && state.case.trace.is_none())
+            .then(|| self.trace.name(state.index, &prompt.id))
+            .flatten();
         let ask = Ask {
             case: state.plan.id.clone(),
             pass: purpose.pass,
@@ -288,12 +339,16 @@ impl<'a> Run<'a> {
     /// Flaws of the measurement itself, each told once.
     fn note_flaws(&mut self, state: &CaseState<'_>, measured: &Measured) {
         let id = &state.plan.id;
-        let share = measured.sample.latency_s.filter(|&latency| latency > 0.0).map(|latency| measured.outside_s / latency);
-        if measured.sample.pass == Pass::Clean && !measured.sample.warmup && share.is_some_and(|share| share > OUTSIDE) {
+        let share =
+            measured.sample.latency_s.filter(|&latency| latency > 0.0).map(|latency| measured.outside_s / latency);
+        if measured.sample.pass == Pass::Clean && !measured.sample.warmup && share.is_some_and(|share| share > OUTSIDE)
+        {
             self.once(Some(format!("{id}: the engine works before its first phase or after its last one, for more than 1 % of the latency, which the latency leaves out")));
         }
         if measured.dropped > 0 {
-            self.once(Some(format!("{id}: more ops than the recorder holds; the sums and the trace lack some: lower -n")));
+            self.once(Some(format!(
+                "{id}: more ops than the recorder holds; the sums and the trace lack some: lower -n"
+            )));
         }
         self.once(measured.trace_error.clone());
     }

@@ -29,7 +29,7 @@ pub(super) struct Crew<'a> {
     binary: &'a Path,
     home: &'a Home,
     interrupt: &'a Interrupt,
-    /// The number of the block's first worker in traces.
+    /// Added to a worker's place in its home it is its number in traces where time is virtual.
     first_number: u32,
     seats: Vec<Chair>,
     /// Workers that used the processor while another one measured.
@@ -44,7 +44,14 @@ struct Chair {
 }
 
 impl<'a> Crew<'a> {
-    pub(super) fn new(plan: &'a Plan, block: &'a Block, binary: &'a Path, home: &'a Home, interrupt: &'a Interrupt, first_number: u32) -> Self {
+    pub(super) fn new(
+        plan: &'a Plan,
+        block: &'a Block,
+        binary: &'a Path,
+        home: &'a Home,
+        interrupt: &'a Interrupt,
+        first_number: u32,
+    ) -> Self {
         let seats = block.seats.iter().map(|_| Chair::default()).collect();
         Self { plan, block, binary, home, interrupt, first_number, seats, restless: Vec::new() }
     }
@@ -62,7 +69,11 @@ impl<'a> Crew<'a> {
     }
 
     /// Makes a fresh session. Where memory does not suffice for all workers, the others end first.
-    pub(super) fn load(&mut self, seat: usize, part: Option<std::path::PathBuf>) -> Result<Result<Loaded, Trouble>, Error> {
+    pub(super) fn load(
+        &mut self,
+        seat: usize,
+        part: Option<std::path::PathBuf>,
+    ) -> Result<Result<Loaded, Trouble>, Error> {
         if !self.block.together {
             for (other, chair) in self.seats.iter_mut().enumerate() {
                 if other != seat
@@ -99,8 +110,14 @@ impl<'a> Crew<'a> {
     fn load_question(&self, seat: usize, part: Option<std::path::PathBuf>) -> Load {
         let (options, model) = (&self.plan.options, &self.block.model);
         let chosen = self.block.seats.get(seat);
-        let engine = chosen.and_then(|seat| self.plan.engines.get(seat.engine)).map_or("", |engine| engine.identity.name.as_str());
-        let settings = options.settings.iter().filter(|(name, ..)| name == engine).map(|(_, key, value)| (key.clone(), value.clone()));
+        let engine = chosen
+            .and_then(|seat| self.plan.engines.get(seat.engine))
+            .map_or("", |engine| engine.identity.name.as_str());
+        let settings = options
+            .settings
+            .iter()
+            .filter(|(name, ..)| name == engine)
+            .map(|(_, key, value)| (key.clone(), value.clone()));
         Load {
             path: model.path.clone(),
             files: model.files.clone(),
@@ -129,7 +146,11 @@ impl<'a> Crew<'a> {
         if self.seats.get(seat).is_some_and(|chair| chair.worker.is_some()) {
             return Ok(Ok(()));
         }
-        let order = Order { name: name.clone(), binary: self.binary.to_path_buf(), environment: thread_environment(&engine.caps, place.threads) };
+        let order = Order {
+            name: name.clone(),
+            binary: self.binary.to_path_buf(),
+            environment: thread_environment(&engine.caps, place.threads),
+        };
         let worker = Worker::start(&order, self.home)?;
         if let Some(chair) = self.seats.get_mut(seat) {
             *chair = Chair { worker: Some(worker), ..Chair::default() };
@@ -138,7 +159,7 @@ impl<'a> Crew<'a> {
             engine: engine.label.clone(),
             counters: self.plan.file.counters.clone(),
             title: name,
-            number: self.first_number + u32::try_from(seat).unwrap_or(0),
+            number: self.first_number.saturating_add(self.home.started()),
         });
         Ok(match self.ask(seat, &open, None) {
             Ok(FromWorker::Opened(_)) => Ok(()),
@@ -149,7 +170,12 @@ impl<'a> Crew<'a> {
     }
 
     /// Asks one worker while the others stand still. A worker that died leaves its seat empty.
-    pub(super) fn ask(&mut self, seat: usize, question: &ToWorker, limit: Option<Nanos>) -> Result<FromWorker, Trouble> {
+    pub(super) fn ask(
+        &mut self,
+        seat: usize,
+        question: &ToWorker,
+        limit: Option<Nanos>,
+    ) -> Result<FromWorker, Trouble> {
         let before = self.quiet(seat);
         let name = self.name(seat);
         let interrupt = self.interrupt;

@@ -48,16 +48,15 @@ pub(super) fn first_request(memory: &mut MemoryFile, measured: &Measured) {
     memory.kv_reserved_bytes = Some(measured.kv_reserved);
     memory.first_peak_delta_bytes = sample.memory_peak_delta_bytes;
     memory.first_delta_bytes = sample.memory_delta_bytes;
-    let parts = || {
-        let after = i128::from(measured.memory?.1.resident);
-        let known = i128::from(memory.before_load_bytes?) + i128::from(memory.weights_bytes?) + i128::from(measured.kv_reserved);
-        i64::try_from(after - known).ok()
-    };
-    memory.unaccounted_bytes = parts();
+    memory.unaccounted_bytes = unaccounted(memory, measured);
     let reasons = &mut memory.reasons;
     reasons.remove("kv_used_bytes");
     let told = [
-        ("first_peak_delta_bytes", memory.first_peak_delta_bytes.is_some(), sample.reasons.get("memory_peak_delta_bytes")),
+        (
+            "first_peak_delta_bytes",
+            memory.first_peak_delta_bytes.is_some(),
+            sample.reasons.get("memory_peak_delta_bytes"),
+        ),
         ("first_delta_bytes", memory.first_delta_bytes.is_some(), sample.reasons.get("memory_delta_bytes")),
         ("unaccounted_bytes", memory.unaccounted_bytes.is_some(), sample.reasons.get("memory_delta_bytes")),
     ];
@@ -68,6 +67,14 @@ pub(super) fn first_request(memory: &mut MemoryFile, measured: &Measured) {
             reasons.insert(field.to_owned(), reason);
         }
     }
+}
+
+/// `None` where a part is.
+fn unaccounted(memory: &MemoryFile, measured: &Measured) -> Option<i64> {
+    let after = i128::from(measured.memory?.1.resident);
+    let known =
+        i128::from(memory.before_load_bytes?) + i128::from(memory.weights_bytes?) + i128::from(measured.kv_reserved);
+    i64::try_from(after - known).ok()
 }
 
 fn copy(reasons: &mut Reasons, from: &str, to: &[&str]) {

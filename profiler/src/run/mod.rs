@@ -53,7 +53,12 @@ pub fn execute(options: &Options, progress: &dyn Progress, interrupt: &Interrupt
 ///
 /// # Errors
 /// As [`execute`].
-pub fn execute_with(binary: &Path, options: &Options, progress: &dyn Progress, interrupt: &Interrupt) -> Result<Outcome, Error> {
+pub fn execute_with(
+    binary: &Path,
+    options: &Options,
+    progress: &dyn Progress,
+    interrupt: &Interrupt,
+) -> Result<Outcome, Error> {
     let began = clock::unix_time();
     let mut environment = Environment::capture(&[]);
     let plan = prepare::prepare(options, &environment, progress.fetching())?;
@@ -93,7 +98,10 @@ pub fn execute_with(binary: &Path, options: &Options, progress: &dyn Progress, i
         probes: Vec::new(),
         warnings: notes,
         verdicts: Vec::new(),
-        reasons: crate::results::Reasons::from([("ceilings".to_owned(), "this version does not measure them".to_owned())]),
+        reasons: crate::results::Reasons::from([(
+            "ceilings".to_owned(),
+            "this version does not measure them".to_owned(),
+        )]),
     };
     let home = Home::create()?;
     let means = block::Means { plan: &plan, binary, home: &home, progress, interrupt };

@@ -32,7 +32,10 @@ pub(super) fn join(rows: &mut [OpRow], shape: &Shape, kv: DType, depth: usize, p
 }
 
 fn by_name(ops: &[OpCost]) -> BTreeMap<&'static str, (f64, f64)> {
-    cost::by_kind(ops).into_iter().map(|(kind, totals)| (kind.name(), (totals.flops.as_f64(), totals.bytes().as_f64()))).collect()
+    cost::by_kind(ops)
+        .into_iter()
+        .map(|(kind, totals)| (kind.name(), (totals.flops.as_f64(), totals.bytes().as_f64())))
+        .collect()
 }
 
 #[cfg(test)]
@@ -48,7 +51,8 @@ mod tests {
         let types = WeightTypes::uniform(&spec, DType::Q4_0);
         let shape = Shape { spec: spec.clone(), types, format: String::new(), quantisation: String::new() };
         let row = |phase: &str, op: &str| OpRow { phase: phase.to_owned(), op: op.to_owned(), ..OpRow::default() };
-        let mut rows = [row("prefill", "q_proj"), row("decode", "q_proj"), row("decode", "warp"), row("other", "q_proj")];
+        let mut rows =
+            [row("prefill", "q_proj"), row("decode", "q_proj"), row("decode", "warp"), row("other", "q_proj")];
         join(&mut rows, &shape, DType::F16, 0, 10, 5);
         // q_proj: 2 x tokens x hidden x hidden x layers.
         let per_token = 2.0 * (spec.hidden * spec.heads * spec.head_dim * spec.layers) as f64;

@@ -10,7 +10,11 @@ use crate::statistics;
 
 /// The ratios of one case.
 pub(super) fn of(case: &Case) -> Probe {
-    Probe { stepped: paired(&case.samples, &case.stepped), traced: paired(&case.samples, &case.traced), ..statistics::probe(case) }
+    Probe {
+        stepped: paired(&case.samples, &case.stepped),
+        traced: paired(&case.samples, &case.traced),
+        ..statistics::probe(case)
+    }
 }
 
 fn paired(clean: &[Sample], pass: &[Sample]) -> Option<f64> {

@@ -21,7 +21,11 @@ pub(super) fn earlier(dir: &Path, plan: &PlanFile, samples: Vec<Sample>) -> Resu
     let file = results::read(dir)?;
     if let Some(field) = differs(&file.plan, plan) {
         let problem = format!("the run there has another plan: `{field}` differs");
-        return Err(Error::Content { path: dir.to_path_buf(), problem, advice: "resume with the same options, or start a new run without --resume".to_owned() });
+        return Err(Error::Content {
+            path: dir.to_path_buf(),
+            problem,
+            advice: "resume with the same options, or start a new run without --resume".to_owned(),
+        });
     }
     Ok(Earlier { started: file.started, cases: file.cases, samples })
 }
@@ -49,7 +53,11 @@ mod tests {
 
     #[test]
     fn another_plan_is_named_by_its_field() {
-        let plan = PlanFile { runs: 5, models: vec![PlannedModel { origin: "hub".to_owned(), ..PlannedModel::default() }], ..PlanFile::default() };
+        let plan = PlanFile {
+            runs: 5,
+            models: vec![PlannedModel { origin: "hub".to_owned(), ..PlannedModel::default() }],
+            ..PlanFile::default()
+        };
         let mut other = plan.clone();
         other.models[0].origin = "cache".to_owned();
         assert_eq!(differs(&plan, &other), None, "a file that was fetched then is cached now");

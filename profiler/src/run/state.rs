@@ -75,7 +75,11 @@ impl<'a> CaseState<'a> {
         let sha256 = answer.sha256();
         let Some(output) = &self.case.output else {
             if !answer.prompt_ids.is_empty() && answer.prompt_ids != prompt_ids {
-                let text = format!("the engine saw {} prompt tokens that differ from the tokenizer's {}", answer.prompt_ids.len(), prompt_ids.len());
+                let text = format!(
+                    "the engine saw {} prompt tokens that differ from the tokenizer's {}",
+                    answer.prompt_ids.len(),
+                    prompt_ids.len()
+                );
                 self.case.reasons.insert("prompt_ids".to_owned(), text);
             }
             self.case.output = Some(CaseOutput {
@@ -142,7 +146,14 @@ mod tests {
     fn measured(pass: Pass, round: usize, latency: f64, ids: &[u32]) -> Measured {
         Measured {
             sample: Sample { pass, round, latency_s: Some(latency), tps: Some(1.0), ..Sample::default() },
-            answer: Answer { text: String::new(), token_ids: ids.to_vec(), prompt_ids: vec![9], prompt_tokens: 1, output_tokens: ids.len(), finish: FinishReason::Length },
+            answer: Answer {
+                text: String::new(),
+                token_ids: ids.to_vec(),
+                prompt_ids: vec![9],
+                prompt_tokens: 1,
+                output_tokens: ids.len(),
+                finish: FinishReason::Length,
+            },
             outside_s: 0.0,
             memory: None,
             kv_used: 0,

@@ -27,7 +27,13 @@ impl RunTrace {
     /// Makes the file; of a resumed run the records that are there are taken over. `home` is where parts lie for a moment.
     pub(super) fn create(dir: &Path, home: &Path, plan: &PlanFile) -> Result<Self, Error> {
         let writer = if plan.trace == TraceLevel::Off { None } else { Some(open(dir, plan)?) };
-        Ok(Self { dir: dir.to_path_buf(), part: home.join("part.json"), writer, level: plan.trace, single: plan.cases.len() == 1 })
+        Ok(Self {
+            dir: dir.to_path_buf(),
+            part: home.join("part.json"),
+            writer,
+            level: plan.trace,
+            single: plan.cases.len() == 1,
+        })
     }
 
     /// Where a request's trace goes; `ops` names the case's own file where its ops are wanted.
@@ -36,7 +42,11 @@ impl RunTrace {
             return TraceTo::default();
         }
         let ops_in_part = self.single && ops.is_some();
-        TraceTo { part: Some(self.part.clone()), ops_in_part, ops: ops.filter(|_| !self.single).map(|name| self.dir.join(name)) }
+        TraceTo {
+            part: Some(self.part.clone()),
+            ops_in_part,
+            ops: ops.filter(|_| !self.single).map(|name| self.dir.join(name)),
+        }
     }
 
     /// Where the trace of a loading goes.
@@ -49,7 +59,8 @@ impl RunTrace {
         if self.level != TraceLevel::Ops {
             return None;
         }
-        let plain: String = prompt.chars().map(|c| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '_' }).collect();
+        let plain: String =
+            prompt.chars().map(|c| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '_' }).collect();
         Some(if self.single { OVERVIEW.to_owned() } else { format!("trace-{:02}-{plain}.json", index + 1) })
     }
 
@@ -82,7 +93,8 @@ fn open(dir: &Path, plan: &PlanFile) -> Result<Writer, Error> {
     }
     // A real number would differ from run to run.
     let pid = if plan.virtual_time { 1 } else { std::process::id() };
-    let mut writer = Writer::create(&path, Process { pid, name: "inferometer".to_owned() }).map_err(|error| fail(error.to_string()))?;
+    let mut writer = Writer::create(&path, Process { pid, name: "inferometer".to_owned() })
+        .map_err(|error| fail(error.to_string()))?;
     if resumed {
         writer.append(&old).map_err(|error| fail(error.to_string()))?;
         std::fs::remove_file(&old).map_err(Error::file(&old, "remove"))?;

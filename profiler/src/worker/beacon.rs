@@ -40,7 +40,11 @@ impl Beacon {
     pub fn open(path: &Path) -> Result<Self, Error> {
         let file = OpenOptions::new().read(true).write(true).open(path).map_err(Error::file(path, "open"))?;
         if file.metadata().map_err(Error::file(path, "measure"))?.len() != BYTES as u64 {
-            return Err(Error::Content { path: path.to_path_buf(), problem: format!("expected {BYTES} bytes of shared memory"), advice: "start workers through `inferometer run`".to_owned() });
+            return Err(Error::Content {
+                path: path.to_path_buf(),
+                problem: format!("expected {BYTES} bytes of shared memory"),
+                advice: "start workers through `inferometer run`".to_owned(),
+            });
         }
         // SAFETY: both processes access the mapping only through the atomics below, and nobody shortens the file.
         let map = unsafe { MmapOptions::new().len(BYTES).map_mut(&file) }.map_err(Error::file(path, "map"))?;

@@ -37,7 +37,9 @@ impl Death {
     /// One sentence: how, where, with how much memory; then its last words.
     pub fn text(&self) -> String {
         let how = match (self.signal, self.code) {
-            (Some(libc::SIGKILL), _) => "was killed (signal 9, SIGKILL): by the system for lack of memory, or by hand".to_owned(),
+            (Some(libc::SIGKILL), _) => {
+                "was killed (signal 9, SIGKILL): by the system for lack of memory, or by hand".to_owned()
+            }
             (Some(signal), _) => format!("died of signal {signal}{}", signal_name(signal)),
             (None, Some(code)) => format!("ended with exit code {code}"),
             (None, None) => "ended in an unknown way".to_owned(),
@@ -94,7 +96,10 @@ mod tests {
         let mut death = Death::of(libc::SIGABRT, 300_000);
         death.phase = Some(Phase::Decode);
         death.words = "out of luck".to_owned();
-        assert_eq!(death.text(), "died of signal 6 (SIGABRT) in phase decode; peak memory 307 MB; its last words: out of luck");
+        assert_eq!(
+            death.text(),
+            "died of signal 6 (SIGABRT) in phase decode; peak memory 307 MB; its last words: out of luck"
+        );
         assert!(Death::of(libc::SIGKILL, 0).text().contains("lack of memory"));
         assert!(Death::of(3 << 8, 0).text().starts_with("ended with exit code 3 between two requests"));
     }

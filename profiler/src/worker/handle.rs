@@ -69,7 +69,8 @@ impl Worker {
         let beacon = Beacon::create(&Beacon::beside(&socket))?;
         let listener = UnixListener::bind(&socket).map_err(Error::file(&socket, "listen on"))?;
         let start = Start { binary: &order.binary, socket: &socket, log: &log, environment: &order.environment };
-        let mut process = Process::start(&start).map_err(|error| fail(format!("{} cannot be started: {error}", order.binary.display())))?;
+        let mut process = Process::start(&start)
+            .map_err(|error| fail(format!("{} cannot be started: {error}", order.binary.display())))?;
         let mut waited = Nanos::ZERO;
         loop {
             if readable(&listener, TICK_MS).map_err(|error| fail(format!("the socket failed: {error}")))? {
@@ -82,7 +83,10 @@ impl Worker {
             waited = waited.saturating_add(tick());
             if waited >= START_LIMIT {
                 process.kill();
-                return Err(fail(format!("did not call back within {START_LIMIT}; its last words: {}", death::tail(&log))));
+                return Err(fail(format!(
+                    "did not call back within {START_LIMIT}; its last words: {}",
+                    death::tail(&log)
+                )));
             }
         }
         let (stream, _) = listener.accept().map_err(|error| fail(format!("the socket failed: {error}")))?;
@@ -103,7 +107,12 @@ impl Worker {
     ///
     /// # Errors
     /// Why there is no answer; unless it was merely confused the worker is dead then.
-    pub fn ask(&mut self, question: &ToWorker, limit: Option<Nanos>, interrupt: &Interrupt) -> Result<FromWorker, Fallen> {
+    pub fn ask(
+        &mut self,
+        question: &ToWorker,
+        limit: Option<Nanos>,
+        interrupt: &Interrupt,
+    ) -> Result<FromWorker, Fallen> {
         self.resume();
         if self.channel.send(question).is_err() {
             return Err(Fallen::Died(self.bury()));
@@ -241,7 +250,11 @@ impl Home {
                 Err(error) => return Err(Error::file(&dir, "create")(error)),
             }
         }
-        Err(Error::Content { path: base, problem: "holds a thousand folders of this process".to_owned(), advice: "remove inferometer-* there".to_owned() })
+        Err(Error::Content {
+            path: base,
+            problem: "holds a thousand folders of this process".to_owned(),
+            advice: "remove inferometer-* there".to_owned(),
+        })
     }
 
     /// A file name that no other worker has.
@@ -249,6 +262,11 @@ impl Home {
         let number = self.count.get();
         self.count.set(number + 1);
         self.dir.join(format!("w{number}"))
+    }
+
+    /// How many workers were started here.
+    pub fn started(&self) -> u32 {
+        u32::try_from(self.count.get()).unwrap_or(u32::MAX)
     }
 
     /// The folder.

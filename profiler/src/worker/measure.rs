@@ -36,7 +36,13 @@ pub(super) fn measure(bench: &mut Bench, ask: &Ask, beacon: &Beacon) -> Result<M
     result
 }
 
-fn run(bench: &mut Bench, session: &mut dyn Session, ask: &Ask, beacon: &Beacon, engine: &str) -> Result<Measured, String> {
+fn run(
+    bench: &mut Bench,
+    session: &mut dyn Session,
+    ask: &Ask,
+    beacon: &Beacon,
+    engine: &str,
+) -> Result<Measured, String> {
     let virtual_time = bench.virtual_clock.is_some();
     fill(session, &ask.filler, engine)?;
     let request = ask.request();
@@ -51,13 +57,16 @@ fn run(bench: &mut Bench, session: &mut dyn Session, ask: &Ask, beacon: &Beacon,
     let usage: Usage = match ask.pass {
         Pass::Clean => session.generate(&request, &mut watch).map_err(|error| error.to_string())?,
         Pass::Stepped => {
-            let walked = drive::walk(session, ask, &bench.end_tokens, &mut bench.meter, beacon, &mut watch).map_err(|error| error.to_string())?;
-            let (usage, counted) = walked.ok_or_else(|| format!("engine {engine} lends no steps: it has no stepped pass"))?;
+            let walked = drive::walk(session, ask, &bench.end_tokens, &mut bench.meter, beacon, &mut watch)
+                .map_err(|error| error.to_string())?;
+            let (usage, counted) =
+                walked.ok_or_else(|| format!("engine {engine} lends no steps: it has no stepped pass"))?;
             counts = counted;
             usage
         }
         Pass::Traced => {
-            let (usage, recorded) = drive::trace(session, &request, bench.ops_per_request, &mut watch).map_err(|error| error.to_string())?;
+            let (usage, recorded) = drive::trace(session, &request, bench.ops_per_request, &mut watch)
+                .map_err(|error| error.to_string())?;
             batch = recorded;
             usage
         }
@@ -65,7 +74,15 @@ fn run(bench: &mut Bench, session: &mut dyn Session, ask: &Ask, beacon: &Beacon,
     let returned = clock::now();
 
     let timing = Timing::read(&watch).map_err(|error| error.to_string())?;
-    let mut sample = Sample { case: ask.case.clone(), pass: ask.pass, round: ask.round, warmup: ask.warmup, fresh: ask.fresh, started, ..Sample::default() };
+    let mut sample = Sample {
+        case: ask.case.clone(),
+        pass: ask.pass,
+        round: ask.round,
+        warmup: ask.warmup,
+        fresh: ask.fresh,
+        started,
+        ..Sample::default()
+    };
     let (memory, read_bytes) = bench.after(before, &mut sample);
     let mut points = timeline.map(Timeline::finish).unwrap_or_default();
     if let Some((earlier, later)) = memory {
@@ -77,7 +94,11 @@ fn run(bench: &mut Bench, session: &mut dyn Session, ask: &Ask, beacon: &Beacon,
     drive::time_figures(&mut sample, &timing, &answer, split(bench, ask.pass), matches!(ask.input, Input::Tokens(_)));
     let kv = session.kv_bytes();
     let mut measured = Measured {
-        outside_s: if ask.pass == Pass::Stepped { 0.0 } else { timing.start().saturating_sub(called).saturating_add(returned.saturating_sub(timing.end())).as_secs_f64() },
+        outside_s: if ask.pass == Pass::Stepped {
+            0.0
+        } else {
+            timing.start().saturating_sub(called).saturating_add(returned.saturating_sub(timing.end())).as_secs_f64()
+        },
         memory,
         kv_used: kv.used,
         kv_reserved: kv.reserved,
@@ -103,20 +124,32 @@ fn fill(session: &mut dyn Session, filler: &[u32], engine: &str) -> Result<(), S
         return Ok(());
     }
     let depth = filler.len();
-    let steps = session.steps().ok_or_else(|| format!("engine {engine} lends no steps: its context cannot be filled to depth {depth} before the request"))?;
+    let steps = session.steps().ok_or_else(|| {
+        format!("engine {engine} lends no steps: its context cannot be filled to depth {depth} before the request")
+    })?;
     steps.prefill(filler).and_then(|()| steps.sync()).map_err(|error| error.to_string())
 }
 
 /// The profiler walks the stepped pass itself: nothing is merged there.
 fn split(bench: &Bench, pass: Pass) -> engines::PhaseSplit {
-    if pass == Pass::Stepped { engines::PhaseSplit { tokenize: true, sample: true, detokenize: true } } else { bench.caps().phases }
+    if pass == Pass::Stepped {
+        engines::PhaseSplit { tokenize: true, sample: true, detokenize: true }
+    } else {
+        bench.caps().phases
+    }
 }
 
 impl Bench {
     fn before(&mut self) -> Before {
         if self.virtual_clock.is_some() {
             let none = || VIRTUAL.to_owned();
-            return Before { memory: Err(none()), peak: Err(none()), cpu_s: 0.0, load: Err(none()), read_bytes: Err(none()) };
+            return Before {
+                memory: Err(none()),
+                peak: Err(none()),
+                cpu_s: 0.0,
+                load: Err(none()),
+                read_bytes: Err(none()),
+            };
         }
         Before {
             read_bytes: self.meter.read_bytes(),
@@ -129,9 +162,15 @@ impl Bench {
     }
 
     /// Fills in what was read around the request; returns memory before and after, and bytes read from storage.
-    fn after(&mut self, before: Before, sample: &mut Sample) -> (Option<(MemoryEdge, MemoryEdge)>, Result<u64, String>) {
+    fn after(
+        &mut self,
+        before: Before,
+        sample: &mut Sample,
+    ) -> (Option<(MemoryEdge, MemoryEdge)>, Result<u64, String>) {
         if self.virtual_clock.is_some() {
-            for field in ["memory_delta_bytes", "memory_peak_delta_bytes", "memory_peak_bytes", "cpu_s", "load_others", "steal"] {
+            for field in
+                ["memory_delta_bytes", "memory_peak_delta_bytes", "memory_peak_bytes", "cpu_s", "load_others", "steal"]
+            {
                 sample.reasons.insert(field.to_owned(), VIRTUAL.to_owned());
             }
             return (None, Err(VIRTUAL.to_owned()));

@@ -21,5 +21,7 @@ pub use channel::Channel;
 pub use death::Death;
 pub use engine_env::thread_environment;
 pub use handle::{Fallen, Home, Order, Worker};
-pub use protocol::{Ask, Failure, FromWorker, Input, Load, Loaded, Measured, MemoryEdge, Open, Opened, ToWorker, TraceTo};
+pub use protocol::{
+    Ask, Failure, FromWorker, Input, Load, Loaded, Measured, MemoryEdge, Open, Opened, ToWorker, TraceTo,
+};
 pub use serve::serve;

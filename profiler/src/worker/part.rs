@@ -18,7 +18,15 @@ use crate::results::Pass;
 const THREAD: &str = "requests";
 
 /// Writes the files that `to` names. `batch` is what the recorder held; where time is virtual its threads become one.
-pub(super) fn request(to: &TraceTo, process: &Process, virtual_time: bool, batch: &mut Batch, ask: &Ask, timing: &Timing, points: &[MemoryPoint]) -> Result<(), String> {
+pub(super) fn request(
+    to: &TraceTo,
+    process: &Process,
+    virtual_time: bool,
+    batch: &mut Batch,
+    ask: &Ask,
+    timing: &Timing,
+    points: &[MemoryPoint],
+) -> Result<(), String> {
     if to.part.is_none() && to.ops.is_none() {
         return Ok(());
     }
@@ -48,7 +56,12 @@ pub(super) fn request(to: &TraceTo, process: &Process, virtual_time: bool, batch
 }
 
 /// The trace of making a session.
-pub(super) fn loading(path: &Path, process: &Process, (start, end): (Nanos, Nanos), points: &[MemoryPoint]) -> Result<(), String> {
+pub(super) fn loading(
+    path: &Path,
+    process: &Process,
+    (start, end): (Nanos, Nanos),
+    points: &[MemoryPoint],
+) -> Result<(), String> {
     let event = span(Category::Phase, "load", process.pid, start, end, Args::default());
     write(path, process, &Batch { events: vec![event], threads: vec![thread(process.pid)], dropped: 0 }, points)
 }
@@ -63,7 +76,12 @@ fn outline(ask: &Ask, timing: &Timing, tid: u32) -> Batch {
     let round = if ask.warmup { ("warm_up", Value::from(ask.round)) } else { ("round", Value::from(ask.round)) };
     let args = Args::new(&[("case", Value::Text(kept(&ask.case))), ("pass", Value::Text(pass)), round]);
     let mut events = vec![span(Category::Request, "request", tid, timing.start(), timing.end(), args)];
-    events.extend(timing.spans.iter().map(|phase| span(Category::Phase, phase.phase.name(), tid, phase.start, phase.end, Args::default())));
+    events.extend(
+        timing
+            .spans
+            .iter()
+            .map(|phase| span(Category::Phase, phase.phase.name(), tid, phase.start, phase.end, Args::default())),
+    );
     Batch { events, threads: vec![thread(tid)], dropped: 0 }
 }
 
@@ -72,7 +90,17 @@ fn thread(tid: u32) -> Thread {
 }
 
 fn span(category: Category, name: &'static str, tid: u32, start: Nanos, end: Nanos, args: Args) -> Event {
-    Event { kind: Kind::Span, category, name, tid, start, duration: end.saturating_sub(start), layer: None, shape: [0; 3], args }
+    Event {
+        kind: Kind::Span,
+        category,
+        name,
+        tid,
+        start,
+        duration: end.saturating_sub(start),
+        layer: None,
+        shape: [0; 3],
+        args,
+    }
 }
 
 #[allow(clippy::cast_precision_loss, reason = "byte counts stay far below 2^53")]
@@ -81,7 +109,8 @@ fn write(path: &Path, process: &Process, batch: &Batch, points: &[MemoryPoint]) 
         let mut writer = Writer::create(path, process.clone())?;
         writer.write(batch)?;
         for point in points {
-            let series = [("rss", point.resident as f64), ("anon", point.anonymous as f64), ("file", point.file as f64)];
+            let series =
+                [("rss", point.resident as f64), ("anon", point.anonymous as f64), ("file", point.file as f64)];
             writer.counter("memory bytes", &series, point.at)?;
         }
         writer.finish().map(|_| ())

@@ -13,7 +13,7 @@ use crate::results::{OpRow, Pass, PhaseRow, Reasons, Sample};
 
 /// What the main process asks.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "ask", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 pub enum ToWorker {
     /// Open an engine: the first question.
     Open(Open),
@@ -125,7 +125,7 @@ impl Ask {
 
 /// What a worker answers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "answer", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 pub enum FromWorker {
     /// The engine is open.
     Opened(Opened),
@@ -249,8 +249,22 @@ mod tests {
             trace: TraceTo { part: Some("/t".into()), ..TraceTo::default() },
         };
         let questions = [
-            ToWorker::Open(Open { engine: "mock:slow".to_owned(), counters: vec!["cycles".to_owned()], title: "mock:slow".to_owned(), number: 2 }),
-            ToWorker::Load(Load { path: "/m.gguf".into(), files: vec!["/m.gguf".into()], options: LoadOptions::default(), cold: true, ops_per_request: 9, end_tokens: vec![2], window: Some(4096), part: None }),
+            ToWorker::Open(Open {
+                engine: "mock:slow".to_owned(),
+                counters: vec!["cycles".to_owned()],
+                title: "mock:slow".to_owned(),
+                number: 2,
+            }),
+            ToWorker::Load(Load {
+                path: "/m.gguf".into(),
+                files: vec!["/m.gguf".into()],
+                options: LoadOptions::default(),
+                cold: true,
+                ops_per_request: 9,
+                end_tokens: vec![2],
+                window: Some(4096),
+                part: None,
+            }),
             ToWorker::Unload,
             ToWorker::Measure(Box::new(ask)),
             ToWorker::Quit,
@@ -260,7 +274,29 @@ mod tests {
             assert!(!line.contains('\n'));
             assert_eq!(serde_json::from_str::<ToWorker>(&line).unwrap(), question);
         }
+        let measured = Measured {
+            sample: Sample { case: "c".to_owned(), latency_s: Some(0.1), ..Sample::default() },
+            answer: Answer {
+                text: "a\n".to_owned(),
+                token_ids: vec![1],
+                prompt_ids: vec![],
+                prompt_tokens: 3,
+                output_tokens: 1,
+                finish: engines::FinishReason::Stop,
+            },
+            outside_s: 0.0,
+            memory: Some((MemoryEdge::default(), MemoryEdge { resident: 5, anonymous: 2, file: 3 })),
+            kv_used: 1,
+            kv_reserved: 2,
+            phases: vec![PhaseRow::default()],
+            counters: [("cycles".to_owned(), None)].into(),
+            counter_reasons: Reasons::new(),
+            ops: vec![OpRow::default()],
+            dropped: 0,
+            trace_error: None,
+        };
         let answers = [
+            FromWorker::Measured(Box::new(measured)),
             FromWorker::Unloaded,
             FromWorker::Failed(Failure { text: "no".to_owned() }),
             FromWorker::Loaded(Box::new(Loaded { cached_share: Some(0.5), ..Loaded::default() })),

@@ -11,8 +11,8 @@ use traces::clock::{self, VirtualClock, VirtualClockGuard};
 
 use super::beacon::Beacon;
 use super::channel::Channel;
-use super::{measure, part};
 use super::protocol::{Failure, FromWorker, Load, Loaded, MemoryEdge, Open, Opened, ToWorker};
+use super::{measure, part};
 use crate::Error;
 use crate::meter::{self, Meter, page_cache};
 
@@ -36,12 +36,16 @@ pub fn serve(socket: &Path) -> Result<(), Error> {
                 *open = Some(made);
                 FromWorker::Opened(told)
             }),
-            (Some(bench), ToWorker::Load(load)) => bench.load(&load, &beacon).map(|loaded| FromWorker::Loaded(Box::new(loaded))),
+            (Some(bench), ToWorker::Load(load)) => {
+                bench.load(&load, &beacon).map(|loaded| FromWorker::Loaded(Box::new(loaded)))
+            }
             (Some(bench), ToWorker::Unload) => {
                 bench.unload();
                 Ok(FromWorker::Unloaded)
             }
-            (Some(bench), ToWorker::Measure(ask)) => measure::measure(bench, &ask, &beacon).map(|measured| FromWorker::Measured(Box::new(measured))),
+            (Some(bench), ToWorker::Measure(ask)) => {
+                measure::measure(bench, &ask, &beacon).map(|measured| FromWorker::Measured(Box::new(measured)))
+            }
             (None, _) => Err("no engine is open: expected `open` as the first question".to_owned()),
         };
         beacon.clear_phase();
@@ -85,8 +89,18 @@ impl Bench {
             absent: absent.clone(),
         };
         let virtual_time = virtual_clock.is_some();
-        let process = Process { pid: if virtual_time { order.number } else { std::process::id() }, name: order.title.clone() };
-        let bench = Self { engine, process, session: None, meter, absent, end_tokens: Vec::new(), ops_per_request: 0, virtual_clock };
+        let process =
+            Process { pid: if virtual_time { order.number } else { std::process::id() }, name: order.title.clone() };
+        let bench = Self {
+            engine,
+            process,
+            session: None,
+            meter,
+            absent,
+            end_tokens: Vec::new(),
+            ops_per_request: 0,
+            virtual_clock,
+        };
         Ok((bench, told))
     }
 
@@ -133,7 +147,8 @@ impl Bench {
         if let Some(path) = &load.part {
             let edges = [(loaded.started, loaded.before), (loaded.ended, loaded.after)];
             let points = edges.into_iter().filter_map(|(at, edge)| Some(edge?.point(at)));
-            loaded.trace_error = part::loading(path, &self.process, (loaded.started, loaded.ended), &points.collect::<Vec<_>>()).err();
+            loaded.trace_error =
+                part::loading(path, &self.process, (loaded.started, loaded.ended), &points.collect::<Vec<_>>()).err();
         }
         self.session = Some(session);
         self.end_tokens.clone_from(&load.end_tokens);

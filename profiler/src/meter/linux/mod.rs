@@ -23,10 +23,18 @@ pub(super) struct Probe {
 
 impl Probe {
     /// Opens what exists; returns the counters that can be read, the others are explained in `absent`.
-    pub(super) fn open(wanted: &[&'static Counter], absent: &mut BTreeMap<String, String>) -> (Vec<&'static Counter>, Self) {
+    pub(super) fn open(
+        wanted: &[&'static Counter],
+        absent: &mut BTreeMap<String, String>,
+    ) -> (Vec<&'static Counter>, Self) {
         let perf = PerfCounters::open(wanted, absent);
         let present = wanted.iter().copied().filter(|counter| !absent.contains_key(counter.name)).collect();
-        let probe = Self { perf, statm: MemoryReader::open(), status: ProcFile::open("/proc/self/status"), io: ProcFile::open("/proc/self/io") };
+        let probe = Self {
+            perf,
+            statm: MemoryReader::open(),
+            status: ProcFile::open("/proc/self/status"),
+            io: ProcFile::open("/proc/self/io"),
+        };
         (present, probe)
     }
 
@@ -34,7 +42,8 @@ impl Probe {
     pub(super) fn read(&mut self, counters: &[&'static Counter], reading: &mut Reading) {
         let usage = usage::read();
         let resident = self.statm.as_mut().ok().and_then(MemoryReader::resident);
-        let always = |value: Option<u64>| Tick { value: value.unwrap_or(0), enabled: 0, running: 0, valid: value.is_some() };
+        let always =
+            |value: Option<u64>| Tick { value: value.unwrap_or(0), enabled: 0, running: 0, valid: value.is_some() };
         for (tick, counter) in reading.ticks.iter_mut().zip(counters) {
             match counter.source {
                 Source::Usage(Usage::Resident) => *tick = always(resident),
@@ -52,8 +61,9 @@ impl Probe {
 
     #[allow(clippy::unused_self, reason = "the same shape on every platform")]
     pub(super) fn reset_peak(&mut self) -> Result<(), String> {
-        std::fs::write("/proc/self/clear_refs", "5")
-            .map_err(|error| format!("/proc/self/clear_refs cannot be written ({error}): the kernel needs CONFIG_PROC_PAGE_MONITOR"))
+        std::fs::write("/proc/self/clear_refs", "5").map_err(|error| {
+            format!("/proc/self/clear_refs cannot be written ({error}): the kernel needs CONFIG_PROC_PAGE_MONITOR")
+        })
     }
 
     pub(super) fn read_bytes(&mut self) -> Result<u64, String> {
@@ -69,5 +79,6 @@ pub(super) fn cpu_seconds() -> f64 {
 
 pub(super) fn machine_load() -> Result<MachineLoad, String> {
     let text = std::fs::read_to_string("/proc/stat").map_err(|error| format!("/proc/stat cannot be read: {error}"))?;
-    MachineLoad::parse(&text, proc_files::ticks_per_second()).ok_or_else(|| "/proc/stat does not begin with a `cpu` line".to_owned())
+    MachineLoad::parse(&text, proc_files::ticks_per_second())
+        .ok_or_else(|| "/proc/stat does not begin with a `cpu` line".to_owned())
 }

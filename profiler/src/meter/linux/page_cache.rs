@@ -81,19 +81,26 @@ fn by_cachestat(file: &File) -> std::io::Result<u64> {
 /// The same through a throwaway mapping: older kernels.
 #[allow(unsafe_code, reason = "mmap and mincore have no safe wrapper in std")]
 fn by_mincore(file: &File, size: u64) -> std::io::Result<u64> {
-    let Ok(length) = usize::try_from(size) else { return Err(std::io::Error::other("the file is larger than the address space")) };
+    let Ok(length) = usize::try_from(size) else {
+        return Err(std::io::Error::other("the file is larger than the address space"));
+    };
     if length == 0 {
         return Ok(0);
     }
     // SAFETY: a fresh private mapping at an address of the kernel's choice; nothing reads through it.
-    let start = unsafe { libc::mmap(std::ptr::null_mut(), length, libc::PROT_NONE, libc::MAP_PRIVATE, file.as_raw_fd(), 0) };
+    let start =
+        unsafe { libc::mmap(std::ptr::null_mut(), length, libc::PROT_NONE, libc::MAP_PRIVATE, file.as_raw_fd(), 0) };
     if start == libc::MAP_FAILED {
         return Err(std::io::Error::last_os_error());
     }
     let mut pages = vec![0_u8; length.div_ceil(page_size() as usize)];
     // SAFETY: the mapping spans `length` bytes and the vector has one byte per page of it.
     let code = unsafe { libc::mincore(start, length, pages.as_mut_ptr().cast()) };
-    let result = if code == 0 { Ok(pages.iter().filter(|&&page| page & 1 != 0).count() as u64) } else { Err(std::io::Error::last_os_error()) };
+    let result = if code == 0 {
+        Ok(pages.iter().filter(|&&page| page & 1 != 0).count() as u64)
+    } else {
+        Err(std::io::Error::last_os_error())
+    };
     // SAFETY: unmaps exactly the mapping made above, to which no reference exists.
     unsafe { libc::munmap(start, length) };
     result

@@ -68,7 +68,11 @@ impl PerfCounters {
     fn enable(&mut self, absent: &mut BTreeMap<String, String>) {
         let group = self.group.as_mut().map_or(Ok(()), Group::enable);
         self.members.retain_mut(|member| {
-            let enabled = if member.grouped { group.as_ref().map(|()| ()).map_err(explain_enable) } else { member.counter.enable().map_err(|error| explain_enable(&error)) };
+            let enabled = if member.grouped {
+                group.as_ref().map_err(explain_enable).copied()
+            } else {
+                member.counter.enable().map_err(|error| explain_enable(&error))
+            };
             match enabled {
                 Ok(()) => true,
                 Err(reason) => {
@@ -86,7 +90,9 @@ impl PerfCounters {
         }
         let group = self.group.as_mut().and_then(|group| group.read().ok());
         for member in &mut self.members {
-            let Some(place) = counters.iter().take(MAX_COUNTERS).position(|counter| counter.name == member.name) else { continue };
+            let Some(place) = counters.iter().take(MAX_COUNTERS).position(|counter| counter.name == member.name) else {
+                continue;
+            };
             let tick = if member.grouped {
                 group.as_ref().and_then(|data| {
                     let entry = data.get(&member.counter)?;
@@ -159,7 +165,10 @@ mod tests {
         let text = |code, level| explain(&io::Error::from_raw_os_error(code), level);
         assert!(text(libc::ENOENT, Some(2)).contains("without a PMU"));
         assert!(text(libc::EOPNOTSUPP, None).contains("bare metal"));
-        assert!(text(libc::EACCES, Some(4)).contains("perf_event_paranoid = 4") && text(libc::EACCES, Some(4)).contains("sysctl"));
+        assert!(
+            text(libc::EACCES, Some(4)).contains("perf_event_paranoid = 4")
+                && text(libc::EACCES, Some(4)).contains("sysctl")
+        );
         assert!(text(libc::EPERM, Some(1)).contains("seccomp"));
         assert!(text(libc::ENOSYS, None).contains("CONFIG_PERF_EVENTS"));
         assert!(text(libc::EMFILE, None).contains("ulimit"));
@@ -178,7 +187,10 @@ mod tests {
         let counters: Vec<_> = wanted.iter().copied().filter(|c| !absent.contains_key(c.name)).collect();
         let mut before = Reading::default();
         perf.read(&counters, &mut before);
-        let worker = std::thread::Builder::new().name("spin".into()).spawn(|| (0..1_000_000_u64).fold(1, u64::wrapping_add)).unwrap();
+        let worker = std::thread::Builder::new()
+            .name("spin".into())
+            .spawn(|| (0..1_000_000_u64).fold(1, u64::wrapping_add))
+            .unwrap();
         assert!(worker.join().unwrap() > 0);
         let mut after = Reading::default();
         perf.read(&counters, &mut after);

@@ -23,7 +23,10 @@ impl ProcFile {
 
     /// The file's present text. Allocates nothing.
     pub(super) fn read(&mut self) -> Result<&str, String> {
-        let length = self.file.read_at(self.buffer.as_mut_slice(), 0).map_err(|error| format!("{} cannot be read: {error}", self.name))?;
+        let length = self
+            .file
+            .read_at(self.buffer.as_mut_slice(), 0)
+            .map_err(|error| format!("{} cannot be read: {error}", self.name))?;
         let bytes = self.buffer.get(..length).unwrap_or_default();
         std::str::from_utf8(bytes).map_err(|_| format!("{} is not text", self.name))
     }
@@ -110,7 +113,16 @@ mod tests {
     #[test]
     fn a_recorded_status() {
         let memory = parse_status(STATUS).unwrap();
-        assert_eq!(memory, Memory { resident: 501_000 << 10, anonymous: 100_000 << 10, file: 401_000 << 10, peak: 526_336 << 10, footprint: None });
+        assert_eq!(
+            memory,
+            Memory {
+                resident: 501_000 << 10,
+                anonymous: 100_000 << 10,
+                file: 401_000 << 10,
+                peak: 526_336 << 10,
+                footprint: None
+            }
+        );
         assert!(parse_status("Name:\tx\n").unwrap_err().contains("RssAnon"));
     }
 
@@ -118,7 +130,10 @@ mod tests {
     fn a_recorded_statm_and_io() {
         assert_eq!(parse_statm("232561 125250 100250 2113 0 46000 0\n"), Some((125_250, 100_250)));
         assert_eq!(parse_statm(""), None);
-        assert_eq!(parse_io("rchar: 5\nwchar: 9\nsyscr: 1\nsyscw: 1\nread_bytes: 536870912\nwrite_bytes: 0\n"), Ok(536_870_912));
+        assert_eq!(
+            parse_io("rchar: 5\nwchar: 9\nsyscr: 1\nsyscw: 1\nread_bytes: 536870912\nwrite_bytes: 0\n"),
+            Ok(536_870_912)
+        );
         assert!(parse_io("rchar: 5\n").is_err());
     }
 }

@@ -1,6 +1,6 @@
 //! What `proc_pid_rusage` fills in, and what its numbers mean. Compiled for tests everywhere: nothing here calls the system.
 
-use super::{Counter, Event, Memory, MAX_COUNTERS, Reading, Source, Tick, Usage};
+use super::{Counter, Event, MAX_COUNTERS, Memory, Reading, Source, Tick, Usage};
 
 /// `struct rusage_info_v6` of xnu's bsd/sys/resource.h: the fields of v4, then v5's flags, then the performance cores' share
 /// and energy. Version 4 is its first 296 bytes.
@@ -76,7 +76,14 @@ pub(crate) struct Accounting {
 }
 
 /// Fills a reading. `v6` says whether the fields after version 4 are real.
-pub(crate) fn fill(counters: &[&'static Counter], info: &RusageInfoV6, v6: bool, timebase: Timebase, accounting: Accounting, reading: &mut Reading) {
+pub(crate) fn fill(
+    counters: &[&'static Counter],
+    info: &RusageInfoV6,
+    v6: bool,
+    timebase: Timebase,
+    accounting: Accounting,
+    reading: &mut Reading,
+) {
     for (tick, counter) in reading.ticks.iter_mut().take(MAX_COUNTERS).zip(counters) {
         let value = match counter.source {
             Source::Usage(Usage::CpuUser) => Some(timebase.micros(info.user_time)),
@@ -106,8 +113,8 @@ pub(crate) fn memory(resident: u64, external: u64, footprint: u64, peak: u64) ->
 
 #[cfg(test)]
 mod tests {
-    use crate::meter::find;
     use super::*;
+    use crate::meter::find;
 
     #[test]
     fn ticks_of_apple_silicon_are_not_nanoseconds() {

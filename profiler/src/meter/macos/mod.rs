@@ -24,11 +24,22 @@ pub(super) struct Probe {
 
 impl Probe {
     /// Finds out which version the kernel answers.
-    pub(super) fn open(wanted: &[&'static Counter], absent: &mut BTreeMap<String, String>) -> (Vec<&'static Counter>, Self) {
+    pub(super) fn open(
+        wanted: &[&'static Counter],
+        absent: &mut BTreeMap<String, String>,
+    ) -> (Vec<&'static Counter>, Self) {
         let v6 = system::rusage().is_some_and(|(_, v6)| v6);
         for counter in wanted {
-            if !v6 && matches!(counter.source, Source::Hardware(Event::PerformanceCycles | Event::PerformanceInstructions | Event::Energy)) {
-                absent.insert(counter.name.to_owned(), "proc_pid_rusage answers version 4 only: macOS 13 or later has it".to_owned());
+            if !v6
+                && matches!(
+                    counter.source,
+                    Source::Hardware(Event::PerformanceCycles | Event::PerformanceInstructions | Event::Energy)
+                )
+            {
+                absent.insert(
+                    counter.name.to_owned(),
+                    "proc_pid_rusage answers version 4 only: macOS 13 or later has it".to_owned(),
+                );
             }
         }
         let present = wanted.iter().copied().filter(|counter| !absent.contains_key(counter.name)).collect();
@@ -43,7 +54,8 @@ impl Probe {
     }
 
     pub(super) fn memory(&mut self) -> Result<Memory, String> {
-        let (resident, external, footprint) = system::memory().ok_or("task_info(TASK_VM_INFO) failed for this process")?;
+        let (resident, external, footprint) =
+            system::memory().ok_or("task_info(TASK_VM_INFO) failed for this process")?;
         self.peak = self.peak.max(resident);
         Ok(info::memory(resident, external, footprint, self.peak))
     }
@@ -55,7 +67,9 @@ impl Probe {
 
     #[allow(clippy::unused_self, reason = "the same shape on every platform")]
     pub(super) fn read_bytes(&mut self) -> Result<u64, String> {
-        system::rusage().map(|(info, _)| info.diskio_bytesread).ok_or_else(|| "proc_pid_rusage failed for this process".to_owned())
+        system::rusage()
+            .map(|(info, _)| info.diskio_bytesread)
+            .ok_or_else(|| "proc_pid_rusage failed for this process".to_owned())
     }
 }
 

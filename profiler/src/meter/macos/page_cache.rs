@@ -15,7 +15,8 @@ pub fn share<P: AsRef<Path>>(files: &[P]) -> Result<f64, String> {
         let path = path.as_ref();
         let tell = |error: std::io::Error| format!("{}: {error}", path.display());
         let file = File::open(path).map_err(tell)?;
-        let length = usize::try_from(file.metadata().map_err(tell)?.len()).map_err(|error| format!("{}: {error}", path.display()))?;
+        let length = usize::try_from(file.metadata().map_err(tell)?.len())
+            .map_err(|error| format!("{}: {error}", path.display()))?;
         let (in_cache, pages) = by_mincore(&file, length).map_err(tell)?;
         cached += in_cache;
         all += pages;
@@ -42,14 +43,19 @@ fn by_mincore(file: &File, length: usize) -> std::io::Result<(u64, u64)> {
     // SAFETY: sysconf reads no memory of ours.
     let page = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(16384);
     // SAFETY: a fresh private mapping at an address of the kernel's choice; nothing reads through it.
-    let start = unsafe { libc::mmap(std::ptr::null_mut(), length, libc::PROT_READ, libc::MAP_PRIVATE, file.as_raw_fd(), 0) };
+    let start =
+        unsafe { libc::mmap(std::ptr::null_mut(), length, libc::PROT_READ, libc::MAP_PRIVATE, file.as_raw_fd(), 0) };
     if start == libc::MAP_FAILED {
         return Err(std::io::Error::last_os_error());
     }
     let mut pages = vec![0_u8; length.div_ceil(page)];
     // SAFETY: the mapping spans `length` bytes and the vector has one byte per page of it.
     let code = unsafe { libc::mincore(start, length, pages.as_mut_ptr().cast()) };
-    let result = if code == 0 { Ok((pages.iter().filter(|&&page| page & 1 != 0).count() as u64, pages.len() as u64)) } else { Err(std::io::Error::last_os_error()) };
+    let result = if code == 0 {
+        Ok((pages.iter().filter(|&&page| page & 1 != 0).count() as u64, pages.len() as u64))
+    } else {
+        Err(std::io::Error::last_os_error())
+    };
     // SAFETY: unmaps exactly the mapping made above, to which no reference exists.
     unsafe { libc::munmap(start, length) };
     result

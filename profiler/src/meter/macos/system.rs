@@ -49,7 +49,12 @@ pub(super) fn accounting() -> Accounting {
     }
     // SAFETY: all-zero bytes are a valid `rusage`, and the call has succeeded.
     let usage = unsafe { usage.assume_init() };
-    Accounting { minor_faults: usage.ru_minflt as u64, major_faults: usage.ru_majflt as u64, voluntary: usage.ru_nvcsw as u64, involuntary: usage.ru_nivcsw as u64 }
+    Accounting {
+        minor_faults: usage.ru_minflt as u64,
+        major_faults: usage.ru_majflt as u64,
+        voluntary: usage.ru_nvcsw as u64,
+        involuntary: usage.ru_nivcsw as u64,
+    }
 }
 
 /// Resident, of that backed by files, and the footprint; in bytes.
@@ -59,7 +64,9 @@ pub(super) fn memory() -> Option<(u64, u64, u64)> {
     // SAFETY: mach_task_self reads a global that is set before main.
     let task = unsafe { mach2::traps::mach_task_self() };
     // SAFETY: the struct and its size in words belong together and live through the call.
-    let code = unsafe { mach2::task::task_info(task, mach2::task_info::TASK_VM_INFO, info.as_mut_ptr().cast(), &raw mut words) };
+    let code = unsafe {
+        mach2::task::task_info(task, mach2::task_info::TASK_VM_INFO, info.as_mut_ptr().cast(), &raw mut words)
+    };
     if code != 0 {
         return None;
     }
