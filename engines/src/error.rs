@@ -17,7 +17,9 @@ pub enum EngineError {
         instead: String,
     },
     /// A request that does not fit into the context that the session was loaded with.
-    #[error("{needed} tokens do not fit into the context of {context}; shorten the prompt or ask for a larger context (--ctx {needed})")]
+    #[error(
+        "{needed} tokens do not fit into the context of {context}; shorten the prompt or ask for a larger context (--ctx {needed})"
+    )]
     ContextFull {
         /// Prompt tokens and new tokens together.
         needed: usize,
@@ -36,7 +38,9 @@ pub enum EngineError {
         needs: &'static str,
     },
     /// The number of threads differs from what was asked for, and cannot be changed any more in this process.
-    #[error("engine {engine} runs {found} threads in this process, {wanted} were asked for; its thread count is read once from {variable}")]
+    #[error(
+        "engine {engine} runs {found} threads in this process, {wanted} were asked for; its thread count is read once from {variable}"
+    )]
     Threads {
         /// The engine's name.
         engine: &'static str,

@@ -22,7 +22,8 @@ pub enum Phase {
 
 impl Phase {
     /// Every phase, in the order of a request.
-    pub const ALL: [Self; 6] = [Self::Load, Self::Tokenize, Self::Prefill, Self::Decode, Self::Sample, Self::Detokenize];
+    pub const ALL: [Self; 6] =
+        [Self::Load, Self::Tokenize, Self::Prefill, Self::Decode, Self::Sample, Self::Detokenize];
 
     /// The name in traces, files and reports.
     pub const fn name(self) -> &'static str {

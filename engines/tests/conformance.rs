@@ -1,12 +1,19 @@
 //! What every engine of the registry keeps to, whatever it computes with.
-#![allow(clippy::expect_used, clippy::unwrap_used, clippy::print_stdout, reason = "a test says what it does and fails by panicking")]
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test says what it does and fails by panicking"
+)]
 
 mod common;
 
 use std::path::Path;
 
 use engines::registry::ENGINES;
-use engines::{Engine, EngineError, FinishReason, Flow, KvType, LoadOptions, Observer, Phase, Piece, Prompt, Request, Silent};
+use engines::{
+    Engine, EngineError, FinishReason, Flow, KvType, LoadOptions, Observer, Phase, Piece, Prompt, Request, Silent,
+};
 use models::cost::OpKind;
 use models::fetch::Quiet;
 use models::synth::{self, Quant, Recipe};

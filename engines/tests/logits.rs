@@ -1,5 +1,10 @@
 //! Our logits against those of transformers, for tiny random models of every architecture.
-#![allow(clippy::expect_used, clippy::unwrap_used, clippy::print_stdout, reason = "a test says what it does and fails by panicking")]
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test says what it does and fails by panicking"
+)]
 #![cfg(feature = "candle")]
 
 mod common;
@@ -75,11 +80,16 @@ fn check(label: &str, path: &Path, expected: &Expected, bound: f32, chunk: usize
     let steps = session.steps().expect("a white box");
     let (mut worst, mut at) = (0f32, 0);
     for piece in expected.ids.chunks(chunk) {
-        if let ([token], true) = (piece, at > 0) { steps.decode(*token) } else { steps.prefill(piece) }.expect("it runs");
+        if let ([token], true) = (piece, at > 0) { steps.decode(*token) } else { steps.prefill(piece) }
+            .expect("it runs");
         at += piece.len();
         worst = worst.max(common::relative_error(&steps.logits().expect("logits"), &expected.logits[at - 1]));
     }
-    assert!(worst <= bound, "{label}, {}, pieces of {chunk}, batch {batch:?}: relative error {worst:e}", path.display());
+    assert!(
+        worst <= bound,
+        "{label}, {}, pieces of {chunk}, batch {batch:?}: relative error {worst:e}",
+        path.display()
+    );
     worst
 }
 

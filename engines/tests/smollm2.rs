@@ -1,21 +1,31 @@
 //! smollm2-135m against llama.cpp on the same file: greedy tokens, and the logits at every position of llama.cpp's texts.
 //!
 //! The model is real and is not in the repository: without it these tests say so and pass.
-#![allow(clippy::expect_used, clippy::unwrap_used, clippy::print_stdout, reason = "a test says what it does and fails by panicking")]
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test says what it does and fails by panicking"
+)]
 #![cfg(feature = "candle")]
 
 mod common;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use engines::Session;
 use engines::candle::Candle;
-use engines::{Flow, Observer, Phase, Piece, Prompt, Request};
-use models::Checkpoint;
-use safetensors::SafeTensors;
+use models::{Checkpoint, DType};
+use safetensors::tensor::TensorView;
+use safetensors::{Dtype, SafeTensors};
 use serde::Deserialize;
 
 /// Two best logits closer than this may change places between two correct implementations.
 const TIE: f32 = 0.05;
+/// With quantised weights the activations are rounded to 8 bits before every product, and a difference in the last bit of
+/// a sum becomes one in the rounding: llama.cpp's own two ways over these texts, in one batch and token by token, differ by
+/// 1.31 at most and by 0.14 to 0.22 in the root mean square. Two best logits this close may change places.
+const NOISE: f32 = 0.5;
 
 #[derive(Deserialize)]
 struct Golden {
@@ -51,51 +61,115 @@ fn model() -> Option<Checkpoint> {
     Some(Checkpoint::open(&path).expect("the model opens"))
 }
 
-fn golden() -> Golden {
-    let text = std::fs::read_to_string(common::fixtures().join("smollm2_golden.json")).expect("the golden file is there");
+/// The golden file `NAME.json`.
+fn golden(name: &str) -> Golden {
+    let text = std::fs::read_to_string(common::fixtures().join(name)).expect("the golden file is there");
     serde_json::from_str(&text).expect("it has the fields of smollm2_golden.py")
 }
 
-/// Keeps the tokens.
-#[derive(Default)]
-struct Tokens(Vec<u32>);
+/// The model with its weights in F32, as a folder in the Hugging Face layout: nothing is rounded on the way, so there is
+/// one right answer up to the order of sums.
+fn in_f32(checkpoint: &Checkpoint, folder: &Path) -> Checkpoint {
+    let spec = checkpoint.spec();
+    let mut tensors: Vec<(String, Vec<usize>, Vec<u8>)> = Vec::new();
+    for info in checkpoint.tensors() {
+        let view = checkpoint.tensor(&info.name).expect("it is listed");
+        let mut numbers = dequantised(info.dtype, view.bytes());
+        if info.name.contains("attn_q") || info.name.contains("attn_k") {
+            numbers =
+                numbers.chunks(spec.head_dim * spec.hidden).flat_map(|head| unpermuted(head, spec.hidden)).collect();
+        }
+        let bytes = numbers.iter().flat_map(|x| x.to_le_bytes()).collect();
+        tensors.push((their_name(&info.name), info.shape.clone(), bytes));
+    }
+    let view = |shape: &[usize], bytes| TensorView::new(Dtype::F32, shape.to_vec(), bytes).expect("whole tensors");
+    let views = tensors.iter().map(|(name, shape, bytes)| (name.clone(), view(shape, bytes.as_slice())));
+    safetensors::serialize_to_file(views, None, &folder.join("model.safetensors")).expect("it can be written");
+    let config = serde_json::json!({
+        "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu",
+        "hidden_size": spec.hidden, "intermediate_size": spec.ffn, "num_hidden_layers": spec.layers,
+        "num_attention_heads": spec.heads, "num_key_value_heads": spec.kv_heads, "head_dim": spec.head_dim,
+        "vocab_size": spec.vocab, "max_position_embeddings": spec.context_length, "rms_norm_eps": spec.norm_eps,
+        "rope_theta": spec.rope.theta, "tie_word_embeddings": spec.tied_embeddings, "torch_dtype": "float32",
+    });
+    std::fs::write(folder.join("config.json"), config.to_string()).expect("it can be written");
+    Checkpoint::open(folder).expect("it opens")
+}
 
-impl Observer for Tokens {
-    fn begin(&mut self, _phase: Phase) {}
-    fn end(&mut self, _phase: Phase) {}
-    fn piece(&mut self, piece: Piece<'_>) -> Flow {
-        self.0.extend(piece.token);
-        Flow::Continue
+fn dequantised(dtype: DType, bytes: &[u8]) -> Vec<f32> {
+    let half = |at: usize| half::f16::from_le_bytes([bytes[at], bytes[at + 1]]).to_f32();
+    let blocks = (0..bytes.len()).step_by(dtype.block_bytes());
+    match dtype {
+        DType::F32 => bytes.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect(),
+        DType::Q8_0 => {
+            blocks.flat_map(|at| (0..32).map(move |i| half(at) * f32::from(bytes[at + 2 + i] as i8))).collect()
+        }
+        DType::Q4_1 => blocks
+            .flat_map(|at| {
+                let quant = move |i: usize| bytes[at + 4 + i % 16] >> (i / 16 * 4) & 15;
+                (0..32).map(move |i| half(at) * f32::from(quant(i)) + half(at + 2))
+            })
+            .collect(),
+        other => panic!("smollm2 holds no {other}"),
     }
 }
 
-#[test]
-fn greedy_tokens_equal_those_of_llama_cpp() {
-    let Some(checkpoint) = model() else { return };
-    let mut session = common::load(&Candle::default(), &checkpoint, &common::exact(512));
+/// GGUF stores the pairs of a rotation side by side, this layout half a head apart.
+fn unpermuted(head: &[f32], width: usize) -> Vec<f32> {
+    let rows: Vec<&[f32]> = head.chunks(width).collect();
+    (0..2).flat_map(|odd| rows.iter().skip(odd).step_by(2)).flat_map(|row| row.iter().copied()).collect()
+}
+
+fn their_name(name: &str) -> String {
+    match name.strip_prefix("blk.").and_then(|rest| rest.split_once('.')) {
+        None => name.replace("token_embd", "model.embed_tokens").replace("output_norm", "model.norm"),
+        Some((layer, part)) => {
+            let part = match part.trim_end_matches(".weight") {
+                "attn_norm" => "input_layernorm",
+                "attn_q" => "self_attn.q_proj",
+                "attn_k" => "self_attn.k_proj",
+                "attn_v" => "self_attn.v_proj",
+                "attn_output" => "self_attn.o_proj",
+                "ffn_norm" => "post_attention_layernorm",
+                "ffn_gate" => "mlp.gate_proj",
+                "ffn_up" => "mlp.up_proj",
+                "ffn_down" => "mlp.down_proj",
+                other => panic!("smollm2 has no {other}"),
+            };
+            format!("model.layers.{layer}.{part}.weight")
+        }
+    }
+}
+
+/// Greedy tokens of every prompt against the golden ones: agreed length of each, and how far apart llama.cpp's two best
+/// logits are where the first token differs.
+fn agreement(session: &mut dyn Session, golden: &Golden) -> Vec<(usize, f32)> {
     let mut agreed = Vec::new();
-    for prompt in golden().prompts {
+    for prompt in &golden.prompts {
         session.reset().expect("it resets");
-        let text = Prompt::Text { text: prompt.rendered.clone(), add_bos: false };
-        let request = Request { prompt: text, max_new_tokens: prompt.generated.len(), ignore_eos: false };
-        let mut tokens = Tokens::default();
-        let usage = session.generate(&request, &mut tokens).expect("it runs");
-        assert_eq!(usage.prompt_ids, prompt.prompt_ids, "prompt {}: token ids of the prompt", prompt.number);
-        let same = tokens.0.iter().zip(&prompt.generated).take_while(|(ours, theirs)| ours == theirs).count();
-        let gap = prompt.steps.get(same).map_or(f32::INFINITY, |step| step.logits[0] - step.logits[1]);
+        // Step by step: the copy in F32 has no tokenizer, which a request's texts would need.
+        let steps = session.steps().expect("a white box");
+        steps.prefill(&prompt.prompt_ids).expect("it runs");
+        let mut same = 0;
+        for expected in &prompt.generated {
+            if steps.sample().expect("a token") != *expected {
+                break;
+            }
+            same += 1;
+            steps.decode(*expected).expect("it runs");
+        }
+        let is_whole = same == prompt.generated.len();
+        let gap = if is_whole { 0.0 } else { prompt.steps[same].logits[0] - prompt.steps[same].logits[1] };
         println!("prompt {}: {same} of {} tokens agree; gap there {gap}", prompt.number, prompt.generated.len());
         agreed.push((same, gap));
     }
     agreed.sort_by_key(|(same, _)| *same);
-    assert!(agreed[agreed.len() / 2].0 >= 48, "median agreed length {agreed:?}");
-    assert!(agreed.iter().all(|(same, gap)| *same == 64 || *gap < TIE), "agreed lengths and gaps {agreed:?}");
+    agreed
 }
 
-#[test]
-fn logits_over_the_same_text_are_close_to_those_of_llama_cpp() {
-    let Some(checkpoint) = model() else { return };
-    let bytes = std::fs::read(common::fixtures().join("smollm2_golden.safetensors")).expect("the golden file is there");
-    let file = SafeTensors::deserialize(&bytes).expect("it is a safetensors file");
+/// Differences of the sampled logits at every position of the golden texts: the largest, the root mean square, and the
+/// root mean square without what a whole position is shifted by (which changes no token).
+fn differences(session: &mut dyn Session, golden: &Golden, file: &SafeTensors<'_>) -> (f32, f64, f64) {
     let ids = |name: &str| -> Vec<u32> {
         let data = file.tensor(name).expect("it holds this tensor").data();
         data.chunks_exact(8).map(|b| i64::from_le_bytes(b.try_into().unwrap()) as u32).collect()
@@ -105,29 +179,61 @@ fn logits_over_the_same_text_are_close_to_those_of_llama_cpp() {
         data.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect()
     };
     let sampled = ids("sample_ids");
-    let mut session = common::load(&Candle::default(), &checkpoint, &common::exact(512));
-    let (mut worst, mut sum, mut squares, mut count) = (0f32, 0f64, 0f64, 0u32);
-    for prompt in golden().prompts {
+    let (mut worst, mut squares, mut spread, mut count) = (0f32, 0f64, 0f64, 0u32);
+    for prompt in &golden.prompts {
         session.reset().expect("it resets");
         let steps = session.steps().expect("a white box");
-        let (expected, best) = (numbers(&format!("{}.sample", prompt.number)), ids(&format!("{}.top_ids", prompt.number)));
-        let best_logits = numbers(&format!("{}.top_logits", prompt.number));
+        let expected = numbers(&format!("{}.sample", prompt.number));
         for (at, id) in ids(&format!("{}.ids", prompt.number)).into_iter().enumerate() {
             if at == 0 { steps.prefill(&[id]) } else { steps.decode(id) }.expect("it runs");
             let logits = steps.logits().expect("logits");
-            let sampled = sampled.iter().zip(&expected[at * sampled.len()..]);
-            let top = best[at * 8..][..8].iter().zip(&best_logits[at * 8..]);
-            for (id, expected) in sampled.chain(top) {
-                let difference = (logits[*id as usize] - expected).abs();
-                worst = worst.max(difference);
-                sum += f64::from(difference);
-                squares += f64::from(difference).powi(2);
-                count += 1;
-            }
+            let pairs = sampled.iter().zip(&expected[at * sampled.len()..]);
+            let differences: Vec<f32> = pairs.map(|(id, expected)| logits[*id as usize] - expected).collect();
+            let mean = differences.iter().sum::<f32>() / differences.len() as f32;
+            let variance = differences.iter().map(|d| (d - mean).powi(2)).sum::<f32>() / differences.len() as f32;
+            worst = differences.iter().fold(worst, |worst, d| worst.max(d.abs()));
+            squares += f64::from(mean.powi(2) + variance);
+            spread += f64::from(variance);
+            count += 1;
         }
     }
-    let (mean, rms) = (sum / f64::from(count), (squares / f64::from(count)).sqrt());
-    println!("{count} logits: largest difference {worst:.4}, mean {mean:.4}, root mean square {rms:.4}");
-    // llama.cpp's own two ways (a batch, one by one) differ by 1.13 at most and 0.14 in the root mean square on these texts.
-    assert!(worst < 1.5 && rms < 0.2, "largest difference {worst}, root mean square {rms}");
+    let (rms, spread) = ((squares / f64::from(count)).sqrt(), (spread / f64::from(count)).sqrt());
+    println!(
+        "{count} positions: largest difference {worst:.5}, root mean square {rms:.5}, without common shifts {spread:.5}"
+    );
+    (worst, rms, spread)
+}
+
+#[test]
+fn with_weights_in_f32_tokens_and_logits_equal_those_of_llama_cpp() {
+    let Some(checkpoint) = model() else { return };
+    let folder = tempfile::tempdir().expect("room for half a gigabyte");
+    let wide = in_f32(&checkpoint, folder.path());
+    let golden = golden("smollm2_golden_f32.json");
+    let bytes =
+        std::fs::read(common::fixtures().join("smollm2_golden_f32.safetensors")).expect("the golden file is there");
+    let file = SafeTensors::deserialize(&bytes).expect("it is a safetensors file");
+    let mut session = common::load(&Candle::default(), &wide, &common::exact(512));
+    let agreed = agreement(session.as_mut(), &golden);
+    assert!(agreed.iter().all(|(_, gap)| *gap < TIE), "agreed lengths and gaps {agreed:?}");
+    assert!(agreed[agreed.len() / 2].0 >= 48, "median agreed length {agreed:?}");
+    let (worst, rms, _) = differences(session.as_mut(), &golden, &file);
+    assert!(worst < 1e-2 && rms < 1e-3, "largest difference {worst}, root mean square {rms}");
+}
+
+#[test]
+fn as_stored_tokens_and_logits_differ_no_more_than_llama_cpp_differs_from_itself() {
+    let Some(checkpoint) = model() else { return };
+    let golden = golden("smollm2_golden.json");
+    let bytes = std::fs::read(common::fixtures().join("smollm2_golden.safetensors")).expect("the golden file is there");
+    let file = SafeTensors::deserialize(&bytes).expect("it is a safetensors file");
+    let mut session = common::load(&Candle::default(), &checkpoint, &common::exact(512));
+    for prompt in &golden.prompts {
+        let ids = session.steps().expect("a white box").tokenize(&prompt.rendered, false).expect("it tokenizes");
+        assert_eq!(ids, prompt.prompt_ids, "prompt {}: token ids of the prompt", prompt.number);
+    }
+    let agreed = agreement(session.as_mut(), &golden);
+    assert!(agreed.iter().all(|(_, gap)| *gap < NOISE), "agreed lengths and gaps {agreed:?}");
+    let (worst, rms, spread) = differences(session.as_mut(), &golden, &file);
+    assert!(worst < 2.0 && rms < 0.3 && spread < 0.2, "largest {worst}, root mean square {rms}, spread {spread}");
 }

@@ -45,16 +45,16 @@ struct Block<K: Kernels> {
 
 /// What a forward pass writes to, reused by all layers and all passes.
 struct Buffers<K: Kernels> {
-    x: K::Rows,        // [rows, hidden]: the residual stream
-    h: K::Rows,        // [rows, hidden]: its norm; the output of attention and feed-forward
-    q: K::Rows,        // [rows, heads * head_dim]
-    k: K::Rows,        // [rows, kv_heads * head_dim]
-    v: K::Rows,        // [rows, kv_heads * head_dim]
+    x: K::Rows,         // [rows, hidden]: the residual stream
+    h: K::Rows,         // [rows, hidden]: its norm; the output of attention and feed-forward
+    q: K::Rows,         // [rows, heads * head_dim]
+    k: K::Rows,         // [rows, kv_heads * head_dim]
+    v: K::Rows,         // [rows, kv_heads * head_dim]
     attention: K::Rows, // [rows, heads * head_dim]
-    gate: K::Rows,     // [rows, ffn]
-    up: K::Rows,       // [rows, ffn]
-    last: K::Rows,     // [1, hidden]: the row whose logits are wanted
-    logits: K::Rows,   // [1, vocab]
+    gate: K::Rows,      // [rows, ffn]
+    up: K::Rows,        // [rows, ffn]
+    last: K::Rows,      // [1, hidden]: the row whose logits are wanted
+    logits: K::Rows,    // [1, vocab]
 }
 
 impl<K: Kernels> Decoder<K> {
@@ -251,6 +251,9 @@ impl<K: Kernels> Source<'_, K> {
         if view.info().shape == shape {
             return Ok(view);
         }
-        Err(failed(name, format!("its shape is {:?}, the model's is {shape:?}; the file is damaged", view.info().shape)))
+        Err(failed(
+            name,
+            format!("its shape is {:?}, the model's is {shape:?}; the file is damaged", view.info().shape),
+        ))
     }
 }

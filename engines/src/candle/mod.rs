@@ -112,7 +112,12 @@ fn check(options: &LoadOptions, is_fused: bool) -> Result<(), EngineError> {
     }
     let found = cpu::threads();
     if found != options.threads {
-        return Err(EngineError::Threads { engine: NAME, found, wanted: options.threads, variable: THREAD_VARIABLES[0] });
+        return Err(EngineError::Threads {
+            engine: NAME,
+            found,
+            wanted: options.threads,
+            variable: THREAD_VARIABLES[0],
+        });
     }
     Ok(())
 }
@@ -148,13 +153,18 @@ mod tests {
     fn the_version_is_that_of_the_lock_file() {
         let lock = concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.lock");
         let lock = std::fs::read_to_string(lock).expect("the workspace has a lock file");
-        assert!(lock.contains(&format!("name = \"candle-core\"\nversion = \"{CANDLE_VERSION}\"")), "candle-core moved on");
+        assert!(
+            lock.contains(&format!("name = \"candle-core\"\nversion = \"{CANDLE_VERSION}\"")),
+            "candle-core moved on"
+        );
     }
 
     #[test]
     fn threads_that_this_process_does_not_have_are_refused() {
         let options = LoadOptions { threads: cpu::threads() + 1, ..LoadOptions::default() };
-        assert!(matches!(check(&options, true), Err(EngineError::Threads { wanted, .. }) if wanted == cpu::threads() + 1));
+        assert!(
+            matches!(check(&options, true), Err(EngineError::Threads { wanted, .. }) if wanted == cpu::threads() + 1)
+        );
     }
 
     #[test]

@@ -3,8 +3,8 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::decoder::Decoder;
-use super::kernels::Kernels;
 use super::failed;
+use super::kernels::Kernels;
 use crate::greedy::{Greedy, argmax, generate};
 use crate::text::Text;
 use crate::{EngineError, KvBytes, Observer, Request, Session, Steps, Usage};
@@ -46,7 +46,8 @@ impl<K: Kernels> CandleSession<K> {
 /// Runs `work`; a panic in it becomes an error that names `place`.
 pub(super) fn guarded<T>(place: &str, work: impl FnOnce() -> Result<T, EngineError>) -> Result<T, EngineError> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
-        let words = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+        let words =
+            panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
         Err(failed(place, words.unwrap_or("a panic without words")))
     })
 }
@@ -89,7 +90,9 @@ impl<K: Kernels> Steps for CandleSession<K> {
     fn sample(&mut self) -> Result<u32, EngineError> {
         self.needs_logits("sample")?;
         let logits = self.decoder.logits()?;
-        argmax(&logits).ok_or_else(|| failed("sample", "the logits are not finite: the weights are damaged, or not made for this model"))
+        argmax(&logits).ok_or_else(|| {
+            failed("sample", "the logits are not finite: the weights are damaged, or not made for this model")
+        })
     }
 
     fn detokenize(&mut self, token: u32) -> Result<String, EngineError> {

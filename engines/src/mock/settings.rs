@@ -51,7 +51,15 @@ pub(super) enum Kind {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { bandwidth: 20e9, flops: 200e9, jitter: 0.01, seed: 1, gap: Nanos::ZERO, eog_after: None, faults: Vec::new() }
+        Self {
+            bandwidth: 20e9,
+            flops: 200e9,
+            jitter: 0.01,
+            seed: 1,
+            gap: Nanos::ZERO,
+            eog_after: None,
+            faults: Vec::new(),
+        }
     }
 }
 
@@ -119,7 +127,9 @@ fn fault(kind: Kind, text: &str) -> Option<Fault> {
 fn refused(key: &str, value: &dyn Display) -> EngineError {
     let keys = || KEYS.iter().map(|(key, form)| format!("{key}={form}")).collect::<Vec<_>>().join(", ");
     let (what, instead) = match KEYS.iter().find(|(known, _)| *known == key) {
-        Some((key, form)) => (format!("the value `{value}` of `{key}`"), format!("give {form}; a PHASE is one of {}", phases())),
+        Some((key, form)) => {
+            (format!("the value `{value}` of `{key}`"), format!("give {form}; a PHASE is one of {}", phases()))
+        }
         None => (format!("the setting `{key}`"), format!("its settings are {}", keys())),
     };
     EngineError::Unsupported { engine: NAME, what, instead }
@@ -153,16 +163,23 @@ mod tests {
     #[test]
     fn faults_name_a_phase_and_a_turn() {
         let faults = read(&[("fail", "decode:5"), ("abort", "prefill")]).unwrap().faults;
-        assert_eq!(faults, [
-            Fault { kind: Kind::Abort, phase: Phase::Prefill, nth: 1 },
-            Fault { kind: Kind::Fail, phase: Phase::Decode, nth: 5 },
-        ]);
+        assert_eq!(
+            faults,
+            [
+                Fault { kind: Kind::Abort, phase: Phase::Prefill, nth: 1 },
+                Fault { kind: Kind::Fail, phase: Phase::Decode, nth: 5 },
+            ]
+        );
     }
 
     #[test]
     fn what_cannot_be_is_refused_by_name() {
         insta::assert_snapshot!(read(&[("gap", "1")]).unwrap_err(), @"engine mock does not support the setting `gap`; its settings are abort=PHASE[:N], allocate_mb=PHASE:MB, bandwidth_gbs=a number, eog_after=a count of tokens, fail=PHASE[:N], gap_us=microseconds, gflops=a number, hang=PHASE[:N], jitter_percent=a number, seed=a whole number");
         insta::assert_snapshot!(read(&[("fail", "warp")]).unwrap_err(), @"engine mock does not support the value `warp` of `fail`; give PHASE[:N]; a PHASE is one of load, tokenize, prefill, decode, sample, detokenize");
-        assert!(read(&[("gflops", "-1")]).is_err() && read(&[("seed", "x")]).is_err() && read(&[("jitter_percent", "101")]).is_err());
+        assert!(
+            read(&[("gflops", "-1")]).is_err()
+                && read(&[("seed", "x")]).is_err()
+                && read(&[("jitter_percent", "101")]).is_err()
+        );
     }
 }

@@ -18,9 +18,9 @@ pub(crate) fn exact(context: usize) -> LoadOptions {
 /// Loads with as many threads as the engine has here, whatever the machine.
 pub(crate) fn load(engine: &dyn Engine, checkpoint: &Checkpoint, options: &LoadOptions) -> Box<dyn Session> {
     match engine.load(checkpoint, options) {
-        Err(EngineError::Threads { found, .. }) => {
-            engine.load(checkpoint, &LoadOptions { threads: found, ..options.clone() }).expect("it loads with its own threads")
-        }
+        Err(EngineError::Threads { found, .. }) => engine
+            .load(checkpoint, &LoadOptions { threads: found, ..options.clone() })
+            .expect("it loads with its own threads"),
         other => other.expect("it loads"),
     }
 }

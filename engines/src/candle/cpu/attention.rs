@@ -70,7 +70,14 @@ fn with_scratch<const N: usize>(lengths: [usize; N], work: impl FnOnce([&mut [f3
 /// `out = softmax(q k^T / sqrt(head_dim)) v` per head and row. Source: arXiv:1706.03762, equation 1.
 ///
 /// `q` and `out` are `[rows, heads * head_dim]`; row 0 stands at `position`, and the cache holds the keys of all rows.
-pub(super) fn attend(q: &[f32], cache: &Cache, position: usize, shape: Shape, partials: &mut Vec<f32>, out: &mut [f32]) {
+pub(super) fn attend(
+    q: &[f32],
+    cache: &Cache,
+    position: usize,
+    shape: Shape,
+    partials: &mut Vec<f32>,
+    out: &mut [f32],
+) {
     match cache {
         Cache::F16(ring) => attend_in(q, ring, position, shape, partials, out),
         Cache::F32(ring) => attend_in(q, ring, position, shape, partials, out),
@@ -124,7 +131,8 @@ fn decode<E: Element>(
     });
     for (head, out) in out.chunks_exact_mut(d).enumerate() {
         let (kv_head, member) = (head / group, head % group);
-        let records = (0..splits).map(|split| &partials[((kv_head * splits + split) * group + member) * record..][..record]);
+        let records =
+            (0..splits).map(|split| &partials[((kv_head * splits + split) * group + member) * record..][..record]);
         let most = records.clone().fold(f32::NEG_INFINITY, |most, record| most.max(record[0]));
         out.fill(0.0);
         let mut sum = 0.0;
@@ -281,7 +289,10 @@ mod tests {
             let seen = shape.seen_from(position + row);
             let scores: Vec<f64> = seen
                 .clone()
-                .map(|p| q.iter().zip(kv(keys, p)).map(|(a, b)| f64::from(*a) * f64::from(b)).sum::<f64>() / (d as f64).sqrt())
+                .map(|p| {
+                    q.iter().zip(kv(keys, p)).map(|(a, b)| f64::from(*a) * f64::from(b)).sum::<f64>()
+                        / (d as f64).sqrt()
+                })
                 .collect();
             let most = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
             let sum: f64 = scores.iter().map(|s| (s - most).exp()).sum();
@@ -308,7 +319,10 @@ mod tests {
         attend(&q, &cache, position, shape, &mut Vec::new(), &mut out);
         let expected = plain(&q, &keys, &values, position, shape, d);
         for (at, (out, expected)) in out.iter().zip(&expected).enumerate() {
-            assert!((out - expected).abs() < tolerance, "{kind:?}, {rows} rows at {position}, window {window:?}, element {at}: {out}, not {expected}");
+            assert!(
+                (out - expected).abs() < tolerance,
+                "{kind:?}, {rows} rows at {position}, window {window:?}, element {at}: {out}, not {expected}"
+            );
         }
     }
 

@@ -7,9 +7,9 @@
 
 use std::arch::x86_64::{
     __m128i, __m256, __m256i, _mm_add_ps, _mm_add_ss, _mm_cvtss_f32, _mm_loadu_si128, _mm_movehdup_ps, _mm_movehl_ps,
-    _mm256_abs_epi8, _mm256_and_si256, _mm256_castps256_ps128, _mm256_cvtepi32_ps, _mm256_extractf128_ps,
-    _mm256_fmadd_ps, _mm256_inserti128_si256, _mm256_castsi128_si256, _mm256_loadu_si256, _mm256_set1_epi8,
-    _mm256_set1_ps, _mm256_setzero_ps, _mm256_sign_epi8, _mm_srli_epi16,
+    _mm_srli_epi16, _mm256_abs_epi8, _mm256_and_si256, _mm256_castps256_ps128, _mm256_castsi128_si256,
+    _mm256_cvtepi32_ps, _mm256_extractf128_ps, _mm256_fmadd_ps, _mm256_inserti128_si256, _mm256_loadu_si256,
+    _mm256_set1_epi8, _mm256_set1_ps, _mm256_setzero_ps, _mm256_sign_epi8,
 };
 
 use half::f16;

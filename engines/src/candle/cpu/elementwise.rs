@@ -138,7 +138,11 @@ mod tests {
         let frequencies = vec![1.0, 0.1, 0.01];
         let halves: Vec<f32> = (0..12).map(|i| i as f32 * 0.3 + 1.0).collect();
         // Per head of 6: element i of the first half and i of the second become neighbours.
-        let weave = |x: &[f32]| x.chunks(6).flat_map(|head| (0..3).flat_map(|i| [head[i], head[3 + i]]).collect::<Vec<_>>()).collect::<Vec<_>>();
+        let weave = |x: &[f32]| {
+            x.chunks(6)
+                .flat_map(|head| (0..3).flat_map(|i| [head[i], head[3 + i]]).collect::<Vec<_>>())
+                .collect::<Vec<_>>()
+        };
         let (mut a, mut b) = (halves.clone(), weave(&halves));
         Angles::new(frequencies.clone(), RopeLayout::Halves).rotate(&mut a, 12, 6, 7);
         Angles::new(frequencies, RopeLayout::Interleaved).rotate(&mut b, 12, 6, 7);

@@ -128,7 +128,9 @@ fn candles<T: GgmlType<VecDotType: Plain>>(x: &mut Rows, weight: &Weight, w: &Bl
     let x = x.packed(T::VecDotType::BLCK_SIZE, T::VecDotType::from_float);
     let w: &[T] = w;
     let w = |row: usize| &w[row * per_row..][..per_row];
-    let quad = |x: &[T::VecDotType], row: usize| <[f32; QUAD]>::from(T::vec_dot_4(k, w(row), w(row + 1), w(row + 2), w(row + 3), x));
+    let quad = |x: &[T::VecDotType], row: usize| {
+        <[f32; QUAD]>::from(T::vec_dot_4(k, w(row), w(row + 1), w(row + 2), w(row + 3), x))
+    };
     if m == 1 {
         each_part(out, QUAD, n * k, |index, out| {
             if out.len() == QUAD {

@@ -86,7 +86,9 @@ mod tests {
     fn every_part_is_visited_once_whether_shared_or_not() {
         for cost in [0, usize::MAX] {
             let mut out = vec![0u32; 1003];
-            each_part(&mut out, 10, cost, |index, part| part.iter_mut().for_each(|element| *element += 1 + index as u32));
+            each_part(&mut out, 10, cost, |index, part| {
+                part.iter_mut().for_each(|element| *element += 1 + index as u32)
+            });
             assert!(out.iter().enumerate().all(|(at, element)| *element == 1 + at as u32 / 10), "cost {cost}");
         }
     }

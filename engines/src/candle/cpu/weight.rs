@@ -69,7 +69,12 @@ impl Weight {
         let (columns, rows) = match *info.shape.as_slice() {
             [length] => (length, 1),
             [rows, columns] => (columns, rows),
-            _ => return Err(failed(&info.name, format!("its shape is {:?}; a matrix or a vector was expected", info.shape))),
+            _ => {
+                return Err(failed(
+                    &info.name,
+                    format!("its shape is {:?}; a matrix or a vector was expected", info.shape),
+                ));
+            }
         };
         let data = match info.dtype {
             DType::F32 => Data::F32(Blocks::new(view)?),

@@ -61,7 +61,10 @@ mod tests {
             let mut out = vec![0.0; length];
             f16_to_f32(&all[..length], &mut out);
             for (element, converted) in all.iter().zip(&out) {
-                assert!(converted.to_bits() == element.to_f32().to_bits() || (converted.is_nan() && element.is_nan()), "{element:?}");
+                assert!(
+                    converted.to_bits() == element.to_f32().to_bits() || (converted.is_nan() && element.is_nan()),
+                    "{element:?}"
+                );
             }
         }
     }

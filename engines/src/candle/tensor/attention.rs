@@ -12,7 +12,13 @@ pub(crate) struct Cache {
 }
 
 impl Cache {
-    pub(super) fn new(kind: KvType, kv_heads: usize, capacity: usize, head_dim: usize, device: &Device) -> Result<Self> {
+    pub(super) fn new(
+        kind: KvType,
+        kv_heads: usize,
+        capacity: usize,
+        head_dim: usize,
+        device: &Device,
+    ) -> Result<Self> {
         let dtype = match kind {
             KvType::F16 => DType::F16,
             KvType::F32 => DType::F32,
@@ -62,7 +68,8 @@ impl Mask {
             let visible = visible(rows, position, window, capacity);
             let slots = visible.len() / rows;
             self.tensor = if visible.contains(&false) {
-                let numbers: Vec<f32> = visible.iter().map(|sees| if *sees { 0.0 } else { f32::NEG_INFINITY }).collect();
+                let numbers: Vec<f32> =
+                    visible.iter().map(|sees| if *sees { 0.0 } else { f32::NEG_INFINITY }).collect();
                 Some(Tensor::from_vec(numbers, (rows, slots), device)?)
             } else {
                 None
@@ -104,10 +111,11 @@ pub(super) fn attend(
     let q = (q.reshape((kv_heads, group * rows, head_dim))? * scale)?;
     let scores = q.matmul(&stored(&cache.keys)?.t()?)?; // [kv_heads, group * rows, slots]
     let scores = match mask {
-        Some(mask) => scores
-            .reshape((kv_heads, group, rows, slots))?
-            .broadcast_add(mask)?
-            .reshape((kv_heads, group * rows, slots))?,
+        Some(mask) => scores.reshape((kv_heads, group, rows, slots))?.broadcast_add(mask)?.reshape((
+            kv_heads,
+            group * rows,
+            slots,
+        ))?,
         None => scores,
     };
     let weights = candle_nn::ops::softmax_last_dim(&scores)?;

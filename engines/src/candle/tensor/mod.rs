@@ -89,7 +89,8 @@ impl OnDevice {
         let (rows, width) = x.dims2()?;
         let dim = 2 * self.frequencies.elem_count();
         #[allow(clippy::cast_possible_truncation, reason = "positions are below 2^24")]
-        let positions = Tensor::arange(position as u32, (position + rows) as u32, &self.device)?.to_dtype(DType::F32)?;
+        let positions =
+            Tensor::arange(position as u32, (position + rows) as u32, &self.device)?.to_dtype(DType::F32)?;
         let angles = positions.reshape((rows, 1))?.broadcast_mul(&self.frequencies.reshape((1, dim / 2))?)?;
         let (cos, sin) = (angles.cos()?, angles.sin()?);
         // [1, heads, rows, head_dim]
@@ -172,9 +173,10 @@ impl Kernels for OnDevice {
 
     fn attend(&mut self, q: &Rows, cache: &Cache, position: usize, out: &mut Rows) -> Result<(), EngineError> {
         let q = q.get()?;
-        let attention = self.mask.for_rows(q, position, self.window, self.capacity, &self.device).and_then(|mask| {
-            attention::attend(q, cache, position, mask, (self.heads, self.kv_heads, self.head_dim))
-        });
+        let attention = self
+            .mask
+            .for_rows(q, position, self.window, self.capacity, &self.device)
+            .and_then(|mask| attention::attend(q, cache, position, mask, (self.heads, self.kv_heads, self.head_dim)));
         *out = Rows(Some(attention.map_err(at("attention"))?));
         Ok(())
     }

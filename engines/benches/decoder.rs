@@ -1,0 +1,185 @@
+//! Our decoder beside candle-transformers' `quantized_llama`, in one process, on the same threads, in turns.
+//!
+//! Prints a table; asserts nothing. `INFEROMETER_BENCH_THREADS` (default 2) sets the threads, `INFEROMETER_SMOLLM2` the
+//! smollm2 file, `INFEROMETER_BENCH_ROUNDS` (default 5) the rounds; synthetic files are made once and kept in the cache
+//! folder. Run it on a machine that does nothing else.
+#![allow(clippy::expect_used, clippy::print_stdout, reason = "a benchmark prints, and ends where it cannot go on")]
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use candle_core::quantized::gguf_file::Content;
+use candle_core::{Device, Tensor};
+use candle_transformers::models::quantized_llama::ModelWeights;
+use engines::candle::Candle;
+use engines::{Engine, LoadOptions, Session};
+use models::fetch::Quiet;
+use models::synth::{self, Quant, Recipe};
+use models::{Checkpoint, DType};
+use traces::clock;
+
+/// Tokens of a decode measurement.
+const DECODED: usize = 16;
+/// Prompt lengths, and tokens that are in the cache before the measurement.
+const PROMPTS: [usize; 2] = [64, 512];
+const DEPTHS: [usize; 2] = [0, 2048];
+
+/// The environment variables with which candle counts its threads are read once, so the process starts itself again with them.
+fn main() {
+    let threads = std::env::var("INFEROMETER_BENCH_THREADS").unwrap_or_else(|_| "2".to_owned());
+    if std::env::var("CANDLE_NUM_THREADS").as_ref() != Ok(&threads) {
+        let program = std::env::current_exe().expect("this program has a path");
+        let status = std::process::Command::new(program)
+            .args(std::env::args_os().skip(1))
+            .env("CANDLE_NUM_THREADS", &threads)
+            .env("RAYON_NUM_THREADS", &threads)
+            .status()
+            .expect("it starts again");
+        assert!(status.success(), "the benchmark failed: {status}");
+        return;
+    }
+    let rounds = std::env::var("INFEROMETER_BENCH_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(5);
+    println!(
+        "tokens per second on {} threads, medians of {rounds} rounds in turns; ratio = ours / stock\n",
+        Candle::threads()
+    );
+    println!("| file | test | depth | ours | stock | ratio |\n|---|---|--:|--:|--:|--:|");
+    for (name, path) in files() {
+        match path {
+            Ok(path) => compare(&name, &path, rounds),
+            Err(reason) => println!("| {name} | skipped: {reason} | | | | |"),
+        }
+    }
+}
+
+/// What is measured, or why it cannot be.
+fn files() -> Vec<(String, Result<PathBuf, String>)> {
+    let smollm2 = std::env::var_os("INFEROMETER_SMOLLM2").map(PathBuf::from).filter(|path| path.exists());
+    let smollm2 = smollm2.ok_or_else(|| "INFEROMETER_SMOLLM2 names no file".to_owned());
+    let mut files = vec![("smollm2 q4_1".to_owned(), smollm2)];
+    let entry = models::registry::find("llama-3.2-1b");
+    for quant in [Quant::Q4_0, Quant::Q4_K_M, Quant::Q8_0] {
+        let path = entry.as_ref().map_err(ToString::to_string).and_then(|entry| {
+            let recipe = Recipe { name: "llama-3.2-1b", spec: &entry.spec, quant, seed: 1, header: None };
+            synth::ensure(&recipe, &synth::cache_folder(), &Quiet).map_err(|error| error.to_string())
+        });
+        files.push((format!("1B {}", quant.name().to_lowercase()), path));
+    }
+    let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
+    files.retain(|(name, _)| wanted.is_empty() || wanted.iter().any(|wanted| name.contains(wanted.as_str())));
+    files
+}
+
+/// Seconds of a prefill and of the decode behind it.
+#[derive(Clone, Copy)]
+struct Times {
+    prefill: f64,
+    decode: f64,
+}
+
+fn compare(name: &str, path: &Path, rounds: usize) {
+    let checkpoint = Checkpoint::open(path).expect("the file opens");
+    let vocab = u32::try_from(checkpoint.spec().vocab).expect("a vocabulary");
+    let context = DEPTHS[1] + PROMPTS[1] + DECODED;
+    let options = LoadOptions { threads: Candle::threads(), context, ..LoadOptions::default() };
+    let mut ours = Candle::default().load(&checkpoint, &options).expect("our decoder loads it");
+    let mut file = File::open(path).expect("the file opens");
+    let content = Content::read(&mut file).expect("candle reads it");
+    let mut stock = ModelWeights::from_gguf(content, &mut file, &Device::Cpu).expect("the stock decoder loads it");
+    for depth in DEPTHS {
+        for prompt in PROMPTS {
+            let ids: Vec<u32> = (0..depth + prompt + DECODED).map(|i| (i as u32).wrapping_mul(7919) % vocab).collect();
+            let (mut a, mut b) = (Vec::new(), Vec::new());
+            for round in 0..=rounds {
+                // The order changes every round, so that neither always runs on a machine that the other has warmed.
+                let pair = if round % 2 == 0 {
+                    let first = run_ours(ours.as_mut(), &ids, depth, prompt);
+                    (first, run_stock(&mut stock, &ids, depth, prompt))
+                } else {
+                    let first = run_stock(&mut stock, &ids, depth, prompt);
+                    (run_ours(ours.as_mut(), &ids, depth, prompt), first)
+                };
+                if round > 0 {
+                    a.push(pair.0);
+                    b.push(pair.1);
+                }
+            }
+            row(name, &format!("prefill {prompt}"), depth, prompt, &a, &b, |times| times.prefill);
+            if prompt == PROMPTS[0] {
+                row(name, &format!("decode {DECODED}"), depth + prompt, DECODED, &a, &b, |times| times.decode);
+            }
+        }
+    }
+    packing(name, &checkpoint);
+}
+
+fn row(name: &str, test: &str, depth: usize, tokens: usize, ours: &[Times], stock: &[Times], of: fn(&Times) -> f64) {
+    let median = |times: &[Times]| {
+        let mut times: Vec<f64> = times.iter().map(of).collect();
+        times.sort_by(f64::total_cmp);
+        times[times.len() / 2]
+    };
+    let (ours, stock) = (median(ours), median(stock));
+    let tokens = tokens as f64;
+    println!("| {name} | {test} | {depth} | {:.1} | {:.1} | {:.2} |", tokens / ours, tokens / stock, stock / ours);
+}
+
+fn run_ours(session: &mut dyn Session, ids: &[u32], depth: usize, prompt: usize) -> Times {
+    session.reset().expect("it resets");
+    let steps = session.steps().expect("a white box");
+    if depth > 0 {
+        steps.prefill(&ids[..depth]).expect("it runs");
+    }
+    let start = clock::now();
+    steps.prefill(&ids[depth..depth + prompt]).expect("it runs");
+    let middle = clock::now();
+    for id in &ids[depth + prompt..] {
+        steps.decode(*id).expect("it runs");
+    }
+    let end = clock::now();
+    Times { prefill: (middle - start).as_secs_f64(), decode: (end - middle).as_secs_f64() }
+}
+
+fn run_stock(model: &mut ModelWeights, ids: &[u32], depth: usize, prompt: usize) -> Times {
+    model.clear_kv_cache();
+    let mut forward = |from: usize, to: usize| {
+        let input = Tensor::new(&ids[from..to], &Device::Cpu).and_then(|ids| ids.unsqueeze(0)).expect("a tensor");
+        model.forward(&input, from).expect("it runs");
+    };
+    if depth > 0 {
+        forward(0, depth);
+    }
+    let start = clock::now();
+    forward(depth, depth + prompt);
+    let middle = clock::now();
+    for at in depth + prompt..ids.len() {
+        forward(at, at + 1);
+    }
+    let end = clock::now();
+    Times { prefill: (middle - start).as_secs_f64(), decode: (end - middle).as_secs_f64() }
+}
+
+/// What candle's packed copies would add: 6 bits a weight where Q4_K has 4.5, 8.5 where Q8_0 has 8.5, 10 where Q6_K has 6.6.
+fn packing(name: &str, checkpoint: &Checkpoint) {
+    let packed_bits = |dtype: DType| match dtype {
+        DType::Q4_K => Some(6.0),
+        DType::Q8_0 => Some(8.5),
+        DType::Q6_K => Some(10.0),
+        _ => None,
+    };
+    let matrices = checkpoint
+        .tensors()
+        .iter()
+        .filter(|info| info.shape.len() == 2 && info.shape[0] % 16 == 0 && info.shape[1] % 256 == 0);
+    let bytes: f64 = matrices
+        .filter_map(|info| packed_bits(info.dtype).map(|bits| info.shape.iter().product::<usize>() as f64 * bits / 8.0))
+        .sum();
+    if bytes > 0.0 {
+        let file = checkpoint.file_bytes().as_f64();
+        println!(
+            "| {name} | stock keeps packed copies of {:.0} MB beside a file of {:.0} MB | | | | |",
+            bytes / 1e6,
+            file / 1e6
+        );
+    }
+}
