@@ -51,6 +51,7 @@ impl MachineLoad {
 
     /// The first line of `/proc/stat`: user nice system idle iowait irq softirq steal guest guest_nice, in ticks.
     /// Guest time is part of user time already.
+    #[cfg(any(target_os = "linux", test))]
     pub(super) fn parse(text: &str, ticks_per_second: u64) -> Option<Self> {
         let mut fields = text.lines().next()?.strip_prefix("cpu ")?.split_ascii_whitespace().map(str::parse::<u64>);
         let mut field = || fields.next().and_then(Result::ok);

@@ -13,6 +13,7 @@ mod memory;
 mod ops;
 mod probe;
 mod progress;
+mod request;
 mod resume;
 mod rounds;
 mod state;

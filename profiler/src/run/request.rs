@@ -1,0 +1,130 @@
+//! One request of a run: asked, kept, and its flaws told.
+
+use super::block::{Purpose, Run};
+use super::crew::{Crew, Trouble};
+use super::state::CaseState;
+use super::{memory, ops, probe};
+use crate::Error;
+use crate::plan::Block;
+use crate::prepare::kv_dtype;
+use crate::results::{Pass, Status};
+use crate::worker::{Ask, FromWorker, Measured, ToWorker};
+
+/// Time outside of an engine's phases, over the latency, that is worth a warning.
+const OUTSIDE: f64 = 0.01;
+
+impl Run<'_> {
+    /// Runs one request and keeps what it gave: its seconds per token, or `None` (outside) where the case is over or the run ends.
+    pub(super) fn request(
+        &mut self,
+        crew: &mut Crew<'_>,
+        block: &Block,
+        state: &mut CaseState<'_>,
+        purpose: Purpose,
+    ) -> Result<Option<Option<f64>>, Error> {
+        self.tell(state);
+        let Some(prompt) = block.prompt(state.plan) else { return Ok(None) };
+        let ops_file = (purpose.pass == Pass::Traced && state.case.trace.is_none())
+            .then(|| self.trace.name(state.index, &prompt.id))
+            .flatten();
+        let ask = Ask {
+            case: state.plan.id.clone(),
+            pass: purpose.pass,
+            round: purpose.round,
+            warmup: purpose.warmup,
+            fresh: purpose.fresh,
+            input: prompt.input.clone(),
+            filler: state.plan.filler.ids().to_vec(),
+            new_tokens: prompt.new_tokens,
+            ignore_eos: self.means.plan.file.ignore_eos,
+            trace: self.trace.target(ops_file.as_deref()),
+        };
+        let seat = state.plan.seat;
+        let answer = crew.ask(seat, &ToWorker::Measure(Box::new(ask)), self.means.plan.options.timeout);
+        self.done += 1;
+        self.trace.take()?;
+        let measured = match answer {
+            Ok(FromWorker::Measured(measured)) => *measured,
+            Ok(FromWorker::Failed(failure)) => {
+                state.fail(Status::Failed, failure.text);
+                return Ok(None);
+            }
+            Ok(_) => {
+                let trouble = crew.confused(seat);
+                self.trouble(state, trouble);
+                return Ok(None);
+            }
+            Err(trouble) => {
+                self.trouble(state, trouble);
+                return Ok(None);
+            }
+        };
+        if ops_file.is_some() && measured.trace_error.is_none() {
+            state.case.trace = ops_file;
+        }
+        self.keep(block, state, measured).map(Some)
+    }
+
+    /// Puts a request's results where they belong; returns its seconds per token.
+    fn keep(&mut self, block: &Block, state: &mut CaseState<'_>, measured: Measured) -> Result<Option<f64>, Error> {
+        let Some(prompt) = block.prompt(state.plan) else { return Ok(None) };
+        self.note_flaws(state, &measured);
+        if measured.sample.fresh {
+            memory::first_request(&mut state.case.memory, &measured);
+        }
+        let is_first = state.case.output.is_none();
+        let (prompts, outputs) = (measured.answer.prompt_tokens, measured.answer.output_tokens);
+        let sample = state.keep(measured, &prompt.rendered, &prompt.ids);
+        if sample.pass == Pass::Traced {
+            let kv = kv_dtype(self.means.plan.options.kv_type);
+            ops::join(&mut state.case.ops, &block.model.shape, kv, state.plan.filler.depth(), prompts, outputs);
+        }
+        self.store.sample(&sample)?;
+        if let Some(output) = state.case.output.as_ref().filter(|_| is_first) {
+            self.store.output(&state.plan.id, output)?;
+        }
+        self.means.progress.sample(&sample);
+        Ok(probe::pace(&sample))
+    }
+
+    /// Flaws of the measurement itself, each told once.
+    fn note_flaws(&mut self, state: &CaseState<'_>, measured: &Measured) {
+        let id = &state.plan.id;
+        let share =
+            measured.sample.latency_s.filter(|&latency| latency > 0.0).map(|latency| measured.outside_s / latency);
+        if measured.sample.pass == Pass::Clean && !measured.sample.warmup && share.is_some_and(|share| share > OUTSIDE)
+        {
+            self.once(Some(format!("{id}: the engine works before its first phase or after its last one, for more than 1 % of the latency, which the latency leaves out")));
+        }
+        if measured.dropped > 0 {
+            self.once(Some(format!(
+                "{id}: more ops than the recorder holds; the sums and the trace lack some: lower -n"
+            )));
+        }
+        self.once(measured.trace_error.clone());
+    }
+
+    pub(super) fn once(&mut self, note: Option<String>) {
+        if let Some(note) = note.filter(|note| !self.notes.contains(note)) {
+            self.means.progress.note(&note);
+            self.notes.push(note);
+        }
+    }
+
+    pub(super) fn tell(&mut self, state: &CaseState<'_>) {
+        self.total = self.total.max(self.done + 1);
+        self.means.progress.request(&state.plan.id, self.done, self.total);
+    }
+
+    /// A case that has no answer; returns the text unless the run was interrupted.
+    pub(super) fn trouble(&mut self, state: &mut CaseState<'_>, trouble: Trouble) -> Option<String> {
+        let (status, text) = match trouble {
+            Trouble::Failed(text) => (Status::Failed, text),
+            Trouble::Timeout(text) => (Status::Timeout, text),
+            Trouble::Interrupted => return None,
+        };
+        self.means.progress.note(&format!("{}: {text}", state.plan.id));
+        state.fail(status, text.clone());
+        Some(text)
+    }
+}
