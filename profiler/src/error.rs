@@ -12,7 +12,7 @@ pub enum Error {
     #[error(transparent)]
     Model(#[from] models::Error),
     /// A file or folder that cannot be read or written.
-    #[error("{path}: cannot {what}: {source}", path = path.display())]
+    #[error("{path}: cannot {what}: {source}; {advice}", path = path.display(), advice = advice(source))]
     File {
         /// The file or folder.
         path: PathBuf,
@@ -71,5 +71,17 @@ impl Error {
     pub fn file(path: &Path, what: &'static str) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_path_buf();
         move |source| Self::File { path, what, source }
+    }
+}
+
+/// What to do about a file that the system refuses.
+fn advice(source: &std::io::Error) -> &'static str {
+    use std::io::ErrorKind as Io;
+    match source.kind() {
+        Io::NotFound => "check the path",
+        Io::PermissionDenied | Io::ReadOnlyFilesystem => "choose another folder (--out), or change its permissions",
+        Io::NotADirectory | Io::IsADirectory => "check whether a file or a folder is meant",
+        Io::StorageFull | Io::QuotaExceeded => "free some space, or choose another folder (--out)",
+        _ => "check the path and the disk that it lies on",
     }
 }

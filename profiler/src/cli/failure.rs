@@ -34,7 +34,8 @@ pub(super) fn exit_code(done: anyhow::Result<Code>) -> ExitCode {
     if failure.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe) {
         return ExitCode::SUCCESS;
     }
-    super::output::complain(&told(&format!("{failure:#}"), io::stderr().is_terminal() && super::output::colours()));
+    // Not with its sources: every text of this program holds them already.
+    super::output::complain(&told(&failure.to_string(), io::stderr().is_terminal() && super::output::colours()));
     ExitCode::from(code(&failure))
 }
 

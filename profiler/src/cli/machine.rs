@@ -1,5 +1,7 @@
 //! `inferometer machine`: what this machine offers a measurement, and why it does not offer more.
 
+use std::collections::BTreeMap;
+
 use clap::Args;
 use profiler::environment::{self, Environment, Noise};
 use profiler::meter::{COUNTERS, Counter, Meter};
@@ -45,17 +47,25 @@ fn section(heading: &str, blocks: Vec<Block>) -> Section {
 /// One at a time: a machine may offer each alone and not all together.
 fn counters(all: &[&'static Counter]) -> Section {
     let left = |name: &str| Column { name: name.to_owned(), align: Align::Left };
-    let row = |counter: &&'static Counter| {
+    let mut table = Table { caption: String::new(), columns: vec![left("counter"), left("here"), left("what it counts")], rows: Vec::new() };
+    let mut absent: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    for &counter in all {
         let meter = Meter::open(&[counter]);
-        let state = match meter.absent().get(counter.name) {
-            None if counter.default => "yes, by default".to_owned(),
-            None => "yes, with --counters".to_owned(),
-            Some(reason) => format!("no: {reason}"),
+        let reason = meter.absent().get(counter.name);
+        let state = match reason {
+            None if counter.default => "yes, by default",
+            None => "yes, with --counters",
+            Some(_) => "no",
         };
-        vec![counter.name.to_owned(), counter.meaning.to_owned(), state]
-    };
-    let table = Table { caption: String::new(), columns: vec![left("counter"), left("what it counts"), left("here")], rows: all.iter().map(row).collect() };
-    section("Counters", vec![Block::Table(table)])
+        table.rows.push(vec![counter.name.to_owned(), state.to_owned(), counter.meaning.to_owned()]);
+        if let Some(reason) = reason {
+            absent.entry(reason.clone()).or_default().push(counter.name);
+        }
+    }
+    let mut section = section("Counters", vec![Block::Table(table)]);
+    // One line a reason: most counters that are absent share it.
+    section.blocks.extend(absent.into_iter().map(|(reason, names)| Block::Sentence(format!("Not here: {}. {reason}.", names.join(", ")))));
+    section
 }
 
 /// Each way to learn about memory, tried.

@@ -5,13 +5,13 @@ use crate::results::Estimate;
 /// What stands for a value that was not measured.
 pub(super) const ABSENT: &str = "–";
 
-/// Four significant digits, never more than six decimals, no exponent: 0.01234, 12.35, 1235.
+/// Four significant digits, never more than nine decimals, no exponent: 0.01234, 12.35, 1235.
 pub fn significant(value: f64) -> String {
     if value == 0.0 || !value.is_finite() {
         return format!("{value:.0}");
     }
     let magnitude = value.abs().log10().floor() as i32;
-    let decimals = usize::try_from((3 - magnitude).clamp(0, 6)).unwrap_or(0);
+    let decimals = usize::try_from((3 - magnitude).clamp(0, 9)).unwrap_or(0);
     format!("{value:.decimals$}")
 }
 
@@ -53,7 +53,7 @@ mod tests {
 
     #[test]
     fn four_digits_and_no_exponent() {
-        for (value, text) in [(0.0, "0"), (0.012_344, "0.01234"), (12.345_6, "12.35"), (1_234.56, "1235"), (-2.0, "-2.000"), (1e-9, "0.000000"), (123_456.0, "123456")] {
+        for (value, text) in [(0.0, "0"), (0.012_344, "0.01234"), (12.345_6, "12.35"), (1_234.56, "1235"), (-2.0, "-2.000"), (1e-9, "0.000000001"), (123_456.0, "123456")] {
             assert_eq!(significant(value), text);
         }
     }

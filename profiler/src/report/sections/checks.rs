@@ -14,16 +14,24 @@ pub(super) fn warnings(view: &View<'_>) -> Section {
     section
 }
 
+/// Cases that failed alike share a line.
 pub(super) fn failures(view: &View<'_>) -> Section {
     let mut section = Section::short("Failures");
+    let mut alike: Vec<(Status, &str, Vec<&str>)> = Vec::new();
     for case in view.file.cases.iter().filter(|case| case.status != Status::Ok) {
-        let how = match case.status {
+        let why = case.error.as_deref().unwrap_or("no reason was recorded");
+        match alike.iter_mut().find(|(status, reason, _)| *status == case.status && *reason == why) {
+            Some((.., cases)) => cases.push(&case.id),
+            None => alike.push((case.status, why, vec![&case.id])),
+        }
+    }
+    for (status, why, cases) in alike {
+        let how = match status {
             Status::Timeout => "timeout",
             Status::Skipped => "skipped",
             Status::Failed | Status::Ok => "failed",
         };
-        let why = case.error.as_deref().unwrap_or("no reason was recorded");
-        section.blocks.push(Block::Failure(format!("{} ({how}): {why}", case.id)));
+        section.blocks.push(Block::Failure(format!("{} ({how}): {why}", cases.join(", "))));
     }
     section
 }

@@ -1,0 +1,121 @@
+//! What bad input gets: one clear error on stderr, exit code 2, no folder that looks like a run.
+
+use std::fmt::Write as _;
+use std::fs;
+
+use crate::support::Place;
+
+/// Runs each line, wants exit code 2 and an error, and gives all texts together.
+fn told(place: &Place, lines: &[&str]) -> String {
+    let mut all = String::new();
+    for line in lines {
+        let done = place.run(line).ends_with(2);
+        assert_eq!(done.out, "", "{line} wrote to stdout");
+        assert!(done.err.starts_with("error: "), "{line}:\n{}", done.err);
+        assert!(!place.path("runs").exists() && !place.path("new").exists(), "{line} left a folder");
+        write!(all, "$ inferometer {line}\n{}\n", done.err.replace(&place.path("").display().to_string(), "DIR/")).unwrap();
+    }
+    all
+}
+
+#[test]
+fn names_that_nobody_knows() {
+    let place = Place::new();
+    insta::assert_snapshot!(told(
+        &place,
+        &[
+            "run -e candel -m tiny.gguf",
+            "run -e candle:fast -m tiny.gguf",
+            "run -e mock -m smolm2-135m",
+            "run -e mock -m tiny.gguf --prompts sed",
+            "run -e mock -m tiny.gguf --counters cycels",
+            "run -e mock -m tiny.gguf --set candle.x=1",
+            "models show lama",
+            "models synth llama-3.2-1b --quant q4",
+        ]
+    ));
+}
+
+#[test]
+fn words_that_clap_refuses() {
+    let place = Place::new();
+    insta::assert_snapshot!(told(&place, &["rnu", "run --thread 2", "run -r 0", "run --kv-type f8", "run --set x", "run --timeout 0", "run --prompt a --prompt-tokens 5", "run --quant q4_0", "report", "trace check"]));
+}
+
+#[test]
+fn files_that_are_no_models() {
+    let place = Place::new();
+    let model = fs::read(place.path("tiny.gguf")).unwrap();
+    fs::write(place.path("cut.gguf"), &model[..model.len() / 2]).unwrap();
+    fs::write(place.path("short.gguf"), &model[..10]).unwrap();
+    fs::write(place.path("empty.gguf"), "").unwrap();
+    fs::write(place.path("page.gguf"), "<!DOCTYPE html><html>404</html>").unwrap();
+    // A header that asks for 2^62 tensors.
+    let mut hostile = model.clone();
+    hostile[8..16].copy_from_slice(&(1_u64 << 62).to_le_bytes());
+    fs::write(place.path("hostile.gguf"), hostile).unwrap();
+    fs::create_dir(place.path("folder")).unwrap();
+    fs::write(place.path("bert.json"), r#"{"model_type": "bert", "hidden_size": 64}"#).unwrap();
+    insta::assert_snapshot!(told(
+        &place,
+        &[
+            "run -e mock -m ./absent.gguf --out new",
+            "run -e mock -m ./cut.gguf --out new",
+            "run -e mock -m ./short.gguf --out new",
+            "run -e mock -m ./empty.gguf --out new",
+            "run -e mock -m ./page.gguf --out new",
+            "run -e mock -m ./hostile.gguf --out new",
+            "run -e mock -m ./folder --out new",
+            "run -e mock -m ./bert.json --synthetic --out new",
+            "models show ./cut.gguf",
+        ]
+    ));
+}
+
+#[test]
+fn prompts_that_cannot_be() {
+    let place = Place::new();
+    fs::write(place.path("mistake.toml"), "description = \"x\"\n\n[[prompt]]\nid = \"a\"\ntxt = \"hello\"\n").unwrap();
+    fs::write(place.path("twice.toml"), "[[prompt]]\nid = \"a\"\ntext = \"x\"\n[[prompt]]\nid = \"a\"\ntext = \"y\"\n").unwrap();
+    fs::write(place.path("none.toml"), "description = \"x\"\n").unwrap();
+    insta::assert_snapshot!(told(
+        &place,
+        &[
+            "run -e mock -m tiny.gguf --prompts mistake.toml --out new",
+            "run -e mock -m tiny.gguf --prompts twice.toml --out new",
+            "run -e mock -m tiny.gguf --prompts none.toml --out new",
+            "run -e mock -m tiny.gguf --prompts absent.toml --out new",
+            "run -e mock -m tiny.gguf --prompt-tokens 500 --ctx 256 --out new",
+        ]
+    ));
+}
+
+#[test]
+fn folders_that_will_not_do() {
+    let place = Place::new();
+    fs::write(place.path("file"), "").unwrap();
+    place.run("run -e mock -m tiny.gguf --prompt a -n 1 -r 1 -t 1 --out taken").ends_with(0);
+    fs::create_dir(place.path("void")).unwrap();
+    insta::assert_snapshot!(told(
+        &place,
+        &[
+            "run -e mock -m tiny.gguf --prompt a -n 1 -r 1 -t 1 --out file/run",
+            "run -e mock -m tiny.gguf --prompt a -n 1 -r 1 -t 1 --out taken",
+            "run -e mock -m tiny.gguf --prompt a -n 1 -r 1 -t 1 --resume void",
+            "run -e mock -m tiny.gguf --prompt a -n 1 -r 1 -t 1 --resume absent",
+            "report void",
+            "report absent",
+            "trace check absent.json",
+            "trace summary file",
+            "models synth llama-3.2-1b --quant q4_0 -o file/x.gguf",
+        ]
+    ));
+}
+
+#[test]
+fn what_cannot_be_fetched_names_every_place_that_was_tried() {
+    let place = Place::new();
+    let done = place.run("run -e mock -m smollm2-135m --out new").ends_with(2);
+    assert!(done.err.contains("HF_HUB_OFFLINE") || done.err.contains("offline"), "{}", done.err);
+    assert!(!place.path("new").exists());
+}

@@ -1,0 +1,8 @@
+//! The binary from outside: on the mock engine, whose clock is virtual, to the last byte; on candle for invariants only.
+
+mod candle;
+mod command_line;
+mod errors;
+mod failures;
+mod run;
+mod support;

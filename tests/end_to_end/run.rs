@@ -1,0 +1,194 @@
+//! Whole runs on the mock engine: every file, the same bytes twice, sums that add up.
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::support::{Place, prompts};
+
+const RUN: &str = "run -e mock -m tiny.gguf --prompts two.toml -n 6 -r 3 -t 1 --out run";
+
+fn place() -> Place {
+    let place = Place::new();
+    fs::write(place.path("two.toml"), prompts(2)).unwrap();
+    place
+}
+
+/// What differs between builds and machines, and not between two runs of one build.
+fn redacted(text: &str, place: &Place) -> String {
+    let text = text.replace(&place.path("").display().to_string(), "DIR/");
+    let line = |line: &str| {
+        for name in ["- tool: ", "- built for: "] {
+            if line.starts_with(name) {
+                return format!("{name}[build]\n");
+            }
+        }
+        if line.starts_with("> **Warning:** this is not an optimised build") {
+            return String::new();
+        }
+        format!("{}\n", line.replace(env!("CARGO_PKG_VERSION"), "[version]"))
+    };
+    text.lines().map(line).collect()
+}
+
+fn seconds(value: &Value) -> f64 {
+    value.as_f64().unwrap_or_else(|| panic!("expected seconds, found {value}"))
+}
+
+#[test]
+fn every_file_is_there_and_says_the_same_thing() {
+    let place = place();
+    let done = place.run(RUN).ends_with(0);
+    for words in ["Results", "tiny", "Time is virtual", "inferometer report run"] {
+        assert!(done.out.contains(words), "{words}:\n{}", done.out);
+    }
+    for name in ["run.json", "samples.jsonl", "results.csv", "trace.json", "report.md", "report.html"] {
+        assert!(fs::metadata(place.path("run").join(name)).is_ok_and(|meta| meta.len() > 0), "{name} is missing");
+    }
+    let outputs = fs::read_dir(place.path("run/outputs")).unwrap().count();
+    assert_eq!(outputs, 4, "a text and a JSON file for each of two cases");
+    let leftovers = |name: &str| name.ends_with(".partial") || name.ends_with(".part") || name.ends_with(".tmp");
+    for entry in fs::read_dir(place.path("run")).unwrap().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        assert!(!leftovers(&name), "{name} was left behind");
+    }
+
+    let file = place.run_file("run");
+    assert_eq!(file["schema_version"], 1);
+    assert_eq!(file["plan"]["virtual_time"], true);
+    let cases = file["cases"].as_array().unwrap();
+    assert_eq!(cases.iter().map(|case| case["prompt"].as_str().unwrap()).collect::<Vec<_>>(), ["p1", "p2"]);
+    let mut written = 0;
+    for case in cases {
+        assert_eq!(case["status"], "ok", "{}", case["error"]);
+        let samples = case["samples"].as_array().unwrap();
+        assert_eq!(samples.iter().filter(|sample| sample["warmup"] == false).count(), 3);
+        assert!(samples.iter().any(|sample| sample["fresh"] == true), "the first request of the session is kept");
+        assert_eq!(case["output"]["token_ids"].as_array().unwrap().len(), 6);
+        written += samples.len() + case["stepped"].as_array().unwrap().len() + case["traced"].as_array().unwrap().len();
+    }
+    let lines = fs::read_to_string(place.path("run/samples.jsonl")).unwrap().lines().count();
+    assert_eq!(lines, written, "samples.jsonl has one line per request");
+    let rows = csv::Reader::from_path(place.path("run/results.csv")).unwrap().records().count();
+    assert_eq!(rows, written, "results.csv has one row per request");
+}
+
+#[test]
+fn phases_and_other_add_up_to_the_latency() {
+    let place = place();
+    place.run(&format!("{RUN} --set mock.gap_us=700")).ends_with(0);
+    let file = place.run_file("run");
+    for sample in file["cases"].as_array().unwrap().iter().flat_map(|case| case["samples"].as_array().unwrap()) {
+        let names = ["tokenize_s", "prefill_s", "decode_s", "sample_s", "detokenize_s", "other_s"];
+        let sum: f64 = names.iter().map(|name| seconds(&sample[name])).sum();
+        assert!((sum - seconds(&sample["latency_s"])).abs() < 1e-9, "{sample}");
+        assert!(seconds(&sample["other_s"]) > 700e-6, "an engine that pauses between the phases shows up there: {}", sample["other_s"]);
+        let times = sample["token_times_s"].as_array().unwrap();
+        assert_eq!(times.len(), 6);
+        assert!(times.windows(2).all(|pair| seconds(&pair[0]) < seconds(&pair[1])));
+        assert!((seconds(&times[0]) - seconds(&sample["ttft_s"])).abs() < 1e-9);
+    }
+}
+
+#[test]
+fn two_runs_are_the_same_to_the_last_byte() {
+    let (first, second) = (place(), place());
+    first.run(RUN).ends_with(0);
+    second.run(RUN).ends_with(0);
+    for name in ["report.md", "report.html", "results.csv", "samples.jsonl"] {
+        let read = |place: &Place| fs::read_to_string(place.path("run").join(name)).unwrap().replace(&place.path("").display().to_string(), "DIR/");
+        assert!(read(&first) == read(&second), "{name} differs between two runs");
+    }
+}
+
+#[test]
+fn the_report() {
+    let place = place();
+    place.run(RUN).ends_with(0);
+    let text = fs::read_to_string(place.path("run/report.md")).unwrap();
+    insta::assert_snapshot!(redacted(&text, &place));
+}
+
+#[test]
+fn every_form_of_the_report_can_be_shown_again() {
+    let place = place();
+    place.run(RUN).ends_with(0);
+    let markdown = place.run("report run --format md").ends_with(0).out;
+    assert_eq!(markdown, fs::read_to_string(place.path("run/report.md")).unwrap());
+    assert_eq!(place.run("report run --format html").ends_with(0).out, fs::read_to_string(place.path("run/report.html")).unwrap());
+    assert_eq!(place.run("report run --format csv").ends_with(0).out, fs::read_to_string(place.path("run/results.csv")).unwrap());
+    let json: Value = serde_json::from_str(&place.run("report run --format json").ends_with(0).out).unwrap();
+    assert_eq!(json["cases"], place.run_file("run")["cases"]);
+    let text = place.run("report run").ends_with(0).out;
+    assert!(text.contains("How to read the numbers") && !text.contains('\u{1b}'), "{text}");
+}
+
+#[test]
+fn the_traces_have_no_problem() {
+    let place = place();
+    place.run(RUN).ends_with(0);
+    let traces: Vec<String> = fs::read_dir(place.path("run")).unwrap().flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).filter(|name| name.starts_with("trace")).collect();
+    assert_eq!(traces.len(), 3, "the overview and one per case: {traces:?}");
+    for name in &traces {
+        let done = place.run(&format!("trace check run/{name}")).ends_with(0);
+        assert!(done.out.contains("no problem"), "{}", done.out);
+    }
+    let summary = place.run("trace summary run/trace.json").ends_with(0).out;
+    for name in ["request", "prefill", "decode"] {
+        assert!(summary.contains(name), "{name}:\n{summary}");
+    }
+    for case in place.run_file("run")["cases"].as_array().unwrap() {
+        let own = case["trace"].as_str().unwrap();
+        let ops = place.run(&format!("trace summary run/{own}")).ends_with(0).out;
+        assert!(ops.contains("q_proj") && ops.contains("lm_head"), "{ops}");
+        assert!(case["ops"].as_array().unwrap().iter().any(|op| op["op"] == "q_proj" && op["phase"] == "decode"));
+    }
+}
+
+#[test]
+fn without_a_trace_there_is_none() {
+    let place = place();
+    let done = place.run(&format!("{RUN} --trace off")).ends_with(0);
+    assert!(!place.path("run/trace.json").exists() && !done.out.contains("trace.json"), "{}", done.out);
+}
+
+#[test]
+fn threads_depths_and_prompts_multiply() {
+    let place = place();
+    place.run("run -e mock -m tiny.gguf --prompts two.toml -n 2 -r 1 -t 1,2 --depth 0,16 --out run").ends_with(0);
+    let file = place.run_file("run");
+    assert_eq!(file["cases"].as_array().unwrap().len(), 2 * 2 * 2);
+    assert_eq!(file["summaries"].as_array().unwrap().len(), 2 * 2);
+}
+
+#[test]
+fn exact_lengths_are_exact() {
+    let place = place();
+    place.run("run -e mock -m tiny.gguf --prompt-tokens 33 -n 5 -r 1 -t 1 --out run").ends_with(0);
+    let file = place.run_file("run");
+    for sample in file["cases"][0]["samples"].as_array().unwrap() {
+        assert_eq!((sample["prompt_tokens"].as_u64(), sample["output_tokens"].as_u64()), (Some(33), Some(5)));
+    }
+}
+
+#[test]
+fn a_new_run_gets_a_folder_of_its_own() {
+    let place = place();
+    for _ in 0..2 {
+        place.run("run -e mock -m tiny.gguf --prompt hello -n 1 -r 1 -t 1").ends_with(0);
+    }
+    assert_eq!(fs::read_dir(place.path("runs")).unwrap().count(), 2);
+}
+
+#[test]
+fn the_tools_own_trace_is_complete() {
+    let place = place();
+    place.run(&format!("{RUN} --self-trace self.json")).ends_with(0);
+    let records: Value = serde_json::from_slice(&fs::read(place.path("self.json")).unwrap()).unwrap();
+    let names: Vec<&str> = records.as_array().unwrap().iter().filter_map(|record| record["name"].as_str()).collect();
+    assert!(names.contains(&"run") && names.contains(&"report"), "{names:?}");
+    // On an error too.
+    place.run("report nowhere --self-trace failed.json").ends_with(2);
+    let records: Value = serde_json::from_slice(&fs::read(place.path("failed.json")).unwrap()).unwrap();
+    assert!(records.is_array());
+}
