@@ -32,8 +32,13 @@ fn revision() -> String {
     // HEAD names a branch, whose own file holds the commit. A path that does not exist would run this every time.
     let folder = PathBuf::from(first_line("git", &["rev-parse", "--absolute-git-dir"]));
     let branch = first_line("git", &["symbolic-ref", "--quiet", "HEAD"]);
-    let sources = ["engines", "models", "profiler", "prompts", "traces"].map(|member| Path::new("..").join(member).join("src"));
-    for watched in [folder.join("HEAD"), folder.join(branch), folder.join("index")].iter().chain(&sources).filter(|path| path.is_file() || path.ends_with("src")) {
+    let sources =
+        ["engines", "models", "profiler", "prompts", "traces"].map(|member| Path::new("..").join(member).join("src"));
+    for watched in [folder.join("HEAD"), folder.join(branch), folder.join("index")]
+        .iter()
+        .chain(&sources)
+        .filter(|path| path.is_file() || path.ends_with("src"))
+    {
         println!("cargo::rerun-if-changed={}", watched.display());
     }
     let changes = first_line("git", &["--no-optional-locks", "status", "--porcelain", "--untracked-files=no"]);

@@ -143,7 +143,14 @@ pub fn before(environment: &Environment, tool: &Tool, threads: &[usize]) -> Vec<
     found.extend(load.map(|(load, usable)| Warning::Load(load, usable)));
     found.extend(state.busy_now.filter(|&share| share > BUSY).map(Warning::Busy));
     found.extend(state.steal_now.filter(|&share| share > STEAL).map(Warning::StealBefore));
-    found.extend(processor.governor.clone().filter(|name| name == "powersave" || name == "conservative").filter(|_| !is_hardware_managed(environment)).map(Warning::Governor));
+    found.extend(
+        processor
+            .governor
+            .clone()
+            .filter(|name| name == "powersave" || name == "conservative")
+            .filter(|_| !is_hardware_managed(environment))
+            .map(Warning::Governor),
+    );
     if environment.memory.transparent_huge_pages.as_deref() == Some("never") {
         found.push(Warning::HugePagesOff);
     }
@@ -163,7 +170,9 @@ pub fn before(environment: &Environment, tool: &Tool, threads: &[usize]) -> Vec<
     if processor.throttle_events.is_none() && environment.host.virtualised != Some(true) {
         found.push(Warning::ThrottlingUnknown);
     }
-    found.extend(environment.variables.kept.get("LD_PRELOAD").filter(|name| !name.is_empty()).cloned().map(Warning::Preload));
+    found.extend(
+        environment.variables.kept.get("LD_PRELOAD").filter(|name| !name.is_empty()).cloned().map(Warning::Preload),
+    );
     found
 }
 
@@ -182,7 +191,8 @@ pub fn after(file: &RunFile) -> Vec<Warning> {
     if bad > 0 {
         found.push(Warning::Failures(bad, file.cases.len()));
     }
-    let synthetic: Vec<String> = file.plan.models.iter().filter(|model| model.synthetic).map(|model| model.name.clone()).collect();
+    let synthetic: Vec<String> =
+        file.plan.models.iter().filter(|model| model.synthetic).map(|model| model.name.clone()).collect();
     if !synthetic.is_empty() {
         found.push(Warning::Synthetic(synthetic));
     }
@@ -194,9 +204,15 @@ pub fn after(file: &RunFile) -> Vec<Warning> {
         found.push(Warning::VirtualTime);
         return found;
     }
-    let ratio = |value: fn(&crate::results::Probe) -> Option<f64>| median(&file.probes.iter().filter_map(value).collect::<Vec<f64>>());
-    found.extend(ratio(|probe| probe.stepped).filter(|&ratio| ratio > PROBE).map(|ratio| Warning::ProbeEffect("stepped", ratio)));
-    found.extend(ratio(|probe| probe.traced).filter(|&ratio| ratio > PROBE).map(|ratio| Warning::ProbeEffect("traced", ratio)));
+    let ratio = |value: fn(&crate::results::Probe) -> Option<f64>| {
+        median(&file.probes.iter().filter_map(value).collect::<Vec<f64>>())
+    };
+    found.extend(
+        ratio(|probe| probe.stepped).filter(|&ratio| ratio > PROBE).map(|ratio| Warning::ProbeEffect("stepped", ratio)),
+    );
+    found.extend(
+        ratio(|probe| probe.traced).filter(|&ratio| ratio > PROBE).map(|ratio| Warning::ProbeEffect("traced", ratio)),
+    );
     found.extend(ratio(|probe| probe.clean).filter(|&ratio| ratio > DRIFT).map(Warning::Drift));
     let (samples, largest) = above(file, |sample| sample.steal, STEAL);
     if samples > 0 {
@@ -216,21 +232,29 @@ fn above(file: &RunFile, value: fn(&Sample) -> Option<f64>, limit: f64) -> (usiz
 }
 
 fn of_case(case: &Case, found: &mut Vec<Warning>) {
-    let mut hashes: Vec<&String> = clean(case).chain(&case.stepped).chain(&case.traced).filter_map(|sample| sample.output_sha256.as_ref()).collect();
+    let mut hashes: Vec<&String> = clean(case)
+        .chain(&case.stepped)
+        .chain(&case.traced)
+        .filter_map(|sample| sample.output_sha256.as_ref())
+        .collect();
     hashes.dedup();
     if hashes.len() > 1 {
         found.push(Warning::OutputDiffers(case.id.clone()));
     }
     let latencies: Vec<f64> = clean(case).filter_map(|sample| sample.latency_s).collect();
-    let ends = latencies.iter().fold((f64::INFINITY, 0.0_f64), |(low, high), &latency| (low.min(latency), high.max(latency)));
+    let ends =
+        latencies.iter().fold((f64::INFINITY, 0.0_f64), |(low, high), &latency| (low.min(latency), high.max(latency)));
     if let Some(middle) = median(&latencies).filter(|&middle| middle > 0.0 && latencies.len() > 2) {
         let spread = (ends.1 - ends.0) / middle;
         if spread > SPREAD {
             found.push(Warning::Spread(case.id.clone(), spread));
         }
     }
-    let shares: Vec<f64> = clean(case).filter_map(|sample| Some(sample.other_s? / sample.latency_s.filter(|&latency| latency > 0.0)?)).collect();
-    found.extend(median(&shares).filter(|&share| share > OTHER).map(|share| Warning::OtherTime(case.id.clone(), share)));
+    let shares: Vec<f64> = clean(case)
+        .filter_map(|sample| Some(sample.other_s? / sample.latency_s.filter(|&latency| latency > 0.0)?))
+        .collect();
+    found
+        .extend(median(&shares).filter(|&share| share > OTHER).map(|share| Warning::OtherTime(case.id.clone(), share)));
 }
 
 #[cfg(test)]
@@ -278,7 +302,10 @@ mod tests {
     fn outputs_that_differ_are_told_once_a_case() {
         let sample = |hash: &str| Sample { output_sha256: Some(hash.to_owned()), ..Sample::default() };
         let mut found = Vec::new();
-        of_case(&Case { id: "c".to_owned(), samples: vec![sample("a"), sample("a"), sample("b")], ..Case::default() }, &mut found);
+        of_case(
+            &Case { id: "c".to_owned(), samples: vec![sample("a"), sample("a"), sample("b")], ..Case::default() },
+            &mut found,
+        );
         assert_eq!(found, [Warning::OutputDiffers("c".to_owned())]);
         found.clear();
         of_case(&Case { id: "c".to_owned(), samples: vec![sample("a"), sample("a")], ..Case::default() }, &mut found);
@@ -287,9 +314,15 @@ mod tests {
 
     #[test]
     fn a_wide_spread_and_time_between_phases_are_told() {
-        let sample = |latency: f64| Sample { latency_s: Some(latency), other_s: Some(0.02 * latency), ..Sample::default() };
+        let sample =
+            |latency: f64| Sample { latency_s: Some(latency), other_s: Some(0.02 * latency), ..Sample::default() };
         let mut found = Vec::new();
-        of_case(&Case { id: "c".to_owned(), samples: vec![sample(1.0), sample(1.0), sample(1.5)], ..Case::default() }, &mut found);
-        assert!(matches!(found.as_slice(), [Warning::Spread(_, spread), Warning::OtherTime(_, share)] if (spread - 0.5).abs() < 1e-9 && (share - 0.02).abs() < 1e-9));
+        of_case(
+            &Case { id: "c".to_owned(), samples: vec![sample(1.0), sample(1.0), sample(1.5)], ..Case::default() },
+            &mut found,
+        );
+        assert!(
+            matches!(found.as_slice(), [Warning::Spread(_, spread), Warning::OtherTime(_, share)] if (spread - 0.5).abs() < 1e-9 && (share - 0.02).abs() < 1e-9)
+        );
     }
 }

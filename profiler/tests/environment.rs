@@ -4,7 +4,8 @@ use profiler::environment::{Environment, Root};
 use profiler::report::environment_facts;
 
 fn machine(name: &str) -> Environment {
-    let mut found = Environment::read(&Root::recorded(format!("{}/tests/fixtures/machines/{name}", env!("CARGO_MANIFEST_DIR"))));
+    let mut found =
+        Environment::read(&Root::recorded(format!("{}/tests/fixtures/machines/{name}", env!("CARGO_MANIFEST_DIR"))));
     // These come from the running program, not from the tree.
     found.processor.usable_threads = None;
     found.memory.page_bytes = None;

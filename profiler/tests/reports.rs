@@ -1,5 +1,7 @@
 //! A run file of each released schema version, kept for ever, and what the reports make of it.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -71,7 +73,15 @@ fn the_page_says_the_same_and_needs_nothing_else() {
     let folder = tempfile::tempdir().unwrap();
     let page = rendered(&whole(folder.path()), "html", 100);
     assert!(page.starts_with("<!DOCTYPE html>") && page.trim_end().ends_with("</html>"));
-    for words in ["Results", "Phases", "Memory", "unaccounted", "synthetic weights", "Counters", "candle/llama-3.2-1b/poem/t2/d0"] {
+    for words in [
+        "Results",
+        "Phases",
+        "Memory",
+        "unaccounted",
+        "synthetic weights",
+        "Counters",
+        "candle/llama-3.2-1b/poem/t2/d0",
+    ] {
         assert!(page.contains(words), "{words}");
     }
     for foreign in ["<script", "<link", "<img", "src=", "href=", "url("] {
@@ -88,7 +98,8 @@ fn the_table_has_one_row_per_sample_and_the_fields_names() {
     let header = reader.headers().unwrap().clone();
     insta::assert_snapshot!(header.iter().collect::<Vec<_>>().join("\n"));
     let rows: Vec<csv::StringRecord> = reader.records().map(Result::unwrap).collect();
-    let samples: usize = file.cases.iter().map(|case| case.samples.len() + case.stepped.len() + case.traced.len()).sum();
+    let samples: usize =
+        file.cases.iter().map(|case| case.samples.len() + case.stepped.len() + case.traced.len()).sum();
     assert_eq!(rows.len(), samples);
     let column = header.iter().position(|name| name == "latency_s").unwrap();
     assert_eq!(rows[0][column].parse::<f64>().ok(), file.cases[0].samples[0].latency_s);
@@ -106,7 +117,14 @@ fn the_json_reads_back() {
 fn phases_and_other_add_up_in_every_sample() {
     let file = read(&fixture("run-v1")).unwrap();
     for sample in file.cases.iter().flat_map(|case| &case.samples) {
-        let phases = [sample.tokenize_s, sample.prefill_s, sample.decode_s, sample.sample_s, sample.detokenize_s, sample.other_s];
+        let phases = [
+            sample.tokenize_s,
+            sample.prefill_s,
+            sample.decode_s,
+            sample.sample_s,
+            sample.detokenize_s,
+            sample.other_s,
+        ];
         let sum: f64 = phases.iter().flatten().sum();
         assert!((sum - sample.latency_s.unwrap()).abs() < 0.01 * sum);
     }

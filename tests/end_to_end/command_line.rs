@@ -17,7 +17,15 @@ fn the_help_of_run() {
 #[test]
 fn results_go_to_stdout_and_nothing_else_does() {
     let place = Place::new();
-    for line in ["models list", "engines list", "models show llama-3.2-1b", "models show ./tiny.gguf", "--version", "machine", "run --dry-run -e mock -m tiny.gguf"] {
+    for line in [
+        "models list",
+        "engines list",
+        "models show llama-3.2-1b",
+        "models show ./tiny.gguf",
+        "--version",
+        "machine",
+        "run --dry-run -e mock -m tiny.gguf",
+    ] {
         let done = place.run(line).ends_with(0);
         assert!(!done.out.is_empty() && done.err.is_empty(), "{line}:\n{}", done.err);
         assert!(!done.out.contains('\u{1b}'), "{line} writes colour codes into a file");
@@ -80,7 +88,12 @@ fn a_reader_that_goes_away_is_no_failure() {
 #[test]
 fn a_synthetic_model_is_the_same_file_each_time() {
     let place = Place::new();
-    std::fs::write(place.path("tiny.json"), std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/../engines/tests/fixtures/tiny/llama-tied/config.json")).unwrap()).unwrap();
+    std::fs::write(
+        place.path("tiny.json"),
+        std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/../engines/tests/fixtures/tiny/llama-tied/config.json"))
+            .unwrap(),
+    )
+    .unwrap();
     let done = place.run("models synth tiny.json --quant f16 -o a.gguf");
     // That fixture's vocabulary is too small for a generated tokenizer: then it is refused, and nothing is left.
     if done.code == Some(0) {

@@ -13,7 +13,8 @@ fn told(place: &Place, lines: &[&str]) -> String {
         assert_eq!(done.out, "", "{line} wrote to stdout");
         assert!(done.err.starts_with("error: "), "{line}:\n{}", done.err);
         assert!(!place.path("runs").exists() && !place.path("new").exists(), "{line} left a folder");
-        write!(all, "$ inferometer {line}\n{}\n", done.err.replace(&place.path("").display().to_string(), "DIR/")).unwrap();
+        write!(all, "$ inferometer {line}\n{}\n", done.err.replace(&place.path("").display().to_string(), "DIR/"))
+            .unwrap();
     }
     all
 }
@@ -39,7 +40,21 @@ fn names_that_nobody_knows() {
 #[test]
 fn words_that_clap_refuses() {
     let place = Place::new();
-    insta::assert_snapshot!(told(&place, &["rnu", "run --thread 2", "run -r 0", "run --kv-type f8", "run --set x", "run --timeout 0", "run --prompt a --prompt-tokens 5", "run --quant q4_0", "report", "trace check"]));
+    insta::assert_snapshot!(told(
+        &place,
+        &[
+            "rnu",
+            "run --thread 2",
+            "run -r 0",
+            "run --kv-type f8",
+            "run --set x",
+            "run --timeout 0",
+            "run --prompt a --prompt-tokens 5",
+            "run --quant q4_0",
+            "report",
+            "trace check"
+        ]
+    ));
 }
 
 #[test]
@@ -76,7 +91,8 @@ fn files_that_are_no_models() {
 fn prompts_that_cannot_be() {
     let place = Place::new();
     fs::write(place.path("mistake.toml"), "description = \"x\"\n\n[[prompt]]\nid = \"a\"\ntxt = \"hello\"\n").unwrap();
-    fs::write(place.path("twice.toml"), "[[prompt]]\nid = \"a\"\ntext = \"x\"\n[[prompt]]\nid = \"a\"\ntext = \"y\"\n").unwrap();
+    fs::write(place.path("twice.toml"), "[[prompt]]\nid = \"a\"\ntext = \"x\"\n[[prompt]]\nid = \"a\"\ntext = \"y\"\n")
+        .unwrap();
     fs::write(place.path("none.toml"), "description = \"x\"\n").unwrap();
     insta::assert_snapshot!(told(
         &place,

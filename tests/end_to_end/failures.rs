@@ -21,7 +21,9 @@ fn place() -> Place {
 
 /// A run of three cases on the mock engine in which the fault hits one of them.
 fn uneven(fault: &str) -> String {
-    format!("run -e mock -m tiny.gguf --prompts uneven.toml -r 1 -t 1 --warmup 1 --ignore-eos --set mock.{fault}=decode:60 --out run")
+    format!(
+        "run -e mock -m tiny.gguf --prompts uneven.toml -r 1 -t 1 --warmup 1 --ignore-eos --set mock.{fault}=decode:60 --out run"
+    )
 }
 
 /// The middle case has the status, the others are whole.
@@ -80,7 +82,8 @@ fn ctrl_c_keeps_and_reports_what_was_measured() {
     assert!(done.err.contains("interrupted"), "{}", done.err);
     let file = place.run_file("run");
     assert_eq!(file["interrupted"], true);
-    let kept: usize = file["cases"].as_array().unwrap().iter().map(|case| case["samples"].as_array().unwrap().len()).sum();
+    let kept: usize =
+        file["cases"].as_array().unwrap().iter().map(|case| case["samples"].as_array().unwrap().len()).sum();
     assert!(kept >= 3, "{kept}");
     assert!(fs::read_to_string(place.path("run/report.md")).unwrap().contains("interrupted"));
     place.run("trace check run/trace.json").ends_with(0);

@@ -16,7 +16,9 @@ fn place() -> Place {
 
 /// What differs between builds and machines, and not between two runs of one build.
 fn redacted(text: &str, place: &Place) -> String {
-    let text = text.replace(&place.path("").display().to_string(), "DIR/");
+    let text = text
+        .replace(&place.path("").display().to_string(), "DIR/")
+        .replace(env!("CARGO_BIN_EXE_inferometer"), "inferometer");
     let line = |line: &str| {
         for name in ["- tool: ", "- built for: "] {
             if line.starts_with(name) {
@@ -82,7 +84,11 @@ fn phases_and_other_add_up_to_the_latency() {
         let names = ["tokenize_s", "prefill_s", "decode_s", "sample_s", "detokenize_s", "other_s"];
         let sum: f64 = names.iter().map(|name| seconds(&sample[name])).sum();
         assert!((sum - seconds(&sample["latency_s"])).abs() < 1e-9, "{sample}");
-        assert!(seconds(&sample["other_s"]) > 700e-6, "an engine that pauses between the phases shows up there: {}", sample["other_s"]);
+        assert!(
+            seconds(&sample["other_s"]) > 700e-6,
+            "an engine that pauses between the phases shows up there: {}",
+            sample["other_s"]
+        );
         let times = sample["token_times_s"].as_array().unwrap();
         assert_eq!(times.len(), 6);
         assert!(times.windows(2).all(|pair| seconds(&pair[0]) < seconds(&pair[1])));
@@ -96,7 +102,11 @@ fn two_runs_are_the_same_to_the_last_byte() {
     first.run(RUN).ends_with(0);
     second.run(RUN).ends_with(0);
     for name in ["report.md", "report.html", "results.csv", "samples.jsonl"] {
-        let read = |place: &Place| fs::read_to_string(place.path("run").join(name)).unwrap().replace(&place.path("").display().to_string(), "DIR/");
+        let read = |place: &Place| {
+            fs::read_to_string(place.path("run").join(name))
+                .unwrap()
+                .replace(&place.path("").display().to_string(), "DIR/")
+        };
         assert!(read(&first) == read(&second), "{name} differs between two runs");
     }
 }
@@ -115,8 +125,14 @@ fn every_form_of_the_report_can_be_shown_again() {
     place.run(RUN).ends_with(0);
     let markdown = place.run("report run --format md").ends_with(0).out;
     assert_eq!(markdown, fs::read_to_string(place.path("run/report.md")).unwrap());
-    assert_eq!(place.run("report run --format html").ends_with(0).out, fs::read_to_string(place.path("run/report.html")).unwrap());
-    assert_eq!(place.run("report run --format csv").ends_with(0).out, fs::read_to_string(place.path("run/results.csv")).unwrap());
+    assert_eq!(
+        place.run("report run --format html").ends_with(0).out,
+        fs::read_to_string(place.path("run/report.html")).unwrap()
+    );
+    assert_eq!(
+        place.run("report run --format csv").ends_with(0).out,
+        fs::read_to_string(place.path("run/results.csv")).unwrap()
+    );
     let json: Value = serde_json::from_str(&place.run("report run --format json").ends_with(0).out).unwrap();
     assert_eq!(json["cases"], place.run_file("run")["cases"]);
     let text = place.run("report run").ends_with(0).out;
@@ -127,7 +143,12 @@ fn every_form_of_the_report_can_be_shown_again() {
 fn the_traces_have_no_problem() {
     let place = place();
     place.run(RUN).ends_with(0);
-    let traces: Vec<String> = fs::read_dir(place.path("run")).unwrap().flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).filter(|name| name.starts_with("trace")).collect();
+    let traces: Vec<String> = fs::read_dir(place.path("run"))
+        .unwrap()
+        .flatten()
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .filter(|name| name.starts_with("trace"))
+        .collect();
     assert_eq!(traces.len(), 3, "the overview and one per case: {traces:?}");
     for name in &traces {
         let done = place.run(&format!("trace check run/{name}")).ends_with(0);

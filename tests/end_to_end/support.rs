@@ -95,7 +95,11 @@ fn bare(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_inferometer"));
     command.current_dir(folder).stdin(Stdio::null()).env_clear();
     command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
-    command.env("HOME", folder).env("XDG_CACHE_HOME", folder.join("cache")).env("HF_HUB_OFFLINE", "1").env("TMPDIR", folder);
+    command
+        .env("HOME", folder)
+        .env("XDG_CACHE_HOME", folder.join("cache"))
+        .env("HF_HUB_OFFLINE", "1")
+        .env("TMPDIR", folder);
     command
 }
 
@@ -105,7 +109,10 @@ fn tiny() -> &'static [u8] {
     MODEL.get_or_init(|| {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("tiny.json"), CONFIG).unwrap();
-        let done = bare(folder.path()).args(["models", "synth", "tiny.json", "--quant", "q8_0", "-o", "tiny.gguf"]).output().unwrap();
+        let done = bare(folder.path())
+            .args(["models", "synth", "tiny.json", "--quant", "q8_0", "-o", "tiny.gguf"])
+            .output()
+            .unwrap();
         Done::from(done).ends_with(0);
         fs::read(folder.path().join("tiny.gguf")).unwrap()
     })
@@ -113,6 +120,8 @@ fn tiny() -> &'static [u8] {
 
 /// A prompts file with so many short prompts.
 pub(crate) fn prompts(count: usize) -> String {
-    let prompt = |n: usize| format!("[[prompt]]\nid = \"p{n}\"\ntests = \"nothing in particular\"\ntext = \"Say something about {n}.\"\n");
+    let prompt = |n: usize| {
+        format!("[[prompt]]\nid = \"p{n}\"\ntests = \"nothing in particular\"\ntext = \"Say something about {n}.\"\n")
+    };
     format!("description = \"for tests\"\n{}", (1..=count).map(prompt).collect::<String>())
 }

@@ -7,7 +7,9 @@ use super::failure::Code;
 
 /// Write a completion script to stdout
 #[derive(Debug, Args)]
-#[command(after_help = "Example: inferometer completions bash > ~/.local/share/bash-completion/completions/inferometer")]
+#[command(
+    after_help = "Example: inferometer completions bash > ~/.local/share/bash-completion/completions/inferometer"
+)]
 pub(super) struct Arguments {
     shell: Shell,
 }

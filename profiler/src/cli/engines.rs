@@ -1,8 +1,8 @@
 //! `inferometer engines list`.
 
-use clap::Subcommand;
 use ::engines::registry::{ENGINES, Entry, find};
 use ::engines::{Caps, OpTimes};
+use clap::Subcommand;
 use profiler::report::{Align, Block, Column, Content, Section, Table, text};
 
 use super::failure::Code;
@@ -24,9 +24,19 @@ pub(super) fn run(verb: &Verb) -> anyhow::Result<Code> {
         rows.push(row(entry.name, entry.summary));
         rows.extend(entry.variants.iter().map(|(variant, summary)| row(&format!("{}:{variant}", entry.name), summary)));
     }
-    let section = Section { heading: "Engines".to_owned(), short: true, blocks: vec![Block::Table(Table { caption: String::new(), columns, rows })] };
-    let content = Content { title: format!("{} engines are known", ENGINES.len()), sections: vec![section, unavailable(ENGINES)] };
-    let content = Content { sections: content.sections.into_iter().filter(|section| !section.blocks.is_empty()).collect(), ..content };
+    let section = Section {
+        heading: "Engines".to_owned(),
+        short: true,
+        blocks: vec![Block::Table(Table { caption: String::new(), columns, rows })],
+    };
+    let content = Content {
+        title: format!("{} engines are known", ENGINES.len()),
+        sections: vec![section, unavailable(ENGINES)],
+    };
+    let content = Content {
+        sections: content.sections.into_iter().filter(|section| !section.blocks.is_empty()).collect(),
+        ..content
+    };
     output::print(text(&content, output::look()).as_bytes())?;
     Ok(Code::Done)
 }
@@ -37,9 +47,17 @@ fn row(label: &str, summary: &str) -> Vec<String> {
         return [label, "–", "–", "–", "–", summary].map(str::to_owned).into();
     };
     let (identity, caps) = (engine.identity(), engine.caps());
-    let features = if identity.features.is_empty() { String::new() } else { format!(" ({})", identity.features.join(" ")) };
+    let features =
+        if identity.features.is_empty() { String::new() } else { format!(" ({})", identity.features.join(" ")) };
     let steps = if caps.steps { "yes" } else { "no" };
-    vec![label.to_owned(), format!("{}{features}", identity.version), identity.device, op_times(&caps).to_owned(), steps.to_owned(), summary.to_owned()]
+    vec![
+        label.to_owned(),
+        format!("{}{features}", identity.version),
+        identity.device,
+        op_times(&caps).to_owned(),
+        steps.to_owned(),
+        summary.to_owned(),
+    ]
 }
 
 fn op_times(caps: &Caps) -> &'static str {
@@ -54,7 +72,12 @@ fn op_times(caps: &Caps) -> &'static str {
 
 /// The reason and the command for each engine that is not in this build.
 fn unavailable(entries: &[Entry]) -> Section {
-    let why = |entry: &Entry| find(entry.name).ok().and_then(|selection| selection.open().err()).map(|error| (entry.name.to_owned(), format!("{}; {}", error.reason, error.command)));
+    let why = |entry: &Entry| {
+        find(entry.name)
+            .ok()
+            .and_then(|selection| selection.open().err())
+            .map(|error| (entry.name.to_owned(), format!("{}; {}", error.reason, error.command)))
+    };
     let facts: Vec<(String, String)> = entries.iter().filter_map(why).collect();
     let blocks = if facts.is_empty() { Vec::new() } else { vec![Block::Facts(facts)] };
     Section { heading: "Not available in this build".to_owned(), short: true, blocks }

@@ -44,7 +44,10 @@ fn code(failure: &anyhow::Error) -> u8 {
     if let Some(error) = failure.downcast_ref::<Error>() {
         return if error.kind() == ErrorKind::Usage { 2 } else { 1 };
     }
-    let input = failure.is::<Usage>() || failure.is::<::models::Error>() || failure.is::<::engines::registry::UnknownEngine>() || failure.is::<traces::chrome::ReadError>();
+    let input = failure.is::<Usage>()
+        || failure.is::<::models::Error>()
+        || failure.is::<::engines::registry::UnknownEngine>()
+        || failure.is::<traces::chrome::ReadError>();
     if input { 2 } else { 1 }
 }
 
@@ -52,7 +55,8 @@ fn code(failure: &anyhow::Error) -> u8 {
 /// of this program.
 fn told(text: &str, colour: bool) -> String {
     let (problem, advice) = text.rsplit_once("; ").map_or((text, None), |(problem, advice)| (problem, Some(advice)));
-    let paint = |word: &str, code: &str| if colour { format!("\u{1b}[1;{code}m{word}\u{1b}[0m") } else { word.to_owned() };
+    let paint =
+        |word: &str, code: &str| if colour { format!("\u{1b}[1;{code}m{word}\u{1b}[0m") } else { word.to_owned() };
     let mut out = format!("{} {problem}\n", paint("error:", "31"));
     if let Some(advice) = advice {
         // Writing to a string cannot fail.

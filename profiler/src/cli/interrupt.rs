@@ -19,7 +19,10 @@ pub(super) fn listen() -> anyhow::Result<Interrupt> {
     Ok(interrupt)
 }
 
-#[allow(clippy::disallowed_methods, reason = "the user asked twice; every file is valid at every moment, and workers end with this process")]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the user asked twice; every file is valid at every moment, and workers end with this process"
+)]
 fn end() -> ! {
     std::process::exit(130)
 }

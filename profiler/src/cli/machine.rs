@@ -24,14 +24,24 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Code> {
     let environment = Environment::capture(&[]);
     let sections = vec![
         section("Machine", vec![Block::Facts(environment_facts(&environment))]),
-        section("Warnings", warnings::before(&environment, &environment::tool(), &[]).iter().map(|warning: &Warning| Block::Warning(warning.text())).collect()),
+        section(
+            "Warnings",
+            warnings::before(&environment, &environment::tool(), &[])
+                .iter()
+                .map(|warning: &Warning| Block::Warning(warning.text()))
+                .collect(),
+        ),
         counters,
         memory,
         noise(environment::noise()),
         section(
             "Ceilings",
             vec![Block::Facts(
-                [("memory bandwidth", "null"), ("FLOP/s", "null")].map(|(name, value)| (name.to_owned(), format!("{value}: version {} does not measure it", env!("CARGO_PKG_VERSION")))).into(),
+                [("memory bandwidth", "null"), ("FLOP/s", "null")]
+                    .map(|(name, value)| {
+                        (name.to_owned(), format!("{value}: version {} does not measure it", env!("CARGO_PKG_VERSION")))
+                    })
+                    .into(),
             )],
         ),
     ];
@@ -47,7 +57,11 @@ fn section(heading: &str, blocks: Vec<Block>) -> Section {
 /// One at a time: a machine may offer each alone and not all together.
 fn counters(all: &[&'static Counter]) -> Section {
     let left = |name: &str| Column { name: name.to_owned(), align: Align::Left };
-    let mut table = Table { caption: String::new(), columns: vec![left("counter"), left("here"), left("what it counts")], rows: Vec::new() };
+    let mut table = Table {
+        caption: String::new(),
+        columns: vec![left("counter"), left("here"), left("what it counts")],
+        rows: Vec::new(),
+    };
     let mut absent: BTreeMap<String, Vec<&str>> = BTreeMap::new();
     for &counter in all {
         let meter = Meter::open(&[counter]);
@@ -64,7 +78,9 @@ fn counters(all: &[&'static Counter]) -> Section {
     }
     let mut section = section("Counters", vec![Block::Table(table)]);
     // One line a reason: most counters that are absent share it.
-    section.blocks.extend(absent.into_iter().map(|(reason, names)| Block::Sentence(format!("Not here: {}. {reason}.", names.join(", ")))));
+    section.blocks.extend(
+        absent.into_iter().map(|(reason, names)| Block::Sentence(format!("Not here: {}. {reason}.", names.join(", ")))),
+    );
     section
 }
 
@@ -76,11 +92,20 @@ fn memory() -> Section {
         Err(reason) => format!("no: {reason}"),
     };
     let resident = meter.memory().map(|memory| {
-        let footprint = memory.footprint.map(|bytes| format!(", footprint {}", ::models::Bytes(bytes))).unwrap_or_default();
-        format!("this process has {} ({} anonymous, {} of files){footprint}", ::models::Bytes(memory.resident), ::models::Bytes(memory.anonymous), ::models::Bytes(memory.file))
+        let footprint =
+            memory.footprint.map(|bytes| format!(", footprint {}", ::models::Bytes(bytes))).unwrap_or_default();
+        format!(
+            "this process has {} ({} anonymous, {} of files){footprint}",
+            ::models::Bytes(memory.resident),
+            ::models::Bytes(memory.anonymous),
+            ::models::Bytes(memory.file)
+        )
     });
     let program = std::env::current_exe().map_err(|error| error.to_string());
-    let cached = program.and_then(|path| profiler::meter::page_cache::share(&[path]).map(|share| format!("{:.0} % of this program's file is cached", share * 100.0)));
+    let cached = program.and_then(|path| {
+        profiler::meter::page_cache::share(&[path])
+            .map(|share| format!("{:.0} % of this program's file is cached", share * 100.0))
+    });
     let facts = vec![
         ("resident memory".to_owned(), told(resident)),
         ("peak of a phase".to_owned(), told(meter.reset_peak().map(|()| "the peak can be reset".to_owned()))),
@@ -91,7 +116,9 @@ fn memory() -> Section {
 }
 
 fn noise(found: Option<Noise>) -> Section {
-    let Some(found) = found else { return section("Noise", vec![Block::Sentence("The clock did not move.".to_owned())]) };
+    let Some(found) = found else {
+        return section("Noise", vec![Block::Sentence("The clock did not move.".to_owned())]);
+    };
     let sentence = format!(
         "The same work on one thread, 400 times: half took at most {} ms, 99 % at most {:.2} times that, the longest {:.1} times. The clock's step is {} ns, and reading it costs {} ns.",
         milliseconds(found.p50_s),

@@ -2,12 +2,12 @@
 
 use std::path::PathBuf;
 
-use anyhow::Context;
-use clap::{Args, Subcommand};
 use ::models::fetch::{Fetcher, Origin, Quiet, Reference, Settings};
 use ::models::registry::{self, Entry, MODELS, Source};
 use ::models::synth::{self, Quant, Recipe};
 use ::models::{Bytes, Checkpoint, DType, Spec};
+use anyhow::Context;
+use clap::{Args, Subcommand};
 use profiler::plan::DEFAULT_SEED;
 use profiler::report::{Align, Block, Column, Content, Section, Table, text};
 
@@ -69,16 +69,31 @@ pub(super) fn run(verb: &Verb) -> anyhow::Result<Code> {
 }
 
 fn list() -> anyhow::Result<()> {
-    let columns = ["name", "what it is", "parameters", "default file", "quantisations", "licence"].map(|name| Column { name: name.to_owned(), align: Align::Left });
+    let columns = ["name", "what it is", "parameters", "default file", "quantisations", "licence"]
+        .map(|name| Column { name: name.to_owned(), align: Align::Left });
     let row = |entry: &Entry| {
         let size = entry.gguf.bytes.map(|bytes| bytes.to_string()).unwrap_or_default();
         let quants: Vec<&str> = entry.quants.iter().map(|(name, _)| *name).collect();
-        vec![entry.name.to_owned(), entry.title.to_owned(), entry.parameters.to_string(), size, quants.join(" "), entry.license.to_owned()]
+        vec![
+            entry.name.to_owned(),
+            entry.title.to_owned(),
+            entry.parameters.to_string(),
+            size,
+            quants.join(" "),
+            entry.license.to_owned(),
+        ]
     };
     let table = Table { caption: String::new(), columns: columns.into(), rows: MODELS.iter().map(row).collect() };
     let advice = "Any other model of these architectures works too: -m PATH.gguf, a safetensors folder, or owner/repo[:file]. Without a download: run -m NAME --synthetic --quant q4_0.";
-    let section = Section { heading: "Models".to_owned(), short: true, blocks: vec![Block::Table(table), Block::Sentence(advice.to_owned())] };
-    let content = Content { title: format!("{} models are known by name; {} is the default", MODELS.len(), registry::DEFAULT), sections: vec![section] };
+    let section = Section {
+        heading: "Models".to_owned(),
+        short: true,
+        blocks: vec![Block::Table(table), Block::Sentence(advice.to_owned())],
+    };
+    let content = Content {
+        title: format!("{} models are known by name; {} is the default", MODELS.len(), registry::DEFAULT),
+        sections: vec![section],
+    };
     output::print(text(&content, output::look()).as_bytes())?;
     Ok(())
 }
@@ -97,7 +112,11 @@ fn show(model: &str) -> anyhow::Result<()> {
 }
 
 fn of_entry(entry: &Entry) -> Content {
-    let mut facts = vec![("summary", entry.summary.to_owned()), ("licence", entry.license.to_owned()), ("parameters", entry.parameters.to_string())];
+    let mut facts = vec![
+        ("summary", entry.summary.to_owned()),
+        ("licence", entry.license.to_owned()),
+        ("parameters", entry.parameters.to_string()),
+    ];
     if !entry.aliases.is_empty() {
         facts.push(("also called", entry.aliases.join(", ")));
     }
@@ -122,7 +141,10 @@ fn of_checkpoint(checkpoint: &Checkpoint) -> Content {
         ("parameters", checkpoint.spec().parameters().to_string()),
     ];
     facts.extend(shape(checkpoint.spec()));
-    facts.push(("chat template", if checkpoint.chat_template().is_some() { "its own" } else { "none in the file" }.to_owned()));
+    facts.push((
+        "chat template",
+        if checkpoint.chat_template().is_some() { "its own" } else { "none in the file" }.to_owned(),
+    ));
     page(checkpoint.name(), facts)
 }
 
@@ -130,9 +152,28 @@ fn shape(spec: &Spec) -> Vec<(&'static str, String)> {
     let window = spec.window.map_or("none".to_owned(), |window| format!("{window} tokens"));
     vec![
         ("architecture", spec.arch.name().to_owned()),
-        ("shape", format!("{} layers, hidden {}, feed-forward {}, vocabulary {}", spec.layers, spec.hidden, spec.ffn, spec.vocab)),
-        ("attention", format!("{} heads of {}, {} of keys and values, sliding window {window}", spec.heads, spec.head_dim, spec.kv_heads)),
-        ("context", format!("{} tokens, KV cache {} per token in F16", spec.context_length, spec.kv_bytes_per_token(DType::F16))),
+        (
+            "shape",
+            format!(
+                "{} layers, hidden {}, feed-forward {}, vocabulary {}",
+                spec.layers, spec.hidden, spec.ffn, spec.vocab
+            ),
+        ),
+        (
+            "attention",
+            format!(
+                "{} heads of {}, {} of keys and values, sliding window {window}",
+                spec.heads, spec.head_dim, spec.kv_heads
+            ),
+        ),
+        (
+            "context",
+            format!(
+                "{} tokens, KV cache {} per token in F16",
+                spec.context_length,
+                spec.kv_bytes_per_token(DType::F16)
+            ),
+        ),
     ]
 }
 
@@ -144,7 +185,10 @@ fn source(source: &Source) -> String {
 
 fn page(title: &str, facts: Vec<(&str, String)>) -> Content {
     let facts = facts.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-    Content { title: title.to_owned(), sections: vec![Section { heading: "Model".to_owned(), short: true, blocks: vec![Block::Facts(facts)] }] }
+    Content {
+        title: title.to_owned(),
+        sections: vec![Section { heading: "Model".to_owned(), short: true, blocks: vec![Block::Facts(facts)] }],
+    }
 }
 
 fn fetch(model: &str) -> anyhow::Result<()> {
@@ -169,8 +213,16 @@ fn synth(arguments: &Synth) -> anyhow::Result<()> {
     let quant: Quant = arguments.quant.parse()?;
     let (name, spec) = match Reference::parse(&arguments.model)? {
         Reference::Name(name) => registry::find(&name).map(|entry| (entry.name.to_owned(), entry.spec.clone()))?,
-        Reference::Path(path) => (path.file_stem().unwrap_or_default().to_string_lossy().into_owned(), Spec::from_config(&path)?),
-        Reference::Hub(_) => return Err(Usage("models synth takes a registry name or a config.json; `inferometer models list` shows the names".to_owned()).into()),
+        Reference::Path(path) => {
+            (path.file_stem().unwrap_or_default().to_string_lossy().into_owned(), Spec::from_config(&path)?)
+        }
+        Reference::Hub(_) => {
+            return Err(Usage(
+                "models synth takes a registry name or a config.json; `inferometer models list` shows the names"
+                    .to_owned(),
+            )
+            .into());
+        }
     };
     let recipe = Recipe { name: &name, spec: &spec, quant, seed: arguments.seed, header: arguments.header.as_deref() };
     let live = Live::new();

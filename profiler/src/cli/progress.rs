@@ -117,7 +117,9 @@ impl run::Progress for Live {
             }
             return;
         }
-        let bar = state.requests.get_or_insert_with(|| self.bars.add(ProgressBar::new(total as u64).with_style(style(REQUESTS))));
+        let bar = state
+            .requests
+            .get_or_insert_with(|| self.bars.add(ProgressBar::new(total as u64).with_style(style(REQUESTS))));
         // No ticking thread: it would run inside the timed region. The bar moves between requests only.
         bar.set_length(total as u64);
         bar.set_position(done as u64);

@@ -2,10 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::{Args, ValueEnum};
 use ::engines::{FlashAttention, KvType};
+use clap::{Args, ValueEnum};
 use profiler::environment::{self, Environment};
-use profiler::plan::{DEFAULT_ENGINE, DEFAULT_MODEL, DEFAULT_PROMPTS, DEFAULT_RUNS, DEFAULT_SEED, Options, PromptChoice, TraceLevel};
+use profiler::plan::{
+    DEFAULT_ENGINE, DEFAULT_MODEL, DEFAULT_PROMPTS, DEFAULT_RUNS, DEFAULT_SEED, Options, PromptChoice, TraceLevel,
+};
 use profiler::results::{RunFile, Status, files};
 use profiler::{plan, report, run};
 use traces::Nanos;
@@ -142,14 +144,20 @@ fn at_least_one(text: &str) -> Result<usize, String> {
 
 fn seconds(text: &str) -> Result<Nanos, String> {
     let seconds: f64 = text.parse().map_err(|_| "expected seconds, such as 60 or 0.5".to_owned())?;
-    if seconds > 0.0 && seconds < 1e9 { Ok(Nanos::from_secs_f64(seconds)) } else { Err("expected more than 0 and less than 1e9 seconds".to_owned()) }
+    if seconds > 0.0 && seconds < 1e9 {
+        Ok(Nanos::from_secs_f64(seconds))
+    } else {
+        Err("expected more than 0 and less than 1e9 seconds".to_owned())
+    }
 }
 
 /// `ENGINE.KEY=VALUE`; the value may hold both signs again.
 fn setting(text: &str) -> Result<(String, String, String), String> {
     let parts = text.split_once('=').and_then(|(name, value)| Some((name.split_once('.')?, value)));
     match parts {
-        Some(((engine, key), value)) if !engine.is_empty() && !key.is_empty() => Ok((engine.to_owned(), key.to_owned(), value.to_owned())),
+        Some(((engine, key), value)) if !engine.is_empty() && !key.is_empty() => {
+            Ok((engine.to_owned(), key.to_owned(), value.to_owned()))
+        }
         _ => Err("expected ENGINE.KEY=VALUE, such as candle.x=1".to_owned()),
     }
 }
@@ -200,7 +208,9 @@ impl Arguments {
             resume: self.resume,
             timeout: self.timeout,
             dry_run: self.dry_run,
-            command_line: environment::redacted(std::env::args_os().map(|argument| argument.to_string_lossy().into_owned())),
+            command_line: environment::redacted(
+                std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()),
+            ),
         }
     }
 }
@@ -210,7 +220,11 @@ fn chosen(text: &str) -> PromptChoice {
     let is_set = prompts::SETS.iter().any(|set| set.name == text);
     let path = Path::new(text);
     let looks_like_path = text.contains(['/', '\\']) || path.extension().is_some_and(|extension| extension == "toml");
-    if !is_set && (looks_like_path || path.exists()) { PromptChoice::File(path.to_path_buf()) } else { PromptChoice::Set(text.to_owned()) }
+    if !is_set && (looks_like_path || path.exists()) {
+        PromptChoice::File(path.to_path_buf())
+    } else {
+        PromptChoice::Set(text.to_owned())
+    }
 }
 
 pub(super) fn run(arguments: Arguments) -> anyhow::Result<Code> {
@@ -272,7 +286,12 @@ mod tests {
     #[test]
     fn nothing_means_the_defaults() {
         let found = parsed("").unwrap();
-        let expected = Options { engines: vec![DEFAULT_ENGINE.to_owned()], models: vec![DEFAULT_MODEL.to_owned()], command_line: found.command_line.clone(), ..Options::default() };
+        let expected = Options {
+            engines: vec![DEFAULT_ENGINE.to_owned()],
+            models: vec![DEFAULT_MODEL.to_owned()],
+            command_line: found.command_line.clone(),
+            ..Options::default()
+        };
         assert_eq!(found, expected);
         assert_eq!(plan::DEFAULT_NEW_TOKENS, 128, "the help text names it");
     }
@@ -320,7 +339,18 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_together_is_refused() {
-        for line in ["--prompt a --prompts smoke", "--prompt a --prompt-tokens 5", "--out a --resume b", "-r 0", "-t 0", "-n x", "--timeout -1", "--set candle", "--quant q4_0", "--kv-type f8"] {
+        for line in [
+            "--prompt a --prompts smoke",
+            "--prompt a --prompt-tokens 5",
+            "--out a --resume b",
+            "-r 0",
+            "-t 0",
+            "-n x",
+            "--timeout -1",
+            "--set candle",
+            "--quant q4_0",
+            "--kv-type f8",
+        ] {
             assert!(parsed(line).is_err(), "{line}");
         }
     }

@@ -17,6 +17,7 @@ use tracing_subscriber::layer::SubscriberExt;
 pub(super) fn start(path: &Path) -> anyhow::Result<FlushGuard> {
     let file = File::create(path).map_err(profiler::Error::file(path, "write"))?;
     let (layer, guard) = ChromeLayerBuilder::new().writer(file).include_args(true).include_locations(false).build();
-    tracing::subscriber::set_global_default(tracing_subscriber::registry().with(layer)).context("--self-trace cannot record: another recorder is set")?;
+    tracing::subscriber::set_global_default(tracing_subscriber::registry().with(layer))
+        .context("--self-trace cannot record: another recorder is set")?;
     Ok(guard)
 }

@@ -75,14 +75,39 @@ fn check_all(files: &[PathBuf]) -> anyhow::Result<Code> {
 fn summed(file: &Path) -> anyhow::Result<String> {
     let summary = summary::summarise(&chrome::read(file)?)?;
     let column = |(name, align): (&str, Align)| Column { name: name.to_owned(), align };
-    let columns = [("name", Align::Left), ("phase", Align::Left), ("count", Align::Right), ("self ms", Align::Right), ("total ms", Align::Right), ("mean ms", Align::Right), ("max ms", Align::Right)];
+    let columns = [
+        ("name", Align::Left),
+        ("phase", Align::Left),
+        ("count", Align::Right),
+        ("self ms", Align::Right),
+        ("total ms", Align::Right),
+        ("mean ms", Align::Right),
+        ("max ms", Align::Right),
+    ];
     let row = |row: &summary::Row| {
         let time = |time: traces::Nanos| milliseconds(time.as_secs_f64());
-        vec![row.name.clone(), row.phase.clone().unwrap_or_default(), row.count.to_string(), time(row.own), time(row.total), time(row.mean()), time(row.max)]
+        vec![
+            row.name.clone(),
+            row.phase.clone().unwrap_or_default(),
+            row.count.to_string(),
+            time(row.own),
+            time(row.total),
+            time(row.mean()),
+            time(row.max),
+        ]
     };
     let left_out = summary.rows.len().saturating_sub(TOP);
-    let mut told = format!("{} spans on {} tracks within {} ms. Self is a span's time less that of the spans directly inside it; tracks add up.", summary.spans, summary.threads, milliseconds(summary.wall.as_secs_f64()));
-    for (count, what) in [(summary.dropped, "records were dropped by the recorder"), (summary.unpaired, "spans have no end or no beginning"), (summary.broken, "places hold no record (see trace check)")] {
+    let mut told = format!(
+        "{} spans on {} tracks within {} ms. Self is a span's time less that of the spans directly inside it; tracks add up.",
+        summary.spans,
+        summary.threads,
+        milliseconds(summary.wall.as_secs_f64())
+    );
+    for (count, what) in [
+        (summary.dropped, "records were dropped by the recorder"),
+        (summary.unpaired, "spans have no end or no beginning"),
+        (summary.broken, "places hold no record (see trace check)"),
+    ] {
         if count > 0 {
             let _ = write!(told, " {count} {what}.");
         }
@@ -90,7 +115,15 @@ fn summed(file: &Path) -> anyhow::Result<String> {
     if left_out > 0 {
         let _ = write!(told, " {left_out} rows with less self time are left out.");
     }
-    let table = Table { caption: String::new(), columns: columns.map(column).into(), rows: summary.rows.iter().take(TOP).map(row).collect() };
-    let section = Section { heading: "Self and total time".to_owned(), short: true, blocks: vec![Block::Table(table), Block::Sentence(told)] };
+    let table = Table {
+        caption: String::new(),
+        columns: columns.map(column).into(),
+        rows: summary.rows.iter().take(TOP).map(row).collect(),
+    };
+    let section = Section {
+        heading: "Self and total time".to_owned(),
+        short: true,
+        blocks: vec![Block::Table(table), Block::Sentence(told)],
+    };
     Ok(text(&Content { title: file.display().to_string(), sections: vec![section] }, output::look()))
 }

@@ -61,7 +61,9 @@ pub fn read(root: &Root) -> Host {
 
 fn system(root: &Root) -> Result<String, String> {
     let release = root.text("/etc/os-release").or_else(|why| root.text("/usr/lib/os-release").map_err(|_| why))?;
-    let value = |key: &str| release.lines().find_map(|line| line.strip_prefix(key)).map(|text| text.trim_matches('"').to_owned());
+    let value = |key: &str| {
+        release.lines().find_map(|line| line.strip_prefix(key)).map(|text| text.trim_matches('"').to_owned())
+    };
     value("PRETTY_NAME=").or_else(|| value("NAME=")).ok_or_else(|| "/etc/os-release: has no PRETTY_NAME".to_owned())
 }
 
@@ -89,7 +91,11 @@ fn hypervisor(root: &Root, machine: &str) -> Result<Option<Option<String>>, Stri
     let by_kernel = root.text("/sys/hypervisor/type").ok().filter(|name| !name.is_empty());
     let by_tree = root.text("/proc/device-tree/hypervisor/compatible").ok();
     let by_maker = VIRTUAL_MACHINES.iter().find(|(text, _)| machine.contains(text)).map(|&(_, name)| name.to_owned());
-    let by_wsl = root.text("/proc/sys/kernel/osrelease").ok().filter(|kernel| kernel.contains("microsoft")).map(|_| "Hyper-V (WSL)".to_owned());
+    let by_wsl = root
+        .text("/proc/sys/kernel/osrelease")
+        .ok()
+        .filter(|kernel| kernel.contains("microsoft"))
+        .map(|_| "Hyper-V (WSL)".to_owned());
     let name = by_wsl.or(by_kernel).or(by_tree).or(by_maker);
     let flags = info.lines().find(|line| line.starts_with("flags"));
     match flags {

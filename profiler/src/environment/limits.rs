@@ -40,7 +40,16 @@ pub fn read(root: &Root) -> Limits {
     let path_of = |controller: &str| group_path(&groups, controller);
     let unified = groups.lines().any(|line| line.starts_with("0::"));
     let split = groups.lines().any(|line| !line.starts_with("0::"));
-    limits.version = Some(if unified && split { "hybrid" } else if unified { "v2" } else { "v1" }.to_owned());
+    limits.version = Some(
+        if unified && split {
+            "hybrid"
+        } else if unified {
+            "v2"
+        } else {
+            "v1"
+        }
+        .to_owned(),
+    );
 
     let mut memory: Vec<u64> = Vec::new();
     let mut cpus: Vec<f64> = Vec::new();
@@ -49,7 +58,9 @@ pub fn read(root: &Root) -> Limits {
         cpus.extend(root.text(&format!("{folder}/cpu.max")).ok().and_then(|text| quota_v2(&text)));
     }
     for folder in ancestors("/sys/fs/cgroup/memory", path_of("memory")) {
-        memory.extend(root.number::<u64>(&format!("{folder}/memory.limit_in_bytes")).ok().filter(|&bytes| bytes < NO_LIMIT_V1));
+        memory.extend(
+            root.number::<u64>(&format!("{folder}/memory.limit_in_bytes")).ok().filter(|&bytes| bytes < NO_LIMIT_V1),
+        );
     }
     for folder in ancestors("/sys/fs/cgroup/cpu", path_of("cpu")) {
         let quota = root.number::<i64>(&format!("{folder}/cpu.cfs_quota_us"));

@@ -8,7 +8,15 @@ use crate::results::Reasons;
 const NOT_HERE: &str = "macOS does not tell";
 
 pub(super) fn read() -> Environment {
-    Environment { host: host(), processor: processor(), memory: memory(), limits: limits(), power: power(), state: state(), ..Environment::default() }
+    Environment {
+        host: host(),
+        processor: processor(),
+        memory: memory(),
+        limits: limits(),
+        power: power(),
+        state: state(),
+        ..Environment::default()
+    }
 }
 
 fn host() -> Host {
@@ -52,9 +60,29 @@ fn processor() -> Processor {
 
 /// Performance cores' caches on Apple Silicon, the plain names on Intel.
 fn caches(cores: usize) -> Vec<Cache> {
-    let sizes = [(1, "data", "l1dcachesize"), (1, "instruction", "l1icachesize"), (2, "unified", "l2cachesize"), (3, "unified", "l3cachesize")];
-    let size = |name: &str| number(&format!("hw.perflevel0.{name}")).or_else(|_| number(&format!("hw.{name}"))).ok().filter(|&bytes| bytes > 0);
-    sizes.iter().filter_map(|&(level, kind, name)| Some(Cache { level, kind: kind.to_owned(), bytes: size(name)?, instances: if level == 1 { cores } else { 1 } })).collect()
+    let sizes = [
+        (1, "data", "l1dcachesize"),
+        (1, "instruction", "l1icachesize"),
+        (2, "unified", "l2cachesize"),
+        (3, "unified", "l3cachesize"),
+    ];
+    let size = |name: &str| {
+        number(&format!("hw.perflevel0.{name}"))
+            .or_else(|_| number(&format!("hw.{name}")))
+            .ok()
+            .filter(|&bytes| bytes > 0)
+    };
+    sizes
+        .iter()
+        .filter_map(|&(level, kind, name)| {
+            Some(Cache {
+                level,
+                kind: kind.to_owned(),
+                bytes: size(name)?,
+                instances: if level == 1 { cores } else { 1 },
+            })
+        })
+        .collect()
 }
 
 /// By the compiler's names.
@@ -76,7 +104,9 @@ fn features() -> Vec<String> {
 
 fn memory() -> Memory {
     let mut reasons = Reasons::new();
-    for field in ["available_bytes", "swap_total_bytes", "swap_used_bytes", "transparent_huge_pages", "huge_page_defrag"] {
+    for field in
+        ["available_bytes", "swap_total_bytes", "swap_used_bytes", "transparent_huge_pages", "huge_page_defrag"]
+    {
         reasons.insert(field.to_owned(), NOT_HERE.to_owned());
     }
     Memory {
@@ -94,7 +124,9 @@ fn limits() -> Limits {
 }
 
 fn power() -> Power {
-    let reasons = ["source", "battery_percent"].map(|field| (field.to_owned(), "needs IOKit; `pmset -g batt` shows it".to_owned())).into();
+    let reasons = ["source", "battery_percent"]
+        .map(|field| (field.to_owned(), "needs IOKit; `pmset -g batt` shows it".to_owned()))
+        .into();
     Power { reasons, ..Power::default() }
 }
 
@@ -142,7 +174,9 @@ fn value(name: &str) -> Result<Vec<u8>, String> {
     let mut bytes = vec![0_u8; 256];
     let mut size = bytes.len();
     // SAFETY: the name ends in a zero, `size` is the length of `bytes`, and nothing is written to the system.
-    let result = unsafe { libc::sysctlbyname(known.as_ptr(), bytes.as_mut_ptr().cast(), &raw mut size, std::ptr::null_mut(), 0) };
+    let result = unsafe {
+        libc::sysctlbyname(known.as_ptr(), bytes.as_mut_ptr().cast(), &raw mut size, std::ptr::null_mut(), 0)
+    };
     if result != 0 {
         return Err(absent());
     }

@@ -33,7 +33,8 @@ pub fn read(root: &Root) -> Memory {
     let mut reasons = Reasons::new();
     let info = root.text("/proc/meminfo");
     let bytes = |name: &str| info.clone().and_then(|info| kibibytes(&info, name));
-    let huge = |file: &str| root.text(&format!("/sys/kernel/mm/transparent_hugepage/{file}")).and_then(|text| chosen(&text));
+    let huge =
+        |file: &str| root.text(&format!("/sys/kernel/mm/transparent_hugepage/{file}")).and_then(|text| chosen(&text));
     let swap_used = bytes("SwapTotal").and_then(|total| Ok(total.saturating_sub(bytes("SwapFree")?)));
     Memory {
         total_bytes: noted(&mut reasons, "total_bytes", bytes("MemTotal")),

@@ -41,7 +41,13 @@ pub fn noise() -> Option<Noise> {
     let times: Vec<f64> = (0..PIECES).map(|piece| timed(piece as u64)).collect();
     let clock = clock::precision();
     let p50_s = percentile(&times, 50.0).filter(|&time| time > 0.0)?;
-    Some(Noise { p50_s, p99_s: percentile(&times, 99.0)?, max_s: percentile(&times, 100.0)?, clock_step: clock.step, clock_read: clock.read })
+    Some(Noise {
+        p50_s,
+        p99_s: percentile(&times, 99.0)?,
+        max_s: percentile(&times, 100.0)?,
+        clock_step: clock.step,
+        clock_read: clock.read,
+    })
 }
 
 fn timed(seed: u64) -> f64 {

@@ -161,7 +161,10 @@ fn caches(root: &Root) -> Result<Vec<Cache>, String> {
     if found.is_empty() {
         return Err(format!("{CPUS}: no processor shows its caches"));
     }
-    Ok(found.into_iter().map(|((level, kind, bytes), shared)| Cache { level, kind, bytes, instances: shared.len() }).collect())
+    Ok(found
+        .into_iter()
+        .map(|((level, kind, bytes), shared)| Cache { level, kind, bytes, instances: shared.len() })
+        .collect())
 }
 
 /// `32K`, `1024K`, `32M` -> bytes.

@@ -44,8 +44,11 @@ impl Root {
     /// The reason, naming the path.
     pub fn names(&self, path: &str) -> Result<Vec<String>, String> {
         let entries = fs::read_dir(self.place(path)).map_err(|error| format!("{path}: {}", reason(&error)))?;
-        let mut names: Vec<String> = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
-        names.sort_by_key(|name| (name.trim_end_matches(|c: char| c.is_ascii_digit()).to_owned(), trailing_number(name)));
+        let mut names: Vec<String> =
+            entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+        names.sort_by_key(|name| {
+            (name.trim_end_matches(|c: char| c.is_ascii_digit()).to_owned(), trailing_number(name))
+        });
         Ok(names)
     }
 

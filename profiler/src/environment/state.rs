@@ -77,10 +77,14 @@ fn share(part: u64, whole: u64) -> Option<f64> {
 pub fn read(root: &Root) -> State {
     let mut reasons = Reasons::new();
     let load = root.text("/proc/loadavg");
-    let average = |place: usize| load.clone().and_then(|text| word(&text, place).ok_or(format!("/proc/loadavg: found \"{text}\"")));
-    let uptime = root.text("/proc/uptime").and_then(|text| word(&text, 0).ok_or(format!("/proc/uptime: found \"{text}\"")));
+    let average = |place: usize| {
+        load.clone().and_then(|text| word(&text, place).ok_or(format!("/proc/loadavg: found \"{text}\"")))
+    };
+    let uptime =
+        root.text("/proc/uptime").and_then(|text| word(&text, 0).ok_or(format!("/proc/uptime: found \"{text}\"")));
     let times = root.text("/proc/stat").and_then(|text| CpuTimes::parse(&text));
-    let steal = times.and_then(|times| times.steal_share(CpuTimes::default()).ok_or("/proc/stat: no time has passed".to_owned()));
+    let steal = times
+        .and_then(|times| times.steal_share(CpuTimes::default()).ok_or("/proc/stat: no time has passed".to_owned()));
     for field in ["steal_now", "busy_now"] {
         reasons.insert(field.to_owned(), "not watched".to_owned());
     }

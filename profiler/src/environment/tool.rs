@@ -12,7 +12,11 @@ pub fn tool() -> Tool {
         revision: given(env!("INFEROMETER_REVISION")),
         profile: profile().to_owned(),
         target: env!("INFEROMETER_TARGET").to_owned(),
-        target_features: env!("INFEROMETER_TARGET_FEATURES").split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect(),
+        target_features: env!("INFEROMETER_TARGET_FEATURES")
+            .split(',')
+            .filter(|name| !name.is_empty())
+            .map(str::to_owned)
+            .collect(),
         compiler: env!("INFEROMETER_COMPILER").to_owned(),
     }
 }
@@ -61,7 +65,11 @@ mod tests {
 
     #[test]
     fn ordinary_arguments_stay() {
-        for text in ["inferometer run -m smollm2-135m -n 64", "inferometer run --prompt-tokens 512 --seed 7", "run --set candle.kernel=tile"] {
+        for text in [
+            "inferometer run -m smollm2-135m -n 64",
+            "inferometer run --prompt-tokens 512 --seed 7",
+            "run --set candle.kernel=tile",
+        ] {
             assert_eq!(line(text), text);
         }
     }

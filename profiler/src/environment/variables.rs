@@ -7,9 +7,35 @@ use serde::{Deserialize, Serialize};
 
 /// Names and beginnings of names that matter to an engine, an allocator, a loader or a download.
 const MATTERS: &[&str] = &[
-    "ACCELERATE_", "BLIS_", "CANDLE_", "CARGO_BUILD_", "CUDA_", "GGML_", "GOMP_", "HF_", "HUGGINGFACE_", "INFEROMETER_", "JEMALLOC_", "KMP_", "LD_LIBRARY_PATH",
-    "LD_PRELOAD", "LLAMA_", "MALLOC_", "METAL_", "MIMALLOC_", "MKL_", "MLX_", "NUMEXPR_", "NVIDIA_", "OMP_", "OPENBLAS_",
-    "RAYON_", "RUST_", "RUSTFLAGS", "TOKENIZERS_", "VECLIB_",
+    "ACCELERATE_",
+    "BLIS_",
+    "CANDLE_",
+    "CARGO_BUILD_",
+    "CUDA_",
+    "GGML_",
+    "GOMP_",
+    "HF_",
+    "HUGGINGFACE_",
+    "INFEROMETER_",
+    "JEMALLOC_",
+    "KMP_",
+    "LD_LIBRARY_PATH",
+    "LD_PRELOAD",
+    "LLAMA_",
+    "MALLOC_",
+    "METAL_",
+    "MIMALLOC_",
+    "MKL_",
+    "MLX_",
+    "NUMEXPR_",
+    "NVIDIA_",
+    "OMP_",
+    "OPENBLAS_",
+    "RAYON_",
+    "RUST_",
+    "RUSTFLAGS",
+    "TOKENIZERS_",
+    "VECLIB_",
 ];
 
 /// These are spelled in both cases.
@@ -103,14 +129,25 @@ mod tests {
 
     #[test]
     fn what_matters_is_kept() {
-        let found = picked(&[("RAYON_NUM_THREADS", "2"), ("HOME", "/home/x"), ("https_proxy", "http://proxy:3128"), ("EDITOR", "vi")]);
+        let found = picked(&[
+            ("RAYON_NUM_THREADS", "2"),
+            ("HOME", "/home/x"),
+            ("https_proxy", "http://proxy:3128"),
+            ("EDITOR", "vi"),
+        ]);
         assert_eq!(found.kept.keys().collect::<Vec<_>>(), ["RAYON_NUM_THREADS", "https_proxy"]);
         assert!(found.hidden.is_empty());
     }
 
     #[test]
     fn secrets_are_named_and_not_shown() {
-        let found = picked(&[("HF_TOKEN", "hf_abc"), ("HUGGINGFACE_API_KEY", "k"), ("LLAMA_SECRET", "s"), ("HF_PASSWORD", "p"), ("HF_HOME", "/cache")]);
+        let found = picked(&[
+            ("HF_TOKEN", "hf_abc"),
+            ("HUGGINGFACE_API_KEY", "k"),
+            ("LLAMA_SECRET", "s"),
+            ("HF_PASSWORD", "p"),
+            ("HF_HOME", "/cache"),
+        ]);
         assert_eq!(found.hidden, ["HF_PASSWORD", "HF_TOKEN", "HUGGINGFACE_API_KEY", "LLAMA_SECRET"]);
         assert_eq!(found.kept.len(), 1);
         let written = serde_json::to_string(&found).unwrap();

@@ -105,10 +105,22 @@ impl Table {
     /// Leaves out the columns of a list whose cells are all the same: they tell nothing.
     pub(super) fn without_constant(mut self, names: &[&str]) -> Self {
         let constant = |place: usize| self.rows.iter().all(|row| row[place] == self.rows[0][place]);
-        let kept: Vec<bool> = self.columns.iter().enumerate().map(|(place, column)| !(names.contains(&column.name.as_str()) && constant(place))).collect();
-        let keep = |cells: Vec<String>| cells.into_iter().zip(&kept).filter(|(_, keep)| **keep).map(|(cell, _)| cell).collect();
+        let kept: Vec<bool> = self
+            .columns
+            .iter()
+            .enumerate()
+            .map(|(place, column)| !(names.contains(&column.name.as_str()) && constant(place)))
+            .collect();
+        let keep = |cells: Vec<String>| {
+            cells.into_iter().zip(&kept).filter(|(_, keep)| **keep).map(|(cell, _)| cell).collect()
+        };
         self.rows = std::mem::take(&mut self.rows).into_iter().map(keep).collect();
-        self.columns = std::mem::take(&mut self.columns).into_iter().zip(&kept).filter(|(_, keep)| **keep).map(|(column, _)| column).collect();
+        self.columns = std::mem::take(&mut self.columns)
+            .into_iter()
+            .zip(&kept)
+            .filter(|(_, keep)| **keep)
+            .map(|(column, _)| column)
+            .collect();
         self
     }
 }

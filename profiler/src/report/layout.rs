@@ -13,7 +13,8 @@ const NARROWEST: usize = 14;
 /// The table's lines, without its caption, each at most `width` characters where its numbers allow it.
 pub(super) fn lines(table: &Table, width: usize) -> Vec<String> {
     let natural: Vec<usize> = (0..table.columns.len()).map(|place| natural(table, place)).collect();
-    let (text, numbers): (Vec<usize>, Vec<usize>) = (0..natural.len()).partition(|&place| table.columns[place].align == Align::Left);
+    let (text, numbers): (Vec<usize>, Vec<usize>) =
+        (0..natural.len()).partition(|&place| table.columns[place].align == Align::Left);
     let need = |places: &[usize]| places.iter().map(|&place| natural[place] + GAP).sum::<usize>().saturating_sub(GAP);
     // What the columns of text may take: what the widest group of numbers leaves.
     let all: Vec<usize> = (0..natural.len()).collect();
@@ -30,7 +31,8 @@ pub(super) fn lines(table: &Table, width: usize) -> Vec<String> {
             out.push(String::new());
         }
         // In the table's own order: a column of text may stand between or behind the numbers.
-        let places: Vec<usize> = all.iter().copied().filter(|place| text.contains(place) || group.contains(place)).collect();
+        let places: Vec<usize> =
+            all.iter().copied().filter(|place| text.contains(place) || group.contains(place)).collect();
         out.extend(part(table, &places, &widths));
     }
     out
@@ -85,7 +87,10 @@ fn part(table: &Table, places: &[usize], widths: &[usize]) -> Vec<String> {
 
 /// One row: as many lines as its tallest cell.
 fn record(table: &Table, places: &[usize], widths: &[usize], cells: &[String]) -> Vec<String> {
-    let broken: Vec<Vec<String>> = places.iter().map(|&place| cells[place].lines().flat_map(|line| wrapped(line, widths[place])).collect()).collect();
+    let broken: Vec<Vec<String>> = places
+        .iter()
+        .map(|&place| cells[place].lines().flat_map(|line| wrapped(line, widths[place])).collect())
+        .collect();
     let height = broken.iter().map(Vec::len).max().unwrap_or(0);
     let line = |number: usize| {
         let mut line = String::new();
@@ -139,7 +144,9 @@ mod tests {
 
     fn table() -> Table {
         let mut table = Table::new("", &["<model", "latency s", "memory MB", "TPS 1/s"]);
-        table.rows.push(["llama-3.2-1b (synthetic weights)", "4.994\n[4.970, 5.016]", "12.5", "12.82"].map(str::to_owned).into());
+        table.rows.push(
+            ["llama-3.2-1b (synthetic weights)", "4.994\n[4.970, 5.016]", "12.5", "12.82"].map(str::to_owned).into(),
+        );
         table.rows.push(["smollm2-135m", "1.065", "–", "60.08"].map(str::to_owned).into());
         table
     }

@@ -21,7 +21,9 @@ fn render(block: &Block) -> String {
         Block::Warning(warning) => format!("> **Warning:** {}\n", escaped(warning)),
         Block::Failure(failure) => format!("> **Failed:** {}\n", escaped(failure)),
         Block::Table(table) => table_text(table),
-        Block::Facts(facts) => facts.iter().map(|(name, value)| format!("- {}: {}\n", escaped(name), escaped(value))).collect(),
+        Block::Facts(facts) => {
+            facts.iter().map(|(name, value)| format!("- {}: {}\n", escaped(name), escaped(value))).collect()
+        }
     }
 }
 
@@ -54,7 +56,9 @@ fn escaped(text: &str) -> String {
                 out.push(c);
             }
             // Inside a word an underscore is no markup.
-            '_' if !(before.is_alphanumeric() && rest.peek().is_some_and(|after| after.is_alphanumeric())) => out.push_str("\\_"),
+            '_' if !(before.is_alphanumeric() && rest.peek().is_some_and(|after| after.is_alphanumeric())) => {
+                out.push_str("\\_")
+            }
             '#' | '>' | '+' | '-' if out.is_empty() => {
                 out.push('\\');
                 out.push(c);

@@ -35,8 +35,16 @@ pub struct Format {
 /// Every form, sorted by name.
 pub const FORMATS: &[Format] = &[
     Format { name: "csv", summary: "one row per sample", render: |file, _| csv(file) },
-    Format { name: "html", summary: "one page that needs nothing else", render: |file, _| page(&content(file)).into_bytes() },
-    Format { name: "json", summary: "the run file, with the samples of a run that was cut short", render: |file, _| json::json(file) },
+    Format {
+        name: "html",
+        summary: "one page that needs nothing else",
+        render: |file, _| page(&content(file)).into_bytes(),
+    },
+    Format {
+        name: "json",
+        summary: "the run file, with the samples of a run that was cut short",
+        render: |file, _| json::json(file),
+    },
     Format { name: "md", summary: "Markdown", render: |file, _| markdown(&content(file)).into_bytes() },
     Format { name: "text", summary: "for a terminal", render: |file, look| text(&content(file), look).into_bytes() },
 ];

@@ -39,7 +39,10 @@ fn render(block: &Block) -> String {
         Block::Failure(failure) => format!("<p class=\"failure\"><strong>Failed:</strong> {}</p>\n", escaped(failure)),
         Block::Table(table) => table_text(table),
         Block::Facts(facts) => {
-            let rows: String = facts.iter().map(|(name, value)| format!("<dt>{}</dt><dd>{}</dd>\n", escaped(name), escaped(value))).collect();
+            let rows: String = facts
+                .iter()
+                .map(|(name, value)| format!("<dt>{}</dt><dd>{}</dd>\n", escaped(name), escaped(value)))
+                .collect();
             format!("<dl>\n{rows}</dl>\n")
         }
     }
@@ -50,9 +53,15 @@ fn table_text(table: &Table) -> String {
         Some(Align::Right) => " class=\"number\"",
         _ => "",
     };
-    let head: String = table.columns.iter().enumerate().map(|(place, column)| format!("<th{}>{}</th>", class(place), escaped(&column.name))).collect();
+    let head: String = table
+        .columns
+        .iter()
+        .enumerate()
+        .map(|(place, column)| format!("<th{}>{}</th>", class(place), escaped(&column.name)))
+        .collect();
     let row = |cells: &Vec<String>| {
-        let cells: String = cells.iter().enumerate().map(|(place, text)| format!("<td{}>{}</td>", class(place), cell(text))).collect();
+        let cells: String =
+            cells.iter().enumerate().map(|(place, text)| format!("<td{}>{}</td>", class(place), cell(text))).collect();
         format!("<tr>{cells}</tr>\n")
     };
     let rows: String = table.rows.iter().map(row).collect();
@@ -60,7 +69,9 @@ fn table_text(table: &Table) -> String {
         "" => String::new(),
         caption => format!("<caption>{}</caption>", escaped(caption)),
     };
-    format!("<div class=\"scroll\"><table>{caption}<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}</tbody></table></div>\n")
+    format!(
+        "<div class=\"scroll\"><table>{caption}<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}</tbody></table></div>\n"
+    )
 }
 
 /// The second line, an interval, is set small.
@@ -88,7 +99,12 @@ mod tests {
         table.rows.push(vec!["<td>".to_owned(), "1\n[0, 2]".to_owned()]);
         section.show(table);
         let shown = page(&Content { title: "t".to_owned(), sections: vec![section] });
-        assert!(shown.contains("&lt;img src=x&gt;") && shown.contains("&lt;td&gt;") && !shown.contains("<img") && !shown.contains("<b>"));
+        assert!(
+            shown.contains("&lt;img src=x&gt;")
+                && shown.contains("&lt;td&gt;")
+                && !shown.contains("<img")
+                && !shown.contains("<b>")
+        );
         assert!(shown.contains("1<br><small>[0, 2]</small>"));
         assert!(!shown.contains("http") && !shown.contains("<script") && !shown.contains("<link"));
     }

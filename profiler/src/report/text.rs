@@ -109,7 +109,10 @@ mod tests {
         let mut section = Section::new("Results");
         section.say("One sentence that is long enough to be broken into two lines when the terminal is narrow.");
         section.blocks.push(Block::Warning("something may be wrong here, and this is what to do about it".to_owned()));
-        section.blocks.push(Block::Facts(vec![("cores".to_owned(), "2".to_owned()), ("model".to_owned(), "a name of some length that is broken too".to_owned())]));
+        section.blocks.push(Block::Facts(vec![
+            ("cores".to_owned(), "2".to_owned()),
+            ("model".to_owned(), "a name of some length that is broken too".to_owned()),
+        ]));
         let mut table = Table::new("A caption.", &["<model", "latency s", "tps"]);
         table.rows.push(vec!["a".to_owned(), "1.000\n[0.9, 1.1]".to_owned(), "10".to_owned()]);
         section.show(table);

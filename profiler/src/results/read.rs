@@ -19,7 +19,11 @@ pub fn read(place: &Path) -> Result<RunFile, Error> {
             true => format!("is no run folder (no {})", files::RUN),
             false => "does not exist".to_owned(),
         };
-        return Err(Error::Content { path: place.to_path_buf(), problem, advice: "give the folder that a run has written, such as runs/NAME".to_owned() });
+        return Err(Error::Content {
+            path: place.to_path_buf(),
+            problem,
+            advice: "give the folder that a run has written, such as runs/NAME".to_owned(),
+        });
     }
     let bytes = std::fs::read(&path).map_err(Error::file(&path, "read"))?;
     let mut file = parse(&path, &bytes)?;
@@ -31,17 +35,30 @@ pub fn read(place: &Path) -> Result<RunFile, Error> {
 }
 
 fn parse(path: &Path, bytes: &[u8]) -> Result<RunFile, Error> {
-    let wrong = |problem: String, advice: &str| Error::Content { path: PathBuf::from(path), problem, advice: advice.to_owned() };
-    let value: Value = serde_json::from_slice(bytes).map_err(|error| wrong(format!("is not JSON: {error}"), "it was cut or changed; use the samples in samples.jsonl"))?;
+    let wrong = |problem: String, advice: &str| Error::Content {
+        path: PathBuf::from(path),
+        problem,
+        advice: advice.to_owned(),
+    };
+    let value: Value = serde_json::from_slice(bytes).map_err(|error| {
+        wrong(format!("is not JSON: {error}"), "it was cut or changed; use the samples in samples.jsonl")
+    })?;
     match value["schema_version"].as_u64() {
-        None => Err(wrong("has no schema_version, so it is not a run.json of inferometer".to_owned(), "give a run folder")),
+        None => {
+            Err(wrong("has no schema_version, so it is not a run.json of inferometer".to_owned(), "give a run folder"))
+        }
         Some(version) if version > u64::from(SCHEMA_VERSION) => {
             let problem = format!("has schema version {version}, this program reads up to {SCHEMA_VERSION}");
             Err(wrong(problem, "read it with the version of inferometer that wrote it, or a newer one"))
         }
         Some(_) => {
             // From the bytes and not from the value, so that the error has its line and column.
-            serde_json::from_slice(bytes).map_err(|error| wrong(format!("is not what schema version {SCHEMA_VERSION} says: {error}"), "it was changed after it was written"))
+            serde_json::from_slice(bytes).map_err(|error| {
+                wrong(
+                    format!("is not what schema version {SCHEMA_VERSION} says: {error}"),
+                    "it was changed after it was written",
+                )
+            })
         }
     }
 }
@@ -56,7 +73,10 @@ fn fold(file: &mut RunFile, samples: Vec<Sample>) -> bool {
             Pass::Stepped => &mut case.stepped,
             Pass::Traced => &mut case.traced,
         };
-        let same = |kept: &&Sample| (kept.round, kept.warmup, kept.fresh, &kept.started) == (sample.round, sample.warmup, sample.fresh, &sample.started);
+        let same = |kept: &&Sample| {
+            (kept.round, kept.warmup, kept.fresh, &kept.started)
+                == (sample.round, sample.warmup, sample.fresh, &sample.started)
+        };
         if !list.iter().any(|kept| same(&kept)) {
             list.push(sample);
             added = true;

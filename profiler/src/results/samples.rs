@@ -19,7 +19,8 @@ pub(super) struct Samples {
 impl Samples {
     /// A new file; refuses to overwrite one.
     pub(super) fn create(path: PathBuf) -> Result<Self, Error> {
-        let file = OpenOptions::new().append(true).create_new(true).open(&path).map_err(Error::file(&path, "create"))?;
+        let file =
+            OpenOptions::new().append(true).create_new(true).open(&path).map_err(Error::file(&path, "create"))?;
         Ok(Self { path, file })
     }
 
@@ -40,7 +41,8 @@ impl Samples {
 
     /// Appends one line, in one write.
     pub(super) fn append(&mut self, sample: &Sample) -> Result<(), Error> {
-        let mut line = serde_json::to_vec(sample).map_err(|error| Error::file(&self.path, "encode a sample for")(error.into()))?;
+        let mut line =
+            serde_json::to_vec(sample).map_err(|error| Error::file(&self.path, "encode a sample for")(error.into()))?;
         line.push(b'\n');
         self.file.write_all(&line).map_err(Error::file(&self.path, "append to"))
     }

@@ -42,7 +42,11 @@ impl Store {
     pub fn resume(dir: &Path) -> Result<(Self, Vec<Sample>), Error> {
         if !dir.join(files::SAMPLES).exists() {
             let problem = format!("holds no run (no {})", files::SAMPLES);
-            return Err(Error::Content { path: dir.to_path_buf(), problem, advice: "give the folder of an earlier run, or leave --resume out".to_owned() });
+            return Err(Error::Content {
+                path: dir.to_path_buf(),
+                problem,
+                advice: "give the folder of an earlier run, or leave --resume out".to_owned(),
+            });
         }
         let outputs = dir.join(files::OUTPUTS);
         fs::create_dir_all(&outputs).map_err(Error::file(&outputs, "create"))?;

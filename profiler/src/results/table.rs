@@ -34,7 +34,14 @@ fn fields() -> Vec<String> {
 fn row(case: &Case, sample: &Sample, fields: &[String]) -> Vec<String> {
     let value = serde_json::to_value(sample).unwrap_or_default();
     let status = serde_json::to_value(case.status).unwrap_or_default();
-    let mut row = vec![case.engine.clone(), case.model.clone(), case.prompt.clone(), case.threads.to_string(), case.depth.to_string(), cell(&status)];
+    let mut row = vec![
+        case.engine.clone(),
+        case.model.clone(),
+        case.prompt.clone(),
+        case.threads.to_string(),
+        case.depth.to_string(),
+        cell(&status),
+    ];
     row.extend(fields.iter().map(|field| cell(&value[field])));
     row.push(sample.reasons.iter().map(|(field, reason)| format!("{field}: {reason}")).collect::<Vec<_>>().join("; "));
     row
@@ -57,7 +64,18 @@ mod tests {
     #[test]
     fn the_fields_are_those_of_the_type() {
         let fields = fields();
-        for name in ["latency_s", "ttft_s", "tokenize_s", "prefill_s", "decode_s", "sample_s", "detokenize_s", "prompt_tokens", "output_tokens", "tps"] {
+        for name in [
+            "latency_s",
+            "ttft_s",
+            "tokenize_s",
+            "prefill_s",
+            "decode_s",
+            "sample_s",
+            "detokenize_s",
+            "prompt_tokens",
+            "output_tokens",
+            "tps",
+        ] {
             assert!(fields.contains(&name.to_owned()), "{name}");
         }
         assert!(!fields.contains(&"reasons".to_owned()));

@@ -78,7 +78,10 @@ mod tests {
     fn the_generator_is_the_published_one() {
         // First outputs for seed 1234567, as given with the reference implementation.
         let mut dice = Dice(1_234_567);
-        assert_eq!([dice.next(), dice.next(), dice.next()], [6_457_827_717_110_365_317, 3_203_168_211_198_807_973, 9_817_491_932_198_370_423]);
+        assert_eq!(
+            [dice.next(), dice.next(), dice.next()],
+            [6_457_827_717_110_365_317, 3_203_168_211_198_807_973, 9_817_491_932_198_370_423]
+        );
     }
 
     #[test]

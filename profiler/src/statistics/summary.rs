@@ -57,7 +57,8 @@ fn summary(cases: &[&Case], seed: u64) -> Summary {
         let groups: Vec<Vec<f64>> = cases.iter().map(|case| clean(case).filter_map(metric.value).collect()).collect();
         (metric.name, groups)
     });
-    let once = ONCE.iter().map(|(name, value)| (*name, cases.iter().map(|case| value(case).into_iter().collect()).collect()));
+    let once =
+        ONCE.iter().map(|(name, value)| (*name, cases.iter().map(|case| value(case).into_iter().collect()).collect()));
     for (name, groups) in per_sample.chain(once) {
         match estimate(&groups, seed, name, &mut reasons) {
             Some(estimate) => {
@@ -130,18 +131,33 @@ mod tests {
     use super::*;
 
     fn sample(latency: f64, warmup: bool) -> Sample {
-        Sample { latency_s: Some(latency), output_tokens: Some(10), tps: Some(10.0 / latency), warmup, ..Sample::default() }
+        Sample {
+            latency_s: Some(latency),
+            output_tokens: Some(10),
+            tps: Some(10.0 / latency),
+            warmup,
+            ..Sample::default()
+        }
     }
 
     fn case(model: &str, prompt: &str, latencies: &[f64]) -> Case {
         let samples = latencies.iter().map(|&latency| sample(latency, false)).chain([sample(99.0, true)]).collect();
-        Case { id: format!("{model}/{prompt}"), model: model.to_owned(), prompt: prompt.to_owned(), samples, ..Case::default() }
+        Case {
+            id: format!("{model}/{prompt}"),
+            model: model.to_owned(),
+            prompt: prompt.to_owned(),
+            samples,
+            ..Case::default()
+        }
     }
 
     #[test]
     fn prompts_weigh_alike_and_warm_up_is_left_out() {
         let found = summarise(&[case("a", "p", &[1.0, 1.0, 1.0]), case("b", "p", &[5.0]), case("a", "q", &[3.0])], 1);
-        assert_eq!(found.iter().map(|s| (s.model.as_str(), s.cases, s.samples)).collect::<Vec<_>>(), [("a", 2, 4), ("b", 1, 1)]);
+        assert_eq!(
+            found.iter().map(|s| (s.model.as_str(), s.cases, s.samples)).collect::<Vec<_>>(),
+            [("a", 2, 4), ("b", 1, 1)]
+        );
         let latency = found[0].metrics["latency_s"];
         assert!((latency.mean - 2.0).abs() < 1e-12, "mean of 1 and 3, not of 1, 1, 1 and 3");
         assert!((latency.max - 3.0).abs() < 1e-12);

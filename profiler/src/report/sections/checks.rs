@@ -56,13 +56,23 @@ pub(super) fn outputs(view: &View<'_>) -> Section {
         return section;
     }
     if differing.is_empty() {
-        section.say(format!("In {} all samples of all passes gave the same output ({} compared by SHA-256).", count(same, "case"), count(samples, "sample")));
+        section.say(format!(
+            "In {} all samples of all passes gave the same output ({} compared by SHA-256).",
+            count(same, "case"),
+            count(samples, "sample")
+        ));
     } else {
-        section.say(format!("In {} the samples gave the same output; in {} they did not, so their times belong to different work:", count(same, "case"), differing.len()));
+        section.say(format!(
+            "In {} the samples gave the same output; in {} they did not, so their times belong to different work:",
+            count(same, "case"),
+            differing.len()
+        ));
         section.blocks.extend(differing.into_iter().map(Block::Failure));
     }
     if view.file.plan.models.iter().any(|model| model.synthetic) {
-        section.say("Outputs of synthetic weights mean nothing; that they repeat still shows that the same work was done.");
+        section.say(
+            "Outputs of synthetic weights mean nothing; that they repeat still shows that the same work was done.",
+        );
     }
     section
 }

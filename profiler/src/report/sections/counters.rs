@@ -24,7 +24,10 @@ pub(super) fn section(view: &View<'_>) -> Section {
         section.say("From the stepped pass: means over the prompts of one request.");
     }
     if !absent.is_empty() {
-        let facts = absent.into_iter().map(|(reason, names)| (names.into_iter().collect::<Vec<_>>().join(", "), reason.to_owned())).collect();
+        let facts = absent
+            .into_iter()
+            .map(|(reason, names)| (names.into_iter().collect::<Vec<_>>().join(", "), reason.to_owned()))
+            .collect();
         section.say("Not available here:");
         section.blocks.push(Block::Facts(facts));
     }
@@ -34,7 +37,10 @@ pub(super) fn section(view: &View<'_>) -> Section {
 /// One row a phase; a column for every counter that has a value somewhere.
 fn table(view: &View<'_>, summary: &Summary) -> Table {
     let rows: Vec<&PhaseRow> = view.cases(summary).flat_map(|case| &case.phases).collect();
-    let names: BTreeSet<&str> = rows.iter().flat_map(|row| row.counters.iter().filter(|(_, value)| value.is_some()).map(|(name, _)| name.as_str())).collect();
+    let names: BTreeSet<&str> = rows
+        .iter()
+        .flat_map(|row| row.counters.iter().filter(|(_, value)| value.is_some()).map(|(name, _)| name.as_str()))
+        .collect();
     let columns: Vec<&str> = ["<phase", "ms", "CPU ms"].into_iter().chain(names.iter().copied()).collect();
     let mut table = Table::new(format!("{}.", view.subject(summary)), &columns);
     let mut phases: Vec<&str> = Vec::new();
@@ -44,11 +50,17 @@ fn table(view: &View<'_>, summary: &Summary) -> Table {
         }
     }
     for phase in phases {
-        let of_phase = |value: &dyn Fn(&PhaseRow) -> Option<f64>| mean(&rows.iter().filter(|row| row.phase == phase).filter_map(|row| value(row)).collect::<Vec<f64>>());
+        let of_phase = |value: &dyn Fn(&PhaseRow) -> Option<f64>| {
+            mean(&rows.iter().filter(|row| row.phase == phase).filter_map(|row| value(row)).collect::<Vec<f64>>())
+        };
         let mut cells = vec![phase.to_owned()];
         cells.push(of_phase(&|row| row.time_s).map_or(ABSENT.to_owned(), milliseconds));
         cells.push(of_phase(&|row| row.cpu_s).map_or(ABSENT.to_owned(), milliseconds));
-        cells.extend(names.iter().map(|name| of_phase(&|row| row.counters.get(*name).copied().flatten()).map_or(ABSENT.to_owned(), amount)));
+        cells.extend(
+            names.iter().map(|name| {
+                of_phase(&|row| row.counters.get(*name).copied().flatten()).map_or(ABSENT.to_owned(), amount)
+            }),
+        );
         table.rows.push(cells);
     }
     table
@@ -62,5 +74,9 @@ fn amount(value: f64) -> String {
         size if size >= 1e4 => (value / 1e3, " k"),
         _ => (value, ""),
     };
-    if unit.is_empty() && scaled.fract() == 0.0 { format!("{scaled:.0}") } else { format!("{}{unit}", significant(scaled)) }
+    if unit.is_empty() && scaled.fract() == 0.0 {
+        format!("{scaled:.0}")
+    } else {
+        format!("{}{unit}", significant(scaled))
+    }
 }

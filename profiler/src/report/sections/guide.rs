@@ -15,7 +15,11 @@ pub(super) fn files(view: &View<'_>) -> Section {
     let traced: Vec<&str> = view.file.cases.iter().filter_map(|case| case.trace.as_deref()).collect();
     if view.file.plan.trace != crate::plan::TraceLevel::Off {
         let own = traced.iter().filter(|&&name| name != files::TRACE).count();
-        let others = if own > 0 { format!("; the ops of each case in its own file ({})", traced.first().unwrap_or(&"")) } else { String::new() };
+        let others = if own > 0 {
+            format!("; the ops of each case in its own file ({})", traced.first().unwrap_or(&""))
+        } else {
+            String::new()
+        };
         facts.insert(1, (files::TRACE.to_owned(), format!("requests, phases and memory on one time line{others}")));
     }
     section.blocks.push(Block::Facts(facts));

@@ -11,7 +11,19 @@ pub(super) fn section(view: &View<'_>) -> Section {
         section.say("No case has a sample, so there is nothing to summarise.");
         return section;
     }
-    let columns = ["<model", "<engine", "threads", "depth", "latency s", "memory MB", "TPS 1/s", "TTFT ms", "prefill 1/s", "decode 1/s", "samples"];
+    let columns = [
+        "<model",
+        "<engine",
+        "threads",
+        "depth",
+        "latency s",
+        "memory MB",
+        "TPS 1/s",
+        "TTFT ms",
+        "prefill 1/s",
+        "decode 1/s",
+        "samples",
+    ];
     let mut table = Table::new("", &columns);
     for summary in summaries {
         let metric = |name: &str, show: fn(f64) -> String| estimate(summary.metrics.get(name), show);
@@ -34,9 +46,13 @@ pub(super) fn section(view: &View<'_>) -> Section {
         "Means over the prompts of the means over their samples; in brackets the bootstrap 95 % interval. Latency runs from the start of encoding the prompt to the end of \
          decoding the response, without load; TPS is output tokens / latency; memory is the peak during the first request of a fresh session less what stood before it (MB = 10^6 bytes).",
     );
-    let synthetic: Vec<&str> = view.file.plan.models.iter().filter(|model| model.synthetic).map(|model| model.name.as_str()).collect();
+    let synthetic: Vec<&str> =
+        view.file.plan.models.iter().filter(|model| model.synthetic).map(|model| model.name.as_str()).collect();
     if !synthetic.is_empty() {
-        section.say(format!("Synthetic weights: {}. Speed depends on shapes and types, not on the values; the outputs mean nothing.", synthetic.join(", ")));
+        section.say(format!(
+            "Synthetic weights: {}. Speed depends on shapes and types, not on the values; the outputs mean nothing.",
+            synthetic.join(", ")
+        ));
     }
     section
 }
@@ -45,12 +61,21 @@ pub(super) fn section(view: &View<'_>) -> Section {
 pub(super) fn gaps(view: &View<'_>) -> Section {
     let mut section = Section::new("Gaps between output tokens (ITL)");
     let names = ["p50", "p90", "p99", "max"];
-    let mut table = Table::new("Milliseconds, over all gaps of all clean samples.", &["<model", "<engine", "threads", "depth", "p50", "p90", "p99", "max", "max / p50"]);
+    let mut table = Table::new(
+        "Milliseconds, over all gaps of all clean samples.",
+        &["<model", "<engine", "threads", "depth", "p50", "p90", "p99", "max", "max / p50"],
+    );
     for summary in view.file.summaries.iter().filter(|summary| !summary.itl_s.is_empty()) {
         let value = |name: &str| summary.itl_s.get(name).copied();
-        let mut row = vec![view.model(&summary.model), summary.engine.clone(), summary.threads.to_string(), summary.depth.to_string()];
+        let mut row = vec![
+            view.model(&summary.model),
+            summary.engine.clone(),
+            summary.threads.to_string(),
+            summary.depth.to_string(),
+        ];
         row.extend(names.map(|name| or_absent(value(name).map(milliseconds))));
-        let ratio = value("max").zip(value("p50")).filter(|(_, middle)| *middle > 0.0).map(|(max, middle)| max / middle);
+        let ratio =
+            value("max").zip(value("p50")).filter(|(_, middle)| *middle > 0.0).map(|(max, middle)| max / middle);
         row.push(ratio.map_or(ABSENT.to_owned(), |ratio| format!("{ratio:.1}")));
         table.rows.push(row);
     }

@@ -27,13 +27,23 @@ pub(super) fn section(view: &View<'_>) -> Section {
     let mut section = Section::new("Memory");
     for summary in &view.file.summaries {
         let Some(case) = fresh(view, summary) else { continue };
-        let mut table = Table::new(format!("{}: the first request of a fresh session ({}).", view.subject(summary), case.prompt), &["<what", "MB", "<why not"]);
+        let mut table = Table::new(
+            format!("{}: the first request of a fresh session ({}).", view.subject(summary), case.prompt),
+            &["<what", "MB", "<why not"],
+        );
         for (words, field, value) in LINES {
             let found = value(&case.memory);
-            let why = found.is_none().then(|| case.memory.reasons.get(*field).cloned().unwrap_or_else(|| "not measured".to_owned()));
-            table.rows.push(vec![(*words).to_owned(), found.map_or(ABSENT.to_owned(), megabytes), why.unwrap_or_default()]);
+            let why = found
+                .is_none()
+                .then(|| case.memory.reasons.get(*field).cloned().unwrap_or_else(|| "not measured".to_owned()));
+            table.rows.push(vec![
+                (*words).to_owned(),
+                found.map_or(ABSENT.to_owned(), megabytes),
+                why.unwrap_or_default(),
+            ]);
         }
-        let table = if table.rows.iter().all(|row| row[2].is_empty()) { table.without_constant(&["why not"]) } else { table };
+        let table =
+            if table.rows.iter().all(|row| row[2].is_empty()) { table.without_constant(&["why not"]) } else { table };
         section.show(table);
     }
     if !section.blocks.is_empty() {
@@ -44,7 +54,9 @@ pub(super) fn section(view: &View<'_>) -> Section {
 
 /// The case whose first request needed most.
 fn fresh<'a>(view: &'a View<'_>, summary: &'a Summary) -> Option<&'a Case> {
-    let known = view.cases(summary).filter(|case| case.memory.after_load_bytes.is_some() || case.memory.first_peak_delta_bytes.is_some());
+    let known = view
+        .cases(summary)
+        .filter(|case| case.memory.after_load_bytes.is_some() || case.memory.first_peak_delta_bytes.is_some());
     known.max_by_key(|case| case.memory.first_peak_delta_bytes)
 }
 
@@ -58,9 +70,15 @@ pub(super) fn load(view: &View<'_>) -> Section {
         let cache = match (&memory.load_cache, memory.load_cached_share) {
             (Some(cache), Some(share)) => format!("{cache}: {} of the file was in the page cache", percent(share)),
             (Some(cache), None) => cache.clone(),
-            (None, _) => format!("page cache unknown: {}", memory.reasons.get("load_cached_share").map_or("not measured", String::as_str)),
+            (None, _) => format!(
+                "page cache unknown: {}",
+                memory.reasons.get("load_cached_share").map_or("not measured", String::as_str)
+            ),
         };
-        let read = memory.load_read_bytes.map(|bytes| format!("; {} MB read from storage", megabytes(bytes as f64))).unwrap_or_default();
+        let read = memory
+            .load_read_bytes
+            .map(|bytes| format!("; {} MB read from storage", megabytes(bytes as f64)))
+            .unwrap_or_default();
         section.say(format!("{}: {seconds} s ({cache}{read}).", view.subject(summary)));
     }
     section

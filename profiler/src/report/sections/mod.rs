@@ -57,7 +57,12 @@ impl View<'_> {
 
     /// The cases of a summary that have samples or a status to tell.
     fn cases<'b>(&'b self, summary: &'b Summary) -> impl Iterator<Item = &'b Case> {
-        let same = |case: &&Case| case.engine == summary.engine && case.model == summary.model && case.threads == summary.threads && case.depth == summary.depth;
+        let same = |case: &&Case| {
+            case.engine == summary.engine
+                && case.model == summary.model
+                && case.threads == summary.threads
+                && case.depth == summary.depth
+        };
         self.file.cases.iter().filter(same)
     }
 

@@ -15,7 +15,13 @@ pub(super) fn section(view: &View<'_>) -> Section {
     for summary in &view.file.summaries {
         let mut merged: BTreeMap<(&str, &str), OpRow> = BTreeMap::new();
         for row in view.cases(summary).flat_map(|case| &case.ops) {
-            let sum = merged.entry((&row.phase, &row.op)).or_insert_with(|| OpRow { phase: row.phase.clone(), op: row.op.clone(), flops: Some(0.0), bytes: Some(0.0), ..OpRow::default() });
+            let sum = merged.entry((&row.phase, &row.op)).or_insert_with(|| OpRow {
+                phase: row.phase.clone(),
+                op: row.op.clone(),
+                flops: Some(0.0),
+                bytes: Some(0.0),
+                ..OpRow::default()
+            });
             sum.count += row.count;
             sum.time_s += row.time_s;
             // One call of unknown cost makes the sum unknown.
@@ -25,7 +31,11 @@ pub(super) fn section(view: &View<'_>) -> Section {
         for phase in ["prefill", "decode", "tokenize", "sample", "detokenize", "load"] {
             let mut rows: Vec<&OpRow> = merged.values().filter(|row| row.phase == phase).collect();
             rows.sort_by(|a, b| b.time_s.total_cmp(&a.time_s));
-            let caption = format!("{}: {phase}, all prompts together{}.", view.subject(summary), if rows.len() > TOP { format!(", the {TOP} longest of {}", rows.len()) } else { String::new() });
+            let caption = format!(
+                "{}: {phase}, all prompts together{}.",
+                view.subject(summary),
+                if rows.len() > TOP { format!(", the {TOP} longest of {}", rows.len()) } else { String::new() }
+            );
             let mut table = Table::new(caption, &["<op", "calls", "ms", "share of ops", "GFLOP/s", "GB/s"]);
             let whole: f64 = rows.iter().map(|row| row.time_s).sum();
             table.rows.extend(rows.iter().take(TOP).map(|row| cells(row, whole)));
@@ -41,7 +51,9 @@ pub(super) fn section(view: &View<'_>) -> Section {
 }
 
 fn cells(row: &OpRow, whole: f64) -> Vec<String> {
-    let rate = |amount: Option<f64>| or_absent(amount.filter(|_| row.time_s > 0.0).map(|amount| significant(amount / row.time_s / 1e9)));
+    let rate = |amount: Option<f64>| {
+        or_absent(amount.filter(|_| row.time_s > 0.0).map(|amount| significant(amount / row.time_s / 1e9)))
+    };
     let share = if whole > 0.0 { percent(row.time_s / whole) } else { percent(0.0) };
     vec![row.op.clone(), row.count.to_string(), milliseconds(row.time_s), share, rate(row.flops), rate(row.bytes)]
 }

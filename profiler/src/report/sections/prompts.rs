@@ -9,7 +9,20 @@ use crate::statistics::{clean, itl, mean};
 pub(super) fn section(view: &View<'_>) -> Section {
     let mut section = Section::new("Prompt by prompt");
     for summary in &view.file.summaries {
-        let columns = ["<prompt", "in", "out", "<end", "latency s", "TTFT ms", "TPS", "prefill", "decode", "ITL p50 ms", "p99 ms", "n"];
+        let columns = [
+            "<prompt",
+            "in",
+            "out",
+            "<end",
+            "latency s",
+            "TTFT ms",
+            "TPS",
+            "prefill",
+            "decode",
+            "ITL p50 ms",
+            "p99 ms",
+            "n",
+        ];
         let mut table = Table::new(format!("{}: means over the clean samples.", view.subject(summary)), &columns);
         table.rows.extend(view.cases(summary).map(row));
         section.show(table);

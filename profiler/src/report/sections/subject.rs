@@ -14,26 +14,56 @@ pub(super) fn section(view: &View<'_>) -> Section {
     let mut facts = Vec::new();
     let mut fact = |name: &str, value: String| facts.push((name.to_owned(), value));
     for engine in &file.environment.engines {
-        let features = if engine.features.is_empty() { String::new() } else { format!(", {}", engine.features.join(" ")) };
+        let features =
+            if engine.features.is_empty() { String::new() } else { format!(", {}", engine.features.join(" ")) };
         fact("engine", format!("{} {} on {}{features}", engine.label(), engine.version, engine.device));
     }
     for model in &plan.models {
         fact("model", model_text(view, model));
     }
-    let ids: Vec<&str> = plan.prompts.iter().filter(|prompt| plan.models.first().is_none_or(|model| model.name == prompt.model)).map(|prompt| prompt.id.as_str()).collect();
-    fact("prompts", format!("{}: {}{}", plan.prompt_set, ids.join(", "), if plan.raw { " (raw, without the chat template)" } else { "" }));
+    let ids: Vec<&str> = plan
+        .prompts
+        .iter()
+        .filter(|prompt| plan.models.first().is_none_or(|model| model.name == prompt.model))
+        .map(|prompt| prompt.id.as_str())
+        .collect();
+    fact(
+        "prompts",
+        format!(
+            "{}: {}{}",
+            plan.prompt_set,
+            ids.join(", "),
+            if plan.raw { " (raw, without the chat template)" } else { "" }
+        ),
+    );
     let rounds = match plan.warmup {
         Some(requests) => count(requests, "warm-up request"),
         None => "warm-up until steady".to_owned(),
     };
-    fact("requests", format!("{} per case after {rounds}, at most {} new tokens, temperature 0, seed {}{}", plan.runs, new_tokens(view), plan.seed, eos(view)));
+    fact(
+        "requests",
+        format!(
+            "{} per case after {rounds}, at most {} new tokens, temperature 0, seed {}{}",
+            plan.runs,
+            new_tokens(view),
+            plan.seed,
+            eos(view)
+        ),
+    );
     fact("threads", list(&plan.threads));
     if plan.depths.iter().any(|&depth| depth > 0) {
         fact("depth", format!("{} tokens in the context before the prompt", list(&plan.depths)));
     }
     fact("KV cache", plan.kv_type.name().to_uppercase());
     if !plan.settings.is_empty() {
-        fact("settings", plan.settings.iter().map(|(engine, key, value)| format!("{engine}.{key}={value}")).collect::<Vec<_>>().join(" "));
+        fact(
+            "settings",
+            plan.settings
+                .iter()
+                .map(|(engine, key, value)| format!("{engine}.{key}={value}"))
+                .collect::<Vec<_>>()
+                .join(" "),
+        );
     }
     fact("cases", format!("{ok} of {} ok{}", file.cases.len(), if file.interrupted { ", interrupted" } else { "" }));
     fact("started", file.started.clone());
@@ -45,7 +75,8 @@ pub(super) fn section(view: &View<'_>) -> Section {
 }
 
 fn model_text(view: &View<'_>, model: &PlannedModel) -> String {
-    let hash = model.sha256.as_deref().map(|hash| format!(", sha256 {}", &hash[..hash.len().min(12)])).unwrap_or_default();
+    let hash =
+        model.sha256.as_deref().map(|hash| format!(", sha256 {}", &hash[..hash.len().min(12)])).unwrap_or_default();
     let (parameters, size) = (models::Params(model.parameters), models::Bytes(model.file_bytes));
     format!(
         "{}: {} {}, {parameters} parameters, {size} {}, from {}{hash}, context {}",
