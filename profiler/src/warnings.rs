@@ -3,9 +3,11 @@
 //! Some of it is known before a run ([`before`]), some only from its samples ([`after`]). The thresholds stand here, each
 //! with its reason.
 
+use std::collections::BTreeSet;
+
 use crate::environment::{Environment, missing_in_build};
 use crate::results::{Case, RunFile, Sample, Status, Tool};
-use crate::statistics::{clean, median};
+use crate::statistics::{clean, median, percentile};
 
 /// Tasks per processor that ran before anything was started: above this somebody else is at work.
 const LOAD_PER_THREAD: f64 = 0.5;
@@ -17,7 +19,7 @@ const STEAL: f64 = 0.01;
 const OTHERS: f64 = 0.1;
 /// A pass's latency over the clean pass's.
 const PROBE: f64 = 1.1;
-/// Time between the phases over the latency: design says under one percent.
+/// Time between the phases over the latency: more than this is work that has no name.
 const OTHER: f64 = 0.01;
 /// Latency of the last rounds over the first: heat, or somebody else.
 const DRIFT: f64 = 1.1;
@@ -65,10 +67,10 @@ pub enum Warning {
     Others(usize, f64),
     /// The last rounds were slower than the first: ratio (median over the cases).
     Drift(f64),
-    /// Latencies of one case spread widely: the case, (max - min) / median.
-    Spread(String, f64),
-    /// Time between the phases is large: the case, its share.
-    OtherTime(String, f64),
+    /// Latencies spread widely: cases, the worst of them, its (max - min) / median.
+    Spread(usize, String, f64),
+    /// Time between the phases is large: cases, the worst of them, its share of the latency.
+    OtherTime(usize, String, f64),
     /// Numbers rest on random weights: the models.
     Synthetic(Vec<String>),
     /// Time was virtual: the numbers say nothing about a machine.
@@ -117,8 +119,14 @@ impl Warning {
             Self::Steal(samples, share) => format!("the hypervisor took up to {:.1} % of the processor time away during {samples} samples; look at `steal` in results.csv and run again", share * 100.0),
             Self::Others(samples, share) => format!("other processes took up to {:.0} % of the processor time during {samples} samples; look at `load_others` in results.csv and run again", share * 100.0),
             Self::Drift(ratio) => format!("the last rounds took {ratio:.2} times the first ones: the processor became hot, or something else began; let it cool down and run again"),
-            Self::Spread(case, spread) => format!("{case}: latencies spread by {:.0} % of their median; use more runs (-r) on a quieter machine", spread * 100.0),
-            Self::OtherTime(case, share) => format!("{case}: {:.1} % of the latency lies between the phases; the engine does work there that it does not name", share * 100.0),
+            Self::Spread(cases, worst, spread) => format!(
+                "latencies spread widely in {cases} of the cases, worst in {worst}: {:.0} % of their median; use more runs (-r) on a quieter machine",
+                spread * 100.0
+            ),
+            Self::OtherTime(cases, worst, share) => format!(
+                "time lies between the phases in {cases} of the cases, most in {worst}: {:.1} % of the latency; the engine does work there that it does not name",
+                share * 100.0
+            ),
             Self::Synthetic(names) => format!("{}: synthetic weights, so every number rests on the right shapes and types with random values, and the outputs mean nothing", names.join(", ")),
             Self::VirtualTime => "time is virtual: the engine advances a clock instead of computing, and the numbers say nothing about this machine".to_owned(),
             Self::Failures(failed, all) => format!("{failed} of {all} cases did not end well; their rows say why"),
@@ -196,9 +204,13 @@ pub fn after(file: &RunFile) -> Vec<Warning> {
     if !synthetic.is_empty() {
         found.push(Warning::Synthetic(synthetic));
     }
-    for case in &file.cases {
-        of_case(case, &mut found);
-    }
+    found
+        .extend(file.cases.iter().filter(|case| outputs(case) > 1).map(|case| Warning::OutputDiffers(case.id.clone())));
+    found
+        .extend(worst(&file.cases, spread, SPREAD).map(|(cases, worst, spread)| Warning::Spread(cases, worst, spread)));
+    found.extend(
+        worst(&file.cases, between, OTHER).map(|(cases, worst, share)| Warning::OtherTime(cases, worst, share)),
+    );
     if file.plan.virtual_time {
         // Nothing that follows can be told of a clock that does not run by itself.
         found.push(Warning::VirtualTime);
@@ -231,30 +243,31 @@ fn above(file: &RunFile, value: fn(&Sample) -> Option<f64>, limit: f64) -> (usiz
     (over.len(), over.iter().copied().fold(0.0, f64::max))
 }
 
-fn of_case(case: &Case, found: &mut Vec<Warning>) {
-    let mut hashes: Vec<&String> = clean(case)
-        .chain(&case.stepped)
-        .chain(&case.traced)
-        .filter_map(|sample| sample.output_sha256.as_ref())
-        .collect();
-    hashes.dedup();
-    if hashes.len() > 1 {
-        found.push(Warning::OutputDiffers(case.id.clone()));
-    }
+/// Different outputs among the samples of a case.
+fn outputs(case: &Case) -> usize {
+    let samples = clean(case).chain(&case.stepped).chain(&case.traced);
+    samples.filter_map(|sample| sample.output_sha256.as_deref()).collect::<BTreeSet<_>>().len()
+}
+
+/// (largest - smallest) / median of a case's latencies; needs three.
+fn spread(case: &Case) -> Option<f64> {
     let latencies: Vec<f64> = clean(case).filter_map(|sample| sample.latency_s).collect();
-    let ends =
-        latencies.iter().fold((f64::INFINITY, 0.0_f64), |(low, high), &latency| (low.min(latency), high.max(latency)));
-    if let Some(middle) = median(&latencies).filter(|&middle| middle > 0.0 && latencies.len() > 2) {
-        let spread = (ends.1 - ends.0) / middle;
-        if spread > SPREAD {
-            found.push(Warning::Spread(case.id.clone(), spread));
-        }
-    }
-    let shares: Vec<f64> = clean(case)
-        .filter_map(|sample| Some(sample.other_s? / sample.latency_s.filter(|&latency| latency > 0.0)?))
-        .collect();
-    found
-        .extend(median(&shares).filter(|&share| share > OTHER).map(|share| Warning::OtherTime(case.id.clone(), share)));
+    let middle = median(&latencies).filter(|&middle| middle > 0.0 && latencies.len() > 2)?;
+    Some((percentile(&latencies, 100.0)? - percentile(&latencies, 0.0)?) / middle)
+}
+
+/// Median share of a case's latency that lies between the phases.
+fn between(case: &Case) -> Option<f64> {
+    let share = |sample: &Sample| Some(sample.other_s? / sample.latency_s.filter(|&latency| latency > 0.0)?);
+    median(&clean(case).filter_map(share).collect::<Vec<f64>>())
+}
+
+/// How many cases lie above a limit, and the worst of them with its value.
+fn worst(cases: &[Case], value: fn(&Case) -> Option<f64>, limit: f64) -> Option<(usize, String, f64)> {
+    let over: Vec<(&Case, f64)> =
+        cases.iter().filter_map(|case| Some((case, value(case)?))).filter(|(_, value)| *value > limit).collect();
+    let (case, most) = over.iter().max_by(|a, b| a.1.total_cmp(&b.1))?;
+    Some((over.len(), case.id.clone(), *most))
 }
 
 #[cfg(test)]
@@ -298,31 +311,29 @@ mod tests {
         insta::assert_snapshot!(found.iter().map(Warning::text).collect::<Vec<_>>().join("\n"));
     }
 
-    #[test]
-    fn outputs_that_differ_are_told_once_a_case() {
-        let sample = |hash: &str| Sample { output_sha256: Some(hash.to_owned()), ..Sample::default() };
-        let mut found = Vec::new();
-        of_case(
-            &Case { id: "c".to_owned(), samples: vec![sample("a"), sample("a"), sample("b")], ..Case::default() },
-            &mut found,
-        );
-        assert_eq!(found, [Warning::OutputDiffers("c".to_owned())]);
-        found.clear();
-        of_case(&Case { id: "c".to_owned(), samples: vec![sample("a"), sample("a")], ..Case::default() }, &mut found);
-        assert_eq!(found, []);
+    fn case(id: &str, samples: Vec<Sample>) -> Case {
+        Case { id: id.to_owned(), samples, ..Case::default() }
     }
 
     #[test]
-    fn a_wide_spread_and_time_between_phases_are_told() {
+    fn outputs_that_differ_are_counted() {
+        let sample = |hash: &str| Sample { output_sha256: Some(hash.to_owned()), ..Sample::default() };
+        assert_eq!(outputs(&case("c", vec![sample("a"), sample("b"), sample("a")])), 2);
+        assert_eq!(outputs(&case("c", vec![sample("a"), sample("a")])), 1);
+        assert_eq!(outputs(&case("c", vec![Sample::default()])), 0);
+    }
+
+    #[test]
+    fn cases_that_share_a_trouble_share_a_warning() {
         let sample =
             |latency: f64| Sample { latency_s: Some(latency), other_s: Some(0.02 * latency), ..Sample::default() };
-        let mut found = Vec::new();
-        of_case(
-            &Case { id: "c".to_owned(), samples: vec![sample(1.0), sample(1.0), sample(1.5)], ..Case::default() },
-            &mut found,
-        );
-        assert!(
-            matches!(found.as_slice(), [Warning::Spread(_, spread), Warning::OtherTime(_, share)] if (spread - 0.5).abs() < 1e-9 && (share - 0.02).abs() < 1e-9)
-        );
+        let wide = |id: &str, most: f64| case(id, vec![sample(1.0), sample(1.0), sample(most)]);
+        let cases = [wide("a", 1.5), wide("b", 2.0), wide("c", 1.1)];
+        let (count, id, found) = worst(&cases, spread, SPREAD).unwrap();
+        assert_eq!((count, id.as_str()), (2, "b"));
+        assert!((found - 1.0).abs() < 1e-9);
+        assert_eq!(worst(&cases, between, OTHER).map(|(count, ..)| count), Some(3));
+        assert_eq!(worst(&cases, between, 0.5), None);
+        assert_eq!(spread(&case("d", vec![sample(1.0), sample(9.0)])), None);
     }
 }

@@ -57,7 +57,7 @@ fn escaped(text: &str) -> String {
             }
             // Inside a word an underscore is no markup.
             '_' if !(before.is_alphanumeric() && rest.peek().is_some_and(|after| after.is_alphanumeric())) => {
-                out.push_str("\\_")
+                out.push_str("\\_");
             }
             '#' | '>' | '+' | '-' if out.is_empty() => {
                 out.push('\\');
