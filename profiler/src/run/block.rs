@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use engines::OpTimes;
+use traces::{Nanos, clock};
 
 use super::crew::Crew;
 use super::resume::Earlier;
@@ -37,6 +38,8 @@ pub(super) struct Run<'a> {
     pub(super) trace: RunTrace,
     /// Warnings that do not follow from the results.
     pub(super) notes: Vec<String>,
+    /// Until when `run.json` need not be written again.
+    pause: Pause,
     /// Requests so far, and of the whole run as far as it is known.
     pub(super) done: usize,
     pub(super) total: usize,
@@ -62,7 +65,17 @@ impl<'a> Run<'a> {
         let trace = RunTrace::create(store.dir(), means.home.dir(), &means.plan.file)?;
         store.write_run(&file)?;
         let notes = file.warnings.clone();
-        Ok(Self { means, store, file, earlier, trace, notes, done: 0, total: means.plan.requests() })
+        Ok(Self {
+            means,
+            store,
+            file,
+            earlier,
+            trace,
+            notes,
+            pause: Pause::default(),
+            done: 0,
+            total: means.plan.requests(),
+        })
     }
 
     /// All blocks, one after the other.
@@ -86,7 +99,7 @@ impl<'a> Run<'a> {
     /// Closes the files.
     pub(super) fn finish(mut self) -> Result<RunFile, Error> {
         self.file.interrupted = self.means.interrupt.is_set();
-        self.file.finished = Some(crate::drive::rfc3339(traces::clock::unix_time()));
+        self.file.finished = Some(crate::drive::rfc3339(clock::unix_time()));
         derive(&mut self.file, &self.notes);
         self.trace.finish()?;
         self.store.finish(&self.file)?;
@@ -102,6 +115,9 @@ impl<'a> Run<'a> {
             self.warm_up_seat(&mut crew, block, seat, &mut states)?;
         }
         for round in 0..plan.file.runs {
+            if interrupt.is_set() || states.iter().all(|state| state.over) {
+                break;
+            }
             let seats: Vec<_> = states.iter().map(|state| state.plan.seat).collect();
             for (place, index) in rounds::order(&seats, block.together, plan.file.seed, round).into_iter().enumerate() {
                 let Some(state) = states.get_mut(index) else { continue };
@@ -113,8 +129,9 @@ impl<'a> Run<'a> {
                     self.in_round(&mut crew, block, state, pass, round)?;
                 }
             }
-            self.publish(&mut states)?;
+            self.publish_when_due(&mut states)?;
         }
+        self.publish(&mut states)?;
         for name in &crew.restless {
             self.notes.push(format!("worker {name} used the processor while another one measured, though it was stopped: compare with a run of one engine"));
         }
@@ -259,8 +276,14 @@ impl<'a> Run<'a> {
         wanted.into_iter().filter(due).collect()
     }
 
+    /// Writes `run.json` unless that was done a moment ago: what it costs grows with the samples, and they are on disk already.
+    fn publish_when_due(&mut self, states: &mut [CaseState<'_>]) -> Result<(), Error> {
+        if self.pause.is_over() { self.publish(states) } else { Ok(()) }
+    }
+
     /// Writes `run.json` with what there is.
     fn publish(&mut self, states: &mut [CaseState<'_>]) -> Result<(), Error> {
+        let began = clock::now();
         let runs = self.file.plan.runs;
         for state in states.iter_mut() {
             let count = (0..runs).filter(|&round| state.has(Pass::Clean, round)).count();
@@ -274,7 +297,27 @@ impl<'a> Run<'a> {
             }
         }
         derive(&mut self.file, &self.notes);
-        self.store.write_run(&self.file)
+        self.store.write_run(&self.file)?;
+        self.pause = Pause::after(began);
+        Ok(())
+    }
+}
+
+/// Time in which a thing is not done again: many times what it took, so that its share of the run stays small.
+#[derive(Clone, Copy, Default)]
+struct Pause {
+    until: Nanos,
+}
+
+impl Pause {
+    /// Twenty times what passed since `began`.
+    fn after(began: Nanos) -> Self {
+        let now = clock::now();
+        Self { until: now + now.saturating_sub(began) * 20 }
+    }
+
+    fn is_over(self) -> bool {
+        clock::now() >= self.until
     }
 }
 

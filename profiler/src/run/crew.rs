@@ -68,20 +68,18 @@ impl<'a> Crew<'a> {
         format!("{engine}/{}/t{}", self.block.model.name, seat.threads)
     }
 
-    /// Makes a fresh session. Where memory does not suffice for all workers, the others end first.
+    /// Makes a fresh session in a fresh process: what an earlier session left behind (grown heaps, touched pages) would
+    /// make the first request of this one look smaller. Where memory does not suffice for all workers, the others end first.
     pub(super) fn load(
         &mut self,
         seat: usize,
         part: Option<std::path::PathBuf>,
     ) -> Result<Result<Loaded, Trouble>, Error> {
-        if !self.block.together {
-            for (other, chair) in self.seats.iter_mut().enumerate() {
-                if other != seat
-                    && let Some(worker) = chair.worker.take()
-                {
-                    worker.quit();
-                    chair.loaded = false;
-                }
+        for (other, chair) in self.seats.iter_mut().enumerate() {
+            let ends = if other == seat { chair.loaded } else { !self.block.together };
+            if ends && let Some(worker) = chair.worker.take() {
+                worker.quit();
+                chair.loaded = false;
             }
         }
         if let Err(trouble) = self.start(seat)? {

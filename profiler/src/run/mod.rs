@@ -11,7 +11,6 @@ mod block;
 mod crew;
 mod memory;
 mod ops;
-mod probe;
 mod progress;
 mod request;
 mod resume;
@@ -141,7 +140,7 @@ fn empty(planned: &PlannedCase) -> Case {
 /// Everything in a run file that follows from its cases.
 fn derive(file: &mut RunFile, notes: &[String]) {
     file.summaries = statistics::summarise(&file.cases, file.plan.seed);
-    file.probes = file.cases.iter().filter(|case| !case.samples.is_empty()).map(probe::of).collect();
+    file.probes = file.cases.iter().filter(|case| !case.samples.is_empty()).map(statistics::probe).collect();
     let after = warnings::after(file).iter().map(warnings::Warning::text).collect::<Vec<_>>();
     file.warnings = notes.iter().cloned().chain(after).collect();
 }

@@ -3,11 +3,12 @@
 use super::block::{Purpose, Run};
 use super::crew::{Crew, Trouble};
 use super::state::CaseState;
-use super::{memory, ops, probe};
+use super::{memory, ops};
 use crate::Error;
 use crate::plan::Block;
 use crate::prepare::kv_dtype;
 use crate::results::{Pass, Status};
+use crate::statistics;
 use crate::worker::{Ask, FromWorker, Measured, ToWorker};
 
 /// Time outside of an engine's phases, over the latency, that is worth a warning.
@@ -84,7 +85,7 @@ impl Run<'_> {
             self.store.output(&state.plan.id, output)?;
         }
         self.means.progress.sample(&sample);
-        Ok(probe::pace(&sample))
+        Ok(statistics::pace(&sample))
     }
 
     /// Flaws of the measurement itself, each told once.

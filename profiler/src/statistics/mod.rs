@@ -4,9 +4,11 @@
 mod bootstrap;
 mod intervals;
 mod order;
+mod probe;
 mod summary;
 
 pub use bootstrap::{Interval, RESAMPLES, interval};
 pub use intervals::{gaps, itl};
 pub use order::{mad, mean, median, percentile};
-pub use summary::{OfSample, PHASES, clean, probe, summarise};
+pub use probe::{pace, probe};
+pub use summary::{OfSample, PHASES, clean, summarise};

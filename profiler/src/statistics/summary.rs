@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{interval, itl, mean, median, percentile};
-use crate::results::{Case, Estimate, METRICS, Probe, Reasons, Sample, Summary};
+use crate::results::{Case, Estimate, METRICS, Reasons, Sample, Summary};
 
 /// A figure of one sample.
 pub type OfSample = fn(&Sample) -> Option<f64>;
@@ -104,28 +104,6 @@ fn estimate(groups: &[Vec<f64>], seed: u64, name: &str, reasons: &mut Reasons) -
     Some(estimate)
 }
 
-/// What the instruments cost in one case.
-///
-/// stepped, traced: median over the pass's requests of (latency / output tokens) / the same of the clean pass.
-/// clean: the same of the second half of the clean rounds / the first half, which is what drift alone makes; needs two
-/// samples in each half.
-pub fn probe(case: &Case) -> Probe {
-    let pace = |samples: &[&Sample]| {
-        let paces = samples.iter().filter_map(|s| Some(s.latency_s? / s.output_tokens.filter(|&n| n > 0)? as f64));
-        median(&paces.collect::<Vec<f64>>()).filter(|&pace| pace > 0.0)
-    };
-    let measured: Vec<&Sample> = clean(case).collect();
-    let kept = |samples: &'_ [Sample]| pace(&samples.iter().filter(|sample| !sample.warmup).collect::<Vec<_>>());
-    let base = pace(&measured);
-    let (first, last) = measured.split_at(measured.len() / 2);
-    Probe {
-        case: case.id.clone(),
-        stepped: kept(&case.stepped).zip(base).map(|(pass, base)| pass / base),
-        traced: kept(&case.traced).zip(base).map(|(pass, base)| pass / base),
-        clean: (first.len() >= 2).then(|| pace(last).zip(pace(first))).flatten().map(|(last, first)| last / first),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -177,15 +155,5 @@ mod tests {
     #[test]
     fn a_case_without_samples_is_left_out() {
         assert!(summarise(&[case("a", "p", &[])], 1).is_empty());
-    }
-
-    #[test]
-    fn the_probe_effect_is_a_ratio_of_medians() {
-        let mut case = case("a", "p", &[1.0, 1.0, 2.0, 2.0]);
-        case.stepped = vec![sample(1.8, false)];
-        let found = probe(&case);
-        assert!(found.stepped.is_some_and(|ratio| (ratio - 1.2).abs() < 1e-12));
-        assert!(found.clean.is_some_and(|ratio| (ratio - 2.0).abs() < 1e-12));
-        assert_eq!(found.traced, None);
     }
 }
