@@ -55,11 +55,11 @@ pub struct Case {
     pub error: Option<String>,
     /// The clean pass, warm-up requests included and marked.
     pub samples: Vec<Sample>,
-    /// The stepped pass: one row a phase, medians over its requests; with `other` as the last row.
+    /// The stepped pass: one row a phase of its request of median latency, so that they add up; with `other` as the last row.
     pub phases: Vec<PhaseRow>,
     /// The stepped pass's requests.
     pub stepped: Vec<Sample>,
-    /// The traced pass: one row an op and phase.
+    /// The traced pass: one row an op and phase, of its request of median latency.
     pub ops: Vec<OpRow>,
     /// The traced pass's requests.
     pub traced: Vec<Sample>,
