@@ -67,6 +67,9 @@ fn check_all(files: &[PathBuf]) -> anyhow::Result<Code> {
             counts.depth,
             counts.counters
         );
+        for unchecked in &report.unchecked {
+            let _ = writeln!(out, "{}: not checked: {unchecked}", file.display());
+        }
         output::print(out.as_bytes())?;
     }
     Ok(if errors == 0 { Code::Done } else { Code::SomeFailed })
