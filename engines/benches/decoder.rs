@@ -1,8 +1,9 @@
 //! Our decoder beside candle-transformers' `quantized_llama`, in one process, on the same threads, in turns.
 //!
 //! Prints a table; asserts nothing. `INFEROMETER_BENCH_THREADS` (default 2) sets the threads, `INFEROMETER_SMOLLM2` the
-//! smollm2 file, `INFEROMETER_BENCH_ROUNDS` (default 5) the rounds; synthetic files are made once and kept in the cache
-//! folder. Run it on a machine that does nothing else.
+//! smollm2 file, `INFEROMETER_BENCH_ROUNDS` (default 3) the rounds, `INFEROMETER_BENCH_DEPTHS` (default `0,2048`) the
+//! tokens that are in the cache before; words on the command line choose files by name. Synthetic files are made once and
+//! kept in the cache folder. Run it on a machine that does nothing else.
 #![allow(clippy::expect_used, clippy::print_stdout, reason = "a benchmark prints, and ends where it cannot go on")]
 
 use std::fs::File;
@@ -20,9 +21,8 @@ use traces::clock;
 
 /// Tokens of a decode measurement.
 const DECODED: usize = 16;
-/// Prompt lengths, and tokens that are in the cache before the measurement.
+/// Prompt lengths.
 const PROMPTS: [usize; 2] = [64, 512];
-const DEPTHS: [usize; 2] = [0, 2048];
 
 /// The environment variables with which candle counts its threads are read once, so the process starts itself again with them.
 fn main() {
@@ -38,7 +38,7 @@ fn main() {
         assert!(status.success(), "the benchmark failed: {status}");
         return;
     }
-    let rounds = std::env::var("INFEROMETER_BENCH_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(5);
+    let rounds = std::env::var("INFEROMETER_BENCH_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(3);
     println!(
         "tokens per second on {} threads, medians of {rounds} rounds in turns; ratio = ours / stock\n",
         Candle::threads()
@@ -70,6 +70,12 @@ fn files() -> Vec<(String, Result<PathBuf, String>)> {
     files
 }
 
+/// Tokens that are in the cache before the measurement.
+fn depths() -> Vec<usize> {
+    let given = std::env::var("INFEROMETER_BENCH_DEPTHS").unwrap_or_else(|_| "0,2048".to_owned());
+    given.split(',').map(|depth| depth.trim().parse().expect("a depth is a number")).collect()
+}
+
 /// Seconds of a prefill and of the decode behind it.
 #[derive(Clone, Copy)]
 struct Times {
@@ -80,13 +86,14 @@ struct Times {
 fn compare(name: &str, path: &Path, rounds: usize) {
     let checkpoint = Checkpoint::open(path).expect("the file opens");
     let vocab = u32::try_from(checkpoint.spec().vocab).expect("a vocabulary");
-    let context = DEPTHS[1] + PROMPTS[1] + DECODED;
+    let depths = depths();
+    let context = depths.iter().max().expect("one depth at least") + PROMPTS[1] + DECODED;
     let options = LoadOptions { threads: Candle::threads(), context, ..LoadOptions::default() };
     let mut ours = Candle::default().load(&checkpoint, &options).expect("our decoder loads it");
     let mut file = File::open(path).expect("the file opens");
     let content = Content::read(&mut file).expect("candle reads it");
     let mut stock = ModelWeights::from_gguf(content, &mut file, &Device::Cpu).expect("the stock decoder loads it");
-    for depth in DEPTHS {
+    for depth in depths {
         for prompt in PROMPTS {
             let ids: Vec<u32> = (0..depth + prompt + DECODED).map(|i| (i as u32).wrapping_mul(7919) % vocab).collect();
             let (mut a, mut b) = (Vec::new(), Vec::new());

@@ -87,7 +87,7 @@ mod tests {
         for cost in [0, usize::MAX] {
             let mut out = vec![0u32; 1003];
             each_part(&mut out, 10, cost, |index, part| {
-                part.iter_mut().for_each(|element| *element += 1 + index as u32)
+                part.iter_mut().for_each(|element| *element += 1 + index as u32);
             });
             assert!(out.iter().enumerate().all(|(at, element)| *element == 1 + at as u32 / 10), "cost {cost}");
         }
