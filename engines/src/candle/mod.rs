@@ -1,6 +1,6 @@
 //! The default engine: one decoder of our own on candle-core, for all models of the registry.
 //!
-//! On the CPU the weights stay in the mapped file and the arithmetic is that of [`cpu`]; on other devices, and as the
+//! On the CPU the weights stay in the mapped file and the arithmetic is that of `cpu`; on other devices, and as the
 //! variant `tensor` on the CPU too, it runs as candle's tensor operations. Nothing here is timed.
 
 mod cpu;

@@ -16,7 +16,7 @@ use super::random::Random;
 /// Values of a tensor are made in chunks of this many elements, each from its own stream: a multiple of every block size.
 pub(super) const CHUNK_ELEMS: usize = 64 * 1024;
 
-/// The spread of the scales: each block's is 0.75 to 1.25 times the middle one. E[f²] = 1 + 0.5² / 12.
+/// The spread of the scales: each block's is 0.75 to 1.25 times the middle one. The mean of f² is 1 + 0.5² / 12.
 const SCALE_RMS: f32 = 1.010_363;
 
 /// Standard deviation of n equally likely codes, sqrt((n² - 1) / 12), for 16, 32, 64 and 255 codes.

@@ -26,7 +26,7 @@ pub fn cache_folder() -> PathBuf {
 /// when it was complete. Several processes may ask at once; one writes, the others wait.
 ///
 /// # Errors
-/// Those of [`super::write`], and [`Error::Io`] where the folder cannot be used.
+/// Those of [`write()`](super::write()), and [`Error::Io`] where the folder cannot be used.
 pub fn ensure(recipe: &Recipe<'_>, folder: &Path, progress: &dyn Progress) -> Result<PathBuf, Error> {
     let prepared = recipe.prepare()?;
     let path = folder.join(file_name(recipe, &prepared.header));

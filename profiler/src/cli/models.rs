@@ -30,13 +30,13 @@ pub(super) enum Verb {
 
 #[derive(Debug, Args)]
 pub(super) struct Show {
-    /// Registry name, path or owner/repo[:file]; files must be on this disk
+    /// Registry name, path, owner/repo or owner/repo:file; files must be on this disk
     model: String,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct Fetch {
-    /// Registry name, path or owner/repo[:file]
+    /// Registry name, path, owner/repo or owner/repo:file
     model: String,
 }
 
@@ -84,7 +84,7 @@ fn list() -> anyhow::Result<()> {
         ]
     };
     let table = Table { caption: String::new(), columns: columns.into(), rows: MODELS.iter().map(row).collect() };
-    let advice = "Any other model of these architectures works too: -m PATH.gguf, a safetensors folder, or owner/repo[:file]. Without a download: run -m NAME --synthetic --quant q4_0.";
+    let advice = "Any other model of these architectures works too: -m PATH.gguf, a safetensors folder, owner/repo or owner/repo:file. Without a download: run -m NAME --synthetic --quant q4_0.";
     let section = Section {
         heading: "Models".to_owned(),
         short: true,

@@ -22,7 +22,7 @@ pub(super) struct Arguments {
     /// Engine, as `name` or `name:variant` (see `engines list`); may be given several times
     #[arg(short, long = "engine", value_name = "ENGINE", help_heading = "What", default_value = DEFAULT_ENGINE)]
     engines: Vec<String>,
-    /// Registry name, .gguf file, safetensors folder, config.json (with --synthetic) or owner/repo[:file]; may be given several times
+    /// Registry name, .gguf file, safetensors folder, config.json (with --synthetic) owner/repo or owner/repo:file; may be given several times
     #[arg(short, long = "model", value_name = "MODEL", help_heading = "What", default_value = DEFAULT_MODEL)]
     models: Vec<String>,
     /// A prompt set of this program, or a TOML file of your own

@@ -1,6 +1,6 @@
 //! Reports: one content, several forms.
 //!
-//! [`content`] turns a run file into sections of sentences and tables; the renderers know nothing of runs. Everything
+//! [`content()`] turns a run file into sections of sentences and tables; the renderers know nothing of runs. Everything
 //! returns text or bytes: printing is the command line's business.
 
 mod content;

@@ -1,6 +1,6 @@
 //! Worker processes: one per engine, model and thread count, so that memory figures are clean and a crash costs one row.
 //!
-//! A worker is the same binary with a hidden subcommand ([`serve`]). It talks JSON lines over a Unix socket
+//! A worker is the same binary with a hidden subcommand ([`serve()`]). It talks JSON lines over a Unix socket
 //! ([`ToWorker`], [`FromWorker`]), tells its phase through a byte in shared memory ([`Beacon`]) and writes its own words to a log file.
 //! [`Worker`] is the main process's side: it starts one, asks it, stops it while another measures, and explains its death.
 
