@@ -16,7 +16,7 @@ use engines::candle::Candle;
 use engines::{Engine, LoadOptions, Session};
 use models::fetch::Quiet;
 use models::synth::{self, Quant, Recipe};
-use models::{Checkpoint, DType};
+use models::{Checkpoint, DType, TensorInfo};
 use traces::clock;
 
 /// Tokens of a decode measurement.
@@ -168,10 +168,11 @@ fn run_stock(model: &mut ModelWeights, ids: &[u32], depth: usize, prompt: usize)
 
 /// What candle's packed copies would add: 6 bits a weight where Q4_K has 4.5, 8.5 where Q8_0 has 8.5, 10 where Q6_K has 6.6.
 fn packing(name: &str, checkpoint: &Checkpoint) {
-    let packed_bits = |dtype: DType| match dtype {
+    // Q6_K is packed where several rows are multiplied at once, which the output projection never is.
+    let packed_bits = |info: &TensorInfo| match info.dtype {
         DType::Q4_K => Some(6.0),
         DType::Q8_0 => Some(8.5),
-        DType::Q6_K => Some(10.0),
+        DType::Q6_K if info.name.starts_with("blk.") => Some(10.0),
         _ => None,
     };
     let matrices = checkpoint
@@ -179,7 +180,7 @@ fn packing(name: &str, checkpoint: &Checkpoint) {
         .iter()
         .filter(|info| info.shape.len() == 2 && info.shape[0] % 16 == 0 && info.shape[1] % 256 == 0);
     let bytes: f64 = matrices
-        .filter_map(|info| packed_bits(info.dtype).map(|bits| info.shape.iter().product::<usize>() as f64 * bits / 8.0))
+        .filter_map(|info| packed_bits(info).map(|bits| info.shape.iter().product::<usize>() as f64 * bits / 8.0))
         .sum();
     if bytes > 0.0 {
         let file = checkpoint.file_bytes().as_f64();
