@@ -61,11 +61,13 @@ pub enum Warning {
     OutputDiffers(String),
     /// The instruments slowed a pass down: its name, ratio (median over the cases).
     ProbeEffect(&'static str, f64),
+    /// A pass was faster with its instruments than without: its name, ratio (median over the cases).
+    ProbeNoise(&'static str, f64),
     /// The hypervisor took time away during samples: samples, largest share.
     Steal(usize, f64),
     /// Other processes took time during samples: samples, largest share.
     Others(usize, f64),
-    /// The last rounds were slower than the first: ratio (median over the cases).
+    /// The last rounds were slower or faster than the first: ratio (median over the cases).
     Drift(f64),
     /// Latencies spread widely: cases, the worst of them, its (max - min) / median.
     Spread(usize, String, f64),
@@ -116,8 +118,12 @@ impl Warning {
             Self::ProbeEffect(pass, ratio) => {
                 format!("the {pass} pass took {ratio:.2} times the clean pass: use its shares, not its times (published times come from the clean pass)")
             }
+            Self::ProbeNoise(pass, ratio) => {
+                format!("the {pass} pass took {ratio:.2} times the clean pass, which no instrument does: the machine was not quiet; use more runs (-r)")
+            }
             Self::Steal(samples, share) => format!("the hypervisor took up to {:.1} % of the processor time away during {samples} samples; look at `steal` in results.csv and run again", share * 100.0),
             Self::Others(samples, share) => format!("other processes took up to {:.0} % of the processor time during {samples} samples; look at `load_others` in results.csv and run again", share * 100.0),
+            Self::Drift(ratio) if *ratio < 1.0 => format!("the last rounds took {ratio:.2} times the first ones: something else took time in the first rounds; run again on a quieter machine"),
             Self::Drift(ratio) => format!("the last rounds took {ratio:.2} times the first ones: the processor became hot, or something else began; let it cool down and run again"),
             Self::Spread(cases, worst, spread) => format!(
                 "latencies spread widely in {cases} of the cases, worst in {worst}: {:.0} % of their median; use more runs (-r) on a quieter machine",
@@ -219,13 +225,15 @@ pub fn after(file: &RunFile) -> Vec<Warning> {
     let ratio = |value: fn(&crate::results::Probe) -> Option<f64>| {
         median(&file.probes.iter().filter_map(value).collect::<Vec<f64>>())
     };
-    found.extend(
-        ratio(|probe| probe.stepped).filter(|&ratio| ratio > PROBE).map(|ratio| Warning::ProbeEffect("stepped", ratio)),
-    );
-    found.extend(
-        ratio(|probe| probe.traced).filter(|&ratio| ratio > PROBE).map(|ratio| Warning::ProbeEffect("traced", ratio)),
-    );
-    found.extend(ratio(|probe| probe.clean).filter(|&ratio| ratio > DRIFT).map(Warning::Drift));
+    for (pass, found_ratio) in [("stepped", ratio(|probe| probe.stepped)), ("traced", ratio(|probe| probe.traced))] {
+        match found_ratio {
+            Some(ratio) if ratio > PROBE => found.push(Warning::ProbeEffect(pass, ratio)),
+            Some(ratio) if ratio < 1.0 / PROBE => found.push(Warning::ProbeNoise(pass, ratio)),
+            _ => {}
+        }
+    }
+    let drifts = |ratio: &f64| *ratio > DRIFT || *ratio < 1.0 / DRIFT;
+    found.extend(ratio(|probe| probe.clean).filter(drifts).map(Warning::Drift));
     let (samples, largest) = above(file, |sample| sample.steal, STEAL);
     if samples > 0 {
         found.push(Warning::Steal(samples, largest));

@@ -43,8 +43,16 @@ pub(super) fn run(verb: &Verb) -> anyhow::Result<Code> {
 
 fn check_all(files: &[PathBuf]) -> anyhow::Result<Code> {
     let mut errors = 0;
+    let mut unreadable = None;
     for file in files {
-        let report = check::check(file)?;
+        let report = match check::check(file) {
+            Ok(report) => report,
+            Err(error) => {
+                // The other files are checked all the same; the first that is no trace decides how this ends.
+                unreadable.get_or_insert(error);
+                continue;
+            }
+        };
         errors += report.errors();
         let mut out = String::new();
         for problem in &report.problems {
@@ -71,6 +79,9 @@ fn check_all(files: &[PathBuf]) -> anyhow::Result<Code> {
             let _ = writeln!(out, "{}: not checked: {unchecked}", file.display());
         }
         output::print(out.as_bytes())?;
+    }
+    if let Some(error) = unreadable {
+        return Err(error.into());
     }
     Ok(if errors == 0 { Code::Done } else { Code::SomeFailed })
 }

@@ -122,7 +122,7 @@ pub struct OpRow {
 pub struct MemoryFile {
     /// Time to load, in seconds.
     pub load_s: Option<f64>,
-    /// `cold` or `warm`.
+    /// `cold` (nothing of the file was cached), `warm` (all of it) or `partial`.
     pub load_cache: Option<String>,
     /// Share of the model file that was in the page cache before loading, 0 to 1.
     pub load_cached_share: Option<f64>,
@@ -148,7 +148,10 @@ pub struct MemoryFile {
     pub first_peak_delta_bytes: Option<i64>,
     /// Resident memory after that request less before it: the headline.
     pub first_delta_bytes: Option<i64>,
-    /// Resident after the first request, less weights, reserved KV cache and what stood before loading.
+    /// Resident after the first request.
+    #[serde(default)]
+    pub after_first_bytes: Option<u64>,
+    /// `after_first_bytes` less weights, reserved KV cache and what stood before loading.
     pub unaccounted_bytes: Option<i64>,
     /// Predicted need from the cost model.
     pub predicted_bytes: Option<u64>,

@@ -18,11 +18,17 @@ pub(super) fn loaded(model: &PreparedModel, loaded: &Loaded) -> MemoryFile {
     if let Some(reason) = reasons.get("load_cached_share").cloned() {
         reasons.insert("load_cache".to_owned(), reason);
     }
-    for field in ["kv_used_bytes", "first_peak_delta_bytes", "first_delta_bytes", "unaccounted_bytes"] {
+    for field in
+        ["kv_used_bytes", "after_first_bytes", "first_peak_delta_bytes", "first_delta_bytes", "unaccounted_bytes"]
+    {
         reasons.insert(field.to_owned(), "no first request was measured".to_owned());
     }
-    // Only an empty page cache is cold; what was partly cached is told by the share.
-    let cache = |share: f64| if share > 0.0 { "warm" } else { "cold" };
+    // Only an empty page cache is cold, and only a whole file in it is warm.
+    let cache = |share: f64| match share {
+        share if share <= 0.0 => "cold",
+        share if share >= 1.0 => "warm",
+        _ => "partial",
+    };
     MemoryFile {
         load_s: Some(loaded.ended.saturating_sub(loaded.started).as_secs_f64()),
         load_cache: loaded.cached_share.map(|share| cache(share).to_owned()),
@@ -46,12 +52,14 @@ pub(super) fn first_request(memory: &mut MemoryFile, measured: &Measured) {
     let sample = &measured.sample;
     memory.kv_used_bytes = Some(measured.kv_used);
     memory.kv_reserved_bytes = Some(measured.kv_reserved);
+    memory.after_first_bytes = measured.memory.map(|(_, after)| after.resident);
     memory.first_peak_delta_bytes = sample.memory_peak_delta_bytes;
     memory.first_delta_bytes = sample.memory_delta_bytes;
     memory.unaccounted_bytes = unaccounted(memory, measured);
     let reasons = &mut memory.reasons;
     reasons.remove("kv_used_bytes");
     let told = [
+        ("after_first_bytes", memory.after_first_bytes.is_some(), sample.reasons.get("memory_delta_bytes")),
         (
             "first_peak_delta_bytes",
             memory.first_peak_delta_bytes.is_some(),
@@ -71,7 +79,7 @@ pub(super) fn first_request(memory: &mut MemoryFile, measured: &Measured) {
 
 /// `None` where a part is.
 fn unaccounted(memory: &MemoryFile, measured: &Measured) -> Option<i64> {
-    let after = i128::from(measured.memory?.1.resident);
+    let after = i128::from(memory.after_first_bytes?);
     let known =
         i128::from(memory.before_load_bytes?) + i128::from(memory.weights_bytes?) + i128::from(measured.kv_reserved);
     i64::try_from(after - known).ok()

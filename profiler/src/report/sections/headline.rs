@@ -1,6 +1,6 @@
 //! The headline: one row per engine, model, thread count and depth.
 
-use super::View;
+use super::{View, prompts};
 use crate::report::content::{Section, Table};
 use crate::report::figures::{ABSENT, estimate, megabytes, milliseconds, or_absent, significant};
 
@@ -46,6 +46,10 @@ pub(super) fn section(view: &View<'_>) -> Section {
         "Means over the prompts of the means over their samples; in brackets the bootstrap 95 % interval. Latency runs from the start of encoding the prompt to the end of \
          decoding the response, without load; TPS is output tokens / latency; memory is the peak during the first request of a fresh session less what stood before it (MB = 10^6 bytes).",
     );
+    if prompts::differ_in_length(view) {
+        section
+            .say("These prompts differ in length by design, and a mean over them says little: read them one by one.");
+    }
     let synthetic: Vec<&str> =
         view.file.plan.models.iter().filter(|model| model.synthetic).map(|model| model.name.as_str()).collect();
     if !synthetic.is_empty() {

@@ -19,8 +19,12 @@ const LINES: &[Line] = &[
     ("KV cache used by the first request", "kv_used_bytes", |m| m.kv_used_bytes.map(|b| b as f64)),
     ("first request: peak less before", "first_peak_delta_bytes", |m| m.first_peak_delta_bytes.map(|b| b as f64)),
     ("first request: after less before", "first_delta_bytes", |m| m.first_delta_bytes.map(|b| b as f64)),
+    ("resident after the first request", "after_first_bytes", |m| m.after_first_bytes.map(|b| b as f64)),
     ("unaccounted", "unaccounted_bytes", |m| m.unaccounted_bytes.map(|b| b as f64)),
-    ("predicted by the cost model", "predicted_bytes", |m| m.predicted_bytes.map(|b| b as f64)),
+    ("growth over what stood before the load", "after_first_bytes", |m| {
+        Some(m.after_first_bytes? as f64 - m.before_load_bytes? as f64)
+    }),
+    ("  predicted by the cost model", "predicted_bytes", |m| m.predicted_bytes.map(|b| b as f64)),
 ];
 
 pub(super) fn section(view: &View<'_>) -> Section {

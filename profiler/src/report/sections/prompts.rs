@@ -8,6 +8,7 @@ use crate::statistics::{clean, itl, mean};
 
 pub(super) fn section(view: &View<'_>) -> Section {
     let mut section = Section::new("Prompt by prompt");
+    section.short = differ_in_length(view);
     for summary in &view.file.summaries {
         let columns = [
             "<prompt",
@@ -31,6 +32,16 @@ pub(super) fn section(view: &View<'_>) -> Section {
         section.say("In and out are tokens; prefill and decode are tokens per second; end says why the answer ended (stop: an end token; length: the limit).");
     }
     section
+}
+
+/// Whether the prompts are of different lengths by design: then a mean over them says little.
+pub(super) fn differ_in_length(view: &View<'_>) -> bool {
+    let apart = |lengths: Vec<usize>| {
+        lengths.iter().max().zip(lengths.iter().min()).is_some_and(|(most, least)| *most > 2 * *least)
+    };
+    let prompts = &view.file.plan.prompts;
+    apart(prompts.iter().map(|prompt| prompt.prompt_tokens).collect())
+        || apart(prompts.iter().map(|prompt| prompt.new_tokens).collect())
 }
 
 fn row(case: &Case) -> Vec<String> {

@@ -38,7 +38,7 @@ pub(super) fn section(view: &View<'_>) -> Section {
     );
     let rounds = match plan.warmup {
         Some(requests) => count(requests, "warm-up request"),
-        None => "warm-up until steady".to_owned(),
+        None => "warm-up (until two in a row are within 5 %, at most 4)".to_owned(),
     };
     fact(
         "requests",
@@ -67,6 +67,9 @@ pub(super) fn section(view: &View<'_>) -> Section {
     }
     fact("cases", format!("{ok} of {} ok{}", file.cases.len(), if file.interrupted { ", interrupted" } else { "" }));
     fact("started", file.started.clone());
+    if file.finished.is_none() {
+        fact("ended", "not in good order: it still runs, or was killed; what was measured until then is here, and `inferometer run --resume DIR` with the same options goes on".to_owned());
+    }
     section.blocks.push(Block::Facts(facts));
     if plan.virtual_time {
         section.say("Time is virtual: the engine advances a clock instead of computing. The numbers say nothing about this machine.");
