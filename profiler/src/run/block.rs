@@ -204,6 +204,15 @@ impl<'a> Run<'a> {
         };
         self.trace.take()?;
         state.case.memory = memory::loaded(&block.model, &loaded);
+        if self.means.plan.file.cold && state.case.memory.load_cache.as_deref() != Some("cold") {
+            let share = loaded
+                .cached_share
+                .map_or_else(|| "an unknown share".to_owned(), |share| format!("{:.0} %", share * 100.0));
+            self.once(Some(format!(
+                "{}: --cold was asked for, but {share} of the file was in the page cache: another process maps it, such as the worker of another engine or thread count; measure one at a time",
+                state.plan.id
+            )));
+        }
         self.once(loaded.trace_error.clone());
         if !block.together {
             state.case.reasons.insert(
