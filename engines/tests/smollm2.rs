@@ -222,7 +222,7 @@ fn with_weights_in_f32_tokens_and_logits_equal_those_of_llama_cpp() {
 }
 
 #[test]
-fn as_stored_tokens_and_logits_differ_no_more_than_llama_cpp_differs_from_itself() {
+fn as_stored_tokens_and_logits_stay_near_those_of_llama_cpp() {
     let Some(checkpoint) = model() else { return };
     let golden = golden("smollm2_golden.json");
     let bytes = std::fs::read(common::fixtures().join("smollm2_golden.safetensors")).expect("the golden file is there");
