@@ -27,8 +27,7 @@ pub fn attribute(ops: &[Event], timing: &Timing) -> Vec<OpRow> {
             count,
             time_s,
             share,
-            flops: None,
-            bytes: None,
+            ..OpRow::default()
         }
     };
     // `None` sorts first; it goes last.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Reasons, Sample};
+use super::{AllocationRow, LayerRow, PhaseSum, Reasons, Sample, Series, Slope, Verdict, WorkerRow};
 
 /// Which instruments were on while a request ran.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -61,8 +61,23 @@ pub struct Case {
     pub stepped: Vec<Sample>,
     /// The traced pass: one row an op and phase, of its request of median latency.
     pub ops: Vec<OpRow>,
+    /// The same per decoder block.
+    #[serde(default)]
+    pub layers: Vec<LayerRow>,
+    /// The same per thread of the engine.
+    #[serde(default)]
+    pub workers: Vec<WorkerRow>,
+    /// Phases as sums of their ops.
+    #[serde(default)]
+    pub sums: Vec<PhaseSum>,
+    /// Allocations per phase of that request.
+    #[serde(default)]
+    pub allocations: Vec<AllocationRow>,
     /// The traced pass's requests.
     pub traced: Vec<Sample>,
+    /// The gaps between tokens over time.
+    #[serde(default)]
+    pub series: Option<Series>,
     /// Memory of the worker, reconciled.
     pub memory: MemoryFile,
     /// Counters of the stepped pass, summed over a request: name to value; absent ones stand in `reasons`.
@@ -70,8 +85,8 @@ pub struct Case {
     /// Why a counter is absent.
     #[serde(default)]
     pub reasons: Reasons,
-    /// Which limit binds each phase; written by a later version.
-    pub verdicts: Vec<serde_json::Value>,
+    /// Which limit binds each phase: one per phase.
+    pub verdicts: Vec<Verdict>,
     /// The text and ids that the case produced.
     pub output: Option<CaseOutput>,
     /// The op trace of this case, relative to the run folder.
@@ -113,8 +128,29 @@ pub struct OpRow {
     pub share: f64,
     /// Floating-point operations by the cost model.
     pub flops: Option<f64>,
-    /// Bytes moved by the cost model.
+    /// Bytes moved by the cost model: weights, KV cache and activations.
     pub bytes: Option<f64>,
+    /// Of these, weights and KV cache: what comes from memory.
+    #[serde(default)]
+    pub streamed_bytes: Option<f64>,
+    /// Type of the weights that it reads, such as `q4_0`; `mixed` where layers differ.
+    #[serde(default)]
+    pub dtype: Option<String>,
+    /// `flops / bytes`.
+    #[serde(default)]
+    pub intensity: Option<f64>,
+    /// The least time that the ceilings allow, in seconds: the larger of operations / peak and bytes / bandwidth.
+    #[serde(default)]
+    pub attainable_s: Option<f64>,
+    /// `attainable_s / time_s`: 1 = at the roofline.
+    #[serde(default)]
+    pub roofline: Option<f64>,
+    /// Which ceiling is the nearer one: `memory`, `cache`, `compute`.
+    #[serde(default)]
+    pub limit: Option<String>,
+    /// Why a figure is absent.
+    #[serde(default, skip_serializing_if = "Reasons::is_empty")]
+    pub reasons: Reasons,
 }
 
 /// Where the memory went, in bytes.
@@ -155,6 +191,21 @@ pub struct MemoryFile {
     pub unaccounted_bytes: Option<i64>,
     /// Predicted need from the cost model.
     pub predicted_bytes: Option<u64>,
+    /// Of what is resident after the first request, in huge pages.
+    #[serde(default)]
+    pub huge_pages_bytes: Option<u64>,
+    /// Heap that the tokenizer holds, measured by loading it alone.
+    #[serde(default)]
+    pub tokenizer_bytes: Option<u64>,
+    /// Growth of resident memory per token of the first request, in bytes.
+    #[serde(default)]
+    pub growth_bytes_per_token: Option<f64>,
+    /// Growth of the KV cache per token by the cost model, in bytes.
+    #[serde(default)]
+    pub kv_bytes_per_token: Option<f64>,
+    /// Growth of resident memory per repeated request, in bytes: above 0 it leaks.
+    #[serde(default)]
+    pub leak_bytes_per_request: Option<Slope>,
     /// Why a figure is absent.
     #[serde(default, skip_serializing_if = "Reasons::is_empty")]
     pub reasons: Reasons,

@@ -4,20 +4,26 @@
 //! `reasons` map of the same object says why, under the field's name.
 
 mod atomic;
+mod attribution;
 mod case;
+mod ceilings;
 mod read;
 mod run;
 mod sample;
 mod samples;
 mod store;
 mod table;
+mod verdict;
 
+pub use attribution::{AllocationRow, LayerRow, PhaseSum, Series, Slope, Stall, WorkerRow};
 pub use case::{Case, CaseOutput, MemoryFile, OpRow, Pass, PhaseRow, Status};
+pub use ceilings::{CacheCeiling, CeilingProbe, Ceilings, Spread, ThreadCeilings};
 pub use read::read;
-pub use run::{Estimate, Probe, Reasons, RunFile, SCHEMA_VERSION, Summary, Tool};
+pub use run::{Estimate, Probe, Reasons, RunFile, SCHEMA_VERSION, Summary, Tool, WhatIf};
 pub use sample::{METRICS, Metric, Sample};
 pub use store::Store;
 pub use table::{COLUMNS_OF_CASE, csv};
+pub use verdict::{Advice, Confidence, Evidence, Judgement, Limit, Verdict};
 
 /// Names of the files in a run folder.
 pub mod files {

@@ -34,7 +34,10 @@ pub struct RunFile {
     /// What was asked for.
     pub plan: crate::plan::PlanFile,
     /// Measured limits of this machine; `null` until they are measured.
-    pub ceilings: Option<serde_json::Value>,
+    pub ceilings: Option<super::Ceilings>,
+    /// Short measurements of the same limits before, during and after the run.
+    #[serde(default)]
+    pub ceiling_probes: Vec<super::CeilingProbe>,
     /// Every case.
     pub cases: Vec<Case>,
     /// Averages over the prompts, per engine, model, threads and depth.
@@ -43,10 +46,38 @@ pub struct RunFile {
     pub probes: Vec<Probe>,
     /// What may have disturbed the numbers, with advice.
     pub warnings: Vec<String>,
-    /// Which limit binds, per case and phase; written by a later version.
-    pub verdicts: Vec<serde_json::Value>,
+    /// Which limit binds each phase, per engine, model, thread count and depth.
+    pub verdicts: Vec<super::Judgement>,
+    /// What other settings and models would give, from this run's ceilings and efficiencies.
+    #[serde(default)]
+    pub what_if: Vec<WhatIf>,
     /// Why a field is `null`.
     #[serde(default)]
+    pub reasons: Reasons,
+}
+
+/// An estimate for something that was not run.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct WhatIf {
+    /// The change or the model, in words: `q8_0 instead of q4_0`, `llama-3.1-8b q4_0`.
+    pub what: String,
+    /// Model name.
+    pub model: String,
+    /// Quantisation.
+    pub quant: String,
+    /// Threads.
+    pub threads: usize,
+    /// Tokens in the context.
+    pub depth: usize,
+    /// Seconds to load with a warm page cache.
+    pub load_s: Option<super::Spread>,
+    /// Peak resident memory, in bytes.
+    pub memory_bytes: Option<super::Spread>,
+    /// Prompt tokens per second.
+    pub prefill_tps: Option<super::Spread>,
+    /// Output tokens per second.
+    pub decode_tps: Option<super::Spread>,
+    /// What it rests on, and why a field is `null`.
     pub reasons: Reasons,
 }
 

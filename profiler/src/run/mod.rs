@@ -93,11 +93,13 @@ pub fn execute_with(
         environment,
         plan: plan.file.clone(),
         ceilings: None,
+        ceiling_probes: Vec::new(),
         cases: plan.file.cases.iter().map(empty).collect(),
         summaries: Vec::new(),
         probes: Vec::new(),
         warnings: notes,
         verdicts: Vec::new(),
+        what_if: Vec::new(),
         reasons: crate::results::Reasons::from([(
             "ceilings".to_owned(),
             "this version does not measure them".to_owned(),
