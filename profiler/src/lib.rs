@@ -6,16 +6,20 @@
 //! instruments) -> [`results`] -> [`statistics`] -> [`report`]. [`environment`] describes the machine, [`warnings`] what
 //! may disturb the numbers. Nothing here prints: the command line lies in the binary.
 
+pub mod attribution;
+pub mod ceilings;
 pub mod drive;
 pub mod environment;
 mod error;
 pub mod meter;
 pub mod plan;
+pub mod predict;
 pub mod prepare;
 pub mod report;
 pub mod results;
 pub mod run;
 pub mod statistics;
+pub mod verdicts;
 pub mod warnings;
 pub mod worker;
 

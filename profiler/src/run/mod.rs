@@ -27,7 +27,7 @@ use crate::plan::{self, Options, Plan, PlannedCase, RUNS};
 use crate::prepare;
 use crate::results::{Case, RunFile, SCHEMA_VERSION, Status, Store};
 use crate::worker::Home;
-use crate::{Error, drive, statistics, warnings};
+use crate::{Error, attribution, drive, predict, statistics, verdicts, warnings};
 
 pub use progress::{Interrupt, Progress};
 
@@ -143,6 +143,9 @@ fn empty(planned: &PlannedCase) -> Case {
 fn derive(file: &mut RunFile, notes: &[String]) {
     file.summaries = statistics::summarise(&file.cases, file.plan.seed);
     file.probes = file.cases.iter().filter(|case| !case.samples.is_empty()).map(statistics::probe).collect();
+    attribution::place(file);
+    verdicts::judge(file);
+    predict::what_if(file);
     let after = warnings::after(file).iter().map(warnings::Warning::text).collect::<Vec<_>>();
     file.warnings = notes.iter().cloned().chain(after).collect();
 }

@@ -63,6 +63,9 @@ impl<'a> CaseState<'a> {
                 self.traced.push(measured);
                 if let Some(middle) = middle(&self.traced) {
                     self.case.ops = middle.ops.clone();
+                    self.case.layers = middle.layers.clone();
+                    self.case.workers = middle.workers.clone();
+                    self.case.allocations = middle.allocations.clone();
                 }
             }
         }
@@ -162,6 +165,9 @@ mod tests {
             counters: [].into(),
             counter_reasons: Reasons::new(),
             ops: Vec::new(),
+            layers: Vec::new(),
+            workers: Vec::new(),
+            allocations: Vec::new(),
             dropped: 0,
             trace_error: None,
         }

@@ -9,7 +9,7 @@ use traces::Nanos;
 
 use crate::drive::Answer;
 use crate::meter::MemoryPoint;
-use crate::results::{OpRow, Pass, PhaseRow, Reasons, Sample};
+use crate::results::{AllocationRow, LayerRow, OpRow, Pass, PhaseRow, Reasons, Sample, WorkerRow};
 
 /// What the main process asks.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -217,6 +217,12 @@ pub struct Measured {
     pub counter_reasons: Reasons,
     /// Ops summed (traced pass).
     pub ops: Vec<OpRow>,
+    /// The same per decoder block.
+    pub layers: Vec<LayerRow>,
+    /// Threads of the engine, per phase (traced pass).
+    pub workers: Vec<WorkerRow>,
+    /// Allocations per phase (traced pass).
+    pub allocations: Vec<AllocationRow>,
     /// Op marks that were lost.
     pub dropped: u64,
     /// Why the trace could not be written.
@@ -292,6 +298,9 @@ mod tests {
             counters: [("cycles".to_owned(), None)].into(),
             counter_reasons: Reasons::new(),
             ops: vec![OpRow::default()],
+            layers: vec![LayerRow::default()],
+            workers: vec![WorkerRow::default()],
+            allocations: vec![AllocationRow::default()],
             dropped: 0,
             trace_error: None,
         };
