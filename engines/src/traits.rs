@@ -10,6 +10,11 @@ pub trait Engine: Send + Sync {
     fn identity(&self) -> Identity;
     /// What it can do.
     fn caps(&self) -> Caps;
+    /// Whether it knows the device and the settings, before anything is loaded; called in any process.
+    ///
+    /// # Errors
+    /// When one of them is not known or not in this build.
+    fn check(&self, options: &LoadOptions) -> Result<(), EngineError>;
     /// Makes a session: the weights are resident and the KV cache is reserved when this returns.
     ///
     /// # Errors

@@ -73,10 +73,16 @@ impl Engine for Candle {
         }
     }
 
+    fn check(&self, options: &LoadOptions) -> Result<(), EngineError> {
+        let place = tensor::Place::parse(&options.device)?;
+        check_settings(options, place == tensor::Place::Cpu && self.variant == Variant::Native)
+    }
+
     fn load(&self, checkpoint: &Checkpoint, options: &LoadOptions) -> Result<Box<dyn Session>, EngineError> {
-        let device = tensor::device(&options.device)?;
+        self.check(options)?;
+        check_threads(options.threads)?;
+        let device = tensor::Place::parse(&options.device)?.open()?;
         let is_fused = device.is_cpu() && self.variant == Variant::Native;
-        check(options, is_fused)?;
         let batch = options.batch.unwrap_or(DEFAULT_BATCH).clamp(1, options.context.max(1));
         let text = Text::new(NAME, checkpoint);
         let spec = checkpoint.spec();
@@ -92,8 +98,8 @@ impl Engine for Candle {
     }
 }
 
-/// Refuses what cannot be done before anything is loaded.
-fn check(options: &LoadOptions, is_fused: bool) -> Result<(), EngineError> {
+/// Refuses settings that cannot be kept.
+fn check_settings(options: &LoadOptions, is_fused: bool) -> Result<(), EngineError> {
     if let Some(key) = options.settings.keys().next() {
         return Err(EngineError::Unsupported {
             engine: NAME,
@@ -110,16 +116,16 @@ fn check(options: &LoadOptions, is_fused: bool) -> Result<(), EngineError> {
         let instead = format!("leave --flash-attn at auto, or take {other}");
         return Err(EngineError::Unsupported { engine: NAME, what: what.to_owned(), instead });
     }
-    let found = cpu::threads();
-    if found != options.threads {
-        return Err(EngineError::Threads {
-            engine: NAME,
-            found,
-            wanted: options.threads,
-            variable: THREAD_VARIABLES[0],
-        });
-    }
     Ok(())
+}
+
+/// Refuses a number of threads that this process does not have: candle counts them once.
+fn check_threads(wanted: usize) -> Result<(), EngineError> {
+    let found = cpu::threads();
+    if found == wanted {
+        return Ok(());
+    }
+    Err(EngineError::Threads { engine: NAME, found, wanted, variable: THREAD_VARIABLES[0] })
 }
 
 /// The engine failed at a place.
@@ -161,16 +167,19 @@ mod tests {
 
     #[test]
     fn threads_that_this_process_does_not_have_are_refused() {
-        let options = LoadOptions { threads: cpu::threads() + 1, ..LoadOptions::default() };
-        assert!(
-            matches!(check(&options, true), Err(EngineError::Threads { wanted, .. }) if wanted == cpu::threads() + 1)
-        );
+        let wanted = cpu::threads() + 1;
+        assert!(matches!(check_threads(wanted), Err(EngineError::Threads { wanted: told, .. }) if told == wanted));
     }
 
     #[test]
-    fn unknown_settings_are_refused() {
+    fn unknown_settings_and_devices_are_refused_before_anything_is_loaded() {
+        let engine = Candle::default();
         let settings = [("bogus".to_owned(), "1".to_owned())].into();
-        let options = LoadOptions { threads: cpu::threads(), settings, ..LoadOptions::default() };
-        assert!(check(&options, true).unwrap_err().to_string().contains("`bogus`"));
+        let options = LoadOptions { settings, ..LoadOptions::default() };
+        assert!(engine.check(&options).unwrap_err().to_string().contains("`bogus`"));
+        let on = |device: &str| engine.check(&LoadOptions { device: device.to_owned(), ..LoadOptions::default() });
+        assert!(on("cpu").is_ok());
+        insta::assert_snapshot!(on("tpu").unwrap_err(), @"engine candle does not support the device `tpu`; give cpu, cuda:N or metal:N");
+        insta::assert_snapshot!(on("cuda:x").unwrap_err(), @"engine candle does not support the device `cuda:x`; give cpu, cuda:N or metal:N with a number N");
     }
 }

@@ -41,6 +41,10 @@ impl Engine for Mock {
         }
     }
 
+    fn check(&self, options: &LoadOptions) -> Result<(), EngineError> {
+        Settings::new(&options.settings).map(|_| ())
+    }
+
     fn load(&self, checkpoint: &Checkpoint, options: &LoadOptions) -> Result<Box<dyn Session>, EngineError> {
         Ok(Box::new(MockSession::new(checkpoint, options, Settings::new(&options.settings)?)?))
     }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use engines::{FlashAttention, KvType};
+use engines::{FlashAttention, KvType, LoadOptions};
 use serde::{Deserialize, Serialize};
 use traces::Nanos;
 
@@ -78,6 +78,22 @@ pub struct Options {
     pub dry_run: bool,
     /// The whole command line, as it is recorded.
     pub command_line: Vec<String>,
+}
+
+impl Options {
+    /// What an engine of this name is told when it loads.
+    pub fn of_engine(&self, name: &str, threads: usize, context: usize) -> LoadOptions {
+        let settings = self.settings.iter().filter(|(engine, ..)| engine == name);
+        LoadOptions {
+            threads,
+            context,
+            kv_type: self.kv_type,
+            flash_attention: self.flash_attention,
+            batch: self.batch,
+            device: self.device.clone(),
+            settings: settings.map(|(_, key, value)| (key.clone(), value.clone())).collect(),
+        }
+    }
 }
 
 impl Default for Options {

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use engines::LoadOptions;
 use models::Bytes;
 use traces::Nanos;
 
@@ -111,23 +110,10 @@ impl<'a> Crew<'a> {
         let engine = chosen
             .and_then(|seat| self.plan.engines.get(seat.engine))
             .map_or("", |engine| engine.identity.name.as_str());
-        let settings = options
-            .settings
-            .iter()
-            .filter(|(name, ..)| name == engine)
-            .map(|(_, key, value)| (key.clone(), value.clone()));
         Load {
             path: model.path.clone(),
             files: model.files.clone(),
-            options: LoadOptions {
-                threads: chosen.map_or(1, |seat| seat.threads),
-                context: model.context,
-                kv_type: options.kv_type,
-                flash_attention: options.flash_attention,
-                batch: options.batch,
-                device: options.device.clone(),
-                settings: settings.collect(),
-            },
+            options: options.of_engine(engine, chosen.map_or(1, |seat| seat.threads), model.context),
             cold: options.cold,
             ops_per_request: model.ops_per_request(),
             end_tokens: model.end_tokens.clone(),

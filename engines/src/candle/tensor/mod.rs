@@ -18,23 +18,42 @@ use super::{NAME, failed};
 use crate::{EngineError, KvBytes, KvType, LoadOptions};
 
 /// The device that `--device` names: `cpu`, `cuda`, `cuda:N`, `metal`, `metal:N`.
-pub(super) fn device(name: &str) -> Result<Device, EngineError> {
-    let refused = |instead: &str| EngineError::Unsupported {
-        engine: NAME,
-        what: format!("the device `{name}`"),
-        instead: instead.to_owned(),
-    };
-    let (kind, ordinal) = name.split_once(':').unwrap_or((name, "0"));
-    let ordinal = ordinal.parse().map_err(|_| refused("give cpu, cuda:N or metal:N with a number N"))?;
-    let opened = match kind {
-        "cpu" => return Ok(Device::Cpu),
-        "cuda" if cfg!(feature = "cuda") => Device::new_cuda(ordinal),
-        "metal" if cfg!(feature = "metal") => Device::new_metal(ordinal),
-        "cuda" => return Err(refused("build with --features cuda")),
-        "metal" => return Err(refused("build with --features metal")),
-        _ => return Err(refused("give cpu, cuda:N or metal:N")),
-    };
-    opened.map_err(|error| failed("device", format!("`{name}`: {error}")))
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    Cpu,
+    Cuda(usize),
+    Metal(usize),
+}
+
+impl Place {
+    /// Reads the name; one that this build cannot open is refused.
+    pub(super) fn parse(name: &str) -> Result<Self, EngineError> {
+        let refused = |instead: &str| EngineError::Unsupported {
+            engine: NAME,
+            what: format!("the device `{name}`"),
+            instead: instead.to_owned(),
+        };
+        let (kind, ordinal) = name.split_once(':').unwrap_or((name, "0"));
+        let ordinal = ordinal.parse().map_err(|_| refused("give cpu, cuda:N or metal:N with a number N"))?;
+        match kind {
+            "cpu" => Ok(Self::Cpu),
+            "cuda" if cfg!(feature = "cuda") => Ok(Self::Cuda(ordinal)),
+            "metal" if cfg!(feature = "metal") => Ok(Self::Metal(ordinal)),
+            "cuda" => Err(refused("build with --features cuda")),
+            "metal" => Err(refused("build with --features metal")),
+            _ => Err(refused("give cpu, cuda:N or metal:N")),
+        }
+    }
+
+    /// Opens it.
+    pub(super) fn open(self) -> Result<Device, EngineError> {
+        match self {
+            Self::Cpu => Ok(Device::Cpu),
+            Self::Cuda(ordinal) => Device::new_cuda(ordinal),
+            Self::Metal(ordinal) => Device::new_metal(ordinal),
+        }
+        .map_err(|error| failed("device", format!("{self:?}: {error}")))
+    }
 }
 
 /// What one tensor operation said, with its place.
@@ -210,9 +229,9 @@ mod tests {
 
     #[test]
     fn devices_by_name() {
-        assert!(device("cpu").is_ok_and(|device| device.is_cpu()));
+        assert!(Place::parse("cpu").and_then(Place::open).is_ok_and(|device| device.is_cpu()));
         for wrong in ["gpu", "cuda:x", ""] {
-            assert!(matches!(device(wrong), Err(EngineError::Unsupported { .. })), "{wrong}");
+            assert!(matches!(Place::parse(wrong), Err(EngineError::Unsupported { .. })), "{wrong}");
         }
     }
 }
