@@ -1,6 +1,6 @@
 //! The cost model against numbers worked out by hand, and against sums made in another way.
 
-use models::cost::{self, OpKind, WeightTypes, attended, ops_of_decode, ops_of_prefill, totals};
+use models::cost::{self, OpKind, WeightTypes, attended, ops_of_batches, ops_of_decode, ops_of_prefill, totals};
 use models::registry::MODELS;
 use models::{Arch, Bytes, Checkpoint, DType, Flops, Rope, RopeLayout, Spec};
 use proptest::prelude::*;
@@ -118,6 +118,31 @@ fn a_decode_reads_the_cache_once() {
             assert_eq!(totals(&ops).kv_bytes, expected, "{} at {position}", entry.name);
         }
     }
+}
+
+#[test]
+fn batches_read_the_weights_anew_and_the_head_once() {
+    let spec = tiny();
+    let types = WeightTypes::uniform(&spec, DType::F16);
+    let ops = ops_of_batches(&spec, &types, DType::F16, 7, 2, 3);
+    let of = |kind| ops.iter().filter(|op| op.kind == kind).collect::<Vec<_>>();
+    let rows: Vec<_> = of(OpKind::QProj).iter().map(|op| (op.shape[0], op.weight_bytes)).collect();
+    assert_eq!(rows, [(3, Bytes(160)), (3, Bytes(160)), (1, Bytes(160))], "three passes");
+    assert_eq!((of(OpKind::LmHead).len(), of(OpKind::OutputNorm).len()), (1, 1));
+    assert_eq!(of(OpKind::Embed).iter().map(|op| op.shape[0]).sum::<usize>(), 7);
+    let pairs: u64 = of(OpKind::Attention).iter().map(|op| op.flops.get()).sum();
+    assert_eq!(pairs, attended(7, 2, spec.window) * 2 * (4 * 4 + 5));
+    assert_eq!(ops_of_batches(&spec, &types, DType::F16, 3, 2, 8), ops_of_prefill(&spec, &types, DType::F16, 3, 2));
+    assert!(ops_of_batches(&spec, &types, DType::F16, 0, 2, 8).is_empty());
+}
+
+#[test]
+fn only_ops_with_weights_have_a_type() {
+    let spec = tiny();
+    let types = WeightTypes::uniform(&spec, DType::Q4_0);
+    assert_eq!(types.read_by(OpKind::QProj, Some(0)), Some(DType::Q4_0));
+    assert_eq!(types.read_by(OpKind::FfnNorm, Some(0)), Some(DType::F32));
+    assert_eq!((types.read_by(OpKind::Attention, Some(0)), types.read_by(OpKind::SiluMul, Some(0))), (None, None));
 }
 
 #[test]

@@ -19,6 +19,31 @@ pub fn ops_of_prefill(spec: &Spec, types: &WeightTypes, kv: DType, tokens: usize
     if tokens == 0 { Vec::new() } else { Pass { spec, types, kv, tokens, position }.ops() }
 }
 
+/// The ops of a prefill in passes of at most `batch` tokens (at least one), as engines run it: each pass reads all weights of the
+/// blocks once, and what of the cache lies before it; the head runs behind the last one alone.
+///
+/// ```text
+/// passes = ceil(tokens / batch);  pass i is ops_of_prefill of min(batch, tokens - i batch) tokens at position + i batch
+/// ```
+#[must_use]
+pub fn ops_of_batches(
+    spec: &Spec,
+    types: &WeightTypes,
+    kv: DType,
+    tokens: usize,
+    position: usize,
+    batch: usize,
+) -> Vec<OpCost> {
+    let batch = batch.max(1);
+    let mut ops = Vec::new();
+    for start in (0..tokens).step_by(batch) {
+        let pass = ops_of_prefill(spec, types, kv, batch.min(tokens - start), position + start);
+        let is_last = start + batch >= tokens;
+        ops.extend(pass.into_iter().filter(|op| is_last || !matches!(op.kind, OpKind::OutputNorm | OpKind::LmHead)));
+    }
+    ops
+}
+
 /// The ops of the decode of one token at `position` (that many tokens are in the cache already).
 #[must_use]
 pub fn ops_of_decode(spec: &Spec, types: &WeightTypes, kv: DType, position: usize) -> Vec<OpCost> {
