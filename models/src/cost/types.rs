@@ -80,8 +80,8 @@ impl WeightTypes {
     /// The type of the weights that `kind` reads in block `layer`; `None` for an op that reads none.
     #[must_use]
     pub fn read_by(&self, kind: OpKind, layer: Option<usize>) -> Option<DType> {
-        let reads = kind.is_matmul()
-            || matches!(kind, OpKind::Embed | OpKind::AttnNorm | OpKind::FfnNorm | OpKind::OutputNorm);
+        let reads =
+            kind.is_matmul() || matches!(kind, OpKind::Embed | OpKind::AttnNorm | OpKind::FfnNorm | OpKind::OutputNorm);
         reads.then(|| self.of_op(kind, layer))
     }
 

@@ -15,7 +15,7 @@ mod traced;
 
 pub use edges::{Edge, Stopwatch};
 pub use moment::rfc3339;
-pub use ops::attribute;
+pub use ops::{Attributed, attribute};
 pub use outcome::{Answer, sha256_of_ids, sha256_of_text, time_figures};
 pub use rows::{Totals, phase_rows, totals};
 pub use stepped::{PhaseCounts, walk};

@@ -1,4 +1,5 @@
-//! Ops of the traced pass: attributed to phases by the time at which they began, summed per phase and name.
+//! Ops of the traced pass: attributed to phases by the time at which they began, summed per phase and name, and per phase and
+//! decoder block. What they cost by the cost model is the main process's part (`run/ops.rs`): a worker only measures.
 
 use std::collections::BTreeMap;
 
@@ -6,37 +7,77 @@ use traces::Nanos;
 use traces::record::Event;
 
 use super::timing::{PhaseSpan, Timing};
-use crate::results::OpRow;
+use crate::results::{LayerRow, OpRow};
 
-/// Rows per phase and op, in the order of phases, within one by falling time; what lies in no phase belongs to `other`.
-/// A row's share is of its phase's time in this request.
-pub fn attribute(ops: &[Event], timing: &Timing) -> Vec<OpRow> {
-    let mut sums: BTreeMap<(Option<engines::Phase>, &str), (usize, Nanos)> = BTreeMap::new();
+/// The ops of a request, summed in two ways.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Attributed {
+    /// Per phase and op, in the order of phases, within one by falling time.
+    pub ops: Vec<OpRow>,
+    /// Per phase and decoder block, in the order of both; what stands outside the blocks comes last.
+    pub layers: Vec<LayerRow>,
+}
+
+/// Sums ops; what lies in no phase belongs to `other`. A row's share is of its phase's time in this request.
+pub fn attribute(ops: &[Event], timing: &Timing) -> Attributed {
+    let mut by_op: BTreeMap<(Place, &str), (usize, Nanos)> = BTreeMap::new();
+    let mut by_layer: BTreeMap<(Place, (bool, Option<usize>)), Nanos> = BTreeMap::new();
     for op in ops {
-        let entry = sums.entry((phase_at(&timing.spans, op.start), op.name)).or_default();
-        entry.0 += 1;
-        entry.1 = entry.1.saturating_add(op.duration);
+        let place = Place::of(phase_at(&timing.spans, op.start));
+        let sum = by_op.entry((place, op.name)).or_default();
+        *sum = (sum.0 + 1, sum.1.saturating_add(op.duration));
+        let layer = op.layer.and_then(|layer| usize::try_from(layer).ok());
+        let sum = by_layer.entry((place, (layer.is_none(), layer))).or_default();
+        *sum = sum.saturating_add(op.duration);
     }
-    let row = |((phase, op), (count, time)): ((Option<engines::Phase>, &str), (usize, Nanos))| {
-        let whole = phase.map_or(timing.other, |phase| timing.phase(phase)).as_secs_f64();
-        let time_s = time.as_secs_f64();
-        let share = if whole > 0.0 { time_s / whole } else { 0.0 };
-        OpRow {
-            phase: phase.map_or("other", engines::Phase::name).to_owned(),
-            op: op.to_owned(),
-            count,
-            time_s,
-            share,
-            ..OpRow::default()
-        }
+    let row = |((place, op), (count, time)): ((Place, &str), (usize, Nanos))| OpRow {
+        phase: place.name().to_owned(),
+        op: op.to_owned(),
+        count,
+        time_s: time.as_secs_f64(),
+        share: place.share(time, timing),
+        ..OpRow::default()
     };
-    // `None` sorts first; it goes last.
-    let (other, phases): (Vec<_>, Vec<_>) = sums.into_iter().partition(|((phase, _), _)| phase.is_none());
-    let mut rows: Vec<OpRow> = phases.into_iter().chain(other).map(row).collect();
-    let order: Vec<String> = rows.iter().map(|row| row.phase.clone()).collect();
-    let rank = |phase: &str| order.iter().position(|known| known == phase);
-    rows.sort_by(|a, b| rank(&a.phase).cmp(&rank(&b.phase)).then(b.time_s.total_cmp(&a.time_s)).then(a.op.cmp(&b.op)));
-    rows
+    let layer = |((place, (_, layer)), time): ((Place, (bool, Option<usize>)), Nanos)| LayerRow {
+        phase: place.name().to_owned(),
+        layer,
+        time_s: time.as_secs_f64(),
+        share: place.share(time, timing),
+        ..LayerRow::default()
+    };
+    let mut by_op: Vec<_> = by_op.into_iter().collect();
+    by_op.sort_by(|((place, op), (_, time)), ((other, name), (_, longer))| {
+        place.cmp(other).then(longer.cmp(time)).then(op.cmp(name))
+    });
+    Attributed { ops: by_op.into_iter().map(row).collect(), layers: by_layer.into_iter().map(layer).collect() }
+}
+
+/// A phase, or what lies between the phases; in the order of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Place {
+    In(engines::Phase),
+    Between,
+}
+
+impl Place {
+    fn of(phase: Option<engines::Phase>) -> Self {
+        phase.map_or(Self::Between, Self::In)
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::In(phase) => phase.name(),
+            Self::Between => "other",
+        }
+    }
+
+    fn share(self, time: Nanos, timing: &Timing) -> f64 {
+        let whole = match self {
+            Self::In(phase) => timing.phase(phase),
+            Self::Between => timing.other,
+        };
+        if whole > Nanos::ZERO { time.as_secs_f64() / whole.as_secs_f64() } else { 0.0 }
+    }
 }
 
 /// The phase in which a moment lies. Spans are in order and do not overlap.
@@ -79,17 +120,29 @@ mod tests {
         };
         let ops = [
             op("q_proj", 5, 20),
-            op("attention", 30, 60),
+            Event { layer: None, ..op("attention", 30, 60) },
             op("q_proj", 110, 10),
-            op("q_proj", 165, 10),
+            Event { layer: Some(1), ..op("q_proj", 165, 10) },
             op("lost", 105, 4),
         ];
-        let rows = attribute(&ops, &timing);
+        let Attributed { ops: rows, layers } = attribute(&ops, &timing);
         let told: Vec<_> = rows.iter().map(|row| (row.phase.as_str(), row.op.as_str(), row.count)).collect();
         assert_eq!(
             told,
             [("prefill", "attention", 1), ("prefill", "q_proj", 1), ("decode", "q_proj", 2), ("other", "lost", 1)]
         );
         assert!((rows[0].share - 0.6).abs() < 1e-9 && (rows[2].share - 0.25).abs() < 1e-9);
+        let told: Vec<_> =
+            layers.iter().map(|row| (row.phase.as_str(), row.layer, (row.time_s * 1e9).round())).collect();
+        assert_eq!(
+            told,
+            [
+                ("prefill", Some(0), 20.0),
+                ("prefill", None, 60.0),
+                ("decode", Some(0), 10.0),
+                ("decode", Some(1), 10.0),
+                ("other", Some(0), 4.0)
+            ]
+        );
     }
 }

@@ -15,8 +15,8 @@ use crate::plan::{DEFAULT_NEW_TOKENS, Options};
 
 /// Contexts are multiples of this many tokens, as engines like them.
 const CONTEXT_STEP: usize = 256;
-/// Prompt tokens per pass that the memory estimate assumes where nothing is said.
-const ESTIMATE_BATCH: usize = 512;
+/// Prompt tokens per pass where nothing is said: what the engines take by themselves.
+const DEFAULT_BATCH: usize = 512;
 
 /// A model, ready to be measured.
 #[derive(Debug)]
@@ -51,6 +51,8 @@ pub struct PreparedModel {
     pub fillers: Vec<Filler>,
     /// Tokens that its sessions hold.
     pub context: usize,
+    /// Prompt tokens per forward pass.
+    pub batch: usize,
     /// Predicted need of one worker, in bytes.
     pub predicted_bytes: u64,
 }
@@ -92,7 +94,7 @@ pub(crate) fn prepare(options: &Options, set: &Set, place: Place) -> Result<Prep
     let fillers: Vec<Filler> = options.depths.iter().map(|&depth| ordinary.filler(depth, options.seed)).collect();
     let context = context(options, &place.name, checkpoint.spec(), &prompts)?;
     let weights: Bytes = checkpoint.tensors().iter().map(|tensor| tensor.bytes).sum();
-    let batch = options.batch.unwrap_or(ESTIMATE_BATCH).min(context);
+    let batch = options.batch.unwrap_or(DEFAULT_BATCH).min(context);
     let estimate = cost::memory(checkpoint.spec(), weights, context, kv_dtype(options.kv_type), batch);
     Ok(PreparedModel {
         name: place.name,
@@ -118,6 +120,7 @@ pub(crate) fn prepare(options: &Options, set: &Set, place: Place) -> Result<Prep
         prompts,
         fillers,
         context,
+        batch,
         predicted_bytes: estimate.total().get(),
     })
 }

@@ -61,6 +61,9 @@ pub struct Case {
     pub stepped: Vec<Sample>,
     /// The traced pass: one row an op and phase, of its request of median latency.
     pub ops: Vec<OpRow>,
+    /// The round of that request: the one of `traced` that `ops`, `layers`, `workers`, `sums` and `allocations` are of.
+    #[serde(default)]
+    pub ops_round: Option<usize>,
     /// The same per decoder block.
     #[serde(default)]
     pub layers: Vec<LayerRow>,
@@ -133,7 +136,7 @@ pub struct OpRow {
     /// Of these, weights and KV cache: what comes from memory.
     #[serde(default)]
     pub streamed_bytes: Option<f64>,
-    /// Type of the weights that it reads, such as `q4_0`; `mixed` where layers differ.
+    /// Types of the weights that it reads, such as `q4_0`; joined by `+` where layers differ; `null` for an op that reads none.
     #[serde(default)]
     pub dtype: Option<String>,
     /// `flops / bytes`.

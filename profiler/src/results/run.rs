@@ -13,7 +13,7 @@ pub const SCHEMA_VERSION: u32 = 1;
 pub type Reasons = BTreeMap<String, String>;
 
 /// `run.json`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct RunFile {
     /// [`SCHEMA_VERSION`].
     pub schema_version: u32,

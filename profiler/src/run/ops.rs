@@ -3,62 +3,228 @@
 use std::collections::BTreeMap;
 
 use models::DType;
-use models::cost::{self, OpCost};
+use models::cost::{self, OpCost, OpKind, WeightTypes};
 
 use crate::prepare::Shape;
-use crate::results::OpRow;
+use crate::results::Case;
 
-/// Fills in the operations and bytes of each row: of the prefill of `prompt` tokens behind `depth`, and of one decode for each
-/// output token but the last. A row whose op the cost model does not know stays without.
-pub(super) fn join(rows: &mut [OpRow], shape: &Shape, kv: DType, depth: usize, prompt: usize, outputs: usize) {
-    let prefill = by_name(&cost::ops_of_prefill(&shape.spec, &shape.types, kv, prompt, depth));
-    let mut decode: BTreeMap<&str, (f64, f64)> = BTreeMap::new();
-    for position in (depth + prompt..).take(outputs.saturating_sub(1)) {
-        for (name, (flops, bytes)) in by_name(&cost::ops_of_decode(&shape.spec, &shape.types, kv, position)) {
-            let sum = decode.entry(name).or_default();
-            *sum = (sum.0 + flops, sum.1 + bytes);
+/// What a request makes a model compute.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Work<'a> {
+    pub(super) shape: &'a Shape,
+    /// Type of the KV cache.
+    pub(super) kv: DType,
+    /// Prompt tokens per pass.
+    pub(super) batch: usize,
+    /// Tokens in the context before the prompt.
+    pub(super) depth: usize,
+    /// Tokens of the prompt.
+    pub(super) prompts: usize,
+    /// Tokens that came out: each but the last was decoded.
+    pub(super) outputs: usize,
+}
+
+/// The fields of a row that the cost model gives.
+const FIELDS: [&str; 3] = ["flops", "bytes", "streamed_bytes"];
+
+impl Work<'_> {
+    /// Fills in operations, bytes and types of each row of ops and of layers. An op that the cost model does not know, or of which
+    /// the trace holds more or fewer calls than the model has, stays without, and says why.
+    pub(super) fn join(&self, case: &mut Case) {
+        let prefill = Costs::of(self.prefill());
+        let decode = Costs::of(self.decode());
+        let mut incomplete: Vec<String> = Vec::new();
+        for row in &mut case.ops {
+            let costs = match row.phase.as_str() {
+                "prefill" => Ok(&prefill),
+                "decode" => Ok(&decode),
+                phase => Err(format!("the cost model covers prefill and decode, and this op ran in {phase}")),
+            };
+            let found = costs.and_then(|costs| match costs.by_op.get(row.op.as_str()) {
+                None => Err(format!("the cost model does not know the op {}", row.op)),
+                Some(sum) if sum.calls == row.count => Ok(sum),
+                Some(sum) => Err(format!(
+                    "the trace holds {} calls, the cost model expects {}: marks were lost, or the engine works in other batches",
+                    row.count, sum.calls
+                )),
+            });
+            for field in FIELDS {
+                row.reasons.remove(field);
+            }
+            (row.flops, row.bytes, row.streamed_bytes) = match found {
+                Ok(sum) => (Some(sum.flops), Some(sum.streamed + sum.activations), Some(sum.streamed)),
+                Err(reason) => {
+                    incomplete.push(row.phase.clone());
+                    row.reasons.extend(FIELDS.map(|field| (field.to_owned(), reason.clone())));
+                    (None, None, None)
+                }
+            };
+            row.dtype =
+                OpKind::from_name(&row.op).and_then(|kind| dtypes(&self.shape.types, kind, self.shape.spec.layers));
+        }
+        for row in &mut case.layers {
+            let costs = match row.phase.as_str() {
+                "prefill" => Some(&prefill),
+                "decode" => Some(&decode),
+                _ => None,
+            };
+            let sum =
+                costs.filter(|_| !incomplete.contains(&row.phase)).and_then(|costs| costs.by_layer.get(&row.layer));
+            (row.flops, row.bytes) = sum.map(|sum| (sum.flops, sum.streamed + sum.activations)).unzip();
         }
     }
-    for row in rows {
-        let costs = match row.phase.as_str() {
-            "prefill" => &prefill,
-            "decode" => &decode,
-            _ => continue,
-        };
-        if let Some(&(flops, bytes)) = costs.get(row.op.as_str()) {
-            (row.flops, row.bytes) = (Some(flops), Some(bytes));
-        }
+
+    fn prefill(&self) -> impl Iterator<Item = OpCost> {
+        let Shape { spec, types, .. } = self.shape;
+        cost::ops_of_batches(spec, types, self.kv, self.prompts, self.depth, self.batch).into_iter()
+    }
+
+    fn decode(&self) -> impl Iterator<Item = OpCost> {
+        let Shape { spec, types, .. } = self.shape;
+        let first = self.depth + self.prompts;
+        let positions = first..first + self.outputs.saturating_sub(1);
+        positions.flat_map(|position| cost::ops_of_decode(spec, types, self.kv, position))
     }
 }
 
-fn by_name(ops: &[OpCost]) -> BTreeMap<&'static str, (f64, f64)> {
-    cost::by_kind(ops)
-        .into_iter()
-        .map(|(kind, totals)| (kind.name(), (totals.flops.as_f64(), totals.bytes().as_f64())))
-        .collect()
+/// Names of the types that an op reads its weights in, in the order of the layers.
+fn dtypes(types: &WeightTypes, kind: OpKind, layers: usize) -> Option<String> {
+    let places: Vec<Option<usize>> = if is_in_block(kind) { (0..layers).map(Some).collect() } else { vec![None] };
+    let mut names: Vec<String> = Vec::new();
+    for name in
+        places.into_iter().filter_map(|place| types.read_by(kind, place)).map(|dtype| dtype.name().to_lowercase())
+    {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    (!names.is_empty()).then(|| names.join("+"))
+}
+
+fn is_in_block(kind: OpKind) -> bool {
+    !matches!(kind, OpKind::Embed | OpKind::OutputNorm | OpKind::LmHead)
+}
+
+/// Costs of a phase, summed in two ways.
+struct Costs {
+    by_op: BTreeMap<&'static str, Sum>,
+    by_layer: BTreeMap<Option<usize>, Sum>,
+}
+
+/// A sum of costs: calls, operations, bytes.
+#[derive(Debug, Clone, Copy, Default)]
+struct Sum {
+    calls: usize,
+    flops: f64,
+    /// Weights and KV cache.
+    streamed: f64,
+    activations: f64,
+}
+
+impl Sum {
+    fn add(&mut self, op: &OpCost) {
+        self.calls += 1;
+        self.flops += op.flops.as_f64();
+        self.streamed += (op.weight_bytes + op.kv_bytes).as_f64();
+        self.activations += op.activation_bytes.as_f64();
+    }
+}
+
+impl Costs {
+    fn of(ops: impl Iterator<Item = OpCost>) -> Self {
+        let mut costs = Self { by_op: BTreeMap::new(), by_layer: BTreeMap::new() };
+        for op in ops {
+            costs.by_op.entry(op.kind.name()).or_default().add(&op);
+            costs.by_layer.entry(op.layer).or_default().add(&op);
+        }
+        costs
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use models::cost::WeightTypes;
     use models::registry;
 
     use super::*;
+    use crate::results::{LayerRow, OpRow};
+
+    fn shape() -> Shape {
+        let spec = registry::find("smollm2-135m").unwrap().spec.clone();
+        // llama.cpp's mixtures give some layers another type.
+        let types = WeightTypes::by_name(&spec, |name| match name {
+            "blk.0.ffn_down.weight" => DType::Q6_K,
+            name if name.contains("norm") => DType::F32,
+            _ => DType::Q4_0,
+        });
+        Shape { spec, types, format: String::new(), quantisation: String::new() }
+    }
+
+    fn row(phase: &str, op: &str, count: usize) -> OpRow {
+        OpRow { phase: phase.to_owned(), op: op.to_owned(), count, ..OpRow::default() }
+    }
 
     #[test]
     fn rows_get_the_costs_of_their_phase() {
-        let spec = registry::find("smollm2-135m").unwrap().spec.clone();
-        let types = WeightTypes::uniform(&spec, DType::Q4_0);
-        let shape = Shape { spec: spec.clone(), types, format: String::new(), quantisation: String::new() };
-        let row = |phase: &str, op: &str| OpRow { phase: phase.to_owned(), op: op.to_owned(), ..OpRow::default() };
-        let mut rows =
-            [row("prefill", "q_proj"), row("decode", "q_proj"), row("decode", "warp"), row("other", "q_proj")];
-        join(&mut rows, &shape, DType::F16, 0, 10, 5);
-        // q_proj: 2 x tokens x hidden x hidden x layers.
-        let per_token = 2.0 * (spec.hidden * spec.heads * spec.head_dim * spec.layers) as f64;
-        assert!((rows[0].flops.unwrap() / (10.0 * per_token) - 1.0).abs() < 1e-9);
-        assert!((rows[1].flops.unwrap() / (4.0 * per_token) - 1.0).abs() < 1e-9);
-        assert!(rows[1].bytes.unwrap() > 0.0);
-        assert_eq!((rows[2].flops, rows[3].flops), (None, None));
+        let shape = shape();
+        let spec = &shape.spec;
+        let layers = spec.layers;
+        let layer = |phase: &str, layer| LayerRow { phase: phase.to_owned(), layer, ..LayerRow::default() };
+        let mut case = Case {
+            ops: vec![
+                row("prefill", "q_proj", 2 * layers),
+                row("prefill", "down_proj", 2 * layers),
+                row("prefill", "lm_head", 1),
+                row("decode", "q_proj", 4 * layers),
+                row("decode", "attention", 4 * layers),
+            ],
+            layers: vec![layer("prefill", Some(0)), layer("decode", Some(1)), layer("decode", None)],
+            ..Case::default()
+        };
+        let work = Work { shape: &shape, kv: DType::F16, batch: 8, depth: 3, prompts: 10, outputs: 5 };
+        work.join(&mut case);
+        // q_proj: 2 x tokens x hidden x hidden x layers; its weights are read once in each of the two batches.
+        let per_token = 2.0 * (spec.hidden * spec.heads * spec.head_dim * layers) as f64;
+        let ops = &case.ops;
+        assert!((ops[0].flops.unwrap() / (10.0 * per_token) - 1.0).abs() < 1e-9);
+        assert!((ops[3].flops.unwrap() / (4.0 * per_token) - 1.0).abs() < 1e-9);
+        let weights = per_token / 2.0 * 18.0 / 32.0;
+        assert!((ops[0].streamed_bytes.unwrap() / (2.0 * weights) - 1.0).abs() < 1e-9);
+        assert!((ops[3].streamed_bytes.unwrap() / (4.0 * weights) - 1.0).abs() < 1e-9);
+        assert!(ops[0].bytes.unwrap() > ops[0].streamed_bytes.unwrap());
+        // Attention reads the cache up to and with its own position: 14 + 15 + 16 + 17 rows, the depth included.
+        let row = (2 * spec.kv_width() * 2 * layers) as f64;
+        assert!((ops[4].streamed_bytes.unwrap() / (62.0 * row) - 1.0).abs() < 1e-9);
+        let dtypes: Vec<_> = ops.iter().map(|row| row.dtype.as_deref()).collect();
+        assert_eq!(dtypes, [Some("q4_0"), Some("q6_k+q4_0"), Some("q4_0"), Some("q4_0"), None]);
+        assert!(ops.iter().all(|row| row.reasons.is_empty()));
+        assert!(case.layers.iter().all(|row| row.flops.unwrap() > 0.0 && row.bytes.unwrap() > 0.0));
+    }
+
+    #[test]
+    fn what_the_model_does_not_cover_says_so() {
+        let shape = shape();
+        let mut case = Case {
+            ops: vec![row("decode", "warp", 4), row("other", "q_proj", 1), row("decode", "q_proj", 7)],
+            layers: vec![LayerRow { phase: "decode".to_owned(), layer: Some(0), ..LayerRow::default() }],
+            ..Case::default()
+        };
+        Work { shape: &shape, kv: DType::F16, batch: 512, depth: 0, prompts: 10, outputs: 5 }.join(&mut case);
+        for (row, words) in case.ops.iter().zip(["does not know the op warp", "ran in other", "holds 7 calls"]) {
+            assert_eq!((row.flops, row.bytes, row.streamed_bytes), (None, None, None));
+            assert!(FIELDS.iter().all(|field| row.reasons[*field].contains(words)), "{:?}", row.reasons);
+        }
+        assert_eq!(case.layers[0].flops, None, "a phase with a hole has no sum");
+    }
+
+    #[test]
+    fn layers_and_ops_are_the_same_sum() {
+        let shape = shape();
+        let work = Work { shape: &shape, kv: DType::F16, batch: 8, depth: 3, prompts: 20, outputs: 5 };
+        for costs in [Costs::of(work.prefill()), Costs::of(work.decode())] {
+            let sum = |sums: Vec<&Sum>| sums.iter().map(|sum| sum.flops + sum.streamed + sum.activations).sum::<f64>();
+            let (ops, layers) = (sum(costs.by_op.values().collect()), sum(costs.by_layer.values().collect()));
+            assert!(ops > 0.0 && (ops - layers).abs() < 1e-6 * ops);
+            assert_eq!(costs.by_layer.len(), shape.spec.layers + 1);
+        }
     }
 }

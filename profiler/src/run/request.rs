@@ -78,7 +78,9 @@ impl Run<'_> {
         let sample = state.keep(measured, &prompt.rendered, &prompt.ids);
         if sample.pass == Pass::Traced {
             let kv = kv_dtype(self.means.plan.options.kv_type);
-            ops::join(&mut state.case.ops, &block.model.shape, kv, state.plan.filler.depth(), prompts, outputs);
+            let depth = state.plan.filler.depth();
+            let work = ops::Work { shape: &block.model.shape, kv, batch: block.model.batch, depth, prompts, outputs };
+            work.join(&mut state.case);
         }
         self.store.sample(&sample)?;
         if let Some(output) = state.case.output.as_ref().filter(|_| is_first) {

@@ -63,6 +63,7 @@ impl<'a> CaseState<'a> {
                 self.traced.push(measured);
                 if let Some(middle) = middle(&self.traced) {
                     self.case.ops = middle.ops.clone();
+                    self.case.ops_round = Some(middle.sample.round);
                     self.case.layers = middle.layers.clone();
                     self.case.workers = middle.workers.clone();
                     self.case.allocations = middle.allocations.clone();

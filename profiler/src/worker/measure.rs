@@ -93,6 +93,7 @@ fn run(
     let answer = Answer::of(&watch, usage);
     drive::time_figures(&mut sample, &timing, &answer, split(bench, ask.pass), matches!(ask.input, Input::Tokens(_)));
     let kv = session.kv_bytes();
+    let attributed = drive::attribute(&batch.of(Kind::Op).copied().collect::<Vec<_>>(), &timing);
     let mut measured = Measured {
         outside_s: if ask.pass == Pass::Stepped {
             0.0
@@ -105,8 +106,8 @@ fn run(
         phases: Vec::new(),
         counters: std::collections::BTreeMap::new(),
         counter_reasons: crate::results::Reasons::new(),
-        ops: drive::attribute(&batch.of(Kind::Op).copied().collect::<Vec<_>>(), &timing),
-        layers: Vec::new(),
+        ops: attributed.ops,
+        layers: attributed.layers,
         workers: Vec::new(),
         allocations: Vec::new(),
         dropped: batch.dropped,
