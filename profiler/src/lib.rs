@@ -11,6 +11,7 @@ pub mod ceilings;
 pub mod drive;
 pub mod environment;
 mod error;
+pub mod heap;
 pub mod meter;
 pub mod plan;
 pub mod predict;

@@ -5,6 +5,7 @@
 //! ceilings. Nothing is measured here, and doing it twice changes nothing.
 
 mod limits;
+mod memory;
 mod roofline;
 mod sums;
 
@@ -12,13 +13,15 @@ pub use limits::{BytesPerSecond, Cache, FlopsPerSecond, Limits, MemorySource, Se
 
 use crate::results::RunFile;
 
-/// Places every op of every case on the roofline of its thread count, and sums its phases.
+/// Places every op of every case on the roofline of its thread count, sums its phases and reconciles its memory.
 pub fn place(file: &mut RunFile) {
     let limits: Vec<Option<Limits>> = file.cases.iter().map(|case| limits(file, case)).collect();
     for (case, limits) in file.cases.iter_mut().zip(&limits) {
         roofline::place(&mut case.ops, limits.as_ref());
         case.sums = sums::of(case);
+        memory::reconcile(case);
     }
+    memory::find_leaks(&mut file.cases);
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! a counter inside the clean pass's timed region, allocates there, locks or does input or output: [`Stopwatch`] reads
 //! the clock and stores into memory that was touched before.
 
+mod allocations;
 mod edges;
 mod moment;
 mod ops;
@@ -13,6 +14,7 @@ mod stepped;
 mod timing;
 mod traced;
 
+pub use allocations::Allocations;
 pub use edges::{Edge, Stopwatch};
 pub use moment::rfc3339;
 pub use ops::{Attributed, attribute};
@@ -20,4 +22,4 @@ pub use outcome::{Answer, sha256_of_ids, sha256_of_text, time_figures};
 pub use rows::{Totals, phase_rows, totals};
 pub use stepped::{PhaseCounts, walk};
 pub use timing::{EdgeError, PhaseSpan, Timing};
-pub use traced::trace;
+pub use traced::{Traced, trace};

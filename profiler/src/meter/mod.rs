@@ -125,6 +125,14 @@ impl Meter {
     }
 }
 
+/// Resident memory of this process in huge pages, in bytes. Not for the inside of a timed region: the kernel walks all mappings.
+///
+/// # Errors
+/// The reason where the platform does not tell.
+pub fn huge_pages() -> Result<u64, String> {
+    platform::huge_pages()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -11,6 +11,7 @@ use super::locate::Place;
 use super::prompt::{self, PreparedPrompt};
 use super::tokens::{Filler, Ordinary};
 use crate::Error;
+use crate::heap::Counting;
 use crate::plan::{DEFAULT_NEW_TOKENS, Options};
 
 /// Contexts are multiples of this many tokens, as engines like them.
@@ -51,6 +52,8 @@ pub struct PreparedModel {
     pub fillers: Vec<Filler>,
     /// Tokens that its sessions hold.
     pub context: usize,
+    /// Heap that its tokenizer holds, or why that is not known.
+    pub tokenizer_bytes: Result<u64, String>,
     /// Prompt tokens per forward pass.
     pub batch: usize,
     /// Predicted need of one worker, in bytes.
@@ -88,7 +91,7 @@ pub(crate) fn prepare(options: &Options, set: &Set, place: Place) -> Result<Prep
     let checkpoint = Checkpoint::open(&place.path)?;
     let window = registry::window(&checkpoint);
     let checkpoint = if window.is_some() { checkpoint.with_window(window) } else { checkpoint };
-    let tokenizer = checkpoint.tokenizer()?;
+    let (tokenizer, tokenizer_bytes) = weighed_tokenizer(&checkpoint)?;
     let ordinary = Ordinary::of(&tokenizer, checkpoint.spec().vocab)?;
     let prompts = prompt::prepare(options, set, &checkpoint, &tokenizer, &ordinary)?;
     let fillers: Vec<Filler> = options.depths.iter().map(|&depth| ordinary.filler(depth, options.seed)).collect();
@@ -120,9 +123,19 @@ pub(crate) fn prepare(options: &Options, set: &Set, place: Place) -> Result<Prep
         prompts,
         fillers,
         context,
+        tokenizer_bytes,
         batch,
         predicted_bytes: estimate.total().get(),
     })
+}
+
+/// A checkpoint's tokenizer, and the heap that loading it alone leaves taken: what each session's own one takes too.
+fn weighed_tokenizer(checkpoint: &Checkpoint) -> Result<(Tokenizer, Result<u64, String>), models::Error> {
+    let counting = Counting::start(0);
+    let tokenizer = checkpoint.tokenizer()?;
+    let held = counting.map(|counting| counting.read().held);
+    let bytes = held.map(|held| u64::try_from(held).unwrap_or(0)).map_err(str::to_owned);
+    Ok((tokenizer, bytes))
 }
 
 /// A file that says of itself that its weights are random.

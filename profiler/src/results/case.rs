@@ -190,7 +190,19 @@ pub struct MemoryFile {
     /// Resident after the first request.
     #[serde(default)]
     pub after_first_bytes: Option<u64>,
-    /// `after_first_bytes` less weights, reserved KV cache and what stood before loading.
+    /// Weights that are resident and backed by the model's files.
+    #[serde(default)]
+    pub weights_file_backed_bytes: Option<u64>,
+    /// Weights that are resident as anonymous memory: copied or converted by the engine.
+    #[serde(default)]
+    pub weights_anonymous_bytes: Option<u64>,
+    /// KV cache that is resident after the first request: what is used, or all of it where an engine touches it while loading.
+    #[serde(default)]
+    pub kv_resident_bytes: Option<u64>,
+    /// Heap that a traced request allocated and still held when it ended, less what it gave back of what was there before.
+    #[serde(default)]
+    pub held_bytes: Option<i64>,
+    /// `after_first_bytes` less what stood before loading, resident weights, resident KV cache, tokenizer and `held_bytes`.
     pub unaccounted_bytes: Option<i64>,
     /// Predicted need from the cost model.
     pub predicted_bytes: Option<u64>,

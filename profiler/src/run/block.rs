@@ -12,6 +12,7 @@ use super::trace::RunTrace;
 use super::{Interrupt, Progress, derive, memory, rounds};
 use crate::Error;
 use crate::plan::{Block, CasePlan, Plan, TraceLevel};
+use crate::prepare::kv_dtype;
 use crate::results::{Case, Pass, RunFile, Status, Store};
 use crate::worker::Home;
 
@@ -203,7 +204,12 @@ impl<'a> Run<'a> {
             Err(trouble) => return Ok(self.trouble(state, trouble)),
         };
         self.trace.take()?;
-        state.case.memory = memory::loaded(&block.model, &loaded);
+        state.case.memory = memory::loaded(
+            &block.model,
+            kv_dtype(self.means.plan.options.kv_type),
+            &loaded,
+            self.means.plan.file.virtual_time,
+        );
         if self.means.plan.file.cold && state.case.memory.load_cache.as_deref() != Some("cold") {
             let share = loaded
                 .cached_share

@@ -1,25 +1,36 @@
-//! Where a worker's memory went: what loading and the first request of a fresh session show, reconciled.
-//!
-//! ```text
-//! unaccounted = resident after the first request - resident before loading - weights - KV cache reserved
-//! ```
-//! Negative where weights are not resident, or are stored smaller than in the file.
+//! Where a worker's memory went: what loading and the first request of a fresh session show. What follows from these figures
+//! ([`crate::attribution`] reconciles them) is computed from the run file.
+
+use models::DType;
 
 use crate::prepare::PreparedModel;
 use crate::results::{MemoryFile, Reasons};
-use crate::worker::{Loaded, Measured};
+use crate::worker::{Loaded, Measured, MemoryEdge};
 
-/// After loading, before the first request.
-pub(super) fn loaded(model: &PreparedModel, loaded: &Loaded) -> MemoryFile {
+/// Why a heap is not told where time is virtual.
+const VIRTUAL: &str = "the engine's time is virtual: nothing of this machine enters its results";
+
+/// After loading, before the first request; `kv` is the type of the cache.
+pub(super) fn loaded(model: &PreparedModel, kv: DType, loaded: &Loaded, virtual_time: bool) -> MemoryFile {
     let mut reasons: Reasons = loaded.reasons.clone();
     if loaded.after.is_none() {
         copy(&mut reasons, "after_load_bytes", &["file_backed_bytes", "anonymous_bytes"]);
     }
+    let edges = loaded.before.zip(loaded.after);
+    if edges.is_none() {
+        let from = if loaded.before.is_none() { "before_load_bytes" } else { "after_load_bytes" };
+        copy(&mut reasons, from, &["weights_file_backed_bytes", "weights_anonymous_bytes"]);
+    }
+    let tokenizer = if virtual_time { Err(VIRTUAL.to_owned()) } else { model.tokenizer_bytes.clone() };
+    if let Err(reason) = &tokenizer {
+        reasons.insert("tokenizer_bytes".to_owned(), reason.clone());
+    }
+    let weights = edges.map(|(before, after)| resident_weights(model.weights_bytes, before, after));
     if let Some(reason) = reasons.get("load_cached_share").cloned() {
         reasons.insert("load_cache".to_owned(), reason);
     }
     for field in
-        ["kv_used_bytes", "after_first_bytes", "first_peak_delta_bytes", "first_delta_bytes", "unaccounted_bytes"]
+        ["kv_used_bytes", "after_first_bytes", "first_peak_delta_bytes", "first_delta_bytes", "huge_pages_bytes"]
     {
         reasons.insert(field.to_owned(), "no first request was measured".to_owned());
     }
@@ -40,11 +51,26 @@ pub(super) fn loaded(model: &PreparedModel, loaded: &Loaded) -> MemoryFile {
         file_backed_bytes: loaded.after.map(|edge| edge.file),
         anonymous_bytes: loaded.after.map(|edge| edge.anonymous),
         weights_bytes: Some(model.weights_bytes),
+        weights_file_backed_bytes: weights.map(|(file, _)| file),
+        weights_anonymous_bytes: weights.map(|(_, anonymous)| anonymous),
+        tokenizer_bytes: tokenizer.ok(),
+        kv_bytes_per_token: Some(model.shape.spec.kv_bytes_per_token(kv).as_f64()),
         kv_reserved_bytes: Some(loaded.kv_reserved),
         predicted_bytes: Some(model.predicted_bytes),
         reasons,
         ..MemoryFile::default()
     }
+}
+
+/// Weights that loading made resident, backed by the file and anonymous: no more of each than its kind has grown.
+///
+/// ```text
+/// file-backed = min(weights, file-backed memory after - before)
+/// anonymous   = min(weights - file-backed, anonymous memory after - before)
+/// ```
+fn resident_weights(weights: u64, before: MemoryEdge, after: MemoryEdge) -> (u64, u64) {
+    let file = weights.min(after.file.saturating_sub(before.file));
+    (file, (weights - file).min(after.anonymous.saturating_sub(before.anonymous)))
 }
 
 /// After the first request.
@@ -55,7 +81,7 @@ pub(super) fn first_request(memory: &mut MemoryFile, measured: &Measured) {
     memory.after_first_bytes = measured.memory.map(|(_, after)| after.resident);
     memory.first_peak_delta_bytes = sample.memory_peak_delta_bytes;
     memory.first_delta_bytes = sample.memory_delta_bytes;
-    memory.unaccounted_bytes = unaccounted(memory, measured);
+    memory.huge_pages_bytes = measured.huge_pages.clone().and_then(Result::ok);
     let reasons = &mut memory.reasons;
     reasons.remove("kv_used_bytes");
     let told = [
@@ -66,7 +92,11 @@ pub(super) fn first_request(memory: &mut MemoryFile, measured: &Measured) {
             sample.reasons.get("memory_peak_delta_bytes"),
         ),
         ("first_delta_bytes", memory.first_delta_bytes.is_some(), sample.reasons.get("memory_delta_bytes")),
-        ("unaccounted_bytes", memory.unaccounted_bytes.is_some(), sample.reasons.get("memory_delta_bytes")),
+        (
+            "huge_pages_bytes",
+            memory.huge_pages_bytes.is_some(),
+            measured.huge_pages.as_ref().and_then(|found| found.as_ref().err()),
+        ),
     ];
     for (field, present, reason) in told {
         reasons.remove(field);
@@ -77,17 +107,23 @@ pub(super) fn first_request(memory: &mut MemoryFile, measured: &Measured) {
     }
 }
 
-/// `None` where a part is.
-fn unaccounted(memory: &MemoryFile, measured: &Measured) -> Option<i64> {
-    let after = i128::from(memory.after_first_bytes?);
-    let known =
-        i128::from(memory.before_load_bytes?) + i128::from(memory.weights_bytes?) + i128::from(measured.kv_reserved);
-    i64::try_from(after - known).ok()
-}
-
 fn copy(reasons: &mut Reasons, from: &str, to: &[&str]) {
     let reason = reasons.get(from).cloned().unwrap_or_default();
     for field in to {
         reasons.insert((*field).to_owned(), reason.clone());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weights_are_no_more_than_what_loading_made_resident() {
+        let edge = |anonymous, file| MemoryEdge { resident: anonymous + file, anonymous, file };
+        assert_eq!(resident_weights(100, edge(5, 20), edge(30, 125)), (100, 0), "mapped");
+        assert_eq!(resident_weights(100, edge(5, 20), edge(145, 25)), (5, 95), "copied");
+        assert_eq!(resident_weights(100, edge(5, 20), edge(8, 60)), (40, 3), "not touched yet");
+        assert_eq!(resident_weights(100, edge(5, 20), edge(5, 10)), (0, 0));
     }
 }

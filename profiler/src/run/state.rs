@@ -67,6 +67,15 @@ impl<'a> CaseState<'a> {
                     self.case.layers = middle.layers.clone();
                     self.case.workers = middle.workers.clone();
                     self.case.allocations = middle.allocations.clone();
+                    self.case.memory.held_bytes = middle.held;
+                    let reasons =
+                        [(&mut self.case.reasons, "allocations"), (&mut self.case.memory.reasons, "held_bytes")];
+                    for (reasons, field) in reasons {
+                        match &middle.uncounted {
+                            Some(reason) => reasons.insert(field.to_owned(), reason.clone()),
+                            None => reasons.remove(field),
+                        };
+                    }
                 }
             }
         }
@@ -169,6 +178,9 @@ mod tests {
             layers: Vec::new(),
             workers: Vec::new(),
             allocations: Vec::new(),
+            held: None,
+            uncounted: None,
+            huge_pages: None,
             dropped: 0,
             trace_error: None,
         }

@@ -5,10 +5,12 @@ mod bootstrap;
 mod intervals;
 mod order;
 mod probe;
+mod slope;
 mod summary;
 
 pub use bootstrap::{Interval, RESAMPLES, interval};
 pub use intervals::{gaps, itl};
 pub use order::{mad, mean, median, percentile};
 pub use probe::{pace, probe};
+pub use slope::slope;
 pub use summary::{OfSample, PHASES, clean, summarise};

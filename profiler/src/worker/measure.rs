@@ -14,7 +14,7 @@ use super::part;
 use super::protocol::{Ask, Input, Measured, MemoryEdge};
 use super::serve::{Bench, VIRTUAL, note};
 use crate::drive::{self, Answer, PhaseCounts, Stopwatch, Timing};
-use crate::meter::{MachineLoad, Tally, Timeline};
+use crate::meter::{self, MachineLoad, Tally, Timeline};
 use crate::results::{Pass, Sample};
 
 /// What stands before the request and is compared after it.
@@ -54,6 +54,7 @@ fn run(
     let called = clock::now();
     let mut batch = Batch::default();
     let mut counts = PhaseCounts::new();
+    let mut allocations = None;
     let usage: Usage = match ask.pass {
         Pass::Clean => session.generate(&request, &mut watch).map_err(|error| error.to_string())?,
         Pass::Stepped => {
@@ -65,10 +66,12 @@ fn run(
             usage
         }
         Pass::Traced => {
-            let (usage, recorded) = drive::trace(session, &request, bench.ops_per_request, &mut watch)
+            let uncounted = virtual_time.then_some(VIRTUAL);
+            let traced = drive::trace(session, &request, bench.ops_per_request, uncounted, &mut watch)
                 .map_err(|error| error.to_string())?;
-            batch = recorded;
-            usage
+            batch = traced.batch;
+            allocations = Some(traced.allocations);
+            traced.usage
         }
     };
     let returned = clock::now();
@@ -84,6 +87,12 @@ fn run(
         ..Sample::default()
     };
     let (memory, read_bytes) = bench.after(before, &mut sample);
+    // Milliseconds, since the kernel looks at every page: once a session is enough.
+    let huge_pages = ask.fresh.then(|| if virtual_time { Err(VIRTUAL.to_owned()) } else { meter::huge_pages() });
+    let (allocations, uncounted) = match allocations.transpose() {
+        Ok(allocations) => (allocations, None),
+        Err(reason) => (None, Some(reason)),
+    };
     let mut points = timeline.map(Timeline::finish).unwrap_or_default();
     if let Some((earlier, later)) = memory {
         points.insert(0, earlier.point(called));
@@ -109,7 +118,10 @@ fn run(
         ops: attributed.ops,
         layers: attributed.layers,
         workers: Vec::new(),
-        allocations: Vec::new(),
+        held: allocations.as_ref().map(|allocations| allocations.held),
+        allocations: allocations.map(|allocations| allocations.rows).unwrap_or_default(),
+        uncounted,
+        huge_pages,
         dropped: batch.dropped,
         answer,
         trace_error: part::request(&ask.trace, &bench.process, virtual_time, &mut batch, ask, &timing, &points).err(),

@@ -223,6 +223,12 @@ pub struct Measured {
     pub workers: Vec<WorkerRow>,
     /// Allocations per phase (traced pass).
     pub allocations: Vec<AllocationRow>,
+    /// Heap that it allocated and still held at its end, less what it gave back of what was there before (traced pass).
+    pub held: Option<i64>,
+    /// Why the two are absent.
+    pub uncounted: Option<String>,
+    /// Resident memory in huge pages after it (the first request of a fresh session), or why that is not known.
+    pub huge_pages: Option<Result<u64, String>>,
     /// Op marks that were lost.
     pub dropped: u64,
     /// Why the trace could not be written.
@@ -301,6 +307,9 @@ mod tests {
             layers: vec![LayerRow::default()],
             workers: vec![WorkerRow::default()],
             allocations: vec![AllocationRow::default()],
+            held: Some(-5),
+            uncounted: Some("why".to_owned()),
+            huge_pages: Some(Err("why".to_owned())),
             dropped: 0,
             trace_error: None,
         };

@@ -77,6 +77,13 @@ pub(super) fn cpu_seconds() -> f64 {
     usage::read().map_or(0.0, |usage| usage.cpu_seconds())
 }
 
+pub(super) fn huge_pages() -> Result<u64, String> {
+    const ROLLUP: &str = "/proc/self/smaps_rollup";
+    let text = std::fs::read_to_string(ROLLUP)
+        .map_err(|error| format!("{ROLLUP} cannot be read ({error}): the kernel is older than 4.14"))?;
+    proc_files::parse_huge_pages(&text)
+}
+
 pub(super) fn machine_load() -> Result<MachineLoad, String> {
     let text = std::fs::read_to_string("/proc/stat").map_err(|error| format!("/proc/stat cannot be read: {error}"))?;
     MachineLoad::parse(&text, proc_files::ticks_per_second())

@@ -89,6 +89,19 @@ pub(super) fn parse_io(text: &str) -> Result<u64, String> {
         .ok_or_else(|| "/proc/self/io has no read_bytes: the kernel lacks CONFIG_TASK_IO_ACCOUNTING".to_owned())
 }
 
+/// Anonymous, file-backed and shared memory in huge pages, of `/proc/self/smaps_rollup`, which is in KiB.
+pub(super) fn parse_huge_pages(text: &str) -> Result<u64, String> {
+    let fields = text.lines().filter_map(|line| line.split_once(':'));
+    let huge = fields.filter(|(name, _)| matches!(*name, "AnonHugePages" | "FilePmdMapped" | "ShmemPmdMapped"));
+    let sizes: Vec<u64> = huge.filter_map(|(_, rest)| rest.split_ascii_whitespace().next()?.parse().ok()).collect();
+    if sizes.is_empty() {
+        return Err(
+            "/proc/self/smaps_rollup has no AnonHugePages: the kernel lacks CONFIG_TRANSPARENT_HUGEPAGE".to_owned()
+        );
+    }
+    Ok(sizes.iter().sum::<u64>() * 1024)
+}
+
 #[allow(unsafe_code, reason = "sysconf has no safe wrapper in std")]
 pub(super) fn page_size() -> u64 {
     // SAFETY: sysconf reads no memory of ours.
@@ -124,6 +137,13 @@ mod tests {
             }
         );
         assert!(parse_status("Name:\tx\n").unwrap_err().contains("RssAnon"));
+    }
+
+    #[test]
+    fn a_recorded_rollup() {
+        let text = "5581d7000000-7fff2b9d9000 ---p 00000000 00:00 0 [rollup]\nRss: 9000 kB\nAnonHugePages: 4096 kB\nShmemPmdMapped: 0 kB\nFilePmdMapped: 2048 kB\nLocked: 0 kB\n";
+        assert_eq!(parse_huge_pages(text), Ok(6144 << 10));
+        assert!(parse_huge_pages("Rss: 9000 kB\n").unwrap_err().contains("TRANSPARENT_HUGEPAGE"));
     }
 
     #[test]

@@ -97,6 +97,10 @@ pub(super) fn cpu_seconds() -> f64 {
     system::rusage().map_or(0.0, |(info, _)| timebase.micros(info.user_time + info.system_time) as f64 / 1e6)
 }
 
+pub(super) fn huge_pages() -> Result<u64, String> {
+    Err("macOS does not tell which memory lies in huge pages".to_owned())
+}
+
 pub(super) fn machine_load() -> Result<MachineLoad, String> {
     system::processor_ticks()
         .map(|[user, system, idle, nice]| {

@@ -1,59 +1,126 @@
-//! Memory, reconciled, and the load.
+//! Memory, reconciled; what requests allocate and leave behind; and the load.
 
 use super::View;
 use crate::report::content::{Section, Table};
 use crate::report::figures::{ABSENT, megabytes, percent, significant};
-use crate::results::{Case, MemoryFile, Summary};
+use crate::results::{AllocationRow, Case, MemoryFile, Summary};
 
-/// A line of the reconciliation: its words, its field and its value in bytes.
+/// A line: its words, its field and its value in bytes.
 type Line = (&'static str, &'static str, fn(&MemoryFile) -> Option<f64>);
 
-const LINES: &[Line] = &[
-    ("model files on disk", "file_bytes", |m| m.file_bytes.map(|b| b as f64)),
+/// What is resident after the first request, as a sum.
+const PARTS: &[Line] = &[
     ("resident before load", "before_load_bytes", |m| m.before_load_bytes.map(|b| b as f64)),
-    ("resident after load", "after_load_bytes", |m| m.after_load_bytes.map(|b| b as f64)),
-    ("  of that backed by files", "file_backed_bytes", |m| m.file_backed_bytes.map(|b| b as f64)),
-    ("  of that anonymous", "anonymous_bytes", |m| m.anonymous_bytes.map(|b| b as f64)),
-    ("weights", "weights_bytes", |m| m.weights_bytes.map(|b| b as f64)),
-    ("KV cache reserved", "kv_reserved_bytes", |m| m.kv_reserved_bytes.map(|b| b as f64)),
-    ("KV cache used by the first request", "kv_used_bytes", |m| m.kv_used_bytes.map(|b| b as f64)),
-    ("first request: peak less before", "first_peak_delta_bytes", |m| m.first_peak_delta_bytes.map(|b| b as f64)),
-    ("first request: after less before", "first_delta_bytes", |m| m.first_delta_bytes.map(|b| b as f64)),
-    ("resident after the first request", "after_first_bytes", |m| m.after_first_bytes.map(|b| b as f64)),
+    ("weights, backed by the file", "weights_file_backed_bytes", |m| m.weights_file_backed_bytes.map(|b| b as f64)),
+    ("weights, anonymous", "weights_anonymous_bytes", |m| m.weights_anonymous_bytes.map(|b| b as f64)),
+    ("KV cache", "kv_resident_bytes", |m| m.kv_resident_bytes.map(|b| b as f64)),
+    ("tokenizer", "tokenizer_bytes", |m| m.tokenizer_bytes.map(|b| b as f64)),
+    ("held by a request", "held_bytes", |m| m.held_bytes.map(|b| b as f64)),
     ("unaccounted", "unaccounted_bytes", |m| m.unaccounted_bytes.map(|b| b as f64)),
+    ("sum: resident after the first request", "after_first_bytes", |m| m.after_first_bytes.map(|b| b as f64)),
+    ("  of that in huge pages", "huge_pages_bytes", |m| m.huge_pages_bytes.map(|b| b as f64)),
     ("growth over what stood before the load", "after_first_bytes", |m| {
         Some(m.after_first_bytes? as f64 - m.before_load_bytes? as f64)
     }),
     ("  predicted by the cost model", "predicted_bytes", |m| m.predicted_bytes.map(|b| b as f64)),
 ];
 
+/// What else is known of it.
+const OTHERS: &[Line] = &[
+    ("model files on disk", "file_bytes", |m| m.file_bytes.map(|b| b as f64)),
+    ("weights in them", "weights_bytes", |m| m.weights_bytes.map(|b| b as f64)),
+    ("resident after load", "after_load_bytes", |m| m.after_load_bytes.map(|b| b as f64)),
+    ("  of that backed by files", "file_backed_bytes", |m| m.file_backed_bytes.map(|b| b as f64)),
+    ("  of that anonymous", "anonymous_bytes", |m| m.anonymous_bytes.map(|b| b as f64)),
+    ("KV cache used by the first request", "kv_used_bytes", |m| m.kv_used_bytes.map(|b| b as f64)),
+    ("KV cache reserved", "kv_reserved_bytes", |m| m.kv_reserved_bytes.map(|b| b as f64)),
+    ("first request: peak less before", "first_peak_delta_bytes", |m| m.first_peak_delta_bytes.map(|b| b as f64)),
+    ("first request: after less before", "first_delta_bytes", |m| m.first_delta_bytes.map(|b| b as f64)),
+];
+
 pub(super) fn section(view: &View<'_>) -> Section {
     let mut section = Section::new("Memory");
     for summary in &view.file.summaries {
         let Some(case) = fresh(view, summary) else { continue };
-        let mut table = Table::new(
-            format!("{}: the first request of a fresh session ({}).", view.subject(summary), case.prompt),
-            &["<what", "MB", "<why not"],
-        );
-        for (words, field, value) in LINES {
-            let found = value(&case.memory);
-            let why = found
-                .is_none()
-                .then(|| case.memory.reasons.get(*field).cloned().unwrap_or_else(|| "not measured".to_owned()));
-            table.rows.push(vec![
-                (*words).to_owned(),
-                found.map_or(ABSENT.to_owned(), megabytes),
-                why.unwrap_or_default(),
-            ]);
+        let subject = view.subject(summary);
+        let caption = format!("{subject}: the first request of a fresh session ({}).", case.prompt);
+        section.show(table(caption, PARTS, &case.memory));
+        section.show(table(format!("{subject}: of the same request."), OTHERS, &case.memory));
+        section.say(growth(&case.memory));
+        section.show(allocations(
+            format!("{subject}: allocations of the traced requests, all prompts together."),
+            view.cases(summary),
+        ));
+        if let Some(reason) = view.cases(summary).find_map(|case| case.reasons.get("allocations")) {
+            section.say(format!("Allocations: {reason}."));
         }
-        let table =
-            if table.rows.iter().all(|row| row[2].is_empty()) { table.without_constant(&["why not"]) } else { table };
-        section.show(table);
     }
     if !section.blocks.is_empty() {
-        section.say("MB = 10^6 bytes. Unaccounted is what is resident after the first request less weights, reserved KV cache and what stood before the load; negative where reserved or mapped pages were not touched.");
+        section.say("MB = 10^6 bytes. The KV cache counts with what is used of it, since reserved pages that nobody has touched are not resident, unless the engine touched all of it while loading. Unaccounted is the rest: buffers, code, what the system's allocator keeps; negative where a part is counted that is not resident.");
     }
     section
+}
+
+fn table(caption: String, lines: &[Line], memory: &MemoryFile) -> Table {
+    let mut table = Table::new(caption, &["<what", "MB", "<why not"]);
+    for (words, field, value) in lines {
+        let found = value(memory);
+        let why =
+            found.is_none().then(|| memory.reasons.get(*field).cloned().unwrap_or_else(|| "not measured".to_owned()));
+        table.rows.push(vec![(*words).to_owned(), found.map_or(ABSENT.to_owned(), megabytes), why.unwrap_or_default()]);
+    }
+    if table.rows.iter().all(|row| row[2].is_empty()) { table.without_constant(&["why not"]) } else { table }
+}
+
+/// Per token, and over requests.
+fn growth(memory: &MemoryFile) -> String {
+    let kilobytes = |bytes: f64| significant(bytes / 1e3);
+    let absent = |field: &str| {
+        let reason = memory.reasons.get(field).map_or("not measured", String::as_str);
+        format!("not told ({reason})")
+    };
+    let grown = memory
+        .growth_bytes_per_token
+        .map_or_else(|| absent("growth_bytes_per_token"), |bytes| format!("{} kB", kilobytes(bytes)));
+    let predicted = memory
+        .kv_bytes_per_token
+        .map_or_else(String::new, |bytes| format!("; its KV cache takes {} kB by the cost model", kilobytes(bytes)));
+    let leak = match &memory.leak_bytes_per_request {
+        None => absent("leak_bytes_per_request"),
+        Some(slope) => {
+            let range = format!("{} kB [{}, {}]", kilobytes(slope.value), kilobytes(slope.low), kilobytes(slope.high));
+            let meaning = if slope.low > 0.0 { "it leaks" } else { "no leak can be told from 0" };
+            format!("{range} over {} requests: {meaning}", slope.n)
+        }
+    };
+    format!(
+        "Growth per token of the first request: {grown}{predicted}. Growth per repeated request of the worker: {leak}."
+    )
+}
+
+/// Allocations over cases, in the order of phases: sums, and the highest peak.
+fn allocations<'a>(caption: String, cases: impl Iterator<Item = &'a Case>) -> Table {
+    let mut sums: Vec<AllocationRow> = Vec::new();
+    for row in cases.flat_map(|case| &case.allocations) {
+        match sums.iter_mut().find(|sum| sum.phase == row.phase) {
+            Some(sum) => {
+                sum.count += row.count;
+                sum.bytes += row.bytes;
+                sum.peak_bytes = sum.peak_bytes.max(row.peak_bytes);
+            }
+            None => sums.push(row.clone()),
+        }
+    }
+    let mut table = Table::new(caption, &["<phase", "allocations", "MB allocated", "most held MB"]);
+    table.rows.extend(sums.into_iter().map(|sum| {
+        vec![
+            sum.phase,
+            sum.count.to_string(),
+            significant(sum.bytes as f64 / 1e6),
+            significant(sum.peak_bytes as f64 / 1e6),
+        ]
+    }));
+    table
 }
 
 /// The case whose first request needed most.
