@@ -51,9 +51,6 @@ pub(super) fn section(view: &View<'_>) -> Section {
             format!("{subject}: allocations of the traced requests, all prompts together."),
             view.cases(summary),
         ));
-        if let Some(reason) = view.cases(summary).find_map(|case| case.reasons.get("allocations")) {
-            section.say(format!("Allocations: {reason}."));
-        }
     }
     if !section.blocks.is_empty() {
         section.say("MB = 10^6 bytes. The KV cache counts with what is used of it, since reserved pages that nobody has touched are not resident, unless the engine touched all of it while loading. Unaccounted is the rest: buffers, code, what the system's allocator keeps; negative where a part is counted that is not resident.");

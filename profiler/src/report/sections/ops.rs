@@ -128,8 +128,11 @@ fn ops(view: &View<'_>, summary: &Summary, phase: &str, rows: &[OpRow], time: f6
     let columns =
         ["<op", "calls", "ms", "share of phase", "GFLOP/s", "GB/s", "FLOP/byte", "of the roofline", "<bound by"];
     let mut table = Table::new(caption, &columns);
-    let (large, small): (Vec<&OpRow>, Vec<&OpRow>) =
-        rows.iter().partition(|row| rows.len() < 4 || part(row.time_s, time) >= SMALL);
+    let (mut large, mut small): (Vec<&OpRow>, Vec<&OpRow>) =
+        rows.iter().partition(|row| part(row.time_s, time) >= SMALL);
+    if small.len() == 1 {
+        large.append(&mut small);
+    }
     table.rows.extend(large.iter().map(|row| cells(row, time)));
     if let Some((first, rest)) = small.split_first() {
         let mut others =
@@ -139,7 +142,9 @@ fn ops(view: &View<'_>, summary: &Summary, phase: &str, rows: &[OpRow], time: f6
         table.rows.push(cells(&others, time));
     }
     let in_ops: f64 = rows.iter().map(|row| row.time_s).sum();
-    table.rows.push(cells(&OpRow { op: "unattributed".to_owned(), time_s: time - in_ops, ..OpRow::default() }, time));
+    // Times are whole nanoseconds: less is rounding.
+    let rest = ((time - in_ops) * 1e9).round() / 1e9;
+    table.rows.push(cells(&OpRow { op: "unattributed".to_owned(), time_s: rest, ..OpRow::default() }, time));
     table
 }
 
