@@ -19,6 +19,7 @@ mod traits;
 pub mod candle;
 pub mod mock;
 pub mod registry;
+pub mod threads;
 
 pub use error::EngineError;
 pub use identity::{Caps, Identity, OpTimes, PhaseSplit};

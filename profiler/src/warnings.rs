@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::ceilings::{Drift, drift};
 use crate::environment::{Environment, missing_in_build};
 use crate::results::{Case, RunFile, Sample, Status, Tool};
 use crate::statistics::{clean, median, percentile};
@@ -23,6 +24,8 @@ const PROBE: f64 = 1.1;
 const OTHER: f64 = 0.01;
 /// Latency of the last rounds over the first: heat, or somebody else.
 const DRIFT: f64 = 1.1;
+/// Probed bandwidth against the ceiling that is kept: more than drift alone explains.
+const CEILING: f64 = 0.25;
 /// (largest - smallest) / median of a case's latencies.
 const SPREAD: f64 = 0.25;
 
@@ -73,6 +76,10 @@ pub enum Warning {
     Spread(usize, String, f64),
     /// Time between the phases is large: cases, the worst of them, its share of the latency.
     OtherTime(usize, String, f64),
+    /// The memory bandwidth moved during the run.
+    BandwidthDrift(Drift),
+    /// The ceilings that are kept differ from what was probed: threads, probed / kept.
+    CeilingsDiffer(usize, f64),
     /// Numbers rest on random weights: the models.
     Synthetic(Vec<String>),
     /// Time was virtual: the numbers say nothing about a machine.
@@ -128,6 +135,13 @@ impl Warning {
             Self::Spread(cases, worst, spread) => format!(
                 "latencies spread widely in {cases} of the cases, worst in {worst}: {:.0} % of their median; use more runs (-r) on a quieter machine",
                 spread * 100.0
+            ),
+            Self::BandwidthDrift(drift) => format!(
+                "the memory bandwidth with {} threads drifted while this run measured: {:.2} times the first probe at the end, range {:.0} % of the median over {} probes; neighbours share the memory, so trust ratios within a round more than absolute rates, and run again on a quieter machine",
+                drift.threads, drift.last_to_first, drift.range * 100.0, drift.n
+            ),
+            Self::CeilingsDiffer(threads, ratio) => format!(
+                "during this run the memory with {threads} threads gave {ratio:.2} times what is kept as this machine's ceiling: one of the two was measured while something else was at work; `inferometer machine --refresh` on a quiet machine measures it again"
             ),
             Self::OtherTime(cases, worst, share) => format!(
                 "time lies between the phases in {cases} of the cases, most in {worst}: {:.1} % of the latency; the engine does work there that it does not name",
@@ -234,6 +248,9 @@ pub fn after(file: &RunFile) -> Vec<Warning> {
     }
     let drifts = |ratio: &f64| *ratio > DRIFT || *ratio < 1.0 / DRIFT;
     found.extend(ratio(|probe| probe.clean).filter(drifts).map(Warning::Drift));
+    let drifts = drift(&file.ceiling_probes);
+    found.extend(drifts.iter().filter_map(|drift| differs(file, drift)));
+    found.extend(drifts.into_iter().filter(Drift::is_large).map(Warning::BandwidthDrift));
     let (samples, largest) = above(file, |sample| sample.steal, STEAL);
     if samples > 0 {
         found.push(Warning::Steal(samples, largest));
@@ -243,6 +260,13 @@ pub fn after(file: &RunFile) -> Vec<Warning> {
         found.push(Warning::Others(samples, largest));
     }
     found
+}
+
+/// The probes of a run against the ceiling of the same thread count.
+fn differs(file: &RunFile, drift: &Drift) -> Option<Warning> {
+    let entry = file.ceilings.as_ref()?.threads.iter().find(|entry| entry.threads == drift.threads)?;
+    let ratio = drift.median / entry.memory_read?.median;
+    ((ratio - 1.0).abs() > CEILING).then_some(Warning::CeilingsDiffer(drift.threads, ratio))
 }
 
 /// How many samples that count lie above a limit, and the largest of them.
@@ -281,6 +305,7 @@ fn worst(cases: &[Case], value: fn(&Case) -> Option<f64>, limit: f64) -> Option<
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::results::CeilingProbe;
 
     fn tool() -> Tool {
         Tool { profile: "release".to_owned(), ..Tool::default() }
@@ -329,6 +354,17 @@ mod tests {
         assert_eq!(outputs(&case("c", vec![sample("a"), sample("b"), sample("a")])), 2);
         assert_eq!(outputs(&case("c", vec![sample("a"), sample("a")])), 1);
         assert_eq!(outputs(&case("c", vec![Sample::default()])), 0);
+    }
+
+    fn probed(threads: usize, rate: f64) -> CeilingProbe {
+        CeilingProbe { threads, memory_read: Some(rate), ..CeilingProbe::default() }
+    }
+
+    #[test]
+    fn a_drift_of_the_bandwidth_is_told_with_advice() {
+        let drift = drift(&[probed(2, 40e9), probed(2, 30e9)])[0];
+        let text = Warning::BandwidthDrift(drift).text();
+        assert!(text.contains("2 threads") && text.contains("0.75 times") && text.contains("run again"), "{text}");
     }
 
     #[test]

@@ -25,7 +25,7 @@ const CANDLE_VERSION: &str = "0.11.1";
 /// Prompt tokens per forward pass, unless asked otherwise.
 const DEFAULT_BATCH: usize = 512;
 /// What candle reads its thread count from, once per process.
-const THREAD_VARIABLES: [&str; 2] = ["CANDLE_NUM_THREADS", "RAYON_NUM_THREADS"];
+const THREAD_VARIABLES: [&str; 2] = crate::threads::VARIABLES;
 
 /// Which kernels compute.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -3,18 +3,20 @@
 //!
 //! It takes the shape, the weights' types and the tokenizer from a real checkpoint, and reads no weight.
 
+mod limits;
 mod machine;
 mod session;
 mod settings;
 
 use models::Checkpoint;
 
+pub use self::limits::{Limits, limits};
 use self::session::MockSession;
 use self::settings::Settings;
 use crate::{Caps, Engine, EngineError, Identity, LoadOptions, OpTimes, PhaseSplit, Session};
 
 /// The name in the registry.
-pub(crate) const NAME: &str = "mock";
+pub const NAME: &str = "mock";
 
 /// The engine.
 #[derive(Clone, Copy, Debug, Default)]

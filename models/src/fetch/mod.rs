@@ -24,8 +24,8 @@ pub use failure::{Attempt, Failure};
 pub(crate) use progress::Work;
 pub use progress::{Progress, Quiet};
 pub use reference::{HubReference, Reference};
-pub(crate) use settings::cache_home;
-pub use settings::{Settings, Token};
+
+pub use settings::{Settings, Token, cache_home};
 
 use choice::Choice;
 use hub::Hub;

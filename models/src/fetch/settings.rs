@@ -110,8 +110,9 @@ fn user_cache(var: &impl Fn(&str) -> Option<String>) -> PathBuf {
     xdg.or_else(|| Some(PathBuf::from(var("HOME")?).join(".cache"))).unwrap_or_else(std::env::temp_dir)
 }
 
-/// This tool's folder among the user's caches.
-pub(crate) fn cache_home() -> PathBuf {
+/// This tool's folder among the user's caches: `$XDG_CACHE_HOME/inferometer`, `~/.cache/inferometer` without it.
+#[must_use]
+pub fn cache_home() -> PathBuf {
     own_cache(&|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
 }
 

@@ -3,20 +3,29 @@
 use std::collections::BTreeMap;
 
 use clap::Args;
+use profiler::ceilings::{self, Means};
 use profiler::environment::{self, Environment, Noise};
 use profiler::meter::{COUNTERS, Counter, Meter};
 use profiler::report::{Align, Block, Column, Content, Section, Table, environment_facts, milliseconds, text};
 use profiler::warnings::{self, Warning};
+use profiler::worker::Home;
+use profiler::{plan, report};
 
 use super::failure::Code;
-use super::output;
+use super::{interrupt, output};
 
-/// Show what this machine offers: counters and why not, memory and page cache, noise
+/// Heading of a section.
+const CEILINGS: &str = "Ceilings";
+
+/// Show what this machine offers: counters and why not, memory and page cache, noise, ceilings
 #[derive(Debug, Args)]
-pub(super) struct Arguments {}
+pub(super) struct Arguments {
+    /// Measure the ceilings again (bandwidth, operations per second), though they are known
+    #[arg(long)]
+    refresh: bool,
+}
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Code> {
-    let Arguments {} = arguments;
     // Before anything else: counters follow threads that begin later.
     let all: Vec<&'static Counter> = COUNTERS.iter().collect();
     let counters = counters(&all);
@@ -34,24 +43,37 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Code> {
         counters,
         memory,
         noise(environment::noise()),
-        section(
-            "Ceilings",
-            vec![Block::Facts(
-                [("memory bandwidth", "null"), ("FLOP/s", "null")]
-                    .map(|(name, value)| {
-                        (name.to_owned(), format!("{value}: version {} does not measure it", env!("CARGO_PKG_VERSION")))
-                    })
-                    .into(),
-            )],
-        ),
+        ceilings(&environment, arguments.refresh)?,
     ];
+    let interrupted = sections.iter().any(|section| section.blocks.is_empty() && section.heading == CEILINGS);
     let sections = sections.into_iter().filter(|section| !section.blocks.is_empty()).collect();
     output::print(text(&Content { title: "This machine".to_owned(), sections }, output::look()).as_bytes())?;
-    Ok(Code::Done)
+    Ok(if interrupted { Code::Interrupted } else { Code::Done })
 }
 
 fn section(heading: &str, blocks: Vec<Block>) -> Section {
     Section { heading: heading.to_owned(), short: true, blocks }
+}
+
+/// What is known, measured now where nothing is; empty where that was interrupted.
+fn ceilings(environment: &Environment, again: bool) -> anyhow::Result<Section> {
+    let interrupt = interrupt::listen()?;
+    let (home, binary) = (Home::create()?, std::env::current_exe()?);
+    let tell = |text: &str| output::complain(&format!("{text}\n"));
+    let means = Means { binary: &binary, home: &home, interrupt: &interrupt, tell: &tell };
+    let threads = environment.processor.usable_threads.or(environment.processor.threads);
+    let cores = plan::physical_cores(environment.limits.cpus);
+    let counts = ceilings::thread_counts(cores, threads.unwrap_or(cores));
+    let found = ceilings::ceilings(means, environment, &environment::tool(), &counts, again);
+    let mut section = section(CEILINGS, Vec::new());
+    if !interrupt.is_set() {
+        section.blocks = report::ceilings_blocks(&found);
+        if environment::tool().profile == "debug" {
+            let text = "this is not an optimised build: these figures are far below what the machine can do; build with --release";
+            section.blocks.push(Block::Warning(text.to_owned()));
+        }
+    }
+    Ok(section)
 }
 
 /// One at a time: a machine may offer each alone and not all together.

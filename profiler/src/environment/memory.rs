@@ -62,7 +62,7 @@ fn chosen(text: &str) -> Result<String, String> {
 }
 
 #[allow(unsafe_code, reason = "sysconf has no safe wrapper in std")]
-fn page_bytes() -> u64 {
+pub(crate) fn page_bytes() -> u64 {
     // SAFETY: sysconf takes no pointers and has no preconditions.
     let bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
     u64::try_from(bytes).unwrap_or(4096)

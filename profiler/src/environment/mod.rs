@@ -25,6 +25,7 @@ use crate::results::Reasons;
 pub use features::{missing_in_build, present};
 pub use host::{Host, read as read_host};
 pub use limits::{Limits, read as read_limits};
+pub(crate) use memory::page_bytes;
 pub use memory::{Memory, read as read_memory};
 pub use noise::{Noise, noise};
 pub use power::{Power, read as read_power};

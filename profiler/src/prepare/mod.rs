@@ -21,12 +21,12 @@ pub use prompt::{PreparedPrompt, prompt_set};
 pub(crate) use tokens::random;
 pub use tokens::{Filler, Ordinary};
 
-use crate::Error;
 use crate::environment::Environment;
 use crate::plan::{
     self, Block, CasePlan, EngineChoice, Options, Plan, PlanFile, PlannedCase, PlannedModel, PlannedPrompt,
     PromptChoice, Seat,
 };
+use crate::{Error, ceilings};
 
 /// Stepped and traced requests per case, each, at most: two, each paired with a clean one of its round.
 const INSTRUMENTED_RUNS: usize = 2;
@@ -84,6 +84,8 @@ fn block(options: &Options, engines: &[EngineChoice], model: PreparedModel, envi
         .collect();
     let available = environment.memory.available_bytes;
     let limit = [available, environment.limits.memory_bytes].into_iter().flatten().min();
+    // The machine's limits are probed beside the workers.
+    let limit = limit.map(|limit| limit.saturating_sub(ceilings::buffer_bytes(&environment.processor.caches)));
     let together = seats.len() == 1 || limit.is_none_or(|limit| fits(model.predicted_bytes, seats.len(), limit));
     Block { model, seats, cases: Vec::new(), together }
 }

@@ -16,7 +16,7 @@ pub use content::{Align, Block, Column, Content, Section, Table};
 pub use figures::{milliseconds, significant};
 pub use markdown::markdown;
 pub use page::page;
-pub use sections::{content, environment_facts};
+pub use sections::{ceilings_blocks, content, environment_facts};
 pub use text::{Look, text};
 
 use crate::results::{RunFile, csv};

@@ -8,7 +8,7 @@ use crate::Error;
 
 /// Writes beside the file, waits until the bytes are stored, and renames. When it fails the old file stays and nothing
 /// that looks like a new one is left.
-pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     let mut name = path.file_name().unwrap_or_default().to_os_string();
     name.push(".partial");
     let partial = path.with_file_name(name);

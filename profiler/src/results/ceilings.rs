@@ -17,6 +17,18 @@ pub struct Spread {
     pub n: usize,
 }
 
+impl Spread {
+    /// Median, smallest and largest of values; `None` without a finite one.
+    #[must_use]
+    pub fn of(values: &[f64]) -> Option<Self> {
+        let mut values: Vec<f64> = values.iter().copied().filter(|value| value.is_finite()).collect();
+        values.sort_by(f64::total_cmp);
+        let (lower, upper) = (values.get(values.len().checked_sub(1)? / 2)?, values.get(values.len() / 2)?);
+        let median = f64::midpoint(*lower, *upper);
+        Some(Self { median, low: *values.first()?, high: *values.last()?, n: values.len() })
+    }
+}
+
 /// What this machine can do at most, measured with the threads that engines compute on.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Ceilings {
@@ -26,11 +38,11 @@ pub struct Ceilings {
     pub machine: String,
     /// One entry per thread count, ascending.
     pub threads: Vec<ThreadCeilings>,
-    /// Bytes per second from storage, with an empty page cache.
+    /// Bytes per second from storage, by `read`, with none of the file in the page cache.
     pub file_read_cold: Option<Spread>,
-    /// Bytes per second from the page cache.
+    /// Bytes per second from the page cache, through a fresh mapping, on one thread.
     pub file_read_warm: Option<Spread>,
-    /// Seconds that the first touch of a 4 KiB page of anonymous memory takes.
+    /// Seconds that the first touch of a small page (4 KiB on most machines) of anonymous memory takes.
     pub page_fault_s: Option<Spread>,
     /// Why a field is `null`.
     #[serde(default, skip_serializing_if = "Reasons::is_empty")]
@@ -100,4 +112,16 @@ pub struct CeilingProbe {
     /// Why a field is `null`.
     #[serde(default, skip_serializing_if = "Reasons::is_empty")]
     pub reasons: Reasons,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_spread_has_its_middle_and_its_ends() {
+        assert_eq!(Spread::of(&[3.0, 1.0, 2.0]), Some(Spread { median: 2.0, low: 1.0, high: 3.0, n: 3 }));
+        assert_eq!(Spread::of(&[4.0, 1.0, f64::NAN]), Some(Spread { median: 2.5, low: 1.0, high: 4.0, n: 2 }));
+        assert_eq!(Spread::of(&[]), None);
+    }
 }

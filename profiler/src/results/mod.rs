@@ -15,6 +15,7 @@ mod store;
 mod table;
 mod verdict;
 
+pub(crate) use atomic::write as write_atomically;
 pub use attribution::{AllocationRow, LayerRow, PhaseSum, Series, Slope, Stall, WorkerRow};
 pub use case::{Case, CaseOutput, MemoryFile, OpRow, Pass, PhaseRow, Status};
 pub use ceilings::{CacheCeiling, CeilingProbe, Ceilings, Spread, ThreadCeilings};

@@ -6,15 +6,16 @@ use engines::OpTimes;
 use traces::{Nanos, clock};
 
 use super::crew::Crew;
+use super::probes::{Moment, Probes};
 use super::resume::Earlier;
 use super::state::CaseState;
 use super::trace::RunTrace;
 use super::{Interrupt, Progress, derive, memory, rounds};
-use crate::Error;
 use crate::plan::{Block, CasePlan, Plan, TraceLevel};
 use crate::prepare::kv_dtype;
 use crate::results::{Case, Pass, RunFile, Status, Store};
 use crate::worker::Home;
+use crate::{Error, ceilings};
 
 /// Warm-up requests after the first one, at most, where nobody says how many.
 const MOST_WARMUPS: usize = 3;
@@ -37,6 +38,8 @@ pub(super) struct Run<'a> {
     pub(super) file: RunFile,
     pub(super) earlier: Option<Earlier>,
     pub(super) trace: RunTrace,
+    /// The machine's limits between the rounds.
+    probes: Probes<'a>,
     /// Warnings that do not follow from the results.
     pub(super) notes: Vec<String>,
     /// Until when `run.json` need not be written again.
@@ -65,6 +68,8 @@ impl<'a> Run<'a> {
     pub(super) fn new(means: Means<'a>, store: Store, file: RunFile, earlier: Option<Earlier>) -> Result<Self, Error> {
         let trace = RunTrace::create(store.dir(), means.home.dir(), &means.plan.file)?;
         store.write_run(&file)?;
+        let bytes = ceilings::buffer_bytes(&file.environment.processor.caches);
+        let probes = Probes::new(means.plan, bytes, means.binary, means.home, means.interrupt);
         let notes = file.warnings.clone();
         Ok(Self {
             means,
@@ -72,6 +77,7 @@ impl<'a> Run<'a> {
             file,
             earlier,
             trace,
+            probes,
             notes,
             pause: Pause::default(),
             done: 0,
@@ -99,6 +105,8 @@ impl<'a> Run<'a> {
 
     /// Closes the files.
     pub(super) fn finish(mut self) -> Result<RunFile, Error> {
+        self.once(self.probes.trouble());
+        self.probes.dismiss();
         self.file.interrupted = self.means.interrupt.is_set();
         self.file.finished = Some(crate::drive::rfc3339(clock::unix_time()));
         derive(&mut self.file, &self.notes);
@@ -112,12 +120,19 @@ impl<'a> Run<'a> {
         let mut states: Vec<_> =
             block.cases.iter().enumerate().map(|(place, case)| self.state(first_case + place, case)).collect();
         let mut crew = Crew::new(plan, block, binary, home, interrupt, first_number);
+        let anything = states.iter().any(|state| !state.over);
+        if anything {
+            self.probe(&mut crew, block, Moment::Before);
+        }
         for seat in 0..block.seats.len() {
             self.warm_up_seat(&mut crew, block, seat, &mut states)?;
         }
         for round in 0..plan.file.runs {
             if interrupt.is_set() || states.iter().all(|state| state.over) {
                 break;
+            }
+            if states.iter().any(|state| !state.over && !state.has(Pass::Clean, round)) {
+                self.probe(&mut crew, block, Moment::Round(round));
             }
             let seats: Vec<_> = states.iter().map(|state| state.plan.seat).collect();
             for (place, index) in rounds::order(&seats, block.together, plan.file.seed, round).into_iter().enumerate() {
@@ -132,12 +147,23 @@ impl<'a> Run<'a> {
             }
             self.publish_when_due(&mut states)?;
         }
+        if anything {
+            self.probe(&mut crew, block, Moment::After);
+        }
         self.publish(&mut states)?;
         for name in &crew.restless {
             self.notes.push(format!("worker {name} used the processor while another one measured, though it was stopped: compare with a run of one engine"));
         }
         crew.dismiss();
         Ok(())
+    }
+
+    /// The machine's limits with the thread counts of a block, while its workers stand still.
+    fn probe(&mut self, crew: &mut Crew<'_>, block: &Block, moment: Moment) {
+        let threads: Vec<usize> = block.seats.iter().map(|seat| seat.threads).collect();
+        let probes = &mut self.probes;
+        let taken = crew.while_still(|| probes.take(moment, &block.model.name, &threads));
+        self.file.ceiling_probes.extend(taken);
     }
 
     /// A case with what an earlier run has of it.

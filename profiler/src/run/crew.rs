@@ -160,7 +160,7 @@ impl<'a> Crew<'a> {
         question: &ToWorker,
         limit: Option<Nanos>,
     ) -> Result<FromWorker, Trouble> {
-        let before = self.quiet(seat);
+        let before = self.quiet(Some(seat));
         let name = self.name(seat);
         let interrupt = self.interrupt;
         let Some(worker) = self.seats.get_mut(seat).and_then(|chair| chair.worker.as_mut()) else {
@@ -184,11 +184,19 @@ impl<'a> Crew<'a> {
         })
     }
 
+    /// Does something else while all workers stand still.
+    pub(super) fn while_still<T>(&mut self, work: impl FnOnce() -> T) -> T {
+        let before = self.quiet(None);
+        let done = work();
+        self.check_quiet(&before);
+        done
+    }
+
     /// Stops all workers but one; returns their CPU time.
-    fn quiet(&mut self, seat: usize) -> Vec<(usize, u64)> {
+    fn quiet(&mut self, seat: Option<usize>) -> Vec<(usize, u64)> {
         let mut ticks = Vec::new();
         for (other, chair) in self.seats.iter_mut().enumerate() {
-            if other != seat
+            if Some(other) != seat
                 && let Some(worker) = &mut chair.worker
             {
                 worker.pause();

@@ -9,8 +9,10 @@
 
 mod block;
 mod crew;
+mod limits;
 mod memory;
 mod ops;
+mod probes;
 mod progress;
 mod request;
 mod resume;
@@ -82,6 +84,13 @@ pub fn execute_with(
         }
         None => (Store::create(&dir)?, None),
     };
+    let home = Home::create()?;
+    let limits = limits::limits(&plan, binary, &home, &environment, &tool, progress, interrupt);
+    let mut reasons = crate::results::Reasons::new();
+    let ceilings = limits.map_err(|reason| reasons.insert("ceilings".to_owned(), reason)).ok();
+    if virtual_clock.is_some() {
+        reasons.insert("ceiling_probes".to_owned(), "time is virtual: the machine does not drift".to_owned());
+    }
     let file = RunFile {
         schema_version: SCHEMA_VERSION,
         name: dir.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned()),
@@ -92,20 +101,16 @@ pub fn execute_with(
         interrupted: false,
         environment,
         plan: plan.file.clone(),
-        ceilings: None,
-        ceiling_probes: Vec::new(),
+        ceilings,
+        ceiling_probes: earlier.as_ref().map(|earlier| earlier.ceiling_probes.clone()).unwrap_or_default(),
         cases: plan.file.cases.iter().map(empty).collect(),
         summaries: Vec::new(),
         probes: Vec::new(),
         warnings: notes,
         verdicts: Vec::new(),
         what_if: Vec::new(),
-        reasons: crate::results::Reasons::from([(
-            "ceilings".to_owned(),
-            "this version does not measure them".to_owned(),
-        )]),
+        reasons,
     };
-    let home = Home::create()?;
     let means = block::Means { plan: &plan, binary, home: &home, progress, interrupt };
     let mut run = block::Run::new(means, store, file, earlier)?;
     progress.started(&plan, &dir);

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::Error;
 use crate::plan::PlanFile;
-use crate::results::{self, Case, Sample};
+use crate::results::{self, Case, CeilingProbe, Sample};
 
 /// What an earlier run left.
 #[derive(Debug)]
@@ -14,6 +14,7 @@ pub(super) struct Earlier {
     pub(super) started: String,
     pub(super) cases: Vec<Case>,
     pub(super) samples: Vec<Sample>,
+    pub(super) ceiling_probes: Vec<CeilingProbe>,
 }
 
 /// Reads it and makes sure that it measured the same.
@@ -27,7 +28,7 @@ pub(super) fn earlier(dir: &Path, plan: &PlanFile, samples: Vec<Sample>) -> Resu
             advice: "resume with the same options, or start a new run without --resume".to_owned(),
         });
     }
-    Ok(Earlier { started: file.started, cases: file.cases, samples })
+    Ok(Earlier { started: file.started, cases: file.cases, samples, ceiling_probes: file.ceiling_probes })
 }
 
 /// The first field in which two plans differ, except for where a file came from and what the machine has free.

@@ -7,6 +7,7 @@ use engines::{Identity, LoadOptions, Prompt, Request};
 use serde::{Deserialize, Serialize};
 use traces::Nanos;
 
+use crate::ceilings::{Probe, Probed};
 use crate::drive::Answer;
 use crate::meter::MemoryPoint;
 use crate::results::{AllocationRow, LayerRow, OpRow, Pass, PhaseRow, Reasons, Sample, WorkerRow};
@@ -23,6 +24,8 @@ pub enum ToWorker {
     Unload,
     /// Run one request.
     Measure(Box<Ask>),
+    /// Measure a limit of the machine on the threads of this process; needs no engine.
+    Probe(Probe),
     /// End.
     Quit,
 }
@@ -135,6 +138,8 @@ pub enum FromWorker {
     Unloaded,
     /// The request ran.
     Measured(Box<Measured>),
+    /// The limit was measured.
+    Probed(Box<Probed>),
     /// It did not work; the worker goes on.
     Failed(Failure),
 }
@@ -245,6 +250,7 @@ pub struct Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ceilings::Short;
 
     #[test]
     fn questions_and_answers_survive_the_wire() {
@@ -279,6 +285,7 @@ mod tests {
             }),
             ToWorker::Unload,
             ToWorker::Measure(Box::new(ask)),
+            ToWorker::Probe(Probe::Short { threads: 2, bytes: 1 << 28 }),
             ToWorker::Quit,
         ];
         for question in questions {
@@ -316,6 +323,7 @@ mod tests {
         let answers = [
             FromWorker::Measured(Box::new(measured)),
             FromWorker::Unloaded,
+            FromWorker::Probed(Box::new(Probed::Short(Short { memory_read: Some(1e10), ..Short::default() }))),
             FromWorker::Failed(Failure { text: "no".to_owned() }),
             FromWorker::Loaded(Box::new(Loaded { cached_share: Some(0.5), ..Loaded::default() })),
         ];

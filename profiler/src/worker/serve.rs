@@ -14,6 +14,7 @@ use super::channel::Channel;
 use super::protocol::{Failure, FromWorker, Load, Loaded, MemoryEdge, Open, Opened, ToWorker};
 use super::{measure, part};
 use crate::Error;
+use crate::ceilings::Prober;
 use crate::meter::{self, Meter, page_cache};
 
 /// Why memory and counters are absent where time is virtual.
@@ -29,6 +30,7 @@ pub fn serve(socket: &Path) -> Result<(), Error> {
     let stream = UnixStream::connect(socket).map_err(Error::file(socket, "connect to"))?;
     let mut channel = Channel::new(stream);
     let mut bench: Option<Bench> = None;
+    let mut prober = Prober::default();
     while let Some(question) = channel.receive::<ToWorker>().map_err(Error::file(socket, "read from"))? {
         let answer = match (&mut bench, question) {
             (_, ToWorker::Quit) => break,
@@ -46,6 +48,7 @@ pub fn serve(socket: &Path) -> Result<(), Error> {
             (Some(bench), ToWorker::Measure(ask)) => {
                 measure::measure(bench, &ask, &beacon).map(|measured| FromWorker::Measured(Box::new(measured)))
             }
+            (_, ToWorker::Probe(probe)) => Ok(FromWorker::Probed(Box::new(prober.answer(&probe)))),
             (None, _) => Err("no engine is open: expected `open` as the first question".to_owned()),
         };
         beacon.clear_phase();

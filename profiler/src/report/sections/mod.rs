@@ -1,5 +1,6 @@
 //! The sections of a report, in order: what was measured, what it says, what may disturb it, where everything lies.
 
+mod ceilings;
 mod checks;
 mod counters;
 mod guide;
@@ -11,6 +12,7 @@ mod phases;
 mod prompts;
 mod subject;
 
+pub use ceilings::blocks as ceilings_blocks;
 pub use machine::facts as environment_facts;
 
 use super::content::Content;
@@ -33,6 +35,7 @@ pub fn content(file: &RunFile) -> Content {
         counters::section(&view),
         phases::probe(&view),
         checks::outputs(&view),
+        ceilings::section(&view),
         machine::section(&view),
         guide::files(&view),
         guide::reading(&view),

@@ -1,0 +1,45 @@
+//! A bandwidth that drifts while a run measures is flagged, from the run file alone.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::path::Path;
+
+use profiler::results::{CeilingProbe, Ceilings, RunFile, Spread, ThreadCeilings, read};
+use profiler::warnings::{Warning, after};
+
+/// A recorded run with these probes planted, on a machine whose ceiling is 40 GB/s.
+fn run(rates: &[f64]) -> RunFile {
+    let mut file = read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/run-v1")).unwrap();
+    let ceiling = Spread { median: 40e9, low: 39e9, high: 41e9, n: 7 };
+    let entry = ThreadCeilings { threads: 2, memory_read: Some(ceiling), ..ThreadCeilings::default() };
+    file.ceilings = Some(Ceilings { threads: vec![entry], ..Ceilings::default() });
+    let probe = |&rate: &f64| CeilingProbe { threads: 2, memory_read: Some(rate), ..CeilingProbe::default() };
+    file.ceiling_probes = rates.iter().map(probe).collect();
+    file
+}
+
+fn of_bandwidth(file: &RunFile) -> Vec<Warning> {
+    let is_one = |warning: &Warning| matches!(warning, Warning::BandwidthDrift(_) | Warning::CeilingsDiffer(..));
+    after(file).into_iter().filter(is_one).collect()
+}
+
+#[test]
+fn a_steady_bandwidth_is_not_worth_a_word() {
+    assert_eq!(of_bandwidth(&run(&[40e9, 41e9, 39.5e9, 40.2e9])), []);
+    assert_eq!(of_bandwidth(&run(&[])), []);
+}
+
+#[test]
+fn a_planted_drift_is_flagged() {
+    let found = of_bandwidth(&run(&[40e9, 38e9, 35e9]));
+    assert!(matches!(found.as_slice(), [Warning::BandwidthDrift(drift)] if drift.threads == 2), "{found:?}");
+    let dip = of_bandwidth(&run(&[40e9, 33e9, 40e9]));
+    assert!(matches!(dip.as_slice(), [Warning::BandwidthDrift(drift)] if drift.range > 0.1), "{dip:?}");
+}
+
+#[test]
+fn ceilings_that_no_longer_hold_are_told() {
+    let found = of_bandwidth(&run(&[20e9, 20.5e9, 20e9]));
+    assert!(matches!(found.as_slice(), [Warning::CeilingsDiffer(2, ratio)] if (ratio - 0.5).abs() < 0.02), "{found:?}");
+    assert!(found[0].text().contains("machine --refresh"));
+}
