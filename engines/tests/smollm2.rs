@@ -22,11 +22,6 @@ use serde::Deserialize;
 
 /// Two best logits closer than this may change places between two correct implementations.
 const TIE: f32 = 0.05;
-/// With quantised weights the activations are rounded to 8 bits before every product, and a difference in the last bit of
-/// a sum becomes one in the rounding: llama.cpp's own two ways over these texts, in one batch and token by token, differ by
-/// 1.31 at most and by 0.14 to 0.22 in the root mean square. Two best logits this close may change places.
-const NOISE: f32 = 0.5;
-
 #[derive(Deserialize)]
 struct Golden {
     prompts: Vec<GoldenPrompt>,
@@ -167,41 +162,84 @@ fn agreement(session: &mut dyn Session, golden: &Golden) -> Vec<(usize, f32)> {
     agreed
 }
 
-/// Differences of the sampled logits at every position of the golden texts: the largest, the root mean square, and the
-/// root mean square without what a whole position is shifted by (which changes no token).
-fn differences(session: &mut dyn Session, golden: &Golden, file: &SafeTensors<'_>) -> (f32, f64, f64) {
-    let ids = |name: &str| -> Vec<u32> {
-        let data = file.tensor(name).expect("it holds this tensor").data();
-        data.chunks_exact(8).map(|b| i64::from_le_bytes(b.try_into().unwrap()) as u32).collect()
-    };
-    let numbers = |name: &str| -> Vec<f32> {
-        let data = file.tensor(name).expect("it holds this tensor").data();
-        data.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect()
-    };
-    let sampled = ids("sample_ids");
-    let (mut worst, mut squares, mut spread, mut count) = (0f32, 0f64, 0f64, 0u32);
+/// The arrays of a golden file.
+struct Arrays<'a>(SafeTensors<'a>);
+
+impl Arrays<'_> {
+    fn ids(&self, name: &str) -> Vec<u32> {
+        let data = self.0.tensor(name).expect("it holds this tensor");
+        data.data().chunks_exact(8).map(|b| i64::from_le_bytes(b.try_into().unwrap()) as u32).collect()
+    }
+
+    fn logits(&self, name: &str) -> Vec<f32> {
+        let data = self.0.tensor(name).expect("it holds this tensor");
+        data.data().chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect()
+    }
+}
+
+/// How far sampled logits are from the golden ones.
+#[derive(Debug, Default)]
+struct Difference {
+    positions: usize,
+    worst: f32,
+    /// The sum of the absolute differences, and the logits that were compared.
+    sum: f64,
+    count: usize,
+}
+
+impl Difference {
+    /// Adds one position: `logits` is `[vocab]`, `expected` holds those of the ids `sampled`.
+    fn add(&mut self, logits: &[f32], sampled: &[u32], expected: &[f32]) {
+        self.positions += 1;
+        for (id, expected) in sampled.iter().zip(expected) {
+            let difference = (logits[*id as usize] - expected).abs();
+            self.worst = self.worst.max(difference);
+            self.sum += f64::from(difference);
+            self.count += 1;
+        }
+    }
+
+    /// Says what was found; the largest difference and the mean one.
+    fn tell(&self, what: &str) -> (f32, f64) {
+        let mean = self.sum / self.count as f64;
+        println!("{what}, {} positions: largest difference {:e}, mean {mean:e}", self.positions, self.worst);
+        (self.worst, mean)
+    }
+}
+
+/// Over the golden texts, one token at a time, against the array `N.against` of each.
+fn one_at_a_time(session: &mut dyn Session, golden: &Golden, arrays: &Arrays<'_>, against: &str) -> Difference {
+    let sampled = arrays.ids("sample_ids");
+    let mut difference = Difference::default();
     for prompt in &golden.prompts {
         session.reset().expect("it resets");
         let steps = session.steps().expect("a white box");
-        let expected = numbers(&format!("{}.sample", prompt.number));
-        for (at, id) in ids(&format!("{}.ids", prompt.number)).into_iter().enumerate() {
+        let expected = arrays.logits(&format!("{}.{against}", prompt.number));
+        for (at, id) in arrays.ids(&format!("{}.ids", prompt.number)).into_iter().enumerate() {
             if at == 0 { steps.prefill(&[id]) } else { steps.decode(id) }.expect("it runs");
-            let logits = steps.logits().expect("logits");
-            let pairs = sampled.iter().zip(&expected[at * sampled.len()..]);
-            let differences: Vec<f32> = pairs.map(|(id, expected)| logits[*id as usize] - expected).collect();
-            let mean = differences.iter().sum::<f32>() / differences.len() as f32;
-            let variance = differences.iter().map(|d| (d - mean).powi(2)).sum::<f32>() / differences.len() as f32;
-            worst = differences.iter().fold(worst, |worst, d| worst.max(d.abs()));
-            squares += f64::from(mean.powi(2) + variance);
-            spread += f64::from(variance);
-            count += 1;
+            difference.add(&steps.logits().expect("logits"), &sampled, &expected[at * sampled.len()..]);
         }
     }
-    let (rms, spread) = ((squares / f64::from(count)).sqrt(), (spread / f64::from(count)).sqrt());
-    println!(
-        "{count} positions: largest difference {worst:.5}, root mean square {rms:.5}, without common shifts {spread:.5}"
-    );
-    (worst, rms, spread)
+    difference
+}
+
+/// The beginnings of the golden texts, each in one batch. A batch says the logits of its last token only, so not every
+/// beginning is tried: those of 2, 3, 4 and 5 tokens, then every eighth, and the whole text.
+fn in_one_batch(session: &mut dyn Session, golden: &Golden, arrays: &Arrays<'_>) -> Difference {
+    let sampled = arrays.ids("sample_ids");
+    let mut difference = Difference::default();
+    for prompt in &golden.prompts {
+        let expected = arrays.logits(&format!("{}.sample", prompt.number));
+        let ids = arrays.ids(&format!("{}.ids", prompt.number));
+        for length in (2..=ids.len()).filter(|n| *n < 6 || *n == ids.len() || n.is_multiple_of(8)) {
+            session.reset().expect("it resets");
+            let steps = session.steps().expect("a white box");
+            steps.prefill(&ids[..length]).expect("it runs");
+            let expected = &expected[(length - 1) * sampled.len()..];
+            difference.add(&steps.logits().expect("logits"), &sampled, expected);
+        }
+    }
+    difference
 }
 
 #[test]
@@ -212,28 +250,34 @@ fn with_weights_in_f32_tokens_and_logits_equal_those_of_llama_cpp() {
     let golden = golden("smollm2_golden_f32.json");
     let bytes =
         std::fs::read(common::fixtures().join("smollm2_golden_f32.safetensors")).expect("the golden file is there");
-    let file = SafeTensors::deserialize(&bytes).expect("it is a safetensors file");
+    let arrays = Arrays(SafeTensors::deserialize(&bytes).expect("it is a safetensors file"));
     let mut session = common::load(&Candle::default(), &wide, &common::exact(512));
     let agreed = agreement(session.as_mut(), &golden);
     assert!(agreed.iter().all(|(_, gap)| *gap < TIE), "agreed lengths and gaps {agreed:?}");
     assert!(agreed[agreed.len() / 2].0 >= 48, "median agreed length {agreed:?}");
-    let (worst, rms, _) = differences(session.as_mut(), &golden, &file);
-    assert!(worst < 1e-2 && rms < 1e-3, "largest difference {worst}, root mean square {rms}");
+    let (worst, mean) = one_at_a_time(session.as_mut(), &golden, &arrays, "sample").tell("one token at a time");
+    assert!(worst < 1e-2 && mean < 1e-3, "largest difference {worst}, mean {mean}");
 }
 
+/// The activations are rounded to 8 bits before every product, so a difference in the last bit of a sum becomes one in the
+/// rounding, and grows: llama.cpp's own two ways over these texts, in one batch and token by token, differ by 1.31 at most.
+/// Every sum of the decoder runs in the order of llama.cpp's kernels for AVX-512, both ways, so that nothing differs.
 #[test]
-fn as_stored_tokens_and_logits_stay_near_those_of_llama_cpp() {
+fn as_stored_tokens_and_logits_equal_those_of_llama_cpp() {
     let Some(checkpoint) = model() else { return };
     let golden = golden("smollm2_golden.json");
     let bytes = std::fs::read(common::fixtures().join("smollm2_golden.safetensors")).expect("the golden file is there");
-    let file = SafeTensors::deserialize(&bytes).expect("it is a safetensors file");
+    let arrays = Arrays(SafeTensors::deserialize(&bytes).expect("it is a safetensors file"));
     let mut session = common::load(&Candle::default(), &checkpoint, &common::exact(512));
     for prompt in &golden.prompts {
         let ids = session.steps().expect("a white box").tokenize(&prompt.rendered, false).expect("it tokenizes");
         assert_eq!(ids, prompt.prompt_ids, "prompt {}: token ids of the prompt", prompt.number);
     }
     let agreed = agreement(session.as_mut(), &golden);
-    assert!(agreed.iter().all(|(_, gap)| *gap < NOISE), "agreed lengths and gaps {agreed:?}");
-    let (worst, rms, spread) = differences(session.as_mut(), &golden, &file);
-    assert!(worst < 2.0 && rms < 0.3 && spread < 0.2, "largest {worst}, root mean square {rms}, spread {spread}");
+    assert!(agreed.iter().all(|(_, gap)| *gap < TIE), "agreed lengths and gaps {agreed:?}");
+    assert!(agreed[agreed.len() / 2].0 >= 48, "median agreed length {agreed:?}");
+    let (stepped, mean) = one_at_a_time(session.as_mut(), &golden, &arrays, "stepped").tell("one token at a time");
+    assert!(stepped < 1e-4 && mean < 1e-5, "one token at a time: largest difference {stepped}, mean {mean}");
+    let (batch, mean) = in_one_batch(session.as_mut(), &golden, &arrays).tell("in one batch");
+    assert!(batch < 1e-4 && mean < 1e-5, "in one batch: largest difference {batch}, mean {mean}");
 }

@@ -4,8 +4,10 @@
     smollm2_golden.py --dequantise SMOLLM2.gguf .../smollm2_golden_f32
 
 For each prompt: the text of the chat template, its ids, up to 64 greedy tokens one at a time (with the two best logits
-each), and then, over prompt and answer in one batch, logits at every position. With --dequantise the weights are first
-written out in F32, which leaves no rounding of activations: dequantise_gguf.py says why that matters.
+each), and then, over prompt and answer in one batch, logits at every position. As stored also one token at a time over
+all of it: llama.cpp adds up in another order then, and with quantised weights every bit of a sum counts. With
+--dequantise the weights are first written out in F32, which leaves no rounding of activations: dequantise_gguf.py says
+why that matters.
 """
 
 import argparse
@@ -92,8 +94,8 @@ def greedy(model, vocabulary: Vocabulary, ids: list[int]) -> tuple[dict, np.ndar
     return {"generated": generated, "finish": finish, "text": text, "steps": steps}, np.stack(rows)
 
 
-def examine(model, vocabulary: Vocabulary, template: Template, number: int, sample: np.ndarray) -> tuple[dict, dict]:
-    """One seed prompt: its entry in the JSON, and its arrays."""
+def examine(model, vocabulary: Vocabulary, template: Template, number: int, sample: np.ndarray, stepwise: bool):
+    """One seed prompt: its entry in the JSON, and its arrays; `stepwise` asks for one token at a time, too."""
     content = PROMPTS[number - 1]
     rendered = template.render(content)
     ids = prompt_ids(vocabulary, rendered, template.names["bos_token"])
@@ -114,6 +116,9 @@ def examine(model, vocabulary: Vocabulary, template: Template, number: int, samp
         f"{number}.top_logits": np.take_along_axis(logits, top, axis=1),
         f"{number}.logsumexp": total.astype(np.float32),
     }
+    if stepwise:
+        with open_context(model, len(sequence), THREADS) as context:
+            arrays[f"{number}.stepped"] = np.concatenate([context.decode([id])[:, sample] for id in sequence])
     entry = {
         "number": number,
         "prompt": content,
@@ -149,7 +154,7 @@ def main() -> None:
             vocabulary = Vocabulary(model)
             sample = np.sort(np.random.default_rng(SAMPLE_SEED).choice(vocabulary.size, SAMPLE_SIZE, replace=False))
             for number in range(1, len(PROMPTS) + 1):
-                entry, some = examine(model, vocabulary, template, number, sample)
+                entry, some = examine(model, vocabulary, template, number, sample, not args.dequantise)
                 prompts.append(entry)
                 arrays |= some
     arrays["sample_ids"] = sample.astype(np.int64)
@@ -178,7 +183,8 @@ def main() -> None:
         "sample_seed": SAMPLE_SEED,
         "sample_ids": [int(i) for i in sample],
         "arrays": f"per prompt number N: N.ids [T], N.sample [T, {SAMPLE_SIZE}] (logits at sample_ids), N.top_ids and "
-        f"N.top_logits [T, {TOP}], N.logsumexp [T]; T is prompt_ids then generated, all in one batch",
+        f"N.top_logits [T, {TOP}], N.logsumexp [T]; T is prompt_ids then generated, all in one batch"
+        + ("" if args.dequantise else f"; N.stepped [T, {SAMPLE_SIZE}] is N.sample with one token at a time"),
         "steps": "per generated position the two best ids and their logits, one token at a time; "
         "where finish is eog the last step's first id is the end token, which generated leaves out",
         "smallest_gap": "smallest difference between the two best logits of a step",

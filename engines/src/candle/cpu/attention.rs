@@ -1,27 +1,35 @@
 //! Causal attention over the KV cache, grouped queries and sliding windows included.
 //!
-//! Softmax runs online (arXiv:1805.02867): a block of positions at a time, with a running maximum and sum, so that no
-//! row of scores is ever stored whole. The query heads of a group share each load of their keys and values; nothing is
-//! repeated in memory. One row ([`decode`]) splits the positions over the threads, many rows ([`prefill`]) the rows.
+//! The scores of a row are in memory whole, slot by slot of the cache, and are softened when the largest is known; a slot
+//! that the row does not see weighs nothing. So each output is one sum over the slots in one order ([`Lanes`]), whatever
+//! the tiles and the threads. The query heads of a group share each load of their keys and values; nothing is repeated in
+//! memory. One row ([`decode`]) splits slots and elements over the threads, many rows ([`prefill`]) the rows.
+//!
+//! The two add up values differently, as llama.cpp's do (`ggml_vec_dot_f32` for one row, `llamafile_sgemm` for many): one
+//! row by four registers of lanes, many by one register each, because there sixteen sums run at once anyway.
 #![allow(unsafe_code, reason = "threads write parts of one output that do not overlap")]
 
+use std::array;
 use std::cell::RefCell;
 use std::ops::Range;
 
 use super::cache::{Cache, Ring};
 use super::element::Element;
+use super::lanes::{LANES, Lanes};
 use super::pool::{Parts, each, each_part};
-use super::product::{View, multiply};
 use super::vector;
 
-/// Positions per work item of a decode step.
+/// Slots per work item of a decode step's scores.
 const SPLIT: usize = 256;
-/// Positions that are converted and scored at once in a decode step: 32 rows of 128 are half of a 32 KiB cache.
+/// Keys that are converted and scored at once in a decode step: 32 rows of 128 are half of a 32 KiB cache.
 const BLOCK: usize = 32;
-/// Rows (tokens x heads of a group) per work item of a prefill.
+/// Elements of a head per work item of a decode step's outputs.
+const ELEMENTS: usize = 8;
+/// Rows (tokens x heads of a group) per work item of a prefill, and scores that such an item may hold: 1 MiB.
 const TILE_ROWS: usize = 64;
-/// Positions per product in a prefill.
-const TILE_COLUMNS: usize = 256;
+const TILE_SCORES: usize = 256 * 1024;
+/// Keys that are converted at once in a prefill.
+const TILE_KEYS: usize = 256;
 
 /// What one attention works on.
 #[derive(Clone, Copy, Debug)]
@@ -70,17 +78,11 @@ fn with_scratch<const N: usize>(lengths: [usize; N], work: impl FnOnce([&mut [f3
 /// `out = softmax(q k^T / sqrt(head_dim)) v` per head and row. Source: arXiv:1706.03762, equation 1.
 ///
 /// `q` and `out` are `[rows, heads * head_dim]`; row 0 stands at `position`, and the cache holds the keys of all rows.
-pub(super) fn attend(
-    q: &[f32],
-    cache: &Cache,
-    position: usize,
-    shape: Shape,
-    partials: &mut Vec<f32>,
-    out: &mut [f32],
-) {
+/// `scores` is kept between calls.
+pub(super) fn attend(q: &[f32], cache: &Cache, position: usize, shape: Shape, scores: &mut Vec<f32>, out: &mut [f32]) {
     match cache {
-        Cache::F16(ring) => attend_in(q, ring, position, shape, partials, out),
-        Cache::F32(ring) => attend_in(q, ring, position, shape, partials, out),
+        Cache::F16(ring) => attend_in(q, ring, position, shape, scores, out),
+        Cache::F32(ring) => attend_in(q, ring, position, shape, scores, out),
     }
 }
 
@@ -89,114 +91,121 @@ fn attend_in<E: Element>(
     ring: &Ring<E>,
     position: usize,
     shape: Shape,
-    partials: &mut Vec<f32>,
+    scores: &mut Vec<f32>,
     out: &mut [f32],
 ) {
     if q.len() == shape.heads * ring.head_dim() {
-        decode(q, ring, shape.seen_from(position), shape, partials, out);
+        decode(q, ring, position, shape, scores, out);
     } else {
         prefill(q, ring, position, shape, out);
     }
 }
 
-#[allow(clippy::cast_precision_loss, reason = "a width is far below 2^24")]
-fn scale_of(head_dim: usize) -> f32 {
-    1.0 / (head_dim as f32).sqrt()
-}
-
-/// One row. Each work item scores up to [`SPLIT`] positions for one group of heads and leaves a partial result: per
-/// head its maximum, its sum and `[head_dim]` weighted values. The partials are merged in order, so that the result
-/// does not depend on which thread did what.
+/// One row: scores, then weights, then outputs, each split over the threads.
 fn decode<E: Element>(
     q: &[f32],
     ring: &Ring<E>,
-    seen: Range<usize>,
+    position: usize,
     shape: Shape,
-    partials: &mut Vec<f32>,
+    scores: &mut Vec<f32>,
     out: &mut [f32],
 ) {
     let (d, group) = (ring.head_dim(), shape.group());
-    let splits = seen.len().div_ceil(SPLIT);
-    let record = d + 2;
-    let needed = shape.kv_heads * splits * group * record;
-    if partials.len() < needed {
-        partials.resize(needed, 0.0);
+    let slots = ring.used(position + 1);
+    let stride = slots.next_multiple_of(LANES);
+    if scores.len() < shape.heads * stride {
+        scores.resize(shape.heads * stride, 0.0);
     }
-    let cost = seen.len() * shape.heads * d * 4;
-    each_part(&mut partials[..needed], group * record, cost, |item, records| {
+    let scores = &mut scores[..shape.heads * stride]; // [heads, stride]
+    let splits = slots.div_ceil(SPLIT);
+    let parts = Parts::new(scores);
+    each_item(shape.kv_heads * splits, slots * shape.heads * d, |item| {
         let (head, split) = (item / splits, item % splits);
-        let start = seen.start + split * SPLIT;
-        let span = start..(start + SPLIT).min(seen.end);
-        decode_span(&q[head * group * d..][..group * d], ring, head, span, records);
+        with_scratch([BLOCK * d], |[wide]| {
+            for start in (split * SPLIT..slots.min((split + 1) * SPLIT)).step_by(BLOCK) {
+                let span = start..slots.min(start + BLOCK);
+                let keys = E::widen(ring.keys(head, span.clone()), &mut wide[..span.len() * d]);
+                for member in head * group..(head + 1) * group {
+                    // SAFETY: the slots of one split of one head; no other work item has these slots and this head.
+                    let scores = unsafe { parts.part(member * stride + span.start..member * stride + span.end) };
+                    score(&q[member * d..][..d], keys, scores);
+                }
+            }
+        });
     });
-    for (head, out) in out.chunks_exact_mut(d).enumerate() {
-        let (kv_head, member) = (head / group, head % group);
-        let records =
-            (0..splits).map(|split| &partials[((kv_head * splits + split) * group + member) * record..][..record]);
-        let most = records.clone().fold(f32::NEG_INFINITY, |most, record| most.max(record[0]));
-        out.fill(0.0);
-        let mut sum = 0.0;
-        for record in records {
-            let weight = vector::exp(record[0] - most);
-            sum += weight * record[1];
-            vector::add_scaled(out, weight, &record[2..]);
-        }
-        out.iter_mut().for_each(|x| *x /= sum);
-    }
-}
-
-/// One group over one span; `q` is `[group, head_dim]`, `records` `[group, 2 + head_dim]`.
-fn decode_span<E: Element>(q: &[f32], ring: &Ring<E>, head: usize, span: Range<usize>, records: &mut [f32]) {
-    let d = ring.head_dim();
-    let scale = scale_of(d);
-    let group = q.len() / d;
-    for record in records.chunks_exact_mut(d + 2) {
-        record.fill(0.0);
-        record[0] = f32::NEG_INFINITY;
-    }
-    with_scratch([BLOCK * d, group * BLOCK], |[wide, scores]| {
-        let mut position = span.start;
-        while position < span.end {
-            let (keys, values) = ring.run(head, position, span.end.min(position + BLOCK));
-            let run = keys.len() / d;
-            let rows = E::widen(keys, &mut wide[..run * d]);
-            for (at, key) in rows.chunks_exact(d).enumerate() {
-                for (member, q) in q.chunks_exact(d).enumerate() {
-                    scores[member * BLOCK + at] = scale * vector::dot(q, key);
+    let seen = ring.slots(shape.seen_from(position));
+    each_part(scores, stride, shape.heads * stride * 8, |_, scores| soften(scores, &seen));
+    let scores = &*scores;
+    let chunks = d.div_ceil(ELEMENTS);
+    let out = Parts::new(out);
+    each_item(shape.kv_heads * chunks, slots * shape.heads * d, |item| {
+        let (head, first) = (item / chunks, item % chunks * ELEMENTS);
+        with_scratch([slots], |[wide]| {
+            for element in first..d.min(first + ELEMENTS) {
+                let values = E::widen(ring.values(head, element, slots), wide);
+                for member in head * group..(head + 1) * group {
+                    let at = member * d + element;
+                    // SAFETY: one element of one head; no other work item has it.
+                    let out = unsafe { out.part(at..at + 1) };
+                    out[0] = vector::dot(&scores[member * stride..][..slots], values);
                 }
             }
-            let rows = E::widen(values, &mut wide[..run * d]);
-            for (record, scores) in records.chunks_exact_mut(d + 2).zip(scores.chunks_exact_mut(BLOCK)) {
-                if let [most, sum, sums @ ..] = record {
-                    soften(&mut scores[..run], most, sum, sums);
-                    vector::add_rows(sums, &scores[..run], rows);
-                }
-            }
-            position += run;
-        }
+        });
     });
 }
 
-/// One step of the online softmax: scores become weights; what was summed so far is scaled to the new maximum.
-fn soften(scores: &mut [f32], most: &mut f32, sum: &mut f32, sums: &mut [f32]) {
-    let highest = vector::max(scores);
-    if highest > *most {
-        let shrink = vector::exp(*most - highest);
-        *most = highest;
-        *sum *= shrink;
-        sums.iter_mut().for_each(|x| *x *= shrink);
+/// Calls `work` for every item, on all threads where that many multiplications are worth waking them.
+fn each_item(items: usize, cost: usize, work: impl Fn(usize) + Sync) {
+    const WORTH_SHARING: usize = 16 * 1024;
+    if cost < WORTH_SHARING {
+        (0..items).for_each(work);
+    } else {
+        each(items, |items| items.for_each(&work));
     }
-    // Where every score is NaN or -inf there is no maximum yet; NaN passes on, and masked rows weigh nothing.
-    let shift = if *most == f32::NEG_INFINITY { 0.0 } else { *most };
-    *sum += vector::exp_and_sum(scores, shift);
 }
 
-/// Many rows: blocks of queries against blocks of keys, as matrix products.
+/// `scores_i = q k_i / sqrt(head_dim)`; `q` is `[head_dim]`, `keys` `[scores, head_dim]`.
+fn score(q: &[f32], keys: &[f32], scores: &mut [f32]) {
+    // The common widths by number: then the query stays in registers.
+    match q.len() {
+        64 => score_of(&q[..64], keys, scores),
+        128 => score_of(&q[..128], keys, scores),
+        _ => score_of(q, keys, scores),
+    }
+}
+
+#[inline(always)]
+#[allow(clippy::cast_precision_loss, reason = "a width is far below 2^24")]
+fn score_of(q: &[f32], keys: &[f32], scores: &mut [f32]) {
+    let d = q.len();
+    let scale = 1.0 / (d as f32).sqrt();
+    let (by_sixteen, rest) = scores.as_chunks_mut::<LANES>();
+    let behind = &keys[by_sixteen.len() * LANES * d..];
+    for (scores, keys) in by_sixteen.iter_mut().zip(keys.chunks_exact(LANES * d)) {
+        let sums = Lanes::sums(array::from_fn(|i| Lanes::products(q, &keys[i * d..][..d])));
+        *scores = sums.map(|sum| sum * scale);
+    }
+    for (score, key) in rest.iter_mut().zip(behind.chunks_exact(d)) {
+        *score = vector::dot(q, key) * scale;
+    }
+}
+
+/// Scores of a row become weights; slots that are not among the two ranges of `seen` weigh nothing.
+fn soften(scores: &mut [f32], seen: &[Range<usize>; 2]) {
+    let [first, second] = seen;
+    let (live, behind) = scores.split_at_mut(second.end.next_multiple_of(LANES));
+    live[..first.start].fill(f32::NEG_INFINITY);
+    live[first.end..second.start].fill(f32::NEG_INFINITY);
+    live[second.end..].fill(f32::NEG_INFINITY);
+    vector::softmax(live);
+    behind.fill(0.0);
+}
+
+/// Many rows: tiles of them, each over all slots that it sees.
 fn prefill<E: Element>(q: &[f32], ring: &Ring<E>, position: usize, shape: Shape, out: &mut [f32]) {
     let (d, group) = (ring.head_dim(), shape.group());
-    let width = shape.heads * d;
-    let rows = q.len() / width;
-    let tile = (TILE_ROWS / group).max(1);
+    let rows = q.len() / (shape.heads * d);
+    let tile = (TILE_ROWS.min(TILE_SCORES / ring.used(position + rows)) / group).max(1);
     let tiles = rows.div_ceil(tile);
     let out = Parts::new(out);
     each(tiles * shape.kv_heads, |items| {
@@ -221,53 +230,75 @@ fn prefill_tile<E: Element>(
     out: &Parts<'_, f32>,
 ) {
     let (d, group) = (ring.head_dim(), shape.group());
-    let width = shape.heads * d;
+    let slots = ring.used(position + tokens.end);
+    let stride = slots.next_multiple_of(LANES);
     let rows = tokens.len() * group;
-    let scale = scale_of(d);
-    let seen = shape.seen_from(position + tokens.start).start..position + tokens.end;
-    let lengths = [rows * d, TILE_COLUMNS * d, rows * TILE_COLUMNS, rows * d, rows, rows];
-    with_scratch(lengths, |[queries, wide, scores, sums, most, sum]| {
-        // [tokens * group, head_dim], scaled: row r is head r % group of token r / group.
-        for (token, queries) in tokens.clone().zip(queries.chunks_exact_mut(group * d)) {
-            let source = &q[token * width + head * group * d..][..group * d];
-            queries.iter_mut().zip(source).for_each(|(query, q)| *query = scale * q);
-        }
-        sums.fill(0.0);
-        sum.fill(0.0);
-        most.fill(f32::NEG_INFINITY);
-        let mut start = seen.start;
-        while start < seen.end {
-            let (keys, values) = ring.run(head, start, seen.end.min(start + TILE_COLUMNS));
-            let run = keys.len() / d;
-            let scores = &mut scores[..rows * run];
-            let keys = View::new(E::widen(keys, &mut wide[..run * d]), run, d);
-            multiply(View::new(queries, rows, d), keys.transposed(), scores, false);
-            for row in 0..rows {
-                let scores = &mut scores[row * run..][..run];
-                let visible = shape.seen_from(position + tokens.start + row / group);
-                let before = visible.start.saturating_sub(start).min(run);
-                let end = visible.end.saturating_sub(start).min(run);
-                scores[..before].fill(f32::NEG_INFINITY);
-                scores[end..].fill(f32::NEG_INFINITY);
-                if before < end {
-                    soften(&mut scores[before..end], &mut most[row], &mut sum[row], &mut sums[row * d..][..d]);
+    // Row r is head r % group of token r / group; where it stands in `q` and `out`, and the slots that it sees.
+    let place = |row: usize| (tokens.start + row / group) * shape.heads * d + (head * group + row % group) * d;
+    let seen = |row: usize| ring.slots(shape.seen_from(position + tokens.start + row / group));
+    with_scratch([TILE_KEYS * d, 4 * slots, rows * stride], |[wide_keys, wide_values, scores]| {
+        for start in (0..slots).step_by(TILE_KEYS) {
+            let span = start..slots.min(start + TILE_KEYS);
+            let keys = E::widen(ring.keys(head, span.clone()), &mut wide_keys[..span.len() * d]);
+            for (row, scores) in scores.chunks_exact_mut(stride).enumerate() {
+                let end = span.end.min(seen(row)[1].end.next_multiple_of(LANES));
+                if span.start < end {
+                    score(&q[place(row)..][..d], keys, &mut scores[span.start..end]);
                 }
-                scores[..before].fill(0.0);
-                scores[end..].fill(0.0);
             }
-            let values = View::new(E::widen(values, &mut wide[..run * d]), run, d);
-            multiply(View::new(scores, rows, run), values, sums, true);
-            start += run;
         }
-        for (token, (sums, sum)) in tokens.clone().zip(sums.chunks_exact(group * d).zip(sum.chunks_exact(group))) {
-            let start = token * width + head * group * d;
-            // SAFETY: the heads of one group of one token; no other work item has this group and this token.
-            let out = unsafe { out.part(start..start + group * d) };
-            for ((out, sums), sum) in out.chunks_exact_mut(d).zip(sums.chunks_exact(d)).zip(sum) {
-                out.iter_mut().zip(sums).for_each(|(out, x)| *out = x / sum);
+        for (row, scores) in scores.chunks_exact_mut(stride).enumerate() {
+            soften(scores, &seen(row));
+        }
+        for element in (0..d).step_by(4) {
+            let four: [usize; 4] = array::from_fn(|i| (element + i).min(d - 1));
+            let mut rest = &mut *wide_values;
+            let values = four.map(|element| {
+                let (wide, behind) = std::mem::take(&mut rest).split_at_mut(slots);
+                rest = behind;
+                E::widen(ring.values(head, element, slots), wide)
+            });
+            for first in (0..rows).step_by(4) {
+                let four: [usize; 4] = array::from_fn(|i| (first + i).min(rows - 1));
+                let live = four.map(|row| seen(row)[1].end).into_iter().fold(0, usize::max);
+                let sums = weigh(four.map(|row| &scores[row * stride..][..live]), values.map(|values| &values[..live]));
+                for (row, sums) in four.into_iter().zip(sums) {
+                    let end = d.min(element + 4);
+                    // SAFETY: elements of one head of one token; no other work item has this group and this token.
+                    let out = unsafe { out.part(place(row) + element..place(row) + end) };
+                    out.copy_from_slice(&sums[..end - element]);
+                }
             }
         }
     });
+}
+
+/// `out_ij = sum_p weights_ip values_jp`: sixteen sums of sixteen lanes, as many as the registers hold.
+#[inline]
+fn weigh(weights: [&[f32]; 4], values: [&[f32]; 4]) -> [[f32; 4]; 4] {
+    let (weights, values) = (weights.map(<[f32]>::as_chunks), values.map(<[f32]>::as_chunks));
+    let chunks = weights[0].0.len();
+    let (whole_weights, whole_values) = (weights.map(|w| &w.0[..chunks]), values.map(|v| &v.0[..chunks]));
+    let mut sums = [[Lanes::zero(); 4]; 4];
+    for at in 0..chunks {
+        let values = whole_values.map(|values| Lanes::load(&values[at]));
+        for (sums, weights) in sums.iter_mut().zip(whole_weights) {
+            let weights = Lanes::load(&weights[at]);
+            for (sum, values) in sums.iter_mut().zip(values) {
+                *sum = sum.plus(weights, values);
+            }
+        }
+    }
+    if !weights[0].1.is_empty() {
+        for (sums, weights) in sums.iter_mut().zip(weights) {
+            for (sum, values) in sums.iter_mut().zip(values) {
+                *sum = sum.plus(Lanes::part(weights.1), Lanes::part(values.1));
+            }
+        }
+    }
+    let flat: [Lanes; LANES] = array::from_fn(|i| sums[i / 4][i % 4]);
+    let out = Lanes::sums(flat);
+    array::from_fn(|i| array::from_fn(|j| out[4 * i + j]))
 }
 
 #[cfg(test)]

@@ -1,8 +1,11 @@
 //! The KV cache of one layer: preallocated, F16 or F32, a ring where a sliding window bounds it.
 
+use std::ops::Range;
+
 use half::f16;
 
 use super::element::Element;
+use super::lanes::LANES;
 use crate::KvType;
 
 /// Keys and values of one layer.
@@ -12,10 +15,13 @@ pub(crate) enum Cache {
 }
 
 /// Keys and values in one element type; position `p` stands in slot `p % capacity`.
+///
+/// Keys lie position after position and values element after element: a score is a sum over the elements of a key, an
+/// output one over positions, and both are read along their sums.
 pub(crate) struct Ring<E> {
     /// `[kv_heads, capacity, head_dim]`: one head's keys lie together, so that a decode step streams them.
     keys: Vec<E>,
-    /// `[kv_heads, capacity, head_dim]`
+    /// `[kv_heads, head_dim, capacity]`
     values: Vec<E>,
     capacity: usize,
     head_dim: usize,
@@ -47,13 +53,26 @@ impl<E: Element> Ring<E> {
     fn write(&mut self, keys: &[f32], values: &[f32], position: usize) {
         let (capacity, head_dim) = (self.capacity, self.head_dim);
         let width = self.keys.len() / capacity;
-        for (source, stored) in [(keys, &mut self.keys), (values, &mut self.values)] {
-            for (row, heads) in source.chunks_exact(width).enumerate() {
-                let slot = (position + row) % capacity;
-                for (head, vector) in heads.chunks_exact(head_dim).enumerate() {
-                    E::narrow(vector, &mut stored[(head * capacity + slot) * head_dim..][..head_dim]);
-                }
+        for (row, heads) in keys.chunks_exact(width).enumerate() {
+            let slot = (position + row) % capacity;
+            for (head, key) in heads.chunks_exact(head_dim).enumerate() {
+                E::narrow(key, &mut self.keys[(head * capacity + slot) * head_dim..][..head_dim]);
             }
+        }
+        // Sixteen positions are a line of the processor's cache: each is written once.
+        let rows = values.len() / width;
+        let mut row = 0;
+        while row < rows {
+            let slot = (position + row) % capacity;
+            let run = LANES.min(rows - row).min(capacity - slot);
+            for element in 0..width {
+                let mut turned = [0.0; LANES];
+                for (at, turned) in turned[..run].iter_mut().enumerate() {
+                    *turned = values[(row + at) * width + element];
+                }
+                E::narrow(&turned[..run], &mut self.values[element * capacity + slot..][..run]);
+            }
+            row += run;
         }
     }
 
@@ -61,13 +80,31 @@ impl<E: Element> Ring<E> {
         self.head_dim
     }
 
-    /// Keys and values `[run, head_dim]` of one head from `position` on: as many positions before `end` as lie together.
-    pub(super) fn run(&self, head: usize, position: usize, end: usize) -> (&[E], &[E]) {
-        let slot = position % self.capacity;
-        let run = (end - position).min(self.capacity - slot);
-        let start = (head * self.capacity + slot) * self.head_dim;
-        let length = run * self.head_dim;
-        (&self.keys[start..][..length], &self.values[start..][..length])
+    /// Slots that are in use when `positions` have been written: `0..used`.
+    pub(super) fn used(&self, positions: usize) -> usize {
+        positions.min(self.capacity)
+    }
+
+    /// Keys `[slots, head_dim]` of one head.
+    pub(super) fn keys(&self, head: usize, slots: Range<usize>) -> &[E] {
+        let start = head * self.capacity * self.head_dim;
+        &self.keys[start + slots.start * self.head_dim..start + slots.end * self.head_dim]
+    }
+
+    /// One element of one head's values, `[slots]`: of all slots from the first on.
+    pub(super) fn values(&self, head: usize, element: usize, slots: usize) -> &[E] {
+        &self.values[(head * self.head_dim + element) * self.capacity..][..slots]
+    }
+
+    /// Where positions stand, in the order of the slots: in one piece, or in two around the seam.
+    pub(super) fn slots(&self, positions: Range<usize>) -> [Range<usize>; 2] {
+        debug_assert!(positions.len() <= self.capacity, "{positions:?} in {} slots", self.capacity);
+        let first = positions.start % self.capacity;
+        let end = first + positions.len();
+        match end.checked_sub(self.capacity) {
+            Some(behind) => [0..behind, first..self.capacity],
+            None => [first..end, end..end],
+        }
     }
 }
 
@@ -76,25 +113,38 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_ring_keeps_the_last_positions_and_runs_end_at_its_seam() {
+    fn a_ring_keeps_the_last_positions_and_knows_where_they_stand() {
         // 2 heads of width 1; position p holds p (head 0) and 100 + p (head 1).
         let mut ring = Ring::<f32>::new(2, 4, 1);
         for position in 0..6 {
             let row = [position as f32, 100.0 + position as f32];
             ring.write(&row, &row.map(|x| -x), position);
         }
-        assert_eq!(ring.run(0, 2, 6), (&[2.0, 3.0][..], &[-2.0, -3.0][..]));
-        assert_eq!(ring.run(1, 4, 6), (&[104.0, 105.0][..], &[-104.0, -105.0][..]));
+        assert_eq!(ring.slots(2..6), [0..2, 2..4]);
+        assert_eq!((ring.slots(1..3), ring.slots(2..4)), ([1..3, 3..3], [0..0, 2..4]));
+        assert_eq!((ring.keys(0, 2..4), ring.keys(1, 0..2)), (&[2.0, 3.0][..], &[104.0, 105.0][..]));
+        assert_eq!(ring.values(1, 0, ring.used(6)), [-104.0, -105.0, -102.0, -103.0]);
+        assert_eq!(ring.used(3), 3);
+    }
+
+    #[test]
+    fn values_lie_element_after_element() {
+        // 2 heads of width 2; element e of position p is 10 e + p.
+        let mut ring = Ring::<f32>::new(2, 3, 2);
+        let rows: Vec<f32> = (0..3).flat_map(|p| (0..4).map(move |e| (10 * e + p) as f32)).collect();
+        ring.write(&rows, &rows, 0);
+        assert_eq!(ring.values(1, 0, 3), [20.0, 21.0, 22.0]);
+        assert_eq!(ring.keys(1, 1..2), [21.0, 31.0]);
     }
 
     #[test]
     fn rows_written_together_or_one_by_one_are_the_same() {
-        let rows: Vec<f32> = (0..24).map(|i| i as f32).collect();
-        let (mut together, mut apart) = (Ring::<f16>::new(2, 5, 2), Ring::<f16>::new(2, 5, 2));
+        let rows: Vec<f32> = (0..160).map(|i| i as f32).collect();
+        let (mut together, mut apart) = (Ring::<f16>::new(2, 41, 2), Ring::<f16>::new(2, 41, 2));
         together.write(&rows, &rows, 3);
         for (row, four) in rows.chunks(4).enumerate() {
             apart.write(four, four, 3 + row);
         }
-        assert_eq!(together.keys, apart.keys);
+        assert_eq!((&together.keys, &together.values), (&apart.keys, &apart.values));
     }
 }

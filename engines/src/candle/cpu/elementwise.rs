@@ -1,7 +1,8 @@
 //! The operations between the matrix products: norm, rotation, gate, residual. Each is one pass over its rows.
 
-use models::RopeLayout;
+use models::{Rope, RopeLayout, RopeScaling, Spec};
 
+use super::lanes::fused;
 use super::pool::each_part;
 use super::vector;
 
@@ -12,8 +13,12 @@ pub(super) fn rms_norm(x: &[f32], weight: &[f32], epsilon: f32, out: &mut [f32])
     let hidden = weight.len();
     each_part(out, hidden, x.len() * 2, |row, out| {
         let x = &x[row * hidden..][..hidden];
-        #[allow(clippy::cast_precision_loss, reason = "a width is far below 2^24")]
-        let mean = vector::squares(x) / hidden as f32;
+        #[allow(
+            clippy::cast_precision_loss,
+            clippy::cast_possible_truncation,
+            reason = "a width is small; rounded once"
+        )]
+        let mean = (vector::squares(x) / hidden as f64) as f32;
         let scale = 1.0 / (mean + epsilon).sqrt();
         for ((out, x), weight) in out.iter_mut().zip(x).zip(weight) {
             *out = x * scale * weight;
@@ -54,8 +59,10 @@ pub(super) fn silu_mul(gate: &mut [f32], up: &[f32]) {
 /// Cosines and sines of the positions of one forward pass, shared by all layers and heads.
 #[derive(Debug)]
 pub(super) struct Angles {
-    /// Radians per position, `[dim / 2]`.
-    frequencies: Vec<f32>,
+    /// `theta^(-2 / dim)`: each pair of elements turns slower than the one before by this factor.
+    step: f32,
+    /// What scaling divides each pair's angle by, `[dim / 2]`.
+    divisors: Vec<f32>,
     layout: RopeLayout,
     /// What the tables hold: the first position and the number of rows.
     span: (usize, usize),
@@ -66,8 +73,22 @@ pub(super) struct Angles {
 }
 
 impl Angles {
-    pub(super) fn new(frequencies: Vec<f32>, layout: RopeLayout) -> Self {
-        Self { frequencies, layout, span: (0, 0), cos: Vec::new(), sin: Vec::new() }
+    pub(super) fn new(spec: &Spec) -> Self {
+        #[allow(clippy::cast_precision_loss, reason = "a width is far below 2^24")]
+        let step = spec.rope.theta.powf(-2.0 / spec.rope.dim as f32);
+        let divisors = match &spec.rope.scaling {
+            None => vec![1.0; spec.rope.dim / 2],
+            Some(RopeScaling::Linear { factor }) => vec![*factor; spec.rope.dim / 2],
+            Some(RopeScaling::Factors(factors)) => {
+                (0..spec.rope.dim / 2).map(|pair| factors.get(pair).copied().unwrap_or(1.0)).collect()
+            }
+            Some(RopeScaling::Llama3 { .. }) => {
+                let plain = Spec { rope: Rope { scaling: None, ..spec.rope.clone() }, ..spec.clone() };
+                let pairs = plain.inverse_frequencies().into_iter().zip(spec.inverse_frequencies());
+                pairs.map(|(plain, scaled)| plain / scaled).collect()
+            }
+        };
+        Self { step, divisors, layout: spec.rope.layout, span: (0, 0), cos: Vec::new(), sin: Vec::new() }
     }
 
     /// Rotates each head of each row by its row's position: `(a, b) -> (a cos - b sin, a sin + b cos)`.
@@ -77,8 +98,9 @@ impl Angles {
     pub(super) fn rotate(&mut self, x: &mut [f32], width: usize, head_dim: usize, position: usize) {
         let rows = x.len() / width;
         self.fill(position, rows);
-        let half = self.frequencies.len();
+        let half = self.divisors.len();
         let cost = x.len() * 2;
+        let turn = |a: f32, b: f32, cos: f32, sin: f32| (fused(a, cos, -(b * sin)), fused(a, sin, b * cos));
         each_part(x, width, cost, |row, heads| {
             let (cos, sin) = (&self.cos[row * half..][..half], &self.sin[row * half..][..half]);
             for head in heads.chunks_exact_mut(head_dim) {
@@ -86,12 +108,12 @@ impl Angles {
                     RopeLayout::Halves => {
                         let (first, second) = head[..2 * half].split_at_mut(half);
                         for (((a, b), cos), sin) in first.iter_mut().zip(second).zip(cos).zip(sin) {
-                            (*a, *b) = (*a * cos - *b * sin, *a * sin + *b * cos);
+                            (*a, *b) = turn(*a, *b, *cos, *sin);
                         }
                     }
                     RopeLayout::Interleaved => {
                         for ((pair, cos), sin) in head[..2 * half].chunks_exact_mut(2).zip(cos).zip(sin) {
-                            (pair[0], pair[1]) = (pair[0] * cos - pair[1] * sin, pair[0] * sin + pair[1] * cos);
+                            (pair[0], pair[1]) = turn(pair[0], pair[1], *cos, *sin);
                         }
                     }
                 }
@@ -100,6 +122,9 @@ impl Angles {
     }
 
     /// Computes the tables, unless they hold these positions already (all layers but the first).
+    ///
+    /// Each angle is the one before times `step`, in f32, as llama.cpp does it (`ggml_rope_cache_init`): the last bits of
+    /// position times frequency would be others, and those of every key with them.
     fn fill(&mut self, position: usize, rows: usize) {
         if self.span == (position, rows) {
             return;
@@ -108,11 +133,13 @@ impl Angles {
         self.cos.clear();
         self.sin.clear();
         for row in 0..rows {
-            for frequency in &self.frequencies {
-                #[allow(clippy::cast_precision_loss, reason = "positions are below 2^24")]
-                let (sin, cos) = ((position + row) as f32 * frequency).sin_cos();
+            #[allow(clippy::cast_precision_loss, reason = "positions are below 2^24")]
+            let mut angle = (position + row) as f32;
+            for divisor in &self.divisors {
+                let (sin, cos) = (angle / divisor).sin_cos();
                 self.cos.push(cos);
                 self.sin.push(sin);
+                angle *= self.step;
             }
         }
     }
@@ -122,6 +149,11 @@ impl Angles {
 #[allow(clippy::float_cmp, reason = "these numbers are exact")]
 mod tests {
     use super::*;
+
+    fn angles(theta: f32, dim: usize, layout: RopeLayout) -> Angles {
+        let step = theta.powf(-2.0 / dim as f32);
+        Angles { step, divisors: vec![1.0; dim / 2], layout, span: (0, 0), cos: Vec::new(), sin: Vec::new() }
+    }
 
     #[test]
     fn a_normed_row_has_unit_mean_square() {
@@ -135,7 +167,6 @@ mod tests {
 
     #[test]
     fn both_layouts_rotate_the_same_pairs_stored_in_different_places() {
-        let frequencies = vec![1.0, 0.1, 0.01];
         let halves: Vec<f32> = (0..12).map(|i| i as f32 * 0.3 + 1.0).collect();
         // Per head of 6: element i of the first half and i of the second become neighbours.
         let weave = |x: &[f32]| {
@@ -144,8 +175,8 @@ mod tests {
                 .collect::<Vec<_>>()
         };
         let (mut a, mut b) = (halves.clone(), weave(&halves));
-        Angles::new(frequencies.clone(), RopeLayout::Halves).rotate(&mut a, 12, 6, 7);
-        Angles::new(frequencies, RopeLayout::Interleaved).rotate(&mut b, 12, 6, 7);
+        angles(1000.0, 6, RopeLayout::Halves).rotate(&mut a, 12, 6, 7);
+        angles(1000.0, 6, RopeLayout::Interleaved).rotate(&mut b, 12, 6, 7);
         assert_eq!(weave(&a), b);
         assert!((a[0] - (halves[0] * 7f32.cos() - halves[3] * 7f32.sin())).abs() < 1e-5);
     }
@@ -153,7 +184,7 @@ mod tests {
     #[test]
     fn elements_behind_the_rotated_part_stay() {
         let mut x = vec![1.0; 8];
-        Angles::new(vec![1.0], RopeLayout::Halves).rotate(&mut x, 8, 4, 3);
+        angles(10.0, 2, RopeLayout::Halves).rotate(&mut x, 8, 4, 3);
         assert_eq!((x[2], x[3], x[6], x[7]), (1.0, 1.0, 1.0, 1.0));
         assert!(x[0] != 1.0 && x[0] == x[4]);
     }

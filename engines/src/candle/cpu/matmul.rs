@@ -228,7 +228,7 @@ fn floats<E: Element>(x: &Rows, weight: &Weight, w: &[E], out: &mut [f32]) {
                 let w = View::new(E::widen(&w[first * k..][..count * k], wide), count, k);
                 let target = Target { parts: &out, column: first, stride: n };
                 // SAFETY: each panel has columns of its own.
-                unsafe { multiply_into(View::new(x, m, k), w.transposed(), &target, false) };
+                unsafe { multiply_into(View::new(x, m, k), w.transposed(), &target) };
             });
         }
     });

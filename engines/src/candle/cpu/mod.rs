@@ -7,6 +7,7 @@ mod cache;
 mod dots;
 mod element;
 mod elementwise;
+mod lanes;
 mod matmul;
 mod pool;
 mod product;
@@ -42,8 +43,8 @@ pub(super) struct Cpu {
     shape: Shape,
     head_dim: usize,
     angles: Angles,
-    /// Partial results of a decode step's attention.
-    partials: Vec<f32>,
+    /// Scores of a decode step's attention.
+    scores: Vec<f32>,
 }
 
 impl Cpu {
@@ -57,8 +58,8 @@ impl Cpu {
             kv_type: options.kv_type,
             shape: Shape { heads: spec.heads, kv_heads: spec.kv_heads, window: spec.window },
             head_dim: spec.head_dim,
-            angles: Angles::new(spec.inverse_frequencies(), spec.rope.layout),
-            partials: Vec::new(),
+            angles: Angles::new(spec),
+            scores: Vec::new(),
         }
     }
 }
@@ -134,7 +135,7 @@ impl Kernels for Cpu {
     }
 
     fn attend(&mut self, q: &Rows, cache: &Cache, position: usize, out: &mut Rows) -> Result<(), EngineError> {
-        attention::attend(q.read(), cache, position, self.shape, &mut self.partials, out.resize(q.count()));
+        attention::attend(q.read(), cache, position, self.shape, &mut self.scores, out.resize(q.count()));
         Ok(())
     }
 

@@ -39,20 +39,11 @@ pub(super) struct Target<'a, 'b> {
     pub(super) stride: usize,
 }
 
-/// `out = lhs rhs`, or `out += lhs rhs` where `accumulate`; `out` is `[lhs.rows, rhs.columns]`, row after row.
-pub(super) fn multiply(lhs: View<'_>, rhs: View<'_>, out: &mut [f32], accumulate: bool) {
-    let stride = rhs.columns;
-    assert!(out.len() >= lhs.rows * rhs.columns, "the product does not fit its buffer");
-    let parts = Parts::new(out);
-    // SAFETY: the whole buffer is borrowed here, so nothing else writes to it.
-    unsafe { multiply_into(lhs, rhs, &Target { parts: &parts, column: 0, stride }, accumulate) };
-}
-
-/// As [`multiply`], into some columns of a larger matrix.
+/// `out = lhs rhs`, `[lhs.rows, rhs.columns]`, into some columns of a larger matrix.
 ///
 /// # Safety
 /// Nobody else touches these columns meanwhile.
-pub(super) unsafe fn multiply_into(lhs: View<'_>, rhs: View<'_>, target: &Target<'_, '_>, accumulate: bool) {
+pub(super) unsafe fn multiply_into(lhs: View<'_>, rhs: View<'_>, target: &Target<'_, '_>) {
     let (m, n, k) = (lhs.rows, rhs.columns, lhs.columns);
     assert!(k == rhs.rows, "{m} x {k} times {} x {n}", rhs.rows);
     if m == 0 || n == 0 {
@@ -71,7 +62,7 @@ pub(super) unsafe fn multiply_into(lhs: View<'_>, rhs: View<'_>, target: &Target
             out,
             1,
             stride(target.stride),
-            accumulate,
+            false,
             lhs.data.as_ptr(),
             stride(lhs.column_stride),
             stride(lhs.row_stride),
@@ -98,10 +89,11 @@ mod tests {
         let a = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]; // 2 x 3
         let b = [1.0, 0.0, 2.0, 0.0, 1.0, 1.0]; // 2 x 3, used transposed: 3 x 2
         let mut out = [10.0; 4];
-        multiply(View::new(&a, 2, 3), View::new(&b, 2, 3).transposed(), &mut out, false);
+        let parts = Parts::new(&mut out);
+        let target = Target { parts: &parts, column: 0, stride: 2 };
+        // SAFETY: no other thread knows of the buffer.
+        unsafe { multiply_into(View::new(&a, 2, 3), View::new(&b, 2, 3).transposed(), &target) };
         assert_eq!(out, [7.0, 5.0, 16.0, 11.0]);
-        multiply(View::new(&a, 2, 3), View::new(&b, 2, 3).transposed(), &mut out, true);
-        assert_eq!(out, [14.0, 10.0, 32.0, 22.0]);
     }
 
     #[test]
@@ -110,7 +102,7 @@ mod tests {
         let parts = Parts::new(&mut out);
         let two = View::new(&[1.0, 2.0], 2, 1);
         // SAFETY: no other thread knows of the buffer.
-        unsafe { multiply_into(two, View::new(&[5.0], 1, 1), &Target { parts: &parts, column: 1, stride: 3 }, false) };
+        unsafe { multiply_into(two, View::new(&[5.0], 1, 1), &Target { parts: &parts, column: 1, stride: 3 }) };
         assert_eq!(out, [9.0, 5.0, 9.0, 9.0, 10.0, 9.0]);
     }
 }

@@ -1,69 +1,24 @@
 //! Loops over f32 slices, written so that the compiler makes vector instructions of them on every target.
-//!
-//! Sums run in [`LANES`] partial sums: without them a compiler must keep the order of additions and cannot use vectors.
 
-/// Partial sums of a reduction: four registers of 16, which hides the latency of an addition.
-const LANES: usize = 64;
+use super::lanes::{LANES, Lanes, fused};
 
-/// `sum_i a_i b_i`.
+/// `sum_i a_i b_i`, in the order of [`Lanes::products`].
 #[inline]
 pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
-    reduce(a, b, |x, y| x * y)
+    Lanes::products(a, b).sum()
 }
 
-/// `sum_i a_i^2`.
+/// `sum_i a_i^2`, added in f64: rounded once, it is the same in whatever order.
 #[inline]
-pub(super) fn squares(a: &[f32]) -> f32 {
-    reduce(a, a, |x, _| x * x)
-}
-
-#[inline(always)]
-fn reduce(a: &[f32], b: &[f32], term: impl Fn(f32, f32) -> f32) -> f32 {
-    let mut lanes = [0f32; LANES];
-    let (mut a, mut b) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
-    for (a, b) in a.by_ref().zip(b.by_ref()) {
+pub(super) fn squares(a: &[f32]) -> f64 {
+    let (chunks, rest) = a.as_chunks::<LANES>();
+    let mut lanes = [0f64; LANES];
+    for chunk in chunks {
         for lane in 0..LANES {
-            lanes[lane] += term(a[lane], b[lane]);
+            lanes[lane] += f64::from(chunk[lane] * chunk[lane]);
         }
     }
-    for (lane, (x, y)) in a.remainder().iter().zip(b.remainder()).enumerate() {
-        lanes[lane] += term(*x, *y);
-    }
-    let mut width = LANES / 2;
-    while width > 0 {
-        for lane in 0..width {
-            lanes[lane] += lanes[lane + width];
-        }
-        width /= 2;
-    }
-    lanes[0]
-}
-
-/// `out += scale x`.
-#[inline]
-pub(super) fn add_scaled(out: &mut [f32], scale: f32, x: &[f32]) {
-    for (out, x) in out.iter_mut().zip(x) {
-        *out += scale * x;
-    }
-}
-
-/// `out += sum_r weights_r rows_r` for the rows of a matrix `[weights, out]`, four at a time, so that `out` is loaded and stored a quarter as often.
-#[inline]
-pub(super) fn add_rows(out: &mut [f32], weights: &[f32], rows: &[f32]) {
-    let width = out.len();
-    let mut weights_by_four = weights.chunks_exact(4);
-    let mut rows_by_four = rows.chunks_exact(4 * width);
-    for (w, four) in weights_by_four.by_ref().zip(rows_by_four.by_ref()) {
-        let (r0, rest) = four.split_at(width);
-        let (r1, rest) = rest.split_at(width);
-        let (r2, r3) = rest.split_at(width);
-        for (i, out) in out.iter_mut().enumerate() {
-            *out += w[0] * r0[i] + w[1] * r1[i] + (w[2] * r2[i] + w[3] * r3[i]);
-        }
-    }
-    for (w, row) in weights_by_four.remainder().iter().zip(rows_by_four.remainder().chunks_exact(width)) {
-        add_scaled(out, *w, row);
-    }
+    lanes.iter().sum::<f64>() + rest.iter().map(|x| f64::from(x * x)).sum::<f64>()
 }
 
 /// The largest element; `-inf` of nothing.
@@ -79,50 +34,55 @@ pub(super) fn max(a: &[f32]) -> f32 {
     chunks.remainder().iter().chain(&lanes).fold(f32::NEG_INFINITY, |most, x| if *x > most { *x } else { most })
 }
 
-/// `e^x` within 2e-7 relative, without a branch: `x = n ln 2 + r`, `|r| <= ln 2 / 2`, `e^x = 2^n p(r)`.
+/// `e^x` within 2 units of the last place, without a branch: `x = n ln 2 + r`, `|r| <= ln 2 / 2`, `e^x = 2^n p(r)`. The
+/// polynomial is that of Arm's optimized routines (`expf` for vectors), and so are the places where it rounds.
 ///
-/// Below -86 (2^-124, near the smallest normal number) the result is that of -86; above 88 it is that of 88. NaN stays NaN.
+/// Below -87 (near the smallest normal number) the result is zero; above 88 it is that of 88. NaN stays NaN.
 #[inline(always)]
 pub(super) fn exp(x: f32) -> f32 {
     /// 1.5 * 2^23: adding it leaves the nearest integer in the lowest bits of the sum.
     const ROUND: f32 = 12_582_912.0;
-    /// ln 2 in two parts, so that `n ln 2` loses nothing.
-    const LN2_HIGH: f32 = 355.0 / 512.0;
-    const LN2_LOW: f32 = -2.121_944_4e-4;
-    let x = if x < -86.0 { -86.0 } else { x };
-    let x = if x > 88.0 { 88.0 } else { x };
-    let shifted = x * std::f32::consts::LOG2_E + ROUND;
+    /// ln 2 in two parts, so that `n ln 2` loses nothing: 0x1.62e4p-1 and 0x1.7f7d1cp-20.
+    const LN2_HIGH: f32 = f32::from_bits(0x3f31_7200);
+    const LN2_LOW: f32 = f32::from_bits(0x35bf_be8e);
+    /// Coefficients of r to r^5, fitted to the interval; the constant is 1.
+    const P: [f32; 5] = [
+        f32::from_bits(0x3f7f_fff6), // 0x1.ffffecp-1
+        f32::from_bits(0x3eff_fedb), // 0x1.fffdb6p-2
+        f32::from_bits(0x3e2a_af33), // 0x1.555e66p-3
+        f32::from_bits(0x3d2b_9f17), // 0x1.573e2ep-5
+        f32::from_bits(0x3c07_2010), // 0x1.0e4020p-7
+    ];
+    let within = if x > 88.0 { 88.0 } else { x };
+    let shifted = fused(within, std::f32::consts::LOG2_E, ROUND);
     let n = shifted - ROUND;
-    let r = x - n * LN2_HIGH - n * LN2_LOW;
-    // Taylor series to r^6, whose remainder at ln 2 / 2 is 1.2e-7.
-    let p = 1.0 / 720.0;
-    let p = p * r + 1.0 / 120.0;
-    let p = p * r + 1.0 / 24.0;
-    let p = p * r + 1.0 / 6.0;
-    let p = p * r + 0.5;
-    let p = p * r + 1.0;
-    let p = p * r + 1.0;
+    let r = fused(-n, LN2_LOW, fused(-n, LN2_HIGH, within));
+    let square = r * r;
+    let high = fused(fused(P[4], r, P[3]), square, fused(P[2], r, P[1]));
+    let p = fused(high, square, fused(P[0], r, 1.0));
     // n in the exponent's place; the bits above it are shifted out.
-    f32::from_bits(p.to_bits().wrapping_add(shifted.to_bits() << 23))
+    let power = f32::from_bits(p.to_bits().wrapping_add(shifted.to_bits() << 23));
+    if x < -87.0 { 0.0 } else { power }
 }
 
-/// `out_i = e^(out_i - shift)`, and the sum of them.
+/// Scores become weights: `w_i = e^(s_i - max s) / sum_j e^(s_j - max s)`. A score of -inf weighs nothing.
+///
+/// Sixteen terms are added in the order of [`Lanes`], the sums of sixteen in f64. Whole sixteens of `scores` only.
 #[inline]
-pub(super) fn exp_and_sum(out: &mut [f32], shift: f32) -> f32 {
-    let mut lanes = [0f32; 16];
-    let mut chunks = out.chunks_exact_mut(16);
-    for chunk in chunks.by_ref() {
-        for lane in 0..16 {
-            chunk[lane] = exp(chunk[lane] - shift);
-            lanes[lane] += chunk[lane];
+pub(super) fn softmax(scores: &mut [f32]) {
+    debug_assert!(scores.len().is_multiple_of(LANES), "{} scores are not whole sixteens", scores.len());
+    let most = max(scores);
+    let mut sum = 0f64;
+    let chunks = scores.as_chunks_mut::<LANES>().0;
+    for chunk in chunks.iter_mut() {
+        for score in chunk.iter_mut() {
+            *score = exp(*score - most);
         }
+        sum += f64::from(Lanes::load(chunk).sum());
     }
-    let mut sum: f32 = 0.0;
-    for x in chunks.into_remainder() {
-        *x = exp(*x - shift);
-        sum += *x;
-    }
-    sum + lanes.iter().sum::<f32>()
+    #[allow(clippy::cast_possible_truncation, reason = "rounded once, behind the division")]
+    let share = (1.0 / sum) as f32;
+    chunks.as_flattened_mut().iter_mut().for_each(|weight| *weight *= share);
 }
 
 #[cfg(test)]
@@ -133,14 +93,14 @@ mod tests {
     #[test]
     fn exp_is_close_over_its_whole_range() {
         let mut worst = 0f64;
-        for i in -85_999..88_000 {
+        for i in -86_999..88_000 {
             let x = i as f32 * 1e-3;
             let exact = f64::from(x).exp();
             worst = worst.max((f64::from(exp(x)) - exact).abs() / exact);
         }
         assert!(worst < 3e-7, "largest relative error {worst}");
-        assert_eq!(exp(0.0), 1.0);
-        assert!(exp(f32::NEG_INFINITY) < 1e-37 && exp(f32::NAN).is_nan() && exp(1e9).is_finite());
+        assert_eq!((exp(0.0), exp(-1e9), exp(f32::NEG_INFINITY)), (1.0, 0.0, 0.0));
+        assert!(exp(f32::NAN).is_nan() && exp(1e9).is_finite());
     }
 
     #[test]
@@ -150,24 +110,25 @@ mod tests {
             let b: Vec<f32> = (0..length).map(|i| (i as f32 * 1.3).cos()).collect();
             let plain: f32 = a.iter().zip(&b).map(|(x, y)| x * y).sum();
             assert!((dot(&a, &b) - plain).abs() < 1e-4);
+            assert!((squares(&a) - a.iter().map(|x| f64::from(x * x)).sum::<f64>()).abs() < 1e-12);
             assert_eq!(max(&a), a.iter().copied().fold(f32::NEG_INFINITY, f32::max));
-            let mut exps = a.clone();
-            let sum = exp_and_sum(&mut exps, 0.5);
-            assert!((sum - a.iter().map(|x| (x - 0.5).exp()).sum::<f32>()).abs() < 1e-3);
         }
     }
 
     #[test]
-    fn rows_add_up_for_any_number_of_rows() {
-        for rows in 0..10 {
-            let weights: Vec<f32> = (0..rows).map(|r| r as f32 + 1.0).collect();
-            let matrix: Vec<f32> = (0..rows * 3).map(|i| i as f32).collect();
-            let mut out = [1.0; 3];
-            add_rows(&mut out, &weights, &matrix);
-            for (i, out) in out.iter().enumerate() {
-                let plain: f32 = 1.0 + weights.iter().enumerate().map(|(r, w)| w * matrix[r * 3 + i]).sum::<f32>();
-                assert!((out - plain).abs() < 1e-3);
-            }
+    fn weights_sum_to_one_and_hidden_scores_weigh_nothing() {
+        let mut scores: Vec<f32> = (0..64).map(|i| (i as f32 * 0.7).sin() * 9.0).collect();
+        scores[40..].fill(f32::NEG_INFINITY);
+        let terms: Vec<f64> = scores.iter().map(|score| f64::from(*score).exp()).collect();
+        let sum: f64 = terms.iter().sum();
+        softmax(&mut scores);
+        for (weight, term) in scores.iter().zip(terms) {
+            assert!((f64::from(*weight) - term / sum).abs() < 1e-7);
         }
+        assert!(scores[40..].iter().all(|weight| *weight == 0.0));
+        let mut broken = [f32::NAN; 16];
+        broken[3] = 1.0;
+        softmax(&mut broken);
+        assert!(broken.iter().all(|weight| weight.is_nan()));
     }
 }

@@ -1,0 +1,228 @@
+//! Sixteen partial sums side by side, and the one order in which they become a sum.
+//!
+//! A sum of floats depends on its order, and where the activations are rounded to 8 bits before the next product a last bit
+//! decides about a whole step of that rounding. So every sum over a head or over positions runs in one order, whatever the
+//! threads and the tiles: element `i` belongs to lane `i % 16`, and the lanes are added as a tree, `i` and `i + 8` first,
+//! then `i + 4`, `i + 2`, `i + 1`. It is the order of ggml's kernels for AVX-512, so that tokens can be compared with
+//! llama.cpp's one by one. Builds for other processors add in the same order with the instructions that they have.
+#![allow(unsafe_code, reason = "vector instructions of the processor")]
+
+#[cfg(all(target_arch = "x86_64", target_feature = "avx512f"))]
+pub(super) use self::wide::Lanes;
+
+#[cfg(not(all(target_arch = "x86_64", target_feature = "avx512f")))]
+pub(super) use self::plain::Lanes;
+
+/// Elements that are added side by side.
+pub(super) const LANES: usize = 16;
+
+/// `a b + c`, rounded once where the processor can, twice elsewhere: in software it takes a hundred times as long.
+#[inline(always)]
+pub(super) fn fused(a: f32, b: f32, c: f32) -> f32 {
+    if cfg!(any(target_feature = "fma", target_arch = "aarch64")) { a.mul_add(b, c) } else { a * b + c }
+}
+
+impl Lanes {
+    /// Fewer than sixteen elements; the other lanes are zero.
+    #[inline]
+    pub(super) fn part(elements: &[f32]) -> Self {
+        let mut all = [0.0; LANES];
+        all[..elements.len()].copy_from_slice(elements);
+        Self::load(&all)
+    }
+
+    /// `sum_i a_i b_i` in sixteen lanes, of two slices that are equally long. Four registers of lanes take turns and are
+    /// added as a tree, the first to the third: an addition need not wait for the one before it.
+    #[inline(always)]
+    pub(super) fn products(a: &[f32], b: &[f32]) -> Self {
+        let ((a, a_tail), (b, b_tail)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
+        let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<4>(), b.as_chunks::<4>());
+        let mut turns = [Self::zero(); 4];
+        for (a, b) in a.iter().zip(b) {
+            for turn in 0..4 {
+                turns[turn] = turns[turn].plus(Self::load(&a[turn]), Self::load(&b[turn]));
+            }
+        }
+        for (turn, (a, b)) in turns.iter_mut().zip(a_rest.iter().zip(b_rest)) {
+            *turn = turn.plus(Self::load(a), Self::load(b));
+        }
+        if !a_tail.is_empty() {
+            let turn = &mut turns[a_rest.len()];
+            *turn = turn.plus(Self::part(a_tail), Self::part(b_tail));
+        }
+        turns[0].add(turns[2]).add(turns[1].add(turns[3]))
+    }
+}
+
+#[cfg(all(target_arch = "x86_64", target_feature = "avx512f"))]
+mod wide {
+    use std::arch::x86_64::{
+        __m512, _mm512_add_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_setzero_ps, _mm512_shuffle_f32x4,
+        _mm512_shuffle_ps, _mm512_storeu_ps,
+    };
+
+    use super::LANES;
+
+    /// Sixteen lanes in one register.
+    #[derive(Clone, Copy)]
+    pub(in super::super) struct Lanes(__m512);
+
+    impl Lanes {
+        #[inline(always)]
+        pub(in super::super) fn zero() -> Self {
+            // SAFETY: this module exists only in builds for processors with AVX-512.
+            Self(unsafe { _mm512_setzero_ps() })
+        }
+
+        #[inline(always)]
+        pub(in super::super) fn load(elements: &[f32; LANES]) -> Self {
+            // SAFETY: 64 readable bytes; the load needs no alignment.
+            Self(unsafe { _mm512_loadu_ps(elements.as_ptr()) })
+        }
+
+        #[inline(always)]
+        pub(super) fn add(self, other: Self) -> Self {
+            // SAFETY: this module exists only in builds for processors with AVX-512; no operand is memory.
+            Self(unsafe { _mm512_add_ps(self.0, other.0) })
+        }
+
+        /// `self + a b`
+        #[inline(always)]
+        pub(in super::super) fn plus(self, a: Self, b: Self) -> Self {
+            // SAFETY: as above.
+            Self(unsafe { _mm512_fmadd_ps(a.0, b.0, self.0) })
+        }
+
+        /// The sum of the lanes.
+        #[inline(always)]
+        pub(in super::super) fn sum(self) -> f32 {
+            Self::sums([self; LANES])[0]
+        }
+
+        /// The sums of sixteen: each step halves the lanes of two and packs them into one register, so that sixteen sums
+        /// take fifteen additions and not four each.
+        #[inline(always)]
+        pub(in super::super) fn sums(of: [Self; LANES]) -> [f32; LANES] {
+            // The packing deals out the operands to where these positions bring them back in order.
+            let halved = |i: usize| {
+                let (a, b) = (of[8 * (i % 2) + i / 2].0, of[8 * (i % 2) + 4 + i / 2].0);
+                pack::<0b01_00_01_00, 0b11_10_11_10, true>(a, b)
+            };
+            let quartered = |i: usize| pack::<0b10_00_10_00, 0b11_01_11_01, true>(halved(2 * i), halved(2 * i + 1));
+            let paired = |i: usize| pack::<0b01_00_01_00, 0b11_10_11_10, false>(quartered(2 * i), quartered(2 * i + 1));
+            let sums = pack::<0b10_00_10_00, 0b11_01_11_01, false>(paired(0), paired(1));
+            let mut out = [0.0; LANES];
+            // SAFETY: 64 writable bytes; the store needs no alignment.
+            unsafe { _mm512_storeu_ps(out.as_mut_ptr(), sums) };
+            out
+        }
+    }
+
+    /// The lanes of `a` and `b` that `FIRST` names plus those that `SECOND` names, by fours or within each four.
+    #[inline(always)]
+    fn pack<const FIRST: i32, const SECOND: i32, const BY_FOURS: bool>(a: __m512, b: __m512) -> __m512 {
+        #[allow(clippy::multiple_unsafe_ops_per_block, reason = "one reason for all of them")]
+        // SAFETY: this module exists only in builds for processors with AVX-512; no operand is memory.
+        unsafe {
+            if BY_FOURS {
+                _mm512_add_ps(_mm512_shuffle_f32x4::<FIRST>(a, b), _mm512_shuffle_f32x4::<SECOND>(a, b))
+            } else {
+                _mm512_add_ps(_mm512_shuffle_ps::<FIRST>(a, b), _mm512_shuffle_ps::<SECOND>(a, b))
+            }
+        }
+    }
+}
+
+#[cfg(any(test, not(all(target_arch = "x86_64", target_feature = "avx512f"))))]
+mod plain {
+    use super::{LANES, fused};
+
+    /// Sixteen lanes as the compiler lays them out.
+    #[derive(Clone, Copy)]
+    pub(in super::super) struct Lanes([f32; LANES]);
+
+    impl Lanes {
+        #[inline(always)]
+        pub(in super::super) fn zero() -> Self {
+            Self([0.0; LANES])
+        }
+
+        #[inline(always)]
+        pub(in super::super) fn load(elements: &[f32; LANES]) -> Self {
+            Self(*elements)
+        }
+
+        #[inline(always)]
+        pub(super) fn add(self, other: Self) -> Self {
+            Self(std::array::from_fn(|lane| self.0[lane] + other.0[lane]))
+        }
+
+        /// `self + a b`
+        #[inline(always)]
+        pub(in super::super) fn plus(self, a: Self, b: Self) -> Self {
+            Self(std::array::from_fn(|lane| fused(a.0[lane], b.0[lane], self.0[lane])))
+        }
+
+        /// The sum of the lanes.
+        #[inline(always)]
+        pub(in super::super) fn sum(self) -> f32 {
+            let mut lanes = self.0;
+            for width in [8, 4, 2, 1] {
+                for lane in 0..width {
+                    lanes[lane] += lanes[lane + width];
+                }
+            }
+            lanes[0]
+        }
+
+        /// The sums of sixteen.
+        #[inline(always)]
+        pub(in super::super) fn sums(of: [Self; LANES]) -> [f32; LANES] {
+            of.map(Self::sum)
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::float_cmp, reason = "the order of a sum is what these tests are about")]
+mod tests {
+    use super::*;
+
+    fn noise(length: usize, seed: f32) -> Vec<f32> {
+        (0..length).map(|i| ((i as f32 + 1.0) * 0.618 + seed).sin() * 10f32.powi(i as i32 % 7 - 3)).collect()
+    }
+
+    #[test]
+    fn the_order_of_a_sum_is_the_documented_one_to_the_last_bit() {
+        for length in [1, 15, 16, 17, 48, 64, 80, 128, 200, 333] {
+            let (a, b) = (noise(length, 0.3), noise(length, 1.7));
+            let mut turns = [[0f32; LANES]; 4];
+            for (i, (a, b)) in a.iter().zip(&b).enumerate() {
+                let lane = &mut turns[i / LANES % 4][i % LANES];
+                *lane = fused(*a, *b, *lane);
+            }
+            let mut lanes: [f32; LANES] =
+                std::array::from_fn(|i| (turns[0][i] + turns[2][i]) + (turns[1][i] + turns[3][i]));
+            for width in [8, 4, 2, 1] {
+                for lane in 0..width {
+                    lanes[lane] += lanes[lane + width];
+                }
+            }
+            assert_eq!(Lanes::products(&a, &b).sum(), lanes[0], "{length} elements");
+        }
+    }
+
+    #[test]
+    fn sixteen_sums_are_those_of_each() {
+        let rows: Vec<f32> = noise(256, 0.9);
+        let rows: &[[f32; LANES]] = rows.as_chunks().0;
+        let one_by_one: [f32; LANES] = std::array::from_fn(|i| plain::Lanes::load(&rows[i]).sum());
+        assert_eq!(Lanes::sums(std::array::from_fn(|i| Lanes::load(&rows[i]))), one_by_one);
+        assert_eq!(plain::Lanes::sums(std::array::from_fn(|i| plain::Lanes::load(&rows[i]))), one_by_one);
+        // The plain twin multiplies and adds to the same bits.
+        let (a, b) = (plain::Lanes::load(&rows[0]), plain::Lanes::load(&rows[1]));
+        let (wide_a, wide_b) = (Lanes::load(&rows[0]), Lanes::load(&rows[1]));
+        let plain_sum = plain::Lanes::zero().plus(a, b).add(a).sum();
+        assert_eq!(Lanes::zero().plus(wide_a, wide_b).add(wide_a).sum(), plain_sum);
+    }
+}
