@@ -137,11 +137,12 @@ impl Warning {
                 spread * 100.0
             ),
             Self::BandwidthDrift(drift) => format!(
-                "the memory bandwidth with {} threads drifted while this run measured: {:.2} times the first probe at the end, range {:.0} % of the median over {} probes; neighbours share the memory, so trust ratios within a round more than absolute rates, and run again on a quieter machine",
-                drift.threads, drift.last_to_first, drift.range * 100.0, drift.n
+                "the memory bandwidth with {} drifted while this run measured: {:.2} times the first probe at the end, range {:.0} % of the median over {} probes; neighbours share the memory, so trust ratios within a round more than absolute rates, and run again on a quieter machine",
+                counted(drift.threads), drift.last_to_first, drift.range * 100.0, drift.n
             ),
             Self::CeilingsDiffer(threads, ratio) => format!(
-                "during this run the memory with {threads} threads gave {ratio:.2} times what is kept as this machine's ceiling: one of the two was measured while something else was at work; `inferometer machine --refresh` on a quiet machine measures it again"
+                "during this run the memory with {} gave {ratio:.2} times what is kept as this machine's ceiling: one of the two was measured while something else was at work; `inferometer machine --refresh` on a quiet machine measures it again",
+                counted(*threads)
             ),
             Self::OtherTime(cases, worst, share) => format!(
                 "time lies between the phases in {cases} of the cases, most in {worst}: {:.1} % of the latency; the engine does work there that it does not name",
@@ -153,6 +154,10 @@ impl Warning {
             Self::Interrupted => "the run was interrupted: what was measured until then is kept; go on with --resume".to_owned(),
         }
     }
+}
+
+fn counted(threads: usize) -> String {
+    format!("{threads} thread{}", if threads == 1 { "" } else { "s" })
 }
 
 /// What is known before anything is measured. `threads` are the thread counts that were asked for.

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 
 mod candle;
+mod ceilings;
 mod command_line;
 mod errors;
 mod failures;

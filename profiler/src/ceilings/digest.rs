@@ -6,7 +6,7 @@ use crate::environment::Environment;
 use crate::results::Tool;
 
 /// Raised when a kernel changes, so that what older ones measured is measured again.
-const KERNELS: u32 = 1;
+const KERNELS: u32 = 2;
 
 /// A digest over the processor, its caches and usable threads, memory, kernel, and the build, in 16 hexadecimal digits.
 pub(super) fn machine(environment: &Environment, tool: &Tool) -> String {

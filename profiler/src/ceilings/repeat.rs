@@ -5,6 +5,9 @@ use traces::{Nanos, clock};
 /// Repetitions of a full measurement.
 pub(super) const REPETITIONS: usize = 7;
 
+/// Passes of one call, at most: the clock stands still.
+const MOST: u64 = 1 << 40;
+
 /// How long and how often.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Effort {
@@ -22,8 +25,9 @@ impl Effort {
 
 /// Calls `work(passes)` again and again; returns seconds per pass, one value per repetition.
 ///
-/// Before the repetitions that count, the number of passes is doubled until they take a quarter of the time: that warms up
-/// caches and frequency too.
+/// The first call warms up caches and frequency. A call that takes less than half of its time does not count: passes were too
+/// few to be timed, so they grow, and what was kept before goes too. An interruption alone could make few passes look
+/// long enough, but not so many calls in a row.
 pub(super) fn repeat(effort: Effort, mut work: impl FnMut(u64)) -> Vec<f64> {
     let mut timed = |passes: u64| {
         let start = clock::now();
@@ -31,16 +35,19 @@ pub(super) fn repeat(effort: Effort, mut work: impl FnMut(u64)) -> Vec<f64> {
         clock::now().saturating_sub(start)
     };
     let mut passes = 1_u64;
-    let took = loop {
+    let mut seconds = Vec::with_capacity(effort.repetitions);
+    timed(passes);
+    while seconds.len() < effort.repetitions {
         let took = timed(passes);
-        if took * 4 >= effort.each || passes >= 1 << 40 {
-            break took;
+        if took * 2 < effort.each && passes < MOST {
+            let wanted = passes.saturating_mul(effort.each.as_nanos()).checked_div(took.as_nanos());
+            passes = wanted.unwrap_or(u64::MAX).clamp(passes * 2, passes * 8);
+            seconds.clear();
+        } else {
+            seconds.push(took.as_secs_f64() / passes as f64);
         }
-        passes *= 2;
-    };
-    // Where a pass takes longer than a repetition should, a repetition is one pass.
-    let passes = passes.saturating_mul(effort.each.as_nanos()).checked_div(took.as_nanos()).unwrap_or(passes).max(1);
-    (0..effort.repetitions).map(|_| timed(passes).as_secs_f64() / passes as f64).collect()
+    }
+    seconds
 }
 
 /// `amount / seconds` of each repetition: bytes or operations of a pass over its time.
@@ -67,6 +74,19 @@ mod tests {
         let last = *calls.last().unwrap();
         assert!((3333..=3334).contains(&last), "ten milliseconds of 3 µs each: {last}");
         assert!(rates(6, &seconds).iter().all(|rate| (rate - 2e6).abs() < 1.0));
+    }
+
+    #[test]
+    fn an_interruption_does_not_hide_that_passes_are_few() {
+        let _clock = VirtualClock::install();
+        let mut calls = 0;
+        let seconds = repeat(Effort::millis(10), |passes| {
+            calls += 1;
+            // The second and third call, still of one pass each, are interrupted for as long as a repetition.
+            let interruption = if calls == 2 || calls == 3 { 10_000 } else { 0 };
+            clock::advance(Nanos::from_micros(interruption + 3 * passes));
+        });
+        assert!(seconds.iter().all(|seconds| (seconds - 3e-6).abs() < 1e-15), "{seconds:?}");
     }
 
     #[test]

@@ -13,7 +13,7 @@ pub(super) fn section(view: &View<'_>) -> Section {
     let Some(ceilings) = &view.file.ceilings else {
         // Runs of earlier versions have none, and their files say so.
         if let Some(reason) = view.file.reasons.get("ceilings") {
-            section.say(format!("Not measured: {reason}."));
+            section.say(format!("Not measured; the run file says why: {reason}."));
         }
         return section;
     };
