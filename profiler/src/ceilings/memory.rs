@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use memmap2::{Advice, MmapMut};
+use memmap2::MmapMut;
 
 use super::kernels::read;
 use super::repeat::{Effort, rates, repeat};
@@ -18,8 +18,6 @@ const STREAMS: usize = 8;
 const UNITS: usize = 8;
 /// Units begin at multiples of this: the size of a huge page.
 const HUGE: usize = 2 << 20;
-/// Share of a buffer that must lie in huge pages for the figure to be theirs.
-const GIVEN: f64 = 0.9;
 /// Available memory must be so many times a buffer, for nothing else to suffer.
 const ROOM: u64 = 2;
 
@@ -41,6 +39,8 @@ pub(super) fn map(bytes: usize, pages: Pages) -> Result<MmapMut, String> {
 
 #[cfg(target_os = "linux")]
 fn advise(map: &MmapMut, pages: Pages) -> Result<(), String> {
+    use memmap2::Advice;
+
     let (advice, name) = match pages {
         Pages::Small => (Advice::NoHugePage, "MADV_NOHUGEPAGE"),
         Pages::Huge => (Advice::HugePage, "MADV_HUGEPAGE"),
@@ -136,6 +136,8 @@ impl Buffer {
 
     #[cfg(target_os = "linux")]
     fn check_pages(&self) -> Result<(), String> {
+        /// Share of a buffer that must lie in huge pages for the figure to be theirs.
+        const GIVEN: f64 = 0.9;
         if self.pages == Pages::Small {
             return Ok(());
         }
