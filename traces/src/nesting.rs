@@ -101,13 +101,7 @@ struct Folded {
 impl Folder {
     /// Takes further spans. With `more` to come it keeps what nothing encloses and what is still open at the last start.
     /// `false` where a span lies among those that were forgotten: then what was handed over is worth nothing.
-    pub(crate) fn fold(
-        &mut self,
-        spans: &mut Vec<Span>,
-        kinds: Kinds,
-        more: bool,
-        visit: impl FnMut(Placed),
-    ) -> bool {
+    pub(crate) fn fold(&mut self, spans: &mut Vec<Span>, kinds: Kinds, more: bool, visit: impl FnMut(Placed)) -> bool {
         let mut all = std::mem::take(&mut self.kept);
         all.extend(spans.drain(..).map(|span| Kept { span, inner: 0, folded: None }));
         all.sort_unstable_by_key(|kept| order(&kept.span, kinds));
