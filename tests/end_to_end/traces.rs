@@ -28,7 +28,10 @@ fn a_faster_machine_is_seen_in_every_op_and_the_same_one_in_none() {
     assert!(refused.err.contains("absent.json"), "{}", refused.err);
     place.run(&format!("{RUN} -t 1 --trace phases --out phases")).ends_with(0);
     let refused = place.run("trace diff a phases").ends_with(2).err;
-    assert!(refused.contains("hold no ops") && refused.contains("help: give traces of the traced pass"), "{refused}");
+    assert!(
+        refused.contains("phases holds no ops") && refused.contains("help: give a trace of the traced pass"),
+        "{refused}"
+    );
 }
 
 #[test]

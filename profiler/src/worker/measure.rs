@@ -96,9 +96,8 @@ fn run(
                 }
             };
             let uncounted = virtual_time.then_some(VIRTUAL);
-            let traced =
-                drive::trace(session, &request, bench.marks_per_thread, uncounted, &mut watch, &mut take)
-                    .map_err(|error| error.to_string())?;
+            let traced = drive::trace(session, &request, bench.marks_per_thread, uncounted, &mut watch, &mut take)
+                .map_err(|error| error.to_string())?;
             allocations = Some(traced.allocations);
             traced.usage
         }

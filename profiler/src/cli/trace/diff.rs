@@ -19,12 +19,13 @@ pub(super) fn print(a: &Path, b: &Path, form: Form) -> anyhow::Result<Code> {
         super::recordings(path)?.into_iter().map(|file| Ok(chrome::read(file)?)).collect()
     };
     let found = diff(&read(a)?, &read(b)?)?;
-    if found.phases.is_empty() {
+    let ops = || found.phases.iter().flat_map(|phase| &phase.ops);
+    let sides = [(a, ops().any(|op| op.a.is_some())), (b, ops().any(|op| op.b.is_some()))];
+    if let Some((path, _)) = sides.into_iter().find(|(_, has_ops)| !has_ops) {
         let text = format!(
-            "{} and {} hold no ops inside of phases: there is nothing to compare; \
-             give traces of the traced pass (trace-NN-*.json), or folders of runs with `--trace ops`",
-            a.display(),
-            b.display()
+            "{} holds no ops inside of phases: there is nothing to compare; \
+             give a trace of the traced pass (trace-NN-*.json), or the folder of a run with `--trace ops`",
+            path.display()
         );
         return Err(Usage(text).into());
     }
@@ -101,8 +102,8 @@ fn table(phase: &PhaseDiff) -> Table {
         ("B / A", Align::Right),
         ("share A", Align::Right),
         ("share B", Align::Right),
-        ("calls A, us", Align::Left),
-        ("calls B, us", Align::Left),
+        ("calls of A, us", Align::Left),
+        ("calls of B, us", Align::Left),
     ];
     let row = |op: &OpDiff| {
         let of = |calls: Option<Calls>, show: fn(Calls) -> String| calls.map_or_else(|| "-".to_owned(), show);
@@ -129,10 +130,10 @@ fn table(phase: &PhaseDiff) -> Table {
     }
 }
 
-/// How many, and the median with the middle half.
+/// How many, their median and the middle half; without blanks, where a table would break it.
 fn spread(calls: Calls) -> String {
     let micros = |nanos: f64| significant(nanos / 1e3);
-    format!("{} x {} ({} to {})", calls.count, micros(calls.median_ns), micros(calls.q1_ns), micros(calls.q3_ns))
+    format!("{}x{} ({}..{})", calls.count, micros(calls.median_ns), micros(calls.q1_ns), micros(calls.q3_ns))
 }
 
 /// Nanoseconds for a sentence.
