@@ -208,6 +208,8 @@ fn the_tools_own_trace_is_complete() {
     let records: Value = serde_json::from_slice(&fs::read(place.path("self.json")).unwrap()).unwrap();
     let names: Vec<&str> = records.as_array().unwrap().iter().filter_map(|record| record["name"].as_str()).collect();
     assert!(names.contains(&"run") && names.contains(&"report"), "{names:?}");
+    let checked = place.run("trace check self.json").ends_with(0).out;
+    assert!(checked.contains("no problem"), "{checked}");
     // On an error too.
     place.run("report nowhere --self-trace failed.json").ends_with(2);
     let records: Value = serde_json::from_slice(&fs::read(place.path("failed.json")).unwrap()).unwrap();

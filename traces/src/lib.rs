@@ -4,7 +4,7 @@
 //! - [`op!`], [`span!`] and [`record`]: spans, counters and instants in bounded per-thread buffers, drained at phase edges.
 //! - [`layer`]: takes in what other crates emit through `tracing`.
 //! - [`chrome`]: writes and reads Chrome trace files; a file is valid at every moment, also after kill -9.
-//! - [`check`] and [`summary`]: what is wrong in such a file, and where its time went.
+//! - [`check`], [`summary`] and [`diff`](mod@diff): what is wrong in such a file, where its time went, and what differs between two.
 //!
 //! # Why measurements do not go through `tracing-chrome`
 //!
@@ -22,11 +22,14 @@
 pub mod check;
 pub mod chrome;
 pub mod clock;
+pub mod diff;
+mod lanes;
 pub mod layer;
 mod macros;
 mod nanos;
 mod nesting;
 pub mod record;
 pub mod summary;
+mod walk;
 
 pub use nanos::Nanos;

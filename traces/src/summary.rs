@@ -1,4 +1,4 @@
-//! [`summarise`]: where the time of a trace went, per name and phase.
+//! [`summarise`]: where the time of a trace went, per name and phase, and per pass where requests say theirs.
 //!
 //! What is nested on one thread is attributed; times of different threads are added up, so that totals can exceed the wall
 //! time. It says what was recorded, not why; attribution to layers and costs is the profiler's.
@@ -8,9 +8,10 @@ use std::collections::HashMap;
 use serde::Serialize;
 
 use crate::Nanos;
-use crate::chrome::{Item, ReadError, Trace};
-use crate::nesting::{Lanes, walk};
-use crate::record::Category;
+use crate::chrome::{ReadError, Trace};
+use crate::lanes::Text;
+use crate::nesting::{Kinds, Placed};
+use crate::walk::each_span;
 
 /// All spans of one name, in one category, inside one phase.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -21,11 +22,14 @@ pub struct Row {
     pub category: String,
     /// The nearest phase around them on their thread; `None` outside all phases.
     pub phase: Option<String>,
+    /// The pass of the request around them, where that says one.
+    pub pass: Option<String>,
     /// How many.
     pub count: u64,
     /// The sum of their durations.
     pub total: Nanos,
-    /// The sum of their durations less those of the spans directly inside them.
+    /// The sum of their durations less those of the spans directly inside them; a thread's part of shared work takes
+    /// nothing from the op that it is a part of.
     pub own: Nanos,
     /// The shortest.
     pub min: Nanos,
@@ -43,7 +47,7 @@ impl Row {
 /// Where the time of a trace went.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Summary {
-    /// Most own time first.
+    /// By pass, within one most own time first.
     pub rows: Vec<Row>,
     /// From the first span's start to the last one's end.
     pub wall: Nanos,
@@ -64,35 +68,16 @@ pub struct Summary {
 /// # Errors
 /// When the file can no longer be read.
 pub fn summarise(trace: &Trace) -> Result<Summary, ReadError> {
-    let (mut lanes, mut summary) = (Lanes::default(), Summary::default());
-    trace.visit(|item| match item {
-        Item::Record(record) => {
-            summary.unpaired += u64::from(lanes.add(&record).is_err());
-            summary.dropped += record.dropped();
-        }
-        Item::Broken(_) => summary.broken += 1,
-    })?;
-    let phase = lanes.texts.number(Category::Phase.name());
-    let mut sums: HashMap<(u32, u32, Option<u32>), Sums> = HashMap::new();
-    let (mut first, mut last) = (i64::MAX, i64::MIN);
-    for lane in &mut lanes.lanes {
-        summary.threads += u64::from(!lane.spans.is_empty());
-        summary.spans += lane.spans.len() as u64;
-        summary.unpaired += lane.open.len() as u64;
-        walk(&mut lane.spans, Some(phase), |placed| {
-            first = first.min(placed.span.start);
-            last = last.max(placed.span.end());
-            let key = (placed.span.name, placed.span.category, placed.within);
-            sums.entry(key).or_default().add(placed.span.duration, placed.own);
-        });
-    }
-    summary.wall = Nanos(last.saturating_sub(first).max(0) as u64);
-    summary.rows = sums
+    let (found, walked) = each_span(trace, Found::add)?;
+    let text = |number: Text| walked.texts.text(number).to_owned();
+    let mut rows: Vec<Row> = found
+        .sums
         .into_iter()
-        .map(|((name, category, phase), sums)| Row {
-            name: lanes.texts.text(name).to_owned(),
-            category: lanes.texts.text(category).to_owned(),
-            phase: phase.map(|phase| lanes.texts.text(phase).to_owned()),
+        .map(|(key, sums)| Row {
+            name: text(key.name),
+            category: text(key.category),
+            phase: key.phase.map(text),
+            pass: key.pass.map(text),
             count: sums.count,
             total: sums.total,
             own: sums.own,
@@ -100,8 +85,44 @@ pub fn summarise(trace: &Trace) -> Result<Summary, ReadError> {
             max: sums.max,
         })
         .collect();
-    summary.rows.sort_by(|a, b| b.own.cmp(&a.own).then_with(|| (&a.name, &a.phase).cmp(&(&b.name, &b.phase))));
-    Ok(summary)
+    let place = |row: &Row| (row.name.clone(), row.category.clone(), row.phase.clone());
+    rows.sort_by(|a, b| a.pass.cmp(&b.pass).then(b.own.cmp(&a.own)).then_with(|| place(a).cmp(&place(b))));
+    let wall = found.ends.map_or(0, |(first, last)| last.saturating_sub(first).max(0));
+    Ok(Summary {
+        rows,
+        wall: Nanos(wall as u64),
+        threads: walked.threads,
+        spans: found.spans,
+        dropped: walked.dropped,
+        unpaired: walked.unpaired,
+        broken: walked.broken,
+    })
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Key {
+    name: Text,
+    category: Text,
+    phase: Option<Text>,
+    pass: Option<Text>,
+}
+
+#[derive(Default)]
+struct Found {
+    sums: HashMap<Key, Sums>,
+    spans: u64,
+    ends: Option<(i64, i64)>,
+}
+
+impl Found {
+    fn add(&mut self, placed: &Placed, _: Kinds) {
+        let Placed { span, own, within, pass, .. } = *placed;
+        self.spans += 1;
+        let (first, last) = self.ends.unwrap_or((span.start, span.end()));
+        self.ends = Some((first.min(span.start), last.max(span.end())));
+        let key = Key { name: span.name, category: span.category, phase: within.phase, pass };
+        self.sums.entry(key).or_default().add(span.duration, own);
+    }
 }
 
 struct Sums {

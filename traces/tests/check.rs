@@ -30,6 +30,7 @@ fn the_summary_tells_name_and_phase() {
         name: name.into(),
         category: category.into(),
         phase: phase.map(Into::into),
+        pass: None,
         count,
         total: Nanos(total),
         own: Nanos(own),

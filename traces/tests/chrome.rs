@@ -36,7 +36,7 @@ fn counters_metadata_and_losses_are_in_the_file() {
     let path = folder.path().join("trace.json");
     let _clock = clock::VirtualClock::install();
     clock::advance(Nanos::from_secs(5));
-    let mut writer = Writer::create(&path, process()).unwrap();
+    let mut writer = Writer::since(clock::now(), &path, process()).unwrap();
     writer.metadata("case", &[("threads", Value::from(2_u64)), ("engine", Value::Text("mock"))]).unwrap();
     writer.counter("memory MB", &[("anon", 12.5), ("file", 98.0), ("swap", f64::NAN)], Nanos(6_000_000_001)).unwrap();
     let op =
@@ -81,49 +81,48 @@ fn parts_of_workers_are_appended_cut_or_not() {
 }
 
 #[test]
-fn a_span_takes_at_most_120_bytes() {
-    const OPS: [(&str, [u32; 3]); 15] = [
-        ("attn_norm", [1, 4096, 0]),
-        ("q_proj", [1, 4096, 4096]),
-        ("k_proj", [1, 4096, 1024]),
-        ("v_proj", [1, 4096, 1024]),
-        ("rope", [1, 5120, 0]),
-        ("kv_write", [1, 1024, 0]),
-        ("attention", [1, 0, 32]),
-        ("o_proj", [1, 4096, 4096]),
-        ("attn_residual", [1, 4096, 0]),
-        ("ffn_norm", [1, 4096, 0]),
-        ("gate_proj", [1, 4096, 14_336]),
-        ("up_proj", [1, 4096, 14_336]),
-        ("silu_mul", [1, 14_336, 0]),
-        ("down_proj", [1, 14_336, 4096]),
-        ("ffn_residual", [1, 4096, 0]),
-    ];
-    const TOKENS: u32 = 200;
-    const LAYERS: u32 = 32;
+fn files_of_another_epoch_are_not_appended() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, epoch: u64| {
+        let path = folder.path().join(name);
+        let mut writer = Writer::since(Nanos(epoch), &path, process()).unwrap();
+        writer.write(&batch(vec![span(PID, "run", Category::Tool, epoch + 1_500, 100)])).unwrap();
+        (path, writer)
+    };
+    let (same, _) = write("same.json", 70);
+    let (other, _) = write("other.json", 80);
+    let (path, mut writer) = write("trace.json", 70);
+    assert_eq!(writer.append(&same).unwrap().records, 6);
+    let error = writer.append(&other).unwrap_err().to_string();
+    assert!(error.contains("count from 80 ns of the machine's clock, expected 70 ns"), "{error}");
+    writer.finish().unwrap();
+    assert_eq!(chrome::read(&path).unwrap().axis().unwrap().unwrap().epoch, Nanos(70));
+    assert_eq!(fs::read_to_string(&path).unwrap().matches("\"ts\":1.500,").count(), 2);
+    // Files of other tools, and of older versions of this one, say nothing.
+    let foreign = folder.path().join("foreign.json");
+    fs::write(&foreign, "[{\"ph\":\"X\",\"name\":\"a\",\"pid\":1,\"tid\":1,\"ts\":1,\"dur\":1}]").unwrap();
+    assert_eq!(chrome::read(&foreign).unwrap().axis().unwrap(), None);
+}
+
+#[test]
+fn a_span_of_unknown_end_is_begun_and_ended() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("trace.json");
-    let process = Process { pid: 65_432, name: "inferometer".into() };
-    let mut writer = Writer::create(&path, process).unwrap();
-    // A machine that has been up for two hours.
-    let mut time = 7_200_000_000_000;
-    for token in 0..TOKENS {
-        let mut events = Vec::new();
-        for layer in 0..LAYERS {
-            for (name, mut shape) in OPS {
-                if name == "attention" {
-                    shape[1] = 64 + token;
-                }
-                events.push(Event { layer: Some(layer), shape, ..span(65_432, name, Category::Op, time, 19_123) });
-                time += 20_000;
-            }
-        }
-        writer.write(&batch(events)).unwrap();
-    }
-    let written = writer.finish().unwrap();
-    let spans = u64::from(TOKENS * LAYERS) * OPS.len() as u64;
-    assert!(written.bytes <= 120 * spans, "{} bytes per span", written.bytes as f64 / spans as f64);
+    let mut writer = Writer::create(&path, process()).unwrap();
+    let request = span(PID, "request", Category::Request, 10, 90);
+    writer.begin(&request).unwrap();
+    writer
+        .write(&batch(vec![span(PID, "q_proj", Category::Op, 10, 20), span(PID, "k_proj", Category::Op, 40, 20)]))
+        .unwrap();
+    let open = check::check(&path).unwrap();
+    assert_eq!(open.errors(), 0, "{open:?}");
+    assert!(open.problems.iter().any(|problem| problem.text == "begins and never ends"));
+    writer.end(&request).unwrap();
+    writer.finish().unwrap();
     assert_eq!(check::check(&path).unwrap().problems, []);
+    let rows = summarise(&chrome::read(&path).unwrap()).unwrap().rows;
+    let told: Vec<_> = rows.iter().map(|row| (row.name.as_str(), row.category.as_str(), row.own.0)).collect();
+    assert_eq!(told, [("request", "request", 50), ("k_proj", "op", 20), ("q_proj", "op", 20)]);
 }
 
 #[test]

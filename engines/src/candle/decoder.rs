@@ -218,6 +218,11 @@ impl<K: Kernels> Decoder<K> {
         self.kernels.kv_bytes(&self.spec, self.position)
     }
 
+    /// Before a request whose marks are recorded.
+    pub(super) fn prepare_recording(&mut self) {
+        self.kernels.prepare_recording();
+    }
+
     /// Waits until the device is done.
     pub(super) fn sync(&mut self) -> Result<(), EngineError> {
         self.kernels.sync()

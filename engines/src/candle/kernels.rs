@@ -71,6 +71,8 @@ pub(super) trait Kernels: Memory {
     fn last(&mut self, x: &Self::Rows, out: &mut Self::Rows) -> Result<(), EngineError>;
     /// Waits until the device is done.
     fn sync(&mut self) -> Result<(), EngineError>;
+    /// Called before the first operation of a request whose marks are recorded.
+    fn prepare_recording(&mut self) {}
 }
 
 /// A weight with its optional bias.

@@ -55,6 +55,9 @@ pub(super) fn guarded<T>(place: &str, work: impl FnOnce() -> Result<T, EngineErr
 impl<K: Kernels> Session for CandleSession<K> {
     fn generate(&mut self, request: &Request, observer: &mut dyn Observer) -> Result<Usage, EngineError> {
         self.text.restart();
+        if traces::record::is_on() {
+            self.decoder.prepare_recording();
+        }
         generate(self, request, observer)
     }
 

@@ -13,13 +13,15 @@ mod rows;
 mod stepped;
 mod timing;
 mod traced;
+mod workers;
 
 pub use allocations::Allocations;
 pub use edges::{Edge, Stopwatch};
 pub use moment::rfc3339;
-pub use ops::{Attributed, attribute};
+pub use ops::{Attributed, OpKey, OpSums, attribute};
 pub use outcome::{Answer, sha256_of_ids, sha256_of_text, time_figures};
 pub use rows::{Totals, phase_rows, totals};
 pub use stepped::{PhaseCounts, walk};
 pub use timing::{EdgeError, PhaseSpan, Timing};
-pub use traced::{Traced, trace};
+pub use traced::{Take, Traced, trace};
+pub use workers::{REQUESTS, WorkSums};

@@ -4,10 +4,32 @@
 use std::collections::BTreeMap;
 
 use traces::Nanos;
-use traces::record::Event;
+use traces::record::{Event, Kind};
 
 use super::timing::{PhaseSpan, Timing};
 use crate::results::{LayerRow, OpRow};
+
+/// The ops of one phase (`None`: of none), name and layer (`None`: outside of the layers).
+pub type OpKey = (Option<engines::Phase>, &'static str, Option<u32>);
+
+/// Sums of the ops of a request, which come in parts: a long request has more of them than are kept at once.
+#[derive(Debug, Clone, Default)]
+pub struct OpSums(BTreeMap<OpKey, (usize, Nanos)>);
+
+impl OpSums {
+    /// Adds what was recorded while these phases passed.
+    pub fn add(&mut self, events: &[Event], phases: &[PhaseSpan]) {
+        for op in events.iter().filter(|event| event.kind == Kind::Op) {
+            let sum = self.0.entry((phase_at(phases, op.start), op.name, op.layer)).or_default();
+            *sum = (sum.0 + 1, sum.1.saturating_add(op.duration));
+        }
+    }
+
+    /// How many and how long.
+    pub fn iter(&self) -> impl Iterator<Item = (OpKey, (usize, Nanos))> + '_ {
+        self.0.iter().map(|(&key, &sum)| (key, sum))
+    }
+}
 
 /// The ops of a request, summed in two ways.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -19,16 +41,16 @@ pub struct Attributed {
 }
 
 /// Sums ops; what lies in no phase belongs to `other`. A row's share is of its phase's time in this request.
-pub fn attribute(ops: &[Event], timing: &Timing) -> Attributed {
+pub fn attribute(ops: &OpSums, timing: &Timing) -> Attributed {
     let mut by_op: BTreeMap<(Place, &str), (usize, Nanos)> = BTreeMap::new();
     let mut by_layer: BTreeMap<(Place, (bool, Option<usize>)), Nanos> = BTreeMap::new();
-    for op in ops {
-        let place = Place::of(phase_at(&timing.spans, op.start));
-        let sum = by_op.entry((place, op.name)).or_default();
-        *sum = (sum.0 + 1, sum.1.saturating_add(op.duration));
-        let layer = op.layer.and_then(|layer| usize::try_from(layer).ok());
+    for ((phase, name, layer), (count, time)) in ops.iter() {
+        let place = Place::of(phase);
+        let sum = by_op.entry((place, name)).or_default();
+        *sum = (sum.0 + count, sum.1.saturating_add(time));
+        let layer = layer.and_then(|layer| usize::try_from(layer).ok());
         let sum = by_layer.entry((place, (layer.is_none(), layer))).or_default();
-        *sum = sum.saturating_add(op.duration);
+        *sum = sum.saturating_add(time);
     }
     let row = |((place, op), (count, time)): ((Place, &str), (usize, Nanos))| OpRow {
         phase: place.name().to_owned(),
@@ -81,7 +103,7 @@ impl Place {
 }
 
 /// The phase in which a moment lies. Spans are in order and do not overlap.
-fn phase_at(spans: &[PhaseSpan], at: Nanos) -> Option<engines::Phase> {
+pub(super) fn phase_at(spans: &[PhaseSpan], at: Nanos) -> Option<engines::Phase> {
     let after = spans.partition_point(|span| span.start <= at);
     let span = spans.get(after.checked_sub(1)?)?;
     // A phase of no length (virtual time) still owns what began at its moment.
@@ -91,7 +113,7 @@ fn phase_at(spans: &[PhaseSpan], at: Nanos) -> Option<engines::Phase> {
 #[cfg(test)]
 mod tests {
     use engines::Phase;
-    use traces::record::{Args, Category, Kind};
+    use traces::record::{Args, Category};
 
     use super::*;
 
@@ -125,7 +147,11 @@ mod tests {
             Event { layer: Some(1), ..op("q_proj", 165, 10) },
             op("lost", 105, 4),
         ];
-        let Attributed { ops: rows, layers } = attribute(&ops, &timing);
+        let mut sums = OpSums::default();
+        let (first, rest) = timing.spans.split_at(1);
+        sums.add(&ops[..2], first);
+        sums.add(&ops[2..], rest);
+        let Attributed { ops: rows, layers } = attribute(&sums, &timing);
         let told: Vec<_> = rows.iter().map(|row| (row.phase.as_str(), row.op.as_str(), row.count)).collect();
         assert_eq!(
             told,

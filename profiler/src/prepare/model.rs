@@ -74,15 +74,17 @@ pub struct Shape {
 }
 
 impl PreparedModel {
-    /// Op marks of the longest request: ops per pass x (new tokens + passes of the prompt).
-    pub fn ops_per_request(&self) -> usize {
+    /// Marks that a thread of the engine holds: those of the longest request, (ops per pass + as many parts of shared work)
+    /// x (new tokens + passes of the prompt) and an eighth, so that nothing need be taken out meanwhile; up to a limit, from
+    /// which on a request's marks are written between its phases.
+    pub fn marks_per_thread(&self) -> usize {
         /// Fewest prompt tokens that an engine takes at once.
         const CHUNK: usize = 32;
-        /// The ring of a thread takes 64 bytes a mark: 128 MB.
-        const MOST: usize = 1 << 21;
-        let per_pass = self.shape.spec.layers * 16 + 8;
+        /// The ring of a thread takes 64 bytes a mark: 16 MiB.
+        const MOST: usize = 1 << 18;
+        let per_pass = 2 * (self.shape.spec.layers * 16 + 8);
         let longest = self.prompts.iter().map(|prompt| prompt.new_tokens + prompt.ids.len() / CHUNK + 1).max();
-        per_pass.saturating_mul(longest.unwrap_or(0)).min(MOST)
+        (per_pass.saturating_mul(longest.unwrap_or(0)) / 8).saturating_mul(9).min(MOST)
     }
 }
 

@@ -8,7 +8,9 @@ use traces::Nanos;
 use super::Interrupt;
 use crate::Error;
 use crate::plan::{Block, Plan};
-use crate::worker::{Fallen, FromWorker, Home, Load, Loaded, Open, Order, ToWorker, Worker, thread_environment};
+use crate::worker::{
+    Fallen, FromWorker, Home, Load, Loaded, Open, Order, PartFile, ToWorker, Worker, thread_environment,
+};
 
 /// Why a question has no answer, as a row tells it.
 #[derive(Debug)]
@@ -69,11 +71,7 @@ impl<'a> Crew<'a> {
 
     /// Makes a fresh session in a fresh process: what an earlier session left behind (grown heaps, touched pages) would
     /// make the first request of this one look smaller. Where memory does not suffice for all workers, the others end first.
-    pub(super) fn load(
-        &mut self,
-        seat: usize,
-        part: Option<std::path::PathBuf>,
-    ) -> Result<Result<Loaded, Trouble>, Error> {
+    pub(super) fn load(&mut self, seat: usize, part: Option<PartFile>) -> Result<Result<Loaded, Trouble>, Error> {
         for (other, chair) in self.seats.iter_mut().enumerate() {
             let ends = if other == seat { chair.loaded } else { !self.block.together };
             if ends && let Some(worker) = chair.worker.take() {
@@ -104,7 +102,7 @@ impl<'a> Crew<'a> {
         })
     }
 
-    fn load_question(&self, seat: usize, part: Option<std::path::PathBuf>) -> Load {
+    fn load_question(&self, seat: usize, part: Option<PartFile>) -> Load {
         let (options, model) = (&self.plan.options, &self.block.model);
         let chosen = self.block.seats.get(seat);
         let engine = chosen
@@ -115,7 +113,7 @@ impl<'a> Crew<'a> {
             files: model.files.clone(),
             options: options.of_engine(engine, chosen.map_or(1, |seat| seat.threads), model.context),
             cold: options.cold,
-            ops_per_request: model.ops_per_request(),
+            marks_per_thread: model.marks_per_thread(),
             end_tokens: model.end_tokens.clone(),
             window: model.window,
             part,

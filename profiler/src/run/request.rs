@@ -26,7 +26,7 @@ impl Run<'_> {
         self.tell(state);
         let Some(prompt) = block.prompt(state.plan) else { return Ok(None) };
         let ops_file = (purpose.pass == Pass::Traced && state.case.trace.is_none())
-            .then(|| self.trace.name(state.index, &prompt.id))
+            .then(|| self.trace.name(state.index, &state.case))
             .flatten();
         let ask = Ask {
             case: state.plan.id.clone(),
@@ -101,7 +101,7 @@ impl Run<'_> {
         }
         if measured.dropped > 0 {
             self.once(Some(format!(
-                "{id}: more ops than the recorder holds; the sums and the trace lack some: lower -n"
+                "{id}: more marks in one phase than the recorder holds; the sums and the trace lack some: choose a shorter prompt, or a larger --batch"
             )));
         }
         self.once(measured.trace_error.clone());

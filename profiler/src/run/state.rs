@@ -4,6 +4,10 @@ use crate::plan::CasePlan;
 use crate::results::{Case, CaseOutput, Pass, Reasons, Sample, Status};
 use crate::worker::Measured;
 
+/// Why there are no figures of single threads.
+const NO_WORKERS: &str =
+    "the engine marks no work that its threads share: kernels of libraries deal it out by themselves";
+
 /// What a case has so far.
 pub(super) struct CaseState<'a> {
     /// Place in the run file.
@@ -75,6 +79,9 @@ impl<'a> CaseState<'a> {
                             Some(reason) => reasons.insert(field.to_owned(), reason.clone()),
                             None => reasons.remove(field),
                         };
+                    }
+                    if middle.workers.is_empty() {
+                        self.case.reasons.insert("workers".to_owned(), NO_WORKERS.to_owned());
                     }
                 }
             }

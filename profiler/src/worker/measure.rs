@@ -7,13 +7,13 @@
 
 use engines::{Session, Usage};
 use traces::clock;
-use traces::record::{Batch, Kind};
+use traces::record::Batch;
 
 use super::beacon::Beacon;
-use super::part;
+use super::part::RequestTrace;
 use super::protocol::{Ask, Input, Measured, MemoryEdge};
 use super::serve::{Bench, VIRTUAL, note};
-use crate::drive::{self, Answer, PhaseCounts, Stopwatch, Timing};
+use crate::drive::{self, Answer, OpSums, PhaseCounts, PhaseSpan, Stopwatch, Timing, WorkSums};
 use crate::meter::{self, MachineLoad, Tally, Timeline};
 use crate::results::{Pass, Sample};
 
@@ -24,6 +24,25 @@ struct Before {
     cpu_s: f64,
     load: Result<MachineLoad, String>,
     read_bytes: Result<u64, String>,
+}
+
+/// What the marks of a traced request gave.
+#[derive(Default)]
+struct Recorded {
+    ops: OpSums,
+    work: WorkSums,
+    dropped: u64,
+    /// What is not written yet.
+    last: Batch,
+    last_phases: Vec<PhaseSpan>,
+}
+
+impl Recorded {
+    fn add(&mut self, batch: &Batch, phases: &[PhaseSpan]) {
+        self.ops.add(&batch.events, phases);
+        self.work.add(batch, phases);
+        self.dropped += batch.dropped;
+    }
 }
 
 /// Runs one request.
@@ -52,7 +71,8 @@ fn run(
     let started = drive::rfc3339(clock::unix_time());
 
     let called = clock::now();
-    let mut batch = Batch::default();
+    let mut recorded = Recorded::default();
+    let mut trace = RequestTrace::new(&ask.trace, bench.process.clone(), virtual_time, ask);
     let mut counts = PhaseCounts::new();
     let mut allocations = None;
     let usage: Usage = match ask.pass {
@@ -66,10 +86,18 @@ fn run(
             usage
         }
         Pass::Traced => {
+            let mut take = |batch: Batch, phases: &[PhaseSpan], more| {
+                recorded.add(&batch, phases);
+                if more {
+                    trace.part(batch, phases);
+                } else {
+                    recorded.last = batch;
+                    recorded.last_phases = phases.to_vec();
+                }
+            };
             let uncounted = virtual_time.then_some(VIRTUAL);
-            let traced = drive::trace(session, &request, bench.ops_per_request, uncounted, &mut watch)
+            let traced = drive::trace(session, &request, bench.marks_per_thread, uncounted, &mut watch, &mut take)
                 .map_err(|error| error.to_string())?;
-            batch = traced.batch;
             allocations = Some(traced.allocations);
             traced.usage
         }
@@ -86,6 +114,7 @@ fn run(
         started,
         ..Sample::default()
     };
+    sample.trace_us = ask.trace.part.as_ref().map(|_| timing.start().saturating_sub(ask.trace.epoch).as_micros_f64());
     let (memory, read_bytes) = bench.after(before, &mut sample);
     // Milliseconds, since the kernel looks at every page: once a session is enough.
     let huge_pages = ask.fresh.then(|| if virtual_time { Err(VIRTUAL.to_owned()) } else { meter::huge_pages() });
@@ -102,7 +131,7 @@ fn run(
     let answer = Answer::of(&watch, usage);
     drive::time_figures(&mut sample, &timing, &answer, split(bench, ask.pass), matches!(ask.input, Input::Tokens(_)));
     let kv = session.kv_bytes();
-    let attributed = drive::attribute(&batch.of(Kind::Op).copied().collect::<Vec<_>>(), &timing);
+    let attributed = drive::attribute(&recorded.ops, &timing);
     let mut measured = Measured {
         outside_s: if ask.pass == Pass::Stepped {
             0.0
@@ -117,14 +146,14 @@ fn run(
         counter_reasons: crate::results::Reasons::new(),
         ops: attributed.ops,
         layers: attributed.layers,
-        workers: Vec::new(),
+        workers: recorded.work.rows(),
         held: allocations.as_ref().map(|allocations| allocations.held),
         allocations: allocations.map(|allocations| allocations.rows).unwrap_or_default(),
         uncounted,
         huge_pages,
-        dropped: batch.dropped,
+        dropped: recorded.dropped,
         answer,
-        trace_error: part::request(&ask.trace, &bench.process, virtual_time, &mut batch, ask, &timing, &points).err(),
+        trace_error: trace.finish(recorded.last, &recorded.last_phases, &timing, &points).err(),
         sample,
     };
     if ask.pass == Pass::Stepped {

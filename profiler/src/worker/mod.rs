@@ -22,6 +22,6 @@ pub use death::Death;
 pub use engine_env::thread_environment;
 pub use handle::{Fallen, Home, Order, Worker};
 pub use protocol::{
-    Ask, Failure, FromWorker, Input, Load, Loaded, Measured, MemoryEdge, Open, Opened, ToWorker, TraceTo,
+    Ask, Failure, FromWorker, Input, Load, Loaded, Measured, MemoryEdge, Open, Opened, PartFile, ToWorker, TraceTo,
 };
 pub use serve::serve;

@@ -1,5 +1,6 @@
 //! A request's trace, written by the worker after the request: from the kept edges, what the recorder held, and the points of
-//! memory. Nothing of it is recorded while a clean request runs.
+//! memory. Nothing of it is recorded while a clean request runs. A traced request with more marks than the recorder holds is
+//! written in parts, between its phases, in memory that does not grow with it.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -9,84 +10,155 @@ use traces::Nanos;
 use traces::chrome::{Process, WriteError, Writer};
 use traces::record::{Args, Batch, Category, Event, Kind, Thread, Value};
 
-use super::protocol::{Ask, TraceTo};
-use crate::drive::Timing;
+use super::protocol::{Ask, PartFile, TraceTo};
+use crate::drive::{PhaseSpan, REQUESTS, Timing};
 use crate::meter::MemoryPoint;
 use crate::results::Pass;
 
-/// The name of the thread that runs requests.
-const THREAD: &str = "requests";
-
-/// Writes the files that `to` names. `batch` is what the recorder held; where time is virtual its threads become one.
-pub(super) fn request(
-    to: &TraceTo,
-    process: &Process,
+/// A request's trace while it is written.
+pub(super) struct RequestTrace<'a> {
+    to: &'a TraceTo,
+    process: Process,
     virtual_time: bool,
-    batch: &mut Batch,
-    ask: &Ask,
-    timing: &Timing,
-    points: &[MemoryPoint],
-) -> Result<(), String> {
-    if to.part.is_none() && to.ops.is_none() {
-        return Ok(());
+    ask: &'a Ask,
+    /// Files with ops, once something stands in them; the request is open there.
+    whole: Vec<Writer>,
+    /// The request as it was begun there.
+    begun: Option<Event>,
+    problem: Option<String>,
+}
+
+impl<'a> RequestTrace<'a> {
+    pub(super) fn new(to: &'a TraceTo, process: Process, virtual_time: bool, ask: &'a Ask) -> Self {
+        Self { to, process, virtual_time, ask, whole: Vec::new(), begun: None, problem: None }
     }
-    if virtual_time {
-        batch.events.iter_mut().for_each(|event| event.tid = process.pid);
-        batch.threads.clear();
+
+    /// Writes what was recorded while these phases passed, of a request that goes on.
+    pub(super) fn part(&mut self, mut batch: Batch, phases: &[PhaseSpan]) {
+        let (Some(first), None) = (phases.first(), &self.problem) else { return };
+        let tid = self.own(&mut batch);
+        let begun = *self.begun.get_or_insert_with(|| request(self.ask, tid, first.start, first.start));
+        let is_first = self.whole.is_empty();
+        let merged = merged(spans(self.ask, phases, begun.tid), batch, begun.tid);
+        let mut write = || -> Result<(), WriteError> {
+            if is_first {
+                for path in whole(self.to) {
+                    self.whole.push(Writer::since(self.to.epoch, path, self.process.clone())?);
+                }
+            }
+            for writer in &mut self.whole {
+                if is_first {
+                    writer.begin(&begun)?;
+                }
+                writer.write(&merged)?;
+            }
+            Ok(())
+        };
+        self.problem = write().err().map(|error| error.to_string());
     }
-    // The thread that marked the ops is the one that ran the request.
-    let tid = batch.events.first().map_or(process.pid, |event| event.tid);
-    let mut outline = outline(ask, timing, tid);
-    if let Some(path) = &to.part
-        && !to.ops_in_part
-    {
-        write(path, process, &outline, points)?;
+
+    /// Writes the rest: `batch` is what the recorder held at the end, `phases` those that were not written yet.
+    pub(super) fn finish(
+        mut self,
+        mut batch: Batch,
+        phases: &[PhaseSpan],
+        timing: &Timing,
+        points: &[MemoryPoint],
+    ) -> Result<(), String> {
+        if let Some(problem) = self.problem {
+            return Err(problem);
+        }
+        let tid = self.begun.map_or_else(|| self.own(&mut batch), |begun| begun.tid);
+        let whole_request = request(self.ask, tid, timing.start(), timing.end());
+        if let Some(path) = &self.to.part
+            && !self.to.ops_in_part
+        {
+            let mut events = vec![whole_request];
+            events.extend(spans(self.ask, &timing.spans, tid));
+            let outline = Batch { events, threads: vec![thread(tid)], dropped: 0 };
+            write(path, self.to.epoch, &self.process, &outline, points)?;
+        }
+        if self.begun.is_some() {
+            self.own(&mut batch);
+            let rest = merged(spans(self.ask, phases, tid), batch, tid);
+            let files = std::mem::take(&mut self.whole);
+            let write = |mut writer: Writer| -> Result<(), WriteError> {
+                writer.write(&rest)?;
+                writer.end(&whole_request)?;
+                memory(&mut writer, points)?;
+                writer.finish().map(|_| ())
+            };
+            return files.into_iter().try_for_each(write).map_err(|error| error.to_string());
+        }
+        let mut outline = vec![whole_request];
+        outline.extend(spans(self.ask, &timing.spans, tid));
+        let all = merged(outline, batch, tid);
+        whole(self.to).try_for_each(|path| write(path, self.to.epoch, &self.process, &all, points))
     }
+
+    /// The thread that ran the request: the one that marked its ops. Where time is virtual a process has one thread of its
+    /// own, and tracks.
+    fn own(&self, batch: &mut Batch) -> u32 {
+        let own = self.process.pid;
+        if !self.virtual_time {
+            return batch.of(Kind::Op).next().map_or(own, |event| event.tid);
+        }
+        batch.events.iter_mut().filter(|event| !Thread::is_track(event.tid)).for_each(|event| event.tid = own);
+        batch.threads.retain(|thread| Thread::is_track(thread.tid));
+        own
+    }
+}
+
+/// The files that hold the ops too.
+fn whole(to: &TraceTo) -> impl Iterator<Item = &Path> {
+    to.ops.as_deref().into_iter().chain(to.part.as_deref().filter(|_| to.ops_in_part))
+}
+
+/// Phases and what was recorded in them, in order: of two that start together the longer one encloses; requests and phases
+/// come first.
+fn merged(mut outline: Vec<Event>, mut batch: Batch, tid: u32) -> Batch {
     batch.threads.retain(|thread| thread.tid != tid);
-    outline.threads.append(&mut batch.threads);
-    outline.events.append(&mut batch.events);
-    outline.dropped = batch.dropped;
-    // Of two that start together the longer one encloses; requests and phases came first.
-    outline.events.sort_by_key(|event| (event.start, std::cmp::Reverse(event.duration)));
-    let whole = to.ops.as_deref().into_iter().chain(to.part.as_deref().filter(|_| to.ops_in_part));
-    for path in whole {
-        write(path, process, &outline, points)?;
-    }
-    Ok(())
+    batch.threads.insert(0, thread(tid));
+    outline.append(&mut batch.events);
+    outline.sort_by_key(|event| (event.start, std::cmp::Reverse(event.duration)));
+    Batch { events: outline, ..batch }
 }
 
 /// The trace of making a session.
 pub(super) fn loading(
-    path: &Path,
+    to: &PartFile,
     process: &Process,
     (start, end): (Nanos, Nanos),
     points: &[MemoryPoint],
 ) -> Result<(), String> {
     let event = span(Category::Phase, "load", process.pid, start, end, Args::default());
-    write(path, process, &Batch { events: vec![event], threads: vec![thread(process.pid)], dropped: 0 }, points)
+    let batch = Batch { events: vec![event], threads: vec![thread(process.pid)], dropped: 0 };
+    write(&to.path, to.epoch, process, &batch, points)
 }
 
-/// The request and its phases.
-fn outline(ask: &Ask, timing: &Timing, tid: u32) -> Batch {
-    let pass = match ask.pass {
+/// The request, from its first phase's beginning to its last one's end.
+fn request(ask: &Ask, tid: u32, start: Nanos, end: Nanos) -> Event {
+    let round = if ask.warmup { ("warm_up", Value::from(ask.round)) } else { ("round", Value::from(ask.round)) };
+    let args = Args::new(&[("case", Value::Text(kept(&ask.case))), ("pass", Value::Text(pass(ask))), round]);
+    span(Category::Request, "request", tid, start, end, args)
+}
+
+/// Its phases; each says its pass, so that sums need not look for the request around it.
+fn spans(ask: &Ask, phases: &[PhaseSpan], tid: u32) -> Vec<Event> {
+    let args = Args::new(&[("pass", Value::Text(pass(ask)))]);
+    phases.iter().map(|at| span(Category::Phase, at.phase.name(), tid, at.start, at.end, args)).collect()
+}
+
+fn pass(ask: &Ask) -> &'static str {
+    match ask.pass {
         Pass::Clean => "clean",
         Pass::Stepped => "stepped",
         Pass::Traced => "traced",
-    };
-    let round = if ask.warmup { ("warm_up", Value::from(ask.round)) } else { ("round", Value::from(ask.round)) };
-    let args = Args::new(&[("case", Value::Text(kept(&ask.case))), ("pass", Value::Text(pass)), round]);
-    let mut events = vec![span(Category::Request, "request", tid, timing.start(), timing.end(), args)];
-    events.extend(
-        timing
-            .spans
-            .iter()
-            .map(|phase| span(Category::Phase, phase.phase.name(), tid, phase.start, phase.end, Args::default())),
-    );
-    Batch { events, threads: vec![thread(tid)], dropped: 0 }
+    }
 }
 
 fn thread(tid: u32) -> Thread {
-    Thread { tid, name: THREAD.to_owned() }
+    Thread { tid, name: REQUESTS.to_owned() }
 }
 
 fn span(category: Category, name: &'static str, tid: u32, start: Nanos, end: Nanos, args: Args) -> Event {
@@ -103,19 +175,22 @@ fn span(category: Category, name: &'static str, tid: u32, start: Nanos, end: Nan
     }
 }
 
-#[allow(clippy::cast_precision_loss, reason = "byte counts stay far below 2^53")]
-fn write(path: &Path, process: &Process, batch: &Batch, points: &[MemoryPoint]) -> Result<(), String> {
+fn write(path: &Path, epoch: Nanos, process: &Process, batch: &Batch, points: &[MemoryPoint]) -> Result<(), String> {
     let write = || -> Result<(), WriteError> {
-        let mut writer = Writer::create(path, process.clone())?;
+        let mut writer = Writer::since(epoch, path, process.clone())?;
         writer.write(batch)?;
-        for point in points {
-            let series =
-                [("rss", point.resident as f64), ("anon", point.anonymous as f64), ("file", point.file as f64)];
-            writer.counter("memory bytes", &series, point.at)?;
-        }
+        memory(&mut writer, points)?;
         writer.finish().map(|_| ())
     };
     write().map_err(|error| error.to_string())
+}
+
+#[allow(clippy::cast_precision_loss, reason = "byte counts stay far below 2^53")]
+fn memory(writer: &mut Writer, points: &[MemoryPoint]) -> Result<(), WriteError> {
+    points.iter().try_for_each(|point| {
+        let series = [("rss", point.resident as f64), ("anon", point.anonymous as f64), ("file", point.file as f64)];
+        writer.counter("memory bytes", &series, point.at)
+    })
 }
 
 /// A text that lives as long as the process. Only ids of cases come here, so their number is bounded.

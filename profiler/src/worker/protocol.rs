@@ -54,14 +54,23 @@ pub struct Load {
     pub options: LoadOptions,
     /// Drop the files from the page cache first.
     pub cold: bool,
-    /// Op marks of the longest request: how much the recorder must hold.
-    pub ops_per_request: usize,
+    /// Marks that the recorder holds of each thread.
+    pub marks_per_thread: usize,
     /// Token ids that end a generation.
     pub end_tokens: Vec<u32>,
     /// The sliding window that the checkpoint lacks and should have.
     pub window: Option<usize>,
     /// Where the trace of the loading goes.
-    pub part: Option<PathBuf>,
+    pub part: Option<PartFile>,
+}
+
+/// A trace file whose times count from the run's epoch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartFile {
+    /// The file.
+    pub path: PathBuf,
+    /// The reading of the machine's clock at which the run's traces begin.
+    pub epoch: Nanos,
 }
 
 /// One request.
@@ -92,6 +101,8 @@ pub struct Ask {
 /// The files that a request's trace goes to, each a whole trace file.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TraceTo {
+    /// The reading of the machine's clock at which the run's traces begin: all files of a run share one axis.
+    pub epoch: Nanos,
     /// Requests, phases and memory; the main process appends it to the run's own.
     pub part: Option<PathBuf>,
     /// Whether that file holds the ops too.
@@ -278,10 +289,10 @@ mod tests {
                 files: vec!["/m.gguf".into()],
                 options: LoadOptions::default(),
                 cold: true,
-                ops_per_request: 9,
+                marks_per_thread: 9,
                 end_tokens: vec![2],
                 window: Some(4096),
-                part: None,
+                part: Some(PartFile { path: "/p".into(), epoch: Nanos(7) }),
             }),
             ToWorker::Unload,
             ToWorker::Measure(Box::new(ask)),

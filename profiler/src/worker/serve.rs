@@ -67,7 +67,7 @@ pub(super) struct Bench {
     pub(super) meter: Meter,
     pub(super) absent: BTreeMap<String, String>,
     pub(super) end_tokens: Vec<u32>,
-    pub(super) ops_per_request: usize,
+    pub(super) marks_per_thread: usize,
     /// Held while time is virtual.
     pub(super) virtual_clock: Option<VirtualClockGuard>,
 }
@@ -101,7 +101,7 @@ impl Bench {
             meter,
             absent,
             end_tokens: Vec::new(),
-            ops_per_request: 0,
+            marks_per_thread: 0,
             virtual_clock,
         };
         Ok((bench, told))
@@ -147,15 +147,15 @@ impl Bench {
         loaded.read_bytes = note(&mut loaded.reasons, "load_read_bytes", read);
         loaded.after = note(&mut loaded.reasons, "after_load_bytes", self.memory());
         loaded.kv_reserved = session.kv_bytes().reserved;
-        if let Some(path) = &load.part {
+        if let Some(to) = &load.part {
             let edges = [(loaded.started, loaded.before), (loaded.ended, loaded.after)];
             let points = edges.into_iter().filter_map(|(at, edge)| Some(edge?.point(at)));
             loaded.trace_error =
-                part::loading(path, &self.process, (loaded.started, loaded.ended), &points.collect::<Vec<_>>()).err();
+                part::loading(to, &self.process, (loaded.started, loaded.ended), &points.collect::<Vec<_>>()).err();
         }
         self.session = Some(session);
         self.end_tokens.clone_from(&load.end_tokens);
-        self.ops_per_request = load.ops_per_request;
+        self.marks_per_thread = load.marks_per_thread;
         Ok(loaded)
     }
 

@@ -6,7 +6,8 @@ use super::report::{Problem, Report, Severity};
 use super::shape;
 use crate::Nanos;
 use crate::chrome::{Broken, Phase, Record, is_number};
-use crate::nesting::{Lane, Lanes, Misfit, Placed, Texts, walk};
+use crate::lanes::{Lane, Lanes, Misfit, Texts};
+use crate::nesting::{Kinds, Placed, walk};
 
 /// Perfetto keeps 512 levels, 0 to 511, and shows deeper spans without an end.
 const DEEPEST: usize = 511;
@@ -67,8 +68,9 @@ impl Rules {
             3 => 0,
             _ => 1,
         };
+        let kinds = Kinds::of(&mut lanes.texts);
         for lane in &mut lanes.lanes {
-            self.nesting(lane, &lanes.texts, tolerance);
+            self.nesting(lane, &lanes.texts, kinds, tolerance);
             self.left_open(lane, &lanes.texts, closed);
         }
         self.report.counts.processes = self.processes.len() as u64;
@@ -136,10 +138,10 @@ impl Rules {
         }
     }
 
-    fn nesting(&mut self, lane: &mut Lane, texts: &Texts, tolerance: i64) {
+    fn nesting(&mut self, lane: &mut Lane, texts: &Texts, kinds: Kinds, tolerance: i64) {
         let thread = format!("pid {} tid {}", id(lane.pid), id(lane.tid));
         let mut deepest: Option<Placed> = None;
-        walk(&mut lane.spans, None, |placed| {
+        walk(&mut lane.spans, kinds, |placed| {
             if deepest.is_none_or(|deepest| placed.depth > deepest.depth) {
                 deepest = Some(placed);
             }

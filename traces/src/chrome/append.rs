@@ -1,6 +1,6 @@
 //! Appending the records of one trace file to another that is being written: a run has one file, its workers write parts.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::read::{Item, ReadError, read};
 use super::writer::{WriteError, Writer};
@@ -25,18 +25,37 @@ pub enum AppendError {
     /// This one.
     #[error(transparent)]
     Write(#[from] WriteError),
+    /// The times of the two cannot stand on one axis.
+    #[error(
+        "cannot append trace file {}: its times count from {found} ns of the machine's clock, expected {expected} ns; \
+         write both with the same epoch", path.display()
+    )]
+    Axis {
+        /// The other file.
+        path: PathBuf,
+        /// This one's epoch.
+        expected: u64,
+        /// The other one's.
+        found: u64,
+    },
 }
 
 impl Writer {
-    /// Takes over all records of another trace file, unchanged: times need no shift, since all processes of a machine
-    /// share the clock's origin, and process and thread ids are real.
+    /// Takes over all records of another trace file of the same epoch, unchanged: all processes of a machine share the
+    /// clock, and process and thread ids are real.
     ///
     /// # Errors
-    /// When the other file cannot be read or is no trace, or this one cannot be written.
+    /// When the other file cannot be read, is no trace or has another epoch, or this one cannot be written.
     pub fn append(&mut self, path: impl AsRef<Path>) -> Result<Appended, AppendError> {
         let mut appended = Appended::default();
         let mut line = Vec::new();
-        let closed = read(path)?.try_visit::<AppendError>(|item, text| {
+        let trace = read(path)?;
+        let (expected, found) = (self.epoch(), trace.axis()?.unwrap_or_default().epoch);
+        if expected != found {
+            let path = trace.path().to_owned();
+            return Err(AppendError::Axis { path, expected: expected.as_nanos(), found: found.as_nanos() });
+        }
+        let closed = trace.try_visit::<AppendError>(|item, text| {
             if let Item::Broken(_) = item {
                 appended.broken += 1;
                 return Ok(());

@@ -6,15 +6,26 @@
 use std::io::Write;
 
 use crate::Nanos;
-use crate::record::{Event, Kind, Value};
+use crate::record::{Category, Event, Kind, Value};
 
 /// A record's text; `finish` gives it with its newline.
 #[derive(Debug, Default)]
 pub(super) struct Line {
     text: Vec<u8>,
+    /// What `ts` counts from.
+    epoch: Nanos,
 }
 
 impl Line {
+    /// For a file whose times count from `epoch`.
+    pub(super) fn since(epoch: Nanos) -> Self {
+        Self { text: Vec::new(), epoch }
+    }
+
+    pub(super) fn epoch(&self) -> Nanos {
+        self.epoch
+    }
+
     /// Begins a record; all but a file's first stand behind a comma.
     pub(super) fn begin(&mut self, first: bool, phase: char) -> &mut Self {
         self.text.clear();
@@ -35,17 +46,33 @@ impl Line {
         match event.kind {
             Kind::Op | Kind::Span => {
                 self.begin(first, 'X').ids(pid, event.tid);
-                self.time("ts", event.start).time("dur", event.duration);
+                self.start(event.start).time("dur", event.duration);
             }
             Kind::Counter => {
-                self.begin(first, 'C').ids(pid, event.tid).time("ts", event.start);
+                self.begin(first, 'C').ids(pid, event.tid).start(event.start);
             }
             Kind::Instant => {
-                self.begin(first, 'i').text_field("s", "t").ids(pid, event.tid).time("ts", event.start);
+                self.begin(first, 'i').text_field("s", "t").ids(pid, event.tid).start(event.start);
             }
         }
-        self.text_field("name", event.name).text_field("cat", event.category.name());
+        self.text_field("name", event.name);
+        if !(event.category == Category::Op && matches!(event.kind, Kind::Op | Kind::Span)) {
+            self.text_field("cat", event.category.name());
+        }
         self.event_args(event, shape).finish()
+    }
+
+    /// The first half of a span whose end is not known yet.
+    pub(super) fn opening(&mut self, first: bool, pid: u32, event: &Event) -> &[u8] {
+        self.begin(first, 'B').ids(pid, event.tid).start(event.start);
+        self.text_field("name", event.name).text_field("cat", event.category.name());
+        self.event_args(event, false).finish()
+    }
+
+    /// The other half.
+    pub(super) fn closing(&mut self, first: bool, pid: u32, event: &Event) -> &[u8] {
+        self.begin(first, 'E').ids(pid, event.tid).start(event.end());
+        self.text_field("name", event.name).finish()
     }
 
     fn event_args(&mut self, event: &Event, shape: bool) -> &mut Self {
@@ -97,6 +124,11 @@ impl Line {
             Value::Float(_) => self,
             Value::Text(text) => self.key(key).quoted(text),
         }
+    }
+
+    /// When something began, from the file's epoch on; what lies before that is drawn at it.
+    pub(super) fn start(&mut self, at: Nanos) -> &mut Self {
+        self.time("ts", at.saturating_sub(self.epoch))
     }
 
     /// Microseconds with three decimals: exact, since both are whole nanoseconds. (As an `f64` of microseconds a time
@@ -176,7 +208,7 @@ impl Line {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::{Args, Category};
+    use crate::record::Args;
 
     fn event(kind: Kind, name: &'static str) -> Event {
         Event {
@@ -206,9 +238,17 @@ mod tests {
 
     #[test]
     fn an_op_shows_layer_and_shape() {
-        let op = Event { layer: Some(3), shape: [1, 576, 0], ..event(Kind::Op, "q_proj") };
+        let category = Category::Op;
+        let op = Event { layer: Some(3), shape: [1, 576, 0], category, ..event(Kind::Op, "q_proj") };
         let line = text(&op, true);
-        assert!(line.ends_with(",\"args\":{\"layer\":3,\"shape\":[1,576]}}\n"), "{line}");
+        assert!(line.ends_with(",\"name\":\"q_proj\",\"args\":{\"layer\":3,\"shape\":[1,576]}}\n"), "{line}");
+    }
+
+    #[test]
+    fn times_count_from_the_epoch() {
+        let mut line = Line::since(Nanos(1_234_567_000_000));
+        let line = String::from_utf8(line.event(true, 7, &event(Kind::Span, "decode"), true).to_vec()).unwrap();
+        assert!(line.contains("\"ts\":890.123,\"dur\":1.007"), "{line}");
     }
 
     #[test]

@@ -1,11 +1,14 @@
 //! [`read`]: a trace file, record by record.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::record::Record;
+use super::axis::Axis;
+use super::record::{Phase, Record};
 use super::scan::{Piece, Scanner};
+use crate::record::Category;
 
 pub use super::scan::Form;
 
@@ -113,6 +116,33 @@ impl Trace {
         })
     }
 
+    /// How its times are to be read, where its beginning says so.
+    ///
+    /// # Errors
+    /// When the file can no longer be read.
+    pub fn axis(&self) -> Result<Option<Axis>, ReadError> {
+        /// Why the search ends.
+        enum End {
+            Found(Option<Axis>),
+            Failed(ReadError),
+        }
+        impl From<ReadError> for End {
+            fn from(error: ReadError) -> Self {
+                Self::Failed(error)
+            }
+        }
+        let end = self.try_visit::<End>(|item, _| match item {
+            Item::Record(record) if record.phase == Phase::Metadata => Ok(()),
+            Item::Record(record) => Err(End::Found(Axis::of(&record))),
+            Item::Broken(_) => Ok(()),
+        });
+        match end {
+            Ok(_) => Ok(None),
+            Err(End::Found(axis)) => Ok(axis),
+            Err(End::Failed(error)) => Err(error),
+        }
+    }
+
     /// As [`visit`](Trace::visit), with the record's text, until `take` fails.
     pub(super) fn try_visit<E: From<ReadError>>(
         &self,
@@ -120,6 +150,7 @@ impl Trace {
     ) -> Result<bool, E> {
         let (mut scanner, _) = open(&self.path)?;
         let io = |source| ReadError::Io { path: self.path.clone(), source };
+        let mut plain_ops = false;
         loop {
             let length = match scanner.next().map_err(io)? {
                 Piece::End { closed } => return Ok(closed),
@@ -128,7 +159,13 @@ impl Trace {
                     continue;
                 }
                 Piece::Record { line, text } => match Record::parse(line, text) {
-                    Ok(record) => {
+                    Ok(mut record) => {
+                        if let Some(axis) = Axis::of(&record) {
+                            plain_ops = axis.plain_ops;
+                        }
+                        if plain_ops && record.phase == Phase::Complete && record.category.is_empty() {
+                            record.category = Cow::Borrowed(Category::Op.name());
+                        }
                         take(Item::Record(record), text)?;
                         continue;
                     }

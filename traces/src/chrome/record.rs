@@ -8,6 +8,8 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::record::Category;
+
 /// The fields that are looked at; others are allowed.
 #[derive(Deserialize)]
 struct Fields<'a> {
@@ -134,6 +136,19 @@ impl<'a> Record<'a> {
             args: fields.args,
             flaws,
         })
+    }
+
+    /// The pass of the request that it is, or is a phase of.
+    pub(crate) fn pass(&self) -> Option<Cow<'a, str>> {
+        #[derive(Deserialize)]
+        struct Pass<'a> {
+            #[serde(borrow)]
+            pass: Cow<'a, str>,
+        }
+        if ![Category::Request.name(), Category::Phase.name()].contains(&self.category.as_ref()) {
+            return None;
+        }
+        serde_json::from_str::<Pass<'a>>(self.args?.get()).ok().map(|args| args.pass)
     }
 
     /// What the recorder dropped, where this is the record that tells it; else 0.

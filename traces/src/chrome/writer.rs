@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::file::LineFile;
 use super::line::Line;
-use crate::record::{Batch, Event, Kind, Thread, Value};
+use crate::record::{Batch, Category, Event, Kind, Thread, Value};
 use crate::{Nanos, clock};
 
 /// Why a trace could not be written.
@@ -80,18 +80,28 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Makes the file, or empties it, and writes who the process is and what time it was.
+    /// Makes the file, or empties it, and writes who the process is and what time it was. Times count from the origin of
+    /// the machine's clock.
     ///
     /// # Errors
     /// When the file cannot be made or written.
     pub fn create(path: impl AsRef<Path>, process: Process) -> Result<Self, WriteError> {
+        Self::since(Nanos::ZERO, path, process)
+    }
+
+    /// The same with times that count from `epoch`, a reading of [`clock::now`]: they are shorter. Files that are
+    /// appended to each other have one epoch.
+    ///
+    /// # Errors
+    /// When the file cannot be made or written.
+    pub fn since(epoch: Nanos, path: impl AsRef<Path>, process: Process) -> Result<Self, WriteError> {
         let path = path.as_ref().to_owned();
         let file =
             LineFile::create(&path).map_err(|source| WriteError { verb: "create", path: path.clone(), source })?;
         let mut writer = Self {
             file,
             path,
-            line: Line::default(),
+            line: Line::since(epoch),
             process,
             records: 0,
             dropped: 0,
@@ -117,10 +127,7 @@ impl Writer {
             self.thread(self.process.pid, thread)?;
         }
         for event in &batch.events {
-            let shape = self.is_new_shape(event);
-            let line = self.line.event(self.records == 0, self.process.pid, event, shape);
-            let result = self.file.line(line);
-            self.count(result)?;
+            self.event(event)?;
         }
         if batch.dropped > 0 {
             self.dropped += batch.dropped;
@@ -130,6 +137,32 @@ impl Writer {
         self.flush()
     }
 
+    fn event(&mut self, event: &Event) -> Result<(), WriteError> {
+        let shape = self.is_new_shape(event);
+        let line = self.line.event(self.records == 0, self.process.pid, event, shape);
+        let result = self.file.line(line);
+        self.count(result)
+    }
+
+    /// The beginning of a span whose end is not known yet: what lies inside it is written behind it. Its duration is not
+    /// looked at.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn begin(&mut self, span: &Event) -> Result<(), WriteError> {
+        let result = self.file.line(self.line.opening(self.records == 0, self.process.pid, span));
+        self.count(result)
+    }
+
+    /// The end of a span that [`begin`](Self::begin) began.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn end(&mut self, span: &Event) -> Result<(), WriteError> {
+        let result = self.file.line(self.line.closing(self.records == 0, self.process.pid, span));
+        self.count(result)
+    }
+
     /// Values of one track at a moment. Those that belong together go in one call: some viewers take a track's series
     /// from its first sample.
     ///
@@ -137,7 +170,7 @@ impl Writer {
     /// When the file cannot be written.
     pub fn counter(&mut self, name: &str, series: &[(&str, f64)], at: Nanos) -> Result<(), WriteError> {
         let pid = self.process.pid;
-        self.line.begin(self.records == 0, 'C').ids(pid, pid).time("ts", at);
+        self.line.begin(self.records == 0, 'C').ids(pid, pid).start(at);
         self.line.text_field("name", name).text_field("cat", "counter").open_args();
         for &(series, value) in series {
             self.line.arg(series, Value::Float(value));
@@ -207,16 +240,26 @@ impl Writer {
         self.metadata_record("thread_sort_index", pid, thread.tid, |line| line.arg("sort_index", Value::Signed(place)))
     }
 
-    /// Ties the trace's clock to wall time.
+    /// What `ts` counts from.
+    pub fn epoch(&self) -> Nanos {
+        self.line.epoch()
+    }
+
+    /// Ties the trace's times to wall time and to the machine's clock, and says what spans without a category are.
     fn clock(&mut self) -> Result<(), WriteError> {
         let (at, unix) = (clock::now(), clock::unix_time());
         let micros = u64::try_from(unix.as_micros()).unwrap_or(u64::MAX);
-        self.moment("clock", at, &[("unix_us", Value::Unsigned(micros))])
+        let args = [
+            (super::axis::UNIX, Value::Unsigned(micros)),
+            (super::axis::EPOCH, Value::from(self.epoch())),
+            (super::axis::PLAIN, Value::Text(Category::Op.name())),
+        ];
+        self.moment(super::axis::CLOCK, at, &args)
     }
 
     fn moment(&mut self, name: &str, at: Nanos, args: &[(&str, Value)]) -> Result<(), WriteError> {
         let pid = self.process.pid;
-        self.line.begin(self.records == 0, 'i').text_field("s", "p").ids(pid, pid).time("ts", at);
+        self.line.begin(self.records == 0, 'i').text_field("s", "p").ids(pid, pid).start(at);
         self.line.text_field("name", name).text_field("cat", "tool").open_args();
         for &(key, value) in args {
             self.line.arg(key, value);

@@ -47,6 +47,12 @@ impl<'a> Complete<'a> {
         Self { op, ..Self::span(name, Category::Op, start, duration) }
     }
 
+    /// What one thread did of an operation that several shared, named as the operation; with [`on`](Self::on) for a thread
+    /// that exists in virtual time only.
+    pub fn work(name: impl Into<Label<'a>>, start: Nanos, duration: Nanos) -> Self {
+        Self::span(name, Category::Work, start, duration)
+    }
+
     /// On a virtual track instead of the calling thread's.
     pub fn on(self, track: Track) -> Self {
         Self { track: Some(track), ..self }

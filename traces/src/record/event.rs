@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::names::NameId;
+use super::track::FIRST_TID;
 use super::{names, raw::ARGS};
 use crate::Nanos;
 
@@ -30,6 +31,8 @@ pub enum Category {
     Phase,
     /// An operation of the model.
     Op,
+    /// What one thread does of an operation that several share.
+    Work,
     /// Values over time.
     Counter,
     /// What other crates emit through `tracing`.
@@ -40,7 +43,8 @@ pub enum Category {
 
 impl Category {
     /// Every category.
-    pub const ALL: [Self; 6] = [Self::Request, Self::Phase, Self::Op, Self::Counter, Self::Foreign, Self::Tool];
+    pub const ALL: [Self; 7] =
+        [Self::Request, Self::Phase, Self::Op, Self::Work, Self::Counter, Self::Foreign, Self::Tool];
 
     /// The word in trace files.
     pub const fn name(self) -> &'static str {
@@ -48,6 +52,7 @@ impl Category {
             Self::Request => "request",
             Self::Phase => "phase",
             Self::Op => "op",
+            Self::Work => "work",
             Self::Counter => "counter",
             Self::Foreign => "foreign",
             Self::Tool => "tool",
@@ -181,6 +186,13 @@ pub struct Thread {
     pub tid: u32,
     /// Its name.
     pub name: String,
+}
+
+impl Thread {
+    /// Whether this is the number of a virtual track.
+    pub fn is_track(tid: u32) -> bool {
+        tid > FIRST_TID
+    }
 }
 
 /// What was recorded between two drains.

@@ -1,5 +1,6 @@
 //! The guards of [`op!`](crate::op) and [`span!`](crate::span): they record when they are dropped.
 
+use std::cell::Cell;
 use std::marker::PhantomData;
 
 use super::event::{Category, Kind, Value};
@@ -57,6 +58,11 @@ pub(super) fn shape_words<const RANK: usize>(shape: [usize; RANK]) -> [u32; ARGS
     words
 }
 
+thread_local! {
+    /// The op that this thread is in.
+    static OP: Cell<NameId> = const { Cell::new(NameId::NONE) };
+}
+
 /// Records an op from its making to its drop; made by [`op!`](crate::op).
 #[derive(Debug)]
 #[must_use = "the op ends when this guard is dropped: bind it to a name, not to `_`"]
@@ -64,6 +70,8 @@ pub struct OpGuard {
     start: Nanos,
     /// None while the recorder is off.
     name: NameId,
+    /// The op around it.
+    outer: NameId,
     layer: u32,
     shape: [u32; ARGS],
     /// The record goes into the ring of the thread that made the guard.
@@ -75,15 +83,16 @@ impl OpGuard {
     #[inline]
     pub const fn off() -> Self {
         let (start, name, layer, shape) = (Nanos::ZERO, NameId::NONE, NO_LAYER, [0; ARGS]);
-        Self { start, name, layer, shape, this_thread: PhantomData }
+        Self { start, name, outer: NameId::NONE, layer, shape, this_thread: PhantomData }
     }
 
     /// Begins now.
     #[inline]
     pub fn begin<const RANK: usize>(name: &'static Name, layer: impl LayerIndex, shape: [usize; RANK]) -> Self {
         let (name, layer, shape) = (name.id(), layer.layer(), shape_words(shape));
+        let outer = OP.replace(name);
         // Last, so that none of the above counts as the op's time.
-        Self { start: clock::now(), name, layer, shape, this_thread: PhantomData }
+        Self { start: clock::now(), name, outer, layer, shape, this_thread: PhantomData }
     }
 }
 
@@ -93,6 +102,7 @@ impl Drop for OpGuard {
         if self.name != NameId::NONE {
             let duration = clock::now().saturating_sub(self.start);
             registry::push(|slot| *slot = Raw::op(self.name, self.layer, self.shape, self.start, duration));
+            OP.set(self.outer);
         }
     }
 }
@@ -140,5 +150,26 @@ impl Drop for SpanGuard {
                 slot.set_duration(end.saturating_sub(raw.start()));
             });
         }
+    }
+}
+
+/// The op that a thread is about to share with others: each of them marks its part of the work by [`begin`](Work::begin).
+#[derive(Debug, Clone, Copy)]
+pub struct Work(NameId);
+
+impl Work {
+    /// The op that the calling thread is in; `None` while the recorder is off, which costs one relaxed load.
+    #[inline]
+    pub fn of_this_op() -> Option<Self> {
+        super::is_on().then(|| Self(OP.get()))
+    }
+
+    /// Begins the calling thread's part, named as the op; it is recorded when the guard drops.
+    #[inline]
+    pub fn begin(self) -> SpanGuard {
+        static NO_OP: Name = Name::new("work");
+        let name = if self.0 == NameId::NONE { NO_OP.id() } else { self.0 };
+        let raw = Raw::new(Kind::Span, Category::Work, name, clock::now());
+        SpanGuard { raw: Some(raw), this_thread: PhantomData }
     }
 }

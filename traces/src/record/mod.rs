@@ -24,7 +24,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 pub use complete::Complete;
 pub use event::{Args, Batch, Category, Event, Kind, Thread, Value};
-pub use guard::{LayerIndex, NO_LAYER, OpGuard, SpanGuard};
+pub use guard::{LayerIndex, NO_LAYER, OpGuard, SpanGuard, Work};
 pub use names::{Label, Name};
 pub use track::Track;
 
@@ -116,6 +116,11 @@ pub fn emit(span: Complete<'_>) {
         let raw = span.into_raw();
         registry::push(|slot| *slot = raw);
     }
+}
+
+/// How full the calling thread's ring is, 0 to 1: where it nears 1, records are about to be dropped.
+pub fn fullness() -> f64 {
+    registry::fullness()
 }
 
 /// Takes everything recorded so far, of all threads, in order of time.

@@ -71,6 +71,11 @@ pub(super) fn prepare() {
     });
 }
 
+/// Share of the calling thread's ring that is in use.
+pub(super) fn fullness() -> f64 {
+    LOCAL.try_with(|local| local.producer.get().map_or(0.0, Producer::fullness)).unwrap_or_default()
+}
+
 /// The capacity of rings that are made from now on.
 pub(super) fn set_capacity(records: usize) {
     CAPACITY.store(records, Ordering::Relaxed);

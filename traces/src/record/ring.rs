@@ -92,6 +92,14 @@ impl Producer {
     }
 }
 
+impl Producer {
+    /// Share of the slots that hold what is not taken yet.
+    pub(super) fn fullness(&self) -> f64 {
+        let used = self.head.get().wrapping_sub(self.shared.tail.0.load(Ordering::Relaxed));
+        used as f64 / self.shared.slots.len() as f64
+    }
+}
+
 impl Consumer {
     /// Takes all records that are in the ring now, oldest first.
     #[allow(unsafe_code, reason = "reads slots that the producer does not write")]
@@ -144,7 +152,9 @@ mod tests {
     fn a_full_ring_drops_the_newest_and_counts_them() {
         let (producer, mut consumer) = ring(3);
         (0..10).for_each(|n| producer.push(|slot| *slot = numbered(n)));
+        assert!((producer.fullness() - 1.0).abs() < 1e-9);
         assert_eq!(numbers(&mut consumer), [0, 1, 2, 3]);
+        assert!(producer.fullness() < 1e-9);
         assert_eq!((consumer.newly_dropped(), consumer.newly_dropped(), consumer.dropped()), (6, 0, 6));
         producer.push(|slot| *slot = numbered(10));
         assert_eq!(numbers(&mut consumer), [10]);

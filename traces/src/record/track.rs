@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use super::event::Thread;
 
 /// Above every thread id of Linux (at most 2^22), below 2^31.
-const FIRST_TID: u32 = 2_000_000_000;
+pub(super) const FIRST_TID: u32 = 2_000_000_000;
 
 static NAMES: Mutex<Vec<String>> = Mutex::new(Vec::new());
 

@@ -159,4 +159,8 @@ impl Kernels for Cpu {
     fn sync(&mut self) -> Result<(), EngineError> {
         Ok(()) // every operation has ended when its call returns
     }
+
+    fn prepare_recording(&mut self) {
+        pool::prepare_recording();
+    }
 }

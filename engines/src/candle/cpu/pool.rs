@@ -2,12 +2,17 @@
 //!
 //! Every function here returns when all of its work is done. Which thread does which part is not determined; what is
 //! computed is, because no result depends on how the parts are dealt out.
+//!
+//! While marks are recorded, each thread marks its part of each piece of shared work: one mark a thread and call. Candle's
+//! own kernels share work by themselves; theirs cannot be marked.
 #![allow(unsafe_code, reason = "threads write parts of one buffer that do not overlap")]
 
 use std::marker::PhantomData;
 use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use candle_core::utils::barrier_pool;
+use traces::record::{self, Work};
 
 /// Threads that compute in this process: the pool's workers and the calling thread.
 pub(crate) fn threads() -> usize {
@@ -16,7 +21,39 @@ pub(crate) fn threads() -> usize {
 
 /// Calls `work` with ranges that together cover `0..items`, each item once.
 pub(super) fn each(items: usize, work: impl Fn(Range<usize>) + Sync) {
-    barrier_pool().execute_chunked(items, work);
+    match Work::of_this_op() {
+        None => barrier_pool().execute_chunked(items, work),
+        Some(mark) => each_marked(items, mark, work),
+    }
+}
+
+/// As `execute_chunked` deals work out, with a mark around all that a thread gets of it.
+fn each_marked(items: usize, mark: Work, work: impl Fn(Range<usize>) + Sync) {
+    /// Candle's own number.
+    const GRABS_PER_THREAD: usize = 8;
+    let grab = items.div_ceil(threads() * GRABS_PER_THREAD).max(1);
+    let cursor = AtomicUsize::new(0);
+    let next = || {
+        // The pool's barrier orders what the parts write; the cursor orders nothing.
+        let start = cursor.fetch_add(grab, Ordering::Relaxed);
+        (start < items).then(|| start..items.min(start + grab))
+    };
+    if items == 0 {
+        return;
+    }
+    barrier_pool().execute(|_| {
+        let mut range = next();
+        let _mark = range.is_some().then(|| mark.begin());
+        while let Some(part) = range {
+            work(part);
+            range = next();
+        }
+    });
+}
+
+/// Lets every thread make room for its marks, before the time that they are to measure.
+pub(super) fn prepare_recording() {
+    barrier_pool().execute(|_| record::prepare_thread());
 }
 
 /// Cuts `out` into parts of `size` elements (the last may be shorter) and calls `work(index, part)` for each.
@@ -90,6 +127,31 @@ mod tests {
                 part.iter_mut().for_each(|element| *element += 1 + index as u32);
             });
             assert!(out.iter().enumerate().all(|(at, element)| *element == 1 + at as u32 / 10), "cost {cost}");
+        }
+    }
+
+    #[test]
+    fn each_thread_marks_its_part_of_shared_work() {
+        record::start(record::Config { per_thread: 64 });
+        prepare_recording();
+        let done = AtomicUsize::new(0);
+        {
+            let _op = traces::op!("shared op of a test");
+            each(1000, |range| {
+                done.fetch_add(range.len(), Ordering::Relaxed);
+            });
+            each(0, |_| panic!("called without items"));
+        }
+        record::stop();
+        assert_eq!(done.into_inner(), 1000);
+        let batch = record::drain();
+        let of_test = |event: &&record::Event| event.name == "shared op of a test";
+        let op = batch.of(record::Kind::Op).find(of_test).unwrap();
+        let marks: Vec<_> = batch.of(record::Kind::Span).filter(of_test).collect();
+        assert!((1..=threads()).contains(&marks.len()), "{} marks", marks.len());
+        for mark in marks {
+            assert_eq!(mark.category, record::Category::Work);
+            assert!(op.start <= mark.start && mark.end() <= op.end(), "outside of the op");
         }
     }
 

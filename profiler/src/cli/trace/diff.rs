@@ -1,0 +1,142 @@
+//! `inferometer trace diff A B`: sentences first, the table below.
+
+use std::path::Path;
+
+use profiler::report::{Align, Block, Column, Content, Section, Table, significant, text};
+use traces::chrome::{self, Trace};
+use traces::diff::{Calls, Diff, OpDiff, PhaseDiff, diff};
+
+use super::super::failure::{Code, Usage};
+use super::super::output;
+use super::Form;
+
+/// Ops of a phase in the table; those that changed are always there.
+const TOP: usize = 20;
+
+/// Compares two recordings.
+pub(super) fn print(a: &Path, b: &Path, form: Form) -> anyhow::Result<Code> {
+    let read = |path: &Path| -> anyhow::Result<Vec<Trace>> {
+        super::recordings(path)?.into_iter().map(|file| Ok(chrome::read(file)?)).collect()
+    };
+    let found = diff(&read(a)?, &read(b)?)?;
+    let ops = || found.phases.iter().flat_map(|phase| &phase.ops);
+    let sides = [(a, ops().any(|op| op.a.is_some())), (b, ops().any(|op| op.b.is_some()))];
+    if let Some((path, _)) = sides.into_iter().find(|(_, has_ops)| !has_ops) {
+        let text = format!(
+            "{} holds no ops inside of phases: there is nothing to compare; \
+             give a trace of the traced pass (trace-NN-*.json), or the folder of a run with `--trace ops`",
+            path.display()
+        );
+        return Err(Usage(text).into());
+    }
+    let shown = match form {
+        Form::Text => {
+            let title = format!("{} against {}", b.display(), a.display());
+            text(&Content { title, sections: vec![section(&found)] }, output::look())
+        }
+        Form::Json => super::json(&found)?,
+    };
+    output::print(shown.as_bytes())?;
+    Ok(Code::Done)
+}
+
+fn section(found: &Diff) -> Section {
+    let mut section = Section { heading: "Ops that changed".to_owned(), short: true, blocks: Vec::new() };
+    section.blocks.extend(found.phases.iter().map(|phase| Block::Sentence(sentence(phase))));
+    for (which, dropped) in ["first", "second"].into_iter().zip(found.dropped) {
+        if dropped > 0 {
+            let text = format!("The {which} recording lost {dropped} records: its sums are too small.");
+            section.blocks.push(Block::Warning(text));
+        }
+    }
+    section.blocks.extend(found.phases.iter().map(|phase| Block::Table(table(phase))));
+    section.blocks.push(Block::Sentence(
+        "Changed: by more than 5 % of the op and 1 % of its phase, with a median call outside of the other recording's \
+         middle half, or called more or less often. A and B are the first and the second recording; half of all calls lie \
+         in the range behind the median."
+            .to_owned(),
+    ));
+    section
+}
+
+/// What one occurrence of a phase is for.
+fn unit(phase: &str) -> &'static str {
+    match phase {
+        "decode" | "sample" | "detokenize" => "a token",
+        _ => "a request",
+    }
+}
+
+/// `decode: attention takes 2.3x as long: +1.2 ms a token; ...`
+fn sentence(phase: &PhaseDiff) -> String {
+    let unit = unit(&phase.phase);
+    if phase.a.count == 0 || phase.b.count == 0 {
+        let which = if phase.a.count == 0 { "second" } else { "first" };
+        return format!("{}: only the {which} recording has this phase.", phase.phase);
+    }
+    let whole = format!("{} -> {} {unit}", time(phase.a.mean_ns), time(phase.b.mean_ns));
+    let changed: Vec<String> = phase.ops.iter().filter(|op| op.changed).map(|op| change(op, unit)).collect();
+    if changed.is_empty() {
+        return format!("{}: no op changed beyond what its calls differ among themselves ({whole}).", phase.phase);
+    }
+    format!("{}: {} ({whole}).", phase.phase, changed.join("; "))
+}
+
+fn change(op: &OpDiff, unit: &str) -> String {
+    let delta = format!("{}{} {unit}", if op.delta_ns < 0.0 { "-" } else { "+" }, time(op.delta_ns.abs()));
+    match (op.ratio, op.a.is_some()) {
+        (Some(ratio), _) => format!("{} takes {}x as long: {delta}", op.op, significant(ratio)),
+        (None, true) => format!("{} is in the first recording only: {delta}", op.op),
+        (None, false) => format!("{} is in the second recording only: {delta}", op.op),
+    }
+}
+
+fn table(phase: &PhaseDiff) -> Table {
+    let column = |(name, align): (&str, Align)| Column { name: name.to_owned(), align };
+    let columns = [
+        ("op", Align::Left),
+        ("changed", Align::Left),
+        ("A, ms", Align::Right),
+        ("B, ms", Align::Right),
+        ("B - A, us", Align::Right),
+        ("B / A", Align::Right),
+        ("share A", Align::Right),
+        ("share B", Align::Right),
+        ("calls of A, us", Align::Left),
+        ("calls of B, us", Align::Left),
+    ];
+    let row = |op: &OpDiff| {
+        let of = |calls: Option<Calls>, show: fn(Calls) -> String| calls.map_or_else(|| "-".to_owned(), show);
+        let per_unit = |calls: Calls| significant(calls.per_unit_ns / 1e6);
+        let share = |calls: Calls| format!("{:.1} %", calls.share * 100.0);
+        vec![
+            op.op.clone(),
+            if op.changed { "yes".to_owned() } else { String::new() },
+            of(op.a, per_unit),
+            of(op.b, per_unit),
+            significant(op.delta_ns / 1e3),
+            op.ratio.map_or_else(|| "-".to_owned(), significant),
+            of(op.a, share),
+            of(op.b, share),
+            of(op.a, spread),
+            of(op.b, spread),
+        ]
+    };
+    let shown = phase.ops.iter().enumerate().filter(|(place, op)| *place < TOP || op.changed);
+    Table {
+        caption: format!("{}, {}", phase.phase, unit(&phase.phase)),
+        columns: columns.map(column).into(),
+        rows: shown.map(|(_, op)| row(op)).collect(),
+    }
+}
+
+/// How many, their median and the middle half; without blanks, where a table would break it.
+fn spread(calls: Calls) -> String {
+    let micros = |nanos: f64| significant(nanos / 1e3);
+    format!("{}x{} ({}..{})", calls.count, micros(calls.median_ns), micros(calls.q1_ns), micros(calls.q3_ns))
+}
+
+/// Nanoseconds for a sentence.
+fn time(nanos: f64) -> String {
+    traces::Nanos::from_secs_f64(nanos / 1e9).to_string()
+}

@@ -1,0 +1,106 @@
+//! `inferometer trace check|summary|diff|open`.
+
+mod check;
+mod diff;
+mod open;
+mod summary;
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand, ValueEnum};
+use serde::Serialize;
+
+use super::failure::{Code, Usage};
+
+/// Check, sum up, compare and open Chrome traces
+#[derive(Debug, Subcommand)]
+pub(super) enum Verb {
+    /// Tell everything that is wrong in traces, each with its place; exit code 1 where there are errors
+    Check(Files),
+    /// Show self and total time per name and phase, and per pass of the requests
+    Summary {
+        #[command(flatten)]
+        files: Files,
+        /// The form
+        #[arg(long, value_enum, default_value_t = Form::Text)]
+        format: Form,
+    },
+    /// Tell which ops of the second recording take longer or shorter than in the first one
+    Diff {
+        /// A trace file with ops, or a run folder: the one to compare with
+        a: PathBuf,
+        /// Another one
+        b: PathBuf,
+        /// The form
+        #[arg(long, value_enum, default_value_t = Form::Text)]
+        format: Form,
+    },
+    /// Say how to open a trace in Perfetto
+    Open {
+        /// A trace file, or a run folder
+        #[arg(value_name = "FILE|RUN_DIR")]
+        path: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Files {
+    /// Chrome trace files (JSON array or object form)
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+}
+
+/// How a result is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Form {
+    /// For a terminal
+    Text,
+    /// One JSON value
+    Json,
+}
+
+pub(super) fn run(verb: &Verb) -> anyhow::Result<Code> {
+    match verb {
+        Verb::Check(files) => check::check_all(&files.files),
+        Verb::Summary { files, format } => summary::print(&files.files, *format),
+        Verb::Diff { a, b, format } => diff::print(a, b, *format),
+        Verb::Open { path } => open::print(path),
+    }
+}
+
+fn json(value: &impl Serialize) -> anyhow::Result<String> {
+    Ok(serde_json::to_string_pretty(value)? + "\n")
+}
+
+/// The overview of a run.
+const OVERVIEW: &str = "trace.json";
+/// What a resumed run keeps of the time before the machine was started again.
+const OLD: &str = "trace-before-restart.json";
+
+/// A file itself; of a run folder those with ops: one per case, or the only one there is.
+fn recordings(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    if !path.is_dir() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let mut found: Vec<PathBuf> = std::fs::read_dir(path)
+        .map_err(profiler::Error::file(path, "read"))?
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|file| {
+            let name = file.file_name().unwrap_or_default().to_string_lossy();
+            name.starts_with("trace-") && name.ends_with(".json") && name != OLD
+        })
+        .collect();
+    found.sort();
+    if found.is_empty() {
+        found.extend(Some(path.join(OVERVIEW)).filter(|file| file.exists()));
+    }
+    if found.is_empty() {
+        let text = format!(
+            "{}: expected a trace file or the folder of a run, found a folder without trace.json; \
+             a run with `--trace phases` or `--trace ops` writes one",
+            path.display()
+        );
+        return Err(Usage(text).into());
+    }
+    Ok(found)
+}

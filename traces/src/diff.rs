@@ -1,0 +1,253 @@
+//! [`diff`]: which ops of two recordings differ, per phase, beyond what their calls differ among themselves.
+//!
+//! Per phase and op, of the spans of category `op` in the passes that have such:
+//!
+//! ```text
+//!   unit       one occurrence of the phase: a request for prefill, a token for decode
+//!   per unit   sum of the op's durations / occurrences of the phase                       [ns]
+//!   ratio      per unit in B / per unit in A
+//!   quartiles  of the durations of its calls, between order statistics (type 7 of Hyndman and Fan, 1996)
+//! ```
+//!
+//! An op has *changed* when per unit it differs by more than 5 % of itself and by more than 1 % of its phase, and B's median
+//! call lies outside of A's middle half or A's outside of B's. (A few slow calls move a sum, but no median.) One that is
+//! called more or less often by more than 5 % has changed whatever its calls take; one that is in one recording only, too.
+//! This says what changed, not why, and nothing about how sure: that needs several runs.
+
+use std::collections::{BTreeMap, HashMap};
+
+use serde::Serialize;
+
+use crate::chrome::{ReadError, Trace};
+use crate::lanes::{Text, Texts};
+use crate::nesting::{Kinds, Placed};
+use crate::walk::each_span;
+
+/// An op must differ by more than this share of itself,
+const OF_ITSELF: f64 = 0.05;
+/// and by more than this share of its phase.
+const OF_PHASE: f64 = 0.01;
+
+/// The calls of one op in one phase of one recording; times in nanoseconds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct Calls {
+    /// How many.
+    pub count: u64,
+    /// Their sum.
+    pub total_ns: f64,
+    /// The same for each occurrence of the phase.
+    pub per_unit_ns: f64,
+    /// Share of the phase.
+    pub share: f64,
+    /// Lower quartile of a call.
+    pub q1_ns: f64,
+    /// Median of a call.
+    pub median_ns: f64,
+    /// Upper quartile of a call.
+    pub q3_ns: f64,
+}
+
+/// An op in one phase of both recordings.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct OpDiff {
+    /// Its name.
+    pub op: String,
+    /// In the first recording.
+    pub a: Option<Calls>,
+    /// In the second one.
+    pub b: Option<Calls>,
+    /// Per unit, second less first; an absent op takes no time.
+    pub delta_ns: f64,
+    /// Per unit, second over first.
+    pub ratio: Option<f64>,
+    /// Whether it changed by more than its calls differ among themselves.
+    pub changed: bool,
+}
+
+/// A phase in one recording.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct Occurrences {
+    /// How often it occurs.
+    pub count: u64,
+    /// Its mean time, in nanoseconds.
+    pub mean_ns: f64,
+}
+
+/// A phase of both recordings.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PhaseDiff {
+    /// Its name.
+    pub phase: String,
+    /// In the first recording.
+    pub a: Occurrences,
+    /// In the second one.
+    pub b: Occurrences,
+    /// The largest change first.
+    pub ops: Vec<OpDiff>,
+}
+
+/// Two recordings, side by side.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Diff {
+    /// Phases with ops, in the order of a request.
+    pub phases: Vec<PhaseDiff>,
+    /// Records that each recording lost: above 0 its sums are too small.
+    pub dropped: [u64; 2],
+}
+
+/// Compares the ops of two recordings, each of one or more files.
+///
+/// # Errors
+/// When a file can no longer be read.
+pub fn diff(a: &[Trace], b: &[Trace]) -> Result<Diff, ReadError> {
+    let (a, b) = (Recording::read(a)?, Recording::read(b)?);
+    let mut names: Vec<&str> = a.phases.keys().chain(b.phases.keys()).map(String::as_str).collect();
+    names.sort_by_key(|name| (rank(name), *name));
+    names.dedup();
+    let none = PhaseCalls::default();
+    let of = |recording: &'_ Recording, name: &str| recording.phases.get(name).cloned();
+    let phases = names.into_iter().map(|name| {
+        let (a, b) = (of(&a, name).unwrap_or(none.clone()), of(&b, name).unwrap_or(none.clone()));
+        compare(name, &a, &b)
+    });
+    let phases = phases.filter(|phase| !phase.ops.is_empty()).collect();
+    Ok(Diff { phases, dropped: [a.dropped, b.dropped] })
+}
+
+/// The order in which a request goes through its phases; others come behind.
+fn rank(phase: &str) -> usize {
+    const ORDER: [&str; 6] = ["load", "tokenize", "prefill", "decode", "sample", "detokenize"];
+    ORDER.iter().position(|known| *known == phase).unwrap_or(ORDER.len())
+}
+
+fn compare(name: &str, a: &PhaseCalls, b: &PhaseCalls) -> PhaseDiff {
+    let mut names: Vec<&String> = a.ops.keys().chain(b.ops.keys()).collect();
+    names.sort();
+    names.dedup();
+    let (a_phase, b_phase) = (a.occurrences(), b.occurrences());
+    let phase_ns = if a_phase.count > 0 { a_phase.mean_ns } else { b_phase.mean_ns };
+    let mut ops: Vec<OpDiff> = names
+        .into_iter()
+        .map(|op| op_diff(op, a.calls(op), b.calls(op), [a_phase.count, b_phase.count], phase_ns))
+        .collect();
+    ops.sort_by(|x, y| y.delta_ns.abs().total_cmp(&x.delta_ns.abs()).then_with(|| x.op.cmp(&y.op)));
+    PhaseDiff { phase: name.to_owned(), a: a_phase, b: b_phase, ops }
+}
+
+#[allow(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
+fn op_diff(op: &str, a: Option<Calls>, b: Option<Calls>, units: [u64; 2], phase_ns: f64) -> OpDiff {
+    let per_unit = |calls: Option<Calls>| calls.map_or(0.0, |calls| calls.per_unit_ns);
+    let delta_ns = per_unit(b) - per_unit(a);
+    let counts_in_phase = delta_ns.abs() > OF_PHASE * phase_ns;
+    let changed = match (a, b) {
+        (Some(a), Some(b)) => {
+            let often = |calls: Calls, unit: u64| calls.count as f64 / unit.max(1) as f64;
+            let (often_a, often_b) = (often(a, units[0]), often(b, units[1]));
+            let outside = |median: f64, other: Calls| median < other.q1_ns || median > other.q3_ns;
+            let slower = outside(b.median_ns, a) || outside(a.median_ns, b);
+            let oftener = (often_b - often_a).abs() > OF_ITSELF * often_a;
+            delta_ns.abs() > OF_ITSELF * a.per_unit_ns && counts_in_phase && (slower || oftener)
+        }
+        // Of two recordings of one phase: where it is missing as a whole there is nothing to compare.
+        _ => counts_in_phase && units.iter().all(|&count| count > 0),
+    };
+    let ratio = a.zip(b).filter(|(a, _)| a.per_unit_ns > 0.0).map(|(a, b)| b.per_unit_ns / a.per_unit_ns);
+    OpDiff { op: op.to_owned(), a, b, delta_ns, ratio, changed }
+}
+
+/// A phase of one recording: its occurrences' times, and the calls of its ops.
+#[derive(Debug, Clone, Default)]
+struct PhaseCalls {
+    count: u64,
+    total_ns: f64,
+    ops: BTreeMap<String, Vec<u32>>,
+}
+
+impl PhaseCalls {
+    #[allow(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
+    fn occurrences(&self) -> Occurrences {
+        Occurrences { count: self.count, mean_ns: self.total_ns / self.count.max(1) as f64 }
+    }
+
+    #[allow(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
+    fn calls(&self, op: &str) -> Option<Calls> {
+        let durations = self.ops.get(op)?;
+        let total_ns: f64 = durations.iter().map(|&duration| f64::from(duration)).sum();
+        Some(Calls {
+            count: durations.len() as u64,
+            total_ns,
+            per_unit_ns: total_ns / self.count.max(1) as f64,
+            share: if self.total_ns > 0.0 { total_ns / self.total_ns } else { 0.0 },
+            q1_ns: quantile(durations, 0.25),
+            median_ns: quantile(durations, 0.5),
+            q3_ns: quantile(durations, 0.75),
+        })
+    }
+}
+
+/// The value that a share of the durations, which are sorted, lies below.
+#[allow(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
+fn quantile(sorted: &[u32], share: f64) -> f64 {
+    let place = (sorted.len().saturating_sub(1)) as f64 * share;
+    let at = |index: f64| sorted.get(index as usize).copied().map_or(0.0, f64::from);
+    at(place.floor()) + (at(place.ceil()) - at(place.floor())) * place.fract()
+}
+
+/// What is compared of one recording.
+#[derive(Debug, Default)]
+struct Recording {
+    phases: HashMap<String, PhaseCalls>,
+    dropped: u64,
+}
+
+/// What is gathered of one file: durations by pass, phase and name; four bytes a call.
+#[derive(Default)]
+struct Gathered {
+    phases: HashMap<(Option<Text>, Text), (u64, f64)>,
+    ops: HashMap<(Option<Text>, Option<Text>, Text), Vec<u32>>,
+}
+
+impl Recording {
+    fn read(traces: &[Trace]) -> Result<Self, ReadError> {
+        let mut all = Self::default();
+        for trace in traces {
+            let (gathered, walked) = each_span(trace, Gathered::add)?;
+            all.dropped += walked.dropped;
+            all.take(gathered, &walked.texts);
+        }
+        for calls in all.phases.values_mut() {
+            calls.ops.values_mut().for_each(|durations| durations.sort_unstable());
+        }
+        Ok(all)
+    }
+
+    /// Adds a file: its phases are those of the passes that have ops.
+    fn take(&mut self, gathered: Gathered, texts: &Texts) {
+        let with_ops = |pass: Option<Text>| gathered.ops.keys().any(|(known, ..)| *known == pass);
+        for (&(pass, phase), &(count, total_ns)) in &gathered.phases {
+            if with_ops(pass) {
+                let calls = self.phases.entry(texts.text(phase).to_owned()).or_default();
+                calls.count += count;
+                calls.total_ns += total_ns;
+            }
+        }
+        for ((_, phase, name), durations) in gathered.ops {
+            let Some(phase) = phase else { continue };
+            let calls = self.phases.entry(texts.text(phase).to_owned()).or_default();
+            calls.ops.entry(texts.text(name).to_owned()).or_default().extend(durations);
+        }
+    }
+}
+
+impl Gathered {
+    fn add(&mut self, placed: &Placed, kinds: Kinds) {
+        let Placed { span, within, pass, .. } = *placed;
+        if span.category == kinds.phase {
+            let sum = self.phases.entry((pass, span.name)).or_default();
+            *sum = (sum.0 + 1, sum.1 + span.duration as f64);
+        } else if span.category == kinds.op {
+            let duration = u32::try_from(span.duration).unwrap_or(u32::MAX);
+            self.ops.entry((pass, within.phase, span.name)).or_default().push(duration);
+        }
+    }
+}
