@@ -276,7 +276,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_is_refused_by_name() {
-        insta::assert_snapshot!(read(&[("gap", "1")]).unwrap_err(), @"engine mock does not support the setting `gap`; its settings are abort=PHASE[:N], allocate_mb=PHASE:MB, bandwidth_gbs=a number, eog_after=a count of tokens, fail=PHASE[:N], gap_us=microseconds, gflops=a number, hang=PHASE[:N], jitter_percent=a number, seed=a whole number");
+        insta::assert_snapshot!(read(&[("gap", "1")]).unwrap_err(), @"engine mock does not support the setting `gap`; its settings are abort=PHASE[:N], allocate_mb=PHASE:MB, allocation_us=a number, allocations=PHASE:COUNT, bandwidth_gbs=a number, cold=load or prefill, cores=a count, dispatch_us=a number, eog_after=a count of tokens, fail=PHASE[:N], fault_us=a number, gap_us=microseconds, gflops=a number, hang=PHASE[:N], imbalance_percent=a number below 100, jitter_percent=a number, others_percent=a number below 100, page_faults=PHASE:COUNT, sample_us=a number, seed=a whole number, steal_percent=a number below 100, storage_gbs=a number, tokenize_us=a number for each byte, wait_us=PHASE:COUNT");
         insta::assert_snapshot!(read(&[("fail", "warp")]).unwrap_err(), @"engine mock does not support the value `warp` of `fail`; give PHASE[:N]; a PHASE is one of load, tokenize, prefill, decode, sample, detokenize");
         assert!(
             read(&[("gflops", "-1")]).is_err()

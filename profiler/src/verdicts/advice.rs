@@ -5,8 +5,9 @@ use super::rules::{self, ALLOCATION_S};
 use crate::results::Advice;
 use crate::statistics::median;
 
-/// Common types of weights, the largest first, with their bits per weight (ggml's block formats: quantised bits and scales).
-const TYPES: &[(&str, f64)] = &[("q8_0", 8.5), ("q6_k", 6.5625), ("q5_0", 5.5), ("q4_0", 4.5), ("q3_k", 3.4375)];
+/// Smaller types of weights that still answer well, the larger first, with their bits per weight (ggml's blocks: quantised bits
+/// and scales).
+const TYPES: &[(&str, f64)] = &[("q4_0", 4.5), ("q3_k", 3.4375)];
 /// A change that gains less than this is no advice.
 const WORTH: f64 = 1.05;
 
@@ -98,7 +99,7 @@ fn faster(part: Option<f64>, factor: Option<f64>, time: Option<f64>) -> Option<f
     without(Some(part * (1.0 - factor)).filter(|&saved| saved >= 0.0), time)
 }
 
-/// The largest common type that has at least a tenth fewer bits.
+/// The larger of these types that has at least a tenth fewer bits.
 fn smaller(facts: &Facts) -> Option<(&'static str, f64)> {
     let now = facts.bits_per_weight?;
     TYPES.iter().copied().find(|(_, bits)| *bits < 0.9 * now)

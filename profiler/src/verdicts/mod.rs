@@ -34,3 +34,6 @@ pub fn judge(file: &mut RunFile) {
 pub fn verdict(facts: &Facts) -> Option<Verdict> {
     weigh::verdict(facts)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,7 @@
 //! A verdict in one sentence, with the figures that it rests on.
 
 use super::facts::Facts;
-use super::weigh::{EXPLAINS, Found, MOST};
+use super::weigh::{Found, MOST};
 use crate::report::{milliseconds, significant};
 use crate::results::Limit;
 
@@ -28,7 +28,7 @@ pub(super) fn of(facts: &Facts, found: Found) -> String {
     let limit = found.rule.limit;
     let phase = facts.name();
     let body = body(facts, limit, found.share);
-    if found.share < EXPLAINS {
+    if found.explains_little() {
         return format!(
             "No limit explains {phase}; the nearest is {}: {body}. The rest is what the kernels themselves leave, as the headroom shows.",
             name(limit)

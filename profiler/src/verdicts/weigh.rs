@@ -13,7 +13,7 @@ use super::sentence;
 use crate::results::{Confidence, Limit, Verdict};
 
 /// Below this share no limit explains the phase: the nearest one is named, and the rest is the kernels'.
-pub(super) const EXPLAINS: f64 = 0.25;
+const EXPLAINS: f64 = 0.25;
 /// Below this share a limit explains less than everything else together.
 pub(super) const MOST: f64 = 0.5;
 /// The next limit is near where its share is at least this part of the winner's.
@@ -28,6 +28,13 @@ const PROBE: f64 = 0.1;
 pub(super) struct Found {
     pub(super) rule: &'static Rule,
     pub(super) share: f64,
+}
+
+impl Found {
+    /// A steady limit that leaves most of the phase unexplained. A disturbing cause counts from its threshold on.
+    pub(super) fn explains_little(self) -> bool {
+        self.rule.kind == Kind::Steady && self.share < EXPLAINS
+    }
 }
 
 /// Every rule that applies, the winner first.
@@ -49,7 +56,7 @@ pub(super) fn verdict(facts: &Facts) -> Option<Verdict> {
     let winner = *ranked.first()?;
     let doubts = doubts(facts, winner, ranked.get(1));
     let confidence = match doubts.len() {
-        _ if winner.share < EXPLAINS => Confidence::Low,
+        _ if winner.explains_little() => Confidence::Low,
         0 => Confidence::High,
         1 => Confidence::Medium,
         _ => Confidence::Low,
@@ -78,7 +85,7 @@ fn headroom(facts: &Facts) -> Option<f64> {
 /// What speaks against the verdict; each lowers the confidence by one step.
 fn doubts(facts: &Facts, winner: Found, second: Option<&Found>) -> Vec<String> {
     let mut doubts = Vec::new();
-    if winner.share < MOST {
+    if winner.rule.kind == Kind::Steady && winner.share < MOST {
         doubts.push(format!("it explains {:.0} % of the time", winner.share * 100.0));
     }
     if let Some(second) =

@@ -110,6 +110,7 @@ fn run(
             timing.start().saturating_sub(called).saturating_add(returned.saturating_sub(timing.end())).as_secs_f64()
         },
         memory,
+        read_bytes: read_bytes.as_ref().ok().copied(),
         kv_used: kv.used,
         kv_reserved: kv.reserved,
         phases: Vec::new(),

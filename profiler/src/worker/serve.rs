@@ -15,7 +15,8 @@ use super::protocol::{Failure, FromWorker, Load, Loaded, MemoryEdge, Open, Opene
 use super::{measure, part};
 use crate::Error;
 use crate::ceilings::Prober;
-use crate::meter::{self, Meter, VIRTUAL, page_cache};
+use crate::drive;
+use crate::meter::{self, Meter, Tally, VIRTUAL, page_cache};
 
 /// Serves questions from this socket until told to quit or until the other end is gone. Call it before this process has a
 /// second thread: perf counters follow only threads that begin later.
@@ -128,6 +129,7 @@ impl Bench {
         loaded.cached_share = note(&mut loaded.reasons, "load_cached_share", real(page_cache::share(&load.files)));
         loaded.before = note(&mut loaded.reasons, "before_load_bytes", self.memory());
         let read_before = self.meter.read_bytes();
+        let counted_before = self.meter.read();
         beacon.set_phase(engines::Phase::Load);
         loaded.started = clock::now();
         let checkpoint = Checkpoint::open(&load.path).map_err(|error| error.to_string())?;
@@ -135,6 +137,9 @@ impl Bench {
         let session = self.engine.load(&checkpoint, &load.options).map_err(|error| error.to_string())?;
         loaded.ended = clock::now();
         beacon.clear_phase();
+        let mut counted = Tally::default();
+        counted.add(&counted_before, &self.meter.read());
+        loaded.counters = drive::totals(&counted, self.meter.counters()).values;
         drop(checkpoint);
         let read = read_before.and_then(|before| Ok(self.meter.read_bytes()?.saturating_sub(before)));
         loaded.read_bytes = note(&mut loaded.reasons, "load_read_bytes", read);
