@@ -14,7 +14,7 @@ use super::part;
 use super::protocol::{Ask, Input, Measured, MemoryEdge};
 use super::serve::{Bench, note};
 use crate::drive::{self, Answer, PhaseCounts, Stopwatch, Timing};
-use crate::meter::{self, MachineLoad, Tally, Timeline};
+use crate::meter::{self, MachineLoad, Tally, Timeline, VIRTUAL};
 use crate::results::{Pass, Sample};
 
 /// What stands before the request and is compared after it.
@@ -66,8 +66,7 @@ fn run(
             usage
         }
         Pass::Traced => {
-            let uncounted = virtual_time.then_some(VIRTUAL);
-            let traced = drive::trace(session, &request, bench.ops_per_request, uncounted, &mut watch)
+            let traced = drive::trace(session, &request, bench.ops_per_request, None, &mut watch)
                 .map_err(|error| error.to_string())?;
             batch = traced.batch;
             allocations = Some(traced.allocations);
