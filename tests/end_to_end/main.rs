@@ -9,3 +9,4 @@ mod errors;
 mod failures;
 mod run;
 mod support;
+mod verdicts;

@@ -3,7 +3,6 @@
 use super::facts::Facts;
 use super::rules::{self, ALLOCATION_S};
 use crate::results::Advice;
-use crate::statistics::median;
 
 /// Smaller types of weights that still answer well, the larger first, with their bits per weight (ggml's blocks: quantised bits
 /// and scales).
@@ -162,10 +161,4 @@ pub(super) fn queue_or_network(_facts: &Facts) -> Vec<Advice> {
         "look at the server: its queue, its own log and its processors; nothing on this machine's processors explains the time",
         None,
     )]
-}
-
-/// Largest deviation of any value from the median of all, as a share of it.
-pub(super) fn largest_deviation(values: &[f64]) -> Option<f64> {
-    let middle = median(values).filter(|&middle| middle > 0.0)?;
-    (values.len() > 1).then(|| values.iter().map(|value| (value / middle - 1.0).abs()).fold(0.0, f64::max))
 }

@@ -101,7 +101,7 @@ pub struct Facts {
 
     /// The other case that differs only in a thread count that the machine has: threads, its time of this phase.
     pub with_fewer_threads: Option<(usize, f64)>,
-    /// Largest deviation of the run's own bandwidth probes from their median.
+    /// How far the run's own probes of bandwidth lie apart, over their median, or the last from the first.
     pub drift: Option<f64>,
     /// Traced pass over clean pass.
     pub probe_effect: Option<f64>,

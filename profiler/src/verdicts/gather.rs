@@ -2,10 +2,10 @@
 
 use engines::Phase;
 
-use super::advice::largest_deviation;
 use super::facts::Facts;
 use crate::attribution;
 use crate::attribution::Limits;
+use crate::ceilings;
 use crate::plan::PlannedModel;
 use crate::results::{Case, OpRow, PhaseRow, RunFile, Sample};
 use crate::statistics::{PHASES, clean, median, probe};
@@ -83,11 +83,12 @@ impl View<'_> {
         engine.is_none_or(|engine| matches!(engine.device.as_str(), "cpu" | "virtual" | "remote"))
     }
 
-    /// Largest deviation of the run's own probes of bandwidth from their median.
+    /// How far the run's own probes of bandwidth lie apart, or the last from the first.
     fn drift(&self) -> Option<f64> {
-        let own = self.file.ceiling_probes.iter();
-        let own = own.filter(|probe| probe.threads == self.case.threads && probe.model == self.case.model);
-        largest_deviation(&own.filter_map(|probe| probe.memory_read).collect::<Vec<f64>>())
+        let threads = self.limits.as_ref().map_or(self.case.threads, |limits| limits.threads);
+        let found = ceilings::drift(&self.file.ceiling_probes);
+        let own = found.iter().find(|drift| drift.threads == threads)?;
+        Some(own.range.max((own.last_to_first - 1.0).abs()))
     }
 
     /// The ceilings.

@@ -69,19 +69,23 @@ pub(super) fn of(limit: Limit) -> Option<&'static Rule> {
     RULES.iter().find(|rule| rule.limit == limit)
 }
 
-/// `bytes from storage / cold read rate / time`; without a measured rate, what a warm read of them does not explain:
-/// `1 - bytes / warm rate / time`, where at least half of the file came from storage.
+/// `max(bytes from storage / cold read rate, waiting) / time`, where `waiting = time - CPU time` counts for a load that read at
+/// least half of the file. Without a measured rate and CPU time, what a warm read of the bytes does not explain:
+/// `1 - bytes / warm rate / time`.
 fn cold_file(facts: &Facts) -> Option<f64> {
     let bytes = facts.read_bytes?;
     if bytes <= 0.0 {
         return Some(0.0);
     }
     let time = facts.counted_s;
-    if let Some(rate) = facts.cold_rate {
-        return Facts::share(Some(bytes / rate), time);
+    let most = facts.file_bytes.is_some_and(|file| bytes >= 0.5 * file);
+    let at_rate = facts.cold_rate.map(|rate| bytes / rate);
+    let waiting = time.zip(facts.cpu_s).filter(|_| most).map(|(time, cpu)| (time - cpu).max(0.0));
+    if let Some(read) = at_rate.into_iter().chain(waiting).reduce(f64::max) {
+        return Facts::share(Some(read), time);
     }
-    facts.file_bytes.filter(|&file| bytes >= 0.5 * file)?;
-    Facts::share(Some(bytes / facts.warm_rate.or(facts.bandwidth)?), time).map(|warm| 1.0 - warm)
+    let warm = bytes / facts.warm_rate.or(facts.bandwidth).filter(|_| most)?;
+    Facts::share(Some(warm), time).map(|warm| 1.0 - warm)
 }
 
 /// More threads than processors: `1 - CPU time / (time x threads)`, the share of its threads' time that the process waits for
@@ -111,8 +115,12 @@ fn noisy_neighbour(facts: &Facts) -> Option<f64> {
     (wanted > 0.0).then(|| (1.0 - left / wanted).clamp(0.0, 1.0))
 }
 
-/// `minor faults x time of the first touch of a page / time`.
+/// `minor faults x time of the first touch of a page / time`; 0 where the file comes from storage, since faults on pages that
+/// are being read are part of reading them.
 fn page_faults(facts: &Facts) -> Option<f64> {
+    if cold_file(facts).is_some_and(|share| share >= DISTURBS) {
+        return Some(0.0);
+    }
     Facts::share(Some(facts.minor_faults? * facts.page_fault_s?), facts.counted_s)
 }
 

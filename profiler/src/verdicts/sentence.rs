@@ -1,7 +1,7 @@
 //! A verdict in one sentence, with the figures that it rests on.
 
 use super::facts::Facts;
-use super::weigh::{Found, MOST};
+use super::weigh::{Found, leaves_most};
 use crate::report::{milliseconds, significant};
 use crate::results::Limit;
 
@@ -35,7 +35,7 @@ pub(super) fn of(facts: &Facts, found: Found) -> String {
         );
     }
     let rest = match limit {
-        Limit::MemoryBandwidth | Limit::Compute if facts.is_forward() && found.share < MOST => {
+        Limit::MemoryBandwidth | Limit::Compute if facts.is_forward() && leaves_most(facts, found) => {
             "; more than half of the time is what the kernels themselves leave"
         }
         _ => "",

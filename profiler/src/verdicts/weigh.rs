@@ -10,16 +10,15 @@ use super::evidence;
 use super::facts::Facts;
 use super::rules::{Kind, RULES, Rule};
 use super::sentence;
+use crate::ceilings::Drift;
 use crate::results::{Confidence, Limit, Verdict};
 
 /// Below this share no limit explains the phase: the nearest one is named, and the rest is the kernels'.
 const EXPLAINS: f64 = 0.25;
 /// Below this share a limit explains less than everything else together.
-pub(super) const MOST: f64 = 0.5;
+const MOST: f64 = 0.5;
 /// The next limit is near where its share is at least this part of the winner's.
 const NEAR: f64 = 0.7;
-/// The run's own bandwidth probes may lie so far from their median.
-pub(super) const DRIFT: f64 = 0.1;
 /// The traced pass over the clean one may lie so far from 1.
 const PROBE: f64 = 0.1;
 
@@ -76,6 +75,11 @@ pub(super) fn verdict(facts: &Facts) -> Option<Verdict> {
     })
 }
 
+/// Whether a steady limit explains less than half, and what the ceilings allow altogether does not explain the rest.
+pub(super) fn leaves_most(facts: &Facts, winner: Found) -> bool {
+    winner.rule.kind == Kind::Steady && winner.share < MOST && headroom(facts).is_none_or(|headroom| headroom < MOST)
+}
+
 /// `attainable time / time`; above 1 where a cache serves what the model says comes from memory.
 fn headroom(facts: &Facts) -> Option<f64> {
     let share = facts.attainable_s? / facts.work_s.filter(|&time| time > 0.0)?;
@@ -85,7 +89,7 @@ fn headroom(facts: &Facts) -> Option<f64> {
 /// What speaks against the verdict; each lowers the confidence by one step.
 fn doubts(facts: &Facts, winner: Found, second: Option<&Found>) -> Vec<String> {
     let mut doubts = Vec::new();
-    if winner.rule.kind == Kind::Steady && winner.share < MOST {
+    if leaves_most(facts, winner) {
         doubts.push(format!("it explains {:.0} % of the time", winner.share * 100.0));
     }
     if let Some(second) =
@@ -103,7 +107,7 @@ fn doubts(facts: &Facts, winner: Found, second: Option<&Found>) -> Vec<String> {
         if facts.whole_model {
             doubts.push("the model was taken as a whole, since its ops were not traced".to_owned());
         }
-        if let Some(drift) = facts.drift.filter(|&drift| drift > DRIFT) {
+        if let Some(drift) = facts.drift.filter(|&drift| drift > Drift::LIMIT) {
             doubts.push(format!("the memory's bandwidth drifted by {:.0} % during the run", drift * 100.0));
         }
         if let Some(ratio) = facts.probe_effect.filter(|ratio| !facts.whole_model && (ratio - 1.0).abs() > PROBE) {
