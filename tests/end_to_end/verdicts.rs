@@ -187,7 +187,7 @@ fn cold(place: &Place, model: &Path) {
 fn crowded(place: &Place) {
     let usable = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
     let threads = if usable < 8 { 8 } else { 4 * usable };
-    place.run(&format!("{REAL} -n 24 -t {threads} --out crowded")).ends_with(0);
+    place.run(&format!("{REAL} -n 3 -t {threads} --trace off --out crowded")).ends_with(0);
     let file = read(&place.path("crowded")).unwrap();
     let found = of(&file.cases[0], "decode");
     assert_eq!(found.limit, Limit::Oversubscription, "{found:#?}");
