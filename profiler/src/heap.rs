@@ -8,6 +8,8 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 
+use traces::ledger::{self, Ledger};
+
 /// Blocks smaller than this are not counted; the highest value is off. One load answers both questions.
 static LEAST: AtomicUsize = AtomicUsize::new(usize::MAX);
 static COUNT: AtomicU64 = AtomicU64::new(0);
@@ -98,18 +100,25 @@ pub struct Reading {
 /// Counting, until it is dropped.
 #[derive(Debug)]
 #[must_use]
-pub struct Counting(());
+pub struct Counting {
+    /// Where time is virtual: the accounts of that machine as they stood at the beginning.
+    accounts: Option<Ledger>,
+}
 
 impl Counting {
-    /// Begins to count the blocks of `least` bytes and more, from 0.
+    /// Begins to count the blocks of `least` bytes and more, from 0; where this thread's time is virtual, what that machine's
+    /// accounts say, whatever the size.
     ///
     /// # Errors
     /// The reason, where somebody else counts, or where the program's allocator is another one.
     pub fn start(least: usize) -> Result<Self, &'static str> {
+        if let Some(accounts) = ledger::read() {
+            return Ok(Self { accounts: Some(accounts) });
+        }
         if TAKEN.swap(true, Ordering::Acquire) {
             return Err("allocations are being counted for something else at this moment");
         }
-        let counting = Self(());
+        let counting = Self { accounts: None };
         reset();
         LEAST.store(1, Ordering::Relaxed);
         drop(std::hint::black_box(Box::new(0_u8)));
@@ -127,6 +136,14 @@ impl Counting {
     /// What was counted until now.
     #[must_use]
     pub fn read(&self) -> Reading {
+        if let Some(first) = self.accounts {
+            let now = ledger::read().unwrap_or(first);
+            return Reading {
+                count: now.allocations - first.allocations,
+                bytes: now.allocated_bytes - first.allocated_bytes,
+                ..Reading::default()
+            };
+        }
         let held = HELD.load(Ordering::Relaxed);
         Reading {
             count: COUNT.load(Ordering::Relaxed),
@@ -139,6 +156,9 @@ impl Counting {
 
 impl Drop for Counting {
     fn drop(&mut self) {
+        if self.accounts.is_some() {
+            return;
+        }
         LEAST.store(usize::MAX, Ordering::Relaxed);
         TAKEN.store(false, Ordering::Release);
     }

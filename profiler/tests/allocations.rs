@@ -59,7 +59,7 @@ fn allocations_show_in_their_phase() {
     let mut session = Greedy { kept: Vec::with_capacity(16), old: vec![1; 4 * MIB] };
     let request = Request { prompt: Prompt::Tokens(vec![1]), max_new_tokens: 3, ignore_eos: true };
     let mut watch = Stopwatch::new(3, &beacon);
-    let told = trace(&mut session, &request, 64, None, &mut watch).unwrap().allocations.unwrap();
+    let told = trace(&mut session, &request, 64, None, &mut watch, &mut |_, _, _| {}).unwrap().allocations.unwrap();
     let of = |phase: &str| told.rows.iter().find(|row| row.phase == phase).unwrap();
     let mib = |bytes: u64| bytes as f64 / MIB as f64;
     let near = |found: f64, expected: f64| (found - expected).abs() < 0.01;
@@ -75,13 +75,13 @@ fn allocations_show_in_their_phase() {
 
     // A second request has nothing old to give back.
     let mut watch = Stopwatch::new(3, &beacon);
-    let told = trace(&mut session, &request, 64, None, &mut watch).unwrap().allocations.unwrap();
+    let told = trace(&mut session, &request, 64, None, &mut watch, &mut |_, _, _| {}).unwrap().allocations.unwrap();
     assert!(near(told.held as f64 / MIB as f64, 3.0), "{told:?}");
     let decode = told.rows.iter().find(|row| row.phase == "decode").unwrap();
     assert!(near(mib(decode.peak_bytes), 3.0), "{told:?}");
 
     let mut watch = Stopwatch::new(3, &beacon);
-    let told = trace(&mut session, &request, 64, Some("not now"), &mut watch).unwrap().allocations;
+    let told = trace(&mut session, &request, 64, Some("not now"), &mut watch, &mut |_, _, _| {}).unwrap().allocations;
     assert_eq!(told, Err("not now".to_owned()));
 
     // Two cannot count at once; small blocks can be left out; nothing is counted when nobody asks.

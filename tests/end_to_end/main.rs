@@ -10,3 +10,4 @@ mod failures;
 mod run;
 mod support;
 mod traces;
+mod verdicts;

@@ -1,6 +1,7 @@
 //! Recording what a process does, and reading such recordings.
 //!
 //! - [`clock`]: the only place that reads the time, real or virtual; [`Nanos`] is its unit.
+//! - [`ledger`]: what else passes where time is virtual.
 //! - [`op!`], [`span!`] and [`record`]: spans, counters and instants in bounded per-thread buffers, drained at phase edges.
 //! - [`layer`]: takes in what other crates emit through `tracing`.
 //! - [`chrome`]: writes and reads Chrome trace files; a file is valid at every moment, also after kill -9.
@@ -25,6 +26,7 @@ pub mod clock;
 pub mod diff;
 mod lanes;
 pub mod layer;
+pub mod ledger;
 mod macros;
 mod nanos;
 mod nesting;

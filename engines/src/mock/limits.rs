@@ -12,6 +12,12 @@ pub struct Limits {
     pub memory_read: f64,
     /// Floating-point operations per second.
     pub flops: f64,
+    /// Bytes per second from storage.
+    pub storage: f64,
+    /// Seconds that an op takes beside its work.
+    pub dispatch_s: f64,
+    /// Seconds that a page fault takes.
+    pub page_fault_s: f64,
 }
 
 /// The limits that these settings (without the engine's name) give.
@@ -19,8 +25,14 @@ pub struct Limits {
 /// # Errors
 /// When a setting does not exist or cannot have its value.
 pub fn limits(settings: &BTreeMap<String, String>) -> Result<Limits, EngineError> {
-    let settings = Settings::new(settings)?;
-    Ok(Limits { memory_read: settings.bandwidth, flops: settings.flops })
+    let hardware = Settings::new(settings)?.hardware;
+    Ok(Limits {
+        memory_read: hardware.bandwidth,
+        flops: hardware.flops,
+        storage: hardware.storage,
+        dispatch_s: hardware.dispatch_s,
+        page_fault_s: hardware.fault_s,
+    })
 }
 
 #[cfg(test)]
@@ -29,8 +41,10 @@ mod tests {
 
     #[test]
     fn limits_are_those_of_the_settings() {
-        let settings = [("bandwidth_gbs".to_owned(), "50".to_owned()), ("gflops".to_owned(), "300".to_owned())].into();
-        assert_eq!(limits(&settings).unwrap(), Limits { memory_read: 50e9, flops: 300e9 });
+        let settings =
+            [("bandwidth_gbs".to_owned(), "50".to_owned()), ("dispatch_us".to_owned(), "3".to_owned())].into();
+        let expected = Limits { memory_read: 50e9, flops: 200e9, storage: 1e9, dispatch_s: 3e-6, page_fault_s: 0.5e-6 };
+        assert_eq!(limits(&settings).unwrap(), expected);
         assert!(limits(&[("bogus".to_owned(), "1".to_owned())].into()).is_err());
     }
 }

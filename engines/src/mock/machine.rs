@@ -1,35 +1,49 @@
-//! The machine that the mock pretends to be: a roofline with a little noise.
+//! The machine that the mock pretends to be: a roofline with a little noise, and with whatever else its settings give it.
+//!
+//! It advances the clock and enters into the ledger what a real machine's accounts would show. What limits it is known
+//! by construction: a profiler that names another limit is wrong.
 
 use models::DType;
 use models::cost::{OpCost, OpKind, WeightTypes, ops_of_prefill};
 use models::{Checkpoint, Spec};
+use traces::ledger::{self, Ledger};
 use traces::record::NO_LAYER;
 use traces::{Nanos, clock, op};
 
-use super::settings::Settings;
-use crate::KvType;
+use super::settings::{Hardware, Settings};
+use crate::{KvType, LoadOptions};
+
+/// Time for which a thread runs before another one that waits is due.
+const SLICE_S: f64 = 0.004;
+/// What an allocation takes of memory.
+const ALLOCATION_BYTES: u64 = 64;
 
 /// Time of its operations, from the cost model and two limits.
 pub(super) struct Machine {
     spec: Spec,
     types: WeightTypes,
     kv: DType,
-    bandwidth: f64,
-    flops: f64,
-    jitter: f64,
+    hardware: Hardware,
+    threads: f64,
+    cores: f64,
     noise: u64,
+    /// Part of a context switch that is still due.
+    switches: f64,
 }
 
 impl Machine {
-    pub(super) fn new(checkpoint: &Checkpoint, kv: KvType, settings: &Settings) -> Self {
+    #[allow(clippy::cast_precision_loss, reason = "counts of threads are small")]
+    pub(super) fn new(checkpoint: &Checkpoint, options: &LoadOptions, settings: &Settings) -> Self {
+        let threads = options.threads.max(1);
         Self {
             spec: checkpoint.spec().clone(),
             types: WeightTypes::of(checkpoint),
-            kv: if kv == KvType::F16 { DType::F16 } else { DType::F32 },
-            bandwidth: settings.bandwidth,
-            flops: settings.flops,
-            jitter: settings.jitter,
+            kv: if options.kv_type == KvType::F16 { DType::F16 } else { DType::F32 },
+            hardware: settings.hardware,
+            threads: threads as f64,
+            cores: settings.hardware.cores.unwrap_or(threads) as f64,
             noise: mix(settings.seed),
+            switches: 0.0,
         }
     }
 
@@ -37,23 +51,99 @@ impl Machine {
     pub(super) fn pass(&mut self, tokens: usize, position: usize) {
         for cost in ops_of_prefill(&self.spec, &self.types, self.kv, tokens, position) {
             let _op = mark(&cost);
-            self.spend(cost.flops.as_f64(), cost.bytes().as_f64());
+            self.op(cost.flops.as_f64(), cost.bytes().as_f64());
         }
     }
 
-    /// Lets the time of reading so many bytes go by.
-    pub(super) fn read(&mut self, bytes: f64) {
-        self.spend(0.0, bytes);
+    /// Lets the time of an op go by, which all threads share:
+    ///
+    /// ```text
+    /// balanced = max(flops / FLOP/s, bytes / B/s) + dispatch          (seconds, give or take the jitter)
+    /// time     = balanced / (1 - imbalance) x max(1, threads / cores)
+    /// ```
+    ///
+    /// The roofline model: Williams et al., doi:10.1145/1498765.1498785.
+    fn op(&mut self, flops: f64, bytes: f64) {
+        let roofline = (flops / self.hardware.flops).max(bytes / self.hardware.bandwidth);
+        let balanced = (roofline + self.hardware.dispatch_s) * self.jitter();
+        let imbalance = if self.threads > 1.0 { self.hardware.imbalance } else { 0.0 };
+        let time = balanced / (1.0 - imbalance) * (self.threads / self.cores).max(1.0);
+        let switches = if self.threads > self.cores { time * self.cores / SLICE_S } else { 0.0 };
+        let involuntary_switches = self.due(switches);
+        self.spend(time, balanced * self.threads, Ledger { involuntary_switches, ..Ledger::EMPTY });
     }
 
-    /// Advances the clock by `max(flops / FLOP/s, bytes / B/s)`, in seconds, give or take the jitter: the roofline model,
-    /// Williams et al., doi:10.1145/1498765.1498785.
-    fn spend(&mut self, flops: f64, bytes: f64) {
+    /// Lets one thread work for so many seconds.
+    pub(super) fn work(&mut self, seconds: f64) {
+        let seconds = seconds * self.jitter();
+        self.spend(seconds, seconds, Ledger::EMPTY);
+    }
+
+    /// Lets the time of reading so many bytes of memory go by.
+    pub(super) fn read(&mut self, bytes: f64) {
+        self.work(bytes / self.hardware.bandwidth);
+    }
+
+    /// Lets the time of reading so many bytes from storage go by; nothing is computed meanwhile.
+    #[allow(clippy::cast_precision_loss, reason = "a file is far below 2^52 bytes")]
+    pub(super) fn read_file(&mut self, bytes: u64) {
+        let happened = Ledger { read_bytes: bytes, major_faults: 1, voluntary_switches: 1, ..Ledger::EMPTY };
+        self.spend(bytes as f64 / self.hardware.storage, 0.0, happened);
+    }
+
+    /// Lets so many page faults happen.
+    #[allow(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
+    pub(super) fn fault(&mut self, count: u64) {
+        let seconds = count as f64 * self.hardware.fault_s;
+        self.spend(seconds, seconds, Ledger { minor_faults: count, ..Ledger::EMPTY });
+    }
+
+    /// Lets so many allocations happen.
+    #[allow(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
+    pub(super) fn allocate(&mut self, count: u64) {
+        let seconds = count as f64 * self.hardware.allocation_s;
+        let happened =
+            Ledger { allocations: count, allocated_bytes: count.saturating_mul(ALLOCATION_BYTES), ..Ledger::EMPTY };
+        self.spend(seconds, seconds, happened);
+    }
+
+    /// Waits for something far away.
+    pub(super) fn wait(&mut self, seconds: f64) {
+        self.spend(seconds, 0.0, Ledger { voluntary_switches: 1, ..Ledger::EMPTY });
+    }
+
+    /// Lets `seconds` go by in which this process computes for `cpu` seconds, all threads together. What others have of
+    /// the processors makes it longer: `seconds / (1 - others - steal)`.
+    fn spend(&mut self, seconds: f64, cpu: f64, happened: Ledger) {
+        let Hardware { others, steal, .. } = self.hardware;
+        let left = if cpu > 0.0 { (1.0 - others - steal).max(0.01) } else { 1.0 };
+        let time = seconds / left;
+        let capacity = time * self.cores;
+        ledger::enter(Ledger {
+            capacity: Nanos::from_secs_f64(capacity),
+            cpu: Nanos::from_secs_f64(cpu),
+            others: Nanos::from_secs_f64(capacity * others),
+            stolen: Nanos::from_secs_f64(capacity * steal),
+            ..happened
+        });
+        clock::advance(Nanos::from_secs_f64(time));
+    }
+
+    /// 1, give or take the jitter.
+    fn jitter(&mut self) -> f64 {
         self.noise = mix(self.noise);
         #[allow(clippy::cast_precision_loss, reason = "noise needs no 53rd bit")]
         let noise = (self.noise >> 11) as f64 / (1u64 << 52) as f64 - 1.0; // in -1 .. 1
-        let seconds = (flops / self.flops).max(bytes / self.bandwidth) * (1.0 + self.jitter * noise);
-        clock::advance(Nanos::from_secs_f64(seconds));
+        1.0 + self.hardware.jitter * noise
+    }
+
+    /// Whole context switches, the parts of earlier ones counted.
+    #[allow(clippy::cast_sign_loss, clippy::cast_possible_truncation, reason = "it is positive and small")]
+    fn due(&mut self, more: f64) -> u64 {
+        self.switches += more;
+        let whole = self.switches.floor();
+        self.switches -= whole;
+        whole as u64
     }
 }
 

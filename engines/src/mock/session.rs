@@ -1,7 +1,7 @@
 //! One loaded model of the mock.
 
-use models::{Checkpoint, Spec};
-use traces::clock;
+use models::{Bytes, Checkpoint, Spec};
+use traces::Nanos;
 
 use super::NAME;
 use super::machine::{Machine, mix};
@@ -31,12 +31,14 @@ pub(super) struct MockSession {
     turns: [usize; Phase::ALL.len()],
     /// Memory that a fault allocated.
     held: Vec<Vec<u8>>,
+    /// Size of the model's files.
+    file_bytes: Bytes,
 }
 
 impl MockSession {
     pub(super) fn new(checkpoint: &Checkpoint, options: &LoadOptions, settings: Settings) -> Result<Self, EngineError> {
         let mut session = Self {
-            machine: Machine::new(checkpoint, options.kv_type, &settings),
+            machine: Machine::new(checkpoint, options, &settings),
             text: Text::new(NAME, checkpoint),
             spec: checkpoint.spec().clone(),
             kv_type: options.kv_type,
@@ -47,10 +49,11 @@ impl MockSession {
             sampled: None,
             turns: [0; Phase::ALL.len()],
             held: Vec::new(),
+            file_bytes: checkpoint.file_bytes(),
             settings,
         };
         session.enter(Phase::Load)?;
-        session.machine.read(checkpoint.file_bytes().as_f64());
+        session.machine.read(session.file_bytes.as_f64());
         Ok(session)
     }
 
@@ -73,7 +76,27 @@ impl MockSession {
                 Kind::Allocate(bytes) => self.held.push(vec![0x5a; bytes]),
             }
         }
+        self.disturb(phase, turn);
         Ok(())
+    }
+
+    /// What the settings let happen in each run of a phase, and in the first one.
+    fn disturb(&mut self, phase: Phase, turn: usize) {
+        let of = |amounts: &[(Phase, u64)]| amounts.iter().filter(|(of, _)| *of == phase).map(|(_, count)| count).sum();
+        let (faults, allocations, wait): (u64, u64, u64) =
+            (of(&self.settings.page_faults), of(&self.settings.allocations), of(&self.settings.waits_us));
+        if self.settings.cold == Some(phase) && turn == 1 {
+            self.machine.read_file(self.file_bytes.0);
+        }
+        if faults > 0 {
+            self.machine.fault(faults);
+        }
+        if allocations > 0 {
+            self.machine.allocate(allocations);
+        }
+        if wait > 0 {
+            self.machine.wait(Nanos::from_micros(wait).as_secs_f64());
+        }
     }
 
     fn forward(&mut self, phase: Phase, tokens: &[u32]) -> Result<(), EngineError> {
@@ -147,7 +170,11 @@ impl Steps for MockSession {
         self.enter(Phase::Tokenize)?;
         let ids = self.text.tokenize(text, add_bos)?;
         #[allow(clippy::cast_precision_loss, reason = "a text is far below 2^52 bytes")]
-        self.machine.read(64.0 * text.len() as f64);
+        let bytes = text.len() as f64;
+        match self.settings.tokenize_s {
+            Some(seconds) => self.machine.work(seconds * bytes),
+            None => self.machine.read(64.0 * bytes),
+        }
         Ok(ids)
     }
 
@@ -167,7 +194,10 @@ impl Steps for MockSession {
         let logits = self.logits_now("sample")?;
         self.enter(Phase::Sample)?;
         #[allow(clippy::cast_precision_loss, reason = "a vocabulary is far below 2^52")]
-        self.machine.read(4.0 * logits.len() as f64);
+        match self.settings.sample_s {
+            Some(seconds) => self.machine.work(seconds),
+            None => self.machine.read(4.0 * logits.len() as f64),
+        }
         Ok(argmax(&logits).unwrap_or(0))
     }
 
@@ -200,6 +230,8 @@ impl Greedy for MockSession {
     }
 
     fn between(&mut self) {
-        clock::advance(self.settings.gap);
+        if self.settings.gap > Nanos::ZERO {
+            self.machine.wait(self.settings.gap.as_secs_f64());
+        }
     }
 }

@@ -26,18 +26,22 @@ pub fn simulated(settings: &BTreeMap<String, String>, threads: &[usize]) -> Resu
         threads,
         memory_read: exact(limits.memory_read),
         fma_f32: exact(limits.flops),
-        reasons: absent(&["memory_read_huge", "caches", "copy", "dot_i8", "dispatch_s"]),
+        dispatch_s: exact(limits.dispatch_s),
+        reasons: absent(&["memory_read_huge", "caches", "copy", "dot_i8"]),
         ..ThreadCeilings::default()
     };
     Ok(Ceilings {
         measured: rfc3339(clock::unix_time()),
         machine: SIMULATED.to_owned(),
         threads: counts.into_iter().map(of).collect(),
-        reasons: absent(&["file_read_cold", "file_read_warm", "page_fault_s"]),
+        file_read_cold: exact(limits.storage),
+        file_read_warm: exact(limits.memory_read),
+        page_fault_s: exact(limits.page_fault_s),
         ..Ceilings::default()
     })
 }
 
+/// Why the others are absent.
 fn absent(fields: &[&str]) -> Reasons {
     fields.iter().map(|field| ((*field).to_owned(), ABSENT.to_owned())).collect()
 }
@@ -54,6 +58,7 @@ mod tests {
         assert_eq!(found, simulated(&settings, &[1, 2]).unwrap());
         assert_eq!(found.threads.iter().map(|one| one.threads).collect::<Vec<_>>(), [1, 2]);
         assert_eq!(found.of(2).and_then(|one| one.memory_read).map(|read| (read.low, read.high)), Some((50e9, 50e9)));
-        assert!(found.page_fault_s.is_none() && found.reasons.contains_key("page_fault_s"));
+        assert!(found.threads[0].copy.is_none() && found.threads[0].reasons.contains_key("copy"));
+        assert_eq!(found.file_read_cold.map(|rate| rate.median), Some(1e9));
     }
 }

@@ -29,7 +29,7 @@ pub(crate) use memory::page_bytes;
 pub use memory::{Memory, read as read_memory};
 pub use noise::{Noise, noise};
 pub use power::{Power, read as read_power};
-pub use processor::{Cache, Processor, read as read_processor};
+pub use processor::{Cache, Processor, read as read_processor, throttle_events_now};
 pub use root::Root;
 pub use state::{CpuTimes, State, read as read_state};
 pub use tool::{redacted, tool};

@@ -185,6 +185,11 @@ fn turbo(root: &Root) -> Result<bool, String> {
     intel.or_else(|_| root.number::<u8>(&format!("{CPUS}/cpufreq/boost")).map(|on| on == 1))
 }
 
+/// Thermal throttle events of this machine since boot, now; `None` where it does not tell.
+pub fn throttle_events_now() -> Option<u64> {
+    throttle_events(&Root::system()).ok()
+}
+
 /// Per-core counts are summed; a package event is counted by each of its cores, so those are left out.
 fn throttle_events(root: &Root) -> Result<u64, String> {
     let mut sum = None;

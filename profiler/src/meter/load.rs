@@ -17,12 +17,12 @@ pub struct MachineLoad {
 const FEWEST_TICKS: u64 = 20;
 
 impl MachineLoad {
-    /// Reads it now.
+    /// Reads it now; where this thread's time is virtual, from the accounts of that machine.
     ///
     /// # Errors
     /// The reason where the platform does not tell.
     pub fn read() -> Result<Self, String> {
-        super::platform::machine_load()
+        super::virtual_probe::machine_load().map_or_else(super::platform::machine_load, Ok)
     }
 
     /// Shares since `before`: of other processes, and of the hypervisor; 0 to 1 of all cores.

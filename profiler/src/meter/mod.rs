@@ -9,6 +9,7 @@ mod load;
 mod reading;
 mod registry;
 mod timeline;
+mod virtual_probe;
 
 #[cfg(target_os = "linux")]
 #[path = "linux/mod.rs"]
@@ -31,6 +32,9 @@ pub use reading::{Counted, MAX_COUNTERS, Reading, Tally, Tick};
 pub use registry::{COUNTERS, Counter, Event, Source, Usage, default_counters, find};
 pub use timeline::{MemoryPoint, Timeline};
 
+/// Why a figure is absent that only a real machine has.
+pub const VIRTUAL: &str = "the engine's time is virtual: nothing real was measured";
+
 /// Memory of this process at one moment, in bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Memory {
@@ -51,8 +55,17 @@ pub struct Memory {
 #[derive(Debug)]
 pub struct Meter {
     counters: Vec<&'static Counter>,
-    probe: platform::Probe,
+    probe: Probe,
     absent: BTreeMap<String, String>,
+}
+
+/// Where the figures come from.
+#[derive(Debug)]
+enum Probe {
+    /// The system's accounts.
+    System(platform::Probe),
+    /// The accounts of the virtual machine whose time passes on this thread.
+    Virtual,
 }
 
 impl Meter {
@@ -75,7 +88,16 @@ impl Meter {
             );
         }
         present.truncate(MAX_COUNTERS);
-        Self { counters: present, probe, absent }
+        Self { counters: present, probe: Probe::System(probe), absent }
+    }
+
+    /// Instruments of the virtual machine whose time passes on this thread: nothing of the real one enters.
+    pub fn virtual_machine(counters: &[&'static Counter]) -> Self {
+        let (mut present, other): (Vec<_>, Vec<_>) =
+            counters.iter().copied().partition(|counter| virtual_probe::has(counter));
+        present.truncate(MAX_COUNTERS);
+        let absent = other.iter().map(|counter| (counter.name.to_owned(), VIRTUAL.to_owned())).collect();
+        Self { counters: present, probe: Probe::Virtual, absent }
     }
 
     /// The counters that are read, in the order of [`Reading`].
@@ -91,13 +113,19 @@ impl Meter {
     /// All counters now: one read of the perf group, `getrusage`, one read of a kept descriptor; a few microseconds.
     pub fn read(&mut self) -> Reading {
         let mut reading = Reading::default();
-        self.probe.read(&self.counters, &mut reading);
+        match &mut self.probe {
+            Probe::System(probe) => probe.read(&self.counters, &mut reading),
+            Probe::Virtual => virtual_probe::read(&self.counters, &mut reading),
+        }
         reading
     }
 
     /// CPU time of this process so far, user and system, all threads, in seconds.
     pub fn cpu_seconds(&self) -> f64 {
-        platform::cpu_seconds()
+        match self.probe {
+            Probe::System(_) => platform::cpu_seconds(),
+            Probe::Virtual => virtual_probe::cpu_seconds(),
+        }
     }
 
     /// Memory now. Not for the inside of a timed region: about ten microseconds.
@@ -105,7 +133,10 @@ impl Meter {
     /// # Errors
     /// The reason where the platform does not tell.
     pub fn memory(&mut self) -> Result<Memory, String> {
-        self.probe.memory()
+        match &mut self.probe {
+            Probe::System(probe) => probe.memory(),
+            Probe::Virtual => Err(VIRTUAL.to_owned()),
+        }
     }
 
     /// Makes the present resident memory the highest.
@@ -113,7 +144,10 @@ impl Meter {
     /// # Errors
     /// The reason where the platform cannot.
     pub fn reset_peak(&mut self) -> Result<(), String> {
-        self.probe.reset_peak()
+        match &mut self.probe {
+            Probe::System(probe) => probe.reset_peak(),
+            Probe::Virtual => Err(VIRTUAL.to_owned()),
+        }
     }
 
     /// Bytes that this process has read from storage so far (not from the page cache).
@@ -121,7 +155,10 @@ impl Meter {
     /// # Errors
     /// The reason where the platform does not tell.
     pub fn read_bytes(&mut self) -> Result<u64, String> {
-        self.probe.read_bytes()
+        match &mut self.probe {
+            Probe::System(probe) => probe.read_bytes(),
+            Probe::Virtual => virtual_probe::read_bytes(),
+        }
     }
 }
 

@@ -53,6 +53,7 @@ pub enum Usage {
     MajorFaults,
     VoluntarySwitches,
     InvoluntarySwitches,
+    ReadBytes,
     Resident,
 }
 
@@ -73,6 +74,7 @@ pub const COUNTERS: &[Counter] = &[
     usage("major_faults", Usage::MajorFaults, "1", 1, "page faults that waited for storage; read-ahead hides most cold reads from it"),
     usage("voluntary_switches", Usage::VoluntarySwitches, "1", 1, "context switches because a thread waited"),
     usage("involuntary_switches", Usage::InvoluntarySwitches, "1", 1, "context switches because another thread was due"),
+    usage("read_bytes", Usage::ReadBytes, "B", 1, "bytes read from storage"),
     usage("resident_bytes", Usage::Resident, "B", 1, "growth of the resident memory"),
     hardware("cycles", Event::Cycles, true, "processor cycles in user mode"),
     hardware("instructions", Event::Instructions, true, "instructions retired in user mode"),

@@ -167,6 +167,12 @@ pub struct MemoryFile {
     pub load_cached_share: Option<f64>,
     /// Bytes that loading read from storage.
     pub load_read_bytes: Option<u64>,
+    /// Bytes that the first request of a fresh session read from storage: what loading left to it.
+    #[serde(default)]
+    pub first_read_bytes: Option<u64>,
+    /// Counters over the load: name to value.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub load_counters: BTreeMap<String, Option<f64>>,
     /// Size of the model's files.
     pub file_bytes: Option<u64>,
     /// Resident before loading.

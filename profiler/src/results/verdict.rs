@@ -60,6 +60,9 @@ pub struct Verdict {
     pub headroom: Option<f64>,
     /// How sure it is.
     pub confidence: Confidence,
+    /// What speaks against it; each lowered the confidence.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub doubts: Vec<String>,
     /// What it rests on.
     pub evidence: Vec<Evidence>,
     /// What would help.

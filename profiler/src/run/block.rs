@@ -15,12 +15,12 @@ use crate::plan::{Block, CasePlan, Plan, TraceLevel};
 use crate::prepare::kv_dtype;
 use crate::results::{Case, Pass, RunFile, Status, Store};
 use crate::worker::Home;
-use crate::{Error, ceilings};
+use crate::{Error, ceilings, environment, warnings};
 
 /// Warm-up requests after the first one, at most, where nobody says how many.
-const MOST_WARMUPS: usize = 3;
+pub(crate) const MOST_WARMUPS: usize = 3;
 /// Warm-up ends when two requests differ by no more than this share.
-const STEADY: f64 = 0.05;
+pub(crate) const STEADY: f64 = 0.05;
 /// What a run is made of, for as long as it lasts.
 #[derive(Clone, Copy)]
 pub(super) struct Means<'a> {
@@ -108,6 +108,10 @@ impl<'a> Run<'a> {
         self.once(self.probes.trouble());
         self.probes.dismiss();
         self.file.interrupted = self.means.interrupt.is_set();
+        if !self.file.plan.virtual_time {
+            let heat = warnings::throttled(&self.file.environment, environment::throttle_events_now());
+            self.once(heat.map(|warning| warning.text()));
+        }
         self.file.finished = Some(crate::drive::rfc3339(clock::unix_time()));
         derive(&mut self.file, &self.notes);
         self.trace.finish()?;

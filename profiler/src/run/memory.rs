@@ -45,6 +45,7 @@ pub(super) fn loaded(model: &PreparedModel, kv: DType, loaded: &Loaded, virtual_
         load_cache: loaded.cached_share.map(|share| cache(share).to_owned()),
         load_cached_share: loaded.cached_share,
         load_read_bytes: loaded.read_bytes,
+        load_counters: loaded.counters.clone(),
         file_bytes: Some(model.file_bytes),
         before_load_bytes: loaded.before.map(|edge| edge.resident),
         after_load_bytes: loaded.after.map(|edge| edge.resident),
@@ -76,6 +77,7 @@ fn resident_weights(weights: u64, before: MemoryEdge, after: MemoryEdge) -> (u64
 /// After the first request.
 pub(super) fn first_request(memory: &mut MemoryFile, measured: &Measured) {
     let sample = &measured.sample;
+    memory.first_read_bytes = measured.read_bytes;
     memory.kv_used_bytes = Some(measured.kv_used);
     memory.kv_reserved_bytes = Some(measured.kv_reserved);
     memory.after_first_bytes = measured.memory.map(|(_, after)| after.resident);

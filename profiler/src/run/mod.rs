@@ -31,6 +31,7 @@ use crate::results::{Case, RunFile, SCHEMA_VERSION, Status, Store};
 use crate::worker::Home;
 use crate::{Error, attribution, drive, predict, statistics, verdicts, warnings};
 
+pub(crate) use block::{MOST_WARMUPS, STEADY};
 pub use progress::{Interrupt, Progress};
 
 /// What a run left behind.

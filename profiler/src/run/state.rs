@@ -176,6 +176,7 @@ mod tests {
             },
             outside_s: 0.0,
             memory: None,
+            read_bytes: None,
             kv_used: 0,
             kv_reserved: 0,
             phases: vec![PhaseRow { time_s: Some(latency), ..PhaseRow::default() }],

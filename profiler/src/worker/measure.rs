@@ -12,9 +12,9 @@ use traces::record::Batch;
 use super::beacon::Beacon;
 use super::part::RequestTrace;
 use super::protocol::{Ask, Input, Measured, MemoryEdge};
-use super::serve::{Bench, VIRTUAL, note};
+use super::serve::{Bench, note};
 use crate::drive::{self, Answer, OpSums, PhaseCounts, PhaseSpan, Stopwatch, Timing, WorkSums};
-use crate::meter::{self, MachineLoad, Tally, Timeline};
+use crate::meter::{self, MachineLoad, Tally, Timeline, VIRTUAL};
 use crate::results::{Pass, Sample};
 
 /// What stands before the request and is compared after it.
@@ -95,8 +95,7 @@ fn run(
                     recorded.last_phases = phases.to_vec();
                 }
             };
-            let uncounted = virtual_time.then_some(VIRTUAL);
-            let traced = drive::trace(session, &request, bench.marks_per_thread, uncounted, &mut watch, &mut take)
+            let traced = drive::trace(session, &request, bench.marks_per_thread, None, &mut watch, &mut take)
                 .map_err(|error| error.to_string())?;
             allocations = Some(traced.allocations);
             traced.usage
@@ -139,6 +138,7 @@ fn run(
             timing.start().saturating_sub(called).saturating_add(returned.saturating_sub(timing.end())).as_secs_f64()
         },
         memory,
+        read_bytes: read_bytes.as_ref().ok().copied(),
         kv_used: kv.used,
         kv_reserved: kv.reserved,
         phases: Vec::new(),
@@ -186,16 +186,6 @@ fn split(bench: &Bench, pass: Pass) -> engines::PhaseSplit {
 
 impl Bench {
     fn before(&mut self) -> Before {
-        if self.virtual_clock.is_some() {
-            let none = || VIRTUAL.to_owned();
-            return Before {
-                memory: Err(none()),
-                peak: Err(none()),
-                cpu_s: 0.0,
-                load: Err(none()),
-                read_bytes: Err(none()),
-            };
-        }
         Before {
             read_bytes: self.meter.read_bytes(),
             load: MachineLoad::read(),
@@ -212,17 +202,10 @@ impl Bench {
         before: Before,
         sample: &mut Sample,
     ) -> (Option<(MemoryEdge, MemoryEdge)>, Result<u64, String>) {
-        if self.virtual_clock.is_some() {
-            for field in
-                ["memory_delta_bytes", "memory_peak_delta_bytes", "memory_peak_bytes", "cpu_s", "load_others", "steal"]
-            {
-                sample.reasons.insert(field.to_owned(), VIRTUAL.to_owned());
-            }
-            return (None, Err(VIRTUAL.to_owned()));
-        }
         let cpu_s = self.meter.cpu_seconds() - before.cpu_s;
         let memory = self.meter.memory();
         let load = MachineLoad::read();
+        let read = before.read_bytes.and_then(|earlier| Ok(self.meter.read_bytes()?.saturating_sub(earlier)));
         let reasons = &mut sample.reasons;
         sample.cpu_s = Some(cpu_s);
         let shares = before.load.and_then(|earlier| load?.shares_since(&earlier, cpu_s));
@@ -235,7 +218,7 @@ impl Bench {
             let reason = reasons.get("memory_delta_bytes").cloned().unwrap_or_default();
             reasons.insert("memory_peak_delta_bytes".to_owned(), reason.clone());
             reasons.insert("memory_peak_bytes".to_owned(), reason);
-            return (None, before.read_bytes);
+            return (None, read);
         };
         sample.memory_delta_bytes = Some(difference(later.resident, earlier.resident));
         match before.peak {
@@ -249,7 +232,6 @@ impl Bench {
                 reasons.insert("memory_peak_bytes".to_owned(), reason);
             }
         }
-        let read = before.read_bytes.and_then(|earlier| Ok(self.meter.read_bytes()?.saturating_sub(earlier)));
         let after = MemoryEdge { resident: later.resident, anonymous: later.anonymous, file: later.file };
         (Some((earlier, after)), read)
     }

@@ -190,6 +190,8 @@ pub struct Loaded {
     pub cached_share: Option<f64>,
     /// Bytes read from storage meanwhile.
     pub read_bytes: Option<u64>,
+    /// Counters meanwhile.
+    pub counters: BTreeMap<String, Option<f64>>,
     /// Memory before.
     pub before: Option<MemoryEdge>,
     /// Memory after.
@@ -221,6 +223,8 @@ pub struct Measured {
     pub outside_s: f64,
     /// Memory before and after.
     pub memory: Option<(MemoryEdge, MemoryEdge)>,
+    /// Bytes read from storage meanwhile.
+    pub read_bytes: Option<u64>,
     /// KV cache in use at the end.
     pub kv_used: u64,
     /// KV cache reserved.
@@ -316,6 +320,7 @@ mod tests {
             },
             outside_s: 0.0,
             memory: Some((MemoryEdge::default(), MemoryEdge { resident: 5, anonymous: 2, file: 3 })),
+            read_bytes: Some(7),
             kv_used: 1,
             kv_reserved: 2,
             phases: vec![PhaseRow::default()],

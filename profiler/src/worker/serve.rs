@@ -15,10 +15,8 @@ use super::protocol::{Failure, FromWorker, Load, Loaded, MemoryEdge, Open, Opene
 use super::{measure, part};
 use crate::Error;
 use crate::ceilings::Prober;
-use crate::meter::{self, Meter, page_cache};
-
-/// Why memory and counters are absent where time is virtual.
-pub(super) const VIRTUAL: &str = "the engine's time is virtual: nothing real was measured";
+use crate::drive;
+use crate::meter::{self, Meter, Tally, VIRTUAL, page_cache};
 
 /// Serves questions from this socket until told to quit or until the other end is gone. Call it before this process has a
 /// second thread: perf counters follow only threads that begin later.
@@ -79,12 +77,11 @@ impl Bench {
         let mut meter = Meter::open(&counters);
         let selection = registry::find(&order.engine).map_err(|error| error.to_string())?;
         let engine = selection.open().map_err(|error| error.to_string())?;
-        let mut absent = meter.absent().clone();
         let virtual_clock = engine.caps().virtual_time.then(VirtualClock::install);
         if virtual_clock.is_some() {
-            meter = Meter::open(&[]);
-            absent = counters.iter().map(|counter| (counter.name.to_owned(), VIRTUAL.to_owned())).collect();
+            meter = Meter::virtual_machine(&counters);
         }
+        let absent = meter.absent().clone();
         let told = Opened {
             pid: std::process::id(),
             identity: engine.identity(),
@@ -115,11 +112,8 @@ impl Bench {
         self.engine.identity().label()
     }
 
-    /// Memory now; `None` with a reason where time is virtual or the platform does not tell.
+    /// Memory now, or why it is not told.
     pub(super) fn memory(&mut self) -> Result<MemoryEdge, String> {
-        if self.virtual_clock.is_some() {
-            return Err(VIRTUAL.to_owned());
-        }
         let memory = self.meter.memory()?;
         Ok(MemoryEdge { resident: memory.resident, anonymous: memory.anonymous, file: memory.file })
     }
@@ -134,7 +128,8 @@ impl Bench {
         }
         loaded.cached_share = note(&mut loaded.reasons, "load_cached_share", real(page_cache::share(&load.files)));
         loaded.before = note(&mut loaded.reasons, "before_load_bytes", self.memory());
-        let read_before = if virtual_time { Err(VIRTUAL.to_owned()) } else { self.meter.read_bytes() };
+        let read_before = self.meter.read_bytes();
+        let counted_before = self.meter.read();
         beacon.set_phase(engines::Phase::Load);
         loaded.started = clock::now();
         let checkpoint = Checkpoint::open(&load.path).map_err(|error| error.to_string())?;
@@ -142,6 +137,9 @@ impl Bench {
         let session = self.engine.load(&checkpoint, &load.options).map_err(|error| error.to_string())?;
         loaded.ended = clock::now();
         beacon.clear_phase();
+        let mut counted = Tally::default();
+        counted.add(&counted_before, &self.meter.read());
+        loaded.counters = drive::totals(&counted, self.meter.counters()).values;
         drop(checkpoint);
         let read = read_before.and_then(|before| Ok(self.meter.read_bytes()?.saturating_sub(before)));
         loaded.read_bytes = note(&mut loaded.reasons, "load_read_bytes", read);

@@ -12,7 +12,11 @@ pub(super) struct Accounting {
     major_faults: u64,
     voluntary: u64,
     involuntary: u64,
+    read_blocks: u64,
 }
+
+/// Linux counts block input in units of 512 bytes, whatever the device's blocks are (getrusage(2)).
+const BLOCK: u64 = 512;
 
 impl Accounting {
     /// One figure; CPU times in microseconds.
@@ -24,6 +28,7 @@ impl Accounting {
             Usage::MajorFaults => self.major_faults,
             Usage::VoluntarySwitches => self.voluntary,
             Usage::InvoluntarySwitches => self.involuntary,
+            Usage::ReadBytes => self.read_blocks * BLOCK,
             Usage::Resident => 0,
         }
     }
@@ -55,6 +60,7 @@ pub(super) fn read() -> Option<Accounting> {
         major_faults: usage.ru_majflt as u64,
         voluntary: usage.ru_nvcsw as u64,
         involuntary: usage.ru_nivcsw as u64,
+        read_blocks: usage.ru_inblock as u64,
     })
 }
 

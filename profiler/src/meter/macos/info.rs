@@ -92,6 +92,7 @@ pub(crate) fn fill(
             Source::Usage(Usage::MajorFaults) => Some(accounting.major_faults),
             Source::Usage(Usage::VoluntarySwitches) => Some(accounting.voluntary),
             Source::Usage(Usage::InvoluntarySwitches) => Some(accounting.involuntary),
+            Source::Usage(Usage::ReadBytes) => Some(info.diskio_bytesread),
             Source::Usage(Usage::Resident) => Some(info.resident_size),
             Source::Hardware(Event::Cycles) => Some(info.cycles),
             Source::Hardware(Event::Instructions) => Some(info.instructions),

@@ -11,6 +11,7 @@ mod ops;
 mod phases;
 mod prompts;
 mod subject;
+mod verdicts;
 
 pub use ceilings::blocks as ceilings_blocks;
 pub use machine::facts as environment_facts;
@@ -24,10 +25,12 @@ pub fn content(file: &RunFile) -> Content {
     let sections = [
         subject::section(&view),
         headline::section(&view),
+        verdicts::section(&view),
         checks::warnings(&view),
         checks::failures(&view),
         prompts::section(&view),
         phases::section(&view),
+        verdicts::evidence(&view),
         headline::gaps(&view),
         ops::section(&view),
         memory::section(&view),

@@ -1,0 +1,119 @@
+//! Which limit binds each phase, in sentences; and the figures that they rest on.
+
+use super::View;
+use crate::report::content::{Section, Table};
+use crate::report::figures::{ABSENT, or_absent, percent, significant};
+use crate::results::{Advice, Confidence, Judgement};
+use crate::verdicts::name;
+
+/// A phase below this share of the latency is not told in a sentence.
+const WEIGHTY: f64 = 0.05;
+
+/// One sentence per phase that has weight.
+pub(super) fn section(view: &View<'_>) -> Section {
+    let mut section = Section::short("What limits it");
+    let several = groups(view.file.verdicts.iter()) > 1;
+    for judgement in view.file.verdicts.iter().filter(|judgement| is_weighty(judgement)) {
+        let subject = if several { format!("{}: ", subject(view, judgement)) } else { String::new() };
+        section.say(format!("{subject}{}", told(judgement)));
+    }
+    section
+}
+
+/// Every verdict with its doubts, and every figure.
+pub(super) fn evidence(view: &View<'_>) -> Section {
+    let mut section = Section::new("What the verdicts rest on");
+    let columns =
+        ["<model", "<engine", "threads", "depth", "<phase", "<limit", "share", "headroom", "<confidence", "agree"];
+    let mut table = Table::new(
+        "Share of the phase's time that the limit explains; headroom is the least time that the ceilings allow / the measured time: 1 = nothing to gain on this machine.",
+        &columns,
+    );
+    for judgement in &view.file.verdicts {
+        let verdict = &judgement.verdict;
+        table.rows.push(vec![
+            view.model(&judgement.model),
+            judgement.engine.clone(),
+            judgement.threads.to_string(),
+            judgement.depth.to_string(),
+            verdict.phase.clone(),
+            name(verdict.limit).to_owned(),
+            percent(verdict.share),
+            or_absent(verdict.headroom.map(significant)),
+            confidence(verdict.confidence).to_owned(),
+            format!("{} of {}", judgement.agree, judgement.cases),
+        ]);
+    }
+    section.show(table.without_constant(&["model", "engine", "threads", "depth"]));
+    for judgement in view.file.verdicts.iter().filter(|judgement| is_weighty(judgement)) {
+        let verdict = &judgement.verdict;
+        let caption = format!("{}, {}: {}.", subject(view, judgement), verdict.phase, name(verdict.limit));
+        let mut table = Table::new(caption, &["<figure", "value", "<unit", "<from"]);
+        for figure in &verdict.evidence {
+            let unit = if figure.unit == "1" { String::new() } else { figure.unit.clone() };
+            table.rows.push(vec![figure.name.clone(), value(figure.value), unit, figure.source.clone()]);
+        }
+        section.show(table);
+        if !verdict.doubts.is_empty() {
+            section.say(format!(
+                "Confidence {}, because {}.",
+                confidence(verdict.confidence),
+                verdict.doubts.join("; ")
+            ));
+        }
+    }
+    section
+}
+
+fn told(judgement: &Judgement) -> String {
+    let verdict = &judgement.verdict;
+    let mut text = verdict.sentence.clone();
+    let mut facts = Vec::new();
+    facts.extend(verdict.headroom.map(|headroom| format!("headroom {headroom:.2}")));
+    facts.push(format!("confidence {}", confidence(verdict.confidence)));
+    if judgement.cases > 1 {
+        facts.push(format!("{} of {} prompts agree", judgement.agree, judgement.cases));
+    }
+    text.push_str(&format!(" ({}.)", facts.join(", ")));
+    if let Some(first) = verdict.advice.first() {
+        text.push_str(&format!(" What would help: {}.", advice(first)));
+    }
+    text
+}
+
+fn advice(advice: &Advice) -> String {
+    match advice.predicted_gain {
+        Some(gain) => format!("{} (up to {gain:.2} times as fast)", advice.text),
+        None => advice.text.clone(),
+    }
+}
+
+/// Loading is no part of the latency, and always told.
+fn is_weighty(judgement: &Judgement) -> bool {
+    let share = judgement.verdict.evidence.iter().find(|figure| figure.name == "share of the latency");
+    share.is_none_or(|share| share.value >= WEIGHTY)
+}
+
+fn confidence(confidence: Confidence) -> &'static str {
+    match confidence {
+        Confidence::Low => "low",
+        Confidence::Medium => "medium",
+        Confidence::High => "high",
+    }
+}
+
+fn subject(view: &View<'_>, judgement: &Judgement) -> String {
+    let depth = if judgement.depth == 0 { String::new() } else { format!(", depth {}", judgement.depth) };
+    let threads = if judgement.threads == 1 { "thread" } else { "threads" };
+    format!("{} on {}, {} {threads}{depth}", view.model(&judgement.model), judgement.engine, judgement.threads)
+}
+
+fn groups<'a>(judgements: impl Iterator<Item = &'a Judgement>) -> usize {
+    let keys = judgements.map(|found| (&found.engine, &found.model, found.threads, found.depth));
+    keys.collect::<std::collections::BTreeSet<_>>().len()
+}
+
+/// Four digits; rates and counts that would be long have none behind the point.
+fn value(value: f64) -> String {
+    if value.is_finite() { significant(value) } else { ABSENT.to_owned() }
+}

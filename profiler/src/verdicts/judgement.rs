@@ -1,0 +1,49 @@
+//! The verdict on a phase over all prompts of an engine, model, thread count and depth.
+
+use crate::results::{Case, Judgement, Limit, Verdict};
+
+/// One judgement per group and phase, groups in the order of their first case, phases in the order of a request. Of the limits
+/// that its cases name the one of most time wins; the verdict that stands for it is that of the case with most of that time.
+pub(super) fn of(cases: &[Case]) -> Vec<Judgement> {
+    let mut groups: Vec<Vec<&Case>> = Vec::new();
+    for case in cases.iter().filter(|case| !case.verdicts.is_empty()) {
+        match groups.iter_mut().find(|group| group.first().is_some_and(|first| key(first) == key(case))) {
+            Some(group) => group.push(case),
+            None => groups.push(vec![case]),
+        }
+    }
+    groups.iter().flat_map(|group| judgements(group)).collect()
+}
+
+fn key(case: &Case) -> (&str, &str, usize, usize) {
+    (&case.engine, &case.model, case.threads, case.depth)
+}
+
+fn judgements(group: &[&Case]) -> Vec<Judgement> {
+    engines::Phase::ALL.iter().filter_map(|phase| judgement(group, phase.name())).collect()
+}
+
+fn judgement(group: &[&Case], phase: &str) -> Option<Judgement> {
+    let verdicts: Vec<&Verdict> =
+        group.iter().flat_map(|case| &case.verdicts).filter(|verdict| verdict.phase == phase).collect();
+    let time_of = |limit: Limit| -> f64 { verdicts.iter().filter(|v| v.limit == limit).map(|v| time(v)).sum() };
+    // Of equal times the first wins: `max_by` takes the last, so it goes backwards.
+    let longest = verdicts.iter().rev().max_by(|a, b| time_of(a.limit).total_cmp(&time_of(b.limit)))?;
+    let alike: Vec<&&Verdict> = verdicts.iter().filter(|verdict| verdict.limit == longest.limit).collect();
+    let stands = alike.iter().rev().max_by(|a, b| time(a).total_cmp(&time(b)))?;
+    let case = group.first()?;
+    Some(Judgement {
+        engine: case.engine.clone(),
+        model: case.model.clone(),
+        threads: case.threads,
+        depth: case.depth,
+        verdict: (**stands).clone(),
+        agree: alike.len(),
+        cases: verdicts.len(),
+    })
+}
+
+/// The time of the phase: the first figure of every verdict.
+fn time(verdict: &Verdict) -> f64 {
+    verdict.evidence.first().map_or(0.0, |figure| figure.value)
+}

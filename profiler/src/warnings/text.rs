@@ -1,0 +1,78 @@
+//! Warnings in words: what it is, what it does to the numbers, what to do.
+
+use super::Warning;
+
+impl Warning {
+    /// One line: what it is, what it does to the numbers, what to do.
+    pub fn text(&self) -> String {
+        match self {
+            Self::DebugBuild => "this is not an optimised build: every time is too long; build with --release".to_owned(),
+            Self::FeaturesMissing(names) => {
+                format!("built without {}, which this processor has: kernels are slower than they could be; build where you measure (target-cpu=native, see .cargo/config.toml)", names.join(", "))
+            }
+            Self::Load(load, threads) => {
+                format!("the load of the last minute was {load:.2} on {threads} hardware threads: something else was running; end it and wait a minute, or run again and compare")
+            }
+            Self::Busy(share) => format!("{:.0} % of the processor time was in use just before the run; end other programs", share * 100.0),
+            Self::StealBefore(share) => {
+                format!("the hypervisor gave {:.1} % of the processor time to other guests just before the run; use a machine with processors of its own, or more runs (-r)", share * 100.0)
+            }
+            Self::Governor(name) => format!("the frequency governor is {name}: the processor starts slow and speeds up late; try `cpupower frequency-set -g performance`"),
+            Self::HugePagesOff => {
+                "transparent huge pages are off: page faults and TLB misses cost more; try `echo madvise | sudo tee /sys/kernel/mm/transparent_hugepage/enabled`".to_owned()
+            }
+            Self::SwapInUse(bytes) => format!("{} of swap are in use: weights may be read from disk again; close programs, or `swapoff -a`", models::Bytes(*bytes)),
+            Self::Oversubscribed(asked, usable) => {
+                format!("{asked} threads on {usable} hardware threads that this process may use: threads wait for each other; use -t {usable} or fewer")
+            }
+            Self::Battery => "the machine runs on its battery, which lowers frequencies; plug it in".to_owned(),
+            Self::ProcessorLimit(limit) => format!("a control group grants {limit:.2} processors: threads beyond that are stopped for part of each period; use fewer threads (-t) or raise the limit"),
+            Self::Virtual(name) => {
+                let name = name.as_deref().map(|name| format!(" ({name})")).unwrap_or_default();
+                format!("this is a virtual machine{name}: neighbours share its memory bandwidth and cannot be seen; compare only what was measured in one run")
+            }
+            Self::ThrottlingUnknown => "whether the processor was slowed down by heat cannot be seen on this machine; look at the drift between first and last rounds".to_owned(),
+            Self::Throttled(events) => format!("the processor was slowed down by heat {events} times during the run: late rounds are slower than early ones; improve the cooling, let it cool down, and run again"),
+            Self::Preload(name) => format!("LD_PRELOAD loads {name} into every process: allocations may be counted or served differently; unset it"),
+            Self::OutputDiffers(case) => format!("{case}: samples gave different outputs at temperature 0, so their times belong to different work; look at outputs/ and samples.jsonl"),
+            Self::ProbeEffect(pass, ratio) => {
+                format!("the {pass} pass took {ratio:.2} times the clean pass: use its shares, not its times (published times come from the clean pass)")
+            }
+            Self::ProbeNoise(pass, ratio) => {
+                format!("the {pass} pass took {ratio:.2} times the clean pass, which no instrument does: the machine was not quiet; use more runs (-r)")
+            }
+            Self::Steal(samples, share) => format!("the hypervisor took up to {:.1} % of the processor time away during {samples} samples; look at `steal` in results.csv and run again", share * 100.0),
+            Self::Others(samples, share) => format!("other processes took up to {:.0} % of the processor time during {samples} samples; look at `load_others` in results.csv and run again", share * 100.0),
+            Self::Drift(ratio) if *ratio < 1.0 => format!("the last rounds took {ratio:.2} times the first ones: something else took time in the first rounds; run again on a quieter machine"),
+            Self::Drift(ratio) => format!("the last rounds took {ratio:.2} times the first ones: the processor became hot, or something else began; let it cool down and run again"),
+            Self::Spread(cases, worst, spread) => format!(
+                "latencies spread widely in {cases} of the cases, worst in {worst}: {:.0} % of their median; use more runs (-r) on a quieter machine",
+                spread * 100.0
+            ),
+            Self::BandwidthDrift(drift) => format!(
+                "the memory bandwidth with {} drifted while this run measured: {:.2} times the first probe at the end, range {:.0} % of the median over {} probes; neighbours share the memory, so trust ratios within a round more than absolute rates, and run again on a quieter machine",
+                counted(drift.threads), drift.last_to_first, drift.range * 100.0, drift.n
+            ),
+            Self::CeilingsDiffer(threads, ratio) => format!(
+                "during this run the memory with {} gave {ratio:.2} times what is kept as this machine's ceiling: one of the two was measured while something else was at work; `inferometer machine --refresh` on a quiet machine measures it again",
+                counted(*threads)
+            ),
+            Self::Unsteady(cases, worst, change) => format!(
+                "warm-up ended at its limit in {cases} of the cases while requests still changed, most in {worst}: by {:.0} % from the one before to the last; give more warm-up requests (--warmup), and look whether something else is running",
+                change * 100.0
+            ),
+            Self::OtherTime(cases, worst, share) => format!(
+                "time lies between the phases in {cases} of the cases, most in {worst}: {:.1} % of the latency; the engine does work there that it does not name",
+                share * 100.0
+            ),
+            Self::Synthetic(names) => format!("{}: synthetic weights, so every number rests on the right shapes and types with random values, and the outputs mean nothing", names.join(", ")),
+            Self::VirtualTime => "time is virtual: the engine advances a clock instead of computing, and the numbers say nothing about this machine".to_owned(),
+            Self::Failures(failed, all) => format!("{failed} of {all} cases did not end well; their rows say why"),
+            Self::Interrupted => "the run was interrupted: what was measured until then is kept; go on with --resume".to_owned(),
+        }
+    }
+}
+
+fn counted(threads: usize) -> String {
+    format!("{threads} thread{}", if threads == 1 { "" } else { "s" })
+}

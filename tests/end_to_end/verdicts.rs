@@ -1,0 +1,196 @@
+//! Verdicts through the whole tool: on the mock's machine, whose limits are known by construction, one case per limit; on the
+//! real engine by provoking them. Verdicts are compared, never times.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use profiler::results::{Case, CeilingProbe, Confidence, Limit, RunFile, Verdict, read};
+use profiler::verdicts::RULES;
+
+use crate::support::Place;
+
+/// What the machine is like, the phase that shows it, and the right answer.
+const KNOWN: &[(&str, &str, Limit)] = &[
+    ("-t 1 --set mock.bandwidth_gbs=0.001 --set mock.gflops=1000", "decode", Limit::MemoryBandwidth),
+    ("-t 1 --set mock.bandwidth_gbs=0.001", "load", Limit::MemoryBandwidth),
+    ("-t 1 --set mock.bandwidth_gbs=1000 --set mock.gflops=0.01", "prefill", Limit::Compute),
+    ("-t 1 --set mock.dispatch_us=500", "decode", Limit::Dispatch),
+    ("-t 8 --set mock.cores=2 --set mock.bandwidth_gbs=0.001", "decode", Limit::Oversubscription),
+    ("-t 1 --set mock.page_faults=decode:100000", "decode", Limit::PageFaults),
+    ("-t 1 --set mock.cold=load --set mock.storage_gbs=0.001", "load", Limit::ColdFile),
+    ("-t 1 --set mock.cold=prefill --set mock.storage_gbs=0.001", "load", Limit::ColdFile),
+    ("-t 1 --set mock.allocations=decode:100000", "decode", Limit::Allocation),
+    ("-t 1 --set mock.tokenize_us=1000", "tokenize", Limit::Tokenizer),
+    ("-t 1 --set mock.sample_us=100000", "sample", Limit::Sampler),
+    ("-t 1 --set mock.others_percent=40 --set mock.bandwidth_gbs=0.001", "decode", Limit::NoisyNeighbour),
+    ("-t 1 --set mock.steal_percent=40 --set mock.bandwidth_gbs=0.001", "decode", Limit::NoisyNeighbour),
+    ("-t 1 --set mock.wait_us=decode:100000", "decode", Limit::QueueOrNetwork),
+];
+
+const MOCK: &str = "run -e mock -m tiny.gguf --prompt hello -n 6 -r 2 --out run";
+
+fn file(place: &Place) -> RunFile {
+    read(&place.path("run")).unwrap()
+}
+
+fn of<'a>(case: &'a Case, phase: &str) -> &'a Verdict {
+    let verdicts: Vec<&Verdict> = case.verdicts.iter().filter(|verdict| verdict.phase == phase).collect();
+    assert_eq!(verdicts.len(), 1, "{phase} has not exactly one verdict: {:#?}", case.verdicts);
+    verdicts[0]
+}
+
+#[test]
+fn every_limit_is_found_on_a_machine_that_has_it() {
+    for (settings, phase, expected) in KNOWN {
+        let place = Place::new();
+        place.run(&format!("{MOCK} {settings}")).ends_with(0);
+        let file = file(&place);
+        let case = &file.cases[0];
+        let found = of(case, phase);
+        assert_eq!(found.limit, *expected, "{settings}: {found:#?}");
+        for phase in ["load", "tokenize", "prefill", "decode", "sample", "detokenize"] {
+            of(case, phase);
+        }
+        assert!(!found.evidence.is_empty() && !found.advice.is_empty() && found.share > 0.3, "{found:#?}");
+        let judgement = file.verdicts.iter().find(|judgement| judgement.verdict.phase == *phase).unwrap();
+        assert_eq!((judgement.agree, judgement.cases, judgement.verdict.limit), (1, 1, *expected));
+        let report = place.run("report run").ends_with(0).out.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(report.contains(&found.sentence), "the report tells it: {}\n{report}", found.sentence);
+    }
+    // The mock marks no shared work: thread imbalance is known from facts alone (profiler/src/verdicts/tests.rs).
+    for rule in RULES.iter().filter(|rule| rule.limit != Limit::Imbalance) {
+        assert!(KNOWN.iter().any(|(.., limit)| *limit == rule.limit), "{:?} has no machine", rule.limit);
+    }
+}
+
+#[test]
+fn who_paid_for_the_cold_file_is_said() {
+    let place = Place::new();
+    for (phase, words) in [("load", "the load paid"), ("prefill", "the first prefill paid")] {
+        let out = format!("cold-{phase}");
+        let line = MOCK.replace("--out run", &format!("--out {out}"));
+        place.run(&format!("{line} -t 1 --set mock.storage_gbs=0.001 --set mock.cold={phase}")).ends_with(0);
+        let file = read(&place.path(&out)).unwrap();
+        let found = of(&file.cases[0], "load");
+        assert!(found.sentence.contains(words), "{}", found.sentence);
+    }
+}
+
+#[test]
+fn two_runs_agree_and_a_drift_lowers_the_confidence() {
+    let files: Vec<RunFile> = (0..2)
+        .map(|_| {
+            let place = Place::new();
+            place.run(&format!("{MOCK} {}", KNOWN[0].0)).ends_with(0);
+            file(&place)
+        })
+        .collect();
+    assert_eq!(files[0].verdicts, files[1].verdicts);
+    let mut drifted = files[0].clone();
+    let before = of(&drifted.cases[0], "decode").clone();
+    assert_eq!(before.confidence, Confidence::High, "{before:#?}");
+    let threads = drifted.cases[0].threads;
+    let probe = |rate: f64| CeilingProbe { threads, memory_read: Some(rate), ..CeilingProbe::default() };
+    drifted.ceiling_probes = vec![probe(1e6), probe(0.95e6)];
+    profiler::verdicts::judge(&mut drifted);
+    assert_eq!(of(&drifted.cases[0], "decode").confidence, Confidence::High, "5 % are no drift");
+    // The last probe finds an eighth less than the first.
+    drifted.ceiling_probes = vec![probe(1e6), probe(1e6), probe(0.875e6)];
+    profiler::verdicts::judge(&mut drifted);
+    let after = of(&drifted.cases[0], "decode");
+    assert_eq!(after.limit, before.limit);
+    assert!(after.confidence < before.confidence, "{after:#?}");
+    assert!(after.doubts.iter().any(|doubt| doubt.contains("drifted")), "{after:#?}");
+}
+
+/// The real model, copied so that no other process maps it; `None` where it is not at hand.
+fn smollm2(place: &Place) -> Option<PathBuf> {
+    let Some(path) = std::env::var_os("INFEROMETER_SMOLLM2").map(PathBuf::from).filter(|path| path.exists()) else {
+        println!("skipped: INFEROMETER_SMOLLM2 names no file");
+        return None;
+    };
+    let copy = place.path("smollm2.gguf");
+    fs::copy(path, &copy).unwrap();
+    // Only what storage has can be dropped from the page cache.
+    fs::File::open(&copy).unwrap().sync_all().unwrap();
+    Some(copy)
+}
+
+const REAL: &str = "run -e candle -m smollm2.gguf --prompt hello -r 1 --warmup 0";
+
+/// Keeps the processors and the memory busy until it is dropped.
+struct Hog {
+    stop: Arc<AtomicBool>,
+    threads: Vec<std::thread::JoinHandle<()>>,
+}
+
+impl Hog {
+    fn start() -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let many = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+        let body = |stop: Arc<AtomicBool>| {
+            move || {
+                let (mut to, from) = (vec![0_u8; 32 << 20], vec![1_u8; 32 << 20]);
+                while !stop.load(Ordering::Relaxed) {
+                    to.copy_from_slice(std::hint::black_box(&from));
+                    std::hint::black_box(&mut to);
+                }
+            }
+        };
+        let spawn = |_| std::thread::Builder::new().name("hog".into()).spawn(body(Arc::clone(&stop))).unwrap();
+        Self { threads: (0..many).map(spawn).collect(), stop }
+    }
+}
+
+impl Drop for Hog {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        for thread in self.threads.drain(..) {
+            thread.join().unwrap();
+        }
+    }
+}
+
+// One test: each provocation would disturb the others.
+#[test]
+fn provocations_flip_the_verdict() {
+    let place = Place::new();
+    let Some(model) = smollm2(&place) else { return };
+    cold(&place, &model);
+    crowded(&place);
+    let hog = Hog::start();
+    place.run(&format!("{REAL} -n 24 -t 1 --trace off --out hog")).ends_with(0);
+    drop(hog);
+    let file = read(&place.path("hog")).unwrap();
+    let warned = file.warnings.iter().any(|warning| warning.contains("other processes took"));
+    assert!(warned, "a memory hog beside is warned of: {:#?}", file.warnings);
+}
+
+fn cold(place: &Place, model: &Path) {
+    place.run(&format!("{REAL} -n 4 -t 1 --cold --trace off --out cold")).ends_with(0);
+    let file = read(&place.path("cold")).unwrap();
+    let case = &file.cases[0];
+    if case.memory.load_cache.as_deref() != Some("cold") {
+        println!("skipped: {} cannot be dropped from the page cache here", model.display());
+        return;
+    }
+    let found = of(case, "load");
+    assert_eq!(found.limit, Limit::ColdFile, "{found:#?}");
+    assert!(found.sentence.contains("paid"), "{}", found.sentence);
+    place.run(&format!("{REAL} -n 4 -t 1 --trace off --out warm")).ends_with(0);
+    let warm = read(&place.path("warm")).unwrap();
+    assert_ne!(of(&warm.cases[0], "load").limit, Limit::ColdFile, "the same file, cached");
+}
+
+fn crowded(place: &Place) {
+    let usable = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+    let threads = if usable < 8 { 8 } else { 4 * usable };
+    place.run(&format!("{REAL} -n 3 -t {threads} --trace off --out crowded")).ends_with(0);
+    let file = read(&place.path("crowded")).unwrap();
+    let found = of(&file.cases[0], "decode");
+    assert_eq!(found.limit, Limit::Oversubscription, "{found:#?}");
+    assert!(file.warnings.iter().any(|warning| warning.contains("threads wait for each other")));
+    assert!(found.advice[0].text.contains("-t"), "{found:#?}");
+}
