@@ -11,6 +11,7 @@ mod ops;
 mod phases;
 mod prompts;
 mod subject;
+mod what_if;
 
 pub use ceilings::blocks as ceilings_blocks;
 pub use machine::facts as environment_facts;
@@ -32,6 +33,7 @@ pub fn content(file: &RunFile) -> Content {
         ops::section(&view),
         memory::section(&view),
         memory::load(&view),
+        what_if::section(&view),
         counters::section(&view),
         phases::probe(&view),
         checks::outputs(&view),
