@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use profiler::environment::{self, Environment};
 use profiler::plan::{self, DEFAULT_ENGINE, DEFAULT_NEW_TOKENS, RUNS};
-use profiler::predict::{self, Basis, Comparison, Figure, Prediction, Runs, Settings, Subject};
+use profiler::predict::{self, Basis, Comparison, Figure, Prediction, Settings, Subject};
 use profiler::report::{Block, Content, Section, Table, significant, text};
-use profiler::results;
+use profiler::{ceilings, results};
 
 use super::failure::{Code, Usage};
 use super::output;
@@ -91,9 +91,14 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Code> {
         kv_type: ::engines::KvType::default(),
         batch: None,
     };
-    let runs = runs(arguments)?;
+    let tool = environment::tool();
+    let known = ceilings::known(&environment, &tool);
+    let runs = match arguments.from.as_slice() {
+        [] => predict::below(Path::new(RUNS), known.as_ref().map(|known| known.machine.as_str()), &tool)?,
+        places => predict::named(places)?,
+    };
     let used: Vec<&results::RunFile> = runs.used.iter().collect();
-    let mut prediction = predict::predict(&subject, &settings, &used, None)?;
+    let mut prediction = predict::predict(&subject, &settings, &used, known.as_ref())?;
     prediction.made = Some(profiler::drive::rfc3339(traces::clock::unix_time()));
     prediction.skipped.splice(0..0, runs.skipped);
     let mut json = serde_json::to_vec_pretty(&prediction)?;
@@ -106,13 +111,6 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Code> {
         Form::Text => output::print(text(&content(&prediction), output::look()).as_bytes())?,
     }
     Ok(Code::Done)
-}
-
-fn runs(arguments: &Arguments) -> Result<Runs, profiler::Error> {
-    match arguments.from.as_slice() {
-        [] => predict::below(Path::new(RUNS), None, &environment::tool()),
-        places => predict::named(places),
-    }
 }
 
 /// Unit, factor from the file's unit, and what it is called.
