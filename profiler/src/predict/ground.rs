@@ -5,6 +5,9 @@ use serde::{Deserialize, Serialize};
 use crate::results::{CeilingProbe, Ceilings, RunFile, Spread};
 use crate::statistics::percentile;
 
+/// A rate of operations that varies by more, relative, says nothing: times are then taken as they are.
+const UNSTEADY: f64 = 0.3;
+
 /// Ceilings for a number of threads.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Ground {
@@ -31,7 +34,8 @@ impl Ground {
         let probes = if of(true).is_empty() { of(false) } else { of(true) };
         let known = file.ceilings.as_ref().and_then(|ceilings| Self::of_ceilings(ceilings, threads));
         let memory = middle(&probes.iter().filter_map(|probe| probe.memory_read).collect::<Vec<_>>());
-        let compute = middle(&probes.iter().filter_map(|probe| probe.compute).collect::<Vec<_>>());
+        let compute = middle(&probes.iter().filter_map(|probe| probe.compute).collect::<Vec<_>>())
+            .filter(|(_, spread)| *spread < UNSTEADY);
         let Some((memory, memory_spread)) = memory else { return known };
         let compute = compute.or(known.and_then(|known| Some((known.compute?, known.compute_spread))));
         Some(Self {
@@ -46,7 +50,7 @@ impl Ground {
     pub(super) fn of_ceilings(ceilings: &Ceilings, threads: usize) -> Option<Self> {
         let of = ceilings.of(threads).filter(|of| of.threads == threads)?;
         let memory = of.memory_read.filter(|spread| spread.median > 0.0)?;
-        let compute = of.dot_i8.or(of.fma_f32).filter(|spread| spread.median > 0.0);
+        let compute = of.dot_i8.or(of.fma_f32).filter(|spread| spread.median > 0.0 && relative(*spread) < UNSTEADY);
         Some(Self {
             memory: memory.median,
             compute: compute.map(|spread| spread.median),

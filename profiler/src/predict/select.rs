@@ -4,6 +4,10 @@ use std::path::{Path, PathBuf};
 
 use crate::Error;
 use crate::results::{RunFile, Tool, files, read};
+use crate::statistics::{clean, median};
+
+/// A run teaches nothing of its engine if other programs took more than this share of the processors, in the median request.
+const OTHERS: f64 = 0.2;
 
 /// Runs found, newest first, and those left out with the reason.
 #[derive(Debug, Default)]
@@ -67,9 +71,18 @@ fn refused(file: &RunFile, machine: Option<&str>, tool: &Tool) -> Option<String>
     } else if build(&file.tool) != build(tool) {
         let Tool { version, profile, .. } = &file.tool;
         Some(format!("it was measured by another build (version {version}, {profile}, or other processor features)"))
+    } else if let Some(share) = others(file).filter(|share| *share > OTHERS) {
+        Some(format!("other programs took {:.0} % of the processors", share * 100.0))
     } else {
         None
     }
+}
+
+/// Share of the processors that others took, programs and hypervisor, in the median request.
+fn others(file: &RunFile) -> Option<f64> {
+    let samples = file.cases.iter().flat_map(clean);
+    let shares = samples.filter_map(|sample| Some(sample.load_others? + sample.steal.unwrap_or(0.0)));
+    median(&shares.collect::<Vec<_>>())
 }
 
 #[cfg(test)]
@@ -81,7 +94,9 @@ mod tests {
     fn only_like_runs_teach() {
         let tool = Tool { version: "1".to_owned(), profile: "release".to_owned(), ..Tool::default() };
         let good = || {
-            let mut file = run_file(&[]);
+            let spec = models::registry::find("smollm2-135m").unwrap().spec.clone();
+            let own = super::super::Subject::synthetic("m", "m", spec, models::synth::Quant::Q8_0, None).unwrap();
+            let mut file = run_file(&[&own]);
             file.tool = tool.clone();
             file.finished = Some("2026-01-01T00:00:00Z".to_owned());
             file.ceilings = Some(ceilings(&[1], 20e9, 200e9));
@@ -101,6 +116,10 @@ mod tests {
             (|file| file.ceilings = None, "no ceilings"),
             (|file| file.ceilings.as_mut().unwrap().machine = "other".to_owned(), "another machine"),
             (|file| file.tool.profile = "debug".to_owned(), "another build"),
+            (
+                |file| file.cases[0].samples.iter_mut().for_each(|sample| sample.load_others = Some(0.5)),
+                "other programs",
+            ),
         ] {
             assert!(told(change).is_some_and(|reason| reason.contains(word)), "{word}");
         }

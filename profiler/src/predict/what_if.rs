@@ -165,9 +165,8 @@ fn row(file: &RunFile, what: String, subject: &Subject, settings: &Settings) -> 
     })
 }
 
+/// With what had to stand in; what a note says of a bound that the table leaves out is left out too.
 fn rests_on(found: &Prediction) -> String {
-    match found.notes.is_empty() {
-        true => "ops and ceilings of this run".to_owned(),
-        false => format!("ops and ceilings of this run; {}", found.notes.join("; ")),
-    }
+    let told = found.notes.iter().filter(|note| !note.starts_with("memory: ") && !note.starts_with("load: "));
+    ["ops and ceilings of this run"].into_iter().chain(told.map(String::as_str)).collect::<Vec<_>>().join("; ")
 }

@@ -13,7 +13,7 @@ pub(super) fn section(view: &View<'_>) -> Section {
     }
     let mut table = Table::new(
         "Estimates, each with its nominal 95 % interval.",
-        &["<what", "engine", "threads", "load s", "memory MB", "prefill 1/s", "decode 1/s", "note"],
+        &["<what", "engine", "threads", "load s", "memory MB", "prefill 1/s", "decode 1/s", "<note"],
     );
     // Numbers as they appear, one line each below the table.
     let mut notes: Vec<&str> = Vec::new();
