@@ -5,7 +5,7 @@ use std::fmt;
 use crate::units::Bytes;
 
 /// How the elements of a tensor are stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 #[allow(non_camel_case_types, reason = "the names that the field uses")]
 pub enum DType {
     /// IEEE single precision.

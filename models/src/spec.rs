@@ -1,10 +1,13 @@
 //! The shape of a model: everything that its weights' sizes and its arithmetic follow from. Holds no weights and reads no file.
 
+use serde::{Deserialize, Serialize};
+
 use crate::dtype::DType;
 use crate::units::{Bytes, Params};
 
 /// The architectures that one decoder serves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Arch {
     /// Llama 2 and 3, SmolLM2.
     Llama,
@@ -27,7 +30,7 @@ impl Arch {
 }
 
 /// The shape of a model.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Spec {
     /// The family, which decides which tensors exist.
     pub arch: Arch,
@@ -60,7 +63,7 @@ pub struct Spec {
 }
 
 /// Rotary position embedding.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Rope {
     /// Base of the geometric series of frequencies.
     pub theta: f32,
@@ -73,7 +76,8 @@ pub struct Rope {
 }
 
 /// Which two elements of a head are rotated together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum RopeLayout {
     /// `2i` and `2i + 1`: GGUF files of architecture llama, whose q and k rows are stored permuted.
     Interleaved,
@@ -82,7 +86,8 @@ pub enum RopeLayout {
 }
 
 /// A change of the rotary frequencies for contexts longer than the one first trained for.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum RopeScaling {
     /// Llama 3: low frequencies are divided, high ones kept, those between blended.
     Llama3 {

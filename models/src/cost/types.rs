@@ -1,21 +1,24 @@
 //! The element types of a model's weights, matrix by matrix: what weight traffic follows from.
 
+use serde::{Deserialize, Serialize};
+
 use super::op::OpKind;
 use crate::checkpoint::{Checkpoint, TensorInfo};
 use crate::dtype::DType;
 use crate::spec::Spec;
 
 /// The type of each weight.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WeightTypes {
     embed: DType,
     output_norm: DType,
     lm_head: DType,
+    /// Block by block; the last entry holds for the blocks behind it too, so that equal ones are written once.
     layers: Vec<LayerTypes>,
 }
 
 /// The types of one block. Vectors (norms, biases) have one type of their own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct LayerTypes {
     q: DType,
     k: DType,
@@ -73,8 +76,12 @@ impl WeightTypes {
             embed: dtype("token_embd.weight"),
             output_norm: dtype("output_norm.weight"),
             lm_head: dtype(if spec.tied_embeddings { "token_embd.weight" } else { "output.weight" }),
-            layers: (0..spec.layers).map(layer).collect(),
+            layers: without_repeats((0..spec.layers).map(layer).collect()),
         }
+    }
+
+    fn layer(&self, layer: usize) -> Option<&LayerTypes> {
+        self.layers.get(layer).or(self.layers.last())
     }
 
     /// The type of the weights that `kind` reads in block `layer`; `None` for an op that reads none.
@@ -88,7 +95,7 @@ impl WeightTypes {
     /// The type of the weights that `kind` reads in block `layer` (F32 for an op without weights).
     pub(super) fn of_op(&self, kind: OpKind, layer: Option<usize>) -> DType {
         let in_block =
-            |pick: fn(&LayerTypes) -> DType| layer.and_then(|layer| self.layers.get(layer)).map_or(DType::F32, pick);
+            |pick: fn(&LayerTypes) -> DType| layer.and_then(|layer| self.layer(layer)).map_or(DType::F32, pick);
         match kind {
             OpKind::Embed => self.embed,
             OpKind::OutputNorm => self.output_norm,
@@ -113,6 +120,36 @@ impl WeightTypes {
             OpKind::KProj => 1,
             _ => 2,
         };
-        layer.and_then(|layer| self.layers.get(layer)).map_or(DType::F32, |types| types.bias[at])
+        layer.and_then(|layer| self.layer(layer)).map_or(DType::F32, |types| types.bias[at])
+    }
+}
+
+/// Leaves out the blocks at the end that repeat the one before them.
+fn without_repeats(mut layers: Vec<LayerTypes>) -> Vec<LayerTypes> {
+    while let [.., before, last] = layers.as_slice()
+        && before == last
+    {
+        layers.pop();
+    }
+    layers
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_blocks_are_written_once_and_read_back() {
+        let mut spec = crate::registry::find("llama-3.2-1b").unwrap().spec.clone();
+        spec.layers = 4;
+        let types =
+            WeightTypes::by_name(&spec, |name| if name == "blk.0.ffn_down.weight" { DType::Q6_K } else { DType::Q4_K });
+        assert_eq!(types.layers.len(), 2);
+        let of = |layer| types.of_op(OpKind::DownProj, Some(layer));
+        assert_eq!([of(0), of(1), of(3)], [DType::Q6_K, DType::Q4_K, DType::Q4_K]);
+        let text = serde_json::to_string(&types).unwrap();
+        assert_eq!(serde_json::from_str::<WeightTypes>(&text).unwrap(), types);
+        let text = serde_json::to_string(&spec).unwrap();
+        assert_eq!(serde_json::from_str::<Spec>(&text).unwrap(), spec);
     }
 }

@@ -9,6 +9,7 @@ mod interrupt;
 mod machine;
 mod models;
 mod output;
+mod predict;
 mod progress;
 mod report;
 mod run;
@@ -43,6 +44,7 @@ enum Verb {
     #[command(subcommand)]
     Trace(trace::Verb),
     Machine(machine::Arguments),
+    Predict(predict::Arguments),
     #[command(subcommand)]
     Models(models::Verb),
     #[command(subcommand)]
@@ -76,6 +78,7 @@ fn dispatch(verb: Verb) -> anyhow::Result<Code> {
         Verb::Report(arguments) => report::run(&arguments),
         Verb::Trace(verb) => trace::run(&verb),
         Verb::Machine(arguments) => machine::run(&arguments),
+        Verb::Predict(arguments) => predict::run(&arguments),
         Verb::Models(verb) => models::run(&verb),
         Verb::Engines(verb) => engines::run(&verb),
         Verb::Completions(arguments) => completions::run(&arguments),
@@ -99,7 +102,7 @@ mod tests {
         for flag in ["--precision", "--budget", "--url", "--pid", "--spawn"] {
             assert!(Arguments::try_parse_from(["inferometer", "run", flag, "1"]).is_err(), "{flag}");
         }
-        for verb in ["compare", "predict", "runs"] {
+        for verb in ["compare", "runs"] {
             assert!(Arguments::try_parse_from(["inferometer", verb]).is_err(), "{verb}");
         }
     }

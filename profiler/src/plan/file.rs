@@ -1,6 +1,8 @@
 //! The plan as `run.json` holds it.
 
 use engines::{FlashAttention, KvType};
+use models::Spec;
+use models::cost::WeightTypes;
 use serde::{Deserialize, Serialize};
 
 use super::TraceLevel;
@@ -89,6 +91,12 @@ pub struct PlannedModel {
     pub predicted_bytes: u64,
     /// Whether all its workers are alive together; else they were reloaded in turn.
     pub together: bool,
+    /// Its shape: what the cost model counts with. Runs of the first version do not have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spec: Option<Spec>,
+    /// The types of its weights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub types: Option<WeightTypes>,
 }
 
 /// A prompt of the plan, for one model.

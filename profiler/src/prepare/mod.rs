@@ -151,6 +151,8 @@ fn plan_file(options: &Options, ignore_eos: bool, set: &str, engines: &[EngineCh
             context: model.context,
             predicted_bytes: model.predicted_bytes,
             together: block.together,
+            spec: Some(model.shape.spec.clone()),
+            types: Some(model.shape.types.clone()),
         }
     };
     let prompts = blocks.iter().flat_map(|block| {

@@ -65,6 +65,9 @@ pub struct WhatIf {
     pub model: String,
     /// Quantisation.
     pub quant: String,
+    /// Engine label.
+    #[serde(default)]
+    pub engine: String,
     /// Threads.
     pub threads: usize,
     /// Tokens in the context.

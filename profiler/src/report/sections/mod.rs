@@ -12,6 +12,7 @@ mod phases;
 mod prompts;
 mod subject;
 mod verdicts;
+mod what_if;
 
 pub use ceilings::blocks as ceilings_blocks;
 pub use machine::facts as environment_facts;
@@ -35,6 +36,7 @@ pub fn content(file: &RunFile) -> Content {
         ops::section(&view),
         memory::section(&view),
         memory::load(&view),
+        what_if::section(&view),
         counters::section(&view),
         phases::probe(&view),
         checks::outputs(&view),

@@ -1,0 +1,267 @@
+//! `inferometer predict`: an estimate before a run, and beside one.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+use profiler::environment::{self, Environment};
+use profiler::plan::{self, DEFAULT_ENGINE, DEFAULT_NEW_TOKENS, RUNS};
+use profiler::predict::{self, Basis, Comparison, Figure, Prediction, Settings, Subject};
+use profiler::report::{Block, Content, Section, Table, significant, text};
+use profiler::{ceilings, results};
+
+use super::failure::{Code, Usage};
+use super::output;
+
+/// Prompt tokens of the estimate unless said otherwise.
+const PROMPT_TOKENS: usize = 128;
+
+/// Estimate load, memory, prefill and decode of a model that was never run here, from earlier runs
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// Registry name, config.json (shape only) or .gguf file
+    #[arg(short, long, value_name = "MODEL", required_unless_present = "check")]
+    model: Option<String>,
+    /// Quantisation: f16, q4_0, q4_1, q8_0, q4_k_m [default: that of the registered file; q4_0 for a config.json]
+    #[arg(long, value_name = "Q")]
+    quant: Option<String>,
+    /// Engine, as `name` or `name:variant`
+    #[arg(short, long, value_name = "ENGINE", default_value = DEFAULT_ENGINE)]
+    engine: String,
+    /// Threads [default: the physical cores]
+    #[arg(short, long, value_name = "N", value_parser = super::run::at_least_one)]
+    threads: Option<usize>,
+    /// Tokens in the context before the prompt
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    depth: usize,
+    /// Tokens of the prompt
+    #[arg(long, value_name = "N", default_value_t = PROMPT_TOKENS, value_parser = super::run::at_least_one)]
+    prompt_tokens: usize,
+    /// Tokens that come out
+    #[arg(short, long, value_name = "N", default_value_t = DEFAULT_NEW_TOKENS, value_parser = super::run::at_least_one)]
+    new_tokens: usize,
+    /// Run folders to learn from [default: those of this machine and build below runs/]
+    #[arg(long, value_name = "RUN_DIR", num_args = 1..)]
+    from: Vec<PathBuf>,
+    /// How the estimate is shown
+    #[arg(long, value_enum, default_value_t = Form::Text)]
+    format: Form,
+    /// Write the estimate as JSON too: before a measurement, so that `--check` can hold it against one
+    #[arg(short, long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Compare an estimate that was written before with this run
+    #[arg(long, value_name = "RUN_DIR", requires = "prediction", conflicts_with_all = ["model", "quant", "from", "out"])]
+    check: Option<PathBuf>,
+    /// The file that `-o` wrote, for --check
+    #[arg(value_name = "PREDICTION", requires = "check")]
+    prediction: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Form {
+    /// For a terminal
+    Text,
+    /// The estimate as it is written to a file
+    Json,
+}
+
+pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Code> {
+    if let (Some(run), Some(prediction)) = (&arguments.check, &arguments.prediction) {
+        return check(run, prediction);
+    }
+    let Some(model) = &arguments.model else {
+        return Err(Usage("predict: no model is named; give -m MODEL".to_owned()).into());
+    };
+    let subject = Subject::find(model, arguments.quant.as_deref())?;
+    let tokens = arguments.depth + arguments.prompt_tokens + arguments.new_tokens;
+    if tokens > subject.spec.context_length {
+        return Err(Usage(format!(
+            "predict -m {model}: {tokens} tokens in all, the model has a context of {}; lower --depth, --prompt-tokens or -n",
+            subject.spec.context_length
+        ))
+        .into());
+    }
+    ::engines::registry::find(&arguments.engine)?;
+    let environment = Environment::capture(&[]);
+    let settings = Settings {
+        engine: arguments.engine.clone(),
+        threads: arguments.threads.unwrap_or_else(|| plan::physical_cores(environment.limits.cpus)),
+        depth: arguments.depth,
+        prompt_tokens: arguments.prompt_tokens,
+        new_tokens: arguments.new_tokens,
+        kv_type: ::engines::KvType::default(),
+        batch: None,
+    };
+    let tool = environment::tool();
+    let known = ceilings::known(&environment, &tool);
+    let runs = match arguments.from.as_slice() {
+        [] => predict::below(Path::new(RUNS), known.as_ref().map(|known| known.machine.as_str()), &tool)?,
+        places => predict::named(places)?,
+    };
+    let used: Vec<&results::RunFile> = runs.used.iter().collect();
+    let mut prediction = predict::predict(&subject, &settings, &used, known.as_ref())?;
+    prediction.made = Some(profiler::drive::rfc3339(traces::clock::unix_time()));
+    prediction.skipped.splice(0..0, runs.skipped);
+    let mut json = serde_json::to_vec_pretty(&prediction)?;
+    json.push(b'\n');
+    if let Some(path) = &arguments.out {
+        std::fs::write(path, &json).map_err(profiler::Error::file(path, "write"))?;
+    }
+    match arguments.format {
+        Form::Json => output::print(&json)?,
+        Form::Text => output::print(text(&content(&prediction), output::look()).as_bytes())?,
+    }
+    Ok(Code::Done)
+}
+
+/// Unit, factor from the file's unit, and what it is called.
+fn shown(field: &str) -> (&'static str, f64, &'static str) {
+    match field {
+        "load_warm_s" => ("s", 1.0, "load, warm page cache"),
+        "load_cold_s" => ("s", 1.0, "load, from storage"),
+        "memory_bytes" => ("MB", 1e-6, "peak memory"),
+        "prefill_tps" => ("tokens/s", 1.0, "prefill"),
+        _ => ("tokens/s", 1.0, "decode"),
+    }
+}
+
+fn content(prediction: &Prediction) -> Content {
+    let Prediction { model, quant, engine, threads, depth, prompt_tokens, new_tokens, ground, .. } = prediction;
+    let mut table = Table {
+        caption: String::new(),
+        columns: columns(&["<", "estimate", "95 % interval", "<unit", "<limit"]),
+        rows: Vec::new(),
+    };
+    let limit =
+        |parts: Option<predict::Parts>| parts.map_or_else(String::new, |parts| limit_name(parts.limit()).to_owned());
+    let figures = [
+        ("load_warm_s", prediction.load_warm_s, String::new()),
+        ("load_cold_s", prediction.load_cold_s, String::new()),
+        ("memory_bytes", prediction.memory_bytes, String::new()),
+        ("prefill_tps", prediction.prefill_tps, limit(prediction.prefill)),
+        ("decode_tps", prediction.decode_tps, limit(prediction.decode)),
+    ];
+    let mut absent = Vec::new();
+    for (field, figure, limit) in figures {
+        let (unit, factor, name) = shown(field);
+        match figure {
+            Some(figure) => table.rows.push(row(name, unit, factor, field, figure, limit)),
+            None => absent.extend(prediction.reasons.get(field).map(|reason| format!("{name}: {reason}."))),
+        }
+    }
+    let mut facts = vec![
+        (
+            "memory bandwidth".to_owned(),
+            format!("{} GB/s ± {:.1} %", significant(ground.memory / 1e9), ground.memory_spread * 196.0),
+        ),
+        (
+            "operations".to_owned(),
+            ground.compute.map_or_else(
+                || "not measured".to_owned(),
+                |rate| format!("{} GOP/s ± {:.1} %", significant(rate / 1e9), ground.compute_spread * 196.0),
+            ),
+        ),
+    ];
+    facts.extend(prediction.rests_on.iter().map(|run| ("run".to_owned(), run.clone())));
+    let sentences = |lines: &[String]| lines.iter().map(|line| Block::Sentence(sentence(line))).collect::<Vec<_>>();
+    let depth = if *depth > 0 { format!(" behind {depth} tokens") } else { String::new() };
+    let sections = [
+        Section {
+            heading: "Estimate".to_owned(),
+            short: true,
+            blocks: [Block::Table(table)].into_iter().chain(absent.into_iter().map(Block::Sentence)).collect(),
+        },
+        Section { heading: "What it rests on".to_owned(), short: true, blocks: vec![Block::Facts(facts)] },
+        Section { heading: "Notes".to_owned(), short: true, blocks: sentences(&prediction.notes) },
+        Section { heading: "Not used".to_owned(), short: true, blocks: sentences(&prediction.skipped) },
+    ];
+    Content {
+        title: format!(
+            "{model} ({quant}) on {engine}, {threads} thread{}: {prompt_tokens} prompt tokens{depth}, {new_tokens} new tokens",
+            if *threads == 1 { "" } else { "s" }
+        ),
+        sections: sections.into_iter().filter(|section| !section.blocks.is_empty()).collect(),
+    }
+}
+
+fn columns(names: &[&str]) -> Vec<profiler::report::Column> {
+    use profiler::report::{Align, Column};
+    let column = |name: &&str| match name.strip_prefix('<') {
+        Some(name) => Column { name: name.to_owned(), align: Align::Left },
+        None => Column { name: (*name).to_owned(), align: Align::Right },
+    };
+    names.iter().map(column).collect()
+}
+
+fn row(name: &str, unit: &str, factor: f64, field: &str, figure: Figure, limit: String) -> Vec<String> {
+    let number = |value: f64| significant(value * factor);
+    let interval = match (figure.basis, figure.low.zip(figure.high)) {
+        (Basis::Estimate, Some((low, high))) => format!("{} to {}", number(low), number(high)),
+        _ if field.ends_with("tps") => "at most".to_owned(),
+        _ => "at least".to_owned(),
+    };
+    vec![name.to_owned(), number(figure.value), interval, unit.to_owned(), limit]
+}
+
+const fn limit_name(limit: results::Limit) -> &'static str {
+    match limit {
+        results::Limit::MemoryBandwidth => "memory bandwidth",
+        results::Limit::Dispatch => "dispatch",
+        _ => "compute",
+    }
+}
+
+/// With a capital letter and a full stop.
+fn sentence(line: &str) -> String {
+    let mut letters = line.chars();
+    let first = letters.next().map(|letter| letter.to_uppercase().collect::<String>()).unwrap_or_default();
+    format!("{first}{}.", letters.as_str())
+}
+
+fn check(run: &Path, path: &Path) -> anyhow::Result<Code> {
+    let prediction = predict::read(path)?;
+    let file = results::read(run)?;
+    let mut table = Table {
+        caption: String::new(),
+        columns: columns(&[
+            "<",
+            "predicted",
+            "on the ceilings probed then",
+            "measured",
+            "error",
+            "<in interval",
+            "<unit",
+        ]),
+        rows: Vec::new(),
+    };
+    for found in predict::compare(&prediction, &file)? {
+        table.rows.push(compared(&found));
+    }
+    let note = "Error = predicted, scaled by the ceilings that were probed in the rounds of the measurement, / measured - 1. Measured: medians of the clean requests; memory of the first request of a fresh session.";
+    let section = Section {
+        heading: "Predicted and measured".to_owned(),
+        short: true,
+        blocks: vec![Block::Table(table), Block::Sentence(note.to_owned())],
+    };
+    let content = Content { title: format!("{} against {}", prediction.model, file.name), sections: vec![section] };
+    output::print(text(&content, output::look()).as_bytes())?;
+    Ok(Code::Done)
+}
+
+fn compared(found: &Comparison) -> Vec<String> {
+    let (unit, factor, name) = shown(found.field);
+    let number = |value: f64| significant(value * factor);
+    let inside = match found.inside() {
+        Some(true) => "yes",
+        Some(false) => "no",
+        None => "a bound",
+    };
+    vec![
+        name.to_owned(),
+        number(found.predicted.value),
+        found.scaled.map_or_else(|| "–".to_owned(), number),
+        number(found.measured),
+        format!("{:+.1} %", found.error() * 100.0),
+        inside.to_owned(),
+        unit.to_owned(),
+    ]
+}

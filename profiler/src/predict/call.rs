@@ -1,0 +1,115 @@
+//! A call of an op, reduced to what its time depends on.
+
+use models::DType;
+use models::cost::{OpCost, OpKind, WeightTypes};
+
+/// Ops whose times follow one law together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Class {
+    /// Products with weights of one type: their time depends on sizes, not on the layer's part.
+    Product(DType),
+    /// Attention over the cache.
+    Attention,
+    /// Everything else, each by itself: what it does to an element is its own.
+    Small(OpKind),
+}
+
+/// One row at a time, or many: other kernels, other limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Regime {
+    /// One token: a decode, and the output projection of a prefill.
+    One,
+    /// A batch of tokens.
+    Many,
+}
+
+/// What ops are learnt by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Key {
+    pub(super) class: Class,
+    pub(super) regime: Regime,
+}
+
+/// One call of an op, or the mean of several.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Call {
+    pub(super) key: Key,
+    pub(super) kind: OpKind,
+    /// Rows at once.
+    pub(super) tokens: f64,
+    /// What its time is a sum of, see [`Call::of`].
+    pub(super) features: Vec<f64>,
+    /// Weights and cache that it reads and writes, in bytes.
+    pub(super) streamed: f64,
+    /// Floating-point operations.
+    pub(super) flops: f64,
+}
+
+impl Call {
+    /// The features of a call, from its cost:
+    ///
+    /// ```text
+    /// product, one row     weight bytes; rows of the matrix (each ends with a sum and a store); 1
+    /// product, many rows   FLOP; tokens x outputs (the same); 1; weight bytes (unpacked once)
+    /// attention            FLOP; activation bytes; 1
+    /// others               activation bytes; 1
+    /// ```
+    ///
+    /// A coefficient of the first is the inverse of a rate, of the last an overhead: time = overhead + amount / (efficiency x
+    /// ceiling), as in the roofline model (Williams et al., CACM 52(4), 2009) with an overhead of each call beside it.
+    pub(super) fn of(cost: &OpCost, types: &WeightTypes) -> Self {
+        let [tokens, _, outputs] = cost.shape.map(|size| size as f64);
+        let regime = if cost.shape[0] > 1 { Regime::Many } else { Regime::One };
+        let (flops, weights) = (cost.flops.as_f64(), cost.weight_bytes.as_f64());
+        let moved = cost.activation_bytes.as_f64();
+        let (class, features) = match (cost.kind, types.read_by(cost.kind, cost.layer), regime) {
+            (kind, Some(dtype), Regime::One) if kind.is_matmul() => {
+                (Class::Product(dtype), vec![weights, outputs, 1.0])
+            }
+            (kind, Some(dtype), Regime::Many) if kind.is_matmul() => {
+                (Class::Product(dtype), vec![flops, tokens * outputs, 1.0, weights])
+            }
+            (OpKind::Attention, ..) => (Class::Attention, vec![flops, moved, 1.0]),
+            (kind, ..) => (Class::Small(kind), vec![moved, 1.0]),
+        };
+        Self {
+            key: Key { class, regime },
+            kind: cost.kind,
+            tokens,
+            features,
+            streamed: weights + cost.kv_bytes.as_f64(),
+            flops,
+        }
+    }
+
+    /// The same product with its weights stored in another type: what a law of that type is asked.
+    pub(super) fn stored_as(&self, own: DType, other: DType) -> Vec<f64> {
+        let ratio = other.bytes_per_elem() / own.bytes_per_elem();
+        let mut features = self.features.clone();
+        let weights = match self.key.regime {
+            Regime::One => features.first_mut(),
+            Regime::Many => features.last_mut(),
+        };
+        if let Some(bytes) = weights {
+            *bytes *= ratio;
+        }
+        features
+    }
+}
+
+/// The mean call of several of one kind; `None` of none, or where they are of different classes (layers of mixed types).
+pub(super) fn mean(calls: &[Call]) -> Option<Call> {
+    let first = calls.first()?;
+    if calls.iter().any(|call| call.key != first.key) {
+        return None;
+    }
+    let n = calls.len() as f64;
+    let average = |value: &dyn Fn(&Call) -> f64| calls.iter().map(value).sum::<f64>() / n;
+    Some(Call {
+        features: (0..first.features.len()).map(|at| average(&|call| call.features[at])).collect(),
+        tokens: average(&|call| call.tokens),
+        streamed: average(&|call| call.streamed),
+        flops: average(&|call| call.flops),
+        ..first.clone()
+    })
+}

@@ -1,0 +1,113 @@
+//! Estimates from runs of small models on the mock, against what the mock then takes for a larger one.
+
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
+
+use std::path::{Path, PathBuf};
+
+use models::fetch::Quiet;
+use models::synth::{Quant, Recipe, write};
+use models::{Arch, Rope, RopeLayout, Spec};
+use profiler::plan::{Options, Plan, PromptChoice};
+use profiler::predict::{Settings, Subject, compare, predict, what_if};
+use profiler::results::{Ceilings, RunFile, Sample, Spread, ThreadCeilings};
+use profiler::run::{Interrupt, Progress, execute_with};
+use tempfile::TempDir;
+
+struct Silent;
+
+impl Progress for Silent {
+    fn fetching(&self) -> &dyn models::fetch::Progress {
+        &Quiet
+    }
+    fn started(&self, _plan: &Plan, _dir: &Path) {}
+    fn request(&self, _case: &str, _done: usize, _total: usize) {}
+    fn sample(&self, _sample: &Sample) {}
+    fn note(&self, _text: &str) {}
+    fn finished(&self, _file: &RunFile) {}
+}
+
+fn spec(layers: usize, hidden: usize) -> Spec {
+    Spec {
+        arch: Arch::Llama,
+        layers,
+        hidden,
+        ffn: 3 * hidden,
+        heads: hidden / 32,
+        kv_heads: hidden / 64,
+        head_dim: 32,
+        vocab: 640,
+        context_length: 512,
+        norm_eps: 1e-5,
+        rope: Rope { theta: 10_000.0, dim: 32, layout: RopeLayout::Interleaved, scaling: None },
+        window: None,
+        qkv_bias: false,
+        tied_embeddings: false,
+    }
+}
+
+/// The mock's machine, as `ceilings` would measure it.
+fn ceilings() -> Ceilings {
+    let rate = |value: f64| Some(Spread { median: value, low: value, high: value, n: 1 });
+    let of = ThreadCeilings { threads: 1, memory_read: rate(20e9), fma_f32: rate(200e9), ..ThreadCeilings::default() };
+    Ceilings { threads: vec![of], file_read_warm: rate(20e9), ..Ceilings::default() }
+}
+
+/// A run of one shape on the mock: 64 prompt tokens, 16 new ones.
+fn run(folder: &TempDir, name: &str, spec: &Spec) -> (PathBuf, RunFile) {
+    let path = folder.path().join(format!("{name}.gguf"));
+    write(&Recipe { name, spec, quant: Quant::Q8_0, seed: 1, header: None }, &path, &Quiet).unwrap();
+    let options = Options {
+        engines: vec!["mock".to_owned()],
+        models: vec![path.display().to_string()],
+        prompts: PromptChoice::Tokens(64),
+        new_tokens: Some(16),
+        runs: 2,
+        threads: vec![1],
+        out: Some(folder.path().join(name)),
+        ..Options::default()
+    };
+    let binary = Path::new(env!("CARGO_BIN_EXE_inferometer"));
+    let mut file = execute_with(binary, &options, &Silent, &Interrupt::default()).unwrap().file;
+    file.ceilings.get_or_insert_with(ceilings);
+    (path, file)
+}
+
+#[test]
+fn a_larger_model_than_any_that_ran() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_, small) = run(&folder, "small", &spec(2, 256));
+    let (_, medium) = run(&folder, "medium", &spec(4, 512));
+    let (path, truth) = run(&folder, "large", &spec(6, 1024));
+
+    let subject = Subject::find(&path.display().to_string(), None).unwrap();
+    let settings = Settings {
+        engine: "mock".to_owned(),
+        threads: 1,
+        depth: 0,
+        prompt_tokens: 64,
+        new_tokens: 16,
+        kv_type: engines::KvType::default(),
+        batch: None,
+    };
+    let found = predict(&subject, &settings, &[&medium, &small], None).unwrap();
+    assert_eq!(found.rests_on, ["medium: medium (Q8_0)", "small: small (Q8_0)"]);
+    let rows = compare(&found, &truth).unwrap();
+    for field in ["prefill_tps", "decode_tps"] {
+        let row = rows.iter().find(|row| row.field == field).unwrap();
+        assert!(row.error().abs() < 0.05, "{row:?}");
+        assert_eq!(row.inside(), Some(true), "{row:?}");
+    }
+}
+
+#[test]
+fn the_table_is_the_same_every_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_, mut one) = run(&folder, "small", &spec(2, 256));
+    let again = tempfile::tempdir().unwrap();
+    let (_, mut other) = run(&again, "small", &spec(2, 256));
+    for file in [&mut one, &mut other] {
+        what_if(file);
+    }
+    assert!(!one.what_if.is_empty(), "{:?}", one.reasons);
+    assert_eq!(one.what_if, other.what_if);
+}
