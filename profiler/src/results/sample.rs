@@ -22,6 +22,9 @@ pub struct Sample {
     pub fresh: bool,
     /// When it began, RFC 3339 with milliseconds.
     pub started: String,
+    /// The same on the axis of the run's trace, in microseconds; `null` where it has none.
+    #[serde(default)]
+    pub trace_us: Option<f64>,
     /// Start of encoding the prompt to end of decoding the response.
     pub latency_s: Option<f64>,
     /// Start of encoding to the first output token known.

@@ -10,6 +10,7 @@ use traces::clock;
 use traces::record::{Batch, Kind};
 
 use super::beacon::Beacon;
+use super::moments::moments;
 use super::part;
 use super::protocol::{Ask, Input, Measured, MemoryEdge};
 use super::serve::{Bench, VIRTUAL, note};
@@ -101,6 +102,10 @@ fn run(
     }
     let answer = Answer::of(&watch, usage);
     drive::time_figures(&mut sample, &timing, &answer, split(bench, ask.pass), matches!(ask.input, Input::Tokens(_)));
+    sample.trace_us = ask.trace.start_us(timing.start());
+    if sample.trace_us.is_none() {
+        sample.reasons.insert("trace_us".to_owned(), "the run writes no trace (--trace off)".to_owned());
+    }
     let kv = session.kv_bytes();
     let attributed = drive::attribute(&batch.of(Kind::Op).copied().collect::<Vec<_>>(), &timing);
     let mut measured = Measured {
@@ -122,6 +127,7 @@ fn run(
         allocations: allocations.map(|allocations| allocations.rows).unwrap_or_default(),
         uncounted,
         huge_pages,
+        memory_timeline: if ask.pass == Pass::Clean { Vec::new() } else { moments(&points, timing.start()) },
         dropped: batch.dropped,
         answer,
         trace_error: part::request(&ask.trace, &bench.process, virtual_time, &mut batch, ask, &timing, &points).err(),
