@@ -6,7 +6,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use profiler::report::{FORMATS, Look};
-use profiler::results::{RunFile, Store, files, read};
+use profiler::results::{
+    CacheCeiling, Ceilings, MemoryMoment, OpRow, RunFile, Spread, Store, ThreadCeilings, files, read,
+};
+use profiler::statistics::series;
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
@@ -36,7 +39,12 @@ fn version_1_is_read() {
     // Written again it says the same: nothing is lost on the way.
     let before: serde_json::Value = serde_json::from_slice(&fs::read(fixture("run-v1/run.json")).unwrap()).unwrap();
     let after = serde_json::to_value(read(folder.path()).unwrap()).unwrap();
-    assert_eq!(after["cases"][0]["samples"], before["cases"][0]["samples"]);
+    let samples = |file: &serde_json::Value| file["cases"][0]["samples"].as_array().unwrap().clone();
+    for (before, after) in samples(&before).iter().zip(samples(&after)) {
+        for (field, value) in before.as_object().unwrap() {
+            assert_eq!(after[field], *value, "{field}");
+        }
+    }
     assert_eq!(after["plan"], before["plan"]);
     assert_eq!(after["environment"], before["environment"]);
 }
@@ -84,9 +92,108 @@ fn the_page_says_the_same_and_needs_nothing_else() {
     ] {
         assert!(page.contains(words), "{words}");
     }
-    for foreign in ["<script", "<link", "<img", "src=", "href=", "url("] {
+    // One script and one icon of its own; nothing that a browser would ask the network for.
+    assert_eq!(page.matches("<script").count(), 1);
+    for foreign in ["src=", "url(", "@import", "http:", "https:", "href=\"//", "href=\"/"] {
         assert!(!page.contains(foreign), "{foreign}");
     }
+    for reference in page.split("href=\"").skip(1) {
+        assert!(reference.starts_with('#') || reference.starts_with("data:"), "{}", &reference[..20]);
+    }
+    assert!(page.contains("default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"));
+    assert!(page.len() < 2_000_000, "{} bytes", page.len());
+}
+
+/// A spread without width.
+fn exactly(median: f64) -> Option<Spread> {
+    Some(Spread { median, low: median, high: median, n: 1 })
+}
+
+/// The fixture with what later versions measure, made up: two thread counts, ceilings, ops, series, memory over time.
+fn rich(folder: &Path) -> RunFile {
+    let mut file = whole(folder);
+    let mut more = file.cases.clone();
+    more.iter_mut().for_each(|case| case.threads += 2);
+    file.cases.extend(more);
+    let op = |phase: &str, op: &str, time_s: f64, flops: f64, bytes: f64| OpRow {
+        phase: phase.to_owned(),
+        op: op.to_owned(),
+        count: 10,
+        time_s,
+        share: 0.5,
+        flops: Some(flops),
+        bytes: Some(bytes),
+        ..OpRow::default()
+    };
+    for case in &mut file.cases {
+        case.ops = vec![
+            op("decode", "q_proj", 0.4, 2e9, 1e9),
+            op("decode", "lm_head", 0.6, 3e9, 1.5e9),
+            op("prefill", "q_proj", 0.5, 5e10, 1e9),
+            op("prefill", "attention", 0.1, 4e9, 1e8),
+        ];
+        case.memory_timeline = (0..50)
+            .map(|at| MemoryMoment {
+                at_s: f64::from(at) * 0.05,
+                anonymous_bytes: 5_000_000,
+                file_backed_bytes: 800_000_000,
+            })
+            .collect();
+        case.series = series(case);
+    }
+    let threads = ThreadCeilings {
+        threads: 1,
+        memory_read: exactly(2e10),
+        caches: vec![CacheCeiling { level: 1, size_bytes: 65536, read: exactly(4e11).unwrap() }],
+        fma_f32: exactly(1.5e11),
+        dot_i8: exactly(6e11),
+        ..ThreadCeilings::default()
+    };
+    file.ceilings = Some(Ceilings { threads: vec![threads], ..Ceilings::default() });
+    file.summaries = profiler::statistics::summarise(&file.cases, file.plan.seed);
+    file
+}
+
+#[test]
+fn everything_that_was_measured_has_its_chart() {
+    let folder = tempfile::tempdir().unwrap();
+    let page = rendered(&rich(folder.path()), "html", 100);
+    for title in [
+        "Where the latency goes, mean over the prompts",
+        "Ops under the ceilings of 1 thread",
+        "Gap before each token",
+        "Memory over a request",
+        "Latency (lower is better)",
+        "Peak memory during the first request",
+        "Decode speed against threads",
+    ] {
+        assert!(page.contains(&format!("<figcaption>{title}")), "{title}");
+    }
+    let charts: usize = page.split("data-charts=\"").nth(1).unwrap().split('"').next().unwrap().parse().unwrap();
+    assert_eq!(page.matches("<figure").count(), charts);
+    assert_eq!(page.matches("role=\"img\"").count(), 2 * charts, "each for wide and for narrow pages");
+    for name in ["q_proj", "lm_head", "memory", "int8", "first token"] {
+        assert!(page.contains(&format!("\n{name}\n</text>")), "{name} stands in a picture");
+    }
+    assert!(!page.contains("\"#01"), "every colour is a variable");
+    assert!(page.len() < 2_000_000);
+}
+
+#[test]
+fn forms_without_pictures_keep_the_numbers() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = rich(folder.path());
+    let markdown = rendered(&file, "md", 100);
+    for words in [
+        "| case | threads 2 | threads 4 | last / first |",
+        "Ceilings: memory 20.00 GB/s",
+        "resident memory over a warm request",
+    ] {
+        assert!(markdown.contains(words), "{words}");
+    }
+    assert!(!markdown.contains("<svg"));
+    let text = rendered(&file, "text", 80);
+    assert!(text.contains("resident memory") && text.lines().all(|line| line.chars().count() <= 80), "{text}");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //!
 //! Only this part of the program prints. Results go to stdout, progress and errors to stderr.
 
+mod browser;
 mod completions;
 mod engines;
 mod failure;

@@ -6,6 +6,7 @@ use clap::{Args, ValueEnum};
 use profiler::report::FORMATS;
 use profiler::results;
 
+use super::browser;
 use super::failure::Code;
 use super::output;
 
@@ -17,6 +18,9 @@ pub(super) struct Arguments {
     /// The form of the report
     #[arg(long, value_enum, default_value_t = Form::Text)]
     format: Form,
+    /// Write report.html into the folder again and open it in a browser
+    #[arg(long, conflicts_with = "format")]
+    open: bool,
 }
 
 /// The names of `profiler::report::FORMATS`, as clap wants them.
@@ -49,6 +53,12 @@ impl Form {
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Code> {
     let _span = tracing::info_span!("report", format = arguments.format.name()).entered();
     let file = results::read(&arguments.run_dir)?;
+    if arguments.open {
+        let page = results::write_page(&arguments.run_dir, &file)?;
+        browser::open(page.as_os_str())?;
+        output::print(format!("{}\n", page.display()).as_bytes())?;
+        return Ok(Code::Done);
+    }
     let wanted = FORMATS.iter().find(|format| format.name == arguments.format.name());
     let bytes = wanted.map(|format| (format.render)(&file, output::look())).unwrap_or_default();
     output::print(&bytes)?;

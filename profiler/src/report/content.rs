@@ -1,7 +1,9 @@
 //! What a report says, apart from how it looks.
 
+use super::chart::Chart;
+
 /// A report.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Content {
     /// Its title.
     pub title: String,
@@ -10,7 +12,7 @@ pub struct Content {
 }
 
 /// A part of a report under one heading.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Section {
     /// The heading.
     pub heading: String,
@@ -21,7 +23,7 @@ pub struct Section {
 }
 
 /// A piece of a section.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Block {
     /// One or more sentences.
     Sentence(String),
@@ -31,8 +33,46 @@ pub enum Block {
     Failure(String),
     /// A table.
     Table(Table),
+    /// A table whose rows may stand in any order, so that a reader may choose one.
+    Sortable(Table),
     /// Names and values.
     Facts(Vec<(String, String)>),
+    /// A chart.
+    Chart(Box<Chart>),
+    /// The main figures at a glance. The table that goes with them has them too: forms that show one figure after the
+    /// other leave the cards out.
+    Cards(Vec<Card>),
+    /// What a page shows only when asked; other forms show it like everything else.
+    Details {
+        /// What it holds.
+        summary: String,
+        /// The blocks.
+        blocks: Vec<Block>,
+    },
+}
+
+/// The main figures of one thing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Card {
+    /// What they belong to.
+    pub title: String,
+    /// How it was measured.
+    pub subtitle: String,
+    /// The figures.
+    pub figures: Vec<CardFigure>,
+}
+
+/// A figure of a card.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CardFigure {
+    /// Its name.
+    pub name: String,
+    /// Its value.
+    pub value: String,
+    /// Its unit.
+    pub unit: String,
+    /// Its interval, or nothing.
+    pub interval: String,
 }
 
 /// A table. A cell may hold line ends: the second line is a figure's interval.
@@ -81,6 +121,29 @@ impl Section {
         Self { short: true, ..Self::new(heading) }
     }
 
+    /// The same section, shown only when asked where the form can do that: reference, not findings.
+    pub(super) fn folded(mut self) -> Self {
+        if !self.blocks.is_empty() {
+            let blocks = std::mem::take(&mut self.blocks);
+            self.blocks.push(Block::Details { summary: self.heading.clone(), blocks });
+        }
+        self
+    }
+
+    /// The same section, whose tables a reader may sort: none of their rows is the sum of others.
+    pub(super) fn sortable(mut self) -> Self {
+        let sortable = |block| match block {
+            Block::Table(table) => Block::Sortable(table),
+            other => other,
+        };
+        self.blocks = self.blocks.into_iter().map(sortable).collect();
+        self
+    }
+
+    pub(super) fn draw(&mut self, chart: Chart) {
+        self.blocks.push(Block::Chart(Box::new(chart)));
+    }
+
     pub(super) fn say(&mut self, sentence: impl Into<String>) {
         self.blocks.push(Block::Sentence(sentence.into()));
     }
@@ -99,7 +162,7 @@ impl Table {
             Some(name) => Column { name: name.to_owned(), align: Align::Left },
             None => Column { name: (*heading).to_owned(), align: Align::Right },
         };
-        Self { caption: caption.into(), columns: columns.iter().map(column).collect(), rows: Vec::new() }
+        Self { caption: caption.into(), columns: columns.iter().map(column).collect(), ..Self::default() }
     }
 
     /// Leaves out the columns of a list whose cells are all the same: they tell nothing.

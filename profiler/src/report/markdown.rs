@@ -8,8 +8,11 @@ pub fn markdown(content: &Content) -> String {
     for section in &content.sections {
         out.push_str(&format!("\n## {}\n", escaped(&section.heading)));
         for block in &section.blocks {
-            out.push('\n');
-            out.push_str(&render(block));
+            let shown = render(block);
+            if !shown.is_empty() {
+                out.push('\n');
+                out.push_str(&shown);
+            }
         }
     }
     out
@@ -20,10 +23,16 @@ fn render(block: &Block) -> String {
         Block::Sentence(sentence) => format!("{}\n", escaped(sentence)),
         Block::Warning(warning) => format!("> **Warning:** {}\n", escaped(warning)),
         Block::Failure(failure) => format!("> **Failed:** {}\n", escaped(failure)),
-        Block::Table(table) => table_text(table),
+        Block::Table(table) | Block::Sortable(table) => table_text(table),
         Block::Facts(facts) => {
             facts.iter().map(|(name, value)| format!("- {}: {}\n", escaped(name), escaped(value))).collect()
         }
+        Block::Chart(chart) => match &chart.numbers {
+            Some(numbers) => table_text(numbers),
+            None => format!("{}\n", escaped(&chart.summary)),
+        },
+        Block::Cards(_) => String::new(),
+        Block::Details { blocks, .. } => blocks.iter().map(render).collect::<Vec<_>>().join("\n"),
     }
 }
 

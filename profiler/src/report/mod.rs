@@ -3,7 +3,9 @@
 //! [`content()`] turns a run file into sections of sentences and tables; the renderers know nothing of runs. Everything
 //! returns text or bytes: printing is the command line's business.
 
+mod chart;
 mod content;
+mod draw;
 mod figures;
 mod json;
 mod layout;
@@ -12,7 +14,8 @@ mod page;
 mod sections;
 mod text;
 
-pub use content::{Align, Block, Column, Content, Section, Table};
+pub use chart::{Bar, Bars, Ceiling, Chart, Dot, Figure, Layers, Line, Lines, Point, Scatter, Stack};
+pub use content::{Align, Block, Card, CardFigure, Column, Content, Section, Table};
 pub use figures::{milliseconds, significant};
 pub use markdown::markdown;
 pub use page::page;

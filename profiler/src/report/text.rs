@@ -42,7 +42,13 @@ fn render(block: &Block, look: Look) -> String {
         Block::Sentence(sentence) => wrapped(sentence, "", look.width),
         Block::Warning(warning) => marked("warning: ", warning, YELLOW, look),
         Block::Failure(failure) => marked("failed: ", failure, RED, look),
-        Block::Table(table) => table_text(table, look),
+        Block::Table(table) | Block::Sortable(table) => table_text(table, look),
+        Block::Chart(chart) => match &chart.numbers {
+            Some(numbers) => table_text(numbers, look),
+            None => wrapped(&chart.summary, "", look.width),
+        },
+        Block::Cards(_) => String::new(),
+        Block::Details { blocks, .. } => blocks.iter().map(|block| render(block, look)).collect(),
         Block::Facts(facts) => {
             let widest = facts.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
             let indent = " ".repeat(widest + 4);

@@ -87,12 +87,32 @@ pub struct Slope {
 pub struct Series {
     /// Median gap at each position, over the rounds, in seconds; entry 0 is the gap between the first two tokens.
     pub median_gap_s: Vec<f64>,
+    /// The shortest at each position.
+    #[serde(default)]
+    pub low_gap_s: Vec<f64>,
+    /// The longest.
+    #[serde(default)]
+    pub high_gap_s: Vec<f64>,
     /// Tokens at the start that are slower than the rest by more than 10 %.
     pub warm_up_tokens: usize,
     /// Growth of the gap per 1,000 tokens, in seconds.
     pub trend_s_per_1000: Option<Slope>,
-    /// Gaps that are more than three times the median.
+    /// Gaps that are more than three times the median of their request, in any pass; the longest hundred.
     pub stalls: Vec<Stall>,
+    /// All of them.
+    #[serde(default)]
+    pub stall_count: usize,
+}
+
+/// Memory of the worker at one moment of a request, in bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct MemoryMoment {
+    /// Seconds after the start of the request; below 0 just before it.
+    pub at_s: f64,
+    /// Anonymous.
+    pub anonymous_bytes: u64,
+    /// Backed by files, and shared; with the anonymous ones all that is resident.
+    pub file_backed_bytes: u64,
 }
 
 /// A gap that is far longer than the others.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{AllocationRow, LayerRow, PhaseSum, Reasons, Sample, Series, Slope, Verdict, WorkerRow};
+use super::{AllocationRow, LayerRow, MemoryMoment, PhaseSum, Reasons, Sample, Series, Slope, Verdict, WorkerRow};
 
 /// Which instruments were on while a request ran.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -83,6 +83,9 @@ pub struct Case {
     pub series: Option<Series>,
     /// Memory of the worker, reconciled.
     pub memory: MemoryFile,
+    /// Memory over one request: of the stepped pass the one of median latency, else of the traced pass.
+    #[serde(default)]
+    pub memory_timeline: Vec<MemoryMoment>,
     /// Counters of the stepped pass, summed over a request: name to value; absent ones stand in `reasons`.
     pub counters: BTreeMap<String, Option<f64>>,
     /// Why a counter is absent.

@@ -16,13 +16,13 @@ mod table;
 mod verdict;
 
 pub(crate) use atomic::write as write_atomically;
-pub use attribution::{AllocationRow, LayerRow, PhaseSum, Series, Slope, Stall, WorkerRow};
+pub use attribution::{AllocationRow, LayerRow, MemoryMoment, PhaseSum, Series, Slope, Stall, WorkerRow};
 pub use case::{Case, CaseOutput, MemoryFile, OpRow, Pass, PhaseRow, Status};
 pub use ceilings::{CacheCeiling, CeilingProbe, Ceilings, Spread, ThreadCeilings};
 pub use read::read;
 pub use run::{Estimate, Probe, Reasons, RunFile, SCHEMA_VERSION, Summary, Tool, WhatIf};
 pub use sample::{METRICS, Metric, Sample};
-pub use store::Store;
+pub use store::{Store, write_page};
 pub use table::{COLUMNS_OF_CASE, csv};
 pub use verdict::{Advice, Confidence, Evidence, Judgement, Limit, Verdict};
 

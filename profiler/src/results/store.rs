@@ -99,6 +99,16 @@ impl Store {
     }
 }
 
+/// Writes the page of a run into its folder, as this version makes it; returns where it lies.
+///
+/// # Errors
+/// When it cannot be written; the old one stays.
+pub fn write_page(dir: &Path, file: &RunFile) -> Result<PathBuf, Error> {
+    let path = dir.join(files::REPORT_PAGE);
+    atomic::write(&path, report::page(&report::content(file)).as_bytes())?;
+    Ok(path)
+}
+
 fn write_json(path: &Path, value: &impl Serialize) -> Result<(), Error> {
     let mut bytes = serde_json::to_vec_pretty(value).map_err(|error| Error::file(path, "encode")(error.into()))?;
     bytes.push(b'\n');

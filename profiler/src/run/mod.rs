@@ -149,6 +149,9 @@ fn empty(planned: &PlannedCase) -> Case {
 fn derive(file: &mut RunFile, notes: &[String]) {
     file.summaries = statistics::summarise(&file.cases, file.plan.seed);
     file.probes = file.cases.iter().filter(|case| !case.samples.is_empty()).map(statistics::probe).collect();
+    for case in &mut file.cases {
+        case.series = statistics::series(case);
+    }
     attribution::place(file);
     verdicts::judge(file);
     predict::what_if(file);

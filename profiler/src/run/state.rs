@@ -57,6 +57,7 @@ impl<'a> CaseState<'a> {
                 self.case.stepped.push(sample.clone());
                 self.stepped.push(measured);
                 if let Some(middle) = middle(&self.stepped) {
+                    keep_timeline(&mut self.case, middle);
                     self.case.phases = middle.phases.clone();
                     self.case.counters = middle.counters.clone();
                     self.case.reasons.extend(middle.counter_reasons.clone());
@@ -66,6 +67,9 @@ impl<'a> CaseState<'a> {
                 self.case.traced.push(sample.clone());
                 self.traced.push(measured);
                 if let Some(middle) = middle(&self.traced) {
+                    if self.stepped.is_empty() {
+                        keep_timeline(&mut self.case, middle);
+                    }
                     self.case.ops = middle.ops.clone();
                     self.case.ops_round = Some(middle.sample.round);
                     self.case.layers = middle.layers.clone();
@@ -120,6 +124,16 @@ impl<'a> CaseState<'a> {
         if output.sha256 != sha256 {
             void(&mut measured.sample);
         }
+    }
+}
+
+/// Memory over a request, or why it is not known.
+fn keep_timeline(case: &mut Case, measured: &Measured) {
+    case.memory_timeline.clone_from(&measured.memory_timeline);
+    if case.memory_timeline.is_empty() {
+        let reason = measured.sample.reasons.get("memory_delta_bytes").cloned();
+        let reason = reason.unwrap_or_else(|| "the thread that reads memory could not be started".to_owned());
+        case.reasons.insert("memory_timeline".to_owned(), reason);
     }
 }
 
@@ -189,6 +203,7 @@ mod tests {
             held: None,
             uncounted: None,
             huge_pages: None,
+            memory_timeline: Vec::new(),
             dropped: 0,
             trace_error: None,
         }

@@ -5,6 +5,7 @@ mod bootstrap;
 mod intervals;
 mod order;
 mod probe;
+mod series;
 mod slope;
 mod summary;
 
@@ -12,5 +13,6 @@ pub use bootstrap::{Interval, RESAMPLES, interval};
 pub use intervals::{gaps, itl};
 pub use order::{mad, mean, median, percentile};
 pub use probe::{pace, probe};
+pub use series::series;
 pub use slope::slope;
 pub use summary::{OfSample, PHASES, clean, summarise};

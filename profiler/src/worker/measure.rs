@@ -10,6 +10,7 @@ use traces::clock;
 use traces::record::Batch;
 
 use super::beacon::Beacon;
+use super::moments::moments;
 use super::part::RequestTrace;
 use super::protocol::{Ask, Input, Measured, MemoryEdge};
 use super::serve::{Bench, note};
@@ -113,7 +114,6 @@ fn run(
         started,
         ..Sample::default()
     };
-    sample.trace_us = ask.trace.part.as_ref().map(|_| timing.start().saturating_sub(ask.trace.epoch).as_micros_f64());
     let (memory, read_bytes) = bench.after(before, &mut sample);
     // Milliseconds, since the kernel looks at every page: once a session is enough.
     let huge_pages = ask.fresh.then(|| if virtual_time { Err(VIRTUAL.to_owned()) } else { meter::huge_pages() });
@@ -129,6 +129,10 @@ fn run(
     }
     let answer = Answer::of(&watch, usage);
     drive::time_figures(&mut sample, &timing, &answer, split(bench, ask.pass), matches!(ask.input, Input::Tokens(_)));
+    sample.trace_us = ask.trace.start_us(timing.start());
+    if sample.trace_us.is_none() {
+        sample.reasons.insert("trace_us".to_owned(), "the run writes no trace (--trace off)".to_owned());
+    }
     let kv = session.kv_bytes();
     let attributed = drive::attribute(&recorded.ops, &timing);
     let mut measured = Measured {
@@ -152,6 +156,7 @@ fn run(
         uncounted,
         huge_pages,
         dropped: recorded.dropped,
+        memory_timeline: if ask.pass == Pass::Clean { Vec::new() } else { moments(&points, timing.start()) },
         answer,
         trace_error: trace.finish(recorded.last, &recorded.last_phases, &timing, &points).err(),
         sample,

@@ -10,6 +10,7 @@ mod death;
 mod engine_env;
 mod handle;
 mod measure;
+mod moments;
 mod part;
 mod process;
 mod protocol;

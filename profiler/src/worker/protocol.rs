@@ -10,7 +10,7 @@ use traces::Nanos;
 use crate::ceilings::{Probe, Probed};
 use crate::drive::Answer;
 use crate::meter::MemoryPoint;
-use crate::results::{AllocationRow, LayerRow, OpRow, Pass, PhaseRow, Reasons, Sample, WorkerRow};
+use crate::results::{AllocationRow, LayerRow, MemoryMoment, OpRow, Pass, PhaseRow, Reasons, Sample, WorkerRow};
 
 /// What the main process asks.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -109,6 +109,14 @@ pub struct TraceTo {
     pub ops_in_part: bool,
     /// The same with ops: the case's own file.
     pub ops: Option<PathBuf>,
+}
+
+impl TraceTo {
+    /// A moment on the axis of the trace, in microseconds; `None` where nothing is traced.
+    pub(super) fn start_us(&self, at: Nanos) -> Option<f64> {
+        let traced = self.part.is_some() || self.ops.is_some();
+        traced.then(|| at.saturating_sub(self.epoch).as_micros_f64())
+    }
 }
 
 /// What goes into the model.
@@ -249,6 +257,9 @@ pub struct Measured {
     pub uncounted: Option<String>,
     /// Resident memory in huge pages after it (the first request of a fresh session), or why that is not known.
     pub huge_pages: Option<Result<u64, String>>,
+    /// Memory over the request (stepped and traced pass).
+    #[serde(default)]
+    pub memory_timeline: Vec<MemoryMoment>,
     /// Op marks that were lost.
     pub dropped: u64,
     /// Why the trace could not be written.
@@ -333,6 +344,7 @@ mod tests {
             held: Some(-5),
             uncounted: Some("why".to_owned()),
             huge_pages: Some(Err("why".to_owned())),
+            memory_timeline: vec![MemoryMoment { at_s: -0.1, anonymous_bytes: 1, file_backed_bytes: 2 }],
             dropped: 0,
             trace_error: None,
         };

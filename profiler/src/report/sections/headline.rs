@@ -1,8 +1,12 @@
 //! The headline: one row per engine, model, thread count and depth.
 
 use super::{View, prompts};
-use crate::report::content::{Section, Table};
-use crate::report::figures::{ABSENT, estimate, megabytes, milliseconds, or_absent, significant};
+use crate::report::content::{Block, Card, CardFigure, Section, Table};
+use crate::report::figures::{ABSENT, count, estimate, megabytes, milliseconds, or_absent, significant};
+use crate::results::Summary;
+
+/// More cards than these are no overview.
+const MOST_CARDS: usize = 6;
 
 pub(super) fn section(view: &View<'_>) -> Section {
     let mut section = Section::short("Results");
@@ -11,6 +15,7 @@ pub(super) fn section(view: &View<'_>) -> Section {
         section.say("No case has a sample, so there is nothing to summarise.");
         return section;
     }
+    section.blocks.push(Block::Cards(summaries.iter().take(MOST_CARDS).map(|summary| card(view, summary)).collect()));
     let columns = [
         "<model",
         "<engine",
@@ -59,6 +64,37 @@ pub(super) fn section(view: &View<'_>) -> Section {
         ));
     }
     section
+}
+
+/// The main figures of a summary, the speed that a reader waits for first.
+fn card(view: &View<'_>, summary: &Summary) -> Card {
+    let figure = |name: &str, field: &str, unit: &str, show: fn(f64) -> String| {
+        let shown = estimate(summary.metrics.get(field), show);
+        let (value, interval) = shown.split_once('\n').unwrap_or((&shown, ""));
+        CardFigure {
+            name: name.to_owned(),
+            value: value.to_owned(),
+            unit: if value == ABSENT { String::new() } else { unit.to_owned() },
+            interval: interval.to_owned(),
+        }
+    };
+    let depth = if summary.depth == 0 { String::new() } else { format!(", depth {}", summary.depth) };
+    Card {
+        title: view.model(&summary.model),
+        subtitle: format!(
+            "{}, {}{depth}, {}",
+            summary.engine,
+            count(summary.threads, "thread"),
+            count(summary.samples, "sample")
+        ),
+        figures: vec![
+            figure("decode", "decode_tps", "tokens/s", significant),
+            figure("prefill", "prefill_tps", "tokens/s", significant),
+            figure("time to first token", "ttft_s", "ms", milliseconds),
+            figure("latency", "latency_s", "s", significant),
+            figure("peak memory", "first_peak_delta_bytes", "MB", megabytes),
+        ],
+    }
 }
 
 /// Gaps between output tokens.

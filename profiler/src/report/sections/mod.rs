@@ -2,7 +2,9 @@
 
 mod ceilings;
 mod checks;
+mod comparison;
 mod counters;
+mod curves;
 mod guide;
 mod headline;
 mod machine;
@@ -10,7 +12,10 @@ mod memory;
 mod ops;
 mod phases;
 mod prompts;
+mod roofline;
 mod subject;
+mod timeline;
+mod tokens;
 mod verdicts;
 mod what_if;
 
@@ -18,31 +23,41 @@ pub use ceilings::blocks as ceilings_blocks;
 pub use machine::facts as environment_facts;
 
 use super::content::Content;
+use super::figures::count;
 use crate::results::{Case, RunFile, Summary};
+
+/// Charts of one kind in a report; the tables hold the rest.
+const MOST_CHARTS: usize = 6;
 
 /// What the run file says, in words and tables.
 pub fn content(file: &RunFile) -> Content {
     let view = View { file };
+    let mut memory = memory::section(&view);
+    memory.blocks.splice(0..0, timeline::charts(&view));
     let sections = [
-        subject::section(&view),
-        headline::section(&view),
+        headline::section(&view).sortable(),
         verdicts::section(&view),
         checks::warnings(&view),
         checks::failures(&view),
-        prompts::section(&view),
+        subject::section(&view),
         phases::section(&view),
         verdicts::evidence(&view),
-        headline::gaps(&view),
-        ops::section(&view),
-        memory::section(&view),
+        roofline::section(&view),
+        tokens::section(&view),
+        headline::gaps(&view).sortable(),
+        memory,
         memory::load(&view),
+        ops::section(&view).sortable(),
+        comparison::section(&view),
+        curves::section(&view),
         what_if::section(&view),
-        counters::section(&view),
+        prompts::section(&view).sortable(),
+        counters::section(&view).folded(),
         phases::probe(&view),
         checks::outputs(&view),
         ceilings::section(&view),
-        machine::section(&view),
-        guide::files(&view),
+        machine::section(&view).folded(),
+        guide::files(&view).folded(),
         guide::reading(&view),
     ];
     let sections = sections.into_iter().filter(|section| !section.blocks.is_empty()).collect();
@@ -77,7 +92,7 @@ impl View<'_> {
     /// What a table is about: engine, model, threads, depth.
     fn subject(&self, summary: &Summary) -> String {
         let depth = if summary.depth == 0 { String::new() } else { format!(", depth {}", summary.depth) };
-        let threads = super::figures::count(summary.threads, "thread");
+        let threads = count(summary.threads, "thread");
         format!("{} on {}, {threads}{depth}", self.model(&summary.model), summary.engine)
     }
 }

@@ -1,13 +1,27 @@
 //! Where the latency goes, and what the instruments cost.
 
 use super::View;
-use crate::report::content::{Section, Table};
-use crate::report::figures::{ABSENT, milliseconds, percent};
-use crate::results::Probe;
+use crate::report::chart::{Chart, Figure, Stack};
+use crate::report::content::{Block, Section, Table};
+use crate::report::figures::{ABSENT, milliseconds, percent, significant};
+use crate::results::{Case, Probe};
 use crate::statistics::{OfSample, PHASES, clean, mean, median};
 
 pub(super) fn section(view: &View<'_>) -> Section {
     let mut section = Section::new("Phases");
+    let by_prompt = view.file.summaries.iter().filter_map(|summary| {
+        let rows = view.cases(summary).map(|case| (case.prompt.clone(), vec![case])).collect();
+        bars(&format!("prompt by prompt: {}", view.subject(summary)), rows)
+    });
+    let by_prompt: Vec<Block> = by_prompt.take(super::MOST_CHARTS).map(|chart| Block::Chart(Box::new(chart))).collect();
+    if view.file.summaries.len() > 1 {
+        let rows = view.file.summaries.iter().map(|summary| (view.subject(summary), view.cases(summary).collect()));
+        section.blocks.extend(bars("mean over the prompts", rows.collect()).map(|chart| Block::Chart(Box::new(chart))));
+        section.blocks.push(Block::Details { summary: "Prompt by prompt".to_owned(), blocks: by_prompt });
+    } else {
+        section.blocks.extend(by_prompt);
+    }
+    let mut tables = Vec::new();
     for summary in &view.file.summaries {
         let mut table = Table::new(
             format!("{}: mean over all clean samples.", view.subject(summary)),
@@ -29,12 +43,53 @@ pub(super) fn section(view: &View<'_>) -> Section {
         }
         table.rows.push(vec!["sum".to_owned(), milliseconds(sum), percent(sum / latency)]);
         table.rows.push(vec!["latency".to_owned(), milliseconds(latency), percent(1.0)]);
-        section.show(table);
+        tables.push(Block::Table(table));
+    }
+    if !tables.is_empty() {
+        section.blocks.push(Block::Details { summary: "Numbers".to_owned(), blocks: tables });
     }
     if !section.blocks.is_empty() {
         section.say("Decode, sample and detokenize are summed over the output tokens. Other is the time from each phase's end to the next one's beginning, measured by its own edges and not computed as the rest.");
     }
     section
+}
+
+/// A bar for each name, made of the phases of its cases: means over the cases of the means over their samples.
+fn bars(title: &str, rows: Vec<(String, Vec<&Case>)>) -> Option<Chart> {
+    let row = |(name, cases): (String, Vec<&Case>)| {
+        let of_case = |case: &&Case, value: OfSample| mean(&clean(case).filter_map(value).collect::<Vec<f64>>());
+        let mean_of =
+            |value: OfSample| mean(&cases.iter().filter_map(|case| of_case(case, value)).collect::<Vec<f64>>());
+        let latency = mean_of(|sample| sample.latency_s).filter(|&latency| latency > 0.0)?;
+        let parts = PHASES.iter().map(|(_, value)| mean_of(*value).unwrap_or(0.0)).collect();
+        Some((name, format!("{} s", significant(latency)), parts))
+    };
+    let rows: Vec<(String, String, Vec<f64>)> = rows.into_iter().filter_map(row).collect();
+    let longest =
+        rows.iter().map(|(.., parts)| parts.iter().sum::<f64>()).enumerate().max_by(|a, b| a.1.total_cmp(&b.1))?;
+    let (name, latency, parts) = rows.get(longest.0)?;
+    let (largest, time) = PHASES.iter().zip(parts).max_by(|a, b| a.1.total_cmp(b.1))?;
+    let share = percent(time / longest.1);
+    let told = format!(
+        "Latency, {title}: the longest is that of {name} with {latency}, of which {} takes {share}.",
+        largest.0
+    );
+    // A phase that is part of another one everywhere has no colour to explain.
+    let shown: Vec<usize> = (0..PHASES.len())
+        .filter(|&place| rows.iter().any(|(.., parts)| parts.get(place).is_some_and(|&part| part > 0.0)))
+        .collect();
+    let only = |parts: &[f64]| shown.iter().filter_map(|&place| parts.get(place).copied()).collect::<Vec<f64>>();
+    let stack = Stack {
+        axis: "seconds".to_owned(),
+        parts: shown.iter().filter_map(|&place| PHASES.get(place)).map(|(name, _)| (*name).to_owned()).collect(),
+        rows: rows.iter().map(|(label, whole, parts)| (label.clone(), whole.clone(), only(parts))).collect(),
+    };
+    Some(Chart {
+        title: format!("Where the latency goes, {title}"),
+        summary: told,
+        figure: Figure::Stack(stack),
+        numbers: None,
+    })
 }
 
 /// The instruments measured with themselves.

@@ -1,0 +1,107 @@
+//! Ops under the measured ceilings.
+
+use std::collections::BTreeMap;
+
+use super::View;
+use crate::report::chart::{Ceiling, Chart, Dot, Figure, Scatter};
+use crate::report::content::{Block, Section};
+use crate::report::figures::{percent, significant};
+use crate::results::{Spread, Summary, ThreadCeilings};
+
+/// Phases that run the model.
+const PHASES: &[&str] = &["decode", "prefill"];
+
+pub(super) fn section(view: &View<'_>) -> Section {
+    let mut section = Section::new("Roofline");
+    let charts = view.file.summaries.iter().filter_map(|summary| chart(view, summary)).take(super::MOST_CHARTS);
+    section.blocks.extend(charts.map(|chart| Block::Chart(Box::new(chart))));
+    if !section.blocks.is_empty() {
+        section.say("A point is an op of a phase, summed over layers, calls and prompts: its operations per byte, by the cost model, and the operations per second that it reached in the traced pass. Lines are the ceilings that were measured on this machine with as many threads: a slanted one is a bandwidth, a flat one a peak of arithmetic. Where an op's point lies far below every line, something else binds it.");
+    }
+    section
+}
+
+/// An op summed over the cases of a summary.
+#[derive(Default)]
+struct Sum {
+    time: f64,
+    flops: f64,
+    bytes: f64,
+    /// Time that the ceilings allow; `None` as soon as one case does not know it.
+    attainable: Option<f64>,
+}
+
+fn chart(view: &View<'_>, summary: &Summary) -> Option<Chart> {
+    let ceilings = view.file.ceilings.as_ref()?.of(summary.threads)?;
+    let mut sums: BTreeMap<(&str, &str), Sum> = BTreeMap::new();
+    for row in view.cases(summary).flat_map(|case| &case.ops) {
+        let (Some(flops), Some(bytes)) = (row.flops, row.bytes) else { continue };
+        let start = || Sum { attainable: Some(0.0), ..Sum::default() };
+        let sum = sums.entry((&row.phase, &row.op)).or_insert_with(start);
+        sum.time += row.time_s;
+        sum.flops += flops;
+        sum.bytes += bytes;
+        sum.attainable = sum.attainable.zip(row.attainable_s).map(|(a, b)| a + b);
+    }
+    let usable = |sum: &Sum| sum.time > 0.0 && sum.flops > 0.0 && sum.bytes > 0.0;
+    let longest = sums.values().map(|sum| sum.time).fold(0.0, f64::max);
+    let group = |phase: &&str| {
+        let of_phase = sums.iter().filter(|((of, _), sum)| of == phase && usable(sum));
+        let dots: Vec<Dot> = of_phase
+            .map(|((_, op), sum)| Dot {
+                label: (*op).to_owned(),
+                x: sum.flops / sum.bytes,
+                y: sum.flops / sum.time / 1e9,
+                weight: sum.time / longest,
+            })
+            .collect();
+        ((*phase).to_owned(), dots)
+    };
+    let groups: Vec<(String, Vec<Dot>)> = PHASES.iter().map(group).filter(|(_, dots)| !dots.is_empty()).collect();
+    let count: usize = groups.iter().map(|(_, dots)| dots.len()).sum();
+    if count == 0 {
+        return None;
+    }
+    let subject = view.subject(summary);
+    let heaviest = sums.iter().filter(|(_, sum)| usable(sum)).max_by(|a, b| a.1.time.total_cmp(&b.1.time));
+    let told = heaviest.map(|((phase, op), sum)| {
+        let share = sum.attainable.map(|least| format!(", {} of what the ceilings allow", percent(least / sum.time)));
+        format!(
+            "; most time goes to {op} in {phase}: {} GFLOP/s at {} FLOP/byte{}",
+            significant(sum.flops / sum.time / 1e9),
+            significant(sum.flops / sum.bytes),
+            share.unwrap_or_default()
+        )
+    });
+    let lines = lines(ceilings);
+    let known: Vec<&str> = lines.iter().map(|line| line.text.as_str()).collect();
+    Some(Chart {
+        title: format!("Ops under the ceilings of {}: {subject}", super::count(ceilings.threads, "thread")),
+        summary: format!("{subject}: {count} ops{}. Ceilings: {}.", told.unwrap_or_default(), known.join(", ")),
+        figure: Figure::Scatter(Scatter {
+            x: "FLOP per byte".to_owned(),
+            y: "GFLOP/s".to_owned(),
+            groups,
+            ceilings: lines,
+        }),
+        numbers: None,
+    })
+}
+
+/// Bandwidths as slanted lines, peaks as flat ones, in GFLOP/s.
+fn lines(ceilings: &ThreadCeilings) -> Vec<Ceiling> {
+    let line = |label: &str, spread: Option<&Spread>, slanted: bool| {
+        let level = spread?.median / 1e9;
+        let unit = if slanted { "GB/s" } else { "Gop/s" };
+        Some(Ceiling {
+            label: label.to_owned(),
+            text: format!("{label} {} {unit}", significant(level)),
+            level,
+            slanted,
+        })
+    };
+    let caches = ceilings.caches.iter().map(|cache| line(&format!("L{}", cache.level), Some(&cache.read), true));
+    let memory = line("memory", ceilings.memory_read.as_ref(), true);
+    let peaks = [line("f32", ceilings.fma_f32.as_ref(), false), line("int8", ceilings.dot_i8.as_ref(), false)];
+    std::iter::once(memory).chain(caches).chain(peaks).flatten().filter(|line| line.level > 0.0).collect()
+}
