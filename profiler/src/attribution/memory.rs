@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! unaccounted = resident after the first request - resident before loading
-//!               - weights that are resident (file-backed + anonymous) - KV cache that is resident - tokenizer - held by a request
+//!               - weights that are resident (file-backed + anonymous) - code - KV cache that is resident - tokenizer
+//!               - held by a request
 //! ```
 //! Reserved pages that nobody has touched are not resident, so the cache counts with what is used of it, unless an engine touches
 //! all of it while loading: then the first request makes less resident than half of what it uses.
@@ -38,12 +39,13 @@ fn kv_resident(memory: &MemoryFile) -> Option<u64> {
     Some(if 2 * grown >= i128::from(used) { used } else { reserved.max(used) })
 }
 
-/// Without the figure of a tokenizer or of what a request holds these are part of it.
+/// Without the figure of the code, of a tokenizer or of what a request holds these are part of it.
 fn unaccounted(memory: &MemoryFile) -> Option<i64> {
     let known = i128::from(memory.before_load_bytes?)
         + i128::from(memory.weights_file_backed_bytes?)
         + i128::from(memory.weights_anonymous_bytes?)
         + i128::from(memory.kv_resident_bytes?)
+        + i128::from(memory.code_bytes.unwrap_or(0))
         + i128::from(memory.tokenizer_bytes.unwrap_or(0))
         + i128::from(memory.held_bytes.unwrap_or(0));
     i64::try_from(i128::from(memory.after_first_bytes?) - known).ok()
@@ -120,6 +122,7 @@ mod tests {
             after_load_bytes: Some(133_000_000),
             weights_file_backed_bytes: Some(100_000_000),
             weights_anonymous_bytes: Some(0),
+            code_bytes: Some(1_000_000),
             kv_used_bytes: Some(2_000_000),
             kv_reserved_bytes: Some(8_000_000),
             tokenizer_bytes: Some(20_000_000),
@@ -143,7 +146,7 @@ mod tests {
     #[test]
     fn the_parts_make_the_whole() {
         let memory = reconciled(memory());
-        assert_eq!((memory.kv_resident_bytes, memory.unaccounted_bytes), (Some(2_000_000), Some(4_000_000)));
+        assert_eq!((memory.kv_resident_bytes, memory.unaccounted_bytes), (Some(2_000_000), Some(3_000_000)));
         assert!((memory.growth_bytes_per_token.unwrap() - 30_000.0).abs() < 1e-9);
         assert!(memory.reasons.is_empty(), "{:?}", memory.reasons);
     }
@@ -151,7 +154,7 @@ mod tests {
     #[test]
     fn a_cache_that_was_touched_while_loading_counts_whole() {
         let memory = reconciled(MemoryFile { after_first_bytes: Some(133_500_000), ..memory() });
-        assert_eq!((memory.kv_resident_bytes, memory.unaccounted_bytes), (Some(8_000_000), Some(-4_500_000)));
+        assert_eq!((memory.kv_resident_bytes, memory.unaccounted_bytes), (Some(8_000_000), Some(-5_500_000)));
     }
 
     #[test]
@@ -168,7 +171,7 @@ mod tests {
             ("virtual", "virtual")
         );
         let found = reconciled(MemoryFile { tokenizer_bytes: None, ..memory() });
-        assert_eq!(found.unaccounted_bytes, Some(24_000_000), "what is not known is not accounted for");
+        assert_eq!(found.unaccounted_bytes, Some(23_000_000), "what is not known is not accounted for");
     }
 
     /// A request at second `at` after which `resident` bytes are resident.

@@ -87,8 +87,12 @@ fn attain(row: &mut OpRow, cost: &Cost, limits: Option<&Limits>, stream: Option<
     row.roofline = Some(roofline);
     if roofline > IMPOSSIBLE {
         let why = match limit {
-            "compute" => "it computes in a way whose peak was not measured",
-            _ => "a part of its bytes came from a nearer cache than the model assumes, or the ceilings drifted",
+            "compute" => {
+                "it computes in a way whose peak was not measured, or the peak was measured while something else ran"
+            }
+            _ => {
+                "a part of its bytes came from a nearer cache than the model assumes, or the ceiling was measured while something else ran"
+            }
         };
         row.reasons.insert("roofline".to_owned(), format!("above 1: faster than the ceilings allow; {why}"));
     }

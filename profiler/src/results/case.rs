@@ -205,13 +205,16 @@ pub struct MemoryFile {
     /// Weights that are resident as anonymous memory: copied or converted by the engine.
     #[serde(default)]
     pub weights_anonymous_bytes: Option<u64>,
+    /// Other memory backed by files that loading and the first request made resident: code, shared libraries.
+    #[serde(default)]
+    pub code_bytes: Option<u64>,
     /// KV cache that is resident after the first request: what is used, or all of it where an engine touches it while loading.
     #[serde(default)]
     pub kv_resident_bytes: Option<u64>,
     /// Heap that a traced request allocated and still held when it ended, less what it gave back of what was there before.
     #[serde(default)]
     pub held_bytes: Option<i64>,
-    /// `after_first_bytes` less what stood before loading, resident weights, resident KV cache, tokenizer and `held_bytes`.
+    /// `after_first_bytes` less what stood before loading, resident weights, code, resident KV cache, tokenizer and `held_bytes`.
     pub unaccounted_bytes: Option<i64>,
     /// Predicted need from the cost model.
     pub predicted_bytes: Option<u64>,

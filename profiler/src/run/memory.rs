@@ -19,7 +19,7 @@ pub(super) fn loaded(model: &PreparedModel, kv: DType, loaded: &Loaded, virtual_
     let edges = loaded.before.zip(loaded.after);
     if edges.is_none() {
         let from = if loaded.before.is_none() { "before_load_bytes" } else { "after_load_bytes" };
-        copy(&mut reasons, from, &["weights_file_backed_bytes", "weights_anonymous_bytes"]);
+        copy(&mut reasons, from, &["weights_file_backed_bytes", "weights_anonymous_bytes", "code_bytes"]);
     }
     let tokenizer = if virtual_time { Err(VIRTUAL.to_owned()) } else { model.tokenizer_bytes.clone() };
     if let Err(reason) = &tokenizer {
@@ -54,6 +54,7 @@ pub(super) fn loaded(model: &PreparedModel, kv: DType, loaded: &Loaded, virtual_
         weights_bytes: Some(model.weights_bytes),
         weights_file_backed_bytes: weights.map(|(file, _)| file),
         weights_anonymous_bytes: weights.map(|(_, anonymous)| anonymous),
+        code_bytes: weights.zip(edges).map(|((file, _), edges)| file_growth(edges).saturating_sub(file)),
         tokenizer_bytes: tokenizer.ok(),
         kv_bytes_per_token: Some(model.shape.spec.kv_bytes_per_token(kv).as_f64()),
         kv_reserved_bytes: Some(loaded.kv_reserved),
@@ -70,8 +71,12 @@ pub(super) fn loaded(model: &PreparedModel, kv: DType, loaded: &Loaded, virtual_
 /// anonymous   = min(weights - file-backed, anonymous memory after - before)
 /// ```
 fn resident_weights(weights: u64, before: MemoryEdge, after: MemoryEdge) -> (u64, u64) {
-    let file = weights.min(after.file.saturating_sub(before.file));
+    let file = weights.min(file_growth((before, after)));
     (file, (weights - file).min(after.anonymous.saturating_sub(before.anonymous)))
+}
+
+fn file_growth((before, after): (MemoryEdge, MemoryEdge)) -> u64 {
+    after.file.saturating_sub(before.file)
 }
 
 /// After the first request.
@@ -81,6 +86,7 @@ pub(super) fn first_request(memory: &mut MemoryFile, measured: &Measured) {
     memory.kv_used_bytes = Some(measured.kv_used);
     memory.kv_reserved_bytes = Some(measured.kv_reserved);
     memory.after_first_bytes = measured.memory.map(|(_, after)| after.resident);
+    memory.code_bytes = memory.code_bytes.zip(measured.memory).map(|(code, edges)| code + file_growth(edges));
     memory.first_peak_delta_bytes = sample.memory_peak_delta_bytes;
     memory.first_delta_bytes = sample.memory_delta_bytes;
     memory.huge_pages_bytes = measured.huge_pages.clone().and_then(Result::ok);

@@ -13,6 +13,7 @@ const PARTS: &[Line] = &[
     ("resident before load", "before_load_bytes", |m| m.before_load_bytes.map(|b| b as f64)),
     ("weights, backed by the file", "weights_file_backed_bytes", |m| m.weights_file_backed_bytes.map(|b| b as f64)),
     ("weights, anonymous", "weights_anonymous_bytes", |m| m.weights_anonymous_bytes.map(|b| b as f64)),
+    ("code and other files", "code_bytes", |m| m.code_bytes.map(|b| b as f64)),
     ("KV cache", "kv_resident_bytes", |m| m.kv_resident_bytes.map(|b| b as f64)),
     ("tokenizer", "tokenizer_bytes", |m| m.tokenizer_bytes.map(|b| b as f64)),
     ("held by a request", "held_bytes", |m| m.held_bytes.map(|b| b as f64)),
@@ -53,7 +54,7 @@ pub(super) fn section(view: &View<'_>) -> Section {
         ));
     }
     if !section.blocks.is_empty() {
-        section.say("MB = 10^6 bytes. The KV cache counts with what is used of it, since reserved pages that nobody has touched are not resident, unless the engine touched all of it while loading. Unaccounted is the rest: buffers, code, what the system's allocator keeps; negative where a part is counted that is not resident.");
+        section.say("MB = 10^6 bytes. The KV cache counts with what is used of it, since reserved pages that nobody has touched are not resident, unless the engine touched all of it while loading. Unaccounted is the rest: buffers, what the system's allocator keeps; negative where a part is counted that is not resident.");
     }
     section
 }
