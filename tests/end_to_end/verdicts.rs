@@ -1,6 +1,8 @@
 //! Verdicts through the whole tool: on the mock's machine, whose limits are known by construction, one case per limit; on the
 //! real engine by provoking them. Verdicts are compared, never times.
 
+#![allow(clippy::print_stdout, reason = "a test that is skipped says so")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
