@@ -71,10 +71,9 @@ fn refused(file: &RunFile, machine: Option<&str>, tool: &Tool) -> Option<String>
     } else if build(&file.tool) != build(tool) {
         let Tool { version, profile, .. } = &file.tool;
         Some(format!("it was measured by another build (version {version}, {profile}, or other processor features)"))
-    } else if let Some(share) = others(file).filter(|share| *share > OTHERS) {
-        Some(format!("other programs took {:.0} % of the processors", share * 100.0))
     } else {
-        None
+        let disturbed = others(file).filter(|share| *share > OTHERS);
+        disturbed.map(|share| format!("other programs took {:.0} % of the processors", share * 100.0))
     }
 }
 
