@@ -182,7 +182,7 @@ fn score_of(q: &[f32], keys: &[f32], scores: &mut [f32]) {
     let (by_sixteen, rest) = scores.as_chunks_mut::<LANES>();
     let behind = &keys[by_sixteen.len() * LANES * d..];
     for (scores, keys) in by_sixteen.iter_mut().zip(keys.chunks_exact(LANES * d)) {
-        let sums = Lanes::sums(array::from_fn(|i| Lanes::products(q, &keys[i * d..][..d])));
+        let sums = Lanes::sums(|i| Lanes::products(q, &keys[i * d..][..d]));
         *scores = sums.map(|sum| sum * scale);
     }
     for (score, key) in rest.iter_mut().zip(behind.chunks_exact(d)) {
@@ -282,22 +282,23 @@ fn weigh(weights: [&[f32]; 4], values: [&[f32]; 4]) -> [[f32; 4]; 4] {
     let mut sums = [[Lanes::zero(); 4]; 4];
     for at in 0..chunks {
         let values = whole_values.map(|values| Lanes::load(&values[at]));
-        for (sums, weights) in sums.iter_mut().zip(whole_weights) {
-            let weights = Lanes::load(&weights[at]);
-            for (sum, values) in sums.iter_mut().zip(values) {
-                *sum = sum.plus(weights, values);
+        for i in 0..4 {
+            let weights = Lanes::load(&whole_weights[i][at]);
+            for j in 0..4 {
+                sums[i][j] = sums[i][j].plus(weights, values[j]);
             }
         }
     }
     if !weights[0].1.is_empty() {
-        for (sums, weights) in sums.iter_mut().zip(weights) {
-            for (sum, values) in sums.iter_mut().zip(values) {
-                *sum = sum.plus(Lanes::part(weights.1), Lanes::part(values.1));
+        let values = values.map(|values| Lanes::part(values.1));
+        for i in 0..4 {
+            let weights = Lanes::part(weights[i].1);
+            for j in 0..4 {
+                sums[i][j] = sums[i][j].plus(weights, values[j]);
             }
         }
     }
-    let flat: [Lanes; LANES] = array::from_fn(|i| sums[i / 4][i % 4]);
-    let out = Lanes::sums(flat);
+    let out = Lanes::sums(|i| sums[i / 4][i % 4]);
     array::from_fn(|i| array::from_fn(|j| out[4 * i + j]))
 }
 

@@ -23,14 +23,6 @@ pub(super) fn fused(a: f32, b: f32, c: f32) -> f32 {
 }
 
 impl Lanes {
-    /// Fewer than sixteen elements; the other lanes are zero.
-    #[inline]
-    pub(super) fn part(elements: &[f32]) -> Self {
-        let mut all = [0.0; LANES];
-        all[..elements.len()].copy_from_slice(elements);
-        Self::load(&all)
-    }
-
     /// `sum_i a_i b_i` in sixteen lanes, of two slices that are equally long. Four registers of lanes take turns and are
     /// added as a tree, the first to the third: an addition need not wait for the one before it.
     #[inline(always)]
@@ -57,8 +49,8 @@ impl Lanes {
 #[cfg(all(target_arch = "x86_64", target_feature = "avx512f"))]
 mod wide {
     use std::arch::x86_64::{
-        __m512, _mm512_add_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_setzero_ps, _mm512_shuffle_f32x4,
-        _mm512_shuffle_ps, _mm512_storeu_ps,
+        __m512, _mm512_add_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_maskz_loadu_ps, _mm512_setzero_ps,
+        _mm512_shuffle_f32x4, _mm512_shuffle_ps, _mm512_storeu_ps,
     };
 
     use super::LANES;
@@ -80,6 +72,15 @@ mod wide {
             Self(unsafe { _mm512_loadu_ps(elements.as_ptr()) })
         }
 
+        /// Fewer than sixteen elements; the other lanes are zero.
+        #[inline(always)]
+        pub(in super::super) fn part(elements: &[f32]) -> Self {
+            debug_assert!(elements.len() < LANES, "{} elements are no part", elements.len());
+            let mask = (1u16 << (elements.len() % LANES)) - 1;
+            // SAFETY: the mask has a bit for each element; what it leaves out is not read.
+            Self(unsafe { _mm512_maskz_loadu_ps(mask, elements.as_ptr()) })
+        }
+
         #[inline(always)]
         pub(super) fn add(self, other: Self) -> Self {
             // SAFETY: this module exists only in builds for processors with AVX-512; no operand is memory.
@@ -96,21 +97,21 @@ mod wide {
         /// The sum of the lanes.
         #[inline(always)]
         pub(in super::super) fn sum(self) -> f32 {
-            Self::sums([self; LANES])[0]
+            Self::sums(|_| self)[0]
         }
 
-        /// The sums of sixteen: each step halves the lanes of two and packs them into one register, so that sixteen sums
-        /// take fifteen additions and not four each.
+        /// The sums of `of(0)` to `of(15)`: each step halves the lanes of two and packs them into one register, so that
+        /// sixteen sums take fifteen additions and not four each. Written out without a loop, it stays in registers.
         #[inline(always)]
-        pub(in super::super) fn sums(of: [Self; LANES]) -> [f32; LANES] {
+        pub(in super::super) fn sums(of: impl Fn(usize) -> Self) -> [f32; LANES] {
             // The packing deals out the operands to where these positions bring them back in order.
-            let halved = |i: usize| {
-                let (a, b) = (of[8 * (i % 2) + i / 2].0, of[8 * (i % 2) + 4 + i / 2].0);
-                pack::<0b01_00_01_00, 0b11_10_11_10, true>(a, b)
-            };
-            let quartered = |i: usize| pack::<0b10_00_10_00, 0b11_01_11_01, true>(halved(2 * i), halved(2 * i + 1));
-            let paired = |i: usize| pack::<0b01_00_01_00, 0b11_10_11_10, false>(quartered(2 * i), quartered(2 * i + 1));
-            let sums = pack::<0b10_00_10_00, 0b11_01_11_01, false>(paired(0), paired(1));
+            let quarters_0 = quarter(halve(of(0), of(4)), halve(of(8), of(12)));
+            let quarters_1 = quarter(halve(of(1), of(5)), halve(of(9), of(13)));
+            let quarters_2 = quarter(halve(of(2), of(6)), halve(of(10), of(14)));
+            let quarters_3 = quarter(halve(of(3), of(7)), halve(of(11), of(15)));
+            let pairs_0 = pack::<0b01_00_01_00, 0b11_10_11_10>(quarters_0, quarters_1);
+            let pairs_1 = pack::<0b01_00_01_00, 0b11_10_11_10>(quarters_2, quarters_3);
+            let sums = pack::<0b10_00_10_00, 0b11_01_11_01>(pairs_0, pairs_1);
             let mut out = [0.0; LANES];
             // SAFETY: 64 writable bytes; the store needs no alignment.
             unsafe { _mm512_storeu_ps(out.as_mut_ptr(), sums) };
@@ -118,17 +119,35 @@ mod wide {
         }
     }
 
-    /// The lanes of `a` and `b` that `FIRST` names plus those that `SECOND` names, by fours or within each four.
+    /// Lanes `i` and `i + 8` of each, eight and eight.
     #[inline(always)]
-    fn pack<const FIRST: i32, const SECOND: i32, const BY_FOURS: bool>(a: __m512, b: __m512) -> __m512 {
+    fn halve(a: Lanes, b: Lanes) -> __m512 {
+        pack_fours::<0b01_00_01_00, 0b11_10_11_10>(a.0, b.0)
+    }
+
+    /// Lanes `i` and `i + 4` of each eight, four by four.
+    #[inline(always)]
+    fn quarter(a: __m512, b: __m512) -> __m512 {
+        pack_fours::<0b10_00_10_00, 0b11_01_11_01>(a, b)
+    }
+
+    /// The fours of lanes of `a` and `b` that `FIRST` names plus those that `SECOND` names.
+    #[inline(always)]
+    fn pack_fours<const FIRST: i32, const SECOND: i32>(a: __m512, b: __m512) -> __m512 {
         #[allow(clippy::multiple_unsafe_ops_per_block, reason = "one reason for all of them")]
         // SAFETY: this module exists only in builds for processors with AVX-512; no operand is memory.
         unsafe {
-            if BY_FOURS {
-                _mm512_add_ps(_mm512_shuffle_f32x4::<FIRST>(a, b), _mm512_shuffle_f32x4::<SECOND>(a, b))
-            } else {
-                _mm512_add_ps(_mm512_shuffle_ps::<FIRST>(a, b), _mm512_shuffle_ps::<SECOND>(a, b))
-            }
+            _mm512_add_ps(_mm512_shuffle_f32x4::<FIRST>(a, b), _mm512_shuffle_f32x4::<SECOND>(a, b))
+        }
+    }
+
+    /// As [`pack_fours`], of the lanes within each four.
+    #[inline(always)]
+    fn pack<const FIRST: i32, const SECOND: i32>(a: __m512, b: __m512) -> __m512 {
+        #[allow(clippy::multiple_unsafe_ops_per_block, reason = "one reason for all of them")]
+        // SAFETY: as above.
+        unsafe {
+            _mm512_add_ps(_mm512_shuffle_ps::<FIRST>(a, b), _mm512_shuffle_ps::<SECOND>(a, b))
         }
     }
 }
@@ -150,6 +169,14 @@ mod plain {
         #[inline(always)]
         pub(in super::super) fn load(elements: &[f32; LANES]) -> Self {
             Self(*elements)
+        }
+
+        /// Fewer than sixteen elements; the other lanes are zero.
+        #[inline(always)]
+        pub(in super::super) fn part(elements: &[f32]) -> Self {
+            let mut all = [0.0; LANES];
+            all[..elements.len()].copy_from_slice(elements);
+            Self(all)
         }
 
         #[inline(always)]
@@ -175,10 +202,10 @@ mod plain {
             lanes[0]
         }
 
-        /// The sums of sixteen.
+        /// The sums of `of(0)` to `of(15)`.
         #[inline(always)]
-        pub(in super::super) fn sums(of: [Self; LANES]) -> [f32; LANES] {
-            of.map(Self::sum)
+        pub(in super::super) fn sums(of: impl Fn(usize) -> Self) -> [f32; LANES] {
+            std::array::from_fn(|i| of(i).sum())
         }
     }
 }
@@ -217,12 +244,12 @@ mod tests {
         let rows: Vec<f32> = noise(256, 0.9);
         let rows: &[[f32; LANES]] = rows.as_chunks().0;
         let one_by_one: [f32; LANES] = std::array::from_fn(|i| plain::Lanes::load(&rows[i]).sum());
-        assert_eq!(Lanes::sums(std::array::from_fn(|i| Lanes::load(&rows[i]))), one_by_one);
-        assert_eq!(plain::Lanes::sums(std::array::from_fn(|i| plain::Lanes::load(&rows[i]))), one_by_one);
+        assert_eq!(Lanes::sums(|i| Lanes::load(&rows[i])), one_by_one);
+        assert_eq!(plain::Lanes::sums(|i| plain::Lanes::load(&rows[i])), one_by_one);
         // The plain twin multiplies and adds to the same bits.
         let (a, b) = (plain::Lanes::load(&rows[0]), plain::Lanes::load(&rows[1]));
         let (wide_a, wide_b) = (Lanes::load(&rows[0]), Lanes::load(&rows[1]));
-        let plain_sum = plain::Lanes::zero().plus(a, b).add(a).sum();
-        assert_eq!(Lanes::zero().plus(wide_a, wide_b).add(wide_a).sum(), plain_sum);
+        let plain_sum = plain::Lanes::zero().plus(a, b).add(plain::Lanes::part(&rows[2][..5])).sum();
+        assert_eq!(Lanes::zero().plus(wide_a, wide_b).add(Lanes::part(&rows[2][..5])).sum(), plain_sum);
     }
 }
