@@ -121,5 +121,5 @@ fn without_ops_there_is_nothing_to_compare() {
     let folder = tempfile::tempdir().unwrap();
     let path = support::written(folder.path(), &[batch(vec![span(PID, "decode", Category::Phase, 0, 10)])]);
     let trace = chrome::read(path).unwrap();
-    assert_eq!(diff(&[trace.clone()], &[trace]).unwrap().phases, []);
+    assert_eq!(diff(std::slice::from_ref(&trace), std::slice::from_ref(&trace)).unwrap().phases, []);
 }
