@@ -29,6 +29,7 @@ const KNOWN: &[(&str, &str, Limit)] = &[
     ("-t 1 --set mock.others_percent=40 --set mock.bandwidth_gbs=0.001", "decode", Limit::NoisyNeighbour),
     ("-t 1 --set mock.steal_percent=40 --set mock.bandwidth_gbs=0.001", "decode", Limit::NoisyNeighbour),
     ("-t 1 --set mock.wait_us=decode:100000", "decode", Limit::QueueOrNetwork),
+    ("-t 4 --set mock.imbalance_percent=60 --set mock.bandwidth_gbs=0.001", "decode", Limit::Imbalance),
 ];
 
 const MOCK: &str = "run -e mock -m tiny.gguf --prompt hello -n 6 -r 2 --out run";
@@ -61,8 +62,7 @@ fn every_limit_is_found_on_a_machine_that_has_it() {
         let report = place.run("report run").ends_with(0).out.split_whitespace().collect::<Vec<_>>().join(" ");
         assert!(report.contains(&found.sentence), "the report tells it: {}\n{report}", found.sentence);
     }
-    // The mock marks no shared work: thread imbalance is known from facts alone (profiler/src/verdicts/tests.rs).
-    for rule in RULES.iter().filter(|rule| rule.limit != Limit::Imbalance) {
+    for rule in RULES {
         assert!(KNOWN.iter().any(|(.., limit)| *limit == rule.limit), "{:?} has no machine", rule.limit);
     }
 }

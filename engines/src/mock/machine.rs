@@ -7,7 +7,7 @@ use models::DType;
 use models::cost::{OpCost, OpKind, WeightTypes, ops_of_prefill};
 use models::{Checkpoint, Spec};
 use traces::ledger::{self, Ledger};
-use traces::record::NO_LAYER;
+use traces::record::{self, Complete, NO_LAYER, Track};
 use traces::{Nanos, clock, op};
 
 use super::settings::{Hardware, Settings};
@@ -29,6 +29,8 @@ pub(super) struct Machine {
     noise: u64,
     /// Part of a context switch that is still due.
     switches: f64,
+    /// Its threads but the first, as lines of a trace.
+    tracks: Vec<Track>,
 }
 
 impl Machine {
@@ -44,6 +46,7 @@ impl Machine {
             cores: settings.hardware.cores.unwrap_or(threads) as f64,
             noise: mix(settings.seed),
             switches: 0.0,
+            tracks: (1..threads).map(|thread| Track::named(&format!("mock {thread}"))).collect(),
         }
     }
 
@@ -51,7 +54,9 @@ impl Machine {
     pub(super) fn pass(&mut self, tokens: usize, position: usize) {
         for cost in ops_of_prefill(&self.spec, &self.types, self.kv, tokens, position) {
             let _op = mark(&cost);
+            let start = clock::now();
             self.op(cost.flops.as_f64(), cost.bytes().as_f64());
+            self.mark_work(cost.kind.name(), start);
         }
     }
 
@@ -71,6 +76,21 @@ impl Machine {
         let switches = if self.threads > self.cores { time * self.cores / SLICE_S } else { 0.0 };
         let involuntary_switches = self.due(switches);
         self.spend(time, balanced * self.threads, Ledger { involuntary_switches, ..Ledger::EMPTY });
+    }
+
+    /// Marks what each thread did of an op, where they are not alike: the first one all of its time, the others less, so that the
+    /// mean of what they wait is the imbalance: `others idle = imbalance x threads / (threads - 1)`, at most all of it.
+    fn mark_work(&self, op: &str, start: Nanos) {
+        if self.hardware.imbalance <= 0.0 || self.threads <= 1.0 || !record::is_on() {
+            return;
+        }
+        let time = clock::now().saturating_sub(start);
+        record::emit(Complete::work(op, start, time));
+        let busy = (1.0 - self.hardware.imbalance * self.threads / (self.threads - 1.0)).max(0.0);
+        let busy = Nanos::from_secs_f64(time.as_secs_f64() * busy);
+        for track in &self.tracks {
+            record::emit(Complete::work(op, start, busy).on(*track));
+        }
     }
 
     /// Lets one thread work for so many seconds.
