@@ -176,7 +176,7 @@ pub(super) fn mix(state: u64) -> u64 {
 }
 
 /// Marks an op by the name of its kind; a mark's name is a literal, so each kind has its own.
-fn mark(cost: &OpCost) -> traces::record::OpGuard {
+fn mark(cost: &OpCost) -> record::OpGuard {
     macro_rules! by_kind {
         ($($kind:ident $name:literal),* $(,)?) => {{
             let layer = cost.layer.and_then(|layer| u32::try_from(layer).ok()).unwrap_or(NO_LAYER);
