@@ -24,7 +24,7 @@ pub(super) fn files(view: &View<'_>) -> Section {
     }
     section.blocks.push(Block::Facts(facts));
     if view.file.plan.trace != crate::plan::TraceLevel::Off {
-        section.say("To look at a trace, open ui.perfetto.dev in a browser and drop the file on it (nothing is sent anywhere), or ask `inferometer trace summary FILE`.");
+        section.say("To look at a trace, open ui.perfetto.dev in a browser and drop the file on it (nothing is sent anywhere), or let `inferometer trace open FILE` say how; `inferometer trace summary FILE` sums it up.");
     }
     section
 }

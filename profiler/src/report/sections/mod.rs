@@ -41,7 +41,7 @@ pub fn content(file: &RunFile) -> Content {
         checks::failures(&view),
         subject::section(&view),
         phases::section(&view),
-        verdicts::evidence(&view),
+        verdicts::evidence(&view).folded(),
         roofline::section(&view),
         tokens::section(&view),
         headline::gaps(&view).sortable(),
