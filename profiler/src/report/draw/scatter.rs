@@ -43,6 +43,11 @@ pub(super) fn scatter(chart: &Scatter, width: f64) -> Result<Picture, Failed> {
             let (x, y) = at(&plane, (dot.x, dot.y));
             room.take(Place::around(x, y, DOT));
         }
+        // No name is struck through by a flat line; a slanted one leaves too little room to be spared.
+        for ceiling in chart.ceilings.iter().filter(|ceiling| !ceiling.slanted && y.range.contains(&ceiling.level)) {
+            let (_, middle) = at(&plane, (x.range.start, ceiling.level));
+            room.take(Place { left, top: middle - 1.0, right, bottom: middle + 1.0 });
+        }
         for ceiling in &chart.ceilings {
             name_ceiling(root, &plane, &mut room, ceiling, (&x.range, &y.range))?;
         }
