@@ -103,3 +103,67 @@ fn closed(edges: &[Edge]) -> Vec<PhaseSpan> {
     });
     pairs.collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use engines::{FinishReason, KvBytes, Prompt, Steps};
+    use traces::op;
+    use traces::record::Kind;
+
+    use super::*;
+    use crate::worker::Beacon;
+
+    const TOKENS: usize = 50;
+    const OPS: usize = 8;
+
+    /// Marks so many ops a token.
+    struct Marking;
+
+    impl Session for Marking {
+        fn generate(&mut self, _: &Request, observer: &mut dyn Observer) -> Result<Usage, EngineError> {
+            for _ in 0..TOKENS {
+                observer.begin(Phase::Decode);
+                for layer in 0..OPS {
+                    drop(op!("traced test", layer));
+                }
+                observer.end(Phase::Decode);
+            }
+            let finish = FinishReason::Length;
+            Ok(Usage { prompt_tokens: 1, prompt_ids: vec![1], output_tokens: TOKENS, finish })
+        }
+
+        fn reset(&mut self) -> Result<(), EngineError> {
+            Ok(())
+        }
+
+        fn kv_bytes(&self) -> KvBytes {
+            KvBytes { used: 0, reserved: 0 }
+        }
+
+        fn steps(&mut self) -> Option<&mut dyn Steps> {
+            None
+        }
+    }
+
+    #[test]
+    fn more_marks_than_fit_are_handed_over_between_the_phases() {
+        let beacon = Beacon::detached();
+        let request = Request { prompt: Prompt::Tokens(vec![1]), max_new_tokens: TOKENS, ignore_eos: true };
+        let mut watch = Stopwatch::new(TOKENS, &beacon);
+        let (mut parts, mut ops, mut phases, mut dropped) = (Vec::new(), 0, 0, 0);
+        let mut take = |batch: Batch, passed: &[PhaseSpan], more| {
+            let marks = batch.of(Kind::Op).filter(|op| op.name == "traced test");
+            ops +=
+                marks.inspect(|op| assert!(passed.iter().any(|at| at.start <= op.start && op.end() <= at.end))).count();
+            phases += passed.len();
+            dropped += batch.dropped;
+            parts.push(more);
+        };
+        trace(&mut Marking, &request, 64, Some("not here"), &mut watch, &mut take).unwrap();
+        assert_eq!((ops, phases, dropped), (TOKENS * OPS, TOKENS, 0));
+        assert!(
+            parts.len() > 5 && parts.iter().rev().skip(1).all(|&more| more) && parts.ends_with(&[false]),
+            "{parts:?}"
+        );
+    }
+}

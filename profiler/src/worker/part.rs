@@ -205,3 +205,67 @@ fn kept(text: &str) -> &'static str {
     kept.insert(leaked);
     leaked
 }
+
+#[cfg(test)]
+mod tests {
+    use engines::Phase;
+    use traces::{check, chrome, summary};
+
+    use super::super::protocol::Input;
+    use super::*;
+
+    fn phase(phase: Phase, start: u64, end: u64) -> PhaseSpan {
+        PhaseSpan { phase, start: Nanos(start), end: Nanos(end) }
+    }
+
+    /// Ops of ten nanoseconds from a moment on, the first with its phase.
+    fn ops(start: u64, count: u64) -> Batch {
+        let op = |n| Event {
+            kind: Kind::Op,
+            ..span(Category::Op, "q_proj", 5, Nanos(start + 10 * n), Nanos(start + 10 * n + 10), Args::default())
+        };
+        Batch { events: (0..count).map(op).collect(), threads: vec![thread(5)], dropped: 0 }
+    }
+
+    #[test]
+    fn a_request_in_parts_says_the_same_as_in_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let phases = [phase(Phase::Prefill, 100, 200), phase(Phase::Decode, 210, 260), phase(Phase::Decode, 270, 300)];
+        let timing = Timing { spans: phases.to_vec(), latency: Nanos(200), other: Nanos(20), tokens: Vec::new() };
+        let points = [MemoryPoint { at: Nanos(150), resident: 1, anonymous: 1, file: 0 }];
+        let write = |name: &str, in_parts: bool| {
+            let ask = Ask {
+                case: "c".to_owned(),
+                pass: Pass::Traced,
+                round: 0,
+                warmup: false,
+                fresh: false,
+                input: Input::Tokens(vec![1]),
+                filler: Vec::new(),
+                new_tokens: 3,
+                ignore_eos: true,
+                trace: TraceTo { epoch: Nanos(50), ops: Some(folder.path().join(name)), ..TraceTo::default() },
+            };
+            let process = Process { pid: 5, name: "worker".to_owned() };
+            let mut trace = RequestTrace::new(&ask.trace, process, false, &ask);
+            if in_parts {
+                trace.part(ops(100, 10), &phases[..1]);
+                trace.part(ops(210, 5), &phases[1..2]);
+                trace.finish(ops(270, 3), &phases[2..], &timing, &points).unwrap();
+            } else {
+                let mut batch = ops(100, 10);
+                batch.events.extend(ops(210, 5).events);
+                batch.events.extend(ops(270, 3).events);
+                trace.finish(batch, &phases, &timing, &points).unwrap();
+            }
+            let path = folder.path().join(name);
+            assert_eq!(check::check(&path).unwrap().problems, []);
+            summary::summarise(&chrome::read(path).unwrap()).unwrap()
+        };
+        let whole = write("whole.json", false);
+        assert_eq!(write("parts.json", true), whole);
+        assert_eq!((whole.spans, whole.wall), (22, Nanos(200)));
+        let request = whole.rows.iter().find(|row| row.name == "request").unwrap();
+        assert_eq!((request.own, request.pass.as_deref()), (Nanos(20), Some("traced")));
+    }
+}
