@@ -60,17 +60,22 @@ thread_local! {
     static SCRATCH: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
 }
 
+/// Hands out parts that each begin with a line of the processor's cache: a register of lanes is as long as a line, and one
+/// that lies across two takes twice the time to load.
 fn with_scratch<const N: usize>(lengths: [usize; N], work: impl FnOnce([&mut [f32]; N])) {
+    const LINE: usize = 64;
     SCRATCH.with_borrow_mut(|scratch| {
-        let total: usize = lengths.iter().sum();
-        if scratch.len() < total {
-            scratch.resize(total, 0.0);
+        let total = lengths.iter().map(|length| length.next_multiple_of(LANES)).sum::<usize>();
+        let needed = total + LINE / size_of::<f32>();
+        if scratch.len() < needed {
+            scratch.resize(needed, 0.0);
         }
-        let mut rest = &mut scratch[..total];
+        let start = scratch.as_ptr().align_offset(LINE).min(needed - total);
+        let mut rest = &mut scratch[start..][..total];
         work(lengths.map(|length| {
-            let (part, behind) = std::mem::take(&mut rest).split_at_mut(length);
+            let (part, behind) = std::mem::take(&mut rest).split_at_mut(length.next_multiple_of(LANES));
             rest = behind;
-            part
+            &mut part[..length]
         }));
     });
 }
@@ -236,7 +241,7 @@ fn prefill_tile<E: Element>(
     // Row r is head r % group of token r / group; where it stands in `q` and `out`, and the slots that it sees.
     let place = |row: usize| (tokens.start + row / group) * shape.heads * d + (head * group + row % group) * d;
     let seen = |row: usize| ring.slots(shape.seen_from(position + tokens.start + row / group));
-    with_scratch([TILE_KEYS * d, 4 * slots, rows * stride], |[wide_keys, wide_values, scores]| {
+    with_scratch([TILE_KEYS * d, 4 * stride, rows * stride], |[wide_keys, wide_values, scores]| {
         for start in (0..slots).step_by(TILE_KEYS) {
             let span = start..slots.min(start + TILE_KEYS);
             let keys = E::widen(ring.keys(head, span.clone()), &mut wide_keys[..span.len() * d]);
@@ -254,9 +259,9 @@ fn prefill_tile<E: Element>(
             let four: [usize; 4] = array::from_fn(|i| (element + i).min(d - 1));
             let mut rest = &mut *wide_values;
             let values = four.map(|element| {
-                let (wide, behind) = std::mem::take(&mut rest).split_at_mut(slots);
+                let (wide, behind) = std::mem::take(&mut rest).split_at_mut(stride);
                 rest = behind;
-                E::widen(ring.values(head, element, slots), wide)
+                E::widen(ring.values(head, element, slots), &mut wide[..slots])
             });
             for first in (0..rows).step_by(4) {
                 let four: [usize; 4] = array::from_fn(|i| (first + i).min(rows - 1));
