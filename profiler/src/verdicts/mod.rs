@@ -1,7 +1,7 @@
 //! Which limit binds each phase, and what would help.
 //!
-//! [`judge`] is a pure function of the run file: [`gather`] collects the [`Facts`] of each case and phase, every rule of
-//! [`RULES`] says which share of the phase's time its limit explains, [`weigh`] picks one and says how sure that is.
+//! [`judge`] is a pure function of the run file: `gather` collects the [`Facts`] of each case and phase, every rule of
+//! [`RULES`] says which share of the phase's time its limit explains, `weigh` picks one and says how sure that is.
 //! Nothing here measures, and no figure comes from anywhere but the run file.
 
 mod advice;

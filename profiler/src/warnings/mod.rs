@@ -1,6 +1,6 @@
 //! What may disturb the numbers, and what to do about it.
 //!
-//! Some of it is known before a run ([`before`]), some only from its samples ([`after`]). Each threshold stands where it is
+//! Some of it is known before a run ([`before()`]), some only from its samples ([`after()`]). Each threshold stands where it is
 //! used, with its reason; each text has its advice.
 
 mod after;
