@@ -12,16 +12,19 @@ static ALLOCATOR: Counted = Counted;
 
 const MIB: usize = 1 << 20;
 
-/// Allocates a block of 8 MiB and gives it back in its prefill, keeps one of 1 MiB of each decode, gives back a block of its own
+/// Allocates a block of 8 MiB and gives it back in its prefill (after 16 MiB that belong to no phase), keeps one of 1 MiB of each decode, gives back a block of its own
 /// in its sampling.
 #[derive(Default)]
 struct Greedy {
     kept: Vec<Vec<u8>>,
     old: Vec<u8>,
+    ready: Vec<Vec<u8>>,
 }
 
 impl Session for Greedy {
     fn generate(&mut self, request: &Request, observer: &mut dyn Observer) -> Result<Usage, EngineError> {
+        // Before the first phase: engines ready their threads for recording there.
+        self.ready.push(vec![1_u8; 16 * MIB]);
         observer.begin(Phase::Prefill);
         drop(std::hint::black_box(vec![1_u8; 8 * MIB]));
         observer.end(Phase::Prefill);
@@ -56,7 +59,7 @@ impl Session for Greedy {
 fn allocations_show_in_their_phase() {
     let folder = tempfile::tempdir().unwrap();
     let beacon = Beacon::create(&folder.path().join("beacon")).unwrap();
-    let mut session = Greedy { kept: Vec::with_capacity(16), old: vec![1; 4 * MIB] };
+    let mut session = Greedy { kept: Vec::with_capacity(16), old: vec![1; 4 * MIB], ready: Vec::new() };
     let request = Request { prompt: Prompt::Tokens(vec![1]), max_new_tokens: 3, ignore_eos: true };
     let mut watch = Stopwatch::new(3, &beacon);
     let told = trace(&mut session, &request, 64, None, &mut watch, &mut |_, _, _| {}).unwrap().allocations.unwrap();

@@ -1,4 +1,5 @@
-//! Allocations of the traced pass by phase: the allocator's counters are read at the edges.
+//! Allocations of the traced pass by phase: the allocator's counters are read at the edges. What is allocated before the first
+//! phase, where engines ready their threads for recording, and by who observes, is the instruments' own and nobody's.
 
 use engines::{Flow, Observer, Phase, Piece};
 
@@ -31,14 +32,18 @@ pub(super) struct AllocationEdges<'o> {
     observer: &'o mut dyn Observer,
     counting: Counting,
     sums: [Sum; Phase::ALL.len() + 1],
+    /// A phase has begun.
+    begun: bool,
     last: Reading,
+    /// Of what is held now, what the instruments took.
+    own: i64,
 }
 
 impl<'o> AllocationEdges<'o> {
     /// For a request that begins now, in front of the observer that times it.
     pub(super) fn new(observer: &'o mut dyn Observer, counting: Counting) -> Self {
         let last = counting.read();
-        Self { observer, counting, sums: [Sum::default(); OTHER + 1], last }
+        Self { observer, counting, sums: [Sum::default(); OTHER + 1], begun: false, own: last.held, last }
     }
 
     /// What passed since the last edge belongs to this place.
@@ -48,15 +53,22 @@ impl<'o> AllocationEdges<'o> {
             sum.entered = true;
             sum.count += now.count - self.last.count;
             sum.bytes += now.bytes - self.last.bytes;
-            sum.peak = sum.peak.max(now.peak);
+            sum.peak = sum.peak.max(now.peak - self.own);
         }
+        self.last = now;
+    }
+
+    /// What passed since the last edge is the instruments' own.
+    fn skip(&mut self) {
+        let now = self.counting.read();
+        self.own += now.held - self.last.held;
         self.last = now;
     }
 
     /// Ends counting.
     pub(super) fn finish(mut self) -> Allocations {
         self.close(OTHER);
-        let held = self.last.held;
+        let held = self.last.held - self.own;
         drop(self.counting);
         let names = Phase::ALL.map(Phase::name).into_iter().chain(["other"]);
         let rows = names.zip(&self.sums).filter(|(_, sum)| sum.entered).map(|(name, sum)| AllocationRow {
@@ -71,7 +83,12 @@ impl<'o> AllocationEdges<'o> {
 
 impl Observer for AllocationEdges<'_> {
     fn begin(&mut self, phase: Phase) {
-        self.close(OTHER);
+        if self.begun {
+            self.close(OTHER);
+        } else {
+            self.begun = true;
+            self.skip();
+        }
         self.observer.begin(phase);
     }
 
@@ -79,6 +96,7 @@ impl Observer for AllocationEdges<'_> {
         // Before the edge: what the observer does behind it is not the phase's.
         self.close(phase as usize);
         self.observer.end(phase);
+        self.skip();
     }
 
     fn piece(&mut self, piece: Piece<'_>) -> Flow {

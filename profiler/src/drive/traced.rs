@@ -2,7 +2,7 @@
 //!
 //! A request's marks are taken from the recorder when it is over. Only where they are more than it holds they are taken
 //! out meanwhile, behind the end of a phase, so that memory does not grow with the request: that time is nobody's phase,
-//! it counts as `other`, and so does what is allocated for it.
+//! it counts as `other`; what is allocated for it is not counted.
 
 use engines::{EngineError, Flow, Observer, Phase, Piece, Request, Session, Usage};
 use traces::record::{self, Batch};
