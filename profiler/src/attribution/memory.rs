@@ -8,8 +8,8 @@
 //! Reserved pages that nobody has touched are not resident, so the cache counts with what is used of it, unless an engine touches
 //! all of it while loading: then the first request makes less resident than half of what it uses.
 
-use crate::results::{Case, MemoryFile, Pass, Reasons, Sample};
-use crate::statistics::slope;
+use crate::results::{Case, MemoryFile, Reasons, Sample};
+use crate::statistics::mean_interval;
 
 /// Requests that a leak is looked for in, at least.
 const REQUESTS: usize = 4;
@@ -57,51 +57,43 @@ fn growth(memory: &MemoryFile, fresh: &Sample) -> Option<f64> {
     (tokens > 0).then_some(memory.first_delta_bytes? as f64 / tokens as f64)
 }
 
-/// Growth of a worker's resident memory per request: the slope over its clean requests in the order in which they ran, whatever
-/// case they belong to, since one process serves all prompts of an engine, model and thread count. Only the longest stretch
-/// without a new session counts, and in it what follows once every pass of every case has run: before that, buffers grow to the
-/// longest prompt, and instruments take their own.
+/// Growth of a worker's resident memory per request: the mean of what each clean request added, over all cases of an engine, model
+/// and thread count, since one process serves them. The level itself says nothing: between clean requests the instruments of the
+/// other passes take memory and give it back. The first clean request of a case in each session is left out: buffers grow in it.
 pub(super) fn find_leaks(cases: &mut [Case]) {
     let groups: Vec<(String, String, usize)> =
         cases.iter().map(|case| (case.engine.clone(), case.model.clone(), case.threads)).collect();
     for group in &groups {
         let own = |case: &Case| (&case.engine, &case.model, case.threads) == (&group.0, &group.1, group.2);
-        let points = session(cases.iter().filter(|case| own(case)));
-        let slope = if points.len() >= REQUESTS { slope(&points) } else { None };
-        let reason = format!("{} clean requests of one session count, {REQUESTS} are needed: raise -r", points.len());
+        let growths = growths(cases.iter().filter(|case| own(case)));
+        let leak = if growths.len() >= REQUESTS { mean_interval(&growths) } else { None };
+        let reason =
+            format!("{} clean requests of settled sessions count, {REQUESTS} are needed: raise -r", growths.len());
         for case in cases.iter_mut().filter(|case| own(case)) {
-            case.memory.leak_bytes_per_request = slope;
-            tell(&mut case.memory.reasons, "leak_bytes_per_request", slope.is_none().then(|| reason.clone()));
+            case.memory.leak_bytes_per_request = leak;
+            tell(&mut case.memory.reasons, "leak_bytes_per_request", leak.is_none().then(|| reason.clone()));
         }
     }
 }
 
-/// Place in the session and resident bytes after it, of each clean request that counts.
-fn session<'a>(cases: impl Iterator<Item = &'a Case>) -> Vec<(f64, f64)> {
-    let mut requests: Vec<&Sample> =
-        cases.flat_map(|case| case.samples.iter().chain(&case.stepped).chain(&case.traced)).collect();
+/// Resident memory after less before, in bytes, of each clean request that counts, in the order of time.
+fn growths<'a>(cases: impl Iterator<Item = &'a Case>) -> Vec<f64> {
+    let mut requests: Vec<&Sample> = cases.flat_map(|case| &case.samples).collect();
     // One time zone and one width: text in the order of time.
     requests.sort_by(|a, b| a.started.cmp(&b.started));
-    // A warm-up request stands at the beginning of each session.
-    let stretches = requests.split(|sample| sample.warmup);
-    let Some(longest) = stretches.max_by_key(|stretch| stretch.len()) else { return Vec::new() };
-    let mut seen: Vec<(&str, Pass)> = Vec::new();
-    let mut settled = 0;
-    for (place, sample) in longest.iter().enumerate() {
-        let kind = (sample.case.as_str(), sample.pass);
-        if !seen.contains(&kind) {
-            seen.push(kind);
-            settled = place + 1;
+    let mut seen: Vec<&str> = Vec::new();
+    let mut settled = Vec::new();
+    for sample in requests {
+        if sample.warmup {
+            // A session begins: each case settles anew.
+            seen.clear();
+        } else if seen.contains(&sample.case.as_str()) {
+            settled.extend(sample.memory_delta_bytes.map(|delta| delta as f64));
+        } else {
+            seen.push(&sample.case);
         }
     }
-    let counting = longest.iter().enumerate().skip(settled).filter(|(_, sample)| sample.pass == Pass::Clean);
-    counting.filter_map(|(place, sample)| Some((place as f64, resident_after(sample)?))).collect()
-}
-
-/// `peak - (peak - before) + (after - before)`, in bytes.
-fn resident_after(sample: &Sample) -> Option<f64> {
-    let before = i128::from(sample.memory_peak_bytes?) - i128::from(sample.memory_peak_delta_bytes?);
-    Some((before + i128::from(sample.memory_delta_bytes?)) as f64)
+    settled
 }
 
 fn tell(reasons: &mut Reasons, field: &str, reason: Option<String>) {
@@ -174,64 +166,64 @@ mod tests {
         assert_eq!(found.unaccounted_bytes, Some(23_000_000), "what is not known is not accounted for");
     }
 
-    /// A request at second `at` after which `resident` bytes are resident.
-    fn request(case: &str, pass: Pass, at: usize, resident: u64) -> Sample {
+    /// A clean request at second `at` that adds so many bytes.
+    fn request(case: &str, at: usize, delta: i64) -> Sample {
         Sample {
             case: case.to_owned(),
-            pass,
             started: format!("2026-01-01T00:00:{at:02}.000Z"),
-            memory_peak_bytes: Some(resident + 50),
-            memory_peak_delta_bytes: Some(60),
-            memory_delta_bytes: Some(10),
+            memory_delta_bytes: Some(delta),
             ..Sample::default()
         }
     }
 
-    /// Two prompts of one worker; each request leaves `leak` bytes, and the first of each kind much more.
-    fn leaking(leak: u64) -> Vec<Case> {
-        let order = [("a", Pass::Clean), ("b", Pass::Clean), ("a", Pass::Traced), ("b", Pass::Traced)];
-        let rest = [("b", Pass::Clean), ("a", Pass::Clean)].into_iter().cycle().take(8);
+    /// Two prompts of one worker, in turn; each request adds what `deltas` say.
+    fn worker(deltas: &[i64]) -> Vec<Case> {
         let mut cases = ["a", "b"].map(|id| Case { id: id.to_owned(), threads: 2, ..Case::default() });
-        let mut resident = 1_000_000;
-        let warm = |case| Sample { warmup: true, ..request(case, Pass::Clean, 0, 5) };
-        cases[0].samples.push(warm("a"));
-        for (at, (id, pass)) in order.into_iter().chain(rest).enumerate() {
-            resident += if at < 4 { 100_000 } else { leak };
-            let case = &mut cases[usize::from(id == "b")];
-            let samples = if pass == Pass::Clean { &mut case.samples } else { &mut case.traced };
-            samples.push(request(id, pass, at + 1, resident));
+        cases[0].samples.push(Sample { warmup: true, ..request("a", 0, 9_000_000) });
+        for (at, &delta) in deltas.iter().enumerate() {
+            let case = &mut cases[at % 2];
+            let id = case.id.clone();
+            case.samples.push(request(&id, at + 1, delta));
         }
         cases.into()
     }
 
     #[test]
-    fn a_leak_is_a_slope_over_the_whole_worker() {
-        let mut cases = leaking(4096);
+    fn a_leak_is_what_clean_requests_add_on_average() {
+        let mut cases = worker(&[100_000, 100_000, 4096, 8192, 4096, 8192, 4096, 8192]);
         find_leaks(&mut cases);
         for case in &cases {
             let found = case.memory.leak_bytes_per_request.unwrap();
-            assert!((found.value - 4096.0).abs() < 1e-6 && found.low > 4000.0 && found.n == 8, "{found:?}");
+            assert!((found.value - 6144.0).abs() < 1e-6 && found.low > 0.0 && found.n == 6, "{found:?}");
             assert!(case.memory.reasons.is_empty());
         }
-        let mut cases = leaking(0);
+        let mut cases = worker(&[100_000, 100_000, 0, 0, 0, 20_480, 0, 0]);
         find_leaks(&mut cases);
         let found = cases[1].memory.leak_bytes_per_request.unwrap();
-        assert!(
-            found.low <= 0.0 && 0.0 <= found.high && found.value.abs() < 1e-6,
-            "what grows at first is no leak: {found:?}"
-        );
+        assert!(found.low <= 0.0 && found.high > 0.0, "what grows once is no leak: {found:?}");
     }
 
     #[test]
-    fn another_worker_and_another_session_are_other_lines() {
-        let mut cases = leaking(4096);
-        cases.push(Case { id: "c".to_owned(), threads: 1, ..Case::default() });
-        // A new session in the middle leaves two stretches that are too short.
-        cases[1].samples.push(Sample { warmup: true, ..request("b", Pass::Clean, 7, 5) });
+    fn what_instruments_take_and_give_back_is_no_leak() {
+        let mut cases = worker(&[0; 8]);
+        // Beside each clean request a traced one that leaves freed heap behind.
+        let traced = |at| Sample { pass: crate::results::Pass::Traced, ..request("a", at, 25_000_000) };
+        cases[0].traced = (1..8).map(traced).collect();
         find_leaks(&mut cases);
-        for case in &cases {
+        let found = cases[0].memory.leak_bytes_per_request.unwrap();
+        assert!(found.low.abs() < 1e-9 && found.high.abs() < 1e-9 && found.n == 6, "{found:?}");
+    }
+
+    #[test]
+    fn another_worker_and_another_session_are_counted_apart() {
+        let mut cases = worker(&[100_000, 100_000, 4096, 4096, 100_000, 100_000, 4096]);
+        cases.push(Case { id: "c".to_owned(), threads: 1, ..Case::default() });
+        // A new session: each case settles anew, and three requests are left.
+        cases[1].samples.push(Sample { warmup: true, ..request("b", 4, 5) });
+        find_leaks(&mut cases);
+        for (case, left) in cases.iter().zip(["3 clean", "3 clean", "0 clean"]) {
             assert_eq!(case.memory.leak_bytes_per_request, None);
-            assert!(case.memory.reasons["leak_bytes_per_request"].contains("4 are needed"));
+            assert!(case.memory.reasons["leak_bytes_per_request"].starts_with(left), "{:?}", case.memory.reasons);
         }
     }
 }

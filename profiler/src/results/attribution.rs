@@ -69,10 +69,10 @@ pub struct AllocationRow {
     pub peak_bytes: u64,
 }
 
-/// A slope with its 95 % interval.
+/// A growth per step with its 95 % interval: a least-squares slope, or a mean of differences.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Slope {
-    /// Least squares.
+    /// The growth.
     pub value: f64,
     /// Lower end.
     pub low: f64,

@@ -14,5 +14,5 @@ pub use intervals::{gaps, itl};
 pub use order::{mad, mean, median, percentile};
 pub use probe::{pace, probe};
 pub use series::series;
-pub use slope::slope;
+pub use slope::{mean_interval, slope};
 pub use summary::{OfSample, PHASES, clean, summarise};

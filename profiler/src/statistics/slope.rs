@@ -1,4 +1,4 @@
-//! A line through points.
+//! A line through points, and the growth of a thing per step, with their intervals.
 
 use super::mean;
 use crate::results::Slope;
@@ -49,6 +49,21 @@ pub fn slope(points: &[(f64, f64)]) -> Option<Slope> {
     Some(Slope { value, low: value - half, high: value + half, n })
 }
 
+/// The mean of values with its 95 % interval, in their unit:
+///
+/// ```text
+/// mean -+ t(n - 1) s / sqrt(n)    s^2 = sum of (x - mean)^2 / (n - 1)
+/// ```
+/// Student, "The Probable Error of a Mean", Biometrika 6(1), 1908. `None` with fewer than two values.
+#[must_use]
+pub fn mean_interval(values: &[f64]) -> Option<Slope> {
+    let n = values.len();
+    let value = mean(values).filter(|_| n > 1)?;
+    let squares: f64 = values.iter().map(|x| (x - value).powi(2)).sum();
+    let half = student(n - 1) * (squares / (n - 1) as f64 / n as f64).sqrt();
+    Some(Slope { value, low: value - half, high: value + half, n })
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -61,6 +76,16 @@ mod tests {
         let found = slope(&[(1.0, 2.0), (2.0, 4.0), (3.0, 5.0), (4.0, 4.0), (5.0, 5.0)]).unwrap();
         assert!((found.value - 0.6).abs() < 1e-12 && found.n == 5);
         assert!((found.low + 0.3).abs() < 1e-3 && (found.high - 1.5).abs() < 1e-3, "{found:?}");
+    }
+
+    #[test]
+    fn a_mean_by_hand() {
+        // 1 2 3 4 5: mean 3, s^2 = 2.5; 2.776 x sqrt(2.5 / 5) = 1.963.
+        let found = mean_interval(&[1.0, 2.0, 3.0, 4.0, 5.0]).unwrap();
+        assert!(
+            (found.value - 3.0).abs() < 1e-12 && (found.low - 1.037).abs() < 1e-3 && (found.high - 4.963).abs() < 1e-3
+        );
+        assert_eq!(mean_interval(&[1.0]), None);
     }
 
     #[test]
