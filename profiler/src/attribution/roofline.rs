@@ -5,7 +5,7 @@
 //! t_cache    = activation bytes / C          C = bandwidth of the smallest cache that holds the activations of one call,
 //!                                            of the memory where none does
 //! t_compute  = operations / P                P = 8-bit dot products for products with quantised weights, f32 for everything else
-//! attainable = max(t_memory, t_cache, t_compute)
+//! attainable = max(t_memory, t_cache, t_compute)        t_memory + t_cache for the first two where one level serves both
 //! roofline   = attainable / measured time
 //! ```
 //! Streamed bytes are weights and KV cache: each pass reads them from one end to the other, so that a cache which is smaller
@@ -24,7 +24,7 @@ const IMPOSSIBLE: f64 = 1.05;
 const FIELDS: [&str; 4] = ["intensity", "attainable_s", "roofline", "limit"];
 
 /// Where the weights and the KV cache of a pass come from.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 struct Stream {
     rate: BytesPerSecond,
     /// `memory` or `cache`.
@@ -109,7 +109,12 @@ fn attainable(row: &OpRow, cost: &Cost, limits: &Limits, stream: Option<Stream>)
     };
     let peak = if is_integer_product(row) { limits.i8.or(limits.f32) } else { limits.f32 };
     let compute = if cost.flops > 0.0 { (peak?.time(cost.flops), "compute") } else { (0.0, "compute") };
-    let times = [read(cost.streamed, stream)?, read(cost.activations, near)?, compute];
+    let (streamed, activations) = (read(cost.streamed, stream)?, read(cost.activations, near)?);
+    let times = if stream == near {
+        [(streamed.0 + activations.0, streamed.1), compute, compute]
+    } else {
+        [streamed, activations, compute]
+    };
     times.into_iter().max_by(|a, b| a.0.total_cmp(&b.0))
 }
 
@@ -205,6 +210,17 @@ mod tests {
         ]);
         assert_eq!(rows[1].limit.as_deref(), Some("cache"));
         assert!(close(rows[1].attainable_s, 2e-3));
+    }
+
+    #[test]
+    fn weights_and_activations_from_one_level_take_turns() {
+        // 10 MB of weights beside 400 MB of activations a call, which no cache holds.
+        let rows = placed(vec![
+            row("prefill", "embed", 1, 1e-3, [0.0, 90e6, 1e3]),
+            row("prefill", "q_proj", 1, 0.1, [1e6, 10e6, 400e6]),
+        ]);
+        assert!(close(rows[1].attainable_s, 0.041), "{:?}", rows[1].attainable_s);
+        assert_eq!(rows[1].limit.as_deref(), Some("memory"));
     }
 
     #[test]

@@ -40,7 +40,7 @@ pub(super) fn of(facts: &Facts, found: Found) -> String {
         }
         _ => "",
     };
-    format!("{}: {body}{rest}.", heading(phase, limit))
+    format!("{}: {body}{rest}.", heading(&capitalised(phase), limit))
 }
 
 fn heading(phase: &str, limit: Limit) -> String {
@@ -55,23 +55,22 @@ fn heading(phase: &str, limit: Limit) -> String {
 
 fn body(facts: &Facts, limit: Limit, share: f64) -> String {
     let percent = format!("{:.0} %", share * 100.0);
-    let ms = |time: Option<f64>| time.map_or("an unknown time".to_owned(), |time| format!("{} ms", milliseconds(time)));
     let count = |count: Option<f64>| count.map_or("an unknown number of".to_owned(), |count| format!("{count:.0}"));
     let of_work = ms(facts.work_s);
     match limit {
         Limit::MemoryBandwidth if facts.name() == "load" => {
             format!(
-                "bringing {} MB into the process takes at least {} of {of_work} ({percent})",
+                "bringing {} MB into the process takes {}",
                 megabytes(facts.file_bytes),
-                ms(facts.memory_s)
+                least(facts.memory_s, facts.work_s)
             )
         }
         Limit::MemoryBandwidth => {
             let rate = facts.bandwidth.map_or(String::new(), |rate| format!("at {} GB/s ", significant(rate / 1e9)));
-            format!("{rate}its bytes take at least {} of {of_work} ({percent})", ms(facts.memory_s))
+            format!("{rate}its bytes take {}", least(facts.memory_s, facts.work_s))
         }
         Limit::Compute => {
-            format!("at the peak rate its arithmetic takes at least {} of {of_work} ({percent})", ms(facts.compute_s))
+            format!("at the peak rate its arithmetic takes {}", least(facts.compute_s, facts.work_s))
         }
         Limit::Dispatch => format!(
             "{} small operations spend {} of {of_work} ({percent}) beyond their own work",
@@ -113,6 +112,26 @@ fn body(facts: &Facts, limit: Limit, share: f64) -> String {
     }
 }
 
+fn capitalised(name: &str) -> String {
+    let mut chars = name.chars();
+    chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
+}
+
+fn ms(time: Option<f64>) -> String {
+    time.map_or("an unknown time".to_owned(), |time| format!("{} ms", milliseconds(time)))
+}
+
+/// How much of the measured time the ceiling accounts for; a ceiling is measured too, so it may ask for a little more than all.
+fn least(least: Option<f64>, measured: Option<f64>) -> String {
+    match (least, measured) {
+        (Some(least), Some(measured)) if least >= measured => format!("all of {} at the ceiling", ms(Some(measured))),
+        (Some(least), Some(measured)) => {
+            format!("at least {} of {} ({:.0} %)", ms(Some(least)), ms(Some(measured)), least / measured * 100.0)
+        }
+        _ => format!("at least {} of {}", ms(least), ms(measured)),
+    }
+}
+
 /// Says who paid: the load, the first prefill, or the phase itself.
 fn cold_file(facts: &Facts, percent: &str) -> String {
     let read = megabytes(facts.read_bytes);
@@ -121,14 +140,13 @@ fn cold_file(facts: &Facts, percent: &str) -> String {
             "{read} MB came from storage again, about {percent} of the time: memory does not hold the file"
         );
     }
-    let ms = |time: Option<f64>| milliseconds(time.unwrap_or(0.0));
     let (by_load, all) = (facts.load_read_bytes.unwrap_or(0.0), facts.read_bytes.unwrap_or(0.0));
     let excess = facts.first_prefill_excess_s;
     let who = if by_load >= 0.5 * all {
-        format!("the load paid ({} ms)", ms(facts.load_s))
+        format!("the load paid ({})", ms(facts.load_s))
     } else {
         format!(
-            "the first prefill paid ({} ms longer than the later ones; the load itself took {} ms)",
+            "the first prefill paid ({} longer than the later ones; the load itself took {})",
             ms(excess),
             ms(facts.load_s)
         )
