@@ -4,6 +4,7 @@
 //! All of it follows from the run file: from what the traced pass measured, what the cost model counted, and the measured
 //! ceilings. Nothing is measured here, and doing it twice changes nothing.
 
+mod energy;
 mod limits;
 mod memory;
 mod roofline;
@@ -20,6 +21,7 @@ pub fn place(file: &mut RunFile) {
         roofline::place(&mut case.ops, limits.as_ref());
         case.sums = sums::of(case);
         memory::reconcile(case);
+        case.energy = energy::of(case);
     }
     memory::find_leaks(&mut file.cases);
 }

@@ -6,6 +6,7 @@
 
 mod allocations;
 mod edges;
+mod energy;
 mod moment;
 mod ops;
 mod outcome;
@@ -17,6 +18,7 @@ mod workers;
 
 pub use allocations::Allocations;
 pub use edges::{Edge, Stopwatch};
+pub use energy::add_energy;
 pub use moment::rfc3339;
 pub use ops::{Attributed, OpKey, OpSums, attribute};
 pub use outcome::{Answer, sha256_of_ids, sha256_of_text, time_figures};

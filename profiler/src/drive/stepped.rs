@@ -51,6 +51,7 @@ pub fn walk<'b>(
     watch: &mut Stopwatch<'b>,
 ) -> Result<Option<(Usage, PhaseCounts)>, EngineError> {
     let Some(steps) = session.steps() else { return Ok(None) };
+    meter.energy().begin();
     let last = meter.read();
     let mut walk = Walk { watch, beacon, meter, last, counts: PhaseCounts::new() };
     let usage = request(steps, ask, end_tokens, &mut walk)?;
@@ -67,7 +68,10 @@ fn request(
         Input::Text { text, add_bos } => walk.phase(Phase::Tokenize, || steps.tokenize(text, *add_bos))?,
         Input::Tokens(ids) => ids.clone(),
     };
+    // Between the phases, so that no phase waits for the energy accounts; not for each token, which would cost more than they tell.
+    walk.meter.energy().end(Phase::Tokenize);
     walk.phase(Phase::Prefill, || steps.prefill(&prompt_ids).and_then(|()| steps.sync()))?;
+    walk.meter.energy().end(Phase::Prefill);
     let mut output_tokens = 0;
     let finish = loop {
         let token = walk.phase(Phase::Sample, || steps.sample())?;
@@ -85,6 +89,8 @@ fn request(
             break FinishReason::Length;
         }
         walk.phase(Phase::Decode, || steps.decode(token).and_then(|()| steps.sync()))?;
+        walk.meter.energy().keep_up();
     };
+    walk.meter.energy().end(Phase::Decode);
     Ok(Usage { prompt_tokens: prompt_ids.len(), prompt_ids, output_tokens, finish })
 }

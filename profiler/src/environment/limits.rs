@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Root;
+use super::{Groups, Root};
 use crate::results::Reasons;
 
 /// Limits of the control groups around this process.
@@ -28,7 +28,7 @@ const NO_LIMIT_V1: u64 = 1 << 62;
 /// Reads `/proc/self/cgroup` and the groups below `/sys/fs/cgroup`.
 pub fn read(root: &Root) -> Limits {
     let mut limits = Limits::default();
-    let groups = match root.text("/proc/self/cgroup") {
+    let groups = match Groups::find(root) {
         Ok(groups) => groups,
         Err(why) => {
             for field in ["version", "memory_bytes", "cpus"] {
@@ -37,32 +37,20 @@ pub fn read(root: &Root) -> Limits {
             return limits;
         }
     };
-    let path_of = |controller: &str| group_path(&groups, controller);
-    let unified = groups.lines().any(|line| line.starts_with("0::"));
-    let split = groups.lines().any(|line| !line.starts_with("0::"));
-    limits.version = Some(
-        if unified && split {
-            "hybrid"
-        } else if unified {
-            "v2"
-        } else {
-            "v1"
-        }
-        .to_owned(),
-    );
+    limits.version = Some(groups.version);
 
     let mut memory: Vec<u64> = Vec::new();
     let mut cpus: Vec<f64> = Vec::new();
-    for folder in ancestors("/sys/fs/cgroup", path_of("")) {
+    for folder in groups.unified {
         memory.extend(root.number::<u64>(&format!("{folder}/memory.max")));
         cpus.extend(root.text(&format!("{folder}/cpu.max")).ok().and_then(|text| quota_v2(&text)));
     }
-    for folder in ancestors("/sys/fs/cgroup/memory", path_of("memory")) {
+    for folder in groups.memory {
         memory.extend(
             root.number::<u64>(&format!("{folder}/memory.limit_in_bytes")).ok().filter(|&bytes| bytes < NO_LIMIT_V1),
         );
     }
-    for folder in ancestors("/sys/fs/cgroup/cpu", path_of("cpu")) {
+    for folder in groups.cpu {
         let quota = root.number::<i64>(&format!("{folder}/cpu.cfs_quota_us"));
         let period = root.number::<i64>(&format!("{folder}/cpu.cfs_period_us"));
         if let (Ok(quota @ 1..), Ok(period @ 1..)) = (quota, period) {
@@ -79,28 +67,6 @@ pub fn read(root: &Root) -> Limits {
     limits
 }
 
-/// The path behind `id:controllers:` for a controller; `""` is the unified hierarchy.
-fn group_path<'a>(groups: &'a str, controller: &str) -> Option<&'a str> {
-    groups.lines().find_map(|line| {
-        let mut parts = line.splitn(3, ':').skip(1);
-        let (controllers, path) = (parts.next()?, parts.next()?);
-        controllers.split(',').any(|name| name == controller).then_some(path)
-    })
-}
-
-/// The group's folder and all above it. Inside a container the path may start outside the mount; then only the mount
-/// itself can be read, which is the container's own group.
-fn ancestors(mount: &str, path: Option<&str>) -> Vec<String> {
-    let Some(path) = path else { return Vec::new() };
-    let mut folders = vec![mount.to_owned()];
-    let mut folder = mount.to_owned();
-    for part in path.split('/').filter(|part| !part.is_empty()) {
-        folder = format!("{folder}/{part}");
-        folders.push(folder.clone());
-    }
-    folders
-}
-
 /// `150000 100000` -> 1.5; `max 100000` -> no limit.
 fn quota_v2(text: &str) -> Option<f64> {
     let (quota, period) = text.split_once(' ')?;
@@ -110,19 +76,8 @@ fn quota_v2(text: &str) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
+    use super::super::root::tree;
     use super::*;
-
-    fn tree(files: &[(&str, &str)]) -> tempfile::TempDir {
-        let folder = tempfile::tempdir().unwrap();
-        for (path, text) in files {
-            let place = folder.path().join(path);
-            fs::create_dir_all(place.parent().unwrap()).unwrap();
-            fs::write(place, text).unwrap();
-        }
-        folder
-    }
 
     #[test]
     fn the_smallest_limit_along_the_path_counts() {

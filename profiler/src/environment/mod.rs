@@ -4,7 +4,10 @@
 //! tests; on macOS it comes from sysctl. What cannot be read is `null`, and the `reasons` of the same object say why.
 //! Nothing here judges: see [`crate::warnings`].
 
+mod conditions;
 mod features;
+mod groups;
+mod heat;
 mod host;
 mod limits;
 #[cfg(target_os = "macos")]
@@ -12,6 +15,7 @@ mod macos;
 mod memory;
 mod noise;
 mod power;
+mod pressure;
 mod processor;
 mod root;
 mod state;
@@ -22,13 +26,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::results::Reasons;
 
+pub use conditions::{Conditions, frequencies};
 pub use features::{missing_in_build, present};
+pub use groups::{GroupUsage, Groups};
+pub use heat::{Heat, Sensor, read as read_heat};
 pub use host::{Host, read as read_host};
 pub use limits::{Limits, read as read_limits};
 pub(crate) use memory::page_bytes;
 pub use memory::{Memory, read as read_memory};
 pub use noise::{Noise, noise};
 pub use power::{Power, read as read_power};
+pub use pressure::{Pressure, one as read_stall, read as read_pressure};
 pub use processor::{Cache, Processor, read as read_processor, throttle_events_now};
 pub use root::Root;
 pub use state::{CpuTimes, State, read as read_state};

@@ -180,7 +180,7 @@ fn size_bytes(text: &str) -> Option<u64> {
     digits.parse::<u64>().ok()?.checked_mul(factor)
 }
 
-fn turbo(root: &Root) -> Result<bool, String> {
+pub(super) fn turbo(root: &Root) -> Result<bool, String> {
     let intel = root.number::<u8>(&format!("{CPUS}/intel_pstate/no_turbo")).map(|off| off == 0);
     intel.or_else(|_| root.number::<u8>(&format!("{CPUS}/cpufreq/boost")).map(|on| on == 1))
 }

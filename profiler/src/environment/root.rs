@@ -7,17 +7,26 @@ use std::path::PathBuf;
 #[derive(Debug, Clone)]
 pub struct Root {
     path: PathBuf,
+    /// A part of the paths that may not be read.
+    denied: Option<&'static str>,
 }
 
 impl Root {
     /// The machine that this runs on.
     pub fn system() -> Self {
-        Self { path: PathBuf::from("/") }
+        Self { path: PathBuf::from("/"), denied: None }
     }
 
     /// A recorded tree.
     pub fn recorded(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into() }
+        Self { path: path.into(), denied: None }
+    }
+
+    /// The same tree, of which the files whose path contains `part` may not be read. Permissions in a recorded tree would not
+    /// hold root off.
+    #[must_use]
+    pub fn denying(self, part: &'static str) -> Self {
+        Self { denied: Some(part), ..self }
     }
 
     /// The file's text without the white space at its end. `path` is absolute.
@@ -25,7 +34,7 @@ impl Root {
     /// # Errors
     /// The reason, naming the path.
     pub fn text(&self, path: &str) -> Result<String, String> {
-        let bytes = fs::read(self.place(path)).map_err(|error| format!("{path}: {}", reason(&error)))?;
+        let bytes = self.bytes(path).map_err(|error| format!("{path}: {}", reason(&error)))?;
         Ok(String::from_utf8_lossy(&bytes).trim_end_matches(['\n', '\0', ' ']).to_owned())
     }
 
@@ -57,6 +66,13 @@ impl Root {
         self.place(path).exists()
     }
 
+    fn bytes(&self, path: &str) -> std::io::Result<Vec<u8>> {
+        if self.denied.is_some_and(|part| path.contains(part)) {
+            return Err(std::io::ErrorKind::PermissionDenied.into());
+        }
+        fs::read(self.place(path))
+    }
+
     fn place(&self, path: &str) -> PathBuf {
         self.path.join(path.trim_start_matches('/'))
     }
@@ -86,6 +102,18 @@ pub(super) fn count_list(list: &str) -> Option<usize> {
         count += last.checked_sub(first)? + 1;
     }
     Some(count)
+}
+
+/// A recorded tree of these files.
+#[cfg(test)]
+pub(crate) fn tree(files: &[(&str, &str)]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for (path, text) in files {
+        let place = folder.path().join(path.trim_start_matches('/'));
+        fs::create_dir_all(place.parent().unwrap()).unwrap();
+        fs::write(place, text).unwrap();
+    }
+    folder
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //! Counters are never reset: what a phase took is the difference of two readings (an inherited perf counter keeps what
 //! its children have added through a reset).
 
+mod energy;
 mod load;
 mod reading;
 mod registry;
@@ -26,6 +27,9 @@ mod macos_info;
 
 use std::collections::BTreeMap;
 
+use crate::environment::Root;
+
+pub use energy::{Domain, Energy, EnergySpan};
 pub use load::MachineLoad;
 pub use platform::page_cache;
 pub use reading::{Counted, MAX_COUNTERS, Reading, Tally, Tick};
@@ -57,6 +61,7 @@ pub struct Meter {
     counters: Vec<&'static Counter>,
     probe: Probe,
     absent: BTreeMap<String, String>,
+    energy: Energy,
 }
 
 /// Where the figures come from.
@@ -80,6 +85,9 @@ impl Meter {
                 format!("{} does not exist on {}", counter.name, std::env::consts::OS),
             );
         }
+        let energy = Energy::open(Root::system(), &offered, &mut absent);
+        let offered: Vec<_> =
+            offered.into_iter().filter(|counter| !matches!(counter.source, Source::Energy(_))).collect();
         let (mut present, probe) = platform::Probe::open(&offered, &mut absent);
         for counter in present.iter().skip(MAX_COUNTERS) {
             absent.insert(
@@ -88,7 +96,7 @@ impl Meter {
             );
         }
         present.truncate(MAX_COUNTERS);
-        Self { counters: present, probe: Probe::System(probe), absent }
+        Self { counters: present, probe: Probe::System(probe), absent, energy }
     }
 
     /// Instruments of the virtual machine whose time passes on this thread: nothing of the real one enters.
@@ -97,7 +105,8 @@ impl Meter {
             counters.iter().copied().partition(|counter| virtual_probe::has(counter));
         present.truncate(MAX_COUNTERS);
         let absent = other.iter().map(|counter| (counter.name.to_owned(), VIRTUAL.to_owned())).collect();
-        Self { counters: present, probe: Probe::Virtual, absent }
+        let energy = Energy::open(Root::system(), &[], &mut BTreeMap::new());
+        Self { counters: present, probe: Probe::Virtual, absent, energy }
     }
 
     /// The counters that are read, in the order of [`Reading`].
@@ -118,6 +127,11 @@ impl Meter {
             Probe::Virtual => virtual_probe::read(&self.counters, &mut reading),
         }
         reading
+    }
+
+    /// The machine's energy accounts: not part of [`Meter::read`], for they are read at the edges of long phases only.
+    pub fn energy(&mut self) -> &mut Energy {
+        &mut self.energy
     }
 
     /// CPU time of this process so far, user and system, all threads, in seconds.
@@ -186,7 +200,8 @@ mod tests {
         let faults = meter.counters().iter().position(|c| c.name == "minor_faults").unwrap();
         assert!(tally.value(faults, meter.counters()[faults]).unwrap().value > 0.0);
         for counter in default_counters() {
-            let present = meter.counters().iter().any(|c| c.name == counter.name);
+            let energy = meter.energy.counters().any(|c| c.name == counter.name);
+            let present = energy || meter.counters().iter().any(|c| c.name == counter.name);
             assert_ne!(
                 present,
                 meter.absent().contains_key(counter.name),

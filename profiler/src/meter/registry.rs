@@ -1,5 +1,7 @@
 //! Every counter that can be read at a phase edge: one line each.
 
+use super::energy::Domain;
+
 /// A counter.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Counter {
@@ -24,6 +26,8 @@ pub enum Source {
     Hardware(Event),
     /// The kernel's accounting of this process.
     Usage(Usage),
+    /// The energy accounts of the machine (RAPL), read at the edges of long phases only.
+    Energy(Domain),
 }
 
 /// A hardware event.
@@ -65,6 +69,11 @@ const fn usage(name: &'static str, usage: Usage, unit: &'static str, per_unit: u
     Counter { name, unit, meaning, source: Source::Usage(usage), default: true, per_unit }
 }
 
+/// Read by default: it costs nothing at the edge of a token.
+const fn energy(name: &'static str, domain: Domain, meaning: &'static str) -> Counter {
+    Counter { name, unit: "J", meaning, source: Source::Energy(domain), default: true, per_unit: 1_000_000 }
+}
+
 /// Every counter, in the order of reports. At most four hardware events are read by default: more would take turns.
 #[rustfmt::skip]
 pub const COUNTERS: &[Counter] = &[
@@ -87,6 +96,9 @@ pub const COUNTERS: &[Counter] = &[
     hardware("performance_cycles", Event::PerformanceCycles, false, "cycles on performance cores (Apple Silicon)"),
     hardware("performance_instructions", Event::PerformanceInstructions, false, "instructions on performance cores (Apple Silicon)"),
     Counter { name: "energy_j", unit: "J", meaning: "the kernel's estimate of the energy used by the processor (Apple Silicon)", source: Source::Hardware(Event::Energy), default: false, per_unit: 1_000_000_000 },
+    energy("energy_package_j", Domain::Package, "energy of the processor packages, whole machine: other programs' use is in it (RAPL)"),
+    energy("energy_core_j", Domain::Core, "of that, energy of the cores, whole machine (RAPL)"),
+    energy("energy_dram_j", Domain::Dram, "energy of the memory modules, whole machine (RAPL)"),
 ];
 
 /// The counters of a run that names none.
@@ -106,7 +118,7 @@ impl Counter {
         match self.source {
             Source::Usage(_) | Source::Hardware(Event::Cycles | Event::Instructions) => true,
             Source::Hardware(Event::PerformanceCycles | Event::PerformanceInstructions | Event::Energy) => apple,
-            Source::Hardware(_) => !apple,
+            Source::Hardware(_) | Source::Energy(_) => !apple,
         }
     }
 

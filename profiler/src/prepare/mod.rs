@@ -211,8 +211,10 @@ pub fn counters(options: &Options) -> Vec<&'static crate::meter::Counter> {
     let named = |counter: &crate::meter::Counter| options.counters.iter().any(|name| name == counter.name);
     let wanted = |counter: &&crate::meter::Counter| match counter.source {
         Source::Usage(_) => true,
-        Source::Hardware(_) if options.counters.is_empty() => counter.default && counter.exists_here(),
-        Source::Hardware(_) => named(counter),
+        Source::Hardware(_) | Source::Energy(_) if options.counters.is_empty() => {
+            counter.default && counter.exists_here()
+        }
+        Source::Hardware(_) | Source::Energy(_) => named(counter),
     };
     COUNTERS.iter().filter(wanted).collect()
 }

@@ -88,6 +88,9 @@ pub struct Case {
     pub memory_timeline: Vec<MemoryMoment>,
     /// Counters of the stepped pass, summed over a request: name to value; absent ones stand in `reasons`.
     pub counters: BTreeMap<String, Option<f64>>,
+    /// What the stepped request's energy counters say per token: one row an account that has a value.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub energy: Vec<EnergyRow>,
     /// Why a counter is absent.
     #[serde(default)]
     pub reasons: Reasons,
@@ -97,6 +100,24 @@ pub struct Case {
     pub output: Option<CaseOutput>,
     /// The op trace of this case, relative to the run folder.
     pub trace: Option<String>,
+}
+
+/// One energy account of the machine over the request of the stepped pass that `phases` are of.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct EnergyRow {
+    /// The counter: `energy_package_j`, `energy_core_j`, `energy_dram_j`.
+    pub counter: String,
+    /// Joules of the whole request, of the whole machine.
+    pub request_j: Option<f64>,
+    /// The same over the request's time, in watts.
+    pub mean_w: Option<f64>,
+    /// Energy of prefill / tokens of the prompt.
+    pub per_prompt_token_j: Option<f64>,
+    /// Energy from the end of prefill to the end of the request / decode steps (output tokens - 1).
+    pub per_output_token_j: Option<f64>,
+    /// Why a figure is absent.
+    #[serde(default, skip_serializing_if = "Reasons::is_empty")]
+    pub reasons: Reasons,
 }
 
 /// A phase of the stepped pass, for one request.

@@ -162,6 +162,10 @@ fn run(
     };
     if ask.pass == Pass::Stepped {
         bench.count(&mut measured, &timing, &counts, read_bytes);
+        let (spans, whole) = bench.meter.energy().take();
+        let counters: Vec<_> = bench.meter.energy().counters().collect();
+        let to = (&mut measured.phases, &mut measured.counters, &mut measured.counter_reasons);
+        drive::add_energy(to, &counters, &spans, whole.as_ref());
     }
     Ok(measured)
 }

@@ -48,7 +48,7 @@ impl Probe {
             match counter.source {
                 Source::Usage(Usage::Resident) => *tick = always(resident),
                 Source::Usage(field) => *tick = always(usage.map(|usage| usage.field(field))),
-                Source::Hardware(_) => {}
+                Source::Hardware(_) | Source::Energy(_) => {}
             }
         }
         self.perf.read(counters, reading);

@@ -5,6 +5,7 @@ mod checks;
 mod comparison;
 mod counters;
 mod curves;
+mod energy;
 mod guide;
 mod headline;
 mod machine;
@@ -53,6 +54,7 @@ pub fn content(file: &RunFile) -> Content {
         what_if::section(&view),
         prompts::section(&view).sortable(),
         counters::section(&view).folded(),
+        energy::section(&view),
         phases::probe(&view),
         checks::outputs(&view),
         ceilings::section(&view),
