@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use ::engines::{FlashAttention, KvType};
 use clap::{Args, ValueEnum};
 use profiler::environment::{self, Environment};
+use profiler::meter::split_names;
 use profiler::plan::{
     DEFAULT_ENGINE, DEFAULT_MODEL, DEFAULT_PROMPTS, DEFAULT_RUNS, DEFAULT_SEED, Options, PromptChoice, TraceLevel,
 };
@@ -98,7 +99,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "LEVEL", help_heading = "What is kept", value_enum, default_value_t)]
     trace: Level,
     /// Counters to read at phase edges, separated by commas (see `machine`) [default: those marked there]
-    #[arg(long, value_name = "NAME,...", help_heading = "What is kept", value_delimiter = ',')]
+    #[arg(long, value_name = "NAME,...", help_heading = "What is kept")]
     counters: Vec<String>,
     /// The run folder [default: a new one under runs/]
     #[arg(long, value_name = "DIR", help_heading = "What is kept", conflicts_with = "resume")]
@@ -200,7 +201,7 @@ impl Arguments {
                 Level::Phases => TraceLevel::Phases,
                 Level::Ops => TraceLevel::Ops,
             },
-            counters: self.counters,
+            counters: self.counters.iter().flat_map(|names| split_names(names)).collect(),
             synthetic: self.synthetic,
             quant: self.quant,
             header: self.header,

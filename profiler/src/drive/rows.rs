@@ -21,10 +21,10 @@ pub struct Totals {
     pub reasons: Reasons,
 }
 
-/// All counters of a tally.
-pub fn totals(tally: &Tally, counters: &[&'static Counter]) -> Totals {
+/// The counters of a tally that were counted, each with its place in it.
+pub fn totals(tally: &Tally, counted: &[(usize, &'static Counter)]) -> Totals {
     let mut totals = Totals::default();
-    for (index, counter) in counters.iter().enumerate() {
+    for &(index, counter) in counted {
         let value = match tally.value(index, counter) {
             Ok(counted) => {
                 if counted.counted_share < 1.0 {
@@ -47,7 +47,7 @@ pub fn totals(tally: &Tally, counters: &[&'static Counter]) -> Totals {
 }
 
 /// One row a phase, `other` last. A phase that the request does not have is `null`.
-pub fn phase_rows(timing: &Timing, counts: &PhaseCounts, counters: &[&'static Counter]) -> Vec<PhaseRow> {
+pub fn phase_rows(timing: &Timing, counts: &PhaseCounts, counted: &[(usize, &'static Counter)]) -> Vec<PhaseRow> {
     let latency = timing.latency.as_secs_f64();
     let share = |time: f64| (latency > 0.0).then(|| time / latency);
     let mut rows: Vec<PhaseRow> = ORDER
@@ -61,7 +61,7 @@ pub fn phase_rows(timing: &Timing, counts: &PhaseCounts, counters: &[&'static Co
             }
             let time = timing.phase(phase).as_secs_f64();
             let Totals { values, mut reasons } =
-                counts.get(&phase).map(|tally| totals(tally, counters)).unwrap_or_default();
+                counts.get(&phase).map(|tally| totals(tally, counted)).unwrap_or_default();
             let cpu_s = cpu(&values);
             if cpu_s.is_none() {
                 reasons.insert("cpu_s".to_owned(), "CPU time was not read".to_owned());
@@ -108,7 +108,7 @@ mod tests {
             other: Nanos(15),
             tokens: vec![],
         };
-        let counters = [find("cpu_user_s").unwrap(), find("cpu_system_s").unwrap()];
+        let counters = [(0, find("cpu_user_s").unwrap()), (1, find("cpu_system_s").unwrap())];
         let mut after = Reading::default();
         after.ticks[0] = Tick { value: 30, valid: true, ..Tick::default() };
         after.ticks[1] = Tick { value: 10, valid: true, ..Tick::default() };

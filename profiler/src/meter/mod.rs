@@ -7,6 +7,8 @@
 
 mod energy;
 mod load;
+mod names;
+mod perf;
 mod reading;
 mod registry;
 mod timeline;
@@ -31,10 +33,16 @@ use crate::environment::Root;
 
 pub use energy::{Domain, Energy, EnergySpan};
 pub use load::MachineLoad;
+pub use names::{listed_names, named, split_names};
 pub use platform::page_cache;
 pub use reading::{Counted, MAX_COUNTERS, Reading, Tally, Tick};
-pub use registry::{COUNTERS, Counter, Event, Source, Usage, default_counters, find};
+pub use registry::{
+    COUNTERS, CacheAccess, CacheEvent, CacheName, Counter, Event, Software, Source, Systems, Usage, default_counters,
+    find,
+};
 pub use timeline::{MemoryPoint, Timeline};
+
+use perf::PerfCounters;
 
 /// Why a figure is absent that only a real machine has.
 pub const VIRTUAL: &str = "the engine's time is virtual: nothing real was measured";
@@ -60,6 +68,7 @@ pub struct Memory {
 pub struct Meter {
     counters: Vec<&'static Counter>,
     probe: Probe,
+    events: PerfCounters,
     absent: BTreeMap<String, String>,
     energy: Energy,
 }
@@ -88,6 +97,7 @@ impl Meter {
         let energy = Energy::open(Root::system(), &offered, &mut absent);
         let offered: Vec<_> =
             offered.into_iter().filter(|counter| !matches!(counter.source, Source::Energy(_))).collect();
+        let events = open_events(&offered, &mut absent);
         let (mut present, probe) = platform::Probe::open(&offered, &mut absent);
         for counter in present.iter().skip(MAX_COUNTERS) {
             absent.insert(
@@ -96,7 +106,7 @@ impl Meter {
             );
         }
         present.truncate(MAX_COUNTERS);
-        Self { counters: present, probe: Probe::System(probe), absent, energy }
+        Self { counters: present, probe: Probe::System(probe), events, absent, energy }
     }
 
     /// Instruments of the virtual machine whose time passes on this thread: nothing of the real one enters.
@@ -106,7 +116,26 @@ impl Meter {
         present.truncate(MAX_COUNTERS);
         let absent = other.iter().map(|counter| (counter.name.to_owned(), VIRTUAL.to_owned())).collect();
         let energy = Energy::open(Root::system(), &[], &mut BTreeMap::new());
-        Self { counters: present, probe: Probe::Virtual, absent, energy }
+        Self { counters: present, probe: Probe::Virtual, events: PerfCounters::none(), absent, energy }
+    }
+
+    /// How many requests it takes to count everything: hardware events that do not fit the processor's registers together are
+    /// counted one set at a time.
+    pub fn sets(&self) -> usize {
+        self.events.sets().len().max(1)
+    }
+
+    /// Counts this set from now on, in place of the one before.
+    ///
+    /// # Errors
+    /// The reason where the kernel refuses.
+    pub fn select(&mut self, set: usize) -> Result<(), String> {
+        self.events.select(set)
+    }
+
+    /// The counters that are counted now, each with its place in a [`Reading`]: all but those of other sets.
+    pub fn counted(&self) -> Vec<(usize, &'static Counter)> {
+        self.counters.iter().copied().enumerate().filter(|(_, counter)| self.events.is_on(counter)).collect()
     }
 
     /// The counters that are read, in the order of [`Reading`].
@@ -126,6 +155,7 @@ impl Meter {
             Probe::System(probe) => probe.read(&self.counters, &mut reading),
             Probe::Virtual => virtual_probe::read(&self.counters, &mut reading),
         }
+        self.events.read(&self.counters, &mut reading);
         reading
     }
 
@@ -174,6 +204,18 @@ impl Meter {
             Probe::Virtual => virtual_probe::read_bytes(),
         }
     }
+}
+
+/// The events of this system.
+#[cfg(target_os = "linux")]
+fn open_events(wanted: &[&'static Counter], absent: &mut BTreeMap<String, String>) -> PerfCounters {
+    platform::open_events(wanted, absent)
+}
+
+/// Hardware counters of other systems are accounts that the kernel keeps anyway.
+#[cfg(not(target_os = "linux"))]
+fn open_events(_: &[&'static Counter], _: &mut BTreeMap<String, String>) -> PerfCounters {
+    PerfCounters::none()
 }
 
 /// Resident memory of this process in huge pages, in bytes. Not for the inside of a timed region: the kernel walks all mappings.

@@ -3,7 +3,7 @@
 use super::Counter;
 
 /// The most counters that one reading holds; a reading lives on the stack.
-pub const MAX_COUNTERS: usize = 16;
+pub const MAX_COUNTERS: usize = 32;
 
 /// One counter at one moment.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -31,7 +31,10 @@ pub struct Tally {
     value: [i128; MAX_COUNTERS],
     enabled: [u64; MAX_COUNTERS],
     running: [u64; MAX_COUNTERS],
+    /// It has times on: an event, and not an account that always counts.
+    timed: [bool; MAX_COUNTERS],
     failed: [bool; MAX_COUNTERS],
+    backwards: [bool; MAX_COUNTERS],
 }
 
 /// A counter's value over a phase.
@@ -50,7 +53,9 @@ impl Tally {
             self.value[index] += i128::from(after.value) - i128::from(before.value);
             self.enabled[index] += after.enabled.saturating_sub(before.enabled);
             self.running[index] += after.running.saturating_sub(before.running);
+            self.timed[index] |= after.enabled > 0;
             self.failed[index] |= !(before.valid && after.valid);
+            self.backwards[index] |= after.value < before.value;
         }
     }
 
@@ -60,7 +65,9 @@ impl Tally {
             self.value[index] += other.value[index];
             self.enabled[index] += other.enabled[index];
             self.running[index] += other.running[index];
+            self.timed[index] |= other.timed[index];
             self.failed[index] |= other.failed[index];
+            self.backwards[index] |= other.backwards[index];
         }
     }
 
@@ -78,16 +85,16 @@ impl Tally {
         if self.failed[index] {
             return Err(format!("reading {} failed", counter.name));
         }
-        if value < 0 && !counter.is_level() {
-            return Err(format!("{} went backwards", counter.name));
+        if self.backwards[index] && !counter.is_level() {
+            return Err(format!("{} went backwards: the counter wrapped, or was set anew", counter.name));
         }
         let raw = value as f64 / counter.per_unit as f64;
-        if enabled == 0 {
+        if !self.timed[index] {
             return Ok(Counted { value: raw, counted_share: 1.0 });
         }
         if running == 0 {
             return Err(format!(
-                "{} was not counted: other events had the processor's registers; name fewer with --counters",
+                "{} was not counted: other programs had the processor's registers; end other profilers, or let the watchdog go (`sysctl kernel.nmi_watchdog=0`)",
                 counter.name
             ));
         }

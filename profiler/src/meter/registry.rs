@@ -1,4 +1,5 @@
-//! Every counter that can be read at a phase edge: one line each.
+//! Every counter that can be read at a phase edge: one line each. Those with a name of their own, raw events and events of sysfs, are
+//! made by [`super::named`].
 
 use super::energy::Domain;
 
@@ -24,6 +25,14 @@ pub struct Counter {
 pub enum Source {
     /// A hardware event: `perf_event_open` on Linux, `proc_pid_rusage` on macOS.
     Hardware(Event),
+    /// A cache's event, Linux.
+    Cache(CacheEvent),
+    /// An event of the kernel, Linux.
+    Software(Software),
+    /// An event by its number in the processor's manual, Linux.
+    Raw(u64),
+    /// An event that a PMU describes in sysfs, Linux: `PMU/TERM=VALUE,.../`.
+    Sysfs(&'static str),
     /// The kernel's accounting of this process.
     Usage(Usage),
     /// The energy accounts of the machine (RAPL), read at the edges of long phases only.
@@ -40,11 +49,57 @@ pub enum Event {
     CacheMisses,
     Branches,
     BranchMisses,
+    BusCycles,
     StalledFrontend,
     StalledBackend,
+    ReferenceCycles,
     PerformanceCycles,
     PerformanceInstructions,
     Energy,
+}
+
+/// An event of a cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CacheEvent {
+    /// Which one.
+    pub cache: CacheName,
+    /// What is done.
+    pub access: CacheAccess,
+    /// Only where it misses.
+    pub miss: bool,
+}
+
+/// The caches that the kernel knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each is described by its lines in COUNTERS")]
+pub enum CacheName {
+    Level1Data,
+    Level1Code,
+    LastLevel,
+    DataTlb,
+    CodeTlb,
+    Branch,
+    Node,
+}
+
+/// What is done to a cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each is described by its lines in COUNTERS")]
+pub enum CacheAccess {
+    Read,
+    Write,
+    Prefetch,
+}
+
+/// An event of the kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each is described by its line in COUNTERS")]
+pub enum Software {
+    CpuClock,
+    TaskClock,
+    PageFaults,
+    ContextSwitches,
+    Migrations,
 }
 
 /// A figure of the kernel's accounting.
@@ -61,12 +116,60 @@ pub enum Usage {
     Resident,
 }
 
-const fn hardware(name: &'static str, event: Event, default: bool, meaning: &'static str) -> Counter {
-    Counter { name, unit: "1", meaning, source: Source::Hardware(event), default, per_unit: 1 }
+impl Source {
+    /// Whether it is an event that somebody counts, rather than an account that the kernel keeps anyway.
+    pub fn is_event(&self) -> bool {
+        !matches!(self, Self::Usage(_) | Self::Energy(_))
+    }
+
+    /// In a word or two, for lists.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Usage(_) => "accounting",
+            Self::Hardware(_) => "hardware",
+            Self::Cache(_) => "cache",
+            Self::Software(_) => "software",
+            Self::Sysfs(_) => "top-down",
+            Self::Raw(_) => "raw",
+            Self::Energy(_) => "energy",
+        }
+    }
 }
 
-const fn usage(name: &'static str, usage: Usage, unit: &'static str, per_unit: u64, meaning: &'static str) -> Counter {
-    Counter { name, unit, meaning, source: Source::Usage(usage), default: true, per_unit }
+const fn counter(name: &'static str, source: Source, meaning: &'static str) -> Counter {
+    Counter { name, unit: "1", meaning, source, default: false, per_unit: 1 }
+}
+
+const fn hardware(name: &'static str, event: Event, default: bool, meaning: &'static str) -> Counter {
+    Counter { default, ..counter(name, Source::Hardware(event), meaning) }
+}
+
+const fn software(
+    name: &'static str,
+    event: Software,
+    unit: &'static str,
+    per_unit: u64,
+    meaning: &'static str,
+) -> Counter {
+    Counter { unit, per_unit, ..counter(name, Source::Software(event), meaning) }
+}
+
+const fn cache(
+    name: &'static str,
+    cache: CacheName,
+    access: CacheAccess,
+    miss: bool,
+    meaning: &'static str,
+) -> Counter {
+    counter(name, Source::Cache(CacheEvent { cache, access, miss }), meaning)
+}
+
+const fn top_down(name: &'static str, place: &'static str, meaning: &'static str) -> Counter {
+    counter(name, Source::Sysfs(place), meaning)
+}
+
+const fn usage(name: &'static str, field: Usage, unit: &'static str, per_unit: u64, meaning: &'static str) -> Counter {
+    Counter { name, unit, meaning, source: Source::Usage(field), default: true, per_unit }
 }
 
 /// Read by default: it costs nothing at the edge of a token.
@@ -74,7 +177,10 @@ const fn energy(name: &'static str, domain: Domain, meaning: &'static str) -> Co
     Counter { name, unit: "J", meaning, source: Source::Energy(domain), default: true, per_unit: 1_000_000 }
 }
 
-/// Every counter, in the order of reports. At most four hardware events are read by default: more would take turns.
+use CacheAccess::{Prefetch, Read, Write};
+use CacheName::{Branch, CodeTlb, DataTlb, LastLevel, Level1Code, Level1Data, Node};
+
+/// All counters.
 #[rustfmt::skip]
 pub const COUNTERS: &[Counter] = &[
     usage("cpu_user_s", Usage::CpuUser, "s", 1_000_000, "CPU time in user mode, all threads"),
@@ -91,11 +197,49 @@ pub const COUNTERS: &[Counter] = &[
     hardware("cache_misses", Event::CacheMisses, true, "accesses that missed the last-level cache"),
     hardware("branches", Event::Branches, false, "branches retired"),
     hardware("branch_misses", Event::BranchMisses, false, "branches that were mispredicted"),
+    hardware("bus_cycles", Event::BusCycles, false, "cycles of the bus, at a constant rate"),
+    hardware("reference_cycles", Event::ReferenceCycles, false, "cycles at the nominal frequency, whatever the real one is"),
     hardware("stalled_frontend", Event::StalledFrontend, false, "cycles without an instruction to start"),
     hardware("stalled_backend", Event::StalledBackend, false, "cycles in which nothing could be retired"),
+    cache("l1_dcache_loads", Level1Data, Read, false, "loads from the first-level data cache"),
+    cache("l1_dcache_load_misses", Level1Data, Read, true, "loads that missed the first-level data cache"),
+    cache("l1_dcache_stores", Level1Data, Write, false, "stores to the first-level data cache"),
+    cache("l1_dcache_store_misses", Level1Data, Write, true, "stores that missed the first-level data cache"),
+    cache("l1_dcache_prefetches", Level1Data, Prefetch, false, "prefetches into the first-level data cache"),
+    cache("l1_dcache_prefetch_misses", Level1Data, Prefetch, true, "prefetches that missed the first-level data cache"),
+    cache("l1_icache_loads", Level1Code, Read, false, "fetches from the first-level instruction cache"),
+    cache("l1_icache_load_misses", Level1Code, Read, true, "fetches that missed the first-level instruction cache"),
+    cache("llc_loads", LastLevel, Read, false, "loads from the last-level cache"),
+    cache("llc_load_misses", LastLevel, Read, true, "loads that missed the last-level cache"),
+    cache("llc_stores", LastLevel, Write, false, "stores to the last-level cache"),
+    cache("llc_store_misses", LastLevel, Write, true, "stores that missed the last-level cache"),
+    cache("llc_prefetches", LastLevel, Prefetch, false, "prefetches into the last-level cache"),
+    cache("llc_prefetch_misses", LastLevel, Prefetch, true, "prefetches that missed the last-level cache"),
+    cache("dtlb_loads", DataTlb, Read, false, "loads whose address was looked up"),
+    cache("dtlb_load_misses", DataTlb, Read, true, "loads whose address was not in the translation buffer"),
+    cache("dtlb_stores", DataTlb, Write, false, "stores whose address was looked up"),
+    cache("dtlb_store_misses", DataTlb, Write, true, "stores whose address was not in the translation buffer"),
+    cache("dtlb_prefetches", DataTlb, Prefetch, false, "prefetches whose address was looked up"),
+    cache("dtlb_prefetch_misses", DataTlb, Prefetch, true, "prefetches whose address was not in the translation buffer"),
+    cache("itlb_loads", CodeTlb, Read, false, "fetches whose address was looked up"),
+    cache("itlb_load_misses", CodeTlb, Read, true, "fetches whose address was not in the translation buffer"),
+    cache("branch_loads", Branch, Read, false, "look-ups of the branch predictor"),
+    cache("branch_load_misses", Branch, Read, true, "look-ups that the branch predictor had nothing for"),
+    cache("node_loads", Node, Read, false, "loads from memory of the same node"),
+    cache("node_load_misses", Node, Read, true, "loads from memory of another node"),
+    top_down("topdown_slots", "cpu/slots/", "places in which the processor could start an operation: what the top-down levels are shares of"),
+    top_down("topdown_retiring", "cpu/topdown-retiring/", "slots whose operation was of use"),
+    top_down("topdown_bad_speculation", "cpu/topdown-bad-spec/", "slots lost to mispredicted paths"),
+    top_down("topdown_frontend_bound", "cpu/topdown-fe-bound/", "slots empty because no instruction came"),
+    top_down("topdown_backend_bound", "cpu/topdown-be-bound/", "slots empty because memory or execution units were busy"),
+    software("task_clock_s", Software::TaskClock, "s", 1_000_000_000, "time on a processor, all threads"),
+    software("cpu_clock_s", Software::CpuClock, "s", 1_000_000_000, "the same by the processors' own clocks"),
+    software("page_faults", Software::PageFaults, "1", 1, "page faults of every kind, in the kernel too"),
+    software("context_switches", Software::ContextSwitches, "1", 1, "context switches of every kind"),
+    software("cpu_migrations", Software::Migrations, "1", 1, "moves of a thread to another processor"),
     hardware("performance_cycles", Event::PerformanceCycles, false, "cycles on performance cores (Apple Silicon)"),
     hardware("performance_instructions", Event::PerformanceInstructions, false, "instructions on performance cores (Apple Silicon)"),
-    Counter { name: "energy_j", unit: "J", meaning: "the kernel's estimate of the energy used by the processor (Apple Silicon)", source: Source::Hardware(Event::Energy), default: false, per_unit: 1_000_000_000 },
+    Counter { unit: "J", per_unit: 1_000_000_000, ..hardware("energy_j", Event::Energy, false, "the kernel's estimate of the energy used by the processor (Apple Silicon)") },
     energy("energy_package_j", Domain::Package, "energy of the processor packages, whole machine: other programs' use is in it (RAPL)"),
     energy("energy_core_j", Domain::Core, "of that, energy of the cores, whole machine (RAPL)"),
     energy("energy_dram_j", Domain::Dram, "energy of the memory modules, whole machine (RAPL)"),
@@ -106,7 +250,7 @@ pub fn default_counters() -> Vec<&'static Counter> {
     COUNTERS.iter().filter(|counter| counter.default && counter.exists_here()).collect()
 }
 
-/// The counter of this name.
+/// The counter of this name in the list.
 pub fn find(name: &str) -> Option<&'static Counter> {
     COUNTERS.iter().find(|counter| counter.name == name)
 }
@@ -115,16 +259,49 @@ impl Counter {
     /// Whether this system knows the counter at all; the machine may still lack it.
     pub fn exists_here(&self) -> bool {
         let apple = cfg!(target_os = "macos");
+        match self.systems() {
+            Systems::Both => true,
+            Systems::Linux => !apple,
+            Systems::Apple => apple,
+        }
+    }
+
+    /// The systems that have it.
+    pub fn systems(&self) -> Systems {
         match self.source {
-            Source::Usage(_) | Source::Hardware(Event::Cycles | Event::Instructions) => true,
-            Source::Hardware(Event::PerformanceCycles | Event::PerformanceInstructions | Event::Energy) => apple,
-            Source::Hardware(_) | Source::Energy(_) => !apple,
+            Source::Usage(_) | Source::Hardware(Event::Cycles | Event::Instructions) => Systems::Both,
+            Source::Hardware(Event::PerformanceCycles | Event::PerformanceInstructions | Event::Energy) => {
+                Systems::Apple
+            }
+            _ => Systems::Linux,
         }
     }
 
     /// Whether its value may fall: a level, not a count.
     pub(super) fn is_level(&self) -> bool {
         self.source == Source::Usage(Usage::Resident)
+    }
+}
+
+/// Where a counter exists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Systems {
+    /// On Linux and macOS.
+    Both,
+    /// On Linux.
+    Linux,
+    /// On macOS.
+    Apple,
+}
+
+impl Systems {
+    /// In words.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Both => "Linux, macOS",
+            Self::Linux => "Linux",
+            Self::Apple => "macOS",
+        }
     }
 }
 
@@ -135,7 +312,8 @@ mod tests {
     #[test]
     fn every_counter_is_complete_and_unique() {
         for (index, counter) in COUNTERS.iter().enumerate() {
-            assert!(counter.name.chars().all(|c| c.is_ascii_lowercase() || c == '_'), "{}", counter.name);
+            let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+            assert!(counter.name.chars().all(plain), "{}", counter.name);
             assert!(!counter.meaning.is_empty() && !counter.unit.is_empty() && counter.per_unit > 0);
             assert!(COUNTERS[..index].iter().all(|other| other.name != counter.name), "{} stands twice", counter.name);
             assert_eq!(find(counter.name), Some(counter));

@@ -46,12 +46,10 @@ pub fn check(options: &Options) -> Result<(), Error> {
         ));
     }
     for name in &options.counters {
-        if meter::find(name).is_none() {
-            let names: Vec<_> = meter::COUNTERS.iter().map(|counter| counter.name).collect();
+        if meter::named(name).is_none() {
             return refuse(format!(
-                "no counter is called `{name}`{}; known counters: {}",
-                nearest(name, &names),
-                names.join(", ")
+                "no counter is called `{name}`{}; `inferometer machine` and COUNTERS.md list them, other events are written rHEX or PMU/TERM=VALUE,.../",
+                nearest(name, &meter::listed_names())
             ));
         }
     }
@@ -98,9 +96,10 @@ mod tests {
         insta::assert_snapshot!(told(|o| o.new_tokens = Some(0)), @"-n 0: at least one new token is needed; leave -n out for 128");
         insta::assert_snapshot!(told(|o| o.prompts = PromptChoice::Tokens(0)), @"--prompt-tokens 0: at least one prompt token is needed");
         insta::assert_snapshot!(told(|o| o.threads = vec![1, 2, 1]), @"-t 1 is given twice: each case is measured once per run; raise -r for more samples");
-        assert!(
-            told(|o| o.counters = vec!["cycels".to_owned()])
-                .starts_with("no counter is called `cycels`; did you mean `cycles`?; known counters: cpu_user_s")
+        insta::assert_snapshot!(told(|o| o.counters = vec!["cycels".to_owned()]), @"no counter is called `cycels`; did you mean `cycles`?; `inferometer machine` and COUNTERS.md list them, other events are written rHEX or PMU/TERM=VALUE,.../");
+        assert_eq!(
+            told(|o| o.counters = vec!["LLC-loads".to_owned(), "cpu/event=0x3c/".to_owned(), "r01c2".to_owned()]),
+            "fine"
         );
         assert!(told(|o| o.header = Some("x".into())).contains("--synthetic"));
         assert!(told(|o| (o.out, o.resume) = (Some("a".into()), Some("b".into()))).contains("one of them"));

@@ -205,16 +205,25 @@ fn plan_file(options: &Options, ignore_eos: bool, set: &str, engines: &[EngineCh
     }
 }
 
-/// The kernel's accounting always, and the hardware events that were asked for, else the default ones.
+/// The kernel's accounting always, and the events that were asked for, else the default ones. The top-down levels take their
+/// slots along: without them they are shares of nothing.
 pub fn counters(options: &Options) -> Vec<&'static crate::meter::Counter> {
-    use crate::meter::{COUNTERS, Source};
-    let named = |counter: &crate::meter::Counter| options.counters.iter().any(|name| name == counter.name);
-    let wanted = |counter: &&crate::meter::Counter| match counter.source {
-        Source::Usage(_) => true,
-        Source::Hardware(_) | Source::Energy(_) if options.counters.is_empty() => {
-            counter.default && counter.exists_here()
+    use crate::meter::{COUNTERS, Source, default_counters, find, named};
+    if options.counters.is_empty() {
+        return default_counters();
+    }
+    let mut counters: Vec<_> = COUNTERS.iter().filter(|counter| matches!(counter.source, Source::Usage(_))).collect();
+    let events = options.counters.iter().filter_map(|name| named(name));
+    let mut take = |counter| {
+        if !counters.contains(&counter) {
+            counters.push(counter);
         }
-        Source::Hardware(_) | Source::Energy(_) => named(counter),
     };
-    COUNTERS.iter().filter(wanted).collect()
+    for event in events {
+        if event.name.starts_with("topdown_") {
+            find("topdown_slots").into_iter().for_each(&mut take);
+        }
+        take(event);
+    }
+    counters
 }

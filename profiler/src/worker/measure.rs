@@ -247,11 +247,11 @@ impl Bench {
     /// Fills in the stepped pass's counters: per phase, and over the request.
     #[allow(clippy::cast_precision_loss, reason = "byte counts stay far below 2^53")]
     fn count(&self, measured: &mut Measured, timing: &Timing, counts: &PhaseCounts, read_bytes: Result<u64, String>) {
-        let counters = self.meter.counters();
-        measured.phases = drive::phase_rows(timing, counts, counters);
+        let counted = self.meter.counted();
+        measured.phases = drive::phase_rows(timing, counts, &counted);
         let mut whole = Tally::default();
         counts.values().for_each(|tally| whole.merge(tally));
-        let totals = drive::totals(&whole, counters);
+        let totals = drive::totals(&whole, &counted);
         measured.counters = totals.values;
         measured.counter_reasons = totals.reasons;
         for (name, reason) in &self.absent {

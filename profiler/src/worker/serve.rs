@@ -72,7 +72,7 @@ pub(super) struct Bench {
 
 impl Bench {
     fn open(order: &Open) -> Result<(Self, Opened), String> {
-        let counters: Vec<_> = order.counters.iter().filter_map(|name| meter::find(name)).collect();
+        let counters: Vec<_> = order.counters.iter().filter_map(|name| meter::named(name)).collect();
         // Before the engine: it may start threads.
         let mut meter = Meter::open(&counters);
         let selection = registry::find(&order.engine).map_err(|error| error.to_string())?;
@@ -139,7 +139,7 @@ impl Bench {
         beacon.clear_phase();
         let mut counted = Tally::default();
         counted.add(&counted_before, &self.meter.read());
-        loaded.counters = drive::totals(&counted, self.meter.counters()).values;
+        loaded.counters = drive::totals(&counted, &self.meter.counted()).values;
         drop(checkpoint);
         let read = read_before.and_then(|before| Ok(self.meter.read_bytes()?.saturating_sub(before)));
         loaded.read_bytes = note(&mut loaded.reasons, "load_read_bytes", read);

@@ -8,14 +8,13 @@ mod usage;
 use std::collections::BTreeMap;
 
 use super::{Counter, MachineLoad, Memory, Reading, Source, Tick, Usage};
-use perf::PerfCounters;
+pub(super) use perf::open_events;
 pub(super) use proc_files::MemoryReader;
 use proc_files::ProcFile;
 
-/// Kept descriptors and open counters of this process.
+/// Kept descriptors of this process.
 #[derive(Debug)]
 pub(super) struct Probe {
-    perf: PerfCounters,
     statm: Result<MemoryReader, String>,
     status: Result<ProcFile, String>,
     io: Result<ProcFile, String>,
@@ -27,10 +26,8 @@ impl Probe {
         wanted: &[&'static Counter],
         absent: &mut BTreeMap<String, String>,
     ) -> (Vec<&'static Counter>, Self) {
-        let perf = PerfCounters::open(wanted, absent);
         let present = wanted.iter().copied().filter(|counter| !absent.contains_key(counter.name)).collect();
         let probe = Self {
-            perf,
             statm: MemoryReader::open(),
             status: ProcFile::open("/proc/self/status"),
             io: ProcFile::open("/proc/self/io"),
@@ -38,7 +35,7 @@ impl Probe {
         (present, probe)
     }
 
-    /// Fills a reading: one `getrusage`, one `statm`, one read of the perf group.
+    /// Fills a reading's accounts: one `getrusage`, one `statm`.
     pub(super) fn read(&mut self, counters: &[&'static Counter], reading: &mut Reading) {
         let usage = usage::read();
         let resident = self.statm.as_mut().ok().and_then(MemoryReader::resident);
@@ -48,10 +45,9 @@ impl Probe {
             match counter.source {
                 Source::Usage(Usage::Resident) => *tick = always(resident),
                 Source::Usage(field) => *tick = always(usage.map(|usage| usage.field(field))),
-                Source::Hardware(_) | Source::Energy(_) => {}
+                _ => {}
             }
         }
-        self.perf.read(counters, reading);
     }
 
     pub(super) fn memory(&mut self) -> Result<Memory, String> {

@@ -1,201 +1,171 @@
-//! Hardware counters through `perf_event_open`: one inherited group, opened before any thread exists, never reset.
-//!
-//! Inherit makes threads that begin later count too, and child processes. A member that cannot be opened is explained and
-//! left out; where a group is refused, each event is tried by itself.
+//! The kernel's side of events: `perf_event_open` through perf-event2, `/proc` and `/sys`.
 
 use std::collections::BTreeMap;
 use std::io;
+use std::os::fd::AsRawFd;
+use std::sync::OnceLock;
 
-use perf_event::events::Hardware;
-use perf_event::{Builder, Group};
+use perf_event::Builder;
+use perf_event::events::Raw;
 
-use super::super::{Counter, Event, MAX_COUNTERS, Reading, Source, Tick};
+use super::super::Counter;
+use super::super::perf::{Attributes, Errno, Handle, PerfCounters, PerfSystem, Whose, self_test};
+use super::usage;
 
-/// The open events of this process.
-pub(super) struct PerfCounters {
-    group: Option<Group>,
-    members: Vec<Member>,
-}
+/// `PERF_FORMAT_TOTAL_TIME_ENABLED | PERF_FORMAT_TOTAL_TIME_RUNNING | PERF_FORMAT_GROUP`
+const GROUP_WITH_TIMES: u64 = 1 | 2 | 8;
+/// Processor time that the thread of the self-test uses, in microseconds.
+const SPIN_US: u64 = 4_000;
 
-impl std::fmt::Debug for PerfCounters {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.debug_struct("PerfCounters").field("group", &self.group.is_some()).field("members", &self.members).finish()
+/// Opens events of this process, after a look whether they count at all.
+pub(in crate::meter) fn open_events(
+    wanted: &[&'static Counter],
+    absent: &mut BTreeMap<String, String>,
+) -> PerfCounters {
+    static TESTED: OnceLock<Result<(), String>> = OnceLock::new();
+    let mut events = PerfCounters::open(Box::new(LinuxPerf::default()), wanted, absent);
+    // Where nothing could be opened there is nothing to test.
+    if !events.is_empty()
+        && let Err(reason) = TESTED.get_or_init(|| self_test(&mut LinuxPerf::default(), spin))
+    {
+        events.forget(reason, absent);
     }
+    events
 }
 
-#[derive(Debug)]
-struct Member {
-    name: &'static str,
-    counter: perf_event::Counter,
-    grouped: bool,
-}
-
-impl PerfCounters {
-    /// Opens and enables the hardware events among `wanted`.
-    pub(super) fn open(wanted: &[&'static Counter], absent: &mut BTreeMap<String, String>) -> Self {
-        let events: Vec<_> = wanted.iter().filter_map(|counter| Some((counter.name, hardware(counter)?))).collect();
-        let mut this = Self { group: None, members: Vec::new() };
-        if events.is_empty() {
-            return this;
-        }
-        this.group = Group::builder().inherit(true).build_group().ok();
-        for (name, event) in events {
-            match this.add(name, event) {
-                Ok(()) => {}
-                Err(error) => {
-                    absent.insert(name.to_owned(), explain(&error, paranoid()));
-                }
+/// Uses processor time on a thread of its own; returns how much, in ns.
+fn spin() -> Result<u64, String> {
+    let work = || {
+        let begun = usage::thread_us()?;
+        loop {
+            let used = usage::thread_us()?.saturating_sub(begun);
+            if used >= SPIN_US {
+                return Some(used * 1000);
             }
+            std::hint::black_box((0..1000_u64).fold(1, u64::wrapping_mul));
         }
-        this.enable(absent);
-        this
-    }
+    };
+    let thread = std::thread::Builder::new().name("self-test".to_owned()).spawn(work);
+    let used = thread.map_err(|error| format!("no thread can be started: {error}"))?.join();
+    used.ok().flatten().ok_or_else(|| "getrusage(RUSAGE_THREAD) failed".to_owned())
+}
 
-    fn add(&mut self, name: &'static str, event: Hardware) -> io::Result<()> {
-        let mut builder = Builder::new(event);
-        builder.inherit(true);
-        if let Some(group) = &mut self.group
-            && let Ok(counter) = group.add(&builder)
-        {
-            self.members.push(Member { name, counter, grouped: true });
-            return Ok(());
-        }
-        let counter = builder.build()?;
-        self.members.push(Member { name, counter, grouped: false });
-        Ok(())
-    }
+/// Open events by their handles.
+#[derive(Debug, Default)]
+struct LinuxPerf {
+    events: Vec<Option<perf_event::Counter>>,
+}
 
-    fn enable(&mut self, absent: &mut BTreeMap<String, String>) {
-        let group = self.group.as_mut().map_or(Ok(()), Group::enable);
-        self.members.retain_mut(|member| {
-            let enabled = if member.grouped {
-                group.as_ref().map_err(explain_enable).copied()
-            } else {
-                member.counter.enable().map_err(|error| explain_enable(&error))
-            };
-            match enabled {
-                Ok(()) => true,
-                Err(reason) => {
-                    absent.insert(member.name.to_owned(), reason);
-                    false
-                }
-            }
-        });
-    }
-
-    /// Puts every event into its place of the reading: one system call for the group, one more for each event outside.
-    pub(super) fn read(&mut self, counters: &[&'static Counter], reading: &mut Reading) {
-        if self.members.is_empty() {
-            return;
-        }
-        let group = self.group.as_mut().and_then(|group| group.read().ok());
-        for member in &mut self.members {
-            let Some(place) = counters.iter().take(MAX_COUNTERS).position(|counter| counter.name == member.name) else {
-                continue;
-            };
-            let tick = if member.grouped {
-                group.as_ref().and_then(|data| {
-                    let entry = data.get(&member.counter)?;
-                    Some(tick(entry.value(), data.time_enabled(), data.time_running()))
-                })
-            } else {
-                member.counter.read_full().ok().map(|data| tick(data.count(), data.time_enabled(), data.time_running()))
-            };
-            reading.ticks[place] = tick.unwrap_or_default();
-        }
+impl LinuxPerf {
+    fn event(&mut self, handle: Handle) -> Result<&mut perf_event::Counter, Errno> {
+        self.events.get_mut(handle.0).and_then(Option::as_mut).ok_or(Errno(libc::EBADF))
     }
 }
 
-fn tick(value: u64, enabled: Option<std::time::Duration>, running: Option<std::time::Duration>) -> Tick {
-    let nanos = |time: Option<std::time::Duration>| time.and_then(|time| u64::try_from(time.as_nanos()).ok());
-    Tick { value, enabled: nanos(enabled).unwrap_or(0), running: nanos(running).unwrap_or(0), valid: true }
+/// The number of a failed call.
+fn errno(error: &io::Error) -> Errno {
+    Errno(error.raw_os_error().unwrap_or(libc::EIO))
 }
 
-fn hardware(counter: &Counter) -> Option<Hardware> {
-    let Source::Hardware(event) = counter.source else { return None };
-    Some(match event {
-        Event::Cycles => Hardware::CPU_CYCLES,
-        Event::Instructions => Hardware::INSTRUCTIONS,
-        Event::CacheReferences => Hardware::CACHE_REFERENCES,
-        Event::CacheMisses => Hardware::CACHE_MISSES,
-        Event::Branches => Hardware::BRANCH_INSTRUCTIONS,
-        Event::BranchMisses => Hardware::BRANCH_MISSES,
-        Event::StalledFrontend => Hardware::STALLED_CYCLES_FRONTEND,
-        Event::StalledBackend => Hardware::STALLED_CYCLES_BACKEND,
-        Event::PerformanceCycles | Event::PerformanceInstructions | Event::Energy => return None,
-    })
-}
-
-/// What the system's error means for the user, and what to do.
-fn explain(error: &io::Error, paranoid: Option<i64>) -> String {
-    let code = error.raw_os_error();
-    let level = paranoid.map_or_else(|| "unknown".to_owned(), |level| level.to_string());
-    match code {
-        Some(libc::ENOENT | libc::EOPNOTSUPP | libc::ENODEV | libc::ENXIO) => {
-            "this machine offers no such hardware event (a virtual machine without a PMU, or a processor without it): measure on bare metal, or let the hypervisor pass the PMU through".to_owned()
+impl PerfSystem for LinuxPerf {
+    fn open(&mut self, event: &Attributes, whose: Whose, leader: Option<Handle>) -> Result<Handle, Errno> {
+        let mut builder = Builder::new(Raw::new(event.config).config1(event.config1).config2(event.config2));
+        builder.inherit(true).exclude_kernel(event.exclude_kernel);
+        if let Whose::Thread(id) = whose {
+            builder.observe_pid(id);
         }
-        Some(libc::EACCES | libc::EPERM) if paranoid.is_some_and(|level| level <= 2) => {
-            format!("perf_event_open is refused though perf_event_paranoid = {level}: a container's seccomp filter does that; allow the call or run outside of the container")
-        }
-        Some(libc::EACCES | libc::EPERM) => {
-            format!("perf_event_paranoid = {level} forbids it: `sudo sysctl kernel.perf_event_paranoid=2`, or give the binary CAP_PERFMON")
-        }
-        Some(libc::ENOSYS) => "this system has no perf_event_open: the kernel lacks CONFIG_PERF_EVENTS, or a container's filter hides it".to_owned(),
-        Some(libc::EMFILE | libc::ENFILE) => "too many open files: raise `ulimit -n`".to_owned(),
-        Some(libc::EINVAL) => "the kernel does not know this event in this form (EINVAL): name others with --counters".to_owned(),
-        Some(libc::ENOSPC | libc::EBUSY) => "the processor's counters are taken by another profiler: end it, or name fewer with --counters".to_owned(),
-        _ => format!("perf_event_open failed: {error}"),
+        let attributes = builder.attrs_mut();
+        attributes.type_ = event.pmu;
+        attributes.read_format = GROUP_WITH_TIMES;
+        let opened = match leader {
+            Some(leader) => builder.build_with_group(self.event(leader)?),
+            None => builder.build(),
+        };
+        self.events.push(Some(opened.map_err(|error| errno(&error))?));
+        Ok(Handle(self.events.len() - 1))
     }
-}
 
-fn explain_enable(error: &io::Error) -> String {
-    format!("the counter opened but could not be enabled: {error}")
-}
+    fn switch(&mut self, leader: Handle, on: bool) -> Result<(), Errno> {
+        let event = self.event(leader)?;
+        let switched = if on { event.enable_group() } else { event.disable_group() };
+        switched.map_err(|error| errno(&error))
+    }
 
-fn paranoid() -> Option<i64> {
-    std::fs::read_to_string("/proc/sys/kernel/perf_event_paranoid").ok()?.trim().parse().ok()
+    /// By read(2) itself: what perf-event2 offers allocates for each reading.
+    #[allow(
+        unsafe_code,
+        reason = "perf-event2 lends the descriptor only as a number, which std reads from only unsafely"
+    )]
+    fn read(&mut self, leader: Handle, words: &mut [u64]) -> Result<usize, Errno> {
+        let descriptor = self.event(leader)?.as_raw_fd();
+        let bytes = size_of_val(words);
+        // SAFETY: the buffer is valid for so many bytes while it is borrowed, and every pattern of bits is a `u64`.
+        let given = unsafe { libc::read(descriptor, words.as_mut_ptr().cast(), bytes) };
+        match usize::try_from(given) {
+            Ok(given) => Ok(given / size_of::<u64>()),
+            Err(_) => Err(errno(&io::Error::last_os_error())),
+        }
+    }
+
+    fn close(&mut self, event: Handle) {
+        if let Some(slot) = self.events.get_mut(event.0) {
+            *slot = None;
+        }
+    }
+
+    fn text(&self, path: &str) -> Result<String, Errno> {
+        std::fs::read_to_string(path).map_err(|error| errno(&error))
+    }
+
+    fn list(&self, path: &str) -> Result<Vec<String>, Errno> {
+        let entries = std::fs::read_dir(path).map_err(|error| errno(&error))?;
+        let mut names: Vec<String> = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect();
+        names.sort();
+        Ok(names)
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::{Reading, Tally, named};
     use super::*;
 
-    #[test]
-    fn each_error_says_what_to_do() {
-        let text = |code, level| explain(&io::Error::from_raw_os_error(code), level);
-        assert!(text(libc::ENOENT, Some(2)).contains("without a PMU"));
-        assert!(text(libc::EOPNOTSUPP, None).contains("bare metal"));
-        assert!(
-            text(libc::EACCES, Some(4)).contains("perf_event_paranoid = 4")
-                && text(libc::EACCES, Some(4)).contains("sysctl")
-        );
-        assert!(text(libc::EPERM, Some(1)).contains("seccomp"));
-        assert!(text(libc::ENOSYS, None).contains("CONFIG_PERF_EVENTS"));
-        assert!(text(libc::EMFILE, None).contains("ulimit"));
-        assert!(text(libc::EBUSY, None).contains("another profiler"));
-        assert!(text(libc::EINVAL, None).contains("--counters"));
-        assert!(text(libc::EIO, None).contains("failed"));
+    fn tally(events: &mut PerfCounters, counters: &[&'static Counter], work: impl FnOnce()) -> Tally {
+        let (mut before, mut after) = (Reading::default(), Reading::default());
+        events.read(counters, &mut before);
+        work();
+        events.read(counters, &mut after);
+        let mut tally = Tally::default();
+        tally.add(&before, &after);
+        tally
     }
 
-    /// Hardware or not, every event is either read or explained, and a group that exists counts a thread that begins later.
+    /// Hardware or not, every event is either read or explained.
     #[test]
     fn events_open_or_explain_themselves() {
-        let wanted: Vec<_> = super::super::super::COUNTERS.iter().filter(|c| hardware(c).is_some()).collect();
+        let wanted: Vec<_> = super::super::super::COUNTERS.iter().filter(|c| c.source.is_event()).collect();
         let mut absent = BTreeMap::new();
-        let mut perf = PerfCounters::open(&wanted, &mut absent);
-        assert_eq!(perf.members.len() + absent.len(), wanted.len());
-        let counters: Vec<_> = wanted.iter().copied().filter(|c| !absent.contains_key(c.name)).collect();
-        let mut before = Reading::default();
-        perf.read(&counters, &mut before);
-        let worker = std::thread::Builder::new()
-            .name("spin".into())
-            .spawn(|| (0..1_000_000_u64).fold(1, u64::wrapping_add))
-            .unwrap();
-        assert!(worker.join().unwrap() > 0);
-        let mut after = Reading::default();
-        perf.read(&counters, &mut after);
-        if let Some(place) = counters.iter().position(|c| c.name == "instructions") {
-            assert!(after.ticks[place].value > before.ticks[place].value);
+        let events = open_events(&wanted, &mut absent);
+        let open = wanted.iter().filter(|counter| !absent.contains_key(counter.name)).count();
+        assert_eq!(open + absent.len(), wanted.len());
+        assert!(absent.values().all(|reason| reason.len() > 20), "{absent:?}");
+        assert_eq!(events.is_empty(), open == 0);
+    }
+
+    /// The kernel's task clock counts threads that begin later, and agrees with what they used.
+    #[test]
+    fn later_threads_are_counted() {
+        let counters = [named("task-clock").unwrap()];
+        let mut absent = BTreeMap::new();
+        let mut events = open_events(&counters, &mut absent);
+        if events.is_empty() {
+            // A sandbox without the call: then it is explained.
+            assert!(!absent["task_clock_s"].is_empty());
+            return;
         }
+        let mut used = 0;
+        let tally = tally(&mut events, &counters, || used = spin().unwrap());
+        let counted = tally.value(0, counters[0]).unwrap().value;
+        assert!(counted >= 0.8 * used as f64 / 1e9, "{counted} s of {used} ns");
     }
 }

@@ -64,6 +64,21 @@ pub(super) fn read() -> Option<Accounting> {
     })
 }
 
+/// Processor time of the calling thread so far, in microseconds.
+#[allow(unsafe_code, reason = "getrusage has no safe wrapper in std")]
+pub(super) fn thread_us() -> Option<u64> {
+    let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
+    // SAFETY: the pointer is valid for a whole `rusage`, which the call fills.
+    let status = unsafe { libc::getrusage(libc::RUSAGE_THREAD, usage.as_mut_ptr()) };
+    if status != 0 {
+        return None;
+    }
+    // SAFETY: all-zero bytes are a valid `rusage`, and the call has succeeded.
+    let usage = unsafe { usage.assume_init() };
+    let micros = |time: libc::timeval| (time.tv_sec as u64).wrapping_mul(1_000_000).wrapping_add(time.tv_usec as u64);
+    Some(micros(usage.ru_utime).wrapping_add(micros(usage.ru_stime)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -99,7 +99,7 @@ pub(crate) fn fill(
             Source::Hardware(Event::PerformanceCycles) => v6.then_some(info.pcycles),
             Source::Hardware(Event::PerformanceInstructions) => v6.then_some(info.pinstructions),
             Source::Hardware(Event::Energy) => v6.then_some(info.energy_nj),
-            Source::Hardware(_) | Source::Energy(_) => None,
+            _ => None,
         };
         *tick = Tick { value: value.unwrap_or(0), enabled: 0, running: 0, valid: value.is_some() };
     }

@@ -1,0 +1,102 @@
+//! Counters as the kernel's attributes (perf_event_open(2), `type` and `config`).
+
+use super::super::{CacheAccess, CacheEvent, CacheName, Counter, Event, Software, Source};
+use super::sysfs;
+use super::system::{Attributes, CACHE, HARDWARE, PerfSystem, RAW, SOFTWARE};
+
+/// The counter that leads the group of the top-down levels.
+pub(super) const SLOTS: &str = "topdown_slots";
+
+/// Time on a processor, in ns; it needs no right and no PMU.
+pub(super) const TASK_CLOCK: Attributes =
+    Attributes { pmu: SOFTWARE, config: 1, config1: 0, config2: 0, exclude_kernel: true };
+
+/// What to ask the kernel for.
+pub(super) fn attributes(counter: &Counter, system: &dyn PerfSystem) -> Result<Attributes, String> {
+    let user = |pmu, config| Ok(Attributes { pmu, config, exclude_kernel: true, ..Attributes::default() });
+    match counter.source {
+        Source::Hardware(event) => match hardware(event) {
+            Some(config) => user(HARDWARE, config),
+            None => Err(format!("{} is not an event of perf_event_open", counter.name)),
+        },
+        Source::Cache(event) => user(CACHE, cache(event)),
+        Source::Raw(config) => user(RAW, config),
+        Source::Sysfs(place) => sysfs::resolve(place, system),
+        // Clocks run alike in both modes; the others happen in the kernel and would read 0 without being counted.
+        Source::Software(event) => Ok(Attributes {
+            pmu: SOFTWARE,
+            config: software(event),
+            exclude_kernel: matches!(event, Software::TaskClock | Software::CpuClock),
+            ..Attributes::default()
+        }),
+        Source::Usage(_) | Source::Energy(_) => Err(format!("{} is not an event", counter.name)),
+    }
+}
+
+fn hardware(event: Event) -> Option<u64> {
+    Some(match event {
+        Event::Cycles => 0,
+        Event::Instructions => 1,
+        Event::CacheReferences => 2,
+        Event::CacheMisses => 3,
+        Event::Branches => 4,
+        Event::BranchMisses => 5,
+        Event::BusCycles => 6,
+        Event::StalledFrontend => 7,
+        Event::StalledBackend => 8,
+        Event::ReferenceCycles => 9,
+        Event::PerformanceCycles | Event::PerformanceInstructions | Event::Energy => return None,
+    })
+}
+
+fn software(event: Software) -> u64 {
+    match event {
+        Software::CpuClock => 0,
+        Software::TaskClock => 1,
+        Software::PageFaults => 2,
+        Software::ContextSwitches => 3,
+        Software::Migrations => 4,
+    }
+}
+
+/// `cache | operation << 8 | result << 16`
+fn cache(event: CacheEvent) -> u64 {
+    let cache = match event.cache {
+        CacheName::Level1Data => 0,
+        CacheName::Level1Code => 1,
+        CacheName::LastLevel => 2,
+        CacheName::DataTlb => 3,
+        CacheName::CodeTlb => 4,
+        CacheName::Branch => 5,
+        CacheName::Node => 6,
+    };
+    let access = match event.access {
+        CacheAccess::Read => 0,
+        CacheAccess::Write => 1,
+        CacheAccess::Prefetch => 2,
+    };
+    cache | access << 8 | u64::from(event.miss) << 16
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::find;
+    use super::super::fake::FakePmu;
+    use super::*;
+
+    #[test]
+    fn names_become_the_numbers_of_the_kernel() {
+        let system = FakePmu::default();
+        let of = |name: &str| attributes(find(name).unwrap(), &system).map(|event| (event.pmu, event.config));
+        assert_eq!(of("branch_misses"), Ok((0, 5)));
+        assert_eq!(of("l1_dcache_load_misses"), Ok((3, 0x1_0000)));
+        assert_eq!(of("llc_stores"), Ok((3, 0x102)));
+        assert_eq!(of("dtlb_prefetch_misses"), Ok((3, 0x1_0203)));
+        assert_eq!(of("branch_loads"), Ok((3, 5)));
+        assert_eq!(of("task_clock_s"), Ok((1, 1)));
+        assert_eq!(of("context_switches"), Ok((1, 3)));
+        assert!(of("cpu_user_s").is_err() && of("energy_j").is_err());
+        assert!(attributes(find("cycles").unwrap(), &system).unwrap().exclude_kernel);
+        assert!(!attributes(find("page_faults").unwrap(), &system).unwrap().exclude_kernel);
+    }
+}

@@ -1,0 +1,140 @@
+//! One group of events: counted together, read with one system call per thread that it was opened for.
+
+use super::super::{Counter, Reading, Tick};
+use super::system::{Attributes, Errno, Handle, PerfSystem, Whose};
+
+/// Number of events, time on, time counted.
+const HEADER: usize = 3;
+/// The most events of one group.
+pub(super) const MOST_MEMBERS: usize = 16;
+/// A group's time on after which it has shown whether it counts: 1 ms.
+const PROBE_NS: u64 = 1_000_000;
+/// A reading takes about a microsecond; more of them are never needed.
+const PROBE_READS: usize = 20_000;
+/// Below this share of the time a group did not have its registers for itself.
+const WHOLE: f64 = 0.99;
+
+/// An event with its counter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Member {
+    pub(super) counter: &'static Counter,
+    pub(super) event: Attributes,
+}
+
+/// Events that count together.
+#[derive(Debug, Default)]
+pub(super) struct Group {
+    pub(super) members: Vec<Member>,
+    /// For each thread that existed, the open events in the order of `members`; the first one leads.
+    threads: Vec<Vec<Handle>>,
+}
+
+/// A group's words, read.
+struct Words {
+    enabled: u64,
+    running: u64,
+    values: [u64; MOST_MEMBERS],
+}
+
+impl Group {
+    /// Adds an event on all these threads, or on none.
+    pub(super) fn add(&mut self, system: &mut dyn PerfSystem, member: Member, threads: &[Whose]) -> Result<(), Errno> {
+        if self.members.len() >= MOST_MEMBERS {
+            return Err(Errno(libc::EINVAL));
+        }
+        self.threads.resize(threads.len(), Vec::new());
+        let mut opened = Vec::new();
+        for (events, &whose) in self.threads.iter().zip(threads) {
+            match system.open(&member.event, whose, events.first().copied()) {
+                Ok(handle) => opened.push(handle),
+                Err(error) => {
+                    opened.into_iter().for_each(|handle| system.close(handle));
+                    return Err(error);
+                }
+            }
+        }
+        self.threads.iter_mut().zip(opened).for_each(|(events, handle)| events.push(handle));
+        self.members.push(member);
+        Ok(())
+    }
+
+    /// Takes the last event out.
+    pub(super) fn pop(&mut self, system: &mut dyn PerfSystem) -> Option<Member> {
+        self.threads.iter_mut().filter_map(Vec::pop).for_each(|handle| system.close(handle));
+        self.members.pop()
+    }
+
+    /// Closes everything.
+    pub(super) fn close(&mut self, system: &mut dyn PerfSystem) {
+        while self.pop(system).is_some() {}
+    }
+
+    /// Switches it on or off, on all threads.
+    pub(super) fn switch(&self, system: &mut dyn PerfSystem, on: bool) -> Result<(), Errno> {
+        self.leaders().try_for_each(|leader| system.switch(leader, on))
+    }
+
+    fn leaders(&self) -> impl Iterator<Item = Handle> + '_ {
+        self.threads.iter().filter_map(|events| events.first().copied())
+    }
+
+    /// Whether all its events have registers at once: the share of the time in which they counted is 1. Found out by
+    /// counting for a millisecond; where no time passes nothing speaks against it.
+    #[allow(clippy::cast_precision_loss, reason = "nanoseconds of a probe stay far below 2^53")]
+    pub(super) fn counts_at_once(&self, system: &mut dyn PerfSystem) -> Result<bool, Errno> {
+        let Some(leader) = self.leaders().next() else { return Ok(true) };
+        self.switch(system, true)?;
+        // What an earlier attempt with more events left behind is not this one's.
+        let begun = self.words(system, leader);
+        let since = |words: &Words| {
+            let (enabled, running) = begun.as_ref().map_or((0, 0), |begun| (begun.enabled, begun.running));
+            (words.enabled.saturating_sub(enabled), words.running.saturating_sub(running))
+        };
+        let mut last = begun.as_ref().map(since);
+        for _ in 0..PROBE_READS {
+            let Some(times) = self.words(system, leader).as_ref().map(since) else {
+                last = None;
+                break;
+            };
+            last = Some(times);
+            if times.0 == 0 || times.0 >= PROBE_NS {
+                break;
+            }
+        }
+        self.switch(system, false)?;
+        // A group that cannot be read is in an error state: it was refused its registers.
+        Ok(last.is_some_and(|(enabled, running)| running as f64 >= WHOLE * enabled as f64))
+    }
+
+    /// Puts the events into their places of a reading, summed over the threads; they are invalid where a reading fails, and where
+    /// they were never on.
+    pub(super) fn read(&self, system: &mut dyn PerfSystem, counters: &[&'static Counter], reading: &mut Reading) {
+        let mut sum = Words { enabled: 0, running: 0, values: [0; MOST_MEMBERS] };
+        let mut valid = false;
+        for leader in self.leaders() {
+            let Some(words) = self.words(system, leader) else {
+                valid = false;
+                break;
+            };
+            valid = true;
+            sum.enabled += words.enabled;
+            sum.running += words.running;
+            sum.values.iter_mut().zip(words.values).for_each(|(sum, value)| *sum = sum.wrapping_add(value));
+        }
+        for (member, &value) in self.members.iter().zip(&sum.values) {
+            let place = counters.iter().position(|counter| std::ptr::eq(*counter, member.counter));
+            if let Some(tick) = place.and_then(|place| reading.ticks.get_mut(place)) {
+                *tick = Tick { value, enabled: sum.enabled, running: sum.running, valid: valid && sum.enabled > 0 };
+            }
+        }
+    }
+
+    /// One system call. `None` where it fails, or gives other events than were opened: some were lost.
+    fn words(&self, system: &mut dyn PerfSystem, leader: Handle) -> Option<Words> {
+        let mut raw = [0_u64; HEADER + MOST_MEMBERS];
+        let given = system.read(leader, &mut raw).ok()?;
+        let [events, enabled, running, values @ ..] = raw;
+        let whole = events == self.members.len() as u64 && given == HEADER + self.members.len();
+        whole.then_some(Words { enabled, running, values })
+    }
+}
