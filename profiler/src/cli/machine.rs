@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 
 use clap::Args;
 use profiler::ceilings::{self, Means};
-use profiler::environment::{self, Environment, Noise};
+use profiler::environment::{self, Conditions, Environment, Noise};
 use profiler::meter::{COUNTERS, Counter, Meter};
-use profiler::report::{Align, Block, Column, Content, Section, Table, environment_facts, milliseconds, text};
+use profiler::report::{
+    Align, Block, Column, Content, Section, Table, condition_facts, environment_facts, milliseconds, text,
+};
 use profiler::warnings::{self, Warning};
 use profiler::worker::Home;
 use profiler::{plan, report};
@@ -40,6 +42,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Code> {
                 .map(|warning: &Warning| Block::Warning(warning.text()))
                 .collect(),
         ),
+        section("Frequencies, heat, pressure", vec![Block::Facts(condition_facts(&Conditions::now()))]),
         counters,
         memory,
         noise(environment::noise()),

@@ -19,6 +19,7 @@ mod pressure;
 mod processor;
 mod root;
 mod state;
+mod strain;
 mod tool;
 mod variables;
 
@@ -39,7 +40,10 @@ pub use power::{Power, read as read_power};
 pub use pressure::{Pressure, one as read_stall, read as read_pressure};
 pub use processor::{Cache, Processor, read as read_processor, throttle_events_now};
 pub use root::Root;
+#[cfg(test)]
+pub(crate) use root::tree as recorded_tree;
 pub use state::{CpuTimes, State, read as read_state};
+pub use strain::{Strain, Strained};
 pub use tool::{redacted, tool};
 pub use variables::{Variables, read as read_variables};
 

@@ -47,6 +47,14 @@ impl Root {
         text.trim().parse().map_err(|_| format!("{path}: expected a number, found \"{text}\""))
     }
 
+    /// Writes to a file that exists.
+    ///
+    /// # Errors
+    /// The reason, naming the path.
+    pub(crate) fn write(&self, path: &str, text: &str) -> Result<(), String> {
+        fs::write(self.place(path), text).map_err(|error| format!("{path}: {}", reason(&error)))
+    }
+
     /// The names in a folder, sorted; numbers in them by value, so that `cpu10` follows `cpu9`.
     ///
     /// # Errors

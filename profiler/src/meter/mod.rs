@@ -8,7 +8,10 @@
 mod energy;
 mod load;
 mod names;
+mod numa;
 mod perf;
+#[cfg(target_os = "linux")]
+pub mod process;
 mod reading;
 mod registry;
 mod timeline;
@@ -34,13 +37,14 @@ use crate::environment::Root;
 pub use energy::{Domain, Energy, EnergySpan};
 pub use load::MachineLoad;
 pub use names::{listed_names, named, split_names};
+pub use numa::placement;
 pub use platform::page_cache;
 pub use reading::{Counted, MAX_COUNTERS, Reading, Tally, Tick};
 pub use registry::{
     COUNTERS, CacheAccess, CacheEvent, CacheName, Counter, Event, Software, Source, Systems, Usage, default_counters,
     find,
 };
-pub use timeline::{MemoryPoint, Timeline};
+pub use timeline::{MemoryPoint, Timeline, Watched};
 
 use perf::PerfCounters;
 

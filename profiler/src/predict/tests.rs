@@ -171,6 +171,7 @@ fn run_of(subjects: &[&Subject], machine: Machine) -> RunFile {
         plan,
         ceilings: Some(ceilings(&[1], 20e9, 400e9)),
         ceiling_probes: Vec::new(),
+        conditions: Vec::new(),
         cases,
         summaries: Vec::new(),
         probes: Vec::new(),

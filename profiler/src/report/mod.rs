@@ -19,7 +19,7 @@ pub use content::{Align, Block, Card, CardFigure, Column, Content, Section, Tabl
 pub use figures::{milliseconds, significant};
 pub use markdown::markdown;
 pub use page::page;
-pub use sections::{ceilings_blocks, content, environment_facts};
+pub use sections::{ceilings_blocks, condition_facts, content, environment_facts};
 pub use text::{Look, text};
 
 use crate::results::{RunFile, csv};

@@ -86,6 +86,9 @@ pub struct Case {
     /// Memory over one request: of the stepped pass the one of median latency, else of the traced pass.
     #[serde(default)]
     pub memory_timeline: Vec<MemoryMoment>,
+    /// CPU time of the thread that reads memory over the time that it ran for, in one request of the stepped or traced pass.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_timer_share: Option<f64>,
     /// Counters of the stepped pass, summed over a request: name to value; absent ones stand in `reasons`.
     pub counters: BTreeMap<String, Option<f64>>,
     /// What the stepped request's energy counters say per token: one row an account that has a value.
@@ -100,6 +103,19 @@ pub struct Case {
     pub output: Option<CaseOutput>,
     /// The op trace of this case, relative to the run folder.
     pub trace: Option<String>,
+}
+
+/// A memory node, and what of a worker was on it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeRow {
+    /// Its number.
+    pub node: u32,
+    /// Resident pages of the model's files.
+    pub model_bytes: u64,
+    /// Anonymous pages: heap, KV cache, weights that were copied.
+    pub anonymous_bytes: u64,
+    /// Threads whose last processor was one of this node.
+    pub threads: usize,
 }
 
 /// One energy account of the machine over the request of the stepped pass that `phases` are of.
@@ -242,6 +258,10 @@ pub struct MemoryFile {
     /// Of what is resident after the first request, in huge pages.
     #[serde(default)]
     pub huge_pages_bytes: Option<u64>,
+    /// On which memory nodes the model, anonymous memory and threads were after the first request; empty with its reason where
+    /// the machine has one node.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub nodes: Vec<NodeRow>,
     /// Heap that the tokenizer holds, measured by loading it alone.
     #[serde(default)]
     pub tokenizer_bytes: Option<u64>,

@@ -38,6 +38,9 @@ pub struct RunFile {
     /// Short measurements of the same limits before, during and after the run.
     #[serde(default)]
     pub ceiling_probes: Vec<super::CeilingProbe>,
+    /// The machine between the rounds: frequencies, heat, what control groups used, pressure.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<crate::environment::Conditions>,
     /// Every case.
     pub cases: Vec<Case>,
     /// Averages over the prompts, per engine, model, threads and depth.

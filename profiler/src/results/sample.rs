@@ -63,6 +63,18 @@ pub struct Sample {
     pub load_others: Option<f64>,
     /// Share of time that the hypervisor took away meanwhile, 0 to 1 of all cores.
     pub steal: Option<f64>,
+    /// For how long the control groups around the engine were stopped meanwhile because their processor time was used up.
+    #[serde(default)]
+    pub throttled_s: Option<f64>,
+    /// For how long some task of this machine waited for memory meanwhile (pressure stall information).
+    #[serde(default)]
+    pub memory_stall_s: Option<f64>,
+    /// For how long some task waited for storage.
+    #[serde(default)]
+    pub io_stall_s: Option<f64>,
+    /// Frequency of the fastest processor when the request ended, in Hz.
+    #[serde(default)]
+    pub frequency_hz: Option<u64>,
     /// When each output token was known, from the start of encoding.
     pub token_times_s: Vec<f64>,
     /// SHA-256 of the output token ids (or of the text where ids are unknown): a wrong output voids a timing.

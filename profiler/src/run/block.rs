@@ -11,6 +11,7 @@ use super::resume::Earlier;
 use super::state::CaseState;
 use super::trace::RunTrace;
 use super::{Interrupt, Progress, derive, memory, rounds};
+use crate::environment::Conditions;
 use crate::plan::{Block, CasePlan, Plan, TraceLevel};
 use crate::prepare::kv_dtype;
 use crate::results::{Case, Pass, RunFile, Status, Store};
@@ -165,6 +166,10 @@ impl<'a> Run<'a> {
     /// The machine's limits with the thread counts of a block, while its workers stand still.
     fn probe(&mut self, crew: &mut Crew<'_>, block: &Block, moment: Moment) {
         let threads: Vec<usize> = block.seats.iter().map(|seat| seat.threads).collect();
+        if !self.means.plan.file.virtual_time && !self.means.interrupt.is_set() {
+            let now = Conditions::now();
+            self.file.conditions.push(Conditions { moment: moment.told(), model: block.model.name.clone(), ..now });
+        }
         let probes = &mut self.probes;
         let taken = crew.while_still(|| probes.take(moment, &block.model.name, &threads));
         self.file.ceiling_probes.extend(taken);

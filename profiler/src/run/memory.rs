@@ -89,6 +89,7 @@ pub(super) fn first_request(memory: &mut MemoryFile, measured: &Measured) {
     memory.code_bytes = memory.code_bytes.zip(measured.memory).map(|(code, edges)| code + file_growth(edges));
     memory.first_peak_delta_bytes = sample.memory_peak_delta_bytes;
     memory.first_delta_bytes = sample.memory_delta_bytes;
+    memory.nodes = measured.nodes.clone().and_then(Result::ok).unwrap_or_default();
     memory.huge_pages_bytes = measured.huge_pages.clone().and_then(Result::ok);
     let reasons = &mut memory.reasons;
     reasons.remove("kv_used_bytes");
@@ -100,6 +101,7 @@ pub(super) fn first_request(memory: &mut MemoryFile, measured: &Measured) {
             sample.reasons.get("memory_peak_delta_bytes"),
         ),
         ("first_delta_bytes", memory.first_delta_bytes.is_some(), sample.reasons.get("memory_delta_bytes")),
+        ("nodes", !memory.nodes.is_empty(), measured.nodes.as_ref().and_then(|found| found.as_ref().err())),
         (
             "huge_pages_bytes",
             memory.huge_pages_bytes.is_some(),

@@ -104,6 +104,7 @@ pub fn execute_with(
         plan: plan.file.clone(),
         ceilings,
         ceiling_probes: earlier.as_ref().map(|earlier| earlier.ceiling_probes.clone()).unwrap_or_default(),
+        conditions: Vec::new(),
         cases: plan.file.cases.iter().map(empty).collect(),
         summaries: Vec::new(),
         probes: Vec::new(),

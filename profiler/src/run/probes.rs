@@ -25,6 +25,14 @@ pub(super) enum Moment {
 }
 
 impl Moment {
+    /// In words: rounds count from 1.
+    pub(super) fn told(self) -> String {
+        match self {
+            Self::Round(round) => format!("round {}", round + 1),
+            _ => self.name().to_owned(),
+        }
+    }
+
     const fn name(self) -> &'static str {
         match self {
             Self::Before => "before",

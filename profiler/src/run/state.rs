@@ -130,6 +130,7 @@ impl<'a> CaseState<'a> {
 /// Memory over a request, or why it is not known.
 fn keep_timeline(case: &mut Case, measured: &Measured) {
     case.memory_timeline.clone_from(&measured.memory_timeline);
+    case.memory_timer_share = measured.timer_share;
     if case.memory_timeline.is_empty() {
         let reason = measured.sample.reasons.get("memory_delta_bytes").cloned();
         let reason = reason.unwrap_or_else(|| "the thread that reads memory could not be started".to_owned());
@@ -203,6 +204,8 @@ mod tests {
             held: None,
             uncounted: None,
             huge_pages: None,
+            nodes: None,
+            timer_share: None,
             memory_timeline: Vec::new(),
             dropped: 0,
             trace_error: None,

@@ -67,6 +67,7 @@ pub fn after(file: &RunFile) -> Vec<Warning> {
     let drifts = drift(&file.ceiling_probes);
     found.extend(drifts.iter().filter_map(|drift| differs(file, drift)));
     found.extend(drifts.into_iter().filter(Drift::is_large).map(Warning::BandwidthDrift));
+    found.extend(super::conditions::warnings(file));
     let (samples, largest) = above(file, |sample| sample.steal, STEAL);
     if samples > 0 {
         found.push(Warning::Steal(samples, largest));
@@ -111,7 +112,7 @@ fn between(case: &Case) -> Option<f64> {
 }
 
 /// How many cases lie above a limit, and the worst of them with its value.
-fn worst(cases: &[Case], value: fn(&Case) -> Option<f64>, limit: f64) -> Option<(usize, String, f64)> {
+pub(super) fn worst(cases: &[Case], value: fn(&Case) -> Option<f64>, limit: f64) -> Option<(usize, String, f64)> {
     let over: Vec<(&Case, f64)> =
         cases.iter().filter_map(|case| Some((case, value(case)?))).filter(|(_, value)| *value > limit).collect();
     let (case, most) = over.iter().max_by(|a, b| a.1.total_cmp(&b.1))?;

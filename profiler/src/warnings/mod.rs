@@ -5,6 +5,7 @@
 
 mod after;
 mod before;
+mod conditions;
 mod text;
 
 use crate::ceilings::Drift;
@@ -46,6 +47,26 @@ pub enum Warning {
     ThrottlingUnknown,
     /// The processor was slowed down by heat during the run: so many times.
     Throttled(u64),
+    /// Whole packages were, though no core was: so many times.
+    PackageThrottled(u64),
+    /// The processor came near its critical temperature: degrees Celsius, the critical ones.
+    Hot(f64, f64),
+    /// Processors ran slower during some requests than during others: cases, the worst of them, its fall as a share.
+    FrequencyFell(usize, String, f64),
+    /// Hardware-managed frequencies prefer to save energy: the preference.
+    Preference(String),
+    /// A setting changed during the run: its name, before, now.
+    SettingChanged(&'static str, String, String),
+    /// A control group stopped the engine: samples, seconds, largest share of a latency.
+    GroupThrottled(usize, f64, f64),
+    /// Tasks waited for memory: samples, seconds, largest share of a latency.
+    MemoryPressure(usize, f64, f64),
+    /// Tasks waited for storage: samples, seconds, largest share of a latency.
+    StoragePressure(usize, f64, f64),
+    /// The control group dropped files for want of memory and read them again: bytes.
+    Refaults(u64),
+    /// The model lies on memory nodes where no thread runs: cases, the worst of them, share of its pages.
+    RemoteMemory(usize, String, f64),
     /// A library is loaded into every process: its name.
     Preload(String),
     /// Samples of one case gave different outputs: the case.

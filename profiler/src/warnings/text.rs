@@ -33,6 +33,31 @@ impl Warning {
             }
             Self::ThrottlingUnknown => "whether the processor was slowed down by heat cannot be seen on this machine; look at the drift between first and last rounds".to_owned(),
             Self::Throttled(events) => format!("the processor was slowed down by heat {events} times during the run: late rounds are slower than early ones; improve the cooling, let it cool down, and run again"),
+            Self::PackageThrottled(events) => format!("the processor package was slowed down {events} times during the run by heat or its power limit: late rounds are slower than early ones; improve the cooling, or raise the power limit"),
+            Self::Hot(degrees, limit) => format!("the processor reached {degrees:.0} degrees Celsius, near its critical {limit:.0}: it slows down there; improve the cooling, let it cool down, and run again"),
+            Self::FrequencyFell(cases, worst, fall) => format!(
+                "the processors' frequency fell by up to {:.0} % between requests in {cases} of the cases, most in {worst}: heat, a power limit or other programs; look at `frequency_hz` in results.csv, improve the cooling, or fix the frequency (`cpupower frequency-set`)",
+                fall * 100.0
+            ),
+            Self::Preference(name) => format!("the processor's energy preference is {name}: it saves energy rather than time; try `cpupower set --epp performance`, or write it to /sys/devices/system/cpu/cpu*/cpufreq/energy_performance_preference"),
+            Self::SettingChanged(what, before, now) => format!("{what} changed from {before} to {now} during the run: rounds before and after it measure two machines; stop what changes it (a power daemon) and run again"),
+            Self::GroupThrottled(samples, seconds, share) => format!(
+                "throttled by the control group for {:.0} ms during {samples} samples, up to {:.0} % of one's latency: its processor time was used up; use fewer threads (-t) or raise the limit (cpu.max)",
+                seconds * 1e3, share * 100.0
+            ),
+            Self::MemoryPressure(samples, seconds, share) => format!(
+                "memory pressure: tasks of this machine waited for memory for {:.0} ms during {samples} samples, up to {:.0} % of one's latency; weights may be dropped and read again: close programs, raise the group's limit (memory.max), or take a smaller model",
+                seconds * 1e3, share * 100.0
+            ),
+            Self::StoragePressure(samples, seconds, share) => format!(
+                "tasks of this machine waited for storage for {:.0} ms during {samples} samples, up to {:.0} % of one's latency: either the model is read while it computes (look at read_bytes), or another program writes; run again on a quieter machine",
+                seconds * 1e3, share * 100.0
+            ),
+            Self::Refaults(bytes) => format!("{} of files were dropped from memory and read again during the run: the control group or the machine is too small for the model; raise memory.max or close programs", models::Bytes(*bytes)),
+            Self::RemoteMemory(cases, worst, share) => format!(
+                "{:.0} % of the model's pages lie on memory nodes where no thread runs, in {worst} (of {cases} cases): each read crosses the link between sockets; bind both to one node (`numactl --cpunodebind=0 --membind=0`), or spread the pages (`numactl --interleave=all`)",
+                share * 100.0
+            ),
             Self::Preload(name) => format!("LD_PRELOAD loads {name} into every process: allocations may be counted or served differently; unset it"),
             Self::OutputDiffers(case) => format!("{case}: samples gave different outputs at temperature 0, so their times belong to different work; look at outputs/ and samples.jsonl"),
             Self::ProbeEffect(pass, ratio) => {

@@ -15,6 +15,7 @@ use super::part::RequestTrace;
 use super::protocol::{Ask, Input, Measured, MemoryEdge};
 use super::serve::{Bench, note};
 use crate::drive::{self, Answer, OpSums, PhaseCounts, PhaseSpan, Stopwatch, Timing, WorkSums};
+use crate::environment::{Root, Strain, Strained};
 use crate::meter::{self, MachineLoad, Tally, Timeline, VIRTUAL};
 use crate::results::{Pass, Sample};
 
@@ -25,6 +26,7 @@ struct Before {
     cpu_s: f64,
     load: Result<MachineLoad, String>,
     read_bytes: Result<u64, String>,
+    strain: Option<Strained>,
 }
 
 /// What the marks of a traced request gave.
@@ -117,11 +119,16 @@ fn run(
     let (memory, read_bytes) = bench.after(before, &mut sample);
     // Milliseconds, since the kernel looks at every page: once a session is enough.
     let huge_pages = ask.fresh.then(|| if virtual_time { Err(VIRTUAL.to_owned()) } else { meter::huge_pages() });
+    let nodes = ask
+        .fresh
+        .then(|| if virtual_time { Err(VIRTUAL.to_owned()) } else { meter::placement(&Root::system(), &bench.files) });
     let (allocations, uncounted) = match allocations.transpose() {
         Ok(allocations) => (allocations, None),
         Err(reason) => (None, Some(reason)),
     };
-    let mut points = timeline.map(Timeline::finish).unwrap_or_default();
+    let watched = timeline.map(Timeline::finish).unwrap_or_default();
+    let timer_share = watched.share();
+    let mut points = watched.points;
     if let Some((earlier, later)) = memory {
         points.insert(0, earlier.point(called));
         points.push(later.point(returned));
@@ -154,6 +161,8 @@ fn run(
         allocations: allocations.map(|allocations| allocations.rows).unwrap_or_default(),
         uncounted,
         huge_pages,
+        nodes,
+        timer_share,
         dropped: recorded.dropped,
         memory_timeline: if ask.pass == Pass::Clean { Vec::new() } else { moments(&points, timing.start()) },
         answer,
@@ -195,6 +204,7 @@ fn split(bench: &Bench, pass: Pass) -> engines::PhaseSplit {
 impl Bench {
     fn before(&mut self) -> Before {
         Before {
+            strain: self.strain.as_ref().map(Strain::now),
             read_bytes: self.meter.read_bytes(),
             load: MachineLoad::read(),
             memory: self.memory(),
@@ -214,6 +224,10 @@ impl Bench {
         let memory = self.meter.memory();
         let load = MachineLoad::read();
         let read = before.read_bytes.and_then(|earlier| Ok(self.meter.read_bytes()?.saturating_sub(earlier)));
+        match (&self.strain, before.strain) {
+            (Some(strain), Some(earlier)) => strain.fill(earlier, sample),
+            _ => Strain::fill_virtual(sample, VIRTUAL),
+        }
         let reasons = &mut sample.reasons;
         sample.cpu_s = Some(cpu_s);
         let shares = before.load.and_then(|earlier| load?.shares_since(&earlier, cpu_s));

@@ -10,7 +10,9 @@ use traces::Nanos;
 use crate::ceilings::{Probe, Probed};
 use crate::drive::Answer;
 use crate::meter::MemoryPoint;
-use crate::results::{AllocationRow, LayerRow, MemoryMoment, OpRow, Pass, PhaseRow, Reasons, Sample, WorkerRow};
+use crate::results::{
+    AllocationRow, LayerRow, MemoryMoment, NodeRow, OpRow, Pass, PhaseRow, Reasons, Sample, WorkerRow,
+};
 
 /// What the main process asks.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -249,6 +251,12 @@ pub struct Measured {
     pub uncounted: Option<String>,
     /// Resident memory in huge pages after it (the first request of a fresh session), or why that is not known.
     pub huge_pages: Option<Result<u64, String>>,
+    /// Memory nodes after it (the first request of a fresh session), or why they are not told.
+    #[serde(default)]
+    pub nodes: Option<Result<Vec<NodeRow>, String>>,
+    /// CPU time of the thread that reads memory over the time that it ran for (stepped and traced pass).
+    #[serde(default)]
+    pub timer_share: Option<f64>,
     /// Memory over the request (stepped and traced pass).
     #[serde(default)]
     pub memory_timeline: Vec<MemoryMoment>,
@@ -336,6 +344,8 @@ mod tests {
             held: Some(-5),
             uncounted: Some("why".to_owned()),
             huge_pages: Some(Err("why".to_owned())),
+            nodes: Some(Ok(vec![NodeRow { node: 1, model_bytes: 2, anonymous_bytes: 3, threads: 4 }])),
+            timer_share: Some(0.001),
             memory_timeline: vec![MemoryMoment { at_s: -0.1, anonymous_bytes: 1, file_backed_bytes: 2 }],
             dropped: 0,
             trace_error: None,

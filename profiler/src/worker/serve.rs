@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use engines::{Engine, Session, registry};
 use models::Checkpoint;
@@ -16,6 +16,7 @@ use super::{measure, part};
 use crate::Error;
 use crate::ceilings::Prober;
 use crate::drive;
+use crate::environment::{Root, Strain};
 use crate::meter::{self, Meter, Tally, VIRTUAL, page_cache};
 
 /// Serves questions from this socket until told to quit or until the other end is gone. Call it before this process has a
@@ -66,6 +67,10 @@ pub(super) struct Bench {
     pub(super) absent: BTreeMap<String, String>,
     pub(super) end_tokens: Vec<u32>,
     pub(super) marks_per_thread: usize,
+    /// The model's files as the system names them.
+    pub(super) files: Vec<String>,
+    /// What else may hold a request up; `None` where time is virtual.
+    pub(super) strain: Option<Strain>,
     /// Held while time is virtual.
     pub(super) virtual_clock: Option<VirtualClockGuard>,
 }
@@ -99,6 +104,8 @@ impl Bench {
             absent,
             end_tokens: Vec::new(),
             marks_per_thread: 0,
+            files: Vec::new(),
+            strain: virtual_clock.is_none().then(|| Strain::open(Root::system())),
             virtual_clock,
         };
         Ok((bench, told))
@@ -154,6 +161,9 @@ impl Bench {
         self.session = Some(session);
         self.end_tokens.clone_from(&load.end_tokens);
         self.marks_per_thread = load.marks_per_thread;
+        // Links lead elsewhere, and the system shows where a mapping really comes from.
+        let real = |path: &PathBuf| path.canonicalize().unwrap_or_else(|_| path.clone()).display().to_string();
+        self.files = load.files.iter().map(real).collect();
         Ok(loaded)
     }
 

@@ -3,6 +3,7 @@
 pub mod page_cache;
 mod perf;
 mod proc_files;
+pub(super) mod process;
 mod usage;
 
 use std::collections::BTreeMap;
@@ -71,6 +72,11 @@ impl Probe {
 /// CPU time of this process so far, in seconds; 0 where `getrusage` fails, which it cannot for this process.
 pub(super) fn cpu_seconds() -> f64 {
     usage::read().map_or(0.0, |usage| usage.cpu_seconds())
+}
+
+/// CPU time of the calling thread so far, in seconds.
+pub(super) fn thread_cpu_seconds() -> Option<f64> {
+    usage::of_thread().map(|usage| usage.cpu_seconds())
 }
 
 pub(super) fn huge_pages() -> Result<u64, String> {

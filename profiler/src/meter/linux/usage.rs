@@ -40,12 +40,21 @@ impl Accounting {
     }
 }
 
-/// Reads it now; `None` where the system refuses.
-#[allow(unsafe_code, reason = "getrusage has no safe wrapper in std")]
+/// All threads of this process; `None` where the system refuses.
 pub(super) fn read() -> Option<Accounting> {
+    of(libc::RUSAGE_SELF)
+}
+
+/// The calling thread alone.
+pub(super) fn of_thread() -> Option<Accounting> {
+    of(libc::RUSAGE_THREAD)
+}
+
+#[allow(unsafe_code, reason = "getrusage has no safe wrapper in std")]
+fn of(who: libc::c_int) -> Option<Accounting> {
     let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
     // SAFETY: the pointer is valid for a whole `rusage`, which the call fills.
-    let status = unsafe { libc::getrusage(libc::RUSAGE_SELF, usage.as_mut_ptr()) };
+    let status = unsafe { libc::getrusage(who, usage.as_mut_ptr()) };
     if status != 0 {
         return None;
     }

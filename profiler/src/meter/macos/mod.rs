@@ -97,6 +97,11 @@ pub(super) fn cpu_seconds() -> f64 {
     system::rusage().map_or(0.0, |(info, _)| timebase.micros(info.user_time + info.system_time) as f64 / 1e6)
 }
 
+/// CPU time of the calling thread so far: `getrusage` of macOS knows whole processes only.
+pub(super) fn thread_cpu_seconds() -> Option<f64> {
+    None
+}
+
 pub(super) fn huge_pages() -> Result<u64, String> {
     Err("macOS does not tell which memory lies in huge pages".to_owned())
 }

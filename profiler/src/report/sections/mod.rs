@@ -3,6 +3,7 @@
 mod ceilings;
 mod checks;
 mod comparison;
+mod conditions;
 mod counters;
 mod curves;
 mod energy;
@@ -21,6 +22,7 @@ mod verdicts;
 mod what_if;
 
 pub use ceilings::blocks as ceilings_blocks;
+pub use conditions::facts as condition_facts;
 pub use machine::facts as environment_facts;
 
 use super::content::Content;
@@ -58,6 +60,7 @@ pub fn content(file: &RunFile) -> Content {
         phases::probe(&view),
         checks::outputs(&view),
         ceilings::section(&view),
+        conditions::section(&view).folded(),
         machine::section(&view).folded(),
         guide::files(&view).folded(),
         guide::reading(&view),

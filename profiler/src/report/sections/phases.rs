@@ -108,6 +108,13 @@ pub(super) fn probe(view: &View<'_>) -> Section {
             format!("{what} {}", ratio.map_or("not measured".to_owned(), |ratio| format!("{ratio:.3}")))
         })
         .collect();
+    let timers: Vec<f64> = view.file.cases.iter().filter_map(|case| case.memory_timer_share).collect();
+    if let Some(share) = median(&timers) {
+        section.say(format!(
+            "The thread that reads memory over a stepped or traced request used {} % of one core by the system's own account, median over the cases.",
+            significant(share * 100.0)
+        ));
+    }
     if parts.iter().any(|(_, ratio)| ratio.is_some()) {
         section.say(format!(
             "Latency per output token, as a multiple of the clean pass, median over the cases: {}. A ratio of 1 is no effect; every published time comes from the clean pass.",
