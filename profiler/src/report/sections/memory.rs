@@ -48,6 +48,7 @@ pub(super) fn section(view: &View<'_>) -> Section {
         section.show(table(caption, PARTS, &case.memory));
         section.show(table(format!("{subject}: of the same request."), OTHERS, &case.memory));
         section.say(growth(&case.memory));
+        section.show(nodes(format!("{subject}: memory nodes after that request."), &case.memory));
         section.show(allocations(
             format!("{subject}: allocations of the traced requests, all prompts together."),
             view.cases(summary),
@@ -116,6 +117,20 @@ fn allocations<'a>(caption: String, cases: impl Iterator<Item = &'a Case>) -> Ta
             sum.count.to_string(),
             significant(sum.bytes as f64 / 1e6),
             significant(sum.peak_bytes as f64 / 1e6),
+        ]
+    }));
+    table
+}
+
+/// Where pages and threads are, on machines with several memory nodes.
+fn nodes(caption: String, memory: &MemoryFile) -> Table {
+    let mut table = Table::new(caption, &["<node", "model MB", "anonymous MB", "threads"]);
+    table.rows.extend(memory.nodes.iter().map(|row| {
+        vec![
+            row.node.to_string(),
+            megabytes(row.model_bytes as f64),
+            megabytes(row.anonymous_bytes as f64),
+            row.threads.to_string(),
         ]
     }));
     table
