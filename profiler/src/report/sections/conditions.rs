@@ -114,7 +114,7 @@ mod tests {
         last.group.throttled_s = Some(1.25);
         let mut file = RunFile { conditions: vec![first.clone(), last], ..RunFile::default() };
         let text = format!("{:?}", section(&View { file: &file }).blocks);
-        assert!(text.contains("\"2.40\", \"3.90\"") && text.contains("\"0.25\""), "{text}");
+        assert!(text.contains("\"2.40\", \"3.90\"") && text.contains("\"0.2500\""), "{text}");
         assert!(!text.contains("degrees"), "what no moment has gives no row: {text}");
         file.conditions.clear();
         assert!(section(&View { file: &file }).blocks.is_empty());
