@@ -71,19 +71,14 @@ fn cpu_time_of_children_counts_once_whether_they_live_or_were_waited_for() {
 
 #[test]
 fn what_was_waited_for_equals_the_system_s_account() {
-    let child = shell(&format!("({LOOP}); ({LOOP}) & ({LOOP}) & wait; echo done >/dev/null"));
+    let folder = tempfile::tempdir().unwrap();
+    let done = folder.path().join("done");
+    let child = shell(&format!("({LOOP}); ({LOOP}) & ({LOOP}) & wait; : > {}", done.display()));
     let mut meter = ProcessMeter::attach(child.id()).unwrap();
-    // All three were waited for when the shell is alone and has their time.
-    let mut calm = 0;
-    let end = loop {
-        let reading = meter.read().unwrap();
-        let work = reading.cpu_user_s + reading.cpu_system_s;
-        calm = if reading.processes == 1 && work > 0.05 { calm + 1 } else { 0 };
-        if calm > 60 {
-            break reading;
-        }
-        clock::sleep(Nanos::from_millis(5));
-    };
+    // When the file is there the shell has waited for all three and is about to read.
+    until(&mut meter, |_| done.exists());
+    let end = meter.read().unwrap();
+    assert_eq!(end.processes, 1, "{end:?}");
     let read = end.cpu_user_s + end.cpu_system_s;
     let (user, system) = finish(child);
     let truth = user + system;

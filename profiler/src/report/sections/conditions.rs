@@ -20,9 +20,9 @@ const LEVELS: &[Row] = &[
     ("turbo", |at| at.turbo.map(|on| if on { "on" } else { "off" }.to_owned())),
     ("processor, degrees Celsius", |at| at.heat.processor_celsius.map(significant)),
     ("memory of the control group, MB", |at| at.group.memory_bytes.map(|bytes| megabytes(bytes as f64))),
-    ("  its highest so far, MB", |at| at.group.memory_peak_bytes.map(|bytes| megabytes(bytes as f64))),
     ("  of that anonymous, MB", |at| at.group.anonymous_bytes.map(|bytes| megabytes(bytes as f64))),
     ("  of that files, MB", |at| at.group.file_bytes.map(|bytes| megabytes(bytes as f64))),
+    ("its highest so far, MB", |at| at.group.memory_peak_bytes.map(|bytes| megabytes(bytes as f64))),
 ];
 
 /// Totals, of which the growth counts.
