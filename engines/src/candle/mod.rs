@@ -144,8 +144,8 @@ fn features() -> Vec<String> {
         ("neon", cfg!(target_feature = "neon")),
         ("dotprod", cfg!(target_feature = "dotprod")),
         ("cuda", cfg!(feature = "cuda")),
-        ("metal", cfg!(feature = "metal")),
-        ("accelerate", cfg!(feature = "accelerate")),
+        ("metal", cfg!(target_os = "macos")),
+        ("accelerate", cfg!(target_os = "macos")),
         ("mkl", cfg!(feature = "mkl")),
     ];
     all.into_iter().filter(|(_, has)| *has).map(|(name, _)| name.to_owned()).collect()

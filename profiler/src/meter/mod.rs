@@ -14,21 +14,20 @@ mod perf;
 pub mod process;
 mod reading;
 mod registry;
+mod spells;
 mod timeline;
 mod virtual_probe;
 
 #[cfg(target_os = "linux")]
 #[path = "linux/mod.rs"]
 mod platform;
+// Its logic runs on recorded answers in tests everywhere.
+#[cfg(any(test, target_os = "macos"))]
+pub(crate) mod macos;
 #[cfg(target_os = "macos")]
-#[path = "macos/mod.rs"]
-mod platform;
+use macos as platform;
 #[cfg(not(any(target_os = "linux", target_os = "macos")))]
 compile_error!("the instruments exist for Linux and macOS; add a folder beside meter/linux for this system");
-
-#[cfg(all(test, not(target_os = "macos")))]
-#[path = "macos/info.rs"]
-mod macos_info;
 
 use std::collections::BTreeMap;
 
@@ -41,7 +40,7 @@ pub use numa::placement;
 pub use platform::page_cache;
 pub use reading::{Counted, MAX_COUNTERS, Reading, Tally, Tick};
 pub use registry::{
-    COUNTERS, CacheAccess, CacheEvent, CacheName, Counter, Event, Software, Source, Systems, Usage, default_counters,
+    Apple, COUNTERS, CacheAccess, CacheEvent, CacheName, Counter, Event, Software, Source, Systems, Usage, default_counters,
     find,
 };
 pub use timeline::{MemoryPoint, Timeline, Watched};
@@ -64,6 +63,10 @@ pub struct Memory {
     pub peak: u64,
     /// What the platform calls the footprint (macOS only): without clean pages of files.
     pub footprint: Option<u64>,
+    /// What the memory compressor holds, before compression (macOS only): not resident, but in the footprint.
+    pub compressed: Option<u64>,
+    /// The highest footprint since the last [`Meter::reset_peak`], where the kernel's can be reset (macOS only).
+    pub footprint_peak: Option<u64>,
 }
 
 /// The instruments of one process. Open it before the process has a second thread: perf counters follow threads that

@@ -1,6 +1,7 @@
 //! Readings of counters and what lies between two of them.
 
 use super::Counter;
+use super::spells::Spells;
 
 /// The most counters that one reading holds; a reading lives on the stack.
 pub const MAX_COUNTERS: usize = 32;
@@ -35,6 +36,7 @@ pub struct Tally {
     timed: [bool; MAX_COUNTERS],
     failed: [bool; MAX_COUNTERS],
     backwards: [bool; MAX_COUNTERS],
+    spells: [Spells; MAX_COUNTERS],
 }
 
 /// A counter's value over a phase.
@@ -56,6 +58,7 @@ impl Tally {
             self.timed[index] |= after.enabled > 0;
             self.failed[index] |= !(before.valid && after.valid);
             self.backwards[index] |= after.value < before.value;
+            self.spells[index].add(before.enabled, after.enabled);
         }
     }
 
@@ -68,6 +71,7 @@ impl Tally {
             self.timed[index] |= other.timed[index];
             self.failed[index] |= other.failed[index];
             self.backwards[index] |= other.backwards[index];
+            self.spells[index].merge(&other.spells[index]);
         }
     }
 
@@ -87,6 +91,9 @@ impl Tally {
         }
         if self.backwards[index] && !counter.is_level() {
             return Err(format!("{} went backwards: the counter wrapped, or was set anew", counter.name));
+        }
+        if let Some(shortest) = counter.coarse() {
+            self.spells[index].resolve(shortest, value, counter.name)?;
         }
         let raw = value as f64 / counter.per_unit as f64;
         if !self.timed[index] {

@@ -37,6 +37,8 @@ pub enum Source {
     Usage(Usage),
     /// The energy accounts of the machine (RAPL), read at the edges of long phases only.
     Energy(Domain),
+    /// What only macOS tells.
+    Apple(Apple),
 }
 
 /// A hardware event.
@@ -53,9 +55,25 @@ pub enum Event {
     StalledFrontend,
     StalledBackend,
     ReferenceCycles,
+}
+
+/// A figure that only macOS keeps, of this process unless it says otherwise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each is described by its line in COUNTERS")]
+pub enum Apple {
     PerformanceCycles,
     PerformanceInstructions,
+    PerformanceTime,
+    PerformanceEnergy,
+    EfficiencyCycles,
+    EfficiencyInstructions,
+    EfficiencyTime,
     Energy,
+    Footprint,
+    Compressed,
+    Pageins,
+    DriverCycles,
+    DriverInstructions,
 }
 
 /// An event of a cache.
@@ -177,6 +195,10 @@ const fn energy(name: &'static str, domain: Domain, meaning: &'static str) -> Co
     Counter { name, unit: "J", meaning, source: Source::Energy(domain), default: true, per_unit: 1_000_000 }
 }
 
+const fn apple(name: &'static str, figure: Apple, unit: &'static str, per_unit: u64, meaning: &'static str) -> Counter {
+    Counter { name, unit, meaning, source: Source::Apple(figure), default: false, per_unit }
+}
+
 use CacheAccess::{Prefetch, Read, Write};
 use CacheName::{Branch, CodeTlb, DataTlb, LastLevel, Level1Code, Level1Data, Node};
 
@@ -237,9 +259,19 @@ pub const COUNTERS: &[Counter] = &[
     software("page_faults", Software::PageFaults, "1", 1, "page faults of every kind, in the kernel too"),
     software("context_switches", Software::ContextSwitches, "1", 1, "context switches of every kind"),
     software("cpu_migrations", Software::Migrations, "1", 1, "moves of a thread to another processor"),
-    hardware("performance_cycles", Event::PerformanceCycles, false, "cycles on performance cores (Apple Silicon)"),
-    hardware("performance_instructions", Event::PerformanceInstructions, false, "instructions on performance cores (Apple Silicon)"),
-    Counter { unit: "J", per_unit: 1_000_000_000, ..hardware("energy_j", Event::Energy, false, "the kernel's estimate of the energy used by the processor (Apple Silicon)") },
+    apple("performance_cycles", Apple::PerformanceCycles, "1", 1, "cycles on performance cores"),
+    apple("performance_instructions", Apple::PerformanceInstructions, "1", 1, "instructions on performance cores"),
+    apple("performance_cpu_s", Apple::PerformanceTime, "s", 1_000_000, "CPU time on performance cores"),
+    apple("efficiency_cycles", Apple::EfficiencyCycles, "1", 1, "cycles on efficiency cores: all cycles without those on performance cores"),
+    apple("efficiency_instructions", Apple::EfficiencyInstructions, "1", 1, "instructions on efficiency cores"),
+    apple("efficiency_cpu_s", Apple::EfficiencyTime, "s", 1_000_000, "CPU time on efficiency cores"),
+    Counter { default: true, ..apple("energy_j", Apple::Energy, "J", 1_000_000_000, "the kernel's estimate of the energy that the processor used for this process") },
+    apple("performance_energy_j", Apple::PerformanceEnergy, "J", 1_000_000_000, "of that, on performance cores"),
+    apple("footprint_bytes", Apple::Footprint, "B", 1, "growth of the footprint: memory without clean pages of files, with compressed ones"),
+    apple("compressed_bytes", Apple::Compressed, "B", 1, "growth of the memory that the compressor holds"),
+    apple("pageins", Apple::Pageins, "1", 1, "pages read from files or swap because they were touched"),
+    apple("driver_cycles", Apple::DriverCycles, "1", 1, "cycles of the thread that drives the engine"),
+    apple("driver_instructions", Apple::DriverInstructions, "1", 1, "instructions of the thread that drives the engine"),
     energy("energy_package_j", Domain::Package, "energy of the processor packages, whole machine: other programs' use is in it (RAPL)"),
     energy("energy_core_j", Domain::Core, "of that, energy of the cores, whole machine (RAPL)"),
     energy("energy_dram_j", Domain::Dram, "energy of the memory modules, whole machine (RAPL)"),
@@ -270,16 +302,20 @@ impl Counter {
     pub fn systems(&self) -> Systems {
         match self.source {
             Source::Usage(_) | Source::Hardware(Event::Cycles | Event::Instructions) => Systems::Both,
-            Source::Hardware(Event::PerformanceCycles | Event::PerformanceInstructions | Event::Energy) => {
-                Systems::Apple
-            }
+            Source::Apple(_) => Systems::Apple,
             _ => Systems::Linux,
         }
     }
 
+    /// The shortest interval that it resolves, in ns: an account that the kernel brings up to date now and then says nothing of
+    /// a shorter one. Such a counter's readings carry the time.
+    pub(super) fn coarse(&self) -> Option<u64> {
+        matches!(self.source, Source::Apple(Apple::Energy | Apple::PerformanceEnergy)).then_some(20_000_000)
+    }
+
     /// Whether its value may fall: a level, not a count.
     pub(super) fn is_level(&self) -> bool {
-        self.source == Source::Usage(Usage::Resident)
+        matches!(self.source, Source::Usage(Usage::Resident) | Source::Apple(Apple::Footprint | Apple::Compressed))
     }
 }
 

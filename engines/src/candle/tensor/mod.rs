@@ -38,9 +38,9 @@ impl Place {
         match kind {
             "cpu" => Ok(Self::Cpu),
             "cuda" if cfg!(feature = "cuda") => Ok(Self::Cuda(ordinal)),
-            "metal" if cfg!(feature = "metal") => Ok(Self::Metal(ordinal)),
+            "metal" if cfg!(target_os = "macos") => Ok(Self::Metal(ordinal)),
             "cuda" => Err(refused("build with --features cuda")),
-            "metal" => Err(refused("build with --features metal")),
+            "metal" => Err(refused("Metal is on macOS only; give cpu or cuda:N")),
             _ => Err(refused("give cpu, cuda:N or metal:N")),
         }
     }

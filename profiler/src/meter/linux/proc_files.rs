@@ -78,7 +78,7 @@ pub(super) fn parse_status(text: &str) -> Result<Memory, String> {
     };
     let anonymous = field("RssAnon")?;
     let file = field("RssFile")? + field("RssShmem")?;
-    Ok(Memory { resident: anonymous + file, anonymous, file, peak: field("VmHWM")?, footprint: None })
+    Ok(Memory { resident: anonymous + file, anonymous, file, peak: field("VmHWM")?, ..Memory::default() })
 }
 
 /// `read_bytes` of `/proc/self/io`: what really came from storage.
@@ -133,7 +133,7 @@ mod tests {
                 anonymous: 100_000 << 10,
                 file: 401_000 << 10,
                 peak: 526_336 << 10,
-                footprint: None
+                ..Memory::default()
             }
         );
         assert!(parse_status("Name:\tx\n").unwrap_err().contains("RssAnon"));

@@ -1,116 +1,126 @@
-//! The instruments of macOS: `proc_pid_rusage` (version 6, else 4), `task_info`, `getrusage`. No root, no entitlement.
+//! The instruments of macOS: `proc_pid_rusage` (version 6, else 4), `task_info`, `getrusage`, `thread_selfcounts`. No root,
+//! no entitlement.
 //!
-//! There is no high-water mark that can be reset, so the peak of a request is the largest resident size that was read, and
-//! no way to drop a file from the page cache without root.
+//! Everything here stands behind one edge, [`System`], and runs in tests on every system; what only macOS compiles is `kernel`
+//! (the calls) and `here` (this Mac as the meter's platform). There is no high-water mark of resident memory that can be
+//! reset, so the peak of a request is the largest resident size that was read; the footprint has one.
 
-mod info;
+mod counters;
+#[cfg(target_os = "macos")]
+mod here;
+#[cfg(target_os = "macos")]
+mod kernel;
+pub(crate) mod memory;
+#[cfg_attr(not(target_os = "macos"), allow(unreachable_pub, reason = "elsewhere it is compiled for its tests only"))]
 pub mod page_cache;
-mod system;
+#[cfg(target_os = "macos")]
+mod power;
+#[cfg(test)]
+pub(crate) mod recorded;
+pub(crate) mod rusage;
+pub(crate) mod system;
+pub(crate) mod values;
 
 use std::collections::BTreeMap;
 
 use traces::Nanos;
 
-use super::{Counter, Event, MAX_COUNTERS, MachineLoad, Memory, MemoryPoint, Reading, Source, Tick, Usage};
-use info::Timebase;
+use super::{Counter, MachineLoad, Memory, MemoryPoint, Reading};
+use counters::Terms;
+#[cfg(target_os = "macos")]
+pub(super) use here::{cpu_seconds, huge_pages, machine_load};
+#[cfg(target_os = "macos")]
+pub(crate) use kernel::Kernel;
+use memory::TaskMemory;
+use rusage::{Field, Rusage};
+use system::{Answer, Question, System};
 
 /// How this process is read.
 #[derive(Debug)]
 pub(super) struct Probe {
-    timebase: Timebase,
-    v6: bool,
+    system: Box<dyn System>,
+    terms: Result<Terms, String>,
+    /// The largest resident memory that was read.
     peak: u64,
+    /// Whether the kernel's peak of the footprint begins at the last reset.
+    peak_is_ours: bool,
 }
 
 impl Probe {
-    /// Finds out which version the kernel answers.
-    pub(super) fn open(
+    /// Finds out what this system tells; returns the counters that can be read, the others are explained in `absent`.
+    pub(super) fn on(
+        system: Box<dyn System>,
         wanted: &[&'static Counter],
         absent: &mut BTreeMap<String, String>,
     ) -> (Vec<&'static Counter>, Self) {
-        let v6 = system::rusage().is_some_and(|(_, v6)| v6);
-        for counter in wanted {
-            if !v6
-                && matches!(
-                    counter.source,
-                    Source::Hardware(Event::PerformanceCycles | Event::PerformanceInstructions | Event::Energy)
-                )
-            {
-                absent.insert(
-                    counter.name.to_owned(),
-                    "proc_pid_rusage answers version 4 only: macOS 13 or later has it".to_owned(),
-                );
-            }
-        }
-        let present = wanted.iter().copied().filter(|counter| !absent.contains_key(counter.name)).collect();
-        (present, Self { timebase: system::timebase(), v6, peak: 0 })
+        let (present, terms) = counters::offered(&*system, wanted, absent);
+        (present, Self { system, terms, peak: 0, peak_is_ours: false })
     }
 
+    /// Fills a reading: one `proc_pid_rusage`, and one call more for each other source that the counters need.
     pub(super) fn read(&mut self, counters: &[&'static Counter], reading: &mut Reading) {
-        if let Some((info, v6)) = system::rusage() {
-            self.peak = self.peak.max(info.resident_size);
-            info::fill(counters, &info, v6 && self.v6, self.timebase, system::accounting(), reading);
+        if let Ok(terms) = self.terms {
+            counters::fill(&*self.system, terms, counters, reading);
         }
     }
 
     pub(super) fn memory(&mut self) -> Result<Memory, String> {
-        let (resident, external, footprint) =
-            system::memory().ok_or("task_info(TASK_VM_INFO) failed for this process")?;
-        self.peak = self.peak.max(resident);
-        Ok(info::memory(resident, external, footprint, self.peak))
+        let found = TaskMemory::read(&*self.system)?;
+        self.peak = self.peak.max(found.resident);
+        let usage = if self.peak_is_ours { self.usage().ok() } else { None };
+        Ok(found.with_peak(self.peak, usage.as_ref()))
     }
 
+    /// Resident memory begins anew with what there is; so does the kernel's peak of the footprint, where it can be reset.
     pub(super) fn reset_peak(&mut self) -> Result<(), String> {
         self.peak = 0;
+        let reset: Result<Answer<1>, _> = Answer::to(&*self.system, Question::ResetFootprint);
+        self.peak_is_ours = reset.is_ok();
         self.memory().map(|_| ())
     }
 
-    #[allow(clippy::unused_self, reason = "the same shape on every platform")]
     pub(super) fn read_bytes(&mut self) -> Result<u64, String> {
-        system::rusage()
-            .map(|(info, _)| info.diskio_bytesread)
-            .ok_or_else(|| "proc_pid_rusage failed for this process".to_owned())
+        let bytes = self.usage()?.field(Field::BytesRead);
+        bytes.ok_or_else(|| "proc_pid_rusage does not tell bytes read".to_owned())
+    }
+
+    fn usage(&self) -> Result<Rusage, String> {
+        let terms = self.terms.clone()?;
+        Rusage::read(&*self.system, terms.pid, terms.version)
     }
 }
 
 /// Reads memory for the timeline.
 #[derive(Debug)]
-pub(super) struct MemoryReader;
+pub(super) struct MemoryReader {
+    system: Box<dyn System>,
+}
 
 impl MemoryReader {
-    pub(super) fn open() -> Result<Self, String> {
-        Ok(Self)
+    pub(super) fn on(system: Box<dyn System>) -> Self {
+        Self { system }
     }
 
-    #[allow(clippy::unused_self, reason = "the same shape on every platform")]
     pub(super) fn read(&mut self, at: Nanos) -> Option<MemoryPoint> {
-        let (resident, external, _) = system::memory()?;
-        let file = external.min(resident);
-        Some(MemoryPoint { at, resident, anonymous: resident - file, file })
+        let found = TaskMemory::read(&*self.system).ok()?;
+        Some(MemoryPoint { at, resident: found.resident, anonymous: found.resident - found.file, file: found.file })
     }
 }
 
-/// CPU time of this process so far, in seconds; 0 where the system does not tell.
+/// CPU time of this process so far, in seconds; 0 where the system does not tell, which it does for the own process.
 #[allow(clippy::cast_precision_loss, reason = "microseconds of CPU time stay far below 2^53")]
-pub(super) fn cpu_seconds() -> f64 {
-    let timebase = system::timebase();
-    system::rusage().map_or(0.0, |(info, _)| timebase.micros(info.user_time + info.system_time) as f64 / 1e6)
+fn cpu_seconds_on(system: &dyn System) -> f64 {
+    let read = || {
+        let (usage, _) = Rusage::first(system, std::process::id()).ok()?;
+        Some(rusage::Timebase::read(system).ok()?.micros(usage.ticks()?) as f64 / 1e6)
+    };
+    read().unwrap_or(0.0)
 }
 
-/// CPU time of the calling thread so far: `getrusage` of macOS knows whole processes only.
-pub(super) fn thread_cpu_seconds() -> Option<f64> {
-    None
+/// The machine's load; Mach counts in hundredths of a second, and tells of no hypervisor.
+fn machine_load_on(system: &dyn System) -> Result<MachineLoad, String> {
+    memory::processor_ticks(system).map(|(busy, total)| MachineLoad { busy, total, steal: 0, ticks_per_second: 100 })
 }
 
-pub(super) fn huge_pages() -> Result<u64, String> {
-    Err("macOS does not tell which memory lies in huge pages".to_owned())
-}
-
-pub(super) fn machine_load() -> Result<MachineLoad, String> {
-    system::processor_ticks()
-        .map(|[user, system, idle, nice]| {
-            let busy = user + system + nice;
-            MachineLoad { busy, total: busy + idle, steal: 0, ticks_per_second: 100 }
-        })
-        .ok_or_else(|| "host_statistics(HOST_CPU_LOAD_INFO) failed".to_owned())
-}
+#[cfg(test)]
+mod tests;

@@ -60,3 +60,20 @@ fn by_mincore(file: &File, length: usize) -> std::io::Result<(u64, u64)> {
     unsafe { libc::munmap(start, length) };
     result
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_was_just_written_is_cached() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("weights");
+        std::fs::write(&path, vec![7; 1 << 20]).unwrap();
+        assert!((share(&[&path]).unwrap() - 1.0).abs() < 1e-9);
+        assert!(share(&[folder.path().join("absent")]).unwrap_err().contains("absent"));
+        std::fs::write(&path, []).unwrap();
+        assert_eq!(share(&[&path]).unwrap_err(), "the model's files are empty");
+        assert!(drop_files(&[&path]).unwrap_err().contains("purge"));
+    }
+}

@@ -1,89 +1,140 @@
-//! The system calls of macOS, each in a safe function.
+//! The outermost edge: what macOS is asked, and its answers as plain bytes.
+//!
+//! All parsing, arithmetic and falling back lies behind this edge and runs on recorded answers too, on any system. The calls
+//! themselves are in `kernel`, which macOS alone compiles.
 
-#![allow(unsafe_code, reason = "Mach and libproc have no safe wrappers")]
+use std::fmt;
 
-use std::mem::size_of;
+/// One question.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Question<'a> {
+    /// `proc_pid_rusage` of this process id, in this version: see [`super::rusage`].
+    Rusage {
+        /// The process.
+        pid: u32,
+        /// Of the structure: 6, or 4 where 6 is not known.
+        version: u8,
+    },
+    /// `proc_listpids(PROC_PPID_ONLY)`: the process ids of the children, 32 bits each.
+    Children(u32),
+    /// `getrusage(RUSAGE_SELF)`.
+    OwnUsage,
+    /// `task_info` of this task, in this flavor.
+    Task(u32),
+    /// `host_statistics64` in this flavor.
+    Host(u32),
+    /// `thread_selfcounts` of the calling thread, in this kind; a private call that need not be there.
+    Thread(u32),
+    /// `sysctlbyname`.
+    Value(&'a str),
+    /// `mach_timebase_info`: numerator and denominator, 32 bits each.
+    Timebase,
+    /// `getloadavg`: three 64-bit floats.
+    Load,
+    /// `notify_get_state` of this name: 64 bits.
+    Notified(&'a str),
+    /// `IOPSGetProvidingPowerSourceType`: text.
+    PowerSource,
+    /// Charge of the internal battery, its present and its full capacity, 32 bits each.
+    Battery,
+    /// `-[NSProcessInfo isLowPowerModeEnabled]`: one byte.
+    LowPowerMode,
+    /// `qos_class_self`: 32 bits.
+    Qos,
+    /// `proc_reset_footprint_interval` of this process; an empty answer. A private call that need not be there.
+    ResetFootprint,
+}
 
-use super::info::{Accounting, RusageInfoV6, Timebase};
+/// Why there is no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// The error number of the C library.
+    Errno(i32),
+    /// The error number of Mach.
+    Mach(i32),
+    /// This system has no such call, or nothing to tell.
+    Absent,
+}
 
-/// `RUSAGE_INFO_V6`: not in libc.
-const RUSAGE_INFO_V6: libc::c_int = 6;
-/// `HOST_CPU_LOAD_INFO` and the number of its 32-bit words: user, system, idle, nice.
-const HOST_CPU_LOAD_INFO: libc::c_int = 3;
-const HOST_CPU_LOAD_WORDS: u32 = 4;
+/// `EPERM`, `ESRCH`: the same numbers on every system that this is compiled for.
+const NOT_PERMITTED: i32 = 1;
+const NO_PROCESS: i32 = 3;
 
-/// This process's accounting, and whether the fields after version 4 are real.
-pub(super) fn rusage() -> Option<(RusageInfoV6, bool)> {
-    for (flavor, v6) in [(RUSAGE_INFO_V6, true), (libc::RUSAGE_INFO_V4, false)] {
-        let mut info = RusageInfoV6::default();
-        // SAFETY: getpid touches no memory.
-        let pid = unsafe { libc::getpid() };
-        // SAFETY: the struct has room for version 6, of which version 4 is a prefix, and lives through the call.
-        let code = unsafe { libc::proc_pid_rusage(pid, flavor, (&raw mut info).cast()) };
-        if code == 0 {
-            return Some((info, v6));
+/// Whoever answers: the kernel, or a record.
+pub(crate) trait System: fmt::Debug {
+    /// Fills `answer` from its beginning and tells how many bytes it filled.
+    fn ask(&self, question: Question<'_>, answer: &mut [u8]) -> Result<usize, Refusal>;
+}
+
+/// The bytes of an answer, at most `N`. Integers lie as on the machine that answered, which is this one.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Answer<const N: usize> {
+    bytes: [u8; N],
+    length: usize,
+}
+
+impl<const N: usize> Answer<N> {
+    /// Asks.
+    ///
+    /// # Errors
+    /// The reason, naming the call and what to do.
+    pub(crate) fn to(system: &dyn System, question: Question<'_>) -> Result<Self, String> {
+        let mut bytes = [0; N];
+        let length = system.ask(question, &mut bytes).map_err(|refusal| question.refused(refusal))?;
+        Ok(Self { bytes, length: length.min(N) })
+    }
+
+    /// What was answered.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        self.bytes.get(..self.length).unwrap_or_default()
+    }
+
+    /// The integer at this offset; `None` where the answer is shorter, as older systems' are.
+    pub(crate) fn u64(&self, offset: usize) -> Option<u64> {
+        Some(u64::from_ne_bytes(self.bytes().get(offset..offset.checked_add(8)?)?.try_into().ok()?))
+    }
+
+    /// The same with 32 bits.
+    pub(crate) fn u32(&self, offset: usize) -> Option<u32> {
+        Some(u32::from_ne_bytes(self.bytes().get(offset..offset.checked_add(4)?)?.try_into().ok()?))
+    }
+}
+
+impl Question<'_> {
+    /// What is asked, and of what.
+    fn place(&self) -> String {
+        match self {
+            Self::Rusage { pid, version } => format!("proc_pid_rusage, version {version}, of process {pid}"),
+            Self::Children(pid) => format!("proc_listpids, children of process {pid}"),
+            Self::OwnUsage => "getrusage".to_owned(),
+            Self::Task(flavor) => format!("task_info, flavor {flavor}"),
+            Self::Host(flavor) => format!("host_statistics64, flavor {flavor}"),
+            Self::Thread(kind) => format!("thread_selfcounts, kind {kind}"),
+            Self::Value(name) => (*name).to_owned(),
+            Self::Timebase => "mach_timebase_info".to_owned(),
+            Self::Load => "getloadavg".to_owned(),
+            Self::Notified(name) => format!("the notification {name}"),
+            Self::PowerSource => "IOPSGetProvidingPowerSourceType".to_owned(),
+            Self::Battery => "IOPSGetPowerSourceDescription".to_owned(),
+            Self::LowPowerMode => "NSProcessInfo".to_owned(),
+            Self::Qos => "qos_class_self".to_owned(),
+            Self::ResetFootprint => "proc_reset_footprint_interval".to_owned(),
         }
     }
-    None
-}
 
-/// How long a Mach tick is.
-pub(super) fn timebase() -> Timebase {
-    let mut info = mach2::mach_time::mach_timebase_info { numer: 0, denom: 0 };
-    // SAFETY: the struct is valid and lives through the call.
-    let code = unsafe { mach2::mach_time::mach_timebase_info(&raw mut info) };
-    if code == 0 && info.denom != 0 {
-        Timebase { numerator: u64::from(info.numer), denominator: u64::from(info.denom) }
-    } else {
-        Timebase { numerator: 1, denominator: 1 }
+    /// The reason behind a refusal.
+    fn refused(&self, refusal: Refusal) -> String {
+        let place = self.place();
+        match (self, refusal) {
+            (_, Refusal::Absent) => format!("{place}: not on this system"),
+            (Self::Rusage { .. } | Self::Children(_), Refusal::Errno(NO_PROCESS)) => {
+                format!("{place}: there is no such process")
+            }
+            (Self::Rusage { .. } | Self::Children(_), Refusal::Errno(NOT_PERMITTED)) => {
+                format!("{place}: it belongs to another user; run as that user, or with sudo")
+            }
+            (_, Refusal::Errno(number)) => format!("{place}: refused with error {number}"),
+            (_, Refusal::Mach(number)) => format!("{place}: refused with Mach error {number}"),
+        }
     }
-}
-
-/// Faults and switches.
-pub(super) fn accounting() -> Accounting {
-    let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
-    // SAFETY: the pointer is valid for a whole `rusage`, which the call fills.
-    let code = unsafe { libc::getrusage(libc::RUSAGE_SELF, usage.as_mut_ptr()) };
-    if code != 0 {
-        return Accounting::default();
-    }
-    // SAFETY: all-zero bytes are a valid `rusage`, and the call has succeeded.
-    let usage = unsafe { usage.assume_init() };
-    Accounting {
-        minor_faults: usage.ru_minflt as u64,
-        major_faults: usage.ru_majflt as u64,
-        voluntary: usage.ru_nvcsw as u64,
-        involuntary: usage.ru_nivcsw as u64,
-    }
-}
-
-/// Resident, of that backed by files, and the footprint; in bytes.
-pub(super) fn memory() -> Option<(u64, u64, u64)> {
-    let mut info = std::mem::MaybeUninit::<mach2::task_info::task_vm_info>::zeroed();
-    let mut words = u32::try_from(size_of::<mach2::task_info::task_vm_info>() / size_of::<u32>()).ok()?;
-    // SAFETY: mach_task_self reads a global that is set before main.
-    let task = unsafe { mach2::traps::mach_task_self() };
-    // SAFETY: the struct and its size in words belong together and live through the call.
-    let code = unsafe {
-        mach2::task::task_info(task, mach2::task_info::TASK_VM_INFO, info.as_mut_ptr().cast(), &raw mut words)
-    };
-    if code != 0 {
-        return None;
-    }
-    // SAFETY: all-zero bytes are a valid `task_vm_info`, and the call has succeeded.
-    let info = unsafe { info.assume_init() };
-    // The struct is packed: copy, take no references.
-    let (resident, external, footprint) = (info.resident_size, info.external, info.phys_footprint);
-    Some((resident as u64, external as u64, footprint as u64))
-}
-
-/// Processor ticks of the machine: user, system, idle, nice.
-pub(super) fn processor_ticks() -> Option<[u64; 4]> {
-    let mut ticks = [0_i32; HOST_CPU_LOAD_WORDS as usize];
-    let mut words = HOST_CPU_LOAD_WORDS;
-    // SAFETY: mach_host_self takes no arguments and returns a port.
-    let host = unsafe { mach2::mach_init::mach_host_self() };
-    // SAFETY: the array has as many words as `words` says and lives through the call.
-    let code = unsafe { libc::host_statistics64(host, HOST_CPU_LOAD_INFO, ticks.as_mut_ptr(), &raw mut words) };
-    (code == 0).then(|| ticks.map(|value| u64::from(value as u32)))
 }

@@ -1,0 +1,33 @@
+//! This Mac as the meter's platform.
+
+use std::collections::BTreeMap;
+
+use super::super::{Counter, MachineLoad};
+use super::{Kernel, MemoryReader, Probe};
+
+impl Probe {
+    pub(in super::super) fn open(
+        wanted: &[&'static Counter],
+        absent: &mut BTreeMap<String, String>,
+    ) -> (Vec<&'static Counter>, Self) {
+        Self::on(Box::new(Kernel), wanted, absent)
+    }
+}
+
+impl MemoryReader {
+    pub(in super::super) fn open() -> Result<Self, String> {
+        Ok(Self::on(Box::new(Kernel)))
+    }
+}
+
+pub(in super::super) fn cpu_seconds() -> f64 {
+    super::cpu_seconds_on(&Kernel)
+}
+
+pub(in super::super) fn huge_pages() -> Result<u64, String> {
+    Err("macOS does not tell which memory lies in huge pages".to_owned())
+}
+
+pub(in super::super) fn machine_load() -> Result<MachineLoad, String> {
+    super::machine_load_on(&Kernel)
+}

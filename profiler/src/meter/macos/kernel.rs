@@ -1,0 +1,257 @@
+//! The system calls of macOS, each in a safe function that fills bytes. Nothing here interprets them.
+//!
+//! The layouts that the readers rely on are held against those of `libc` and `mach2` by the compiler, at the foot.
+
+#![allow(unsafe_code, reason = "Mach, libproc and notify have no safe wrappers")]
+
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
+
+use objc2_foundation::NSProcessInfo;
+
+use super::system::{Question, Refusal, System};
+
+/// `PROC_PPID_ONLY` of bsd/sys/proc_info.h.
+const CHILDREN_OF: u32 = 6;
+
+unsafe extern "C" {
+    // <notify.h>, in libSystem.
+    fn notify_register_check(name: *const c_char, token: *mut c_int) -> u32;
+    fn notify_get_state(token: c_int, state: *mut u64) -> u32;
+    fn notify_cancel(token: c_int) -> u32;
+    // <sys/qos.h>
+    fn qos_class_self() -> u32;
+}
+
+/// The kernel that this runs on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Kernel;
+
+impl System for Kernel {
+    fn ask(&self, question: Question<'_>, answer: &mut [u8]) -> Result<usize, Refusal> {
+        match question {
+            Question::Rusage { pid, version } => rusage(pid, version, answer),
+            Question::Children(pid) => children(pid, answer),
+            Question::OwnUsage => own_usage(answer),
+            Question::Task(flavor) => task(flavor, answer),
+            Question::Host(flavor) => host(flavor, answer),
+            Question::Thread(kind) => thread(kind, answer),
+            Question::Value(name) => value(name, answer),
+            Question::Timebase => timebase(answer),
+            Question::Load => load(answer),
+            Question::Notified(name) => notified(name, answer),
+            Question::PowerSource => super::power::source(answer),
+            Question::Battery => super::power::battery(answer),
+            Question::LowPowerMode => {
+                put(answer, &[u8::from(NSProcessInfo::processInfo().isLowPowerModeEnabled())])
+            }
+            Question::Qos => {
+                // SAFETY: it reads the calling thread's class and touches no memory of ours.
+                let class = unsafe { qos_class_self() };
+                put(answer, &class.to_ne_bytes())
+            }
+            Question::ResetFootprint => reset_footprint(),
+        }
+    }
+}
+
+/// Copies what fits.
+pub(super) fn put(answer: &mut [u8], bytes: &[u8]) -> Result<usize, Refusal> {
+    let length = bytes.len().min(answer.len());
+    answer[..length].copy_from_slice(&bytes[..length]);
+    Ok(length)
+}
+
+/// The C library's last error.
+fn errno() -> Refusal {
+    Refusal::Errno(std::io::Error::last_os_error().raw_os_error().unwrap_or(0))
+}
+
+fn process_id(pid: u32) -> Result<c_int, Refusal> {
+    c_int::try_from(pid).map_err(|_| Refusal::Errno(libc::ESRCH))
+}
+
+fn rusage(pid: u32, version: u8, answer: &mut [u8]) -> Result<usize, Refusal> {
+    let pid = process_id(pid)?;
+    let size = if version >= 6 { super::rusage::BYTES } else { super::rusage::BYTES_V4 };
+    // Words, so that the structure lies as aligned as its own type.
+    let mut words = [0_u64; super::rusage::BYTES / 8];
+    // SAFETY: the buffer has room for version 6, of which version 4 is a prefix, and lives through the call.
+    let code = unsafe { libc::proc_pid_rusage(pid, c_int::from(version), words.as_mut_ptr().cast()) };
+    if code != 0 {
+        return Err(errno());
+    }
+    for (bytes, word) in answer.chunks_exact_mut(8).zip(words) {
+        bytes.copy_from_slice(&word.to_ne_bytes());
+    }
+    Ok(size.min(answer.len()))
+}
+
+fn children(pid: u32, answer: &mut [u8]) -> Result<usize, Refusal> {
+    let room = c_int::try_from(answer.len()).unwrap_or(c_int::MAX);
+    // SAFETY: `room` is the length of the buffer, which lives through the call; process ids need no alignment to be copied.
+    let bytes = unsafe { libc::proc_listpids(CHILDREN_OF, pid, answer.as_mut_ptr().cast(), room) };
+    usize::try_from(bytes).map_err(|_| errno())
+}
+
+fn own_usage(answer: &mut [u8]) -> Result<usize, Refusal> {
+    let mut usage = [0_u64; size_of::<libc::rusage>() / 8];
+    // SAFETY: the buffer has the size and the alignment of a `rusage`, which the call fills.
+    let code = unsafe { libc::getrusage(libc::RUSAGE_SELF, usage.as_mut_ptr().cast()) };
+    if code == 0 { put(answer, &usage.map(u64::to_ne_bytes).concat()) } else { Err(errno()) }
+}
+
+/// Mach tells lengths in words of 32 bits.
+const MOST_WORDS: usize = 128;
+
+fn task(flavor: u32, answer: &mut [u8]) -> Result<usize, Refusal> {
+    // SAFETY: mach_task_self reads a global that is set before main.
+    let task = unsafe { mach2::traps::mach_task_self() };
+    words(answer, |buffer, length| {
+        // SAFETY: `length` says how many words the buffer has; both live through the call.
+        unsafe { mach2::task::task_info(task, flavor, buffer, length) }
+    })
+}
+
+fn host(flavor: u32, answer: &mut [u8]) -> Result<usize, Refusal> {
+    let flavor = c_int::try_from(flavor).map_err(|_| Refusal::Absent)?;
+    // SAFETY: mach_host_self takes no arguments and returns a port.
+    let host = unsafe { mach2::mach_init::mach_host_self() };
+    words(answer, |buffer, length| {
+        // SAFETY: `length` says how many words the buffer has; both live through the call.
+        unsafe { libc::host_statistics64(host, flavor, buffer, length) }
+    })
+}
+
+/// The call shrinks `length` to the words that it filled.
+fn words(answer: &mut [u8], call: impl FnOnce(*mut c_int, *mut u32) -> c_int) -> Result<usize, Refusal> {
+    let mut buffer = [0_i32; MOST_WORDS];
+    let mut length = MOST_WORDS as u32;
+    let code = call(buffer.as_mut_ptr(), &raw mut length);
+    if code != 0 {
+        return Err(Refusal::Mach(code));
+    }
+    let filled = buffer.get(..length as usize).unwrap_or(&buffer);
+    let bytes: usize = answer.chunks_exact_mut(4).zip(filled).map(|(bytes, word)| {
+        bytes.copy_from_slice(&word.to_ne_bytes());
+        bytes.len()
+    }).sum();
+    Ok(bytes)
+}
+
+/// A function that this system's libraries may lack.
+fn symbol(name: &CStr) -> Result<*mut c_void, Refusal> {
+    // SAFETY: the name ends in a zero; the default handle searches what is loaded.
+    let found = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) };
+    if found.is_null() { Err(Refusal::Absent) } else { Ok(found) }
+}
+
+fn thread(kind: u32, answer: &mut [u8]) -> Result<usize, Refusal> {
+    type Call = unsafe extern "C" fn(u32, *mut c_void, usize) -> c_int;
+    static FOUND: std::sync::OnceLock<Option<Call>> = std::sync::OnceLock::new();
+    let call = FOUND.get_or_init(|| {
+        let address = symbol(c"thread_selfcounts").ok()?;
+        // SAFETY: `int thread_selfcounts(uint32_t kind, void *buffer, size_t size)` of bsd/sys/resource_private.h.
+        Some(unsafe { std::mem::transmute::<*mut c_void, Call>(address) })
+    });
+    let call = call.ok_or(Refusal::Absent)?;
+    // SAFETY: the length is that of the buffer, which lives through the call.
+    let code = unsafe { call(kind, answer.as_mut_ptr().cast(), answer.len()) };
+    if code == 0 { Ok(answer.len()) } else { Err(errno()) }
+}
+
+fn reset_footprint() -> Result<usize, Refusal> {
+    type Call = unsafe extern "C" fn(c_int) -> c_int;
+    let address = symbol(c"proc_reset_footprint_interval")?;
+    // SAFETY: `int proc_reset_footprint_interval(pid_t pid)` of libproc.
+    let call = unsafe { std::mem::transmute::<*mut c_void, Call>(address) };
+    let pid = process_id(std::process::id())?;
+    // SAFETY: it takes a process id and touches no memory of ours.
+    let code = unsafe { call(pid) };
+    if code == 0 { Ok(0) } else { Err(errno()) }
+}
+
+fn value(name: &str, answer: &mut [u8]) -> Result<usize, Refusal> {
+    let name = CString::new(name).map_err(|_| Refusal::Absent)?;
+    let mut size = answer.len();
+    // SAFETY: the name ends in a zero, `size` is the length of the buffer, and nothing is written to the system.
+    let code = unsafe {
+        libc::sysctlbyname(name.as_ptr(), answer.as_mut_ptr().cast(), &raw mut size, std::ptr::null_mut(), 0)
+    };
+    match code {
+        0 => Ok(size),
+        _ if errno() == Refusal::Errno(libc::ENOENT) => Err(Refusal::Absent),
+        _ => Err(errno()),
+    }
+}
+
+fn timebase(answer: &mut [u8]) -> Result<usize, Refusal> {
+    let mut info = mach2::mach_time::mach_timebase_info { numer: 0, denom: 0 };
+    // SAFETY: the structure is valid and lives through the call.
+    let code = unsafe { mach2::mach_time::mach_timebase_info(&raw mut info) };
+    if code == 0 { put(answer, &[info.numer, info.denom].map(u32::to_ne_bytes).concat()) } else { Err(Refusal::Mach(code)) }
+}
+
+fn load(answer: &mut [u8]) -> Result<usize, Refusal> {
+    let mut load = [0_f64; 3];
+    // SAFETY: `load` has room for the three numbers that are asked for.
+    let found = unsafe { libc::getloadavg(load.as_mut_ptr(), 3) };
+    if found == 3 { put(answer, &load.map(f64::to_ne_bytes).concat()) } else { Err(Refusal::Absent) }
+}
+
+fn notified(name: &str, answer: &mut [u8]) -> Result<usize, Refusal> {
+    let name = CString::new(name).map_err(|_| Refusal::Absent)?;
+    let (mut token, mut state) = (0, 0_u64);
+    // SAFETY: the name ends in a zero and the token lives through the call.
+    let code = unsafe { notify_register_check(name.as_ptr(), &raw mut token) };
+    if code != 0 {
+        return Err(Refusal::Absent);
+    }
+    // SAFETY: the token was given out above and the state lives through the call.
+    let code = unsafe { notify_get_state(token, &raw mut state) };
+    // SAFETY: the token was given out above and is not used again.
+    unsafe { notify_cancel(token) };
+    if code == 0 { put(answer, &state.to_ne_bytes()) } else { Err(Refusal::Absent) }
+}
+
+/// What the readers take for granted, as `libc` and `mach2` have it.
+mod layout {
+    use std::mem::offset_of;
+
+    use mach2::task_info::task_vm_info;
+    use mach2::vm_statistics::vm_statistics64;
+
+    use super::super::rusage::{BYTES_V4, Field};
+    use super::super::{counters, memory};
+
+    const _: () = assert!(size_of::<libc::rusage_info_v4>() == BYTES_V4);
+    const _: () = assert!(offset_of!(libc::rusage_info_v4, ri_user_time) == Field::UserTime.offset());
+    const _: () = assert!(offset_of!(libc::rusage_info_v4, ri_system_time) == Field::SystemTime.offset());
+    const _: () = assert!(offset_of!(libc::rusage_info_v4, ri_pageins) == Field::Pageins.offset());
+    const _: () = assert!(offset_of!(libc::rusage_info_v4, ri_resident_size) == Field::ResidentSize.offset());
+    const _: () = assert!(offset_of!(libc::rusage_info_v4, ri_phys_footprint) == Field::Footprint.offset());
+    const _: () = assert!(offset_of!(libc::rusage_info_v4, ri_diskio_bytesread) == Field::BytesRead.offset());
+    const _: () = assert!(offset_of!(libc::rusage_info_v4, ri_diskio_byteswritten) == Field::BytesWritten.offset());
+    const _: () = assert!(offset_of!(libc::rusage_info_v4, ri_instructions) == Field::Instructions.offset());
+    const _: () = assert!(offset_of!(libc::rusage_info_v4, ri_cycles) == Field::Cycles.offset());
+    const _: () =
+        assert!(offset_of!(libc::rusage_info_v4, ri_interval_max_phys_footprint) == Field::IntervalMaxFootprint.offset());
+
+    const _: () = assert!(size_of::<libc::rusage>() == counters::OWN_BYTES);
+    const _: () = assert!(offset_of!(libc::rusage, ru_minflt) == counters::MINOR_FAULTS);
+    const _: () = assert!(offset_of!(libc::rusage, ru_majflt) == counters::MAJOR_FAULTS);
+    const _: () = assert!(offset_of!(libc::rusage, ru_nvcsw) == counters::VOLUNTARY);
+    const _: () = assert!(offset_of!(libc::rusage, ru_nivcsw) == counters::INVOLUNTARY);
+
+    const _: () = assert!(mach2::task_info::TASK_VM_INFO == memory::TASK_VM_INFO);
+    const _: () = assert!(size_of::<task_vm_info>() / 4 <= super::MOST_WORDS);
+    const _: () = assert!(offset_of!(task_vm_info, resident_size) == memory::RESIDENT);
+    const _: () = assert!(offset_of!(task_vm_info, external) == memory::EXTERNAL);
+    const _: () = assert!(offset_of!(task_vm_info, compressed) == memory::COMPRESSED);
+    const _: () = assert!(offset_of!(task_vm_info, phys_footprint) == memory::FOOTPRINT);
+
+    const _: () = assert!(libc::HOST_VM_INFO64 as u32 == memory::HOST_VM_INFO64);
+    const _: () = assert!(libc::HOST_CPU_LOAD_INFO as u32 == memory::HOST_CPU_LOAD_INFO);
+    const _: () = assert!(offset_of!(vm_statistics64, free_count) == memory::FREE_PAGES);
+    const _: () = assert!(offset_of!(vm_statistics64, inactive_count) == memory::INACTIVE_PAGES);
+    const _: () = assert!(offset_of!(vm_statistics64, compressor_page_count) == memory::COMPRESSOR_PAGES);
+}

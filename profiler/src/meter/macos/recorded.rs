@@ -1,0 +1,78 @@
+//! A system of recorded answers, and the bytes of its structures, for tests.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+
+use super::rusage::{BYTES, BYTES_V4, Field};
+use super::system::{Question, Refusal, System};
+
+/// An answer, or why there is none.
+type Given = Result<Vec<u8>, Refusal>;
+
+/// Answers by question. Several answers to one question come one after the other; the last one stays.
+#[derive(Debug, Default)]
+pub(crate) struct Recorded(Vec<(Question<'static>, RefCell<VecDeque<Given>>)>);
+
+impl Recorded {
+    /// Adds an answer.
+    pub(crate) fn with(self, question: Question<'static>, bytes: Vec<u8>) -> Self {
+        self.given(question, Ok(bytes))
+    }
+
+    /// Adds a refusal.
+    pub(crate) fn refusing(self, question: Question<'static>, refusal: Refusal) -> Self {
+        self.given(question, Err(refusal))
+    }
+
+    /// Adds the integer of a sysctl.
+    pub(crate) fn number(self, name: &'static str, number: u32) -> Self {
+        self.with(Question::Value(name), number.to_ne_bytes().to_vec())
+    }
+
+    /// Adds the text of a sysctl, which ends in a zero.
+    pub(crate) fn text(self, name: &'static str, text: &str) -> Self {
+        self.with(Question::Value(name), [text.as_bytes(), &[0]].concat())
+    }
+
+    fn given(mut self, question: Question<'static>, given: Given) -> Self {
+        match self.0.iter().find(|(asked, _)| *asked == question) {
+            Some((_, answers)) => answers.borrow_mut().push_back(given),
+            None => self.0.push((question, RefCell::new(VecDeque::from([given])))),
+        }
+        self
+    }
+}
+
+impl System for Recorded {
+    fn ask(&self, question: Question<'_>, answer: &mut [u8]) -> Result<usize, Refusal> {
+        let (_, answers) = self.0.iter().find(|(asked, _)| *asked == question).ok_or(Refusal::Absent)?;
+        let mut answers = answers.borrow_mut();
+        let next = if answers.len() > 1 { answers.pop_front() } else { answers.front().cloned() };
+        let bytes = next.unwrap_or(Err(Refusal::Absent))?;
+        let length = bytes.len().min(answer.len());
+        answer[..length].copy_from_slice(&bytes[..length]);
+        Ok(length)
+    }
+}
+
+/// `rusage_info_v6` with these words, all others 0.
+pub(crate) fn rusage(fields: &[(Field, u64)]) -> Vec<u8> {
+    let words: Vec<_> = fields.iter().map(|&(field, value)| (field.offset(), value)).collect();
+    structure(BYTES, &words)
+}
+
+/// `rusage_info_v4`.
+pub(crate) fn v4(fields: &[(Field, u64)]) -> Vec<u8> {
+    let mut bytes = rusage(fields);
+    bytes.truncate(BYTES_V4);
+    bytes
+}
+
+/// A structure of so many bytes with these 64-bit words at these offsets.
+pub(crate) fn structure(size: usize, words: &[(usize, u64)]) -> Vec<u8> {
+    let mut bytes = vec![0; size];
+    for &(offset, value) in words {
+        bytes[offset..offset + 8].copy_from_slice(&value.to_ne_bytes());
+    }
+    bytes
+}

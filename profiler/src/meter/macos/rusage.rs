@@ -1,0 +1,196 @@
+//! What `proc_pid_rusage` tells of a process: the layout of its structure, its two versions, its units.
+//!
+//! `struct rusage_info_v6` of xnu's bsd/sys/resource.h is 16 bytes of UUID and 56 words of 64 bits; version 4 is its first 35.
+//! Times are in Mach ticks, which on Apple Silicon are not nanoseconds.
+
+use super::system::{Answer, Question, System};
+
+/// Bytes of the structure in version 6 and in version 4.
+pub(crate) const BYTES: usize = 464;
+pub(crate) const BYTES_V4: usize = 296;
+/// What lies before the first word.
+const UUID: usize = 16;
+
+/// A word of the structure, by its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Field {
+    UserTime = 0,
+    SystemTime = 1,
+    Pageins = 4,
+    ResidentSize = 6,
+    Footprint = 7,
+    BytesRead = 16,
+    BytesWritten = 17,
+    Instructions = 29,
+    Cycles = 30,
+    IntervalMaxFootprint = 33,
+    PerformanceUserTime = 36,
+    PerformanceSystemTime = 37,
+    PerformanceInstructions = 38,
+    PerformanceCycles = 39,
+    EnergyNanojoules = 40,
+    PerformanceEnergyNanojoules = 41,
+}
+
+impl Field {
+    /// Where it lies in the structure, in bytes.
+    pub(crate) const fn offset(self) -> usize {
+        UUID + 8 * self as usize
+    }
+}
+
+/// One answer of `proc_pid_rusage`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rusage(Answer<BYTES>);
+
+/// Which version the kernel answers; asked once, so that a reading is one call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Version {
+    Six,
+    Four,
+}
+
+impl Version {
+    fn number(self) -> u8 {
+        if self == Self::Six { 6 } else { 4 }
+    }
+}
+
+impl Rusage {
+    /// Asks in version 6, and where the kernel does not know it (before macOS 13) in version 4.
+    ///
+    /// # Errors
+    /// The reason that version 4 was refused.
+    pub(crate) fn first(system: &dyn System, pid: u32) -> Result<(Self, Version), String> {
+        Self::read(system, pid, Version::Six)
+            .map(|found| (found, Version::Six))
+            .or_else(|_| Ok((Self::read(system, pid, Version::Four)?, Version::Four)))
+    }
+
+    /// Asks in this version.
+    ///
+    /// # Errors
+    /// The reason of the refusal, or that the answer is too short.
+    pub(crate) fn read(system: &dyn System, pid: u32, version: Version) -> Result<Self, String> {
+        let answer = Answer::to(system, Question::Rusage { pid, version: version.number() })?;
+        let (expected, found) = (if version == Version::Six { BYTES } else { BYTES_V4 }, answer.bytes().len());
+        if found != expected {
+            return Err(format!("proc_pid_rusage of process {pid}: expected {expected} bytes, found {found}"));
+        }
+        Ok(Self(answer))
+    }
+
+    /// The word; `None` where this version does not have it.
+    pub(crate) fn field(&self, field: Field) -> Option<u64> {
+        self.0.u64(field.offset())
+    }
+
+    /// User and system time, in ticks.
+    pub(crate) fn ticks(&self) -> Option<u64> {
+        Some(self.field(Field::UserTime)?.saturating_add(self.field(Field::SystemTime)?))
+    }
+
+    /// The same on performance cores.
+    pub(crate) fn performance_ticks(&self) -> Option<u64> {
+        Some(self.field(Field::PerformanceUserTime)?.saturating_add(self.field(Field::PerformanceSystemTime)?))
+    }
+
+    /// `efficiency = all - performance`: the structure tells all cores and performance cores.
+    pub(crate) fn efficiency(&self, all: Field, performance: Field) -> Option<u64> {
+        self.field(all)?.checked_sub(self.field(performance)?)
+    }
+}
+
+/// The length of a Mach tick: `numerator / denominator` ns, 125/3 on Apple Silicon, 1/1 on Intel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Timebase {
+    numerator: u64,
+    denominator: u64,
+}
+
+impl Timebase {
+    /// Asks.
+    ///
+    /// # Errors
+    /// The reason; without a timebase there are no times.
+    pub(crate) fn read(system: &dyn System) -> Result<Self, String> {
+        let answer: Answer<8> = Answer::to(system, Question::Timebase)?;
+        match (answer.u32(0), answer.u32(4)) {
+            (Some(numerator), Some(denominator)) if numerator > 0 && denominator > 0 => {
+                Ok(Self { numerator: u64::from(numerator), denominator: u64::from(denominator) })
+            }
+            (numerator, denominator) => {
+                Err(format!("mach_timebase_info: expected two numbers above 0, found {numerator:?} and {denominator:?}"))
+            }
+        }
+    }
+
+    /// `us = ticks x numerator / denominator / 1000`
+    pub(crate) fn micros(self, ticks: u64) -> u64 {
+        let nanos = u128::from(ticks) * u128::from(self.numerator) / u128::from(self.denominator);
+        u64::try_from(nanos / 1000).unwrap_or(u64::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::recorded::{Recorded, rusage, v4};
+    use super::super::system::Refusal;
+    use super::*;
+
+    #[test]
+    fn version_six_tells_performance_cores_and_energy() {
+        let bytes = rusage(&[(Field::Cycles, 900), (Field::PerformanceCycles, 700), (Field::EnergyNanojoules, 5)]);
+        let system = Recorded::default().with(Question::Rusage { pid: 7, version: 6 }, bytes);
+        let (info, version) = Rusage::first(&system, 7).unwrap();
+        assert_eq!(version, Version::Six);
+        assert_eq!(info.efficiency(Field::Cycles, Field::PerformanceCycles), Some(200));
+        assert_eq!(info.field(Field::EnergyNanojoules), Some(5));
+    }
+
+    #[test]
+    fn an_older_kernel_is_asked_in_version_four_and_the_rest_is_absent_not_zero() {
+        let system = Recorded::default()
+            .refusing(Question::Rusage { pid: 7, version: 6 }, Refusal::Errno(22))
+            .with(Question::Rusage { pid: 7, version: 4 }, v4(&[(Field::Cycles, 900), (Field::Footprint, 4096)]));
+        let (info, version) = Rusage::first(&system, 7).unwrap();
+        assert_eq!(version, Version::Four);
+        assert_eq!((info.field(Field::Cycles), info.field(Field::Footprint)), (Some(900), Some(4096)));
+        assert_eq!(info.field(Field::PerformanceCycles), None);
+        assert_eq!(info.efficiency(Field::Cycles, Field::PerformanceCycles), None);
+        assert_eq!(info.performance_ticks(), None);
+    }
+
+    #[test]
+    fn refusals_say_what_to_do() {
+        let refused = |errno| {
+            let system = Recorded::default()
+                .refusing(Question::Rusage { pid: 1, version: 6 }, Refusal::Errno(errno))
+                .refusing(Question::Rusage { pid: 1, version: 4 }, Refusal::Errno(errno));
+            Rusage::first(&system, 1).unwrap_err()
+        };
+        insta::assert_snapshot!(refused(1), @"proc_pid_rusage, version 4, of process 1: it belongs to another user; run as that user, or with sudo");
+        insta::assert_snapshot!(refused(3), @"proc_pid_rusage, version 4, of process 1: there is no such process");
+        insta::assert_snapshot!(refused(22), @"proc_pid_rusage, version 4, of process 1: refused with error 22");
+    }
+
+    #[test]
+    fn a_short_answer_is_refused() {
+        let system = Recorded::default()
+            .with(Question::Rusage { pid: 7, version: 6 }, vec![0; 100])
+            .with(Question::Rusage { pid: 7, version: 4 }, vec![0; 100]);
+        insta::assert_snapshot!(Rusage::first(&system, 7).unwrap_err(), @"proc_pid_rusage of process 7: expected 296 bytes, found 100");
+    }
+
+    #[test]
+    fn ticks_of_apple_silicon_are_not_nanoseconds() {
+        let timebase = |numerator: u32, denominator: u32| {
+            let bytes = [numerator.to_ne_bytes(), denominator.to_ne_bytes()].concat();
+            Timebase::read(&Recorded::default().with(Question::Timebase, bytes))
+        };
+        assert_eq!(timebase(125, 3).unwrap().micros(24_000_000), 1_000_000);
+        assert_eq!(timebase(1, 1).unwrap().micros(24_000_000), 24_000);
+        assert_eq!(timebase(125, 3).unwrap().micros(u64::MAX / 2), 384_307_168_202_282_325);
+        insta::assert_snapshot!(timebase(0, 0).unwrap_err(), @"mach_timebase_info: expected two numbers above 0, found Some(0) and Some(0)");
+    }
+}

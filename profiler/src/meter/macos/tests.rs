@@ -1,0 +1,205 @@
+//! The whole probe on recorded Macs: an Apple Silicon one, one with an older system, a virtual one.
+
+use super::super::{Counted, Tally, find};
+use super::memory::{COMPRESSED, EXTERNAL, FOOTPRINT, HOST_CPU_LOAD_INFO, RESIDENT, TASK_VM_INFO};
+use super::recorded::{Recorded, rusage, structure, v4};
+use super::system::Refusal;
+use super::*;
+
+/// `getrusage`'s words, by their offsets.
+fn own(minor: u64, voluntary: u64) -> Vec<u8> {
+    structure(
+        counters::OWN_BYTES,
+        &[(counters::MINOR_FAULTS, minor), (counters::VOLUNTARY, voluntary), (counters::INVOLUNTARY, 1)],
+    )
+}
+
+fn memory(resident: u64) -> Vec<u8> {
+    structure(372, &[(RESIDENT, resident), (EXTERNAL, 300), (COMPRESSED, 40), (FOOTPRINT, resident - 260)])
+}
+
+fn asked(version: u8) -> Question<'static> {
+    Question::Rusage { pid: std::process::id(), version }
+}
+
+/// Ten cores of two kinds; between two readings 1 s of CPU time passes, three quarters of it on performance cores.
+fn apple_silicon() -> Recorded {
+    let at = |ticks: u64, cycles: u64| {
+        rusage(&[
+            (Field::UserTime, ticks),
+            (Field::SystemTime, 100),
+            (Field::PerformanceUserTime, ticks * 3 / 4),
+            (Field::PerformanceSystemTime, 0),
+            (Field::Cycles, cycles),
+            (Field::PerformanceCycles, cycles * 4 / 5),
+            (Field::Instructions, cycles * 3),
+            (Field::PerformanceInstructions, cycles * 2),
+            (Field::EnergyNanojoules, cycles * 2),
+            (Field::BytesRead, 7),
+            (Field::Footprint, 240),
+            (Field::Pageins, cycles / 1000),
+            (Field::IntervalMaxFootprint, 777),
+        ])
+    };
+    let thread = |instructions: u64, cycles: u64| structure(16, &[(0, instructions), (8, cycles)]);
+    Recorded::default()
+        .number("hw.nperflevels", 2)
+        .with(Question::Timebase, [125_u32, 3].map(u32::to_ne_bytes).concat())
+        .with(Question::Task(TASK_VM_INFO), memory(500))
+        // The first answers are those to `open`.
+        .with(asked(6), at(24_000, 1_000_000))
+        .with(asked(6), at(24_000_000, 2_000_000))
+        .with(asked(6), at(48_000_000, 5_000_000))
+        .with(Question::Thread(1), thread(10, 5))
+        .with(Question::Thread(1), thread(10, 5))
+        .with(Question::Thread(1), thread(40, 15))
+        .with(Question::OwnUsage, own(3, 20))
+        .with(Question::OwnUsage, own(10, 22))
+}
+
+/// Opens the counters of these names.
+fn open(system: Recorded, names: &[&str]) -> (Vec<&'static Counter>, Probe, BTreeMap<String, String>) {
+    let wanted: Vec<_> = names.iter().map(|name| find(name).unwrap()).collect();
+    let mut absent = BTreeMap::new();
+    let (present, probe) = Probe::on(Box::new(system), &wanted, &mut absent);
+    (present, probe, absent)
+}
+
+/// What lies between two readings.
+fn between(probe: &mut Probe, counters: &[&'static Counter]) -> Vec<Result<f64, String>> {
+    let (mut before, mut after) = (Reading::default(), Reading::default());
+    probe.read(counters, &mut before);
+    probe.read(counters, &mut after);
+    let mut tally = Tally::default();
+    tally.add(&before, &after);
+    let value = |(index, counter): (usize, &&'static Counter)| {
+        tally.value(index, counter).map(|Counted { value, counted_share }| {
+            assert!(counted_share >= 1.0);
+            value
+        })
+    };
+    counters.iter().enumerate().map(value).collect()
+}
+
+#[test]
+fn counts_and_times_are_split_by_kind_of_core() {
+    let names = [
+        "cpu_user_s",
+        "cycles",
+        "performance_cycles",
+        "efficiency_cycles",
+        "efficiency_instructions",
+        "performance_cpu_s",
+        "efficiency_cpu_s",
+        "pageins",
+        "driver_cycles",
+        "driver_instructions",
+        "minor_faults",
+        "voluntary_switches",
+    ];
+    let (present, mut probe, absent) = open(apple_silicon(), &names);
+    assert_eq!(absent, BTreeMap::new());
+    let values: Vec<_> = between(&mut probe, &present).into_iter().map(Result::unwrap).collect();
+    let expected = [1.0, 3e6, 2.4e6, 0.6e6, 3e6, 0.75, 0.25, 3000.0, 10.0, 30.0, 7.0, 2.0];
+    for ((name, value), expected) in names.iter().zip(values).zip(expected) {
+        assert!((value - expected).abs() <= 1e-6 * f64::max(expected, 1.0), "{name}: {value}, expected {expected}");
+    }
+}
+
+#[test]
+fn energy_over_a_moment_is_absent() {
+    let (present, mut probe, _) = open(apple_silicon(), &["energy_j"]);
+    let reason = between(&mut probe, &present).remove(0).unwrap_err();
+    assert!(reason.starts_with("energy_j is brought up to date every 20 ms or so, and this lasted "), "{reason}");
+}
+
+#[test]
+fn an_older_kernel_leaves_out_what_it_cannot_tell() {
+    let at = |cycles| v4(&[(Field::UserTime, 24), (Field::Cycles, cycles), (Field::Footprint, 5 * cycles)]);
+    let system = Recorded::default()
+        .with(Question::Timebase, [1_u32, 1].map(u32::to_ne_bytes).concat())
+        .refusing(asked(6), Refusal::Errno(22))
+        .with(asked(4), at(100))
+        .with(asked(4), at(100))
+        .with(asked(4), at(400));
+    let names = ["cycles", "performance_cycles", "efficiency_cpu_s", "energy_j", "driver_cycles", "footprint_bytes"];
+    let (present, mut probe, absent) = open(system, &names);
+    assert_eq!(present.iter().map(|counter| counter.name).collect::<Vec<_>>(), ["cycles", "footprint_bytes"]);
+    let values = between(&mut probe, &present);
+    assert_eq!(values, [Ok(300.0), Ok(1500.0)]);
+    insta::assert_snapshot!(listed(&absent), @"
+    driver_cycles: thread_selfcounts, kind 1: not on this system; the counters of the process remain
+    efficiency_cpu_s: efficiency_cpu_s needs proc_pid_rusage in version 6, and this kernel answers version 4: macOS 13 has it
+    energy_j: energy_j needs proc_pid_rusage in version 6, and this kernel answers version 4: macOS 13 has it
+    performance_cycles: performance_cycles needs proc_pid_rusage in version 6, and this kernel answers version 4: macOS 13 has it
+    ");
+}
+
+#[test]
+fn a_virtual_mac_counts_no_cycles_and_nothing_reads_zero() {
+    let system = Recorded::default()
+        .number("hw.nperflevels", 1)
+        .with(Question::Timebase, [125_u32, 3].map(u32::to_ne_bytes).concat())
+        .with(Question::Thread(1), vec![0; 16])
+        .with(asked(6), rusage(&[(Field::UserTime, 24_000_000)]));
+    let names =
+        ["cpu_user_s", "cycles", "instructions", "performance_cycles", "efficiency_cpu_s", "driver_cycles", "cache_misses"];
+    let (present, _, absent) = open(system, &names);
+    assert_eq!(present.len(), 1);
+    insta::assert_snapshot!(listed(&absent), @"
+    cache_misses: cache_misses: macOS gives it to root only, through a private interface that is not used here; cycles and instructions need no rights
+    cycles: the kernel counts no cycles here, as in virtual machines: measure on the Mac itself
+    driver_cycles: thread_selfcounts counts no cycles here, as in virtual machines
+    efficiency_cpu_s: efficiency_cpu_s: this processor has one kind of cores only
+    instructions: the kernel counts no cycles here, as in virtual machines: measure on the Mac itself
+    performance_cycles: the kernel counts no cycles here, as in virtual machines: measure on the Mac itself
+    ");
+}
+
+#[test]
+fn without_its_accounts_every_counter_has_the_reason() {
+    let system = Recorded::default().refusing(asked(4), Refusal::Errno(1));
+    let (present, mut probe, absent) = open(system, &["cycles", "minor_faults"]);
+    assert!(present.is_empty() && absent["minor_faults"].contains("proc_pid_rusage"), "{absent:?}");
+    assert!(probe.read_bytes().unwrap_err().contains("another user"));
+}
+
+#[test]
+fn a_reading_that_fails_is_not_valid() {
+    let system = apple_silicon().refusing(asked(6), Refusal::Errno(22));
+    let (present, mut probe, _) = open(system, &["cycles"]);
+    between(&mut probe, &present);
+    insta::assert_snapshot!(between(&mut probe, &present)[0].clone().unwrap_err(), @"reading cycles failed");
+}
+
+#[test]
+fn the_peak_is_the_largest_size_that_was_read_since_the_reset() {
+    let system = apple_silicon()
+        .with(Question::Task(TASK_VM_INFO), memory(900))
+        .with(Question::Task(TASK_VM_INFO), memory(600))
+        .with(Question::ResetFootprint, vec![]);
+    let (_, mut probe, _) = open(system, &[]);
+    assert_eq!(probe.memory().unwrap().peak, 500);
+    let high = probe.memory().unwrap();
+    assert_eq!((high.peak, high.footprint, high.footprint_peak), (900, Some(640), None), "its peak is not this request's");
+    probe.reset_peak().unwrap();
+    let after = probe.memory().unwrap();
+    assert_eq!((after.resident, after.peak), (600, 600));
+    assert_eq!((after.footprint_peak, after.compressed), (Some(777), Some(40)));
+    assert_eq!(probe.read_bytes(), Ok(7));
+}
+
+#[test]
+fn the_timeline_the_load_and_the_cpu_time() {
+    let ticks = [5_u32, 3, 90, 2].map(u32::to_ne_bytes).concat();
+    let system = apple_silicon().with(Question::Host(HOST_CPU_LOAD_INFO), ticks);
+    let load = machine_load_on(&system).unwrap();
+    assert_eq!((load.busy, load.total, load.steal), (10, 100, 0));
+    assert!((cpu_seconds_on(&system) - 24_100.0 * 125.0 / 3.0 / 1e9).abs() < 1e-6);
+    let point = MemoryReader::on(Box::new(system)).read(Nanos(9)).unwrap();
+    assert_eq!((point.at, point.resident, point.anonymous, point.file), (Nanos(9), 500, 200, 300));
+}
+
+fn listed(absent: &BTreeMap<String, String>) -> String {
+    absent.iter().map(|(name, reason)| format!("{name}: {reason}\n")).collect()
+}
