@@ -9,8 +9,8 @@
 
 use crate::results::{Case, EnergyRow, Reasons};
 
-/// The counters that are energy accounts of the machine.
-const ACCOUNTS: [&str; 3] = ["energy_package_j", "energy_core_j", "energy_dram_j"];
+/// The counters that are energy accounts: of the machine, and macOS's estimate for this process, which has no idle power in it.
+const ACCOUNTS: [&str; 4] = ["energy_package_j", "energy_core_j", "energy_dram_j", "energy_j"];
 
 /// One row an account that has a value over the request.
 pub(super) fn of(case: &Case) -> Vec<EnergyRow> {

@@ -25,6 +25,9 @@ pub struct Host {
     pub container: Option<String>,
     /// The kernel's clock source.
     pub clock_source: Option<String>,
+    /// Whether the program is translated from another architecture while it runs, by Rosetta (macOS only).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub translated: Option<bool>,
     /// Why a field is `null`.
     #[serde(skip_serializing_if = "Reasons::is_empty")]
     pub reasons: Reasons,
@@ -55,6 +58,7 @@ pub fn read(root: &Root) -> Host {
         machine: noted(&mut reasons, "machine", machine),
         container: Some(container(root)),
         clock_source: noted(&mut reasons, "clock_source", clock),
+        translated: None,
         reasons,
     }
 }

@@ -1,8 +1,13 @@
 //! The same on macOS: by sysctl, Mach, notify and IOKit, all behind the edge of [`crate::meter::macos`], so that it runs in tests on
 //! recorded values. What Linux gives in files and macOS does not is `null` with the reason.
 
-use super::{Cache, CoreKind, Environment, Host, Limits, Memory, Power, Processor, State, noted};
-use crate::meter::macos::memory::{MachineMemory, swap};
+use std::time::Duration;
+
+use traces::clock;
+
+use super::state::WATCH;
+use super::{Cache, CoreKind, CpuTimes, Environment, Host, Limits, Memory, Power, Processor, State, noted};
+use crate::meter::macos::memory::{MachineMemory, processor_ticks, swap};
 use crate::meter::macos::system::{Answer, Question, System};
 use crate::meter::macos::values::{count, number, text};
 use crate::results::Reasons;
@@ -38,6 +43,20 @@ fn note_all(reasons: &mut Reasons, fields: &[&str], reason: &str) {
     reasons.extend(fields.iter().map(|&field| (field.to_owned(), reason.to_owned())));
 }
 
+/// The same, with the processors watched for a tenth of a second.
+pub(super) fn watched(system: &dyn System) -> Environment {
+    let mut found = read(system);
+    let times = || processor_ticks(system).map(|(busy, total)| CpuTimes { total, idle: total - busy, steal: 0 });
+    let busy = times().and_then(|before| {
+        clock::sleep(WATCH);
+        times()?.busy_share(before).ok_or_else(|| "no tick passed while it was watched".to_owned())
+    });
+    let state = &mut found.state;
+    state.reasons.remove("busy_now");
+    state.busy_now = noted(&mut state.reasons, "busy_now", busy);
+    found
+}
+
 fn host(system: &dyn System) -> Host {
     let mut reasons = Reasons::new();
     note_all(&mut reasons, &["hypervisor"], NOT_HERE);
@@ -63,7 +82,7 @@ fn host(system: &dyn System) -> Host {
 
 fn processor(system: &dyn System) -> Processor {
     let mut reasons = Reasons::new();
-    note_all(&mut reasons, &["governor", "frequency_now_hz", "turbo", "throttle_events"], NOT_HERE);
+    note_all(&mut reasons, &["governor", "energy_preference", "frequency_now_hz", "turbo", "throttle_events"], NOT_HERE);
     let kinds = core_kinds(system);
     let caches = caches(system, &kinds);
     if caches.is_empty() {
@@ -197,7 +216,8 @@ fn power(system: &dyn System) -> Power {
 
 fn state(system: &dyn System) -> State {
     let mut reasons = Reasons::new();
-    note_all(&mut reasons, &["uptime_s", "steal_since_boot", "steal_now", "busy_now"], NOT_HERE);
+    note_all(&mut reasons, &["steal_since_boot", "steal_now"], NOT_HERE);
+    note_all(&mut reasons, &["busy_now"], "not watched");
     let load = Answer::<24>::to(system, Question::Load);
     let average = |place: usize| {
         let bits = load.as_ref().map_err(String::clone)?.u64(8 * place);
@@ -206,11 +226,19 @@ fn state(system: &dyn System) -> State {
     State {
         load_1m: noted(&mut reasons, "load_1m", average(0)),
         load_15m: noted(&mut reasons, "load_15m", average(2)),
+        uptime_s: noted(&mut reasons, "uptime_s", uptime(system, clock::unix_time())),
         thermal_pressure: noted(&mut reasons, "thermal_pressure", thermal_pressure(system)),
         scheduling_class: noted(&mut reasons, "scheduling_class", scheduling_class(system)),
         reasons,
         ..State::default()
     }
+}
+
+/// Seconds since `kern.boottime`, a `struct timeval`.
+fn uptime(system: &dyn System, now: Duration) -> Result<f64, String> {
+    let answer = Answer::<16>::to(system, Question::Value("kern.boottime"))?;
+    let booted = answer.u64(0).ok_or_else(|| format!("kern.boottime: found {} bytes", answer.bytes().len()))?;
+    Ok(now.as_secs_f64() - booted as f64)
 }
 
 /// The kernel's own word for how much it slows the processor down to keep it cool.

@@ -1,7 +1,7 @@
 //! What the numbers were measured on: machine, limits, state, versions, variables.
 //!
 //! On Linux everything comes from text files below one root ([`Root`]), so that the readers run on recorded trees in
-//! tests; on macOS it comes from sysctl. What cannot be read is `null`, and the `reasons` of the same object say why.
+//! tests; on macOS it comes from the system's calls, behind one edge for the same purpose. What cannot be read is `null`, and the `reasons` of the same object say why.
 //! Nothing here judges: see [`crate::warnings`].
 
 mod conditions;
@@ -10,7 +10,7 @@ mod groups;
 mod heat;
 mod host;
 mod limits;
-#[cfg(target_os = "macos")]
+#[cfg(any(test, target_os = "macos"))]
 mod macos;
 mod memory;
 mod noise;
@@ -38,7 +38,7 @@ pub use memory::{Memory, read as read_memory};
 pub use noise::{Noise, noise};
 pub use power::{Power, read as read_power};
 pub use pressure::{Pressure, one as read_stall, read as read_pressure};
-pub use processor::{Cache, Processor, read as read_processor, throttle_events_now};
+pub use processor::{Cache, CoreKind, Processor, read as read_processor, throttle_events_now};
 pub use root::Root;
 #[cfg(test)]
 pub(crate) use root::tree as recorded_tree;
@@ -92,7 +92,7 @@ impl Environment {
 
 #[cfg(target_os = "macos")]
 fn machine() -> Environment {
-    macos::read()
+    macos::watched(&crate::meter::macos::Kernel)
 }
 
 #[cfg(not(target_os = "macos"))]

@@ -9,8 +9,11 @@ use crate::results::Reasons;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Power {
-    /// `mains` or `battery`.
+    /// `mains`, `battery` or, on macOS, `ups`.
     pub source: Option<String>,
+    /// Whether the user asked for low power, which lowers frequencies (macOS only).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub low_power_mode: Option<bool>,
     /// Charge of the battery in percent.
     pub battery_percent: Option<u32>,
     /// Why a field is `null`.

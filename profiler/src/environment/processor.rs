@@ -25,6 +25,9 @@ pub struct Processor {
     pub usable_threads: Option<usize>,
     /// Its caches.
     pub caches: Vec<Cache>,
+    /// Kinds of cores, the fastest first (macOS only); empty where all are alike.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub kinds: Vec<CoreKind>,
     /// Frequency governor.
     pub governor: Option<String>,
     /// Lowest frequency.
@@ -59,6 +62,16 @@ pub struct Cache {
     pub instances: usize,
 }
 
+/// Cores of one kind.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CoreKind {
+    /// `performance`, `efficiency`.
+    pub name: String,
+    /// Cores of it.
+    pub cores: usize,
+}
+
 /// Reads `/proc/cpuinfo` and `/sys/devices/system/cpu`.
 pub fn read(root: &Root) -> Processor {
     let mut reasons = Reasons::new();
@@ -81,6 +94,7 @@ pub fn read(root: &Root) -> Processor {
         cores: topology.as_ref().map(|t| t.cores),
         threads: topology.as_ref().map(|t| t.threads),
         usable_threads: std::thread::available_parallelism().ok().map(std::num::NonZero::get),
+        kinds: Vec::new(),
         caches: caches(root).unwrap_or_else(|why| {
             reasons.insert("caches".to_owned(), why);
             Vec::new()

@@ -7,7 +7,7 @@ use super::{Root, noted};
 use crate::results::Reasons;
 
 /// How long load and steal are watched.
-const WATCH: Nanos = Nanos::from_millis(100);
+pub(super) const WATCH: Nanos = Nanos::from_millis(100);
 
 /// Load and steal.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -25,6 +25,12 @@ pub struct State {
     pub steal_now: Option<f64>,
     /// Share of the processor time that was in use in that tenth of a second, 0 to 1 of all processors.
     pub busy_now: Option<f64>,
+    /// How much the kernel slows the processor down to keep it cool (macOS only): `nominal`, `moderate`, `heavy`, `trapping`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub thermal_pressure: Option<String>,
+    /// The scheduling class (QoS) of this program (macOS only); `background` keeps it on efficiency cores.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scheduling_class: Option<String>,
     /// Why a field is `null`.
     #[serde(skip_serializing_if = "Reasons::is_empty")]
     pub reasons: Reasons,
@@ -93,9 +99,8 @@ pub fn read(root: &Root) -> State {
         load_15m: noted(&mut reasons, "load_15m", average(2)),
         uptime_s: noted(&mut reasons, "uptime_s", uptime),
         steal_since_boot: noted(&mut reasons, "steal_since_boot", steal),
-        steal_now: None,
-        busy_now: None,
         reasons,
+        ..State::default()
     }
 }
 

@@ -137,7 +137,7 @@ pub enum Usage {
 impl Source {
     /// Whether it is an event that somebody counts, rather than an account that the kernel keeps anyway.
     pub fn is_event(&self) -> bool {
-        !matches!(self, Self::Usage(_) | Self::Energy(_))
+        !matches!(self, Self::Usage(_) | Self::Energy(_) | Self::Apple(_))
     }
 
     /// In a word or two, for lists.
@@ -149,7 +149,8 @@ impl Source {
             Self::Software(_) => "software",
             Self::Sysfs(_) => "top-down",
             Self::Raw(_) => "raw",
-            Self::Energy(_) => "energy",
+            Self::Energy(_) | Self::Apple(Apple::Energy | Apple::PerformanceEnergy) => "energy",
+            Self::Apple(_) => "accounting",
         }
     }
 }

@@ -61,7 +61,7 @@ const NOT_PERMITTED: i32 = 1;
 const NO_PROCESS: i32 = 3;
 
 /// Whoever answers: the kernel, or a record.
-pub(crate) trait System: fmt::Debug {
+pub(crate) trait System: fmt::Debug + Send {
     /// Fills `answer` from its beginning and tells how many bytes it filled.
     fn ask(&self, question: Question<'_>, answer: &mut [u8]) -> Result<usize, Refusal>;
 }

@@ -50,6 +50,8 @@ fn apple_silicon() -> Recorded {
         .with(asked(6), at(24_000, 1_000_000))
         .with(asked(6), at(24_000_000, 2_000_000))
         .with(asked(6), at(48_000_000, 5_000_000))
+        // Each of the two counters of the thread is tried.
+        .with(Question::Thread(1), thread(10, 5))
         .with(Question::Thread(1), thread(10, 5))
         .with(Question::Thread(1), thread(10, 5))
         .with(Question::Thread(1), thread(40, 15))
@@ -149,7 +151,7 @@ fn a_virtual_mac_counts_no_cycles_and_nothing_reads_zero() {
     insta::assert_snapshot!(listed(&absent), @"
     cache_misses: cache_misses: macOS gives it to root only, through a private interface that is not used here; cycles and instructions need no rights
     cycles: the kernel counts no cycles here, as in virtual machines: measure on the Mac itself
-    driver_cycles: thread_selfcounts counts no cycles here, as in virtual machines
+    driver_cycles: thread_selfcounts counts no cycles here, as in virtual machines; the counters of the process remain
     efficiency_cpu_s: efficiency_cpu_s: this processor has one kind of cores only
     instructions: the kernel counts no cycles here, as in virtual machines: measure on the Mac itself
     performance_cycles: the kernel counts no cycles here, as in virtual machines: measure on the Mac itself

@@ -29,7 +29,7 @@ pub(super) fn attributes(counter: &Counter, system: &dyn PerfSystem) -> Result<A
             exclude_kernel: matches!(event, Software::TaskClock | Software::CpuClock),
             ..Attributes::default()
         }),
-        Source::Usage(_) | Source::Energy(_) => Err(format!("{} is not an event", counter.name)),
+        Source::Usage(_) | Source::Energy(_) | Source::Apple(_) => Err(format!("{} is not an event", counter.name)),
     }
 }
 
@@ -45,7 +45,6 @@ fn hardware(event: Event) -> Option<u64> {
         Event::StalledFrontend => 7,
         Event::StalledBackend => 8,
         Event::ReferenceCycles => 9,
-        Event::PerformanceCycles | Event::PerformanceInstructions | Event::Energy => return None,
     })
 }
 

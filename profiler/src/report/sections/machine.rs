@@ -81,8 +81,20 @@ pub fn facts(environment: &Environment) -> Vec<(String, String)> {
     ];
     let granted: Vec<String> = granted.into_iter().flatten().collect();
     fact("limits", Some(if granted.is_empty() { "none".to_owned() } else { granted.join(", ") }), None);
+    if host.translated == Some(true) {
+        fact("translated", Some("by Rosetta: build for this processor".to_owned()), None);
+    }
     fact("clock source", host.clock_source.clone(), host.reasons.get("clock_source"));
-    fact("power", environment.power.source.clone(), environment.power.reasons.get("source"));
+    let low = if environment.power.low_power_mode == Some(true) { ", low power mode" } else { "" };
+    let source = environment.power.source.as_ref().map(|source| format!("{source}{low}"));
+    fact("power", source, environment.power.reasons.get("source"));
+    // macOS tells pressure where Linux tells temperatures.
+    if state.thermal_pressure.is_some() || state.reasons.contains_key("thermal_pressure") {
+        fact("thermal pressure", state.thermal_pressure.clone(), state.reasons.get("thermal_pressure"));
+    }
+    if let Some(class) = &state.scheduling_class {
+        fact("scheduling class", Some(class.clone()), None);
+    }
     let share = |share: Option<f64>, what: &str| {
         share.map(|share| format!(", {:.1} % of the processors {what} just before", share * 100.0)).unwrap_or_default()
     };
@@ -111,8 +123,10 @@ fn topology(processor: &Processor) -> Option<String> {
         .filter(|&usable| usable != threads)
         .map(|usable| format!(", {usable} usable"))
         .unwrap_or_default();
+    let kinds: Vec<String> = processor.kinds.iter().map(|kind| format!("{} {}", kind.cores, kind.name)).collect();
+    let kinds = if kinds.is_empty() { String::new() } else { format!(" ({})", kinds.join(", ")) };
     Some(format!(
-        "{cores} cores, {threads} hardware threads{usable}, sockets: {sockets}, memory nodes: {}",
+        "{cores} cores{kinds}, {threads} hardware threads{usable}, sockets: {sockets}, memory nodes: {}",
         processor.numa_nodes.map_or("unknown".to_owned(), |nodes| nodes.to_string())
     ))
 }
