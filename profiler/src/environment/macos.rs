@@ -82,7 +82,11 @@ fn host(system: &dyn System) -> Host {
 
 fn processor(system: &dyn System) -> Processor {
     let mut reasons = Reasons::new();
-    note_all(&mut reasons, &["governor", "energy_preference", "frequency_now_hz", "turbo", "throttle_events"], NOT_HERE);
+    note_all(
+        &mut reasons,
+        &["governor", "energy_preference", "frequency_now_hz", "turbo", "throttle_events"],
+        NOT_HERE,
+    );
     let kinds = core_kinds(system);
     let caches = caches(system, &kinds);
     if caches.is_empty() {

@@ -40,8 +40,8 @@ pub use numa::placement;
 pub use platform::page_cache;
 pub use reading::{Counted, MAX_COUNTERS, Reading, Tally, Tick};
 pub use registry::{
-    Apple, COUNTERS, CacheAccess, CacheEvent, CacheName, Counter, Event, Software, Source, Systems, Usage, default_counters,
-    find,
+    Apple, COUNTERS, CacheAccess, CacheEvent, CacheName, Counter, Event, Software, Source, Systems, Usage,
+    default_counters, find,
 };
 pub use timeline::{MemoryPoint, Timeline, Watched};
 

@@ -59,15 +59,22 @@ fn a_notebook_with_apple_silicon() {
     assert_eq!(host.system.as_deref(), Some("macOS 15.5 (24F74)"));
     assert_eq!((host.machine.as_deref(), host.kernel.as_deref()), (Some("Mac16,1"), Some("Darwin 24.5.0")));
     assert_eq!((host.virtualised, host.translated), (Some(false), Some(false)));
-    assert_eq!((processor.model.as_deref(), processor.cores, processor.threads), (Some("Apple M4"), Some(10), Some(10)));
+    assert_eq!(
+        (processor.model.as_deref(), processor.cores, processor.threads),
+        (Some("Apple M4"), Some(10), Some(10))
+    );
     let kinds: Vec<_> = processor.kinds.iter().map(|kind| (kind.name.as_str(), kind.cores)).collect();
     assert_eq!(kinds, [("performance", 4), ("efficiency", 6)]);
-    let caches: Vec<_> = processor.caches.iter().map(|cache| (cache.level, cache.bytes >> 10, cache.instances)).collect();
+    let caches: Vec<_> =
+        processor.caches.iter().map(|cache| (cache.level, cache.bytes >> 10, cache.instances)).collect();
     assert_eq!(caches, [(1, 128, 4), (2, 16 << 10, 1), (1, 64, 6), (2, 4 << 10, 1)]);
     assert_eq!(processor.features, ["neon", "dotprod"]);
     assert_eq!(memory.available_bytes, Some(500_000 * 16384));
     assert_eq!((memory.swap_total_bytes, memory.swap_used_bytes), (Some(2 << 30), Some(1 << 30)));
-    assert_eq!((power.source.as_deref(), power.battery_percent, power.low_power_mode), (Some("battery"), Some(57), Some(true)));
+    assert_eq!(
+        (power.source.as_deref(), power.battery_percent, power.low_power_mode),
+        (Some("battery"), Some(57), Some(true))
+    );
     assert_eq!(found.state.thermal_pressure.as_deref(), Some("moderate"));
     assert_eq!(found.state.scheduling_class.as_deref(), Some("default"));
     assert_eq!((found.state.load_1m, found.state.load_15m), (Some(1.5), Some(2.5)));

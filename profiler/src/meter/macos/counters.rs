@@ -37,9 +37,8 @@ pub(super) fn offered(
     absent: &mut BTreeMap<String, String>,
 ) -> (Vec<&'static Counter>, Result<Terms, String>) {
     let pid = std::process::id();
-    let opened = Rusage::first(system, pid).and_then(|(first, version)| {
-        Ok((first, Terms { pid, version, timebase: Timebase::read(system)? }))
-    });
+    let opened = Rusage::first(system, pid)
+        .and_then(|(first, version)| Ok((first, Terms { pid, version, timebase: Timebase::read(system)? })));
     let mut present = Vec::new();
     for &counter in wanted {
         match opened.as_ref().map_err(String::clone).and_then(|(first, terms)| exists(system, counter, first, *terms)) {
@@ -130,8 +129,7 @@ pub(super) fn fill(system: &dyn System, terms: Terms, counters: &[&'static Count
             )
         )
     };
-    let is_thread =
-        |source: &Source| matches!(source, Source::Apple(Apple::DriverCycles | Apple::DriverInstructions));
+    let is_thread = |source: &Source| matches!(source, Source::Apple(Apple::DriverCycles | Apple::DriverInstructions));
     let moment = Moment {
         system,
         timebase: terms.timebase,

@@ -31,6 +31,7 @@ impl System for Kernel {
         match question {
             Question::Rusage { pid, version } => rusage(pid, version, answer),
             Question::Children(pid) => children(pid, answer),
+            Question::Process(pid) => process(pid, answer),
             Question::OwnUsage => own_usage(answer),
             Question::Task(flavor) => task(flavor, answer),
             Question::Host(flavor) => host(flavor, answer),
@@ -41,9 +42,7 @@ impl System for Kernel {
             Question::Notified(name) => notified(name, answer),
             Question::PowerSource => super::power::source(answer),
             Question::Battery => super::power::battery(answer),
-            Question::LowPowerMode => {
-                put(answer, &[u8::from(NSProcessInfo::processInfo().isLowPowerModeEnabled())])
-            }
+            Question::LowPowerMode => put(answer, &[u8::from(NSProcessInfo::processInfo().isLowPowerModeEnabled())]),
             Question::Qos => {
                 // SAFETY: it reads the calling thread's class and touches no memory of ours.
                 let class = unsafe { qos_class_self() };
@@ -93,6 +92,16 @@ fn children(pid: u32, answer: &mut [u8]) -> Result<usize, Refusal> {
     usize::try_from(bytes).map_err(|_| errno())
 }
 
+fn process(pid: u32, answer: &mut [u8]) -> Result<usize, Refusal> {
+    let pid = process_id(pid)?;
+    // Words, so that the structure lies as aligned as its own type.
+    let mut words = [0_u64; size_of::<libc::proc_taskallinfo>() / 8];
+    let room = size_of::<libc::proc_taskallinfo>() as c_int;
+    // SAFETY: `room` is the size of the buffer, which lives through the call.
+    let filled = unsafe { libc::proc_pidinfo(pid, libc::PROC_PIDTASKALLINFO, 0, words.as_mut_ptr().cast(), room) };
+    if filled == room { put(answer, &words.map(u64::to_ne_bytes).concat()) } else { Err(errno()) }
+}
+
 fn own_usage(answer: &mut [u8]) -> Result<usize, Refusal> {
     let mut usage = [0_u64; size_of::<libc::rusage>() / 8];
     // SAFETY: the buffer has the size and the alignment of a `rusage`, which the call fills.
@@ -131,10 +140,14 @@ fn words(answer: &mut [u8], call: impl FnOnce(*mut c_int, *mut u32) -> c_int) ->
         return Err(Refusal::Mach(code));
     }
     let filled = buffer.get(..length as usize).unwrap_or(&buffer);
-    let bytes: usize = answer.chunks_exact_mut(4).zip(filled).map(|(bytes, word)| {
-        bytes.copy_from_slice(&word.to_ne_bytes());
-        bytes.len()
-    }).sum();
+    let bytes: usize = answer
+        .chunks_exact_mut(4)
+        .zip(filled)
+        .map(|(bytes, word)| {
+            bytes.copy_from_slice(&word.to_ne_bytes());
+            bytes.len()
+        })
+        .sum();
     Ok(bytes)
 }
 
@@ -188,7 +201,11 @@ fn timebase(answer: &mut [u8]) -> Result<usize, Refusal> {
     let mut info = mach2::mach_time::mach_timebase_info { numer: 0, denom: 0 };
     // SAFETY: the structure is valid and lives through the call.
     let code = unsafe { mach2::mach_time::mach_timebase_info(&raw mut info) };
-    if code == 0 { put(answer, &[info.numer, info.denom].map(u32::to_ne_bytes).concat()) } else { Err(Refusal::Mach(code)) }
+    if code == 0 {
+        put(answer, &[info.numer, info.denom].map(u32::to_ne_bytes).concat())
+    } else {
+        Err(Refusal::Mach(code))
+    }
 }
 
 fn load(answer: &mut [u8]) -> Result<usize, Refusal> {
@@ -217,11 +234,12 @@ fn notified(name: &str, answer: &mut [u8]) -> Result<usize, Refusal> {
 mod layout {
     use std::mem::offset_of;
 
+    use libc::proc_taskallinfo;
     use mach2::task_info::task_vm_info;
     use mach2::vm_statistics::vm_statistics64;
 
     use super::super::rusage::{BYTES_V4, Field};
-    use super::super::{counters, memory};
+    use super::super::{counters, memory, process};
 
     const _: () = assert!(size_of::<libc::rusage_info_v4>() == BYTES_V4);
     const _: () = assert!(offset_of!(libc::rusage_info_v4, ri_user_time) == Field::UserTime.offset());
@@ -233,8 +251,20 @@ mod layout {
     const _: () = assert!(offset_of!(libc::rusage_info_v4, ri_diskio_byteswritten) == Field::BytesWritten.offset());
     const _: () = assert!(offset_of!(libc::rusage_info_v4, ri_instructions) == Field::Instructions.offset());
     const _: () = assert!(offset_of!(libc::rusage_info_v4, ri_cycles) == Field::Cycles.offset());
-    const _: () =
-        assert!(offset_of!(libc::rusage_info_v4, ri_interval_max_phys_footprint) == Field::IntervalMaxFootprint.offset());
+    const _: () = assert!(
+        offset_of!(libc::rusage_info_v4, ri_interval_max_phys_footprint) == Field::IntervalMaxFootprint.offset()
+    );
+
+    const _: () = assert!(offset_of!(libc::rusage_info_v4, ri_proc_start_abstime) == Field::Started.offset());
+    const _: () = assert!(offset_of!(libc::rusage_info_v4, ri_child_user_time) == Field::ChildUserTime.offset());
+    const _: () = assert!(offset_of!(libc::rusage_info_v4, ri_child_system_time) == Field::ChildSystemTime.offset());
+    const _: () = assert!(offset_of!(libc::rusage_info_v4, ri_child_pageins) == Field::ChildPageins.offset());
+
+    const _: () = assert!(size_of::<proc_taskallinfo>() == process::BYTES);
+    const _: () = assert!(offset_of!(proc_taskallinfo, pbsd.pbi_ppid) == process::PARENT);
+    const _: () = assert!(offset_of!(proc_taskallinfo, ptinfo.pti_faults) == process::FAULTS);
+    const _: () = assert!(offset_of!(proc_taskallinfo, ptinfo.pti_pageins) == process::PAGEINS);
+    const _: () = assert!(offset_of!(proc_taskallinfo, ptinfo.pti_threadnum) == process::THREADS);
 
     const _: () = assert!(size_of::<libc::rusage>() == counters::OWN_BYTES);
     const _: () = assert!(offset_of!(libc::rusage, ru_minflt) == counters::MINOR_FAULTS);

@@ -19,6 +19,10 @@ pub(crate) enum Field {
     Pageins = 4,
     ResidentSize = 6,
     Footprint = 7,
+    Started = 8,
+    ChildUserTime = 10,
+    ChildSystemTime = 11,
+    ChildPageins = 14,
     BytesRead = 16,
     BytesWritten = 17,
     Instructions = 29,
@@ -119,9 +123,9 @@ impl Timebase {
             (Some(numerator), Some(denominator)) if numerator > 0 && denominator > 0 => {
                 Ok(Self { numerator: u64::from(numerator), denominator: u64::from(denominator) })
             }
-            (numerator, denominator) => {
-                Err(format!("mach_timebase_info: expected two numbers above 0, found {numerator:?} and {denominator:?}"))
-            }
+            (numerator, denominator) => Err(format!(
+                "mach_timebase_info: expected two numbers above 0, found {numerator:?} and {denominator:?}"
+            )),
         }
     }
 

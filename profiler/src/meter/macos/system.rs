@@ -17,6 +17,8 @@ pub(crate) enum Question<'a> {
     },
     /// `proc_listpids(PROC_PPID_ONLY)`: the process ids of the children, 32 bits each.
     Children(u32),
+    /// `proc_pidinfo(PROC_PIDTASKALLINFO)`: the parent, threads and faults of a process.
+    Process(u32),
     /// `getrusage(RUSAGE_SELF)`.
     OwnUsage,
     /// `task_info` of this task, in this flavor.
@@ -106,6 +108,7 @@ impl Question<'_> {
         match self {
             Self::Rusage { pid, version } => format!("proc_pid_rusage, version {version}, of process {pid}"),
             Self::Children(pid) => format!("proc_listpids, children of process {pid}"),
+            Self::Process(pid) => format!("proc_pidinfo of process {pid}"),
             Self::OwnUsage => "getrusage".to_owned(),
             Self::Task(flavor) => format!("task_info, flavor {flavor}"),
             Self::Host(flavor) => format!("host_statistics64, flavor {flavor}"),

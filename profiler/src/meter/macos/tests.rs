@@ -144,8 +144,15 @@ fn a_virtual_mac_counts_no_cycles_and_nothing_reads_zero() {
         .with(Question::Timebase, [125_u32, 3].map(u32::to_ne_bytes).concat())
         .with(Question::Thread(1), vec![0; 16])
         .with(asked(6), rusage(&[(Field::UserTime, 24_000_000)]));
-    let names =
-        ["cpu_user_s", "cycles", "instructions", "performance_cycles", "efficiency_cpu_s", "driver_cycles", "cache_misses"];
+    let names = [
+        "cpu_user_s",
+        "cycles",
+        "instructions",
+        "performance_cycles",
+        "efficiency_cpu_s",
+        "driver_cycles",
+        "cache_misses",
+    ];
     let (present, _, absent) = open(system, &names);
     assert_eq!(present.len(), 1);
     insta::assert_snapshot!(listed(&absent), @"
@@ -183,7 +190,11 @@ fn the_peak_is_the_largest_size_that_was_read_since_the_reset() {
     let (_, mut probe, _) = open(system, &[]);
     assert_eq!(probe.memory().unwrap().peak, 500);
     let high = probe.memory().unwrap();
-    assert_eq!((high.peak, high.footprint, high.footprint_peak), (900, Some(640), None), "its peak is not this request's");
+    assert_eq!(
+        (high.peak, high.footprint, high.footprint_peak),
+        (900, Some(640), None),
+        "its peak is not this request's"
+    );
     probe.reset_peak().unwrap();
     let after = probe.memory().unwrap();
     assert_eq!((after.resident, after.peak), (600, 600));
