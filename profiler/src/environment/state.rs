@@ -105,6 +105,7 @@ pub fn read(root: &Root) -> State {
 }
 
 /// Watches the processors for a tenth of a second and fills in what happened.
+#[cfg_attr(target_os = "macos", allow(dead_code, reason = "macOS is watched by its own calls"))]
 pub(super) fn watch(root: &Root, state: &mut State) {
     let times = || root.text("/proc/stat").and_then(|text| CpuTimes::parse(&text));
     let watched = times().and_then(|before| {

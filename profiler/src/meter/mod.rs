@@ -9,8 +9,8 @@ mod energy;
 mod load;
 mod names;
 mod numa;
+#[cfg_attr(not(target_os = "linux"), allow(dead_code, unused_imports, reason = "elsewhere no events are opened"))]
 mod perf;
-#[cfg(target_os = "linux")]
 pub mod process;
 mod reading;
 mod registry;

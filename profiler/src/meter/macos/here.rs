@@ -24,6 +24,10 @@ pub(in super::super) fn cpu_seconds() -> f64 {
     super::cpu_seconds_on(&Kernel)
 }
 
+pub(in super::super) fn thread_cpu_seconds() -> Option<f64> {
+    super::thread_cpu_seconds_on(&Kernel)
+}
+
 pub(in super::super) fn huge_pages() -> Result<u64, String> {
     Err("macOS does not tell which memory lies in huge pages".to_owned())
 }

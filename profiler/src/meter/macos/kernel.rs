@@ -39,6 +39,7 @@ impl System for Kernel {
             Question::Value(name) => value(name, answer),
             Question::Timebase => timebase(answer),
             Question::Load => load(answer),
+            Question::ThreadTime => thread_time(answer),
             Question::Notified(name) => notified(name, answer),
             Question::PowerSource => super::power::source(answer),
             Question::Battery => super::power::battery(answer),
@@ -206,6 +207,17 @@ fn timebase(answer: &mut [u8]) -> Result<usize, Refusal> {
     } else {
         Err(Refusal::Mach(code))
     }
+}
+
+fn thread_time(answer: &mut [u8]) -> Result<usize, Refusal> {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the structure is valid and lives through the call.
+    let code = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
+    if code != 0 {
+        return Err(errno());
+    }
+    let nanos = u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0);
+    put(answer, &nanos.to_ne_bytes())
 }
 
 fn load(answer: &mut [u8]) -> Result<usize, Refusal> {

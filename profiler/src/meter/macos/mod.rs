@@ -15,6 +15,7 @@ pub(crate) mod memory;
 pub mod page_cache;
 #[cfg(target_os = "macos")]
 mod power;
+pub(super) mod process;
 #[cfg(test)]
 pub(crate) mod recorded;
 pub(crate) mod rusage;
@@ -28,7 +29,7 @@ use traces::Nanos;
 use super::{Counter, MachineLoad, Memory, MemoryPoint, Reading};
 use counters::Terms;
 #[cfg(target_os = "macos")]
-pub(super) use here::{cpu_seconds, huge_pages, machine_load};
+pub(super) use here::{cpu_seconds, huge_pages, machine_load, thread_cpu_seconds};
 #[cfg(target_os = "macos")]
 pub(crate) use kernel::Kernel;
 use memory::TaskMemory;
@@ -115,6 +116,12 @@ fn cpu_seconds_on(system: &dyn System) -> f64 {
         Some(rusage::Timebase::read(system).ok()?.micros(usage.ticks()?) as f64 / 1e6)
     };
     read().unwrap_or(0.0)
+}
+
+/// CPU time of the calling thread so far, in seconds.
+fn thread_cpu_seconds_on(system: &dyn System) -> Option<f64> {
+    let answer: Answer<8> = Answer::to(system, Question::ThreadTime).ok()?;
+    answer.u64(0).map(|nanos| Nanos(nanos).as_secs_f64())
 }
 
 /// The machine's load; Mach counts in hundredths of a second, and tells of no hypervisor.

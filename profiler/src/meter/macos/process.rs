@@ -97,7 +97,9 @@ impl Processes {
         let answer: Result<Answer<CHILDREN_BYTES>, _> = Answer::to(&*self.system, Question::Children(pid));
         answer.map_or_else(
             |_| Vec::new(),
-            |answer| (0..answer.bytes().len() / 4).filter_map(|place| answer.u32(4 * place)).filter(|&pid| pid > 0).collect(),
+            |answer| {
+                (0..answer.bytes().len() / 4).filter_map(|place| answer.u32(4 * place)).filter(|&pid| pid > 0).collect()
+            },
         )
     }
 }
@@ -158,5 +160,8 @@ mod tests {
         let processes = Processes::on(Box::new(recorded()));
         assert!(processes.member(9).is_none() && processes.member(12).is_none());
         assert!(processes.family(&[9, 12]).is_empty());
+        let before = processes.member(7).unwrap();
+        processes.reset_peak(7);
+        assert_eq!(processes.member(7).unwrap(), before, "there is no mark to set back");
     }
 }

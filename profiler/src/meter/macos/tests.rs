@@ -205,10 +205,13 @@ fn the_peak_is_the_largest_size_that_was_read_since_the_reset() {
 #[test]
 fn the_timeline_the_load_and_the_cpu_time() {
     let ticks = [5_u32, 3, 90, 2].map(u32::to_ne_bytes).concat();
-    let system = apple_silicon().with(Question::Host(HOST_CPU_LOAD_INFO), ticks);
+    let system = apple_silicon()
+        .with(Question::Host(HOST_CPU_LOAD_INFO), ticks)
+        .with(Question::ThreadTime, 1_500_000_000_u64.to_ne_bytes().to_vec());
     let load = machine_load_on(&system).unwrap();
     assert_eq!((load.busy, load.total, load.steal), (10, 100, 0));
     assert!((cpu_seconds_on(&system) - 24_100.0 * 125.0 / 3.0 / 1e9).abs() < 1e-6);
+    assert_eq!(thread_cpu_seconds_on(&system), Some(1.5));
     let point = MemoryReader::on(Box::new(system)).read(Nanos(9)).unwrap();
     assert_eq!((point.at, point.resident, point.anonymous, point.file), (Nanos(9), 500, 200, 300));
 }

@@ -199,5 +199,5 @@ impl ProcessMeter {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, target_os = "linux"))]
 mod tests;
