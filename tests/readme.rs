@@ -72,14 +72,22 @@ generic events count on the kind that the kernel calls `cpu_core`; `cpu_atom/cyc
 ",
     );
     let kinds: [(&str, &str); 6] = [
-        ("accounting", "Kept by the kernel anyway: `getrusage` and `/proc` on Linux, `proc_pid_rusage` on macOS."),
+        (
+            "accounting",
+            "Kept by the kernel anyway: `getrusage` and `/proc` on Linux, `proc_pid_rusage` on macOS. Those of macOS alone are read \
+             when they are named.",
+        ),
         ("hardware", "`perf_event_open` on Linux, `proc_pid_rusage` on macOS; those marked * by default."),
         ("cache", "What the kernel calls cache events; few processors have all of them."),
         (
             "top-down",
             "Where the slots of the pipeline go (Intel, from Ice Lake on). `topdown_slots` comes along with the others.",
         ),
-        ("energy", "Accounts of the whole machine, read at the edges of long phases only; METHODOLOGY.md says how."),
+        (
+            "energy",
+            "RAPL's accounts of the whole machine, read at the edges of long phases only; macOS's estimate for this process. \
+             METHODOLOGY.md says how.",
+        ),
         ("software", "Events of the kernel: no PMU needed."),
     ];
     for (kind, about) in kinds {
