@@ -199,5 +199,7 @@ impl ProcessMeter {
     }
 }
 
-#[cfg(all(test, target_os = "linux"))]
+// They run real processes and recorded trees of Linux; the Mac's have their own beside `macos::process`.
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod tests;
