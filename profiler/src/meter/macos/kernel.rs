@@ -210,14 +210,14 @@ fn timebase(answer: &mut [u8]) -> Result<usize, Refusal> {
 }
 
 fn thread_time(answer: &mut [u8]) -> Result<usize, Refusal> {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the structure is valid and lives through the call.
-    let code = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
-    if code != 0 {
-        return Err(errno());
-    }
-    let nanos = u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0);
-    put(answer, &nanos.to_ne_bytes())
+    // SAFETY: pthread_self takes no arguments and cannot fail.
+    let thread = unsafe { libc::pthread_self() };
+    // SAFETY: the calling thread exists; the port stays the system's and need not be given back.
+    let port = unsafe { libc::pthread_mach_thread_np(thread) };
+    words(answer, |buffer, length| {
+        // SAFETY: `length` says how many words the buffer has; both live through the call.
+        unsafe { libc::thread_info(port, libc::THREAD_BASIC_INFO as u32, buffer, length) }
+    })
 }
 
 fn load(answer: &mut [u8]) -> Result<usize, Refusal> {

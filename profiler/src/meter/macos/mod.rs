@@ -120,8 +120,9 @@ fn cpu_seconds_on(system: &dyn System) -> f64 {
 
 /// CPU time of the calling thread so far, in seconds.
 fn thread_cpu_seconds_on(system: &dyn System) -> Option<f64> {
-    let answer: Answer<8> = Answer::to(system, Question::ThreadTime).ok()?;
-    answer.u64(0).map(|nanos| Nanos(nanos).as_secs_f64())
+    let answer: Answer<16> = Answer::to(system, Question::ThreadTime).ok()?;
+    let time = |offset| Some(f64::from(answer.u32(offset)?) + f64::from(answer.u32(offset + 4)?) / 1e6);
+    Some(time(0)? + time(8)?)
 }
 
 /// The machine's load; Mach counts in hundredths of a second, and tells of no hypervisor.

@@ -33,7 +33,7 @@ pub(crate) enum Question<'a> {
     Timebase,
     /// `getloadavg`: three 64-bit floats.
     Load,
-    /// `clock_gettime(CLOCK_THREAD_CPUTIME_ID)`: CPU time of the calling thread in ns, 64 bits.
+    /// `thread_info(THREAD_BASIC_INFO)` of the calling thread: user and system time, each in seconds and microseconds of 32 bits.
     ThreadTime,
     /// `notify_get_state` of this name: 64 bits.
     Notified(&'a str),
@@ -117,7 +117,7 @@ impl Question<'_> {
             Self::Thread(kind) => format!("thread_selfcounts, kind {kind}"),
             Self::Value(name) => (*name).to_owned(),
             Self::Timebase => "mach_timebase_info".to_owned(),
-            Self::ThreadTime => "clock_gettime of this thread's time".to_owned(),
+            Self::ThreadTime => "thread_info".to_owned(),
             Self::Load => "getloadavg".to_owned(),
             Self::Notified(name) => format!("the notification {name}"),
             Self::PowerSource => "IOPSGetProvidingPowerSourceType".to_owned(),

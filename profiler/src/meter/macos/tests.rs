@@ -207,7 +207,7 @@ fn the_timeline_the_load_and_the_cpu_time() {
     let ticks = [5_u32, 3, 90, 2].map(u32::to_ne_bytes).concat();
     let system = apple_silicon()
         .with(Question::Host(HOST_CPU_LOAD_INFO), ticks)
-        .with(Question::ThreadTime, 1_500_000_000_u64.to_ne_bytes().to_vec());
+        .with(Question::ThreadTime, [1_u32, 250_000, 0, 250_000].map(u32::to_ne_bytes).concat());
     let load = machine_load_on(&system).unwrap();
     assert_eq!((load.busy, load.total, load.steal), (10, 100, 0));
     assert!((cpu_seconds_on(&system) - 24_100.0 * 125.0 / 3.0 / 1e9).abs() < 1e-6);
