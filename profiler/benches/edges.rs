@@ -1,6 +1,7 @@
 //! What the instruments cost: an edge of the clean pass, a reading of the stepped pass, what is read around a request.
 
 #![allow(missing_docs, reason = "criterion's macros make public functions")]
+#![allow(clippy::print_stdout, reason = "what a machine lacks is told, not timed")]
 #![allow(clippy::unwrap_used, reason = "a benchmark that panics has failed")]
 
 use std::hint::black_box;
@@ -8,7 +9,7 @@ use std::hint::black_box;
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use engines::{Observer, Phase, Piece};
 use profiler::drive::Stopwatch;
-use profiler::meter::{MachineLoad, Meter, default_counters};
+use profiler::meter::{MachineLoad, Meter, default_counters, named};
 use profiler::worker::Beacon;
 
 /// Tokens of one request.
@@ -38,6 +39,27 @@ fn edges(bench: &mut Criterion) {
 fn readings(bench: &mut Criterion) {
     let mut meter = Meter::open(&default_counters());
     bench.bench_function("stepped pass: one reading of the counters", |bench| bench.iter(|| black_box(meter.read())));
+    let software = Meter::open(&["task-clock", "cpu-clock"].map(named).into_iter().flatten().collect::<Vec<_>>());
+    let hardware = Meter::open(
+        &["cycles", "instructions", "cache_references", "cache_misses"]
+            .map(named)
+            .into_iter()
+            .flatten()
+            .collect::<Vec<_>>(),
+    );
+    for (name, mut events) in [("of the processor", hardware), ("of the kernel", software)] {
+        if events.has_events() {
+            bench.bench_function(&format!("one group of events {name}"), |bench| {
+                bench.iter(|| black_box(events.read_events()))
+            });
+        } else {
+            println!("one group of events {name}: not here: {:?}", events.absent().values().next());
+        }
+    }
+    let mut all = default_counters();
+    all.extend(named("task-clock"));
+    let mut inner = Meter::open(&all);
+    bench.bench_function("an inner edge: events, getrusage, statm", |bench| bench.iter(|| black_box(inner.read())));
     bench.bench_function("around a request: memory", |bench| bench.iter(|| black_box(meter.memory())));
     bench.bench_function("around a request: reset of the peak", |bench| bench.iter(|| black_box(meter.reset_peak())));
     bench

@@ -5,8 +5,11 @@
 mod candle;
 mod ceilings;
 mod command_line;
+mod counters;
 mod errors;
 mod failures;
+#[cfg(target_os = "linux")]
+mod linux_counters;
 mod run;
 mod support;
 mod traces;

@@ -10,6 +10,7 @@ use crate::{Nanos, clock};
 
 thread_local! {
     static ACCOUNTS: Cell<Ledger> = const { Cell::new(Ledger::EMPTY) };
+    static REGISTERS: Cell<usize> = const { Cell::new(0) };
 }
 
 /// The accounts of a virtual machine so far.
@@ -37,6 +38,14 @@ pub struct Ledger {
     pub allocations: u64,
     /// Bytes allocated.
     pub allocated_bytes: u64,
+    /// Cycles of the processors.
+    pub cycles: u64,
+    /// Instructions.
+    pub instructions: u64,
+    /// Accesses to the last cache.
+    pub cache_references: u64,
+    /// Of these, those that missed it.
+    pub cache_misses: u64,
 }
 
 impl Ledger {
@@ -53,6 +62,10 @@ impl Ledger {
         involuntary_switches: 0,
         allocations: 0,
         allocated_bytes: 0,
+        cycles: 0,
+        instructions: 0,
+        cache_references: 0,
+        cache_misses: 0,
     };
 
     fn plus(self, more: Self) -> Self {
@@ -68,6 +81,10 @@ impl Ledger {
             involuntary_switches: self.involuntary_switches + more.involuntary_switches,
             allocations: self.allocations + more.allocations,
             allocated_bytes: self.allocated_bytes + more.allocated_bytes,
+            cycles: self.cycles + more.cycles,
+            instructions: self.instructions + more.instructions,
+            cache_references: self.cache_references + more.cache_references,
+            cache_misses: self.cache_misses + more.cache_misses,
         }
     }
 }
@@ -77,6 +94,17 @@ pub fn enter(happened: Ledger) {
     if clock::is_virtual() {
         ACCOUNTS.set(ACCOUNTS.get().plus(happened));
     }
+}
+
+/// How many hardware events the virtual machine of this thread counts at once; 0 = it has no such counters, as is the case unless
+/// its engine says otherwise.
+pub fn registers() -> usize {
+    if clock::is_virtual() { REGISTERS.get() } else { 0 }
+}
+
+/// The engine says how many.
+pub fn set_registers(registers: usize) {
+    REGISTERS.set(registers);
 }
 
 /// This thread's accounts; `None` where its time is real: then the system's own say it.

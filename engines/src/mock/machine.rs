@@ -15,6 +15,14 @@ use crate::{KvType, LoadOptions};
 
 /// Time for which a thread runs before another one that waits is due.
 const SLICE_S: f64 = 0.004;
+/// Cycles per second of a processor.
+const CYCLES_PER_S: f64 = 3e9;
+/// Floating-point operations of an instruction.
+const FLOPS_PER_INSTRUCTION: f64 = 16.0;
+/// Bytes that a miss of the last cache brings.
+const LINE_BYTES: f64 = 64.0;
+/// Accesses of the last cache for each that misses it.
+const REFERENCES_PER_MISS: u64 = 4;
 /// What an allocation takes of memory.
 const ALLOCATION_BYTES: u64 = 64;
 
@@ -37,6 +45,7 @@ impl Machine {
     #[allow(clippy::cast_precision_loss, reason = "counts of threads are small")]
     pub(super) fn new(checkpoint: &Checkpoint, options: &LoadOptions, settings: &Settings) -> Self {
         let threads = options.threads.max(1);
+        ledger::set_registers(settings.hardware.registers);
         Self {
             spec: checkpoint.spec().clone(),
             types: WeightTypes::of(checkpoint),
@@ -75,7 +84,15 @@ impl Machine {
         let time = balanced / (1.0 - imbalance) * (self.threads / self.cores).max(1.0);
         let switches = if self.threads > self.cores { time * self.cores / SLICE_S } else { 0.0 };
         let involuntary_switches = self.due(switches);
-        self.spend(time, balanced * self.threads, Ledger { involuntary_switches, ..Ledger::EMPTY });
+        let cache_misses = whole(bytes / LINE_BYTES);
+        let happened = Ledger {
+            involuntary_switches,
+            instructions: whole(flops / FLOPS_PER_INSTRUCTION),
+            cache_references: cache_misses * REFERENCES_PER_MISS,
+            cache_misses,
+            ..Ledger::EMPTY
+        };
+        self.spend(time, balanced * self.threads, happened);
     }
 
     /// Marks what each thread did of an op, where they are not alike: the first one all of its time, the others less, so that the
@@ -144,6 +161,7 @@ impl Machine {
             cpu: Nanos::from_secs_f64(cpu),
             others: Nanos::from_secs_f64(capacity * others),
             stolen: Nanos::from_secs_f64(capacity * steal),
+            cycles: whole(cpu * CYCLES_PER_S),
             ..happened
         });
         clock::advance(Nanos::from_secs_f64(time));
@@ -165,6 +183,12 @@ impl Machine {
         self.switches -= whole;
         whole as u64
     }
+}
+
+/// A count of events.
+#[allow(clippy::cast_sign_loss, clippy::cast_possible_truncation, reason = "it is not negative, and far below 2^63")]
+fn whole(count: f64) -> u64 {
+    count.round() as u64
 }
 
 /// One step of `SplitMix64` (Steele et al., doi:10.1145/2714064.2660195): well mixed bits from any input.

@@ -61,6 +61,8 @@ pub(super) struct Hardware {
     pub(super) others: f64,
     /// Share of the processors that the hypervisor takes away.
     pub(super) steal: f64,
+    /// Hardware events that it counts at once; 0 = it has no counters.
+    pub(super) registers: usize,
 }
 
 /// Something that goes wrong in the `nth` run (counted from 1) of a phase.
@@ -116,12 +118,13 @@ impl Default for Hardware {
             allocation_s: 0.1e-6,
             others: 0.0,
             steal: 0.0,
+            registers: 0,
         }
     }
 }
 
 /// Every key, with its form.
-const KEYS: [(&str, &str); 24] = [
+const KEYS: [(&str, &str); 25] = [
     ("abort", "PHASE[:N]"),
     ("allocate_mb", "PHASE:MB"),
     ("allocation_us", "a number"),
@@ -140,6 +143,7 @@ const KEYS: [(&str, &str); 24] = [
     ("jitter_percent", "a number"),
     ("others_percent", "a number below 100"),
     ("page_faults", "PHASE:COUNT"),
+    ("registers", "a count"),
     ("sample_us", "a number"),
     ("seed", "a whole number"),
     ("steal_percent", "a number below 100"),
@@ -173,6 +177,7 @@ impl Settings {
             "allocation_us" => self.hardware.allocation_s = positive(value)? / 1e6,
             "others_percent" => self.hardware.others = part(value)?,
             "steal_percent" => self.hardware.steal = part(value)?,
+            "registers" => self.hardware.registers = number(value)?,
             "tokenize_us" => self.tokenize_s = Some(positive(value)? / 1e6),
             "sample_us" => self.sample_s = Some(positive(value)? / 1e6),
             "cold" => self.cold = Some(phase(value).filter(|phase| matches!(phase, Phase::Load | Phase::Prefill))?),
@@ -276,7 +281,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_is_refused_by_name() {
-        insta::assert_snapshot!(read(&[("gap", "1")]).unwrap_err(), @"engine mock does not support the setting `gap`; its settings are abort=PHASE[:N], allocate_mb=PHASE:MB, allocation_us=a number, allocations=PHASE:COUNT, bandwidth_gbs=a number, cold=load or prefill, cores=a count, dispatch_us=a number, eog_after=a count of tokens, fail=PHASE[:N], fault_us=a number, gap_us=microseconds, gflops=a number, hang=PHASE[:N], imbalance_percent=a number below 100, jitter_percent=a number, others_percent=a number below 100, page_faults=PHASE:COUNT, sample_us=a number, seed=a whole number, steal_percent=a number below 100, storage_gbs=a number, tokenize_us=a number for each byte, wait_us=PHASE:COUNT");
+        insta::assert_snapshot!(read(&[("gap", "1")]).unwrap_err(), @"engine mock does not support the setting `gap`; its settings are abort=PHASE[:N], allocate_mb=PHASE:MB, allocation_us=a number, allocations=PHASE:COUNT, bandwidth_gbs=a number, cold=load or prefill, cores=a count, dispatch_us=a number, eog_after=a count of tokens, fail=PHASE[:N], fault_us=a number, gap_us=microseconds, gflops=a number, hang=PHASE[:N], imbalance_percent=a number below 100, jitter_percent=a number, others_percent=a number below 100, page_faults=PHASE:COUNT, registers=a count, sample_us=a number, seed=a whole number, steal_percent=a number below 100, storage_gbs=a number, tokenize_us=a number for each byte, wait_us=PHASE:COUNT");
         insta::assert_snapshot!(read(&[("fail", "warp")]).unwrap_err(), @"engine mock does not support the value `warp` of `fail`; give PHASE[:N]; a PHASE is one of load, tokenize, prefill, decode, sample, detokenize");
         assert!(
             read(&[("gflops", "-1")]).is_err()

@@ -12,6 +12,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::results::Case;
+
 /// Names of misses and of what they become.
 const MISSES: [(&str, &str); 4] = [
     ("cache_misses", "cache_misses_per_1000"),
@@ -28,9 +30,21 @@ const LEVELS: [(&str, &str); 4] = [
     ("topdown_backend_bound", "backend_bound_share"),
 ];
 
+/// Derives what follows for every phase and op of a case. An op's time is the traced pass's, where it ran as often.
+pub(super) fn place(case: &mut Case, line: Option<u64>) {
+    for row in &mut case.phases {
+        let misses_s = row.counted_s.get("cache_misses").copied().or(row.time_s);
+        row.derived = derived(&row.counters, misses_s, line);
+    }
+    for row in &mut case.op_counters {
+        let traced = case.ops.iter().find(|op| op.phase == row.phase && op.op == row.op && op.count == row.count);
+        row.derived = derived(&row.counters, traced.map(|op| op.time_s), line);
+    }
+}
+
 /// The derived figures of a phase or op, as far as their counters have values. `misses_s` is the time in which the misses were
 /// counted, `line` the bytes that a miss brings.
-pub fn derived(
+fn derived(
     counters: &BTreeMap<String, Option<f64>>,
     misses_s: Option<f64>,
     line: Option<u64>,
@@ -66,9 +80,16 @@ mod tests {
 
     #[test]
     fn formulas_by_hand() {
-        let of = counters(&[("cycles", 4e9), ("instructions", 6e9), ("cache_misses", 3e6), ("topdown_slots", 10.0), ("topdown_retiring", 4.0)]);
+        let of = counters(&[
+            ("cycles", 4e9),
+            ("instructions", 6e9),
+            ("cache_misses", 3e6),
+            ("topdown_slots", 10.0),
+            ("topdown_retiring", 4.0),
+        ]);
         let figures = derived(&of, Some(0.5), Some(64));
-        let near = |name: &str, value: f64| assert!((figures[name] - value).abs() < 1e-9 * value, "{name} {}", figures[name]);
+        let near =
+            |name: &str, value: f64| assert!((figures[name] - value).abs() < 1e-9 * value, "{name} {}", figures[name]);
         near("ipc", 1.5);
         near("cache_misses_per_1000", 0.5);
         near("miss_bytes_per_s", 384e6);

@@ -4,6 +4,7 @@
 //! All of it follows from the run file: from what the traced pass measured, what the cost model counted, and the measured
 //! ceilings. Nothing is measured here, and doing it twice changes nothing.
 
+mod derived;
 mod energy;
 mod limits;
 mod memory;
@@ -16,12 +17,14 @@ use crate::results::RunFile;
 
 /// Places every op of every case on the roofline of its thread count, sums its phases and reconciles its memory.
 pub fn place(file: &mut RunFile) {
+    let line = file.environment.processor.cache_line_bytes;
     let limits: Vec<Option<Limits>> = file.cases.iter().map(|case| limits(file, case)).collect();
     for (case, limits) in file.cases.iter_mut().zip(&limits) {
         roofline::place(&mut case.ops, limits.as_ref());
         case.sums = sums::of(case);
         memory::reconcile(case);
         case.energy = energy::of(case);
+        derived::place(case, line);
     }
     memory::find_leaks(&mut file.cases);
 }

@@ -66,7 +66,8 @@ pub fn phase_rows(timing: &Timing, counts: &PhaseCounts, counted: &[(usize, &'st
             if cpu_s.is_none() {
                 reasons.insert("cpu_s".to_owned(), "CPU time was not read".to_owned());
             }
-            PhaseRow { phase: name, count, time_s: Some(time), share: share(time), cpu_s, counters: values, reasons }
+            let (time_s, share) = (Some(time), share(time));
+            PhaseRow { phase: name, count, time_s, share, cpu_s, counters: values, reasons, ..PhaseRow::default() }
         })
         .collect();
     let other = timing.other.as_secs_f64();

@@ -28,6 +28,9 @@ pub struct Processor {
     /// Kinds of cores, the fastest first (macOS only); empty where all are alike.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub kinds: Vec<CoreKind>,
+    /// Bytes that a miss of the last cache brings; `null` where the system does not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache_line_bytes: Option<u64>,
     /// Frequency governor.
     pub governor: Option<String>,
     /// Lowest frequency.
@@ -95,6 +98,7 @@ pub fn read(root: &Root) -> Processor {
         threads: topology.as_ref().map(|t| t.threads),
         usable_threads: std::thread::available_parallelism().ok().map(std::num::NonZero::get),
         kinds: Vec::new(),
+        cache_line_bytes: cache_line(root),
         caches: caches(root).unwrap_or_else(|why| {
             reasons.insert("caches".to_owned(), why);
             Vec::new()
@@ -179,6 +183,12 @@ fn caches(root: &Root) -> Result<Vec<Cache>, String> {
         .into_iter()
         .map(|((level, kind, bytes), shared)| Cache { level, kind, bytes, instances: shared.len() })
         .collect())
+}
+
+/// The line of the largest cache that the first processor shows.
+fn cache_line(root: &Root) -> Option<u64> {
+    let line = |index: u32| root.number(&format!("{CPUS}/cpu0/cache/index{index}/coherency_line_size")).ok();
+    (0..8).rev().find_map(line).filter(|&bytes| bytes > 0)
 }
 
 /// `32K`, `1024K`, `32M` -> bytes.

@@ -16,6 +16,7 @@ mod reading;
 mod registry;
 mod spells;
 mod timeline;
+mod virtual_pmu;
 mod virtual_probe;
 
 #[cfg(target_os = "linux")]
@@ -37,6 +38,8 @@ pub use energy::{Domain, Energy, EnergySpan};
 pub use load::MachineLoad;
 pub use names::{listed_names, named, split_names};
 pub use numa::placement;
+#[cfg(all(test, target_os = "linux"))]
+pub(crate) use platform::calls;
 pub use platform::page_cache;
 pub use reading::{Counted, MAX_COUNTERS, Reading, Tally, Tick};
 pub use registry::{
@@ -46,6 +49,7 @@ pub use registry::{
 pub use timeline::{MemoryPoint, Timeline, Watched};
 
 use perf::PerfCounters;
+use virtual_pmu::VirtualPmu;
 
 /// Why a figure is absent that only a real machine has.
 pub const VIRTUAL: &str = "the engine's time is virtual: nothing real was measured";
@@ -118,12 +122,15 @@ impl Meter {
 
     /// Instruments of the virtual machine whose time passes on this thread: nothing of the real one enters.
     pub fn virtual_machine(counters: &[&'static Counter]) -> Self {
+        let mut refused = BTreeMap::new();
+        let events = PerfCounters::open(Box::new(VirtualPmu::default()), counters, &mut refused);
+        let counted = events.counters();
         let (mut present, other): (Vec<_>, Vec<_>) =
-            counters.iter().copied().partition(|counter| virtual_probe::has(counter));
+            counters.iter().copied().partition(|counter| virtual_probe::has(counter) || counted.contains(counter));
         present.truncate(MAX_COUNTERS);
         let absent = other.iter().map(|counter| (counter.name.to_owned(), VIRTUAL.to_owned())).collect();
         let energy = Energy::open(Root::system(), &[], &mut BTreeMap::new());
-        Self { counters: present, probe: Probe::Virtual, events: PerfCounters::none(), absent, energy }
+        Self { counters: present, probe: Probe::Virtual, events, absent, energy }
     }
 
     /// How many requests it takes to count everything: hardware events that do not fit the processor's registers together are
@@ -143,6 +150,25 @@ impl Meter {
     /// The counters that are counted now, each with its place in a [`Reading`]: all but those of other sets.
     pub fn counted(&self) -> Vec<(usize, &'static Counter)> {
         self.counters.iter().copied().enumerate().filter(|(_, counter)| self.events.is_on(counter)).collect()
+    }
+
+    /// Instruments that read nothing: a place that has lent its own.
+    pub(crate) fn closed() -> Self {
+        let energy = Energy::open(Root::system(), &[], &mut BTreeMap::new());
+        let events = PerfCounters::open(Box::new(VirtualPmu::default()), &[], &mut BTreeMap::new());
+        Self { counters: Vec::new(), probe: Probe::Virtual, events, absent: BTreeMap::new(), energy }
+    }
+
+    /// Whether any event is counted, of the processor or of the kernel.
+    pub fn has_events(&self) -> bool {
+        !self.events.is_empty()
+    }
+
+    /// The events now, without the accounts: one system call a group.
+    pub fn read_events(&mut self) -> Reading {
+        let mut reading = Reading::default();
+        self.events.read(&self.counters, &mut reading);
+        reading
     }
 
     /// The counters that are read, in the order of [`Reading`].

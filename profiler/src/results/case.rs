@@ -17,6 +17,8 @@ pub enum Pass {
     Stepped,
     /// Op marks.
     Traced,
+    /// Counters at the edges of ops: of use for the counts, not for times.
+    Counted,
 }
 
 /// How a case ended.
@@ -78,6 +80,12 @@ pub struct Case {
     pub allocations: Vec<AllocationRow>,
     /// The traced pass's requests.
     pub traced: Vec<Sample>,
+    /// Counters per op and phase, of the counted pass's request of median latency; empty unless `--counters` names events.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub op_counters: Vec<OpCounters>,
+    /// The counted pass's requests.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub counted: Vec<Sample>,
     /// The gaps between tokens over time.
     #[serde(default)]
     pub series: Option<Series>,
@@ -151,6 +159,12 @@ pub struct PhaseRow {
     pub cpu_s: Option<f64>,
     /// Counters over the phase: name to value.
     pub counters: BTreeMap<String, Option<f64>>,
+    /// Counters that another request of the same case counted, with the time that the phase took there, in seconds.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub counted_s: BTreeMap<String, f64>,
+    /// What follows from the counters: name to value; a figure without its counters is not there.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub derived: BTreeMap<String, f64>,
     /// Why a figure is absent.
     #[serde(default, skip_serializing_if = "Reasons::is_empty")]
     pub reasons: Reasons,
@@ -192,6 +206,25 @@ pub struct OpRow {
     #[serde(default)]
     pub limit: Option<String>,
     /// Why a figure is absent.
+    #[serde(default, skip_serializing_if = "Reasons::is_empty")]
+    pub reasons: Reasons,
+}
+
+/// Counters of an op, summed over layers and calls of one request.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct OpCounters {
+    /// Phase that it ran in.
+    pub phase: String,
+    /// Op name, such as `q_proj`.
+    pub op: String,
+    /// Calls.
+    pub count: usize,
+    /// Name to value.
+    pub counters: BTreeMap<String, Option<f64>>,
+    /// What follows from the counters; rates take the op's time from the traced pass.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub derived: BTreeMap<String, f64>,
+    /// Why a counter is absent, or how far it is extrapolated.
     #[serde(default, skip_serializing_if = "Reasons::is_empty")]
     pub reasons: Reasons,
 }

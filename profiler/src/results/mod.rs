@@ -17,7 +17,7 @@ mod verdict;
 
 pub(crate) use atomic::write as write_atomically;
 pub use attribution::{AllocationRow, LayerRow, MemoryMoment, PhaseSum, Series, Slope, Stall, WorkerRow};
-pub use case::{Case, CaseOutput, EnergyRow, MemoryFile, NodeRow, OpRow, Pass, PhaseRow, Status};
+pub use case::{Case, CaseOutput, EnergyRow, MemoryFile, NodeRow, OpCounters, OpRow, Pass, PhaseRow, Status};
 pub use ceilings::{CacheCeiling, CeilingProbe, Ceilings, Spread, ThreadCeilings};
 pub use read::read;
 pub use run::{Estimate, Probe, Reasons, RunFile, SCHEMA_VERSION, Summary, Tool, WhatIf};

@@ -72,6 +72,7 @@ fn fold(file: &mut RunFile, samples: Vec<Sample>) -> bool {
             Pass::Clean => &mut case.samples,
             Pass::Stepped => &mut case.stepped,
             Pass::Traced => &mut case.traced,
+            Pass::Counted => &mut case.counted,
         };
         let same = |kept: &&Sample| {
             (kept.round, kept.warmup, kept.fresh, &kept.started)

@@ -158,6 +158,9 @@ pub struct Probe {
     pub stepped: Option<f64>,
     /// Traced / clean.
     pub traced: Option<f64>,
+    /// Counted / clean; `null` without a counted pass.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counted: Option<f64>,
     /// Clean latency of the last half of the rounds / the first half: what drift alone makes.
     pub clean: Option<f64>,
 }

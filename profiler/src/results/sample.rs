@@ -18,6 +18,9 @@ pub struct Sample {
     pub round: usize,
     /// Kept apart from the summaries: it warmed up the session.
     pub warmup: bool,
+    /// Which set of counters it was for (stepped pass): what does not fit the processor's registers together takes requests of its own.
+    #[serde(default, skip_serializing_if = "is_first")]
+    pub counter_set: usize,
     /// The first request of a fresh session: its memory figures are the headline.
     pub fresh: bool,
     /// When it began, RFC 3339 with milliseconds.
@@ -82,6 +85,12 @@ pub struct Sample {
     /// Why a field is `null`.
     #[serde(default, skip_serializing_if = "Reasons::is_empty")]
     pub reasons: Reasons,
+}
+
+/// Most runs have one set.
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "the form that serde calls")]
+fn is_first(set: &usize) -> bool {
+    *set == 0
 }
 
 /// A figure of a sample that is summarised.

@@ -57,11 +57,13 @@ pub(super) struct Purpose {
     pub(super) round: usize,
     pub(super) warmup: bool,
     pub(super) fresh: bool,
+    /// Which set of counters is read.
+    pub(super) set: usize,
 }
 
 impl Purpose {
     const fn warm_up(number: usize) -> Self {
-        Self { pass: Pass::Clean, round: number, warmup: true, fresh: number == 0 }
+        Self { pass: Pass::Clean, round: number, warmup: true, fresh: number == 0, set: 0 }
     }
 }
 
@@ -193,6 +195,7 @@ impl<'a> Run<'a> {
             samples: of_pass(Pass::Clean),
             stepped: of_pass(Pass::Stepped),
             traced: of_pass(Pass::Traced),
+            counted: of_pass(Pass::Counted),
             status: empty.status,
             error: empty.error,
             ..kept
@@ -239,6 +242,7 @@ impl<'a> Run<'a> {
             Err(trouble) => return Ok(self.trouble(state, trouble)),
         };
         self.trace.take()?;
+        (state.sets, state.counts_events) = (loaded.counter_sets.max(1), loaded.counts_events);
         state.case.memory = memory::loaded(
             &block.model,
             kv_dtype(self.means.plan.options.kv_type),
@@ -285,9 +289,12 @@ impl<'a> Run<'a> {
         let seat = state.plan.seat;
         if !crew.is_loaded(seat) {
             self.tell(state);
-            if let Err(trouble) = crew.load(seat, self.trace.part())? {
-                self.trouble(state, trouble);
-                return Ok(());
+            match crew.load(seat, self.trace.part())? {
+                Ok(loaded) => state.sets = loaded.counter_sets.max(1),
+                Err(trouble) => {
+                    self.trouble(state, trouble);
+                    return Ok(());
+                }
             }
             self.trace.take()?;
             let number = state.case.samples.iter().filter(|sample| sample.warmup).count();
@@ -296,7 +303,15 @@ impl<'a> Run<'a> {
                 return Ok(());
             }
         }
-        self.request(crew, block, state, Purpose { pass, round, warmup: false, fresh: false }).map(|_| ())
+        for set in 0..state.sets_of(pass) {
+            if state.over || self.means.interrupt.is_set() {
+                break;
+            }
+            if !state.has_set(pass, round, set) {
+                self.request(crew, block, state, Purpose { pass, round, warmup: false, fresh: false, set })?;
+            }
+        }
+        Ok(())
     }
 
     /// The passes that a case lacks in a round.
@@ -320,6 +335,10 @@ impl<'a> Run<'a> {
             state.case.reasons.insert("ops".to_owned(), format!("engine {} marks no ops", engine.label));
         } else {
             wanted.push(Pass::Traced);
+            // A reading at each edge of an op takes about as long as a small op: only for those who ask for events by name.
+            if state.counts_events && !plan.options.counters.is_empty() && engine.caps.op_times == OpTimes::Host {
+                wanted.push(Pass::Counted);
+            }
         }
         let due =
             |pass: &Pass| (*pass == Pass::Clean || round < plan.file.instrumented_runs) && !state.has(*pass, round);

@@ -8,6 +8,7 @@
 //! A failing case is a row that says why; the others go on. What was measured is on disk at every moment.
 
 mod block;
+mod counter_sets;
 mod crew;
 mod limits;
 mod memory;

@@ -34,6 +34,7 @@ impl Run<'_> {
             round: purpose.round,
             warmup: purpose.warmup,
             fresh: purpose.fresh,
+            counter_set: purpose.set,
             input: prompt.input.clone(),
             filler: state.plan.filler.ids().to_vec(),
             new_tokens: prompt.new_tokens,

@@ -1,5 +1,6 @@
 //! One case while it is measured.
 
+use super::counter_sets;
 use crate::plan::CasePlan;
 use crate::results::{Case, CaseOutput, Pass, Reasons, Sample, Status};
 use crate::worker::Measured;
@@ -16,14 +17,29 @@ pub(super) struct CaseState<'a> {
     pub(super) case: Case,
     /// It failed or timed out: nothing more of it is measured.
     pub(super) over: bool,
+    /// Sets of counters, each of which takes a stepped request of its own in a round.
+    pub(super) sets: usize,
+    /// Whether any event is counted there.
+    pub(super) counts_events: bool,
     /// Latencies with what else the stepped requests gave.
     stepped: Vec<Measured>,
     traced: Vec<Measured>,
+    counted: Vec<Measured>,
 }
 
 impl<'a> CaseState<'a> {
     pub(super) fn new(index: usize, plan: &'a CasePlan, case: Case) -> Self {
-        Self { index, plan, case, over: false, stepped: Vec::new(), traced: Vec::new() }
+        Self {
+            index,
+            plan,
+            case,
+            over: false,
+            sets: 1,
+            counts_events: false,
+            stepped: Vec::new(),
+            traced: Vec::new(),
+            counted: Vec::new(),
+        }
     }
 
     /// Requests of a pass that count.
@@ -32,12 +48,24 @@ impl<'a> CaseState<'a> {
             Pass::Clean => &self.case.samples,
             Pass::Stepped => &self.case.stepped,
             Pass::Traced => &self.case.traced,
+            Pass::Counted => &self.case.counted,
         }
     }
 
     /// Whether a round of a pass is there already.
     pub(super) fn has(&self, pass: Pass, round: usize) -> bool {
-        self.samples(pass).iter().any(|sample| !sample.warmup && sample.round == round)
+        (0..self.sets_of(pass)).all(|set| self.has_set(pass, round, set))
+    }
+
+    /// Requests that a round of a pass takes.
+    pub(super) fn sets_of(&self, pass: Pass) -> usize {
+        if matches!(pass, Pass::Stepped | Pass::Counted) { self.sets } else { 1 }
+    }
+
+    /// Whether the request for one set of counters is there already.
+    pub(super) fn has_set(&self, pass: Pass, round: usize, set: usize) -> bool {
+        let is_it = |sample: &Sample| !sample.warmup && sample.round == round && sample.counter_set == set;
+        self.samples(pass).iter().any(is_it)
     }
 
     /// Ends the case with a reason; what was measured stays.
@@ -56,17 +84,26 @@ impl<'a> CaseState<'a> {
             Pass::Stepped => {
                 self.case.stepped.push(sample.clone());
                 self.stepped.push(measured);
-                if let Some(middle) = middle(&self.stepped) {
+                let of_set = |set| middle(self.stepped.iter().filter(move |one| one.sample.counter_set == set));
+                if let Some(middle) = of_set(0) {
                     keep_timeline(&mut self.case, middle);
                     self.case.phases = middle.phases.clone();
                     self.case.counters = middle.counters.clone();
                     self.case.reasons.extend(middle.counter_reasons.clone());
+                    (1..self.sets).filter_map(of_set).for_each(|other| counter_sets::add(&mut self.case, other));
                 }
+            }
+            Pass::Counted => {
+                self.case.counted.push(sample.clone());
+                self.counted.push(measured);
+                let of_set = |set| middle(self.counted.iter().filter(move |one| one.sample.counter_set == set));
+                let sets: Vec<_> = (0..self.sets).filter_map(of_set).map(|one| one.op_counters.as_slice()).collect();
+                self.case.op_counters = counter_sets::joined(&sets);
             }
             Pass::Traced => {
                 self.case.traced.push(sample.clone());
                 self.traced.push(measured);
-                if let Some(middle) = middle(&self.traced) {
+                if let Some(middle) = middle(self.traced.iter()) {
                     if self.stepped.is_empty() {
                         keep_timeline(&mut self.case, middle);
                     }
@@ -164,8 +201,8 @@ fn void(sample: &mut Sample) {
 }
 
 /// The request of the median latency (the lower one of two): its rows add up, which medians of rows would not.
-fn middle(requests: &[Measured]) -> Option<&Measured> {
-    let mut valid: Vec<_> = requests.iter().filter_map(|request| Some((request.sample.latency_s?, request))).collect();
+fn middle<'m>(requests: impl Iterator<Item = &'m Measured>) -> Option<&'m Measured> {
+    let mut valid: Vec<_> = requests.filter_map(|request| Some((request.sample.latency_s?, request))).collect();
     valid.sort_by(|a, b| a.0.total_cmp(&b.0));
     valid.get(valid.len().saturating_sub(1) / 2).map(|(_, request)| *request)
 }
@@ -197,6 +234,7 @@ mod tests {
             phases: vec![PhaseRow { time_s: Some(latency), ..PhaseRow::default() }],
             counters: [].into(),
             counter_reasons: Reasons::new(),
+            op_counters: Vec::new(),
             ops: Vec::new(),
             layers: Vec::new(),
             workers: Vec::new(),

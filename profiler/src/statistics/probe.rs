@@ -1,7 +1,7 @@
 //! The probe effect: what a pass costs against the clean request of the same round.
 //!
 //! ```text
-//! stepped, traced = median over rounds of (pass latency / pass tokens) / (clean latency / clean tokens)
+//! stepped, traced, counted = median over rounds of (pass latency / pass tokens) / (clean latency / clean tokens)
 //! clean           = median pace of the last half of the clean rounds / median pace of the first half
 //! ```
 //! The pairs of one round ran one after the other, so slow drift cancels; the third ratio shows what drift alone makes.
@@ -20,6 +20,7 @@ pub fn probe(case: &Case) -> Probe {
         case: case.id.clone(),
         stepped: paired(&measured, &case.stepped),
         traced: paired(&measured, &case.traced),
+        counted: paired(&measured, &case.counted),
         clean: last.zip(first.filter(|&pace| pace > 0.0)).map(|(last, first)| last / first),
     }
 }

@@ -64,6 +64,7 @@ fn stalls(sample: &Sample) -> Vec<Stall> {
                 Pass::Clean => "clean",
                 Pass::Stepped => "stepped",
                 Pass::Traced => "traced",
+                Pass::Counted => "counted",
             }
             .to_owned(),
             round: sample.round,

@@ -14,7 +14,7 @@ use super::moments::moments;
 use super::part::RequestTrace;
 use super::protocol::{Ask, Input, Measured, MemoryEdge};
 use super::serve::{Bench, note};
-use crate::drive::{self, Answer, OpSums, PhaseCounts, PhaseSpan, Stopwatch, Timing, WorkSums};
+use crate::drive::{self, Answer, OpSums, PhaseCounts, PhaseSpan, Stopwatch, Timing, Tracks, WorkSums};
 use crate::environment::{Root, Strain, Strained};
 use crate::meter::{self, MachineLoad, Tally, Timeline, VIRTUAL};
 use crate::results::{Pass, Sample};
@@ -67,9 +67,11 @@ fn run(
 ) -> Result<Measured, String> {
     let virtual_time = bench.virtual_clock.is_some();
     fill(session, &ask.filler, engine)?;
+    bench.meter.select(ask.counter_set)?;
     let request = ask.request();
     let mut watch = Stopwatch::new(ask.new_tokens, beacon);
-    let timeline = if ask.pass == Pass::Clean || virtual_time { None } else { Timeline::start().ok() };
+    let timeline =
+        if matches!(ask.pass, Pass::Clean | Pass::Counted) || virtual_time { None } else { Timeline::start().ok() };
     let before = bench.before();
     let started = drive::rfc3339(clock::unix_time());
 
@@ -77,15 +79,23 @@ fn run(
     let mut recorded = Recorded::default();
     let mut trace = RequestTrace::new(&ask.trace, bench.process.clone(), virtual_time, ask);
     let mut counts = PhaseCounts::new();
+    let mut tracks = Tracks::default();
+    let mut op_counters = Vec::new();
     let mut allocations = None;
     let usage: Usage = match ask.pass {
         Pass::Clean => session.generate(&request, &mut watch).map_err(|error| error.to_string())?,
         Pass::Stepped => {
             let walked = drive::walk(session, ask, &bench.end_tokens, &mut bench.meter, beacon, &mut watch)
                 .map_err(|error| error.to_string())?;
-            let (usage, counted) =
-                walked.ok_or_else(|| format!("engine {engine} lends no steps: it has no stepped pass"))?;
-            counts = counted;
+            let walked = walked.ok_or_else(|| format!("engine {engine} lends no steps: it has no stepped pass"))?;
+            (counts, tracks) = (walked.counts, walked.tracks);
+            walked.usage
+        }
+        Pass::Counted => {
+            let (meter, marks) = (&mut bench.meter, bench.marks_per_thread);
+            let counted = drive::count_ops(session, &request, marks, meter, &mut watch);
+            let (usage, rows) = counted.map_err(|error| error.to_string())?;
+            op_counters = rows;
             usage
         }
         Pass::Traced => {
@@ -113,6 +123,7 @@ fn run(
         round: ask.round,
         warmup: ask.warmup,
         fresh: ask.fresh,
+        counter_set: ask.counter_set,
         started,
         ..Sample::default()
     };
@@ -154,6 +165,7 @@ fn run(
         phases: Vec::new(),
         counters: std::collections::BTreeMap::new(),
         counter_reasons: crate::results::Reasons::new(),
+        op_counters,
         ops: attributed.ops,
         layers: attributed.layers,
         workers: recorded.work.rows(),
@@ -164,9 +176,13 @@ fn run(
         nodes,
         timer_share,
         dropped: recorded.dropped,
-        memory_timeline: if ask.pass == Pass::Clean { Vec::new() } else { moments(&points, timing.start()) },
+        memory_timeline: if matches!(ask.pass, Pass::Clean | Pass::Counted) {
+            Vec::new()
+        } else {
+            moments(&points, timing.start())
+        },
         answer,
-        trace_error: trace.finish(recorded.last, &recorded.last_phases, &timing, &points).err(),
+        trace_error: trace.finish(recorded.last, &recorded.last_phases, &timing, &points, &tracks).err(),
         sample,
     };
     if ask.pass == Pass::Stepped {

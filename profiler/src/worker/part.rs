@@ -11,7 +11,7 @@ use traces::chrome::{Process, WriteError, Writer};
 use traces::record::{Args, Batch, Category, Event, Kind, Thread, Value};
 
 use super::protocol::{Ask, PartFile, TraceTo};
-use crate::drive::{PhaseSpan, REQUESTS, Timing};
+use crate::drive::{PhaseSpan, REQUESTS, Timing, Tracks};
 use crate::meter::MemoryPoint;
 use crate::results::Pass;
 
@@ -64,7 +64,9 @@ impl<'a> RequestTrace<'a> {
         phases: &[PhaseSpan],
         timing: &Timing,
         points: &[MemoryPoint],
+        tracks: &Tracks,
     ) -> Result<(), String> {
+        let points = &Curves { points, tracks };
         if let Some(problem) = self.problem {
             return Err(problem);
         }
@@ -85,7 +87,7 @@ impl<'a> RequestTrace<'a> {
             let write = |mut writer: Writer| -> Result<(), WriteError> {
                 writer.write(&rest)?;
                 writer.end(&whole_request)?;
-                memory(&mut writer, points)?;
+                curves(&mut writer, points)?;
                 writer.finish().map(|_| ())
             };
             return files.into_iter().try_for_each(write).map_err(|error| error.to_string());
@@ -133,7 +135,7 @@ pub(super) fn loading(
 ) -> Result<(), String> {
     let event = span(Category::Phase, "load", process.pid, start, end, Args::default());
     let batch = Batch { events: vec![event], threads: vec![thread(process.pid)], dropped: 0 };
-    write(&to.path, to.epoch, process, &batch, points)
+    write(&to.path, to.epoch, process, &batch, &Curves { points, tracks: &Tracks::default() })
 }
 
 /// The request, from its first phase's beginning to its last one's end.
@@ -154,6 +156,7 @@ fn pass(ask: &Ask) -> &'static str {
         Pass::Clean => "clean",
         Pass::Stepped => "stepped",
         Pass::Traced => "traced",
+        Pass::Counted => "counted",
     }
 }
 
@@ -175,14 +178,28 @@ fn span(category: Category, name: &'static str, tid: u32, start: Nanos, end: Nan
     }
 }
 
-fn write(path: &Path, epoch: Nanos, process: &Process, batch: &Batch, points: &[MemoryPoint]) -> Result<(), String> {
+fn write(path: &Path, epoch: Nanos, process: &Process, batch: &Batch, curves_of: &Curves<'_>) -> Result<(), String> {
     let write = || -> Result<(), WriteError> {
         let mut writer = Writer::since(epoch, path, process.clone())?;
         writer.write(batch)?;
-        memory(&mut writer, points)?;
+        curves(&mut writer, curves_of)?;
         writer.finish().map(|_| ())
     };
     write().map_err(|error| error.to_string())
+}
+
+/// What changes over a request: memory, and events a second.
+struct Curves<'c> {
+    points: &'c [MemoryPoint],
+    tracks: &'c Tracks,
+}
+
+fn curves(writer: &mut Writer, curves: &Curves<'_>) -> Result<(), WriteError> {
+    memory(writer, curves.points)?;
+    curves
+        .tracks
+        .values()
+        .try_for_each(|(at, name, rate)| writer.counter(&format!("{name} per s"), &[(name, rate)], at))
 }
 
 #[allow(clippy::cast_precision_loss, reason = "byte counts stay far below 2^53")]
@@ -240,6 +257,7 @@ mod tests {
                 round: 0,
                 warmup: false,
                 fresh: false,
+                counter_set: 0,
                 input: Input::Tokens(vec![1]),
                 filler: Vec::new(),
                 new_tokens: 3,
@@ -251,12 +269,12 @@ mod tests {
             if in_parts {
                 trace.part(ops(100, 10), &phases[..1]);
                 trace.part(ops(210, 5), &phases[1..2]);
-                trace.finish(ops(270, 3), &phases[2..], &timing, &points).unwrap();
+                trace.finish(ops(270, 3), &phases[2..], &timing, &points, &Tracks::default()).unwrap();
             } else {
                 let mut batch = ops(100, 10);
                 batch.events.extend(ops(210, 5).events);
                 batch.events.extend(ops(270, 3).events);
-                trace.finish(batch, &phases, &timing, &points).unwrap();
+                trace.finish(batch, &phases, &timing, &points, &Tracks::default()).unwrap();
             }
             let path = folder.path().join(name);
             assert_eq!(check::check(&path).unwrap().problems, []);

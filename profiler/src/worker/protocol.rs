@@ -11,7 +11,7 @@ use crate::ceilings::{Probe, Probed};
 use crate::drive::Answer;
 use crate::meter::MemoryPoint;
 use crate::results::{
-    AllocationRow, LayerRow, MemoryMoment, NodeRow, OpRow, Pass, PhaseRow, Reasons, Sample, WorkerRow,
+    AllocationRow, LayerRow, MemoryMoment, NodeRow, OpCounters, OpRow, Pass, PhaseRow, Reasons, Sample, WorkerRow,
 };
 
 /// What the main process asks.
@@ -88,6 +88,9 @@ pub struct Ask {
     pub warmup: bool,
     /// The first request of a fresh session.
     pub fresh: bool,
+    /// Which set of counters is read (stepped pass).
+    #[serde(default)]
+    pub counter_set: usize,
     /// What goes in.
     pub input: Input,
     /// What lies in the context before it.
@@ -200,6 +203,12 @@ pub struct Loaded {
     pub after: Option<MemoryEdge>,
     /// KV cache reserved.
     pub kv_reserved: u64,
+    /// Sets of counters, each of which takes a stepped request of its own.
+    #[serde(default)]
+    pub counter_sets: usize,
+    /// Whether any event is counted.
+    #[serde(default)]
+    pub counts_events: bool,
     /// Why a figure is absent.
     pub reasons: Reasons,
     /// Why the trace could not be written.
@@ -237,6 +246,9 @@ pub struct Measured {
     pub counters: BTreeMap<String, Option<f64>>,
     /// Why a counter is absent, or how far it is extrapolated.
     pub counter_reasons: Reasons,
+    /// Counters per op (counted pass).
+    #[serde(default)]
+    pub op_counters: Vec<OpCounters>,
     /// Ops summed (traced pass).
     pub ops: Vec<OpRow>,
     /// The same per decoder block.
@@ -286,6 +298,7 @@ mod tests {
             round: 3,
             warmup: false,
             fresh: true,
+            counter_set: 1,
             input: Input::Text { text: "line\nbreak \u{1F600}".to_owned(), add_bos: true },
             filler: vec![5, 6],
             new_tokens: 8,
@@ -337,6 +350,7 @@ mod tests {
             phases: vec![PhaseRow::default()],
             counters: [("cycles".to_owned(), None)].into(),
             counter_reasons: Reasons::new(),
+            op_counters: vec![OpCounters::default()],
             ops: vec![OpRow::default()],
             layers: vec![LayerRow::default()],
             workers: vec![WorkerRow::default()],

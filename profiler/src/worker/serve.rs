@@ -17,7 +17,7 @@ use crate::Error;
 use crate::ceilings::Prober;
 use crate::drive;
 use crate::environment::{Root, Strain};
-use crate::meter::{self, Meter, Tally, VIRTUAL, page_cache};
+use crate::meter::{self, Counter, Meter, Tally, VIRTUAL, page_cache};
 
 /// Serves questions from this socket until told to quit or until the other end is gone. Call it before this process has a
 /// second thread: perf counters follow only threads that begin later.
@@ -64,6 +64,7 @@ pub(super) struct Bench {
     pub(super) process: Process,
     pub(super) session: Option<Box<dyn Session>>,
     pub(super) meter: Meter,
+    wanted: Vec<&'static Counter>,
     pub(super) absent: BTreeMap<String, String>,
     pub(super) end_tokens: Vec<u32>,
     pub(super) marks_per_thread: usize,
@@ -101,6 +102,7 @@ impl Bench {
             process,
             session: None,
             meter,
+            wanted: counters,
             absent,
             end_tokens: Vec::new(),
             marks_per_thread: 0,
@@ -135,6 +137,7 @@ impl Bench {
         }
         loaded.cached_share = note(&mut loaded.reasons, "load_cached_share", real(page_cache::share(&load.files)));
         loaded.before = note(&mut loaded.reasons, "before_load_bytes", self.memory());
+        self.meter.select(0)?;
         let read_before = self.meter.read_bytes();
         let counted_before = self.meter.read();
         beacon.set_phase(engines::Phase::Load);
@@ -158,6 +161,13 @@ impl Bench {
             loaded.trace_error =
                 part::loading(to, &self.process, (loaded.started, loaded.ended), &points.collect::<Vec<_>>()).err();
         }
+        if virtual_time {
+            // What the machine has is the session's to say.
+            self.meter = Meter::virtual_machine(&self.wanted);
+            self.absent.clone_from(self.meter.absent());
+        }
+        loaded.counter_sets = self.meter.sets();
+        loaded.counts_events = self.meter.has_events();
         self.session = Some(session);
         self.end_tokens.clone_from(&load.end_tokens);
         self.marks_per_thread = load.marks_per_thread;

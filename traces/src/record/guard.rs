@@ -7,6 +7,7 @@ use super::event::{Category, Kind, Value};
 use super::names::{Name, NameId};
 use super::raw::{ARGS, Raw};
 use super::registry;
+use super::watch::{self, OpEdge};
 use crate::{Nanos, clock};
 
 /// The layer of an op that belongs to none.
@@ -89,7 +90,8 @@ impl OpGuard {
     /// Begins now.
     #[inline]
     pub fn begin<const RANK: usize>(name: &'static Name, layer: impl LayerIndex, shape: [usize; RANK]) -> Self {
-        let (name, layer, shape) = (name.id(), layer.layer(), shape_words(shape));
+        let (text, name, layer, shape) = (name.text(), name.id(), layer.layer(), shape_words(shape));
+        watch::tell(OpEdge::Begins(text));
         let outer = OP.replace(name);
         // Last, so that none of the above counts as the op's time.
         Self { start: clock::now(), name, outer, layer, shape, this_thread: PhantomData }
@@ -103,6 +105,7 @@ impl Drop for OpGuard {
             let duration = clock::now().saturating_sub(self.start);
             registry::push(|slot| *slot = Raw::op(self.name, self.layer, self.shape, self.start, duration));
             OP.set(self.outer);
+            watch::tell(OpEdge::Ended);
         }
     }
 }

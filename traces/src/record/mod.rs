@@ -19,6 +19,7 @@ mod registry;
 mod ring;
 mod thread;
 mod track;
+mod watch;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -27,6 +28,7 @@ pub use event::{Args, Batch, Category, Event, Kind, Thread, Value};
 pub use guard::{LayerIndex, NO_LAYER, OpGuard, SpanGuard, Work};
 pub use names::{Label, Name};
 pub use track::Track;
+pub use watch::{OpEdge, Watcher, stop_watching, watch_ops};
 
 use crate::clock;
 use raw::Raw;

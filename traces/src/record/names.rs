@@ -35,6 +35,12 @@ impl Name {
         Self { text, id: AtomicU32::new(0) }
     }
 
+    /// The text.
+    #[inline]
+    pub(super) const fn text(&self) -> &'static str {
+        self.text
+    }
+
     /// Acquire pairs with the release below: who records this number happens after the text was put into the table, and
     /// so does who takes the record from that thread's ring.
     #[inline]

@@ -1,5 +1,7 @@
 //! The instruments of Linux: `perf_event_open`, `getrusage`, `/proc`, `cachestat`.
 
+#[cfg(test)]
+pub(crate) mod calls;
 pub mod page_cache;
 mod perf;
 mod proc_files;
@@ -58,6 +60,8 @@ impl Probe {
 
     #[allow(clippy::unused_self, reason = "the same shape on every platform")]
     pub(super) fn reset_peak(&mut self) -> Result<(), String> {
+        #[cfg(test)]
+        calls::count("clear_refs");
         std::fs::write("/proc/self/clear_refs", "5").map_err(|error| {
             format!("/proc/self/clear_refs cannot be written ({error}): the kernel needs CONFIG_PROC_PAGE_MONITOR")
         })

@@ -97,6 +97,8 @@ impl PerfSystem for LinuxPerf {
         reason = "perf-event2 lends the descriptor only as a number, which std reads from only unsafely"
     )]
     fn read(&mut self, leader: Handle, words: &mut [u64]) -> Result<usize, Errno> {
+        #[cfg(test)]
+        super::calls::count("perf");
         let descriptor = self.event(leader)?.as_raw_fd();
         let bytes = size_of_val(words);
         // SAFETY: the buffer is valid for so many bytes while it is borrowed, and every pattern of bits is a `u64`.

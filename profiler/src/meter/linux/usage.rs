@@ -42,6 +42,8 @@ impl Accounting {
 
 /// All threads of this process; `None` where the system refuses.
 pub(super) fn read() -> Option<Accounting> {
+    #[cfg(test)]
+    super::calls::count("getrusage");
     of(libc::RUSAGE_SELF)
 }
 
@@ -74,18 +76,8 @@ fn of(who: libc::c_int) -> Option<Accounting> {
 }
 
 /// Processor time of the calling thread so far, in microseconds.
-#[allow(unsafe_code, reason = "getrusage has no safe wrapper in std")]
 pub(super) fn thread_us() -> Option<u64> {
-    let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
-    // SAFETY: the pointer is valid for a whole `rusage`, which the call fills.
-    let status = unsafe { libc::getrusage(libc::RUSAGE_THREAD, usage.as_mut_ptr()) };
-    if status != 0 {
-        return None;
-    }
-    // SAFETY: all-zero bytes are a valid `rusage`, and the call has succeeded.
-    let usage = unsafe { usage.assume_init() };
-    let micros = |time: libc::timeval| (time.tv_sec as u64).wrapping_mul(1_000_000).wrapping_add(time.tv_usec as u64);
-    Some(micros(usage.ru_utime).wrapping_add(micros(usage.ru_stime)))
+    of_thread().map(|accounting| accounting.user_us + accounting.system_us)
 }
 
 #[cfg(test)]

@@ -78,7 +78,8 @@ impl PerfCounters {
         this
     }
 
-    /// No events.
+    /// No events, for systems without perf_event_open.
+    #[cfg(not(target_os = "linux"))]
     pub(in crate::meter) fn none() -> Self {
         Self { system: Box::new(system::NoSystem), sets: Vec::new(), always: Group::default(), active: 0 }
     }
@@ -105,6 +106,12 @@ impl PerfCounters {
     /// The counters of each set.
     pub(in crate::meter) fn sets(&self) -> Vec<Vec<&'static Counter>> {
         self.sets.iter().map(|set| set.members.iter().map(|member| member.counter).collect()).collect()
+    }
+
+    /// All counters that are open.
+    pub(in crate::meter) fn counters(&self) -> Vec<&'static Counter> {
+        let always = self.always.members.iter().map(|member| member.counter);
+        self.sets().into_iter().flatten().chain(always).collect()
     }
 
     /// Switches another set on and the present one off.

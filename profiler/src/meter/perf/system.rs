@@ -63,9 +63,11 @@ pub(in crate::meter) trait PerfSystem: Debug {
 }
 
 /// A system without events.
+#[cfg(not(target_os = "linux"))]
 #[derive(Debug)]
 pub(super) struct NoSystem;
 
+#[cfg(not(target_os = "linux"))]
 impl PerfSystem for NoSystem {
     fn open(&mut self, _: &Attributes, _: Whose, _: Option<Handle>) -> Result<Handle, Errno> {
         Err(Errno(libc::ENOSYS))

@@ -100,10 +100,13 @@ pub(super) fn probe(view: &View<'_>) -> Section {
     let parts = [
         ("the stepped pass (counters at the phase edges)", middle(|probe| probe.stepped)),
         ("the traced pass (op marks)", middle(|probe| probe.traced)),
+        ("the counted pass (counters at the edges of ops)", middle(|probe| probe.counted)),
         ("the second half of the clean rounds against the first (drift alone)", middle(|probe| probe.clean)),
     ];
     let told: Vec<String> = parts
         .iter()
+        // Few runs have one.
+        .filter(|(what, ratio)| ratio.is_some() || !what.starts_with("the counted"))
         .map(|(what, ratio)| {
             format!("{what} {}", ratio.map_or("not measured".to_owned(), |ratio| format!("{ratio:.3}")))
         })

@@ -1,0 +1,113 @@
+//! Counters of the real kernel under the candle engine: each is a value or a reason, and threads that the engine starts are in them.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::support::{Done, Place};
+
+const PARANOID: &str = "/proc/sys/kernel/perf_event_paranoid";
+const COUNTERS: &str = "cycles,instructions,LLC-load-misses,task-clock,page-faults,context-switches,cpu-migrations";
+const NAMES: [&str; 7] =
+    ["cycles", "instructions", "llc_load_misses", "task_clock_s", "page_faults", "context_switches", "cpu_migrations"];
+
+fn line(threads: usize, tokens: usize) -> String {
+    format!(
+        "run -e candle -m tiny.gguf --prompt hello -n {tokens} --ignore-eos -r 1 -t {threads} --warmup 0 --trace phases --counters {COUNTERS} --out run"
+    )
+}
+
+/// What a reader of the run is told of each counter.
+fn each_is_a_value_or_a_reason(file: &Value) {
+    let case = &file["cases"][0];
+    assert_eq!(case["status"], "ok", "{}", case["error"]);
+    for name in NAMES {
+        let value = &case["counters"][name];
+        let reason = case["reasons"][name].as_str().unwrap_or_default();
+        assert!(value.is_number() || reason.len() > 20, "{name}: {value}, {reason}");
+    }
+    // Thousands of faults and switches cannot be seen without the right to: then there is no number at all.
+    if let Some(faults) = case["counters"]["page_faults"].as_f64() {
+        let accounted = case["counters"]["minor_faults"].as_f64().unwrap();
+        assert!(faults >= 0.5 * accounted, "{faults} of {accounted} faults");
+    }
+}
+
+/// Puts the setting back.
+struct Level(String);
+
+impl Drop for Level {
+    fn drop(&mut self) {
+        let _ = fs::write(PARANOID, &self.0);
+    }
+}
+
+#[test]
+fn every_level_of_rights_gives_values_or_reasons() {
+    let before = fs::read_to_string(PARANOID).unwrap_or_default();
+    let restore = Level(before);
+    for level in ["2", "3"] {
+        if fs::write(PARANOID, level).is_err() {
+            eprintln!("skipped: {PARANOID} cannot be changed here");
+            return;
+        }
+        let place = Place::new();
+        place.run(&line(1, 4)).ends_with(0);
+        each_is_a_value_or_a_reason(&place.run_file("run"));
+        as_nobody(level);
+    }
+    drop(restore);
+}
+
+/// The same run by a user without rights.
+#[allow(clippy::print_stderr, reason = "a skipped test says so")]
+fn as_nobody(level: &str) {
+    let place = Place::new();
+    let everybody = |path: &str, mode| fs::set_permissions(place.path(path), fs::Permissions::from_mode(mode)).unwrap();
+    fs::copy(env!("CARGO_BIN_EXE_inferometer"), place.path("inferometer")).unwrap();
+    everybody("inferometer", 0o755);
+    everybody("tiny.gguf", 0o644);
+    everybody("", 0o777);
+    let own = place.command(&line(1, 4));
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(place.path("inferometer"));
+    command.args(own.get_args()).current_dir(place.path("")).env_clear();
+    command.envs(own.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let Ok(output) = command.output() else {
+        eprintln!("skipped: setpriv is not here");
+        return;
+    };
+    Done::from(output).ends_with(0);
+    let file = place.run_file("run");
+    each_is_a_value_or_a_reason(&file);
+    let case = &file["cases"][0];
+    assert!(case["counters"]["context_switches"].is_null(), "level {level}: {}", case["counters"]);
+    let reason = case["reasons"]["context_switches"].as_str().unwrap();
+    assert!(reason.contains("perf_event_paranoid") || reason.contains("perf_event_open"), "{reason}");
+}
+
+#[test]
+fn the_task_clock_is_the_processor_time_of_all_threads() {
+    for threads in [1, 2] {
+        let place = Place::new();
+        place.run(&line(threads, 1500)).ends_with(0);
+        let file = place.run_file("run");
+        let case = &file["cases"][0];
+        if let Some(reason) = case["reasons"]["task_clock_s"].as_str() {
+            eprintln!("skipped: {reason}");
+            return;
+        }
+        let rows = case["phases"].as_array().unwrap();
+        let sum = |name: &str| rows.iter().filter_map(|row| row["counters"][name].as_f64()).sum::<f64>();
+        let (clock, accounted) = (sum("task_clock_s"), sum("cpu_user_s") + sum("cpu_system_s"));
+        // The kernel's accounts of a thread that runs on another processor are up to a tick old: at the two ends of a request.
+        let ticks = 0.004 * 2.0 * threads as f64;
+        assert!(
+            (clock - accounted).abs() <= 0.02 * accounted + ticks,
+            "{threads} threads: {clock} s by the task clock, {accounted} s by getrusage"
+        );
+        assert!(clock > 0.0);
+    }
+}
