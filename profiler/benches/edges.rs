@@ -50,7 +50,7 @@ fn readings(bench: &mut Criterion) {
     for (name, mut events) in [("of the processor", hardware), ("of the kernel", software)] {
         if events.has_events() {
             bench.bench_function(&format!("one group of events {name}"), |bench| {
-                bench.iter(|| black_box(events.read_events()))
+                bench.iter(|| black_box(events.read_events()));
             });
         } else {
             println!("one group of events {name}: not here: {:?}", events.absent().values().next());
