@@ -159,6 +159,9 @@ fn the_traces_have_no_problem() {
         assert!(summary.contains(name), "{name}:\n{summary}");
     }
     for case in place.run_file("run")["cases"].as_array().unwrap() {
+        for sample in case["samples"].as_array().unwrap() {
+            assert!(sample["trace_us"].as_f64().is_some(), "a request has its place in the trace: {sample}");
+        }
         let own = case["trace"].as_str().unwrap();
         let ops = place.run(&format!("trace summary run/{own}")).ends_with(0).out;
         assert!(ops.contains("q_proj") && ops.contains("lm_head"), "{ops}");

@@ -53,6 +53,10 @@ fn in_folder(
     let known =
         || folder.read(&machine).unwrap_or_else(|| Ceilings { machine: machine.clone(), ..Ceilings::default() });
     let before = known();
+    let disturbed = disturbed(environment);
+    let now = Ceilings { disturbed, ..Ceilings::default() };
+    // What was measured beside something else is measured again as soon as the machine is quiet.
+    let again = again || (before.is_disturbed() && !now.is_disturbed());
     if !again && missing(&before, threads).is_empty() && is_whole(&before) {
         return before;
     }
@@ -81,6 +85,18 @@ fn in_folder(
     }
     found.threads.sort_by_key(|entry| entry.threads);
     found.measured = rfc3339(clock::unix_time());
+    found.disturbed = disturbed;
+    if let Some(share) = disturbed.filter(|_| found.is_disturbed()) {
+        let kept =
+            if is_whole(&before) { "the earlier ones are kept" } else { "they are measured again when it is quiet" };
+        (means.tell)(&format!(
+            "something else had {:.0} % of the processors just before: these ceilings are too low; {kept}",
+            share * 100.0
+        ));
+        if is_whole(&before) && missing(&before, threads).is_empty() {
+            return found;
+        }
+    }
     if lock.is_some() && !means.interrupt.is_set() {
         // An entry without its first figure failed: it is not worth keeping.
         let kept = found.threads.iter().filter(|entry| entry.memory_read.is_some()).cloned().collect();
@@ -89,6 +105,12 @@ fn in_folder(
         }
     }
     found
+}
+
+/// Share of the processors that others had just before this, where the system tells.
+fn disturbed(environment: &Environment) -> Option<f64> {
+    let state = &environment.state;
+    state.busy_now.map(|busy| busy + state.steal_now.unwrap_or(0.0))
 }
 
 /// The thread counts of a list that were not measured, each once.
@@ -212,6 +234,33 @@ mod tests {
         assert!(found.reasons.contains_key("page_fault_s"));
         assert_eq!(folder.read(&found.machine).map(|kept| kept.threads.len()), Some(0));
         assert!(told.borrow().iter().any(|text| text.contains("2 threads")), "{told:?}");
+    }
+
+    #[test]
+    fn what_is_measured_beside_something_else_does_not_replace_what_is_known() {
+        let cache = tempfile::tempdir().unwrap();
+        let folder = Folder::at(cache.path());
+        let (mut environment, tool) = (Environment::default(), Tool::default());
+        let machine = digest::machine(&environment, &tool);
+        let spread = Some(Spread { median: 1.0, low: 1.0, high: 1.0, n: 5 });
+        let entry = ThreadCeilings { threads: 2, memory_read: spread, ..ThreadCeilings::default() };
+        let quiet = Ceilings { machine, threads: vec![entry], page_fault_s: spread, ..Ceilings::default() };
+        folder.write(&quiet).unwrap();
+        environment.state.busy_now = Some(0.4);
+        let home = Home::create().unwrap();
+        let told = RefCell::new(Vec::new());
+        let tell = |text: &str| told.borrow_mut().push(text.to_owned());
+        let interrupt = Interrupt::default();
+        let means = Means { binary: Path::new("/nowhere"), home: &home, interrupt: &interrupt, tell: &tell };
+        let found = in_folder(&folder, means, &environment, &tool, &[2], true);
+        assert!(found.is_disturbed());
+        assert!(told.borrow().iter().any(|text| text.contains("40 %") && text.contains("are kept")), "{told:?}");
+        assert_eq!(folder.read(&quiet.machine), Some(quiet.clone()));
+        // The other way round: quiet ones replace disturbed ones without being asked for.
+        folder.write(&Ceilings { disturbed: Some(0.4), ..quiet.clone() }).unwrap();
+        environment.state.busy_now = Some(0.01);
+        let found = in_folder(&folder, means, &environment, &tool, &[2], false);
+        assert_eq!((found.disturbed, found.threads[0].memory_read), (Some(0.01), None), "it was tried again");
     }
 
     #[test]

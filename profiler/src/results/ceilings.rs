@@ -44,12 +44,24 @@ pub struct Ceilings {
     pub file_read_warm: Option<Spread>,
     /// Seconds that the first touch of a small page (4 KiB on most machines) of anonymous memory takes.
     pub page_fault_s: Option<Spread>,
+    /// Share of all processors that something else used or the hypervisor took just before; `None` where that is not known.
+    #[serde(default)]
+    pub disturbed: Option<f64>,
     /// Why a field is `null`.
     #[serde(default, skip_serializing_if = "Reasons::is_empty")]
     pub reasons: Reasons,
 }
 
 impl Ceilings {
+    /// From this share of the processors on, ceilings are those of the rest of the machine.
+    const DISTURBED: f64 = 0.15;
+
+    /// Whether they were measured beside something else, and are too low.
+    #[must_use]
+    pub fn is_disturbed(&self) -> bool {
+        self.disturbed.is_some_and(|share| share >= Self::DISTURBED)
+    }
+
     /// The limits for a thread count, or those of the nearest lower one that was measured.
     #[must_use]
     pub fn of(&self, threads: usize) -> Option<&ThreadCeilings> {

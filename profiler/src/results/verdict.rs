@@ -102,6 +102,9 @@ pub struct Judgement {
     pub threads: usize,
     /// Depth.
     pub depth: usize,
+    /// The prompt of the case whose verdict this is.
+    #[serde(default)]
+    pub prompt: String,
     /// The verdict of most time.
     pub verdict: Verdict,
     /// Cases that agree with it.

@@ -25,10 +25,11 @@ fn worth(gain: Option<f64>) -> Option<f64> {
 }
 
 pub(super) fn cold_file(facts: &Facts) -> Vec<Advice> {
-    // The same bytes at the warm rate.
-    let saved = facts.read_bytes.zip(facts.cold_rate).map(|(bytes, rate)| {
-        let warm = facts.warm_rate.map_or(0.0, |warm| bytes / warm);
-        (bytes / rate - warm).max(0.0)
+    // What the verdict gives to storage, less the same bytes at the warm rate.
+    let share = rules::of(crate::results::Limit::ColdFile).and_then(|rule| (rule.share)(facts));
+    let saved = share.zip(facts.counted_s).map(|(share, time)| {
+        let warm = facts.read_bytes.zip(facts.warm_rate).map_or(0.0, |(bytes, rate)| bytes / rate);
+        (share * time - warm).max(0.0)
     });
     vec![say(
         "keep the file in the page cache: enough free memory, no other large files read in between, or load once and keep the session",
@@ -55,6 +56,12 @@ pub(super) fn noisy_neighbour(facts: &Facts) -> Vec<Advice> {
 
 pub(super) fn page_faults(facts: &Facts) -> Vec<Advice> {
     let saved = facts.minor_faults.zip(facts.page_fault_s).map(|(faults, time)| faults * time);
+    if facts.name() == "load" {
+        return vec![say(
+            "huge pages, which fault once for 512 small ones; or load once and keep the session",
+            without(saved, facts.counted_s),
+        )];
+    }
     vec![say(
         "touch the memory once and keep it (buffers and KV cache made at load), or use huge pages, which fault once for 512 small ones",
         without(saved, facts.counted_s),
@@ -63,7 +70,10 @@ pub(super) fn page_faults(facts: &Facts) -> Vec<Advice> {
 
 pub(super) fn memory_bandwidth(facts: &Facts) -> Vec<Advice> {
     if facts.name() == "load" {
-        return vec![say("a file of fewer bytes (a smaller quantisation) loads faster in proportion", None)];
+        return vec![say(
+            "a file of fewer bytes (a smaller quantisation): this part of loading is in proportion",
+            None,
+        )];
     }
     let mut advice = Vec::new();
     if let Some((name, bits)) = smaller(facts) {
@@ -105,6 +115,12 @@ fn smaller(facts: &Facts) -> Option<(&'static str, f64)> {
 }
 
 pub(super) fn compute(facts: &Facts) -> Vec<Advice> {
+    if facts.name() == "load" {
+        return vec![say(
+            "load once and keep the session: the header, the tokenizer and weights that are laid out anew are worked through each time",
+            None,
+        )];
+    }
     let mut advice = Vec::new();
     if let Some((threads, ratio)) = facts.compute_most.filter(|(threads, _)| *threads > facts.threads) {
         let gain = faster(facts.compute_s, Some(1.0 / ratio), facts.work_s);
@@ -120,7 +136,7 @@ pub(super) fn compute(facts: &Facts) -> Vec<Advice> {
 }
 
 pub(super) fn dispatch(facts: &Facts) -> Vec<Advice> {
-    let gain = without(facts.small_ops_s, facts.work_s);
+    let gain = without(facts.small_ops_s, facts.in_traced_pass());
     let mut advice = vec![say(
         "fewer, larger operations: fuse the small ones, or let one thread run several without a hand-over",
         gain,
@@ -134,7 +150,7 @@ pub(super) fn dispatch(facts: &Facts) -> Vec<Advice> {
 pub(super) fn imbalance(facts: &Facts) -> Vec<Advice> {
     vec![say(
         "smaller pieces of work that idle threads can take, or only cores of one kind (fewer threads, -t)",
-        without(facts.idle_s, facts.work_s),
+        without(facts.idle_s, facts.in_traced_pass()),
     )]
 }
 

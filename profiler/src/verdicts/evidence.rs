@@ -24,6 +24,10 @@ pub(super) fn common(facts: &Facts) -> Vec<Evidence> {
     ])
 }
 
+fn counted(facts: &Facts) -> &'static str {
+    if facts.name() == "load" { "memory.load_counters" } else { "phases" }
+}
+
 fn attained(facts: &Facts) -> &'static str {
     match (facts.name(), facts.whole_model) {
         ("load", _) => "memory.file_bytes, ceilings.file_read_warm",
@@ -66,7 +70,7 @@ pub(super) fn noisy_neighbour(facts: &Facts) -> Vec<Evidence> {
 
 pub(super) fn page_faults(facts: &Facts) -> Vec<Evidence> {
     known([
-        figure("page faults", facts.minor_faults, "1", "phases"),
+        figure("page faults", facts.minor_faults, "1", counted(facts)),
         figure("first touch of a page", facts.page_fault_s, "s", "ceilings.page_fault_s"),
     ])
 }
@@ -75,16 +79,27 @@ pub(super) fn memory_bandwidth(facts: &Facts) -> Vec<Evidence> {
     known([
         figure("least time for its bytes", facts.memory_s, "s", attained(facts)),
         figure("of it from a cache", facts.cache_s.filter(|&time| time > 0.0), "s", attained(facts)),
-        figure("memory", facts.bandwidth, "B/s", "ceiling_probes, ceilings"),
+        if facts.name() == "load" {
+            figure("file from the page cache", facts.warm_rate, "B/s", "ceilings.file_read_warm")
+        } else {
+            figure("memory", facts.bandwidth, "B/s", "ceiling_probes, ceilings")
+        },
     ])
 }
 
 pub(super) fn compute(facts: &Facts) -> Vec<Evidence> {
+    if facts.name() == "load" {
+        return known([
+            figure("CPU time in user mode", facts.user_s, "s", "memory.load_counters"),
+            figure("the same beyond the least time for the file's bytes", facts.compute_s, "s", "memory.load_counters"),
+        ]);
+    }
     known([figure("least time for its arithmetic", facts.compute_s, "s", attained(facts))])
 }
 
 pub(super) fn dispatch(facts: &Facts) -> Vec<Evidence> {
     known([
+        figure("time of the phase in the traced pass", facts.traced_s, "s", "sums"),
         figure("small ops", facts.small_ops, "1", "ops"),
         figure("their time beyond what the ceilings allow", facts.small_ops_s, "s", "ops"),
         figure("handing work to the threads", facts.dispatch_s, "s", "ceilings.threads.dispatch_s"),
@@ -93,6 +108,7 @@ pub(super) fn dispatch(facts: &Facts) -> Vec<Evidence> {
 
 pub(super) fn imbalance(facts: &Facts) -> Vec<Evidence> {
     known([
+        figure("time of the phase in the traced pass", facts.traced_s, "s", "sums"),
         figure("waiting for other threads", facts.idle_s, "s", "workers"),
         figure("threads", Some(facts.threads as f64), "1", "threads"),
     ])

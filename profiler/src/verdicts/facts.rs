@@ -26,8 +26,12 @@ pub struct Facts {
     /// Tokens of the prompt.
     pub prompt_tokens: Option<f64>,
 
-    /// The time of the phase that belongs to what the ceilings allow: traced pass, else `time_s`.
+    /// The time of the phase that the ceilings are held against: that of the clean pass.
     pub work_s: Option<f64>,
+    /// The time of the phase in the traced pass, which the times of ops and threads are parts of.
+    pub traced_s: Option<f64>,
+    /// CPU time in user mode while loading, in seconds.
+    pub user_s: Option<f64>,
     /// Least time that the ceilings allow, in seconds.
     pub attainable_s: Option<f64>,
     /// The part of it that memory or a cache sets.
@@ -119,6 +123,11 @@ impl Facts {
     /// What the phase is called in files.
     pub(super) fn name(&self) -> &'static str {
         self.phase.map_or("other", Phase::name)
+    }
+
+    /// The time that times of ops and of threads are parts of.
+    pub(super) fn in_traced_pass(&self) -> Option<f64> {
+        self.traced_s.or(self.work_s)
     }
 
     /// Whether this is one of the forward passes.

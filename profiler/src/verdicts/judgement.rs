@@ -23,21 +23,27 @@ fn judgements(group: &[&Case]) -> Vec<Judgement> {
     engines::Phase::ALL.iter().filter_map(|phase| judgement(group, phase.name())).collect()
 }
 
-fn judgement(group: &[&Case], phase: &str) -> Option<Judgement> {
-    let verdicts: Vec<&Verdict> =
-        group.iter().flat_map(|case| &case.verdicts).filter(|verdict| verdict.phase == phase).collect();
-    let time_of = |limit: Limit| -> f64 { verdicts.iter().filter(|v| v.limit == limit).map(|v| time(v)).sum() };
+fn judgement<'c>(group: &[&'c Case], phase: &str) -> Option<Judgement> {
+    let of_case = |case: &&'c Case| {
+        let case: &'c Case = case;
+        case.verdicts.iter().filter(|verdict| verdict.phase == phase).map(move |verdict| (case, verdict))
+    };
+    let verdicts: Vec<(&Case, &Verdict)> = group.iter().flat_map(of_case).collect();
+    let time_of = |limit: Limit| -> f64 {
+        verdicts.iter().filter(|(_, verdict)| verdict.limit == limit).map(|(_, verdict)| time(verdict)).sum()
+    };
     // Of equal times the first wins: `max_by` takes the last, so it goes backwards.
-    let longest = verdicts.iter().rev().max_by(|a, b| time_of(a.limit).total_cmp(&time_of(b.limit)))?;
-    let alike: Vec<&&Verdict> = verdicts.iter().filter(|verdict| verdict.limit == longest.limit).collect();
-    let stands = alike.iter().rev().max_by(|a, b| time(a).total_cmp(&time(b)))?;
-    let case = group.first()?;
+    let (_, longest) = verdicts.iter().rev().max_by(|a, b| time_of(a.1.limit).total_cmp(&time_of(b.1.limit)))?;
+    let alike: Vec<&(&Case, &Verdict)> =
+        verdicts.iter().filter(|(_, verdict)| verdict.limit == longest.limit).collect();
+    let (case, stands) = alike.iter().rev().max_by(|a, b| time(a.1).total_cmp(&time(b.1)))?;
     Some(Judgement {
         engine: case.engine.clone(),
         model: case.model.clone(),
         threads: case.threads,
         depth: case.depth,
-        verdict: (**stands).clone(),
+        prompt: case.prompt.clone(),
+        verdict: (*stands).clone(),
         agree: alike.len(),
         cases: verdicts.len(),
     })

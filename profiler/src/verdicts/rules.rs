@@ -53,9 +53,10 @@ pub const RULES: &[Rule] = &[
     Rule { limit: Limit::ColdFile, kind: Kind::Disturbing, phases: WORK, threshold: DISTURBS, needs: &["read_bytes", "cold_rate"], share: cold_file, evidence: evidence::cold_file, advice: advice::cold_file },
     Rule { limit: Limit::Oversubscription, kind: Kind::Disturbing, phases: FORWARD, threshold: DISTURBS, needs: &["cpu_s", "usable"], share: oversubscription, evidence: evidence::oversubscription, advice: advice::oversubscription },
     Rule { limit: Limit::NoisyNeighbour, kind: Kind::Disturbing, phases: REQUEST, threshold: DISTURBS, needs: &["others", "steal"], share: noisy_neighbour, evidence: evidence::noisy_neighbour, advice: advice::noisy_neighbour },
-    Rule { limit: Limit::PageFaults, kind: Kind::Disturbing, phases: EVERY, threshold: DISTURBS, needs: &["minor_faults", "page_fault_s"], share: page_faults, evidence: evidence::page_faults, advice: advice::page_faults },
+    Rule { limit: Limit::PageFaults, kind: Kind::Disturbing, phases: REQUEST, threshold: DISTURBS, needs: &["minor_faults", "page_fault_s"], share: page_faults, evidence: evidence::page_faults, advice: advice::page_faults },
     Rule { limit: Limit::MemoryBandwidth, kind: Kind::Steady, phases: WORK, threshold: 0.0, needs: &["memory_s"], share: memory_bandwidth, evidence: evidence::memory_bandwidth, advice: advice::memory_bandwidth },
-    Rule { limit: Limit::Compute, kind: Kind::Steady, phases: FORWARD, threshold: 0.0, needs: &["compute_s"], share: compute, evidence: evidence::compute, advice: advice::compute },
+    Rule { limit: Limit::Compute, kind: Kind::Steady, phases: WORK, threshold: 0.0, needs: &["compute_s"], share: compute, evidence: evidence::compute, advice: advice::compute },
+    Rule { limit: Limit::PageFaults, kind: Kind::Steady, phases: &[Phase::Load], threshold: DISTURBS, needs: &["minor_faults", "page_fault_s"], share: page_faults, evidence: evidence::page_faults, advice: advice::page_faults },
     Rule { limit: Limit::Dispatch, kind: Kind::Steady, phases: FORWARD, threshold: 0.05, needs: &["small_ops_s"], share: dispatch, evidence: evidence::dispatch, advice: advice::dispatch },
     Rule { limit: Limit::Imbalance, kind: Kind::Steady, phases: FORWARD, threshold: 0.05, needs: &["idle_s"], share: imbalance, evidence: evidence::imbalance, advice: advice::imbalance },
     Rule { limit: Limit::Allocation, kind: Kind::Steady, phases: EVERY, threshold: 0.05, needs: &["allocations"], share: allocation, evidence: evidence::allocation, advice: advice::allocation },
@@ -130,19 +131,19 @@ fn memory_bandwidth(facts: &Facts) -> Option<f64> {
     Facts::share(facts.memory_s, facts.work_s)
 }
 
-/// The same of the ops that arithmetic limits.
+/// The same of the ops that arithmetic limits. While loading, CPU time in user mode beyond the least time for the file's bytes.
 fn compute(facts: &Facts) -> Option<f64> {
     Facts::share(facts.compute_s, facts.work_s)
 }
 
-/// What small ops take beyond their attainable time ([`super::gather`] says which are small), over their phase.
+/// What small ops take beyond their attainable time ([`super::gather`] says which are small), over their phase in the same pass.
 fn dispatch(facts: &Facts) -> Option<f64> {
-    Facts::share(facts.small_ops_s, facts.work_s)
+    Facts::share(facts.small_ops_s, facts.in_traced_pass())
 }
 
-/// Waiting for other threads in shared work, mean over the threads, over the phase.
+/// Waiting for other threads in shared work, mean over the threads, over the phase in the same pass.
 fn imbalance(facts: &Facts) -> Option<f64> {
-    Facts::share(facts.idle_s, facts.work_s)
+    Facts::share(facts.idle_s, facts.in_traced_pass())
 }
 
 /// `allocations x 100 ns / time`. 100 ns for an allocation and its release is an assumption, of the order that glibc takes

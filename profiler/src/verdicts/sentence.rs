@@ -29,10 +29,12 @@ pub(super) fn of(facts: &Facts, found: Found) -> String {
     let phase = facts.name();
     let body = body(facts, limit, found.share);
     if found.explains_little() {
-        return format!(
-            "No limit explains {phase}; the nearest is {}: {body}. The rest is what the kernels themselves leave, as the headroom shows.",
-            name(limit)
-        );
+        let rest = if facts.is_forward() {
+            " The rest is what the kernels themselves leave, as the headroom shows."
+        } else {
+            ""
+        };
+        return format!("No limit explains {phase}; the nearest is {}: {body}.{rest}", name(limit));
     }
     let rest = match limit {
         Limit::MemoryBandwidth | Limit::Compute if facts.is_forward() && leaves_most(facts, found) => {
@@ -46,6 +48,7 @@ pub(super) fn of(facts: &Facts, found: Found) -> String {
 fn heading(phase: &str, limit: Limit) -> String {
     match limit {
         Limit::Tokenizer | Limit::Sampler => format!("{phase} is the work of {}", name(limit)),
+        Limit::PageFaults if phase == "Load" => format!("{phase} is bound by {}", name(limit)),
         Limit::NoisyNeighbour | Limit::Oversubscription | Limit::ColdFile | Limit::PageFaults => {
             format!("{phase} is disturbed by {}", name(limit))
         }
@@ -57,6 +60,7 @@ fn body(facts: &Facts, limit: Limit, share: f64) -> String {
     let percent = format!("{:.0} %", share * 100.0);
     let count = |count: Option<f64>| count.map_or("an unknown number of".to_owned(), |count| format!("{count:.0}"));
     let of_work = ms(facts.work_s);
+    let of_traced = ms(facts.in_traced_pass());
     match limit {
         Limit::MemoryBandwidth if facts.name() == "load" => {
             format!(
@@ -69,16 +73,20 @@ fn body(facts: &Facts, limit: Limit, share: f64) -> String {
             let rate = facts.bandwidth.map_or(String::new(), |rate| format!("at {} GB/s ", significant(rate / 1e9)));
             format!("{rate}its bytes take {}", least(facts.memory_s, facts.work_s))
         }
+        Limit::Compute if facts.name() == "load" => format!(
+            "{} of {of_work} ({percent}) the processor works through header, tokenizer and weights, beyond bringing the file in",
+            ms(facts.compute_s)
+        ),
         Limit::Compute => {
             format!("at the peak rate its arithmetic takes {}", least(facts.compute_s, facts.work_s))
         }
         Limit::Dispatch => format!(
-            "{} small operations spend {} of {of_work} ({percent}) beyond their own work",
+            "{} small operations spend {} of {of_traced} ({percent}) beyond their own work",
             count(facts.small_ops),
             ms(facts.small_ops_s)
         ),
         Limit::Imbalance => format!(
-            "each of {} threads waits for the others for {} of {of_work} ({percent}), on average",
+            "each of {} threads waits for the others for {} of {of_traced} ({percent}), on average",
             facts.threads,
             ms(facts.idle_s)
         ),

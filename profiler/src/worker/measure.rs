@@ -147,6 +147,7 @@ fn run(
     }
     let answer = Answer::of(&watch, usage);
     drive::time_figures(&mut sample, &timing, &answer, split(bench, ask.pass), matches!(ask.input, Input::Tokens(_)));
+    sample.trace_us = ask.trace.start_us(timing.start());
     if sample.trace_us.is_none() {
         sample.reasons.insert("trace_us".to_owned(), "the run writes no trace (--trace off)".to_owned());
     }

@@ -116,6 +116,14 @@ pub struct TraceTo {
     pub ops: Option<PathBuf>,
 }
 
+impl TraceTo {
+    /// A moment on the axis of the run's trace, in microseconds; `None` where nothing is traced.
+    pub(super) fn start_us(&self, at: Nanos) -> Option<f64> {
+        let traced = self.part.is_some() || self.ops.is_some();
+        traced.then(|| at.saturating_sub(self.epoch).as_micros_f64())
+    }
+}
+
 /// What goes into the model.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

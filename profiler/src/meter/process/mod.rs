@@ -1,7 +1,7 @@
 //! Another process and its children: CPU time, memory, faults, switches, storage.
 //!
 //! For engines that are watched from outside. The figures are totals of a family that comes and goes: a process that ends
-//! between two readings hands its account to the parent that waits for it ([`account`] sees that nothing counts twice), one
+//! between two readings hands its account to the parent that waits for it (`account` sees that nothing counts twice), one
 //! that leaves its parent stays in the family, and a number that the system gives to a stranger meanwhile is not mistaken for
 //! it (its start time differs). What the system lets only the owner see is `None` with its reason.
 //! A process that began and ended between two readings is counted through its parent's account, where the parent waited for it.

@@ -5,6 +5,9 @@ use crate::report::content::{Block, Card, CardFigure, Section, Table};
 use crate::report::figures::{ABSENT, count, estimate, megabytes, milliseconds, or_absent, significant};
 use crate::results::Summary;
 
+/// Fewer samples than this say little of what the next ones would be.
+const FEW: usize = 5;
+
 /// More cards than these are no overview.
 const MOST_CARDS: usize = 6;
 
@@ -51,6 +54,9 @@ pub(super) fn section(view: &View<'_>) -> Section {
         "Means over the prompts of the means over their samples; in brackets the bootstrap 95 % interval. Latency runs from the start of encoding the prompt to the end of \
          decoding the response, without load; TPS is output tokens / latency; memory is the peak during the first request of a fresh session less what stood before it (MB = 10^6 bytes).",
     );
+    if view.file.summaries.iter().any(|summary| (1..FEW).contains(&summary.samples)) {
+        section.say("From so few samples an interval is hardly more than their range: raise -r.");
+    }
     if prompts::differ_in_length(view) {
         section
             .say("These prompts differ in length by design, and a mean over them says little: read them one by one.");
@@ -92,7 +98,7 @@ fn card(view: &View<'_>, summary: &Summary) -> Card {
             figure("prefill", "prefill_tps", "tokens/s", significant),
             figure("time to first token", "ttft_s", "ms", milliseconds),
             figure("latency", "latency_s", "s", significant),
-            figure("peak memory", "first_peak_delta_bytes", "MB", megabytes),
+            figure("memory of a request", "first_peak_delta_bytes", "MB", megabytes),
         ],
     }
 }

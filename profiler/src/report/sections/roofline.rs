@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::View;
+use crate::attribution;
 use crate::report::chart::{Ceiling, Chart, Dot, Figure, Scatter};
 use crate::report::content::{Block, Section};
 use crate::report::figures::{percent, significant};
@@ -16,7 +17,7 @@ pub(super) fn section(view: &View<'_>) -> Section {
     let charts = view.file.summaries.iter().filter_map(|summary| chart(view, summary)).take(super::MOST_CHARTS);
     section.blocks.extend(charts.map(|chart| Block::Chart(Box::new(chart))));
     if !section.blocks.is_empty() {
-        section.say("A point is an op of a phase, summed over layers, calls and prompts: its operations per byte, by the cost model, and the operations per second that it reached in the traced pass. Lines are the ceilings that were measured on this machine with as many threads: a slanted one is a bandwidth, a flat one a peak of arithmetic. Where an op's point lies far below every line, something else binds it.");
+        section.say("A point is an op of a phase, summed over layers, calls and prompts: its operations per byte, by the cost model, and the operations per second that it reached in the traced pass. Lines are the ceilings that were measured on this machine with as many threads, that of the memory as probed between the requests of this run: a slanted one is a bandwidth, a flat one a peak of arithmetic. Where an op's point lies far below every line, something else binds it.");
     }
     section
 }
@@ -73,7 +74,8 @@ fn chart(view: &View<'_>, summary: &Summary) -> Option<Chart> {
             share.unwrap_or_default()
         )
     });
-    let lines = lines(ceilings);
+    let limits = view.cases(summary).next().and_then(|case| attribution::limits(view.file, case));
+    let lines = lines(ceilings, limits.and_then(|limits| limits.memory).map(|(rate, _)| rate.0));
     let known: Vec<&str> = lines.iter().map(|line| line.text.as_str()).collect();
     Some(Chart {
         title: format!("Ops under the ceilings of {}: {subject}", super::count(ceilings.threads, "thread")),
@@ -89,9 +91,10 @@ fn chart(view: &View<'_>, summary: &Summary) -> Option<Chart> {
 }
 
 /// Bandwidths as slanted lines, peaks as flat ones, in GFLOP/s.
-fn lines(ceilings: &ThreadCeilings) -> Vec<Ceiling> {
-    let line = |label: &str, spread: Option<&Spread>, slanted: bool| {
-        let level = spread?.median / 1e9;
+/// The ceilings; `memory` is the bandwidth that the ops were placed under, in bytes per second.
+fn lines(ceilings: &ThreadCeilings, memory: Option<f64>) -> Vec<Ceiling> {
+    let line = |label: &str, level: Option<f64>, slanted: bool| {
+        let level = level? / 1e9;
         let unit = if slanted { "GB/s" } else { "Gop/s" };
         Some(Ceiling {
             label: label.to_owned(),
@@ -100,8 +103,9 @@ fn lines(ceilings: &ThreadCeilings) -> Vec<Ceiling> {
             slanted,
         })
     };
-    let caches = ceilings.caches.iter().map(|cache| line(&format!("L{}", cache.level), Some(&cache.read), true));
-    let memory = line("memory", ceilings.memory_read.as_ref(), true);
-    let peaks = [line("f32", ceilings.fma_f32.as_ref(), false), line("int8", ceilings.dot_i8.as_ref(), false)];
+    let caches = ceilings.caches.iter().map(|cache| line(&format!("L{}", cache.level), Some(cache.read.median), true));
+    let middle = |spread: &Option<Spread>| spread.map(|spread| spread.median);
+    let memory = line("memory", memory.or_else(|| middle(&ceilings.memory_read)), true);
+    let peaks = [line("f32", middle(&ceilings.fma_f32), false), line("int8", middle(&ceilings.dot_i8), false)];
     std::iter::once(memory).chain(caches).chain(peaks).flatten().filter(|line| line.level > 0.0).collect()
 }

@@ -122,7 +122,10 @@ fn told(judgement: &Judgement) -> String {
     let sure = if facts.is_empty() { "Confidence" } else { "confidence" };
     facts.push(format!("{sure} {}", confidence(verdict.confidence)));
     if judgement.cases > 1 {
-        facts.push(format!("{} of {} prompts agree", judgement.agree, judgement.cases));
+        facts.push(format!(
+            "{} of {} prompts agree; the figures are those of {}",
+            judgement.agree, judgement.cases, judgement.prompt
+        ));
     }
     text.push_str(&format!(" {}.", facts.join(", ")));
     if let Some(first) = verdict.advice.first() {
