@@ -91,7 +91,7 @@ fn a_larger_model_than_any_that_ran() {
     };
     let found = predict(&subject, &settings, &[&medium, &small], None).unwrap();
     assert_eq!(found.rests_on, ["medium: medium (Q8_0)", "small: small (Q8_0)"]);
-    let rows = compare(&found, &truth).unwrap();
+    let rows = compare(&found, &truth).unwrap().rows;
     for field in ["prefill_tps", "decode_tps"] {
         let row = rows.iter().find(|row| row.field == field).unwrap();
         assert!(row.error().abs() < 0.05, "{row:?}");

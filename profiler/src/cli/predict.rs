@@ -72,14 +72,6 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Code> {
         return Err(Usage("predict: no model is named; give -m MODEL".to_owned()).into());
     };
     let subject = Subject::find(model, arguments.quant.as_deref())?;
-    let tokens = arguments.depth + arguments.prompt_tokens + arguments.new_tokens;
-    if tokens > subject.spec.context_length {
-        return Err(Usage(format!(
-            "predict -m {model}: {tokens} tokens in all, the model has a context of {}; lower --depth, --prompt-tokens or -n",
-            subject.spec.context_length
-        ))
-        .into());
-    }
     ::engines::registry::find(&arguments.engine)?;
     let environment = Environment::capture(&[]);
     let settings = Settings {
@@ -131,8 +123,7 @@ fn content(prediction: &Prediction) -> Content {
         columns: columns(&["<", "estimate", "95 % interval", "<unit", "<limit"]),
         rows: Vec::new(),
     };
-    let limit =
-        |parts: Option<predict::Parts>| parts.map_or_else(String::new, |parts| limit_name(parts.limit()).to_owned());
+    let limit = |parts: Option<predict::Parts>| parts.map_or_else(String::new, |parts| parts.limit_name().to_owned());
     let figures = [
         ("load_warm_s", prediction.load_warm_s, String::new()),
         ("load_cold_s", prediction.load_cold_s, String::new()),
@@ -161,8 +152,18 @@ fn content(prediction: &Prediction) -> Content {
             ),
         ),
     ];
+    facts.extend(prediction.extrapolation.filter(|far| far.error > 0.005).map(|far| {
+        let known = if far.one_model { "the one model measured" } else { "the nearest model measured" };
+        let (ratio, wider) = (significant(far.ratio), 196.0 * far.error);
+        (
+            "size".to_owned(),
+            format!("{ratio} x the bytes per token of {known}: adds ± {wider:.0} % to intervals, in squares"),
+        )
+    }));
     facts.extend(prediction.rests_on.iter().map(|run| ("run".to_owned(), run.clone())));
     let sentences = |lines: &[String]| lines.iter().map(|line| Block::Sentence(sentence(line))).collect::<Vec<_>>();
+    // As they are: each begins with the name of a run.
+    let skipped = prediction.skipped.iter().map(|line| Block::Sentence(format!("{line}."))).collect();
     let depth = if *depth > 0 { format!(" behind {depth} tokens") } else { String::new() };
     let sections = [
         Section {
@@ -172,7 +173,7 @@ fn content(prediction: &Prediction) -> Content {
         },
         Section { heading: "What it rests on".to_owned(), short: true, blocks: vec![Block::Facts(facts)] },
         Section { heading: "Notes".to_owned(), short: true, blocks: sentences(&prediction.notes) },
-        Section { heading: "Not used".to_owned(), short: true, blocks: sentences(&prediction.skipped) },
+        Section { heading: "Not used".to_owned(), short: true, blocks: skipped },
     ];
     Content {
         title: format!(
@@ -202,14 +203,6 @@ fn row(name: &str, unit: &str, factor: f64, field: &str, figure: Figure, limit: 
     vec![name.to_owned(), number(figure.value), interval, unit.to_owned(), limit]
 }
 
-const fn limit_name(limit: results::Limit) -> &'static str {
-    match limit {
-        results::Limit::MemoryBandwidth => "memory bandwidth",
-        results::Limit::Dispatch => "dispatch",
-        _ => "compute",
-    }
-}
-
 /// With a capital letter and a full stop.
 fn sentence(line: &str) -> String {
     let mut letters = line.chars();
@@ -233,16 +226,23 @@ fn check(run: &Path, path: &Path) -> anyhow::Result<Code> {
         ]),
         rows: Vec::new(),
     };
-    for found in predict::compare(&prediction, &file)? {
-        table.rows.push(compared(&found));
-    }
-    let note = "Error = predicted, scaled by the ceilings that were probed in the rounds of the measurement, / measured - 1. Measured: medians of the clean requests; memory of the first request of a fresh session.";
+    let checked = predict::compare(&prediction, &file)?;
+    table.rows.extend(checked.rows.iter().map(compared));
+    let note = "Error = predicted, scaled by the ceilings that were probed in the rounds of the measurement, / measured - 1. Measured: medians of the clean requests; memory of the first request of a fresh session; loads of all cases of the model.";
+    // A case that is named first keeps its letters.
+    let told = checked.notes.iter().map(|note| match note.starts_with(&file.name) {
+        true => format!("{note}."),
+        false => sentence(note),
+    });
     let section = Section {
         heading: "Predicted and measured".to_owned(),
         short: true,
-        blocks: vec![Block::Table(table), Block::Sentence(note.to_owned())],
+        blocks: [Block::Table(table)].into_iter().chain(told.chain([note.to_owned()]).map(Block::Sentence)).collect(),
     };
-    let content = Content { title: format!("{} against {}", prediction.model, file.name), sections: vec![section] };
+    let content = Content {
+        title: format!("{} against {}: {}", prediction.model, file.name, checked.case),
+        sections: vec![section],
+    };
     output::print(text(&content, output::look()).as_bytes())?;
     Ok(Code::Done)
 }

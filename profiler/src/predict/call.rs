@@ -43,6 +43,8 @@ pub(super) struct Call {
     pub(super) streamed: f64,
     /// Floating-point operations.
     pub(super) flops: f64,
+    /// Attention: positions that a query sees, in the mean; else 0.
+    pub(super) positions: f64,
 }
 
 impl Call {
@@ -58,7 +60,7 @@ impl Call {
     /// A coefficient of the first is the inverse of a rate, of the last an overhead: time = overhead + amount / (efficiency x
     /// ceiling), as in the roofline model (Williams et al., CACM 52(4), 2009) with an overhead of each call beside it.
     pub(super) fn of(cost: &OpCost, types: &WeightTypes) -> Self {
-        let [tokens, _, outputs] = cost.shape.map(|size| size as f64);
+        let [tokens, inputs, outputs] = cost.shape.map(|size| size as f64);
         let regime = if cost.shape[0] > 1 { Regime::Many } else { Regime::One };
         let (flops, weights) = (cost.flops.as_f64(), cost.weight_bytes.as_f64());
         let moved = cost.activation_bytes.as_f64();
@@ -79,7 +81,26 @@ impl Call {
             features,
             streamed: weights + cost.kv_bytes.as_f64(),
             flops,
+            positions: if cost.kind == OpKind::Attention { seen_by_each(tokens, inputs) } else { 0.0 },
         }
+    }
+
+    /// The same attention over so many positions less: what a law that covers no more of them is asked. Unit of `part`: share.
+    pub(super) fn over(&self, part: f64) -> Vec<f64> {
+        let mut features = self.features.clone();
+        if let Some(flops) = features.first_mut() {
+            *flops *= part;
+        }
+        features
+    }
+
+    /// Bytes of the weights of a product.
+    pub(super) fn weights(&self) -> f64 {
+        let weights = match self.key.regime {
+            Regime::One => self.features.first(),
+            Regime::Many => self.features.last(),
+        };
+        weights.copied().unwrap_or(0.0)
     }
 
     /// The same product with its weights stored in another type: what a law of that type is asked.
@@ -97,6 +118,17 @@ impl Call {
     }
 }
 
+/// Positions that one of `tokens` queries sees in the mean, the last of them `last`:
+///
+/// ```text
+/// last - (tokens - 1) / 2
+/// ```
+///
+/// Not below a half of `last`, where a window cuts.
+fn seen_by_each(tokens: f64, last: f64) -> f64 {
+    (last - (tokens - 1.0) / 2.0).max(last / 2.0)
+}
+
 /// The mean call of several of one kind; `None` of none, or where they are of different classes (layers of mixed types).
 pub(super) fn mean(calls: &[Call]) -> Option<Call> {
     let first = calls.first()?;
@@ -110,6 +142,7 @@ pub(super) fn mean(calls: &[Call]) -> Option<Call> {
         tokens: average(&|call| call.tokens),
         streamed: average(&|call| call.streamed),
         flops: average(&|call| call.flops),
+        positions: average(&|call| call.positions),
         ..first.clone()
     })
 }

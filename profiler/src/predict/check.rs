@@ -60,27 +60,121 @@ pub fn read(path: &Path) -> Result<Prediction, Error> {
 
 const MAKE_ONE: &str = "write one with `inferometer predict -m MODEL -o FILE`";
 
-/// Compares an estimate with a run that has the same model, engine, threads, depth and prompt length.
+/// An estimate beside a case of a run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Checked {
+    /// The case that it is compared with.
+    pub case: String,
+    /// What a reader has to know of the choice and of the run.
+    pub notes: Vec<String>,
+    /// One per figure that was both estimated and measured.
+    pub rows: Vec<Comparison>,
+}
+
+/// Settings of a case that it is chosen by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Asked {
+    prompt_tokens: usize,
+    new_tokens: usize,
+    threads: usize,
+    depth: usize,
+}
+
+impl Asked {
+    /// Of a case: as its clean requests had it.
+    fn of(case: &Case) -> Option<Self> {
+        let sample = clean(case).find(|sample| sample.prompt_tokens.is_some())?;
+        Some(Self {
+            prompt_tokens: sample.prompt_tokens?,
+            new_tokens: sample.output_tokens.unwrap_or(0),
+            threads: case.threads,
+            depth: case.depth,
+        })
+    }
+
+    const fn named(&self) -> [(&'static str, usize); 4] {
+        [
+            ("prompt tokens", self.prompt_tokens),
+            ("new tokens", self.new_tokens),
+            ("threads", self.threads),
+            ("depth", self.depth),
+        ]
+    }
+
+    /// How far two cases are apart:
+    ///
+    /// ```text
+    /// sum over prompt tokens, new tokens, threads, depth of |ln((a + 1) / (b + 1))|
+    /// ```
+    fn distance(&self, other: &Self) -> f64 {
+        let pairs = self.named().into_iter().zip(other.named());
+        pairs.map(|((_, a), (_, b))| ((a as f64 + 1.0) / (b as f64 + 1.0)).ln().abs()).sum()
+    }
+}
+
+/// Compares an estimate with the case of a run that has the same model and engine and the nearest prompt tokens, new tokens,
+/// threads and depth; of equally near ones the first. Loads are those of all cases of the model and engine.
 ///
 /// # Errors
 /// When the run has no such case, naming those that it has.
-pub fn compare(prediction: &Prediction, file: &RunFile) -> Result<Vec<Comparison>, Error> {
-    let like = |case: &&Case| {
-        case.model == prediction.model
-            && case.engine == prediction.engine
-            && case.threads == prediction.threads
-            && case.depth == prediction.depth
-            && case.status == Status::Ok
-            && clean(case).any(|sample| sample.prompt_tokens == Some(prediction.prompt_tokens))
-    };
+pub fn compare(prediction: &Prediction, file: &RunFile) -> Result<Checked, Error> {
+    let like =
+        |case: &&Case| case.model == prediction.model && case.engine == prediction.engine && case.status == Status::Ok;
     let cases: Vec<&Case> = file.cases.iter().filter(like).collect();
-    if cases.is_empty() {
-        return Err(no_such_case(prediction, file));
-    }
-    let ground = Ground::of(file, prediction.threads, Some(&prediction.model));
-    let middle = |value: fn(&Sample) -> Option<f64>| {
-        median(&cases.iter().flat_map(|case| clean(case)).filter_map(value).collect::<Vec<_>>())
+    let asked = Asked {
+        prompt_tokens: prediction.prompt_tokens,
+        new_tokens: prediction.new_tokens,
+        threads: prediction.threads,
+        depth: prediction.depth,
     };
+    let known: Vec<(&Case, Asked)> = cases.iter().filter_map(|case| Some((*case, Asked::of(case)?))).collect();
+    let nearest = known.iter().min_by(|a, b| asked.distance(&a.1).total_cmp(&asked.distance(&b.1)));
+    let Some((chosen, has)) = nearest.copied() else { return Err(no_such_case(prediction, file)) };
+    Ok(Checked {
+        case: chosen.id.clone(),
+        notes: notes(prediction, file, (&known, chosen), (asked, has)),
+        rows: rows(prediction, file, &cases, chosen),
+    })
+}
+
+fn notes(
+    prediction: &Prediction,
+    file: &RunFile,
+    (known, chosen): (&[(&Case, Asked)], &Case),
+    (asked, has): (Asked, Asked),
+) -> Vec<String> {
+    let mut notes = Vec::new();
+    if known.len() > 1 {
+        let (id, n, model) = (&chosen.id, known.len(), &prediction.model);
+        let like = known.iter().filter(|(_, other)| other.distance(&asked) <= has.distance(&asked)).count() - 1;
+        let like = match like {
+            0 => String::new(),
+            more => format!(", the first of {} that are as near", more + 1),
+        };
+        notes.push(format!("compared with {id}, of {n} cases of {model} the nearest to what was predicted{like}"));
+    }
+    let differs: Vec<String> = asked
+        .named()
+        .into_iter()
+        .zip(has.named())
+        .filter(|((_, a), (_, b))| a != b)
+        .map(|((name, a), (_, b))| format!("{name} predicted {a}, measured {b}"))
+        .collect();
+    if !differs.is_empty() {
+        notes.push(format!("not the same settings: {}; no case of the run is nearer", differs.join(", ")));
+    }
+    if prediction.rests_on.iter().any(|run| run.starts_with(&format!("{}: ", file.name))) {
+        notes.push(format!(
+            "{} is among the runs that the estimate was learnt from: this shows how well they are reproduced, not how well the estimate foresees",
+            file.name
+        ));
+    }
+    notes
+}
+
+fn rows(prediction: &Prediction, file: &RunFile, cases: &[&Case], chosen: &Case) -> Vec<Comparison> {
+    let ground = Ground::of(file, chosen.threads, Some(&prediction.model));
+    let middle = |value: fn(&Sample) -> Option<f64>| median(&clean(chosen).filter_map(value).collect::<Vec<_>>());
     let on = |parts: Option<super::Parts>| Some(parts?.on(&prediction.ground, &ground?));
     let load = |cold: bool| {
         let loads = cases.iter().filter(|case| match case.memory.load_cached_share {
@@ -90,11 +184,12 @@ pub fn compare(prediction: &Prediction, file: &RunFile) -> Result<Vec<Comparison
         });
         median(&loads.filter_map(|case| case.memory.load_s).collect::<Vec<_>>())
     };
-    let peak = |case: &&Case| Some(case.samples.iter().find(|sample| sample.fresh)?.memory_peak_bytes? as f64);
+    let first = chosen.samples.iter().find(|sample| sample.fresh);
+    let peak = first.and_then(|sample| sample.memory_peak_bytes).map(|bytes| bytes as f64);
     let rows = [
         ("load_warm_s", prediction.load_warm_s, None, load(false)),
         ("load_cold_s", prediction.load_cold_s, None, load(true)),
-        ("memory_bytes", prediction.memory_bytes, None, median(&cases.iter().filter_map(peak).collect::<Vec<_>>())),
+        ("memory_bytes", prediction.memory_bytes, None, peak),
         (
             "prefill_tps",
             prediction.prefill_tps,
@@ -111,14 +206,14 @@ pub fn compare(prediction: &Prediction, file: &RunFile) -> Result<Vec<Comparison
     let row = |(field, predicted, scaled, measured): (_, Option<Figure>, _, Option<f64>)| {
         Some(Comparison { field, predicted: predicted?, scaled, measured: measured? })
     };
-    Ok(rows.into_iter().filter_map(row).collect())
+    rows.into_iter().filter_map(row).collect()
 }
 
 fn no_such_case(prediction: &Prediction, file: &RunFile) -> Error {
-    let Prediction { model, engine, threads, depth, prompt_tokens, .. } = prediction;
+    let Prediction { model, engine, .. } = prediction;
     let known: Vec<&str> = file.cases.iter().map(|case| case.id.as_str()).collect();
     Error::Usage(format!(
-        "{}: has no measured case of {engine} on {model} with {threads} threads, depth {depth} and {prompt_tokens} prompt tokens, which was predicted; its cases: {}; measure the same settings, or predict those of the run",
+        "{}: has no measured case of {engine} on {model}, which was predicted; its cases: {}; measure that model and engine, or predict those of the run",
         file.name,
         known.join(", ")
     ))

@@ -10,7 +10,8 @@ use super::call::{Call, Key};
 use super::ground::Ground;
 use super::knowledge::{Knowledge, load_features, overhead_features};
 use super::observe::{BATCH, Need, Pass, Seen, Shape, observe};
-use super::prediction::{Figure, PREDICTION_VERSION, Parts, Prediction};
+use super::prediction::{Extrapolation, Figure, PREDICTION_VERSION, Parts, Prediction};
+use super::reach::Context;
 use crate::Error;
 use crate::prepare::kv_dtype;
 use crate::results::{Ceilings, Reasons, RunFile, Spread};
@@ -19,6 +20,10 @@ use crate::results::{Ceilings, Reasons, RunFile, Spread};
 const SIDES: f64 = 1.96;
 /// Relative error of the part of the memory that follows from sizes: pages, headers.
 const SIZES: f64 = 0.005;
+/// Least relative half-width of the interval of the memory, a judgement: allocators and libraries keep what no size tells.
+const MEMORY: f64 = 0.05;
+/// Files whose sizes lie closer than this do not tell what a byte costs to load.
+const LIKE_FILES: f64 = 1.5;
 /// Decodes that are looked at: time grows evenly with the position, so a few tell the mean.
 const POSITIONS: usize = 9;
 
@@ -62,13 +67,15 @@ pub struct Settings {
 /// figure is a bound.
 ///
 /// # Errors
-/// When neither the runs nor `ceilings` know the machine's limits for the thread count.
+/// When the tokens are more than the model's context, or neither the runs nor `ceilings` know the machine's limits for the thread
+/// count.
 pub fn predict(
     subject: &Subject,
     settings: &Settings,
     runs: &[&RunFile],
     ceilings: Option<&Ceilings>,
 ) -> Result<Prediction, Error> {
+    settings.fit(subject)?;
     let ground = runs
         .iter()
         .find_map(|run| Ground::of(run, settings.threads, None))
@@ -96,6 +103,26 @@ pub fn predict(
         task.estimates(&mut prediction, &seen, rates);
     }
     Ok(prediction)
+}
+
+impl Settings {
+    /// Tokens in all.
+    pub(super) const fn tokens(&self) -> usize {
+        self.depth + self.prompt_tokens + self.new_tokens
+    }
+
+    /// An error where the context of the model is shorter than what is asked about.
+    fn fit(&self, subject: &Subject) -> Result<(), Error> {
+        let (tokens, context) = (self.tokens(), subject.spec.context_length);
+        if tokens <= context {
+            return Ok(());
+        }
+        let Self { depth, prompt_tokens, new_tokens, .. } = self;
+        let reference = &subject.reference;
+        Err(Error::Usage(format!(
+            "predict -m {reference}: a depth of {depth}, {prompt_tokens} prompt tokens and {new_tokens} new ones are {tokens}, the model has a context of {context}; lower --depth, --prompt-tokens or -n"
+        )))
+    }
 }
 
 fn no_ground(threads: usize, runs: &[&RunFile]) -> Error {
@@ -128,6 +155,7 @@ fn empty(subject: &Subject, settings: &Settings, ground: Ground) -> Prediction {
         new_tokens: settings.new_tokens,
         file_bytes: subject.file_bytes.get(),
         ground,
+        extrapolation: None,
         load_warm_s: None,
         load_cold_s: None,
         memory_bytes: None,
@@ -167,24 +195,35 @@ impl Task<'_> {
                 "{asked} threads were never measured: times are those of {known}, scaled by the ceilings"
             ));
         }
+        let far = self.extrapolation(&knowledge);
+        prediction.extrapolation = far;
+        let far = far.map_or(0.0, |far| far.error);
         match self.sum(&knowledge, Pass::Prefill, &mut notes) {
             Ok(sum) => {
                 let tokens = self.settings.prompt_tokens as f64;
-                prediction.prefill_tps = Some(Figure::within(tokens / sum.parts.seconds(), SIDES * sum.error));
+                let half = SIDES * sum.error.hypot(far);
+                prediction.prefill_tps = Some(Figure::within(tokens / sum.parts.seconds(), half));
                 prediction.prefill = Some(sum.parts);
             }
             Err(reason) => drop(prediction.reasons.insert("prefill_tps".to_owned(), reason)),
         }
         match self.sum(&knowledge, Pass::Decode, &mut notes) {
             Ok(sum) => {
-                prediction.decode_tps = Some(Figure::within(1.0 / sum.parts.seconds(), SIDES * sum.error));
+                let half = SIDES * sum.error.hypot(far);
+                prediction.decode_tps = Some(Figure::within(1.0 / sum.parts.seconds(), half));
                 prediction.decode = Some(sum.parts);
             }
             Err(reason) => drop(prediction.reasons.insert("decode_tps".to_owned(), reason)),
         }
         prediction.notes = notes.into_iter().collect();
-        self.memory(prediction, &knowledge);
-        self.load(prediction, &knowledge, rates);
+        self.memory(prediction, &knowledge, far);
+        self.load(prediction, &knowledge, far, rates);
+    }
+
+    /// How far the bytes of an output token are from those measured.
+    fn extrapolation(&self, knowledge: &Knowledge) -> Option<Extrapolation> {
+        let (calls, repeats) = self.calls(Pass::Decode);
+        knowledge.far.of_bytes(calls.iter().map(|call| call.streamed).sum::<f64>() / repeats)
     }
 
     /// The time of a phase:
@@ -201,13 +240,21 @@ impl Task<'_> {
         let (calls, repeats) = self.calls(pass);
         let mut by_law: BTreeMap<Key, f64> = BTreeMap::new();
         let mut parts = Parts::default();
+        let mut beyond: Option<(f64, Context)> = None;
         for call in &calls {
             let timed = knowledge.time(call, notes)?;
+            let farther =
+                |known: &Context| beyond.is_none_or(|(positions, _)| call.positions > positions).then_some(*known);
+            if let Some(known) = timed.beyond.as_ref().and_then(farther) {
+                beyond = Some((call.positions, known));
+            }
+            parts.add_least(&self.ground, (call.streamed, call.flops), repeats);
             let seconds = timed.seconds / repeats;
             *by_law.entry(timed.law.0).or_default() += seconds * timed.law.1;
             parts.memory_s += seconds * timed.memory;
             parts.compute_s += seconds * (1.0 - timed.memory);
         }
+        notes.extend(beyond.map(|(positions, known)| known.note(pass.name(), positions)));
         let gap = knowledge.gap(pass).ok_or_else(|| format!("no run has traced a {}", pass.name()))?;
         parts.between_s = gap * calls.len() as f64 / repeats;
         parts.compute_s += parts.between_s;
@@ -260,8 +307,9 @@ impl Task<'_> {
         of(self.subject.spec.vocab as f64, self.subject.file_bytes.as_f64())
     }
 
-    /// `file + cache in use + activations + logits + overhead(vocabulary, file)`, in bytes.
-    fn memory(&self, prediction: &mut Prediction, knowledge: &Knowledge) {
+    /// `file + cache in use + activations + logits + overhead(vocabulary, file)`, in bytes; `far` is what the size adds to the error
+    /// of the overhead.
+    fn memory(&self, prediction: &mut Prediction, knowledge: &Knowledge, far: f64) {
         let known = self.need();
         let Some(law) = &knowledge.overhead else {
             prediction.memory_bytes = Some(Figure::bound(known));
@@ -270,15 +318,21 @@ impl Task<'_> {
             return;
         };
         let overhead = law.value(&self.features(overhead_features));
-        let half = SIDES * (overhead * law.error).hypot(known * SIZES);
         let value = known + overhead;
+        let half = (SIDES * (overhead * law.error.hypot(far)).hypot(known * SIZES)).max(MEMORY * value);
         prediction.memory_bytes =
             Some(Figure { low: Some((value - half).max(0.0)), high: Some(value + half), ..Figure::within(value, 0.0) });
     }
 
     /// `warm = law(vocabulary, file)`, or `file / warm read rate` as a bound; `cold = warm + file / cold read rate`, in seconds.
-    fn load(&self, prediction: &mut Prediction, knowledge: &Knowledge, rates: Option<&Ceilings>) {
-        let warm = knowledge.load.as_ref().map(|law| (law.value(&self.features(load_features)), SIDES * law.error));
+    fn load(&self, prediction: &mut Prediction, knowledge: &Knowledge, far: f64, rates: Option<&Ceilings>) {
+        let warm = knowledge.load.as_ref().map(|law| {
+            let seconds = law.value(&self.features(load_features));
+            // The second coefficient is that of the file.
+            let known = law.coefficients.get(1).is_some_and(|per_byte| *per_byte > 0.0);
+            let more = if known { 0.0 } else { self.more_to_read(knowledge.loaded, rates) };
+            ((seconds + more).max(seconds / 2.0), SIDES * law.error.hypot(far))
+        });
         prediction.load_warm_s = match warm {
             Some((seconds, half)) => Some(Figure::within(seconds, half)),
             None => {
@@ -305,6 +359,22 @@ impl Task<'_> {
         }
     }
 
+    /// Where loads of like files tell nothing of a byte's price: what this file has beside them, from the page cache.
+    ///
+    /// ```text
+    /// (file - nearest loaded file) / warm read rate      the bandwidth of memory where that was not measured
+    /// ```
+    ///
+    /// Unit: seconds, negative for a smaller file; 0 where the loaded files differ in size.
+    fn more_to_read(&self, (least, most): (f64, f64), rates: Option<&Ceilings>) -> f64 {
+        if most <= 0.0 || most >= least * LIKE_FILES {
+            return 0.0;
+        }
+        let rate = rates.and_then(|rates| rates.file_read_warm).map(|rate| rate.median).filter(|rate| *rate > 0.0);
+        let file = self.subject.file_bytes.as_f64();
+        (file - file.clamp(least, most)) / rate.unwrap_or(self.ground.memory)
+    }
+
     /// Seconds to read the file at a rate, and the rate's relative spread.
     fn read_time(&self, rate: Option<Spread>) -> Option<(f64, f64)> {
         let rate = rate.filter(|rate| rate.median > 0.0)?;
@@ -320,8 +390,8 @@ impl Task<'_> {
             let (memory_s, compute_s) =
                 (bytes / self.ground.memory / repeats, self.ground.compute.map_or(0.0, |peak| flops / peak / repeats));
             match memory_s >= compute_s {
-                true => Parts { memory_s, ..Parts::default() },
-                false => Parts { compute_s, ..Parts::default() },
+                true => Parts { memory_s, least_memory_s: memory_s, ..Parts::default() },
+                false => Parts { compute_s, least_compute_s: compute_s, ..Parts::default() },
             }
         };
         let (prefill, decode) = (least(Pass::Prefill), least(Pass::Decode));

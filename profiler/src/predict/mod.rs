@@ -8,6 +8,8 @@
 //! ```
 //! It measures nothing and prints nothing. Formulas stand above the functions and in METHODOLOGY.md.
 
+#[cfg(test)]
+mod beyond_tests;
 mod call;
 mod check;
 mod estimate;
@@ -16,15 +18,17 @@ mod ground;
 mod knowledge;
 mod observe;
 mod prediction;
+mod rates;
+mod reach;
 mod select;
 mod subject;
 #[cfg(test)]
 mod tests;
 mod what_if;
 
-pub use check::{Comparison, compare, read};
+pub use check::{Checked, Comparison, compare, read};
 pub use estimate::{Settings, Subject, predict};
 pub use ground::Ground;
-pub use prediction::{Basis, Figure, PREDICTION_VERSION, Parts, Prediction};
+pub use prediction::{Basis, Extrapolation, Figure, PREDICTION_VERSION, Parts, Prediction};
 pub use select::{Runs, below, named};
 pub use what_if::what_if;

@@ -64,6 +64,9 @@ pub(super) struct Observation {
 /// A case with ops.
 #[derive(Debug, Clone)]
 pub(super) struct CaseSeen {
+    pub(super) model: String,
+    /// Bytes of weights and cache that an output token reads and writes.
+    pub(super) bytes_per_token: f64,
     pub(super) threads: usize,
     pub(super) ground: Ground,
     pub(super) ops: Vec<Observation>,
@@ -213,10 +216,18 @@ fn ops(file: &RunFile, case: &Case, subject: &Subject<'_>) -> Result<CaseSeen, S
     let (prompt, outputs) = traced
         .and_then(|sample| Some((sample.prompt_tokens?, sample.output_tokens?)))
         .ok_or("the traced request does not say how many tokens it had")?;
-    let mut seen = CaseSeen { threads: case.threads, ground, ops: vec![], gaps: vec![], spreads: vec![] };
+    let batch = file.plan.batch.unwrap_or(BATCH);
+    let shape = Shape { spec: subject.spec, types: subject.types, kv: kv_dtype(file.plan.kv_type), batch };
+    let mut seen = CaseSeen {
+        model: case.model.clone(),
+        bytes_per_token: shape.decode(case.depth + prompt, 1).values().flatten().map(|call| call.streamed).sum(),
+        threads: case.threads,
+        ground,
+        ops: vec![],
+        gaps: vec![],
+        spreads: vec![],
+    };
     for pass in Pass::ALL {
-        let batch = file.plan.batch.unwrap_or(BATCH);
-        let shape = Shape { spec: subject.spec, types: subject.types, kv: kv_dtype(file.plan.kv_type), batch };
         let calls = match pass {
             Pass::Prefill => shape.prefill(prompt, case.depth),
             Pass::Decode => shape.decode(case.depth + prompt, outputs.saturating_sub(1)),

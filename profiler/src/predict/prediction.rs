@@ -37,6 +37,9 @@ pub struct Prediction {
     pub file_bytes: u64,
     /// The ceilings that it stands on.
     pub ground: Ground,
+    /// How far the model's size is from those that were measured.
+    #[serde(default)]
+    pub extrapolation: Option<Extrapolation>,
     /// Seconds to load with a warm page cache.
     pub load_warm_s: Option<Figure>,
     /// Seconds to load from storage.
@@ -60,6 +63,17 @@ pub struct Prediction {
     /// Why a field is `null`.
     #[serde(default)]
     pub reasons: Reasons,
+}
+
+/// How far a model's size is from those that were measured.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Extrapolation {
+    /// Bytes per output token / those of the nearest measured model.
+    pub ratio: f64,
+    /// Whether one model alone was measured.
+    pub one_model: bool,
+    /// What it adds to the relative standard error of speeds and loads.
+    pub error: f64,
 }
 
 /// An estimated figure.
@@ -94,6 +108,12 @@ pub struct Parts {
     pub compute_s: f64,
     /// Of that, time between ops.
     pub between_s: f64,
+    /// Least time by the ceilings of the ops that memory limits.
+    #[serde(default)]
+    pub least_memory_s: f64,
+    /// The same of the ops that arithmetic limits.
+    #[serde(default)]
+    pub least_compute_s: f64,
 }
 
 impl Parts {
@@ -103,16 +123,36 @@ impl Parts {
         self.memory_s + self.compute_s
     }
 
-    /// Which limit binds.
+    /// Which limit binds, of memory and compute, by the rule of the verdicts: the one whose ops have the larger least time by the
+    /// ceilings. `None` in a file that does not hold those times.
     #[must_use]
-    pub fn limit(&self) -> Limit {
-        if self.memory_s > self.compute_s {
-            Limit::MemoryBandwidth
-        } else if self.between_s > self.compute_s / 2.0 {
-            Limit::Dispatch
-        } else {
-            Limit::Compute
-        }
+    pub fn limit(&self) -> Option<Limit> {
+        let (memory, compute) = (self.least_memory_s, self.least_compute_s);
+        let limit = if memory >= compute { Limit::MemoryBandwidth } else { Limit::Compute };
+        (memory > 0.0 || compute > 0.0).then_some(limit)
+    }
+
+    /// The limit in the words of the verdicts; empty where none is known.
+    #[must_use]
+    pub fn limit_name(&self) -> &'static str {
+        self.limit().map_or("", crate::verdicts::name)
+    }
+
+    /// Adds the least time of a call by the ceilings, in seconds:
+    ///
+    /// ```text
+    /// max(streamed bytes / bandwidth, FLOP / operations per second), to the limit that decides it
+    /// ```
+    ///
+    /// Source: the roofline model, Williams et al., CACM 52(4), 2009.
+    pub(super) fn add_least(&mut self, ground: &Ground, (streamed, flops): (f64, f64), repeats: f64) {
+        let memory = streamed / ground.memory;
+        let compute = ground.compute.map_or(0.0, |peak| flops / peak);
+        let (sum, least) = match memory >= compute {
+            true => (&mut self.least_memory_s, memory),
+            false => (&mut self.least_compute_s, compute),
+        };
+        *sum += least / repeats;
     }
 
     /// The seconds on other ceilings: `memory_s B / B' + compute_s C / C'` (1 where a rate of operations is absent).

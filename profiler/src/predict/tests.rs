@@ -96,7 +96,7 @@ pub(super) fn run_file(subjects: &[&Subject]) -> RunFile {
     run_of(subjects, MACHINE)
 }
 
-fn run_of(subjects: &[&Subject], machine: Machine) -> RunFile {
+pub(super) fn run_of(subjects: &[&Subject], machine: Machine) -> RunFile {
     let mut plan = PlanFile { threads: vec![1], ..PlanFile::default() };
     let mut cases = Vec::new();
     for subject in subjects {
@@ -182,18 +182,18 @@ fn run_of(subjects: &[&Subject], machine: Machine) -> RunFile {
     }
 }
 
-fn spec(layers: usize, hidden: usize, ffn: usize, heads: usize, vocab: usize) -> Spec {
+pub(super) fn spec(layers: usize, hidden: usize, ffn: usize, heads: usize, vocab: usize) -> Spec {
     let mut spec = registry::find("llama-3.2-1b").unwrap().spec.clone();
     (spec.layers, spec.hidden, spec.ffn, spec.heads, spec.kv_heads) = (layers, hidden, ffn, heads, heads / 4);
     (spec.head_dim, spec.rope.dim, spec.vocab) = (64, 64, vocab);
     spec
 }
 
-fn subject(name: &str, spec: Spec, quant: Quant) -> Subject {
+pub(super) fn subject(name: &str, spec: Spec, quant: Quant) -> Subject {
     Subject::synthetic(name, name, spec, quant, None).unwrap()
 }
 
-fn settings(threads: usize) -> Settings {
+pub(super) fn settings(threads: usize) -> Settings {
     Settings {
         engine: "candle".to_owned(),
         threads,
@@ -205,15 +205,15 @@ fn settings(threads: usize) -> Settings {
     }
 }
 
-fn small() -> Subject {
+pub(super) fn small() -> Subject {
     subject("small", spec(4, 512, 1536, 8, 8_000), Quant::Q4_0)
 }
 
-fn medium() -> Subject {
+pub(super) fn medium() -> Subject {
     subject("medium", spec(6, 1024, 4096, 16, 16_000), Quant::Q4_0)
 }
 
-fn large() -> Subject {
+pub(super) fn large() -> Subject {
     subject("large", spec(12, 2048, 8192, 32, 32_000), Quant::Q4_0)
 }
 
@@ -224,11 +224,11 @@ fn a_larger_model_is_as_fast_as_the_machine_makes_it() {
     assert_eq!((found.notes.as_slice(), found.skipped.as_slice()), (&[][..], &[][..]));
     assert_eq!(found.rests_on, ["planted: small (Q4_0), medium (Q4_0)"]);
     let truth = run_file(&[&large()]);
-    for row in compare(&found, &truth).unwrap() {
+    for row in compare(&found, &truth).unwrap().rows {
         assert!(row.error().abs() < 0.01, "{row:?}");
         assert_ne!(row.inside(), Some(false), "{row:?}");
     }
-    assert_eq!(compare(&found, &truth).unwrap().len(), 4, "all but the cold load");
+    assert_eq!(compare(&found, &truth).unwrap().rows.len(), 4, "all but the cold load");
     assert!(found.load_cold_s.unwrap().value > found.load_warm_s.unwrap().value);
 }
 
@@ -239,7 +239,7 @@ fn ceilings_that_moved_move_the_estimate() {
     // The memory became slower by a half between the estimate and the measurement; arithmetic did not.
     let mut truth = run_of(&[&large()], (10e9, 0.0));
     truth.ceilings = Some(ceilings(&[1], 10e9, 400e9));
-    let rows = compare(&found, &truth).unwrap();
+    let rows = compare(&found, &truth).unwrap().rows;
     let of = |field: &str| rows.iter().find(|row| row.field == field).unwrap();
     assert!(of("decode_tps").predicted.value > 1.7 * of("decode_tps").measured, "{rows:?}");
     assert!(of("decode_tps").error().abs() < 0.06, "{rows:?}");
@@ -281,7 +281,7 @@ fn without_runs_there_are_only_bounds() {
     assert!(
         figures.iter().all(|figure| figure.is_some_and(|figure| figure.basis == Basis::Bound && figure.low.is_none()))
     );
-    let truth = compare(&found, &run_file(&[&large()])).unwrap();
+    let truth = compare(&found, &run_file(&[&large()])).unwrap().rows;
     let of = |field: &str| truth.iter().find(|row| row.field == field).unwrap();
     assert!(of("decode_tps").error() > 0.0 && of("prefill_tps").error() > 0.0, "no engine is faster");
     assert!(of("memory_bytes").error() < 0.0 && of("load_warm_s").predicted.value > 0.0);
@@ -290,11 +290,11 @@ fn without_runs_there_are_only_bounds() {
 }
 
 #[test]
-fn a_run_of_other_settings_is_refused_by_name() {
+fn a_run_of_other_models_is_refused_by_name() {
     let runs = run_file(&[&small(), &medium()]);
     let found = predict(&large(), &settings(1), &[&runs], None).unwrap();
     let error = compare(&found, &runs).unwrap_err().to_string();
-    insta::assert_snapshot!(error, @"planted: has no measured case of candle on large with 1 threads, depth 0 and 128 prompt tokens, which was predicted; its cases: candle/small/p/t1/d0, candle/medium/p/t1/d0; measure the same settings, or predict those of the run");
+    insta::assert_snapshot!(error, @"planted: has no measured case of candle on large, which was predicted; its cases: candle/small/p/t1/d0, candle/medium/p/t1/d0; measure that model and engine, or predict those of the run");
 }
 
 #[test]

@@ -17,6 +17,8 @@ use crate::results::{Case, Reasons, RunFile, Spread, Status, WhatIf};
 const QUANTS: [Quant; 3] = [Quant::Q4_0, Quant::Q8_0, Quant::F16];
 /// The quantisation of the seed models in the table.
 const SEED_QUANT: Quant = Quant::Q4_0;
+/// What every row rests on.
+const SOURCE: &str = "ops and ceilings of this run";
 /// The longer context, in tokens before the prompt.
 const DEPTH: usize = 4096;
 
@@ -74,9 +76,15 @@ fn table(file: &RunFile) -> Result<Vec<WhatIf>, String> {
 /// The model as it was run, with one setting changed.
 fn changes(file: &RunFile, own: &Subject, settings: &Settings) -> Vec<WhatIf> {
     let mut rows = Vec::new();
-    if settings.depth < DEPTH && own.spec.context_length >= DEPTH + settings.prompt_tokens + settings.new_tokens {
+    if settings.depth < DEPTH {
         let what = format!("{} behind {DEPTH} tokens", own.name);
-        rows.extend(row(file, what, own, &Settings { depth: DEPTH, ..settings.clone() }));
+        let deep = Settings { depth: DEPTH, ..settings.clone() };
+        let context = own.spec.context_length;
+        if deep.tokens() <= context {
+            rows.extend(row(file, what, own, &deep));
+        } else {
+            rows.push(too_long(what, own, &deep));
+        }
     }
     let known: BTreeSet<usize> = file.ceilings.iter().flat_map(|known| &known.threads).map(|of| of.threads).collect();
     for threads in known.into_iter().filter(|threads| !file.plan.threads.contains(threads)) {
@@ -165,8 +173,30 @@ fn row(file: &RunFile, what: String, subject: &Subject, settings: &Settings) -> 
     })
 }
 
+/// A row without figures: the model cannot look back so far.
+fn too_long(what: String, subject: &Subject, settings: &Settings) -> WhatIf {
+    let reason = format!("the model has a context of {} tokens", subject.spec.context_length);
+    let fields = ["load_s", "memory_bytes", "prefill_tps", "decode_tps"];
+    let mut reasons: Reasons = fields.into_iter().map(|field| (field.to_owned(), reason.clone())).collect();
+    let told = format!("{SOURCE}; {} tokens in all: {reason}", settings.tokens());
+    reasons.insert("rests on".to_owned(), told);
+    WhatIf {
+        what,
+        model: subject.name.clone(),
+        quant: subject.quant.clone(),
+        engine: settings.engine.clone(),
+        threads: settings.threads,
+        depth: settings.depth,
+        load_s: None,
+        memory_bytes: None,
+        prefill_tps: None,
+        decode_tps: None,
+        reasons,
+    }
+}
+
 /// With what had to stand in; what a note says of a bound that the table leaves out is left out too.
 fn rests_on(found: &Prediction) -> String {
     let told = found.notes.iter().filter(|note| !note.starts_with("memory: ") && !note.starts_with("load: "));
-    ["ops and ceilings of this run"].into_iter().chain(told.map(String::as_str)).collect::<Vec<_>>().join("; ")
+    [SOURCE].into_iter().chain(told.map(String::as_str)).collect::<Vec<_>>().join("; ")
 }
