@@ -49,8 +49,11 @@ fn a_run_measures_ceilings_once_and_probes_between_its_rounds() {
     assert!(!warnings.contains("though it was stopped"), "{warnings}");
 
     let second = place.run(&format!("{RUN} --out two")).ends_with(0);
-    assert!(!second.err.contains("measuring the ceilings"), "{}", second.err);
-    assert_eq!(place.run_file("two")["ceilings"], *ceilings, "they are known by then");
+    // Beside something else they were too low: then the next run may measure them again.
+    if ceilings["disturbed"].as_f64().is_none_or(|share| share < 0.15) {
+        assert!(!second.err.contains("measuring the ceilings"), "{}", second.err);
+        assert_eq!(place.run_file("two")["ceilings"], *ceilings, "they are known by then");
+    }
 
     place.run(&format!("{RUN} --resume one")).ends_with(0);
     let resumed = place.run_file("one");

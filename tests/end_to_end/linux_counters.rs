@@ -88,26 +88,37 @@ fn as_nobody(level: &str) {
     assert!(reason.contains("perf_event_paranoid") || reason.contains("perf_event_open"), "{reason}");
 }
 
+/// The task clock goes on while a hypervisor or an interrupt has the processor, and getrusage's does not: on a busy machine the two
+/// part, so that one run of several has to agree. A thread that is left out or counted twice parts them in every run.
 #[test]
 fn the_task_clock_is_the_processor_time_of_all_threads() {
     for threads in [1, 2] {
-        let place = Place::new();
-        place.run(&line(threads, 1500)).ends_with(0);
-        let file = place.run_file("run");
-        let case = &file["cases"][0];
-        if let Some(reason) = case["reasons"]["task_clock_s"].as_str() {
-            eprintln!("skipped: {reason}");
-            return;
+        let mut told = Vec::new();
+        loop {
+            let Some((clock, accounted)) = processor_time(threads) else { return };
+            // The kernel's accounts of a thread that runs on another processor are up to a tick old: at the two ends of a request.
+            let ticks = 0.004 * 2.0 * threads as f64;
+            if clock > 0.0 && (clock - accounted).abs() <= 0.02 * accounted + ticks {
+                break;
+            }
+            told.push(format!("{threads} threads: {clock} s by the task clock, {accounted} s by getrusage"));
+            assert!(told.len() < 6, "{told:#?}");
         }
-        let rows = case["phases"].as_array().unwrap();
-        let sum = |name: &str| rows.iter().filter_map(|row| row["counters"][name].as_f64()).sum::<f64>();
-        let (clock, accounted) = (sum("task_clock_s"), sum("cpu_user_s") + sum("cpu_system_s"));
-        // The kernel's accounts of a thread that runs on another processor are up to a tick old: at the two ends of a request.
-        let ticks = 0.004 * 2.0 * threads as f64;
-        assert!(
-            (clock - accounted).abs() <= 0.02 * accounted + ticks,
-            "{threads} threads: {clock} s by the task clock, {accounted} s by getrusage"
-        );
-        assert!(clock > 0.0);
     }
+}
+
+/// Of a request's phases together, in seconds: by the task clock, and by getrusage.
+#[allow(clippy::print_stderr, reason = "a skipped test says so")]
+fn processor_time(threads: usize) -> Option<(f64, f64)> {
+    let place = Place::new();
+    place.run(&line(threads, 1500)).ends_with(0);
+    let file = place.run_file("run");
+    let case = &file["cases"][0];
+    if let Some(reason) = case["reasons"]["task_clock_s"].as_str() {
+        eprintln!("skipped: {reason}");
+        return None;
+    }
+    let rows = case["phases"].as_array().unwrap();
+    let sum = |name: &str| rows.iter().filter_map(|row| row["counters"][name].as_f64()).sum::<f64>();
+    Some((sum("task_clock_s"), sum("cpu_user_s") + sum("cpu_system_s")))
 }
