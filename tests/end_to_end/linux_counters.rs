@@ -28,12 +28,6 @@ fn each_is_a_value_or_a_reason(file: &Value) {
         let reason = case["reasons"][name].as_str().unwrap_or_default();
         assert!(value.is_number() || reason.len() > 20, "{name}: {value}, {reason}");
     }
-    // Thousands of faults and switches cannot be seen without the right to: then there is no number at all.
-    if let Some(faults) = case["counters"]["page_faults"].as_f64() {
-        let accounted = case["counters"]["minor_faults"].as_f64().unwrap();
-        // A few lie between the two readings of an edge.
-        assert!(faults + 10.0 >= 0.5 * accounted, "{faults} of {accounted} faults");
-    }
 }
 
 /// Puts the setting back.
@@ -89,23 +83,30 @@ fn as_nobody(level: &str) {
     assert!(reason.contains("perf_event_paranoid") || reason.contains("perf_event_open"), "{reason}");
 }
 
-/// The task clock goes on while a hypervisor or an interrupt has the processor, and getrusage's does not: on a busy machine the two
-/// part, so that one run of several has to agree. A thread that is left out or counted twice parts them in every run.
+/// Where a hypervisor took the processor meanwhile the two clocks may part; such a run is made again, any other has to agree.
 #[test]
 fn the_task_clock_is_the_processor_time_of_all_threads() {
     for threads in [1, 2] {
         let mut told = Vec::new();
         loop {
+            let before = stolen_ticks();
             let Some((clock, accounted)) = processor_time(threads) else { return };
+            let was_robbed = stolen_ticks() > before;
             // The kernel's accounts of a thread that runs on another processor are up to a tick old: at the two ends of a request.
             let ticks = 0.004 * 2.0 * threads as f64;
             if clock > 0.0 && (clock - accounted).abs() <= 0.02 * accounted + ticks {
                 break;
             }
             told.push(format!("{threads} threads: {clock} s by the task clock, {accounted} s by getrusage"));
-            assert!(told.len() < 6, "{told:#?}");
+            assert!(was_robbed && told.len() < 6, "{told:#?}");
         }
     }
+}
+
+/// Ticks that the hypervisor took of all processors since boot.
+fn stolen_ticks() -> u64 {
+    let stat = fs::read_to_string("/proc/stat").unwrap();
+    stat.split_whitespace().nth(8).and_then(|ticks| ticks.parse().ok()).unwrap_or(0)
 }
 
 /// Of a request's phases together, in seconds: by the task clock, and by getrusage.

@@ -287,6 +287,29 @@ mod tests {
     }
 
     #[test]
+    #[cfg(target_os = "linux")]
+    fn faults_by_perf_are_those_of_the_accounts_or_absent() {
+        let counters: Vec<_> = ["page-faults", "minor_faults"].into_iter().filter_map(named).collect();
+        assert_eq!(counters.len(), 2);
+        let mut meter = Meter::open(&counters);
+        let place = |meter: &Meter, name: &str| meter.counters().iter().position(|counter| counter.name == name);
+        let before = meter.read();
+        let ballast = vec![1_u8; 16 << 20];
+        assert_eq!(ballast.iter().map(|&b| usize::from(b)).sum::<usize>(), ballast.len());
+        let mut tally = Tally::default();
+        tally.add(&before, &meter.read());
+        let value =
+            |name: &str| place(&meter, name).map(|place| tally.value(place, meter.counters()[place]).unwrap().value);
+        match value("page_faults") {
+            Some(faults) => {
+                let accounted = value("minor_faults").unwrap();
+                assert!(accounted > 1.0 && faults >= 0.9 * accounted, "{faults} of {accounted} faults");
+            }
+            None => assert!(meter.absent()["page_faults"].len() > 20, "{:?}", meter.absent()),
+        }
+    }
+
+    #[test]
     fn memory_and_its_peak() {
         let mut meter = Meter::open(&[]);
         meter.reset_peak().unwrap();

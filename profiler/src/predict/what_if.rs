@@ -159,17 +159,12 @@ fn row(file: &RunFile, what: String, subject: &Subject, settings: &Settings) -> 
         None => None,
     };
     Some(WhatIf {
-        what,
-        model: subject.name.clone(),
-        quant: subject.quant.clone(),
-        engine: settings.engine.clone(),
-        threads: settings.threads,
-        depth: settings.depth,
         load_s: estimate("load_s", found.load_warm_s, &mut reasons),
         memory_bytes: estimate("memory_bytes", found.memory_bytes, &mut reasons),
         prefill_tps: estimate("prefill_tps", found.prefill_tps, &mut reasons),
         decode_tps: estimate("decode_tps", found.decode_tps, &mut reasons),
         reasons,
+        ..unknown(what, subject, settings)
     })
 }
 
@@ -180,6 +175,11 @@ fn too_long(what: String, subject: &Subject, settings: &Settings) -> WhatIf {
     let mut reasons: Reasons = fields.into_iter().map(|field| (field.to_owned(), reason.clone())).collect();
     let told = format!("{SOURCE}; {} tokens in all: {reason}", settings.tokens());
     reasons.insert("rests on".to_owned(), told);
+    WhatIf { reasons, ..unknown(what, subject, settings) }
+}
+
+/// What a row is about.
+fn unknown(what: String, subject: &Subject, settings: &Settings) -> WhatIf {
     WhatIf {
         what,
         model: subject.name.clone(),
@@ -191,7 +191,7 @@ fn too_long(what: String, subject: &Subject, settings: &Settings) -> WhatIf {
         memory_bytes: None,
         prefill_tps: None,
         decode_tps: None,
-        reasons,
+        reasons: Reasons::new(),
     }
 }
 

@@ -1,8 +1,8 @@
 //! Other processes, from `/proc`.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::BTreeMap;
 
-use super::super::process::{FIGURES, Member, ProcessMemory};
+use super::super::process::{FIGURES, Member, ProcessMemory, walk};
 use super::proc_files::ticks_per_second;
 use crate::environment::Root;
 
@@ -37,27 +37,14 @@ impl Processes {
         Self { root }
     }
 
-    /// The processes of these numbers and their children; those that do not exist (any more) are left out. A walk from the first
-    /// number reads each parent before its children: the account relies on it.
+    /// The processes of these numbers and their children.
     pub(in crate::meter) fn family(&self, roots: &[u32]) -> Vec<Member> {
         let by_parent = if self.tells_children(roots) { None } else { Some(self.by_parent()) };
-        let mut seen = BTreeSet::new();
-        let mut family = Vec::new();
-        for &first in roots {
-            let mut waiting = VecDeque::from([first]);
-            while let Some(pid) = waiting.pop_front() {
-                if !seen.insert(pid) {
-                    continue;
-                }
-                let Some(member) = self.member(pid) else { continue };
-                match &by_parent {
-                    Some(all) => waiting.extend(all.get(&pid).into_iter().flatten()),
-                    None => waiting.extend(self.children(pid)),
-                }
-                family.push(member);
-            }
-        }
-        family
+        let children = |pid| match &by_parent {
+            Some(all) => all.get(&pid).cloned().unwrap_or_default(),
+            None => self.children(pid),
+        };
+        walk(roots, |pid| self.member(pid), children)
     }
 
     /// One process; `None` where there is none, or where this user may not see it.

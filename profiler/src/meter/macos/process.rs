@@ -4,9 +4,7 @@
 //! resident memory is backed by files: what the footprint does not charge to the process is counted as that. Of the faults of
 //! children that a process has waited for it keeps the pageins only.
 
-use std::collections::{BTreeSet, VecDeque};
-
-use super::super::process::{FIGURES, Member, ProcessMemory};
+use super::super::process::{FIGURES, Member, ProcessMemory, walk};
 use super::rusage::{Field, Rusage, Timebase};
 use super::system::{Answer, Question, System};
 
@@ -37,23 +35,9 @@ impl Processes {
         Self { system }
     }
 
-    /// The processes of these numbers and their children; those that do not exist (any more) are left out. A walk from the first
-    /// number reads each parent before its children.
+    /// The processes of these numbers and their children.
     pub(in crate::meter) fn family(&self, roots: &[u32]) -> Vec<Member> {
-        let mut seen = BTreeSet::new();
-        let mut family = Vec::new();
-        for &first in roots {
-            let mut waiting = VecDeque::from([first]);
-            while let Some(pid) = waiting.pop_front() {
-                if !seen.insert(pid) {
-                    continue;
-                }
-                let Some(member) = self.member(pid) else { continue };
-                waiting.extend(self.children(pid));
-                family.push(member);
-            }
-        }
-        family
+        walk(roots, |pid| self.member(pid), |pid| self.children(pid))
     }
 
     /// One process; `None` where there is none, or where this user may not see it.

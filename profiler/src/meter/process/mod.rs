@@ -8,7 +8,7 @@
 
 mod account;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 
 use traces::{Nanos, clock};
 
@@ -34,6 +34,29 @@ pub(super) struct Member {
     pub(super) memory: ProcessMemory,
     /// Why the bytes from and to storage are not known.
     pub(super) no_storage: Option<String>,
+}
+
+/// The processes of these numbers and their children, each once; those that do not exist (any more) are left out. A walk from the first
+/// number reads each parent before its children: the account relies on it.
+pub(super) fn walk(
+    roots: &[u32],
+    member: impl Fn(u32) -> Option<Member>,
+    children: impl Fn(u32) -> Vec<u32>,
+) -> Vec<Member> {
+    let mut seen = BTreeSet::new();
+    let mut family = Vec::new();
+    for &first in roots {
+        let mut waiting = VecDeque::from([first]);
+        while let Some(pid) = waiting.pop_front() {
+            if !seen.insert(pid) {
+                continue;
+            }
+            let Some(member) = member(pid) else { continue };
+            waiting.extend(children(pid));
+            family.push(member);
+        }
+    }
+    family
 }
 
 /// Memory of a family at one moment, in bytes. A page that several of its processes share is counted in each.

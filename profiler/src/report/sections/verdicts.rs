@@ -62,34 +62,13 @@ fn overview<'a>(view: &View<'_>, judgements: impl Iterator<Item = &'a Judgement>
             format!("{} of {}", judgement.agree, judgement.cases),
         ]);
     }
-    table.without_constant(&["model", "engine", "threads", "depth", "agree"])
+    table.without_constant(&["model", "engine", "threads", "depth"])
 }
 
 /// Every verdict with its doubts, and every figure.
 pub(super) fn evidence(view: &View<'_>) -> Section {
     let mut section = Section::new("What the verdicts rest on");
-    let columns =
-        ["<model", "<engine", "threads", "depth", "<phase", "<limit", "share", "headroom", "<confidence", "agree"];
-    let mut table = Table::new(
-        "Share of the phase's time that the limit explains; headroom is the least time that the ceilings allow / the measured time: 1 = nothing to gain on this machine.",
-        &columns,
-    );
-    for judgement in &view.file.verdicts {
-        let verdict = &judgement.verdict;
-        table.rows.push(vec![
-            view.model(&judgement.model),
-            judgement.engine.clone(),
-            judgement.threads.to_string(),
-            judgement.depth.to_string(),
-            verdict.phase.clone(),
-            name(verdict.limit).to_owned(),
-            percent(verdict.share),
-            or_absent(verdict.headroom.map(significant)),
-            confidence(verdict.confidence).to_owned(),
-            format!("{} of {}", judgement.agree, judgement.cases),
-        ]);
-    }
-    section.show(table.without_constant(&["model", "engine", "threads", "depth"]));
+    section.show(overview(view, view.file.verdicts.iter()));
     let several = groups(view.file.verdicts.iter().filter(|judgement| is_weighty(judgement))) > 1;
     for judgement in view.file.verdicts.iter().filter(|judgement| is_weighty(judgement)) {
         let verdict = &judgement.verdict;
