@@ -22,7 +22,9 @@ pub(crate) fn generate(
 ) -> Result<Usage, EngineError> {
     let prompt_ids = match &request.prompt {
         Prompt::Tokens(ids) => ids.clone(),
-        Prompt::Text { text, add_bos } => phase(session, observer, Phase::Tokenize, |s| s.tokenize(text, *add_bos))?,
+        Prompt::Text { text, add_bos, .. } => {
+            phase(session, observer, Phase::Tokenize, |s| s.tokenize(text, *add_bos))?
+        }
     };
     if prompt_ids.is_empty() {
         return Err(EngineError::EmptyPrompt);
@@ -60,7 +62,7 @@ pub(crate) fn generate(
             phase(session, observer, Phase::Decode, |s| s.decode(token))?;
         }
     }
-    Ok(Usage { prompt_tokens: prompt_ids.len(), prompt_ids, output_tokens, finish })
+    Ok(Usage { prompt_tokens: prompt_ids.len(), prompt_ids, output_tokens, finish, reported: None })
 }
 
 /// One phase between its two edges.

@@ -40,6 +40,8 @@ pub struct Caps {
     pub thread_variables: &'static [&'static str],
     /// Whether time is virtual: the engine advances the clock instead of computing.
     pub virtual_time: bool,
+    /// Whether another process computes: its sessions come from [`Engine::connect`](crate::Engine::connect) and need no checkpoint.
+    pub remote: bool,
 }
 
 /// What the time of an op means.

@@ -70,7 +70,9 @@ pub trait Observer {
     fn begin(&mut self, phase: Phase);
     /// The phase that began last ends now.
     fn end(&mut self, phase: Phase);
-    /// A token is out. Called after the phases that made it have ended.
+    /// Of the prompt's tokens so many are through the model, as a server tells it during prefill.
+    fn progress(&mut self, _done: usize, _total: usize) {}
+    /// A token is out, or what a server sends at once. Called after the phases that made it have ended.
     fn piece(&mut self, piece: Piece<'_>) -> Flow;
 }
 

@@ -21,6 +21,12 @@ pub struct LoadOptions {
     pub device: String,
     /// Settings of this engine only: `--set ENGINE.KEY=VALUE` without the engine's name.
     pub settings: BTreeMap<String, String>,
+    /// Where a server answers, for an engine that asks one.
+    #[serde(default)]
+    pub url: Option<String>,
+    /// The command that starts this server; `{port}` in it stands for a free port.
+    #[serde(default)]
+    pub spawn: Option<String>,
 }
 
 impl Default for LoadOptions {
@@ -33,6 +39,8 @@ impl Default for LoadOptions {
             batch: None,
             device: "cpu".to_owned(),
             settings: BTreeMap::new(),
+            url: None,
+            spawn: None,
         }
     }
 }

@@ -1,6 +1,9 @@
 //! What is asked of a session, and what it used.
 
+use models::chat::Message;
 use serde::{Deserialize, Serialize};
+
+use crate::Reported;
 
 /// One request: greedy decoding (temperature 0) of a prompt.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,13 +25,15 @@ pub enum Prompt {
         text: String,
         /// Put the model's BOS token in front (the text does not hold it already).
         add_bos: bool,
+        /// What was rendered, for engines that apply the chat template themselves; empty where the text goes in as it is.
+        messages: Vec<Message>,
     },
     /// Token ids as they are: exact lengths, no tokenization phase.
     Tokens(Vec<u32>),
 }
 
 /// What a request used.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Usage {
     /// The prompt's token ids as the model saw them; empty where the engine does not tell.
     pub prompt_ids: Vec<u32>,
@@ -38,6 +43,8 @@ pub struct Usage {
     pub output_tokens: usize,
     /// Why it ended.
     pub finish: FinishReason,
+    /// What a server says of it; `None` for an engine in this process.
+    pub reported: Option<Reported>,
 }
 
 /// Why a generation ended.

@@ -2,7 +2,7 @@
 
 use models::Checkpoint;
 
-use crate::{Caps, EngineError, Identity, LoadOptions, Observer, Request, Usage};
+use crate::{Caps, EngineError, Identity, LoadOptions, Observer, Remote, Request, Usage};
 
 /// A backend.
 pub trait Engine: Send + Sync {
@@ -20,6 +20,14 @@ pub trait Engine: Send + Sync {
     /// # Errors
     /// When the checkpoint, the architecture or an option is not supported, or memory does not suffice.
     fn load(&self, checkpoint: &Checkpoint, options: &LoadOptions) -> Result<Box<dyn Session>, EngineError>;
+    /// Makes a session with a server that has the weights already, or starts it: it can answer when this returns. Only for
+    /// engines whose [`Caps::remote`] says so.
+    ///
+    /// # Errors
+    /// When no server answers, or the engine computes in this process.
+    fn connect(&self, _options: &LoadOptions) -> Result<Box<dyn Session>, EngineError> {
+        Err(EngineError::OutOfOrder { step: "connect", needs: "an engine that asks a server" })
+    }
 }
 
 /// One loaded model with one context.
@@ -36,6 +44,14 @@ pub trait Session {
     fn reset(&mut self) -> Result<(), EngineError>;
     /// Bytes of the KV cache.
     fn kv_bytes(&self) -> KvBytes;
+    /// What the engine's own allocator holds on its device; `None` where it has no account of its own.
+    fn device_memory(&self) -> Option<DeviceMemory> {
+        None
+    }
+    /// The server that computes, where it is another process.
+    fn remote(&self) -> Option<Remote> {
+        None
+    }
     /// The single steps, where this engine is a white box.
     fn steps(&mut self) -> Option<&mut dyn Steps>;
 }
@@ -86,4 +102,15 @@ pub struct KvBytes {
     pub used: u64,
     /// Taken from the system for it.
     pub reserved: u64,
+}
+
+/// What an engine's own allocator says of its device's memory, in bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct DeviceMemory {
+    /// In use.
+    pub active: u64,
+    /// Most that was in use since the session was made or last reset; `None` where it keeps no mark.
+    pub peak: Option<u64>,
+    /// Kept for reuse and not in use; `None` where it keeps none or does not tell.
+    pub cache: Option<u64>,
 }

@@ -109,7 +109,7 @@ fn phases_come_in_order_and_never_overlap() {
     for_every_engine(|engine, checkpoint| {
         let mut session = common::load(engine, checkpoint, &options());
         let mut record = Record::default();
-        let prompt = Prompt::Text { text: "hello world".to_owned(), add_bos: false };
+        let prompt = Prompt::Text { text: "hello world".to_owned(), add_bos: false, messages: Vec::new() };
         let request = Request { prompt, max_new_tokens: 3, ignore_eos: true };
         let usage = session.generate(&request, &mut record).expect("it runs");
         let split = engine.caps().phases;

@@ -38,7 +38,7 @@ impl Session for Greedy {
             observer.end(Phase::Decode);
         }
         let output_tokens = request.max_new_tokens;
-        Ok(Usage { prompt_tokens: 1, prompt_ids: vec![1], output_tokens, finish: FinishReason::Length })
+        Ok(Usage { prompt_tokens: 1, prompt_ids: vec![1], output_tokens, finish: FinishReason::Length, reported: None })
     }
 
     fn reset(&mut self) -> Result<(), EngineError> {

@@ -70,6 +70,7 @@ impl Engine for Candle {
             phases: PhaseSplit { tokenize: true, sample: true, detokenize: true },
             thread_variables: &THREAD_VARIABLES,
             virtual_time: false,
+            remote: false,
         }
     }
 

@@ -40,6 +40,7 @@ impl Engine for Mock {
             phases: PhaseSplit { tokenize: true, sample: true, detokenize: true },
             thread_variables: &[],
             virtual_time: true,
+            remote: false,
         }
     }
 

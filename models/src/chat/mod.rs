@@ -32,7 +32,7 @@ const MAX_OUTPUT: usize = 64 << 20;
 const NAME: &str = "chat";
 
 /// One turn of a conversation.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Message {
     /// Who speaks: `system`, `user`, `assistant`.
     pub role: String,

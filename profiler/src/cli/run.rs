@@ -95,6 +95,16 @@ pub(super) struct Arguments {
     #[arg(long = "set", value_name = "ENGINE.KEY=VALUE", help_heading = "Engine settings", value_parser = setting)]
     settings: Vec<(String, String, String)>,
 
+    /// Where the server answers that `-e openai` watches, such as http://127.0.0.1:8080
+    #[arg(long, value_name = "URL", help_heading = "A server")]
+    url: Option<String>,
+    /// Start this server, measure it and end it; `{port}` in the command stands for a free port
+    #[arg(long, value_name = "COMMAND", help_heading = "A server", conflicts_with = "pid")]
+    spawn: Option<String>,
+    /// Process of the server, whose family is measured [default: the one that listens at the URL, where it is this machine]
+    #[arg(long, value_name = "PID", help_heading = "A server")]
+    pid: Option<u32>,
+
     /// How much is traced: nothing, requests and phases, or every operation in a pass of its own
     #[arg(long, value_name = "LEVEL", help_heading = "What is kept", value_enum, default_value_t)]
     trace: Level,
@@ -196,6 +206,9 @@ impl Arguments {
             batch: self.batch,
             device: self.device,
             settings: self.settings,
+            url: self.url,
+            spawn: self.spawn,
+            pid: self.pid,
             trace: match self.trace {
                 Level::Off => TraceLevel::Off,
                 Level::Phases => TraceLevel::Phases,
@@ -301,7 +314,7 @@ mod tests {
     fn every_flag_arrives() {
         let found = parsed(
             "-e mock -e candle:stock -m a -m b --prompts smoke -n 7 -r 3 -t 1,2 --depth 0,64 --warmup 2 --seed 9 --raw --ignore-eos --cold --ctx 512 --kv-type f32 --flash-attn off \
-             --batch 64 --device cuda:0 --set candle.a=b=c --trace phases --counters cycles,instructions --synthetic --quant q4_0 --header v.gguf --out d --timeout 1.5 --dry-run",
+             --batch 64 --device cuda:0 --set candle.a=b=c --url http://h:1 --pid 7 --trace phases --counters cycles,instructions --synthetic --quant q4_0 --header v.gguf --out d --timeout 1.5 --dry-run",
         )
         .unwrap();
         let words = |list: &[&str]| list.iter().map(|&word| word.to_owned()).collect::<Vec<_>>();
@@ -324,6 +337,9 @@ mod tests {
             batch: Some(64),
             device: "cuda:0".to_owned(),
             settings: vec![("candle".to_owned(), "a".to_owned(), "b=c".to_owned())],
+            url: Some("http://h:1".to_owned()),
+            spawn: None,
+            pid: Some(7),
             trace: TraceLevel::Phases,
             counters: words(&["cycles", "instructions"]),
             synthetic: true,
@@ -349,6 +365,8 @@ mod tests {
             "-n x",
             "--timeout -1",
             "--set candle",
+            "--spawn x --pid 7",
+            "--pid x",
             "--quant q4_0",
             "--kv-type f8",
         ] {

@@ -85,7 +85,7 @@ fn request(
     walk: &mut Walk<'_, '_>,
 ) -> Result<Usage, EngineError> {
     let prompt_ids = match &ask.input {
-        Input::Text { text, add_bos } => walk.phase(Phase::Tokenize, || steps.tokenize(text, *add_bos))?,
+        Input::Text { text, add_bos, .. } => walk.phase(Phase::Tokenize, || steps.tokenize(text, *add_bos))?,
         Input::Tokens(ids) => ids.clone(),
     };
     // Between the phases, so that no phase waits for the energy accounts; not for each token, which would cost more than they tell.
@@ -112,7 +112,7 @@ fn request(
         walk.meter.energy().keep_up();
     };
     walk.meter.energy().end(Phase::Decode);
-    Ok(Usage { prompt_tokens: prompt_ids.len(), prompt_ids, output_tokens, finish })
+    Ok(Usage { prompt_tokens: prompt_ids.len(), prompt_ids, output_tokens, finish, reported: None })
 }
 
 #[cfg(all(test, target_os = "linux"))]

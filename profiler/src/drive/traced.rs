@@ -129,7 +129,7 @@ mod tests {
                 observer.end(Phase::Decode);
             }
             let finish = FinishReason::Length;
-            Ok(Usage { prompt_tokens: 1, prompt_ids: vec![1], output_tokens: TOKENS, finish })
+            Ok(Usage { prompt_tokens: 1, prompt_ids: vec![1], output_tokens: TOKENS, finish, reported: None })
         }
 
         fn reset(&mut self) -> Result<(), EngineError> {

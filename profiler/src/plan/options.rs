@@ -60,6 +60,12 @@ pub struct Options {
     pub settings: Vec<(String, String, String)>,
     /// How much is traced.
     pub trace: TraceLevel,
+    /// Where the server answers that is watched.
+    pub url: Option<String>,
+    /// The command that starts it.
+    pub spawn: Option<String>,
+    /// Its process, where it cannot be found by the port that it listens on.
+    pub pid: Option<u32>,
     /// Names of the counters to read ([`crate::meter::COUNTERS`]); empty = the default ones.
     pub counters: Vec<String>,
     /// Random weights in the model's exact shape: nothing is downloaded.
@@ -92,6 +98,8 @@ impl Options {
             batch: self.batch,
             device: self.device.clone(),
             settings: settings.map(|(_, key, value)| (key.clone(), value.clone())).collect(),
+            url: self.url.clone(),
+            spawn: self.spawn.clone(),
         }
     }
 }
@@ -117,6 +125,9 @@ impl Default for Options {
             batch: None,
             device: "cpu".to_owned(),
             settings: Vec::new(),
+            url: None,
+            spawn: None,
+            pid: None,
             trace: TraceLevel::default(),
             counters: Vec::new(),
             synthetic: false,

@@ -72,18 +72,19 @@ fn one(
             (String::new(), Input::Tokens(ids.clone()), ids)
         }
         prompts::Input::Text { text, system } => {
+            let mut asked = Vec::new();
             let rendered = match template {
                 Some(template) if !options.raw => {
                     let system = system.as_ref().map(|text| Message::new("system", text));
-                    let messages: Vec<_> = system.into_iter().chain([Message::new("user", text)]).collect();
-                    template.render(&messages, RenderOptions::default())?
+                    asked.extend(system.into_iter().chain([Message::new("user", text)]));
+                    template.render(&asked, RenderOptions::default())?
                 }
                 _ => text.clone(),
             };
             // Templates that write BOS themselves must not get a second one.
             let add_bos = tokenizer.wants_bos(&rendered);
             let ids = tokenizer.encode(&rendered, EncodeOptions { add_bos, parse_special: true })?;
-            (rendered.clone(), Input::Text { text: rendered, add_bos }, ids)
+            (rendered.clone(), Input::Text { text: rendered, add_bos, messages: asked }, ids)
         }
     };
     if ids.is_empty() {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use engines::{Identity, LoadOptions, Prompt, Request};
+use models::chat::Message;
 use serde::{Deserialize, Serialize};
 use traces::Nanos;
 
@@ -134,6 +135,8 @@ pub enum Input {
         text: String,
         /// Put the BOS token in front.
         add_bos: bool,
+        /// What was rendered, for engines that apply the chat template themselves; empty where the text goes in as it is.
+        messages: Vec<Message>,
     },
     /// Token ids.
     Tokens(Vec<u32>),
@@ -143,7 +146,9 @@ impl Ask {
     /// As the engine takes it.
     pub fn request(&self) -> Request {
         let prompt = match &self.input {
-            Input::Text { text, add_bos } => Prompt::Text { text: text.clone(), add_bos: *add_bos },
+            Input::Text { text, add_bos, messages } => {
+                Prompt::Text { text: text.clone(), add_bos: *add_bos, messages: messages.clone() }
+            }
             Input::Tokens(ids) => Prompt::Tokens(ids.clone()),
         };
         Request { prompt, max_new_tokens: self.new_tokens, ignore_eos: self.ignore_eos }
@@ -307,7 +312,7 @@ mod tests {
             warmup: false,
             fresh: true,
             counter_set: 1,
-            input: Input::Text { text: "line\nbreak \u{1F600}".to_owned(), add_bos: true },
+            input: Input::Text { text: "line\nbreak \u{1F600}".to_owned(), add_bos: true, messages: Vec::new() },
             filler: vec![5, 6],
             new_tokens: 8,
             ignore_eos: true,
