@@ -105,7 +105,7 @@ pub struct KvBytes {
 }
 
 /// What an engine's own allocator says of its device's memory, in bytes.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct DeviceMemory {
     /// In use.
     pub active: u64,

@@ -7,6 +7,7 @@
 //! may disturb the numbers. Nothing here prints: the command line lies in the binary.
 
 pub mod attribution;
+pub mod audit;
 pub mod ceilings;
 pub mod drive;
 pub mod environment;

@@ -37,6 +37,8 @@ pub struct Stopwatch<'a> {
     edges: Vec<Edge>,
     arrivals: Vec<Arrival>,
     text: String,
+    /// When a server told for the first time that the prompt is being worked on.
+    progress: Option<Nanos>,
     beacon: &'a Beacon,
     full: bool,
     stopped: bool,
@@ -52,6 +54,7 @@ impl<'a> Stopwatch<'a> {
             arrivals: touched(arrival, new_tokens + 1),
             // An empty vector is text.
             text: String::from_utf8(touched(b' ', (new_tokens + 1) * BYTES_PER_TOKEN)).unwrap_or_default(),
+            progress: None,
             beacon,
             full: false,
             stopped: false,
@@ -74,6 +77,11 @@ impl<'a> Stopwatch<'a> {
 
     pub(super) fn arrivals(&self) -> &[Arrival] {
         &self.arrivals
+    }
+
+    /// When the first word of the prompt's progress came.
+    pub(crate) const fn progress(&self) -> Option<Nanos> {
+        self.progress
     }
 
     /// The answer so far.
@@ -102,6 +110,12 @@ impl Observer for Stopwatch<'_> {
     fn end(&mut self, phase: Phase) {
         let at = clock::now();
         self.mark(Edge { phase, begins: false, at });
+    }
+
+    fn progress(&mut self, _done: usize, _total: usize) {
+        if self.progress.is_none() {
+            self.progress = Some(clock::now());
+        }
     }
 
     fn piece(&mut self, piece: Piece<'_>) -> Flow {

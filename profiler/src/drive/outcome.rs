@@ -1,6 +1,6 @@
 //! What a request gave, and its figures as a [`Sample`].
 
-use engines::{FinishReason, Phase, PhaseSplit, Usage};
+use engines::{FinishReason, Phase, PhaseSplit, Reported, Usage};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use traces::Nanos;
@@ -10,7 +10,7 @@ use super::timing::Timing;
 use crate::results::{Reasons, Sample};
 
 /// The answer of a request.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Answer {
     /// Its text.
     pub text: String,
@@ -24,6 +24,9 @@ pub struct Answer {
     pub output_tokens: usize,
     /// Why it ended.
     pub finish: FinishReason,
+    /// What a server says of it.
+    #[serde(default)]
+    pub reported: Option<Reported>,
 }
 
 impl Answer {
@@ -37,6 +40,7 @@ impl Answer {
             prompt_tokens: usage.prompt_tokens,
             output_tokens: usage.output_tokens,
             finish: usage.finish,
+            reported: usage.reported,
         }
     }
 
@@ -126,6 +130,7 @@ mod tests {
             prompt_tokens: 3,
             output_tokens: tokens,
             finish: FinishReason::Length,
+            reported: None,
         }
     }
 

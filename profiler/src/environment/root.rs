@@ -69,6 +69,11 @@ impl Root {
         Ok(names)
     }
 
+    /// What a symbolic link says; `None` where it cannot be read.
+    pub(crate) fn link(&self, path: &str) -> Option<String> {
+        fs::read_link(self.place(path)).ok().map(|target| target.to_string_lossy().into_owned())
+    }
+
     /// Whether the path exists.
     pub fn has(&self, path: &str) -> bool {
         self.place(path).exists()

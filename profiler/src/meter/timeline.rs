@@ -61,13 +61,21 @@ impl Timeline {
     /// When the platform does not tell or the thread cannot be made.
     pub fn start() -> Result<Self, String> {
         let mut reader = MemoryReader::open()?;
+        Self::start_with(move |at| reader.read(at))
+    }
+
+    /// Starts reading what a closure tells, such as the memory of other processes.
+    ///
+    /// # Errors
+    /// When the thread cannot be made.
+    pub fn start_with(mut read: impl FnMut(Nanos) -> Option<MemoryPoint> + Send + 'static) -> Result<Self, String> {
         let stop = Arc::new(AtomicBool::new(false));
         let told = Arc::clone(&stop);
         let body = move || {
             let began = clock::now();
             let mut points = Vec::with_capacity(1024);
             loop {
-                if let Some(point) = reader.read(clock::now()) {
+                if let Some(point) = read(clock::now()) {
                     points.push(point);
                 }
                 std::thread::park_timeout(INTERVAL.into());

@@ -25,8 +25,16 @@ pub fn dry_run(options: &Options, environment: &Environment) -> Result<String, E
         .map(|engine| format!("{} {} on {}", engine.label, engine.identity.version, engine.identity.device))
         .collect();
     line(&mut text, "engines", &labels.join(", "));
+    let elsewhere = engines.iter().all(|engine| engine.caps.remote);
+    if options.models.is_empty() {
+        line(&mut text, "model", "the one that the server has");
+    }
     for reference in &options.models {
-        model(&mut text, &options, &set, reference)?;
+        if elsewhere && prepare::is_served(&options, reference) {
+            line(&mut text, "model", &format!("{reference}: the server's, not on this disk"));
+        } else {
+            model(&mut text, &options, &set, reference)?;
+        }
     }
     let threads: Vec<_> = options.threads.iter().map(ToString::to_string).collect();
     let depths: Vec<_> = options.depths.iter().map(ToString::to_string).collect();
@@ -41,7 +49,8 @@ pub fn dry_run(options: &Options, environment: &Environment) -> Result<String, E
             set.prompts.iter().map(|prompt| prompt.id.as_str()).collect::<Vec<_>>().join(", ")
         ),
     );
-    let cases = engines.len() * options.models.len() * options.threads.len() * options.depths.len() * set.prompts.len();
+    let cases =
+        engines.len() * options.models.len().max(1) * options.threads.len() * options.depths.len() * set.prompts.len();
     line(
         &mut text,
         "cases",
@@ -77,19 +86,21 @@ fn model(text: &mut String, options: &Options, set: &prompts::Set, reference: &s
     match prepare::locate_with(options, reference, settings, &Quiet) {
         Ok(place) => {
             let model = prepare::prepare_model(options, set, place)?;
-            line(
-                text,
-                "model",
-                &format!(
-                    "{}: {} ({}), {}, {}, {} parameters",
-                    model.name,
-                    model.path.display(),
-                    model.origin,
-                    Bytes(model.file_bytes),
-                    model.shape.quantisation,
-                    model.shape.spec.parameters()
-                ),
-            );
+            if let Some(weights) = &model.weights {
+                line(
+                    text,
+                    "model",
+                    &format!(
+                        "{}: {} ({}), {}, {}, {} parameters",
+                        model.name,
+                        weights.path.display(),
+                        model.origin,
+                        Bytes(weights.file_bytes),
+                        weights.shape.quantisation,
+                        weights.shape.spec.parameters()
+                    ),
+                );
+            }
             for prompt in &model.prompts {
                 line(
                     text,
@@ -102,11 +113,10 @@ fn model(text: &mut String, options: &Options, set: &prompts::Set, reference: &s
                     ),
                 );
             }
-            line(
-                text,
-                "",
-                &format!("context {} tokens; one worker needs about {}", model.context, Bytes(model.predicted_bytes)),
-            );
+            if let Some(weights) = &model.weights {
+                let need = Bytes(weights.predicted_bytes);
+                line(text, "", &format!("context {} tokens; one worker needs about {need}", model.context));
+            }
             Ok(())
         }
         Err(Error::Model(ModelError::Unavailable { what, .. })) => {

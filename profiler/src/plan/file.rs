@@ -71,8 +71,8 @@ pub struct PlannedModel {
     pub path: String,
     /// Where it came from, such as `cache`, `hub`, `mirror`, `local`, `synthetic`.
     pub origin: String,
-    /// Size of its files in bytes.
-    pub file_bytes: u64,
+    /// Size of its files in bytes; `null` where only a server has it, as below.
+    pub file_bytes: Option<u64>,
     /// SHA-256 of the file, where it is known.
     pub sha256: Option<String>,
     /// File format, such as `gguf`.
@@ -82,13 +82,13 @@ pub struct PlannedModel {
     /// Architecture, such as `llama`.
     pub architecture: String,
     /// Parameters.
-    pub parameters: u64,
+    pub parameters: Option<u64>,
     /// Random weights.
     pub synthetic: bool,
     /// Tokens that its sessions hold.
     pub context: usize,
     /// Predicted need of one worker in bytes.
-    pub predicted_bytes: u64,
+    pub predicted_bytes: Option<u64>,
     /// Whether all its workers are alive together; else they were reloaded in turn.
     pub together: bool,
     /// Its shape: what the cost model counts with. Runs of the first version do not have it.

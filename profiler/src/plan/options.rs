@@ -99,7 +99,7 @@ impl Options {
             device: self.device.clone(),
             settings: settings.map(|(_, key, value)| (key.clone(), value.clone())).collect(),
             url: self.url.clone(),
-            spawn: self.spawn.clone(),
+            spawn: self.spawn.as_ref().map(|command| command.replace("{threads}", &threads.to_string())),
         }
     }
 }

@@ -103,7 +103,7 @@ pub(super) fn run_of(subjects: &[&Subject], machine: Machine) -> RunFile {
         plan.models.push(PlannedModel {
             name: subject.name.clone(),
             quantisation: subject.quant.clone(),
-            file_bytes: subject.file_bytes.get(),
+            file_bytes: Some(subject.file_bytes.get()),
             spec: Some(subject.spec.clone()),
             types: Some(subject.types.clone()),
             ..PlannedModel::default()

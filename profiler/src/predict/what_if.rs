@@ -51,7 +51,7 @@ fn table(file: &RunFile) -> Result<Vec<WhatIf>, String> {
     let mut rows = Vec::new();
     for (model, spec) in &models {
         let settings = settings(&file.plan, base, &model.name);
-        let own = model.types.clone().map(|types| of_model(model, spec, types));
+        let own = model.types.clone().and_then(|types| of_model(model, spec, types));
         rows.extend(own.iter().flat_map(|own| changes(file, own, &settings)));
         for quant in QUANTS.into_iter().filter(|quant| !model.quantisation.eq_ignore_ascii_case(quant.name())) {
             let what = format!("{} in {} instead of {}", plain(model), quant.name(), model.quantisation);
@@ -126,15 +126,15 @@ fn plain(model: &PlannedModel) -> &str {
     model.name.strip_suffix(&suffix).unwrap_or(&model.name)
 }
 
-fn of_model(model: &PlannedModel, spec: &Spec, types: WeightTypes) -> Subject {
-    Subject {
+fn of_model(model: &PlannedModel, spec: &Spec, types: WeightTypes) -> Option<Subject> {
+    Some(Subject {
         name: model.name.clone(),
         reference: model.reference.clone(),
         quant: model.quantisation.clone(),
         spec: spec.clone(),
         types,
-        file_bytes: Bytes(model.file_bytes),
-    }
+        file_bytes: Bytes(model.file_bytes?),
+    })
 }
 
 /// `None` for a shape that the type cannot store.

@@ -22,12 +22,39 @@ pub(crate) fn open(options: &Options) -> Result<Vec<EngineChoice>, Error> {
         })
         .collect();
     refuse_strangers(options, &choices)?;
+    refuse_addresses(options, &choices)?;
     for ((_, engine), choice) in opened.iter().zip(&choices) {
         // What depends on the model and on the threads of a worker is checked where it is loaded.
         let given = options.of_engine(&choice.identity.name, 1, 1);
         engine.check(&given).map_err(|error| usage(&error))?;
     }
     Ok(choices)
+}
+
+/// Whether these engines only ask servers; false for a label that leads to none.
+pub(super) fn all_ask_servers(labels: &[String]) -> bool {
+    let asks = |label: &String| {
+        registry::find(label).ok().and_then(|found| found.open().ok()).is_some_and(|engine| engine.caps().remote)
+    };
+    !labels.is_empty() && labels.iter().all(asks)
+}
+
+/// Where a server answers is told to those that ask one, and must be told to them.
+fn refuse_addresses(options: &Options, choices: &[EngineChoice]) -> Result<(), Error> {
+    let asker = choices.iter().find(|choice| choice.caps.remote);
+    let given =
+        [("--url", options.url.is_some()), ("--spawn", options.spawn.is_some()), ("--pid", options.pid.is_some())];
+    let given = given.iter().find(|(_, given)| *given).map(|(name, _)| *name);
+    match (asker, given) {
+        (None, Some(option)) => Err(Error::Usage(format!(
+            "{option} is about a server, and no engine of this run asks one: add -e openai, or leave {option} out"
+        ))),
+        (Some(asker), _) if options.url.is_none() && options.spawn.is_none() => Err(Error::Usage(format!(
+            "engine {} asks a server: give --url URL of one that runs, or --spawn COMMAND that starts one",
+            asker.label
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// Settings of engines that take no part.

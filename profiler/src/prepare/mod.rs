@@ -7,6 +7,7 @@ mod engines;
 mod locate;
 mod model;
 mod prompt;
+mod served;
 mod tokens;
 
 use ::engines::KvType;
@@ -16,8 +17,9 @@ pub(crate) use self::engines::open as open_engines;
 pub use locate::{Place, locate};
 pub(crate) use locate::{locate_with, synthetic_bytes, synthetic_shape};
 pub(crate) use model::prepare as prepare_model;
-pub use model::{PreparedModel, Shape};
+pub use model::{PreparedModel, Shape, Weights};
 pub use prompt::{PreparedPrompt, prompt_set};
+pub(crate) use served::is_served;
 pub(crate) use tokens::random;
 pub use tokens::{Filler, Ordinary};
 
@@ -44,9 +46,7 @@ pub fn prepare(options: &Options, environment: &Environment, progress: &dyn fetc
     let set = prompt_set(&options.prompts)?;
     let ignore_eos = options.ignore_eos || options.synthetic || set.has_exact_lengths();
     let mut blocks = Vec::new();
-    for reference in &options.models {
-        let place = locate(&options, reference, progress)?;
-        let model = model::prepare(&options, &set, place)?;
+    for model in served::models(&options, &set, &engines, progress)? {
         blocks.push(block(&options, &engines, model, environment));
     }
     unique_names(&blocks)?;
@@ -63,7 +63,7 @@ pub fn defaults(options: &Options, environment: &Environment) -> Options {
     if options.engines.is_empty() {
         options.engines = vec![plan::DEFAULT_ENGINE.to_owned()];
     }
-    if options.models.is_empty() {
+    if options.models.is_empty() && !engines::all_ask_servers(&options.engines) {
         options.models = vec![plan::DEFAULT_MODEL.to_owned()];
     }
     if options.threads.is_empty() {
@@ -79,15 +79,29 @@ pub fn defaults(options: &Options, environment: &Environment) -> Options {
 }
 
 fn block(options: &Options, engines: &[EngineChoice], model: PreparedModel, environment: &Environment) -> Block {
-    let seats: Vec<Seat> = (0..engines.len())
-        .flat_map(|engine| options.threads.iter().map(move |&threads| Seat { engine, threads }))
+    let seats: Vec<Seat> = engines
+        .iter()
+        .enumerate()
+        .flat_map(|(engine, choice)| {
+            // The threads of a server that runs already are its own affair: it is measured once.
+            let once = choice.caps.remote && options.spawn.is_none();
+            let counts = options.threads.iter().take(if once { 1 } else { options.threads.len() });
+            counts.map(move |&threads| Seat { engine, threads })
+        })
         .collect();
+    let workers = seats.iter().filter(|seat| !is_elsewhere(engines, seat, options)).count();
     let available = environment.memory.available_bytes;
     let limit = [available, environment.limits.memory_bytes].into_iter().flatten().min();
     // The machine's limits are probed beside the workers.
     let limit = limit.map(|limit| limit.saturating_sub(ceilings::buffer_bytes(&environment.processor.caches)));
-    let together = seats.len() == 1 || limit.is_none_or(|limit| fits(model.predicted_bytes, seats.len(), limit));
+    let need = model.weights.as_ref().map(|weights| weights.predicted_bytes);
+    let together = workers <= 1 || need.zip(limit).is_none_or(|(need, limit)| fits(need, workers, limit));
     Block { model, seats, cases: Vec::new(), together }
+}
+
+/// Whether a seat only asks a server that runs already.
+fn is_elsewhere(engines: &[EngineChoice], seat: &Seat, options: &Options) -> bool {
+    engines.get(seat.engine).is_some_and(|choice| choice.caps.remote) && options.spawn.is_none()
 }
 
 #[allow(clippy::cast_precision_loss, reason = "byte counts stay far below 2^53")]
@@ -100,7 +114,14 @@ fn unique_names(blocks: &[Block]) -> Result<(), Error> {
     for (index, block) in blocks.iter().enumerate() {
         let name = &block.model.name;
         if let Some(same) = blocks.iter().take(index).find(|other| other.model.name == *name) {
-            let (one, other) = (same.model.path.display(), block.model.path.display());
+            let place = |block: &Block| {
+                block
+                    .model
+                    .weights
+                    .as_ref()
+                    .map_or_else(|| "a server's".to_owned(), |own| own.path.display().to_string())
+            };
+            let (one, other) = (place(same), place(block));
             return Err(Error::Usage(format!(
                 "two models are called `{name}` ({one} and {other}): rename one file, so that their results can be told apart"
             )));
@@ -136,23 +157,28 @@ pub fn kv_dtype(kv: KvType) -> DType {
 fn plan_file(options: &Options, ignore_eos: bool, set: &str, engines: &[EngineChoice], blocks: &[Block]) -> PlanFile {
     let planned = |block: &Block| {
         let model = &block.model;
-        PlannedModel {
+        let planned = PlannedModel {
             name: model.name.clone(),
             reference: model.reference.clone(),
-            path: model.path.display().to_string(),
             origin: model.origin.clone(),
-            file_bytes: model.file_bytes,
-            sha256: model.sha256.clone(),
-            format: model.shape.format.clone(),
-            quantisation: model.shape.quantisation.clone(),
-            architecture: model.shape.spec.arch.name().to_owned(),
-            parameters: model.shape.spec.parameters().get(),
-            synthetic: model.synthetic,
             context: model.context,
-            predicted_bytes: model.predicted_bytes,
             together: block.together,
-            spec: Some(model.shape.spec.clone()),
-            types: Some(model.shape.types.clone()),
+            ..PlannedModel::default()
+        };
+        let Some(weights) = &model.weights else { return planned };
+        PlannedModel {
+            path: weights.path.display().to_string(),
+            file_bytes: Some(weights.file_bytes),
+            sha256: weights.sha256.clone(),
+            format: weights.shape.format.clone(),
+            quantisation: weights.shape.quantisation.clone(),
+            architecture: weights.shape.spec.arch.name().to_owned(),
+            parameters: Some(weights.shape.spec.parameters().get()),
+            synthetic: weights.synthetic,
+            predicted_bytes: Some(weights.predicted_bytes),
+            spec: Some(weights.shape.spec.clone()),
+            types: Some(weights.shape.types.clone()),
+            ..planned
         }
     };
     let prompts = blocks.iter().flat_map(|block| {

@@ -26,24 +26,10 @@ pub struct PreparedModel {
     pub name: String,
     /// As it was asked for.
     pub reference: String,
-    /// Its file or folder.
-    pub path: PathBuf,
-    /// The files that hold the weights.
-    pub files: Vec<PathBuf>,
     /// Where it came from.
     pub origin: String,
-    /// Size of its files.
-    pub file_bytes: u64,
-    /// Size of its weights alone.
-    pub weights_bytes: u64,
-    /// SHA-256, where it is known.
-    pub sha256: Option<String>,
-    /// Random weights.
-    pub synthetic: bool,
-    /// What it computes.
-    pub shape: Shape,
-    /// The sliding window that the checkpoint lacks and should have.
-    pub window: Option<usize>,
+    /// Its weights on this machine's disk; `None` where only a server has them.
+    pub weights: Option<Weights>,
     /// Token ids that end a generation.
     pub end_tokens: Vec<u32>,
     /// Its prompts.
@@ -52,10 +38,31 @@ pub struct PreparedModel {
     pub fillers: Vec<Filler>,
     /// Tokens that its sessions hold.
     pub context: usize,
-    /// Heap that its tokenizer holds, or why that is not known.
-    pub tokenizer_bytes: Result<u64, String>,
     /// Prompt tokens per forward pass.
     pub batch: usize,
+}
+
+/// A model's files, and what they say.
+#[derive(Debug)]
+pub struct Weights {
+    /// The file or folder.
+    pub path: PathBuf,
+    /// The files that hold the weights.
+    pub files: Vec<PathBuf>,
+    /// Size of the files.
+    pub file_bytes: u64,
+    /// Size of the weights alone.
+    pub bytes: u64,
+    /// SHA-256, where it is known.
+    pub sha256: Option<String>,
+    /// Random weights.
+    pub synthetic: bool,
+    /// What the model computes.
+    pub shape: Shape,
+    /// The sliding window that the checkpoint lacks and should have.
+    pub window: Option<usize>,
+    /// Heap that the tokenizer holds, or why that is not known.
+    pub tokenizer_bytes: Result<u64, String>,
     /// Predicted need of one worker, in bytes.
     pub predicted_bytes: u64,
 }
@@ -82,7 +89,7 @@ impl PreparedModel {
         const CHUNK: usize = 32;
         /// The ring of a thread takes 64 bytes a mark: 16 MiB.
         const MOST: usize = 1 << 18;
-        let per_pass = 2 * (self.shape.spec.layers * 16 + 8);
+        let per_pass = self.weights.as_ref().map_or(0, |weights| 2 * (weights.shape.spec.layers * 16 + 8));
         let longest = self.prompts.iter().map(|prompt| prompt.new_tokens + prompt.ids.len() / CHUNK + 1).max();
         (per_pass.saturating_mul(longest.unwrap_or(0)) / 8).saturating_mul(9).min(MOST)
     }
@@ -101,15 +108,12 @@ pub(crate) fn prepare(options: &Options, set: &Set, place: Place) -> Result<Prep
     let weights: Bytes = checkpoint.tensors().iter().map(|tensor| tensor.bytes).sum();
     let batch = options.batch.unwrap_or(DEFAULT_BATCH).min(context);
     let estimate = cost::memory(checkpoint.spec(), weights, context, kv_dtype(options.kv_type), batch);
-    Ok(PreparedModel {
-        name: place.name,
-        reference: place.reference,
+    let weights = Weights {
         files: checkpoint.files().to_vec(),
         path: place.path,
         synthetic: place.origin == "synthetic" || is_synthetic(&checkpoint),
-        origin: place.origin.to_owned(),
         file_bytes: checkpoint.file_bytes().get(),
-        weights_bytes: weights.get(),
+        bytes: weights.get(),
         sha256: place.sha256,
         shape: Shape {
             spec: checkpoint.spec().clone(),
@@ -121,13 +125,43 @@ pub(crate) fn prepare(options: &Options, set: &Set, place: Place) -> Result<Prep
             quantisation: checkpoint.quantisation(),
         },
         window,
+        tokenizer_bytes,
+        predicted_bytes: estimate.total().get(),
+    };
+    Ok(PreparedModel {
+        name: place.name,
+        reference: place.reference,
+        origin: place.origin.to_owned(),
+        weights: Some(weights),
         end_tokens: end_tokens(&tokenizer),
         prompts,
         fillers,
         context,
-        tokenizer_bytes,
         batch,
-        predicted_bytes: estimate.total().get(),
+    })
+}
+
+/// A model that only a server has: its prompts are messages that nobody here can count.
+///
+/// # Errors
+/// When the prompts or the depths need a tokenizer.
+pub(crate) fn served(options: &Options, set: &Set, name: &str, reference: &str) -> Result<PreparedModel, Error> {
+    if let Some(depth) = options.depths.iter().find(|&&depth| depth > 0) {
+        return Err(Error::Usage(format!(
+            "--depth {depth}: the context of a server cannot be filled; leave --depth out, or measure longer prompts"
+        )));
+    }
+    let prompts = set.prompts.iter().map(|prompt| prompt::served(options, prompt)).collect::<Result<Vec<_>, _>>()?;
+    Ok(PreparedModel {
+        name: name.to_owned(),
+        reference: reference.to_owned(),
+        origin: "server".to_owned(),
+        weights: None,
+        end_tokens: Vec::new(),
+        prompts,
+        fillers: vec![Filler::default()],
+        context: options.ctx.unwrap_or(0),
+        batch: options.batch.unwrap_or(DEFAULT_BATCH),
     })
 }
 

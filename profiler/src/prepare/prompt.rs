@@ -59,6 +59,26 @@ pub(super) fn prepare(
     set.prompts.iter().map(|prompt| one(options, prompt, template.as_ref(), tokenizer, ordinary)).collect()
 }
 
+/// A prompt for a model whose tokenizer only a server has.
+pub(super) fn served(options: &Options, prompt: &Prompt) -> Result<PreparedPrompt, Error> {
+    let prompts::Input::Text { text, system } = &prompt.input else {
+        return Err(Error::Usage(format!(
+            "prompt `{}` is a number of tokens: nobody here has the tokenizer of the server's model; name its file with -m, or give --prompt TEXT",
+            prompt.id
+        )));
+    };
+    let system = system.as_ref().map(|text| Message::new("system", text));
+    let messages = system.into_iter().chain([Message::new("user", text)]).filter(|_| !options.raw).collect();
+    Ok(PreparedPrompt {
+        id: prompt.id.clone(),
+        tests: prompt.tests.clone(),
+        rendered: String::new(),
+        input: Input::Text { text: text.clone(), add_bos: false, messages },
+        ids: Vec::new(),
+        new_tokens: new_tokens(options, prompt.new_tokens),
+    })
+}
+
 fn one(
     options: &Options,
     prompt: &Prompt,

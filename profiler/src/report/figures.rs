@@ -10,7 +10,9 @@ pub fn significant(value: f64) -> String {
     if value == 0.0 || !value.is_finite() {
         return format!("{value:.0}");
     }
-    let magnitude = value.abs().log10().floor() as i32;
+    // Rounding may carry into another digit: 99.999 has the places of 100.
+    let rounded = format!("{value:.3e}").parse().unwrap_or(value);
+    let magnitude = f64::abs(rounded).log10().floor() as i32;
     let decimals = usize::try_from((3 - magnitude).clamp(0, 9)).unwrap_or(0);
     format!("{value:.decimals$}")
 }
@@ -61,6 +63,7 @@ mod tests {
             (-2.0, "-2.000"),
             (1e-9, "0.000000001"),
             (123_456.0, "123456"),
+            (99.999_9, "100.0"),
         ] {
             assert_eq!(significant(value), text);
         }

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{AllocationRow, LayerRow, MemoryMoment, PhaseSum, Reasons, Sample, Series, Slope, Verdict, WorkerRow};
+use super::{
+    AllocationRow, LayerRow, MemoryMoment, PhaseSum, Reasons, Sample, Series, ServerFile, Slope, Verdict, WorkerRow,
+};
 
 /// Which instruments were on while a request ran.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -86,6 +88,9 @@ pub struct Case {
     /// The counted pass's requests.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub counted: Vec<Sample>,
+    /// The server that computed, where it was another process.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<ServerFile>,
     /// The gaps between tokens over time.
     #[serde(default)]
     pub series: Option<Series>,
@@ -291,6 +296,15 @@ pub struct MemoryFile {
     /// Of what is resident after the first request, in huge pages.
     #[serde(default)]
     pub huge_pages_bytes: Option<u64>,
+    /// What the engine's own allocator holds on its device after the first request; none where the engine has no account of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device_active_bytes: Option<u64>,
+    /// Most that it held there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device_peak_bytes: Option<u64>,
+    /// What it keeps there for reuse.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device_cache_bytes: Option<u64>,
     /// On which memory nodes the model, anonymous memory and threads were after the first request; empty with its reason where
     /// the machine has one node.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

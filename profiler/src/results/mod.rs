@@ -11,6 +11,7 @@ mod read;
 mod run;
 mod sample;
 mod samples;
+mod server;
 mod store;
 mod table;
 mod verdict;
@@ -22,6 +23,7 @@ pub use ceilings::{CacheCeiling, CeilingProbe, Ceilings, Spread, ThreadCeilings}
 pub use read::read;
 pub use run::{Estimate, Probe, Reasons, RunFile, SCHEMA_VERSION, Summary, Tool, WhatIf};
 pub use sample::{METRICS, Metric, Sample};
+pub use server::{Finding, ServerFile, ServerSample};
 pub use store::{Store, write_page};
 pub use table::{COLUMNS_OF_CASE, csv};
 pub use verdict::{Advice, Confidence, Evidence, Judgement, Limit, Verdict};

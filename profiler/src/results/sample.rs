@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Pass, Reasons};
+use super::{Pass, Reasons, ServerSample};
 
 /// One measured request, as it stands in `run.json`, in `samples.jsonl` and, one column a field, in `results.csv`.
 ///
@@ -80,6 +80,9 @@ pub struct Sample {
     pub frequency_hz: Option<u64>,
     /// When each output token was known, from the start of encoding.
     pub token_times_s: Vec<f64>,
+    /// What the server says of this request, where one computed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<ServerSample>,
     /// SHA-256 of the output token ids (or of the text where ids are unknown): a wrong output voids a timing.
     pub output_sha256: Option<String>,
     /// Why a field is `null`.

@@ -2,14 +2,20 @@
 
 use serde_json::Value;
 
-use super::{Case, RunFile, Sample};
+use super::{Case, RunFile, Sample, ServerSample};
 
 /// The columns in front: the case that a sample belongs to.
 pub const COLUMNS_OF_CASE: &[&str] = &["engine", "model", "prompt", "threads", "depth", "status"];
 
+/// In front of what the server says; only where one was watched.
+const OF_SERVER: &str = "server.";
+
 /// The table; an absent value is an empty cell, and the last column says why.
 pub fn csv(file: &RunFile) -> Vec<u8> {
-    let fields = fields();
+    let mut fields = fields(&Sample::default());
+    if file.cases.iter().flat_map(|case| &case.samples).any(|sample| sample.server.is_some()) {
+        fields.extend(self::fields(&ServerSample::default()).iter().map(|field| format!("{OF_SERVER}{field}")));
+    }
     let mut out = csv::Writer::from_writer(Vec::new());
     let header = COLUMNS_OF_CASE.iter().copied().chain(fields.iter().map(String::as_str)).chain(["reasons"]);
     let mut written = out.write_record(header);
@@ -23,9 +29,9 @@ pub fn csv(file: &RunFile) -> Vec<u8> {
     out.into_inner().unwrap_or_default()
 }
 
-/// The fields of a sample in the order of its type, without `reasons`.
-fn fields() -> Vec<String> {
-    match serde_json::to_value(Sample::default()) {
+/// The fields of a type in its own order, without `reasons`.
+fn fields(of: &impl serde::Serialize) -> Vec<String> {
+    match serde_json::to_value(of) {
         Ok(Value::Object(object)) => object.keys().filter(|key| *key != "reasons").cloned().collect(),
         _ => Vec::new(),
     }
@@ -42,7 +48,10 @@ fn row(case: &Case, sample: &Sample, fields: &[String]) -> Vec<String> {
         case.depth.to_string(),
         cell(&status),
     ];
-    row.extend(fields.iter().map(|field| cell(&value[field])));
+    row.extend(fields.iter().map(|field| match field.strip_prefix(OF_SERVER) {
+        Some(field) => cell(&value["server"][field]),
+        None => cell(&value[field]),
+    }));
     row.push(sample.reasons.iter().map(|(field, reason)| format!("{field}: {reason}")).collect::<Vec<_>>().join("; "));
     row
 }
@@ -63,7 +72,7 @@ mod tests {
 
     #[test]
     fn the_fields_are_those_of_the_type() {
-        let fields = fields();
+        let fields = fields(&Sample::default());
         for name in [
             "latency_s",
             "ttft_s",
@@ -79,6 +88,24 @@ mod tests {
             assert!(fields.contains(&name.to_owned()), "{name}");
         }
         assert!(!fields.contains(&"reasons".to_owned()));
+    }
+
+    #[test]
+    fn what_a_server_says_has_columns_of_its_own() {
+        let server = ServerSample { prefill_s: Some(0.5), ..ServerSample::default() };
+        let sample = Sample { prefill_s: Some(0.7), server: Some(server), ..Sample::default() };
+        let case = Case { samples: vec![sample], ..Case::default() };
+        let file = RunFile { cases: vec![case], ..RunFile::default() };
+        let text = String::from_utf8(csv(&file)).unwrap();
+        let mut rows = csv::Reader::from_reader(text.as_bytes());
+        let place = |name: &str| rows.headers().unwrap().iter().position(|header| header == name).unwrap();
+        let mut places = ["prefill_s", "server.prefill_s"].map(place).into_iter();
+        let row = rows.records().next().unwrap().unwrap();
+        assert_eq!(places.next().and_then(|at| row.get(at)), Some("0.7"));
+        assert_eq!(places.next().and_then(|at| row.get(at)), Some("0.5"));
+        let plain =
+            RunFile { cases: vec![Case { samples: vec![Sample::default()], ..Case::default() }], ..RunFile::default() };
+        assert!(!String::from_utf8(csv(&plain)).unwrap().contains(OF_SERVER));
     }
 
     #[test]

@@ -242,6 +242,7 @@ impl<'a> Run<'a> {
             Err(trouble) => return Ok(self.trouble(state, trouble)),
         };
         self.trace.take()?;
+        state.case.server.clone_from(&loaded.server);
         (state.sets, state.counts_events) = (loaded.counter_sets.max(1), loaded.counts_events);
         state.case.memory = memory::loaded(
             &block.model,

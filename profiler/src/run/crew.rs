@@ -108,14 +108,20 @@ impl<'a> Crew<'a> {
         let engine = chosen
             .and_then(|seat| self.plan.engines.get(seat.engine))
             .map_or("", |engine| engine.identity.name.as_str());
+        let weights = model.weights.as_ref();
+        let mut given = options.of_engine(engine, chosen.map_or(1, |seat| seat.threads), model.context);
+        if weights.is_none() && !model.reference.is_empty() {
+            given.settings.entry("model".to_owned()).or_insert_with(|| model.reference.clone());
+        }
         Load {
-            path: model.path.clone(),
-            files: model.files.clone(),
-            options: options.of_engine(engine, chosen.map_or(1, |seat| seat.threads), model.context),
+            path: weights.map(|weights| weights.path.clone()).unwrap_or_default(),
+            files: weights.map(|weights| weights.files.clone()).unwrap_or_default(),
+            options: given,
+            pid: options.pid,
             cold: options.cold,
             marks_per_thread: model.marks_per_thread(),
             end_tokens: model.end_tokens.clone(),
-            window: model.window,
+            window: weights.and_then(|weights| weights.window),
             part,
         }
     }

@@ -10,6 +10,22 @@ use crate::worker::{Loaded, Measured, MemoryEdge};
 /// Why a heap is not told where time is virtual.
 const VIRTUAL: &str = "the engine's time is virtual: nothing of this machine enters its results";
 
+/// Why a figure of a worker's own session is not told of a server.
+const SERVER: &str = "the server has the weights and the cache: it does not tell";
+/// Those figures.
+const OF_A_WORKER: &[&str] = &[
+    "file_bytes",
+    "weights_bytes",
+    "weights_file_backed_bytes",
+    "weights_anonymous_bytes",
+    "code_bytes",
+    "tokenizer_bytes",
+    "kv_bytes_per_token",
+    "kv_used_bytes",
+    "kv_reserved_bytes",
+    "predicted_bytes",
+];
+
 /// After loading, before the first request; `kv` is the type of the cache.
 pub(super) fn loaded(model: &PreparedModel, kv: DType, loaded: &Loaded, virtual_time: bool) -> MemoryFile {
     let mut reasons: Reasons = loaded.reasons.clone();
@@ -21,11 +37,16 @@ pub(super) fn loaded(model: &PreparedModel, kv: DType, loaded: &Loaded, virtual_
         let from = if loaded.before.is_none() { "before_load_bytes" } else { "after_load_bytes" };
         copy(&mut reasons, from, &["weights_file_backed_bytes", "weights_anonymous_bytes", "code_bytes"]);
     }
-    let tokenizer = if virtual_time { Err(VIRTUAL.to_owned()) } else { model.tokenizer_bytes.clone() };
+    let own = model.weights.as_ref().filter(|_| loaded.server.is_none());
+    let tokenizer = match own {
+        _ if virtual_time => Err(VIRTUAL.to_owned()),
+        Some(weights) => weights.tokenizer_bytes.clone(),
+        None => Err(SERVER.to_owned()),
+    };
     if let Err(reason) = &tokenizer {
         reasons.insert("tokenizer_bytes".to_owned(), reason.clone());
     }
-    let weights = edges.map(|(before, after)| resident_weights(model.weights_bytes, before, after));
+    let weights = own.zip(edges).map(|(own, (before, after))| resident_weights(own.bytes, before, after));
     if let Some(reason) = reasons.get("load_cached_share").cloned() {
         reasons.insert("load_cache".to_owned(), reason);
     }
@@ -34,6 +55,18 @@ pub(super) fn loaded(model: &PreparedModel, kv: DType, loaded: &Loaded, virtual_
     {
         reasons.insert(field.to_owned(), "no first request was measured".to_owned());
     }
+    if own.is_none() {
+        for field in OF_A_WORKER {
+            reasons.insert((*field).to_owned(), SERVER.to_owned());
+        }
+    }
+    let ran_before = loaded.server.as_ref().is_some_and(|server| !server.started_here);
+    if ran_before {
+        reasons.insert(
+            "load_s".to_owned(),
+            "the server was running before: how long it took to load is not known; start it with --spawn".to_owned(),
+        );
+    }
     // Only an empty page cache is cold, and only a whole file in it is warm.
     let cache = |share: f64| match share {
         share if share <= 0.0 => "cold",
@@ -41,24 +74,24 @@ pub(super) fn loaded(model: &PreparedModel, kv: DType, loaded: &Loaded, virtual_
         _ => "partial",
     };
     MemoryFile {
-        load_s: Some(loaded.ended.saturating_sub(loaded.started).as_secs_f64()),
+        load_s: (!ran_before).then(|| loaded.ended.saturating_sub(loaded.started).as_secs_f64()),
         load_cache: loaded.cached_share.map(|share| cache(share).to_owned()),
         load_cached_share: loaded.cached_share,
         load_read_bytes: loaded.read_bytes,
         load_counters: loaded.counters.clone(),
-        file_bytes: Some(model.file_bytes),
+        file_bytes: own.map(|weights| weights.file_bytes),
         before_load_bytes: loaded.before.map(|edge| edge.resident),
         after_load_bytes: loaded.after.map(|edge| edge.resident),
         file_backed_bytes: loaded.after.map(|edge| edge.file),
         anonymous_bytes: loaded.after.map(|edge| edge.anonymous),
-        weights_bytes: Some(model.weights_bytes),
+        weights_bytes: own.map(|weights| weights.bytes),
         weights_file_backed_bytes: weights.map(|(file, _)| file),
         weights_anonymous_bytes: weights.map(|(_, anonymous)| anonymous),
         code_bytes: weights.zip(edges).map(|((file, _), edges)| file_growth(edges).saturating_sub(file)),
         tokenizer_bytes: tokenizer.ok(),
-        kv_bytes_per_token: Some(model.shape.spec.kv_bytes_per_token(kv).as_f64()),
-        kv_reserved_bytes: Some(loaded.kv_reserved),
-        predicted_bytes: Some(model.predicted_bytes),
+        kv_bytes_per_token: own.map(|weights| weights.shape.spec.kv_bytes_per_token(kv).as_f64()),
+        kv_reserved_bytes: own.map(|_| loaded.kv_reserved),
+        predicted_bytes: own.map(|weights| weights.predicted_bytes),
         reasons,
         ..MemoryFile::default()
     }
@@ -83,8 +116,12 @@ fn file_growth((before, after): (MemoryEdge, MemoryEdge)) -> u64 {
 pub(super) fn first_request(memory: &mut MemoryFile, measured: &Measured) {
     let sample = &measured.sample;
     memory.first_read_bytes = measured.read_bytes;
-    memory.kv_used_bytes = Some(measured.kv_used);
-    memory.kv_reserved_bytes = Some(measured.kv_reserved);
+    let told = !memory.reasons.contains_key("kv_reserved_bytes");
+    memory.kv_used_bytes = told.then_some(measured.kv_used);
+    memory.kv_reserved_bytes = told.then_some(measured.kv_reserved);
+    memory.device_active_bytes = measured.device.map(|device| device.active);
+    memory.device_peak_bytes = measured.device.and_then(|device| device.peak);
+    memory.device_cache_bytes = measured.device.and_then(|device| device.cache);
     memory.after_first_bytes = measured.memory.map(|(_, after)| after.resident);
     memory.code_bytes = memory.code_bytes.zip(measured.memory).map(|(code, edges)| code + file_growth(edges));
     memory.first_peak_delta_bytes = sample.memory_peak_delta_bytes;
@@ -92,7 +129,9 @@ pub(super) fn first_request(memory: &mut MemoryFile, measured: &Measured) {
     memory.nodes = measured.nodes.clone().and_then(Result::ok).unwrap_or_default();
     memory.huge_pages_bytes = measured.huge_pages.clone().and_then(Result::ok);
     let reasons = &mut memory.reasons;
-    reasons.remove("kv_used_bytes");
+    if told {
+        reasons.remove("kv_used_bytes");
+    }
     let told = [
         ("after_first_bytes", memory.after_first_bytes.is_some(), sample.reasons.get("memory_delta_bytes")),
         (

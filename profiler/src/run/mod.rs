@@ -30,7 +30,7 @@ use crate::plan::{self, Options, Plan, PlannedCase, RUNS};
 use crate::prepare;
 use crate::results::{Case, RunFile, SCHEMA_VERSION, Status, Store};
 use crate::worker::Home;
-use crate::{Error, attribution, drive, predict, statistics, verdicts, warnings};
+use crate::{Error, attribution, audit, drive, predict, statistics, verdicts, warnings};
 
 pub(crate) use block::{MOST_WARMUPS, STEADY};
 pub use progress::{Interrupt, Progress};
@@ -155,6 +155,7 @@ fn derive(file: &mut RunFile, notes: &[String]) {
         case.series = statistics::series(case);
     }
     attribution::place(file);
+    audit::place(file);
     verdicts::judge(file);
     predict::what_if(file);
     let after = warnings::after(file).iter().map(warnings::Warning::text).collect::<Vec<_>>();

@@ -77,10 +77,12 @@ impl Run<'_> {
         let is_first = state.case.output.is_none();
         let (prompts, outputs) = (measured.answer.prompt_tokens, measured.answer.output_tokens);
         let sample = state.keep(measured, &prompt.rendered, &prompt.ids);
-        if sample.pass == Pass::Traced {
+        if sample.pass == Pass::Traced
+            && let Some(weights) = &block.model.weights
+        {
             let kv = kv_dtype(self.means.plan.options.kv_type);
             let depth = state.plan.filler.depth();
-            let work = ops::Work { shape: &block.model.shape, kv, batch: block.model.batch, depth, prompts, outputs };
+            let work = ops::Work { shape: &weights.shape, kv, batch: block.model.batch, depth, prompts, outputs };
             work.join(&mut state.case);
         }
         self.store.sample(&sample)?;

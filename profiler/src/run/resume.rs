@@ -37,7 +37,7 @@ fn differs(one: &PlanFile, other: &PlanFile) -> Option<String> {
         let mut plan = plan.clone();
         for model in &mut plan.models {
             model.origin.clear();
-            model.predicted_bytes = 0;
+            model.predicted_bytes = None;
             model.together = true;
         }
         serde_json::to_value(plan).unwrap_or(Value::Null)

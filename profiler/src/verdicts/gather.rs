@@ -130,8 +130,8 @@ impl View<'_> {
             .case
             .memory
             .weights_bytes
-            .zip(self.model)
-            .and_then(|(bytes, model)| positive(bytes as f64 * 8.0 / model.parameters as f64));
+            .zip(self.model.and_then(|model| model.parameters))
+            .and_then(|(bytes, parameters)| positive(bytes as f64 * 8.0 / parameters as f64));
         let limited = |limits: &[&str]| -> f64 {
             let of = ops.iter().filter(|op| op.limit.as_deref().is_some_and(|limit| limits.contains(&limit)));
             of.filter_map(|op| op.attainable_s).sum()
@@ -182,7 +182,7 @@ impl View<'_> {
             Phase::Prefill => facts.prompt_tokens?,
             _ => self.decoded()?,
         };
-        Some(2.0 * self.model?.parameters as f64 * tokens)
+        Some(2.0 * self.model?.parameters? as f64 * tokens)
     }
 
     /// Passes of the decode phase: one for each output token but the last.

@@ -10,13 +10,15 @@ use traces::clock;
 use traces::record::Batch;
 
 use super::beacon::Beacon;
+use super::family::{self, Family};
 use super::moments::moments;
 use super::part::RequestTrace;
 use super::protocol::{Ask, Input, Measured, MemoryEdge};
 use super::serve::{Bench, note};
 use crate::drive::{self, Answer, OpSums, PhaseCounts, PhaseSpan, Stopwatch, Timing, Tracks, WorkSums};
 use crate::environment::{Root, Strain, Strained};
-use crate::meter::{self, MachineLoad, Tally, Timeline, VIRTUAL};
+use crate::meter::process::ProcessReading;
+use crate::meter::{self, MachineLoad, Memory, Tally, Timeline, VIRTUAL};
 use crate::results::{Pass, Sample};
 
 /// What stands before the request and is compared after it.
@@ -27,6 +29,8 @@ struct Before {
     load: Result<MachineLoad, String>,
     read_bytes: Result<u64, String>,
     strain: Option<Strained>,
+    /// The server's processes, where another process computes.
+    server: Option<Result<ProcessReading, String>>,
 }
 
 /// What the marks of a traced request gave.
@@ -70,8 +74,12 @@ fn run(
     bench.meter.select(ask.counter_set)?;
     let request = ask.request();
     let mut watch = Stopwatch::new(ask.new_tokens, beacon);
-    let timeline =
-        if matches!(ask.pass, Pass::Clean | Pass::Counted) || virtual_time { None } else { Timeline::start().ok() };
+    // The server computes elsewhere: watching its memory takes nothing from it, and without that only a single process has a peak.
+    let timeline = match &bench.family {
+        Some(family) => family.as_ref().ok().and_then(|family| family.watch().ok()),
+        None if matches!(ask.pass, Pass::Clean | Pass::Counted) || virtual_time => None,
+        None => Timeline::start().ok(),
+    };
     let before = bench.before();
     let started = drive::rfc3339(clock::unix_time());
 
@@ -127,17 +135,17 @@ fn run(
         started,
         ..Sample::default()
     };
+    let watched = timeline.map(Timeline::finish).unwrap_or_default();
     let (memory, read_bytes) = bench.after(before, &mut sample);
     // Milliseconds, since the kernel looks at every page: once a session is enough.
-    let huge_pages = ask.fresh.then(|| if virtual_time { Err(VIRTUAL.to_owned()) } else { meter::huge_pages() });
-    let nodes = ask
-        .fresh
-        .then(|| if virtual_time { Err(VIRTUAL.to_owned()) } else { meter::placement(&Root::system(), &bench.files) });
+    let elsewhere = bench.family.is_some().then(|| "not looked at in a server's processes".to_owned());
+    let absent = if virtual_time { Some(VIRTUAL.to_owned()) } else { elsewhere };
+    let huge_pages = ask.fresh.then(|| absent.clone().map_or_else(meter::huge_pages, Err));
+    let nodes = ask.fresh.then(|| absent.map_or_else(|| meter::placement(&Root::system(), &bench.files), Err));
     let (allocations, uncounted) = match allocations.transpose() {
         Ok(allocations) => (allocations, None),
         Err(reason) => (None, Some(reason)),
     };
-    let watched = timeline.map(Timeline::finish).unwrap_or_default();
     let timer_share = watched.share();
     let mut points = watched.points;
     if let Some((earlier, later)) = memory {
@@ -147,6 +155,7 @@ fn run(
     }
     let answer = Answer::of(&watch, usage);
     drive::time_figures(&mut sample, &timing, &answer, split(bench, ask.pass), matches!(ask.input, Input::Tokens(_)));
+    drive::server_figures(&mut sample, &timing, &answer, watch.progress());
     sample.trace_us = ask.trace.start_us(timing.start());
     if sample.trace_us.is_none() {
         sample.reasons.insert("trace_us".to_owned(), "the run writes no trace (--trace off)".to_owned());
@@ -163,6 +172,7 @@ fn run(
         read_bytes: read_bytes.as_ref().ok().copied(),
         kv_used: kv.used,
         kv_reserved: kv.reserved,
+        device: session.device_memory(),
         phases: Vec::new(),
         counters: std::collections::BTreeMap::new(),
         counter_reasons: crate::results::Reasons::new(),
@@ -220,15 +230,26 @@ fn split(bench: &Bench, pass: Pass) -> engines::PhaseSplit {
 
 impl Bench {
     fn before(&mut self) -> Before {
+        let family = self.family.as_ref().and_then(|family| family.as_ref().ok());
+        if let Some(family) = family {
+            family.reset_peak();
+        }
         Before {
             strain: self.strain.as_ref().map(Strain::now),
             read_bytes: self.meter.read_bytes(),
             load: MachineLoad::read(),
             memory: self.memory(),
+            server: self.server(),
             // Last, so that the readings above are not part of the peak.
             peak: self.meter.reset_peak(),
             cpu_s: self.meter.cpu_seconds(),
         }
+    }
+
+    /// The server's processes now; `None` where this process computes.
+    fn server(&self) -> Option<Result<ProcessReading, String>> {
+        let family = self.family.as_ref()?;
+        Some(family.as_ref().map_err(String::clone).and_then(Family::read))
     }
 
     /// Fills in what was read around the request; returns memory before and after, and bytes read from storage.
@@ -237,17 +258,34 @@ impl Bench {
         before: Before,
         sample: &mut Sample,
     ) -> (Option<(MemoryEdge, MemoryEdge)>, Result<u64, String>) {
-        let cpu_s = self.meter.cpu_seconds() - before.cpu_s;
-        let memory = self.meter.memory();
+        let own_s = self.meter.cpu_seconds() - before.cpu_s;
+        let server = before.server.map(|earlier| Ok((earlier?, self.server().unwrap_or_else(|| Err(String::new()))?)));
+        let (memory, peak) = match &server {
+            None => self.meter.memory().map(|memory| (edge(&memory), memory.peak)),
+            Some(server) => server.clone().map(|(_, later)| (family::edge(&later), later.memory.peak)),
+        }
+        .map_or_else(|reason| (Err(reason), 0), |(edge, peak)| (Ok(edge), peak));
         let load = MachineLoad::read();
-        let read = before.read_bytes.and_then(|earlier| Ok(self.meter.read_bytes()?.saturating_sub(earlier)));
+        let read = match &server {
+            None => before.read_bytes.and_then(|earlier| Ok(self.meter.read_bytes()?.saturating_sub(earlier))),
+            Some(server) => server.clone().and_then(|(earlier, later)| storage(&earlier, &later)),
+        };
         match (&self.strain, before.strain) {
             (Some(strain), Some(earlier)) => strain.fill(earlier, sample),
             _ => Strain::fill_virtual(sample, VIRTUAL),
         }
         let reasons = &mut sample.reasons;
-        sample.cpu_s = Some(cpu_s);
-        let shares = before.load.and_then(|earlier| load?.shares_since(&earlier, cpu_s));
+        let computed = match &server {
+            None => Ok(own_s),
+            Some(server) => server.clone().map(|(earlier, later)| cpu_seconds(&later) - cpu_seconds(&earlier)),
+        };
+        sample.cpu_s = note(reasons, "cpu_s", computed);
+        // What this process and the server take is not other people's.
+        let ours = if server.is_some() { own_s + sample.cpu_s.unwrap_or(0.0) } else { own_s };
+        let shares = match (&server, sample.cpu_s) {
+            (Some(_), None) => Err("the server's own part of the load is not known".to_owned()),
+            _ => before.load.and_then(|earlier| load?.shares_since(&earlier, ours)),
+        };
         if let Err(reason) = &shares {
             reasons.insert("steal".to_owned(), reason.clone());
         }
@@ -262,7 +300,7 @@ impl Bench {
         sample.memory_delta_bytes = Some(difference(later.resident, earlier.resident));
         match before.peak {
             Ok(()) => {
-                let peak = later.peak.max(later.resident);
+                let peak = peak.max(later.resident);
                 sample.memory_peak_bytes = Some(peak);
                 sample.memory_peak_delta_bytes = Some(difference(peak, earlier.resident));
             }
@@ -271,8 +309,7 @@ impl Bench {
                 reasons.insert("memory_peak_bytes".to_owned(), reason);
             }
         }
-        let after = MemoryEdge { resident: later.resident, anonymous: later.anonymous, file: later.file };
-        (Some((earlier, after)), read)
+        (Some((earlier, later)), read)
     }
 
     /// Fills in the stepped pass's counters: per phase, and over the request.
@@ -292,6 +329,21 @@ impl Bench {
         let read = note(&mut measured.counter_reasons, "read_bytes", read_bytes).map(|bytes| bytes as f64);
         measured.counters.insert("read_bytes".to_owned(), read);
     }
+}
+
+const fn edge(memory: &Memory) -> MemoryEdge {
+    MemoryEdge { resident: memory.resident, anonymous: memory.anonymous, file: memory.file }
+}
+
+fn cpu_seconds(reading: &ProcessReading) -> f64 {
+    reading.cpu_user_s + reading.cpu_system_s
+}
+
+/// Bytes that a server read from storage between two readings.
+fn storage(earlier: &ProcessReading, later: &ProcessReading) -> Result<u64, String> {
+    let reason = || later.reasons.get("read_bytes").cloned().unwrap_or_default();
+    let bytes = earlier.read_bytes.zip(later.read_bytes).map(|(earlier, later)| later.saturating_sub(earlier));
+    bytes.ok_or_else(reason)
 }
 
 fn difference(later: u64, earlier: u64) -> i64 {

@@ -8,6 +8,7 @@ mod beacon;
 mod channel;
 mod death;
 mod engine_env;
+mod family;
 mod handle;
 mod measure;
 mod moments;

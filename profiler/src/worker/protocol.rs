@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use engines::{Identity, LoadOptions, Prompt, Request};
+use engines::{DeviceMemory, Identity, LoadOptions, Prompt, Request};
 use models::chat::Message;
 use serde::{Deserialize, Serialize};
 use traces::Nanos;
@@ -12,7 +12,8 @@ use crate::ceilings::{Probe, Probed};
 use crate::drive::Answer;
 use crate::meter::MemoryPoint;
 use crate::results::{
-    AllocationRow, LayerRow, MemoryMoment, NodeRow, OpCounters, OpRow, Pass, PhaseRow, Reasons, Sample, WorkerRow,
+    AllocationRow, LayerRow, MemoryMoment, NodeRow, OpCounters, OpRow, Pass, PhaseRow, Reasons, Sample, ServerFile,
+    WorkerRow,
 };
 
 /// What the main process asks.
@@ -55,6 +56,8 @@ pub struct Load {
     pub files: Vec<PathBuf>,
     /// Options of the engine.
     pub options: LoadOptions,
+    /// The server's process, where the user named it.
+    pub pid: Option<u32>,
     /// Drop the files from the page cache first.
     pub cold: bool,
     /// Marks that the recorder holds of each thread.
@@ -222,6 +225,9 @@ pub struct Loaded {
     /// Whether any event is counted.
     #[serde(default)]
     pub counts_events: bool,
+    /// The server that computes, where it is another process.
+    #[serde(default)]
+    pub server: Option<ServerFile>,
     /// Why a figure is absent.
     pub reasons: Reasons,
     /// Why the trace could not be written.
@@ -253,6 +259,9 @@ pub struct Measured {
     pub kv_used: u64,
     /// KV cache reserved.
     pub kv_reserved: u64,
+    /// What the engine's own allocator holds on its device after the request.
+    #[serde(default)]
+    pub device: Option<DeviceMemory>,
     /// Phases with their counters (stepped pass).
     pub phases: Vec<PhaseRow>,
     /// Counters over the request (stepped pass).
@@ -329,6 +338,7 @@ mod tests {
                 path: "/m.gguf".into(),
                 files: vec!["/m.gguf".into()],
                 options: LoadOptions::default(),
+                pid: Some(7),
                 cold: true,
                 marks_per_thread: 9,
                 end_tokens: vec![2],
@@ -354,12 +364,14 @@ mod tests {
                 prompt_tokens: 3,
                 output_tokens: 1,
                 finish: engines::FinishReason::Stop,
+                reported: None,
             },
             outside_s: 0.0,
             memory: Some((MemoryEdge::default(), MemoryEdge { resident: 5, anonymous: 2, file: 3 })),
             read_bytes: Some(7),
             kv_used: 1,
             kv_reserved: 2,
+            device: Some(DeviceMemory { active: 3, peak: Some(4), cache: None }),
             phases: vec![PhaseRow::default()],
             counters: [("cycles".to_owned(), None)].into(),
             counter_reasons: Reasons::new(),

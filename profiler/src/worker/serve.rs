@@ -11,6 +11,7 @@ use traces::clock::{self, VirtualClock, VirtualClockGuard};
 
 use super::beacon::Beacon;
 use super::channel::Channel;
+use super::family::{self, Family};
 use super::protocol::{Failure, FromWorker, Load, Loaded, MemoryEdge, Open, Opened, ToWorker};
 use super::{measure, part};
 use crate::Error;
@@ -18,6 +19,7 @@ use crate::ceilings::Prober;
 use crate::drive;
 use crate::environment::{Root, Strain};
 use crate::meter::{self, Counter, Meter, Tally, VIRTUAL, page_cache};
+use crate::results::ServerFile;
 
 /// Serves questions from this socket until told to quit or until the other end is gone. Call it before this process has a
 /// second thread: perf counters follow only threads that begin later.
@@ -70,6 +72,8 @@ pub(super) struct Bench {
     pub(super) marks_per_thread: usize,
     /// The model's files as the system names them.
     pub(super) files: Vec<String>,
+    /// The server's processes, where another process computes; or why they cannot be measured.
+    pub(super) family: Option<Result<Family, String>>,
     /// What else may hold a request up; `None` where time is virtual.
     pub(super) strain: Option<Strain>,
     /// Held while time is virtual.
@@ -107,6 +111,7 @@ impl Bench {
             end_tokens: Vec::new(),
             marks_per_thread: 0,
             files: Vec::new(),
+            family: None,
             strain: virtual_clock.is_none().then(|| Strain::open(Root::system())),
             virtual_clock,
         };
@@ -121,8 +126,11 @@ impl Bench {
         self.engine.identity().label()
     }
 
-    /// Memory now, or why it is not told.
+    /// Memory now of what computes, or why it is not told.
     pub(super) fn memory(&mut self) -> Result<MemoryEdge, String> {
+        if let Some(family) = &self.family {
+            return Ok(family::edge(&family.as_ref().map_err(String::clone)?.read()?));
+        }
         let memory = self.meter.memory()?;
         Ok(MemoryEdge { resident: memory.resident, anonymous: memory.anonymous, file: memory.file })
     }
@@ -142,16 +150,22 @@ impl Bench {
         let counted_before = self.meter.read();
         beacon.set_phase(engines::Phase::Load);
         loaded.started = clock::now();
-        let checkpoint = Checkpoint::open(&load.path).map_err(|error| error.to_string())?;
-        let checkpoint = if load.window.is_some() { checkpoint.with_window(load.window) } else { checkpoint };
-        let session = self.engine.load(&checkpoint, &load.options).map_err(|error| error.to_string())?;
+        let session = self.session(load)?;
         loaded.ended = clock::now();
         beacon.clear_phase();
         let mut counted = Tally::default();
         counted.add(&counted_before, &self.meter.read());
         loaded.counters = drive::totals(&counted, &self.meter.counted()).values;
-        drop(checkpoint);
+        if let Some(remote) = session.remote() {
+            let server = self.attach(remote, load);
+            // Before this run looked at it there was no server to look at, or somebody else's.
+            loaded.before = None;
+            loaded.reasons.insert("before_load_bytes".to_owned(), family::BEFORE.to_owned());
+            loaded.counters.clear();
+            loaded.server = Some(server);
+        }
         let read = read_before.and_then(|before| Ok(self.meter.read_bytes()?.saturating_sub(before)));
+        let read = if self.family.is_some() { Err(family::BEFORE.to_owned()) } else { read };
         loaded.read_bytes = note(&mut loaded.reasons, "load_read_bytes", read);
         loaded.after = note(&mut loaded.reasons, "after_load_bytes", self.memory());
         loaded.kv_reserved = session.kv_bytes().reserved;
@@ -177,8 +191,41 @@ impl Bench {
         Ok(loaded)
     }
 
+    /// A session of the checkpoint, or with the server that has it.
+    fn session(&self, load: &Load) -> Result<Box<dyn Session>, String> {
+        let session = if self.engine.caps().remote {
+            self.engine.connect(&load.options)
+        } else {
+            let checkpoint = Checkpoint::open(&load.path).map_err(|error| error.to_string())?;
+            let checkpoint = if load.window.is_some() { checkpoint.with_window(load.window) } else { checkpoint };
+            self.engine.load(&checkpoint, &load.options)
+        };
+        session.map_err(|error| error.to_string())
+    }
+
+    /// From now on the server's processes are measured in place of this one.
+    fn attach(&mut self, remote: engines::Remote, load: &Load) -> ServerFile {
+        let family = Family::of(&remote, load.pid);
+        let mut reasons = crate::results::Reasons::new();
+        let pid = note(&mut reasons, "pid", family.as_ref().map(Family::pid).map_err(String::clone));
+        self.family = Some(family);
+        ServerFile {
+            software: remote.software,
+            version: remote.version,
+            model: remote.model,
+            url: remote.url,
+            started_here: remote.pid.is_some(),
+            pid,
+            cache: remote.cache,
+            details: remote.details,
+            findings: Vec::new(),
+            reasons,
+        }
+    }
+
     /// Drops the session and gives free memory back to the system, so that the next session starts from where the first did.
     fn unload(&mut self) {
+        self.family = None;
         if self.session.take().is_some() {
             trim();
         }

@@ -2,6 +2,7 @@
 
 #[cfg(test)]
 pub(crate) mod calls;
+pub(super) mod listener;
 pub mod page_cache;
 mod perf;
 mod proc_files;

@@ -75,6 +75,11 @@ impl Processes {
         })
     }
 
+    /// The process that listens on a port.
+    pub(in crate::meter) fn listener(&self, port: u16) -> Result<u32, String> {
+        super::listener::listener(&self.root, port)
+    }
+
     /// Sets the kernel's mark of the highest resident memory back, where this user may.
     pub(in crate::meter) fn reset_peak(&self, pid: u32) {
         // Without the right the mark stays, and so the peak is that since the process began: no less than the truth.

@@ -40,6 +40,15 @@ impl Processes {
         walk(roots, |pid| self.member(pid), |pid| self.children(pid))
     }
 
+    /// The process that listens on a port: not looked for here.
+    #[cfg(target_os = "macos")]
+    #[allow(clippy::unused_self, reason = "the form that every platform has")]
+    pub(in crate::meter) fn listener(&self, port: u16) -> Result<u32, String> {
+        Err(format!(
+            "which process listens on port {port} is not looked up on macOS: name it with --pid (`lsof -ti :{port} -sTCP:LISTEN` tells it)"
+        ))
+    }
+
     /// One process; `None` where there is none, or where this user may not see it.
     pub(in crate::meter) fn member(&self, pid: u32) -> Option<Member> {
         let (usage, _) = Rusage::first(&*self.system, pid).ok()?;

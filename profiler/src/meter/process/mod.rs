@@ -129,6 +129,19 @@ pub struct ProcessMeter {
     highest: u64,
 }
 
+/// The process of this machine that listens at an address.
+///
+/// # Errors
+/// When it is another machine's, or the process cannot be seen.
+pub(crate) fn listener(address: std::net::SocketAddr) -> Result<u32, String> {
+    if !address.ip().is_loopback() {
+        return Err(format!(
+            "{address} is not an address of this machine alone: if the server runs here, name its process with --pid"
+        ));
+    }
+    Processes::system().listener(address.port())
+}
+
 impl ProcessMeter {
     /// Looks at a process for the first time.
     ///

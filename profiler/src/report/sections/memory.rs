@@ -39,6 +39,13 @@ const OTHERS: &[Line] = &[
     ("first request: after less before", "first_delta_bytes", |m| m.first_delta_bytes.map(|b| b as f64)),
 ];
 
+/// The account of the engine's own allocator, where it has one.
+const DEVICE: &[Line] = &[
+    ("in use", "device_active_bytes", |m| m.device_active_bytes.map(|b| b as f64)),
+    ("highest", "device_peak_bytes", |m| m.device_peak_bytes.map(|b| b as f64)),
+    ("kept for reuse", "device_cache_bytes", |m| m.device_cache_bytes.map(|b| b as f64)),
+];
+
 pub(super) fn section(view: &View<'_>) -> Section {
     let mut section = Section::new("Memory");
     for summary in &view.file.summaries {
@@ -47,6 +54,10 @@ pub(super) fn section(view: &View<'_>) -> Section {
         let caption = format!("{subject}: the first request of a fresh session ({}).", case.prompt);
         section.show(table(caption, PARTS, &case.memory));
         section.show(table(format!("{subject}: of the same request."), OTHERS, &case.memory));
+        if case.memory.device_active_bytes.is_some() {
+            let caption = format!("{subject}: what the engine's own allocator holds on its device after that request.");
+            section.show(table(caption, DEVICE, &case.memory));
+        }
         section.say(growth(&case.memory));
         section.show(nodes(format!("{subject}: memory nodes after that request."), &case.memory));
         section.show(allocations(

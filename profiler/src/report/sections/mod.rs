@@ -1,5 +1,6 @@
 //! The sections of a report, in order: what was measured, what it says, what may disturb it, where everything lies.
 
+mod boxes;
 mod ceilings;
 mod checks;
 mod comparison;
@@ -15,6 +16,7 @@ mod ops;
 mod phases;
 mod prompts;
 mod roofline;
+mod server;
 mod subject;
 mod timeline;
 mod tokens;
@@ -40,6 +42,7 @@ pub fn content(file: &RunFile) -> Content {
     let sections = [
         headline::section(&view).sortable(),
         verdicts::section(&view),
+        server::impossible(&view),
         checks::warnings(&view),
         checks::failures(&view),
         subject::section(&view),
@@ -52,6 +55,8 @@ pub fn content(file: &RunFile) -> Content {
         memory::load(&view),
         ops::section(&view).sortable(),
         comparison::section(&view),
+        server::section(&view),
+        boxes::section(&view),
         curves::section(&view),
         what_if::section(&view),
         prompts::section(&view).sortable(),

@@ -80,7 +80,12 @@ pub(super) fn section(view: &View<'_>) -> Section {
 fn model_text(view: &View<'_>, model: &PlannedModel) -> String {
     let hash =
         model.sha256.as_deref().map(|hash| format!(", sha256 {}", &hash[..hash.len().min(12)])).unwrap_or_default();
-    let (parameters, size) = (models::Params(model.parameters), models::Bytes(model.file_bytes));
+    let (Some(parameters), Some(bytes)) = (model.parameters, model.file_bytes) else {
+        let asked =
+            if model.reference.is_empty() { String::new() } else { format!(", asked for as {}", model.reference) };
+        return format!("{}: the server's; its weights are not on this disk{asked}", model.name);
+    };
+    let (parameters, size) = (models::Params(parameters), models::Bytes(bytes));
     format!(
         "{}: {} {}, {parameters} parameters, {size} {}, from {}{hash}, context {}",
         view.model(&model.name),

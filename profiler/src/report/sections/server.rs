@@ -1,0 +1,130 @@
+//! Servers that were watched: who they are, what they say of themselves beside what the client measured, and what does not fit.
+
+use super::View;
+use crate::report::content::{Block, Section, Table};
+use crate::report::figures::{milliseconds, or_absent, significant};
+use crate::results::{Case, Sample, ServerFile, ServerSample};
+use crate::statistics::{clean, mean};
+
+/// Longest detail that is shown; `run.json` has all of it.
+const DETAIL: usize = 120;
+
+pub(super) fn section(view: &View<'_>) -> Section {
+    let mut section = Section::new("Servers");
+    for summary in &view.file.summaries {
+        let cases: Vec<&Case> = view.cases(summary).filter(|case| case.server.is_some()).collect();
+        let Some(server) = cases.first().and_then(|case| case.server.as_ref()) else { continue };
+        section.blocks.push(Block::Facts(facts(&view.subject(summary), server)));
+        let columns = [
+            "<prompt",
+            "TTFT ms",
+            "  of it prefill, it says",
+            "  queued, it says",
+            "decode/s",
+            "  it says",
+            "in",
+            "  cached",
+            "out",
+            "  pieces",
+        ];
+        let mut table = Table::new(
+            "Means over the clean samples; what the server says is its own and enters no other figure.",
+            &columns,
+        );
+        table.rows.extend(cases.iter().map(|case| row(case)));
+        section.show(table);
+        section.show(findings(&cases));
+    }
+    section
+}
+
+/// What breaks a rule, for the short report too.
+pub(super) fn impossible(view: &View<'_>) -> Section {
+    let mut section = Section::short("What cannot be");
+    for case in &view.file.cases {
+        let found = case.server.iter().flat_map(|server| &server.findings).filter(|finding| finding.impossible);
+        for finding in found {
+            section.say(format!("{}: {} ({} of {} requests).", case.id, finding.text, finding.requests, finding.of));
+        }
+    }
+    section
+}
+
+fn facts(subject: &str, server: &ServerFile) -> Vec<(String, String)> {
+    let version = server.version.as_ref().map(|version| format!(" {version}")).unwrap_or_default();
+    let process = match (server.pid, server.reasons.get("pid")) {
+        (Some(pid), _) => {
+            format!("{pid} and its children{}", if server.started_here { ", started by this run" } else { "" })
+        }
+        (None, Some(reason)) => format!("not measured: {reason}"),
+        (None, None) => "not measured".to_owned(),
+    };
+    let cache = match server.cache {
+        engines::CacheDefence::None => "not kept out",
+        engines::CacheDefence::Switch => "kept out by the server's own switch",
+        engines::CacheDefence::Nonce => {
+            "kept out by twelve digits in front of each prompt: prompts are that much longer, and answers differ"
+        }
+    };
+    let mut facts = vec![
+        ("subject".to_owned(), subject.to_owned()),
+        ("server".to_owned(), format!("{}{version} at {}", server.software, server.url)),
+        ("its model".to_owned(), server.model.clone()),
+        ("process".to_owned(), process),
+        ("prefix cache".to_owned(), cache.to_owned()),
+    ];
+    let short = |text: &String| {
+        let cut: String = text.chars().take(DETAIL).collect();
+        if cut.len() < text.len() { format!("{cut} ... (all of it in run.json)") } else { cut }
+    };
+    facts.extend(server.details.iter().map(|(name, text)| (name.clone(), short(text))));
+    facts
+}
+
+fn row(case: &Case) -> Vec<String> {
+    let of_sample = |value: fn(&Sample) -> Option<f64>| mean(&clean(case).filter_map(value).collect::<Vec<f64>>());
+    let of_server = |value: fn(&ServerSample) -> Option<f64>| {
+        mean(&clean(case).filter_map(|sample| value(sample.server.as_ref()?)).collect::<Vec<f64>>())
+    };
+    vec![
+        case.prompt.clone(),
+        or_absent(of_sample(|sample| sample.ttft_s).map(milliseconds)),
+        or_absent(of_server(|server| server.prefill_s).map(milliseconds)),
+        or_absent(of_server(|server| server.queued_s).map(milliseconds)),
+        or_absent(of_sample(|sample| sample.decode_tps).map(significant)),
+        or_absent(of_server(|server| server.decode_tps).map(significant)),
+        or_absent(of_server(|server| server.prompt_tokens.map(|n| n as f64)).map(significant)),
+        or_absent(of_server(|server| server.cached_tokens.map(|n| n as f64)).map(significant)),
+        or_absent(of_server(|server| server.output_tokens.map(|n| n as f64)).map(significant)),
+        or_absent(of_server(|server| Some(server.chunks as f64)).map(significant)),
+    ]
+}
+
+/// Findings of one server, equal rules of several prompts in one row.
+fn findings(cases: &[&Case]) -> Table {
+    let mut table = Table::new(
+        "What does not fit together (the request where it is worst).",
+        &["<rule", "<kind", "<prompts", "<what"],
+    );
+    let all = || {
+        cases.iter().flat_map(|case| case.server.iter().flat_map(|server| &server.findings).map(|found| (*case, found)))
+    };
+    let mut rules: Vec<&str> = Vec::new();
+    for (_, finding) in all() {
+        if !rules.contains(&finding.rule.as_str()) {
+            rules.push(&finding.rule);
+        }
+    }
+    for rule in rules {
+        let of_rule: Vec<_> = all().filter(|(_, finding)| finding.rule == rule).collect();
+        let Some((_, first)) = of_rule.first() else { continue };
+        let prompts: Vec<&str> = of_rule.iter().map(|(case, _)| case.prompt.as_str()).collect();
+        table.rows.push(vec![
+            rule.replace('_', " "),
+            if first.impossible { "impossible" } else { "differs" }.to_owned(),
+            prompts.join(", "),
+            first.text.clone(),
+        ]);
+    }
+    table
+}

@@ -1,0 +1,83 @@
+//! A server that was watched, what it says of requests, and where that cannot be.
+
+use std::collections::BTreeMap;
+
+use engines::{CacheDefence, CacheHit};
+use serde::{Deserialize, Serialize};
+
+use super::Reasons;
+
+/// The server behind a case.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServerFile {
+    /// What answers, such as `llama-server`; `unknown` where its answers fit no server that is known.
+    pub software: String,
+    /// Its version, where it tells.
+    pub version: Option<String>,
+    /// The model's name there.
+    pub model: String,
+    /// Where it was asked.
+    pub url: String,
+    /// Whether this run started it (`--spawn`): only then is its load measured.
+    pub started_here: bool,
+    /// The process whose family was measured.
+    pub pid: Option<u32>,
+    /// How its prefix cache was kept out of the figures.
+    pub cache: CacheDefence,
+    /// What else it tells of itself: JSON text where it is more than a word.
+    pub details: BTreeMap<String, String>,
+    /// What of its figures and of the client's does not fit together, over all requests that count.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub findings: Vec<Finding>,
+    /// Why a field is `null`.
+    #[serde(default, skip_serializing_if = "Reasons::is_empty")]
+    pub reasons: Reasons,
+}
+
+/// What a server says of one request, in seconds, bytes and joules. Nothing of it enters the figures of the client.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct ServerSample {
+    /// Prompt tokens, those from its cache included.
+    pub prompt_tokens: Option<usize>,
+    /// Prompt tokens from its prefix cache.
+    pub cached_tokens: Option<usize>,
+    /// What the cache had of the prompt: `cold`, `partial`, `exact`; `null` where the server does not tell.
+    pub cache: Option<CacheHit>,
+    /// Tokens that came out, as it counts them.
+    pub output_tokens: Option<usize>,
+    /// Time of the prompt.
+    pub prefill_s: Option<f64>,
+    /// Time of the output.
+    pub decode_s: Option<f64>,
+    /// Time to have the model ready.
+    pub load_s: Option<f64>,
+    /// Prompt tokens a second.
+    pub prefill_tps: Option<f64>,
+    /// Output tokens a second.
+    pub decode_tps: Option<f64>,
+    /// Highest memory of its device.
+    pub peak_memory_bytes: Option<u64>,
+    /// Energy of the request.
+    pub energy_j: Option<f64>,
+    /// From sending the request to the first word that its prompt is being worked on: queue and transport.
+    pub queued_s: Option<f64>,
+    /// Pieces of text that arrived, each in one event.
+    pub chunks: usize,
+    /// Digits stood in front of the prompt to keep its cache out.
+    pub nonce: bool,
+}
+
+/// A rule of the timing audit that some requests broke.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// The rule's name.
+    pub rule: String,
+    /// Whether both sides cannot be true; else they differ, or a figure means something else than its name says.
+    pub impossible: bool,
+    /// What was found, with the figures of the request where it is worst.
+    pub text: String,
+    /// Requests that broke it.
+    pub requests: usize,
+    /// Requests that it could be asked of.
+    pub of: usize,
+}
