@@ -18,6 +18,8 @@ mod traits;
 
 #[cfg(feature = "candle")]
 pub mod candle;
+#[cfg(feature = "llama-cpp")]
+pub mod llama_cpp;
 pub mod mock;
 pub mod registry;
 pub mod threads;

@@ -66,6 +66,12 @@ pub const ENGINES: &[Entry] = &[
         open: open_candle,
     },
     Entry {
+        name: "llama-cpp",
+        summary: "llama.cpp in this process, on the CPU, built with the processor's own instructions",
+        variants: &[],
+        open: open_llama_cpp,
+    },
+    Entry {
         name: "mock",
         summary: "computes nothing and advances a virtual clock: for tests of everything around an engine",
         variants: &[],
@@ -130,6 +136,21 @@ fn open_candle(_variant: Option<&str>) -> Result<Box<dyn Engine>, Unavailable> {
     })
 }
 
+#[cfg(feature = "llama-cpp")]
+fn open_llama_cpp(_variant: Option<&str>) -> Result<Box<dyn Engine>, Unavailable> {
+    Ok(Box::new(crate::llama_cpp::LlamaCpp))
+}
+
+#[cfg(not(feature = "llama-cpp"))]
+fn open_llama_cpp(_variant: Option<&str>) -> Result<Box<dyn Engine>, Unavailable> {
+    Err(Unavailable {
+        engine: "llama-cpp",
+        reason: "this binary was built without it".to_owned(),
+        command: "build with: cargo build --release --features llama-cpp (it takes cmake, a C++ compiler and libclang)"
+            .to_owned(),
+    })
+}
+
 /// The nearest name, when it is near enough to be a slip.
 fn nearest(wanted: &str, known: impl Iterator<Item = &'static str>) -> Option<&'static str> {
     let wanted = wanted.to_lowercase();
@@ -182,8 +203,8 @@ mod tests {
 
     #[test]
     fn slips_are_noticed() {
-        insta::assert_snapshot!(find("cnadle").unwrap_err(), @"no engine is called `cnadle`; did you mean `candle`?; known engines: candle, mock");
-        insta::assert_snapshot!(find("exo").unwrap_err(), @"no engine is called `exo`; known engines: candle, mock");
+        insta::assert_snapshot!(find("cnadle").unwrap_err(), @"no engine is called `cnadle`; did you mean `candle`?; known engines: candle, llama-cpp, mock");
+        insta::assert_snapshot!(find("exo").unwrap_err(), @"no engine is called `exo`; known engines: candle, llama-cpp, mock");
         insta::assert_snapshot!(find("candle:tensr").unwrap_err(), @"engine candle has no variant `tensr`; did you mean `tensor`?; its variants: tensor");
         insta::assert_snapshot!(find("mock:x").unwrap_err(), @"engine mock has no variant `x`; its variants: none");
     }

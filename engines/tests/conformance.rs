@@ -214,6 +214,12 @@ fn a_window_bounds_the_cache() {
     for entry in ENGINES {
         let Ok(engine) = engines::registry::find(entry.name).expect("it is in the registry").open() else { continue };
         let options = LoadOptions { batch: Some(8), context: 60, ..LoadOptions::default() };
+        if let Err(error @ EngineError::Unsupported { .. }) = engine.load(&checkpoint, &options) {
+            println!("{} has no windows of its own, and says so: {error}", entry.name);
+            assert!(error.to_string().contains("window of 16"), "{error}");
+            common::load(engine.as_ref(), &checkpoint, &LoadOptions { context: 16, ..options });
+            continue;
+        }
         let mut session = common::load(engine.as_ref(), &checkpoint, &options);
         session.generate(&request(0..50, 10), &mut Silent).expect("it runs past its window");
         let per_token = checkpoint.spec().kv_bytes_per_token(DType::F16).get();

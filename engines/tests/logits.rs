@@ -113,6 +113,25 @@ fn logits_equal_those_of_transformers() {
     }
 }
 
+/// llama.cpp reads GGUF files only, and has no window that the file does not state.
+#[cfg(feature = "llama-cpp")]
+#[test]
+fn logits_of_llama_cpp_equal_those_of_transformers() {
+    let mut compared = 0;
+    for (path, expected) in fixtures().into_iter().filter(|(path, _)| path.is_file()) {
+        if open(&path).spec().window.is_some_and(|window| window < expected.ids.len()) {
+            println!("left out: {} has a window", path.display());
+            continue;
+        }
+        let all = expected.ids.len();
+        let worst = [(1, None), (7, None), (all, None), (all, Some(5))]
+            .map(|(chunk, batch)| check("llama-cpp", &path, &expected, 1e-3, chunk, batch));
+        println!("llama-cpp {:28} {worst:?}", path.file_name().unwrap().to_string_lossy());
+        compared += 1;
+    }
+    assert!(compared > 0, "no fixture was compared");
+}
+
 #[test]
 fn a_half_precision_cache_stays_close() {
     for (path, expected) in fixtures() {

@@ -281,3 +281,25 @@ fn as_stored_tokens_and_logits_equal_those_of_llama_cpp() {
     let (batch, mean) = in_one_batch(session.as_mut(), &golden, &arrays).tell("in one batch");
     assert!(batch < 1e-4 && mean < 1e-5, "in one batch: largest difference {batch}, mean {mean}");
 }
+
+/// The golden file is of another build of llama.cpp and of attention that is not fused.
+#[cfg(feature = "llama-cpp")]
+#[test]
+fn llama_cpp_in_this_process_is_the_one_of_the_golden_file() {
+    use engines::{FlashAttention, LoadOptions};
+
+    let Some(checkpoint) = model() else { return };
+    let golden = golden("smollm2_golden.json");
+    let bytes = std::fs::read(common::fixtures().join("smollm2_golden.safetensors")).expect("the golden file is there");
+    let arrays = Arrays(SafeTensors::deserialize(&bytes).expect("it is a safetensors file"));
+    let options = LoadOptions { flash_attention: FlashAttention::Off, ..common::exact(512) };
+    let mut session = common::load(&engines::llama_cpp::LlamaCpp, &checkpoint, &options);
+    for prompt in &golden.prompts {
+        let ids = session.steps().expect("a white box").tokenize(&prompt.rendered, false).expect("it tokenizes");
+        assert_eq!(ids, prompt.prompt_ids, "prompt {}: token ids of the prompt", prompt.number);
+    }
+    let agreed = agreement(session.as_mut(), &golden);
+    assert!(agreed.iter().all(|(_, gap)| *gap < TIE), "agreed lengths and gaps {agreed:?}");
+    let (stepped, mean) = one_at_a_time(session.as_mut(), &golden, &arrays, "stepped").tell("one token at a time");
+    assert!(stepped < 1e-4 && mean < 1e-5, "one token at a time: largest difference {stepped}, mean {mean}");
+}

@@ -42,7 +42,7 @@ impl Work<'_> {
             };
             let found = costs.and_then(|costs| match costs.by_op.get(row.op.as_str()) {
                 None => Err(format!("the cost model does not know the op {}", row.op)),
-                Some(sum) if sum.calls == row.count => Ok(sum),
+                Some(sum) if sum.calls == row.count || sum.may_be_cut(row.count) => Ok(sum),
                 Some(sum) => Err(format!(
                     "the trace holds {} calls, the cost model expects {}: marks were lost, or the engine works in other batches",
                     row.count, sum.calls
@@ -119,6 +119,8 @@ struct Sum {
     /// Weights and KV cache.
     streamed: f64,
     activations: f64,
+    /// Weights alone.
+    weights: f64,
 }
 
 impl Sum {
@@ -127,6 +129,12 @@ impl Sum {
         self.flops += op.flops.as_f64();
         self.streamed += (op.weight_bytes + op.kv_bytes).as_f64();
         self.activations += op.activation_bytes.as_f64();
+        self.weights += op.weight_bytes.as_f64();
+    }
+
+    /// An op without weights costs the same in one piece as in several: some engines mark queries and keys apart.
+    fn may_be_cut(&self, count: usize) -> bool {
+        self.weights <= 0.0 && self.calls > 0 && count.is_multiple_of(self.calls)
     }
 }
 

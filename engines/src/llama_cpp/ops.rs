@@ -1,0 +1,168 @@
+//! Which op of the decoder a node of ggml's graph is.
+//!
+//! Matrix products and norms are known by the weight that they read, everything else by llama.cpp's name for the node. Nodes
+//! that only look at memory in another way, and norms before their weight is multiplied in, belong to the op that follows.
+
+use llama_cpp_sys_2 as sys;
+use models::cost::OpKind;
+use traces::record::{NO_LAYER, OpGuard};
+
+/// What is known of a node of the graph.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Node<'a> {
+    /// ggml's operation.
+    pub(super) op: sys::ggml_op,
+    /// llama.cpp's name, such as `Qcur-3`.
+    pub(super) name: &'a str,
+    /// Names of its first two inputs.
+    pub(super) inputs: [&'a str; 2],
+    /// Columns and rows of its result.
+    pub(super) shape: [usize; 2],
+}
+
+/// The op that ends with a node, and its layer; `None` where the node belongs to the op after it. In a model with biases a
+/// projection ends with the addition of its bias.
+pub(super) fn classify(node: &Node<'_>, biased: bool) -> Option<(OpKind, u32)> {
+    let kind = match node.op {
+        sys::GGML_OP_GET_ROWS if node.inputs[0] == "token_embd.weight" => OpKind::Embed,
+        sys::GGML_OP_MUL_MAT => return product(node, biased),
+        sys::GGML_OP_MUL => return norm(node),
+        sys::GGML_OP_ADD => return addition(node),
+        sys::GGML_OP_ROPE => OpKind::Rope,
+        sys::GGML_OP_SET_ROWS | sys::GGML_OP_CPY if node.name.starts_with("cache_") => OpKind::KvWrite,
+        sys::GGML_OP_FLASH_ATTN_EXT | sys::GGML_OP_SOFT_MAX => OpKind::Attention,
+        sys::GGML_OP_CONT if node.name.starts_with("kqv_out") => OpKind::Attention,
+        sys::GGML_OP_GLU | sys::GGML_OP_UNARY if node.name.starts_with("ffn_") => OpKind::SiluMul,
+        _ => return None,
+    };
+    Some((kind, layer_of_name(node.name)))
+}
+
+fn product(node: &Node<'_>, biased: bool) -> Option<(OpKind, u32)> {
+    let weight = node.inputs[0];
+    let (layer, part) = place(weight);
+    let kind = match part {
+        "attn_q" | "attn_k" | "attn_v" if biased => return None,
+        "attn_q" => OpKind::QProj,
+        "attn_k" => OpKind::KProj,
+        "attn_v" => OpKind::VProj,
+        "attn_output" => OpKind::OProj,
+        "ffn_gate" => OpKind::GateProj,
+        "ffn_up" => OpKind::UpProj,
+        "ffn_down" => OpKind::DownProj,
+        "output" | "token_embd" => OpKind::LmHead,
+        _ if weight.ends_with(".weight") => return None,
+        // No weight: scores and their products with the values, where attention is not fused.
+        _ => return Some((OpKind::Attention, layer_of_name(node.name))),
+    };
+    Some((kind, layer))
+}
+
+fn norm(node: &Node<'_>) -> Option<(OpKind, u32)> {
+    let (layer, part) = place(node.inputs[1]);
+    let kind = match part {
+        "attn_norm" => OpKind::AttnNorm,
+        "ffn_norm" => OpKind::FfnNorm,
+        "output_norm" => OpKind::OutputNorm,
+        _ => return None,
+    };
+    Some((kind, layer))
+}
+
+fn addition(node: &Node<'_>) -> Option<(OpKind, u32)> {
+    let (layer, part) = place(node.inputs[1]);
+    let kind = match part {
+        "attn_q" => OpKind::QProj,
+        "attn_k" => OpKind::KProj,
+        "attn_v" => OpKind::VProj,
+        _ if node.name.starts_with("ffn_inp") => return Some((OpKind::AttnResidual, layer_of_name(node.name))),
+        _ if node.name.starts_with("l_out") || node.name.starts_with("ffn_out") => {
+            return Some((OpKind::FfnResidual, layer_of_name(node.name)));
+        }
+        _ => return None,
+    };
+    Some((kind, layer))
+}
+
+/// `blk.3.attn_q.weight` is `attn_q` of layer 3; `output.weight` is `output` of none.
+fn place(tensor: &str) -> (u32, &str) {
+    let Some(name) = tensor.strip_suffix(".weight").or_else(|| tensor.strip_suffix(".bias")) else {
+        return (NO_LAYER, "");
+    };
+    let Some((layer, part)) = name.strip_prefix("blk.").and_then(|rest| rest.split_once('.')) else {
+        return (NO_LAYER, name);
+    };
+    (layer.parse().unwrap_or(NO_LAYER), part)
+}
+
+/// `Qcur-3` is of layer 3; `cache_k_l3 (view)` too.
+fn layer_of_name(name: &str) -> u32 {
+    let number = |text: &str| text.split(' ').next().and_then(|digits| digits.parse().ok());
+    let behind = |mark: &str| name.rsplit_once(mark).and_then(|(_, rest)| number(rest));
+    behind("-").or_else(|| behind("_l")).unwrap_or(NO_LAYER)
+}
+
+/// Marks an op until the guard is dropped.
+pub(super) fn mark(kind: OpKind, layer: u32, [columns, rows]: [usize; 2]) -> OpGuard {
+    use traces::op;
+    macro_rules! named {
+        ($($kind:ident => $name:literal),* $(,)?) => {
+            match kind { $(OpKind::$kind => op!($name, layer, [rows, columns]),)* }
+        };
+    }
+    named!(
+        Embed => "embed", AttnNorm => "attn_norm", QProj => "q_proj", KProj => "k_proj", VProj => "v_proj",
+        Rope => "rope", KvWrite => "kv_write", Attention => "attention", OProj => "o_proj",
+        AttnResidual => "attn_residual", FfnNorm => "ffn_norm", GateProj => "gate_proj", UpProj => "up_proj",
+        SiluMul => "silu_mul", DownProj => "down_proj", FfnResidual => "ffn_residual", OutputNorm => "output_norm",
+        LmHead => "lm_head",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn op(op: sys::ggml_op, name: &str, inputs: [&str; 2], biased: bool) -> Option<(OpKind, u32)> {
+        classify(&Node { op, name, inputs, shape: [1, 1] }, biased)
+    }
+
+    #[test]
+    fn products_are_known_by_their_weight() {
+        let product = |weight: &str| op(sys::GGML_OP_MUL_MAT, "node_7", [weight, "x"], false);
+        assert_eq!(product("blk.12.attn_q.weight"), Some((OpKind::QProj, 12)));
+        assert_eq!(product("blk.0.ffn_down.weight"), Some((OpKind::DownProj, 0)));
+        assert_eq!(product("token_embd.weight"), Some((OpKind::LmHead, NO_LAYER)));
+        assert_eq!(product("blk.0.ffn_gate_inp.weight"), None);
+        let scores = op(sys::GGML_OP_MUL_MAT, "kq-4", ["k-4 (view)", "q-4"], false);
+        assert_eq!(scores, Some((OpKind::Attention, 4)));
+    }
+
+    #[test]
+    fn a_bias_ends_its_projection() {
+        let inputs = ["blk.2.attn_k.weight", "x"];
+        assert_eq!(op(sys::GGML_OP_MUL_MAT, "Kcur-2", inputs, true), None);
+        let added = op(sys::GGML_OP_ADD, "Kcur-2", ["Kcur-2", "blk.2.attn_k.bias"], true);
+        assert_eq!(added, Some((OpKind::KProj, 2)));
+    }
+
+    #[test]
+    fn everything_else_is_known_by_its_name() {
+        assert_eq!(op(sys::GGML_OP_RMS_NORM, "norm-1", ["l_out-0", ""], false), None);
+        assert_eq!(
+            op(sys::GGML_OP_MUL, "ffn_norm-1", ["norm-1", "blk.1.ffn_norm.weight"], false),
+            Some((OpKind::FfnNorm, 1))
+        );
+        assert_eq!(op(sys::GGML_OP_ADD, "ffn_inp-1", ["a", "b"], false), Some((OpKind::AttnResidual, 1)));
+        assert_eq!(op(sys::GGML_OP_ADD, "l_out-1", ["a", "b"], false), Some((OpKind::FfnResidual, 1)));
+        assert_eq!(op(sys::GGML_OP_ROPE, "Qcur-1", ["", ""], false), Some((OpKind::Rope, 1)));
+        assert_eq!(op(sys::GGML_OP_SET_ROWS, "cache_k_l9 (view)", ["", ""], false), Some((OpKind::KvWrite, 9)));
+        assert_eq!(op(sys::GGML_OP_GLU, "ffn_swiglu-5", ["", ""], false), Some((OpKind::SiluMul, 5)));
+        assert_eq!(op(sys::GGML_OP_VIEW, "Qcur-1 (view)", ["Qcur-1", ""], false), None);
+        assert_eq!(
+            op(sys::GGML_OP_GET_ROWS, "embd", ["token_embd.weight", "inp"], false).map(|op| op.0),
+            Some(OpKind::Embed)
+        );
+        assert_eq!(op(sys::GGML_OP_GET_ROWS, "node_1", ["l_out-3", "inp_out_ids"], false), None);
+    }
+}

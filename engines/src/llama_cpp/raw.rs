@@ -1,0 +1,404 @@
+//! llama.cpp's C interface behind safe types: the only unsafe code of this engine.
+//!
+//! What is passed to C lives as long as C may use it: a context owns its model and the state of its callback. Log lines of
+//! llama.cpp go nowhere but into the reason of an error.
+#![allow(unsafe_code, reason = "a C library is called")]
+
+use std::ffi::{CStr, CString, c_char, c_void};
+use std::path::Path;
+use std::ptr::{self, NonNull};
+use std::sync::{Mutex, Once, PoisonError};
+
+use llama_cpp_sys_2 as sys;
+use traces::record::{self, OpGuard};
+
+use super::failed;
+use super::ops::{self, Node};
+use super::settings::Settings;
+use crate::{EngineError, FlashAttention};
+
+/// Prompt tokens that one call hands over; it works on them in batches of its own (llama-bench's `-b`).
+const TOKENS_PER_CALL: usize = 2048;
+/// Longest text of a token without a second call, in bytes.
+const PIECE_BYTES: usize = 64;
+
+static START: Once = Once::new();
+/// What llama.cpp said last of its errors.
+static LAST_ERROR: Mutex<String> = Mutex::new(String::new());
+
+/// Starts llama.cpp, once per process.
+fn start() {
+    START.call_once(|| {
+        // SAFETY: the callback is a function that lives as long as the process, and takes no data.
+        unsafe { sys::llama_log_set(Some(on_log), ptr::null_mut()) };
+        // SAFETY: called once, before anything else of the library.
+        unsafe { sys::llama_backend_init() };
+    });
+}
+
+/// Keeps the words of an error.
+unsafe extern "C" fn on_log(level: sys::ggml_log_level, text: *const c_char, _data: *mut c_void) {
+    if level != sys::GGML_LOG_LEVEL_ERROR || text.is_null() {
+        return;
+    }
+    // SAFETY: llama.cpp passes a text that ends with a zero byte and lives during this call.
+    let text = unsafe { CStr::from_ptr(text) };
+    *LAST_ERROR.lock().unwrap_or_else(PoisonError::into_inner) = text.to_string_lossy().trim().to_owned();
+}
+
+/// What llama.cpp said of the error that just happened.
+fn words(instead: &str) -> String {
+    let said = std::mem::take(&mut *LAST_ERROR.lock().unwrap_or_else(PoisonError::into_inner));
+    if said.is_empty() { instead.to_owned() } else { said }
+}
+
+/// A text of the library that lives as long as the process.
+fn text(from: *const c_char) -> String {
+    if from.is_null() {
+        return String::new();
+    }
+    // SAFETY: not null; the library's constant texts end with a zero byte and are never freed.
+    unsafe { CStr::from_ptr(from) }.to_string_lossy().into_owned()
+}
+
+/// The library's version and the commit of ggml, where it knows them.
+pub(super) fn version() -> String {
+    // SAFETY: it takes nothing and returns a constant text.
+    let llama = text(unsafe { sys::llama_version() });
+    // SAFETY: as above.
+    let ggml = text(unsafe { sys::ggml_version() });
+    // SAFETY: as above.
+    let commit = text(unsafe { sys::ggml_commit() });
+    let commit = if commit.is_empty() || commit == "unknown" { String::new() } else { format!(" {commit}") };
+    format!("{llama}, ggml {ggml}{commit}")
+}
+
+/// What the library was built to use, such as `avx512_vnni`, `openmp`, `repack`.
+pub(super) fn features() -> Vec<String> {
+    start();
+    // SAFETY: it takes nothing and returns a text that lives until the next call; it is copied at once.
+    let told = text(unsafe { sys::llama_print_system_info() });
+    parse_features(&told)
+}
+
+/// `CPU : AVX2 = 1 | F16C = 0 | ...` to the names that are not 0.
+fn parse_features(told: &str) -> Vec<String> {
+    let one = |part: &str| {
+        let (name, value) = part.rsplit_once('=')?;
+        let name = name.rsplit(':').next()?.trim().to_lowercase();
+        (value.trim() != "0" && !name.is_empty()).then_some(name)
+    };
+    told.split('|').filter_map(one).collect()
+}
+
+/// A model's weights and vocabulary.
+#[derive(Debug)]
+pub(super) struct Model {
+    pointer: NonNull<sys::llama_model>,
+    vocab: NonNull<sys::llama_vocab>,
+}
+
+impl Model {
+    /// Loads a GGUF file.
+    pub(super) fn load(path: &Path, settings: &Settings) -> Result<Self, EngineError> {
+        start();
+        let name = path.to_str().and_then(|path| CString::new(path).ok());
+        let name = name.ok_or_else(|| failed("load", format!("{} is no path in UTF-8", path.display())))?;
+        // SAFETY: it takes nothing and returns plain values.
+        let mut params = unsafe { sys::llama_model_default_params() };
+        params.n_gpu_layers = 0;
+        params.load_mode = if settings.mmap { sys::LLAMA_LOAD_MODE_MMAP } else { sys::LLAMA_LOAD_MODE_NONE };
+        params.use_extra_bufts = settings.repack;
+        // SAFETY: the path ends with a zero byte and lives during the call; the parameters are the library's own defaults
+        // with plain values changed.
+        let model = unsafe { sys::llama_model_load_from_file(name.as_ptr(), params) };
+        let pointer = NonNull::new(model)
+            .ok_or_else(|| failed("load", words("llama.cpp could not load it and gave no reason")))?;
+        // SAFETY: the model is alive.
+        let vocab = unsafe { sys::llama_model_get_vocab(pointer.as_ptr()) };
+        let Some(vocab) = NonNull::new(vocab.cast_mut()) else {
+            // SAFETY: the model is alive and nobody else has it.
+            unsafe { sys::llama_model_free(pointer.as_ptr()) };
+            return Err(failed("load", "the file has no vocabulary"));
+        };
+        Ok(Self { pointer, vocab })
+    }
+
+    /// Tokens of the vocabulary.
+    pub(super) fn vocab(&self) -> usize {
+        // SAFETY: the vocabulary lives as long as the model.
+        let count = unsafe { sys::llama_vocab_n_tokens(self.vocab.as_ptr()) };
+        usize::try_from(count).unwrap_or(0)
+    }
+
+    /// The ids that end a generation.
+    pub(super) fn end_tokens(&self) -> Vec<u32> {
+        // SAFETY: the vocabulary lives as long as the model, and the id is in it.
+        let ends = |id: i32| unsafe { sys::llama_vocab_is_eog(self.vocab.as_ptr(), id) };
+        let count = i32::try_from(self.vocab()).unwrap_or(i32::MAX);
+        (0..count).filter(|id| ends(*id)).filter_map(|id| u32::try_from(id).ok()).collect()
+    }
+
+    /// Text to ids, special tokens parsed, with BOS in front if asked.
+    pub(super) fn tokenize(&self, text: &str, add_bos: bool) -> Result<Vec<u32>, EngineError> {
+        let length = i32::try_from(text.len()).map_err(|_| failed("tokenize", "the text is longer than 2 GB"))?;
+        let call = |ids: &mut [i32]| {
+            let room = i32::try_from(ids.len()).unwrap_or(i32::MAX);
+            let (from, to) = (text.as_ptr().cast(), ids.as_mut_ptr());
+            // SAFETY: the text has so many bytes, the buffer so many places, and the vocabulary is alive.
+            unsafe { sys::llama_tokenize(self.vocab.as_ptr(), from, length, to, room, false, true) }
+        };
+        // A token takes a byte at least.
+        let mut ids = vec![0; text.len() + 2];
+        let mut count = call(&mut ids);
+        if count < 0 {
+            ids.resize(count.unsigned_abs() as usize, 0);
+            count = call(&mut ids);
+        }
+        let count = usize::try_from(count).map_err(|_| failed("tokenize", words("llama_tokenize failed")))?;
+        ids.truncate(count);
+        // SAFETY: the vocabulary is alive.
+        let bos = add_bos.then(|| unsafe { sys::llama_vocab_bos(self.vocab.as_ptr()) });
+        let bos = bos.filter(|bos| *bos >= 0);
+        bos.into_iter()
+            .chain(ids)
+            .map(|id| u32::try_from(id).map_err(|_| failed("tokenize", format!("llama_tokenize gave the id {id}"))))
+            .collect()
+    }
+
+    /// The bytes of a token of the vocabulary; none of a control token.
+    pub(super) fn piece(&self, token: u32) -> Result<Vec<u8>, EngineError> {
+        let id = i32::try_from(token).map_err(|_| failed("detokenize", format!("{token} is no token")))?;
+        let call = |bytes: &mut [u8]| {
+            let room = i32::try_from(bytes.len()).unwrap_or(i32::MAX);
+            // SAFETY: the buffer has so many bytes, the id is in the vocabulary (the caller checked), which is alive.
+            unsafe { sys::llama_token_to_piece(self.vocab.as_ptr(), id, bytes.as_mut_ptr().cast(), room, 0, false) }
+        };
+        let mut bytes = vec![0; PIECE_BYTES];
+        let mut count = call(&mut bytes);
+        if count < 0 {
+            bytes.resize(count.unsigned_abs() as usize, 0);
+            count = call(&mut bytes);
+        }
+        let count = usize::try_from(count)
+            .map_err(|_| failed("detokenize", format!("token {token} has no text that llama.cpp can tell")))?;
+        bytes.truncate(count);
+        Ok(bytes)
+    }
+}
+
+impl Drop for Model {
+    fn drop(&mut self) {
+        // SAFETY: the model is alive, and every context over it was dropped before (it owns the model).
+        unsafe { sys::llama_model_free(self.pointer.as_ptr()) };
+    }
+}
+
+/// How a context is made.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ContextOptions {
+    /// Tokens that it holds at least.
+    pub(super) context: usize,
+    /// Prompt tokens per forward pass.
+    pub(super) batch: usize,
+    /// Threads that compute.
+    pub(super) threads: usize,
+    /// KV cache in F32 instead of F16.
+    pub(super) wide_kv: bool,
+    /// Fused attention.
+    pub(super) flash_attention: FlashAttention,
+    /// The model's projections have biases.
+    pub(super) biased: bool,
+}
+
+/// State of the evaluation callback: the op that runs now.
+struct Marks {
+    biased: bool,
+    open: Option<OpGuard>,
+}
+
+/// A KV cache and buffers over a model. Not shared between threads.
+pub(super) struct Context {
+    // The order of the fields is the order in which they are dropped: first what points to the others.
+    pointer: Computing,
+    #[expect(dead_code, reason = "held for the callback")]
+    marks: Marking,
+    model: Model,
+    vocab: usize,
+}
+
+/// Frees the context.
+struct Computing(NonNull<sys::llama_context>);
+
+impl Drop for Computing {
+    fn drop(&mut self) {
+        // SAFETY: the context is alive and dropped once.
+        unsafe { sys::llama_free(self.0.as_ptr()) };
+    }
+}
+
+/// Frees the state of the callback.
+struct Marking(NonNull<Marks>);
+
+impl Marking {
+    fn new(marks: Marks) -> Self {
+        Self(NonNull::from(Box::leak(Box::new(marks))))
+    }
+}
+
+impl Drop for Marking {
+    fn drop(&mut self) {
+        // SAFETY: it comes from a box that was leaked, it is dropped once, and the context that points to it is gone.
+        drop(unsafe { Box::from_raw(self.0.as_ptr()) });
+    }
+}
+
+impl Context {
+    /// Reserves a KV cache; the same context serves all passes, so that they measure the same thing.
+    pub(super) fn new(model: Model, options: ContextOptions) -> Result<Self, EngineError> {
+        let count = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
+        let threads = i32::try_from(options.threads.max(1)).unwrap_or(i32::MAX);
+        // SAFETY: it takes nothing and returns plain values.
+        let mut params = unsafe { sys::llama_context_default_params() };
+        params.n_ctx = count(options.context);
+        params.n_batch = count(TOKENS_PER_CALL.max(options.batch));
+        params.n_ubatch = count(options.batch);
+        params.n_seq_max = 1;
+        params.n_threads = threads;
+        params.n_threads_batch = threads;
+        params.type_k = if options.wide_kv { sys::GGML_TYPE_F32 } else { sys::GGML_TYPE_F16 };
+        params.type_v = params.type_k;
+        params.flash_attn_type = match options.flash_attention {
+            FlashAttention::Auto => sys::LLAMA_FLASH_ATTN_TYPE_AUTO,
+            FlashAttention::On => sys::LLAMA_FLASH_ATTN_TYPE_ENABLED,
+            FlashAttention::Off => sys::LLAMA_FLASH_ATTN_TYPE_DISABLED,
+        };
+        params.no_perf = true;
+        let marks = Marking::new(Marks { biased: options.biased, open: None });
+        params.cb_eval = Some(on_node);
+        params.cb_eval_user_data = marks.0.as_ptr().cast();
+        // SAFETY: the model is alive; the parameters are the library's defaults with plain values changed; the callback's
+        // data lives until the context is dropped.
+        let context = unsafe { sys::llama_init_from_model(model.pointer.as_ptr(), params) };
+        let pointer = NonNull::new(context).map(Computing);
+        let pointer =
+            pointer.ok_or_else(|| failed("load", words("llama.cpp could not make a context and gave no reason")))?;
+        let vocab = model.vocab();
+        Ok(Self { pointer, marks, model, vocab })
+    }
+
+    pub(super) fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// Tokens that the KV cache was reserved for.
+    pub(super) fn cells(&self) -> usize {
+        // SAFETY: the context is alive.
+        unsafe { sys::llama_n_ctx(self.pointer.0.as_ptr()) as usize }
+    }
+
+    /// Runs tokens behind the context; afterwards the logits are those of the last one.
+    pub(super) fn decode(&mut self, place: &'static str, tokens: &[u32]) -> Result<(), EngineError> {
+        let ids: Option<Vec<i32>> = tokens.iter().map(|id| i32::try_from(*id).ok()).collect();
+        let mut ids = ids.ok_or_else(|| failed(place, "a token id beyond 2^31"))?;
+        for part in ids.chunks_mut(TOKENS_PER_CALL) {
+            let count = i32::try_from(part.len()).unwrap_or(i32::MAX);
+            // SAFETY: the buffer has so many ids and lives until the call below has returned.
+            let batch = unsafe { sys::llama_batch_get_one(part.as_mut_ptr(), count) };
+            // SAFETY: the context is alive, and the batch points to ids of the vocabulary (the caller checked).
+            let outcome = unsafe { sys::llama_decode(self.pointer.0.as_ptr(), batch) };
+            if outcome != 0 {
+                let reason = words("llama.cpp gave no reason");
+                return Err(failed(place, format!("llama_decode returned {outcome}: {reason}")));
+            }
+        }
+        self.wait();
+        Ok(())
+    }
+
+    /// Waits until the computation is over.
+    pub(super) fn wait(&mut self) {
+        // SAFETY: the context is alive.
+        unsafe { sys::llama_synchronize(self.pointer.0.as_ptr()) };
+    }
+
+    /// Logits of the last token that ran, `[vocab]`.
+    pub(super) fn logits(&mut self) -> Result<&[f32], EngineError> {
+        // SAFETY: the context is alive; -1 is the last output.
+        let logits = unsafe { sys::llama_get_logits_ith(self.pointer.0.as_ptr(), -1) };
+        if logits.is_null() {
+            return Err(failed("logits", words("llama.cpp has none: nothing was run yet")));
+        }
+        // SAFETY: an output has as many logits as the vocabulary tokens; they stay until the next call that computes, which
+        // takes `&mut self` too.
+        Ok(unsafe { std::slice::from_raw_parts(logits, self.vocab) })
+    }
+
+    /// Forgets all tokens; the reserved memory stays as it is.
+    pub(super) fn clear(&mut self) {
+        // SAFETY: the context is alive.
+        let memory = unsafe { sys::llama_get_memory(self.pointer.0.as_ptr()) };
+        // SAFETY: the memory belongs to the context.
+        unsafe { sys::llama_memory_clear(memory, false) };
+    }
+}
+
+/// Called twice per node: whether it is to be computed by itself, and when that is done. While nothing is recorded every answer
+/// is no, and the graph is computed in one piece.
+unsafe extern "C" fn on_node(tensor: *mut sys::ggml_tensor, ask: bool, data: *mut c_void) -> bool {
+    // SAFETY: the data given with this callback is the context's own, which is alive and computes on one thread.
+    let Some(marks) = (unsafe { data.cast::<Marks>().as_mut() }) else { return !ask };
+    if !ask {
+        marks.open = None;
+        // Go on.
+        return true;
+    }
+    if !record::is_on() {
+        return false;
+    }
+    // SAFETY: ggml passes a node of the graph that it computes now.
+    let Some(tensor) = (unsafe { tensor.as_ref() }) else { return false };
+    // SAFETY: inputs are nodes or weights of the same graph, or null.
+    let input = |place: usize| tensor.src.get(place).and_then(|input| unsafe { input.as_ref() });
+    let size = |dimension: usize| usize::try_from(tensor.ne[dimension]).unwrap_or(0);
+    let node = Node {
+        op: tensor.op,
+        name: name(tensor),
+        inputs: [input(0).map_or("", name), input(1).map_or("", name)],
+        shape: [size(0), size(1)],
+    };
+    let Some((kind, layer)) = ops::classify(&node, marks.biased) else { return false };
+    // What is computed next ends with this node.
+    marks.open = Some(ops::mark(kind, layer, node.shape));
+    true
+}
+
+/// The name of a tensor, up to the first byte that is no text.
+fn name(tensor: &sys::ggml_tensor) -> &str {
+    let bytes = tensor.name.as_ptr().cast::<u8>();
+    // SAFETY: the field is an array of as many bytes, part of the tensor that is borrowed.
+    let bytes = unsafe { std::slice::from_raw_parts(bytes, tensor.name.len()) };
+    let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+    std::str::from_utf8(&bytes[..end]).unwrap_or("")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn features_are_those_that_are_on() {
+        let told = "CPU : SSE3 = 1 | AVX2 = 0 | AVX512_VNNI = 1 | OPENMP = 1 | REPACK = 1 | ";
+        assert_eq!(parse_features(told), ["sse3", "avx512_vnni", "openmp", "repack"]);
+        assert!(!features().is_empty() && !version().is_empty());
+    }
+
+    #[test]
+    fn a_file_that_is_no_model_is_an_error_in_its_own_words() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("no.gguf");
+        std::fs::write(&path, b"GGUF but nothing else").expect("it can be written");
+        let error = Model::load(&path, &Settings::default()).map(drop).unwrap_err().to_string();
+        assert!(error.contains("load") && error.len() > 40, "{error}");
+    }
+}

@@ -1,0 +1,169 @@
+//! One loaded model on llama.cpp.
+
+use models::Checkpoint;
+
+use super::raw::{Context, ContextOptions, Model};
+use super::settings::Settings;
+use super::utf8::Utf8;
+use super::{NAME, failed};
+use crate::greedy::{Greedy, argmax, generate};
+use crate::{EngineError, KvBytes, KvType, LoadOptions, Observer, Request, Session, Steps, Usage};
+
+/// A model and its one context.
+pub(super) struct LlamaSession {
+    context: Context,
+    text: Utf8,
+    ends: Vec<u32>,
+    vocab: usize,
+    /// Tokens that a request may fill; llama.cpp rounds what it reserves up.
+    capacity: usize,
+    position: usize,
+    has_logits: bool,
+    kv_bytes_per_token: u64,
+}
+
+impl LlamaSession {
+    pub(super) fn load(
+        checkpoint: &Checkpoint,
+        options: &LoadOptions,
+        settings: &Settings,
+        batch: usize,
+    ) -> Result<Self, EngineError> {
+        let spec = checkpoint.spec();
+        let model = Model::load(checkpoint.path(), settings)?;
+        let vocab = model.vocab();
+        if vocab != spec.vocab {
+            let reason = format!("llama.cpp finds {vocab} tokens in the file, {} were expected", spec.vocab);
+            return Err(failed("load", reason));
+        }
+        let ends = model.end_tokens();
+        let context = Context::new(
+            model,
+            ContextOptions {
+                context: options.context,
+                batch,
+                threads: options.threads,
+                wide_kv: options.kv_type == KvType::F32,
+                flash_attention: options.flash_attention,
+                biased: spec.qkv_bias,
+            },
+        )?;
+        let per_token = 2 * spec.layers * spec.kv_width() * options.kv_type.bytes();
+        Ok(Self {
+            context,
+            text: Utf8::default(),
+            ends,
+            vocab,
+            capacity: options.context,
+            position: 0,
+            has_logits: false,
+            kv_bytes_per_token: per_token as u64,
+        })
+    }
+
+    fn forward(&mut self, place: &'static str, tokens: &[u32]) -> Result<(), EngineError> {
+        if tokens.is_empty() {
+            return Err(EngineError::EmptyPrompt);
+        }
+        let needed = self.position + tokens.len();
+        if needed > self.capacity {
+            return Err(EngineError::ContextFull { needed, context: self.capacity });
+        }
+        if let Some(id) = tokens.iter().find(|id| **id as usize >= self.vocab) {
+            return Err(failed(place, format!("token {id} is not in the vocabulary of {}", self.vocab)));
+        }
+        self.has_logits = false;
+        self.context.decode(place, tokens)?;
+        self.position = needed;
+        self.has_logits = true;
+        Ok(())
+    }
+
+    fn needs_logits(&self, step: &'static str) -> Result<(), EngineError> {
+        if self.has_logits { Ok(()) } else { Err(EngineError::OutOfOrder { step, needs: "prefill" }) }
+    }
+}
+
+impl Session for LlamaSession {
+    fn generate(&mut self, request: &Request, observer: &mut dyn Observer) -> Result<Usage, EngineError> {
+        self.text = Utf8::default();
+        generate(self, request, observer)
+    }
+
+    fn reset(&mut self) -> Result<(), EngineError> {
+        self.context.clear();
+        self.text = Utf8::default();
+        self.position = 0;
+        self.has_logits = false;
+        Ok(())
+    }
+
+    fn kv_bytes(&self) -> KvBytes {
+        let tokens = |count: usize| count as u64 * self.kv_bytes_per_token;
+        KvBytes { used: tokens(self.position), reserved: tokens(self.context.cells()) }
+    }
+
+    fn steps(&mut self) -> Option<&mut dyn Steps> {
+        Some(self)
+    }
+}
+
+impl Steps for LlamaSession {
+    fn tokenize(&mut self, text: &str, add_bos: bool) -> Result<Vec<u32>, EngineError> {
+        self.context.model().tokenize(text, add_bos)
+    }
+
+    fn prefill(&mut self, tokens: &[u32]) -> Result<(), EngineError> {
+        self.forward("prefill", tokens)
+    }
+
+    fn decode(&mut self, token: u32) -> Result<(), EngineError> {
+        self.forward("decode", &[token])
+    }
+
+    fn sample(&mut self) -> Result<u32, EngineError> {
+        self.needs_logits("sample")?;
+        argmax(self.context.logits()?).ok_or_else(|| {
+            failed("sample", "the logits are not finite: the weights are damaged, or not made for this model")
+        })
+    }
+
+    fn detokenize(&mut self, token: u32) -> Result<String, EngineError> {
+        if token as usize >= self.vocab {
+            return Err(EngineError::Failed {
+                engine: NAME,
+                place: "detokenize".to_owned(),
+                reason: format!("token {token} is not in the vocabulary of {}", self.vocab),
+            });
+        }
+        if self.ends.contains(&token) {
+            return Ok(String::new());
+        }
+        let bytes = self.context.model().piece(token)?;
+        Ok(self.text.push(&bytes))
+    }
+
+    fn sync(&mut self) -> Result<(), EngineError> {
+        self.context.wait();
+        Ok(())
+    }
+
+    fn logits(&mut self) -> Result<Vec<f32>, EngineError> {
+        self.needs_logits("logits")?;
+        Ok(self.context.logits()?.to_vec())
+    }
+}
+
+impl Greedy for LlamaSession {
+    fn room(&self) -> (usize, usize) {
+        (self.position, self.capacity)
+    }
+
+    fn end_of_generation(&self) -> &[u32] {
+        &self.ends
+    }
+
+    fn flush(&mut self) -> String {
+        self.text.flush()
+    }
+}
