@@ -22,9 +22,12 @@ const TOKENS_PER_CALL: usize = 2048;
 /// Longest text of a token without a second call, in bytes.
 const PIECE_BYTES: usize = 64;
 
+/// Most of llama.cpp's words that an error repeats, in bytes.
+const WORDS: usize = 1000;
+
 static START: Once = Once::new();
-/// What llama.cpp said last of its errors.
-static LAST_ERROR: Mutex<String> = Mutex::new(String::new());
+/// What llama.cpp said of its errors since the last call that may fail began.
+static SAID: Mutex<String> = Mutex::new(String::new());
 
 /// Starts llama.cpp, once per process.
 fn start() {
@@ -36,20 +39,30 @@ fn start() {
     });
 }
 
-/// Keeps the words of an error.
+/// Keeps the words of an error: the first ones are the nearest to its cause.
 unsafe extern "C" fn on_log(level: sys::ggml_log_level, text: *const c_char, _data: *mut c_void) {
     if level != sys::GGML_LOG_LEVEL_ERROR || text.is_null() {
         return;
     }
     // SAFETY: llama.cpp passes a text that ends with a zero byte and lives during this call.
-    let text = unsafe { CStr::from_ptr(text) };
-    *LAST_ERROR.lock().unwrap_or_else(PoisonError::into_inner) = text.to_string_lossy().trim().to_owned();
+    let text = unsafe { CStr::from_ptr(text) }.to_string_lossy();
+    let mut said = SAID.lock().unwrap_or_else(PoisonError::into_inner);
+    if said.len() + text.len() <= WORDS {
+        let between = if said.is_empty() { "" } else { "; " };
+        said.push_str(between);
+        said.push_str(text.trim());
+    }
 }
 
 /// What llama.cpp said of the error that just happened.
 fn words(instead: &str) -> String {
-    let said = std::mem::take(&mut *LAST_ERROR.lock().unwrap_or_else(PoisonError::into_inner));
+    let said = std::mem::take(&mut *SAID.lock().unwrap_or_else(PoisonError::into_inner));
     if said.is_empty() { instead.to_owned() } else { said }
+}
+
+/// A call that may fail begins.
+fn begin() {
+    SAID.lock().unwrap_or_else(PoisonError::into_inner).clear();
 }
 
 /// A text of the library that lives as long as the process.
@@ -61,34 +74,21 @@ fn text(from: *const c_char) -> String {
     unsafe { CStr::from_ptr(from) }.to_string_lossy().into_owned()
 }
 
-/// The library's version and the commit of ggml, where it knows them.
-pub(super) fn version() -> String {
+/// The versions of llama.cpp and of ggml. The commits that they tell are left out: their build asks whatever git repository
+/// lies around their source, which for a package is that of somebody else.
+pub(super) fn versions() -> [String; 2] {
     // SAFETY: it takes nothing and returns a constant text.
     let llama = text(unsafe { sys::llama_version() });
     // SAFETY: as above.
     let ggml = text(unsafe { sys::ggml_version() });
-    // SAFETY: as above.
-    let commit = text(unsafe { sys::ggml_commit() });
-    let commit = if commit.is_empty() || commit == "unknown" { String::new() } else { format!(" {commit}") };
-    format!("{llama}, ggml {ggml}{commit}")
+    [llama, ggml]
 }
 
-/// What the library was built to use, such as `avx512_vnni`, `openmp`, `repack`.
-pub(super) fn features() -> Vec<String> {
+/// What the library was built to use, in its own words: `CPU : AVX2 = 1 | F16C = 0 | ...`.
+pub(super) fn system_info() -> String {
     start();
     // SAFETY: it takes nothing and returns a text that lives until the next call; it is copied at once.
-    let told = text(unsafe { sys::llama_print_system_info() });
-    parse_features(&told)
-}
-
-/// `CPU : AVX2 = 1 | F16C = 0 | ...` to the names that are not 0.
-fn parse_features(told: &str) -> Vec<String> {
-    let one = |part: &str| {
-        let (name, value) = part.rsplit_once('=')?;
-        let name = name.rsplit(':').next()?.trim().to_lowercase();
-        (value.trim() != "0" && !name.is_empty()).then_some(name)
-    };
-    told.split('|').filter_map(one).collect()
+    text(unsafe { sys::llama_print_system_info() })
 }
 
 /// A model's weights and vocabulary.
@@ -102,15 +102,19 @@ impl Model {
     /// Loads a GGUF file.
     pub(super) fn load(path: &Path, settings: &Settings) -> Result<Self, EngineError> {
         start();
+        begin();
         let name = path.to_str().and_then(|path| CString::new(path).ok());
         let name = name.ok_or_else(|| failed("load", format!("{} is no path in UTF-8", path.display())))?;
         // SAFETY: it takes nothing and returns plain values.
         let mut params = unsafe { sys::llama_model_default_params() };
+        // The list of devices to offload to, ended by null: none, whatever this machine has.
+        let mut devices = [ptr::null_mut()];
+        params.devices = devices.as_mut_ptr();
         params.n_gpu_layers = 0;
         params.load_mode = if settings.mmap { sys::LLAMA_LOAD_MODE_MMAP } else { sys::LLAMA_LOAD_MODE_NONE };
         params.use_extra_bufts = settings.repack;
-        // SAFETY: the path ends with a zero byte and lives during the call; the parameters are the library's own defaults
-        // with plain values changed.
+        // SAFETY: path and list end with a zero and live during the call; the parameters are the library's own defaults with
+        // plain values changed.
         let model = unsafe { sys::llama_model_load_from_file(name.as_ptr(), params) };
         let pointer = NonNull::new(model)
             .ok_or_else(|| failed("load", words("llama.cpp could not load it and gave no reason")))?;
@@ -221,10 +225,13 @@ struct Marks {
 pub(super) struct Context {
     // The order of the fields is the order in which they are dropped: first what points to the others.
     pointer: Computing,
-    #[expect(dead_code, reason = "held for the callback")]
+    #[expect(dead_code, reason = "held for the context")]
+    threads: Threads,
     marks: Marking,
     model: Model,
     vocab: usize,
+    /// Tokens that one call takes at most.
+    per_call: usize,
 }
 
 /// Frees the context.
@@ -237,12 +244,38 @@ impl Drop for Computing {
     }
 }
 
+/// The threads that compute. Without a pool each graph would make one of its own and end it.
+struct Threads(NonNull<sys::ggml_threadpool>);
+
+impl Threads {
+    fn new(count: i32) -> Result<Self, EngineError> {
+        // SAFETY: it takes a number and returns plain values.
+        let mut params = unsafe { sys::ggml_threadpool_params_default(count) };
+        // SAFETY: the parameters live during the call.
+        let pool = unsafe { sys::ggml_threadpool_new(&raw mut params) };
+        NonNull::new(pool).map(Self).ok_or_else(|| failed("load", format!("no {count} threads could be made")))
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        // SAFETY: the pool is alive and dropped once, and the context that points to it is gone.
+        unsafe { sys::ggml_threadpool_free(self.0.as_ptr()) };
+    }
+}
+
 /// Frees the state of the callback.
 struct Marking(NonNull<Marks>);
 
 impl Marking {
     fn new(marks: Marks) -> Self {
         Self(NonNull::from(Box::leak(Box::new(marks))))
+    }
+
+    /// Ends the op that a failed computation left open.
+    fn close(&mut self) {
+        // SAFETY: it is alive, and nothing computes now that could call back.
+        unsafe { self.0.as_mut() }.open = None;
     }
 }
 
@@ -258,10 +291,12 @@ impl Context {
     pub(super) fn new(model: Model, options: ContextOptions) -> Result<Self, EngineError> {
         let count = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
         let threads = i32::try_from(options.threads.max(1)).unwrap_or(i32::MAX);
+        let per_call = TOKENS_PER_CALL.max(options.batch);
+        begin();
         // SAFETY: it takes nothing and returns plain values.
         let mut params = unsafe { sys::llama_context_default_params() };
         params.n_ctx = count(options.context);
-        params.n_batch = count(TOKENS_PER_CALL.max(options.batch));
+        params.n_batch = count(per_call);
         params.n_ubatch = count(options.batch);
         params.n_seq_max = 1;
         params.n_threads = threads;
@@ -269,6 +304,8 @@ impl Context {
         params.type_k = if options.wide_kv { sys::GGML_TYPE_F32 } else { sys::GGML_TYPE_F16 };
         params.type_v = params.type_k;
         params.flash_attn_type = match options.flash_attention {
+            // Fused attention reads the cache as F16: an F32 cache would be rounded in every pass.
+            FlashAttention::Auto if options.wide_kv => sys::LLAMA_FLASH_ATTN_TYPE_DISABLED,
             FlashAttention::Auto => sys::LLAMA_FLASH_ATTN_TYPE_AUTO,
             FlashAttention::On => sys::LLAMA_FLASH_ATTN_TYPE_ENABLED,
             FlashAttention::Off => sys::LLAMA_FLASH_ATTN_TYPE_DISABLED,
@@ -283,8 +320,11 @@ impl Context {
         let pointer = NonNull::new(context).map(Computing);
         let pointer =
             pointer.ok_or_else(|| failed("load", words("llama.cpp could not make a context and gave no reason")))?;
+        let pool = Threads::new(threads)?;
+        // SAFETY: both are alive; the context is freed before the pool.
+        unsafe { sys::llama_attach_threadpool(pointer.0.as_ptr(), pool.0.as_ptr(), ptr::null_mut()) };
         let vocab = model.vocab();
-        Ok(Self { pointer, marks, model, vocab })
+        Ok(Self { pointer, threads: pool, marks, model, vocab, per_call })
     }
 
     pub(super) fn model(&self) -> &Model {
@@ -301,13 +341,15 @@ impl Context {
     pub(super) fn decode(&mut self, place: &'static str, tokens: &[u32]) -> Result<(), EngineError> {
         let ids: Option<Vec<i32>> = tokens.iter().map(|id| i32::try_from(*id).ok()).collect();
         let mut ids = ids.ok_or_else(|| failed(place, "a token id beyond 2^31"))?;
-        for part in ids.chunks_mut(TOKENS_PER_CALL) {
+        begin();
+        for part in ids.chunks_mut(self.per_call) {
             let count = i32::try_from(part.len()).unwrap_or(i32::MAX);
             // SAFETY: the buffer has so many ids and lives until the call below has returned.
             let batch = unsafe { sys::llama_batch_get_one(part.as_mut_ptr(), count) };
             // SAFETY: the context is alive, and the batch points to ids of the vocabulary (the caller checked).
             let outcome = unsafe { sys::llama_decode(self.pointer.0.as_ptr(), batch) };
             if outcome != 0 {
+                self.marks.close();
                 let reason = words("llama.cpp gave no reason");
                 return Err(failed(place, format!("llama_decode returned {outcome}: {reason}")));
             }
@@ -361,6 +403,10 @@ unsafe extern "C" fn on_node(tensor: *mut sys::ggml_tensor, ask: bool, data: *mu
     // SAFETY: inputs are nodes or weights of the same graph, or null.
     let input = |place: usize| tensor.src.get(place).and_then(|input| unsafe { input.as_ref() });
     let size = |dimension: usize| usize::try_from(tensor.ne[dimension]).unwrap_or(0);
+    if size(1) == 0 {
+        // Rows whose logits nobody wants: nothing is computed.
+        return false;
+    }
     let node = Node {
         op: tensor.op,
         name: name(tensor),
@@ -387,18 +433,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn features_are_those_that_are_on() {
-        let told = "CPU : SSE3 = 1 | AVX2 = 0 | AVX512_VNNI = 1 | OPENMP = 1 | REPACK = 1 | ";
-        assert_eq!(parse_features(told), ["sse3", "avx512_vnni", "openmp", "repack"]);
-        assert!(!features().is_empty() && !version().is_empty());
-    }
-
-    #[test]
     fn a_file_that_is_no_model_is_an_error_in_its_own_words() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("no.gguf");
         std::fs::write(&path, b"GGUF but nothing else").expect("it can be written");
         let error = Model::load(&path, &Settings::default()).map(drop).unwrap_err().to_string();
-        assert!(error.contains("load") && error.len() > 40, "{error}");
+        assert!(error.contains("load") && error.contains("no.gguf") && error.len() > 40, "{error}");
+        println!("{error}");
     }
 }

@@ -2,10 +2,10 @@
 
 use models::Checkpoint;
 
+use super::failed;
 use super::raw::{Context, ContextOptions, Model};
 use super::settings::Settings;
 use super::utf8::Utf8;
-use super::{NAME, failed};
 use crate::greedy::{Greedy, argmax, generate};
 use crate::{EngineError, KvBytes, KvType, LoadOptions, Observer, Request, Session, Steps, Usage};
 
@@ -13,6 +13,8 @@ use crate::{EngineError, KvBytes, KvType, LoadOptions, Observer, Request, Sessio
 pub(super) struct LlamaSession {
     context: Context,
     text: Utf8,
+    /// The tokenizer puts a space in front of every text.
+    space_prefix: bool,
     ends: Vec<u32>,
     vocab: usize,
     /// Tokens that a request may fill; llama.cpp rounds what it reserves up.
@@ -37,6 +39,7 @@ impl LlamaSession {
             return Err(failed("load", reason));
         }
         let ends = model.end_tokens();
+        let space_prefix = puts_space(&model)?;
         let context = Context::new(
             model,
             ContextOptions {
@@ -51,7 +54,8 @@ impl LlamaSession {
         let per_token = 2 * spec.layers * spec.kv_width() * options.kv_type.bytes();
         Ok(Self {
             context,
-            text: Utf8::default(),
+            text: Utf8::new(space_prefix),
+            space_prefix,
             ends,
             vocab,
             capacity: options.context,
@@ -84,15 +88,22 @@ impl LlamaSession {
     }
 }
 
+/// Whether a text's first token begins with a space that the text has not.
+fn puts_space(model: &Model) -> Result<bool, EngineError> {
+    let ids = model.tokenize("a", false)?;
+    let first = ids.first().map(|id| model.piece(*id)).transpose()?;
+    Ok(first.is_some_and(|bytes| bytes.starts_with(b" ")))
+}
+
 impl Session for LlamaSession {
     fn generate(&mut self, request: &Request, observer: &mut dyn Observer) -> Result<Usage, EngineError> {
-        self.text = Utf8::default();
+        self.text = Utf8::new(self.space_prefix);
         generate(self, request, observer)
     }
 
     fn reset(&mut self) -> Result<(), EngineError> {
         self.context.clear();
-        self.text = Utf8::default();
+        self.text = Utf8::new(self.space_prefix);
         self.position = 0;
         self.has_logits = false;
         Ok(())
@@ -130,11 +141,7 @@ impl Steps for LlamaSession {
 
     fn detokenize(&mut self, token: u32) -> Result<String, EngineError> {
         if token as usize >= self.vocab {
-            return Err(EngineError::Failed {
-                engine: NAME,
-                place: "detokenize".to_owned(),
-                reason: format!("token {token} is not in the vocabulary of {}", self.vocab),
-            });
+            return Err(failed("detokenize", format!("token {token} is not in the vocabulary of {}", self.vocab)));
         }
         if self.ends.contains(&token) {
             return Ok(String::new());

@@ -1,15 +1,24 @@
 //! Bytes of tokens to text: a character may be cut by the end of a token.
 
-/// The bytes of a character that is not whole yet.
+/// A text as its tokens arrive.
 #[derive(Debug, Default)]
 pub(super) struct Utf8 {
+    /// The bytes of a character that is not whole yet.
     rest: Vec<u8>,
+    /// The next bytes begin the text, and a space in front of them is the tokenizer's own.
+    skips_space: bool,
 }
 
 impl Utf8 {
+    /// A text whose first space, where it begins with one, is left out: some tokenizers put one in front of every text.
+    pub(super) fn new(skips_space: bool) -> Self {
+        Self { rest: Vec::new(), skips_space }
+    }
+
     /// The text that these bytes complete. Bytes that cannot become a character are U+FFFD.
     pub(super) fn push(&mut self, bytes: &[u8]) -> String {
-        self.rest.extend_from_slice(bytes);
+        let skips = std::mem::take(&mut self.skips_space);
+        self.rest.extend_from_slice(bytes.strip_prefix(b" ").filter(|_| skips).unwrap_or(bytes));
         let whole = match self.rest.utf8_chunks().last() {
             Some(last) if is_beginning(last.invalid()) => self.rest.len() - last.invalid().len(),
             _ => self.rest.len(),
@@ -50,6 +59,17 @@ mod tests {
             let told: String = text.as_bytes().chunks(cut).map(|bytes| utf8.push(bytes)).collect();
             assert_eq!(told + &utf8.flush(), text, "in pieces of {cut}");
         }
+    }
+
+    #[test]
+    fn only_the_first_space_of_a_text_is_left_out() {
+        let told = |skips: bool, pieces: [&[u8]; 3]| {
+            let mut utf8 = Utf8::new(skips);
+            pieces.map(|bytes| utf8.push(bytes)).concat()
+        };
+        assert_eq!(told(true, [b" a", b" b", b" c"]), "a b c");
+        assert_eq!(told(false, [b" a", b" b", b" c"]), " a b c");
+        assert_eq!(told(true, [b"a", b" b", b" c"]), "a b c");
     }
 
     #[test]
