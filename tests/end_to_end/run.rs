@@ -218,3 +218,22 @@ fn the_tools_own_trace_is_complete() {
     let records: Value = serde_json::from_slice(&fs::read(place.path("failed.json")).unwrap()).unwrap();
     assert!(records.is_array());
 }
+
+#[test]
+fn runs_are_listed_shown_and_removed() {
+    let place = Place::new();
+    assert!(place.run("runs list").out.contains("no runs"));
+    for _ in 0..2 {
+        assert_eq!(place.run("run -e mock -m tiny.gguf --prompts smoke -n 2 -r 1").code, Some(0));
+    }
+    let list = place.run("runs list");
+    assert!(list.out.contains("2 runs") && list.out.contains("finished") && list.out.contains("mock"), "{}", list.out);
+    let name = std::fs::read_dir(place.path("runs")).unwrap().next().unwrap().unwrap().file_name();
+    let name = name.to_str().unwrap();
+    assert!(place.run(&format!("runs show {name}")).out.contains("Results"));
+    let done = place.run(&format!("runs rm {name} no-such-run"));
+    assert_eq!(done.code, Some(2), "{}", done.err);
+    assert!(place.path("runs").join(name).exists(), "nothing is removed where one of them does not exist");
+    assert_eq!(place.run(&format!("runs rm {name}")).code, Some(0));
+    assert!(place.run("runs list").out.contains("1 run "));
+}

@@ -1,5 +1,7 @@
 //! What a server says of a request, beside what its client measured.
 
+use std::collections::BTreeMap;
+
 use engines::Reported;
 use traces::Nanos;
 
@@ -40,6 +42,7 @@ fn told(reported: &Reported, queued: Option<Nanos>) -> ServerSample {
         queued_s: seconds(queued),
         chunks: reported.chunks,
         nonce: reported.nonce.is_some(),
+        counters: BTreeMap::new(),
     }
 }
 

@@ -65,6 +65,9 @@ pub struct ServerSample {
     pub chunks: usize,
     /// Digits stood in front of the prompt to keep its cache out.
     pub nonce: bool,
+    /// What the system counted of the server's processes over the request: name to value; what it does not tell is not there.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub counters: BTreeMap<String, f64>,
 }
 
 /// A rule of the timing audit that some requests broke.

@@ -1,6 +1,7 @@
 //! The server's processes as a worker measures them: memory, CPU time and storage of the one that listens and of its children,
 //! read around a request; memory during it ten times a second, by a thread of this process.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use traces::Nanos;
@@ -56,6 +57,24 @@ impl Family {
 pub(super) const fn edge(reading: &ProcessReading) -> MemoryEdge {
     let memory = reading.memory;
     MemoryEdge { resident: memory.resident, anonymous: memory.anonymous, file: memory.file + memory.shared }
+}
+
+/// What the system counted between two readings, named as in the registry of counters.
+#[allow(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
+pub(super) fn counted(earlier: &ProcessReading, later: &ProcessReading) -> BTreeMap<String, f64> {
+    let count = |one: u64, other: u64| Some(other.saturating_sub(one) as f64);
+    let told = |one: Option<u64>, other: Option<u64>| count(one?, other?);
+    let figures = [
+        ("cpu_user_s", Some(later.cpu_user_s - earlier.cpu_user_s)),
+        ("cpu_system_s", Some(later.cpu_system_s - earlier.cpu_system_s)),
+        ("minor_faults", count(earlier.minor_faults, later.minor_faults)),
+        ("major_faults", count(earlier.major_faults, later.major_faults)),
+        ("voluntary_switches", told(earlier.voluntary_switches, later.voluntary_switches)),
+        ("involuntary_switches", told(earlier.involuntary_switches, later.involuntary_switches)),
+        ("read_bytes", told(earlier.read_bytes, later.read_bytes)),
+        ("written_bytes", told(earlier.written_bytes, later.written_bytes)),
+    ];
+    figures.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
 }
 
 const fn point(at: Nanos, reading: &ProcessReading) -> MemoryPoint {

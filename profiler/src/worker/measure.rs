@@ -156,6 +156,9 @@ fn run(
     let answer = Answer::of(&watch, usage);
     drive::time_figures(&mut sample, &timing, &answer, split(bench, ask.pass), matches!(ask.input, Input::Tokens(_)));
     drive::server_figures(&mut sample, &timing, &answer, watch.progress());
+    if let Some(server) = &mut sample.server {
+        server.counters = std::mem::take(&mut bench.counted);
+    }
     sample.trace_us = ask.trace.start_us(timing.start());
     if sample.trace_us.is_none() {
         sample.reasons.insert("trace_us".to_owned(), "the run writes no trace (--trace off)".to_owned());
@@ -265,6 +268,8 @@ impl Bench {
             Some(server) => server.clone().map(|(_, later)| (family::edge(&later), later.memory.peak)),
         }
         .map_or_else(|reason| (Err(reason), 0), |(edge, peak)| (Ok(edge), peak));
+        self.counted =
+            server.iter().flatten().map(|(earlier, later)| family::counted(earlier, later)).next().unwrap_or_default();
         let load = MachineLoad::read();
         let read = match &server {
             None => before.read_bytes.and_then(|earlier| Ok(self.meter.read_bytes()?.saturating_sub(earlier))),

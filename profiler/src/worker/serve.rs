@@ -74,6 +74,8 @@ pub(super) struct Bench {
     pub(super) files: Vec<String>,
     /// The server's processes, where another process computes; or why they cannot be measured.
     pub(super) family: Option<Result<Family, String>>,
+    /// What the system counted of them over the last request.
+    pub(super) counted: BTreeMap<String, f64>,
     /// What else may hold a request up; `None` where time is virtual.
     pub(super) strain: Option<Strain>,
     /// Held while time is virtual.
@@ -112,6 +114,7 @@ impl Bench {
             marks_per_thread: 0,
             files: Vec::new(),
             family: None,
+            counted: BTreeMap::new(),
             strain: virtual_clock.is_none().then(|| Strain::open(Root::system())),
             virtual_clock,
         };

@@ -2,7 +2,7 @@
 
 use super::View;
 use crate::report::content::{Block, Section, Table};
-use crate::report::figures::{milliseconds, or_absent, significant};
+use crate::report::figures::{megabytes, milliseconds, or_absent, significant};
 use crate::results::{Case, Sample, ServerFile, ServerSample};
 use crate::statistics::{clean, mean};
 
@@ -33,6 +33,7 @@ pub(super) fn section(view: &View<'_>) -> Section {
         );
         table.rows.extend(cases.iter().map(|case| row(case)));
         section.show(table);
+        section.show(processes(&cases));
         section.show(findings(&cases));
     }
     section
@@ -98,6 +99,41 @@ fn row(case: &Case) -> Vec<String> {
         or_absent(of_server(|server| server.output_tokens.map(|n| n as f64)).map(significant)),
         or_absent(of_server(|server| Some(server.chunks as f64)).map(significant)),
     ]
+}
+
+/// What the system says of the server's processes, a request.
+fn processes(cases: &[&Case]) -> Table {
+    let columns = [
+        "<prompt",
+        "CPU s",
+        "peak MB",
+        "peak less before",
+        "minor faults",
+        "major faults",
+        "voluntary switches",
+        "involuntary",
+        "read MB",
+    ];
+    let mut table = Table::new("The server's processes over a request: means over the clean samples.", &columns);
+    let known = |case: &&&Case| clean(case).any(|sample| sample.cpu_s.is_some());
+    table.rows.extend(cases.iter().filter(known).map(|case| {
+        let of = |value: &dyn Fn(&Sample) -> Option<f64>| mean(&clean(case).filter_map(value).collect::<Vec<f64>>());
+        let counter = |name: &'static str| {
+            or_absent(of(&|sample| sample.server.as_ref()?.counters.get(name).copied()).map(significant))
+        };
+        vec![
+            case.prompt.clone(),
+            or_absent(of(&|sample| sample.cpu_s).map(significant)),
+            or_absent(of(&|sample| Some(sample.memory_peak_bytes? as f64)).map(megabytes)),
+            or_absent(of(&|sample| Some(sample.memory_peak_delta_bytes? as f64)).map(megabytes)),
+            counter("minor_faults"),
+            counter("major_faults"),
+            counter("voluntary_switches"),
+            counter("involuntary_switches"),
+            or_absent(of(&|sample| sample.server.as_ref()?.counters.get("read_bytes").copied()).map(megabytes)),
+        ]
+    }));
+    table
 }
 
 /// Findings of one server, equal rules of several prompts in one row.
