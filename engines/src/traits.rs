@@ -10,6 +10,10 @@ pub trait Engine: Send + Sync {
     fn identity(&self) -> Identity;
     /// What it can do.
     fn caps(&self) -> Caps;
+    /// Whether it runs the last block, behind its attention, for those tokens alone whose logits are wanted.
+    fn prunes_last_block(&self) -> bool {
+        false
+    }
     /// Whether it knows the device and the settings, before anything is loaded; called in any process.
     ///
     /// # Errors

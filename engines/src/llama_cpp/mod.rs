@@ -48,6 +48,10 @@ impl Engine for LlamaCpp {
         }
     }
 
+    fn prunes_last_block(&self) -> bool {
+        true
+    }
+
     fn check(&self, options: &LoadOptions) -> Result<(), EngineError> {
         if options.device != "cpu" {
             return Err(unsupported(format!("the device `{}`", options.device), "give cpu: this build has no other"));

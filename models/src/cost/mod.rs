@@ -17,5 +17,5 @@ mod types;
 
 pub use memory::{MemoryEstimate, memory};
 pub use op::{OpCost, OpKind, Totals, by_kind, by_layer, totals};
-pub use pass::{attended, ops_of_batches, ops_of_decode, ops_of_prefill};
+pub use pass::{attended, ops_of_batches, ops_of_decode, ops_of_prefill, ops_of_pruned_batches};
 pub use types::WeightTypes;

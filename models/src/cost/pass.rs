@@ -44,6 +44,41 @@ pub fn ops_of_batches(
     ops
 }
 
+/// As [`ops_of_batches`], by an engine that drops what nobody reads: behind the attention of the last block only the last token goes on.
+///
+/// ```text
+/// ops of the last block behind o_proj: those of one token in the last pass, none in the passes before it
+/// ```
+#[must_use]
+pub fn ops_of_pruned_batches(
+    spec: &Spec,
+    types: &WeightTypes,
+    kv: DType,
+    tokens: usize,
+    position: usize,
+    batch: usize,
+) -> Vec<OpCost> {
+    let last_block = spec.layers.checked_sub(1);
+    let is_dropped = |op: &OpCost| op.layer == last_block && BEHIND_ATTENTION.contains(&op.kind);
+    let mut ops = ops_of_batches(spec, types, kv, tokens, position, batch);
+    ops.retain(|op| !is_dropped(op));
+    if tokens > 0 {
+        ops.extend(ops_of_decode(spec, types, kv, position + tokens - 1).into_iter().filter(is_dropped));
+    }
+    ops
+}
+
+/// The ops of a block whose rows have nothing to do with each other any more, up to the next block's attention.
+const BEHIND_ATTENTION: [OpKind; 7] = [
+    OpKind::AttnResidual,
+    OpKind::FfnNorm,
+    OpKind::GateProj,
+    OpKind::UpProj,
+    OpKind::SiluMul,
+    OpKind::DownProj,
+    OpKind::FfnResidual,
+];
+
 /// The ops of the decode of one token at `position` (that many tokens are in the cache already).
 #[must_use]
 pub fn ops_of_decode(spec: &Spec, types: &WeightTypes, kv: DType, position: usize) -> Vec<OpCost> {

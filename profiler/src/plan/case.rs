@@ -27,6 +27,8 @@ pub struct EngineChoice {
     pub identity: Identity,
     /// What it can do.
     pub caps: Caps,
+    /// Whether it runs the last block, behind its attention, for the last token alone.
+    pub prunes_last_block: bool,
 }
 
 /// The cases of one model.

@@ -19,6 +19,7 @@ pub(crate) fn open(options: &Options) -> Result<Vec<EngineChoice>, Error> {
             label: (*label).clone(),
             identity: engine.identity(),
             caps: engine.caps(),
+            prunes_last_block: engine.prunes_last_block(),
         })
         .collect();
     refuse_strangers(options, &choices)?;

@@ -16,6 +16,8 @@ pub(super) struct Work<'a> {
     pub(super) kv: DType,
     /// Prompt tokens per pass.
     pub(super) batch: usize,
+    /// Whether the engine drops all tokens but the last behind the last block's attention.
+    pub(super) prunes: bool,
     /// Tokens in the context before the prompt.
     pub(super) depth: usize,
     /// Tokens of the prompt.
@@ -76,7 +78,8 @@ impl Work<'_> {
 
     fn prefill(&self) -> impl Iterator<Item = OpCost> {
         let Shape { spec, types, .. } = self.shape;
-        cost::ops_of_batches(spec, types, self.kv, self.prompts, self.depth, self.batch).into_iter()
+        let ops_of = if self.prunes { cost::ops_of_pruned_batches } else { cost::ops_of_batches };
+        ops_of(spec, types, self.kv, self.prompts, self.depth, self.batch).into_iter()
     }
 
     fn decode(&self) -> impl Iterator<Item = OpCost> {
@@ -188,7 +191,7 @@ mod tests {
             layers: vec![layer("prefill", Some(0)), layer("decode", Some(1)), layer("decode", None)],
             ..Case::default()
         };
-        let work = Work { shape: &shape, kv: DType::F16, batch: 8, depth: 3, prompts: 10, outputs: 5 };
+        let work = Work { shape: &shape, kv: DType::F16, batch: 8, prunes: false, depth: 3, prompts: 10, outputs: 5 };
         work.join(&mut case);
         // q_proj: 2 x tokens x hidden x hidden x layers; its weights are read once in each of the two batches.
         let per_token = 2.0 * (spec.hidden * spec.heads * spec.head_dim * layers) as f64;
@@ -209,6 +212,28 @@ mod tests {
     }
 
     #[test]
+    fn a_pruned_last_block_runs_once() {
+        let shape = shape();
+        let layers = shape.spec.layers;
+        let mut work =
+            Work { shape: &shape, kv: DType::F16, batch: 8, prunes: true, depth: 0, prompts: 20, outputs: 1 };
+        let mut case = Case {
+            ops: vec![row("prefill", "o_proj", 3 * layers), row("prefill", "down_proj", 3 * layers - 2)],
+            ..Case::default()
+        };
+        work.join(&mut case);
+        let pruned = case.ops[1].flops.unwrap();
+        work.prunes = false;
+        case.ops[1].count = 3 * layers;
+        work.join(&mut case);
+        // Of the last block one row of 20 is left.
+        let rows = |blocks: usize, last: usize| (20 * blocks + last) as f64;
+        let expected = case.ops[1].flops.unwrap() * rows(layers - 1, 1) / rows(layers - 1, 20);
+        assert!((pruned / expected - 1.0).abs() < 1e-9, "{pruned} {expected}");
+        assert!(case.ops.iter().all(|row| row.reasons.is_empty()));
+    }
+
+    #[test]
     fn what_the_model_does_not_cover_says_so() {
         let shape = shape();
         let mut case = Case {
@@ -216,7 +241,8 @@ mod tests {
             layers: vec![LayerRow { phase: "decode".to_owned(), layer: Some(0), ..LayerRow::default() }],
             ..Case::default()
         };
-        Work { shape: &shape, kv: DType::F16, batch: 512, depth: 0, prompts: 10, outputs: 5 }.join(&mut case);
+        Work { shape: &shape, kv: DType::F16, batch: 512, prunes: false, depth: 0, prompts: 10, outputs: 5 }
+            .join(&mut case);
         for (row, words) in case.ops.iter().zip(["does not know the op warp", "ran in other", "holds 7 calls"]) {
             assert_eq!((row.flops, row.bytes, row.streamed_bytes), (None, None, None));
             assert!(FIELDS.iter().all(|field| row.reasons[*field].contains(words)), "{:?}", row.reasons);
@@ -227,7 +253,7 @@ mod tests {
     #[test]
     fn layers_and_ops_are_the_same_sum() {
         let shape = shape();
-        let work = Work { shape: &shape, kv: DType::F16, batch: 8, depth: 3, prompts: 20, outputs: 5 };
+        let work = Work { shape: &shape, kv: DType::F16, batch: 8, prunes: false, depth: 3, prompts: 20, outputs: 5 };
         for costs in [Costs::of(work.prefill()), Costs::of(work.decode())] {
             let sum = |sums: Vec<&Sum>| sums.iter().map(|sum| sum.flops + sum.streamed + sum.activations).sum::<f64>();
             let (ops, layers) = (sum(costs.by_op.values().collect()), sum(costs.by_layer.values().collect()));

@@ -82,7 +82,10 @@ impl Run<'_> {
         {
             let kv = kv_dtype(self.means.plan.options.kv_type);
             let depth = state.plan.filler.depth();
-            let work = ops::Work { shape: &weights.shape, kv, batch: block.model.batch, depth, prompts, outputs };
+            let engine = block.seats.get(state.plan.seat).and_then(|seat| self.means.plan.engines.get(seat.engine));
+            let prunes = engine.is_some_and(|engine| engine.prunes_last_block);
+            let (shape, batch) = (&weights.shape, block.model.batch);
+            let work = ops::Work { shape, kv, batch, prunes, depth, prompts, outputs };
             work.join(&mut state.case);
         }
         self.store.sample(&sample)?;

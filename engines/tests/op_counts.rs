@@ -1,0 +1,59 @@
+//! Engines mark as many ops as the cost model has, batch by batch. A test binary of its own: the recorder is the process's.
+#![allow(clippy::expect_used, clippy::print_stdout, reason = "a test says what it does and fails by panicking")]
+
+mod common;
+
+use std::collections::BTreeMap;
+
+use engines::registry::ENGINES;
+use engines::{LoadOptions, OpTimes};
+use models::cost::{self, OpKind, WeightTypes};
+use models::fetch::Quiet;
+use models::synth::{self, Quant, Recipe};
+use models::{Checkpoint, DType, Spec, registry};
+use traces::record;
+
+#[test]
+fn a_prefill_in_batches_has_the_ops_of_the_cost_model() {
+    let real = registry::find("smollm2-135m").expect("it is in the registry").spec.clone();
+    let spec = Spec { layers: 3, hidden: 256, ffn: 512, heads: 4, kv_heads: 2, vocab: 384, ..real };
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("tiny.gguf");
+    let recipe = Recipe { name: "tiny", spec: &spec, quant: Quant::Q4_1, seed: 7, header: None };
+    synth::write(&recipe, &path, &Quiet).expect("a small file can be written");
+    let checkpoint = Checkpoint::open(&path).expect("it opens");
+    let (tokens, batch) = (20, 8);
+    for entry in ENGINES {
+        let Ok(engine) = engines::registry::find(entry.name).expect("it is in the registry").open() else { continue };
+        let caps = engine.caps();
+        if caps.remote || caps.virtual_time || caps.op_times == OpTimes::None {
+            continue;
+        }
+        let options = LoadOptions { context: 64, batch: Some(batch), ..LoadOptions::default() };
+        let mut session = common::load(engine.as_ref(), &checkpoint, &options);
+        let steps = session.steps().expect("ops are marked in steps");
+        record::start(record::Config::default());
+        let _ = record::drain();
+        steps.prefill(&(0..tokens).collect::<Vec<u32>>()).expect("it runs");
+        record::stop();
+        let found = counts(record::drain().of(record::Kind::Op).map(|op| op.name));
+        let of_cost = if engine.prunes_last_block() { cost::ops_of_pruned_batches } else { cost::ops_of_batches };
+        let types = WeightTypes::of(&checkpoint);
+        let ops = of_cost(checkpoint.spec(), &types, DType::F16, tokens as usize, 0, batch);
+        println!("{}: {found:?}", entry.name);
+        for (name, expected) in counts(ops.iter().map(|op| op.kind.name())) {
+            let has_weights = OpKind::from_name(name).is_some_and(|kind| types.read_by(kind, Some(0)).is_some());
+            let found = found.get(name).copied().unwrap_or(0);
+            // Without weights an op may be marked in several equal parts.
+            let fits = if has_weights { found == expected } else { found > 0 && found.is_multiple_of(expected) };
+            assert!(fits, "{}: {found} of {name}, the cost model has {expected}", entry.name);
+        }
+    }
+}
+
+fn counts<'a>(names: impl Iterator<Item = &'a str>) -> BTreeMap<&'a str, usize> {
+    names.fold(BTreeMap::new(), |mut counts, name| {
+        *counts.entry(name).or_default() += 1;
+        counts
+    })
+}
