@@ -403,8 +403,8 @@ unsafe extern "C" fn on_node(tensor: *mut sys::ggml_tensor, ask: bool, data: *mu
     // SAFETY: inputs are nodes or weights of the same graph, or null.
     let input = |place: usize| tensor.src.get(place).and_then(|input| unsafe { input.as_ref() });
     let size = |dimension: usize| usize::try_from(tensor.ne[dimension]).unwrap_or(0);
-    if size(1) == 0 {
-        // Rows whose logits nobody wants: nothing is computed.
+    // Inputs that were not chosen, and rows whose logits nobody wants: nothing is computed.
+    if tensor.flags.cast_unsigned() & sys::GGML_TENSOR_FLAG_COMPUTE == 0 || size(1) == 0 {
         return false;
     }
     let node = Node {
