@@ -21,6 +21,8 @@ pub mod candle;
 #[cfg(feature = "llama-cpp")]
 pub mod llama_cpp;
 pub mod mock;
+#[cfg(feature = "openai")]
+pub mod openai;
 pub mod registry;
 pub mod threads;
 

@@ -43,6 +43,14 @@ pub enum UnknownEngine {
         /// All names.
         known: String,
     },
+    /// The name is that of a server.
+    #[error("`{name}` is a server: it is watched from outside: -e openai --url http://localhost:{port}")]
+    Server {
+        /// The name asked for.
+        name: String,
+        /// Where it listens unless told otherwise.
+        port: u16,
+    },
     /// The engine has no such variant.
     #[error("engine {engine} has no variant `{variant}`{}; its variants: {known}", did_you_mean(.near.as_deref()))]
     Variant {
@@ -77,6 +85,28 @@ pub const ENGINES: &[Entry] = &[
         variants: &[],
         open: |_| Ok(Box::new(crate::mock::Mock)),
     },
+    Entry {
+        name: "openai",
+        summary: "a server in another process, watched from outside: exo, llama-server, mlx_lm.server, ollama, tinygrad, vLLM",
+        variants: &[],
+        open: open_openai,
+    },
+];
+
+/// Servers by the names that people type, and the port where each listens unless told otherwise.
+const SERVERS: [(&str, u16); 12] = [
+    ("exo", 52415),
+    ("llama-cpp-python", 8000),
+    ("llama-server", 8080),
+    ("llama_cpp.server", 8000),
+    ("lmstudio", 1234),
+    ("mlx-lm", 8080),
+    ("mlx_lm", 8080),
+    ("mlx_lm.server", 8080),
+    ("ollama", 11434),
+    ("sglang", 30000),
+    ("tinygrad", 8000),
+    ("vllm", 8000),
 ];
 
 /// An engine by what the user typed.
@@ -94,11 +124,7 @@ pub struct Selection {
 /// When there is no such engine or variant; the nearest name is in the text.
 pub fn find(label: &str) -> Result<Selection, UnknownEngine> {
     let (name, variant) = label.split_once(':').map_or((label, None), |(name, variant)| (name, Some(variant)));
-    let entry = ENGINES.iter().find(|entry| entry.name == name).ok_or_else(|| UnknownEngine::Name {
-        name: name.to_owned(),
-        near: nearest(name, ENGINES.iter().map(|entry| entry.name)),
-        known: ENGINES.iter().map(|entry| entry.name).collect::<Vec<_>>().join(", "),
-    })?;
+    let entry = ENGINES.iter().find(|entry| entry.name == name).ok_or_else(|| unknown(name))?;
     let Some(wanted) = variant else { return Ok(Selection { entry, variant: None }) };
     let names = || entry.variants.iter().map(|(variant, _)| *variant);
     let variant = names().find(|variant| *variant == wanted).ok_or_else(|| UnknownEngine::Variant {
@@ -108,6 +134,18 @@ pub fn find(label: &str) -> Result<Selection, UnknownEngine> {
         known: if entry.variants.is_empty() { "none".to_owned() } else { names().collect::<Vec<_>>().join(", ") },
     })?;
     Ok(Selection { entry, variant: Some(variant) })
+}
+
+fn unknown(name: &str) -> UnknownEngine {
+    let server = SERVERS.iter().find(|(server, _)| server.eq_ignore_ascii_case(name));
+    if let Some((_, port)) = server {
+        return UnknownEngine::Server { name: name.to_owned(), port: *port };
+    }
+    UnknownEngine::Name {
+        name: name.to_owned(),
+        near: nearest(name, ENGINES.iter().map(|entry| entry.name)),
+        known: ENGINES.iter().map(|entry| entry.name).collect::<Vec<_>>().join(", "),
+    }
 }
 
 impl Selection {
@@ -148,6 +186,20 @@ fn open_llama_cpp(_variant: Option<&str>) -> Result<Box<dyn Engine>, Unavailable
         reason: "this binary was built without it".to_owned(),
         command: "build with: cargo build --release --features llama-cpp (it takes cmake, a C++ compiler and libclang)"
             .to_owned(),
+    })
+}
+
+#[cfg(feature = "openai")]
+fn open_openai(_variant: Option<&str>) -> Result<Box<dyn Engine>, Unavailable> {
+    Ok(Box::new(crate::openai::OpenAi))
+}
+
+#[cfg(not(feature = "openai"))]
+fn open_openai(_variant: Option<&str>) -> Result<Box<dyn Engine>, Unavailable> {
+    Err(Unavailable {
+        engine: "openai",
+        reason: "this binary was built without it".to_owned(),
+        command: "build with: cargo build --release --features openai".to_owned(),
     })
 }
 
@@ -203,8 +255,8 @@ mod tests {
 
     #[test]
     fn slips_are_noticed() {
-        insta::assert_snapshot!(find("cnadle").unwrap_err(), @"no engine is called `cnadle`; did you mean `candle`?; known engines: candle, llama-cpp, mock");
-        insta::assert_snapshot!(find("exo").unwrap_err(), @"no engine is called `exo`; known engines: candle, llama-cpp, mock");
+        insta::assert_snapshot!(find("cnadle").unwrap_err(), @"no engine is called `cnadle`; did you mean `candle`?; known engines: candle, llama-cpp, mock, openai");
+        insta::assert_snapshot!(find("exo").unwrap_err(), @"`exo` is a server: it is watched from outside: -e openai --url http://localhost:52415");
         insta::assert_snapshot!(find("candle:tensr").unwrap_err(), @"engine candle has no variant `tensr`; did you mean `tensor`?; its variants: tensor");
         insta::assert_snapshot!(find("mock:x").unwrap_err(), @"engine mock has no variant `x`; its variants: none");
     }

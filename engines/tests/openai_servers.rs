@@ -1,0 +1,310 @@
+//! Real servers' answers, played through real sockets with their gaps.
+#![cfg(feature = "openai")]
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test says what it does and fails by panicking"
+)]
+
+mod server;
+
+use engines::{CacheDefence, CacheHit, EngineError, FinishReason, Prompt, Request, Usage};
+use serde_json::{Value, json};
+use traces::Nanos;
+
+use server::Server;
+use server::replay::server as replay;
+use server::watch::{Record, chat, connect, told};
+
+const EXO: [&str; 4] = ["exo/node_id.txt", "exo/models.txt", "exo/state_ready.txt", "exo/chat_exact.txt"];
+const EXO_MODEL: (&str, &str) = ("model", "mlx-community/SmolLM2-135M-Instruct-4bit");
+const LLAMA: [&str; 2] = ["mlx_lm/models.txt", "llama-server/props.txt"];
+const MLX: [&str; 2] = ["mlx_lm/models.txt", "mlx_lm/health.txt"];
+const TINYGRAD: [&str; 2] = ["tinygrad/models.txt", "tinygrad/page.txt"];
+
+/// One request to a server that answers as recorded.
+fn ask(recordings: &[&str], request: &Request) -> (Server, Record, Result<Usage, EngineError>) {
+    let server = replay(recordings);
+    let mut session = connect(&server.url(), &[]).unwrap_or_else(|error| panic!("{recordings:?}: {error}"));
+    let mut record = Record::default();
+    let usage = session.generate(request, &mut record);
+    (server, record, usage)
+}
+
+fn answer(recordings: &[&str], request: &Request) -> (Record, Usage) {
+    let (_server, record, usage) = ask(recordings, request);
+    let usage = usage.unwrap_or_else(|error| panic!("{recordings:?}: {error}"));
+    record.check();
+    (record, usage)
+}
+
+fn with<'a>(server: &[&'a str], chat: &'a str) -> Vec<&'a str> {
+    [server, &[chat]].concat()
+}
+
+#[test]
+fn servers_are_known_by_what_they_say() {
+    let list = r#"{"object":"list","data":[{"id":"m","object":"model","owned_by":"vllm","max_model_len":4096}]}"#;
+    let json = |body: &'static str| move || server::whole(200, "application/json", body);
+    let vllm = vec![server::route("GET /v1/models", json(list)), server::route("GET /version", json(r#"{"version":"0.11.0"}"#))];
+    let ollama = vec![
+        server::route("GET /v1/models", json(r#"{"object":"list","data":[{"id":"qwen3:0.6b","object":"model","created":1,"owned_by":"library"}]}"#)),
+        server::route("GET /api/version", json(r#"{"version":"0.12.3"}"#)),
+    ];
+    let python = vec![
+        server::route("GET /v1/models", json(r#"{"object":"list","data":[{"id":"m","object":"model","owned_by":"me","permissions":[]}]}"#)),
+        server::route("GET /openapi.json", json(r#"{"openapi":"3.1.0","info":{"title":"🦙 llama.cpp Python API","version":"0.3.36"}}"#)),
+    ];
+    let found: Vec<String> = [
+        replay(&EXO),
+        replay(&LLAMA),
+        replay(&MLX),
+        replay(&TINYGRAD),
+        Server::start(vllm),
+        Server::start(ollama),
+        Server::start(python),
+        server::nameless(Vec::new),
+    ]
+    .iter()
+    .map(|server| {
+        let session = connect(&server.url(), &[]).unwrap_or_else(|error| panic!("{error}"));
+        let remote = session.remote().expect("a server");
+        assert_eq!((remote.url, remote.address.map(|a| format!("http://{a}"))), (server.url(), Some(server.url())));
+        let details: Vec<&str> = remote.details.keys().map(String::as_str).collect();
+        let version = remote.version.unwrap_or_else(|| "?".to_owned());
+        format!("{} {version}: {}, {:?}, {}", remote.software, remote.model, remote.cache, details.join(" "))
+    })
+    .collect();
+    insta::assert_snapshot!(found.join("\n"), @"
+    ");
+}
+
+#[test]
+fn llama_server_streams_progress_times_and_text() {
+    let (record, usage) = answer(&with(&LLAMA, "llama-server/chat_progress.txt"), &chat("long", 3));
+    assert_eq!((record.text().as_str(), record.pieces.len()), ("The original sentence", 3));
+    assert_eq!(record.progress, [(0, 1530), (1530, 1530)]);
+    assert_eq!((usage.prompt_tokens, usage.output_tokens, usage.finish), (1530, 3, FinishReason::Length));
+    let said = usage.reported.expect("it tells");
+    assert_eq!((said.prefill, said.decode), (Some(Nanos::from_nanos(16_694_729_000)), Some(Nanos::from_nanos(147_455_000))));
+    assert_eq!((said.cache, said.cached_tokens, said.chunks, said.nonce), (Some(CacheHit::Cold), Some(0), 3, None));
+}
+
+#[test]
+fn llama_server_is_asked_to_leave_its_cache_alone() {
+    let (server, _, _) = ask(&with(&LLAMA, "llama-server/chat_cached.txt"), &chat("hello", 4));
+    let bodies = server.bodies("POST /v1/chat/completions");
+    assert_eq!(bodies.len(), 1);
+    let part = |key: &str| bodies[0][key].clone();
+    assert_eq!((part("cache_prompt"), part("return_progress"), part("temperature")), (json!(false), json!(true), json!(0)));
+    assert_eq!(part("messages"), json!([{"role": "user", "content": "hello"}]));
+}
+
+/// Its server had not been asked to leave the cache out: what it says of that is told.
+#[test]
+fn a_cached_prompt_is_told() {
+    let (_, usage) = answer(&with(&LLAMA, "llama-server/chat_cached.txt"), &chat("hello", 4));
+    let said = usage.reported.expect("it tells");
+    assert_eq!((said.cache, said.cached_tokens, said.prompt_tokens), (Some(CacheHit::Exact), Some(36), Some(37)));
+}
+
+#[test]
+fn llama_servers_own_endpoint_tells_token_ids() {
+    let raw = Prompt::Text { text: "raw".to_owned(), add_bos: false, messages: Vec::new() };
+    let request = Request { prompt: raw, max_new_tokens: 8, ignore_eos: false };
+    let (record, usage) = answer(&with(&LLAMA, "llama-server/completion.txt"), &request);
+    assert_eq!(record.text(), "In the digital age, the world has");
+    assert_eq!(record.tokens[..3], [Some(788), Some(260), Some(3182)]);
+    assert_eq!((usage.prompt_tokens, usage.output_tokens, usage.finish), (37, 8, FinishReason::Length));
+    let ids = Request { prompt: Prompt::Tokens(vec![1, 2, 3]), max_new_tokens: 32, ignore_eos: true };
+    let (record, usage) = answer(&with(&LLAMA, "llama-server/completion_progress.txt"), &ids);
+    assert_eq!(record.tokens, [Some(788), Some(260), Some(3182)], "the token 0 of a progress event is none");
+    assert_eq!(record.progress, [(0, 37), (37, 37)]);
+    assert_eq!((usage.prompt_ids.len(), usage.prompt_tokens, usage.output_tokens), (3, 37, 32));
+}
+
+#[test]
+fn pings_are_no_pieces() {
+    let (record, usage) = answer(&with(&LLAMA, "llama-server/pings.txt"), &chat("long", 2));
+    assert_eq!((record.text().as_str(), usage.prompt_tokens, usage.output_tokens), ("The original", 3018, 2));
+}
+
+#[test]
+fn mlx_lm_tells_progress_in_comments_and_its_version_in_answers() {
+    let server = replay(&with(&MLX, "mlx_lm/chat.txt"));
+    let mut session = connect(&server.url(), &[]).expect("it is there");
+    assert_eq!(session.remote().expect("a server").version, None);
+    let mut record = Record::default();
+    let usage = session.generate(&chat("hello", 32), &mut record).expect("an answer");
+    record.check();
+    assert_eq!(session.remote().expect("a server").version.as_deref(), Some("0.32.2"));
+    assert_eq!((record.pieces.len(), record.progress.as_slice()), (32, [(1, 1)].as_slice()));
+    let said = usage.reported.expect("it tells");
+    assert_eq!((usage.prompt_tokens, usage.output_tokens, said.cached_tokens), (37, 32, Some(36)));
+    assert_eq!((said.prefill, said.prefill_tps), (None, None), "it tells no times");
+}
+
+#[test]
+fn a_stream_may_end_without_its_last_event() {
+    let (record, usage) = answer(&with(&MLX, "mlx_lm/no_done.txt"), &chat("hello", 3));
+    assert_eq!((record.text().as_str(), usage.output_tokens, usage.finish), ("In the digital", 3, FinishReason::Length));
+    assert_eq!(usage.reported.expect("it tells").output_tokens, None);
+}
+
+#[test]
+fn tinygrads_first_chunk_is_no_token() {
+    let (record, usage) = answer(&with(&TINYGRAD, "tinygrad/chat.txt"), &chat("hello", 4));
+    assert_eq!(record.pieces, ["In", " the", " digital", " age"]);
+    assert_eq!((usage.prompt_tokens, usage.output_tokens, usage.finish), (37, 4, FinishReason::Length));
+    let said = usage.reported.expect("it tells");
+    assert_eq!((said.cache, said.cached_tokens), (None, None), "it does not tell what its cache had");
+}
+
+#[test]
+fn two_minutes_of_silence_are_borne() {
+    let (record, usage) = answer(&with(&TINYGRAD, "tinygrad/long_silence.txt"), &chat("long", 4));
+    assert_eq!((record.text().as_str(), usage.prompt_tokens), ("The lazy jug is", 534));
+}
+
+#[test]
+fn a_nonce_is_another_in_each_request() {
+    let server = replay(&with(&TINYGRAD, "tinygrad/chat.txt"));
+    let mut session = connect(&server.url(), &[]).expect("it is there");
+    assert_eq!(session.remote().expect("a server").cache, CacheDefence::Nonce);
+    let mut nonces = Vec::new();
+    for _ in 0..3 {
+        let usage = session.generate(&chat("hello", 4), &mut Record::default()).expect("an answer");
+        nonces.extend(usage.reported.and_then(|said| said.nonce));
+    }
+    let sent: Vec<Value> = server.bodies("POST /v1/chat/completions");
+    let contents: Vec<String> = nonces.iter().map(|nonce| format!("{nonce}hello")).collect();
+    let expected: Vec<&str> = sent.iter().filter_map(|body| body["messages"][0]["content"].as_str()).collect();
+    assert_eq!(contents, expected);
+    assert!(nonces[0] != nonces[1] && nonces[1] != nonces[2] && nonces.iter().all(|nonce| nonce.len() == 13));
+}
+
+#[test]
+fn exo_counts_in_comments() {
+    let (record, usage) = answer(&EXO, &chat("sea", 8));
+    assert_eq!((record.pieces.len(), record.progress.as_slice()), (8, [(0, 1), (1, 1)].as_slice()));
+    let said = usage.reported.expect("it tells");
+    assert_eq!((said.cache, said.prefill_tps), (Some(CacheHit::Exact), None), "its rate is that of another request");
+    assert!(said.decode_tps.is_some() && said.peak_memory_bytes.is_some());
+    let part = |chat: &'static str| {
+        let (_, usage) = answer(&[EXO[0], EXO[1], EXO[2], chat], &chat_of(4));
+        let said = usage.reported.expect("it tells");
+        (said.cache, said.prompt_tokens, said.cached_tokens, said.prefill_tps.map(|tps| (tps * 100.0).round() / 100.0))
+    };
+    assert_eq!(part("exo/chat_partial.txt"), (Some(CacheHit::Partial), Some(94), Some(24), Some(9.66)));
+    assert_eq!(part("exo/chat_cold.txt"), (Some(CacheHit::Cold), Some(37), Some(0), Some(9.18)));
+}
+
+fn chat_of(tokens: usize) -> Request {
+    chat("sea", tokens)
+}
+
+#[test]
+fn exo_goes_on_past_the_end_of_the_text_through_its_other_endpoint() {
+    let recordings = [EXO[0], EXO[1], EXO[2], "exo/bench.txt"];
+    let request = Request { ignore_eos: true, ..chat("sea", 16) };
+    let (server, record, usage) = ask(&recordings, &request);
+    let usage = usage.expect("an answer");
+    record.check();
+    assert_eq!((usage.prompt_tokens, usage.output_tokens), (37, 16));
+    assert_eq!(server.bodies("POST /bench/chat/completions").len(), 1);
+    let mut session = connect(&server.url(), &[("bench", "on")]).expect("it is there");
+    assert_eq!(session.remote().expect("a server").cache, CacheDefence::Switch);
+    let usage = session.generate(&chat("sea", 16), &mut Record::default()).expect("an answer");
+    let said = usage.reported.expect("it tells");
+    assert_eq!((said.nonce, said.cache), (None, Some(CacheHit::Cold)));
+}
+
+/// From no instance to one that can serve, by what its runner says; the session ends what it placed.
+#[test]
+fn exo_places_an_instance_waits_for_its_runner_and_ends_it() {
+    let server = replay(&[
+        "exo/node_id.txt",
+        "exo/models.txt",
+        "exo/previews.txt",
+        "exo/post_instance.txt",
+        "exo/state_empty.txt",
+        "exo/state_empty.txt",
+        "exo/state_placed.txt",
+        "exo/state_loading.txt",
+        "exo/state_warming.txt",
+        "exo/state_ready.txt",
+        "exo/delete_instance.txt",
+        "exo/chat_exact.txt",
+    ]);
+    let mut session = connect(&server.url(), &[EXO_MODEL]).expect("it becomes ready");
+    let placed = server.bodies("POST /instance");
+    assert_eq!(placed.len(), 1);
+    assert!(placed[0]["instance"]["MlxRingInstance"]["instanceId"].is_string(), "{placed:?}");
+    assert_eq!(server.bodies("GET /state").len(), 6, "as often as it was not ready, and once more");
+    let remote = session.remote().expect("a server");
+    insta::assert_snapshot!(remote.details["instance"], @r#"{"id":"332d9ac0-ddd8-4709-942e-96cbbba9d121","kind":"MlxRingInstance","nodes":{"cee2d1cd8860ceb47c2c043862a3e1a":"e44f05a3-01ac-45aa-975c-47b6cee943dc"},"shards":[{"runner":"e44f05a3-01ac-45aa-975c-47b6cee943dc","sharding":"PipelineShardMetadata","rank":0,"start_layer":0,"end_layer":30}]}"#);
+    let nodes: Value = serde_json::from_str(&remote.details["nodes"]).expect("it is JSON");
+    assert_eq!(nodes["nodeBackends"]["cee2d1cd8860ceb47c2c043862a3e1a"], json!(["MlxCpu"]));
+    assert_eq!((remote.details["context_length"].as_str(), remote.details["placed"].as_str()), ("8192", "by this session"));
+    session.generate(&chat("sea", 8), &mut Record::default()).expect("an answer");
+    drop(session);
+    let deleted: Vec<String> = server.asked().into_iter().map(|asked| asked.what).filter(|what| what.starts_with("DELETE")).collect();
+    assert_eq!(deleted, ["DELETE /instance/332d9ac0-ddd8-4709-942e-96cbbba9d121"]);
+}
+
+#[test]
+fn exos_own_instances_stay() {
+    let server = replay(&EXO);
+    drop(connect(&server.url(), &[]).expect("it is there"));
+    assert!(server.asked().iter().all(|asked| asked.what.starts_with("GET ")));
+}
+
+#[test]
+fn exo_says_why_a_model_cannot_be_placed_and_that_it_is_not_ready() {
+    let base = ["exo/node_id.txt", "exo/models.txt", "exo/previews.txt", "exo/post_instance.txt"];
+    let server = replay(&[base.as_slice(), &["exo/state_empty.txt"]].concat());
+    let error = connect(&server.url(), &[EXO_MODEL, ("placement", "Tensor,2")]).err().expect("it is not possible");
+    insta::assert_snapshot!(told(&error, &server.url()), @"engine openai failed in GET URL/instance/previews?model_id=mlx-community%2FSmolLM2-135M-Instruct-4bit: `mlx-community/SmolLM2-135M-Instruct-4bit` cannot be placed as wanted: Pipeline MlxRing on 1 is possible; Pipeline MlxJaccl: No cycle where every node supports a backend in ['MlxMetal'] for mlx-community/SmolLM2-135M-Instruct-4bit; Tensor MlxRing: Requested Tensor sharding but this model does not support tensor parallelism: mlx-community/SmolLM2-135M-Instruct-4bit; Tensor MlxJaccl: Requested Tensor sharding but this model does not support tensor parallelism: mlx-community/SmolLM2-135M-Instruct-4bit");
+    let server = replay(&[base.as_slice(), &["exo/state_empty.txt", "exo/state_warming.txt"]].concat());
+    let error = connect(&server.url(), &[EXO_MODEL, ("ready_s", "0.3")]).err().expect("it is never ready");
+    insta::assert_snapshot!(told(&error, &server.url()), @"engine openai failed in the wait for the server: it is not ready after 0.3 s (engine openai failed in instance 332d9ac0-ddd8-4709-942e-96cbbba9d121 at URL: its runners say RunnerWarmingUp); for a longer wait --set openai.ready_s=SECONDS");
+}
+
+#[test]
+fn errors_are_repeated_in_each_servers_words() {
+    let error = |recordings: &[&str]| {
+        let (server, record, usage) = ask(recordings, &chat("hello", 4));
+        assert_eq!(record.edges.len(), 2, "prefill begins and ends");
+        told(&usage.expect_err("an error"), &server.url())
+    };
+    let exo = |chat| error(&[EXO[0], EXO[1], EXO[2], chat]);
+    insta::assert_snapshot!(exo("exo/chat_no_instance.txt"), @"engine openai failed in POST URL/v1/chat/completions: HTTP 404: No instance found for model mlx-community/SmolLM2-135M-Instruct-4bit");
+    insta::assert_snapshot!(exo("exo/runner_fails.txt"), @"engine openai failed in POST URL/v1/chat/completions: the server failed in the middle of its answer: Artificial runner exception - for testing purposes only.");
+    insta::assert_snapshot!(exo("exo/bad_body.txt"), @"engine openai failed in POST URL/v1/chat/completions: HTTP 422: Field required");
+    insta::assert_snapshot!(error(&with(&LLAMA, "llama-server/bad_json.txt")), @"engine openai failed in POST URL/v1/chat/completions: HTTP 500: [json.exception.parse_error.101] parse error at line 1, column 29: syntax error while parsing value - unexpected end of input; expected '[', '{', or a literal");
+    insta::assert_snapshot!(error(&with(&LLAMA, "llama-server/too_long.txt")), @"engine openai failed in POST URL/v1/chat/completions: HTTP 400: request (9030 tokens) exceeds the available context size (4096 tokens), try increasing it");
+    insta::assert_snapshot!(error(&with(&MLX, "mlx_lm/bad_json.txt")), @"engine openai failed in POST URL/v1/chat/completions: HTTP 400: Invalid JSON in request body: Expecting value: line 1 column 29 (char 28)");
+    insta::assert_snapshot!(error(&with(&MLX, "mlx_lm/died.txt")), @"engine openai failed in POST URL/v1/chat/completions: HTTP 404: generation thread died");
+    insta::assert_snapshot!(error(&with(&TINYGRAD, "tinygrad/too_long.txt")), @"engine openai failed in POST URL/v1/chat/completions: HTTP 400: prompt has 9030 tokens, but the model context is 4096");
+}
+
+/// llama-server opens its port before its model is loaded.
+#[test]
+fn a_model_that_loads_is_waited_for() {
+    let mut left = 3;
+    let models = move || {
+        left -= 1;
+        match left {
+            0.. => server::whole(503, "application/json", r#"{"error":{"code":503,"message":"Loading model","type":"unavailable_error"}}"#),
+            _ => server::whole(200, "application/json", r#"{"data":[{"id":"m"}]}"#),
+        }
+    };
+    let server = Server::start(vec![server::route("GET /v1/models", models)]);
+    assert_eq!(connect(&server.url(), &[]).expect("it loads").remote().expect("a server").model, "m");
+    let models = || server::whole(503, "application/json", r#"{"error":{"message":"Loading model"}}"#);
+    let server = Server::start(vec![server::route("GET /v1/models", models)]);
+    let error = connect(&server.url(), &[("ready_s", "0.2")]).err().expect("it loads for ever");
+    insta::assert_snapshot!(told(&error, &server.url()), @"engine openai failed in the wait for the server: it is not ready after 0.2 s (engine openai failed in GET URL/v1/models: HTTP 503: Loading model); for a longer wait --set openai.ready_s=SECONDS");
+}

@@ -1,0 +1,163 @@
+//! Servers that are started: by a small one in Python where there is Python, and by commands that fail.
+#![cfg(feature = "openai")]
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test says what it does and fails by panicking"
+)]
+
+mod server;
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::Command;
+
+use engines::openai::OpenAi;
+use engines::{Engine, EngineError, LoadOptions, Session};
+
+use server::watch::{Record, chat};
+
+/// Answers 503 at first and chats when it is ready; it has a child, and does not end when it is asked to once.
+const SERVER: &str = r#"
+import http.server, json, os, signal, subprocess, sys, time
+child = subprocess.Popen(["sleep", "1000"])
+open(sys.argv[2], "w").write(f"{os.getpid()} {child.pid}")
+asked = []
+signal.signal(signal.SIGTERM, lambda *_: asked.append(1) or (len(asked) > 1 and os._exit(0)))
+looks = 0
+class Handler(http.server.BaseHTTPRequestHandler):
+    def log_message(self, *_): pass
+    def answer(self, status, kind, body):
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.end_headers()
+        self.wfile.write(body.encode())
+    def do_GET(self):
+        global looks
+        looks += 1
+        if self.path == "/v1/models" and looks > 2:
+            self.answer(200, "application/json", json.dumps({"data": [{"id": "small"}]}))
+        else:
+            self.answer(503 if self.path == "/v1/models" else 404, "application/json", "{}")
+    def do_POST(self):
+        self.rfile.read(int(self.headers["Content-Length"]))
+        chunk = lambda delta, reason: "data: " + json.dumps({"choices": [{"delta": delta, "finish_reason": reason}]}) + "\n\n"
+        self.answer(200, "text/event-stream", chunk({"content": "hi"}, None) + chunk({}, "stop") + "data: [DONE]\n\n")
+http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+"#;
+
+fn spawn(command: &str, url: Option<&str>) -> Result<Box<dyn Session>, EngineError> {
+    let settings = [("ready_s".to_owned(), "60".to_owned())].into();
+    let url = url.map(str::to_owned);
+    OpenAi.connect(&LoadOptions { spawn: Some(command.to_owned()), url, settings, ..LoadOptions::default() })
+}
+
+fn refused(command: &str, url: Option<&str>) -> String {
+    spawn(command, url).err().expect("it is refused").to_string()
+}
+
+fn has_python() -> bool {
+    let has = Command::new("python3").arg("--version").output().is_ok_and(|output| output.status.success());
+    if !has {
+        println!("skipped: there is no python3");
+    }
+    has
+}
+
+#[cfg(target_os = "linux")]
+fn lives(pid: &str) -> bool {
+    // A zombie has ended.
+    std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn lives(pid: &str) -> bool {
+    Command::new("ps").args(["-p", pid]).output().is_ok_and(|output| output.status.success())
+}
+
+fn command(folder: &Path) -> String {
+    let script = folder.join("server.py");
+    std::fs::write(&script, SERVER).expect("a file");
+    format!("exec python3 {} {{port}} {}", script.display(), folder.join("pids").display())
+}
+
+#[test]
+fn a_server_is_started_waited_for_and_ended_with_all_its_children() {
+    if !has_python() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut session = spawn(&command(folder.path()), None).unwrap_or_else(|error| panic!("{error}"));
+    let pids = std::fs::read_to_string(folder.path().join("pids")).expect("it wrote them");
+    let pids: Vec<&str> = pids.split(' ').collect();
+    let remote = session.remote().expect("a server");
+    assert_eq!((remote.software.as_str(), remote.model.as_str()), ("unknown", "small"));
+    assert_eq!(remote.pid.map(|pid| pid.to_string()).as_deref(), Some(pids[0]));
+    let mut record = Record::default();
+    session.generate(&chat("hello", 4), &mut record).expect("an answer");
+    assert_eq!(record.text(), "hi");
+    assert!(pids.iter().all(|pid| lives(pid)));
+    drop(session);
+    assert!(pids.iter().all(|pid| !lives(pid)), "{pids:?} have ended");
+}
+
+/// The test starts itself again as the process that is killed.
+#[test]
+fn a_server_ends_when_its_watcher_is_killed() {
+    if !has_python() {
+        return;
+    }
+    const FOLDER: &str = "INFEROMETER_TEST_FOLDER";
+    if let Some(folder) = std::env::var_os(FOLDER) {
+        let _session = spawn(&command(Path::new(&folder)), None).expect("it starts");
+        std::fs::write(Path::new(&folder).join("ready"), "").expect("a file");
+        loop {
+            std::thread::park();
+        }
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let test = std::env::current_exe().expect("this file");
+    let mut watcher = Command::new(test)
+        .args(["a_server_ends_when_its_watcher_is_killed", "--exact"])
+        .env(FOLDER, folder.path())
+        .spawn()
+        .expect("this file runs again");
+    wait_until("it is ready", || folder.path().join("ready").exists());
+    let pids = std::fs::read_to_string(folder.path().join("pids")).expect("it wrote them");
+    watcher.kill().expect("it can be killed");
+    watcher.wait().expect("it has ended");
+    wait_until("nothing of it is left", || pids.split(' ').all(|pid| !lives(pid)));
+}
+
+fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    for _ in 0..3000 {
+        if is_so() {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    panic!("waited in vain: {what}");
+}
+
+#[test]
+fn a_server_that_ends_at_once_is_told_with_its_last_words() {
+    let error = refused("echo loading; echo 'error: no such file: model.gguf' >&2; exit 7 # {port}", None);
+    insta::assert_snapshot!(error, @"engine openai failed in the start of the server: it ended before it could serve: exit status: 7; it wrote `loading | error: no such file: model.gguf`");
+    let error = refused("no-such-command-at-all --port {port}", None);
+    assert!(error.contains("exit status: 127") && error.contains("no-such-command-at-all"), "{error}");
+}
+
+#[test]
+fn a_command_needs_an_address() {
+    insta::assert_snapshot!(refused("llama-server -m model.gguf", None), @"engine openai does not support the command `llama-server -m model.gguf` without an address; put {port} where its port goes, or say with --url where it will answer");
+}
+
+#[test]
+fn a_stranger_at_the_address_is_not_measured() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    let error = refused("sleep 100", Some(&url)).replace(&url, "URL");
+    insta::assert_snapshot!(error, @"engine openai failed in the start of the server: somebody answers at URL already; end it, measure it with --url alone, or put {port} into the command");
+}

@@ -1,0 +1,83 @@
+//! Observers and requests for tests of servers.
+
+use engines::openai::OpenAi;
+use engines::{Engine, EngineError, Flow, LoadOptions, Observer, Phase, Piece, Prompt, Request, Session};
+use models::chat::Message;
+
+/// Writes down what an observer is told.
+#[derive(Debug, Default)]
+pub(crate) struct Record {
+    pub(crate) edges: Vec<(Phase, bool)>,
+    pub(crate) pieces: Vec<String>,
+    pub(crate) tokens: Vec<Option<u32>>,
+    pub(crate) progress: Vec<(usize, usize)>,
+    pub(crate) stop_after: Option<usize>,
+}
+
+impl Record {
+    pub(crate) fn text(&self) -> String {
+        self.pieces.concat()
+    }
+
+    /// Each phase begins and ends before the next one begins: prefill, then a decode for each further piece. One more decode
+    /// may stand at the end: the step whose token ended the text.
+    pub(crate) fn check(&self) {
+        let phases: Vec<Phase> = self.edges.iter().filter(|(_, begins)| *begins).map(|(phase, _)| *phase).collect();
+        for pair in self.edges.chunks(2) {
+            assert!(matches!(pair, [(a, true), (b, false)] if a == b), "{:?}", self.edges);
+        }
+        assert_eq!(phases.first(), Some(&Phase::Prefill));
+        assert!(phases[1..].iter().all(|phase| *phase == Phase::Decode), "{phases:?}");
+        let pieces = self.pieces.len().max(1);
+        assert!(phases.len() == pieces || phases.len() == pieces + 1, "{phases:?} for {pieces} pieces");
+    }
+}
+
+impl Observer for Record {
+    fn begin(&mut self, phase: Phase) {
+        self.edges.push((phase, true));
+    }
+
+    fn end(&mut self, phase: Phase) {
+        self.edges.push((phase, false));
+    }
+
+    fn progress(&mut self, done: usize, total: usize) {
+        self.progress.push((done, total));
+    }
+
+    fn piece(&mut self, piece: Piece<'_>) -> Flow {
+        assert_eq!(piece.index, self.pieces.len(), "pieces come in order");
+        self.pieces.push(piece.text.to_owned());
+        self.tokens.push(piece.token);
+        if self.stop_after == Some(self.pieces.len()) { Flow::Stop } else { Flow::Continue }
+    }
+}
+
+/// A chat of one message.
+pub(crate) fn chat(text: &str, max_new_tokens: usize) -> Request {
+    let prompt = Prompt::Text {
+        text: format!("<user>{text}"),
+        add_bos: false,
+        messages: vec![Message::new("user", text)],
+    };
+    Request { prompt, max_new_tokens, ignore_eos: false }
+}
+
+pub(crate) fn options(url: &str, settings: &[(&str, &str)]) -> LoadOptions {
+    let settings = settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+    LoadOptions { url: Some(url.to_owned()), settings, ..LoadOptions::default() }
+}
+
+pub(crate) fn connect(url: &str, settings: &[(&str, &str)]) -> Result<Box<dyn Session>, EngineError> {
+    OpenAi.connect(&options(url, settings))
+}
+
+pub(crate) fn connect_with(options: &LoadOptions) -> Result<Box<dyn Session>, EngineError> {
+    OpenAi.connect(options)
+}
+
+/// An error's text with a server's address, which differs each time, as `URL`.
+pub(crate) fn told(error: &EngineError, url: &str) -> String {
+    error.to_string().replace(url, "URL")
+}
