@@ -46,7 +46,7 @@ fn a_server_that_stalls_before_the_first_byte() {
 
 #[test]
 fn a_server_that_stalls_in_the_middle() {
-    insta::assert_snapshot!(fault(|| vec![head(), says("one"), says(" two"), Step::Hang]), @"engine openai failed in POST URL/v1/chat/completions: nothing came for 0.4 s; for a longer wait --set openai.stall_s=SECONDS");
+    insta::assert_snapshot!(fault(|| vec![head(), says("one"), says(" two"), Step::Hang]), @"engine openai failed in POST URL/v1/chat/completions: nothing came for 0.4 s; for a longer wait --set openai.stall_s=SECONDS (after 2 pieces of text)");
 }
 
 #[test]
@@ -86,7 +86,7 @@ fn junk_instead_of_a_stream() {
 
 #[test]
 fn junk_in_an_event() {
-    insta::assert_snapshot!(fault(|| vec![head(), says("one"), send("data: {\"choices\": [\n\n")]), @r#"engine openai failed in POST URL/v1/chat/completions: expected JSON in an event, found `{"choices": [` (EOF while parsing a list at line 1 column 13)"#);
+    insta::assert_snapshot!(fault(|| vec![head(), says("one"), send("data: {\"choices\": [\n\n")]), @r#"engine openai failed in POST URL/v1/chat/completions: expected JSON in an event, found `{"choices": [` (EOF while parsing a list at line 1 column 13) (after 1 piece of text)"#);
 }
 
 #[test]
@@ -103,7 +103,7 @@ fn empty_chunks_alone() {
 #[test]
 fn an_error_in_the_stream() {
     let error = "data: {\"error\":{\"message\":\"CUDA out of memory\",\"code\":500}}\n\ndata: [DONE]\n\n";
-    insta::assert_snapshot!(fault(move || vec![head(), says("one"), send(error)]), @"engine openai failed in POST URL/v1/chat/completions: the server failed in the middle of its answer: CUDA out of memory");
+    insta::assert_snapshot!(fault(move || vec![head(), says("one"), send(error)]), @"engine openai failed in POST URL/v1/chat/completions: the server failed in the middle of its answer: CUDA out of memory (after 1 piece of text)");
     insta::assert_snapshot!(fault(|| vec![head(), send("error: {\"message\":\"slot failed\"}\n\n")]), @"engine openai failed in POST URL/v1/chat/completions: the server failed in the middle of its answer: slot failed");
 }
 
@@ -216,7 +216,9 @@ fn pieces_are_handed_on_as_they_arrive() {
         let mut waits = Some(waits);
         let server = nameless(move || {
             let mut script = match is_chunked {
-                true => vec![send("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")],
+                true => vec![send(
+                    "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n",
+                )],
                 false => vec![send("HTTP/1.0 200 OK\r\nContent-Type: text/event-stream\r\n\r\n")],
             };
             let framed = |text: &str| if is_chunked { chunk(text) } else { send(text) };

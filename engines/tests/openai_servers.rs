@@ -48,14 +48,26 @@ fn with<'a>(server: &[&'a str], chat: &'a str) -> Vec<&'a str> {
 fn servers_are_known_by_what_they_say() {
     let list = r#"{"object":"list","data":[{"id":"m","object":"model","owned_by":"vllm","max_model_len":4096}]}"#;
     let json = |body: &'static str| move || server::whole(200, "application/json", body);
-    let vllm = vec![server::route("GET /v1/models", json(list)), server::route("GET /version", json(r#"{"version":"0.11.0"}"#))];
+    let vllm = vec![
+        server::route("GET /v1/models", json(list)),
+        server::route("GET /version", json(r#"{"version":"0.11.0"}"#)),
+    ];
     let ollama = vec![
-        server::route("GET /v1/models", json(r#"{"object":"list","data":[{"id":"qwen3:0.6b","object":"model","created":1,"owned_by":"library"}]}"#)),
+        server::route(
+            "GET /v1/models",
+            json(r#"{"object":"list","data":[{"id":"qwen3:0.6b","object":"model","created":1,"owned_by":"library"}]}"#),
+        ),
         server::route("GET /api/version", json(r#"{"version":"0.12.3"}"#)),
     ];
     let python = vec![
-        server::route("GET /v1/models", json(r#"{"object":"list","data":[{"id":"m","object":"model","owned_by":"me","permissions":[]}]}"#)),
-        server::route("GET /openapi.json", json(r#"{"openapi":"3.1.0","info":{"title":"🦙 llama.cpp Python API","version":"0.3.36"}}"#)),
+        server::route(
+            "GET /v1/models",
+            json(r#"{"object":"list","data":[{"id":"m","object":"model","owned_by":"me","permissions":[]}]}"#),
+        ),
+        server::route(
+            "GET /openapi.json",
+            json(r#"{"openapi":"3.1.0","info":{"title":"🦙 llama.cpp Python API","version":"0.3.36"}}"#),
+        ),
     ];
     let found: Vec<String> = [
         replay(&EXO),
@@ -74,10 +86,19 @@ fn servers_are_known_by_what_they_say() {
         assert_eq!((remote.url, remote.address.map(|a| format!("http://{a}"))), (server.url(), Some(server.url())));
         let details: Vec<&str> = remote.details.keys().map(String::as_str).collect();
         let version = remote.version.unwrap_or_else(|| "?".to_owned());
-        format!("{} {version}: {}, {:?}, {}", remote.software, remote.model, remote.cache, details.join(" "))
+        let told = [format!("{} {version}: {}, {:?}", remote.software, remote.model, remote.cache), details.join(" ")];
+        told.join(", ").trim_end_matches(", ").to_owned()
     })
     .collect();
     insta::assert_snapshot!(found.join("\n"), @"
+    exo ?: mlx-community/SmolLM2-135M-Instruct-4bit, Nonce, context_length instance node_id nodes placed quantization
+    llama-server b1-0c1e570: /path, Switch, context_length model_path slots
+    mlx_lm.server ?: /path, Nonce
+    tinygrad ?: Smollm2 135M 8k Lc100K Mix1 Ep2, Nonce
+    vllm 0.11.0: m, Nonce, context_length
+    ollama 0.12.3: qwen3:0.6b, Nonce
+    llama-cpp-python 0.3.36: m, Nonce
+    unknown ?: some-model, Nonce
     ");
 }
 
@@ -88,7 +109,10 @@ fn llama_server_streams_progress_times_and_text() {
     assert_eq!(record.progress, [(0, 1530), (1530, 1530)]);
     assert_eq!((usage.prompt_tokens, usage.output_tokens, usage.finish), (1530, 3, FinishReason::Length));
     let said = usage.reported.expect("it tells");
-    assert_eq!((said.prefill, said.decode), (Some(Nanos::from_nanos(16_694_729_000)), Some(Nanos::from_nanos(147_455_000))));
+    assert_eq!(
+        (said.prefill, said.decode),
+        (Some(Nanos::from_nanos(16_694_729_000)), Some(Nanos::from_nanos(147_455_000)))
+    );
     assert_eq!((said.cache, said.cached_tokens, said.chunks, said.nonce), (Some(CacheHit::Cold), Some(0), 3, None));
 }
 
@@ -98,7 +122,10 @@ fn llama_server_is_asked_to_leave_its_cache_alone() {
     let bodies = server.bodies("POST /v1/chat/completions");
     assert_eq!(bodies.len(), 1);
     let part = |key: &str| bodies[0][key].clone();
-    assert_eq!((part("cache_prompt"), part("return_progress"), part("temperature")), (json!(false), json!(true), json!(0)));
+    assert_eq!(
+        (part("cache_prompt"), part("return_progress"), part("temperature")),
+        (json!(false), json!(true), json!(0))
+    );
     assert_eq!(part("messages"), json!([{"role": "user", "content": "hello"}]));
 }
 
@@ -149,7 +176,10 @@ fn mlx_lm_tells_progress_in_comments_and_its_version_in_answers() {
 #[test]
 fn a_stream_may_end_without_its_last_event() {
     let (record, usage) = answer(&with(&MLX, "mlx_lm/no_done.txt"), &chat("hello", 3));
-    assert_eq!((record.text().as_str(), usage.output_tokens, usage.finish), ("In the digital", 3, FinishReason::Length));
+    assert_eq!(
+        (record.text().as_str(), usage.output_tokens, usage.finish),
+        ("In the digital", 3, FinishReason::Length)
+    );
     assert_eq!(usage.reported.expect("it tells").output_tokens, None);
 }
 
@@ -247,10 +277,14 @@ fn exo_places_an_instance_waits_for_its_runner_and_ends_it() {
     insta::assert_snapshot!(remote.details["instance"], @r#"{"id":"332d9ac0-ddd8-4709-942e-96cbbba9d121","kind":"MlxRingInstance","nodes":{"cee2d1cd8860ceb47c2c043862a3e1a":"e44f05a3-01ac-45aa-975c-47b6cee943dc"},"shards":[{"runner":"e44f05a3-01ac-45aa-975c-47b6cee943dc","sharding":"PipelineShardMetadata","rank":0,"start_layer":0,"end_layer":30}]}"#);
     let nodes: Value = serde_json::from_str(&remote.details["nodes"]).expect("it is JSON");
     assert_eq!(nodes["nodeBackends"]["cee2d1cd8860ceb47c2c043862a3e1a"], json!(["MlxCpu"]));
-    assert_eq!((remote.details["context_length"].as_str(), remote.details["placed"].as_str()), ("8192", "by this session"));
+    assert_eq!(
+        (remote.details["context_length"].as_str(), remote.details["placed"].as_str()),
+        ("8192", "by this session")
+    );
     session.generate(&chat("sea", 8), &mut Record::default()).expect("an answer");
     drop(session);
-    let deleted: Vec<String> = server.asked().into_iter().map(|asked| asked.what).filter(|what| what.starts_with("DELETE")).collect();
+    let deleted: Vec<String> =
+        server.asked().into_iter().map(|asked| asked.what).filter(|what| what.starts_with("DELETE")).collect();
     assert_eq!(deleted, ["DELETE /instance/332d9ac0-ddd8-4709-942e-96cbbba9d121"]);
 }
 
@@ -297,7 +331,11 @@ fn a_model_that_loads_is_waited_for() {
     let models = move || {
         left -= 1;
         match left {
-            0.. => server::whole(503, "application/json", r#"{"error":{"code":503,"message":"Loading model","type":"unavailable_error"}}"#),
+            0.. => server::whole(
+                503,
+                "application/json",
+                r#"{"error":{"code":503,"message":"Loading model","type":"unavailable_error"}}"#,
+            ),
             _ => server::whole(200, "application/json", r#"{"data":[{"id":"m"}]}"#),
         }
     };

@@ -145,23 +145,32 @@ mod tests {
             r#"{"choices":[],"usage":{"completion_tokens":3,"prompt_tokens":1530,"prompt_tokens_details":{"cached_tokens":0}},"timings":{"cache_n":0,"prompt_n":1530,"prompt_ms":16694.729,"prompt_per_second":91.65,"predicted_n":3,"predicted_ms":147.455,"predicted_per_second":13.56}}"#,
         ]);
         assert_eq!((said.prompt_tokens, said.output_tokens, said.cache), (Some(1530), Some(3), Some(CacheHit::Cold)));
-        assert_eq!((said.prefill, said.decode), (Some(Nanos::from_nanos(16_694_729_000)), Some(Nanos::from_nanos(147_455_000))));
+        assert_eq!(
+            (said.prefill, said.decode),
+            (Some(Nanos::from_nanos(16_694_729_000)), Some(Nanos::from_nanos(147_455_000)))
+        );
         assert_eq!((said.prefill_tps, said.decode_tps), (Some(91.65), Some(13.56)));
     }
 
     #[test]
     fn the_time_of_a_single_token_is_none() {
-        let said = after(&[r#"{"timings":{"cache_n":36,"prompt_n":1,"prompt_ms":10.0,"prompt_per_second":98.0,"predicted_n":1,"predicted_ms":0.001,"predicted_per_second":0.0}}"#]);
+        let said = after(&[
+            r#"{"timings":{"cache_n":36,"prompt_n":1,"prompt_ms":10.0,"prompt_per_second":98.0,"predicted_n":1,"predicted_ms":0.001,"predicted_per_second":0.0}}"#,
+        ]);
         assert_eq!((said.decode, said.decode_tps), (None, None));
         assert_eq!((said.prompt_tokens, said.cached_tokens, said.cache), (Some(37), Some(36), Some(CacheHit::Exact)));
-        let empty = after(&[r#"{"timings":{"cache_n":0,"prompt_n":0,"prompt_ms":0.0,"prompt_per_second":0.0,"predicted_n":0,"predicted_ms":0.0}}"#]);
+        let empty = after(&[
+            r#"{"timings":{"cache_n":0,"prompt_n":0,"prompt_ms":0.0,"prompt_per_second":0.0,"predicted_n":0,"predicted_ms":0.0}}"#,
+        ]);
         assert_eq!((empty.prefill, empty.prefill_tps, empty.prompt_tokens), (None, None, None));
     }
 
     #[test]
     fn exos_rate_on_an_exact_hit_is_stale() {
         let stats = |hit: &str| {
-            format!(r#": generation_stats {{"prompt_tps":9.55,"generation_tps":6.3,"prompt_tokens":37,"generation_tokens":32,"peak_memory_usage":{{"in_bytes":131053365}},"prefix_cache_hit":"{hit}"}}"#)
+            format!(
+                r#": generation_stats {{"prompt_tps":9.55,"generation_tps":6.3,"prompt_tokens":37,"generation_tokens":32,"peak_memory_usage":{{"in_bytes":131053365}},"prefix_cache_hit":"{hit}"}}"#
+            )
         };
         let exact = after(&[&stats("exact")]);
         assert_eq!((exact.prefill_tps, exact.decode_tps, exact.cache), (None, Some(6.3), Some(CacheHit::Exact)));
@@ -172,15 +181,24 @@ mod tests {
 
     #[test]
     fn power_that_nobody_measured_is_none() {
-        let bench = |joules: &str| after(&[&format!(r#"{{"usage":null,"generation_stats":{{"peak_memory_usage":{{"inBytes":169216351}}}},"power_usage":{{"total_energy_joules":{joules}}}}}"#)]);
+        let bench = |joules: &str| {
+            after(&[&format!(
+                r#"{{"usage":null,"generation_stats":{{"peak_memory_usage":{{"inBytes":169216351}}}},"power_usage":{{"total_energy_joules":{joules}}}}}"#
+            )])
+        };
         assert_eq!((bench("0.0").energy_j, bench("12.5").energy_j), (None, Some(12.5)));
         assert_eq!(bench("0.0").peak_memory_bytes, Some(169_216_351));
     }
 
     #[test]
     fn ollama_tells_nanoseconds() {
-        let said = after(&[r#"{"done":true,"total_duration":9,"load_duration":5,"prompt_eval_count":26,"prompt_eval_duration":130,"eval_count":298,"eval_duration":4799}"#]);
-        assert_eq!((said.load, said.prefill, said.decode), (Some(Nanos::from_nanos(5)), Some(Nanos::from_nanos(130)), Some(Nanos::from_nanos(4799))));
+        let said = after(&[
+            r#"{"done":true,"total_duration":9,"load_duration":5,"prompt_eval_count":26,"prompt_eval_duration":130,"eval_count":298,"eval_duration":4799}"#,
+        ]);
+        assert_eq!(
+            (said.load, said.prefill, said.decode),
+            (Some(Nanos::from_nanos(5)), Some(Nanos::from_nanos(130)), Some(Nanos::from_nanos(4799)))
+        );
         assert_eq!((said.prompt_tokens, said.output_tokens, said.cache), (Some(26), Some(298), None));
     }
 }

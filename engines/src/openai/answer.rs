@@ -74,8 +74,9 @@ impl Answer {
     }
 
     fn take_data(&mut self, data: &str, observer: &mut dyn Observer) -> Result<Next, Problem> {
-        let document: Value = serde_json::from_str(data)
-            .map_err(|error| Problem::Broken(format!("expected JSON in an event, found `{}` ({error})", quote(data))))?;
+        let document: Value = serde_json::from_str(data).map_err(|error| {
+            Problem::Broken(format!("expected JSON in an event, found `{}` ({error})", quote(data)))
+        })?;
         let chunk = Chunk::new(&document).map_err(|Told(message)| Problem::Told(message))?;
         if let Some((done, total)) = chunk.progress {
             observer.progress(done, total);
@@ -144,7 +145,11 @@ impl Answer {
             Some(FinishReason::Interrupted) => return Ok((FinishReason::Interrupted, self.pieces)),
             Some(finish) => finish,
             None if self.is_complete && self.pieces > 0 => {
-                if count >= self.expected { FinishReason::Length } else { FinishReason::Stop }
+                if count >= self.expected {
+                    FinishReason::Length
+                } else {
+                    FinishReason::Stop
+                }
             }
             None => return Err(Problem::Broken(self.what_is_missing())),
         };

@@ -21,8 +21,7 @@ pub(super) struct Call {
 
 /// How a server's prefix cache is kept out.
 pub(super) fn defence(software: Software, settings: &Settings) -> CacheDefence {
-    let has_switch =
-        software == Software::LlamaServer || software == Software::Exo && settings.bench == Bench::On;
+    let has_switch = software == Software::LlamaServer || software == Software::Exo && settings.bench == Bench::On;
     match settings.cache {
         Cache::Keep => CacheDefence::None,
         Cache::Auto if has_switch => CacheDefence::Switch,
@@ -99,9 +98,7 @@ fn prompt(
         Prompt::Text { text, .. } => {
             let text = format!("{nonce}{text}");
             match software {
-                Software::LlamaServer => {
-                    Ok(("/completion", object(json!({"prompt": text, "return_tokens": true}))))
-                }
+                Software::LlamaServer => Ok(("/completion", object(json!({"prompt": text, "return_tokens": true})))),
                 Software::Ollama => Ok(("/api/generate", object(json!({"prompt": text, "raw": true})))),
                 Software::Exo | Software::Tinygrad => Err(unsupported(
                     software,

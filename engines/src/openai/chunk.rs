@@ -132,7 +132,8 @@ mod tests {
         ] {
             assert_eq!(chunk(nothing), Ok(Chunk::default()), "{nothing}");
         }
-        let progress = r#"{"content":"","tokens":[0],"stop":false,"prompt_progress":{"total":37,"cache":0,"processed":5}}"#;
+        let progress =
+            r#"{"content":"","tokens":[0],"stop":false,"prompt_progress":{"total":37,"cache":0,"processed":5}}"#;
         assert_eq!(chunk(progress), Ok(Chunk { progress: Some((5, 37)), ..Chunk::default() }));
     }
 

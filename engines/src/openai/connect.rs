@@ -95,7 +95,8 @@ fn start(command: &str, url: Option<&str>, settings: &Settings) -> Result<(Http,
 
 /// A port that nobody has at the moment.
 fn free_port() -> Result<u16, EngineError> {
-    let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).map(|address| address.port());
+    let port =
+        TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).map(|address| address.port());
     port.map_err(|error| EngineError::Failed {
         engine: NAME,
         place: "the search for a free port".to_owned(),

@@ -19,16 +19,8 @@ use crate::EngineError;
 /// Between two looks at the state, which is long.
 const PAUSE: Duration = Duration::from_millis(100);
 /// What is kept of the nodes' state, as it was when the instance could serve.
-const NODES: [&str; 8] = [
-    "topology",
-    "nodeIdentities",
-    "nodeMemory",
-    "nodeDisk",
-    "nodeSystem",
-    "nodeNetwork",
-    "nodeBackends",
-    "runners",
-];
+const NODES: [&str; 8] =
+    ["topology", "nodeIdentities", "nodeMemory", "nodeDisk", "nodeSystem", "nodeNetwork", "nodeBackends", "runners"];
 
 /// An instance that this session placed; it is ended with it.
 pub(super) struct Placed {
@@ -103,7 +95,8 @@ fn look(state: &Value, id: &str) -> Look {
         match runner_state(state, runner) {
             Some(("RunnerReady" | "RunnerRunning", _)) => {}
             Some((name @ ("RunnerFailed" | "RunnerShuttingDown" | "RunnerShutdown"), said)) => {
-                let message = said["errorMessage"].as_str().map_or_else(String::new, |text| format!(": {}", quote(text)));
+                let message =
+                    said["errorMessage"].as_str().map_or_else(String::new, |text| format!(": {}", quote(text)));
                 return Look::Failed(format!("a runner says {name}{message}"));
             }
             _ => all_ready = false,
@@ -294,7 +287,8 @@ mod tests {
     fn a_placement_is_chosen_by_its_words() {
         let preview = json!({"sharding": "Pipeline", "instance_meta": "MlxRing", "instance":
             {"MlxRingInstance": {"shardAssignments": {"nodeToRunner": {"n1": "a", "n2": "b"}}}}});
-        let wanted = |words: &[&str]| is_wanted(&preview, &words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>());
+        let wanted =
+            |words: &[&str]| is_wanted(&preview, &words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>());
         assert!(wanted(&[]) && wanted(&["pipeline", "2"]) && wanted(&["MlxRing"]));
         assert!(!wanted(&["Tensor"]) && !wanted(&["Pipeline", "1"]));
     }

@@ -107,7 +107,11 @@ impl fmt::Display for Problem {
                 write!(f, "nothing answers there: {reason}; start the server, or give its address with --url")
             }
             Self::Silent(limit, setting) => {
-                write!(f, "nothing came for {} s; for a longer wait --set openai.{setting}=SECONDS", limit.as_secs_f64())
+                write!(
+                    f,
+                    "nothing came for {} s; for a longer wait --set openai.{setting}=SECONDS",
+                    limit.as_secs_f64()
+                )
             }
             Self::Closed => f.write_str("the server closed the connection before its answer was complete"),
             Self::Status { status, message } => write!(f, "HTTP {status}{}", spoken(message)),

@@ -252,9 +252,10 @@ fn plain(kind: std::io::ErrorKind) -> &'static str {
 
 /// `http://host:port` without what clients put behind it.
 fn base_of(url: &str) -> String {
-    let url = url.trim().trim_end_matches('/');
-    let url = url.strip_suffix("/v1").unwrap_or(url).trim_end_matches('/');
-    if url.contains("://") { url.to_owned() } else { format!("http://{url}") }
+    let (scheme, rest) = url.trim().split_once("://").unwrap_or(("http", url.trim()));
+    let rest = rest.trim_end_matches('/');
+    let rest = rest.strip_suffix("/v1").unwrap_or(rest).trim_end_matches('/');
+    format!("{scheme}://{rest}")
 }
 
 /// The address that a name stands for: of this machine's two the one on which servers listen first.

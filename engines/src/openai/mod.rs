@@ -25,9 +25,7 @@ mod sse;
 use models::Checkpoint;
 
 use self::settings::Settings;
-use crate::{
-    Caps, Engine, EngineError, FlashAttention, Identity, KvType, LoadOptions, OpTimes, PhaseSplit, Session,
-};
+use crate::{Caps, Engine, EngineError, FlashAttention, Identity, KvType, LoadOptions, OpTimes, PhaseSplit, Session};
 
 /// The engine's name in the registry.
 pub(crate) const NAME: &str = "openai";

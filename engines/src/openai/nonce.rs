@@ -21,7 +21,11 @@ pub(super) fn before(nonce: &str, messages: &[Message]) -> Vec<Message> {
         0 => format!("{nonce}{}", message.content),
         _ => message.content.clone(),
     };
-    messages.iter().enumerate().map(|(nth, message)| Message::new(message.role.clone(), content(nth, message))).collect()
+    messages
+        .iter()
+        .enumerate()
+        .map(|(nth, message)| Message::new(message.role.clone(), content(nth, message)))
+        .collect()
 }
 
 #[cfg(test)]

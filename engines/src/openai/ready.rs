@@ -43,7 +43,8 @@ impl<'a> Patience<'a> {
                 Err(failure) => failure,
             };
             let is_loading = matches!(failure.problem, Problem::Status { status: 503, .. });
-            if !is_loading && !(self.process.is_some() && failure.may_pass()) {
+            let goes_on = is_loading || self.process.is_some() && failure.may_pass();
+            if !goes_on {
                 return Err(failure.into());
             }
             if matches!(failure.problem, Problem::Silent(..)) {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::answer::{Answer, Next};
 use super::call::Call;
-use super::failure::{Failure, Problem};
 use super::exo::Placed;
+use super::failure::{Failure, Problem};
 use super::http::Http;
 use super::process::Process;
 use super::settings::Settings;

@@ -93,7 +93,9 @@ pub(super) fn identify(http: &Http) -> Result<Found, Failure> {
     }
     if list.is_none() && found.software == Software::Unknown {
         let problem = match listed.is_success() {
-            true => Problem::Broken("expected a list of models, found something else: this is no OpenAI-compatible server".to_owned()),
+            true => Problem::Broken(
+                "expected a list of models, found something else: this is no OpenAI-compatible server".to_owned(),
+            ),
             false => Problem::Status { status: listed.status, message: listed.message() },
         };
         return Err(Failure::new(&http.place("GET", "/v1/models"), problem));

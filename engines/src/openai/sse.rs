@@ -130,20 +130,19 @@ mod tests {
     #[test]
     fn what_servers_send() {
         assert_eq!(at_once("data: a\n\ndata: b\r\n\r\n"), [data("a"), data("b")]);
-        assert_eq!(at_once(":\n\n: keep-alive\n\n:keepalive 1/2\n"), [
-            comment(""),
-            comment("keep-alive"),
-            comment("keepalive 1/2")
-        ]);
+        assert_eq!(
+            at_once(":\n\n: keep-alive\n\n:keepalive 1/2\n"),
+            [comment(""), comment("keep-alive"), comment("keepalive 1/2")]
+        );
         assert_eq!(at_once("event: x\nid: 1\nretry: 5\ndata: a\ndata:b\ndata\n\n"), [data("a\nb\n")]);
         assert_eq!(at_once("data: no end"), [data("no end")]);
         assert_eq!(at_once("error: {}\n\n"), [Event::Error("{}".to_owned())]);
         assert_eq!(at_once("<html>\n\n\n"), [Event::Unknown("<html>".to_owned())]);
         assert_eq!(at_once("data: a\n: between\ndata: b\n\n"), [comment("between"), data("a\nb")]);
-        assert_eq!(parse(Framing::Lines, ["{\"a\": 1}\r\n\n{\"b\"".as_bytes(), b": 2}"]), [
-            data("{\"a\": 1}"),
-            data("{\"b\": 2}")
-        ]);
+        assert_eq!(
+            parse(Framing::Lines, ["{\"a\": 1}\r\n\n{\"b\"".as_bytes(), b": 2}"]),
+            [data("{\"a\": 1}"), data("{\"b\": 2}")]
+        );
     }
 
     #[test]

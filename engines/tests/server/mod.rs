@@ -71,7 +71,7 @@ impl Server {
                 }
                 let Ok(connection) = connection else { continue };
                 let (asked, routes) = (Arc::clone(&asked), Arc::clone(&routes));
-                let serve = move || serve(connection, &asked, &routes);
+                let serve = move || serve(&connection, &asked, &routes);
                 std::thread::Builder::new().name("connection".to_owned()).spawn(serve).expect("a thread");
             }
         };
@@ -106,8 +106,8 @@ impl Drop for Server {
 
 type Shared = Mutex<HashMap<String, Box<dyn FnMut() -> Script + Send>>>;
 
-fn serve(connection: TcpStream, asked: &Mutex<Vec<Asked>>, routes: &Shared) {
-    let Some(question) = read(&connection) else { return };
+fn serve(connection: &TcpStream, asked: &Mutex<Vec<Asked>>, routes: &Shared) {
+    let Some(question) = read(connection) else { return };
     let script = {
         let mut routes = routes.lock().expect("no thread panicked");
         match routes.contains_key(&question.what) {
@@ -117,7 +117,7 @@ fn serve(connection: TcpStream, asked: &Mutex<Vec<Asked>>, routes: &Shared) {
     };
     asked.lock().expect("no thread panicked").push(question);
     let script = script.unwrap_or_else(|| whole(404, "application/json", r#"{"error":{"message":"File Not Found"}}"#));
-    run(&connection, script);
+    run(connection, script);
     // A client that still sends gets an end, not a reset.
     let _ = connection.shutdown(Shutdown::Write);
 }
@@ -187,7 +187,9 @@ pub(crate) fn send(text: &str) -> Step {
 /// A chat event with a text.
 pub(crate) fn says(text: &str) -> Step {
     let text = serde_json::to_string(text).expect("a text");
-    send(&format!("data: {{\"choices\":[{{\"index\":0,\"delta\":{{\"content\":{text}}},\"finish_reason\":null}}]}}\n\n"))
+    send(&format!(
+        "data: {{\"choices\":[{{\"index\":0,\"delta\":{{\"content\":{text}}},\"finish_reason\":null}}]}}\n\n"
+    ))
 }
 
 /// The end of a chat: a reason, what was used, the last event.
@@ -208,6 +210,7 @@ pub(crate) fn route(
 
 /// A server that nobody knows: it lists one model and answers chats.
 pub(crate) fn nameless(chat: impl FnMut() -> Script + Send + 'static) -> Server {
-    let models = || whole(200, "application/json", r#"{"object":"list","data":[{"id":"some-model","object":"model"}]}"#);
+    let models =
+        || whole(200, "application/json", r#"{"object":"list","data":[{"id":"some-model","object":"model"}]}"#);
     Server::start(vec![route("GET /v1/models", models), route("POST /v1/chat/completions", chat)])
 }

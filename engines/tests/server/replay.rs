@@ -60,12 +60,13 @@ fn read(name: &str) -> Recording {
 fn script(recording: &Recording) -> Script {
     let is = |header: &str| recording.head.iter().any(|line| line.eq_ignore_ascii_case(header));
     let is_chunked = is("Transfer-Encoding: chunked");
-    let is_stream = recording.head.iter().any(|line| line.to_lowercase().starts_with("content-type: text/event-stream"));
+    let is_stream =
+        recording.head.iter().any(|line| line.to_lowercase().starts_with("content-type: text/event-stream"));
     let mut groups: Vec<(f64, String)> = Vec::new();
     for (nth, (at, line)) in recording.body.iter().enumerate() {
         let end = if is_stream || nth + 1 < recording.body.len() { "\n" } else { "" };
         match groups.last_mut() {
-            Some((last, text)) if last == at => text.extend([line, end]),
+            Some((last, text)) if last.total_cmp(at).is_eq() => text.extend([line, end]),
             _ => groups.push((*at, format!("{line}{end}"))),
         }
     }

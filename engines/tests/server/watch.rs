@@ -56,11 +56,8 @@ impl Observer for Record {
 
 /// A chat of one message.
 pub(crate) fn chat(text: &str, max_new_tokens: usize) -> Request {
-    let prompt = Prompt::Text {
-        text: format!("<user>{text}"),
-        add_bos: false,
-        messages: vec![Message::new("user", text)],
-    };
+    let prompt =
+        Prompt::Text { text: format!("<user>{text}"), add_bos: false, messages: vec![Message::new("user", text)] };
     Request { prompt, max_new_tokens, ignore_eos: false }
 }
 
