@@ -20,25 +20,12 @@ pub(crate) fn generate(
     request: &Request,
     observer: &mut dyn Observer,
 ) -> Result<Usage, EngineError> {
-    let prompt_ids = match &request.prompt {
-        Prompt::Tokens(ids) => ids.clone(),
-        Prompt::Text { text, add_bos, .. } => {
-            phase(session, observer, Phase::Tokenize, |s| s.tokenize(text, *add_bos))?
-        }
-    };
-    if prompt_ids.is_empty() {
-        return Err(EngineError::EmptyPrompt);
-    }
-    let (used, context) = session.room();
-    let needed = used + prompt_ids.len() + request.max_new_tokens;
-    if needed > context {
-        return Err(EngineError::ContextFull { needed, context });
-    }
+    let prompt_ids = prompt_ids(session, request, observer)?;
     phase(session, observer, Phase::Prefill, |s| s.prefill(&prompt_ids))?;
     let mut output_tokens = 0;
     let mut finish = FinishReason::Length;
     while output_tokens < request.max_new_tokens {
-        let token = phase(session, observer, Phase::Sample, |s| s.sample())?;
+        let token = phase(session, observer, Phase::Sample, Steps::sample)?;
         let ends = !request.ignore_eos && session.end_of_generation().contains(&token);
         let is_last = ends || output_tokens + 1 == request.max_new_tokens;
         let text = phase(session, observer, Phase::Detokenize, |s| {
@@ -65,12 +52,35 @@ pub(crate) fn generate(
     Ok(Usage { prompt_tokens: prompt_ids.len(), prompt_ids, output_tokens, finish, reported: None })
 }
 
+/// The ids of a request's prompt, which with the new tokens fits into the context.
+pub(crate) fn prompt_ids<S: Greedy + ?Sized>(
+    session: &mut S,
+    request: &Request,
+    observer: &mut dyn Observer,
+) -> Result<Vec<u32>, EngineError> {
+    let prompt_ids = match &request.prompt {
+        Prompt::Tokens(ids) => ids.clone(),
+        Prompt::Text { text, add_bos, .. } => {
+            phase(session, observer, Phase::Tokenize, |s| s.tokenize(text, *add_bos))?
+        }
+    };
+    if prompt_ids.is_empty() {
+        return Err(EngineError::EmptyPrompt);
+    }
+    let (used, context) = session.room();
+    let needed = used + prompt_ids.len() + request.max_new_tokens;
+    if needed > context {
+        return Err(EngineError::ContextFull { needed, context });
+    }
+    Ok(prompt_ids)
+}
+
 /// One phase between its two edges.
-fn phase<T>(
-    session: &mut dyn Greedy,
+pub(crate) fn phase<S: Greedy + ?Sized, T>(
+    session: &mut S,
     observer: &mut dyn Observer,
     phase: Phase,
-    work: impl FnOnce(&mut dyn Greedy) -> Result<T, EngineError>,
+    work: impl FnOnce(&mut S) -> Result<T, EngineError>,
 ) -> Result<T, EngineError> {
     session.between();
     observer.begin(phase);

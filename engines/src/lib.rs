@@ -20,6 +20,8 @@ mod traits;
 pub mod candle;
 #[cfg(feature = "llama-cpp")]
 pub mod llama_cpp;
+#[cfg(any(feature = "mlx", target_os = "macos"))]
+pub mod mlx;
 pub mod mock;
 #[cfg(feature = "openai")]
 pub mod openai;

@@ -80,6 +80,12 @@ pub const ENGINES: &[Entry] = &[
         open: open_llama_cpp,
     },
     Entry {
+        name: "mlx",
+        summary: "one decoder on MLX in this process: Apple's GPUs, and the CPU; on macOS built in",
+        variants: &[],
+        open: open_mlx,
+    },
+    Entry {
         name: "mock",
         summary: "computes nothing and advances a virtual clock: for tests of everything around an engine",
         variants: &[],
@@ -203,6 +209,25 @@ fn open_openai(_variant: Option<&str>) -> Result<Box<dyn Engine>, Unavailable> {
     })
 }
 
+#[cfg(any(feature = "mlx", target_os = "macos"))]
+fn open_mlx(_variant: Option<&str>) -> Result<Box<dyn Engine>, Unavailable> {
+    Ok(Box::new(crate::mlx::Mlx))
+}
+
+#[cfg(not(any(feature = "mlx", target_os = "macos")))]
+fn open_mlx(_variant: Option<&str>) -> Result<Box<dyn Engine>, Unavailable> {
+    let command = if cfg!(all(target_os = "linux", target_arch = "x86_64")) {
+        "build with: cargo build --release --features mlx --config \"$(engines/mlx-on-linux/prepare)\""
+    } else {
+        "build on macOS, with cmake and Xcode: cargo build --release --features mlx"
+    };
+    Err(Unavailable {
+        engine: "mlx",
+        reason: "this binary was built without it".to_owned(),
+        command: command.to_owned(),
+    })
+}
+
 /// The nearest name, when it is near enough to be a slip.
 fn nearest(wanted: &str, known: impl Iterator<Item = &'static str>) -> Option<&'static str> {
     let wanted = wanted.to_lowercase();
@@ -255,7 +280,7 @@ mod tests {
 
     #[test]
     fn slips_are_noticed() {
-        insta::assert_snapshot!(find("cnadle").unwrap_err(), @"no engine is called `cnadle`; did you mean `candle`?; known engines: candle, llama-cpp, mock, openai");
+        insta::assert_snapshot!(find("cnadle").unwrap_err(), @"no engine is called `cnadle`; did you mean `candle`?; known engines: candle, llama-cpp, mlx, mock, openai");
         insta::assert_snapshot!(find("exo").unwrap_err(), @"`exo` is a server: it is watched from outside: -e openai --url http://localhost:52415");
         insta::assert_snapshot!(find("candle:tensr").unwrap_err(), @"engine candle has no variant `tensr`; did you mean `tensor`?; its variants: tensor");
         insta::assert_snapshot!(find("mock:x").unwrap_err(), @"engine mock has no variant `x`; its variants: none");

@@ -5,7 +5,7 @@
     clippy::print_stdout,
     reason = "a test says what it does and fails by panicking"
 )]
-#![cfg(feature = "candle")]
+#![cfg(any(feature = "candle", feature = "mlx", target_os = "macos"))]
 
 mod common;
 
@@ -63,8 +63,10 @@ fn open(path: &Path) -> Checkpoint {
     checkpoint.with_window(folder.spec().window)
 }
 
+/// Those of this build.
 fn engines() -> impl Iterator<Item = &'static str> {
-    ["candle", "candle:tensor"].into_iter()
+    let is_built = |label: &&str| registry::find(label).expect("it is registered").open().is_ok();
+    ["candle", "candle:tensor", "mlx"].into_iter().filter(is_built)
 }
 
 fn session(label: &str, checkpoint: &Checkpoint, options: &LoadOptions) -> Box<dyn Session> {
