@@ -37,9 +37,9 @@ pub enum Prompt {
 pub struct Usage {
     /// The prompt's token ids as the model saw them; empty where the engine does not tell.
     pub prompt_ids: Vec<u32>,
-    /// Tokens of the prompt.
+    /// Tokens of the prompt; 0 where a server does not tell, which then shows in [`Reported::prompt_tokens`].
     pub prompt_tokens: usize,
-    /// Tokens that came out, an end-of-generation token included.
+    /// Tokens that came out, an end-of-generation token included; the pieces, where a server does not count tokens.
     pub output_tokens: usize,
     /// Why it ended.
     pub finish: FinishReason,
