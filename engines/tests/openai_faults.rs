@@ -91,7 +91,7 @@ fn junk_in_an_event() {
 
 #[test]
 fn bytes_that_are_no_http() {
-    insta::assert_snapshot!(fault(|| vec![send("\u{1}\u{2}\u{3} what?\r\n\r\n")]), @"engine openai failed in POST URL/v1/chat/completions: protocol: http parse fail: invalid HTTP version");
+    insta::assert_snapshot!(fault(|| vec![send("\u{1}\u{2}\u{3} what?\r\n\r\n")]), @"engine openai failed in POST URL/v1/chat/completions: expected HTTP, found something else (http parse fail: invalid HTTP version)");
 }
 
 #[test]
