@@ -145,28 +145,6 @@ fn counts_that_nobody_tells_are_not_invented() {
     assert_eq!((usage.output_tokens, usage.finish), (2, FinishReason::Stop), "pieces are counted");
 }
 
-/// A server that counts only where it does not stream is asked for the prompt's tokens, once for each prompt.
-#[test]
-fn counts_are_asked_for_where_the_stream_has_none() {
-    let mut nth = 0;
-    let server = nameless(move || {
-        nth += 1;
-        match nth {
-            2 => whole(200, "application/json", r#"{"choices":[],"usage":{"prompt_tokens":37,"completion_tokens":1}}"#),
-            _ => vec![head(), says("one"), says(" two"), send("data: [DONE]\n\n")],
-        }
-    });
-    let mut session = connect(&server.url(), &[]).expect("it is there");
-    for _ in 0..2 {
-        let usage = session.generate(&chat("hello", 8), &mut Record::default()).expect("an answer");
-        let reported = usage.reported.expect("it tells");
-        assert_eq!((usage.prompt_tokens, reported.prompt_tokens, reported.output_tokens), (37, Some(37), None));
-    }
-    let streamed: Vec<bool> =
-        server.bodies("POST /v1/chat/completions").iter().filter_map(|body| body["stream"].as_bool()).collect();
-    assert_eq!(streamed, [true, false, true]);
-}
-
 #[test]
 fn a_server_that_is_not_there() {
     let server = nameless(Vec::new);

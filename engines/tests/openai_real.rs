@@ -31,7 +31,9 @@ fn real_servers_are_started_asked_and_ended() {
             let usage = session.generate(&chat("Name three colours.", 12), &mut record).expect("an answer");
             record.check();
             println!("{usage:?}\n{:?}, progress {:?}", record.text(), record.progress);
-            assert!(usage.prompt_tokens > 3 && usage.output_tokens > 0, "{usage:?}");
+            // llama-cpp-python counts nothing in a stream.
+            let counted = usage.reported.as_ref().and_then(|reported| reported.prompt_tokens);
+            assert!(counted.is_none_or(|tokens| tokens > 3) && usage.output_tokens > 0, "{usage:?}");
             assert!(!record.text().is_empty() && record.pieces.len() <= 12);
             texts.push(record.text());
         }

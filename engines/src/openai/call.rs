@@ -72,19 +72,6 @@ impl Call {
     }
 }
 
-impl Call {
-    /// The same prompt once more, for one token and not as a stream: some servers tell their counts only so.
-    pub(super) fn counting(&self) -> Value {
-        let mut body = self.body.clone();
-        body["stream"] = json!(false);
-        body["max_tokens"] = json!(1);
-        if let Some(fields) = body.as_object_mut() {
-            fields.remove("stream_options");
-        }
-        body
-    }
-}
-
 /// The path and the prompt in its form.
 fn prompt(
     software: Software,

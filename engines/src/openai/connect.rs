@@ -45,8 +45,7 @@ pub(super) fn connect(options: &LoadOptions, settings: Settings) -> Result<Box<d
         details: found.details,
     };
     let is_own = process.is_some();
-    let counted = Vec::new();
-    let mut connection = Connection { http, settings, software, remote, counted, _placed: placed, _process: process };
+    let mut connection = Connection { http, settings, software, remote, _placed: placed, _process: process };
     if is_own && software == Software::MlxLm {
         connection.first_token()?;
     }
@@ -124,8 +123,8 @@ fn model(http: &Http, found: &Found, settings: &Settings) -> Result<String, Engi
     }
     match found.models.as_slice() {
         [only] => Ok(only.clone()),
-        // Its list is what lies in its cache, which may be nothing; this name is the model that it was started with.
-        [..] if found.software == Software::MlxLm => Ok("default_model".to_owned()),
+        // Its list is what lies in its cache; this name is the model that it was started with.
+        [_, ..] if found.software == Software::MlxLm => Ok("default_model".to_owned()),
         [first, ..] if found.software == Software::Vllm => Ok(first.clone()),
         [] => Err(EngineError::Failed {
             engine: NAME,

@@ -130,11 +130,6 @@ impl Http {
         self.answer(&self.place("POST", path), self.send(&self.questions, path, body))
     }
 
-    /// A question that the model has to work for.
-    pub(super) fn post_and_wait(&self, path: &str, body: &Value) -> Result<Answer, Failure> {
-        self.answer(&self.place("POST", path), self.send(&self.streams, path, body))
-    }
-
     /// Sends a request whose answer comes piece by piece; an answer that is no stream is an error here.
     pub(super) fn stream(&self, path: &str, body: &Value) -> Result<Stream, Failure> {
         let place = self.place("POST", path);

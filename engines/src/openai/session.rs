@@ -4,15 +4,14 @@ use std::sync::Arc;
 
 use super::answer::{Answer, Next};
 use super::call::Call;
-use super::chunk;
 use super::exo::Placed;
 use super::failure::{Failure, Problem};
 use super::http::Http;
 use super::process::Process;
 use super::settings::Settings;
 use super::software::Software;
-use super::sse::{Framing, Parser, TooLong};
-use crate::{EngineError, FinishReason, KvBytes, Observer, Prompt, Remote, Request, Session, Steps, Usage};
+use super::sse::{Parser, TooLong};
+use crate::{EngineError, KvBytes, Observer, Prompt, Remote, Request, Session, Steps, Usage};
 
 /// So much is read at once, at most.
 const PORTION: usize = 64 << 10;
@@ -23,8 +22,6 @@ pub(super) struct Connection {
     pub(super) settings: Settings,
     pub(super) software: Software,
     pub(super) remote: Remote,
-    /// Tokens of prompts that the server counted when it was asked once more.
-    pub(super) counted: Vec<(Prompt, Option<usize>)>,
     /// What exo placed for this session; it goes before the server does.
     pub(super) _placed: Option<Placed>,
     /// The server, where this session started it.
@@ -58,19 +55,6 @@ impl Connection {
 }
 
 impl Connection {
-    /// Asks for the tokens of a prompt where the stream did not tell them: once for each prompt, after the phases have ended.
-    /// A server that refuses has not told.
-    fn count(&mut self, prompt: &Prompt, call: &Call) -> Option<usize> {
-        if let Some((_, known)) = self.counted.iter().find(|(counted, _)| counted == prompt) {
-            return *known;
-        }
-        let answer = self.http.post_and_wait(call.path, &call.counting());
-        let document = answer.ok().and_then(|answer| answer.json());
-        let tokens = document.and_then(|document| chunk::count(&document["usage"]["prompt_tokens"]));
-        self.counted.push((prompt.clone(), tokens));
-        tokens
-    }
-
     /// Some tell their version in their answers alone: mlx_lm.server its own, MLX's and the system's, between dashes.
     fn learn(&mut self, fingerprint: Option<String>) {
         let Some(fingerprint) = fingerprint else { return };
@@ -96,10 +80,7 @@ impl Session for Connection {
         };
         self.learn(answer.fingerprint);
         let mut reported = answer.reported;
-        reported.nonce.clone_from(&call.nonce);
-        if reported.prompt_tokens.is_none() && call.framing == Framing::Events && finish != FinishReason::Interrupted {
-            reported.prompt_tokens = self.count(&request.prompt, &call);
-        }
+        reported.nonce = call.nonce;
         let prompt_tokens = reported.prompt_tokens.unwrap_or(prompt_ids.len());
         Ok(Usage { prompt_ids, prompt_tokens, output_tokens, finish, reported: Some(reported) })
     }
