@@ -11,6 +11,10 @@ mod failures;
 #[cfg(target_os = "linux")]
 mod linux_counters;
 mod run;
+#[allow(clippy::expect_used, reason = "a test that cannot go on fails")]
+#[path = "../../engines/tests/server/mod.rs"]
+mod server;
+mod servers;
 mod support;
 mod traces;
 mod verdicts;

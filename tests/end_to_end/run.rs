@@ -228,7 +228,7 @@ fn runs_are_listed_shown_and_removed() {
     }
     let list = place.run("runs list");
     assert!(list.out.contains("2 runs") && list.out.contains("finished") && list.out.contains("mock"), "{}", list.out);
-    let name = std::fs::read_dir(place.path("runs")).unwrap().next().unwrap().unwrap().file_name();
+    let name = fs::read_dir(place.path("runs")).unwrap().next().unwrap().unwrap().file_name();
     let name = name.to_str().unwrap();
     assert!(place.run(&format!("runs show {name}")).out.contains("Results"));
     let done = place.run(&format!("runs rm {name} no-such-run"));

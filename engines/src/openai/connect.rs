@@ -123,8 +123,8 @@ fn model(http: &Http, found: &Found, settings: &Settings) -> Result<String, Engi
     }
     match found.models.as_slice() {
         [only] => Ok(only.clone()),
-        // Its list is what lies in its cache; this name is the model that it was started with.
-        [_, ..] if found.software == Software::MlxLm => Ok("default_model".to_owned()),
+        // Its list is what lies in the hub's cache; this name is the model that it was started with.
+        [] | [_, ..] if found.software == Software::MlxLm => Ok("default_model".to_owned()),
         [first, ..] if found.software == Software::Vllm => Ok(first.clone()),
         [] => Err(EngineError::Failed {
             engine: NAME,

@@ -105,12 +105,17 @@ pub fn limits(file: &RunFile, case: &Case) -> Option<Limits> {
     });
     caches.sort_by_key(|cache| cache.level);
     let page_fault = file.ceilings.as_ref().and_then(|ceilings| ceilings.page_fault_s);
+    let (f32, i8) = (of(|known| known.fma_f32), of(|known| known.dot_i8));
+    // What a probe of this run has done can be done: a kept ceiling below it was measured beside other work.
+    let done = computed(file, case, threads);
+    let raised = |kept: f64| FlopsPerSecond(done.map_or(kept, |done| kept.max(done)));
     Some(Limits {
         threads,
         memory,
         caches,
-        f32: of(|known| known.fma_f32).map(FlopsPerSecond),
-        i8: of(|known| known.dot_i8).map(FlopsPerSecond),
+        // The probe computes in the type that is faster here.
+        f32: if i8.is_none() { f32.map(raised) } else { f32.map(FlopsPerSecond) },
+        i8: i8.map(raised),
         dispatch: of(|known| known.dispatch_s).map(Seconds),
         page_fault: page_fault.and_then(|spread| rate(spread.median)).map(Seconds),
     })
@@ -126,6 +131,13 @@ fn probed(file: &RunFile, case: &Case, threads: usize) -> Option<(BytesPerSecond
     let own = of(true);
     let rates = if own.is_empty() { of(false) } else { own };
     median(&rates).map(|rate| (BytesPerSecond(rate), MemorySource::Run { probes: rates.len() }))
+}
+
+/// The highest rate of arithmetic that a probe of this run has reached with these threads.
+fn computed(file: &RunFile, case: &Case, threads: usize) -> Option<f64> {
+    let probes = file.ceiling_probes.iter();
+    let fitting = probes.filter(|probe| probe.threads == threads || probe.threads == case.threads);
+    fitting.filter_map(|probe| rate(probe.compute?)).reduce(f64::max)
 }
 
 /// A rate or a time that can be divided by.
@@ -166,6 +178,23 @@ mod tests {
         assert_eq!(found.holding(40_000.0).unwrap().level, 2);
         assert_eq!(found.holding(1e9), None);
         assert_eq!(found.page_fault, Some(Seconds(0.5e-6)));
+    }
+
+    #[test]
+    fn a_probe_disproves_a_ceiling_below_it() {
+        let mut file = file(Case { threads: 2, ..Case::default() });
+        let compute = |rate: f64| CeilingProbe { compute: Some(rate), ..probe("m", 2, None) };
+        file.ceiling_probes = vec![compute(500e9), compute(300e9)];
+        let found = limits(&file, &file.cases[0]).unwrap();
+        assert_eq!((found.i8, found.f32), (Some(FlopsPerSecond(500e9)), Some(FlopsPerSecond(100e9))));
+        file.ceiling_probes = vec![compute(300e9)];
+        assert_eq!(
+            limits(&file, &file.cases[0]).unwrap().i8,
+            Some(FlopsPerSecond(400e9)),
+            "a lower one proves nothing"
+        );
+        file.ceilings.as_mut().unwrap().threads[1].dot_i8 = None;
+        assert_eq!(limits(&file, &file.cases[0]).unwrap().f32, Some(FlopsPerSecond(300e9)));
     }
 
     #[test]

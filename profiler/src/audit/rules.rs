@@ -39,6 +39,7 @@ pub(super) const RULES: &[Rule] = &[
     Rule { name: "prefill_rate_fits_its_time", impossible: false, ask: prefill_rate_fits_its_time },
     Rule { name: "decode_rate_fits_arrivals", impossible: false, ask: decode_rate_fits_arrivals },
     Rule { name: "one_token_an_event", impossible: false, ask: one_token_an_event },
+    Rule { name: "counted_tokens", impossible: false, ask: counted_tokens },
     Rule { name: "same_prompt", impossible: false, ask: same_prompt },
     Rule { name: "empty_prefix_cache", impossible: false, ask: empty_prefix_cache },
     Rule { name: "known_prefix_cache", impossible: false, ask: known_prefix_cache },
@@ -121,6 +122,16 @@ fn one_token_an_event(asked: &Asked<'_>) -> Option<Option<Broken>> {
     let (tokens, pieces) = (asked.server.output_tokens?, asked.server.chunks);
     Some(broken_if(pieces + 1 < tokens, tokens as f64 / pieces.max(1) as f64, || {
         format!("{tokens} tokens came in {pieces} pieces of text: the gaps are those of pieces, not of tokens")
+    }))
+}
+
+/// Whether the server counts its tokens at all.
+fn counted_tokens(asked: &Asked<'_>) -> Option<Option<Broken>> {
+    Some(broken_if(asked.server.output_tokens.is_none(), 1.0, || {
+        format!(
+            "the server does not count its tokens: {} pieces of text stand for them in every rate",
+            asked.server.chunks
+        )
     }))
 }
 

@@ -6,9 +6,7 @@ use ::engines::{FlashAttention, KvType};
 use clap::{Args, ValueEnum};
 use profiler::environment::{self, Environment};
 use profiler::meter::split_names;
-use profiler::plan::{
-    DEFAULT_ENGINE, DEFAULT_MODEL, DEFAULT_PROMPTS, DEFAULT_RUNS, DEFAULT_SEED, Options, PromptChoice, TraceLevel,
-};
+use profiler::plan::{DEFAULT_ENGINE, DEFAULT_PROMPTS, DEFAULT_RUNS, DEFAULT_SEED, Options, PromptChoice, TraceLevel};
 use profiler::results::{RunFile, Status, files};
 use profiler::{plan, report, run};
 use traces::Nanos;
@@ -23,8 +21,8 @@ pub(super) struct Arguments {
     /// Engine, as `name` or `name:variant` (see `engines list`); may be given several times
     #[arg(short, long = "engine", value_name = "ENGINE", help_heading = "What", default_value = DEFAULT_ENGINE)]
     engines: Vec<String>,
-    /// Registry name, .gguf file, safetensors folder, config.json (with --synthetic) owner/repo or owner/repo:file; may be given several times
-    #[arg(short, long = "model", value_name = "MODEL", help_heading = "What", default_value = DEFAULT_MODEL)]
+    /// Registry name, .gguf file, safetensors folder, config.json (with --synthetic) owner/repo or owner/repo:file; may be given several times [default: smollm2-135m; of a server: its own]
+    #[arg(short, long = "model", value_name = "MODEL", help_heading = "What")]
     models: Vec<String>,
     /// A prompt set of this program, or a TOML file of your own
     #[arg(long, value_name = "SET|FILE", help_heading = "What", default_value = DEFAULT_PROMPTS, conflicts_with_all = ["prompt", "prompt_tokens"])]
@@ -302,12 +300,12 @@ mod tests {
         let found = parsed("").unwrap();
         let expected = Options {
             engines: vec![DEFAULT_ENGINE.to_owned()],
-            models: vec![DEFAULT_MODEL.to_owned()],
             command_line: found.command_line.clone(),
             ..Options::default()
         };
         assert_eq!(found, expected);
         assert_eq!(plan::DEFAULT_NEW_TOKENS, 128, "the help text names it");
+        assert_eq!(plan::DEFAULT_MODEL, "smollm2-135m", "the help text names it");
     }
 
     #[test]

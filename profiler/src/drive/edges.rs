@@ -37,7 +37,7 @@ pub struct Stopwatch<'a> {
     edges: Vec<Edge>,
     arrivals: Vec<Arrival>,
     text: String,
-    /// When a server told for the first time that the prompt is being worked on.
+    /// When a server told that it begins with the prompt.
     progress: Option<Nanos>,
     beacon: &'a Beacon,
     full: bool,
@@ -79,8 +79,8 @@ impl<'a> Stopwatch<'a> {
         &self.arrivals
     }
 
-    /// When the first word of the prompt's progress came.
-    pub(crate) const fn progress(&self) -> Option<Nanos> {
+    /// When the word came that the prompt's first token is being worked on.
+    pub(crate) const fn prefill_began(&self) -> Option<Nanos> {
         self.progress
     }
 
@@ -112,8 +112,9 @@ impl Observer for Stopwatch<'_> {
         self.mark(Edge { phase, begins: false, at });
     }
 
-    fn progress(&mut self, _done: usize, _total: usize) {
-        if self.progress.is_none() {
+    fn progress(&mut self, done: usize, _total: usize) {
+        // Some servers tell only what is done already: that is no beginning.
+        if done == 0 && self.progress.is_none() {
             self.progress = Some(clock::now());
         }
     }
@@ -161,6 +162,19 @@ mod tests {
         }
         assert!(watch.is_full());
         assert_eq!(room, (watch.edges.capacity(), watch.arrivals.capacity(), watch.text.capacity()));
+    }
+
+    #[test]
+    fn only_a_beginning_ends_the_queue() {
+        let beacon = Beacon::detached();
+        let mut watch = Stopwatch::new(1, &beacon);
+        watch.progress(6, 7);
+        assert_eq!(watch.prefill_began(), None, "that much is done already");
+        watch.progress(0, 7);
+        let began = watch.prefill_began();
+        assert!(began.is_some());
+        watch.progress(0, 7);
+        assert_eq!(watch.prefill_began(), began);
     }
 
     #[test]

@@ -16,6 +16,12 @@ pub fn server_figures(sample: &mut Sample, timing: &Timing, answer: &Answer, pro
     let Some(reported) = &answer.reported else { return };
     let queued = progress.filter(|&at| at >= timing.start()).map(|at| at.saturating_sub(timing.start()));
     sample.server = Some(told(reported, queued));
+    if reported.prompt_tokens.is_none() {
+        (sample.prompt_tokens, sample.prefill_tps) = (None, None);
+        for field in ["prompt_tokens", "prefill_tps"] {
+            sample.reasons.insert(field.to_owned(), "the server does not count the tokens of the prompt".to_owned());
+        }
+    }
     let (first, last) = (timing.tokens.first(), timing.tokens.last());
     if let Some((&first, &last)) = first.zip(last)
         && answer.output_tokens > timing.tokens.len() + 1
@@ -60,7 +66,12 @@ mod tests {
             prompt_tokens: 3,
             output_tokens,
             finish: FinishReason::Length,
-            reported: Some(Reported { prefill: Some(Nanos::from_millis(20)), chunks: 3, ..Reported::default() }),
+            reported: Some(Reported {
+                prefill: Some(Nanos::from_millis(20)),
+                prompt_tokens: Some(3),
+                chunks: 3,
+                ..Reported::default()
+            }),
         }
     }
 
@@ -87,6 +98,15 @@ mod tests {
         server_figures(&mut sample, &timing(), &answer(9), None);
         assert!((sample.decode_tps.unwrap() - 40.0).abs() < 1e-9, "eight further tokens in 0.2 s");
         assert_eq!(sample.server.unwrap().queued_s, None);
+    }
+
+    #[test]
+    fn a_prompt_that_nobody_counted_has_no_rate() {
+        let mut sample = Sample { prompt_tokens: Some(0), prefill_tps: Some(0.0), ..Sample::default() };
+        let silent = Answer { reported: Some(Reported::default()), ..answer(3) };
+        server_figures(&mut sample, &timing(), &silent, None);
+        assert_eq!((sample.prompt_tokens, sample.prefill_tps), (None, None));
+        assert!(sample.reasons.contains_key("prefill_tps"));
     }
 
     #[test]

@@ -92,9 +92,10 @@ fn above(file: &RunFile, value: fn(&Sample) -> Option<f64>, limit: f64) -> (usiz
     (over.len(), over.iter().copied().fold(0.0, f64::max))
 }
 
-/// Different outputs among the samples of a case.
+/// Different outputs among the samples of a case; with other digits in front of each prompt they may differ.
 fn outputs(case: &Case) -> usize {
-    let samples = clean(case).chain(&case.stepped).chain(&case.traced);
+    let same_prompt = |sample: &&Sample| sample.server.as_ref().is_none_or(|server| !server.nonce);
+    let samples = clean(case).chain(&case.stepped).chain(&case.traced).filter(same_prompt);
     samples.filter_map(|sample| sample.output_sha256.as_deref()).collect::<BTreeSet<_>>().len()
 }
 

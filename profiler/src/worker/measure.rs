@@ -155,7 +155,7 @@ fn run(
     }
     let answer = Answer::of(&watch, usage);
     drive::time_figures(&mut sample, &timing, &answer, split(bench, ask.pass), matches!(ask.input, Input::Tokens(_)));
-    drive::server_figures(&mut sample, &timing, &answer, watch.progress());
+    drive::server_figures(&mut sample, &timing, &answer, watch.prefill_began());
     if let Some(server) = &mut sample.server {
         server.counters = std::mem::take(&mut bench.counted);
     }

@@ -165,6 +165,10 @@ impl Bench {
             loaded.before = None;
             loaded.reasons.insert("before_load_bytes".to_owned(), family::BEFORE.to_owned());
             loaded.counters.clear();
+            loaded.cached_share = None;
+            loaded
+                .reasons
+                .insert("load_cached_share".to_owned(), "which file the server loads is not known".to_owned());
             loaded.server = Some(server);
         }
         let read = read_before.and_then(|before| Ok(self.meter.read_bytes()?.saturating_sub(before)));

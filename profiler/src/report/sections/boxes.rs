@@ -1,14 +1,16 @@
 //! White box against black box: the same model in this process and through a server, the difference split.
 //!
 //! ```text
-//! row                       in process                      through the server
-//! before the model          tokenize                        TTFT - its own prefill      (template, tokens, queue, HTTP)
-//! prefill                   prefill                         its own prefill
-//! decode                    decode + sample                 its own decode
-//! after the model           detokenize + other              latency - TTFT - its own decode (text, HTTP)
-//! latency                   latency                         latency
+//! row                        in process                              through the server
+//! until the first token      TTFT                                    TTFT
+//!   before the model         tokenize                                TTFT - its own prefill            (template, tokens, queue, HTTP)
+//!   prefill                  TTFT - tokenize                         its own prefill
+//! after the first token      latency - TTFT                          latency - TTFT
+//!   decode                   latency - TTFT - detokenize - other     its own decode
+//!   text and transport       detokenize + other                      latency - TTFT - its own decode   (text, HTTP)
+//! latency                    latency                                 latency
 //! ```
-//! The first sampled token is part of the server's prefill; in process it is part of decode + sample.
+//! Either way the first token is sampled in prefill, and the indented rows add up to the one above them.
 
 use super::View;
 use crate::report::content::{Section, Table};
@@ -20,16 +22,18 @@ use crate::statistics::{clean, mean};
 type Row = (&'static str, fn(&Sample) -> Option<f64>, fn(&Sample) -> Option<f64>);
 
 const ROWS: &[Row] = &[
-    ("before the model", |s| s.tokenize_s, |s| Some(s.ttft_s? - s.server.as_ref()?.prefill_s?)),
-    ("prefill", |s| s.prefill_s, |s| s.server.as_ref()?.prefill_s),
-    ("decode", |s| Some(s.decode_s? + s.sample_s?), |s| s.server.as_ref()?.decode_s),
-    (
-        "after the model",
-        |s| Some(s.detokenize_s? + s.other_s?),
-        |s| Some(s.latency_s? - s.ttft_s? - s.server.as_ref()?.decode_s?),
-    ),
+    ("until the first token", |s| s.ttft_s, |s| s.ttft_s),
+    ("  before the model", |s| s.tokenize_s, |s| Some(s.ttft_s? - s.server.as_ref()?.prefill_s?)),
+    ("  prefill", |s| Some(s.ttft_s? - s.tokenize_s?), |s| s.server.as_ref()?.prefill_s),
+    ("after the first token", rest, rest),
+    ("  decode", |s| Some(rest(s)? - s.detokenize_s? - s.other_s?), |s| s.server.as_ref()?.decode_s),
+    ("  text and transport", |s| Some(s.detokenize_s? + s.other_s?), |s| Some(rest(s)? - s.server.as_ref()?.decode_s?)),
     ("latency", |s| s.latency_s, |s| s.latency_s),
 ];
+
+fn rest(sample: &Sample) -> Option<f64> {
+    Some(sample.latency_s? - sample.ttft_s?)
+}
 
 pub(super) fn section(view: &View<'_>) -> Section {
     let mut section = Section::new("In process and through a server");
@@ -44,7 +48,7 @@ pub(super) fn section(view: &View<'_>) -> Section {
         }
     }
     if !section.blocks.is_empty() {
-        section.say("Means over the prompts that both answered, in ms. Before the model: encoding the prompt; through the server also the chat template, its queue and HTTP. After the model: text, and through the server HTTP. The server's own prefill and decode are its words; it samples the first token in prefill. Answers may differ in length: compare the rows with the tokens of each.");
+        section.say("Means over the prompts that both answered, in ms. Before the model: encoding the prompt; through the server also the chat template, its queue and HTTP. Either way the first token is sampled in prefill. The server's prefill and decode are its own words; where it says nothing, the rows stay empty. Answers may differ in length: compare the rows with the tokens of each.");
     }
     section
 }
@@ -93,6 +97,7 @@ mod tests {
     fn the_parts_add_up_to_the_difference() {
         let white = Sample {
             latency_s: Some(1.0),
+            ttft_s: Some(0.22),
             tokenize_s: Some(0.01),
             prefill_s: Some(0.2),
             decode_s: Some(0.7),
@@ -124,9 +129,11 @@ mod tests {
         assert_eq!(
             cells,
             [
+                "220.0 400.0 180.0 36 %",
                 "10.00 100.0 90.00 18 %",
-                "200.0 300.0 100.0 20 %",
-                "750.0 900.0 150.0 30 %",
+                "210.0 300.0 90.00 18 %",
+                "780.0 1100 320.0 64 %",
+                "740.0 900.0 160.0 32 %",
                 "40.00 200.0 160.0 32 %",
                 "1000 1500 500.0 100 %"
             ]

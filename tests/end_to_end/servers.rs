@@ -1,0 +1,113 @@
+//! Servers watched from outside: scripted ones, in this process, through real sockets.
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::server::{Script, Server, ends, head, nameless, says, whole};
+use crate::support::{Done, Place};
+
+/// Eight tokens, each in an event of its own.
+fn answer(tokens: usize) -> Script {
+    let words = ["one", " two", " three", " four", " five", " six", " seven", " eight"];
+    let mut script = vec![head()];
+    script.extend(words.iter().map(|word| says(word)));
+    script.push(ends("length", 40, tokens));
+    script
+}
+
+fn run(place: &Place, server: &Server, more: &str) -> Done {
+    place.run(&format!("run -e openai --url {} -n 8 -r 2 --warmup 1 --out r {more}", server.url()))
+}
+
+fn counted(case: &Value) -> Vec<&Value> {
+    case["samples"].as_array().unwrap().iter().filter(|sample| sample["warmup"] == false).collect()
+}
+
+#[test]
+fn a_server_is_measured_with_its_processes() {
+    let (place, server) = (Place::new(), nameless(|| answer(8)));
+    let done = run(&place, &server, "");
+    assert_eq!(done.code, Some(0), "{}{}", done.out, done.err);
+    let file = place.run_file("r");
+    assert_eq!(file["plan"]["models"][0]["origin"], "server");
+    for case in file["cases"].as_array().unwrap() {
+        let told = &case["server"];
+        assert_eq!((&told["software"], &told["model"]), (&Value::from("unknown"), &Value::from("some-model")));
+        assert_eq!(told["pid"], Value::from(std::process::id()), "the server lives in this process");
+        assert_eq!(told["started_here"], false);
+        assert!(case["memory"]["load_s"].is_null());
+        assert!(case["memory"]["reasons"]["load_s"].as_str().unwrap().contains("running before"));
+        assert_eq!(case["output"]["text"], "one two three four five six seven eight");
+        assert_eq!(counted(case).len(), 2);
+        for sample in counted(case) {
+            assert_eq!((&sample["output_tokens"], &sample["server"]["chunks"]), (&Value::from(8), &Value::from(8)));
+            assert_eq!(sample["token_times_s"].as_array().unwrap().len(), 8);
+            assert!(sample["memory_peak_bytes"].as_u64().unwrap() > 0 && sample["cpu_s"].is_number());
+            assert!(sample["tokenize_s"].is_null() && sample["reasons"]["tokenize_s"].is_string());
+            let parts = ["prefill_s", "decode_s", "other_s"].map(|part| sample[part].as_f64().unwrap());
+            assert!((parts.iter().sum::<f64>() - sample["latency_s"].as_f64().unwrap()).abs() < 1e-9);
+            assert!(sample["server"]["counters"]["minor_faults"].is_number());
+        }
+    }
+    let table = fs::read_to_string(place.path("r/results.csv")).unwrap();
+    assert!(table.lines().next().unwrap().contains("server.cached_tokens"));
+    let report = fs::read_to_string(place.path("r/report.md")).unwrap();
+    assert!(report.contains("Servers") && report.contains("some-model"), "{report}");
+}
+
+#[test]
+fn what_cannot_be_stands_at_the_top() {
+    let (place, server) = (Place::new(), nameless(|| answer(3)));
+    let done = run(&place, &server, "");
+    assert_eq!(done.code, Some(0), "{}", done.err);
+    assert!(done.out.contains("What cannot be") && done.out.contains("8 pieces of text"), "{}", done.out);
+    let file = place.run_file("r");
+    let findings = file["cases"][0]["server"]["findings"].as_array().unwrap();
+    assert!(findings.iter().any(|finding| finding["rule"] == "pieces_are_tokens" && finding["impossible"] == true));
+}
+
+#[test]
+fn a_failing_request_costs_its_row() {
+    let mut first = true;
+    let script = move || {
+        let fails = std::mem::take(&mut first);
+        if fails { whole(500, "text/plain", "out of memory") } else { answer(8) }
+    };
+    let (place, server) = (Place::new(), nameless(script));
+    let done = run(&place, &server, "");
+    assert_eq!(done.code, Some(1), "{}", done.err);
+    let file = place.run_file("r");
+    let cases = file["cases"].as_array().unwrap();
+    assert_eq!(cases[0]["status"], "failed");
+    let error = cases[0]["error"].as_str().unwrap();
+    assert!(error.contains("500") && error.contains("out of memory") && error.contains(&server.url()), "{error}");
+    assert!(cases.len() > 1 && cases[1..].iter().all(|case| case["status"] == "ok"), "{file}");
+}
+
+#[test]
+fn the_same_model_in_process_and_through_a_server() {
+    let (place, server) = (Place::new(), nameless(|| answer(8)));
+    let done = run(&place, &server, "-e candle -m tiny.gguf");
+    assert_eq!(done.code, Some(0), "{}", done.err);
+    let report = fs::read_to_string(place.path("r/report.md")).unwrap();
+    assert!(report.contains("In process and through a server"), "{report}");
+}
+
+#[test]
+fn addresses_are_asked_for_and_not_wasted() {
+    let place = Place::new();
+    let done = place.run("run -e openai");
+    assert_eq!(done.code, Some(2));
+    assert!(done.err.contains("--url") && done.err.contains("--spawn"), "{}", done.err);
+    let done = place.run("run -e candle -m tiny.gguf --url http://127.0.0.1:1");
+    assert_eq!(done.code, Some(2));
+    assert!(done.err.contains("--url") && done.err.contains("-e openai"), "{}", done.err);
+    let done = place.run("run -e openai --url http://127.0.0.1:1 --prompt-tokens 8");
+    assert_eq!(done.code, Some(2), "nobody has the tokenizer");
+    assert!(done.err.contains("tokenizer"), "{}", done.err);
+    let done = place.run("run -e openai --url http://127.0.0.1:1 --prompts smoke --out r");
+    assert_eq!(done.code, Some(1), "{}", done.err);
+    let error = place.run_file("r")["cases"][0]["error"].as_str().unwrap().to_owned();
+    assert!(error.contains("127.0.0.1:1") && error.contains("loading failed"), "{error}");
+}
