@@ -346,3 +346,47 @@ fn a_model_that_loads_is_waited_for() {
     let error = connect(&server.url(), &[("ready_s", "0.2")]).err().expect("it loads for ever");
     insta::assert_snapshot!(told(&error, &server.url()), @"engine openai failed in the wait for the server: it is not ready after 0.2 s (engine openai failed in GET URL/v1/models: HTTP 503: Loading model); for a longer wait --set openai.ready_s=SECONDS");
 }
+
+/// It lists its model before it has loaded it, and says so to other questions only.
+#[test]
+fn a_server_that_lists_a_model_may_still_load_it() {
+    let server = replay(&["mlx_lm/models.txt", "llama-server/loading.txt", "llama-server/props.txt"]);
+    let remote = connect(&server.url(), &[]).expect("it loads").remote().expect("a server");
+    assert_eq!((remote.software.as_str(), server.bodies("GET /props").len()), ("llama-server", 2));
+}
+
+/// ollama's own interface: one JSON document a line, the last one with its times.
+#[test]
+fn ollama_tells_its_times_in_its_own_interface() {
+    let chat_of_ollama = || {
+        let line = |text: &str| {
+            format!(
+                "{{\"model\":\"m\",\"message\":{{\"role\":\"assistant\",\"content\":\"{text}\"}},\"done\":false}}\n"
+            )
+        };
+        let last = "{\"model\":\"m\",\"message\":{\"role\":\"assistant\",\"content\":\"\"},\"done\":true,\"done_reason\":\"length\",\"total_duration\":900,\"load_duration\":100,\"prompt_eval_count\":26,\"prompt_eval_duration\":300,\"eval_count\":2,\"eval_duration\":500}\n";
+        let head = "HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\nConnection: close\r\n\r\n";
+        vec![
+            server::send(head),
+            server::send(&line("one")),
+            server::send(&line(" two")),
+            server::send(last),
+            server::Step::Hang,
+        ]
+    };
+    let json = |body: &'static str| move || server::whole(200, "application/json", body);
+    let server = Server::start(vec![
+        server::route("GET /v1/models", json(r#"{"data":[{"id":"m","object":"model","owned_by":"library"}]}"#)),
+        server::route("GET /api/version", json(r#"{"version":"0.12.3"}"#)),
+        server::route("POST /api/chat", chat_of_ollama),
+    ]);
+    let mut session = connect(&server.url(), &[]).expect("it is there");
+    let mut record = Record::default();
+    let usage = session.generate(&chat("hello", 2), &mut record).expect("an answer");
+    record.check();
+    assert_eq!((record.text().as_str(), usage.prompt_tokens, usage.output_tokens), ("one two", 26, 2));
+    let said = usage.reported.expect("it tells");
+    let nanos = |nanos| Some(Nanos::from_nanos(nanos));
+    assert_eq!((said.load, said.prefill, said.decode), (nanos(100), nanos(300), nanos(500)));
+    assert_eq!(server.bodies("POST /api/chat")[0]["options"], json!({"temperature": 0, "num_predict": 2}));
+}

@@ -42,7 +42,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
         else:
             self.answer(503 if self.path == "/v1/models" else 404, "application/json", "{}")
     def do_POST(self):
-        self.rfile.read(int(self.headers["Content-Length"]))
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        if b"crash" in body:
+            print("assertion failed: the tensor is empty", flush=True)
+            os._exit(134)
         chunk = lambda delta, reason: "data: " + json.dumps({"choices": [{"delta": delta, "finish_reason": reason}]}) + "\n\n"
         self.answer(200, "text/event-stream", chunk({"content": "hi"}, None) + chunk({}, "stop") + "data: [DONE]\n\n")
 http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
@@ -101,6 +104,25 @@ fn a_server_is_started_waited_for_and_ended_with_all_its_children() {
     assert!(pids.iter().all(|pid| lives(pid)));
     drop(session);
     assert!(pids.iter().all(|pid| !lives(pid)), "{pids:?} have ended");
+}
+
+#[test]
+fn a_server_that_crashes_is_told_with_its_last_words() {
+    if !has_python() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut session = spawn(&command(folder.path()), None).unwrap_or_else(|error| panic!("{error}"));
+    let url = session.remote().expect("a server").url;
+    let tell = |session: &mut dyn Session| {
+        let error = session.generate(&chat("crash", 4), &mut Record::default()).expect_err("it is gone");
+        error.to_string().replace(&url, "URL")
+    };
+    let first = tell(session.as_mut());
+    assert!(first.contains("closed the connection"), "{first}");
+    insta::assert_snapshot!(tell(session.as_mut()), @"engine openai failed in POST URL/v1/chat/completions: nothing answers there: connection refused; start the server, or give its address with --url; the server has ended: exit status: 134; it wrote `assertion failed: the tensor is empty`");
+    let pids = std::fs::read_to_string(folder.path().join("pids")).expect("it wrote them");
+    wait_until("its child has ended, too", || pids.split(' ').all(|pid| !lives(pid)));
 }
 
 /// The test starts itself again as the process that is killed.

@@ -45,7 +45,7 @@ pub(super) fn connect(options: &LoadOptions, settings: Settings) -> Result<Box<d
         details: found.details,
     };
     let is_own = process.is_some();
-    let mut connection = Connection { http, settings, software, remote, _placed: placed, _process: process };
+    let mut connection = Connection { http, settings, software, remote, _placed: placed, process };
     if is_own && software == Software::MlxLm {
         connection.first_token()?;
     }

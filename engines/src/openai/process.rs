@@ -78,10 +78,14 @@ impl Process {
         self.child.id()
     }
 
-    /// How it ended and what it said last, if it has.
+    /// How it ended and what it said last, if it has. Then what it left behind ends, too: later the group's number may be
+    /// another's.
     pub(super) fn ended(&mut self) -> Option<String> {
         let status = self.child.try_wait().ok().flatten()?;
-        self.has_ended = true;
+        if !self.has_ended {
+            self.has_ended = true;
+            signal(self.pid(), libc::SIGKILL);
+        }
         Some(format!("{status}; {}", self.last_words()))
     }
 
@@ -116,10 +120,12 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        for (number, limit) in GRACE {
-            signal(self.pid(), number);
-            if self.is_gone_within(limit) {
-                break;
+        if !self.has_ended {
+            for (number, limit) in GRACE {
+                signal(self.pid(), number);
+                if self.is_gone_within(limit) {
+                    break;
+                }
             }
         }
         // It ends before its input does: otherwise it would signal a group that is gone.

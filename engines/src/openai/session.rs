@@ -25,7 +25,7 @@ pub(super) struct Connection {
     /// What exo placed for this session; it goes before the server does.
     pub(super) _placed: Option<Placed>,
     /// The server, where this session started it.
-    pub(super) _process: Option<Process>,
+    pub(super) process: Option<Process>,
 }
 
 impl Connection {
@@ -55,6 +55,17 @@ impl Connection {
 }
 
 impl Connection {
+    /// A failure with the reason for it, where the server has ended.
+    fn explained(&mut self, failure: Failure) -> EngineError {
+        let words = self.process.as_mut().and_then(Process::ended);
+        match (EngineError::from(failure), words) {
+            (EngineError::Failed { engine, place, reason }, Some(words)) => {
+                EngineError::Failed { engine, place, reason: format!("{reason}; the server has ended: {words}") }
+            }
+            (error, _) => error,
+        }
+    }
+
     /// Some tell their version in their answers alone: mlx_lm.server its own, MLX's and the system's, between dashes.
     fn learn(&mut self, fingerprint: Option<String>) {
         let Some(fingerprint) = fingerprint else { return };
@@ -71,7 +82,7 @@ impl Session for Connection {
         let mut answer = Answer::begin(request.max_new_tokens, observer);
         let asked = self.ask(&call, &mut answer, observer);
         answer.close(observer);
-        asked.map_err(|failure| failure.after(answer.pieces()))?;
+        asked.map_err(|failure| self.explained(failure.after(answer.pieces())))?;
         let ended = answer.end().map_err(|problem| Failure::new(&self.http.place("POST", call.path), problem));
         let (finish, output_tokens) = ended?;
         let prompt_ids = match &request.prompt {

@@ -56,18 +56,14 @@ pub(super) struct Found {
 
 /// Asks until it is clear who answers; an error where nobody does, or where it cannot serve yet.
 pub(super) fn identify(http: &Http) -> Result<Found, Failure> {
-    let listed = http.get("/v1/models")?;
-    if listed.status == 503 {
-        let problem = Problem::Status { status: listed.status, message: listed.message() };
-        return Err(Failure::new(&http.place("GET", "/v1/models"), problem));
-    }
+    let listed = ask(http, "/v1/models")?;
     let list = listed.json();
     let entries = list.as_ref().and_then(|list| list["data"].as_array()).map_or(&[][..], Vec::as_slice);
     let models = entries.iter().filter_map(|entry| Some(entry["id"].as_str()?.to_owned())).collect();
     let mut found = Found { software: Software::Unknown, version: None, models, details: BTreeMap::new() };
     let owned_by = |owner: &str| entries.iter().any(|entry| entry["owned_by"] == owner);
 
-    if let Some(props) = object(http.get("/props")?, "default_generation_settings") {
+    if let Some(props) = object(ask(http, "/props")?, "default_generation_settings") {
         found.software = Software::LlamaServer;
         found.version = text(&props["build_info"]);
         found.detail("model_path", &props["model_path"]);
@@ -77,15 +73,15 @@ pub(super) fn identify(http: &Http) -> Result<Found, Failure> {
         for key in ["n_params", "size", "n_ctx_train", "n_vocab"] {
             found.detail(key, meta.map_or(&Value::Null, |meta| &meta[key]));
         }
-    } else if let Some(version) = object(http.get("/api/version")?, "version") {
+    } else if let Some(version) = object(ask(http, "/api/version")?, "version") {
         found.software = Software::Ollama;
         found.version = text(&version["version"]);
-    } else if let Some(Value::String(node)) = http.get("/node_id")?.json() {
+    } else if let Some(Value::String(node)) = ask(http, "/node_id")?.json() {
         found.software = Software::Exo;
         found.details.insert("node_id".to_owned(), node);
     } else if owned_by("vllm") {
         found.software = Software::Vllm;
-        found.version = object(http.get("/version")?, "version").and_then(|version| text(&version["version"]));
+        found.version = object(ask(http, "/version")?, "version").and_then(|version| text(&version["version"]));
         found.detail("context_length", &entries[0]["max_model_len"]);
         found.detail("model_path", &entries[0]["root"]);
     } else {
@@ -103,16 +99,26 @@ pub(super) fn identify(http: &Http) -> Result<Found, Failure> {
     Ok(found)
 }
 
+/// A question whose answer 503 means that the model is not loaded yet; llama-server lists it all the same by then.
+fn ask(http: &Http, path: &str) -> Result<Answer, Failure> {
+    let answer = http.get(path)?;
+    if answer.status != 503 {
+        return Ok(answer);
+    }
+    let problem = Problem::Status { status: answer.status, message: answer.message() };
+    Err(Failure::new(&http.place("GET", path), problem))
+}
+
 impl Found {
     /// Servers that have no question of their own.
     fn look_closer(&mut self, http: &Http, entries: &[Value]) -> Result<(), Failure> {
-        let health = http.get("/health")?;
+        let health = ask(http, "/health")?;
         let is_bare = entries.iter().all(|entry| entry.get("owned_by").is_none());
         if is_bare && health.text.contains("<title>tinygrad") {
             self.software = Software::Tinygrad;
         } else if is_bare && health.json().is_some_and(|health| health["status"] == "ok") {
             self.software = Software::MlxLm;
-        } else if let Some(api) = object(http.get("/openapi.json")?, "info")
+        } else if let Some(api) = object(ask(http, "/openapi.json")?, "info")
             && api["info"]["title"].as_str().is_some_and(|title| title.contains("llama.cpp Python"))
         {
             self.software = Software::LlamaCppPython;
