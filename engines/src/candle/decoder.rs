@@ -218,6 +218,11 @@ impl<K: Kernels> Decoder<K> {
         self.kernels.kv_bytes(&self.spec, self.position)
     }
 
+    /// What the device's allocator holds.
+    pub(super) fn device_memory(&self) -> Option<crate::DeviceMemory> {
+        self.kernels.device_memory()
+    }
+
     /// Before a request whose marks are recorded.
     pub(super) fn prepare_recording(&mut self) {
         self.kernels.prepare_recording();

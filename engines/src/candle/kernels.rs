@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use models::{Spec, TensorView};
 
-use crate::{EngineError, KvBytes};
+use crate::{DeviceMemory, EngineError, KvBytes};
 
 /// Memory of a device.
 pub(super) trait Memory {
@@ -27,6 +27,10 @@ pub(super) trait Memory {
     fn cache(&self, spec: &Spec) -> Result<Self::Cache, EngineError>;
     /// Bytes of all caches when `tokens` have passed.
     fn kv_bytes(&self, spec: &Spec, tokens: usize) -> KvBytes;
+    /// What its allocator holds; `None` where it keeps no account.
+    fn device_memory(&self) -> Option<DeviceMemory> {
+        None
+    }
     /// `[rows, width]` on the host.
     fn read<'a>(&self, rows: &'a Self::Rows) -> Result<Cow<'a, [f32]>, EngineError>;
 }

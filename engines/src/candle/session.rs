@@ -7,7 +7,7 @@ use super::failed;
 use super::kernels::Kernels;
 use crate::greedy::{Greedy, argmax, generate};
 use crate::text::Text;
-use crate::{EngineError, KvBytes, Observer, Request, Session, Steps, Usage};
+use crate::{DeviceMemory, EngineError, KvBytes, Observer, Request, Session, Steps, Usage};
 
 /// A model, its tokenizer and its context.
 pub(super) struct CandleSession<K: Kernels> {
@@ -70,6 +70,10 @@ impl<K: Kernels> Session for CandleSession<K> {
 
     fn kv_bytes(&self) -> KvBytes {
         self.decoder.kv_bytes()
+    }
+
+    fn device_memory(&self) -> Option<DeviceMemory> {
+        self.decoder.device_memory()
     }
 
     fn steps(&mut self) -> Option<&mut dyn Steps> {

@@ -154,6 +154,15 @@ impl Memory for OnDevice {
         KvBytes { used: (tokens.min(self.capacity) * per_token) as u64, reserved: (self.capacity * per_token) as u64 }
     }
 
+    /// Metal's own account (`MTLDevice.currentAllocatedSize`): all that this process has on the device, buffers that candle keeps for
+    /// reuse included. It keeps no mark of the highest.
+    #[cfg(target_os = "macos")]
+    fn device_memory(&self) -> Option<crate::DeviceMemory> {
+        let metal = self.device.as_metal_device().ok()?;
+        let active = u64::try_from(metal.metal_device().current_allocated_size()).ok()?;
+        Some(crate::DeviceMemory { active, peak: None, cache: None })
+    }
+
     fn read<'a>(&self, rows: &'a Rows) -> Result<Cow<'a, [f32]>, EngineError> {
         let host = rows.get()?.flatten_all().and_then(|rows| rows.to_vec1());
         Ok(Cow::Owned(host.map_err(at("logits"))?))
