@@ -1,4 +1,5 @@
-//! The element types of tensors: three float formats and the block formats of ggml. Knows sizes and names; converts nothing.
+//! The element types of tensors: three float formats, the block formats of ggml, and those of MLX's checkpoints. Knows sizes and
+//! names; converts nothing.
 
 use std::fmt;
 
@@ -38,13 +39,49 @@ pub enum DType {
     Q6_K,
     /// 256 elements: scale (f32), 8 bits each, 16 sums; for activations.
     Q8_K,
+    /// MLX's affine quantisation: 2 bits in groups of 32.
+    MLX2_32,
+    /// MLX's affine quantisation: 2 bits in groups of 64.
+    MLX2_64,
+    /// MLX's affine quantisation: 2 bits in groups of 128.
+    MLX2_128,
+    /// MLX's affine quantisation: 3 bits in groups of 32.
+    MLX3_32,
+    /// MLX's affine quantisation: 3 bits in groups of 64.
+    MLX3_64,
+    /// MLX's affine quantisation: 3 bits in groups of 128.
+    MLX3_128,
+    /// MLX's affine quantisation: 4 bits in groups of 32.
+    MLX4_32,
+    /// MLX's affine quantisation: 4 bits in groups of 64.
+    MLX4_64,
+    /// MLX's affine quantisation: 4 bits in groups of 128.
+    MLX4_128,
+    /// MLX's affine quantisation: 5 bits in groups of 32.
+    MLX5_32,
+    /// MLX's affine quantisation: 5 bits in groups of 64.
+    MLX5_64,
+    /// MLX's affine quantisation: 5 bits in groups of 128.
+    MLX5_128,
+    /// MLX's affine quantisation: 6 bits in groups of 32.
+    MLX6_32,
+    /// MLX's affine quantisation: 6 bits in groups of 64.
+    MLX6_64,
+    /// MLX's affine quantisation: 6 bits in groups of 128.
+    MLX6_128,
+    /// MLX's affine quantisation: 8 bits in groups of 32.
+    MLX8_32,
+    /// MLX's affine quantisation: 8 bits in groups of 64.
+    MLX8_64,
+    /// MLX's affine quantisation: 8 bits in groups of 128.
+    MLX8_128,
 }
 
 /// One line of the table of types.
 struct Row {
     dtype: DType,
     name: &'static str,
-    /// The number that GGUF files use (`enum ggml_type`).
+    /// The number that GGUF files use (`enum ggml_type`), or [`NO_ID`].
     id: u32,
     /// Elements per block.
     elems: usize,
@@ -52,9 +89,12 @@ struct Row {
     bytes: usize,
 }
 
+/// Of a type that no GGUF file has.
+const NO_ID: u32 = u32::MAX;
+
 /// Every type that is read: name, number, elements and bytes per block.
-/// Source: `ggml.h` (numbers) and the `block_*` structs of `ggml-common.h` (sizes).
-const TABLE: [Row; 15] = [
+/// Source: `ggml.h` (numbers) and the `block_*` structs of `ggml-common.h` (sizes); MLX's `quantize`, mode affine.
+const TABLE: [Row; 33] = [
     Row { dtype: DType::F32, name: "F32", id: 0, elems: 1, bytes: 4 },
     Row { dtype: DType::F16, name: "F16", id: 1, elems: 1, bytes: 2 },
     Row { dtype: DType::BF16, name: "BF16", id: 30, elems: 1, bytes: 2 },
@@ -70,7 +110,30 @@ const TABLE: [Row; 15] = [
     Row { dtype: DType::Q5_K, name: "Q5_K", id: 13, elems: 256, bytes: 176 },
     Row { dtype: DType::Q6_K, name: "Q6_K", id: 14, elems: 256, bytes: 210 },
     Row { dtype: DType::Q8_K, name: "Q8_K", id: 15, elems: 256, bytes: 292 },
+    mlx(DType::MLX2_32, "MLX2_32", 2, 32),
+    mlx(DType::MLX2_64, "MLX2_64", 2, 64),
+    mlx(DType::MLX2_128, "MLX2_128", 2, 128),
+    mlx(DType::MLX3_32, "MLX3_32", 3, 32),
+    mlx(DType::MLX3_64, "MLX3_64", 3, 64),
+    mlx(DType::MLX3_128, "MLX3_128", 3, 128),
+    mlx(DType::MLX4_32, "MLX4_32", 4, 32),
+    mlx(DType::MLX4_64, "MLX4_64", 4, 64),
+    mlx(DType::MLX4_128, "MLX4_128", 4, 128),
+    mlx(DType::MLX5_32, "MLX5_32", 5, 32),
+    mlx(DType::MLX5_64, "MLX5_64", 5, 64),
+    mlx(DType::MLX5_128, "MLX5_128", 5, 128),
+    mlx(DType::MLX6_32, "MLX6_32", 6, 32),
+    mlx(DType::MLX6_64, "MLX6_64", 6, 64),
+    mlx(DType::MLX6_128, "MLX6_128", 6, 128),
+    mlx(DType::MLX8_32, "MLX8_32", 8, 32),
+    mlx(DType::MLX8_64, "MLX8_64", 8, 64),
+    mlx(DType::MLX8_128, "MLX8_128", 8, 128),
 ];
+
+/// A group of MLX's: its elements, and a scale and a bias of 16 bits, which lie in tensors of their own.
+const fn mlx(dtype: DType, name: &'static str, bits: usize, group: usize) -> Row {
+    Row { dtype, name, id: NO_ID, elems: group, bytes: group * bits / 8 + 4 }
+}
 
 /// Types of `enum ggml_type` that exist and are not read here, so that a refusal can name them.
 const NOT_READ: [(u32, &str); 19] = [
@@ -96,12 +159,23 @@ const NOT_READ: [(u32, &str); 19] = [
 ];
 
 impl DType {
-    /// All types, in the order of the table.
+    /// The float formats and ggml's types, in the order of the table: what a GGUF file may hold.
     pub const ALL: [Self; 15] = {
         let mut all = [Self::F32; 15];
         let mut at = 0;
         while at < all.len() {
             all[at] = TABLE[at].dtype;
+            at += 1;
+        }
+        all
+    };
+
+    /// The types of MLX's checkpoints.
+    pub const MLX: [Self; 18] = {
+        let mut all = [Self::MLX2_32; 18];
+        let mut at = 0;
+        while at < all.len() {
+            all[at] = TABLE[Self::ALL.len() + at].dtype;
             at += 1;
         }
         all
@@ -124,7 +198,20 @@ impl DType {
         self.row().bytes
     }
 
-    /// The number of the type in GGUF files.
+    /// The type of MLX's with so many bits in groups of so many elements.
+    #[must_use]
+    pub fn mlx(bits: usize, group: usize) -> Option<Self> {
+        Self::MLX.into_iter().find(|dtype| dtype.mlx_form() == Some((bits, group)))
+    }
+
+    /// Bits of an element and elements of a group, of a type of MLX's.
+    #[must_use]
+    pub const fn mlx_form(self) -> Option<(usize, usize)> {
+        let Row { id, elems, bytes, .. } = self.row();
+        if *id == NO_ID { Some(((*bytes - 4) * 8 / *elems, *elems)) } else { None }
+    }
+
+    /// The number of the type in GGUF files; `u32::MAX` for one of MLX's, which no GGUF file has.
     #[must_use]
     pub const fn ggml_id(self) -> u32 {
         self.row().id
@@ -158,7 +245,7 @@ impl DType {
     /// The type with this number in GGUF files, when it is one that is read.
     #[must_use]
     pub fn from_ggml_id(id: u32) -> Option<Self> {
-        TABLE.iter().find(|row| row.id == id).map(|row| row.dtype)
+        TABLE.iter().find(|row| row.id == id && id != NO_ID).map(|row| row.dtype)
     }
 
     /// The type of this name, in either case.
@@ -170,7 +257,7 @@ impl DType {
     /// What ggml calls type number `id`, whether it is read here or not.
     #[must_use]
     pub fn ggml_name(id: u32) -> Option<&'static str> {
-        let read = TABLE.iter().find(|row| row.id == id).map(|row| row.name);
+        let read = Self::from_ggml_id(id).map(Self::name);
         read.or_else(|| NOT_READ.iter().find(|row| row.0 == id).map(|row| row.1))
     }
 }
@@ -189,7 +276,7 @@ mod tests {
     fn the_table_stands_in_the_order_of_the_enum() {
         for (at, row) in TABLE.iter().enumerate() {
             assert_eq!(row.dtype as usize, at, "{}", row.name);
-            assert_eq!(DType::from_ggml_id(row.id), Some(row.dtype));
+            assert_eq!(DType::from_ggml_id(row.id), (row.id != NO_ID).then_some(row.dtype));
             assert_eq!(DType::from_name(&row.name.to_lowercase()), Some(row.dtype));
             assert!(NOT_READ.iter().all(|(id, name)| *id != row.id && *name != row.name));
         }
@@ -207,6 +294,16 @@ mod tests {
         assert_eq!(DType::Q5_K.block_bytes(), 2 + 2 + 12 + 256 / 8 + 256 / 2);
         assert_eq!(DType::Q6_K.block_bytes(), 256 / 2 + 256 / 4 + 256 / 16 + 2);
         assert_eq!(DType::Q8_K.block_bytes(), 4 + 256 + 256 / 16 * 2);
+    }
+
+    #[test]
+    fn types_of_mlx_by_their_form() {
+        assert_eq!(DType::mlx(4, 64), Some(DType::MLX4_64));
+        assert_eq!((DType::MLX3_128.mlx_form(), DType::Q4_0.mlx_form()), (Some((3, 128)), None));
+        assert_eq!(DType::mlx(7, 64), None);
+        // 64 elements of 4 bits, a scale and a bias.
+        assert_eq!(DType::MLX4_64.row_bytes(128), Bytes(2 * (32 + 2 + 2)));
+        assert_eq!(DType::from_ggml_id(DType::MLX8_32.ggml_id()), None);
     }
 
     #[test]

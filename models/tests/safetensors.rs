@@ -266,7 +266,7 @@ fn wrong_folders_are_refused() {
                 config["rope_scaling"] = json!({"rope_type": "llama3", "low_freq_factor": 1, "high_freq_factor": 4});
             }),
         ),
-        ("MLX", with_config(&|config| config["quantization"] = json!({"group_size": 64, "bits": 4}))),
+        ("MLX in seven bits", with_config(&|config| config["quantization"] = json!({"group_size": 64, "bits": 7}))),
         ("GPTQ", with_config(&|config| config["quantization_config"] = json!({"quant_method": "gptq", "bits": 4}))),
         ("one layer too many", with_config(&|config| config["num_hidden_layers"] = json!(3))),
         ("an unknown tensor", with_weights(&weights(&renamed, "BF16"))),

@@ -293,7 +293,9 @@ fn activations(place: Place, checkpoint: &Checkpoint) -> Result<Dtype, EngineErr
     if place == Place::Cpu {
         return Ok(Dtype::Float32);
     }
-    Ok(match checkpoint.tensor("blk.0.attn_q.weight")?.info().dtype {
+    let quantised = checkpoint.tensor("blk.0.attn_q.scales");
+    let typical = quantised.or_else(|_| checkpoint.tensor("blk.0.attn_q.weight"))?;
+    Ok(match typical.info().dtype {
         models::DType::F32 => Dtype::Float32,
         models::DType::BF16 => Dtype::Bfloat16,
         _ => Dtype::Float16,

@@ -96,7 +96,10 @@ impl Source<'_> {
         let view = self.tensor(name, &[outputs, inputs])?;
         match view.info().dtype {
             DType::F32 | DType::F16 | DType::BF16 => Ok(Matrix::Floats(self.floats(&view)?)),
-            _ => self.blocks(&view, outputs, inputs),
+            dtype => match dtype.mlx_form() {
+                Some(form) => self.words(&view, outputs, inputs, form),
+                None => self.blocks(&view, outputs, inputs),
+            },
         }
     }
 
@@ -119,6 +122,31 @@ impl Source<'_> {
 
     fn vector(&self, name: &str, length: usize) -> Result<Array, EngineError> {
         self.floats(&self.tensor(name, &[length])?)
+    }
+
+    /// A matrix that is in MLX's form already.
+    fn words(
+        &self,
+        view: &TensorView<'_>,
+        outputs: usize,
+        inputs: usize,
+        (bits, group): (usize, usize),
+    ) -> Result<Matrix, EngineError> {
+        let words: Vec<u32> = view.bytes().as_chunks::<4>().0.iter().map(|bytes| u32::from_le_bytes(*bytes)).collect();
+        let of_groups = |kind: &str| {
+            let view = self.tensor(&view.info().name.replace("weight", kind), &[outputs, inputs / group])?;
+            let stored = stored(&view)?;
+            // Exact: in the type of the activations only where that is the stored one.
+            let dtype = if stored.dtype() == self.activations { self.activations } else { Dtype::Float32 };
+            settled(stored.as_dtype(dtype).map_err(at("load"))?)
+        };
+        Ok(Matrix::Packed {
+            words: settled(Array::from_slice(&words, &[int(outputs)?, int(inputs * bits / 32)?]))?,
+            scales: of_groups("scales")?,
+            biases: of_groups("biases")?,
+            group: int(group)?,
+            bits: int(bits)?,
+        })
     }
 
     /// Blocks in MLX's form, or else widened.
@@ -153,18 +181,7 @@ impl Source<'_> {
 
     /// Floats in the type of the activations.
     fn floats(&self, view: &TensorView<'_>) -> Result<Array, EngineError> {
-        let shape = view.info().shape.iter().map(|side| int(*side)).collect::<Result<Vec<_>, _>>()?;
-        let halves = || view.bytes().as_chunks::<2>().0.iter();
-        let array = match view.info().dtype {
-            DType::F32 => {
-                let numbers = view.bytes().as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes));
-                Array::from_slice(&numbers.collect::<Vec<_>>(), &shape)
-            }
-            DType::F16 => Array::from_slice(&halves().map(|b| f16::from_le_bytes(*b)).collect::<Vec<_>>(), &shape),
-            DType::BF16 => Array::from_slice(&halves().map(|b| bf16::from_le_bytes(*b)).collect::<Vec<_>>(), &shape),
-            _ => return Err(unsupported(view)),
-        };
-        self.kept(&array)
+        self.kept(&stored(view)?)
     }
 
     /// In the type of the activations, and computed.
@@ -180,6 +197,21 @@ impl Source<'_> {
         let reason = format!("its shape is {:?}, the model's is {shape:?}; the file is damaged", view.info().shape);
         Err(failed(name, reason))
     }
+}
+
+/// Floats as they are stored.
+fn stored(view: &TensorView<'_>) -> Result<Array, EngineError> {
+    let shape = view.info().shape.iter().map(|side| int(*side)).collect::<Result<Vec<_>, _>>()?;
+    let halves = || view.bytes().as_chunks::<2>().0.iter();
+    Ok(match view.info().dtype {
+        DType::F32 => {
+            let numbers = view.bytes().as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes));
+            Array::from_slice(&numbers.collect::<Vec<_>>(), &shape)
+        }
+        DType::F16 => Array::from_slice(&halves().map(|b| f16::from_le_bytes(*b)).collect::<Vec<_>>(), &shape),
+        DType::BF16 => Array::from_slice(&halves().map(|b| bf16::from_le_bytes(*b)).collect::<Vec<_>>(), &shape),
+        _ => return Err(unsupported(view)),
+    })
 }
 
 /// The array when it is in memory.

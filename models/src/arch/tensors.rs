@@ -87,6 +87,25 @@ pub(crate) fn check<'a>(
             let expected = if shape.len() == 1 { "F32, F16 or BF16" } else { "a type for weights" };
             return fault(&name, expected.to_owned(), info.dtype.to_string(), "take the model in another quantisation");
         }
+        if let Some((_, group)) = info.dtype.mlx_form() {
+            // Scales and biases of the groups, tensors of their own.
+            let groups = [shape[0], shape[1] / group];
+            for kind in ["scales", "biases"] {
+                let name = name.replace("weight", kind);
+                let found = left.remove(name.as_str());
+                if found.is_none_or(|info| info.shape != groups || !matches!(info.dtype, DType::F16 | DType::BF16)) {
+                    let found = found
+                        .map_or_else(|| "none".to_owned(), |info| format!("{} {}", sides(&info.shape), info.dtype));
+                    let expected = format!("{} F16 or BF16, for {}", sides(&groups), info.dtype);
+                    return fault(
+                        &name,
+                        expected,
+                        found,
+                        "config.json and weights are not of one model, or it was made wrongly",
+                    );
+                }
+            }
+        }
     }
     // Frequencies are read with the shape; the older name is a table of them that nothing needs.
     let ignored = |name: &str| name == "rope_freqs.weight" || name.ends_with(".attn_rot_embd.weight");

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use super::scheme::Scheme;
 use crate::arch::{self, Fields};
 use crate::error::{Error, Fault};
 use crate::spec::Spec;
@@ -51,23 +52,25 @@ pub(crate) fn read_text(path: &Path, limit: u64) -> Result<String, Error> {
     Ok(text)
 }
 
-/// Refuses folders whose weights are quantised in a way that is not read: MLX's, GPTQ, AWQ and the like.
-pub(crate) fn refuse_quantised(path: &Path, config: &Value) -> Result<(), Error> {
+/// How the weights of a folder are quantised: `None` where they are not, MLX's scheme where it is that. Refuses what is not read:
+/// GPTQ, AWQ and the like.
+pub(crate) fn quantisation(path: &Path, config: &Value) -> Result<Option<Scheme>, Error> {
     let refused = |found: String, advice: &str| {
         Err(Error::UnsupportedQuantisation { file: path.to_path_buf(), found, advice: advice.to_owned() })
     };
+    // MLX's tools write the same under the other name too.
     if let Some(scheme) = config.get("quantization").filter(|scheme| scheme.is_object()) {
-        let number = |name: &str| scheme.get(name).map_or_else(|| "?".to_owned(), Value::to_string);
-        let found = format!("quantised by MLX ({} bits in groups of {})", number("bits"), number("group_size"));
-        return refused(
-            found,
-            "take the GGUF file or the unquantised safetensors of this model; only the MLX engine can use this folder",
-        );
+        return Scheme::read(scheme).map(Some).or_else(|found| {
+            refused(
+                format!("quantised by MLX in a way that is not read: {found}"),
+                "take the model in MLX's affine mode (2, 3, 4, 5, 6 or 8 bits in groups of 32, 64 or 128), or a GGUF file",
+            )
+        });
     }
     if let Some(scheme) = config.get("quantization_config").filter(|scheme| scheme.is_object()) {
         let method = scheme.get("quant_method").and_then(Value::as_str).unwrap_or("an unnamed method");
         let found = format!("quantised by {}", super::gguf::shown(method));
         return refused(found, "take the GGUF file or the unquantised safetensors of this model");
     }
-    Ok(())
+    Ok(None)
 }

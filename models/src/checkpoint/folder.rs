@@ -23,10 +23,10 @@ pub(crate) fn open(path: &Path) -> Result<Parts, Error> {
         return Err(no_config(path));
     }
     let json = config::read(&config_path, config::SMALL)?;
-    config::refuse_quantised(&config_path, &json)?;
+    let scheme = config::quantisation(&config_path, &json)?;
     let spec = arch::from_config(&Fields::new(&config_path, &json))?;
     let files = safetensors::files(path)?;
-    let (maps, tensors) = safetensors::read(path, &files, &spec)?;
+    let (maps, tensors) = safetensors::read(path, &files, &spec, scheme.as_ref())?;
     let texts = Texts::read(path)?;
     let given = json.get("_name_or_path").and_then(Value::as_str).filter(|name| !name.is_empty());
     let folder_name = || {

@@ -4,6 +4,7 @@
 mod folder;
 mod mapping;
 mod safetensors;
+mod scheme;
 mod sniff;
 
 pub(crate) mod config;
@@ -63,13 +64,14 @@ pub enum Format {
 /// What a tensor is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TensorInfo {
-    /// Its name in the manner of GGUF, in both formats, such as `blk.0.attn_q.weight`.
+    /// Its name in the manner of GGUF, in both formats, such as `blk.0.attn_q.weight`. Scales and biases of a matrix in MLX's
+    /// form are tensors of their own: `blk.0.attn_q.scales` and `.biases`, `[rows, groups]`.
     pub name: String,
     /// How its elements are stored.
     pub dtype: DType,
     /// Row-major: `[rows (out), cols (in)]` of a matrix, `[elements]` of a vector.
     pub shape: Vec<usize>,
-    /// Its size on disk.
+    /// Its size on disk, without scales and biases of their own.
     pub bytes: Bytes,
 }
 
@@ -222,7 +224,8 @@ impl Checkpoint {
         }
         let bytes_of =
             |dtype: DType| self.tensors.iter().filter(|info| info.dtype == dtype).map(|info| info.bytes).sum::<Bytes>();
-        DType::ALL.into_iter().max_by_key(|dtype| bytes_of(*dtype)).map_or_else(String::new, |dtype| dtype.to_string())
+        let all = DType::ALL.into_iter().chain(DType::MLX);
+        all.max_by_key(|dtype| bytes_of(*dtype)).map_or_else(String::new, |dtype| dtype.to_string())
     }
 }
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use memmap2::Mmap;
 use safetensors::{Dtype, SafeTensors};
 
+use super::scheme::Scheme;
 use super::{TensorInfo, config, gguf, mapping, sniff};
 use crate::dtype::DType;
 use crate::error::{Error, Fault};
@@ -78,13 +79,18 @@ fn is_plain(name: &str) -> bool {
 }
 
 /// Maps all files and translates their tables of tensors.
-pub(crate) fn read(folder: &Path, files: &[PathBuf], spec: &Spec) -> Result<(Vec<Arc<Mmap>>, Vec<Placed>), Error> {
+pub(crate) fn read(
+    folder: &Path,
+    files: &[PathBuf],
+    spec: &Spec,
+    scheme: Option<&Scheme>,
+) -> Result<(Vec<Arc<Mmap>>, Vec<Placed>), Error> {
     let mut maps = Vec::new();
     let mut tensors = Vec::new();
     let mut seen: HashMap<String, PathBuf> = HashMap::new();
     for (at, file) in files.iter().enumerate() {
         let map = mapping::map(file)?;
-        for (info, range) in table(file, &map, spec)? {
+        for (info, range) in table(file, &map, spec, scheme)? {
             if let Some(first) = seen.insert(info.name.clone(), file.clone()) {
                 let (expected, found) =
                     ("each tensor once in the folder", format!("it again, after {}", first.display()));
@@ -107,7 +113,12 @@ pub(crate) fn read(folder: &Path, files: &[PathBuf], spec: &Spec) -> Result<(Vec
 }
 
 /// The tensors of one file, in the order of their bytes.
-fn table(file: &Path, bytes: &[u8], spec: &Spec) -> Result<Vec<(TensorInfo, Range<usize>)>, Error> {
+fn table(
+    file: &Path,
+    bytes: &[u8],
+    spec: &Spec,
+    scheme: Option<&Scheme>,
+) -> Result<Vec<(TensorInfo, Range<usize>)>, Error> {
     let foreign = match sniff::sniff(bytes) {
         sniff::Kind::Safetensors | sniff::Kind::Unknown => None,
         sniff::Kind::Gguf => Some(("a GGUF file", "give that file alone, not the folder")),
@@ -145,11 +156,20 @@ fn table(file: &Path, bytes: &[u8], spec: &Spec) -> Result<Vec<(TensorInfo, Rang
                 "this variant is not supported: take a plain model of the architecture",
             ));
         };
-        let dtype = match info.dtype {
-            Dtype::F32 => DType::F32,
-            Dtype::F16 => DType::F16,
-            Dtype::BF16 => DType::BF16,
-            other => {
+        let mut shape = info.shape.clone();
+        let dtype = match (info.dtype, scheme) {
+            (Dtype::F32, _) => DType::F32,
+            (Dtype::F16, _) => DType::F16,
+            (Dtype::BF16, _) => DType::BF16,
+            (Dtype::U32, Some(scheme)) => {
+                let dtype = scheme.of(name.strip_suffix(".weight").unwrap_or(&name));
+                // Words of 32 bits in the file, elements from here on.
+                if let (Some((bits, _)), [_, columns]) = (dtype.mlx_form(), shape.as_mut_slice()) {
+                    *columns = columns.saturating_mul(32) / bits;
+                }
+                dtype
+            }
+            (other, _) => {
                 return Err(fault(
                     "F32, F16 or BF16",
                     format!("{other:?}"),
@@ -158,7 +178,7 @@ fn table(file: &Path, bytes: &[u8], spec: &Spec) -> Result<Vec<(TensorInfo, Rang
             }
         };
         let (start, end) = info.data_offsets;
-        let info = TensorInfo { name: canonical, dtype, shape: info.shape.clone(), bytes: Bytes((end - start) as u64) };
+        let info = TensorInfo { name: canonical, dtype, shape, bytes: Bytes((end - start) as u64) };
         tensors.push((info, data_start + start..data_start + end));
     }
     Ok(tensors)
@@ -166,15 +186,19 @@ fn table(file: &Path, bytes: &[u8], spec: &Spec) -> Result<Vec<(TensorInfo, Rang
 
 /// Tensors that some folders carry and nothing needs: a table of frequencies, and a copy of the embeddings where they are tied.
 fn is_surplus(name: &str, spec: &Spec) -> bool {
-    name.ends_with(".rotary_emb.inv_freq") || (spec.tied_embeddings && name == "lm_head.weight")
+    name.ends_with(".rotary_emb.inv_freq") || (spec.tied_embeddings && name.starts_with("lm_head."))
 }
 
 /// The name in the manner of GGUF for a name in the manner of transformers.
 fn canonical(name: &str) -> Option<String> {
     Some(match name {
-        "model.embed_tokens.weight" => "token_embd.weight".to_owned(),
         "model.norm.weight" => "output_norm.weight".to_owned(),
-        "lm_head.weight" => "output.weight".to_owned(),
+        _ if let Some(kind @ ("weight" | "scales" | "biases")) = name.strip_prefix("model.embed_tokens.") => {
+            format!("token_embd.{kind}")
+        }
+        _ if let Some(kind @ ("weight" | "scales" | "biases")) = name.strip_prefix("lm_head.") => {
+            format!("output.{kind}")
+        }
         _ => {
             let (layer, part) = name.strip_prefix("model.layers.")?.split_once('.')?;
             // One name per layer: `07` would be another tensor under the same name.
@@ -192,7 +216,7 @@ fn canonical(name: &str) -> Option<String> {
                 "mlp.down_proj" => "ffn_down",
                 _ => return None,
             };
-            if number.to_string() != layer || !matches!(kind, "weight" | "bias") {
+            if number.to_string() != layer || !matches!(kind, "weight" | "bias" | "scales" | "biases") {
                 return None;
             }
             format!("blk.{number}.{module}.{kind}")
@@ -211,7 +235,8 @@ mod tests {
         for odd in [
             "model.layers.07.mlp.up_proj.weight",
             "model.layers.x.mlp.up_proj.weight",
-            "model.layers.0.mlp.up_proj.scales",
+            "model.layers.0.mlp.up_proj.zeros",
+            "lm_head.bias",
             "model.layers.0",
             "score.weight",
         ] {

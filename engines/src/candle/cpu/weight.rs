@@ -13,7 +13,7 @@ use models::{DType, TensorView};
 
 use super::pool::each_part;
 use crate::EngineError;
-use crate::candle::failed;
+use crate::candle::{NAME, failed};
 
 /// A matrix `[rows, columns]` in its file format; a row is one output.
 #[derive(Clone)]
@@ -92,6 +92,11 @@ impl Weight {
             DType::Q6_K => Data::Q6K(Blocks::new(view)?),
             DType::Q8_1 | DType::Q8_K => {
                 return Err(failed(&info.name, format!("{} is a type of activations, not of weights", info.dtype)));
+            }
+            _ => {
+                let what = format!("{} of {}, a type of MLX's", info.dtype, info.name);
+                let instead = "take the engine mlx (-e mlx), or the GGUF file of this model".to_owned();
+                return Err(EngineError::Unsupported { engine: NAME, what, instead });
             }
         };
         let weight = Self { rows, columns, data };
@@ -242,7 +247,7 @@ pub(super) mod tests {
             DType::Q4_K => Data::Q4K(of(numbers)),
             DType::Q5_K => Data::Q5K(of(numbers)),
             DType::Q6_K => Data::Q6K(of(numbers)),
-            DType::Q8_1 | DType::Q8_K => panic!("{dtype} is a type of activations"),
+            _ => panic!("{dtype} is no type of weights here"),
         };
         Weight { rows, columns, data }
     }
