@@ -63,20 +63,31 @@ impl Connection {
     }
 }
 
+/// Whether address and command can be what they should be; nobody is asked.
+pub(super) fn check(options: &LoadOptions, settings: &Settings) -> Result<(), EngineError> {
+    match (&options.url, &options.spawn) {
+        (Some(url), Some(command)) if command.contains(PORT) && !url.contains(PORT) => Err(EngineError::Unsupported {
+            engine: NAME,
+            what: format!("the address {url} of a server that is started on a free port"),
+            instead: "leave --url out, or put {port} into it too".to_owned(),
+        }),
+        (Some(url), _) => Ok(Http::new(&url.replace(PORT, "1"), settings).map(|_| ())?),
+        (None, Some(command)) if !command.contains(PORT) => Err(EngineError::Unsupported {
+            engine: NAME,
+            what: format!("the command `{command}`: where its server will answer is not known"),
+            instead: "put {port} where its port goes, or say with --url where it will answer".to_owned(),
+        }),
+        _ => Ok(()),
+    }
+}
+
 /// Starts a server, at an address where nobody answers yet.
 fn start(command: &str, url: Option<&str>, settings: &Settings) -> Result<(Http, Option<Process>), EngineError> {
     let has_port = command.contains(PORT);
     let port = if has_port { free_port()?.to_string() } else { String::new() };
     let (command, url) = match url {
         Some(url) => (command.replace(PORT, &port), url.replace(PORT, &port)),
-        None if has_port => (command.replace(PORT, &port), format!("http://127.0.0.1:{port}")),
-        None => {
-            return Err(EngineError::Unsupported {
-                engine: NAME,
-                what: format!("the command `{command}` without an address"),
-                instead: "put {port} where its port goes, or say with --url where it will answer".to_owned(),
-            });
-        }
+        None => (command.replace(PORT, &port), format!("http://127.0.0.1:{port}")),
     };
     let http = Http::new(&url, settings)?;
     let is_taken = http.address().is_some_and(|address| TcpStream::connect_timeout(&address, settings.connect).is_ok());

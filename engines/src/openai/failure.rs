@@ -132,6 +132,7 @@ fn spoken(message: &str) -> String {
 pub(super) fn message_of(text: &str) -> String {
     match serde_json::from_str::<Value>(text) {
         Ok(document) => message_in(&document).unwrap_or_else(|| quote(text)),
+        Err(_) if text.trim_start().starts_with('<') => "a page for people; is this a server of models?".to_owned(),
         Err(_) => quote(text),
     }
 }
@@ -171,6 +172,7 @@ mod tests {
             (r#"{"object":"error","message":"too long"}"#, "too long"),
             ("busy,\n  try later", "busy, try later"),
             (r#"{"code": 5}"#, r#"{"code": 5}"#),
+            ("\n<!DOCTYPE HTML><h1>404</h1>", "a page for people; is this a server of models?"),
             ("", ""),
         ] {
             assert_eq!(message_of(body), message);

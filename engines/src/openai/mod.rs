@@ -58,7 +58,7 @@ impl Engine for OpenAi {
     }
 
     fn check(&self, options: &LoadOptions) -> Result<(), EngineError> {
-        Settings::new(&options.settings)?;
+        connect::check(options, &Settings::new(&options.settings)?)?;
         let refused = [
             ("a device", options.device != "cpu"),
             ("a batch size", options.batch.is_some()),

@@ -79,9 +79,9 @@ impl Default for Settings {
 
 /// Every key, with its form.
 const KEYS: [(&str, &str); 10] = [
-    ("bench", "auto, on or off"),
+    ("bench", "auto|on|off"),
     ("body", "a JSON object"),
-    ("cache", "auto, keep or nonce"),
+    ("cache", "auto|keep|nonce"),
     ("connect_s", "seconds"),
     ("key_env", "the name of an environment variable"),
     ("log", "a file"),
@@ -141,7 +141,7 @@ fn refused(key: &str, value: &str) -> EngineError {
         None => {
             let near = super::nearest(key, KEYS.iter().map(|(key, _)| *key));
             let near = near.map_or_else(String::new, |near| format!("did you mean `{near}`? "));
-            let keys = KEYS.iter().map(|(key, form)| format!("{key}={form}")).collect::<Vec<_>>().join("; ");
+            let keys = KEYS.iter().map(|(key, form)| format!("{key}={form}")).collect::<Vec<_>>().join(", ");
             (format!("the setting `{key}`"), format!("{near}its settings are {keys}"))
         }
     };
@@ -161,8 +161,8 @@ mod tests {
         for (key, form) in KEYS {
             let example = match form {
                 "a JSON object" => r#"{"seed": 1}"#,
-                "auto, keep or nonce" => "keep",
-                "auto, on or off" => "on",
+                "auto|keep|nonce" => "keep",
+                "auto|on|off" => "on",
                 _ => "7",
             };
             let read = read(&[(key, example)]).unwrap_or_else(|error| panic!("{key}: {error}"));
@@ -172,7 +172,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_is_refused_by_name() {
-        insta::assert_snapshot!(read(&[("modle", "x")]).unwrap_err(), @"engine openai does not support the setting `modle`; did you mean `model`? its settings are bench=auto, on or off; body=a JSON object; cache=auto, keep or nonce; connect_s=seconds; key_env=the name of an environment variable; log=a file; model=a name; placement=words such as Pipeline,MlxRing,2; ready_s=seconds; stall_s=seconds");
+        insta::assert_snapshot!(read(&[("modle", "x")]).unwrap_err(), @"engine openai does not support the setting `modle`; did you mean `model`? its settings are bench=auto|on|off, body=a JSON object, cache=auto|keep|nonce, connect_s=seconds, key_env=the name of an environment variable, log=a file, model=a name, placement=words such as Pipeline,MlxRing,2, ready_s=seconds, stall_s=seconds");
         insta::assert_snapshot!(read(&[("stall_s", "0")]).unwrap_err(), @"engine openai does not support the value `0` of `stall_s`; give seconds");
         for (key, value) in [("body", "[1]"), ("cache", "maybe"), ("model", " "), ("ready_s", "inf"), ("bench", "1")] {
             assert!(read(&[(key, value)]).is_err(), "{key}={value}");

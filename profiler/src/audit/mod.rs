@@ -5,6 +5,8 @@
 
 mod rules;
 
+use std::path::Path;
+
 use crate::attribution::{Limits, limits};
 use crate::results::{Case, Finding, RunFile, Sample, ServerSample};
 use crate::statistics::clean;
@@ -19,6 +21,8 @@ struct Asked<'a> {
     /// Size of the model's file on this disk, where there is one and the server runs on this machine.
     file_bytes: Option<u64>,
     limits: Option<&'a Limits>,
+    /// Where that file lies.
+    file: Option<&'a Path>,
     /// Tokens of the prompt by the tokenizer of that file.
     own_prompt_tokens: Option<usize>,
 }
@@ -47,6 +51,7 @@ fn of_case(file: &RunFile, case: &Case) -> Vec<Finding> {
                 server: sample.server.as_ref()?,
                 file_bytes: model.and_then(|model| model.file_bytes).filter(|_| is_here),
                 limits: limits.as_ref(),
+                file: model.map(|model| Path::new(&model.path)).filter(|path| !path.as_os_str().is_empty()),
                 own_prompt_tokens: planned.map(|prompt| prompt.prompt_tokens).filter(|&tokens| tokens > 0),
             })
         })

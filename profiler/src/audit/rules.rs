@@ -1,5 +1,7 @@
 //! The rules, one row each. METHODOLOGY says the same in words.
 
+use std::path::Path;
+
 use engines::CacheHit;
 
 use super::Asked;
@@ -40,6 +42,7 @@ pub(super) const RULES: &[Rule] = &[
     Rule { name: "decode_rate_fits_arrivals", impossible: false, ask: decode_rate_fits_arrivals },
     Rule { name: "one_token_an_event", impossible: false, ask: one_token_an_event },
     Rule { name: "counted_tokens", impossible: false, ask: counted_tokens },
+    Rule { name: "same_file", impossible: false, ask: same_file },
     Rule { name: "same_prompt", impossible: false, ask: same_prompt },
     Rule { name: "empty_prefix_cache", impossible: false, ask: empty_prefix_cache },
     Rule { name: "known_prefix_cache", impossible: false, ask: known_prefix_cache },
@@ -131,6 +134,22 @@ fn counted_tokens(asked: &Asked<'_>) -> Option<Option<Broken>> {
         format!(
             "the server does not count its tokens: {} pieces of text stand for them in every rate",
             asked.server.chunks
+        )
+    }))
+}
+
+/// `name of the server's GGUF file = name of the model's`, where the server names one.
+fn same_file(asked: &Asked<'_>) -> Option<Option<Broken>> {
+    let server = asked.case.server.as_ref()?;
+    let is_file = |name: &&str| name.to_lowercase().ends_with(".gguf");
+    let said = server.details.get("model_path").map(String::as_str).into_iter().chain([server.model.as_str()]);
+    let said = Path::new(said.into_iter().find(is_file)?).file_name()?;
+    let own = asked.file?.file_name()?;
+    Some(broken_if(said != own, 1.0, || {
+        format!(
+            "the server has {}, and this model is {}: the two are held against each other on your word only",
+            said.display(),
+            own.display()
         )
     }))
 }

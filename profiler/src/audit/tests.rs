@@ -138,6 +138,19 @@ fn a_nonce_makes_the_prompt_longer_and_that_is_no_finding() {
 }
 
 #[test]
+fn another_file_is_noticed_by_its_name() {
+    let named = |model: &str| {
+        let mut file = run(|case| case.server.as_mut().unwrap().model = model.to_owned());
+        file.plan.models[0].path = "/models/a.Q4_1.gguf".to_owned();
+        place(&mut file);
+        file.cases.remove(0).server.unwrap().findings
+    };
+    insta::assert_snapshot!(only(&named("/x/b.Q8_0.gguf"), "same_file"), @"the server has b.Q8_0.gguf, and this model is a.Q4_1.gguf: the two are held against each other on your word only");
+    assert_eq!(named("/elsewhere/a.Q4_1.gguf"), []);
+    assert_eq!(named("gpt-oss"), [], "a name that is no file says nothing");
+}
+
+#[test]
 fn what_was_not_told_is_not_judged() {
     let found = findings(|case| {
         for sample in &mut case.samples {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use engines::Reported;
+use engines::{FinishReason, Reported};
 use traces::Nanos;
 
 use super::outcome::Answer;
@@ -10,7 +10,7 @@ use super::timing::Timing;
 use crate::results::{Sample, ServerSample};
 
 /// Fills in the server's own account. Where one event carries several tokens, or tokens came without text, the speed of decode
-/// counts the server's tokens; the series of times stays that of the pieces.
+/// counts the server's tokens (an end token has no text); the series of times stays that of the pieces.
 #[allow(clippy::cast_precision_loss, reason = "token counts stay far below 2^53")]
 pub fn server_figures(sample: &mut Sample, timing: &Timing, answer: &Answer, progress: Option<Nanos>) {
     let Some(reported) = &answer.reported else { return };
@@ -24,7 +24,8 @@ pub fn server_figures(sample: &mut Sample, timing: &Timing, answer: &Answer, pro
     }
     let (first, last) = (timing.tokens.first(), timing.tokens.last());
     if let Some((&first, &last)) = first.zip(last)
-        && answer.output_tokens > timing.tokens.len() + 1
+        // The end token has no text.
+        && answer.output_tokens > timing.tokens.len() + usize::from(answer.finish == FinishReason::Stop)
         && last > first
     {
         sample.decode_tps = Some((answer.output_tokens - 1) as f64 / last.saturating_sub(first).as_secs_f64());
@@ -54,8 +55,6 @@ fn told(reported: &Reported, queued: Option<Nanos>) -> ServerSample {
 
 #[cfg(test)]
 mod tests {
-    use engines::FinishReason;
-
     use super::*;
 
     fn answer(output_tokens: usize) -> Answer {
@@ -95,6 +94,11 @@ mod tests {
         assert_eq!(sample.decode_tps, Some(10.0), "a token an event: the client's own figure stands");
         let told = sample.server.clone().unwrap();
         assert_eq!((told.queued_s, told.prefill_s, told.decode_s), (Some(0.03), Some(0.02), None));
+        let ended = Answer { finish: FinishReason::Stop, ..answer(4) };
+        server_figures(&mut sample, &timing(), &ended, None);
+        assert_eq!(sample.decode_tps, Some(10.0), "an end token has no text");
+        server_figures(&mut sample, &timing(), &answer(4), None);
+        assert!((sample.decode_tps.unwrap() - 15.0).abs() < 1e-9, "three further tokens in 0.2 s");
         server_figures(&mut sample, &timing(), &answer(9), None);
         assert!((sample.decode_tps.unwrap() - 40.0).abs() < 1e-9, "eight further tokens in 0.2 s");
         assert_eq!(sample.server.unwrap().queued_s, None);

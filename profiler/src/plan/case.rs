@@ -82,6 +82,9 @@ impl Plan {
     }
 }
 
+/// Under this name a case says why its number of threads is only a label.
+pub const THREADS: &str = "threads";
+
 /// `engine/model/prompt/tTHREADS/dDEPTH`.
 pub fn case_id(engine: &str, model: &str, prompt: &str, threads: usize, depth: usize) -> String {
     format!("{engine}/{model}/{prompt}/t{threads}/d{depth}")

@@ -25,6 +25,11 @@ pub fn dry_run(options: &Options, environment: &Environment) -> Result<String, E
         .map(|engine| format!("{} {} on {}", engine.label, engine.identity.version, engine.identity.device))
         .collect();
     line(&mut text, "engines", &labels.join(", "));
+    for (name, told) in [("server", &options.url), ("command", &options.spawn)] {
+        if let Some(told) = told {
+            line(&mut text, name, told);
+        }
+    }
     let elsewhere = engines.iter().all(|engine| engine.caps.remote);
     if options.models.is_empty() {
         line(&mut text, "model", "the one that the server has");

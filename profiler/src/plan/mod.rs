@@ -8,7 +8,7 @@ mod file;
 mod folder;
 mod options;
 
-pub use case::{Block, CasePlan, EngineChoice, Plan, Seat, case_id};
+pub use case::{Block, CasePlan, EngineChoice, Plan, Seat, THREADS, case_id};
 pub use check::{check, nearest};
 pub use cores::physical_cores;
 pub use dry_run::dry_run;

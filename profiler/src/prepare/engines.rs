@@ -3,6 +3,7 @@
 use engines::{Engine, registry};
 
 use crate::Error;
+use crate::meter::process::ProcessMeter;
 use crate::plan::{EngineChoice, Options, nearest};
 
 /// Opens every engine that was asked for.
@@ -46,6 +47,9 @@ fn refuse_addresses(options: &Options, choices: &[EngineChoice]) -> Result<(), E
     let given =
         [("--url", options.url.is_some()), ("--spawn", options.spawn.is_some()), ("--pid", options.pid.is_some())];
     let given = given.iter().find(|(_, given)| *given).map(|(name, _)| *name);
+    if let Some(pid) = options.pid {
+        ProcessMeter::attach(pid).map_err(|error| Error::Usage(format!("--pid {pid}: {error}")))?;
+    }
     match (asker, given) {
         (None, Some(option)) => Err(Error::Usage(format!(
             "{option} is about a server, and no engine of this run asks one: add -e openai, or leave {option} out"
@@ -54,8 +58,22 @@ fn refuse_addresses(options: &Options, choices: &[EngineChoice]) -> Result<(), E
             "engine {} asks a server: give --url URL of one that runs, or --spawn COMMAND that starts one",
             asker.label
         ))),
-        _ => Ok(()),
+        (Some(_), _) => spawned_threads(options),
+        (None, None) => Ok(()),
     }
+}
+
+/// Only a command that takes a number of threads can be measured with several.
+fn spawned_threads(options: &Options) -> Result<(), Error> {
+    let takes = options.spawn.as_ref().is_some_and(|command| command.contains("{threads}"));
+    if options.threads.len() < 2 || takes {
+        return Ok(());
+    }
+    let threads: Vec<String> = options.threads.iter().map(ToString::to_string).collect();
+    Err(Error::Usage(format!(
+        "-t {}: the threads of a server are its own affair; give one number, or start it with --spawn and {{threads}} in the command",
+        threads.join(",")
+    )))
 }
 
 /// Settings of engines that take no part.

@@ -79,15 +79,8 @@ pub fn defaults(options: &Options, environment: &Environment) -> Options {
 }
 
 fn block(options: &Options, engines: &[EngineChoice], model: PreparedModel, environment: &Environment) -> Block {
-    let seats: Vec<Seat> = engines
-        .iter()
-        .enumerate()
-        .flat_map(|(engine, choice)| {
-            // The threads of a server that runs already are its own affair: it is measured once.
-            let once = choice.caps.remote && options.spawn.is_none();
-            let counts = options.threads.iter().take(if once { 1 } else { options.threads.len() });
-            counts.map(move |&threads| Seat { engine, threads })
-        })
+    let seats: Vec<Seat> = (0..engines.len())
+        .flat_map(|engine| options.threads.iter().map(move |&threads| Seat { engine, threads }))
         .collect();
     let workers = seats.iter().filter(|seat| !is_elsewhere(engines, seat, options)).count();
     let available = environment.memory.available_bytes;

@@ -243,6 +243,13 @@ impl<'a> Run<'a> {
         };
         self.trace.take()?;
         state.case.server.clone_from(&loaded.server);
+        if loaded.server.is_some()
+            && !self.means.plan.options.spawn.as_ref().is_some_and(|command| command.contains("{threads}"))
+        {
+            let reason =
+                "the server's own affair: -t is only a name here; with --spawn, {threads} in the command tells it";
+            state.case.reasons.insert(crate::plan::THREADS.to_owned(), reason.to_owned());
+        }
         (state.sets, state.counts_events) = (loaded.counter_sets.max(1), loaded.counts_events);
         state.case.memory = memory::loaded(
             &block.model,

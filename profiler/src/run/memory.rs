@@ -4,7 +4,7 @@
 use models::DType;
 
 use crate::prepare::PreparedModel;
-use crate::results::{MemoryFile, Reasons};
+use crate::results::{MemoryFile, Reasons, ServerFile};
 use crate::worker::{Loaded, Measured, MemoryEdge};
 
 /// Why a heap is not told where time is virtual.
@@ -112,8 +112,17 @@ fn file_growth((before, after): (MemoryEdge, MemoryEdge)) -> u64 {
     after.file.saturating_sub(before.file)
 }
 
-/// After the first request.
-pub(super) fn first_request(memory: &mut MemoryFile, measured: &Measured) {
+/// Why a server's first request is not that of a fresh session.
+fn not_first(server: &ServerFile) -> Option<&'static str> {
+    if !server.started_here {
+        return Some("the server was running before: what its first request took is not seen");
+    }
+    server.details.contains_key("warmed").then_some("the server was warmed by a request before it could be measured")
+}
+
+/// After the first request; of a server, if it was its first.
+pub(super) fn first_request(memory: &mut MemoryFile, measured: &Measured, server: Option<&ServerFile>) {
+    let late = server.and_then(not_first);
     let sample = &measured.sample;
     memory.first_read_bytes = measured.read_bytes;
     let told = !memory.reasons.contains_key("kv_reserved_bytes");
@@ -124,8 +133,8 @@ pub(super) fn first_request(memory: &mut MemoryFile, measured: &Measured) {
     memory.device_cache_bytes = measured.device.and_then(|device| device.cache);
     memory.after_first_bytes = measured.memory.map(|(_, after)| after.resident);
     memory.code_bytes = memory.code_bytes.zip(measured.memory).map(|(code, edges)| code + file_growth(edges));
-    memory.first_peak_delta_bytes = sample.memory_peak_delta_bytes;
-    memory.first_delta_bytes = sample.memory_delta_bytes;
+    memory.first_peak_delta_bytes = sample.memory_peak_delta_bytes.filter(|_| late.is_none());
+    memory.first_delta_bytes = sample.memory_delta_bytes.filter(|_| late.is_none());
     memory.nodes = measured.nodes.clone().and_then(Result::ok).unwrap_or_default();
     memory.huge_pages_bytes = measured.huge_pages.clone().and_then(Result::ok);
     let reasons = &mut memory.reasons;
@@ -150,7 +159,8 @@ pub(super) fn first_request(memory: &mut MemoryFile, measured: &Measured) {
     for (field, present, reason) in told {
         reasons.remove(field);
         if !present {
-            let reason = reason.cloned().unwrap_or_else(|| "a part of it is absent".to_owned());
+            let why = late.map(str::to_owned).filter(|_| field.starts_with("first_"));
+            let reason = why.or_else(|| reason.cloned()).unwrap_or_else(|| "a part of it is absent".to_owned());
             reasons.insert(field.to_owned(), reason);
         }
     }

@@ -72,7 +72,7 @@ impl Run<'_> {
         let Some(prompt) = block.prompt(state.plan) else { return Ok(None) };
         self.note_flaws(state, &measured);
         if measured.sample.fresh {
-            memory::first_request(&mut state.case.memory, &measured);
+            memory::first_request(&mut state.case.memory, &measured, state.case.server.as_ref());
         }
         let is_first = state.case.output.is_none();
         let (prompts, outputs) = (measured.answer.prompt_tokens, measured.answer.output_tokens);

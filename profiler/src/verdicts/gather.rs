@@ -51,6 +51,10 @@ impl View<'_> {
         let processor = &self.file.environment.processor;
         facts.usable = processor.usable_threads.or(processor.threads);
         facts.processors = processor.threads.or(processor.usable_threads);
+        if self.case.reasons.contains_key(crate::plan::THREADS) {
+            // How many a server has is not known: it cannot be said to have too many.
+            facts.usable = None;
+        }
         self.machine(&mut facts);
         if phase == Phase::Load {
             self.load(&mut facts);
@@ -145,8 +149,12 @@ impl View<'_> {
             facts.cache_s = Some(limited(&["cache"]));
             return;
         }
-        facts.whole_model = true;
         facts.work_s = Some(facts.time_s);
+        if self.case.server.is_some() {
+            // Which weights it reads, in which type, is not known.
+            return;
+        }
+        facts.whole_model = true;
         let (bytes, flops) = (self.bytes(facts), self.flops(facts));
         let memory = bytes.zip(facts.bandwidth).map(|(bytes, rate)| bytes / rate);
         let peak = self.limits.as_ref().and_then(|limits| {

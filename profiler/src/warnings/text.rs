@@ -42,16 +42,16 @@ impl Warning {
             Self::Preference(name) => format!("the processor's energy preference is {name}: it saves energy rather than time; try `cpupower set --epp performance`, or write it to /sys/devices/system/cpu/cpu*/cpufreq/energy_performance_preference"),
             Self::SettingChanged(what, before, now) => format!("{what} changed from {before} to {now} during the run: rounds before and after it measure two machines; stop what changes it (a power daemon) and run again"),
             Self::GroupThrottled(samples, seconds, share) => format!(
-                "throttled by the control group for {:.0} ms during {samples} samples, up to {:.0} % of one's latency: its processor time was used up; use fewer threads (-t) or raise the limit (cpu.max)",
-                seconds * 1e3, share * 100.0
+                "throttled by the control group for {:.0} ms during {samples}, up to {:.0} % of one's latency: its processor time was used up; use fewer threads (-t) or raise the limit (cpu.max)",
+                seconds * 1e3, share * 100.0, samples = plural(*samples)
             ),
             Self::MemoryPressure(samples, seconds, share) => format!(
-                "memory pressure: tasks of this machine waited for memory for {:.0} ms during {samples} samples, up to {:.0} % of one's latency; weights may be dropped and read again: close programs, raise the group's limit (memory.max), or take a smaller model",
-                seconds * 1e3, share * 100.0
+                "memory pressure: tasks of this machine waited for memory for {:.0} ms during {samples}, up to {:.0} % of one's latency; weights may be dropped and read again: close programs, raise the group's limit (memory.max), or take a smaller model",
+                seconds * 1e3, share * 100.0, samples = plural(*samples)
             ),
             Self::StoragePressure(samples, seconds, share) => format!(
-                "tasks of this machine waited for storage for {:.0} ms during {samples} samples, up to {:.0} % of one's latency: either the model is read while it computes (look at read_bytes), or another program writes; run again on a quieter machine",
-                seconds * 1e3, share * 100.0
+                "tasks of this machine waited for storage for {:.0} ms during {samples}, up to {:.0} % of one's latency: either the model is read while it computes (look at read_bytes), or another program writes; run again on a quieter machine",
+                seconds * 1e3, share * 100.0, samples = plural(*samples)
             ),
             Self::Refaults(bytes) => format!("{} of files were dropped from memory and read again during the run: the control group or the machine is too small for the model; raise memory.max or close programs", models::Bytes(*bytes)),
             Self::RemoteMemory(cases, worst, share) => format!(
@@ -66,8 +66,8 @@ impl Warning {
             Self::ProbeNoise(pass, ratio) => {
                 format!("the {pass} pass took {ratio:.2} times the clean pass, which no instrument does: the machine was not quiet; use more runs (-r)")
             }
-            Self::Steal(samples, share) => format!("the hypervisor took up to {:.1} % of the processor time away during {samples} samples; look at `steal` in results.csv and run again", share * 100.0),
-            Self::Others(samples, share) => format!("other processes took up to {:.0} % of the processor time during {samples} samples; look at `load_others` in results.csv and run again", share * 100.0),
+            Self::Steal(samples, share) => format!("the hypervisor took up to {:.1} % of the processor time away during {samples}; look at `steal` in results.csv and run again", share * 100.0, samples = plural(*samples)),
+            Self::Others(samples, share) => format!("other processes took up to {:.0} % of the processor time during {samples}; look at `load_others` in results.csv and run again", share * 100.0, samples = plural(*samples)),
             Self::Drift(ratio) if *ratio < 1.0 => format!("the last rounds took {ratio:.2} times the first ones: something else took time in the first rounds; run again on a quieter machine"),
             Self::Drift(ratio) => format!("the last rounds took {ratio:.2} times the first ones: the processor became hot, or something else began; let it cool down and run again"),
             Self::Spread(cases, worst, spread) => format!(
@@ -100,4 +100,8 @@ impl Warning {
 
 fn counted(threads: usize) -> String {
     format!("{threads} thread{}", if threads == 1 { "" } else { "s" })
+}
+/// `1 sample`, `2 samples`.
+fn plural(samples: usize) -> String {
+    format!("{samples} sample{}", if samples == 1 { "" } else { "s" })
 }

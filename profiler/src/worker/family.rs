@@ -28,6 +28,11 @@ impl Family {
         };
         let pid = named.or(remote.pid).map_or_else(found, Ok)?;
         let meter = ProcessMeter::attach(pid).map_err(|error| error.to_string())?;
+        if pid != std::process::id() && meter.has(std::process::id()) && named.is_some() {
+            return Err(format!(
+                "this program descends from process {pid}: its family is not the server's; name the server's own process with --pid"
+            ));
+        }
         Ok(Self { pid, meter: Arc::new(Mutex::new(meter)) })
     }
 

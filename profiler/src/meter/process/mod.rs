@@ -158,6 +158,11 @@ impl ProcessMeter {
         Ok(meter)
     }
 
+    /// Whether a process belonged to the family at the last reading.
+    pub fn has(&self, pid: u32) -> bool {
+        self.account.members().any(|member| member == pid)
+    }
+
     /// The family now. Tens of microseconds a process and thread: for the edges of requests, outside of the timing.
     ///
     /// # Errors

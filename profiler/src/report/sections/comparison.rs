@@ -36,6 +36,9 @@ pub(super) fn section(view: &View<'_>) -> Section {
             })
         };
         let rows: Vec<Bar> = view.file.summaries.iter().filter_map(bar).collect();
+        if rows.len() < 2 {
+            continue;
+        }
         let by_value = |a: &&Bar, b: &&Bar| a.value.total_cmp(&b.value);
         let (Some(least), Some(most)) = (rows.iter().min_by(by_value), rows.iter().max_by(by_value)) else { continue };
         section.draw(Chart {

@@ -42,7 +42,7 @@ pub fn content(file: &RunFile) -> Content {
     let sections = [
         headline::section(&view).sortable(),
         verdicts::section(&view),
-        server::impossible(&view),
+        server::short(&view),
         checks::warnings(&view),
         checks::failures(&view),
         subject::section(&view),
@@ -102,7 +102,8 @@ impl View<'_> {
     /// What a table is about: engine, model, threads, depth.
     fn subject(&self, summary: &Summary) -> String {
         let depth = if summary.depth == 0 { String::new() } else { format!(", depth {}", summary.depth) };
-        let threads = count(summary.threads, "thread");
+        let is_label = self.cases(summary).any(|case| case.reasons.contains_key(crate::plan::THREADS));
+        let threads = if is_label { "threads of its own".to_owned() } else { count(summary.threads, "thread") };
         format!("{} on {}, {threads}{depth}", self.model(&summary.model), summary.engine)
     }
 }

@@ -37,7 +37,11 @@ pub(super) fn section(view: &View<'_>) -> Section {
                     sum += time;
                     vec![(*name).to_owned(), milliseconds(time), percent(time / latency)]
                 }
-                None => vec![(*name).to_owned(), ABSENT.to_owned(), "part of the next phase".to_owned()],
+                None => {
+                    let field = format!("{name}_s");
+                    let why = samples.iter().find_map(|sample| sample.reasons.get(&field)).map(String::as_str);
+                    vec![(*name).to_owned(), ABSENT.to_owned(), why.unwrap_or("not measured").to_owned()]
+                }
             };
             table.rows.push(row);
         }

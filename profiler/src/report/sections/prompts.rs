@@ -1,5 +1,7 @@
 //! Prompt by prompt.
 
+use std::collections::BTreeSet;
+
 use super::View;
 use crate::report::content::{Section, Table};
 use crate::report::figures::{milliseconds, or_absent, significant};
@@ -29,7 +31,7 @@ pub(super) fn section(view: &View<'_>) -> Section {
         section.show(table);
     }
     if !section.blocks.is_empty() {
-        section.say("In and out are tokens; prefill and decode are tokens per second; end says why the answer ended (stop: an end token; length: the limit).");
+        section.say("In and out are tokens; prefill and decode are tokens per second; end says why the answer ended (stop: an end token; length: the limit; differs: the answers do).");
     }
     section
 }
@@ -50,7 +52,14 @@ fn row(case: &Case) -> Vec<String> {
         mean(&clean(case).filter_map(metric.value).collect::<Vec<f64>>())
     };
     let gaps = itl(clean(case));
-    let first = |value: fn(&Sample) -> Option<usize>| or_absent(clean(case).find_map(value).map(|n| n.to_string()));
+    let tokens = |value: fn(&Sample) -> Option<usize>| {
+        let all: Vec<usize> = clean(case).filter_map(value).collect();
+        let same = all.windows(2).all(|pair| pair[0] == pair[1]);
+        let mean = mean(&all.iter().map(|&n| n as f64).collect::<Vec<f64>>());
+        or_absent(mean.map(|mean| if same { format!("{mean:.0}") } else { format!("{mean:.1}") }))
+    };
+    let outputs: BTreeSet<_> = clean(case).filter_map(|sample| sample.output_sha256.as_deref()).collect();
+    let end = case.output.as_ref().map(|output| output.finish_reason.clone());
     let status = match case.status {
         Status::Ok => "",
         Status::Failed => " (failed)",
@@ -59,9 +68,9 @@ fn row(case: &Case) -> Vec<String> {
     };
     vec![
         format!("{}{status}", case.prompt),
-        first(|sample| sample.prompt_tokens),
-        first(|sample| sample.output_tokens),
-        or_absent(case.output.as_ref().map(|output| output.finish_reason.clone())),
+        tokens(|sample| sample.prompt_tokens),
+        tokens(|sample| sample.output_tokens),
+        or_absent(end.map(|end| if outputs.len() > 1 { "differs".to_owned() } else { end })),
         or_absent(metric("latency_s").map(significant)),
         or_absent(metric("ttft_s").map(milliseconds)),
         or_absent(metric("tps").map(significant)),

@@ -2,7 +2,7 @@
 
 use super::View;
 use crate::report::content::{Block, Section, Table};
-use crate::report::figures::{megabytes, milliseconds, or_absent, significant};
+use crate::report::figures::{count, megabytes, milliseconds, or_absent, significant};
 use crate::results::{Case, Sample, ServerFile, ServerSample};
 use crate::statistics::{clean, mean};
 
@@ -39,20 +39,46 @@ pub(super) fn section(view: &View<'_>) -> Section {
     section
 }
 
-/// What breaks a rule, for the short report too.
-pub(super) fn impossible(view: &View<'_>) -> Section {
-    let mut section = Section::short("What cannot be");
-    for case in &view.file.cases {
-        let found = case.server.iter().flat_map(|server| &server.findings).filter(|finding| finding.impossible);
-        for finding in found {
-            section.say(format!("{}: {} ({} of {} requests).", case.id, finding.text, finding.requests, finding.of));
+/// Who was asked and what does not fit, for the short report: what cannot be first.
+pub(super) fn short(view: &View<'_>) -> Section {
+    let mut section = Section::short("Who answered");
+    for summary in &view.file.summaries {
+        let cases: Vec<&Case> = view.cases(summary).filter(|case| case.server.is_some()).collect();
+        let Some(server) = cases.first().and_then(|case| case.server.as_ref()) else { continue };
+        section.say(format!(
+            "{}: {} at {}, with the model {}.",
+            summary.engine,
+            named(server),
+            server.url,
+            server.model
+        ));
+        let all = || {
+            cases
+                .iter()
+                .flat_map(|case| case.server.iter().flat_map(|server| &server.findings).map(|found| (*case, found)))
+        };
+        let mut told: Vec<&str> = Vec::new();
+        for impossible in [true, false] {
+            for (case, finding) in all().filter(|(_, finding)| finding.impossible == impossible) {
+                if told.contains(&finding.rule.as_str()) {
+                    continue;
+                }
+                told.push(&finding.rule);
+                let what = if impossible { "Cannot be" } else { "Note" };
+                let (requests, of) = (finding.requests, count(finding.of, "request"));
+                section.say(format!("{what}: {} ({}, {requests} of {of}).", finding.text, case.prompt));
+            }
         }
     }
     section
 }
 
-fn facts(subject: &str, server: &ServerFile) -> Vec<(String, String)> {
+fn named(server: &ServerFile) -> String {
     let version = server.version.as_ref().map(|version| format!(" {version}")).unwrap_or_default();
+    format!("{}{version}", server.software)
+}
+
+fn facts(subject: &str, server: &ServerFile) -> Vec<(String, String)> {
     let process = match (server.pid, server.reasons.get("pid")) {
         (Some(pid), _) => {
             format!("{pid} and its children{}", if server.started_here { ", started by this run" } else { "" })
@@ -69,7 +95,7 @@ fn facts(subject: &str, server: &ServerFile) -> Vec<(String, String)> {
     };
     let mut facts = vec![
         ("subject".to_owned(), subject.to_owned()),
-        ("server".to_owned(), format!("{}{version} at {}", server.software, server.url)),
+        ("server".to_owned(), format!("{} at {}", named(server), server.url)),
         ("its model".to_owned(), server.model.clone()),
         ("process".to_owned(), process),
         ("prefix cache".to_owned(), cache.to_owned()),

@@ -54,7 +54,9 @@ pub(super) fn section(view: &View<'_>) -> Section {
     if plan.depths.iter().any(|&depth| depth > 0) {
         fact("depth", format!("{} tokens in the context before the prompt", list(&plan.depths)));
     }
-    fact("KV cache", plan.kv_type.name().to_uppercase());
+    if view.file.environment.engines.iter().any(|engine| engine.device != "server") {
+        fact("KV cache", plan.kv_type.name().to_uppercase());
+    }
     if !plan.settings.is_empty() {
         fact(
             "settings",
