@@ -19,7 +19,7 @@ pub struct Remote {
     pub url: String,
     /// The address that the name stands for.
     pub address: Option<SocketAddr>,
-    /// Its process, where this session started it.
+    /// Its process, where it was started here.
     pub pid: Option<u32>,
     /// How its prefix cache is kept out of the figures.
     pub cache: CacheDefence,

@@ -277,10 +277,7 @@ fn exo_places_an_instance_waits_for_its_runner_and_ends_it() {
     insta::assert_snapshot!(remote.details["instance"], @r#"{"id":"332d9ac0-ddd8-4709-942e-96cbbba9d121","kind":"MlxRingInstance","nodes":{"cee2d1cd8860ceb47c2c043862a3e1a":"e44f05a3-01ac-45aa-975c-47b6cee943dc"},"shards":[{"runner":"e44f05a3-01ac-45aa-975c-47b6cee943dc","sharding":"PipelineShardMetadata","rank":0,"start_layer":0,"end_layer":30}]}"#);
     let nodes: Value = serde_json::from_str(&remote.details["nodes"]).expect("it is JSON");
     assert_eq!(nodes["nodeBackends"]["cee2d1cd8860ceb47c2c043862a3e1a"], json!(["MlxCpu"]));
-    assert_eq!(
-        (remote.details["context_length"].as_str(), remote.details["placed"].as_str()),
-        ("8192", "by this session")
-    );
+    assert_eq!((remote.details["context_length"].as_str(), remote.details["placed"].as_str()), ("8192", "by this run"));
     session.generate(&chat("sea", 8), &mut Record::default()).expect("an answer");
     drop(session);
     let deleted: Vec<String> =

@@ -22,7 +22,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 const NODES: [&str; 8] =
     ["topology", "nodeIdentities", "nodeMemory", "nodeDisk", "nodeSystem", "nodeNetwork", "nodeBackends", "runners"];
 
-/// An instance that this session placed; it is ended with it.
+/// An instance that was placed for a session; it is ended with it.
 pub(super) struct Placed {
     http: Arc<Http>,
     id: String,
@@ -242,7 +242,7 @@ fn describe(found: &mut Found, state: &Value, instance: &Instance, is_own: bool)
     let nodes: serde_json::Map<String, Value> =
         NODES.iter().map(|key| ((*key).to_owned(), state[*key].clone())).collect();
     found.details.insert("nodes".to_owned(), Value::Object(nodes).to_string());
-    let placed = if is_own { "by this session" } else { "before this session" };
+    let placed = if is_own { "by this run" } else { "before this run" };
     found.details.insert("placed".to_owned(), placed.to_owned());
 }
 

@@ -22,9 +22,9 @@ pub(super) struct Connection {
     pub(super) settings: Settings,
     pub(super) software: Software,
     pub(super) remote: Remote,
-    /// What exo placed for this session; it goes before the server does.
+    /// What exo placed for it; it goes before the server does.
     pub(super) _placed: Option<Placed>,
-    /// The server, where this session started it.
+    /// The server, where it was started here.
     pub(super) process: Option<Process>,
 }
 
