@@ -2,8 +2,10 @@
 //! the one random part, the bootstrap, has its seed in the plan and a generator that is written down here.
 
 mod bootstrap;
+mod dice;
 mod intervals;
 mod order;
+mod paired;
 mod probe;
 mod series;
 mod slope;
@@ -12,6 +14,7 @@ mod summary;
 pub use bootstrap::{Interval, RESAMPLES, interval};
 pub use intervals::{gaps, itl};
 pub use order::{mad, mean, median, percentile};
+pub use paired::{Ratio, more_rounds, ratio, ratio_apart};
 pub use probe::{pace, probe};
 pub use series::series;
 pub use slope::{mean_interval, slope};

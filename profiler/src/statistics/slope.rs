@@ -11,7 +11,7 @@ const T: [f64; 30] = [
 
 /// The 97.5th percentile of Student's t. Beyond the table by the expansion of Cornish and Fisher (Abramowitz and Stegun, 26.7.5),
 /// with z the percentile of the normal distribution: `z + (z^3 + z) / 4n + (5 z^5 + 16 z^3 + 3 z) / 96 n^2`.
-fn student(degrees: usize) -> f64 {
+pub(super) fn student(degrees: usize) -> f64 {
     const Z: f64 = 1.959_964;
     match T.get(degrees.saturating_sub(1)) {
         Some(&value) => value,
