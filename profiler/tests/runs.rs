@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use models::fetch::Quiet;
 use models::synth::{Quant, Recipe, write};
 use models::{Arch, Rope, RopeLayout, Spec};
-use profiler::plan::{Options, Plan, PromptChoice};
+use profiler::plan::{Options, Plan, PromptChoice, TraceLevel};
 use profiler::results::{Case, RunFile, Sample, Status, read};
 use profiler::run::{Interrupt, Outcome, Progress, execute_with};
 use profiler::{Error, ErrorKind};
@@ -320,4 +320,78 @@ fn what_does_not_fit_is_refused_before_anything_runs() {
         refused(&|o| o.models = vec!["smollm2-135".to_owned()])
             .starts_with("no model is called `smollm2-135`; did you mean `smollm2-135m`?")
     );
+}
+
+/// Two workers, two prompts, three rounds without jitter. The last round holds the requests 11 and 12 of each session: two of
+/// warm-up, and before it two rounds of two prompts with a clean and a stepped request each.
+fn watched(bench: &Bench, out: &str, spell: Option<&str>) -> Options {
+    let mut settings = vec![("jitter_percent", "0")];
+    settings.extend(spell.map(|spell| ("spell", spell)));
+    Options { runs: 3, threads: vec![1, 2], warmup: Some(1), trace: TraceLevel::Off, ..bench.options(out, &settings) }
+}
+
+/// Rounds whose request counts, and those that were measured again.
+fn rounds(case: &Case) -> (Vec<usize>, Vec<usize>) {
+    let of = |which: fn(&Sample) -> bool| {
+        case.samples.iter().filter(|sample| which(sample)).map(|sample| sample.round).collect::<Vec<_>>()
+    };
+    (of(Sample::counts), of(|sample| sample.repeated))
+}
+
+#[test]
+fn a_block_in_a_spell_is_measured_again_and_no_figure_knows_of_it() {
+    let bench = Bench::new();
+    let quiet = run(&watched(&bench, "quiet", None)).unwrap();
+    let disturbed = run(&watched(&bench, "disturbed", Some("11-11:50"))).unwrap();
+    let again: Vec<&Case> = disturbed.file.cases.iter().filter(|case| !rounds(case).1.is_empty()).collect();
+    assert_eq!(again.len(), 2, "one prompt on both workers");
+    assert_eq!(again[0].prompt, again[1].prompt);
+    for case in &disturbed.file.cases {
+        assert_eq!(case.status, Status::Ok, "{:?}", case.error);
+        let (counting, repeated) = rounds(case);
+        assert_eq!(counting, [0, 1, 2]);
+        assert!(repeated.is_empty() || repeated == [2]);
+    }
+    let first = again[0].samples.iter().find(|sample| sample.repeated).unwrap();
+    let second = again[0].samples.last().unwrap();
+    insta::assert_snapshot!(first.disturbed.as_ref().unwrap(), @"others used 0.50 of the processors, 0.00 is usual");
+    assert!(second.disturbed.is_none() && first.latency_s.unwrap() > 1.9 * second.latency_s.unwrap());
+    for (a, b) in quiet.file.summaries.iter().zip(&disturbed.file.summaries) {
+        assert_eq!(a.metrics["decode_tps"], b.metrics["decode_tps"]);
+        assert_eq!(a.samples, b.samples);
+    }
+    let told = disturbed.file.warnings.iter().find(|warning| warning.contains("blocks")).unwrap();
+    insta::assert_snapshot!(told, @"1 of 6 blocks (a prompt in a round, on all engines) was disturbed (others used 0.50 of the processors, 0.00 is usual): 1 measured again, 0 kept though disturbed; what was measured before stands in results.csv (`repeated`) and in no figure");
+    assert!(!quiet.file.warnings.iter().any(|warning| warning.contains("blocks")));
+    let table = std::fs::read_to_string(disturbed.dir.join("results.csv")).unwrap();
+    assert_eq!(table.lines().filter(|line| line.contains("others used 0.50")).count(), 2);
+    let read = read(&disturbed.dir).unwrap();
+    assert_eq!(read, disturbed.file);
+}
+
+#[test]
+fn a_spell_that_does_not_end_spends_the_allowance_and_is_told() {
+    let bench = Bench::new();
+    let outcome = run(&watched(&bench, "run", Some("11-99:50"))).unwrap();
+    for case in &outcome.file.cases {
+        assert_eq!((case.status, rounds(case)), (Status::Ok, (vec![0, 1, 2], vec![2, 2, 2])));
+        assert!(case.samples.last().unwrap().disturbed.is_some(), "kept with its note");
+    }
+    let told = outcome.file.warnings.iter().find(|warning| warning.contains("blocks")).unwrap();
+    assert!(told.contains("2 of 6 blocks") && told.contains("2 kept though disturbed"), "{told}");
+}
+
+#[test]
+fn a_run_that_ends_before_a_block_is_repeated_is_resumed_there() {
+    let bench = Bench::new();
+    let options = watched(&bench, "run", Some("11-11:50"));
+    // 8 of warm-up, 8 + 8 + 4 of the rounds, and the first of two that are measured again.
+    let cut = run_until(&options, 29).unwrap();
+    let open = cut.file.cases.iter().filter(|case| case.status == Status::Skipped);
+    assert_eq!(open.filter(|case| case.error.as_ref().unwrap().contains("disturbed")).count(), 2);
+    let rest = run(&Options { out: None, resume: Some(cut.dir.clone()), ..options }).unwrap();
+    for case in &rest.file.cases {
+        assert_eq!((case.status, rounds(case).0), (Status::Ok, vec![0, 1, 2]), "{:?}", case.error);
+        assert!(case.samples.iter().filter(|sample| sample.counts()).all(|sample| sample.disturbed.is_none()));
+    }
 }

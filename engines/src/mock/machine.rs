@@ -35,6 +35,8 @@ pub(super) struct Machine {
     threads: f64,
     cores: f64,
     noise: u64,
+    /// Share of the processors that other programs have for a while, beyond what they always have.
+    spell: f64,
     /// Part of a context switch that is still due.
     switches: f64,
     /// Its threads but the first, as lines of a trace.
@@ -54,6 +56,7 @@ impl Machine {
             threads: threads as f64,
             cores: settings.hardware.cores.unwrap_or(threads) as f64,
             noise: mix(settings.seed),
+            spell: 0.0,
             switches: 0.0,
             tracks: (1..threads).map(|thread| Track::named(&format!("mock {thread}"))).collect(),
         }
@@ -110,6 +113,11 @@ impl Machine {
         }
     }
 
+    /// Gives other programs so much more of the processors, from now on.
+    pub(super) const fn set_spell(&mut self, others: f64) {
+        self.spell = others;
+    }
+
     /// Lets one thread work for so many seconds.
     pub(super) fn work(&mut self, seconds: f64) {
         let seconds = seconds * self.jitter();
@@ -153,6 +161,7 @@ impl Machine {
     /// the processors makes it longer: `seconds / (1 - others - steal)`.
     fn spend(&mut self, seconds: f64, cpu: f64, happened: Ledger) {
         let Hardware { others, steal, .. } = self.hardware;
+        let others = others + self.spell;
         let left = if cpu > 0.0 { (1.0 - others - steal).max(0.01) } else { 1.0 };
         let time = seconds / left;
         let capacity = time * self.cores;

@@ -27,6 +27,8 @@ pub(super) struct MockSession {
     position: usize,
     /// Tokens sampled since the last prefill; `None` before the first.
     sampled: Option<usize>,
+    /// Requests so far: each begins with a reset.
+    requests: usize,
     /// How often each phase was entered.
     turns: [usize; Phase::ALL.len()],
     /// Memory that a fault allocated.
@@ -47,6 +49,7 @@ impl MockSession {
             history: mix(settings.seed),
             position: 0,
             sampled: None,
+            requests: 0,
             turns: [0; Phase::ALL.len()],
             held: Vec::new(),
             file_bytes: checkpoint.file_bytes(),
@@ -146,6 +149,9 @@ impl Session for MockSession {
     }
 
     fn reset(&mut self) -> Result<(), EngineError> {
+        self.requests += 1;
+        let spell = self.settings.spell.filter(|spell| (spell.first..=spell.last).contains(&self.requests));
+        self.machine.set_spell(spell.map_or(0.0, |spell| spell.others));
         self.history = mix(self.settings.seed);
         self.position = 0;
         self.sampled = None;

@@ -32,8 +32,18 @@ pub(super) struct Settings {
     pub(super) allocations: Vec<(Phase, u64)>,
     /// Microseconds of waiting for something far away in each run of a phase.
     pub(super) waits_us: Vec<(Phase, u64)>,
+    /// For which requests other programs have more of the processors.
+    pub(super) spell: Option<Spell>,
     /// What goes wrong, and when.
     pub(super) faults: Vec<Fault>,
+}
+
+/// Requests of a session, counted from 1, during which other programs have so much more of the processors.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Spell {
+    pub(super) first: usize,
+    pub(super) last: usize,
+    pub(super) others: f64,
 }
 
 /// The virtual machine.
@@ -99,6 +109,7 @@ impl Default for Settings {
             page_faults: Vec::new(),
             allocations: Vec::new(),
             waits_us: Vec::new(),
+            spell: None,
             faults: Vec::new(),
         }
     }
@@ -124,7 +135,7 @@ impl Default for Hardware {
 }
 
 /// Every key, with its form.
-const KEYS: [(&str, &str); 25] = [
+const KEYS: [(&str, &str); 26] = [
     ("abort", "PHASE[:N]"),
     ("allocate_mb", "PHASE:MB"),
     ("allocation_us", "a number"),
@@ -146,6 +157,7 @@ const KEYS: [(&str, &str); 25] = [
     ("registers", "a count"),
     ("sample_us", "a number"),
     ("seed", "a whole number"),
+    ("spell", "FIRST-LAST:PERCENT of requests"),
     ("steal_percent", "a number below 100"),
     ("storage_gbs", "a number"),
     ("tokenize_us", "a number for each byte"),
@@ -184,6 +196,7 @@ impl Settings {
             "page_faults" => self.page_faults.push(amount(value)?),
             "allocations" => self.allocations.push(amount(value)?),
             "wait_us" => self.waits_us.push(amount(value)?),
+            "spell" => self.spell = Some(spell(value)?),
             "seed" => self.seed = number(value)?,
             "gap_us" => self.gap = Nanos::from_micros(number(value)?),
             "eog_after" => self.eog_after = Some(number(value).filter(|nth| *nth > 0)?),
@@ -224,6 +237,14 @@ fn amount(text: &str) -> Option<(Phase, u64)> {
     Some((phase(name)?, number(count)?))
 }
 
+/// `FIRST-LAST:PERCENT`.
+fn spell(text: &str) -> Option<Spell> {
+    let (requests, percent) = text.split_once(':')?;
+    let (first, last) = requests.split_once('-')?;
+    let (first, last) = (number(first)?, number(last)?);
+    (0 < first && first <= last).then_some(Spell { first, last, others: part(percent)? })
+}
+
 /// `PHASE` or `PHASE:N`.
 fn fault(kind: Kind, text: &str) -> Option<Fault> {
     let (name, nth) = text.split_once(':').unwrap_or((text, "1"));
@@ -259,6 +280,7 @@ mod tests {
             "PHASE[:N]" => "decode:5",
             "PHASE:MB" | "PHASE:COUNT" => "prefill:3",
             "load or prefill" => "load",
+            "FIRST-LAST:PERCENT of requests" => "3-4:50",
             _ => "7",
         };
         for (key, form) in KEYS {
@@ -281,12 +303,13 @@ mod tests {
 
     #[test]
     fn what_cannot_be_is_refused_by_name() {
-        insta::assert_snapshot!(read(&[("gap", "1")]).unwrap_err(), @"engine mock does not support the setting `gap`; its settings are abort=PHASE[:N], allocate_mb=PHASE:MB, allocation_us=a number, allocations=PHASE:COUNT, bandwidth_gbs=a number, cold=load or prefill, cores=a count, dispatch_us=a number, eog_after=a count of tokens, fail=PHASE[:N], fault_us=a number, gap_us=microseconds, gflops=a number, hang=PHASE[:N], imbalance_percent=a number below 100, jitter_percent=a number, others_percent=a number below 100, page_faults=PHASE:COUNT, registers=a count, sample_us=a number, seed=a whole number, steal_percent=a number below 100, storage_gbs=a number, tokenize_us=a number for each byte, wait_us=PHASE:COUNT");
+        insta::assert_snapshot!(read(&[("gap", "1")]).unwrap_err(), @"engine mock does not support the setting `gap`; its settings are abort=PHASE[:N], allocate_mb=PHASE:MB, allocation_us=a number, allocations=PHASE:COUNT, bandwidth_gbs=a number, cold=load or prefill, cores=a count, dispatch_us=a number, eog_after=a count of tokens, fail=PHASE[:N], fault_us=a number, gap_us=microseconds, gflops=a number, hang=PHASE[:N], imbalance_percent=a number below 100, jitter_percent=a number, others_percent=a number below 100, page_faults=PHASE:COUNT, registers=a count, sample_us=a number, seed=a whole number, spell=FIRST-LAST:PERCENT of requests, steal_percent=a number below 100, storage_gbs=a number, tokenize_us=a number for each byte, wait_us=PHASE:COUNT");
         insta::assert_snapshot!(read(&[("fail", "warp")]).unwrap_err(), @"engine mock does not support the value `warp` of `fail`; give PHASE[:N]; a PHASE is one of load, tokenize, prefill, decode, sample, detokenize");
         assert!(
             read(&[("gflops", "-1")]).is_err()
                 && read(&[("others_percent", "100")]).is_err()
                 && read(&[("cold", "decode")]).is_err()
+                && read(&[("spell", "3-2:50")]).is_err()
                 && read(&[("seed", "x")]).is_err()
                 && read(&[("jitter_percent", "101")]).is_err()
         );

@@ -87,7 +87,7 @@ fn growths<'a>(cases: impl Iterator<Item = &'a Case>) -> Vec<f64> {
         if sample.warmup {
             // A session begins: each case settles anew.
             seen.clear();
-        } else if seen.contains(&sample.case.as_str()) {
+        } else if seen.contains(&sample.case.as_str()) && sample.counts() {
             settled.extend(sample.memory_delta_bytes.map(|delta| delta as f64));
         } else {
             seen.push(&sample.case);

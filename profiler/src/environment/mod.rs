@@ -20,6 +20,7 @@ mod processor;
 mod root;
 mod state;
 mod strain;
+mod swap;
 mod tool;
 mod variables;
 
@@ -44,6 +45,7 @@ pub use root::Root;
 pub(crate) use root::tree as recorded_tree;
 pub use state::{CpuTimes, State, read as read_state};
 pub use strain::{Strain, Strained};
+pub use swap::swapped_bytes;
 pub use tool::{redacted, tool};
 pub use variables::{Variables, read as read_variables};
 

@@ -24,7 +24,7 @@ pub use ceilings::{CacheCeiling, CeilingProbe, Ceilings, Spread, ThreadCeilings}
 pub use folders::{Folder, find, folders, remove};
 pub use read::read;
 pub use run::{Estimate, Probe, Reasons, RunFile, SCHEMA_VERSION, Summary, Tool, WhatIf};
-pub use sample::{METRICS, Metric, Sample};
+pub use sample::{METRICS, Metric, Sample, mark_repeated};
 pub use server::{Finding, ServerFile, ServerSample};
 pub use store::{Store, write_page};
 pub use table::{COLUMNS_OF_CASE, csv};

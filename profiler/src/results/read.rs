@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::{Pass, RunFile, SCHEMA_VERSION, Sample, files, samples};
+use super::{Pass, RunFile, SCHEMA_VERSION, Sample, files, mark_repeated, samples};
 use crate::{Error, statistics};
 
 /// Reads `run.json` of a run folder (or the file itself), and adds what `samples.jsonl` has beyond it: a run that was
@@ -83,5 +83,6 @@ fn fold(file: &mut RunFile, samples: Vec<Sample>) -> bool {
             added = true;
         }
     }
+    file.cases.iter_mut().for_each(|case| mark_repeated(&mut case.samples));
     added
 }

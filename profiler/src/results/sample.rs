@@ -18,6 +18,12 @@ pub struct Sample {
     pub round: usize,
     /// Kept apart from the summaries: it warmed up the session.
     pub warmup: bool,
+    /// Something else than the engine held it up: what, with numbers. Clean requests only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disturbed: Option<String>,
+    /// Measured again, because its block was disturbed: kept, and left out of every figure.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub repeated: bool,
     /// Which set of counters it was for (stepped pass): what does not fit the processor's registers together takes requests of its own.
     #[serde(default, skip_serializing_if = "is_first")]
     pub counter_set: usize,
@@ -88,6 +94,22 @@ pub struct Sample {
     /// Why a field is `null`.
     #[serde(default, skip_serializing_if = "Reasons::is_empty")]
     pub reasons: Reasons,
+}
+
+impl Sample {
+    /// Whether it enters figures: neither warm-up nor measured again.
+    pub const fn counts(&self) -> bool {
+        !self.warmup && !self.repeated
+    }
+}
+
+/// Of the clean requests of a case, in the order in which they ran: the last one of a round counts, those before it were repeated.
+/// `samples.jsonl` is only ever appended to, so its lines do not say so.
+pub fn mark_repeated(samples: &mut [Sample]) {
+    let mut seen = std::collections::BTreeSet::new();
+    for sample in samples.iter_mut().rev().filter(|sample| sample.counts()) {
+        sample.repeated = !seen.insert((sample.round, sample.counter_set));
+    }
 }
 
 /// Most runs have one set.
@@ -206,3 +228,27 @@ pub const METRICS: &[Metric] = &[
         value: |s| s.memory_peak_bytes.map(|b| b as f64),
     },
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_one_of_a_round_counts() {
+        let sample = |round, warmup| Sample { round, warmup, ..Sample::default() };
+        let mut samples = vec![sample(0, true), sample(0, false), sample(1, false), sample(0, false), sample(0, false)];
+        for _ in 0..2 {
+            mark_repeated(&mut samples);
+            let counting: Vec<usize> =
+                samples.iter().enumerate().filter(|(_, sample)| sample.counts()).map(|(place, _)| place).collect();
+            assert_eq!(counting, [2, 4]);
+        }
+        assert!(!samples[0].repeated, "warm-up counts by itself");
+    }
+
+    #[test]
+    fn what_is_not_so_is_not_written() {
+        let value = serde_json::to_value(Sample::default()).unwrap();
+        assert!(value.get("disturbed").is_none() && value.get("repeated").is_none());
+    }
+}

@@ -12,7 +12,9 @@ const OF_SERVER: &str = "server.";
 
 /// The table; an absent value is an empty cell, and the last column says why.
 pub fn csv(file: &RunFile) -> Vec<u8> {
-    let mut fields = fields(&Sample::default());
+    // What is left out of a line where it says nothing has its column all the same.
+    let whole = Sample { disturbed: Some(String::new()), repeated: true, ..Sample::default() };
+    let mut fields = fields(&whole);
     if file.cases.iter().flat_map(|case| &case.samples).any(|sample| sample.server.is_some()) {
         fields.extend(self::fields(&ServerSample::default()).iter().map(|field| format!("{OF_SERVER}{field}")));
     }
@@ -50,6 +52,7 @@ fn row(case: &Case, sample: &Sample, fields: &[String]) -> Vec<String> {
     ];
     row.extend(fields.iter().map(|field| match field.strip_prefix(OF_SERVER) {
         Some(field) => cell(&value["server"][field]),
+        None if field == "repeated" => sample.repeated.to_string(),
         None => cell(&value[field]),
     }));
     row.push(sample.reasons.iter().map(|(field, reason)| format!("{field}: {reason}")).collect::<Vec<_>>().join("; "));

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use engines::OpTimes;
 use traces::{Nanos, clock};
 
 use super::crew::Crew;
@@ -10,11 +9,13 @@ use super::probes::{Moment, Probes};
 use super::resume::Earlier;
 use super::state::CaseState;
 use super::trace::RunTrace;
-use super::{Interrupt, Progress, derive, memory, rounds};
+use super::watch::Watch;
+use super::{Interrupt, Progress, derive, memory};
 use crate::environment::Conditions;
-use crate::plan::{Block, CasePlan, Plan, TraceLevel};
+use crate::meter::MachineLoad;
+use crate::plan::{Block, CasePlan, Plan};
 use crate::prepare::kv_dtype;
-use crate::results::{Case, Pass, RunFile, Status, Store};
+use crate::results::{Case, Pass, RunFile, Status, Store, mark_repeated};
 use crate::worker::Home;
 use crate::{Error, ceilings, environment, warnings};
 
@@ -41,6 +42,8 @@ pub(super) struct Run<'a> {
     pub(super) trace: RunTrace,
     /// The machine's limits between the rounds.
     probes: Probes<'a>,
+    /// What is usual for the requests of the block.
+    pub(super) watch: Watch,
     /// Warnings that do not follow from the results.
     pub(super) notes: Vec<String>,
     /// Until when `run.json` need not be written again.
@@ -62,7 +65,7 @@ pub(super) struct Purpose {
 }
 
 impl Purpose {
-    const fn warm_up(number: usize) -> Self {
+    pub(super) const fn warm_up(number: usize) -> Self {
         Self { pass: Pass::Clean, round: number, warmup: true, fresh: number == 0, set: 0 }
     }
 }
@@ -81,6 +84,7 @@ impl<'a> Run<'a> {
             earlier,
             trace,
             probes,
+            watch: Watch::new(None),
             notes,
             pause: Pause::default(),
             done: 0,
@@ -127,6 +131,7 @@ impl<'a> Run<'a> {
         let mut states: Vec<_> =
             block.cases.iter().enumerate().map(|(place, case)| self.state(first_case + place, case)).collect();
         let mut crew = Crew::new(plan, block, binary, home, interrupt, first_number);
+        self.watch = self.watch_of(&states);
         let anything = states.iter().any(|state| !state.over);
         if anything {
             self.probe(&mut crew, block, Moment::Before);
@@ -141,17 +146,7 @@ impl<'a> Run<'a> {
             if states.iter().any(|state| !state.over && !state.has(Pass::Clean, round)) {
                 self.probe(&mut crew, block, Moment::Round(round));
             }
-            let seats: Vec<_> = states.iter().map(|state| state.plan.seat).collect();
-            for (place, index) in rounds::order(&seats, block.together, plan.file.seed, round).into_iter().enumerate() {
-                let Some(state) = states.get_mut(index) else { continue };
-                let wanted = self.passes(block, state, round);
-                for pass in rounds::passes(&wanted, round, place) {
-                    if state.over || interrupt.is_set() {
-                        break;
-                    }
-                    self.in_round(&mut crew, block, state, pass, round)?;
-                }
-            }
+            self.round(&mut crew, block, &mut states, round)?;
             self.publish_when_due(&mut states)?;
         }
         if anything {
@@ -163,6 +158,13 @@ impl<'a> Run<'a> {
         }
         crew.dismiss();
         Ok(())
+    }
+
+    /// A watch that knows what was seen of a block before.
+    fn watch_of(&self, states: &[CaseState<'_>]) -> Watch {
+        let mut watch = Watch::new(MachineLoad::read().ok().map(|load| load.ticks_per_second as f64));
+        states.iter().flat_map(|state| &state.case.samples).for_each(|sample| watch.see(sample));
+        watch
     }
 
     /// The machine's limits with the thread counts of a block, while its workers stand still.
@@ -191,7 +193,7 @@ impl<'a> Run<'a> {
             earlier.samples.iter().filter(|sample| sample.case == plan.id && sample.pass == pass).cloned().collect()
         };
         let kept = old.cloned().unwrap_or_else(|| empty.clone());
-        let case = Case {
+        let mut case = Case {
             samples: of_pass(Pass::Clean),
             stepped: of_pass(Pass::Stepped),
             traced: of_pass(Pass::Traced),
@@ -200,6 +202,7 @@ impl<'a> Run<'a> {
             error: empty.error,
             ..kept
         };
+        mark_repeated(&mut case.samples);
         CaseState::new(index, plan, case)
     }
 
@@ -285,74 +288,6 @@ impl<'a> Run<'a> {
         Ok(None)
     }
 
-    /// One request of a round, after a new session where the old one is gone.
-    fn in_round(
-        &mut self,
-        crew: &mut Crew<'_>,
-        block: &Block,
-        state: &mut CaseState<'_>,
-        pass: Pass,
-        round: usize,
-    ) -> Result<(), Error> {
-        let seat = state.plan.seat;
-        if !crew.is_loaded(seat) {
-            self.tell(state);
-            match crew.load(seat, self.trace.part())? {
-                Ok(loaded) => state.sets = loaded.counter_sets.max(1),
-                Err(trouble) => {
-                    self.trouble(state, trouble);
-                    return Ok(());
-                }
-            }
-            self.trace.take()?;
-            let number = state.case.samples.iter().filter(|sample| sample.warmup).count();
-            let warm = Purpose { fresh: false, ..Purpose::warm_up(number) };
-            if self.request(crew, block, state, warm)?.is_none() {
-                return Ok(());
-            }
-        }
-        for set in 0..state.sets_of(pass) {
-            if state.over || self.means.interrupt.is_set() {
-                break;
-            }
-            if !state.has_set(pass, round, set) {
-                self.request(crew, block, state, Purpose { pass, round, warmup: false, fresh: false, set })?;
-            }
-        }
-        Ok(())
-    }
-
-    /// The passes that a case lacks in a round.
-    fn passes(&self, block: &Block, state: &mut CaseState<'_>, round: usize) -> Vec<Pass> {
-        let plan = self.means.plan;
-        let Some(engine) = block.seats.get(state.plan.seat).and_then(|seat| plan.engines.get(seat.engine)) else {
-            return Vec::new();
-        };
-        let mut wanted = vec![Pass::Clean];
-        if engine.caps.steps {
-            wanted.push(Pass::Stepped);
-        } else {
-            state.case.reasons.insert(
-                "phases".to_owned(),
-                format!("engine {} lends no steps: it has no stepped pass, so no counters", engine.label),
-            );
-        }
-        if plan.file.trace != TraceLevel::Ops {
-            state.case.reasons.insert("ops".to_owned(), "--trace ops was not asked for".to_owned());
-        } else if engine.caps.op_times == OpTimes::None {
-            state.case.reasons.insert("ops".to_owned(), format!("engine {} marks no ops", engine.label));
-        } else {
-            wanted.push(Pass::Traced);
-            // A reading at each edge of an op takes about as long as a small op: only for those who ask for events by name.
-            if state.counts_events && !plan.options.counters.is_empty() && engine.caps.op_times == OpTimes::Host {
-                wanted.push(Pass::Counted);
-            }
-        }
-        let due =
-            |pass: &Pass| (*pass == Pass::Clean || round < plan.file.instrumented_runs) && !state.has(*pass, round);
-        wanted.into_iter().filter(due).collect()
-    }
-
     /// Writes `run.json` unless that was done a moment ago: what it costs grows with the samples, and they are on disk already.
     fn publish_when_due(&mut self, states: &mut [CaseState<'_>]) -> Result<(), Error> {
         if self.pause.is_over() { self.publish(states) } else { Ok(()) }
@@ -365,9 +300,13 @@ impl<'a> Run<'a> {
         for state in states.iter_mut() {
             let count = (0..runs).filter(|&round| state.has(Pass::Clean, round)).count();
             if !state.over {
-                let complete = count == runs;
-                state.case.status = if complete { Status::Ok } else { Status::Skipped };
-                state.case.error = (!complete).then(|| format!("not complete: {count} of {runs} rounds"));
+                let lacks = if count < runs {
+                    Some(format!("not complete: {count} of {runs} rounds"))
+                } else {
+                    state.due.then(|| "not complete: a disturbed request was not measured again".to_owned())
+                };
+                state.case.status = if lacks.is_none() { Status::Ok } else { Status::Skipped };
+                state.case.error = lacks;
             }
             if let Some(place) = self.file.cases.get_mut(state.index) {
                 place.clone_from(&state.case);

@@ -3,7 +3,8 @@
 //! ```text
 //! per block (one model):
 //!   per case   load a fresh session, its first request (memory headline), warm up until steady
-//!   per round  all cases in a shuffled order; of each the clean request and, in the first rounds, a stepped and a traced one beside it
+//!   per round  prompt by prompt in a shuffled order, each on all workers side by side: the clean requests and, in the first rounds,
+//!              a stepped and a traced one beside them; what lay in a spell of noise once more at the end
 //! ```
 //! A failing case is a row that says why; the others go on. What was measured is on disk at every moment.
 
@@ -17,9 +18,11 @@ mod probes;
 mod progress;
 mod request;
 mod resume;
-mod rounds;
+mod round;
+pub(crate) mod rounds;
 mod state;
 mod trace;
+mod watch;
 
 use std::path::{Path, PathBuf};
 

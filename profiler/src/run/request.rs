@@ -3,11 +3,12 @@
 use super::block::{Purpose, Run};
 use super::crew::{Crew, Trouble};
 use super::state::CaseState;
+use super::watch::Edge;
 use super::{memory, ops};
 use crate::Error;
 use crate::plan::Block;
 use crate::prepare::kv_dtype;
-use crate::results::{Pass, Status};
+use crate::results::{Pass, Sample, Status};
 use crate::statistics;
 use crate::worker::{Ask, FromWorker, Measured, ToWorker};
 
@@ -25,6 +26,8 @@ impl Run<'_> {
     ) -> Result<Option<Option<f64>>, Error> {
         self.tell(state);
         let Some(prompt) = block.prompt(state.plan) else { return Ok(None) };
+        // Where time is virtual nothing of this machine enters a sample.
+        let is_watched = purpose.pass == Pass::Clean && !self.means.plan.file.virtual_time;
         let ops_file = (purpose.pass == Pass::Traced && state.case.trace.is_none())
             .then(|| self.trace.name(state.index, &state.case))
             .flatten();
@@ -42,7 +45,10 @@ impl Run<'_> {
             trace: self.trace.target(ops_file.as_deref()),
         };
         let seat = state.plan.seat;
+        let edge = || if is_watched { Edge::now() } else { Edge::default() };
+        let before = edge();
         let answer = crew.ask(seat, &ToWorker::Measure(Box::new(ask)), self.means.plan.options.timeout);
+        let edges = (before, edge());
         self.done += 1;
         self.trace.take()?;
         let measured = match answer {
@@ -64,13 +70,20 @@ impl Run<'_> {
         if ops_file.is_some() && measured.trace_error.is_none() {
             state.case.trace = ops_file;
         }
-        self.keep(block, state, measured).map(Some)
+        self.keep(block, state, measured, edges).map(Some)
     }
 
     /// Puts a request's results where they belong; returns its seconds per token.
-    fn keep(&mut self, block: &Block, state: &mut CaseState<'_>, measured: Measured) -> Result<Option<f64>, Error> {
+    fn keep(
+        &mut self,
+        block: &Block,
+        state: &mut CaseState<'_>,
+        mut measured: Measured,
+        edges: (Edge, Edge),
+    ) -> Result<Option<f64>, Error> {
         let Some(prompt) = block.prompt(state.plan) else { return Ok(None) };
         self.note_flaws(state, &measured);
+        self.look(state, &mut measured.sample, edges);
         if measured.sample.fresh {
             memory::first_request(&mut state.case.memory, &measured, state.case.server.as_ref());
         }
@@ -96,12 +109,27 @@ impl Run<'_> {
         Ok(statistics::pace(&sample))
     }
 
+    /// Whether a clean request lay in a spell; warm-up only says what is usual.
+    fn look(&mut self, state: &CaseState<'_>, sample: &mut Sample, (before, after): (Edge, Edge)) {
+        if sample.pass != Pass::Clean {
+            return;
+        }
+        if sample.warmup {
+            self.watch.see(sample);
+            return;
+        }
+        sample.disturbed = self.watch.judge(sample, before, after);
+        if let Some(text) = &sample.disturbed {
+            self.means.progress.note(&format!("{}, round {}: disturbed: {text}", state.plan.id, sample.round + 1));
+        }
+    }
+
     /// Flaws of the measurement itself, each told once.
     fn note_flaws(&mut self, state: &CaseState<'_>, measured: &Measured) {
         let id = &state.plan.id;
         let share =
             measured.sample.latency_s.filter(|&latency| latency > 0.0).map(|latency| measured.outside_s / latency);
-        if measured.sample.pass == Pass::Clean && !measured.sample.warmup && share.is_some_and(|share| share > OUTSIDE)
+        if measured.sample.pass == Pass::Clean && measured.sample.counts() && share.is_some_and(|share| share > OUTSIDE)
         {
             self.once(Some(format!("{id}: the engine works before its first phase or after its last one, for more than 1 % of the latency, which the latency leaves out")));
         }

@@ -1,25 +1,83 @@
-//! The order of a round.
+//! The order of a round: a randomised complete block design.
+//!
+//! A block of this design is one prompt at one depth in one round (not [`crate::plan::Block`], which is all cases of a model). Every
+//! worker answers it once, one right after the other, so that what is compared ran at about the same time and slow drift cancels in
+//! the ratios. The order of the blocks and the order of the workers in each are drawn from the seed.
+//!
+//! Pure: nothing is measured here.
 
+use rand::RngCore;
 use rand::seq::SliceRandom;
 
 use crate::prepare::random;
 use crate::results::Pass;
 
-/// Cases `0..seats.len()` in a shuffled order, the same for the same seed and round. `seats[c]` is the worker of case `c`; where
-/// only one worker can be alive the cases of one stay together.
-pub(super) fn order(seats: &[usize], together: bool, seed: u64, round: usize) -> Vec<usize> {
-    let mut random = random(seed, &format!("round {round}"));
-    let mut cases: Vec<usize> = (0..seats.len()).collect();
-    cases.shuffle(&mut random);
-    if !together {
-        let mut ranks: Vec<usize> = (0..=seats.iter().copied().max().unwrap_or(0)).collect();
-        ranks.shuffle(&mut random);
-        cases.sort_by_key(|&case| seats.get(case).and_then(|&seat| ranks.get(seat)));
-    }
-    cases
+/// Where a case stands in the design.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// Its worker: one engine with one thread count.
+    pub(crate) seat: usize,
+    /// Its prompt.
+    pub(crate) prompt: usize,
+    /// Tokens in the context before the prompt.
+    pub(crate) depth: usize,
 }
 
-/// The passes of a round, turned from round to round so that none is always the first.
+/// The blocks of a round in the order in which they run; each lists its cases (indices into `cases`) in the order in which their
+/// clean requests run, one right after the other. Every case stands in exactly one block. The same seed and round give the same
+/// order.
+///
+/// Where only one worker can be alive (`together` is false), each case is a list of its own and the cases of one worker stay
+/// together: a worker that is loaded anew for each request would measure its own warm-up.
+pub(crate) fn order(cases: &[Place], together: bool, seed: u64, round: usize) -> Vec<Vec<usize>> {
+    shuffled(cases, blocks(cases), together, &mut random(seed, &format!("round {round}")))
+}
+
+/// The order of the blocks of a round that are measured once more, for the `attempt`th time.
+pub(super) fn again(
+    cases: &[Place],
+    due: Vec<Vec<usize>>,
+    together: bool,
+    seed: u64,
+    round: usize,
+    attempt: usize,
+) -> Vec<Vec<usize>> {
+    shuffled(cases, due, together, &mut random(seed, &format!("round {round} again {attempt}")))
+}
+
+/// The blocks of a round in the order of the plan.
+pub(super) fn blocks(cases: &[Place]) -> Vec<Vec<usize>> {
+    let mut blocks: Vec<((usize, usize), Vec<usize>)> = Vec::new();
+    for (index, case) in cases.iter().enumerate() {
+        let asked = (case.prompt, case.depth);
+        match blocks.iter_mut().find(|(of, _)| *of == asked) {
+            Some((_, block)) => block.push(index),
+            None => blocks.push((asked, vec![index])),
+        }
+    }
+    blocks.into_iter().map(|(_, block)| block).collect()
+}
+
+fn shuffled(
+    cases: &[Place],
+    mut blocks: Vec<Vec<usize>>,
+    together: bool,
+    random: &mut impl RngCore,
+) -> Vec<Vec<usize>> {
+    blocks.shuffle(random);
+    blocks.iter_mut().for_each(|block| block.shuffle(random));
+    if together {
+        return blocks;
+    }
+    let mut ranks: Vec<usize> = (0..=cases.iter().map(|case| case.seat).max().unwrap_or(0)).collect();
+    ranks.shuffle(random);
+    let mut single: Vec<usize> = blocks.concat();
+    single.sort_by_key(|&index| cases.get(index).and_then(|case| ranks.get(case.seat)));
+    single.into_iter().map(|index| vec![index]).collect()
+}
+
+/// The passes of a block, turned from round to round and from block to block so that none is always the first. All workers of a
+/// block do one pass before the next one begins: the clean requests stay next to each other.
 pub(super) fn passes(wanted: &[Pass], round: usize, place: usize) -> Vec<Pass> {
     let mut passes = wanted.to_vec();
     if !passes.is_empty() {
@@ -33,24 +91,77 @@ pub(super) fn passes(wanted: &[Pass], round: usize, place: usize) -> Vec<Pass> {
 mod tests {
     use super::*;
 
+    /// Three workers, four prompts, two depths.
+    fn cases() -> Vec<Place> {
+        let of_seat =
+            |seat| (0..2).flat_map(move |depth| (0..4).map(move |prompt| Place { seat, prompt, depth: depth * 64 }));
+        (0..3).flat_map(of_seat).collect()
+    }
+
     #[test]
     fn rounds_are_shuffled_by_seed() {
-        let seats = [0; 12];
-        let first = order(&seats, true, 1, 0);
-        assert_eq!(first, order(&seats, true, 1, 0));
-        assert_ne!(first, order(&seats, true, 1, 1));
-        assert_ne!(first, order(&seats, true, 2, 0));
-        let mut sorted = first;
-        sorted.sort_unstable();
-        assert_eq!(sorted, (0..12).collect::<Vec<_>>());
+        let cases = cases();
+        let first = order(&cases, true, 1, 0);
+        assert_eq!(first, order(&cases, true, 1, 0));
+        assert_ne!(first, order(&cases, true, 1, 1));
+        assert_ne!(first, order(&cases, true, 2, 0));
+        for together in [true, false] {
+            let mut all = order(&cases, together, 1, 0).concat();
+            all.sort_unstable();
+            assert_eq!(all, (0..cases.len()).collect::<Vec<_>>(), "every case once");
+        }
+    }
+
+    #[test]
+    fn what_is_compared_runs_side_by_side() {
+        let cases = cases();
+        for round in 0..20 {
+            let flat = order(&cases, true, 3, round).concat();
+            for (one, a) in flat.iter().enumerate() {
+                for (other, b) in flat.iter().enumerate() {
+                    let (a, b) = (cases[*a], cases[*b]);
+                    if (a.prompt, a.depth) == (b.prompt, b.depth) {
+                        assert!(one.abs_diff(other) < 3, "{flat:?}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn no_worker_is_favoured() {
+        let cases = cases();
+        let mut firsts = [0; 3];
+        for round in 0..300 {
+            for block in order(&cases, true, 9, round) {
+                firsts[cases[block[0]].seat] += 1;
+            }
+        }
+        // 2,400 blocks: 800 each, give or take four standard deviations of 23.
+        assert!(firsts.iter().all(|&count| (708..=892).contains(&count)), "{firsts:?}");
     }
 
     #[test]
     fn workers_in_turn_change_once_each() {
-        let seats = [0, 1, 2, 0, 1, 2, 0, 1, 2];
-        let order = order(&seats, false, 5, 3);
-        let changes = order.windows(2).filter(|pair| seats[pair[0]] != seats[pair[1]]).count();
-        assert_eq!(changes, 2);
+        let cases = cases();
+        let order = order(&cases, false, 5, 3);
+        assert!(order.iter().all(|block| block.len() == 1));
+        let seats: Vec<usize> = order.iter().map(|block| cases[block[0]].seat).collect();
+        assert_eq!(seats.windows(2).filter(|pair| pair[0] != pair[1]).count(), 2);
+    }
+
+    #[test]
+    fn blocks_that_are_due_again_come_in_a_new_order() {
+        let cases = cases();
+        let all = blocks(&cases);
+        assert_eq!((all.len(), all[0].len()), (8, 3));
+        let due = all[..5].to_vec();
+        let first = again(&cases, due.clone(), true, 1, 0, 1);
+        assert_ne!(first, again(&cases, due.clone(), true, 1, 0, 2));
+        let (mut found, mut expected) = (first.concat(), due.concat());
+        found.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(found, expected);
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! One case while it is measured.
 
 use super::counter_sets;
+use super::rounds::Place;
 use crate::plan::CasePlan;
-use crate::results::{Case, CaseOutput, Pass, Reasons, Sample, Status};
+use crate::results::{Case, CaseOutput, Pass, Reasons, Sample, Status, mark_repeated};
 use crate::worker::Measured;
 
 /// Why there are no figures of single threads.
@@ -17,6 +18,8 @@ pub(super) struct CaseState<'a> {
     pub(super) case: Case,
     /// It failed or timed out: nothing more of it is measured.
     pub(super) over: bool,
+    /// A disturbed request of its block is to be measured again.
+    pub(super) due: bool,
     /// Sets of counters, each of which takes a stepped request of its own in a round.
     pub(super) sets: usize,
     /// Whether any event is counted there.
@@ -34,6 +37,7 @@ impl<'a> CaseState<'a> {
             plan,
             case,
             over: false,
+            due: false,
             sets: 1,
             counts_events: false,
             stepped: Vec::new(),
@@ -64,8 +68,24 @@ impl<'a> CaseState<'a> {
 
     /// Whether the request for one set of counters is there already.
     pub(super) fn has_set(&self, pass: Pass, round: usize, set: usize) -> bool {
-        let is_it = |sample: &Sample| !sample.warmup && sample.round == round && sample.counter_set == set;
+        let is_it = |sample: &Sample| sample.counts() && sample.round == round && sample.counter_set == set;
         self.samples(pass).iter().any(is_it)
+    }
+
+    /// Where it stands in the design of a round.
+    pub(super) fn place(&self) -> Place {
+        Place { seat: self.plan.seat, prompt: self.plan.prompt, depth: self.plan.filler.depth() }
+    }
+
+    /// Whether the clean request of a round that counts lay in a spell, and can be measured again.
+    pub(super) fn is_disturbed(&self, round: usize) -> bool {
+        let is_it = |sample: &Sample| sample.counts() && sample.round == round && sample.disturbed.is_some();
+        !self.over && self.case.samples.iter().any(is_it)
+    }
+
+    /// How often the clean request of a round was measured again.
+    pub(super) fn repeats(&self, round: usize) -> usize {
+        self.case.samples.iter().filter(|sample| sample.repeated && sample.round == round).count()
     }
 
     /// Ends the case with a reason; what was measured stays.
@@ -80,7 +100,10 @@ impl<'a> CaseState<'a> {
         self.check_output(&mut measured, rendered, prompt_ids);
         let sample = measured.sample.clone();
         match sample.pass {
-            Pass::Clean => self.case.samples.push(sample.clone()),
+            Pass::Clean => {
+                self.case.samples.push(sample.clone());
+                mark_repeated(&mut self.case.samples);
+            }
             Pass::Stepped => {
                 self.case.stepped.push(sample.clone());
                 self.stepped.push(measured);
@@ -278,6 +301,20 @@ mod tests {
             state.keep(measured(Pass::Stepped, round, latency, &[1]), "p", &[9]);
         }
         assert_eq!(state.case.phases[0].time_s, Some(2.0));
+    }
+
+    #[test]
+    fn the_last_request_of_a_round_counts() {
+        let plan = plan();
+        let mut state = CaseState::new(0, &plan, Case::default());
+        let mut first = measured(Pass::Clean, 0, 1.5, &[1]);
+        first.sample.disturbed = Some("others".to_owned());
+        state.keep(first, "p", &[9]);
+        assert!(state.is_disturbed(0) && state.repeats(0) == 0);
+        state.keep(measured(Pass::Clean, 0, 1.0, &[1]), "p", &[9]);
+        assert!(!state.is_disturbed(0) && state.repeats(0) == 1 && state.has(Pass::Clean, 0));
+        let counting: Vec<_> = crate::statistics::clean(&state.case).filter_map(|sample| sample.latency_s).collect();
+        assert_eq!((counting, state.case.samples.len()), (vec![1.0], 2));
     }
 
     #[test]

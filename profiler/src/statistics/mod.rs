@@ -9,6 +9,7 @@ mod paired;
 mod probe;
 mod series;
 mod slope;
+mod spells;
 mod summary;
 
 pub use bootstrap::{Interval, RESAMPLES, interval};
@@ -18,4 +19,5 @@ pub use paired::{Ratio, more_rounds, ratio, ratio_apart};
 pub use probe::{pace, probe};
 pub use series::series;
 pub use slope::{mean_interval, slope};
+pub use spells::{Spells, spells};
 pub use summary::{OfSample, PHASES, clean, summarise};

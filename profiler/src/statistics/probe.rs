@@ -35,7 +35,7 @@ fn paired(clean: &[&Sample], pass: &[Sample]) -> Option<f64> {
         let partner = clean.iter().find(|other| other.round == sample.round)?;
         Some(pace(sample)? / pace(partner).filter(|&pace| pace > 0.0)?)
     };
-    median(&pass.iter().filter(|sample| !sample.warmup).filter_map(ratio).collect::<Vec<_>>())
+    median(&pass.iter().filter(|sample| sample.counts()).filter_map(ratio).collect::<Vec<_>>())
 }
 
 #[cfg(test)]

@@ -37,7 +37,7 @@ pub fn series(case: &Case) -> Option<Series> {
         }
         trend
     });
-    let instrumented = case.stepped.iter().chain(&case.traced).filter(|sample| !sample.warmup);
+    let instrumented = case.stepped.iter().chain(&case.traced).filter(|sample| sample.counts());
     let mut stalls: Vec<Stall> = clean(case).chain(instrumented).flat_map(stalls).collect();
     let stall_count = stalls.len();
     stalls.sort_by(|a, b| b.gap_s.total_cmp(&a.gap_s));

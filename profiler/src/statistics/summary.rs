@@ -28,9 +28,9 @@ const ONCE: &[(&str, OfCase)] = &[
     ("load_s", |c| c.memory.load_s),
 ];
 
-/// The samples of a case that count: clean pass, warm-up left out.
+/// The samples of a case that count: clean pass, warm-up and what was measured again left out.
 pub fn clean(case: &Case) -> impl Iterator<Item = &Sample> {
-    case.samples.iter().filter(|sample| !sample.warmup)
+    case.samples.iter().filter(|sample| sample.counts())
 }
 
 /// Summaries in the order in which their first case stands in the run. A case without a sample that counts is left out;

@@ -6,7 +6,7 @@ use super::{STEAL, Warning};
 use crate::ceilings::{Drift, drift};
 use crate::results::{Case, RunFile, Sample, Status};
 use crate::run::{MOST_WARMUPS, STEADY};
-use crate::statistics::{clean, median, pace, percentile};
+use crate::statistics::{clean, median, pace, percentile, spells};
 
 /// Share of the processor time that other processes took during a sample.
 const OTHERS: f64 = 0.1;
@@ -46,6 +46,10 @@ pub fn after(file: &RunFile) -> Vec<Warning> {
     if file.plan.warmup.is_none() {
         let unsteady = worst(&file.cases, unsteady, STEADY);
         found.extend(unsteady.map(|(cases, worst, change)| Warning::Unsteady(cases, worst, change)));
+    }
+    let spells = spells(&file.cases);
+    if spells.disturbed > 0 {
+        found.push(Warning::Spells(spells));
     }
     if file.plan.virtual_time {
         // Nothing that follows can be told of a clock that does not run by itself.

@@ -9,6 +9,7 @@ mod conditions;
 mod text;
 
 use crate::ceilings::Drift;
+use crate::statistics::Spells;
 
 pub use after::after;
 pub use before::{before, throttled};
@@ -79,6 +80,8 @@ pub enum Warning {
     Steal(usize, f64),
     /// Other processes took time during samples: samples, largest share.
     Others(usize, f64),
+    /// Something held requests up for a while, and their blocks were measured again.
+    Spells(Spells),
     /// The last rounds were slower or faster than the first: ratio (median over the cases).
     Drift(f64),
     /// Latencies spread widely: cases, the worst of them, its (max - min) / median.

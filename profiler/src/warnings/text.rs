@@ -68,6 +68,8 @@ impl Warning {
             }
             Self::Steal(samples, share) => format!("the hypervisor took up to {:.1} % of the processor time away during {samples}; look at `steal` in results.csv and run again", share * 100.0, samples = plural(*samples)),
             Self::Others(samples, share) => format!("other processes took up to {:.0} % of the processor time during {samples}; look at `load_others` in results.csv and run again", share * 100.0, samples = plural(*samples)),
+            Self::Spells(spells) if spells.kept == 0 => format!("{}; what was measured before stands in results.csv (`repeated`) and in no figure", spells.text()),
+            Self::Spells(spells) => format!("{}; look at `disturbed` in results.csv, end other programs, and run again", spells.text()),
             Self::Drift(ratio) if *ratio < 1.0 => format!("the last rounds took {ratio:.2} times the first ones: something else took time in the first rounds; run again on a quieter machine"),
             Self::Drift(ratio) => format!("the last rounds took {ratio:.2} times the first ones: the processor became hot, or something else began; let it cool down and run again"),
             Self::Spread(cases, worst, spread) => format!(

@@ -5,6 +5,7 @@ use crate::plan::PlannedModel;
 use crate::report::content::{Block, Section};
 use crate::report::figures::count;
 use crate::results::Status;
+use crate::statistics::spells;
 
 pub(super) fn section(view: &View<'_>) -> Section {
     let file = view.file;
@@ -66,6 +67,10 @@ pub(super) fn section(view: &View<'_>) -> Section {
                 .collect::<Vec<_>>()
                 .join(" "),
         );
+    }
+    let spells = spells(&file.cases);
+    if spells.disturbed > 0 {
+        fact("noise", spells.text());
     }
     fact("cases", format!("{ok} of {} ok{}", file.cases.len(), if file.interrupted { ", interrupted" } else { "" }));
     fact("started", file.started.clone());
