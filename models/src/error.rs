@@ -60,6 +60,9 @@ pub enum Error {
     /// Synthetic weights that cannot be planned or written.
     #[error("synthetic model {0}")]
     Synth(Box<Fault>),
+    /// Weights that cannot be stored as another type.
+    #[error("quantising {0}")]
+    Quantise(Box<Fault>),
     /// The architecture is none of those that the decoder implements.
     #[error("{}: architecture `{found}` is not supported; supported are {supported}; take a model of one of these", file.display())]
     UnsupportedArchitecture {

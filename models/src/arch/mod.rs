@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::spec::Spec;
 
 pub(crate) use fields::Fields;
-pub(crate) use tensors::check;
+pub(crate) use tensors::{check, expected};
 
 /// Looks up a tensor of the file: what it is, and its bytes.
 pub(crate) type Lookup<'a> = dyn Fn(&str) -> Option<(&'a TensorInfo, &'a [u8])> + 'a;

@@ -161,6 +161,13 @@ impl Checkpoint {
         &self.tensors
     }
 
+    /// Bits per parameter: the bytes of all tensors x 8 / parameters. Scales, norms and tables count as what they take.
+    #[must_use]
+    pub fn bits_per_weight(&self) -> f64 {
+        let bytes: Bytes = self.tensors.iter().map(|info| info.bytes).sum();
+        bytes.as_f64() * 8.0 / self.spec.parameters().as_f64()
+    }
+
     /// The tensor of this name, in the manner of GGUF whatever the format.
     pub fn tensor(&self, name: &str) -> Result<TensorView<'_>, Error> {
         let Some(&at) = self.index.get(name) else {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use hf_hub::{Cache, Repo, RepoType};
 use serde_json::Value;
 
+use crate::digest;
 use crate::disk::{self, Lock};
 use crate::units::Bytes;
 
@@ -176,7 +177,7 @@ fn repo(wanted: &Wanted) -> Repo {
 fn announced(answer: &Answer, wanted: &Wanted) -> Announced {
     let etag = answer.header("x-linked-etag").or_else(|| answer.header("etag")).unwrap_or_default();
     let etag = etag.trim_start_matches("W/").trim_matches('"').to_owned();
-    let sha256 = is_sha256(&etag).then(|| etag.clone());
+    let sha256 = digest::is_digest(&etag).then(|| etag.clone());
     let own_length = answer.status.is_success().then(|| answer.number("content-length")).flatten();
     let bytes = answer.number("x-linked-size").or(own_length).map(Bytes);
     let commit = answer.header("x-repo-commit").filter(|commit| is_commit(commit)).map(str::to_owned);
@@ -185,7 +186,7 @@ fn announced(answer: &Answer, wanted: &Wanted) -> Announced {
     {
         etag
     } else {
-        verify::digest(format!("{} {}", wanted.revision, wanted.file).as_bytes())
+        digest::of_bytes(format!("{} {}", wanted.revision, wanted.file).as_bytes())
     };
     Announced { etag: named, commit, expected: Expected { bytes, sha256 } }
 }
@@ -197,11 +198,7 @@ fn is_commit(text: &str) -> bool {
 /// The digest that a file of the cache says it has: tools of the hub name the content of large files by it.
 pub(super) fn named_digest(path: &Path) -> Option<String> {
     let real = fs::canonicalize(path).ok()?;
-    real.file_name()?.to_str().filter(|name| is_sha256(name)).map(str::to_owned)
-}
-
-fn is_sha256(text: &str) -> bool {
-    text.len() == 64 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+    real.file_name()?.to_str().filter(|name| digest::is_digest(name)).map(str::to_owned)
 }
 
 /// Whether the folder of a revision holds all shards that its index names.

@@ -2,15 +2,13 @@
 
 use std::fs::{self, File};
 use std::io::Read;
-use std::path::{Path, PathBuf};
-use std::time::UNIX_EPOCH;
+use std::path::Path;
 
-use sha2::{Digest, Sha256};
-
+use crate::digest::{self, Stamp};
 use crate::units::Bytes;
 
 use super::failure::Failure;
-use super::progress::{Progress, Work};
+use super::progress::Progress;
 
 /// What is known of a file before it is there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,7 +20,7 @@ pub(super) struct Expected {
 
 /// Checks `path`, whose content goes by the name `file`. `stamps` is the folder of remembered digests, if any are to be used.
 ///
-/// Hashing costs about a second per gigabyte or two, so a file whose size and time of change are those of its stamp is not hashed again.
+/// A file whose size and time of change are those of its stamp is not hashed again.
 pub(super) fn verify(
     path: &Path,
     file: &str,
@@ -39,11 +37,11 @@ pub(super) fn verify(
     check_content(path, file)?;
     let Some(wanted) = &expected.sha256 else { return Ok(()) };
     // Taken before hashing: a file that changes meanwhile does not get the stamp of what it was.
-    let stamp = stamps.map(|stamps| Stamp::of(path, stamps)).transpose()?;
+    let stamp = stamps.map(|stamps| Stamp::of(path, stamps)).transpose().map_err(Failure::disk("look at", path))?;
     if stamp.as_ref().is_some_and(|stamp| stamp.says(wanted)) {
         return Ok(());
     }
-    let found = sha256(path, file, progress)?;
+    let found = digest::of_file(path, file, progress).map_err(Failure::disk("read", path))?;
     if found != *wanted {
         return Err(Failure::WrongHash { expected: wanted.clone(), found });
     }
@@ -99,61 +97,6 @@ fn shown(start: &[u8]) -> String {
     }
 }
 
-fn sha256(path: &Path, file: &str, progress: &dyn Progress) -> Result<String, Failure> {
-    let mut opened = File::open(path).map_err(Failure::disk("open", path))?;
-    let total = opened.metadata().map_err(Failure::disk("look at", path))?.len();
-    let work = Work::start(progress, &format!("checking {file}"), Some(Bytes(total)));
-    let (mut hasher, mut buffer) = (Sha256::new(), vec![0; 1 << 20]);
-    loop {
-        let got = opened.read(&mut buffer).map_err(Failure::disk("read", path))?;
-        if got == 0 {
-            return Ok(hex(&hasher.finalize()));
-        }
-        hasher.update(&buffer[..got]);
-        work.advanced(got as u64);
-    }
-}
-
-/// The sha256 of a few bytes.
-pub(super) fn digest(bytes: &[u8]) -> String {
-    hex(&Sha256::digest(bytes))
-}
-
-/// Lowercase hexadecimal digits.
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// The note that a file has been verified: `bytes mtime_ns inode sha256`, in a folder of our own (a shared cache may be
-/// read-only, and its other users list its files).
-struct Stamp {
-    path: PathBuf,
-    state: String,
-}
-
-impl Stamp {
-    fn of(file: &Path, stamps: &Path) -> Result<Self, Failure> {
-        use std::os::unix::fs::MetadataExt;
-        let real = fs::canonicalize(file).map_err(Failure::disk("look at", file))?;
-        let meta = fs::metadata(&real).map_err(Failure::disk("look at", file))?;
-        let changed = meta.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
-        let name = hex(&Sha256::digest(real.as_os_str().as_encoded_bytes())[..16]);
-        Ok(Self { path: stamps.join(name), state: format!("{} {} {}", meta.len(), changed.as_nanos(), meta.ino()) })
-    }
-
-    fn says(&self, sha256: &str) -> bool {
-        fs::read_to_string(&self.path).is_ok_and(|text| text == format!("{} {sha256}\n", self.state))
-    }
-
-    /// Best effort: without a stamp the file is hashed again next time.
-    fn write(&self, sha256: &str) {
-        if let Some(folder) = self.path.parent() {
-            let _ = fs::create_dir_all(folder);
-        }
-        let _ = fs::write(&self.path, format!("{} {sha256}\n", self.state));
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::progress::Quiet;
@@ -174,7 +117,7 @@ mod tests {
     }
 
     fn expected(content: &[u8]) -> Expected {
-        Expected { bytes: Some(Bytes(content.len() as u64)), sha256: Some(digest(content)) }
+        Expected { bytes: Some(Bytes(content.len() as u64)), sha256: Some(digest::of_bytes(content)) }
     }
 
     #[test]

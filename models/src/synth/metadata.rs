@@ -1,9 +1,8 @@
 //! The metadata of a synthetic file: everything that a GGUF reader, llama.cpp's included, needs to know the shape.
 
+use crate::checkpoint::gguf::{ALIGNMENT, Pairs, Value};
 use crate::spec::{Arch, RopeScaling, Spec};
 
-use super::header::{Metadata, Value};
-use super::plan::ALIGNMENT;
 use super::quant::Quant;
 
 /// Set to true in every synthetic file, so that no reader takes it for a trained model.
@@ -17,19 +16,13 @@ pub const VERSION_KEY: &str = "inferometer.synthetic.version";
 pub(super) const VERSION: u32 = 1;
 
 /// The keys about the model; those of the tokenizer follow them in the file.
-pub(super) fn model_metadata(name: &str, spec: &Spec, quant: Quant, seed: u64) -> Metadata {
-    // llama.cpp has no architecture of its own for Mistral 7B: its converter writes `llama`.
-    let arch = match spec.arch {
-        Arch::Llama | Arch::Mistral => "llama",
-        Arch::Qwen2 => "qwen2",
-    };
-    let number = |size: usize| Value::U32(u32::try_from(size).unwrap_or(u32::MAX));
-    let mut metadata: Metadata = vec![
-        ("general.architecture".into(), Value::Text(arch.into())),
-        ("general.name".into(), Value::Text(format!("{name} (synthetic)"))),
+pub(super) fn model_metadata(name: &str, spec: &Spec, quant: Quant, seed: u64) -> Pairs {
+    let mut metadata: Pairs = vec![
+        ("general.architecture".into(), Value::String(architecture(spec).into())),
+        ("general.name".into(), Value::String(format!("{name} (synthetic)"))),
         (
             "general.description".into(),
-            Value::Text(format!("synthetic weights: random numbers of seed {seed} in the shape of {name}")),
+            Value::String(format!("synthetic weights: random numbers of seed {seed} in the shape of {name}")),
         ),
         ("general.file_type".into(), Value::U32(quant.file_type())),
         ("general.quantization_version".into(), Value::U32(2)),
@@ -38,6 +31,23 @@ pub(super) fn model_metadata(name: &str, spec: &Spec, quant: Quant, seed: u64) -
         (SEED_KEY.into(), Value::U64(seed)),
         (VERSION_KEY.into(), Value::U32(VERSION)),
     ];
+    metadata.extend(shape_metadata(spec));
+    metadata
+}
+
+/// What llama.cpp calls the architecture: it has none of its own for Mistral 7B, whose files its converter names `llama`.
+pub(crate) const fn architecture(spec: &Spec) -> &'static str {
+    match spec.arch {
+        Arch::Llama | Arch::Mistral => "llama",
+        Arch::Qwen2 => "qwen2",
+    }
+}
+
+/// The keys of the shape alone, as every file of this architecture has them.
+pub(crate) fn shape_metadata(spec: &Spec) -> Pairs {
+    let mut metadata = Pairs::new();
+    let arch = architecture(spec);
+    let number = |size: usize| Value::U32(u32::try_from(size).unwrap_or(u32::MAX));
     let mut about = |key: &str, value: Value| metadata.push((format!("{arch}.{key}"), value));
     about("vocab_size", number(spec.vocab));
     about("context_length", number(spec.context_length));
@@ -55,7 +65,7 @@ pub(super) fn model_metadata(name: &str, spec: &Spec, quant: Quant, seed: u64) -
     about("rope.dimension_count", number(spec.rope.dim));
     about("rope.freq_base", Value::F32(spec.rope.theta));
     if let Some(RopeScaling::Linear { factor }) = spec.rope.scaling {
-        about("rope.scaling.type", Value::Text("linear".into()));
+        about("rope.scaling.type", Value::String("linear".into()));
         about("rope.scaling.factor", Value::F32(factor));
     }
     metadata

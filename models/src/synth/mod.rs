@@ -9,7 +9,6 @@
 mod blocks;
 mod cache;
 mod given;
-mod header;
 mod metadata;
 mod plan;
 mod quant;
@@ -19,12 +18,15 @@ mod write;
 
 use std::path::Path;
 
+use crate::checkpoint::gguf;
 use crate::error::Error;
 use crate::spec::Spec;
 use crate::units::Bytes;
 
 pub use cache::{cache_folder, ensure};
 pub use metadata::{SEED_KEY, SYNTHETIC_KEY, VERSION_KEY};
+pub(crate) use metadata::{architecture, shape_metadata};
+pub(crate) use plan::rope_factors;
 pub use plan::{Plan, PlannedTensor, plan};
 pub use quant::Quant;
 pub use write::{Written, write};
@@ -51,10 +53,10 @@ impl Recipe<'_> {
         let plan = plan(self.spec, self.quant)?;
         let mut metadata = metadata::model_metadata(self.name, self.spec, self.quant, self.seed);
         metadata.extend(match self.header {
-            Some(path) => vocabulary::fitted(given::tokenizer_of(path)?, self.spec.vocab, path)?,
+            Some(path) => tokenizer_for(path, self.spec.vocab)?,
             None => vocabulary::generated(self.spec.vocab)?,
         });
-        let header = header::header_bytes(&metadata, &plan.tensors);
+        let header = gguf::header(&metadata, plan.tensors.iter().map(PlannedTensor::slot));
         Ok(write::Prepared { plan, header })
     }
 
@@ -65,6 +67,11 @@ impl Recipe<'_> {
     pub fn file_bytes(&self) -> Result<Bytes, Error> {
         Ok(Bytes(self.prepare()?.file_bytes()))
     }
+}
+
+/// The tokenizer of the GGUF file `header` for a model of `vocab` tokens.
+pub(crate) fn tokenizer_for(header: &Path, vocab: usize) -> Result<gguf::Pairs, Error> {
+    vocabulary::fitted(given::tokenizer_of(header)?, vocab, header)
 }
 
 #[cfg(test)]

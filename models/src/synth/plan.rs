@@ -1,14 +1,13 @@
 //! What a synthetic file will hold: every tensor with its type, shape and place, before a byte of it is made.
 
+use crate::checkpoint::gguf::{ALIGNMENT, Slot};
 use crate::dtype::DType;
 use crate::error::{Error, Fault};
+use crate::mixture::Role;
 use crate::spec::{RopeScaling, Spec};
 use crate::units::{Bytes, Params};
 
-use super::quant::{Quant, Role};
-
-/// Tensor data starts at multiples of this, as in the files of llama.cpp.
-pub(super) const ALIGNMENT: u64 = 32;
+use super::quant::Quant;
 
 /// The tensors of a synthetic file.
 #[derive(Clone, Debug, PartialEq)]
@@ -56,6 +55,11 @@ impl PlannedTensor {
     #[must_use]
     pub fn elems(&self) -> usize {
         self.shape.iter().product()
+    }
+
+    /// Its line in the header.
+    pub(super) fn slot(&self) -> Slot<'_> {
+        Slot { name: &self.name, dtype: self.dtype, shape: &self.shape, offset: self.offset }
     }
 }
 
@@ -141,7 +145,7 @@ impl List<'_> {
 /// The divisors of the rotary frequencies that GGUF carries as `rope_freqs.weight`, where the scaling is not a plain factor.
 ///
 /// The spec's own frequencies define them: `theta^(-2 i / dim) / scaled_i`.
-fn rope_factors(spec: &Spec) -> Option<Vec<f32>> {
+pub(crate) fn rope_factors(spec: &Spec) -> Option<Vec<f32>> {
     match &spec.rope.scaling {
         None | Some(RopeScaling::Linear { .. }) => None,
         Some(RopeScaling::Factors(factors)) => Some(factors.clone()),

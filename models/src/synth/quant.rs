@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use crate::dtype::DType;
 use crate::error::{Error, Fault};
+use crate::mixture::{self, Role};
 use crate::spec::Spec;
 
 /// The quantisation of a whole file: a mixture of tensor types under one name.
@@ -21,21 +22,6 @@ pub enum Quant {
     Q8_0,
     /// 4 bits in super-blocks of 256, with 6 bits where it matters most.
     Q4_K_M,
-}
-
-/// The roles of matrices that the rules tell apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Role {
-    /// `token_embd.weight`.
-    Embedding,
-    /// `output.weight`.
-    Output,
-    /// `blk.N.attn_v.weight`.
-    Value(usize),
-    /// `blk.N.ffn_down.weight`.
-    Down(usize),
-    /// Every other matrix.
-    Matrix,
 }
 
 impl Quant {
@@ -79,31 +65,23 @@ impl Quant {
 
     /// The type of one matrix with rows of `cols` elements.
     ///
-    /// The rules are those of llama.cpp's quantiser without an importance matrix (`llama_tensor_get_type_impl` and
-    /// `tensor_type_fallback` of `llama-quant.cpp`): the output projection, or the embedding table that serves as one, gets
-    /// 6 bits or more; Q4_K_M gives 6 bits to v and down in the first and last eighth and in every third layer between;
-    /// rows that do not fill a block of 256 fall back to blocks of 32, and what does not fill those to F16.
+    /// The rules are those of llama.cpp's quantiser, as [`mixture::plain`] has them; Q4_K_M gives 6 bits to v and down in the
+    /// first and last eighth and in every third layer between.
     pub(super) fn dtype(self, spec: &Spec, role: Role, cols: usize) -> DType {
         let bulk = self.bulk();
-        if !bulk.is_quantised() {
-            return bulk;
-        }
-        let is_output = role == Role::Output || (role == Role::Embedding && spec.tied_embeddings);
-        let wanted = match role {
-            _ if is_output && !cols.is_multiple_of(bulk.block_elems()) => DType::Q8_0,
-            _ if is_output && bulk != DType::Q8_0 => DType::Q6_K,
+        match role {
             Role::Value(layer) | Role::Down(layer) if self == Self::Q4_K_M => {
-                if gets_more_bits(layer, spec.layers) {
+                let wanted = if gets_more_bits(layer, spec.layers) {
                     DType::Q6_K
                 } else if matches!(role, Role::Value(_)) && is_70b(spec) {
                     DType::Q5_K
                 } else {
                     bulk
-                }
+                };
+                mixture::fit(wanted, cols)
             }
-            _ => bulk,
-        };
-        fit(wanted, cols)
+            _ => mixture::plain(bulk, spec, role, cols),
+        }
     }
 }
 
@@ -116,18 +94,6 @@ fn gets_more_bits(layer: usize, layers: usize) -> bool {
 /// Llama 2 and 3 70B share eight query heads per value head, so v is small and llama.cpp gives it 5 bits.
 fn is_70b(spec: &Spec) -> bool {
     spec.layers == 80 && spec.heads != spec.kv_heads
-}
-
-/// `dtype`, or what stands in for it where `cols` is no multiple of its block.
-fn fit(dtype: DType, cols: usize) -> DType {
-    let fits = |dtype: DType| cols.is_multiple_of(dtype.block_elems());
-    let smaller = match dtype {
-        DType::Q4_K => DType::Q5_0,
-        DType::Q5_K => DType::Q5_1,
-        DType::Q6_K => DType::Q8_0,
-        other => other,
-    };
-    [dtype, smaller].into_iter().find(|&candidate| fits(candidate)).unwrap_or(DType::F16)
 }
 
 impl fmt::Display for Quant {

@@ -2,9 +2,8 @@
 
 use std::path::Path;
 
+use crate::checkpoint::gguf::{Array, Pairs, Value};
 use crate::error::{Error, Fault};
-
-use super::header::{Metadata, Value};
 
 /// Roles and contents, one message a line, no special tokens: it suits every vocabulary.
 pub(super) const PLAIN_TEMPLATE: &str = "{% for message in messages %}{{ message['role'] }}: {{ message['content'] }}\n{% endfor %}\
@@ -31,7 +30,7 @@ const NEXT: &str = "etaoinshrdlucmfwypvbgkjqxz";
 ///
 /// # Errors
 /// [`Error::Synth`] where `size` has no room for the bytes and the special tokens.
-pub(super) fn generated(size: usize) -> Result<Metadata, Error> {
+pub(super) fn generated(size: usize) -> Result<Pairs, Error> {
     let Some(room) = size.checked_sub(256 + SPECIAL.len()) else {
         return Err(Error::Synth(Fault::at(
             "tokenizer",
@@ -52,16 +51,16 @@ pub(super) fn generated(size: usize) -> Result<Metadata, Error> {
 
     let key = |name: &str| format!("tokenizer.ggml.{name}");
     Ok(vec![
-        (key("model"), Value::Text("gpt2".into())),
-        (key("pre"), Value::Text(PRE.into())),
-        (key("tokens"), Value::Texts(tokens)),
-        (key("token_type"), Value::I32s(kinds)),
-        (key("merges"), Value::Texts(merges)),
+        (key("model"), Value::String("gpt2".into())),
+        (key("pre"), Value::String(PRE.into())),
+        (key("tokens"), texts(&tokens)),
+        (key("token_type"), Value::Array(Array::I32(kinds))),
+        (key("merges"), texts(&merges)),
         (key("bos_token_id"), bos),
         (key("eos_token_id"), eos),
         (key("eot_token_id"), eot),
         (key("add_bos_token"), Value::Bool(true)),
-        ("tokenizer.chat_template".into(), Value::Text(PLAIN_TEMPLATE.into())),
+        ("tokenizer.chat_template".into(), Value::String(PLAIN_TEMPLATE.into())),
     ])
 }
 
@@ -85,6 +84,11 @@ fn byte_char(byte: u8) -> char {
     char::from_u32(0x100 + hidden_before).unwrap_or(char::REPLACEMENT_CHARACTER)
 }
 
+/// A value of many texts.
+fn texts(texts: &[String]) -> Value {
+    Value::Array(Array::String(texts.iter().collect()))
+}
+
 /// Appends unused tokens up to `size`.
 fn pad(tokens: &mut Vec<String>, kinds: &mut Vec<i32>, size: usize) {
     for number in tokens.len()..size {
@@ -97,13 +101,13 @@ fn pad(tokens: &mut Vec<String>, kinds: &mut Vec<i32>, size: usize) {
 ///
 /// # Errors
 /// [`Error::Synth`] where the vocabulary is missing or larger than the model's.
-pub(super) fn fitted(mut metadata: Metadata, size: usize, source: &Path) -> Result<Metadata, Error> {
+pub(super) fn fitted(mut metadata: Pairs, size: usize, source: &Path) -> Result<Pairs, Error> {
     let fault = |expected: String, found: String, advice: &str| {
         Error::Synth(Fault::at(source, "tokenizer.ggml.tokens", expected, found, advice))
     };
-    let find = |metadata: &Metadata, key: &str| metadata.iter().position(|(k, _)| k == key);
+    let find = |metadata: &Pairs, key: &str| metadata.iter().position(|(k, _)| k == key);
     let tokens_at = find(&metadata, "tokenizer.ggml.tokens");
-    let Some((at, Value::Texts(tokens))) = tokens_at.map(|at| (at, metadata[at].1.clone())) else {
+    let Some((at, Value::Array(Array::String(tokens)))) = tokens_at.map(|at| (at, metadata[at].1.clone())) else {
         return Err(fault("a list of tokens".into(), "none".into(), "give a GGUF file that has a tokenizer"));
     };
     let given = tokens.len();
@@ -116,24 +120,24 @@ pub(super) fn fitted(mut metadata: Metadata, size: usize, source: &Path) -> Resu
     }
     let kinds_at = find(&metadata, "tokenizer.ggml.token_type");
     let mut kinds = match kinds_at.map(|at| metadata[at].1.clone()) {
-        Some(Value::I32s(kinds)) if kinds.len() == given => kinds,
+        Some(Value::Array(Array::I32(kinds))) if kinds.len() == given => kinds,
         _ => vec![NORMAL; given],
     };
-    let mut tokens = tokens;
+    let mut tokens: Vec<String> = tokens.iter().map(String::from).collect();
     pad(&mut tokens, &mut kinds, size);
-    metadata[at].1 = Value::Texts(tokens);
+    metadata[at].1 = texts(&tokens);
     match kinds_at {
-        Some(at) => metadata[at].1 = Value::I32s(kinds),
-        None => metadata.push(("tokenizer.ggml.token_type".into(), Value::I32s(kinds))),
+        Some(at) => metadata[at].1 = Value::Array(Array::I32(kinds)),
+        None => metadata.push(("tokenizer.ggml.token_type".into(), Value::Array(Array::I32(kinds)))),
     }
     if let Some(at) = find(&metadata, "tokenizer.ggml.scores")
-        && let Value::F32s(scores) = &mut metadata[at].1
+        && let Value::Array(Array::F32(scores)) = &mut metadata[at].1
     {
         // Below every real score, so that no padding token is ever preferred.
         scores.resize(size, -1e6);
     }
     if find(&metadata, "tokenizer.chat_template").is_none() {
-        metadata.push(("tokenizer.chat_template".into(), Value::Text(PLAIN_TEMPLATE.into())));
+        metadata.push(("tokenizer.chat_template".into(), Value::String(PLAIN_TEMPLATE.into())));
     }
     Ok(metadata)
 }
@@ -143,9 +147,9 @@ mod tests {
     use super::*;
     use std::collections::HashSet;
 
-    fn texts<'a>(metadata: &'a Metadata, key: &str) -> &'a [String] {
+    fn found<'a>(metadata: &'a Pairs, key: &str) -> Vec<&'a str> {
         match metadata.iter().find(|(k, _)| k == key) {
-            Some((_, Value::Texts(texts))) => texts,
+            Some((_, Value::Array(Array::String(texts)))) => texts.iter().collect(),
             other => panic!("{key}: {other:?}"),
         }
     }
@@ -154,7 +158,7 @@ mod tests {
     fn a_generated_vocabulary_has_its_size_and_no_twins() {
         for size in [259, 300, 32_000, 128_256, 600_000] {
             let metadata = generated(size).unwrap();
-            let tokens = texts(&metadata, "tokenizer.ggml.tokens");
+            let tokens = found(&metadata, "tokenizer.ggml.tokens");
             assert_eq!(tokens.len(), size);
             assert_eq!(tokens.iter().collect::<HashSet<_>>().len(), size, "twins among {size}");
         }
@@ -163,8 +167,8 @@ mod tests {
     #[test]
     fn every_merge_joins_known_tokens_into_a_known_one() {
         let metadata = generated(50_000).unwrap();
-        let known: HashSet<&str> = texts(&metadata, "tokenizer.ggml.tokens").iter().map(String::as_str).collect();
-        for merge in texts(&metadata, "tokenizer.ggml.merges") {
+        let known: HashSet<&str> = found(&metadata, "tokenizer.ggml.tokens").into_iter().collect();
+        for merge in found(&metadata, "tokenizer.ggml.merges") {
             let (left, right) = merge.split_once(' ').unwrap();
             assert!(
                 known.contains(left) && known.contains(right) && known.contains(&*format!("{left}{right}")),
@@ -185,18 +189,18 @@ mod tests {
 
     #[test]
     fn a_given_vocabulary_is_padded_or_refused() {
-        let given = || -> Metadata {
+        let given = || -> Pairs {
             vec![
-                ("tokenizer.ggml.tokens".into(), Value::Texts(vec!["a".into(), "b".into()])),
-                ("tokenizer.ggml.scores".into(), Value::F32s(vec![-1.0, -2.0])),
+                ("tokenizer.ggml.tokens".into(), texts(&["a".into(), "b".into()])),
+                ("tokenizer.ggml.scores".into(), Value::Array(Array::F32(vec![-1.0, -2.0]))),
             ]
         };
         let padded = fitted(given(), 4, Path::new("h.gguf")).unwrap();
-        assert_eq!(texts(&padded, "tokenizer.ggml.tokens"), ["a", "b", "[unused2]", "[unused3]"]);
-        assert!(
-            padded.contains(&("tokenizer.ggml.token_type".into(), Value::I32s(vec![NORMAL, NORMAL, UNUSED, UNUSED])))
-        );
-        assert!(padded.contains(&("tokenizer.ggml.scores".into(), Value::F32s(vec![-1.0, -2.0, -1e6, -1e6]))));
+        assert_eq!(found(&padded, "tokenizer.ggml.tokens"), ["a", "b", "[unused2]", "[unused3]"]);
+        let kinds = Value::Array(Array::I32(vec![NORMAL, NORMAL, UNUSED, UNUSED]));
+        assert!(padded.contains(&("tokenizer.ggml.token_type".into(), kinds)));
+        let scores = Value::Array(Array::F32(vec![-1.0, -2.0, -1e6, -1e6]));
+        assert!(padded.contains(&("tokenizer.ggml.scores".into(), scores)));
         insta::assert_snapshot!(fitted(given(), 1, Path::new("h.gguf")).unwrap_err(), @"synthetic model h.gguf: tokenizer.ggml.tokens: expected at most 1 tokens, the model's vocabulary, found 2; give the header of a model of the same family, or none");
     }
 }

@@ -1,11 +1,12 @@
-//! `inferometer models list|show|fetch|synth`.
+//! `inferometer models list|show|fetch|synth|quantize`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use ::models::fetch::{Fetcher, Origin, Quiet, Reference, Settings};
+use ::models::quantise::{self, Provenance, Quantised, Request, Target};
 use ::models::registry::{self, Entry, MODELS, Source};
 use ::models::synth::{self, Quant, Recipe};
-use ::models::{Bytes, Checkpoint, DType, Spec};
+use ::models::{Bytes, Checkpoint, DType, Spec, digest};
 use anyhow::Context;
 use clap::{Args, Subcommand};
 use profiler::plan::DEFAULT_SEED;
@@ -26,6 +27,8 @@ pub(super) enum Verb {
     Fetch(Fetch),
     /// Write a GGUF file of a model's exact shape with random weights
     Synth(Synth),
+    /// Write a model's weights in another type, as a GGUF file that says what it was made from
+    Quantize(Quantize),
 }
 
 #[derive(Debug, Args)]
@@ -58,12 +61,28 @@ pub(super) struct Synth {
     out: Option<PathBuf>,
 }
 
+#[derive(Debug, Args)]
+pub(super) struct Quantize {
+    /// A .gguf file or a safetensors folder; registry name, owner/repo or owner/repo:file too
+    file: String,
+    /// f32, f16, bf16, q4_0, q4_1, q5_0, q5_1 or q8_0
+    #[arg(long, value_name = "Q")]
+    quant: String,
+    /// A GGUF file whose tokenizer the new one takes, for a folder
+    #[arg(long, value_name = "GGUF")]
+    header: Option<PathBuf>,
+    /// The file [default: NAME-Q.gguf in this folder]
+    #[arg(short, long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
 pub(super) fn run(verb: &Verb) -> anyhow::Result<Code> {
     match verb {
         Verb::List => list()?,
         Verb::Show(arguments) => show(&arguments.model)?,
         Verb::Fetch(arguments) => fetch(&arguments.model)?,
         Verb::Synth(arguments) => synth(arguments)?,
+        Verb::Quantize(arguments) => quantize(arguments)?,
     }
     Ok(Code::Done)
 }
@@ -104,7 +123,7 @@ fn show(model: &str) -> anyhow::Result<()> {
         reference => {
             let offline = Settings { offline: true, ..Settings::from_env() };
             let located = Fetcher::new(offline, &Quiet).locate(&reference)?;
-            of_checkpoint(&Checkpoint::open(&located.path)?)
+            of_checkpoint(&Checkpoint::open(&located.path)?)?
         }
     };
     output::print(text(&content, output::look()).as_bytes())?;
@@ -131,7 +150,7 @@ fn of_entry(entry: &Entry) -> Content {
     page(&format!("{}: {}", entry.name, entry.title), facts)
 }
 
-fn of_checkpoint(checkpoint: &Checkpoint) -> Content {
+fn of_checkpoint(checkpoint: &Checkpoint) -> anyhow::Result<Content> {
     let files: Vec<String> = checkpoint.files().iter().map(|file| file.display().to_string()).collect();
     let mut facts = vec![
         ("files", files.join(", ")),
@@ -139,13 +158,36 @@ fn of_checkpoint(checkpoint: &Checkpoint) -> Content {
         ("quantisation", checkpoint.quantisation()),
         ("tensors", checkpoint.tensors().len().to_string()),
         ("parameters", checkpoint.spec().parameters().to_string()),
+        ("bits per weight", format!("{:.3}", checkpoint.bits_per_weight())),
     ];
+    facts.extend(checkpoint.provenance()?.as_ref().map(origin).unwrap_or_default());
     facts.extend(shape(checkpoint.spec()));
     facts.push((
         "chat template",
         if checkpoint.chat_template().is_some() { "its own" } else { "none in the file" }.to_owned(),
     ));
-    page(checkpoint.name(), facts)
+    Ok(page(checkpoint.name(), facts))
+}
+
+/// What quantised weights were made from.
+fn origin(provenance: &Provenance) -> Vec<(&'static str, String)> {
+    let of = |quantisation: &str, sha256: &str| format!("{quantisation}, sha256 {sha256}");
+    let mut facts = vec![("source", of(&provenance.source_quantisation, &provenance.source_sha256))];
+    let against = match &provenance.given {
+        None => "the source".to_owned(),
+        Some(given) => {
+            facts.push(("made from", of(&given.quantisation, &given.sha256)));
+            facts.push(("its own error", percent(given.error)));
+            format!("the {} file that it was made from", given.quantisation)
+        }
+    };
+    facts.push(("quantisation error", format!("{} against {against}", percent(provenance.error))));
+    facts
+}
+
+/// A relative error.
+fn percent(error: f32) -> String {
+    format!("{:.4} %", error * 100.0)
 }
 
 fn shape(spec: &Spec) -> Vec<(&'static str, String)> {
@@ -236,4 +278,56 @@ fn synth(arguments: &Synth) -> anyhow::Result<()> {
     output::complain(&format!("{name} in {}, random weights, {}\n", quant.name(), Bytes(size)));
     output::print(format!("{}\n", path.display()).as_bytes())?;
     Ok(())
+}
+
+fn quantize(arguments: &Quantize) -> anyhow::Result<()> {
+    let _span = tracing::info_span!("quantize", model = arguments.file).entered();
+    let target: Target = arguments.quant.parse()?;
+    let live = Live::new();
+    let made = quantized(arguments, target, &live);
+    live.clear();
+    let (path, made) = made?;
+    output::complain(&format!("{}\n", told(target, &made)));
+    output::print(format!("{}\n", path.display()).as_bytes())?;
+    Ok(())
+}
+
+fn quantized(arguments: &Quantize, target: Target, live: &Live) -> anyhow::Result<(PathBuf, Quantised)> {
+    let located = Fetcher::new(Settings::from_env(), live).locate(&Reference::parse(&arguments.file)?)?;
+    let checkpoint = Checkpoint::open(&located.path)?;
+    let sha256 = digest::sha256(checkpoint.files(), Some(&digest::cache_folder()), live)?;
+    let path = arguments.out.clone().unwrap_or_else(|| beside(&located.path, target));
+    let header = arguments.header.as_deref();
+    let request = Request { checkpoint: &checkpoint, sha256: &sha256, target, header };
+    let made = quantise::quantise(&request, &path, live)?;
+    Ok((path, made))
+}
+
+/// `NAME-q8_0.gguf` in the current folder: that of the source may be a cache that other programs list.
+fn beside(source: &Path, target: Target) -> PathBuf {
+    let name = if source.is_dir() { source.file_name() } else { source.file_stem() };
+    let name = name.map_or_else(|| "model".into(), |name| name.to_string_lossy());
+    PathBuf::from(format!("{name}-{}.gguf", target.name().to_lowercase()))
+}
+
+/// Size, bits, what changed and by how much, in one line.
+fn told(target: Target, made: &Quantised) -> String {
+    let Quantised { file_bytes, bits_per_weight, changed, provenance, .. } = made;
+    let short = |sha256: &str| sha256[..sha256.len().min(12)].to_owned();
+    let first = &provenance.source_quantisation;
+    let against = match &provenance.given {
+        None => format!("{first} (sha256 {})", short(&provenance.source_sha256)),
+        Some(given) => format!(
+            "{} (sha256 {}), which differs by {} from what it was made from; first source {first} (sha256 {})",
+            given.quantisation,
+            short(&given.sha256),
+            percent(given.error),
+            short(&provenance.source_sha256)
+        ),
+    };
+    let matrices = if *changed == 1 { "matrix" } else { "matrices" };
+    format!(
+        "{target}: {file_bytes}, {bits_per_weight:.3} bits per weight; {changed} {matrices} changed, by {} against {against}",
+        percent(provenance.error)
+    )
 }

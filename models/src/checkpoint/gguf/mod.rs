@@ -9,6 +9,7 @@ mod metadata;
 mod open;
 mod tensors;
 mod value;
+mod write;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -22,6 +23,7 @@ pub use value::{Array, Strings, Value};
 pub(crate) use self::cursor::shown;
 use self::cursor::{CONVERT_AGAIN, Cursor, FETCH_AGAIN, signed};
 pub(crate) use self::open::{file_type, open, token_text};
+pub(crate) use self::write::{ALIGNMENT, Pairs, Slot, header};
 use super::{mapping, sniff};
 use crate::error::{Error, Fault};
 

@@ -181,7 +181,12 @@ impl Array {
     /// The name of the element type.
     #[must_use]
     pub const fn type_name(&self) -> &'static str {
-        let id = match self {
+        TYPES[self.type_id() as usize].0
+    }
+
+    /// The number of the element type in a file.
+    pub(crate) const fn type_id(&self) -> u32 {
+        match self {
             Self::U8(_) => 0,
             Self::I8(_) => 1,
             Self::U16(_) => 2,
@@ -194,8 +199,7 @@ impl Array {
             Self::U64(_) => 10,
             Self::I64(_) => 11,
             Self::F64(_) => 12,
-        };
-        TYPES[id as usize].0
+        }
     }
 }
 
@@ -239,6 +243,15 @@ impl Strings {
     /// All texts in order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &str> + '_ {
         (0..self.len()).map(|index| self.get(index).unwrap_or_default())
+    }
+}
+
+/// Of vocabularies, which stay far below 4 GiB.
+impl<T: AsRef<str>> FromIterator<T> for Strings {
+    fn from_iter<I: IntoIterator<Item = T>>(texts: I) -> Self {
+        let mut strings = Self::default();
+        texts.into_iter().all(|text| strings.push(text.as_ref()));
+        strings
     }
 }
 

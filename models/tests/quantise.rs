@@ -1,0 +1,333 @@
+//! Files in another type as their users see them: same names and metadata, weights that open, where they are from.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
+use std::path::{Path, PathBuf};
+
+use models::fetch::Quiet;
+use models::quantise::{self, Quantised, Request, Target};
+use models::synth::{self, Quant, Recipe};
+use models::widen::widen;
+use models::{Arch, Checkpoint, DType, Rope, RopeLayout, RopeScaling, Spec, digest};
+use serde_json::json;
+
+fn spec() -> Spec {
+    Spec {
+        arch: Arch::Llama,
+        layers: 2,
+        hidden: 256,
+        ffn: 512,
+        heads: 4,
+        kv_heads: 2,
+        head_dim: 64,
+        vocab: 320,
+        context_length: 512,
+        norm_eps: 1e-5,
+        rope: Rope { theta: 10_000.0, dim: 64, layout: RopeLayout::Interleaved, scaling: None },
+        window: None,
+        qkv_bias: false,
+        tied_embeddings: false,
+    }
+}
+
+fn synthetic(folder: &Path, spec: &Spec, quant: Quant) -> PathBuf {
+    let path = folder.join(format!("{}.gguf", quant.name()));
+    let recipe = Recipe { name: "tiny", spec, quant, seed: 3, header: None };
+    synth::write(&recipe, &path, &Quiet).unwrap();
+    path
+}
+
+fn quantise(source: &Path, target: &str, out: &Path) -> Result<Quantised, models::Error> {
+    with_header(source, target, None, out)
+}
+
+fn with_header(source: &Path, target: &str, header: Option<&Path>, out: &Path) -> Result<Quantised, models::Error> {
+    let checkpoint = Checkpoint::open(source)?;
+    let sha256 = digest::sha256(checkpoint.files(), None, &Quiet)?;
+    let target: Target = target.parse()?;
+    quantise::quantise(&Request { checkpoint: &checkpoint, sha256: &sha256, target, header }, out, &Quiet)
+}
+
+fn numbers(checkpoint: &Checkpoint, name: &str) -> Vec<f32> {
+    let view = checkpoint.tensor(name).unwrap();
+    widen(view.info().dtype, view.bytes()).unwrap()
+}
+
+fn files_in(folder: &Path) -> Vec<String> {
+    let names = std::fs::read_dir(folder).unwrap();
+    let mut names: Vec<String> = names.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn every_type_is_made_of_every_synthetic_type_and_opens() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out.gguf");
+    for quant in Quant::ALL {
+        let source = synthetic(folder.path(), &spec(), quant);
+        let before = Checkpoint::open(&source).unwrap();
+        for target in Target::ALL {
+            let made = quantise(&source, target.name(), &out).unwrap();
+            let after = Checkpoint::open(&out).unwrap();
+            assert_eq!(after.file_bytes(), made.file_bytes, "{quant} to {target}");
+            assert_eq!(after.quantisation(), target.name());
+            assert_eq!(after.spec(), before.spec());
+            assert!((after.bits_per_weight() - made.bits_per_weight).abs() < 1e-9);
+            assert_eq!(after.provenance().unwrap().as_ref(), Some(&made.provenance));
+            assert_eq!(made.provenance.source_quantisation, quant.name());
+            let names = |checkpoint: &Checkpoint| {
+                checkpoint.tensors().iter().map(|info| (info.name.clone(), info.shape.clone())).collect::<Vec<_>>()
+            };
+            assert_eq!(names(&before), names(&after));
+            for info in after.tensors() {
+                let expected = match info.shape.len() {
+                    1 => DType::F32,
+                    _ if info.name == "output.weight" && target.bulk().is_quantised() => DType::Q8_0,
+                    _ => target.bulk(),
+                };
+                assert_eq!(info.dtype, expected, "{quant} to {target}: {}", info.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_error_is_that_of_the_weights() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out.gguf");
+    let source = synthetic(folder.path(), &spec(), Quant::F16);
+    // Random numbers near a normal distribution: the steps of each type against their root mean square.
+    for (target, least, most) in [
+        ("f32", 0.0, 0.0),
+        ("f16", 0.0, 0.0),
+        ("bf16", 1e-4, 0.004),
+        ("q8_0", 0.001, 0.01),
+        ("q5_1", 0.01, 0.06),
+        ("q5_0", 0.01, 0.07),
+        ("q4_1", 0.03, 0.11),
+        ("q4_0", 0.03, 0.12),
+    ] {
+        let made = quantise(&source, target, &out).unwrap();
+        let error = f64::from(made.provenance.error);
+        assert!((least..=most).contains(&error), "{target}: {error}");
+        // The same sum over the files themselves.
+        let (before, after) = (Checkpoint::open(&source).unwrap(), Checkpoint::open(&out).unwrap());
+        let (mut lost, mut all) = (0.0, 0.0);
+        for info in after.tensors().iter().filter(|info| info.shape.len() == 2) {
+            for (was, is) in numbers(&before, &info.name).iter().zip(numbers(&after, &info.name)) {
+                lost += (f64::from(*was) - f64::from(is)).powi(2);
+                all += f64::from(*was).powi(2);
+            }
+        }
+        let computed = f64::sqrt(lost / all);
+        assert!((error - computed).abs() <= 1e-6 * computed, "{target}: {error} is not {computed}");
+    }
+}
+
+#[test]
+fn the_same_type_is_the_same_bytes_and_no_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let (source, out) = (synthetic(folder.path(), &spec(), Quant::Q8_0), folder.path().join("out.gguf"));
+    let made = quantise(&source, "q8_0", &out).unwrap();
+    assert_eq!((made.changed, made.provenance.error), (0, 0.0));
+    let (before, after) = (Checkpoint::open(&source).unwrap(), Checkpoint::open(&out).unwrap());
+    for info in before.tensors() {
+        assert!(
+            before.tensor(&info.name).unwrap().bytes() == after.tensor(&info.name).unwrap().bytes(),
+            "{}",
+            info.name
+        );
+    }
+}
+
+#[test]
+fn threads_change_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = synthetic(folder.path(), &spec(), Quant::Q4_K_M);
+    let made = |threads: usize| {
+        let out = folder.path().join(format!("{threads}.gguf"));
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| quantise(&source, "q5_1", &out)).unwrap();
+        std::fs::read(out).unwrap()
+    };
+    assert!(made(1) == made(3));
+}
+
+#[test]
+fn metadata_stays_but_for_what_is_no_longer_true() {
+    let folder = tempfile::tempdir().unwrap();
+    let (source, out) = (synthetic(folder.path(), &spec(), Quant::Q4_0), folder.path().join("out.gguf"));
+    quantise(&source, "bf16", &out).unwrap();
+    let of = |path: &Path| models::gguf::File::open(path).unwrap().header.metadata;
+    let (before, after) = (of(&source), of(&out));
+    for (key, value) in before.iter().filter(|(key, _)| *key != "general.file_type") {
+        assert_eq!(after.get(key), Some(value), "{key}");
+    }
+    assert_eq!(after.count("general.file_type").unwrap(), Some(32));
+    let new: Vec<&str> = after.iter().map(|(key, _)| key).filter(|key| before.get(key).is_none()).collect();
+    assert_eq!(new, [quantise::SOURCE_SHA256_KEY, quantise::SOURCE_QUANTISATION_KEY, quantise::ERROR_KEY]);
+}
+
+#[test]
+fn a_chain_keeps_its_first_source_and_tells_the_last() {
+    let folder = tempfile::tempdir().unwrap();
+    let [one, two, three] = ["1.gguf", "2.gguf", "3.gguf"].map(|name| folder.path().join(name));
+    let source = synthetic(folder.path(), &spec(), Quant::F16);
+    let sha256 = |path: &PathBuf| digest::sha256(std::slice::from_ref(path), None, &Quiet).unwrap();
+    let first = quantise(&source, "q8_0", &one).unwrap().provenance;
+    assert_eq!((first.source_sha256.as_str(), &first.given), (sha256(&source).as_str(), &None));
+    let second = quantise(&one, "q4_1", &two).unwrap().provenance;
+    let third = quantise(&two, "q8_0", &three).unwrap().provenance;
+    for (chained, before, from) in [(&second, &first, &one), (&third, &second, &two)] {
+        assert_eq!((&chained.source_sha256, chained.source_quantisation.as_str()), (&first.source_sha256, "F16"));
+        let given = chained.given.as_ref().unwrap();
+        assert_eq!((given.sha256.as_str(), given.error), (sha256(from).as_str(), before.error));
+    }
+    assert_eq!(third.given.as_ref().unwrap().quantisation, "Q4_1");
+    assert_eq!(Checkpoint::open(&three).unwrap().provenance().unwrap(), Some(third));
+    assert_eq!(Checkpoint::open(&source).unwrap().provenance().unwrap(), None);
+}
+
+#[test]
+fn a_tied_table_and_rows_that_fill_no_block() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out.gguf");
+    let spec = Spec { hidden: 160, heads: 4, kv_heads: 4, head_dim: 40, ffn: 200, tied_embeddings: true, ..spec() };
+    let spec = Spec { rope: Rope { dim: 40, ..spec.rope.clone() }, ..spec };
+    quantise(&synthetic(folder.path(), &spec, Quant::F16), "q4_0", &out).unwrap();
+    let after = Checkpoint::open(&out).unwrap();
+    let of = |name: &str| after.tensor(name).unwrap().info().dtype;
+    assert_eq!(of("token_embd.weight"), DType::Q8_0, "it makes the logits");
+    assert_eq!(of("blk.0.attn_q.weight"), DType::Q4_0);
+    assert_eq!(of("blk.0.ffn_down.weight"), DType::F16, "rows of 200 are no blocks of 32");
+}
+
+/// A llama of one layer in the Hugging Face layout: hidden 64, ffn 128, 2 heads of 32, 2 key-value heads, 320 tokens, tied, F32.
+/// Element `i` of a matrix is `i / 1024`.
+fn folder_of(scaling: &serde_json::Value) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let config = json!({
+        "model_type": "llama", "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 1,
+        "num_attention_heads": 2, "num_key_value_heads": 2, "vocab_size": 320, "max_position_embeddings": 64,
+        "rms_norm_eps": 1e-5, "rope_theta": 1e4, "tie_word_embeddings": true, "rope_scaling": scaling,
+    });
+    let shapes: [(&str, &[usize]); 11] = [
+        ("model.embed_tokens.weight", &[320, 64]),
+        ("model.norm.weight", &[64]),
+        ("model.layers.0.input_layernorm.weight", &[64]),
+        ("model.layers.0.post_attention_layernorm.weight", &[64]),
+        ("model.layers.0.self_attn.q_proj.weight", &[64, 64]),
+        ("model.layers.0.self_attn.k_proj.weight", &[64, 64]),
+        ("model.layers.0.self_attn.v_proj.weight", &[64, 64]),
+        ("model.layers.0.self_attn.o_proj.weight", &[64, 64]),
+        ("model.layers.0.mlp.gate_proj.weight", &[128, 64]),
+        ("model.layers.0.mlp.up_proj.weight", &[128, 64]),
+        ("model.layers.0.mlp.down_proj.weight", &[64, 128]),
+    ];
+    let (mut table, mut data) = (serde_json::Map::new(), Vec::new());
+    for (name, shape) in shapes {
+        let start = data.len();
+        let elements: usize = shape.iter().product();
+        data.extend((0..elements).flat_map(|i| (i as f32 / 1024.0).to_le_bytes()));
+        table.insert(name.to_owned(), json!({"dtype": "F32", "shape": shape, "data_offsets": [start, data.len()]}));
+    }
+    let header = serde_json::Value::Object(table).to_string();
+    let bytes = [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &data].concat();
+    std::fs::write(folder.path().join("model.safetensors"), bytes).unwrap();
+    std::fs::write(folder.path().join("config.json"), config.to_string()).unwrap();
+    folder
+}
+
+#[test]
+fn a_folder_becomes_a_file_in_the_order_of_gguf() {
+    let scaling = json!({
+        "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 32,
+    });
+    let (folder, place) = (folder_of(&scaling), tempfile::tempdir().unwrap());
+    let out = place.path().join("out.gguf");
+    let header = synthetic(place.path(), &spec(), Quant::Q8_0);
+    let made = with_header(folder.path(), "f32", Some(&header), &out).unwrap();
+    assert_eq!((made.provenance.error, made.provenance.source_quantisation.as_str()), (0.0, "F32"));
+    let (before, after) = (Checkpoint::open(folder.path()).unwrap(), Checkpoint::open(&out).unwrap());
+    let shape = after.spec();
+    assert_eq!((shape.layers, shape.hidden, shape.ffn, shape.vocab), (1, 64, 128, 320));
+    assert_eq!(shape.rope.layout, RopeLayout::Interleaved);
+    assert!(matches!(shape.rope.scaling, Some(RopeScaling::Factors(_))));
+    for (read, meant) in shape.inverse_frequencies().iter().zip(before.spec().inverse_frequencies()) {
+        assert!((read / meant - 1.0).abs() < 1e-5, "{read} {meant}");
+    }
+    // Row 1 of q is row 16 of the folder's (half a head of 32 further on), row 2 is row 1, row 33 is row 48.
+    let q = numbers(&after, "blk.0.attn_q.weight");
+    for (row, source) in [(0, 0), (1, 16), (2, 1), (33, 48), (63, 63)] {
+        assert!((q[row * 64] * 1024.0 - (source * 64) as f32).abs() < 1e-3, "row {row}: {}", q[row * 64]);
+    }
+    for name in ["blk.0.attn_v.weight", "blk.0.ffn_down.weight", "output_norm.weight", "token_embd.weight"] {
+        assert_eq!(numbers(&before, name), numbers(&after, name), "{name}");
+    }
+    assert_eq!(after.tokenizer().unwrap().vocab_size(), 320);
+    let error = with_header(folder.path(), "f32", None, &out).unwrap_err().to_string();
+    insta::assert_snapshot!(error.replace(&folder.path().display().to_string(), "DIR"), @"quantising DIR: tokenizer: expected a GGUF file that has this model's tokenizer (--header GGUF), found a folder, whose tokenizer.json says less than a GGUF file has to; add --header with any GGUF file of the same model, or convert the folder with llama.cpp's convert_hf_to_gguf.py");
+}
+
+#[test]
+fn what_cannot_be_is_refused_and_leaves_nothing() {
+    let (folder, place) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let source = synthetic(folder.path(), &spec(), Quant::F16);
+    let out = place.path().join("out.gguf");
+    let shown = |result: Result<Quantised, models::Error>| {
+        let text = result.unwrap_err().to_string();
+        text.replace(&folder.path().display().to_string(), "DIR").replace(&place.path().display().to_string(), "OUT")
+    };
+    // Not in the place of the source, under no name that it has.
+    std::os::unix::fs::symlink(&source, folder.path().join("link.gguf")).unwrap();
+    let same = shown(quantise(&source, "q8_0", &folder.path().join("link.gguf")));
+    // Half of the file.
+    let bytes = std::fs::read(&source).unwrap();
+    let cut = folder.path().join("cut.gguf");
+    std::fs::write(&cut, &bytes[..bytes.len() / 2]).unwrap();
+    let half = shown(quantise(&cut, "q8_0", &out));
+    // A weight that is no number, in the middle of the file.
+    let view = |name: &str| Checkpoint::open(&source).unwrap().tensor(name).unwrap().range();
+    let at = view("blk.1.attn_q.weight").start + 2 * (3 * 256 + 5);
+    let mut damaged = bytes.clone();
+    damaged[at..at + 2].copy_from_slice(&0x7E00u16.to_le_bytes());
+    let nan = folder.path().join("nan.gguf");
+    std::fs::write(&nan, &damaged).unwrap();
+    let nan = shown(quantise(&nan, "q8_0", &out));
+    // Numbers that F16 does not hold.
+    let wide = folder.path().join("wide.gguf");
+    quantise(&source, "f32", &wide).unwrap();
+    let mut large = std::fs::read(&wide).unwrap();
+    let at = Checkpoint::open(&wide).unwrap().tensor("blk.0.ffn_up.weight").unwrap().range().start;
+    large[at..at + 4].copy_from_slice(&1e6f32.to_le_bytes());
+    std::fs::write(&wide, &large).unwrap();
+    let large = shown(quantise(&wide, "f16", &out));
+    let header = shown(with_header(&source, "q8_0", Some(&source), &out));
+    let nowhere = shown(quantise(&source, "q8_0", &place.path().join("none/out.gguf")));
+    insta::assert_snapshot!([same, half, nan, large, header, nowhere].join("\n"), @"
+    quantising DIR/link.gguf: output: expected another file than the source, found the source; choose another name (-o FILE)
+    GGUF DIR/cut.gguf: byte 7222, tensor `blk.0.ffn_down.weight`: expected data inside the file of 1349984 bytes, found 262144 bytes at 7872 + 1083392; the file is incomplete or damaged: fetch it again
+    quantising DIR/nan.gguf: tensor `blk.1.attn_q.weight`, row 3, column 5: expected a finite number, found NaN; the weights are damaged: fetch them again
+    quantising DIR/wide.gguf: tensor `blk.0.ffn_up.weight`, row 0, column 0: expected numbers that F16 holds, found 1000000; choose bf16 or f32, which hold numbers as large
+    quantising DIR/F16.gguf: --header: expected none for a GGUF file, which has a tokenizer of its own, found one; leave --header out
+    cannot create OUT/none/out.gguf: No such file or directory (os error 2); check the path
+    ");
+    assert_eq!(files_in(place.path()), [""; 0]);
+    assert!(bytes == std::fs::read(&source).unwrap());
+}
+
+#[test]
+fn damaged_keys_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let (source, out) = (synthetic(folder.path(), &spec(), Quant::F16), folder.path().join("out.gguf"));
+    let made = quantise(&source, "q8_0", &out).unwrap();
+    let mut bytes = std::fs::read(&out).unwrap();
+    let digest = made.provenance.source_sha256.as_bytes();
+    let at = bytes.windows(64).position(|window| window == digest).unwrap();
+    bytes[at..at + 7].copy_from_slice(b"unknown");
+    std::fs::write(&out, bytes).unwrap();
+    let error = Checkpoint::open(&out).unwrap().provenance().unwrap_err().to_string();
+    assert!(error.contains("inferometer.source.sha256") && error.contains("64 hexadecimal digits"), "{error}");
+}
