@@ -49,6 +49,34 @@ fn a_prefill_in_batches_has_the_ops_of_the_cost_model() {
             assert!(fits, "{}: {found} of {name}, the cost model has {expected}", entry.name);
         }
     }
+    extra_work_is_an_op_of_its_own(&checkpoint, batch);
+}
+
+/// Part of the test above, since the recorder is the process's.
+fn extra_work_is_an_op_of_its_own(checkpoint: &Checkpoint, batch: usize) {
+    for label in ["candle", "candle:tensor"] {
+        let Ok(engine) = engines::registry::find(label).expect("it is in the registry").open() else { continue };
+        let walk = |layers: usize| {
+            let settings = [("extra_mlp".to_owned(), layers.to_string())].into();
+            let options = LoadOptions { context: 64, batch: Some(batch), settings, ..LoadOptions::default() };
+            let mut session = common::load(engine.as_ref(), checkpoint, &options);
+            let steps = session.steps().expect("ops are marked in steps");
+            record::start(record::Config::default());
+            let _ = record::drain();
+            steps.prefill(&(0..20).collect::<Vec<u32>>()).expect("it runs");
+            steps.decode(7).expect("it runs");
+            record::stop();
+            (counts(record::drain().of(record::Kind::Op).map(|op| op.name)), steps.logits().expect("it ran"))
+        };
+        let ((plain, answer), (mut more, same)) = (walk(0), walk(2));
+        assert_eq!(answer, same, "{label}: it changes no answer");
+        let batches = 20_usize.div_ceil(batch) + 1;
+        assert_eq!(more.remove("extra_mlp"), Some(2 * batches), "{label}");
+        assert_eq!(plain, more, "{label}: the other ops are as many");
+        let settings = [("extra_mlp".to_owned(), "4".to_owned())].into();
+        let error = engine.load(checkpoint, &LoadOptions { settings, ..LoadOptions::default() }).err();
+        assert!(error.is_some_and(|error| error.to_string().contains("the model has 3 layers")), "{label}");
+    }
 }
 
 fn counts<'a>(names: impl Iterator<Item = &'a str>) -> BTreeMap<&'a str, usize> {

@@ -31,6 +31,12 @@ fn names_that_nobody_knows() {
             "run -e mock -m tiny.gguf --prompts sed",
             "run -e mock -m tiny.gguf --counters cycels",
             "run -e mock -m tiny.gguf --set candle.x=1",
+            "run -e mock -e mock -m tiny.gguf",
+            "run -e mock -e a=mock -m tiny.gguf --set b.x=1",
+            "run -e Twin=mock -m tiny.gguf",
+            "run -e candle=mock -m tiny.gguf",
+            "run -e twin=mokc -m tiny.gguf",
+            "run -e candle -m tiny.gguf --set candle.extra=1",
             "models show lama",
             "models synth llama-3.2-1b --quant q4",
         ]

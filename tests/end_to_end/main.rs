@@ -2,11 +2,13 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 
+mod aliases;
 mod candle;
 mod ceilings;
 mod command_line;
 mod counters;
 mod errors;
+mod examination;
 mod failures;
 #[cfg(target_os = "linux")]
 mod linux_counters;

@@ -39,6 +39,7 @@ fn a_server_is_measured_with_its_processes() {
         assert!(case["memory"]["load_s"].is_null());
         assert!(case["memory"]["reasons"]["load_s"].as_str().unwrap().contains("running before"));
         assert_eq!(case["output"]["text"], "one two three four five six seven eight");
+        assert!(case["reasons"]["top_logprobs"].as_str().unwrap().contains("lends no steps"));
         assert_eq!(counted(case).len(), 2);
         for sample in counted(case) {
             assert_eq!((&sample["output_tokens"], &sample["server"]["chunks"]), (&Value::from(8), &Value::from(8)));
@@ -50,6 +51,8 @@ fn a_server_is_measured_with_its_processes() {
             assert!(sample["server"]["counters"]["minor_faults"].is_number());
         }
     }
+    let passage = &file["examinations"][0]["reasons"]["positions"];
+    assert_eq!(passage, "the model's tokenizer is not here: only the server has it");
     let table = fs::read_to_string(place.path("r/results.csv")).unwrap();
     assert!(table.lines().next().unwrap().contains("server.cached_tokens"));
     let report = fs::read_to_string(place.path("r/report.md")).unwrap();

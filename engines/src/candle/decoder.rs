@@ -28,6 +28,14 @@ pub(super) struct Decoder<K: Kernels> {
     position: usize,
     /// Tokens per forward pass at most.
     batch: usize,
+    extra: Option<Extra<K>>,
+}
+
+/// Feed-forward work that changes no answer: its result is never read.
+struct Extra<K: Kernels> {
+    /// The first so many layers do it.
+    layers: usize,
+    out: K::Rows, // [rows, hidden]
 }
 
 /// The weights of one layer.
@@ -58,8 +66,13 @@ struct Buffers<K: Kernels> {
 }
 
 impl<K: Kernels> Decoder<K> {
-    /// Takes the weights from the checkpoint and reserves cache and buffers.
-    pub(super) fn load(kernels: K, checkpoint: &Checkpoint, batch: usize) -> Result<Self, EngineError> {
+    /// Takes the weights from the checkpoint and reserves cache and buffers. `extra_mlp` layers do their feed-forward part twice.
+    pub(super) fn load(
+        kernels: K,
+        checkpoint: &Checkpoint,
+        batch: usize,
+        extra_mlp: usize,
+    ) -> Result<Self, EngineError> {
         let spec = checkpoint.spec().clone();
         let (hidden, q_width, kv_width) = (spec.hidden, spec.q_width(), spec.kv_width());
         let source = Source { kernels: &kernels, checkpoint };
@@ -98,7 +111,11 @@ impl<K: Kernels> Decoder<K> {
             last: kernels.rows(hidden)?,
             logits: kernels.rows(spec.vocab)?,
         };
-        Ok(Self { kernels, spec, embedding, blocks, output_norm, lm_head, caches, buffers, position: 0, batch })
+        let extra = match extra_mlp {
+            0 => None,
+            layers => Some(Extra { layers, out: kernels.rows(hidden)? }),
+        };
+        Ok(Self { kernels, spec, embedding, blocks, output_norm, lm_head, caches, buffers, position: 0, batch, extra })
     }
 
     /// Runs tokens behind the context, a batch at a time; afterwards the logits are those of the last one.
@@ -112,7 +129,7 @@ impl<K: Kernels> Decoder<K> {
 
     /// One batch through all layers; its logits only if they are wanted.
     fn pass(&mut self, tokens: &[u32], with_logits: bool) -> Result<(), EngineError> {
-        let Self { kernels, spec, buffers: b, position, .. } = self;
+        let Self { kernels, spec, buffers: b, position, extra, .. } = self;
         let (rows, position) = (tokens.len(), *position);
         let (hidden, q_width, kv_width, ffn) = (spec.hidden, spec.q_width(), spec.kv_width(), spec.ffn);
         let seen = spec.window.map_or(position + rows, |window| (position + rows).min(window));
@@ -161,6 +178,13 @@ impl<K: Kernels> Decoder<K> {
             {
                 let _op = op!("ffn_norm", layer, [rows, hidden]);
                 kernels.norm(&b.x, &block.ffn_norm, spec.norm_eps, &mut b.h)?;
+            }
+            if let Some(extra) = extra.as_mut().filter(|extra| layer < extra.layers) {
+                let _op = op!("extra_mlp", layer, [rows, hidden, ffn]);
+                kernels.linear(&mut b.h, &block.gate, &mut b.gate)?;
+                kernels.linear(&mut b.h, &block.up, &mut b.up)?;
+                kernels.silu_mul(&mut b.gate, &b.up)?;
+                kernels.linear(&mut b.gate, &block.down, &mut extra.out)?;
             }
             {
                 let _op = op!("gate_proj", layer, [rows, hidden, ffn]);

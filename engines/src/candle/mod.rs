@@ -7,6 +7,7 @@ mod cpu;
 mod decoder;
 mod kernels;
 mod session;
+mod settings;
 mod tensor;
 
 use models::Checkpoint;
@@ -14,6 +15,7 @@ use models::Checkpoint;
 use self::cpu::Cpu;
 use self::decoder::Decoder;
 use self::session::{CandleSession, guarded};
+use self::settings::Settings;
 use self::tensor::OnDevice;
 use crate::text::Text;
 use crate::{Caps, Engine, EngineError, FlashAttention, Identity, LoadOptions, OpTimes, PhaseSplit, Session};
@@ -76,11 +78,14 @@ impl Engine for Candle {
 
     fn check(&self, options: &LoadOptions) -> Result<(), EngineError> {
         let place = tensor::Place::parse(&options.device)?;
-        check_settings(options, place == tensor::Place::Cpu && self.variant == Variant::Native)
+        Settings::new(&options.settings)?;
+        check_attention(options, place == tensor::Place::Cpu && self.variant == Variant::Native)
     }
 
     fn load(&self, checkpoint: &Checkpoint, options: &LoadOptions) -> Result<Box<dyn Session>, EngineError> {
         self.check(options)?;
+        let settings = Settings::new(&options.settings)?;
+        settings.check_layers(checkpoint.spec().layers)?;
         check_threads(options.threads)?;
         let device = tensor::Place::parse(&options.device)?.open()?;
         let is_fused = device.is_cpu() && self.variant == Variant::Native;
@@ -90,24 +95,18 @@ impl Engine for Candle {
         let context = options.context;
         guarded("load", || {
             if is_fused {
-                let decoder = Decoder::load(Cpu::new(spec, options, batch), checkpoint, batch)?;
+                let decoder = Decoder::load(Cpu::new(spec, options, batch), checkpoint, batch, settings.extra_mlp)?;
                 return Ok(Box::new(CandleSession::new(decoder, text, context)) as Box<dyn Session>);
             }
-            let decoder = Decoder::load(OnDevice::new(spec, options, batch, device)?, checkpoint, batch)?;
+            let kernels = OnDevice::new(spec, options, batch, device)?;
+            let decoder = Decoder::load(kernels, checkpoint, batch, settings.extra_mlp)?;
             Ok(Box::new(CandleSession::new(decoder, text, context)) as Box<dyn Session>)
         })
     }
 }
 
-/// Refuses settings that cannot be kept.
-fn check_settings(options: &LoadOptions, is_fused: bool) -> Result<(), EngineError> {
-    if let Some(key) = options.settings.keys().next() {
-        return Err(EngineError::Unsupported {
-            engine: NAME,
-            what: format!("the setting `{key}`"),
-            instead: "it has no settings of its own; leave it out".to_owned(),
-        });
-    }
+/// Refuses attention that the kernels do not have.
+fn check_attention(options: &LoadOptions, is_fused: bool) -> Result<(), EngineError> {
     let refused = match (options.flash_attention, is_fused) {
         (FlashAttention::Off, true) => Some(("attention that is not fused on the CPU", "candle:tensor")),
         (FlashAttention::On, false) => Some(("fused attention by tensor operations", "candle on the CPU")),

@@ -18,7 +18,7 @@ use super::{interrupt, output};
 /// Measure engines, models and prompts; `inferometer` alone does it with every default
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// Engine, as `name` or `name:variant` (see `engines list`); may be given several times
+    /// Engine, as `name` or `name:variant` (see `engines list`), or as NAME=ENGINE to call it NAME; may be given several times
     #[arg(short, long = "engine", value_name = "ENGINE", help_heading = "What", default_value = DEFAULT_ENGINE)]
     engines: Vec<String>,
     /// Registry name, .gguf file, safetensors folder, config.json (with --synthetic) owner/repo or owner/repo:file; may be given several times [default: smollm2-135m; of a server: its own]
@@ -89,7 +89,7 @@ pub(super) struct Arguments {
     /// The device, such as cpu, cuda:0 or metal
     #[arg(long, value_name = "D", help_heading = "Engine settings", default_value = "cpu")]
     device: String,
-    /// A setting of one engine; may be given several times
+    /// A setting of one engine, or of one NAME alone; may be given several times
     #[arg(long = "set", value_name = "ENGINE.KEY=VALUE", help_heading = "Engine settings", value_parser = setting)]
     settings: Vec<(String, String, String)>,
 

@@ -65,7 +65,7 @@ pub struct Environment {
     pub power: Power,
     /// Load and steal when the run began.
     pub state: State,
-    /// Engines that took part, with their versions.
+    /// Engines that took part, with their versions, in the order of the plan's labels.
     pub engines: Vec<engines::Identity>,
     /// Environment variables that change what is measured.
     pub variables: Variables,

@@ -21,8 +21,10 @@ pub struct Plan {
 /// An engine that takes part.
 #[derive(Debug, Clone)]
 pub struct EngineChoice {
-    /// What the user typed.
+    /// What it is called in this run: the engine as the user typed it, or the name that the user gave it.
     pub label: String,
+    /// What is opened: `name` or `name:variant`.
+    pub engine: String,
     /// Who it is.
     pub identity: Identity,
     /// What it can do.
@@ -78,7 +80,17 @@ impl Plan {
     pub fn requests(&self) -> usize {
         let passes = usize::from(self.options.trace == super::TraceLevel::Ops) + 1;
         let of_case = 1 + self.options.warmup.unwrap_or(1) + self.file.runs + passes * self.file.instrumented_runs;
-        self.file.cases.len() * of_case
+        self.file.cases.len() * of_case + self.examinations()
+    }
+
+    /// Texts in which engines are examined: each case's answer, and the passage once a seat.
+    fn examinations(&self) -> usize {
+        let lends = |seat: &&Seat| self.engines.get(seat.engine).is_some_and(|engine| engine.caps.steps);
+        let of_block = |block: &Block| {
+            let cases = block.cases.iter().filter_map(|case| block.seats.get(case.seat)).filter(lends).count();
+            cases + block.seats.iter().filter(lends).count()
+        };
+        self.blocks.iter().map(of_block).sum()
     }
 }
 

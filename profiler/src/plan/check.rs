@@ -1,6 +1,6 @@
 //! What can be refused before anything is looked up.
 
-use super::{Options, PromptChoice};
+use super::{Asked, Options, PromptChoice};
 use crate::{Error, meter};
 
 /// Refuses what cannot be, by name.
@@ -53,10 +53,29 @@ pub fn check(options: &Options) -> Result<(), Error> {
             ));
         }
     }
-    twice("-e", &options.engines)?;
+    engines_twice(&options.engines)?;
     twice("-m", &options.models)?;
     twice("-t", &options.threads)?;
     twice("--depth", &options.depths)
+}
+
+/// Two engines of one name would share the ids of their cases.
+fn engines_twice(engines: &[String]) -> Result<(), Error> {
+    for (index, text) in engines.iter().enumerate() {
+        let label = Asked::new(text)?.label;
+        let mut earlier = engines.iter().take(index).filter_map(|earlier| Asked::new(earlier).ok());
+        if let Some(earlier) = earlier.find(|earlier| earlier.label == label) {
+            let refused = if label == text && earlier.engine == text {
+                format!(
+                    "-e {text} is given twice: each case is measured once per run (raise -r for more samples); to hold an engine against itself, name one of them: -e {text} -e again={text}"
+                )
+            } else {
+                format!("-e {text}: another engine of this run is called `{label}`; take another name for one of them")
+            };
+            return Err(Error::Usage(refused));
+        }
+    }
+    Ok(())
 }
 
 /// A value given twice would measure the same case twice under one id.
@@ -96,6 +115,10 @@ mod tests {
         insta::assert_snapshot!(told(|o| o.new_tokens = Some(0)), @"-n 0: at least one new token is needed; leave -n out for 128");
         insta::assert_snapshot!(told(|o| o.prompts = PromptChoice::Tokens(0)), @"--prompt-tokens 0: at least one prompt token is needed");
         insta::assert_snapshot!(told(|o| o.threads = vec![1, 2, 1]), @"-t 1 is given twice: each case is measured once per run; raise -r for more samples");
+        let engines = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
+        insta::assert_snapshot!(told(|o| o.engines = engines(&["mock", "candle", "candle"])), @"-e candle is given twice: each case is measured once per run (raise -r for more samples); to hold an engine against itself, name one of them: -e candle -e again=candle");
+        insta::assert_snapshot!(told(|o| o.engines = engines(&["a=mock", "a=candle"])), @"-e a=candle: another engine of this run is called `a`; take another name for one of them");
+        assert_eq!(told(|o| o.engines = engines(&["candle", "again=candle", "third=candle"])), "fine");
         insta::assert_snapshot!(told(|o| o.counters = vec!["cycels".to_owned()]), @"no counter is called `cycels`; did you mean `cycles`?; `inferometer machine` and COUNTERS.md list them, other events are written rHEX or PMU/TERM=VALUE,.../");
         assert_eq!(
             told(|o| o.counters = vec!["LLC-loads".to_owned(), "cpu/event=0x3c/".to_owned(), "r01c2".to_owned()]),

@@ -16,13 +16,16 @@ use crate::prepare;
 /// As a run would fail before it measures anything.
 pub fn dry_run(options: &Options, environment: &Environment) -> Result<String, Error> {
     check(options)?;
-    let options = prepare::defaults(options, environment);
-    let engines = prepare::open_engines(&options)?;
+    let mut options = prepare::defaults(options, environment);
+    let engines = prepare::open_engines(&mut options)?;
     let set = prepare::prompt_set(&options.prompts)?;
     let mut text = String::new();
     let labels: Vec<_> = engines
         .iter()
-        .map(|engine| format!("{} {} on {}", engine.label, engine.identity.version, engine.identity.device))
+        .map(|engine| {
+            let named = if engine.label == engine.engine { String::new() } else { format!("{} = ", engine.label) };
+            format!("{named}{} {} on {}", engine.engine, engine.identity.version, engine.identity.device)
+        })
         .collect();
     line(&mut text, "engines", &labels.join(", "));
     for (name, told) in [("server", &options.url), ("command", &options.spawn)] {

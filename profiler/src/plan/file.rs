@@ -1,5 +1,7 @@
 //! The plan as `run.json` holds it.
 
+use std::collections::BTreeMap;
+
 use engines::{FlashAttention, KvType};
 use models::Spec;
 use models::cost::WeightTypes;
@@ -12,6 +14,10 @@ use super::TraceLevel;
 pub struct PlanFile {
     /// Engine labels in the order of the command line; the first is the baseline of a comparison.
     pub engines: Vec<String>,
+    /// Which engine a label stands for, `name` or `name:variant`, where the label is a name that the user gave; other labels
+    /// stand for themselves.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub engine_of: BTreeMap<String, String>,
     /// The models.
     pub models: Vec<PlannedModel>,
     /// Name of the prompt set, path of the prompts file, or `prompt` / `tokens-N`.
@@ -46,7 +52,7 @@ pub struct PlanFile {
     pub batch: Option<usize>,
     /// The device.
     pub device: String,
-    /// Settings of single engines: engine, key, value.
+    /// Settings of single engines: engine or label, key, value.
     pub settings: Vec<(String, String, String)>,
     /// How much was traced.
     pub trace: TraceLevel,

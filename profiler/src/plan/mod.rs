@@ -6,6 +6,7 @@ mod cores;
 mod dry_run;
 mod file;
 mod folder;
+mod label;
 mod options;
 
 pub use case::{Block, CasePlan, EngineChoice, Plan, Seat, THREADS, case_id};
@@ -14,6 +15,8 @@ pub use cores::physical_cores;
 pub use dry_run::dry_run;
 pub use file::{PlanFile, PlannedCase, PlannedModel, PlannedPrompt};
 pub use folder::{RUNS, folder_name, new_folder};
+pub use label::Asked;
+pub(crate) use label::owner;
 pub use options::{
     DEFAULT_ENGINE, DEFAULT_MODEL, DEFAULT_NEW_TOKENS, DEFAULT_PROMPTS, DEFAULT_RUNS, DEFAULT_SEED, Options,
     PromptChoice, TraceLevel,

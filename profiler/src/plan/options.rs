@@ -1,10 +1,13 @@
 //! What a run was asked for: a plain struct, the command line's types stop before it.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use engines::{FlashAttention, KvType, LoadOptions};
 use serde::{Deserialize, Serialize};
 use traces::Nanos;
+
+use super::EngineChoice;
 
 /// New tokens of a request unless the prompt or the command line says otherwise.
 pub const DEFAULT_NEW_TOKENS: usize = 128;
@@ -22,7 +25,7 @@ pub const DEFAULT_SEED: u64 = 20_240_817;
 /// Everything that the command line says about a run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Options {
-    /// Engine labels, `name` or `name:variant`; empty = the default engine.
+    /// Engines, `name` or `name:variant`, each also as `LABEL=ENGINE`; empty = the default engine.
     pub engines: Vec<String>,
     /// Model references; empty = the default model.
     pub models: Vec<String>,
@@ -56,7 +59,7 @@ pub struct Options {
     pub batch: Option<usize>,
     /// The device, such as `cpu`.
     pub device: String,
-    /// Settings of single engines: engine, key, value.
+    /// Settings of single engines: engine or label, key, value.
     pub settings: Vec<(String, String, String)>,
     /// How much is traced.
     pub trace: TraceLevel,
@@ -87,9 +90,17 @@ pub struct Options {
 }
 
 impl Options {
-    /// What an engine of this name is told when it loads.
-    pub fn of_engine(&self, name: &str, threads: usize, context: usize) -> LoadOptions {
-        let settings = self.settings.iter().filter(|(engine, ..)| engine == name);
+    /// Settings of one engine of the run: those of all engines of its name, and over them those of its own label.
+    pub fn settings_of(&self, choice: &EngineChoice) -> BTreeMap<String, String> {
+        let of = |owner: &str| {
+            let own = self.settings.iter().filter(move |(engine, ..)| engine == owner);
+            own.map(|(_, key, value)| (key.clone(), value.clone())).collect::<Vec<_>>()
+        };
+        of(&choice.identity.name).into_iter().chain(of(&choice.label)).collect()
+    }
+
+    /// What an engine of the run is told when it loads.
+    pub fn of_engine(&self, choice: &EngineChoice, threads: usize, context: usize) -> LoadOptions {
         LoadOptions {
             threads,
             context,
@@ -97,7 +108,7 @@ impl Options {
             flash_attention: self.flash_attention,
             batch: self.batch,
             device: self.device.clone(),
-            settings: settings.map(|(_, key, value)| (key.clone(), value.clone())).collect(),
+            settings: self.settings_of(choice),
             url: self.url.clone(),
             spawn: self.spawn.as_ref().map(|command| command.replace("{threads}", &threads.to_string())),
         }

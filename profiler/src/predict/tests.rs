@@ -172,6 +172,7 @@ pub(super) fn run_of(subjects: &[&Subject], machine: Machine) -> RunFile {
         ceilings: Some(ceilings(&[1], 20e9, 400e9)),
         ceiling_probes: Vec::new(),
         conditions: Vec::new(),
+        examinations: Vec::new(),
         cases,
         summaries: Vec::new(),
         probes: Vec::new(),

@@ -4,41 +4,43 @@ use engines::{Engine, registry};
 
 use crate::Error;
 use crate::meter::process::ProcessMeter;
-use crate::plan::{EngineChoice, Options, nearest};
+use crate::plan::{Asked, EngineChoice, Options, nearest, owner};
 
-/// Opens every engine that was asked for.
-pub(crate) fn open(options: &Options) -> Result<Vec<EngineChoice>, Error> {
+/// Opens every engine that was asked for, and gives each setting to its owner.
+pub(crate) fn open(options: &mut Options) -> Result<Vec<EngineChoice>, Error> {
     let usage = |error: &dyn std::error::Error| Error::Usage(error.to_string());
-    let mut opened: Vec<(&String, Box<dyn Engine>)> = Vec::new();
-    for label in &options.engines {
-        let selection = registry::find(label).map_err(|error| usage(&error))?;
-        opened.push((label, selection.open().map_err(|error| usage(&error))?));
+    let mut opened: Vec<(Asked<'_>, Box<dyn Engine>)> = Vec::new();
+    for text in &options.engines {
+        let asked = Asked::new(text)?;
+        let selection = registry::find(asked.engine).map_err(|error| usage(&error))?;
+        opened.push((asked, selection.open().map_err(|error| usage(&error))?));
     }
     let choices: Vec<EngineChoice> = opened
         .iter()
-        .map(|(label, engine)| EngineChoice {
-            label: (*label).clone(),
+        .map(|(asked, engine)| EngineChoice {
+            label: asked.label.to_owned(),
+            engine: asked.engine.to_owned(),
             identity: engine.identity(),
             caps: engine.caps(),
             prunes_last_block: engine.prunes_last_block(),
         })
         .collect();
-    refuse_strangers(options, &choices)?;
+    let engines: Vec<_> = opened.into_iter().map(|(_, engine)| engine).collect();
+    options.settings = owned(&options.settings, &choices)?;
     refuse_addresses(options, &choices)?;
-    for ((_, engine), choice) in opened.iter().zip(&choices) {
+    for (engine, choice) in engines.iter().zip(&choices) {
         // What depends on the model and on the threads of a worker is checked where it is loaded.
-        let given = options.of_engine(&choice.identity.name, 1, 1);
+        let given = options.of_engine(choice, 1, 1);
         engine.check(&given).map_err(|error| usage(&error))?;
     }
     Ok(choices)
 }
 
-/// Whether these engines only ask servers; false for a label that leads to none.
-pub(super) fn all_ask_servers(labels: &[String]) -> bool {
-    let asks = |label: &String| {
-        registry::find(label).ok().and_then(|found| found.open().ok()).is_some_and(|engine| engine.caps().remote)
-    };
-    !labels.is_empty() && labels.iter().all(asks)
+/// Whether these engines only ask servers; false for a text that leads to none.
+pub(super) fn all_ask_servers(engines: &[String]) -> bool {
+    let open = |text: &String| registry::find(Asked::new(text).ok()?.engine).ok()?.open().ok();
+    let asks = |text: &String| open(text).is_some_and(|engine| engine.caps().remote);
+    !engines.is_empty() && engines.iter().all(asks)
 }
 
 /// Where a server answers is told to those that ask one, and must be told to them.
@@ -76,17 +78,26 @@ fn spawned_threads(options: &Options) -> Result<(), Error> {
     )))
 }
 
-/// Settings of engines that take no part.
-fn refuse_strangers(options: &Options, choices: &[EngineChoice]) -> Result<(), Error> {
-    for (engine, key, value) in &options.settings {
-        let names: Vec<&str> = choices.iter().map(|choice| choice.identity.name.as_str()).collect();
-        if !names.contains(&engine.as_str()) {
+/// Settings with their owners, an engine's name or a label; refuses those of engines that take no part.
+fn owned(
+    settings: &[(String, String, String)],
+    choices: &[EngineChoice],
+) -> Result<Vec<(String, String, String)>, Error> {
+    let one = |(engine, key, value): &(String, String, String)| {
+        let found = owner(choices, (engine, key)).map(|(owner, key)| (owner.to_owned(), key, value.clone()));
+        found.ok_or_else(|| {
+            let mut names: Vec<&str> = Vec::new();
+            for name in choices.iter().flat_map(|choice| [choice.identity.name.as_str(), choice.label.as_str()]) {
+                if !names.contains(&name) {
+                    names.push(name);
+                }
+            }
             let near = nearest(engine, &names);
-            return Err(Error::Usage(format!(
+            Error::Usage(format!(
                 "--set {engine}.{key}={value}: engine {engine} takes no part in this run{near}; its engines: {}",
                 names.join(", ")
-            )));
-        }
-    }
-    Ok(())
+            ))
+        })
+    };
+    settings.iter().map(one).collect()
 }

@@ -6,6 +6,7 @@
 mod engines;
 mod locate;
 mod model;
+mod passage;
 mod prompt;
 mod served;
 mod tokens;
@@ -18,6 +19,7 @@ pub use locate::{Place, locate};
 pub(crate) use locate::{locate_with, synthetic_bytes, synthetic_shape};
 pub(crate) use model::prepare as prepare_model;
 pub use model::{PreparedModel, Shape, Weights};
+pub use passage::PASSAGE;
 pub use prompt::{PreparedPrompt, prompt_set};
 pub(crate) use served::is_served;
 pub(crate) use tokens::random;
@@ -41,8 +43,8 @@ const MEMORY_SHARE: f64 = 0.9;
 /// When an option, an engine, a model or a prompt is not what it should be.
 pub fn prepare(options: &Options, environment: &Environment, progress: &dyn fetch::Progress) -> Result<Plan, Error> {
     plan::check(options)?;
-    let options = defaults(options, environment);
-    let engines = engines::open(&options)?;
+    let mut options = defaults(options, environment);
+    let engines = engines::open(&mut options)?;
     let set = prompt_set(&options.prompts)?;
     let ignore_eos = options.ignore_eos || options.synthetic || set.has_exact_lengths();
     let mut blocks = Vec::new();
@@ -198,6 +200,11 @@ fn plan_file(options: &Options, ignore_eos: bool, set: &str, engines: &[EngineCh
     });
     PlanFile {
         engines: engines.iter().map(|engine| engine.label.clone()).collect(),
+        engine_of: engines
+            .iter()
+            .filter(|engine| engine.label != engine.engine)
+            .map(|engine| (engine.label.clone(), engine.engine.clone()))
+            .collect(),
         models: blocks.iter().map(planned).collect(),
         prompt_set: set.to_owned(),
         prompts: prompts.collect(),

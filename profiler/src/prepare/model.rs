@@ -8,6 +8,7 @@ use prompts::Set;
 
 use super::kv_dtype;
 use super::locate::Place;
+use super::passage;
 use super::prompt::{self, PreparedPrompt};
 use super::tokens::{Filler, Ordinary};
 use crate::Error;
@@ -36,6 +37,8 @@ pub struct PreparedModel {
     pub prompts: Vec<PreparedPrompt>,
     /// What fills the context to each depth.
     pub fillers: Vec<Filler>,
+    /// The text in which engines are examined ([`passage::PASSAGE`]); empty where the tokenizer is a server's.
+    pub passage: Vec<u32>,
     /// Tokens that its sessions hold.
     pub context: usize,
     /// Prompt tokens per forward pass.
@@ -105,6 +108,7 @@ pub(crate) fn prepare(options: &Options, set: &Set, place: Place) -> Result<Prep
     let prompts = prompt::prepare(options, set, &checkpoint, &tokenizer, &ordinary)?;
     let fillers: Vec<Filler> = options.depths.iter().map(|&depth| ordinary.filler(depth, options.seed)).collect();
     let context = context(options, &place.name, checkpoint.spec(), &prompts)?;
+    let passage = passage::ids(&tokenizer, context)?;
     let weights: Bytes = checkpoint.tensors().iter().map(|tensor| tensor.bytes).sum();
     let batch = options.batch.unwrap_or(DEFAULT_BATCH).min(context);
     let estimate = cost::memory(checkpoint.spec(), weights, context, kv_dtype(options.kv_type), batch);
@@ -136,6 +140,7 @@ pub(crate) fn prepare(options: &Options, set: &Set, place: Place) -> Result<Prep
         end_tokens: end_tokens(&tokenizer),
         prompts,
         fillers,
+        passage,
         context,
         batch,
     })
@@ -160,6 +165,7 @@ pub(crate) fn served(options: &Options, set: &Set, name: &str, reference: &str) 
         end_tokens: Vec::new(),
         prompts,
         fillers: vec![Filler::default()],
+        passage: Vec::new(),
         context: options.ctx.unwrap_or(0),
         batch: options.batch.unwrap_or(DEFAULT_BATCH),
     })

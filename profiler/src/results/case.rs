@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AllocationRow, LayerRow, MemoryMoment, PhaseSum, Reasons, Sample, Series, ServerFile, Slope, Verdict, WorkerRow,
+    AllocationRow, LayerRow, MemoryMoment, PhaseSum, Reasons, Sample, Series, ServerFile, Slope, TopLogprobs, Verdict,
+    WorkerRow,
 };
 
 /// Which instruments were on while a request ran.
@@ -43,7 +44,7 @@ pub enum Status {
 pub struct Case {
     /// Unique in the run, such as `candle/smollm2-135m/photosynthesis/t2/d0`.
     pub id: String,
-    /// Engine label, `name` or `name:variant`.
+    /// Engine label: `name`, `name:variant`, or the name that the user gave it ([`super::RunFile::identity`] says who it is).
     pub engine: String,
     /// Model name as in the registry, or the file's name.
     pub model: String,
@@ -341,4 +342,8 @@ pub struct CaseOutput {
     pub finish_reason: String,
     /// SHA-256 over the token ids, little endian, or over the text where ids are unknown.
     pub sha256: String,
+    /// What the engine's steps hold likely before each of the token ids, the prompt and all ids before it given; empty with its
+    /// reason in the case's `reasons`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub top_logprobs: Vec<TopLogprobs>,
 }

@@ -41,6 +41,9 @@ pub struct RunFile {
     /// The machine between the rounds: frequencies, heat, what control groups used, pressure.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<crate::environment::Conditions>,
+    /// What each engine holds likely in one passage: per engine, model and thread count.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub examinations: Vec<super::Examination>,
     /// Every case.
     pub cases: Vec<Case>,
     /// Averages over the prompts, per engine, model, threads and depth.
@@ -57,6 +60,15 @@ pub struct RunFile {
     /// Why a field is `null`.
     #[serde(default)]
     pub reasons: Reasons,
+}
+
+impl RunFile {
+    /// Who an engine of this run is, by the label that its cases have: `environment.engines` stands in the order of `plan.engines`.
+    pub fn identity(&self, label: &str) -> Option<&engines::Identity> {
+        let place = self.plan.engines.iter().position(|engine| engine == label);
+        let engines = &self.environment.engines;
+        place.and_then(|place| engines.get(place)).or_else(|| engines.iter().find(|engine| engine.label() == label))
+    }
 }
 
 /// An estimate for something that was not run.

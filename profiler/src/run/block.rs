@@ -156,6 +156,8 @@ impl<'a> Run<'a> {
         for name in &crew.restless {
             self.notes.push(format!("worker {name} used the processor while another one measured, though it was stopped: compare with a run of one engine"));
         }
+        self.examine(&mut crew, block, &mut states)?;
+        self.publish(&mut states)?;
         crew.dismiss();
         Ok(())
     }

@@ -63,7 +63,7 @@ impl<'a> Crew<'a> {
     }
 
     /// Engine, model and threads of a seat.
-    fn name(&self, seat: usize) -> String {
+    pub(super) fn name(&self, seat: usize) -> String {
         let Some(seat) = self.block.seats.get(seat) else { return String::new() };
         let engine = self.plan.engines.get(seat.engine).map_or("", |engine| engine.label.as_str());
         format!("{engine}/{}/t{}", self.block.model.name, seat.threads)
@@ -105,11 +105,10 @@ impl<'a> Crew<'a> {
     fn load_question(&self, seat: usize, part: Option<PartFile>) -> Load {
         let (options, model) = (&self.plan.options, &self.block.model);
         let chosen = self.block.seats.get(seat);
-        let engine = chosen
-            .and_then(|seat| self.plan.engines.get(seat.engine))
-            .map_or("", |engine| engine.identity.name.as_str());
+        let engine = chosen.and_then(|seat| self.plan.engines.get(seat.engine));
         let weights = model.weights.as_ref();
-        let mut given = options.of_engine(engine, chosen.map_or(1, |seat| seat.threads), model.context);
+        let threads = chosen.map_or(1, |seat| seat.threads);
+        let mut given = engine.map(|engine| options.of_engine(engine, threads, model.context)).unwrap_or_default();
         if weights.is_none() && !model.reference.is_empty() {
             given.settings.entry("model".to_owned()).or_insert_with(|| model.reference.clone());
         }
@@ -144,7 +143,7 @@ impl<'a> Crew<'a> {
             *chair = Chair { worker: Some(worker), ..Chair::default() };
         }
         let open = ToWorker::Open(Open {
-            engine: engine.label.clone(),
+            engine: engine.engine.clone(),
             counters: self.plan.file.counters.clone(),
             title: name,
             number: self.first_number.saturating_add(self.home.started()),

@@ -21,8 +21,9 @@ pub(super) fn limits(
 ) -> Result<Ceilings, String> {
     let threads = &plan.file.threads;
     if plan.file.virtual_time {
-        let of_mock = plan.options.settings.iter().filter(|(engine, ..)| engine == engines::mock::NAME);
-        let settings = of_mock.map(|(_, key, value)| (key.clone(), value.clone())).collect();
+        // Of several mocks the first one's: the baseline's.
+        let mock = plan.engines.iter().find(|choice| choice.identity.name == engines::mock::NAME);
+        let settings = mock.map(|choice| plan.options.settings_of(choice)).unwrap_or_default();
         return ceilings::simulated(&settings, threads);
     }
     let tell = |text: &str| progress.note(text);

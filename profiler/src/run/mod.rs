@@ -5,12 +5,14 @@
 //!   per case   load a fresh session, its first request (memory headline), warm up until steady
 //!   per round  prompt by prompt in a shuffled order, each on all workers side by side: the clean requests and, in the first rounds,
 //!              a stepped and a traced one beside them; what lay in a spell of noise once more at the end
+//!   at the end what the engines hold likely in their answers and in one passage: not measured
 //! ```
 //! A failing case is a row that says why; the others go on. What was measured is on disk at every moment.
 
 mod block;
 mod counter_sets;
 mod crew;
+mod examine;
 mod limits;
 mod memory;
 mod ops;
@@ -109,6 +111,7 @@ pub fn execute_with(
         ceilings,
         ceiling_probes: earlier.as_ref().map(|earlier| earlier.ceiling_probes.clone()).unwrap_or_default(),
         conditions: Vec::new(),
+        examinations: earlier.as_ref().map(|earlier| earlier.examinations.clone()).unwrap_or_default(),
         cases: plan.file.cases.iter().map(empty).collect(),
         summaries: Vec::new(),
         probes: Vec::new(),

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::Error;
 use crate::plan::PlanFile;
-use crate::results::{self, Case, CeilingProbe, Sample};
+use crate::results::{self, Case, CeilingProbe, Examination, Sample};
 
 /// What an earlier run left.
 #[derive(Debug)]
@@ -15,6 +15,7 @@ pub(super) struct Earlier {
     pub(super) cases: Vec<Case>,
     pub(super) samples: Vec<Sample>,
     pub(super) ceiling_probes: Vec<CeilingProbe>,
+    pub(super) examinations: Vec<Examination>,
 }
 
 /// Reads it and makes sure that it measured the same.
@@ -28,7 +29,13 @@ pub(super) fn earlier(dir: &Path, plan: &PlanFile, samples: Vec<Sample>) -> Resu
             advice: "resume with the same options, or start a new run without --resume".to_owned(),
         });
     }
-    Ok(Earlier { started: file.started, cases: file.cases, samples, ceiling_probes: file.ceiling_probes })
+    Ok(Earlier {
+        started: file.started,
+        cases: file.cases,
+        samples,
+        ceiling_probes: file.ceiling_probes,
+        examinations: file.examinations,
+    })
 }
 
 /// The first field in which two plans differ, except for where a file came from and what the machine has free.

@@ -178,6 +178,7 @@ impl<'a> CaseState<'a> {
                 }
                 .to_owned(),
                 sha256,
+                top_logprobs: Vec::new(),
             });
             return;
         };

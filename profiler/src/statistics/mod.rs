@@ -4,6 +4,7 @@
 mod bootstrap;
 mod dice;
 mod intervals;
+mod logits;
 mod order;
 mod paired;
 mod probe;
@@ -14,6 +15,7 @@ mod summary;
 
 pub use bootstrap::{Interval, RESAMPLES, interval};
 pub use intervals::{gaps, itl};
+pub use logits::top_logprobs;
 pub use order::{mad, mean, median, percentile};
 pub use paired::{Ratio, more_rounds, ratio, ratio_apart};
 pub use probe::{pace, probe};

@@ -83,7 +83,7 @@ impl View<'_> {
 
     /// Whether the engine's work runs on processors whose time this machine accounts for.
     fn on_processors(&self) -> bool {
-        let engine = self.file.environment.engines.iter().find(|engine| engine.label() == self.case.engine);
+        let engine = self.file.identity(&self.case.engine);
         engine.is_none_or(|engine| matches!(engine.device.as_str(), "cpu" | "virtual" | "remote"))
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{STEAL, Warning};
 use crate::ceilings::{Drift, drift};
-use crate::results::{Case, RunFile, Sample, Status};
+use crate::results::{Case, RunFile, Sample, Status, TopLogprobs};
 use crate::run::{MOST_WARMUPS, STEADY};
 use crate::statistics::{clean, median, pace, percentile, spells};
 
@@ -18,6 +18,8 @@ const OTHER: f64 = 0.01;
 const DRIFT: f64 = 1.1;
 /// Probed bandwidth against the ceiling that is kept: more than drift alone explains.
 const CEILING: f64 = 0.25;
+/// Nats between two tokens that may change places without a fault: sums in another order round differently.
+const TIE: f32 = 1e-3;
 /// (largest - smallest) / median of a case's latencies.
 const SPREAD: f64 = 0.25;
 
@@ -38,6 +40,7 @@ pub fn after(file: &RunFile) -> Vec<Warning> {
     }
     found
         .extend(file.cases.iter().filter(|case| outputs(case) > 1).map(|case| Warning::OutputDiffers(case.id.clone())));
+    found.extend(steps_differ(&file.cases));
     found
         .extend(worst(&file.cases, spread, SPREAD).map(|(cases, worst, spread)| Warning::Spread(cases, worst, spread)));
     found.extend(
@@ -103,6 +106,21 @@ fn outputs(case: &Case) -> usize {
     samples.filter_map(|sample| sample.output_sha256.as_deref()).collect::<BTreeSet<_>>().len()
 }
 
+/// The cases of whose output a token is not the likeliest one of the engine's own steps there.
+fn steps_differ(cases: &[Case]) -> Option<Warning> {
+    let found: Vec<(&Case, usize)> = cases.iter().filter_map(|case| Some((case, differs_at(case)?))).collect();
+    let (first, token) = found.first()?;
+    Some(Warning::StepsDiffer(found.len(), first.id.clone(), *token))
+}
+
+/// The first such output token, counted from 1. A token that is not among those that were kept is far behind, too.
+fn differs_at(case: &Case) -> Option<usize> {
+    let output = case.output.as_ref()?;
+    let mut tokens = output.token_ids.iter().zip(&output.top_logprobs);
+    let differs = |(id, top): (&u32, &TopLogprobs)| top.behind(*id).is_none_or(|behind| behind > TIE);
+    tokens.position(differs).map(|place| place + 1)
+}
+
 /// (largest - smallest) / median of a case's latencies; needs three.
 fn spread(case: &Case) -> Option<f64> {
     let latencies: Vec<f64> = clean(case).filter_map(|sample| sample.latency_s).collect();
@@ -147,6 +165,23 @@ mod tests {
         assert_eq!(outputs(&case("c", vec![sample("a"), sample("b"), sample("a")])), 2);
         assert_eq!(outputs(&case("c", vec![sample("a"), sample("a")])), 1);
         assert_eq!(outputs(&case("c", vec![Sample::default()])), 0);
+    }
+
+    #[test]
+    fn a_token_that_the_steps_would_not_choose_is_told() {
+        let top = |logprobs: [f32; 2]| TopLogprobs { ids: vec![7, 8], logprobs: logprobs.into() };
+        let of = |id: &str, token_ids: Vec<u32>| {
+            let top_logprobs = vec![top([-0.1, -3.0]), top([-0.7, -0.700_5]), top([-0.1, -3.0])];
+            let output = crate::results::CaseOutput { token_ids, top_logprobs, ..Default::default() };
+            Case { output: Some(output), ..case(id, Vec::new()) }
+        };
+        assert_eq!(differs_at(&of("a", vec![7, 7, 7])), None);
+        assert_eq!(differs_at(&of("a", vec![7, 8, 7])), None, "a near-tie");
+        assert_eq!(differs_at(&of("a", vec![7, 8, 8])), Some(3));
+        assert_eq!(differs_at(&of("a", vec![9, 7, 7])), Some(1), "not among those that were kept");
+        assert_eq!(differs_at(&case("a", Vec::new())), None);
+        let found = steps_differ(&[of("a", vec![7, 7, 7]), of("b", vec![7, 8, 8]), of("c", vec![8, 7, 7])]).unwrap();
+        insta::assert_snapshot!(found.text(), @"the engine's own pace and its steps differ in 2 of the cases: in b, output token 3 is not the one that its steps hold likeliest, so the stepped pass may be other work than the clean one; look at output.top_logprobs in run.json, and tell the engine's authors");
     }
 
     fn probed(threads: usize, rate: f64) -> CeilingProbe {

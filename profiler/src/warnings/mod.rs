@@ -72,6 +72,8 @@ pub enum Warning {
     Preload(String),
     /// Samples of one case gave different outputs: the case.
     OutputDiffers(String),
+    /// The steps hold another token likelier than the one that came out: cases, the first of them, its output token from 1.
+    StepsDiffer(usize, String, usize),
     /// The instruments slowed a pass down: its name, ratio (median over the cases).
     ProbeEffect(&'static str, f64),
     /// A pass was faster with its instruments than without: its name, ratio (median over the cases).

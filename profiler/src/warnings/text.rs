@@ -60,6 +60,9 @@ impl Warning {
             ),
             Self::Preload(name) => format!("LD_PRELOAD loads {name} into every process: allocations may be counted or served differently; unset it"),
             Self::OutputDiffers(case) => format!("{case}: samples gave different outputs at temperature 0, so their times belong to different work; look at outputs/ and samples.jsonl"),
+            Self::StepsDiffer(cases, first, token) => format!(
+                "the engine's own pace and its steps differ in {cases} of the cases: in {first}, output token {token} is not the one that its steps hold likeliest, so the stepped pass may be other work than the clean one; look at output.top_logprobs in run.json, and tell the engine's authors"
+            ),
             Self::ProbeEffect(pass, ratio) => {
                 format!("the {pass} pass took {ratio:.2} times the clean pass: use its shares, not its times (published times come from the clean pass)")
             }

@@ -210,7 +210,7 @@ fn run(
 }
 
 /// An empty context, then `filler` in it.
-fn fill(session: &mut dyn Session, filler: &[u32], engine: &str) -> Result<(), String> {
+pub(super) fn fill(session: &mut dyn Session, filler: &[u32], engine: &str) -> Result<(), String> {
     session.reset().map_err(|error| error.to_string())?;
     if filler.is_empty() {
         return Ok(());

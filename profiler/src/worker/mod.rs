@@ -8,6 +8,7 @@ mod beacon;
 mod channel;
 mod death;
 mod engine_env;
+mod examine;
 mod family;
 mod handle;
 mod measure;
@@ -22,6 +23,7 @@ pub use beacon::Beacon;
 pub use channel::Channel;
 pub use death::Death;
 pub use engine_env::thread_environment;
+pub use examine::{Examine, Examined};
 pub use handle::{Fallen, Home, Order, Worker};
 pub use protocol::{
     Ask, Failure, FromWorker, Input, Load, Loaded, Measured, MemoryEdge, Open, Opened, PartFile, ToWorker, TraceTo,

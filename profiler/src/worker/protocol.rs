@@ -8,6 +8,7 @@ use models::chat::Message;
 use serde::{Deserialize, Serialize};
 use traces::Nanos;
 
+use super::examine::{Examine, Examined};
 use crate::ceilings::{Probe, Probed};
 use crate::drive::Answer;
 use crate::meter::MemoryPoint;
@@ -28,6 +29,8 @@ pub enum ToWorker {
     Unload,
     /// Run one request.
     Measure(Box<Ask>),
+    /// Tell what the engine holds likely in a text; nothing is measured.
+    Examine(Examine),
     /// Measure a limit of the machine on the threads of this process; needs no engine.
     Probe(Probe),
     /// End.
@@ -37,7 +40,7 @@ pub enum ToWorker {
 /// Which engine a worker opens.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Open {
-    /// Its label, `name` or `name:variant`.
+    /// `name` or `name:variant`, whatever it is called in the run.
     pub engine: String,
     /// Names of the counters to read.
     pub counters: Vec<String>,
@@ -170,6 +173,8 @@ pub enum FromWorker {
     Unloaded,
     /// The request ran.
     Measured(Box<Measured>),
+    /// The text was walked through.
+    Examined(Examined),
     /// The limit was measured.
     Probed(Box<Probed>),
     /// It did not work; the worker goes on.
@@ -311,6 +316,7 @@ pub struct Failure {
 mod tests {
     use super::*;
     use crate::ceilings::Short;
+    use crate::results::TopLogprobs;
 
     #[test]
     fn questions_and_answers_survive_the_wire() {
@@ -348,6 +354,7 @@ mod tests {
             ToWorker::Unload,
             ToWorker::Measure(Box::new(ask)),
             ToWorker::Probe(Probe::Short { threads: 2, bytes: 1 << 28 }),
+            ToWorker::Examine(Examine { filler: vec![1], prompt: vec![2], text: vec![3], top: 4 }),
             ToWorker::Quit,
         ];
         for question in questions {
@@ -392,6 +399,7 @@ mod tests {
         let answers = [
             FromWorker::Measured(Box::new(measured)),
             FromWorker::Unloaded,
+            FromWorker::Examined(Examined { positions: vec![TopLogprobs { ids: vec![3], logprobs: vec![-0.1] }] }),
             FromWorker::Probed(Box::new(Probed::Short(Short { memory_read: Some(1e10), ..Short::default() }))),
             FromWorker::Failed(Failure { text: "no".to_owned() }),
             FromWorker::Loaded(Box::new(Loaded { cached_share: Some(0.5), ..Loaded::default() })),

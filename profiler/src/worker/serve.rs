@@ -13,7 +13,7 @@ use super::beacon::Beacon;
 use super::channel::Channel;
 use super::family::{self, Family};
 use super::protocol::{Failure, FromWorker, Load, Loaded, MemoryEdge, Open, Opened, ToWorker};
-use super::{measure, part};
+use super::{examine, measure, part};
 use crate::Error;
 use crate::ceilings::Prober;
 use crate::drive;
@@ -49,6 +49,7 @@ pub fn serve(socket: &Path) -> Result<(), Error> {
             (Some(bench), ToWorker::Measure(ask)) => {
                 measure::measure(bench, &ask, &beacon).map(|measured| FromWorker::Measured(Box::new(measured)))
             }
+            (Some(bench), ToWorker::Examine(text)) => examine::examine(bench, &text, &beacon).map(FromWorker::Examined),
             (_, ToWorker::Probe(probe)) => Ok(FromWorker::Probed(Box::new(prober.answer(&probe)))),
             (None, _) => Err("no engine is open: expected `open` as the first question".to_owned()),
         };

@@ -14,10 +14,13 @@ pub(super) fn section(view: &View<'_>) -> Section {
     let ok = file.cases.iter().filter(|case| case.status == Status::Ok).count();
     let mut facts = Vec::new();
     let mut fact = |name: &str, value: String| facts.push((name.to_owned(), value));
-    for engine in &file.environment.engines {
+    let unnamed = std::iter::repeat(None);
+    for (engine, label) in file.environment.engines.iter().zip(plan.engines.iter().map(Some).chain(unnamed)) {
         let features =
             if engine.features.is_empty() { String::new() } else { format!(", {}", engine.features.join(" ")) };
-        fact("engine", format!("{} {} on {}{features}", engine.label(), engine.version, engine.device));
+        let own = engine.label();
+        let named = label.filter(|label| **label != own).map(|label| format!("{label} = ")).unwrap_or_default();
+        fact("engine", format!("{named}{own} {} on {}{features}", engine.version, engine.device));
     }
     for model in &plan.models {
         fact("model", model_text(view, model));

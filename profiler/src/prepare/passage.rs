@@ -1,0 +1,20 @@
+//! The text in which every engine is examined.
+
+use models::{EncodeOptions, Tokenizer};
+
+use crate::Error;
+
+/// Plain prose of about fifty tokens, the same in every run: what engines hold likely in it can be compared across runs, and
+/// does not depend on what they answer. It is no prompt: nothing is generated from it and it goes through no chat template. To
+/// change a letter of it makes new runs incomparable with old ones.
+pub const PASSAGE: &str = "The ferry left the harbour a little after six, when the lamps on the pier were still burning. \
+    Most of the passengers slept. A boy counted the gulls behind the stern until there were too many of them. \
+    By noon the island had risen out of the haze, green and smaller than he remembered.";
+
+/// The passage as a model reads it, with BOS in front where the model wants one; no longer than the context.
+pub(super) fn ids(tokenizer: &Tokenizer, context: usize) -> Result<Vec<u32>, Error> {
+    let add_bos = tokenizer.wants_bos(PASSAGE);
+    let mut ids = tokenizer.encode(PASSAGE, EncodeOptions { add_bos, parse_special: false })?;
+    ids.truncate(context);
+    Ok(ids)
+}
