@@ -9,6 +9,7 @@
 pub mod attribution;
 pub mod audit;
 pub mod ceilings;
+pub mod compare;
 pub mod drive;
 pub mod environment;
 mod error;

@@ -13,6 +13,8 @@ pub(super) enum Code {
     Done,
     /// Some of it was not: a case failed, a trace has errors.
     SomeFailed,
+    /// A metric is worse than its gate allows.
+    GateFailed,
     /// Ctrl-C.
     Interrupted,
 }
@@ -27,6 +29,7 @@ pub(super) fn exit_code(done: anyhow::Result<Code>) -> ExitCode {
     let failure = match done {
         Ok(Code::Done) => return ExitCode::SUCCESS,
         Ok(Code::SomeFailed) => return ExitCode::from(1),
+        Ok(Code::GateFailed) => return ExitCode::from(3),
         Ok(Code::Interrupted) => return ExitCode::from(130),
         Err(failure) => failure,
     };

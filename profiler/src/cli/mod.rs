@@ -3,6 +3,7 @@
 //! Only this part of the program prints. Results go to stdout, progress and errors to stderr.
 
 mod browser;
+mod compare;
 mod completions;
 mod engines;
 mod failure;
@@ -42,6 +43,7 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Verb {
     Run(Box<run::Arguments>),
+    Compare(compare::Arguments),
     Report(report::Arguments),
     #[command(subcommand)]
     Runs(runs::Verb),
@@ -58,7 +60,7 @@ enum Verb {
     Worker(worker::Arguments),
 }
 
-/// Parses, does, and tells the exit code: 0 all well, 1 something failed, 2 bad usage or input, 130 interrupted.
+/// Parses, does, and tells the exit code: 0 all well, 1 something failed, 2 bad usage or input, 3 a gate failed, 130 interrupted.
 pub(crate) fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let verb = arguments.verb.unwrap_or_else(default_verb);
@@ -79,6 +81,7 @@ fn default_verb() -> Verb {
 fn dispatch(verb: Verb) -> anyhow::Result<Code> {
     match verb {
         Verb::Run(arguments) => run::run(*arguments),
+        Verb::Compare(arguments) => compare::run(&arguments),
         Verb::Report(arguments) => report::run(&arguments),
         Verb::Runs(verb) => runs::run(&verb),
         Verb::Trace(verb) => trace::run(&verb),
@@ -107,6 +110,5 @@ mod tests {
         for flag in ["--precision", "--budget"] {
             assert!(Arguments::try_parse_from(["inferometer", "run", flag, "1"]).is_err(), "{flag}");
         }
-        assert!(Arguments::try_parse_from(["inferometer", "compare"]).is_err());
     }
 }

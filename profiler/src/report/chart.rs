@@ -29,6 +29,45 @@ pub enum Figure {
     Scatter(Scatter),
     /// Layers over time.
     Layers(Layers),
+    /// Changes to either side of zero.
+    Differences(Differences),
+    /// From one whole to another.
+    Steps(Steps),
+}
+
+/// Horizontal bars to either side of zero, with their intervals.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Differences {
+    /// What the axis shows, with its unit.
+    pub axis: String,
+    /// What does not matter: from minus this to this.
+    pub band: f64,
+    /// From top to bottom.
+    pub rows: Vec<Bar>,
+}
+
+/// A waterfall: wholes stand on zero, what lies between them begins where the row above it ends.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Steps {
+    /// What the axis shows, with its unit.
+    pub axis: String,
+    /// From top to bottom.
+    pub rows: Vec<Step>,
+}
+
+/// A row of a waterfall.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Step {
+    /// What it stands for.
+    pub label: String,
+    /// The value or the change as text, with its unit.
+    pub text: String,
+    /// Where it begins.
+    pub from: f64,
+    /// Where it ends.
+    pub to: f64,
+    /// A whole and no change.
+    pub whole: bool,
 }
 
 /// Horizontal bars from zero.

@@ -4,6 +4,7 @@
 //! returns text or bytes: printing is the command line's business.
 
 mod chart;
+mod comparison;
 mod content;
 mod draw;
 mod figures;
@@ -14,7 +15,10 @@ mod page;
 mod sections;
 mod text;
 
-pub use chart::{Bar, Bars, Ceiling, Chart, Dot, Figure, Layers, Line, Lines, Point, Scatter, Stack};
+pub use chart::{
+    Bar, Bars, Ceiling, Chart, Differences, Dot, Figure, Layers, Line, Lines, Point, Scatter, Stack, Step, Steps,
+};
+pub use comparison::{COMPARISON_FORMATS, ComparisonFormat, content as comparison_content};
 pub use content::{Align, Block, Card, CardFigure, Column, Content, Section, Table};
 pub use figures::{milliseconds, significant};
 pub use markdown::markdown;

@@ -22,4 +22,4 @@ pub use probe::{pace, probe};
 pub use series::series;
 pub use slope::{mean_interval, slope};
 pub use spells::{Spells, spells};
-pub use summary::{OfSample, PHASES, clean, summarise};
+pub use summary::{ONCE, OfSample, Once, PHASES, clean, summarise};

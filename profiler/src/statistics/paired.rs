@@ -10,7 +10,7 @@ use super::slope::student;
 use super::{mean, percentile};
 
 /// Random halves per interval.
-const HALVES: usize = 10_000;
+const HALVES: usize = 4_000;
 /// Below so many pairs a 95 % interval from halves is not possible or too coarse: of 5 there are only 16 splits.
 const FEWEST: usize = 6;
 /// Prompts are told apart where their means differ by more than the rounds explain: this many times the variance that is expected.

@@ -18,14 +18,26 @@ pub const PHASES: &[(&str, OfSample)] = &[
     ("other", |s| s.other_s),
 ];
 
-/// A figure of a case that is not in its samples.
-type OfCase = fn(&Case) -> Option<f64>;
+/// A figure that a case has once; lower is better.
+#[derive(Debug, Clone, Copy)]
+pub struct Once {
+    /// Name in files.
+    pub name: &'static str,
+    /// Unit as printed.
+    pub unit: &'static str,
+    /// Reads it.
+    pub value: fn(&Case) -> Option<f64>,
+}
 
 /// Figures that a case has once: those of its load and of the first request of a fresh session.
-const ONCE: &[(&str, OfCase)] = &[
-    ("first_delta_bytes", |c| c.memory.first_delta_bytes.map(|bytes| bytes as f64)),
-    ("first_peak_delta_bytes", |c| c.memory.first_peak_delta_bytes.map(|bytes| bytes as f64)),
-    ("load_s", |c| c.memory.load_s),
+pub const ONCE: &[Once] = &[
+    Once { name: "first_delta_bytes", unit: "B", value: |c| c.memory.first_delta_bytes.map(|bytes| bytes as f64) },
+    Once {
+        name: "first_peak_delta_bytes",
+        unit: "B",
+        value: |c| c.memory.first_peak_delta_bytes.map(|bytes| bytes as f64),
+    },
+    Once { name: "load_s", unit: "s", value: |c| c.memory.load_s },
 ];
 
 /// The samples of a case that count: clean pass, warm-up and what was measured again left out.
@@ -57,8 +69,10 @@ fn summary(cases: &[&Case], seed: u64) -> Summary {
         let groups: Vec<Vec<f64>> = cases.iter().map(|case| clean(case).filter_map(metric.value).collect()).collect();
         (metric.name, groups)
     });
-    let once =
-        ONCE.iter().map(|(name, value)| (*name, cases.iter().map(|case| value(case).into_iter().collect()).collect()));
+    let once = ONCE.iter().map(|once| {
+        let groups = cases.iter().map(|case| (once.value)(case).into_iter().collect()).collect();
+        (once.name, groups)
+    });
     for (name, groups) in per_sample.chain(once) {
         match estimate(&groups, seed, name, &mut reasons) {
             Some(estimate) => {

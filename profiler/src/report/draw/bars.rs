@@ -1,4 +1,6 @@
-//! Horizontal bars. A bar's label stands above it and its value at the right, so that both have the whole width.
+//! Horizontal bars: from zero, to either side of it, one after the other. A bar's label stands above it and its value at the right, so that both have the whole width.
+
+use std::ops::Range;
 
 use plotters::chart::ChartBuilder;
 use plotters::prelude::{Color, PathElement, Rectangle, Text};
@@ -7,7 +9,7 @@ use plotters::style::text_anchor::{HPos, VPos};
 use super::canvas::{Failed, Ink, TEXT, picture, stroke, style, units};
 use super::place::{width as text_width, wrapped};
 use super::{Picture, axes};
-use crate::report::chart::{Bars, Stack};
+use crate::report::chart::{Bars, Differences, Stack, Steps};
 
 /// Heights in pixels.
 const LINE: f64 = TEXT * 1.4;
@@ -48,7 +50,7 @@ pub(super) fn bars(bars: &Bars, width: f64) -> Result<Picture, Failed> {
     let longest = bars.rows.iter().map(|row| row.interval.map_or(row.value, |(_, high)| high.max(row.value)));
     let longest = longest.fold(0.0, f64::max);
     let labels = bars.rows.iter().map(|row| (row.label.as_str(), row.text.as_str()));
-    rows(width, longest, &bars.axis, labels, |place| {
+    rows(width, 0.0..room(longest), &bars.axis, labels, |place| {
         let Some(row) = bars.rows.get(place) else { return Vec::new() };
         let mut shapes = vec![Shape::Part { from: 0.0, to: row.value, ink: Ink::Part(0) }];
         if let Some((low, high)) = row.interval {
@@ -62,7 +64,7 @@ pub(super) fn bars(bars: &Bars, width: f64) -> Result<Picture, Failed> {
 pub(super) fn stack(stack: &Stack, width: f64) -> Result<Picture, Failed> {
     let longest = stack.rows.iter().map(|(.., parts)| parts.iter().sum::<f64>()).fold(0.0, f64::max);
     let labels = stack.rows.iter().map(|(label, whole, _)| (label.as_str(), whole.as_str()));
-    rows(width, longest, &stack.axis, labels, |place| {
+    rows(width, 0.0..room(longest), &stack.axis, labels, |place| {
         let mut from = 0.0;
         let parts = stack.rows.get(place).map_or(&[][..], |(.., parts)| parts);
         let part = |(number, part): (usize, &f64)| {
@@ -75,6 +77,53 @@ pub(super) fn stack(stack: &Stack, width: f64) -> Result<Picture, Failed> {
     })
 }
 
+/// Bars to either side of zero; the band in which nothing matters lies behind them.
+pub(super) fn differences(chart: &Differences, width: f64) -> Result<Picture, Failed> {
+    let values = || {
+        chart.rows.iter().flat_map(|row| {
+            let (low, high) = row.interval.unwrap_or((row.value, row.value));
+            [low, high, row.value]
+        })
+    };
+    let least = values().fold(-chart.band, f64::min);
+    let most = values().fold(chart.band, f64::max);
+    let edge = (most - least) * 0.02;
+    let labels = chart.rows.iter().map(|row| (row.label.as_str(), row.text.as_str()));
+    rows(width, least - edge..most + edge, &chart.axis, labels, |place| {
+        let Some(row) = chart.rows.get(place) else { return Vec::new() };
+        let mut shapes = vec![
+            Shape::Part { from: -chart.band, to: chart.band, ink: Ink::Grid },
+            Shape::Part { from: row.value.min(0.0), to: row.value.max(0.0), ink: Ink::Part(0) },
+        ];
+        if let Some((low, high)) = row.interval {
+            shapes.push(Shape::Interval { low, high });
+        }
+        shapes
+    })
+}
+
+/// A waterfall.
+pub(super) fn steps(chart: &Steps, width: f64) -> Result<Picture, Failed> {
+    let longest = chart.rows.iter().map(|row| row.from.max(row.to)).fold(0.0, f64::max);
+    let labels = chart.rows.iter().map(|row| (row.label.as_str(), row.text.as_str()));
+    rows(width, 0.0..room(longest), &chart.axis, labels, |place| {
+        let Some(row) = chart.rows.get(place) else { return Vec::new() };
+        let ink = if row.whole {
+            0
+        } else if row.to < row.from {
+            1
+        } else {
+            2
+        };
+        vec![Shape::Part { from: row.from.min(row.to), to: row.from.max(row.to), ink: Ink::Part(ink) }]
+    })
+}
+
+/// Where an axis from zero ends.
+fn room(longest: f64) -> f64 {
+    if longest > 0.0 { longest * 1.01 } else { 1.0 }
+}
+
 /// What lies on a row.
 enum Shape {
     Part { from: f64, to: f64, ink: Ink },
@@ -83,12 +132,12 @@ enum Shape {
 
 fn rows<'a>(
     width: f64,
-    longest: f64,
+    range: Range<f64>,
     axis: &str,
     labels: impl Iterator<Item = (&'a str, &'a str)>,
     shapes: impl Fn(usize) -> Vec<Shape>,
 ) -> Result<Picture, Failed> {
-    let end = if longest > 0.0 { longest * 1.01 } else { 1.0 };
+    let (start, end) = (range.start, range.end);
     let (rows, height) = layout(labels, width - LEFT - axes::RIGHT);
     picture(width, height + BELOW, |root| {
         // Vertically a unit is a pixel.
@@ -96,12 +145,12 @@ fn rows<'a>(
             .margin_left(units(LEFT))
             .margin_right(units(axes::RIGHT))
             .x_label_area_size(units(BELOW))
-            .build_cartesian_2d(0.0..end, height..0.0)?;
+            .build_cartesian_2d(range.clone(), height..0.0)?;
         axes::mesh(&mut plane, axis, if width > 500.0 { 9 } else { 5 }, 0)?;
         for (number, row) in rows.iter().enumerate() {
             let mut middle = row.top + LINE / 2.0;
             for line in &row.lines {
-                let text = Text::new(line.clone(), (0.0, middle), style(Ink::Text, HPos::Left, VPos::Center));
+                let text = Text::new(line.clone(), (start, middle), style(Ink::Text, HPos::Left, VPos::Center));
                 plane.plotting_area().draw(&text)?;
                 middle += LINE;
             }

@@ -54,6 +54,8 @@ pub(super) fn draw(chart: &Chart) -> Option<Drawn> {
             Figure::Lines(lines) => lines::lines(lines, width),
             Figure::Scatter(scatter) => scatter::scatter(scatter, width),
             Figure::Layers(layers) => lines::layers(layers, width),
+            Figure::Differences(differences) => bars::differences(differences, width),
+            Figure::Steps(steps) => bars::steps(steps, width),
         }
     };
     // Drawing into memory fails only where an axis has no extent.
@@ -63,7 +65,11 @@ pub(super) fn draw(chart: &Chart) -> Option<Drawn> {
 fn legend(figure: &Figure) -> Vec<Key> {
     let key = |sign: &'static str| move |(ink, text): (usize, String)| Key { sign, ink, text };
     match figure {
-        Figure::Bars(_) => Vec::new(),
+        Figure::Bars(_) | Figure::Differences(_) => Vec::new(),
+        Figure::Steps(_) => {
+            let names = ["whole", "less", "more"].map(str::to_owned);
+            names.into_iter().enumerate().map(key("box")).collect()
+        }
         Figure::Stack(stack) => stack.parts.iter().cloned().enumerate().map(key("box")).collect(),
         Figure::Layers(layers) => {
             layers.layers.iter().map(|(name, _)| name.clone()).enumerate().map(key("box")).collect()

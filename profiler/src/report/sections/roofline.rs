@@ -90,9 +90,9 @@ fn chart(view: &View<'_>, summary: &Summary) -> Option<Chart> {
     })
 }
 
-/// Bandwidths as slanted lines, peaks as flat ones, in GFLOP/s.
-/// The ceilings; `memory` is the bandwidth that the ops were placed under, in bytes per second.
-fn lines(ceilings: &ThreadCeilings, memory: Option<f64>) -> Vec<Ceiling> {
+/// Bandwidths as slanted lines, peaks as flat ones, in GFLOP/s; `memory` is the bandwidth that the ops were placed under, in
+/// bytes per second.
+pub(in crate::report) fn lines(ceilings: &ThreadCeilings, memory: Option<f64>) -> Vec<Ceiling> {
     let line = |label: &str, level: Option<f64>, slanted: bool| {
         let level = level? / 1e9;
         let unit = if slanted { "GB/s" } else { "Gop/s" };

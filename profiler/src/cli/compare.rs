@@ -1,0 +1,107 @@
+//! `inferometer compare BASELINE OTHER ...`.
+
+use std::path::Path;
+
+use clap::{Args, ValueEnum};
+use profiler::compare::{Gate, Outcome, Sides, THRESHOLD, compare, outcome};
+use profiler::plan::RUNS;
+use profiler::report::COMPARISON_FORMATS;
+
+use super::failure::{Code, Usage};
+use super::output;
+
+/// Compare engines, models or runs: whether it is the same work, how they differ, and whether that can be told
+///
+/// Without arguments the engines of the newest run below runs/ are compared. Otherwise name runs by folder or name, the first one
+/// being the baseline; behind a run, engines or models of it. A JSON file of llama-bench counts as a run.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  inferometer run -e candle -e llama-cpp && inferometer compare
+  inferometer compare runs/before runs/after --gate decode_tps=5 --gate memory_peak_bytes=10
+  inferometer compare runs/mine candle llama-cpp --format html > compare.html
+  inferometer compare llama-bench.json runs/mine llama-cpp
+
+Exit codes: 0 compared, 1 a gate could not be judged, 2 bad usage or input, 3 a gate failed")]
+pub(super) struct Arguments {
+    /// Runs, engines or models; the first is the baseline
+    #[arg(value_name = "BASELINE OTHER")]
+    sides: Vec<String>,
+    /// Fail (exit code 3) where the whole interval of a metric is worse than the baseline by more than PERCENT
+    #[arg(long, value_name = "METRIC=PERCENT")]
+    gate: Vec<String>,
+    /// The least difference that matters in practice, in percent
+    #[arg(long, value_name = "PERCENT", default_value_t = THRESHOLD * 100.0)]
+    threshold: f64,
+    /// The form of the report
+    #[arg(long, value_enum, default_value_t = Form::Text)]
+    format: Form,
+}
+
+/// The names of `profiler::report::COMPARISON_FORMATS`, as clap wants them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Form {
+    /// For a terminal
+    Text,
+    /// What matters as Markdown, for a comment on a pull request
+    Md,
+    /// One page with charts that needs nothing else
+    Html,
+    /// One row per metric, prompt and pair
+    Csv,
+    /// Everything, for programs
+    Json,
+}
+
+impl Form {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Md => "md",
+            Self::Html => "html",
+            Self::Csv => "csv",
+            Self::Json => "json",
+        }
+    }
+}
+
+pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Code> {
+    let _span = tracing::info_span!("compare", format = arguments.format.name()).entered();
+    if !(arguments.threshold > 0.0 && arguments.threshold.is_finite()) {
+        return Err(Usage(format!(
+            "--threshold {}: a difference of more than 0 percent is needed; leave it out for {}",
+            arguments.threshold,
+            THRESHOLD * 100.0
+        ))
+        .into());
+    }
+    let gates = arguments.gate.iter().map(|gate| gate.parse::<Gate>()).collect::<Result<Vec<_>, _>>()?;
+    let sides = Sides::open(&arguments.sides, Path::new(RUNS))?;
+    let found = compare(&sides, arguments.threshold / 100.0, &gates);
+    let wanted = COMPARISON_FORMATS.iter().find(|format| format.name == arguments.format.name());
+    let bytes = wanted.map(|format| (format.render)(&found, &sides, output::look())).unwrap_or_default();
+    output::print(&bytes)?;
+    for gate in found.gates.iter().filter(|gate| gate.outcome != Outcome::Passed) {
+        output::complain(&format!("gate {} of {}: {}\n", gate.metric, gate.subject, gate.text));
+    }
+    Ok(match outcome(&found) {
+        _ if gates.is_empty() => Code::Done,
+        // A gate that held nothing has not passed.
+        _ if found.gates.is_empty() => Code::SomeFailed,
+        Outcome::Passed => Code::Done,
+        Outcome::Failed => Code::GateFailed,
+        Outcome::NotJudged => Code::SomeFailed,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_forms_are_those_of_the_registry() {
+        let mut offered: Vec<&str> = Form::value_variants().iter().map(|form| form.name()).collect();
+        offered.sort_unstable();
+        assert_eq!(offered, COMPARISON_FORMATS.iter().map(|format| format.name).collect::<Vec<_>>());
+    }
+}
