@@ -6,6 +6,7 @@ mod aliases;
 mod candle;
 mod ceilings;
 mod command_line;
+mod compare;
 mod counters;
 mod errors;
 mod examination;

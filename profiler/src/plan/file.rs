@@ -89,6 +89,12 @@ pub struct PlannedModel {
     pub architecture: String,
     /// Parameters.
     pub parameters: Option<u64>,
+    /// Bytes of its tensors x 8 / parameters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bits_per_weight: Option<f64>,
+    /// What its weights were quantised from, where the file says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<WeightSource>,
     /// Random weights.
     pub synthetic: bool,
     /// Tokens that its sessions hold.
@@ -135,4 +141,17 @@ pub struct PlannedCase {
     pub threads: usize,
     /// Tokens in the context before the prompt.
     pub depth: usize,
+}
+
+/// Where quantised weights come from.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct WeightSource {
+    /// SHA-256 of the file that was quantised.
+    pub sha256: String,
+    /// Its quantisation.
+    #[serde(default)]
+    pub quantisation: String,
+    /// `sqrt(sum (w - w')^2 / sum w^2)` over the tensors whose type changed.
+    #[serde(default)]
+    pub error: Option<f64>,
 }

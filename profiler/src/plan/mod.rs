@@ -13,7 +13,7 @@ pub use case::{Block, CasePlan, EngineChoice, Plan, Seat, THREADS, case_id};
 pub use check::{check, nearest};
 pub use cores::physical_cores;
 pub use dry_run::dry_run;
-pub use file::{PlanFile, PlannedCase, PlannedModel, PlannedPrompt};
+pub use file::{PlanFile, PlannedCase, PlannedModel, PlannedPrompt, WeightSource};
 pub use folder::{RUNS, folder_name, new_folder};
 pub use label::Asked;
 pub(crate) use label::owner;
