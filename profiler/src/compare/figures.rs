@@ -9,12 +9,22 @@ use crate::statistics::{ONCE, Ratio, clean, mad, mean, median, more_rounds, rati
 /// distances: 3.5 standard deviations of a normal distribution (Iglewicz and Hoaglin, "How to Detect and Handle Outliers", 1993).
 const OUTLIER: f64 = 3.5 * 1.4826;
 
-/// A metric with its values in a case: the round and the value.
+/// Values with the round that each is of.
+type Rounds = Vec<(usize, f64)>;
+
+/// A metric with its values in a case.
 struct Compared {
     name: &'static str,
     unit: &'static str,
     higher_is_better: bool,
-    values: Box<dyn Fn(&Case) -> Vec<(usize, f64)>>,
+    values: Box<dyn Fn(&Case) -> Rounds>,
+}
+
+/// The values of a prompt on both sides.
+struct Values<'a> {
+    prompt: &'a str,
+    baseline: Rounds,
+    other: Rounds,
 }
 
 /// Names of everything that is compared, and that a gate can stand on.
@@ -46,17 +56,21 @@ pub(super) fn rows(pair: &Match<'_>, shift: Option<&Shift>, threshold: f64) -> V
     rows.filter(|row| row.baseline.is_some() || row.other.is_some()).collect()
 }
 
-fn row(pair: &Match<'_>, metric: &Compared, shift: Option<&Shift>, threshold: f64) -> FigureRow {
+fn row<'a>(pair: &Match<'a>, metric: &Compared, shift: Option<&Shift>, threshold: f64) -> FigureRow {
     let mut row = FigureRow {
         metric: metric.name.to_owned(),
         unit: metric.unit.to_owned(),
         higher_is_better: metric.higher_is_better,
         ..FigureRow::default()
     };
-    let values: Vec<(&Case, [Vec<(usize, f64)>; 2])> =
-        pair.prompts().map(|(b, o)| (b, [(metric.values)(b), (metric.values)(o)])).collect();
-    row.baseline = middle(values.iter().map(|(_, [b, _])| b.as_slice()));
-    row.other = middle(values.iter().map(|(_, [_, o])| o.as_slice()));
+    let of_prompt = |(b, o): (&'a Case, &'a Case)| Values {
+        prompt: &b.prompt,
+        baseline: (metric.values)(b),
+        other: (metric.values)(o),
+    };
+    let values: Vec<Values<'_>> = pair.prompts().map(of_prompt).collect();
+    row.baseline = middle(values.iter().map(|values| values.baseline.as_slice()));
+    row.other = middle(values.iter().map(|values| values.other.as_slice()));
     for (field, value) in [("baseline", row.baseline), ("other", row.other)] {
         if value.is_none() {
             row.reasons.insert(field.to_owned(), "no sample of it has this".to_owned());
@@ -66,7 +80,8 @@ fn row(pair: &Match<'_>, metric: &Compared, shift: Option<&Shift>, threshold: f6
         row.reasons.insert("ratio".to_owned(), "only one side has it".to_owned());
         return row;
     }
-    let negative = values.iter().flat_map(|(_, sides)| sides).flatten().any(|(_, value)| *value <= 0.0);
+    let negative =
+        values.iter().flat_map(|values| values.baseline.iter().chain(&values.other)).any(|(_, value)| *value <= 0.0);
     if negative {
         row.reasons.insert("ratio".to_owned(), "a value is zero or below: there is no ratio".to_owned());
         return row;
@@ -94,30 +109,31 @@ fn middle<'v>(prompts: impl Iterator<Item = &'v [(usize, f64)]>) -> Option<f64> 
 }
 
 /// Rounds of the prompt that has the most of them.
-fn rounds(values: &[(&Case, [Vec<(usize, f64)>; 2])]) -> usize {
-    values.iter().flat_map(|(_, sides)| sides).map(Vec::len).max().unwrap_or(0)
+fn rounds(values: &[Values<'_>]) -> usize {
+    values.iter().map(|values| values.baseline.len().max(values.other.len())).max().unwrap_or(0)
 }
 
 /// Logarithms of the values of one side.
-fn logs(values: &[(usize, f64)]) -> Vec<(usize, f64)> {
+fn logs(values: &[(usize, f64)]) -> Rounds {
     values.iter().map(|(round, value)| (*round, value.ln())).collect()
 }
 
-fn overall(values: &[(&Case, [Vec<(usize, f64)>; 2])]) -> Option<f64> {
+fn overall(values: &[Values<'_>]) -> Option<f64> {
     let of = |values: &[(usize, f64)]| mean(&logs(values).into_iter().map(|(_, value)| value).collect::<Vec<_>>());
-    let ratios: Vec<f64> = values.iter().filter_map(|(_, [b, o])| Some(of(o)? - of(b)?)).collect();
+    let ratios: Vec<f64> =
+        values.iter().filter_map(|values| Some(of(&values.other)? - of(&values.baseline)?)).collect();
     mean(&ratios).map(f64::exp)
 }
 
 /// By the pairs of each round; fills in the ratios of the prompts.
-fn paired(row: &mut FigureRow, values: &[(&Case, [Vec<(usize, f64)>; 2])], seed: u64) -> Result<Ratio, &'static str> {
+fn paired(row: &mut FigureRow, values: &[Values<'_>], seed: u64) -> Result<Ratio, &'static str> {
     let mut strata = Vec::new();
-    for (case, [baseline, other]) in values {
+    for Values { prompt, baseline, other } in values {
         let of_round = |round: usize| other.iter().find(|(other, _)| *other == round).map(|(_, value)| value);
         let pairs: Vec<(usize, f64)> =
             baseline.iter().filter_map(|(round, value)| Some((*round, (of_round(*round)? / value).ln()))).collect();
         let stratum: Vec<f64> = pairs.iter().map(|(_, log)| *log).collect();
-        if let Some(prompt) = of_prompt(&case.prompt, ratio(std::slice::from_ref(&stratum), seed), &stratum, &pairs) {
+        if let Some(prompt) = of_prompt(prompt, ratio(std::slice::from_ref(&stratum), seed), &stratum, &pairs) {
             row.prompts.push(prompt);
         }
         strata.push(stratum);
@@ -160,14 +176,14 @@ fn mark(prompts: &mut [PromptRatio]) {
 }
 
 /// By the rounds of either side.
-fn apart(row: &mut FigureRow, values: &[(&Case, [Vec<(usize, f64)>; 2])]) -> Result<Ratio, &'static str> {
-    let of = |place: usize| values.iter().map(|(_, sides)| logs(&sides[place])).collect::<Vec<_>>();
-    let (baseline, other) = (of(0), of(1));
-    for ((case, _), (b, o)) in values.iter().zip(baseline.iter().zip(&other)) {
+fn apart(row: &mut FigureRow, values: &[Values<'_>]) -> Result<Ratio, &'static str> {
+    let baseline: Vec<Rounds> = values.iter().map(|values| logs(&values.baseline)).collect();
+    let other: Vec<Rounds> = values.iter().map(|values| logs(&values.other)).collect();
+    for (Values { prompt, .. }, (b, o)) in values.iter().zip(baseline.iter().zip(&other)) {
         let found = ratio_apart(std::slice::from_ref(b), std::slice::from_ref(o));
         let of = |values: &[(usize, f64)]| mean(&values.iter().map(|(_, value)| *value).collect::<Vec<_>>());
         let difference: Vec<f64> = of(o).zip(of(b)).map(|(o, b)| o - b).into_iter().collect();
-        row.prompts.extend(of_prompt(&case.prompt, found, &difference, &[]));
+        row.prompts.extend(of_prompt(prompt, found, &difference, &[]));
     }
     let found = ratio_apart(&baseline, &other);
     row.pairs = found.map_or(0, |found| found.pairs);

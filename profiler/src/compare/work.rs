@@ -153,13 +153,15 @@ fn source(model: &PlannedModel) -> Option<&str> {
     model.source.as_ref().map(|source| source.sha256.as_str()).or(model.sha256.as_deref())
 }
 
+/// A prompt with the output tokens of both sides.
+type Counts<'a> = (&'a str, Option<usize>, Option<usize>);
+
 /// Tokens that came out of each prompt.
 fn tokens(pair: &Match<'_>) -> Check {
     let of =
         |case: &Case| case.samples.iter().rev().find(|sample| !sample.warmup).and_then(|sample| sample.output_tokens);
-    let counts: Vec<(&str, Option<usize>, Option<usize>)> =
-        pair.prompts().map(|(b, o)| (b.prompt.as_str(), of(b), of(o))).collect();
-    let sum = |side: fn(&(&str, Option<usize>, Option<usize>)) -> Option<usize>| {
+    let counts: Vec<Counts<'_>> = pair.prompts().map(|(b, o)| (b.prompt.as_str(), of(b), of(o))).collect();
+    let sum = |side: fn(&Counts<'_>) -> Option<usize>| {
         counts.iter().map(side).sum::<Option<usize>>().map_or_else(|| "not known".to_owned(), |n| n.to_string())
     };
     let other: Vec<String> = counts
