@@ -9,7 +9,7 @@ use models::fetch::Quiet;
 use models::synth::{Quant, Recipe, write};
 use models::{Arch, Rope, RopeLayout, Spec};
 use profiler::plan::{Options, Plan, PromptChoice, TraceLevel};
-use profiler::results::{Case, RunFile, Sample, Status, read};
+use profiler::results::{Case, RunFile, Sample, Status, StoppedBy, read};
 use profiler::run::{Interrupt, Outcome, Progress, execute_with};
 use profiler::{Error, ErrorKind};
 use tempfile::TempDir;
@@ -394,4 +394,74 @@ fn a_run_that_ends_before_a_block_is_repeated_is_resumed_there() {
         assert_eq!((case.status, rounds(case).0), (Status::Ok, vec![0, 1, 2]), "{:?}", case.error);
         assert!(case.samples.iter().filter(|sample| sample.counts()).all(|sample| sample.disturbed.is_none()));
     }
+}
+
+/// One prompt on an engine and on itself under another name, with jitter of its own.
+fn precise(bench: &Bench, out: &str, percent: f64) -> Options {
+    let mut options = bench.options(out, &[("jitter_percent", "20")]);
+    options.settings.push(("again".to_owned(), "seed".to_owned(), "7".to_owned()));
+    Options {
+        engines: vec!["mock".to_owned(), "again=mock".to_owned()],
+        runs: 3,
+        precision: Some(percent / 100.0),
+        prompts: PromptChoice::Text("Hello there".to_owned()),
+        new_tokens: Some(4),
+        trace: TraceLevel::Off,
+        ..options
+    }
+}
+
+#[test]
+fn rounds_go_on_until_the_precision_is_reached() {
+    let bench = Bench::new();
+    let outcome = run(&precise(&bench, "run", 3.0)).unwrap();
+    let case = &outcome.file.cases[0];
+    assert_eq!((case.status, case.error.as_deref()), (Status::Ok, None));
+    let (counting, _) = rounds(case);
+    assert!(counting.len() > 3, "more than -r: {}", counting.len());
+    assert_eq!(outcome.file.precision.len(), 2, "{:#?}", outcome.file.precision);
+    for found in &outcome.file.precision {
+        assert!(found.reached && found.detectable.unwrap() <= 0.03 && found.stopped_by == StoppedBy::Precision);
+        assert_eq!((found.rounds, found.baseline.as_deref()), (counting.len(), Some("mock")));
+    }
+    let report = std::fs::read_to_string(outcome.dir.join("report.md")).unwrap();
+    assert!(report.contains("decode_tps of again against mock: differences from"), "{report}");
+    // Four times the difference needs a fraction of the rounds.
+    let coarse = run(&precise(&bench, "coarse", 12.0)).unwrap();
+    assert!(rounds(&coarse.file.cases[0]).0.len() < counting.len());
+    // One engine alone has a precision too.
+    let alone = Options { engines: vec!["mock".to_owned()], settings: Vec::new(), ..precise(&bench, "alone", 3.0) };
+    let alone = run(&alone).unwrap().file.precision;
+    assert!(alone.len() == 2 && alone.iter().all(|found| found.reached && found.baseline.is_none()), "{alone:#?}");
+}
+
+#[test]
+fn a_budget_ends_the_rounds_and_more_of_it_goes_on() {
+    let bench = Bench::new();
+    let asked = precise(&bench, "run", 0.2);
+    let latency = {
+        let plain = run(&Options { precision: None, ..precise(&bench, "plain", 1.0) }).unwrap();
+        plain.file.summaries[0].metrics["latency_s"].mean
+    };
+    let budget = |times: f64| Some(Nanos::from_secs_f64(times * latency));
+    let short = run(&Options { budget: budget(20.0), ..asked.clone() }).unwrap();
+    let count = |outcome: &Outcome| rounds(&outcome.file.cases[0]).0.len();
+    assert!((4..20).contains(&count(&short)), "{}", count(&short));
+    assert_eq!(short.file.cases[0].status, Status::Ok, "the rounds that the run decided on are there");
+    let found = &short.file.precision[0];
+    assert!(!found.reached && found.stopped_by == StoppedBy::Budget && found.more_rounds.unwrap() > 0, "{found:?}");
+    let report = std::fs::read_to_string(short.dir.join("report.md")).unwrap();
+    assert!(report.contains("no difference of 0.2 % can be told within the budget"), "{report}");
+
+    let more = Options { out: None, resume: Some(short.dir.clone()), budget: budget(30.0), ..asked.clone() };
+    let more = run(&more).unwrap();
+    assert!(count(&more) > count(&short));
+    assert_eq!(more.file.precision.len(), short.file.precision.len());
+
+    // Without a precision it only cuts, and leaves two rounds.
+    let cut = run(&Options { precision: None, runs: 50, budget: budget(1.0), out: Some(bench.path("cut")), ..asked });
+    let cut = cut.unwrap();
+    assert_eq!((count(&cut), cut.file.cases[0].status), (2, Status::Ok));
+    let told = cut.file.warnings.iter().find(|warning| warning.contains("budget")).unwrap();
+    assert!(told.contains("the budget was spent after 2 of 50 rounds"), "{told}");
 }

@@ -104,11 +104,4 @@ mod tests {
     fn the_command_line_is_consistent() {
         Arguments::command().debug_assert();
     }
-
-    #[test]
-    fn flags_of_later_versions_are_not_offered() {
-        for flag in ["--precision", "--budget"] {
-            assert!(Arguments::try_parse_from(["inferometer", "run", flag, "1"]).is_err(), "{flag}");
-        }
-    }
 }

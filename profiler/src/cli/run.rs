@@ -46,9 +46,15 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "GGUF", help_heading = "What", requires = "synthetic")]
     header: Option<PathBuf>,
 
-    /// Requests per case that count
+    /// Requests per case that count; with --precision the least number of them
     #[arg(short, long, value_name = "N", help_heading = "How", default_value_t = DEFAULT_RUNS, value_parser = at_least_one)]
     runs: usize,
+    /// Go on until a difference of so many percent would be found nine times out of ten, such as 2%: between the first engine and each other one, or of one engine alone
+    #[arg(long, value_name = "PERCENT", help_heading = "How", value_parser = percent)]
+    precision: Option<f64>,
+    /// End the rounds after this time, such as 90s, 5m or 1h; a round that has begun is finished [default: 10m with --precision, else none]
+    #[arg(long, value_name = "TIME", help_heading = "How", value_parser = time)]
+    budget: Option<Nanos>,
     /// Thread counts, separated by commas [default: the physical cores]
     #[arg(short, long, value_name = "N,...", help_heading = "How", value_delimiter = ',', value_parser = at_least_one)]
     threads: Vec<usize>,
@@ -160,6 +166,29 @@ fn seconds(text: &str) -> Result<Nanos, String> {
     }
 }
 
+/// `2` or `2%`: the share.
+fn percent(text: &str) -> Result<f64, String> {
+    let number = text.strip_suffix('%').unwrap_or(text).trim_end();
+    let percent: f64 = number.parse().map_err(|_| "expected percent, such as 2 or 2%".to_owned())?;
+    if percent > 0.0 && percent < 100.0 {
+        Ok(percent / 100.0)
+    } else {
+        Err("expected more than 0 and less than 100 percent".to_owned())
+    }
+}
+
+/// A number with its unit: `s` (also without one), `m` or `h`.
+fn time(text: &str) -> Result<Nanos, String> {
+    let (number, unit) = match text.strip_suffix(['s', 'm', 'h']) {
+        Some(number) if text.ends_with('m') => (number, 60.0),
+        Some(number) if text.ends_with('h') => (number, 3600.0),
+        Some(number) => (number, 1.0),
+        None => (text, 1.0),
+    };
+    let number: f64 = number.parse().map_err(|_| "expected a time, such as 90s, 5m or 1h".to_owned())?;
+    seconds(&(number * unit).to_string())
+}
+
 /// `ENGINE.KEY=VALUE`; the value may hold both signs again.
 fn setting(text: &str) -> Result<(String, String, String), String> {
     let parts = text.split_once('=').and_then(|(name, value)| Some((name.split_once('.')?, value)));
@@ -184,6 +213,8 @@ impl Arguments {
             prompts,
             new_tokens: self.new_tokens,
             runs: self.runs,
+            precision: self.precision,
+            budget: self.budget,
             threads: self.threads,
             depths: self.depth,
             warmup: self.warmup,
@@ -312,7 +343,7 @@ mod tests {
     fn every_flag_arrives() {
         let found = parsed(
             "-e mock -e candle:stock -m a -m b --prompts smoke -n 7 -r 3 -t 1,2 --depth 0,64 --warmup 2 --seed 9 --raw --ignore-eos --cold --ctx 512 --kv-type f32 --flash-attn off \
-             --batch 64 --device cuda:0 --set candle.a=b=c --url http://h:1 --pid 7 --trace phases --counters cycles,instructions --synthetic --quant q4_0 --header v.gguf --out d --timeout 1.5 --dry-run",
+             --batch 64 --device cuda:0 --set candle.a=b=c --url http://h:1 --pid 7 --trace phases --counters cycles,instructions --synthetic --quant q4_0 --header v.gguf --out d --timeout 1.5 --precision 2.5% --budget 5m --dry-run",
         )
         .unwrap();
         let words = |list: &[&str]| list.iter().map(|&word| word.to_owned()).collect::<Vec<_>>();
@@ -322,6 +353,8 @@ mod tests {
             prompts: PromptChoice::Set("smoke".to_owned()),
             new_tokens: Some(7),
             runs: 3,
+            precision: Some(0.025),
+            budget: Some(Nanos::from_secs(300)),
             threads: vec![1, 2],
             depths: vec![0, 64],
             warmup: Some(2),
@@ -362,6 +395,11 @@ mod tests {
             "-t 0",
             "-n x",
             "--timeout -1",
+            "--precision 0",
+            "--precision 100%",
+            "--precision x",
+            "--budget 5d",
+            "--budget 0",
             "--set candle",
             "--spawn x --pid 7",
             "--pid x",
@@ -370,6 +408,16 @@ mod tests {
         ] {
             assert!(parsed(line).is_err(), "{line}");
         }
+    }
+
+    #[test]
+    fn percents_and_times_have_units() {
+        assert_eq!([percent("2"), percent("2%"), percent("2 %")], [Ok(0.02), Ok(0.02), Ok(0.02)]);
+        let seconds = |text: &str| time(text).map(Nanos::as_secs_f64);
+        assert_eq!(
+            [seconds("90"), seconds("90s"), seconds("1.5m"), seconds("1h")],
+            [Ok(90.0), Ok(90.0), Ok(90.0), Ok(3600.0)]
+        );
     }
 
     #[test]

@@ -12,6 +12,9 @@ pub fn check(options: &Options) -> Result<(), Error> {
     if options.runs == 0 {
         return refuse("-r 0: at least one run per case is needed; leave -r out for 5".to_owned());
     }
+    if options.precision.is_some_and(|share| share <= 0.0 || share >= 1.0) {
+        return refuse("--precision: expected more than 0 and less than 100 percent, such as 2%".to_owned());
+    }
     if options.threads.contains(&0) {
         return refuse("-t 0: at least one thread is needed; leave -t out for the physical cores".to_owned());
     }
@@ -111,6 +114,7 @@ mod tests {
     fn what_cannot_be_is_refused_by_name() {
         assert_eq!(told(|_| {}), "fine");
         insta::assert_snapshot!(told(|o| o.runs = 0), @"-r 0: at least one run per case is needed; leave -r out for 5");
+        insta::assert_snapshot!(told(|o| o.precision = Some(1.0)), @"--precision: expected more than 0 and less than 100 percent, such as 2%");
         insta::assert_snapshot!(told(|o| o.threads = vec![2, 0]), @"-t 0: at least one thread is needed; leave -t out for the physical cores");
         insta::assert_snapshot!(told(|o| o.new_tokens = Some(0)), @"-n 0: at least one new token is needed; leave -n out for 128");
         insta::assert_snapshot!(told(|o| o.prompts = PromptChoice::Tokens(0)), @"--prompt-tokens 0: at least one prompt token is needed");

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use models::fetch::{Quiet, Reference, Settings};
 use models::{Bytes, Error as ModelError, cost, registry};
+use traces::Nanos;
 
 use super::{Options, check};
 use crate::Error;
@@ -62,10 +63,24 @@ pub fn dry_run(options: &Options, environment: &Environment) -> Result<String, E
     line(
         &mut text,
         "cases",
-        &format!("{cases} (engines x models x prompts x threads x depths), each {} times after warm-up", options.runs),
+        &format!("{cases} (engines x models x prompts x threads x depths), each {} after warm-up", rounds(&options)),
     );
     line(&mut text, "dry run", "nothing was fetched, written or measured");
     Ok(text)
+}
+
+/// How often each case is measured, as far as it is known before.
+fn rounds(options: &Options) -> String {
+    let runs = options.runs;
+    match (options.precision, options.budget.map(|budget| Nanos::as_secs_f64(budget).to_string())) {
+        (Some(share), budget) => {
+            let most = budget.map(|budget| format!(", for at most {budget} s in all")).unwrap_or_default();
+            let share = share * 100.0;
+            format!("at least {runs} times{most}, until differences of {share} % are found")
+        }
+        (None, Some(budget)) => format!("at most {runs} times, for at most {budget} s in all"),
+        (None, None) => format!("{runs} times"),
+    }
 }
 
 fn line(text: &mut String, name: &str, value: &str) {

@@ -30,6 +30,12 @@ pub struct PlanFile {
     pub depths: Vec<usize>,
     /// Clean requests per case.
     pub runs: usize,
+    /// The share that a difference has to have to be found nine times out of ten: `runs` is then the least number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub precision: Option<f64>,
+    /// Seconds after which the rounds end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget_s: Option<f64>,
     /// Stepped and traced requests per case, each.
     pub instrumented_runs: usize,
     /// Warm-up requests after a fresh session's first one; `null` = until steady.

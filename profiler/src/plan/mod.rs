@@ -18,6 +18,6 @@ pub use folder::{RUNS, folder_name, new_folder};
 pub use label::Asked;
 pub(crate) use label::owner;
 pub use options::{
-    DEFAULT_ENGINE, DEFAULT_MODEL, DEFAULT_NEW_TOKENS, DEFAULT_PROMPTS, DEFAULT_RUNS, DEFAULT_SEED, Options,
-    PromptChoice, TraceLevel,
+    DEFAULT_BUDGET, DEFAULT_ENGINE, DEFAULT_MODEL, DEFAULT_NEW_TOKENS, DEFAULT_PROMPTS, DEFAULT_RUNS, DEFAULT_SEED,
+    Options, PromptChoice, TraceLevel,
 };

@@ -13,6 +13,8 @@ use super::EngineChoice;
 pub const DEFAULT_NEW_TOKENS: usize = 128;
 /// Clean requests per case.
 pub const DEFAULT_RUNS: usize = 5;
+/// Time for the rounds where a precision is asked for and no budget is given.
+pub const DEFAULT_BUDGET: Nanos = Nanos::from_secs(600);
 /// The engine of `inferometer` alone.
 pub const DEFAULT_ENGINE: &str = "candle";
 /// The model of `inferometer` alone.
@@ -33,8 +35,12 @@ pub struct Options {
     pub prompts: PromptChoice,
     /// At most so many tokens come out; `None` = what the prompt says, else [`DEFAULT_NEW_TOKENS`].
     pub new_tokens: Option<usize>,
-    /// Clean requests per case.
+    /// Clean requests per case; with a precision the least number.
     pub runs: usize,
+    /// Go on until a difference of this share is found nine times out of ten.
+    pub precision: Option<f64>,
+    /// End the rounds when so much time has passed; `None` = [`DEFAULT_BUDGET`] with a precision, else no limit.
+    pub budget: Option<Nanos>,
     /// Thread counts; empty = the physical cores that this process may use.
     pub threads: Vec<usize>,
     /// Tokens in the context before the prompt; empty = 0.
@@ -123,6 +129,8 @@ impl Default for Options {
             prompts: PromptChoice::Set(DEFAULT_PROMPTS.to_owned()),
             new_tokens: None,
             runs: DEFAULT_RUNS,
+            precision: None,
+            budget: None,
             threads: Vec::new(),
             depths: Vec::new(),
             warmup: None,

@@ -174,6 +174,7 @@ pub(super) fn run_of(subjects: &[&Subject], machine: Machine) -> RunFile {
         conditions: Vec::new(),
         examinations: Vec::new(),
         cases,
+        precision: Vec::new(),
         summaries: Vec::new(),
         probes: Vec::new(),
         warnings: Vec::new(),

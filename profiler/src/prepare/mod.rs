@@ -71,6 +71,9 @@ pub fn defaults(options: &Options, environment: &Environment) -> Options {
     if options.threads.is_empty() {
         options.threads = vec![plan::physical_cores(environment.limits.cpus)];
     }
+    if options.precision.is_some() {
+        options.budget = options.budget.or(Some(plan::DEFAULT_BUDGET));
+    }
     if options.depths.is_empty() {
         options.depths = vec![0];
     }
@@ -211,6 +214,8 @@ fn plan_file(options: &Options, ignore_eos: bool, set: &str, engines: &[EngineCh
         threads: options.threads.clone(),
         depths: options.depths.clone(),
         runs: options.runs,
+        precision: options.precision,
+        budget_s: options.budget.map(traces::Nanos::as_secs_f64),
         instrumented_runs: options.runs.min(INSTRUMENTED_RUNS),
         warmup: options.warmup,
         seed: options.seed,

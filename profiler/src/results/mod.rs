@@ -9,6 +9,7 @@ mod case;
 mod ceilings;
 mod examination;
 mod folders;
+mod precision;
 mod read;
 mod run;
 mod sample;
@@ -24,6 +25,7 @@ pub use case::{Case, CaseOutput, EnergyRow, MemoryFile, NodeRow, OpCounters, OpR
 pub use ceilings::{CacheCeiling, CeilingProbe, Ceilings, Spread, ThreadCeilings};
 pub use examination::{Examination, TopLogprobs};
 pub use folders::{Folder, find, folders, remove};
+pub use precision::{PrecisionReached, StoppedBy};
 pub use read::read;
 pub use run::{Estimate, Probe, Reasons, RunFile, SCHEMA_VERSION, Summary, Tool, WhatIf};
 pub use sample::{METRICS, Metric, Sample, mark_repeated};

@@ -48,6 +48,9 @@ pub struct RunFile {
     pub cases: Vec<Case>,
     /// Averages over the prompts, per engine, model, threads and depth.
     pub summaries: Vec<Summary>,
+    /// How small a difference the run finds; only with `--precision`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub precision: Vec<super::PrecisionReached>,
     /// What the instruments cost.
     pub probes: Vec<Probe>,
     /// What may have disturbed the numbers, with advice.

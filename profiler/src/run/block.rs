@@ -5,6 +5,7 @@ use std::path::Path;
 use traces::{Nanos, clock};
 
 use super::crew::Crew;
+use super::precision::{self, Ends};
 use super::probes::{Moment, Probes};
 use super::resume::Earlier;
 use super::state::CaseState;
@@ -15,7 +16,8 @@ use crate::environment::Conditions;
 use crate::meter::MachineLoad;
 use crate::plan::{Block, CasePlan, Plan};
 use crate::prepare::kv_dtype;
-use crate::results::{Case, Pass, RunFile, Status, Store, mark_repeated};
+use crate::results::{Case, Pass, PrecisionReached, RunFile, Status, StoppedBy, Store, mark_repeated};
+use crate::statistics::clean;
 use crate::worker::Home;
 use crate::{Error, ceilings, environment, warnings};
 
@@ -48,6 +50,12 @@ pub(super) struct Run<'a> {
     pub(super) notes: Vec<String>,
     /// Until when `run.json` need not be written again.
     pause: Pause,
+    /// When measuring began.
+    began: Nanos,
+    /// Where time is virtual: what all requests together took.
+    pub(super) spent: Nanos,
+    /// Rounds that make a case of the block whole; `None` while more of them may be needed.
+    pub(super) goal: Option<usize>,
     /// Requests so far, and of the whole run as far as it is known.
     pub(super) done: usize,
     pub(super) total: usize,
@@ -87,6 +95,9 @@ impl<'a> Run<'a> {
             watch: Watch::new(None),
             notes,
             pause: Pause::default(),
+            began: clock::now(),
+            spent: Nanos::ZERO,
+            goal: None,
             done: 0,
             total: means.plan.requests(),
         })
@@ -100,14 +111,23 @@ impl<'a> Run<'a> {
             .earlier
             .as_ref()
             .map_or(1, |earlier| u32::try_from(earlier.samples.len() + 1).unwrap_or(1).saturating_mul(1000));
-        for block in &self.means.plan.blocks {
+        let plan = self.means.plan;
+        for (place, block) in plan.blocks.iter().enumerate() {
             if self.means.interrupt.is_set() {
                 break;
             }
-            self.block(block, first_case, first_number)?;
+            let left = plan.blocks.len() - place;
+            let budget = plan.options.budget.map(|budget| precision::deadline(budget, self.elapsed(), left));
+            let ends = Ends { rounds: plan.file.runs, wanted: plan.file.precision, deadline: budget };
+            self.block(block, first_case, first_number, ends)?;
             first_case += block.cases.len();
         }
         Ok(())
+    }
+
+    /// How long the run measures already, loading and warm-up included.
+    pub(super) fn elapsed(&self) -> Nanos {
+        if self.means.plan.file.virtual_time { self.spent } else { clock::now().saturating_sub(self.began) }
     }
 
     /// Closes the files.
@@ -126,8 +146,9 @@ impl<'a> Run<'a> {
         Ok(self.file)
     }
 
-    fn block(&mut self, block: &'a Block, first_case: usize, first_number: u32) -> Result<(), Error> {
+    fn block(&mut self, block: &'a Block, first_case: usize, first_number: u32, ends: Ends) -> Result<(), Error> {
         let Means { plan, binary, home, interrupt, .. } = self.means;
+        self.goal = ends.wanted.is_none().then_some(ends.rounds);
         let mut states: Vec<_> =
             block.cases.iter().enumerate().map(|(place, case)| self.state(first_case + place, case)).collect();
         let mut crew = Crew::new(plan, block, binary, home, interrupt, first_number);
@@ -139,16 +160,7 @@ impl<'a> Run<'a> {
         for seat in 0..block.seats.len() {
             self.warm_up_seat(&mut crew, block, seat, &mut states)?;
         }
-        for round in 0..plan.file.runs {
-            if interrupt.is_set() || states.iter().all(|state| state.over) {
-                break;
-            }
-            if states.iter().any(|state| !state.over && !state.has(Pass::Clean, round)) {
-                self.probe(&mut crew, block, Moment::Round(round));
-            }
-            self.round(&mut crew, block, &mut states, round)?;
-            self.publish_when_due(&mut states)?;
-        }
+        self.rounds(&mut crew, block, &mut states, ends)?;
         if anything {
             self.probe(&mut crew, block, Moment::After);
         }
@@ -170,7 +182,7 @@ impl<'a> Run<'a> {
     }
 
     /// The machine's limits with the thread counts of a block, while its workers stand still.
-    fn probe(&mut self, crew: &mut Crew<'_>, block: &Block, moment: Moment) {
+    pub(super) fn probe(&mut self, crew: &mut Crew<'_>, block: &Block, moment: Moment) {
         let threads: Vec<usize> = block.seats.iter().map(|seat| seat.threads).collect();
         if !self.means.plan.file.virtual_time && !self.means.interrupt.is_set() {
             let now = Conditions::now();
@@ -186,7 +198,7 @@ impl<'a> Run<'a> {
         let empty = self.file.cases.get(index).cloned().unwrap_or_default();
         let Some(earlier) = &self.earlier else { return CaseState::new(index, plan, empty) };
         let old = earlier.cases.iter().find(|case| case.id == plan.id);
-        if let Some(done) = old.filter(|case| case.status == Status::Ok) {
+        if let Some(done) = old.filter(|case| case.status == Status::Ok && self.is_settled(case, earlier)) {
             let mut state = CaseState::new(index, plan, done.clone());
             state.over = true;
             return state;
@@ -206,6 +218,14 @@ impl<'a> Run<'a> {
         };
         mark_repeated(&mut case.samples);
         CaseState::new(index, plan, case)
+    }
+
+    /// Whether nothing more of a case is to be measured: a run that its budget ended goes on.
+    fn is_settled(&self, case: &Case, earlier: &Earlier) -> bool {
+        let lacks = |found: &PrecisionReached| {
+            found.model == case.model && !found.reached && found.stopped_by != StoppedBy::Rounds
+        };
+        clean(case).count() >= self.means.plan.file.runs && !earlier.precision.iter().any(lacks)
     }
 
     /// First requests and warm-up of every case of a worker. Where loading fails, it fails for all of them.
@@ -291,21 +311,21 @@ impl<'a> Run<'a> {
     }
 
     /// Writes `run.json` unless that was done a moment ago: what it costs grows with the samples, and they are on disk already.
-    fn publish_when_due(&mut self, states: &mut [CaseState<'_>]) -> Result<(), Error> {
+    pub(super) fn publish_when_due(&mut self, states: &mut [CaseState<'_>]) -> Result<(), Error> {
         if self.pause.is_over() { self.publish(states) } else { Ok(()) }
     }
 
     /// Writes `run.json` with what there is.
     fn publish(&mut self, states: &mut [CaseState<'_>]) -> Result<(), Error> {
         let began = clock::now();
-        let runs = self.file.plan.runs;
+        let goal = self.goal;
         for state in states.iter_mut() {
-            let count = (0..runs).filter(|&round| state.has(Pass::Clean, round)).count();
+            let count = clean(&state.case).count();
             if !state.over {
-                let lacks = if count < runs {
-                    Some(format!("not complete: {count} of {runs} rounds"))
-                } else {
-                    state.due.then(|| "not complete: a disturbed request was not measured again".to_owned())
+                let lacks = match goal {
+                    None => Some(format!("not complete: {count} rounds, and --precision may ask for more")),
+                    Some(goal) if count < goal => Some(format!("not complete: {count} of {goal} rounds")),
+                    _ => state.due.then(|| "not complete: a disturbed request was not measured again".to_owned()),
                 };
                 state.case.status = if lacks.is_none() { Status::Ok } else { Status::Skipped };
                 state.case.error = lacks;

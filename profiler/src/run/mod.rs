@@ -16,6 +16,7 @@ mod examine;
 mod limits;
 mod memory;
 mod ops;
+mod precision;
 mod probes;
 mod progress;
 mod request;
@@ -114,6 +115,7 @@ pub fn execute_with(
         examinations: earlier.as_ref().map(|earlier| earlier.examinations.clone()).unwrap_or_default(),
         cases: plan.file.cases.iter().map(empty).collect(),
         summaries: Vec::new(),
+        precision: Vec::new(),
         probes: Vec::new(),
         warnings: notes,
         verdicts: Vec::new(),

@@ -1,5 +1,7 @@
 //! One request of a run: asked, kept, and its flaws told.
 
+use traces::Nanos;
+
 use super::block::{Purpose, Run};
 use super::crew::{Crew, Trouble};
 use super::state::CaseState;
@@ -83,6 +85,7 @@ impl Run<'_> {
     ) -> Result<Option<f64>, Error> {
         let Some(prompt) = block.prompt(state.plan) else { return Ok(None) };
         self.note_flaws(state, &measured);
+        self.spent += Nanos::from_secs_f64(measured.sample.latency_s.unwrap_or(0.0));
         self.look(state, &mut measured.sample, edges);
         if measured.sample.fresh {
             memory::first_request(&mut state.case.memory, &measured, state.case.server.as_ref());

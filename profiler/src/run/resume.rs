@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::Error;
 use crate::plan::PlanFile;
-use crate::results::{self, Case, CeilingProbe, Examination, Sample};
+use crate::results::{self, Case, CeilingProbe, Examination, PrecisionReached, RunFile, Sample};
 
 /// What an earlier run left.
 #[derive(Debug)]
@@ -16,6 +16,7 @@ pub(super) struct Earlier {
     pub(super) samples: Vec<Sample>,
     pub(super) ceiling_probes: Vec<CeilingProbe>,
     pub(super) examinations: Vec<Examination>,
+    pub(super) precision: Vec<PrecisionReached>,
 }
 
 /// Reads it and makes sure that it measured the same.
@@ -29,19 +30,15 @@ pub(super) fn earlier(dir: &Path, plan: &PlanFile, samples: Vec<Sample>) -> Resu
             advice: "resume with the same options, or start a new run without --resume".to_owned(),
         });
     }
-    Ok(Earlier {
-        started: file.started,
-        cases: file.cases,
-        samples,
-        ceiling_probes: file.ceiling_probes,
-        examinations: file.examinations,
-    })
+    let RunFile { started, cases, ceiling_probes, examinations, precision, .. } = file;
+    Ok(Earlier { started, cases, samples, ceiling_probes, examinations, precision })
 }
 
-/// The first field in which two plans differ, except for where a file came from and what the machine has free.
+/// The first field in which two plans differ, except for where a file came from, what the machine has free, and how
+/// much time the run is given.
 fn differs(one: &PlanFile, other: &PlanFile) -> Option<String> {
     let plain = |plan: &PlanFile| {
-        let mut plan = plan.clone();
+        let mut plan = PlanFile { budget_s: None, ..plan.clone() };
         for model in &mut plan.models {
             model.origin.clear();
             model.predicted_bytes = None;
@@ -51,7 +48,8 @@ fn differs(one: &PlanFile, other: &PlanFile) -> Option<String> {
     };
     let (one, other) = (plain(one), plain(other));
     let (Value::Object(one), Value::Object(other)) = (one, other) else { return Some("plan".to_owned()) };
-    one.iter().find(|(key, value)| other.get(*key) != Some(*value)).map(|(key, _)| key.clone())
+    let keys = one.keys().chain(other.keys().filter(|key| !one.contains_key(*key)));
+    keys.into_iter().find(|key| one.get(*key) != other.get(*key)).cloned()
 }
 
 #[cfg(test)]
@@ -69,6 +67,10 @@ mod tests {
         let mut other = plan.clone();
         other.models[0].origin = "cache".to_owned();
         assert_eq!(differs(&plan, &other), None, "a file that was fetched then is cached now");
+        other.budget_s = Some(60.0);
+        assert_eq!(differs(&plan, &other), None, "more time is the same plan");
+        other.precision = Some(0.02);
+        assert_eq!(differs(&plan, &other).as_deref(), Some("precision"));
         other.runs = 6;
         assert_eq!(differs(&plan, &other).as_deref(), Some("runs"));
     }

@@ -7,17 +7,91 @@ use engines::OpTimes;
 
 use super::block::{Purpose, Run};
 use super::crew::Crew;
+use super::precision::{self, Ends};
+use super::probes::Moment;
 use super::rounds::{self, Place};
 use super::state::CaseState;
 use crate::Error;
 use crate::plan::{Block, TraceLevel};
-use crate::results::Pass;
+use crate::results::{Pass, PrecisionReached, StoppedBy};
 
 const PASSES: [Pass; 4] = [Pass::Clean, Pass::Stepped, Pass::Traced, Pass::Counted];
 /// So often a block is measured again at most.
 const MOST_TRIES: usize = 3;
 
 impl Run<'_> {
+    /// Rounds until their number, the precision or the time that was asked for is there.
+    pub(super) fn rounds(
+        &mut self,
+        crew: &mut Crew<'_>,
+        block: &Block,
+        states: &mut [CaseState<'_>],
+        ends: Ends,
+    ) -> Result<(), Error> {
+        let mut told = ends.rounds;
+        let mut stopped = StoppedBy::Interrupt;
+        for round in 0.. {
+            if self.means.interrupt.is_set() {
+                break;
+            }
+            if states.iter().all(|state| state.over) {
+                // Nothing is left of it: what an earlier run found holds.
+                let earlier = self.earlier.iter().flat_map(|earlier| &earlier.precision);
+                self.file.precision.extend(earlier.filter(|one| one.model == block.model.name).cloned());
+                return Ok(());
+            }
+            let found = self.precision(states, ends, round);
+            if let Some(by) = ends.after(round, self.elapsed(), &found) {
+                self.goal = Some(round);
+                self.end(&block.model.name, round, by);
+                stopped = by;
+                break;
+            }
+            if round >= told {
+                self.tell_precision(&found, ends, states.len());
+                // Seldom, where there are many rounds.
+                told = round + round.div_ceil(2);
+            }
+            if states.iter().any(|state| !state.over && !state.has(Pass::Clean, round)) {
+                self.probe(crew, block, Moment::Round(round));
+            }
+            self.round(crew, block, states, round)?;
+            self.publish_when_due(states)?;
+        }
+        let found = self.precision(states, ends, 1);
+        self.file.precision.retain(|one| one.model != block.model.name);
+        self.file.precision.extend(found.into_iter().map(|one| PrecisionReached { stopped_by: stopped, ..one }));
+        Ok(())
+    }
+
+    /// How well differences are known; nothing without a precision that was asked for.
+    fn precision(&self, states: &[CaseState<'_>], ends: Ends, rounds: usize) -> Vec<PrecisionReached> {
+        let plan = &self.means.plan.file;
+        let Some(wanted) = ends.wanted.filter(|_| rounds > 0) else { return Vec::new() };
+        precision::reached(states.iter().map(|state| &state.case), &plan.engines, wanted, plan.seed)
+    }
+
+    /// A budget that leaves fewer rounds than were asked for is told.
+    fn end(&mut self, model: &str, rounds: usize, by: StoppedBy) {
+        let asked = self.means.plan.file.runs;
+        if by == StoppedBy::Budget && rounds < asked {
+            let text = format!(
+                "{model}: the budget was spent after {rounds} of {asked} rounds; give more time (--budget), or go on with --resume"
+            );
+            self.once(Some(text));
+        }
+    }
+
+    /// What is known least, and how many requests are left if its estimate is right.
+    fn tell_precision(&mut self, found: &[PrecisionReached], ends: Ends, cases: usize) {
+        let detectable = |one: &PrecisionReached| one.detectable.unwrap_or(f64::INFINITY);
+        let worst = found.iter().max_by(|a, b| detectable(a).total_cmp(&detectable(b)));
+        if let (Some(worst), Some(wanted)) = (worst, ends.wanted) {
+            self.means.progress.note(&format!("after {} rounds: {}", worst.rounds, worst.text(wanted)));
+            self.total = self.done + worst.more_rounds.unwrap_or(1).max(1) * cases;
+        }
+    }
+
     /// What a round lacks: all passes of all cases, block by block, then the blocks that were disturbed.
     pub(super) fn round(
         &mut self,
@@ -59,7 +133,7 @@ impl Run<'_> {
         round: usize,
     ) -> Result<(), Error> {
         let (seed, blocks) = (self.means.plan.file.seed, rounds::blocks(places));
-        let allowance = self.means.plan.file.runs * blocks.len();
+        let allowance = self.means.plan.file.runs.max(round + 1) * blocks.len();
         loop {
             let spent: usize =
                 (0..=round).map(|round| blocks.iter().map(|cases| tries(states, cases, round)).sum::<usize>()).sum();

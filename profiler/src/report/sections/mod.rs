@@ -14,6 +14,7 @@ mod machine;
 mod memory;
 mod ops;
 mod phases;
+mod precision;
 mod prompts;
 mod roofline;
 mod server;
@@ -42,6 +43,7 @@ pub fn content(file: &RunFile) -> Content {
     memory.blocks.splice(0..0, timeline::charts(&view));
     let sections = [
         headline::section(&view).sortable(),
+        precision::section(&view),
         verdicts::section(&view),
         server::short(&view),
         checks::warnings(&view),

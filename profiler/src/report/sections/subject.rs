@@ -47,7 +47,12 @@ pub(super) fn section(view: &View<'_>) -> Section {
     fact(
         "requests",
         format!(
-            "{} per case after {rounds}, at most {} new tokens, temperature 0, seed {}{}",
+            "{}{} per case after {rounds}, at most {} new tokens, temperature 0, seed {}{}",
+            match (plan.precision, plan.budget_s) {
+                (Some(_), _) => "at least ",
+                (None, Some(_)) => "at most ",
+                (None, None) => "",
+            },
             plan.runs,
             new_tokens(view),
             plan.seed,
