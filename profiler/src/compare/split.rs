@@ -11,6 +11,8 @@
 //! Marks cost time, on one engine more than on another: so the traced pass gives shares, and the clean pass the time that they are
 //! shares of. Parts add up to their whole on either side.
 
+use std::collections::BTreeSet;
+
 use super::file::{Part, Split};
 use super::pairing::{Group, Match};
 use crate::results::{Case, Sample};
@@ -30,6 +32,8 @@ pub(super) const GROUPS: &[(&str, &[&str])] = &[
 ];
 /// Ops of no group.
 const OTHERS: &str = "other ops";
+/// So many of them are named.
+const MOST_NAMES: usize = 4;
 /// What no op accounts for.
 const BETWEEN: &str = "between the ops";
 
@@ -75,13 +79,24 @@ fn latency(pair: &Match<'_>) -> Option<Split> {
 fn forward(pair: &Match<'_>, phase: &str, per: &str, of: fn(&Sample) -> Option<f64>) -> Option<Split> {
     let whole = [middle(pair, 0, of)?, middle(pair, 1, of)?];
     let shares = [shares(&pair.baseline, phase)?, shares(&pair.other, phase)?];
-    let names = GROUPS.iter().map(|(name, _)| *name).chain([OTHERS, BETWEEN]);
+    let others = others(pair, phase);
+    let names = GROUPS.iter().map(|(name, _)| *name).chain([others.as_str(), BETWEEN]);
     let parts = names.enumerate().map(|(place, name)| {
         let time = |side: usize| shares[side].get(place).copied().unwrap_or_default() * whole[side];
         (name.to_owned(), [time(0), time(1)])
     });
     let parts = parts.filter(|(_, times)| times.iter().any(|time| *time > 0.0)).collect();
     Some(split(phase, per, whole, parts))
+}
+
+/// The ops of no group by their names: `other ops (extra_mlp)`.
+fn others(pair: &Match<'_>, phase: &str) -> String {
+    let rows = [&pair.baseline, &pair.other].into_iter().flat_map(|group| &group.cases).flat_map(|case| &case.ops);
+    let of_none = |op: &str| GROUPS.iter().all(|(_, ops)| !ops.contains(&op));
+    let names: BTreeSet<&str> =
+        rows.filter(|row| row.phase == phase).map(|row| row.op.as_str()).filter(|op| of_none(op)).collect();
+    let listed: Vec<&str> = names.into_iter().take(MOST_NAMES).collect();
+    if listed.is_empty() { OTHERS.to_owned() } else { format!("{OTHERS} ({})", listed.join(", ")) }
 }
 
 /// Shares of a phase's traced time, one a group, then other ops, then what lies between them.
@@ -96,7 +111,7 @@ fn shares(group: &Group<'_>, phase: &str) -> Option<Vec<f64>> {
         return None;
     }
     let of =
-        |wanted: &dyn Fn(&str) -> bool| rows.iter().filter(|(op, _)| wanted(op)).map(|(_, time)| time).sum::<f64>();
+        |wanted: &dyn Fn(&str) -> bool| rows.iter().filter(|(op, _)| wanted(op)).fold(0.0, |sum, (_, time)| sum + time);
     let mut times: Vec<f64> = GROUPS.iter().map(|(_, ops)| of(&|op| ops.contains(&op))).collect();
     times.push(of(&|op| GROUPS.iter().all(|(_, ops)| !ops.contains(&op))));
     let ops: f64 = times.iter().sum();

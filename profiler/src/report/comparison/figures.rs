@@ -11,15 +11,15 @@ pub(super) fn section(found: &Comparison) -> Section {
     for contrast in &found.contrasts {
         let (baseline, other) = (contrast.baseline.name.as_str(), contrast.other.name.as_str());
         let caption = format!("{other} against {baseline}; same work: {}.", contrast.work.label.text());
-        let columns = ["<metric", baseline, other, "other / baseline", "finds from %", "pairs", "outliers", "<finding"];
+        let columns = ["<metric", baseline, other, "other / baseline", "finds from %", "pairs", "<finding"];
         let mut table = Table::new(caption, &columns);
         for row in &contrast.figures {
             let mut shown = cells(contrast, row, found.threshold);
             let finding = shown.pop().unwrap_or_default();
             let outliers = row.prompts.iter().flat_map(|prompt| &prompt.pairs).filter(|pair| pair.outlier).count();
             shown.push(or_absent(row.detectable.map(plain)));
-            shown.push(row.pairs.to_string());
-            shown.push(outliers.to_string());
+            let marked = if outliers == 0 { String::new() } else { format!("\n{outliers} outlying") };
+            shown.push(format!("{}{marked}", row.pairs));
             shown.push(match row.reasons.get("ratio") {
                 Some(reason) => reason.clone(),
                 None => finding,

@@ -26,7 +26,7 @@ fn heading(contrast: &Contrast, split: &Split) -> String {
         Sameness::Equal => String::new(),
         label => format!("; same work: {}", label.text()),
     };
-    format!("{} a {}, {} against {}{label}", split.whole, split.per, contrast.other.name, contrast.baseline.name)
+    format!("{} per {}, {} against {}{label}", split.whole, split.per, contrast.other.name, contrast.baseline.name)
 }
 
 fn table(contrast: &Contrast, split: &Split) -> Table {
@@ -50,7 +50,7 @@ fn table(contrast: &Contrast, split: &Split) -> Table {
 /// From the baseline's whole over its parts to the other's.
 fn waterfall(contrast: &Contrast, split: &Split) -> Chart {
     let whole = |name: &str, time: f64| Step {
-        label: format!("{name}: {} a {}", split.whole, split.per),
+        label: format!("{name}: {} per {}", split.whole, split.per),
         text: format!("{} ms", milliseconds(time)),
         from: 0.0,
         to: time * 1e3,

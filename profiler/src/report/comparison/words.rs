@@ -16,13 +16,13 @@ pub(super) fn change(ratio: f64) -> String {
     format!("{:+.1} %", (ratio - 1.0) * 100.0)
 }
 
-/// `+3.2 % [+2.5 %, +3.9 %]`, or a factor where it is large: `1.902 [1.850, 1.960]`.
+/// `+3.2 %` and below it `[+2.5 %, +3.9 %]`, or a factor where it is large: `1.902x`.
 pub(super) fn interval(row: &FigureRow) -> Option<String> {
     let ratio = row.ratio?;
     let show: fn(f64) -> String =
         if (1.0 / FACTOR..=FACTOR).contains(&ratio) { change } else { |ratio| format!("{}x", significant(ratio)) };
     Some(match row.low.zip(row.high) {
-        Some((low, high)) => format!("{} [{}, {}]", show(ratio), show(low), show(high)),
+        Some((low, high)) => format!("{}\n[{}, {}]", show(ratio), show(low), show(high)),
         None => show(ratio),
     })
 }
