@@ -2,12 +2,13 @@
 
 use std::path::Path;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use profiler::compare::{Gate, Outcome, Sides, THRESHOLD, compare, outcome};
 use profiler::plan::RUNS;
 use profiler::report::COMPARISON_FORMATS;
 
 use super::failure::{Code, Usage};
+use super::form::Form;
 use super::output;
 
 /// Compare engines, models or runs: whether it is the same work, how they differ, and whether that can be told
@@ -38,33 +39,6 @@ pub(super) struct Arguments {
     format: Form,
 }
 
-/// The names of `profiler::report::COMPARISON_FORMATS`, as clap wants them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Form {
-    /// For a terminal
-    Text,
-    /// What matters as Markdown, for a comment on a pull request
-    Md,
-    /// One page with charts that needs nothing else
-    Html,
-    /// One row per metric, prompt and pair
-    Csv,
-    /// Everything, for programs
-    Json,
-}
-
-impl Form {
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Text => "text",
-            Self::Md => "md",
-            Self::Html => "html",
-            Self::Csv => "csv",
-            Self::Json => "json",
-        }
-    }
-}
-
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Code> {
     let _span = tracing::info_span!("compare", format = arguments.format.name()).entered();
     if !(arguments.threshold > 0.0 && arguments.threshold.is_finite()) {
@@ -92,16 +66,4 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Code> {
         Outcome::Failed => Code::GateFailed,
         Outcome::NotJudged => Code::SomeFailed,
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_forms_are_those_of_the_registry() {
-        let mut offered: Vec<&str> = Form::value_variants().iter().map(|form| form.name()).collect();
-        offered.sort_unstable();
-        assert_eq!(offered, COMPARISON_FORMATS.iter().map(|format| format.name).collect::<Vec<_>>());
-    }
 }

@@ -7,6 +7,7 @@ mod compare;
 mod completions;
 mod engines;
 mod failure;
+mod form;
 mod interrupt;
 mod machine;
 mod models;

@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use profiler::report::FORMATS;
 use profiler::results;
 
 use super::browser;
 use super::failure::Code;
+use super::form::Form;
 use super::output;
 
 /// Show the report of a run, also of one that was interrupted or killed
@@ -23,33 +24,6 @@ pub(super) struct Arguments {
     open: bool,
 }
 
-/// The names of `profiler::report::FORMATS`, as clap wants them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Form {
-    /// For a terminal
-    Text,
-    /// Markdown
-    Md,
-    /// One page that needs nothing else
-    Html,
-    /// One row per sample
-    Csv,
-    /// The run file, with the samples of a run that was cut short
-    Json,
-}
-
-impl Form {
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Text => "text",
-            Self::Md => "md",
-            Self::Html => "html",
-            Self::Csv => "csv",
-            Self::Json => "json",
-        }
-    }
-}
-
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Code> {
     let _span = tracing::info_span!("report", format = arguments.format.name()).entered();
     let file = results::read(&arguments.run_dir)?;
@@ -63,16 +37,4 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Code> {
     let bytes = wanted.map(|format| (format.render)(&file, output::look())).unwrap_or_default();
     output::print(&bytes)?;
     Ok(Code::Done)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_forms_are_those_of_the_registry() {
-        let mut offered: Vec<&str> = Form::value_variants().iter().map(|form| form.name()).collect();
-        offered.sort_unstable();
-        assert_eq!(offered, FORMATS.iter().map(|format| format.name).collect::<Vec<_>>());
-    }
 }
