@@ -13,6 +13,9 @@ const BITS: f64 = 0.10;
 /// Two models with so small a mean divergence have the same weights behind their quantisations, in nats. Quantising to four bits
 /// moves a model by hundredths; another model of the same shape is nats away.
 const SAME_SOURCE: f64 = 0.1;
+/// And they have the same most likely token at this share of the positions at least: nearly even probabilities diverge little,
+/// whoever made them.
+const SAME_TOP: f64 = 0.75;
 
 /// What is looked at, each with what it allows.
 pub(super) fn work(pair: &Match<'_>) -> Work {
@@ -119,7 +122,7 @@ fn weights(pair: &Match<'_>, probabilities: Option<&Distance>) -> Check {
         return check(WHAT, values, Sameness::NotComparable, &text);
     }
     let related = source(b).is_some() && source(b) == source(o);
-    let near = probabilities.is_some_and(|found| found.kl_mean <= SAME_SOURCE);
+    let near = probabilities.is_some_and(is_near);
     if related || near {
         let how =
             if related { "the same source" } else { "probabilities that are as near as those of the same weights" };
@@ -142,6 +145,11 @@ fn bits(model: &PlannedModel) -> Option<f64> {
         let parameters = model.parameters.filter(|number| *number > 0)?;
         Some(model.file_bytes? as f64 * 8.0 / parameters as f64)
     })
+}
+
+/// Probabilities as near as those of the same weights.
+fn is_near(found: &Distance) -> bool {
+    found.kl_mean <= SAME_SOURCE && found.same_top >= SAME_TOP
 }
 
 fn hash(model: Option<&PlannedModel>) -> Option<&str> {
@@ -295,7 +303,7 @@ fn same_answers(pair: &Match<'_>, answers: &[super::file::Agreement], probabilit
         .map(|row| format!("{} at token {} ({:.2} nats)", row.prompt, row.same + 1, row.gap.unwrap_or_default()))
         .collect();
     let unknown = apart.iter().any(|row| row.near_tie.is_none());
-    let near = probabilities.as_ref().is_some_and(|found| found.kl_mean <= SAME_SOURCE);
+    let near = probabilities.as_ref().is_some_and(is_near);
     let same_bytes = pair.interleaved
         || hash(pair.baseline.planned()).is_some_and(|hash_of| Some(hash_of) == hash(pair.other.planned()));
     // Another quantisation answers otherwise by right; what its weights allow stands in their own row.
