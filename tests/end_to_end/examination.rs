@@ -115,5 +115,5 @@ fn a_real_model_holds_its_own_answer_likeliest() {
     let next = list(&seat["ids"]).iter().skip(1);
     let guessed = next.zip(list(&seat["positions"])).filter(|(id, top)| list(&top["ids"]).contains(id)).count();
     let all = list(&seat["positions"]).len();
-    assert!(guessed * 10 > all * 7, "{guessed} of {all}");
+    assert!(guessed * 5 > all * 3, "{guessed} of {all}");
 }

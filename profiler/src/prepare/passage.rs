@@ -4,7 +4,7 @@ use models::{EncodeOptions, Tokenizer};
 
 use crate::Error;
 
-/// Plain prose of about fifty tokens, the same in every run: what engines hold likely in it can be compared across runs, and
+/// Plain prose of about sixty tokens, the same in every run: what engines hold likely in it can be compared across runs, and
 /// does not depend on what they answer. It is no prompt: nothing is generated from it and it goes through no chat template. To
 /// change a letter of it makes new runs incomparable with old ones.
 pub const PASSAGE: &str = "The ferry left the harbour a little after six, when the lamps on the pier were still burning. \
