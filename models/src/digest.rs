@@ -8,8 +8,11 @@ use std::time::UNIX_EPOCH;
 use sha2::{Digest, Sha256};
 
 use crate::error::Error;
-use crate::fetch::{Progress, Work, cache_home};
+use crate::fetch::{Progress, Quiet, Work, cache_home};
 use crate::units::Bytes;
+
+/// Bytes from which on hashing is told and its digest remembered: smaller files take milliseconds.
+const REMEMBERED: u64 = 8 << 20;
 
 /// Where digests are remembered: `$XDG_CACHE_HOME/inferometer/verified`, `~/.cache/inferometer/verified` without it.
 #[must_use]
@@ -41,6 +44,8 @@ pub fn sha256(files: &[PathBuf], stamps: Option<&Path>, progress: &dyn Progress)
 /// The digest of one file, from its stamp where that is still true.
 fn remembered(file: &Path, stamps: Option<&Path>, progress: &dyn Progress) -> io::Result<String> {
     // Taken before hashing: a file that changes meanwhile does not get the stamp of what it was.
+    let is_small = fs::metadata(file)?.len() < REMEMBERED;
+    let (stamps, progress): (_, &dyn Progress) = if is_small { (None, &Quiet) } else { (stamps, progress) };
     let stamp = stamps.map(|stamps| Stamp::of(file, stamps)).transpose()?;
     if let Some(digest) = stamp.as_ref().and_then(Stamp::read) {
         return Ok(digest);
@@ -126,7 +131,6 @@ impl Stamp {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fetch::Quiet;
 
     /// Of `abc`. Source: FIPS 180-2, appendix B.1.
     const ABC: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
@@ -135,19 +139,29 @@ mod tests {
     fn a_digest_is_remembered_until_the_file_changes() {
         let folder = tempfile::tempdir().unwrap();
         let (file, stamps) = (folder.path().join("x.gguf"), folder.path().join("stamps"));
-        fs::write(&file, b"abc").unwrap();
         let digest = || sha256(std::slice::from_ref(&file), Some(&stamps), &Quiet).unwrap();
-        assert_eq!(digest(), ABC);
+        let size = |bytes: u64| File::create(&file).unwrap().set_len(bytes).unwrap();
+        size(REMEMBERED);
+        let right = digest();
         // What the stamp says is believed, ...
         let lie = "0".repeat(64);
         Stamp::of(&file, &stamps).unwrap().write(&lie);
         assert_eq!(digest(), lie);
         // ... no longer when the file is another, and never when it is no digest.
-        fs::write(&file, b"abcd").unwrap();
-        assert_ne!(digest(), lie);
-        fs::write(&file, b"abc").unwrap();
+        size(REMEMBERED + 1);
+        assert!(![&lie, &right].contains(&&digest()));
+        size(REMEMBERED);
         Stamp::of(&file, &stamps).unwrap().write("damaged");
-        assert_eq!(digest(), ABC);
+        assert_eq!(digest(), right);
+    }
+
+    #[test]
+    fn small_files_leave_no_stamp() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, stamps) = (folder.path().join("x.gguf"), folder.path().join("stamps"));
+        fs::write(&file, b"abc").unwrap();
+        assert_eq!(sha256(&[file], Some(&stamps), &Quiet).unwrap(), ABC);
+        assert!(!stamps.exists());
     }
 
     #[test]

@@ -39,6 +39,7 @@ fn names_that_nobody_knows() {
             "run -e candle -m tiny.gguf --set candle.extra=1",
             "models show lama",
             "models synth llama-3.2-1b --quant q4",
+            "models quantize tiny.gguf --quant q4_k_m",
         ]
     ));
 }

@@ -13,6 +13,7 @@ mod examination;
 mod failures;
 #[cfg(target_os = "linux")]
 mod linux_counters;
+mod quantize;
 mod run;
 #[allow(clippy::expect_used, reason = "a test that cannot go on fails")]
 #[path = "../../engines/tests/server/mod.rs"]

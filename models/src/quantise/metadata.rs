@@ -13,6 +13,7 @@ use super::provenance;
 
 const FILE_TYPE: &str = "general.file_type";
 const VERSION: &str = "general.quantization_version";
+const ALIGNMENT_KEY: &str = "general.alignment";
 /// The version of ggml's blocks: with 2 they have scales of 16 bits.
 const BLOCKS_VERSION: u32 = 2;
 
@@ -34,7 +35,7 @@ pub(super) fn metadata(checkpoint: &Checkpoint, target: Target, header: Option<&
 /// Everything that stays true: all but what the types, the places of the tensors and an earlier quantiser are.
 fn kept(given: &Metadata, target: Target) -> Pairs {
     let is_stale = |key: &str| {
-        [FILE_TYPE, VERSION, "general.alignment"].contains(&key)
+        [FILE_TYPE, VERSION, ALIGNMENT_KEY].contains(&key)
             || key.starts_with("quantize.imatrix.")
             || key.starts_with("split.")
             || provenance::is_key(key)
@@ -42,16 +43,16 @@ fn kept(given: &Metadata, target: Target) -> Pairs {
     let stay = given.iter().filter(|(key, _)| !is_stale(key));
     let mut pairs: Pairs = stay.map(|(key, value)| (key.to_owned(), value.clone())).collect();
     pairs.extend(of_target(target));
+    // A file without the key is aligned to the same.
+    if given.get(ALIGNMENT_KEY).is_some() {
+        #[allow(clippy::cast_possible_truncation, reason = "32")]
+        pairs.push((ALIGNMENT_KEY.to_owned(), Value::U32(ALIGNMENT as u32)));
+    }
     pairs
 }
 
 fn of_target(target: Target) -> Pairs {
-    vec![
-        (FILE_TYPE.to_owned(), Value::U32(target.file_type())),
-        (VERSION.to_owned(), Value::U32(BLOCKS_VERSION)),
-        #[allow(clippy::cast_possible_truncation, reason = "32")]
-        ("general.alignment".to_owned(), Value::U32(ALIGNMENT as u32)),
-    ]
+    vec![(FILE_TYPE.to_owned(), Value::U32(target.file_type())), (VERSION.to_owned(), Value::U32(BLOCKS_VERSION))]
 }
 
 /// Shape and names from the folder, the tokenizer from another GGUF file: a tokenizer.json does not say which of llama.cpp's

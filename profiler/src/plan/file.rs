@@ -7,7 +7,8 @@ use models::Spec;
 use models::cost::WeightTypes;
 use serde::{Deserialize, Serialize};
 
-use super::TraceLevel;
+use super::{TraceLevel, WeightSource};
+use crate::results::Reasons;
 
 /// What was asked for, with every default filled in. A resumed run must have the same.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -85,7 +86,7 @@ pub struct PlannedModel {
     pub origin: String,
     /// Size of its files in bytes; `null` where only a server has it, as below.
     pub file_bytes: Option<u64>,
-    /// SHA-256 of the file, where it is known.
+    /// SHA-256 of the file; of several, that of the list that `sha256sum` prints of them, sorted by name.
     pub sha256: Option<String>,
     /// File format, such as `gguf`.
     pub format: String,
@@ -115,6 +116,9 @@ pub struct PlannedModel {
     /// The types of its weights.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub types: Option<WeightTypes>,
+    /// Why there is no `sha256`, `bits_per_weight` or `source`.
+    #[serde(default, skip_serializing_if = "Reasons::is_empty")]
+    pub reasons: Reasons,
 }
 
 /// A prompt of the plan, for one model.
@@ -147,17 +151,4 @@ pub struct PlannedCase {
     pub threads: usize,
     /// Tokens in the context before the prompt.
     pub depth: usize,
-}
-
-/// Where quantised weights come from.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct WeightSource {
-    /// SHA-256 of the file that was quantised.
-    pub sha256: String,
-    /// Its quantisation.
-    #[serde(default)]
-    pub quantisation: String,
-    /// `sqrt(sum (w - w')^2 / sum w^2)` over the tensors whose type changed.
-    #[serde(default)]
-    pub error: Option<f64>,
 }

@@ -8,12 +8,13 @@ mod file;
 mod folder;
 mod label;
 mod options;
+mod source;
 
 pub use case::{Block, CasePlan, EngineChoice, Plan, Seat, THREADS, case_id};
 pub use check::{check, nearest};
 pub use cores::physical_cores;
 pub use dry_run::dry_run;
-pub use file::{PlanFile, PlannedCase, PlannedModel, PlannedPrompt, WeightSource};
+pub use file::{PlanFile, PlannedCase, PlannedModel, PlannedPrompt};
 pub use folder::{RUNS, folder_name, new_folder};
 pub use label::Asked;
 pub(crate) use label::owner;
@@ -21,3 +22,4 @@ pub use options::{
     DEFAULT_BUDGET, DEFAULT_ENGINE, DEFAULT_MODEL, DEFAULT_NEW_TOKENS, DEFAULT_PROMPTS, DEFAULT_RUNS, DEFAULT_SEED,
     Options, PromptChoice, TraceLevel,
 };
+pub use source::{GivenWeights, WeightSource};

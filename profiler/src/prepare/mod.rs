@@ -4,6 +4,7 @@
 //! mapping of a checkpoint: it would hold the file in the page cache.
 
 mod engines;
+mod identity;
 mod locate;
 mod model;
 mod passage;
@@ -155,7 +156,7 @@ pub fn kv_dtype(kv: KvType) -> DType {
 fn plan_file(options: &Options, ignore_eos: bool, set: &str, engines: &[EngineChoice], blocks: &[Block]) -> PlanFile {
     let planned = |block: &Block| {
         let model = &block.model;
-        let planned = PlannedModel {
+        let mut planned = PlannedModel {
             name: model.name.clone(),
             reference: model.reference.clone(),
             origin: model.origin.clone(),
@@ -163,11 +164,11 @@ fn plan_file(options: &Options, ignore_eos: bool, set: &str, engines: &[EngineCh
             together: block.together,
             ..PlannedModel::default()
         };
+        identity::describe(&mut planned, model.weights.as_ref());
         let Some(weights) = &model.weights else { return planned };
         PlannedModel {
             path: weights.path.display().to_string(),
             file_bytes: Some(weights.file_bytes),
-            sha256: weights.sha256.clone(),
             format: weights.shape.format.clone(),
             quantisation: weights.shape.quantisation.clone(),
             architecture: weights.shape.spec.arch.name().to_owned(),

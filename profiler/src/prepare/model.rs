@@ -13,7 +13,7 @@ use super::prompt::{self, PreparedPrompt};
 use super::tokens::{Filler, Ordinary};
 use crate::Error;
 use crate::heap::Counting;
-use crate::plan::{DEFAULT_NEW_TOKENS, Options};
+use crate::plan::{DEFAULT_NEW_TOKENS, Options, WeightSource};
 
 /// Contexts are multiples of this many tokens, as engines like them.
 const CONTEXT_STEP: usize = 256;
@@ -56,8 +56,12 @@ pub struct Weights {
     pub file_bytes: u64,
     /// Size of the weights alone.
     pub bytes: u64,
-    /// SHA-256, where it is known.
-    pub sha256: Option<String>,
+    /// SHA-256 of the files, or why it is not known.
+    pub sha256: Result<String, String>,
+    /// Bits per parameter.
+    pub bits_per_weight: f64,
+    /// What they were made from, where the file says so.
+    pub source: Option<WeightSource>,
     /// Random weights.
     pub synthetic: bool,
     /// What the model computes.
@@ -118,7 +122,9 @@ pub(crate) fn prepare(options: &Options, set: &Set, place: Place) -> Result<Prep
         synthetic: place.origin == "synthetic" || is_synthetic(&checkpoint),
         file_bytes: checkpoint.file_bytes().get(),
         bytes: weights.get(),
-        sha256: place.sha256,
+        sha256: place.sha256.ok_or_else(|| "the files were not hashed".to_owned()),
+        bits_per_weight: checkpoint.bits_per_weight(),
+        source: checkpoint.provenance()?.map(WeightSource::from),
         shape: Shape {
             spec: checkpoint.spec().clone(),
             types: WeightTypes::of(&checkpoint),

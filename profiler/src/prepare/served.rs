@@ -4,7 +4,7 @@ use models::fetch::{self, Reference, Settings};
 use prompts::Set;
 
 use super::model::{self, PreparedModel};
-use super::{locate, locate_with};
+use super::{identity, locate, locate_with};
 use crate::Error;
 use crate::plan::{EngineChoice, Options};
 
@@ -27,7 +27,9 @@ pub(super) fn models(
         if elsewhere && is_served(options, reference) {
             return model::served(options, set, short(reference), reference);
         }
-        model::prepare(options, set, locate(options, reference, progress)?)
+        let mut model = model::prepare(options, set, locate(options, reference, progress)?)?;
+        identity::identify(&mut model, progress);
+        Ok(model)
     };
     options.models.iter().map(one).collect()
 }

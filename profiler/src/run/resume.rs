@@ -34,19 +34,25 @@ pub(super) fn earlier(dir: &Path, plan: &PlanFile, samples: Vec<Sample>) -> Resu
     Ok(Earlier { started, cases, samples, ceiling_probes, examinations, precision })
 }
 
-/// The first field in which two plans differ, except for where a file came from, what the machine has free, and how
-/// much time the run is given.
+/// The first field in which two plans differ, except for where a file came from, what the machine has free, how much time the run is
+/// given, and what was not yet told of files.
 fn differs(one: &PlanFile, other: &PlanFile) -> Option<String> {
-    let plain = |plan: &PlanFile| {
+    let plain = |plan: &PlanFile, beside: &PlanFile| {
         let mut plan = PlanFile { budget_s: None, ..plan.clone() };
-        for model in &mut plan.models {
+        for (at, model) in plan.models.iter_mut().enumerate() {
             model.origin.clear();
             model.predicted_bytes = None;
             model.together = true;
+            // Where both hashes are known, they are held against each other; all of the rest follows from the file.
+            if beside.models.get(at).is_some_and(|beside| beside.sha256.is_none()) {
+                model.sha256 = None;
+            }
+            (model.bits_per_weight, model.source) = (None, None);
+            model.reasons.clear();
         }
         serde_json::to_value(plan).unwrap_or(Value::Null)
     };
-    let (one, other) = (plain(one), plain(other));
+    let (one, other) = (plain(one, other), plain(other, one));
     let (Value::Object(one), Value::Object(other)) = (one, other) else { return Some("plan".to_owned()) };
     let keys = one.keys().chain(other.keys().filter(|key| !one.contains_key(*key)));
     keys.into_iter().find(|key| one.get(*key) != other.get(*key)).cloned()
@@ -71,6 +77,14 @@ mod tests {
         assert_eq!(differs(&plan, &other), None, "more time is the same plan");
         other.precision = Some(0.02);
         assert_eq!(differs(&plan, &other).as_deref(), Some("precision"));
+        other.precision = None;
+        other.models[0].sha256 = Some("1".repeat(64));
+        other.models[0].bits_per_weight = Some(4.5);
+        assert_eq!(differs(&plan, &other), None, "the run there did not hash its file");
+        assert_eq!(differs(&other, &plan), None);
+        let mut changed = other.clone();
+        changed.models[0].sha256 = Some("2".repeat(64));
+        assert_eq!(differs(&other, &changed).as_deref(), Some("models"));
         other.runs = 6;
         assert_eq!(differs(&plan, &other).as_deref(), Some("runs"));
     }

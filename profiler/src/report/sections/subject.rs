@@ -1,7 +1,7 @@
 //! What was measured.
 
 use super::View;
-use crate::plan::PlannedModel;
+use crate::plan::{PlannedModel, WeightSource};
 use crate::report::content::{Block, Section};
 use crate::report::figures::count;
 use crate::results::Status;
@@ -102,14 +102,29 @@ fn model_text(view: &View<'_>, model: &PlannedModel) -> String {
     };
     let (parameters, size) = (models::Params(parameters), models::Bytes(bytes));
     format!(
-        "{}: {} {}, {parameters} parameters, {size} {}, from {}{hash}, context {}",
+        "{}: {} {}, {parameters} parameters, {size} {}, from {}{hash}{}, context {}",
         view.model(&model.name),
         model.architecture,
         model.quantisation,
         model.format,
         model.origin,
+        model.source.as_ref().map(source_text).unwrap_or_default(),
         model.context
     )
+}
+
+/// `, made from F16 (sha256 0123456789ab) with an error of 0.5500 %`
+fn source_text(source: &WeightSource) -> String {
+    let file =
+        |quantisation: &str, sha256: &str| format!("{quantisation} (sha256 {})", sha256.get(..12).unwrap_or(sha256));
+    let first = file(&source.quantisation, &source.sha256);
+    let error = source.error.map(|error| format!(" with an error of {:.4} %", error * 100.0)).unwrap_or_default();
+    match &source.given {
+        None => format!(", made from {first}{error}"),
+        Some(given) => {
+            format!(", made from {}{error}, which was made from {first}", file(&given.quantisation, &given.sha256))
+        }
+    }
 }
 
 fn new_tokens(view: &View<'_>) -> String {
