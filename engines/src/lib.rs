@@ -32,6 +32,6 @@ pub use error::EngineError;
 pub use identity::{Caps, Identity, OpTimes, PhaseSplit};
 pub use observer::{Flow, Observer, Phase, Piece, Silent};
 pub use options::{FlashAttention, KvType, LoadOptions};
-pub use remote::{CacheDefence, CacheHit, Remote, Reported};
+pub use remote::{Ahead, CacheDefence, CacheHit, Given, Remote, Reported};
 pub use request::{FinishReason, Prompt, Request, Usage};
-pub use traits::{DeviceMemory, Engine, KvBytes, Session, Steps};
+pub use traits::{DeviceMemory, Engine, KvBytes, Server, Session, Steps};

@@ -40,6 +40,28 @@ pub enum CacheDefence {
     Nonce,
 }
 
+/// What a server does for a request before its model begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ahead {
+    /// The way there and back: a question that costs it nothing, on a connection of its own, as a request has one.
+    RoundTrip,
+    /// Messages to text, by its chat template.
+    Template,
+    /// Text to tokens.
+    Tokenize,
+}
+
+/// What that gave.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Given {
+    /// Nothing that is of use.
+    Nothing,
+    /// The rendered text.
+    Text(String),
+    /// Token ids.
+    Tokens(Vec<u32>),
+}
+
 /// What a server says of one request.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Reported {

@@ -1,8 +1,8 @@
-//! The three traits: an engine, a loaded model, its single steps.
+//! The four traits: an engine, a loaded model, its single steps, the server that has it.
 
 use models::Checkpoint;
 
-use crate::{Caps, EngineError, Identity, LoadOptions, Observer, Remote, Request, Usage};
+use crate::{Ahead, Caps, EngineError, Given, Identity, LoadOptions, Observer, Prompt, Remote, Request, Usage};
 
 /// A backend.
 pub trait Engine: Send + Sync {
@@ -53,7 +53,7 @@ pub trait Session {
         None
     }
     /// The server that computes, where it is another process.
-    fn remote(&self) -> Option<Remote> {
+    fn server(&self) -> Option<&dyn Server> {
         None
     }
     /// The single steps, where this engine is a white box.
@@ -97,6 +97,18 @@ pub trait Steps {
     /// # Errors
     /// When nothing was run yet.
     fn logits(&mut self) -> Result<Vec<f32>, EngineError>;
+}
+
+/// A server that has the model.
+pub trait Server {
+    /// Who it is, as far as it has told by now.
+    fn remote(&self) -> Remote;
+    /// Does one thing of what comes before the model for this prompt, and nothing else; the caller times it. `None` where the
+    /// server has no question for it.
+    ///
+    /// # Errors
+    /// When nobody answers, or the answer is not what was to be expected.
+    fn ahead(&self, part: Ahead, prompt: &Prompt) -> Result<Option<Given>, EngineError>;
 }
 
 /// Bytes of a KV cache.

@@ -35,7 +35,7 @@ fn what_it_cannot_do_is_said() {
         let mut session = engine.connect(&options(&server.url(), &[])).expect("it is there");
         assert!(session.steps().is_none() && session.device_memory().is_none(), "{name}");
         assert_eq!(session.kv_bytes(), KvBytes::default(), "{name}: nobody knows");
-        assert_eq!(session.remote().expect("a server").software, name);
+        assert_eq!(session.server().expect("a server").remote().software, name);
     }
 }
 

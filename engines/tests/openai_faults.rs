@@ -237,3 +237,22 @@ fn pieces_are_handed_on_as_they_arrive() {
         assert_eq!(usage.output_tokens, 3, "chunked: {is_chunked}");
     }
 }
+
+/// What most servers of models do with a greeting in TLS: they read it as HTTP and complain in it.
+#[test]
+fn an_address_in_https_of_a_server_without_it() {
+    use std::io::{Read, Write};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let url = format!("https://{}", listener.local_addr().expect("it has an address"));
+    let serve = move || {
+        for connection in listener.incoming().take(1) {
+            let mut connection = connection.expect("a connection");
+            connection.read(&mut [0; 4096]).expect("a greeting");
+            connection.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").expect("it is read");
+        }
+    };
+    let server = std::thread::Builder::new().name("plain".to_owned()).spawn(serve).expect("a thread");
+    let error = connect(&url, &[]).err().expect("it is refused");
+    server.join().expect("it did not panic");
+    insta::assert_snapshot!(told(&error, &url), @"engine openai failed in GET URL/v1/models: it does not speak TLS; give its address with http:// in place of https://");
+}

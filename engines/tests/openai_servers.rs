@@ -10,7 +10,7 @@
 
 mod server;
 
-use engines::{CacheDefence, CacheHit, EngineError, FinishReason, Prompt, Request, Usage};
+use engines::{Ahead, CacheDefence, CacheHit, EngineError, FinishReason, Given, Prompt, Request, Usage};
 use serde_json::{Value, json};
 use traces::Nanos;
 
@@ -82,7 +82,7 @@ fn servers_are_known_by_what_they_say() {
     .iter()
     .map(|server| {
         let session = connect(&server.url(), &[]).unwrap_or_else(|error| panic!("{error}"));
-        let remote = session.remote().expect("a server");
+        let remote = session.server().expect("a server").remote();
         assert_eq!((remote.url, remote.address.map(|a| format!("http://{a}"))), (server.url(), Some(server.url())));
         let details: Vec<&str> = remote.details.keys().map(String::as_str).collect();
         let version = remote.version.unwrap_or_else(|| "?".to_owned());
@@ -162,11 +162,11 @@ fn pings_are_no_pieces() {
 fn mlx_lm_tells_progress_in_comments_and_its_version_in_answers() {
     let server = replay(&with(&MLX, "mlx_lm/chat.txt"));
     let mut session = connect(&server.url(), &[]).expect("it is there");
-    assert_eq!(session.remote().expect("a server").version, None);
+    assert_eq!(session.server().expect("a server").remote().version, None);
     let mut record = Record::default();
     let usage = session.generate(&chat("hello", 32), &mut record).expect("an answer");
     record.check();
-    assert_eq!(session.remote().expect("a server").version.as_deref(), Some("0.32.2"));
+    assert_eq!(session.server().expect("a server").remote().version.as_deref(), Some("0.32.2"));
     assert_eq!((record.pieces.len(), record.progress.as_slice()), (32, [(1, 1)].as_slice()));
     let said = usage.reported.expect("it tells");
     assert_eq!((usage.prompt_tokens, usage.output_tokens, said.cached_tokens), (37, 32, Some(36)));
@@ -202,7 +202,7 @@ fn two_minutes_of_silence_are_borne() {
 fn a_nonce_is_another_in_each_request() {
     let server = replay(&with(&TINYGRAD, "tinygrad/chat.txt"));
     let mut session = connect(&server.url(), &[]).expect("it is there");
-    assert_eq!(session.remote().expect("a server").cache, CacheDefence::Nonce);
+    assert_eq!(session.server().expect("a server").remote().cache, CacheDefence::Nonce);
     let mut nonces = Vec::new();
     for _ in 0..3 {
         let usage = session.generate(&chat("hello", 4), &mut Record::default()).expect("an answer");
@@ -245,7 +245,7 @@ fn exo_goes_on_past_the_end_of_the_text_through_its_other_endpoint() {
     assert_eq!((usage.prompt_tokens, usage.output_tokens), (37, 16));
     assert_eq!(server.bodies("POST /bench/chat/completions").len(), 1);
     let mut session = connect(&server.url(), &[("bench", "on")]).expect("it is there");
-    assert_eq!(session.remote().expect("a server").cache, CacheDefence::Switch);
+    assert_eq!(session.server().expect("a server").remote().cache, CacheDefence::Switch);
     let usage = session.generate(&chat("sea", 16), &mut Record::default()).expect("an answer");
     let said = usage.reported.expect("it tells");
     assert_eq!((said.nonce, said.cache), (None, Some(CacheHit::Cold)));
@@ -273,7 +273,7 @@ fn exo_places_an_instance_waits_for_its_runner_and_ends_it() {
     assert_eq!(placed.len(), 1);
     assert!(placed[0]["instance"]["MlxRingInstance"]["instanceId"].is_string(), "{placed:?}");
     assert_eq!(server.bodies("GET /state").len(), 6, "as often as it was not ready, and once more");
-    let remote = session.remote().expect("a server");
+    let remote = session.server().expect("a server").remote();
     insta::assert_snapshot!(remote.details["instance"], @r#"{"id":"332d9ac0-ddd8-4709-942e-96cbbba9d121","kind":"MlxRingInstance","nodes":{"cee2d1cd8860ceb47c2c043862a3e1a":"e44f05a3-01ac-45aa-975c-47b6cee943dc"},"shards":[{"runner":"e44f05a3-01ac-45aa-975c-47b6cee943dc","sharding":"PipelineShardMetadata","rank":0,"start_layer":0,"end_layer":30}]}"#);
     let nodes: Value = serde_json::from_str(&remote.details["nodes"]).expect("it is JSON");
     assert_eq!(nodes["nodeBackends"]["cee2d1cd8860ceb47c2c043862a3e1a"], json!(["MlxCpu"]));
@@ -337,7 +337,7 @@ fn a_model_that_loads_is_waited_for() {
         }
     };
     let server = Server::start(vec![server::route("GET /v1/models", models)]);
-    assert_eq!(connect(&server.url(), &[]).expect("it loads").remote().expect("a server").model, "m");
+    assert_eq!(connect(&server.url(), &[]).expect("it loads").server().expect("a server").remote().model, "m");
     let models = || server::whole(503, "application/json", r#"{"error":{"message":"Loading model"}}"#);
     let server = Server::start(vec![server::route("GET /v1/models", models)]);
     let error = connect(&server.url(), &[("ready_s", "0.2")]).err().expect("it loads for ever");
@@ -348,7 +348,7 @@ fn a_model_that_loads_is_waited_for() {
 #[test]
 fn a_server_that_lists_a_model_may_still_load_it() {
     let server = replay(&["mlx_lm/models.txt", "llama-server/loading.txt", "llama-server/props.txt"]);
-    let remote = connect(&server.url(), &[]).expect("it loads").remote().expect("a server");
+    let remote = connect(&server.url(), &[]).expect("it loads").server().expect("a server").remote();
     assert_eq!((remote.software.as_str(), server.bodies("GET /props").len()), ("llama-server", 2));
 }
 
@@ -386,4 +386,46 @@ fn ollama_tells_its_times_in_its_own_interface() {
     let nanos = |nanos| Some(Nanos::from_nanos(nanos));
     assert_eq!((said.load, said.prefill, said.decode), (nanos(100), nanos(300), nanos(500)));
     assert_eq!(server.bodies("POST /api/chat")[0]["options"], json!({"temperature": 0, "num_predict": 2}));
+}
+
+/// What llama-server says of itself, with its template and its tokens.
+fn llama_server(tokens: &'static str) -> Server {
+    let json = |body: &'static str| move || server::whole(200, "application/json", body);
+    Server::start(vec![
+        server::route("GET /v1/models", json(r#"{"object":"list","data":[{"id":"m","object":"model"}]}"#)),
+        server::route("GET /props", json(r#"{"default_generation_settings":{"n_ctx":512},"build_info":"b1"}"#)),
+        server::route("GET /health", json(r#"{"status":"ok"}"#)),
+        server::route("POST /apply-template", json(r#"{"prompt":"<|user|>hello"}"#)),
+        server::route("POST /tokenize", json(tokens)),
+    ])
+}
+
+#[test]
+fn template_and_tokens_are_asked_for_alone() {
+    let server = llama_server(r#"{"tokens":[1,523,28766]}"#);
+    let session = connect(&server.url(), &[]).expect("it is there");
+    let prompt = chat("hello", 4).prompt;
+    let ask = |part| session.server().expect("a server").ahead(part, &prompt).expect("an answer");
+    assert_eq!(ask(Ahead::RoundTrip), Some(Given::Nothing));
+    assert_eq!(ask(Ahead::Template), Some(Given::Text("<|user|>hello".to_owned())));
+    assert_eq!(ask(Ahead::Tokenize), Some(Given::Tokens(vec![1, 523, 28766])));
+    assert_eq!(server.bodies("POST /apply-template"), [json!({"messages": [{"role": "user", "content": "hello"}]})]);
+    let other = replay(&MLX);
+    let session = connect(&other.url(), &[]).expect("it is there");
+    let ask = |part| session.server().expect("a server").ahead(part, &prompt).expect("no question");
+    assert_eq!((ask(Ahead::Template), ask(Ahead::Tokenize)), (None, None), "mlx_lm.server offers neither");
+}
+
+#[test]
+fn what_is_no_answer_to_a_part_is_an_error() {
+    let server = llama_server(r#"{"tokens":["a"]}"#);
+    let session = connect(&server.url(), &[]).expect("it is there");
+    let ask = |part| session.server().expect("a server").ahead(part, &chat("hello", 4).prompt);
+    let told = ask(Ahead::Tokenize).expect_err("no ids").to_string().replace(&server.url(), "URL");
+    insta::assert_snapshot!(told, @r#"engine openai failed in POST URL/tokenize: expected token ids under `tokens`, found `{"tokens":["a"]}`"#);
+    let older = replay(&LLAMA);
+    let session = connect(&older.url(), &[]).expect("it is there");
+    let ask = |part| session.server().expect("a server").ahead(part, &chat("hello", 4).prompt);
+    let told = ask(Ahead::Template).expect_err("it has no such question").to_string().replace(&older.url(), "URL");
+    insta::assert_snapshot!(told, @"engine openai failed in POST URL/apply-template: HTTP 404: File Not Found");
 }

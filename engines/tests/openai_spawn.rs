@@ -95,7 +95,7 @@ fn a_server_is_started_waited_for_and_ended_with_all_its_children() {
     let mut session = spawn(&command(folder.path()), None).unwrap_or_else(|error| panic!("{error}"));
     let pids = std::fs::read_to_string(folder.path().join("pids")).expect("it wrote them");
     let pids: Vec<&str> = pids.split(' ').collect();
-    let remote = session.remote().expect("a server");
+    let remote = session.server().expect("a server").remote();
     assert_eq!((remote.software.as_str(), remote.model.as_str()), ("unknown", "small"));
     assert_eq!(remote.pid.map(|pid| pid.to_string()).as_deref(), Some(pids[0]));
     let mut record = Record::default();
@@ -113,7 +113,7 @@ fn a_server_that_crashes_is_told_with_its_last_words() {
     }
     let folder = tempfile::tempdir().expect("a folder");
     let mut session = spawn(&command(folder.path()), None).unwrap_or_else(|error| panic!("{error}"));
-    let url = session.remote().expect("a server").url;
+    let url = session.server().expect("a server").remote().url;
     let tell = |session: &mut dyn Session| {
         let error = session.generate(&chat("crash", 4), &mut Record::default()).expect_err("it is gone");
         error.to_string().replace(&url, "URL")

@@ -228,6 +228,14 @@ fn runs_are_listed_shown_and_removed() {
     }
     let list = place.run("runs list");
     assert!(list.out.contains("2 runs") && list.out.contains("finished") && list.out.contains("mock"), "{}", list.out);
+    assert!(list.out.contains("started") && list.out.contains("Z "), "{}", list.out);
+    assert_eq!(place.run("run -e mock -m tiny.gguf --prompts smoke -n 2 -r 1 --out other/one").code, Some(0));
+    for named in ["other", "other/one"] {
+        let list = place.run(&format!("runs list {named}")).ends_with(0).out;
+        assert!(list.contains(&format!("1 run in {named}")) && list.contains("other/one"), "{list}");
+    }
+    assert!(place.run("runs list runs other").ends_with(0).out.contains("3 runs in runs, other"));
+    assert!(place.run("runs list nowhere").ends_with(2).err.contains("found nothing"));
     let name = fs::read_dir(place.path("runs")).unwrap().next().unwrap().unwrap().file_name();
     let name = name.to_str().unwrap();
     assert!(place.run(&format!("runs show {name}")).out.contains("Results"));

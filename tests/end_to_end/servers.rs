@@ -5,6 +5,8 @@ use std::fs;
 use serde_json::Value;
 
 use crate::server::{Script, Server, ends, head, nameless, says, whole};
+#[cfg(target_os = "linux")]
+use crate::support::signal;
 use crate::support::{Done, Place};
 
 /// Eight tokens, each in an event of its own.
@@ -95,6 +97,67 @@ fn the_same_model_in_process_and_through_a_server() {
     assert_eq!(done.code, Some(0), "{}", done.err);
     let report = fs::read_to_string(place.path("r/report.md")).unwrap();
     assert!(report.contains("In process and through a server"), "{report}");
+    assert!(report.contains("HTTP alone") && report.contains("queue and the rest"), "{report}");
+    assert!(report.contains("chat template not asked for alone: unknown offers no question for it"), "{report}");
+    for case in place.run_file("r")["cases"].as_array().unwrap().iter().filter(|case| case["engine"] == "openai") {
+        let before = &case["server"]["before_model"];
+        assert!(before["round_trip_s"].as_f64().unwrap() > 0.0, "{before}");
+        assert_eq!(before["times_s"]["round_trip_s"].as_array().unwrap().len(), 9);
+        for field in ["template_s", "tokenize_s", "same_ids"] {
+            assert!(before[field].is_null() && before["reasons"][field].is_string(), "{field}: {before}");
+        }
+    }
+}
+
+/// Stalls in the middle of its answer, and takes its time to end.
+#[cfg(target_os = "linux")]
+const SLUGGISH: &str = r#"
+import http.server, json, os, signal, sys, time
+def end(*_):
+    time.sleep(0.7)
+    os._exit(0)
+signal.signal(signal.SIGTERM, end)
+class Handler(http.server.BaseHTTPRequestHandler):
+    def log_message(self, *_): pass
+    def head(self, kind):
+        self.send_response(200)
+        self.send_header("Content-Type", kind)
+        self.end_headers()
+    def do_GET(self):
+        self.head("application/json")
+        self.wfile.write(json.dumps({"data": [{"id": "small"}]}).encode())
+    def do_POST(self):
+        self.head("text/event-stream")
+        self.wfile.write(b'data: {"choices": [{"delta": {"content": "hi"}}]}\n\n')
+        open(sys.argv[2], "w").write(f"{os.getpid()}\n")
+        time.sleep(1000)
+http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+"#;
+
+/// Its worker waits for the next piece and does not hear of the interruption; the server has to be gone all the same.
+#[test]
+#[cfg(target_os = "linux")]
+fn an_interrupted_run_leaves_no_server_behind() {
+    use std::process::{Command, Stdio};
+
+    if !Command::new("python3").arg("--version").output().is_ok_and(|output| output.status.success()) {
+        println!("skipped: there is no python3");
+        return;
+    }
+    let place = Place::new();
+    fs::write(place.path("server.py"), SLUGGISH).unwrap();
+    let mut command = place.command("run -e openai --prompts smoke -n 8 -r 2 --out r --spawn");
+    command.arg("exec python3 server.py {port} pid").stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = command.spawn().unwrap();
+    place.wait_for_lines("pid", 1);
+    let pid = fs::read_to_string(place.path("pid")).unwrap().trim().to_owned();
+    signal(child.id(), "-INT");
+    let done = Done::from(child.wait_with_output().unwrap());
+    // What has ended and was not waited for yet is a zombie.
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    assert!(stat.is_empty() || stat.contains(") Z "), "{stat}");
+    assert_eq!(done.code, Some(130), "{}", done.err);
+    assert_eq!(place.run_file("r")["interrupted"], true);
 }
 
 #[test]

@@ -2,8 +2,8 @@
 
     report_page.py [--shots FOLDER] REPORT_HTML...
 
-Light and dark, 1440 and 390 px wide: no error on the console, no request but for the file itself, every chart drawn, no text
-clipped, no two texts of a chart over each other, no page wider than its window; tables sort by keyboard, the sections that
+Light and dark, 1440, 1100 and 390 px wide: no error on the console, no request but for the file itself, every chart drawn, no text
+clipped, no two texts of a chart over each other, no page wider than its window, the results whole except on a phone; tables sort by keyboard, the sections that
 are folded open by keyboard, the page says the same without its script. Speaks the DevTools protocol over a pipe, so that it
 needs nothing but Python and a browser (CHROMIUM names another one).
 """
@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 
-WIDTHS = (1440, 390)
+WIDTHS = (1440, 1100, 390)
 SCHEMES = ("light", "dark")
 MOST_BYTES = 2_000_000
 SLICE = 1600
@@ -69,6 +69,9 @@ CHECK = r"""
     const at = element.getBoundingClientRect();
     if (at.right > innerWidth + 1 || at.left < -1) wrong.push(`<${element.localName} class="${element.className}"> leaves the window: ${name(element).slice(0, 60)}`);
   }
+  // The first table is what a reader came for.
+  const results = document.querySelector("main table").closest(".scroll");
+  if (innerWidth > 1000 && results.scrollWidth > results.clientWidth) wrong.push(`the results are cut: ${results.scrollWidth} px in ${results.clientWidth}`);
   // Columns so narrow that words fall apart.
   for (const element of document.querySelectorAll("dd, dt, td, th, li, p")) {
     if (!shown(element)) continue;

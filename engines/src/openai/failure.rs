@@ -30,6 +30,8 @@ pub(super) enum Problem {
     Unreachable(String),
     /// Nothing came for so long, which a setting allows.
     Silent(Duration, &'static str),
+    /// There is no TLS behind an address that begins with `https`.
+    NoTls,
     /// The connection was closed before the answer was complete.
     Closed,
     /// What arrived is not what was to be expected, or the system failed.
@@ -113,6 +115,7 @@ impl fmt::Display for Problem {
                     limit.as_secs_f64()
                 )
             }
+            Self::NoTls => f.write_str("it does not speak TLS; give its address with http:// in place of https://"),
             Self::Closed => f.write_str("the server closed the connection before its answer was complete"),
             Self::Status { status, message } => write!(f, "HTTP {status}{}", spoken(message)),
             Self::NoStream { kind, message } => {

@@ -235,11 +235,18 @@ fn problem(error: &ureq::Error, (limit, setting): Silence) -> Problem {
             | ErrorKind::ConnectionReset
             | ErrorKind::ConnectionAborted
             | ErrorKind::BrokenPipe => Problem::Closed,
+            _ if is_no_tls(error) => Problem::NoTls,
             _ => Problem::Broken(error.to_string()),
         },
         ureq::Error::Protocol(error) => Problem::Broken(format!("expected HTTP, found something else ({error})")),
         other => Problem::Broken(other.to_string()),
     }
+}
+
+/// Whether what came instead of a greeting in TLS was something else: HTTP without it, as most servers of models speak.
+fn is_no_tls(error: &std::io::Error) -> bool {
+    // The type of this error is the TLS library's own, which is no dependency of this crate.
+    error.kind() == std::io::ErrorKind::InvalidData && error.to_string().contains("InvalidContentType")
 }
 
 /// The words of an error's kind, which are the same on every system.
@@ -250,11 +257,14 @@ fn plain(kind: std::io::ErrorKind) -> &'static str {
     }
 }
 
+/// Paths that clients put behind `http://host:port`, or that people copy from an example with it.
+const TAILS: [&str; 4] = ["/chat/completions", "/completions", "/models", "/v1"];
+
 /// `http://host:port` without what clients put behind it.
 fn base_of(url: &str) -> String {
     let (scheme, rest) = url.trim().split_once("://").unwrap_or(("http", url.trim()));
-    let rest = rest.trim_end_matches('/');
-    let rest = rest.strip_suffix("/v1").unwrap_or(rest).trim_end_matches('/');
+    let without = |rest: &str, tail: &&str| rest.strip_suffix(*tail).unwrap_or(rest).trim_end_matches('/').to_owned();
+    let rest = TAILS.iter().fold(rest.trim_end_matches('/').to_owned(), |rest, tail| without(&rest, tail));
     format!("{scheme}://{rest}")
 }
 
@@ -281,6 +291,10 @@ mod tests {
             ("localhost:8080", "http://localhost:8080"),
             ("http://host/v1", "http://host"),
             ("https://host/api/v1/", "https://host/api"),
+            ("http://localhost:8080/v1/chat/completions", "http://localhost:8080"),
+            ("http://localhost:8080/chat/completions/", "http://localhost:8080"),
+            ("localhost:8080/v1/completions", "http://localhost:8080"),
+            ("http://host/v1/models", "http://host"),
         ] {
             assert_eq!(base_of(given), base);
         }

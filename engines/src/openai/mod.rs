@@ -7,6 +7,7 @@
 //! [`Reported`](crate::Reported).
 
 mod account;
+mod ahead;
 mod answer;
 mod call;
 mod chunk;

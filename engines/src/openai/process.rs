@@ -18,8 +18,16 @@ use super::NAME;
 use super::failure::quote;
 use crate::EngineError;
 
-/// Waits for the end of its input, then ends the process group of its argument.
-const GUARD: &str = r#"read -r _; kill -s TERM -- "-$1" 2>/dev/null && sleep 5 && kill -s KILL -- "-$1" 2>/dev/null"#;
+/// Waits for the end of its input, then ends the process group of its argument, by force where it is not gone after 5 s; and
+/// ends itself when nothing of it is left.
+const GUARD: &str = r#"read -r _
+for number in TERM TERM KILL; do
+  kill -s "$number" -- "-$1" 2>/dev/null || exit 0
+  for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25; do
+    sleep 0.1 || sleep 1
+    kill -s 0 -- "-$1" 2>/dev/null || exit 0
+  done
+done"#;
 /// After each signal a server has so long to go. In the middle of a stream some go at the second request only.
 const GRACE: [(libc::c_int, Duration); 3] = [
     (libc::SIGTERM, Duration::from_secs(5)),

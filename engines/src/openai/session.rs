@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::ahead;
 use super::answer::{Answer, Next};
 use super::call::Call;
 use super::exo::Placed;
@@ -11,7 +12,7 @@ use super::process::Process;
 use super::settings::Settings;
 use super::software::Software;
 use super::sse::{Parser, TooLong};
-use crate::{EngineError, KvBytes, Observer, Prompt, Remote, Request, Session, Steps, Usage};
+use crate::{Ahead, EngineError, Given, KvBytes, Observer, Prompt, Remote, Request, Server, Session, Steps, Usage};
 
 /// So much is read at once, at most.
 const PORTION: usize = 64 << 10;
@@ -106,11 +107,25 @@ impl Session for Connection {
         KvBytes::default()
     }
 
-    fn remote(&self) -> Option<Remote> {
-        Some(self.remote.clone())
+    fn server(&self) -> Option<&dyn Server> {
+        Some(self)
     }
 
     fn steps(&mut self) -> Option<&mut dyn Steps> {
         None
+    }
+}
+
+impl Server for Connection {
+    fn remote(&self) -> Remote {
+        self.remote.clone()
+    }
+
+    fn ahead(&self, part: Ahead, prompt: &Prompt) -> Result<Option<Given>, EngineError> {
+        let Some(question) = ahead::Question::new(self.software, &self.remote.model, &self.settings, part, prompt)
+        else {
+            return Ok(None);
+        };
+        Ok(Some(question.ask(&self.http)?))
     }
 }

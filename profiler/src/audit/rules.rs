@@ -44,6 +44,7 @@ pub(super) const RULES: &[Rule] = &[
     Rule { name: "counted_tokens", impossible: false, ask: counted_tokens },
     Rule { name: "same_file", impossible: false, ask: same_file },
     Rule { name: "same_prompt", impossible: false, ask: same_prompt },
+    Rule { name: "same_tokens", impossible: false, ask: same_tokens },
     Rule { name: "empty_prefix_cache", impossible: false, ask: empty_prefix_cache },
     Rule { name: "known_prefix_cache", impossible: false, ask: known_prefix_cache },
 ];
@@ -162,6 +163,16 @@ fn same_prompt(asked: &Asked<'_>) -> Option<Option<Broken>> {
         format!(
             "the server counts {said} prompt tokens, the tokenizer of the model file {own}: another template or another model"
         )
+    }))
+}
+
+/// `token ids of its template and tokenizer = those of the model's own`, where it was asked for them.
+fn same_tokens(asked: &Asked<'_>) -> Option<Option<Broken>> {
+    let before = asked.case.server.as_ref()?.before_model.as_ref()?;
+    Some(broken_if(!before.same_ids?, 1.0, || {
+        let text = if before.same_text == Some(false) { "its template gives another text; " } else { "" };
+        let differs = before.differs.as_deref().unwrap_or("they differ");
+        format!("the server makes other tokens of the prompt than the model file: {text}{differs}")
     }))
 }
 

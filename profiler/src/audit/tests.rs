@@ -4,7 +4,7 @@ use engines::{CacheDefence, CacheHit};
 
 use super::*;
 use crate::plan::{PlanFile, PlannedModel, PlannedPrompt};
-use crate::results::{CacheCeiling, Ceilings, ServerFile, Spread, ThreadCeilings};
+use crate::results::{BeforeModel, CacheCeiling, Ceilings, ServerFile, Spread, ThreadCeilings};
 
 /// 100 MB of weights at 50 tokens/s (5 GB/s of 10), 20 tokens in 0.5 s after a prompt of 40 tokens in 0.1 s.
 fn run(change: impl FnOnce(&mut Case)) -> RunFile {
@@ -159,4 +159,21 @@ fn what_was_not_told_is_not_judged() {
     });
     insta::assert_snapshot!(only(&found, "counted_tokens"), @"the server does not count its tokens: 20 pieces of text stand for them in every rate");
     assert!(findings(|case| case.samples.clear()).is_empty());
+}
+
+#[test]
+fn other_tokens_of_the_same_prompt_are_told() {
+    let asked = |same_ids| {
+        findings(|case| {
+            let before = BeforeModel {
+                same_text: Some(false),
+                same_ids,
+                differs: Some("token 3 is 7 there and 9 here, of 40 and 40 tokens".to_owned()),
+                ..BeforeModel::default()
+            };
+            case.server.as_mut().unwrap().before_model = Some(before);
+        })
+    };
+    insta::assert_snapshot!(only(&asked(Some(false)), "same_tokens"), @"the server makes other tokens of the prompt than the model file: its template gives another text; token 3 is 7 there and 9 here, of 40 and 40 tokens");
+    assert_eq!((asked(Some(true)), asked(None)), (Vec::new(), Vec::new()));
 }

@@ -29,16 +29,24 @@ pub(super) fn run(verb: &Verb) -> anyhow::Result<Code> {
         short: true,
         blocks: vec![Block::Table(Table { caption: String::new(), columns, rows })],
     };
-    let content = Content {
-        title: format!("{} engines are known", ENGINES.len()),
-        sections: vec![section, unavailable(ENGINES)],
-    };
+    let content = Content { title: title(ENGINES), sections: vec![section, unavailable(ENGINES)] };
     let content = Content {
         sections: content.sections.into_iter().filter(|section| !section.blocks.is_empty()).collect(),
         ..content
     };
     output::print(text(&content, output::look()).as_bytes())?;
     Ok(Code::Done)
+}
+
+/// As many engines as there are rows, those that are another one in a different way apart.
+fn title(entries: &[Entry]) -> String {
+    let variants: usize = entries.iter().map(|entry| entry.variants.len()).sum();
+    let apart = match variants {
+        0 => String::new(),
+        1 => ", and 1 variant".to_owned(),
+        many => format!(", and {many} variants"),
+    };
+    format!("{} engines are known{apart}", entries.len())
 }
 
 fn row(label: &str, summary: &str) -> Vec<String> {
@@ -81,4 +89,16 @@ fn unavailable(entries: &[Entry]) -> Section {
     let facts: Vec<(String, String)> = entries.iter().filter_map(why).collect();
     let blocks = if facts.is_empty() { Vec::new() } else { vec![Block::Facts(facts)] };
     Section { heading: "Not available in this build".to_owned(), short: true, blocks }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_count_is_that_of_the_rows() {
+        assert_eq!(title(ENGINES), "5 engines are known, and 1 variant");
+        let plain: Vec<Entry> = ENGINES.iter().filter(|entry| entry.variants.is_empty()).copied().collect();
+        assert_eq!(title(&plain), "4 engines are known");
+    }
 }

@@ -1,6 +1,6 @@
-//! `inferometer runs`: the run folders of the working directory.
+//! `inferometer runs`: the run folders below runs/, and those that are named.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use profiler::plan::RUNS;
@@ -13,12 +13,19 @@ use super::output;
 /// List, show and remove run folders
 #[derive(Debug, Subcommand)]
 pub(super) enum Verb {
-    /// All run folders below runs/, the oldest first
-    List,
+    /// All run folders below runs/, or in the folders that are named; the oldest first
+    List(Places),
     /// The short report of one
     Show(Name),
     /// Remove run folders with everything in them
     Rm(Names),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Places {
+    /// Run folders, or folders that hold some [default: runs]
+    #[arg(value_name = "DIR")]
+    places: Vec<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -37,7 +44,7 @@ pub(super) struct Names {
 pub(super) fn run(verb: &Verb) -> anyhow::Result<Code> {
     let parent = Path::new(RUNS);
     match verb {
-        Verb::List => list(parent)?,
+        Verb::List(places) => list(parent, &places.places)?,
         Verb::Show(name) => {
             let file = results::read(&results::find(parent, &name.run)?)?;
             output::print(text(&content(&file).short(), output::look()).as_bytes())?;
@@ -54,18 +61,30 @@ pub(super) fn run(verb: &Verb) -> anyhow::Result<Code> {
     Ok(Code::Done)
 }
 
-fn list(parent: &Path) -> anyhow::Result<()> {
-    let folders = results::folders(parent)?;
-    let mut columns = ["run", "engines", "models", "cases", "state", "MB"]
+fn list(parent: &Path, places: &[PathBuf]) -> anyhow::Result<()> {
+    let mut folders = Vec::new();
+    for place in places {
+        folders.extend(results::folders_of(place)?);
+    }
+    if places.is_empty() {
+        folders = results::folders(parent)?;
+    }
+    let named =
+        |folder: &Folder| if places.is_empty() { folder.name.clone() } else { folder.path.display().to_string() };
+    let mut columns = ["run", "started", "engines", "models", "cases", "state", "MB"]
         .map(|name| Column { name: name.to_owned(), align: Align::Left });
     if let Some(last) = columns.last_mut() {
         last.align = Align::Right;
     }
-    let table = Table { caption: String::new(), columns: columns.into(), rows: folders.iter().map(row).collect() };
+    let rows = folders.iter().map(|folder| row(named(folder), folder)).collect();
+    let table = Table { caption: String::new(), columns: columns.into(), rows };
+    let below: Vec<String> = places.iter().map(|place| place.display().to_string()).collect();
+    let below =
+        if places.is_empty() { format!("below {}", parent.display()) } else { format!("in {}", below.join(", ")) };
     let title = match folders.len() {
-        0 => format!("no runs below {}; `inferometer run` makes one", parent.display()),
-        1 => format!("1 run below {}", parent.display()),
-        many => format!("{many} runs below {}", parent.display()),
+        0 => format!("no runs {below}; `inferometer run` makes one"),
+        1 => format!("1 run {below}"),
+        many => format!("{many} runs {below}"),
     };
     let blocks = if folders.is_empty() { Vec::new() } else { vec![Block::Table(table)] };
     let section = Section { heading: "Runs".to_owned(), short: true, blocks };
@@ -74,17 +93,13 @@ fn list(parent: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn row(folder: &Folder) -> Vec<String> {
+fn row(name: String, folder: &Folder) -> Vec<String> {
     let size = format!("{:.1}", folder.bytes as f64 / 1e6);
     let Ok(file) = &folder.file else {
-        return vec![
-            folder.name.clone(),
-            String::new(),
-            String::new(),
-            String::new(),
-            "cannot be read".to_owned(),
-            size,
-        ];
+        let mut cells = vec![String::new(); 4];
+        cells.insert(0, name);
+        cells.extend(["cannot be read".to_owned(), size]);
+        return cells;
     };
     let state = match (file.interrupted, file.finished.is_some()) {
         (true, _) => "interrupted",
@@ -93,5 +108,24 @@ fn row(folder: &Folder) -> Vec<String> {
     };
     let models: Vec<&str> = file.plan.models.iter().map(|model| model.name.as_str()).collect();
     let cases = folder.cases().map_or_else(String::new, |(ok, all)| format!("{ok} of {all} ok"));
-    vec![folder.name.clone(), file.plan.engines.join(", "), models.join(", "), cases, state.to_owned(), size]
+    vec![name, started(&file.started), file.plan.engines.join(", "), models.join(", "), cases, state.to_owned(), size]
+}
+
+/// A moment to the second: `2026-11-21T22:40:05.123Z` as `2026-11-21 22:40:05Z`.
+fn started(moment: &str) -> String {
+    match moment.split_once('.') {
+        Some((seconds, _)) => format!("{}Z", seconds.replace('T', " ")),
+        None => moment.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_are_shown_to_the_second() {
+        assert_eq!(started("2026-11-21T22:40:05.123Z"), "2026-11-21 22:40:05Z");
+        assert_eq!(started("beyond the calendar"), "beyond the calendar");
+    }
 }

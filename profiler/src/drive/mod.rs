@@ -4,6 +4,7 @@
 //! a counter inside the clean pass's timed region, allocates there, locks or does input or output: [`Stopwatch`] reads
 //! the clock and stores into memory that was touched before.
 
+mod ahead;
 mod allocations;
 mod edges;
 mod energy;
@@ -19,6 +20,7 @@ mod traced;
 mod tracks;
 mod workers;
 
+pub use ahead::AskedAhead;
 pub use allocations::Allocations;
 pub use edges::{Edge, Stopwatch};
 pub use energy::add_energy;

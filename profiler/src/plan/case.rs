@@ -78,9 +78,13 @@ impl Block {
 impl Plan {
     /// Requests of the whole run, warm-up included as far as it is known before: for an estimate of the time left.
     pub fn requests(&self) -> usize {
+        self.file.cases.len() * self.requests_of_case() + self.examinations()
+    }
+
+    /// The same of one case.
+    pub fn requests_of_case(&self) -> usize {
         let passes = usize::from(self.options.trace == super::TraceLevel::Ops) + 1;
-        let of_case = 1 + self.options.warmup.unwrap_or(1) + self.file.runs + passes * self.file.instrumented_runs;
-        self.file.cases.len() * of_case + self.examinations()
+        1 + self.options.warmup.unwrap_or(1) + self.file.runs + passes * self.file.instrumented_runs
     }
 
     /// Texts in which engines are examined: each case's answer, and the passage once a seat.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::{RunFile, Status, files, read};
 use crate::Error;
-use crate::plan::nearest;
+use crate::plan::{RUNS, nearest};
 
 /// A run folder.
 #[derive(Debug)]
@@ -21,6 +21,11 @@ pub struct Folder {
 }
 
 impl Folder {
+    /// When it was started: RFC 3339, which sorts by time; nothing where that cannot be read.
+    fn started(&self) -> String {
+        self.file.as_ref().map(|file| file.started.clone()).unwrap_or_default()
+    }
+
     /// Cases that ended well, and all of them.
     pub fn cases(&self) -> Option<(usize, usize)> {
         let file = self.file.as_ref().ok()?;
@@ -28,7 +33,7 @@ impl Folder {
     }
 }
 
-/// The run folders below a folder, the oldest first; none where the folder does not exist.
+/// The run folders below a folder, the oldest first, those that cannot be read in front; none where the folder does not exist.
 ///
 /// # Errors
 /// When the folder exists and cannot be read.
@@ -39,7 +44,27 @@ pub fn folders(parent: &Path) -> Result<Vec<Folder>, Error> {
     let entries = fs::read_dir(parent).map_err(Error::file(parent, "read"))?;
     let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).filter(|path| is_run(path)).collect();
     paths.sort();
-    Ok(paths.into_iter().map(folder).collect())
+    let mut found: Vec<Folder> = paths.into_iter().map(folder).collect();
+    found.sort_by_cached_key(Folder::started);
+    Ok(found)
+}
+
+/// A run folder that is named itself, or those below one that is named.
+///
+/// # Errors
+/// When it does not exist or cannot be read.
+pub fn folders_of(place: &Path) -> Result<Vec<Folder>, Error> {
+    if is_run(place) {
+        return Ok(vec![folder(place.to_path_buf())]);
+    }
+    if !place.is_dir() {
+        return Err(Error::Usage(format!(
+            "{}: expected a run folder or a folder that holds some, found {}; give another one, or none for {RUNS}/",
+            place.display(),
+            if place.exists() { "a file" } else { "nothing" }
+        )));
+    }
+    folders(place)
 }
 
 /// A run folder by its path, or by its name below `parent`.
@@ -118,6 +143,28 @@ mod tests {
         assert_eq!(found[0].bytes - found[1].bytes, 1000);
         assert_eq!(found[0].cases(), Some((0, 0)));
         assert!(folders(&place.path().join("nowhere")).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_run_is_named_itself_or_by_the_folder_that_holds_it() {
+        let place = place();
+        let names = |path: &Path| folders_of(path).unwrap().into_iter().map(|folder| folder.name).collect::<Vec<_>>();
+        assert_eq!(names(&place.path().join("b")), ["b"]);
+        assert_eq!(names(place.path()), ["a", "b"]);
+        assert!(names(&place.path().join("no-run")).is_empty());
+        let error = folders_of(&place.path().join("nowhere")).unwrap_err().to_string();
+        assert!(error.contains("found nothing") && error.contains("runs/"), "{error}");
+    }
+
+    #[test]
+    fn the_oldest_comes_first_whatever_it_is_called() {
+        let place = place();
+        for (name, started) in [("a", "2026-11-22T10:00:00.000Z"), ("b", "2026-11-21T10:00:00.000Z")] {
+            let file = RunFile { schema_version: 1, started: started.to_owned(), ..RunFile::default() };
+            fs::write(place.path().join(name).join(files::RUN), serde_json::to_vec(&file).unwrap()).unwrap();
+        }
+        let found = folders(place.path()).unwrap();
+        assert_eq!(found.iter().map(|folder| folder.name.as_str()).collect::<Vec<_>>(), ["b", "a"]);
     }
 
     #[test]

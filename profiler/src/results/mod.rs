@@ -24,12 +24,12 @@ pub use attribution::{AllocationRow, LayerRow, MemoryMoment, PhaseSum, Series, S
 pub use case::{Case, CaseOutput, EnergyRow, MemoryFile, NodeRow, OpCounters, OpRow, Pass, PhaseRow, Status};
 pub use ceilings::{CacheCeiling, CeilingProbe, Ceilings, Spread, ThreadCeilings};
 pub use examination::{Examination, TopLogprobs};
-pub use folders::{Folder, find, folders, remove};
+pub use folders::{Folder, find, folders, folders_of, remove};
 pub use precision::{PrecisionReached, StoppedBy};
 pub use read::read;
 pub use run::{Estimate, Probe, Reasons, RunFile, SCHEMA_VERSION, Summary, Tool, WhatIf};
 pub use sample::{METRICS, Metric, Sample, mark_repeated};
-pub use server::{Finding, ServerFile, ServerSample};
+pub use server::{BeforeModel, Finding, ServerFile, ServerSample};
 pub use store::{Store, write_page};
 pub use table::{COLUMNS_OF_CASE, csv};
 pub use verdict::{Advice, Confidence, Evidence, Judgement, Limit, Verdict};

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::Reasons;
 
 /// The server behind a case.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct ServerFile {
     /// What answers, such as `llama-server`; `unknown` where its answers fit no server that is known.
     pub software: String,
@@ -26,9 +26,37 @@ pub struct ServerFile {
     pub cache: CacheDefence,
     /// What else it tells of itself: JSON text where it is more than a word.
     pub details: BTreeMap<String, String>,
+    /// What it does before its model begins, each part asked for alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before_model: Option<BeforeModel>,
     /// What of its figures and of the client's does not fit together, over all requests that count.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub findings: Vec<Finding>,
+    /// Why a field is `null`.
+    #[serde(default, skip_serializing_if = "Reasons::is_empty")]
+    pub reasons: Reasons,
+}
+
+/// What a server does for a prompt before its model begins, asked for after the first request of the case; and what it made.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct BeforeModel {
+    /// HTTP alone: a question that costs the server nothing, with its connection, there and back.
+    pub round_trip_s: Option<f64>,
+    /// Its chat template, beyond HTTP alone.
+    pub template_s: Option<f64>,
+    /// Its tokenizer on the text that its template made, else on this program's, beyond HTTP alone.
+    pub tokenize_s: Option<f64>,
+    /// Tokens that it makes of the prompt.
+    pub tokens: Option<usize>,
+    /// Whether its template makes the text that this program's makes, but for a BOS in front.
+    pub same_text: Option<bool>,
+    /// Whether its token ids are those of this program's tokenizer.
+    pub same_ids: Option<bool>,
+    /// Where they part, if they do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub differs: Option<String>,
+    /// Seconds there and back of every question, by the field that they fill: the figures are medians of these.
+    pub times_s: BTreeMap<String, Vec<f64>>,
     /// Why a field is `null`.
     #[serde(default, skip_serializing_if = "Reasons::is_empty")]
     pub reasons: Reasons,

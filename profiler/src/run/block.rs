@@ -85,6 +85,7 @@ impl<'a> Run<'a> {
         let bytes = ceilings::buffer_bytes(&file.environment.processor.caches);
         let probes = Probes::new(means.plan, bytes, means.binary, means.home, means.interrupt);
         let notes = file.warnings.clone();
+        let done = earlier.as_ref().map_or(0, |earlier| earlier.requests(means.plan));
         Ok(Self {
             means,
             store,
@@ -98,7 +99,7 @@ impl<'a> Run<'a> {
             began: clock::now(),
             spent: Nanos::ZERO,
             goal: None,
-            done: 0,
+            done,
             total: means.plan.requests(),
         })
     }

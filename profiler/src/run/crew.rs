@@ -176,8 +176,12 @@ impl<'a> Crew<'a> {
             Err(fallen) => fallen,
         };
         if let Some(chair) = self.seats.get_mut(seat) {
-            chair.worker = None;
             chair.loaded = false;
+            match chair.worker.take() {
+                // What it has outside of itself (a server, an instance that was placed) goes with it in good order.
+                Some(worker) if matches!(fallen, Fallen::Interrupted) => worker.quit(),
+                worker => drop(worker),
+            }
         }
         Err(match fallen {
             Fallen::Died(death) => Trouble::Failed(format!("the worker {}", death.text())),

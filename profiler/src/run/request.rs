@@ -90,6 +90,9 @@ impl Run<'_> {
         if measured.sample.fresh {
             memory::first_request(&mut state.case.memory, &measured, state.case.server.as_ref());
         }
+        if let Some((ahead, server)) = measured.ahead.take().zip(state.case.server.as_mut()) {
+            server.before_model = Some(ahead.figures(&prompt.rendered, &prompt.ids));
+        }
         let is_first = state.case.output.is_none();
         let (prompts, outputs) = (measured.answer.prompt_tokens, measured.answer.output_tokens);
         let sample = state.keep(measured, &prompt.rendered, &prompt.ids);

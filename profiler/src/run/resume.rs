@@ -5,8 +5,8 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::Error;
-use crate::plan::PlanFile;
-use crate::results::{self, Case, CeilingProbe, Examination, PrecisionReached, RunFile, Sample};
+use crate::plan::{Plan, PlanFile};
+use crate::results::{self, Case, CeilingProbe, Examination, PrecisionReached, RunFile, Sample, Status};
 
 /// What an earlier run left.
 #[derive(Debug)]
@@ -17,6 +17,19 @@ pub(super) struct Earlier {
     pub(super) ceiling_probes: Vec<CeilingProbe>,
     pub(super) examinations: Vec<Examination>,
     pub(super) precision: Vec<PrecisionReached>,
+}
+
+impl Earlier {
+    /// How many requests of the whole plan need not be made again: those of the cases that are done, and what is there of the
+    /// others; their sessions are warmed up anew.
+    pub(super) fn requests(&self, plan: &Plan) -> usize {
+        let of_case = plan.requests_of_case();
+        let there = |case: &Case| match case.status {
+            Status::Ok => of_case,
+            _ => self.samples.iter().filter(|sample| sample.case == case.id && !sample.warmup).count().min(of_case),
+        };
+        self.cases.iter().map(there).sum()
+    }
 }
 
 /// Reads it and makes sure that it measured the same.

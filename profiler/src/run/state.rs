@@ -259,6 +259,7 @@ mod tests {
             kv_used: 0,
             kv_reserved: 0,
             device: None,
+            ahead: None,
             phases: vec![PhaseRow { time_s: Some(latency), ..PhaseRow::default() }],
             counters: [].into(),
             counter_reasons: Reasons::new(),

@@ -15,7 +15,7 @@ use super::moments::moments;
 use super::part::RequestTrace;
 use super::protocol::{Ask, Input, Measured, MemoryEdge};
 use super::serve::{Bench, note};
-use crate::drive::{self, Answer, OpSums, PhaseCounts, PhaseSpan, Stopwatch, Timing, Tracks, WorkSums};
+use crate::drive::{self, Answer, AskedAhead, OpSums, PhaseCounts, PhaseSpan, Stopwatch, Timing, Tracks, WorkSums};
 use crate::environment::{Root, Strain, Strained};
 use crate::meter::process::ProcessReading;
 use crate::meter::{self, MachineLoad, Memory, Tally, Timeline, VIRTUAL};
@@ -176,6 +176,7 @@ fn run(
         kv_used: kv.used,
         kv_reserved: kv.reserved,
         device: session.device_memory(),
+        ahead: session.server().filter(|_| ask.fresh).map(|server| AskedAhead::ask(server, &request.prompt)),
         phases: Vec::new(),
         counters: std::collections::BTreeMap::new(),
         counter_reasons: crate::results::Reasons::new(),

@@ -7,6 +7,13 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use super::death::Death;
+use super::state;
+use crate::meter::process::Kin;
+
+/// What a killed process has started has so long to end, in milliseconds: the guard of a server ends it by force before.
+const KIN_LIMIT_MS: i32 = 9000;
+/// Between two looks whether it has.
+const LOOK_MS: i32 = 10;
 
 /// A child process by its number. It is waited for exactly once.
 #[derive(Debug)]
@@ -59,10 +66,18 @@ impl Process {
         }
     }
 
-    /// Waits for its end; with a signal first to make sure that it comes.
+    /// Waits for its end, with a signal first to make sure that it comes, and for that of what it has started: a server would
+    /// hold its port and its memory for a while.
     pub(super) fn kill(&mut self) -> Death {
+        let kin = self.end.is_none().then(|| Kin::of(self.id()));
         self.signal(libc::SIGKILL);
-        self.wait()
+        let death = self.wait();
+        let mut waited = 0;
+        while kin.as_ref().is_some_and(Kin::lives) && waited < KIN_LIMIT_MS {
+            state::nap(LOOK_MS);
+            waited += LOOK_MS;
+        }
+        death
     }
 
     /// Waits for its end and keeps how it went.

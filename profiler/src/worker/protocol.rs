@@ -10,7 +10,7 @@ use traces::Nanos;
 
 use super::examine::{Examine, Examined};
 use crate::ceilings::{Probe, Probed};
-use crate::drive::Answer;
+use crate::drive::{Answer, AskedAhead};
 use crate::meter::MemoryPoint;
 use crate::results::{
     AllocationRow, LayerRow, MemoryMoment, NodeRow, OpCounters, OpRow, Pass, PhaseRow, Reasons, Sample, ServerFile,
@@ -267,6 +267,9 @@ pub struct Measured {
     /// What the engine's own allocator holds on its device after the request.
     #[serde(default)]
     pub device: Option<DeviceMemory>,
+    /// What was asked of the server beside it (the first request of a fresh session).
+    #[serde(default)]
+    pub ahead: Option<AskedAhead>,
     /// Phases with their counters (stepped pass).
     pub phases: Vec<PhaseRow>,
     /// Counters over the request (stepped pass).
@@ -379,6 +382,7 @@ mod tests {
             kv_used: 1,
             kv_reserved: 2,
             device: Some(DeviceMemory { active: 3, peak: Some(4), cache: None }),
+            ahead: Some(AskedAhead::default()),
             phases: vec![PhaseRow::default()],
             counters: [("cycles".to_owned(), None)].into(),
             counter_reasons: Reasons::new(),

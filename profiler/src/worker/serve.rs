@@ -160,7 +160,7 @@ impl Bench {
         let mut counted = Tally::default();
         counted.add(&counted_before, &self.meter.read());
         loaded.counters = drive::totals(&counted, &self.meter.counted()).values;
-        if let Some(remote) = session.remote() {
+        if let Some(remote) = session.server().map(engines::Server::remote) {
             let server = self.attach(remote, load);
             // Before this run looked at it there was no server to look at, or somebody else's.
             loaded.before = None;
@@ -226,6 +226,7 @@ impl Bench {
             pid,
             cache: remote.cache,
             details: remote.details,
+            before_model: None,
             findings: Vec::new(),
             reasons,
         }

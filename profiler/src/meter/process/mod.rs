@@ -7,6 +7,7 @@
 //! A process that began and ended between two readings is counted through its parent's account, where the parent waited for it.
 
 mod account;
+mod kin;
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -16,6 +17,7 @@ use super::platform::process::Processes;
 use crate::results::Reasons;
 use account::Account;
 pub(super) use account::FIGURES;
+pub(crate) use kin::Kin;
 
 /// What one process of the family shows at one moment: the shape that every platform fills.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

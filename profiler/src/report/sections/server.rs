@@ -33,6 +33,7 @@ pub(super) fn section(view: &View<'_>) -> Section {
         );
         table.rows.extend(cases.iter().map(|case| row(case)));
         section.show(table);
+        section.show(before_model(&cases));
         section.show(processes(&cases));
         section.show(findings(&cases));
     }
@@ -125,6 +126,36 @@ fn row(case: &Case) -> Vec<String> {
         or_absent(of_server(|server| server.output_tokens.map(|n| n as f64)).map(significant)),
         or_absent(of_server(|server| Some(server.chunks as f64)).map(significant)),
     ]
+}
+
+/// What comes before its model, each part asked for alone, and whether it is what this program makes of the prompt.
+fn before_model(cases: &[&Case]) -> Table {
+    let columns = ["<prompt", "HTTP alone ms", "chat template ms", "tokens ms", "tokens", "<same tokens as here"];
+    let mut table = Table::new(
+        "What the server does before its model, asked for alone outside of the measured requests; template and tokens less HTTP alone.",
+        &columns,
+    );
+    for case in cases {
+        let Some(found) = case.server.as_ref().and_then(|server| server.before_model.as_ref()) else { continue };
+
+        let same = match (found.same_ids, &found.differs) {
+            (Some(true), _) => "yes".to_owned(),
+            (Some(false), Some(differs)) => {
+                let text = if found.same_text == Some(false) { "its template gives another text: " } else { "" };
+                format!("no: {text}{differs}")
+            }
+            _ => or_absent(found.reasons.get("same_ids").map(|reason| format!("not known: {reason}"))),
+        };
+        table.rows.push(vec![
+            case.prompt.clone(),
+            or_absent(found.round_trip_s.map(milliseconds)),
+            or_absent(found.template_s.map(milliseconds)),
+            or_absent(found.tokenize_s.map(milliseconds)),
+            or_absent(found.tokens.map(|tokens| tokens.to_string())),
+            same,
+        ]);
+    }
+    table
 }
 
 /// What the system says of the server's processes, a request.
