@@ -36,8 +36,10 @@ mod tests {
 
     #[test]
     fn children_are_kin_until_they_end() {
-        let shell = |script: &str| Command::new("sh").args(["-c", script]).stdin(Stdio::piped()).spawn().unwrap();
-        let mut parent = shell("sh -c 'read -r _; exit 0' <&0 & wait");
+        // The child has its parent's input: in the background a shell would give it none.
+        let script = "exec 3<&0; sh -c 'read -r _ <&3; exit 0' & wait";
+        let mut parent = Command::new("sh").args(["-c", script]).stdin(Stdio::piped()).spawn().unwrap();
+        let input = parent.stdin.take();
         let kin = || Kin::of(parent.id());
         while kin().members.is_empty() {
             std::thread::yield_now();
@@ -47,8 +49,8 @@ mod tests {
         parent.kill().unwrap();
         parent.wait().unwrap();
         assert!(!Kin::of(parent.id()).lives(), "it is gone, and what it had is nobody's");
-        // The end of its input, which it had from its parent.
-        drop(parent);
+        assert!(kin.lives(), "it waits for the end of its input");
+        drop(input);
         while kin.lives() {
             std::thread::yield_now();
         }
