@@ -10,6 +10,7 @@ use super::{Options, check};
 use crate::Error;
 use crate::environment::Environment;
 use crate::prepare;
+use crate::results::short_percent;
 
 /// The plan: engines, models with where they are or where they would come from, prompts, cases, memory.
 ///
@@ -63,7 +64,7 @@ pub fn dry_run(options: &Options, environment: &Environment) -> Result<String, E
     line(
         &mut text,
         "cases",
-        &format!("{cases} (engines x models x prompts x threads x depths), each {} after warm-up", rounds(&options)),
+        &format!("{cases} (engines x models x prompts x threads x depths), each {}", rounds(&options)),
     );
     line(&mut text, "dry run", "nothing was fetched, written or measured");
     Ok(text)
@@ -75,11 +76,11 @@ fn rounds(options: &Options) -> String {
     match (options.precision, options.budget.map(|budget| Nanos::as_secs_f64(budget).to_string())) {
         (Some(share), budget) => {
             let most = budget.map(|budget| format!(", for at most {budget} s in all")).unwrap_or_default();
-            let share = share * 100.0;
-            format!("at least {runs} times{most}, until differences of {share} % are found")
+            let share = short_percent(share);
+            format!("at least {runs} times after warm-up, until differences of {share} are found{most}")
         }
-        (None, Some(budget)) => format!("at most {runs} times, for at most {budget} s in all"),
-        (None, None) => format!("{runs} times"),
+        (None, Some(budget)) => format!("at most {runs} times after warm-up, for at most {budget} s in all"),
+        (None, None) => format!("{runs} times after warm-up"),
     }
 }
 

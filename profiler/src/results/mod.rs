@@ -25,6 +25,7 @@ pub use case::{Case, CaseOutput, EnergyRow, MemoryFile, NodeRow, OpCounters, OpR
 pub use ceilings::{CacheCeiling, CeilingProbe, Ceilings, Spread, ThreadCeilings};
 pub use examination::{Examination, TopLogprobs};
 pub use folders::{Folder, find, folders, folders_of, remove};
+pub(crate) use precision::short_percent;
 pub use precision::{PrecisionReached, StoppedBy};
 pub use read::read;
 pub use run::{Estimate, Probe, Reasons, RunFile, SCHEMA_VERSION, Summary, Tool, WhatIf};

@@ -54,12 +54,12 @@ impl PrecisionReached {
     pub fn text(&self, wanted: f64) -> String {
         let against = self.baseline.as_deref().map(|baseline| format!(" against {baseline}")).unwrap_or_default();
         let what = format!("{} of {}{against}", self.metric, self.engine);
-        let wanted = percent(wanted);
+        let wanted = short_percent(wanted);
         let Some(detectable) = self.detectable else {
             let reason = self.reasons.get("detectable").map_or("no reason was recorded", String::as_str);
             return format!("{what}: what difference would be found is not known ({reason}); {wanted} was asked for");
         };
-        let found = percent(detectable);
+        let found = short_percent(detectable);
         if self.reached {
             return format!("{what}: differences from {found} on are found; {wanted} was asked for");
         }
@@ -78,9 +78,9 @@ impl PrecisionReached {
 }
 
 /// Two digits that count: `2 %`, `0.5 %`, `1.8 %`, `12 %`.
-fn percent(share: f64) -> String {
+pub(crate) fn short_percent(share: f64) -> String {
     let percent = share * 100.0;
-    let digits = if percent >= 10.0 {
+    let digits = if percent >= 9.95 {
         0
     } else if percent >= 1.0 {
         1
@@ -119,6 +119,6 @@ mod tests {
         let mut unknown = PrecisionReached { detectable: None, reached: false, ..found };
         unknown.reasons.insert("detectable".to_owned(), "one pair".to_owned());
         insta::assert_snapshot!(unknown.text(0.02), @"decode_tps of b against a: what difference would be found is not known (one pair); 2 % was asked for");
-        assert_eq!([0.1, 0.0999, 1.0].map(percent), ["10 %", "10 %", "100 %"]);
+        assert_eq!([0.1, 0.0999, 0.07].map(short_percent), ["10 %", "10 %", "7 %"]);
     }
 }
