@@ -5,6 +5,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use profiler::compare::{Outcome, Sameness, Sides, THRESHOLD, compare};
 use profiler::report::{FORMATS, Look};
 use profiler::results::{
     CacheCeiling, Ceilings, MemoryMoment, OpRow, RunFile, Spread, Store, ThreadCeilings, files, read,
@@ -47,6 +48,29 @@ fn version_1_is_read() {
     }
     assert_eq!(after["plan"], before["plan"]);
     assert_eq!(after["environment"], before["environment"]);
+}
+
+/// A baseline that this version wrote: later ones must read it and hold runs against it.
+#[test]
+fn a_stored_baseline_can_be_compared_with() {
+    let named = |name: &str| fixture(name).display().to_string();
+    let sides = Sides::open(&[named("baseline-v1"), "mock".to_owned(), "again".to_owned()], Path::new("runs")).unwrap();
+    let found = compare(&sides, THRESHOLD, &["decode_tps=5".parse().unwrap(), "prefill_tps=20".parse().unwrap()]);
+    let contrast = &found.contrasts[0];
+    assert!(contrast.interleaved && contrast.work.label == Sameness::Equal, "{:#?}", contrast.work.checks);
+    let decode = contrast.figures.iter().find(|row| row.metric == "decode_tps").unwrap();
+    // The second machine's memory has 90 % of the bandwidth.
+    assert!((decode.ratio.unwrap() - 0.9).abs() < 0.01 && decode.pairs == 8, "{decode:?}");
+    let outcomes: Vec<Outcome> = found.gates.iter().map(|gate| gate.outcome).collect();
+    assert_eq!(outcomes, [Outcome::Failed, Outcome::Passed]);
+    // As a whole it is a baseline for another run of the same engines: itself here.
+    let sides = Sides::open(&[named("baseline-v1"), named("baseline-v1")], Path::new("runs")).unwrap();
+    let found = compare(&sides, THRESHOLD, &[]);
+    assert_eq!(found.contrasts.len(), 2, "engine by engine");
+    for contrast in &found.contrasts {
+        let same = contrast.figures.iter().filter_map(|row| row.ratio).all(|ratio| (ratio - 1.0).abs() < 1e-12);
+        assert!(same && contrast.work.label == Sameness::Equal, "{}", contrast.other.text);
+    }
 }
 
 #[test]

@@ -40,7 +40,6 @@ fn an_engine_against_itself_is_rarely_called_different() {
             let verdicts = tally(&Experiment { noise: &noise, rounds, slower: 1.0, interleaved: true, drift: 0.0 });
             let alarms = share(&verdicts, |verdict| verdict.is_difference);
             let (low, high) = wilson(alarms, verdicts.len() as f64);
-            println!("A/A {time:?}, {rounds} rounds: {alarms:.4} false alarms [{low:.4}, {high:.4}]");
             assert!(alarms <= 0.06 && high >= 0.05, "{time:?}, {rounds} rounds: {alarms} [{low}, {high}]");
         }
     }
@@ -74,11 +73,6 @@ fn planted_slow_downs_are_found_and_covered() {
             verdicts.iter().copied().filter(|verdict| verdict.detectable <= difference).collect();
         let found = share(&precise, |verdict| verdict.is_difference && verdict.ratio < 1.0);
         let covered = share(&verdicts, |verdict| verdict.covers(1.0 / slower));
-        println!(
-            "{percent} % slower, {rounds} rounds: found in {found:.4} of {} that are precise enough, covered in {covered:.4} of {}",
-            precise.len(),
-            verdicts.len()
-        );
         assert!(precise.len() > verdicts.len() / 4, "{percent} %: only {} are precise enough", precise.len());
         assert!(found >= 0.90, "{percent} %: found in {found}");
         assert!(covered >= 0.93, "{percent} %: covered in {covered}");
@@ -87,14 +81,11 @@ fn planted_slow_downs_are_found_and_covered() {
 
 #[test]
 fn interleaving_cancels_a_load_that_grows() {
-    // Over the whole run the machine becomes half as fast again slower, whoever is asked.
+    // Over the whole run the machine comes to need half as long again, whoever is asked.
     let noise = Noise::fitted(Time::Decode);
     let of = |interleaved| tally(&Experiment { noise: &noise, rounds: 10, slower: 1.0, interleaved, drift: 0.5 });
     let covered = |interleaved| share(&of(interleaved), |verdict| verdict.covers(1.0));
     let (paired, sequential) = (covered(true), covered(false));
-    println!(
-        "under a growing load the interval covers the truth in {paired:.4} interleaved, {sequential:.4} one after the other"
-    );
     assert!(paired >= 0.93, "{paired}");
     assert!(sequential < 0.05, "{sequential}");
 }
