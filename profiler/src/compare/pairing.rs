@@ -75,8 +75,7 @@ impl<'a> Group<'a> {
 
     /// Who the engine is.
     pub fn identity(&self) -> Option<&'a Identity> {
-        let place = self.file().plan.engines.iter().position(|engine| engine == self.engine())?;
-        self.file().environment.engines.get(place)
+        self.file().identity(self.engine())
     }
 
     /// The case of a prompt.

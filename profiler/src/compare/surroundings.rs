@@ -114,9 +114,11 @@ fn leaves(file: &RunFile) -> BTreeMap<String, String> {
     walk("environment", &value(&file.environment), &mut found);
     walk("tool", &value(&file.tool), &mut found);
     walk("plan", &value(&file.plan), &mut found);
-    for engine in &file.environment.engines {
-        let (features, name) = (engine.features.join(" "), engine.label());
-        found.insert(format!("engine {name}"), format!("{} on {}, {features}", engine.version, engine.device));
+    for label in &file.plan.engines {
+        if let Some(engine) = file.identity(label) {
+            let told = format!("{} on {}, {}", engine.version, engine.device, engine.features.join(" "));
+            found.insert(format!("engine {label}"), told);
+        }
     }
     found.retain(|name, _| {
         !name.starts_with("environment.engines")
