@@ -23,7 +23,7 @@ Examples:
   inferometer compare runs/mine candle llama-cpp --format html > compare.html
   inferometer compare llama-bench.json runs/mine llama-cpp
 
-Exit codes: 0 compared, 1 a gate could not be judged, 2 bad usage or input, 3 a gate failed")]
+Exit codes: 0 compared, 1 nothing was compared or a gate could not be judged, 2 bad usage or input, 3 a gate failed")]
 pub(super) struct Arguments {
     /// Runs, engines or models; the first is the baseline
     #[arg(value_name = "BASELINE OTHER")]
@@ -58,10 +58,13 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Code> {
     for gate in found.gates.iter().filter(|gate| gate.outcome != Outcome::Passed) {
         output::complain(&format!("gate {} of {}: {}\n", gate.metric, gate.subject, gate.text));
     }
+    if found.contrasts.is_empty() {
+        // A gate that held nothing has not passed, and a comparison of nothing is none.
+        output::complain("nothing was compared: the sides have no cases in common; see above why\n");
+        return Ok(Code::SomeFailed);
+    }
     Ok(match outcome(&found) {
         _ if gates.is_empty() => Code::Done,
-        // A gate that held nothing has not passed.
-        _ if found.gates.is_empty() => Code::SomeFailed,
         Outcome::Passed => Code::Done,
         Outcome::Failed => Code::GateFailed,
         Outcome::NotJudged => Code::SomeFailed,

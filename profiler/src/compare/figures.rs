@@ -9,6 +9,9 @@ use crate::statistics::{ONCE, Ratio, clean, mad, mean, median, more_rounds, rati
 /// distances: 3.5 standard deviations of a normal distribution (Iglewicz and Hoaglin, "How to Detect and Handle Outliers", 1993).
 const OUTLIER: f64 = 3.5 * 1.4826;
 
+/// Why a figure that a case has once has no interval with one prompt.
+const ONE_VALUE: &str = "measured once for each prompt: an interval needs at least two prompts";
+
 /// Values with the round that each is of.
 type Rounds = Vec<(usize, f64)>;
 
@@ -17,6 +20,8 @@ struct Compared {
     name: &'static str,
     unit: &'static str,
     higher_is_better: bool,
+    /// A case has one of it, not one a round.
+    once: bool,
     values: Box<dyn Fn(&Case) -> Rounds>,
 }
 
@@ -37,6 +42,7 @@ fn compared() -> Vec<Compared> {
         name: metric.name,
         unit: metric.unit,
         higher_is_better: metric.higher_is_better,
+        once: false,
         values: Box::new(|case| {
             clean(case).filter_map(|sample| Some((sample.round, (metric.value)(sample)?))).collect()
         }),
@@ -45,6 +51,7 @@ fn compared() -> Vec<Compared> {
         name: once.name,
         unit: once.unit,
         higher_is_better: false,
+        once: true,
         values: Box::new(|case| (once.value)(case).map(|value| (0, value)).into_iter().collect()),
     });
     of_samples.chain(once).collect()
@@ -93,6 +100,7 @@ fn row<'a>(pair: &Match<'a>, metric: &Compared, shift: Option<&Shift>, threshold
         Ok(found) => place(&mut row, widened(found, metric, shift), rounds, threshold),
         Err(reason) => {
             row.ratio = overall(&values);
+            let reason = if metric.once { ONE_VALUE } else { reason };
             for field in ["low", "high", "detectable"] {
                 row.reasons.insert(field.to_owned(), reason.to_owned());
             }

@@ -41,6 +41,8 @@ pub struct SideRow {
     pub started: String,
     /// What measured it: name, version and revision.
     pub tool: String,
+    /// Measured by another program.
+    pub foreign: bool,
     /// Only cases of this engine.
     pub engine: Option<String>,
     /// Only cases of this model.

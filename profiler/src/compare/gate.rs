@@ -78,10 +78,10 @@ fn judge(contrast: &Contrast, gate: &Gate) -> GateRow {
                 .map(|check| check.because.as_str())
                 .filter(|text| !text.is_empty())
                 .collect();
-            (Outcome::NotJudged, format!("not judged: not the same work ({})", why.join("; ")))
+            (Outcome::NotJudged, format!("not the same work ({})", why.join("; ")))
         }
-        (None, _) => (Outcome::NotJudged, "not judged: no sample of either side has it".to_owned()),
-        (Some(figure), None) => (Outcome::NotJudged, format!("not judged: {}", reason(figure))),
+        (None, _) => (Outcome::NotJudged, "no sample of either side has it".to_owned()),
+        (Some(figure), None) => (Outcome::NotJudged, reason(figure).to_owned()),
         (Some(figure), Some((ratio, low, high))) => {
             let beyond = if figure.higher_is_better { high < 1.0 - gate.allowed } else { low > 1.0 + gate.allowed };
             let change = |ratio: f64| format!("{:+.1} %", (ratio - 1.0) * 100.0);

@@ -64,6 +64,7 @@ fn row(side: &Side, sides: &Sides) -> SideRow {
         path: source.path.display().to_string(),
         started: source.file.started.clone(),
         tool: told(&source.file.tool),
+        foreign: source.foreign,
         engine: side.engine.clone(),
         model: side.model.clone(),
     }

@@ -5,7 +5,7 @@
 //!              apart is added to the next one that both tell
 //! prefill      parts = groups of ops: T x (time of the group / time of the phase), the shares from the traced pass and T the clean
 //!              pass's seconds a prompt token
-//! decode       the same with T in seconds an output token behind the first
+//! decode       the same with T the phase's seconds / decode steps: an output token behind the first, without its sampling
 //! share        = (other - baseline) of the part / (other - baseline) of the whole
 //! ```
 //! Marks cost time, on one engine more than on another: so the traced pass gives shares, and the clean pass the time that they are
@@ -40,7 +40,10 @@ const BETWEEN: &str = "between the ops";
 /// The splits that both sides have the figures for.
 pub(super) fn splits(pair: &Match<'_>) -> Vec<Split> {
     let prefill = |sample: &Sample| Some(sample.prefill_s? / sample.prompt_tokens.filter(|n| *n > 0)? as f64);
-    let decode = |sample: &Sample| sample.decode_tps.map(|rate| 1.0 / rate);
+    let decode = |sample: &Sample| {
+        let steps = sample.output_tokens.and_then(|tokens| tokens.checked_sub(1)).filter(|steps| *steps > 0)?;
+        Some(sample.decode_s? / steps as f64)
+    };
     [latency(pair), forward(pair, "prefill", "prompt token", prefill), forward(pair, "decode", "output token", decode)]
         .into_iter()
         .flatten()

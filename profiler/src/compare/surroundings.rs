@@ -37,6 +37,7 @@ const WEIGHTS: &[(&str, u8, &str)] = &[
     ("plan.kv_type", 3, "the cache takes other bytes"),
     ("plan.flash_attention", 3, "attention is computed otherwise"),
     ("plan.batch", 3, "prefill runs in other passes"),
+    ("plan.prompt_set", 3, "other prompts were asked"),
     ("plan.device", 3, "another device"),
     ("plan.cold", 3, "loading begins with another page cache"),
     ("environment.processor.model", 3, "another processor"),
@@ -145,8 +146,13 @@ fn walk(path: &str, value: &Value, found: &mut BTreeMap<String, String>) {
     }
 }
 
+/// Lists within lists are joined by dots: a setting is engine, key and value.
 fn plain(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Array(items) => items.iter().map(plain).collect::<Vec<_>>().join("."),
+        other => other.to_string(),
+    }
 }
 
 #[cfg(test)]

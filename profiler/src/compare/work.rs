@@ -79,7 +79,10 @@ fn prompts(pair: &Match<'_>) -> Check {
             _ => unknown.push(b.prompt.as_str()),
         }
     }
-    let count = |group: &super::pairing::Group<'_>| format!("{} prompts", group.cases.len());
+    let count = |group: &super::pairing::Group<'_>| match group.cases.len() {
+        1 => "1 prompt".to_owned(),
+        n => format!("{n} prompts"),
+    };
     let values = both(pair, count);
     let text = match (other.is_empty(), unknown.is_empty()) {
         (true, true) => String::new(),
@@ -217,7 +220,7 @@ fn unfinished(case: &Case) -> String {
 /// A generation that a foreign run measured elsewhere in the context.
 fn elsewhere(pair: &Match<'_>) -> Check {
     let of = |case: &Case| case.reasons.get(BEHIND).cloned();
-    match pair.prompts().find_map(|(b, o)| of(b).or_else(|| of(o))) {
+    match pair.prompts().filter(|(b, o)| of(b) != of(o)).find_map(|(b, o)| of(b).or_else(|| of(o))) {
         Some(text) => check(
             "place of the decoded tokens",
             ("behind the prompt".to_owned(), text.clone()),
@@ -231,7 +234,10 @@ fn elsewhere(pair: &Match<'_>) -> Check {
 /// What the programs were built for: other instructions are another program. Between programs of different makers nothing is held.
 fn build(pair: &Match<'_>) -> Check {
     let (b, o) = (&pair.baseline.file().tool, &pair.other.file().tool);
-    if pair.interleaved || b.name != o.name {
+    if pair.interleaved {
+        return check("build", ("this program".to_owned(), "this program".to_owned()), Sameness::Equal, "");
+    }
+    if b.name != o.name {
         return Check::default();
     }
     let told = |tool: &crate::results::Tool| {
@@ -272,7 +278,7 @@ fn build(pair: &Match<'_>) -> Check {
 /// One node.
 fn machine(pair: &Match<'_>) -> Check {
     if pair.interleaved {
-        return Check::default();
+        return check("processor", ("this run".to_owned(), "this run".to_owned()), Sameness::Equal, "");
     }
     let told = |group: &super::pairing::Group<'_>| {
         let processor = &group.file().environment.processor;

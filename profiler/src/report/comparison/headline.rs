@@ -44,11 +44,17 @@ fn say(section: &mut Section, contrast: &Contrast, threshold: f64) {
     } else {
         "measured one after the other: what changed on the machine between them is in the difference"
     };
+    // Engines and models of one run are named already.
+    let side = &contrast.baseline.side;
+    let of = if *side == contrast.baseline.engine || *side == contrast.baseline.model {
+        String::new()
+    } else {
+        format!(" ({side})")
+    };
     section.say(format!(
-        "{} against {} ({}). Same work: {}{because}. {}.",
+        "{} against {}{of}. Same work: {}{because}. {}.",
         contrast.other.text,
         contrast.baseline.text,
-        contrast.baseline.side,
         label.text(),
         capital(how)
     ));

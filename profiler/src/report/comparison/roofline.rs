@@ -41,7 +41,7 @@ fn chart(pair: &Match<'_>, phase: &str, baseline: &str, other: &str) -> Option<C
     let lines = roofline_lines(ceilings, limits.and_then(|limits| limits.memory).map(|(rate, _)| rate.0));
     let heaviest = |dots: &[Dot]| {
         let dot = dots.iter().max_by(|a, b| a.weight.total_cmp(&b.weight))?;
-        Some(format!("{} at {} GFLOP/s", dot.label, significant(dot.y)))
+        Some(format!("the op {} at {} GFLOP/s", dot.label, significant(dot.y)))
     };
     let told: Vec<String> = groups
         .iter()

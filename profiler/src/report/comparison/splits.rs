@@ -39,7 +39,9 @@ fn table(contrast: &Contrast, split: &Split) -> Table {
     ];
     let mut table = Table::new(format!("In ms: {}.", heading(contrast, split)), &columns);
     let row = |name: &str, baseline: f64, other: f64, share: Option<f64>| {
-        let difference = format!("{}{}", if other >= baseline { "+" } else { "" }, milliseconds(other - baseline));
+        // Below a nanosecond there is nothing to tell.
+        let change = if (other - baseline).abs() < 1e-9 { 0.0 } else { other - baseline };
+        let difference = format!("{}{}", if change > 0.0 { "+" } else { "" }, milliseconds(change));
         vec![name.to_owned(), milliseconds(baseline), milliseconds(other), difference, or_absent(share.map(percent))]
     };
     table.rows.extend(split.parts.iter().map(|part| row(&part.name, part.baseline_s, part.other_s, part.share)));

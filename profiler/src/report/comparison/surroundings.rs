@@ -39,7 +39,10 @@ pub(super) fn section(found: &Comparison) -> Section {
             row.side.clone(),
         ]
     }));
-    if table.rows.is_empty() {
+    let foreign = found.sides.iter().any(|side| side.foreign);
+    if foreign {
+        section.say("A file of llama-bench tells little of its machine and settings: they are not compared.");
+    } else if table.rows.is_empty() {
         section.say("Nothing else that is recorded of machine, settings and versions differs.");
     }
     section.show(table.without_constant(&["side"]));

@@ -8,7 +8,8 @@ const FACTOR: f64 = 1.5;
 
 /// A share in percent, as short as it goes: `2`, `0.5`, `4.1`.
 pub(super) fn plain(share: f64) -> String {
-    format!("{}", (share * 1000.0).round() / 10.0)
+    let rounded = (share * 1000.0).round() / 10.0;
+    if share > 0.0 && rounded == 0.0 { "less than 0.1".to_owned() } else { rounded.to_string() }
 }
 
 /// `+3.2 %`, `-0.4 %`.
@@ -16,14 +17,12 @@ pub(super) fn change(ratio: f64) -> String {
     format!("{:+.1} %", (ratio - 1.0) * 100.0)
 }
 
-/// `+3.2 %` and below it `[+2.5 %, +3.9 %]`, or a factor where it is large: `1.902x`.
+/// `1.032` and below it `[1.025, 1.039]`: the ratio as the heading of the column says.
 pub(super) fn interval(row: &FigureRow) -> Option<String> {
-    let ratio = row.ratio?;
-    let show: fn(f64) -> String =
-        if (1.0 / FACTOR..=FACTOR).contains(&ratio) { change } else { |ratio| format!("{}x", significant(ratio)) };
+    let ratio = significant(row.ratio?);
     Some(match row.low.zip(row.high) {
-        Some((low, high)) => format!("{}\n[{}, {}]", show(ratio), show(low), show(high)),
-        None => show(ratio),
+        Some((low, high)) => format!("{ratio}\n[{}, {}]", significant(low), significant(high)),
+        None => ratio,
     })
 }
 
@@ -81,15 +80,21 @@ pub(super) fn sentence(contrast: &Contrast, row: &FigureRow, threshold: f64) -> 
     Some(format!("{told}{small}{}.", of_it(contrast, row)))
 }
 
-/// `B decodes 1.902x faster than A [1.850, 1.960]`: slower as the factor by which it is slower.
+/// `B decodes 4.0 % faster than A [3.0 %, 5.0 %]`, `10.0 % slower`: by the change of the rate, as in the tables; `at 1.902 times the
+/// speed of A [1.850, 1.960]` where it is large.
 fn faster(other: &str, verb: &str, baseline: &str, (ratio, low, high): (f64, f64, f64)) -> String {
-    let (word, ratio, low, high) =
-        if ratio >= 1.0 { ("faster", ratio, low, high) } else { ("slower", 1.0 / ratio, 1.0 / high, 1.0 / low) };
-    if ratio >= FACTOR {
+    if !(1.0 / FACTOR..=FACTOR).contains(&ratio) {
         let show = significant;
-        return format!("{other} {verb} {}x {word} than {baseline} [{}, {}]", show(ratio), show(low), show(high));
+        return format!(
+            "{other} {verb} at {} times the speed of {baseline} [{}, {}]",
+            show(ratio),
+            show(low),
+            show(high)
+        );
     }
-    let show = |ratio: f64| format!("{:.1} %", (ratio - 1.0) * 100.0);
+    let (word, sign) = if ratio >= 1.0 { ("faster", 1.0) } else { ("slower", -1.0) };
+    let show = |ratio: f64| format!("{:.1} %", (ratio - 1.0) * 100.0 * sign);
+    let (low, high) = if ratio >= 1.0 { (low, high) } else { (high, low) };
     format!("{other} {verb} {} {word} than {baseline} [{}, {}]", show(ratio), show(low), show(high))
 }
 
@@ -137,8 +142,8 @@ mod tests {
     #[test]
     fn every_finding_has_its_sentence() {
         let told = |interval, finding| sentence(&contrast(), &row(interval, finding), 0.02).unwrap();
-        insta::assert_snapshot!(told((1.9, 1.85, 1.96), Finding::Better), @"B decodes 1.900x faster than A [1.850, 1.960]: 81 % of it in gate/up/down projections.");
-        insta::assert_snapshot!(told((0.5, 0.4, 0.6), Finding::Worse), @"B decodes 2.000x slower than A [1.667, 2.500]: 81 % of it in gate/up/down projections.");
+        insta::assert_snapshot!(told((1.9, 1.85, 1.96), Finding::Better), @"B decodes at 1.900 times the speed of A [1.850, 1.960]: 81 % of it in gate/up/down projections.");
+        insta::assert_snapshot!(told((0.5, 0.4, 0.6), Finding::Worse), @"B decodes at 0.5000 times the speed of A [0.4000, 0.6000]: 81 % of it in gate/up/down projections.");
         insta::assert_snapshot!(told((1.04, 1.03, 1.05), Finding::Better), @"B decodes 4.0 % faster than A [3.0 %, 5.0 %]: 81 % of it in gate/up/down projections.");
         insta::assert_snapshot!(told((1.012, 1.003, 1.021), Finding::Small), @"B decodes 1.2 % faster than A [0.3 %, 2.1 %], not shown to exceed the 2 % that matter: 81 % of it in gate/up/down projections.");
         insta::assert_snapshot!(told((0.999, 0.99, 1.008), Finding::Same), @"B decodes as fast as A within 2 %: -0.1 % [-1.0 %, +0.8 %].");

@@ -2,7 +2,10 @@
 
 use crate::compare::{Comparison, Contrast, Distance, NEAR_TIE};
 use crate::report::content::{Section, Table};
-use crate::report::figures::{ABSENT, percent, significant};
+use crate::report::figures::{ABSENT, count, percent, significant};
+
+/// Below this share of the probability the tokens in common tell little.
+const LITTLE: f64 = 0.3;
 
 pub(super) fn section(found: &Comparison) -> Section {
     let mut section = Section::short("Same work");
@@ -65,9 +68,9 @@ fn agreement(contrast: &Contrast) -> Option<String> {
         .collect();
     Some(match parted.is_empty() {
         true => format!(
-            "{}: the greedy answers are the same, all {of} tokens of {} prompts.",
+            "{}: the greedy answers are the same, all {of} tokens of {}.",
             names(contrast),
-            answers.len()
+            count(answers.len(), "prompt")
         ),
         false => format!(
             "{}: {same} of {of} greedy tokens agree before the answers part: {}. A near-tie is a place where the two together prefer their own token by no more than {NEAR_TIE} nat.",
@@ -78,8 +81,9 @@ fn agreement(contrast: &Contrast) -> Option<String> {
 }
 
 fn probabilities(contrast: &Contrast, found: &Distance) -> String {
+    let little = if found.covered < LITTLE { "; that is little: the divergence says hardly anything here" } else { "" };
     format!(
-        "{}: on a fixed text of {} positions the most likely token is the same at {}; Kullback-Leibler divergence at least {} nats on average, {} at most; log-probabilities differ by {} on average, {} at most (over tokens that hold {} of the probability).",
+        "{}: on a fixed text of {} positions the most likely token is the same at {}; Kullback-Leibler divergence at least {} nats on average, {} at most; log-probabilities differ by {} on average, {} at most (over tokens that hold {} of the probability{little}).",
         names(contrast),
         found.positions,
         percent(found.same_top),
