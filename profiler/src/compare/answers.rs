@@ -23,14 +23,11 @@ fn agreement(prompt: &str, baseline: &CaseOutput, other: &CaseOutput) -> Agreeme
         ..Agreement::default()
     };
     if baseline.token_ids.is_empty() || other.token_ids.is_empty() {
-        row.reasons.insert("same".to_owned(), "a side does not tell its tokens".to_owned());
-        row.reasons.insert("gap".to_owned(), "a side does not tell its tokens".to_owned());
-        return row;
+        return without(row, &["same", "gap", "near_tie"], "a side does not tell its tokens");
     }
     row.same = baseline.token_ids.iter().zip(&other.token_ids).take_while(|(a, b)| a == b).count();
     if row.same == row.of {
-        row.reasons.insert("gap".to_owned(), "the answers do not part".to_owned());
-        return row;
+        return without(row, &["gap", "near_tie"], "the answers do not part");
     }
     let chosen = |output: &CaseOutput| output.token_ids.get(row.same).copied();
     let listed = |output: &CaseOutput| output.top_logprobs.get(row.same).cloned();
@@ -44,9 +41,15 @@ fn agreement(prompt: &str, baseline: &CaseOutput, other: &CaseOutput) -> Agreeme
         }
         None => {
             let reason = "a side does not list the probabilities of both tokens at this place";
-            row.reasons.insert("gap".to_owned(), reason.to_owned());
+            return without(row, &["gap", "near_tie"], reason);
         }
     }
+    row
+}
+
+/// The row without these fields, and why.
+fn without(mut row: Agreement, fields: &[&str], reason: &str) -> Agreement {
+    row.reasons.extend(fields.iter().map(|field| ((*field).to_owned(), reason.to_owned())));
     row
 }
 

@@ -84,14 +84,12 @@ fn row<'a>(pair: &Match<'a>, metric: &Compared, shift: Option<&Shift>, threshold
         }
     }
     if row.baseline.is_none() || row.other.is_none() {
-        row.reasons.insert("ratio".to_owned(), "only one side has it".to_owned());
-        return row;
+        return without(row, &["ratio", "low", "high", "detectable"], "only one side has it");
     }
     let negative =
         values.iter().flat_map(|values| values.baseline.iter().chain(&values.other)).any(|(_, value)| *value <= 0.0);
     if negative {
-        row.reasons.insert("ratio".to_owned(), "a value is zero or below: there is no ratio".to_owned());
-        return row;
+        return without(row, &["ratio", "low", "high", "detectable"], "a value is zero or below: there is no ratio");
     }
     let seed = pair.baseline.file().plan.seed;
     let found = if pair.interleaved { paired(&mut row, &values, seed) } else { apart(&mut row, &values) };
@@ -101,11 +99,15 @@ fn row<'a>(pair: &Match<'a>, metric: &Compared, shift: Option<&Shift>, threshold
         Err(reason) => {
             row.ratio = overall(&values);
             let reason = if metric.once { ONE_VALUE } else { reason };
-            for field in ["low", "high", "detectable"] {
-                row.reasons.insert(field.to_owned(), reason.to_owned());
-            }
+            return without(row, &["low", "high", "detectable"], reason);
         }
     }
+    row
+}
+
+/// The row without these fields, and why.
+fn without(mut row: FigureRow, fields: &[&str], reason: &str) -> FigureRow {
+    row.reasons.extend(fields.iter().map(|field| ((*field).to_owned(), reason.to_owned())));
     row
 }
 

@@ -100,11 +100,11 @@ fn source(argument: &str, parent: &Path) -> Result<Option<Source>, Error> {
     if path.is_file() && foreign::is_foreign(path)? {
         return Ok(Some(Source { path: path.to_path_buf(), file: foreign::read(path)?, foreign: true }));
     }
-    let place = match results::find(parent, argument) {
-        Ok(place) => place,
+    let place = match results::named(parent, argument) {
+        Some(place) => place,
         // What looks like a path is meant as one: its own error says what is wrong with it.
-        Err(_) if path.exists() || argument.contains(std::path::MAIN_SEPARATOR) => path.to_path_buf(),
-        Err(_) => return Ok(None),
+        None if path.exists() || argument.contains(std::path::MAIN_SEPARATOR) => path.to_path_buf(),
+        None => return Ok(None),
     };
     let file = results::read(&place)?;
     Ok(Some(Source { path: place, file, foreign: false }))

@@ -72,8 +72,7 @@ pub fn folders_of(place: &Path) -> Result<Vec<Folder>, Error> {
 /// # Errors
 /// When there is none; the nearest name is in the text.
 pub fn find(parent: &Path, name: &str) -> Result<PathBuf, Error> {
-    let named = [PathBuf::from(name), parent.join(name)].into_iter().find(|path| is_run(path));
-    named.ok_or_else(|| {
+    named(parent, name).ok_or_else(|| {
         let known: Vec<String> = folders(parent).unwrap_or_default().into_iter().map(|folder| folder.name).collect();
         let known: Vec<&str> = known.iter().map(String::as_str).collect();
         Error::Usage(format!(
@@ -82,6 +81,11 @@ pub fn find(parent: &Path, name: &str) -> Result<PathBuf, Error> {
             nearest(name, &known)
         ))
     })
+}
+
+/// The same where it is no mistake if there is none: no other folder is read.
+pub fn named(parent: &Path, name: &str) -> Option<PathBuf> {
+    [PathBuf::from(name), parent.join(name)].into_iter().find(|path| is_run(path))
 }
 
 /// Removes a run folder with everything in it.

@@ -24,7 +24,7 @@ pub use attribution::{AllocationRow, LayerRow, MemoryMoment, PhaseSum, Series, S
 pub use case::{Case, CaseOutput, EnergyRow, MemoryFile, NodeRow, OpCounters, OpRow, Pass, PhaseRow, Status};
 pub use ceilings::{CacheCeiling, CeilingProbe, Ceilings, Spread, ThreadCeilings};
 pub use examination::{Examination, TopLogprobs};
-pub use folders::{Folder, find, folders, folders_of, remove};
+pub use folders::{Folder, find, folders, folders_of, named, remove};
 pub(crate) use precision::short_percent;
 pub use precision::{PrecisionReached, StoppedBy};
 pub use read::read;

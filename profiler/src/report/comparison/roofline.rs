@@ -1,14 +1,11 @@
 //! Both sides under the ceilings of one machine.
 
-use std::collections::BTreeMap;
-
 use crate::attribution;
 use crate::compare::{Comparison, Match, Sides, matches};
 use crate::report::chart::{Chart, Dot, Figure, Scatter};
 use crate::report::content::Section;
 use crate::report::figures::significant;
-use crate::report::sections::roofline_lines;
-use crate::results::Case;
+use crate::report::sections::{RooflineOps, roofline_lines};
 
 /// The phases that run the model.
 const PHASES: [&str; 2] = ["decode", "prefill"];
@@ -33,7 +30,8 @@ fn chart(pair: &Match<'_>, phase: &str, baseline: &str, other: &str) -> Option<C
     let file = pair.baseline.file();
     let ceilings = file.ceilings.as_ref()?.of(pair.baseline.threads())?;
     let groups = [(baseline, &pair.baseline.cases), (other, &pair.other.cases)];
-    let groups: Vec<(String, Vec<Dot>)> = groups.map(|(name, cases)| (name.to_owned(), dots(cases, phase))).into();
+    let groups: Vec<(String, Vec<Dot>)> =
+        groups.map(|(name, cases)| (name.to_owned(), RooflineOps::of(cases.iter().copied()).dots(phase))).into();
     if groups.iter().any(|(_, dots)| dots.is_empty()) {
         return None;
     }
@@ -58,25 +56,4 @@ fn chart(pair: &Match<'_>, phase: &str, baseline: &str, other: &str) -> Option<C
         }),
         numbers: None,
     })
-}
-
-fn dots(cases: &[&Case], phase: &str) -> Vec<Dot> {
-    let mut sums: BTreeMap<&str, [f64; 3]> = BTreeMap::new();
-    for row in cases.iter().flat_map(|case| &case.ops).filter(|row| row.phase == phase) {
-        let (Some(flops), Some(bytes)) = (row.flops, row.bytes) else { continue };
-        let sum = sums.entry(&row.op).or_default();
-        for (sum, value) in sum.iter_mut().zip([row.time_s, flops, bytes]) {
-            *sum += value;
-        }
-    }
-    let longest = sums.values().map(|[time, ..]| *time).fold(0.0, f64::max);
-    let usable = sums.iter().filter(|(_, sum)| sum.iter().all(|value| *value > 0.0));
-    usable
-        .map(|(op, [time, flops, bytes])| Dot {
-            label: (*op).to_owned(),
-            x: flops / bytes,
-            y: flops / time / 1e9,
-            weight: time / longest,
-        })
-        .collect()
 }

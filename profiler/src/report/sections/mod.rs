@@ -27,7 +27,7 @@ mod what_if;
 pub use ceilings::blocks as ceilings_blocks;
 pub use conditions::facts as condition_facts;
 pub use machine::facts as environment_facts;
-pub(super) use roofline::lines as roofline_lines;
+pub(super) use roofline::{Ops as RooflineOps, lines as roofline_lines};
 
 use super::content::Content;
 use super::figures::count;

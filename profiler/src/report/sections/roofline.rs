@@ -7,7 +7,7 @@ use crate::attribution;
 use crate::report::chart::{Ceiling, Chart, Dot, Figure, Scatter};
 use crate::report::content::{Block, Section};
 use crate::report::figures::{percent, significant};
-use crate::results::{Spread, Summary, ThreadCeilings};
+use crate::results::{Case, Spread, Summary, ThreadCeilings};
 
 /// Phases that run the model.
 const PHASES: &[&str] = &["decode", "prefill"];
@@ -22,7 +22,7 @@ pub(super) fn section(view: &View<'_>) -> Section {
     section
 }
 
-/// An op summed over the cases of a summary.
+/// An op summed over cases.
 #[derive(Default)]
 struct Sum {
     time: f64,
@@ -32,39 +32,57 @@ struct Sum {
     attainable: Option<f64>,
 }
 
-fn chart(view: &View<'_>, summary: &Summary) -> Option<Chart> {
-    let ceilings = view.file.ceilings.as_ref()?.of(summary.threads)?;
-    let mut sums: BTreeMap<(&str, &str), Sum> = BTreeMap::new();
-    for row in view.cases(summary).flat_map(|case| &case.ops) {
-        let (Some(flops), Some(bytes)) = (row.flops, row.bytes) else { continue };
-        let start = || Sum { attainable: Some(0.0), ..Sum::default() };
-        let sum = sums.entry((&row.phase, &row.op)).or_insert_with(start);
-        sum.time += row.time_s;
-        sum.flops += flops;
-        sum.bytes += bytes;
-        sum.attainable = sum.attainable.zip(row.attainable_s).map(|(a, b)| a + b);
+impl Sum {
+    fn is_usable(&self) -> bool {
+        self.time > 0.0 && self.flops > 0.0 && self.bytes > 0.0
     }
-    let usable = |sum: &Sum| sum.time > 0.0 && sum.flops > 0.0 && sum.bytes > 0.0;
-    let longest = sums.values().map(|sum| sum.time).fold(0.0, f64::max);
-    let group = |phase: &&str| {
-        let of_phase = sums.iter().filter(|((of, _), sum)| of == phase && usable(sum));
-        let dots: Vec<Dot> = of_phase
+}
+
+/// Ops of a phase, summed over cases: what both the report of a run and a comparison draw.
+pub(in crate::report) struct Ops<'a>(BTreeMap<(&'a str, &'a str), Sum>);
+
+impl<'a> Ops<'a> {
+    /// Sums the ops whose costs are known.
+    pub(in crate::report) fn of(cases: impl Iterator<Item = &'a Case>) -> Self {
+        let mut sums: BTreeMap<(&str, &str), Sum> = BTreeMap::new();
+        for row in cases.flat_map(|case| &case.ops) {
+            let (Some(flops), Some(bytes)) = (row.flops, row.bytes) else { continue };
+            let start = || Sum { attainable: Some(0.0), ..Sum::default() };
+            let sum = sums.entry((&row.phase, &row.op)).or_insert_with(start);
+            sum.time += row.time_s;
+            sum.flops += flops;
+            sum.bytes += bytes;
+            sum.attainable = sum.attainable.zip(row.attainable_s).map(|(a, b)| a + b);
+        }
+        Self(sums)
+    }
+
+    /// The points of a phase; their weights are shares of the longest op of all phases.
+    pub(in crate::report) fn dots(&self, phase: &str) -> Vec<Dot> {
+        let longest = self.0.values().map(|sum| sum.time).fold(0.0, f64::max);
+        let of_phase = self.0.iter().filter(|((of, _), sum)| *of == phase && sum.is_usable());
+        of_phase
             .map(|((_, op), sum)| Dot {
                 label: (*op).to_owned(),
                 x: sum.flops / sum.bytes,
                 y: sum.flops / sum.time / 1e9,
                 weight: sum.time / longest,
             })
-            .collect();
-        ((*phase).to_owned(), dots)
-    };
+            .collect()
+    }
+}
+
+fn chart(view: &View<'_>, summary: &Summary) -> Option<Chart> {
+    let ceilings = view.file.ceilings.as_ref()?.of(summary.threads)?;
+    let ops = Ops::of(view.cases(summary));
+    let group = |phase: &&str| ((*phase).to_owned(), ops.dots(phase));
     let groups: Vec<(String, Vec<Dot>)> = PHASES.iter().map(group).filter(|(_, dots)| !dots.is_empty()).collect();
     let count: usize = groups.iter().map(|(_, dots)| dots.len()).sum();
     if count == 0 {
         return None;
     }
     let subject = view.subject(summary);
-    let heaviest = sums.iter().filter(|(_, sum)| usable(sum)).max_by(|a, b| a.1.time.total_cmp(&b.1.time));
+    let heaviest = ops.0.iter().filter(|(_, sum)| sum.is_usable()).max_by(|a, b| a.1.time.total_cmp(&b.1.time));
     let told = heaviest.map(|((phase, op), sum)| {
         let share = sum.attainable.map(|least| format!(", {} of what the ceilings allow", percent(least / sum.time)));
         format!(

@@ -1,0 +1,103 @@
+//! A small model, two prompts, and runs of them on the mock engine.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use models::fetch::Quiet;
+use models::synth::{Quant, Recipe, write};
+use models::{Arch, Rope, RopeLayout, Spec};
+use profiler::Error;
+use profiler::plan::{Options, Plan, PromptChoice};
+use profiler::results::{Case, RunFile, Sample};
+use profiler::run::{Interrupt, Outcome, Progress, execute_with};
+use tempfile::TempDir;
+
+/// Ends the run after so many samples.
+struct Watcher {
+    interrupt: Interrupt,
+    after: usize,
+    seen: AtomicUsize,
+}
+
+impl Progress for Watcher {
+    fn fetching(&self) -> &dyn models::fetch::Progress {
+        &Quiet
+    }
+    fn started(&self, _plan: &Plan, _dir: &Path) {}
+    fn request(&self, _case: &str, done: usize, total: usize) {
+        assert!(done < total);
+    }
+    fn sample(&self, _sample: &Sample) {
+        if self.seen.fetch_add(1, Ordering::Relaxed) + 1 == self.after {
+            self.interrupt.set();
+        }
+    }
+    fn note(&self, _text: &str) {}
+    fn finished(&self, _file: &RunFile) {}
+}
+
+pub(crate) fn run_until(options: &Options, after: usize) -> Result<Outcome, Error> {
+    let interrupt = Interrupt::default();
+    let watcher = Watcher { interrupt: interrupt.clone(), after, seen: AtomicUsize::new(0) };
+    execute_with(Path::new(env!("CARGO_BIN_EXE_inferometer")), options, &watcher, &interrupt)
+}
+
+pub(crate) fn run(options: &Options) -> Result<Outcome, Error> {
+    run_until(options, usize::MAX)
+}
+
+/// A folder with a tiny model and a set of two prompts: `short` with 2 new tokens, `long` with 8.
+pub(crate) struct Bench {
+    pub(crate) folder: TempDir,
+}
+
+impl Bench {
+    pub(crate) fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let spec = Spec {
+            arch: Arch::Llama,
+            layers: 2,
+            hidden: 256,
+            ffn: 512,
+            heads: 4,
+            kv_heads: 2,
+            head_dim: 64,
+            vocab: 640,
+            context_length: 512,
+            norm_eps: 1e-5,
+            rope: Rope { theta: 10_000.0, dim: 64, layout: RopeLayout::Interleaved, scaling: None },
+            window: None,
+            qkv_bias: false,
+            tied_embeddings: false,
+        };
+        let recipe = Recipe { name: "tiny", spec: &spec, quant: Quant::Q8_0, seed: 1, header: None };
+        write(&recipe, &folder.path().join("tiny.gguf"), &Quiet).unwrap();
+        let set = "[[prompt]]\nid = \"short\"\ntext = \"Hello there\"\nnew_tokens = 2\n\n[[prompt]]\nid = \"long\"\ntext = \"Tell me more\"\nnew_tokens = 8\n";
+        std::fs::write(folder.path().join("two.toml"), set).unwrap();
+        Self { folder }
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub(crate) fn options(&self, out: &str, settings: &[(&str, &str)]) -> Options {
+        Options {
+            engines: vec!["mock".to_owned()],
+            models: vec![self.path("tiny.gguf").display().to_string()],
+            prompts: PromptChoice::File(self.path("two.toml")),
+            runs: 1,
+            threads: vec![1],
+            settings: settings
+                .iter()
+                .map(|(key, value)| ("mock".to_owned(), (*key).to_owned(), (*value).to_owned()))
+                .collect(),
+            out: Some(self.path(out)),
+            ..Options::default()
+        }
+    }
+}
+
+pub(crate) fn case<'a>(outcome: &'a Outcome, prompt: &str) -> &'a Case {
+    outcome.file.cases.iter().find(|case| case.prompt == prompt).unwrap()
+}

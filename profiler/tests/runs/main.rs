@@ -1,0 +1,231 @@
+//! Whole runs on the mock engine: what is kept when something goes wrong, and that nothing differs between two runs.
+
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
+
+mod bench;
+mod rounds;
+
+use profiler::ErrorKind;
+use profiler::plan::Options;
+use profiler::results::{Status, read};
+use profiler::run::Outcome;
+use traces::Nanos;
+
+use bench::{Bench, case, run, run_until};
+
+/// `long` makes its seventh decode in its first request; `short` makes no more than six in any session.
+const SEVENTH: &str = "decode:7";
+
+fn only_long_fails(kind: &str, timeout: Option<Nanos>) -> (Outcome, Status, String) {
+    let bench = Bench::new();
+    let options = Options { timeout, ..bench.options("run", &[(kind, SEVENTH)]) };
+    let outcome = run(&options).unwrap();
+    let short = case(&outcome, "short");
+    assert_eq!((short.status, short.error.as_deref()), (Status::Ok, None), "the other case goes on");
+    assert!(short.samples.iter().any(|sample| !sample.warmup && sample.latency_s.is_some()));
+    let long = case(&outcome, "long");
+    let (status, error) = (long.status, long.error.clone().unwrap());
+    assert_eq!(read(&outcome.dir).unwrap().cases.len(), 2);
+    (outcome, status, error)
+}
+
+#[test]
+fn an_abort_costs_one_row_and_says_where() {
+    let (_, status, error) = only_long_fails("abort", None);
+    assert_eq!(status, Status::Failed);
+    assert!(error.contains("died of signal 6 (SIGABRT) in phase decode; peak memory"), "{error}");
+}
+
+#[test]
+fn a_hang_costs_one_row_after_the_timeout() {
+    let (_, status, error) = only_long_fails("hang", Some(Nanos::from_millis(400)));
+    assert_eq!(status, Status::Timeout);
+    assert!(
+        error.starts_with("the request took longer than --timeout 0.4 s and was ended in phase decode; peak memory"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_failure_costs_one_row_and_leaves_the_worker() {
+    let (outcome, status, error) = only_long_fails("fail", None);
+    assert_eq!(status, Status::Failed);
+    assert_eq!(error, "engine mock failed in decode: the setting fail=decode:7 asks for it");
+    assert!(
+        outcome.file.warnings.iter().any(|warning| warning.contains("1 of 2 cases did not end well")),
+        "{:?}",
+        outcome.file.warnings
+    );
+}
+
+#[test]
+fn a_model_that_cannot_be_loaded_fails_every_row_of_its_worker() {
+    let bench = Bench::new();
+    let outcome = run(&bench.options("run", &[("abort", "load")])).unwrap();
+    for case in &outcome.file.cases {
+        assert_eq!(case.status, Status::Failed);
+        let error = case.error.as_ref().unwrap();
+        assert!(error.starts_with("loading failed: the worker died of signal 6 (SIGABRT) in phase load"), "{error}");
+    }
+}
+
+#[test]
+fn time_between_phases_is_other_and_everything_adds_up() {
+    let bench = Bench::new();
+    let quiet = run(&bench.options("quiet", &[])).unwrap();
+    let slow = run(&bench.options("slow", &[("gap_us", "500")])).unwrap();
+    for (outcome, pauses) in [(&quiet, false), (&slow, true)] {
+        for case in &outcome.file.cases {
+            for sample in case.samples.iter().chain(&case.traced) {
+                let parts = [
+                    sample.tokenize_s,
+                    sample.prefill_s,
+                    sample.decode_s,
+                    sample.sample_s,
+                    sample.detokenize_s,
+                    sample.other_s,
+                ];
+                let sum: f64 = parts.into_iter().flatten().sum();
+                assert!((sum - sample.latency_s.unwrap()).abs() < 1e-12, "{sample:?}");
+                let phases = 2 + 3 * sample.output_tokens.unwrap() - 1;
+                let expected = if pauses { (phases - 1) as f64 * 500e-6 } else { 0.0 };
+                assert!(
+                    (sample.other_s.unwrap() - expected).abs() < 1e-12,
+                    "{} != {expected}",
+                    sample.other_s.unwrap()
+                );
+            }
+            let rows: f64 = case.phases.iter().filter_map(|row| row.time_s).sum();
+            assert!(
+                case.stepped.iter().any(|sample| (sample.latency_s.unwrap() - rows).abs() < 1e-12),
+                "rows of one request add up"
+            );
+        }
+    }
+    assert!(
+        slow.file.warnings.iter().any(|warning| warning.contains("between the phases")),
+        "{:?}",
+        slow.file.warnings
+    );
+}
+
+#[test]
+fn two_runs_are_equal_byte_for_byte() {
+    let bench = Bench::new();
+    let files = |out: &str| {
+        let outcome = run(&bench.options(out, &[])).unwrap();
+        // The folder's name is part of run.json.
+        let aside = bench.path(&format!("{out}-kept-{}", bench.folder.path().read_dir().unwrap().count()));
+        std::fs::rename(&outcome.dir, &aside).unwrap();
+        let mut names: Vec<_> =
+            aside.read_dir().unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_file()).collect();
+        names.sort();
+        names
+            .iter()
+            .map(|path| (path.file_name().unwrap().to_owned(), std::fs::read(path).unwrap()))
+            .collect::<Vec<_>>()
+    };
+    let (one, other) = (files("run"), files("run"));
+    let names: Vec<_> = one.iter().map(|(name, _)| name.to_string_lossy().into_owned()).collect();
+    for expected in [
+        "run.json",
+        "samples.jsonl",
+        "results.csv",
+        "trace.json",
+        "trace-01-short.json",
+        "trace-02-long.json",
+        "report.md",
+        "report.html",
+    ] {
+        assert!(names.iter().any(|name| name == expected), "{expected} is missing in {names:?}");
+    }
+    for ((name, a), (_, b)) in one.iter().zip(&other) {
+        assert!(a == b, "{} differs", name.display());
+    }
+}
+
+#[test]
+fn an_interrupted_run_keeps_its_results_and_can_be_resumed() {
+    let bench = Bench::new();
+    let options = Options { runs: 3, ..bench.options("run", &[]) };
+    let cut = run_until(&options, 9).unwrap();
+    assert!(cut.file.interrupted);
+    assert_eq!(read(&cut.dir).unwrap(), cut.file, "run.json is whole");
+    assert!(
+        cut.file
+            .cases
+            .iter()
+            .all(|case| case.status == Status::Skipped && case.error.as_ref().unwrap().contains("of 3 rounds"))
+    );
+    let before = cut.file.cases.iter().flat_map(|case| &case.samples).count();
+
+    let rest = run(&Options { out: None, resume: Some(cut.dir.clone()), ..options.clone() }).unwrap();
+    assert!(!rest.file.interrupted);
+    for case in &rest.file.cases {
+        assert_eq!(case.status, Status::Ok, "{:?}", case.error);
+        let mut rounds: Vec<_> =
+            case.samples.iter().filter(|sample| !sample.warmup).map(|sample| sample.round).collect();
+        rounds.sort_unstable();
+        assert_eq!(rounds, [0, 1, 2], "every round once");
+        assert_eq!((case.stepped.len(), case.traced.len()), (2, 2));
+        assert!(case.output.is_some() && case.memory.load_s.is_some() && !case.ops.is_empty());
+    }
+    assert!(rest.file.cases.iter().flat_map(|case| &case.samples).count() > before);
+    let lines = std::fs::read_to_string(rest.dir.join("samples.jsonl")).unwrap().lines().count();
+    let kept: usize =
+        rest.file.cases.iter().map(|case| case.samples.len() + case.stepped.len() + case.traced.len()).sum();
+    assert_eq!(lines, kept);
+    let report = traces::check::check(rest.dir.join("trace.json"));
+    assert!(report.unwrap().problems.is_empty());
+}
+
+#[test]
+fn another_plan_is_not_resumed() {
+    let bench = Bench::new();
+    let options = bench.options("run", &[]);
+    let done = run(&options).unwrap();
+    let other = Options { out: None, resume: Some(done.dir.clone()), seed: 5, ..options.clone() };
+    let error = run(&other).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Usage);
+    assert!(error.to_string().contains("has another plan: `seed` differs; resume with the same options"), "{error}");
+    let again = run(&Options { out: None, resume: Some(done.dir.clone()), ..options }).unwrap();
+    assert_eq!(again.file.cases, done.file.cases, "nothing was left to do");
+}
+
+#[test]
+fn depth_fills_the_context_and_costs_time() {
+    let bench = Bench::new();
+    let outcome = run(&Options { depths: vec![0, 256], ..bench.options("run", &[]) }).unwrap();
+    let decode = |depth: usize| {
+        let case = outcome.file.cases.iter().find(|case| case.depth == depth && case.prompt == "long").unwrap();
+        assert_eq!(case.status, Status::Ok, "{:?}", case.error);
+        (case.memory.kv_used_bytes.unwrap(), case.samples.last().unwrap().prompt_tokens.unwrap())
+    };
+    let (shallow, deep) = (decode(0), decode(256));
+    assert_eq!(shallow.1, deep.1, "the filler is no part of the prompt");
+    // K and V, 2 layers, 2 heads of 64, 2 bytes each.
+    assert_eq!(deep.0 - shallow.0, 256 * 2 * 2 * 2 * 64 * 2);
+}
+
+#[test]
+fn what_does_not_fit_is_refused_before_anything_runs() {
+    let bench = Bench::new();
+    let refused = |change: &dyn Fn(&mut Options)| {
+        let mut options = bench.options("never", &[]);
+        change(&mut options);
+        let error = run(&options).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Usage);
+        assert!(!bench.path("never").exists(), "nothing was written");
+        error.to_string().replace(&bench.folder.path().display().to_string(), "DIR")
+    };
+    insta::assert_snapshot!(refused(&|o| o.new_tokens = Some(4000)), @"prompt `long` on tiny: 20 prompt tokens and 4000 new tokens need a context of 4020, the model has 512; shorten the prompt, or lower -n or --depth");
+    insta::assert_snapshot!(refused(&|o| o.ctx = Some(8)), @"prompt `long` on tiny: 20 prompt tokens and 8 new tokens need a context of 28, --ctx gives 8; raise --ctx, or leave it out");
+    insta::assert_snapshot!(refused(&|o| o.depths = vec![600]), @"prompt `long` on tiny: depth 600, 20 prompt tokens and 8 new tokens need a context of 628, the model has 512; shorten the prompt, or lower -n or --depth");
+    insta::assert_snapshot!(refused(&|o| o.engines = vec!["mokc".to_owned()]), @"no engine is called `mokc`; did you mean `mock`?; known engines: candle, llama-cpp, mlx, mock, openai");
+    insta::assert_snapshot!(refused(&|o| o.models = vec!["./nowhere.gguf".to_owned()]), @"cannot open ./nowhere.gguf: No such file or directory (os error 2); check the path");
+    insta::assert_snapshot!(refused(&|o| o.settings = vec![("mokc".to_owned(), "a".to_owned(), "b".to_owned())]), @"--set mokc.a=b: engine mokc takes no part in this run; did you mean `mock`?; its engines: mock");
+    assert!(
+        refused(&|o| o.models = vec!["smollm2-135".to_owned()])
+            .starts_with("no model is called `smollm2-135`; did you mean `smollm2-135m`?")
+    );
+}

@@ -1,0 +1,152 @@
+//! Rounds that are measured again or go on: spells of noise, `--precision`, `--budget`.
+
+use profiler::plan::{Options, PromptChoice, TraceLevel};
+use profiler::results::{Case, Sample, Status, StoppedBy, read};
+use profiler::run::Outcome;
+use traces::Nanos;
+
+use crate::bench::{Bench, run, run_until};
+
+/// Two workers, two prompts, three rounds without jitter. The last round holds the requests 11 and 12 of each session: two of
+/// warm-up, and before it two rounds of two prompts with a clean and a stepped request each.
+fn watched(bench: &Bench, out: &str, spell: Option<&str>) -> Options {
+    let mut settings = vec![("jitter_percent", "0")];
+    settings.extend(spell.map(|spell| ("spell", spell)));
+    Options { runs: 3, threads: vec![1, 2], warmup: Some(1), trace: TraceLevel::Off, ..bench.options(out, &settings) }
+}
+
+/// Rounds whose request counts, and those that were measured again.
+fn rounds(case: &Case) -> (Vec<usize>, Vec<usize>) {
+    let of = |which: fn(&Sample) -> bool| {
+        case.samples.iter().filter(|sample| which(sample)).map(|sample| sample.round).collect::<Vec<_>>()
+    };
+    (of(Sample::counts), of(|sample| sample.repeated))
+}
+
+#[test]
+fn a_block_in_a_spell_is_measured_again_and_no_figure_knows_of_it() {
+    let bench = Bench::new();
+    let quiet = run(&watched(&bench, "quiet", None)).unwrap();
+    let disturbed = run(&watched(&bench, "disturbed", Some("11-11:50"))).unwrap();
+    let again: Vec<&Case> = disturbed.file.cases.iter().filter(|case| !rounds(case).1.is_empty()).collect();
+    assert_eq!(again.len(), 2, "one prompt on both workers");
+    assert_eq!(again[0].prompt, again[1].prompt);
+    for case in &disturbed.file.cases {
+        assert_eq!(case.status, Status::Ok, "{:?}", case.error);
+        let (counting, repeated) = rounds(case);
+        assert_eq!(counting, [0, 1, 2]);
+        assert!(repeated.is_empty() || repeated == [2]);
+    }
+    let first = again[0].samples.iter().find(|sample| sample.repeated).unwrap();
+    let second = again[0].samples.last().unwrap();
+    insta::assert_snapshot!(first.disturbed.as_ref().unwrap(), @"others used 0.50 of the processors, 0.00 is usual");
+    assert!(second.disturbed.is_none() && first.latency_s.unwrap() > 1.9 * second.latency_s.unwrap());
+    for (a, b) in quiet.file.summaries.iter().zip(&disturbed.file.summaries) {
+        assert_eq!(a.metrics["decode_tps"], b.metrics["decode_tps"]);
+        assert_eq!(a.samples, b.samples);
+    }
+    let told = disturbed.file.warnings.iter().find(|warning| warning.contains("blocks")).unwrap();
+    insta::assert_snapshot!(told, @"1 of 6 blocks (a prompt in a round, on all engines) was disturbed (others used 0.50 of the processors, 0.00 is usual): 1 measured again, 0 kept though disturbed; what was measured before stands in results.csv (`repeated`) and in no figure");
+    assert!(!quiet.file.warnings.iter().any(|warning| warning.contains("blocks")));
+    let table = std::fs::read_to_string(disturbed.dir.join("results.csv")).unwrap();
+    assert_eq!(table.lines().filter(|line| line.contains("others used 0.50")).count(), 2);
+    let read = read(&disturbed.dir).unwrap();
+    assert_eq!(read, disturbed.file);
+}
+
+#[test]
+fn a_spell_that_does_not_end_spends_the_allowance_and_is_told() {
+    let bench = Bench::new();
+    let outcome = run(&watched(&bench, "run", Some("11-99:50"))).unwrap();
+    for case in &outcome.file.cases {
+        assert_eq!((case.status, rounds(case)), (Status::Ok, (vec![0, 1, 2], vec![2, 2, 2])));
+        assert!(case.samples.last().unwrap().disturbed.is_some(), "kept with its note");
+    }
+    let told = outcome.file.warnings.iter().find(|warning| warning.contains("blocks")).unwrap();
+    assert!(told.contains("2 of 6 blocks") && told.contains("2 kept though disturbed"), "{told}");
+}
+
+#[test]
+fn a_run_that_ends_before_a_block_is_repeated_is_resumed_there() {
+    let bench = Bench::new();
+    let options = watched(&bench, "run", Some("11-11:50"));
+    // 8 of warm-up, 8 + 8 + 4 of the rounds, and the first of two that are measured again.
+    let cut = run_until(&options, 29).unwrap();
+    let open = cut.file.cases.iter().filter(|case| case.status == Status::Skipped);
+    assert_eq!(open.filter(|case| case.error.as_ref().unwrap().contains("disturbed")).count(), 2);
+    let rest = run(&Options { out: None, resume: Some(cut.dir.clone()), ..options }).unwrap();
+    for case in &rest.file.cases {
+        assert_eq!((case.status, rounds(case).0), (Status::Ok, vec![0, 1, 2]), "{:?}", case.error);
+        assert!(case.samples.iter().filter(|sample| sample.counts()).all(|sample| sample.disturbed.is_none()));
+    }
+}
+
+/// One prompt on an engine and on itself under another name, with jitter of its own.
+fn precise(bench: &Bench, out: &str, percent: f64) -> Options {
+    let mut options = bench.options(out, &[("jitter_percent", "20")]);
+    options.settings.push(("again".to_owned(), "seed".to_owned(), "7".to_owned()));
+    Options {
+        engines: vec!["mock".to_owned(), "again=mock".to_owned()],
+        runs: 3,
+        precision: Some(percent / 100.0),
+        prompts: PromptChoice::Text("Hello there".to_owned()),
+        new_tokens: Some(4),
+        trace: TraceLevel::Off,
+        ..options
+    }
+}
+
+#[test]
+fn rounds_go_on_until_the_precision_is_reached() {
+    let bench = Bench::new();
+    let outcome = run(&precise(&bench, "run", 3.0)).unwrap();
+    let case = &outcome.file.cases[0];
+    assert_eq!((case.status, case.error.as_deref()), (Status::Ok, None));
+    let (counting, _) = rounds(case);
+    assert!(counting.len() > 3, "more than -r: {}", counting.len());
+    assert_eq!(outcome.file.precision.len(), 2, "{:#?}", outcome.file.precision);
+    for found in &outcome.file.precision {
+        assert!(found.reached && found.detectable.unwrap() <= 0.03 && found.stopped_by == StoppedBy::Precision);
+        assert_eq!((found.rounds, found.baseline.as_deref()), (counting.len(), Some("mock")));
+    }
+    let report = std::fs::read_to_string(outcome.dir.join("report.md")).unwrap();
+    assert!(report.contains("decode_tps of again against mock: differences from"), "{report}");
+    // Four times the difference needs a fraction of the rounds.
+    let coarse = run(&precise(&bench, "coarse", 12.0)).unwrap();
+    assert!(rounds(&coarse.file.cases[0]).0.len() < counting.len());
+    // One engine alone has a precision too.
+    let alone = Options { engines: vec!["mock".to_owned()], settings: Vec::new(), ..precise(&bench, "alone", 3.0) };
+    let alone = run(&alone).unwrap().file.precision;
+    assert!(alone.len() == 2 && alone.iter().all(|found| found.reached && found.baseline.is_none()), "{alone:#?}");
+}
+
+#[test]
+fn a_budget_ends_the_rounds_and_more_of_it_goes_on() {
+    let bench = Bench::new();
+    let asked = precise(&bench, "run", 0.2);
+    let latency = {
+        let plain = run(&Options { precision: None, ..precise(&bench, "plain", 1.0) }).unwrap();
+        plain.file.summaries[0].metrics["latency_s"].mean
+    };
+    let budget = |times: f64| Some(Nanos::from_secs_f64(times * latency));
+    let short = run(&Options { budget: budget(20.0), ..asked.clone() }).unwrap();
+    let count = |outcome: &Outcome| rounds(&outcome.file.cases[0]).0.len();
+    assert!((4..20).contains(&count(&short)), "{}", count(&short));
+    assert_eq!(short.file.cases[0].status, Status::Ok, "the rounds that the run decided on are there");
+    let found = &short.file.precision[0];
+    assert!(!found.reached && found.stopped_by == StoppedBy::Budget && found.more_rounds.unwrap() > 0, "{found:?}");
+    let report = std::fs::read_to_string(short.dir.join("report.md")).unwrap();
+    assert!(report.contains("no difference of 0.2 % can be told within the budget"), "{report}");
+
+    let more = Options { out: None, resume: Some(short.dir.clone()), budget: budget(30.0), ..asked.clone() };
+    let more = run(&more).unwrap();
+    assert!(count(&more) > count(&short));
+    assert_eq!(more.file.precision.len(), short.file.precision.len());
+
+    // Without a precision it only cuts, and leaves two rounds.
+    let cut = run(&Options { precision: None, runs: 50, budget: budget(1.0), out: Some(bench.path("cut")), ..asked });
+    let cut = cut.unwrap();
+    assert_eq!((count(&cut), cut.file.cases[0].status), (2, Status::Ok));
+    let told = cut.file.warnings.iter().find(|warning| warning.contains("budget")).unwrap();
+    assert!(told.contains("the budget was spent after 2 of 50 rounds"), "{told}");
+}
