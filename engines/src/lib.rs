@@ -1,20 +1,13 @@
 //! Inference engines behind one trait.
 //!
 //! An [`Engine`] loads a checkpoint into a [`Session`]; a session answers requests at its own pace and tells an
-//! [`Observer`] when a phase begins and ends. A white-box session also lends its [`Steps`], so that the caller can walk
-//! a request phase by phase. Engines know nothing of counters, statistics or reports, and never read a clock.
+//! [`Observer`] when a phase begins and ends. A white-box session also offers its [`Steps`], so that the caller can walk
+//! a request phase by phase. These interfaces are the crate [`engine_api`]. Engines know nothing of counters, statistics or reports, and never read a clock.
 //!
 //! One folder per engine, one line in [`registry`], one cargo feature.
 
-mod error;
 mod greedy;
-mod identity;
-mod observer;
-mod options;
-mod remote;
-mod request;
 mod text;
-mod traits;
 
 #[cfg(feature = "candle")]
 pub mod candle;
@@ -28,10 +21,8 @@ pub mod openai;
 pub mod registry;
 pub mod threads;
 
-pub use error::EngineError;
-pub use identity::{Caps, Identity, OpTimes, PhaseSplit};
-pub use observer::{Flow, Observer, Phase, Piece, Silent};
-pub use options::{FlashAttention, KvType, LoadOptions};
-pub use remote::{Ahead, CacheDefence, CacheHit, Given, Remote, Reported};
-pub use request::{FinishReason, Prompt, Request, Usage};
-pub use traits::{DeviceMemory, Engine, KvBytes, Server, Session, Steps};
+pub use engine_api::{
+    Ahead, CacheDefence, CacheHit, Caps, DeviceMemory, Engine, EngineError, FinishReason, FlashAttention, Flow, Given, Identity,
+    KvBytes, KvType, LoadOptions, Observer, OpTimes, Phase, PhaseSplit, Piece, Prompt, Remote, Reported, Request, Server, Session,
+    Silent, Steps, Usage,
+};
