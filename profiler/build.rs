@@ -4,6 +4,22 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+/// Folders of the workspace's crates: a change in any of them makes another program.
+const MEMBERS: [&str; 12] = [
+    "engines",
+    "engines/api",
+    "models",
+    "profiler",
+    "profiler/analyse",
+    "profiler/measure",
+    "profiler/meter",
+    "profiler/record",
+    "profiler/report",
+    "profiler/statistics",
+    "prompts",
+    "traces",
+];
+
 fn main() {
     note("REVISION", &revision());
     note("COMPILER", &first_line(&std::env::var("RUSTC").unwrap_or_else(|_| "rustc".to_owned()), &["--version"]));
@@ -32,8 +48,7 @@ fn revision() -> String {
     // HEAD names a branch, whose own file holds the commit. A path that does not exist would run this every time.
     let folder = PathBuf::from(first_line("git", &["rev-parse", "--absolute-git-dir"]));
     let branch = first_line("git", &["symbolic-ref", "--quiet", "HEAD"]);
-    let sources =
-        ["engines", "models", "profiler", "prompts", "traces"].map(|member| Path::new("..").join(member).join("src"));
+    let sources = MEMBERS.map(|member| Path::new("..").join(member).join("src"));
     for watched in [folder.join("HEAD"), folder.join(branch), folder.join("index")]
         .iter()
         .chain(&sources)

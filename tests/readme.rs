@@ -50,7 +50,7 @@ fn the_tables_are_those_of_the_registries() {
 
 /// COUNTERS.md: what stands above the tables is written here, too.
 fn counters_page() -> String {
-    use profiler::meter::{COUNTERS, Source};
+    use meter::{COUNTERS, Source};
     let mut page = String::from(
         "# Counters
 
@@ -109,7 +109,7 @@ generic events count on the kind that the kernel calls `cpu_core`; `cpu_atom/cyc
 fn the_page_of_counters_is_that_of_the_registry() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../COUNTERS.md");
     let fresh = counters_page();
-    let rows = profiler::meter::COUNTERS.len();
+    let rows = meter::COUNTERS.len();
     assert_eq!(fresh.lines().filter(|line| line.starts_with("| `")).count(), rows, "each counter has its line");
     if std::env::var_os("INFEROMETER_BLESS").is_some() {
         std::fs::write(&path, &fresh).expect("the page can be written");

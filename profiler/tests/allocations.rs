@@ -3,9 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
 use engines::{EngineError, FinishReason, KvBytes, Observer, Phase, Piece, Prompt, Request, Session, Steps, Usage};
-use profiler::drive::{Stopwatch, trace};
-use profiler::heap::{Counted, Counting};
-use profiler::worker::Beacon;
+use measure::drive::{Stopwatch, trace};
+use meter::heap::{Counted, Counting};
+use measure::worker::Beacon;
 
 #[global_allocator]
 static ALLOCATOR: Counted = Counted;

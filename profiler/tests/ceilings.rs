@@ -4,12 +4,12 @@
 
 use std::path::Path;
 
-use profiler::results::{CeilingProbe, Ceilings, RunFile, Spread, ThreadCeilings, read};
-use profiler::warnings::{Warning, after};
+use record::{CeilingProbe, Ceilings, RunFile, Spread, ThreadCeilings};
+use analyse::warnings::{Warning, after};
 
 /// A recorded run with these probes planted, on a machine whose ceiling is 40 GB/s.
 fn run(rates: &[f64]) -> RunFile {
-    let mut file = read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/run-v1")).unwrap();
+    let mut file = analyse::open(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/run-v1")).unwrap();
     let ceiling = Spread { median: 40e9, low: 39e9, high: 41e9, n: 7 };
     let entry = ThreadCeilings { threads: 2, memory_read: Some(ceiling), ..ThreadCeilings::default() };
     file.ceilings = Some(Ceilings { threads: vec![entry], ..Ceilings::default() });

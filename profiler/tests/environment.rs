@@ -1,11 +1,12 @@
 //! The environment of recorded machines: every figure, and a reason for every one that is missing.
 
-use profiler::environment::{Environment, Root};
-use profiler::report::environment_facts;
+use record::environment::Environment;
+use meter::root::Root;
+use report::environment_facts;
 
 fn machine(name: &str) -> Environment {
     let mut found =
-        Environment::read(&Root::recorded(format!("{}/tests/fixtures/machines/{name}", env!("CARGO_MANIFEST_DIR"))));
+        meter::environment::read(&Root::recorded(format!("{}/tests/fixtures/machines/{name}", env!("CARGO_MANIFEST_DIR"))));
     // These come from the running program, not from the tree.
     found.processor.usable_threads = None;
     found.memory.page_bytes = None;

@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use models::fetch::Quiet;
 use models::synth::{Quant, Recipe, write};
 use models::{Arch, Rope, RopeLayout, Spec};
-use profiler::plan::{Options, Plan, PromptChoice};
-use profiler::predict::{Settings, Subject, compare, predict, what_if};
-use profiler::results::{Ceilings, RunFile, Sample, Spread, ThreadCeilings};
-use profiler::run::{Interrupt, Progress, execute_with};
+use measure::plan::{Options, Plan};
+use record::plan::PromptChoice;
+use analyse::predict::{Settings, Subject, compare, predict, what_if};
+use record::{Ceilings, RunFile, Sample, Spread, ThreadCeilings, Tool};
+use measure::run::{Context, Interrupt, Progress, execute};
 use tempfile::TempDir;
 
 struct Silent;
@@ -67,7 +68,15 @@ fn run(folder: &TempDir, name: &str, spec: &Spec) -> (PathBuf, RunFile) {
         ..Options::default()
     };
     let binary = Path::new(env!("CARGO_BIN_EXE_inferometer"));
-    let mut file = execute_with(binary, &options, &Silent, &Interrupt::default()).unwrap().file;
+    let interrupt = Interrupt::default();
+    let context = Context {
+        binary,
+        tool: &Tool::default(),
+        analyse: &analyse::derive,
+        progress: &Silent,
+        interrupt: &interrupt,
+    };
+    let mut file = execute(&options, context).unwrap().file;
     file.ceilings.get_or_insert_with(ceilings);
     (path, file)
 }
@@ -79,7 +88,7 @@ fn a_larger_model_than_any_that_ran() {
     let (_, medium) = run(&folder, "medium", &spec(4, 512));
     let (path, truth) = run(&folder, "large", &spec(6, 1024));
 
-    let subject = Subject::find(&path.display().to_string(), None).unwrap();
+    let subject = Subject::of_checkpoint("large", &models::Checkpoint::open(&path).unwrap());
     let settings = Settings {
         engine: "mock".to_owned(),
         threads: 1,

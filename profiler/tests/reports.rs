@@ -5,12 +5,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use profiler::compare::{Outcome, Sameness, Sides, THRESHOLD, compare};
-use profiler::report::{FORMATS, Look};
-use profiler::results::{
-    CacheCeiling, Ceilings, MemoryMoment, OpRow, RunFile, Spread, Store, ThreadCeilings, files, read,
-};
-use profiler::statistics::series;
+use analyse::compare::{Outcome, Sameness, Sides, THRESHOLD, compare};
+use report::{FORMATS, Look};
+use record::{CacheCeiling, Ceilings, MemoryMoment, OpRow, RunFile, Spread, Store, ThreadCeilings, files};
+use analyse::summary::series;
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
@@ -19,8 +17,8 @@ fn fixture(name: &str) -> PathBuf {
 /// The fixture as it was before it was killed: `run.json` alone.
 fn whole(folder: &Path) -> RunFile {
     fs::copy(fixture("run-v1/run.json"), folder.join("run.json")).unwrap();
-    let mut file = read(folder).unwrap();
-    file.summaries = profiler::statistics::summarise(&file.cases, file.plan.seed);
+    let mut file = analyse::open(folder).unwrap();
+    file.summaries = analyse::summary::summarise(&file.cases, file.plan.seed);
     file
 }
 
@@ -39,7 +37,7 @@ fn version_1_is_read() {
     assert_eq!(file.cases[0].samples[1].token_times_s.len(), 64);
     // Written again it says the same: nothing is lost on the way.
     let before: serde_json::Value = serde_json::from_slice(&fs::read(fixture("run-v1/run.json")).unwrap()).unwrap();
-    let after = serde_json::to_value(read(folder.path()).unwrap()).unwrap();
+    let after = serde_json::to_value(analyse::open(folder.path()).unwrap()).unwrap();
     let samples = |file: &serde_json::Value| file["cases"][0]["samples"].as_array().unwrap().clone();
     for (before, after) in samples(&before).iter().zip(samples(&after)) {
         for (field, value) in before.as_object().unwrap() {
@@ -75,7 +73,7 @@ fn a_stored_baseline_can_be_compared_with() {
 
 #[test]
 fn a_killed_run_has_its_last_samples_from_beside() {
-    let file = read(&fixture("run-v1")).unwrap();
+    let file = analyse::open(&fixture("run-v1")).unwrap();
     assert_eq!(file.cases[0].samples.len(), 5);
     assert_eq!(file.summaries[0].samples, 3 + 3 + 1);
 }
@@ -174,7 +172,7 @@ fn rich(folder: &Path) -> RunFile {
         ..ThreadCeilings::default()
     };
     file.ceilings = Some(Ceilings { threads: vec![threads], ..Ceilings::default() });
-    file.summaries = profiler::statistics::summarise(&file.cases, file.plan.seed);
+    file.summaries = analyse::summary::summarise(&file.cases, file.plan.seed);
     file
 }
 
@@ -246,7 +244,7 @@ fn the_json_reads_back() {
 
 #[test]
 fn phases_and_other_add_up_in_every_sample() {
-    let file = read(&fixture("run-v1")).unwrap();
+    let file = analyse::open(&fixture("run-v1")).unwrap();
     for sample in file.cases.iter().flat_map(|case| &case.samples) {
         let phases = [
             sample.tokenize_s,
@@ -291,13 +289,13 @@ fn a_store_leaves_every_file() {
         assert!(fs::metadata(dir.join(name)).unwrap().len() > 0, "{name}");
     }
     assert_eq!(fs::read_dir(dir.join(files::OUTPUTS)).unwrap().count(), 6);
-    assert!(read(&dir).unwrap() == file, "what was read differs from what was written");
+    assert!(analyse::open(&dir).unwrap() == file, "what was read differs from what was written");
 }
 
 fn refusal(run_json: &str) -> String {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("run.json"), run_json).unwrap();
-    read(folder.path()).unwrap_err().to_string().replace(&folder.path().display().to_string(), "DIR")
+    analyse::open(folder.path()).unwrap_err().to_string().replace(&folder.path().display().to_string(), "DIR")
 }
 
 #[test]
@@ -305,8 +303,8 @@ fn what_is_no_run_is_refused_with_its_reason() {
     let empty = tempfile::tempdir().unwrap();
     let place = empty.path().display().to_string();
     let refusals = [
-        read(&empty.path().join("absent")).unwrap_err().to_string().replace(&place, "DIR"),
-        read(empty.path()).unwrap_err().to_string().replace(&place, "DIR"),
+        analyse::open(&empty.path().join("absent")).unwrap_err().to_string().replace(&place, "DIR"),
+        analyse::open(empty.path()).unwrap_err().to_string().replace(&place, "DIR"),
         refusal("{\"schema_version\": 1, \"name\": "),
         refusal("{}"),
         refusal("{\"schema_version\": 2}"),

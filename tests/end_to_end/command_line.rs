@@ -58,7 +58,7 @@ fn every_known_engine_and_model_is_listed() {
 fn the_machine_explains_every_counter_that_is_missing() {
     let place = Place::new();
     let out = place.run("machine").ends_with(0).out;
-    for counter in profiler::meter::COUNTERS {
+    for counter in meter::COUNTERS {
         assert!(out.contains(counter.name), "{}:\n{out}", counter.name);
     }
     for heading in ["Machine", "Counters", "Memory and page cache", "Noise", "Ceilings"] {

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use profiler::results::{Case, CeilingProbe, Confidence, Limit, RunFile, Verdict, read};
-use profiler::verdicts::RULES;
+use record::{Case, CeilingProbe, Confidence, Limit, RunFile, Verdict};
+use analyse::verdicts::RULES;
 
 use crate::support::Place;
 
@@ -35,7 +35,7 @@ const KNOWN: &[(&str, &str, Limit)] = &[
 const MOCK: &str = "run -e mock -m tiny.gguf --prompt hello -n 6 -r 2 --out run";
 
 fn file(place: &Place) -> RunFile {
-    read(&place.path("run")).unwrap()
+    analyse::open(&place.path("run")).unwrap()
 }
 
 fn of<'a>(case: &'a Case, phase: &str) -> &'a Verdict {
@@ -74,7 +74,7 @@ fn who_paid_for_the_cold_file_is_said() {
         let out = format!("cold-{phase}");
         let line = MOCK.replace("--out run", &format!("--out {out}"));
         place.run(&format!("{line} -t 1 --set mock.storage_gbs=0.001 --set mock.cold={phase}")).ends_with(0);
-        let file = read(&place.path(&out)).unwrap();
+        let file = analyse::open(&place.path(&out)).unwrap();
         let found = of(&file.cases[0], "load");
         assert!(found.sentence.contains(words), "{}", found.sentence);
     }
@@ -96,11 +96,11 @@ fn two_runs_agree_and_a_drift_lowers_the_confidence() {
     let threads = drifted.cases[0].threads;
     let probe = |rate: f64| CeilingProbe { threads, memory_read: Some(rate), ..CeilingProbe::default() };
     drifted.ceiling_probes = vec![probe(1e6), probe(0.95e6)];
-    profiler::verdicts::judge(&mut drifted);
+    analyse::verdicts::judge(&mut drifted);
     assert_eq!(of(&drifted.cases[0], "decode").confidence, Confidence::High, "5 % are no drift");
     // The last probe finds an eighth less than the first.
     drifted.ceiling_probes = vec![probe(1e6), probe(1e6), probe(0.875e6)];
-    profiler::verdicts::judge(&mut drifted);
+    analyse::verdicts::judge(&mut drifted);
     let after = of(&drifted.cases[0], "decode");
     assert_eq!(after.limit, before.limit);
     assert!(after.confidence < before.confidence, "{after:#?}");
@@ -165,14 +165,14 @@ fn provocations_flip_the_verdict() {
     let hog = Hog::start();
     place.run(&format!("{REAL} -n 24 -t 1 --trace off --out hog")).ends_with(0);
     drop(hog);
-    let file = read(&place.path("hog")).unwrap();
+    let file = analyse::open(&place.path("hog")).unwrap();
     let warned = file.warnings.iter().any(|warning| warning.contains("other processes took"));
     assert!(warned, "a memory hog beside is warned of: {:#?}", file.warnings);
 }
 
 fn cold(place: &Place, model: &Path) {
     place.run(&format!("{REAL} -n 4 -t 1 --cold --trace off --out cold")).ends_with(0);
-    let file = read(&place.path("cold")).unwrap();
+    let file = analyse::open(&place.path("cold")).unwrap();
     let case = &file.cases[0];
     if case.memory.load_cache.as_deref() != Some("cold") {
         println!("skipped: {} cannot be dropped from the page cache here", model.display());
@@ -182,7 +182,7 @@ fn cold(place: &Place, model: &Path) {
     assert_eq!(found.limit, Limit::ColdFile, "{found:#?}");
     assert!(found.sentence.contains("paid"), "{}", found.sentence);
     place.run(&format!("{REAL} -n 4 -t 1 --trace off --out warm")).ends_with(0);
-    let warm = read(&place.path("warm")).unwrap();
+    let warm = analyse::open(&place.path("warm")).unwrap();
     assert_ne!(of(&warm.cases[0], "load").limit, Limit::ColdFile, "the same file, cached");
 }
 
@@ -190,7 +190,7 @@ fn crowded(place: &Place) {
     let usable = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
     let threads = if usable < 8 { 8 } else { 4 * usable };
     place.run(&format!("{REAL} -n 3 -t {threads} --trace off --out crowded")).ends_with(0);
-    let file = read(&place.path("crowded")).unwrap();
+    let file = analyse::open(&place.path("crowded")).unwrap();
     let found = of(&file.cases[0], "decode");
     assert_eq!(found.limit, Limit::Oversubscription, "{found:#?}");
     assert!(file.warnings.iter().any(|warning| warning.contains("threads wait for each other")));

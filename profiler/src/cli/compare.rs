@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use clap::Args;
-use profiler::compare::{Gate, Outcome, Sides, THRESHOLD, compare, outcome};
-use profiler::plan::RUNS;
-use profiler::report::COMPARISON_FORMATS;
+use analyse::compare::{Gate, Outcome, Sides, THRESHOLD, compare, outcome};
+use record::plan::RUNS;
+use report::COMPARISON_FORMATS;
 
 use super::failure::{Code, Usage};
 use super::form::Form;
@@ -51,7 +51,8 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Code> {
     }
     let gates = arguments.gate.iter().map(|gate| gate.parse::<Gate>()).collect::<Result<Vec<_>, _>>()?;
     let sides = Sides::open(&arguments.sides, Path::new(RUNS))?;
-    let found = compare(&sides, arguments.threshold / 100.0, &gates);
+    let mut found = compare(&sides, arguments.threshold / 100.0, &gates);
+    found.tool = crate::tool::tool();
     let wanted = COMPARISON_FORMATS.iter().find(|format| format.name == arguments.format.name());
     let bytes = wanted.map(|format| (format.render)(&found, &sides, output::look())).unwrap_or_default();
     output::print(&bytes)?;

@@ -3,7 +3,7 @@
 use ::engines::registry::{ENGINES, Entry, find};
 use ::engines::{Caps, OpTimes};
 use clap::Subcommand;
-use profiler::report::{Align, Block, Column, Content, Section, Table, text};
+use report::{Align, Block, Column, Content, Section, Table, text};
 
 use super::failure::Code;
 use super::output;

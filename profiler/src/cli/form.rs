@@ -2,7 +2,7 @@
 
 use clap::ValueEnum;
 
-/// The names of `profiler::report::FORMATS` and `COMPARISON_FORMATS`, as clap wants them.
+/// The names of `report::FORMATS` and `COMPARISON_FORMATS`, as clap wants them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Form {
     /// For a terminal
@@ -31,7 +31,7 @@ impl Form {
 
 #[cfg(test)]
 mod tests {
-    use profiler::report::{COMPARISON_FORMATS, FORMATS};
+    use report::{COMPARISON_FORMATS, FORMATS};
 
     use super::*;
 

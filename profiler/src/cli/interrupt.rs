@@ -1,6 +1,6 @@
 //! Ctrl-C: the first ends the run and keeps its results, the second ends the program.
 
-use profiler::run::Interrupt;
+use measure::run::Interrupt;
 
 /// Listens to SIGINT, SIGTERM and SIGHUP. Call once.
 ///

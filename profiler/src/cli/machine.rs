@@ -3,15 +3,16 @@
 use std::collections::BTreeMap;
 
 use clap::Args;
-use profiler::ceilings::{self, Means};
-use profiler::environment::{self, Conditions, Environment, Noise};
-use profiler::meter::{COUNTERS, Counter, Meter};
-use profiler::report::{
-    Align, Block, Column, Content, Section, Table, condition_facts, environment_facts, milliseconds, text,
-};
-use profiler::warnings::{self, Warning};
-use profiler::worker::Home;
-use profiler::{plan, report};
+use measure::ceilings::{self, Means};
+use meter::environment::{self, Noise};
+use record::environment::{Conditions, Environment};
+use meter::{COUNTERS, Counter, Meter};
+use report::{Align, Block, Column, Content, Section, Table, condition_facts, environment_facts, text};
+use record::figures::milliseconds;
+use analyse::warnings::{self, Warning};
+use measure::worker::Home;
+use measure::plan;
+use report;
 
 use super::failure::Code;
 use super::{interrupt, output};
@@ -32,17 +33,17 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Code> {
     let all: Vec<&'static Counter> = COUNTERS.iter().collect();
     let counters = counters(&all);
     let memory = memory();
-    let environment = Environment::capture(&[]);
+    let environment = meter::environment::capture(&[]);
     let sections = vec![
         section("Machine", vec![Block::Facts(environment_facts(&environment))]),
         section(
             "Warnings",
-            warnings::before(&environment, &environment::tool(), &[])
+            warnings::before(&environment, &crate::tool::tool(), &[])
                 .iter()
                 .map(|warning: &Warning| Block::Warning(warning.text()))
                 .collect(),
         ),
-        section("Frequencies, heat, pressure", vec![Block::Facts(condition_facts(&Conditions::now()))]),
+        section("Frequencies, heat, pressure", vec![Block::Facts(condition_facts(&meter::environment::conditions_now()))]),
         counters,
         memory,
         noise(environment::noise()),
@@ -67,11 +68,11 @@ fn ceilings(environment: &Environment, again: bool) -> anyhow::Result<Section> {
     let threads = environment.processor.usable_threads.or(environment.processor.threads);
     let cores = plan::physical_cores(environment.limits.cpus);
     let counts = ceilings::thread_counts(cores, threads.unwrap_or(cores));
-    let found = ceilings::ceilings(means, environment, &environment::tool(), &counts, again);
+    let found = ceilings::ceilings(means, environment, &crate::tool::tool(), &counts, again);
     let mut section = section(CEILINGS, Vec::new());
     if !interrupt.is_set() {
         section.blocks = report::ceilings_blocks(&found);
-        if environment::tool().profile == "debug" {
+        if crate::tool::tool().profile == "debug" {
             let text = "this is not an optimised build: these figures are far below what the machine can do; build with --release";
             section.blocks.push(Block::Warning(text.to_owned()));
         }
@@ -128,7 +129,7 @@ fn memory() -> Section {
     });
     let program = std::env::current_exe().map_err(|error| error.to_string());
     let cached = program.and_then(|path| {
-        profiler::meter::page_cache::share(&[path])
+        meter::page_cache::share(&[path])
             .map(|share| format!("{:.0} % of this program's file is cached", share * 100.0))
     });
     let facts = vec![

@@ -18,6 +18,7 @@ mod report;
 mod run;
 mod runs;
 mod self_trace;
+mod subject;
 mod trace;
 mod worker;
 

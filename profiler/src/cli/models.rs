@@ -9,8 +9,8 @@ use ::models::synth::{self, Quant, Recipe};
 use ::models::{Bytes, Checkpoint, DType, Spec, digest};
 use anyhow::Context;
 use clap::{Args, Subcommand};
-use profiler::plan::DEFAULT_SEED;
-use profiler::report::{Align, Block, Column, Content, Section, Table, text};
+use measure::plan::DEFAULT_SEED;
+use report::{Align, Block, Column, Content, Section, Table, text};
 
 use super::failure::{Code, Usage};
 use super::output;

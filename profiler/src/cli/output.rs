@@ -2,7 +2,7 @@
 
 use std::io::{self, IsTerminal, Write};
 
-use profiler::report::Look;
+use report::Look;
 
 /// Width where stdout is no terminal: wide enough for every table, narrow enough for a page.
 const PLAIN_WIDTH: usize = 100;

@@ -3,11 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use profiler::environment::{self, Environment};
-use profiler::plan::{self, DEFAULT_ENGINE, DEFAULT_NEW_TOKENS, RUNS};
-use profiler::predict::{self, Basis, Comparison, Figure, Prediction, Settings, Subject};
-use profiler::report::{Block, Content, Section, Table, significant, text};
-use profiler::{ceilings, results};
+use meter::environment;
+use record::environment::Environment;
+use measure::plan::{self, DEFAULT_ENGINE, DEFAULT_NEW_TOKENS};
+use record::plan::RUNS;
+use analyse::predict::{self, Basis, Comparison, Figure, Prediction, Settings, Subject};
+use report::{Block, Content, Section, Table, text};
+use record::figures::significant;
+use measure::ceilings;
 
 use super::failure::{Code, Usage};
 use super::output;
@@ -71,9 +74,9 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Code> {
     let Some(model) = &arguments.model else {
         return Err(Usage("predict: no model is named; give -m MODEL".to_owned()).into());
     };
-    let subject = Subject::find(model, arguments.quant.as_deref())?;
+    let subject = super::subject::find(model, arguments.quant.as_deref())?;
     ::engines::registry::find(&arguments.engine)?;
-    let environment = Environment::capture(&[]);
+    let environment = meter::environment::capture(&[]);
     let settings = Settings {
         engine: arguments.engine.clone(),
         threads: arguments.threads.unwrap_or_else(|| plan::physical_cores(environment.limits.cpus)),
@@ -83,20 +86,21 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Code> {
         kv_type: ::engines::KvType::default(),
         batch: None,
     };
-    let tool = environment::tool();
+    let tool = crate::tool::tool();
     let known = ceilings::known(&environment, &tool);
     let runs = match arguments.from.as_slice() {
         [] => predict::below(Path::new(RUNS), known.as_ref().map(|known| known.machine.as_str()), &tool)?,
         places => predict::named(places)?,
     };
-    let used: Vec<&results::RunFile> = runs.used.iter().collect();
+    let used: Vec<&record::RunFile> = runs.used.iter().collect();
     let mut prediction = predict::predict(&subject, &settings, &used, known.as_ref())?;
-    prediction.made = Some(profiler::drive::rfc3339(traces::clock::unix_time()));
+    prediction.tool = tool.clone();
+    prediction.made = Some(measure::drive::rfc3339(traces::clock::unix_time()));
     prediction.skipped.splice(0..0, runs.skipped);
     let mut json = serde_json::to_vec_pretty(&prediction)?;
     json.push(b'\n');
     if let Some(path) = &arguments.out {
-        std::fs::write(path, &json).map_err(profiler::Error::file(path, "write"))?;
+        std::fs::write(path, &json).map_err(record::Error::file(path, "write"))?;
     }
     match arguments.format {
         Form::Json => output::print(&json)?,
@@ -184,8 +188,8 @@ fn content(prediction: &Prediction) -> Content {
     }
 }
 
-fn columns(names: &[&str]) -> Vec<profiler::report::Column> {
-    use profiler::report::{Align, Column};
+fn columns(names: &[&str]) -> Vec<report::Column> {
+    use report::{Align, Column};
     let column = |name: &&str| match name.strip_prefix('<') {
         Some(name) => Column { name: name.to_owned(), align: Align::Left },
         None => Column { name: (*name).to_owned(), align: Align::Right },
@@ -212,7 +216,7 @@ fn sentence(line: &str) -> String {
 
 fn check(run: &Path, path: &Path) -> anyhow::Result<Code> {
     let prediction = predict::read(path)?;
-    let file = results::read(run)?;
+    let file = analyse::open(run)?;
     let mut table = Table {
         caption: String::new(),
         columns: columns(&[

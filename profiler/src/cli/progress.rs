@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use ::models::Bytes;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use profiler::plan::Plan;
-use profiler::results::{RunFile, Sample};
-use profiler::run;
+use measure::plan::Plan;
+use record::{RunFile, Sample};
+use measure::run;
 
 use super::output::complain;
 

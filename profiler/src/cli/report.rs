@@ -3,8 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use profiler::report::FORMATS;
-use profiler::results;
+use report::FORMATS;
 
 use super::browser;
 use super::failure::Code;
@@ -26,9 +25,9 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Code> {
     let _span = tracing::info_span!("report", format = arguments.format.name()).entered();
-    let file = results::read(&arguments.run_dir)?;
+    let file = analyse::open(&arguments.run_dir)?;
     if arguments.open {
-        let page = results::write_page(&arguments.run_dir, &file)?;
+        let page = report::write_page(&arguments.run_dir, &file)?;
         browser::open(page.as_os_str())?;
         output::print(format!("{}\n", page.display()).as_bytes())?;
         return Ok(Code::Done);

@@ -4,11 +4,12 @@ use std::path::{Path, PathBuf};
 
 use ::engines::{FlashAttention, KvType};
 use clap::{Args, ValueEnum};
-use profiler::environment::{self, Environment};
-use profiler::meter::split_names;
-use profiler::plan::{DEFAULT_ENGINE, DEFAULT_PROMPTS, DEFAULT_RUNS, DEFAULT_SEED, Options, PromptChoice, TraceLevel};
-use profiler::results::{RunFile, Status, files};
-use profiler::{plan, report, run};
+use meter::split_names;
+use measure::plan::{DEFAULT_ENGINE, DEFAULT_RUNS, DEFAULT_SEED, Options};
+use record::plan::{DEFAULT_PROMPTS, PromptChoice, TraceLevel};
+use record::{RunFile, Status, files};
+use measure::plan;
+use measure::run::{self, Context};
 use traces::Nanos;
 
 use super::failure::Code;
@@ -251,7 +252,7 @@ impl Arguments {
             resume: self.resume,
             timeout: self.timeout,
             dry_run: self.dry_run,
-            command_line: environment::redacted(
+            command_line: crate::tool::redacted(
                 std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()),
             ),
         }
@@ -273,18 +274,23 @@ fn chosen(text: &str) -> PromptChoice {
 pub(super) fn run(arguments: Arguments) -> anyhow::Result<Code> {
     let options = arguments.options();
     if options.dry_run {
-        output::print(plan::dry_run(&options, &Environment::capture(&[]))?.as_bytes())?;
+        output::print(plan::dry_run(&options, &meter::environment::capture(&[]))?.as_bytes())?;
         return Ok(Code::Done);
     }
     let interrupt = interrupt::listen()?;
     let live = Live::new();
     let outcome = {
         let _span = tracing::info_span!("run").entered();
-        run::execute(&options, &live, &interrupt)
+        let binary = std::env::current_exe().map_err(record::Error::file(Path::new("/proc/self/exe"), "find"))?;
+        let tool = crate::tool::tool();
+        let context =
+            Context { binary: &binary, tool: &tool, analyse: &analyse::derive, progress: &live, interrupt: &interrupt };
+        run::execute(&options, context)
     };
     live.clear();
     let outcome = outcome?;
     let _span = tracing::info_span!("report").entered();
+    report::write(&outcome.dir, &outcome.file)?;
     let mut shown = report::text(&report::content(&outcome.file).short(), output::look());
     shown.push_str(&closing(&outcome.dir));
     output::print(shown.as_bytes())?;

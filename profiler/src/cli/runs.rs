@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use profiler::plan::RUNS;
-use profiler::report::{Align, Block, Column, Content, Section, Table, content, text};
-use profiler::results::{self, Folder};
+use record::plan::RUNS;
+use report::{Align, Block, Column, Content, Section, Table, content, text};
+use record::Folder;
 
 use super::failure::Code;
 use super::output;
@@ -46,14 +46,14 @@ pub(super) fn run(verb: &Verb) -> anyhow::Result<Code> {
     match verb {
         Verb::List(places) => list(parent, &places.places)?,
         Verb::Show(name) => {
-            let file = results::read(&results::find(parent, &name.run)?)?;
+            let file = analyse::open(&record::find(parent, &name.run)?)?;
             output::print(text(&content(&file).short(), output::look()).as_bytes())?;
         }
         Verb::Rm(names) => {
             // All of them are looked up before the first is removed.
-            let paths = names.runs.iter().map(|name| results::find(parent, name)).collect::<Result<Vec<_>, _>>()?;
+            let paths = names.runs.iter().map(|name| record::find(parent, name)).collect::<Result<Vec<_>, _>>()?;
             for path in paths {
-                results::remove(&path)?;
+                record::remove(&path)?;
                 output::print(format!("removed {}\n", path.display()).as_bytes())?;
             }
         }
@@ -64,10 +64,10 @@ pub(super) fn run(verb: &Verb) -> anyhow::Result<Code> {
 fn list(parent: &Path, places: &[PathBuf]) -> anyhow::Result<()> {
     let mut folders = Vec::new();
     for place in places {
-        folders.extend(results::folders_of(place)?);
+        folders.extend(record::folders_of(place)?);
     }
     if places.is_empty() {
-        folders = results::folders(parent)?;
+        folders = record::folders(parent)?;
     }
     let named =
         |folder: &Folder| if places.is_empty() { folder.name.clone() } else { folder.path.display().to_string() };

@@ -25,7 +25,7 @@ pub(super) struct Recording {
 /// # Errors
 /// When the file cannot be written.
 pub(super) fn start(path: &Path) -> anyhow::Result<Recording> {
-    let file = File::create(path).map_err(profiler::Error::file(path, "write"))?;
+    let file = File::create(path).map_err(record::Error::file(path, "write"))?;
     let (layer, guard) = ChromeLayerBuilder::new().writer(file).include_args(true).include_locations(false).build();
     tracing::subscriber::set_global_default(tracing_subscriber::registry().with(layer))
         .context("--self-trace cannot record: another recorder is set")?;

@@ -15,6 +15,6 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Code> {
-    profiler::worker::serve(&arguments.socket)?;
+    measure::worker::serve(&arguments.socket)?;
     Ok(Code::Done)
 }

@@ -6,10 +6,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use models::fetch::Quiet;
 use models::synth::{Quant, Recipe, write};
 use models::{Arch, Rope, RopeLayout, Spec};
-use profiler::Error;
-use profiler::plan::{Options, Plan, PromptChoice};
-use profiler::results::{Case, RunFile, Sample};
-use profiler::run::{Interrupt, Outcome, Progress, execute_with};
+use record::Error;
+use measure::plan::{Options, Plan};
+use record::plan::PromptChoice;
+use record::{Case, RunFile, Sample, Tool};
+use measure::run::{Context, Interrupt, Outcome, Progress, execute};
 use tempfile::TempDir;
 
 /// Ends the run after so many samples.
@@ -39,7 +40,14 @@ impl Progress for Watcher {
 pub(crate) fn run_until(options: &Options, after: usize) -> Result<Outcome, Error> {
     let interrupt = Interrupt::default();
     let watcher = Watcher { interrupt: interrupt.clone(), after, seen: AtomicUsize::new(0) };
-    execute_with(Path::new(env!("CARGO_BIN_EXE_inferometer")), options, &watcher, &interrupt)
+    let context = Context {
+        binary: Path::new(env!("CARGO_BIN_EXE_inferometer")),
+        tool: &Tool::default(),
+        analyse: &analyse::derive,
+        progress: &watcher,
+        interrupt: &interrupt,
+    };
+    execute(options, context)
 }
 
 pub(crate) fn run(options: &Options) -> Result<Outcome, Error> {

@@ -5,10 +5,10 @@
 mod bench;
 mod rounds;
 
-use profiler::ErrorKind;
-use profiler::plan::Options;
-use profiler::results::{Status, read};
-use profiler::run::Outcome;
+use record::ErrorKind;
+use measure::plan::Options;
+use record::{Status};
+use measure::run::Outcome;
 use traces::Nanos;
 
 use bench::{Bench, case, run, run_until};
@@ -25,7 +25,7 @@ fn only_long_fails(kind: &str, timeout: Option<Nanos>) -> (Outcome, Status, Stri
     assert!(short.samples.iter().any(|sample| !sample.warmup && sample.latency_s.is_some()));
     let long = case(&outcome, "long");
     let (status, error) = (long.status, long.error.clone().unwrap());
-    assert_eq!(read(&outcome.dir).unwrap().cases.len(), 2);
+    assert_eq!(analyse::open(&outcome.dir).unwrap().cases.len(), 2);
     (outcome, status, error)
 }
 
@@ -150,7 +150,7 @@ fn an_interrupted_run_keeps_its_results_and_can_be_resumed() {
     let options = Options { runs: 3, ..bench.options("run", &[]) };
     let cut = run_until(&options, 9).unwrap();
     assert!(cut.file.interrupted);
-    assert_eq!(read(&cut.dir).unwrap(), cut.file, "run.json is whole");
+    assert_eq!(analyse::open(&cut.dir).unwrap(), cut.file, "run.json is whole");
     assert!(
         cut.file
             .cases

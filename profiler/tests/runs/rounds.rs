@@ -1,8 +1,9 @@
 //! Rounds that are measured again or go on: spells of noise, `--precision`, `--budget`.
 
-use profiler::plan::{Options, PromptChoice, TraceLevel};
-use profiler::results::{Case, Sample, Status, StoppedBy, read};
-use profiler::run::Outcome;
+use measure::plan::Options;
+use record::plan::{PromptChoice, TraceLevel};
+use record::{Case, Sample, Status, StoppedBy};
+use measure::run::Outcome;
 use traces::Nanos;
 
 use crate::bench::{Bench, run, run_until};
@@ -50,7 +51,7 @@ fn a_block_in_a_spell_is_measured_again_and_no_figure_knows_of_it() {
     assert!(!quiet.file.warnings.iter().any(|warning| warning.contains("blocks")));
     let table = std::fs::read_to_string(disturbed.dir.join("results.csv")).unwrap();
     assert_eq!(table.lines().filter(|line| line.contains("others used 0.50")).count(), 2);
-    let read = read(&disturbed.dir).unwrap();
+    let read = analyse::open(&disturbed.dir).unwrap();
     assert_eq!(read, disturbed.file);
 }
 

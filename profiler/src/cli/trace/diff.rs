@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use profiler::report::{Align, Block, Column, Content, Section, Table, significant, text};
+use report::{Align, Block, Column, Content, Section, Table, text};
+use record::figures::significant;
 use traces::chrome::{self, Trace};
 use traces::diff::{Calls, Diff, OpDiff, PhaseDiff, diff};
 

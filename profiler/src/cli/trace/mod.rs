@@ -83,7 +83,7 @@ fn recordings(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
         return Ok(vec![path.to_owned()]);
     }
     let mut found: Vec<PathBuf> = std::fs::read_dir(path)
-        .map_err(profiler::Error::file(path, "read"))?
+        .map_err(record::Error::file(path, "read"))?
         .filter_map(|entry| Some(entry.ok()?.path()))
         .filter(|file| {
             let name = file.file_name().unwrap_or_default().to_string_lossy();

@@ -25,7 +25,7 @@ pub(super) fn print(path: &Path) -> anyhow::Result<Code> {
     let mut sizes = Vec::new();
     for file in &files {
         chrome::read(file)?;
-        sizes.push(std::fs::metadata(file).map_err(profiler::Error::file(file, "read"))?.len());
+        sizes.push(std::fs::metadata(file).map_err(record::Error::file(file, "read"))?.len());
     }
     output::print(told(&files, &sizes).as_bytes())?;
     Ok(Code::Done)

@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use profiler::report::{Align, Block, Column, Content, Section, Table, milliseconds, text};
+use report::{Align, Block, Column, Content, Section, Table, text};
+use record::figures::milliseconds;
 use traces::{chrome, summary};
 
 use super::super::failure::Code;

@@ -1,0 +1,302 @@
+//! Every metric of a contrast: both means, their ratio with its interval, and what can be said of it.
+
+use super::file::{FigureRow, Finding, PairRow, PromptRatio, Shift};
+use super::pairing::Match;
+use record::{Case, METRICS};
+use crate::summary::ONCE;
+use statistics::{Ratio, mad, mean, median, more_rounds, ratio, ratio_apart};
+
+/// A ratio is an outlier where its logarithm lies further from the middle of its prompt than so many times the median of those
+/// distances: 3.5 standard deviations of a normal distribution (Iglewicz and Hoaglin, "How to Detect and Handle Outliers", 1993).
+const OUTLIER: f64 = 3.5 * 1.4826;
+
+/// Why a figure that a case has once has no interval with one prompt.
+const ONE_VALUE: &str = "measured once for each prompt: an interval needs at least two prompts";
+
+/// Values with the round that each is of.
+type Rounds = Vec<(usize, f64)>;
+
+/// A metric with its values in a case.
+struct Compared {
+    name: &'static str,
+    unit: &'static str,
+    higher_is_better: bool,
+    /// A case has one of it, not one a round.
+    once: bool,
+    values: Box<dyn Fn(&Case) -> Rounds>,
+}
+
+/// The values of a prompt on both sides.
+struct Values<'a> {
+    prompt: &'a str,
+    baseline: Rounds,
+    other: Rounds,
+}
+
+/// Names of everything that is compared, and that a gate can stand on.
+pub fn names() -> Vec<&'static str> {
+    compared().iter().map(|metric| metric.name).collect()
+}
+
+fn compared() -> Vec<Compared> {
+    let of_samples = METRICS.iter().map(|metric| Compared {
+        name: metric.name,
+        unit: metric.unit,
+        higher_is_better: metric.higher_is_better,
+        once: false,
+        values: Box::new(|case| {
+            case.clean_samples().filter_map(|sample| Some((sample.round, (metric.value)(sample)?))).collect()
+        }),
+    });
+    let once = ONCE.iter().map(|once| Compared {
+        name: once.name,
+        unit: once.unit,
+        higher_is_better: false,
+        once: true,
+        values: Box::new(|case| (once.value)(case).map(|value| (0, value)).into_iter().collect()),
+    });
+    of_samples.chain(once).collect()
+}
+
+/// The rows of a contrast: those metrics that at least one side has.
+pub(super) fn rows(pair: &Match<'_>, shift: Option<&Shift>, threshold: f64) -> Vec<FigureRow> {
+    let rows = compared().into_iter().map(|metric| row(pair, &metric, shift, threshold));
+    rows.filter(|row| row.baseline.is_some() || row.other.is_some()).collect()
+}
+
+fn row<'a>(pair: &Match<'a>, metric: &Compared, shift: Option<&Shift>, threshold: f64) -> FigureRow {
+    let mut row = FigureRow {
+        metric: metric.name.to_owned(),
+        unit: metric.unit.to_owned(),
+        higher_is_better: metric.higher_is_better,
+        ..FigureRow::default()
+    };
+    let of_prompt = |(b, o): (&'a Case, &'a Case)| Values {
+        prompt: &b.prompt,
+        baseline: (metric.values)(b),
+        other: (metric.values)(o),
+    };
+    let values: Vec<Values<'_>> = pair.prompts().map(of_prompt).collect();
+    row.baseline = middle(values.iter().map(|values| values.baseline.as_slice()));
+    row.other = middle(values.iter().map(|values| values.other.as_slice()));
+    for (field, value) in [("baseline", row.baseline), ("other", row.other)] {
+        if value.is_none() {
+            row.reasons.insert(field.to_owned(), "no sample of it has this".to_owned());
+        }
+    }
+    if row.baseline.is_none() || row.other.is_none() {
+        return without(row, &["ratio", "low", "high", "detectable"], "only one side has it");
+    }
+    let negative =
+        values.iter().flat_map(|values| values.baseline.iter().chain(&values.other)).any(|(_, value)| *value <= 0.0);
+    if negative {
+        return without(row, &["ratio", "low", "high", "detectable"], "a value is zero or below: there is no ratio");
+    }
+    let seed = pair.baseline.file().plan.seed;
+    let found = if pair.interleaved { paired(&mut row, &values, seed) } else { apart(&mut row, &values) };
+    let rounds = rounds(&values);
+    match found {
+        Ok(found) => place(&mut row, widened(found, metric, shift), rounds, threshold),
+        Err(reason) => {
+            row.ratio = overall(&values);
+            let reason = if metric.once { ONE_VALUE } else { reason };
+            return without(row, &["low", "high", "detectable"], reason);
+        }
+    }
+    row
+}
+
+/// The row without these fields, and why.
+fn without(mut row: FigureRow, fields: &[&str], reason: &str) -> FigureRow {
+    row.reasons.extend(fields.iter().map(|field| ((*field).to_owned(), reason.to_owned())));
+    row
+}
+
+/// Mean over the prompts of their means.
+fn middle<'v>(prompts: impl Iterator<Item = &'v [(usize, f64)]>) -> Option<f64> {
+    let means: Vec<f64> =
+        prompts.filter_map(|values| mean(&values.iter().map(|(_, value)| *value).collect::<Vec<_>>())).collect();
+    mean(&means)
+}
+
+/// Rounds of the prompt that has the most of them.
+fn rounds(values: &[Values<'_>]) -> usize {
+    values.iter().map(|values| values.baseline.len().max(values.other.len())).max().unwrap_or(0)
+}
+
+/// Logarithms of the values of one side.
+fn logs(values: &[(usize, f64)]) -> Rounds {
+    values.iter().map(|(round, value)| (*round, value.ln())).collect()
+}
+
+fn overall(values: &[Values<'_>]) -> Option<f64> {
+    let of = |values: &[(usize, f64)]| mean(&logs(values).into_iter().map(|(_, value)| value).collect::<Vec<_>>());
+    let ratios: Vec<f64> =
+        values.iter().filter_map(|values| Some(of(&values.other)? - of(&values.baseline)?)).collect();
+    mean(&ratios).map(f64::exp)
+}
+
+/// By the pairs of each round; fills in the ratios of the prompts.
+fn paired(row: &mut FigureRow, values: &[Values<'_>], seed: u64) -> Result<Ratio, &'static str> {
+    let mut strata = Vec::new();
+    for Values { prompt, baseline, other } in values {
+        let of_round = |round: usize| other.iter().find(|(other, _)| *other == round).map(|(_, value)| value);
+        let pairs: Vec<(usize, f64)> =
+            baseline.iter().filter_map(|(round, value)| Some((*round, (of_round(*round)? / value).ln()))).collect();
+        let stratum: Vec<f64> = pairs.iter().map(|(_, log)| *log).collect();
+        if let Some(prompt) = of_prompt(prompt, ratio(std::slice::from_ref(&stratum), seed), &stratum, &pairs) {
+            row.prompts.push(prompt);
+        }
+        strata.push(stratum);
+    }
+    mark(&mut row.prompts);
+    row.pairs = strata.iter().map(Vec::len).sum();
+    ratio(&strata, seed)
+}
+
+fn of_prompt(
+    prompt: &str,
+    found: Result<Ratio, &'static str>,
+    logs: &[f64],
+    pairs: &[(usize, f64)],
+) -> Option<PromptRatio> {
+    let found = found.ok();
+    Some(PromptRatio {
+        prompt: prompt.to_owned(),
+        ratio: mean(logs)?.exp(),
+        low: found.map(|found| found.low),
+        high: found.map(|found| found.high),
+        pairs: pairs.iter().map(|(round, log)| PairRow { round: *round, ratio: log.exp(), outlier: false }).collect(),
+    })
+}
+
+/// Marks the pairs that lie far from the middle of their prompt, by the distances in all prompts.
+fn mark(prompts: &mut [PromptRatio]) {
+    let middle = |prompt: &PromptRatio| median(&prompt.pairs.iter().map(|pair| pair.ratio.ln()).collect::<Vec<_>>());
+    let middles: Vec<f64> = prompts.iter().map(|prompt| middle(prompt).unwrap_or_default()).collect();
+    let distances = prompts
+        .iter()
+        .zip(&middles)
+        .flat_map(|(prompt, middle)| prompt.pairs.iter().map(move |pair| pair.ratio.ln() - middle));
+    let usual = mad(&distances.collect::<Vec<_>>()).unwrap_or_default();
+    for (prompt, middle) in prompts.iter_mut().zip(middles) {
+        for pair in &mut prompt.pairs {
+            pair.outlier = usual > 0.0 && (pair.ratio.ln() - middle).abs() > OUTLIER * usual;
+        }
+    }
+}
+
+/// By the rounds of either side.
+fn apart(row: &mut FigureRow, values: &[Values<'_>]) -> Result<Ratio, &'static str> {
+    let baseline: Vec<Rounds> = values.iter().map(|values| logs(&values.baseline)).collect();
+    let other: Vec<Rounds> = values.iter().map(|values| logs(&values.other)).collect();
+    for (Values { prompt, .. }, (b, o)) in values.iter().zip(baseline.iter().zip(&other)) {
+        let found = ratio_apart(std::slice::from_ref(b), std::slice::from_ref(o));
+        let of = |values: &[(usize, f64)]| mean(&values.iter().map(|(_, value)| *value).collect::<Vec<_>>());
+        let difference: Vec<f64> = of(o).zip(of(b)).map(|(o, b)| o - b).into_iter().collect();
+        row.prompts.extend(of_prompt(prompt, found, &difference, &[]));
+    }
+    let found = ratio_apart(&baseline, &other);
+    row.pairs = found.map_or(0, |found| found.pairs);
+    found
+}
+
+/// The interval, wide enough for both answers to the question whether the machine's own shift belongs to the difference:
+///
+/// ```text
+/// low', high' = the outer ends of [low, high] and of [low, high] / shift     (times: x shift)
+/// ```
+/// Prefill and time to the first token follow the shift of arithmetic, decoding that of the memory, whole requests either.
+fn widened(found: Ratio, metric: &Compared, shift: Option<&Shift>) -> Ratio {
+    let Some(shift) = shift else { return found };
+    let (memory, compute) = (shift.memory_read, shift.compute);
+    let candidates = match metric.name {
+        "prefill_tps" | "prefill_s" | "ttft_s" => vec![compute],
+        "decode_tps" | "decode_s" => vec![memory],
+        _ if metric.unit == "s" || metric.unit == "1/s" => vec![compute, memory],
+        _ => Vec::new(),
+    };
+    let mut wide = found;
+    for shift in candidates.into_iter().flatten().filter(|shift| *shift > 0.0) {
+        let times = if metric.higher_is_better { 1.0 / shift } else { shift };
+        wide.low = wide.low.min(found.low * times);
+        wide.high = wide.high.max(found.high * times);
+    }
+    let wider = (wide.high / wide.low).ln() / (found.high / found.low).ln();
+    if wider.is_finite() {
+        wide.detectable = (found.detectable.ln_1p() * wider).exp_m1();
+    }
+    wide
+}
+
+fn place(row: &mut FigureRow, found: Ratio, rounds: usize, threshold: f64) {
+    row.ratio = Some(found.ratio);
+    row.low = Some(found.low);
+    row.high = Some(found.high);
+    row.detectable = Some(found.detectable);
+    row.finding = finding(found.low, found.high, row.higher_is_better, threshold);
+    row.more_rounds = more_rounds(&found, rounds, threshold).filter(|_| row.finding == Finding::Unknown);
+}
+
+/// What an interval says, a difference of the share `threshold` being the least that matters.
+pub fn finding(low: f64, high: f64, higher_is_better: bool, threshold: f64) -> Finding {
+    let edge = 1.0 + threshold;
+    let (more, less) =
+        if higher_is_better { (Finding::Better, Finding::Worse) } else { (Finding::Worse, Finding::Better) };
+    if low > edge {
+        more
+    } else if high < 1.0 / edge {
+        less
+    } else if low >= 1.0 / edge && high <= edge {
+        Finding::Same
+    } else if low > 1.0 || high < 1.0 {
+        Finding::Small
+    } else {
+        Finding::Unknown
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_interval_says() {
+        for (low, high, expected) in [
+            (1.03, 1.10, Finding::Better),
+            (0.90, 0.97, Finding::Worse),
+            (1.01, 1.10, Finding::Small),
+            (0.99, 1.01, Finding::Same),
+            (1.005, 1.015, Finding::Same),
+            (0.95, 1.05, Finding::Unknown),
+        ] {
+            assert_eq!(finding(low, high, true, 0.02), expected, "{low} {high}");
+        }
+        assert_eq!(finding(1.03, 1.10, false, 0.02), Finding::Worse);
+    }
+
+    #[test]
+    fn a_shift_of_the_machine_widens_to_both_sides() {
+        let found = Ratio { ratio: 1.2, low: 1.18, high: 1.22, detectable: 0.03, pairs: 9 };
+        let metric = |name: &str| compared().into_iter().find(|metric| metric.name == name).unwrap();
+        let shift = Shift { memory_read: Some(1.2), compute: Some(1.0), ..Shift::default() };
+        let wide = widened(found, &metric("decode_tps"), Some(&shift));
+        assert!((wide.low - 1.18 / 1.2).abs() < 1e-12 && (wide.high - 1.22).abs() < 1e-12, "{wide:?}");
+        assert!(wide.detectable > found.detectable);
+        let time = widened(found, &metric("decode_s"), Some(&shift));
+        assert!((time.high - 1.22 * 1.2).abs() < 1e-12);
+        assert_eq!(widened(found, &metric("prefill_tps"), Some(&shift)), found);
+        assert_eq!(widened(found, &metric("memory_peak_bytes"), Some(&shift)), found);
+    }
+
+    #[test]
+    fn one_pair_in_twenty_that_stands_apart_is_marked() {
+        let pair = |round: usize, ratio: f64| PairRow { round, ratio, outlier: false };
+        let mut pairs: Vec<PairRow> = (0..20).map(|round| pair(round, 1.0 + 0.002 * (round % 5) as f64)).collect();
+        pairs.push(pair(20, 1.5));
+        let mut prompts = [PromptRatio { pairs, ..PromptRatio::default() }];
+        mark(&mut prompts);
+        let marked: Vec<usize> = prompts[0].pairs.iter().filter(|pair| pair.outlier).map(|pair| pair.round).collect();
+        assert_eq!(marked, [20]);
+    }
+}

@@ -1,0 +1,382 @@
+//! A comparison as data: what `inferometer compare --format json` writes, and what its other forms are made of.
+
+use serde::{Deserialize, Serialize};
+
+use record::{Reasons, Tool};
+
+/// The version of this format.
+pub const COMPARISON_VERSION: u32 = 1;
+
+/// Sides held against a baseline.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Comparison {
+    /// [`COMPARISON_VERSION`].
+    pub schema_version: u32,
+    /// What compared.
+    pub tool: Tool,
+    /// The least difference that matters in practice, as a share.
+    pub threshold: f64,
+    /// The sides, the baseline first.
+    pub sides: Vec<SideRow>,
+    /// One for each group of cases that both sides have.
+    pub contrasts: Vec<Contrast>,
+    /// What has no partner, and why.
+    pub lonely: Vec<LonelyRow>,
+    /// What differs between the machines and settings of two runs, the likeliest causes first.
+    pub surroundings: Vec<Surrounding>,
+    /// Gates that were asked for.
+    pub gates: Vec<GateRow>,
+}
+
+/// A side.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct SideRow {
+    /// Its label.
+    pub label: String,
+    /// The run's name.
+    pub run: String,
+    /// Where it lies.
+    pub path: String,
+    /// When it began.
+    pub started: String,
+    /// What measured it: name, version and revision.
+    pub tool: String,
+    /// Measured by another program.
+    pub foreign: bool,
+    /// Only cases of this engine.
+    pub engine: Option<String>,
+    /// Only cases of this model.
+    pub model: Option<String>,
+}
+
+/// A group without a partner.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct LonelyRow {
+    /// Which one.
+    pub subject: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// One engine, model, thread count and depth against another.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Contrast {
+    /// The baseline.
+    pub baseline: Subject,
+    /// What is held against it.
+    pub other: Subject,
+    /// Measured in the same rounds of one run; otherwise one after the other.
+    pub interleaved: bool,
+    /// Whether it is the same work.
+    pub work: Work,
+    /// Every metric that either side has.
+    pub figures: Vec<FigureRow>,
+    /// What does not depend on how many bytes a token takes.
+    pub normalised: Vec<NormalisedRow>,
+    /// How the machine itself differed between two runs; `null` where the sides were interleaved.
+    pub shift: Option<Shift>,
+    /// Where the difference of a phase lies.
+    pub splits: Vec<Split>,
+    /// Why a field is `null`.
+    #[serde(default, skip_serializing_if = "Reasons::is_empty")]
+    pub reasons: Reasons,
+}
+
+/// One side of a contrast.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Subject {
+    /// The side's label.
+    pub side: String,
+    /// Engine label.
+    pub engine: String,
+    /// Model name.
+    pub model: String,
+    /// Threads.
+    pub threads: usize,
+    /// Tokens in the context before the prompt.
+    pub depth: usize,
+    /// What stands in headings: as much as tells the two apart.
+    pub name: String,
+    /// All of it in words.
+    pub text: String,
+}
+
+/// Whether two sides did the same work.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Sameness {
+    /// The same prompts, weights and settings.
+    Equal,
+    /// The same weights in another quantisation of about as many bits.
+    QuantEquivalent,
+    /// Anything else.
+    #[default]
+    NotComparable,
+}
+
+impl Sameness {
+    /// As reports say it.
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Equal => "equal",
+            Self::QuantEquivalent => "quant-equivalent",
+            Self::NotComparable => "not comparable",
+        }
+    }
+}
+
+/// The same-work label with what it rests on.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Work {
+    /// The label.
+    pub label: Sameness,
+    /// Everything that was looked at.
+    pub checks: Vec<Check>,
+    /// How far the answers agree, one a prompt.
+    pub answers: Vec<Agreement>,
+    /// How far the probabilities differ on the text that both were given; `null` where a side has none.
+    pub probabilities: Option<Distance>,
+    /// Why a field is `null`.
+    #[serde(default, skip_serializing_if = "Reasons::is_empty")]
+    pub reasons: Reasons,
+}
+
+/// One thing that must be the same.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Check {
+    /// What.
+    pub what: String,
+    /// The most that the pair can be with this finding.
+    pub allows: Sameness,
+    /// On the baseline's side.
+    pub baseline: String,
+    /// On the other side.
+    pub other: String,
+    /// Why it does not allow more; empty where it is the same.
+    pub because: String,
+}
+
+/// Two answers to a prompt.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Agreement {
+    /// The prompt.
+    pub prompt: String,
+    /// Tokens that agree before the first one that differs.
+    pub same: usize,
+    /// Tokens of the shorter answer.
+    pub of: usize,
+    /// How far apart the two candidates were where they part: the sum over both sides of the log-probability by which a side
+    /// prefers its own token, in nats; `null` where they do not part or it is not known.
+    pub gap: Option<f64>,
+    /// Whether that is a near-tie.
+    pub near_tie: Option<bool>,
+    /// Why it is not known.
+    #[serde(default, skip_serializing_if = "Reasons::is_empty")]
+    pub reasons: Reasons,
+}
+
+/// Two distributions over the vocabulary at each position of one text.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Distance {
+    /// Positions.
+    pub positions: usize,
+    /// Positions where both have the same most likely token, as a share.
+    pub same_top: f64,
+    /// Mean Kullback-Leibler divergence of the other from the baseline in nats: at least so much, since only the most likely tokens
+    /// are told apart and the rest counts as one.
+    pub kl_mean: f64,
+    /// The largest of them.
+    pub kl_max: f64,
+    /// Mean difference of the log-probabilities of tokens that both list, in nats.
+    pub difference_mean: f64,
+    /// The largest of them.
+    pub difference_max: f64,
+    /// Share of the baseline's probability that the tokens in common hold, mean.
+    pub covered: f64,
+}
+
+/// What can be said of a difference.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Finding {
+    /// The interval lies beyond the practical threshold, on the better side.
+    Better,
+    /// The same on the worse side.
+    Worse,
+    /// A difference, not shown to be large enough to matter.
+    Small,
+    /// The interval lies within the threshold: the same for practical purposes.
+    Same,
+    /// Neither a difference nor sameness is shown.
+    #[default]
+    Unknown,
+}
+
+/// One metric on both sides.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct FigureRow {
+    /// Field name of a sample, or of what a case has once.
+    pub metric: String,
+    /// Its unit.
+    pub unit: String,
+    /// Whether a higher value is the better one.
+    pub higher_is_better: bool,
+    /// Mean over the prompts of the means over their samples.
+    pub baseline: Option<f64>,
+    /// The same of the other side.
+    pub other: Option<f64>,
+    /// Other / baseline: the geometric mean over pairs.
+    pub ratio: Option<f64>,
+    /// Lower end of its 95 % interval.
+    pub low: Option<f64>,
+    /// Upper end.
+    pub high: Option<f64>,
+    /// The smallest difference that this comparison finds nine times out of ten, as a share.
+    pub detectable: Option<f64>,
+    /// Pairs that it rests on, or rounds where they are not paired.
+    pub pairs: usize,
+    /// What can be said.
+    pub finding: Finding,
+    /// How many more rounds would show a difference of the threshold.
+    pub more_rounds: Option<usize>,
+    /// The ratio of each prompt.
+    pub prompts: Vec<PromptRatio>,
+    /// Why a figure is `null`.
+    #[serde(default, skip_serializing_if = "Reasons::is_empty")]
+    pub reasons: Reasons,
+}
+
+/// The ratio in one prompt.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct PromptRatio {
+    /// The prompt.
+    pub prompt: String,
+    /// Geometric mean of its pairs.
+    pub ratio: f64,
+    /// Lower end of its interval.
+    pub low: Option<f64>,
+    /// Upper end.
+    pub high: Option<f64>,
+    /// The ratio of each pair with its round; empty where they are not paired.
+    pub pairs: Vec<PairRow>,
+}
+
+/// One pair.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct PairRow {
+    /// The round.
+    pub round: usize,
+    /// Other / baseline.
+    pub ratio: f64,
+    /// Far from the others of all prompts: marked, and counted like them.
+    pub outlier: bool,
+}
+
+/// A phase per token and per byte.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct NormalisedRow {
+    /// `prefill` or `decode`.
+    pub phase: String,
+    /// What it shows: a field name.
+    pub metric: String,
+    /// Its unit.
+    pub unit: String,
+    /// The baseline.
+    pub baseline: Option<f64>,
+    /// The other side.
+    pub other: Option<f64>,
+    /// Why a figure is `null`.
+    #[serde(default, skip_serializing_if = "Reasons::is_empty")]
+    pub reasons: Reasons,
+}
+
+/// How the machine's own limits, probed between the rounds, differ between two runs.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Shift {
+    /// Memory bandwidth, other / baseline: mean of the probes.
+    pub memory_read: Option<f64>,
+    /// Arithmetic, other / baseline.
+    pub compute: Option<f64>,
+    /// Why a figure is `null`.
+    #[serde(default, skip_serializing_if = "Reasons::is_empty")]
+    pub reasons: Reasons,
+}
+
+/// The difference of a whole split into parts that add up to it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Split {
+    /// `latency`, `prefill` or `decode`.
+    pub whole: String,
+    /// What the times are of: a request, a prompt token, an output token.
+    pub per: String,
+    /// The baseline's time in seconds.
+    pub baseline_s: f64,
+    /// The other side's.
+    pub other_s: f64,
+    /// The parts.
+    pub parts: Vec<Part>,
+}
+
+/// A part of a split.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Part {
+    /// The phase, or a group of ops.
+    pub name: String,
+    /// Seconds on the baseline's side.
+    pub baseline_s: f64,
+    /// On the other.
+    pub other_s: f64,
+    /// `(other_s - baseline_s) / (whole other_s - whole baseline_s)`; `null` where the whole does not differ.
+    pub share: Option<f64>,
+}
+
+/// Something that differs between two runs.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Surrounding {
+    /// The other side's label.
+    pub side: String,
+    /// What, as a path in `run.json`.
+    pub what: String,
+    /// On the baseline's side.
+    pub baseline: String,
+    /// On the other.
+    pub other: String,
+    /// How likely it explains a difference in speed: 3 = it is known to, 2 = it may, 1 = it rarely does.
+    pub weight: u8,
+    /// Why.
+    pub because: String,
+}
+
+/// What became of a gate.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// The interval does not lie beyond the gate.
+    Passed,
+    /// It does.
+    Failed,
+    /// There is no interval, or the work is not the same.
+    #[default]
+    NotJudged,
+}
+
+/// A gate on one contrast.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct GateRow {
+    /// The metric.
+    pub metric: String,
+    /// How much worse it may be, as a share.
+    pub allowed: f64,
+    /// What it was held on.
+    pub subject: String,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// Other / baseline.
+    pub ratio: Option<f64>,
+    /// Lower end of its interval.
+    pub low: Option<f64>,
+    /// Upper end.
+    pub high: Option<f64>,
+    /// In words.
+    pub text: String,
+}

@@ -1,0 +1,282 @@
+//! A run that another program measured: the JSON that llama-bench writes (`-o json`), read as a run of one engine.
+//!
+//! One of its tests is a prompt (`n_prompt` tokens, none decoded) or a generation (`n_gen` tokens behind `n_depth`). Here both
+//! are parts of one request: the test of a prompt of P tokens behind D, and that of tokens generated behind D + P, become the
+//! case `ppP` at depth D, which is what `inferometer run --prompt-tokens P --depth D` measures. A generation that no prompt of
+//! the file leads up to is held against all of them, and the case says how far it is off.
+//!
+//! Fields as in llama.cpp's `tools/llama-bench/llama-bench.cpp`; `samples_ns` and `samples_ts` hold one value a repetition.
+
+use std::path::Path;
+
+use engine_api::{Identity, KvType};
+use serde::Deserialize;
+
+use record::Error;
+use record::plan::{PlanFile, PlannedModel};
+use record::{Case, CaseOutput, RunFile, SCHEMA_VERSION, Sample, Status, Tool};
+
+/// The engine's label in such a run.
+pub(super) const ENGINE: &str = "llama-bench";
+
+/// One test.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+struct Test {
+    build_commit: String,
+    build_number: u64,
+    cpu_info: String,
+    backends: String,
+    model_filename: String,
+    model_type: String,
+    model_size: Option<u64>,
+    model_n_params: Option<u64>,
+    n_threads: usize,
+    type_k: String,
+    type_v: String,
+    n_prompt: usize,
+    n_gen: usize,
+    n_depth: usize,
+    test_time: String,
+    samples_ns: Vec<f64>,
+    samples_ts: Vec<f64>,
+}
+
+impl Test {
+    fn is_prompt(&self) -> bool {
+        self.n_prompt > 0 && self.n_gen == 0
+    }
+
+    fn is_generation(&self) -> bool {
+        self.n_gen > 0 && self.n_prompt == 0
+    }
+
+    /// The same model on as many threads.
+    fn is_beside(&self, other: &Self) -> bool {
+        (&self.model_filename, self.n_threads) == (&other.model_filename, other.n_threads)
+    }
+
+    fn model(&self) -> String {
+        Path::new(&self.model_filename)
+            .file_stem()
+            .map_or_else(|| self.model_type.clone(), |stem| stem.to_string_lossy().into_owned())
+    }
+}
+
+/// Whether a file may be one: JSON that begins as a list. A run's own file begins as an object.
+///
+/// # Errors
+/// When it cannot be read.
+pub(super) fn is_foreign(path: &Path) -> Result<bool, Error> {
+    let bytes = std::fs::read(path).map_err(Error::file(path, "read"))?;
+    Ok(bytes.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'['))
+}
+
+/// Reads the file as a run.
+///
+/// # Errors
+/// When it is not what llama-bench writes, or holds no test that can be compared.
+pub(super) fn read(path: &Path) -> Result<RunFile, Error> {
+    let bytes = std::fs::read(path).map_err(Error::file(path, "read"))?;
+    let wrong = |problem: String| {
+        Error::Content {
+        path: path.to_path_buf(),
+        problem,
+        advice: "write it with `llama-bench -o json`, such as `-p 512 -n 0` and `-p 0 -n 64 -d 512` in one call or in two files"
+            .to_owned(),
+    }
+    };
+    let tests: Vec<Test> =
+        serde_json::from_slice(&bytes).map_err(|error| wrong(format!("is no JSON of llama-bench: {error}")))?;
+    let cases = cases(&tests);
+    let Some(first) = tests.first().filter(|_| !cases.is_empty()) else {
+        return Err(wrong("holds no test of a prompt or of a generation alone".to_owned()));
+    };
+    let name = path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
+    let version = format!("{} ({})", first.build_number, first.build_commit);
+    let mut file = RunFile {
+        schema_version: SCHEMA_VERSION,
+        name,
+        tool: Tool { name: ENGINE.to_owned(), version: version.clone(), ..Tool::default() },
+        started: first.test_time.clone(),
+        finished: Some(first.test_time.clone()),
+        plan: plan(&tests, &cases),
+        cases,
+        ..RunFile::default()
+    };
+    file.environment.processor.model = Some(first.cpu_info.clone()).filter(|model| !model.is_empty());
+    file.environment.engines = vec![Identity {
+        name: ENGINE.to_owned(),
+        variant: None,
+        version,
+        device: first.backends.to_lowercase(),
+        features: Vec::new(),
+    }];
+    Ok(file)
+}
+
+fn plan(tests: &[Test], cases: &[Case]) -> PlanFile {
+    let mut models: Vec<PlannedModel> = Vec::new();
+    for test in tests {
+        if models.iter().all(|model| model.name != test.model()) {
+            models.push(PlannedModel {
+                name: test.model(),
+                reference: test.model_filename.clone(),
+                path: test.model_filename.clone(),
+                origin: "llama-bench".to_owned(),
+                file_bytes: test.model_size,
+                parameters: test.model_n_params,
+                format: "gguf".to_owned(),
+                quantisation: test.model_type.clone(),
+                ..PlannedModel::default()
+            });
+        }
+    }
+    let f32_cache = tests.iter().any(|test| test.type_k == "f32" && test.type_v == "f32");
+    let mut threads: Vec<usize> = cases.iter().map(|case| case.threads).collect();
+    threads.dedup();
+    PlanFile {
+        engines: vec![ENGINE.to_owned()],
+        models,
+        prompt_set: "random tokens".to_owned(),
+        threads,
+        runs: tests.iter().map(|test| test.samples_ns.len()).max().unwrap_or(0),
+        ignore_eos: true,
+        kv_type: if f32_cache { KvType::F32 } else { KvType::F16 },
+        device: "cpu".to_owned(),
+        ..PlanFile::default()
+    }
+}
+
+/// One case a test of a prompt; where there is none, one a generation.
+fn cases(tests: &[Test]) -> Vec<Case> {
+    let prompts = tests.iter().filter(|test| test.is_prompt());
+    let mut cases: Vec<Case> = prompts.map(|prompt| case(prompt, generation(tests, prompt))).collect();
+    if cases.is_empty() {
+        let behind = |test: &&Test| test.is_generation() && test.n_depth > 0;
+        cases.extend(tests.iter().filter(behind).map(|test| {
+            let empty = Test {
+                n_prompt: test.n_depth,
+                n_depth: 0,
+                n_gen: 0,
+                samples_ns: Vec::new(),
+                samples_ts: Vec::new(),
+                ..test.clone()
+            };
+            case(&empty, Some(test))
+        }));
+    }
+    cases
+}
+
+/// The generation that goes on where a prompt ends, else the one that begins nearest to it.
+fn generation<'t>(tests: &'t [Test], prompt: &Test) -> Option<&'t Test> {
+    let end = prompt.n_depth + prompt.n_prompt;
+    let generations = tests.iter().filter(|test| test.is_generation() && test.is_beside(prompt));
+    generations.min_by_key(|test| test.n_depth.abs_diff(end))
+}
+
+fn case(prompt: &Test, generation: Option<&Test>) -> Case {
+    let end = prompt.n_depth + prompt.n_prompt;
+    let id = format!("pp{}", prompt.n_prompt);
+    let repetitions = prompt.samples_ns.len().max(generation.map_or(0, |test| test.samples_ns.len()));
+    let sample = |round: usize| {
+        let mut sample = Sample {
+            round,
+            prompt_tokens: Some(prompt.n_prompt),
+            // The first token comes out of the prompt's pass, so one more than is timed.
+            output_tokens: generation.map(|test| test.n_gen + 1),
+            prefill_s: prompt.samples_ns.get(round).map(|nanos| nanos / 1e9),
+            prefill_tps: prompt.samples_ts.get(round).copied(),
+            decode_s: generation.and_then(|test| test.samples_ns.get(round)).map(|nanos| nanos / 1e9),
+            decode_tps: generation.and_then(|test| test.samples_ts.get(round)).copied(),
+            ..Sample::default()
+        };
+        for name in ["latency_s", "ttft_s", "tokenize_s", "sample_s", "detokenize_s", "other_s", "tps"] {
+            sample.reasons.insert(name.to_owned(), "llama-bench does not measure it".to_owned());
+        }
+        sample
+    };
+    let mut case = Case {
+        id: format!("{ENGINE}/{}/{id}/t{}/d{}", prompt.model(), prompt.n_threads, prompt.n_depth),
+        engine: ENGINE.to_owned(),
+        model: prompt.model(),
+        prompt: id,
+        threads: prompt.n_threads,
+        depth: prompt.n_depth,
+        status: Status::Ok,
+        samples: (0..repetitions).map(sample).collect(),
+        output: None::<CaseOutput>,
+        ..Case::default()
+    };
+    match generation {
+        Some(test) if test.n_depth != end => {
+            case.reasons.insert(BEHIND.to_owned(), format!("decoded behind {} tokens, not behind {end}", test.n_depth));
+        }
+        Some(_) => {}
+        None => {
+            case.reasons.insert("decode_tps".to_owned(), "the file has no test of a generation".to_owned());
+        }
+    }
+    case
+}
+
+/// Under this name a case says that its tokens were decoded elsewhere in the context.
+pub(super) const BEHIND: &str = "decoded_behind";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two tests as llama-bench writes them, cut to the fields that are read and one that is not.
+    const JSON: &str = r#"[
+      { "build_commit": "0c1e57098", "build_number": 7, "cpu_info": "Some CPU", "gpu_info": "", "backends": "CPU",
+        "model_filename": "models/tiny.Q4_1.gguf", "model_type": "llama 135M Q4_1", "model_size": 91000000, "model_n_params": 134515008,
+        "n_threads": 2, "type_k": "f16", "type_v": "f16", "n_prompt": 512, "n_gen": 0, "n_depth": 0,
+        "test_time": "2026-01-02T03:04:05Z", "samples_ns": [ 1600000000, 2000000000 ], "samples_ts": [ 320.0, 256.0 ] },
+      { "build_commit": "0c1e57098", "build_number": 7, "model_filename": "models/tiny.Q4_1.gguf", "n_threads": 2,
+        "n_prompt": 0, "n_gen": 64, "n_depth": 512, "samples_ns": [ 640000000 ], "samples_ts": [ 100.0 ] },
+      { "build_commit": "0c1e57098", "build_number": 7, "model_filename": "models/tiny.Q4_1.gguf", "n_threads": 2,
+        "n_prompt": 0, "n_gen": 128, "n_depth": 0, "samples_ns": [ 1000000000 ], "samples_ts": [ 128.0 ] }
+    ]"#;
+
+    fn written(text: &str) -> (tempfile::TempDir, std::path::PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("bench.json");
+        std::fs::write(&path, text).unwrap();
+        (folder, path)
+    }
+
+    #[test]
+    fn a_prompt_and_what_is_generated_behind_it_are_one_case() {
+        let (_folder, path) = written(JSON);
+        assert!(is_foreign(&path).unwrap());
+        let file = read(&path).unwrap();
+        assert_eq!(file.cases.len(), 1);
+        let case = &file.cases[0];
+        assert_eq!((case.id.as_str(), case.threads), ("llama-bench/tiny.Q4_1/pp512/t2/d0", 2));
+        assert_eq!(case.samples.len(), 2);
+        assert_eq!((case.samples[0].prefill_tps, case.samples[0].decode_tps), (Some(320.0), Some(100.0)));
+        assert_eq!(case.samples[1].decode_tps, None);
+        assert!(!case.reasons.contains_key(BEHIND), "the generation behind 512 tokens is the nearest");
+        assert_eq!(file.plan.models[0].parameters, Some(134_515_008));
+    }
+
+    #[test]
+    fn a_generation_from_elsewhere_is_told() {
+        let (_folder, path) = written(&JSON.replace("\"n_depth\": 512", "\"n_depth\": 100"));
+        let file = read(&path).unwrap();
+        assert_eq!(file.cases[0].reasons[BEHIND], "decoded behind 100 tokens, not behind 512");
+    }
+
+    #[test]
+    fn what_is_not_one_is_refused_by_name() {
+        let (_folder, path) = written("[1, 2]");
+        let text = read(&path).unwrap_err().to_string();
+        assert!(text.contains("no JSON of llama-bench") && text.contains("-o json"), "{text}");
+        let (_folder, path) = written("[]");
+        assert!(read(&path).unwrap_err().to_string().contains("no test of a prompt"));
+        let (_folder, path) = written("{}");
+        assert!(!is_foreign(&path).unwrap());
+    }
+}

@@ -1,0 +1,149 @@
+//! Gates: how much worse a metric may be than the baseline.
+
+use super::figures;
+use super::file::{Comparison, Contrast, FigureRow, GateRow, Outcome, Sameness};
+use record::Error;
+use record::nearest;
+
+/// A gate as it was asked for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Gate {
+    /// The metric.
+    pub metric: String,
+    /// How much worse it may be, as a share.
+    pub allowed: f64,
+}
+
+impl std::str::FromStr for Gate {
+    type Err = Error;
+
+    /// `METRIC=PERCENT`.
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let wrong = |problem: String| Err(Error::Usage(format!("--gate {text}: {problem}")));
+        let Some((metric, percent)) = text.split_once('=') else {
+            return wrong("expected METRIC=PERCENT; such as --gate decode_tps=5".to_owned());
+        };
+        let names = figures::names();
+        if !names.contains(&metric) {
+            let near = nearest(metric, &names);
+            return wrong(format!("no metric is called `{metric}`{near}; the metrics are {}", names.join(", ")));
+        }
+        match percent.trim_end_matches('%').trim().parse::<f64>() {
+            Ok(percent) if percent >= 0.0 && percent.is_finite() => {
+                Ok(Self { metric: metric.to_owned(), allowed: percent / 100.0 })
+            }
+            _ => wrong(format!("`{percent}` is no percentage; give a number of 0 or more, such as --gate {metric}=5")),
+        }
+    }
+}
+
+/// Holds every gate on every contrast.
+pub(super) fn hold(contrasts: &[Contrast], gates: &[Gate]) -> Vec<GateRow> {
+    gates.iter().flat_map(|gate| contrasts.iter().map(move |contrast| judge(contrast, gate))).collect()
+}
+
+/// The worst outcome of all: failed, else not judged, else passed.
+pub fn outcome(comparison: &Comparison) -> Outcome {
+    let any = |wanted: Outcome| comparison.gates.iter().any(|row| row.outcome == wanted);
+    match (any(Outcome::Failed), any(Outcome::NotJudged)) {
+        (true, _) => Outcome::Failed,
+        (false, true) => Outcome::NotJudged,
+        (false, false) => Outcome::Passed,
+    }
+}
+
+/// Fails where the whole interval lies beyond what is allowed:
+///
+/// ```text
+/// higher is better    high < 1 - allowed
+/// lower is better     low > 1 + allowed
+/// ```
+fn judge(contrast: &Contrast, gate: &Gate) -> GateRow {
+    let found = contrast.figures.iter().find(|row| row.metric == gate.metric);
+    let mut row = GateRow {
+        metric: gate.metric.clone(),
+        allowed: gate.allowed,
+        subject: format!("{} against {}", contrast.other.name, contrast.baseline.name),
+        ratio: found.and_then(|row| row.ratio),
+        low: found.and_then(|row| row.low),
+        high: found.and_then(|row| row.high),
+        ..GateRow::default()
+    };
+    (row.outcome, row.text) = match (found, found.and_then(|row| Some((row.ratio?, row.low?, row.high?)))) {
+        _ if contrast.work.label == Sameness::NotComparable => {
+            let why: Vec<&str> = contrast
+                .work
+                .checks
+                .iter()
+                .map(|check| check.because.as_str())
+                .filter(|text| !text.is_empty())
+                .collect();
+            (Outcome::NotJudged, format!("not the same work ({})", why.join("; ")))
+        }
+        (None, _) => (Outcome::NotJudged, "no sample of either side has it".to_owned()),
+        (Some(figure), None) => (Outcome::NotJudged, reason(figure).to_owned()),
+        (Some(figure), Some((ratio, low, high))) => {
+            let beyond = if figure.higher_is_better { high < 1.0 - gate.allowed } else { low > 1.0 + gate.allowed };
+            let change = |ratio: f64| format!("{:+.1} %", (ratio - 1.0) * 100.0);
+            let told = format!("{} [{}, {}]", change(ratio), change(low), change(high));
+            let limit = if figure.higher_is_better { change(1.0 - gate.allowed) } else { change(1.0 + gate.allowed) };
+            match beyond {
+                true => (Outcome::Failed, format!("{told}: the whole interval is worse than {limit}")),
+                false => (Outcome::Passed, format!("{told}: not all of the interval is worse than {limit}")),
+            }
+        }
+    };
+    row
+}
+
+fn reason(figure: &FigureRow) -> &str {
+    let known = ["ratio", "low"].iter().find_map(|field| figure.reasons.get(*field));
+    known.map_or("it has no interval", String::as_str)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compare::file::Work;
+
+    fn contrast(metric: &str, higher_is_better: bool, interval: (f64, f64, f64), label: Sameness) -> Contrast {
+        let (ratio, low, high) = (Some(interval.0), Some(interval.1), Some(interval.2));
+        let figure =
+            FigureRow { metric: metric.to_owned(), higher_is_better, ratio, low, high, ..FigureRow::default() };
+        Contrast { figures: vec![figure], work: Work { label, ..Work::default() }, ..Contrast::default() }
+    }
+
+    #[test]
+    fn only_a_whole_interval_beyond_it_fails() {
+        let gate: Gate = "decode_tps=5".parse().unwrap();
+        let of =
+            |ratio, low, high| judge(&contrast("decode_tps", true, (ratio, low, high), Sameness::Equal), &gate).outcome;
+        assert_eq!(of(0.90, 0.88, 0.92), Outcome::Failed);
+        assert_eq!(of(0.90, 0.84, 0.96), Outcome::Passed);
+        assert_eq!(of(1.20, 1.10, 1.30), Outcome::Passed);
+        let gate: Gate = "memory_peak_bytes=10%".parse().unwrap();
+        let found = judge(&contrast("memory_peak_bytes", false, (1.2, 1.11, 1.3), Sameness::Equal), &gate);
+        assert_eq!(found.outcome, Outcome::Failed);
+        assert!(found.text.contains("+20.0 %") && found.text.contains("+10.0 %"), "{}", found.text);
+    }
+
+    #[test]
+    fn what_cannot_be_judged_is_not_passed() {
+        let gate: Gate = "decode_tps=5".parse().unwrap();
+        let found = judge(&contrast("decode_tps", true, (0.5, 0.4, 0.6), Sameness::NotComparable), &gate);
+        assert_eq!(found.outcome, Outcome::NotJudged);
+        assert_eq!(
+            judge(&Contrast { work: Work { label: Sameness::Equal, ..Work::default() }, ..Contrast::default() }, &gate)
+                .outcome,
+            Outcome::NotJudged
+        );
+    }
+
+    #[test]
+    fn bad_gates_are_refused_by_name() {
+        let told = |text: &str| text.parse::<Gate>().unwrap_err().to_string();
+        insta::assert_snapshot!(told("decode_tps"), @"--gate decode_tps: expected METRIC=PERCENT; such as --gate decode_tps=5");
+        insta::assert_snapshot!(told("decode_tps=x"), @"--gate decode_tps=x: `x` is no percentage; give a number of 0 or more, such as --gate decode_tps=5");
+        assert!(told("decode_tp=5").contains("did you mean `decode_tps`?"));
+    }
+}

@@ -1,0 +1,167 @@
+//! Where a difference lies: the latency by its phases, a forward pass by its ops.
+//!
+//! ```text
+//! latency      parts = the phases of the clean pass, means over the prompts in seconds a request; a phase that a side does not tell
+//!              apart is added to the next one that both tell
+//! prefill      parts = groups of ops: T x (time of the group / time of the phase), the shares from the traced pass and T the clean
+//!              pass's seconds a prompt token
+//! decode       the same with T the phase's seconds / decode steps: an output token behind the first, without its sampling
+//! share        = (other - baseline) of the part / (other - baseline) of the whole
+//! ```
+//! Marks cost time, on one engine more than on another: so the traced pass gives shares, and the clean pass the time that they are
+//! shares of. Parts add up to their whole on either side.
+
+use std::collections::BTreeSet;
+
+use super::file::{Part, Split};
+use super::pairing::{Group, Match};
+use record::{Case, Sample};
+use crate::summary::PHASES;
+use statistics::mean;
+
+/// Ops that are told apart, by what they do: a group and the names of its ops. Engines fuse and name the others as they like.
+pub(super) const GROUPS: &[(&str, &[&str])] = &[
+    ("q/k/v/o projections", &["q_proj", "k_proj", "v_proj", "o_proj", "qkv_proj"]),
+    ("attention", &["attention", "rope", "kv_write"]),
+    ("gate/up/down projections", &["gate_proj", "up_proj", "down_proj", "gate_up_proj"]),
+    (
+        "norms, activations and residuals",
+        &["attn_norm", "ffn_norm", "output_norm", "silu_mul", "attn_residual", "ffn_residual"],
+    ),
+    ("lm_head", &["lm_head"]),
+    ("embed", &["embed"]),
+];
+/// Ops of no group.
+const OTHERS: &str = "other ops";
+/// So many of them are named.
+const MOST_NAMES: usize = 4;
+/// What no op accounts for.
+const BETWEEN: &str = "between the ops";
+
+/// The splits that both sides have the figures for.
+pub(super) fn splits(pair: &Match<'_>) -> Vec<Split> {
+    let prefill = |sample: &Sample| Some(sample.prefill_s? / sample.prompt_tokens.filter(|n| *n > 0)? as f64);
+    let decode = |sample: &Sample| {
+        let steps = sample.output_tokens.and_then(|tokens| tokens.checked_sub(1)).filter(|steps| *steps > 0)?;
+        Some(sample.decode_s? / steps as f64)
+    };
+    [latency(pair), forward(pair, "prefill", "prompt token", prefill), forward(pair, "decode", "output token", decode)]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+/// Mean over the prompts that both answered of the means over their samples, or `None` where one of them has no value.
+fn middle(pair: &Match<'_>, side: usize, of: impl Fn(&Sample) -> Option<f64>) -> Option<f64> {
+    let cases = pair.prompts().map(|(b, o)| if side == 0 { b } else { o });
+    let means = cases.map(|case| mean(&case.clean_samples().filter_map(&of).collect::<Vec<_>>()));
+    mean(&means.collect::<Option<Vec<f64>>>()?)
+}
+
+fn latency(pair: &Match<'_>) -> Option<Split> {
+    let whole = [middle(pair, 0, |s| s.latency_s)?, middle(pair, 1, |s| s.latency_s)?];
+    let mut parts: Vec<(String, [f64; 2])> = Vec::new();
+    // What a side does not tell apart is in its next phase; there the other side's waits for it.
+    let mut waiting: (Vec<&str>, [f64; 2]) = (Vec::new(), [0.0; 2]);
+    for (name, of) in PHASES {
+        let times = [middle(pair, 0, of), middle(pair, 1, of)];
+        waiting.0.push(name);
+        for (sum, time) in waiting.1.iter_mut().zip(times) {
+            *sum += time.unwrap_or_default();
+        }
+        if times.iter().all(Option::is_some) {
+            parts.push((waiting.0.join(" + "), waiting.1));
+            waiting = (Vec::new(), [0.0; 2]);
+        }
+    }
+    if !waiting.0.is_empty() && waiting.1.iter().any(|time| *time > 0.0) {
+        parts.push((waiting.0.join(" + "), waiting.1));
+    }
+    Some(split("latency", "request", whole, parts))
+}
+
+fn forward(pair: &Match<'_>, phase: &str, per: &str, of: fn(&Sample) -> Option<f64>) -> Option<Split> {
+    let whole = [middle(pair, 0, of)?, middle(pair, 1, of)?];
+    let shares = [shares(&pair.baseline, phase)?, shares(&pair.other, phase)?];
+    let others = others(pair, phase);
+    let names = GROUPS.iter().map(|(name, _)| *name).chain([others.as_str(), BETWEEN]);
+    let parts = names.enumerate().map(|(place, name)| {
+        let time = |side: usize| shares[side].get(place).copied().unwrap_or_default() * whole[side];
+        (name.to_owned(), [time(0), time(1)])
+    });
+    let parts = parts.filter(|(_, times)| times.iter().any(|time| *time > 0.0)).collect();
+    Some(split(phase, per, whole, parts))
+}
+
+/// The ops of no group by their names: `other ops (extra_mlp)`.
+fn others(pair: &Match<'_>, phase: &str) -> String {
+    let rows = [&pair.baseline, &pair.other].into_iter().flat_map(|group| &group.cases).flat_map(|case| &case.ops);
+    let of_none = |op: &str| GROUPS.iter().all(|(_, ops)| !ops.contains(&op));
+    let names: BTreeSet<&str> =
+        rows.filter(|row| row.phase == phase).map(|row| row.op.as_str()).filter(|op| of_none(op)).collect();
+    let listed: Vec<&str> = names.into_iter().take(MOST_NAMES).collect();
+    if listed.is_empty() { OTHERS.to_owned() } else { format!("{OTHERS} ({})", listed.join(", ")) }
+}
+
+/// Shares of a phase's traced time, one a group, then other ops, then what lies between them.
+fn shares(group: &Group<'_>, phase: &str) -> Option<Vec<f64>> {
+    let sums = || group.cases.iter().flat_map(|case| &case.sums).filter(|sum| sum.phase == phase);
+    let whole: f64 = sums().map(|sum| sum.time_s).sum();
+    let rows = |case: &&Case| {
+        case.ops.iter().filter(|row| row.phase == phase).map(|row| (row.op.clone(), row.time_s)).collect::<Vec<_>>()
+    };
+    let rows: Vec<(String, f64)> = group.cases.iter().flat_map(rows).collect();
+    if rows.is_empty() || whole <= 0.0 {
+        return None;
+    }
+    let of =
+        |wanted: &dyn Fn(&str) -> bool| rows.iter().filter(|(op, _)| wanted(op)).fold(0.0, |sum, (_, time)| sum + time);
+    let mut times: Vec<f64> = GROUPS.iter().map(|(_, ops)| of(&|op| ops.contains(&op))).collect();
+    times.push(of(&|op| GROUPS.iter().all(|(_, ops)| !ops.contains(&op))));
+    let ops: f64 = times.iter().sum();
+    times.push((whole - ops).max(0.0));
+    let whole = whole.max(ops);
+    Some(times.into_iter().map(|time| time / whole).collect())
+}
+
+fn split(whole: &str, per: &str, times: [f64; 2], parts: Vec<(String, [f64; 2])>) -> Split {
+    let difference = times[1] - times[0];
+    let part = |(name, [baseline_s, other_s]): (String, [f64; 2])| Part {
+        name,
+        baseline_s,
+        other_s,
+        share: (difference != 0.0).then(|| (other_s - baseline_s) / difference),
+    };
+    Split {
+        whole: whole.to_owned(),
+        per: per.to_owned(),
+        baseline_s: times[0],
+        other_s: times[1],
+        parts: parts.into_iter().map(part).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_shares_of_the_difference() {
+        let found = split(
+            "decode",
+            "output token",
+            [2.0, 1.0],
+            vec![("a".to_owned(), [1.5, 0.7]), ("b".to_owned(), [0.5, 0.3])],
+        );
+        let shares: Vec<f64> = found.parts.iter().filter_map(|part| part.share).collect();
+        assert!((shares[0] - 0.8).abs() < 1e-12 && (shares[1] - 0.2).abs() < 1e-12);
+        assert_eq!(split("x", "y", [1.0, 1.0], vec![("a".to_owned(), [1.0, 1.0])]).parts[0].share, None);
+    }
+
+    #[test]
+    fn every_op_of_the_cost_model_has_a_group() {
+        for kind in models::cost::OpKind::ALL {
+            assert!(GROUPS.iter().any(|(_, ops)| ops.contains(&kind.name())), "{}", kind.name());
+        }
+    }
+}

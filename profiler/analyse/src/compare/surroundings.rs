@@ -1,0 +1,180 @@
+//! What differs between two runs besides their figures: machine, settings, versions; the likeliest causes first.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::file::Surrounding;
+use super::side::Sides;
+use record::RunFile;
+
+/// What is left out: it changes all the time, follows from something else, or stands in the contrasts.
+const LEFT_OUT: &[&str] = &[
+    "environment.memory.available_bytes",
+    "environment.state.load_15m",
+    "environment.state.uptime_s",
+    "environment.state.steal_since_boot",
+    "environment.state.steal_now",
+    "environment.state.busy_now",
+    "environment.processor.frequency_now_hz",
+    "environment.memory.swap_used_bytes",
+    "plan.models",
+    "plan.prompts",
+    "plan.cases",
+    "plan.seed",
+    "plan.trace",
+    "plan.counters",
+    "plan.instrumented_runs",
+];
+
+/// The beginning of a path, how likely it explains a difference, and why. The first that fits counts.
+const WEIGHTS: &[(&str, u8, &str)] = &[
+    ("tool.target_features", 3, "kernels use other instructions"),
+    ("tool.profile", 3, "a debug build is many times slower"),
+    ("engine ", 3, "another version, device or build of the engine"),
+    ("plan.settings", 3, "the engine was set otherwise"),
+    ("plan.kv_type", 3, "the cache takes other bytes"),
+    ("plan.flash_attention", 3, "attention is computed otherwise"),
+    ("plan.batch", 3, "prefill runs in other passes"),
+    ("plan.prompt_set", 3, "other prompts were asked"),
+    ("plan.device", 3, "another device"),
+    ("plan.cold", 3, "loading begins with another page cache"),
+    ("environment.processor.model", 3, "another processor"),
+    ("environment.processor.governor", 3, "frequencies are chosen otherwise"),
+    ("environment.processor.turbo", 3, "the highest frequency is another"),
+    ("environment.limits", 3, "the system grants other means"),
+    ("environment.processor", 2, "the processor looks otherwise"),
+    ("environment.power", 2, "on a battery frequencies are lower"),
+    ("environment.memory.transparent_huge_pages", 2, "addresses are translated otherwise"),
+    ("environment.memory", 2, "memory differs"),
+    ("environment.state.load_1m", 2, "other programs had the machine"),
+    ("environment.variables", 2, "libraries read variables"),
+    ("environment.host", 2, "another system"),
+    ("tool.compiler", 2, "another compiler"),
+    ("tool.revision", 2, "another revision of this tool and of the engines in it"),
+    ("tool.version", 2, "another version of this tool and of the engines in it"),
+    ("plan.warmup", 2, "sessions were warmed up otherwise"),
+    ("plan.threads", 2, "other thread counts were measured beside it"),
+];
+const RARELY: (u8, &str) = (1, "rarely matters");
+
+/// Differences of every other run from the baseline's. Sides of one run have none.
+pub(super) fn surroundings(sides: &Sides) -> Vec<Surrounding> {
+    let Some((first, others)) = sides.sides.split_first() else { return Vec::new() };
+    let Some(baseline) = sides.sources.get(first.source) else { return Vec::new() };
+    let mut rows: Vec<Surrounding> = Vec::new();
+    let mut done = vec![first.source];
+    for side in others {
+        let Some(other) = sides.sources.get(side.source).filter(|_| !done.contains(&side.source)) else { continue };
+        done.push(side.source);
+        // Another program tells other things: what both have is in the contrasts.
+        if !other.foreign && !baseline.foreign {
+            rows.extend(differences(&baseline.file, &other.file, &side.label));
+        }
+    }
+    rows.sort_by_key(|row| std::cmp::Reverse(row.weight));
+    rows
+}
+
+fn differences(baseline: &RunFile, other: &RunFile, side: &str) -> Vec<Surrounding> {
+    let (b, o) = (leaves(baseline), leaves(other));
+    let mut names: Vec<&String> = b.keys().chain(o.keys()).collect();
+    names.sort();
+    names.dedup();
+    let rows = names.into_iter().filter(|name| b.get(*name) != o.get(*name) && counts(name, &b, &o));
+    rows.map(|name| {
+        let known = WEIGHTS.iter().find(|(start, ..)| name.starts_with(start)).map(|(_, weight, why)| (*weight, *why));
+        let (weight, because) = known.unwrap_or(RARELY);
+        let told =
+            |leaves: &BTreeMap<String, String>| leaves.get(name).cloned().unwrap_or_else(|| "not told".to_owned());
+        Surrounding {
+            side: side.to_owned(),
+            what: name.clone(),
+            baseline: told(&b),
+            other: told(&o),
+            weight,
+            because: because.to_owned(),
+        }
+    })
+    .collect()
+}
+
+/// A load below that of one busy processor is noise.
+fn counts(name: &str, b: &BTreeMap<String, String>, o: &BTreeMap<String, String>) -> bool {
+    let load = |leaves: &BTreeMap<String, String>| leaves.get(name).and_then(|text| text.parse::<f64>().ok());
+    match name {
+        "environment.state.load_1m" => load(b).zip(load(o)).is_some_and(|(b, o)| (b - o).abs() >= 1.0),
+        _ => true,
+    }
+}
+
+/// Machine, tool, settings and engines as paths with their values.
+fn leaves(file: &RunFile) -> BTreeMap<String, String> {
+    let mut found = BTreeMap::new();
+    walk("environment", &value(&file.environment), &mut found);
+    walk("tool", &value(&file.tool), &mut found);
+    walk("plan", &value(&file.plan), &mut found);
+    for label in &file.plan.engines {
+        if let Some(engine) = file.identity(label) {
+            let told = format!("{} on {}, {}", engine.version, engine.device, engine.features.join(" "));
+            found.insert(format!("engine {label}"), told);
+        }
+    }
+    found.retain(|name, _| {
+        !name.starts_with("environment.engines")
+            && !name.contains(".reasons.")
+            && LEFT_OUT.iter().all(|out| !name.starts_with(out))
+    });
+    found
+}
+
+fn value(of: &impl Serialize) -> Value {
+    serde_json::to_value(of).unwrap_or_default()
+}
+
+fn walk(path: &str, value: &Value, found: &mut BTreeMap<String, String>) {
+    match value {
+        Value::Object(fields) => fields.iter().for_each(|(name, value)| walk(&format!("{path}.{name}"), value, found)),
+        Value::Null => {}
+        Value::Array(items) => {
+            found.insert(path.to_owned(), items.iter().map(plain).collect::<Vec<_>>().join(" "));
+        }
+        other => {
+            found.insert(path.to_owned(), plain(other));
+        }
+    }
+}
+
+/// Lists within lists are joined by dots: a setting is engine, key and value.
+fn plain(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Array(items) => items.iter().map(plain).collect::<Vec<_>>().join("."),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_likeliest_cause_stands_first_and_noise_is_left_out() {
+        let mut baseline = RunFile::default();
+        baseline.tool.target_features = vec!["avx2".to_owned()];
+        baseline.environment.host.kernel = Some("6.1".to_owned());
+        baseline.environment.state.load_1m = Some(0.1);
+        let mut other = baseline.clone();
+        other.tool.target_features = vec!["avx2".to_owned(), "avx512f".to_owned()];
+        other.environment.host.kernel = Some("6.2".to_owned());
+        other.environment.memory.available_bytes = Some(7);
+        other.environment.state.load_1m = Some(0.4);
+        let mut rows = differences(&baseline, &other, "b");
+        rows.sort_by_key(|row| std::cmp::Reverse(row.weight));
+        let told: Vec<(&str, u8)> = rows.iter().map(|row| (row.what.as_str(), row.weight)).collect();
+        assert_eq!(told, [("tool.target_features", 3), ("environment.host.kernel", 2)]);
+        assert_eq!((rows[0].baseline.as_str(), rows[0].other.as_str()), ("avx2", "avx2 avx512f"));
+        assert!(differences(&baseline, &baseline, "b").is_empty());
+    }
+}

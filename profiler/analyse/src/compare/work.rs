@@ -1,0 +1,325 @@
+//! Whether two sides did the same work: what must be the same, one check a row, and the label that all of them allow.
+
+use super::answers::{NEAR_TIE, answers};
+use super::file::{Check, Distance, Sameness, Work};
+use super::foreign::BEHIND;
+use super::pairing::Match;
+use super::probabilities::distance;
+use record::plan::PlannedModel;
+use record::{Case, Reasons, Status};
+
+/// Bits per weight that may differ between two quantisations that are called equivalent, as a share.
+const BITS: f64 = 0.10;
+/// Two models with so small a mean divergence have the same weights behind their quantisations, in nats. Quantising to four bits
+/// moves a model by hundredths; another model of the same shape is nats away.
+const SAME_SOURCE: f64 = 0.1;
+/// And they have the same most likely token at this share of the positions at least: nearly even probabilities diverge little,
+/// whoever made them.
+const SAME_TOP: f64 = 0.75;
+
+/// What is looked at, each with what it allows.
+pub(super) fn work(pair: &Match<'_>) -> Work {
+    let mut reasons = Reasons::new();
+    let probabilities = distance(pair).map_err(|reason| reasons.insert("probabilities".to_owned(), reason)).ok();
+    let answers = answers(pair);
+    let mut checks = vec![
+        prompts(pair),
+        weights(pair, probabilities.as_ref()),
+        tokens(pair),
+        setting(pair, "cache of keys and values", |pair| {
+            both(pair, |group| format!("{:?}", group.file().plan.kv_type).to_lowercase())
+        }),
+        setting(pair, "threads", |pair| both(pair, |group| group.threads().to_string())),
+        setting(pair, "tokens before the prompt", |pair| both(pair, |group| group.depth().to_string())),
+        context(pair),
+        ended(pair),
+        elsewhere(pair),
+        build(pair),
+        machine(pair),
+        same_answers(pair, &answers, &probabilities),
+    ];
+    checks.retain(|check| !check.what.is_empty());
+    let allowed = checks.iter().map(|check| check.allows).max_by_key(|allows| rank(*allows)).unwrap_or_default();
+    Work { label: allowed, checks, answers, probabilities, reasons }
+}
+
+/// The least that a check allows counts.
+const fn rank(sameness: Sameness) -> u8 {
+    match sameness {
+        Sameness::Equal => 0,
+        Sameness::QuantEquivalent => 1,
+        Sameness::NotComparable => 2,
+    }
+}
+
+fn both(pair: &Match<'_>, of: impl Fn(&super::pairing::Group<'_>) -> String) -> (String, String) {
+    (of(&pair.baseline), of(&pair.other))
+}
+
+fn check(what: &str, (baseline, other): (String, String), allows: Sameness, because: &str) -> Check {
+    let because = if allows == Sameness::Equal { String::new() } else { because.to_owned() };
+    Check { what: what.to_owned(), allows, baseline, other, because }
+}
+
+/// A setting that is equal or ends the comparison.
+fn setting(pair: &Match<'_>, what: &str, of: impl Fn(&Match<'_>) -> (String, String)) -> Check {
+    let values = of(pair);
+    let allows = if values.0 == values.1 { Sameness::Equal } else { Sameness::NotComparable };
+    check(what, values, allows, &format!("{what} differ"))
+}
+
+/// The token ids that the model saw.
+fn prompts(pair: &Match<'_>) -> Check {
+    let ids = |case: &Case| case.output.as_ref().map(|output| output.prompt_ids.clone()).filter(|ids| !ids.is_empty());
+    let (mut same, mut other, mut unknown) = (0, Vec::new(), Vec::new());
+    for (b, o) in pair.prompts() {
+        match (ids(b), ids(o)) {
+            (Some(b), Some(o)) if b == o => same += 1,
+            (Some(_), Some(_)) => other.push(b.prompt.as_str()),
+            _ => unknown.push(b.prompt.as_str()),
+        }
+    }
+    let count = |group: &super::pairing::Group<'_>| match group.cases.len() {
+        1 => "1 prompt".to_owned(),
+        n => format!("{n} prompts"),
+    };
+    let values = both(pair, count);
+    let text = match (other.is_empty(), unknown.is_empty()) {
+        (true, true) => String::new(),
+        (false, _) => format!("the token ids differ in {} ({same} are the same)", other.join(", ")),
+        (true, false) => format!("the token ids of {} are not known on both sides", unknown.join(", ")),
+    };
+    let allows = if text.is_empty() { Sameness::Equal } else { Sameness::NotComparable };
+    check("prompt tokens", values, allows, &text)
+}
+
+/// The weights: by their hash, else by what they come from and how many bits they have.
+fn weights(pair: &Match<'_>, probabilities: Option<&Distance>) -> Check {
+    const WHAT: &str = "weights";
+    let (Some(b), Some(o)) = (pair.baseline.planned(), pair.other.planned()) else {
+        return check(WHAT, both(pair, |_| "?".to_owned()), Sameness::NotComparable, "the model is not in the plan");
+    };
+    let values = (told(b), told(o));
+    if pair.interleaved && std::ptr::eq(b, o) {
+        return check(WHAT, values, Sameness::Equal, "");
+    }
+    if b.sha256.is_some() && b.sha256 == o.sha256 {
+        return check(WHAT, values, Sameness::Equal, "");
+    }
+    if b.architecture != o.architecture && !b.architecture.is_empty() && !o.architecture.is_empty() {
+        return check(WHAT, values, Sameness::NotComparable, "the architectures differ");
+    }
+    if b.parameters.is_some() && o.parameters.is_some() && b.parameters != o.parameters {
+        return check(WHAT, values, Sameness::NotComparable, "the numbers of parameters differ");
+    }
+    let Some((bits_b, bits_o)) = bits(b).zip(bits(o)) else {
+        return check(
+            WHAT,
+            values,
+            Sameness::NotComparable,
+            "their hashes are not both known, nor their bits per weight",
+        );
+    };
+    if (bits_b / bits_o).max(bits_o / bits_b) > 1.0 + BITS {
+        let text = format!("{bits_b:.2} and {bits_o:.2} bits per weight: the bytes that a token reads differ");
+        return check(WHAT, values, Sameness::NotComparable, &text);
+    }
+    let related = source(b).is_some() && source(b) == source(o);
+    let near = probabilities.is_some_and(is_near);
+    if related || near {
+        let how =
+            if related { "the same source" } else { "probabilities that are as near as those of the same weights" };
+        let text = format!("other bytes of {bits_b:.2} and {bits_o:.2} bits per weight, from {how}");
+        return check(WHAT, values, Sameness::QuantEquivalent, &text);
+    }
+    let text = "their hashes differ or are not known, and nothing shows that they come from the same weights";
+    check(WHAT, values, Sameness::NotComparable, text)
+}
+
+fn told(model: &PlannedModel) -> String {
+    let hash =
+        model.sha256.as_ref().map_or_else(|| "hash not known".to_owned(), |hash| hash.chars().take(12).collect());
+    format!("{} {} ({hash})", model.name, model.quantisation)
+}
+
+/// Bits per weight: as the plan has it, else the file over the parameters.
+fn bits(model: &PlannedModel) -> Option<f64> {
+    model.bits_per_weight.or_else(|| {
+        let parameters = model.parameters.filter(|number| *number > 0)?;
+        Some(model.file_bytes? as f64 * 8.0 / parameters as f64)
+    })
+}
+
+/// Probabilities as near as those of the same weights.
+fn is_near(found: &Distance) -> bool {
+    found.kl_mean <= SAME_SOURCE && found.same_top >= SAME_TOP
+}
+
+fn hash(model: Option<&PlannedModel>) -> Option<&str> {
+    model?.sha256.as_deref()
+}
+
+/// What a file was quantised from, or itself where it was not.
+fn source(model: &PlannedModel) -> Option<&str> {
+    model.source.as_ref().map(|source| source.sha256.as_str()).or(model.sha256.as_deref())
+}
+
+/// A prompt with the output tokens of both sides.
+type Counts<'a> = (&'a str, Option<usize>, Option<usize>);
+
+/// Tokens that came out of each prompt.
+fn tokens(pair: &Match<'_>) -> Check {
+    let of =
+        |case: &Case| case.samples.iter().rev().find(|sample| !sample.warmup).and_then(|sample| sample.output_tokens);
+    let counts: Vec<Counts<'_>> = pair.prompts().map(|(b, o)| (b.prompt.as_str(), of(b), of(o))).collect();
+    let sum = |side: fn(&Counts<'_>) -> Option<usize>| {
+        counts.iter().map(side).sum::<Option<usize>>().map_or_else(|| "not known".to_owned(), |n| n.to_string())
+    };
+    let other: Vec<String> = counts
+        .iter()
+        .filter(|(_, b, o)| b != o)
+        .map(|(prompt, b, o)| {
+            let told = |n: &Option<usize>| n.map_or_else(|| "?".to_owned(), |n| n.to_string());
+            format!("{prompt} ({} and {})", told(b), told(o))
+        })
+        .collect();
+    let unknown = counts.iter().any(|(_, b, o)| b.is_none() || o.is_none());
+    let text = format!("the answers have other lengths in {}; --ignore-eos makes them equal", other.join(", "));
+    let allows = if other.is_empty() && !unknown { Sameness::Equal } else { Sameness::NotComparable };
+    check("output tokens", (sum(|row| row.1), sum(|row| row.2)), allows, &text)
+}
+
+/// Tokens that the sessions hold: what is reserved differs with it, not what is computed. Known to be different it is told; a foreign
+/// run does not say it.
+fn context(pair: &Match<'_>) -> Check {
+    let of = |model: Option<&PlannedModel>| model.map(|model| model.context).filter(|tokens| *tokens > 0);
+    let (b, o) = (of(pair.baseline.planned()), of(pair.other.planned()));
+    let told = |tokens: Option<usize>| tokens.map_or_else(|| "not told".to_owned(), |tokens| tokens.to_string());
+    let allows = if b.zip(o).is_none_or(|(b, o)| b == o) { Sameness::Equal } else { Sameness::NotComparable };
+    check("context", (told(b), told(o)), allows, "the sessions hold other numbers of tokens; --ctx sets them")
+}
+
+/// Every case must have ended well.
+fn ended(pair: &Match<'_>) -> Check {
+    let failed = |side: fn(&(&Case, &Case)) -> String| {
+        let of: Vec<String> = pair.prompts().map(|both| side(&both)).filter(|text| !text.is_empty()).collect();
+        if of.is_empty() { "all ok".to_owned() } else { of.join("; ") }
+    };
+    let values = (failed(|(b, _)| unfinished(b)), failed(|(_, o)| unfinished(o)));
+    let allows = if values.0 == values.1 && values.0 == "all ok" { Sameness::Equal } else { Sameness::NotComparable };
+    check("cases", values, allows, "some cases did not end well")
+}
+
+fn unfinished(case: &Case) -> String {
+    match case.status {
+        Status::Ok => String::new(),
+        _ => format!("{}: {}", case.prompt, case.error.as_deref().unwrap_or("not complete")),
+    }
+}
+
+/// A generation that a foreign run measured elsewhere in the context.
+fn elsewhere(pair: &Match<'_>) -> Check {
+    let of = |case: &Case| case.reasons.get(BEHIND).cloned();
+    match pair.prompts().filter(|(b, o)| of(b) != of(o)).find_map(|(b, o)| of(b).or_else(|| of(o))) {
+        Some(text) => check(
+            "place of the decoded tokens",
+            ("behind the prompt".to_owned(), text.clone()),
+            Sameness::NotComparable,
+            &text,
+        ),
+        None => Check::default(),
+    }
+}
+
+/// What the programs were built for: other instructions are another program. Between programs of different makers nothing is held.
+fn build(pair: &Match<'_>) -> Check {
+    let (b, o) = (&pair.baseline.file().tool, &pair.other.file().tool);
+    if pair.interleaved {
+        return check("build", ("this program".to_owned(), "this program".to_owned()), Sameness::Equal, "");
+    }
+    if b.name != o.name {
+        return Check::default();
+    }
+    let told = |tool: &record::Tool| {
+        format!("{} {}, {} target features", tool.profile, tool.target, tool.target_features.len())
+    };
+    let missing = |a: &[String], b: &[String]| {
+        a.iter().filter(|feature| !b.contains(feature)).cloned().collect::<Vec<_>>().join(" ")
+    };
+    let differing = [missing(&b.target_features, &o.target_features), missing(&o.target_features, &b.target_features)];
+    let mut text = Vec::new();
+    if b.profile != o.profile {
+        text.push(format!("one is a {} build, the other a {} build", b.profile, o.profile));
+    }
+    if differing.iter().any(|features| !features.is_empty()) {
+        text.push(format!(
+            "target features of one alone: {}",
+            differing.iter().filter(|f| !f.is_empty()).cloned().collect::<Vec<_>>().join("; ")
+        ));
+    }
+    if let Some((b, o)) = pair.baseline.identity().zip(pair.other.identity())
+        && b.name == o.name
+        && b.features != o.features
+    {
+        text.push(format!(
+            "{} was built with other features: {} against {}",
+            b.name,
+            b.features.join(" "),
+            o.features.join(" ")
+        ));
+    }
+    if b.target != o.target {
+        text.push("the targets differ".to_owned());
+    }
+    let allows = if text.is_empty() { Sameness::Equal } else { Sameness::NotComparable };
+    check("build", (told(b), told(o)), allows, &text.join("; "))
+}
+
+/// One node.
+fn machine(pair: &Match<'_>) -> Check {
+    if pair.interleaved {
+        return check("processor", ("this run".to_owned(), "this run".to_owned()), Sameness::Equal, "");
+    }
+    let told = |group: &super::pairing::Group<'_>| {
+        let processor = &group.file().environment.processor;
+        processor.model.clone().unwrap_or_else(|| "not told".to_owned())
+    };
+    let values = both(pair, told);
+    let allows = if values.0 == values.1 { Sameness::Equal } else { Sameness::NotComparable };
+    check("processor", values, allows, "measured on different processors")
+}
+
+/// Answers that part where it is no near-tie come from another computation.
+fn same_answers(pair: &Match<'_>, answers: &[super::file::Agreement], probabilities: &Option<Distance>) -> Check {
+    const WHAT: &str = "greedy answers";
+    let (same, of) = answers.iter().fold((0, 0), |sum, row| (sum.0 + row.same, sum.1 + row.of));
+    if of == 0 {
+        // Foreign runs and servers do not tell their tokens: the other checks must do.
+        return Check::default();
+    }
+    let apart: Vec<&super::file::Agreement> = answers.iter().filter(|row| row.same < row.of).collect();
+    let told = match apart.len() {
+        0 => "the same tokens".to_owned(),
+        parted => format!("{same} of {of} tokens before they part, in {parted} of {} prompts", answers.len()),
+    };
+    let values = ("reference".to_owned(), told);
+    let far: Vec<String> = apart
+        .iter()
+        .filter(|row| row.near_tie == Some(false))
+        .map(|row| format!("{} at token {} ({:.2} nats)", row.prompt, row.same + 1, row.gap.unwrap_or_default()))
+        .collect();
+    let unknown = apart.iter().any(|row| row.near_tie.is_none());
+    let near = probabilities.as_ref().is_some_and(is_near);
+    let same_bytes = pair.interleaved
+        || hash(pair.baseline.planned()).is_some_and(|hash_of| Some(hash_of) == hash(pair.other.planned()));
+    // Another quantisation answers otherwise by right; what its weights allow stands in their own row.
+    if !far.is_empty() && same_bytes {
+        let text = format!("they part where it is no near-tie (above {NEAR_TIE} nats): {}", far.join(", "));
+        return check(WHAT, values, Sameness::NotComparable, &text);
+    }
+    if unknown && !near && same_bytes {
+        let text = "they part, and whether at near-ties is not known: a side lists no probabilities";
+        return check(WHAT, values, Sameness::NotComparable, text);
+    }
+    check(WHAT, values, Sameness::Equal, "")
+}

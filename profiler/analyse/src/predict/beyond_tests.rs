@@ -1,0 +1,146 @@
+//! Estimates beyond what was measured: depth, types, sizes, and the choice of a case to check with.
+
+use models::synth::Quant;
+
+use super::tests::{large, medium, run_file, settings, small, spec, subject};
+use super::*;
+use record::{Limit, RunFile};
+
+/// Two cases of almost the same length whose attention took the same time: nothing tells what a position costs.
+fn one_length() -> RunFile {
+    let mut file = run_file(&[&small()]);
+    let mut other = file.cases[0].clone();
+    other.id = "candle/small/q/t1/d0".to_owned();
+    for sample in other.samples.iter_mut().chain(&mut other.traced) {
+        sample.prompt_tokens = Some(131);
+    }
+    file.cases.push(other);
+    file
+}
+
+fn width(figure: Option<Figure>) -> f64 {
+    figure.map(|figure| figure.high.unwrap() / figure.value).unwrap()
+}
+
+#[test]
+fn a_longer_context_costs_though_no_run_had_one() {
+    let runs = one_length();
+    let at = |depth| predict(&small(), &Settings { depth, ..settings(1) }, &[&runs], None).unwrap();
+    let found = [0, 128, 1500, 4096].map(at);
+    for pair in found.windows(2) {
+        let (near, far) = (&pair[0], &pair[1]);
+        assert!(far.decode_tps.unwrap().value < near.decode_tps.unwrap().value, "{near:?} {far:?}");
+        assert!(far.prefill_tps.unwrap().value < near.prefill_tps.unwrap().value);
+        assert!(far.memory_bytes.unwrap().value > near.memory_bytes.unwrap().value);
+    }
+    let told = |found: &Prediction| found.notes.iter().filter(|note| note.contains("was never measured")).count();
+    assert_eq!((told(&found[0]), told(&found[2])), (0, 2), "{:?}", found[2].notes);
+    assert!(width(found[2].decode_tps) > width(found[0].decode_tps) + 0.1);
+    // Not below what the memory allows; four queries share each row of the cache, so that operations decide.
+    let more = found[2].decode.unwrap().seconds() - found[0].decode.unwrap().seconds();
+    let bytes = 1500.0 * small().spec.kv_bytes_per_token(record::plan::kv_dtype(engine_api::KvType::default())).as_f64();
+    assert!((1.0..8.0).contains(&(more * 20e9 / bytes)), "{}", more * 20e9 / bytes);
+}
+
+#[test]
+fn a_depth_that_runs_covered_follows_their_law() {
+    let mut runs = run_file(&[&small()]);
+    let mut deep = runs.cases[0].clone();
+    deep.depth = 1500;
+    for row in deep.ops.iter_mut().filter(|row| row.op == "attention") {
+        row.time_s *= 8.0;
+    }
+    runs.cases.push(deep);
+    let found = predict(&small(), &Settings { depth: 800, ..settings(1) }, &[&runs], None).unwrap();
+    assert!(!found.notes.iter().any(|note| note.contains("positions")), "{:?}", found.notes);
+}
+
+#[test]
+fn a_depth_beyond_the_context_is_told() {
+    let deep = Settings { depth: 200_000, ..settings(1) };
+    let error = predict(&small(), &deep, &[&run_file(&[&small()])], None).unwrap_err().to_string();
+    insta::assert_snapshot!(error, @"predict -m small: a depth of 200000, 128 prompt tokens and 9 new ones are 200137, the model has a context of 131072; lower --depth, --prompt-tokens or -n");
+    let mut short = small();
+    short.spec.context_length = 2048;
+    let mut file = run_file(&[&short]);
+    what_if(&mut file);
+    let row = file.what_if.iter().find(|row| row.what == "small behind 4096 tokens").unwrap();
+    assert!(row.decode_tps.is_none() && row.reasons["decode_tps"].contains("context of 2048"));
+}
+
+#[test]
+fn more_bytes_are_never_as_fast() {
+    let shape = || spec(4, 512, 1536, 8, 8_000);
+    let runs = run_file(&[&subject("small", shape(), Quant::Q4_1)]);
+    let of = |quant| predict(&subject("small", shape(), quant), &settings(1), &[&runs], None).unwrap();
+    let found = [Quant::Q4_0, Quant::Q4_1, Quant::Q8_0, Quant::F16].map(of);
+    for pair in found.windows(2) {
+        let (less, more) = (&pair[0], &pair[1]);
+        assert!(less.decode_tps.unwrap().value > more.decode_tps.unwrap().value, "{less:?} {more:?}");
+        assert!(less.prefill_tps.unwrap().value > more.prefill_tps.unwrap().value);
+        assert!(less.load_warm_s.unwrap().value < more.load_warm_s.unwrap().value);
+        assert!(less.memory_bytes.unwrap().value < more.memory_bytes.unwrap().value);
+    }
+    let told = |found: &Prediction, text: &str| found.notes.iter().any(|note| note.contains(text));
+    assert!(told(&found[3], "F16 was never measured: products on one token at the bytes per second of"));
+    assert!(told(&found[0], "Q4_0 was never measured: products on one token at the operations per second of"));
+    assert!(width(found[3].decode_tps) > width(found[1].decode_tps), "{found:?}");
+    assert!(found[3].extrapolation.unwrap().error > 0.1);
+}
+
+#[test]
+fn the_limit_is_that_of_the_verdicts() {
+    let found = predict(&large(), &settings(1), &[&run_file(&[&small(), &medium()])], None).unwrap();
+    let (prefill, decode) = (found.prefill.unwrap(), found.decode.unwrap());
+    assert_eq!((prefill.limit(), decode.limit()), (Some(Limit::Compute), Some(Limit::MemoryBandwidth)));
+    assert_eq!((prefill.limit_name(), decode.limit_name()), ("compute", "memory bandwidth"));
+    // By the least times, not by the time that kernels leave.
+    let slow = Parts { memory_s: 0.1, compute_s: 0.9, least_memory_s: 0.3, least_compute_s: 0.1, ..Parts::default() };
+    assert_eq!(slow.limit(), Some(Limit::MemoryBandwidth));
+    assert_eq!(Parts::default().limit(), None, "a file of an earlier version");
+}
+
+#[test]
+fn a_larger_model_has_wider_intervals_and_one_teacher_the_widest() {
+    let of = |runs: &RunFile, target: &Subject| predict(target, &settings(1), &[runs], None).unwrap();
+    let (one, two) = (run_file(&[&medium()]), run_file(&[&small(), &medium()]));
+    let far = of(&one, &large()).extrapolation.unwrap();
+    assert!(far.one_model && far.ratio > 3.0 && (far.error - 0.2 * far.ratio.ln()).abs() < 1e-12);
+    assert!(width(of(&one, &large()).decode_tps) > 1.0 + 1.96 * far.error);
+    let known = of(&two, &large()).extrapolation.unwrap();
+    assert!(!known.one_model && (known.error - 0.1 * known.ratio.ln()).abs() < 1e-12);
+    assert!(of(&two, &medium()).extrapolation.unwrap().error < 0.01);
+    for target in [small(), medium(), large()] {
+        let memory = of(&two, &target).memory_bytes.unwrap();
+        assert!(memory.high.unwrap() >= 1.05 * memory.value && memory.low.unwrap() <= 0.95 * memory.value);
+    }
+}
+
+#[test]
+fn the_nearest_case_is_compared_and_named() {
+    let found = predict(&large(), &settings(1), &[&run_file(&[&small(), &medium()])], None).unwrap();
+    let mut truth = run_file(&[&large()]);
+    truth.name = "truth".to_owned();
+    let mut other = truth.cases[0].clone();
+    (other.id, other.depth) = ("candle/large/p/t1/d512".to_owned(), 512);
+    for sample in &mut other.samples {
+        sample.decode_tps = Some(1.0);
+    }
+    truth.cases.insert(0, other);
+    let checked = compare(&found, &truth).unwrap();
+    assert_eq!(checked.case, "candle/large/p/t1/d0");
+    assert_eq!(
+        checked.notes,
+        ["compared with candle/large/p/t1/d0, of 2 cases of large the nearest to what was predicted"]
+    );
+    assert!(checked.rows.iter().all(|row| row.field != "decode_tps" || row.measured > 1.0));
+    truth.cases.truncate(1);
+    truth.name = "planted".to_owned();
+    let checked = compare(&found, &truth).unwrap();
+    assert_eq!(checked.case, "candle/large/p/t1/d512");
+    assert_eq!(
+        checked.notes[0],
+        "not the same settings: depth predicted 0, measured 512; no case of the run is nearer"
+    );
+    assert!(checked.notes[1].starts_with("planted is among the runs that the estimate was learnt from"));
+}

@@ -1,0 +1,220 @@
+//! An estimate beside what was measured afterwards.
+
+use std::path::Path;
+
+use super::Ground;
+use super::prediction::{Figure, PREDICTION_VERSION, Prediction};
+use record::Error;
+use record::{Case, RunFile, Sample, Status};
+use statistics::median;
+
+/// A figure beside its estimate.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Comparison {
+    /// Field name of the estimate.
+    pub field: &'static str,
+    /// As it was written.
+    pub predicted: Figure,
+    /// The same on the ceilings that were probed while it was measured; `None` where ceilings do not enter.
+    pub scaled: Option<f64>,
+    /// Median over the clean requests.
+    pub measured: f64,
+}
+
+impl Comparison {
+    /// `scaled (or predicted) / measured - 1`.
+    #[must_use]
+    pub fn error(&self) -> f64 {
+        self.scaled.unwrap_or(self.predicted.value) / self.measured - 1.0
+    }
+
+    /// Whether the measured figure lies inside the interval, moved with the ceilings; `None` for a bound.
+    #[must_use]
+    pub fn inside(&self) -> Option<bool> {
+        let moved = self.scaled.map_or(1.0, |scaled| scaled / self.predicted.value);
+        Some((self.predicted.low? * moved..=self.predicted.high? * moved).contains(&self.measured))
+    }
+}
+
+/// Reads an estimate back.
+///
+/// # Errors
+/// When it cannot be read, is no estimate, or was written by a newer version.
+pub fn read(path: &Path) -> Result<Prediction, Error> {
+    let bytes = std::fs::read(path).map_err(Error::file(path, "read"))?;
+    let wrong =
+        |problem: String, advice: &str| Error::Content { path: path.to_path_buf(), problem, advice: advice.to_owned() };
+    let value: serde_json::Value =
+        serde_json::from_slice(&bytes).map_err(|error| wrong(format!("is not JSON: {error}"), MAKE_ONE))?;
+    match value["prediction_version"].as_u64() {
+        None => Err(wrong("has no prediction_version, so it is no prediction of inferometer".to_owned(), MAKE_ONE)),
+        Some(version) if version > u64::from(PREDICTION_VERSION) => Err(wrong(
+            format!("has prediction version {version}, this program reads up to {PREDICTION_VERSION}"),
+            "read it with the version of inferometer that wrote it, or a newer one",
+        )),
+        Some(_) => serde_json::from_slice(&bytes).map_err(|error| {
+            wrong(format!("is not what its version says: {error}"), "it was changed after it was written")
+        }),
+    }
+}
+
+const MAKE_ONE: &str = "write one with `inferometer predict -m MODEL -o FILE`";
+
+/// An estimate beside a case of a run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Checked {
+    /// The case that it is compared with.
+    pub case: String,
+    /// What a reader has to know of the choice and of the run.
+    pub notes: Vec<String>,
+    /// One per figure that was both estimated and measured.
+    pub rows: Vec<Comparison>,
+}
+
+/// Settings of a case that it is chosen by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Asked {
+    prompt_tokens: usize,
+    new_tokens: usize,
+    threads: usize,
+    depth: usize,
+}
+
+impl Asked {
+    /// Of a case: as its clean requests had it.
+    fn of(case: &Case) -> Option<Self> {
+        let sample = case.clean_samples().find(|sample| sample.prompt_tokens.is_some())?;
+        Some(Self {
+            prompt_tokens: sample.prompt_tokens?,
+            new_tokens: sample.output_tokens.unwrap_or(0),
+            threads: case.threads,
+            depth: case.depth,
+        })
+    }
+
+    const fn named(&self) -> [(&'static str, usize); 4] {
+        [
+            ("prompt tokens", self.prompt_tokens),
+            ("new tokens", self.new_tokens),
+            ("threads", self.threads),
+            ("depth", self.depth),
+        ]
+    }
+
+    /// How far two cases are apart:
+    ///
+    /// ```text
+    /// sum over prompt tokens, new tokens, threads, depth of |ln((a + 1) / (b + 1))|
+    /// ```
+    fn distance(&self, other: &Self) -> f64 {
+        let pairs = self.named().into_iter().zip(other.named());
+        pairs.map(|((_, a), (_, b))| ((a as f64 + 1.0) / (b as f64 + 1.0)).ln().abs()).sum()
+    }
+}
+
+/// Compares an estimate with the case of a run that has the same model and engine and the nearest prompt tokens, new tokens,
+/// threads and depth; of equally near ones the first. Loads are those of all cases of the model and engine.
+///
+/// # Errors
+/// When the run has no such case, naming those that it has.
+pub fn compare(prediction: &Prediction, file: &RunFile) -> Result<Checked, Error> {
+    let like =
+        |case: &&Case| case.model == prediction.model && case.engine == prediction.engine && case.status == Status::Ok;
+    let cases: Vec<&Case> = file.cases.iter().filter(like).collect();
+    let asked = Asked {
+        prompt_tokens: prediction.prompt_tokens,
+        new_tokens: prediction.new_tokens,
+        threads: prediction.threads,
+        depth: prediction.depth,
+    };
+    let known: Vec<(&Case, Asked)> = cases.iter().filter_map(|case| Some((*case, Asked::of(case)?))).collect();
+    let nearest = known.iter().min_by(|a, b| asked.distance(&a.1).total_cmp(&asked.distance(&b.1)));
+    let Some((chosen, has)) = nearest.copied() else { return Err(no_such_case(prediction, file)) };
+    Ok(Checked {
+        case: chosen.id.clone(),
+        notes: notes(prediction, file, (&known, chosen), (asked, has)),
+        rows: rows(prediction, file, &cases, chosen),
+    })
+}
+
+fn notes(
+    prediction: &Prediction,
+    file: &RunFile,
+    (known, chosen): (&[(&Case, Asked)], &Case),
+    (asked, has): (Asked, Asked),
+) -> Vec<String> {
+    let mut notes = Vec::new();
+    if known.len() > 1 {
+        let (id, n, model) = (&chosen.id, known.len(), &prediction.model);
+        let like = known.iter().filter(|(_, other)| other.distance(&asked) <= has.distance(&asked)).count() - 1;
+        let like = match like {
+            0 => String::new(),
+            more => format!(", the first of {} that are as near", more + 1),
+        };
+        notes.push(format!("compared with {id}, of {n} cases of {model} the nearest to what was predicted{like}"));
+    }
+    let differs: Vec<String> = asked
+        .named()
+        .into_iter()
+        .zip(has.named())
+        .filter(|((_, a), (_, b))| a != b)
+        .map(|((name, a), (_, b))| format!("{name} predicted {a}, measured {b}"))
+        .collect();
+    if !differs.is_empty() {
+        notes.push(format!("not the same settings: {}; no case of the run is nearer", differs.join(", ")));
+    }
+    if prediction.rests_on.iter().any(|run| run.starts_with(&format!("{}: ", file.name))) {
+        notes.push(format!(
+            "{} is among the runs that the estimate was learnt from: this shows how well they are reproduced, not how well the estimate foresees",
+            file.name
+        ));
+    }
+    notes
+}
+
+fn rows(prediction: &Prediction, file: &RunFile, cases: &[&Case], chosen: &Case) -> Vec<Comparison> {
+    let ground = Ground::of(file, chosen.threads, Some(&prediction.model));
+    let middle = |value: fn(&Sample) -> Option<f64>| median(&chosen.clean_samples().filter_map(value).collect::<Vec<_>>());
+    let on = |parts: Option<super::Parts>| Some(parts?.on(&prediction.ground, &ground?));
+    let load = |cold: bool| {
+        let loads = cases.iter().filter(|case| match case.memory.load_cached_share {
+            Some(share) if cold => share <= 0.0,
+            Some(share) => share >= 1.0,
+            None => false,
+        });
+        median(&loads.filter_map(|case| case.memory.load_s).collect::<Vec<_>>())
+    };
+    let first = chosen.samples.iter().find(|sample| sample.fresh);
+    let peak = first.and_then(|sample| sample.memory_peak_bytes).map(|bytes| bytes as f64);
+    let rows = [
+        ("load_warm_s", prediction.load_warm_s, None, load(false)),
+        ("load_cold_s", prediction.load_cold_s, None, load(true)),
+        ("memory_bytes", prediction.memory_bytes, None, peak),
+        (
+            "prefill_tps",
+            prediction.prefill_tps,
+            on(prediction.prefill).map(|seconds| prediction.prompt_tokens as f64 / seconds),
+            middle(|sample| sample.prefill_tps),
+        ),
+        (
+            "decode_tps",
+            prediction.decode_tps,
+            on(prediction.decode).map(|seconds| 1.0 / seconds),
+            middle(|sample| sample.decode_tps),
+        ),
+    ];
+    let row = |(field, predicted, scaled, measured): (_, Option<Figure>, _, Option<f64>)| {
+        Some(Comparison { field, predicted: predicted?, scaled, measured: measured? })
+    };
+    rows.into_iter().filter_map(row).collect()
+}
+
+fn no_such_case(prediction: &Prediction, file: &RunFile) -> Error {
+    let Prediction { model, engine, .. } = prediction;
+    let known: Vec<&str> = file.cases.iter().map(|case| case.id.as_str()).collect();
+    Error::Usage(format!(
+        "{}: has no measured case of {engine} on {model}, which was predicted; its cases: {}; measure that model and engine, or predict those of the run",
+        file.name,
+        known.join(", ")
+    ))
+}

@@ -1,0 +1,418 @@
+//! The estimate itself: sums over the ops of a model of what each was learnt to cost.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use engine_api::KvType;
+use models::cost::WeightTypes;
+use models::{Bytes, Spec};
+
+use super::call::{Call, Key};
+use super::ground::Ground;
+use super::knowledge::{Knowledge, load_features, overhead_features};
+use super::observe::{BATCH, Need, Pass, Seen, Shape, observe};
+use super::prediction::{Extrapolation, Figure, PREDICTION_VERSION, Parts, Prediction};
+use super::reach::Context;
+use record::Error;
+use record::plan::kv_dtype;
+use record::{Ceilings, Reasons, RunFile, Spread};
+
+/// Standard errors to either side of a nominal 95 % interval.
+const SIDES: f64 = 1.96;
+/// Relative error of the part of the memory that follows from sizes: pages, headers.
+const SIZES: f64 = 0.005;
+/// Least relative half-width of the interval of the memory, a judgement: allocators and libraries keep what no size tells.
+const MEMORY: f64 = 0.05;
+/// Files whose sizes lie closer than this do not tell what a byte costs to load.
+const LIKE_FILES: f64 = 1.5;
+/// Decodes that are looked at: time grows evenly with the position, so a few tell the mean.
+const POSITIONS: usize = 9;
+
+/// What is estimated.
+#[derive(Debug, Clone)]
+pub struct Subject {
+    /// What a run would call it.
+    pub name: String,
+    /// As it was asked for.
+    pub reference: String,
+    /// Quantisation.
+    pub quant: String,
+    /// Its shape.
+    pub spec: Spec,
+    /// The types of its weights.
+    pub types: WeightTypes,
+    /// Size of its file.
+    pub file_bytes: Bytes,
+}
+
+/// Under which settings.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Engine label.
+    pub engine: String,
+    /// Threads.
+    pub threads: usize,
+    /// Tokens in the context before the prompt.
+    pub depth: usize,
+    /// Tokens of the prompt.
+    pub prompt_tokens: usize,
+    /// Tokens that come out.
+    pub new_tokens: usize,
+    /// Element type of the KV cache.
+    pub kv_type: KvType,
+    /// Prompt tokens per pass; `None` = the engines' default.
+    pub batch: Option<usize>,
+}
+
+/// Estimates a model from runs (newest first), or from the ceilings alone where no run says anything about the engine: then every
+/// figure is a bound.
+///
+/// # Errors
+/// When the tokens are more than the model's context, or neither the runs nor `ceilings` know the machine's limits for the thread
+/// count.
+pub fn predict(
+    subject: &Subject,
+    settings: &Settings,
+    runs: &[&RunFile],
+    ceilings: Option<&Ceilings>,
+) -> Result<Prediction, Error> {
+    settings.fit(subject)?;
+    let ground = runs
+        .iter()
+        .find_map(|run| Ground::of(run, settings.threads, None))
+        .or_else(|| ceilings.and_then(|known| Ground::of_ceilings(known, settings.threads)))
+        .ok_or_else(|| no_ground(settings.threads, runs))?;
+    let rates = runs.iter().find_map(|run| run.ceilings.as_ref()).or(ceilings);
+    let mut prediction = empty(subject, settings, ground);
+    let mut seen = Vec::new();
+    for run in runs {
+        let found = observe(run, &settings.engine);
+        prediction.skipped.extend(found.skipped.iter().map(|reason| format!("{}: {reason}", run.name)));
+        if found.models.is_empty() {
+            prediction.skipped.push(format!("{}: no op of {} was traced", run.name, settings.engine));
+        } else {
+            prediction.rests_on.push(format!("{}: {}", run.name, found.models.join(", ")));
+        }
+        seen.push(found);
+    }
+    prediction.skipped.sort();
+    prediction.skipped.dedup();
+    let task = Task { subject, settings, ground };
+    if seen.iter().all(|seen| seen.cases.is_empty()) {
+        task.bounds(&mut prediction, rates);
+    } else {
+        task.estimates(&mut prediction, &seen, rates);
+    }
+    Ok(prediction)
+}
+
+impl Settings {
+    /// Tokens in all.
+    pub(super) const fn tokens(&self) -> usize {
+        self.depth + self.prompt_tokens + self.new_tokens
+    }
+
+    /// An error where the context of the model is shorter than what is asked about.
+    fn fit(&self, subject: &Subject) -> Result<(), Error> {
+        let (tokens, context) = (self.tokens(), subject.spec.context_length);
+        if tokens <= context {
+            return Ok(());
+        }
+        let Self { depth, prompt_tokens, new_tokens, .. } = self;
+        let reference = &subject.reference;
+        Err(Error::Usage(format!(
+            "predict -m {reference}: a depth of {depth}, {prompt_tokens} prompt tokens and {new_tokens} new ones are {tokens}, the model has a context of {context}; lower --depth, --prompt-tokens or -n"
+        )))
+    }
+}
+
+fn no_ground(threads: usize, runs: &[&RunFile]) -> Error {
+    let known: BTreeSet<usize> = runs
+        .iter()
+        .filter_map(|run| run.ceilings.as_ref())
+        .flat_map(|known| known.threads.iter().map(|of| of.threads))
+        .collect();
+    let known = match known.is_empty() {
+        true => "none".to_owned(),
+        false => known.iter().map(usize::to_string).collect::<Vec<_>>().join(", "),
+    };
+    Error::Usage(format!(
+        "predict -t {threads}: the machine's ceilings for this thread count are not known (known: {known}); measure them with `inferometer machine`, or with a run of so many threads"
+    ))
+}
+
+fn empty(subject: &Subject, settings: &Settings, ground: Ground) -> Prediction {
+    Prediction {
+        prediction_version: PREDICTION_VERSION,
+        made: None,
+        tool: record::Tool::default(),
+        model: subject.name.clone(),
+        reference: subject.reference.clone(),
+        quant: subject.quant.clone(),
+        engine: settings.engine.clone(),
+        threads: settings.threads,
+        depth: settings.depth,
+        prompt_tokens: settings.prompt_tokens,
+        new_tokens: settings.new_tokens,
+        file_bytes: subject.file_bytes.get(),
+        ground,
+        extrapolation: None,
+        load_warm_s: None,
+        load_cold_s: None,
+        memory_bytes: None,
+        prefill_tps: None,
+        decode_tps: None,
+        prefill: None,
+        decode: None,
+        rests_on: Vec::new(),
+        skipped: Vec::new(),
+        notes: Vec::new(),
+        reasons: Reasons::new(),
+    }
+}
+
+/// One estimate.
+struct Task<'a> {
+    subject: &'a Subject,
+    settings: &'a Settings,
+    ground: Ground,
+}
+
+/// A phase, summed.
+struct Sum {
+    parts: Parts,
+    /// Relative, one standard error.
+    error: f64,
+}
+
+impl Task<'_> {
+    fn estimates(&self, prediction: &mut Prediction, seen: &[Seen], rates: Option<&Ceilings>) {
+        let knowledge = Knowledge::learn(seen, self.settings.threads, self.ground);
+        let mut notes = BTreeSet::new();
+        if let Some(known) = &knowledge.other_threads {
+            let known: Vec<String> = known.iter().map(usize::to_string).collect();
+            let (asked, known) = (self.settings.threads, known.join(", "));
+            notes.insert(format!(
+                "{asked} threads were never measured: times are those of {known}, scaled by the ceilings"
+            ));
+        }
+        let far = self.extrapolation(&knowledge);
+        prediction.extrapolation = far;
+        let far = far.map_or(0.0, |far| far.error);
+        match self.sum(&knowledge, Pass::Prefill, &mut notes) {
+            Ok(sum) => {
+                let tokens = self.settings.prompt_tokens as f64;
+                let half = SIDES * sum.error.hypot(far);
+                prediction.prefill_tps = Some(Figure::within(tokens / sum.parts.seconds(), half));
+                prediction.prefill = Some(sum.parts);
+            }
+            Err(reason) => drop(prediction.reasons.insert("prefill_tps".to_owned(), reason)),
+        }
+        match self.sum(&knowledge, Pass::Decode, &mut notes) {
+            Ok(sum) => {
+                let half = SIDES * sum.error.hypot(far);
+                prediction.decode_tps = Some(Figure::within(1.0 / sum.parts.seconds(), half));
+                prediction.decode = Some(sum.parts);
+            }
+            Err(reason) => drop(prediction.reasons.insert("decode_tps".to_owned(), reason)),
+        }
+        prediction.notes = notes.into_iter().collect();
+        self.memory(prediction, &knowledge, far);
+        self.load(prediction, &knowledge, far, rates);
+    }
+
+    /// How far the bytes of an output token are from those measured.
+    fn extrapolation(&self, knowledge: &Knowledge) -> Option<Extrapolation> {
+        let (calls, repeats) = self.calls(Pass::Decode);
+        knowledge.far.of_bytes(calls.iter().map(|call| call.streamed).sum::<f64>() / repeats)
+    }
+
+    /// The time of a phase:
+    ///
+    /// ```text
+    /// prefill            sum over the ops of all passes of (t(op) + gap)
+    /// decode, per token  mean over the positions of sum over ops of (t(op) + gap)  +  sampling (per entry of the vocabulary) + text
+    /// error              sqrt( sum over laws (share e)^2 + (memory share s_B)^2 + (compute share s_C)^2 + s_phase^2 )
+    /// ```
+    ///
+    /// Unit: seconds; the error is relative. All calls that rest on one law miss together, laws miss independently; `s` are the
+    /// relative standard deviations of the ceilings and of the phase from request to request.
+    fn sum(&self, knowledge: &Knowledge, pass: Pass, notes: &mut BTreeSet<String>) -> Result<Sum, String> {
+        let (calls, repeats) = self.calls(pass);
+        let mut by_law: BTreeMap<Key, f64> = BTreeMap::new();
+        let mut parts = Parts::default();
+        let mut beyond: Option<(f64, Context)> = None;
+        for call in &calls {
+            let timed = knowledge.time(call, notes)?;
+            let farther =
+                |known: &Context| beyond.is_none_or(|(positions, _)| call.positions > positions).then_some(*known);
+            if let Some(known) = timed.beyond.as_ref().and_then(farther) {
+                beyond = Some((call.positions, known));
+            }
+            parts.add_least(&self.ground, (call.streamed, call.flops), repeats);
+            let seconds = timed.seconds / repeats;
+            *by_law.entry(timed.law.0).or_default() += seconds * timed.law.1;
+            parts.memory_s += seconds * timed.memory;
+            parts.compute_s += seconds * (1.0 - timed.memory);
+        }
+        notes.extend(beyond.map(|(positions, known)| known.note(pass.name(), positions)));
+        let gap = knowledge.gap(pass).ok_or_else(|| format!("no run has traced a {}", pass.name()))?;
+        parts.between_s = gap * calls.len() as f64 / repeats;
+        parts.compute_s += parts.between_s;
+        if pass == Pass::Decode
+            && let Some(token) = knowledge.token
+        {
+            parts.compute_s += token.sample_per_entry * self.subject.spec.vocab as f64 + token.rest;
+        }
+        let whole = parts.seconds();
+        let laws: f64 = by_law.values().map(|error| (error / whole).powi(2)).sum();
+        let ceilings = (parts.memory_s / whole * self.ground.memory_spread)
+            .hypot(parts.compute_s / whole * self.ground.compute_spread);
+        Ok(Sum { parts, error: laws.sqrt().hypot(ceilings).hypot(knowledge.spread(pass)) })
+    }
+
+    /// The calls of a phase, and by how much they are too many.
+    fn calls(&self, pass: Pass) -> (Vec<Call>, f64) {
+        let Settings { depth, prompt_tokens, new_tokens, .. } = *self.settings;
+        let shape = Shape {
+            spec: &self.subject.spec,
+            types: &self.subject.types,
+            kv: kv_dtype(self.settings.kv_type),
+            batch: self.settings.batch.unwrap_or(BATCH),
+        };
+        let flat = |calls: BTreeMap<_, Vec<Call>>| calls.into_values().flatten().collect::<Vec<_>>();
+        if pass == Pass::Prefill {
+            return (flat(shape.prefill(prompt_tokens, depth)), 1.0);
+        }
+        let decodes = new_tokens.saturating_sub(1).max(1);
+        let looked_at = decodes.min(POSITIONS);
+        // In the middle of as many equal stretches.
+        let position = |n: usize| depth + prompt_tokens + (2 * n + 1) * decodes / (2 * looked_at);
+        let calls = (0..looked_at).flat_map(|n| flat(shape.decode(position(n), 1))).collect();
+        (calls, looked_at as f64)
+    }
+
+    fn need(&self) -> f64 {
+        let Settings { depth, prompt_tokens, new_tokens, .. } = *self.settings;
+        let need = Need {
+            spec: &self.subject.spec,
+            kv: kv_dtype(self.settings.kv_type),
+            positions: depth + prompt_tokens + new_tokens,
+            batch: self.settings.batch.unwrap_or(BATCH).min(prompt_tokens.max(depth).max(1)),
+        };
+        self.subject.file_bytes.as_f64() + need.bytes()
+    }
+
+    /// Vocabulary and size of the file, through the features of a law.
+    fn features(&self, of: fn(f64, f64) -> [f64; 3]) -> [f64; 3] {
+        of(self.subject.spec.vocab as f64, self.subject.file_bytes.as_f64())
+    }
+
+    /// `file + cache in use + activations + logits + overhead(vocabulary, file)`, in bytes; `far` is what the size adds to the error
+    /// of the overhead.
+    fn memory(&self, prediction: &mut Prediction, knowledge: &Knowledge, far: f64) {
+        let known = self.need();
+        let Some(law) = &knowledge.overhead else {
+            prediction.memory_bytes = Some(Figure::bound(known));
+            let reason = "no run says what the engine needs beside weights and cache: a lower bound";
+            prediction.notes.push(format!("memory: {reason}"));
+            return;
+        };
+        let overhead = law.value(&self.features(overhead_features));
+        let value = known + overhead;
+        let half = (SIDES * (overhead * law.error.hypot(far)).hypot(known * SIZES)).max(MEMORY * value);
+        prediction.memory_bytes =
+            Some(Figure { low: Some((value - half).max(0.0)), high: Some(value + half), ..Figure::within(value, 0.0) });
+    }
+
+    /// `warm = law(vocabulary, file)`, or `file / warm read rate` as a bound; `cold = warm + file / cold read rate`, in seconds.
+    fn load(&self, prediction: &mut Prediction, knowledge: &Knowledge, far: f64, rates: Option<&Ceilings>) {
+        let warm = knowledge.load.as_ref().map(|law| {
+            let seconds = law.value(&self.features(load_features));
+            // The second coefficient is that of the file.
+            let known = law.coefficients.get(1).is_some_and(|per_byte| *per_byte > 0.0);
+            let more = if known { 0.0 } else { self.more_to_read(knowledge.loaded, rates) };
+            ((seconds + more).max(seconds / 2.0), SIDES * law.error.hypot(far))
+        });
+        prediction.load_warm_s = match warm {
+            Some((seconds, half)) => Some(Figure::within(seconds, half)),
+            None => {
+                prediction.notes.push("load: no run has loaded from a warm page cache: a lower bound".to_owned());
+                self.read_time(rates.and_then(|rates| rates.file_read_warm)).map(|(seconds, _)| Figure::bound(seconds))
+            }
+        };
+        if prediction.load_warm_s.is_none() {
+            let reason = "neither a warm load nor the rate of reading from the page cache was measured";
+            prediction.reasons.insert("load_warm_s".to_owned(), reason.to_owned());
+        }
+        let cold = self.read_time(rates.and_then(|rates| rates.file_read_cold));
+        prediction.load_cold_s = warm.zip(cold).map(|((warm, half), (read, spread))| {
+            let seconds = warm + read;
+            Figure::within(seconds, (warm * half).hypot(read * SIDES * spread) / seconds)
+        });
+        if prediction.load_cold_s.is_none() {
+            let reason = if cold.is_none() {
+                "the rate of reading from storage was not measured"
+            } else {
+                "no run has loaded from a warm page cache, to which reading would add"
+            };
+            prediction.reasons.insert("load_cold_s".to_owned(), reason.to_owned());
+        }
+    }
+
+    /// Where loads of like files tell nothing of a byte's price: what this file has beside them, from the page cache.
+    ///
+    /// ```text
+    /// (file - nearest loaded file) / warm read rate      the bandwidth of memory where that was not measured
+    /// ```
+    ///
+    /// Unit: seconds, negative for a smaller file; 0 where the loaded files differ in size.
+    fn more_to_read(&self, (least, most): (f64, f64), rates: Option<&Ceilings>) -> f64 {
+        if most <= 0.0 || most >= least * LIKE_FILES {
+            return 0.0;
+        }
+        let rate = rates.and_then(|rates| rates.file_read_warm).map(|rate| rate.median).filter(|rate| *rate > 0.0);
+        let file = self.subject.file_bytes.as_f64();
+        (file - file.clamp(least, most)) / rate.unwrap_or(self.ground.memory)
+    }
+
+    /// Seconds to read the file at a rate, and the rate's relative spread.
+    fn read_time(&self, rate: Option<Spread>) -> Option<(f64, f64)> {
+        let rate = rate.filter(|rate| rate.median > 0.0)?;
+        Some((self.subject.file_bytes.as_f64() / rate.median, (rate.high - rate.low).max(0.0) / 4.0 / rate.median))
+    }
+
+    /// What no engine can beat: the roofline of each phase, `max(FLOP / peak, streamed bytes / bandwidth)`.
+    fn bounds(&self, prediction: &mut Prediction, rates: Option<&Ceilings>) {
+        let least = |pass: Pass| {
+            let (calls, repeats) = self.calls(pass);
+            let bytes: f64 = calls.iter().map(|call| call.streamed).sum();
+            let flops: f64 = calls.iter().map(|call| call.flops).sum();
+            let (memory_s, compute_s) =
+                (bytes / self.ground.memory / repeats, self.ground.compute.map_or(0.0, |peak| flops / peak / repeats));
+            match memory_s >= compute_s {
+                true => Parts { memory_s, least_memory_s: memory_s, ..Parts::default() },
+                false => Parts { compute_s, least_compute_s: compute_s, ..Parts::default() },
+            }
+        };
+        let (prefill, decode) = (least(Pass::Prefill), least(Pass::Decode));
+        prediction.prefill_tps = Some(Figure::bound(self.settings.prompt_tokens as f64 / prefill.seconds()));
+        prediction.decode_tps = Some(Figure::bound(1.0 / decode.seconds()));
+        (prediction.prefill, prediction.decode) = (Some(prefill), Some(decode));
+        prediction.memory_bytes = Some(Figure::bound(self.need()));
+        prediction.load_warm_s =
+            self.read_time(rates.and_then(|rates| rates.file_read_warm)).map(|(seconds, _)| Figure::bound(seconds));
+        prediction.load_cold_s =
+            self.read_time(rates.and_then(|rates| rates.file_read_cold)).map(|(seconds, _)| Figure::bound(seconds));
+        for (field, absent) in
+            [("load_warm_s", prediction.load_warm_s.is_none()), ("load_cold_s", prediction.load_cold_s.is_none())]
+        {
+            if absent {
+                prediction.reasons.insert(field.to_owned(), "the rate of reading files was not measured".to_owned());
+            }
+        }
+        prediction.notes.push(format!(
+            "no run has traced ops of {}: these are bounds by the ceilings alone, which no engine beats; rates are at most, memory and load at least so much",
+            self.settings.engine
+        ));
+    }
+}

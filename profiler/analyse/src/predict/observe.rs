@@ -1,0 +1,305 @@
+//! What a run says about its engine: times of ops, of the rest of a request, of loading, and memory.
+//!
+//! Times of ops come from the traced pass and are scaled to the clean one, so that the marks' own cost is not learnt.
+
+use std::collections::BTreeMap;
+
+use models::cost::{self, OpKind, WeightTypes};
+use models::{DType, Spec};
+
+use super::call::{Call, mean};
+use super::ground::Ground;
+use record::plan::{PlannedModel, PlannedPrompt};
+use record::plan::kv_dtype;
+use record::{Case, OpRow, RunFile, Sample, Status};
+use statistics::median;
+
+/// Prompt tokens per pass where a run does not say otherwise: the default of the engines.
+pub(super) const BATCH: usize = 512;
+/// Share of a phase that known ops have to explain for the phase to teach anything.
+const EXPLAINED: f64 = 0.8;
+
+/// The share of an op's time that memory's bandwidth decides:
+///
+/// ```text
+/// u^2,   u = min(1, streamed bytes / bandwidth / time)
+/// ```
+///
+/// A share: how its time answers when the bandwidth changes. `u` is right where nothing overlaps with reading; a step from 0 to 1
+/// at `u = 1` where everything does; processors that read ahead lie between.
+pub(super) fn memory_share(streamed: f64, bandwidth: f64, seconds: f64) -> f64 {
+    (streamed / bandwidth / seconds).clamp(0.0, 1.0).powi(2)
+}
+
+/// The phases that consist of ops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Pass {
+    Prefill,
+    Decode,
+}
+
+impl Pass {
+    pub(super) const ALL: [Self; 2] = [Self::Prefill, Self::Decode];
+
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Prefill => "prefill",
+            Self::Decode => "decode",
+        }
+    }
+}
+
+/// The mean call of an op in a phase of a case.
+#[derive(Debug, Clone)]
+pub(super) struct Observation {
+    pub(super) call: Call,
+    /// Seconds per call, clean pass.
+    pub(super) seconds: f64,
+    /// Share of its phase.
+    pub(super) share: f64,
+    /// The share of it that memory's bandwidth decides.
+    pub(super) memory: f64,
+}
+
+/// A case with ops.
+#[derive(Debug, Clone)]
+pub(super) struct CaseSeen {
+    pub(super) model: String,
+    /// Bytes of weights and cache that an output token reads and writes.
+    pub(super) bytes_per_token: f64,
+    pub(super) threads: usize,
+    pub(super) ground: Ground,
+    pub(super) ops: Vec<Observation>,
+    /// Seconds between two ops, per phase: unattributed time / calls.
+    pub(super) gaps: Vec<(Pass, f64)>,
+    /// Relative spread of the clean times, per phase: one standard deviation.
+    pub(super) spreads: Vec<(Pass, f64)>,
+}
+
+/// The parts of an output token that are no forward pass, in seconds.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct TokenSeen {
+    /// Choosing it, per entry of the vocabulary.
+    pub(super) sample_per_entry: f64,
+    /// Its text, and the loop around it.
+    pub(super) rest: f64,
+}
+
+/// Memory and loading of a case.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct FootSeen {
+    pub(super) file_bytes: f64,
+    pub(super) vocab: f64,
+    /// Peak resident memory less file, cache in use, activations and logits.
+    pub(super) overhead: Option<f64>,
+    /// Seconds to load from a warm page cache.
+    pub(super) warm_load: Option<f64>,
+}
+
+/// What a run says about one engine.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Seen {
+    pub(super) cases: Vec<CaseSeen>,
+    pub(super) tokens: Vec<TokenSeen>,
+    pub(super) feet: Vec<FootSeen>,
+    /// Models with ops, as `name (quantisation)`.
+    pub(super) models: Vec<String>,
+    /// Why a case taught nothing.
+    pub(super) skipped: Vec<String>,
+}
+
+/// Everything that a run says about an engine.
+pub(super) fn observe(file: &RunFile, engine: &str) -> Seen {
+    let mut seen = Seen::default();
+    for case in file.cases.iter().filter(|case| case.engine == engine && case.status == Status::Ok) {
+        let model = file.plan.models.iter().find(|model| model.name == case.model);
+        let Some(subject) = model.and_then(Subject::of) else {
+            seen.skipped.push(format!("{}: the run file does not hold the model's shape", case.id));
+            continue;
+        };
+        let prompt = file.plan.prompts.iter().find(|prompt| prompt.model == case.model && prompt.id == case.prompt);
+        let View { foot, token } = View::of(file, case, &subject, prompt);
+        seen.feet.extend(foot);
+        seen.tokens.extend(token);
+        match ops(file, case, &subject) {
+            Ok(found) => {
+                seen.cases.push(found);
+                let name = format!("{} ({})", subject.model.name, subject.model.quantisation);
+                if !seen.models.contains(&name) {
+                    seen.models.push(name);
+                }
+            }
+            Err(reason) => seen.skipped.push(format!("{}: {reason}", case.id)),
+        }
+    }
+    seen
+}
+
+/// A model of a run with its shape.
+struct Subject<'a> {
+    model: &'a PlannedModel,
+    spec: &'a Spec,
+    types: &'a WeightTypes,
+}
+
+impl<'a> Subject<'a> {
+    fn of(model: &'a PlannedModel) -> Option<Self> {
+        Some(Self { model, spec: model.spec.as_ref()?, types: model.types.as_ref()? })
+    }
+}
+
+/// What the samples of a case say beside its ops.
+struct View {
+    foot: Option<FootSeen>,
+    token: Option<TokenSeen>,
+}
+
+impl View {
+    fn of(file: &RunFile, case: &Case, subject: &Subject<'_>, prompt: Option<&PlannedPrompt>) -> Self {
+        let spec = subject.spec;
+        let token = |sample: &Sample| {
+            let tokens = sample.output_tokens.filter(|&tokens| tokens > 0)? as f64;
+            let rest = sample.detokenize_s.unwrap_or(0.0) + sample.other_s.unwrap_or(0.0);
+            Some((sample.sample_s.unwrap_or(0.0) / tokens / spec.vocab as f64, rest / tokens))
+        };
+        let tokens: Vec<_> = case.clean_samples().filter_map(token).collect();
+        let of = |part: fn(&(f64, f64)) -> f64| median(&tokens.iter().map(part).collect::<Vec<_>>());
+        let token = of(|token| token.0)
+            .zip(of(|token| token.1))
+            .map(|(sample_per_entry, rest)| TokenSeen { sample_per_entry, rest });
+        let prompt_tokens = prompt.map_or(0, |prompt| prompt.prompt_tokens);
+        let first = case.samples.iter().find(|sample| sample.fresh);
+        let used =
+            first.and_then(|sample| Some(sample.prompt_tokens? + sample.output_tokens?)).unwrap_or(prompt_tokens);
+        let need = Need {
+            spec,
+            kv: kv_dtype(file.plan.kv_type),
+            positions: case.depth + used,
+            batch: file.plan.batch.unwrap_or(BATCH).min(prompt_tokens.max(case.depth).max(1)),
+        };
+        let foot = case.memory.file_bytes.map(|file_bytes| FootSeen {
+            file_bytes: file_bytes as f64,
+            vocab: spec.vocab as f64,
+            overhead: first
+                .and_then(|sample| sample.memory_peak_bytes)
+                .map(|peak| peak as f64 - file_bytes as f64 - need.bytes()),
+            warm_load: case.memory.load_s.filter(|_| case.memory.load_cached_share.is_some_and(|share| share >= 1.0)),
+        });
+        Self { foot, token }
+    }
+}
+
+/// What a session needs beside its weights: the part that follows from the shape.
+pub(super) struct Need<'a> {
+    pub(super) spec: &'a Spec,
+    pub(super) kv: DType,
+    /// Positions of the cache that are in use at the end.
+    pub(super) positions: usize,
+    /// Tokens per pass.
+    pub(super) batch: usize,
+}
+
+impl Need<'_> {
+    /// KV cache in use + activations + logits, in bytes ([`cost::memory`]).
+    pub(super) fn bytes(&self) -> f64 {
+        cost::memory(self.spec, models::Bytes(0), self.positions, self.kv, self.batch).total().as_f64()
+    }
+}
+
+fn ops(file: &RunFile, case: &Case, subject: &Subject<'_>) -> Result<CaseSeen, String> {
+    if case.ops.is_empty() {
+        return Err("no op was traced".to_owned());
+    }
+    let ground =
+        Ground::of(file, case.threads, Some(&case.model)).ok_or("the run has no ceilings for its thread count")?;
+    let traced = case.traced.iter().find(|sample| sample.prompt_tokens.is_some());
+    let (prompt, outputs) = traced
+        .and_then(|sample| Some((sample.prompt_tokens?, sample.output_tokens?)))
+        .ok_or("the traced request does not say how many tokens it had")?;
+    let batch = file.plan.batch.unwrap_or(BATCH);
+    let shape = Shape { spec: subject.spec, types: subject.types, kv: kv_dtype(file.plan.kv_type), batch };
+    let mut seen = CaseSeen {
+        model: case.model.clone(),
+        bytes_per_token: shape.decode(case.depth + prompt, 1).values().flatten().map(|call| call.streamed).sum(),
+        threads: case.threads,
+        ground,
+        ops: vec![],
+        gaps: vec![],
+        spreads: vec![],
+    };
+    for pass in Pass::ALL {
+        let calls = match pass {
+            Pass::Prefill => shape.prefill(prompt, case.depth),
+            Pass::Decode => shape.decode(case.depth + prompt, outputs.saturating_sub(1)),
+        };
+        phase(&mut seen, case, pass, &calls);
+    }
+    if seen.ops.is_empty() { Err("its ops are not those of the cost model".to_owned()) } else { Ok(seen) }
+}
+
+/// Adds what a phase says: nothing where its ops are not those that the cost model knows.
+fn phase(seen: &mut CaseSeen, case: &Case, pass: Pass, calls: &BTreeMap<OpKind, Vec<Call>>) {
+    let rows: Vec<(&OpRow, OpKind)> = case
+        .ops
+        .iter()
+        .filter(|row| row.phase == pass.name() && row.time_s > 0.0 && row.share > 0.0)
+        .filter_map(|row| Some((row, OpKind::from_name(&row.op)?)))
+        .collect();
+    let Some((first, _)) = rows.first() else { return };
+    // A share is of the phase, so each row knows the whole.
+    let whole = first.time_s / first.share;
+    let known: f64 = rows.iter().map(|(row, _)| row.time_s).sum();
+    let of_phase = |sample: &Sample| match pass {
+        Pass::Prefill => sample.prefill_s,
+        Pass::Decode => sample.decode_s,
+    };
+    let times: Vec<f64> = case.clean_samples().filter_map(of_phase).collect();
+    let Some(clean_s) = median(&times).filter(|_| known > EXPLAINED * whole) else { return };
+    let scale = clean_s / whole;
+    for (row, kind) in &rows {
+        let Some(call) = calls.get(kind).and_then(|calls| mean(calls)) else { continue };
+        let seconds = row.time_s / row.count as f64 * scale;
+        let memory = memory_share(call.streamed, seen.ground.memory, seconds);
+        seen.ops.push(Observation { call, seconds, share: row.share, memory });
+    }
+    let count: usize = rows.iter().map(|(row, _)| row.count).sum();
+    seen.gaps.push((pass, (whole - known).max(0.0) * scale / count as f64));
+    let distances: Vec<f64> = times.iter().map(|time| (time / clean_s - 1.0).abs()).collect();
+    // 1.4826 x the median absolute deviation is the standard deviation of a normal distribution.
+    seen.spreads.push((pass, 1.4826 * median(&distances).unwrap_or(0.0)));
+}
+
+/// What the calls of a phase follow from.
+pub(super) struct Shape<'a> {
+    pub(super) spec: &'a Spec,
+    pub(super) types: &'a WeightTypes,
+    pub(super) kv: DType,
+    pub(super) batch: usize,
+}
+
+impl Shape<'_> {
+    /// The calls of a prefill of `tokens` behind `depth`, by kind.
+    pub(super) fn prefill(&self, tokens: usize, depth: usize) -> BTreeMap<OpKind, Vec<Call>> {
+        self.by_kind(&cost::ops_of_batches(self.spec, self.types, self.kv, tokens, depth, self.batch))
+    }
+
+    /// The calls of the decodes at `first`, `first + 1`, ..., by kind.
+    pub(super) fn decode(&self, first: usize, tokens: usize) -> BTreeMap<OpKind, Vec<Call>> {
+        let mut all: BTreeMap<OpKind, Vec<Call>> = BTreeMap::new();
+        for position in first..first + tokens {
+            let calls = self.by_kind(&cost::ops_of_decode(self.spec, self.types, self.kv, position));
+            for (kind, calls) in calls {
+                all.entry(kind).or_default().extend(calls);
+            }
+        }
+        all
+    }
+
+    fn by_kind(&self, ops: &[cost::OpCost]) -> BTreeMap<OpKind, Vec<Call>> {
+        let mut calls: BTreeMap<OpKind, Vec<Call>> = BTreeMap::new();
+        for op in ops {
+            calls.entry(op.kind).or_default().push(Call::of(op, self.types));
+        }
+        calls
+    }
+}

@@ -1,0 +1,346 @@
+//! Estimates against a machine whose laws are planted, on run files made by hand.
+
+use models::Spec;
+use models::cost::{OpCost, OpKind, by_kind, ops_of_batches, ops_of_decode};
+use models::registry;
+use models::synth::Quant;
+
+use super::*;
+use record::plan::{PlanFile, PlannedModel, PlannedPrompt};
+use record::plan::kv_dtype;
+use record::{Case, Ceilings, MemoryFile, OpRow, Reasons, RunFile, SCHEMA_VERSION, Sample, Spread, Status, ThreadCeilings, Tool};
+
+/// Prompt and new tokens of the runs.
+const TOKENS: (usize, usize) = (128, 9);
+/// What the traced pass is slower by.
+const MARKS: f64 = 1.05;
+
+pub(super) fn ceilings(threads: &[usize], memory: f64, compute: f64) -> Ceilings {
+    let rate = |value: f64| Some(Spread { median: value, low: value, high: value, n: 5 });
+    let of = |&threads: &usize| ThreadCeilings {
+        threads,
+        memory_read: rate(memory * threads as f64),
+        dot_i8: rate(compute * threads as f64),
+        ..ThreadCeilings::default()
+    };
+    Ceilings {
+        machine: "a machine".to_owned(),
+        threads: threads.iter().map(of).collect(),
+        file_read_cold: rate(1e9),
+        file_read_warm: rate(10e9),
+        ..Ceilings::default()
+    }
+}
+
+/// What a machine's products of one row cost: bytes per second, and seconds per row of the matrix.
+type Machine = (f64, f64);
+
+const MACHINE: Machine = (20e9, 5e-8);
+
+/// Seconds of a call.
+fn law(op: &OpCost, (bytes_per_s, per_row): Machine) -> f64 {
+    let [tokens, _, outputs] = op.shape.map(|size| size as f64);
+    let moved = op.activation_bytes.as_f64();
+    match op.kind {
+        kind if kind.is_matmul() && op.shape[0] == 1 => {
+            op.weight_bytes.as_f64() / bytes_per_s + per_row * outputs + 2e-6
+        }
+        kind if kind.is_matmul() => op.flops.as_f64() / 120e9 + 1e-9 * tokens * outputs + 3e-6,
+        OpKind::Attention => op.flops.as_f64() / 9e9 + 5e-6,
+        _ => moved / 10e9 + 2e-7,
+    }
+}
+
+/// Peak memory beside what the sizes say, and seconds of a warm load.
+fn feet(vocab: f64, file: f64) -> (u64, f64) {
+    ((20e6 + 300.0 * vocab) as u64, file / 12e9 + 1e-6 * vocab)
+}
+
+struct Planted {
+    prefill: f64,
+    decode: f64,
+    ops: Vec<OpRow>,
+}
+
+/// What the machine measures of a model.
+fn measured(subject: &Subject, machine: Machine) -> Planted {
+    let kv = kv_dtype(engine_api::KvType::default());
+    let mut found = Planted { prefill: 0.0, decode: 0.0, ops: Vec::new() };
+    let prefill = ops_of_batches(&subject.spec, &subject.types, kv, TOKENS.0, 0, 512);
+    let decode: Vec<OpCost> = (TOKENS.0..TOKENS.0 + TOKENS.1 - 1)
+        .flat_map(|position| ops_of_decode(&subject.spec, &subject.types, kv, position))
+        .collect();
+    for (phase, ops) in [("prefill", prefill), ("decode", decode)] {
+        let whole: f64 = ops.iter().map(|op| law(op, machine) + 1e-7).sum();
+        for (kind, _) in by_kind(&ops) {
+            let own: Vec<&OpCost> = ops.iter().filter(|op| op.kind == kind).collect();
+            let time_s: f64 = own.iter().map(|op| law(op, machine)).sum();
+            found.ops.push(OpRow {
+                phase: phase.to_owned(),
+                op: kind.name().to_owned(),
+                count: own.len(),
+                time_s: time_s * MARKS,
+                share: time_s / whole,
+                ..OpRow::default()
+            });
+        }
+        *(if phase == "prefill" { &mut found.prefill } else { &mut found.decode }) = whole;
+    }
+    found
+}
+
+/// A run of these models on the machine.
+pub(super) fn run_file(subjects: &[&Subject]) -> RunFile {
+    run_of(subjects, MACHINE)
+}
+
+pub(super) fn run_of(subjects: &[&Subject], machine: Machine) -> RunFile {
+    let mut plan = PlanFile { threads: vec![1], ..PlanFile::default() };
+    let mut cases = Vec::new();
+    for subject in subjects {
+        plan.models.push(PlannedModel {
+            name: subject.name.clone(),
+            quantisation: subject.quant.clone(),
+            file_bytes: Some(subject.file_bytes.get()),
+            spec: Some(subject.spec.clone()),
+            types: Some(subject.types.clone()),
+            ..PlannedModel::default()
+        });
+        plan.prompts.push(PlannedPrompt {
+            model: subject.name.clone(),
+            id: "p".to_owned(),
+            prompt_tokens: TOKENS.0,
+            new_tokens: TOKENS.1,
+            ..PlannedPrompt::default()
+        });
+        let found = measured(subject, machine);
+        let (vocab, file) = (subject.spec.vocab as f64, subject.file_bytes.as_f64());
+        let (overhead, load_s) = feet(vocab, file);
+        let need = models::cost::memory(
+            &subject.spec,
+            subject.file_bytes,
+            TOKENS.0 + TOKENS.1,
+            kv_dtype(engine_api::KvType::default()),
+            TOKENS.0,
+        );
+        let sample = |fresh: bool| Sample {
+            fresh,
+            warmup: fresh,
+            prefill_s: Some(found.prefill),
+            decode_s: Some(found.decode),
+            sample_s: Some(1e-9 * vocab * TOKENS.1 as f64),
+            detokenize_s: Some(0.0),
+            other_s: Some(0.0),
+            prompt_tokens: Some(TOKENS.0),
+            output_tokens: Some(TOKENS.1),
+            prefill_tps: Some(TOKENS.0 as f64 / found.prefill),
+            decode_tps: Some(1.0 / (found.decode / (TOKENS.1 - 1) as f64 + 1e-9 * vocab)),
+            memory_peak_bytes: Some(need.total().get() + overhead),
+            ..Sample::default()
+        };
+        cases.push(Case {
+            id: format!("candle/{}/p/t1/d0", subject.name),
+            engine: "candle".to_owned(),
+            model: subject.name.clone(),
+            prompt: "p".to_owned(),
+            threads: 1,
+            status: Status::Ok,
+            samples: vec![sample(true), sample(false), sample(false)],
+            traced: vec![sample(false)],
+            ops: found.ops.clone(),
+            memory: MemoryFile {
+                file_bytes: Some(subject.file_bytes.get()),
+                load_s: Some(load_s),
+                load_cached_share: Some(1.0),
+                ..MemoryFile::default()
+            },
+            ..Case::default()
+        });
+    }
+    RunFile {
+        schema_version: SCHEMA_VERSION,
+        name: "planted".to_owned(),
+        tool: Tool::default(),
+        command_line: Vec::new(),
+        started: String::new(),
+        finished: None,
+        interrupted: false,
+        environment: record::environment::Environment::default(),
+        plan,
+        ceilings: Some(ceilings(&[1], 20e9, 400e9)),
+        ceiling_probes: Vec::new(),
+        conditions: Vec::new(),
+        examinations: Vec::new(),
+        cases,
+        precision: Vec::new(),
+        summaries: Vec::new(),
+        probes: Vec::new(),
+        warnings: Vec::new(),
+        verdicts: Vec::new(),
+        what_if: Vec::new(),
+        reasons: Reasons::new(),
+    }
+}
+
+pub(super) fn spec(layers: usize, hidden: usize, ffn: usize, heads: usize, vocab: usize) -> Spec {
+    let mut spec = registry::find("llama-3.2-1b").unwrap().spec.clone();
+    (spec.layers, spec.hidden, spec.ffn, spec.heads, spec.kv_heads) = (layers, hidden, ffn, heads, heads / 4);
+    (spec.head_dim, spec.rope.dim, spec.vocab) = (64, 64, vocab);
+    spec
+}
+
+pub(super) fn subject(name: &str, spec: Spec, quant: Quant) -> Subject {
+    Subject::synthetic(name, name, spec, quant, None).unwrap()
+}
+
+pub(super) fn settings(threads: usize) -> Settings {
+    Settings {
+        engine: "candle".to_owned(),
+        threads,
+        depth: 0,
+        prompt_tokens: TOKENS.0,
+        new_tokens: TOKENS.1,
+        kv_type: engine_api::KvType::default(),
+        batch: None,
+    }
+}
+
+pub(super) fn small() -> Subject {
+    subject("small", spec(4, 512, 1536, 8, 8_000), Quant::Q4_0)
+}
+
+pub(super) fn medium() -> Subject {
+    subject("medium", spec(6, 1024, 4096, 16, 16_000), Quant::Q4_0)
+}
+
+pub(super) fn large() -> Subject {
+    subject("large", spec(12, 2048, 8192, 32, 32_000), Quant::Q4_0)
+}
+
+#[test]
+fn a_larger_model_is_as_fast_as_the_machine_makes_it() {
+    let runs = run_file(&[&small(), &medium()]);
+    let found = predict(&large(), &settings(1), &[&runs], None).unwrap();
+    assert_eq!((found.notes.as_slice(), found.skipped.as_slice()), (&[][..], &[][..]));
+    assert_eq!(found.rests_on, ["planted: small (Q4_0), medium (Q4_0)"]);
+    let truth = run_file(&[&large()]);
+    for row in compare(&found, &truth).unwrap().rows {
+        assert!(row.error().abs() < 0.01, "{row:?}");
+        assert_ne!(row.inside(), Some(false), "{row:?}");
+    }
+    assert_eq!(compare(&found, &truth).unwrap().rows.len(), 4, "all but the cold load");
+    assert!(found.load_cold_s.unwrap().value > found.load_warm_s.unwrap().value);
+}
+
+#[test]
+fn ceilings_that_moved_move_the_estimate() {
+    let runs = run_of(&[&small(), &medium()], (20e9, 0.0));
+    let found = predict(&large(), &settings(1), &[&runs], None).unwrap();
+    // The memory became slower by a half between the estimate and the measurement; arithmetic did not.
+    let mut truth = run_of(&[&large()], (10e9, 0.0));
+    truth.ceilings = Some(ceilings(&[1], 10e9, 400e9));
+    let rows = compare(&found, &truth).unwrap().rows;
+    let of = |field: &str| rows.iter().find(|row| row.field == field).unwrap();
+    assert!(of("decode_tps").predicted.value > 1.7 * of("decode_tps").measured, "{rows:?}");
+    assert!(of("decode_tps").error().abs() < 0.06, "{rows:?}");
+    assert!(of("prefill_tps").error().abs() < 0.03, "{rows:?}");
+}
+
+#[test]
+fn a_type_that_was_never_measured_says_so() {
+    let runs = run_file(&[&small(), &medium()]);
+    let own = predict(&large(), &settings(1), &[&runs], None).unwrap();
+    let f16 = subject("large", large().spec, Quant::F16);
+    let other = predict(&f16, &settings(1), &[&runs], None).unwrap();
+    assert!(other.notes.iter().any(|note| note.starts_with("F16 was never measured")), "{:?}", other.notes);
+    let width = |found: &Prediction| found.decode_tps.map(|figure| figure.high.unwrap() / figure.value).unwrap();
+    assert!(width(&other) > width(&own) + 0.2);
+    // Four times the bytes cannot come faster than the memory allows.
+    let floor = f16.file_bytes.as_f64() / 20e9;
+    assert!(other.decode.unwrap().seconds() > floor * 0.95);
+}
+
+#[test]
+fn another_thread_count_is_scaled_and_told() {
+    let mut runs = run_file(&[&small(), &medium()]);
+    runs.ceilings = Some(ceilings(&[1, 2], 20e9, 400e9));
+    let one = predict(&large(), &settings(1), &[&runs], None).unwrap();
+    let two = predict(&large(), &settings(2), &[&runs], None).unwrap();
+    let ratio = two.decode_tps.unwrap().value / one.decode_tps.unwrap().value;
+    assert!((1.8..=2.0).contains(&ratio), "{ratio}");
+    assert!(two.notes.iter().any(|note| note.starts_with("2 threads were never measured")));
+    let error = predict(&large(), &settings(4), &[&runs], None).unwrap_err().to_string();
+    insta::assert_snapshot!(error, @"predict -t 4: the machine's ceilings for this thread count are not known (known: 1, 2); measure them with `inferometer machine`, or with a run of so many threads");
+}
+
+#[test]
+fn without_runs_there_are_only_bounds() {
+    let known = ceilings(&[1], 20e9, 400e9);
+    let found = predict(&large(), &settings(1), &[], Some(&known)).unwrap();
+    let figures = [found.load_warm_s, found.load_cold_s, found.memory_bytes, found.prefill_tps, found.decode_tps];
+    assert!(
+        figures.iter().all(|figure| figure.is_some_and(|figure| figure.basis == Basis::Bound && figure.low.is_none()))
+    );
+    let truth = compare(&found, &run_file(&[&large()])).unwrap().rows;
+    let of = |field: &str| truth.iter().find(|row| row.field == field).unwrap();
+    assert!(of("decode_tps").error() > 0.0 && of("prefill_tps").error() > 0.0, "no engine is faster");
+    assert!(of("memory_bytes").error() < 0.0 && of("load_warm_s").predicted.value > 0.0);
+    let error = predict(&large(), &settings(1), &[], None).unwrap_err().to_string();
+    insta::assert_snapshot!(error, @"predict -t 1: the machine's ceilings for this thread count are not known (known: none); measure them with `inferometer machine`, or with a run of so many threads");
+}
+
+#[test]
+fn a_run_of_other_models_is_refused_by_name() {
+    let runs = run_file(&[&small(), &medium()]);
+    let found = predict(&large(), &settings(1), &[&runs], None).unwrap();
+    let error = compare(&found, &runs).unwrap_err().to_string();
+    insta::assert_snapshot!(error, @"planted: has no measured case of candle on large, which was predicted; its cases: candle/small/p/t1/d0, candle/medium/p/t1/d0; measure that model and engine, or predict those of the run");
+}
+
+#[test]
+fn the_table_of_a_run_rests_on_it_alone() {
+    let mut file = run_file(&[&small()]);
+    file.ceilings = Some(ceilings(&[1, 2], 20e9, 400e9));
+    what_if(&mut file);
+    let told: Vec<&str> = file.what_if.iter().map(|row| row.what.as_str()).collect();
+    assert_eq!(
+        told,
+        [
+            "small behind 4096 tokens",
+            "small on 2 threads",
+            "small in Q8_0 instead of Q4_0",
+            "small in F16 instead of Q4_0",
+            "deepseek-r1 in Q4_0",
+            "llama-3.1-8b in Q4_0",
+            "llama-3.2-1b in Q4_0",
+            "mistral-7b in Q4_0",
+            "qwen-1.5-7b in Q4_0"
+        ]
+    );
+    let own = &file.what_if[0];
+    let measured = file.cases[0].samples[1].decode_tps.unwrap();
+    assert!(own.decode_tps.unwrap().median < measured, "a longer context is slower");
+    assert!(file.what_if.iter().all(|row| row.decode_tps.is_some() && row.memory_bytes.is_some()));
+    let first = file.what_if.clone();
+    what_if(&mut file);
+    assert_eq!(file.what_if, first);
+    file.ceilings = None;
+    what_if(&mut file);
+    assert!(file.what_if.is_empty());
+    assert_eq!(file.reasons["what_if"], "the run has no ceilings to estimate from");
+}
+
+#[test]
+fn what_is_written_is_read_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("p.json");
+    let found = predict(&large(), &settings(1), &[&run_file(&[&small(), &medium()])], None).unwrap();
+    std::fs::write(&path, serde_json::to_vec(&found).unwrap()).unwrap();
+    assert_eq!(read(&path).unwrap(), found);
+    let told = |text: &str| {
+        std::fs::write(&path, text).unwrap();
+        read(&path).unwrap_err().to_string().replace(&path.display().to_string(), "p.json")
+    };
+    insta::assert_snapshot!(told("{}"), @"p.json: has no prediction_version, so it is no prediction of inferometer; write one with `inferometer predict -m MODEL -o FILE`");
+    insta::assert_snapshot!(told("{\"prediction_version\": 9}"), @"p.json: has prediction version 9, this program reads up to 1; read it with the version of inferometer that wrote it, or a newer one");
+}

@@ -1,0 +1,202 @@
+//! The what-if table of a run: other quantisations, a longer context, other thread counts, the seed models, estimated from this run
+//! alone. A pure function of the run file.
+
+use std::collections::BTreeSet;
+
+use models::cost::WeightTypes;
+use models::registry::{self, MODELS};
+use models::synth::Quant;
+use models::{Bytes, Spec};
+
+use super::estimate::{Settings, Subject, predict};
+use super::prediction::{Basis, Figure, Prediction};
+use record::plan::{PlanFile, PlannedModel};
+use record::{Case, Reasons, RunFile, Spread, Status, WhatIf};
+
+/// Quantisations that are asked about.
+const QUANTS: [Quant; 3] = [Quant::Q4_0, Quant::Q8_0, Quant::F16];
+/// The quantisation of the seed models in the table.
+const SEED_QUANT: Quant = Quant::Q4_0;
+/// What every row rests on.
+const SOURCE: &str = "ops and ceilings of this run";
+/// The longer context, in tokens before the prompt.
+const DEPTH: usize = 4096;
+
+/// Fills in the what-if table of a run; where it cannot, `reasons` say why.
+pub fn what_if(file: &mut RunFile) {
+    file.reasons.remove("what_if");
+    file.what_if = Vec::new();
+    match table(file) {
+        Ok(rows) => file.what_if = rows,
+        Err(reason) => drop(file.reasons.insert("what_if".to_owned(), reason)),
+    }
+}
+
+fn table(file: &RunFile) -> Result<Vec<WhatIf>, String> {
+    if file.ceilings.is_none() && file.ceiling_probes.is_empty() {
+        return Err("the run has no ceilings to estimate from".to_owned());
+    }
+    let traced = |case: &&Case| case.status == Status::Ok && !case.ops.is_empty();
+    let base = file.cases.iter().find(traced).ok_or("no op was traced that could be estimated from")?;
+    let models: Vec<(&PlannedModel, &Spec)> = file
+        .plan
+        .models
+        .iter()
+        .filter(|model| file.cases.iter().filter(traced).any(|case| case.model == model.name))
+        .filter_map(|model| Some((model, model.spec.as_ref()?)))
+        .collect();
+    if models.is_empty() {
+        return Err("the run file does not hold the shapes of its models".to_owned());
+    }
+    let mut rows = Vec::new();
+    for (model, spec) in &models {
+        let settings = settings(&file.plan, base, &model.name);
+        let own = model.types.clone().and_then(|types| of_model(model, spec, types));
+        rows.extend(own.iter().flat_map(|own| changes(file, own, &settings)));
+        for quant in QUANTS.into_iter().filter(|quant| !model.quantisation.eq_ignore_ascii_case(quant.name())) {
+            let what = format!("{} in {} instead of {}", plain(model), quant.name(), model.quantisation);
+            rows.extend(of_quant(plain(model), spec, quant).and_then(|other| row(file, what, &other, &settings)));
+        }
+    }
+    let settings = settings(&file.plan, base, &base.model);
+    for entry in MODELS.iter().filter(|entry| entry.name != registry::DEFAULT) {
+        let measured = |(model, spec): &(&PlannedModel, &Spec)| {
+            model.quantisation.eq_ignore_ascii_case(SEED_QUANT.name()) && spec.parameters() == entry.spec.parameters()
+        };
+        if !models.iter().any(measured) {
+            let what = format!("{} in {}", entry.name, SEED_QUANT.name());
+            rows.extend(
+                of_quant(entry.name, &entry.spec, SEED_QUANT).and_then(|other| row(file, what, &other, &settings)),
+            );
+        }
+    }
+    Ok(rows)
+}
+
+/// The model as it was run, with one setting changed.
+fn changes(file: &RunFile, own: &Subject, settings: &Settings) -> Vec<WhatIf> {
+    let mut rows = Vec::new();
+    if settings.depth < DEPTH {
+        let what = format!("{} behind {DEPTH} tokens", own.name);
+        let deep = Settings { depth: DEPTH, ..settings.clone() };
+        let context = own.spec.context_length;
+        if deep.tokens() <= context {
+            rows.extend(row(file, what, own, &deep));
+        } else {
+            rows.push(too_long(what, own, &deep));
+        }
+    }
+    let known: BTreeSet<usize> = file.ceilings.iter().flat_map(|known| &known.threads).map(|of| of.threads).collect();
+    for threads in known.into_iter().filter(|threads| !file.plan.threads.contains(threads)) {
+        let noun = if threads == 1 { "thread" } else { "threads" };
+        rows.extend(row(
+            file,
+            format!("{} on {threads} {noun}", own.name),
+            own,
+            &Settings { threads, ..settings.clone() },
+        ));
+    }
+    rows
+}
+
+/// The run's own settings, with the middle of the model's prompts.
+fn settings(plan: &PlanFile, base: &Case, model: &str) -> Settings {
+    let mut lengths: Vec<(usize, usize)> = plan
+        .prompts
+        .iter()
+        .filter(|prompt| prompt.model == model)
+        .map(|prompt| (prompt.prompt_tokens, prompt.new_tokens))
+        .collect();
+    lengths.sort_unstable();
+    let (prompt_tokens, new_tokens) = lengths.get(lengths.len() / 2).copied().unwrap_or((1, 1));
+    Settings {
+        engine: base.engine.clone(),
+        threads: base.threads,
+        depth: base.depth,
+        prompt_tokens: prompt_tokens.max(1),
+        new_tokens: new_tokens.max(1),
+        kv_type: plan.kv_type,
+        batch: plan.batch,
+    }
+}
+
+/// A synthetic model's name without its type.
+fn plain(model: &PlannedModel) -> &str {
+    let suffix = format!("-{}", model.quantisation.to_lowercase());
+    model.name.strip_suffix(&suffix).unwrap_or(&model.name)
+}
+
+fn of_model(model: &PlannedModel, spec: &Spec, types: WeightTypes) -> Option<Subject> {
+    Some(Subject {
+        name: model.name.clone(),
+        reference: model.reference.clone(),
+        quant: model.quantisation.clone(),
+        spec: spec.clone(),
+        types,
+        file_bytes: Bytes(model.file_bytes?),
+    })
+}
+
+/// `None` for a shape that the type cannot store.
+fn of_quant(name: &str, spec: &Spec, quant: Quant) -> Option<Subject> {
+    Subject::synthetic(name, name, spec.clone(), quant, None).ok()
+}
+
+/// `None` where the ceilings of that thread count are not known.
+fn row(file: &RunFile, what: String, subject: &Subject, settings: &Settings) -> Option<WhatIf> {
+    let found = predict(subject, settings, &[file], None).ok()?;
+    let mut reasons = found.reasons.clone();
+    reasons.insert("rests on".to_owned(), rests_on(&found));
+    let estimate = |field: &str, figure: Option<Figure>, reasons: &mut Reasons| match figure {
+        Some(Figure { value, low: Some(low), high: Some(high), basis: Basis::Estimate }) => {
+            Some(Spread { median: value, low, high, n: found.rests_on.len() })
+        }
+        // A bound is no estimate.
+        Some(_) => {
+            reasons.insert(field.to_owned(), "nothing like it was measured in this run".to_owned());
+            None
+        }
+        None => None,
+    };
+    Some(WhatIf {
+        load_s: estimate("load_s", found.load_warm_s, &mut reasons),
+        memory_bytes: estimate("memory_bytes", found.memory_bytes, &mut reasons),
+        prefill_tps: estimate("prefill_tps", found.prefill_tps, &mut reasons),
+        decode_tps: estimate("decode_tps", found.decode_tps, &mut reasons),
+        reasons,
+        ..unknown(what, subject, settings)
+    })
+}
+
+/// A row without figures: the model cannot look back so far.
+fn too_long(what: String, subject: &Subject, settings: &Settings) -> WhatIf {
+    let reason = format!("the model has a context of {} tokens", subject.spec.context_length);
+    let fields = ["load_s", "memory_bytes", "prefill_tps", "decode_tps"];
+    let mut reasons: Reasons = fields.into_iter().map(|field| (field.to_owned(), reason.clone())).collect();
+    let told = format!("{SOURCE}; {} tokens in all: {reason}", settings.tokens());
+    reasons.insert("rests on".to_owned(), told);
+    WhatIf { reasons, ..unknown(what, subject, settings) }
+}
+
+/// What a row is about.
+fn unknown(what: String, subject: &Subject, settings: &Settings) -> WhatIf {
+    WhatIf {
+        what,
+        model: subject.name.clone(),
+        quant: subject.quant.clone(),
+        engine: settings.engine.clone(),
+        threads: settings.threads,
+        depth: settings.depth,
+        load_s: None,
+        memory_bytes: None,
+        prefill_tps: None,
+        decode_tps: None,
+        reasons: Reasons::new(),
+    }
+}
+
+/// With what had to stand in; what a note says of a bound that the table leaves out is left out too.
+fn rests_on(found: &Prediction) -> String {
+    let told = found.notes.iter().filter(|note| !note.starts_with("memory: ") && !note.starts_with("load: "));
+    [SOURCE].into_iter().chain(told.map(String::as_str)).collect::<Vec<_>>().join("; ")
+}

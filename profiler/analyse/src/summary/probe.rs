@@ -1,0 +1,62 @@
+//! The probe effect: what a pass costs against the clean request of the same round.
+//!
+//! ```text
+//! stepped, traced, counted = median over rounds of (pass latency / pass tokens) / (clean latency / clean tokens)
+//! clean           = median pace of the last half of the clean rounds / median pace of the first half
+//! ```
+//! The pairs of one round ran one after the other, so slow drift cancels; the third ratio shows what drift alone makes.
+//! Of an odd number of rounds the middle one is in neither half.
+
+use statistics::median;
+use record::{Case, Probe, Sample};
+
+/// The ratios of one case.
+pub fn probe(case: &Case) -> Probe {
+    let measured: Vec<&Sample> = case.clean_samples().collect();
+    let half = measured.len() / 2;
+    let of = |samples: &[&Sample]| median(&samples.iter().filter_map(|sample| pace(sample)).collect::<Vec<_>>());
+    let (first, last) = (of(&measured[..half]), of(&measured[measured.len() - half..]));
+    Probe {
+        case: case.id.clone(),
+        stepped: paired(&measured, &case.stepped),
+        traced: paired(&measured, &case.traced),
+        counted: paired(&measured, &case.counted),
+        clean: last.zip(first.filter(|&pace| pace > 0.0)).map(|(last, first)| last / first),
+    }
+}
+
+fn paired(clean: &[&Sample], pass: &[Sample]) -> Option<f64> {
+    let ratio = |sample: &Sample| {
+        let partner = clean.iter().find(|other| other.round == sample.round)?;
+        Some(pace(sample)? / pace(partner).filter(|&pace| pace > 0.0)?)
+    };
+    median(&pass.iter().filter(|sample| sample.counts()).filter_map(ratio).collect::<Vec<_>>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(round: usize, latency: f64) -> Sample {
+        Sample { round, latency_s: Some(latency), output_tokens: Some(10), ..Sample::default() }
+    }
+
+    #[test]
+    fn rounds_are_paired_so_that_drift_cancels() {
+        // The machine slows down to half its speed; the pass always costs 10 %.
+        let case = Case {
+            samples: vec![Sample { warmup: true, ..sample(0, 9.0) }, sample(0, 1.0), sample(1, 2.0), sample(2, 2.0)],
+            stepped: vec![sample(0, 1.1), sample(1, 2.2)],
+            ..Case::default()
+        };
+        let probe = probe(&case);
+        assert!((probe.stepped.unwrap() - 1.1).abs() < 1e-9);
+        assert!((probe.clean.unwrap() - 2.0).abs() < 1e-9, "round 2 against round 0; round 1 is in neither half");
+        assert_eq!(probe.traced, None);
+    }
+
+    #[test]
+    fn one_round_says_nothing_of_drift() {
+        assert_eq!(probe(&Case { samples: vec![sample(0, 1.0)], ..Case::default() }).clean, None);
+    }
+}

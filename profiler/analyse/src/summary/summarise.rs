@@ -1,0 +1,170 @@
+//! From cases to summaries: one per engine, model, thread count and depth.
+
+use std::collections::BTreeMap;
+
+use statistics::{interval, mean, median, percentile};
+
+use super::itl;
+use record::{Case, Estimate, METRICS, Reasons, Sample, Summary};
+
+/// A figure of one sample.
+pub type OfSample = fn(&Sample) -> Option<f64>;
+
+/// The phases of a sample in the order of a request, with `other` at the end: name and time in seconds.
+pub const PHASES: &[(&str, OfSample)] = &[
+    ("tokenize", |s| s.tokenize_s),
+    ("prefill", |s| s.prefill_s),
+    ("decode", |s| s.decode_s),
+    ("sample", |s| s.sample_s),
+    ("detokenize", |s| s.detokenize_s),
+    ("other", |s| s.other_s),
+];
+
+/// A figure that a case has once; lower is better.
+#[derive(Debug, Clone, Copy)]
+pub struct Once {
+    /// Name in files.
+    pub name: &'static str,
+    /// Unit as printed.
+    pub unit: &'static str,
+    /// Reads it.
+    pub value: fn(&Case) -> Option<f64>,
+}
+
+/// Figures that a case has once: those of its load and of the first request of a fresh session.
+pub const ONCE: &[Once] = &[
+    Once { name: "first_delta_bytes", unit: "B", value: |c| c.memory.first_delta_bytes.map(|bytes| bytes as f64) },
+    Once {
+        name: "first_peak_delta_bytes",
+        unit: "B",
+        value: |c| c.memory.first_peak_delta_bytes.map(|bytes| bytes as f64),
+    },
+    Once { name: "load_s", unit: "s", value: |c| c.memory.load_s },
+];
+
+/// Summaries in the order in which their first case stands in the run. A case without a sample that counts is left out;
+/// one that failed half-way counts with what it has.
+pub fn summarise(cases: &[Case], seed: u64) -> Vec<Summary> {
+    let mut groups: Vec<Vec<&Case>> = Vec::new();
+    for case in cases.iter().filter(|case| case.clean_samples().next().is_some()) {
+        match groups.iter_mut().find(|group| key(group[0]) == key(case)) {
+            Some(group) => group.push(case),
+            None => groups.push(vec![case]),
+        }
+    }
+    groups.iter().map(|group| summary(group, seed)).collect()
+}
+
+fn key(case: &Case) -> (&str, &str, usize, usize) {
+    (&case.engine, &case.model, case.threads, case.depth)
+}
+
+fn summary(cases: &[&Case], seed: u64) -> Summary {
+    let mut metrics = BTreeMap::new();
+    let mut reasons = Reasons::new();
+    let per_sample = METRICS.iter().map(|metric| {
+        let groups: Vec<Vec<f64>> = cases.iter().map(|case| case.clean_samples().filter_map(metric.value).collect()).collect();
+        (metric.name, groups)
+    });
+    let once = ONCE.iter().map(|once| {
+        let groups = cases.iter().map(|case| (once.value)(case).into_iter().collect()).collect();
+        (once.name, groups)
+    });
+    for (name, groups) in per_sample.chain(once) {
+        match estimate(&groups, seed, name, &mut reasons) {
+            Some(estimate) => {
+                metrics.insert(name.to_owned(), estimate);
+            }
+            None => {
+                reasons.insert(name.to_owned(), "no sample has it".to_owned());
+            }
+        }
+    }
+    let samples = || cases.iter().flat_map(|case| case.clean_samples());
+    Summary {
+        engine: cases[0].engine.clone(),
+        model: cases[0].model.clone(),
+        threads: cases[0].threads,
+        depth: cases[0].depth,
+        cases: cases.len(),
+        samples: samples().count(),
+        metrics,
+        itl_s: itl(samples()),
+        reasons,
+    }
+}
+
+/// Mean over the groups of their means, with the interval of [`interval`]; extremes and median over all values.
+fn estimate(groups: &[Vec<f64>], seed: u64, name: &str, reasons: &mut Reasons) -> Option<Estimate> {
+    let values: Vec<f64> = groups.concat();
+    let means: Vec<f64> = groups.iter().filter_map(|group| mean(group)).collect();
+    let found = interval(groups, seed);
+    if let Err(why) = found {
+        reasons.insert(format!("{name}.low"), why.to_owned());
+        reasons.insert(format!("{name}.high"), why.to_owned());
+    }
+    let estimate = Estimate {
+        mean: mean(&means)?,
+        low: found.ok().map(|interval| interval.low),
+        high: found.ok().map(|interval| interval.high),
+        min: percentile(&values, 0.0)?,
+        median: median(&values)?,
+        max: percentile(&values, 100.0)?,
+        n: values.len(),
+    };
+    Some(estimate)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(latency: f64, warmup: bool) -> Sample {
+        Sample {
+            latency_s: Some(latency),
+            output_tokens: Some(10),
+            tps: Some(10.0 / latency),
+            warmup,
+            ..Sample::default()
+        }
+    }
+
+    fn case(model: &str, prompt: &str, latencies: &[f64]) -> Case {
+        let samples = latencies.iter().map(|&latency| sample(latency, false)).chain([sample(99.0, true)]).collect();
+        Case {
+            id: format!("{model}/{prompt}"),
+            model: model.to_owned(),
+            prompt: prompt.to_owned(),
+            samples,
+            ..Case::default()
+        }
+    }
+
+    #[test]
+    fn prompts_weigh_alike_and_warm_up_is_left_out() {
+        let found = summarise(&[case("a", "p", &[1.0, 1.0, 1.0]), case("b", "p", &[5.0]), case("a", "q", &[3.0])], 1);
+        assert_eq!(
+            found.iter().map(|s| (s.model.as_str(), s.cases, s.samples)).collect::<Vec<_>>(),
+            [("a", 2, 4), ("b", 1, 1)]
+        );
+        let latency = found[0].metrics["latency_s"];
+        assert!((latency.mean - 2.0).abs() < 1e-12, "mean of 1 and 3, not of 1, 1, 1 and 3");
+        assert!((latency.max - 3.0).abs() < 1e-12);
+        assert_eq!(latency.n, 4);
+        assert!(latency.low.is_some());
+    }
+
+    #[test]
+    fn what_is_absent_has_a_reason() {
+        let found = summarise(&[case("b", "p", &[5.0])], 1);
+        assert_eq!(found[0].metrics["latency_s"].low, None);
+        assert!(found[0].reasons["latency_s.low"].contains("one sample"));
+        assert_eq!(found[0].reasons["ttft_s"], "no sample has it");
+        assert!(!found[0].metrics.contains_key("ttft_s"));
+    }
+
+    #[test]
+    fn a_case_without_samples_is_left_out() {
+        assert!(summarise(&[case("a", "p", &[])], 1).is_empty());
+    }
+}

@@ -1,0 +1,134 @@
+//! The figures that a verdict rests on, each with where it comes from.
+
+use super::facts::Facts;
+use super::rules::ALLOCATION_S;
+use record::Evidence;
+
+/// A figure, where it is known.
+fn figure(name: &str, value: Option<f64>, unit: &str, source: &str) -> Option<Evidence> {
+    let value = value.filter(|value| value.is_finite())?;
+    Some(Evidence { name: name.to_owned(), value, unit: unit.to_owned(), source: source.to_owned() })
+}
+
+fn known(figures: impl IntoIterator<Item = Option<Evidence>>) -> Vec<Evidence> {
+    figures.into_iter().flatten().collect()
+}
+
+/// What stands in front of every verdict's own figures.
+pub(super) fn common(facts: &Facts) -> Vec<Evidence> {
+    let time = if facts.name() == "load" { "memory.load_s" } else { "samples" };
+    known([
+        figure("time of the phase", Some(facts.time_s), "s", time),
+        figure("share of the latency", facts.latency_share, "1", "samples"),
+        figure("least time that the ceilings allow", facts.attainable_s, "s", attained(facts)),
+    ])
+}
+
+fn counted(facts: &Facts) -> &'static str {
+    if facts.name() == "load" { "memory.load_counters" } else { "phases" }
+}
+
+fn attained(facts: &Facts) -> &'static str {
+    match (facts.name(), facts.whole_model) {
+        ("load", _) => "memory.file_bytes, ceilings.file_read_warm",
+        (_, true) => "memory.weights_bytes, plan.models, ceilings",
+        (_, false) => "sums, ops",
+    }
+}
+
+pub(super) fn cold_file(facts: &Facts) -> Vec<Evidence> {
+    known([
+        figure("bytes from storage", facts.read_bytes, "B", "memory.load_read_bytes, memory.first_read_bytes, phases"),
+        figure("size of the files", facts.file_bytes, "B", "memory.file_bytes"),
+        figure("cached before", facts.cached_share, "1", "memory.load_cached_share"),
+        figure("storage", facts.cold_rate, "B/s", "ceilings.file_read_cold"),
+        figure("first prefill beyond the later ones", facts.first_prefill_excess_s, "s", "samples"),
+    ])
+}
+
+pub(super) fn oversubscription(facts: &Facts) -> Vec<Evidence> {
+    let busy = facts.counted_s.map(|time| time * facts.threads as f64);
+    known([
+        figure("threads", Some(facts.threads as f64), "1", "threads"),
+        figure(
+            "hardware threads",
+            facts.usable.map(|usable| usable as f64),
+            "1",
+            "environment.processor.usable_threads",
+        ),
+        figure("CPU time / (time x threads)", Facts::share(facts.cpu_s, busy), "1", "phases"),
+        figure("forced context switches", facts.involuntary_switches, "1", "phases"),
+    ])
+}
+
+pub(super) fn noisy_neighbour(facts: &Facts) -> Vec<Evidence> {
+    known([
+        figure("processors that other programs had", facts.others, "1", "samples.load_others"),
+        figure("processors that the hypervisor took", facts.steal, "1", "samples.steal"),
+    ])
+}
+
+pub(super) fn page_faults(facts: &Facts) -> Vec<Evidence> {
+    known([
+        figure("page faults", facts.minor_faults, "1", counted(facts)),
+        figure("first touch of a page", facts.page_fault_s, "s", "ceilings.page_fault_s"),
+    ])
+}
+
+pub(super) fn memory_bandwidth(facts: &Facts) -> Vec<Evidence> {
+    known([
+        figure("least time for its bytes", facts.memory_s, "s", attained(facts)),
+        figure("of it from a cache", facts.cache_s.filter(|&time| time > 0.0), "s", attained(facts)),
+        if facts.name() == "load" {
+            figure("file from the page cache", facts.warm_rate, "B/s", "ceilings.file_read_warm")
+        } else {
+            figure("memory", facts.bandwidth, "B/s", "ceiling_probes, ceilings")
+        },
+    ])
+}
+
+pub(super) fn compute(facts: &Facts) -> Vec<Evidence> {
+    if facts.name() == "load" {
+        return known([
+            figure("CPU time in user mode", facts.user_s, "s", "memory.load_counters"),
+            figure("the same beyond the least time for the file's bytes", facts.compute_s, "s", "memory.load_counters"),
+        ]);
+    }
+    known([figure("least time for its arithmetic", facts.compute_s, "s", attained(facts))])
+}
+
+pub(super) fn dispatch(facts: &Facts) -> Vec<Evidence> {
+    known([
+        figure("time of the phase in the traced pass", facts.traced_s, "s", "sums"),
+        figure("small ops", facts.small_ops, "1", "ops"),
+        figure("their time beyond what the ceilings allow", facts.small_ops_s, "s", "ops"),
+        figure("handing work to the threads", facts.dispatch_s, "s", "ceilings.threads.dispatch_s"),
+    ])
+}
+
+pub(super) fn imbalance(facts: &Facts) -> Vec<Evidence> {
+    known([
+        figure("time of the phase in the traced pass", facts.traced_s, "s", "sums"),
+        figure("waiting for other threads", facts.idle_s, "s", "workers"),
+        figure("threads", Some(facts.threads as f64), "1", "threads"),
+    ])
+}
+
+pub(super) fn allocation(facts: &Facts) -> Vec<Evidence> {
+    known([
+        figure("allocations", facts.allocations, "1", "allocations"),
+        figure("bytes allocated", facts.allocated_bytes, "B", "allocations"),
+        figure("an allocation, assumed", Some(ALLOCATION_S), "s", "METHODOLOGY.md"),
+    ])
+}
+
+pub(super) fn own_work(facts: &Facts) -> Vec<Evidence> {
+    known([figure("CPU time", facts.cpu_s, "s", "phases")])
+}
+
+pub(super) fn queue_or_network(facts: &Facts) -> Vec<Evidence> {
+    known([
+        figure("CPU time", facts.cpu_s, "s", "phases, samples"),
+        figure("time in the same pass", facts.counted_s, "s", "phases, samples"),
+    ])
+}

@@ -1,0 +1,346 @@
+//! Gathers the facts of a case's phases from the run file alone.
+
+use engine_api::Phase;
+
+use super::facts::Facts;
+use crate::attribution;
+use crate::attribution::Limits;
+use measure::ceilings;
+use record::plan::PlannedModel;
+use record::{Case, OpRow, PhaseRow, RunFile, Sample};
+use crate::summary::{PHASES, probe};
+use statistics::median;
+
+/// An op is small where its attainable time per call is below so many hand-overs to the threads, and then up to as many of them
+/// count as handing over: one to begin, one to wait for the last thread, one for the engine's own loop around it.
+const SMALL: f64 = 3.0;
+/// Prompt tokens of one pass, where the model is taken as a whole.
+const PASS_TOKENS: f64 = 512.0;
+
+/// The phases of a case that were measured, with their facts; in the order of a request.
+pub(super) fn facts(file: &RunFile, case: &Case) -> Vec<Facts> {
+    let view = View {
+        file,
+        case,
+        limits: attribution::limits(file, case),
+        model: file.plan.models.iter().find(|model| model.name == case.model),
+    };
+    Phase::ALL.iter().filter_map(|&phase| view.phase(phase)).collect()
+}
+
+/// A case and what belongs to it.
+struct View<'a> {
+    file: &'a RunFile,
+    case: &'a Case,
+    limits: Option<Limits>,
+    model: Option<&'a PlannedModel>,
+}
+
+impl View<'_> {
+    fn phase(&self, phase: Phase) -> Option<Facts> {
+        let time_s = if phase == Phase::Load { self.case.memory.load_s } else { self.median(time_of(phase)?) };
+        let latency = self.median(|sample| sample.latency_s);
+        let mut facts = Facts {
+            phase: Some(phase),
+            time_s: time_s.filter(|&time| time > 0.0)?,
+            threads: self.case.threads,
+            on_processors: self.on_processors(),
+            drift: self.drift(),
+            probe_effect: probe(self.case).traced,
+            ..Facts::default()
+        };
+        let processor = &self.file.environment.processor;
+        facts.usable = processor.usable_threads.or(processor.threads);
+        facts.processors = processor.threads.or(processor.usable_threads);
+        if self.case.reasons.contains_key(record::plan::THREADS) {
+            // How many a server has is not known: it cannot be said to have too many.
+            facts.usable = None;
+        }
+        self.machine(&mut facts);
+        if phase == Phase::Load {
+            self.load(&mut facts);
+        } else {
+            facts.latency_share = latency.filter(|&latency| latency > 0.0).map(|latency| facts.time_s / latency);
+            facts.others = self.median(|sample| sample.load_others);
+            facts.steal = self.median(|sample| sample.steal);
+            facts.prompt_tokens = self.median(|sample| sample.prompt_tokens.map(|tokens| tokens as f64));
+            facts.with_fewer_threads = self.with_fewer_threads(&facts);
+            self.counters(&mut facts);
+            self.allocations(&mut facts);
+        }
+        if facts.is_forward() {
+            self.work(&mut facts);
+            self.small_ops(&mut facts);
+            self.idle(&mut facts);
+        }
+        self.explain(&mut facts);
+        Some(facts)
+    }
+
+    /// The median over the clean requests.
+    fn median(&self, value: impl Fn(&Sample) -> Option<f64>) -> Option<f64> {
+        median(&self.case.clean_samples().filter_map(value).collect::<Vec<f64>>())
+    }
+
+    /// Whether the engine's work runs on processors whose time this machine accounts for.
+    fn on_processors(&self) -> bool {
+        let engine = self.file.identity(&self.case.engine);
+        engine.is_none_or(|engine| matches!(engine.device.as_str(), "cpu" | "virtual" | "remote"))
+    }
+
+    /// How far the run's own probes of bandwidth lie apart, or the last from the first.
+    fn drift(&self) -> Option<f64> {
+        let threads = self.limits.as_ref().map_or(self.case.threads, |limits| limits.threads);
+        let found = ceilings::drift(&self.file.ceiling_probes);
+        let own = found.iter().find(|drift| drift.threads == threads)?;
+        Some(own.range.max((own.last_to_first - 1.0).abs()))
+    }
+
+    /// The ceilings.
+    fn machine(&self, facts: &mut Facts) {
+        let ceilings = self.file.ceilings.as_ref();
+        facts.cold_rate = ceilings.and_then(|known| known.file_read_cold).and_then(|rate| positive(rate.median));
+        facts.warm_rate = ceilings.and_then(|known| known.file_read_warm).and_then(|rate| positive(rate.median));
+        let Some(limits) = &self.limits else { return };
+        facts.bandwidth = limits.memory.map(|(rate, _)| rate.0);
+        facts.dispatch_s = limits.dispatch.map(|time| time.0);
+        facts.page_fault_s = limits.page_fault.map(|time| time.0);
+        let Some(ceilings) = ceilings else { return };
+        let usable = facts.usable.unwrap_or(usize::MAX);
+        let within = || ceilings.threads.iter().filter(|known| known.threads <= usable);
+        let most = |rates: Vec<(usize, f64)>| rates.into_iter().max_by(|a, b| a.1.total_cmp(&b.1));
+        facts.bandwidth_most =
+            most(within().filter_map(|known| Some((known.threads, known.memory_read?.median))).collect());
+        let own = ceilings.of(self.case.threads);
+        facts.bandwidth_huge = own
+            .and_then(|own| own.memory_read_huge)
+            .zip(own.and_then(|own| own.memory_read))
+            .and_then(|(huge, small)| {
+                // Both from one measurement, so that drift since then cancels.
+                Some(facts.bandwidth? * positive(huge.median / small.median)?)
+            });
+        let compute = |known: &record::ThreadCeilings| known.dot_i8.or(known.fma_f32).map(|rate| rate.median);
+        facts.compute_most = own
+            .and_then(compute)
+            .and_then(positive)
+            .and_then(|now| most(within().filter_map(|known| Some((known.threads, compute(known)? / now))).collect()));
+    }
+
+    /// What the ceilings allow: of the traced ops, else of the model as a whole.
+    fn work(&self, facts: &mut Facts) {
+        let name = facts.name();
+        let sum = self.case.sums.iter().find(|sum| sum.phase == name);
+        let ops: Vec<&OpRow> = self.case.ops.iter().filter(|op| op.phase == name).collect();
+        facts.bits_per_weight = self
+            .case
+            .memory
+            .weights_bytes
+            .zip(self.model.and_then(|model| model.parameters))
+            .and_then(|(bytes, parameters)| positive(bytes as f64 * 8.0 / parameters as f64));
+        let limited = |limits: &[&str]| -> f64 {
+            let of = ops.iter().filter(|op| op.limit.as_deref().is_some_and(|limit| limits.contains(&limit)));
+            of.filter_map(|op| op.attainable_s).sum()
+        };
+        if let Some(sum) = sum.filter(|_| ops.iter().any(|op| op.attainable_s.is_some())) {
+            // What the ceilings allow does not depend on how long anything took: it is held against the clean pass.
+            facts.work_s = Some(facts.time_s);
+            facts.traced_s = Some(sum.time_s);
+            facts.attainable_s = sum.attainable_s;
+            (facts.memory_s, facts.compute_s) = (Some(limited(&["memory", "cache"])), Some(limited(&["compute"])));
+            facts.cache_s = Some(limited(&["cache"]));
+            return;
+        }
+        facts.work_s = Some(facts.time_s);
+        if self.case.server.is_some() {
+            // Which weights it reads, in which type, is not known.
+            return;
+        }
+        facts.whole_model = true;
+        let (bytes, flops) = (self.bytes(facts), self.flops(facts));
+        let memory = bytes.zip(facts.bandwidth).map(|(bytes, rate)| bytes / rate);
+        let peak = self.limits.as_ref().and_then(|limits| {
+            let quantised = self.model.is_some_and(|model| model.quantisation.to_lowercase().contains('q'));
+            limits.i8.filter(|_| quantised).or(limits.f32).map(|rate| rate.0)
+        });
+        let compute = flops.zip(peak).map(|(flops, rate)| flops / rate);
+        // A forward pass as one operation: the roofline gives it to the slower of the two.
+        match (memory, compute) {
+            (Some(memory), Some(compute)) => {
+                facts.attainable_s = Some(memory.max(compute));
+                facts.memory_s = Some(if memory >= compute { memory } else { 0.0 });
+                facts.compute_s = Some(if compute > memory { compute } else { 0.0 });
+            }
+            (memory, compute) => {
+                (facts.memory_s, facts.compute_s, facts.attainable_s) = (memory, compute, memory.or(compute));
+            }
+        }
+    }
+
+    /// Bytes of weights that the passes of the phase read: all of them, once a pass.
+    fn bytes(&self, facts: &Facts) -> Option<f64> {
+        let passes = match facts.phase? {
+            Phase::Prefill => (facts.prompt_tokens? / PASS_TOKENS).ceil(),
+            _ => self.decoded()?,
+        };
+        Some(self.case.memory.weights_bytes? as f64 * passes)
+    }
+
+    /// Two operations a parameter and token.
+    fn flops(&self, facts: &Facts) -> Option<f64> {
+        let tokens = match facts.phase? {
+            Phase::Prefill => facts.prompt_tokens?,
+            _ => self.decoded()?,
+        };
+        Some(2.0 * self.model?.parameters? as f64 * tokens)
+    }
+
+    /// Passes of the decode phase: one for each output token but the last.
+    fn decoded(&self) -> Option<f64> {
+        self.median(|sample| Some(sample.output_tokens?.saturating_sub(1) as f64))
+    }
+
+    /// Ops that are so small that handing them over counts, and what they take beyond their attainable time.
+    fn small_ops(&self, facts: &mut Facts) {
+        let Some(dispatch) = facts.dispatch_s else { return };
+        let rows = self.case.ops.iter().filter(|op| op.phase == facts.name() && op.count > 0);
+        let known: Vec<(&OpRow, f64)> = rows.filter_map(|op| Some((op, op.attainable_s?))).collect();
+        if known.is_empty() {
+            return;
+        }
+        let small = known.iter().filter(|(op, attainable)| attainable / (op.count as f64) < SMALL * dispatch);
+        let (count, time) = small.fold((0.0, 0.0), |(count, time), (op, attainable)| {
+            let beyond = (op.time_s - attainable).clamp(0.0, op.count as f64 * SMALL * dispatch);
+            (count + op.count as f64, time + beyond)
+        });
+        (facts.small_ops, facts.small_ops_s) = (Some(count), Some(time));
+    }
+
+    /// `mean of the threads' idle shares x time of the shared work`, where `time of the shared work = busy / (1 - idle share)`
+    /// of any thread that worked.
+    fn idle(&self, facts: &mut Facts) {
+        let rows = || self.case.workers.iter().filter(|worker| worker.phase == facts.name());
+        let shared =
+            rows().filter(|worker| worker.idle_share < 1.0).map(|worker| worker.busy_s / (1.0 - worker.idle_share));
+        let Some(shared) = shared.reduce(f64::max) else { return };
+        let count = rows().count() as f64;
+        facts.idle_s = Some(rows().map(|worker| worker.idle_share).sum::<f64>() / count * shared);
+    }
+
+    /// The stepped pass's counters of the phase; CPU time of the whole request where the engine lends no steps.
+    fn counters(&self, facts: &mut Facts) {
+        if let Some(row) = self.case.phases.iter().find(|row| row.phase == facts.name() && row.time_s.is_some()) {
+            let of = |name: &str| row.counters.get(name).copied().flatten();
+            facts.counted_s = row.time_s;
+            facts.cpu_s = row.cpu_s;
+            facts.minor_faults = of("minor_faults");
+            facts.read_bytes = of("read_bytes");
+            facts.involuntary_switches = of("involuntary_switches");
+            return;
+        }
+        facts.counted_s = self.median(|sample| sample.latency_s);
+        facts.cpu_s = self.median(|sample| sample.cpu_s);
+    }
+
+    fn allocations(&self, facts: &mut Facts) {
+        let Some(row) = self.case.allocations.iter().find(|row| row.phase == facts.name()) else { return };
+        facts.allocations = Some(row.count as f64);
+        facts.allocated_bytes = Some(row.bytes as f64);
+        let traced = self.case.sums.iter().find(|sum| sum.phase == facts.name()).map(|sum| sum.time_s);
+        facts.allocating_s = traced.or(Some(facts.time_s));
+    }
+
+    /// Loading, and with it what the first prefill took longer because the file came from storage only then.
+    fn load(&self, facts: &mut Facts) {
+        let memory = &self.case.memory;
+        let number = |bytes: Option<u64>| bytes.map(|bytes| bytes as f64);
+        facts.load_s = memory.load_s;
+        facts.file_bytes = number(memory.file_bytes);
+        facts.cached_share = memory.load_cached_share;
+        facts.load_read_bytes = number(memory.load_read_bytes);
+        let later = number(memory.first_read_bytes).filter(|&bytes| bytes > 0.0);
+        let first = self.case.samples.iter().find(|sample| sample.fresh).and_then(|sample| sample.prefill_s);
+        facts.first_prefill_excess_s = later
+            .and(first)
+            .zip(self.median(|sample| sample.prefill_s))
+            .map(|(first, others)| (first - others).max(0.0));
+        facts.time_s += facts.first_prefill_excess_s.unwrap_or(0.0);
+        facts.read_bytes = facts.load_read_bytes.map(|bytes| bytes + later.unwrap_or(0.0));
+        facts.counted_s = Some(facts.time_s);
+        let of = |name: &str| memory.load_counters.get(name).copied().flatten();
+        facts.cpu_s = of("cpu_user_s").zip(of("cpu_system_s")).map(|(user, system)| user + system);
+        facts.minor_faults = of("minor_faults");
+        facts.user_s = of("cpu_user_s");
+        // The least that loading does is to bring the file into the process, from the page cache or from memory.
+        facts.work_s = Some(facts.time_s);
+        facts.memory_s = facts.file_bytes.zip(facts.warm_rate.or(facts.bandwidth)).map(|(bytes, rate)| bytes / rate);
+        facts.attainable_s = facts.memory_s;
+        // What the processor computed beyond bringing it in: the header, the tokenizer, weights that are changed.
+        facts.compute_s = facts.user_s.map(|user| (user - facts.memory_s.unwrap_or(0.0)).max(0.0));
+    }
+
+    /// The case that differs only in having no more threads than processors: the most such threads, and its time.
+    fn with_fewer_threads(&self, facts: &Facts) -> Option<(usize, f64)> {
+        let usable = facts.usable.filter(|&usable| self.case.threads > usable)?;
+        let like = |other: &&Case| {
+            (&other.engine, &other.model, &other.prompt, other.depth)
+                == (&self.case.engine, &self.case.model, &self.case.prompt, self.case.depth)
+        };
+        let others = self.file.cases.iter().filter(like).filter(|other| other.threads <= usable);
+        let best = others.max_by_key(|other| other.threads)?;
+        let time = median(&best.clean_samples().filter_map(time_of(facts.phase?)?).collect::<Vec<f64>>())?;
+        positive(time).map(|time| (best.threads, time))
+    }
+
+    /// Why a figure is absent, in the words of the run file where it has some.
+    fn explain(&self, facts: &mut Facts) {
+        let reason = |name: &str| {
+            let row = self.case.phases.iter().find(|row: &&PhaseRow| row.phase == facts.name());
+            let told = row.and_then(|row| row.reasons.get(name)).or_else(|| self.case.reasons.get(name));
+            told.or_else(|| self.case.memory.reasons.get(name)).cloned()
+        };
+        let ceiling = || {
+            let told = self.file.reasons.get("ceilings").cloned();
+            told.unwrap_or_else(|| "no such ceiling was measured for this thread count".to_owned())
+        };
+        let counter = |name: &str| {
+            reason(name).or_else(|| reason("phases")).unwrap_or_else(|| "it was not counted in this phase".to_owned())
+        };
+        let ops = || reason("ops").unwrap_or_else(|| "no op of this phase has an attainable time".to_owned());
+        let missing = [
+            ("memory_s", facts.memory_s.is_none(), ceiling()),
+            ("compute_s", facts.compute_s.is_none(), ceiling()),
+            ("small_ops_s", facts.small_ops_s.is_none(), if facts.dispatch_s.is_none() { ceiling() } else { ops() }),
+            ("idle_s", facts.idle_s.is_none(), "no thread marked what it worked on".to_owned()),
+            ("cold_rate", facts.cold_rate.is_none(), ceiling()),
+            ("page_fault_s", facts.page_fault_s.is_none(), ceiling()),
+            ("cpu_s", facts.cpu_s.is_none(), counter("cpu_user_s")),
+            ("minor_faults", facts.minor_faults.is_none(), counter("minor_faults")),
+            ("read_bytes", facts.read_bytes.is_none(), counter("read_bytes")),
+            (
+                "allocations",
+                facts.allocations.is_none(),
+                reason("allocations").unwrap_or_else(|| "allocations were not counted".to_owned()),
+            ),
+            (
+                "others",
+                facts.others.is_none(),
+                "no request was long enough to see who else used the processors".to_owned(),
+            ),
+            ("steal", facts.steal.is_none(), "no request was long enough to see what the hypervisor took".to_owned()),
+            ("usable", facts.usable.is_none(), "the number of processors is unknown".to_owned()),
+        ];
+        facts.absent = missing
+            .into_iter()
+            .filter(|(_, is_missing, _)| *is_missing)
+            .map(|(name, _, why)| (name.to_owned(), why))
+            .collect();
+    }
+}
+
+fn time_of(phase: Phase) -> Option<fn(&Sample) -> Option<f64>> {
+    PHASES.iter().find(|(name, _)| *name == phase.name()).map(|(_, of)| *of)
+}
+
+fn positive(value: f64) -> Option<f64> {
+    (value.is_finite() && value > 0.0).then_some(value)
+}

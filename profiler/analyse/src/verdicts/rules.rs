@@ -1,0 +1,171 @@
+//! The rules as data: which limit, where it can apply, which share of the phase's time it explains, from where on it counts.
+//!
+//! Each formula stands above its function. Shares are of the phase's time in the pass that the figures come from.
+
+use engine_api::Phase;
+
+use super::advice;
+use super::evidence;
+use super::facts::Facts;
+use record::{Advice, Evidence, Limit};
+
+/// Whether a cause disturbs what is measured, or is how the work itself behaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// It has nothing to do with the engine and the model: a limit that was found under it says nothing.
+    Disturbing,
+    /// How engine, model and machine work together.
+    Steady,
+}
+
+/// One rule.
+#[derive(Debug, Clone, Copy)]
+pub struct Rule {
+    /// The limit that it finds.
+    pub limit: Limit,
+    /// Its kind.
+    pub kind: Kind,
+    /// Where it can apply.
+    pub phases: &'static [Phase],
+    /// From this share on it counts.
+    pub threshold: f64,
+    /// Facts that it needs, by their fields.
+    pub needs: &'static [&'static str],
+    /// Share of the phase's time that the limit explains; `None` where a fact is missing.
+    pub share: fn(&Facts) -> Option<f64>,
+    /// What it rests on.
+    pub evidence: fn(&Facts) -> Vec<Evidence>,
+    /// What would help.
+    pub advice: fn(&Facts) -> Vec<Advice>,
+}
+
+const FORWARD: &[Phase] = &[Phase::Prefill, Phase::Decode];
+const WORK: &[Phase] = &[Phase::Load, Phase::Prefill, Phase::Decode];
+const EVERY: &[Phase] = &Phase::ALL;
+const REQUEST: &[Phase] = &[Phase::Tokenize, Phase::Prefill, Phase::Decode, Phase::Sample, Phase::Detokenize];
+
+/// A disturbing cause counts from a tenth on: what it leaves of another limit's figures is then wrong by as much.
+const DISTURBS: f64 = 0.1;
+
+/// Every rule, in the order that breaks ties: disturbing causes first, of these those that the user can end at once.
+#[rustfmt::skip]
+pub const RULES: &[Rule] = &[
+    Rule { limit: Limit::ColdFile, kind: Kind::Disturbing, phases: WORK, threshold: DISTURBS, needs: &["read_bytes", "cold_rate"], share: cold_file, evidence: evidence::cold_file, advice: advice::cold_file },
+    Rule { limit: Limit::Oversubscription, kind: Kind::Disturbing, phases: FORWARD, threshold: DISTURBS, needs: &["cpu_s", "usable"], share: oversubscription, evidence: evidence::oversubscription, advice: advice::oversubscription },
+    Rule { limit: Limit::NoisyNeighbour, kind: Kind::Disturbing, phases: REQUEST, threshold: DISTURBS, needs: &["others", "steal"], share: noisy_neighbour, evidence: evidence::noisy_neighbour, advice: advice::noisy_neighbour },
+    Rule { limit: Limit::PageFaults, kind: Kind::Disturbing, phases: REQUEST, threshold: DISTURBS, needs: &["minor_faults", "page_fault_s"], share: page_faults, evidence: evidence::page_faults, advice: advice::page_faults },
+    Rule { limit: Limit::MemoryBandwidth, kind: Kind::Steady, phases: WORK, threshold: 0.0, needs: &["memory_s"], share: memory_bandwidth, evidence: evidence::memory_bandwidth, advice: advice::memory_bandwidth },
+    Rule { limit: Limit::Compute, kind: Kind::Steady, phases: WORK, threshold: 0.0, needs: &["compute_s"], share: compute, evidence: evidence::compute, advice: advice::compute },
+    Rule { limit: Limit::PageFaults, kind: Kind::Steady, phases: &[Phase::Load], threshold: DISTURBS, needs: &["minor_faults", "page_fault_s"], share: page_faults, evidence: evidence::page_faults, advice: advice::page_faults },
+    Rule { limit: Limit::Dispatch, kind: Kind::Steady, phases: FORWARD, threshold: 0.05, needs: &["small_ops_s"], share: dispatch, evidence: evidence::dispatch, advice: advice::dispatch },
+    Rule { limit: Limit::Imbalance, kind: Kind::Steady, phases: FORWARD, threshold: 0.05, needs: &["idle_s"], share: imbalance, evidence: evidence::imbalance, advice: advice::imbalance },
+    Rule { limit: Limit::Allocation, kind: Kind::Steady, phases: EVERY, threshold: 0.05, needs: &["allocations"], share: allocation, evidence: evidence::allocation, advice: advice::allocation },
+    Rule { limit: Limit::Tokenizer, kind: Kind::Steady, phases: &[Phase::Tokenize, Phase::Detokenize], threshold: 0.0, needs: &[], share: own_work, evidence: evidence::own_work, advice: advice::tokenizer },
+    Rule { limit: Limit::Sampler, kind: Kind::Steady, phases: &[Phase::Sample], threshold: 0.0, needs: &[], share: own_work, evidence: evidence::own_work, advice: advice::sampler },
+    Rule { limit: Limit::QueueOrNetwork, kind: Kind::Steady, phases: REQUEST, threshold: 0.5, needs: &["cpu_s"], share: queue_or_network, evidence: evidence::queue_or_network, advice: advice::queue_or_network },
+];
+
+/// The rule of a limit.
+pub(super) fn of(limit: Limit) -> Option<&'static Rule> {
+    RULES.iter().find(|rule| rule.limit == limit)
+}
+
+/// `max(bytes from storage / cold read rate, waiting) / time`, where `waiting = time - CPU time` counts for a load that read at
+/// least half of the file. Without a measured rate and CPU time, what a warm read of the bytes does not explain:
+/// `1 - bytes / warm rate / time`.
+fn cold_file(facts: &Facts) -> Option<f64> {
+    let bytes = facts.read_bytes?;
+    if bytes <= 0.0 {
+        return Some(0.0);
+    }
+    let time = facts.counted_s;
+    let most = facts.file_bytes.is_some_and(|file| bytes >= 0.5 * file);
+    let at_rate = facts.cold_rate.map(|rate| bytes / rate);
+    let waiting = time.zip(facts.cpu_s).filter(|_| most).map(|(time, cpu)| (time - cpu).max(0.0));
+    if let Some(read) = at_rate.into_iter().chain(waiting).reduce(f64::max) {
+        return Facts::share(Some(read), time);
+    }
+    let warm = bytes / facts.warm_rate.or(facts.bandwidth).filter(|_| most)?;
+    Facts::share(Some(warm), time).map(|warm| 1.0 - warm)
+}
+
+/// More threads than processors: `1 - CPU time / (time x threads)`, the share of its threads' time that the process waits for
+/// a processor. Where the number of processors is unknown, frequent switches to other threads stand for it.
+fn oversubscription(facts: &Facts) -> Option<f64> {
+    /// Switches that were forced, per second and thread: a thread that has a processor for itself sees a few.
+    const FORCED: f64 = 20.0;
+    let thread_seconds = facts.counted_s? * facts.threads as f64;
+    let beyond = match facts.usable {
+        Some(usable) => facts.threads > usable,
+        None => facts.involuntary_switches? > FORCED * thread_seconds,
+    };
+    if !beyond {
+        return Some(0.0);
+    }
+    Facts::share(facts.cpu_s, Some(thread_seconds)).map(|busy| 1.0 - busy)
+}
+
+/// What others take of the processors that the phase wants: with `d = min(threads / processors, 1)` wanted and
+/// `1 - others - steal` left, `1 - (1 - others - steal) / d`; 0 where enough is left.
+fn noisy_neighbour(facts: &Facts) -> Option<f64> {
+    let left = 1.0 - facts.others? - facts.steal.unwrap_or(0.0);
+    let wanted = facts.processors.map_or(1.0, |processors| {
+        let threads = if facts.is_forward() { facts.threads } else { 1 };
+        (threads as f64 / processors.max(1) as f64).min(1.0)
+    });
+    (wanted > 0.0).then(|| (1.0 - left / wanted).clamp(0.0, 1.0))
+}
+
+/// `minor faults x time of the first touch of a page / time`; 0 where the file comes from storage, since faults on pages that
+/// are being read are part of reading them.
+fn page_faults(facts: &Facts) -> Option<f64> {
+    if cold_file(facts).is_some_and(|share| share >= DISTURBS) {
+        return Some(0.0);
+    }
+    Facts::share(Some(facts.minor_faults? * facts.page_fault_s?), facts.counted_s)
+}
+
+/// The sum of the attainable times of the ops that memory or a cache limits, over their phase. Roofline: Williams et al.,
+/// doi:10.1145/1498765.1498785.
+fn memory_bandwidth(facts: &Facts) -> Option<f64> {
+    Facts::share(facts.memory_s, facts.work_s)
+}
+
+/// The same of the ops that arithmetic limits. While loading, CPU time in user mode beyond the least time for the file's bytes.
+fn compute(facts: &Facts) -> Option<f64> {
+    Facts::share(facts.compute_s, facts.work_s)
+}
+
+/// What small ops take beyond their attainable time ([`super::gather`] says which are small), over their phase in the same pass.
+fn dispatch(facts: &Facts) -> Option<f64> {
+    Facts::share(facts.small_ops_s, facts.in_traced_pass())
+}
+
+/// Waiting for other threads in shared work, mean over the threads, over the phase in the same pass.
+fn imbalance(facts: &Facts) -> Option<f64> {
+    Facts::share(facts.idle_s, facts.in_traced_pass())
+}
+
+/// `allocations x 100 ns / time`. 100 ns for an allocation and its release is an assumption, of the order that glibc takes
+/// beyond its fast path; it is not measured, and the confidence says so.
+fn allocation(facts: &Facts) -> Option<f64> {
+    Facts::share(Some(facts.allocations? * ALLOCATION_S), facts.allocating_s)
+}
+
+/// Seconds for an allocation and its release, assumed.
+pub(super) const ALLOCATION_S: f64 = 100e-9;
+
+/// These phases are nothing but the tokenizer's or the sampler's own work, as far as nothing else explains them.
+fn own_work(facts: &Facts) -> Option<f64> {
+    let allocating = allocation(facts).unwrap_or(0.0);
+    (facts.time_s > 0.0).then_some(1.0 - allocating)
+}
+
+/// `1 - CPU time / time`: nothing of this process ran on a processor. Below some milliseconds CPU time is too coarse.
+fn queue_or_network(facts: &Facts) -> Option<f64> {
+    const SHORTEST_S: f64 = 0.005;
+    if !facts.on_processors || facts.counted_s? < SHORTEST_S {
+        return None;
+    }
+    Facts::share(facts.cpu_s, facts.counted_s).map(|busy| 1.0 - busy)
+}

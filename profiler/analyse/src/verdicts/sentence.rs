@@ -1,0 +1,167 @@
+//! A verdict in one sentence, with the figures that it rests on.
+
+use super::facts::Facts;
+use super::weigh::{Found, leaves_most};
+use record::figures::{milliseconds, significant};
+use record::Limit;
+
+/// A limit in words, after "the limit is".
+pub(crate) fn name(limit: Limit) -> &'static str {
+    match limit {
+        Limit::MemoryBandwidth => "memory bandwidth",
+        Limit::Compute => "compute",
+        Limit::Dispatch => "dispatch of small operations",
+        Limit::Imbalance => "thread imbalance",
+        Limit::Oversubscription => "oversubscription",
+        Limit::PageFaults => "page faults",
+        Limit::ColdFile => "cold file",
+        Limit::Allocation => "allocation",
+        Limit::Tokenizer => "the tokenizer",
+        Limit::Sampler => "the sampler",
+        Limit::NoisyNeighbour => "noisy neighbours",
+        Limit::QueueOrNetwork => "queue or network",
+    }
+}
+
+/// The sentence.
+pub(super) fn of(facts: &Facts, found: Found) -> String {
+    let limit = found.rule.limit;
+    let phase = facts.name();
+    let body = body(facts, limit, found.share);
+    if found.explains_little() {
+        let rest = if facts.is_forward() {
+            " The rest is what the kernels themselves leave, as the headroom shows."
+        } else {
+            ""
+        };
+        return format!("No limit explains {phase}; the nearest is {}: {body}.{rest}", name(limit));
+    }
+    let rest = match limit {
+        Limit::MemoryBandwidth | Limit::Compute if facts.is_forward() && leaves_most(facts, found) => {
+            "; more than half of the time is what the kernels themselves leave"
+        }
+        _ => "",
+    };
+    format!("{}: {body}{rest}.", heading(&capitalised(phase), limit))
+}
+
+fn heading(phase: &str, limit: Limit) -> String {
+    match limit {
+        Limit::Tokenizer | Limit::Sampler => format!("{phase} is the work of {}", name(limit)),
+        Limit::PageFaults if phase == "Load" => format!("{phase} is bound by {}", name(limit)),
+        Limit::NoisyNeighbour | Limit::Oversubscription | Limit::ColdFile | Limit::PageFaults => {
+            format!("{phase} is disturbed by {}", name(limit))
+        }
+        _ => format!("{phase} is bound by {}", name(limit)),
+    }
+}
+
+fn body(facts: &Facts, limit: Limit, share: f64) -> String {
+    let percent = format!("{:.0} %", share * 100.0);
+    let count = |count: Option<f64>| count.map_or("an unknown number of".to_owned(), |count| format!("{count:.0}"));
+    let of_work = ms(facts.work_s);
+    let of_traced = ms(facts.in_traced_pass());
+    match limit {
+        Limit::MemoryBandwidth if facts.name() == "load" => {
+            format!(
+                "bringing {} MB into the process takes {}",
+                megabytes(facts.file_bytes),
+                least(facts.memory_s, facts.work_s)
+            )
+        }
+        Limit::MemoryBandwidth => {
+            let rate = facts.bandwidth.map_or(String::new(), |rate| format!("at {} GB/s ", significant(rate / 1e9)));
+            format!("{rate}its bytes take {}", least(facts.memory_s, facts.work_s))
+        }
+        Limit::Compute if facts.name() == "load" => format!(
+            "{} of {of_work} ({percent}) the processor works through header, tokenizer and weights, beyond bringing the file in",
+            ms(facts.compute_s)
+        ),
+        Limit::Compute => {
+            format!("at the peak rate its arithmetic takes {}", least(facts.compute_s, facts.work_s))
+        }
+        Limit::Dispatch => format!(
+            "{} small operations spend {} of {of_traced} ({percent}) beyond their own work",
+            count(facts.small_ops),
+            ms(facts.small_ops_s)
+        ),
+        Limit::Imbalance => format!(
+            "each of {} threads waits for the others for {} of {of_traced} ({percent}), on average",
+            facts.threads,
+            ms(facts.idle_s)
+        ),
+        Limit::Oversubscription => {
+            let on = facts.usable.map_or(String::new(), |usable| format!(" on {usable} hardware threads"));
+            format!("{} threads{on} have a processor {:.0} % of the time", facts.threads, (1.0 - share) * 100.0)
+        }
+        Limit::PageFaults => {
+            format!("{} page faults take about {percent} of {}", count(facts.minor_faults), ms(facts.counted_s))
+        }
+        Limit::ColdFile => cold_file(facts, &percent),
+        Limit::Allocation => {
+            format!("{} allocations take about {percent} of {}", count(facts.allocations), ms(facts.allocating_s))
+        }
+        Limit::Tokenizer | Limit::Sampler => {
+            let part =
+                facts.latency_share.map_or(String::new(), |share| format!(", {:.1} % of the latency", share * 100.0));
+            format!("{}{part}", ms(Some(facts.time_s)))
+        }
+        Limit::NoisyNeighbour => {
+            let share = |share: Option<f64>| {
+                share.map_or("an unknown share".to_owned(), |share| format!("{:.0} %", share * 100.0))
+            };
+            format!(
+                "other programs had {} of the processors and the hypervisor took {}, so about {percent} of the time is theirs",
+                share(facts.others),
+                share(facts.steal)
+            )
+        }
+        Limit::QueueOrNetwork => format!("{percent} of {} no thread of this process ran", ms(facts.counted_s)),
+    }
+}
+
+fn capitalised(name: &str) -> String {
+    let mut chars = name.chars();
+    chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
+}
+
+fn ms(time: Option<f64>) -> String {
+    time.map_or("an unknown time".to_owned(), |time| format!("{} ms", milliseconds(time)))
+}
+
+/// How much of the measured time the ceiling accounts for; a ceiling is measured too, so it may ask for a little more than all.
+fn least(least: Option<f64>, measured: Option<f64>) -> String {
+    match (least, measured) {
+        (Some(least), Some(measured)) if least >= measured => format!("all of {} at the ceiling", ms(Some(measured))),
+        (Some(least), Some(measured)) => {
+            format!("at least {} of {} ({:.0} %)", ms(Some(least)), ms(Some(measured)), least / measured * 100.0)
+        }
+        _ => format!("at least {} of {}", ms(least), ms(measured)),
+    }
+}
+
+/// Says who paid: the load, the first prefill, or the phase itself.
+fn cold_file(facts: &Facts, percent: &str) -> String {
+    let read = megabytes(facts.read_bytes);
+    if facts.name() != "load" {
+        return format!(
+            "{read} MB came from storage again, about {percent} of the time: memory does not hold the file"
+        );
+    }
+    let (by_load, all) = (facts.load_read_bytes.unwrap_or(0.0), facts.read_bytes.unwrap_or(0.0));
+    let excess = facts.first_prefill_excess_s;
+    let who = if by_load >= 0.5 * all {
+        format!("the load paid ({})", ms(facts.load_s))
+    } else {
+        format!(
+            "the first prefill paid ({} longer than the later ones; the load itself took {})",
+            ms(excess),
+            ms(facts.load_s)
+        )
+    };
+    format!("{read} of {} MB came from storage, about {percent} of the time; {who}", megabytes(facts.file_bytes))
+}
+
+fn megabytes(bytes: Option<f64>) -> String {
+    bytes.map_or("an unknown number of".to_owned(), |bytes| format!("{:.1}", bytes / 1e6))
+}

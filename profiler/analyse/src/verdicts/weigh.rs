@@ -1,0 +1,128 @@
+//! From facts to one verdict: which rule wins, and how sure that is.
+//!
+//! ```text
+//! 1. a disturbing cause that passes its threshold goes before every steady one
+//! 2. of causes of one kind the one with the largest share wins
+//! 3. of equal shares the one that stands first in RULES
+//! ```
+
+use super::evidence;
+use super::facts::Facts;
+use super::rules::{Kind, RULES, Rule};
+use super::sentence;
+use crate::drift::Drift;
+use record::{Confidence, Limit, Verdict};
+
+/// Below this share no limit explains the phase: the nearest one is named, and the rest is the kernels'.
+const EXPLAINS: f64 = 0.25;
+/// Below this share a limit explains less than everything else together.
+const MOST: f64 = 0.5;
+/// The next limit is near where its share is at least this part of the winner's.
+const NEAR: f64 = 0.7;
+/// The traced pass over the clean one may lie so far from 1.
+const PROBE: f64 = 0.1;
+
+/// A rule that applies, with the share that it explains.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Found {
+    pub(super) rule: &'static Rule,
+    pub(super) share: f64,
+}
+
+impl Found {
+    /// A steady limit that leaves most of the phase unexplained. A disturbing cause counts from its threshold on.
+    pub(super) fn explains_little(self) -> bool {
+        self.rule.kind == Kind::Steady && self.share < EXPLAINS
+    }
+}
+
+/// Every rule that applies, the winner first.
+pub(super) fn ranked(facts: &Facts) -> Vec<Found> {
+    let Some(phase) = facts.phase else { return Vec::new() };
+    let found = RULES.iter().filter(|rule| rule.phases.contains(&phase)).filter_map(|rule| {
+        let share = (rule.share)(facts).filter(|share| share.is_finite())?.clamp(0.0, 1.0);
+        (share > 0.0 && share >= rule.threshold).then_some(Found { rule, share })
+    });
+    let mut found: Vec<Found> = found.collect();
+    // Stable: equal ones keep the order of RULES.
+    found.sort_by(|a, b| a.rule.kind.cmp(&b.rule.kind).then(b.share.total_cmp(&a.share)));
+    found
+}
+
+/// The verdict; `None` where no rule applies, because nothing is known that it could rest on.
+pub(super) fn verdict(facts: &Facts) -> Option<Verdict> {
+    let ranked = ranked(facts);
+    let winner = *ranked.first()?;
+    let doubts = doubts(facts, winner, ranked.get(1));
+    let confidence = match doubts.len() {
+        _ if winner.explains_little() => Confidence::Low,
+        0 => Confidence::High,
+        1 => Confidence::Medium,
+        _ => Confidence::Low,
+    };
+    let mut figures = evidence::common(facts);
+    figures.extend((winner.rule.evidence)(facts));
+    Some(Verdict {
+        phase: facts.name().to_owned(),
+        limit: winner.rule.limit,
+        sentence: sentence::of(facts, winner),
+        share: winner.share,
+        headroom: headroom(facts),
+        confidence,
+        doubts,
+        evidence: figures,
+        advice: (winner.rule.advice)(facts),
+    })
+}
+
+/// Whether a steady limit explains less than half, and what the ceilings allow altogether does not explain the rest.
+pub(super) fn leaves_most(facts: &Facts, winner: Found) -> bool {
+    winner.rule.kind == Kind::Steady && winner.share < MOST && headroom(facts).is_none_or(|headroom| headroom < MOST)
+}
+
+/// `attainable time / time`; above 1 where a cache serves what the model says comes from memory.
+fn headroom(facts: &Facts) -> Option<f64> {
+    let share = facts.attainable_s? / facts.work_s.filter(|&time| time > 0.0)?;
+    share.is_finite().then_some(share)
+}
+
+/// What speaks against the verdict; each lowers the confidence by one step.
+fn doubts(facts: &Facts, winner: Found, second: Option<&Found>) -> Vec<String> {
+    let mut doubts = Vec::new();
+    if leaves_most(facts, winner) {
+        doubts.push(format!("it explains {:.0} % of the time", winner.share * 100.0));
+    }
+    if let Some(second) =
+        second.filter(|second| second.rule.kind == winner.rule.kind && second.share >= NEAR * winner.share)
+    {
+        doubts.push(format!("{} is near, with {:.0} %", sentence::name(second.rule.limit), second.share * 100.0));
+    }
+    for need in winner.rule.needs {
+        if let Some(why) = facts.absent.get(*need) {
+            doubts.push(format!("{need} is missing: {why}"));
+        }
+    }
+    let rests_on_ceilings = matches!(winner.rule.limit, Limit::MemoryBandwidth | Limit::Compute | Limit::Dispatch);
+    if rests_on_ceilings && facts.is_forward() {
+        if facts.whole_model {
+            doubts.push("the model was taken as a whole, since its ops were not traced".to_owned());
+        }
+        if let Some(drift) = facts.drift.filter(|&drift| drift > Drift::LIMIT) {
+            doubts.push(format!("the memory's bandwidth drifted by {:.0} % during the run", drift * 100.0));
+        }
+        if let Some(ratio) = facts.probe_effect.filter(|ratio| !facts.whole_model && (ratio - 1.0).abs() > PROBE) {
+            doubts.push(format!("the traced pass took {ratio:.2} times the clean one"));
+        }
+    }
+    if winner.rule.limit == Limit::Allocation {
+        doubts.push("the time of an allocation is assumed, not measured".to_owned());
+    }
+    if winner.rule.kind == Kind::Steady
+        && winner.rule.limit != Limit::QueueOrNetwork
+        && facts.others.is_none()
+        && facts.is_forward()
+    {
+        doubts.push("whether other programs disturbed it is unknown".to_owned());
+    }
+    doubts
+}

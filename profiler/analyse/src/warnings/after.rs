@@ -1,0 +1,231 @@
+//! What the samples show.
+
+use std::collections::BTreeSet;
+
+use super::{STEAL, Warning};
+use crate::drift::{Drift, drift};
+use record::{Case, RunFile, Sample, Status, TopLogprobs};
+use record::plan::{MOST_WARMUPS, STEADY};
+use statistics::{median, percentile};
+use crate::summary::spells;
+
+/// Share of the processor time that other processes took during a sample.
+const OTHERS: f64 = 0.1;
+/// A pass's latency over the clean pass's.
+const PROBE: f64 = 1.1;
+/// Time between the phases over the latency: more than this is work that has no name.
+const OTHER: f64 = 0.01;
+/// Latency of the last rounds over the first: heat, or somebody else.
+const DRIFT: f64 = 1.1;
+/// Probed bandwidth against the ceiling that is kept: more than drift alone explains.
+const CEILING: f64 = 0.25;
+/// Nats between two tokens that may change places without a fault: sums in another order round differently.
+const TIE: f32 = 1e-3;
+/// (largest - smallest) / median of a case's latencies.
+const SPREAD: f64 = 0.25;
+
+/// What the samples show.
+pub fn after(file: &RunFile) -> Vec<Warning> {
+    let mut found = Vec::new();
+    if file.interrupted {
+        found.push(Warning::Interrupted);
+    }
+    let bad = file.cases.iter().filter(|case| case.status != Status::Ok).count();
+    if bad > 0 {
+        found.push(Warning::Failures(bad, file.cases.len()));
+    }
+    let synthetic: Vec<String> =
+        file.plan.models.iter().filter(|model| model.synthetic).map(|model| model.name.clone()).collect();
+    if !synthetic.is_empty() {
+        found.push(Warning::Synthetic(synthetic));
+    }
+    found
+        .extend(file.cases.iter().filter(|case| outputs(case) > 1).map(|case| Warning::OutputDiffers(case.id.clone())));
+    found.extend(steps_differ(&file.cases));
+    found
+        .extend(worst(&file.cases, spread, SPREAD).map(|(cases, worst, spread)| Warning::Spread(cases, worst, spread)));
+    found.extend(
+        worst(&file.cases, between, OTHER).map(|(cases, worst, share)| Warning::OtherTime(cases, worst, share)),
+    );
+    if file.plan.warmup.is_none() {
+        let unsteady = worst(&file.cases, unsteady, STEADY);
+        found.extend(unsteady.map(|(cases, worst, change)| Warning::Unsteady(cases, worst, change)));
+    }
+    let spells = spells(&file.cases);
+    if spells.disturbed > 0 {
+        found.push(Warning::Spells(spells));
+    }
+    if file.plan.virtual_time {
+        // Nothing that follows can be told of a clock that does not run by itself.
+        found.push(Warning::VirtualTime);
+        return found;
+    }
+    let ratio = |value: fn(&record::Probe) -> Option<f64>| {
+        median(&file.probes.iter().filter_map(value).collect::<Vec<f64>>())
+    };
+    for (pass, found_ratio) in [("stepped", ratio(|probe| probe.stepped)), ("traced", ratio(|probe| probe.traced))] {
+        match found_ratio {
+            Some(ratio) if ratio > PROBE => found.push(Warning::ProbeEffect(pass, ratio)),
+            Some(ratio) if ratio < 1.0 / PROBE => found.push(Warning::ProbeNoise(pass, ratio)),
+            _ => {}
+        }
+    }
+    let drifts = |ratio: &f64| *ratio > DRIFT || *ratio < 1.0 / DRIFT;
+    found.extend(ratio(|probe| probe.clean).filter(drifts).map(Warning::Drift));
+    let drifts = drift(&file.ceiling_probes);
+    found.extend(drifts.iter().filter_map(|drift| differs(file, drift)));
+    found.extend(drifts.into_iter().filter(Drift::is_large).map(Warning::BandwidthDrift));
+    found.extend(super::conditions::warnings(file));
+    let (samples, largest) = above(file, |sample| sample.steal, STEAL);
+    if samples > 0 {
+        found.push(Warning::Steal(samples, largest));
+    }
+    let (samples, largest) = above(file, |sample| sample.load_others, OTHERS);
+    if samples > 0 {
+        found.push(Warning::Others(samples, largest));
+    }
+    found
+}
+
+/// The probes of a run against the ceiling of the same thread count.
+fn differs(file: &RunFile, drift: &Drift) -> Option<Warning> {
+    let entry = file.ceilings.as_ref()?.threads.iter().find(|entry| entry.threads == drift.threads)?;
+    let ratio = drift.median / entry.memory_read?.median;
+    ((ratio - 1.0).abs() > CEILING).then_some(Warning::CeilingsDiffer(drift.threads, ratio))
+}
+
+/// How many samples that count lie above a limit, and the largest of them.
+fn above(file: &RunFile, value: fn(&Sample) -> Option<f64>, limit: f64) -> (usize, f64) {
+    let over: Vec<f64> = file.cases.iter().flat_map(clean).filter_map(value).filter(|&share| share > limit).collect();
+    (over.len(), over.iter().copied().fold(0.0, f64::max))
+}
+
+/// Different outputs among the samples of a case; with other digits in front of each prompt they may differ.
+fn outputs(case: &Case) -> usize {
+    let same_prompt = |sample: &&Sample| sample.server.as_ref().is_none_or(|server| !server.nonce);
+    let samples = case.clean_samples().chain(&case.stepped).chain(&case.traced).filter(same_prompt);
+    samples.filter_map(|sample| sample.output_sha256.as_deref()).collect::<BTreeSet<_>>().len()
+}
+
+/// The cases of whose output a token is not the likeliest one of the engine's own steps there.
+fn steps_differ(cases: &[Case]) -> Option<Warning> {
+    let found: Vec<(&Case, usize)> = cases.iter().filter_map(|case| Some((case, differs_at(case)?))).collect();
+    let (first, token) = found.first()?;
+    Some(Warning::StepsDiffer(found.len(), first.id.clone(), *token))
+}
+
+/// The first such output token, counted from 1. A token that is not among those that were kept is far behind, too.
+fn differs_at(case: &Case) -> Option<usize> {
+    let output = case.output.as_ref()?;
+    let mut tokens = output.token_ids.iter().zip(&output.top_logprobs);
+    let differs = |(id, top): (&u32, &TopLogprobs)| top.behind(*id).is_none_or(|behind| behind > TIE);
+    tokens.position(differs).map(|place| place + 1)
+}
+
+/// (largest - smallest) / median of a case's latencies; needs three.
+fn spread(case: &Case) -> Option<f64> {
+    let latencies: Vec<f64> = case.clean_samples().filter_map(|sample| sample.latency_s).collect();
+    let middle = median(&latencies).filter(|&middle| middle > 0.0 && latencies.len() > 2)?;
+    Some((percentile(&latencies, 100.0)? - percentile(&latencies, 0.0)?) / middle)
+}
+
+/// Median share of a case's latency that lies between the phases.
+fn between(case: &Case) -> Option<f64> {
+    let share = |sample: &Sample| Some(sample.other_s? / sample.latency_s.filter(|&latency| latency > 0.0)?);
+    median(&case.clean_samples().filter_map(share).collect::<Vec<f64>>())
+}
+
+/// How many cases lie above a limit, and the worst of them with its value.
+pub(super) fn worst(cases: &[Case], value: fn(&Case) -> Option<f64>, limit: f64) -> Option<(usize, String, f64)> {
+    let over: Vec<(&Case, f64)> =
+        cases.iter().filter_map(|case| Some((case, value(case)?))).filter(|(_, value)| *value > limit).collect();
+    let (case, most) = over.iter().max_by(|a, b| a.1.total_cmp(&b.1))?;
+    Some((over.len(), case.id.clone(), *most))
+}
+
+/// Change of the seconds per token from the warm-up request before the last to the last one, over the earlier one; of cases
+/// whose warm-up went on to its limit.
+fn unsteady(case: &Case) -> Option<f64> {
+    let paces: Vec<f64> = case.samples.iter().filter(|sample| sample.warmup).filter_map(pace).collect();
+    let [.., earlier, last] = paces.as_slice() else { return None };
+    (paces.len() > MOST_WARMUPS && *earlier > 0.0).then(|| ((last - earlier) / earlier).abs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use record::CeilingProbe;
+
+    fn case(id: &str, samples: Vec<Sample>) -> Case {
+        Case { id: id.to_owned(), samples, ..Case::default() }
+    }
+
+    #[test]
+    fn outputs_that_differ_are_counted() {
+        let sample = |hash: &str| Sample { output_sha256: Some(hash.to_owned()), ..Sample::default() };
+        assert_eq!(outputs(&case("c", vec![sample("a"), sample("b"), sample("a")])), 2);
+        assert_eq!(outputs(&case("c", vec![sample("a"), sample("a")])), 1);
+        assert_eq!(outputs(&case("c", vec![Sample::default()])), 0);
+    }
+
+    #[test]
+    fn a_token_that_the_steps_would_not_choose_is_told() {
+        let top = |logprobs: [f32; 2]| TopLogprobs { ids: vec![7, 8], logprobs: logprobs.into() };
+        let of = |id: &str, token_ids: Vec<u32>| {
+            let top_logprobs = vec![top([-0.1, -3.0]), top([-0.7, -0.700_5]), top([-0.1, -3.0])];
+            let output = record::CaseOutput { token_ids, top_logprobs, ..Default::default() };
+            Case { output: Some(output), ..case(id, Vec::new()) }
+        };
+        assert_eq!(differs_at(&of("a", vec![7, 7, 7])), None);
+        assert_eq!(differs_at(&of("a", vec![7, 8, 7])), None, "a near-tie");
+        assert_eq!(differs_at(&of("a", vec![7, 8, 8])), Some(3));
+        assert_eq!(differs_at(&of("a", vec![9, 7, 7])), Some(1), "not among those that were kept");
+        assert_eq!(differs_at(&case("a", Vec::new())), None);
+        let found = steps_differ(&[of("a", vec![7, 7, 7]), of("b", vec![7, 8, 8]), of("c", vec![8, 7, 7])]).unwrap();
+        insta::assert_snapshot!(found.text(), @"the engine's own pace and its steps differ in 2 of the cases: in b, output token 3 is not the one that its steps hold likeliest, so the stepped pass may be other work than the clean one; look at output.top_logprobs in run.json, and tell the engine's authors");
+    }
+
+    fn probed(threads: usize, rate: f64) -> CeilingProbe {
+        CeilingProbe { threads, memory_read: Some(rate), ..CeilingProbe::default() }
+    }
+
+    #[test]
+    fn a_drift_of_the_bandwidth_is_told_with_advice() {
+        let drift = drift(&[probed(2, 40e9), probed(2, 30e9)])[0];
+        let text = Warning::BandwidthDrift(drift).text();
+        assert!(text.contains("2 threads") && text.contains("0.75 times") && text.contains("run again"), "{text}");
+    }
+
+    #[test]
+    fn cases_that_share_a_trouble_share_a_warning() {
+        let sample =
+            |latency: f64| Sample { latency_s: Some(latency), other_s: Some(0.02 * latency), ..Sample::default() };
+        let wide = |id: &str, most: f64| case(id, vec![sample(1.0), sample(1.0), sample(most)]);
+        let cases = [wide("a", 1.5), wide("b", 2.0), wide("c", 1.1)];
+        let (count, id, found) = worst(&cases, spread, SPREAD).unwrap();
+        assert_eq!((count, id.as_str()), (2, "b"));
+        assert!((found - 1.0).abs() < 1e-9);
+        assert_eq!(worst(&cases, between, OTHER).map(|(count, ..)| count), Some(3));
+        assert_eq!(worst(&cases, between, 0.5), None);
+        assert_eq!(spread(&case("d", vec![sample(1.0), sample(9.0)])), None);
+    }
+
+    #[test]
+    fn a_warm_up_that_ends_unsteady_is_told() {
+        let warm = |latency: f64| Sample {
+            warmup: true,
+            latency_s: Some(latency),
+            output_tokens: Some(1),
+            ..Sample::default()
+        };
+        let of = |latencies: &[f64]| case("c", latencies.iter().map(|latency| warm(*latency)).collect());
+        assert!((unsteady(&of(&[4.0, 3.0, 2.0, 1.5])).unwrap() - 0.25).abs() < 1e-9);
+        assert_eq!(unsteady(&of(&[4.0, 3.0])), None, "it ended before its limit");
+        let file = RunFile { cases: vec![of(&[4.0, 3.0, 2.0, 1.5])], ..RunFile::default() };
+        let found = after(&file);
+        let text = found.iter().find(|warning| matches!(warning, Warning::Unsteady(..))).map(Warning::text);
+        insta::assert_snapshot!(text.unwrap(), @"warm-up ended at its limit in 1 of the cases while requests still changed, most in c: by 25 % from the one before to the last; give more warm-up requests (--warmup), and look whether something else is running");
+        let told = RunFile { plan: record::plan::PlanFile { warmup: Some(3), ..file.plan.clone() }, ..file };
+        assert!(!after(&told).iter().any(|warning| matches!(warning, Warning::Unsteady(..))), "so many were asked for");
+    }
+}

@@ -1,0 +1,123 @@
+//! What is known before anything is measured.
+
+use super::{STEAL, Warning};
+use record::environment::{Environment, missing_in_build};
+use record::Tool;
+
+/// Tasks per processor that ran before anything was started: above this somebody else is at work.
+const LOAD_PER_THREAD: f64 = 0.5;
+/// Share of the processor time in use just before the run.
+const BUSY: f64 = 0.2;
+
+/// What is known before anything is measured. `threads` are the thread counts that were asked for.
+pub fn before(environment: &Environment, tool: &Tool, threads: &[usize]) -> Vec<Warning> {
+    let (processor, state) = (&environment.processor, &environment.state);
+    let mut found = Vec::new();
+    if tool.profile == "debug" {
+        found.push(Warning::DebugBuild);
+    }
+    let missing = missing_in_build(&environment.host.architecture, &processor.features, &tool.target_features);
+    if !missing.is_empty() {
+        found.push(Warning::FeaturesMissing(missing));
+    }
+    let usable = processor.usable_threads.or(processor.threads);
+    let load = state.load_1m.zip(usable).filter(|(load, usable)| *load > LOAD_PER_THREAD * *usable as f64);
+    found.extend(load.map(|(load, usable)| Warning::Load(load, usable)));
+    found.extend(state.busy_now.filter(|&share| share > BUSY).map(Warning::Busy));
+    found.extend(state.steal_now.filter(|&share| share > STEAL).map(Warning::StealBefore));
+    found.extend(
+        processor
+            .governor
+            .clone()
+            .filter(|name| name == "powersave" || name == "conservative")
+            .filter(|_| !is_hardware_managed(environment))
+            .map(Warning::Governor),
+    );
+    if environment.memory.transparent_huge_pages.as_deref() == Some("never") {
+        found.push(Warning::HugePagesOff);
+    }
+    found.extend(environment.memory.swap_used_bytes.filter(|&bytes| bytes > 0).map(Warning::SwapInUse));
+    if let (Some(&most), Some(usable)) = (threads.iter().max(), usable) {
+        if most > usable {
+            found.push(Warning::Oversubscribed(most, usable));
+        }
+        found.extend(environment.limits.cpus.filter(|&limit| limit < most as f64).map(Warning::ProcessorLimit));
+    }
+    if environment.power.source.as_deref() == Some("battery") {
+        found.push(Warning::Battery);
+    }
+    if environment.host.virtualised == Some(true) {
+        found.push(Warning::Virtual(environment.host.hypervisor.clone()));
+    }
+    if processor.throttle_events.is_none() && environment.host.virtualised != Some(true) {
+        found.push(Warning::ThrottlingUnknown);
+    }
+    found.extend(
+        environment.variables.kept.get("LD_PRELOAD").filter(|name| !name.is_empty()).cloned().map(Warning::Preload),
+    );
+    found
+}
+
+/// With hardware-managed frequencies "powersave" is the ordinary mode; then turbo can be seen at Intel's driver.
+fn is_hardware_managed(environment: &Environment) -> bool {
+    environment.processor.turbo.is_some() && environment.processor.governor.as_deref() == Some("powersave")
+}
+
+/// Thermal throttle events since the environment was read; `None` where there were none, or where they cannot be seen.
+#[must_use]
+pub fn throttled(before: &Environment, now: Option<u64>) -> Option<Warning> {
+    let events = now?.saturating_sub(before.processor.throttle_events?);
+    (events > 0).then_some(Warning::Throttled(events))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tool() -> Tool {
+        Tool { profile: "release".to_owned(), ..Tool::default() }
+    }
+
+    fn quiet() -> Environment {
+        let mut environment = Environment::default();
+        environment.host.architecture = "x86_64".to_owned();
+        environment.processor.usable_threads = Some(4);
+        environment.processor.throttle_events = Some(0);
+        environment
+    }
+
+    #[test]
+    fn a_quiet_machine_and_a_good_build_give_none() {
+        assert_eq!(before(&quiet(), &tool(), &[4]), []);
+    }
+
+    #[test]
+    fn each_disturbance_has_its_warning() {
+        let mut environment = quiet();
+        environment.processor.features = vec!["avx2".to_owned(), "avx512f".to_owned()];
+        environment.state.load_1m = Some(3.0);
+        environment.state.busy_now = Some(0.5);
+        environment.state.steal_now = Some(0.1);
+        environment.processor.governor = Some("powersave".to_owned());
+        environment.memory.transparent_huge_pages = Some("never".to_owned());
+        environment.memory.swap_used_bytes = Some(1);
+        environment.limits.cpus = Some(1.5);
+        environment.power.source = Some("battery".to_owned());
+        environment.host.virtualised = Some(true);
+        environment.variables.kept.insert("LD_PRELOAD".to_owned(), "libx.so".to_owned());
+        let tool = Tool { profile: "debug".to_owned(), target_features: vec!["avx2".to_owned()], ..Tool::default() };
+        let found = before(&environment, &tool, &[8]);
+        assert_eq!(found.len(), 13, "{found:#?}");
+        insta::assert_snapshot!(found.iter().map(Warning::text).collect::<Vec<_>>().join("\n"));
+    }
+
+    #[test]
+    fn heat_during_the_run_is_told() {
+        let environment = quiet();
+        assert_eq!(throttled(&environment, Some(3)), Some(Warning::Throttled(3)));
+        assert_eq!(throttled(&environment, Some(0)), None);
+        assert_eq!(throttled(&environment, None), None);
+        assert_eq!(throttled(&Environment::default(), Some(3)), None, "it was not seen before");
+        insta::assert_snapshot!(Warning::Throttled(3).text(), @"the processor was slowed down by heat 3 times during the run: late rounds are slower than early ones; improve the cooling, let it cool down, and run again");
+    }
+}

@@ -1,0 +1,175 @@
+//! What the machine's conditions before, between and after the rounds show: heat, frequencies, settings, control groups, pressure.
+
+use super::{Warning, after};
+use record::environment::Conditions;
+use record::{Case, MemoryFile, RunFile, Sample};
+
+/// Time that was lost over a sample's latency: less is within the noise of a quiet machine.
+const LOST: f64 = 0.01;
+/// Degrees below the critical temperature at which processors slow down (Intel and AMD begin 5 to 10 K below it).
+const NEAR_LIMIT: f64 = 5.0;
+/// Lowest over highest frequency at the end of a case's requests: turbo steps of neighbouring requests stay above it.
+const SLOWED: f64 = 0.85;
+/// Bytes of files that were dropped and read again: less happens on any machine.
+const REFAULTS: u64 = 16 << 20;
+/// Share of the model on memory nodes where no thread ran.
+const REMOTE: f64 = 0.2;
+
+/// Everything that follows from the conditions and from what held samples up.
+pub(super) fn warnings(file: &RunFile) -> Vec<Warning> {
+    let mut found = Vec::new();
+    let lost = |value: fn(&Sample) -> Option<f64>| lost(file, value);
+    if let Some((samples, seconds, share)) = lost(|sample| sample.throttled_s) {
+        found.push(Warning::GroupThrottled(samples, seconds, share));
+    }
+    if let Some((samples, seconds, share)) = lost(|sample| sample.memory_stall_s) {
+        found.push(Warning::MemoryPressure(samples, seconds, share));
+    }
+    if let Some((samples, seconds, share)) = lost(|sample| sample.io_stall_s) {
+        found.push(Warning::StoragePressure(samples, seconds, share));
+    }
+    found.extend(
+        after::worst(&file.cases, slowed, 1.0 - SLOWED)
+            .map(|(cases, worst, fall)| Warning::FrequencyFell(cases, worst, fall)),
+    );
+    let remote = after::worst(&file.cases, |case| remote(&case.memory), REMOTE);
+    found.extend(remote.map(|(cases, worst, share)| Warning::RemoteMemory(cases, worst, share)));
+    if let (Some(first), Some(last)) = (file.conditions.first(), file.conditions.last()) {
+        found.extend(between(first, last, file.environment.memory.page_bytes.unwrap_or(4096)));
+    }
+    found.extend(
+        file.conditions
+            .iter()
+            .filter_map(hot)
+            .max_by(|a, b| a.0.total_cmp(&b.0))
+            .map(|(degrees, limit)| Warning::Hot(degrees, limit)),
+    );
+    found
+}
+
+/// What changed from the first to the last moment of a run.
+fn between(first: &Conditions, last: &Conditions, page: u64) -> Vec<Warning> {
+    let mut found = Vec::new();
+    let grown = |value: fn(&Conditions) -> Option<u64>| {
+        Some(value(last)?.saturating_sub(value(first)?)).filter(|&grown| grown > 0)
+    };
+    // Cores that slowed down are told from the environment; a package may slow down without them.
+    if grown(|at| at.heat.core_throttles).is_none() {
+        found.extend(grown(|at| at.heat.package_throttles).map(Warning::PackageThrottled));
+    }
+    let read_again = grown(|at| at.group.refaults).map(|pages| pages * page);
+    found.extend(read_again.filter(|&bytes| bytes > REFAULTS).map(Warning::Refaults));
+    let settings = [
+        ("the frequency governor", &first.governor, &last.governor),
+        ("the energy preference", &first.energy_preference, &last.energy_preference),
+        (
+            "turbo",
+            &first.turbo.map(|on| if on { "on" } else { "off" }.to_owned()),
+            &last.turbo.map(|on| if on { "on" } else { "off" }.to_owned()),
+        ),
+    ];
+    for (name, before, now) in settings {
+        if let (Some(before), Some(now)) = (before, now)
+            && before != now
+        {
+            found.push(Warning::SettingChanged(name, before.clone(), now.clone()));
+        }
+    }
+    let saving = last.energy_preference.as_ref().filter(|name| *name == "power" || *name == "balance_power");
+    found.extend(saving.cloned().map(Warning::Preference));
+    found
+}
+
+/// Clean samples that lost more than their share to something: how many, seconds of all of them, largest share of a latency.
+fn lost(file: &RunFile, value: fn(&Sample) -> Option<f64>) -> Option<(usize, f64, f64)> {
+    let shares = file.cases.iter().flat_map(clean).filter_map(|sample| {
+        let (seconds, latency) = (value(sample)?, sample.latency_s.filter(|&latency| latency > 0.0)?);
+        Some((seconds, seconds / latency)).filter(|(_, share)| *share > LOST)
+    });
+    let over: Vec<(f64, f64)> = shares.collect();
+    let largest = over.iter().map(|(_, share)| *share).max_by(f64::total_cmp)?;
+    Some((over.len(), over.iter().map(|(seconds, _)| seconds).sum(), largest))
+}
+
+/// 1 - lowest / highest frequency at the end of a case's clean requests.
+fn slowed(case: &Case) -> Option<f64> {
+    let found: Vec<f64> = case.clean_samples().filter_map(|sample| sample.frequency_hz).map(|hertz| hertz as f64).collect();
+    let highest = found.iter().copied().max_by(f64::total_cmp).filter(|&highest| highest > 0.0)?;
+    Some(1.0 - found.iter().copied().min_by(f64::total_cmp)? / highest)
+}
+
+/// Share of the model's pages (of anonymous pages where the model is not mapped) on nodes where no thread ran.
+fn remote(memory: &MemoryFile) -> Option<f64> {
+    let mapped = memory.nodes.iter().any(|node| node.model_bytes > 0);
+    let bytes = |nodes: &mut dyn Iterator<Item = &record::NodeRow>| {
+        nodes.map(|node| if mapped { node.model_bytes } else { node.anonymous_bytes }).sum::<u64>() as f64
+    };
+    let all = bytes(&mut memory.nodes.iter());
+    (all > 0.0).then(|| bytes(&mut memory.nodes.iter().filter(|node| node.threads == 0)) / all)
+}
+
+/// A moment at which the processor was near its limit.
+fn hot(at: &Conditions) -> Option<(f64, f64)> {
+    let (degrees, limit) = (at.heat.processor_celsius?, at.heat.limit_celsius?);
+    (degrees > limit - NEAR_LIMIT).then_some((degrees, limit))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use record::NodeRow;
+
+    fn sample(latency: f64) -> Sample {
+        Sample { latency_s: Some(latency), ..Sample::default() }
+    }
+
+    #[test]
+    fn a_quiet_run_gives_none() {
+        let calm = Conditions { governor: Some("performance".to_owned()), ..Conditions::default() };
+        let case = Case {
+            samples: vec![Sample { throttled_s: Some(0.0), memory_stall_s: Some(0.001), ..sample(1.0) }],
+            ..Case::default()
+        };
+        let file = RunFile { cases: vec![case], conditions: vec![calm.clone(), calm], ..RunFile::default() };
+        assert_eq!(warnings(&file), []);
+    }
+
+    #[test]
+    fn each_condition_has_its_warning() {
+        let held = Sample {
+            throttled_s: Some(0.4),
+            memory_stall_s: Some(0.2),
+            io_stall_s: Some(0.1),
+            frequency_hz: Some(2_000_000_000),
+            ..sample(2.0)
+        };
+        let fast = Sample { frequency_hz: Some(4_000_000_000), ..sample(1.0) };
+        let node = |node, model_bytes, threads| NodeRow { node, model_bytes, threads, anonymous_bytes: 7 };
+        let memory = MemoryFile { nodes: vec![node(0, 100, 4), node(1, 300, 0)], ..MemoryFile::default() };
+        let case = Case { id: "e/m/p".to_owned(), samples: vec![held.clone(), held, fast], memory, ..Case::default() };
+        let mut first =
+            Conditions { governor: Some("performance".to_owned()), turbo: Some(true), ..Conditions::default() };
+        first.heat.package_throttles = Some(5);
+        first.heat.core_throttles = Some(1);
+        first.group.refaults = Some(0);
+        let mut last = first.clone();
+        last.heat.package_throttles = Some(9);
+        last.heat.processor_celsius = Some(97.0);
+        last.heat.limit_celsius = Some(100.0);
+        last.group.refaults = Some(10_000);
+        last.governor = Some("powersave".to_owned());
+        last.energy_preference = Some("balance_power".to_owned());
+        let file = RunFile { cases: vec![case], conditions: vec![first, last], ..RunFile::default() };
+        let found = warnings(&file);
+        assert_eq!(found.len(), 10, "{found:#?}");
+        insta::assert_snapshot!(found.iter().map(Warning::text).collect::<Vec<_>>().join("\n"));
+    }
+
+    #[test]
+    fn copied_weights_are_anonymous() {
+        let node = |node, anonymous_bytes, threads| NodeRow { node, anonymous_bytes, threads, model_bytes: 0 };
+        let memory = MemoryFile { nodes: vec![node(0, 300, 0), node(1, 100, 2)], ..MemoryFile::default() };
+        assert_eq!(remote(&memory), Some(0.75));
+        assert_eq!(remote(&MemoryFile::default()), None);
+    }
+}

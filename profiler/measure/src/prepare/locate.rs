@@ -1,0 +1,205 @@
+//! Where a model's file lies; fetched or written if it is nowhere yet.
+
+use std::path::{Path, PathBuf};
+
+use models::fetch::{Fetcher, Origin, Progress, Reference, Settings};
+use models::registry::{self, Entry};
+use models::synth::{self, Quant, Recipe};
+use models::{Error as ModelError, Spec};
+
+use record::Error;
+use crate::plan::Options;
+
+/// A model on this disk.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// What it is called in results.
+    pub name: String,
+    /// As it was asked for.
+    pub reference: String,
+    /// Its file or folder.
+    pub path: PathBuf,
+    /// Where it came from: `local`, `cache`, `hub`, `mirror`, `synthetic`.
+    pub origin: &'static str,
+    /// Its SHA-256, where the registry knows it and the fetch has verified it.
+    pub sha256: Option<String>,
+    /// The registry's entry.
+    pub entry: Option<&'static Entry>,
+}
+
+/// The seed of synthetic weights: one file per shape and type serves all runs, whatever their own seed.
+const WEIGHTS_SEED: u64 = 1;
+/// The quantisation of synthetic weights unless `--quant` says otherwise.
+const DEFAULT_QUANT: Quant = Quant::Q4_0;
+
+/// Finds a model, fetching or writing it where needed.
+///
+/// # Errors
+/// When there is no such model, or it cannot be had.
+pub fn locate(options: &Options, reference: &str, progress: &dyn Progress) -> Result<Place, Error> {
+    locate_with(options, reference, Settings::from_env(), progress)
+}
+
+pub(crate) fn locate_with(
+    options: &Options,
+    reference: &str,
+    settings: Settings,
+    progress: &dyn Progress,
+) -> Result<Place, Error> {
+    let parsed = Reference::parse(reference)?;
+    if options.synthetic {
+        return synthetic(options, reference, &parsed, progress);
+    }
+    if let Reference::Path(path) = &parsed
+        && path.extension().is_some_and(|extension| extension == "json")
+    {
+        return Err(Error::Usage(format!(
+            "{reference} gives a shape without weights: add --synthetic, or name the folder with its safetensors"
+        )));
+    }
+    let fetcher = Fetcher::new(settings, progress);
+    let entry = entry_of(&parsed)?;
+    let located = match (&options.quant, entry) {
+        (None, _) => fetcher.locate(&parsed)?,
+        (Some(quant), Some(entry)) => {
+            let source = entry.quant(quant).ok_or_else(|| {
+                let known: Vec<_> = entry.quants.iter().map(|(name, _)| *name).collect();
+                Error::Usage(format!(
+                    "--quant {quant}: {} is not known to exist in this quantisation; known: {}; or add --synthetic",
+                    entry.name,
+                    known.join(", ")
+                ))
+            })?;
+            fetcher.locate_source(&source, if source == entry.gguf { entry.mirror } else { None })?
+        }
+        (Some(quant), None) => {
+            return Err(Error::Usage(format!(
+                "--quant {quant}: {reference} is one file with the quantisation that it has; leave --quant out, or name a registered model"
+            )));
+        }
+    };
+    let known =
+        entry.filter(|entry| options.quant.as_deref().is_none_or(|quant| entry.quant(quant) == Some(entry.gguf)));
+    Ok(Place {
+        name: name_of(&parsed, &located.path, options.quant.as_deref()),
+        reference: reference.to_owned(),
+        origin: origin_name(located.origin),
+        sha256: known.and_then(|entry| entry.gguf.sha256).map(str::to_owned),
+        path: located.path,
+        entry,
+    })
+}
+
+const fn origin_name(origin: Origin) -> &'static str {
+    match origin {
+        Origin::Local => "local",
+        Origin::Cache => "cache",
+        Origin::Hub => "hub",
+        Origin::Mirror => "mirror",
+    }
+}
+
+fn entry_of(reference: &Reference) -> Result<Option<&'static Entry>, ModelError> {
+    match reference {
+        Reference::Name(name) => registry::find(name).map(Some),
+        Reference::Path(_) | Reference::Hub(_) => Ok(None),
+    }
+}
+
+/// The registry's name, else the file's or folder's.
+fn name_of(reference: &Reference, path: &Path, quant: Option<&str>) -> String {
+    let plain = match reference {
+        Reference::Name(name) => registry::find(name).map_or_else(|_| name.clone(), |entry| entry.name.to_owned()),
+        Reference::Path(_) => stem(path),
+        Reference::Hub(hub) if path.is_dir() => hub.repo.rsplit('/').next().unwrap_or(&hub.repo).to_owned(),
+        Reference::Hub(_) => stem(path),
+    };
+    match quant {
+        Some(quant) => format!("{plain}-{}", quant.to_lowercase()),
+        None => plain,
+    }
+}
+
+fn stem(path: &Path) -> String {
+    let folder = path.is_dir();
+    let name = if folder { path.file_name() } else { path.file_stem() };
+    name.map_or_else(|| "model".to_owned(), |name| name.to_string_lossy().into_owned())
+}
+
+/// The shape that synthetic weights take, and what it is called.
+fn shape(reference: &Reference) -> Result<(String, Spec), Error> {
+    match reference {
+        Reference::Name(name) => {
+            let entry = registry::find(name)?;
+            Ok((entry.name.to_owned(), entry.spec.clone()))
+        }
+        Reference::Path(path) if path.extension().is_some_and(|extension| extension == "json") => {
+            let name = path.parent().filter(|parent| !parent.as_os_str().is_empty()).map_or_else(|| stem(path), stem);
+            Ok((name, Spec::from_config(path)?))
+        }
+        Reference::Path(path) => Err(Error::Usage(format!(
+            "--synthetic -m {}: synthetic weights need a shape; name a registered model or a config.json",
+            path.display()
+        ))),
+        Reference::Hub(hub) => Err(Error::Usage(format!(
+            "--synthetic -m {hub}: synthetic weights need a shape; name a registered model or a config.json"
+        ))),
+    }
+}
+
+/// What synthetic weights a run takes: name with its type, shape, type.
+///
+/// # Errors
+/// When the reference names no shape, or the quantisation is not known.
+pub fn synthetic_shape(options: &Options, reference: &Reference) -> Result<(String, Spec, Quant), Error> {
+    let (name, spec) = shape(reference)?;
+    let quant = options.quant.as_deref().map_or(Ok(DEFAULT_QUANT), str::parse)?;
+    Ok((format!("{name}-{}", quant.name().to_lowercase()), spec, quant))
+}
+
+fn synthetic(options: &Options, text: &str, reference: &Reference, progress: &dyn Progress) -> Result<Place, Error> {
+    let (name, spec, quant) = synthetic_shape(options, reference)?;
+    let (base, _) = shape(reference)?;
+    let recipe = Recipe { name: &base, spec: &spec, quant, seed: WEIGHTS_SEED, header: options.header.as_deref() };
+    let path = synth::ensure(&recipe, &synth::cache_folder(), progress)?;
+    Ok(Place { name, reference: text.to_owned(), path, origin: "synthetic", sha256: None, entry: entry_of(reference)? })
+}
+
+/// The exact size of the file that synthetic weights would take, in bytes.
+///
+/// # Errors
+/// When the reference names no shape, or the quantisation is not known.
+pub fn synthetic_bytes(options: &Options, reference: &Reference) -> Result<u64, Error> {
+    let (_, spec, quant) = synthetic_shape(options, reference)?;
+    let (base, _) = shape(reference)?;
+    let recipe = Recipe { name: &base, spec: &spec, quant, seed: WEIGHTS_SEED, header: options.header.as_deref() };
+    Ok(recipe.file_bytes()?.get())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(change: impl FnOnce(&mut Options), reference: &str) -> String {
+        let mut options = Options::default();
+        change(&mut options);
+        locate(&options, reference, &models::fetch::Quiet).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn what_cannot_be_had_is_refused_by_name() {
+        insta::assert_snapshot!(refused(|_| {}, "shapes/config.json"), @"shapes/config.json gives a shape without weights: add --synthetic, or name the folder with its safetensors");
+        insta::assert_snapshot!(refused(|o| o.quant = Some("q4_0".to_owned()), "./x.gguf"), @"--quant q4_0: ./x.gguf is one file with the quantisation that it has; leave --quant out, or name a registered model");
+        insta::assert_snapshot!(refused(|o| o.synthetic = true, "./x.gguf"), @"--synthetic -m ./x.gguf: synthetic weights need a shape; name a registered model or a config.json");
+        assert!(refused(|_| {}, "smollm2-135").contains("did you mean"));
+    }
+
+    #[test]
+    fn names_come_from_the_registry_or_the_file() {
+        let named = Reference::parse("smollm2-135m").unwrap();
+        assert_eq!(name_of(&named, Path::new("/x/SmolLM2.Q4_1.gguf"), None), "smollm2-135m");
+        assert_eq!(name_of(&named, Path::new("/x/SmolLM2.Q8_0.gguf"), Some("Q8_0")), "smollm2-135m-q8_0");
+        let file = Reference::parse("./tiny-llama.gguf").unwrap();
+        assert_eq!(name_of(&file, Path::new("./tiny-llama.gguf"), None), "tiny-llama");
+    }
+}

@@ -1,0 +1,241 @@
+//! When the rounds of a model end: by their number, by the precision that was asked for, by the time that was given.
+//!
+//! A difference of the share `wanted` is known well enough when a comparison of this precision would find it nine times out of ten
+//! ([`statistics::ratio`]). That looks at the width of the interval alone and never at the ratio itself: rounds that ended as
+//! soon as a difference shows would find one too often. It decides; the rounds are [`super::round`]'s.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use traces::Nanos;
+
+use record::{Case, METRICS, Metric, PrecisionReached, Status, StoppedBy};
+use statistics::{mean, more_rounds, ratio};
+
+/// What is to be known.
+const WATCHED: [&str; 2] = ["prefill_tps", "decode_tps"];
+/// Rounds that no budget takes away: one alone has no interval.
+const FEWEST: usize = 2;
+
+/// Metric values of one case: round to logarithm.
+type Logs = BTreeMap<usize, f64>;
+
+/// When the rounds of a model end.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ends {
+    /// `-r`: without a precision all rounds, with one the least number.
+    pub(super) rounds: usize,
+    /// The share that is to be found.
+    pub(super) wanted: Option<f64>,
+    /// When the time for the model is over, counted from the beginning of the run.
+    pub(super) deadline: Option<Nanos>,
+}
+
+impl Ends {
+    /// Whether the rounds end when so many are there, and what ends them. `found` is the precision that they have.
+    pub(super) fn after(&self, rounds: usize, elapsed: Nanos, found: &[PrecisionReached]) -> Option<StoppedBy> {
+        let is_late = self.deadline.is_some_and(|deadline| elapsed >= deadline);
+        if is_late && rounds >= FEWEST.min(self.rounds) {
+            // What is reached at that moment is reached.
+            let done = rounds >= self.rounds && self.wanted.is_some() && is_reached(found);
+            return Some(if done { StoppedBy::Precision } else { StoppedBy::Budget });
+        }
+        if rounds < self.rounds {
+            return None;
+        }
+        if self.wanted.is_none() || found.is_empty() {
+            return Some(StoppedBy::Rounds);
+        }
+        is_reached(found).then_some(StoppedBy::Precision)
+    }
+}
+
+fn is_reached(found: &[PrecisionReached]) -> bool {
+    !found.is_empty() && found.iter().all(|one| one.reached)
+}
+
+/// The share of a time that one of `left` models has: what is not used goes to the later ones.
+pub(super) fn deadline(budget: Nanos, elapsed: Nanos, left: usize) -> Nanos {
+    let share = budget.saturating_sub(elapsed).as_secs_f64() / left.max(1) as f64;
+    elapsed + Nanos::from_secs_f64(share)
+}
+
+/// How well the differences between the engines of one model are known: every engine against the first one; of one engine alone its
+/// own mean over the rounds. Metrics that a side does not have are left out, and so are cases that failed.
+///
+/// ```text
+/// pairs   strata[p]  = ln(other / baseline) of prompt p in each round
+/// alone   one stratum: mean over p of (ln x - mean over the rounds of ln x) of each round, since a round is fast or slow as a whole
+/// ```
+pub(super) fn reached<'a>(
+    cases: impl Iterator<Item = &'a Case>,
+    engines: &[String],
+    wanted: f64,
+    seed: u64,
+) -> Vec<PrecisionReached> {
+    let alive: Vec<&Case> = cases.filter(|case| !matches!(case.status, Status::Failed | Status::Timeout)).collect();
+    let settings: BTreeSet<(usize, usize)> = alive.iter().map(|case| (case.threads, case.depth)).collect();
+    let pairs: Vec<(&String, Option<&String>)> = match engines {
+        [only] => vec![(only, None)],
+        [baseline, others @ ..] => others.iter().map(|other| (other, Some(baseline))).collect(),
+        [] => Vec::new(),
+    };
+    let mut found = Vec::new();
+    for (threads, depth) in settings {
+        for (engine, baseline) in &pairs {
+            for metric in METRICS.iter().filter(|metric| WATCHED.contains(&metric.name)) {
+                let of = |engine: &str| -> Vec<&Case> {
+                    let is_it =
+                        |case: &&&Case| (case.engine.as_str(), case.threads, case.depth) == (engine, threads, depth);
+                    alive.iter().filter(is_it).copied().collect()
+                };
+                let strata = match baseline {
+                    Some(baseline) => paired(&of(baseline), &of(engine), metric),
+                    None => vec![alone(&of(engine), metric)],
+                };
+                let rounds = strata.iter().map(Vec::len).max().unwrap_or(0);
+                let Some(first) = of(engine).first().copied().filter(|_| rounds > 0) else { continue };
+                let place = PrecisionReached {
+                    model: first.model.clone(),
+                    engine: (*engine).clone(),
+                    baseline: baseline.cloned(),
+                    threads,
+                    depth,
+                    metric: metric.name.to_owned(),
+                    rounds,
+                    ..PrecisionReached::default()
+                };
+                found.push(judged(place, &strata, wanted, seed));
+            }
+        }
+    }
+    found
+}
+
+fn judged(mut place: PrecisionReached, strata: &[Vec<f64>], wanted: f64, seed: u64) -> PrecisionReached {
+    match ratio(strata, seed) {
+        Ok(ratio) => {
+            place.detectable = Some(ratio.detectable);
+            place.reached = ratio.detectable <= wanted;
+            place.more_rounds = if place.reached { Some(0) } else { more_rounds(&ratio, place.rounds, wanted) };
+            if place.more_rounds.is_none() {
+                place.reasons.insert("more_rounds".to_owned(), "the interval has no width that is known".to_owned());
+            }
+        }
+        Err(reason) => {
+            for field in ["detectable", "more_rounds"] {
+                place.reasons.insert(field.to_owned(), reason.to_owned());
+            }
+        }
+    }
+    place
+}
+
+/// Logarithms of the ratios of each prompt, one for each round that both sides have.
+fn paired(baseline: &[&Case], other: &[&Case], metric: &Metric) -> Vec<Vec<f64>> {
+    let partner = |case: &&&Case| other.iter().find(|other| other.prompt == case.prompt);
+    let pairs = baseline.iter().filter_map(|case| Some((logs(case, metric), logs(partner(&case)?, metric))));
+    pairs.map(|(one, two)| one.iter().filter_map(|(round, log)| Some(two.get(round)? - log)).collect()).collect()
+}
+
+/// Of each round the mean over the prompts of how far it lies from its prompt's mean.
+fn alone(cases: &[&Case], metric: &Metric) -> Vec<f64> {
+    let mut rounds: BTreeMap<usize, Vec<f64>> = BTreeMap::new();
+    for logs in cases.iter().map(|case| logs(case, metric)) {
+        let middle = mean(&logs.values().copied().collect::<Vec<_>>()).unwrap_or_default();
+        for (round, log) in logs {
+            rounds.entry(round).or_default().push(log - middle);
+        }
+    }
+    rounds.into_values().filter_map(|logs| mean(&logs)).collect()
+}
+
+fn logs(case: &Case, metric: &Metric) -> Logs {
+    let log = |value: f64| (value > 0.0).then(|| value.ln());
+    case.clean_samples().filter_map(|sample| Some((sample.round, log((metric.value)(sample)?)?))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use record::Sample;
+
+    fn case(engine: &str, prompt: &str, rates: &[f64]) -> Case {
+        let sample = |(round, rate): (usize, &f64)| Sample { round, decode_tps: Some(*rate), ..Sample::default() };
+        Case {
+            engine: engine.to_owned(),
+            model: "m".to_owned(),
+            prompt: prompt.to_owned(),
+            threads: 2,
+            status: Status::Skipped,
+            samples: rates.iter().enumerate().map(sample).collect(),
+            ..Case::default()
+        }
+    }
+
+    fn told(cases: &[Case], engines: &[&str], wanted: f64) -> Vec<PrecisionReached> {
+        let engines: Vec<String> = engines.iter().map(|&engine| engine.to_owned()).collect();
+        reached(cases.iter(), &engines, wanted, 1)
+    }
+
+    /// Rates that drift to half; the second engine is 10 % slower, give or take the noise.
+    fn drifting(noise: f64, rounds: usize) -> Vec<Case> {
+        let rate = |round: usize| 100.0 / (1.0 + round as f64 / rounds as f64);
+        let swing = |round: usize| 1.0 + noise * [1.0, -1.0, 0.5, -0.5][round % 4];
+        let of = |engine: &str, prompt: &str, times: f64| {
+            let rates: Vec<f64> =
+                (0..rounds).map(|round| rate(round) * if times < 1.0 { times * swing(round) } else { 1.0 }).collect();
+            case(engine, prompt, &rates)
+        };
+        vec![of("a", "p", 1.0), of("a", "q", 1.0), of("b", "p", 0.9), of("b", "q", 0.9)]
+    }
+
+    #[test]
+    fn a_pair_knows_nothing_of_the_drift_that_both_have() {
+        let found = told(&drifting(0.01, 8), &["a", "b"], 0.02);
+        assert_eq!(found.len(), 1, "nobody has prefill_tps");
+        let one = &found[0];
+        assert_eq!((one.engine.as_str(), one.baseline.as_deref(), one.rounds, one.threads), ("b", Some("a"), 8, 2));
+        assert!(one.reached && one.detectable.unwrap() < 0.02 && one.more_rounds == Some(0), "{one:?}");
+        let noisy = &told(&drifting(0.2, 8), &["a", "b"], 0.02)[0];
+        assert!(!noisy.reached && noisy.more_rounds.unwrap() > 50, "{noisy:?}");
+        let alone = &told(&drifting(0.01, 8)[..2], &["a"], 0.02)[0];
+        assert!(!alone.reached && alone.baseline.is_none(), "the drift is its own: {alone:?}");
+    }
+
+    #[test]
+    fn one_round_has_no_precision_and_what_failed_is_left_out() {
+        let short = &told(&[case("a", "p", &[1.0])], &["a"], 0.02)[0];
+        assert!(!short.reached && short.detectable.is_none() && short.reasons.contains_key("detectable"));
+        let mut cases = drifting(0.01, 8);
+        for case in &mut cases[2..] {
+            case.status = Status::Failed;
+        }
+        assert!(told(&cases, &["a", "b"], 0.02).is_empty());
+    }
+
+    #[test]
+    fn rounds_end_by_number_by_precision_or_by_time() {
+        let ends = Ends { rounds: 5, wanted: Some(0.02), deadline: Some(Nanos::from_secs(9)) };
+        let (soon, late) = (Nanos::from_secs(1), Nanos::from_secs(9));
+        let of = |reached| [PrecisionReached { reached, ..PrecisionReached::default() }];
+        let (yes, no) = (of(true), of(false));
+        assert_eq!(ends.after(4, soon, &yes), None, "-r is the least number");
+        assert_eq!(ends.after(5, soon, &yes), Some(StoppedBy::Precision));
+        assert_eq!(ends.after(50, soon, &no), None);
+        assert_eq!(ends.after(50, late, &no), Some(StoppedBy::Budget));
+        assert_eq!(ends.after(50, late, &yes), Some(StoppedBy::Precision));
+        assert_eq!(ends.after(1, late, &no), None, "two rounds are always there");
+        assert_eq!(ends.after(2, late, &no), Some(StoppedBy::Budget));
+        assert_eq!(ends.after(5, soon, &[]), Some(StoppedBy::Rounds), "there is nothing to know");
+        let plain = Ends { rounds: 3, wanted: None, deadline: None };
+        assert_eq!((plain.after(2, late, &[]), plain.after(3, soon, &[])), (None, Some(StoppedBy::Rounds)));
+    }
+
+    #[test]
+    fn models_share_what_is_left() {
+        let second = Nanos::from_secs(1);
+        assert_eq!(deadline(second * 12, Nanos::ZERO, 3), second * 4);
+        assert_eq!(deadline(second * 12, second * 2, 2), second * 7, "the first one left two seconds of its share");
+        assert_eq!(deadline(second * 12, second * 20, 2), second * 20);
+    }
+}

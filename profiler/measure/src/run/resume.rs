@@ -1,0 +1,105 @@
+//! Going on with an earlier run: the same plan, the samples that are there, the cases that are done.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use record::Error;
+use crate::plan::Plan;
+use record::plan::PlanFile;
+use record::{self, Case, CeilingProbe, Examination, PrecisionReached, RunFile, Sample, Status};
+
+/// What an earlier run left.
+#[derive(Debug)]
+pub(super) struct Earlier {
+    pub(super) started: String,
+    pub(super) cases: Vec<Case>,
+    pub(super) samples: Vec<Sample>,
+    pub(super) ceiling_probes: Vec<CeilingProbe>,
+    pub(super) examinations: Vec<Examination>,
+    pub(super) precision: Vec<PrecisionReached>,
+}
+
+impl Earlier {
+    /// How many requests of the whole plan need not be made again: those of the cases that are done, and what is there of the
+    /// others; their sessions are warmed up anew.
+    pub(super) fn requests(&self, plan: &Plan) -> usize {
+        let of_case = plan.requests_of_case();
+        let there = |case: &Case| match case.status {
+            Status::Ok => of_case,
+            _ => self.samples.iter().filter(|sample| sample.case == case.id && !sample.warmup).count().min(of_case),
+        };
+        self.cases.iter().map(there).sum()
+    }
+}
+
+/// Reads it and makes sure that it measured the same.
+pub(super) fn earlier(dir: &Path, plan: &PlanFile, samples: Vec<Sample>) -> Result<Earlier, Error> {
+    let file = record::open(dir)?.file;
+    if let Some(field) = differs(&file.plan, plan) {
+        let problem = format!("the run there has another plan: `{field}` differs");
+        return Err(Error::Content {
+            path: dir.to_path_buf(),
+            problem,
+            advice: "resume with the same options, or start a new run without --resume".to_owned(),
+        });
+    }
+    let RunFile { started, cases, ceiling_probes, examinations, precision, .. } = file;
+    Ok(Earlier { started, cases, samples, ceiling_probes, examinations, precision })
+}
+
+/// The first field in which two plans differ, except for where a file came from, what the machine has free, how much time the run is
+/// given, and what was not yet told of files.
+fn differs(one: &PlanFile, other: &PlanFile) -> Option<String> {
+    let plain = |plan: &PlanFile, beside: &PlanFile| {
+        let mut plan = PlanFile { budget_s: None, ..plan.clone() };
+        for (at, model) in plan.models.iter_mut().enumerate() {
+            model.origin.clear();
+            model.predicted_bytes = None;
+            model.together = true;
+            // Where both hashes are known, they are held against each other; all of the rest follows from the file.
+            if beside.models.get(at).is_some_and(|beside| beside.sha256.is_none()) {
+                model.sha256 = None;
+            }
+            (model.bits_per_weight, model.source) = (None, None);
+            model.reasons.clear();
+        }
+        serde_json::to_value(plan).unwrap_or(Value::Null)
+    };
+    let (one, other) = (plain(one, other), plain(other, one));
+    let (Value::Object(one), Value::Object(other)) = (one, other) else { return Some("plan".to_owned()) };
+    let keys = one.keys().chain(other.keys().filter(|key| !one.contains_key(*key)));
+    keys.into_iter().find(|key| one.get(*key) != other.get(*key)).cloned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use record::plan::PlannedModel;
+
+    #[test]
+    fn another_plan_is_named_by_its_field() {
+        let plan = PlanFile {
+            runs: 5,
+            models: vec![PlannedModel { origin: "hub".to_owned(), ..PlannedModel::default() }],
+            ..PlanFile::default()
+        };
+        let mut other = plan.clone();
+        other.models[0].origin = "cache".to_owned();
+        assert_eq!(differs(&plan, &other), None, "a file that was fetched then is cached now");
+        other.budget_s = Some(60.0);
+        assert_eq!(differs(&plan, &other), None, "more time is the same plan");
+        other.precision = Some(0.02);
+        assert_eq!(differs(&plan, &other).as_deref(), Some("precision"));
+        other.precision = None;
+        other.models[0].sha256 = Some("1".repeat(64));
+        other.models[0].bits_per_weight = Some(4.5);
+        assert_eq!(differs(&plan, &other), None, "the run there did not hash its file");
+        assert_eq!(differs(&other, &plan), None);
+        let mut changed = other.clone();
+        changed.models[0].sha256 = Some("2".repeat(64));
+        assert_eq!(differs(&other, &changed).as_deref(), Some("models"));
+        other.runs = 6;
+        assert_eq!(differs(&plan, &other).as_deref(), Some("runs"));
+    }
+}

@@ -1,0 +1,70 @@
+//! What the instruments cost: an edge of the clean pass, a reading of the stepped pass, what is read around a request.
+
+#![allow(missing_docs, reason = "criterion's macros make public functions")]
+#![allow(clippy::print_stdout, reason = "what a machine lacks is told, not timed")]
+#![allow(clippy::unwrap_used, reason = "a benchmark that panics has failed")]
+
+use std::hint::black_box;
+
+use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
+use engines::{Observer, Phase, Piece};
+use measure::drive::Stopwatch;
+use meter::{MachineLoad, Meter, default_counters, named};
+use measure::worker::Beacon;
+
+/// Tokens of one request.
+const TOKENS: usize = 128;
+
+fn edges(bench: &mut Criterion) {
+    let folder = tempfile::tempdir().unwrap();
+    let beacon = Beacon::create(&folder.path().join("beacon")).unwrap();
+    // 128 tokens x 6 edges and one piece, as the clean pass has them.
+    bench.bench_function("clean pass: all edges and pieces of 128 tokens", |bench| {
+        bench.iter_batched_ref(
+            || Stopwatch::new(TOKENS, &beacon),
+            |watch| {
+                for index in 0..TOKENS {
+                    for phase in [Phase::Decode, Phase::Sample, Phase::Detokenize] {
+                        watch.begin(phase);
+                        watch.end(phase);
+                    }
+                    let _ = black_box(watch.piece(Piece { index, token: Some(7), text: " word" }));
+                }
+            },
+            BatchSize::SmallInput,
+        );
+    });
+}
+
+fn readings(bench: &mut Criterion) {
+    let mut meter = Meter::open(&default_counters());
+    bench.bench_function("stepped pass: one reading of the counters", |bench| bench.iter(|| black_box(meter.read())));
+    let software = Meter::open(&["task-clock", "cpu-clock"].map(named).into_iter().flatten().collect::<Vec<_>>());
+    let hardware = Meter::open(
+        &["cycles", "instructions", "cache_references", "cache_misses"]
+            .map(named)
+            .into_iter()
+            .flatten()
+            .collect::<Vec<_>>(),
+    );
+    for (name, mut events) in [("of the processor", hardware), ("of the kernel", software)] {
+        if events.has_events() {
+            bench.bench_function(&format!("one group of events {name}"), |bench| {
+                bench.iter(|| black_box(events.read_events()));
+            });
+        } else {
+            println!("one group of events {name}: not here: {:?}", events.absent().values().next());
+        }
+    }
+    let mut all = default_counters();
+    all.extend(named("task-clock"));
+    let mut inner = Meter::open(&all);
+    bench.bench_function("an inner edge: events, getrusage, statm", |bench| bench.iter(|| black_box(inner.read())));
+    bench.bench_function("around a request: memory", |bench| bench.iter(|| black_box(meter.memory())));
+    bench.bench_function("around a request: reset of the peak", |bench| bench.iter(|| black_box(meter.reset_peak())));
+    bench
+        .bench_function("around a request: load of the machine", |bench| bench.iter(|| black_box(MachineLoad::read())));
+}
+
+criterion_group!(benches, edges, readings);
+criterion_main!(benches);

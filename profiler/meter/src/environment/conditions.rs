@@ -1,0 +1,87 @@
+//! What changes while a run measures: frequencies, heat, what the control group has used, pressure.
+//!
+//! Read between the rounds, while no engine computes. Each is a level or a total since boot: what a run took is the
+//! difference of two of them ([`analyse::warnings`] takes it).
+
+use record::environment::Conditions;
+use super::{Groups, noted};
+use crate::root::Root;
+use record::Reasons;
+
+const CPUS: &str = "/sys/devices/system/cpu";
+
+/// This machine now.
+pub fn conditions_now() -> Conditions {
+    read_conditions(&Root::system())
+}
+
+/// A machine from the files below a root.
+pub fn read_conditions(root: &Root) -> Conditions {
+    let mut reasons = Reasons::new();
+    let policy = format!("{CPUS}/cpu0/cpufreq");
+    let group = match Groups::find(root) {
+        Ok(groups) => groups.usage(root),
+        Err(reason) => super::groups::unknown_usage(&reason),
+    };
+    Conditions {
+        frequencies_hz: noted(&mut reasons, "frequencies_hz", frequencies(root)).unwrap_or_default(),
+        governor: noted(&mut reasons, "governor", root.text(&format!("{policy}/scaling_governor"))),
+        energy_preference: noted(&mut reasons, "energy_preference", energy_preference(root)),
+        turbo: noted(&mut reasons, "turbo", super::processor::turbo(root)),
+        heat: super::read_heat(root),
+        group,
+        pressure: super::read_pressure(root),
+        reasons,
+        ..Conditions::default()
+    }
+}
+
+/// `energy_performance_preference` of the first processor.
+fn energy_preference(root: &Root) -> Result<String, String> {
+    root.text(&format!("{CPUS}/cpu0/cpufreq/energy_performance_preference"))
+        .map_err(|reason| format!("{reason}: only hardware-managed frequencies have a preference"))
+}
+
+/// Frequency of each processor now, in Hz.
+///
+/// # Errors
+/// Where the kernel does not tell: most virtual machines.
+pub fn frequencies(root: &Root) -> Result<Vec<u64>, String> {
+    let mut found = Vec::new();
+    let numbered = |name: &str| name.strip_prefix("cpu").is_some_and(|rest| rest.parse::<u32>().is_ok());
+    for cpu in root.names(CPUS)?.iter().filter(|name| numbered(name)) {
+        found.extend(root.number::<u64>(&format!("{CPUS}/{cpu}/cpufreq/scaling_cur_freq")).map(|khz| khz * 1000));
+    }
+    if found.is_empty() {
+        return Err(format!("{CPUS}/cpu*/cpufreq/scaling_cur_freq: not on this system"));
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::root::tree;
+    use super::*;
+
+    #[test]
+    fn what_a_machine_tells_and_what_it_does_not() {
+        let tree = tree(&[
+            ("/proc/self/cgroup", "0::/\n"),
+            ("/sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq", "2400000\n"),
+            ("/sys/devices/system/cpu/cpu1/cpufreq/scaling_cur_freq", "800000\n"),
+            ("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor", "powersave\n"),
+            ("/sys/devices/system/cpu/cpu0/cpufreq/energy_performance_preference", "balance_power\n"),
+            ("/sys/devices/system/cpu/intel_pstate/no_turbo", "0\n"),
+        ]);
+        let found = read_conditions(&Root::recorded(tree.path()));
+        assert_eq!(found.frequencies_hz, [2_400_000_000, 800_000_000]);
+        assert_eq!((found.energy_preference.as_deref(), found.turbo), (Some("balance_power"), Some(true)));
+        let nothing = read_conditions(&Root::recorded(tree.path().join("nowhere")));
+        let value = serde_json::to_value(&nothing).unwrap();
+        for part in [&value, &value["heat"], &value["group"], &value["pressure"]] {
+            for (field, _) in part.as_object().unwrap().iter().filter(|(_, value)| value.is_null()) {
+                assert!(part["reasons"].get(field).is_some(), "{field} is null without a reason");
+            }
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! Operating system, kernel, clock source, and whether this is a virtual machine or a container.
+
+use record::environment::Host;
+use super::noted;
+use crate::root::Root;
+use record::Reasons;
+
+/// Reads `/etc/os-release`, `/proc` and `/sys/class/dmi`.
+pub fn read(root: &Root) -> Host {
+    let mut reasons = Reasons::new();
+    let machine = root.text("/sys/class/dmi/id/sys_vendor").and_then(|vendor| {
+        let product = root.text("/sys/class/dmi/id/product_name")?;
+        Ok(format!("{vendor} {product}"))
+    });
+    let machine = machine.or_else(|why| root.text("/proc/device-tree/model").map_err(|_| why));
+    let hypervisor = hypervisor(root, machine.as_deref().unwrap_or_default());
+    let hypervisor_name = match &hypervisor {
+        Ok(Some(Some(name))) => Ok(name.clone()),
+        Ok(Some(None)) => Err("the hypervisor does not give its name in a file".to_owned()),
+        Ok(None) => Err("not virtualised".to_owned()),
+        Err(why) => Err(why.clone()),
+    };
+    let clock = root.text("/sys/devices/system/clocksource/clocksource0/current_clocksource");
+    Host {
+        system: noted(&mut reasons, "system", system(root)),
+        kernel: noted(&mut reasons, "kernel", root.text("/proc/sys/kernel/osrelease")),
+        architecture: std::env::consts::ARCH.to_owned(),
+        virtualised: noted(&mut reasons, "virtualised", hypervisor.map(|found| found.is_some())),
+        hypervisor: noted(&mut reasons, "hypervisor", hypervisor_name),
+        machine: noted(&mut reasons, "machine", machine),
+        container: Some(container(root)),
+        clock_source: noted(&mut reasons, "clock_source", clock),
+        translated: None,
+        reasons,
+    }
+}
+
+fn system(root: &Root) -> Result<String, String> {
+    let release = root.text("/etc/os-release").or_else(|why| root.text("/usr/lib/os-release").map_err(|_| why))?;
+    let value = |key: &str| {
+        release.lines().find_map(|line| line.strip_prefix(key)).map(|text| text.trim_matches('"').to_owned())
+    };
+    value("PRETTY_NAME=").or_else(|| value("NAME=")).ok_or_else(|| "/etc/os-release: has no PRETTY_NAME".to_owned())
+}
+
+/// Makers of virtual machines as DMI shows them, and the name that people know.
+const VIRTUAL_MACHINES: &[(&str, &str)] = &[
+    ("Amazon EC2", "EC2"),
+    ("Bochs", "Bochs"),
+    ("Google Compute Engine", "Google Compute Engine"),
+    ("KVM", "KVM"),
+    ("Microsoft Corporation Virtual Machine", "Hyper-V"),
+    ("OpenStack", "OpenStack"),
+    ("Parallels", "Parallels"),
+    ("QEMU", "QEMU"),
+    ("VMware", "VMware"),
+    ("VirtualBox", "VirtualBox"),
+    ("Xen", "Xen"),
+];
+
+/// `None`: the machine is real. `Some(None)`: there is one without a name.
+///
+/// x86 processors set the flag `hypervisor` for every guest, and Amazon's real machines carry the maker's name too, so
+/// where the flag exists it decides; elsewhere the maker does.
+fn hypervisor(root: &Root, machine: &str) -> Result<Option<Option<String>>, String> {
+    let info = root.text("/proc/cpuinfo")?;
+    let by_kernel = root.text("/sys/hypervisor/type").ok().filter(|name| !name.is_empty());
+    let by_tree = root.text("/proc/device-tree/hypervisor/compatible").ok();
+    let by_maker = VIRTUAL_MACHINES.iter().find(|(text, _)| machine.contains(text)).map(|&(_, name)| name.to_owned());
+    let by_wsl = root
+        .text("/proc/sys/kernel/osrelease")
+        .ok()
+        .filter(|kernel| kernel.contains("microsoft"))
+        .map(|_| "Hyper-V (WSL)".to_owned());
+    let name = by_wsl.or(by_kernel).or(by_tree).or(by_maker);
+    let flags = info.lines().find(|line| line.starts_with("flags"));
+    match flags {
+        Some(flags) => Ok(flags.split_whitespace().any(|flag| flag == "hypervisor").then_some(name)),
+        None => Ok(name.map(Some)),
+    }
+}
+
+/// Marks that container runtimes leave; `none` where there are none.
+fn container(root: &Root) -> String {
+    let groups = root.text("/proc/self/cgroup").unwrap_or_default();
+    let first = root.text("/proc/1/environ").unwrap_or_default();
+    let variable = first.split('\0').find_map(|pair| pair.strip_prefix("container="));
+    let kind = match variable {
+        Some(kind) if !kind.is_empty() => kind,
+        _ if root.has("/run/.containerenv") => "podman",
+        _ if groups.contains("kubepods") => "kubernetes",
+        _ if root.has("/.dockerenv") || groups.contains("/docker") => "docker",
+        _ if groups.contains("/lxc") => "lxc",
+        _ => "none",
+    };
+    kind.to_owned()
+}

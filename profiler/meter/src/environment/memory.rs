@@ -1,0 +1,64 @@
+//! Memory: how much, huge pages, swap.
+
+use record::environment::Memory;
+use super::noted;
+use crate::root::Root;
+use record::Reasons;
+
+/// Reads `/proc/meminfo` and `/sys/kernel/mm/transparent_hugepage`.
+pub fn read(root: &Root) -> Memory {
+    let mut reasons = Reasons::new();
+    let info = root.text("/proc/meminfo");
+    let bytes = |name: &str| info.clone().and_then(|info| kibibytes(&info, name));
+    let huge =
+        |file: &str| root.text(&format!("/sys/kernel/mm/transparent_hugepage/{file}")).and_then(|text| chosen(&text));
+    let swap_used = bytes("SwapTotal").and_then(|total| Ok(total.saturating_sub(bytes("SwapFree")?)));
+    Memory {
+        total_bytes: noted(&mut reasons, "total_bytes", bytes("MemTotal")),
+        available_bytes: noted(&mut reasons, "available_bytes", bytes("MemAvailable")),
+        swap_total_bytes: noted(&mut reasons, "swap_total_bytes", bytes("SwapTotal")),
+        swap_used_bytes: noted(&mut reasons, "swap_used_bytes", swap_used),
+        transparent_huge_pages: noted(&mut reasons, "transparent_huge_pages", huge("enabled")),
+        huge_page_defrag: noted(&mut reasons, "huge_page_defrag", huge("defrag")),
+        page_bytes: Some(page_bytes()),
+        reasons,
+    }
+}
+
+/// `MemTotal:  24684084 kB` -> bytes (the kernel's kB are 1024 bytes).
+fn kibibytes(info: &str, name: &str) -> Result<u64, String> {
+    let line = info.lines().find(|line| line.split(':').next() == Some(name));
+    let value = line.and_then(|line| line.split_whitespace().nth(1)).and_then(|kib| kib.parse::<u64>().ok());
+    value.map(|kib| kib * 1024).ok_or_else(|| format!("/proc/meminfo: has no {name}"))
+}
+
+/// `always [madvise] never` -> `madvise`.
+fn chosen(text: &str) -> Result<String, String> {
+    let inner = text.split_once('[').and_then(|(_, rest)| rest.split_once(']'));
+    inner.map(|(word, _)| word.to_owned()).ok_or_else(|| format!("expected one word in brackets, found \"{text}\""))
+}
+
+#[allow(unsafe_code, reason = "sysconf has no safe wrapper in std")]
+pub fn page_bytes() -> u64 {
+    // SAFETY: sysconf takes no pointers and has no preconditions.
+    let bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    u64::try_from(bytes).unwrap_or(4096)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_chosen_word_stands_in_brackets() {
+        assert_eq!(chosen("always [madvise] never").unwrap(), "madvise");
+        assert!(chosen("always").is_err());
+    }
+
+    #[test]
+    fn names_are_matched_whole() {
+        let info = "SwapTotalX: 1 kB\nSwapTotal: 2 kB";
+        assert_eq!(kibibytes(info, "SwapTotal").unwrap(), 2048);
+        assert_eq!(kibibytes(info, "SwapFree").unwrap_err(), "/proc/meminfo: has no SwapFree");
+    }
+}

@@ -1,0 +1,77 @@
+//! What the numbers were measured on: machine, limits, state, versions, variables.
+//!
+//! On Linux everything comes from text files below one root ([`Root`]), so that the readers run on recorded trees in
+//! tests; on macOS it comes from the system's calls, behind one edge for the same purpose. What cannot be read is `null`, and the `reasons` of the same object say why.
+//! Nothing here judges: see [`analyse::warnings`].
+
+mod conditions;
+mod groups;
+mod heat;
+mod host;
+mod limits;
+#[cfg(any(test, target_os = "macos"))]
+mod macos;
+mod memory;
+mod noise;
+mod power;
+mod pressure;
+mod processor;
+mod state;
+mod strain;
+mod swap;
+mod variables;
+
+use record::{Environment, Reasons};
+
+use crate::root::Root;
+
+pub use conditions::{conditions_now, frequencies, read_conditions};
+pub use groups::Groups;
+pub use heat::read as read_heat;
+pub use host::read as read_host;
+pub use limits::read as read_limits;
+pub use memory::{page_bytes, read as read_memory};
+pub use noise::{Noise, noise};
+pub use power::read as read_power;
+pub use pressure::{one as read_stall, read as read_pressure};
+pub use processor::{read as read_processor, throttle_events_now};
+pub use state::{CpuTimes, read as read_state};
+pub use strain::{Strain, Strained};
+pub use swap::swapped_bytes;
+pub use variables::{names_a_secret, read as read_variables, without_credentials};
+
+/// Reads the machine and its state; takes about a tenth of a second, because load and steal are sampled for that long.
+pub fn capture(engines: &[engine_api::Identity]) -> Environment {
+    Environment { engines: engines.to_vec(), variables: read_variables(std::env::vars_os()), ..machine() }
+}
+
+/// Reads a Linux machine from the files below a root, without sampling load and steal: for recorded trees.
+pub fn read(root: &Root) -> Environment {
+    Environment {
+        host: read_host(root),
+        processor: read_processor(root),
+        memory: read_memory(root),
+        limits: read_limits(root),
+        power: read_power(root),
+        state: read_state(root),
+        ..Environment::default()
+    }
+}
+
+#[cfg(target_os = "macos")]
+fn machine() -> Environment {
+    macos::watched(&crate::macos::Kernel)
+}
+
+#[cfg(not(target_os = "macos"))]
+fn machine() -> Environment {
+    let root = Root::system();
+    let mut found = read(&root);
+    state::watch(&root, &mut found.state);
+    found
+}
+
+/// Takes a value that was found, or notes why it was not.
+fn noted<T>(reasons: &mut Reasons, field: &str, found: Result<T, String>) -> Option<T> {
+    found.map_err(|reason| reasons.insert(field.to_owned(), reason)).ok()
+}

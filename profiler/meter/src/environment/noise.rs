@@ -1,0 +1,75 @@
+//! How evenly this machine computes: the same work again and again, and how much longer some of it takes.
+
+use traces::{Nanos, clock};
+
+use statistics::percentile;
+
+/// Pieces of work.
+const PIECES: usize = 400;
+/// Rounds of one piece, each a chain of six dependent operations: about half a millisecond on a processor of 3 GHz.
+const ROUNDS: u64 = 250_000;
+
+/// Times of equal pieces of work on one thread, in seconds.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Noise {
+    /// Half of them took no longer.
+    pub p50_s: f64,
+    /// 99 of 100 took no longer.
+    pub p99_s: f64,
+    /// None took longer.
+    pub max_s: f64,
+    /// The clock's smallest step.
+    pub clock_step: Nanos,
+    /// What one reading of the clock costs.
+    pub clock_read: Nanos,
+}
+
+impl Noise {
+    /// p99 / p50: 1 on a machine of one's own at a fixed frequency.
+    pub fn p99_ratio(&self) -> f64 {
+        self.p99_s / self.p50_s
+    }
+
+    /// max / p50: the longest interruption.
+    pub fn max_ratio(&self) -> f64 {
+        self.max_s / self.p50_s
+    }
+}
+
+/// Computes for a few tenths of a second. `None` where the clock did not move.
+pub fn noise() -> Option<Noise> {
+    let times: Vec<f64> = (0..PIECES).map(|piece| timed(piece as u64)).collect();
+    let clock = clock::precision();
+    let p50_s = percentile(&times, 50.0).filter(|&time| time > 0.0)?;
+    Some(Noise {
+        p50_s,
+        p99_s: percentile(&times, 99.0)?,
+        max_s: percentile(&times, 100.0)?,
+        clock_step: clock.step,
+        clock_read: clock.read,
+    })
+}
+
+fn timed(seed: u64) -> f64 {
+    let start = clock::now();
+    // Xorshift (Marsaglia, 2003): nothing to vectorise, nothing to shorten, nothing to wait for.
+    let mut x = seed + 1;
+    for _ in 0..ROUNDS {
+        x ^= x << 13;
+        x ^= x >> 7;
+        x ^= x << 17;
+    }
+    std::hint::black_box(x);
+    clock::now().saturating_sub(start).as_secs_f64()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_are_in_order() {
+        let found = noise().unwrap();
+        assert!(found.p50_s > 0.0 && found.p99_ratio() >= 1.0 && found.max_ratio() >= found.p99_ratio(), "{found:?}");
+    }
+}

@@ -1,0 +1,59 @@
+//! Pressure stall information: for how long tasks waited because processors, memory or storage did not suffice.
+
+use record::environment::Pressure;
+use super::noted;
+use crate::root::Root;
+use record::Reasons;
+
+/// Reads `/proc/pressure`.
+pub fn read(root: &Root) -> Pressure {
+    let mut reasons = Reasons::new();
+    let mut field = |field: &str, resource: &str, kind: &str| noted(&mut reasons, field, one(root, resource, kind));
+    Pressure {
+        cpu_some_s: field("cpu_some_s", "cpu", "some"),
+        memory_some_s: field("memory_some_s", "memory", "some"),
+        memory_full_s: field("memory_full_s", "memory", "full"),
+        io_some_s: field("io_some_s", "io", "some"),
+        io_full_s: field("io_full_s", "io", "full"),
+        reasons,
+    }
+}
+
+/// One total: `some` or `full` of `cpu`, `memory` or `io`.
+///
+/// # Errors
+/// Where the kernel does not tell.
+pub fn one(root: &Root, resource: &str, kind: &str) -> Result<f64, String> {
+    let path = format!("/proc/pressure/{resource}");
+    let text = root.text(&path).map_err(|reason| {
+        format!("{reason}: the kernel is older than 4.20 or was started without pressure information (`psi=1` on its command line turns it on)")
+    })?;
+    total(&text, kind).ok_or_else(|| format!("{path}: has no total of \"{kind}\""))
+}
+
+/// `some avg10=0.00 avg60=0.00 avg300=0.00 total=5909142` -> 5.909142 s.
+pub(super) fn total(text: &str, kind: &str) -> Option<f64> {
+    let line = text.lines().find(|line| line.split(' ').next() == Some(kind))?;
+    let micros: u64 = line.split(' ').find_map(|word| word.strip_prefix("total="))?.parse().ok()?;
+    Some(micros as f64 / 1e6)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::root::tree;
+    use super::*;
+
+    #[test]
+    fn totals_are_microseconds() {
+        let tree = tree(&[
+            ("/proc/pressure/cpu", "some avg10=1.00 avg60=0.00 avg300=0.00 total=2500000\n"),
+            ("/proc/pressure/memory", "some avg10=0.00 total=5909142\nfull avg10=0.00 total=1904301\n"),
+        ]);
+        let found = read(&Root::recorded(tree.path()));
+        assert_eq!(found.cpu_some_s, Some(2.5));
+        assert_eq!((found.memory_some_s, found.memory_full_s), (Some(5.909_142), Some(1.904_301)));
+        assert_eq!(found.io_some_s, None);
+        assert!(found.reasons["io_some_s"].contains("psi=1"), "{found:?}");
+        assert_eq!(total("full total=x", "full"), None);
+    }
+}

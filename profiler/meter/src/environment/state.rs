@@ -1,0 +1,121 @@
+//! The machine's state when a run began: load, steal, processor time of others.
+
+use record::environment::State;
+use traces::{Nanos, clock};
+
+use super::noted;
+use crate::root::Root;
+use record::Reasons;
+
+/// How long load and steal are watched.
+pub(super) const WATCH: Nanos = Nanos::from_millis(100);
+
+/// Processor time by kind, in the kernel's ticks, all processors.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct CpuTimes {
+    /// Everything, idle included.
+    pub total: u64,
+    /// Idle and waiting for I/O.
+    pub idle: u64,
+    /// Taken away by the hypervisor.
+    pub steal: u64,
+}
+
+impl CpuTimes {
+    /// The first line of `/proc/stat`: user nice system idle iowait irq softirq steal guest guest_nice. Guest time is
+    /// part of user time already.
+    ///
+    /// # Errors
+    /// The reason, where the line is not as expected.
+    pub fn parse(stat: &str) -> Result<Self, String> {
+        let line = stat.lines().next().and_then(|line| line.strip_prefix("cpu "));
+        let ticks: Vec<u64> = line.unwrap_or_default().split_whitespace().map_while(|tick| tick.parse().ok()).collect();
+        if ticks.len() < 8 {
+            return Err("/proc/stat: expected eight numbers behind \"cpu\"".to_owned());
+        }
+        Ok(Self { total: ticks[..8].iter().sum(), idle: ticks[3] + ticks[4], steal: ticks[7] })
+    }
+
+    /// Share of the time since `before` that the hypervisor took away; `None` where no tick has passed.
+    pub fn steal_share(self, before: Self) -> Option<f64> {
+        share(self.steal.saturating_sub(before.steal), self.total.saturating_sub(before.total))
+    }
+
+    /// Share of the time since `before` that was neither idle nor taken away.
+    pub fn busy_share(self, before: Self) -> Option<f64> {
+        let unused = (self.idle + self.steal).saturating_sub(before.idle + before.steal);
+        let total = self.total.saturating_sub(before.total);
+        share(total.saturating_sub(unused), total)
+    }
+}
+
+fn share(part: u64, whole: u64) -> Option<f64> {
+    (whole > 0).then(|| part as f64 / whole as f64)
+}
+
+/// Reads `/proc/loadavg`, `/proc/uptime` and `/proc/stat`.
+pub fn read(root: &Root) -> State {
+    let mut reasons = Reasons::new();
+    let load = root.text("/proc/loadavg");
+    let average = |place: usize| {
+        load.clone().and_then(|text| word(&text, place).ok_or(format!("/proc/loadavg: found \"{text}\"")))
+    };
+    let uptime =
+        root.text("/proc/uptime").and_then(|text| word(&text, 0).ok_or(format!("/proc/uptime: found \"{text}\"")));
+    let times = root.text("/proc/stat").and_then(|text| CpuTimes::parse(&text));
+    let steal = times
+        .and_then(|times| times.steal_share(CpuTimes::default()).ok_or("/proc/stat: no time has passed".to_owned()));
+    for field in ["steal_now", "busy_now"] {
+        reasons.insert(field.to_owned(), "not watched".to_owned());
+    }
+    State {
+        load_1m: noted(&mut reasons, "load_1m", average(0)),
+        load_15m: noted(&mut reasons, "load_15m", average(2)),
+        uptime_s: noted(&mut reasons, "uptime_s", uptime),
+        steal_since_boot: noted(&mut reasons, "steal_since_boot", steal),
+        reasons,
+        ..State::default()
+    }
+}
+
+/// Watches the processors for a tenth of a second and fills in what happened.
+#[cfg_attr(target_os = "macos", allow(dead_code, reason = "macOS is watched by its own calls"))]
+pub(super) fn watch(root: &Root, state: &mut State) {
+    let times = || root.text("/proc/stat").and_then(|text| CpuTimes::parse(&text));
+    let watched = times().and_then(|before| {
+        clock::sleep(WATCH);
+        Ok((before, times()?))
+    });
+    let short = || "no tick passed while it was watched".to_owned();
+    for field in ["steal_now", "busy_now"] {
+        state.reasons.remove(field);
+    }
+    let steal = watched.clone().and_then(|(before, after)| after.steal_share(before).ok_or_else(short));
+    let busy = watched.and_then(|(before, after)| after.busy_share(before).ok_or_else(short));
+    state.steal_now = noted(&mut state.reasons, "steal_now", steal);
+    state.busy_now = noted(&mut state.reasons, "busy_now", busy);
+}
+
+fn word(text: &str, place: usize) -> Option<f64> {
+    text.split_whitespace().nth(place)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_come_from_differences() {
+        let before = CpuTimes::parse("cpu  100 0 0 100 0 0 0 0 0 0\ncpu0 1").unwrap();
+        let after = CpuTimes::parse("cpu  140 0 10 140 0 0 0 10 0 0\n").unwrap();
+        assert_eq!(after.steal_share(before), Some(0.1));
+        assert_eq!(after.busy_share(before), Some(0.5));
+        assert_eq!(before.steal_share(before), None);
+    }
+
+    #[test]
+    fn a_short_line_is_refused() {
+        assert!(CpuTimes::parse("cpu  1 2 3").is_err());
+        assert!(CpuTimes::parse("").is_err());
+    }
+}

@@ -1,0 +1,158 @@
+//! Environment variables that change what is measured, with everything that looks like a secret left out.
+
+use record::environment::Variables;
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+
+/// Names and beginnings of names that matter to an engine, an allocator, a loader or a download.
+const MATTERS: &[&str] = &[
+    "ACCELERATE_",
+    "BLIS_",
+    "CANDLE_",
+    "CARGO_BUILD_",
+    "CUDA_",
+    "GGML_",
+    "GOMP_",
+    "HF_",
+    "HUGGINGFACE_",
+    "INFEROMETER_",
+    "JEMALLOC_",
+    "KMP_",
+    "LD_LIBRARY_PATH",
+    "LD_PRELOAD",
+    "LLAMA_",
+    "MALLOC_",
+    "METAL_",
+    "MIMALLOC_",
+    "MKL_",
+    "MLX_",
+    "NUMEXPR_",
+    "NVIDIA_",
+    "OMP_",
+    "OPENBLAS_",
+    "RAYON_",
+    "RUST_",
+    "RUSTFLAGS",
+    "TOKENIZERS_",
+    "VECLIB_",
+];
+
+/// These are spelled in both cases.
+const PROXIES: &[&str] = &["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"];
+
+/// Words in a name that announce a secret.
+const SECRETS: &[&str] = &["AUTH", "COOKIE", "CREDENTIAL", "KEY", "PASS", "PRIVATE", "SECRET", "SESSION", "TOKEN"];
+
+/// Names with such a word that hold no secret.
+const HARMLESS: &[&str] = &["TOKENIZERS_PARALLELISM", "RAYON_RS_NUM_CPUS", "KMP_AFFINITY"];
+
+/// Picks what matters.
+pub fn read(variables: impl Iterator<Item = (OsString, OsString)>) -> Variables {
+    let mut found = Variables::default();
+    for (name, value) in variables {
+        let (name, value) = (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned());
+        if !matters(&name) {
+            continue;
+        }
+        if names_a_secret(&name) {
+            found.hidden.push(name);
+        } else {
+            found.kept.insert(name, without_credentials(&value));
+        }
+    }
+    found.hidden.sort();
+    found
+}
+
+fn matters(name: &str) -> bool {
+    MATTERS.iter().any(|start| name.starts_with(start)) || PROXIES.iter().any(|proxy| name.eq_ignore_ascii_case(proxy))
+}
+
+/// Whether a variable or an option of this name is likely to hold a secret.
+pub fn names_a_secret(name: &str) -> bool {
+    let upper = name.to_uppercase();
+    !HARMLESS.contains(&upper.as_str()) && SECRETS.iter().any(|word| upper.contains(word))
+}
+
+/// Leaves out what stands between `://` and `@` in every URL of a text, and the values of secret query parameters.
+pub fn without_credentials(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(start) = rest.find("://") {
+        let (before, after) = rest.split_at(start + 3);
+        out.push_str(before);
+        let end = after.find(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | ',')).unwrap_or(after.len());
+        let (url, beyond) = after.split_at(end);
+        out.push_str(&without_userinfo(url));
+        rest = beyond;
+    }
+    out.push_str(rest);
+    out
+}
+
+/// `user:word@host/path?token=x` -> `***@host/path?token=***`.
+fn without_userinfo(url: &str) -> String {
+    let authority = url.find(['/', '?', '#']).unwrap_or(url.len());
+    let url = match url[..authority].rfind('@') {
+        Some(at) => format!("***{}", &url[at..]),
+        None => url.to_owned(),
+    };
+    let Some((address, query)) = url.split_once('?') else { return url };
+    let parts: Vec<String> = query
+        .split('&')
+        .map(|pair| match pair.split_once('=') {
+            Some((name, _)) if names_a_secret(name) => format!("{name}=***"),
+            _ => pair.to_owned(),
+        })
+        .collect();
+    format!("{address}?{}", parts.join("&"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn picked(pairs: &[(&str, &str)]) -> Variables {
+        read(pairs.iter().map(|(name, value)| (OsString::from(name), OsString::from(value))))
+    }
+
+    #[test]
+    fn what_matters_is_kept() {
+        let found = picked(&[
+            ("RAYON_NUM_THREADS", "2"),
+            ("HOME", "/home/x"),
+            ("https_proxy", "http://proxy:3128"),
+            ("EDITOR", "vi"),
+        ]);
+        assert_eq!(found.kept.keys().collect::<Vec<_>>(), ["RAYON_NUM_THREADS", "https_proxy"]);
+        assert!(found.hidden.is_empty());
+    }
+
+    #[test]
+    fn secrets_are_named_and_not_shown() {
+        let found = picked(&[
+            ("HF_TOKEN", "hf_abc"),
+            ("HUGGINGFACE_API_KEY", "k"),
+            ("LLAMA_SECRET", "s"),
+            ("HF_PASSWORD", "p"),
+            ("HF_HOME", "/cache"),
+        ]);
+        assert_eq!(found.hidden, ["HF_PASSWORD", "HF_TOKEN", "HUGGINGFACE_API_KEY", "LLAMA_SECRET"]);
+        assert_eq!(found.kept.len(), 1);
+        let written = serde_json::to_string(&found).unwrap();
+        assert!(!written.contains("hf_abc"), "{written}");
+    }
+
+    #[test]
+    fn credentials_in_addresses_are_left_out() {
+        assert_eq!(without_credentials("http://user:word@proxy:3128"), "http://***@proxy:3128");
+        assert_eq!(without_credentials("http://proxy:3128"), "http://proxy:3128");
+        assert_eq!(without_credentials("a://u:p@q@h b://x@y/z@w"), "a://***@h b://***@y/z@w");
+        assert_eq!(without_credentials("https://h/p?access_token=abc&x=1"), "https://h/p?access_token=***&x=1");
+    }
+
+    #[test]
+    fn a_harmless_name_with_a_suspicious_word_is_kept() {
+        assert_eq!(picked(&[("TOKENIZERS_PARALLELISM", "false")]).kept.len(), 1);
+    }
+}

@@ -1,0 +1,173 @@
+//! The kernel's side of events: `perf_event_open` through perf-event2, `/proc` and `/sys`.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::sync::OnceLock;
+
+use perf_event::Builder;
+use perf_event::events::Raw;
+
+use super::super::Counter;
+use super::super::perf::{Attributes, Errno, Handle, PerfCounters, PerfSystem, Whose, self_test};
+use super::usage;
+
+/// `PERF_FORMAT_TOTAL_TIME_ENABLED | PERF_FORMAT_TOTAL_TIME_RUNNING | PERF_FORMAT_GROUP`
+const GROUP_WITH_TIMES: u64 = 1 | 2 | 8;
+/// Processor time that the thread of the self-test uses, in microseconds.
+const SPIN_US: u64 = 4_000;
+
+/// Opens events of this process, after a look whether they count at all.
+pub(in crate) fn open_events(
+    wanted: &[&'static Counter],
+    absent: &mut BTreeMap<String, String>,
+) -> PerfCounters {
+    static TESTED: OnceLock<Result<(), String>> = OnceLock::new();
+    let mut events = PerfCounters::open(Box::new(LinuxPerf::default()), wanted, absent);
+    // Where nothing could be opened there is nothing to test.
+    if !events.is_empty()
+        && let Err(reason) = TESTED.get_or_init(|| self_test(&mut LinuxPerf::default(), spin))
+    {
+        events.forget(reason, absent);
+    }
+    events
+}
+
+/// Uses processor time on a thread of its own; returns how much, in ns.
+fn spin() -> Result<u64, String> {
+    let work = || {
+        let begun = usage::thread_us()?;
+        loop {
+            let used = usage::thread_us()?.saturating_sub(begun);
+            if used >= SPIN_US {
+                return Some(used * 1000);
+            }
+            std::hint::black_box((0..1000_u64).fold(1, u64::wrapping_mul));
+        }
+    };
+    let thread = std::thread::Builder::new().name("self-test".to_owned()).spawn(work);
+    let used = thread.map_err(|error| format!("no thread can be started: {error}"))?.join();
+    used.ok().flatten().ok_or_else(|| "getrusage(RUSAGE_THREAD) failed".to_owned())
+}
+
+/// Open events by their handles.
+#[derive(Debug, Default)]
+struct LinuxPerf {
+    events: Vec<Option<perf_event::Counter>>,
+}
+
+impl LinuxPerf {
+    fn event(&mut self, handle: Handle) -> Result<&mut perf_event::Counter, Errno> {
+        self.events.get_mut(handle.0).and_then(Option::as_mut).ok_or(Errno(libc::EBADF))
+    }
+}
+
+/// The number of a failed call.
+fn errno(error: &io::Error) -> Errno {
+    Errno(error.raw_os_error().unwrap_or(libc::EIO))
+}
+
+impl PerfSystem for LinuxPerf {
+    fn open(&mut self, event: &Attributes, whose: Whose, leader: Option<Handle>) -> Result<Handle, Errno> {
+        let mut builder = Builder::new(Raw::new(event.config).config1(event.config1).config2(event.config2));
+        builder.inherit(true).exclude_kernel(event.exclude_kernel);
+        if let Whose::Thread(id) = whose {
+            builder.observe_pid(id);
+        }
+        let attributes = builder.attrs_mut();
+        attributes.type_ = event.pmu;
+        attributes.read_format = GROUP_WITH_TIMES;
+        let opened = match leader {
+            Some(leader) => builder.build_with_group(self.event(leader)?),
+            None => builder.build(),
+        };
+        self.events.push(Some(opened.map_err(|error| errno(&error))?));
+        Ok(Handle(self.events.len() - 1))
+    }
+
+    fn switch(&mut self, leader: Handle, on: bool) -> Result<(), Errno> {
+        let event = self.event(leader)?;
+        let switched = if on { event.enable_group() } else { event.disable_group() };
+        switched.map_err(|error| errno(&error))
+    }
+
+    /// By read(2) itself: what perf-event2 offers allocates for each reading.
+    #[allow(
+        unsafe_code,
+        reason = "perf-event2 lends the descriptor only as a number, which std reads from only unsafely"
+    )]
+    fn read(&mut self, leader: Handle, words: &mut [u64]) -> Result<usize, Errno> {
+        #[cfg(test)]
+        super::calls::count("perf");
+        let descriptor = self.event(leader)?.as_raw_fd();
+        let bytes = size_of_val(words);
+        // SAFETY: the buffer is valid for so many bytes while it is borrowed, and every pattern of bits is a `u64`.
+        let given = unsafe { libc::read(descriptor, words.as_mut_ptr().cast(), bytes) };
+        match usize::try_from(given) {
+            Ok(given) => Ok(given / size_of::<u64>()),
+            Err(_) => Err(errno(&io::Error::last_os_error())),
+        }
+    }
+
+    fn close(&mut self, event: Handle) {
+        if let Some(slot) = self.events.get_mut(event.0) {
+            *slot = None;
+        }
+    }
+
+    fn text(&self, path: &str) -> Result<String, Errno> {
+        std::fs::read_to_string(path).map_err(|error| errno(&error))
+    }
+
+    fn list(&self, path: &str) -> Result<Vec<String>, Errno> {
+        let entries = std::fs::read_dir(path).map_err(|error| errno(&error))?;
+        let mut names: Vec<String> = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect();
+        names.sort();
+        Ok(names)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::{Reading, Tally, named};
+    use super::*;
+
+    fn tally(events: &mut PerfCounters, counters: &[&'static Counter], work: impl FnOnce()) -> Tally {
+        let (mut before, mut after) = (Reading::default(), Reading::default());
+        events.read(counters, &mut before);
+        work();
+        events.read(counters, &mut after);
+        let mut tally = Tally::default();
+        tally.add(&before, &after);
+        tally
+    }
+
+    /// Hardware or not, every event is either read or explained.
+    #[test]
+    fn events_open_or_explain_themselves() {
+        let wanted: Vec<_> = super::super::super::COUNTERS.iter().filter(|c| c.source.is_event()).collect();
+        let mut absent = BTreeMap::new();
+        let events = open_events(&wanted, &mut absent);
+        let open = wanted.iter().filter(|counter| !absent.contains_key(counter.name)).count();
+        assert_eq!(open + absent.len(), wanted.len());
+        assert!(absent.values().all(|reason| reason.len() > 20), "{absent:?}");
+        assert_eq!(events.is_empty(), open == 0);
+    }
+
+    /// The kernel's task clock counts threads that begin later, and agrees with what they used.
+    #[test]
+    fn later_threads_are_counted() {
+        let counters = [named("task-clock").unwrap()];
+        let mut absent = BTreeMap::new();
+        let mut events = open_events(&counters, &mut absent);
+        if events.is_empty() {
+            // A sandbox without the call: then it is explained.
+            assert!(!absent["task_clock_s"].is_empty());
+            return;
+        }
+        let mut used = 0;
+        let tally = tally(&mut events, &counters, || used = spin().unwrap());
+        let counted = tally.value(0, counters[0]).unwrap().value;
+        assert!(counted >= 0.8 * used as f64 / 1e9, "{counted} s of {used} ns");
+    }
+}

@@ -1,0 +1,176 @@
+//! Other processes, from `/proc`.
+
+use std::collections::BTreeMap;
+
+use super::super::process::{FIGURES, Member, ProcessMemory, walk};
+use super::proc_files::ticks_per_second;
+use crate::root::Root;
+
+/// The processes of a machine, or of a recorded tree.
+#[derive(Debug)]
+pub(in crate) struct Processes {
+    root: Root,
+}
+
+/// What `/proc/PID/stat` tells.
+#[derive(Debug, PartialEq, Eq)]
+struct Stat {
+    state: u8,
+    parent: u32,
+    /// Faults and ticks: of the process, and of the children that it has waited for.
+    minor: (u64, u64),
+    major: (u64, u64),
+    user: (u64, u64),
+    system: (u64, u64),
+    threads: u64,
+    started: u64,
+}
+
+impl Processes {
+    pub(in crate) fn system() -> Self {
+        Self { root: Root::system() }
+    }
+
+    /// Processes of a recorded tree.
+    #[cfg(test)]
+    pub(in crate) fn recorded(root: Root) -> Self {
+        Self { root }
+    }
+
+    /// The processes of these numbers and their children.
+    pub(in crate) fn family(&self, roots: &[u32]) -> Vec<Member> {
+        let by_parent = if self.tells_children(roots) { None } else { Some(self.by_parent()) };
+        let children = |pid| match &by_parent {
+            Some(all) => all.get(&pid).cloned().unwrap_or_default(),
+            None => self.children(pid),
+        };
+        walk(roots, |pid| self.member(pid), children)
+    }
+
+    /// One process; `None` where there is none, or where this user may not see it.
+    pub(in crate) fn member(&self, pid: u32) -> Option<Member> {
+        let stat = parse_stat(&self.root.text(&format!("/proc/{pid}/stat")).ok()?)?;
+        let nanos = |ticks: u64| ticks * (1_000_000_000 / ticks_per_second().max(1));
+        let (read, written, no_storage) = match self.storage(pid) {
+            Ok((read, written)) => (read, written, None),
+            // What has ended and was not waited for yet has no file left, but keeps its other accounts.
+            Err(_) if stat.is_over() => (0, 0, None),
+            Err(reason) => (0, 0, Some(reason)),
+        };
+        let both = |(own, reaped): (u64, u64)| own + reaped;
+        let total: [u64; FIGURES] =
+            [nanos(both(stat.user)), nanos(both(stat.system)), both(stat.minor), both(stat.major), read, written];
+        // The kernel mixes a process's own bytes with those of the children that it has waited for.
+        let reaped = [nanos(stat.user.1), nanos(stat.system.1), stat.minor.1, stat.major.1, read, written];
+        Some(Member {
+            pid,
+            parent: stat.parent,
+            started: stat.started,
+            threads: stat.threads,
+            total,
+            reaped,
+            switches: Some(self.switches(pid)),
+            memory: self.root.text(&format!("/proc/{pid}/status")).map(|text| memory(&text)).unwrap_or_default(),
+            no_storage,
+        })
+    }
+
+    /// The process that listens on a port.
+    pub(in crate) fn listener(&self, port: u16) -> Result<u32, String> {
+        super::listener::listener(&self.root, port)
+    }
+
+    /// Sets the kernel's mark of the highest resident memory back, where this user may.
+    pub(in crate) fn reset_peak(&self, pid: u32) {
+        // Without the right the mark stays, and so the peak is that since the process began: no less than the truth.
+        let _ = self.root.write(&format!("/proc/{pid}/clear_refs"), "5");
+    }
+
+    /// Bytes read from storage and written to it.
+    fn storage(&self, pid: u32) -> Result<(u64, u64), String> {
+        let path = format!("/proc/{pid}/io");
+        let text = self.root.text(&path).map_err(|reason| {
+            if reason.ends_with("permission denied") {
+                format!("{reason}: the process belongs to another user; measure as that user or as root")
+            } else {
+                reason
+            }
+        })?;
+        let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
+        field("read_bytes:").zip(field("write_bytes:")).ok_or_else(|| format!("{path}: has no read_bytes"))
+    }
+
+    fn switches(&self, pid: u32) -> Vec<(u32, u64, u64)> {
+        let threads = self.root.names(&format!("/proc/{pid}/task")).unwrap_or_default();
+        let one = |thread: &String| {
+            let text = self.root.text(&format!("/proc/{pid}/task/{thread}/status")).ok()?;
+            Some((
+                thread.parse().ok()?,
+                number(&text, "voluntary_ctxt_switches:")?,
+                number(&text, "nonvoluntary_ctxt_switches:")?,
+            ))
+        };
+        threads.iter().filter_map(one).collect()
+    }
+
+    /// Whether the kernel lists the children of a process (`CONFIG_PROC_CHILDREN`).
+    fn tells_children(&self, roots: &[u32]) -> bool {
+        roots.iter().any(|pid| self.root.has(&format!("/proc/{pid}/task/{pid}/children")))
+    }
+
+    /// The children of every thread of a process.
+    fn children(&self, pid: u32) -> Vec<u32> {
+        let threads = self.root.names(&format!("/proc/{pid}/task")).unwrap_or_default();
+        let lists =
+            threads.iter().filter_map(|thread| self.root.text(&format!("/proc/{pid}/task/{thread}/children")).ok());
+        lists.flat_map(|list| list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>()).collect()
+    }
+
+    /// Every process of the machine under its parent: for kernels that list no children.
+    fn by_parent(&self) -> BTreeMap<u32, Vec<u32>> {
+        let mut found: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
+        for pid in self.root.names("/proc").unwrap_or_default().iter().filter_map(|name| name.parse::<u32>().ok()) {
+            let stat = self.root.text(&format!("/proc/{pid}/stat")).ok().and_then(|text| parse_stat(&text));
+            if let Some(stat) = stat {
+                found.entry(stat.parent).or_default().push(pid);
+            }
+        }
+        found
+    }
+}
+
+impl Stat {
+    /// It has ended and its parent has not asked for it.
+    fn is_over(&self) -> bool {
+        matches!(self.state, b'Z' | b'X' | b'x')
+    }
+}
+
+/// `pid (name) state ppid ...`: the name may hold anything, so count from its end (proc_pid_stat(5)).
+fn parse_stat(text: &str) -> Option<Stat> {
+    let (_, rest) = text.rsplit_once(") ")?;
+    let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
+    let number = |place: usize| fields.get(place)?.parse::<u64>().ok();
+    Some(Stat {
+        state: *fields.first()?.as_bytes().first()?,
+        parent: fields.get(1)?.parse().ok()?,
+        minor: (number(7)?, number(8)?),
+        major: (number(9)?, number(10)?),
+        user: (number(11)?, number(13)?),
+        system: (number(12)?, number(14)?),
+        threads: number(17)?,
+        started: number(19)?,
+    })
+}
+
+/// Zero where it has ended: then the kernel gives no such lines.
+fn memory(status: &str) -> ProcessMemory {
+    let bytes = |name: &str| number(status, name).unwrap_or(0) * 1024;
+    let (anonymous, file, shared) = (bytes("RssAnon:"), bytes("RssFile:"), bytes("RssShmem:"));
+    ProcessMemory { resident: anonymous + file + shared, anonymous, file, shared, peak: bytes("VmHWM:") }
+}
+
+/// The number behind a name at the beginning of a line.
+fn number(text: &str, name: &str) -> Option<u64> {
+    text.lines().find_map(|line| line.strip_prefix(name)?.split_ascii_whitespace().next()?.parse().ok())
+}

@@ -1,0 +1,160 @@
+//! Other processes, from `proc_pid_rusage`, `proc_pidinfo` and `proc_listpids`.
+//!
+//! The kernel tells them to the user of the process and to root. It does not tell voluntary switches from others, nor which of the
+//! resident memory is backed by files: what the footprint does not charge to the process is counted as that. Of the faults of
+//! children that a process has waited for it keeps the pageins only.
+
+use super::super::process::{FIGURES, Member, ProcessMemory, walk};
+use super::rusage::{Field, Rusage, Timebase};
+use super::system::{Answer, Question, System};
+
+/// Bytes of `struct proc_taskallinfo` (bsd/sys/proc_info.h), and where its fields of 32 bits lie.
+pub(super) const BYTES: usize = 232;
+pub(super) const PARENT: usize = 16;
+pub(super) const FAULTS: usize = 188;
+pub(super) const PAGEINS: usize = 192;
+pub(super) const THREADS: usize = 220;
+/// Room for so many children of one process, 32 bits each.
+const CHILDREN_BYTES: usize = 4 * 1024;
+
+/// The processes that a system answers for.
+#[derive(Debug)]
+pub(in crate) struct Processes {
+    system: Box<dyn System>,
+}
+
+impl Processes {
+    /// Those of this Mac.
+    #[cfg(target_os = "macos")]
+    pub(in crate) fn system() -> Self {
+        Self::on(Box::new(super::Kernel))
+    }
+
+    /// Those of recorded answers.
+    fn on(system: Box<dyn System>) -> Self {
+        Self { system }
+    }
+
+    /// The processes of these numbers and their children.
+    pub(in crate) fn family(&self, roots: &[u32]) -> Vec<Member> {
+        walk(roots, |pid| self.member(pid), |pid| self.children(pid))
+    }
+
+    /// The process that listens on a port: not looked for here.
+    #[cfg(target_os = "macos")]
+    #[allow(clippy::unused_self, reason = "the form that every platform has")]
+    pub(in crate) fn listener(&self, port: u16) -> Result<u32, String> {
+        Err(format!(
+            "which process listens on port {port} is not looked up on macOS: name it with --pid (`lsof -ti :{port} -sTCP:LISTEN` tells it)"
+        ))
+    }
+
+    /// One process; `None` where there is none, or where this user may not see it.
+    pub(in crate) fn member(&self, pid: u32) -> Option<Member> {
+        let (usage, _) = Rusage::first(&*self.system, pid).ok()?;
+        let task: Answer<BYTES> = Answer::to(&*self.system, Question::Process(pid)).ok()?;
+        let timebase = Timebase::read(&*self.system).ok()?;
+        let nanos = |field| Some(timebase.micros(usage.field(field)?).saturating_mul(1000));
+        let count = |offset| task.u32(offset).map(u64::from);
+        let pageins = count(PAGEINS)?;
+        let (child_user, child_system) = (nanos(Field::ChildUserTime)?, nanos(Field::ChildSystemTime)?);
+        let child_pageins = usage.field(Field::ChildPageins)?;
+        let total: [u64; FIGURES] = [
+            nanos(Field::UserTime)?.saturating_add(child_user),
+            nanos(Field::SystemTime)?.saturating_add(child_system),
+            count(FAULTS)?.saturating_sub(pageins),
+            pageins.saturating_add(child_pageins),
+            usage.field(Field::BytesRead)?,
+            usage.field(Field::BytesWritten)?,
+        ];
+        let resident = usage.field(Field::ResidentSize)?;
+        let anonymous = usage.field(Field::Footprint)?.min(resident);
+        Some(Member {
+            pid,
+            parent: task.u32(PARENT)?,
+            started: usage.field(Field::Started)?,
+            threads: count(THREADS)?,
+            total,
+            reaped: [child_user, child_system, 0, child_pageins, 0, 0],
+            switches: None,
+            memory: ProcessMemory { resident, anonymous, file: resident - anonymous, shared: 0, peak: resident },
+            no_storage: None,
+        })
+    }
+
+    /// The kernel keeps no mark of another process's resident memory: the peak is the largest size that was read.
+    #[allow(clippy::unused_self, reason = "the same shape on every platform")]
+    pub(in crate) fn reset_peak(&self, _: u32) {}
+
+    fn children(&self, pid: u32) -> Vec<u32> {
+        let answer: Result<Answer<CHILDREN_BYTES>, _> = Answer::to(&*self.system, Question::Children(pid));
+        answer.map_or_else(
+            |_| Vec::new(),
+            |answer| {
+                (0..answer.bytes().len() / 4).filter_map(|place| answer.u32(4 * place)).filter(|&pid| pid > 0).collect()
+            },
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::recorded::{Recorded, rusage, v4};
+    use super::super::system::Refusal;
+    use super::*;
+
+    fn task(parent: u32, faults: u32, pageins: u32, threads: u32) -> Vec<u8> {
+        let mut bytes = vec![0; BYTES];
+        for (offset, value) in [(PARENT, parent), (FAULTS, faults), (PAGEINS, pageins), (THREADS, threads)] {
+            bytes[offset..offset + 4].copy_from_slice(&value.to_ne_bytes());
+        }
+        bytes
+    }
+
+    /// A server, 7, with a child, 8, that an older kernel tells of; 9 belongs to another user.
+    fn recorded() -> Recorded {
+        let server = rusage(&[
+            (Field::UserTime, 24_000_000),
+            (Field::ChildUserTime, 12_000_000),
+            (Field::Started, 5),
+            (Field::ResidentSize, 900),
+            (Field::Footprint, 300),
+            (Field::BytesRead, 40),
+            (Field::ChildPageins, 2),
+        ]);
+        let child = v4(&[(Field::SystemTime, 2_400_000), (Field::ResidentSize, 100), (Field::Footprint, 150)]);
+        Recorded::default()
+            .with(Question::Timebase, [125_u32, 3].map(u32::to_ne_bytes).concat())
+            .with(Question::Rusage { pid: 7, version: 6 }, server)
+            .with(Question::Rusage { pid: 8, version: 4 }, child)
+            .refusing(Question::Rusage { pid: 9, version: 6 }, Refusal::Errno(1))
+            .refusing(Question::Rusage { pid: 9, version: 4 }, Refusal::Errno(1))
+            .with(Question::Process(7), task(1, 50, 10, 4))
+            .with(Question::Process(8), task(7, 3, 0, 1))
+            .with(Question::Children(7), [8_u32, 9, 0].map(u32::to_ne_bytes).concat())
+    }
+
+    #[test]
+    fn a_family_is_walked_from_its_first_process() {
+        let family = Processes::on(Box::new(recorded())).family(&[7, 8]);
+        assert_eq!(family.iter().map(|member| (member.pid, member.parent)).collect::<Vec<_>>(), [(7, 1), (8, 7)]);
+        let server = &family[0];
+        assert_eq!(server.total, [1_500_000_000, 0, 40, 12, 40, 0]);
+        assert_eq!(server.reaped, [500_000_000, 0, 0, 2, 0, 0]);
+        assert_eq!((server.started, server.threads, server.switches.clone()), (5, 4, None));
+        assert_eq!((server.memory.resident, server.memory.anonymous, server.memory.file), (900, 300, 600));
+        let child = &family[1];
+        assert_eq!(child.total[1], 100_000_000);
+        assert_eq!((child.memory.anonymous, child.memory.file), (100, 0), "what is compressed is not resident");
+    }
+
+    #[test]
+    fn who_is_not_there_or_not_to_be_seen_is_left_out() {
+        let processes = Processes::on(Box::new(recorded()));
+        assert!(processes.member(9).is_none() && processes.member(12).is_none());
+        assert!(processes.family(&[9, 12]).is_empty());
+        let before = processes.member(7).unwrap();
+        processes.reset_peak(7);
+        assert_eq!(processes.member(7).unwrap(), before, "there is no mark to set back");
+    }
+}

@@ -1,0 +1,98 @@
+//! The outermost edge: what the kernel does for events, and nothing else. Everything above it runs on a fake too.
+
+use std::fmt::Debug;
+
+/// An error number of the system, such as `libc::ENOENT`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate) struct Errno(pub(in crate) i32);
+
+/// An open event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(in crate) struct Handle(pub(in crate) usize);
+
+/// The types of `perf_event_attr` that the kernel numbers itself; all others stand in sysfs.
+pub(super) const HARDWARE: u32 = 0;
+pub(super) const SOFTWARE: u32 = 1;
+pub(super) const CACHE: u32 = 3;
+pub(super) const RAW: u32 = 4;
+
+/// What to count, in the fields of `perf_event_attr`. Every event is inherited by threads that begin later, and starts switched off.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(in crate) struct Attributes {
+    /// Number of the PMU (`type`).
+    pub(in crate) pmu: u32,
+    /// Which event of it.
+    pub(in crate) config: u64,
+    /// More of the same.
+    pub(in crate) config1: u64,
+    /// More of the same.
+    pub(in crate) config2: u64,
+    /// Count in user mode only.
+    pub(in crate) exclude_kernel: bool,
+}
+
+/// Whose events: this thread, or another one of this process by its id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate) enum Whose {
+    /// The calling thread and those that it makes later.
+    Caller,
+    /// The thread of this id and those that it makes later.
+    Thread(i32),
+}
+
+/// The kernel's side.
+pub(in crate) trait PerfSystem: Debug {
+    /// Opens an event, switched off; `leader` is the first event of its group.
+    fn open(&mut self, event: &Attributes, whose: Whose, leader: Option<Handle>) -> Result<Handle, Errno>;
+
+    /// Switches a group on or off, with what threads have inherited of it.
+    fn switch(&mut self, leader: Handle, on: bool) -> Result<(), Errno>;
+
+    /// Reads a group: its number of events, the time for which it was on, the time in which it counted (both in ns), then a
+    /// value for each event in the order of opening. Returns how many words the kernel gave.
+    fn read(&mut self, leader: Handle, words: &mut [u64]) -> Result<usize, Errno>;
+
+    /// Closes an event.
+    fn close(&mut self, event: Handle);
+
+    /// The text of a file of `/sys` or `/proc`.
+    fn text(&self, path: &str) -> Result<String, Errno>;
+
+    /// The names in a folder of `/sys` or `/proc`.
+    fn list(&self, path: &str) -> Result<Vec<String>, Errno>;
+}
+
+/// A system without events.
+#[cfg(not(target_os = "linux"))]
+#[derive(Debug)]
+pub(super) struct NoSystem;
+
+#[cfg(not(target_os = "linux"))]
+impl PerfSystem for NoSystem {
+    fn open(&mut self, _: &Attributes, _: Whose, _: Option<Handle>) -> Result<Handle, Errno> {
+        Err(Errno(libc::ENOSYS))
+    }
+
+    fn switch(&mut self, _: Handle, _: bool) -> Result<(), Errno> {
+        Err(Errno(libc::ENOSYS))
+    }
+
+    fn read(&mut self, _: Handle, _: &mut [u64]) -> Result<usize, Errno> {
+        Err(Errno(libc::ENOSYS))
+    }
+
+    fn close(&mut self, _: Handle) {}
+
+    fn text(&self, _: &str) -> Result<String, Errno> {
+        Err(Errno(libc::ENOSYS))
+    }
+
+    fn list(&self, _: &str) -> Result<Vec<String>, Errno> {
+        Err(Errno(libc::ENOSYS))
+    }
+}
+
+/// `kernel.perf_event_paranoid`.
+pub(super) fn paranoid(system: &dyn PerfSystem) -> Option<i64> {
+    system.text("/proc/sys/kernel/perf_event_paranoid").ok()?.trim().parse().ok()
+}

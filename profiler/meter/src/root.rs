@@ -1,0 +1,160 @@
+//! The root below which a Linux machine's files are read: `/`, or a recorded tree.
+
+use std::fs;
+use std::path::PathBuf;
+
+/// Reads small text files below a root; every error is a reason that names the path.
+#[derive(Debug, Clone)]
+pub struct Root {
+    path: PathBuf,
+    /// A part of the paths that may not be read.
+    denied: Option<&'static str>,
+}
+
+impl Root {
+    /// The machine that this runs on.
+    pub fn system() -> Self {
+        Self { path: PathBuf::from("/"), denied: None }
+    }
+
+    /// A recorded tree.
+    pub fn recorded(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into(), denied: None }
+    }
+
+    /// The same tree, of which the files whose path contains `part` may not be read. Permissions in a recorded tree would not
+    /// hold root off.
+    #[must_use]
+    pub fn denying(self, part: &'static str) -> Self {
+        Self { denied: Some(part), ..self }
+    }
+
+    /// The file's text without the white space at its end. `path` is absolute.
+    ///
+    /// # Errors
+    /// The reason, naming the path.
+    pub fn text(&self, path: &str) -> Result<String, String> {
+        let bytes = self.bytes(path).map_err(|error| format!("{path}: {}", reason(&error)))?;
+        Ok(String::from_utf8_lossy(&bytes).trim_end_matches(['\n', '\0', ' ']).to_owned())
+    }
+
+    /// The file's text as a number.
+    ///
+    /// # Errors
+    /// The reason, naming the path and what was found.
+    pub fn number<T: std::str::FromStr>(&self, path: &str) -> Result<T, String> {
+        let text = self.text(path)?;
+        text.trim().parse().map_err(|_| format!("{path}: expected a number, found \"{text}\""))
+    }
+
+    /// Writes to a file that exists.
+    ///
+    /// # Errors
+    /// The reason, naming the path.
+    pub(crate) fn write(&self, path: &str, text: &str) -> Result<(), String> {
+        fs::write(self.place(path), text).map_err(|error| format!("{path}: {}", reason(&error)))
+    }
+
+    /// The names in a folder, sorted; numbers in them by value, so that `cpu10` follows `cpu9`.
+    ///
+    /// # Errors
+    /// The reason, naming the path.
+    pub fn names(&self, path: &str) -> Result<Vec<String>, String> {
+        let entries = fs::read_dir(self.place(path)).map_err(|error| format!("{path}: {}", reason(&error)))?;
+        let mut names: Vec<String> =
+            entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+        names.sort_by_key(|name| {
+            (name.trim_end_matches(|c: char| c.is_ascii_digit()).to_owned(), trailing_number(name))
+        });
+        Ok(names)
+    }
+
+    /// What a symbolic link says; `None` where it cannot be read.
+    pub(crate) fn link(&self, path: &str) -> Option<String> {
+        fs::read_link(self.place(path)).ok().map(|target| target.to_string_lossy().into_owned())
+    }
+
+    /// Whether the path exists.
+    pub fn has(&self, path: &str) -> bool {
+        self.place(path).exists()
+    }
+
+    fn bytes(&self, path: &str) -> std::io::Result<Vec<u8>> {
+        if self.denied.is_some_and(|part| path.contains(part)) {
+            return Err(std::io::ErrorKind::PermissionDenied.into());
+        }
+        fs::read(self.place(path))
+    }
+
+    fn place(&self, path: &str) -> PathBuf {
+        self.path.join(path.trim_start_matches('/'))
+    }
+}
+
+/// The number at a name's end, 0 without one: `cpu10` -> 10.
+fn trailing_number(name: &str) -> u64 {
+    let digits = name.len() - name.trim_end_matches(|c: char| c.is_ascii_digit()).len();
+    name[name.len() - digits..].parse().unwrap_or(0)
+}
+
+/// The kernel's words without the error number.
+fn reason(error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => "not on this system",
+        std::io::ErrorKind::PermissionDenied => "permission denied",
+        _ => "cannot be read",
+    }
+}
+
+/// Counts a kernel list such as `0-3,8,10-11`.
+pub(crate) fn count_list(list: &str) -> Option<usize> {
+    let mut count = 0;
+    for part in list.trim().split(',').filter(|part| !part.is_empty()) {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let (first, last): (usize, usize) = (first.trim().parse().ok()?, last.trim().parse().ok()?);
+        count += last.checked_sub(first)? + 1;
+    }
+    Some(count)
+}
+
+/// A recorded tree of these files.
+#[cfg(test)]
+pub(crate) fn tree(files: &[(&str, &str)]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for (path, text) in files {
+        let place = folder.path().join(path.trim_start_matches('/'));
+        fs::create_dir_all(place.parent().unwrap()).unwrap();
+        fs::write(place, text).unwrap();
+    }
+    folder
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_of_the_kernel_are_counted() {
+        assert_eq!(count_list("0"), Some(1));
+        assert_eq!(count_list("0-3,8,10-11\n"), Some(7));
+        assert_eq!(count_list(""), Some(0));
+        assert_eq!(count_list("3-1"), None);
+        assert_eq!(count_list("a"), None);
+    }
+
+    #[test]
+    fn names_are_sorted_by_their_numbers() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["cpu10", "cpu9", "cpu0", "cpufreq"] {
+            fs::write(folder.path().join(name), "").unwrap();
+        }
+        assert_eq!(Root::recorded(folder.path()).names("/").unwrap(), ["cpu0", "cpu9", "cpu10", "cpufreq"]);
+    }
+
+    #[test]
+    fn an_absent_file_is_a_reason_with_its_path() {
+        let folder = tempfile::tempdir().unwrap();
+        let reason = Root::recorded(folder.path()).text("/proc/meminfo").unwrap_err();
+        assert_eq!(reason, "/proc/meminfo: not on this system");
+    }
+}

@@ -1,0 +1,122 @@
+//! Where the time of a phase went: per layer, per thread, per allocation, and the sum that must come out.
+
+use serde::{Deserialize, Serialize};
+
+/// A phase as the sum of its parts, from the traced request of median latency:
+/// `time_s = ops_s + unattributed_s` (for phases that are no forward pass `ops_s` is the phase itself).
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct PhaseSum {
+    /// The phase.
+    pub phase: String,
+    /// Its time in the traced request, in seconds.
+    pub time_s: f64,
+    /// The sum of its ops.
+    pub ops_s: f64,
+    /// What no op accounts for.
+    pub unattributed_s: f64,
+    /// `unattributed_s / time_s`.
+    pub unattributed_share: f64,
+    /// The least time that the ceilings allow for its ops ([`super::OpRow::attainable_s`], summed).
+    pub attainable_s: Option<f64>,
+    /// `attainable_s / time_s`: 1 = at the roofline.
+    pub roofline: Option<f64>,
+    /// Bytes that the cost model counts.
+    pub bytes: Option<f64>,
+    /// Floating-point operations that it counts.
+    pub flops: Option<f64>,
+}
+
+/// One decoder block in one phase (`layer` is `null` for the ops outside the blocks).
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct LayerRow {
+    /// The phase.
+    pub phase: String,
+    /// The block.
+    pub layer: Option<usize>,
+    /// Its ops, summed, in seconds.
+    pub time_s: f64,
+    /// Share of the phase.
+    pub share: f64,
+    /// By the cost model.
+    pub flops: Option<f64>,
+    /// By the cost model.
+    pub bytes: Option<f64>,
+}
+
+/// One thread of the engine in one phase, traced pass.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct WorkerRow {
+    /// The phase.
+    pub phase: String,
+    /// The thread's name, made unique by a number where several share it.
+    pub thread: String,
+    /// Time in pieces of work, in seconds.
+    pub busy_s: f64,
+    /// `1 - busy_s / time of the phase's shared work`: waiting for work or for others.
+    pub idle_share: f64,
+}
+
+/// Allocations in one phase, traced pass (the process's own allocator; memory that is mapped directly is not in it).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AllocationRow {
+    /// The phase, or `other`.
+    pub phase: String,
+    /// Allocations.
+    pub count: u64,
+    /// Bytes allocated, summed.
+    pub bytes: u64,
+    /// Most bytes held at once above what was held when the request began.
+    pub peak_bytes: u64,
+}
+
+/// What the gaps between the tokens of a case say over time; clean pass, warm-up requests apart.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Series {
+    /// Median gap at each position, over the rounds, in seconds; entry 0 is the gap between the first two tokens.
+    pub median_gap_s: Vec<f64>,
+    /// The shortest at each position.
+    #[serde(default)]
+    pub low_gap_s: Vec<f64>,
+    /// The longest.
+    #[serde(default)]
+    pub high_gap_s: Vec<f64>,
+    /// Tokens at the start that are slower than the rest by more than 10 %.
+    pub warm_up_tokens: usize,
+    /// Growth of the gap per 1,000 tokens, in seconds.
+    pub trend_s_per_1000: Option<Slope>,
+    /// Gaps that are more than three times the median of their request, in any pass; the longest hundred.
+    pub stalls: Vec<Stall>,
+    /// All of them.
+    #[serde(default)]
+    pub stall_count: usize,
+}
+
+/// Memory of the worker at one moment of a request, in bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct MemoryMoment {
+    /// Seconds after the start of the request; below 0 just before it.
+    pub at_s: f64,
+    /// Anonymous.
+    pub anonymous_bytes: u64,
+    /// Backed by files, and shared; with the anonymous ones all that is resident.
+    pub file_backed_bytes: u64,
+}
+
+/// A gap that is far longer than the others.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Stall {
+    /// `clean`, `stepped` or `traced`.
+    pub pass: String,
+    /// The round.
+    pub round: usize,
+    /// The token that came late, from 1.
+    pub token: usize,
+    /// The gap in seconds.
+    pub gap_s: f64,
+    /// The median gap of that request.
+    pub median_s: f64,
+    /// When it began, seconds after the start of the request.
+    pub at_s: f64,
+    /// When it began on the trace's axis, in microseconds; `null` where the pass has no trace.
+    pub trace_us: Option<f64>,
+}

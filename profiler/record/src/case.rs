@@ -1,0 +1,356 @@
+//! One case of a run: engine x model x prompt x threads x depth.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    AllocationRow, LayerRow, MemoryMoment, PhaseSum, Reasons, Sample, Series, ServerFile, Slope, TopLogprobs, Verdict,
+    WorkerRow,
+};
+
+/// Which instruments were on while a request ran.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Pass {
+    /// None inside the timed region: every published time.
+    #[default]
+    Clean,
+    /// Counters at the phase edges.
+    Stepped,
+    /// Op marks.
+    Traced,
+    /// Counters at the edges of ops: of use for the counts, not for times.
+    Counted,
+}
+
+/// How a case ended.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// Every sample that was asked for is there.
+    Ok,
+    /// It failed; `error` says why.
+    Failed,
+    /// It took longer than `--timeout`.
+    Timeout,
+    /// It was not run; `error` says why.
+    #[default]
+    Skipped,
+}
+
+/// One case with everything that was measured of it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Case {
+    /// Unique in the run, such as `candle/smollm2-135m/photosynthesis/t2/d0`.
+    pub id: String,
+    /// Engine label: `name`, `name:variant`, or the name that the user gave it ([`super::RunFile::identity`] says who it is).
+    pub engine: String,
+    /// Model name as in the registry, or the file's name.
+    pub model: String,
+    /// Prompt id.
+    pub prompt: String,
+    /// Threads that compute.
+    pub threads: usize,
+    /// Tokens in the context before the prompt.
+    pub depth: usize,
+    /// How it ended.
+    pub status: Status,
+    /// Why it did not end well: the text, the last phase, the peak memory at death.
+    pub error: Option<String>,
+    /// The clean pass, warm-up requests included and marked.
+    pub samples: Vec<Sample>,
+    /// The stepped pass: one row a phase of its request of median latency, so that they add up; with `other` as the last row.
+    pub phases: Vec<PhaseRow>,
+    /// The stepped pass's requests.
+    pub stepped: Vec<Sample>,
+    /// The traced pass: one row an op and phase, of its request of median latency.
+    pub ops: Vec<OpRow>,
+    /// The round of that request: the one of `traced` that `ops`, `layers`, `workers`, `sums` and `allocations` are of.
+    #[serde(default)]
+    pub ops_round: Option<usize>,
+    /// The same per decoder block.
+    #[serde(default)]
+    pub layers: Vec<LayerRow>,
+    /// The same per thread of the engine.
+    #[serde(default)]
+    pub workers: Vec<WorkerRow>,
+    /// Phases as sums of their ops.
+    #[serde(default)]
+    pub sums: Vec<PhaseSum>,
+    /// Allocations per phase of that request.
+    #[serde(default)]
+    pub allocations: Vec<AllocationRow>,
+    /// The traced pass's requests.
+    pub traced: Vec<Sample>,
+    /// Counters per op and phase, of the counted pass's request of median latency; empty unless `--counters` names events.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub op_counters: Vec<OpCounters>,
+    /// The counted pass's requests.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub counted: Vec<Sample>,
+    /// The server that computed, where it was another process.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<ServerFile>,
+    /// The gaps between tokens over time.
+    #[serde(default)]
+    pub series: Option<Series>,
+    /// Memory of the worker, reconciled.
+    pub memory: MemoryFile,
+    /// Memory over one request: of the stepped pass the one of median latency, else of the traced pass.
+    #[serde(default)]
+    pub memory_timeline: Vec<MemoryMoment>,
+    /// CPU time of the thread that reads memory over the time that it ran for, in one request of the stepped or traced pass.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_timer_share: Option<f64>,
+    /// Counters of the stepped pass, summed over a request: name to value; absent ones stand in `reasons`.
+    pub counters: BTreeMap<String, Option<f64>>,
+    /// What the stepped request's energy counters say per token: one row an account that has a value.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub energy: Vec<EnergyRow>,
+    /// Why a counter is absent.
+    #[serde(default)]
+    pub reasons: Reasons,
+    /// Which limit binds each phase: one per phase.
+    pub verdicts: Vec<Verdict>,
+    /// The text and ids that the case produced.
+    pub output: Option<CaseOutput>,
+    /// The op trace of this case, relative to the run folder.
+    pub trace: Option<String>,
+}
+
+impl Case {
+    /// The samples that count: clean pass, without warm-up and without those that were measured again.
+    pub fn clean_samples(&self) -> impl Iterator<Item = &Sample> {
+        self.samples.iter().filter(|sample| sample.counts())
+    }
+}
+
+/// A memory node, and what of a worker was on it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeRow {
+    /// Its number.
+    pub node: u32,
+    /// Resident pages of the model's files.
+    pub model_bytes: u64,
+    /// Anonymous pages: heap, KV cache, weights that were copied.
+    pub anonymous_bytes: u64,
+    /// Threads whose last processor was one of this node.
+    pub threads: usize,
+}
+
+/// One energy account of the machine over the request of the stepped pass that `phases` are of.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct EnergyRow {
+    /// The counter: `energy_package_j`, `energy_core_j`, `energy_dram_j`.
+    pub counter: String,
+    /// Joules of the whole request, of the whole machine.
+    pub request_j: Option<f64>,
+    /// The same over the request's time, in watts.
+    pub mean_w: Option<f64>,
+    /// Energy of prefill / tokens of the prompt.
+    pub per_prompt_token_j: Option<f64>,
+    /// Energy from the end of prefill to the end of the request / decode steps (output tokens - 1).
+    pub per_output_token_j: Option<f64>,
+    /// Why a figure is absent.
+    #[serde(default, skip_serializing_if = "Reasons::is_empty")]
+    pub reasons: Reasons,
+}
+
+/// A phase of the stepped pass, for one request.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct PhaseRow {
+    /// Phase name, or `other`.
+    pub phase: String,
+    /// How often it ran in the request.
+    pub count: usize,
+    /// Wall time in seconds; `null` where the engine merges it into the next phase.
+    pub time_s: Option<f64>,
+    /// Share of the latency, 0 to 1.
+    pub share: Option<f64>,
+    /// CPU time in seconds, all threads.
+    pub cpu_s: Option<f64>,
+    /// Counters over the phase: name to value.
+    pub counters: BTreeMap<String, Option<f64>>,
+    /// Counters that another request of the same case counted, with the time that the phase took there, in seconds.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub counted_s: BTreeMap<String, f64>,
+    /// What follows from the counters: name to value; a figure without its counters is not there.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub derived: BTreeMap<String, f64>,
+    /// Why a figure is absent.
+    #[serde(default, skip_serializing_if = "Reasons::is_empty")]
+    pub reasons: Reasons,
+}
+
+/// An op of the traced pass, summed over layers and calls of one request.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct OpRow {
+    /// Phase that it ran in.
+    pub phase: String,
+    /// Op name, such as `q_proj`.
+    pub op: String,
+    /// Calls.
+    pub count: usize,
+    /// Wall time in seconds.
+    pub time_s: f64,
+    /// Share of its phase, 0 to 1.
+    pub share: f64,
+    /// Floating-point operations by the cost model.
+    pub flops: Option<f64>,
+    /// Bytes moved by the cost model: weights, KV cache and activations.
+    pub bytes: Option<f64>,
+    /// Of these, weights and KV cache: what comes from memory.
+    #[serde(default)]
+    pub streamed_bytes: Option<f64>,
+    /// Types of the weights that it reads, such as `q4_0`; joined by `+` where layers differ; `null` for an op that reads none.
+    #[serde(default)]
+    pub dtype: Option<String>,
+    /// `flops / bytes`.
+    #[serde(default)]
+    pub intensity: Option<f64>,
+    /// The least time that the ceilings allow, in seconds: the larger of operations / peak and bytes / bandwidth.
+    #[serde(default)]
+    pub attainable_s: Option<f64>,
+    /// `attainable_s / time_s`: 1 = at the roofline.
+    #[serde(default)]
+    pub roofline: Option<f64>,
+    /// Which ceiling is the nearer one: `memory`, `cache`, `compute`.
+    #[serde(default)]
+    pub limit: Option<String>,
+    /// Why a figure is absent.
+    #[serde(default, skip_serializing_if = "Reasons::is_empty")]
+    pub reasons: Reasons,
+}
+
+/// Counters of an op, summed over layers and calls of one request.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct OpCounters {
+    /// Phase that it ran in.
+    pub phase: String,
+    /// Op name, such as `q_proj`.
+    pub op: String,
+    /// Calls.
+    pub count: usize,
+    /// Name to value.
+    pub counters: BTreeMap<String, Option<f64>>,
+    /// What follows from the counters; rates take the op's time from the traced pass.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub derived: BTreeMap<String, f64>,
+    /// Why a counter is absent, or how far it is extrapolated.
+    #[serde(default, skip_serializing_if = "Reasons::is_empty")]
+    pub reasons: Reasons,
+}
+
+/// Where the memory went, in bytes.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct MemoryFile {
+    /// Time to load, in seconds.
+    pub load_s: Option<f64>,
+    /// `cold` (nothing of the file was cached), `warm` (all of it) or `partial`.
+    pub load_cache: Option<String>,
+    /// Share of the model file that was in the page cache before loading, 0 to 1.
+    pub load_cached_share: Option<f64>,
+    /// Bytes that loading read from storage.
+    pub load_read_bytes: Option<u64>,
+    /// Bytes that the first request of a fresh session read from storage: what loading left to it.
+    #[serde(default)]
+    pub first_read_bytes: Option<u64>,
+    /// Counters over the load: name to value.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub load_counters: BTreeMap<String, Option<f64>>,
+    /// Size of the model's files.
+    pub file_bytes: Option<u64>,
+    /// Resident before loading.
+    pub before_load_bytes: Option<u64>,
+    /// Resident after loading, before the first request.
+    pub after_load_bytes: Option<u64>,
+    /// Of that, backed by files.
+    pub file_backed_bytes: Option<u64>,
+    /// Of that, anonymous.
+    pub anonymous_bytes: Option<u64>,
+    /// Weights as the file holds them.
+    pub weights_bytes: Option<u64>,
+    /// KV cache in use at the end of the first request.
+    pub kv_used_bytes: Option<u64>,
+    /// KV cache reserved.
+    pub kv_reserved_bytes: Option<u64>,
+    /// Peak resident memory during the first request of a fresh session, less before it: the headline.
+    pub first_peak_delta_bytes: Option<i64>,
+    /// Resident memory after that request less before it: the headline.
+    pub first_delta_bytes: Option<i64>,
+    /// Resident after the first request.
+    #[serde(default)]
+    pub after_first_bytes: Option<u64>,
+    /// Weights that are resident and backed by the model's files.
+    #[serde(default)]
+    pub weights_file_backed_bytes: Option<u64>,
+    /// Weights that are resident as anonymous memory: copied or converted by the engine.
+    #[serde(default)]
+    pub weights_anonymous_bytes: Option<u64>,
+    /// Other memory backed by files that loading and the first request made resident: code, shared libraries.
+    #[serde(default)]
+    pub code_bytes: Option<u64>,
+    /// KV cache that is resident after the first request: what is used, or all of it where an engine touches it while loading.
+    #[serde(default)]
+    pub kv_resident_bytes: Option<u64>,
+    /// Heap that a traced request allocated and still held when it ended, less what it gave back of what was there before.
+    #[serde(default)]
+    pub held_bytes: Option<i64>,
+    /// `after_first_bytes` less what stood before loading, resident weights, code, resident KV cache, tokenizer and `held_bytes`.
+    pub unaccounted_bytes: Option<i64>,
+    /// Predicted need from the cost model.
+    pub predicted_bytes: Option<u64>,
+    /// Of what is resident after the first request, in huge pages.
+    #[serde(default)]
+    pub huge_pages_bytes: Option<u64>,
+    /// What the engine's own allocator holds on its device after the first request; none where the engine has no account of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device_active_bytes: Option<u64>,
+    /// Most that it held there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device_peak_bytes: Option<u64>,
+    /// What it keeps there for reuse.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device_cache_bytes: Option<u64>,
+    /// On which memory nodes the model, anonymous memory and threads were after the first request; empty with its reason where
+    /// the machine has one node.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub nodes: Vec<NodeRow>,
+    /// Heap that the tokenizer holds, measured by loading it alone.
+    #[serde(default)]
+    pub tokenizer_bytes: Option<u64>,
+    /// Growth of resident memory per token of the first request, in bytes.
+    #[serde(default)]
+    pub growth_bytes_per_token: Option<f64>,
+    /// Growth of the KV cache per token by the cost model, in bytes.
+    #[serde(default)]
+    pub kv_bytes_per_token: Option<f64>,
+    /// Growth of resident memory per repeated request, in bytes: above 0 it leaks.
+    #[serde(default)]
+    pub leak_bytes_per_request: Option<Slope>,
+    /// Why a figure is absent.
+    #[serde(default, skip_serializing_if = "Reasons::is_empty")]
+    pub reasons: Reasons,
+}
+
+/// What a case produced.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct CaseOutput {
+    /// The answer.
+    pub text: String,
+    /// Its token ids.
+    pub token_ids: Vec<u32>,
+    /// The prompt's token ids as the model saw them.
+    pub prompt_ids: Vec<u32>,
+    /// The prompt after the chat template.
+    pub rendered_prompt: String,
+    /// `stop`, `length` or `interrupted`.
+    pub finish_reason: String,
+    /// SHA-256 over the token ids, little endian, or over the text where ids are unknown.
+    pub sha256: String,
+    /// What the engine's steps hold likely before each of the token ids, the prompt and all ids before it given; empty with its
+    /// reason in the case's `reasons`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub top_logprobs: Vec<TopLogprobs>,
+}

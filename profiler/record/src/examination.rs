@@ -1,0 +1,52 @@
+//! What an engine holds likely, position by position: the evidence for "these two did the same work".
+
+use serde::{Deserialize, Serialize};
+
+use super::Reasons;
+
+/// The most likely tokens of one position.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct TopLogprobs {
+    /// Token ids, the most likely one first, the lowest among equals.
+    pub ids: Vec<u32>,
+    /// Their log-probabilities in nats: `ln p`, each 0 or below.
+    pub logprobs: Vec<f32>,
+}
+
+impl TopLogprobs {
+    /// How much less likely a token is than the most likely one, in nats; `None` where it is not among those that were kept.
+    pub fn behind(&self, id: u32) -> Option<f32> {
+        let place = self.ids.iter().position(|known| *known == id)?;
+        Some(self.logprobs.first()? - self.logprobs.get(place)?)
+    }
+}
+
+/// What one engine with one thread count holds likely in a text that is the same in every run: the passage of
+/// [`measure::prepare::PASSAGE`].
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Examination {
+    /// Engine label.
+    pub engine: String,
+    /// Model name.
+    pub model: String,
+    /// Threads that computed.
+    pub threads: usize,
+    /// The text's token ids by the model's own tokenizer, with BOS in front where the model wants one.
+    pub ids: Vec<u32>,
+    /// Before each of these ids but the first: the likeliest tokens there, so that `positions[i]` is about `ids[i + 1]`.
+    pub positions: Vec<TopLogprobs>,
+    /// Why a field is empty.
+    #[serde(default, skip_serializing_if = "Reasons::is_empty")]
+    pub reasons: Reasons,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_distance_to_the_likeliest_token() {
+        let top = TopLogprobs { ids: vec![7, 3], logprobs: vec![-0.5, -2.0] };
+        assert_eq!((top.behind(7), top.behind(3), top.behind(1)), (Some(0.0), Some(1.5), None));
+    }
+}

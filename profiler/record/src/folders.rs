@@ -1,0 +1,188 @@
+//! Run folders below one folder: listed, found by name, removed.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::{RunFile, Status, files, open};
+use crate::Error;
+use crate::nearest;
+use crate::plan::RUNS;
+
+/// A run folder.
+#[derive(Debug)]
+pub struct Folder {
+    /// Its name.
+    pub name: String,
+    /// Where it is.
+    pub path: PathBuf,
+    /// What stands in it, or why it cannot be read.
+    pub file: Result<RunFile, Error>,
+    /// Bytes of its files.
+    pub bytes: u64,
+}
+
+impl Folder {
+    /// When it was started: RFC 3339, which sorts by time; nothing where that cannot be read.
+    fn started(&self) -> String {
+        self.file.as_ref().map(|file| file.started.clone()).unwrap_or_default()
+    }
+
+    /// Cases that ended well, and all of them.
+    pub fn cases(&self) -> Option<(usize, usize)> {
+        let file = self.file.as_ref().ok()?;
+        Some((file.cases.iter().filter(|case| case.status == Status::Ok).count(), file.cases.len()))
+    }
+}
+
+/// The run folders below a folder, the oldest first, those that cannot be read in front; none where the folder does not exist.
+///
+/// # Errors
+/// When the folder exists and cannot be read.
+pub fn folders(parent: &Path) -> Result<Vec<Folder>, Error> {
+    if !parent.exists() {
+        return Ok(Vec::new());
+    }
+    let entries = fs::read_dir(parent).map_err(Error::file(parent, "read"))?;
+    let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).filter(|path| is_run(path)).collect();
+    paths.sort();
+    let mut found: Vec<Folder> = paths.into_iter().map(folder).collect();
+    found.sort_by_cached_key(Folder::started);
+    Ok(found)
+}
+
+/// A run folder that is named itself, or those below one that is named.
+///
+/// # Errors
+/// When it does not exist or cannot be read.
+pub fn folders_of(place: &Path) -> Result<Vec<Folder>, Error> {
+    if is_run(place) {
+        return Ok(vec![folder(place.to_path_buf())]);
+    }
+    if !place.is_dir() {
+        return Err(Error::Usage(format!(
+            "{}: expected a run folder or a folder that holds some, found {}; give another one, or none for {RUNS}/",
+            place.display(),
+            if place.exists() { "a file" } else { "nothing" }
+        )));
+    }
+    folders(place)
+}
+
+/// A run folder by its path, or by its name below `parent`.
+///
+/// # Errors
+/// When there is none; the nearest name is in the text.
+pub fn find(parent: &Path, name: &str) -> Result<PathBuf, Error> {
+    named(parent, name).ok_or_else(|| {
+        let known: Vec<String> = folders(parent).unwrap_or_default().into_iter().map(|folder| folder.name).collect();
+        let known: Vec<&str> = known.iter().map(String::as_str).collect();
+        Error::Usage(format!(
+            "{name}: no run folder (none of this path, none of this name below {}){}; `inferometer runs list` shows them",
+            parent.display(),
+            nearest(name, &known)
+        ))
+    })
+}
+
+/// The same where it is no mistake if there is none: no other folder is read.
+pub fn named(parent: &Path, name: &str) -> Option<PathBuf> {
+    [PathBuf::from(name), parent.join(name)].into_iter().find(|path| is_run(path))
+}
+
+/// Removes a run folder with everything in it.
+///
+/// # Errors
+/// When it is none, or cannot be removed.
+pub fn remove(path: &Path) -> Result<(), Error> {
+    if !is_run(path) {
+        return Err(Error::Usage(format!(
+            "{}: no run folder (no {}); nothing was removed",
+            path.display(),
+            files::RUN
+        )));
+    }
+    fs::remove_dir_all(path).map_err(Error::file(path, "remove"))
+}
+
+/// A folder that a run has written; a link to one is not, so that nothing elsewhere is removed.
+fn is_run(path: &Path) -> bool {
+    !path.is_symlink() && path.is_dir() && path.join(files::RUN).is_file()
+}
+
+fn folder(path: PathBuf) -> Folder {
+    let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+    Folder { name, file: open(&path).map(|opened| opened.file), bytes: bytes(&path), path }
+}
+
+fn bytes(path: &Path) -> u64 {
+    let Ok(entries) = fs::read_dir(path) else { return 0 };
+    let size = |entry: fs::DirEntry| match entry.file_type() {
+        Ok(kind) if kind.is_dir() => bytes(&entry.path()),
+        Ok(kind) if kind.is_file() => entry.metadata().map_or(0, |metadata| metadata.len()),
+        _ => 0,
+    };
+    entries.flatten().map(size).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place() -> tempfile::TempDir {
+        let place = tempfile::tempdir().unwrap();
+        for name in ["b", "a"] {
+            fs::create_dir_all(place.path().join(name).join("outputs")).unwrap();
+            let file = RunFile { schema_version: 1, name: name.to_owned(), ..RunFile::default() };
+            fs::write(place.path().join(name).join(files::RUN), serde_json::to_vec(&file).unwrap()).unwrap();
+        }
+        fs::write(place.path().join("a/outputs/x"), [0; 1000]).unwrap();
+        fs::create_dir(place.path().join("no-run")).unwrap();
+        place
+    }
+
+    #[test]
+    fn runs_are_listed_by_name_with_their_size() {
+        let place = place();
+        let found = folders(place.path()).unwrap();
+        assert_eq!(found.iter().map(|folder| folder.name.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+        assert_eq!(found[0].bytes - found[1].bytes, 1000);
+        assert_eq!(found[0].cases(), Some((0, 0)));
+        assert!(folders(&place.path().join("nowhere")).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_run_is_named_itself_or_by_the_folder_that_holds_it() {
+        let place = place();
+        let names = |path: &Path| folders_of(path).unwrap().into_iter().map(|folder| folder.name).collect::<Vec<_>>();
+        assert_eq!(names(&place.path().join("b")), ["b"]);
+        assert_eq!(names(place.path()), ["a", "b"]);
+        assert!(names(&place.path().join("no-run")).is_empty());
+        let error = folders_of(&place.path().join("nowhere")).unwrap_err().to_string();
+        assert!(error.contains("found nothing") && error.contains("runs/"), "{error}");
+    }
+
+    #[test]
+    fn the_oldest_comes_first_whatever_it_is_called() {
+        let place = place();
+        for (name, started) in [("a", "2026-11-22T10:00:00.000Z"), ("b", "2026-11-21T10:00:00.000Z")] {
+            let file = RunFile { schema_version: 1, started: started.to_owned(), ..RunFile::default() };
+            fs::write(place.path().join(name).join(files::RUN), serde_json::to_vec(&file).unwrap()).unwrap();
+        }
+        let found = folders(place.path()).unwrap();
+        assert_eq!(found.iter().map(|folder| folder.name.as_str()).collect::<Vec<_>>(), ["b", "a"]);
+    }
+
+    #[test]
+    fn only_runs_are_removed() {
+        let place = place();
+        let other = place.path().join("no-run");
+        assert!(remove(&other).unwrap_err().to_string().contains("nothing was removed") && other.exists());
+        let link = place.path().join("link");
+        std::os::unix::fs::symlink(place.path().join("b"), &link).unwrap();
+        assert!(remove(&link).is_err() && place.path().join("b").exists());
+        remove(&find(place.path(), "a").unwrap()).unwrap();
+        let error = find(place.path(), "a").unwrap_err().to_string();
+        assert!(error.contains("runs list"), "{error}");
+        assert_eq!(folders(place.path()).unwrap().len(), 1);
+    }
+}

@@ -1,0 +1,64 @@
+//! What a run leaves on disk: wire types with a schema version, apart from the types that measure.
+//!
+//! Every number in a report can be recomputed from these. A value that could not be measured is `null`, and the
+//! `reasons` map of the same object says why, under the field's name.
+
+mod atomic;
+mod attribution;
+mod case;
+pub mod ceilings;
+pub mod environment;
+mod error;
+mod examination;
+mod features;
+pub mod figures;
+mod folders;
+pub mod plan;
+mod precision;
+mod read;
+mod run;
+mod sample;
+mod samples;
+mod server;
+mod store;
+mod suggest;
+mod table;
+mod verdict;
+
+pub use atomic::write as write_atomically;
+pub use attribution::{AllocationRow, LayerRow, MemoryMoment, PhaseSum, Series, Stall, WorkerRow};
+pub use case::{Case, CaseOutput, EnergyRow, MemoryFile, NodeRow, OpCounters, OpRow, Pass, PhaseRow, Status};
+pub use ceilings::{CacheCeiling, CeilingProbe, Ceilings, Spread, ThreadCeilings};
+pub use environment::{Conditions, Environment};
+pub use error::{Error, ErrorKind};
+pub use examination::{Examination, TopLogprobs};
+pub use folders::{Folder, find, folders, folders_of, named, remove};
+pub use plan::PlanFile;
+pub use precision::{PrecisionReached, StoppedBy, short_percent};
+pub use read::{Opened, open};
+pub use run::{Estimate, Probe, Reasons, RunFile, SCHEMA_VERSION, Summary, Tool, WhatIf};
+pub use sample::{METRICS, Metric, Sample, mark_repeated};
+pub use server::{BeforeModel, Finding, ServerFile, ServerSample};
+pub use statistics::Slope;
+pub use store::{Store, file_name};
+pub use suggest::nearest;
+pub use table::{COLUMNS_OF_CASE, csv};
+pub use verdict::{Advice, Confidence, Evidence, Judgement, Limit, Verdict};
+
+/// Names of the files in a run folder.
+pub mod files {
+    /// Everything about the run.
+    pub const RUN: &str = "run.json";
+    /// One line per measured request, flushed as it happens.
+    pub const SAMPLES: &str = "samples.jsonl";
+    /// One row per sample.
+    pub const TABLE: &str = "results.csv";
+    /// The Chrome trace.
+    pub const TRACE: &str = "trace.json";
+    /// The report as Markdown.
+    pub const REPORT_MARKDOWN: &str = "report.md";
+    /// The report as a page.
+    pub const REPORT_PAGE: &str = "report.html";
+    /// The folder of what the cases produced.
+    pub const OUTPUTS: &str = "outputs";
+}

@@ -1,0 +1,251 @@
+//! The plan as `run.json` holds it.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use engine_api::{FlashAttention, KvType};
+use models::cost::WeightTypes;
+use models::quantise::Provenance;
+use models::{DType, Spec};
+use serde::{Deserialize, Serialize};
+
+use crate::Reasons;
+
+/// The folder of all runs, below the working directory.
+pub const RUNS: &str = "runs";
+/// The prompt set of `inferometer` alone.
+pub const DEFAULT_PROMPTS: &str = "seed";
+/// The key in a case's reasons that says why its number of threads is only a label.
+pub const THREADS: &str = "threads";
+/// Warm-up requests after the first one, at most, where the user gives no number.
+pub const MOST_WARMUPS: usize = 3;
+/// Warm-up ends when two successive requests differ by no more than this share.
+pub const STEADY: f64 = 0.05;
+
+/// What was asked for, with every default filled in. A resumed run must have the same.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct PlanFile {
+    /// Engine labels in the order of the command line; the first is the baseline of a comparison.
+    pub engines: Vec<String>,
+    /// Which engine a label stands for, `name` or `name:variant`, where the label is a name that the user gave; other labels
+    /// stand for themselves.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub engine_of: BTreeMap<String, String>,
+    /// The models.
+    pub models: Vec<PlannedModel>,
+    /// Name of the prompt set, path of the prompts file, or `prompt` / `tokens-N`.
+    pub prompt_set: String,
+    /// The prompts, per model, since templates and vocabularies differ.
+    pub prompts: Vec<PlannedPrompt>,
+    /// Thread counts.
+    pub threads: Vec<usize>,
+    /// Tokens in the context before the prompt.
+    pub depths: Vec<usize>,
+    /// Clean requests per case.
+    pub runs: usize,
+    /// The share that a difference has to have to be found nine times out of ten: `runs` is then the least number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub precision: Option<f64>,
+    /// Seconds after which the rounds end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget_s: Option<f64>,
+    /// Stepped and traced requests per case, each.
+    pub instrumented_runs: usize,
+    /// Warm-up requests after a fresh session's first one; `null` = until steady.
+    pub warmup: Option<usize>,
+    /// Seed of everything random.
+    pub seed: u64,
+    /// Greedy decoding: always 0.
+    pub temperature: f64,
+    /// Prompts went out without the chat template.
+    pub raw: bool,
+    /// Generation went on past an end-of-generation token.
+    pub ignore_eos: bool,
+    /// The model file was dropped from the page cache before each load.
+    pub cold: bool,
+    /// Element type of the KV cache.
+    pub kv_type: KvType,
+    /// Fused attention.
+    pub flash_attention: FlashAttention,
+    /// Prompt tokens per forward pass; `null` = the engine's default.
+    pub batch: Option<usize>,
+    /// The device.
+    pub device: String,
+    /// Settings of single engines: engine or label, key, value.
+    pub settings: Vec<(String, String, String)>,
+    /// How much was traced.
+    pub trace: TraceLevel,
+    /// Counters that were asked for.
+    pub counters: Vec<String>,
+    /// Longest time of one request in seconds; `null` = no limit.
+    pub timeout_s: Option<f64>,
+    /// Time is virtual: the engines advance a clock instead of computing.
+    pub virtual_time: bool,
+    /// Every case in the order of the plan.
+    pub cases: Vec<PlannedCase>,
+}
+
+/// A model of the plan.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct PlannedModel {
+    /// Registry name, or the file's name.
+    pub name: String,
+    /// As it was asked for.
+    pub reference: String,
+    /// Where its file lies.
+    pub path: String,
+    /// Where it came from, such as `cache`, `hub`, `mirror`, `local`, `synthetic`.
+    pub origin: String,
+    /// Size of its files in bytes; `null` where only a server has it, as below.
+    pub file_bytes: Option<u64>,
+    /// SHA-256 of the file; of several, that of the list that `sha256sum` prints of them, sorted by name.
+    pub sha256: Option<String>,
+    /// File format, such as `gguf`.
+    pub format: String,
+    /// Its quantisation, such as `Q4_1`.
+    pub quantisation: String,
+    /// Architecture, such as `llama`.
+    pub architecture: String,
+    /// Parameters.
+    pub parameters: Option<u64>,
+    /// Bytes of its tensors x 8 / parameters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bits_per_weight: Option<f64>,
+    /// What its weights were quantised from, where the file says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<WeightSource>,
+    /// Random weights.
+    pub synthetic: bool,
+    /// Tokens that its sessions hold.
+    pub context: usize,
+    /// Predicted need of one worker in bytes.
+    pub predicted_bytes: Option<u64>,
+    /// Whether all its workers are alive together; else they were reloaded in turn.
+    pub together: bool,
+    /// Its shape: what the cost model counts with. Runs of the first version do not have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spec: Option<Spec>,
+    /// The types of its weights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub types: Option<WeightTypes>,
+    /// Why there is no `sha256`, `bits_per_weight` or `source`.
+    #[serde(default, skip_serializing_if = "Reasons::is_empty")]
+    pub reasons: Reasons,
+}
+
+/// A prompt of the plan, for one model.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct PlannedPrompt {
+    /// The model.
+    pub model: String,
+    /// The prompt's id.
+    pub id: String,
+    /// What it tests.
+    pub tests: String,
+    /// Tokens after rendering.
+    pub prompt_tokens: usize,
+    /// At most so many tokens come out.
+    pub new_tokens: usize,
+}
+
+/// A case of the plan.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct PlannedCase {
+    /// Unique in the run, such as `candle/smollm2-135m/photosynthesis/t2/d0`.
+    pub id: String,
+    /// Engine label.
+    pub engine: String,
+    /// Model name.
+    pub model: String,
+    /// Prompt id.
+    pub prompt: String,
+    /// Threads that compute.
+    pub threads: usize,
+    /// Tokens in the context before the prompt.
+    pub depth: usize,
+}
+
+/// Where the prompts come from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PromptChoice {
+    /// A set of the `prompts` crate.
+    Set(String),
+    /// A TOML file of the user's.
+    File(PathBuf),
+    /// One text; its id is `prompt`.
+    Text(String),
+    /// One prompt of exactly so many random token ids; its id is `tokens-N`.
+    Tokens(usize),
+}
+
+impl Default for PromptChoice {
+    fn default() -> Self {
+        Self::Set(DEFAULT_PROMPTS.to_owned())
+    }
+}
+
+/// How much is traced.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TraceLevel {
+    /// Clean and stepped passes only, no trace file.
+    Off,
+    /// Requests, phases and memory.
+    Phases,
+    /// Ops too: the traced pass.
+    #[default]
+    Ops,
+}
+
+/// What weights were made from, as their file says (`inferometer models quantize` writes it there).
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct WeightSource {
+    /// SHA-256 of the first source.
+    pub sha256: String,
+    /// The quantisation of the first source, such as `F16`.
+    #[serde(default)]
+    pub quantisation: String,
+    /// Relative error of the weights against `given`, or against the source where there is none between:
+    /// `sqrt(sum (w - w')^2 / sum w^2)` over the matrices whose type changed.
+    #[serde(default)]
+    pub error: Option<f64>,
+    /// The file that the weights were made from, where that is not the first source.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub given: Option<GivenWeights>,
+}
+
+/// A file between the first source and a model's.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct GivenWeights {
+    /// Its SHA-256.
+    pub sha256: String,
+    /// Its quantisation.
+    pub quantisation: String,
+    /// Its own error, against what it was made from.
+    pub error: f64,
+}
+
+impl From<Provenance> for WeightSource {
+    fn from(provenance: Provenance) -> Self {
+        let Provenance { source_sha256, source_quantisation, error, given } = provenance;
+        Self {
+            sha256: source_sha256,
+            quantisation: source_quantisation,
+            error: Some(error.into()),
+            given: given.map(|given| GivenWeights {
+                sha256: given.sha256,
+                quantisation: given.quantisation,
+                error: given.error.into(),
+            }),
+        }
+    }
+}
+
+/// The element type of the KV cache as the cost model names it.
+pub fn kv_dtype(kv: KvType) -> DType {
+    match kv {
+        KvType::F16 => DType::F16,
+        KvType::F32 => DType::F32,
+    }
+}

@@ -1,0 +1,124 @@
+//! How well the differences of a run are known, in a run file.
+
+use serde::{Deserialize, Serialize};
+
+use super::Reasons;
+
+/// How small a difference a run finds: of one engine against the baseline, or of an engine alone against a figure that is known.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct PrecisionReached {
+    /// Model name.
+    pub model: String,
+    /// Engine label.
+    pub engine: String,
+    /// The engine that it is compared with; `null` where it is the only one.
+    pub baseline: Option<String>,
+    /// Threads.
+    pub threads: usize,
+    /// Tokens in the context before the prompt.
+    pub depth: usize,
+    /// `prefill_tps` or `decode_tps`.
+    pub metric: String,
+    /// Rounds that it rests on.
+    pub rounds: usize,
+    /// The smallest difference, as a share, that is found nine times out of ten.
+    pub detectable: Option<f64>,
+    /// Whether that is as small as was asked for.
+    pub reached: bool,
+    /// About so many more rounds would reach it.
+    pub more_rounds: Option<usize>,
+    /// What ended the rounds.
+    pub stopped_by: StoppedBy,
+    /// Why a field is `null`.
+    #[serde(default, skip_serializing_if = "Reasons::is_empty")]
+    pub reasons: Reasons,
+}
+
+/// What ended the rounds of a model.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StoppedBy {
+    /// What was asked for is reached.
+    Precision,
+    /// The time was over.
+    Budget,
+    /// As many as were asked for are there, and more would not help.
+    Rounds,
+    /// Somebody ended the run, or it has not ended yet.
+    #[default]
+    Interrupt,
+}
+
+impl PrecisionReached {
+    /// One sentence without its end. `wanted` is the share that was asked for.
+    pub fn text(&self, wanted: f64) -> String {
+        let against = self.baseline.as_deref().map(|baseline| format!(" against {baseline}")).unwrap_or_default();
+        let what = format!("{} of {}{against}", self.metric, self.engine);
+        let wanted = short_percent(wanted);
+        let Some(detectable) = self.detectable else {
+            let reason = self.reasons.get("detectable").map_or("no reason was recorded", String::as_str);
+            return format!("{what}: what difference would be found is not known ({reason}); {wanted} was asked for");
+        };
+        let found = short_percent(detectable);
+        if self.reached {
+            return format!("{what}: differences from {found} on are found; {wanted} was asked for");
+        }
+        let why = match self.stopped_by {
+            StoppedBy::Budget => " within the budget",
+            StoppedBy::Interrupt => " so far",
+            StoppedBy::Precision | StoppedBy::Rounds => "",
+        };
+        let more = match self.more_rounds {
+            Some(1) => "about 1 more round is needed".to_owned(),
+            Some(rounds) => format!("about {rounds} more rounds are needed"),
+            None => "how many more rounds are needed is not known".to_owned(),
+        };
+        format!("{what}: no difference of {wanted} can be told{why}, only those from {found} on; {more}")
+    }
+}
+
+/// Two digits that count: `2 %`, `0.5 %`, `1.8 %`, `12 %`.
+pub fn short_percent(share: f64) -> String {
+    let percent = share * 100.0;
+    let digits = if percent >= 9.95 {
+        0
+    } else if percent >= 1.0 {
+        1
+    } else {
+        2
+    };
+    let text = format!("{percent:.digits$}");
+    let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
+    format!("{text} %")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_found_and_what_is_not() {
+        let found = PrecisionReached {
+            engine: "b".to_owned(),
+            baseline: Some("a".to_owned()),
+            metric: "decode_tps".to_owned(),
+            detectable: Some(0.0182),
+            reached: true,
+            ..PrecisionReached::default()
+        };
+        insta::assert_snapshot!(found.text(0.02), @"decode_tps of b against a: differences from 1.8 % on are found; 2 % was asked for");
+        let short = PrecisionReached {
+            detectable: Some(0.123),
+            reached: false,
+            more_rounds: Some(40),
+            stopped_by: StoppedBy::Budget,
+            baseline: None,
+            ..found.clone()
+        };
+        insta::assert_snapshot!(short.text(0.005), @"decode_tps of b: no difference of 0.5 % can be told within the budget, only those from 12 % on; about 40 more rounds are needed");
+        let mut unknown = PrecisionReached { detectable: None, reached: false, ..found };
+        unknown.reasons.insert("detectable".to_owned(), "one pair".to_owned());
+        insta::assert_snapshot!(unknown.text(0.02), @"decode_tps of b against a: what difference would be found is not known (one pair); 2 % was asked for");
+        assert_eq!([0.1, 0.0999, 0.07].map(short_percent), ["10 %", "10 %", "7 %"]);
+    }
+}

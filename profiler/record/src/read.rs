@@ -1,0 +1,97 @@
+//! Reads a run folder back, whole or cut short.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use super::{Pass, RunFile, SCHEMA_VERSION, Sample, files, mark_repeated, samples};
+use crate::Error;
+
+/// A run as it was found on disk.
+#[derive(Debug)]
+pub struct Opened {
+    /// What `run.json` holds, with the samples that only `samples.jsonl` has.
+    pub file: RunFile,
+    /// Whether `samples.jsonl` had samples that `run.json` lacks: summaries in the file are then older than its samples.
+    pub samples_added: bool,
+}
+
+/// Reads `run.json` of a run folder (or the file itself), and adds what `samples.jsonl` has beyond it: a run that was
+/// killed has its last samples only there.
+///
+/// # Errors
+/// When it is no run folder, when the file was written by a newer version, or is not what it should be.
+pub fn open(place: &Path) -> Result<Opened, Error> {
+    let path = if place.is_file() { place.to_path_buf() } else { place.join(files::RUN) };
+    if !path.exists() {
+        let problem = match place.exists() {
+            true => format!("is no run folder (no {})", files::RUN),
+            false => "does not exist".to_owned(),
+        };
+        return Err(Error::Content {
+            path: place.to_path_buf(),
+            problem,
+            advice: "give the folder that a run has written, such as runs/NAME".to_owned(),
+        });
+    }
+    let bytes = std::fs::read(&path).map_err(Error::file(&path, "read"))?;
+    let mut file = parse(&path, &bytes)?;
+    let beside = path.with_file_name(files::SAMPLES);
+    if beside.exists() && fold(&mut file, samples::read(&beside)?) {
+        file.summaries = statistics::summarise(&file.cases, file.plan.seed);
+    }
+    Ok(file)
+}
+
+fn parse(path: &Path, bytes: &[u8]) -> Result<RunFile, Error> {
+    let wrong = |problem: String, advice: &str| Error::Content {
+        path: PathBuf::from(path),
+        problem,
+        advice: advice.to_owned(),
+    };
+    let value: Value = serde_json::from_slice(bytes).map_err(|error| {
+        wrong(format!("is not JSON: {error}"), "it was cut or changed; use the samples in samples.jsonl")
+    })?;
+    match value["schema_version"].as_u64() {
+        None => {
+            Err(wrong("has no schema_version, so it is not a run.json of inferometer".to_owned(), "give a run folder"))
+        }
+        Some(version) if version > u64::from(SCHEMA_VERSION) => {
+            let problem = format!("has schema version {version}, this program reads up to {SCHEMA_VERSION}");
+            Err(wrong(problem, "read it with the version of inferometer that wrote it, or a newer one"))
+        }
+        Some(_) => {
+            // From the bytes and not from the value, so that the error has its line and column.
+            serde_json::from_slice(bytes).map_err(|error| {
+                wrong(
+                    format!("is not what schema version {SCHEMA_VERSION} says: {error}"),
+                    "it was changed after it was written",
+                )
+            })
+        }
+    }
+}
+
+/// Adds the samples that the cases do not have; says whether there were any.
+fn fold(file: &mut RunFile, samples: Vec<Sample>) -> bool {
+    let mut added = false;
+    for sample in samples {
+        let Some(case) = file.cases.iter_mut().find(|case| case.id == sample.case) else { continue };
+        let list = match sample.pass {
+            Pass::Clean => &mut case.samples,
+            Pass::Stepped => &mut case.stepped,
+            Pass::Traced => &mut case.traced,
+            Pass::Counted => &mut case.counted,
+        };
+        let same = |kept: &&Sample| {
+            (kept.round, kept.warmup, kept.fresh, &kept.started)
+                == (sample.round, sample.warmup, sample.fresh, &sample.started)
+        };
+        if !list.iter().any(|kept| same(&kept)) {
+            list.push(sample);
+            added = true;
+        }
+    }
+    file.cases.iter_mut().for_each(|case| mark_repeated(&mut case.samples));
+    added
+}

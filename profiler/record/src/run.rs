@@ -1,0 +1,187 @@
+//! The whole run: `run.json`.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::Case;
+
+/// The version of `run.json`; a reader refuses a newer one.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// Why a field of the same object is `null`: field name to reason.
+pub type Reasons = BTreeMap<String, String>;
+
+/// `run.json`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct RunFile {
+    /// [`SCHEMA_VERSION`].
+    pub schema_version: u32,
+    /// Name of the run folder.
+    pub name: String,
+    /// What measured.
+    pub tool: Tool,
+    /// The whole command line.
+    pub command_line: Vec<String>,
+    /// RFC 3339.
+    pub started: String,
+    /// RFC 3339; `null` while it runs or when it was killed.
+    pub finished: Option<String>,
+    /// Whether it was interrupted: what was measured until then is kept.
+    pub interrupted: bool,
+    /// The machine and its state.
+    pub environment: crate::environment::Environment,
+    /// What was asked for.
+    pub plan: crate::PlanFile,
+    /// Measured limits of this machine; `null` until they are measured.
+    pub ceilings: Option<super::Ceilings>,
+    /// Short measurements of the same limits before, during and after the run.
+    #[serde(default)]
+    pub ceiling_probes: Vec<super::CeilingProbe>,
+    /// The machine between the rounds: frequencies, heat, what control groups used, pressure.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<crate::environment::Conditions>,
+    /// What each engine holds likely in one passage: per engine, model and thread count.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub examinations: Vec<super::Examination>,
+    /// Every case.
+    pub cases: Vec<Case>,
+    /// Averages over the prompts, per engine, model, threads and depth.
+    pub summaries: Vec<Summary>,
+    /// How small a difference the run finds; only with `--precision`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub precision: Vec<super::PrecisionReached>,
+    /// What the instruments cost.
+    pub probes: Vec<Probe>,
+    /// Messages of the run itself that follow from no measurement, such as a probe that failed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+    /// Thermal throttle events since boot when the run ended; compare with `environment.processor.throttle_events`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub throttle_events_after: Option<u64>,
+    /// What may have disturbed the numbers, with advice.
+    pub warnings: Vec<String>,
+    /// Which limit binds each phase, per engine, model, thread count and depth.
+    pub verdicts: Vec<super::Judgement>,
+    /// What other settings and models would give, from this run's ceilings and efficiencies.
+    #[serde(default)]
+    pub what_if: Vec<WhatIf>,
+    /// Why a field is `null`.
+    #[serde(default)]
+    pub reasons: Reasons,
+}
+
+impl RunFile {
+    /// Who an engine of this run is, by the label that its cases have: `environment.engines` stands in the order of `plan.engines`.
+    pub fn identity(&self, label: &str) -> Option<&engine_api::Identity> {
+        let place = self.plan.engines.iter().position(|engine| engine == label);
+        let engines = &self.environment.engines;
+        place.and_then(|place| engines.get(place)).or_else(|| engines.iter().find(|engine| engine.label() == label))
+    }
+}
+
+/// An estimate for something that was not run.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct WhatIf {
+    /// The change or the model, in words: `q8_0 instead of q4_0`, `llama-3.1-8b q4_0`.
+    pub what: String,
+    /// Model name.
+    pub model: String,
+    /// Quantisation.
+    pub quant: String,
+    /// Engine label.
+    #[serde(default)]
+    pub engine: String,
+    /// Threads.
+    pub threads: usize,
+    /// Tokens in the context.
+    pub depth: usize,
+    /// Seconds to load with a warm page cache.
+    pub load_s: Option<super::Spread>,
+    /// Peak resident memory, in bytes.
+    pub memory_bytes: Option<super::Spread>,
+    /// Prompt tokens per second.
+    pub prefill_tps: Option<super::Spread>,
+    /// Output tokens per second.
+    pub decode_tps: Option<super::Spread>,
+    /// What it rests on, and why a field is `null`.
+    pub reasons: Reasons,
+}
+
+/// What measured.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tool {
+    /// `inferometer`.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// The git revision that it was built from.
+    pub revision: Option<String>,
+    /// `release` or `debug`.
+    pub profile: String,
+    /// Target triple.
+    pub target: String,
+    /// Target features that the compiler could use.
+    pub target_features: Vec<String>,
+    /// The compiler.
+    pub compiler: String,
+}
+
+/// Averages of one engine, model, thread count and depth.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// Engine label.
+    pub engine: String,
+    /// Model name.
+    pub model: String,
+    /// Threads.
+    pub threads: usize,
+    /// Depth.
+    pub depth: usize,
+    /// The cases that it rests on.
+    pub cases: usize,
+    /// The samples that it rests on.
+    pub samples: usize,
+    /// Metric name to estimate.
+    pub metrics: BTreeMap<String, Estimate>,
+    /// Gaps between output tokens in seconds: p50, p90, p99, max.
+    pub itl_s: BTreeMap<String, f64>,
+    /// Why a metric or an end of its interval is absent.
+    #[serde(default, skip_serializing_if = "Reasons::is_empty")]
+    pub reasons: Reasons,
+}
+
+/// A mean with its interval.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Estimate {
+    /// Mean over the prompts of the means over their samples.
+    pub mean: f64,
+    /// Lower end of the bootstrap 95 % interval.
+    pub low: Option<f64>,
+    /// Upper end.
+    pub high: Option<f64>,
+    /// Smallest sample.
+    pub min: f64,
+    /// Median sample.
+    pub median: f64,
+    /// Largest sample.
+    pub max: f64,
+    /// Samples.
+    pub n: usize,
+}
+
+/// What the instruments cost: a pass's latency per output token against the clean pass's, same case.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Probe {
+    /// The case.
+    pub case: String,
+    /// Stepped / clean; 1 = no effect.
+    pub stepped: Option<f64>,
+    /// Traced / clean.
+    pub traced: Option<f64>,
+    /// Counted / clean; `null` without a counted pass.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counted: Option<f64>,
+    /// Clean latency of the last half of the rounds / the first half: what drift alone makes.
+    pub clean: Option<f64>,
+}

@@ -1,0 +1,259 @@
+//! One measured request.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Pass, Reasons, ServerSample};
+
+/// One measured request, as it stands in `run.json`, in `samples.jsonl` and, one column a field, in `results.csv`.
+///
+/// Times are in seconds, sizes in bytes. The phases that are not `null` and `other_s` add up to `latency_s`; a phase
+/// that the engine cannot tell apart is `null` and part of the next one.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Sample {
+    /// The case that it belongs to ([`super::Case::id`]).
+    pub case: String,
+    /// The pass that made it.
+    pub pass: Pass,
+    /// Its round, from 0; the warm-up requests of a case count by themselves.
+    pub round: usize,
+    /// Kept apart from the summaries: it warmed up the session.
+    pub warmup: bool,
+    /// Something else than the engine held it up: what, with numbers. Clean requests only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disturbed: Option<String>,
+    /// Measured again, because its block was disturbed: kept, and left out of every figure.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub repeated: bool,
+    /// Which set of counters it was for (stepped pass): what does not fit the processor's registers together takes requests of its own.
+    #[serde(default, skip_serializing_if = "is_first")]
+    pub counter_set: usize,
+    /// The first request of a fresh session: its memory figures are the headline.
+    pub fresh: bool,
+    /// When it began, RFC 3339 with milliseconds.
+    pub started: String,
+    /// When its first phase began on the axis of the run's trace, in microseconds; `null` without a trace.
+    #[serde(default)]
+    pub trace_us: Option<f64>,
+    /// Start of encoding the prompt to end of decoding the response.
+    pub latency_s: Option<f64>,
+    /// Start of encoding to the first output token known.
+    pub ttft_s: Option<f64>,
+    /// Text to token ids.
+    pub tokenize_s: Option<f64>,
+    /// Prompt tokens through the model.
+    pub prefill_s: Option<f64>,
+    /// Output tokens through the model, summed.
+    pub decode_s: Option<f64>,
+    /// Logits to tokens, summed.
+    pub sample_s: Option<f64>,
+    /// Tokens to text, summed.
+    pub detokenize_s: Option<f64>,
+    /// Between the phases: measured from each phase's end to the next one's beginning.
+    pub other_s: Option<f64>,
+    /// Tokens of the prompt.
+    pub prompt_tokens: Option<usize>,
+    /// Tokens that came out.
+    pub output_tokens: Option<usize>,
+    /// Output tokens / latency.
+    pub tps: Option<f64>,
+    /// Prompt tokens / prefill time.
+    pub prefill_tps: Option<f64>,
+    /// (n - 1) / (t_last - t_first).
+    pub decode_tps: Option<f64>,
+    /// Resident memory after the request less before it.
+    pub memory_delta_bytes: Option<i64>,
+    /// Highest resident memory during the request less before it.
+    pub memory_peak_delta_bytes: Option<i64>,
+    /// Highest resident memory of the process during the request.
+    pub memory_peak_bytes: Option<u64>,
+    /// CPU time of the process during the request, user and system.
+    pub cpu_s: Option<f64>,
+    /// Share of the processor time that other processes took meanwhile, 0 to 1 of all cores.
+    pub load_others: Option<f64>,
+    /// Share of time that the hypervisor took away meanwhile, 0 to 1 of all cores.
+    pub steal: Option<f64>,
+    /// For how long the control groups around the engine were stopped meanwhile because their processor time was used up.
+    #[serde(default)]
+    pub throttled_s: Option<f64>,
+    /// For how long some task of this machine waited for memory meanwhile (pressure stall information).
+    #[serde(default)]
+    pub memory_stall_s: Option<f64>,
+    /// For how long some task waited for storage.
+    #[serde(default)]
+    pub io_stall_s: Option<f64>,
+    /// Frequency of the fastest processor when the request ended, in Hz.
+    #[serde(default)]
+    pub frequency_hz: Option<u64>,
+    /// When each output token was known, from the start of encoding.
+    pub token_times_s: Vec<f64>,
+    /// What the server says of this request, where one computed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<ServerSample>,
+    /// SHA-256 of the output token ids (or of the text where ids are unknown): a wrong output voids a timing.
+    pub output_sha256: Option<String>,
+    /// Why a field is `null`.
+    #[serde(default, skip_serializing_if = "Reasons::is_empty")]
+    pub reasons: Reasons,
+}
+
+impl Sample {
+    /// Whether it enters figures: neither warm-up nor measured again.
+    pub const fn counts(&self) -> bool {
+        !self.warmup && !self.repeated
+    }
+
+    /// Seconds of latency per output token.
+    pub fn pace(&self) -> Option<f64> {
+        Some(self.latency_s? / self.output_tokens.filter(|&tokens| tokens > 0)? as f64)
+    }
+}
+
+/// Of the clean requests of a case, in the order in which they ran: the last one of a round counts, those before it were repeated.
+/// `samples.jsonl` is only ever appended to, so its lines do not say so.
+pub fn mark_repeated(samples: &mut [Sample]) {
+    let mut seen = std::collections::BTreeSet::new();
+    for sample in samples.iter_mut().rev().filter(|sample| sample.counts()) {
+        sample.repeated = !seen.insert((sample.round, sample.counter_set));
+    }
+}
+
+/// Most runs have one set.
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "the form that serde calls")]
+fn is_first(set: &usize) -> bool {
+    *set == 0
+}
+
+/// A figure of a sample that is summarised.
+#[derive(Debug, Clone, Copy)]
+pub struct Metric {
+    /// Field name in files.
+    pub name: &'static str,
+    /// Unit as printed.
+    pub unit: &'static str,
+    /// Whether a higher value is the better one.
+    pub higher_is_better: bool,
+    /// What it means, in one sentence.
+    pub meaning: &'static str,
+    /// Reads it.
+    pub value: fn(&Sample) -> Option<f64>,
+}
+
+/// Every metric, in the order of reports.
+pub const METRICS: &[Metric] = &[
+    Metric {
+        name: "latency_s",
+        unit: "s",
+        higher_is_better: false,
+        meaning: "start of encoding the prompt to end of decoding the response",
+        value: |s| s.latency_s,
+    },
+    Metric {
+        name: "ttft_s",
+        unit: "s",
+        higher_is_better: false,
+        meaning: "start of encoding to the first output token known",
+        value: |s| s.ttft_s,
+    },
+    Metric { name: "tps", unit: "1/s", higher_is_better: true, meaning: "output tokens / latency", value: |s| s.tps },
+    Metric {
+        name: "prefill_tps",
+        unit: "1/s",
+        higher_is_better: true,
+        meaning: "prompt tokens / prefill time",
+        value: |s| s.prefill_tps,
+    },
+    Metric {
+        name: "decode_tps",
+        unit: "1/s",
+        higher_is_better: true,
+        meaning: "(n - 1) / (t_last - t_first)",
+        value: |s| s.decode_tps,
+    },
+    Metric {
+        name: "tokenize_s",
+        unit: "s",
+        higher_is_better: false,
+        meaning: "text to token ids",
+        value: |s| s.tokenize_s,
+    },
+    Metric {
+        name: "prefill_s",
+        unit: "s",
+        higher_is_better: false,
+        meaning: "prompt tokens through the model",
+        value: |s| s.prefill_s,
+    },
+    Metric {
+        name: "decode_s",
+        unit: "s",
+        higher_is_better: false,
+        meaning: "output tokens through the model, summed",
+        value: |s| s.decode_s,
+    },
+    Metric {
+        name: "sample_s",
+        unit: "s",
+        higher_is_better: false,
+        meaning: "logits to tokens, summed",
+        value: |s| s.sample_s,
+    },
+    Metric {
+        name: "detokenize_s",
+        unit: "s",
+        higher_is_better: false,
+        meaning: "tokens to text, summed",
+        value: |s| s.detokenize_s,
+    },
+    Metric {
+        name: "other_s",
+        unit: "s",
+        higher_is_better: false,
+        meaning: "between the phases, measured by edges",
+        value: |s| s.other_s,
+    },
+    Metric {
+        name: "memory_delta_bytes",
+        unit: "B",
+        higher_is_better: false,
+        meaning: "resident memory after the request less before it",
+        value: |s| s.memory_delta_bytes.map(|b| b as f64),
+    },
+    Metric {
+        name: "memory_peak_delta_bytes",
+        unit: "B",
+        higher_is_better: false,
+        meaning: "highest resident memory during the request less before it",
+        value: |s| s.memory_peak_delta_bytes.map(|b| b as f64),
+    },
+    Metric {
+        name: "memory_peak_bytes",
+        unit: "B",
+        higher_is_better: false,
+        meaning: "highest resident memory of the process during the request",
+        value: |s| s.memory_peak_bytes.map(|b| b as f64),
+    },
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_one_of_a_round_counts() {
+        let sample = |round, warmup| Sample { round, warmup, ..Sample::default() };
+        let mut samples = vec![sample(0, true), sample(0, false), sample(1, false), sample(0, false), sample(0, false)];
+        for _ in 0..2 {
+            mark_repeated(&mut samples);
+            let counting: Vec<usize> =
+                samples.iter().enumerate().filter(|(_, sample)| sample.counts()).map(|(place, _)| place).collect();
+            assert_eq!(counting, [2, 4]);
+        }
+        assert!(!samples[0].repeated, "warm-up counts by itself");
+    }
+
+    #[test]
+    fn what_is_not_so_is_not_written() {
+        let value = serde_json::to_value(Sample::default()).unwrap();
+        assert!(value.get("disturbed").is_none() && value.get("repeated").is_none());
+    }
+}

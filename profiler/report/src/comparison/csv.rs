@@ -1,0 +1,70 @@
+//! The table form: one row a metric, prompt and pair; rows without a prompt are of all of them, rows without a round of a prompt.
+
+use analyse::compare::{Comparison, Contrast, FigureRow};
+
+const COLUMNS: [&str; 17] = [
+    "baseline",
+    "other",
+    "model",
+    "threads",
+    "depth",
+    "interleaved",
+    "work",
+    "metric",
+    "unit",
+    "prompt",
+    "round",
+    "baseline_mean",
+    "other_mean",
+    "ratio",
+    "low",
+    "high",
+    "outlier",
+];
+
+pub(super) fn csv(found: &Comparison) -> Vec<u8> {
+    let mut out = csv::Writer::from_writer(Vec::new());
+    let mut written = out.write_record(COLUMNS);
+    for contrast in &found.contrasts {
+        for row in &contrast.figures {
+            for record in records(contrast, row) {
+                written = written.and_then(|()| out.write_record(&record));
+            }
+        }
+    }
+    // A vector takes every byte: there is nothing to fail.
+    let _ = written;
+    out.into_inner().unwrap_or_default()
+}
+
+fn records(contrast: &Contrast, row: &FigureRow) -> Vec<Vec<String>> {
+    let number = |value: Option<f64>| value.map_or_else(String::new, |value| value.to_string());
+    let record = |prompt: &str, round: String, means: [Option<f64>; 2], ratio: [Option<f64>; 3], outlier: &str| {
+        let mut cells = vec![
+            contrast.baseline.name.clone(),
+            contrast.other.name.clone(),
+            contrast.other.model.clone(),
+            contrast.other.threads.to_string(),
+            contrast.other.depth.to_string(),
+            contrast.interleaved.to_string(),
+            contrast.work.label.text().to_owned(),
+            row.metric.clone(),
+            row.unit.clone(),
+            prompt.to_owned(),
+            round,
+        ];
+        cells.extend(means.into_iter().chain(ratio).map(number));
+        cells.push(outlier.to_owned());
+        cells
+    };
+    let mut found = vec![record("", String::new(), [row.baseline, row.other], [row.ratio, row.low, row.high], "")];
+    for prompt in &row.prompts {
+        let ratio = [Some(prompt.ratio), prompt.low, prompt.high];
+        found.push(record(&prompt.prompt, String::new(), [None; 2], ratio, ""));
+        found.extend(prompt.pairs.iter().map(|pair| {
+            let outlier = if pair.outlier { "true" } else { "false" };
+            record(&prompt.prompt, pair.round.to_string(), [None; 2], [Some(pair.ratio), None, None], outlier)
+        }));
+    }
+    found
+}

@@ -1,0 +1,62 @@
+//! Paired differences as a chart: each prompt's change with its interval, and that of all.
+
+use super::words::{change, plain};
+use analyse::compare::{Comparison, Contrast, FigureRow, Sameness};
+use crate::chart::{Bar, Chart, Differences, Figure};
+use crate::content::{Section, Table};
+
+/// The metrics that are drawn.
+const DRAWN: &[&str] = &["decode_tps", "prefill_tps", "latency_s"];
+
+pub(super) fn section(found: &Comparison) -> Section {
+    let mut section = Section::new("Differences by prompt");
+    for contrast in &found.contrasts {
+        let rows = DRAWN.iter().filter_map(|metric| contrast.figures.iter().find(|row| row.metric == *metric));
+        for row in rows {
+            if let Some(chart) = chart(contrast, row, found.threshold) {
+                section.draw(chart);
+            }
+        }
+    }
+    if !section.blocks.is_empty() {
+        section.say(format!("Bars are changes against the baseline in percent, the lines over their ends 95 % intervals. The band is what does not matter in practice: {} % either way.", plain(found.threshold)));
+    }
+    section
+}
+
+fn chart(contrast: &Contrast, row: &FigureRow, threshold: f64) -> Option<Chart> {
+    let percent = |ratio: f64| (ratio - 1.0) * 100.0;
+    let bar = |label: &str, ratio: f64, interval: Option<(f64, f64)>| Bar {
+        label: label.to_owned(),
+        value: percent(ratio),
+        interval: interval.map(|(low, high)| (percent(low), percent(high))),
+        text: match interval {
+            Some((low, high)) => format!("{} [{}, {}]", change(ratio), change(low), change(high)),
+            None => change(ratio),
+        },
+    };
+    let mut rows = vec![bar("all prompts", row.ratio?, row.low.zip(row.high))];
+    if row.prompts.len() > 1 {
+        rows.extend(row.prompts.iter().map(|prompt| bar(&prompt.prompt, prompt.ratio, prompt.low.zip(prompt.high))));
+    }
+    let better = if row.higher_is_better { "higher" } else { "lower" };
+    let label = match contrast.work.label {
+        Sameness::Equal => String::new(),
+        label => format!("; same work: {}", label.text()),
+    };
+    let mut numbers = Table::new("", &["<prompt", "other / baseline"]);
+    numbers.rows.extend(rows.iter().map(|bar| vec![bar.label.clone(), bar.text.clone()]));
+    let title = format!(
+        "{} of {} against {} ({better} is better{label})",
+        row.metric, contrast.other.name, contrast.baseline.name
+    );
+    Some(Chart {
+        summary: format!(
+            "{title}: {}.",
+            rows.iter().map(|bar| format!("{} {}", bar.label, bar.text)).collect::<Vec<_>>().join(", ")
+        ),
+        title: title.clone(),
+        figure: Figure::Differences(Differences { axis: "%".to_owned(), band: threshold * 100.0, rows }),
+        numbers: Some(Table { caption: title.clone(), ..numbers }),
+    })
+}

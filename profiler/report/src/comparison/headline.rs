@@ -1,0 +1,120 @@
+//! What can be said, and the main figures.
+
+use super::words::{finding, interval, sentence};
+use analyse::compare::{Comparison, Contrast, FigureRow, Sameness};
+use crate::content::{Block, Section, Table};
+use crate::figures::{or_absent, significant};
+
+/// The metrics of the short table.
+const MAIN: &[&str] = &[
+    "decode_tps",
+    "prefill_tps",
+    "ttft_s",
+    "latency_s",
+    "tps",
+    "first_peak_delta_bytes",
+    "memory_peak_bytes",
+    "load_s",
+];
+/// Those that get a sentence.
+const TOLD: &[&str] = &["decode_tps", "prefill_tps"];
+
+pub(super) fn section(found: &Comparison) -> Section {
+    let mut section = Section::short("What can be said");
+    for contrast in &found.contrasts {
+        say(&mut section, contrast, found.threshold);
+        section.show(table(contrast, found.threshold));
+    }
+    for row in &found.lonely {
+        section.blocks.push(Block::Warning(format!("{}: not compared: {}", row.subject, row.reason)));
+    }
+    if found.contrasts.is_empty() {
+        section.say("There is nothing that both sides measured.");
+    }
+    section
+}
+
+fn say(section: &mut Section, contrast: &Contrast, threshold: f64) {
+    let label = contrast.work.label;
+    let because: Vec<&str> =
+        contrast.work.checks.iter().map(|check| check.because.as_str()).filter(|text| !text.is_empty()).collect();
+    let because = if because.is_empty() { String::new() } else { format!(": {}", because.join("; ")) };
+    let how = if contrast.interleaved {
+        "measured interleaved, in the same rounds of one run"
+    } else {
+        "measured one after the other: what changed on the machine between them is in the difference"
+    };
+    // Engines and models of one run are named already.
+    let side = &contrast.baseline.side;
+    let of = if *side == contrast.baseline.engine || *side == contrast.baseline.model {
+        String::new()
+    } else {
+        format!(" ({side})")
+    };
+    section.say(format!(
+        "{} against {}{of}. Same work: {}{because}. {}.",
+        contrast.other.text,
+        contrast.baseline.text,
+        label.text(),
+        capital(how)
+    ));
+    if label == Sameness::NotComparable {
+        section.blocks.push(Block::Warning(
+            "not comparable: the figures below stand beside each other, and their ratios say nothing about which side is the faster one; see what differs under \"Same work\"".to_owned(),
+        ));
+        return;
+    }
+    for metric in TOLD {
+        let row = contrast.figures.iter().find(|row| row.metric == *metric);
+        if let Some(sentence) = row.and_then(|row| sentence(contrast, row, threshold)) {
+            section.say(sentence);
+        }
+    }
+}
+
+fn capital(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+}
+
+/// A value with its unit: bytes as MB.
+pub(super) fn value(value: Option<f64>, unit: &str) -> String {
+    or_absent(value.map(|value| match unit {
+        "B" => format!("{} MB", significant(value / 1e6)),
+        "B/s" => format!("{} GB/s", significant(value / 1e9)),
+        "share" => format!("{:.1} %", value * 100.0),
+        "1/s" => format!("{} /s", significant(value)),
+        _ => format!("{} {unit}", significant(value)),
+    }))
+}
+
+fn table(contrast: &Contrast, threshold: f64) -> Table {
+    let caption = format!(
+        "{} against {}; same work: {}.",
+        contrast.other.name,
+        contrast.baseline.name,
+        contrast.work.label.text()
+    );
+    let columns =
+        ["<metric", contrast.baseline.name.as_str(), contrast.other.name.as_str(), "other / baseline", "<finding"];
+    let mut table = Table::new(caption, &columns);
+    let main = MAIN.iter().filter_map(|metric| contrast.figures.iter().find(|row| row.metric == *metric));
+    table.rows.extend(main.map(|row| cells(contrast, row, threshold)));
+    table
+}
+
+/// A row of a table of figures.
+pub(super) fn cells(contrast: &Contrast, row: &FigureRow, threshold: f64) -> Vec<String> {
+    // Beside a ratio of unlike work stands that it is one, in every table that has it.
+    let said = match contrast.work.label {
+        Sameness::NotComparable => "not comparable".to_owned(),
+        _ => finding(row, threshold),
+    };
+    vec![
+        row.metric.clone(),
+        value(row.baseline, &row.unit),
+        value(row.other, &row.unit),
+        or_absent(interval(row)),
+        said,
+    ]
+}

@@ -1,0 +1,152 @@
+//! How a ratio is said.
+
+use analyse::compare::{Contrast, FigureRow, Finding};
+use crate::figures::significant;
+
+/// From this ratio on a change is a factor and no percentage.
+const FACTOR: f64 = 1.5;
+
+/// A share in percent, as short as it goes: `2`, `0.5`, `4.1`.
+pub(super) fn plain(share: f64) -> String {
+    let rounded = (share * 1000.0).round() / 10.0;
+    if share > 0.0 && rounded == 0.0 { "less than 0.1".to_owned() } else { rounded.to_string() }
+}
+
+/// `+3.2 %`, `-0.4 %`.
+pub(super) fn change(ratio: f64) -> String {
+    format!("{:+.1} %", (ratio - 1.0) * 100.0)
+}
+
+/// `1.032` and below it `[1.025, 1.039]`: the ratio as the heading of the column says.
+pub(super) fn interval(row: &FigureRow) -> Option<String> {
+    let ratio = significant(row.ratio?);
+    Some(match row.low.zip(row.high) {
+        Some((low, high)) => format!("{ratio}\n[{}, {}]", significant(low), significant(high)),
+        None => ratio,
+    })
+}
+
+/// What can be said of a figure, in a few words.
+pub(super) fn finding(row: &FigureRow, threshold: f64) -> String {
+    let matters = format!("{} %", plain(threshold));
+    match row.finding {
+        _ if row.low.is_none() => "no interval".to_owned(),
+        Finding::Better => "better".to_owned(),
+        Finding::Worse => "worse".to_owned(),
+        Finding::Small => format!("differs, not shown to exceed {matters}"),
+        Finding::Same => format!("the same within {matters}"),
+        Finding::Unknown => "no difference detectable".to_owned(),
+    }
+}
+
+/// `decodes`, `answers`: what a metric that has a rate measures.
+const VERBS: &[(&str, &str)] = &[("decode_tps", "decodes"), ("prefill_tps", "prefills"), ("tps", "answers")];
+
+/// One sentence on a rate; `None` for other metrics and where there is no ratio.
+pub(super) fn sentence(contrast: &Contrast, row: &FigureRow, threshold: f64) -> Option<String> {
+    let (_, verb) = VERBS.iter().find(|(metric, _)| *metric == row.metric)?;
+    let (ratio, low, high) = (row.ratio?, row.low?, row.high?);
+    let (other, baseline) = (&contrast.other.name, &contrast.baseline.name);
+    let told = match row.finding {
+        Finding::Unknown => {
+            let found = row
+                .detectable
+                .map_or_else(String::new, |share| format!("; differences from {} % on would be found", plain(share)));
+            let more = row.more_rounds.filter(|rounds| *rounds > 0).map_or_else(String::new, |rounds| {
+                format!(", about {rounds} more rounds are needed for {} %", plain(threshold))
+            });
+            return Some(format!(
+                "{other} {verb} as fast as {baseline} as far as can be told: no difference detectable, {} [{}, {}]{found}{more}.",
+                change(ratio),
+                change(low),
+                change(high)
+            ));
+        }
+        Finding::Same => {
+            return Some(format!(
+                "{other} {verb} as fast as {baseline} within {} %: {} [{}, {}].",
+                plain(threshold),
+                change(ratio),
+                change(low),
+                change(high)
+            ));
+        }
+        _ => faster(other, verb, baseline, (ratio, low, high)),
+    };
+    let small = match row.finding {
+        Finding::Small => format!(", not shown to exceed the {} % that matter", plain(threshold)),
+        _ => String::new(),
+    };
+    Some(format!("{told}{small}{}.", of_it(contrast, row)))
+}
+
+/// `B decodes 4.0 % faster than A [3.0 %, 5.0 %]`, `10.0 % slower`: by the change of the rate, as in the tables; `at 1.902 times the
+/// speed of A [1.850, 1.960]` where it is large.
+fn faster(other: &str, verb: &str, baseline: &str, (ratio, low, high): (f64, f64, f64)) -> String {
+    if !(1.0 / FACTOR..=FACTOR).contains(&ratio) {
+        let show = significant;
+        return format!(
+            "{other} {verb} at {} times the speed of {baseline} [{}, {}]",
+            show(ratio),
+            show(low),
+            show(high)
+        );
+    }
+    let (word, sign) = if ratio >= 1.0 { ("faster", 1.0) } else { ("slower", -1.0) };
+    let show = |ratio: f64| format!("{:.1} %", (ratio - 1.0) * 100.0 * sign);
+    let (low, high) = if ratio >= 1.0 { (low, high) } else { (high, low) };
+    format!("{other} {verb} {} {word} than {baseline} [{}, {}]", show(ratio), show(low), show(high))
+}
+
+/// Where most of the difference lies: `: 81 % of it in gate/up/down projections`.
+fn of_it(contrast: &Contrast, row: &FigureRow) -> String {
+    let whole = match row.metric.as_str() {
+        "decode_tps" => "decode",
+        "prefill_tps" => "prefill",
+        _ => "latency",
+    };
+    let split = contrast.splits.iter().find(|split| split.whole == whole);
+    let largest = split.and_then(|split| {
+        split.parts.iter().filter_map(|part| Some((part.share?, part))).max_by(|a, b| a.0.total_cmp(&b.0))
+    });
+    largest.map_or_else(String::new, |(share, part)| format!(": {:.0} % of it in {}", share * 100.0, part.name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use analyse::compare::{Part, Split, Subject};
+
+    fn contrast() -> Contrast {
+        let name = |name: &str| Subject { name: name.to_owned(), ..Subject::default() };
+        let part = |name: &str, share: f64| Part { name: name.to_owned(), share: Some(share), ..Part::default() };
+        let parts = vec![part("attention", 0.19), part("gate/up/down projections", 0.81)];
+        let split = Split { whole: "decode".to_owned(), parts, ..Split::default() };
+        Contrast { baseline: name("A"), other: name("B"), splits: vec![split], ..Contrast::default() }
+    }
+
+    fn row(interval: (f64, f64, f64), finding: Finding) -> FigureRow {
+        FigureRow {
+            metric: "decode_tps".to_owned(),
+            higher_is_better: true,
+            ratio: Some(interval.0),
+            low: Some(interval.1),
+            high: Some(interval.2),
+            detectable: Some(0.04),
+            more_rounds: Some(15),
+            finding,
+            ..FigureRow::default()
+        }
+    }
+
+    #[test]
+    fn every_finding_has_its_sentence() {
+        let told = |interval, finding| sentence(&contrast(), &row(interval, finding), 0.02).unwrap();
+        insta::assert_snapshot!(told((1.9, 1.85, 1.96), Finding::Better), @"B decodes at 1.900 times the speed of A [1.850, 1.960]: 81 % of it in gate/up/down projections.");
+        insta::assert_snapshot!(told((0.5, 0.4, 0.6), Finding::Worse), @"B decodes at 0.5000 times the speed of A [0.4000, 0.6000]: 81 % of it in gate/up/down projections.");
+        insta::assert_snapshot!(told((1.04, 1.03, 1.05), Finding::Better), @"B decodes 4.0 % faster than A [3.0 %, 5.0 %]: 81 % of it in gate/up/down projections.");
+        insta::assert_snapshot!(told((1.012, 1.003, 1.021), Finding::Small), @"B decodes 1.2 % faster than A [0.3 %, 2.1 %], not shown to exceed the 2 % that matter: 81 % of it in gate/up/down projections.");
+        insta::assert_snapshot!(told((0.999, 0.99, 1.008), Finding::Same), @"B decodes as fast as A within 2 %: -0.1 % [-1.0 %, +0.8 %].");
+        insta::assert_snapshot!(told((1.008, 0.984, 1.032), Finding::Unknown), @"B decodes as fast as A as far as can be told: no difference detectable, +0.8 % [-1.6 %, +3.2 %]; differences from 4 % on would be found, about 15 more rounds are needed for 2 %.");
+    }
+}

@@ -1,0 +1,117 @@
+//! Whether it was the same work: how far answers and probabilities agree, and every check.
+
+use analyse::compare::{Comparison, Contrast, Distance, NEAR_TIE};
+use crate::content::{Section, Table};
+use crate::figures::{ABSENT, count, percent, significant};
+
+/// Below this share of the probability the tokens in common tell little.
+const LITTLE: f64 = 0.3;
+
+pub(super) fn section(found: &Comparison) -> Section {
+    let mut section = Section::short("Same work");
+    for contrast in &found.contrasts {
+        section.show(failed(contrast));
+        if let Some(sentence) = agreement(contrast) {
+            section.say(sentence);
+        }
+        section.say(match &contrast.work.probabilities {
+            Some(distance) => probabilities(contrast, distance),
+            None => {
+                let reason = contrast.work.reasons.get("probabilities").map_or("no reason is given", String::as_str);
+                format!("{}: the probabilities were not compared: {reason}.", names(contrast))
+            }
+        });
+    }
+    section
+}
+
+fn names(contrast: &Contrast) -> String {
+    format!("{} against {}", contrast.other.name, contrast.baseline.name)
+}
+
+/// What keeps a pair from being equal.
+fn failed(contrast: &Contrast) -> Table {
+    let caption = format!("{}: {}, because of this.", names(contrast), contrast.work.label.text());
+    let (baseline, other) = (format!("<{}", contrast.baseline.name), format!("<{}", contrast.other.name));
+    let mut table = Table::new(caption, &["<what", "<allows", baseline.as_str(), other.as_str(), "<because"]);
+    let rows = contrast.work.checks.iter().filter(|check| !check.because.is_empty());
+    table.rows.extend(rows.map(|check| {
+        vec![
+            check.what.clone(),
+            check.allows.text().to_owned(),
+            check.baseline.clone(),
+            check.other.clone(),
+            check.because.clone(),
+        ]
+    }));
+    table
+}
+
+fn agreement(contrast: &Contrast) -> Option<String> {
+    let answers: Vec<_> =
+        contrast.work.answers.iter().filter(|row| row.of > 0 && !row.reasons.contains_key("same")).collect();
+    let (same, of) = answers.iter().fold((0, 0), |sum, row| (sum.0 + row.same, sum.1 + row.of));
+    if of == 0 {
+        return None;
+    }
+    let parted: Vec<String> = answers
+        .iter()
+        .filter(|row| row.same < row.of)
+        .map(|row| {
+            let how = match (row.gap, row.near_tie) {
+                (Some(gap), Some(true)) => format!("a near-tie, {gap:.2} nats"),
+                (Some(gap), _) => format!("no near-tie, {gap:.2} nats"),
+                (None, _) => "whether at a near-tie is not known".to_owned(),
+            };
+            format!("{} at token {} ({how})", row.prompt, row.same + 1)
+        })
+        .collect();
+    Some(match parted.is_empty() {
+        true => format!(
+            "{}: the greedy answers are the same, all {of} tokens of {}.",
+            names(contrast),
+            count(answers.len(), "prompt")
+        ),
+        false => format!(
+            "{}: {same} of {of} greedy tokens agree before the answers part: {}. A near-tie is a place where the two together prefer their own token by no more than {NEAR_TIE} nat.",
+            names(contrast),
+            parted.join(", ")
+        ),
+    })
+}
+
+fn probabilities(contrast: &Contrast, found: &Distance) -> String {
+    let little = if found.covered < LITTLE { "; that is little: the divergence says hardly anything here" } else { "" };
+    format!(
+        "{}: on a fixed text of {} positions the most likely token is the same at {}; Kullback-Leibler divergence at least {} nats on average, {} at most; log-probabilities differ by {} on average, {} at most (over tokens that hold {} of the probability{little}).",
+        names(contrast),
+        found.positions,
+        percent(found.same_top),
+        significant(found.kl_mean),
+        significant(found.kl_max),
+        significant(found.difference_mean),
+        significant(found.difference_max),
+        percent(found.covered)
+    )
+}
+
+pub(super) fn checks(found: &Comparison) -> Section {
+    let mut section = Section::new("What was checked");
+    for contrast in &found.contrasts {
+        let (baseline, other) = (format!("<{}", contrast.baseline.name), format!("<{}", contrast.other.name));
+        let columns = ["<what", "<allows", baseline.as_str(), other.as_str(), "<because"];
+        let mut table = Table::new(names(contrast), &columns);
+        table.rows.extend(contrast.work.checks.iter().map(|check| {
+            let because = if check.because.is_empty() { ABSENT.to_owned() } else { check.because.clone() };
+            vec![
+                check.what.clone(),
+                check.allows.text().to_owned(),
+                check.baseline.clone(),
+                check.other.clone(),
+                because,
+            ]
+        }));
+        section.show(table);
+    }
+    section
+}

@@ -1,0 +1,48 @@
+//! Numbers as text: four significant digits, units in the column's heading.
+
+use record::Estimate;
+
+/// What stands for a value that was not measured.
+pub(super) const ABSENT: &str = "–";
+
+pub(super) fn percent(share: f64) -> String {
+    format!("{:.2} %", share * 100.0)
+}
+
+/// Bytes as MB = 10^6 bytes.
+pub(super) fn megabytes(bytes: f64) -> String {
+    format!("{:.1}", bytes / 1e6)
+}
+
+pub(super) fn or_absent(value: Option<String>) -> String {
+    value.unwrap_or_else(|| ABSENT.to_owned())
+}
+
+/// A mean, and under it the interval where there is one.
+pub(super) fn estimate(found: Option<&Estimate>, show: impl Fn(f64) -> String) -> String {
+    let Some(found) = found else { return ABSENT.to_owned() };
+    match (found.low, found.high) {
+        (Some(low), Some(high)) => format!("{}\n[{}, {}]", show(found.mean), show(low), show(high)),
+        _ => show(found.mean),
+    }
+}
+
+/// `1 case`, `2 cases`.
+pub(super) fn count(n: usize, noun: &str) -> String {
+    format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests {
+    use record::figures::significant;
+
+    use super::*;
+
+    #[test]
+    fn an_interval_stands_under_its_mean() {
+        let whole = Estimate { mean: 2.0, low: Some(1.0), high: Some(3.0), ..Estimate::default() };
+        assert_eq!(estimate(Some(&whole), significant), "2.000\n[1.000, 3.000]");
+        assert_eq!(estimate(Some(&Estimate { low: None, ..whole }), significant), "2.000");
+        assert_eq!(estimate(None, significant), "–");
+    }
+}

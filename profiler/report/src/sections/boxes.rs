@@ -1,0 +1,228 @@
+//! White box against black box: the same model in this process and through a server, the difference split.
+//!
+//! ```text
+//! row                        in process                              through the server
+//! until the first token      TTFT                                    TTFT
+//!   HTTP alone               none                                    asked for alone
+//!   chat template            none: rendered before the request       asked for alone, less HTTP alone
+//!   tokens                   tokenize                                asked for alone, less HTTP alone
+//!   queue and the rest       none                                    TTFT - its own prefill - those of the three that are known
+//!   prefill                  TTFT - tokenize                         its own prefill
+//! after the first token      latency - TTFT                          latency - TTFT
+//!   decode                   latency - TTFT - detokenize - other     its own decode
+//!   text and transport       detokenize + other                      latency - TTFT - its own decode   (text, HTTP)
+//! latency                    latency                                 latency
+//! ```
+//! Either way the first token is sampled in prefill, and the indented rows add up to the one above them.
+
+use super::View;
+use crate::content::{Section, Table};
+use crate::figures::{milliseconds, or_absent};
+use record::{BeforeModel, Case, Sample, Summary};
+use statistics::mean;
+
+/// A time in seconds of one request of a case.
+type Time = fn(&Case, &Sample) -> Option<f64>;
+
+/// A row of the table.
+struct Row {
+    name: &'static str,
+    /// In process; `None` = there is no such thing there.
+    white: Option<Time>,
+    /// Through the server.
+    black: Time,
+}
+
+const fn row(name: &'static str, white: Time, black: Time) -> Row {
+    Row { name, white: Some(white), black }
+}
+
+/// What only a server does.
+const fn there(name: &'static str, black: Time) -> Row {
+    Row { name, white: None, black }
+}
+
+const ROWS: &[Row] = &[
+    row("until the first token", |_, s| s.ttft_s, |_, s| s.ttft_s),
+    there("  HTTP alone", |c, _| before(c)?.round_trip_s),
+    there("  chat template", |c, _| before(c)?.template_s),
+    row("  tokens", |_, s| s.tokenize_s, |c, _| before(c)?.tokenize_s),
+    there("  queue and the rest", |c, s| Some(s.ttft_s? - s.server.as_ref()?.prefill_s? - known(c))),
+    row("  prefill", |_, s| Some(s.ttft_s? - s.tokenize_s?), |_, s| s.server.as_ref()?.prefill_s),
+    row("after the first token", |_, s| rest(s), |_, s| rest(s)),
+    row("  decode", |_, s| Some(rest(s)? - s.detokenize_s? - s.other_s?), |_, s| s.server.as_ref()?.decode_s),
+    row(
+        "  text and transport",
+        |_, s| Some(s.detokenize_s? + s.other_s?),
+        |_, s| Some(rest(s)? - s.server.as_ref()?.decode_s?),
+    ),
+    row("latency", |_, s| s.latency_s, |_, s| s.latency_s),
+];
+
+fn rest(sample: &Sample) -> Option<f64> {
+    Some(sample.latency_s? - sample.ttft_s?)
+}
+
+fn before(case: &Case) -> Option<&BeforeModel> {
+    case.server.as_ref()?.before_model.as_ref()
+}
+
+/// What is known of the time before the model. A part that is not known stays in the rest.
+fn known(case: &Case) -> f64 {
+    let parts = |found: &BeforeModel| [found.round_trip_s, found.template_s, found.tokenize_s];
+    before(case).map(parts).into_iter().flatten().flatten().sum()
+}
+
+pub(super) fn section(view: &View<'_>) -> Section {
+    let mut section = Section::new("In process and through a server");
+    let has_server = |summary: &&Summary| view.cases(summary).any(|case| case.server.is_some());
+    for black in view.file.summaries.iter().filter(has_server) {
+        let same = |white: &&Summary| {
+            !has_server(white)
+                && (&white.model, white.threads, white.depth) == (&black.model, black.threads, black.depth)
+        };
+        let whites: Vec<&Summary> = view.file.summaries.iter().filter(same).collect();
+        for white in &whites {
+            section.show(table(view, white, black));
+        }
+        if !whites.is_empty() {
+            unknown(view, black).into_iter().for_each(|sentence| section.say(sentence));
+        }
+    }
+    if !section.blocks.is_empty() {
+        section.say("Means over the prompts that both answered, in ms. Before its model a server reads HTTP, renders the chat template, makes tokens and lets requests wait; the first three were asked for alone, outside of the measured requests, and the rest is what of its TTFT is left. In process the text is rendered before the request. Either way the first token is sampled in prefill. The server's prefill and decode are its own words; where it says nothing, the rows stay empty. Answers may differ in length: compare the rows with the tokens of each.");
+    }
+    section
+}
+
+/// Why parts of the time before the model are not known, each reason once.
+fn unknown(view: &View<'_>, black: &Summary) -> Vec<String> {
+    let parts = [("HTTP alone", "round_trip_s"), ("chat template", "template_s"), ("tokens", "tokenize_s")];
+    let of_part = |(name, field): (&str, &str)| {
+        let mut reasons = view.cases(black).filter_map(|case| before(case)?.reasons.get(field));
+        reasons
+            .next()
+            .map(|reason| format!("{}: {name} not asked for alone: {reason}; it is in the rest.", black.engine))
+    };
+    parts.into_iter().filter_map(of_part).collect()
+}
+
+fn table(view: &View<'_>, white: &Summary, black: &Summary) -> Table {
+    let caption = format!("{}, and {}.", view.subject(white), view.subject(black));
+    let mut table =
+        Table::new(caption, &["<part", "in process", "through the server", "difference", "of the whole difference"]);
+    let pairs: Vec<(&Case, &Case)> = view
+        .cases(white)
+        .filter_map(|one| view.cases(black).find(|other| other.prompt == one.prompt).map(|other| (one, other)))
+        .filter(|(one, other)| one.clean_samples().next().is_some() && other.clean_samples().next().is_some())
+        .collect();
+    let of = |time: Time, pick: fn(&(&Case, &Case)) -> usize| {
+        let cases = pairs.iter().map(|pair| if pick(pair) == 0 { pair.0 } else { pair.1 });
+        let of_case = |case: &Case| mean(&case.clean_samples().filter_map(|sample| time(case, sample)).collect::<Vec<f64>>());
+        cases.map(of_case).collect::<Option<Vec<f64>>>().and_then(|means| mean(&means))
+    };
+    let both = |row: &Row| (row.white.map_or(Some(0.0), |white| of(white, |_| 0)), of(row.black, |_| 1));
+    let whole = ROWS.last().map(both).and_then(|(one, other)| Some(other? - one?));
+    for row in ROWS {
+        let (one, other) = both(row);
+        let difference = one.zip(other).map(|(one, other)| other - one);
+        let share = difference.zip(whole.filter(|whole| whole.abs() > 0.0)).map(|(part, whole)| part / whole);
+        table.rows.push(vec![
+            row.name.to_owned(),
+            if row.white.is_none() { "none".to_owned() } else { or_absent(one.map(milliseconds)) },
+            or_absent(other.map(milliseconds)),
+            or_absent(difference.map(milliseconds)),
+            or_absent(share.map(|share| format!("{:.0} %", share * 100.0))),
+        ]);
+    }
+    if pairs.is_empty() {
+        table.rows.clear();
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use record::{RunFile, ServerFile, ServerSample};
+
+    /// One engine in process, and one through a server that says so much of what comes before its model.
+    fn run(before_model: Option<BeforeModel>) -> RunFile {
+        let white = Sample {
+            latency_s: Some(1.0),
+            ttft_s: Some(0.22),
+            tokenize_s: Some(0.01),
+            prefill_s: Some(0.2),
+            decode_s: Some(0.7),
+            sample_s: Some(0.05),
+            detokenize_s: Some(0.03),
+            other_s: Some(0.01),
+            ..Sample::default()
+        };
+        let black = Sample {
+            latency_s: Some(1.5),
+            ttft_s: Some(0.4),
+            server: Some(ServerSample { prefill_s: Some(0.3), decode_s: Some(0.9), ..ServerSample::default() }),
+            ..Sample::default()
+        };
+        let case = |engine: &str, sample: Sample, server: Option<ServerFile>| Case {
+            engine: engine.to_owned(),
+            model: "m".to_owned(),
+            prompt: "p".to_owned(),
+            samples: vec![sample],
+            server,
+            ..Case::default()
+        };
+        let server = ServerFile { before_model, ..ServerFile::default() };
+        let cases = vec![case("a", white, None), case("b", black, Some(server))];
+        let summaries = analyse::summary::summarise(&cases, 1);
+        RunFile { cases, summaries, ..RunFile::default() }
+    }
+
+    fn cells(file: &RunFile) -> Vec<String> {
+        let found = table(&View { file }, &file.summaries[0], &file.summaries[1]);
+        found.rows.iter().map(|row| row[1..].join(" ")).collect()
+    }
+
+    #[test]
+    fn the_parts_add_up_to_the_difference() {
+        let asked = BeforeModel {
+            round_trip_s: Some(0.01),
+            template_s: Some(0.02),
+            tokenize_s: Some(0.005),
+            ..BeforeModel::default()
+        };
+        let file = run(Some(asked));
+        assert_eq!(
+            cells(&file),
+            [
+                "220.0 400.0 180.0 36 %",
+                "none 10.00 10.00 2 %",
+                "none 20.00 20.00 4 %",
+                "10.00 5.000 -5.000 -1 %",
+                "none 65.00 65.00 13 %",
+                "210.0 300.0 90.00 18 %",
+                "780.0 1100 320.0 64 %",
+                "740.0 900.0 160.0 32 %",
+                "40.00 200.0 160.0 32 %",
+                "1000 1500 500.0 100 %"
+            ]
+        );
+        assert_eq!(section(&View { file: &file }).blocks.len(), 2);
+    }
+
+    #[test]
+    fn what_was_not_asked_for_alone_stays_in_the_rest_and_says_why() {
+        let reason = |field: &str| (field.to_owned(), "x offers no question for it".to_owned());
+        let reasons = [reason("template_s"), reason("tokenize_s")].into();
+        let file = run(Some(BeforeModel { round_trip_s: Some(0.01), reasons, ..BeforeModel::default() }));
+        assert_eq!(
+            cells(&file)[1..5],
+            ["none 10.00 10.00 2 %", "none – – –", "10.00 – – –", "none 90.00 90.00 18 %"].map(str::to_owned)
+        );
+        let said = unknown(&View { file: &file }, &file.summaries[1]);
+        assert_eq!(said[0], "b: chat template not asked for alone: x offers no question for it; it is in the rest.");
+        assert_eq!(said.len(), 2);
+        assert_eq!(cells(&run(None))[4], "none 100.0 100.0 20 %", "a run that asked nothing");
+    }
+}

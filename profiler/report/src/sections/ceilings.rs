@@ -1,0 +1,176 @@
+//! What the machine can do at most, and how that held while the run measured.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::View;
+use record::ceilings::SIMULATED;
+use analyse::drift::drift;
+use crate::content::{Block, Section, Table};
+use crate::figures::{ABSENT, significant};
+use record::{CeilingProbe, Ceilings, Spread, ThreadCeilings};
+
+pub(super) fn section(view: &View<'_>) -> Section {
+    let mut section = Section::new("Ceilings of this machine");
+    let Some(ceilings) = &view.file.ceilings else {
+        // Runs of earlier versions have none, and their files say so.
+        if let Some(reason) = view.file.reasons.get("ceilings") {
+            section.say(format!("Not measured; the run file says why: {reason}."));
+        }
+        return section;
+    };
+    let shown = |entry: &&ThreadCeilings| view.file.plan.threads.contains(&entry.threads);
+    let threads = ceilings.threads.iter().filter(shown).cloned().collect();
+    section.blocks = blocks(&Ceilings { threads, ..ceilings.clone() });
+    section.show(probes(&view.file.ceiling_probes));
+    section
+}
+
+/// Measured ceilings as tables; also what `inferometer machine` shows.
+pub fn blocks(ceilings: &Ceilings) -> Vec<Block> {
+    let first = if ceilings.machine == SIMULATED {
+        "Those of the mock engine's machine, from its settings.".to_owned()
+    } else {
+        format!(
+            "Measured {} with the threads that engines compute on: median, and under it the lowest and the highest repetition. GB = 10^9 bytes; a multiply-add is two operations.",
+            ceilings.measured
+        )
+    };
+    let mut blocks = vec![Block::Sentence(first), Block::Table(table(ceilings))];
+    let wide = wide(ceilings);
+    if !wide.is_empty() {
+        blocks.push(Block::Facts(wide));
+    }
+    blocks.extend(reasons(ceilings).into_iter().map(Block::Sentence));
+    blocks
+}
+
+/// One row a limit, one column a thread count.
+fn table(ceilings: &Ceilings) -> Table {
+    let heads: Vec<String> =
+        ceilings.threads.iter().map(|entry| crate::figures::count(entry.threads, "thread")).collect();
+    let columns: Vec<&str> = std::iter::once("<limit").chain(heads.iter().map(String::as_str)).collect();
+    let mut table = Table::new("", &columns);
+    let mut row = |name: String, scale: f64, value: &dyn Fn(&ThreadCeilings) -> Option<Spread>| {
+        // A limit that nobody has is told below, with its reason.
+        if ceilings.threads.iter().any(|entry| value(entry).is_some()) {
+            let cells = ceilings.threads.iter().map(|entry| spread(value(entry), scale));
+            table.rows.push(std::iter::once(name).chain(cells).collect());
+        }
+    };
+    let fixed = |text: &str| text.to_owned();
+    row(fixed("memory read, 4 KiB pages, GB/s"), 1e-9, &|entry| entry.memory_read);
+    row(fixed("memory read, huge pages, GB/s"), 1e-9, &|entry| entry.memory_read_huge);
+    row(fixed("memory copy, GB/s"), 1e-9, &|entry| entry.copy);
+    for level in levels(ceilings) {
+        let of =
+            |entry: &ThreadCeilings| entry.caches.iter().find(|cache| cache.level == level).map(|cache| cache.read);
+        row(format!("level {level} cache read, GB/s"), 1e-9, &of);
+    }
+    row(fixed("f32 multiply-add, GFLOP/s"), 1e-9, &|entry| entry.fma_f32);
+    row(fixed("8-bit dot product, GOP/s"), 1e-9, &|entry| entry.dot_i8);
+    row(fixed("dispatch to all threads, µs"), 1e6, &|entry| entry.dispatch_s);
+    table
+}
+
+fn levels(ceilings: &Ceilings) -> Vec<usize> {
+    let mut levels: Vec<usize> =
+        ceilings.threads.iter().flat_map(|entry| entry.caches.iter().map(|cache| cache.level)).collect();
+    levels.sort_unstable();
+    levels.dedup();
+    levels
+}
+
+fn spread(value: Option<Spread>, scale: f64) -> String {
+    let Some(value) = value else { return ABSENT.to_owned() };
+    let [median, low, high] = [value.median, value.low, value.high].map(|value| significant(value * scale));
+    if value.n < 2 { median } else { format!("{median}\n[{low}, {high}]") }
+}
+
+fn wide(ceilings: &Ceilings) -> Vec<(String, String)> {
+    let told = |name: &str, value: Option<Spread>, scale: f64, unit: &str| {
+        let text = format!("{} {unit}", spread(Some(value?), scale).replace('\n', " "));
+        Some((name.to_owned(), text))
+    };
+    let facts = [
+        told("file read, cold", ceilings.file_read_cold, 1e-9, "GB/s"),
+        told("file read, warm", ceilings.file_read_warm, 1e-9, "GB/s, mapped, one thread"),
+        told("first touch of a page", ceilings.page_fault_s, 1e6, "µs"),
+    ];
+    facts.into_iter().flatten().collect()
+}
+
+/// Why limits are absent; each reason is told once.
+fn reasons(ceilings: &Ceilings) -> Vec<String> {
+    let all = ceilings.threads.iter().flat_map(|entry| &entry.reasons).chain(&ceilings.reasons);
+    let mut fields_of: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for (field, reason) in all {
+        fields_of.entry(reason).or_default().insert(field);
+    }
+    let told = |(reason, fields): (&str, BTreeSet<&str>)| {
+        format!("Not measured ({}): {reason}.", fields.into_iter().collect::<Vec<_>>().join(", "))
+    };
+    fields_of.into_iter().map(told).collect()
+}
+
+/// How the limits held: one row a thread count.
+fn probes(probes: &[CeilingProbe]) -> Table {
+    let compute = if COMPUTE == "dot_i8" { "8-bit dot product, GOP/s" } else { "f32 multiply-add, GFLOP/s" };
+    let mut table = Table::new(
+        "Between the rounds of this run, all engines stopped",
+        &["threads", "probes", "memory read, GB/s", "last / first", "range / median", compute],
+    );
+    for drift in drift(probes) {
+        let own = |value: fn(&CeilingProbe) -> Option<f64>| {
+            let values = probes.iter().filter(|probe| probe.threads == drift.threads).filter_map(value);
+            spread(Spread::of(&values.collect::<Vec<f64>>()), 1e-9)
+        };
+        table.rows.push(vec![
+            drift.threads.to_string(),
+            drift.n.to_string(),
+            own(|probe| probe.memory_read),
+            format!("{:.2}", drift.last_to_first),
+            format!("{:.2}", drift.range),
+            own(|probe| probe.compute),
+        ]);
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn exact(value: f64) -> Option<Spread> {
+        Some(Spread { median: value, low: value * 0.9, high: value * 1.1, n: 7 })
+    }
+
+    #[test]
+    fn every_limit_has_a_row_and_every_gap_a_reason() {
+        let entry = |threads: usize| ThreadCeilings {
+            threads,
+            memory_read: exact(20e9 * threads as f64),
+            caches: vec![record::CacheCeiling { level: 2, size_bytes: 1, read: exact(1e11).unwrap() }],
+            dispatch_s: exact(2e-6),
+            reasons: [("copy".to_owned(), "no room".to_owned())].into(),
+            ..ThreadCeilings::default()
+        };
+        let ceilings = Ceilings { threads: vec![entry(1), entry(2)], page_fault_s: exact(5e-7), ..Ceilings::default() };
+        let content = crate::Content {
+            title: String::new(),
+            sections: vec![Section { heading: "Ceilings".to_owned(), short: true, blocks: blocks(&ceilings) }],
+        };
+        insta::assert_snapshot!(crate::text(&content, crate::Look { width: 100, colour: false }));
+    }
+
+    #[test]
+    fn probes_show_their_range() {
+        let probe = |rate: f64| CeilingProbe {
+            threads: 2,
+            memory_read: Some(rate),
+            compute: Some(1e11),
+            ..CeilingProbe::default()
+        };
+        let table = probes(&[probe(40e9), probe(30e9), probe(36e9)]);
+        assert_eq!(table.rows, [["2", "3", "36.00\n[30.00, 40.00]", "0.90", "0.28", "100.0\n[100.0, 100.0]"]]);
+    }
+}

@@ -1,0 +1,79 @@
+//! Warnings, failures, and whether the outputs were the same.
+
+use std::collections::BTreeSet;
+
+use super::View;
+use crate::content::{Block, Section};
+use crate::figures::count;
+use record::{Case, Sample, Status};
+
+pub(super) fn warnings(view: &View<'_>) -> Section {
+    let mut section = Section::short("Warnings");
+    section.blocks.extend(view.file.warnings.iter().cloned().map(Block::Warning));
+    section
+}
+
+/// Cases that failed alike share a line.
+pub(super) fn failures(view: &View<'_>) -> Section {
+    let mut section = Section::short("Failures");
+    let mut alike: Vec<(Status, &str, Vec<&str>)> = Vec::new();
+    for case in view.file.cases.iter().filter(|case| case.status != Status::Ok) {
+        let why = case.error.as_deref().unwrap_or("no reason was recorded");
+        match alike.iter_mut().find(|(status, reason, _)| *status == case.status && *reason == why) {
+            Some((.., cases)) => cases.push(&case.id),
+            None => alike.push((case.status, why, vec![&case.id])),
+        }
+    }
+    for (status, why, cases) in alike {
+        let how = match status {
+            Status::Timeout => "timeout",
+            Status::Skipped => "skipped",
+            Status::Failed | Status::Ok => "failed",
+        };
+        section.blocks.push(Block::Failure(format!("{} ({how}): {why}", cases.join(", "))));
+    }
+    section
+}
+
+pub(super) fn outputs(view: &View<'_>) -> Section {
+    let mut section = Section::new("Outputs");
+    let hashes = |case: &Case| {
+        // With other digits in front of each prompt, answers may differ.
+        let same_prompt = |sample: &&Sample| sample.server.as_ref().is_none_or(|server| !server.nonce);
+        let samples = case.clean_samples().chain(&case.stepped).chain(&case.traced).filter(same_prompt);
+        samples.filter_map(|sample| sample.output_sha256.clone()).collect::<Vec<String>>()
+    };
+    let (mut samples, mut same, mut differing) = (0, 0, Vec::new());
+    for case in &view.file.cases {
+        let found = hashes(case);
+        samples += found.len();
+        match found.iter().collect::<BTreeSet<_>>().len() {
+            0 => {}
+            1 => same += 1,
+            kinds => differing.push(format!("{} ({kinds} different outputs)", case.id)),
+        }
+    }
+    if samples == 0 {
+        return section;
+    }
+    if differing.is_empty() {
+        section.say(format!(
+            "In {} all samples of all passes gave the same output ({} compared by SHA-256).",
+            count(same, "case"),
+            count(samples, "sample")
+        ));
+    } else {
+        section.say(format!(
+            "In {} the samples gave the same output; in {} they did not, so their times belong to different work:",
+            count(same, "case"),
+            differing.len()
+        ));
+        section.blocks.extend(differing.into_iter().map(Block::Failure));
+    }
+    if view.file.plan.models.iter().any(|model| model.synthetic) {
+        section.say(
+            "Outputs of synthetic weights mean nothing; that they repeat still shows that the same work was done.",
+        );
+    }
+    section
+}

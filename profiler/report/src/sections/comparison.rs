@@ -1,0 +1,55 @@
+//! Models, engines and settings beside each other: latency, memory and speed with their intervals.
+
+use super::View;
+use crate::chart::{Bar, Bars, Chart, Figure};
+use crate::content::Section;
+use crate::figures::{megabytes, significant};
+use record::{Estimate, Summary};
+
+/// What is compared: title, metric, unit, scale of the axis, and how a value is written.
+type Compared = (&'static str, &'static str, &'static str, f64, fn(f64) -> String);
+
+const CHARTS: &[Compared] = &[
+    ("Latency (lower is better)", "latency_s", "s", 1.0, significant),
+    ("Peak memory during the first request (lower is better)", "first_peak_delta_bytes", "MB", 1e-6, megabytes),
+    ("Tokens per second of latency, TPS (higher is better)", "tps", "tokens/s", 1.0, significant),
+    ("Decode speed (higher is better)", "decode_tps", "tokens/s", 1.0, significant),
+    ("Prefill speed (higher is better)", "prefill_tps", "tokens/s", 1.0, significant),
+];
+
+pub(super) fn section(view: &View<'_>) -> Section {
+    let mut section = Section::new("Comparison");
+    if view.file.summaries.len() < 2 {
+        return section;
+    }
+    for (title, metric, unit, scale, show) in CHARTS {
+        let bar = |summary: &Summary| {
+            let found: &Estimate = summary.metrics.get(*metric)?;
+            let interval = found.low.zip(found.high).map(|(low, high)| (low * scale, high * scale));
+            let range = found.low.zip(found.high);
+            let range = range.map(|(low, high)| format!(" [{}, {}]", show(low), show(high))).unwrap_or_default();
+            Some(Bar {
+                label: view.subject(summary),
+                value: found.mean * scale,
+                interval,
+                text: format!("{} {unit}{range}", show(found.mean)),
+            })
+        };
+        let rows: Vec<Bar> = view.file.summaries.iter().filter_map(bar).collect();
+        if rows.len() < 2 {
+            continue;
+        }
+        let by_value = |a: &&Bar, b: &&Bar| a.value.total_cmp(&b.value);
+        let (Some(least), Some(most)) = (rows.iter().min_by(by_value), rows.iter().max_by(by_value)) else { continue };
+        section.draw(Chart {
+            title: (*title).to_owned(),
+            summary: format!("{title}: from {} ({}) to {} ({}).", least.text, least.label, most.text, most.label),
+            figure: Figure::Bars(Bars { axis: (*unit).to_owned(), rows }),
+            numbers: None,
+        });
+    }
+    if !section.blocks.is_empty() {
+        section.say("Bars are means over the prompts, the lines over their ends the bootstrap 95 % intervals. All cases of a model were measured interleaved; different models were measured one after the other.");
+    }
+    section
+}

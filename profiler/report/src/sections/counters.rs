@@ -1,0 +1,186 @@
+//! Counters per phase, or why there are none.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::View;
+use crate::content::{Block, Section, Table};
+use crate::figures::{ABSENT, milliseconds, significant};
+use record::{OpCounters, PhaseRow, Summary};
+use statistics::mean;
+
+pub(super) fn section(view: &View<'_>) -> Section {
+    let mut section = Section::new("Counters");
+    for summary in &view.file.summaries {
+        section.show(table(view, summary));
+        section.blocks.extend(derived(view, summary).map(Block::Table));
+        if let Some(table) = by_op(view, summary) {
+            section.blocks.push(Block::Details { summary: "Op by op".to_owned(), blocks: vec![Block::Table(table)] });
+        }
+    }
+    let mut absent: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for case in &view.file.cases {
+        let known = |name: &str| case.counters.get(name).is_some_and(Option::is_some);
+        for (name, reason) in case.reasons.iter().filter(|(name, _)| !known(name)) {
+            absent.entry(reason).or_default().insert(name);
+        }
+    }
+    if !section.blocks.is_empty() {
+        section.say("From the stepped pass: means over the prompts of one request.");
+        let sets = view.file.cases.iter().flat_map(|case| &case.stepped).map(|sample| sample.counter_set + 1).max();
+        if let Some(sets) = sets.filter(|&sets| sets > 1) {
+            section.say(format!("The processor counts fewer events at once than were asked for: they were counted in {sets} sets, each in requests of its own."));
+        }
+        for (name, reason) in extrapolated(view) {
+            section.say(format!("{name} is {reason}."));
+        }
+    }
+    if !absent.is_empty() {
+        let facts = absent
+            .into_iter()
+            .map(|(reason, names)| (names.into_iter().collect::<Vec<_>>().join(", "), reason.to_owned()))
+            .collect();
+        section.say("Not available here:");
+        section.blocks.push(Block::Facts(facts));
+    }
+    section
+}
+
+/// One row a phase; a column for every counter that has a value somewhere.
+fn table(view: &View<'_>, summary: &Summary) -> Table {
+    let rows: Vec<&PhaseRow> = view.cases(summary).flat_map(|case| &case.phases).collect();
+    let names: BTreeSet<&str> = rows
+        .iter()
+        .flat_map(|row| row.counters.iter().filter(|(_, value)| value.is_some()).map(|(name, _)| name.as_str()))
+        .collect();
+    let columns: Vec<&str> = ["<phase", "ms", "CPU ms"].into_iter().chain(names.iter().copied()).collect();
+    let mut table = Table::new(format!("{}.", view.subject(summary)), &columns);
+    let mut phases: Vec<&str> = Vec::new();
+    for row in &rows {
+        if !phases.contains(&row.phase.as_str()) {
+            phases.push(&row.phase);
+        }
+    }
+    for phase in phases {
+        let of_phase = |value: &dyn Fn(&PhaseRow) -> Option<f64>| {
+            mean(&rows.iter().filter(|row| row.phase == phase).filter_map(|row| value(row)).collect::<Vec<f64>>())
+        };
+        let mut cells = vec![phase.to_owned()];
+        cells.push(of_phase(&|row| row.time_s).map_or(ABSENT.to_owned(), milliseconds));
+        cells.push(of_phase(&|row| row.cpu_s).map_or(ABSENT.to_owned(), milliseconds));
+        cells.extend(
+            names.iter().map(|name| {
+                of_phase(&|row| row.counters.get(*name).copied().flatten()).map_or(ABSENT.to_owned(), amount)
+            }),
+        );
+        table.rows.push(cells);
+    }
+    table
+}
+
+/// Counters that had a register for a part of the time only, each with what is said of it.
+fn extrapolated<'v>(view: &View<'v>) -> BTreeSet<(&'v str, &'v str)> {
+    let has = |row: &PhaseRow, name: &str| row.counters.get(name).is_some_and(Option::is_some);
+    let rows = view.file.cases.iter().flat_map(|case| &case.phases);
+    rows.flat_map(|row| {
+        row.reasons.iter().filter(|(name, _)| has(row, name)).map(|(name, reason)| (name.as_str(), reason.as_str()))
+    })
+    .collect()
+}
+
+/// Names of derived figures as a reader knows them, and what a printed one is in the unit of the file.
+const DERIVED: [(&str, &str, f64); 10] = [
+    ("ipc", "IPC", 1.0),
+    ("cache_misses_per_1000", "cache misses / 1,000", 1.0),
+    ("branch_misses_per_1000", "branch misses / 1,000", 1.0),
+    ("llc_load_misses_per_1000", "LLC load misses / 1,000", 1.0),
+    ("dtlb_load_misses_per_1000", "dTLB load misses / 1,000", 1.0),
+    ("miss_bytes_per_s", "GB/s by misses", 1e9),
+    ("retiring_share", "retiring %", 0.01),
+    ("bad_speculation_share", "bad speculation %", 0.01),
+    ("frontend_bound_share", "frontend bound %", 0.01),
+    ("backend_bound_share", "backend bound %", 0.01),
+];
+
+/// What follows from the counters, one row a phase; nothing where nothing follows.
+fn derived(view: &View<'_>, summary: &Summary) -> Option<Table> {
+    let rows: Vec<&PhaseRow> = view.cases(summary).flat_map(|case| &case.phases).collect();
+    let shown: Vec<_> =
+        DERIVED.iter().filter(|(name, ..)| rows.iter().any(|row| row.derived.contains_key(*name))).collect();
+    if shown.is_empty() {
+        return None;
+    }
+    let columns: Vec<&str> = std::iter::once("<phase").chain(shown.iter().map(|(_, title, _)| *title)).collect();
+    let mut table =
+        Table::new(format!("{}: what follows; misses are per 1,000 instructions.", view.subject(summary)), &columns);
+    let mut phases: Vec<&str> = Vec::new();
+    for row in rows.iter().filter(|row| !row.derived.is_empty()) {
+        if !phases.contains(&row.phase.as_str()) {
+            phases.push(&row.phase);
+        }
+    }
+    for phase in phases {
+        let cells = shown.iter().map(|(name, _, unit)| {
+            let of_phase = rows.iter().filter(|row| row.phase == phase);
+            let values: Vec<f64> = of_phase.filter_map(|row| row.derived.get(*name).copied()).collect();
+            mean(&values).map_or(ABSENT.to_owned(), |value| significant(value / unit))
+        });
+        table.rows.push(std::iter::once(phase.to_owned()).chain(cells).collect());
+    }
+    Some(table)
+}
+
+/// One row a phase and op, of the counted pass: means over the prompts; nothing where no case has one.
+fn by_op(view: &View<'_>, summary: &Summary) -> Option<Table> {
+    let rows: Vec<&OpCounters> = view.cases(summary).flat_map(|case| &case.op_counters).collect();
+    let values = rows.iter().flat_map(|row| &row.counters);
+    let names: BTreeSet<&str> = values.filter(|(_, value)| value.is_some()).map(|(name, _)| name.as_str()).collect();
+    if names.is_empty() {
+        return None;
+    }
+    let shown: Vec<_> =
+        DERIVED.iter().filter(|(name, ..)| rows.iter().any(|row| row.derived.contains_key(*name))).collect();
+    let titles = shown.iter().map(|(_, title, _)| *title);
+    let columns: Vec<&str> =
+        ["<phase", "<op", "calls"].into_iter().chain(names.iter().copied()).chain(titles).collect();
+    let caption = format!("{}: from the counted pass, whose times are not used.", view.subject(summary));
+    let mut table = Table::new(caption, &columns);
+    let mut places: Vec<(&str, &str)> = Vec::new();
+    for row in &rows {
+        if !places.contains(&(&row.phase, &row.op)) {
+            places.push((&row.phase, &row.op));
+        }
+    }
+    for (phase, op) in places {
+        let of_op: Vec<_> = rows.iter().filter(|row| row.phase == phase && row.op == op).collect();
+        let mean_of = |value: &dyn Fn(&OpCounters) -> Option<f64>| {
+            mean(&of_op.iter().filter_map(|row| value(row)).collect::<Vec<f64>>())
+        };
+        let mut cells = vec![phase.to_owned(), op.to_owned()];
+        cells.push(mean_of(&|row| Some(row.count as f64)).map_or(ABSENT.to_owned(), amount));
+        cells.extend(
+            names.iter().map(|name| {
+                mean_of(&|row| row.counters.get(*name).copied().flatten()).map_or(ABSENT.to_owned(), amount)
+            }),
+        );
+        cells.extend(shown.iter().map(|(name, _, unit)| {
+            mean_of(&|row| row.derived.get(*name).copied()).map_or(ABSENT.to_owned(), |value| significant(value / unit))
+        }));
+        table.rows.push(cells);
+    }
+    Some(table)
+}
+
+/// Counts are often large: thousand, million, milliard as k, M, G.
+fn amount(value: f64) -> String {
+    let (scaled, unit) = match value.abs() {
+        size if size >= 1e9 => (value / 1e9, " G"),
+        size if size >= 1e6 => (value / 1e6, " M"),
+        size if size >= 1e4 => (value / 1e3, " k"),
+        _ => (value, ""),
+    };
+    if unit.is_empty() && scaled.fract() == 0.0 {
+        format!("{scaled:.0}")
+    } else {
+        format!("{}{unit}", significant(scaled))
+    }
+}

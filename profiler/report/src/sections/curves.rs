@@ -1,0 +1,119 @@
+//! Speed against depth and against threads, where a run has several of them.
+
+use super::View;
+use crate::chart::{Chart, Figure, Line, Lines, Point};
+use crate::content::{Block, Section, Table};
+use crate::figures::{ABSENT, count, estimate, significant};
+use record::Summary;
+
+/// What is drawn over each axis.
+const METRICS: &[(&str, &str)] = &[("Decode speed", "decode_tps"), ("Prefill speed", "prefill_tps")];
+
+/// An axis of the plan.
+struct Axis {
+    name: &'static str,
+    title: &'static str,
+    of: fn(&Summary) -> usize,
+    /// The other axis, as part of a line's name; nothing where the plan has one value of it.
+    other: fn(&Summary) -> String,
+    others: fn(&Summary) -> usize,
+}
+
+const AXES: &[Axis] = &[
+    Axis {
+        name: "depth",
+        title: "tokens in the context before the prompt",
+        of: |summary| summary.depth,
+        other: |summary| count(summary.threads, "thread"),
+        others: |summary| summary.threads,
+    },
+    Axis {
+        name: "threads",
+        title: "threads",
+        of: |summary| summary.threads,
+        other: |summary| format!("depth {}", summary.depth),
+        others: |summary| summary.depth,
+    },
+];
+
+pub(super) fn section(view: &View<'_>) -> Section {
+    let mut section = Section::new("Depth and threads");
+    for axis in AXES {
+        let lines = lines(view, axis);
+        if lines.is_empty() {
+            continue;
+        }
+        for (what, metric) in METRICS {
+            section.blocks.extend(chart(axis, what, metric, &lines).map(|chart| Block::Chart(Box::new(chart))));
+        }
+    }
+    if !section.blocks.is_empty() {
+        section.say("Means over the prompts with their 95 % intervals. A deeper context makes each token read more of the KV cache; more threads help until memory or the number of cores ends it.");
+    }
+    section
+}
+
+/// Summaries that differ in this axis alone, each with the name of its line, ascending along the axis.
+fn lines<'a>(view: &'a View<'_>, axis: &Axis) -> Vec<(String, Vec<&'a Summary>)> {
+    let summaries = &view.file.summaries;
+    let several = |of: fn(&Summary) -> usize| summaries.iter().any(|summary| of(summary) != of(&summaries[0]));
+    let mut lines: Vec<(String, Vec<&Summary>)> = Vec::new();
+    if summaries.is_empty() || !several(axis.of) {
+        return lines;
+    }
+    let other = several(axis.others);
+    for summary in summaries {
+        let more = if other { format!(", {}", (axis.other)(summary)) } else { String::new() };
+        let name = format!("{} on {}{more}", view.model(&summary.model), summary.engine);
+        match lines.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, summaries)) => summaries.push(summary),
+            None => lines.push((name, vec![summary])),
+        }
+    }
+    lines.retain(|(_, summaries)| summaries.len() > 1);
+    lines.iter_mut().for_each(|(_, summaries)| summaries.sort_by_key(|summary| (axis.of)(summary)));
+    lines
+}
+
+fn chart(axis: &Axis, what: &str, metric: &str, lines: &[(String, Vec<&Summary>)]) -> Option<Chart> {
+    let mut places: Vec<usize> =
+        lines.iter().flat_map(|(_, summaries)| summaries).map(|summary| (axis.of)(summary)).collect();
+    places.sort_unstable();
+    places.dedup();
+    let columns: Vec<String> = std::iter::once("<case".to_owned())
+        .chain(places.iter().map(|place| format!("{} {place}", axis.name)))
+        .chain(["last / first".to_owned()])
+        .collect();
+    let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
+    let mut numbers = Table::new(format!("{what} in tokens per second against {}.", axis.name), &columns);
+    let mut drawn = Vec::new();
+    let mut told = Vec::new();
+    for (name, summaries) in lines {
+        let known = summaries.iter().filter_map(|summary| Some(((axis.of)(summary), summary.metrics.get(metric)?)));
+        let points: Vec<Point> = known
+            .clone()
+            .map(|(x, found)| Point { x: x as f64, y: found.mean, range: found.low.zip(found.high) })
+            .collect();
+        let (Some(first), Some(last)) = (points.first(), points.last()) else { continue };
+        let ratio = (first.y > 0.0).then(|| last.y / first.y);
+        let cell = |place: &usize| {
+            let found = summaries.iter().find(|summary| (axis.of)(summary) == *place);
+            estimate(found.and_then(|summary| summary.metrics.get(metric)), significant)
+        };
+        let cells = std::iter::once(name.clone()).chain(places.iter().map(cell));
+        numbers.rows.push(cells.chain([ratio.map_or(ABSENT.to_owned(), |ratio| format!("{ratio:.2}"))]).collect());
+        told.push(format!("{name}: {} at {}, {} at {}", significant(first.y), first.x, significant(last.y), last.x));
+        drawn.push(Line { name: name.clone(), points, dots: true });
+    }
+    (!drawn.is_empty()).then(|| Chart {
+        title: format!("{what} against {}", axis.name),
+        summary: format!("{what} in tokens per second, by {}. {}.", axis.title, told.join("; ")),
+        figure: Figure::Lines(Lines {
+            x: axis.title.to_owned(),
+            y: "tokens per second".to_owned(),
+            lines: drawn,
+            ..Lines::default()
+        }),
+        numbers: Some(numbers),
+    })
+}

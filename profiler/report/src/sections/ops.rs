@@ -1,0 +1,231 @@
+//! Where the time of the forward passes went: phases as sums of their ops, ops on the roofline, blocks and threads.
+
+use std::collections::BTreeMap;
+
+use super::View;
+use crate::content::{Section, Table};
+use crate::figures::{ABSENT, count, milliseconds, or_absent, percent, significant};
+use record::{Case, OpRow, PhaseSum, Summary};
+use analyse::summary::PHASES;
+use statistics::median;
+
+/// Ops below this share of their phase stand together in one line.
+const SMALL: f64 = 0.005;
+/// The phases whose ops are marked.
+const FORWARD: [&str; 2] = ["prefill", "decode"];
+
+pub(super) fn section(view: &View<'_>) -> Section {
+    let mut section = Section::new("Operations");
+    for summary in &view.file.summaries {
+        let cases: Vec<&Case> = view.cases(summary).filter(|case| !case.ops.is_empty()).collect();
+        if cases.is_empty() {
+            continue;
+        }
+        let sums = sums(&cases);
+        section.show(whole(view, summary, &sums));
+        for phase in FORWARD {
+            let rows = merged(&cases, phase);
+            if rows.is_empty() {
+                continue;
+            }
+            section.show(ops(view, summary, phase, &rows, phase_s(&cases, phase)));
+            if let Some(sentence) = layers(&cases, phase) {
+                section.say(sentence);
+            }
+        }
+        section.show(threads(view, summary, &cases));
+        for reason in reasons(&cases) {
+            section.say(format!("{}: {reason}.", view.subject(summary)));
+        }
+    }
+    if !section.blocks.is_empty() {
+        section.say("From one traced request of each prompt, whose marks cost time: use the shares. GFLOP/s and GB/s are the cost model's operations and bytes over the measured time; of the roofline is the least time that the measured ceilings allow over the measured time, and bound by names the ceiling that sets it. The formulas are in METHODOLOGY.md.");
+    }
+    section
+}
+
+/// Sums of the same phase over cases, in the order of a request. One unknown part makes its sum unknown.
+fn sums(cases: &[&Case]) -> Vec<PhaseSum> {
+    let of = |phase: &str| {
+        let parts = || cases.iter().flat_map(|case| &case.sums).filter(|sum| sum.phase == phase);
+        parts().next()?;
+        let add = |of: fn(&PhaseSum) -> f64| parts().map(of).sum::<f64>();
+        let known = |of: fn(&PhaseSum) -> Option<f64>| parts().map(of).sum::<Option<f64>>();
+        let (time_s, unattributed_s) = (add(|sum| sum.time_s), add(|sum| sum.unattributed_s));
+        let attainable_s = known(|sum| sum.attainable_s);
+        Some(PhaseSum {
+            phase: phase.to_owned(),
+            time_s,
+            ops_s: add(|sum| sum.ops_s),
+            unattributed_s,
+            unattributed_share: part(unattributed_s, time_s),
+            attainable_s,
+            roofline: attainable_s.filter(|_| time_s > 0.0).map(|attainable| attainable / time_s),
+            bytes: known(|sum| sum.bytes),
+            flops: known(|sum| sum.flops),
+        })
+    };
+    PHASES.iter().filter_map(|(phase, _)| of(phase)).collect()
+}
+
+/// Time of a phase over cases, in seconds; in files that have no sums by the share that each op has of it.
+fn phase_s(cases: &[&Case], phase: &str) -> f64 {
+    let of = |case: &&Case| {
+        let told = case.sums.iter().find(|sum| sum.phase == phase).map(|sum| sum.time_s);
+        let by_share = || case.ops.iter().find(|row| row.phase == phase && row.share > 0.0);
+        told.or_else(|| by_share().map(|row| row.time_s / row.share))
+    };
+    cases.iter().filter_map(of).sum()
+}
+
+/// Ops of a phase over cases, the longest first.
+fn merged(cases: &[&Case], phase: &str) -> Vec<OpRow> {
+    let mut sums: BTreeMap<&str, OpRow> = BTreeMap::new();
+    for row in cases.iter().flat_map(|case| &case.ops).filter(|row| row.phase == phase) {
+        sums.entry(&row.op).and_modify(|sum| add(sum, row)).or_insert_with(|| row.clone());
+    }
+    let mut rows: Vec<OpRow> = sums.into_values().collect();
+    rows.sort_by(|a, b| b.time_s.total_cmp(&a.time_s));
+    rows
+}
+
+/// Adds a row of the same op; the ceiling is that of the longer one.
+fn add(sum: &mut OpRow, row: &OpRow) {
+    let both = |a: Option<f64>, b: Option<f64>| a.zip(b).map(|(a, b)| a + b);
+    if row.time_s > sum.time_s {
+        sum.limit.clone_from(&row.limit);
+    }
+    sum.count += row.count;
+    sum.time_s += row.time_s;
+    sum.flops = both(sum.flops, row.flops);
+    sum.bytes = both(sum.bytes, row.bytes);
+    sum.attainable_s = both(sum.attainable_s, row.attainable_s);
+}
+
+/// The traced requests as sums of their phases.
+fn whole(view: &View<'_>, summary: &Summary, sums: &[PhaseSum]) -> Table {
+    let caption = format!("{}: the traced requests by phase, all prompts together.", view.subject(summary));
+    let columns = ["<phase", "ms", "share", "unattributed", "GFLOP/s", "GB/s", "of the roofline"];
+    let mut table = Table::new(caption, &columns);
+    let latency: f64 = sums.iter().map(|sum| sum.time_s).sum();
+    for sum in sums {
+        let is_forward = FORWARD.contains(&sum.phase.as_str());
+        table.rows.push(vec![
+            sum.phase.clone(),
+            milliseconds(sum.time_s),
+            percent(part(sum.time_s, latency)),
+            if is_forward { percent(sum.unattributed_share) } else { ABSENT.to_owned() },
+            rate(sum.flops, sum.time_s),
+            rate(sum.bytes, sum.time_s),
+            or_absent(sum.roofline.map(percent)),
+        ]);
+    }
+    table
+}
+
+/// The ops of a phase; the shares add up to all of it.
+fn ops(view: &View<'_>, summary: &Summary, phase: &str, rows: &[OpRow], time: f64) -> Table {
+    let caption = format!("{}: the ops of {phase}, all prompts together.", view.subject(summary));
+    let columns =
+        ["<op", "calls", "ms", "share of phase", "GFLOP/s", "GB/s", "FLOP/byte", "of the roofline", "<bound by"];
+    let mut table = Table::new(caption, &columns);
+    let (mut large, mut small): (Vec<&OpRow>, Vec<&OpRow>) =
+        rows.iter().partition(|row| part(row.time_s, time) >= SMALL);
+    if small.len() == 1 {
+        large.append(&mut small);
+    }
+    table.rows.extend(large.iter().map(|row| cells(row, time)));
+    if let Some((first, rest)) = small.split_first() {
+        let mut others =
+            OpRow { op: format!("{} smaller than 0.5 %", count(small.len(), "op")), limit: None, ..(*first).clone() };
+        rest.iter().for_each(|row| add(&mut others, row));
+        others.limit = None;
+        table.rows.push(cells(&others, time));
+    }
+    let in_ops: f64 = rows.iter().map(|row| row.time_s).sum();
+    // Times are whole nanoseconds: less is rounding.
+    let rest = ((time - in_ops) * 1e9).round() / 1e9;
+    table.rows.push(cells(&OpRow { op: "unattributed".to_owned(), time_s: rest, ..OpRow::default() }, time));
+    table
+}
+
+fn cells(row: &OpRow, phase_s: f64) -> Vec<String> {
+    let intensity = row.flops.zip(row.bytes.filter(|&bytes| bytes > 0.0)).map(|(flops, bytes)| flops / bytes);
+    let roofline = row.attainable_s.filter(|_| row.time_s > 0.0).map(|attainable| attainable / row.time_s);
+    vec![
+        row.op.clone(),
+        if row.count > 0 { row.count.to_string() } else { ABSENT.to_owned() },
+        milliseconds(row.time_s),
+        percent(part(row.time_s, phase_s)),
+        rate(row.flops, row.time_s),
+        rate(row.bytes, row.time_s),
+        or_absent(intensity.map(significant)),
+        or_absent(roofline.map(percent)),
+        or_absent(row.limit.clone()),
+    ]
+}
+
+/// How even the decoder blocks are.
+fn layers(cases: &[&Case], phase: &str) -> Option<String> {
+    let mut blocks: BTreeMap<usize, f64> = BTreeMap::new();
+    for row in cases.iter().flat_map(|case| &case.layers).filter(|row| row.phase == phase) {
+        if let Some(layer) = row.layer {
+            *blocks.entry(layer).or_default() += row.time_s;
+        }
+    }
+    let times: Vec<f64> = blocks.values().copied().collect();
+    let middle = median(&times).filter(|&middle| middle > 0.0 && times.len() > 1)?;
+    let (slowest, time) = blocks.iter().max_by(|a, b| a.1.total_cmp(b.1))?;
+    let fastest = times.iter().copied().fold(f64::INFINITY, f64::min);
+    Some(format!(
+        "Blocks in {phase}: the slowest of {} is block {slowest} with {} ms, {} times the median; the fastest takes {} ms.",
+        times.len(),
+        milliseconds(*time),
+        significant(time / middle),
+        milliseconds(fastest)
+    ))
+}
+
+/// Busy and idle time of the engine's threads.
+fn threads(view: &View<'_>, summary: &Summary, cases: &[&Case]) -> Table {
+    let caption = format!("{}: the engine's threads, all prompts together.", view.subject(summary));
+    let mut table = Table::new(caption, &["<phase", "<thread", "busy ms", "idle"]);
+    for phase in FORWARD {
+        // Busy time, and the time that it is a share of.
+        let mut busy: BTreeMap<&str, (f64, f64)> = BTreeMap::new();
+        for row in cases.iter().flat_map(|case| &case.workers).filter(|row| row.phase == phase) {
+            let sum = busy.entry(&row.thread).or_default();
+            let shared = if row.idle_share < 1.0 { row.busy_s / (1.0 - row.idle_share) } else { 0.0 };
+            *sum = (sum.0 + row.busy_s, sum.1 + shared);
+        }
+        table.rows.extend(busy.into_iter().map(|(thread, (busy, shared))| {
+            vec![phase.to_owned(), thread.to_owned(), milliseconds(busy), percent(1.0 - part(busy, shared).min(1.0))]
+        }));
+    }
+    table
+}
+
+/// Why figures of ops are absent or above what is possible, each once with the ops that it is about.
+fn reasons(cases: &[&Case]) -> Vec<String> {
+    let mut told: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for row in cases.iter().flat_map(|case| &case.ops).filter(|row| FORWARD.contains(&row.phase.as_str())) {
+        if let Some(reason) = row.reasons.get("roofline") {
+            let ops = told.entry(reason).or_default();
+            if !ops.contains(&row.op.as_str()) {
+                ops.push(&row.op);
+            }
+        }
+    }
+    let known: std::collections::BTreeSet<&str> =
+        cases.iter().flat_map(|case| &case.ops).map(|row| row.op.as_str()).collect();
+    let subject = |ops: &[&str]| if ops.len() == known.len() { "every op".to_owned() } else { ops.join(", ") };
+    told.iter().map(|(reason, ops)| format!("roofline of {}: {reason}", subject(ops))).collect()
+}
+
+fn rate(amount: Option<f64>, seconds: f64) -> String {
+    or_absent(amount.filter(|_| seconds > 0.0).map(|amount| significant(amount / seconds / 1e9)))
+}
+
+fn part(part: f64, whole: f64) -> f64 {
+    if whole > 0.0 { part / whole } else { 0.0 }
+}

@@ -1,0 +1,67 @@
+//! How small a difference the run finds, where a precision was asked for.
+
+use super::View;
+use crate::content::Section;
+use record::PrecisionReached;
+
+pub(super) fn section(view: &View<'_>) -> Section {
+    let mut section = Section::short("Precision");
+    let Some(wanted) = view.file.plan.precision else { return section };
+    for found in &view.file.precision {
+        section.say(format!("{}{}.", place(view, found), found.text(wanted)));
+    }
+    if !section.blocks.is_empty() {
+        section.say(
+            "Found means nine times out of ten; smaller differences may be there and are not told from noise. A run of one engine is held against a figure that is known.",
+        );
+    }
+    section
+}
+
+/// What tells it from the others of the run.
+fn place(view: &View<'_>, found: &PrecisionReached) -> String {
+    let plan = &view.file.plan;
+    let mut parts = Vec::new();
+    if plan.models.len() > 1 {
+        parts.push(view.model(&found.model));
+    }
+    if plan.threads.len() > 1 {
+        parts.push(format!("{} thread{}", found.threads, if found.threads == 1 { "" } else { "s" }));
+    }
+    if plan.depths.len() > 1 {
+        parts.push(format!("depth {}", found.depth));
+    }
+    if parts.is_empty() { String::new() } else { format!("{}: ", parts.join(", ")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use record::plan::PlanFile;
+    use record::RunFile;
+
+    #[test]
+    fn each_pair_has_a_sentence() {
+        let found = PrecisionReached {
+            model: "m".to_owned(),
+            engine: "b".to_owned(),
+            baseline: Some("a".to_owned()),
+            metric: "decode_tps".to_owned(),
+            threads: 2,
+            detectable: Some(0.018),
+            reached: true,
+            ..PrecisionReached::default()
+        };
+        let plan = PlanFile { precision: Some(0.02), threads: vec![1, 2], ..PlanFile::default() };
+        let mut file = RunFile { plan, precision: vec![found], ..RunFile::default() };
+        let text = format!("{:?}", section(&View { file: &file }).blocks);
+        assert!(
+            text.contains(
+                "2 threads: decode_tps of b against a: differences from 1.8 % on are found; 2 % was asked for."
+            ),
+            "{text}"
+        );
+        file.plan.precision = None;
+        assert!(section(&View { file: &file }).blocks.is_empty());
+    }
+}

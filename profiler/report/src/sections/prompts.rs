@@ -1,0 +1,84 @@
+//! Prompt by prompt.
+
+use std::collections::BTreeSet;
+
+use super::View;
+use crate::content::{Section, Table};
+use crate::figures::{milliseconds, or_absent, significant};
+use record::{Case, METRICS, Sample, Status};
+use analyse::summary::itl;
+use statistics::mean;
+
+pub(super) fn section(view: &View<'_>) -> Section {
+    let mut section = Section::new("Prompt by prompt");
+    section.short = differ_in_length(view);
+    for summary in &view.file.summaries {
+        let columns = [
+            "<prompt",
+            "in",
+            "out",
+            "<end",
+            "latency s",
+            "TTFT ms",
+            "TPS",
+            "prefill",
+            "decode",
+            "ITL p50 ms",
+            "p99 ms",
+            "n",
+        ];
+        let mut table = Table::new(format!("{}: means over the clean samples.", view.subject(summary)), &columns);
+        table.rows.extend(view.cases(summary).map(row));
+        section.show(table);
+    }
+    if !section.blocks.is_empty() {
+        section.say("In and out are tokens; prefill and decode are tokens per second; end says why the answer ended (stop: an end token; length: the limit; differs: the answers do).");
+    }
+    section
+}
+
+/// Whether the prompts are of different lengths by design: then a mean over them says little.
+pub(super) fn differ_in_length(view: &View<'_>) -> bool {
+    let apart = |lengths: Vec<usize>| {
+        lengths.iter().max().zip(lengths.iter().min()).is_some_and(|(most, least)| *most > 2 * *least)
+    };
+    let prompts = &view.file.plan.prompts;
+    apart(prompts.iter().map(|prompt| prompt.prompt_tokens).collect())
+        || apart(prompts.iter().map(|prompt| prompt.new_tokens).collect())
+}
+
+fn row(case: &Case) -> Vec<String> {
+    let metric = |name: &str| {
+        let metric = METRICS.iter().find(|metric| metric.name == name)?;
+        mean(&case.clean_samples().filter_map(metric.value).collect::<Vec<f64>>())
+    };
+    let gaps = itl(case.clean_samples());
+    let tokens = |value: fn(&Sample) -> Option<usize>| {
+        let all: Vec<usize> = case.clean_samples().filter_map(value).collect();
+        let same = all.windows(2).all(|pair| pair[0] == pair[1]);
+        let mean = mean(&all.iter().map(|&n| n as f64).collect::<Vec<f64>>());
+        or_absent(mean.map(|mean| if same { format!("{mean:.0}") } else { format!("{mean:.1}") }))
+    };
+    let outputs: BTreeSet<_> = case.clean_samples().filter_map(|sample| sample.output_sha256.as_deref()).collect();
+    let end = case.output.as_ref().map(|output| output.finish_reason.clone());
+    let status = match case.status {
+        Status::Ok => "",
+        Status::Failed => " (failed)",
+        Status::Timeout => " (timeout)",
+        Status::Skipped => " (skipped)",
+    };
+    vec![
+        format!("{}{status}", case.prompt),
+        tokens(|sample| sample.prompt_tokens),
+        tokens(|sample| sample.output_tokens),
+        or_absent(end.map(|end| if outputs.len() > 1 { "differs".to_owned() } else { end })),
+        or_absent(metric("latency_s").map(significant)),
+        or_absent(metric("ttft_s").map(milliseconds)),
+        or_absent(metric("tps").map(significant)),
+        or_absent(metric("prefill_tps").map(significant)),
+        or_absent(metric("decode_tps").map(significant)),
+        or_absent(gaps.get("p50").copied().map(milliseconds)),
+        or_absent(gaps.get("p99").copied().map(milliseconds)),
+        case.clean_samples().count().to_string(),
+    ]
+}

@@ -1,0 +1,143 @@
+//! What was measured.
+
+use super::View;
+use record::plan::{PlannedModel, WeightSource};
+use crate::content::{Block, Section};
+use crate::figures::count;
+use record::Status;
+use analyse::summary::spells;
+
+pub(super) fn section(view: &View<'_>) -> Section {
+    let file = view.file;
+    let plan = &file.plan;
+    let mut section = Section::short("What was measured");
+    let ok = file.cases.iter().filter(|case| case.status == Status::Ok).count();
+    let mut facts = Vec::new();
+    let mut fact = |name: &str, value: String| facts.push((name.to_owned(), value));
+    let unnamed = std::iter::repeat(None);
+    for (engine, label) in file.environment.engines.iter().zip(plan.engines.iter().map(Some).chain(unnamed)) {
+        let features =
+            if engine.features.is_empty() { String::new() } else { format!(", {}", engine.features.join(" ")) };
+        let own = engine.label();
+        let named = label.filter(|label| **label != own).map(|label| format!("{label} = ")).unwrap_or_default();
+        fact("engine", format!("{named}{own} {} on {}{features}", engine.version, engine.device));
+    }
+    for model in &plan.models {
+        fact("model", model_text(view, model));
+    }
+    let ids: Vec<&str> = plan
+        .prompts
+        .iter()
+        .filter(|prompt| plan.models.first().is_none_or(|model| model.name == prompt.model))
+        .map(|prompt| prompt.id.as_str())
+        .collect();
+    fact(
+        "prompts",
+        format!(
+            "{}: {}{}",
+            plan.prompt_set,
+            ids.join(", "),
+            if plan.raw { " (raw, without the chat template)" } else { "" }
+        ),
+    );
+    let rounds = match plan.warmup {
+        Some(requests) => count(requests, "warm-up request"),
+        None => "warm-up (until two in a row are within 5 %, at most 4)".to_owned(),
+    };
+    fact(
+        "requests",
+        format!(
+            "{}{} per case after {rounds}, at most {} new tokens, temperature 0, seed {}{}",
+            match (plan.precision, plan.budget_s) {
+                (Some(_), _) => "at least ",
+                (None, Some(_)) => "at most ",
+                (None, None) => "",
+            },
+            plan.runs,
+            new_tokens(view),
+            plan.seed,
+            eos(view)
+        ),
+    );
+    fact("threads", list(&plan.threads));
+    if plan.depths.iter().any(|&depth| depth > 0) {
+        fact("depth", format!("{} tokens in the context before the prompt", list(&plan.depths)));
+    }
+    if view.file.environment.engines.iter().any(|engine| engine.device != "server") {
+        fact("KV cache", plan.kv_type.name().to_uppercase());
+    }
+    if !plan.settings.is_empty() {
+        fact(
+            "settings",
+            plan.settings
+                .iter()
+                .map(|(engine, key, value)| format!("{engine}.{key}={value}"))
+                .collect::<Vec<_>>()
+                .join(" "),
+        );
+    }
+    let spells = spells(&file.cases);
+    if spells.disturbed > 0 {
+        fact("noise", spells.text());
+    }
+    fact("cases", format!("{ok} of {} ok{}", file.cases.len(), if file.interrupted { ", interrupted" } else { "" }));
+    fact("started", file.started.clone());
+    if file.finished.is_none() {
+        fact("ended", "not in good order: it still runs, or was killed; what was measured until then is here, and `inferometer run --resume DIR` with the same options goes on".to_owned());
+    }
+    section.blocks.push(Block::Facts(facts));
+    if plan.virtual_time {
+        section.say("Time is virtual: the engine advances a clock instead of computing. The numbers say nothing about this machine.");
+    }
+    section
+}
+
+fn model_text(view: &View<'_>, model: &PlannedModel) -> String {
+    let hash =
+        model.sha256.as_deref().map(|hash| format!(", sha256 {}", &hash[..hash.len().min(12)])).unwrap_or_default();
+    let (Some(parameters), Some(bytes)) = (model.parameters, model.file_bytes) else {
+        let asked =
+            if model.reference.is_empty() { String::new() } else { format!(", asked for as {}", model.reference) };
+        return format!("{}: the server's; its weights are not on this disk{asked}", model.name);
+    };
+    let (parameters, size) = (models::Params(parameters), models::Bytes(bytes));
+    format!(
+        "{}: {} {}, {parameters} parameters, {size} {}, from {}{hash}{}, context {}",
+        view.model(&model.name),
+        model.architecture,
+        model.quantisation,
+        model.format,
+        model.origin,
+        model.source.as_ref().map(source_text).unwrap_or_default(),
+        model.context
+    )
+}
+
+/// `, made from F16 (sha256 0123456789ab) with an error of 0.5500 %`
+fn source_text(source: &WeightSource) -> String {
+    let file =
+        |quantisation: &str, sha256: &str| format!("{quantisation} (sha256 {})", sha256.get(..12).unwrap_or(sha256));
+    let first = file(&source.quantisation, &source.sha256);
+    let error = source.error.map(|error| format!(" with an error of {:.4} %", error * 100.0)).unwrap_or_default();
+    match &source.given {
+        None => format!(", made from {first}{error}"),
+        Some(given) => {
+            format!(", made from {}{error}, which was made from {first}", file(&given.quantisation, &given.sha256))
+        }
+    }
+}
+
+fn new_tokens(view: &View<'_>) -> String {
+    let mut limits: Vec<usize> = view.file.plan.prompts.iter().map(|prompt| prompt.new_tokens).collect();
+    limits.sort_unstable();
+    limits.dedup();
+    list(&limits)
+}
+
+fn eos(view: &View<'_>) -> &'static str {
+    if view.file.plan.ignore_eos { ", going on past the end token" } else { "" }
+}
+
+fn list(numbers: &[usize]) -> String {
+    numbers.iter().map(usize::to_string).collect::<Vec<_>>().join(", ")
+}

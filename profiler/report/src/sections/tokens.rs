@@ -1,0 +1,138 @@
+//! The gaps between output tokens over time: warm-up, trend, stalls.
+
+use super::View;
+use crate::chart::{Chart, Figure, Line, Lines, Point};
+use crate::content::{Block, Section, Table};
+use crate::figures::{ABSENT, milliseconds, or_absent, significant};
+use record::{Case, Series, Slope, Stall, Summary};
+use statistics::{mean, median};
+
+/// The vertical axis ends here, in medians: a stall, which begins at three of them, stands at its edge.
+const TOP: f64 = 3.3;
+/// Stalls that are listed, the longest ones.
+const MOST_STALLS: usize = 10;
+
+pub(super) fn section(view: &View<'_>) -> Section {
+    let mut section = Section::new("Token by token");
+    for summary in view.file.summaries.iter().take(super::MOST_CHARTS) {
+        section.blocks.extend(chart(view, summary).map(|chart| Block::Chart(Box::new(chart))));
+    }
+    for summary in &view.file.summaries {
+        let columns = ["<prompt", "TTFT ms", "gap ms", "warm-up tokens", "trend ms per 1,000 tokens", "stalls"];
+        let caption =
+            format!("{}: gaps between output tokens, median over the rounds at each position.", view.subject(summary));
+        let mut table = Table::new(caption, &columns);
+        table.rows.extend(view.cases(summary).filter_map(|case| Some(row(case, case.series.as_ref()?))));
+        section.show(table);
+    }
+    stalls(view, &mut section);
+    if !section.blocks.is_empty() {
+        section.say("Warm-up tokens are the first ones as long as they are slower than the median by more than 10 %; the trend is the least-squares slope behind them with its 95 % interval, and grows with the context that each token reads; a stall is a gap of more than three times the median of its request.");
+    }
+    section
+}
+
+fn row(case: &Case, series: &Series) -> Vec<String> {
+    let ttft = mean(&case.clean_samples().filter_map(|sample| sample.ttft_s).collect::<Vec<f64>>());
+    vec![
+        case.prompt.clone(),
+        or_absent(ttft.map(milliseconds)),
+        or_absent(median(&series.median_gap_s).map(milliseconds)),
+        series.warm_up_tokens.to_string(),
+        or_absent(series.trend_s_per_1000.map(trend)),
+        series.stall_count.to_string(),
+    ]
+}
+
+fn trend(slope: Slope) -> String {
+    format!("{}\n[{}, {}]", milliseconds(slope.value), milliseconds(slope.low), milliseconds(slope.high))
+}
+
+/// The case with most tokens, gap by gap.
+fn chart(view: &View<'_>, summary: &Summary) -> Option<Chart> {
+    let known = view.cases(summary).filter_map(|case| Some((case, case.series.as_ref()?)));
+    // The first one of several that are as long.
+    let (case, series) =
+        known.reduce(|best, next| if next.1.median_gap_s.len() > best.1.median_gap_s.len() { next } else { best })?;
+    let middle = median(&series.median_gap_s)?;
+    let range = |place: usize| series.low_gap_s.get(place).copied().zip(series.high_gap_s.get(place).copied());
+    let points = series.median_gap_s.iter().enumerate().map(|(place, &gap)| Point {
+        x: (place + 2) as f64,
+        y: gap * 1e3,
+        range: range(place).map(|(low, high)| (low * 1e3, high * 1e3)),
+    });
+    let marks: Vec<(f64, f64)> = series
+        .stalls
+        .iter()
+        .filter(|stall| stall.pass == "clean")
+        .map(|stall| (stall.token as f64, stall.gap_s * 1e3))
+        .collect();
+    let highest = series.high_gap_s.iter().copied().fold(0.0, f64::max);
+    let ttft = mean(&case.clean_samples().filter_map(|sample| sample.ttft_s).collect::<Vec<f64>>());
+    let told = [
+        Some(format!("median gap {} ms", milliseconds(middle))),
+        ttft.map(|ttft| format!("the first token after {} ms is not drawn", milliseconds(ttft))),
+        series.trend_s_per_1000.map(|slope| {
+            format!(
+                "trend {} ms per 1,000 tokens [{}, {}]",
+                milliseconds(slope.value),
+                milliseconds(slope.low),
+                milliseconds(slope.high)
+            )
+        }),
+        Some(match series.stall_count {
+            0 => "no stall".to_owned(),
+            count => format!("stalls in all passes: {count}"),
+        }),
+    ];
+    let subject = view.subject(summary);
+    Some(Chart {
+        title: format!("Gap before each token, {}: {subject}", case.prompt),
+        summary: format!("{subject}, {}: {}.", case.prompt, told.into_iter().flatten().collect::<Vec<_>>().join("; ")),
+        figure: Figure::Lines(Lines {
+            x: "output token".to_owned(),
+            y: "gap in ms".to_owned(),
+            lines: vec![Line {
+                name: "median over the rounds, with its range".to_owned(),
+                points: points.collect(),
+                dots: false,
+            }],
+            marks: Some(("stall (above the edge where it is longer)".to_owned(), marks)),
+            top: (highest > middle * TOP).then_some(middle * TOP * 1e3),
+        }),
+        numbers: None,
+    })
+}
+
+/// The longest stalls of the run, each with its place in the trace.
+fn stalls(view: &View<'_>, section: &mut Section) {
+    let of_case = |case: &'_ Case| {
+        let stalls = case.series.iter().flat_map(|series| &series.stalls);
+        stalls.map(|stall| (case.id.clone(), stall.clone())).collect::<Vec<(String, Stall)>>()
+    };
+    let mut all: Vec<(String, Stall)> = view.file.cases.iter().flat_map(of_case).collect();
+    let count = all.len();
+    all.sort_by(|a, b| b.1.gap_s.total_cmp(&a.1.gap_s));
+    all.truncate(MOST_STALLS);
+    let caption = format!(
+        "Stalls{}.",
+        if count > MOST_STALLS { format!(", the {MOST_STALLS} longest of {count}") } else { String::new() }
+    );
+    let columns = ["<case", "<pass", "round", "token", "gap ms", "x median", "after s", "in trace.json at s"];
+    let mut table = Table::new(caption, &columns);
+    table.rows.extend(all.into_iter().map(|(case, stall)| {
+        vec![
+            case,
+            stall.pass.clone(),
+            (stall.round + 1).to_string(),
+            stall.token.to_string(),
+            milliseconds(stall.gap_s),
+            if stall.median_s > 0.0 { format!("{:.1}", stall.gap_s / stall.median_s) } else { ABSENT.to_owned() },
+            significant(stall.at_s),
+            or_absent(stall.trace_us.map(|at| format!("{:.3}", at / 1e6))),
+        ]
+    }));
+    if !table.rows.is_empty() {
+        section.blocks.push(Block::Sortable(table));
+    }
+}

@@ -1,0 +1,14 @@
+//! Estimators and experimental design: means, medians, percentiles, bootstrap intervals, paired ratios, slopes, and the order of
+//! a round. Pure functions of numbers; each states its formula and its source. The one random part is seeded.
+
+mod bootstrap;
+mod dice;
+mod order;
+mod paired;
+pub mod rounds;
+mod slope;
+
+pub use bootstrap::{Interval, RESAMPLES, interval};
+pub use order::{mad, mean, median, percentile};
+pub use paired::{Ratio, more_rounds, ratio, ratio_apart};
+pub use slope::{Slope, mean_interval, slope};
