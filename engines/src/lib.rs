@@ -22,7 +22,7 @@ pub mod registry;
 pub mod threads;
 
 pub use engine_api::{
-    Ahead, CacheDefence, CacheHit, Caps, DeviceMemory, Engine, EngineError, FinishReason, FlashAttention, Flow, Given, Identity,
-    KvBytes, KvType, LoadOptions, Observer, OpTimes, Phase, PhaseSplit, Piece, Prompt, Remote, Reported, Request, Server, Session,
-    Silent, Steps, Usage,
+    Ahead, CacheDefence, CacheHit, Caps, DeviceMemory, Engine, EngineError, FinishReason, FlashAttention, Flow, Given,
+    Identity, KvBytes, KvType, LoadOptions, Observer, OpTimes, Phase, PhaseSplit, Piece, Prompt, Remote, Reported,
+    Request, Server, Session, Silent, Steps, Usage,
 };

@@ -1,10 +1,10 @@
 //! What measured: this program, its build, and how it was called.
 
-use super::variables::{names_a_secret, without_credentials};
-use crate::results::Tool;
+use meter::environment::{names_a_secret, without_credentials};
+use record::Tool;
 
 /// This program. Revision, compiler, target and features are noted by the build script.
-pub fn tool() -> Tool {
+pub(crate) fn tool() -> Tool {
     let given = |text: &str| (!text.is_empty()).then(|| text.to_owned());
     Tool {
         name: "inferometer".to_owned(),
@@ -28,7 +28,7 @@ fn profile() -> &'static str {
 
 /// A command line with what looks like a secret left out: credentials in URLs, and values of options and settings whose
 /// names announce one (`--api-key X`, `--set engine.token=X`).
-pub fn redacted(arguments: impl Iterator<Item = String>) -> Vec<String> {
+pub(crate) fn redacted(arguments: impl Iterator<Item = String>) -> Vec<String> {
     let mut kept = Vec::new();
     let mut secret_follows = false;
     for argument in arguments {

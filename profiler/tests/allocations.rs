@@ -4,8 +4,8 @@
 
 use engines::{EngineError, FinishReason, KvBytes, Observer, Phase, Piece, Prompt, Request, Session, Steps, Usage};
 use measure::drive::{Stopwatch, trace};
-use meter::heap::{Counted, Counting};
 use measure::worker::Beacon;
+use meter::heap::{Counted, Counting};
 
 #[global_allocator]
 static ALLOCATOR: Counted = Counted;

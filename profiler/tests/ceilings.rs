@@ -4,8 +4,8 @@
 
 use std::path::Path;
 
-use record::{CeilingProbe, Ceilings, RunFile, Spread, ThreadCeilings};
 use analyse::warnings::{Warning, after};
+use record::{CeilingProbe, Ceilings, RunFile, Spread, ThreadCeilings};
 
 /// A recorded run with these probes planted, on a machine whose ceiling is 40 GB/s.
 fn run(rates: &[f64]) -> RunFile {

@@ -1,12 +1,14 @@
 //! The environment of recorded machines: every figure, and a reason for every one that is missing.
 
-use record::environment::Environment;
 use meter::root::Root;
+use record::environment::Environment;
 use report::environment_facts;
 
 fn machine(name: &str) -> Environment {
-    let mut found =
-        meter::environment::read(&Root::recorded(format!("{}/tests/fixtures/machines/{name}", env!("CARGO_MANIFEST_DIR"))));
+    let mut found = meter::environment::read(&Root::recorded(format!(
+        "{}/tests/fixtures/machines/{name}",
+        env!("CARGO_MANIFEST_DIR")
+    )));
     // These come from the running program, not from the tree.
     found.processor.usable_threads = None;
     found.memory.page_bytes = None;

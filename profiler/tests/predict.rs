@@ -4,14 +4,14 @@
 
 use std::path::{Path, PathBuf};
 
+use analyse::predict::{Settings, Subject, compare, predict, what_if};
+use measure::plan::{Options, Plan};
+use measure::run::{Context, Interrupt, Progress, execute};
 use models::fetch::Quiet;
 use models::synth::{Quant, Recipe, write};
 use models::{Arch, Rope, RopeLayout, Spec};
-use measure::plan::{Options, Plan};
 use record::plan::PromptChoice;
-use analyse::predict::{Settings, Subject, compare, predict, what_if};
 use record::{Ceilings, RunFile, Sample, Spread, ThreadCeilings, Tool};
-use measure::run::{Context, Interrupt, Progress, execute};
 use tempfile::TempDir;
 
 struct Silent;
@@ -69,13 +69,8 @@ fn run(folder: &TempDir, name: &str, spec: &Spec) -> (PathBuf, RunFile) {
     };
     let binary = Path::new(env!("CARGO_BIN_EXE_inferometer"));
     let interrupt = Interrupt::default();
-    let context = Context {
-        binary,
-        tool: &Tool::default(),
-        analyse: &analyse::derive,
-        progress: &Silent,
-        interrupt: &interrupt,
-    };
+    let context =
+        Context { binary, tool: &Tool::default(), analyse: &analyse::derive, progress: &Silent, interrupt: &interrupt };
     let mut file = execute(&options, context).unwrap().file;
     file.ceilings.get_or_insert_with(ceilings);
     (path, file)

@@ -6,9 +6,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use analyse::compare::{Outcome, Sameness, Sides, THRESHOLD, compare};
-use report::{FORMATS, Look};
-use record::{CacheCeiling, Ceilings, MemoryMoment, OpRow, RunFile, Spread, Store, ThreadCeilings, files};
 use analyse::summary::series;
+use record::{CacheCeiling, Ceilings, MemoryMoment, OpRow, RunFile, Spread, Store, ThreadCeilings, files};
+use report::{FORMATS, Look};
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)

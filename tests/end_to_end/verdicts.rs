@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use record::{Case, CeilingProbe, Confidence, Limit, RunFile, Verdict};
 use analyse::verdicts::RULES;
+use record::{Case, CeilingProbe, Confidence, Limit, RunFile, Verdict};
 
 use crate::support::Place;
 

@@ -41,8 +41,8 @@ pub use energy::{Domain, Energy, EnergySpan};
 pub use load::MachineLoad;
 pub use names::{listed_names, named, split_names};
 pub use numa::placement;
-#[cfg(all(test, target_os = "linux"))]
-pub(crate) use platform::calls;
+#[cfg(all(any(test, feature = "call-counts"), target_os = "linux"))]
+pub use platform::calls;
 pub use platform::page_cache;
 pub use reading::{Counted, MAX_COUNTERS, Reading, Tally, Tick};
 pub use registry::{
@@ -156,7 +156,7 @@ impl Meter {
     }
 
     /// Instruments that read nothing: a place that has lent its own.
-    pub(crate) fn closed() -> Self {
+    pub fn closed() -> Self {
         let energy = Energy::open(Root::system(), &[], &mut BTreeMap::new());
         let events = PerfCounters::open(Box::new(VirtualPmu::default()), &[], &mut BTreeMap::new());
         Self { counters: Vec::new(), probe: Probe::Virtual, events, absent: BTreeMap::new(), energy }

@@ -79,7 +79,7 @@ fn last_processor(stat: &str) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::root::recorded_tree;
+    use crate::root::tree as recorded_tree;
 
     fn stat(processor: u32) -> String {
         // state, then 35 fields, then the processor.

@@ -1,6 +1,7 @@
 //! Where the time of a phase went: per layer, per thread, per allocation, and the sum that must come out.
 
 use serde::{Deserialize, Serialize};
+use statistics::Slope;
 
 /// A phase as the sum of its parts, from the traced request of median latency:
 /// `time_s = ops_s + unattributed_s` (for phases that are no forward pass `ops_s` is the phase itself).

@@ -37,10 +37,8 @@ pub fn open(place: &Path) -> Result<Opened, Error> {
     let bytes = std::fs::read(&path).map_err(Error::file(&path, "read"))?;
     let mut file = parse(&path, &bytes)?;
     let beside = path.with_file_name(files::SAMPLES);
-    if beside.exists() && fold(&mut file, samples::read(&beside)?) {
-        file.summaries = statistics::summarise(&file.cases, file.plan.seed);
-    }
-    Ok(file)
+    let samples_added = beside.exists() && fold(&mut file, samples::read(&beside)?);
+    Ok(Opened { file, samples_added })
 }
 
 fn parse(path: &Path, bytes: &[u8]) -> Result<RunFile, Error> {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::samples::Samples;
-use super::{CaseOutput, RunFile, Sample, atomic, files, table};
+use super::{CaseOutput, Error, RunFile, Sample, atomic, files, table};
 
 /// An open run folder. Samples are appended as they happen; every other file is replaced whole.
 #[derive(Debug)]

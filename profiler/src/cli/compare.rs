@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use clap::Args;
 use analyse::compare::{Gate, Outcome, Sides, THRESHOLD, compare, outcome};
+use clap::Args;
 use record::plan::RUNS;
 use report::COMPARISON_FORMATS;
 

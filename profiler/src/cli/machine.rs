@@ -2,17 +2,17 @@
 
 use std::collections::BTreeMap;
 
+use analyse::warnings::{self, Warning};
 use clap::Args;
 use measure::ceilings::{self, Means};
-use meter::environment::{self, Noise};
-use record::environment::{Conditions, Environment};
-use meter::{COUNTERS, Counter, Meter};
-use report::{Align, Block, Column, Content, Section, Table, condition_facts, environment_facts, text};
-use record::figures::milliseconds;
-use analyse::warnings::{self, Warning};
-use measure::worker::Home;
 use measure::plan;
+use measure::worker::Home;
+use meter::environment::{self, Noise};
+use meter::{COUNTERS, Counter, Meter};
+use record::environment::Environment;
+use record::figures::milliseconds;
 use report;
+use report::{Align, Block, Column, Content, Section, Table, condition_facts, environment_facts, text};
 
 use super::failure::Code;
 use super::{interrupt, output};
@@ -33,7 +33,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Code> {
     let all: Vec<&'static Counter> = COUNTERS.iter().collect();
     let counters = counters(&all);
     let memory = memory();
-    let environment = meter::environment::capture(&[]);
+    let environment = environment::capture(&[]);
     let sections = vec![
         section("Machine", vec![Block::Facts(environment_facts(&environment))]),
         section(
@@ -43,7 +43,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Code> {
                 .map(|warning: &Warning| Block::Warning(warning.text()))
                 .collect(),
         ),
-        section("Frequencies, heat, pressure", vec![Block::Facts(condition_facts(&meter::environment::conditions_now()))]),
+        section("Frequencies, heat, pressure", vec![Block::Facts(condition_facts(&environment::conditions_now()))]),
         counters,
         memory,
         noise(environment::noise()),

@@ -2,15 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
+use analyse::predict::{self, Basis, Comparison, Figure, Prediction, Settings};
 use clap::{Args, ValueEnum};
-use meter::environment;
-use record::environment::Environment;
-use measure::plan::{self, DEFAULT_ENGINE, DEFAULT_NEW_TOKENS};
-use record::plan::RUNS;
-use analyse::predict::{self, Basis, Comparison, Figure, Prediction, Settings, Subject};
-use report::{Block, Content, Section, Table, text};
-use record::figures::significant;
 use measure::ceilings;
+use measure::plan::{self, DEFAULT_ENGINE, DEFAULT_NEW_TOKENS};
+use record::figures::significant;
+use record::plan::RUNS;
+use report::{Block, Content, Section, Table, text};
 
 use super::failure::{Code, Usage};
 use super::output;

@@ -9,8 +9,8 @@ use std::time::Duration;
 use ::models::Bytes;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use measure::plan::Plan;
-use record::{RunFile, Sample};
 use measure::run;
+use record::{RunFile, Sample};
 
 use super::output::complain;
 

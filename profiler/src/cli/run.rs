@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 
 use ::engines::{FlashAttention, KvType};
 use clap::{Args, ValueEnum};
-use meter::split_names;
+use measure::plan;
 use measure::plan::{DEFAULT_ENGINE, DEFAULT_RUNS, DEFAULT_SEED, Options};
+use measure::run::{self, Context};
+use meter::split_names;
 use record::plan::{DEFAULT_PROMPTS, PromptChoice, TraceLevel};
 use record::{RunFile, Status, files};
-use measure::plan;
-use measure::run::{self, Context};
 use traces::Nanos;
 
 use super::failure::Code;

@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
+use record::Folder;
 use record::plan::RUNS;
 use report::{Align, Block, Column, Content, Section, Table, content, text};
-use record::Folder;
 
 use super::failure::Code;
 use super::output;

@@ -3,14 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use measure::plan::{Options, Plan};
+use measure::run::{Context, Interrupt, Outcome, Progress, execute};
 use models::fetch::Quiet;
 use models::synth::{Quant, Recipe, write};
 use models::{Arch, Rope, RopeLayout, Spec};
 use record::Error;
-use measure::plan::{Options, Plan};
 use record::plan::PromptChoice;
 use record::{Case, RunFile, Sample, Tool};
-use measure::run::{Context, Interrupt, Outcome, Progress, execute};
 use tempfile::TempDir;
 
 /// Ends the run after so many samples.

@@ -5,10 +5,10 @@
 mod bench;
 mod rounds;
 
-use record::ErrorKind;
 use measure::plan::Options;
-use record::{Status};
 use measure::run::Outcome;
+use record::ErrorKind;
+use record::Status;
 use traces::Nanos;
 
 use bench::{Bench, case, run, run_until};

@@ -1,9 +1,9 @@
 //! Rounds that are measured again or go on: spells of noise, `--precision`, `--budget`.
 
 use measure::plan::Options;
+use measure::run::Outcome;
 use record::plan::{PromptChoice, TraceLevel};
 use record::{Case, Sample, Status, StoppedBy};
-use measure::run::Outcome;
 use traces::Nanos;
 
 use crate::bench::{Bench, run, run_until};

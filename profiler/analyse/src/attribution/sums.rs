@@ -6,8 +6,8 @@
 //! ```
 //! Times are those of the traced request that the ops are of; its marks slow it down, which the probe effect tells.
 
-use record::{Case, PhaseSum, Sample};
 use crate::summary::PHASES;
+use record::{Case, PhaseSum, Sample};
 
 /// The phases that are forward passes.
 const FORWARD: [&str; 2] = ["prefill", "decode"];

@@ -42,7 +42,8 @@ fn of_case(file: &RunFile, case: &Case) -> Vec<Finding> {
     let is_here = case.server.as_ref().is_some_and(|server| server.pid.is_some());
     let model = file.plan.models.iter().find(|model| model.name == case.model);
     let planned = file.plan.prompts.iter().find(|prompt| prompt.model == case.model && prompt.id == case.prompt);
-    let asked: Vec<Asked<'_>> = case.clean_samples()
+    let asked: Vec<Asked<'_>> = case
+        .clean_samples()
         .filter_map(|sample| {
             Some(Asked {
                 case,

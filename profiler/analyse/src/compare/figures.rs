@@ -2,8 +2,8 @@
 
 use super::file::{FigureRow, Finding, PairRow, PromptRatio, Shift};
 use super::pairing::Match;
-use record::{Case, METRICS};
 use crate::summary::ONCE;
+use record::{Case, METRICS};
 use statistics::{Ratio, mad, mean, median, more_rounds, ratio, ratio_apart};
 
 /// A ratio is an outlier where its logarithm lies further from the middle of its prompt than so many times the median of those

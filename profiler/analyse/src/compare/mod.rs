@@ -34,7 +34,6 @@ pub use gate::{Gate, outcome};
 pub use pairing::{Group, Lonely, Match, matches};
 pub use side::{Side, Sides, Source};
 
-use meter::environment;
 use record::Tool;
 
 /// The least difference that matters in practice, where nobody says otherwise.

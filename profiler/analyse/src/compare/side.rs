@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use super::foreign;
 use record::Error;
-use record::nearest;
 use record::RunFile;
+use record::nearest;
 
 /// A run that takes part.
 #[derive(Debug)]

@@ -15,8 +15,8 @@ use std::collections::BTreeSet;
 
 use super::file::{Part, Split};
 use super::pairing::{Group, Match};
-use record::{Case, Sample};
 use crate::summary::PHASES;
+use record::{Case, Sample};
 use statistics::mean;
 
 /// Ops that are told apart, by what they do: a group and the names of its ops. Engines fuse and name the others as they like.

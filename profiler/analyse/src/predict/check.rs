@@ -174,7 +174,8 @@ fn notes(
 
 fn rows(prediction: &Prediction, file: &RunFile, cases: &[&Case], chosen: &Case) -> Vec<Comparison> {
     let ground = Ground::of(file, chosen.threads, Some(&prediction.model));
-    let middle = |value: fn(&Sample) -> Option<f64>| median(&chosen.clean_samples().filter_map(value).collect::<Vec<_>>());
+    let middle =
+        |value: fn(&Sample) -> Option<f64>| median(&chosen.clean_samples().filter_map(value).collect::<Vec<_>>());
     let on = |parts: Option<super::Parts>| Some(parts?.on(&prediction.ground, &ground?));
     let load = |cold: bool| {
         let loads = cases.iter().filter(|case| match case.memory.load_cached_share {

@@ -9,8 +9,8 @@ use models::{DType, Spec};
 
 use super::call::{Call, mean};
 use super::ground::Ground;
-use record::plan::{PlannedModel, PlannedPrompt};
 use record::plan::kv_dtype;
+use record::plan::{PlannedModel, PlannedPrompt};
 use record::{Case, OpRow, RunFile, Sample, Status};
 use statistics::median;
 

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use record::Error;
-use record::{RunFile, Tool, files, read};
+use record::{Case, RunFile, Tool, files};
 use statistics::median;
 
 /// A run teaches nothing of its engine if other programs took more than this share of the processors, in the median request.
@@ -33,7 +33,7 @@ pub fn below(folder: &Path, machine: Option<&str>, tool: &Tool) -> Result<Runs, 
         list.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| path.join(files::RUN).exists()).collect();
     places.sort();
     for place in places {
-        match read(&place) {
+        match crate::open(&place) {
             Err(error) => runs.skipped.push(error.to_string()),
             Ok(file) => match refused(&file, machine, tool) {
                 Some(reason) => runs.skipped.push(format!("{}: {reason}", file.name)),
@@ -50,7 +50,7 @@ pub fn below(folder: &Path, machine: Option<&str>, tool: &Tool) -> Result<Runs, 
 /// # Errors
 /// When one cannot be read.
 pub fn named(places: &[PathBuf]) -> Result<Runs, Error> {
-    let mut used = places.iter().map(|place| read(place)).collect::<Result<Vec<_>, _>>()?;
+    let mut used = places.iter().map(|place| crate::open(place)).collect::<Result<Vec<_>, _>>()?;
     used.sort_by(|a, b| b.started.cmp(&a.started));
     Ok(Runs { used, skipped: Vec::new() })
 }
@@ -79,7 +79,7 @@ fn refused(file: &RunFile, machine: Option<&str>, tool: &Tool) -> Option<String>
 
 /// Share of the processors that others took, programs and hypervisor, in the median request.
 fn others(file: &RunFile) -> Option<f64> {
-    let samples = file.cases.iter().flat_map(clean);
+    let samples = file.cases.iter().flat_map(Case::clean_samples);
     let shares = samples.filter_map(|sample| Some(sample.load_others? + sample.steal.unwrap_or(0.0)));
     median(&shares.collect::<Vec<_>>())
 }

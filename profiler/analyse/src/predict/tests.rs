@@ -6,9 +6,11 @@ use models::registry;
 use models::synth::Quant;
 
 use super::*;
-use record::plan::{PlanFile, PlannedModel, PlannedPrompt};
 use record::plan::kv_dtype;
-use record::{Case, Ceilings, MemoryFile, OpRow, Reasons, RunFile, SCHEMA_VERSION, Sample, Spread, Status, ThreadCeilings, Tool};
+use record::plan::{PlanFile, PlannedModel, PlannedPrompt};
+use record::{
+    Case, Ceilings, MemoryFile, OpRow, Reasons, RunFile, SCHEMA_VERSION, Sample, Spread, Status, ThreadCeilings, Tool,
+};
 
 /// Prompt and new tokens of the runs.
 const TOKENS: (usize, usize) = (128, 9);
@@ -175,6 +177,8 @@ pub(super) fn run_of(subjects: &[&Subject], machine: Machine) -> RunFile {
         precision: Vec::new(),
         summaries: Vec::new(),
         probes: Vec::new(),
+        notes: Vec::new(),
+        throttle_events_after: None,
         warnings: Vec::new(),
         verdicts: Vec::new(),
         what_if: Vec::new(),

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use statistics::percentile;
 use record::Sample;
+use statistics::percentile;
 
 /// The percentiles that are kept of the gaps.
 const PERCENTILES: &[(&str, f64)] = &[("p50", 50.0), ("p90", 90.0), ("p99", 99.0), ("max", 100.0)];

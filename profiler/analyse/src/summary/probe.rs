@@ -7,14 +7,14 @@
 //! The pairs of one round ran one after the other, so slow drift cancels; the third ratio shows what drift alone makes.
 //! Of an odd number of rounds the middle one is in neither half.
 
-use statistics::median;
 use record::{Case, Probe, Sample};
+use statistics::median;
 
 /// The ratios of one case.
 pub fn probe(case: &Case) -> Probe {
     let measured: Vec<&Sample> = case.clean_samples().collect();
     let half = measured.len() / 2;
-    let of = |samples: &[&Sample]| median(&samples.iter().filter_map(|sample| pace(sample)).collect::<Vec<_>>());
+    let of = |samples: &[&Sample]| median(&samples.iter().filter_map(|sample| sample.pace()).collect::<Vec<_>>());
     let (first, last) = (of(&measured[..half]), of(&measured[measured.len() - half..]));
     Probe {
         case: case.id.clone(),
@@ -28,7 +28,7 @@ pub fn probe(case: &Case) -> Probe {
 fn paired(clean: &[&Sample], pass: &[Sample]) -> Option<f64> {
     let ratio = |sample: &Sample| {
         let partner = clean.iter().find(|other| other.round == sample.round)?;
-        Some(pace(sample)? / pace(partner).filter(|&pace| pace > 0.0)?)
+        Some(sample.pace()? / partner.pace().filter(|&pace| pace > 0.0)?)
     };
     median(&pass.iter().filter(|sample| sample.counts()).filter_map(ratio).collect::<Vec<_>>())
 }

@@ -1,8 +1,8 @@
 //! What the gaps between tokens say over time: the first ones, the trend, the stalls.
 
 use super::intervals::gaps;
-use statistics::{median, slope};
 use record::{Case, Pass, Sample, Series, Stall};
+use statistics::{median, slope};
 
 /// A gap so many times the median of its request is a stall.
 const STALL: f64 = 3.0;

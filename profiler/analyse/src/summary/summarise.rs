@@ -63,7 +63,8 @@ fn summary(cases: &[&Case], seed: u64) -> Summary {
     let mut metrics = BTreeMap::new();
     let mut reasons = Reasons::new();
     let per_sample = METRICS.iter().map(|metric| {
-        let groups: Vec<Vec<f64>> = cases.iter().map(|case| case.clean_samples().filter_map(metric.value).collect()).collect();
+        let groups: Vec<Vec<f64>> =
+            cases.iter().map(|case| case.clean_samples().filter_map(metric.value).collect()).collect();
         (metric.name, groups)
     });
     let once = ONCE.iter().map(|once| {

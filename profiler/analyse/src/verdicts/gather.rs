@@ -5,10 +5,10 @@ use engine_api::Phase;
 use super::facts::Facts;
 use crate::attribution;
 use crate::attribution::Limits;
-use measure::ceilings;
+use crate::drift;
+use crate::summary::{PHASES, probe};
 use record::plan::PlannedModel;
 use record::{Case, OpRow, PhaseRow, RunFile, Sample};
-use crate::summary::{PHASES, probe};
 use statistics::median;
 
 /// An op is small where its attainable time per call is below so many hand-overs to the threads, and then up to as many of them
@@ -91,7 +91,7 @@ impl View<'_> {
     /// How far the run's own probes of bandwidth lie apart, or the last from the first.
     fn drift(&self) -> Option<f64> {
         let threads = self.limits.as_ref().map_or(self.case.threads, |limits| limits.threads);
-        let found = ceilings::drift(&self.file.ceiling_probes);
+        let found = drift::drift(&self.file.ceiling_probes);
         let own = found.iter().find(|drift| drift.threads == threads)?;
         Some(own.range.max((own.last_to_first - 1.0).abs()))
     }

@@ -15,7 +15,7 @@ mod weigh;
 
 pub use facts::Facts;
 pub use rules::{Kind, RULES, Rule};
-pub(crate) use sentence::name;
+pub use sentence::name;
 
 use record::{RunFile, Verdict};
 

@@ -2,11 +2,11 @@
 
 use super::facts::Facts;
 use super::weigh::{Found, leaves_most};
-use record::figures::{milliseconds, significant};
 use record::Limit;
+use record::figures::{milliseconds, significant};
 
 /// A limit in words, after "the limit is".
-pub(crate) fn name(limit: Limit) -> &'static str {
+pub fn name(limit: Limit) -> &'static str {
     match limit {
         Limit::MemoryBandwidth => "memory bandwidth",
         Limit::Compute => "compute",

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use super::{STEAL, Warning};
 use crate::drift::{Drift, drift};
-use record::{Case, RunFile, Sample, Status, TopLogprobs};
-use record::plan::{MOST_WARMUPS, STEADY};
-use statistics::{median, percentile};
 use crate::summary::spells;
+use record::plan::{MOST_WARMUPS, STEADY};
+use record::{Case, RunFile, Sample, Status, TopLogprobs};
+use statistics::{median, percentile};
 
 /// Share of the processor time that other processes took during a sample.
 const OTHERS: f64 = 0.1;
@@ -60,9 +60,8 @@ pub fn after(file: &RunFile) -> Vec<Warning> {
         found.push(Warning::VirtualTime);
         return found;
     }
-    let ratio = |value: fn(&record::Probe) -> Option<f64>| {
-        median(&file.probes.iter().filter_map(value).collect::<Vec<f64>>())
-    };
+    let ratio =
+        |value: fn(&record::Probe) -> Option<f64>| median(&file.probes.iter().filter_map(value).collect::<Vec<f64>>());
     for (pass, found_ratio) in [("stepped", ratio(|probe| probe.stepped)), ("traced", ratio(|probe| probe.traced))] {
         match found_ratio {
             Some(ratio) if ratio > PROBE => found.push(Warning::ProbeEffect(pass, ratio)),
@@ -96,7 +95,8 @@ fn differs(file: &RunFile, drift: &Drift) -> Option<Warning> {
 
 /// How many samples that count lie above a limit, and the largest of them.
 fn above(file: &RunFile, value: fn(&Sample) -> Option<f64>, limit: f64) -> (usize, f64) {
-    let over: Vec<f64> = file.cases.iter().flat_map(clean).filter_map(value).filter(|&share| share > limit).collect();
+    let over: Vec<f64> =
+        file.cases.iter().flat_map(Case::clean_samples).filter_map(value).filter(|&share| share > limit).collect();
     (over.len(), over.iter().copied().fold(0.0, f64::max))
 }
 
@@ -146,7 +146,7 @@ pub(super) fn worst(cases: &[Case], value: fn(&Case) -> Option<f64>, limit: f64)
 /// Change of the seconds per token from the warm-up request before the last to the last one, over the earlier one; of cases
 /// whose warm-up went on to its limit.
 fn unsteady(case: &Case) -> Option<f64> {
-    let paces: Vec<f64> = case.samples.iter().filter(|sample| sample.warmup).filter_map(pace).collect();
+    let paces: Vec<f64> = case.samples.iter().filter(|sample| sample.warmup).filter_map(Sample::pace).collect();
     let [.., earlier, last] = paces.as_slice() else { return None };
     (paces.len() > MOST_WARMUPS && *earlier > 0.0).then(|| ((last - earlier) / earlier).abs())
 }

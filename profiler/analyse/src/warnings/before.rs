@@ -1,8 +1,8 @@
 //! What is known before anything is measured.
 
 use super::{STEAL, Warning};
-use record::environment::{Environment, missing_in_build};
 use record::Tool;
+use record::environment::{Environment, missing_in_build};
 
 /// Tasks per processor that ran before anything was started: above this somebody else is at work.
 const LOAD_PER_THREAD: f64 = 0.5;

@@ -82,7 +82,7 @@ fn between(first: &Conditions, last: &Conditions, page: u64) -> Vec<Warning> {
 
 /// Clean samples that lost more than their share to something: how many, seconds of all of them, largest share of a latency.
 fn lost(file: &RunFile, value: fn(&Sample) -> Option<f64>) -> Option<(usize, f64, f64)> {
-    let shares = file.cases.iter().flat_map(clean).filter_map(|sample| {
+    let shares = file.cases.iter().flat_map(Case::clean_samples).filter_map(|sample| {
         let (seconds, latency) = (value(sample)?, sample.latency_s.filter(|&latency| latency > 0.0)?);
         Some((seconds, seconds / latency)).filter(|(_, share)| *share > LOST)
     });
@@ -93,7 +93,8 @@ fn lost(file: &RunFile, value: fn(&Sample) -> Option<f64>) -> Option<(usize, f64
 
 /// 1 - lowest / highest frequency at the end of a case's clean requests.
 fn slowed(case: &Case) -> Option<f64> {
-    let found: Vec<f64> = case.clean_samples().filter_map(|sample| sample.frequency_hz).map(|hertz| hertz as f64).collect();
+    let found: Vec<f64> =
+        case.clean_samples().filter_map(|sample| sample.frequency_hz).map(|hertz| hertz as f64).collect();
     let highest = found.iter().copied().max_by(f64::total_cmp).filter(|&highest| highest > 0.0)?;
     Some(1.0 - found.iter().copied().min_by(f64::total_cmp)? / highest)
 }

@@ -2,8 +2,8 @@
 
 use sha2::{Digest, Sha256};
 
-use record::environment::Environment;
 use record::Tool;
+use record::environment::Environment;
 
 /// Raised when a kernel changes, so that what older ones measured is measured again.
 const KERNELS: u32 = 2;

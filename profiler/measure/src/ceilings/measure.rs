@@ -8,10 +8,10 @@ use super::cache::Folder;
 use super::question::{MachineWide, Probe, Probed};
 use super::{buffer_bytes, digest};
 use crate::drive::rfc3339;
-use record::environment::Environment;
-use record::{Ceilings, Reasons, ThreadCeilings, Tool};
 use crate::run::Interrupt;
 use crate::worker::{Fallen, FromWorker, Home, Order, ToWorker, Worker};
+use record::environment::Environment;
+use record::{Ceilings, Reasons, ThreadCeilings, Tool};
 
 /// No measurement of one thread count takes so long.
 const LIMIT: Nanos = Nanos::from_secs(180);

@@ -10,8 +10,8 @@ use memmap2::MmapMut;
 use super::kernels::read;
 use super::repeat::{Effort, rates, repeat};
 use super::team::Team;
-use meter::root::Root;
 use meter::environment::{read_limits, read_memory};
+use meter::root::Root;
 
 /// Parts that a thread reads side by side from memory.
 const STREAMS: usize = 8;

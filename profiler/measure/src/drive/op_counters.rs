@@ -11,8 +11,8 @@ use traces::record::{self, OpEdge};
 
 use super::edges::Stopwatch;
 use super::rows::{Totals, totals};
+use ::record::OpCounters;
 use meter::{Meter, Reading, Tally};
-use record::OpCounters;
 
 thread_local! {
     /// The counters while a request is counted on this thread.

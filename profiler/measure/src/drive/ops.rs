@@ -7,7 +7,7 @@ use traces::Nanos;
 use traces::record::{Event, Kind};
 
 use super::timing::{PhaseSpan, Timing};
-use record::{LayerRow, OpRow};
+use ::record::{LayerRow, OpRow};
 
 /// The ops of one phase (`None`: of none), name and layer (`None`: outside of the layers).
 pub type OpKey = (Option<engine_api::Phase>, &'static str, Option<u32>);

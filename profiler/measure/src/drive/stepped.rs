@@ -10,8 +10,8 @@ use traces::clock;
 
 use super::edges::{Edge, Stopwatch};
 use super::tracks::Tracks;
-use meter::{Meter, Reading, Tally};
 use crate::worker::{Ask, Beacon, Input};
+use meter::{Meter, Reading, Tally};
 
 /// Decode, sample, detokenize.
 const PHASES_PER_TOKEN: usize = 3;
@@ -122,9 +122,9 @@ mod tests {
     use engine_api::{KvBytes, Request};
 
     use super::*;
+    use crate::worker::TraceTo;
     use meter::{calls, default_counters, named};
     use record::Pass;
-    use crate::worker::TraceTo;
 
     /// Steps that do nothing.
     struct Idle;

@@ -14,7 +14,7 @@ use traces::record::{Batch, Category, Kind};
 
 use super::ops::phase_at;
 use super::timing::PhaseSpan;
-use record::WorkerRow;
+use ::record::WorkerRow;
 
 /// What the thread that runs requests is called, in results and traces.
 pub const REQUESTS: &str = "requests";

@@ -1,11 +1,11 @@
 //! What can be refused before anything is looked up.
 
-use record::plan::PromptChoice;
 use record::nearest;
+use record::plan::PromptChoice;
 
 use super::{Asked, Options};
-use record::Error;
 use meter;
+use record::Error;
 
 /// Refuses what cannot be, by name.
 ///

@@ -7,9 +7,9 @@ use models::{Bytes, Error as ModelError, cost, registry};
 use traces::Nanos;
 
 use super::{Options, check};
+use crate::prepare;
 use record::Error;
 use record::environment::Environment;
-use crate::prepare;
 use record::short_percent;
 
 /// The plan: engines, models with where they are or where they would come from, prompts, cases, memory.
@@ -166,7 +166,7 @@ fn estimate(text: &mut String, options: &Options, spec: &models::Spec, weights: 
         spec,
         weights,
         context,
-        prepare::kv_dtype(options.kv_type),
+        record::plan::kv_dtype(options.kv_type),
         options.batch.unwrap_or(CONTEXT).min(context),
     );
     line(text, "", &format!("one worker needs about {} with a context of {context} tokens", need.total()));

@@ -1,10 +1,11 @@
 //! The engines of a run: found, opened once to ask what they can do and whether they know their settings.
 
-use engine_api::{Engine, registry};
+use engine_api::Engine;
+use engines::registry;
 
-use record::Error;
-use meter::process::ProcessMeter;
 use crate::plan::{Asked, EngineChoice, Options, owner};
+use meter::process::ProcessMeter;
+use record::Error;
 use record::nearest;
 
 /// Opens every engine that was asked for, and gives each setting to its owner.

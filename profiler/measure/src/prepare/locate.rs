@@ -7,8 +7,8 @@ use models::registry::{self, Entry};
 use models::synth::{self, Quant, Recipe};
 use models::{Error as ModelError, Spec};
 
-use record::Error;
 use crate::plan::Options;
+use record::Error;
 
 /// A model on this disk.
 #[derive(Debug, Clone)]

@@ -12,12 +12,11 @@ mod prompt;
 mod served;
 mod tokens;
 
-use ::engine_api::KvType;
-use models::{DType, fetch};
+use models::fetch;
 
-pub(crate) use self::engine_api::open as open_engines;
-pub use locate::{Place, locate};
+pub(crate) use self::engines::open as open_engines;
 pub(crate) use locate::locate_with;
+pub use locate::{Place, locate};
 pub use locate::{synthetic_bytes, synthetic_shape};
 pub(crate) use model::prepare as prepare_model;
 pub use model::{PreparedModel, Shape, Weights};
@@ -26,11 +25,11 @@ pub use prompt::{PreparedPrompt, prompt_set};
 pub(crate) use served::is_served;
 pub use tokens::{Filler, Ordinary};
 
-use record::environment::Environment;
-use crate::plan::{self, Block, CasePlan, EngineChoice, Options, Plan, Seat};
-use record::plan::{PlanFile, PlannedCase, PlannedModel, PlannedPrompt, PromptChoice};
-use record::Error;
 use crate::ceilings;
+use crate::plan::{self, Block, CasePlan, EngineChoice, Options, Plan, Seat};
+use record::Error;
+use record::environment::Environment;
+use record::plan::{PlanFile, PlannedCase, PlannedModel, PlannedPrompt, PromptChoice};
 
 /// Stepped and traced requests per case, each, at most: two, each paired with a clean one of its round.
 const INSTRUMENTED_RUNS: usize = 2;
@@ -44,7 +43,7 @@ const MEMORY_SHARE: f64 = 0.9;
 pub fn prepare(options: &Options, environment: &Environment, progress: &dyn fetch::Progress) -> Result<Plan, Error> {
     plan::check(options)?;
     let mut options = defaults(options, environment);
-    let engines = engine_api::open(&mut options)?;
+    let engines = engines::open(&mut options)?;
     let set = prompt_set(&options.prompts)?;
     let ignore_eos = options.ignore_eos || options.synthetic || set.has_exact_lengths();
     let mut blocks = Vec::new();
@@ -65,7 +64,7 @@ pub fn defaults(options: &Options, environment: &Environment) -> Options {
     if options.engines.is_empty() {
         options.engines = vec![plan::DEFAULT_ENGINE.to_owned()];
     }
-    if options.models.is_empty() && !engine_api::all_ask_servers(&options.engines) {
+    if options.models.is_empty() && !engines::all_ask_servers(&options.engines) {
         options.models = vec![plan::DEFAULT_MODEL.to_owned()];
     }
     if options.threads.is_empty() {

@@ -6,15 +6,15 @@ use models::cost::{self, WeightTypes};
 use models::{Bytes, Checkpoint, Format, Spec, Tokenizer, registry};
 use prompts::Set;
 
-use super::kv_dtype;
 use super::locate::Place;
 use super::passage;
 use super::prompt::{self, PreparedPrompt};
 use super::tokens::{Filler, Ordinary};
-use record::Error;
-use meter::heap::Counting;
 use crate::plan::{DEFAULT_NEW_TOKENS, Options};
+use meter::heap::Counting;
+use record::Error;
 use record::plan::WeightSource;
+use record::plan::kv_dtype;
 
 /// Contexts are multiples of this many tokens, as engines like them.
 const CONTEXT_STEP: usize = 256;

@@ -6,11 +6,11 @@ use prompts::{Prompt, Set};
 
 use super::model::new_tokens;
 use super::tokens::Ordinary;
-use record::Error;
 use crate::plan::Options;
+use crate::worker::Input;
+use record::Error;
 use record::nearest;
 use record::plan::PromptChoice;
-use crate::worker::Input;
 
 /// A prompt for one model.
 #[derive(Debug, Clone)]

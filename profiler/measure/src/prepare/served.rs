@@ -5,8 +5,8 @@ use prompts::Set;
 
 use super::model::{self, PreparedModel};
 use super::{identity, locate, locate_with};
-use record::Error;
 use crate::plan::{EngineChoice, Options};
+use record::Error;
 
 /// What a model is called that nobody named.
 pub(crate) const SERVED: &str = "served";

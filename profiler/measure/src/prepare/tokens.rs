@@ -4,9 +4,7 @@
 //! make cheaper than text.
 
 use models::Tokenizer;
-use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
-use rand::{RngCore, SeedableRng};
 
 use record::Error;
 

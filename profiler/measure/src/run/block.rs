@@ -10,15 +10,15 @@ use super::state::CaseState;
 use super::trace::RunTrace;
 use super::watch::Watch;
 use super::{Context, memory};
-use record::environment::Conditions;
-use meter::MachineLoad;
+use crate::ceilings;
 use crate::plan::{Block, CasePlan, Plan};
+use crate::worker::Home;
+use meter::MachineLoad;
+use meter::environment;
+use record::Error;
+use record::environment::Conditions;
 use record::plan::{MOST_WARMUPS, STEADY, kv_dtype};
 use record::{Case, Pass, PrecisionReached, RunFile, Status, StoppedBy, Store, mark_repeated};
-use crate::worker::Home;
-use record::Error;
-use crate::ceilings;
-use meter::environment;
 
 /// What a run is made of, for as long as it lasts.
 #[derive(Clone, Copy)]

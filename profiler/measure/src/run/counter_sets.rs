@@ -1,7 +1,7 @@
 //! Counters that were read in stepped requests of their own join the rows of the first set's request.
 
-use record::{Case, OpCounters};
 use crate::worker::Measured;
+use record::{Case, OpCounters};
 
 /// Adds what the first set does not have, with the time of the phase in the request that counted it.
 pub(super) fn add(case: &mut Case, other: &Measured) {

@@ -6,9 +6,11 @@ use models::Bytes;
 use traces::Nanos;
 
 use super::Interrupt;
-use record::Error;
 use crate::plan::{Block, Plan};
-use crate::worker::{Fallen, FromWorker, Home, Load, Loaded, Open, Order, PartFile, ToWorker, Worker, thread_environment};
+use crate::worker::{
+    Fallen, FromWorker, Home, Load, Loaded, Open, Order, PartFile, ToWorker, Worker, thread_environment,
+};
+use record::Error;
 
 /// Why a question has no answer, as a row tells it.
 #[derive(Debug)]

@@ -8,10 +8,10 @@ use traces::Nanos;
 use super::block::Run;
 use super::crew::{Crew, Trouble};
 use super::state::CaseState;
-use record::Error;
 use crate::plan::{Block, EngineChoice, Seat};
-use record::{CaseOutput, Examination, Status, TopLogprobs};
 use crate::worker::{Examine, FromWorker, ToWorker};
+use record::Error;
+use record::{CaseOutput, Examination, Status, TopLogprobs};
 
 /// The likeliest tokens that are kept at each position of an answer: enough to see a near-tie.
 const OF_ANSWERS: usize = 4;

@@ -2,10 +2,10 @@
 
 use super::Context;
 use crate::ceilings;
-use record::environment::Environment;
 use crate::plan::Plan;
-use record::Ceilings;
 use crate::worker::Home;
+use record::Ceilings;
+use record::environment::Environment;
 
 /// For the thread counts of the plan; what is missing is measured now, before anything else.
 pub(super) fn limits(

@@ -4,8 +4,8 @@
 use models::DType;
 
 use crate::prepare::PreparedModel;
-use record::{MemoryFile, Reasons, ServerFile};
 use crate::worker::{Loaded, Measured, MemoryEdge};
+use record::{MemoryFile, Reasons, ServerFile};
 
 /// Why a heap is not told where time is virtual.
 const VIRTUAL: &str = "the engine's time is virtual: nothing of this machine enters its results";

@@ -30,14 +30,14 @@ use std::path::{Path, PathBuf};
 
 use traces::clock::{self, VirtualClock};
 
-use record::environment::Environment;
+use crate::drive;
 use crate::plan::{self, Options, Plan};
-use record::plan::{PlannedCase, RUNS};
 use crate::prepare;
-use record::{Case, RunFile, SCHEMA_VERSION, Status, Store, Tool};
 use crate::worker::Home;
 use record::Error;
-use crate::drive;
+use record::environment::Environment;
+use record::plan::{PlannedCase, RUNS};
+use record::{Case, RunFile, SCHEMA_VERSION, Status, Store, Tool};
 
 pub use progress::{Interrupt, Progress};
 
@@ -70,7 +70,7 @@ pub struct Context<'a> {
 /// # Errors
 /// When something is wrong before the first request, or results cannot be written. A failing case is no error: its row says so.
 pub fn execute(options: &Options, context: Context<'_>) -> Result<Outcome, Error> {
-    let Context { binary, tool, progress, interrupt, .. } = context;
+    let Context { tool, progress, .. } = context;
     let began = clock::unix_time();
     let mut environment = meter::environment::capture(&[]);
     let plan = prepare::prepare(options, &environment, progress.fetching())?;

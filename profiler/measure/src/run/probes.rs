@@ -10,8 +10,8 @@ use traces::clock;
 use super::Interrupt;
 use crate::ceilings::{self, Probe, Probed, Short};
 use crate::plan::Plan;
-use record::{CeilingProbe, Reasons};
 use crate::worker::{Home, Worker};
+use record::{CeilingProbe, Reasons};
 
 /// When a probe is taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

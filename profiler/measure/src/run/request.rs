@@ -7,11 +7,11 @@ use super::crew::{Crew, Trouble};
 use super::state::CaseState;
 use super::watch::Edge;
 use super::{memory, ops};
-use record::Error;
 use crate::plan::Block;
+use crate::worker::{Ask, FromWorker, Measured, ToWorker};
+use record::Error;
 use record::plan::kv_dtype;
 use record::{Pass, Sample, Status};
-use crate::worker::{Ask, FromWorker, Measured, ToWorker};
 
 /// Time outside of an engine's phases, over the latency, that is worth a warning.
 const OUTSIDE: f64 = 0.01;
@@ -125,7 +125,11 @@ impl Run<'_> {
         }
         sample.disturbed = self.watch.judge(sample, before, after);
         if let Some(text) = &sample.disturbed {
-            self.means.context.progress.note(&format!("{}, round {}: disturbed: {text}", state.plan.id, sample.round + 1));
+            self.means.context.progress.note(&format!(
+                "{}, round {}: disturbed: {text}",
+                state.plan.id,
+                sample.round + 1
+            ));
         }
     }
 

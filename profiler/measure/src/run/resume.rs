@@ -4,8 +4,8 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use record::Error;
 use crate::plan::Plan;
+use record::Error;
 use record::plan::PlanFile;
 use record::{self, Case, CeilingProbe, Examination, PrecisionReached, RunFile, Sample, Status};
 

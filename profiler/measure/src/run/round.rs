@@ -9,12 +9,12 @@ use super::block::{Purpose, Run};
 use super::crew::Crew;
 use super::precision::{self, Ends};
 use super::probes::Moment;
-use statistics::rounds::{self, Place};
 use super::state::CaseState;
-use record::Error;
 use crate::plan::Block;
+use record::Error;
 use record::plan::TraceLevel;
 use record::{Pass, PrecisionReached, StoppedBy};
+use statistics::rounds::{self, Place};
 
 const PASSES: [Pass; 4] = [Pass::Clean, Pass::Stepped, Pass::Traced, Pass::Counted];
 /// So often a block is measured again at most.
@@ -153,7 +153,10 @@ impl Run<'_> {
             let count = states.iter().filter(|state| state.due).count();
             self.total += count;
             let words = if due.len() == 1 { "one block is" } else { "some blocks are" };
-            self.means.context.progress.note(&format!("round {}: {words} measured again ({count} requests)", round + 1));
+            self.means
+                .context
+                .progress
+                .note(&format!("round {}: {words} measured again ({count} requests)", round + 1));
             for index in rounds::again(places, due, block.together, seed, round, spent).into_iter().flatten() {
                 let Some(state) = states.get_mut(index).filter(|state| !state.over) else { continue };
                 if self.means.context.interrupt.is_set() {

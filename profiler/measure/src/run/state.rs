@@ -1,10 +1,10 @@
 //! One case while it is measured.
 
 use super::counter_sets;
-use statistics::rounds::Place;
 use crate::plan::CasePlan;
-use record::{Case, CaseOutput, Pass, Reasons, Sample, Status, mark_repeated};
 use crate::worker::Measured;
+use record::{Case, CaseOutput, Pass, Reasons, Sample, Status, mark_repeated};
+use statistics::rounds::Place;
 
 /// Why there are no figures of single threads.
 const NO_WORKERS: &str =

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use traces::chrome::{self, Process, Writer};
 use traces::clock;
 
+use crate::worker::{PartFile, TraceTo};
+use record::Case;
 use record::Error;
 use record::plan::{PlanFile, TraceLevel};
-use record::Case;
-use crate::worker::{PartFile, TraceTo};
 
 /// The run's own trace file.
 pub(super) const OVERVIEW: &str = "trace.json";

@@ -6,8 +6,8 @@
 
 use models::Bytes;
 
-use meter::root::Root;
 use meter::environment::{swapped_bytes, throttle_events_now};
+use meter::root::Root;
 use record::Sample;
 use statistics::{mad, median};
 

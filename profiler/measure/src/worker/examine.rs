@@ -4,10 +4,10 @@ use engine_api::{EngineError, Phase, Session};
 use serde::{Deserialize, Serialize};
 
 use super::beacon::Beacon;
+use super::logits::top_logprobs;
 use super::measure::fill;
 use super::serve::Bench;
 use record::TopLogprobs;
-use super::logits::top_logprobs;
 
 /// A text to walk through.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -11,8 +11,8 @@ use super::death::{self, Death};
 use super::process::{Process, Start};
 use super::protocol::{FromWorker, ToWorker};
 use super::state;
-use record::Error;
 use crate::run::Interrupt;
+use record::Error;
 
 /// How often a wait looks at the interrupt, in milliseconds.
 const TICK_MS: i32 = 50;

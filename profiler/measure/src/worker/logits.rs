@@ -11,7 +11,7 @@ use record::TopLogprobs;
 /// In f64: the sum runs over a vocabulary. With the maximum taken out nothing overflows: Blanchard, Higham and Higham,
 /// "Accurately computing the log-sum-exp and softmax functions" (2021), doi:10.1093/imanum/draa038.
 /// A token that is impossible (a logit of minus infinity) is left out. `None` where there are no logits, or one is no number.
-pub fn top_logprobs(logits: &[f32], count: usize) -> Option<TopLogprobs> {
+pub(super) fn top_logprobs(logits: &[f32], count: usize) -> Option<TopLogprobs> {
     if logits.iter().any(|logit| logit.is_nan() || *logit == f32::INFINITY) {
         return None;
     }

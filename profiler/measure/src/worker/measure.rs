@@ -16,11 +16,11 @@ use super::part::RequestTrace;
 use super::protocol::{Ask, Input, Measured, MemoryEdge};
 use super::serve::{Bench, note};
 use crate::drive::{self, Answer, AskedAhead, OpSums, PhaseCounts, PhaseSpan, Stopwatch, Timing, Tracks, WorkSums};
-use meter::root::Root;
+use ::record::{Pass, Sample};
 use meter::environment::{Strain, Strained};
 use meter::process::ProcessReading;
+use meter::root::Root;
 use meter::{self, MachineLoad, Memory, Tally, Timeline, VIRTUAL};
-use record::{Pass, Sample};
 
 /// What stands before the request and is compared after it.
 struct Before {

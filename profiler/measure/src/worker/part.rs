@@ -12,8 +12,8 @@ use traces::record::{Args, Batch, Category, Event, Kind, Thread, Value};
 
 use super::protocol::{Ask, PartFile, TraceTo};
 use crate::drive::{PhaseSpan, REQUESTS, Timing, Tracks};
+use ::record::Pass;
 use meter::MemoryPoint;
-use record::Pass;
 
 /// A request's trace while it is written.
 pub(super) struct RequestTrace<'a> {

@@ -12,7 +12,10 @@ use super::examine::{Examine, Examined};
 use crate::ceilings::{Probe, Probed};
 use crate::drive::{Answer, AskedAhead};
 use meter::MemoryPoint;
-use record::{AllocationRow, LayerRow, MemoryMoment, NodeRow, OpCounters, OpRow, Pass, PhaseRow, Reasons, Sample, ServerFile, WorkerRow};
+use record::{
+    AllocationRow, LayerRow, MemoryMoment, NodeRow, OpCounters, OpRow, Pass, PhaseRow, Reasons, Sample, ServerFile,
+    WorkerRow,
+};
 
 /// What the main process asks.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

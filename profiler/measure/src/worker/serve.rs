@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
-use engine_api::{Engine, Session, registry};
+use engine_api::{Engine, Session};
+use engines::registry;
 use models::Checkpoint;
 use traces::chrome::Process;
 use traces::clock::{self, VirtualClock, VirtualClockGuard};
@@ -14,12 +15,12 @@ use super::channel::Channel;
 use super::family::{self, Family};
 use super::protocol::{Failure, FromWorker, Load, Loaded, MemoryEdge, Open, Opened, ToWorker};
 use super::{examine, measure, part};
-use record::Error;
 use crate::ceilings::Prober;
 use crate::drive;
-use meter::root::Root;
 use meter::environment::Strain;
+use meter::root::Root;
 use meter::{self, Counter, Meter, Tally, VIRTUAL, page_cache};
+use record::Error;
 use record::ServerFile;
 
 /// Serves questions from this socket until told to quit or until the other end is gone. Call it before this process has a

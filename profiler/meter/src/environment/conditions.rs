@@ -3,10 +3,10 @@
 //! Read between the rounds, while no engine computes. Each is a level or a total since boot: what a run took is the
 //! difference of two of them ([`analyse::warnings`] takes it).
 
-use record::environment::Conditions;
 use super::{Groups, noted};
 use crate::root::Root;
 use record::Reasons;
+use record::environment::Conditions;
 
 const CPUS: &str = "/sys/devices/system/cpu";
 
@@ -60,8 +60,8 @@ pub fn frequencies(root: &Root) -> Result<Vec<u64>, String> {
 
 #[cfg(test)]
 mod tests {
-    use crate::root::tree;
     use super::*;
+    use crate::root::tree;
 
     #[test]
     fn what_a_machine_tells_and_what_it_does_not() {

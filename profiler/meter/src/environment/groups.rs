@@ -3,10 +3,10 @@
 //! Limits are in [`super::limits`]. A group's figures count everything in it: page cache included, other processes of the
 //! same container included.
 
-use record::environment::GroupUsage;
 use super::noted;
 use crate::root::Root;
 use record::Reasons;
+use record::environment::GroupUsage;
 
 const MOUNT: &str = "/sys/fs/cgroup";
 /// Below this folder a system with both versions mounts version 2.
@@ -166,8 +166,8 @@ fn ancestors(mount: &str, path: Option<&str>) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use crate::root::tree;
     use super::*;
+    use crate::root::tree;
 
     #[test]
     fn version_2() {

@@ -1,9 +1,9 @@
 //! Temperatures, and how often and how long heat has slowed the processor down.
 
-use record::environment::{Heat, Sensor};
 use super::noted;
 use crate::root::Root;
 use record::Reasons;
+use record::environment::{Heat, Sensor};
 
 const HWMON: &str = "/sys/class/hwmon";
 const ZONES: &str = "/sys/class/thermal";
@@ -106,8 +106,8 @@ fn sum(root: &Root, file: &str, of_packages: bool) -> Result<u64, String> {
 
 #[cfg(test)]
 mod tests {
-    use crate::root::tree;
     use super::*;
+    use crate::root::tree;
 
     #[test]
     fn the_hottest_sensor_of_the_processor_with_its_limit() {

@@ -1,9 +1,9 @@
 //! Operating system, kernel, clock source, and whether this is a virtual machine or a container.
 
-use record::environment::Host;
 use super::noted;
 use crate::root::Root;
 use record::Reasons;
+use record::environment::Host;
 
 /// Reads `/etc/os-release`, `/proc` and `/sys/class/dmi`.
 pub fn read(root: &Root) -> Host {

@@ -2,10 +2,9 @@
 //!
 //! A limit of an outer group binds the inner ones, so the smallest along the path counts.
 
-use record::environment::Limits;
 use super::Groups;
 use crate::root::Root;
-use record::Reasons;
+use record::environment::Limits;
 
 /// A v1 limit at or above this is the kernel's "none" (the largest multiple of a page in an i64).
 const NO_LIMIT_V1: u64 = 1 << 62;
@@ -61,8 +60,8 @@ fn quota_v2(text: &str) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
-    use crate::root::tree;
     use super::*;
+    use crate::root::tree;
 
     #[test]
     fn the_smallest_limit_along_the_path_counts() {

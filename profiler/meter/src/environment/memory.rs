@@ -1,9 +1,9 @@
 //! Memory: how much, huge pages, swap.
 
-use record::environment::Memory;
 use super::noted;
 use crate::root::Root;
 use record::Reasons;
+use record::environment::Memory;
 
 /// Reads `/proc/meminfo` and `/sys/kernel/mm/transparent_hugepage`.
 pub fn read(root: &Root) -> Memory {
@@ -39,6 +39,7 @@ fn chosen(text: &str) -> Result<String, String> {
 }
 
 #[allow(unsafe_code, reason = "sysconf has no safe wrapper in std")]
+/// Size of a page of memory, in bytes.
 pub fn page_bytes() -> u64 {
     // SAFETY: sysconf takes no pointers and has no preconditions.
     let bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };

@@ -1,8 +1,7 @@
 //! Where the power comes from: processors slow down on batteries.
 
-use record::environment::Power;
 use crate::root::Root;
-use record::Reasons;
+use record::environment::Power;
 
 const SUPPLIES: &str = "/sys/class/power_supply";
 

@@ -1,9 +1,9 @@
 //! Pressure stall information: for how long tasks waited because processors, memory or storage did not suffice.
 
-use record::environment::Pressure;
 use super::noted;
 use crate::root::Root;
 use record::Reasons;
+use record::environment::Pressure;
 
 /// Reads `/proc/pressure`.
 pub fn read(root: &Root) -> Pressure {
@@ -40,8 +40,8 @@ pub(super) fn total(text: &str, kind: &str) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
-    use crate::root::tree;
     use super::*;
+    use crate::root::tree;
 
     #[test]
     fn totals_are_microseconds() {

@@ -1,6 +1,6 @@
 //! The processor: model, topology, caches, frequencies, features.
 
-use record::environment::{Cache, CoreKind, Processor};
+use record::environment::{Cache, Processor};
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::noted;

@@ -69,8 +69,8 @@ fn difference(
 
 #[cfg(test)]
 mod tests {
-    use crate::root::tree;
     use super::*;
+    use crate::root::tree;
 
     #[test]
     fn what_a_request_took_is_the_difference() {

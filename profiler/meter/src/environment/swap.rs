@@ -20,8 +20,8 @@ pub fn swapped_bytes(root: &Root) -> Result<u64, String> {
 
 #[cfg(test)]
 mod tests {
-    use crate::root::tree;
     use super::*;
+    use crate::root::tree;
 
     #[test]
     fn both_directions_are_counted() {

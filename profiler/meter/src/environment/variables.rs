@@ -1,7 +1,6 @@
 //! Environment variables that change what is measured, with everything that looks like a secret left out.
 
 use record::environment::Variables;
-use std::collections::BTreeMap;
 use std::ffi::OsString;
 
 /// Names and beginnings of names that matter to an engine, an allocator, a loader or a download.

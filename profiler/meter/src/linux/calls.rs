@@ -13,6 +13,6 @@ pub(super) fn count(what: &'static str) {
 }
 
 /// What was asked for since the last time.
-pub(crate) fn take() -> BTreeMap<&'static str, usize> {
+pub fn take() -> BTreeMap<&'static str, usize> {
     CALLS.take()
 }

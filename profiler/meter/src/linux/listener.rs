@@ -8,7 +8,7 @@ use crate::root::Root;
 const LISTENS: &str = "0A";
 
 /// The process that listens on a port of this machine: of several that share the socket, the oldest one's number.
-pub(in crate) fn listener(root: &Root, port: u16) -> Result<u32, String> {
+pub(crate) fn listener(root: &Root, port: u16) -> Result<u32, String> {
     let mut wanted = BTreeSet::new();
     for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
         wanted.extend(sockets(&root.text(table).unwrap_or_default(), port));

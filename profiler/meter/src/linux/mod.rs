@@ -1,7 +1,7 @@
 //! The instruments of Linux: `perf_event_open`, `getrusage`, `/proc`, `cachestat`.
 
-#[cfg(test)]
-pub(crate) mod calls;
+#[cfg(any(test, feature = "call-counts"))]
+pub mod calls;
 pub(super) mod listener;
 pub mod page_cache;
 mod perf;
@@ -61,7 +61,7 @@ impl Probe {
 
     #[allow(clippy::unused_self, reason = "the same shape on every platform")]
     pub(super) fn reset_peak(&mut self) -> Result<(), String> {
-        #[cfg(test)]
+        #[cfg(any(test, feature = "call-counts"))]
         calls::count("clear_refs");
         std::fs::write("/proc/self/clear_refs", "5").map_err(|error| {
             format!("/proc/self/clear_refs cannot be written ({error}): the kernel needs CONFIG_PROC_PAGE_MONITOR")

@@ -18,10 +18,7 @@ const GROUP_WITH_TIMES: u64 = 1 | 2 | 8;
 const SPIN_US: u64 = 4_000;
 
 /// Opens events of this process, after a look whether they count at all.
-pub(in crate) fn open_events(
-    wanted: &[&'static Counter],
-    absent: &mut BTreeMap<String, String>,
-) -> PerfCounters {
+pub(crate) fn open_events(wanted: &[&'static Counter], absent: &mut BTreeMap<String, String>) -> PerfCounters {
     static TESTED: OnceLock<Result<(), String>> = OnceLock::new();
     let mut events = PerfCounters::open(Box::new(LinuxPerf::default()), wanted, absent);
     // Where nothing could be opened there is nothing to test.
@@ -97,7 +94,7 @@ impl PerfSystem for LinuxPerf {
         reason = "perf-event2 lends the descriptor only as a number, which std reads from only unsafely"
     )]
     fn read(&mut self, leader: Handle, words: &mut [u64]) -> Result<usize, Errno> {
-        #[cfg(test)]
+        #[cfg(any(test, feature = "call-counts"))]
         super::calls::count("perf");
         let descriptor = self.event(leader)?.as_raw_fd();
         let bytes = size_of_val(words);

@@ -23,7 +23,7 @@ impl ProcFile {
 
     /// The file's present text. Allocates nothing.
     pub(super) fn read(&mut self) -> Result<&str, String> {
-        #[cfg(test)]
+        #[cfg(any(test, feature = "call-counts"))]
         super::calls::count(self.name);
         let length = self
             .file
@@ -36,13 +36,13 @@ impl ProcFile {
 
 /// Resident memory from `/proc/self/statm`: about a microsecond.
 #[derive(Debug)]
-pub(in crate) struct MemoryReader {
+pub(crate) struct MemoryReader {
     statm: ProcFile,
     page: u64,
 }
 
 impl MemoryReader {
-    pub(in crate) fn open() -> Result<Self, String> {
+    pub(crate) fn open() -> Result<Self, String> {
         Ok(Self { statm: ProcFile::open("/proc/self/statm")?, page: page_size() })
     }
 
@@ -57,7 +57,7 @@ impl MemoryReader {
         self.pages().map(|(resident, _)| resident)
     }
 
-    pub(in crate) fn read(&mut self, at: Nanos) -> Option<MemoryPoint> {
+    pub(crate) fn read(&mut self, at: Nanos) -> Option<MemoryPoint> {
         let (resident, file) = self.pages()?;
         Some(MemoryPoint { at, resident, anonymous: resident.saturating_sub(file), file })
     }

@@ -8,7 +8,7 @@ use crate::root::Root;
 
 /// The processes of a machine, or of a recorded tree.
 #[derive(Debug)]
-pub(in crate) struct Processes {
+pub(crate) struct Processes {
     root: Root,
 }
 
@@ -27,18 +27,18 @@ struct Stat {
 }
 
 impl Processes {
-    pub(in crate) fn system() -> Self {
+    pub(crate) fn system() -> Self {
         Self { root: Root::system() }
     }
 
     /// Processes of a recorded tree.
     #[cfg(test)]
-    pub(in crate) fn recorded(root: Root) -> Self {
+    pub(crate) fn recorded(root: Root) -> Self {
         Self { root }
     }
 
     /// The processes of these numbers and their children.
-    pub(in crate) fn family(&self, roots: &[u32]) -> Vec<Member> {
+    pub(crate) fn family(&self, roots: &[u32]) -> Vec<Member> {
         let by_parent = if self.tells_children(roots) { None } else { Some(self.by_parent()) };
         let children = |pid| match &by_parent {
             Some(all) => all.get(&pid).cloned().unwrap_or_default(),
@@ -48,7 +48,7 @@ impl Processes {
     }
 
     /// One process; `None` where there is none, or where this user may not see it.
-    pub(in crate) fn member(&self, pid: u32) -> Option<Member> {
+    pub(crate) fn member(&self, pid: u32) -> Option<Member> {
         let stat = parse_stat(&self.root.text(&format!("/proc/{pid}/stat")).ok()?)?;
         let nanos = |ticks: u64| ticks * (1_000_000_000 / ticks_per_second().max(1));
         let (read, written, no_storage) = match self.storage(pid) {
@@ -76,12 +76,12 @@ impl Processes {
     }
 
     /// The process that listens on a port.
-    pub(in crate) fn listener(&self, port: u16) -> Result<u32, String> {
+    pub(crate) fn listener(&self, port: u16) -> Result<u32, String> {
         super::listener::listener(&self.root, port)
     }
 
     /// Sets the kernel's mark of the highest resident memory back, where this user may.
-    pub(in crate) fn reset_peak(&self, pid: u32) {
+    pub(crate) fn reset_peak(&self, pid: u32) {
         // Without the right the mark stays, and so the peak is that since the process began: no less than the truth.
         let _ = self.root.write(&format!("/proc/{pid}/clear_refs"), "5");
     }

@@ -42,7 +42,7 @@ impl Accounting {
 
 /// All threads of this process; `None` where the system refuses.
 pub(super) fn read() -> Option<Accounting> {
-    #[cfg(test)]
+    #[cfg(any(test, feature = "call-counts"))]
     super::calls::count("getrusage");
     of(libc::RUSAGE_SELF)
 }

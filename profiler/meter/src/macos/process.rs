@@ -19,14 +19,14 @@ const CHILDREN_BYTES: usize = 4 * 1024;
 
 /// The processes that a system answers for.
 #[derive(Debug)]
-pub(in crate) struct Processes {
+pub(crate) struct Processes {
     system: Box<dyn System>,
 }
 
 impl Processes {
     /// Those of this Mac.
     #[cfg(target_os = "macos")]
-    pub(in crate) fn system() -> Self {
+    pub(crate) fn system() -> Self {
         Self::on(Box::new(super::Kernel))
     }
 
@@ -36,21 +36,21 @@ impl Processes {
     }
 
     /// The processes of these numbers and their children.
-    pub(in crate) fn family(&self, roots: &[u32]) -> Vec<Member> {
+    pub(crate) fn family(&self, roots: &[u32]) -> Vec<Member> {
         walk(roots, |pid| self.member(pid), |pid| self.children(pid))
     }
 
     /// The process that listens on a port: not looked for here.
     #[cfg(target_os = "macos")]
     #[allow(clippy::unused_self, reason = "the form that every platform has")]
-    pub(in crate) fn listener(&self, port: u16) -> Result<u32, String> {
+    pub(crate) fn listener(&self, port: u16) -> Result<u32, String> {
         Err(format!(
             "which process listens on port {port} is not looked up on macOS: name it with --pid (`lsof -ti :{port} -sTCP:LISTEN` tells it)"
         ))
     }
 
     /// One process; `None` where there is none, or where this user may not see it.
-    pub(in crate) fn member(&self, pid: u32) -> Option<Member> {
+    pub(crate) fn member(&self, pid: u32) -> Option<Member> {
         let (usage, _) = Rusage::first(&*self.system, pid).ok()?;
         let task: Answer<BYTES> = Answer::to(&*self.system, Question::Process(pid)).ok()?;
         let timebase = Timebase::read(&*self.system).ok()?;
@@ -84,7 +84,7 @@ impl Processes {
 
     /// The kernel keeps no mark of another process's resident memory: the peak is the largest size that was read.
     #[allow(clippy::unused_self, reason = "the same shape on every platform")]
-    pub(in crate) fn reset_peak(&self, _: u32) {}
+    pub(crate) fn reset_peak(&self, _: u32) {}
 
     fn children(&self, pid: u32) -> Vec<u32> {
         let answer: Result<Answer<CHILDREN_BYTES>, _> = Answer::to(&*self.system, Question::Children(pid));

@@ -10,32 +10,32 @@ const DEVICES: &str = "/sys/bus/event_source/devices/";
 
 /// The fake, as the test and the counters share it.
 #[derive(Debug, Clone, Default)]
-pub(in crate) struct FakePmu(pub(in crate) Rc<RefCell<State>>);
+pub(crate) struct FakePmu(pub(crate) Rc<RefCell<State>>);
 
 #[derive(Debug)]
-pub(in crate) struct State {
+pub(crate) struct State {
     /// Events of the processor that count at once.
-    pub(in crate) registers: usize,
+    pub(crate) registers: usize,
     /// Registers that somebody else holds; the kernel does not know of that when it opens a group.
-    pub(in crate) taken: usize,
+    pub(crate) taken: usize,
     /// Nanoseconds that pass with a reading.
-    pub(in crate) step: u64,
+    pub(crate) step: u64,
     /// Events that cannot be opened: type and config, or all of them.
-    pub(in crate) refused: Vec<(Option<(u32, u64)>, i32)>,
+    pub(crate) refused: Vec<(Option<(u32, u64)>, i32)>,
     /// May count in the kernel.
-    pub(in crate) privileged: bool,
+    pub(crate) privileged: bool,
     /// From so many readings on, all fail.
-    pub(in crate) fail_from: Option<usize>,
+    pub(crate) fail_from: Option<usize>,
     /// From so many readings on, the last event of each group is lost.
-    pub(in crate) lose_from: Option<usize>,
+    pub(crate) lose_from: Option<usize>,
     /// Values show only so many of their low bits.
-    pub(in crate) bits: u32,
+    pub(crate) bits: u32,
     /// Threads at each look; the last one stays.
-    pub(in crate) threads: Vec<Vec<i32>>,
+    pub(crate) threads: Vec<Vec<i32>>,
     /// Files of `/proc` and `/sys`.
-    pub(in crate) files: BTreeMap<String, String>,
-    pub(in crate) reads: usize,
-    pub(in crate) switches: usize,
+    pub(crate) files: BTreeMap<String, String>,
+    pub(crate) reads: usize,
+    pub(crate) switches: usize,
     events: Vec<Option<Open>>,
 }
 
@@ -70,24 +70,24 @@ impl Default for State {
 }
 
 /// Events per nanosecond: cycles 1, instructions 2, and so on.
-pub(in crate) fn rate(event: &Attributes) -> u64 {
+pub(crate) fn rate(event: &Attributes) -> u64 {
     if event.pmu == SOFTWARE { 1 } else { (event.config & 0xff) + 1 }
 }
 
 impl FakePmu {
-    pub(in crate) fn with(change: impl FnOnce(&mut State)) -> Self {
+    pub(crate) fn with(change: impl FnOnce(&mut State)) -> Self {
         let fake = Self::default();
         change(&mut fake.0.borrow_mut());
         fake
     }
 
-    pub(in crate) fn with_file(self, place: &str, text: &str) -> Self {
+    pub(crate) fn with_file(self, place: &str, text: &str) -> Self {
         self.0.borrow_mut().files.insert(format!("{DEVICES}{place}"), text.to_owned());
         self
     }
 
     /// Events that are open.
-    pub(in crate) fn open_events(&self) -> usize {
+    pub(crate) fn open_events(&self) -> usize {
         self.0.borrow().events.iter().flatten().count()
     }
 }

@@ -21,7 +21,7 @@ mod system;
 mod threads;
 
 #[cfg(test)]
-pub(in crate) mod fake;
+pub(crate) mod fake;
 #[cfg(test)]
 mod tests;
 
@@ -29,13 +29,13 @@ use std::collections::BTreeMap;
 
 use super::{Counter, Reading};
 use group::Group;
-pub(in crate) use self_test::self_test;
+pub(crate) use self_test::self_test;
 pub(super) use sysfs::is_place;
-pub(in crate) use system::{Attributes, Errno, Handle, PerfSystem, Whose};
+pub(crate) use system::{Attributes, Errno, Handle, PerfSystem, Whose};
 
 /// The open events of this process.
 #[derive(Debug)]
-pub(in crate) struct PerfCounters {
+pub(crate) struct PerfCounters {
     system: Box<dyn PerfSystem>,
     /// Events of the processor: one set is on at a time.
     sets: Vec<Group>,
@@ -46,7 +46,7 @@ pub(in crate) struct PerfCounters {
 
 impl PerfCounters {
     /// Opens the events among `wanted` and switches the first set on; what cannot be opened is explained in `absent`.
-    pub(in crate) fn open(
+    pub(crate) fn open(
         mut system: Box<dyn PerfSystem>,
         wanted: &[&'static Counter],
         absent: &mut BTreeMap<String, String>,
@@ -80,17 +80,17 @@ impl PerfCounters {
 
     /// No events, for systems without perf_event_open.
     #[cfg(not(target_os = "linux"))]
-    pub(in crate) fn none() -> Self {
+    pub(crate) fn none() -> Self {
         Self { system: Box::new(system::NoSystem), sets: Vec::new(), always: Group::default(), active: 0 }
     }
 
     /// Whether any event is open.
-    pub(in crate) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.sets.is_empty() && self.always.members.is_empty()
     }
 
     /// Closes everything for this reason.
-    pub(in crate) fn forget(&mut self, reason: &str, absent: &mut BTreeMap<String, String>) {
+    pub(crate) fn forget(&mut self, reason: &str, absent: &mut BTreeMap<String, String>) {
         for mut set in std::mem::take(&mut self.sets) {
             absent.extend(set.members.iter().map(|member| (member.counter.name.to_owned(), reason.to_owned())));
             set.close(self.system.as_mut());
@@ -104,18 +104,18 @@ impl PerfCounters {
     }
 
     /// The counters of each set.
-    pub(in crate) fn sets(&self) -> Vec<Vec<&'static Counter>> {
+    pub(crate) fn sets(&self) -> Vec<Vec<&'static Counter>> {
         self.sets.iter().map(|set| set.members.iter().map(|member| member.counter).collect()).collect()
     }
 
     /// All counters that are open.
-    pub(in crate) fn counters(&self) -> Vec<&'static Counter> {
+    pub(crate) fn counters(&self) -> Vec<&'static Counter> {
         let always = self.always.members.iter().map(|member| member.counter);
         self.sets().into_iter().flatten().chain(always).collect()
     }
 
     /// Switches another set on and the present one off.
-    pub(in crate) fn select(&mut self, set: usize) -> Result<(), String> {
+    pub(crate) fn select(&mut self, set: usize) -> Result<(), String> {
         if set == self.active || set >= self.sets.len() {
             return Ok(());
         }
@@ -130,13 +130,13 @@ impl PerfCounters {
     }
 
     /// Whether a counter is counted now: it is no event, or one of the set that is on, or one of the kernel.
-    pub(in crate) fn is_on(&self, counter: &Counter) -> bool {
+    pub(crate) fn is_on(&self, counter: &Counter) -> bool {
         let elsewhere = self.sets.iter().enumerate().filter(|(number, _)| *number != self.active);
         !elsewhere.flat_map(|(_, set)| &set.members).any(|member| member.counter.name == counter.name)
     }
 
     /// Puts every event that is on into its place: one system call a group and attached thread.
-    pub(in crate) fn read(&mut self, counters: &[&'static Counter], reading: &mut Reading) {
+    pub(crate) fn read(&mut self, counters: &[&'static Counter], reading: &mut Reading) {
         if let Some(set) = self.sets.get(self.active) {
             set.read(self.system.as_mut(), counters, reading);
         }

@@ -8,10 +8,7 @@ const COUNTED: f64 = 0.8;
 
 /// Lets a thread of its own use processor time (`spin` returns how much, in ns) and compares it with what the kernel's task
 /// clock counted meanwhile on this thread's heirs.
-pub(in crate) fn self_test(
-    system: &mut dyn PerfSystem,
-    spin: impl FnOnce() -> Result<u64, String>,
-) -> Result<(), String> {
+pub(crate) fn self_test(system: &mut dyn PerfSystem, spin: impl FnOnce() -> Result<u64, String>) -> Result<(), String> {
     let clock =
         system.open(&TASK_CLOCK, Whose::Caller, None).map_err(|_| unusable("its task clock cannot be opened"))?;
     let mut words = [0; 4];

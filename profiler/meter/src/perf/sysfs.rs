@@ -29,7 +29,7 @@ pub(super) fn resolve(place: &str, system: &dyn PerfSystem) -> Result<Attributes
 }
 
 /// Whether a text has the form of an event of sysfs.
-pub(in crate) fn is_place(text: &str) -> bool {
+pub(crate) fn is_place(text: &str) -> bool {
     split(text).is_some()
 }
 

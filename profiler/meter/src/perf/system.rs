@@ -4,11 +4,11 @@ use std::fmt::Debug;
 
 /// An error number of the system, such as `libc::ENOENT`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate) struct Errno(pub(in crate) i32);
+pub(crate) struct Errno(pub(crate) i32);
 
 /// An open event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(in crate) struct Handle(pub(in crate) usize);
+pub(crate) struct Handle(pub(crate) usize);
 
 /// The types of `perf_event_attr` that the kernel numbers itself; all others stand in sysfs.
 pub(super) const HARDWARE: u32 = 0;
@@ -18,22 +18,22 @@ pub(super) const RAW: u32 = 4;
 
 /// What to count, in the fields of `perf_event_attr`. Every event is inherited by threads that begin later, and starts switched off.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(in crate) struct Attributes {
+pub(crate) struct Attributes {
     /// Number of the PMU (`type`).
-    pub(in crate) pmu: u32,
+    pub(crate) pmu: u32,
     /// Which event of it.
-    pub(in crate) config: u64,
+    pub(crate) config: u64,
     /// More of the same.
-    pub(in crate) config1: u64,
+    pub(crate) config1: u64,
     /// More of the same.
-    pub(in crate) config2: u64,
+    pub(crate) config2: u64,
     /// Count in user mode only.
-    pub(in crate) exclude_kernel: bool,
+    pub(crate) exclude_kernel: bool,
 }
 
 /// Whose events: this thread, or another one of this process by its id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate) enum Whose {
+pub(crate) enum Whose {
     /// The calling thread and those that it makes later.
     Caller,
     /// The thread of this id and those that it makes later.
@@ -41,7 +41,7 @@ pub(in crate) enum Whose {
 }
 
 /// The kernel's side.
-pub(in crate) trait PerfSystem: Debug {
+pub(crate) trait PerfSystem: Debug {
     /// Opens an event, switched off; `leader` is the first event of its group.
     fn open(&mut self, event: &Attributes, whose: Whose, leader: Option<Handle>) -> Result<Handle, Errno>;
 

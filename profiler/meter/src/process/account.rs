@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use super::Member;
 
 /// CPU time in user mode and in the kernel (ns), minor and major faults, bytes read and written.
-pub(in crate) const FIGURES: usize = 6;
+pub(crate) const FIGURES: usize = 6;
 
 type Figures = [u64; FIGURES];
 

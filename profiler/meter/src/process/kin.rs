@@ -4,14 +4,14 @@ use super::Processes;
 
 /// The processes that descended from one at some moment, by number and start: a stranger that has the number of one later is
 /// not mistaken for it.
-pub(crate) struct Kin {
+pub struct Kin {
     system: Processes,
     members: Vec<(u32, u64)>,
 }
 
 impl Kin {
     /// Those of a process, itself left out.
-    pub(crate) fn of(pid: u32) -> Self {
+    pub fn of(pid: u32) -> Self {
         let system = Processes::system();
         let family = system.family(&[pid]);
         let members =
@@ -20,7 +20,7 @@ impl Kin {
     }
 
     /// Whether one of them lives. What has ended and was not waited for has no memory left.
-    pub(crate) fn lives(&self) -> bool {
+    pub fn lives(&self) -> bool {
         let lives = |&(pid, started): &(u32, u64)| {
             self.system.member(pid).is_some_and(|member| member.started == started && member.memory.resident > 0)
         };

@@ -14,10 +14,10 @@ use std::collections::{BTreeSet, VecDeque};
 use traces::{Nanos, clock};
 
 use super::platform::process::Processes;
-use record::Reasons;
 use account::Account;
 pub(super) use account::FIGURES;
-pub(crate) use kin::Kin;
+pub use kin::Kin;
+use record::Reasons;
 
 /// What one process of the family shows at one moment: the shape that every platform fills.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -135,7 +135,7 @@ pub struct ProcessMeter {
 ///
 /// # Errors
 /// When it is another machine's, or the process cannot be seen.
-pub(crate) fn listener(address: std::net::SocketAddr) -> Result<u32, String> {
+pub fn listener(address: std::net::SocketAddr) -> Result<u32, String> {
     if !address.ip().is_loopback() {
         return Err(format!(
             "{address} is not an address of this machine alone: if the server runs here, name its process with --pid"

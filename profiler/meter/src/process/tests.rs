@@ -4,7 +4,7 @@ use std::io::Write;
 use std::process::{Child, Command, Stdio};
 
 use super::*;
-use crate::root::{Root, recorded_tree};
+use crate::root::{Root, tree as recorded_tree};
 
 /// A shell that does `work` and then waits for the end of its input.
 fn shell(work: &str) -> Child {

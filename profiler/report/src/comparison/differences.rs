@@ -1,9 +1,9 @@
 //! Paired differences as a chart: each prompt's change with its interval, and that of all.
 
 use super::words::{change, plain};
-use analyse::compare::{Comparison, Contrast, FigureRow, Sameness};
 use crate::chart::{Bar, Chart, Differences, Figure};
 use crate::content::{Section, Table};
+use analyse::compare::{Comparison, Contrast, FigureRow, Sameness};
 
 /// The metrics that are drawn.
 const DRAWN: &[&str] = &["decode_tps", "prefill_tps", "latency_s"];

@@ -2,9 +2,9 @@
 
 use super::headline::{cells, value};
 use super::words::{change, plain};
-use analyse::compare::{Comparison, PromptRatio};
 use crate::content::{Section, Table};
 use crate::figures::{ABSENT, or_absent};
+use analyse::compare::{Comparison, PromptRatio};
 
 pub(super) fn section(found: &Comparison) -> Section {
     let mut section = Section::new("All metrics");

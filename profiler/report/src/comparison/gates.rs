@@ -1,8 +1,8 @@
 //! What became of the gates.
 
 use super::words::plain;
-use analyse::compare::{Comparison, Outcome};
 use crate::content::{Section, Table};
+use analyse::compare::{Comparison, Outcome};
 
 pub(super) fn section(found: &Comparison) -> Section {
     let mut section = Section::short("Gates");

@@ -1,9 +1,10 @@
 //! What can be said, and the main figures.
 
 use super::words::{finding, interval, sentence};
-use analyse::compare::{Comparison, Contrast, FigureRow, Sameness};
 use crate::content::{Block, Section, Table};
-use crate::figures::{or_absent, significant};
+use crate::figures::or_absent;
+use analyse::compare::{Comparison, Contrast, FigureRow, Sameness};
+use record::figures::significant;
 
 /// The metrics of the short table.
 const MAIN: &[&str] = &[

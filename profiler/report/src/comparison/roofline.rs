@@ -1,11 +1,11 @@
 //! Both sides under the ceilings of one machine.
 
-use analyse::attribution;
-use analyse::compare::{Comparison, Match, Sides, matches};
 use crate::chart::{Chart, Dot, Figure, Scatter};
 use crate::content::Section;
-use crate::figures::significant;
 use crate::sections::{RooflineOps, roofline_lines};
+use analyse::attribution;
+use analyse::compare::{Comparison, Match, Sides, matches};
+use record::figures::significant;
 
 /// The phases that run the model.
 const PHASES: [&str; 2] = ["decode", "prefill"];

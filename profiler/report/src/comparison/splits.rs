@@ -1,9 +1,10 @@
 //! Where a difference lies: waterfalls with their numbers.
 
-use analyse::compare::{Comparison, Contrast, Sameness, Split};
 use crate::chart::{Chart, Figure, Step, Steps};
 use crate::content::{Section, Table};
-use crate::figures::{milliseconds, or_absent, percent};
+use crate::figures::{or_absent, percent};
+use analyse::compare::{Comparison, Contrast, Sameness, Split};
+use record::figures::milliseconds;
 
 /// A part smaller than this share of the baseline's whole is not drawn by itself.
 const SMALL: f64 = 0.005;

@@ -1,8 +1,8 @@
 //! What else differs between two runs, and what the machine's own limits did.
 
 use super::words::change;
-use analyse::compare::Comparison;
 use crate::content::{Section, Table};
+use analyse::compare::Comparison;
 
 pub(super) fn section(found: &Comparison) -> Section {
     let mut section = Section::short("What else differs");

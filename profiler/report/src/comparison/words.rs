@@ -1,7 +1,7 @@
 //! How a ratio is said.
 
 use analyse::compare::{Contrast, FigureRow, Finding};
-use crate::figures::significant;
+use record::figures::significant;
 
 /// From this ratio on a change is a factor and no percentage.
 const FACTOR: f64 = 1.5;

@@ -1,8 +1,9 @@
 //! Whether it was the same work: how far answers and probabilities agree, and every check.
 
-use analyse::compare::{Comparison, Contrast, Distance, NEAR_TIE};
 use crate::content::{Section, Table};
-use crate::figures::{ABSENT, count, percent, significant};
+use crate::figures::{ABSENT, count, percent};
+use analyse::compare::{Comparison, Contrast, Distance, NEAR_TIE};
+use record::figures::significant;
 
 /// Below this share of the probability the tokens in common tell little.
 const LITTLE: f64 = 0.3;

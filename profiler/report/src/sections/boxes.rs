@@ -17,7 +17,8 @@
 
 use super::View;
 use crate::content::{Section, Table};
-use crate::figures::{milliseconds, or_absent};
+use crate::figures::or_absent;
+use record::figures::milliseconds;
 use record::{BeforeModel, Case, Sample, Summary};
 use statistics::mean;
 
@@ -118,7 +119,8 @@ fn table(view: &View<'_>, white: &Summary, black: &Summary) -> Table {
         .collect();
     let of = |time: Time, pick: fn(&(&Case, &Case)) -> usize| {
         let cases = pairs.iter().map(|pair| if pick(pair) == 0 { pair.0 } else { pair.1 });
-        let of_case = |case: &Case| mean(&case.clean_samples().filter_map(|sample| time(case, sample)).collect::<Vec<f64>>());
+        let of_case =
+            |case: &Case| mean(&case.clean_samples().filter_map(|sample| time(case, sample)).collect::<Vec<f64>>());
         cases.map(of_case).collect::<Option<Vec<f64>>>().and_then(|means| mean(&means))
     };
     let both = |row: &Row| (row.white.map_or(Some(0.0), |white| of(white, |_| 0)), of(row.black, |_| 1));

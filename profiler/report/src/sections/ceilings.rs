@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::View;
-use record::ceilings::SIMULATED;
-use analyse::drift::drift;
 use crate::content::{Block, Section, Table};
-use crate::figures::{ABSENT, significant};
+use crate::figures::ABSENT;
+use analyse::drift::drift;
+use record::ceilings::SIMULATED;
+use record::figures::significant;
 use record::{CeilingProbe, Ceilings, Spread, ThreadCeilings};
 
 pub(super) fn section(view: &View<'_>) -> Section {
@@ -21,7 +22,9 @@ pub(super) fn section(view: &View<'_>) -> Section {
     let shown = |entry: &&ThreadCeilings| view.file.plan.threads.contains(&entry.threads);
     let threads = ceilings.threads.iter().filter(shown).cloned().collect();
     section.blocks = blocks(&Ceilings { threads, ..ceilings.clone() });
-    section.show(probes(&view.file.ceiling_probes));
+    // A probe computes dot products wherever the ceilings have them: both run the same kernel.
+    let dot_products = ceilings.threads.iter().any(|entry| entry.dot_i8.is_some());
+    section.show(probes(&view.file.ceiling_probes, dot_products));
     section
 }
 
@@ -113,8 +116,8 @@ fn reasons(ceilings: &Ceilings) -> Vec<String> {
 }
 
 /// How the limits held: one row a thread count.
-fn probes(probes: &[CeilingProbe]) -> Table {
-    let compute = if COMPUTE == "dot_i8" { "8-bit dot product, GOP/s" } else { "f32 multiply-add, GFLOP/s" };
+fn probes(probes: &[CeilingProbe], dot_products: bool) -> Table {
+    let compute = if dot_products { "8-bit dot product, GOP/s" } else { "f32 multiply-add, GFLOP/s" };
     let mut table = Table::new(
         "Between the rounds of this run, all engines stopped",
         &["threads", "probes", "memory read, GB/s", "last / first", "range / median", compute],
@@ -170,7 +173,7 @@ mod tests {
             compute: Some(1e11),
             ..CeilingProbe::default()
         };
-        let table = probes(&[probe(40e9), probe(30e9), probe(36e9)]);
+        let table = probes(&[probe(40e9), probe(30e9), probe(36e9)], true);
         assert_eq!(table.rows, [["2", "3", "36.00\n[30.00, 40.00]", "0.90", "0.28", "100.0\n[100.0, 100.0]"]]);
     }
 }

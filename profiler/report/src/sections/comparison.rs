@@ -3,7 +3,8 @@
 use super::View;
 use crate::chart::{Bar, Bars, Chart, Figure};
 use crate::content::Section;
-use crate::figures::{megabytes, significant};
+use crate::figures::megabytes;
+use record::figures::significant;
 use record::{Estimate, Summary};
 
 /// What is compared: title, metric, unit, scale of the axis, and how a value is written.

@@ -1,9 +1,10 @@
 //! What the machine did while it measured: frequencies, heat, control groups, pressure.
 
 use super::View;
-use record::environment::Conditions;
 use crate::content::{Section, Table};
-use crate::figures::{ABSENT, megabytes, significant};
+use crate::figures::{ABSENT, megabytes};
+use record::environment::Conditions;
+use record::figures::significant;
 
 /// A row: its words, and the value of a moment.
 type Row = (&'static str, fn(&Conditions) -> Option<String>);

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::View;
 use crate::content::{Block, Section, Table};
-use crate::figures::{ABSENT, milliseconds, significant};
+use crate::figures::ABSENT;
+use record::figures::{milliseconds, significant};
 use record::{OpCounters, PhaseRow, Summary};
 use statistics::mean;
 

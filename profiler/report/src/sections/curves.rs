@@ -3,8 +3,9 @@
 use super::View;
 use crate::chart::{Chart, Figure, Line, Lines, Point};
 use crate::content::{Block, Section, Table};
-use crate::figures::{ABSENT, count, estimate, significant};
+use crate::figures::{ABSENT, count, estimate};
 use record::Summary;
+use record::figures::significant;
 
 /// What is drawn over each axis.
 const METRICS: &[(&str, &str)] = &[("Decode speed", "decode_tps"), ("Prefill speed", "prefill_tps")];

@@ -2,8 +2,9 @@
 
 use super::View;
 use crate::content::{Section, Table};
-use crate::figures::{ABSENT, significant};
+use crate::figures::ABSENT;
 use record::EnergyRow;
+use record::figures::significant;
 use statistics::mean;
 
 pub(super) fn section(view: &View<'_>) -> Section {

@@ -2,8 +2,9 @@
 
 use super::{View, prompts};
 use crate::content::{Block, Card, CardFigure, Section, Table};
-use crate::figures::{ABSENT, count, estimate, megabytes, milliseconds, or_absent, significant};
+use crate::figures::{ABSENT, count, estimate, megabytes, or_absent};
 use record::Summary;
+use record::figures::{milliseconds, significant};
 
 /// Fewer samples than this say little of what the next ones would be.
 const FEW: usize = 5;

@@ -1,9 +1,9 @@
 //! What it was measured on.
 
 use super::View;
-use record::environment::{Environment, Processor};
 use crate::content::{Block, Section};
 use record::Tool;
+use record::environment::{Environment, Processor};
 
 pub(super) fn section(view: &View<'_>) -> Section {
     let mut section = Section::new("Machine and build");

@@ -2,7 +2,8 @@
 
 use super::View;
 use crate::content::{Section, Table};
-use crate::figures::{ABSENT, megabytes, percent, significant};
+use crate::figures::{ABSENT, megabytes, percent};
+use record::figures::significant;
 use record::{AllocationRow, Case, MemoryFile, Summary};
 
 /// A line: its words, its field and its value in bytes.

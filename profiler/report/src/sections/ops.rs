@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use super::View;
 use crate::content::{Section, Table};
-use crate::figures::{ABSENT, count, milliseconds, or_absent, percent, significant};
-use record::{Case, OpRow, PhaseSum, Summary};
+use crate::figures::{ABSENT, count, or_absent, percent};
 use analyse::summary::PHASES;
+use record::figures::{milliseconds, significant};
+use record::{Case, OpRow, PhaseSum, Summary};
 use statistics::median;
 
 /// Ops below this share of their phase stand together in one line.

@@ -3,9 +3,10 @@
 use super::View;
 use crate::chart::{Chart, Figure, Stack};
 use crate::content::{Block, Section, Table};
-use crate::figures::{ABSENT, milliseconds, percent, significant};
-use record::{Case, Probe};
+use crate::figures::{ABSENT, percent};
 use analyse::summary::{OfSample, PHASES};
+use record::figures::{milliseconds, significant};
+use record::{Case, Probe};
 use statistics::{mean, median};
 
 pub(super) fn section(view: &View<'_>) -> Section {
@@ -28,7 +29,7 @@ pub(super) fn section(view: &View<'_>) -> Section {
             format!("{}: mean over all clean samples.", view.subject(summary)),
             &["<phase", "ms", "share of latency"],
         );
-        let samples: Vec<_> = view.cases(summary).flat_map(clean).collect();
+        let samples: Vec<_> = view.cases(summary).flat_map(Case::clean_samples).collect();
         let mean_of = |value: OfSample| mean(&samples.iter().filter_map(|sample| value(sample)).collect::<Vec<f64>>());
         let Some(latency) = mean_of(|sample| sample.latency_s).filter(|&latency| latency > 0.0) else { continue };
         let mut sum = 0.0;
@@ -62,7 +63,8 @@ pub(super) fn section(view: &View<'_>) -> Section {
 /// A bar for each name, made of the phases of its cases: means over the cases of the means over their samples.
 fn bars(title: &str, rows: Vec<(String, Vec<&Case>)>) -> Option<Chart> {
     let row = |(name, cases): (String, Vec<&Case>)| {
-        let of_case = |case: &&Case, value: OfSample| mean(&case.clean_samples().filter_map(value).collect::<Vec<f64>>());
+        let of_case =
+            |case: &&Case, value: OfSample| mean(&case.clean_samples().filter_map(value).collect::<Vec<f64>>());
         let mean_of =
             |value: OfSample| mean(&cases.iter().filter_map(|case| of_case(case, value)).collect::<Vec<f64>>());
         let latency = mean_of(|sample| sample.latency_s).filter(|&latency| latency > 0.0)?;

@@ -37,8 +37,8 @@ fn place(view: &View<'_>, found: &PrecisionReached) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use record::plan::PlanFile;
     use record::RunFile;
+    use record::plan::PlanFile;
 
     #[test]
     fn each_pair_has_a_sentence() {

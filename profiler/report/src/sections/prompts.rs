@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 
 use super::View;
 use crate::content::{Section, Table};
-use crate::figures::{milliseconds, or_absent, significant};
-use record::{Case, METRICS, Sample, Status};
+use crate::figures::or_absent;
 use analyse::summary::itl;
+use record::figures::{milliseconds, significant};
+use record::{Case, METRICS, Sample, Status};
 use statistics::mean;
 
 pub(super) fn section(view: &View<'_>) -> Section {

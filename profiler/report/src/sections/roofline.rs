@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use super::View;
-use analyse::attribution;
 use crate::chart::{Ceiling, Chart, Dot, Figure, Scatter};
 use crate::content::{Block, Section};
-use crate::figures::{percent, significant};
+use crate::figures::percent;
+use analyse::attribution;
+use record::figures::significant;
 use record::{Case, Spread, Summary, ThreadCeilings};
 
 /// Phases that run the model.
@@ -39,11 +40,11 @@ impl Sum {
 }
 
 /// Ops of a phase, summed over cases: what both the report of a run and a comparison draw.
-pub(in crate) struct Ops<'a>(BTreeMap<(&'a str, &'a str), Sum>);
+pub(crate) struct Ops<'a>(BTreeMap<(&'a str, &'a str), Sum>);
 
 impl<'a> Ops<'a> {
     /// Sums the ops whose costs are known.
-    pub(in crate) fn of(cases: impl Iterator<Item = &'a Case>) -> Self {
+    pub(crate) fn of(cases: impl Iterator<Item = &'a Case>) -> Self {
         let mut sums: BTreeMap<(&str, &str), Sum> = BTreeMap::new();
         for row in cases.flat_map(|case| &case.ops) {
             let (Some(flops), Some(bytes)) = (row.flops, row.bytes) else { continue };
@@ -58,7 +59,7 @@ impl<'a> Ops<'a> {
     }
 
     /// The points of a phase; their weights are shares of the longest op of all phases.
-    pub(in crate) fn dots(&self, phase: &str) -> Vec<Dot> {
+    pub(crate) fn dots(&self, phase: &str) -> Vec<Dot> {
         let longest = self.0.values().map(|sum| sum.time).fold(0.0, f64::max);
         let of_phase = self.0.iter().filter(|((of, _), sum)| *of == phase && sum.is_usable());
         of_phase
@@ -110,7 +111,7 @@ fn chart(view: &View<'_>, summary: &Summary) -> Option<Chart> {
 
 /// Bandwidths as slanted lines, peaks as flat ones, in GFLOP/s; `memory` is the bandwidth that the ops were placed under, in
 /// bytes per second.
-pub(in crate) fn lines(ceilings: &ThreadCeilings, memory: Option<f64>) -> Vec<Ceiling> {
+pub(crate) fn lines(ceilings: &ThreadCeilings, memory: Option<f64>) -> Vec<Ceiling> {
     let line = |label: &str, level: Option<f64>, slanted: bool| {
         let level = level? / 1e9;
         let unit = if slanted { "GB/s" } else { "Gop/s" };

@@ -2,7 +2,8 @@
 
 use super::View;
 use crate::content::{Block, Section, Table};
-use crate::figures::{count, megabytes, milliseconds, or_absent, significant};
+use crate::figures::{count, megabytes, or_absent};
+use record::figures::{milliseconds, significant};
 use record::{Case, Sample, ServerFile, ServerSample};
 use statistics::mean;
 
@@ -110,7 +111,8 @@ fn facts(subject: &str, server: &ServerFile) -> Vec<(String, String)> {
 }
 
 fn row(case: &Case) -> Vec<String> {
-    let of_sample = |value: fn(&Sample) -> Option<f64>| mean(&case.clean_samples().filter_map(value).collect::<Vec<f64>>());
+    let of_sample =
+        |value: fn(&Sample) -> Option<f64>| mean(&case.clean_samples().filter_map(value).collect::<Vec<f64>>());
     let of_server = |value: fn(&ServerSample) -> Option<f64>| {
         mean(&case.clean_samples().filter_map(|sample| value(sample.server.as_ref()?)).collect::<Vec<f64>>())
     };
@@ -174,7 +176,9 @@ fn processes(cases: &[&Case]) -> Table {
     let mut table = Table::new("The server's processes over a request: means over the clean samples.", &columns);
     let known = |case: &&&Case| case.clean_samples().any(|sample| sample.cpu_s.is_some());
     table.rows.extend(cases.iter().filter(known).map(|case| {
-        let of = |value: &dyn Fn(&Sample) -> Option<f64>| mean(&case.clean_samples().filter_map(value).collect::<Vec<f64>>());
+        let of = |value: &dyn Fn(&Sample) -> Option<f64>| {
+            mean(&case.clean_samples().filter_map(value).collect::<Vec<f64>>())
+        };
         let counter = |name: &'static str| {
             or_absent(of(&|sample| sample.server.as_ref()?.counters.get(name).copied()).map(significant))
         };

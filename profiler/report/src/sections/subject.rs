@@ -1,11 +1,11 @@
 //! What was measured.
 
 use super::View;
-use record::plan::{PlannedModel, WeightSource};
 use crate::content::{Block, Section};
 use crate::figures::count;
-use record::Status;
 use analyse::summary::spells;
+use record::Status;
+use record::plan::{PlannedModel, WeightSource};
 
 pub(super) fn section(view: &View<'_>) -> Section {
     let file = view.file;

@@ -3,7 +3,8 @@
 use super::View;
 use crate::chart::{Chart, Figure, Layers};
 use crate::content::Block;
-use crate::figures::{megabytes, significant};
+use crate::figures::megabytes;
+use record::figures::significant;
 use record::{Case, MemoryMoment, Pass, Summary};
 
 /// A chart per summary, of the case whose request grew most.

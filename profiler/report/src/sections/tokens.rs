@@ -3,7 +3,8 @@
 use super::View;
 use crate::chart::{Chart, Figure, Line, Lines, Point};
 use crate::content::{Block, Section, Table};
-use crate::figures::{ABSENT, milliseconds, or_absent, significant};
+use crate::figures::{ABSENT, or_absent};
+use record::figures::{milliseconds, significant};
 use record::{Case, Series, Slope, Stall, Summary};
 use statistics::{mean, median};
 

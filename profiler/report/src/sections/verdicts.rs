@@ -2,9 +2,10 @@
 
 use super::View;
 use crate::content::{Section, Table};
-use crate::figures::{ABSENT, or_absent, percent, significant};
-use record::{Advice, Confidence, Judgement};
+use crate::figures::{ABSENT, or_absent, percent};
 use analyse::verdicts::name;
+use record::figures::significant;
+use record::{Advice, Confidence, Judgement};
 
 /// A phase below this share of the latency is told in the evidence alone.
 const WEIGHTY: f64 = 0.05;

@@ -2,8 +2,9 @@
 
 use super::View;
 use crate::content::{Section, Table};
-use crate::figures::{ABSENT, significant};
+use crate::figures::ABSENT;
 use record::Spread;
+use record::figures::significant;
 
 pub(super) fn section(view: &View<'_>) -> Section {
     let mut section = Section::new("What if");

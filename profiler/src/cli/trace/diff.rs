@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use report::{Align, Block, Column, Content, Section, Table, text};
 use record::figures::significant;
+use report::{Align, Block, Column, Content, Section, Table, text};
 use traces::chrome::{self, Trace};
 use traces::diff::{Calls, Diff, OpDiff, PhaseDiff, diff};
 

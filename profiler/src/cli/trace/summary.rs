@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use report::{Align, Block, Column, Content, Section, Table, text};
 use record::figures::milliseconds;
+use report::{Align, Block, Column, Content, Section, Table, text};
 use traces::{chrome, summary};
 
 use super::super::failure::Code;

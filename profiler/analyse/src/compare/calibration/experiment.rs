@@ -7,8 +7,8 @@ use crate::compare::pairing::Group;
 use crate::compare::side::Source;
 use crate::compare::{Match, figures};
 use record::plan::PlanFile;
-use statistics::rounds::random;
 use record::{Case, RunFile, Sample};
+use statistics::rounds::random;
 use statistics::rounds::{Place, order};
 
 const PROMPTS: usize = 5;

@@ -6,6 +6,3 @@ pub(super) mod dot;
 pub(super) mod fault;
 pub(super) mod fma;
 pub(super) mod read;
-
-/// What the compute part of a probe runs: the 8-bit dot product, or multiply-adds where the build has none.
-pub const COMPUTE: &str = if dot::EXISTS { "dot_i8" } else { "fma_f32" };

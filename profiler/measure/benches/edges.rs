@@ -9,8 +9,8 @@ use std::hint::black_box;
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use engines::{Observer, Phase, Piece};
 use measure::drive::Stopwatch;
-use meter::{MachineLoad, Meter, default_counters, named};
 use measure::worker::Beacon;
+use meter::{MachineLoad, Meter, default_counters, named};
 
 /// Tokens of one request.
 const TOKENS: usize = 128;
