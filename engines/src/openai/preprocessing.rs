@@ -1,36 +1,36 @@
-//! What a server does before its model begins, asked for alone: its chat template and its tokens, where it has a question for
-//! that, and a question that costs it nothing. How long that takes is for the caller to say.
+//! The steps that a server runs before the model, each measured by a query of its own: chat template and tokenizer, where the
+//! server has an endpoint for them, and a round trip. The caller times them.
 
 use serde_json::{Value, json};
 
-use super::failure::{Failure, Problem, quote};
+use super::error::{Problem, RequestError, quote};
 use super::http::Http;
 use super::settings::Settings;
 use super::software::Software;
 use crate::{Ahead, Given, Prompt};
 
-/// One small question.
+/// A query for one step.
 #[derive(Debug, PartialEq)]
-pub(super) struct Question {
+pub(super) struct Query {
     path: &'static str,
-    /// What is sent; `None` = it is only asked for.
+    /// The body of a POST request; `None` = a GET request.
     body: Option<Value>,
-    wanted: Wanted,
+    expected: Expected,
 }
 
-/// What is taken of the answer.
+/// The expected content of the response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Wanted {
-    /// That there is one.
-    Nothing,
-    /// The text under this key.
+enum Expected {
+    /// Any response.
+    Anything,
+    /// A text under this key.
     Text(&'static str),
-    /// The token ids under this key.
+    /// Token ids under this key.
     Tokens(&'static str),
 }
 
-impl Question {
-    /// The question of this server for this part; `None` where it has none, or the prompt does not need it.
+impl Query {
+    /// The query for a step; `None` if the server has no endpoint for it, or the prompt does not need the step.
     pub(super) fn new(
         software: Software,
         model: &str,
@@ -38,9 +38,11 @@ impl Question {
         part: Ahead,
         prompt: &Prompt,
     ) -> Option<Self> {
-        let ask = |path, body, wanted| Some(Self { path, body: Some(body), wanted });
+        let post = |path, body, expected| Some(Self { path, body: Some(body), expected });
         match (part, prompt) {
-            (Ahead::RoundTrip, _) => Some(Self { path: idle(software), body: None, wanted: Wanted::Nothing }),
+            (Ahead::RoundTrip, _) => {
+                Some(Self { path: cheapest_path(software), body: None, expected: Expected::Anything })
+            }
             (Ahead::Template, Prompt::Text { messages, .. }) if !messages.is_empty() => {
                 if software != Software::LlamaServer {
                     return None;
@@ -49,59 +51,60 @@ impl Question {
                     |message: &models::chat::Message| json!({"role": message.role, "content": message.content});
                 let mut body = settings.body.clone();
                 body.entry("messages").or_insert_with(|| messages.iter().map(message).collect());
-                ask("/apply-template", Value::Object(body), Wanted::Text("prompt"))
+                post("/apply-template", Value::Object(body), Expected::Text("prompt"))
             }
             (Ahead::Tokenize, Prompt::Text { text, messages, .. }) => match software {
-                // As it does for a request: it puts the BOS in front itself where the model wants one.
-                Software::LlamaServer => ask(
+                // As for a request: the server adds the BOS token itself if the model has one.
+                Software::LlamaServer => post(
                     "/tokenize",
                     json!({"content": text, "add_special": true, "parse_special": true}),
-                    Wanted::Tokens("tokens"),
+                    Expected::Tokens("tokens"),
                 ),
-                Software::LlamaCppPython => ask("/extras/tokenize", json!({"input": text}), Wanted::Tokens("tokens")),
-                // A template brings its special tokens along.
-                Software::Vllm => ask(
+                Software::LlamaCppPython => {
+                    post("/extras/tokenize", json!({"input": text}), Expected::Tokens("tokens"))
+                }
+                // The output of a template contains its special tokens.
+                Software::Vllm => post(
                     "/tokenize",
                     json!({"model": model, "prompt": text, "add_special_tokens": messages.is_empty()}),
-                    Wanted::Tokens("tokens"),
+                    Expected::Tokens("tokens"),
                 ),
-                _ => None,
+                Software::Ollama | Software::Exo | Software::Tinygrad | Software::MlxLm | Software::Unknown => None,
             },
-            _ => None,
+            (Ahead::Template, Prompt::Text { .. }) | (Ahead::Template | Ahead::Tokenize, Prompt::Tokens(_)) => None,
         }
     }
 
-    /// Asks, and takes what is wanted.
-    pub(super) fn ask(&self, http: &Http) -> Result<Given, Failure> {
-        let (method, answer) = match &self.body {
+    /// Sends the query and returns the expected content.
+    pub(super) fn send(&self, http: &Http) -> Result<Given, RequestError> {
+        let (method, response) = match &self.body {
             Some(body) => ("POST", http.post(self.path, body)?),
             None => ("GET", http.get(self.path)?),
         };
-        let failed = |problem| Failure::new(&http.place(method, self.path), problem);
-        if !answer.is_success() {
-            return Err(failed(Problem::Status { status: answer.status, message: answer.message() }));
+        let failed = |problem| RequestError::new(&http.place(method, self.path), problem);
+        if !response.is_success() {
+            return Err(failed(Problem::Status { status: response.status, message: response.message() }));
         }
-        let document = answer.json().unwrap_or(Value::Null);
-        let given = match self.wanted {
-            Wanted::Nothing => Some(Given::Nothing),
-            Wanted::Text(key) => document[key].as_str().map(|text| Given::Text(text.to_owned())),
-            Wanted::Tokens(key) => {
-                document[key].as_array().and_then(|ids| ids.iter().map(id).collect()).map(Given::Tokens)
-            }
+        let unexpected = |what: &str, key: &str| {
+            failed(Problem::Unexpected(format!("expected {what} under `{key}`, found `{}`", quote(&response.text))))
         };
-        given.ok_or_else(|| {
-            let (what, key) = match self.wanted {
-                Wanted::Tokens(key) => ("token ids", key),
-                Wanted::Text(key) => ("a text", key),
-                Wanted::Nothing => ("an answer", ""),
-            };
-            failed(Problem::Broken(format!("expected {what} under `{key}`, found `{}`", quote(&answer.text))))
-        })
+        // A body that is not JSON has no key, and is reported by the same error.
+        let document = response.json().unwrap_or(Value::Null);
+        match self.expected {
+            Expected::Anything => Ok(Given::Nothing),
+            Expected::Text(key) => {
+                document[key].as_str().map(|text| Given::Text(text.to_owned())).ok_or_else(|| unexpected("a text", key))
+            }
+            Expected::Tokens(key) => {
+                let ids = document[key].as_array().and_then(|ids| ids.iter().map(token_id).collect());
+                ids.map(Given::Tokens).ok_or_else(|| unexpected("token ids", key))
+            }
+        }
     }
 }
 
-/// What each server answers without looking anything up: mlx_lm.server reads the hub's whole cache for a list of models.
-const fn idle(software: Software) -> &'static str {
+/// A path that each server answers without work. For a list of models, mlx_lm.server would read the whole hub cache.
+const fn cheapest_path(software: Software) -> &'static str {
     match software {
         Software::LlamaServer | Software::MlxLm | Software::Vllm => "/health",
         Software::Ollama => "/api/version",
@@ -110,7 +113,7 @@ const fn idle(software: Software) -> &'static str {
     }
 }
 
-fn id(value: &Value) -> Option<u32> {
+fn token_id(value: &Value) -> Option<u32> {
     value.as_u64().and_then(|id| u32::try_from(id).ok())
 }
 
@@ -137,14 +140,14 @@ mod tests {
     }
 
     fn shown(software: Software, part: Ahead, prompt: &Prompt) -> String {
-        let Some(question) = Question::new(software, "m", &Settings::default(), part, prompt) else {
+        let Some(query) = Query::new(software, "m", &Settings::default(), part, prompt) else {
             return "-".to_owned();
         };
-        format!("{} {}", question.path, question.body.unwrap_or_default())
+        format!("{} {}", query.path, query.body.unwrap_or_default())
     }
 
     #[test]
-    fn each_server_is_asked_what_it_offers() {
+    fn each_server_gets_the_queries_that_it_has_endpoints_for() {
         let chat = text(&[("user", "hi")]);
         let line = |software: Software| {
             let parts = [Ahead::RoundTrip, Ahead::Template, Ahead::Tokenize];
@@ -165,7 +168,7 @@ mod tests {
     #[test]
     fn only_text_is_rendered_and_tokenized() {
         let raw = text(&[]);
-        assert_eq!(shown(Software::LlamaServer, Ahead::Template, &raw), "-", "it goes in as it is");
+        assert_eq!(shown(Software::LlamaServer, Ahead::Template, &raw), "-", "plain text needs no template");
         assert!(shown(Software::Vllm, Ahead::Tokenize, &raw).contains(r#""add_special_tokens":true"#));
         let ids = Prompt::Tokens(vec![1]);
         for part in [Ahead::Template, Ahead::Tokenize] {

@@ -1,11 +1,11 @@
-//! What this build of llama.cpp is: versions, the commit of its package, the processor's instructions that it uses.
+//! Versions and features of this build of llama.cpp.
 
 use super::raw;
 
-/// The version of the package that holds llama.cpp's source; a test holds it to the lock file.
+/// The version of the package with llama.cpp's source; a test compares it with the lock file.
 const PACKAGE: &str = "0.1.160";
-/// The commit of llama-cpp-rs that the package was made from, which names the commit of llama.cpp; the package itself tells
-/// only the former. A test holds it to the package's own record where that lies on this machine.
+/// The commit of llama-cpp-rs from which the package was made; that repository references the commit of llama.cpp. A test compares
+/// it with the record in the package, if cargo's registry is on this machine.
 const COMMIT: &str = "0dd5814c9b061930965d144c1653cd4d05054873";
 
 /// `0.6.0, ggml 0.26.0 (llama-cpp-sys-2 0.1.160, llama-cpp-rs 0dd5814c9b06)`.
@@ -14,19 +14,19 @@ pub(super) fn version() -> String {
     format!("{llama}, ggml {ggml} (llama-cpp-sys-2 {PACKAGE}, llama-cpp-rs {})", &COMMIT[..12])
 }
 
-/// What the library was built to use, such as `avx512_vnni`, `openmp`, `repack`.
+/// Features of the build, such as `avx512_vnni`, `openmp`, `repack`.
 pub(super) fn features() -> Vec<String> {
     parse(&raw::system_info())
 }
 
-/// `CPU : AVX2 = 1 | F16C = 0 | ...` to the names that are not 0.
-fn parse(told: &str) -> Vec<String> {
+/// The names in `CPU : AVX2 = 1 | F16C = 0 | ...` that are not 0.
+fn parse(info: &str) -> Vec<String> {
     let one = |part: &str| {
         let (name, value) = part.rsplit_once('=')?;
         let name = name.rsplit(':').next()?.trim().to_lowercase();
         (value.trim() != "0" && !name.is_empty()).then_some(name)
     };
-    told.split('|').filter_map(one).collect()
+    info.split('|').filter_map(one).collect()
 }
 
 #[cfg(test)]
@@ -36,9 +36,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn features_are_those_that_are_on() {
-        let told = "CPU : SSE3 = 1 | AVX2 = 0 | AVX512_VNNI = 1 | OPENMP = 1 | REPACK = 1 | ";
-        assert_eq!(parse(told), ["sse3", "avx512_vnni", "openmp", "repack"]);
+    fn features_that_are_off_are_left_out() {
+        let info = "CPU : SSE3 = 1 | AVX2 = 0 | AVX512_VNNI = 1 | OPENMP = 1 | REPACK = 1 | ";
+        assert_eq!(parse(info), ["sse3", "avx512_vnni", "openmp", "repack"]);
         assert!(features().contains(&"repack".to_owned()), "{:?}", features());
     }
 

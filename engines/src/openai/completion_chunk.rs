@@ -1,49 +1,49 @@
-//! What one event of a stream says, whichever server sent it.
+//! The content of one event of a stream, for all servers.
 
 use serde_json::Value;
 
-use super::failure::message_in;
+use super::error::message_in;
 use crate::FinishReason;
 
-/// One event, understood.
+/// The content of one event.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(super) struct Chunk {
-    /// Text that came with it, reasoning included: whatever the model wrote.
+pub(super) struct CompletionChunk {
+    /// The text of the model, reasoning included.
     pub(super) text: String,
-    /// Ids of the tokens that it brings, where the server tells; some bring no text yet.
+    /// Ids of its tokens, if the server reports them; a token may complete no text.
     pub(super) tokens: Vec<u32>,
-    /// Why the answer ends.
+    /// Why the generation ended, in the last chunk.
     pub(super) finish: Option<FinishReason>,
-    /// Prompt tokens that are done, and all of them.
+    /// Progress of the prefill: processed prompt tokens, and all of them.
     pub(super) progress: Option<(usize, usize)>,
-    /// Nothing comes after it.
+    /// Whether it is the last event.
     pub(super) is_last: bool,
 }
 
-/// An event that says what went wrong.
+/// An error message of the server in an event.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Told(pub(super) String);
+pub(super) struct StreamError(pub(super) String);
 
-impl Chunk {
-    /// Reads a chat chunk, a completion chunk, one of llama-server's or one of ollama's own: no two look alike.
-    pub(super) fn new(document: &Value) -> Result<Self, Told> {
+impl CompletionChunk {
+    /// Parses a chat chunk, a completion chunk, or a chunk of the native format of llama-server or ollama.
+    pub(super) fn new(document: &Value) -> Result<Self, StreamError> {
         if !document["error"].is_null() || document["object"] == "error" {
-            return Err(Told(message_in(document).unwrap_or_else(|| document.to_string())));
+            return Err(StreamError(message_in(document).unwrap_or_else(|| document.to_string())));
         }
         let mut chunk = Self { progress: progress(&document["prompt_progress"]), ..Self::default() };
         if let Some(choices) = document["choices"].as_array() {
             for choice in choices {
-                chunk.take_choice(choice)?;
+                chunk.read_choice(choice)?;
             }
         } else if document["done"].is_boolean() {
-            chunk.take_ollama(document);
+            chunk.read_ollama(document);
         } else if document["stop"].is_boolean() {
-            chunk.take_llama(document);
+            chunk.read_llama_server(document);
         }
         Ok(chunk)
     }
 
-    fn take_choice(&mut self, choice: &Value) -> Result<(), Told> {
+    fn read_choice(&mut self, choice: &Value) -> Result<(), StreamError> {
         let delta = &choice["delta"];
         for part in [&delta["reasoning_content"], &delta["reasoning"], &delta["content"], &choice["text"]] {
             self.text.push_str(part.as_str().unwrap_or_default());
@@ -51,14 +51,14 @@ impl Chunk {
         self.finish = match choice["finish_reason"].as_str() {
             None => self.finish,
             Some("length") => Some(FinishReason::Length),
-            Some(reason @ ("error" | "abort")) => return Err(Told(format!("finish_reason is `{reason}`"))),
+            Some(reason @ ("error" | "abort")) => return Err(StreamError(format!("finish_reason is `{reason}`"))),
             Some(_) => Some(FinishReason::Stop),
         };
         Ok(())
     }
 
     /// ollama: `/api/chat` and `/api/generate`.
-    fn take_ollama(&mut self, document: &Value) {
+    fn read_ollama(&mut self, document: &Value) {
         let message = &document["message"];
         for part in [&message["thinking"], &document["thinking"], &message["content"], &document["response"]] {
             self.text.push_str(part.as_str().unwrap_or_default());
@@ -69,8 +69,8 @@ impl Chunk {
         }
     }
 
-    /// llama-server: `/completion`. Its progress events carry a token 0 that is none.
-    fn take_llama(&mut self, document: &Value) {
+    /// llama-server: `/completion`. Its progress events contain a token 0, which is not part of the output.
+    fn read_llama_server(&mut self, document: &Value) {
         self.text.push_str(document["content"].as_str().unwrap_or_default());
         if self.progress.is_none() {
             let ids = document["tokens"].as_array().map_or(&[][..], Vec::as_slice);
@@ -92,12 +92,12 @@ fn progress(progress: &Value) -> Option<(usize, usize)> {
     Some((count(&progress["processed"])?, count(&progress["total"])?))
 }
 
-/// A count, where it is one.
+/// A count; `None` if the value is absent or not a count.
 pub(super) fn count(value: &Value) -> Option<usize> {
     value.as_u64().and_then(|count| usize::try_from(count).ok())
 }
 
-/// Progress that stands in a comment: exo's `prefill_progress {...}`, mlx_lm's `keepalive 36/37`.
+/// Progress in a comment: exo's `prefill_progress {...}`, mlx_lm's `keepalive 36/37`. Other comments contain none.
 pub(super) fn progress_in(comment: &str) -> Option<(usize, usize)> {
     if let Some(document) = comment.strip_prefix("prefill_progress ") {
         let document: Value = serde_json::from_str(document).ok()?;
@@ -112,17 +112,17 @@ pub(super) fn progress_in(comment: &str) -> Option<(usize, usize)> {
 mod tests {
     use super::*;
 
-    fn chunk(text: &str) -> Result<Chunk, Told> {
-        Chunk::new(&serde_json::from_str(text).expect("it is JSON"))
+    fn chunk(text: &str) -> Result<CompletionChunk, StreamError> {
+        CompletionChunk::new(&serde_json::from_str(text).expect("it is JSON"))
     }
 
-    fn text(text: &str) -> Chunk {
-        Chunk { text: text.to_owned(), ..Chunk::default() }
+    fn text(text: &str) -> CompletionChunk {
+        CompletionChunk { text: text.to_owned(), ..CompletionChunk::default() }
     }
 
     #[test]
-    fn what_is_no_token_is_none() {
-        for nothing in [
+    fn events_without_tokens_are_empty_chunks() {
+        for event in [
             r#"{"choices":[{"delta":{"role":"assistant","content":null},"finish_reason":null}]}"#,
             r#"{"choices":[{"delta":{"role":"assistant","content":""}}]}"#,
             r#"{"choices":[{"delta":{}}]}"#,
@@ -130,30 +130,30 @@ mod tests {
             "{}",
             "5",
         ] {
-            assert_eq!(chunk(nothing), Ok(Chunk::default()), "{nothing}");
+            assert_eq!(chunk(event), Ok(CompletionChunk::default()), "{event}");
         }
         let progress =
             r#"{"content":"","tokens":[0],"stop":false,"prompt_progress":{"total":37,"cache":0,"processed":5}}"#;
-        assert_eq!(chunk(progress), Ok(Chunk { progress: Some((5, 37)), ..Chunk::default() }));
+        assert_eq!(chunk(progress), Ok(CompletionChunk { progress: Some((5, 37)), ..CompletionChunk::default() }));
     }
 
     #[test]
-    fn text_is_found_wherever_it_stands() {
-        for written in [
+    fn text_is_found_in_every_format() {
+        for event in [
             r#"{"choices":[{"delta":{"role":"assistant","content":"a"}}]}"#,
             r#"{"choices":[{"delta":{"reasoning_content":"a","content":null}}]}"#,
             r#"{"choices":[{"text":"a","finish_reason":null}]}"#,
             r#"{"message":{"role":"assistant","content":"a"},"done":false}"#,
             r#"{"response":"a","done":false}"#,
         ] {
-            assert_eq!(chunk(written), Ok(text("a")), "{written}");
+            assert_eq!(chunk(event), Ok(text("a")), "{event}");
         }
         let with_ids = chunk(r#"{"content":"a","tokens":[788],"stop":false}"#);
-        assert_eq!(with_ids, Ok(Chunk { tokens: vec![788], ..text("a") }));
+        assert_eq!(with_ids, Ok(CompletionChunk { tokens: vec![788], ..text("a") }));
     }
 
     #[test]
-    fn ends_say_why() {
+    fn the_finish_reason_is_found_in_every_format() {
         let finish = |text: &str| chunk(text).expect("no error").finish;
         assert_eq!(finish(r#"{"choices":[{"delta":{},"finish_reason":"length"}]}"#), Some(FinishReason::Length));
         assert_eq!(finish(r#"{"choices":[{"delta":{},"finish_reason":"stop"}]}"#), Some(FinishReason::Stop));
@@ -163,17 +163,17 @@ mod tests {
     }
 
     #[test]
-    fn errors_in_a_stream_are_noticed() {
-        let told = |text: &str| chunk(text).expect_err("an error").0;
-        assert_eq!(told(r#"{"error":{"message":"out of memory","code":500}}"#), "out of memory");
-        assert_eq!(told(r#"{"error":"out of memory"}"#), "out of memory");
-        assert_eq!(told(r#"{"error":true}"#), r#"{"error":true}"#);
-        assert_eq!(told(r#"{"object":"error","message":"too long"}"#), "too long");
-        assert!(told(r#"{"choices":[{"delta":{},"finish_reason":"abort"}]}"#).contains("abort"));
+    fn errors_in_a_stream_are_found() {
+        let message = |text: &str| chunk(text).expect_err("an error").0;
+        assert_eq!(message(r#"{"error":{"message":"out of memory","code":500}}"#), "out of memory");
+        assert_eq!(message(r#"{"error":"out of memory"}"#), "out of memory");
+        assert_eq!(message(r#"{"error":true}"#), r#"{"error":true}"#);
+        assert_eq!(message(r#"{"object":"error","message":"too long"}"#), "too long");
+        assert!(message(r#"{"choices":[{"delta":{},"finish_reason":"abort"}]}"#).contains("abort"));
     }
 
     #[test]
-    fn progress_stands_in_comments_too() {
+    fn progress_is_found_in_comments() {
         let exo = r#"prefill_progress {"PrefillProgressChunk":{"model":"m","processed_tokens":35,"total_tokens":36}}"#;
         assert_eq!(progress_in(exo), Some((35, 36)));
         assert_eq!(progress_in("keepalive 36/37"), Some((36, 37)));

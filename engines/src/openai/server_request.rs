@@ -1,4 +1,4 @@
-//! What is sent to which path: each server has its own switches.
+//! The request to a server: path and body, with the options that each server has.
 
 use serde_json::{Map, Value, json};
 
@@ -9,18 +9,18 @@ use super::software::Software;
 use super::sse::Framing;
 use crate::{CacheDefence, EngineError, Prompt, Request};
 
-/// One request as it goes out.
+/// One request as it is sent.
 #[derive(Debug)]
-pub(super) struct Call {
+pub(super) struct ServerRequest {
     pub(super) path: &'static str,
     pub(super) body: Value,
     pub(super) framing: Framing,
-    /// What was put in front of the prompt.
+    /// The text in front of the prompt that bypasses the prefix cache.
     pub(super) nonce: Option<String>,
 }
 
-/// How a server's prefix cache is kept out.
-pub(super) fn defence(software: Software, settings: &Settings) -> CacheDefence {
+/// How a server's prefix cache is bypassed.
+pub(super) fn cache_bypass(software: Software, settings: &Settings) -> CacheDefence {
     let has_switch = software == Software::LlamaServer || software == Software::Exo && settings.bench == Bench::On;
     match settings.cache {
         Cache::Keep => CacheDefence::None,
@@ -29,9 +29,9 @@ pub(super) fn defence(software: Software, settings: &Settings) -> CacheDefence {
     }
 }
 
-impl Call {
+impl ServerRequest {
     /// # Errors
-    /// When the server has no way to take such a prompt.
+    /// When the server accepts no such prompt.
     pub(super) fn new(
         software: Software,
         model: &str,
@@ -39,11 +39,11 @@ impl Call {
         request: &Request,
     ) -> Result<Self, EngineError> {
         if request.max_new_tokens == 0 {
-            return Err(unsupported(software, "a request for no new tokens", "ask for at least one (-n 1)"));
+            return Err(unsupported(software, "a request for no new tokens", "request at least one"));
         }
-        let defence = defence(software, settings);
+        let bypass = cache_bypass(software, settings);
         let nonce = match &request.prompt {
-            Prompt::Text { .. } if defence == CacheDefence::Nonce => Some(nonce::line()),
+            Prompt::Text { .. } if bypass == CacheDefence::Nonce => Some(nonce::line()),
             _ => None,
         };
         let (path, mut body) = prompt(software, settings, request, nonce.as_deref().unwrap_or_default())?;
@@ -53,14 +53,14 @@ impl Call {
         limits(software, request, &mut body);
         match software {
             Software::LlamaServer => {
-                body.insert("cache_prompt".to_owned(), json!(defence != CacheDefence::Switch));
+                body.insert("cache_prompt".to_owned(), json!(bypass != CacheDefence::Switch));
                 body.insert("return_progress".to_owned(), json!(true));
             }
-            // Ids bear no nonce; a salt keeps a request's blocks to itself.
-            Software::Vllm if defence == CacheDefence::Nonce && nonce.is_none() => {
+            // Token ids take no nonce; a salt makes the cache blocks of a request private.
+            Software::Vllm if bypass == CacheDefence::Nonce && nonce.is_none() => {
                 body.insert("cache_salt".to_owned(), json!(nonce::line().trim_end()));
             }
-            Software::Exo if path.starts_with("/bench") && defence == CacheDefence::None => {
+            Software::Exo if path.starts_with("/bench") && bypass == CacheDefence::None => {
                 body.insert("use_prefix_cache".to_owned(), json!(true));
             }
             _ => {}
@@ -72,7 +72,7 @@ impl Call {
     }
 }
 
-/// The path and the prompt in its form.
+/// The path, and the fields of the prompt.
 fn prompt(
     software: Software,
     settings: &Settings,
@@ -103,7 +103,7 @@ fn prompt(
                 Software::Exo | Software::Tinygrad => Err(unsupported(
                     software,
                     "a prompt without its chat template",
-                    "leave out --raw, or watch llama-server, mlx_lm.server, ollama or vllm",
+                    "use the chat template, or another server: llama-server, mlx_lm.server, ollama or vllm",
                 )),
                 _ => Ok(("/v1/completions", object(json!({"prompt": text})))),
             }
@@ -115,13 +115,13 @@ fn prompt(
             _ => Err(unsupported(
                 software,
                 "a prompt of token ids",
-                "give text (--prompt, --prompts), or watch llama-server or vllm",
+                "give text, or use another server: llama-server or vllm",
             )),
         },
     }
 }
 
-/// Temperature 0, the length, and what the server adds to an answer.
+/// Temperature 0, the length, and the figures that the server is to report.
 fn limits(software: Software, request: &Request, body: &mut Map<String, Value>) {
     let length = request.max_new_tokens;
     if software == Software::Ollama {
@@ -139,12 +139,8 @@ fn limits(software: Software, request: &Request, body: &mut Map<String, Value>) 
     body.insert("stream_options".to_owned(), json!({"include_usage": true}));
 }
 
-fn unsupported(software: Software, what: &str, instead: &str) -> EngineError {
-    EngineError::Unsupported {
-        engine: NAME,
-        what: format!("{what} with {}", software.name()),
-        instead: instead.to_owned(),
-    }
+fn unsupported(software: Software, what: &str, advice: &str) -> EngineError {
+    EngineError::unsupported(NAME, format!("{what} with {}", software.name()), advice)
 }
 
 #[cfg(test)]
@@ -152,18 +148,24 @@ mod tests {
     use models::chat::Message;
 
     use super::*;
+    use crate::Advice;
 
     fn text(messages: &[(&str, &str)]) -> Prompt {
         let messages = messages.iter().map(|(role, content)| Message::new(*role, *content)).collect();
         Prompt::Text { text: "rendered".to_owned(), add_bos: false, messages }
     }
 
-    fn call(software: Software, settings: &Settings, prompt: Prompt, ignore_eos: bool) -> Result<Call, EngineError> {
-        Call::new(software, "m", settings, &Request { prompt, max_new_tokens: 8, ignore_eos })
+    fn call(
+        software: Software,
+        settings: &Settings,
+        prompt: Prompt,
+        ignore_eos: bool,
+    ) -> Result<ServerRequest, EngineError> {
+        ServerRequest::new(software, "m", settings, &Request { prompt, max_new_tokens: 8, ignore_eos })
     }
 
     #[test]
-    fn a_chat_goes_to_each_server_in_its_own_way() {
+    fn a_chat_has_the_path_and_the_options_of_each_server() {
         let body = |software| {
             let call = call(software, &Settings::default(), text(&[("user", "hi")]), true).expect("a chat");
             let shown = call.body.to_string().replace(call.nonce.as_deref().unwrap_or("-").trim_end(), "NONCE");
@@ -177,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn raw_text_and_ids_go_where_they_are_taken() {
+    fn plain_text_and_ids_have_the_paths_that_accept_them() {
         let settings = Settings::default();
         let path = |software, prompt| call(software, &settings, prompt, false).map(|call| call.path);
         let ids = || Prompt::Tokens(vec![1, 2]);
@@ -186,8 +188,8 @@ mod tests {
         assert_eq!(path(Software::Vllm, ids()).ok(), Some("/v1/completions"));
         assert_eq!(path(Software::Unknown, text(&[])).ok(), Some("/v1/completions"));
         assert_eq!(path(Software::Ollama, text(&[])).ok(), Some("/api/generate"));
-        insta::assert_snapshot!(path(Software::Tinygrad, text(&[])).unwrap_err(), @"engine openai does not support a prompt without its chat template with tinygrad; leave out --raw, or watch llama-server, mlx_lm.server, ollama or vllm");
-        insta::assert_snapshot!(path(Software::Exo, ids()).unwrap_err(), @"engine openai does not support a prompt of token ids with exo; give text (--prompt, --prompts), or watch llama-server or vllm");
+        insta::assert_snapshot!(path(Software::Tinygrad, text(&[])).unwrap_err().with_advice(), @"engine openai does not support a prompt without its chat template with tinygrad; use the chat template, or another server: llama-server, mlx_lm.server, ollama or vllm");
+        insta::assert_snapshot!(path(Software::Exo, ids()).unwrap_err().with_advice(), @"engine openai does not support a prompt of token ids with exo; give text, or use another server: llama-server or vllm");
         assert!(matches!(path(Software::Vllm, Prompt::Tokens(Vec::new())), Err(EngineError::EmptyPrompt)));
     }
 
@@ -202,6 +204,9 @@ mod tests {
         let with = Settings { body, ..Settings::default() };
         let with = call(Software::Unknown, &with, text(&[("user", "hi")]), false).expect("a chat").body;
         assert_eq!((&with["seed"], &with["temperature"]), (&json!(7), &json!(0.1)));
-        assert_eq!(defence(Software::Exo, &Settings { bench: Bench::On, ..Settings::default() }), CacheDefence::Switch);
+        assert_eq!(
+            cache_bypass(Software::Exo, &Settings { bench: Bench::On, ..Settings::default() }),
+            CacheDefence::Switch
+        );
     }
 }

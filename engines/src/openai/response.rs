@@ -1,37 +1,37 @@
-//! An answer as it grows: events in, phases and pieces out, until it has ended as it should.
+//! A streamed response: events in, phases and pieces out, until it is complete.
 
 use serde_json::Value;
 
-use super::account::Account;
-use super::chunk::{Chunk, Told, progress_in};
-use super::failure::{Problem, quote};
+use super::completion_chunk::{CompletionChunk, StreamError, progress_in};
+use super::error::{Problem, quote};
+use super::server_report::ReportEvents;
 use super::sse::Event;
 use crate::{FinishReason, Flow, Observer, Phase, Piece, Reported};
 
-/// What is known of an answer so far.
-pub(super) struct Answer {
-    /// So many pieces may come; behind the last one no phase is opened.
+/// The state of a response.
+pub(super) struct Response {
+    /// Maximum number of pieces; after the last one no phase begins.
     expected: usize,
     pieces: usize,
     open: Option<Phase>,
     finish: Option<FinishReason>,
     is_complete: bool,
-    /// A line that no stream should have.
-    junk: Option<String>,
-    /// What made the answer, in the server's words.
+    /// The first line that is not part of the format.
+    invalid_line: Option<String>,
+    /// The server's `system_fingerprint`.
     pub(super) fingerprint: Option<String>,
     pub(super) reported: Reported,
 }
 
-/// Whether more is to be read.
+/// Whether to read more of the stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Next {
     Read,
     Close,
 }
 
-impl Answer {
-    /// Opens the first phase: to be called right before the request is sent.
+impl Response {
+    /// Begins the first phase. To be called immediately before the request is sent.
     pub(super) fn begin(expected: usize, observer: &mut dyn Observer) -> Self {
         observer.begin(Phase::Prefill);
         Self {
@@ -40,20 +40,20 @@ impl Answer {
             open: Some(Phase::Prefill),
             finish: None,
             is_complete: false,
-            junk: None,
+            invalid_line: None,
             fingerprint: None,
             reported: Reported::default(),
         }
     }
 
-    /// Takes one event.
-    pub(super) fn take(&mut self, event: &Event, observer: &mut dyn Observer) -> Result<Next, Problem> {
+    /// Processes one event.
+    pub(super) fn process(&mut self, event: &Event, observer: &mut dyn Observer) -> Result<Next, Problem> {
         match event {
             Event::Comment(comment) => {
                 if let Some((done, total)) = progress_in(comment) {
                     observer.progress(done, total);
                 }
-                self.reported.take_comment(comment);
+                self.reported.read_comment(comment);
                 Ok(Next::Read)
             }
             Event::Data(data) if data.trim() == "[DONE]" => {
@@ -61,33 +61,34 @@ impl Answer {
                 self.is_complete = true;
                 Ok(Next::Close)
             }
-            Event::Data(data) => self.take_data(data, observer),
+            Event::Data(data) => self.process_data(data, observer),
             Event::Error(data) => {
+                // An error that is not JSON is reported as it is.
                 let document = serde_json::from_str(data).unwrap_or(Value::Null);
-                Err(Problem::Told(super::failure::message_in(&document).unwrap_or_else(|| quote(data))))
+                Err(Problem::InStream(super::error::message_in(&document).unwrap_or_else(|| quote(data))))
             }
             Event::Unknown(line) => {
-                self.junk.get_or_insert_with(|| quote(line));
+                self.invalid_line.get_or_insert_with(|| quote(line));
                 Ok(Next::Read)
             }
         }
     }
 
-    fn take_data(&mut self, data: &str, observer: &mut dyn Observer) -> Result<Next, Problem> {
+    fn process_data(&mut self, data: &str, observer: &mut dyn Observer) -> Result<Next, Problem> {
         let document: Value = serde_json::from_str(data).map_err(|error| {
-            Problem::Broken(format!("expected JSON in an event, found `{}` ({error})", quote(data)))
+            Problem::Unexpected(format!("expected JSON in an event, found `{}` ({error})", quote(data)))
         })?;
-        let chunk = Chunk::new(&document).map_err(|Told(message)| Problem::Told(message))?;
+        let chunk = CompletionChunk::new(&document).map_err(|StreamError(message)| Problem::InStream(message))?;
         if let Some((done, total)) = chunk.progress {
             observer.progress(done, total);
         }
-        // A chunk that ends the answer and brings nothing was no step of its own.
-        let flow = self.take_pieces(&chunk, observer);
+        // A last chunk without text is not a step.
+        let flow = self.emit_pieces(&chunk, observer);
         if let Some(finish) = chunk.finish {
             self.close(observer);
             self.finish = Some(finish);
         }
-        self.reported.take(&document);
+        self.reported.read_event(&document);
         if self.fingerprint.is_none() {
             self.fingerprint = document["system_fingerprint"].as_str().map(str::to_owned);
         }
@@ -101,12 +102,12 @@ impl Answer {
         Ok(if chunk.is_last { Next::Close } else { Next::Read })
     }
 
-    fn take_pieces(&mut self, chunk: &Chunk, observer: &mut dyn Observer) -> Flow {
+    fn emit_pieces(&mut self, chunk: &CompletionChunk, observer: &mut dyn Observer) -> Flow {
         if chunk.text.is_empty() && chunk.tokens.is_empty() {
             return Flow::Continue;
         }
         self.reported.chunks += 1;
-        // Where ids are told, several may come at once: the text is that of the last one.
+        // With ids, several tokens may arrive at once: the text is that of the last one.
         let count = chunk.tokens.len().max(1);
         for nth in 0..count {
             self.close(observer);
@@ -116,8 +117,8 @@ impl Answer {
             if observer.piece(piece) == Flow::Stop {
                 return Flow::Stop;
             }
-            let goes_on = nth + 1 < count || chunk.finish.is_none();
-            if goes_on && self.finish.is_none() && self.pieces < self.expected {
+            let continues = nth + 1 < count || chunk.finish.is_none();
+            if continues && self.finish.is_none() && self.pieces < self.expected {
                 observer.begin(Phase::Decode);
                 self.open = Some(Phase::Decode);
             }
@@ -125,22 +126,22 @@ impl Answer {
         Flow::Continue
     }
 
-    /// Pieces that have come.
+    /// Number of pieces so far.
     pub(super) fn pieces(&self) -> usize {
         self.pieces
     }
 
-    /// Closes the phase that is open.
+    /// Ends the open phase, if any.
     pub(super) fn close(&mut self, observer: &mut dyn Observer) {
         if let Some(phase) = self.open.take() {
             observer.end(phase);
         }
     }
 
-    /// Why it ended and how many tokens came, or what is wrong with how it ended.
+    /// The finish reason and the number of tokens, or why the response is incomplete.
     pub(super) fn end(&self) -> Result<(FinishReason, usize), Problem> {
-        let told = self.reported.output_tokens;
-        let count = told.unwrap_or(self.pieces);
+        let reported = self.reported.output_tokens;
+        let count = reported.unwrap_or(self.pieces);
         let finish = match self.finish {
             Some(FinishReason::Interrupted) => return Ok((FinishReason::Interrupted, self.pieces)),
             Some(finish) => finish,
@@ -151,19 +152,20 @@ impl Answer {
                     FinishReason::Stop
                 }
             }
-            None => return Err(Problem::Broken(self.what_is_missing())),
+            None => return Err(Problem::Unexpected(self.missing_end())),
         };
-        // An end-of-text token alone is an answer without text.
-        if self.pieces == 0 && told.is_none_or(|tokens| tokens > 1) {
-            let told = told.map_or_else(|| "no count of them".to_owned(), |tokens| format!("a count of {tokens}"));
-            let reason = format!("expected pieces of text, found none, a reason to end and {told}");
-            return Err(Problem::Broken(reason));
+        // A response that is only an end-of-text token has no text.
+        if self.pieces == 0 && reported.is_none_or(|tokens| tokens > 1) {
+            let count =
+                reported.map_or_else(|| "no token count".to_owned(), |tokens| format!("a token count of {tokens}"));
+            let reason = format!("expected pieces of text, found a finish reason and {count}, but no text");
+            return Err(Problem::Unexpected(reason));
         }
         Ok((finish, count))
     }
 
-    fn what_is_missing(&self) -> String {
-        let found = match (&self.junk, self.pieces) {
+    fn missing_end(&self) -> String {
+        let found = match (&self.invalid_line, self.pieces) {
             (Some(line), _) => format!("`{line}`"),
             (None, 0) => "nothing".to_owned(),
             (None, 1) => "1 piece of text and no end".to_owned(),

@@ -1,8 +1,7 @@
-//! A server that is started here: it runs in a process group of its own, and with the session it ends, all of it and nothing
-//! else. Signals to it are sent from this file alone.
+//! A server that is started here. It runs in its own process group, which ends with the session. Only this file sends signals.
 //!
-//! Should this process be killed, a small shell that waits for the end of a pipe ends the group. (`PR_SET_PDEATHSIG` would
-//! reach the command's first process only, would follow a thread instead of the process, and exists on Linux alone.)
+//! If this process is killed, a small shell that waits for the end of a pipe ends the group. (`PR_SET_PDEATHSIG` would reach only the
+//! command's first process, is bound to a thread instead of the process, and exists on Linux only.)
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -15,11 +14,11 @@ use std::time::Duration;
 use traces::{Nanos, clock};
 
 use super::NAME;
-use super::failure::quote;
+use super::error::quote;
 use crate::EngineError;
 
-/// Waits for the end of its input, then ends the process group of its argument, by force where it is not gone after 5 s; and
-/// ends itself when nothing of it is left.
+/// A shell script that waits for the end of its input, then terminates the process group of its argument, with SIGKILL if it still
+/// exists after 5 s, and exits when the group is gone.
 const GUARD: &str = r#"read -r _
 for number in TERM TERM KILL; do
   kill -s "$number" -- "-$1" 2>/dev/null || exit 0
@@ -28,21 +27,21 @@ for number in TERM TERM KILL; do
     kill -s 0 -- "-$1" 2>/dev/null || exit 0
   done
 done"#;
-/// After each signal a server has so long to go. In the middle of a stream some go at the second request only.
+/// Signals to end a server, and the time to wait after each. During a stream some servers exit only at the second SIGTERM.
 const GRACE: [(libc::c_int, Duration); 3] = [
     (libc::SIGTERM, Duration::from_secs(5)),
     (libc::SIGTERM, Duration::from_secs(3)),
     (libc::SIGKILL, Duration::from_secs(5)),
 ];
-/// Between two looks whether it is gone.
-const LOOK: Duration = Duration::from_millis(20);
-/// So much of the end of its output is read for an error.
+/// Time between two checks whether it is gone.
+const CHECK_INTERVAL: Duration = Duration::from_millis(20);
+/// Bytes at the end of its output that are read for an error.
 const LAST_BYTES: u64 = 4096;
-/// So many lines of it are told.
+/// Lines at the end of its output that an error repeats.
 const LAST_LINES: usize = 4;
 
-/// A server and what it wrote.
-pub(super) struct Process {
+/// A server process and its output.
+pub(super) struct ServerProcess {
     child: Child,
     guard: Option<Child>,
     output: File,
@@ -50,13 +49,11 @@ pub(super) struct Process {
     has_ended: bool,
 }
 
-impl Process {
+impl ServerProcess {
     /// Starts a command through the shell.
     pub(super) fn start(command: &str, log: Option<&Path>) -> Result<Self, EngineError> {
-        let failed = |what: &str, error: &io::Error| EngineError::Failed {
-            engine: NAME,
-            place: format!("`{command}`"),
-            reason: format!("{what}: {error}"),
+        let failed = |what: &str, error: &io::Error| {
+            EngineError::failed(NAME, format!("`{command}`"), format!("{what}: {error}"))
         };
         let output = output(log).map_err(|error| failed("its log cannot be written", &error))?;
         let to_log = || output.try_clone().map(Stdio::from).map_err(|error| failed("its log cannot be shared", &error));
@@ -81,35 +78,49 @@ impl Process {
         Ok(process)
     }
 
-    /// The command's first process: the others are its children.
+    /// The command's first process; the others are its descendants.
     pub(super) fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// How it ended and what it said last, if it has. Then what it left behind ends, too: later the group's number may be
-    /// another's.
-    pub(super) fn ended(&mut self) -> Option<String> {
+    /// The exit status and the last output, if it has exited. Also kills the rest of the group, whose id may be reused later.
+    pub(super) fn exit_report(&mut self) -> Option<String> {
+        // An error of the system call is no exit.
         let status = self.child.try_wait().ok().flatten()?;
         if !self.has_ended {
             self.has_ended = true;
             signal(self.pid(), libc::SIGKILL);
         }
-        Some(format!("{status}; {}", self.last_words()))
+        Some(format!("{status}, {}", self.last_output()))
     }
 
-    /// The last lines that it wrote.
-    pub(super) fn last_words(&self) -> String {
-        let length = self.output.metadata().map_or(0, |metadata| metadata.len());
-        let mut bytes = vec![0; usize::try_from(length.min(LAST_BYTES)).unwrap_or(0)];
-        let read = self.output.read_exact_at(&mut bytes, length.saturating_sub(LAST_BYTES));
-        let text = if read.is_ok() { String::from_utf8_lossy(&bytes).into_owned() } else { String::new() };
+    /// The last lines of its output.
+    pub(super) fn last_output(&self) -> String {
+        let text = match self.output_end() {
+            Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+            Err(error) => return format!("its output cannot be read: {error}"),
+        };
         let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
         let last = lines[lines.len().saturating_sub(LAST_LINES)..].join(" | ");
-        let whole = self.log.as_ref().map_or_else(String::new, |log| format!(" (all of it: {log})"));
+        let whole = self.log.as_ref().map_or_else(String::new, |log| format!(" (log: {log})"));
         if last.is_empty() { "it wrote nothing".to_owned() } else { format!("it wrote `{}`{whole}", quote(&last)) }
     }
 
-    /// Whether nothing of it is left, within a limit.
+    /// The last bytes of its output.
+    fn output_end(&self) -> io::Result<Vec<u8>> {
+        let start = self.output.metadata()?.len().saturating_sub(LAST_BYTES);
+        let mut bytes = Vec::new();
+        let mut chunk = [0; 4096];
+        loop {
+            let read = self.output.read_at(&mut chunk, start + bytes.len() as u64)?;
+            if read == 0 {
+                return Ok(bytes);
+            }
+            bytes.extend_from_slice(&chunk[..read]);
+        }
+    }
+
+    /// Waits until the whole group is gone; false if it still exists after the limit.
     fn is_gone_within(&mut self, limit: Duration) -> bool {
         let mut waited = Duration::ZERO;
         loop {
@@ -120,13 +131,13 @@ impl Process {
             if waited >= limit {
                 return false;
             }
-            clock::sleep(Nanos::from_secs_f64(LOOK.as_secs_f64()));
-            waited += LOOK;
+            clock::sleep(Nanos::from_secs_f64(CHECK_INTERVAL.as_secs_f64()));
+            waited += CHECK_INTERVAL;
         }
     }
 }
 
-impl Drop for Process {
+impl Drop for ServerProcess {
     fn drop(&mut self) {
         if !self.has_ended {
             for (number, limit) in GRACE {
@@ -136,7 +147,7 @@ impl Drop for Process {
                 }
             }
         }
-        // It ends before its input does: otherwise it would signal a group that is gone.
+        // Killed before its input ends: otherwise it would signal a group that is gone.
         if let Some(guard) = &mut self.guard {
             let _ = guard.kill();
             let _ = guard.wait();
@@ -144,7 +155,7 @@ impl Drop for Process {
     }
 }
 
-/// Where a server's output goes: a file that is asked for, or one without a name, which is gone with the session.
+/// The file for a server's output: the requested one, or a deleted temporary file.
 fn output(log: Option<&Path>) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.append(true).read(true);
@@ -160,12 +171,12 @@ fn output(log: Option<&Path>) -> io::Result<File> {
     }
 }
 
-/// Sends a signal to a process group; whether there is one. Number 0 only looks.
-#[allow(unsafe_code, reason = "the standard library sends no signal but SIGKILL, and none to a group")]
+/// Sends a signal to a process group; false if there is none. Signal 0 only checks.
+#[allow(unsafe_code, reason = "the standard library sends only SIGKILL, and not to a group")]
 fn signal(group: u32, number: libc::c_int) -> bool {
     let Ok(group) = libc::pid_t::try_from(group) else { return false };
-    // SAFETY: kill touches no memory of this process; the group was made for a child of this process, and its number stays
-    // taken while a member of it is left.
+    // SAFETY: kill accesses no memory of this process. The group was made for a child of this process, and its id is not reused
+    // while it has a member.
     unsafe { libc::kill(-group, number) == 0 }
 }
 
@@ -173,41 +184,41 @@ fn signal(group: u32, number: libc::c_int) -> bool {
 mod tests {
     use super::*;
 
-    fn wait_for(process: &mut Process) -> String {
+    fn wait_for(process: &mut ServerProcess) -> String {
         for _ in 0..1000 {
-            if let Some(words) = process.ended() {
-                return words;
+            if let Some(report) = process.exit_report() {
+                return report;
             }
             clock::sleep(Nanos::from_millis(10));
         }
-        panic!("it does not end");
+        panic!("it does not exit");
     }
 
     #[test]
-    fn last_words_are_kept() {
-        let mut process = Process::start("echo one; echo two >&2; exit 3", None).expect("sh is there");
-        insta::assert_snapshot!(wait_for(&mut process), @"exit status: 3; it wrote `one | two`");
-        let mut silent = Process::start("exit 0", None).expect("sh is there");
-        insta::assert_snapshot!(wait_for(&mut silent), @"exit status: 0; it wrote nothing");
+    fn exit_status_and_last_output_are_reported() {
+        let mut process = ServerProcess::start("echo one; echo two >&2; exit 3", None).expect("sh is there");
+        insta::assert_snapshot!(wait_for(&mut process), @"exit status: 3, it wrote `one | two`");
+        let mut silent = ServerProcess::start("exit 0", None).expect("sh is there");
+        insta::assert_snapshot!(wait_for(&mut silent), @"exit status: 0, it wrote nothing");
     }
 
     #[test]
-    fn a_log_that_is_asked_for_stays() {
+    fn a_requested_log_is_kept() {
         let folder = tempfile::tempdir().expect("a folder");
         let log = folder.path().join("server.log");
-        let mut process = Process::start("echo hello; exit 1", Some(&log)).expect("sh is there");
+        let mut process = ServerProcess::start("echo hello; exit 1", Some(&log)).expect("sh is there");
         assert!(wait_for(&mut process).contains(&log.display().to_string()));
         drop(process);
         assert_eq!(std::fs::read_to_string(&log).expect("it stays"), "hello\n");
     }
 
-    /// Children, and a server that does not listen to the first request to end.
+    /// Also children, and a process that ignores SIGTERM.
     #[test]
-    fn all_of_it_ends() {
+    fn the_whole_group_ends() {
         let folder = tempfile::tempdir().expect("a folder");
         let pids = folder.path().join("pids");
         let command = format!("(trap '' TERM; echo $$ >> {0}; sleep 100) & echo $! >> {0}; sleep 100", pids.display());
-        let process = Process::start(&command, None).expect("sh is there");
+        let process = ServerProcess::start(&command, None).expect("sh is there");
         let written = || std::fs::read_to_string(&pids).unwrap_or_default();
         while written().lines().count() < 2 {
             clock::sleep(Nanos::from_millis(10));
