@@ -1,9 +1,9 @@
-//! [`LineFile`]: whole lines into a file, such that a kill at any moment leaves whole lines.
+//! [`LineFile`]: writes lines such that a process that is killed at any time leaves complete lines.
 //!
-//! The kernel copies a write page by page and looks between two pages whether the process is being killed: a long write
-//! can be cut at a page's edge. So a write here never crosses one. Lines are gathered in a buffer of one page; a line that
-//! does not fit into what is left of the page begins the next one, and spaces fill the gap (two or three per cent of the
-//! file). A line longer than a page cannot be protected in this way and is written by itself.
+//! The kernel copies a write page by page and checks between two pages whether the process is being killed, so a long write
+//! can end at a page boundary. Therefore no write here crosses one. Lines are collected in a buffer of one page. A line that
+//! does not fit into the rest of the page begins the next one, and spaces fill the gap (two or three per cent of the file).
+//! A line longer than a page cannot be protected in this way and is written by itself.
 
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
@@ -15,7 +15,7 @@ const PAGE: usize = 4096;
 #[derive(Debug)]
 pub(super) struct LineFile {
     file: File,
-    /// What is not written yet; it begins at `written` and, but for a line longer than a page, ends in the same page.
+    /// Bytes that are not written yet. They begin at `written` and end in the same page, except for a line longer than a page.
     buffer: Vec<u8>,
     written: u64,
 }
@@ -25,7 +25,7 @@ impl LineFile {
         Ok(Self { file: File::create(path)?, buffer: Vec::with_capacity(PAGE), written: 0 })
     }
 
-    /// Takes a line, which ends in a newline.
+    /// Appends a line, which ends with a newline.
     pub(super) fn line(&mut self, line: &[u8]) -> io::Result<()> {
         let used = self.used();
         if used > 0 && used + line.len() > PAGE {
@@ -39,13 +39,13 @@ impl LineFile {
         Ok(())
     }
 
-    /// How much of the current page is used; 0 at a page's edge.
+    /// How much of the current page is used; 0 at a page boundary.
     fn used(&self) -> usize {
         (self.written as usize + self.buffer.len()) % PAGE
     }
 
-    /// Fills the page: in front of the buffer's last newline, so that lines end in their newline, or, where the buffer is
-    /// empty, as a line of spaces. White space between records is legal.
+    /// Fills the page with spaces: before the last newline of the buffer, or as a line of spaces if the buffer is empty. JSON
+    /// allows white space between records.
     fn fill(&mut self, count: usize) {
         if self.buffer.pop().is_some() {
             self.buffer.resize(self.buffer.len() + count, b' ');
@@ -56,14 +56,14 @@ impl LineFile {
         }
     }
 
-    /// Hands everything to the system. What it has survives the process.
+    /// Writes the buffer. Written bytes survive the end of the process.
     pub(super) fn flush(&mut self) -> io::Result<()> {
         if self.buffer.is_empty() {
             return Ok(());
         }
         if let Err(error) = self.file.write_all(&self.buffer) {
-            // A full disk may have taken half of a line: take it back, so that what stays is readable. Where that fails too
-            // (a pipe, a device) the first error is the one to tell.
+            // A full disk may have a part of a line: remove it, so that the file stays readable. If that fails too (a pipe, a
+            // device), the first error is the one to report.
             let _ = self.file.set_len(self.written).and_then(|()| self.file.seek(SeekFrom::Start(self.written)));
             return Err(error);
         }
@@ -72,7 +72,7 @@ impl LineFile {
         Ok(())
     }
 
-    /// Bytes handed to the system.
+    /// The number of written bytes.
     pub(super) fn written(&self) -> u64 {
         self.written
     }
@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_line_crosses_a_page_and_no_content_changes() {
+    fn no_line_crosses_a_page_and_no_line_changes() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("lines");
         let mut file = LineFile::create(&path).unwrap();

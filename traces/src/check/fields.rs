@@ -1,16 +1,16 @@
-//! What one record must have, by its phase: fields and arguments.
+//! The fields and arguments that a record must have, by its phase.
 
 use std::collections::BTreeMap;
 
 use serde_json::value::RawValue;
 
-use super::report::Severity;
-use crate::chrome::{Phase, Record, shown};
+use super::Severity;
+use crate::chrome::{Phase, Record, excerpt};
 
-/// A finding about one field: severity, field, text.
+/// A problem of one field: severity, field, text.
 pub(super) type Finding = (Severity, &'static str, String);
 
-/// All findings about a record that need no other record.
+/// All problems of a record that can be found without other records.
 pub(super) fn findings(record: &Record<'_>) -> Vec<Finding> {
     let mut found: Vec<Finding> =
         record.flaws.iter().map(|flaw| (Severity::Error, flaw.field, flaw.text.clone())).collect();
@@ -22,7 +22,7 @@ pub(super) fn findings(record: &Record<'_>) -> Vec<Finding> {
     if let Some(time) = record.start
         && time.nanos < 0
     {
-        found.push((Severity::Warning, "ts", "is negative: it lies before the clock's origin".to_owned()));
+        found.push((Severity::Warning, "ts", "is negative: it is before the clock's origin".to_owned()));
     }
     match record.phase {
         Phase::Counter => found.extend(counter_args(record.args)),
@@ -51,29 +51,29 @@ fn is_missing(record: &Record<'_>, field: &str) -> bool {
         "tid" => record.tid.is_none(),
         "ts" => record.start.is_none(),
         "dur" => record.duration.is_none(),
-        // A phase that is unknown without a flaw is one that is not there.
+        // A phase that is unknown without a flaw is missing.
         _ => record.flaws.iter().all(|flaw| flaw.field != "ph"),
     }
 }
 
-/// A counter's arguments are its series: at least one, all numbers.
+/// The arguments of a counter are its series: at least one, all numbers.
 fn counter_args(args: Option<&RawValue>) -> Vec<Finding> {
     let error = |text: String| vec![(Severity::Error, "args", text)];
-    let Some(args) = args else { return error("is missing: a counter has its values there".to_owned()) };
+    let Some(args) = args else { return error("is missing: a counter needs its values there".to_owned()) };
     let Ok(series) = serde_json::from_str::<BTreeMap<String, &RawValue>>(args.get()) else {
-        return error(format!("expected an object of numbers, found {}", shown(args)));
+        return error(format!("expected an object of numbers, found {}", excerpt(args)));
     };
     if series.is_empty() {
-        return error("holds no value".to_owned());
+        return error("has no value".to_owned());
     }
     series
         .into_iter()
         .filter(|(_, value)| serde_json::from_str::<f64>(value.get()).is_err())
-        .map(|(name, value)| (Severity::Error, "args", format!("{name:?} is {}, expected a number", shown(value))))
+        .map(|(name, value)| (Severity::Error, "args", format!("{name:?} is {}, expected a number", excerpt(value))))
         .collect()
 }
 
-/// Names are texts, places are numbers. Metadata of other names is other tools' business.
+/// Names are texts, sort indices are numbers. Metadata with other names belongs to other tools.
 fn metadata_args(name: &str, args: Option<&RawValue>) -> Option<Finding> {
     let (key, expected) = match name {
         "process_name" | "thread_name" => ("name", "a text"),
@@ -90,5 +90,5 @@ fn metadata_args(name: &str, args: Option<&RawValue>) -> Option<Finding> {
         "sort_index" => serde_json::from_str::<i64>(value.get()).is_ok(),
         _ => serde_json::from_str::<String>(value.get()).is_ok(),
     };
-    (!fits).then(|| (Severity::Error, "args", format!("{key:?} is {}, expected {expected}", shown(value))))
+    (!fits).then(|| (Severity::Error, "args", format!("{key:?} is {}, expected {expected}", excerpt(value))))
 }
