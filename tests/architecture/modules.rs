@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::fmt::Write as _;
 
-use super::source::{Binding, Module, Segments, SourceTree};
+use super::source::{Binding, Module, Reference, Segments, SourceTree};
 
 /// Which siblings use which.
 #[derive(Debug, Default)]
@@ -40,7 +40,7 @@ impl ModuleGraph {
         let mut graph = Self::default();
         for (user, module) in tree.modules.iter().enumerate() {
             for reference in &module.references {
-                for used in Resolver::new(tree).modules(user, &reference.path) {
+                for used in Resolver::new(tree).modules(user, reference) {
                     graph.add(module, &tree.modules[used], reference.line);
                 }
             }
@@ -218,10 +218,11 @@ impl<'a> Resolver<'a> {
 
     /// The modules of this crate on which a path in this module depends: the one that defines what it names, and those that
     /// re-export it on the way.
-    fn modules(mut self, from: usize, path: &[String]) -> BTreeSet<usize> {
-        let mut targets = self.resolve(from, path);
+    fn modules(mut self, from: usize, reference: &Reference) -> BTreeSet<usize> {
+        let mut targets = self.resolve(from, &reference.path);
         if targets.is_empty()
-            && let [name] = path
+            && reference.is_macro
+            && let [name] = reference.path.as_slice()
         {
             // A macro that is in scope because its definition comes first in the source.
             targets.extend(self.tree.macros.get(name).map(|&module| Target::Item(module)));
@@ -315,7 +316,7 @@ mod tests {
     fn fixture(line_in_beta: &str) -> ModuleGraph {
         let beta = format!("pub struct Other;\npub const VALUE: u32 = 1;\n{line_in_beta}\n");
         let files: Files = [
-            ("toy/src/lib.rs", "mod alpha;\nmod beta;\nmod gamma;\nmod marks;\npub use alpha::Thing;\n"),
+            ("toy/src/lib.rs", "mod marks;\n#[macro_use]\nmod near;\nmod alpha;\nmod beta;\nmod gamma;\npub use alpha::Thing;\n"),
             (
                 "toy/src/alpha/mod.rs",
                 "mod deep;\nmod shallow;\npub use deep::Thing;\npub use deep::nested;\npub const LIMIT: u32 = 3;\n\
@@ -334,12 +335,14 @@ mod tests {
             ("toy/src/beta.rs", &beta),
             (
                 "toy/src/gamma.rs",
-                "use std::fmt;\nuse rand::rand;\npub struct Shown;\npub fn go() { println!(\"{}\", crate::beta::VALUE); crate::note!() }\n",
+                "use std::fmt;\nuse rand::rand;\npub struct Shown;\npub fn local(near: u32) { let count = near; twice!(vec![count]) }\npub fn go() { println!(\"{}\", crate::beta::VALUE); crate::note!() }\n",
             ),
             (
                 "toy/src/marks.rs",
                 "#[macro_export]\nmacro_rules! note { ($name:ident) => { $crate::alpha::nested::call(); $name::gone::away() }; }\n",
             ),
+            // Two macros: one is called in `gamma`, the other has the name of a variable there.
+            ("toy/src/near.rs", "macro_rules! twice { ($x:expr) => { $x } }\nmacro_rules! count { () => {} }\n"),
         ]
         .into_iter()
         .map(|(file, text)| (file.to_owned(), text.to_owned()))
@@ -353,6 +356,7 @@ mod tests {
             "crate: alpha -> beta",          // `use` with braces, `super`, `self` and a new name
             "crate: gamma -> beta",          // a path in the tokens of a macro
             "crate: gamma -> marks",         // an exported macro, which is named at the root
+            "crate: gamma -> near",          // a macro that is in scope because its module comes first
             "crate: marks -> alpha",         // `$crate` in a macro, through a re-export
             "crate::alpha: shallow -> deep", // a re-export of the parent module
         ];
@@ -385,7 +389,7 @@ mod tests {
         assert_eq!(cycle.members, ["alpha", "beta", "gamma", "marks"]);
         assert_eq!(cycle.shortest.len(), 2, "beta -> gamma -> beta");
         assert!(
-            graph.overview("toy").starts_with("toy: 6 edges among siblings, 1 up, 1 cycles\n"),
+            graph.overview("toy").starts_with("toy: 7 edges among siblings, 1 up, 1 cycles\n"),
             "{}",
             graph.overview("toy")
         );

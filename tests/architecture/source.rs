@@ -23,6 +23,8 @@ pub type Segments = Vec<String>;
 pub struct Reference {
     pub path: Segments,
     pub line: usize,
+    /// Whether it is the name of a macro that is called.
+    pub is_macro: bool,
 }
 
 /// What a name in a module stands for.
@@ -230,7 +232,7 @@ struct Collector {
 
 impl Collector {
     fn refer(&mut self, path: Segments, line: usize) {
-        self.references.push(Reference { path, line });
+        self.references.push(Reference { path, line, is_macro: false });
     }
 
     fn import(&mut self, tree: &UseTree, prefix: &mut Segments) {
@@ -360,6 +362,14 @@ impl<'ast> Visit<'ast> for Collector {
         visit::visit_path(self, path);
     }
 
+    fn visit_macro(&mut self, call: &'ast syn::Macro) {
+        if call.path.leading_colon.is_none() {
+            let (path, line) = (segments(&call.path), call.path.span().start().line);
+            self.references.push(Reference { path, line, is_macro: true });
+        }
+        self.visit_token_stream(&call.tokens);
+    }
+
     fn visit_attribute(&mut self, attribute: &'ast Attribute) {
         if attribute.path().is_ident("doc") {
             return;
@@ -372,11 +382,9 @@ impl<'ast> Visit<'ast> for Collector {
         visit::visit_attribute(self, attribute);
     }
 
-    /// The tokens of a macro: every chain of names that are joined by `::`.
+    /// The tokens of a macro.
     fn visit_token_stream(&mut self, tokens: &'ast TokenStream) {
-        for (path, line) in chains(tokens.clone()) {
-            self.refer(path, line);
-        }
+        self.references.extend(references_in(tokens.clone()));
     }
 }
 
@@ -396,9 +404,9 @@ fn is_text(error: &Type) -> bool {
     }
 }
 
-/// The chains `a::b::c` among these tokens with their lines. Single names are left out: they are local or imported, and the
-/// import is found by itself.
-fn chains(tokens: TokenStream) -> Vec<(Segments, usize)> {
+/// The paths `a::b::c` and the calls of macros among these tokens. Other single names are left out: they are local or imported,
+/// and the import is found by itself.
+fn references_in(tokens: TokenStream) -> Vec<Reference> {
     let tokens: Vec<TokenTree> = tokens.into_iter().collect();
     let is_mark = |place: Option<usize>, mark: char| {
         let token = place.and_then(|place| tokens.get(place));
@@ -411,20 +419,21 @@ fn chains(tokens: TokenStream) -> Vec<(Segments, usize)> {
         let first = place;
         place += 1;
         match token {
-            TokenTree::Group(group) => found.extend(chains(group.stream())),
+            TokenTree::Group(group) => found.extend(references_in(group.stream())),
             TokenTree::Ident(name) => {
-                let mut chain = vec![name.to_string()];
+                let mut path = vec![name.to_string()];
                 while are_colons(place)
                     && let Some(TokenTree::Ident(next)) = tokens.get(place + 2)
                 {
-                    chain.push(next.to_string());
+                    path.push(next.to_string());
                     place += 3;
                 }
                 // The end of a longer path, `<T as Trait>::name`, or a variable of the macro.
                 let is_rest = first >= 2 && are_colons(first - 2);
                 let is_variable = is_mark(first.checked_sub(1), '$') && name != "crate";
-                if chain.len() > 1 && !is_rest && !is_variable {
-                    found.push((chain, name.span().start().line));
+                let is_macro = is_mark(Some(place), '!') && matches!(tokens.get(place + 1), Some(TokenTree::Group(_)));
+                if (path.len() > 1 || is_macro) && !is_rest && !is_variable {
+                    found.push(Reference { path, line: name.span().start().line, is_macro });
                 }
             }
             _ => {}
