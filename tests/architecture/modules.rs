@@ -265,7 +265,7 @@ impl<'a> Resolver<'a> {
         self.tree.modules[module].parent.map(Target::Module).into_iter().collect()
     }
 
-    /// What a name stands for in a module: a name may be a module, a type and a function at once.
+    /// The meanings of a name in a module: it may be a module, a type and a function at once.
     fn look_up(&mut self, module: usize, name: &str) -> Vec<Target> {
         if !self.active.insert((module, name.to_owned())) {
             return Vec::new();

@@ -27,7 +27,7 @@ pub struct Reference {
     pub is_macro: bool,
 }
 
-/// What a name in a module stands for.
+/// The meaning of a name in a module.
 #[derive(Debug)]
 pub enum Binding {
     /// A child module.
@@ -163,7 +163,7 @@ fn path_attribute(attributes: &[Attribute]) -> Option<String> {
     })
 }
 
-/// Whether only a build for tests has what these attributes stand at.
+/// Whether only a build for tests compiles the item with these attributes.
 fn is_test_only(attributes: &[Attribute]) -> bool {
     attributes.iter().filter(|attribute| attribute.path().is_ident("cfg")).any(|attribute| {
         let predicate: Option<Meta> = attribute.parse_args().ok();

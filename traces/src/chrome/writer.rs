@@ -50,7 +50,7 @@ pub enum AppendError {
         "cannot append trace file {}: its times count from {found} ns of the machine's clock, expected {expected} ns",
         path.display()
     )]
-    Axis {
+    EpochsDiffer {
         /// The other file.
         path: PathBuf,
         /// The epoch of this file.
@@ -66,7 +66,7 @@ impl AppendError {
         match self {
             Self::Read(error) => error.advice(),
             Self::Write(error) => Some(error.advice()),
-            Self::Axis { .. } => Some("write both files with the same epoch"),
+            Self::EpochsDiffer { .. } => Some("write both files with the same epoch"),
         }
     }
 }
@@ -262,7 +262,7 @@ impl Writer {
         let (expected, found) = (self.epoch(), trace.axis()?.unwrap_or_default().epoch);
         if expected != found {
             let path = trace.path().to_owned();
-            return Err(AppendError::Axis { path, expected: expected.as_nanos(), found: found.as_nanos() });
+            return Err(AppendError::EpochsDiffer { path, expected: expected.as_nanos(), found: found.as_nanos() });
         }
         let closed = trace.try_visit::<AppendError>(|item, text| {
             if let Item::Broken(_) = item {

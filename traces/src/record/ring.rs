@@ -36,7 +36,7 @@ struct Shared {
 
 #[allow(unsafe_code, reason = "the ring hands plain records from one thread to another without a lock")]
 // SAFETY: a slot is accessed by the producer only while it is free and by the consumer only while it is written, as the
-// counters say (module documentation); `Raw` is plain data, so what is in a slot may be sent.
+// counters define (module documentation); `Raw` is plain data, so the content of a slot may be sent.
 unsafe impl Sync for Shared {}
 
 /// The writing side. It belongs to one thread (it is not `Sync`).

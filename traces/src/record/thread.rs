@@ -52,7 +52,7 @@ impl Track {
         Self(index as u16 + 1)
     }
 
-    /// The id that stands in place of a thread's.
+    /// Its id, which takes the place of a thread id.
     pub fn tid(self) -> u32 {
         FIRST_TRACK_TID + u32::from(self.0)
     }
