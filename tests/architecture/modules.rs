@@ -10,7 +10,7 @@ use super::source::{Binding, Module, Reference, Segments, SourceTree};
 
 /// Which siblings use which.
 #[derive(Debug, Default)]
-pub struct ModuleGraph {
+pub(crate) struct ModuleGraph {
     /// The edges among the children of each module.
     levels: BTreeMap<Segments, Level>,
 }
@@ -27,7 +27,7 @@ struct Edge {
 
 /// Siblings of which each uses each other, directly or through others.
 #[derive(Debug)]
-pub struct Cycle {
+pub(crate) struct Cycle {
     parent: Segments,
     members: Vec<String>,
     /// A shortest way round.
@@ -36,7 +36,7 @@ pub struct Cycle {
 }
 
 impl ModuleGraph {
-    pub fn new(tree: &SourceTree) -> Self {
+    pub(crate) fn new(tree: &SourceTree) -> Self {
         let mut graph = Self::default();
         for (user, module) in tree.modules.iter().enumerate() {
             for reference in &module.references {
@@ -57,7 +57,7 @@ impl ModuleGraph {
     }
 
     /// All edges among siblings, as `parent: user -> used`.
-    pub fn edges(&self) -> BTreeSet<String> {
+    pub(crate) fn edges(&self) -> BTreeSet<String> {
         let named = |(parent, level): (&Segments, &Level)| {
             let parent = shown(parent);
             level.keys().map(|(from, to)| format!("{parent}: {from} -> {to}")).collect::<Vec<_>>()
@@ -66,12 +66,12 @@ impl ModuleGraph {
     }
 
     /// The cycles among siblings, at every level.
-    pub fn cycles(&self) -> Vec<Cycle> {
+    pub(crate) fn cycles(&self) -> Vec<Cycle> {
         self.levels.iter().flat_map(|(parent, level)| level_cycles(parent, level)).collect()
     }
 
     /// One line per crate with the number of edges, of edges up and of cycles, then one line per module that uses siblings.
-    pub fn overview(&self, name: &str) -> String {
+    pub(crate) fn overview(&self, name: &str) -> String {
         let edges: usize = self.levels.values().map(BTreeMap::len).sum();
         let up: usize = self.levels.values().map(|level| edges_up(level).len()).sum();
         let mut text = format!("{name}: {edges} edges among siblings, {up} up, {} cycles\n", self.cycles().len());
@@ -90,7 +90,7 @@ impl ModuleGraph {
 
 impl Cycle {
     /// The members, a shortest way round, and the edges to remove, each with the first place that makes it.
-    pub fn describe(&self) -> String {
+    pub(crate) fn describe(&self) -> String {
         let place = |edge: &(String, String)| {
             let Edge { count, first } = &self.level[edge];
             format!("    {} -> {}: {first}, {count} in all\n", edge.0, edge.1)

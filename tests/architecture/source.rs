@@ -13,23 +13,23 @@ use syn::{
 };
 
 /// The text of each file, by its name from the workspace's root.
-pub type Files = BTreeMap<String, String>;
+pub(crate) type Files = BTreeMap<String, String>;
 
 /// The segments of a path.
-pub type Segments = Vec<String>;
+pub(crate) type Segments = Vec<String>;
 
 /// A path that a module uses.
 #[derive(Debug)]
-pub struct Reference {
-    pub path: Segments,
-    pub line: usize,
+pub(crate) struct Reference {
+    pub(crate) path: Segments,
+    pub(crate) line: usize,
     /// Whether it is the name of a macro that is called.
-    pub is_macro: bool,
+    pub(crate) is_macro: bool,
 }
 
 /// The meaning of a name in a module.
 #[derive(Debug)]
-pub enum Binding {
+pub(crate) enum Binding {
     /// A child module.
     Module(usize),
     /// An item that this module defines.
@@ -39,30 +39,30 @@ pub enum Binding {
 }
 
 #[derive(Debug, Default)]
-pub struct Module {
+pub(crate) struct Module {
     /// Its path from the crate's root; empty for the root.
-    pub path: Segments,
-    pub file: String,
-    pub parent: Option<usize>,
-    pub names: HashMap<String, Vec<Binding>>,
+    pub(crate) path: Segments,
+    pub(crate) file: String,
+    pub(crate) parent: Option<usize>,
+    pub(crate) names: HashMap<String, Vec<Binding>>,
     /// The modules whose names it imports with `*`.
-    pub globs: Vec<Segments>,
-    pub references: Vec<Reference>,
+    pub(crate) globs: Vec<Segments>,
+    pub(crate) references: Vec<Reference>,
     /// The lines with a `Result` whose error is a text.
-    pub text_errors: Vec<usize>,
+    pub(crate) text_errors: Vec<usize>,
 }
 
 /// The modules of one crate; the first one is the root.
 #[derive(Debug)]
-pub struct SourceTree {
-    pub modules: Vec<Module>,
+pub(crate) struct SourceTree {
+    pub(crate) modules: Vec<Module>,
     /// The modules that define `macro_rules!` macros, by the macro's name.
-    pub macros: HashMap<String, usize>,
+    pub(crate) macros: HashMap<String, usize>,
 }
 
 impl SourceTree {
     /// Reads the crate whose root is this file.
-    pub fn parse(files: &Files, root: &str) -> Self {
+    pub(crate) fn parse(files: &Files, root: &str) -> Self {
         let mut tree = Self { modules: Vec::new(), macros: HashMap::new() };
         let directory = root.rsplit_once('/').map_or("", |(directory, _)| directory).to_owned();
         let items = parse_file(files, root);
