@@ -99,8 +99,8 @@ fn render(source: &str, bos: &str, eos: &str, messages: &[Message]) -> String {
 
 fn error_text(source: &str) -> String {
     match ChatTemplate::new(source, None, None) {
-        Ok(template) => template.render(&user("Hi"), RenderOptions::default()).expect_err("a failure").to_string(),
-        Err(error) => error.to_string(),
+        Ok(template) => template.render(&user("Hi"), RenderOptions::default()).expect_err("a failure").with_advice(),
+        Err(error) => error.with_advice(),
     }
 }
 
@@ -148,7 +148,7 @@ fn mistral_refuses_roles_that_do_not_alternate() {
     assert_eq!(render(MISTRAL, "<s>", "</s>", &turns), "<s>[INST] Hi [/INST]Hello</s> [INST] Bye [/INST]");
     let template = ChatTemplate::new(MISTRAL, Some("<s>"), Some("</s>")).unwrap();
     let error = template.render(&conversation(), RenderOptions::default()).unwrap_err();
-    insta::assert_snapshot!(error, @"chat template of the model: line 1: expected a template that renders this conversation, found its exception: Conversation roles must alternate user/assistant/user/assistant/...; send the prompt without a template, or take another conversion of the model");
+    insta::assert_snapshot!(error.with_advice(), @"chat template of the model: line 1: expected a template that renders this conversation, found an exception of the template: Conversation roles must alternate user/assistant/user/assistant/...; send the prompt without a template, or take another conversion of the model");
 }
 
 #[test]

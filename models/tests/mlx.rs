@@ -67,7 +67,7 @@ fn folder(config: &Value, tensors: &[Tensor]) -> TempDir {
 
 fn error_text(tensors: &[Tensor]) -> String {
     let folder = folder(&config(), tensors);
-    let error = Checkpoint::open(folder.path()).expect_err("this folder is wrong").to_string();
+    let error = Checkpoint::open(folder.path()).expect_err("this folder is wrong").with_advice();
     error.replace(&folder.path().display().to_string(), "DIR")
 }
 

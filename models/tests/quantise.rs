@@ -267,7 +267,7 @@ fn a_folder_is_reordered_for_gguf() {
         assert_eq!(numbers(&before, name), numbers(&after, name), "{name}");
     }
     assert_eq!(after.tokenizer().unwrap().vocab_size(), 320);
-    let error = with_header(folder.path(), "f32", None, &out).unwrap_err().to_string();
+    let error = with_header(folder.path(), "f32", None, &out).unwrap_err().with_advice();
     insta::assert_snapshot!(error.replace(&folder.path().display().to_string(), "DIR"), @"quantising DIR: tokenizer: expected a GGUF file with this model's tokenizer, found a folder, whose tokenizer.json lacks settings that a GGUF file needs; give any GGUF file of the same model for the tokenizer, or convert the folder with llama.cpp's convert_hf_to_gguf.py");
 }
 
@@ -277,7 +277,7 @@ fn errors_leave_no_file() {
     let source = synthetic(folder.path(), &spec(), Quant::F16);
     let out = place.path().join("out.gguf");
     let shown = |result: Result<Quantised, models::Error>| {
-        let text = result.unwrap_err().to_string();
+        let text = result.unwrap_err().with_advice();
         text.replace(&folder.path().display().to_string(), "DIR").replace(&place.path().display().to_string(), "OUT")
     };
     // The source cannot be overwritten, not even by another name.

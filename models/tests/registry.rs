@@ -82,7 +82,7 @@ fn only_the_pinned_file_keeps_its_hash() {
 
 #[test]
 fn the_error_of_an_unknown_name_lists_all_and_the_nearest() {
-    let error_text = |name: &str| registry::find(name).unwrap_err().to_string();
+    let error_text = |name: &str| registry::find(name).unwrap_err().with_advice();
     let all = [error_text("lama-3.2-1b"), error_text("smolm2"), error_text("gpt-2"), error_text("")].join("\n");
     insta::assert_snapshot!(all);
 }

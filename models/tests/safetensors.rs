@@ -89,7 +89,7 @@ impl Folder {
     }
 
     fn error_text(&self) -> String {
-        let error = Checkpoint::open(self.path()).expect_err("this folder is wrong").to_string();
+        let error = Checkpoint::open(self.path()).expect_err("this folder is wrong").with_advice();
         error.replace(&self.path().display().to_string(), "DIR")
     }
 

@@ -178,17 +178,17 @@ fn damaged_files_are_errors() {
     let mut report = Vec::new();
     for (what, document) in &cases {
         let folder = folder(&[("tokenizer.json", document)]);
-        let error = Tokenizer::from_folder(folder.path()).unwrap_err().to_string();
+        let error = Tokenizer::from_folder(folder.path()).unwrap_err().with_advice();
         // The message of a panic depends on the build (overflow checks).
         let error = error.split_once("found a panic: ").map_or(error.as_str(), |(before, _)| before).to_owned();
         report.push(format!("{what}\n  {}", error.replace(folder.path().to_str().unwrap(), "FOLDER")));
     }
     let empty = tempfile::tempdir().unwrap();
-    let error = Tokenizer::from_folder(empty.path()).unwrap_err().to_string();
+    let error = Tokenizer::from_folder(empty.path()).unwrap_err().with_advice();
     report.push(format!("no file\n  {}", error.replace(empty.path().to_str().unwrap(), "FOLDER")));
     let broken = folder(&[("tokenizer.json", &small())]);
     fs::write(broken.path().join("config.json"), "{\n \"x\": }").unwrap();
-    let error = Tokenizer::from_folder(broken.path()).unwrap_err().to_string();
+    let error = Tokenizer::from_folder(broken.path()).unwrap_err().with_advice();
     report.push(format!("invalid config.json\n  {}", error.replace(broken.path().to_str().unwrap(), "FOLDER")));
     insta::assert_snapshot!(report.join("\n"));
 }

@@ -167,7 +167,7 @@ fn errors_of_damaged_vocabularies_name_the_place() {
         .map(|(what, damage)| {
             let mut data = byte_level();
             damage(&mut data);
-            format!("{what}\n  {}", Tokenizer::new(data).unwrap_err())
+            format!("{what}\n  {}", Tokenizer::new(data).unwrap_err().with_advice())
         })
         .collect();
     insta::assert_snapshot!(report.join("\n"));
@@ -179,15 +179,15 @@ fn encoding_and_decoding_errors() {
     data.tokens[3 + 0xC3] = "[gone]".to_owned();
     data.ids.bos = None;
     let tokenizer = Tokenizer::new(data).unwrap();
-    insta::assert_snapshot!(tokenizer.encode("é", PLAIN).unwrap_err(), @"tokenizer small.gguf: tokenizer.ggml.tokens: expected a byte token for characters without a token, found none for byte 0xC3; take another conversion of the model");
-    insta::assert_snapshot!(tokenizer.decode(&[9999]).unwrap_err(), @"tokenizer small.gguf: the ids to decode: expected an id below 267, found 9999; check that the ids come from this model");
+    insta::assert_snapshot!(tokenizer.encode("é", PLAIN).unwrap_err().with_advice(), @"tokenizer small.gguf: tokenizer.ggml.tokens: expected a byte token for characters without a token, found none for byte 0xC3; take another conversion of the model");
+    insta::assert_snapshot!(tokenizer.decode(&[9999]).unwrap_err().with_advice(), @"tokenizer small.gguf: the ids to decode: expected an id below 267, found 9999; check that the ids come from this model");
     let mut data = byte_level();
     data.ids.bos = None;
     let options = EncodeOptions { add_bos: true, parse_special: false };
     let tokenizer = Tokenizer::new(data).unwrap();
-    insta::assert_snapshot!(tokenizer.encode("h", options).unwrap_err(), @"tokenizer small.gguf: BOS: expected a vocabulary with a BOS token, found none; encode without BOS");
+    insta::assert_snapshot!(tokenizer.encode("h", options).unwrap_err().with_advice(), @"tokenizer small.gguf: BOS: expected a vocabulary with a BOS token, found none; encode without BOS");
     let blank = " ".repeat(600_000);
-    insta::assert_snapshot!(tokenizer.encode(&blank, PLAIN).unwrap_err(), @"tokenizer small.gguf: the text to encode: expected at most 500000 characters of white space in a row, found 600000; shorten the run");
+    insta::assert_snapshot!(tokenizer.encode(&blank, PLAIN).unwrap_err().with_advice(), @"tokenizer small.gguf: the text to encode: expected at most 500000 characters of white space in a row, found 600000; shorten the run");
 }
 
 #[test]

@@ -32,7 +32,7 @@ const MAX_OUTPUT: usize = 64 << 20;
 const NAME: &str = "chat";
 
 /// The start of the detail of an error that a template raises itself.
-const EXCEPTION: &str = "its exception: ";
+const EXCEPTION: &str = "an exception of the template: ";
 
 /// One message of a conversation.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]

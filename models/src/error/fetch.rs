@@ -32,7 +32,7 @@ pub enum OriginError {
         reason: String,
     },
     /// The server answered with an error status.
-    #[error("{host} answered {status}{}", hint(*.status))]
+    #[error("{host} answered {status}{}", meaning(*.status))]
     Status {
         /// Its name.
         host: String,
@@ -81,9 +81,17 @@ pub enum OriginError {
         /// The content according to its first bytes.
         found: String,
     },
-    /// The repository has no model file, or several, so that one has to be named.
-    #[error("{0}")]
-    Ambiguous(String),
+    /// The repository has no model file.
+    #[error("the repository has neither a GGUF file nor safetensors with a config.json")]
+    NoModelFile,
+    /// The repository has several GGUF files, and none was named.
+    #[error("the repository has {count} GGUF files ({names})")]
+    SeveralModelFiles {
+        /// How many.
+        count: usize,
+        /// The names of the first ones.
+        names: String,
+    },
     /// pip is missing or failed; one reason per command that was tried.
     #[error("{}", reasons(.0))]
     Pip(Vec<PipError>),
@@ -146,6 +154,20 @@ pub enum PipError {
 }
 
 impl OriginError {
+    /// What to do about the error, if there is something.
+    #[must_use]
+    pub fn advice(&self) -> Option<&'static str> {
+        match self {
+            Self::Offline => Some("unset HF_HUB_OFFLINE to allow connections"),
+            Self::Status { status: 401 | 403, .. } => Some("accept its terms on the hub and set HF_TOKEN"),
+            Self::Status { status: 429, .. } => Some("wait a little"),
+            Self::Status { status: 500..=599, .. } => Some("try again later"),
+            Self::SeveralModelFiles { .. } => Some("name one as owner/repo:FILE"),
+            Self::NoSpace { .. } => Some("free some space or choose another cache folder"),
+            _ => None,
+        }
+    }
+
     /// The error of a file operation.
     pub(crate) fn disk(action: &'static str, path: &std::path::Path) -> impl FnOnce(std::io::Error) -> Self {
         move |source| Self::Disk { action, path: path.to_path_buf(), source }
@@ -153,12 +175,12 @@ impl OriginError {
 }
 
 /// The usual meaning of a status of the hub.
-fn hint(status: u16) -> &'static str {
+fn meaning(status: u16) -> &'static str {
     match status {
-        401 | 403 => " (private or gated: accept its terms on the hub and set HF_TOKEN)",
+        401 | 403 => " (private or gated)",
         404 => " (no such repository, revision or file)",
-        429 => " (too many requests: wait a little)",
-        500..=599 => " (an error of the server: try again later)",
+        429 => " (too many requests)",
+        500..=599 => " (an error of the server)",
         _ => "",
     }
 }

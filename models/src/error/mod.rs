@@ -1,7 +1,10 @@
-//! The error type of the crate. Every error names the file, the place, what was expected, what was found and what to do.
+//! The error type of the crate. An error names the file, the place, what was expected and what was found; what to do about it is its
+//! advice, which the texts of [`Display`](std::fmt::Display) do not contain.
 
 mod fetch;
 
+use std::borrow::Cow;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use crate::units::Bytes;
@@ -13,7 +16,7 @@ pub use fetch::{Attempt, OriginError, PipError};
 #[non_exhaustive]
 pub enum Error {
     /// The system refused an operation on a file.
-    #[error("cannot {action} {}: {source}; {advice}", path.display())]
+    #[error("cannot {action} {}: {source}", path.display())]
     Io {
         /// What was tried: `open`, `map`, `read`, `write`.
         action: &'static str,
@@ -25,7 +28,7 @@ pub enum Error {
         advice: String,
     },
     /// The path is not a model: a folder without one, a web page, an archive.
-    #[error("{} is not a model that can be read: {found}; {advice}", path.display())]
+    #[error("{} is not a model that can be read: {found}", path.display())]
     NotAModel {
         /// The path as given.
         path: PathBuf,
@@ -50,10 +53,10 @@ pub enum Error {
     #[error("chat template {0}")]
     Template(Box<Mismatch>),
     /// An invalid reference to a model.
-    #[error("fetch {0}")]
-    Fetch(Box<Mismatch>),
+    #[error("model reference {0}")]
+    Reference(Box<Mismatch>),
     /// A file that is available from no origin.
-    #[error("cannot get {what}{}; give a local file (-m PATH.gguf), or measure without one (--synthetic)", list(.attempts))]
+    #[error("cannot get {what}{}", list(.attempts))]
     Unavailable {
         /// `owner/repo:file@revision`.
         what: String,
@@ -67,7 +70,7 @@ pub enum Error {
     #[error("quantising {0}")]
     Quantise(Box<Mismatch>),
     /// The architecture is not supported.
-    #[error("{}: architecture `{found}` is not supported; supported are {supported}; take a model of one of these", file.display())]
+    #[error("{}: architecture `{found}` is not supported", file.display())]
     UnsupportedArchitecture {
         /// The file that names the architecture.
         file: PathBuf,
@@ -77,7 +80,7 @@ pub enum Error {
         supported: String,
     },
     /// The weights are quantised in a way that is not supported.
-    #[error("{}: the weights are {found}; {advice}", file.display())]
+    #[error("{}: the weights are {found}", file.display())]
     UnsupportedQuantisation {
         /// The file that describes it.
         file: PathBuf,
@@ -87,7 +90,7 @@ pub enum Error {
         advice: String,
     },
     /// The checkpoint has no tensor of the requested name.
-    #[error("{}: there is no tensor `{name}`{}; list the names with Checkpoint::tensors", file.display(), did_you_mean(.near))]
+    #[error("{}: there is no tensor `{name}`", file.display())]
     UnknownTensor {
         /// The checkpoint.
         file: PathBuf,
@@ -97,7 +100,7 @@ pub enum Error {
         near: Option<String>,
     },
     /// No model of the registry has this name.
-    #[error("no model is called `{name}`{}; known models: {known}; a path to a .gguf file, a folder, or owner/repo[:file] works too", did_you_mean(.near))]
+    #[error("no model is called `{name}`")]
     UnknownModel {
         /// The requested name.
         name: String,
@@ -107,7 +110,7 @@ pub enum Error {
         known: String,
     },
     /// There is not enough free disk space for a file.
-    #[error("{}: {needed} are needed, {free} are free; free some space or choose another folder", path.display())]
+    #[error("{}: {needed} are needed, {free} are free", path.display())]
     NoSpace {
         /// The file to be written.
         path: PathBuf,
@@ -120,7 +123,7 @@ pub enum Error {
 
 /// A place in an input that differs from what is expected there.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{}: {place}: expected {expected}, found {found}; {advice}", file.display())]
+#[error("{}: {place}: expected {expected}, found {found}", file.display())]
 pub struct Mismatch {
     /// The file, or a name for input that is not a file.
     pub file: PathBuf,
@@ -154,19 +157,63 @@ impl Mismatch {
 }
 
 impl Error {
+    /// What to do about the error, without flags of a command line.
+    #[must_use]
+    pub fn advice(&self) -> Cow<'_, str> {
+        match self {
+            Self::Io { advice, .. } | Self::NotAModel { advice, .. } | Self::UnsupportedQuantisation { advice, .. } => {
+                advice.into()
+            }
+            Self::Gguf(mismatch)
+            | Self::Safetensors(mismatch)
+            | Self::Config(mismatch)
+            | Self::Tokenizer(mismatch)
+            | Self::Template(mismatch)
+            | Self::Reference(mismatch)
+            | Self::Synth(mismatch)
+            | Self::Quantise(mismatch) => mismatch.advice.as_str().into(),
+            Self::Unavailable { attempts, .. } => {
+                let of_origins = attempts.iter().filter_map(|attempt| attempt.error.advice());
+                let all: Vec<&str> = of_origins.chain(["give a local file, or use synthetic weights"]).collect();
+                all.join("; ").into()
+            }
+            Self::UnsupportedArchitecture { supported, .. } => {
+                format!("take a model of a supported architecture: {supported}").into()
+            }
+            Self::UnknownTensor { near: Some(near), .. } => format!("did you mean `{near}`?").into(),
+            Self::UnknownTensor { near: None, .. } => "check the names of the tensors in the file".into(),
+            Self::UnknownModel { near, known, .. } => {
+                let near = near.as_ref().map_or_else(String::new, |near| format!("did you mean `{near}`? "));
+                let others = "a path to a .gguf file, a folder, or owner/repo[:file] works too";
+                format!("{near}known models: {known}; {others}").into()
+            }
+            Self::NoSpace { .. } => "free some space or choose another folder".into(),
+        }
+    }
+
+    /// The error and its advice in one line: `PROBLEM; ADVICE`.
+    #[must_use]
+    pub fn with_advice(&self) -> String {
+        format!("{self}; {}", self.advice())
+    }
+
     /// The error of a file operation; the advice depends on the kind of system error.
     #[must_use]
     pub fn io(action: &'static str, path: &Path, source: std::io::Error) -> Self {
-        use std::io::ErrorKind;
-        let advice = match source.kind() {
-            ErrorKind::NotFound => "check the path",
-            ErrorKind::PermissionDenied => "check its owner and permissions",
-            ErrorKind::IsADirectory | ErrorKind::NotADirectory => "check whether a file or a folder is meant",
-            ErrorKind::StorageFull => "free some space or choose another folder",
-            ErrorKind::OutOfMemory => "close other programs or take a smaller model",
-            _ => "check the file and its disk",
-        };
+        let advice = io_advice(source.kind());
         Self::Io { action, path: path.to_path_buf(), source, advice: advice.to_owned() }
+    }
+}
+
+/// What to do about an error of the system.
+fn io_advice(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::NotFound => "check the path",
+        ErrorKind::PermissionDenied => "check its owner and permissions",
+        ErrorKind::IsADirectory | ErrorKind::NotADirectory => "check whether a file or a folder is meant",
+        ErrorKind::StorageFull => "free some space or choose another folder",
+        ErrorKind::OutOfMemory => "close other programs or take a smaller model",
+        _ => "check the file and its disk",
     }
 }
 
@@ -175,11 +222,6 @@ fn list(attempts: &[Attempt]) -> String {
     let one = |attempt: &Attempt| format!("{}: {}", attempt.origin, attempt.error);
     let all: Vec<String> = attempts.iter().map(one).collect();
     if all.is_empty() { String::new() } else { format!(": {}", all.join("; ")) }
-}
-
-/// `; did you mean X?` if there is a similar name, else nothing.
-fn did_you_mean(near: &Option<String>) -> String {
-    near.as_ref().map_or_else(String::new, |near| format!("; did you mean `{near}`?"))
 }
 
 /// The name of `known` that is most similar to `wanted`, if it is similar enough to be a typing error (Jaro-Winkler 0.75 or more).
@@ -200,4 +242,30 @@ pub(crate) fn printable(text: &str) -> String {
         shown.push_str("...");
     }
     shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn advice_is_separate_from_the_problem() {
+        let error = Error::Gguf(Mismatch::at("m.gguf", "byte 4", "2 or 3", "9", "fetch it again"));
+        assert_eq!(error.to_string(), "GGUF m.gguf: byte 4: expected 2 or 3, found 9");
+        assert_eq!(error.advice(), "fetch it again");
+        assert_eq!(error.with_advice(), "GGUF m.gguf: byte 4: expected 2 or 3, found 9; fetch it again");
+    }
+
+    #[test]
+    fn the_advice_of_the_origins_comes_first() {
+        let attempt = |origin: &str, error| Attempt { origin: origin.to_owned(), error };
+        let gated = OriginError::Status { host: "hub".to_owned(), status: 403 };
+        let attempts = vec![attempt("the cache", OriginError::NotCached), attempt("https://hub", gated)];
+        let error = Error::Unavailable { what: "o/r:m.gguf".to_owned(), attempts };
+        let problem =
+            "cannot get o/r:m.gguf: the cache: it is not there; https://hub: hub answered 403 (private or gated)";
+        assert_eq!(error.to_string(), problem);
+        let advice = "accept its terms on the hub and set HF_TOKEN; give a local file, or use synthetic weights";
+        assert_eq!(error.advice(), advice);
+    }
 }

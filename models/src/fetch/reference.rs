@@ -36,7 +36,7 @@ impl Reference {
     /// path; otherwise `owner/repo...` is a repository, and a text without a slash is a name.
     ///
     /// # Errors
-    /// [`Error::Fetch`] if it is none of these, or contains an invalid file or revision.
+    /// [`Error::Reference`] if it is none of these, or contains an invalid file or revision.
     pub fn parse(text: &str) -> Result<Self, Error> {
         let text = text.trim();
         if text.is_empty() {
@@ -146,7 +146,7 @@ fn is_safe_segment(segment: &str) -> bool {
 
 fn invalid(text: &str, expected: &str, found: &str) -> Error {
     let advice = "give a registered name, a path to a .gguf file or a folder, or owner/repo[:file][@revision]";
-    Error::Fetch(Mismatch::at(if text.is_empty() { "model" } else { text }, "model", expected, found, advice))
+    Error::Reference(Mismatch::at(format!("`{text}`"), "syntax", expected, found, advice))
 }
 
 #[cfg(test)]
@@ -199,7 +199,7 @@ mod tests {
         ] {
             assert!(Reference::parse(text).is_err(), "{text:?} was accepted");
         }
-        insta::assert_snapshot!(Reference::parse("o/r:../x").unwrap_err(), @"fetch o/r:../x: model: expected a file inside the repository, without `..`, found `../x`; give a registered name, a path to a .gguf file or a folder, or owner/repo[:file][@revision]");
+        insta::assert_snapshot!(Reference::parse("o/r:../x").unwrap_err().with_advice(), @"model reference `o/r:../x`: syntax: expected a file inside the repository, without `..`, found `../x`; give a registered name, a path to a .gguf file or a folder, or owner/repo[:file][@revision]");
     }
 
     #[test]

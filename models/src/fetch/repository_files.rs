@@ -43,17 +43,12 @@ pub(super) fn choose(names: &[&str]) -> Result<ModelFiles, OriginError> {
     }
     match ggufs[..] {
         [only] => Ok(ModelFiles::File(only.to_owned())),
-        [] => Err(OriginError::Ambiguous(
-            "the repository has neither a GGUF file nor safetensors with a config.json".to_owned(),
-        )),
+        [] => Err(OriginError::NoModelFile),
         _ => {
             const SHOWN: usize = 12;
             let more = if ggufs.len() > SHOWN { format!(" and {} more", ggufs.len() - SHOWN) } else { String::new() };
-            let listed = ggufs[..ggufs.len().min(SHOWN)].join(", ");
-            Err(OriginError::Ambiguous(format!(
-                "the repository has {} GGUF files; name one as owner/repo:FILE ({listed}{more})",
-                ggufs.len()
-            )))
+            let names = format!("{}{more}", ggufs[..ggufs.len().min(SHOWN)].join(", "));
+            Err(OriginError::SeveralModelFiles { count: ggufs.len(), names })
         }
     }
 }

@@ -79,8 +79,8 @@ impl FromStr for Target {
     fn from_str(text: &str) -> Result<Self, Error> {
         Self::ALL.into_iter().find(|target| target.name().eq_ignore_ascii_case(text)).ok_or_else(|| {
             Error::Quantise(Mismatch::at(
-                "quantisation",
-                "type of the weights",
+                "the weights",
+                "type",
                 Self::ALL.map(Self::name).join(", "),
                 format!("`{}`", printable(text)),
                 "choose one of these, or use llama.cpp's llama-quantize, which supports K-quants",
@@ -104,7 +104,7 @@ mod tests {
 
     #[test]
     fn other_types_are_refused_with_advice() {
-        let error = "q4_k_m".parse::<Target>().unwrap_err().to_string();
-        insta::assert_snapshot!(error, @"quantising quantisation: type of the weights: expected F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, found `q4_k_m`; choose one of these, or use llama.cpp's llama-quantize, which supports K-quants");
+        let error = "q4_k_m".parse::<Target>().unwrap_err().with_advice();
+        insta::assert_snapshot!(error, @"quantising the weights: type: expected F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, found `q4_k_m`; choose one of these, or use llama.cpp's llama-quantize, which supports K-quants");
     }
 }

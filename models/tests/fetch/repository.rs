@@ -36,7 +36,7 @@ fn the_only_gguf_file_is_fetched() {
 fn several_gguf_files_are_listed() {
     let folder = tempfile::tempdir().unwrap();
     let hub = repository(&["m.Q4_0.gguf", "m.Q8_0.gguf"]);
-    let error = locate(&settings(folder.path(), &hub.url), "o/r", &Notes::default()).unwrap_err().to_string();
+    let error = locate(&settings(folder.path(), &hub.url), "o/r", &Notes::default()).unwrap_err().with_advice();
     assert!(error.contains("owner/repo:FILE") && error.contains("m.Q8_0.gguf"), "{error}");
     assert_eq!(hub.gets().len(), 1);
 }

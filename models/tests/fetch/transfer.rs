@@ -57,7 +57,7 @@ fn a_partial_transfer_is_kept_for_the_next_process() {
         }
     });
     let settings = settings(folder.path(), &hub.url);
-    let error = locate(&settings, REFERENCE, &Notes::default()).unwrap_err().to_string();
+    let error = locate(&settings, REFERENCE, &Notes::default()).unwrap_err().with_advice();
     assert!(error.contains("was interrupted at 20.0 kB of 60.0 kB"), "{error}");
     let located = locate(&settings, REFERENCE, &Notes::default()).unwrap();
     assert_eq!(std::fs::read(located.path).unwrap(), content());
@@ -86,7 +86,7 @@ fn a_body_shorter_than_announced_is_an_error() {
         "HEAD" => whole(request, &content()),
         _ => Reply::new(200, &content()[..5_000]),
     });
-    let error = locate(&settings(folder.path(), &hub.url), REFERENCE, &Notes::default()).unwrap_err().to_string();
+    let error = locate(&settings(folder.path(), &hub.url), REFERENCE, &Notes::default()).unwrap_err().with_advice();
     assert!(error.contains("expected 60004 bytes, found 5000"), "{error}");
     assert!(
         files(folder.path()).iter().all(|path| path.to_string_lossy().ends_with(".part")),
@@ -105,7 +105,7 @@ fn a_stalled_transfer_ends_after_the_time_limit() {
     let mut settings = settings(folder.path(), &hub.url);
     settings.attempts = 2;
     settings.stall_timeout = Duration::from_secs(1);
-    let error = locate(&settings, REFERENCE, &Notes::default()).unwrap_err().to_string();
+    let error = locate(&settings, REFERENCE, &Notes::default()).unwrap_err().with_advice();
     assert!(error.contains("was interrupted at 20.0 kB") && error.contains("timeout"), "{error}");
 }
 
@@ -121,7 +121,7 @@ fn error_statuses_are_reported_with_their_meaning() {
                 _ => Reply::new(status, "<html>no</html>"),
             });
             let error =
-                locate(&settings(folder.path(), &hub.url), REFERENCE, &Notes::default()).unwrap_err().to_string();
+                locate(&settings(folder.path(), &hub.url), REFERENCE, &Notes::default()).unwrap_err().with_advice();
             assert!(error.contains(&format!("answered {status}")) && error.contains(meaning), "{error}");
             let left: Vec<_> = files(folder.path()).into_iter().filter(|p| p.metadata().unwrap().len() > 0).collect();
             assert!(left.is_empty(), "{left:?}");
@@ -134,7 +134,7 @@ fn a_web_page_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let page = b"<!doctype html><title>Log in to the hotel's network</title>";
     let hub = Mock::start(move |_| Reply::new(200, page));
-    let error = locate(&settings(folder.path(), &hub.url), REFERENCE, &Notes::default()).unwrap_err().to_string();
+    let error = locate(&settings(folder.path(), &hub.url), REFERENCE, &Notes::default()).unwrap_err().with_advice();
     assert!(error.contains("expected a GGUF file, found a web page"), "{error}");
     assert_eq!(files(folder.path()), Vec::<PathBuf>::new());
 }
@@ -166,7 +166,7 @@ fn redirects_are_limited() {
         "HEAD" => whole(request, &content()),
         _ => Reply::new(302, "").with("Location", "/again"),
     });
-    let error = locate(&settings(folder.path(), &hub.url), REFERENCE, &Notes::default()).unwrap_err().to_string();
+    let error = locate(&settings(folder.path(), &hub.url), REFERENCE, &Notes::default()).unwrap_err().with_advice();
     assert!(error.contains("redirects"), "{error}");
 }
 
@@ -178,7 +178,7 @@ fn wrong_content_of_the_right_size_is_refused() {
         damaged[30_000] ^= 1;
         whole(request, &damaged).with("X-Linked-Etag", format!("\"{}\"", sha256(&content())))
     });
-    let error = locate(&settings(folder.path(), &hub.url), REFERENCE, &Notes::default()).unwrap_err().to_string();
+    let error = locate(&settings(folder.path(), &hub.url), REFERENCE, &Notes::default()).unwrap_err().with_advice();
     assert!(error.contains(&format!("expected sha256 {}", sha256(&content()))), "{error}");
     assert_eq!(files(folder.path()), Vec::<PathBuf>::new());
 }
@@ -204,8 +204,8 @@ fn offline_makes_no_connection() {
     let mut settings = settings(folder.path(), &hub.url);
     settings.offline = true;
     for reference in [REFERENCE, "o/r"] {
-        let error = locate(&settings, reference, &Notes::default()).unwrap_err().to_string();
-        assert!(error.contains("HF_HUB_OFFLINE") && error.contains("--synthetic"), "{error}");
+        let error = locate(&settings, reference, &Notes::default()).unwrap_err().with_advice();
+        assert!(error.contains("HF_HUB_OFFLINE") && error.contains("use synthetic weights"), "{error}");
     }
     assert_eq!(hub.requests().len(), 0);
     // Cached files are used.

@@ -136,7 +136,7 @@ fn errors_name_the_place_and_what_to_do() {
         let error = result.expect_err(name);
         // Only a few short texts are allocated, not tables of the size that the file claims.
         assert!(peak < 16 << 10, "{name}: {peak} bytes allocated");
-        errors.push_str(&format!("{name}\n    {error}\n"));
+        errors.push_str(&format!("{name}\n    {}\n", error.with_advice()));
     }
     insta::assert_snapshot!(errors);
 }
@@ -193,7 +193,7 @@ fn values_are_read() {
     assert_eq!(metadata.texts("tokens").unwrap().unwrap().iter().collect::<Vec<_>>(), ["a", "bc"]);
     assert_eq!(metadata.count("absent").unwrap(), None);
     let wrong = metadata.count("eps").unwrap_err().to_string();
-    assert!(wrong.contains("key `eps`: expected an integer that is not negative, found 1e-5; "), "{wrong}");
+    assert!(wrong.contains("key `eps`: expected an integer that is not negative, found 1e-5"), "{wrong}");
     let first = &header.tensors[0];
     assert_eq!((first.name.as_str(), first.shape.as_slice()), ("first", &[4, 8][..]));
 }

@@ -83,7 +83,7 @@ fn error_text(bytes: &[u8]) -> String {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("tiny.gguf");
     std::fs::write(&path, bytes).unwrap();
-    let error = Checkpoint::open(&path).expect_err("this file is wrong").to_string();
+    let error = Checkpoint::open(&path).expect_err("this file is wrong").with_advice();
     error.replace(&folder.path().display().to_string(), "DIR")
 }
 
@@ -190,7 +190,7 @@ fn wrong_models_are_refused() {
 fn errors_of_paths() {
     let folder = tempfile::tempdir().unwrap();
     let error_of = |path: &Path| {
-        let error = Checkpoint::open(path).expect_err("nothing to open").to_string();
+        let error = Checkpoint::open(path).expect_err("nothing to open").with_advice();
         error.replace(&folder.path().display().to_string(), "DIR")
     };
     let in_folder = |name: &str, bytes: &[u8]| {
@@ -204,7 +204,7 @@ fn errors_of_paths() {
     all.push(error_of(folder.path()));
     all.push(error_of(Path::new("/dev/null")));
     insta::assert_snapshot!(all.join("\n"));
-    let name = open("tiny.gguf", &tiny().bytes()).unwrap().tensor("blk.0.attn_k.wieght").unwrap_err().to_string();
+    let name = open("tiny.gguf", &tiny().bytes()).unwrap().tensor("blk.0.attn_k.wieght").unwrap_err().with_advice();
     assert!(name.contains("did you mean `blk.0.attn_k.weight`?"), "{name}");
 }
 
