@@ -35,15 +35,21 @@ pub const fn can_quantise(dtype: DType) -> bool {
 pub fn quantise(dtype: DType, values: &[f32], out: &mut Vec<u8>) -> bool {
     let block: fn(&[f32; BLOCK], &mut Vec<u8>) = match dtype {
         DType::F32 => {
-            out.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+            for value in values {
+                out.extend_from_slice(&value.to_le_bytes());
+            }
             return true;
         }
         DType::F16 => {
-            out.extend(values.iter().flat_map(|value| f16::from_f32(*value).to_le_bytes()));
+            for value in values {
+                out.extend_from_slice(&f16::from_f32(*value).to_le_bytes());
+            }
             return true;
         }
         DType::BF16 => {
-            out.extend(values.iter().flat_map(|value| bf16::from_f32(*value).to_le_bytes()));
+            for value in values {
+                out.extend_from_slice(&bf16::from_f32(*value).to_le_bytes());
+            }
             return true;
         }
         DType::Q4_0 => q4_0,

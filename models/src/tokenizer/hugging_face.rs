@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use serde_json::Value;
+use tokenizers::DecoderWrapper;
 use tokenizers::models::ModelWrapper;
+use tokenizers::pre_tokenizers::metaspace::PrependScheme;
 
 use super::checked_calls::{self, checked};
 use super::special_tokens::end_of_generation;
@@ -52,7 +54,8 @@ pub(super) fn open(folder: &Path) -> Result<Tokenizer, Error> {
         Error::Tokenizer(Mismatch::at(&file, "the file", "a tokenizer.json", "none", advice))
     })?;
     let parsing = checked(&file, "reading tokenizer.json", || {
-        let mut tokenizer = tokenizers::Tokenizer::from_bytes(&bytes)?;
+        // `FromStr` is compiled once, in the crate; the generic `from_bytes` would compile its whole deserialiser here again.
+        let mut tokenizer: tokenizers::Tokenizer = std::str::from_utf8(&bytes)?.parse()?;
         tokenizer.with_truncation(None)?;
         tokenizer.with_padding(None);
         // No cache of words: the cost of a request must not depend on earlier requests.
@@ -131,19 +134,23 @@ fn vocabulary(file: &Path, tokenizer: &tokenizers::Tokenizer) -> Result<(Vec<Str
 
 /// The text encoding of the file's decoder, and whether it removes a space from the start.
 fn text_encoding(file: &Path, tokenizer: &tokenizers::Tokenizer) -> Result<(TextEncoding, bool), Error> {
-    let decoder = tokenizer.get_decoder().map(serde_json::to_value).and_then(Result::ok).unwrap_or(Value::Null);
-    let steps = match decoder.get("decoders").and_then(Value::as_array) {
-        Some(steps) => steps.clone(),
-        None => vec![decoder],
+    let steps = match tokenizer.get_decoder() {
+        None => &[],
+        Some(DecoderWrapper::Sequence(sequence)) => sequence.get_decoders(),
+        Some(single) => std::slice::from_ref(single),
     };
-    let names: Vec<_> = steps.iter().filter_map(|step| step.get("type").and_then(Value::as_str)).collect();
-    if names.contains(&"ByteLevel") {
+    if steps.iter().any(|step| matches!(step, DecoderWrapper::ByteLevel(_))) {
         return Ok((TextEncoding::ByteLevel, false));
     }
-    if names.iter().any(|name| ["Metaspace", "ByteFallback"].contains(name)) {
-        let metaspace = |step: &Value| step.get("prepend_scheme").is_some_and(|scheme| scheme != "never");
-        return Ok((TextEncoding::SentencePiece, names.contains(&"Strip") || steps.iter().any(metaspace)));
+    if steps.iter().any(|step| matches!(step, DecoderWrapper::Metaspace(_) | DecoderWrapper::ByteFallback(_))) {
+        let strips = steps.iter().any(|step| match step {
+            DecoderWrapper::Strip(_) => true,
+            DecoderWrapper::Metaspace(metaspace) => metaspace.prepend_scheme != PrependScheme::Never,
+            _ => false,
+        });
+        return Ok((TextEncoding::SentencePiece, strips));
     }
+    let names: Vec<_> = steps.iter().map(decoder_name).collect();
     Err(Error::Tokenizer(Mismatch::at(
         file,
         "decoder",
@@ -151,6 +158,22 @@ fn text_encoding(file: &Path, tokenizer: &tokenizers::Tokenizer) -> Result<(Text
         if names.is_empty() { "none".to_owned() } else { names.join(", ") },
         "take the model as a GGUF file",
     )))
+}
+
+/// The name of a decoder in a tokenizer.json.
+const fn decoder_name(decoder: &DecoderWrapper) -> &'static str {
+    match decoder {
+        DecoderWrapper::BPE(_) => "BPEDecoder",
+        DecoderWrapper::ByteLevel(_) => "ByteLevel",
+        DecoderWrapper::WordPiece(_) => "WordPiece",
+        DecoderWrapper::Metaspace(_) => "Metaspace",
+        DecoderWrapper::CTC(_) => "CTC",
+        DecoderWrapper::Sequence(_) => "Sequence",
+        DecoderWrapper::Replace(_) => "Replace",
+        DecoderWrapper::Fuse(_) => "Fuse",
+        DecoderWrapper::Strip(_) => "Strip",
+        DecoderWrapper::ByteFallback(_) => "ByteFallback",
+    }
 }
 
 /// The text of a token in a configuration: a string, or the field `content` of an object.

@@ -87,23 +87,31 @@ fn write_value(out: &mut Vec<u8>, value: &Value) {
 fn write_array(out: &mut Vec<u8>, array: &Array) {
     out.extend(array.type_id().to_le_bytes());
     out.extend((array.len() as u64).to_le_bytes());
+    // A loop for each type compiles faster than `flat_map`.
+    macro_rules! numbers {
+        ($values:expr) => {
+            for value in $values {
+                out.extend_from_slice(&value.to_le_bytes());
+            }
+        };
+    }
     match array {
         Array::U8(values) => out.extend(values),
-        Array::I8(values) => out.extend(values.iter().flat_map(|value| value.to_le_bytes())),
-        Array::U16(values) => out.extend(values.iter().flat_map(|value| value.to_le_bytes())),
-        Array::I16(values) => out.extend(values.iter().flat_map(|value| value.to_le_bytes())),
-        Array::U32(values) => out.extend(values.iter().flat_map(|value| value.to_le_bytes())),
-        Array::I32(values) => out.extend(values.iter().flat_map(|value| value.to_le_bytes())),
-        Array::F32(values) => out.extend(values.iter().flat_map(|value| value.to_le_bytes())),
+        Array::I8(values) => numbers!(values),
+        Array::U16(values) => numbers!(values),
+        Array::I16(values) => numbers!(values),
+        Array::U32(values) => numbers!(values),
+        Array::I32(values) => numbers!(values),
+        Array::F32(values) => numbers!(values),
         Array::Bool(flags) => out.extend(flags.iter().map(|flag| u8::from(*flag))),
         Array::String(strings) => {
             for string in strings.iter() {
                 text(out, string);
             }
         }
-        Array::U64(values) => out.extend(values.iter().flat_map(|value| value.to_le_bytes())),
-        Array::I64(values) => out.extend(values.iter().flat_map(|value| value.to_le_bytes())),
-        Array::F64(values) => out.extend(values.iter().flat_map(|value| value.to_le_bytes())),
+        Array::U64(values) => numbers!(values),
+        Array::I64(values) => numbers!(values),
+        Array::F64(values) => numbers!(values),
     }
 }
 
