@@ -1,22 +1,22 @@
-//! The loop of a greedy request over an engine's own steps, for engines that have them.
+//! The loop of a greedy request over the steps of an engine.
 
-use crate::{EngineError, FinishReason, Observer, Phase, Piece, Prompt, Request, Steps, Usage};
+use crate::{EngineError, FinishReason, Flow, Observer, Phase, Piece, Prompt, Request, Steps, Usage};
 
-/// What the loop needs beside the steps.
-pub(crate) trait Greedy: Steps {
-    /// Tokens in the context, and tokens that it can hold.
-    fn room(&self) -> (usize, usize);
+/// What the loop needs in addition to the steps.
+pub(crate) trait GreedySession: Steps {
+    /// Tokens in the context, and its capacity.
+    fn context_use(&self) -> (usize, usize);
     /// The ids that end a generation.
     fn end_of_generation(&self) -> &[u32];
-    /// The text of a character that the last token left cut in half.
+    /// The rest of a character that the last token left incomplete.
     fn flush(&mut self) -> String;
-    /// Called between the end of a phase and the beginning of the next.
-    fn between(&mut self) {}
+    /// Called between the end of a phase and the start of the next.
+    fn between_phases(&mut self) {}
 }
 
-/// Answers a request; the observer learns of every edge.
+/// Runs a request; the observer is notified at the start and the end of each phase.
 pub(crate) fn generate(
-    session: &mut dyn Greedy,
+    session: &mut dyn GreedySession,
     request: &Request,
     observer: &mut dyn Observer,
 ) -> Result<Usage, EngineError> {
@@ -41,7 +41,7 @@ pub(crate) fn generate(
             finish = FinishReason::Stop;
             break;
         }
-        if flow == crate::Flow::Stop {
+        if flow == Flow::Stop {
             finish = FinishReason::Interrupted;
             break;
         }
@@ -52,8 +52,8 @@ pub(crate) fn generate(
     Ok(Usage { prompt_tokens: prompt_ids.len(), prompt_ids, output_tokens, finish, reported: None })
 }
 
-/// The ids of a request's prompt, which with the new tokens fits into the context.
-pub(crate) fn prompt_ids<S: Greedy + ?Sized>(
+/// The ids of a request's prompt, checked to fit into the context together with the new tokens.
+pub(crate) fn prompt_ids<S: GreedySession + ?Sized>(
     session: &mut S,
     request: &Request,
     observer: &mut dyn Observer,
@@ -67,7 +67,7 @@ pub(crate) fn prompt_ids<S: Greedy + ?Sized>(
     if prompt_ids.is_empty() {
         return Err(EngineError::EmptyPrompt);
     }
-    let (used, context) = session.room();
+    let (used, context) = session.context_use();
     let needed = used + prompt_ids.len() + request.max_new_tokens;
     if needed > context {
         return Err(EngineError::ContextFull { needed, context });
@@ -75,36 +75,36 @@ pub(crate) fn prompt_ids<S: Greedy + ?Sized>(
     Ok(prompt_ids)
 }
 
-/// One phase between its two edges.
-pub(crate) fn phase<S: Greedy + ?Sized, T>(
+/// Runs one phase and reports its start and end.
+pub(crate) fn phase<S: GreedySession + ?Sized, T>(
     session: &mut S,
     observer: &mut dyn Observer,
     phase: Phase,
     work: impl FnOnce(&mut S) -> Result<T, EngineError>,
 ) -> Result<T, EngineError> {
-    session.between();
+    session.between_phases();
     observer.begin(phase);
     let outcome = work(session);
     observer.end(phase);
     outcome
 }
 
-/// The index of the largest logit, the lowest among equals; `None` where one of them is no number.
+/// The index of the largest logit, the lowest among equals; `None` if there are none or one is NaN or infinite.
 pub(crate) fn argmax(logits: &[f32]) -> Option<u32> {
-    // Two passes without branches are faster than one with: the compiler makes vector instructions of them.
-    let mut most = [f32::NEG_INFINITY; 16];
-    let mut broken = [false; 16];
+    // Two passes without branches are faster than one with branches: the compiler vectorises them.
+    let mut maxima = [f32::NEG_INFINITY; 16];
+    let mut invalid = [false; 16];
     for chunk in logits.chunks(16) {
-        for ((most, broken), logit) in most.iter_mut().zip(&mut broken).zip(chunk) {
+        for ((most, invalid), logit) in maxima.iter_mut().zip(&mut invalid).zip(chunk) {
             *most = if *logit > *most { *logit } else { *most };
-            *broken |= logit.is_nan() | (*logit == f32::INFINITY);
+            *invalid |= logit.is_nan() | (*logit == f32::INFINITY);
         }
     }
-    if broken.contains(&true) {
+    if invalid.contains(&true) {
         return None;
     }
-    let most = most.into_iter().fold(f32::NEG_INFINITY, f32::max);
-    #[allow(clippy::float_cmp, reason = "the maximum is one of the numbers")]
+    let most = maxima.into_iter().fold(f32::NEG_INFINITY, f32::max);
+    #[allow(clippy::float_cmp, reason = "the maximum is one of the logits")]
     let index = logits.iter().position(|logit| *logit == most)?;
     u32::try_from(index).ok()
 }
@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_lowest_of_equals_wins_and_no_number_is_no_answer() {
+    fn the_lowest_of_equals_wins_and_logits_that_are_not_finite_have_no_maximum() {
         let mut logits = vec![-1.0; 100];
         logits[70] = 3.0;
         logits[41] = 3.0;

@@ -1,12 +1,13 @@
 //! Inference engines behind one trait.
 //!
-//! An [`Engine`] loads a checkpoint into a [`Session`]; a session answers requests at its own pace and tells an
-//! [`Observer`] when a phase begins and ends. A white-box session also offers its [`Steps`], so that the caller can walk
-//! a request phase by phase. These interfaces are the crate [`engine_api`]. Engines know nothing of counters, statistics or reports, and never read a clock.
+//! The traits and their data types are the crate [`engine_api`], which this one re-exports. An [`Engine`] loads a checkpoint into a
+//! [`Session`]; a session runs requests and notifies an [`Observer`] at the start and the end of each phase. Engines depend on no
+//! counters, statistics or reports, and never read a clock.
 //!
-//! One folder per engine, one line in [`registry`], one cargo feature.
+//! Each engine is one folder, one line in [`registry`] and one cargo feature.
 
 mod greedy;
+mod suggest;
 mod text;
 
 #[cfg(feature = "candle")]
@@ -22,7 +23,8 @@ pub mod registry;
 pub mod threads;
 
 pub use engine_api::{
-    Ahead, CacheDefence, CacheHit, Caps, DeviceMemory, Engine, EngineError, FinishReason, FlashAttention, Flow, Given,
-    Identity, KvBytes, KvType, LoadOptions, Observer, OpTimes, Phase, PhaseSplit, Piece, Prompt, Remote, Reported,
-    Request, Server, Session, Silent, Steps, Usage,
+    Advice, Ahead, CacheDefence, CacheHit, Caps, Device, DeviceMemory, Engine, EngineError, FinishReason,
+    FlashAttention, Flow, Given, Identity, KvBytes, KvType, LoadOptions, NullObserver, Observer, OpTimes, Phase,
+    PhaseSplit, Piece, Prompt, RecordedKvType, Remote, Reported, Request, Server, Session, Steps, UnsupportedKvType,
+    Usage,
 };

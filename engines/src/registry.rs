@@ -1,6 +1,9 @@
-//! Every engine, compiled in or not: one line each.
+//! The registry of engines, compiled in or not: one entry each.
 
-use crate::Engine;
+use std::borrow::Cow;
+
+use crate::suggest::{did_you_mean, nearest};
+use crate::{Advice, Engine};
 
 /// Makes an engine, plain or as one of its variants.
 type Open = fn(Option<&str>) -> Result<Box<dyn Engine>, Unavailable>;
@@ -8,61 +11,78 @@ type Open = fn(Option<&str>) -> Result<Box<dyn Engine>, Unavailable>;
 /// One engine of the registry.
 #[derive(Debug, Clone, Copy)]
 pub struct Entry {
-    /// What the user types.
+    /// The name in user input.
     pub name: &'static str,
-    /// What it is, in one line.
+    /// A description in one line.
     pub summary: &'static str,
-    /// What may stand behind the colon of `name:variant`, each with what it is.
+    /// The variants (the part after the colon of `name:variant`), each with a description.
     pub variants: &'static [(&'static str, &'static str)],
     /// Makes the engine, plain or as one of its variants.
     open: Open,
 }
 
-/// An engine that is known but not in this build.
+/// An engine of the registry that is not in this build.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("engine {engine} is not available: {reason}; {command}")]
+#[error("engine {engine} is not available: {reason}")]
 pub struct Unavailable {
     /// Its name.
     pub engine: &'static str,
-    /// Why it is not there.
+    /// Why it is missing.
     pub reason: String,
-    /// The command that would make it available.
+    /// How to build with it.
     pub command: String,
 }
 
-/// A name that leads to no engine.
+impl Advice for Unavailable {
+    fn advice(&self) -> Option<Cow<'_, str>> {
+        Some(self.command.as_str().into())
+    }
+}
+
+/// A name that no engine has.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum UnknownEngine {
     /// No engine has this name.
-    #[error("no engine is called `{name}`{}; known engines: {known}", did_you_mean(.near.as_deref()))]
+    #[error("no engine is called `{name}`")]
     Name {
-        /// The name asked for.
+        /// The requested name.
         name: String,
-        /// The nearest name that exists.
+        /// The most similar name that exists.
         near: Option<&'static str>,
         /// All names.
         known: String,
     },
     /// The name is that of a server.
-    #[error("`{name}` is a server: it is watched from outside: -e openai --url http://localhost:{port}")]
+    #[error("`{name}` is a server, not an engine in this process")]
     Server {
-        /// The name asked for.
+        /// The requested name.
         name: String,
-        /// Where it listens unless told otherwise.
+        /// The port on which it listens by default.
         port: u16,
     },
     /// The engine has no such variant.
-    #[error("engine {engine} has no variant `{variant}`{}; its variants: {known}", did_you_mean(.near.as_deref()))]
+    #[error("engine {engine} has no variant `{variant}`")]
     Variant {
         /// The engine.
         engine: &'static str,
-        /// The variant asked for.
+        /// The requested variant.
         variant: String,
-        /// The nearest variant that exists.
+        /// The most similar variant that exists.
         near: Option<&'static str>,
         /// All variants.
         known: String,
     },
+}
+
+impl Advice for UnknownEngine {
+    fn advice(&self) -> Option<Cow<'_, str>> {
+        let advice = match self {
+            Self::Name { near, known, .. } => format!("{}known engines: {known}", did_you_mean(*near)),
+            Self::Server { port, .. } => format!("use the engine openai with the address http://localhost:{port}"),
+            Self::Variant { near, known, .. } => format!("{}its variants: {known}", did_you_mean(*near)),
+        };
+        Some(advice.into())
+    }
 }
 
 /// Every engine, sorted by name.
@@ -99,7 +119,7 @@ pub const ENGINES: &[Entry] = &[
     },
 ];
 
-/// Servers by the names that people type, and the port where each listens unless told otherwise.
+/// Common names of servers, with the default port of each.
 const SERVERS: [(&str, u16); 12] = [
     ("exo", 52415),
     ("llama-cpp-python", 8000),
@@ -115,19 +135,19 @@ const SERVERS: [(&str, u16); 12] = [
     ("vllm", 8000),
 ];
 
-/// An engine by what the user typed.
+/// A selected engine.
 #[derive(Debug, Clone, Copy)]
 pub struct Selection {
     /// Its entry.
     pub entry: &'static Entry,
-    /// The part behind the colon.
+    /// The part after the colon.
     pub variant: Option<&'static str>,
 }
 
 /// Looks up `name` or `name:variant`.
 ///
 /// # Errors
-/// When there is no such engine or variant; the nearest name is in the text.
+/// When there is no such engine or variant.
 pub fn find(label: &str) -> Result<Selection, UnknownEngine> {
     let (name, variant) = label.split_once(':').map_or((label, None), |(name, variant)| (name, Some(variant)));
     let entry = ENGINES.iter().find(|entry| entry.name == name).ok_or_else(|| unknown(name))?;
@@ -228,23 +248,10 @@ fn open_mlx(_variant: Option<&str>) -> Result<Box<dyn Engine>, Unavailable> {
     })
 }
 
-/// The nearest name, when it is near enough to be a slip.
-fn nearest(wanted: &str, known: impl Iterator<Item = &'static str>) -> Option<&'static str> {
-    let wanted = wanted.to_lowercase();
-    known
-        .map(|name| (strsim::jaro_winkler(&wanted, name), name))
-        .filter(|(score, _)| *score >= 0.75)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, name)| name)
-}
-
-fn did_you_mean(near: Option<&str>) -> String {
-    near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Device;
 
     fn all() -> impl Iterator<Item = String> {
         let labels = |entry: &Entry| {
@@ -255,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_sorted_and_said_in_one_line() {
+    fn names_are_sorted_and_summaries_are_one_line() {
         assert!(ENGINES.is_sorted_by(|a, b| a.name < b.name));
         for entry in ENGINES {
             assert!(!entry.summary.is_empty() && !entry.summary.contains('\n'), "{}", entry.name);
@@ -264,25 +271,29 @@ mod tests {
     }
 
     #[test]
-    fn every_engine_says_who_it_is_or_how_to_get_it() {
+    fn every_engine_has_an_identity_or_a_build_command() {
         for label in all() {
             match find(&label).expect("it is in the registry").open() {
                 Ok(engine) => {
                     let identity = engine.identity();
                     assert_eq!(identity.label(), label);
                     assert!(!identity.version.is_empty(), "{label}: an engine without a version cannot be compared");
-                    assert!(!identity.device.is_empty(), "{label}");
+                    assert!(!matches!(identity.device, Device::Other(_)), "{label}: {}", identity.device);
                 }
-                Err(error) => assert!(!error.reason.is_empty() && error.command.contains("cargo"), "{label}: {error}"),
+                Err(error) => {
+                    assert!(!error.reason.is_empty() && error.command.contains("cargo"), "{label}: {error}");
+                    assert_eq!(error.with_advice(), format!("{error}; {}", error.command));
+                }
             }
         }
     }
 
     #[test]
-    fn slips_are_noticed() {
-        insta::assert_snapshot!(find("cnadle").unwrap_err(), @"no engine is called `cnadle`; did you mean `candle`?; known engines: candle, llama-cpp, mlx, mock, openai");
-        insta::assert_snapshot!(find("exo").unwrap_err(), @"`exo` is a server: it is watched from outside: -e openai --url http://localhost:52415");
-        insta::assert_snapshot!(find("candle:tensr").unwrap_err(), @"engine candle has no variant `tensr`; did you mean `tensor`?; its variants: tensor");
-        insta::assert_snapshot!(find("mock:x").unwrap_err(), @"engine mock has no variant `x`; its variants: none");
+    fn unknown_names_come_with_suggestions() {
+        let error = |label: &str| find(label).unwrap_err().with_advice();
+        insta::assert_snapshot!(error("cnadle"), @"no engine is called `cnadle`; did you mean `candle`? known engines: candle, llama-cpp, mlx, mock, openai");
+        insta::assert_snapshot!(error("exo"), @"`exo` is a server, not an engine in this process; use the engine openai with the address http://localhost:52415");
+        insta::assert_snapshot!(error("candle:tensr"), @"engine candle has no variant `tensr`; did you mean `tensor`? its variants: tensor");
+        insta::assert_snapshot!(error("mock:x"), @"engine mock has no variant `x`; its variants: none");
     }
 }

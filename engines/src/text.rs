@@ -1,14 +1,14 @@
-//! A checkpoint's tokenizer as a session uses it: text to ids, ids to text as it arrives.
+//! The tokenizer of a session: text to ids, and output ids to text.
 
 use models::{Checkpoint, DecodeStream, EncodeOptions, Tokenizer};
 
 use crate::EngineError;
 
-/// A tokenizer and the text that it is in the middle of.
+/// A tokenizer and the state of the output text.
 pub(crate) struct Text {
     engine: &'static str,
-    /// A checkpoint without a tokenizer still runs token ids; why it has none is said when text is asked for.
-    tokenizer: Result<(Tokenizer, DecodeStream), String>,
+    /// A checkpoint without a tokenizer still runs token ids; the error is reported when text is requested.
+    tokenizer: Result<(Tokenizer, DecodeStream), models::Error>,
 }
 
 impl Text {
@@ -17,33 +17,37 @@ impl Text {
             let stream = tokenizer.decode_stream();
             (tokenizer, stream)
         });
-        Self { engine, tokenizer: tokenizer.map_err(|error| error.to_string()) }
+        Self { engine, tokenizer }
     }
 
     /// Text to ids, special tokens parsed.
     pub(crate) fn tokenize(&self, text: &str, add_bos: bool) -> Result<Vec<u32>, EngineError> {
-        let (tokenizer, _) = self.tokenizer.as_ref().map_err(|reason| self.missing("tokenize", reason))?;
-        Ok(tokenizer.encode(text, EncodeOptions { add_bos, parse_special: true })?)
+        match &self.tokenizer {
+            Ok((tokenizer, _)) => Ok(tokenizer.encode(text, EncodeOptions { add_bos, parse_special: true })?),
+            Err(error) => Err(EngineError::failed(self.engine, "tokenize", error.to_string())),
+        }
     }
 
     /// The text that a token completes; empty for a token that ends a generation.
     pub(crate) fn detokenize(&mut self, token: u32) -> Result<String, EngineError> {
         match &mut self.tokenizer {
             Ok((tokenizer, _)) if tokenizer.ends_generation(token) => Ok(String::new()),
+            // No text: the token completes no character.
             Ok((_, stream)) => Ok(stream.push(token)?.unwrap_or_default()),
-            Err(reason) => {
-                let reason = reason.clone();
-                Err(self.missing("detokenize", &reason))
-            }
+            Err(error) => Err(EngineError::failed(self.engine, "detokenize", error.to_string())),
         }
     }
 
-    /// What is left of a character that was cut in half.
+    /// The rest of an incomplete character; empty if there is none.
     pub(crate) fn flush(&mut self) -> String {
-        self.tokenizer.as_mut().ok().and_then(|(_, stream)| stream.flush()).unwrap_or_default()
+        match &mut self.tokenizer {
+            Ok((_, stream)) => stream.flush().unwrap_or_default(),
+            // Without a tokenizer there is no text.
+            Err(_) => String::new(),
+        }
     }
 
-    /// Forgets the text so far.
+    /// Starts a new text.
     pub(crate) fn restart(&mut self) {
         if let Ok((tokenizer, stream)) = &mut self.tokenizer {
             *stream = tokenizer.decode_stream();
@@ -53,9 +57,5 @@ impl Text {
     /// The ids that end a generation.
     pub(crate) fn end_of_generation(&self) -> &[u32] {
         self.tokenizer.as_ref().map_or(&[], |(tokenizer, _)| tokenizer.end_of_generation())
-    }
-
-    fn missing(&self, place: &str, reason: &str) -> EngineError {
-        EngineError::Failed { engine: self.engine, place: place.to_owned(), reason: reason.to_owned() }
     }
 }

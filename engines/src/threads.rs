@@ -1,23 +1,23 @@
-//! The threads that engines compute on in this process, lent to whoever measures what they can do at most.
+//! The compute threads of the engines in this process, for measurements of what these threads can reach at most.
 
-/// The environment variables that set how many there are. They are read once, before the first use.
+/// The environment variables that set the number of threads. They are read once, before the first use.
 pub const VARIABLES: [&str; 2] = ["CANDLE_NUM_THREADS", "RAYON_NUM_THREADS"];
 
-/// Whether they wait in a pool for work; else each piece of work starts them anew.
+/// Whether the threads are a pool; otherwise each call of [`each`] starts new ones.
 pub const IS_POOL: bool = cfg!(feature = "candle");
 
-/// How many there are, the calling thread counted.
+/// The number of threads, including the calling thread.
 #[must_use]
 pub fn count() -> usize {
     imp::count()
 }
 
-/// Calls `work` once on each of them, with `0..count()`, the last number on the calling thread; returns when all are done.
+/// Calls `work` once on each thread, with `0..count()`, the last number on the calling thread; returns when all are done.
 pub fn each(work: impl Fn(usize) + Sync) {
     imp::each(work);
 }
 
-/// Candle's barrier pool, which its kernels and ours share.
+/// candle's barrier pool, which its kernels and those of this crate share.
 #[cfg(feature = "candle")]
 mod imp {
     use candle_core::utils::barrier_pool;
@@ -31,14 +31,15 @@ mod imp {
     }
 }
 
-/// Without an engine that has a pool: plain threads.
+/// Plain threads, for builds without an engine that has a pool.
 #[cfg(not(feature = "candle"))]
 mod imp {
     use std::num::NonZero;
 
     pub(super) fn count() -> usize {
-        let asked = std::env::var(super::VARIABLES[0]).ok().and_then(|text| text.parse().ok());
-        asked.or_else(|| std::thread::available_parallelism().ok()).map_or(1, NonZero::get)
+        // Like candle, ignore a value that is not a positive number.
+        let requested = std::env::var(super::VARIABLES[0]).ok().and_then(|text| text.parse().ok());
+        requested.or_else(|| std::thread::available_parallelism().ok()).map_or(1, NonZero::get)
     }
 
     pub(super) fn each(work: impl Fn(usize) + Sync) {
@@ -50,7 +51,7 @@ mod imp {
                     .name(format!("compute-{index}"))
                     .spawn_scoped(scope, move || work(index));
                 if started.is_err() {
-                    // The system has no thread left: its part is done here.
+                    // The system refused another thread: its part runs on this one.
                     work(index);
                 }
             }

@@ -1,9 +1,9 @@
-//! What every engine of the registry that computes in this process keeps to, whatever it computes with.
+//! Conformance of all engines of the registry that compute in this process.
 #![allow(
     clippy::expect_used,
     clippy::unwrap_used,
     clippy::print_stdout,
-    reason = "a test says what it does and fails by panicking"
+    reason = "a test prints figures and fails by panicking"
 )]
 
 mod common;
@@ -12,14 +12,14 @@ use std::path::Path;
 
 use engines::registry::ENGINES;
 use engines::{
-    Engine, EngineError, FinishReason, Flow, KvType, LoadOptions, Observer, Phase, Piece, Prompt, Request, Silent,
+    Engine, EngineError, FinishReason, Flow, KvType, LoadOptions, NullObserver, Observer, Phase, Piece, Prompt, Request,
 };
 use models::cost::OpKind;
 use models::fetch::Quiet;
 use models::synth::{self, Quant, Recipe};
 use models::{Arch, Checkpoint, DType, Rope, RopeLayout, Spec};
 
-/// A small model with grouped queries; every matrix is a multiple of 256 wide, so that it can be stored as anything.
+/// A small model with grouped queries. The width of every matrix is a multiple of 256, so that it can be stored in any type.
 fn spec(window: Option<usize>) -> Spec {
     Spec {
         arch: Arch::Llama,
@@ -39,7 +39,7 @@ fn spec(window: Option<usize>) -> Spec {
     }
 }
 
-/// Every engine that is built in, plain and in each of its variants, on the same small model.
+/// Runs a check with every engine of this build, plain and in each of its variants, on the same small model.
 fn for_every_engine(check: impl Fn(&dyn Engine, &Checkpoint)) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     for quant in [Quant::Q4_1, Quant::F16] {
@@ -51,14 +51,14 @@ fn for_every_engine(check: impl Fn(&dyn Engine, &Checkpoint)) {
             {
                 let selection = engines::registry::find(&label).expect("it is in the registry");
                 match selection.open() {
-                    // What holds for servers stands in openai_conformance.rs.
+                    // Servers are tested in openai_conformance.rs.
                     Ok(engine) if engine.caps().remote => {}
                     Ok(engine) => {
                         println!("{label}, {}", quant.name());
                         let _clock = engine.caps().virtual_time.then(traces::clock::VirtualClock::install);
                         check(engine.as_ref(), &checkpoint);
                     }
-                    Err(error) => println!("skipped: {error}"),
+                    Err(error) => println!("{error}"),
                 }
             }
         }
@@ -80,7 +80,7 @@ fn request(tokens: impl IntoIterator<Item = u32>, max_new_tokens: usize) -> Requ
     Request { prompt: Prompt::Tokens(tokens.into_iter().collect()), max_new_tokens, ignore_eos: true }
 }
 
-/// Writes down every call.
+/// Records every call.
 #[derive(Default)]
 struct Record {
     edges: Vec<(bool, Phase)>,
@@ -100,7 +100,7 @@ impl Observer for Record {
 
     fn piece(&mut self, piece: Piece<'_>) -> Flow {
         assert_eq!(piece.index, self.tokens.len(), "pieces come in order");
-        self.tokens.push(piece.token.expect("an engine in this process knows its tokens"));
+        self.tokens.push(piece.token.expect("an engine in this process reports its tokens"));
         self.text.push_str(piece.text);
         if self.stop_after == Some(self.tokens.len()) { Flow::Stop } else { Flow::Continue }
     }
@@ -122,7 +122,7 @@ fn phases_come_in_order_and_never_overlap() {
             .chain(token(Phase::Prefill))
             .chain(token(Phase::Decode))
             .chain(token(Phase::Decode))
-            .filter(|(_, told)| *told)
+            .filter(|(_, is_separate)| *is_separate)
             .flat_map(|(phase, _)| [(true, phase), (false, phase)]);
         assert_eq!(record.edges, expected.collect::<Vec<_>>());
         assert_eq!((usage.output_tokens, usage.finish), (3, FinishReason::Length));
@@ -132,33 +132,33 @@ fn phases_come_in_order_and_never_overlap() {
 }
 
 #[test]
-fn the_same_request_gives_the_same_tokens_again() {
+fn repeated_requests_give_the_same_tokens() {
     for_every_engine(|engine, checkpoint| {
-        let answer = |session: &mut dyn engines::Session| {
+        let output = |session: &mut dyn engines::Session| {
             let mut record = Record::default();
             session.generate(&request(5..25, 12), &mut record).expect("it runs");
             (record.tokens, record.text)
         };
         let mut session = common::load(engine, checkpoint, &options());
-        let first = answer(session.as_mut());
+        let first = output(session.as_mut());
         session.reset().expect("it resets");
-        assert_eq!(answer(session.as_mut()), first, "after a reset");
+        assert_eq!(output(session.as_mut()), first, "after a reset");
         let mut other = common::load(engine, checkpoint, &options());
-        assert_eq!(answer(other.as_mut()), first, "in another session");
+        assert_eq!(output(other.as_mut()), first, "in another session");
         let mut batched = common::load(engine, checkpoint, &LoadOptions { batch: Some(20), ..options() });
-        assert_eq!(answer(batched.as_mut()), first, "with another batch");
+        assert_eq!(output(batched.as_mut()), first, "with another batch");
     });
 }
 
 #[test]
-fn steps_make_what_generate_makes() {
+fn steps_give_the_tokens_of_generate() {
     for_every_engine(|engine, checkpoint| {
         let mut session = common::load(engine, checkpoint, &options());
         let mut record = Record::default();
         let usage = session.generate(&request(5..25, 12), &mut record).expect("it runs");
         session.reset().expect("it resets");
         let Some(steps) = session.steps() else {
-            assert!(!engine.caps().steps, "promised steps are lent");
+            assert!(!engine.caps().steps, "a session has the steps of its capabilities");
             return;
         };
         assert!(matches!(steps.sample(), Err(EngineError::OutOfOrder { .. })), "nothing was run yet");
@@ -178,7 +178,7 @@ fn steps_make_what_generate_makes() {
 }
 
 #[test]
-fn a_generation_goes_on_behind_what_the_context_holds() {
+fn a_generation_continues_after_the_present_context() {
     for_every_engine(|engine, checkpoint| {
         let mut at_once = common::load(engine, checkpoint, &options());
         let (mut all, mut rest) = (Record::default(), Record::default());
@@ -193,14 +193,14 @@ fn a_generation_goes_on_behind_what_the_context_holds() {
 }
 
 #[test]
-fn the_cache_is_accounted_token_by_token() {
+fn cache_bytes_are_exact_per_token() {
     for_every_engine(|engine, checkpoint| {
         for (kv_type, dtype) in [(KvType::F16, DType::F16), (KvType::F32, DType::F32)] {
             let mut session = common::load(engine, checkpoint, &LoadOptions { kv_type, ..options() });
             let per_token = checkpoint.spec().kv_bytes_per_token(dtype).get();
             assert_eq!(session.kv_bytes().used, 0);
             assert!(session.kv_bytes().reserved >= 64 * per_token);
-            session.generate(&request(5..25, 4), &mut Silent).expect("it runs");
+            session.generate(&request(5..25, 4), &mut NullObserver).expect("it runs");
             // The last token was sampled, not run.
             assert_eq!(session.kv_bytes().used, (20 + 3) * per_token);
             session.reset().expect("it resets");
@@ -220,13 +220,13 @@ fn a_window_bounds_the_cache() {
         }
         let options = LoadOptions { batch: Some(8), context: 60, ..LoadOptions::default() };
         if let Err(error @ EngineError::Unsupported { .. }) = engine.load(&checkpoint, &options) {
-            println!("{} has no windows of its own, and says so: {error}", entry.name);
+            println!("{} has no sliding window: {error}", entry.name);
             assert!(error.to_string().contains("window of 16"), "{error}");
             common::load(engine.as_ref(), &checkpoint, &LoadOptions { context: 16, ..options });
             continue;
         }
         let mut session = common::load(engine.as_ref(), &checkpoint, &options);
-        session.generate(&request(0..50, 10), &mut Silent).expect("it runs past its window");
+        session.generate(&request(0..50, 10), &mut NullObserver).expect("it runs past its window");
         let per_token = checkpoint.spec().kv_bytes_per_token(DType::F16).get();
         let kv = session.kv_bytes();
         assert!(kv.reserved <= (16 + 8) * per_token, "{}: {kv:?}", entry.name);
@@ -235,16 +235,16 @@ fn a_window_bounds_the_cache() {
 }
 
 #[test]
-fn what_does_not_fit_is_refused_and_the_session_goes_on() {
+fn a_request_that_does_not_fit_is_refused_and_the_session_stays_usable() {
     for_every_engine(|engine, checkpoint| {
         let mut session = common::load(engine, checkpoint, &options());
-        let error = session.generate(&request(0..60, 5), &mut Silent).unwrap_err();
+        let error = session.generate(&request(0..60, 5), &mut NullObserver).unwrap_err();
         assert!(matches!(error, EngineError::ContextFull { needed: 65, context: 64 }), "{error}");
-        assert!(matches!(session.generate(&request([], 5), &mut Silent), Err(EngineError::EmptyPrompt)));
-        let outside = session.generate(&request([1, 384], 5), &mut Silent).unwrap_err().to_string();
+        assert!(matches!(session.generate(&request([], 5), &mut NullObserver), Err(EngineError::EmptyPrompt)));
+        let outside = session.generate(&request([1, 384], 5), &mut NullObserver).unwrap_err().to_string();
         assert!(outside.contains("384"), "{outside}");
         session.reset().expect("it resets");
-        let usage = session.generate(&request(0..60, 4), &mut Silent).expect("exactly what fits");
+        let usage = session.generate(&request(0..60, 4), &mut NullObserver).expect("exactly what fits");
         assert_eq!(usage.output_tokens, 4);
         let error = session.steps().map(|steps| steps.prefill(&[1, 2]));
         assert!(matches!(error, None | Some(Err(EngineError::ContextFull { .. }))), "{error:?}");
@@ -252,18 +252,18 @@ fn what_does_not_fit_is_refused_and_the_session_goes_on() {
 }
 
 #[test]
-fn an_observer_can_end_it() {
+fn an_observer_can_stop_it() {
     for_every_engine(|engine, checkpoint| {
         let mut session = common::load(engine, checkpoint, &options());
         let mut record = Record { stop_after: Some(2), ..Record::default() };
-        let usage = session.generate(&request(5..25, 12), &mut record).expect("it ends well");
+        let usage = session.generate(&request(5..25, 12), &mut record).expect("it stops");
         assert_eq!((usage.output_tokens, usage.finish), (2, FinishReason::Interrupted));
         assert_eq!(record.edges.last(), Some(&(false, Phase::Detokenize)), "nothing is run after the last piece");
     });
 }
 
 #[test]
-fn no_new_tokens_is_a_prefill() {
+fn a_request_for_no_tokens_is_a_prefill() {
     for_every_engine(|engine, checkpoint| {
         let mut session = common::load(engine, checkpoint, &options());
         let mut record = Record::default();
@@ -274,7 +274,7 @@ fn no_new_tokens_is_a_prefill() {
 }
 
 #[test]
-fn settings_that_do_not_exist_are_refused() {
+fn unknown_settings_are_refused() {
     for_every_engine(|engine, checkpoint| {
         let settings = [("no_such_setting".to_owned(), "1".to_owned())].into();
         let error = engine.load(checkpoint, &LoadOptions { settings, ..options() }).err().expect("it is refused");
@@ -282,14 +282,14 @@ fn settings_that_do_not_exist_are_refused() {
     });
 }
 
-/// Alone in its process under nextest; under `cargo test` the other tests' marks may mix in, which changes no name.
+/// The recorder belongs to the process, so that marks of other tests can be among them, which changes no name.
 #[test]
 fn ops_have_the_names_and_shapes_of_the_cost_model() {
     for_every_engine(|engine, checkpoint| {
         let mut session = common::load(engine, checkpoint, &options());
         traces::record::start(traces::record::Config::default());
         let _ = traces::record::drain();
-        session.generate(&request(5..25, 3), &mut Silent).expect("it runs");
+        session.generate(&request(5..25, 3), &mut NullObserver).expect("it runs");
         traces::record::stop();
         let batch = traces::record::drain();
         let ops: Vec<_> = batch.events.iter().filter(|event| event.kind == traces::record::Kind::Op).collect();
@@ -301,7 +301,7 @@ fn ops_have_the_names_and_shapes_of_the_cost_model() {
             assert!(ops.iter().any(|op| op.name == kind.name()), "no op is called {}", kind.name());
         }
         for op in ops {
-            assert!(OpKind::from_name(op.name).is_some(), "the cost model does not know {}", op.name);
+            assert!(OpKind::from_name(op.name).is_some(), "the cost model has no op {}", op.name);
         }
     });
 }

@@ -1,9 +1,10 @@
-//! Our logits against those of transformers, for tiny random models of every architecture.
+//! Logits against those of transformers, for tiny random models of every architecture. These weights are floats, so that the bounds
+//! hold on every processor: only the order of sums differs.
 #![allow(
     clippy::expect_used,
     clippy::unwrap_used,
     clippy::print_stdout,
-    reason = "a test says what it does and fails by panicking"
+    reason = "a test prints figures and fails by panicking"
 )]
 #![cfg(any(feature = "candle", feature = "mlx", target_os = "macos"))]
 
@@ -43,7 +44,7 @@ fn fixtures() -> Vec<(PathBuf, Expected)> {
     for entry in std::fs::read_dir(&folder).expect("the fixtures are in the repository") {
         let path = entry.expect("a readable folder").path();
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        // A GGUF file holds the same numbers as the folder of its name.
+        // A GGUF file contains the same numbers as the folder of the same name.
         let folder = name.strip_suffix(".gguf").map_or_else(|| path.clone(), |stem| folder.join(stem));
         all.push((path, Expected::read(&folder.join("expected.safetensors"))));
     }
@@ -52,8 +53,8 @@ fn fixtures() -> Vec<(PathBuf, Expected)> {
     all
 }
 
-/// Opens a fixture. A GGUF file of architecture llama carries no window: it takes that of its folder, as it would take
-/// the registry's.
+/// Opens a fixture. A GGUF file of the architecture llama states no window: it takes that of its folder, as it would take the
+/// registry's.
 fn open(path: &Path) -> Checkpoint {
     let checkpoint = Checkpoint::open(path).expect("the fixture opens");
     if path.is_dir() {
@@ -63,7 +64,7 @@ fn open(path: &Path) -> Checkpoint {
     checkpoint.with_window(folder.spec().window)
 }
 
-/// Those of this build.
+/// The engines of this build.
 fn engines() -> impl Iterator<Item = &'static str> {
     let is_built = |label: &&str| registry::find(label).expect("it is registered").open().is_ok();
     ["candle", "candle:tensor", "mlx"].into_iter().filter(is_built)
@@ -74,7 +75,7 @@ fn session(label: &str, checkpoint: &Checkpoint, options: &LoadOptions) -> Box<d
     common::load(engine.as_ref(), checkpoint, options)
 }
 
-/// The prompt in pieces of `chunk` tokens, the logits compared at the end of each.
+/// Runs the prompt in parts of `chunk` tokens and compares the logits at the end of each.
 fn check(label: &str, path: &Path, expected: &Expected, bound: f32, chunk: usize, batch: Option<usize>) -> f32 {
     let checkpoint = open(path);
     let options = LoadOptions { batch, ..common::exact(expected.ids.len()) };
@@ -87,11 +88,7 @@ fn check(label: &str, path: &Path, expected: &Expected, bound: f32, chunk: usize
         at += piece.len();
         worst = worst.max(common::relative_error(&steps.logits().expect("logits"), &expected.logits[at - 1]));
     }
-    assert!(
-        worst <= bound,
-        "{label}, {}, pieces of {chunk}, batch {batch:?}: relative error {worst:e}",
-        path.display()
-    );
+    assert!(worst <= bound, "{label}, {}, parts of {chunk}, batch {batch:?}: relative error {worst:e}", path.display());
     worst
 }
 
@@ -99,14 +96,14 @@ fn check(label: &str, path: &Path, expected: &Expected, bound: f32, chunk: usize
 fn logits_equal_those_of_transformers() {
     for label in engines() {
         for (path, expected) in fixtures() {
-            // Our kernels keep activations in f32 whatever the weights are. Candle's products of 16-bit weights take
-            // activations rounded to the same 16 bits: f16 keeps 11 bits of them, bf16 keeps 8.
+            // The fused kernels keep activations in f32. candle's products of 16-bit weights round activations to the same
+            // type: f16 has 11 significant bits, bf16 has 8.
             let bound = match label {
                 "candle:tensor" if path.ends_with("llama-bf16") => 8e-2,
                 "candle:tensor" if path.ends_with("llama-f16") => 1e-2,
                 _ => 1e-3,
             };
-            // Step by step; in pieces of 7; at once; at once, but in batches that a ring for window and batch must survive.
+            // One token at a time; in parts of 7; all together; all together in batches, which wrap around a ring.
             let all = expected.ids.len();
             let worst = [(1, None), (7, None), (all, None), (all, Some(5)), (all, Some(1))]
                 .map(|(chunk, batch)| check(label, &path, &expected, bound, chunk, batch));
@@ -115,7 +112,7 @@ fn logits_equal_those_of_transformers() {
     }
 }
 
-/// llama.cpp reads GGUF files only, and has no window that the file does not state.
+/// llama.cpp reads GGUF files only, and applies no window that the file does not state.
 #[cfg(feature = "llama-cpp")]
 fn for_files_that_llama_cpp_reads(check: impl Fn(&Path, &Expected)) {
     let mut compared = 0;
@@ -141,8 +138,8 @@ fn logits_of_llama_cpp_equal_those_of_transformers() {
     });
 }
 
-/// llama.cpp's fused attention reads keys and values as F16, whatever the cache holds: asked for by name it is that, else an F32
-/// cache gets the other one.
+/// llama.cpp's fused attention reads keys and values as F16, even from an F32 cache, so that `auto` does not use it for an F32
+/// cache.
 #[cfg(feature = "llama-cpp")]
 #[test]
 fn fused_attention_of_llama_cpp_rounds_to_f16() {
@@ -159,12 +156,14 @@ fn fused_attention_of_llama_cpp_rounds_to_f16() {
         let (on, auto, off) = (error(FlashAttention::On), error(FlashAttention::Auto), error(FlashAttention::Off));
         println!("{}: fused {on:e}, auto {auto:e}, not fused {off:e}", path.display());
         assert!(on > 1e-4 && on < 1e-2, "{on:e}");
-        assert!(auto < 1e-5 && off < 1e-5, "{auto:e}, {off:e}");
+        // Measured on x86_64; other kernels add in another order.
+        let bound = if cfg!(target_arch = "x86_64") { 1e-5 } else { 1e-4 };
+        assert!(auto < bound && off < bound, "{auto:e}, {off:e}");
     });
 }
 
 #[test]
-fn a_half_precision_cache_stays_close() {
+fn a_half_precision_cache_changes_logits_little() {
     for (path, expected) in fixtures() {
         let checkpoint = open(&path);
         let options = LoadOptions { context: expected.ids.len(), ..LoadOptions::default() };

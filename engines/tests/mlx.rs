@@ -1,5 +1,5 @@
-//! Folders in the form of MLX's own tools: quantised here by MLX itself, against the same numbers in F32.
-#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test says what it does and fails by panicking")]
+//! Model folders in the format of MLX's own tools: quantised here by MLX itself, compared with the same numbers in F32.
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test prints figures and fails by panicking")]
 #![cfg(any(feature = "mlx", target_os = "macos"))]
 
 mod common;
@@ -7,7 +7,7 @@ mod common;
 use std::path::Path;
 
 use engines::mlx::Mlx;
-use engines::{EngineError, LoadOptions, Session};
+use engines::{LoadOptions, Session};
 use mlx_rs::ops::{dequantize, quantize};
 use mlx_rs::{Array, Dtype};
 use models::Checkpoint;
@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 /// A tensor: name, type, shape, bytes.
 type Tensor = (String, safetensors::Dtype, Vec<usize>, Vec<u8>);
 
-/// The tiny llama of the fixtures with its matrices quantised by MLX, and with what they stand for.
+/// A fixture with its matrices quantised by MLX, and with the same numbers in F32.
 struct Pair {
     quantised: Checkpoint,
     wide: Checkpoint,
@@ -25,7 +25,7 @@ struct Pair {
 }
 
 impl Pair {
-    /// `bits` each, but 8 in the table and none in the down projection.
+    /// `bits` per weight, except 8 in the embedding table; the down projection is not quantised.
     fn new(fixture: &str, group: i32, bits: i32) -> Self {
         let source = common::fixtures().join("tiny").join(fixture);
         let bytes = std::fs::read(source.join("model.safetensors")).unwrap();
@@ -94,7 +94,7 @@ fn logits(checkpoint: &Checkpoint, settings: &[(&str, &str)]) -> Vec<f32> {
 }
 
 #[test]
-fn a_quantised_folder_computes_with_the_numbers_that_it_stands_for() {
+fn a_quantised_folder_has_the_logits_of_its_dequantised_weights() {
     for (fixture, group, bits) in
         [("llama-tied", 32, 4), ("llama-tied", 32, 3), ("qwen2-bias", 32, 8), ("qwen2-bias", 32, 6)]
     {
@@ -102,14 +102,14 @@ fn a_quantised_folder_computes_with_the_numbers_that_it_stands_for() {
         let expected = logits(&pair.wide, &[]);
         let exact = common::relative_error(&logits(&pair.quantised, &[]), &expected);
         assert!(exact < 1e-4, "{fixture}, {bits} bits: {exact:e}");
-        // The scales are halves, so that activations in halves are multiplied as MLX's own models do it.
+        // The scales are 16-bit floats, so that this is the computation of MLX's own models.
         let half = common::relative_error(&logits(&pair.quantised, &[("activations", "f16")]), &expected);
         assert!(half > 0.0 && half < 3e-2, "{fixture}, {bits} bits, activations in F16: {half:e}");
     }
 }
 
 #[test]
-fn the_device_tells_its_memory() {
+fn device_memory_is_reported() {
     let pair = Pair::new("llama-tied", 32, 4);
     let mut session = common::load(&Mlx, &pair.quantised, &common::exact(64));
     session.steps().expect("a white box").prefill(&[1, 2, 3]).expect("it runs");
@@ -118,12 +118,16 @@ fn the_device_tells_its_memory() {
     assert!(memory.peak.is_some_and(|peak| peak >= session.kv_bytes().reserved), "{memory:?}");
 }
 
+#[cfg(feature = "candle")]
 #[test]
-fn other_engines_name_the_engine_that_can() {
+fn candle_refuses_it_and_names_this_engine() {
+    use engines::{Advice, Engine, EngineError};
+
     let pair = Pair::new("llama-tied", 32, 4);
-    let Ok(candle) = engines::registry::find("candle").expect("it is in the registry").open() else { return };
+    let candle = engines::candle::Candle::default();
     let threads = engines::threads::count();
     let error =
         candle.load(&pair.quantised, &LoadOptions { threads, ..LoadOptions::default() }).err().expect("refused");
-    assert!(matches!(error, EngineError::Unsupported { .. }) && error.to_string().contains("engine mlx"), "{error}");
+    assert!(matches!(error, EngineError::Unsupported { .. }), "{error}");
+    assert!(error.with_advice().contains("engine mlx"), "{error}");
 }

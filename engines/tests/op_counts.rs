@@ -1,12 +1,13 @@
-//! Engines mark as many ops as the cost model has, batch by batch. A test binary of its own: the recorder is the process's.
-#![allow(clippy::expect_used, clippy::print_stdout, reason = "a test says what it does and fails by panicking")]
+//! Engines mark the same number of ops per batch as the cost model has. A separate test binary, since the recorder belongs to the
+//! process.
+#![allow(clippy::expect_used, clippy::print_stdout, reason = "a test prints figures and fails by panicking")]
 
 mod common;
 
 use std::collections::BTreeMap;
 
 use engines::registry::ENGINES;
-use engines::{LoadOptions, OpTimes};
+use engines::{Advice, LoadOptions, OpTimes};
 use models::cost::{self, OpKind, WeightTypes};
 use models::fetch::Quiet;
 use models::synth::{self, Quant, Recipe};
@@ -44,16 +45,16 @@ fn a_prefill_in_batches_has_the_ops_of_the_cost_model() {
         for (name, expected) in counts(ops.iter().map(|op| op.kind.name())) {
             let has_weights = OpKind::from_name(name).is_some_and(|kind| types.read_by(kind, Some(0)).is_some());
             let found = found.get(name).copied().unwrap_or(0);
-            // Without weights an op may be marked in several equal parts.
+            // An op without weights may be marked in several equal parts.
             let fits = if has_weights { found == expected } else { found > 0 && found.is_multiple_of(expected) };
             assert!(fits, "{}: {found} of {name}, the cost model has {expected}", entry.name);
         }
     }
-    extra_work_is_an_op_of_its_own(&checkpoint, batch);
+    extra_work_is_a_separate_op(&checkpoint, batch);
 }
 
-/// Part of the test above, since the recorder is the process's.
-fn extra_work_is_an_op_of_its_own(checkpoint: &Checkpoint, batch: usize) {
+/// Part of the test above, since the recorder belongs to the process.
+fn extra_work_is_a_separate_op(checkpoint: &Checkpoint, batch: usize) {
     for label in ["candle", "candle:tensor"] {
         let Ok(engine) = engines::registry::find(label).expect("it is in the registry").open() else { continue };
         let walk = |layers: usize| {
@@ -68,14 +69,17 @@ fn extra_work_is_an_op_of_its_own(checkpoint: &Checkpoint, batch: usize) {
             record::stop();
             (counts(record::drain().of(record::Kind::Op).map(|op| op.name)), steps.logits().expect("it ran"))
         };
-        let ((plain, answer), (mut more, same)) = (walk(0), walk(2));
-        assert_eq!(answer, same, "{label}: it changes no answer");
+        let ((plain, logits), (mut more, same)) = (walk(0), walk(2));
+        assert_eq!(logits, same, "{label}: the output is unchanged");
         let batches = 20_usize.div_ceil(batch) + 1;
         assert_eq!(more.remove("extra_mlp"), Some(2 * batches), "{label}");
-        assert_eq!(plain, more, "{label}: the other ops are as many");
+        assert_eq!(plain, more, "{label}: the number of other ops is unchanged");
         let settings = [("extra_mlp".to_owned(), "4".to_owned())].into();
         let error = engine.load(checkpoint, &LoadOptions { settings, ..LoadOptions::default() }).err();
-        assert!(error.is_some_and(|error| error.to_string().contains("the model has 3 layers")), "{label}");
+        assert!(
+            error.is_some_and(|error| error.with_advice().contains("the number of layers of the model")),
+            "{label}"
+        );
     }
 }
 

@@ -1,57 +1,61 @@
-//! Servers that do wrong: each gives one clear error, and the session can be used again.
+//! Faulty servers: each gives one clear error, and the session can be used again.
 #![cfg(feature = "openai")]
 #![allow(
     clippy::expect_used,
     clippy::unwrap_used,
     clippy::panic,
     clippy::print_stdout,
-    reason = "a test says what it does and fails by panicking"
+    reason = "a test prints figures and fails by panicking"
 )]
 
 mod server;
 
 use std::sync::mpsc::{Sender, channel};
 
-use engines::{FinishReason, Flow, Observer, Phase, Piece};
+use engines::{Advice, Device, FinishReason, Flow, Observer, Phase, Piece};
 
-use server::watch::{Record, chat, connect, options, told};
-use server::{Script, Step, ends, head, nameless, route, says, send, whole};
+use server::watch::{Record, chat, connect, options, shown};
+use server::{Script, Step, end_events, head, route, send, text_event, unknown_server, whole};
 
-/// Short enough for a test, long enough for a busy machine.
+/// Short for a test, but long enough for a busy machine.
 const STALL: (&str, &str) = ("stall_s", "0.4");
 
-/// The first request meets the script, the second one a good answer: what the first one's error says.
+/// The error of a first request that gets the script as its response. A second request gets a correct response.
 fn fault(script: impl Fn() -> Script + Send + 'static) -> String {
     let mut first = true;
-    let server = nameless(move || {
-        if std::mem::take(&mut first) { script() } else { vec![head(), says("all"), says(" well"), ends("stop", 5, 3)] }
+    let server = unknown_server(move || {
+        if std::mem::take(&mut first) {
+            script()
+        } else {
+            vec![head(), text_event("all"), text_event(" well"), end_events("stop", 5, 3)]
+        }
     });
-    let mut session = connect(&server.url(), &[STALL]).expect("it is there");
+    let mut session = connect(&server.url(), &[STALL]).expect("it connects");
     let mut record = Record::default();
-    let error = session.generate(&chat("hello", 8), &mut record).expect_err("it does wrong");
+    let error = session.generate(&chat("hello", 8), &mut record).expect_err("the script is faulty");
     let edges = record.edges.len();
     assert!(edges > 0 && edges % 2 == 0, "phases are closed: {:?}", record.edges);
     session.reset().expect("it resets");
     let mut again = Record::default();
-    let usage = session.generate(&chat("hello", 8), &mut again).expect("the next request is answered");
+    let usage = session.generate(&chat("hello", 8), &mut again).expect("the next request succeeds");
     again.check();
     assert_eq!((again.text().as_str(), usage.output_tokens, usage.finish), ("all well", 3, FinishReason::Stop));
-    told(&error, &server.url())
+    shown(&error, &server.url())
 }
 
 #[test]
 fn a_server_that_stalls_before_the_first_byte() {
-    insta::assert_snapshot!(fault(|| vec![Step::Hang]), @"engine openai failed in POST URL/v1/chat/completions: nothing came for 0.4 s; for a longer wait --set openai.stall_s=SECONDS");
+    insta::assert_snapshot!(fault(|| vec![Step::Hang]), @"engine openai failed in POST URL/v1/chat/completions: nothing arrived for 0.4 s; increase the setting openai.stall_s to wait longer");
 }
 
 #[test]
 fn a_server_that_stalls_in_the_middle() {
-    insta::assert_snapshot!(fault(|| vec![head(), says("one"), says(" two"), Step::Hang]), @"engine openai failed in POST URL/v1/chat/completions: nothing came for 0.4 s; for a longer wait --set openai.stall_s=SECONDS (after 2 pieces of text)");
+    insta::assert_snapshot!(fault(|| vec![head(), text_event("one"), text_event(" two"), Step::Hang]), @"engine openai failed in POST URL/v1/chat/completions: nothing arrived for 0.4 s (after 2 pieces of text); increase the setting openai.stall_s to wait longer");
 }
 
 #[test]
 fn a_server_that_closes_early() {
-    insta::assert_snapshot!(fault(|| vec![head(), says("one"), says(" two")]), @"engine openai failed in POST URL/v1/chat/completions: expected a stream that ends with a finish_reason or [DONE], found 2 pieces of text and no end");
+    insta::assert_snapshot!(fault(|| vec![head(), text_event("one"), text_event(" two")]), @"engine openai failed in POST URL/v1/chat/completions: expected a stream that ends with a finish_reason or [DONE], found 2 pieces of text and no end");
 }
 
 #[test]
@@ -61,12 +65,12 @@ fn a_server_that_closes_in_the_middle_of_a_chunk() {
             "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n40\r\ndata: {\"ch",
         )]
     };
-    insta::assert_snapshot!(fault(script), @"engine openai failed in POST URL/v1/chat/completions: the server closed the connection before its answer was complete");
+    insta::assert_snapshot!(fault(script), @"engine openai failed in POST URL/v1/chat/completions: the server closed the connection before its response was complete");
 }
 
 #[test]
 fn a_server_that_answers_with_zero_bytes() {
-    insta::assert_snapshot!(fault(Vec::new), @"engine openai failed in POST URL/v1/chat/completions: the server closed the connection before its answer was complete");
+    insta::assert_snapshot!(fault(Vec::new), @"engine openai failed in POST URL/v1/chat/completions: the server closed the connection before its response was complete");
 }
 
 #[test]
@@ -86,25 +90,25 @@ fn junk_instead_of_a_stream() {
 
 #[test]
 fn junk_in_an_event() {
-    insta::assert_snapshot!(fault(|| vec![head(), says("one"), send("data: {\"choices\": [\n\n")]), @r#"engine openai failed in POST URL/v1/chat/completions: expected JSON in an event, found `{"choices": [` (EOF while parsing a list at line 1 column 13) (after 1 piece of text)"#);
+    insta::assert_snapshot!(fault(|| vec![head(), text_event("one"), send("data: {\"choices\": [\n\n")]), @r#"engine openai failed in POST URL/v1/chat/completions: expected JSON in an event, found `{"choices": [` (EOF while parsing a list at line 1 column 13) (after 1 piece of text)"#);
 }
 
 #[test]
-fn bytes_that_are_no_http() {
+fn bytes_that_are_not_http() {
     insta::assert_snapshot!(fault(|| vec![send("\u{1}\u{2}\u{3} what?\r\n\r\n")]), @"engine openai failed in POST URL/v1/chat/completions: expected HTTP, found something else (http parse fail: invalid HTTP version)");
 }
 
 #[test]
 fn empty_chunks_alone() {
     let empty = "data: {\"choices\":[{\"delta\":{\"content\":\"\"}}]}\n\n".repeat(3);
-    insta::assert_snapshot!(fault(move || vec![head(), send(&empty), ends("stop", 5, 3)]), @"engine openai failed in POST URL/v1/chat/completions: expected pieces of text, found none, a reason to end and a count of 3");
+    insta::assert_snapshot!(fault(move || vec![head(), send(&empty), end_events("stop", 5, 3)]), @"engine openai failed in POST URL/v1/chat/completions: expected pieces of text, found a finish reason and a token count of 3, but no text");
 }
 
 #[test]
 fn an_error_in_the_stream() {
     let error = "data: {\"error\":{\"message\":\"CUDA out of memory\",\"code\":500}}\n\ndata: [DONE]\n\n";
-    insta::assert_snapshot!(fault(move || vec![head(), says("one"), send(error)]), @"engine openai failed in POST URL/v1/chat/completions: the server failed in the middle of its answer: CUDA out of memory (after 1 piece of text)");
-    insta::assert_snapshot!(fault(|| vec![head(), send("error: {\"message\":\"slot failed\"}\n\n")]), @"engine openai failed in POST URL/v1/chat/completions: the server failed in the middle of its answer: slot failed");
+    insta::assert_snapshot!(fault(move || vec![head(), text_event("one"), send(error)]), @"engine openai failed in POST URL/v1/chat/completions: the server reported an error in its stream: CUDA out of memory (after 1 piece of text)");
+    insta::assert_snapshot!(fault(|| vec![head(), send("error: {\"message\":\"slot failed\"}\n\n")]), @"engine openai failed in POST URL/v1/chat/completions: the server reported an error in its stream: slot failed");
 }
 
 #[test]
@@ -112,7 +116,7 @@ fn http_errors() {
     let object = r#"{"error":{"message":"Rate limit reached","type":"requests"}}"#;
     insta::assert_snapshot!(fault(|| whole(429, "application/json", object)), @"engine openai failed in POST URL/v1/chat/completions: HTTP 429: Rate limit reached");
     insta::assert_snapshot!(fault(|| whole(500, "text/plain", "Internal Server Error")), @"engine openai failed in POST URL/v1/chat/completions: HTTP 500: Internal Server Error");
-    insta::assert_snapshot!(fault(|| whole(503, "application/json", "")), @"engine openai failed in POST URL/v1/chat/completions: HTTP 503 with nothing in it");
+    insta::assert_snapshot!(fault(|| whole(503, "application/json", "")), @"engine openai failed in POST URL/v1/chat/completions: HTTP 503 without a message");
     insta::assert_snapshot!(fault(|| whole(404, "application/json", r#"{"error": "generation thread died"}"#)), @"engine openai failed in POST URL/v1/chat/completions: HTTP 404: generation thread died");
     insta::assert_snapshot!(fault(|| whole(422, "application/json", r#"{"detail":[{"msg":"Field required"}]}"#)), @"engine openai failed in POST URL/v1/chat/completions: HTTP 422: Field required");
     insta::assert_snapshot!(fault(|| whole(500, "text/html", &"long ".repeat(500))), @"engine openai failed in POST URL/v1/chat/completions: HTTP 500: long long long long long long long long long long long long long long long long long long long long long long long long long long long long long long long long long long long long long long long long long long long long long long long long long long long long long long long long long long long long  ...");
@@ -124,53 +128,53 @@ fn a_server_that_does_not_stream() {
     insta::assert_snapshot!(fault(|| whole(200, "application/json", answer)), @r#"engine openai failed in POST URL/v1/chat/completions: expected a stream of events, found application/json: {"object":"chat.completion","choices":[{"message":{"content":"all at once"}}]}"#);
 }
 
-/// A count that is not that of the pieces is kept beside them, not corrected.
+/// A token count that differs from the number of pieces is reported as it is.
 #[test]
-fn wrong_counts_are_kept_apart() {
-    let server = nameless(|| vec![head(), says("one"), says(" two"), ends("length", 7, 900)]);
-    let mut session = connect(&server.url(), &[]).expect("it is there");
-    let usage = session.generate(&chat("hello", 8), &mut Record::default()).expect("an answer");
-    let reported = usage.reported.expect("it tells");
+fn wrong_counts_are_not_corrected() {
+    let server = unknown_server(|| vec![head(), text_event("one"), text_event(" two"), end_events("length", 7, 900)]);
+    let mut session = connect(&server.url(), &[]).expect("it connects");
+    let usage = session.generate(&chat("hello", 8), &mut Record::default()).expect("a response");
+    let reported = usage.reported.expect("a report");
     assert_eq!((usage.output_tokens, reported.output_tokens, reported.chunks), (900, Some(900), 2));
     assert_eq!((usage.prompt_tokens, reported.prompt_tokens), (7, Some(7)));
 }
 
 #[test]
-fn counts_that_nobody_tells_are_not_invented() {
-    let server = nameless(|| vec![head(), says("one"), says(" two"), send("data: [DONE]\n\n")]);
-    let mut session = connect(&server.url(), &[]).expect("it is there");
-    let usage = session.generate(&chat("hello", 8), &mut Record::default()).expect("an answer");
-    let reported = usage.reported.expect("it tells what it does");
+fn counts_that_are_not_reported_stay_absent() {
+    let server = unknown_server(|| vec![head(), text_event("one"), text_event(" two"), send("data: [DONE]\n\n")]);
+    let mut session = connect(&server.url(), &[]).expect("it connects");
+    let usage = session.generate(&chat("hello", 8), &mut Record::default()).expect("a response");
+    let reported = usage.reported.expect("a report");
     assert_eq!((reported.output_tokens, reported.prompt_tokens, reported.chunks), (None, None, 2));
     assert_eq!((usage.output_tokens, usage.finish), (2, FinishReason::Stop), "pieces are counted");
 }
 
 #[test]
-fn a_server_that_is_not_there() {
-    let server = nameless(Vec::new);
+fn no_server_at_the_address() {
+    let server = unknown_server(Vec::new);
     let url = server.url();
     drop(server);
-    let error = connect(&url, &[]).err().expect("nothing is there");
-    insta::assert_snapshot!(told(&error, &url), @"engine openai failed in GET URL/v1/models: nothing answers there: connection refused; start the server, or give its address with --url");
+    let error = connect(&url, &[]).err().expect("no server");
+    insta::assert_snapshot!(shown(&error, &url), @"engine openai failed in GET URL/v1/models: no server answers: connection refused; start the server, or give its address");
 }
 
 #[test]
 fn a_server_that_never_answers() {
     let server = server::Server::start(vec![route("GET /v1/models", || vec![Step::Hang])]);
-    let error = connect(&server.url(), &[("connect_s", "0.3")]).err().expect("it is silent");
-    insta::assert_snapshot!(told(&error, &server.url()), @"engine openai failed in GET URL/v1/models: nothing came for 0.3 s; for a longer wait --set openai.connect_s=SECONDS");
+    let error = connect(&server.url(), &[("connect_s", "0.3")]).err().expect("a timeout");
+    insta::assert_snapshot!(shown(&error, &server.url()), @"engine openai failed in GET URL/v1/models: nothing arrived for 0.3 s; increase the setting openai.connect_s to wait longer");
 }
 
 #[test]
-fn a_server_of_something_else() {
+fn a_server_that_is_not_a_model_server() {
     let page = || whole(200, "text/html", "<html>welcome</html>");
     let server = server::Server::start(vec![route("GET *", page)]);
-    let error = connect(&server.url(), &[]).err().expect("it is no model's server");
-    insta::assert_snapshot!(told(&error, &server.url()), @"engine openai failed in GET URL/v1/models: expected a list of models, found something else: this is no OpenAI-compatible server");
+    let error = connect(&server.url(), &[]).err().expect("it is not a model server");
+    insta::assert_snapshot!(shown(&error, &server.url()), @"engine openai failed in GET URL/v1/models: expected a list of models, found something else: this is not an OpenAI-compatible server");
 }
 
 #[test]
-fn a_model_that_is_not_there_and_models_among_which_nobody_chose() {
+fn no_model_and_several_models_without_a_choice() {
     let list = |names: &[&str]| {
         let entries: Vec<String> = names.iter().map(|name| format!(r#"{{"id":"{name}"}}"#)).collect();
         format!(r#"{{"object":"list","data":[{}]}}"#, entries.join(","))
@@ -179,24 +183,24 @@ fn a_model_that_is_not_there_and_models_among_which_nobody_chose() {
         let list = list(&names);
         let models = move || whole(200, "application/json", &list);
         let server = server::Server::start(vec![route("GET /v1/models", models)]);
-        let error = connect(&server.url(), &[]).err().expect("nobody chose").to_string();
-        assert!(error.contains(expected) && error.contains("openai.model=NAME"), "{error}");
+        let error = connect(&server.url(), &[]).err().expect("no choice").with_advice();
+        assert!(error.contains(expected) && error.contains("the setting openai.model"), "{error}");
     }
 }
 
 #[test]
-fn an_address_is_needed() {
+fn a_run_without_an_address_is_refused() {
     let error = server::watch::connect_with(&engines::LoadOptions::default()).err().expect("no address");
-    insta::assert_snapshot!(error, @"engine openai does not support a run without a server; give the address of one that runs (--url http://localhost:8080), or the command that starts one (--spawn 'llama-server -m FILE --port {port}')");
+    insta::assert_snapshot!(error.with_advice(), @"engine openai does not support a run without a server; give the address of a running server, such as http://localhost:8080, or a command that starts one, such as `llama-server -m FILE --port {port}`");
     let mut with = options("http://localhost:1", &[]);
-    with.device = "cuda:0".to_owned();
-    insta::assert_snapshot!(server::watch::connect_with(&with).err().expect("a device"), @"engine openai does not support a device; leave it out and tell the server, in its own command");
+    with.device = Device::Cuda(0);
+    insta::assert_snapshot!(server::watch::connect_with(&with).err().expect("a device").with_advice(), @"engine openai does not support a device; leave it out, and set it in the server's own command");
 }
 
-/// Tells the server which piece has arrived.
-struct Tells(Vec<Sender<()>>);
+/// Notifies the server of each piece that arrived.
+struct Notifier(Vec<Sender<()>>);
 
-impl Observer for Tells {
+impl Observer for Notifier {
     fn begin(&mut self, _phase: Phase) {}
     fn end(&mut self, _phase: Phase) {}
     fn piece(&mut self, piece: Piece<'_>) -> Flow {
@@ -207,14 +211,14 @@ impl Observer for Tells {
     }
 }
 
-/// The server holds back the rest until the observer has seen the piece before: a client that collects would never end.
+/// The server sends a piece only after the observer has received the one before: a client that buffers would never end.
 #[test]
-fn pieces_are_handed_on_as_they_arrive() {
+fn pieces_are_passed_on_as_they_arrive() {
     let chunk = |text: &str| send(&format!("{:x}\r\n{text}\r\n", text.len()));
     for is_chunked in [false, true] {
-        let (tells, waits): (Vec<_>, Vec<_>) = (0..3).map(|_| channel()).unzip();
-        let mut waits = Some(waits);
-        let server = nameless(move || {
+        let (senders, receivers): (Vec<_>, Vec<_>) = (0..3).map(|_| channel()).unzip();
+        let mut receivers = Some(receivers);
+        let server = unknown_server(move || {
             let mut script = match is_chunked {
                 true => vec![send(
                     "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n",
@@ -222,7 +226,7 @@ fn pieces_are_handed_on_as_they_arrive() {
                 false => vec![send("HTTP/1.0 200 OK\r\nContent-Type: text/event-stream\r\n\r\n")],
             };
             let framed = |text: &str| if is_chunked { chunk(text) } else { send(text) };
-            for seen in waits.take().expect("one request") {
+            for seen in receivers.take().expect("one request") {
                 script.push(framed("data: {\"choices\":[{\"delta\":{\"content\":\"x\"}}]}\n\n"));
                 script.push(Step::Until(seen));
             }
@@ -232,15 +236,15 @@ fn pieces_are_handed_on_as_they_arrive() {
             }
             script
         });
-        let mut session = connect(&server.url(), &[]).expect("it is there");
-        let usage = session.generate(&chat("hello", 8), &mut Tells(tells)).expect("nothing is held back");
+        let mut session = connect(&server.url(), &[]).expect("it connects");
+        let usage = session.generate(&chat("hello", 8), &mut Notifier(senders)).expect("pieces are not buffered");
         assert_eq!(usage.output_tokens, 3, "chunked: {is_chunked}");
     }
 }
 
-/// What most servers of models do with a greeting in TLS: they read it as HTTP and complain in it.
+/// Most model servers read a TLS handshake as HTTP, and respond with an HTTP error.
 #[test]
-fn an_address_in_https_of_a_server_without_it() {
+fn an_https_address_of_a_server_without_tls() {
     use std::io::{Read, Write};
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let url = format!("https://{}", listener.local_addr().expect("it has an address"));
@@ -254,5 +258,5 @@ fn an_address_in_https_of_a_server_without_it() {
     let server = std::thread::Builder::new().name("plain".to_owned()).spawn(serve).expect("a thread");
     let error = connect(&url, &[]).err().expect("it is refused");
     server.join().expect("it did not panic");
-    insta::assert_snapshot!(told(&error, &url), @"engine openai failed in GET URL/v1/models: it does not speak TLS; give its address with http:// in place of https://");
+    insta::assert_snapshot!(shown(&error, &url), @"engine openai failed in GET URL/v1/models: the server does not use TLS; give its address with http:// in place of https://");
 }

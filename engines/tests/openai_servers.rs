@@ -1,11 +1,11 @@
-//! Real servers' answers, played through real sockets with their gaps.
+//! Recorded responses of real servers, replayed through real sockets with their pauses.
 #![cfg(feature = "openai")]
 #![allow(
     clippy::expect_used,
     clippy::unwrap_used,
     clippy::panic,
     clippy::print_stdout,
-    reason = "a test says what it does and fails by panicking"
+    reason = "a test prints figures and fails by panicking"
 )]
 
 mod server;
@@ -16,7 +16,7 @@ use traces::Nanos;
 
 use server::Server;
 use server::replay::server as replay;
-use server::watch::{Record, chat, connect, told};
+use server::watch::{Record, chat, connect, shown};
 
 const EXO: [&str; 4] = ["exo/node_id.txt", "exo/models.txt", "exo/state_ready.txt", "exo/chat_exact.txt"];
 const EXO_MODEL: (&str, &str) = ("model", "mlx-community/SmolLM2-135M-Instruct-4bit");
@@ -24,7 +24,7 @@ const LLAMA: [&str; 2] = ["mlx_lm/models.txt", "llama-server/props.txt"];
 const MLX: [&str; 2] = ["mlx_lm/models.txt", "mlx_lm/health.txt"];
 const TINYGRAD: [&str; 2] = ["tinygrad/models.txt", "tinygrad/page.txt"];
 
-/// One request to a server that answers as recorded.
+/// One request to a server with recorded responses.
 fn ask(recordings: &[&str], request: &Request) -> (Server, Record, Result<Usage, EngineError>) {
     let server = replay(recordings);
     let mut session = connect(&server.url(), &[]).unwrap_or_else(|error| panic!("{recordings:?}: {error}"));
@@ -45,7 +45,7 @@ fn with<'a>(server: &[&'a str], chat: &'a str) -> Vec<&'a str> {
 }
 
 #[test]
-fn servers_are_known_by_what_they_say() {
+fn servers_are_identified_by_their_responses() {
     let list = r#"{"object":"list","data":[{"id":"m","object":"model","owned_by":"vllm","max_model_len":4096}]}"#;
     let json = |body: &'static str| move || server::whole(200, "application/json", body);
     let vllm = vec![
@@ -77,7 +77,7 @@ fn servers_are_known_by_what_they_say() {
         Server::start(vllm),
         Server::start(ollama),
         Server::start(python),
-        server::nameless(Vec::new),
+        server::unknown_server(Vec::new),
     ]
     .iter()
     .map(|server| {
@@ -86,8 +86,8 @@ fn servers_are_known_by_what_they_say() {
         assert_eq!((remote.url, remote.address.map(|a| format!("http://{a}"))), (server.url(), Some(server.url())));
         let details: Vec<&str> = remote.details.keys().map(String::as_str).collect();
         let version = remote.version.unwrap_or_else(|| "?".to_owned());
-        let told = [format!("{} {version}: {}, {:?}", remote.software, remote.model, remote.cache), details.join(" ")];
-        told.join(", ").trim_end_matches(", ").to_owned()
+        let shown = [format!("{} {version}: {}, {:?}", remote.software, remote.model, remote.cache), details.join(" ")];
+        shown.join(", ").trim_end_matches(", ").to_owned()
     })
     .collect();
     insta::assert_snapshot!(found.join("\n"), @"
@@ -108,16 +108,19 @@ fn llama_server_streams_progress_times_and_text() {
     assert_eq!((record.text().as_str(), record.pieces.len()), ("The original sentence", 3));
     assert_eq!(record.progress, [(0, 1530), (1530, 1530)]);
     assert_eq!((usage.prompt_tokens, usage.output_tokens, usage.finish), (1530, 3, FinishReason::Length));
-    let said = usage.reported.expect("it tells");
+    let report = usage.reported.expect("a report");
     assert_eq!(
-        (said.prefill, said.decode),
+        (report.prefill, report.decode),
         (Some(Nanos::from_nanos(16_694_729_000)), Some(Nanos::from_nanos(147_455_000)))
     );
-    assert_eq!((said.cache, said.cached_tokens, said.chunks, said.nonce), (Some(CacheHit::Cold), Some(0), 3, None));
+    assert_eq!(
+        (report.cache, report.cached_tokens, report.chunks, report.nonce),
+        (Some(CacheHit::Cold), Some(0), 3, None)
+    );
 }
 
 #[test]
-fn llama_server_is_asked_to_leave_its_cache_alone() {
+fn llama_server_is_told_not_to_use_its_cache() {
     let (server, _, _) = ask(&with(&LLAMA, "llama-server/chat_cached.txt"), &chat("hello", 4));
     let bodies = server.bodies("POST /v1/chat/completions");
     assert_eq!(bodies.len(), 1);
@@ -129,16 +132,16 @@ fn llama_server_is_asked_to_leave_its_cache_alone() {
     assert_eq!(part("messages"), json!([{"role": "user", "content": "hello"}]));
 }
 
-/// Its server had not been asked to leave the cache out: what it says of that is told.
+/// The recorded request allowed the cache, and the server reports the hit.
 #[test]
-fn a_cached_prompt_is_told() {
+fn a_cached_prompt_is_reported() {
     let (_, usage) = answer(&with(&LLAMA, "llama-server/chat_cached.txt"), &chat("hello", 4));
-    let said = usage.reported.expect("it tells");
-    assert_eq!((said.cache, said.cached_tokens, said.prompt_tokens), (Some(CacheHit::Exact), Some(36), Some(37)));
+    let report = usage.reported.expect("a report");
+    assert_eq!((report.cache, report.cached_tokens, report.prompt_tokens), (Some(CacheHit::Exact), Some(36), Some(37)));
 }
 
 #[test]
-fn llama_servers_own_endpoint_tells_token_ids() {
+fn the_native_endpoint_of_llama_server_reports_token_ids() {
     let raw = Prompt::Text { text: "raw".to_owned(), add_bos: false, messages: Vec::new() };
     let request = Request { prompt: raw, max_new_tokens: 8, ignore_eos: false };
     let (record, usage) = answer(&with(&LLAMA, "llama-server/completion.txt"), &request);
@@ -147,30 +150,30 @@ fn llama_servers_own_endpoint_tells_token_ids() {
     assert_eq!((usage.prompt_tokens, usage.output_tokens, usage.finish), (37, 8, FinishReason::Length));
     let ids = Request { prompt: Prompt::Tokens(vec![1, 2, 3]), max_new_tokens: 32, ignore_eos: true };
     let (record, usage) = answer(&with(&LLAMA, "llama-server/completion_progress.txt"), &ids);
-    assert_eq!(record.tokens, [Some(788), Some(260), Some(3182)], "the token 0 of a progress event is none");
+    assert_eq!(record.tokens, [Some(788), Some(260), Some(3182)], "the token 0 of a progress event is not output");
     assert_eq!(record.progress, [(0, 37), (37, 37)]);
     assert_eq!((usage.prompt_ids.len(), usage.prompt_tokens, usage.output_tokens), (3, 37, 32));
 }
 
 #[test]
-fn pings_are_no_pieces() {
+fn pings_are_not_pieces() {
     let (record, usage) = answer(&with(&LLAMA, "llama-server/pings.txt"), &chat("long", 2));
     assert_eq!((record.text().as_str(), usage.prompt_tokens, usage.output_tokens), ("The original", 3018, 2));
 }
 
 #[test]
-fn mlx_lm_tells_progress_in_comments_and_its_version_in_answers() {
+fn mlx_lm_reports_progress_in_comments_and_its_version_in_responses() {
     let server = replay(&with(&MLX, "mlx_lm/chat.txt"));
-    let mut session = connect(&server.url(), &[]).expect("it is there");
+    let mut session = connect(&server.url(), &[]).expect("it connects");
     assert_eq!(session.server().expect("a server").remote().version, None);
     let mut record = Record::default();
-    let usage = session.generate(&chat("hello", 32), &mut record).expect("an answer");
+    let usage = session.generate(&chat("hello", 32), &mut record).expect("a response");
     record.check();
     assert_eq!(session.server().expect("a server").remote().version.as_deref(), Some("0.32.2"));
     assert_eq!((record.pieces.len(), record.progress.as_slice()), (32, [(1, 1)].as_slice()));
-    let said = usage.reported.expect("it tells");
-    assert_eq!((usage.prompt_tokens, usage.output_tokens, said.cached_tokens), (37, 32, Some(36)));
-    assert_eq!((said.prefill, said.prefill_tps), (None, None), "it tells no times");
+    let report = usage.reported.expect("a report");
+    assert_eq!((usage.prompt_tokens, usage.output_tokens, report.cached_tokens), (37, 32, Some(36)));
+    assert_eq!((report.prefill, report.prefill_tps), (None, None), "it reports no times");
 }
 
 #[test]
@@ -180,33 +183,33 @@ fn a_stream_may_end_without_its_last_event() {
         (record.text().as_str(), usage.output_tokens, usage.finish),
         ("In the digital", 3, FinishReason::Length)
     );
-    assert_eq!(usage.reported.expect("it tells").output_tokens, None);
+    assert_eq!(usage.reported.expect("a report").output_tokens, None);
 }
 
 #[test]
-fn tinygrads_first_chunk_is_no_token() {
+fn the_first_chunk_of_tinygrad_is_not_a_token() {
     let (record, usage) = answer(&with(&TINYGRAD, "tinygrad/chat.txt"), &chat("hello", 4));
     assert_eq!(record.pieces, ["In", " the", " digital", " age"]);
     assert_eq!((usage.prompt_tokens, usage.output_tokens, usage.finish), (37, 4, FinishReason::Length));
-    let said = usage.reported.expect("it tells");
-    assert_eq!((said.cache, said.cached_tokens), (None, None), "it does not tell what its cache had");
+    let report = usage.reported.expect("a report");
+    assert_eq!((report.cache, report.cached_tokens), (None, None), "it does not report cache hits");
 }
 
 #[test]
-fn two_minutes_of_silence_are_borne() {
+fn a_pause_of_two_minutes_is_accepted() {
     let (record, usage) = answer(&with(&TINYGRAD, "tinygrad/long_silence.txt"), &chat("long", 4));
     assert_eq!((record.text().as_str(), usage.prompt_tokens), ("The lazy jug is", 534));
 }
 
 #[test]
-fn a_nonce_is_another_in_each_request() {
+fn each_request_has_another_nonce() {
     let server = replay(&with(&TINYGRAD, "tinygrad/chat.txt"));
-    let mut session = connect(&server.url(), &[]).expect("it is there");
+    let mut session = connect(&server.url(), &[]).expect("it connects");
     assert_eq!(session.server().expect("a server").remote().cache, CacheDefence::Nonce);
     let mut nonces = Vec::new();
     for _ in 0..3 {
-        let usage = session.generate(&chat("hello", 4), &mut Record::default()).expect("an answer");
-        nonces.extend(usage.reported.and_then(|said| said.nonce));
+        let usage = session.generate(&chat("hello", 4), &mut Record::default()).expect("a response");
+        nonces.extend(usage.reported.and_then(|report| report.nonce));
     }
     let sent: Vec<Value> = server.bodies("POST /v1/chat/completions");
     let contents: Vec<String> = nonces.iter().map(|nonce| format!("{nonce}hello")).collect();
@@ -216,16 +219,25 @@ fn a_nonce_is_another_in_each_request() {
 }
 
 #[test]
-fn exo_counts_in_comments() {
+fn exo_reports_counts_in_comments() {
     let (record, usage) = answer(&EXO, &chat("sea", 8));
     assert_eq!((record.pieces.len(), record.progress.as_slice()), (8, [(0, 1), (1, 1)].as_slice()));
-    let said = usage.reported.expect("it tells");
-    assert_eq!((said.cache, said.prefill_tps), (Some(CacheHit::Exact), None), "its rate is that of another request");
-    assert!(said.decode_tps.is_some() && said.peak_memory_bytes.is_some());
+    let report = usage.reported.expect("a report");
+    assert_eq!(
+        (report.cache, report.prefill_tps),
+        (Some(CacheHit::Exact), None),
+        "its prompt rate is that of an earlier request"
+    );
+    assert!(report.decode_tps.is_some() && report.peak_memory_bytes.is_some());
     let part = |chat: &'static str| {
         let (_, usage) = answer(&[EXO[0], EXO[1], EXO[2], chat], &chat_of(4));
-        let said = usage.reported.expect("it tells");
-        (said.cache, said.prompt_tokens, said.cached_tokens, said.prefill_tps.map(|tps| (tps * 100.0).round() / 100.0))
+        let report = usage.reported.expect("a report");
+        (
+            report.cache,
+            report.prompt_tokens,
+            report.cached_tokens,
+            report.prefill_tps.map(|tps| (tps * 100.0).round() / 100.0),
+        )
     };
     assert_eq!(part("exo/chat_partial.txt"), (Some(CacheHit::Partial), Some(94), Some(24), Some(9.66)));
     assert_eq!(part("exo/chat_cold.txt"), (Some(CacheHit::Cold), Some(37), Some(0), Some(9.18)));
@@ -236,24 +248,24 @@ fn chat_of(tokens: usize) -> Request {
 }
 
 #[test]
-fn exo_goes_on_past_the_end_of_the_text_through_its_other_endpoint() {
+fn exo_ignores_the_end_of_the_text_at_its_benchmark_endpoint() {
     let recordings = [EXO[0], EXO[1], EXO[2], "exo/bench.txt"];
     let request = Request { ignore_eos: true, ..chat("sea", 16) };
     let (server, record, usage) = ask(&recordings, &request);
-    let usage = usage.expect("an answer");
+    let usage = usage.expect("a response");
     record.check();
     assert_eq!((usage.prompt_tokens, usage.output_tokens), (37, 16));
     assert_eq!(server.bodies("POST /bench/chat/completions").len(), 1);
-    let mut session = connect(&server.url(), &[("bench", "on")]).expect("it is there");
+    let mut session = connect(&server.url(), &[("bench", "on")]).expect("it connects");
     assert_eq!(session.server().expect("a server").remote().cache, CacheDefence::Switch);
-    let usage = session.generate(&chat("sea", 16), &mut Record::default()).expect("an answer");
-    let said = usage.reported.expect("it tells");
-    assert_eq!((said.nonce, said.cache), (None, Some(CacheHit::Cold)));
+    let usage = session.generate(&chat("sea", 16), &mut Record::default()).expect("a response");
+    let report = usage.reported.expect("a report");
+    assert_eq!((report.nonce, report.cache), (None, Some(CacheHit::Cold)));
 }
 
-/// From no instance to one that can serve, by what its runner says; the session ends what it placed.
+/// From no instance to a ready one, by the state of its runner; the session deletes the instance that it placed.
 #[test]
-fn exo_places_an_instance_waits_for_its_runner_and_ends_it() {
+fn exo_places_an_instance_waits_for_its_runner_and_deletes_it() {
     let server = replay(&[
         "exo/node_id.txt",
         "exo/models.txt",
@@ -272,47 +284,47 @@ fn exo_places_an_instance_waits_for_its_runner_and_ends_it() {
     let placed = server.bodies("POST /instance");
     assert_eq!(placed.len(), 1);
     assert!(placed[0]["instance"]["MlxRingInstance"]["instanceId"].is_string(), "{placed:?}");
-    assert_eq!(server.bodies("GET /state").len(), 6, "as often as it was not ready, and once more");
+    assert_eq!(server.bodies("GET /state").len(), 6, "once for each state that is not ready, and once more");
     let remote = session.server().expect("a server").remote();
     insta::assert_snapshot!(remote.details["instance"], @r#"{"id":"332d9ac0-ddd8-4709-942e-96cbbba9d121","kind":"MlxRingInstance","nodes":{"cee2d1cd8860ceb47c2c043862a3e1a":"e44f05a3-01ac-45aa-975c-47b6cee943dc"},"shards":[{"runner":"e44f05a3-01ac-45aa-975c-47b6cee943dc","sharding":"PipelineShardMetadata","rank":0,"start_layer":0,"end_layer":30}]}"#);
     let nodes: Value = serde_json::from_str(&remote.details["nodes"]).expect("it is JSON");
     assert_eq!(nodes["nodeBackends"]["cee2d1cd8860ceb47c2c043862a3e1a"], json!(["MlxCpu"]));
     assert_eq!((remote.details["context_length"].as_str(), remote.details["placed"].as_str()), ("8192", "by this run"));
-    session.generate(&chat("sea", 8), &mut Record::default()).expect("an answer");
+    session.generate(&chat("sea", 8), &mut Record::default()).expect("a response");
     drop(session);
     let deleted: Vec<String> =
-        server.asked().into_iter().map(|asked| asked.what).filter(|what| what.starts_with("DELETE")).collect();
+        server.received().into_iter().map(|request| request.what).filter(|what| what.starts_with("DELETE")).collect();
     assert_eq!(deleted, ["DELETE /instance/332d9ac0-ddd8-4709-942e-96cbbba9d121"]);
 }
 
 #[test]
-fn exos_own_instances_stay() {
+fn existing_instances_of_exo_are_kept() {
     let server = replay(&EXO);
-    drop(connect(&server.url(), &[]).expect("it is there"));
-    assert!(server.asked().iter().all(|asked| asked.what.starts_with("GET ")));
+    drop(connect(&server.url(), &[]).expect("it connects"));
+    assert!(server.received().iter().all(|request| request.what.starts_with("GET ")));
 }
 
 #[test]
-fn exo_says_why_a_model_cannot_be_placed_and_that_it_is_not_ready() {
+fn exo_errors_say_why_a_model_cannot_be_placed_or_is_not_ready() {
     let base = ["exo/node_id.txt", "exo/models.txt", "exo/previews.txt", "exo/post_instance.txt"];
     let server = replay(&[base.as_slice(), &["exo/state_empty.txt"]].concat());
     let error = connect(&server.url(), &[EXO_MODEL, ("placement", "Tensor,2")]).err().expect("it is not possible");
-    insta::assert_snapshot!(told(&error, &server.url()), @"engine openai failed in GET URL/instance/previews?model_id=mlx-community%2FSmolLM2-135M-Instruct-4bit: `mlx-community/SmolLM2-135M-Instruct-4bit` cannot be placed as wanted: Pipeline MlxRing on 1 is possible; Pipeline MlxJaccl: No cycle where every node supports a backend in ['MlxMetal'] for mlx-community/SmolLM2-135M-Instruct-4bit; Tensor MlxRing: Requested Tensor sharding but this model does not support tensor parallelism: mlx-community/SmolLM2-135M-Instruct-4bit; Tensor MlxJaccl: Requested Tensor sharding but this model does not support tensor parallelism: mlx-community/SmolLM2-135M-Instruct-4bit");
+    insta::assert_snapshot!(shown(&error, &server.url()), @"engine openai failed in GET URL/instance/previews?model_id=mlx-community%2FSmolLM2-135M-Instruct-4bit: `mlx-community/SmolLM2-135M-Instruct-4bit` has no placement that matches the settings: Pipeline MlxRing on 1 node(s) is possible, Pipeline MlxJaccl: No cycle where every node supports a backend in ['MlxMetal'] for mlx-community/SmolLM2-135M-Instruct-4bit, Tensor MlxRing: Requested Tensor sharding but this model does not support tensor parallelism: mlx-community/SmolLM2-135M-Instruct-4bit, Tensor MlxJaccl: Requested Tensor sharding but this model does not support tensor parallelism: mlx-community/SmolLM2-135M-Instruct-4bit");
     let server = replay(&[base.as_slice(), &["exo/state_empty.txt", "exo/state_warming.txt"]].concat());
     let error = connect(&server.url(), &[EXO_MODEL, ("ready_s", "0.3")]).err().expect("it is never ready");
-    insta::assert_snapshot!(told(&error, &server.url()), @"engine openai failed in the wait for the server: it is not ready after 0.3 s (engine openai failed in instance 332d9ac0-ddd8-4709-942e-96cbbba9d121 at URL: its runners say RunnerWarmingUp); for a longer wait --set openai.ready_s=SECONDS");
+    insta::assert_snapshot!(shown(&error, &server.url()), @"engine openai failed in the wait for the server: it is not ready after 0.3 s (engine openai failed in instance 332d9ac0-ddd8-4709-942e-96cbbba9d121 at URL: the state of its runners is RunnerWarmingUp); increase the setting openai.ready_s to wait longer");
 }
 
 #[test]
-fn errors_are_repeated_in_each_servers_words() {
+fn errors_contain_the_message_of_the_server() {
     let error = |recordings: &[&str]| {
         let (server, record, usage) = ask(recordings, &chat("hello", 4));
         assert_eq!(record.edges.len(), 2, "prefill begins and ends");
-        told(&usage.expect_err("an error"), &server.url())
+        shown(&usage.expect_err("an error"), &server.url())
     };
     let exo = |chat| error(&[EXO[0], EXO[1], EXO[2], chat]);
     insta::assert_snapshot!(exo("exo/chat_no_instance.txt"), @"engine openai failed in POST URL/v1/chat/completions: HTTP 404: No instance found for model mlx-community/SmolLM2-135M-Instruct-4bit");
-    insta::assert_snapshot!(exo("exo/runner_fails.txt"), @"engine openai failed in POST URL/v1/chat/completions: the server failed in the middle of its answer: Artificial runner exception - for testing purposes only.");
+    insta::assert_snapshot!(exo("exo/runner_fails.txt"), @"engine openai failed in POST URL/v1/chat/completions: the server reported an error in its stream: Artificial runner exception - for testing purposes only.");
     insta::assert_snapshot!(exo("exo/bad_body.txt"), @"engine openai failed in POST URL/v1/chat/completions: HTTP 422: Field required");
     insta::assert_snapshot!(error(&with(&LLAMA, "llama-server/bad_json.txt")), @"engine openai failed in POST URL/v1/chat/completions: HTTP 500: [json.exception.parse_error.101] parse error at line 1, column 29: syntax error while parsing value - unexpected end of input; expected '[', '{', or a literal");
     insta::assert_snapshot!(error(&with(&LLAMA, "llama-server/too_long.txt")), @"engine openai failed in POST URL/v1/chat/completions: HTTP 400: request (9030 tokens) exceeds the available context size (4096 tokens), try increasing it");
@@ -323,7 +335,7 @@ fn errors_are_repeated_in_each_servers_words() {
 
 /// llama-server opens its port before its model is loaded.
 #[test]
-fn a_model_that_loads_is_waited_for() {
+fn connecting_waits_for_a_loading_model() {
     let mut left = 3;
     let models = move || {
         left -= 1;
@@ -340,11 +352,11 @@ fn a_model_that_loads_is_waited_for() {
     assert_eq!(connect(&server.url(), &[]).expect("it loads").server().expect("a server").remote().model, "m");
     let models = || server::whole(503, "application/json", r#"{"error":{"message":"Loading model"}}"#);
     let server = Server::start(vec![server::route("GET /v1/models", models)]);
-    let error = connect(&server.url(), &[("ready_s", "0.2")]).err().expect("it loads for ever");
-    insta::assert_snapshot!(told(&error, &server.url()), @"engine openai failed in the wait for the server: it is not ready after 0.2 s (engine openai failed in GET URL/v1/models: HTTP 503: Loading model); for a longer wait --set openai.ready_s=SECONDS");
+    let error = connect(&server.url(), &[("ready_s", "0.2")]).err().expect("it never becomes ready");
+    insta::assert_snapshot!(shown(&error, &server.url()), @"engine openai failed in the wait for the server: it is not ready after 0.2 s (engine openai failed in GET URL/v1/models: HTTP 503: Loading model); increase the setting openai.ready_s to wait longer");
 }
 
-/// It lists its model before it has loaded it, and says so to other questions only.
+/// llama-server lists its model before it is loaded; only other endpoints report that it is loading.
 #[test]
 fn a_server_that_lists_a_model_may_still_load_it() {
     let server = replay(&["mlx_lm/models.txt", "llama-server/loading.txt", "llama-server/props.txt"]);
@@ -352,9 +364,9 @@ fn a_server_that_lists_a_model_may_still_load_it() {
     assert_eq!((remote.software.as_str(), server.bodies("GET /props").len()), ("llama-server", 2));
 }
 
-/// ollama's own interface: one JSON document a line, the last one with its times.
+/// ollama's native interface: one JSON document per line, the last one with its times.
 #[test]
-fn ollama_tells_its_times_in_its_own_interface() {
+fn ollama_reports_times_in_its_native_interface() {
     let chat_of_ollama = || {
         let line = |text: &str| {
             format!(
@@ -377,18 +389,18 @@ fn ollama_tells_its_times_in_its_own_interface() {
         server::route("GET /api/version", json(r#"{"version":"0.12.3"}"#)),
         server::route("POST /api/chat", chat_of_ollama),
     ]);
-    let mut session = connect(&server.url(), &[]).expect("it is there");
+    let mut session = connect(&server.url(), &[]).expect("it connects");
     let mut record = Record::default();
-    let usage = session.generate(&chat("hello", 2), &mut record).expect("an answer");
+    let usage = session.generate(&chat("hello", 2), &mut record).expect("a response");
     record.check();
     assert_eq!((record.text().as_str(), usage.prompt_tokens, usage.output_tokens), ("one two", 26, 2));
-    let said = usage.reported.expect("it tells");
+    let report = usage.reported.expect("a report");
     let nanos = |nanos| Some(Nanos::from_nanos(nanos));
-    assert_eq!((said.load, said.prefill, said.decode), (nanos(100), nanos(300), nanos(500)));
+    assert_eq!((report.load, report.prefill, report.decode), (nanos(100), nanos(300), nanos(500)));
     assert_eq!(server.bodies("POST /api/chat")[0]["options"], json!({"temperature": 0, "num_predict": 2}));
 }
 
-/// What llama-server says of itself, with its template and its tokens.
+/// llama-server with the endpoints of its template and its tokenizer.
 fn llama_server(tokens: &'static str) -> Server {
     let json = |body: &'static str| move || server::whole(200, "application/json", body);
     Server::start(vec![
@@ -401,31 +413,31 @@ fn llama_server(tokens: &'static str) -> Server {
 }
 
 #[test]
-fn template_and_tokens_are_asked_for_alone() {
+fn template_and_tokens_have_their_own_queries() {
     let server = llama_server(r#"{"tokens":[1,523,28766]}"#);
-    let session = connect(&server.url(), &[]).expect("it is there");
+    let session = connect(&server.url(), &[]).expect("it connects");
     let prompt = chat("hello", 4).prompt;
-    let ask = |part| session.server().expect("a server").ahead(part, &prompt).expect("an answer");
+    let ask = |part| session.server().expect("a server").ahead(part, &prompt).expect("a response");
     assert_eq!(ask(Ahead::RoundTrip), Some(Given::Nothing));
     assert_eq!(ask(Ahead::Template), Some(Given::Text("<|user|>hello".to_owned())));
     assert_eq!(ask(Ahead::Tokenize), Some(Given::Tokens(vec![1, 523, 28766])));
     assert_eq!(server.bodies("POST /apply-template"), [json!({"messages": [{"role": "user", "content": "hello"}]})]);
     let other = replay(&MLX);
-    let session = connect(&other.url(), &[]).expect("it is there");
-    let ask = |part| session.server().expect("a server").ahead(part, &prompt).expect("no question");
-    assert_eq!((ask(Ahead::Template), ask(Ahead::Tokenize)), (None, None), "mlx_lm.server offers neither");
+    let session = connect(&other.url(), &[]).expect("it connects");
+    let ask = |part| session.server().expect("a server").ahead(part, &prompt).expect("no query");
+    assert_eq!((ask(Ahead::Template), ask(Ahead::Tokenize)), (None, None), "mlx_lm.server has no endpoint for them");
 }
 
 #[test]
-fn what_is_no_answer_to_a_part_is_an_error() {
+fn an_unexpected_response_to_a_query_is_an_error() {
     let server = llama_server(r#"{"tokens":["a"]}"#);
-    let session = connect(&server.url(), &[]).expect("it is there");
+    let session = connect(&server.url(), &[]).expect("it connects");
     let ask = |part| session.server().expect("a server").ahead(part, &chat("hello", 4).prompt);
-    let told = ask(Ahead::Tokenize).expect_err("no ids").to_string().replace(&server.url(), "URL");
-    insta::assert_snapshot!(told, @r#"engine openai failed in POST URL/tokenize: expected token ids under `tokens`, found `{"tokens":["a"]}`"#);
+    let error = ask(Ahead::Tokenize).expect_err("no ids").to_string().replace(&server.url(), "URL");
+    insta::assert_snapshot!(error, @r#"engine openai failed in POST URL/tokenize: expected token ids under `tokens`, found `{"tokens":["a"]}`"#);
     let older = replay(&LLAMA);
-    let session = connect(&older.url(), &[]).expect("it is there");
+    let session = connect(&older.url(), &[]).expect("it connects");
     let ask = |part| session.server().expect("a server").ahead(part, &chat("hello", 4).prompt);
-    let told = ask(Ahead::Template).expect_err("it has no such question").to_string().replace(&older.url(), "URL");
-    insta::assert_snapshot!(told, @"engine openai failed in POST URL/apply-template: HTTP 404: File Not Found");
+    let error = ask(Ahead::Template).expect_err("it has no such endpoint").to_string().replace(&older.url(), "URL");
+    insta::assert_snapshot!(error, @"engine openai failed in POST URL/apply-template: HTTP 404: File Not Found");
 }

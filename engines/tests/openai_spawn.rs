@@ -1,11 +1,11 @@
-//! Servers that are started: by a small one in Python where there is Python, and by commands that fail.
+//! Servers that are started here: a small one in Python, and commands that fail.
 #![cfg(feature = "openai")]
 #![allow(
     clippy::expect_used,
     clippy::unwrap_used,
     clippy::panic,
     clippy::print_stdout,
-    reason = "a test says what it does and fails by panicking"
+    reason = "a test prints figures and fails by panicking"
 )]
 
 mod server;
@@ -15,18 +15,18 @@ use std::path::Path;
 use std::process::Command;
 
 use engines::openai::OpenAi;
-use engines::{Engine, EngineError, LoadOptions, Session};
+use engines::{Advice, Engine, EngineError, LoadOptions, Session};
 
 use server::watch::{Record, chat};
 
-/// Answers 503 at first and chats when it is ready; it has a child, and does not end when it is asked to once.
+/// Answers 503 at first, then chats; has a child process, and exits only at the second SIGTERM.
 const SERVER: &str = r#"
 import http.server, json, os, signal, subprocess, sys, time
 child = subprocess.Popen(["sleep", "1000"])
 open(sys.argv[2], "w").write(f"{os.getpid()} {child.pid}")
-asked = []
-signal.signal(signal.SIGTERM, lambda *_: asked.append(1) or (len(asked) > 1 and os._exit(0)))
-looks = 0
+signals = []
+signal.signal(signal.SIGTERM, lambda *_: signals.append(1) or (len(signals) > 1 and os._exit(0)))
+queries = 0
 class Handler(http.server.BaseHTTPRequestHandler):
     def log_message(self, *_): pass
     def answer(self, status, kind, body):
@@ -35,9 +35,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body.encode())
     def do_GET(self):
-        global looks
-        looks += 1
-        if self.path == "/v1/models" and looks > 2:
+        global queries
+        queries += 1
+        if self.path == "/v1/models" and queries > 2:
             self.answer(200, "application/json", json.dumps({"data": [{"id": "small"}]}))
         else:
             self.answer(503 if self.path == "/v1/models" else 404, "application/json", "{}")
@@ -58,25 +58,22 @@ fn spawn(command: &str, url: Option<&str>) -> Result<Box<dyn Session>, EngineErr
 }
 
 fn refused(command: &str, url: Option<&str>) -> String {
-    spawn(command, url).err().expect("it is refused").to_string()
+    spawn(command, url).err().expect("it is refused").with_advice()
 }
 
-fn has_python() -> bool {
+fn require_python() {
     let has = Command::new("python3").arg("--version").output().is_ok_and(|output| output.status.success());
-    if !has {
-        println!("skipped: there is no python3");
-    }
-    has
+    assert!(has, "this test needs python3");
 }
 
 #[cfg(target_os = "linux")]
-fn lives(pid: &str) -> bool {
-    // A zombie has ended.
+fn is_running(pid: &str) -> bool {
+    // A zombie has exited.
     std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
 }
 
 #[cfg(not(target_os = "linux"))]
-fn lives(pid: &str) -> bool {
+fn is_running(pid: &str) -> bool {
     Command::new("ps").args(["-p", pid]).output().is_ok_and(|output| output.status.success())
 }
 
@@ -87,56 +84,53 @@ fn command(folder: &Path) -> String {
 }
 
 #[test]
-fn a_server_is_started_waited_for_and_ended_with_all_its_children() {
-    if !has_python() {
-        return;
-    }
+#[ignore = "needs python3"]
+fn a_server_is_started_and_ends_with_all_its_children() {
+    require_python();
     let folder = tempfile::tempdir().expect("a folder");
     let mut session = spawn(&command(folder.path()), None).unwrap_or_else(|error| panic!("{error}"));
-    let pids = std::fs::read_to_string(folder.path().join("pids")).expect("it wrote them");
+    let pids = std::fs::read_to_string(folder.path().join("pids")).expect("the server wrote them");
     let pids: Vec<&str> = pids.split(' ').collect();
     let remote = session.server().expect("a server").remote();
     assert_eq!((remote.software.as_str(), remote.model.as_str()), ("unknown", "small"));
     assert_eq!(remote.pid.map(|pid| pid.to_string()).as_deref(), Some(pids[0]));
     let mut record = Record::default();
-    session.generate(&chat("hello", 4), &mut record).expect("an answer");
+    session.generate(&chat("hello", 4), &mut record).expect("a response");
     assert_eq!(record.text(), "hi");
-    assert!(pids.iter().all(|pid| lives(pid)));
+    assert!(pids.iter().all(|pid| is_running(pid)));
     drop(session);
-    assert!(pids.iter().all(|pid| !lives(pid)), "{pids:?} have ended");
+    assert!(pids.iter().all(|pid| !is_running(pid)), "{pids:?} have ended");
 }
 
 #[test]
-fn a_server_that_crashes_is_told_with_its_last_words() {
-    if !has_python() {
-        return;
-    }
+#[ignore = "needs python3"]
+fn the_error_of_a_crashed_server_has_its_last_output() {
+    require_python();
     let folder = tempfile::tempdir().expect("a folder");
     let mut session = spawn(&command(folder.path()), None).unwrap_or_else(|error| panic!("{error}"));
     let url = session.server().expect("a server").remote().url;
-    let tell = |session: &mut dyn Session| {
-        let error = session.generate(&chat("crash", 4), &mut Record::default()).expect_err("it is gone");
-        error.to_string().replace(&url, "URL")
+    let error_of = |session: &mut dyn Session| {
+        let error = session.generate(&chat("crash", 4), &mut Record::default()).expect_err("it has crashed");
+        error.with_advice().replace(&url, "URL")
     };
-    let first = tell(session.as_mut());
+    let first = error_of(session.as_mut());
     assert!(first.contains("closed the connection"), "{first}");
-    // The system may still take a connection for the process that is dying.
+    // The system may still accept a connection for the exiting process.
     let mut last = String::new();
-    wait_until("nobody takes connections", || {
-        last = tell(session.as_mut());
+    wait_until("connections are refused", || {
+        last = error_of(session.as_mut());
         last.contains("connection refused")
     });
-    insta::assert_snapshot!(last, @"engine openai failed in POST URL/v1/chat/completions: nothing answers there: connection refused; start the server, or give its address with --url; the server has ended: exit status: 134; it wrote `assertion failed: the tensor is empty`");
-    let pids = std::fs::read_to_string(folder.path().join("pids")).expect("it wrote them");
-    wait_until("its child has ended, too", || pids.split(' ').all(|pid| !lives(pid)));
+    insta::assert_snapshot!(last, @"engine openai failed in POST URL/v1/chat/completions: no server answers: connection refused, the server has exited: exit status: 134, it wrote `assertion failed: the tensor is empty`; start the server, or give its address");
+    let pids = std::fs::read_to_string(folder.path().join("pids")).expect("the server wrote them");
+    wait_until("its child has exited", || pids.split(' ').all(|pid| !is_running(pid)));
 }
 
 /// The test starts itself again as the process that is killed.
 #[test]
-fn a_server_ends_when_its_watcher_is_killed() {
-    if !has_python() {
-        return;
-    }
+#[ignore = "needs python3"]
+fn a_server_ends_when_its_parent_is_killed() {
+    require_python();
     const FOLDER: &str = "INFEROMETER_TEST_FOLDER";
     if let Some(folder) = std::env::var_os(FOLDER) {
         let _session = spawn(&command(Path::new(&folder)), None).expect("it starts");
@@ -147,16 +141,16 @@ fn a_server_ends_when_its_watcher_is_killed() {
     }
     let folder = tempfile::tempdir().expect("a folder");
     let test = std::env::current_exe().expect("this file");
-    let mut watcher = Command::new(test)
-        .args(["a_server_ends_when_its_watcher_is_killed", "--exact"])
+    let mut parent = Command::new(test)
+        .args(["a_server_ends_when_its_parent_is_killed", "--exact", "--include-ignored"])
         .env(FOLDER, folder.path())
         .spawn()
         .expect("this file runs again");
     wait_until("it is ready", || folder.path().join("ready").exists());
-    let pids = std::fs::read_to_string(folder.path().join("pids")).expect("it wrote them");
-    watcher.kill().expect("it can be killed");
-    watcher.wait().expect("it has ended");
-    wait_until("nothing of it is left", || pids.split(' ').all(|pid| !lives(pid)));
+    let pids = std::fs::read_to_string(folder.path().join("pids")).expect("the server wrote them");
+    parent.kill().expect("it can be killed");
+    parent.wait().expect("it has ended");
+    wait_until("all its processes have exited", || pids.split(' ').all(|pid| !is_running(pid)));
 }
 
 fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
@@ -166,26 +160,26 @@ fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
         }
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
-    panic!("waited in vain: {what}");
+    panic!("timeout: {what}");
 }
 
 #[test]
-fn a_server_that_ends_at_once_is_told_with_its_last_words() {
+fn the_error_of_a_server_that_exits_immediately_has_its_last_output() {
     let error = refused("echo loading; echo 'error: no such file: model.gguf' >&2; exit 7 # {port}", None);
-    insta::assert_snapshot!(error, @"engine openai failed in the start of the server: it ended before it could serve: exit status: 7; it wrote `loading | error: no such file: model.gguf`");
+    insta::assert_snapshot!(error, @"engine openai failed in the start of the server: it exited before it was ready: exit status: 7, it wrote `loading | error: no such file: model.gguf`");
     let error = refused("no-such-command-at-all --port {port}", None);
     assert!(error.contains("exit status: 127") && error.contains("no-such-command-at-all"), "{error}");
 }
 
 #[test]
 fn a_command_needs_an_address() {
-    insta::assert_snapshot!(refused("llama-server -m model.gguf", None), @"engine openai does not support the command `llama-server -m model.gguf`: where its server will answer is not known; put {port} where its port goes, or say with --url where it will answer");
+    insta::assert_snapshot!(refused("llama-server -m model.gguf", None), @"engine openai does not support the command `llama-server -m model.gguf`: the address of its server is not known; put {port} in the place of its port, or give its address");
 }
 
 #[test]
-fn a_stranger_at_the_address_is_not_measured() {
+fn another_server_at_the_address_is_not_measured() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let url = format!("http://{}", listener.local_addr().expect("an address"));
     let error = refused("sleep 100", Some(&url)).replace(&url, "URL");
-    insta::assert_snapshot!(error, @"engine openai failed in the start of the server: somebody answers at URL already; end it, measure it with --url alone, or put {port} into the command");
+    insta::assert_snapshot!(error, @"engine openai failed in the start of the server: another server answers at URL already; stop it, measure it by its address alone, or put {port} into the command");
 }

@@ -1,9 +1,9 @@
-//! Weights in another type, against candle: the same bytes and the same numbers of every block, and a real model that still answers.
+//! Requantised weights against candle: the same bytes and numbers in every block, and the same output of a real model.
 #![allow(
     clippy::expect_used,
     clippy::unwrap_used,
     clippy::print_stdout,
-    reason = "a test says what it does and fails by panicking"
+    reason = "a test prints figures and fails by panicking"
 )]
 #![cfg(feature = "candle")]
 
@@ -34,26 +34,26 @@ const READ: [(DType, GgmlDType); 5] = [
     (DType::Q6_K, GgmlDType::Q6K),
 ];
 
-fn made_by_candle(dtype: GgmlDType, values: &[f32]) -> Vec<u8> {
+fn quantised_by_candle(dtype: GgmlDType, values: &[f32]) -> Vec<u8> {
     let tensor = Tensor::from_slice(values, values.len(), &Device::Cpu).unwrap();
     QTensor::quantize(&tensor, dtype).unwrap().data().unwrap().into_owned()
 }
 
-fn read_by_candle(dtype: GgmlDType, bytes: &[u8], elements: usize) -> Vec<f32> {
+fn dequantised_by_candle(dtype: GgmlDType, bytes: &[u8], elements: usize) -> Vec<f32> {
     let storage = QStorage::from_data(bytes.into(), &Device::Cpu, dtype).unwrap();
     QTensor::new(storage, elements).unwrap().dequantize(&Device::Cpu).unwrap().to_vec1().unwrap()
 }
 
-/// Both make the same bytes of `values` and read the same numbers from them.
+/// This crate and candle make the same bytes of `values`, and read the same numbers from them.
 fn agree(values: &[f32]) {
     for (dtype, theirs) in BLOCKS {
         let mut bytes = Vec::new();
         assert!(narrow(dtype, values, &mut bytes));
-        let expected = made_by_candle(theirs, values);
+        let expected = quantised_by_candle(theirs, values);
         let at = bytes.iter().zip(&expected).position(|(found, expected)| found != expected);
         assert_eq!(at, None, "{dtype}: the first byte that differs; values {values:?}");
         assert_eq!(bytes.len(), expected.len());
-        let (found, expected) = (widen(dtype, &bytes).unwrap(), read_by_candle(theirs, &bytes, values.len()));
+        let (found, expected) = (widen(dtype, &bytes).unwrap(), dequantised_by_candle(theirs, &bytes, values.len()));
         assert!(found == expected, "{dtype}: {found:?} is not {expected:?}");
     }
 }
@@ -68,7 +68,7 @@ fn blocks_that_are_hard_to_round() {
         block(&[], 0.0),
         block(&[], 1.0),
         block(&[], -1.0),
-        // One outlier, either way, and what is lost beside it.
+        // One outlier of either sign.
         block(&[1000.0], 0.001),
         block(&[0.5, -1000.0], 0.25),
         // Ties for the largest magnitude: the first one decides the sign of the scale.
@@ -84,7 +84,7 @@ fn blocks_that_are_hard_to_round() {
         block(&[127.0, 0.5, -0.5, 1.5, -1.5, 2.5, -2.5, 63.5, -63.5], 0.0),
         block(&[31.0, 0.0, 0.5, 1.5, 15.5, 30.5], 0.0),
         block(&[15.0, 0.0, 0.5, 1.5, 7.5, 14.5], 0.0),
-        // Scales that 16 bits hold badly or not at all.
+        // Scales that 16 bits cannot represent well.
         block(&[1e-6, -2e-6, 3e-7], 1e-7),
         block(&[1e-30, -1e-30], 0.0),
         block(&[60000.0, -60000.0, 12345.6], 1.0),
@@ -93,7 +93,7 @@ fn blocks_that_are_hard_to_round() {
     }
 }
 
-/// Numbers of every size that weights have, and some that they do not.
+/// Numbers of all magnitudes of weights, and beyond.
 fn weight() -> impl Strategy<Value = f32> {
     (-1.0f32..1.0, -20i32..12).prop_map(|(number, power)| number * 2f32.powi(power))
 }
@@ -110,7 +110,7 @@ proptest! {
         agree(&odd);
     }
 
-    /// Any bytes whose scales are numbers: those of a K-block lie at its end (Q2_K, Q3_K, Q6_K) or at its start.
+    /// Any bytes with finite scales, which are at the end of a K-block (Q2_K, Q3_K, Q6_K) or at its start.
     #[test]
     fn k_blocks_are_read_as_candle_reads_them(
         bytes in prop::collection::vec(any::<u8>(), 210),
@@ -127,27 +127,22 @@ proptest! {
             for (at, scale) in places.iter().zip(scales) {
                 block[*at..at + 2].copy_from_slice(&half::f16::from_f32(scale).to_le_bytes());
             }
-            let (found, expected) = (widen(dtype, &block).unwrap(), read_by_candle(theirs, &block, 256));
+            let (found, expected) = (widen(dtype, &block).unwrap(), dequantised_by_candle(theirs, &block, 256));
             assert!(found == expected, "{dtype}: {found:?} is not {expected:?}");
         }
     }
 }
 
-/// Two best logits closer than this may change places where weights differ by half a percent.
+/// The order of two best logits that are closer than this may differ if weights differ by half a percent.
 const TIE: f32 = 0.5;
-/// Tokens that are compared.
+/// Number of compared tokens.
 const TOKENS: usize = 48;
 
-/// smollm2-135m is not in the repository: without it the test says so and passes. INFEROMETER_SMOLLM2 can name the file.
 #[test]
-fn a_real_model_in_eight_bits_answers_as_it_did_in_four() {
-    let Some(path) = std::env::var_os("INFEROMETER_SMOLLM2").map(std::path::PathBuf::from).filter(|path| path.exists())
-    else {
-        println!("skipped: INFEROMETER_SMOLLM2 names no file");
-        return;
-    };
-    let source = Checkpoint::open(&path).unwrap();
-    let folder = tempfile::tempdir().expect("room for 150 MB");
+#[ignore = "needs INFEROMETER_SMOLLM2: the path of SmolLM2-135M-Instruct.Q4_1.gguf"]
+fn a_real_model_in_eight_bits_answers_as_in_four() {
+    let source = common::smollm2();
+    let folder = tempfile::tempdir().expect("a temporary folder for 150 MB");
     let out = folder.path().join("q8_0.gguf");
     let sha256 = digest::sha256(source.files(), None, &Quiet).unwrap();
     let request = Request { checkpoint: &source, sha256: &sha256, target: "q8_0".parse().unwrap(), header: None };
@@ -177,7 +172,7 @@ fn a_real_model_in_eight_bits_answers_as_it_did_in_four() {
             session.steps().expect("a white box").decode(four.0).unwrap();
         }
     }
-    println!("{same} of {TOKENS} tokens agree; gap of the two candidates where they part: {gap:?}");
+    println!("{same} of {TOKENS} tokens agree; difference of the two candidates after them: {gap:?}");
     assert!(gap.is_none_or(|gap| gap < TIE), "after {same} tokens, by {gap:?}");
     assert!(same >= 8, "{same} tokens agree");
 }

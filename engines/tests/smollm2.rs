@@ -1,17 +1,15 @@
 //! smollm2-135m against llama.cpp on the same file: greedy tokens, and the logits at every position of llama.cpp's texts.
 //!
-//! The model is real and is not in the repository: without it these tests say so and pass.
+//! The model is not in the repository, so that these tests are ignored by default. `INFEROMETER_SMOLLM2` is the path of its file.
 #![allow(
     clippy::expect_used,
     clippy::unwrap_used,
     clippy::print_stdout,
-    reason = "a test says what it does and fails by panicking"
+    reason = "a test prints figures and fails by panicking"
 )]
 #![cfg(any(feature = "candle", feature = "mlx", target_os = "macos"))]
 
 mod common;
-
-use std::path::{Path, PathBuf};
 
 use engines::{Engine, Session};
 use models::{Checkpoint, DType};
@@ -19,9 +17,9 @@ use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use serde::Deserialize;
 
-/// Two best logits closer than this may change places between two correct implementations.
+/// The order of two best logits that are closer than this may differ between two correct implementations.
 const TIE: f32 = 0.05;
-/// The same where keys and values are rounded to F16.
+/// The same if keys and values are rounded to F16.
 #[cfg(feature = "llama-cpp")]
 const ROUNDED_TIE: f32 = 0.2;
 
@@ -45,35 +43,31 @@ struct Step {
     logits: [f32; 2],
 }
 
-fn model() -> Option<Checkpoint> {
-    let cache = || {
-        let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
-        let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(home)?;
-        Some(cache.join("inferometer-oracle/SmolLM2-135M-Instruct.Q4_1.gguf"))
-    };
-    let path = std::env::var_os("INFEROMETER_SMOLLM2").map(PathBuf::from).or_else(cache)?;
-    if !path.exists() {
-        println!("skipped: {} does not exist; INFEROMETER_SMOLLM2 can name the file", path.display());
-        return None;
-    }
-    Some(Checkpoint::open(&path).expect("the model opens"))
+/// Whether products of quantised weights have the order of llama.cpp's AVX-512 kernels on this processor: only the kernels of this
+/// crate for AVX2 and AVX-512 do. On other processors candle's kernels compute them.
+#[cfg(feature = "candle")]
+const HAS_KERNELS_OF_GOLDEN_FILE: bool =
+    cfg!(all(target_arch = "x86_64", target_feature = "avx2", target_feature = "fma"));
+
+fn engine(label: &str) -> Box<dyn Engine> {
+    engines::registry::find(label).expect("it is in the registry").open().expect("it is in this build")
 }
 
-/// The engine, where this build has it; else says that its test is skipped.
-fn engine(label: &str) -> Option<Box<dyn Engine>> {
-    let opened = engines::registry::find(label).expect("it is in the registry").open();
-    opened.map_err(|error| println!("skipped: {error}")).ok()
+/// The arrays of a golden file.
+fn golden_arrays(name: &str) -> Vec<u8> {
+    std::fs::read(common::fixtures().join(name)).expect("the golden file exists")
 }
 
 /// The golden file `NAME.json`.
 fn golden(name: &str) -> Golden {
-    let text = std::fs::read_to_string(common::fixtures().join(name)).expect("the golden file is there");
+    let text = std::fs::read_to_string(common::fixtures().join(name)).expect("the golden file exists");
     serde_json::from_str(&text).expect("it has the fields of smollm2_golden.py")
 }
 
-/// The model with its weights in F32, as a folder in the Hugging Face layout: nothing is rounded on the way, so there is
-/// one right answer up to the order of sums.
-fn in_f32(checkpoint: &Checkpoint, folder: &Path) -> Checkpoint {
+/// The model with its weights in F32, as a folder in the Hugging Face layout. Nothing is rounded in the computation, so that correct
+/// results differ only by the order of sums.
+#[cfg(feature = "candle")]
+fn in_f32(checkpoint: &Checkpoint, folder: &std::path::Path) -> Checkpoint {
     let spec = checkpoint.spec();
     let mut tensors: Vec<(String, Vec<usize>, Vec<u8>)> = Vec::new();
     for info in checkpoint.tensors() {
@@ -84,7 +78,7 @@ fn in_f32(checkpoint: &Checkpoint, folder: &Path) -> Checkpoint {
                 numbers.chunks(spec.head_dim * spec.hidden).flat_map(|head| unpermuted(head, spec.hidden)).collect();
         }
         let bytes = numbers.iter().flat_map(|x| x.to_le_bytes()).collect();
-        tensors.push((their_name(&info.name), info.shape.clone(), bytes));
+        tensors.push((hugging_face_name(&info.name), info.shape.clone(), bytes));
     }
     let view = |shape: &[usize], bytes| TensorView::new(Dtype::F32, shape.to_vec(), bytes).expect("whole tensors");
     let views = tensors.iter().map(|(name, shape, bytes)| (name.clone(), view(shape, bytes.as_slice())));
@@ -100,6 +94,7 @@ fn in_f32(checkpoint: &Checkpoint, folder: &Path) -> Checkpoint {
     Checkpoint::open(folder).expect("it opens")
 }
 
+#[cfg(feature = "candle")]
 fn dequantised(dtype: DType, bytes: &[u8]) -> Vec<f32> {
     let half = |at: usize| half::f16::from_le_bytes([bytes[at], bytes[at + 1]]).to_f32();
     let blocks = (0..bytes.len()).step_by(dtype.block_bytes());
@@ -114,17 +109,20 @@ fn dequantised(dtype: DType, bytes: &[u8]) -> Vec<f32> {
                 (0..32).map(move |i| half(at) * f32::from(quant(i)) + half(at + 2))
             })
             .collect(),
-        other => panic!("smollm2 holds no {other}"),
+        other => panic!("smollm2 has no tensor of type {other}"),
     }
 }
 
 /// GGUF stores the pairs of a rotation side by side, this layout half a head apart.
+#[cfg(feature = "candle")]
 fn unpermuted(head: &[f32], width: usize) -> Vec<f32> {
     let rows: Vec<&[f32]> = head.chunks(width).collect();
     (0..2).flat_map(|odd| rows.iter().skip(odd).step_by(2)).flat_map(|row| row.iter().copied()).collect()
 }
 
-fn their_name(name: &str) -> String {
+/// The name of a tensor in the Hugging Face layout.
+#[cfg(feature = "candle")]
+fn hugging_face_name(name: &str) -> String {
     match name.strip_prefix("blk.").and_then(|rest| rest.split_once('.')) {
         None => name.replace("token_embd", "model.embed_tokens").replace("output_norm", "model.norm"),
         Some((layer, part)) => {
@@ -145,13 +143,13 @@ fn their_name(name: &str) -> String {
     }
 }
 
-/// Greedy tokens of every prompt against the golden ones: agreed length of each, and how far apart llama.cpp's two best
-/// logits are where the first token differs.
+/// Greedy tokens of every prompt against the golden ones: the length of the common prefix, and the difference of llama.cpp's two
+/// best logits at the first token that differs.
 fn agreement(session: &mut dyn Session, golden: &Golden) -> Vec<(usize, f32)> {
     let mut agreed = Vec::new();
     for prompt in &golden.prompts {
         session.reset().expect("it resets");
-        // Step by step: the copy in F32 has no tokenizer, which a request's texts would need.
+        // Step by step: the copy in F32 has no tokenizer, which `generate` needs.
         let steps = session.steps().expect("a white box");
         steps.prefill(&prompt.prompt_ids).expect("it runs");
         let mut same = 0;
@@ -186,18 +184,18 @@ impl Arrays<'_> {
     }
 }
 
-/// How far sampled logits are from the golden ones.
+/// Differences of sampled logits from the golden ones.
 #[derive(Debug, Default)]
 struct Difference {
     positions: usize,
     worst: f32,
-    /// The sum of the absolute differences, and the logits that were compared.
+    /// Sum of the absolute differences, and number of compared logits.
     sum: f64,
     count: usize,
 }
 
 impl Difference {
-    /// Adds one position: `logits` is `[vocab]`, `expected` holds those of the ids `sampled`.
+    /// Adds one position: `logits` is `[vocab]`, `expected` contains those of the ids `sampled`.
     fn add(&mut self, logits: &[f32], sampled: &[u32], expected: &[f32]) {
         self.positions += 1;
         for (id, expected) in sampled.iter().zip(expected) {
@@ -208,15 +206,15 @@ impl Difference {
         }
     }
 
-    /// Says what was found; the largest difference and the mean one.
-    fn tell(&self, what: &str) -> (f32, f64) {
+    /// Prints and returns the largest and the mean difference.
+    fn report(&self, what: &str) -> (f32, f64) {
         let mean = self.sum / self.count as f64;
         println!("{what}, {} positions: largest difference {:e}, mean {mean:e}", self.positions, self.worst);
         (self.worst, mean)
     }
 }
 
-/// Over the golden texts or `most` tokens of each, one token at a time, against the array `N.against` of each.
+/// The golden texts, or `most` tokens of each, one token at a time, compared with the array `N.against` of each.
 fn one_at_a_time(
     session: &mut dyn Session,
     golden: &Golden,
@@ -238,8 +236,9 @@ fn one_at_a_time(
     difference
 }
 
-/// The beginnings of the golden texts, each in one batch. A batch says the logits of its last token only, so not every
-/// beginning is tried: those of 2, 3, 4 and 5 tokens, then every eighth, and the whole text.
+/// Prefixes of the golden texts, each in one batch. A batch has the logits of its last token only, so that not every prefix is run:
+/// those of 2, 3, 4 and 5 tokens, then every eighth, and the whole text.
+#[cfg(feature = "candle")]
 fn in_one_batch(session: &mut dyn Session, golden: &Golden, arrays: &Arrays<'_>) -> Difference {
     let sampled = arrays.ids("sample_ids");
     let mut difference = Difference::default();
@@ -257,57 +256,67 @@ fn in_one_batch(session: &mut dyn Session, golden: &Golden, arrays: &Arrays<'_>)
     difference
 }
 
+/// Holds on every processor: only the order of sums differs.
+#[cfg(feature = "candle")]
 #[test]
+#[ignore = "needs INFEROMETER_SMOLLM2: the path of SmolLM2-135M-Instruct.Q4_1.gguf"]
 fn with_weights_in_f32_tokens_and_logits_equal_those_of_llama_cpp() {
-    let (Some(checkpoint), Some(engine)) = (model(), engine("candle")) else { return };
-    let folder = tempfile::tempdir().expect("room for half a gigabyte");
-    let wide = in_f32(&checkpoint, folder.path());
+    let folder = tempfile::tempdir().expect("a temporary folder for half a gigabyte");
+    let wide = in_f32(&common::smollm2(), folder.path());
     let golden = golden("smollm2_golden_f32.json");
-    let bytes =
-        std::fs::read(common::fixtures().join("smollm2_golden_f32.safetensors")).expect("the golden file is there");
+    let bytes = golden_arrays("smollm2_golden_f32.safetensors");
     let arrays = Arrays(SafeTensors::deserialize(&bytes).expect("it is a safetensors file"));
-    let mut session = common::load(engine.as_ref(), &wide, &common::exact(512));
+    let mut session = common::load(engine("candle").as_ref(), &wide, &common::exact(512));
     let agreed = agreement(session.as_mut(), &golden);
     assert!(agreed.iter().all(|(_, gap)| *gap < TIE), "agreed lengths and gaps {agreed:?}");
     assert!(agreed[agreed.len() / 2].0 >= 48, "median agreed length {agreed:?}");
     let (worst, mean) =
-        one_at_a_time(session.as_mut(), &golden, &arrays, "sample", usize::MAX).tell("one token at a time");
+        one_at_a_time(session.as_mut(), &golden, &arrays, "sample", usize::MAX).report("one token at a time");
     assert!(worst < 1e-2 && mean < 1e-3, "largest difference {worst}, mean {mean}");
 }
 
-/// The activations are rounded to 8 bits before every product, so a difference in the last bit of a sum becomes one in the
-/// rounding, and grows: llama.cpp's own two ways over these texts, in one batch and token by token, differ by 1.31 at most.
-/// Every sum of the decoder runs in the order of llama.cpp's kernels for AVX-512, both ways, so that nothing differs.
+/// Activations are rounded to 8 bits before every product, so that a difference in the last bit of a sum can become a rounding step,
+/// and grow: llama.cpp itself differs by up to 1.31 over these texts between one batch and one token at a time. With the kernels for
+/// AVX2 or AVX-512 every sum of the decoder has the order of llama.cpp's AVX-512 kernels, in both cases, so that nothing differs.
+/// With other kernels the difference is bounded by that of llama.cpp with itself.
+#[cfg(feature = "candle")]
 #[test]
+#[ignore = "needs INFEROMETER_SMOLLM2: the path of SmolLM2-135M-Instruct.Q4_1.gguf"]
 fn as_stored_tokens_and_logits_equal_those_of_llama_cpp() {
-    let (Some(checkpoint), Some(engine)) = (model(), engine("candle")) else { return };
     let golden = golden("smollm2_golden.json");
-    let bytes = std::fs::read(common::fixtures().join("smollm2_golden.safetensors")).expect("the golden file is there");
+    let bytes = golden_arrays("smollm2_golden.safetensors");
     let arrays = Arrays(SafeTensors::deserialize(&bytes).expect("it is a safetensors file"));
-    let mut session = common::load(engine.as_ref(), &checkpoint, &common::exact(512));
+    let mut session = common::load(engine("candle").as_ref(), &common::smollm2(), &common::exact(512));
     for prompt in &golden.prompts {
         let ids = session.steps().expect("a white box").tokenize(&prompt.rendered, false).expect("it tokenizes");
         assert_eq!(ids, prompt.prompt_ids, "prompt {}: token ids of the prompt", prompt.number);
     }
     let agreed = agreement(session.as_mut(), &golden);
-    assert!(agreed.iter().all(|(_, gap)| *gap < TIE), "agreed lengths and gaps {agreed:?}");
-    assert!(agreed[agreed.len() / 2].0 >= 48, "median agreed length {agreed:?}");
-    let (stepped, mean) =
-        one_at_a_time(session.as_mut(), &golden, &arrays, "stepped", usize::MAX).tell("one token at a time");
-    assert!(stepped < 1e-4 && mean < 1e-5, "one token at a time: largest difference {stepped}, mean {mean}");
-    let (batch, mean) = in_one_batch(session.as_mut(), &golden, &arrays).tell("in one batch");
-    assert!(batch < 1e-4 && mean < 1e-5, "in one batch: largest difference {batch}, mean {mean}");
+    println!("golden kernels: {HAS_KERNELS_OF_GOLDEN_FILE}; agreed lengths and gaps {agreed:?}");
+    if HAS_KERNELS_OF_GOLDEN_FILE {
+        assert!(agreed.iter().all(|(_, gap)| *gap < TIE), "agreed lengths and gaps {agreed:?}");
+        assert!(agreed[agreed.len() / 2].0 >= 48, "median agreed length {agreed:?}");
+    }
+    let (largest_bound, mean_bound) = if HAS_KERNELS_OF_GOLDEN_FILE { (1e-4, 1e-5) } else { (2.0, 0.3) };
+    let stepped = one_at_a_time(session.as_mut(), &golden, &arrays, "stepped", usize::MAX);
+    let batch = in_one_batch(session.as_mut(), &golden, &arrays);
+    for (difference, how) in [(stepped, "one token at a time"), (batch, "in one batch")] {
+        let (largest, mean) = difference.report(how);
+        assert!(largest < largest_bound && mean < mean_bound, "{how}: largest difference {largest}, mean {mean}");
+    }
 }
 
-/// The golden file is of another build of llama.cpp, and of attention that is not fused.
-#[cfg(feature = "llama-cpp")]
+/// The golden file is from another build of llama.cpp, with attention that is not fused. Its kernels for other processors add in
+/// another order.
+#[cfg(all(feature = "llama-cpp", target_arch = "x86_64", target_feature = "avx512f"))]
 #[test]
+#[ignore = "needs INFEROMETER_SMOLLM2: the path of SmolLM2-135M-Instruct.Q4_1.gguf"]
 fn llama_cpp_in_this_process_is_the_one_of_the_golden_file() {
     use engines::{FlashAttention, LoadOptions};
 
-    let Some(checkpoint) = model() else { return };
+    let checkpoint = common::smollm2();
     let golden = golden("smollm2_golden.json");
-    let bytes = std::fs::read(common::fixtures().join("smollm2_golden.safetensors")).expect("the golden file is there");
+    let bytes = golden_arrays("smollm2_golden.safetensors");
     let arrays = Arrays(SafeTensors::deserialize(&bytes).expect("it is a safetensors file"));
     let options = LoadOptions { flash_attention: FlashAttention::Off, ..common::exact(512) };
     let mut session = common::load(&engines::llama_cpp::LlamaCpp, &checkpoint, &options);
@@ -318,19 +327,20 @@ fn llama_cpp_in_this_process_is_the_one_of_the_golden_file() {
     let agreed = agreement(session.as_mut(), &golden);
     assert!(agreed.iter().all(|(_, gap)| *gap < TIE), "agreed lengths and gaps {agreed:?}");
     let (stepped, mean) =
-        one_at_a_time(session.as_mut(), &golden, &arrays, "stepped", usize::MAX).tell("one token at a time");
+        one_at_a_time(session.as_mut(), &golden, &arrays, "stepped", usize::MAX).report("one token at a time");
     assert!(stepped < 1e-4 && mean < 1e-5, "one token at a time: largest difference {stepped}, mean {mean}");
 }
 
-/// As they run by default: a cache in F16, fused attention where an engine has it. They do not round at the same places, and what
-/// that changes is measured on llama.cpp alone: with these settings against the exact ones.
-#[cfg(feature = "llama-cpp")]
+/// With default settings: an F16 cache, and fused attention if an engine has it. The engines round in different places; the effect of
+/// rounding is measured with llama.cpp alone, as the difference between default and exact settings.
+#[cfg(all(feature = "llama-cpp", feature = "candle"))]
 #[test]
-fn candle_and_llama_cpp_agree_as_they_run_by_default() {
+#[ignore = "needs INFEROMETER_SMOLLM2: the path of SmolLM2-135M-Instruct.Q4_1.gguf"]
+fn candle_and_llama_cpp_agree_with_default_settings() {
     use engines::llama_cpp::LlamaCpp;
     use engines::{FlashAttention, LoadOptions};
 
-    let (Some(checkpoint), Some(candle)) = (model(), engine("candle")) else { return };
+    let (checkpoint, candle) = (common::smollm2(), engine("candle"));
     let golden = golden("smollm2_golden.json");
     let options = LoadOptions { context: 512, ..LoadOptions::default() };
     let exact = LoadOptions { flash_attention: FlashAttention::Off, ..common::exact(512) };
@@ -358,30 +368,30 @@ fn candle_and_llama_cpp_agree_as_they_run_by_default() {
             same += usize::from(candle.1 == llama.1);
         }
     }
-    let (worst, mean) = engines.tell("candle against llama.cpp, all logits");
-    let (its_worst, its_mean) = settings.tell("llama.cpp against itself with exact settings, all logits");
+    let (worst, mean) = engines.report("candle against llama.cpp, all logits");
+    let (its_worst, its_mean) = settings.report("llama.cpp against itself with exact settings, all logits");
     println!("the best token is the same at {same} of {} positions", engines.positions);
     assert!(worst < 2.0 && mean < 0.3, "largest difference {worst}, mean {mean}");
     assert!(worst < 2.0 * its_worst && mean < 2.0 * its_mean, "rounding alone: {its_worst}, mean {its_mean}");
     assert!(same * 100 >= engines.positions * 95, "{same} of {}", engines.positions);
 }
 
-/// MLX multiplies the same 4-bit weights with activations that are not rounded, so on the file as it is stored it gives what
-/// the copy in F32 gives. Its CPU back end takes a good part of a second for a token, so the beginnings of two texts must do;
-/// over all five, 306 of 306 tokens agree, and the largest difference is 1.4e-4.
+/// MLX multiplies the 4-bit weights with activations that are not rounded, so that its results on the stored file equal those of the
+/// copy in F32. Its CPU back end needs a large part of a second per token, so that only the start of two texts is run; over all five
+/// texts, 306 of 306 tokens agree, and the largest difference is 1.4e-4.
+#[cfg(any(feature = "mlx", target_os = "macos"))]
 #[test]
+#[ignore = "needs INFEROMETER_SMOLLM2: the path of SmolLM2-135M-Instruct.Q4_1.gguf"]
 fn on_mlx_as_stored_tokens_and_logits_equal_those_of_weights_in_f32() {
-    let (Some(checkpoint), Some(engine)) = (model(), engine("mlx")) else { return };
     let mut exact = golden("smollm2_golden_f32.json");
     exact.prompts.truncate(2);
     exact.prompts.iter_mut().for_each(|prompt| prompt.generated.truncate(12));
-    let bytes =
-        std::fs::read(common::fixtures().join("smollm2_golden_f32.safetensors")).expect("the golden file is there");
+    let bytes = golden_arrays("smollm2_golden_f32.safetensors");
     let arrays = Arrays(SafeTensors::deserialize(&bytes).expect("it is a safetensors file"));
-    let mut session = common::load(engine.as_ref(), &checkpoint, &common::exact(512));
+    let mut session = common::load(engine("mlx").as_ref(), &common::smollm2(), &common::exact(512));
     let agreed = agreement(session.as_mut(), &exact);
     assert!(agreed.iter().all(|(_, gap)| *gap < TIE), "agreed lengths and gaps {agreed:?}");
     let difference = one_at_a_time(session.as_mut(), &exact, &arrays, "sample", 24);
-    let (worst, mean) = difference.tell("one token at a time");
+    let (worst, mean) = difference.report("one token at a time");
     assert!(worst < 1e-3 && mean < 1e-4, "largest difference {worst}, mean {mean}");
 }

@@ -1,4 +1,4 @@
-//! SHA-256 of files, remembered until they change: hashing costs about a second per gigabyte or two.
+//! SHA-256 of files, cached until a file changes: hashing takes about a second for one or two gigabytes.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -8,26 +8,26 @@ use std::time::UNIX_EPOCH;
 use sha2::{Digest, Sha256};
 
 use crate::error::Error;
-use crate::fetch::{Progress, Quiet, Work, cache_home};
+use crate::filesystem::cache_home;
+use crate::progress::{Progress, Quiet, Task};
 use crate::units::Bytes;
 
-/// Bytes from which on hashing is told and its digest remembered: smaller files take milliseconds.
-const REMEMBERED: u64 = 8 << 20;
+/// The size in bytes from which hashing reports progress and its result is cached: smaller files take milliseconds.
+const CACHED_SIZE: u64 = 8 << 20;
 
-/// Where digests are remembered: `$XDG_CACHE_HOME/inferometer/verified`, `~/.cache/inferometer/verified` without it.
+/// The folder of cached digests: `$XDG_CACHE_HOME/inferometer/verified`, else `~/.cache/inferometer/verified`.
 #[must_use]
 pub fn cache_folder() -> PathBuf {
     cache_home().join("verified")
 }
 
-/// The digest of a checkpoint's files, 64 lowercase hexadecimal digits: of one file, its own; of several, that of the list of them
-/// that `sha256sum` prints (`DIGEST  NAME`, a line each, sorted by name). `stamps` is the folder of remembered digests, if any are
-/// to be used.
+/// The digest of a checkpoint's files as 64 lowercase hexadecimal digits. Of several files it is the digest of the list that
+/// `sha256sum` prints for them (lines `DIGEST  NAME`, sorted by name). `cache` is the folder of cached digests, if they are to be used.
 ///
 /// # Errors
-/// [`Error::Io`] where a file cannot be read.
-pub fn sha256(files: &[PathBuf], stamps: Option<&Path>, progress: &dyn Progress) -> Result<String, Error> {
-    let one = |file: &PathBuf| remembered(file, stamps, progress).map_err(|error| Error::io("read", file, error));
+/// [`Error::Io`] if a file cannot be read.
+pub fn sha256(files: &[PathBuf], cache: Option<&Path>, progress: &dyn Progress) -> Result<String, Error> {
+    let one = |file: &PathBuf| cached(file, cache, progress).map_err(|error| Error::io("read", file, error));
     if let [file] = files {
         return one(file);
     }
@@ -41,28 +41,28 @@ pub fn sha256(files: &[PathBuf], stamps: Option<&Path>, progress: &dyn Progress)
     Ok(of_bytes(list.as_bytes()))
 }
 
-/// The digest of one file, from its stamp where that is still true.
-fn remembered(file: &Path, stamps: Option<&Path>, progress: &dyn Progress) -> io::Result<String> {
-    // Taken before hashing: a file that changes meanwhile does not get the stamp of what it was.
-    let is_small = fs::metadata(file)?.len() < REMEMBERED;
-    let (stamps, progress): (_, &dyn Progress) = if is_small { (None, &Quiet) } else { (stamps, progress) };
-    let stamp = stamps.map(|stamps| Stamp::of(file, stamps)).transpose()?;
-    if let Some(digest) = stamp.as_ref().and_then(Stamp::read) {
+/// The digest of one file, from the cache if the file has not changed.
+fn cached(file: &Path, cache: Option<&Path>, progress: &dyn Progress) -> io::Result<String> {
+    // The state is read before hashing, so that a file that changes meanwhile is hashed again next time.
+    let is_small = fs::metadata(file)?.len() < CACHED_SIZE;
+    let (cache, progress): (_, &dyn Progress) = if is_small { (None, &Quiet) } else { (cache, progress) };
+    let entry = cache.map(|cache| CacheEntry::of(file, cache)).transpose()?;
+    if let Some(digest) = entry.as_ref().and_then(CacheEntry::read) {
         return Ok(digest);
     }
     let name = file.file_name().unwrap_or(file.as_os_str()).to_string_lossy();
     let digest = of_file(file, &name, progress)?;
-    if let Some(stamp) = stamp {
-        stamp.write(&digest);
+    if let Some(entry) = entry {
+        entry.write(&digest);
     }
     Ok(digest)
 }
 
-/// The digest of a file that goes by `name`.
+/// The digest of a file; `name` is its name in progress reports.
 pub(crate) fn of_file(path: &Path, name: &str, progress: &dyn Progress) -> io::Result<String> {
     let mut opened = File::open(path)?;
     let total = opened.metadata()?.len();
-    let work = Work::start(progress, &format!("checking {name}"), Some(Bytes(total)));
+    let task = Task::start(progress, &format!("checking {name}"), Some(Bytes(total)));
     let (mut hasher, mut buffer) = (Sha256::new(), vec![0; 1 << 20]);
     loop {
         let got = opened.read(&mut buffer)?;
@@ -70,11 +70,11 @@ pub(crate) fn of_file(path: &Path, name: &str, progress: &dyn Progress) -> io::R
             return Ok(hex(&hasher.finalize()));
         }
         hasher.update(&buffer[..got]);
-        work.advanced(got as u64);
+        task.advanced(got as u64);
     }
 }
 
-/// The digest of a few bytes.
+/// The digest of bytes in memory.
 pub(crate) fn of_bytes(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }
@@ -84,42 +84,42 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Whether a text is a digest as it is written here.
+/// Whether a text is a SHA-256 digest: 64 lowercase hexadecimal digits.
 pub(crate) fn is_digest(text: &str) -> bool {
     text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// The note that a file has been hashed: `bytes mtime_ns inode sha256`, in a folder of our own (a shared cache may be
-/// read-only, and its other users list its files).
-pub(crate) struct Stamp {
+/// The cache entry of a file: `bytes mtime_ns inode sha256`. Entries are in this tool's own folder: the hub's cache may be read-only,
+/// and other tools list its files.
+pub(crate) struct CacheEntry {
     path: PathBuf,
     state: String,
 }
 
-impl Stamp {
-    /// The stamp of `file` as it is now, in the folder `stamps`.
-    pub(crate) fn of(file: &Path, stamps: &Path) -> io::Result<Self> {
+impl CacheEntry {
+    /// The entry of `file` in its present state, in the folder `cache`.
+    pub(crate) fn of(file: &Path, cache: &Path) -> io::Result<Self> {
         use std::os::unix::fs::MetadataExt;
         let real = fs::canonicalize(file)?;
         let meta = fs::metadata(&real)?;
         let changed = meta.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
         let name = hex(&Sha256::digest(real.as_os_str().as_encoded_bytes())[..16]);
-        Ok(Self { path: stamps.join(name), state: format!("{} {} {}", meta.len(), changed.as_nanos(), meta.ino()) })
+        Ok(Self { path: cache.join(name), state: format!("{} {} {}", meta.len(), changed.as_nanos(), meta.ino()) })
     }
 
-    /// The digest that was noted of the file in this state.
+    /// The cached digest of the file in this state.
     pub(crate) fn read(&self) -> Option<String> {
         let text = fs::read_to_string(&self.path).ok()?;
         let digest = text.strip_prefix(&self.state)?.strip_prefix(' ')?.strip_suffix('\n')?;
         is_digest(digest).then(|| digest.to_owned())
     }
 
-    /// Whether this digest was noted.
-    pub(crate) fn says(&self, sha256: &str) -> bool {
-        self.read().is_some_and(|noted| noted == sha256)
+    /// Whether this digest is cached for the file in this state.
+    pub(crate) fn contains(&self, sha256: &str) -> bool {
+        self.read().is_some_and(|cached| cached == sha256)
     }
 
-    /// Best effort: without a stamp the file is hashed again next time.
+    /// Stores the digest. Errors are ignored: without an entry the file is hashed again next time.
     pub(crate) fn write(&self, sha256: &str) {
         if let Some(folder) = self.path.parent() {
             let _ = fs::create_dir_all(folder);
@@ -136,36 +136,36 @@ mod tests {
     const ABC: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
 
     #[test]
-    fn a_digest_is_remembered_until_the_file_changes() {
+    fn a_digest_is_cached_until_the_file_changes() {
         let folder = tempfile::tempdir().unwrap();
-        let (file, stamps) = (folder.path().join("x.gguf"), folder.path().join("stamps"));
-        let digest = || sha256(std::slice::from_ref(&file), Some(&stamps), &Quiet).unwrap();
+        let (file, cache) = (folder.path().join("x.gguf"), folder.path().join("cache"));
+        let digest = || sha256(std::slice::from_ref(&file), Some(&cache), &Quiet).unwrap();
         let size = |bytes: u64| File::create(&file).unwrap().set_len(bytes).unwrap();
-        size(REMEMBERED);
+        size(CACHED_SIZE);
         let right = digest();
-        // What the stamp says is believed, ...
-        let lie = "0".repeat(64);
-        Stamp::of(&file, &stamps).unwrap().write(&lie);
-        assert_eq!(digest(), lie);
-        // ... no longer when the file is another, and never when it is no digest.
-        size(REMEMBERED + 1);
-        assert!(![&lie, &right].contains(&&digest()));
-        size(REMEMBERED);
-        Stamp::of(&file, &stamps).unwrap().write("damaged");
+        // The cached digest is used ...
+        let wrong = "0".repeat(64);
+        CacheEntry::of(&file, &cache).unwrap().write(&wrong);
+        assert_eq!(digest(), wrong);
+        // ... unless the file has changed, or the entry is no digest.
+        size(CACHED_SIZE + 1);
+        assert!(![&wrong, &right].contains(&&digest()));
+        size(CACHED_SIZE);
+        CacheEntry::of(&file, &cache).unwrap().write("damaged");
         assert_eq!(digest(), right);
     }
 
     #[test]
-    fn small_files_leave_no_stamp() {
+    fn small_files_are_not_cached() {
         let folder = tempfile::tempdir().unwrap();
-        let (file, stamps) = (folder.path().join("x.gguf"), folder.path().join("stamps"));
+        let (file, cache) = (folder.path().join("x.gguf"), folder.path().join("cache"));
         fs::write(&file, b"abc").unwrap();
-        assert_eq!(sha256(&[file], Some(&stamps), &Quiet).unwrap(), ABC);
-        assert!(!stamps.exists());
+        assert_eq!(sha256(&[file], Some(&cache), &Quiet).unwrap(), ABC);
+        assert!(!cache.exists());
     }
 
     #[test]
-    fn several_files_are_a_list_in_any_order() {
+    fn the_digest_of_several_files_does_not_depend_on_their_order() {
         let folder = tempfile::tempdir().unwrap();
         let (one, two) = (folder.path().join("1.safetensors"), folder.path().join("2.safetensors"));
         fs::write(&one, b"abc").unwrap();

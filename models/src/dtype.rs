@@ -1,5 +1,5 @@
-//! The element types of tensors: three float formats, the block formats of ggml, and those of MLX's checkpoints. Knows sizes and
-//! names; converts nothing.
+//! The element types of tensors: three float formats, the block formats of ggml, and those of MLX's checkpoints: their sizes
+//! and names. Conversions are in `blocks`.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use crate::units::Bytes;
 
 /// How the elements of a tensor are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
-#[allow(non_camel_case_types, reason = "the names that the field uses")]
+#[allow(non_camel_case_types, reason = "the usual names of the types")]
 pub enum DType {
     /// IEEE single precision.
     F32,
@@ -77,7 +77,7 @@ pub enum DType {
     MLX8_128,
 }
 
-/// One line of the table of types.
+/// One row of the table of types.
 struct Row {
     dtype: DType,
     name: &'static str,
@@ -89,10 +89,10 @@ struct Row {
     bytes: usize,
 }
 
-/// Of a type that no GGUF file has.
+/// The number of a type that GGUF does not have.
 const NO_ID: u32 = u32::MAX;
 
-/// Every type that is read: name, number, elements and bytes per block.
+/// All supported types: name, number, elements and bytes per block.
 /// Source: `ggml.h` (numbers) and the `block_*` structs of `ggml-common.h` (sizes); MLX's `quantize`, mode affine.
 const TABLE: [Row; 33] = [
     Row { dtype: DType::F32, name: "F32", id: 0, elems: 1, bytes: 4 },
@@ -130,13 +130,13 @@ const TABLE: [Row; 33] = [
     mlx(DType::MLX8_128, "MLX8_128", 8, 128),
 ];
 
-/// A group of MLX's: its elements, and a scale and a bias of 16 bits, which lie in tensors of their own.
+/// A group of an MLX type: its elements, and a 16-bit scale and bias, which are in separate tensors.
 const fn mlx(dtype: DType, name: &'static str, bits: usize, group: usize) -> Row {
     Row { dtype, name, id: NO_ID, elems: group, bytes: group * bits / 8 + 4 }
 }
 
-/// Types of `enum ggml_type` that exist and are not read here, so that a refusal can name them.
-const NOT_READ: [(u32, &str); 19] = [
+/// Types of `enum ggml_type` that are not supported, for the names in errors.
+const UNSUPPORTED: [(u32, &str); 19] = [
     (16, "IQ2_XXS"),
     (17, "IQ2_XS"),
     (18, "IQ3_XXS"),
@@ -159,7 +159,7 @@ const NOT_READ: [(u32, &str); 19] = [
 ];
 
 impl DType {
-    /// The float formats and ggml's types, in the order of the table: what a GGUF file may hold.
+    /// The types of GGUF files: the float formats and ggml's types, in the order of the table.
     pub const ALL: [Self; 15] = {
         let mut all = [Self::F32; 15];
         let mut at = 0;
@@ -182,7 +182,7 @@ impl DType {
     };
 
     const fn row(self) -> &'static Row {
-        // The table stands in the order of the enum (a test holds it).
+        // The table is in the order of the enum, which a test checks.
         &TABLE[self as usize]
     }
 
@@ -198,26 +198,26 @@ impl DType {
         self.row().bytes
     }
 
-    /// The type of MLX's with so many bits in groups of so many elements.
+    /// The MLX type with this number of bits in groups of this number of elements.
     #[must_use]
     pub fn mlx(bits: usize, group: usize) -> Option<Self> {
         Self::MLX.into_iter().find(|dtype| dtype.mlx_form() == Some((bits, group)))
     }
 
-    /// Bits of an element and elements of a group, of a type of MLX's.
+    /// Bits per element and elements per group of an MLX type.
     #[must_use]
     pub const fn mlx_form(self) -> Option<(usize, usize)> {
         let Row { id, elems, bytes, .. } = self.row();
         if *id == NO_ID { Some(((*bytes - 4) * 8 / *elems, *elems)) } else { None }
     }
 
-    /// The number of the type in GGUF files; `u32::MAX` for one of MLX's, which no GGUF file has.
+    /// The number of the type in GGUF files; `u32::MAX` for an MLX type, which GGUF files cannot contain.
     #[must_use]
     pub const fn ggml_id(self) -> u32 {
         self.row().id
     }
 
-    /// The name as ggml writes it, such as `Q4_K`.
+    /// The name in ggml, such as `Q4_K`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         self.row().name
@@ -236,29 +236,29 @@ impl DType {
         self.row().bytes as f64 / self.row().elems as f64
     }
 
-    /// Bytes of a row of `elems` elements; the last block counts whole. Readers refuse rows that are no multiple of the block.
+    /// Bytes of a row of `elems` elements, rounded up to complete blocks. Readers refuse rows that are not a multiple of the block.
     #[must_use]
     pub const fn row_bytes(self, elems: usize) -> Bytes {
         Bytes((elems.div_ceil(self.row().elems) as u64).saturating_mul(self.row().bytes as u64))
     }
 
-    /// The type with this number in GGUF files, when it is one that is read.
+    /// The type with this number in GGUF files, if it is supported.
     #[must_use]
     pub fn from_ggml_id(id: u32) -> Option<Self> {
         TABLE.iter().find(|row| row.id == id && id != NO_ID).map(|row| row.dtype)
     }
 
-    /// The type of this name, in either case.
+    /// The type of this name, ignoring case.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         TABLE.iter().find(|row| row.name.eq_ignore_ascii_case(name)).map(|row| row.dtype)
     }
 
-    /// What ggml calls type number `id`, whether it is read here or not.
+    /// The name of type number `id` in ggml, whether it is supported or not.
     #[must_use]
     pub fn ggml_name(id: u32) -> Option<&'static str> {
-        let read = Self::from_ggml_id(id).map(Self::name);
-        read.or_else(|| NOT_READ.iter().find(|row| row.0 == id).map(|row| row.1))
+        let supported = Self::from_ggml_id(id).map(Self::name);
+        supported.or_else(|| UNSUPPORTED.iter().find(|row| row.0 == id).map(|row| row.1))
     }
 }
 
@@ -273,12 +273,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_table_stands_in_the_order_of_the_enum() {
+    fn the_table_is_in_the_order_of_the_enum() {
         for (at, row) in TABLE.iter().enumerate() {
             assert_eq!(row.dtype as usize, at, "{}", row.name);
             assert_eq!(DType::from_ggml_id(row.id), (row.id != NO_ID).then_some(row.dtype));
             assert_eq!(DType::from_name(&row.name.to_lowercase()), Some(row.dtype));
-            assert!(NOT_READ.iter().all(|(id, name)| *id != row.id && *name != row.name));
+            assert!(UNSUPPORTED.iter().all(|(id, name)| *id != row.id && *name != row.name));
         }
     }
 
@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn types_of_mlx_by_their_form() {
+    fn mlx_types_are_found_by_bits_and_group_size() {
         assert_eq!(DType::mlx(4, 64), Some(DType::MLX4_64));
         assert_eq!((DType::MLX3_128.mlx_form(), DType::Q4_0.mlx_form()), (Some((3, 128)), None));
         assert_eq!(DType::mlx(7, 64), None);
@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn rows() {
+    fn row_sizes_and_names() {
         assert_eq!(DType::Q4_1.row_bytes(576), Bytes(18 * 20));
         assert_eq!(DType::F16.row_bytes(3), Bytes(6));
         assert_eq!(DType::ggml_name(20), Some("IQ4_NL"));

@@ -1,29 +1,58 @@
-//! What a model is: registry, architecture, checkpoint readers, tokenizer, chat template, cost model, fetching, synthetic
-//! weights, weights in another type.
+//! What a model is: registry, architectures, checkpoint readers, tokenizer, chat template, cost model, fetching, synthetic weights,
+//! quantising.
+//!
+//! Modules use those above them in this list, never those below:
+//!
+//! ```text
+//! units, dtype, spec                     sizes, element types, the shape of a model
+//! error, progress, filesystem            errors, progress reports, files and folders
+//! digest, tensor, tensor_types, blocks   SHA-256 of files, tensors, which tensor gets which type, (de)quantising blocks
+//! container                              GGUF and JSON files, without knowledge of architectures
+//! arch                                   which metadata and tensors each architecture has
+//! checkpoint                             weights on disk: one GGUF file or a folder of safetensors
+//! tokenizer, chat, cost, registry        what follows from a checkpoint or a shape
+//! synth, quantise, fetch                 writing synthetic and quantised files, downloading
+//! ```
 
 mod arch;
 mod checkpoint;
-mod disk;
+mod container;
 mod dtype;
 mod error;
-mod mixture;
+mod filesystem;
+mod progress;
 mod spec;
+mod tensor;
+mod tensor_types;
 mod tokenizer;
 mod units;
 
+pub mod blocks;
 pub mod chat;
 pub mod cost;
 pub mod digest;
 pub mod fetch;
-pub mod narrow;
 pub mod quantise;
 pub mod registry;
 pub mod synth;
-pub mod widen;
 
-pub use checkpoint::{Checkpoint, Format, TensorInfo, TensorView, gguf};
+pub use checkpoint::{Checkpoint, Format};
+pub use container::gguf;
 pub use dtype::DType;
-pub use error::{Error, Fault};
+pub use error::{Error, Mismatch};
+pub use filesystem::cache_home;
+pub use progress::{Progress, Quiet};
 pub use spec::{Arch, Rope, RopeLayout, RopeScaling, Spec};
+pub use tensor::{TensorInfo, TensorView};
 pub use tokenizer::{DecodeStream, EncodeOptions, SpecialIds, TokenKind, Tokenizer, TokenizerData};
 pub use units::{Bytes, Flops, Params};
+
+/// The former path of [`blocks::quantise`], until its callers have moved.
+pub mod narrow {
+    pub use crate::blocks::{can_quantise as can_narrow, quantise as narrow};
+}
+
+/// The former path of [`blocks::dequantise`], until its callers have moved.
+pub mod widen {
+    pub use crate::blocks::dequantise as widen;
+}

@@ -1,11 +1,11 @@
-//! The shape of a model: everything that its weights' sizes and its arithmetic follow from. Holds no weights and reads no file.
+//! The shape of a model, which determines the sizes of its weights and its arithmetic.
 
 use serde::{Deserialize, Serialize};
 
 use crate::dtype::DType;
 use crate::units::{Bytes, Params};
 
-/// The architectures that one decoder serves.
+/// The architectures that the decoder supports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Arch {
@@ -18,7 +18,7 @@ pub enum Arch {
 }
 
 impl Arch {
-    /// The name in `config.json` (`model_type`) and, but for Mistral, in GGUF files (`general.architecture`).
+    /// The name in `config.json` (`model_type`) and, except for Mistral, in GGUF files (`general.architecture`).
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -32,7 +32,7 @@ impl Arch {
 /// The shape of a model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Spec {
-    /// The family, which decides which tensors exist.
+    /// The architecture.
     pub arch: Arch,
     /// Decoder blocks.
     pub layers: usize,
@@ -48,13 +48,13 @@ pub struct Spec {
     pub head_dim: usize,
     /// Rows of the embedding table.
     pub vocab: usize,
-    /// Positions the model was trained for.
+    /// The number of positions that the model was trained for.
     pub context_length: usize,
     /// Epsilon of the RMS norms.
     pub norm_eps: f32,
     /// Rotary position embedding.
     pub rope: Rope,
-    /// Sliding window in tokens: a position sees itself and the `window - 1` before it. `None`: it sees all.
+    /// Sliding window in tokens: a position attends to itself and the `window - 1` before it. `None`: to all before it.
     pub window: Option<usize>,
     /// Whether q, k and v projections have a bias.
     pub qkv_bias: bool,
@@ -71,7 +71,7 @@ pub struct Rope {
     pub dim: usize,
     /// Which elements form a pair; a property of the checkpoint, not of the model.
     pub layout: RopeLayout,
-    /// How the frequencies are stretched for long contexts.
+    /// How the frequencies are scaled for long contexts.
     pub scaling: Option<RopeScaling>,
 }
 
@@ -81,15 +81,15 @@ pub struct Rope {
 pub enum RopeLayout {
     /// `2i` and `2i + 1`: GGUF files of architecture llama, whose q and k rows are stored permuted.
     Interleaved,
-    /// `i` and `i + dim / 2`: every other checkpoint.
+    /// `i` and `i + dim / 2`: all other checkpoints.
     Halves,
 }
 
-/// A change of the rotary frequencies for contexts longer than the one first trained for.
+/// A scaling of the rotary frequencies for contexts longer than that of the first training.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RopeScaling {
-    /// Llama 3: low frequencies are divided, high ones kept, those between blended.
+    /// Llama 3: low frequencies are divided, high ones unchanged, those between interpolated.
     Llama3 {
         /// Divisor of the low frequencies.
         factor: f32,
@@ -100,17 +100,17 @@ pub enum RopeScaling {
         /// Context of the first training, in tokens.
         original_context: usize,
     },
-    /// All frequencies are divided by one factor.
+    /// All frequencies are divided by the same factor.
     Linear {
         /// The divisor.
         factor: f32,
     },
-    /// Each frequency has a divisor of its own (`rope_freqs.weight` of a GGUF file), `dim / 2` of them.
+    /// Each frequency has its own divisor (`rope_freqs.weight` of a GGUF file), `dim / 2` of them.
     Factors(Vec<f32>),
 }
 
 impl Spec {
-    /// The same model with another sliding window: for GGUF files that do not carry theirs (Mistral's say `llama`).
+    /// The same model with another sliding window, for GGUF files that lack it (Mistral's files say `llama`).
     #[must_use]
     pub fn with_window(mut self, window: Option<usize>) -> Self {
         self.window = window;
@@ -129,7 +129,7 @@ impl Spec {
         self.kv_heads * self.head_dim
     }
 
-    /// The rotary frequencies in radians per position, `rope.dim / 2` of them, all scaling applied.
+    /// The rotary frequencies in radians per position, `rope.dim / 2` of them, after scaling.
     ///
     /// ```text
     /// f_i = theta^(-2 i / dim)                                                            RoFormer, arXiv:2104.09864, section 3.2.2
@@ -177,7 +177,7 @@ impl Spec {
             .collect()
     }
 
-    /// Parameters of the model: every element of every weight, a tied table counted once.
+    /// The number of parameters: all elements of all weights, a tied embedding table counted once.
     ///
     /// ```text
     /// V H  +  L (2 H + q H + 2 kv H + H q + 3 H F + bias)  +  H  +  (V H unless tied),   q = heads d, kv = kv_heads d, bias = q + 2 kv or 0
@@ -192,7 +192,7 @@ impl Spec {
         Params(table + self.layers as u64 * block + h + output)
     }
 
-    /// Bytes that one more token takes in the KV cache: `2 layers row_bytes(kv_heads head_dim)`.
+    /// Bytes of one token in the KV cache: `2 layers row_bytes(kv_heads head_dim)`.
     #[must_use]
     pub fn kv_bytes_per_token(&self, dtype: DType) -> Bytes {
         dtype.row_bytes(self.kv_width()) * (2 * self.layers as u64)
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn kv_of_a_token() {
+    fn kv_bytes_of_one_token() {
         assert_eq!(spec(None).kv_bytes_per_token(DType::F16), Bytes(2 * 2 * 4 * 2));
     }
 

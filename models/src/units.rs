@@ -1,4 +1,4 @@
-//! Sizes and amounts as types: bytes, floating-point operations, parameters. Display is humane and decimal (MB = 10^6 B).
+//! Types for bytes, floating-point operations and parameters. Display is decimal with a unit prefix (MB = 10^6 B).
 
 use std::fmt;
 use std::iter::Sum;
@@ -12,15 +12,15 @@ pub struct Bytes(pub u64);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 pub struct Flops(pub u64);
 
-/// A number of model parameters (weights), whatever they are stored as.
+/// A number of model parameters (weights), independent of their type.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 pub struct Params(pub u64);
 
-/// Sums, multiples and conversions that all units share. Arithmetic saturates: a size from a hostile file never wraps.
+/// Sums, multiples and conversions of all units. Arithmetic saturates, so that a size from an untrusted file cannot wrap.
 macro_rules! amount {
     ($unit:ident) => {
         impl $unit {
-            /// The bare number.
+            /// The number.
             #[must_use]
             pub const fn get(self) -> u64 {
                 self.0
@@ -75,24 +75,24 @@ amount!(Params);
 
 impl fmt::Display for Bytes {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.pad(&humane(self.0, &[" B", " kB", " MB", " GB", " TB", " PB"]))
+        out.pad(&with_prefix(self.0, &[" B", " kB", " MB", " GB", " TB", " PB"]))
     }
 }
 
 impl fmt::Display for Flops {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.pad(&humane(self.0, &[" FLOP", " kFLOP", " MFLOP", " GFLOP", " TFLOP", " PFLOP"]))
+        out.pad(&with_prefix(self.0, &[" FLOP", " kFLOP", " MFLOP", " GFLOP", " TFLOP", " PFLOP"]))
     }
 }
 
 impl fmt::Display for Params {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.pad(&humane(self.0, &["", "K", "M", "B", "T"]))
+        out.pad(&with_prefix(self.0, &["", "K", "M", "B", "T"]))
     }
 }
 
-/// Three significant digits and the largest suffix that leaves a number of at least one.
-fn humane(number: u64, suffixes: &[&str]) -> String {
+/// Three significant digits and the largest suffix for which the number is at least one.
+fn with_prefix(number: u64, suffixes: &[&str]) -> String {
     #[allow(clippy::cast_precision_loss, reason = "three digits are shown")]
     let mut shown = number as f64;
     let mut step = 0;

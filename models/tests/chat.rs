@@ -1,4 +1,4 @@
-//! Chat templates in the manner of the supported models; the expected texts are written by hand.
+//! Chat templates of the kinds that the supported models have; the expected texts are written by hand.
 
 #![allow(
     clippy::expect_used,
@@ -50,7 +50,7 @@ const LLAMA3: &str = r#"{{- bos_token }}
 {%- endif %}
 "#;
 
-/// ChatML with trimmed blocks, as Qwen writes it.
+/// ChatML with trimmed blocks, as in Qwen.
 const CHATML: &str = r"{% for message in messages %}
     {% if loop.first and messages[0]['role'] != 'system' %}
 {{ '<|im_start|>system\nYou are a helpful assistant.<|im_end|>' }}
@@ -65,10 +65,10 @@ const CHATML: &str = r"{% for message in messages %}
 {%- endif %}
 ";
 
-/// Mistral: turns must alternate, which the template checks.
+/// Mistral: the template checks that roles alternate.
 const MISTRAL: &str = "{{ bos_token }}{% for message in messages %}{% if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception('Conversation roles must alternate user/assistant/user/assistant/...') }}{% endif %}{% if message['role'] == 'user' %}{{ '[INST] ' + message['content'] + ' [/INST]' }}{% elif message['role'] == 'assistant' %}{{ message['content'] + eos_token + ' ' }}{% else %}{{ raise_exception('Only user and assistant roles are supported!') }}{% endif %}{% endfor %}";
 
-/// DeepSeek: a namespace collects the system text, thoughts are cut off by Python's `split`.
+/// DeepSeek: a namespace collects the system text, Python's `split` removes the reasoning.
 const DEEPSEEK: &str = r"{% if not add_generation_prompt is defined %}{% set add_generation_prompt = false %}{% endif %}{% set ns = namespace(is_first=false, system_prompt='') %}
 {%- for message in messages %}{%- if message['role'] == 'system' %}{% set ns.system_prompt = message['content'] %}{%- endif %}{%- endfor %}
 {{ bos_token }}{{ ns.system_prompt }}
@@ -87,7 +87,7 @@ fn user(text: &str) -> Vec<Message> {
     vec![Message::new("user", text)]
 }
 
-fn talk() -> Vec<Message> {
+fn conversation() -> Vec<Message> {
     [("system", " Be brief. "), ("user", "Hi"), ("assistant", "<think>hm</think>Hello!"), ("user", "Bye ")]
         .map(|(role, content)| Message::new(role, content))
         .to_vec()
@@ -97,15 +97,15 @@ fn render(source: &str, bos: &str, eos: &str, messages: &[Message]) -> String {
     ChatTemplate::new(source, Some(bos), Some(eos)).unwrap().render(messages, RenderOptions::default()).unwrap()
 }
 
-fn refusal(source: &str) -> String {
+fn error_text(source: &str) -> String {
     match ChatTemplate::new(source, None, None) {
-        Ok(template) => template.render(&user("Hi"), RenderOptions::default()).expect_err("a failure").to_string(),
-        Err(error) => error.to_string(),
+        Ok(template) => template.render(&user("Hi"), RenderOptions::default()).expect_err("a failure").with_advice(),
+        Err(error) => error.with_advice(),
     }
 }
 
 #[test]
-fn llama3_writes_headers_and_the_pinned_date() {
+fn llama3_renders_headers_and_the_default_date() {
     let head = "<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\nToday Date: 26 Jul 2024\n\n";
     assert_eq!(
         render(LLAMA3, "<|begin_of_text|>", "", &user("Hi")),
@@ -114,7 +114,7 @@ fn llama3_writes_headers_and_the_pinned_date() {
         )
     );
     assert_eq!(
-        render(LLAMA3, "<|begin_of_text|>", "", &talk()),
+        render(LLAMA3, "<|begin_of_text|>", "", &conversation()),
         format!(
             "{head}Be brief.<|eot_id|><|start_header_id|>user<|end_header_id|>\n\nHi<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n<think>hm</think>Hello!<|eot_id|><|start_header_id|>user<|end_header_id|>\n\nBye<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n"
         )
@@ -131,60 +131,63 @@ fn the_date_and_the_generation_prompt_are_options() {
 }
 
 #[test]
-fn chatml_trims_its_blocks() {
+fn chatml_blocks_are_trimmed() {
     assert_eq!(
         render(CHATML, "", "", &user("Hi")),
         "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
     );
     assert_eq!(
-        render(CHATML, "", "", &talk()[..3]),
+        render(CHATML, "", "", &conversation()[..3]),
         "<|im_start|>system\n Be brief. <|im_end|>\n<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n<think>hm</think>Hello!<|im_end|>\n"
     );
 }
 
 #[test]
-fn mistral_alternates_or_refuses() {
+fn mistral_refuses_roles_that_do_not_alternate() {
     let turns = [Message::new("user", "Hi"), Message::new("assistant", "Hello"), Message::new("user", "Bye")];
     assert_eq!(render(MISTRAL, "<s>", "</s>", &turns), "<s>[INST] Hi [/INST]Hello</s> [INST] Bye [/INST]");
     let template = ChatTemplate::new(MISTRAL, Some("<s>"), Some("</s>")).unwrap();
-    let error = template.render(&talk(), RenderOptions::default()).unwrap_err();
-    insta::assert_snapshot!(error, @"chat template of the model: line 1: expected a template that renders this conversation, found its refusal: Conversation roles must alternate user/assistant/user/assistant/...; send the prompt without a template (--raw), or take another conversion of the model");
+    let error = template.render(&conversation(), RenderOptions::default()).unwrap_err();
+    insta::assert_snapshot!(error.with_advice(), @"chat template of the model: line 1: expected a template that renders this conversation, found an exception of the template: Conversation roles must alternate user/assistant/user/assistant/...; send the prompt without a template, or take another conversion of the model");
 }
 
 #[test]
-fn deepseek_cuts_thoughts_off() {
+fn deepseek_removes_reasoning() {
     assert_eq!(
-        render(DEEPSEEK, "<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>", &talk()),
+        render(DEEPSEEK, "<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>", &conversation()),
         "<｜begin▁of▁sentence｜> Be brief. <｜User｜>Hi<｜Assistant｜>Hello!<｜end▁of▁sentence｜><｜User｜>Bye <｜Assistant｜><think>\n"
     );
 }
 
 #[test]
-fn a_model_without_a_template_has_the_plain_one() {
-    assert_eq!(render(PLAIN, "<s>", "", &talk()[..2]), "system: Be brief.\nuser: Hi\nassistant:");
+fn the_plain_template_has_a_line_per_message() {
+    assert_eq!(render(PLAIN, "<s>", "", &conversation()[..2]), "system: Be brief.\nuser: Hi\nassistant:");
 }
 
 #[test]
-fn failures_name_the_line_and_what_to_do() {
+fn errors_name_the_line_and_what_to_do() {
     let cases = [
         ("syntax", "a\n{% if x %}\n"),
         ("syntax, unknown tag", "{% generation %}"),
         ("unknown function", "a\n\n{{ fetch('x') }}"),
         ("unknown filter", "{{ 'x' | shout }}"),
         ("unknown method", "\n{{ messages[0]['content'].shout() }}"),
-        ("of nothing", "{{ tools.first.name }}"),
+        ("field of an undefined value", "{{ tools.first.name }}"),
         ("unknown date", "{{ strftime_now('%Q') }}"),
-        ("endless", "{% for a in range(10000) %}{% for b in range(10000) %}{% set c = b %}{% endfor %}{% endfor %}"),
-        ("too long", "{% set s = 'x' * 10000000 %}{% for a in range(10) %}{{ s }}{% endfor %}"),
+        (
+            "endless loop",
+            "{% for a in range(10000) %}{% for b in range(10000) %}{% set c = b %}{% endfor %}{% endfor %}",
+        ),
+        ("output too long", "{% set s = 'x' * 10000000 %}{% for a in range(10) %}{{ s }}{% endfor %}"),
     ];
-    let report: Vec<_> = cases.iter().map(|(what, source)| format!("{what}\n  {}", refusal(source))).collect();
+    let report: Vec<_> = cases.iter().map(|(what, source)| format!("{what}\n  {}", error_text(source))).collect();
     insta::assert_snapshot!(report.join("\n"));
-    let long = refusal(&" ".repeat((1 << 20) + 1));
+    let long = error_text(&" ".repeat((1 << 20) + 1));
     assert!(long.contains("expected at most 1048576 bytes, found 1048577"), "{long}");
 }
 
 #[test]
-fn smollm2_renders_and_encodes_what_llama_cpp_was_given() {
+fn smollm2_renders_and_encodes_the_prompts_given_to_llama_cpp() {
     let Some(path) = tokenizer_files::find(tokenizer_files::SMOLLM2) else { return };
     let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/../engines/tests/fixtures/smollm2_golden.json");
     let golden: serde_json::Value = serde_json::from_slice(&fs::read(golden).unwrap()).unwrap();

@@ -1,4 +1,4 @@
-//! The cost model against numbers worked out by hand, and against sums made in another way.
+//! The cost model against numbers computed by hand, and against sums computed in another way.
 
 use models::cost::{self, OpKind, WeightTypes, attended, ops_of_batches, ops_of_decode, ops_of_prefill, totals};
 use models::registry::MODELS;
@@ -25,9 +25,9 @@ fn tiny() -> Spec {
     }
 }
 
-/// Three tokens at position 2: they see 3, 4 and 4 positions, 5 rows of the cache between them.
+/// Three tokens at position 2: they attend to 3, 4 and 4 positions, in total to 5 rows of the cache.
 #[test]
-fn by_hand() {
+fn a_prefill_computed_by_hand() {
     let spec = tiny();
     let types = WeightTypes::uniform(&spec, DType::F16);
     // name, FLOP, bytes of weights, of the cache, of activations
@@ -65,9 +65,9 @@ fn by_hand() {
     assert!(ops_of_prefill(&spec, &types, DType::F16, 0, 2).is_empty());
 }
 
-/// Matmuls of a decode are two operations per parameter, but for the norms and for a table that is only looked up in.
+/// Matmuls of a decode are two operations per parameter, without norms and an embedding table that is not the output matrix.
 #[test]
-fn two_operations_per_parameter() {
+fn a_decode_takes_two_operations_per_parameter() {
     for entry in &MODELS {
         let spec = &entry.spec;
         let ops = ops_of_decode(spec, &WeightTypes::uniform(spec, DType::Q4_0), DType::F16, 100);
@@ -80,7 +80,7 @@ fn two_operations_per_parameter() {
     }
 }
 
-/// A decode reads every weight once, and of a table that is not the head one row.
+/// A decode reads every weight once, and one row of an embedding table that is not the output matrix.
 #[test]
 fn a_decode_reads_every_weight_once() {
     for entry in &MODELS {
@@ -92,7 +92,7 @@ fn a_decode_reads_every_weight_once() {
     }
 }
 
-/// The same on a real file, whose tensors are summed by their sizes on disk.
+/// The same for a real file, with the sizes of its tensors on disk.
 #[test]
 fn a_decode_of_smollm2_reads_the_file_once() {
     let Some(path) = std::env::var_os("INFEROMETER_SMOLLM2") else {
@@ -106,7 +106,7 @@ fn a_decode_of_smollm2_reads_the_file_once() {
     assert_eq!(totals(&ops).weight_bytes, all + table.row_bytes(checkpoint.spec().hidden));
 }
 
-/// The cache of a decode: all rows up to and with its own are read, one is written, in every layer.
+/// In every layer, a decode reads all rows of the cache including its own, and writes one.
 #[test]
 fn a_decode_reads_the_cache_once() {
     for entry in &MODELS {
@@ -121,7 +121,7 @@ fn a_decode_reads_the_cache_once() {
 }
 
 #[test]
-fn batches_read_the_weights_anew_and_the_head_once() {
+fn each_batch_reads_the_weights_and_the_last_one_the_head() {
     let spec = tiny();
     let types = WeightTypes::uniform(&spec, DType::F16);
     let ops = ops_of_batches(&spec, &types, DType::F16, 7, 2, 3);
@@ -165,10 +165,10 @@ proptest! {
         prop_assert_eq!(attended(tokens, position, window), sum);
     }
 
-    /// Cutting a prefill into chunks changes neither its arithmetic (but for the head, which runs once per chunk) nor what it
-    /// appends to the cache; it reads the weights and the cache more often.
+    /// Splitting a prefill into chunks changes neither its arithmetic (except for the output head, which runs once per chunk) nor what
+    /// is written to the cache; weights and cache are read more often.
     #[test]
-    fn chunks_add_up(first in 1usize..50, second in 1usize..50, position in 0usize..50) {
+    fn chunks_have_the_same_arithmetic_and_more_traffic(first in 1usize..50, second in 1usize..50, position in 0usize..50) {
         let spec = tiny();
         let types = WeightTypes::uniform(&spec, DType::F16);
         let pass = |tokens, position| ops_of_prefill(&spec, &types, DType::F16, tokens, position);

@@ -1,4 +1,4 @@
-//! Folders that MLX quantised: words, scales and biases as tensors of their own.
+//! Folders that MLX quantised: packed words, scales and biases in separate tensors.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
@@ -65,14 +65,14 @@ fn folder(config: &Value, tensors: &[Tensor]) -> TempDir {
     folder
 }
 
-fn refusal(tensors: &[Tensor]) -> String {
+fn error_text(tensors: &[Tensor]) -> String {
     let folder = folder(&config(), tensors);
-    let error = Checkpoint::open(folder.path()).expect_err("this folder is wrong").to_string();
+    let error = Checkpoint::open(folder.path()).expect_err("this folder is wrong").with_advice();
     error.replace(&folder.path().display().to_string(), "DIR")
 }
 
 #[test]
-fn matrices_with_their_scales_and_biases() {
+fn matrices_are_read_with_their_scales_and_biases() {
     let folder = folder(&config(), &tensors());
     let checkpoint = Checkpoint::open(folder.path()).unwrap();
     let tensor = |name: &str| checkpoint.tensor(name).unwrap();
@@ -87,7 +87,7 @@ fn matrices_with_their_scales_and_biases() {
     assert_eq!((down.info().dtype, down.info().shape.as_slice()), (DType::MLX6_32, &[64, 128][..]));
     assert_eq!(tensor("blk.0.ffn_down.biases").info().shape, [64, 4]);
     assert_eq!(checkpoint.quantisation(), "MLX4_64");
-    // What the cost model reads of a matrix is what lies on disk: words, scales and biases.
+    // The bytes of a matrix in the cost model are those on disk: words, scales and biases.
     let all: Bytes = checkpoint.tensors().iter().map(|info| info.bytes).sum();
     assert_eq!(
         all,
@@ -105,14 +105,14 @@ fn matrices_with_their_scales_and_biases() {
 }
 
 #[test]
-fn what_does_not_belong_together_is_refused() {
+fn inconsistent_tensors_are_refused() {
     let changed = |change: &dyn Fn(&mut Vec<Tensor>)| {
         let mut tensors = tensors();
         change(&mut tensors);
-        refusal(&tensors)
+        error_text(&tensors)
     };
     let at = |tensors: &[Tensor], name: &str| tensors.iter().position(|tensor| tensor.0.ends_with(name)).unwrap();
-    let said = [
+    let errors = [
         changed(&|all| drop(all.remove(at(all, "q_proj.scales")))),
         changed(&|all| {
             let at = at(all, "q_proj.scales");
@@ -131,5 +131,5 @@ fn what_does_not_belong_together_is_refused() {
             all[at].1 = "U32";
         }),
     ];
-    insta::assert_snapshot!(said.join("\n"));
+    insta::assert_snapshot!(errors.join("\n"));
 }

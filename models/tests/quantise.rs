@@ -1,13 +1,13 @@
-//! Files in another type as their users see them: same names and metadata, weights that open, where they are from.
+//! Quantised files: names, metadata, weights and provenance.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::path::{Path, PathBuf};
 
-use models::fetch::Quiet;
+use models::Quiet;
+use models::blocks::dequantise;
 use models::quantise::{self, Quantised, Request, Target};
 use models::synth::{self, Quant, Recipe};
-use models::widen::widen;
 use models::{Arch, Checkpoint, DType, Rope, RopeLayout, RopeScaling, Spec, digest};
 use serde_json::json;
 
@@ -50,7 +50,7 @@ fn with_header(source: &Path, target: &str, header: Option<&Path>, out: &Path) -
 
 fn numbers(checkpoint: &Checkpoint, name: &str) -> Vec<f32> {
     let view = checkpoint.tensor(name).unwrap();
-    widen(view.info().dtype, view.bytes()).unwrap()
+    dequantise(view.info().dtype, view.bytes()).unwrap()
 }
 
 fn files_in(folder: &Path) -> Vec<String> {
@@ -61,7 +61,7 @@ fn files_in(folder: &Path) -> Vec<String> {
 }
 
 #[test]
-fn every_type_is_made_of_every_synthetic_type_and_opens() {
+fn every_type_is_written_from_every_synthetic_type() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("out.gguf");
     for quant in Quant::ALL {
@@ -93,11 +93,11 @@ fn every_type_is_made_of_every_synthetic_type_and_opens() {
 }
 
 #[test]
-fn the_error_is_that_of_the_weights() {
+fn the_error_in_the_header_is_that_of_the_weights() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("out.gguf");
     let source = synthetic(folder.path(), &spec(), Quant::F16);
-    // Random numbers near a normal distribution: the steps of each type against their root mean square.
+    // Bounds for approximately normal numbers: the quantisation steps of each type relative to their root mean square.
     for (target, least, most) in [
         ("f32", 0.0, 0.0),
         ("f16", 0.0, 0.0),
@@ -111,22 +111,22 @@ fn the_error_is_that_of_the_weights() {
         let made = quantise(&source, target, &out).unwrap();
         let error = f64::from(made.provenance.error);
         assert!((least..=most).contains(&error), "{target}: {error}");
-        // The same sum over the files themselves.
+        // The same error, computed from the files.
         let (before, after) = (Checkpoint::open(&source).unwrap(), Checkpoint::open(&out).unwrap());
-        let (mut lost, mut all) = (0.0, 0.0);
+        let (mut differences, mut weights) = (0.0, 0.0);
         for info in after.tensors().iter().filter(|info| info.shape.len() == 2) {
-            for (was, is) in numbers(&before, &info.name).iter().zip(numbers(&after, &info.name)) {
-                lost += (f64::from(*was) - f64::from(is)).powi(2);
-                all += f64::from(*was).powi(2);
+            for (old, new) in numbers(&before, &info.name).iter().zip(numbers(&after, &info.name)) {
+                differences += (f64::from(*old) - f64::from(new)).powi(2);
+                weights += f64::from(*old).powi(2);
             }
         }
-        let computed = f64::sqrt(lost / all);
+        let computed = f64::sqrt(differences / weights);
         assert!((error - computed).abs() <= 1e-6 * computed, "{target}: {error} is not {computed}");
     }
 }
 
 #[test]
-fn the_same_type_is_the_same_bytes_and_no_error() {
+fn the_same_type_copies_the_bytes() {
     let folder = tempfile::tempdir().unwrap();
     let (source, out) = (synthetic(folder.path(), &spec(), Quant::Q8_0), folder.path().join("out.gguf"));
     let made = quantise(&source, "q8_0", &out).unwrap();
@@ -142,7 +142,7 @@ fn the_same_type_is_the_same_bytes_and_no_error() {
 }
 
 #[test]
-fn threads_change_nothing() {
+fn the_file_does_not_depend_on_the_number_of_threads() {
     let folder = tempfile::tempdir().unwrap();
     let source = synthetic(folder.path(), &spec(), Quant::Q4_K_M);
     let made = |threads: usize| {
@@ -155,7 +155,7 @@ fn threads_change_nothing() {
 }
 
 #[test]
-fn metadata_stays_but_for_what_is_no_longer_true() {
+fn metadata_is_kept_except_for_the_type() {
     let folder = tempfile::tempdir().unwrap();
     let (source, out) = (synthetic(folder.path(), &spec(), Quant::Q4_0), folder.path().join("out.gguf"));
     quantise(&source, "bf16", &out).unwrap();
@@ -170,7 +170,7 @@ fn metadata_stays_but_for_what_is_no_longer_true() {
 }
 
 #[test]
-fn a_chain_keeps_its_first_source_and_tells_the_last() {
+fn repeated_quantisation_keeps_the_original_and_names_the_last_source() {
     let folder = tempfile::tempdir().unwrap();
     let [one, two, three] = ["1.gguf", "2.gguf", "3.gguf"].map(|name| folder.path().join(name));
     let source = synthetic(folder.path(), &spec(), Quant::F16);
@@ -190,7 +190,7 @@ fn a_chain_keeps_its_first_source_and_tells_the_last() {
 }
 
 #[test]
-fn a_tied_table_and_rows_that_fill_no_block() {
+fn tied_embeddings_and_rows_that_do_not_fill_blocks_get_other_types() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("out.gguf");
     let spec = Spec { hidden: 160, heads: 4, kv_heads: 4, head_dim: 40, ffn: 200, tied_embeddings: true, ..spec() };
@@ -198,9 +198,9 @@ fn a_tied_table_and_rows_that_fill_no_block() {
     quantise(&synthetic(folder.path(), &spec, Quant::F16), "q4_0", &out).unwrap();
     let after = Checkpoint::open(&out).unwrap();
     let of = |name: &str| after.tensor(name).unwrap().info().dtype;
-    assert_eq!(of("token_embd.weight"), DType::Q8_0, "it makes the logits");
+    assert_eq!(of("token_embd.weight"), DType::Q8_0, "it computes the logits");
     assert_eq!(of("blk.0.attn_q.weight"), DType::Q4_0);
-    assert_eq!(of("blk.0.ffn_down.weight"), DType::F16, "rows of 200 are no blocks of 32");
+    assert_eq!(of("blk.0.ffn_down.weight"), DType::F16, "rows of 200 are not a multiple of 32");
 }
 
 /// A llama of one layer in the Hugging Face layout: hidden 64, ffn 128, 2 heads of 32, 2 key-value heads, 320 tokens, tied, F32.
@@ -240,7 +240,7 @@ fn folder_of(scaling: &serde_json::Value) -> tempfile::TempDir {
 }
 
 #[test]
-fn a_folder_becomes_a_file_in_the_order_of_gguf() {
+fn a_folder_is_reordered_for_gguf() {
     let scaling = json!({
         "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
         "original_max_position_embeddings": 32,
@@ -255,10 +255,10 @@ fn a_folder_becomes_a_file_in_the_order_of_gguf() {
     assert_eq!((shape.layers, shape.hidden, shape.ffn, shape.vocab), (1, 64, 128, 320));
     assert_eq!(shape.rope.layout, RopeLayout::Interleaved);
     assert!(matches!(shape.rope.scaling, Some(RopeScaling::Factors(_))));
-    for (read, meant) in shape.inverse_frequencies().iter().zip(before.spec().inverse_frequencies()) {
-        assert!((read / meant - 1.0).abs() < 1e-5, "{read} {meant}");
+    for (read, expected) in shape.inverse_frequencies().iter().zip(before.spec().inverse_frequencies()) {
+        assert!((read / expected - 1.0).abs() < 1e-5, "{read} {expected}");
     }
-    // Row 1 of q is row 16 of the folder's (half a head of 32 further on), row 2 is row 1, row 33 is row 48.
+    // Row 1 of q is row 16 of the folder (half a head of 32 later), row 2 is row 1, row 33 is row 48.
     let q = numbers(&after, "blk.0.attn_q.weight");
     for (row, source) in [(0, 0), (1, 16), (2, 1), (33, 48), (63, 63)] {
         assert!((q[row * 64] * 1024.0 - (source * 64) as f32).abs() < 1e-3, "row {row}: {}", q[row * 64]);
@@ -267,20 +267,20 @@ fn a_folder_becomes_a_file_in_the_order_of_gguf() {
         assert_eq!(numbers(&before, name), numbers(&after, name), "{name}");
     }
     assert_eq!(after.tokenizer().unwrap().vocab_size(), 320);
-    let error = with_header(folder.path(), "f32", None, &out).unwrap_err().to_string();
-    insta::assert_snapshot!(error.replace(&folder.path().display().to_string(), "DIR"), @"quantising DIR: tokenizer: expected a GGUF file that has this model's tokenizer (--header GGUF), found a folder, whose tokenizer.json says less than a GGUF file has to; add --header with any GGUF file of the same model, or convert the folder with llama.cpp's convert_hf_to_gguf.py");
+    let error = with_header(folder.path(), "f32", None, &out).unwrap_err().with_advice();
+    insta::assert_snapshot!(error.replace(&folder.path().display().to_string(), "DIR"), @"quantising DIR: tokenizer: expected a GGUF file with this model's tokenizer, found a folder, whose tokenizer.json lacks settings that a GGUF file needs; give any GGUF file of the same model for the tokenizer, or convert the folder with llama.cpp's convert_hf_to_gguf.py");
 }
 
 #[test]
-fn what_cannot_be_is_refused_and_leaves_nothing() {
+fn errors_leave_no_file() {
     let (folder, place) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let source = synthetic(folder.path(), &spec(), Quant::F16);
     let out = place.path().join("out.gguf");
     let shown = |result: Result<Quantised, models::Error>| {
-        let text = result.unwrap_err().to_string();
+        let text = result.unwrap_err().with_advice();
         text.replace(&folder.path().display().to_string(), "DIR").replace(&place.path().display().to_string(), "OUT")
     };
-    // Not in the place of the source, under no name that it has.
+    // The source cannot be overwritten, not even by another name.
     std::os::unix::fs::symlink(&source, folder.path().join("link.gguf")).unwrap();
     let same = shown(quantise(&source, "q8_0", &folder.path().join("link.gguf")));
     // Half of the file.
@@ -288,7 +288,7 @@ fn what_cannot_be_is_refused_and_leaves_nothing() {
     let cut = folder.path().join("cut.gguf");
     std::fs::write(&cut, &bytes[..bytes.len() / 2]).unwrap();
     let half = shown(quantise(&cut, "q8_0", &out));
-    // A weight that is no number, in the middle of the file.
+    // A weight that is not a number, in the middle of the file.
     let view = |name: &str| Checkpoint::open(&source).unwrap().tensor(name).unwrap().range();
     let at = view("blk.1.attn_q.weight").start + 2 * (3 * 256 + 5);
     let mut damaged = bytes.clone();
@@ -296,7 +296,7 @@ fn what_cannot_be_is_refused_and_leaves_nothing() {
     let nan = folder.path().join("nan.gguf");
     std::fs::write(&nan, &damaged).unwrap();
     let nan = shown(quantise(&nan, "q8_0", &out));
-    // Numbers that F16 does not hold.
+    // A number outside the range of F16.
     let wide = folder.path().join("wide.gguf");
     quantise(&source, "f32", &wide).unwrap();
     let mut large = std::fs::read(&wide).unwrap();
@@ -307,11 +307,11 @@ fn what_cannot_be_is_refused_and_leaves_nothing() {
     let header = shown(with_header(&source, "q8_0", Some(&source), &out));
     let nowhere = shown(quantise(&source, "q8_0", &place.path().join("none/out.gguf")));
     insta::assert_snapshot!([same, half, nan, large, header, nowhere].join("\n"), @"
-    quantising DIR/link.gguf: output: expected another file than the source, found the source; choose another name (-o FILE)
+    quantising DIR/link.gguf: output: expected another file than the source, found the source; choose another output file
     GGUF DIR/cut.gguf: byte 7222, tensor `blk.0.ffn_down.weight`: expected data inside the file of 1349984 bytes, found 262144 bytes at 7872 + 1083392; the file is incomplete or damaged: fetch it again
     quantising DIR/nan.gguf: tensor `blk.1.attn_q.weight`, row 3, column 5: expected a finite number, found NaN; the weights are damaged: fetch them again
-    quantising DIR/wide.gguf: tensor `blk.0.ffn_up.weight`, row 0, column 0: expected numbers that F16 holds, found 1000000; choose bf16 or f32, which hold numbers as large
-    quantising DIR/F16.gguf: --header: expected none for a GGUF file, which has a tokenizer of its own, found one; leave --header out
+    quantising DIR/wide.gguf: tensor `blk.0.ffn_up.weight`, row 0, column 0: expected a number in the range of F16, found 1000000; choose bf16 or f32, which have a larger range
+    quantising DIR/F16.gguf: tokenizer: expected no other GGUF file for the tokenizer, since the source contains one, found one; quantise without a file for the tokenizer
     cannot create OUT/none/out.gguf: No such file or directory (os error 2); check the path
     ");
     assert_eq!(files_in(place.path()), [""; 0]);
@@ -319,7 +319,7 @@ fn what_cannot_be_is_refused_and_leaves_nothing() {
 }
 
 #[test]
-fn damaged_keys_are_told() {
+fn damaged_provenance_is_reported() {
     let folder = tempfile::tempdir().unwrap();
     let (source, out) = (synthetic(folder.path(), &spec(), Quant::F16), folder.path().join("out.gguf"));
     let made = quantise(&source, "q8_0", &out).unwrap();

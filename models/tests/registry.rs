@@ -1,10 +1,10 @@
-//! All entries of the registry, and finding one.
+//! The entries of the registry, and looking them up.
 
 use models::registry::{self, MODELS};
 use models::{Arch, DType};
 
 #[test]
-fn entries_are_sorted_and_their_names_are_their_own() {
+fn entries_are_sorted_and_names_are_unique() {
     assert!(MODELS.is_sorted_by(|one, other| one.name < other.name));
     let mut names: Vec<_> = MODELS.iter().flat_map(registry::Entry::names).collect();
     let count = names.len();
@@ -25,7 +25,7 @@ fn every_shape_has_the_published_number_of_parameters() {
 }
 
 #[test]
-fn every_shape_is_one_that_the_decoder_takes() {
+fn every_shape_is_supported_by_the_decoder() {
     for entry in &MODELS {
         let spec = &entry.spec;
         assert_eq!(spec.heads % spec.kv_heads, 0, "{}", entry.name);
@@ -57,7 +57,7 @@ fn sources_are_plain_names() {
                 "{}",
                 entry.name
             );
-            // A hash says nothing about a branch, which moves.
+            // A branch can change, so only a commit can have a hash.
             assert!(source.sha256.is_none() || source.revision.len() == 40, "{}", entry.name);
         }
         assert!(entry.gguf.file.ends_with(".gguf"), "{}", entry.name);
@@ -81,8 +81,8 @@ fn only_the_pinned_file_keeps_its_hash() {
 }
 
 #[test]
-fn an_unknown_name_gets_the_nearest_and_the_list() {
-    let said = |name: &str| registry::find(name).unwrap_err().to_string();
-    let all = [said("lama-3.2-1b"), said("smolm2"), said("gpt-2"), said("")].join("\n");
+fn the_error_of_an_unknown_name_lists_all_and_the_nearest() {
+    let error_text = |name: &str| registry::find(name).unwrap_err().with_advice();
+    let all = [error_text("lama-3.2-1b"), error_text("smolm2"), error_text("gpt-2"), error_text("")].join("\n");
     insta::assert_snapshot!(all);
 }

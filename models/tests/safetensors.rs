@@ -1,4 +1,4 @@
-//! Folders of safetensors: shapes in both spellings of config.json, shards, and what is refused.
+//! Folders of safetensors: shapes in both spellings of config.json, shards, and errors.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
@@ -47,7 +47,7 @@ fn tensors() -> Vec<(String, Vec<usize>)> {
     all
 }
 
-/// A safetensors file of two-byte elements, each tensor filled with its place in the list.
+/// A safetensors file of two-byte elements, each tensor filled with its index in the list.
 fn weights(tensors: &[(String, Vec<usize>)], dtype: &str) -> Vec<u8> {
     let mut header = serde_json::Map::new();
     let mut data = Vec::new();
@@ -88,8 +88,8 @@ impl Folder {
         Checkpoint::open(self.path()).unwrap()
     }
 
-    fn refusal(&self) -> String {
-        let error = Checkpoint::open(self.path()).expect_err("this folder is wrong").to_string();
+    fn error_text(&self) -> String {
+        let error = Checkpoint::open(self.path()).expect_err("this folder is wrong").with_advice();
         error.replace(&self.path().display().to_string(), "DIR")
     }
 
@@ -99,7 +99,7 @@ impl Folder {
 }
 
 #[test]
-fn one_file() {
+fn a_folder_with_one_weights_file() {
     let folder = Folder::whole(&config());
     folder.write(
         "tokenizer_config.json",
@@ -123,7 +123,7 @@ fn one_file() {
 }
 
 #[test]
-fn shards() {
+fn a_folder_with_shards() {
     let folder = Folder::new(&config());
     let all = tensors();
     let names = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"];
@@ -133,7 +133,7 @@ fn shards() {
     let map: serde_json::Map<_, _> =
         all.iter().enumerate().map(|(at, (name, _))| (name.clone(), json!(shard(at)))).collect();
     folder.write("model.safetensors.index.json", json!({"metadata": {}, "weight_map": map}).to_string().as_bytes());
-    let missing = folder.refusal();
+    let missing = folder.error_text();
     assert!(
         missing.starts_with("safetensors DIR/model-00002-of-00002.safetensors: shard: expected all 2 files"),
         "{missing}"
@@ -143,26 +143,26 @@ fn shards() {
     assert_eq!((checkpoint.files().len(), checkpoint.tensors().len()), (2, all.len()));
     assert_eq!(checkpoint.tensor("output.weight").unwrap().bytes(), [13; 48]);
     folder.write(names[1], &weights(&all[6..], "F16"));
-    let twice = folder.refusal();
+    let twice = folder.error_text();
     assert!(twice.contains("tensor `blk.0.ffn_norm.weight`: expected each tensor once"), "{twice}");
 }
 
 #[test]
-fn names_in_the_index_are_no_paths() {
+fn paths_in_the_index_are_refused() {
     for name in ["../../secret.safetensors", "/etc/passwd", "sub/x.safetensors", "x.bin", "..", "a\nb.safetensors"] {
         let folder = Folder::new(&config());
         let index = json!({"weight_map": {"lm_head.weight": name}});
         folder.write("model.safetensors.index.json", index.to_string().as_bytes());
-        let said = folder.refusal();
+        let error = folder.error_text();
         assert!(
-            said.contains("weight_map, tensor `lm_head.weight`: expected the plain name of a .safetensors file"),
-            "{said}"
+            error.contains("weight_map, tensor `lm_head.weight`: expected the plain name of a .safetensors file"),
+            "{error}"
         );
     }
 }
 
 #[test]
-fn a_tied_table_may_lie_there_twice() {
+fn a_copy_of_tied_embeddings_is_ignored() {
     let tied = changed(|config| config["tie_word_embeddings"] = json!(true));
     let checkpoint = Folder::whole(&tied).open();
     assert!(checkpoint.spec().tied_embeddings);
@@ -170,7 +170,7 @@ fn a_tied_table_may_lie_there_twice() {
 }
 
 #[test]
-fn both_spellings_of_scaling() {
+fn rope_scaling_is_read_in_both_spellings() {
     let parameters = json!({
         "factor": 32.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192,
         "rope_type": "llama3"
@@ -195,7 +195,7 @@ fn both_spellings_of_scaling() {
 }
 
 #[test]
-fn windows() {
+fn sliding_windows_by_architecture() {
     let of = |arch: &str, class: &str, fields: Value| {
         Folder::spec(&changed(|config| {
             config["model_type"] = json!(arch);
@@ -220,24 +220,24 @@ fn windows() {
 
 #[test]
 fn wrong_folders_are_refused() {
-    let with_config = |change: &dyn Fn(&mut Value)| Folder::whole(&changed(change)).refusal();
+    let with_config = |change: &dyn Fn(&mut Value)| Folder::whole(&changed(change)).error_text();
     let with_weights = |bytes: &[u8]| {
         let folder = Folder::new(&config());
         folder.write("model.safetensors", bytes);
-        folder.refusal()
+        folder.error_text()
     };
     let raw_config = |bytes: &[u8]| {
         let folder = Folder::whole(&config());
         folder.write("config.json", bytes);
-        folder.refusal()
+        folder.error_text()
     };
     let sound = weights(&tensors(), "BF16");
     let mut renamed = tensors();
     renamed[3].0 = "model.layers.0.self_attn.q_norm.weight".to_owned();
     let mut reshaped = tensors();
     reshaped[3].1 = vec![8, 4];
-    let said = [
-        ("no weights", Folder::new(&config()).refusal()),
+    let errors = [
+        ("no weights", Folder::new(&config()).error_text()),
         ("architecture", with_config(&|config| config["architectures"] = json!(["GemmaForCausalLM"]))),
         ("no architecture", raw_config(b"{}")),
         ("another head", with_config(&|config| config["architectures"] = json!(["LlamaForSequenceClassification"]))),
@@ -246,7 +246,7 @@ fn wrong_folders_are_refused() {
         ("no hidden size", with_config(&|config| config["hidden_size"] = Value::Null)),
         ("hidden size a text", with_config(&|config| config["hidden_size"] = json!("8"))),
         ("hidden size negative", with_config(&|config| config["hidden_size"] = json!(-8))),
-        ("layers without end", with_config(&|config| config["num_hidden_layers"] = json!(u64::MAX))),
+        ("too many layers", with_config(&|config| config["num_hidden_layers"] = json!(u64::MAX))),
         ("heads that do not divide", with_config(&|config| config["num_attention_heads"] = json!(3))),
         ("gelu", with_config(&|config| config["hidden_act"] = json!("gelu"))),
         ("biases in the feed-forward block", with_config(&|config| config["mlp_bias"] = json!(true))),
@@ -275,11 +275,11 @@ fn wrong_folders_are_refused() {
         ("cut", with_weights(&sound[..sound.len() - 1])),
         ("longer than its header says", with_weights(&[&sound[..], b"x"].concat())),
         ("cut inside the header", with_weights(&sound[..100])),
-        ("a header without end", with_weights(&[&u64::MAX.to_le_bytes()[..], b"{}"].concat())),
+        ("a header that is too long", with_weights(&[&u64::MAX.to_le_bytes()[..], b"{}"].concat())),
         ("an empty file", with_weights(b"")),
         ("a web page", with_weights(b"<!doctype html>")),
         ("a GGUF file", with_weights(b"GGUF\x03\0\0\0\0\0\0\0")),
     ];
-    let said: String = said.iter().map(|(name, text)| format!("{name}\n    {text}\n")).collect();
-    insta::assert_snapshot!(said);
+    let errors: String = errors.iter().map(|(name, text)| format!("{name}\n    {text}\n")).collect();
+    insta::assert_snapshot!(errors);
 }

@@ -1,10 +1,10 @@
-//! Synthetic files as their users see them: the same bytes from the same recipe, the planned size, readable, self-declared.
+//! Synthetic files: reproducible bytes, sizes, shapes, and the keys that mark them.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::path::{Path, PathBuf};
 
-use models::fetch::Quiet;
+use models::Quiet;
 use models::synth::{self, Quant, Recipe};
 use models::{Arch, Bytes, Checkpoint, DType, Rope, RopeLayout, RopeScaling, Spec};
 
@@ -49,13 +49,13 @@ fn the_same_recipe_gives_the_same_bytes_on_any_number_of_threads() {
         let four = with_threads(4, || write(&recipe(&shape, quant), &folder.path().join("four.gguf")));
         assert!(one == four, "{quant}: bytes depend on threads");
         let other = write(&Recipe { seed: 8, ..recipe(&shape, quant) }, &folder.path().join("other.gguf"));
-        assert!(one != other, "{quant}: the seed changes nothing");
+        assert!(one != other, "{quant}: the seed has no effect");
         assert_eq!(one.len(), other.len());
     }
 }
 
 #[test]
-fn every_file_opens_with_the_shape_and_the_sizes_that_were_planned() {
+fn every_file_has_the_planned_shape_and_sizes() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("m.gguf");
     for arch in [Arch::Llama, Arch::Mistral, Arch::Qwen2] {
@@ -79,7 +79,7 @@ fn every_file_opens_with_the_shape_and_the_sizes_that_were_planned() {
 }
 
 #[test]
-fn llama3_frequencies_survive_the_file() {
+fn llama3_frequencies_are_read_back() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("m.gguf");
     let mut shape = spec(Arch::Llama);
@@ -88,13 +88,13 @@ fn llama3_frequencies_survive_the_file() {
         Some(RopeScaling::Llama3 { factor: 8.0, low_freq_factor: 1.0, high_freq_factor: 4.0, original_context: 256 });
     write(&recipe(&shape, Quant::F16), &path);
     let read = Checkpoint::open(&path).unwrap().spec().inverse_frequencies();
-    for (read, meant) in read.iter().zip(shape.inverse_frequencies()) {
-        assert!((read / meant - 1.0).abs() < 1e-5, "{read} {meant}");
+    for (read, expected) in read.iter().zip(shape.inverse_frequencies()) {
+        assert!((read / expected - 1.0).abs() < 1e-5, "{read} {expected}");
     }
 }
 
 #[test]
-fn a_synthetic_file_says_so() {
+fn a_synthetic_file_is_marked() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("m.gguf");
     let shape = spec(Arch::Llama);
@@ -105,7 +105,7 @@ fn a_synthetic_file_says_so() {
 }
 
 #[test]
-fn the_generated_tokenizer_returns_what_it_was_given() {
+fn the_generated_tokenizer_decodes_what_it_encoded() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("m.gguf");
     let shape = spec(Arch::Llama);
@@ -116,20 +116,20 @@ fn the_generated_tokenizer_returns_what_it_was_given() {
     let options = models::EncodeOptions { add_bos: false, parse_special: false };
     let ids = tokenizer.encode(text, options).unwrap();
     assert_eq!(tokenizer.decode(&ids).unwrap(), text);
-    assert!(ids.len() < text.len(), "no merge was ever used");
+    assert!(ids.len() < text.len(), "no merge was used");
 }
 
 #[test]
-fn a_header_lends_its_tokenizer() {
+fn the_tokenizer_of_another_file_is_copied() {
     let folder = tempfile::tempdir().unwrap();
     let (small, path) = (folder.path().join("small.gguf"), folder.path().join("m.gguf"));
     write(&recipe(&Spec { vocab: 600, ..spec(Arch::Llama) }, Quant::Q4_0), &small);
     let shape = spec(Arch::Llama);
     write(&Recipe { header: Some(&small), ..recipe(&shape, Quant::Q4_0) }, &path);
-    let lent = models::gguf::File::open(&path).unwrap().header.metadata;
-    let tokens = lent.texts("tokenizer.ggml.tokens").unwrap().unwrap();
+    let copied = models::gguf::File::open(&path).unwrap().header.metadata;
+    let tokens = copied.texts("tokenizer.ggml.tokens").unwrap().unwrap();
     assert_eq!((tokens.len(), tokens.get(599), tokens.get(600)), (1024, Some("<|eot|>"), Some("[unused600]")));
-    assert_eq!(lent.count("tokenizer.ggml.eos_token_id").unwrap(), Some(598));
+    assert_eq!(copied.count("tokenizer.ggml.eos_token_id").unwrap(), Some(598));
     // A vocabulary that is larger than the model's is refused, with both numbers.
     let error = synth::write(
         &Recipe { header: Some(&path), ..recipe(&Spec { vocab: 600, ..shape.clone() }, Quant::Q4_0) },
@@ -141,7 +141,7 @@ fn a_header_lends_its_tokenizer() {
 }
 
 #[test]
-fn q4_k_m_mixes_types_as_llama_cpp_does() {
+fn q4_k_m_has_the_types_of_llama_cpp() {
     let shape = spec(Arch::Llama);
     let plan = synth::plan(&shape, Quant::Q4_K_M).unwrap();
     let of = |name: &str| plan.tensors.iter().find(|tensor| tensor.name == name).unwrap().dtype;
@@ -158,19 +158,19 @@ fn ensure(recipe: &Recipe<'_>, folder: &Path) -> PathBuf {
 }
 
 #[test]
-fn a_cached_file_is_made_once_and_again_when_it_is_damaged() {
+fn a_cached_file_is_reused_and_replaced_when_damaged() {
     let folder = tempfile::tempdir().unwrap();
     let shape = spec(Arch::Qwen2);
     let recipe = recipe(&shape, Quant::Q8_0);
     let path = ensure(&recipe, folder.path());
     let whole = std::fs::read(&path).unwrap();
-    // An untouched file is taken as it is: what is changed behind its header stays.
+    // A file of the right length and header is reused, even if its data was changed.
     let mut marked = whole.clone();
     *marked.last_mut().unwrap() ^= 1;
     std::fs::write(&path, &marked).unwrap();
     assert_eq!(ensure(&recipe, folder.path()), path);
     assert!(std::fs::read(&path).unwrap() == marked);
-    // A cut one is made again.
+    // A truncated file is written again.
     std::fs::write(&path, &whole[..whole.len() / 2]).unwrap();
     assert_eq!(ensure(&recipe, folder.path()), path);
     assert!(std::fs::read(&path).unwrap() == whole);

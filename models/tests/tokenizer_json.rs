@@ -1,4 +1,4 @@
-//! Folders in the Hugging Face layout: `tokenizer.json` and the files beside it.
+//! Folders in the Hugging Face layout: `tokenizer.json` and the files that name special tokens.
 
 #![allow(clippy::unwrap_used, reason = "helper functions of tests; only test functions themselves are exempt")]
 
@@ -57,7 +57,7 @@ fn small() -> Value {
 }
 
 #[test]
-fn the_files_beside_say_what_begins_and_ends() {
+fn bos_and_eos_come_from_the_other_files() {
     let config = json!({"bos_token": {"content": "<s>"}, "eos_token": "</s>"});
     let generation = json!({"eos_token_id": [7, 2]});
     let tokenizer = open(&[
@@ -148,9 +148,9 @@ fn real_vocabularies_agree_with_llama_cpp() {
     }
 }
 
-/// The documents that make the `tokenizers` crate panic or fail, and files that are no tokenizers at all.
+/// Documents for which the `tokenizers` crate panics or fails, and files that are no tokenizers.
 #[test]
-fn damaged_files_are_errors_never_panics() {
+fn damaged_files_are_errors() {
     let bad = |model: Value| document(&model, &byte_level(), &byte_level(), &json!([]));
     let vocabulary = json!({"h": 0, "e": 1});
     let mut missing_token = small();
@@ -160,8 +160,8 @@ fn damaged_files_are_errors_never_panics() {
     let mut no_decoder = small();
     no_decoder["decoder"] = Value::Null;
     let cases = [
-        ("merge into a stranger", bad(json!({"type": "BPE", "vocab": vocabulary, "merges": [["h", "e"]]}))),
-        ("merge of a stranger", bad(json!({"type": "BPE", "vocab": vocabulary, "merges": [["h", "x"]]}))),
+        ("merge into an unknown token", bad(json!({"type": "BPE", "vocab": vocabulary, "merges": [["h", "e"]]}))),
+        ("merge of an unknown token", bad(json!({"type": "BPE", "vocab": vocabulary, "merges": [["h", "x"]]}))),
         (
             "prefix longer than the token",
             bad(
@@ -169,26 +169,26 @@ fn damaged_files_are_errors_never_panics() {
             ),
         ),
         ("template with a missing token", missing_token),
-        ("id out of all bounds", wild_id),
+        ("id out of bounds", wild_id),
         ("no decoder", no_decoder),
         ("no vocabulary", bad(json!({"type": "BPE", "vocab": {}, "merges": []}))),
         ("unknown model", bad(json!({"type": "Nothing"}))),
-        ("no object", json!([1, 2])),
+        ("not an object", json!([1, 2])),
     ];
     let mut report = Vec::new();
     for (what, document) in &cases {
         let folder = folder(&[("tokenizer.json", document)]);
-        let error = Tokenizer::from_folder(folder.path()).unwrap_err().to_string();
-        // What a panic says depends on the build (overflow checks), that it is an error does not.
+        let error = Tokenizer::from_folder(folder.path()).unwrap_err().with_advice();
+        // The message of a panic depends on the build (overflow checks).
         let error = error.split_once("found a panic: ").map_or(error.as_str(), |(before, _)| before).to_owned();
         report.push(format!("{what}\n  {}", error.replace(folder.path().to_str().unwrap(), "FOLDER")));
     }
     let empty = tempfile::tempdir().unwrap();
-    let error = Tokenizer::from_folder(empty.path()).unwrap_err().to_string();
+    let error = Tokenizer::from_folder(empty.path()).unwrap_err().with_advice();
     report.push(format!("no file\n  {}", error.replace(empty.path().to_str().unwrap(), "FOLDER")));
     let broken = folder(&[("tokenizer.json", &small())]);
     fs::write(broken.path().join("config.json"), "{\n \"x\": }").unwrap();
-    let error = Tokenizer::from_folder(broken.path()).unwrap_err().to_string();
-    report.push(format!("broken file beside\n  {}", error.replace(broken.path().to_str().unwrap(), "FOLDER")));
+    let error = Tokenizer::from_folder(broken.path()).unwrap_err().with_advice();
+    report.push(format!("invalid config.json\n  {}", error.replace(broken.path().to_str().unwrap(), "FOLDER")));
     insta::assert_snapshot!(report.join("\n"));
 }

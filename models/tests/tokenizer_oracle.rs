@@ -1,6 +1,6 @@
 //! Token ids, special tokens and texts against llama.cpp, on real vocabularies.
 //!
-//! The expected ids stand in `fixtures/tokenizer_ids.json`; the vocabularies are looked for as `tokenizer_files` says.
+//! The expected ids are in `fixtures/tokenizer_ids.json`; `tokenizer_files` finds the vocabularies.
 
 #![allow(clippy::unwrap_used, reason = "helper functions of tests; only test functions themselves are exempt")]
 
@@ -39,7 +39,7 @@ fn ids(value: &Value) -> Vec<u32> {
     value.as_array().unwrap().iter().map(|id| u32::try_from(id.as_u64().unwrap()).unwrap()).collect()
 }
 
-/// The text that the fixture gives, as UTF-8 with U+FFFD for the rest.
+/// The text in the fixture, with U+FFFD for invalid UTF-8.
 fn text(value: &Value) -> String {
     if let Some(text) = value["text"].as_str() {
         return text.to_owned();
@@ -50,9 +50,9 @@ fn text(value: &Value) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// Every text of the fixture with one vocabulary. `cleans`: llama.cpp tidies spaces before punctuation when it writes a
-/// whole text with this one, so what it writes is no oracle for decoding.
-fn agrees(name: &str, cleans: bool) {
+/// Compares all texts of the fixture with one vocabulary. `cleans`: with this vocabulary llama.cpp removes spaces before punctuation
+/// when it decodes a text, so its texts are not compared.
+fn compare(name: &str, cleans: bool) {
     let Some(Oracle { texts, expected, tokenizer }) = oracle(name) else { return };
     assert_eq!(tokenizer.vocab_size() as u64, expected["size"].as_u64().unwrap());
     assert_eq!(tokenizer.bos().map(u64::from), expected["bos"].as_u64());
@@ -78,11 +78,11 @@ fn agrees(name: &str, cleans: bool) {
                 let without = wanted.get("back_without_special").unwrap_or(&wanted["back"]);
                 for (got, wanted) in [(&shown, text(&wanted["back"])), (&hidden, text(without))] {
                     if *got != wanted {
-                        wrong.push(format!("{way} {input:?} comes back as\n  {got:?}\n  {wanted:?} expected"));
+                        wrong.push(format!("{way} {input:?} is decoded as\n  {got:?}\n  {wanted:?} expected"));
                     }
                 }
             } else if way == "plain" && shown != *input {
-                wrong.push(format!("plain {input:?} comes back as {shown:?}"));
+                wrong.push(format!("plain {input:?} is decoded as {shown:?}"));
             }
             let mut stream = tokenizer.decode_stream();
             let mut pieces: String = got.iter().filter_map(|id| stream.push(*id).unwrap()).collect();
@@ -95,32 +95,32 @@ fn agrees(name: &str, cleans: bool) {
 
 #[test]
 fn smollm() {
-    agrees("smollm", false);
+    compare("smollm", false);
 }
 
 #[test]
 fn llama_bpe() {
-    agrees("llama-bpe", true);
+    compare("llama-bpe", true);
 }
 
 #[test]
 fn qwen2() {
-    agrees("qwen2", false);
+    compare("qwen2", false);
 }
 
 #[test]
 fn deepseek_r1_qwen() {
-    agrees("deepseek-r1-qwen", false);
+    compare("deepseek-r1-qwen", false);
 }
 
 #[test]
 fn llama_spm() {
-    agrees("llama-spm", false);
+    compare("llama-spm", false);
 }
 
-/// The texts and ids that llama.cpp publishes beside its vocabularies, for every pre-tokenizer that has some.
+/// The texts and ids that llama.cpp publishes beside its vocabularies, for every pre-tokenizer with such texts.
 #[test]
-fn published_ids() {
+fn ids_published_by_llama_cpp() {
     for name in ["llama-bpe", "qwen2", "llama-spm", "gpt-2", "starcoder", "refact"] {
         let stem = format!("ggml-vocab-{name}.gguf");
         let Some(path) = tokenizer_files::find(&stem) else { return };

@@ -1,4 +1,4 @@
-//! Tokenizers of a few hand-made tokens: what must hold without any file.
+//! Tokenizers of small vocabularies that the tests define.
 
 #![allow(clippy::unwrap_used, reason = "helper functions of tests; only test functions themselves are exempt")]
 
@@ -39,7 +39,7 @@ fn byte_level() -> TokenizerData {
     }
 }
 
-/// The bytes, some letters, and pieces whose scores decide.
+/// The bytes, some letters, and tokens with different scores.
 fn spm() -> TokenizerData {
     let mut tokens: Vec<String> = ["<unk>", "<s>", "</s>"].map(str::to_owned).to_vec();
     let mut kinds = vec![TokenKind::Unknown, TokenKind::Control, TokenKind::Control];
@@ -85,7 +85,7 @@ fn byte_level_merges_by_rank_within_words() {
 }
 
 #[test]
-fn special_tokens_are_read_only_when_asked_for_but_user_defined_ones_always() {
+fn special_tokens_are_recognised_on_request_and_user_defined_ones_always() {
     let tokenizer = Tokenizer::new(byte_level()).unwrap();
     assert_eq!(pieces(&tokenizer, "[USER]hello<|im_end|>", SPECIAL), ["[USER]", "hello", "<|im_end|>"]);
     let plain = tokenizer.encode("[USER]hello<|im_end|>", PLAIN).unwrap();
@@ -96,7 +96,7 @@ fn special_tokens_are_read_only_when_asked_for_but_user_defined_ones_always() {
 }
 
 #[test]
-fn bos_goes_in_front_once() {
+fn bos_is_added_once() {
     let mut data = byte_level();
     data.add_bos = Some(true);
     let tokenizer = Tokenizer::new(data).unwrap();
@@ -111,16 +111,16 @@ fn bos_goes_in_front_once() {
 }
 
 #[test]
-fn sentencepiece_merges_the_best_score_first_not_the_longest() {
+fn sentencepiece_merges_by_score_not_by_length() {
     let tokenizer = Tokenizer::new(spm()).unwrap();
-    // `bc` (-1) goes before `ab` (-2) and `▁a` (-3), then `▁a`, then `▁abc`.
+    // `bc` (-1) is merged before `ab` (-2) and `▁a` (-3), then `▁a`, then `▁abc`.
     assert_eq!(pieces(&tokenizer, "abc", PLAIN), ["▁abc"]);
     assert_eq!(pieces(&tokenizer, "ab", PLAIN), ["▁", "ab"]);
     assert_eq!(pieces(&tokenizer, "cab é", PLAIN), ["▁", "c", "ab", "▁", "<0xC3>", "<0xA9>"]);
 }
 
 #[test]
-fn sentencepiece_puts_a_space_before_text_that_follows_nothing_or_a_special_token() {
+fn sentencepiece_adds_a_space_at_the_start_and_after_special_tokens() {
     let tokenizer = Tokenizer::new(spm()).unwrap();
     assert_eq!(pieces(&tokenizer, "a</s>a", SPECIAL), ["▁a", "</s>", "▁a"]);
     let options = EncodeOptions { add_bos: true, parse_special: true };
@@ -132,7 +132,7 @@ fn sentencepiece_puts_a_space_before_text_that_follows_nothing_or_a_special_toke
 }
 
 #[test]
-fn a_character_in_several_tokens_comes_whole_with_the_last() {
+fn a_stream_returns_a_character_with_its_last_token() {
     let tokenizer = Tokenizer::new(byte_level()).unwrap();
     let ids = tokenizer.encode("a🦙b", PLAIN).unwrap();
     let mut stream = tokenizer.decode_stream();
@@ -144,15 +144,15 @@ fn a_character_in_several_tokens_comes_whole_with_the_last() {
 }
 
 #[test]
-fn damaged_vocabularies_are_refused_with_their_place() {
+fn errors_of_damaged_vocabularies_name_the_place() {
     type Damage = fn(&mut TokenizerData);
     let cases: &[(&str, Damage)] = &[
         ("unknown model", |data| data.model = "bert".to_owned()),
         ("unknown pre-tokenizer", |data| data.pre = Some("tekken".to_owned())),
         ("no merges", |data| data.merges.clear()),
         ("merge of one word", |data| data.merges[1] = "ll".to_owned()),
-        ("merge of a stranger", |data| data.merges[1] = "l zz".to_owned()),
-        ("merge into a stranger", |data| data.merges[1] = "h o".to_owned()),
+        ("merge of an unknown token", |data| data.merges[1] = "l zz".to_owned()),
+        ("merge into an unknown token", |data| data.merges[1] = "h o".to_owned()),
         ("the same token twice", |data| data.tokens[9] = "he".to_owned()),
         ("too few types", |data| data.kinds.truncate(3)),
         ("score without a value", |data| data.scores[7] = f32::NAN),
@@ -167,31 +167,31 @@ fn damaged_vocabularies_are_refused_with_their_place() {
         .map(|(what, damage)| {
             let mut data = byte_level();
             damage(&mut data);
-            format!("{what}\n  {}", Tokenizer::new(data).unwrap_err())
+            format!("{what}\n  {}", Tokenizer::new(data).unwrap_err().with_advice())
         })
         .collect();
     insta::assert_snapshot!(report.join("\n"));
 }
 
 #[test]
-fn what_cannot_be_encoded_or_decoded_is_an_error() {
+fn encoding_and_decoding_errors() {
     let mut data = spm();
     data.tokens[3 + 0xC3] = "[gone]".to_owned();
     data.ids.bos = None;
     let tokenizer = Tokenizer::new(data).unwrap();
-    insta::assert_snapshot!(tokenizer.encode("é", PLAIN).unwrap_err(), @"tokenizer small.gguf: tokenizer.ggml.tokens: expected a byte token for what no other token spells, found none for byte 0xC3; take another conversion of the model");
-    insta::assert_snapshot!(tokenizer.decode(&[9999]).unwrap_err(), @"tokenizer small.gguf: the ids to decode: expected an id below 267, found 9999; check that the ids come from this model");
+    insta::assert_snapshot!(tokenizer.encode("é", PLAIN).unwrap_err().with_advice(), @"tokenizer small.gguf: tokenizer.ggml.tokens: expected a byte token for characters without a token, found none for byte 0xC3; take another conversion of the model");
+    insta::assert_snapshot!(tokenizer.decode(&[9999]).unwrap_err().with_advice(), @"tokenizer small.gguf: the ids to decode: expected an id below 267, found 9999; check that the ids come from this model");
     let mut data = byte_level();
     data.ids.bos = None;
     let options = EncodeOptions { add_bos: true, parse_special: false };
     let tokenizer = Tokenizer::new(data).unwrap();
-    insta::assert_snapshot!(tokenizer.encode("h", options).unwrap_err(), @"tokenizer small.gguf: BOS: expected a vocabulary with a BOS token, found none; encode without BOS");
+    insta::assert_snapshot!(tokenizer.encode("h", options).unwrap_err().with_advice(), @"tokenizer small.gguf: BOS: expected a vocabulary with a BOS token, found none; encode without BOS");
     let blank = " ".repeat(600_000);
-    insta::assert_snapshot!(tokenizer.encode(&blank, PLAIN).unwrap_err(), @"tokenizer small.gguf: the text to encode: expected at most 500000 characters of white space in a row, found 600000; shorten the run");
+    insta::assert_snapshot!(tokenizer.encode(&blank, PLAIN).unwrap_err().with_advice(), @"tokenizer small.gguf: the text to encode: expected at most 500000 characters of white space in a row, found 600000; shorten the run");
 }
 
 #[test]
-fn half_a_million_spaces_are_split_as_few_are() {
+fn half_a_million_spaces_are_encoded() {
     let tokenizer = Tokenizer::new(byte_level()).unwrap();
     let text = format!("{}hello 1", " ".repeat(499_999));
     let ids = tokenizer.encode(&text, PLAIN).unwrap();
@@ -201,7 +201,7 @@ fn half_a_million_spaces_are_split_as_few_are() {
 
 proptest! {
     #[test]
-    fn byte_level_text_comes_back(text in "\\PC*|[ \\r\\n\\t]*|(hello| w|<\\|im_end\\|>|\\[USER\\]|[0-9é🦙'])*") {
+    fn byte_level_text_is_decoded_back(text in "\\PC*|[ \\r\\n\\t]*|(hello| w|<\\|im_end\\|>|\\[USER\\]|[0-9é🦙'])*") {
         let tokenizer = Tokenizer::new(byte_level()).unwrap();
         for options in [PLAIN, SPECIAL] {
             let ids = tokenizer.encode(&text, options).unwrap();
@@ -210,8 +210,8 @@ proptest! {
     }
 
     #[test]
-    fn sentencepiece_text_comes_back(text in "[ abc]*|\\PC*") {
-        // U+2581 stands for a space and cannot come back as itself.
+    fn sentencepiece_text_is_decoded_back(text in "[ abc]*|\\PC*") {
+        // U+2581 stands for a space and cannot be decoded as itself.
         prop_assume!(!text.contains('\u{2581}'));
         let tokenizer = Tokenizer::new(spm()).unwrap();
         let ids = tokenizer.encode(&text, PLAIN).unwrap();
@@ -252,7 +252,7 @@ proptest! {
     }
 
     #[test]
-    fn a_stream_says_what_decode_says(ids in prop::collection::vec(0u32..264, 0..60)) {
+    fn a_stream_gives_the_text_of_decode(ids in prop::collection::vec(0u32..264, 0..60)) {
         for data in [byte_level(), spm()] {
             let tokenizer = Tokenizer::new(data).unwrap();
             let mut stream = tokenizer.decode_stream();

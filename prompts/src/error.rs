@@ -1,19 +1,20 @@
-//! What can be wrong with a prompt set.
+//! [`Error`]: why a prompt set cannot be read, with the place in the file.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::path::PathBuf;
 
-/// A place in a file, both counted from 1; the column counts characters.
+/// A place in a file. Line and column count from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Position {
-    /// Line.
+    /// The line.
     pub line: usize,
-    /// Character in the line.
+    /// The character in the line.
     pub column: usize,
 }
 
 impl Position {
-    /// The place of a byte offset in a text.
+    /// The position of a byte offset in a text.
     pub(crate) fn of(text: &str, offset: usize) -> Self {
         let before = text.get(..offset).unwrap_or(text);
         let start = before.rfind('\n').map_or(0, |newline| newline + 1);
@@ -27,37 +28,50 @@ impl fmt::Display for Position {
     }
 }
 
-/// Why there is no set.
+/// Why a prompt set cannot be read. [`Error::advice`] is apart from the text.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// No set has this name.
-    #[error("there is no prompt set \"{name}\"; the sets are {}, or give the path of a TOML file", known.join(", "))]
+    #[error("there is no prompt set \"{name}\"")]
     UnknownSet {
-        /// What was asked for.
+        /// The requested name.
         name: String,
-        /// What there is.
+        /// The names of all sets.
         known: Vec<&'static str>,
     },
     /// The file cannot be read.
-    #[error("cannot read the prompt set {}: {source}; give a set's name or the path of a readable TOML file", path.display())]
+    #[error("cannot read the prompt set {}: {source}", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// The system's reason.
+        /// The error of the operating system.
         source: std::io::Error,
     },
-    /// The text is no prompt set.
-    #[error("{origin}:{position}: {problem}; {advice}")]
+    /// The text is not a prompt set.
+    #[error("{origin}:{position}: {problem}")]
     Invalid {
-        /// The file, or the set's name.
+        /// The file, or the name of the set.
         origin: String,
-        /// Where in it.
+        /// The place of the error.
         position: Position,
         /// What was expected and what was found.
         problem: String,
-        /// What to do.
-        advice: String,
+        /// How to correct it.
+        advice: &'static str,
     },
+}
+
+impl Error {
+    /// What to do about it.
+    pub fn advice(&self) -> Cow<'_, str> {
+        match self {
+            Self::UnknownSet { known, .. } => {
+                Cow::Owned(format!("the sets are {}, or give the path of a TOML file", known.join(", ")))
+            }
+            Self::Unreadable { .. } => Cow::Borrowed("give the name of a set or the path of a readable TOML file"),
+            Self::Invalid { advice, .. } => Cow::Borrowed(advice),
+        }
+    }
 }
 
 #[cfg(test)]

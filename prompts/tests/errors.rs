@@ -1,4 +1,4 @@
-//! What the reader of a user's set says about mistakes.
+//! The errors of invalid prompt sets.
 
 #![allow(clippy::expect_used, reason = "a helper function of tests; only test functions themselves are exempt")]
 
@@ -6,13 +6,14 @@ use std::fs;
 
 use prompts::{Input, Set};
 
-/// The error of a file `my.toml` with this text.
+/// The error of a file `my.toml` with this text, and its advice.
 fn error(text: &str) -> String {
-    Set::from_toml(text, "my.toml", "my").expect_err("a mistake").to_string()
+    let error = Set::from_toml(text, "my.toml", "my").expect_err("the set is invalid");
+    format!("{error}\n  advice: {}", error.advice())
 }
 
 #[test]
-fn a_full_set_reads() {
+fn a_set_with_all_fields_is_read() {
     let set = Set::from_toml(
         "name = \"mine\"\ndescription = \"d\"\n[[prompt]]\nid = \"a\"\ntests = \"t\"\ntext = \"x\"\nsystem = \"s\"\nnew_tokens = 4\n[[prompt]]\nid = \"b\"\nprompt_tokens = 7\n",
         "my.toml",
@@ -26,7 +27,7 @@ fn a_full_set_reads() {
 }
 
 #[test]
-fn a_mistake_has_its_line_and_column_and_what_to_do() {
+fn each_error_has_line_column_and_advice() {
     let head = "[[prompt]]\nid = \"a\"\n";
     let cases = [
         ("syntax", "[[prompt]\nid = 1".to_owned()),
@@ -36,7 +37,7 @@ fn a_mistake_has_its_line_and_column_and_what_to_do() {
         ("no prompt", "name = \"x\"\n".to_owned()),
         ("no id", "\n[[prompt]]\ntext = \"x\"\n".to_owned()),
         ("duplicate id", format!("{head}text = \"x\"\n\n{head}text = \"y\"\n")),
-        ("id unfit for a file", "[[prompt]]\nid = \"../x\"\ntext = \"x\"\n".to_owned()),
+        ("id that cannot be in a file name", "[[prompt]]\nid = \"../x\"\ntext = \"x\"\n".to_owned()),
         ("both", format!("{head}text = \"x\"\nprompt_tokens = 5\n")),
         ("neither", format!("{head}tests = \"nothing\"\n")),
         ("empty text", format!("{head}text = \"  \"\n")),
@@ -52,14 +53,17 @@ fn a_mistake_has_its_line_and_column_and_what_to_do() {
 }
 
 #[test]
-fn a_file_that_is_missing_or_unknown_says_what_there_is() {
-    let missing = Set::from_file("no/such/file.toml".as_ref()).unwrap_err().to_string();
-    assert!(missing.starts_with("cannot read the prompt set no/such/file.toml: "), "{missing}");
-    insta::assert_snapshot!(Set::named("sed").unwrap_err(), @r#"there is no prompt set "sed"; the sets are lengths, long, seed, smoke, or give the path of a TOML file"#);
+fn unknown_and_missing_sets_give_advice() {
+    let missing = Set::from_file("no/such/file.toml".as_ref()).unwrap_err();
+    assert!(missing.to_string().starts_with("cannot read the prompt set no/such/file.toml: "), "{missing}");
+    assert_eq!(missing.advice(), "give the name of a set or the path of a readable TOML file");
+    let unknown = Set::named("sed").unwrap_err();
+    assert_eq!(unknown.to_string(), "there is no prompt set \"sed\"");
+    assert_eq!(unknown.advice(), "the sets are lengths, long, seed, smoke, or give the path of a TOML file");
 }
 
 #[test]
-fn a_set_is_called_after_its_file() {
+fn a_set_without_a_name_has_the_name_of_its_file() {
     let path = std::env::temp_dir().join(format!("prompts-{}.toml", std::process::id()));
     fs::write(&path, "[[prompt]]\nid = \"a\"\ntext = \"x\"\n").unwrap();
     let set = Set::from_file(&path);

@@ -1,9 +1,9 @@
-//! The sets of the registry.
+//! The built-in sets.
 
 use prompts::{DEFAULT, Input, SETS, Set};
 
 #[test]
-fn every_set_of_the_registry_reads_under_its_own_name_and_says_what_each_prompt_tests() {
+fn every_built_in_set_has_its_name_and_a_purpose_for_each_prompt() {
     for source in SETS {
         let set = Set::named(source.name).unwrap();
         assert_eq!(set.name, source.name);
@@ -15,13 +15,13 @@ fn every_set_of_the_registry_reads_under_its_own_name_and_says_what_each_prompt_
 }
 
 #[test]
-fn the_registry_is_sorted_and_holds_the_default() {
+fn the_built_in_sets_are_sorted_and_have_the_default() {
     assert!(SETS.is_sorted_by(|one, other| one.name < other.name));
     assert!(SETS.iter().any(|source| source.name == DEFAULT));
 }
 
 #[test]
-fn every_file_of_the_folder_is_in_the_registry() {
+fn every_file_of_the_folder_is_a_built_in_set() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/sets");
     let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
@@ -53,7 +53,7 @@ fn the_seed_prompts_are_verbatim() {
 }
 
 #[test]
-fn lengths_and_long_are_exact_lengths_with_their_own_generation_lengths() {
+fn lengths_and_long_have_exact_lengths() {
     for (name, rows) in [
         (
             "lengths",
@@ -83,7 +83,7 @@ fn lengths_and_long_are_exact_lengths_with_their_own_generation_lengths() {
 }
 
 #[test]
-fn one_text_or_one_length_makes_a_set() {
+fn a_set_can_be_one_text_or_one_length() {
     assert_eq!(Set::of_text("Hi").prompts[0].input, Input::Text { text: "Hi".to_owned(), system: None });
     let set = Set::of_tokens(300);
     assert_eq!((set.prompts[0].id.as_str(), &set.prompts[0].input), ("pp300", &Input::Tokens(300)));

@@ -6,11 +6,11 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::fmt::Write as _;
 
-use super::source::{Binding, Module, Segments, SourceTree};
+use super::source::{Binding, Module, Reference, Segments, SourceTree};
 
 /// Which siblings use which.
 #[derive(Debug, Default)]
-pub struct ModuleGraph {
+pub(crate) struct ModuleGraph {
     /// The edges among the children of each module.
     levels: BTreeMap<Segments, Level>,
 }
@@ -27,7 +27,7 @@ struct Edge {
 
 /// Siblings of which each uses each other, directly or through others.
 #[derive(Debug)]
-pub struct Cycle {
+pub(crate) struct Cycle {
     parent: Segments,
     members: Vec<String>,
     /// A shortest way round.
@@ -36,11 +36,11 @@ pub struct Cycle {
 }
 
 impl ModuleGraph {
-    pub fn new(tree: &SourceTree) -> Self {
+    pub(crate) fn new(tree: &SourceTree) -> Self {
         let mut graph = Self::default();
         for (user, module) in tree.modules.iter().enumerate() {
             for reference in &module.references {
-                for used in Resolver::new(tree).modules(user, &reference.path) {
+                for used in Resolver::new(tree).modules(user, reference) {
                     graph.add(module, &tree.modules[used], reference.line);
                 }
             }
@@ -57,7 +57,7 @@ impl ModuleGraph {
     }
 
     /// All edges among siblings, as `parent: user -> used`.
-    pub fn edges(&self) -> BTreeSet<String> {
+    pub(crate) fn edges(&self) -> BTreeSet<String> {
         let named = |(parent, level): (&Segments, &Level)| {
             let parent = shown(parent);
             level.keys().map(|(from, to)| format!("{parent}: {from} -> {to}")).collect::<Vec<_>>()
@@ -66,12 +66,12 @@ impl ModuleGraph {
     }
 
     /// The cycles among siblings, at every level.
-    pub fn cycles(&self) -> Vec<Cycle> {
+    pub(crate) fn cycles(&self) -> Vec<Cycle> {
         self.levels.iter().flat_map(|(parent, level)| level_cycles(parent, level)).collect()
     }
 
     /// One line per crate with the number of edges, of edges up and of cycles, then one line per module that uses siblings.
-    pub fn overview(&self, name: &str) -> String {
+    pub(crate) fn overview(&self, name: &str) -> String {
         let edges: usize = self.levels.values().map(BTreeMap::len).sum();
         let up: usize = self.levels.values().map(|level| edges_up(level).len()).sum();
         let mut text = format!("{name}: {edges} edges among siblings, {up} up, {} cycles\n", self.cycles().len());
@@ -90,7 +90,7 @@ impl ModuleGraph {
 
 impl Cycle {
     /// The members, a shortest way round, and the edges to remove, each with the first place that makes it.
-    pub fn describe(&self) -> String {
+    pub(crate) fn describe(&self) -> String {
         let place = |edge: &(String, String)| {
             let Edge { count, first } = &self.level[edge];
             format!("    {} -> {}: {first}, {count} in all\n", edge.0, edge.1)
@@ -218,10 +218,11 @@ impl<'a> Resolver<'a> {
 
     /// The modules of this crate on which a path in this module depends: the one that defines what it names, and those that
     /// re-export it on the way.
-    fn modules(mut self, from: usize, path: &[String]) -> BTreeSet<usize> {
-        let mut targets = self.resolve(from, path);
+    fn modules(mut self, from: usize, reference: &Reference) -> BTreeSet<usize> {
+        let mut targets = self.resolve(from, &reference.path);
         if targets.is_empty()
-            && let [name] = path
+            && reference.is_macro
+            && let [name] = reference.path.as_slice()
         {
             // A macro that is in scope because its definition comes first in the source.
             targets.extend(self.tree.macros.get(name).map(|&module| Target::Item(module)));
@@ -264,7 +265,7 @@ impl<'a> Resolver<'a> {
         self.tree.modules[module].parent.map(Target::Module).into_iter().collect()
     }
 
-    /// What a name stands for in a module: a name may be a module, a type and a function at once.
+    /// The meanings of a name in a module: it may be a module, a type and a function at once.
     fn look_up(&mut self, module: usize, name: &str) -> Vec<Target> {
         if !self.active.insert((module, name.to_owned())) {
             return Vec::new();
@@ -315,7 +316,7 @@ mod tests {
     fn fixture(line_in_beta: &str) -> ModuleGraph {
         let beta = format!("pub struct Other;\npub const VALUE: u32 = 1;\n{line_in_beta}\n");
         let files: Files = [
-            ("toy/src/lib.rs", "mod alpha;\nmod beta;\nmod gamma;\nmod marks;\npub use alpha::Thing;\n"),
+            ("toy/src/lib.rs", "mod marks;\n#[macro_use]\nmod near;\nmod alpha;\nmod beta;\nmod gamma;\npub use alpha::Thing;\n"),
             (
                 "toy/src/alpha/mod.rs",
                 "mod deep;\nmod shallow;\npub use deep::Thing;\npub use deep::nested;\npub const LIMIT: u32 = 3;\n\
@@ -334,12 +335,14 @@ mod tests {
             ("toy/src/beta.rs", &beta),
             (
                 "toy/src/gamma.rs",
-                "use std::fmt;\nuse rand::rand;\npub struct Shown;\npub fn go() { println!(\"{}\", crate::beta::VALUE); crate::note!() }\n",
+                "use std::fmt;\nuse rand::rand;\npub struct Shown;\npub fn local(near: u32) { let count = near; twice!(vec![count]) }\npub fn go() { println!(\"{}\", crate::beta::VALUE); crate::note!() }\n",
             ),
             (
                 "toy/src/marks.rs",
                 "#[macro_export]\nmacro_rules! note { ($name:ident) => { $crate::alpha::nested::call(); $name::gone::away() }; }\n",
             ),
+            // Two macros: one is called in `gamma`, the other has the name of a variable there.
+            ("toy/src/near.rs", "macro_rules! twice { ($x:expr) => { $x } }\nmacro_rules! count { () => {} }\n"),
         ]
         .into_iter()
         .map(|(file, text)| (file.to_owned(), text.to_owned()))
@@ -350,10 +353,11 @@ mod tests {
     #[test]
     fn every_form_of_path_leads_to_the_module_that_defines_the_name() {
         let expected = [
-            "crate: alpha -> beta",         // `use` with braces, `super`, `self` and a new name
-            "crate: gamma -> beta",         // a path in the tokens of a macro
-            "crate: gamma -> marks",        // an exported macro, which is named at the root
-            "crate: marks -> alpha",        // `$crate` in a macro, through a re-export
+            "crate: alpha -> beta",          // `use` with braces, `super`, `self` and a new name
+            "crate: gamma -> beta",          // a path in the tokens of a macro
+            "crate: gamma -> marks",         // an exported macro, which is named at the root
+            "crate: gamma -> near",          // a macro that is in scope because its module comes first
+            "crate: marks -> alpha",         // `$crate` in a macro, through a re-export
             "crate::alpha: shallow -> deep", // a re-export of the parent module
         ];
         assert_eq!(fixture("").edges(), expected.map(str::to_owned).into());
@@ -384,7 +388,11 @@ mod tests {
         let [cycle] = cycles.as_slice() else { panic!("{cycles:#?}") };
         assert_eq!(cycle.members, ["alpha", "beta", "gamma", "marks"]);
         assert_eq!(cycle.shortest.len(), 2, "beta -> gamma -> beta");
-        assert!(graph.overview("toy").starts_with("toy: 6 edges among siblings, 1 up, 1 cycles\n"), "{}", graph.overview("toy"));
+        assert!(
+            graph.overview("toy").starts_with("toy: 7 edges among siblings, 1 up, 1 cycles\n"),
+            "{}",
+            graph.overview("toy")
+        );
     }
 
     #[test]

@@ -13,21 +13,23 @@ use syn::{
 };
 
 /// The text of each file, by its name from the workspace's root.
-pub type Files = BTreeMap<String, String>;
+pub(crate) type Files = BTreeMap<String, String>;
 
 /// The segments of a path.
-pub type Segments = Vec<String>;
+pub(crate) type Segments = Vec<String>;
 
 /// A path that a module uses.
 #[derive(Debug)]
-pub struct Reference {
-    pub path: Segments,
-    pub line: usize,
+pub(crate) struct Reference {
+    pub(crate) path: Segments,
+    pub(crate) line: usize,
+    /// Whether it is the name of a macro that is called.
+    pub(crate) is_macro: bool,
 }
 
-/// What a name in a module stands for.
+/// The meaning of a name in a module.
 #[derive(Debug)]
-pub enum Binding {
+pub(crate) enum Binding {
     /// A child module.
     Module(usize),
     /// An item that this module defines.
@@ -37,30 +39,30 @@ pub enum Binding {
 }
 
 #[derive(Debug, Default)]
-pub struct Module {
+pub(crate) struct Module {
     /// Its path from the crate's root; empty for the root.
-    pub path: Segments,
-    pub file: String,
-    pub parent: Option<usize>,
-    pub names: HashMap<String, Vec<Binding>>,
+    pub(crate) path: Segments,
+    pub(crate) file: String,
+    pub(crate) parent: Option<usize>,
+    pub(crate) names: HashMap<String, Vec<Binding>>,
     /// The modules whose names it imports with `*`.
-    pub globs: Vec<Segments>,
-    pub references: Vec<Reference>,
+    pub(crate) globs: Vec<Segments>,
+    pub(crate) references: Vec<Reference>,
     /// The lines with a `Result` whose error is a text.
-    pub text_errors: Vec<usize>,
+    pub(crate) text_errors: Vec<usize>,
 }
 
 /// The modules of one crate; the first one is the root.
 #[derive(Debug)]
-pub struct SourceTree {
-    pub modules: Vec<Module>,
+pub(crate) struct SourceTree {
+    pub(crate) modules: Vec<Module>,
     /// The modules that define `macro_rules!` macros, by the macro's name.
-    pub macros: HashMap<String, usize>,
+    pub(crate) macros: HashMap<String, usize>,
 }
 
 impl SourceTree {
     /// Reads the crate whose root is this file.
-    pub fn parse(files: &Files, root: &str) -> Self {
+    pub(crate) fn parse(files: &Files, root: &str) -> Self {
         let mut tree = Self { modules: Vec::new(), macros: HashMap::new() };
         let directory = root.rsplit_once('/').map_or("", |(directory, _)| directory).to_owned();
         let items = parse_file(files, root);
@@ -161,7 +163,7 @@ fn path_attribute(attributes: &[Attribute]) -> Option<String> {
     })
 }
 
-/// Whether only a build for tests has what these attributes stand at.
+/// Whether only a build for tests compiles the item with these attributes.
 fn is_test_only(attributes: &[Attribute]) -> bool {
     attributes.iter().filter(|attribute| attribute.path().is_ident("cfg")).any(|attribute| {
         let predicate: Option<Meta> = attribute.parse_args().ok();
@@ -230,7 +232,7 @@ struct Collector {
 
 impl Collector {
     fn refer(&mut self, path: Segments, line: usize) {
-        self.references.push(Reference { path, line });
+        self.references.push(Reference { path, line, is_macro: false });
     }
 
     fn import(&mut self, tree: &UseTree, prefix: &mut Segments) {
@@ -260,7 +262,6 @@ impl Collector {
                 self.globs.push(prefix.clone());
             }
             UseTree::Group(group) => group.items.iter().for_each(|tree| self.import(tree, prefix)),
-            _ => {}
         }
     }
 
@@ -361,6 +362,14 @@ impl<'ast> Visit<'ast> for Collector {
         visit::visit_path(self, path);
     }
 
+    fn visit_macro(&mut self, call: &'ast syn::Macro) {
+        if call.path.leading_colon.is_none() {
+            let (path, line) = (segments(&call.path), call.path.span().start().line);
+            self.references.push(Reference { path, line, is_macro: true });
+        }
+        self.visit_token_stream(&call.tokens);
+    }
+
     fn visit_attribute(&mut self, attribute: &'ast Attribute) {
         if attribute.path().is_ident("doc") {
             return;
@@ -373,11 +382,9 @@ impl<'ast> Visit<'ast> for Collector {
         visit::visit_attribute(self, attribute);
     }
 
-    /// The tokens of a macro: every chain of names that are joined by `::`.
+    /// The tokens of a macro.
     fn visit_token_stream(&mut self, tokens: &'ast TokenStream) {
-        for (path, line) in chains(tokens.clone()) {
-            self.refer(path, line);
-        }
+        self.references.extend(references_in(tokens.clone()));
     }
 }
 
@@ -397,9 +404,9 @@ fn is_text(error: &Type) -> bool {
     }
 }
 
-/// The chains `a::b::c` among these tokens with their lines. Single names are left out: they are local or imported, and the
-/// import is found by itself.
-fn chains(tokens: TokenStream) -> Vec<(Segments, usize)> {
+/// The paths `a::b::c` and the calls of macros among these tokens. Other single names are left out: they are local or imported,
+/// and the import is found by itself.
+fn references_in(tokens: TokenStream) -> Vec<Reference> {
     let tokens: Vec<TokenTree> = tokens.into_iter().collect();
     let is_mark = |place: Option<usize>, mark: char| {
         let token = place.and_then(|place| tokens.get(place));
@@ -412,20 +419,21 @@ fn chains(tokens: TokenStream) -> Vec<(Segments, usize)> {
         let first = place;
         place += 1;
         match token {
-            TokenTree::Group(group) => found.extend(chains(group.stream())),
+            TokenTree::Group(group) => found.extend(references_in(group.stream())),
             TokenTree::Ident(name) => {
-                let mut chain = vec![name.to_string()];
+                let mut path = vec![name.to_string()];
                 while are_colons(place)
                     && let Some(TokenTree::Ident(next)) = tokens.get(place + 2)
                 {
-                    chain.push(next.to_string());
+                    path.push(next.to_string());
                     place += 3;
                 }
                 // The end of a longer path, `<T as Trait>::name`, or a variable of the macro.
                 let is_rest = first >= 2 && are_colons(first - 2);
                 let is_variable = is_mark(first.checked_sub(1), '$') && name != "crate";
-                if chain.len() > 1 && !is_rest && !is_variable {
-                    found.push((chain, name.span().start().line));
+                let is_macro = is_mark(Some(place), '!') && matches!(tokens.get(place + 1), Some(TokenTree::Group(_)));
+                if (path.len() > 1 || is_macro) && !is_rest && !is_variable {
+                    found.push(Reference { path, line: name.span().start().line, is_macro });
                 }
             }
             _ => {}

@@ -1,7 +1,7 @@
-//! A trace of a million ops: bytes, seconds and memory to write it, to sum it up and to compare it with another.
+//! A trace of a million ops: bytes, seconds and memory to write it, to summarise it and to compare it with another.
 //!
-//! `cargo bench -p traces --bench million`. The goals: under 120 MB and 5 s to write, under 3 s to sum up, in memory that
-//! does not grow with the trace. Each step runs in a process of its own, whose high-water mark is the memory it took.
+//! `cargo bench -p traces --bench million`. The goals: under 120 MB and 5 s to write, under 3 s to summarise, in memory that
+//! does not grow with the trace. Each step runs in its own process, whose peak memory is printed.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark prints, and stops where it cannot go on")]
 
@@ -40,7 +40,7 @@ fn main() {
     }
 }
 
-/// Each step for a fourth of the spans and for all of them: what does not grow is the same in both.
+/// Each step for a quarter of the spans and for all of them, to see what grows.
 fn all() {
     let folder = tempfile::tempdir().unwrap();
     for spans in ["250000", "1000000"] {
@@ -55,14 +55,14 @@ fn all() {
 fn run(step: &str, path: &Path, spans: u64) {
     let start = clock::now();
     let trace = || chrome::read(path).unwrap();
-    let told = match step {
+    let result = match step {
         "write" => write(path, spans),
         "check" => format!("{} problems", check::check(path).unwrap().problems.len()),
         "summary" => format!("{} rows", summary::summarise(&trace()).unwrap().rows.len()),
         _ => format!("{} phases", diff::diff(&[trace()], &[trace()]).unwrap().phases.len()),
     };
     let seconds = (clock::now() - start).as_secs_f64();
-    println!("{spans:>8} spans  {step:<8} {seconds:6.2} s  {:>7}  {told}", peak());
+    println!("{spans:>8} spans  {step:<8} {seconds:6.2} s  {:>7}  {result}", peak());
 }
 
 fn write(path: &Path, spans: u64) -> String {
@@ -91,7 +91,7 @@ fn write(path: &Path, spans: u64) -> String {
     format!("{:.1} MB, {:.1} B a span", written.bytes as f64 / 1e6, written.bytes as f64 / done as f64)
 }
 
-/// The most memory that this process has had at once, where the system tells.
+/// The peak memory of this process; `-` if the system does not report it.
 fn peak() -> String {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));

@@ -1,4 +1,4 @@
-//! What recording costs, in nanoseconds: per mark on and off, per clock reading, per drained and written record.
+//! The cost of recording in nanoseconds: per mark on and off, per clock reading, per drained and written record.
 //!
 //! `cargo bench -p traces`. The goal is under 60 ns per recorded span; two clock readings are most of it.
 
@@ -14,7 +14,7 @@ use traces::chrome::{self, Process, Writer};
 use traces::record::{self, Batch, Category, Complete, Config, Name};
 use traces::{Nanos, check, clock, summary};
 
-/// Marks between two drains; fits the rings.
+/// Marks between two drains; the rings can hold them.
 const SERIES: u64 = 1 << 15;
 
 fn marks(criterion: &mut Criterion) {
@@ -61,7 +61,7 @@ fn marks(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// The time of `count` marks, without that of the drains between them.
+/// The time of `count` marks, without the drains between them.
 fn timed(count: u64, mark: impl Fn()) -> Duration {
     let (mut left, mut time) = (count, Nanos::ZERO);
     while left > 0 {
@@ -106,7 +106,7 @@ fn batches(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// Reading a file: per span, so a million spans take as many milliseconds as this says nanoseconds.
+/// Reading a file, per span: nanoseconds per span are milliseconds per million spans.
 fn files(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("file");
     let folder = tempfile::tempdir().unwrap();
@@ -128,7 +128,7 @@ fn files(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// The least of many short series: on a machine that does other things too, what a mark costs by itself.
+/// The minimum of many short series: the cost of a mark without the disturbance of other processes.
 #[allow(clippy::print_stdout, reason = "a benchmark's result")]
 fn least(_: &mut Criterion) {
     const COUNT: u64 = 4096;

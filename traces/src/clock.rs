@@ -1,11 +1,11 @@
-//! The clock: the only place that reads the time.
+//! The clock: the only code that reads the time.
 //!
 //! [`now`] is monotonic. On Linux it is `CLOCK_MONOTONIC`, on macOS `CLOCK_UPTIME_RAW` (what `std::time::Instant` reads
 //! there), in nanoseconds since boot: all processes of a machine share its origin, so records of a parent and its
 //! workers need no alignment.
 //!
-//! A thread may install a [`VirtualClock`], which moves only when it is told to: what runs on that thread then gives the
-//! same times on every machine. While no thread has one, a reading costs one relaxed load more than the system's.
+//! A thread can install a [`VirtualClock`], which only advances when the program advances it: the code on this thread then has
+//! the same times on every machine. While no thread has one, a reading costs one relaxed load more than the system's clock.
 
 use std::cell::Cell;
 use std::marker::PhantomData;
@@ -14,18 +14,18 @@ use std::time::Duration;
 
 use crate::Nanos;
 
-/// What [`unix_time`] says at the origin of a virtual clock: 2026-01-01 00:00 UTC.
+/// [`unix_time`] at the origin of a virtual clock: 2026-01-01 00:00 UTC.
 pub const VIRTUAL_EPOCH: Duration = Duration::from_secs(1_767_225_600);
 
-/// How many threads have a virtual clock at the moment. A thread that installs one raises the count before it reads
-/// [`VIRTUAL`], in program order, and no other thread's reading depends on it: relaxed ordering suffices.
+/// The number of threads with a virtual clock. A thread that installs one raises the count before it reads [`VIRTUAL`], in
+/// program order, and the readings of other threads do not depend on it: relaxed ordering suffices.
 static VIRTUAL_CLOCKS: AtomicUsize = AtomicUsize::new(0);
 
 thread_local! {
     static VIRTUAL: Cell<Option<Nanos>> = const { Cell::new(None) };
 }
 
-/// The time, monotonic, since an arbitrary origin.
+/// The monotonic time since an arbitrary origin.
 #[inline]
 pub fn now() -> Nanos {
     if VIRTUAL_CLOCKS.load(Ordering::Relaxed) != 0
@@ -42,42 +42,42 @@ pub fn unix_time() -> Duration {
     if is_virtual() {
         return VIRTUAL_EPOCH + Duration::from(now());
     }
-    // A wall clock before 1970 is unset; zero says so.
+    // A wall clock before 1970 is not set; this is zero then.
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default()
 }
 
-/// Lets time pass: sleeps, or moves the virtual clock.
+/// Sleeps, or advances the virtual clock.
 pub fn sleep(time: Nanos) {
     if !advance(time) {
         std::thread::sleep(time.into());
     }
 }
 
-/// Moves this thread's virtual clock; `false`, and nothing happens, where it has none.
+/// Advances this thread's virtual clock; returns `false` if it has none.
 pub fn advance(time: Nanos) -> bool {
     let Some(before) = VIRTUAL.get() else { return false };
     VIRTUAL.set(Some(before + time));
     true
 }
 
-/// Whether this thread's time is virtual.
+/// Whether this thread has a virtual clock.
 pub fn is_virtual() -> bool {
     VIRTUAL.get().is_some()
 }
 
-/// A clock that stands still until [`advance`] or [`sleep`] moves it.
+/// A clock that only [`advance`] and [`sleep`] advance.
 #[derive(Debug, Clone, Copy)]
 pub struct VirtualClock;
 
 impl VirtualClock {
-    /// Makes this thread's time virtual, from zero, until the guard is dropped.
+    /// Gives this thread a virtual clock that begins at zero, until the guard is dropped.
     pub fn install() -> VirtualClockGuard {
         VIRTUAL_CLOCKS.fetch_add(1, Ordering::Relaxed);
         VirtualClockGuard { before: VIRTUAL.replace(Some(Nanos::ZERO)), this_thread: PhantomData }
     }
 }
 
-/// While it lives, its thread's time is virtual; then it is what it was before.
+/// Restores the thread's previous clock when it is dropped.
 #[derive(Debug)]
 #[must_use = "the clock is virtual only while this guard lives"]
 pub struct VirtualClockGuard {
@@ -92,16 +92,16 @@ impl Drop for VirtualClockGuard {
     }
 }
 
-/// What reading the real clock gives and costs.
+/// The resolution and the cost of the real clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Precision {
-    /// The smallest difference between two readings that differ.
+    /// The smallest nonzero difference between two readings.
     pub step: Nanos,
-    /// The time that one reading takes: the least of many short series.
+    /// The time of one reading: the minimum over many short series.
     pub read: Nanos,
 }
 
-/// Measures the real clock with itself; takes about a millisecond.
+/// Measures the precision of the real clock; takes about a millisecond.
 pub fn precision() -> Precision {
     const SERIES: usize = 64;
     const READINGS: u64 = 256;
@@ -121,8 +121,8 @@ pub fn precision() -> Precision {
     result
 }
 
-/// `std::time::Instant` reads the same clock but hides the number: its differences need an origin of this process, which
-/// costs another load and subtraction per reading and keeps processes from sharing a time line.
+/// `std::time::Instant` reads the same clock but hides the number. Differences to an origin in this process would cost another
+/// load and subtraction per reading, and processes could not share a time axis.
 #[inline]
 #[allow(unsafe_code, reason = "clock_gettime has no safe wrapper in std that yields the number")]
 fn monotonic() -> Nanos {
@@ -132,8 +132,8 @@ fn monotonic() -> Nanos {
     const CLOCK: libc::clockid_t = libc::CLOCK_MONOTONIC;
 
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `time` is a valid timespec that lives through the call. The call fails only for an unknown clock id or a
-    // bad pointer; both are excluded, so its result carries no information.
+    // SAFETY: `time` is a valid timespec that lives through the call. The call fails only for an unknown clock id or an
+    // invalid pointer; both are excluded, so its result can be ignored.
     unsafe { libc::clock_gettime(CLOCK, &raw mut time) };
     // Both fields are never negative on a monotonic clock.
     Nanos((time.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(time.tv_nsec as u64))
@@ -144,7 +144,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn real_time_does_not_go_back() {
+    fn real_time_is_monotonic() {
         let mut last = now();
         for _ in 0..1000 {
             let reading = now();
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn virtual_time_moves_only_when_told() {
+    fn virtual_time_advances_only_on_request() {
         let guard = VirtualClock::install();
         assert!(is_virtual());
         assert_eq!((now(), now()), (Nanos::ZERO, Nanos::ZERO));
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn virtual_time_is_one_threads_own_and_nests() {
+    fn virtual_clocks_belong_to_one_thread_and_nest() {
         let outer = VirtualClock::install();
         advance(Nanos(7));
         {

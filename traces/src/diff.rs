@@ -1,6 +1,6 @@
-//! [`diff`]: which ops of two recordings differ, per phase, beyond what their calls differ among themselves.
+//! [`diff`]: the ops whose times differ between two recordings by more than their calls vary, per phase.
 //!
-//! Per phase and op, of the spans of category `op` in the passes that have such:
+//! Per phase and op, from the spans of category `op`, in the passes that have such spans:
 //!
 //! ```text
 //!   unit       one occurrence of the phase: a request for prefill, a token for decode
@@ -9,41 +9,41 @@
 //!   quartiles  of the durations of its calls, between order statistics (type 7 of Hyndman and Fan, 1996)
 //! ```
 //!
-//! An op has *changed* when per unit it differs by more than 5 % of itself and by more than 1 % of its phase, and B's median
-//! call lies outside of A's middle half or A's outside of B's. (A few slow calls move a sum, but no median.) One that is
-//! called more or less often by more than 5 % has changed whatever its calls take; one that is in one recording only, too.
-//! This says what changed, not why, and nothing about how sure: that needs several runs.
+//! An op has *changed* when its time per unit differs by more than 5 % of itself and by more than 1 % of its phase, and the
+//! median call of B is outside of A's interquartile range or the reverse. (A few slow calls change a sum, but not a median.)
+//! Instead of the medians, a number of calls per unit that differs by more than 5 % is enough. An op that only one recording
+//! has is changed when it takes more than 1 % of the phase. The diff gives neither a reason nor a confidence: that needs
+//! several runs.
 
 use std::collections::{BTreeMap, HashMap};
 
 use serde::Serialize;
 
 use crate::chrome::{ReadError, Trace};
-use crate::lanes::{Text, Texts};
-use crate::nesting::{Kinds, Placed};
-use crate::walk::each_span;
+use crate::nesting::{CategoryIds, NestedSpan, visit_spans};
+use crate::spans::{StringId, StringTable};
 
-/// An op must differ by more than this share of itself,
-const OF_ITSELF: f64 = 0.05;
-/// and by more than this share of its phase.
-const OF_PHASE: f64 = 0.01;
+/// A changed op differs by more than this share of itself.
+const MIN_SHARE_OF_OP: f64 = 0.05;
+/// A changed op differs by more than this share of its phase.
+const MIN_SHARE_OF_PHASE: f64 = 0.01;
 
 /// The calls of one op in one phase of one recording; times in nanoseconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct Calls {
-    /// How many.
+    /// The number of calls.
     pub count: u64,
-    /// Their sum.
+    /// The sum of their durations.
     pub total_ns: f64,
-    /// The same for each occurrence of the phase.
+    /// The sum divided by the occurrences of the phase.
     pub per_unit_ns: f64,
-    /// Share of the phase.
+    /// The share of the phase.
     pub share: f64,
-    /// Lower quartile of a call.
+    /// The lower quartile of the durations.
     pub q1_ns: f64,
-    /// Median of a call.
+    /// The median of the durations.
     pub median_ns: f64,
-    /// Upper quartile of a call.
+    /// The upper quartile of the durations.
     pub q3_ns: f64,
 }
 
@@ -54,22 +54,22 @@ pub struct OpDiff {
     pub op: String,
     /// In the first recording.
     pub a: Option<Calls>,
-    /// In the second one.
+    /// In the second recording.
     pub b: Option<Calls>,
-    /// Per unit, second less first; an absent op takes no time.
+    /// Per unit, second minus first; an absent op takes no time.
     pub delta_ns: f64,
-    /// Per unit, second over first.
+    /// Per unit, second divided by first.
     pub ratio: Option<f64>,
-    /// Whether it changed by more than its calls differ among themselves.
+    /// Whether it differs by more than its calls vary.
     pub changed: bool,
 }
 
 /// A phase in one recording.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct Occurrences {
-    /// How often it occurs.
+    /// The number of occurrences.
     pub count: u64,
-    /// Its mean time, in nanoseconds.
+    /// The mean duration, in nanoseconds.
     pub mean_ns: f64,
 }
 
@@ -80,18 +80,18 @@ pub struct PhaseDiff {
     pub phase: String,
     /// In the first recording.
     pub a: Occurrences,
-    /// In the second one.
+    /// In the second recording.
     pub b: Occurrences,
     /// The largest change first.
     pub ops: Vec<OpDiff>,
 }
 
-/// Two recordings, side by side.
+/// The comparison of two recordings.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Diff {
     /// Phases with ops, in the order of a request.
     pub phases: Vec<PhaseDiff>,
-    /// Records that each recording lost: above 0 its sums are too small.
+    /// Records that each recording dropped; if it is above 0, the sums are too small.
     pub dropped: [u64; 2],
 }
 
@@ -114,7 +114,7 @@ pub fn diff(a: &[Trace], b: &[Trace]) -> Result<Diff, ReadError> {
     Ok(Diff { phases, dropped: [a.dropped, b.dropped] })
 }
 
-/// The order in which a request goes through its phases; others come behind.
+/// The order of the phases of a request; other phases come after them.
 fn rank(phase: &str) -> usize {
     const ORDER: [&str; 6] = ["load", "tokenize", "prefill", "decode", "sample", "detokenize"];
     ORDER.iter().position(|known| *known == phase).unwrap_or(ORDER.len())
@@ -138,24 +138,25 @@ fn compare(name: &str, a: &PhaseCalls, b: &PhaseCalls) -> PhaseDiff {
 fn op_diff(op: &str, a: Option<Calls>, b: Option<Calls>, units: [u64; 2], phase_ns: f64) -> OpDiff {
     let per_unit = |calls: Option<Calls>| calls.map_or(0.0, |calls| calls.per_unit_ns);
     let delta_ns = per_unit(b) - per_unit(a);
-    let counts_in_phase = delta_ns.abs() > OF_PHASE * phase_ns;
+    let matters_in_phase = delta_ns.abs() > MIN_SHARE_OF_PHASE * phase_ns;
     let changed = match (a, b) {
         (Some(a), Some(b)) => {
-            let often = |calls: Calls, unit: u64| calls.count as f64 / unit.max(1) as f64;
-            let (often_a, often_b) = (often(a, units[0]), often(b, units[1]));
+            let rate = |calls: Calls, unit: u64| calls.count as f64 / unit.max(1) as f64;
+            let (rate_a, rate_b) = (rate(a, units[0]), rate(b, units[1]));
             let outside = |median: f64, other: Calls| median < other.q1_ns || median > other.q3_ns;
-            let slower = outside(b.median_ns, a) || outside(a.median_ns, b);
-            let oftener = (often_b - often_a).abs() > OF_ITSELF * often_a;
-            delta_ns.abs() > OF_ITSELF * a.per_unit_ns && counts_in_phase && (slower || oftener)
+            let median_differs = outside(b.median_ns, a) || outside(a.median_ns, b);
+            let rate_differs = (rate_b - rate_a).abs() > MIN_SHARE_OF_OP * rate_a;
+            let differs = delta_ns.abs() > MIN_SHARE_OF_OP * a.per_unit_ns;
+            differs && matters_in_phase && (median_differs || rate_differs)
         }
-        // Of two recordings of one phase: where it is missing as a whole there is nothing to compare.
-        _ => counts_in_phase && units.iter().all(|&count| count > 0),
+        // If one recording does not have the phase at all, there is nothing to compare.
+        _ => matters_in_phase && units.iter().all(|&count| count > 0),
     };
     let ratio = a.zip(b).filter(|(a, _)| a.per_unit_ns > 0.0).map(|(a, b)| b.per_unit_ns / a.per_unit_ns);
     OpDiff { op: op.to_owned(), a, b, delta_ns, ratio, changed }
 }
 
-/// A phase of one recording: its occurrences' times, and the calls of its ops.
+/// A phase of one recording: the time of its occurrences, and the durations of its ops' calls.
 #[derive(Debug, Clone, Default)]
 struct PhaseCalls {
     count: u64,
@@ -185,7 +186,7 @@ impl PhaseCalls {
     }
 }
 
-/// The value that a share of the durations, which are sorted, lies below.
+/// The quantile of sorted durations.
 #[allow(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
 fn quantile(sorted: &[u32], share: f64) -> f64 {
     let place = (sorted.len().saturating_sub(1)) as f64 * share;
@@ -193,27 +194,27 @@ fn quantile(sorted: &[u32], share: f64) -> f64 {
     at(place.floor()) + (at(place.ceil()) - at(place.floor())) * place.fract()
 }
 
-/// What is compared of one recording.
+/// The phases of one recording.
 #[derive(Debug, Default)]
 struct Recording {
     phases: HashMap<String, PhaseCalls>,
     dropped: u64,
 }
 
-/// What is gathered of one file: durations by pass, phase and name; four bytes a call.
+/// The durations in one file by pass, phase and name; four bytes per call.
 #[derive(Default)]
-struct Gathered {
-    phases: HashMap<(Option<Text>, Text), (u64, f64)>,
-    ops: HashMap<(Option<Text>, Option<Text>, Text), Vec<u32>>,
+struct Durations {
+    phases: HashMap<(Option<StringId>, StringId), (u64, f64)>,
+    ops: HashMap<(Option<StringId>, Option<StringId>, StringId), Vec<u32>>,
 }
 
 impl Recording {
     fn read(traces: &[Trace]) -> Result<Self, ReadError> {
         let mut all = Self::default();
         for trace in traces {
-            let (gathered, walked) = each_span(trace, Gathered::add)?;
-            all.dropped += walked.dropped;
-            all.take(gathered, &walked.texts);
+            let (durations, totals) = visit_spans(trace, Durations::add)?;
+            all.dropped += totals.dropped;
+            all.add(durations, &totals.strings);
         }
         for calls in all.phases.values_mut() {
             calls.ops.values_mut().for_each(|durations| durations.sort_unstable());
@@ -221,33 +222,33 @@ impl Recording {
         Ok(all)
     }
 
-    /// Adds a file: its phases are those of the passes that have ops.
-    fn take(&mut self, gathered: Gathered, texts: &Texts) {
-        let with_ops = |pass: Option<Text>| gathered.ops.keys().any(|(known, ..)| *known == pass);
-        for (&(pass, phase), &(count, total_ns)) in &gathered.phases {
+    /// Adds a file: the phases of its passes that have ops.
+    fn add(&mut self, found: Durations, strings: &StringTable) {
+        let with_ops = |pass: Option<StringId>| found.ops.keys().any(|(known, ..)| *known == pass);
+        for (&(pass, phase), &(count, total_ns)) in &found.phases {
             if with_ops(pass) {
-                let calls = self.phases.entry(texts.text(phase).to_owned()).or_default();
+                let calls = self.phases.entry(strings.get(phase).to_owned()).or_default();
                 calls.count += count;
                 calls.total_ns += total_ns;
             }
         }
-        for ((_, phase, name), durations) in gathered.ops {
+        for ((_, phase, name), durations) in found.ops {
             let Some(phase) = phase else { continue };
-            let calls = self.phases.entry(texts.text(phase).to_owned()).or_default();
-            calls.ops.entry(texts.text(name).to_owned()).or_default().extend(durations);
+            let calls = self.phases.entry(strings.get(phase).to_owned()).or_default();
+            calls.ops.entry(strings.get(name).to_owned()).or_default().extend(durations);
         }
     }
 }
 
-impl Gathered {
-    fn add(&mut self, placed: &Placed, kinds: Kinds) {
-        let Placed { span, within, pass, .. } = *placed;
-        if span.category == kinds.phase {
+impl Durations {
+    fn add(&mut self, nested: &NestedSpan, categories: CategoryIds) {
+        let NestedSpan { span, enclosing, pass, .. } = *nested;
+        if span.category == categories.phase {
             let sum = self.phases.entry((pass, span.name)).or_default();
             *sum = (sum.0 + 1, sum.1 + span.duration as f64);
-        } else if span.category == kinds.op {
+        } else if span.category == categories.op {
             let duration = u32::try_from(span.duration).unwrap_or(u32::MAX);
-            self.ops.entry((pass, within.phase, span.name)).or_default().push(duration);
+            self.ops.entry((pass, enclosing.phase, span.name)).or_default().push(duration);
         }
     }
 }

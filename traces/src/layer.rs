@@ -1,11 +1,11 @@
-//! [`RecordLayer`]: what other crates emit through `tracing` goes into the recorder's buffers.
+//! [`RecordLayer`]: records the spans and events that other crates emit through `tracing`.
 //!
-//! A stay in a span becomes a complete span of the thread that was in it, an event an instant. Numbers and booleans among
-//! the fields become numeric values, the first three of them; of an event's other fields only the message is kept, as its
-//! name. Everything is bounded: values per span, depth per thread, texts and their lengths.
+//! Each time that a thread enters and exits a span becomes one complete span of this thread; an event becomes an instant. The
+//! first three numbers and booleans among the fields become values. Of the other fields of an event only the message is kept,
+//! as its name. The number of values per span, the depth per thread, the texts and their lengths are bounded.
 //!
-//! It is for the few and slow spans of others. The registry beneath it costs some 200 ns per span by itself and every use
-//! of a name a look-up, so this project's own marks are [`op!`](crate::op) and [`span!`](crate::span).
+//! Use it for the few, slow spans of other crates. The subscriber's registry costs some 200 ns per span and each name a
+//! look-up, so this project marks its own spans with [`op!`](crate::op) and [`span!`](crate::span).
 
 use std::cell::RefCell;
 use std::fmt;
@@ -20,18 +20,18 @@ use tracing_subscriber::registry::LookupSpan;
 use crate::record::{self, Category, Complete, Value};
 use crate::{Nanos, clock};
 
-/// Spans that a thread can be in at once; deeper ones are not recorded. Viewers show no more either.
-const DEPTH: usize = 512;
-/// A message is cut at this length, in characters.
-const MESSAGE: usize = 120;
+/// The deepest nesting of entered spans per thread; deeper ones are not recorded, and viewers do not show them either.
+const MAX_DEPTH: usize = 512;
+/// Messages are truncated to this length in characters.
+const MAX_MESSAGE_CHARS: usize = 120;
 
 thread_local! {
-    /// The spans that this thread is in, and since when.
+    /// The spans that this thread has entered, with their start.
     static ENTERED: RefCell<Vec<(u64, Nanos)>> = const { RefCell::new(Vec::new()) };
 }
 
-/// A `tracing_subscriber` layer in front of the recorder. While the recorder is off it does nothing, and it never keeps
-/// spans from other layers.
+/// A `tracing_subscriber` layer that records into the recorder. It does nothing while the recorder is off, and it does not
+/// hide spans from other layers.
 ///
 /// ```
 /// use tracing_subscriber::layer::SubscriberExt as _;
@@ -48,7 +48,7 @@ struct Numbers {
 }
 
 impl Numbers {
-    /// A field that is given again replaces itself; the fourth is left out.
+    /// Sets a field; a fourth field is dropped.
     fn put(&mut self, key: &'static str, value: Value) {
         let place = self.fields.iter().position(|field| field.is_none_or(|(known, _)| known == key));
         if let Some(slot) = place.and_then(|place| self.fields.get_mut(place)) {
@@ -77,14 +77,14 @@ impl Visit for Numbers {
     fn record_debug(&mut self, _field: &Field, _value: &dyn fmt::Debug) {}
 }
 
-/// An event's numbers and message.
+/// The numeric fields and the message of an event.
 #[derive(Debug, Default)]
-struct Happening {
+struct EventFields {
     numbers: Numbers,
     message: Option<String>,
 }
 
-impl Visit for Happening {
+impl Visit for EventFields {
     fn record_u64(&mut self, field: &Field, value: u64) {
         self.numbers.record_u64(field, value);
     }
@@ -104,7 +104,7 @@ impl Visit for Happening {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         if field.name() == "message" {
             let text = format!("{value:?}");
-            let end = text.char_indices().nth(MESSAGE).map_or(text.len(), |(end, _)| end);
+            let end = text.char_indices().nth(MAX_MESSAGE_CHARS).map_or(text.len(), |(end, _)| end);
             self.message = Some(text[..end].trim_end().to_owned());
         }
     }
@@ -129,10 +129,10 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for RecordLayer {
 
     fn on_enter(&self, id: &Id, _context: Context<'_, S>) {
         if record::is_on() {
-            // A thread that is ending has no place for it.
+            // A thread whose thread-locals are destroyed is ending; its spans are not recorded.
             let _ = ENTERED.try_with(|entered| {
                 let mut entered = entered.borrow_mut();
-                if entered.len() < DEPTH {
+                if entered.len() < MAX_DEPTH {
                     entered.push((id.into_u64(), clock::now()));
                 }
             });
@@ -140,14 +140,14 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for RecordLayer {
     }
 
     fn on_exit(&self, id: &Id, context: Context<'_, S>) {
-        let stay = ENTERED.try_with(|entered| {
+        let times = ENTERED.try_with(|entered| {
             let mut entered = entered.borrow_mut();
             let place = entered.iter().rposition(|&(entered, _)| entered == id.into_u64())?;
             let end = clock::now();
             let (_, start) = entered.remove(place);
             Some((start, end.saturating_sub(start)))
         });
-        if let (Ok(Some((start, duration))), Some(span)) = (stay, context.span(id)) {
+        if let (Ok(Some((start, duration))), Some(span)) = (times, context.span(id)) {
             let mut complete = Complete::span(span.name(), Category::Foreign, start, duration);
             if let Some(numbers) = span.extensions().get::<Numbers>() {
                 for &(key, value) in numbers.fields.iter().flatten() {
@@ -160,10 +160,10 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for RecordLayer {
 
     fn on_event(&self, event: &Event<'_>, _context: Context<'_, S>) {
         if record::is_on() {
-            let mut happening = Happening::default();
-            event.record(&mut happening);
-            let numbers: Vec<_> = happening.numbers.fields.into_iter().flatten().collect();
-            let name = happening.message.as_deref().filter(|message| !message.is_empty());
+            let mut fields = EventFields::default();
+            event.record(&mut fields);
+            let numbers: Vec<_> = fields.numbers.fields.into_iter().flatten().collect();
+            let name = fields.message.as_deref().filter(|message| !message.is_empty());
             record::instant(name.unwrap_or(event.metadata().name()), Category::Foreign, &numbers);
         }
     }

@@ -1,22 +1,22 @@
-//! What else passes where time is virtual: processor time, page faults, bytes from storage, allocations.
+//! The counters of a machine with a virtual clock: processor time, page faults, bytes from storage, allocations.
 //!
-//! An engine whose clock is virtual computes nothing, so the system's own accounts say nothing about it. It enters here
-//! how much of what happened, as it advances the clock, and who measures reads these accounts instead of the system's.
-//! They belong to the thread, like its clock, and only grow: what an interval took is the difference of two readings.
+//! An engine with a virtual clock computes nothing, so the system's counters do not describe it. Such an engine adds to these
+//! counters whenever it advances the clock, and the instruments read them instead of the system's. They belong to the
+//! thread, like its clock, and only grow: the value of an interval is the difference of two readings.
 
 use std::cell::Cell;
 
 use crate::{Nanos, clock};
 
 thread_local! {
-    static ACCOUNTS: Cell<Ledger> = const { Cell::new(Ledger::EMPTY) };
-    static REGISTERS: Cell<usize> = const { Cell::new(0) };
+    static COUNTERS: Cell<Ledger> = const { Cell::new(Ledger::EMPTY) };
+    static HARDWARE_COUNTERS: Cell<usize> = const { Cell::new(0) };
 }
 
-/// The accounts of a virtual machine so far.
+/// The counters of a virtual machine since its start.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Ledger {
-    /// Processor time of all processors, used or not.
+    /// Processor time of all processors, idle time included.
     pub capacity: Nanos,
     /// Processor time of this process.
     pub cpu: Nanos,
@@ -24,32 +24,32 @@ pub struct Ledger {
     pub others: Nanos,
     /// Processor time that the hypervisor gave to other guests.
     pub stolen: Nanos,
-    /// Page faults that memory served.
+    /// Page faults that were served from memory.
     pub minor_faults: u64,
-    /// Page faults that waited for storage.
+    /// Page faults that read from storage.
     pub major_faults: u64,
-    /// Bytes from storage.
+    /// Bytes read from storage.
     pub read_bytes: u64,
     /// Context switches because a thread waited.
     pub voluntary_switches: u64,
-    /// Context switches because another thread was due.
+    /// Context switches because the scheduler chose another thread.
     pub involuntary_switches: u64,
     /// Allocations.
     pub allocations: u64,
     /// Bytes allocated.
     pub allocated_bytes: u64,
-    /// Cycles of the processors.
+    /// Processor cycles.
     pub cycles: u64,
     /// Instructions.
     pub instructions: u64,
-    /// Accesses to the last cache.
+    /// Accesses to the last-level cache.
     pub cache_references: u64,
-    /// Of these, those that missed it.
+    /// Misses of the last-level cache.
     pub cache_misses: u64,
 }
 
 impl Ledger {
-    /// Nothing has happened.
+    /// All counters are zero.
     pub const EMPTY: Self = Self {
         capacity: Nanos::ZERO,
         cpu: Nanos::ZERO,
@@ -89,27 +89,27 @@ impl Ledger {
     }
 }
 
-/// Adds what happened on this thread; nothing where its time is real.
-pub fn enter(happened: Ledger) {
+/// Adds to the counters of this thread; does nothing on a real clock.
+pub fn enter(added: Ledger) {
     if clock::is_virtual() {
-        ACCOUNTS.set(ACCOUNTS.get().plus(happened));
+        COUNTERS.set(COUNTERS.get().plus(added));
     }
 }
 
-/// How many hardware events the virtual machine of this thread counts at once; 0 = it has no such counters, as is the case unless
-/// its engine says otherwise.
+/// The number of hardware events that the virtual machine of this thread can count at once; 0, the default, means that it has
+/// no hardware counters.
 pub fn registers() -> usize {
-    if clock::is_virtual() { REGISTERS.get() } else { 0 }
+    if clock::is_virtual() { HARDWARE_COUNTERS.get() } else { 0 }
 }
 
-/// The engine says how many.
+/// Sets the number of hardware events that can be counted at once.
 pub fn set_registers(registers: usize) {
-    REGISTERS.set(registers);
+    HARDWARE_COUNTERS.set(registers);
 }
 
-/// This thread's accounts; `None` where its time is real: then the system's own say it.
+/// The counters of this thread; `None` on a real clock, where the system's counters apply.
 pub fn read() -> Option<Ledger> {
-    clock::is_virtual().then(|| ACCOUNTS.get())
+    clock::is_virtual().then(|| COUNTERS.get())
 }
 
 #[cfg(test)]
@@ -118,9 +118,9 @@ mod tests {
     use crate::clock::VirtualClock;
 
     #[test]
-    fn accounts_belong_to_virtual_time_and_only_grow() {
+    fn counters_exist_on_a_virtual_clock_and_only_grow() {
         enter(Ledger { minor_faults: 5, ..Ledger::EMPTY });
-        assert_eq!(read(), None, "in real time nothing is entered");
+        assert_eq!(read(), None, "a real clock has no such counters");
         let clock = VirtualClock::install();
         assert_eq!(read(), Some(Ledger::EMPTY));
         enter(Ledger { minor_faults: 5, cpu: Nanos(7), ..Ledger::EMPTY });

@@ -1,10 +1,10 @@
-//! The two marks: [`op!`](crate::op) and [`span!`](crate::span).
+//! The macros that record spans: [`op!`](crate::op) and [`span!`](crate::span).
 
 /// Marks one operation of a model until the guard drops: `op!("q_proj", layer, [m, k, n])`.
 ///
-/// The name is a literal. The layer is a `u32` or `usize`, [`NO_LAYER`](crate::record::NO_LAYER) where the operation
-/// belongs to none; the shape has up to three `usize`. Both may be left out. While the recorder is off this is one
-/// relaxed load, and neither layer nor shape is evaluated.
+/// The name is a literal. The layer is a `u32` or `usize`, or [`NO_LAYER`](crate::record::NO_LAYER) for an operation outside
+/// of all layers; the shape has up to three `usize`. Both are optional. While the recorder is off, the macro costs one
+/// relaxed load and evaluates neither layer nor shape.
 ///
 /// ```
 /// # let (layer, m, k, n) = (3_usize, 1_usize, 576_usize, 576_usize);
@@ -30,9 +30,9 @@ macro_rules! op {
 
 /// Marks a phase, a request or another part of the work until the guard drops.
 ///
-/// `span!("prefill")`, with up to three numbers `span!("prefill", "tokens" = n)`, of another
-/// [`Category`](crate::record::Category) than a phase `span!(category: Request, "request", "case" = 3)`. While the
-/// recorder is off this is one relaxed load, and no number is evaluated.
+/// `span!("prefill")`; with up to three numbers `span!("prefill", "tokens" = n)`; with another
+/// [`Category`](crate::record::Category) than a phase `span!(category: Request, "request", "case" = 3)`. While the recorder
+/// is off, the macro costs one relaxed load and evaluates no number.
 ///
 /// ```
 /// # let tokens = 64_usize;

@@ -16,9 +16,9 @@ use serde::{Deserialize, Serialize};
 pub struct Nanos(pub u64);
 
 impl Nanos {
-    /// No time at all.
+    /// Zero.
     pub const ZERO: Self = Self(0);
-    /// The longest time.
+    /// The largest value.
     pub const MAX: Self = Self(u64::MAX);
 
     /// From nanoseconds.
@@ -41,7 +41,7 @@ impl Nanos {
         Self(seconds.saturating_mul(1_000_000_000))
     }
 
-    /// From seconds, to the nearest nanosecond; negative and not-a-number become zero.
+    /// From seconds, rounded to the nearest nanosecond; negative numbers and NaN become zero.
     pub fn from_secs_f64(seconds: f64) -> Self {
         // A float-to-integer `as` saturates at both ends and turns NaN into 0.
         Self((seconds * 1e9).round() as u64)
@@ -67,7 +67,7 @@ impl Nanos {
         self.0 as f64 / 1e9
     }
 
-    /// The difference, or zero where `other` is later.
+    /// The difference, or zero if `other` is larger.
     #[must_use]
     pub const fn saturating_sub(self, other: Self) -> Self {
         Self(self.0.saturating_sub(other.0))
@@ -79,7 +79,7 @@ impl Nanos {
         Self(self.0.saturating_add(other.0))
     }
 
-    /// The difference, or `None` where `other` is later.
+    /// The difference, or `None` if `other` is larger.
     pub const fn checked_sub(self, other: Self) -> Option<Self> {
         match self.0.checked_sub(other.0) {
             Some(difference) => Some(Self(difference)),
@@ -123,7 +123,7 @@ impl Mul<u64> for Nanos {
 
 impl Div<u64> for Nanos {
     type Output = Self;
-    /// A part of it, rounded down; divided by zero it is zero, as a mean over no samples.
+    /// The quotient, rounded down. Division by zero gives zero, so that the mean of no samples is zero.
     fn div(self, parts: u64) -> Self {
         Self(self.0.checked_div(parts).unwrap_or(0))
     }
@@ -153,20 +153,20 @@ impl From<Nanos> for Duration {
     }
 }
 
-/// Three significant digits and a unit that fits: `870 ns`, `12.4 µs`, `1.24 ms`, `3.1 s`, `12 min 5 s`.
+/// Three significant digits and a suitable unit: `870 ns`, `12.4 µs`, `1.24 ms`, `3.1 s`, `12 min 5 s`.
 impl fmt::Display for Nanos {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&humane(self.0))
+        f.pad(&readable(self.0))
     }
 }
 
-fn humane(nanos: u64) -> String {
+fn readable(nanos: u64) -> String {
     if nanos < 1_000 {
         return format!("{nanos} ns");
     }
     for (unit, size) in [("µs", 1e3), ("ms", 1e6)] {
         let value = nanos as f64 / size;
-        // From 999.5 on it would read 1000, which is 1 of the next unit.
+        // 999.5 and more would be printed as 1000, which is 1 of the next unit.
         if value < 999.5 {
             return format!("{} {unit}", three_digits(value));
         }
@@ -179,7 +179,7 @@ fn humane(nanos: u64) -> String {
     format!("{} min {} s", seconds / 60, seconds % 60)
 }
 
-/// `1.24`, `12.4`, `124`; zeros behind the point are left out.
+/// `1.24`, `12.4`, `124`; without trailing zeros after the point.
 fn three_digits(value: f64) -> String {
     let decimals = match value {
         v if v < 9.995 => 2,
@@ -195,7 +195,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn display_is_humane() {
+    fn display_has_three_digits_and_a_suitable_unit() {
         let shown: Vec<String> = [
             0,
             1,

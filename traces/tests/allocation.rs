@@ -1,4 +1,4 @@
-//! The hot path of the recorder allocates nothing: counted by an allocator of the test's own.
+//! The hot path of the recorder does not allocate, counted by the allocator of this test.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -13,16 +13,16 @@ thread_local! {
 }
 
 #[allow(unsafe_code, reason = "an allocator is unsafe by its interface")]
-// SAFETY: everything is passed on to the system's allocator; counting touches a thread-local without a destructor.
+// SAFETY: all calls go to the system's allocator; the counter is a thread-local without a destructor.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-        // SAFETY: the caller's promise is passed on.
+        // SAFETY: the caller's guarantees are passed on.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promise is passed on.
+        // SAFETY: the caller's guarantees are passed on.
         unsafe { System.dealloc(pointer, layout) }
     }
 }
@@ -41,14 +41,14 @@ fn marks(count: usize) {
 }
 
 #[test]
-fn a_mark_allocates_nothing() {
+fn a_mark_does_not_allocate() {
     record::start(Config { per_thread: 1 << 12 });
-    marks(1); // makes the ring and interns the names
+    marks(1); // creates the ring and interns the names
     let before = ALLOCATIONS.get();
     marks(2000); // overflows the ring too
     assert_eq!(ALLOCATIONS.get() - before, 0);
     record::stop();
     let batch = record::drain();
     assert_eq!((batch.events.len(), batch.dropped), (1 << 12, 3 * 2001 - (1 << 12)));
-    assert!(ALLOCATIONS.get() > before, "the counter counts");
+    assert!(ALLOCATIONS.get() > before, "the drain allocates, so the counter works");
 }

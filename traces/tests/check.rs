@@ -1,4 +1,4 @@
-//! What the checker says about good and bad files, and the summary of a small one.
+//! The check of valid and invalid files, and the summary of a small one.
 
 #![allow(clippy::unwrap_used, reason = "a test fails where it cannot go on")]
 
@@ -14,7 +14,7 @@ use traces::record::{Batch, Category};
 use traces::summary::{Row, summarise};
 
 #[test]
-fn the_summary_tells_name_and_phase() {
+fn the_summary_is_by_name_and_phase() {
     let folder = tempfile::tempdir().unwrap();
     let events = vec![
         span(PID, "request", Category::Request, 0, 1000),
@@ -53,7 +53,7 @@ fn the_summary_tells_name_and_phase() {
 }
 
 #[test]
-fn files_of_others_are_read_and_judged() {
+fn files_of_other_tools_are_read_and_checked() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("foreign.json");
     let file = r#"{"displayTimeUnit":"ms","otherData":{"a":[1]},"traceEvents":[
@@ -81,7 +81,7 @@ fn files_of_others_are_read_and_judged() {
 }
 
 #[test]
-fn every_problem_is_told_with_line_and_place() {
+fn every_problem_has_its_line_and_place() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("bad.json");
     fs::write(&path, include_str!("bad_trace.json")).unwrap();
@@ -93,7 +93,7 @@ fn every_problem_is_told_with_line_and_place() {
 }
 
 #[test]
-fn deeper_than_perfetto_keeps_is_warned_about_once() {
+fn spans_deeper_than_perfetto_keeps_give_one_warning() {
     let folder = tempfile::tempdir().unwrap();
     let nested = |depth: u64| -> Batch {
         batch((0..depth).map(|n| span(PID, "deep", Category::Tool, n, 2 * (depth - n))).collect())
@@ -102,5 +102,5 @@ fn deeper_than_perfetto_keeps_is_warned_about_once() {
     assert_eq!((report.problems, report.counts.depth), (vec![], 512));
     let report = check::check(written(folder.path(), &[nested(600)])).unwrap();
     let texts: Vec<_> = report.problems.iter().map(|problem| problem.text.as_str()).collect();
-    assert_eq!(texts, ["lies inside 599 others: Perfetto loses the ends of spans deeper than 511"]);
+    assert_eq!(texts, ["is inside 599 others: Perfetto drops the ends of spans deeper than 511"]);
 }

@@ -1,4 +1,4 @@
-//! Files: what the writer puts into them, cut, appended, and their size.
+//! Trace files: their content, truncation, appending and errors.
 
 #![allow(clippy::unwrap_used, reason = "a test fails where it cannot go on")]
 
@@ -13,7 +13,7 @@ use traces::summary::summarise;
 use traces::{Nanos, check, clock};
 
 #[test]
-fn a_file_cut_at_every_line_end_is_fine_but_unclosed() {
+fn a_file_truncated_at_any_line_end_has_no_error_but_is_not_closed() {
     let folder = tempfile::tempdir().unwrap();
     let events = (0..60).map(|n| span(PID, "decode", Category::Phase, n * 100, 90)).collect();
     let path = written(folder.path(), &[batch(events)]);
@@ -31,7 +31,7 @@ fn a_file_cut_at_every_line_end_is_fine_but_unclosed() {
 }
 
 #[test]
-fn counters_metadata_and_losses_are_in_the_file() {
+fn counters_metadata_and_dropped_records_are_in_the_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("trace.json");
     let _clock = clock::VirtualClock::install();
@@ -54,7 +54,7 @@ fn counters_metadata_and_losses_are_in_the_file() {
 }
 
 #[test]
-fn parts_of_workers_are_appended_cut_or_not() {
+fn a_truncated_part_of_a_worker_is_appended() {
     let folder = tempfile::tempdir().unwrap();
     let part = folder.path().join("worker.json");
     let worker = Process { pid: 90, name: "worker".into() };
@@ -81,7 +81,7 @@ fn parts_of_workers_are_appended_cut_or_not() {
 }
 
 #[test]
-fn files_of_another_epoch_are_not_appended() {
+fn a_file_with_another_epoch_is_not_appended() {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, epoch: u64| {
         let path = folder.path().join(name);
@@ -93,19 +93,20 @@ fn files_of_another_epoch_are_not_appended() {
     let (other, _) = write("other.json", 80);
     let (path, mut writer) = write("trace.json", 70);
     assert_eq!(writer.append(&same).unwrap().records, 6);
-    let error = writer.append(&other).unwrap_err().to_string();
-    assert!(error.contains("count from 80 ns of the machine's clock, expected 70 ns"), "{error}");
+    let error = writer.append(&other).unwrap_err();
+    assert!(error.to_string().ends_with("count from 80 ns of the machine's clock, expected 70 ns"), "{error}");
+    assert_eq!(error.advice(), Some("write both files with the same epoch"));
     writer.finish().unwrap();
     assert_eq!(chrome::read(&path).unwrap().axis().unwrap().unwrap().epoch, Nanos(70));
     assert_eq!(fs::read_to_string(&path).unwrap().matches("\"ts\":1.500,").count(), 2);
-    // Files of other tools, and of older versions of this one, say nothing.
+    // Files of other tools, and of older versions of this one, have no `clock` record.
     let foreign = folder.path().join("foreign.json");
     fs::write(&foreign, "[{\"ph\":\"X\",\"name\":\"a\",\"pid\":1,\"tid\":1,\"ts\":1,\"dur\":1}]").unwrap();
     assert_eq!(chrome::read(&foreign).unwrap().axis().unwrap(), None);
 }
 
 #[test]
-fn a_span_of_unknown_end_is_begun_and_ended() {
+fn a_span_can_be_written_as_begin_and_end() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("trace.json");
     let mut writer = Writer::create(&path, process()).unwrap();
@@ -121,12 +122,12 @@ fn a_span_of_unknown_end_is_begun_and_ended() {
     writer.finish().unwrap();
     assert_eq!(check::check(&path).unwrap().problems, []);
     let rows = summarise(&chrome::read(&path).unwrap()).unwrap().rows;
-    let told: Vec<_> = rows.iter().map(|row| (row.name.as_str(), row.category.as_str(), row.own.0)).collect();
-    assert_eq!(told, [("request", "request", 50), ("k_proj", "op", 20), ("q_proj", "op", 20)]);
+    let own: Vec<_> = rows.iter().map(|row| (row.name.as_str(), row.category.as_str(), row.own.0)).collect();
+    assert_eq!(own, [("request", "request", 50), ("k_proj", "op", 20), ("q_proj", "op", 20)]);
 }
 
 #[test]
-fn a_shape_is_written_where_it_changes() {
+fn a_shape_is_written_when_it_changes() {
     let folder = tempfile::tempdir().unwrap();
     let op = |tid, shape| Event { shape, ..span(tid, "q_proj", Category::Op, 0, 0) };
     let shapes = [[9, 64, 64], [9, 64, 64], [1, 64, 64], [1, 64, 64], [0, 0, 0], [1, 64, 64]];
@@ -148,16 +149,24 @@ fn a_shape_is_written_where_it_changes() {
 }
 
 #[test]
-fn errors_name_the_file_the_reason_and_the_next_step() {
-    let error = |path: &str| Writer::create(path, process()).unwrap_err().to_string();
+fn errors_have_the_file_the_reason_and_advice() {
+    let error = |path: &str| {
+        let error = Writer::create(path, process()).unwrap_err();
+        (error.to_string(), error.advice())
+    };
     assert_eq!(
         error("/no/such/folder/trace.json"),
-        "cannot create trace file /no/such/folder/trace.json: No such file or directory (os error 2); create its folder first"
+        (
+            "cannot create trace file /no/such/folder/trace.json: No such file or directory (os error 2)".to_owned(),
+            "create its folder first"
+        )
     );
     #[cfg(target_os = "linux")]
     assert_eq!(
         error("/dev/full"),
-        "cannot write trace file /dev/full: No space left on device (os error 28); \
-         free some space; what was written so far is readable"
+        (
+            "cannot write trace file /dev/full: No space left on device (os error 28)".to_owned(),
+            "free some space (the file is readable up to here)"
+        )
     );
 }

@@ -1,4 +1,4 @@
-//! Two recordings side by side: which op is named, and which is not.
+//! The diff of two recordings: the ops that it reports as changed.
 
 #![allow(clippy::unwrap_used, reason = "a test fails where it cannot go on")]
 
@@ -11,12 +11,12 @@ use traces::chrome::{self, Trace, Writer};
 use traces::diff::{OpDiff, diff};
 use traces::record::{Args, Category, Event, Value};
 
-/// A request of `tokens` decode steps in which each op takes what `time(op, token)` says; 0 leaves it out.
+/// A request of `tokens` decode steps in which each op takes `time(op, token)`; 0 omits the op.
 fn recording(folder: &Path, name: &str, tokens: u64, time: impl Fn(&str, u64) -> u64) -> Trace {
     let pass = |pass| Args::new(&[("pass", Value::Text(pass))]);
     let path = folder.join(name);
     let mut writer = Writer::create(&path, process()).unwrap();
-    // A clean request in front: it has phases and no ops, and must not count.
+    // A clean request before it: it has phases and no ops, and must not count.
     let clean = Event { args: pass("clean"), ..span(PID, "decode", Category::Phase, 0, 77_777) };
     writer.write(&batch(vec![clean])).unwrap();
     let mut at = 1_000_000;
@@ -40,7 +40,7 @@ fn recording(folder: &Path, name: &str, tokens: u64, time: impl Fn(&str, u64) ->
     chrome::read(path).unwrap()
 }
 
-/// Noise of three per cent, the same every time, another one for each op.
+/// Reproducible noise of three per cent, different for each op.
 fn noisy(op: &str, token: u64, base: u64) -> u64 {
     base + base * ((token * 7919 + op.len() as u64 * 104_729) % 61) / 1000
 }
@@ -57,7 +57,7 @@ fn changed(ops: &[OpDiff]) -> Vec<&str> {
 }
 
 #[test]
-fn the_op_that_changed_is_named_and_no_other() {
+fn only_the_changed_op_is_reported() {
     let folder = tempfile::tempdir().unwrap();
     let a = recording(folder.path(), "a.json", 41, usual);
     let b = recording(folder.path(), "b.json", 81, |op, token| match op {
@@ -67,7 +67,11 @@ fn the_op_that_changed_is_named_and_no_other() {
     let found = diff(&[a], &[b]).unwrap();
     let [prefill, decode] = &found.phases[..] else { panic!("{found:?}") };
     assert_eq!((prefill.phase.as_str(), prefill.a.count, prefill.b.count), ("prefill", 1, 1));
-    assert_eq!((decode.phase.as_str(), decode.a.count, decode.b.count), ("decode", 40, 80), "the clean pass is apart");
+    assert_eq!(
+        (decode.phase.as_str(), decode.a.count, decode.b.count),
+        ("decode", 40, 80),
+        "the clean pass does not count"
+    );
     assert_eq!(changed(&prefill.ops), [""; 0]);
     assert_eq!(changed(&decode.ops), ["attention"]);
     let attention = &decode.ops[0];
@@ -81,10 +85,10 @@ fn the_op_that_changed_is_named_and_no_other() {
 }
 
 #[test]
-fn a_few_slow_calls_change_no_op() {
+fn a_few_slow_calls_do_not_change_an_op() {
     let folder = tempfile::tempdir().unwrap();
     let a = recording(folder.path(), "a.json", 41, usual);
-    // Two stalls: the sum grows by half, the median call stays.
+    // Two stalls: the sum grows by half, the median stays.
     let b = recording(folder.path(), "b.json", 41, |op, token| match (op, token) {
         ("q_proj", 7 | 23) => 1_000_000,
         _ => usual(op, token),
@@ -96,7 +100,7 @@ fn a_few_slow_calls_change_no_op() {
 }
 
 #[test]
-fn ops_of_one_recording_only_and_further_calls_are_named() {
+fn ops_that_only_one_recording_has_are_reported() {
     let folder = tempfile::tempdir().unwrap();
     let a = recording(folder.path(), "a.json", 41, usual);
     let b = recording(folder.path(), "b.json", 41, |op, token| match op {
@@ -110,7 +114,7 @@ fn ops_of_one_recording_only_and_further_calls_are_named() {
     let (gone, new) = (&decode.ops[0], &decode.ops[1]);
     assert!(gone.b.is_none() && gone.ratio.is_none() && gone.delta_ns < 0.0, "{gone:?}");
     assert!(new.a.is_none() && new.delta_ns > 50_000.0, "{new:?}");
-    // Two recordings of the same: nothing. Two files of one recording add up.
+    // The same recording twice has no changes. Two files of one recording are added.
     let same = diff(&[a.clone(), a.clone()], &[a]).unwrap();
     assert!(same.phases.iter().all(|phase| phase.ops.iter().all(|op| !op.changed && op.delta_ns == 0.0)));
     assert_eq!(same.phases[1].a.count, 80);

@@ -1,4 +1,4 @@
-//! A process that is killed while it writes leaves a file of whole records.
+//! A process that is killed while it writes leaves a file of complete records.
 
 #![allow(clippy::unwrap_used, reason = "a test fails where it cannot go on")]
 #![cfg(unix)]
@@ -12,8 +12,9 @@ use traces::{Nanos, check, clock, op, span};
 
 const FILE: &str = "TRACES_TEST_WRITE_UNTIL_KILLED";
 
-/// No test by itself: what the child process of the test below does.
+/// The child process of the test below.
 #[test]
+#[ignore = "the child process of a_killed_process_leaves_complete_records"]
 fn child_writes_until_it_is_killed() {
     let Some(path) = std::env::var_os(FILE) else { return };
     record::start(Config { per_thread: 1 << 14 });
@@ -32,12 +33,12 @@ fn bytes(path: &Path) -> u64 {
 }
 
 #[test]
-fn a_kill_leaves_whole_records() {
+fn a_killed_process_leaves_complete_records() {
     let folder = tempfile::tempdir().unwrap();
     for round in 1..=8 {
         let path = folder.path().join(format!("{round}.json"));
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "child_writes_until_it_is_killed", "--nocapture"])
+            .args(["--ignored", "--exact", "child_writes_until_it_is_killed", "--nocapture"])
             .env(FILE, &path)
             .stdout(Stdio::null())
             .spawn()
@@ -50,7 +51,7 @@ fn a_kill_leaves_whole_records() {
         child.wait().unwrap();
         let report = check::check(&path).unwrap();
         let texts: Vec<&str> = report.problems.iter().map(|problem| problem.text.as_str()).collect();
-        assert_eq!(texts, ["its array is not closed: the writer was killed or is still writing; viewers accept that"]);
+        assert_eq!(texts, ["its array is not closed: the writer was killed or is still running (viewers accept this)"]);
         assert!(report.counts.spans > 500);
     }
 }

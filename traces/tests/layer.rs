@@ -1,4 +1,4 @@
-//! Foreign `tracing` spans and events in the recorder's buffers.
+//! `tracing` spans and events of other crates in the recorder's buffers.
 
 use tracing_subscriber::layer::SubscriberExt as _;
 
@@ -6,7 +6,7 @@ use traces::layer::RecordLayer;
 use traces::record::{self, Category, Config, Event, Kind, Value};
 
 #[test]
-fn spans_and_events_of_others_arrive_with_their_numbers() {
+fn spans_and_events_of_other_crates_are_recorded_with_their_numbers() {
     record::start(Config { per_thread: 1024 });
     let subscriber = tracing_subscriber::registry().with(RecordLayer);
     tracing::subscriber::with_default(subscriber, || {
@@ -24,7 +24,9 @@ fn spans_and_events_of_others_arrive_with_their_numbers() {
     let find = |name: &str| -> Vec<&Event> { batch.events.iter().filter(|event| event.name == name).collect() };
     assert!(batch.events.iter().all(|event| event.category == Category::Foreign));
 
-    let [first, second] = find("attn")[..] else { panic!("a span that is entered twice is two stays: {batch:#?}") };
+    let [first, second] = find("attn")[..] else {
+        panic!("a span that is entered twice is recorded twice: {batch:#?}")
+    };
     assert!(first.end() <= second.start);
     let args: Vec<_> = first.args.iter().collect();
     assert_eq!(args, [("layer", Value::Unsigned(3)), ("shift", Value::Signed(-1)), ("late", Value::Float(0.5))]);

@@ -1,4 +1,4 @@
-//! The recorder as a whole: many threads, overflow, switching, virtual time.
+//! The recorder: many threads, overflow, start and stop, virtual time.
 
 #![allow(clippy::unwrap_used, reason = "a test fails where it cannot go on")]
 
@@ -9,13 +9,13 @@ use traces::clock::{self, VirtualClock};
 use traces::record::{self, Batch, Category, Complete, Config, Kind, NO_LAYER, Track, Value};
 use traces::{Nanos, op, span};
 
-/// There is one recorder per process: its tests take turns.
-fn turn() -> MutexGuard<'static, ()> {
-    static TURN: Mutex<()> = Mutex::new(());
-    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+/// A process has one recorder, so its tests run one at a time.
+fn lock() -> MutexGuard<'static, ()> {
+    static LOCK: Mutex<()> = Mutex::new(());
+    LOCK.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What `work` records on a thread of its own with room for `capacity` records.
+/// The records of `work` on a new thread whose ring has this capacity.
 fn recorded(capacity: usize, work: impl FnOnce() + Send) -> Batch {
     record::drain();
     record::start(Config { per_thread: capacity });
@@ -29,10 +29,10 @@ fn on_thread(name: &str, work: impl FnOnce() + Send) {
 }
 
 #[test]
-fn everything_of_all_threads_arrives_while_they_go_on() {
+fn drains_get_all_records_of_all_threads_while_these_run() {
     const THREADS: usize = 6;
     const MARKS: usize = 20_000;
-    let _turn = turn();
+    let _lock = lock();
     record::drain();
     record::start(Config { per_thread: 4 * MARKS });
     let mut batches = Vec::new();
@@ -73,8 +73,8 @@ fn everything_of_all_threads_arrives_while_they_go_on() {
 }
 
 #[test]
-fn overflow_is_counted_and_loses_nothing_else() {
-    let _turn = turn();
+fn a_full_ring_counts_dropped_records_and_loses_no_others() {
+    let _lock = lock();
     let before = record::dropped();
     let batch = recorded(64, || {
         for n in 0..1000_usize {
@@ -83,16 +83,16 @@ fn overflow_is_counted_and_loses_nothing_else() {
         on_thread("calm", || (0..10).for_each(|_| drop(op!("few"))));
     });
     let of = |name| batch.events.iter().filter(move |event| event.name == name);
-    // The oldest stay: a ring never overwrites what was not taken.
+    // The oldest stay: a ring never overwrites records that are not drained.
     assert!(of("many").map(|op| op.shape[0]).eq(0..64));
     assert_eq!(of("few").count(), 10);
     assert_eq!((batch.dropped, record::dropped() - before), (936, 936));
-    assert_eq!(record::drain(), Batch::default(), "what was told once is not told again");
+    assert_eq!(record::drain(), Batch::default(), "dropped records are reported once");
 }
 
 #[test]
-fn a_drain_makes_room() {
-    let _turn = turn();
+fn a_drain_empties_the_ring() {
+    let _lock = lock();
     let batch = recorded(8, || {
         for _ in 0..10 {
             (0..8).for_each(|_| drop(op!("round")));
@@ -103,8 +103,8 @@ fn a_drain_makes_room() {
 }
 
 #[test]
-fn off_records_nothing_and_evaluates_nothing() {
-    let _turn = turn();
+fn marks_record_and_evaluate_nothing_while_off() {
+    let _lock = lock();
     record::stop();
     record::drain();
     let evaluated = || -> usize { panic!("evaluated while off") };
@@ -118,7 +118,7 @@ fn off_records_nothing_and_evaluates_nothing() {
 
 #[test]
 fn a_span_that_is_open_at_the_stop_is_recorded() {
-    let _turn = turn();
+    let _lock = lock();
     let batch = recorded(8, || {
         let open = span!("open");
         record::stop();
@@ -129,8 +129,8 @@ fn a_span_that_is_open_at_the_stop_is_recorded() {
 }
 
 #[test]
-fn on_a_virtual_clock_every_run_is_the_same() {
-    let _turn = turn();
+fn runs_on_a_virtual_clock_are_equal() {
+    let _lock = lock();
     let run = || {
         recorded(64, || {
             let _clock = VirtualClock::install();
@@ -178,8 +178,8 @@ fn on_a_virtual_clock_every_run_is_the_same() {
 }
 
 #[test]
-fn values_beyond_the_third_are_cut_off() {
-    let _turn = turn();
+fn values_after_the_third_are_dropped() {
+    let _lock = lock();
     let batch = recorded(8, || {
         record::counters("four", &[("a", 1.0), ("b", 2.0), ("c", 3.0), ("d", 4.0)]);
         record::instant("text", Category::Tool, &[("of", Value::Text("a model"))]);

@@ -1,4 +1,4 @@
-//! Random traces: what is written is read back, checked and adds up, however the file was cut.
+//! Random traces: written spans are read back, checked and add up, also from truncated files.
 
 #![allow(clippy::unwrap_used, reason = "a test fails where it cannot go on")]
 
@@ -32,7 +32,7 @@ fn spans(path: &Path) -> Vec<(u64, String, String, i64, i64)> {
     all
 }
 
-/// A tree of spans: how long each waits before it begins and after its children, and its children.
+/// A tree of spans: the time before its start, its children, and the time after them.
 #[derive(Debug, Clone)]
 struct Tree {
     name: &'static str,
@@ -42,14 +42,14 @@ struct Tree {
 }
 
 impl Tree {
-    /// Its events from `time` on, parents first; when it ends, and the sum of all own times.
-    fn lay(&self, tid: u32, time: u64, events: &mut Vec<Event>) -> (u64, u64) {
+    /// Appends its events from `time` on, parents first; returns its end and the sum of all own times.
+    fn append(&self, tid: u32, time: u64, events: &mut Vec<Event>) -> (u64, u64) {
         let start = time + self.before;
         let place = events.len();
         events.push(span(tid, self.name, Category::Op, start, 0));
         let (mut end, mut total) = (start, 0);
         for child in &self.children {
-            let (child_end, own) = child.lay(tid, end, events);
+            let (child_end, own) = child.append(tid, end, events);
             total += own;
             end = child_end;
         }
@@ -59,7 +59,7 @@ impl Tree {
     }
 }
 
-/// Durations of the spans directly inside the one at `place`, which stands before them.
+/// Durations of the spans directly inside the one at `place`, which come after it.
 fn children(events: &[Event], place: usize) -> Vec<u64> {
     let mut durations = Vec::new();
     let mut next = place + 1;
@@ -91,19 +91,19 @@ fn trees() -> impl Strategy<Value = Vec<Tree>> {
 
 proptest! {
     #[test]
-    fn nested_spans_survive_and_add_up(threads in prop::collection::vec(trees(), 1..3), parts in 1..4_usize) {
+    fn nested_spans_are_read_back_and_add_up(threads in prop::collection::vec(trees(), 1..3), parts in 1..4_usize) {
         let mut events = Vec::new();
         let mut roots = 0;
         for (thread, trees) in threads.iter().enumerate() {
             let mut time = 1_000;
             for tree in trees {
                 let first = events.len();
-                time = tree.lay(PID + thread as u32, time, &mut events).0;
+                time = tree.append(PID + thread as u32, time, &mut events).0;
                 roots += events[first].duration.0;
             }
         }
         let folder = tempfile::tempdir().unwrap();
-        // Drained in several parts, each in its own order: parents may come before or after their children.
+        // In several batches in reverse: parents may come before or after their children.
         let part = events.len().div_ceil(parts);
         let batches: Vec<Batch> = events.chunks(part).rev().map(|events| batch(events.to_vec())).collect();
         let path = written(folder.path(), &batches);
@@ -121,14 +121,14 @@ proptest! {
         prop_assert_eq!(&report.problems, &vec![]);
         prop_assert_eq!(report.counts.spans, events.len() as u64);
 
-        // All time is somebody's own, and nobody's twice.
+        // The own times add up to the time of the outermost spans.
         let summary = summarise(&chrome::read(&path).unwrap()).unwrap();
         prop_assert_eq!(summary.rows.iter().map(|row| row.own).sum::<Nanos>(), Nanos(roots));
         prop_assert_eq!(summary.rows.iter().map(|row| row.count).sum::<u64>(), events.len() as u64);
     }
 
     #[test]
-    fn a_file_cut_anywhere_is_read_up_to_the_cut(count in 1..12_u64, cut in 0.0..1.0_f64) {
+    fn a_truncated_file_is_read_up_to_its_end(count in 1..12_u64, cut in 0.0..1.0_f64) {
         let folder = tempfile::tempdir().unwrap();
         let events = (0..count).map(|n| span(PID, "decode \\ \"x\" 漢", Category::Phase, n * 100, 90)).collect();
         let path = written(folder.path(), &[batch(events)]);
@@ -144,7 +144,7 @@ proptest! {
                     Item::Record(_) => records += 1,
                     Item::Broken(place) => broken.push(place),
                 }).unwrap();
-                // A line without its newline is whole where only that is missing.
+                // A line that lacks only its newline is a complete record.
                 let lines: Vec<&[u8]> = kept.split(|&byte| byte == b'\n').collect();
                 let complete = |line: &&&[u8]| line.trim_ascii_end().ends_with(b"}") && line.iter().filter(|b| **b == b'{').count() == line.iter().filter(|b| **b == b'}').count();
                 prop_assert_eq!(records, lines.iter().filter(complete).count());
@@ -157,7 +157,7 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_make_the_reader_fail(bytes in prop::collection::vec(any::<u8>(), 0..400), head in prop::sample::select(vec!["", "[", "[\n{", "{\"traceEvents\":[", "{\"a\":"])) {
+    fn arbitrary_bytes_never_make_the_reader_fail(bytes in prop::collection::vec(any::<u8>(), 0..400), head in prop::sample::select(vec!["", "[", "[\n{", "{\"traceEvents\":[", "{\"a\":"])) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("trace.json");
         fs::write(&path, [head.as_bytes(), &bytes].concat()).unwrap();

@@ -62,7 +62,7 @@ fn a_million_ops_take_less_than_108_megabytes() {
     let per_span = written.bytes as f64 / spans as f64;
     assert!(per_span < 108.0, "{per_span:.1} bytes per span");
 
-    // Nothing is lost by it: readers know what has no category, and all durations.
+    // The omitted fields lose nothing: readers restore all categories, and all durations are there.
     let trace = chrome::read(&path).unwrap();
     assert_eq!(check::check_trace(&trace).unwrap().errors(), 0);
     let summary = summary::summarise(&trace).unwrap();

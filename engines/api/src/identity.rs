@@ -1,8 +1,10 @@
-//! Who an engine is and what it can do, as data.
+//! The identity and the capabilities of an engine, as data.
 
 use serde::{Deserialize, Serialize};
 
-/// Names one engine as it runs here. An engine without a version cannot be compared and is refused by the registry's test.
+use crate::Device;
+
+/// Identifies one engine and the device that it computes on. The version is required: results of unknown versions cannot be compared.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
     /// Registry name, such as `candle`.
@@ -11,14 +13,14 @@ pub struct Identity {
     pub variant: Option<String>,
     /// The version of the engine's library.
     pub version: String,
-    /// The device it computes on, such as `cpu`.
-    pub device: String,
+    /// The device that it computes on.
+    pub device: Device,
     /// Build features that change its speed, such as `avx512f` or `mkl`.
     pub features: Vec<String>,
 }
 
 impl Identity {
-    /// `name` or `name:variant`: what the user types and what the run's files hold.
+    /// `name` or `name:variant`: the label in user input and in files.
     pub fn label(&self) -> String {
         match &self.variant {
             Some(variant) => format!("{}:{variant}", self.name),
@@ -27,16 +29,16 @@ impl Identity {
     }
 }
 
-/// What an engine can do.
+/// The capabilities of an engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Caps {
-    /// Whether its sessions lend [`Steps`](crate::Steps).
+    /// Whether its sessions have [`Steps`](crate::Steps).
     pub steps: bool,
-    /// What the times of its ops mean.
+    /// What the times of its ops measure.
     pub op_times: OpTimes,
-    /// Which phases `generate` tells apart.
+    /// Which phases `generate` reports separately.
     pub phases: PhaseSplit,
-    /// The environment variables that carry its thread count; they are read once, before its first computation.
+    /// The environment variables that set its thread count; it reads them once, before its first computation.
     pub thread_variables: &'static [&'static str],
     /// Whether time is virtual: the engine advances the clock instead of computing.
     pub virtual_time: bool,
@@ -44,21 +46,21 @@ pub struct Caps {
     pub remote: bool,
 }
 
-/// What the time of an op means.
+/// What the time of an op measures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OpTimes {
     /// The engine marks no ops.
     None,
-    /// The time to enqueue the op on the host; the device works later.
+    /// The time to enqueue the op on the host; the device runs it later.
     HostEnqueue,
-    /// The op's own run time on the host.
+    /// The op's run time on the host.
     Host,
-    /// The op's own run time on the device.
+    /// The op's run time on the device.
     Device,
 }
 
-/// Which phases an engine's `generate` tells apart; a phase that it cannot tell merges into the next one.
+/// Which phases an engine's `generate` reports separately. A phase that is not separate is part of the next one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PhaseSplit {
     /// Tokenization apart from prefill.
@@ -67,4 +69,22 @@ pub struct PhaseSplit {
     pub sample: bool,
     /// Detokenization apart from decode.
     pub detokenize: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As released versions wrote it.
+    #[test]
+    fn identities_of_old_files_are_read_and_written_unchanged() {
+        for device in ["cpu", "virtual", "server", "cpu or metal", "vulkan"] {
+            let json = format!(
+                r#"{{"name":"candle","variant":"tensor","version":"0.11.1","device":"{device}","features":["avx2"]}}"#
+            );
+            let identity: Identity = serde_json::from_str(&json).unwrap();
+            assert_eq!(identity.label(), "candle:tensor");
+            assert_eq!(serde_json::to_string(&identity).unwrap(), json);
+        }
+    }
 }

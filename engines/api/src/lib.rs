@@ -1,21 +1,25 @@
-//! The interface between engines and those who measure them: traits, requests, options, and what an engine says of itself.
+//! The interface between engines and their callers: traits, requests, options, and what an engine reports about itself.
 //!
-//! An [`Engine`] loads a checkpoint into a [`Session`]; a session answers requests at its own pace and tells an [`Observer`] when
-//! a phase begins and ends. A white-box session also offers its [`Steps`], so that the caller can walk a request phase by phase.
+//! An [`Engine`] loads a checkpoint into a [`Session`]. A session runs requests at its own pace and notifies an [`Observer`] at the
+//! start and the end of each phase. A white-box session also has [`Steps`], so that the caller can run a request phase by phase.
 //! This crate computes nothing and depends on no backend, so that records, analysis and reports build without one.
 
+mod device;
 mod error;
 mod identity;
+mod kv_type;
 mod observer;
 mod options;
 mod remote;
 mod request;
 mod traits;
 
-pub use error::EngineError;
+pub use device::Device;
+pub use error::{Advice, EngineError};
 pub use identity::{Caps, Identity, OpTimes, PhaseSplit};
-pub use observer::{Flow, Observer, Phase, Piece, Silent};
-pub use options::{FlashAttention, KvType, LoadOptions};
+pub use kv_type::{KvType, RecordedKvType, UnsupportedKvType};
+pub use observer::{Flow, NullObserver, Observer, Phase, Piece};
+pub use options::{FlashAttention, LoadOptions};
 pub use remote::{Ahead, CacheDefence, CacheHit, Given, Remote, Reported};
 pub use request::{FinishReason, Prompt, Request, Usage};
 pub use traits::{DeviceMemory, Engine, KvBytes, Server, Session, Steps};

@@ -1,12 +1,12 @@
-//! The observer's side of a request: phases begin, phases end, pieces arrive.
+//! Observation of a request: phases begin and end, pieces of output arrive.
 
 use serde::{Deserialize, Serialize};
 
-/// A part of a model's life that is timed by itself.
+/// A part of loading or of a request that is timed separately.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
-    /// From the checkpoint to a session that can answer.
+    /// From the checkpoint to a session that is ready.
     Load,
     /// Text to token ids.
     Tokenize,
@@ -38,49 +38,48 @@ impl Phase {
     }
 }
 
-/// One output token as the engine hands it over.
+/// One output token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Piece<'a> {
-    /// Its place in the answer, from 0.
+    /// Its index in the output, from 0.
     pub index: usize,
-    /// Its id; `None` where the engine does not tell.
+    /// Its id; `None` if the engine does not report it.
     pub token: Option<u32>,
-    /// The text that it completes; empty while a character is still cut in half, and for an end-of-generation token.
+    /// The text that it completes; empty for an incomplete character and for an end-of-generation token.
     pub text: &'a str,
 }
 
-/// Whether a generation goes on.
+/// Whether a generation continues.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub enum Flow {
-    /// Go on.
+    /// Continue.
     Continue,
-    /// End after this piece: the run was interrupted or its time is up.
+    /// Stop after this piece: the run was interrupted or its time is over.
     Stop,
 }
 
-/// Watches a request. The engine calls it at its own pace; the implementation reads the clock and must be cheap.
+/// Receives the events of a request. The engine calls it at its own pace; the implementation reads the clock and must be cheap.
 ///
-/// In order: `Tokenize`, `Prefill`, `Sample`, `Detokenize`, piece, then per further token `Decode`, `Sample`,
-/// `Detokenize`, piece. Each phase begins and ends; what passes between an end and the next beginning is the engine's
-/// own loop. An engine that cannot tell two phases apart reports only the later one
-/// ([`PhaseSplit`](crate::PhaseSplit)).
+/// The order is `Tokenize`, `Prefill`, `Sample`, `Detokenize`, piece, then for each further token `Decode`, `Sample`, `Detokenize`,
+/// piece. Each phase begins and ends. The time between the end of a phase and the start of the next belongs to the engine's own
+/// loop. An engine that cannot separate two phases reports only the later one ([`PhaseSplit`](crate::PhaseSplit)).
 pub trait Observer {
     /// A phase begins now.
     fn begin(&mut self, phase: Phase);
     /// The phase that began last ends now.
     fn end(&mut self, phase: Phase);
-    /// Of the prompt's tokens so many are through the model, as a server tells it during prefill.
+    /// Progress of a prefill that a server reports: `done` of `total` prompt tokens are processed.
     fn progress(&mut self, _done: usize, _total: usize) {}
-    /// A token is out, or what a server sends at once. Called after the phases that made it have ended.
+    /// An output token, or one chunk of text from a server. Called after the phases that made it have ended.
     fn piece(&mut self, piece: Piece<'_>) -> Flow;
 }
 
-/// An observer that lets everything pass: for warm-up and for tests.
+/// An observer that ignores every event: for warm-up and for tests.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Silent;
+pub struct NullObserver;
 
-impl Observer for Silent {
+impl Observer for NullObserver {
     fn begin(&mut self, _phase: Phase) {}
     fn end(&mut self, _phase: Phase) {}
     fn piece(&mut self, _piece: Piece<'_>) -> Flow {

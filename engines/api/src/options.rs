@@ -1,15 +1,17 @@
-//! How a session is to be loaded.
+//! Options of loading a session.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// What a session needs to know before its weights are read.
+use crate::{Device, KvType};
+
+/// What has to be known before the weights are read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LoadOptions {
-    /// Threads that compute.
+    /// Number of compute threads.
     pub threads: usize,
-    /// Tokens that the KV cache must hold: prompt, depth and new tokens together.
+    /// Capacity of the KV cache in tokens: prompt, depth and new tokens together.
     pub context: usize,
     /// Element type of the KV cache.
     pub kv_type: KvType,
@@ -17,14 +19,14 @@ pub struct LoadOptions {
     pub flash_attention: FlashAttention,
     /// Prompt tokens per forward pass; `None` = the engine's default.
     pub batch: Option<usize>,
-    /// The device, such as `cpu`, `cuda:0`, `metal`.
-    pub device: String,
-    /// Settings of this engine only: `--set ENGINE.KEY=VALUE` without the engine's name.
+    /// The device to compute on.
+    pub device: Device,
+    /// Settings of this engine only, by key.
     pub settings: BTreeMap<String, String>,
-    /// Where a server answers, for an engine that asks one.
+    /// The address of the server, for an engine that uses one.
     #[serde(default)]
     pub url: Option<String>,
-    /// The command that starts this server; `{port}` in it stands for a free port.
+    /// The command that starts this server; `{port}` in it is replaced by a free port.
     #[serde(default)]
     pub spawn: Option<String>,
 }
@@ -37,39 +39,10 @@ impl Default for LoadOptions {
             kv_type: KvType::default(),
             flash_attention: FlashAttention::default(),
             batch: None,
-            device: "cpu".to_owned(),
+            device: Device::default(),
             settings: BTreeMap::new(),
             url: None,
             spawn: None,
-        }
-    }
-}
-
-/// Element type of the KV cache.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum KvType {
-    /// 16-bit floats: 2 bytes an element.
-    #[default]
-    F16,
-    /// 32-bit floats: 4 bytes an element.
-    F32,
-}
-
-impl KvType {
-    /// Bytes of one element.
-    pub const fn bytes(self) -> usize {
-        match self {
-            Self::F16 => 2,
-            Self::F32 => 4,
-        }
-    }
-
-    /// The name on the command line and in files.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::F16 => "f16",
-            Self::F32 => "f32",
         }
     }
 }

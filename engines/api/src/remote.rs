@@ -1,4 +1,4 @@
-//! A server that computes in another process, and what it says of itself and of a request: its words, none of them checked.
+//! A server that computes in another process, and what it reports about itself and about a request. Nothing here is verified.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -9,52 +9,52 @@ use traces::Nanos;
 /// The server behind a session.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Remote {
-    /// What answers, such as `llama-server`; `unknown` where its answers fit no server that is known.
+    /// The server software, such as `llama-server`; `unknown` if it was not recognised.
     pub software: String,
-    /// Its version, where it tells.
+    /// Its version, if it reports one.
     pub version: Option<String>,
-    /// The model's name there.
+    /// The name of the model on the server.
     pub model: String,
-    /// Where it is asked, such as `http://127.0.0.1:8080`.
+    /// Its base address, such as `http://127.0.0.1:8080`.
     pub url: String,
-    /// The address that the name stands for.
+    /// The socket address that the host name resolves to.
     pub address: Option<SocketAddr>,
-    /// Its process, where it was started here.
+    /// Its process id, if this process started it.
     pub pid: Option<u32>,
-    /// How its prefix cache is kept out of the figures.
+    /// How its prefix cache is bypassed.
     pub cache: CacheDefence,
-    /// What else it tells of itself (context length, model file, nodes), as JSON text where it is more than a word.
+    /// Other facts that it reports (context length, model file, nodes), as JSON text where the value is more than a word.
     pub details: BTreeMap<String, String>,
 }
 
-/// How a server's prefix cache is kept from answering instead of the model.
+/// How a server's prefix cache is bypassed, so that the model computes every prompt.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CacheDefence {
-    /// It is not: requests may find their prompt in it.
+    /// It is not: the cache may contain prompts of requests.
     #[default]
     None,
-    /// The server's own switch, in each request.
+    /// By the server's own switch, in each request.
     Switch,
-    /// Digits in front of each prompt, others in each request, always as many.
+    /// By random digits at the start of each prompt, always of the same length.
     Nonce,
 }
 
-/// What a server does for a request before its model begins.
+/// A step that a server runs for a request before the model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ahead {
-    /// The way there and back: a question that costs it nothing, on a connection of its own, as a request has one.
+    /// A network round trip: a query that costs the server nothing, on a new connection, as each request has one.
     RoundTrip,
-    /// Messages to text, by its chat template.
+    /// Messages to text, by the server's chat template.
     Template,
     /// Text to tokens.
     Tokenize,
 }
 
-/// What that gave.
+/// The output of such a step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Given {
-    /// Nothing that is of use.
+    /// No output.
     Nothing,
     /// The rendered text.
     Text(String),
@@ -62,38 +62,38 @@ pub enum Given {
     Tokens(Vec<u32>),
 }
 
-/// What a server says of one request.
+/// What a server reports about one request.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Reported {
     /// Prompt tokens, those from its cache included.
     pub prompt_tokens: Option<usize>,
-    /// Prompt tokens that came from its prefix cache.
+    /// Prompt tokens from its prefix cache.
     pub cached_tokens: Option<usize>,
-    /// Tokens that came out, as it counts them.
+    /// Output tokens as the server counts them.
     pub output_tokens: Option<usize>,
     /// Time of the prompt.
     pub prefill: Option<Nanos>,
     /// Time of the output.
     pub decode: Option<Nanos>,
-    /// Time to have the model ready before the request.
+    /// Time to load the model before the request.
     pub load: Option<Nanos>,
-    /// Prompt tokens a second.
+    /// Prompt tokens per second.
     pub prefill_tps: Option<f64>,
-    /// Output tokens a second.
+    /// Output tokens per second.
     pub decode_tps: Option<f64>,
-    /// Highest memory of its device.
+    /// Peak memory of its device.
     pub peak_memory_bytes: Option<u64>,
     /// Energy of the request in joules.
     pub energy_j: Option<f64>,
-    /// What its prefix cache had of the prompt, in its own words or from the tokens that it counts.
+    /// The hit in its prefix cache, as reported or derived from its token counts.
     pub cache: Option<CacheHit>,
-    /// Pieces of text that arrived, each in one event.
+    /// Number of text chunks, each in one event.
     pub chunks: usize,
-    /// What stood in front of the prompt to keep the cache out; the prompt is longer by it.
+    /// The text in front of the prompt that bypasses the cache; it makes the prompt longer.
     pub nonce: Option<String>,
 }
 
-/// How much of a prompt a server's prefix cache had.
+/// How much of a prompt a server's prefix cache contained.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CacheHit {
@@ -101,6 +101,6 @@ pub enum CacheHit {
     Cold,
     /// A part.
     Partial,
-    /// All that it can have: every token but the last.
+    /// Every token but the last, which is always computed.
     Exact,
 }

@@ -1,4 +1,4 @@
-//! What is asked of a session, and what it used.
+//! A request to a session, and what it consumed and produced.
 
 use models::chat::Message;
 use serde::{Deserialize, Serialize};
@@ -8,42 +8,42 @@ use crate::Reported;
 /// One request: greedy decoding (temperature 0) of a prompt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
-    /// What goes in.
+    /// The prompt.
     pub prompt: Prompt,
-    /// At most so many tokens come out.
+    /// Maximum number of output tokens.
     pub max_new_tokens: usize,
-    /// Go on past an end-of-generation token.
+    /// Continue after an end-of-generation token.
     pub ignore_eos: bool,
 }
 
-/// What goes into the model.
+/// The input of the model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Prompt {
     /// Text, already rendered; special tokens in it are parsed.
     Text {
         /// The rendered text.
         text: String,
-        /// Put the model's BOS token in front (the text does not hold it already).
+        /// Prepend the model's BOS token (the text does not contain it).
         add_bos: bool,
-        /// What was rendered, for engines that apply the chat template themselves; empty where the text goes in as it is.
+        /// The messages that were rendered, for engines that apply the chat template themselves; empty for plain text.
         messages: Vec<Message>,
     },
-    /// Token ids as they are: exact lengths, no tokenization phase.
+    /// Token ids: exact lengths, no tokenization phase.
     Tokens(Vec<u32>),
 }
 
-/// What a request used.
+/// What a request consumed and produced.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Usage {
-    /// The prompt's token ids as the model saw them; empty where the engine does not tell.
+    /// The prompt's token ids as the model got them; empty if the engine does not report them.
     pub prompt_ids: Vec<u32>,
-    /// Tokens of the prompt; 0 where a server does not tell, which then shows in [`Reported::prompt_tokens`].
+    /// Number of prompt tokens; 0 if a server does not report it, in which case [`Reported::prompt_tokens`] is `None`.
     pub prompt_tokens: usize,
-    /// Tokens that came out, an end-of-generation token included; the pieces, where a server does not count tokens.
+    /// Number of output tokens, an end-of-generation token included; the number of pieces if a server does not count tokens.
     pub output_tokens: usize,
-    /// Why it ended.
+    /// Why generation ended.
     pub finish: FinishReason,
-    /// What a server says of it; `None` for an engine in this process.
+    /// What a server reports about the request; `None` for an engine in this process.
     pub reported: Option<Reported>,
 }
 
@@ -51,10 +51,10 @@ pub struct Usage {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FinishReason {
-    /// The model gave an end-of-generation token.
+    /// The model produced an end-of-generation token.
     Stop,
-    /// The asked number of tokens is out.
+    /// The maximum number of tokens was reached.
     Length,
-    /// The observer ended it.
+    /// The observer stopped it.
     Interrupted,
 }

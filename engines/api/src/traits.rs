@@ -1,68 +1,73 @@
-//! The four traits: an engine, a loaded model, its single steps, the server that has it.
+//! The four traits: an engine, a loaded model, its single steps, the server behind it.
 
 use models::Checkpoint;
 
-use crate::{Ahead, Caps, EngineError, Given, Identity, LoadOptions, Observer, Prompt, Remote, Request, Usage};
+use crate::{Ahead, Caps, Device, EngineError, Given, Identity, LoadOptions, Observer, Prompt, Remote, Request, Usage};
 
 /// A backend.
 pub trait Engine: Send + Sync {
-    /// Name, version, device.
-    fn identity(&self) -> Identity;
-    /// What it can do.
+    /// Its identity as it computes on a device, which is that of the [`LoadOptions`] of a session. An engine that has no choice of
+    /// devices names its own one. Whether the device is supported is for [`Engine::check`] to say.
+    fn identity_on(&self, device: &Device) -> Identity;
+    /// Its identity on the default device: for lists of engines, never for a session.
+    fn identity(&self) -> Identity {
+        self.identity_on(&Device::default())
+    }
+    /// Its capabilities.
     fn caps(&self) -> Caps;
-    /// Whether it runs the last block, behind its attention, for those tokens alone whose logits are wanted.
+    /// Whether it runs the last block, after its attention, only for tokens whose logits are requested.
     fn prunes_last_block(&self) -> bool {
         false
     }
-    /// Whether it knows the device and the settings, before anything is loaded; called in any process.
+    /// Checks device and settings before anything is loaded. May be called in any process.
     ///
     /// # Errors
-    /// When one of them is not known or not in this build.
+    /// When one of them is unknown or not in this build.
     fn check(&self, options: &LoadOptions) -> Result<(), EngineError>;
-    /// Makes a session: the weights are resident and the KV cache is reserved when this returns.
+    /// Makes a session: weights are resident and the KV cache is reserved on return.
     ///
     /// # Errors
-    /// When the checkpoint, the architecture or an option is not supported, or memory does not suffice.
+    /// When the checkpoint, the architecture or an option is not supported, or memory is insufficient.
     fn load(&self, checkpoint: &Checkpoint, options: &LoadOptions) -> Result<Box<dyn Session>, EngineError>;
-    /// Makes a session with a server that has the weights already, or starts it: it can answer when this returns. Only for
-    /// engines whose [`Caps::remote`] says so.
+    /// Makes a session with a server that has the weights, or starts that server: it is ready on return. Only for engines with
+    /// [`Caps::remote`].
     ///
     /// # Errors
     /// When no server answers, or the engine computes in this process.
     fn connect(&self, _options: &LoadOptions) -> Result<Box<dyn Session>, EngineError> {
-        Err(EngineError::OutOfOrder { step: "connect", needs: "an engine that asks a server" })
+        Err(EngineError::OutOfOrder { step: "connect", needs: "an engine that uses a server" })
     }
 }
 
 /// One loaded model with one context.
 pub trait Session {
-    /// Answers a request at the engine's own pace, from an empty context or, after [`Steps::prefill`], behind what it holds.
+    /// Runs a request at the engine's own pace, from an empty context or, after [`Steps::prefill`], behind the present tokens.
     ///
     /// # Errors
     /// When the request does not fit the context or the engine fails; the session can be reset and used again.
     fn generate(&mut self, request: &Request, observer: &mut dyn Observer) -> Result<Usage, EngineError>;
-    /// Forgets the context; weights and reserved memory stay.
+    /// Clears the context; weights and reserved memory stay.
     ///
     /// # Errors
     /// When the engine fails.
     fn reset(&mut self) -> Result<(), EngineError>;
     /// Bytes of the KV cache.
     fn kv_bytes(&self) -> KvBytes;
-    /// What the engine's own allocator holds on its device; `None` where it has no account of its own.
+    /// Memory of the engine's own device allocator; `None` if it has no statistics.
     fn device_memory(&self) -> Option<DeviceMemory> {
         None
     }
-    /// The server that computes, where it is another process.
+    /// The server that computes, if it is another process.
     fn server(&self) -> Option<&dyn Server> {
         None
     }
-    /// The single steps, where this engine is a white box.
+    /// The single steps, if this engine is a white box.
     fn steps(&mut self) -> Option<&mut dyn Steps>;
 }
 
-/// A request's steps, one by one; the caller times them.
+/// The steps of a request, one by one; the caller times them.
 pub trait Steps {
-    /// Rendered text to token ids (special tokens parsed); with the model's BOS in front if asked.
+    /// Rendered text to token ids (special tokens parsed); with the model's BOS in front if requested.
     ///
     /// # Errors
     /// When the tokenizer fails.
@@ -82,7 +87,7 @@ pub trait Steps {
     /// # Errors
     /// When nothing was run yet.
     fn sample(&mut self) -> Result<u32, EngineError>;
-    /// The text that a token completes; empty while a character is cut in half.
+    /// The text that a token completes; empty for an incomplete character.
     ///
     /// # Errors
     /// When the token is not in the vocabulary.
@@ -101,32 +106,32 @@ pub trait Steps {
 
 /// A server that has the model.
 pub trait Server {
-    /// Who it is, as far as it has told by now.
+    /// Its identity, as far as it is known by now.
     fn remote(&self) -> Remote;
-    /// Does one thing of what comes before the model for this prompt, and nothing else; the caller times it. `None` where the
-    /// server has no question for it.
+    /// Runs one step that comes before the model for this prompt, and nothing else; the caller times it. `None` if the server has
+    /// no endpoint for it, or the prompt does not need it.
     ///
     /// # Errors
-    /// When nobody answers, or the answer is not what was to be expected.
+    /// When the server does not answer, or not as expected.
     fn ahead(&self, part: Ahead, prompt: &Prompt) -> Result<Option<Given>, EngineError>;
 }
 
 /// Bytes of a KV cache.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct KvBytes {
-    /// Holding keys and values of the current context.
+    /// Bytes with keys and values of the current context.
     pub used: u64,
-    /// Taken from the system for it.
+    /// Bytes reserved.
     pub reserved: u64,
 }
 
-/// What an engine's own allocator says of its device's memory, in bytes.
+/// Statistics of an engine's own device allocator, in bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct DeviceMemory {
     /// In use.
     pub active: u64,
-    /// Most that was in use since the session was made or last reset; `None` where it keeps no mark.
+    /// Peak use since the session was made or last reset; `None` if the allocator does not track it.
     pub peak: Option<u64>,
-    /// Kept for reuse and not in use; `None` where it keeps none or does not tell.
+    /// Kept for reuse and not in use; `None` if the allocator keeps none or does not report it.
     pub cache: Option<u64>,
 }

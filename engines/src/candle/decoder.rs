@@ -1,8 +1,7 @@
-//! The decoder of all six models: embedding, blocks of attention and SwiGLU, norm, output projection.
+//! The decoder of all models: embedding, blocks of attention and SwiGLU, norm, output projection.
 //!
-//! It reads from top to bottom and knows no device: [`Kernels`] does the arithmetic. Every operation is marked with its
-//! layer and its shape: `[rows, inputs, outputs]` of a product, `[rows, positions seen by the last, heads]` of the
-//! attention, `[rows, width]` of the rest.
+//! It is independent of the device: [`Kernels`] does the arithmetic. Every operation is marked with its layer and its shape: `[rows, inputs, outputs]` of a
+//! product, `[rows, positions visible to the last row, heads]` of attention, `[rows, width]` of other operations.
 
 use std::borrow::Cow;
 
@@ -24,16 +23,16 @@ pub(super) struct Decoder<K: Kernels> {
     lm_head: Linear<K>,     // [vocab, hidden]; the embedding table itself where they are tied
     caches: Vec<K::Cache>,
     buffers: Buffers<K>,
-    /// Tokens that have passed: the position of the next one.
+    /// Number of tokens in the context: the position of the next one.
     position: usize,
-    /// Tokens per forward pass at most.
+    /// Maximum number of tokens per forward pass.
     batch: usize,
     extra: Option<Extra<K>>,
 }
 
-/// Feed-forward work that changes no answer: its result is never read.
+/// Additional feed-forward work whose result is discarded.
 struct Extra<K: Kernels> {
-    /// The first so many layers do it.
+    /// Number of layers that do it, from the first.
     layers: usize,
     out: K::Rows, // [rows, hidden]
 }
@@ -51,7 +50,7 @@ struct Block<K: Kernels> {
     down: Linear<K>,      // [hidden, ffn]
 }
 
-/// What a forward pass writes to, reused by all layers and all passes.
+/// Buffers of a forward pass, reused by all layers and all passes.
 struct Buffers<K: Kernels> {
     x: K::Rows,         // [rows, hidden]: the residual stream
     h: K::Rows,         // [rows, hidden]: its norm; the output of attention and feed-forward
@@ -61,12 +60,13 @@ struct Buffers<K: Kernels> {
     attention: K::Rows, // [rows, heads * head_dim]
     gate: K::Rows,      // [rows, ffn]
     up: K::Rows,        // [rows, ffn]
-    last: K::Rows,      // [1, hidden]: the row whose logits are wanted
+    last: K::Rows,      // [1, hidden]: the last row, whose logits are computed
     logits: K::Rows,    // [1, vocab]
 }
 
 impl<K: Kernels> Decoder<K> {
-    /// Takes the weights from the checkpoint and reserves cache and buffers. `extra_mlp` layers do their feed-forward part twice.
+    /// Takes the weights from the checkpoint and reserves cache and buffers. The first `extra_mlp` layers compute their feed-forward
+    /// part twice.
     pub(super) fn load(
         kernels: K,
         checkpoint: &Checkpoint,
@@ -118,7 +118,7 @@ impl<K: Kernels> Decoder<K> {
         Ok(Self { kernels, spec, embedding, blocks, output_norm, lm_head, caches, buffers, position: 0, batch, extra })
     }
 
-    /// Runs tokens behind the context, a batch at a time; afterwards the logits are those of the last one.
+    /// Runs tokens behind the context in batches; afterwards the logits are those of the last one.
     pub(super) fn forward(&mut self, tokens: &[u32]) -> Result<(), EngineError> {
         let batches = tokens.len().div_ceil(self.batch);
         for (index, batch) in tokens.chunks(self.batch).enumerate() {
@@ -127,7 +127,7 @@ impl<K: Kernels> Decoder<K> {
         Ok(())
     }
 
-    /// One batch through all layers; its logits only if they are wanted.
+    /// Runs one batch through all layers, and computes its logits if requested.
     fn pass(&mut self, tokens: &[u32], with_logits: bool) -> Result<(), EngineError> {
         let Self { kernels, spec, buffers: b, position, extra, .. } = self;
         let (rows, position) = (tokens.len(), *position);
@@ -227,12 +227,12 @@ impl<K: Kernels> Decoder<K> {
         self.kernels.read(&self.buffers.logits)
     }
 
-    /// Tokens that have passed.
+    /// Number of tokens in the context.
     pub(super) fn position(&self) -> usize {
         self.position
     }
 
-    /// Forgets the context. The cache is left as it is: positions behind the context are never read.
+    /// Clears the context. The cache is not cleared: positions behind the context are never read.
     pub(super) fn reset(&mut self) {
         self.position = 0;
     }
@@ -242,12 +242,12 @@ impl<K: Kernels> Decoder<K> {
         self.kernels.kv_bytes(&self.spec, self.position)
     }
 
-    /// What the device's allocator holds.
+    /// Memory of the device's allocator.
     pub(super) fn device_memory(&self) -> Option<crate::DeviceMemory> {
         self.kernels.device_memory()
     }
 
-    /// Before a request whose marks are recorded.
+    /// To be called before a request whose marks are recorded.
     pub(super) fn prepare_recording(&mut self) {
         self.kernels.prepare_recording();
     }
@@ -258,7 +258,7 @@ impl<K: Kernels> Decoder<K> {
     }
 }
 
-/// Takes tensors by name and holds them to the shapes that the spec promises.
+/// Takes tensors by name and checks their shapes against the spec.
 struct Source<'a, K> {
     kernels: &'a K,
     checkpoint: &'a Checkpoint,
@@ -273,7 +273,7 @@ impl<K: Kernels> Source<'_, K> {
         self.kernels.vector(&self.tensor(name, &[length])?)
     }
 
-    /// `name.weight` and, where there is one, `name.bias`.
+    /// `name.weight` and, if the model has one, `name.bias`.
     fn linear(&self, name: &str, outputs: usize, inputs: usize, with_bias: bool) -> Result<Linear<K>, EngineError> {
         let weight = self.matrix(&format!("{name}.weight"), outputs, inputs)?;
         let bias = with_bias.then(|| self.vector(&format!("{name}.bias"), outputs)).transpose()?;
@@ -287,7 +287,7 @@ impl<K: Kernels> Source<'_, K> {
         }
         Err(failed(
             name,
-            format!("its shape is {:?}, the model's is {shape:?}; the file is damaged", view.info().shape),
+            format!("its shape is {:?}, the spec requires {shape:?}: the file is damaged", view.info().shape),
         ))
     }
 }

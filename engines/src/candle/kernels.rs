@@ -1,4 +1,4 @@
-//! What the decoder asks of a device: memory, and the operations between two rows of activations.
+//! The interface between decoder and device: memory, and the operations on activations.
 
 use std::borrow::Cow;
 
@@ -21,17 +21,17 @@ pub(super) trait Memory {
     fn weight(&self, view: &TensorView<'_>) -> Result<Self::Weight, EngineError>;
     /// Takes a vector from the checkpoint.
     fn vector(&self, view: &TensorView<'_>) -> Result<Self::Vector, EngineError>;
-    /// Room for activations of this width.
+    /// A buffer for activations of this width.
     fn rows(&self, width: usize) -> Result<Self::Rows, EngineError>;
     /// The cache of one layer.
     fn cache(&self, spec: &Spec) -> Result<Self::Cache, EngineError>;
-    /// Bytes of all caches when `tokens` have passed.
+    /// Bytes of all caches with `tokens` in the context.
     fn kv_bytes(&self, spec: &Spec, tokens: usize) -> KvBytes;
-    /// What its allocator holds; `None` where it keeps no account.
+    /// Memory of its allocator; `None` if it has no statistics.
     fn device_memory(&self) -> Option<DeviceMemory> {
         None
     }
-    /// `[rows, width]` on the host.
+    /// Copies or borrows `[rows, width]` on the host.
     fn read<'a>(&self, rows: &'a Self::Rows) -> Result<Cow<'a, [f32]>, EngineError>;
 }
 
@@ -59,7 +59,7 @@ pub(super) trait Kernels: Memory {
         values: &Self::Rows,
         position: usize,
     ) -> Result<(), EngineError>;
-    /// `out = softmax(q k^T / sqrt(d)) v` per head over the positions that each row sees.
+    /// `out = softmax(q k^T / sqrt(d)) v` per head over the positions that are visible to each row.
     fn attend(
         &mut self,
         q: &Self::Rows,

@@ -1,7 +1,7 @@
-//! The default engine: one decoder of our own on candle-core, for all models of the registry.
+//! The default engine: the decoder of this project on candle-core, for all models of the registry.
 //!
-//! On the CPU the weights stay in the mapped file and the arithmetic is that of `cpu`; on other devices, and as the
-//! variant `tensor` on the CPU too, it runs as candle's tensor operations. Nothing here is timed.
+//! On the CPU the weights stay in the mapped file and the kernels are those of `cpu`. On other devices, and on the CPU in the
+//! variant `tensor`, candle's tensor operations compute. Nothing here is timed.
 
 mod cpu;
 mod decoder;
@@ -14,25 +14,25 @@ use models::Checkpoint;
 
 use self::cpu::Cpu;
 use self::decoder::Decoder;
-use self::session::{CandleSession, guarded};
+use self::session::{CandleSession, catch_panic};
 use self::settings::Settings;
 use self::tensor::OnDevice;
 use crate::text::Text;
-use crate::{Caps, Engine, EngineError, FlashAttention, Identity, LoadOptions, OpTimes, PhaseSplit, Session};
+use crate::{Caps, Device, Engine, EngineError, FlashAttention, Identity, LoadOptions, OpTimes, PhaseSplit, Session};
 
 /// The name in the registry.
 pub(crate) const NAME: &str = "candle";
-/// The version of candle-core that this is built on; a test holds it to the lock file.
+/// The version of candle-core; a test compares it with the lock file.
 const CANDLE_VERSION: &str = "0.11.1";
-/// Prompt tokens per forward pass, unless asked otherwise.
+/// Default number of prompt tokens per forward pass.
 const DEFAULT_BATCH: usize = 512;
-/// What candle reads its thread count from, once per process.
+/// The variables from which candle reads its thread count, once per process.
 const THREAD_VARIABLES: [&str; 2] = crate::threads::VARIABLES;
 
 /// Which kernels compute.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Variant {
-    /// Those of the device: on the CPU our own, elsewhere candle's tensor operations.
+    /// On the CPU the fused kernels of this crate, on other devices candle's tensor operations.
     #[default]
     Native,
     /// Candle's tensor operations everywhere.
@@ -55,12 +55,12 @@ impl Candle {
 }
 
 impl Engine for Candle {
-    fn identity(&self) -> Identity {
+    fn identity_on(&self, device: &Device) -> Identity {
         Identity {
             name: NAME.to_owned(),
             variant: (self.variant == Variant::Tensor).then(|| "tensor".to_owned()),
             version: CANDLE_VERSION.to_owned(),
-            device: "cpu".to_owned(),
+            device: device.clone(),
             features: features(),
         }
     }
@@ -77,9 +77,9 @@ impl Engine for Candle {
     }
 
     fn check(&self, options: &LoadOptions) -> Result<(), EngineError> {
-        let place = tensor::Place::parse(&options.device)?;
+        tensor::check_device(&options.device)?;
         Settings::new(&options.settings)?;
-        check_attention(options, place == tensor::Place::Cpu && self.variant == Variant::Native)
+        check_attention(options, options.device == Device::Cpu && self.variant == Variant::Native)
     }
 
     fn load(&self, checkpoint: &Checkpoint, options: &LoadOptions) -> Result<Box<dyn Session>, EngineError> {
@@ -87,13 +87,13 @@ impl Engine for Candle {
         let settings = Settings::new(&options.settings)?;
         settings.check_layers(checkpoint.spec().layers)?;
         check_threads(options.threads)?;
-        let device = tensor::Place::parse(&options.device)?.open()?;
+        let device = tensor::open_device(&options.device)?;
         let is_fused = device.is_cpu() && self.variant == Variant::Native;
         let batch = options.batch.unwrap_or(DEFAULT_BATCH).clamp(1, options.context.max(1));
         let text = Text::new(NAME, checkpoint);
         let spec = checkpoint.spec();
         let context = options.context;
-        guarded("load", || {
+        catch_panic("load", || {
             if is_fused {
                 let decoder = Decoder::load(Cpu::new(spec, options, batch), checkpoint, batch, settings.extra_mlp)?;
                 return Ok(Box::new(CandleSession::new(decoder, text, context)) as Box<dyn Session>);
@@ -105,35 +105,35 @@ impl Engine for Candle {
     }
 }
 
-/// Refuses attention that the kernels do not have.
+/// Refuses a kind of attention that the kernels do not implement.
 fn check_attention(options: &LoadOptions, is_fused: bool) -> Result<(), EngineError> {
     let refused = match (options.flash_attention, is_fused) {
         (FlashAttention::Off, true) => Some(("attention that is not fused on the CPU", "candle:tensor")),
-        (FlashAttention::On, false) => Some(("fused attention by tensor operations", "candle on the CPU")),
-        _ => None,
+        (FlashAttention::On, false) => Some(("fused attention with tensor operations", "candle on the CPU")),
+        (FlashAttention::Auto, _) | (FlashAttention::On, true) | (FlashAttention::Off, false) => None,
     };
     if let Some((what, other)) = refused {
-        let instead = format!("leave --flash-attn at auto, or take {other}");
-        return Err(EngineError::Unsupported { engine: NAME, what: what.to_owned(), instead });
+        return Err(EngineError::unsupported(NAME, what, format!("leave flash attention at auto, or use {other}")));
     }
     Ok(())
 }
 
-/// Refuses a number of threads that this process does not have: candle counts them once.
+/// Refuses a thread count that this process does not have: candle sets it once.
 fn check_threads(wanted: usize) -> Result<(), EngineError> {
     let found = cpu::threads();
     if found == wanted {
         return Ok(());
     }
-    Err(EngineError::Threads { engine: NAME, found, wanted, variable: THREAD_VARIABLES[0] })
+    let advice = format!("set {}={wanted} before the process starts; it is read once", THREAD_VARIABLES[0]);
+    Err(EngineError::Threads { engine: NAME, found, wanted, advice })
 }
 
-/// The engine failed at a place.
+/// [`EngineError::Failed`] of this engine.
 pub(crate) fn failed(place: &str, reason: impl Into<String>) -> EngineError {
-    EngineError::Failed { engine: NAME, place: place.to_owned(), reason: reason.into() }
+    EngineError::failed(NAME, place, reason)
 }
 
-/// What the build allows the kernels to use.
+/// Features of the build that the kernels use.
 fn features() -> Vec<String> {
     let all = [
         ("avx2", cfg!(target_feature = "avx2")),
@@ -154,6 +154,7 @@ fn features() -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Advice;
 
     #[test]
     fn the_version_is_that_of_the_lock_file() {
@@ -166,9 +167,20 @@ mod tests {
     }
 
     #[test]
-    fn threads_that_this_process_does_not_have_are_refused() {
+    fn a_thread_count_that_this_process_does_not_have_is_refused() {
         let wanted = cpu::threads() + 1;
-        assert!(matches!(check_threads(wanted), Err(EngineError::Threads { wanted: told, .. }) if told == wanted));
+        assert!(
+            matches!(check_threads(wanted), Err(EngineError::Threads { wanted: reported, .. }) if reported == wanted)
+        );
+    }
+
+    #[test]
+    fn the_identity_names_the_device_that_computes() {
+        let engine = Candle::default();
+        assert_eq!(engine.identity().device, Device::Cpu);
+        for device in [Device::Cpu, Device::Cuda(0), Device::Cuda(1), Device::Metal(0)] {
+            assert_eq!(engine.identity_on(&device).device, device);
+        }
     }
 
     #[test]
@@ -177,9 +189,9 @@ mod tests {
         let settings = [("bogus".to_owned(), "1".to_owned())].into();
         let options = LoadOptions { settings, ..LoadOptions::default() };
         assert!(engine.check(&options).unwrap_err().to_string().contains("`bogus`"));
-        let on = |device: &str| engine.check(&LoadOptions { device: device.to_owned(), ..LoadOptions::default() });
+        let on = |device: &str| engine.check(&LoadOptions { device: device.into(), ..LoadOptions::default() });
         assert!(on("cpu").is_ok());
-        insta::assert_snapshot!(on("tpu").unwrap_err(), @"engine candle does not support the device `tpu`; give cpu, cuda:N or metal:N");
-        insta::assert_snapshot!(on("cuda:x").unwrap_err(), @"engine candle does not support the device `cuda:x`; give cpu, cuda:N or metal:N with a number N");
+        insta::assert_snapshot!(on("tpu").unwrap_err().with_advice(), @"engine candle does not support the device `tpu`; use cpu, cuda:N or metal:N");
+        insta::assert_snapshot!(on("cuda:x").unwrap_err().with_advice(), @"engine candle does not support the device `cuda:x`; use cpu, cuda:N or metal:N");
     }
 }

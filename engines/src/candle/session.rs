@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use super::decoder::Decoder;
 use super::failed;
 use super::kernels::Kernels;
-use crate::greedy::{Greedy, argmax, generate};
+use crate::greedy::{GreedySession, argmax, generate};
 use crate::text::Text;
 use crate::{DeviceMemory, EngineError, KvBytes, Observer, Request, Session, Steps, Usage};
 
@@ -23,7 +23,7 @@ impl<K: Kernels> CandleSession<K> {
         Self { decoder, text, context, has_logits: false }
     }
 
-    /// Tokens behind the context. What candle's kernels refuse by panicking becomes an error.
+    /// Runs tokens behind the context. A panic of candle's kernels becomes an error.
     fn forward(&mut self, place: &'static str, tokens: &[u32]) -> Result<(), EngineError> {
         if tokens.is_empty() {
             return Err(EngineError::EmptyPrompt);
@@ -33,7 +33,7 @@ impl<K: Kernels> CandleSession<K> {
             return Err(EngineError::ContextFull { needed, context: self.context });
         }
         self.has_logits = false;
-        guarded(place, || self.decoder.forward(tokens))?;
+        catch_panic(place, || self.decoder.forward(tokens))?;
         self.has_logits = true;
         Ok(())
     }
@@ -44,11 +44,11 @@ impl<K: Kernels> CandleSession<K> {
 }
 
 /// Runs `work`; a panic in it becomes an error that names `place`.
-pub(super) fn guarded<T>(place: &str, work: impl FnOnce() -> Result<T, EngineError>) -> Result<T, EngineError> {
+pub(super) fn catch_panic<T>(place: &str, work: impl FnOnce() -> Result<T, EngineError>) -> Result<T, EngineError> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
-        let words =
+        let message =
             panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
-        Err(failed(place, words.unwrap_or("a panic without words")))
+        Err(failed(place, message.unwrap_or("a panic without a message")))
     })
 }
 
@@ -98,7 +98,7 @@ impl<K: Kernels> Steps for CandleSession<K> {
         self.needs_logits("sample")?;
         let logits = self.decoder.logits()?;
         argmax(&logits).ok_or_else(|| {
-            failed("sample", "the logits are not finite: the weights are damaged, or not made for this model")
+            failed("sample", "the logits are not finite: the weights are damaged or belong to another model")
         })
     }
 
@@ -116,8 +116,8 @@ impl<K: Kernels> Steps for CandleSession<K> {
     }
 }
 
-impl<K: Kernels> Greedy for CandleSession<K> {
-    fn room(&self) -> (usize, usize) {
+impl<K: Kernels> GreedySession for CandleSession<K> {
+    fn context_use(&self) -> (usize, usize) {
         (self.decoder.position(), self.context)
     }
 

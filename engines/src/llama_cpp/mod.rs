@@ -1,25 +1,25 @@
-//! llama.cpp in this process, through its C interface, built with the processor's own instructions as its users build it.
+//! llama.cpp in this process, through its C interface, built for the processor of this machine as its users build it.
 //!
-//! The weights are mapped (or read, or repacked) by llama.cpp itself; tokenizer, KV cache, kernels and threads are its own.
-//! Times of ops come from ggml's evaluation callback, which splits the graph at every op: their shares mean something, their
-//! sum is more than what the same work takes in one piece. All `unsafe` of this engine stands in `raw`.
+//! llama.cpp itself maps (or reads, or repacks) the weights; tokenizer, KV cache, kernels and threads are its own. Times of ops come
+//! from ggml's evaluation callback, which splits the graph at every op: their shares are meaningful, but their sum exceeds the time
+//! of the whole graph. All `unsafe` code of this engine is in `raw`.
 
-mod about;
+mod build_info;
 mod ops;
 mod raw;
 mod session;
 mod settings;
-mod utf8;
+mod text_decoder;
 
 use models::{Checkpoint, Format};
 
 use self::session::LlamaSession;
 use self::settings::Settings;
-use crate::{Caps, Engine, EngineError, Identity, LoadOptions, OpTimes, PhaseSplit, Session};
+use crate::{Caps, Device, Engine, EngineError, Identity, LoadOptions, OpTimes, PhaseSplit, Session};
 
 /// The name in the registry.
 pub(crate) const NAME: &str = "llama-cpp";
-/// Prompt tokens per forward pass, unless asked otherwise: llama-bench's `-ub`.
+/// Default number of prompt tokens per forward pass: llama-bench's `-ub`.
 const DEFAULT_BATCH: usize = 512;
 
 /// The engine.
@@ -27,13 +27,13 @@ const DEFAULT_BATCH: usize = 512;
 pub struct LlamaCpp;
 
 impl Engine for LlamaCpp {
-    fn identity(&self) -> Identity {
+    fn identity_on(&self, _device: &Device) -> Identity {
         Identity {
             name: NAME.to_owned(),
             variant: None,
-            version: about::version(),
-            device: "cpu".to_owned(),
-            features: about::features(),
+            version: build_info::version(),
+            device: Device::Cpu,
+            features: build_info::features(),
         }
     }
 
@@ -53,8 +53,8 @@ impl Engine for LlamaCpp {
     }
 
     fn check(&self, options: &LoadOptions) -> Result<(), EngineError> {
-        if options.device != "cpu" {
-            return Err(unsupported(format!("the device `{}`", options.device), "give cpu: this build has no other"));
+        if options.device != Device::Cpu {
+            return Err(unsupported(format!("the device `{}`", options.device), "use cpu: this build has no other"));
         }
         Settings::parse(&options.settings).map(drop)
     }
@@ -63,15 +63,15 @@ impl Engine for LlamaCpp {
         self.check(options)?;
         if checkpoint.format() != Format::Gguf {
             return Err(unsupported(
-                format!("{}, which is no GGUF file", checkpoint.path().display()),
-                "give a .gguf file, or take the engine candle",
+                format!("{}, which is not a GGUF file", checkpoint.path().display()),
+                "use a .gguf file, or the engine candle",
             ));
         }
         let spec = checkpoint.spec();
         if let Some(window) = spec.window.filter(|window| options.context > *window) {
             return Err(unsupported(
                 format!("a context of {} beyond this model's sliding window of {window}", options.context),
-                "it would compute something else there: keep the context within the window",
+                "keep the context within the window: llama.cpp attends to all positions",
             ));
         }
         let settings = Settings::parse(&options.settings)?;
@@ -80,26 +80,27 @@ impl Engine for LlamaCpp {
     }
 }
 
-fn unsupported(what: String, instead: &str) -> EngineError {
-    EngineError::Unsupported { engine: NAME, what, instead: instead.to_owned() }
+fn unsupported(what: String, advice: &str) -> EngineError {
+    EngineError::unsupported(NAME, what, advice)
 }
 
-/// The engine failed at a place.
+/// [`EngineError::Failed`] of this engine.
 fn failed(place: &str, reason: impl Into<String>) -> EngineError {
-    EngineError::Failed { engine: NAME, place: place.to_owned(), reason: reason.into() }
+    EngineError::failed(NAME, place, reason)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Advice;
 
     #[test]
-    fn what_it_does_not_have_is_refused_before_anything_is_loaded() {
-        let on = |device: &str| LlamaCpp.check(&LoadOptions { device: device.to_owned(), ..LoadOptions::default() });
+    fn unknown_settings_and_devices_are_refused_before_anything_is_loaded() {
+        let on = |device: &str| LlamaCpp.check(&LoadOptions { device: device.into(), ..LoadOptions::default() });
         assert!(on("cpu").is_ok());
-        insta::assert_snapshot!(on("metal").unwrap_err(), @"engine llama-cpp does not support the device `metal`; give cpu: this build has no other");
+        insta::assert_snapshot!(on("metal").unwrap_err().with_advice(), @"engine llama-cpp does not support the device `metal`; use cpu: this build has no other");
         let settings = [("mmpa".to_owned(), "on".to_owned())].into();
         let error = LlamaCpp.check(&LoadOptions { settings, ..LoadOptions::default() }).unwrap_err();
-        insta::assert_snapshot!(error, @"engine llama-cpp does not support the setting `mmpa`; its settings: mmap=on|off, repack=on|off");
+        insta::assert_snapshot!(error.with_advice(), @"engine llama-cpp does not support the setting `mmpa`; its settings: mmap=on|off, repack=on|off");
     }
 }

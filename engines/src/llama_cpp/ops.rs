@@ -1,13 +1,13 @@
-//! Which op of the decoder a node of ggml's graph is.
+//! Maps the nodes of ggml's graph to the ops of the decoder.
 //!
-//! Matrix products and norms are known by the weight that they read, everything else by llama.cpp's name for the node. Nodes
-//! that only look at memory in another way, and norms before their weight is multiplied in, belong to the op that follows.
+//! Matrix products and norms are identified by the weight that they read, other nodes by their name in llama.cpp. Views, and norms
+//! before the multiplication with their weight, belong to the op that follows.
 
 use llama_cpp_sys_2 as sys;
 use models::cost::OpKind;
 use traces::record::{NO_LAYER, OpGuard};
 
-/// What is known of a node of the graph.
+/// A node of the graph.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Node<'a> {
     /// ggml's operation.
@@ -20,8 +20,8 @@ pub(super) struct Node<'a> {
     pub(super) shape: [usize; 2],
 }
 
-/// The op that ends with a node, and its layer; `None` where the node belongs to the op after it. In a model with biases a
-/// projection ends with the addition of its bias.
+/// The op that ends with a node, and its layer; `None` if the node belongs to the op after it. In a model with biases a projection
+/// ends with the addition of its bias.
 pub(super) fn classify(node: &Node<'_>, biased: bool) -> Option<(OpKind, u32)> {
     let kind = match node.op {
         sys::GGML_OP_GET_ROWS if node.inputs[0] == "token_embd.weight" => OpKind::Embed,
@@ -52,7 +52,7 @@ fn product(node: &Node<'_>, biased: bool) -> Option<(OpKind, u32)> {
         "ffn_down" => OpKind::DownProj,
         "output" | "token_embd" => OpKind::LmHead,
         _ if weight.ends_with(".weight") => return None,
-        // No weight: scores and their products with the values, where attention is not fused.
+        // Without a weight: scores and their products with the values, if attention is not fused.
         _ => return Some((OpKind::Attention, layer_of_name(node.name))),
     };
     Some((kind, layer))
@@ -84,7 +84,7 @@ fn addition(node: &Node<'_>) -> Option<(OpKind, u32)> {
     Some((kind, layer))
 }
 
-/// `blk.3.attn_q.weight` is `attn_q` of layer 3; `output.weight` is `output` of none.
+/// `blk.3.attn_q.weight` is `attn_q` of layer 3; `output.weight` is `output` without a layer.
 fn place(tensor: &str) -> (u32, &str) {
     let Some(name) = tensor.strip_suffix(".weight").or_else(|| tensor.strip_suffix(".bias")) else {
         return (NO_LAYER, "");
@@ -95,11 +95,11 @@ fn place(tensor: &str) -> (u32, &str) {
     (layer.parse().unwrap_or(NO_LAYER), part)
 }
 
-/// `Qcur-3` is of layer 3; `cache_k_l3 (view)` too.
+/// `Qcur-3` and `cache_k_l3 (view)` belong to layer 3.
 fn layer_of_name(name: &str) -> u32 {
     let number = |text: &str| text.split(' ').next().and_then(|digits| digits.parse().ok());
-    let behind = |mark: &str| name.rsplit_once(mark).and_then(|(_, rest)| number(rest));
-    behind("-").or_else(|| behind("_l")).unwrap_or(NO_LAYER)
+    let after = |mark: &str| name.rsplit_once(mark).and_then(|(_, rest)| number(rest));
+    after("-").or_else(|| after("_l")).unwrap_or(NO_LAYER)
 }
 
 /// Marks an op until the guard is dropped.
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn products_are_known_by_their_weight() {
+    fn products_are_identified_by_their_weight() {
         let product = |weight: &str| op(sys::GGML_OP_MUL_MAT, "node_7", [weight, "x"], false);
         assert_eq!(product("blk.12.attn_q.weight"), Some((OpKind::QProj, 12)));
         assert_eq!(product("blk.0.ffn_down.weight"), Some((OpKind::DownProj, 0)));
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_else_is_known_by_its_name() {
+    fn other_nodes_are_identified_by_their_name() {
         assert_eq!(op(sys::GGML_OP_RMS_NORM, "norm-1", ["l_out-0", ""], false), None);
         assert_eq!(
             op(sys::GGML_OP_MUL, "ffn_norm-1", ["norm-1", "blk.1.ffn_norm.weight"], false),

@@ -1,7 +1,7 @@
 //! llama.cpp's C interface behind safe types: the only unsafe code of this engine.
 //!
-//! What is passed to C lives as long as C may use it: a context owns its model and the state of its callback. Log lines of
-//! llama.cpp go nowhere but into the reason of an error.
+//! Memory that is passed to C outlives its use there: a context owns its model and the state of its callback. Log lines of llama.cpp
+//! are only used for the reason of an error.
 #![allow(unsafe_code, reason = "a C library is called")]
 
 use std::ffi::{CStr, CString, c_char, c_void};
@@ -17,65 +17,65 @@ use super::ops::{self, Node};
 use super::settings::Settings;
 use crate::{EngineError, FlashAttention};
 
-/// Prompt tokens that one call hands over; it works on them in batches of its own (llama-bench's `-b`).
+/// Maximum number of prompt tokens per call; llama.cpp divides them into batches (llama-bench's `-b`).
 const TOKENS_PER_CALL: usize = 2048;
-/// Longest text of a token without a second call, in bytes.
+/// Size of the first buffer for the text of a token, in bytes.
 const PIECE_BYTES: usize = 64;
 
-/// Most of llama.cpp's words that an error repeats, in bytes.
-const WORDS: usize = 1000;
+/// Maximum size of llama.cpp's messages in an error, in bytes.
+const MESSAGE_BYTES: usize = 1000;
 
 static START: Once = Once::new();
-/// What llama.cpp said of its errors since the last call that may fail began.
-static SAID: Mutex<String> = Mutex::new(String::new());
+/// llama.cpp's error messages since the start of the last call that may fail.
+static MESSAGES: Mutex<String> = Mutex::new(String::new());
 
 /// Starts llama.cpp, once per process.
 fn start() {
     START.call_once(|| {
-        // SAFETY: the callback is a function that lives as long as the process, and takes no data.
+        // SAFETY: the callback is a function, which lives as long as the process, and takes no data.
         unsafe { sys::llama_log_set(Some(on_log), ptr::null_mut()) };
         // SAFETY: called once, before anything else of the library.
         unsafe { sys::llama_backend_init() };
     });
 }
 
-/// Keeps the words of an error: the first ones are the nearest to its cause.
+/// Keeps error messages; the first ones are the closest to the cause.
 unsafe extern "C" fn on_log(level: sys::ggml_log_level, text: *const c_char, _data: *mut c_void) {
     if level != sys::GGML_LOG_LEVEL_ERROR || text.is_null() {
         return;
     }
     // SAFETY: llama.cpp passes a text that ends with a zero byte and lives during this call.
     let text = unsafe { CStr::from_ptr(text) }.to_string_lossy();
-    let mut said = SAID.lock().unwrap_or_else(PoisonError::into_inner);
-    if said.len() + text.len() <= WORDS {
-        let between = if said.is_empty() { "" } else { "; " };
-        said.push_str(between);
-        said.push_str(text.trim());
+    let mut messages = MESSAGES.lock().unwrap_or_else(PoisonError::into_inner);
+    if messages.len() + text.len() <= MESSAGE_BYTES {
+        let separator = if messages.is_empty() { "" } else { ", " };
+        messages.push_str(separator);
+        messages.push_str(text.trim());
     }
 }
 
-/// What llama.cpp said of the error that just happened.
-fn words(instead: &str) -> String {
-    let said = std::mem::take(&mut *SAID.lock().unwrap_or_else(PoisonError::into_inner));
-    if said.is_empty() { instead.to_owned() } else { said }
+/// llama.cpp's messages about the last error, or a default.
+fn messages_or(default: &str) -> String {
+    let messages = std::mem::take(&mut *MESSAGES.lock().unwrap_or_else(PoisonError::into_inner));
+    if messages.is_empty() { default.to_owned() } else { messages }
 }
 
-/// A call that may fail begins.
-fn begin() {
-    SAID.lock().unwrap_or_else(PoisonError::into_inner).clear();
+/// To be called before a call that may fail.
+fn clear_messages() {
+    MESSAGES.lock().unwrap_or_else(PoisonError::into_inner).clear();
 }
 
-/// A text of the library that lives as long as the process.
+/// Copies a text of the library.
 fn text(from: *const c_char) -> String {
     if from.is_null() {
         return String::new();
     }
-    // SAFETY: not null; the library's constant texts end with a zero byte and are never freed.
+    // SAFETY: not null; the library's texts end with a zero byte and are alive at least until its next call.
     unsafe { CStr::from_ptr(from) }.to_string_lossy().into_owned()
 }
 
-/// The versions of llama.cpp and of ggml. The commits that they tell are left out: their build asks whatever git repository
-/// lies around their source, which for a package is that of somebody else.
+/// The versions of llama.cpp and of ggml. Their commits are not used: the build reads them from the git repository around the
+/// source, which for a package is an unrelated one.
 pub(super) fn versions() -> [String; 2] {
     // SAFETY: it takes nothing and returns a constant text.
     let llama = text(unsafe { sys::llama_version() });
@@ -84,10 +84,10 @@ pub(super) fn versions() -> [String; 2] {
     [llama, ggml]
 }
 
-/// What the library was built to use, in its own words: `CPU : AVX2 = 1 | F16C = 0 | ...`.
+/// Features of the build, in llama.cpp's format: `CPU : AVX2 = 1 | F16C = 0 | ...`.
 pub(super) fn system_info() -> String {
     start();
-    // SAFETY: it takes nothing and returns a text that lives until the next call; it is copied at once.
+    // SAFETY: it takes nothing and returns a text that lives until the next call; it is copied immediately.
     text(unsafe { sys::llama_print_system_info() })
 }
 
@@ -102,12 +102,12 @@ impl Model {
     /// Loads a GGUF file.
     pub(super) fn load(path: &Path, settings: &Settings) -> Result<Self, EngineError> {
         start();
-        begin();
+        clear_messages();
         let name = path.to_str().and_then(|path| CString::new(path).ok());
-        let name = name.ok_or_else(|| failed("load", format!("{} is no path in UTF-8", path.display())))?;
+        let name = name.ok_or_else(|| failed("load", format!("the path {} is not UTF-8", path.display())))?;
         // SAFETY: it takes nothing and returns plain values.
         let mut params = unsafe { sys::llama_model_default_params() };
-        // The list of devices to offload to, ended by null: none, whatever this machine has.
+        // The null-terminated list of devices for offloading: none.
         let mut devices = [ptr::null_mut()];
         params.devices = devices.as_mut_ptr();
         params.n_gpu_layers = 0;
@@ -117,18 +117,18 @@ impl Model {
         // plain values changed.
         let model = unsafe { sys::llama_model_load_from_file(name.as_ptr(), params) };
         let pointer = NonNull::new(model)
-            .ok_or_else(|| failed("load", words("llama.cpp could not load it and gave no reason")))?;
+            .ok_or_else(|| failed("load", messages_or("llama.cpp cannot load it and reported no reason")))?;
         // SAFETY: the model is alive.
         let vocab = unsafe { sys::llama_model_get_vocab(pointer.as_ptr()) };
         let Some(vocab) = NonNull::new(vocab.cast_mut()) else {
-            // SAFETY: the model is alive and nobody else has it.
+            // SAFETY: the model is alive and has no other owner.
             unsafe { sys::llama_model_free(pointer.as_ptr()) };
             return Err(failed("load", "the file has no vocabulary"));
         };
         Ok(Self { pointer, vocab })
     }
 
-    /// Tokens of the vocabulary.
+    /// Size of the vocabulary.
     pub(super) fn vocab(&self) -> usize {
         // SAFETY: the vocabulary lives as long as the model.
         let count = unsafe { sys::llama_vocab_n_tokens(self.vocab.as_ptr()) };
@@ -136,30 +136,30 @@ impl Model {
     }
 
     /// The ids that end a generation.
-    pub(super) fn end_tokens(&self) -> Vec<u32> {
+    pub(super) fn end_of_generation(&self) -> Vec<u32> {
         // SAFETY: the vocabulary lives as long as the model, and the id is in it.
         let ends = |id: i32| unsafe { sys::llama_vocab_is_eog(self.vocab.as_ptr(), id) };
         let count = i32::try_from(self.vocab()).unwrap_or(i32::MAX);
         (0..count).filter(|id| ends(*id)).filter_map(|id| u32::try_from(id).ok()).collect()
     }
 
-    /// Text to ids, special tokens parsed, with BOS in front if asked.
+    /// Text to ids, special tokens parsed, with BOS in front if requested.
     pub(super) fn tokenize(&self, text: &str, add_bos: bool) -> Result<Vec<u32>, EngineError> {
         let length = i32::try_from(text.len()).map_err(|_| failed("tokenize", "the text is longer than 2 GB"))?;
         let call = |ids: &mut [i32]| {
-            let room = i32::try_from(ids.len()).unwrap_or(i32::MAX);
+            let capacity = i32::try_from(ids.len()).unwrap_or(i32::MAX);
             let (from, to) = (text.as_ptr().cast(), ids.as_mut_ptr());
-            // SAFETY: the text has so many bytes, the buffer so many places, and the vocabulary is alive.
-            unsafe { sys::llama_tokenize(self.vocab.as_ptr(), from, length, to, room, false, true) }
+            // SAFETY: text and buffer have the given lengths, and the vocabulary is alive.
+            unsafe { sys::llama_tokenize(self.vocab.as_ptr(), from, length, to, capacity, false, true) }
         };
-        // A token takes a byte at least.
+        // A token is at least one byte.
         let mut ids = vec![0; text.len() + 2];
         let mut count = call(&mut ids);
         if count < 0 {
             ids.resize(count.unsigned_abs() as usize, 0);
             count = call(&mut ids);
         }
-        let count = usize::try_from(count).map_err(|_| failed("tokenize", words("llama_tokenize failed")))?;
+        let count = usize::try_from(count).map_err(|_| failed("tokenize", messages_or("llama_tokenize failed")))?;
         ids.truncate(count);
         // SAFETY: the vocabulary is alive.
         let bos = add_bos.then(|| unsafe { sys::llama_vocab_bos(self.vocab.as_ptr()) });
@@ -170,13 +170,13 @@ impl Model {
             .collect()
     }
 
-    /// The bytes of a token of the vocabulary; none of a control token.
+    /// The bytes of a token of the vocabulary; empty for a control token.
     pub(super) fn piece(&self, token: u32) -> Result<Vec<u8>, EngineError> {
-        let id = i32::try_from(token).map_err(|_| failed("detokenize", format!("{token} is no token")))?;
+        let id = i32::try_from(token).map_err(|_| failed("detokenize", format!("{token} is not a token id")))?;
         let call = |bytes: &mut [u8]| {
-            let room = i32::try_from(bytes.len()).unwrap_or(i32::MAX);
-            // SAFETY: the buffer has so many bytes, the id is in the vocabulary (the caller checked), which is alive.
-            unsafe { sys::llama_token_to_piece(self.vocab.as_ptr(), id, bytes.as_mut_ptr().cast(), room, 0, false) }
+            let capacity = i32::try_from(bytes.len()).unwrap_or(i32::MAX);
+            // SAFETY: the buffer has the given length; the id is in the vocabulary (the caller checked), which is alive.
+            unsafe { sys::llama_token_to_piece(self.vocab.as_ptr(), id, bytes.as_mut_ptr().cast(), capacity, 0, false) }
         };
         let mut bytes = vec![0; PIECE_BYTES];
         let mut count = call(&mut bytes);
@@ -185,7 +185,7 @@ impl Model {
             count = call(&mut bytes);
         }
         let count = usize::try_from(count)
-            .map_err(|_| failed("detokenize", format!("token {token} has no text that llama.cpp can tell")))?;
+            .map_err(|_| failed("detokenize", format!("llama.cpp returned no text for token {token}")))?;
         bytes.truncate(count);
         Ok(bytes)
     }
@@ -201,11 +201,11 @@ impl Drop for Model {
 /// How a context is made.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ContextOptions {
-    /// Tokens that it holds at least.
+    /// Minimum capacity in tokens.
     pub(super) context: usize,
     /// Prompt tokens per forward pass.
     pub(super) batch: usize,
-    /// Threads that compute.
+    /// Number of compute threads.
     pub(super) threads: usize,
     /// KV cache in F32 instead of F16.
     pub(super) wide_kv: bool,
@@ -230,7 +230,7 @@ pub(super) struct Context {
     marks: Marking,
     model: Model,
     vocab: usize,
-    /// Tokens that one call takes at most.
+    /// Maximum number of tokens per call.
     per_call: usize,
 }
 
@@ -244,7 +244,7 @@ impl Drop for Computing {
     }
 }
 
-/// The threads that compute. Without a pool each graph would make one of its own and end it.
+/// The compute threads. Without a pool llama.cpp would start new threads for each graph.
 struct Threads(NonNull<sys::ggml_threadpool>);
 
 impl Threads {
@@ -253,7 +253,7 @@ impl Threads {
         let mut params = unsafe { sys::ggml_threadpool_params_default(count) };
         // SAFETY: the parameters live during the call.
         let pool = unsafe { sys::ggml_threadpool_new(&raw mut params) };
-        NonNull::new(pool).map(Self).ok_or_else(|| failed("load", format!("no {count} threads could be made")))
+        NonNull::new(pool).map(Self).ok_or_else(|| failed("load", format!("cannot start {count} threads")))
     }
 }
 
@@ -272,9 +272,9 @@ impl Marking {
         Self(NonNull::from(Box::leak(Box::new(marks))))
     }
 
-    /// Ends the op that a failed computation left open.
+    /// Closes the op that a failed computation left open.
     fn close(&mut self) {
-        // SAFETY: it is alive, and nothing computes now that could call back.
+        // SAFETY: it is alive, and no computation is running that could call back.
         unsafe { self.0.as_mut() }.open = None;
     }
 }
@@ -287,12 +287,12 @@ impl Drop for Marking {
 }
 
 impl Context {
-    /// Reserves a KV cache; the same context serves all passes, so that they measure the same thing.
+    /// Reserves a KV cache; all passes use the same context, so that they measure the same thing.
     pub(super) fn new(model: Model, options: ContextOptions) -> Result<Self, EngineError> {
         let count = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
         let threads = i32::try_from(options.threads.max(1)).unwrap_or(i32::MAX);
         let per_call = TOKENS_PER_CALL.max(options.batch);
-        begin();
+        clear_messages();
         // SAFETY: it takes nothing and returns plain values.
         let mut params = unsafe { sys::llama_context_default_params() };
         params.n_ctx = count(options.context);
@@ -318,8 +318,8 @@ impl Context {
         // data lives until the context is dropped.
         let context = unsafe { sys::llama_init_from_model(model.pointer.as_ptr(), params) };
         let pointer = NonNull::new(context).map(Computing);
-        let pointer =
-            pointer.ok_or_else(|| failed("load", words("llama.cpp could not make a context and gave no reason")))?;
+        let pointer = pointer
+            .ok_or_else(|| failed("load", messages_or("llama.cpp cannot make a context and reported no reason")))?;
         let pool = Threads::new(threads)?;
         // SAFETY: both are alive; the context is freed before the pool.
         unsafe { sys::llama_attach_threadpool(pointer.0.as_ptr(), pool.0.as_ptr(), ptr::null_mut()) };
@@ -341,7 +341,7 @@ impl Context {
     pub(super) fn decode(&mut self, place: &'static str, tokens: &[u32]) -> Result<(), EngineError> {
         let ids: Option<Vec<i32>> = tokens.iter().map(|id| i32::try_from(*id).ok()).collect();
         let mut ids = ids.ok_or_else(|| failed(place, "a token id beyond 2^31"))?;
-        begin();
+        clear_messages();
         for part in ids.chunks_mut(self.per_call) {
             let count = i32::try_from(part.len()).unwrap_or(i32::MAX);
             // SAFETY: the buffer has so many ids and lives until the call below has returned.
@@ -350,7 +350,7 @@ impl Context {
             let outcome = unsafe { sys::llama_decode(self.pointer.0.as_ptr(), batch) };
             if outcome != 0 {
                 self.marks.close();
-                let reason = words("llama.cpp gave no reason");
+                let reason = messages_or("llama.cpp reported no reason");
                 return Err(failed(place, format!("llama_decode returned {outcome}: {reason}")));
             }
         }
@@ -358,7 +358,7 @@ impl Context {
         Ok(())
     }
 
-    /// Waits until the computation is over.
+    /// Waits until the computation is complete.
     pub(super) fn wait(&mut self) {
         // SAFETY: the context is alive.
         unsafe { sys::llama_synchronize(self.pointer.0.as_ptr()) };
@@ -369,14 +369,14 @@ impl Context {
         // SAFETY: the context is alive; -1 is the last output.
         let logits = unsafe { sys::llama_get_logits_ith(self.pointer.0.as_ptr(), -1) };
         if logits.is_null() {
-            return Err(failed("logits", words("llama.cpp has none: nothing was run yet")));
+            return Err(failed("logits", messages_or("llama.cpp has none: nothing was run yet")));
         }
-        // SAFETY: an output has as many logits as the vocabulary tokens; they stay until the next call that computes, which
-        // takes `&mut self` too.
+        // SAFETY: an output has one logit for each token of the vocabulary. They stay until the next computation, which takes
+        // `&mut self` too.
         Ok(unsafe { std::slice::from_raw_parts(logits, self.vocab) })
     }
 
-    /// Forgets all tokens; the reserved memory stays as it is.
+    /// Removes all tokens; the reserved memory stays.
     pub(super) fn clear(&mut self) {
         // SAFETY: the context is alive.
         let memory = unsafe { sys::llama_get_memory(self.pointer.0.as_ptr()) };
@@ -385,25 +385,25 @@ impl Context {
     }
 }
 
-/// Called twice per node: whether it is to be computed by itself, and when that is done. While nothing is recorded every answer
-/// is no, and the graph is computed in one piece.
+/// Called twice per node: to ask whether to compute it separately, and after that computation. While nothing is recorded the answer
+/// is always no, and the graph is computed as a whole.
 unsafe extern "C" fn on_node(tensor: *mut sys::ggml_tensor, ask: bool, data: *mut c_void) -> bool {
     // SAFETY: the data given with this callback is the context's own, which is alive and computes on one thread.
     let Some(marks) = (unsafe { data.cast::<Marks>().as_mut() }) else { return !ask };
     if !ask {
         marks.open = None;
-        // Go on.
+        // Continue.
         return true;
     }
     if !record::is_on() {
         return false;
     }
-    // SAFETY: ggml passes a node of the graph that it computes now.
+    // SAFETY: ggml passes a node of the graph that it is computing.
     let Some(tensor) = (unsafe { tensor.as_ref() }) else { return false };
     // SAFETY: inputs are nodes or weights of the same graph, or null.
     let input = |place: usize| tensor.src.get(place).and_then(|input| unsafe { input.as_ref() });
     let size = |dimension: usize| usize::try_from(tensor.ne[dimension]).unwrap_or(0);
-    // Inputs that were not chosen, and rows whose logits nobody wants: nothing is computed.
+    // Nodes that are not computed, such as rows whose logits are not requested.
     if tensor.flags.cast_unsigned() & sys::GGML_TENSOR_FLAG_COMPUTE == 0 || size(1) == 0 {
         return false;
     }
@@ -414,12 +414,12 @@ unsafe extern "C" fn on_node(tensor: *mut sys::ggml_tensor, ask: bool, data: *mu
         shape: [size(0), size(1)],
     };
     let Some((kind, layer)) = ops::classify(&node, marks.biased) else { return false };
-    // What is computed next ends with this node.
+    // The next computation ends with this node.
     marks.open = Some(ops::mark(kind, layer, node.shape));
     true
 }
 
-/// The name of a tensor, up to the first byte that is no text.
+/// The name of a tensor, up to the zero byte.
 fn name(tensor: &sys::ggml_tensor) -> &str {
     let bytes = tensor.name.as_ptr().cast::<u8>();
     // SAFETY: the field is an array of as many bytes, part of the tensor that is borrowed.
@@ -433,7 +433,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_that_is_no_model_is_an_error_in_its_own_words() {
+    fn a_file_that_is_no_model_is_an_error_in_its_own_messages_or() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("no.gguf");
         std::fs::write(&path, b"GGUF but nothing else").expect("it can be written");

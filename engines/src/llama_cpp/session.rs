@@ -5,19 +5,19 @@ use models::Checkpoint;
 use super::failed;
 use super::raw::{Context, ContextOptions, Model};
 use super::settings::Settings;
-use super::utf8::Utf8;
-use crate::greedy::{Greedy, argmax, generate};
+use super::text_decoder::TextDecoder;
+use crate::greedy::{GreedySession, argmax, generate};
 use crate::{EngineError, KvBytes, KvType, LoadOptions, Observer, Request, Session, Steps, Usage};
 
 /// A model and its one context.
 pub(super) struct LlamaSession {
     context: Context,
-    text: Utf8,
-    /// The tokenizer puts a space in front of every text.
+    text: TextDecoder,
+    /// Whether the tokenizer prepends a space to every text.
     space_prefix: bool,
-    ends: Vec<u32>,
+    end_of_generation: Vec<u32>,
     vocab: usize,
-    /// Tokens that a request may fill; llama.cpp rounds what it reserves up.
+    /// Capacity in tokens as requested; llama.cpp rounds up what it reserves.
     capacity: usize,
     position: usize,
     has_logits: bool,
@@ -35,11 +35,11 @@ impl LlamaSession {
         let model = Model::load(checkpoint.path(), settings)?;
         let vocab = model.vocab();
         if vocab != spec.vocab {
-            let reason = format!("llama.cpp finds {vocab} tokens in the file, {} were expected", spec.vocab);
+            let reason = format!("expected {} tokens in the vocabulary, llama.cpp found {vocab}", spec.vocab);
             return Err(failed("load", reason));
         }
-        let ends = model.end_tokens();
-        let space_prefix = puts_space(&model)?;
+        let end_of_generation = model.end_of_generation();
+        let space_prefix = prepends_space(&model)?;
         let context = Context::new(
             model,
             ContextOptions {
@@ -54,9 +54,9 @@ impl LlamaSession {
         let per_token = 2 * spec.layers * spec.kv_width() * options.kv_type.bytes();
         Ok(Self {
             context,
-            text: Utf8::new(space_prefix),
+            text: TextDecoder::new(space_prefix),
             space_prefix,
-            ends,
+            end_of_generation,
             vocab,
             capacity: options.context,
             position: 0,
@@ -88,8 +88,8 @@ impl LlamaSession {
     }
 }
 
-/// Whether a text's first token begins with a space that the text has not.
-fn puts_space(model: &Model) -> Result<bool, EngineError> {
+/// Whether the tokenizer prepends a space to a text.
+fn prepends_space(model: &Model) -> Result<bool, EngineError> {
     let ids = model.tokenize("a", false)?;
     let first = ids.first().map(|id| model.piece(*id)).transpose()?;
     Ok(first.is_some_and(|bytes| bytes.starts_with(b" ")))
@@ -97,13 +97,13 @@ fn puts_space(model: &Model) -> Result<bool, EngineError> {
 
 impl Session for LlamaSession {
     fn generate(&mut self, request: &Request, observer: &mut dyn Observer) -> Result<Usage, EngineError> {
-        self.text = Utf8::new(self.space_prefix);
+        self.text = TextDecoder::new(self.space_prefix);
         generate(self, request, observer)
     }
 
     fn reset(&mut self) -> Result<(), EngineError> {
         self.context.clear();
-        self.text = Utf8::new(self.space_prefix);
+        self.text = TextDecoder::new(self.space_prefix);
         self.position = 0;
         self.has_logits = false;
         Ok(())
@@ -135,7 +135,7 @@ impl Steps for LlamaSession {
     fn sample(&mut self) -> Result<u32, EngineError> {
         self.needs_logits("sample")?;
         argmax(self.context.logits()?).ok_or_else(|| {
-            failed("sample", "the logits are not finite: the weights are damaged, or not made for this model")
+            failed("sample", "the logits are not finite: the weights are damaged or belong to another model")
         })
     }
 
@@ -143,7 +143,7 @@ impl Steps for LlamaSession {
         if token as usize >= self.vocab {
             return Err(failed("detokenize", format!("token {token} is not in the vocabulary of {}", self.vocab)));
         }
-        if self.ends.contains(&token) {
+        if self.end_of_generation.contains(&token) {
             return Ok(String::new());
         }
         let bytes = self.context.model().piece(token)?;
@@ -161,13 +161,13 @@ impl Steps for LlamaSession {
     }
 }
 
-impl Greedy for LlamaSession {
-    fn room(&self) -> (usize, usize) {
+impl GreedySession for LlamaSession {
+    fn context_use(&self) -> (usize, usize) {
         (self.position, self.capacity)
     }
 
     fn end_of_generation(&self) -> &[u32] {
-        &self.ends
+        &self.end_of_generation
     }
 
     fn flush(&mut self) -> String {

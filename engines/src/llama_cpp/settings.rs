@@ -1,30 +1,30 @@
-//! Settings of this engine alone: `--set llama-cpp.KEY=VALUE`.
+//! The settings of this engine.
 
 use std::collections::BTreeMap;
 
 use super::unsupported;
 use crate::EngineError;
 
-/// How the weights come into memory.
+/// How the weights are loaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Settings {
     /// Map the file instead of reading it (llama-bench's `-mmp`).
     pub(super) mmap: bool,
-    /// Copy weights into a layout that suits the processor, where llama.cpp has one (the reverse of `-nopo` in its tools).
+    /// Copy weights into a layout for the processor, if llama.cpp has one (the reverse of `-nopo` in its tools).
     pub(super) repack: bool,
 }
 
 impl Default for Settings {
-    /// Those of llama.cpp's own tools.
+    /// As in llama.cpp's own tools.
     fn default() -> Self {
         Self { mmap: true, repack: true }
     }
 }
 
 impl Settings {
-    pub(super) fn parse(given: &BTreeMap<String, String>) -> Result<Self, EngineError> {
+    pub(super) fn parse(pairs: &BTreeMap<String, String>) -> Result<Self, EngineError> {
         let mut settings = Self::default();
-        for (key, value) in given {
+        for (key, value) in pairs {
             let place = match key.as_str() {
                 "mmap" => &mut settings.mmap,
                 "repack" => &mut settings.repack,
@@ -48,12 +48,13 @@ impl Settings {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Advice;
 
     #[test]
-    fn on_off_and_slips() {
+    fn values_are_on_or_off() {
         let parse = |key: &str, value: &str| Settings::parse(&[(key.to_owned(), value.to_owned())].into());
         assert_eq!(parse("mmap", "off").unwrap(), Settings { mmap: false, repack: true });
         assert_eq!(parse("repack", "on").unwrap(), Settings::default());
-        assert!(parse("mmap", "1").unwrap_err().to_string().contains("give mmap=on or mmap=off"));
+        assert!(parse("mmap", "1").unwrap_err().with_advice().contains("give mmap=on or mmap=off"));
     }
 }

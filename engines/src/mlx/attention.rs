@@ -8,7 +8,7 @@ use mlx_rs::{Array, Dtype};
 use super::{at, int};
 use crate::EngineError;
 
-/// Keys and values of one layer; position `p` stands in slot `p % capacity`.
+/// Keys and values of one layer; position `p` is in slot `p % capacity`.
 pub(super) struct Cache {
     pub(super) keys: Array,   // [1, kv_heads, capacity, head_dim]
     pub(super) values: Array, // [1, kv_heads, capacity, head_dim]
@@ -27,7 +27,7 @@ impl Cache {
         Ok(Self { keys: empty()?, values: empty()?, capacity })
     }
 
-    /// Stores rows `[1, kv_heads, rows, head_dim]` from `position` on: one piece, or two around the ring's seam.
+    /// Stores rows `[1, kv_heads, rows, head_dim]`, starting at `position`: in one part, or in two if they wrap around the ring.
     pub(super) fn store(&mut self, keys: &Array, values: &Array, position: usize) -> Result<(), EngineError> {
         let capacity = self.capacity;
         for (rows, stored) in [(keys, &mut self.keys), (values, &mut self.values)] {
@@ -37,7 +37,7 @@ impl Cache {
             while done < count {
                 let slot = int((position + done.unsigned_abs() as usize) % capacity)?;
                 let piece = (count - done).min(int(capacity)? - slot);
-                // The array is replaced by one with other content; MLX writes in place where nothing else holds it.
+                // The array is replaced by a modified one; MLX modifies it in place if there is no other reference.
                 let part =
                     if piece == count { Ok(rows.clone()) } else { rows.try_index((.., .., done..done + piece, ..)) };
                 part.and_then(|part| stored.try_index_mut((.., .., slot..slot + piece, ..), &part))
@@ -65,11 +65,11 @@ impl Cache {
     }
 }
 
-/// Which slots the rows of a pass see; all layers share it.
+/// The slots that are visible to the rows of a pass; all layers share it.
 pub(super) enum Mask {
-    /// Every row sees all.
+    /// All slots are visible to all rows.
     None,
-    /// Slots are in the order of positions, and each row sees itself and what came before.
+    /// Slots are in the order of positions; each row attends to itself and to earlier rows.
     Causal,
     /// Row by row: `[rows, slots]`.
     Slots(Array),
@@ -96,16 +96,16 @@ impl Mask {
     }
 }
 
-/// `[rows, slots]`: whether row `r`, which stands at `position + r`, sees what is stored in slot `s`.
+/// `[rows, slots]`: whether slot `s` is visible to row `r`, which is at `position + r`.
 fn visible(rows: usize, position: usize, window: Option<usize>, capacity: usize) -> Vec<bool> {
     let end = position + rows;
     let slots = end.min(capacity);
     let newest = |slot: usize| (end - 1 - slot) / capacity * capacity + slot;
-    let sees = |row: usize, slot: usize| {
+    let is_visible = |row: usize, slot: usize| {
         let (at, stored) = (position + row, newest(slot));
         stored <= at && window.is_none_or(|window| at - stored < window)
     };
-    (0..rows).flat_map(|row| (0..slots).map(move |slot| sees(row, slot))).collect()
+    (0..rows).flat_map(|row| (0..slots).map(move |slot| is_visible(row, slot))).collect()
 }
 
 #[cfg(test)]
@@ -113,19 +113,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rows_see_themselves_and_what_came_before_within_the_window() {
+    fn a_row_attends_to_itself_and_to_earlier_rows_in_the_window() {
         assert_eq!(visible(2, 1, None, 8), [true, true, false, true, true, true]);
         // Window 2 in a ring of 3, rows at 4 and 5: slots hold 3, 4, 5.
         assert_eq!(visible(2, 4, Some(2), 3), [true, true, false, false, true, true]);
-        assert!(visible(1, 9, None, 20).iter().all(|sees| *sees));
+        assert!(!visible(1, 9, None, 20).contains(&false));
     }
 
     #[test]
-    fn a_mask_is_made_only_where_the_order_does_not_say_it() {
+    fn a_mask_array_is_made_only_if_causal_order_is_not_enough() {
         let mask = |rows, position, window, capacity| Mask::new(rows, position, window, capacity).unwrap();
         assert!(matches!(mask(1, 9, None, 20), Mask::None));
         assert!(matches!(mask(4, 0, Some(8), 11), Mask::Causal));
         assert!(matches!(mask(4, 8, Some(8), 11), Mask::Slots(_)));
-        assert!(matches!(mask(1, 30, Some(8), 8), Mask::None), "a ring of the window's size holds what it sees");
+        assert!(matches!(mask(1, 30, Some(8), 8), Mask::None), "all slots of a ring of the window's size are visible");
     }
 }

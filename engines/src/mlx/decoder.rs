@@ -1,7 +1,7 @@
 //! The decoder of all models on MLX's operations: embedding, blocks of attention and SwiGLU, norm, output projection.
 //!
-//! A forward pass builds a graph and computes nothing, except while marks are recorded: then each operation is waited for
-//! inside its mark. Names and shapes of the marks are those of the cost model.
+//! A forward pass builds a graph and computes nothing, except while marks are recorded: then it waits for each operation inside its
+//! mark. Names and shapes of the marks are those of the cost model.
 
 use mlx_rs::fast::rope;
 use mlx_rs::ops::indexing::TryIndexOp;
@@ -13,11 +13,11 @@ use traces::op;
 use traces::record::NO_LAYER;
 
 use super::attention::{Cache, Mask};
-use super::device::Place;
+use super::device;
 use super::settings::Settings;
 use super::weight::{Linear, Matrix, Norm, Source};
 use super::{at, int};
-use crate::{EngineError, KvBytes, KvType, LoadOptions};
+use crate::{Device, EngineError, KvBytes, KvType, LoadOptions};
 
 /// A model with its weights and its KV cache.
 pub(super) struct Decoder {
@@ -28,18 +28,18 @@ pub(super) struct Decoder {
     /// `[vocab, hidden]`; `None`: the embedding table itself.
     lm_head: Option<Linear>,
     caches: Vec<Cache>,
-    /// Positions that each cache holds.
+    /// Capacity of each cache in positions.
     capacity: usize,
     kv_type: KvType,
     /// The type of activations.
     activations: Dtype,
     /// Positions per radian, `[dim / 2]`: MLX divides by them.
     periods: Array,
-    /// Tokens that have passed: the position of the next one.
+    /// Number of tokens in the context: the position of the next one.
     position: usize,
-    /// Tokens per forward pass at most.
+    /// Maximum number of tokens per forward pass.
     batch: usize,
-    /// Whether each operation is waited for.
+    /// Whether to wait for each operation.
     waits: bool,
 }
 
@@ -67,8 +67,8 @@ impl Decoder {
         let spec = checkpoint.spec().clone();
         let batch = options.batch.unwrap_or(default_batch).clamp(1, options.context.max(1));
         let activations = match settings.activations {
-            Some(asked) => asked,
-            None => activations(Place::parse(&options.device)?, checkpoint)?,
+            Some(requested) => requested,
+            None => activations(&options.device, checkpoint)?,
         };
         let (hidden, q_width, kv_width, epsilon) = (spec.hidden, spec.q_width(), spec.kv_width(), spec.norm_eps);
         let source = Source { checkpoint, activations, dequantise: settings.dequantise };
@@ -86,7 +86,7 @@ impl Decoder {
                 down: source.linear(&name("ffn_down"), hidden, spec.ffn, false)?,
             })
         };
-        // With a window, a batch must not overwrite what its first row still sees.
+        // With a window, a batch must not overwrite positions that are visible to its first row.
         let capacity = spec.window.map_or(options.context, |window| options.context.min(window + batch - 1));
         let kv_dtype = match options.kv_type {
             KvType::F16 => Dtype::Float16,
@@ -112,24 +112,24 @@ impl Decoder {
         })
     }
 
-    /// Whether each operation is waited for from now on.
+    /// Sets whether to wait for each operation.
     pub(super) fn wait_for_ops(&mut self, waits: bool) {
         self.waits = waits;
     }
 
-    /// Tokens behind the context, a batch at a time: the logits `[1, vocab]` of the last one, not computed yet.
+    /// Runs tokens behind the context in batches: the logits `[1, vocab]` of the last one, not computed yet.
     pub(super) fn forward(&mut self, tokens: &[u32]) -> Result<Array, EngineError> {
         let last = tokens.len().saturating_sub(1) / self.batch;
         for batch in tokens.chunks(self.batch).take(last) {
             self.pass(&Array::from_slice(batch, &[int(batch.len())?]))?;
-            // Keys and values are all that the next batch needs: nothing else is computed, and nothing piles up.
+            // The next batch needs only keys and values: nothing else is computed, and the graph does not grow.
             eval(self.caches.iter().flat_map(|cache| [&cache.keys, &cache.values])).map_err(at("prefill"))?;
         }
         let batch = &tokens[last * self.batch..];
         self.step(&Array::from_slice(batch, &[int(batch.len())?]))
     }
 
-    /// At most a batch of tokens, perhaps not computed yet: the logits `[1, vocab]` of the last one.
+    /// Runs at most a batch of tokens, possibly not computed yet: the logits `[1, vocab]` of the last one.
     pub(super) fn step(&mut self, tokens: &Array) -> Result<Array, EngineError> {
         let x = self.pass(tokens)?;
         let (hidden, vocab) = (self.spec.hidden, self.spec.vocab);
@@ -146,7 +146,7 @@ impl Decoder {
         self.done("lm_head", logits.and_then(|logits| logits.as_dtype(Dtype::Float32)))
     }
 
-    /// One batch through all layers: `[rows, hidden]`.
+    /// Runs one batch through all layers: `[rows, hidden]`.
     fn pass(&mut self, tokens: &Array) -> Result<Array, EngineError> {
         let (rows, position) = (tokens.size(), self.position);
         let Spec { hidden, heads, kv_heads, head_dim, ffn, .. } = self.spec;
@@ -157,7 +157,7 @@ impl Decoder {
         let scale = 1.0 / (head_dim as f32).sqrt();
         let mask = Mask::new(rows, position, self.spec.window, self.capacity)?;
         let mut caches = std::mem::take(&mut self.caches);
-        let mut through = || {
+        let mut run_layers = || {
             let mut x = {
                 let _op = op!("embed", NO_LAYER, [rows, hidden]);
                 self.done("embed", self.embedding.lookup(tokens, self.activations))?
@@ -231,7 +231,7 @@ impl Decoder {
             }
             Ok(x)
         };
-        let x = through();
+        let x = run_layers();
         self.caches = caches;
         self.position = position + if x.is_ok() { rows } else { 0 };
         x
@@ -243,16 +243,16 @@ impl Decoder {
         rows.reshape(&shape).and_then(|rows| rows.transpose_axes(&[0, 2, 1, 3])).map_err(at("heads"))
     }
 
-    /// The same, each head rotated by its position.
+    /// As [`Decoder::heads`], with each head rotated by its position.
     fn rotated(&self, rows: &Array, heads: usize) -> Result<Array, EngineError> {
         let heads = self.heads(rows, heads)?;
         let pairs_are_neighbours = self.spec.rope.layout == RopeLayout::Interleaved;
         let (dim, position) = (int(self.spec.rope.dim)?, int(self.position)?);
-        let turned = rope(&heads, dim, pairs_are_neighbours, None, 1.0, position, &self.periods);
-        turned.and_then(|turned| turned.as_dtype(rows.dtype())).map_err(at("rope"))
+        let rotated = rope(&heads, dim, pairs_are_neighbours, None, 1.0, position, &self.periods);
+        rotated.and_then(|rotated| rotated.as_dtype(rows.dtype())).map_err(at("rope"))
     }
 
-    /// The result of an op; computed, if ops are waited for.
+    /// The result of an op, computed if the decoder waits for ops.
     fn done(&self, place: &'static str, result: mlx_rs::error::Result<Array>) -> Result<Array, EngineError> {
         let array = result.map_err(at(place))?;
         self.wait(place, [&array])?;
@@ -263,18 +263,17 @@ impl Decoder {
         if self.waits { eval(arrays).map_err(at(place)) } else { Ok(()) }
     }
 
-    /// Tokens that have passed.
+    /// Number of tokens in the context.
     pub(super) fn position(&self) -> usize {
         self.position
     }
 
-    /// Rows of the embedding table.
+    /// Size of the vocabulary.
     pub(super) fn vocab(&self) -> usize {
         self.spec.vocab
     }
 
-    /// Forgets what came after the first `position` tokens. The cache is left as it is: positions behind the context are
-    /// never read.
+    /// Removes all tokens after the first `position`. The cache is not cleared: positions behind the context are never read.
     pub(super) fn rewind(&mut self, position: usize) {
         self.position = position;
     }
@@ -287,10 +286,10 @@ impl Decoder {
     }
 }
 
-/// The type of activations where none is asked for: on the GPU that of the weights, as MLX's own models have it; on the CPU,
-/// which has no arithmetic of 16-bit floats, f32.
-fn activations(place: Place, checkpoint: &Checkpoint) -> Result<Dtype, EngineError> {
-    if place == Place::Cpu {
+/// The default type of activations: on the GPU that of the weights, as in MLX's own models; on the CPU, which has no 16-bit float
+/// arithmetic, f32.
+fn activations(device: &Device, checkpoint: &Checkpoint) -> Result<Dtype, EngineError> {
+    if !device::is_gpu(device) {
         return Ok(Dtype::Float32);
     }
     let quantised = checkpoint.tensor("blk.0.attn_q.scales");

@@ -1,53 +1,41 @@
-//! Where MLX computes.
+//! The devices of MLX.
 
-use mlx_rs::{Device, DeviceType};
+use mlx_rs::DeviceType;
 
 use super::NAME;
-use crate::EngineError;
+use crate::{Device, EngineError};
 
-/// What `--device` names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
-    /// MLX's CPU back end.
-    Cpu,
-    /// Apple's GPU.
-    Metal,
+/// Refuses a device that this build cannot use. `gpu` is another name of Apple's GPU.
+pub(super) fn check(device: &Device) -> Result<(), EngineError> {
+    match device {
+        Device::Cpu => Ok(()),
+        _ if is_gpu(device) => Ok(()),
+        _ => Err(EngineError::unsupported(NAME, format!("the device `{device}`"), "use cpu, or metal on macOS")),
+    }
 }
 
-impl Place {
-    /// Reads the name; one that this build cannot open is refused.
-    pub(super) fn parse(name: &str) -> Result<Self, EngineError> {
-        match name {
-            "cpu" => Ok(Self::Cpu),
-            "metal" | "metal:0" | "gpu" if cfg!(target_os = "macos") => Ok(Self::Metal),
-            _ => Err(EngineError::Unsupported {
-                engine: NAME,
-                what: format!("the device `{name}`"),
-                instead: "give cpu, or metal on macOS".to_owned(),
-            }),
-        }
-    }
+/// Whether this is Apple's GPU, and this build can use it.
+pub(super) fn is_gpu(device: &Device) -> bool {
+    let is_named = match device {
+        Device::Metal(0) => true,
+        Device::Other(name) => name == "gpu",
+        _ => false,
+    };
+    is_named && cfg!(target_os = "macos")
+}
 
-    /// Refuses a number of threads that would not be kept: on the CPU, MLX computes a stream's operations on one thread,
-    /// and has no setting for it. On the GPU the number says nothing.
-    pub(super) fn check_threads(self, wanted: usize) -> Result<(), EngineError> {
-        if self == Self::Metal || wanted == 1 {
-            return Ok(());
-        }
-        Err(EngineError::Threads {
-            engine: NAME,
-            found: 1,
-            wanted,
-            variable: "nothing: MLX has no setting for it on the CPU; give -t 1",
-        })
+/// Refuses a thread count that has no effect: on the CPU, MLX computes the operations of a stream on one thread. On the GPU the number
+/// has no meaning.
+pub(super) fn check_threads(device: &Device, wanted: usize) -> Result<(), EngineError> {
+    if is_gpu(device) || wanted == 1 {
+        return Ok(());
     }
+    let advice = "request 1 thread: MLX has no setting for it on the CPU".to_owned();
+    Err(EngineError::Threads { engine: NAME, found: 1, wanted, advice })
+}
 
-    /// Makes it the device of all that follows on this thread. MLX keeps one for the process; to set it again costs nothing.
-    pub(super) fn enter(self) {
-        let kind = match self {
-            Self::Cpu => DeviceType::Cpu,
-            Self::Metal => DeviceType::Gpu,
-        };
-        Device::set_default(&Device::new(kind, 0));
-    }
+/// Makes it the device of all following operations. MLX keeps one default device per process; setting it again is free.
+pub(super) fn make_default(device: &Device) {
+    let kind = if is_gpu(device) { DeviceType::Gpu } else { DeviceType::Cpu };
+    mlx_rs::Device::set_default(&mlx_rs::Device::new(kind, 0));
 }

@@ -1,33 +1,30 @@
 //! MLX in this process: the decoder of all models on mlx-rs, on Apple's GPUs and on MLX's CPU back end.
 //!
-//! Weights are copied into MLX's own memory in a form that holds the same numbers (`weight`). MLX computes when a result
-//! is asked for: `pipeline` asks for the next token's before it reads the last one's, the steps wait for each result, and
-//! while marks are recorded the decoder waits after every operation, so that an op's time is its own. Nothing here is
-//! timed. A session belongs to the thread that made it, as MLX's streams do.
+//! Weights are copied into MLX's memory without rounding (`weight`). MLX computes when a result is requested: a request enqueues
+//! the step of the next token before it reads the last one, the single steps wait for each result, and while marks are recorded the
+//! decoder waits after every operation, so that an op's time is its own. Nothing here is timed. A session belongs to the thread that
+//! made it, as MLX's streams do.
 
 mod attention;
-mod choice;
 mod decoder;
 mod device;
-mod pipeline;
+mod next_token;
 mod repack;
 mod session;
 mod settings;
 mod weight;
-mod widen;
 
 use models::Checkpoint;
 
-use self::device::Place;
 use self::session::MlxSession;
 use self::settings::Settings;
-use crate::{Caps, Engine, EngineError, FlashAttention, Identity, LoadOptions, OpTimes, PhaseSplit, Session};
+use crate::{Caps, Device, Engine, EngineError, FlashAttention, Identity, LoadOptions, OpTimes, PhaseSplit, Session};
 
 /// The name in the registry.
 pub(crate) const NAME: &str = "mlx";
-/// The version of MLX that mlx-rs is built on; a test holds it to the lock file.
+/// The version of MLX in mlx-rs; a test compares it with the lock file.
 const MLX_VERSION: &str = "0.32.2";
-/// Prompt tokens per forward pass, unless asked otherwise.
+/// Default number of prompt tokens per forward pass.
 const DEFAULT_BATCH: usize = 512;
 
 /// The engine.
@@ -35,13 +32,13 @@ const DEFAULT_BATCH: usize = 512;
 pub struct Mlx;
 
 impl Engine for Mlx {
-    fn identity(&self) -> Identity {
+    fn identity_on(&self, device: &Device) -> Identity {
         let features: &[&str] = if cfg!(target_os = "macos") { &["metal", "accelerate"] } else { &[] };
         Identity {
             name: NAME.to_owned(),
             variant: None,
             version: MLX_VERSION.to_owned(),
-            device: if cfg!(target_os = "macos") { "cpu or metal" } else { "cpu" }.to_owned(),
+            device: if device::is_gpu(device) { Device::Metal(0) } else { device.clone() },
             features: features.iter().map(|feature| (*feature).to_owned()).collect(),
         }
     }
@@ -49,10 +46,9 @@ impl Engine for Mlx {
     fn caps(&self) -> Caps {
         Caps {
             steps: true,
-            // The caller waits for each op while marks are recorded, so the time on the host is the op's own, and what it
-            // takes to hand it over and to learn of its end.
+            // While marks are recorded the decoder waits for each op: the time on the host is that of the op and of enqueuing it.
             op_times: OpTimes::Host,
-            // The token is chosen on the device, in the step that makes its logits.
+            // The token is sampled on the device, in the step that computes its logits.
             phases: PhaseSplit { tokenize: true, sample: false, detokenize: true },
             thread_variables: &[],
             virtual_time: false,
@@ -61,14 +57,13 @@ impl Engine for Mlx {
     }
 
     fn check(&self, options: &LoadOptions) -> Result<(), EngineError> {
-        let place = Place::parse(&options.device)?;
+        device::check(&options.device)?;
         Settings::new(&options.settings)?;
         if options.flash_attention != FlashAttention::Auto {
-            let what = "a choice of attention: MLX fuses it where it has a kernel for the shape".to_owned();
-            let instead = "leave --flash-attn at auto".to_owned();
-            return Err(EngineError::Unsupported { engine: NAME, what, instead });
+            let what = "a choice of attention: MLX fuses it if it has a kernel for the shape";
+            return Err(EngineError::unsupported(NAME, what, "leave flash attention at auto"));
         }
-        place.check_threads(options.threads)
+        device::check_threads(&options.device, options.threads)
     }
 
     fn load(&self, checkpoint: &Checkpoint, options: &LoadOptions) -> Result<Box<dyn Session>, EngineError> {
@@ -77,24 +72,25 @@ impl Engine for Mlx {
     }
 }
 
-/// The engine failed at a place.
+/// [`EngineError::Failed`] of this engine.
 fn failed(place: &str, reason: impl Into<String>) -> EngineError {
-    EngineError::Failed { engine: NAME, place: place.to_owned(), reason: reason.into() }
+    EngineError::failed(NAME, place, reason)
 }
 
-/// What MLX said, with its place.
+/// Converts an error of MLX and adds its place.
 fn at(place: &'static str) -> impl Fn(mlx_rs::error::Exception) -> EngineError {
     move |error| failed(place, error.what())
 }
 
-/// A size as MLX counts.
+/// A size in MLX's type.
 fn int(size: usize) -> Result<i32, EngineError> {
-    i32::try_from(size).map_err(|_| failed("sizes", format!("{size} is more than an array of MLX can hold")))
+    i32::try_from(size).map_err(|_| failed("sizes", format!("{size} is too large for an array of MLX")))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Advice;
 
     #[test]
     fn the_version_is_that_of_the_lock_file_and_of_the_recipe() {
@@ -115,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_kept_is_refused_before_anything_is_loaded() {
+    fn unsupported_options_are_refused_before_anything_is_loaded() {
         let check = |options: LoadOptions| Mlx.check(&options);
         assert!(check(LoadOptions::default()).is_ok());
         assert!(matches!(
@@ -123,8 +119,8 @@ mod tests {
             Err(EngineError::Threads { found: 1, .. })
         ));
         let error = check(LoadOptions { flash_attention: FlashAttention::On, ..LoadOptions::default() }).unwrap_err();
-        insta::assert_snapshot!(error, @"engine mlx does not support a choice of attention: MLX fuses it where it has a kernel for the shape; leave --flash-attn at auto");
-        let on = |device: &str| check(LoadOptions { device: device.to_owned(), ..LoadOptions::default() });
-        insta::assert_snapshot!(on("cuda:0").unwrap_err(), @"engine mlx does not support the device `cuda:0`; give cpu, or metal on macOS");
+        insta::assert_snapshot!(error.with_advice(), @"engine mlx does not support a choice of attention: MLX fuses it if it has a kernel for the shape; leave flash attention at auto");
+        let on = |device: &str| check(LoadOptions { device: device.into(), ..LoadOptions::default() });
+        insta::assert_snapshot!(on("cuda:0").unwrap_err().with_advice(), @"engine mlx does not support the device `cuda:0`; use cpu, or metal on macOS");
     }
 }

@@ -1,4 +1,4 @@
-//! The engine's own settings: `--set mlx.KEY=VALUE`.
+//! The settings of this engine.
 
 use std::collections::BTreeMap;
 
@@ -7,17 +7,17 @@ use mlx_rs::Dtype;
 use super::NAME;
 use crate::EngineError;
 
-/// What can be set.
+/// The settings.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Settings {
-    /// The type of activations; the device's and the checkpoint's choice where it is not set.
+    /// The type of activations; `None` = depends on the device and the checkpoint.
     pub(super) activations: Option<Dtype>,
-    /// Which blocks that have no form in MLX are widened to floats while they are loaded.
+    /// Which blocks that MLX does not support are converted to floats.
     pub(super) dequantise: Dequantise,
 }
 
-/// Which blocks without a form in MLX become floats. Those take several times the memory, so it has to be asked for, but for
-/// the output projection: llama.cpp's quantiser makes Q6_K of it in files of nearly every type.
+/// Which blocks that MLX does not support become floats. Floats need several times the memory, so that it has to be requested, except
+/// for the output projection, which llama.cpp's quantiser stores as Q6_K in files of nearly every type.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Dequantise {
     /// None.
@@ -30,9 +30,9 @@ pub(super) enum Dequantise {
 }
 
 impl Settings {
-    pub(super) fn new(given: &BTreeMap<String, String>) -> Result<Self, EngineError> {
+    pub(super) fn new(pairs: &BTreeMap<String, String>) -> Result<Self, EngineError> {
         let mut settings = Self::default();
-        for (key, value) in given {
+        for (key, value) in pairs {
             match (key.as_str(), value.as_str()) {
                 ("activations", "f32") => settings.activations = Some(Dtype::Float32),
                 ("activations", "f16") => settings.activations = Some(Dtype::Float16),
@@ -49,20 +49,21 @@ impl Settings {
     }
 }
 
-fn refused(key: &str, value: &str, instead: &str) -> EngineError {
-    EngineError::Unsupported { engine: NAME, what: format!("the setting `{key}={value}`"), instead: instead.to_owned() }
+fn refused(key: &str, value: &str, advice: &str) -> EngineError {
+    EngineError::unsupported(NAME, format!("the setting `{key}={value}`"), advice)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Advice;
 
     #[test]
-    fn settings_by_name() {
+    fn settings_are_read_and_mistakes_are_refused() {
         let new = |key: &str, value: &str| Settings::new(&[(key.to_owned(), value.to_owned())].into());
         assert_eq!(new("activations", "f16").unwrap().activations, Some(Dtype::Float16));
         assert_eq!(new("dequantise", "on").unwrap().dequantise, Dequantise::On);
-        insta::assert_snapshot!(new("activations", "f8").unwrap_err(), @"engine mlx does not support the setting `activations=f8`; give f32, f16 or bf16");
-        insta::assert_snapshot!(new("bogus", "1").unwrap_err(), @"engine mlx does not support the setting `bogus=1`; its settings are activations and dequantise");
+        insta::assert_snapshot!(new("activations", "f8").unwrap_err().with_advice(), @"engine mlx does not support the setting `activations=f8`; give f32, f16 or bf16");
+        insta::assert_snapshot!(new("bogus", "1").unwrap_err().with_advice(), @"engine mlx does not support the setting `bogus=1`; its settings are activations and dequantise");
     }
 }

@@ -7,9 +7,8 @@ use mlx_rs::ops::{dequantize, matmul, quantized_matmul};
 use mlx_rs::{Array, Dtype};
 use models::{Checkpoint, DType, TensorView};
 
-use super::repack::{GROUP, repack};
+use super::repack::{GROUP, repack, widen};
 use super::settings::Dequantise;
-use super::widen::widen;
 use super::{NAME, at, failed, int};
 use crate::EngineError;
 
@@ -82,12 +81,12 @@ impl Norm {
     }
 }
 
-/// Takes tensors by name, holds them to the shapes that the spec promises, and copies them.
+/// Takes tensors by name, checks their shapes against the spec, and copies them.
 pub(super) struct Source<'a> {
     pub(super) checkpoint: &'a Checkpoint,
-    /// The type of the activations, and so of everything that is no quant.
+    /// The type of the activations and of all weights that are not quantised.
     pub(super) activations: Dtype,
-    /// Which blocks without a form in MLX are widened.
+    /// Which blocks that MLX does not support are converted to floats.
     pub(super) dequantise: Dequantise,
 }
 
@@ -103,7 +102,7 @@ impl Source<'_> {
         }
     }
 
-    /// `name.weight` and, where there is one, `name.bias`.
+    /// `name.weight` and, if the model has one, `name.bias`.
     pub(super) fn linear(
         &self,
         name: &str,
@@ -124,7 +123,7 @@ impl Source<'_> {
         self.floats(&self.tensor(name, &[length])?)
     }
 
-    /// A matrix that is in MLX's form already.
+    /// A matrix in MLX's format.
     fn words(
         &self,
         view: &TensorView<'_>,
@@ -136,12 +135,12 @@ impl Source<'_> {
         let of_groups = |kind: &str| {
             let view = self.tensor(&view.info().name.replace("weight", kind), &[outputs, inputs / group])?;
             let stored = stored(&view)?;
-            // Exact: in the type of the activations only where that is the stored one.
+            // Without rounding: in the type of the activations only if that is the stored type.
             let dtype = if stored.dtype() == self.activations { self.activations } else { Dtype::Float32 };
-            settled(stored.as_dtype(dtype).map_err(at("load"))?)
+            evaluated(stored.as_dtype(dtype).map_err(at("load"))?)
         };
         Ok(Matrix::Packed {
-            words: settled(Array::from_slice(&words, &[int(outputs)?, int(inputs * bits / 32)?]))?,
+            words: evaluated(Array::from_slice(&words, &[int(outputs)?, int(inputs * bits / 32)?]))?,
             scales: of_groups("scales")?,
             biases: of_groups("biases")?,
             group: int(group)?,
@@ -149,31 +148,32 @@ impl Source<'_> {
         })
     }
 
-    /// Blocks in MLX's form, or else widened.
+    /// Blocks, repacked or converted to floats.
     fn blocks(&self, view: &TensorView<'_>, outputs: usize, inputs: usize) -> Result<Matrix, EngineError> {
         let (dtype, shape) = (view.info().dtype, [int(outputs)?, int(inputs)?]);
         let Some(packed) = repack(dtype, view.bytes()) else {
-            let is_asked_for = match self.dequantise {
+            let is_requested = match self.dequantise {
                 Dequantise::Off => false,
                 Dequantise::Output => view.info().name == "output.weight",
                 Dequantise::On => true,
             };
-            let numbers = if is_asked_for { widen(dtype, view.bytes()) } else { None };
+            let numbers = if is_requested { widen(dtype, view.bytes()) } else { None };
             let numbers = numbers.ok_or_else(|| unsupported(view))?;
-            return Ok(Matrix::Floats(self.kept(&Array::from_slice(&numbers, &shape))?));
+            return Ok(Matrix::Floats(self.as_activations(&Array::from_slice(&numbers, &shape))?));
         };
         let rows = shape[0];
         let groups = [rows, int(inputs / GROUP)?];
-        // Scales stay exact: in the type of the activations only where that holds them.
+        // Without rounding: in the type of the activations only if the scales are exact in it.
         let dtype = match self.activations {
             Dtype::Float16 if packed.fits_halves() => Dtype::Float16,
             _ => Dtype::Float32,
         };
-        let kept = |numbers: &[f32]| settled(Array::from_slice(numbers, &groups).as_dtype(dtype).map_err(at("load"))?);
+        let exact =
+            |numbers: &[f32]| evaluated(Array::from_slice(numbers, &groups).as_dtype(dtype).map_err(at("load"))?);
         Ok(Matrix::Packed {
-            words: settled(Array::from_slice(&packed.words, &[rows, int(inputs * packed.bits / 32)?]))?,
-            scales: kept(&packed.scales)?,
-            biases: kept(&packed.biases)?,
+            words: evaluated(Array::from_slice(&packed.words, &[rows, int(inputs * packed.bits / 32)?]))?,
+            scales: exact(&packed.scales)?,
+            biases: exact(&packed.biases)?,
             group: int(GROUP)?,
             bits: int(packed.bits)?,
         })
@@ -181,12 +181,12 @@ impl Source<'_> {
 
     /// Floats in the type of the activations.
     fn floats(&self, view: &TensorView<'_>) -> Result<Array, EngineError> {
-        self.kept(&stored(view)?)
+        self.as_activations(&stored(view)?)
     }
 
-    /// In the type of the activations, and computed.
-    fn kept(&self, array: &Array) -> Result<Array, EngineError> {
-        settled(array.as_dtype(self.activations).map_err(at("load"))?)
+    /// Converts to the type of the activations.
+    fn as_activations(&self, array: &Array) -> Result<Array, EngineError> {
+        evaluated(array.as_dtype(self.activations).map_err(at("load"))?)
     }
 
     fn tensor(&self, name: &str, shape: &[usize]) -> Result<TensorView<'_>, EngineError> {
@@ -194,7 +194,7 @@ impl Source<'_> {
         if view.info().shape == shape {
             return Ok(view);
         }
-        let reason = format!("its shape is {:?}, the model's is {shape:?}; the file is damaged", view.info().shape);
+        let reason = format!("its shape is {:?}, the spec requires {shape:?}: the file is damaged", view.info().shape);
         Err(failed(name, reason))
     }
 }
@@ -214,18 +214,14 @@ fn stored(view: &TensorView<'_>) -> Result<Array, EngineError> {
     })
 }
 
-/// The array when it is in memory.
-fn settled(array: Array) -> Result<Array, EngineError> {
+/// Computes the array, so that it is in memory.
+fn evaluated(array: Array) -> Result<Array, EngineError> {
     array.eval().map_err(at("load"))?;
     Ok(array)
 }
 
 fn unsupported(view: &TensorView<'_>) -> EngineError {
-    EngineError::Unsupported {
-        engine: NAME,
-        what: format!("{} of {}", view.info().dtype, view.info().name),
-        instead: "--set mlx.dequantise=on makes floats of it, which take several times the memory; or take the model in Q4_0, \
-                  Q4_1, Q8_0 or 16-bit floats"
-            .to_owned(),
-    }
+    let advice = "set mlx.dequantise to on to convert it to floats, which need several times the memory, or use the model in Q4_0, \
+                  Q4_1, Q8_0 or 16-bit floats";
+    EngineError::unsupported(NAME, format!("{} of {}", view.info().dtype, view.info().name), advice)
 }

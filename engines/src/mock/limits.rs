@@ -1,4 +1,4 @@
-//! What the mock's machine can do at most, for whoever measures ceilings: there is nothing to measure on it.
+//! The limits of the mock's machine, for callers that measure ceilings: a simulated machine has nothing to measure.
 
 use std::collections::BTreeMap;
 
@@ -8,22 +8,22 @@ use crate::EngineError;
 /// The limits of the mock's machine, the same for every thread count.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Limits {
-    /// Bytes per second that memory delivers.
+    /// Memory bandwidth in bytes per second.
     pub memory_read: f64,
     /// Floating-point operations per second.
     pub flops: f64,
-    /// Bytes per second from storage.
+    /// Storage bandwidth in bytes per second.
     pub storage: f64,
-    /// Seconds that an op takes beside its work.
+    /// Fixed seconds per op in addition to its work.
     pub dispatch_s: f64,
-    /// Seconds that a page fault takes.
+    /// Seconds per page fault.
     pub page_fault_s: f64,
 }
 
-/// The limits that these settings (without the engine's name) give.
+/// The limits for these settings (keys without the engine's name).
 ///
 /// # Errors
-/// When a setting does not exist or cannot have its value.
+/// When a setting does not exist or its value is invalid.
 pub fn limits(settings: &BTreeMap<String, String>) -> Result<Limits, EngineError> {
     let hardware = Settings::new(settings)?.hardware;
     Ok(Limits {

@@ -1,7 +1,7 @@
-//! The machine that the mock pretends to be: a roofline with a little noise, and with whatever else its settings give it.
+//! The simulated machine of the mock: a roofline model with jitter and with the disturbances that its settings describe.
 //!
-//! It advances the clock and enters into the ledger what a real machine's accounts would show. What limits it is known
-//! by construction: a profiler that names another limit is wrong.
+//! It advances the clock and writes to the ledger what the counters of a real machine would show. Its limit is known by
+//! construction: a profiler that reports another limit is wrong.
 
 use models::DType;
 use models::cost::{OpCost, OpKind, WeightTypes, ops_of_prefill};
@@ -11,22 +11,22 @@ use traces::record::{self, Complete, NO_LAYER, Track};
 use traces::{Nanos, clock, op};
 
 use super::settings::{Hardware, Settings};
-use crate::{KvType, LoadOptions};
+use crate::LoadOptions;
 
-/// Time for which a thread runs before another one that waits is due.
+/// Time slice of the scheduler in seconds.
 const SLICE_S: f64 = 0.004;
-/// Cycles per second of a processor.
+/// Clock frequency of a processor in cycles per second.
 const CYCLES_PER_S: f64 = 3e9;
-/// Floating-point operations of an instruction.
+/// Floating-point operations per instruction.
 const FLOPS_PER_INSTRUCTION: f64 = 16.0;
-/// Bytes that a miss of the last cache brings.
+/// Bytes that a miss of the last-level cache loads.
 const LINE_BYTES: f64 = 64.0;
-/// Accesses of the last cache for each that misses it.
+/// Accesses of the last-level cache per miss.
 const REFERENCES_PER_MISS: u64 = 4;
-/// What an allocation takes of memory.
+/// Bytes per allocation.
 const ALLOCATION_BYTES: u64 = 64;
 
-/// Time of its operations, from the cost model and two limits.
+/// Simulates the time of operations from the cost model and the limits of the hardware.
 pub(super) struct Machine {
     spec: Spec,
     types: WeightTypes,
@@ -35,11 +35,11 @@ pub(super) struct Machine {
     threads: f64,
     cores: f64,
     noise: u64,
-    /// Share of the processors that other programs have for a while, beyond what they always have.
-    spell: f64,
-    /// Part of a context switch that is still due.
+    /// Temporary share of the processors that other programs use, in addition to `hardware.others`.
+    extra_load: f64,
+    /// Fraction of a context switch that is carried over.
     switches: f64,
-    /// Its threads but the first, as lines of a trace.
+    /// Trace tracks of all threads but the first.
     tracks: Vec<Track>,
 }
 
@@ -51,18 +51,18 @@ impl Machine {
         Self {
             spec: checkpoint.spec().clone(),
             types: WeightTypes::of(checkpoint),
-            kv: if options.kv_type == KvType::F16 { DType::F16 } else { DType::F32 },
+            kv: options.kv_type.dtype(),
             hardware: settings.hardware,
             threads: threads as f64,
             cores: settings.hardware.cores.unwrap_or(threads) as f64,
             noise: mix(settings.seed),
-            spell: 0.0,
+            extra_load: 0.0,
             switches: 0.0,
             tracks: (1..threads).map(|thread| Track::named(&format!("mock {thread}"))).collect(),
         }
     }
 
-    /// Lets the time of a forward pass go by, op by op, each op marked.
+    /// Simulates a forward pass, op by op, and marks each op.
     pub(super) fn pass(&mut self, tokens: usize, position: usize) {
         for cost in ops_of_prefill(&self.spec, &self.types, self.kv, tokens, position) {
             let _op = mark(&cost);
@@ -72,10 +72,10 @@ impl Machine {
         }
     }
 
-    /// Lets the time of an op go by, which all threads share:
+    /// Simulates an op that all threads share:
     ///
     /// ```text
-    /// balanced = max(flops / FLOP/s, bytes / B/s) + dispatch          (seconds, give or take the jitter)
+    /// balanced = max(flops / FLOP/s, bytes / B/s) + dispatch          (seconds, with jitter)
     /// time     = balanced / (1 - imbalance) x max(1, threads / cores)
     /// ```
     ///
@@ -86,7 +86,7 @@ impl Machine {
         let imbalance = if self.threads > 1.0 { self.hardware.imbalance } else { 0.0 };
         let time = balanced / (1.0 - imbalance) * (self.threads / self.cores).max(1.0);
         let switches = if self.threads > self.cores { time * self.cores / SLICE_S } else { 0.0 };
-        let involuntary_switches = self.due(switches);
+        let involuntary_switches = self.whole_switches(switches);
         let cache_misses = whole(bytes / LINE_BYTES);
         let happened = Ledger {
             involuntary_switches,
@@ -98,8 +98,8 @@ impl Machine {
         self.spend(time, balanced * self.threads, happened);
     }
 
-    /// Marks what each thread did of an op, where they are not alike: the first one all of its time, the others less, so that the
-    /// mean of what they wait is the imbalance: `others idle = imbalance x threads / (threads - 1)`, at most all of it.
+    /// Marks each thread's part of an op if the threads are not balanced. The first thread is busy all the time, the others for
+    /// less, so that the mean idle share is the imbalance: `idle share of others = imbalance x threads / (threads - 1)`, at most 1.
     fn mark_work(&self, op: &str, start: Nanos) {
         if self.hardware.imbalance <= 0.0 || self.threads <= 1.0 || !record::is_on() {
             return;
@@ -113,37 +113,37 @@ impl Machine {
         }
     }
 
-    /// Gives other programs so much more of the processors, from now on.
-    pub(super) const fn set_spell(&mut self, others: f64) {
-        self.spell = others;
+    /// Sets the temporary share of the processors that other programs use.
+    pub(super) const fn set_extra_load(&mut self, share: f64) {
+        self.extra_load = share;
     }
 
-    /// Lets one thread work for so many seconds.
+    /// Simulates work on one thread.
     pub(super) fn work(&mut self, seconds: f64) {
         let seconds = seconds * self.jitter();
         self.spend(seconds, seconds, Ledger::EMPTY);
     }
 
-    /// Lets the time of reading so many bytes of memory go by.
+    /// Simulates a read from memory.
     pub(super) fn read(&mut self, bytes: f64) {
         self.work(bytes / self.hardware.bandwidth);
     }
 
-    /// Lets the time of reading so many bytes from storage go by; nothing is computed meanwhile.
+    /// Simulates a read from storage, during which nothing is computed.
     #[allow(clippy::cast_precision_loss, reason = "a file is far below 2^52 bytes")]
     pub(super) fn read_file(&mut self, bytes: u64) {
         let happened = Ledger { read_bytes: bytes, major_faults: 1, voluntary_switches: 1, ..Ledger::EMPTY };
         self.spend(bytes as f64 / self.hardware.storage, 0.0, happened);
     }
 
-    /// Lets so many page faults happen.
+    /// Simulates page faults.
     #[allow(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
     pub(super) fn fault(&mut self, count: u64) {
         let seconds = count as f64 * self.hardware.fault_s;
         self.spend(seconds, seconds, Ledger { minor_faults: count, ..Ledger::EMPTY });
     }
 
-    /// Lets so many allocations happen.
+    /// Simulates allocations.
     #[allow(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
     pub(super) fn allocate(&mut self, count: u64) {
         let seconds = count as f64 * self.hardware.allocation_s;
@@ -152,16 +152,16 @@ impl Machine {
         self.spend(seconds, seconds, happened);
     }
 
-    /// Waits for something far away.
+    /// Simulates a wait without computation.
     pub(super) fn wait(&mut self, seconds: f64) {
         self.spend(seconds, 0.0, Ledger { voluntary_switches: 1, ..Ledger::EMPTY });
     }
 
-    /// Lets `seconds` go by in which this process computes for `cpu` seconds, all threads together. What others have of
-    /// the processors makes it longer: `seconds / (1 - others - steal)`.
+    /// Advances the clock by `seconds`, in which this process computes for `cpu` seconds, all threads together. Load of other
+    /// programs makes it longer: `seconds / (1 - others - steal)`.
     fn spend(&mut self, seconds: f64, cpu: f64, happened: Ledger) {
         let Hardware { others, steal, .. } = self.hardware;
-        let others = others + self.spell;
+        let others = others + self.extra_load;
         let left = if cpu > 0.0 { (1.0 - others - steal).max(0.01) } else { 1.0 };
         let time = seconds / left;
         let capacity = time * self.cores;
@@ -176,17 +176,17 @@ impl Machine {
         clock::advance(Nanos::from_secs_f64(time));
     }
 
-    /// 1, give or take the jitter.
+    /// A factor within 1 ± jitter.
     fn jitter(&mut self) -> f64 {
         self.noise = mix(self.noise);
-        #[allow(clippy::cast_precision_loss, reason = "noise needs no 53rd bit")]
+        #[allow(clippy::cast_precision_loss, reason = "noise does not need the 53rd bit")]
         let noise = (self.noise >> 11) as f64 / (1u64 << 52) as f64 - 1.0; // in -1 .. 1
         1.0 + self.hardware.jitter * noise
     }
 
-    /// Whole context switches, the parts of earlier ones counted.
+    /// Whole context switches, including the fractions that were carried over.
     #[allow(clippy::cast_sign_loss, clippy::cast_possible_truncation, reason = "it is positive and small")]
-    fn due(&mut self, more: f64) -> u64 {
+    fn whole_switches(&mut self, more: f64) -> u64 {
         self.switches += more;
         let whole = self.switches.floor();
         self.switches -= whole;
@@ -194,13 +194,13 @@ impl Machine {
     }
 }
 
-/// A count of events.
+/// Rounds a count of events.
 #[allow(clippy::cast_sign_loss, clippy::cast_possible_truncation, reason = "it is not negative, and far below 2^63")]
 fn whole(count: f64) -> u64 {
     count.round() as u64
 }
 
-/// One step of `SplitMix64` (Steele et al., doi:10.1145/2714064.2660195): well mixed bits from any input.
+/// One step of `SplitMix64` (Steele et al., doi:10.1145/2714064.2660195): a hash of its input.
 pub(super) fn mix(state: u64) -> u64 {
     let state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let z = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -208,7 +208,7 @@ pub(super) fn mix(state: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// Marks an op by the name of its kind; a mark's name is a literal, so each kind has its own.
+/// Marks an op by the name of its kind. The name of a mark is a literal, hence one arm per kind.
 fn mark(cost: &OpCost) -> record::OpGuard {
     macro_rules! by_kind {
         ($($kind:ident $name:literal),* $(,)?) => {{

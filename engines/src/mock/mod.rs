@@ -1,7 +1,7 @@
-//! An engine that computes nothing: times come from a small machine model on a virtual clock, tokens from a hash of the
-//! context. Everything around an engine can be tested with it to the last digit, failures included.
+//! A simulated engine: times come from a small machine model on a virtual clock, tokens from a hash of the context. Callers of
+//! an engine can be tested with exact results, failures included.
 //!
-//! It takes the shape, the weights' types and the tokenizer from a real checkpoint, and reads no weight.
+//! It takes the shape, the weight types and the tokenizer from a real checkpoint, and reads no weights.
 
 mod limits;
 mod machine;
@@ -13,7 +13,7 @@ use models::Checkpoint;
 pub use self::limits::{Limits, limits};
 use self::session::MockSession;
 use self::settings::Settings;
-use crate::{Caps, Engine, EngineError, Identity, LoadOptions, OpTimes, PhaseSplit, Session};
+use crate::{Caps, Device, Engine, EngineError, Identity, LoadOptions, OpTimes, PhaseSplit, Session};
 
 /// The name in the registry.
 pub const NAME: &str = "mock";
@@ -23,12 +23,12 @@ pub const NAME: &str = "mock";
 pub struct Mock;
 
 impl Engine for Mock {
-    fn identity(&self) -> Identity {
+    fn identity_on(&self, _device: &Device) -> Identity {
         Identity {
             name: NAME.to_owned(),
             variant: None,
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            device: "virtual".to_owned(),
+            device: Device::Virtual,
             features: Vec::new(),
         }
     }

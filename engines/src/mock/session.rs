@@ -6,14 +6,14 @@ use traces::Nanos;
 use super::NAME;
 use super::machine::{Machine, mix};
 use super::settings::{Kind, Settings};
-use crate::greedy::{Greedy, argmax, generate};
+use crate::greedy::{GreedySession, argmax, generate};
 use crate::text::Text;
 use crate::{EngineError, KvBytes, KvType, LoadOptions, Observer, Phase, Request, Session, Steps, Usage};
 
-/// Prompt tokens per pass, unless asked otherwise.
+/// Default number of prompt tokens per pass.
 const DEFAULT_BATCH: usize = 512;
 
-/// A context that holds no more than a hash of its tokens.
+/// A context that consists of a hash of its tokens.
 pub(super) struct MockSession {
     machine: Machine,
     settings: Settings,
@@ -27,12 +27,12 @@ pub(super) struct MockSession {
     position: usize,
     /// Tokens sampled since the last prefill; `None` before the first.
     sampled: Option<usize>,
-    /// Requests so far: each begins with a reset.
+    /// Number of requests so far; each begins with a reset.
     requests: usize,
-    /// How often each phase was entered.
-    turns: [usize; Phase::ALL.len()],
-    /// Memory that a fault allocated.
-    held: Vec<Vec<u8>>,
+    /// How often each phase was run.
+    phase_runs: [usize; Phase::ALL.len()],
+    /// Memory that an injected fault allocated.
+    allocated: Vec<Vec<u8>>,
     /// Size of the model's files.
     file_bytes: Bytes,
 }
@@ -50,8 +50,8 @@ impl MockSession {
             position: 0,
             sampled: None,
             requests: 0,
-            turns: [0; Phase::ALL.len()],
-            held: Vec::new(),
+            phase_runs: [0; Phase::ALL.len()],
+            allocated: Vec::new(),
             file_bytes: checkpoint.file_bytes(),
             settings,
         };
@@ -60,35 +60,35 @@ impl MockSession {
         Ok(session)
     }
 
-    /// Counts a phase's turn and lets happen what the settings want to go wrong in it.
+    /// Counts a run of a phase and injects the faults of the settings.
     fn enter(&mut self, phase: Phase) -> Result<(), EngineError> {
-        let turn = &mut self.turns[phase as usize];
-        *turn += 1;
-        let turn = *turn;
-        for fault in self.settings.faults.iter().filter(|fault| fault.phase == phase && fault.nth == turn) {
+        let run = &mut self.phase_runs[phase as usize];
+        *run += 1;
+        let run = *run;
+        for fault in self.settings.faults.iter().filter(|fault| fault.phase == phase && fault.nth == run) {
             match fault.kind {
                 Kind::Fail => {
-                    let reason = format!("the setting fail={}:{turn} asks for it", phase.name());
-                    return Err(EngineError::Failed { engine: NAME, place: phase.name().to_owned(), reason });
+                    let reason = format!("requested by the setting fail={}:{run}", phase.name());
+                    return Err(EngineError::failed(NAME, phase.name(), reason));
                 }
                 Kind::Abort => std::process::abort(),
                 Kind::Hang => loop {
                     std::thread::park();
                 },
-                // Written, so that the pages are there.
-                Kind::Allocate(bytes) => self.held.push(vec![0x5a; bytes]),
+                // Not zero, so that the pages become resident.
+                Kind::Allocate(bytes) => self.allocated.push(vec![0x5a; bytes]),
             }
         }
-        self.disturb(phase, turn);
+        self.disturb(phase, run);
         Ok(())
     }
 
-    /// What the settings let happen in each run of a phase, and in the first one.
-    fn disturb(&mut self, phase: Phase, turn: usize) {
+    /// Simulates the disturbances of the settings in a run of a phase.
+    fn disturb(&mut self, phase: Phase, run: usize) {
         let of = |amounts: &[(Phase, u64)]| amounts.iter().filter(|(of, _)| *of == phase).map(|(_, count)| count).sum();
         let (faults, allocations, wait): (u64, u64, u64) =
             (of(&self.settings.page_faults), of(&self.settings.allocations), of(&self.settings.waits_us));
-        if self.settings.cold == Some(phase) && turn == 1 {
+        if self.settings.cold == Some(phase) && run == 1 {
             self.machine.read_file(self.file_bytes.0);
         }
         if faults > 0 {
@@ -112,7 +112,7 @@ impl MockSession {
         }
         if let Some(id) = tokens.iter().find(|id| **id as usize >= self.spec.vocab) {
             let reason = format!("token {id} is not in the vocabulary of {}", self.spec.vocab);
-            return Err(EngineError::Failed { engine: NAME, place: "embed".to_owned(), reason });
+            return Err(EngineError::failed(NAME, "embed", reason));
         }
         self.enter(phase)?;
         for batch in tokens.chunks(self.batch) {
@@ -123,7 +123,7 @@ impl MockSession {
         Ok(())
     }
 
-    /// The next token: one that ends nothing, unless the settings want the end here.
+    /// The next token: never one that ends the generation, unless the settings request the end here.
     fn next(&self, sampled: usize) -> u32 {
         let ends = self.text.end_of_generation();
         if let (Some(end), true) = (ends.first(), self.settings.eog_after == Some(sampled + 1)) {
@@ -150,12 +150,12 @@ impl Session for MockSession {
 
     fn reset(&mut self) -> Result<(), EngineError> {
         self.requests += 1;
-        let spell = self.settings.spell.filter(|spell| (spell.first..=spell.last).contains(&self.requests));
-        self.machine.set_spell(spell.map_or(0.0, |spell| spell.others));
+        let load = self.settings.extra_load.filter(|load| (load.first..=load.last).contains(&self.requests));
+        self.machine.set_extra_load(load.map_or(0.0, |load| load.share));
         self.history = mix(self.settings.seed);
         self.position = 0;
         self.sampled = None;
-        self.held.clear();
+        self.allocated.clear();
         self.text.restart();
         Ok(())
     }
@@ -204,7 +204,7 @@ impl Steps for MockSession {
             Some(seconds) => self.machine.work(seconds),
             None => self.machine.read(4.0 * logits.len() as f64),
         }
-        Ok(argmax(&logits).unwrap_or(0))
+        argmax(&logits).ok_or_else(|| EngineError::failed(NAME, "sample", "the vocabulary is empty"))
     }
 
     fn detokenize(&mut self, token: u32) -> Result<String, EngineError> {
@@ -222,8 +222,8 @@ impl Steps for MockSession {
     }
 }
 
-impl Greedy for MockSession {
-    fn room(&self) -> (usize, usize) {
+impl GreedySession for MockSession {
+    fn context_use(&self) -> (usize, usize) {
         (self.position, self.context)
     }
 
@@ -235,7 +235,7 @@ impl Greedy for MockSession {
         self.text.flush()
     }
 
-    fn between(&mut self) {
+    fn between_phases(&mut self) {
         if self.settings.gap > Nanos::ZERO {
             self.machine.wait(self.settings.gap.as_secs_f64());
         }

@@ -1,4 +1,4 @@
-//! The mock's settings: its machine, and what is to go wrong.
+//! The mock's settings: its machine, and the faults to inject.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -9,20 +9,20 @@ use traces::Nanos;
 use super::NAME;
 use crate::{EngineError, Phase};
 
-/// What `--set mock.KEY=VALUE` can say.
+/// The settings of this engine.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Settings {
-    /// The machine that it pretends to be.
+    /// The simulated machine.
     pub(super) hardware: Hardware,
-    /// Seed of the tokens and of the jitter.
+    /// Seed of tokens and jitter.
     pub(super) seed: u64,
-    /// Time that passes between the end of a phase and the beginning of the next.
+    /// Time between the end of a phase and the start of the next.
     pub(super) gap: Nanos,
     /// The output token, counted from 1, that ends the generation.
     pub(super) eog_after: Option<usize>,
-    /// Seconds that the tokenizer takes for a byte of text; `None` = what reading memory takes.
+    /// Seconds of the tokenizer per byte of text; `None` = the time to read memory.
     pub(super) tokenize_s: Option<f64>,
-    /// Seconds that the sampler takes for a token; `None` = what reading the logits takes.
+    /// Seconds of the sampler per token; `None` = the time to read the logits.
     pub(super) sample_s: Option<f64>,
     /// The phase whose first run reads the file from storage.
     pub(super) cold: Option<Phase>,
@@ -30,52 +30,53 @@ pub(super) struct Settings {
     pub(super) page_faults: Vec<(Phase, u64)>,
     /// Allocations in each run of a phase.
     pub(super) allocations: Vec<(Phase, u64)>,
-    /// Microseconds of waiting for something far away in each run of a phase.
+    /// Microseconds of waiting in each run of a phase.
     pub(super) waits_us: Vec<(Phase, u64)>,
-    /// For which requests other programs have more of the processors.
-    pub(super) spell: Option<Spell>,
-    /// What goes wrong, and when.
+    /// Additional load of other programs during some requests.
+    pub(super) extra_load: Option<ExtraLoad>,
+    /// Faults to inject.
     pub(super) faults: Vec<Fault>,
 }
 
-/// Requests of a session, counted from 1, during which other programs have so much more of the processors.
+/// Additional load of other programs during the requests `first` to `last` of a session, counted from 1.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Spell {
+pub(super) struct ExtraLoad {
     pub(super) first: usize,
     pub(super) last: usize,
-    pub(super) others: f64,
+    /// Share of the processors.
+    pub(super) share: f64,
 }
 
-/// The virtual machine.
+/// The simulated hardware.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Hardware {
-    /// Bytes per second that memory delivers.
+    /// Memory bandwidth in bytes per second.
     pub(super) bandwidth: f64,
     /// Floating-point operations per second.
     pub(super) flops: f64,
-    /// Bytes per second from storage.
+    /// Storage bandwidth in bytes per second.
     pub(super) storage: f64,
-    /// Times vary by this share of themselves at most.
+    /// Maximum relative variation of times.
     pub(super) jitter: f64,
     /// Processors; `None` = one for each thread.
     pub(super) cores: Option<usize>,
-    /// Seconds that each op takes besides its work.
+    /// Fixed seconds per op in addition to its work.
     pub(super) dispatch_s: f64,
-    /// Share of an op's time in which a thread waits for the others, mean over the threads.
+    /// Mean share of an op's time in which a thread waits for the others.
     pub(super) imbalance: f64,
-    /// Seconds that a page fault takes.
+    /// Seconds per page fault.
     pub(super) fault_s: f64,
-    /// Seconds that an allocation takes.
+    /// Seconds per allocation.
     pub(super) allocation_s: f64,
-    /// Share of the processors that other programs have.
+    /// Share of the processors that other programs use.
     pub(super) others: f64,
     /// Share of the processors that the hypervisor takes away.
     pub(super) steal: f64,
-    /// Hardware events that it counts at once; 0 = it has no counters.
+    /// Number of hardware events that can be counted at once; 0 = no hardware counters.
     pub(super) registers: usize,
 }
 
-/// Something that goes wrong in the `nth` run (counted from 1) of a phase.
+/// A fault in the `nth` run (counted from 1) of a phase.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Fault {
     pub(super) kind: Kind,
@@ -83,7 +84,7 @@ pub(super) struct Fault {
     pub(super) nth: usize,
 }
 
-/// What can go wrong.
+/// Kinds of faults.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Kind {
     /// The phase ends with an error.
@@ -92,7 +93,7 @@ pub(super) enum Kind {
     Abort,
     /// The phase never ends.
     Hang,
-    /// The phase allocates so many bytes, which stay until the session is reset.
+    /// The phase allocates this many bytes until the session is reset.
     Allocate(usize),
 }
 
@@ -109,7 +110,7 @@ impl Default for Settings {
             page_faults: Vec::new(),
             allocations: Vec::new(),
             waits_us: Vec::new(),
-            spell: None,
+            extra_load: None,
             faults: Vec::new(),
         }
     }
@@ -134,7 +135,7 @@ impl Default for Hardware {
     }
 }
 
-/// Every key, with its form.
+/// Every key, with the form of its value.
 const KEYS: [(&str, &str); 26] = [
     ("abort", "PHASE[:N]"),
     ("allocate_mb", "PHASE:MB"),
@@ -165,10 +166,10 @@ const KEYS: [(&str, &str); 26] = [
 ];
 
 impl Settings {
-    /// Reads the settings; keys that do not exist and values that cannot be are refused by name.
-    pub(super) fn new(given: &BTreeMap<String, String>) -> Result<Self, EngineError> {
+    /// Parses the settings; unknown keys and invalid values are errors.
+    pub(super) fn new(pairs: &BTreeMap<String, String>) -> Result<Self, EngineError> {
         let mut settings = Self::default();
-        for (key, value) in given {
+        for (key, value) in pairs {
             settings.set(key, value).ok_or_else(|| refused(key, value))?;
         }
         Ok(settings)
@@ -184,11 +185,11 @@ impl Settings {
             }
             "cores" => self.hardware.cores = Some(number(value).filter(|cores| *cores > 0)?),
             "dispatch_us" => self.hardware.dispatch_s = positive(value)? / 1e6,
-            "imbalance_percent" => self.hardware.imbalance = part(value)?,
+            "imbalance_percent" => self.hardware.imbalance = share(value)?,
             "fault_us" => self.hardware.fault_s = positive(value)? / 1e6,
             "allocation_us" => self.hardware.allocation_s = positive(value)? / 1e6,
-            "others_percent" => self.hardware.others = part(value)?,
-            "steal_percent" => self.hardware.steal = part(value)?,
+            "others_percent" => self.hardware.others = share(value)?,
+            "steal_percent" => self.hardware.steal = share(value)?,
             "registers" => self.hardware.registers = number(value)?,
             "tokenize_us" => self.tokenize_s = Some(positive(value)? / 1e6),
             "sample_us" => self.sample_s = Some(positive(value)? / 1e6),
@@ -196,7 +197,7 @@ impl Settings {
             "page_faults" => self.page_faults.push(amount(value)?),
             "allocations" => self.allocations.push(amount(value)?),
             "wait_us" => self.waits_us.push(amount(value)?),
-            "spell" => self.spell = Some(spell(value)?),
+            "spell" => self.extra_load = Some(extra_load(value)?),
             "seed" => self.seed = number(value)?,
             "gap_us" => self.gap = Nanos::from_micros(number(value)?),
             "eog_after" => self.eog_after = Some(number(value).filter(|nth| *nth > 0)?),
@@ -222,8 +223,8 @@ fn positive(text: &str) -> Option<f64> {
     number(text).filter(|x: &f64| x.is_finite() && *x > 0.0)
 }
 
-/// Percent, below the whole.
-fn part(text: &str) -> Option<f64> {
+/// A percentage below 100, as a share.
+fn share(text: &str) -> Option<f64> {
     number::<f64>(text).filter(|percent| (0.0..100.0).contains(percent)).map(|percent| percent / 100.0)
 }
 
@@ -238,11 +239,11 @@ fn amount(text: &str) -> Option<(Phase, u64)> {
 }
 
 /// `FIRST-LAST:PERCENT`.
-fn spell(text: &str) -> Option<Spell> {
+fn extra_load(text: &str) -> Option<ExtraLoad> {
     let (requests, percent) = text.split_once(':')?;
     let (first, last) = requests.split_once('-')?;
     let (first, last) = (number(first)?, number(last)?);
-    (0 < first && first <= last).then_some(Spell { first, last, others: part(percent)? })
+    (0 < first && first <= last).then_some(ExtraLoad { first, last, share: share(percent)? })
 }
 
 /// `PHASE` or `PHASE:N`.
@@ -253,22 +254,21 @@ fn fault(kind: Kind, text: &str) -> Option<Fault> {
 
 fn refused(key: &str, value: &dyn Display) -> EngineError {
     let keys = || KEYS.iter().map(|(key, form)| format!("{key}={form}")).collect::<Vec<_>>().join(", ");
-    let (what, instead) = match KEYS.iter().find(|(known, _)| *known == key) {
+    let (what, advice) = match KEYS.iter().find(|(known, _)| *known == key) {
         Some((key, form)) => {
-            (format!("the value `{value}` of `{key}`"), format!("give {form}; a PHASE is one of {}", phases()))
+            let phases = || format!(", where PHASE is one of {}", Phase::ALL.map(Phase::name).join(", "));
+            let phases = if form.contains("PHASE") { phases() } else { String::new() };
+            (format!("the value `{value}` of `{key}`"), format!("give {form}{phases}"))
         }
         None => (format!("the setting `{key}`"), format!("its settings are {}", keys())),
     };
-    EngineError::Unsupported { engine: NAME, what, instead }
-}
-
-fn phases() -> String {
-    Phase::ALL.map(Phase::name).join(", ")
+    EngineError::unsupported(NAME, what, advice)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Advice;
 
     fn read(pairs: &[(&str, &str)]) -> Result<Settings, EngineError> {
         Settings::new(&pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect())
@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn faults_name_a_phase_and_a_turn() {
+    fn faults_name_a_phase_and_a_run() {
         let faults = read(&[("fail", "decode:5"), ("abort", "prefill")]).unwrap().faults;
         assert_eq!(
             faults,
@@ -302,9 +302,9 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_is_refused_by_name() {
-        insta::assert_snapshot!(read(&[("gap", "1")]).unwrap_err(), @"engine mock does not support the setting `gap`; its settings are abort=PHASE[:N], allocate_mb=PHASE:MB, allocation_us=a number, allocations=PHASE:COUNT, bandwidth_gbs=a number, cold=load or prefill, cores=a count, dispatch_us=a number, eog_after=a count of tokens, fail=PHASE[:N], fault_us=a number, gap_us=microseconds, gflops=a number, hang=PHASE[:N], imbalance_percent=a number below 100, jitter_percent=a number, others_percent=a number below 100, page_faults=PHASE:COUNT, registers=a count, sample_us=a number, seed=a whole number, spell=FIRST-LAST:PERCENT of requests, steal_percent=a number below 100, storage_gbs=a number, tokenize_us=a number for each byte, wait_us=PHASE:COUNT");
-        insta::assert_snapshot!(read(&[("fail", "warp")]).unwrap_err(), @"engine mock does not support the value `warp` of `fail`; give PHASE[:N]; a PHASE is one of load, tokenize, prefill, decode, sample, detokenize");
+    fn unknown_keys_and_invalid_values_are_refused_by_name() {
+        insta::assert_snapshot!(read(&[("gap", "1")]).unwrap_err().with_advice(), @"engine mock does not support the setting `gap`; its settings are abort=PHASE[:N], allocate_mb=PHASE:MB, allocation_us=a number, allocations=PHASE:COUNT, bandwidth_gbs=a number, cold=load or prefill, cores=a count, dispatch_us=a number, eog_after=a count of tokens, fail=PHASE[:N], fault_us=a number, gap_us=microseconds, gflops=a number, hang=PHASE[:N], imbalance_percent=a number below 100, jitter_percent=a number, others_percent=a number below 100, page_faults=PHASE:COUNT, registers=a count, sample_us=a number, seed=a whole number, spell=FIRST-LAST:PERCENT of requests, steal_percent=a number below 100, storage_gbs=a number, tokenize_us=a number for each byte, wait_us=PHASE:COUNT");
+        insta::assert_snapshot!(read(&[("fail", "warp")]).unwrap_err().with_advice(), @"engine mock does not support the value `warp` of `fail`; give PHASE[:N], where PHASE is one of load, tokenize, prefill, decode, sample, detokenize");
         assert!(
             read(&[("gflops", "-1")]).is_err()
                 && read(&[("others_percent", "100")]).is_err()

@@ -1,4 +1,4 @@
-//! From an address or a command to a session: who answers, which model, when it can serve.
+//! Connects to a server: starts it if necessary, identifies it, selects the model, and waits until it is ready.
 
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
@@ -6,20 +6,21 @@ use std::sync::Arc;
 use models::chat::Message;
 
 use super::NAME;
-use super::call;
 use super::exo;
 use super::http::Http;
-use super::process::Process;
-use super::ready::Patience;
+use super::readiness::ReadinessWait;
+use super::server_process::ServerProcess;
+use super::server_request;
 use super::session::Connection;
 use super::settings::Settings;
-use super::software::{Found, Software};
-use crate::{EngineError, LoadOptions, Prompt, Remote, Request, Session, Silent};
+use super::software::{ServerIdentity, Software};
+use crate::suggest::{did_you_mean, nearest};
+use crate::{EngineError, LoadOptions, NullObserver, Prompt, Remote, Request, Session};
 
-/// What stands for a free port in a command and in an address.
+/// The placeholder for a free port in a command and in an address.
 const PORT: &str = "{port}";
 
-/// Connects to the server of the options, which may have to be started.
+/// Connects to the server of the options, or starts it.
 pub(super) fn connect(options: &LoadOptions, settings: Settings) -> Result<Box<dyn Session>, EngineError> {
     let (http, mut process) = match (&options.spawn, &options.url) {
         (Some(command), url) => start(command, url.as_deref(), &settings)?,
@@ -27,10 +28,10 @@ pub(super) fn connect(options: &LoadOptions, settings: Settings) -> Result<Box<d
         (None, None) => return Err(no_address()),
     };
     let http = Arc::new(http);
-    let mut patience = Patience::new(&settings, process.as_mut());
-    let mut found = patience.identify(&http)?;
+    let mut wait = ReadinessWait::new(&settings, process.as_mut());
+    let mut found = wait.identify(&http)?;
     let (model, placed) = match found.software {
-        Software::Exo => exo::ready(&http, &mut found, &settings, &mut patience)?,
+        Software::Exo => exo::ready(&http, &mut found, &settings, &mut wait)?,
         _ => (model(&http, &found, &settings)?, None),
     };
     let software = found.software;
@@ -40,49 +41,49 @@ pub(super) fn connect(options: &LoadOptions, settings: Settings) -> Result<Box<d
         model,
         url: http.base().to_owned(),
         address: http.address(),
-        pid: process.as_ref().map(Process::pid),
-        cache: call::defence(software, &settings),
+        pid: process.as_ref().map(ServerProcess::pid),
+        cache: server_request::cache_bypass(software, &settings),
         details: found.details,
     };
-    let is_own = process.is_some();
+    let was_started_here = process.is_some();
     let mut connection = Connection { http, settings, software, remote, _placed: placed, process };
-    if is_own && software == Software::MlxLm {
-        connection.first_token()?;
+    if was_started_here && software == Software::MlxLm {
+        connection.warm_up()?;
     }
     Ok(Box::new(connection))
 }
 
 impl Connection {
-    /// mlx_lm.server answers before its model is loaded: only an answer with a token in it shows that it can serve.
-    fn first_token(&mut self) -> Result<(), EngineError> {
+    /// Requests one token: mlx_lm.server answers queries before its model is loaded, so that only a token shows that it is ready.
+    fn warm_up(&mut self) -> Result<(), EngineError> {
         let messages = vec![Message::new("user", "hi")];
         let prompt = Prompt::Text { text: String::new(), add_bos: false, messages };
-        self.generate(&Request { prompt, max_new_tokens: 1, ignore_eos: false }, &mut Silent)?;
+        self.generate(&Request { prompt, max_new_tokens: 1, ignore_eos: false }, &mut NullObserver)?;
         self.remote.details.insert("warmed".to_owned(), "by a request for one token".to_owned());
         Ok(())
     }
 }
 
-/// Whether address and command can be what they should be; nobody is asked.
+/// Checks the form of address and command, without network access.
 pub(super) fn check(options: &LoadOptions, settings: &Settings) -> Result<(), EngineError> {
     match (&options.url, &options.spawn) {
-        (Some(url), Some(command)) if command.contains(PORT) && !url.contains(PORT) => Err(EngineError::Unsupported {
-            engine: NAME,
-            what: format!("the address {url} of a server that is started on a free port"),
-            instead: "leave --url out, or put {port} into it too".to_owned(),
-        }),
+        (Some(url), Some(command)) if command.contains(PORT) && !url.contains(PORT) => Err(EngineError::unsupported(
+            NAME,
+            format!("the address {url} of a server that is started on a free port"),
+            "leave the address out, or put {port} into it too",
+        )),
         (Some(url), _) => Ok(Http::new(&url.replace(PORT, "1"), settings).map(|_| ())?),
-        (None, Some(command)) if !command.contains(PORT) => Err(EngineError::Unsupported {
-            engine: NAME,
-            what: format!("the command `{command}`: where its server will answer is not known"),
-            instead: "put {port} where its port goes, or say with --url where it will answer".to_owned(),
-        }),
-        _ => Ok(()),
+        (None, Some(command)) if !command.contains(PORT) => Err(EngineError::unsupported(
+            NAME,
+            format!("the command `{command}`: the address of its server is not known"),
+            "put {port} in the place of its port, or give its address",
+        )),
+        (None, _) => Ok(()),
     }
 }
 
-/// Starts a server, at an address where nobody answers yet.
-fn start(command: &str, url: Option<&str>, settings: &Settings) -> Result<(Http, Option<Process>), EngineError> {
+/// Starts a server at an address where no server answers yet.
+fn start(command: &str, url: Option<&str>, settings: &Settings) -> Result<(Http, Option<ServerProcess>), EngineError> {
     let has_port = command.contains(PORT);
     let port = if has_port { free_port()?.to_string() } else { String::new() };
     let (command, url) = match url {
@@ -92,70 +93,61 @@ fn start(command: &str, url: Option<&str>, settings: &Settings) -> Result<(Http,
     let http = Http::new(&url, settings)?;
     let is_taken = http.address().is_some_and(|address| TcpStream::connect_timeout(&address, settings.connect).is_ok());
     if is_taken {
-        return Err(EngineError::Failed {
-            engine: NAME,
-            place: "the start of the server".to_owned(),
-            reason: format!(
-                "somebody answers at {} already; end it, measure it with --url alone, or put {{port}} into the command",
-                http.base()
-            ),
-        });
+        return Err(EngineError::failed_with_advice(
+            NAME,
+            "the start of the server",
+            format!("another server answers at {} already", http.base()),
+            "stop it, measure it by its address alone, or put {port} into the command",
+        ));
     }
-    Ok((http, Some(Process::start(&command, settings.log.as_deref())?)))
+    Ok((http, Some(ServerProcess::start(&command, settings.log.as_deref())?)))
 }
 
-/// A port that nobody has at the moment.
+/// A port that is free at the moment.
 fn free_port() -> Result<u16, EngineError> {
     let port =
         TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).map(|address| address.port());
-    port.map_err(|error| EngineError::Failed {
-        engine: NAME,
-        place: "the search for a free port".to_owned(),
-        reason: error.to_string(),
-    })
+    port.map_err(|error| EngineError::failed(NAME, "the search for a free port", error.to_string()))
 }
 
-/// The model to ask for: the one that was named, or the only one.
-fn model(http: &Http, found: &Found, settings: &Settings) -> Result<String, EngineError> {
-    let names = || super::failure::quote(&found.models.join(", "));
+/// The model to use: the one of the settings, or the only one.
+fn model(http: &Http, found: &ServerIdentity, settings: &Settings) -> Result<String, EngineError> {
+    let names = || super::error::quote(&found.models.join(", "));
     if let Some(model) = &settings.model {
-        // These answer in the name of any model; the others say themselves that they do not have it.
-        let takes_any = matches!(found.software, Software::LlamaServer | Software::Tinygrad | Software::LlamaCppPython);
-        if takes_any && !found.models.is_empty() && !found.models.contains(model) {
-            let near = super::nearest(model, found.models.iter().map(String::as_str));
-            let near = near.map_or_else(String::new, |near| format!("did you mean `{near}`? "));
-            return Err(EngineError::Unsupported {
-                engine: NAME,
-                what: format!("the model `{model}`: {} at {} does not list it", found.software.name(), http.base()),
-                instead: format!("{near}it lists {}", names()),
-            });
+        // These servers accept any name; the others report an unknown model themselves.
+        let accepts_any =
+            matches!(found.software, Software::LlamaServer | Software::Tinygrad | Software::LlamaCppPython);
+        if accepts_any && !found.models.is_empty() && !found.models.contains(model) {
+            let near = did_you_mean(nearest(model, found.models.iter().map(String::as_str)));
+            return Err(EngineError::unsupported(
+                NAME,
+                format!("the model `{model}`: {} at {} does not list it", found.software.name(), http.base()),
+                format!("{near}it lists {}", names()),
+            ));
         }
         return Ok(model.clone());
     }
     match found.models.as_slice() {
         [only] => Ok(only.clone()),
-        // Its list is what lies in the hub's cache; this name is the model that it was started with.
+        // It lists the models of the hub cache; this name is the model that it was started with.
         [] | [_, ..] if found.software == Software::MlxLm => Ok("default_model".to_owned()),
         [first, ..] if found.software == Software::Vllm => Ok(first.clone()),
-        [] => Err(EngineError::Failed {
-            engine: NAME,
-            place: http.place("GET", "/v1/models"),
-            reason: "expected a model, found none; load one, or name it: --set openai.model=NAME".to_owned(),
-        }),
-        [..] => Err(EngineError::Unsupported {
-            engine: NAME,
-            what: format!("a choice among {} models: {}", found.models.len(), names()),
-            instead: "name one: --set openai.model=NAME".to_owned(),
-        }),
+        [] => Err(EngineError::failed_with_advice(
+            NAME,
+            http.place("GET", "/v1/models"),
+            "expected a model, found none",
+            "load one, or name it in the setting openai.model",
+        )),
+        [..] => Err(EngineError::unsupported(
+            NAME,
+            format!("a choice among {} models: {}", found.models.len(), names()),
+            "name one in the setting openai.model",
+        )),
     }
 }
 
 fn no_address() -> EngineError {
-    EngineError::Unsupported {
-        engine: NAME,
-        what: "a run without a server".to_owned(),
-        instead: "give the address of one that runs (--url http://localhost:8080), or the command that starts one \
-                  (--spawn 'llama-server -m FILE --port {port}')"
-            .to_owned(),
-    }
+    let advice = "give the address of a running server, such as http://localhost:8080, or a command that starts one, such as \
+                  `llama-server -m FILE --port {port}`";
+    EngineError::unsupported(NAME, "a run without a server", advice)
 }

@@ -1,7 +1,7 @@
-//! exo: a model runs as an instance that is placed on nodes. One that is there is used; else one is placed, waited for, and
-//! ended with the session.
+//! exo: a model runs as an instance that is placed on nodes. An existing instance is used; otherwise one is placed, and deleted at
+//! the end of the session.
 //!
-//! Ready is what each of its runners says of itself in `/state`: an instance exists long before it can serve.
+//! An instance is ready when each of its runners in `/state` is ready; it exists long before.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,20 +9,20 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::NAME;
-use super::failure::{Failure, Problem, quote};
+use super::error::{Problem, RequestError, quote};
 use super::http::Http;
-use super::ready::Patience;
+use super::readiness::ReadinessWait;
 use super::settings::Settings;
-use super::software::Found;
+use super::software::ServerIdentity;
 use crate::EngineError;
 
-/// Between two looks at the state, which is long.
+/// Time between two queries of the state, which is large.
 const PAUSE: Duration = Duration::from_millis(100);
-/// What is kept of the nodes' state, as it was when the instance could serve.
+/// The parts of the nodes' state that are recorded when the instance is ready.
 const NODES: [&str; 8] =
     ["topology", "nodeIdentities", "nodeMemory", "nodeDisk", "nodeSystem", "nodeNetwork", "nodeBackends", "runners"];
 
-/// An instance that was placed for a session; it is ended with it.
+/// An instance that was placed for a session; it is deleted on drop.
 pub(super) struct Placed {
     http: Arc<Http>,
     id: String,
@@ -30,7 +30,7 @@ pub(super) struct Placed {
 
 impl Drop for Placed {
     fn drop(&mut self) {
-        // Whoever ended it before has done the same; there is nobody to tell.
+        // It may be deleted already; a drop cannot report errors.
         let _ = self.http.delete(&format!("/instance/{}", self.id));
     }
 }
@@ -43,12 +43,12 @@ struct Instance {
     runners: Vec<String>,
 }
 
-/// Finds or places an instance and waits until it can serve: its model, and what was placed.
+/// Finds or places an instance and waits until it is ready. Returns its model, and the instance if it was placed.
 pub(super) fn ready(
     http: &Arc<Http>,
-    found: &mut Found,
+    found: &mut ServerIdentity,
     settings: &Settings,
-    patience: &mut Patience<'_>,
+    wait: &mut ReadinessWait<'_>,
 ) -> Result<(String, Option<Placed>), EngineError> {
     let present = instances(&state(http)?);
     let model = match &settings.model {
@@ -62,50 +62,52 @@ pub(super) fn ready(
             (placed.id.clone(), Some(placed))
         }
     };
-    let mut was_there = placed.is_none();
+    let mut was_present = placed.is_none();
     loop {
         let state = state(http)?;
-        match look(&state, &id) {
-            Look::Ready(instance) => {
+        match status(&state, &id) {
+            InstanceStatus::Ready(instance) => {
                 describe(found, &state, &instance, placed.is_some());
                 return Ok((model, placed));
             }
-            Look::Failed(reason) => return Err(failed(http, &id, &reason)),
-            Look::Absent if was_there => return Err(failed(http, &id, "it is gone")),
-            Look::Absent => {}
-            Look::Loading => was_there = true,
+            InstanceStatus::Failed(reason) => return Err(failed(http, &id, &reason)),
+            InstanceStatus::Absent if was_present => return Err(failed(http, &id, "it no longer exists")),
+            InstanceStatus::Absent => {}
+            InstanceStatus::Loading => was_present = true,
         }
-        let waits_for = || failed(http, &id, &format!("its runners say {}", states(&state, &id)));
-        patience.pause(PAUSE, waits_for)?;
+        let not_ready = || failed(http, &id, &format!("the state of its runners is {}", runner_states(&state, &id)));
+        wait.pause(PAUSE, not_ready)?;
     }
 }
 
-/// What the state says of an instance.
-enum Look {
+/// The status of an instance.
+enum InstanceStatus {
     Ready(Instance),
     Loading,
     Failed(String),
     Absent,
 }
 
-fn look(state: &Value, id: &str) -> Look {
-    let Some(instance) = instances(state).into_iter().find(|instance| instance.id == id) else { return Look::Absent };
+fn status(state: &Value, id: &str) -> InstanceStatus {
+    let Some(instance) = instances(state).into_iter().find(|instance| instance.id == id) else {
+        return InstanceStatus::Absent;
+    };
     let mut all_ready = !instance.runners.is_empty();
     for runner in &instance.runners {
         match runner_state(state, runner) {
             Some(("RunnerReady" | "RunnerRunning", _)) => {}
-            Some((name @ ("RunnerFailed" | "RunnerShuttingDown" | "RunnerShutdown"), said)) => {
+            Some((name @ ("RunnerFailed" | "RunnerShuttingDown" | "RunnerShutdown"), content)) => {
                 let message =
-                    said["errorMessage"].as_str().map_or_else(String::new, |text| format!(": {}", quote(text)));
-                return Look::Failed(format!("a runner says {name}{message}"));
+                    content["errorMessage"].as_str().map_or_else(String::new, |text| format!(": {}", quote(text)));
+                return InstanceStatus::Failed(format!("a runner reports {name}{message}"));
             }
             _ => all_ready = false,
         }
     }
-    if all_ready { Look::Ready(instance) } else { Look::Loading }
+    if all_ready { InstanceStatus::Ready(instance) } else { InstanceStatus::Loading }
 }
 
-/// A tagged value: its tag and what is in it.
+/// The tag and the content of a tagged value.
 fn tagged(value: &Value) -> Option<(&str, &Value)> {
     value.as_object()?.iter().next().map(|(tag, inner)| (tag.as_str(), inner))
 }
@@ -114,12 +116,12 @@ fn runner_state<'a>(state: &'a Value, runner: &str) -> Option<(&'a str, &'a Valu
     tagged(&state["runners"][runner])
 }
 
-fn states(state: &Value, id: &str) -> String {
+fn runner_states(state: &Value, id: &str) -> String {
     let instance = instances(state).into_iter().find(|instance| instance.id == id);
     let runners = instance.map_or_else(Vec::new, |instance| instance.runners);
     let names: Vec<&str> =
-        runners.iter().map(|runner| runner_state(state, runner).map_or("nothing", |(name, _)| name)).collect();
-    if names.is_empty() { "nothing".to_owned() } else { names.join(", ") }
+        runners.iter().map(|runner| runner_state(state, runner).map_or("unknown", |(name, _)| name)).collect();
+    if names.is_empty() { "unknown".to_owned() } else { names.join(", ") }
 }
 
 fn instances(state: &Value) -> Vec<Instance> {
@@ -137,13 +139,13 @@ fn state(http: &Http) -> Result<Value, EngineError> {
 }
 
 fn document(http: &Http, path: &str) -> Result<Value, EngineError> {
-    let answer = http.get(path)?;
-    let document = answer.json();
-    let problem = || match answer.is_success() {
-        true => Problem::Broken("expected JSON, found something else".to_owned()),
-        false => Problem::Status { status: answer.status, message: answer.message() },
+    let response = http.get(path)?;
+    let document = response.json();
+    let problem = || match response.is_success() {
+        true => Problem::Unexpected("expected JSON, found something else".to_owned()),
+        false => Problem::Status { status: response.status, message: response.message() },
     };
-    Ok(document.ok_or_else(|| Failure::new(&http.place("GET", path), problem()))?)
+    Ok(document.ok_or_else(|| RequestError::new(&http.place("GET", path), problem()))?)
 }
 
 /// The model of the only instance, or the only one that is downloaded.
@@ -158,37 +160,40 @@ fn only_model(http: &Http, present: &[Instance]) -> Result<String, EngineError> 
     models.dedup();
     match models.as_slice() {
         [only] => Ok(only.clone()),
-        _ => Err(EngineError::Unsupported {
-            engine: NAME,
-            what: format!("a choice among {} models of exo: {}", models.len(), quote(&models.join(", "))),
-            instead: "name one: --set openai.model=NAME".to_owned(),
-        }),
+        _ => Err(EngineError::unsupported(
+            NAME,
+            format!("a choice among {} models of exo: {}", models.len(), quote(&models.join(", "))),
+            "name one in the setting openai.model",
+        )),
     }
 }
 
-/// Asks where the model could run, and has it placed at the first of these that the settings allow.
+/// Requests the possible placements of the model, and places it at the first one that matches the settings.
 fn place(http: &Arc<Http>, model: &str, settings: &Settings) -> Result<Placed, EngineError> {
-    let path = format!("/instance/previews?model_id={}", encoded(model));
+    let path = format!("/instance/previews?model_id={}", percent_encoded(model));
     let previews = document(http, &path)?;
     let previews = previews["previews"].as_array().map_or(&[][..], Vec::as_slice);
     let possible = |preview: &&Value| !preview["instance"].is_null() && preview["error"].is_null();
-    let Some(preview) = previews.iter().filter(possible).find(|preview| is_wanted(preview, &settings.placement)) else {
-        let told: Vec<String> = previews.iter().map(describe_preview).collect();
-        let reason = format!("`{model}` cannot be placed as wanted: {}", told.join("; "));
-        return Err(EngineError::Failed { engine: NAME, place: http.place("GET", &path), reason });
+    let Some(preview) = previews.iter().filter(possible).find(|preview| matches_settings(preview, &settings.placement))
+    else {
+        let all: Vec<String> = previews.iter().map(describe_preview).collect();
+        let reason = format!("`{model}` has no placement that matches the settings: {}", all.join(", "));
+        return Err(EngineError::failed(NAME, http.place("GET", &path), reason));
     };
     let instance = &preview["instance"];
-    let id = tagged(instance).and_then(|(_, inner)| inner["instanceId"].as_str()).unwrap_or_default();
-    let answer = http.post("/instance", &json!({"instance": instance}))?;
-    if !answer.is_success() {
-        let problem = Problem::Status { status: answer.status, message: answer.message() };
-        return Err(Failure::new(&http.place("POST", "/instance"), problem).into());
+    let id = tagged(instance).and_then(|(_, inner)| inner["instanceId"].as_str()).ok_or_else(|| {
+        EngineError::failed(NAME, http.place("GET", &path), "expected the `instanceId` of a placement, found none")
+    })?;
+    let response = http.post("/instance", &json!({"instance": instance}))?;
+    if !response.is_success() {
+        let problem = Problem::Status { status: response.status, message: response.message() };
+        return Err(RequestError::new(&http.place("POST", "/instance"), problem).into());
     }
     Ok(Placed { http: Arc::clone(http), id: id.to_owned() })
 }
 
-/// Whether each word of `openai.placement` is its sharding, its kind, or its number of nodes.
-fn is_wanted(preview: &Value, words: &[String]) -> bool {
+/// Whether each word of `openai.placement` is the sharding, the kind or the number of nodes of this placement.
+fn matches_settings(preview: &Value, words: &[String]) -> bool {
     let nodes = nodes(preview).to_string();
     let own = [preview["sharding"].as_str(), preview["instance_meta"].as_str(), Some(nodes.as_str())];
     words.iter().all(|word| own.iter().flatten().any(|own| own.eq_ignore_ascii_case(word)))
@@ -201,15 +206,15 @@ fn nodes(preview: &Value) -> usize {
 
 fn describe_preview(preview: &Value) -> String {
     let word = |key: &str| preview[key].as_str().unwrap_or("?").to_owned();
-    let way = format!("{} {}", word("sharding"), word("instance_meta"));
+    let kind = format!("{} {}", word("sharding"), word("instance_meta"));
     match preview["error"].as_str() {
-        Some(error) => format!("{way}: {}", quote(error)),
-        None => format!("{way} on {} is possible", nodes(preview)),
+        Some(error) => format!("{kind}: {}", quote(error)),
+        None => format!("{kind} on {} node(s) is possible", nodes(preview)),
     }
 }
 
-/// What the run's files are to hold of the cluster.
-fn describe(found: &mut Found, state: &Value, instance: &Instance, is_own: bool) {
+/// Adds the details of the cluster that are recorded.
+fn describe(found: &mut ServerIdentity, state: &Value, instance: &Instance, was_placed_here: bool) {
     let shown = tagged(&state["instances"][&instance.id]).map(|(kind, inner)| {
         let assignments = &inner["shardAssignments"];
         let shards = assignments["runnerToShard"].as_object().map_or_else(Vec::new, |shards| {
@@ -242,16 +247,16 @@ fn describe(found: &mut Found, state: &Value, instance: &Instance, is_own: bool)
     let nodes: serde_json::Map<String, Value> =
         NODES.iter().map(|key| ((*key).to_owned(), state[*key].clone())).collect();
     found.details.insert("nodes".to_owned(), Value::Object(nodes).to_string());
-    let placed = if is_own { "by this run" } else { "before this run" };
+    let placed = if was_placed_here { "by this run" } else { "before this run" };
     found.details.insert("placed".to_owned(), placed.to_owned());
 }
 
 fn failed(http: &Http, id: &str, reason: &str) -> EngineError {
-    EngineError::Failed { engine: NAME, place: format!("instance {id} at {}", http.base()), reason: reason.to_owned() }
+    EngineError::failed(NAME, format!("instance {id} at {}", http.base()), reason)
 }
 
-/// A name in a query: model names have slashes.
-fn encoded(name: &str) -> String {
+/// Percent-encodes a name for a query string: model names contain slashes.
+fn percent_encoded(name: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
     let byte = |byte: u8| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
     name.bytes().map(byte).collect()
@@ -262,8 +267,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_go_into_queries() {
-        assert_eq!(encoded("mlx-community/Llama 3.2"), "mlx-community%2FLlama%203.2");
+    fn names_are_encoded_for_queries() {
+        assert_eq!(percent_encoded("mlx-community/Llama 3.2"), "mlx-community%2FLlama%203.2");
     }
 
     #[test]
@@ -276,19 +281,22 @@ mod tests {
                 "runners": {"a": {"RunnerReady": {}}, "b": {second: {"errorMessage": "no memory"}}},
             })
         };
-        assert!(matches!(look(&state("RunnerRunning"), "i"), Look::Ready(_)));
-        assert!(matches!(look(&state("RunnerLoading"), "i"), Look::Loading));
-        assert!(matches!(look(&state("RunnerFailed"), "i"), Look::Failed(reason) if reason.ends_with("no memory")));
-        assert!(matches!(look(&state("RunnerReady"), "j"), Look::Absent));
-        assert_eq!(states(&state("RunnerLoading"), "i"), "RunnerReady, RunnerLoading");
+        assert!(matches!(status(&state("RunnerRunning"), "i"), InstanceStatus::Ready(_)));
+        assert!(matches!(status(&state("RunnerLoading"), "i"), InstanceStatus::Loading));
+        assert!(
+            matches!(status(&state("RunnerFailed"), "i"), InstanceStatus::Failed(reason) if reason.ends_with("no memory"))
+        );
+        assert!(matches!(status(&state("RunnerReady"), "j"), InstanceStatus::Absent));
+        assert_eq!(runner_states(&state("RunnerLoading"), "i"), "RunnerReady, RunnerLoading");
     }
 
     #[test]
-    fn a_placement_is_chosen_by_its_words() {
+    fn a_placement_matches_the_words_of_the_settings() {
         let preview = json!({"sharding": "Pipeline", "instance_meta": "MlxRing", "instance":
             {"MlxRingInstance": {"shardAssignments": {"nodeToRunner": {"n1": "a", "n2": "b"}}}}});
-        let wanted =
-            |words: &[&str]| is_wanted(&preview, &words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>());
+        let wanted = |words: &[&str]| {
+            matches_settings(&preview, &words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>())
+        };
         assert!(wanted(&[]) && wanted(&["pipeline", "2"]) && wanted(&["MlxRing"]));
         assert!(!wanted(&["Tensor"]) && !wanted(&["Pipeline", "1"]));
     }

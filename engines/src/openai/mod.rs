@@ -1,23 +1,22 @@
-//! Servers that compute in another process, watched through the interface that OpenAI's clients use.
+//! Servers that compute in another process, through the HTTP interface of OpenAI's clients.
 //!
-//! A session is an address, found by `--url` or started by `--spawn`. It knows exo, llama-server, llama-cpp-python,
-//! mlx_lm.server, ollama, tinygrad and vLLM by what they answer, and each one's way to keep its prefix cache out, to go on
-//! past the end of the text and to tell its own times. It sees text arrive and no more: the phases are prefill (from
-//! sending to the first text) and decode, and what the server says of itself is kept apart in
-//! [`Reported`](crate::Reported).
+//! A session is a connection to a running server, or to one that it starts. exo, llama-server, llama-cpp-python, mlx_lm.server,
+//! ollama, tinygrad and vLLM are identified by their responses; each has its own options to bypass its prefix cache, to ignore the
+//! end of the text and to report its times. Only the arrival of text is observed: the phases are prefill (from sending the request
+//! to the first text) and decode. What the server reports itself is in [`Reported`](crate::Reported).
 
-mod account;
-mod ahead;
-mod answer;
-mod call;
-mod chunk;
+mod completion_chunk;
 mod connect;
+mod error;
 mod exo;
-mod failure;
 mod http;
 mod nonce;
-mod process;
-mod ready;
+mod preprocessing;
+mod readiness;
+mod response;
+mod server_process;
+mod server_report;
+mod server_request;
 mod session;
 mod settings;
 mod software;
@@ -26,23 +25,25 @@ mod sse;
 use models::Checkpoint;
 
 use self::settings::Settings;
-use crate::{Caps, Engine, EngineError, FlashAttention, Identity, KvType, LoadOptions, OpTimes, PhaseSplit, Session};
+use crate::{
+    Caps, Device, Engine, EngineError, FlashAttention, Identity, KvType, LoadOptions, OpTimes, PhaseSplit, Session,
+};
 
 /// The engine's name in the registry.
 pub(crate) const NAME: &str = "openai";
 
-/// The engine that asks a server.
+/// The engine that uses a server.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct OpenAi;
 
 impl Engine for OpenAi {
-    /// Its version is that of the client; the server's stands in [`Remote`](crate::Remote).
-    fn identity(&self) -> Identity {
+    /// The version is that of the client; the server's is in [`Remote`](crate::Remote).
+    fn identity_on(&self, _device: &Device) -> Identity {
         Identity {
             name: NAME.to_owned(),
             variant: None,
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            device: "server".to_owned(),
+            device: Device::Server,
             features: Vec::new(),
         }
     }
@@ -61,17 +62,15 @@ impl Engine for OpenAi {
     fn check(&self, options: &LoadOptions) -> Result<(), EngineError> {
         connect::check(options, &Settings::new(&options.settings)?)?;
         let refused = [
-            ("a device", options.device != "cpu"),
+            ("a device", options.device != Device::default()),
             ("a batch size", options.batch.is_some()),
             ("a type of the KV cache", options.kv_type != KvType::default()),
             ("a switch for flash attention", options.flash_attention != FlashAttention::default()),
         ];
         match refused.iter().find(|(_, is_given)| *is_given) {
-            Some((what, _)) => Err(EngineError::Unsupported {
-                engine: NAME,
-                what: (*what).to_owned(),
-                instead: "leave it out and tell the server, in its own command".to_owned(),
-            }),
+            Some((what, _)) => {
+                Err(EngineError::unsupported(NAME, *what, "leave it out, and set it in the server's own command"))
+            }
             None => Ok(()),
         }
     }
@@ -85,13 +84,4 @@ impl Engine for OpenAi {
         self.check(options)?;
         connect::connect(options, Settings::new(&options.settings)?)
     }
-}
-
-/// The nearest name, when it is near enough to be a slip.
-fn nearest<'a>(wanted: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    known
-        .map(|name| (strsim::jaro_winkler(&wanted.to_lowercase(), &name.to_lowercase()), name))
-        .filter(|(score, _)| *score >= 0.75)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, name)| name)
 }

@@ -1,12 +1,12 @@
-//! Digits that make a prompt one that no prefix cache has.
+//! Random digits that make a prompt unique, so that no prefix cache contains it.
 
 use std::hash::{BuildHasher, RandomState};
 
 use models::chat::Message;
 
-/// Digits of a nonce: always as many, so that each prompt is longer by the same.
+/// Number of digits of a nonce: constant, so that every prompt becomes longer by the same length.
 const DIGITS: usize = 12;
-/// One more than the largest number of so many digits.
+/// One more than the largest nonce.
 const LIMIT: u64 = 10u64.pow(12);
 
 /// A line of random digits. The keys of the standard library's hash maps are random; no clock is read.
@@ -15,7 +15,7 @@ pub(super) fn line() -> String {
     format!("{:0DIGITS$}\n", random % LIMIT)
 }
 
-/// The same messages with the nonce in front of the first.
+/// The messages with the nonce in front of the first one.
 pub(super) fn before(nonce: &str, messages: &[Message]) -> Vec<Message> {
     let content = |nth: usize, message: &Message| match nth {
         0 => format!("{nonce}{}", message.content),
@@ -35,7 +35,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_is_another_and_all_are_as_long() {
+    fn nonces_differ_and_have_the_same_length() {
         let lines: BTreeSet<String> = (0..100).map(|_| line()).collect();
         assert_eq!(lines.len(), 100);
         for line in lines {
@@ -45,7 +45,7 @@ mod tests {
     }
 
     #[test]
-    fn it_stands_in_front_of_the_first_message_only() {
+    fn only_the_first_message_gets_it() {
         let messages = [Message::new("system", "be brief"), Message::new("user", "hello")];
         let with = before("1\n", &messages);
         assert_eq!(with[0], Message::new("system", "1\nbe brief"));

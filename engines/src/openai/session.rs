@@ -1,50 +1,55 @@
-//! A session with a server: one request after the other, each on a connection of its own.
+//! A session with a server: one request after the other, each on a new connection.
 
 use std::sync::Arc;
 
-use super::ahead;
-use super::answer::{Answer, Next};
-use super::call::Call;
+use super::error::{Problem, RequestError};
 use super::exo::Placed;
-use super::failure::{Failure, Problem};
 use super::http::Http;
-use super::process::Process;
+use super::preprocessing::Query;
+use super::response::{Next, Response};
+use super::server_process::ServerProcess;
+use super::server_request::ServerRequest;
 use super::settings::Settings;
 use super::software::Software;
 use super::sse::{Parser, TooLong};
 use crate::{Ahead, EngineError, Given, KvBytes, Observer, Prompt, Remote, Request, Server, Session, Steps, Usage};
 
-/// So much is read at once, at most.
-const PORTION: usize = 64 << 10;
+/// Maximum number of bytes per read.
+const READ_BYTES: usize = 64 << 10;
 
-/// A server that has a model.
+/// A server and its model.
 pub(super) struct Connection {
     pub(super) http: Arc<Http>,
     pub(super) settings: Settings,
     pub(super) software: Software,
     pub(super) remote: Remote,
-    /// What exo placed for it; it goes before the server does.
+    /// The instance that exo placed for this session. It is dropped before the process.
     pub(super) _placed: Option<Placed>,
-    /// The server, where it was started here.
-    pub(super) process: Option<Process>,
+    /// The process of the server, if it was started here.
+    pub(super) process: Option<ServerProcess>,
 }
 
 impl Connection {
-    /// Sends a request and reads until the answer has ended.
-    fn ask(&self, call: &Call, answer: &mut Answer, observer: &mut dyn Observer) -> Result<(), Failure> {
-        let mut stream = self.http.stream(call.path, &call.body)?;
-        let mut parser = Parser::new(call.framing);
-        let (mut portion, mut events) = (vec![0; PORTION], Vec::new());
+    /// Sends a request and processes its response.
+    fn send(
+        &self,
+        request: &ServerRequest,
+        response: &mut Response,
+        observer: &mut dyn Observer,
+    ) -> Result<(), RequestError> {
+        let mut stream = self.http.stream(request.path, &request.body)?;
+        let mut parser = Parser::new(request.framing);
+        let (mut buffer, mut events) = (vec![0; READ_BYTES], Vec::new());
         loop {
-            let length = stream.read(&mut portion)?;
-            let told = |problem| Failure::new(stream.place(), problem);
+            let length = stream.read(&mut buffer)?;
+            let failed = |problem| RequestError::new(stream.place(), problem);
             if length == 0 {
                 parser.finish(&mut events);
-            } else if parser.push(&portion[..length], &mut events) == Err(TooLong) {
-                return Err(told(Problem::Broken("a line that does not end".to_owned())));
+            } else if parser.push(&buffer[..length], &mut events) == Err(TooLong) {
+                return Err(failed(Problem::Unexpected("found a line without an end".to_owned())));
             }
             for event in events.drain(..) {
-                if answer.take(&event, observer).map_err(told)? == Next::Close {
+                if response.process(&event, observer).map_err(failed)? == Next::Close {
                     return Ok(());
                 }
             }
@@ -53,22 +58,24 @@ impl Connection {
             }
         }
     }
-}
 
-impl Connection {
-    /// A failure with the reason for it, where the server has ended.
-    fn explained(&mut self, failure: Failure) -> EngineError {
-        let words = self.process.as_mut().and_then(Process::ended);
-        match (EngineError::from(failure), words) {
-            (EngineError::Failed { engine, place, reason }, Some(words)) => {
-                EngineError::Failed { engine, place, reason: format!("{reason}; the server has ended: {words}") }
-            }
+    /// Adds the exit of the server to an error, if the server has exited.
+    fn with_exit(&mut self, error: RequestError) -> EngineError {
+        let exit = self.process.as_mut().and_then(ServerProcess::exit_report);
+        match (EngineError::from(error), exit) {
+            (EngineError::Failed { engine, place, reason, advice }, Some(exit)) => EngineError::Failed {
+                engine,
+                place,
+                reason: format!("{reason}, the server has exited: {exit}"),
+                advice,
+            },
             (error, _) => error,
         }
     }
 
-    /// Some tell their version in their answers alone: mlx_lm.server its own, MLX's and the system's, between dashes.
-    fn learn(&mut self, fingerprint: Option<String>) {
+    /// Records the fingerprint of a response. That of mlx_lm.server contains its version, that of MLX and the system's, separated
+    /// by dashes; it reports its version nowhere else.
+    fn record_fingerprint(&mut self, fingerprint: Option<String>) {
         let Some(fingerprint) = fingerprint else { return };
         if self.software == Software::MlxLm && self.remote.version.is_none() {
             self.remote.version = fingerprint.split('-').next().map(str::to_owned);
@@ -79,30 +86,30 @@ impl Connection {
 
 impl Session for Connection {
     fn generate(&mut self, request: &Request, observer: &mut dyn Observer) -> Result<Usage, EngineError> {
-        let call = Call::new(self.software, &self.remote.model, &self.settings, request)?;
-        let mut answer = Answer::begin(request.max_new_tokens, observer);
-        let asked = self.ask(&call, &mut answer, observer);
-        answer.close(observer);
-        asked.map_err(|failure| self.explained(failure.after(answer.pieces())))?;
-        let ended = answer.end().map_err(|problem| Failure::new(&self.http.place("POST", call.path), problem));
-        let (finish, output_tokens) = ended?;
+        let server_request = ServerRequest::new(self.software, &self.remote.model, &self.settings, request)?;
+        let mut response = Response::begin(request.max_new_tokens, observer);
+        let sent = self.send(&server_request, &mut response, observer);
+        response.close(observer);
+        sent.map_err(|error| self.with_exit(error.after(response.pieces())))?;
+        let failed = |problem| RequestError::new(&self.http.place("POST", server_request.path), problem);
+        let (finish, output_tokens) = response.end().map_err(failed)?;
         let prompt_ids = match &request.prompt {
             Prompt::Tokens(ids) => ids.clone(),
             Prompt::Text { .. } => Vec::new(),
         };
-        self.learn(answer.fingerprint);
-        let mut reported = answer.reported;
-        reported.nonce = call.nonce;
+        self.record_fingerprint(response.fingerprint);
+        let mut reported = response.reported;
+        reported.nonce = server_request.nonce;
         let prompt_tokens = reported.prompt_tokens.unwrap_or(prompt_ids.len());
         Ok(Usage { prompt_ids, prompt_tokens, output_tokens, finish, reported: Some(reported) })
     }
 
-    /// A server keeps no context between two requests but its prefix cache, which each request deals with.
+    /// A server keeps no context between requests except its prefix cache, which each request bypasses.
     fn reset(&mut self) -> Result<(), EngineError> {
         Ok(())
     }
 
-    /// Servers do not tell.
+    /// Servers do not report it.
     fn kv_bytes(&self) -> KvBytes {
         KvBytes::default()
     }
@@ -122,10 +129,7 @@ impl Server for Connection {
     }
 
     fn ahead(&self, part: Ahead, prompt: &Prompt) -> Result<Option<Given>, EngineError> {
-        let Some(question) = ahead::Question::new(self.software, &self.remote.model, &self.settings, part, prompt)
-        else {
-            return Ok(None);
-        };
-        Ok(Some(question.ask(&self.http)?))
+        let query = Query::new(self.software, &self.remote.model, &self.settings, part, prompt);
+        Ok(query.map(|query| query.send(&self.http)).transpose()?)
     }
 }

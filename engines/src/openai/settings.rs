@@ -1,4 +1,4 @@
-//! What `--set openai.KEY=VALUE` can say.
+//! The settings of this engine.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -9,50 +9,51 @@ use serde_json::{Map, Value};
 
 use super::NAME;
 use crate::EngineError;
+use crate::suggest::{did_you_mean, nearest};
 
-/// The environment variable with the key, where no other is named.
+/// The default environment variable of the key.
 const KEY_VARIABLE: &str = "OPENAI_API_KEY";
 
-/// The settings, with what they are when nothing is said.
+/// The settings.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Settings {
-    /// The model to ask for; `None` = the one that the server has.
+    /// The model to use; `None` = the one of the server.
     pub(super) model: Option<String>,
-    /// How its prefix cache is kept out.
+    /// How the prefix cache is bypassed.
     pub(super) cache: Cache,
-    /// Whether exo is asked through the endpoint that it has for benchmarks.
+    /// Whether exo's endpoint for benchmarks is used.
     pub(super) bench: Bench,
-    /// The environment variable with the key, and whether it was named.
+    /// The environment variable of the key, and whether the user named it.
     pub(super) key_env: (String, bool),
-    /// How long a server may send nothing, before the first byte and between two.
+    /// Timeout of a stream, before the first byte and between two bytes.
     pub(super) stall: Duration,
-    /// How long a connection may take, and the answer to a small question.
+    /// Timeout of a connection, and of the response to a query.
     pub(super) connect: Duration,
-    /// How long a server may take until it can serve.
+    /// Time limit until a server is ready.
     pub(super) ready: Duration,
-    /// What is put into each request, over what is there.
+    /// Fields of each request, in place of the default ones.
     pub(super) body: Map<String, Value>,
-    /// Where the output of a server that was started here goes; `None` = kept only for errors.
+    /// Log file of a server that is started here; `None` = its output is kept only for errors.
     pub(super) log: Option<PathBuf>,
-    /// How exo is to place an instance.
+    /// Placement of an instance of exo.
     pub(super) placement: Vec<String>,
 }
 
-/// How a prefix cache is kept out.
+/// How a prefix cache is bypassed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Cache {
-    /// By the server's switch, else by a nonce.
+    /// By the server's switch if it has one, else by a nonce.
     Auto,
     /// Not at all.
     Keep,
-    /// By a nonce, also where there is a switch.
+    /// By a nonce, even if there is a switch.
     Nonce,
 }
 
-/// When exo's endpoint for benchmarks is asked.
+/// When exo's endpoint for benchmarks is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Bench {
-    /// For requests that go on past the end of the text: only there exo can.
+    /// For requests that ignore the end of the text, which only this endpoint supports.
     Auto,
     /// Always.
     On,
@@ -77,7 +78,7 @@ impl Default for Settings {
     }
 }
 
-/// Every key, with its form.
+/// Every key, with the form of its value.
 const KEYS: [(&str, &str); 10] = [
     ("bench", "auto|on|off"),
     ("body", "a JSON object"),
@@ -92,10 +93,10 @@ const KEYS: [(&str, &str); 10] = [
 ];
 
 impl Settings {
-    /// Reads the settings; keys that do not exist and values that cannot be are refused by name.
-    pub(super) fn new(given: &BTreeMap<String, String>) -> Result<Self, EngineError> {
+    /// Parses the settings; unknown keys and invalid values are errors.
+    pub(super) fn new(pairs: &BTreeMap<String, String>) -> Result<Self, EngineError> {
         let mut settings = Self::default();
-        for (key, value) in given {
+        for (key, value) in pairs {
             settings.set(key, value).ok_or_else(|| refused(key, value))?;
         }
         Ok(settings)
@@ -130,27 +131,27 @@ fn word(value: &str) -> Option<String> {
     (!value.is_empty()).then(|| value.to_owned())
 }
 
-/// A time that a system takes as a limit: not nothing, at most a week.
+/// A timeout: more than zero, at most a week.
 fn seconds(value: &str) -> Option<Duration> {
     f64::from_str(value).ok().filter(|s| (0.001..=604_800.0).contains(s)).map(Duration::from_secs_f64)
 }
 
 fn refused(key: &str, value: &str) -> EngineError {
-    let (what, instead) = match KEYS.iter().find(|(known, _)| *known == key) {
+    let (what, advice) = match KEYS.iter().find(|(known, _)| *known == key) {
         Some((key, form)) => (format!("the value `{value}` of `{key}`"), format!("give {form}")),
         None => {
-            let near = super::nearest(key, KEYS.iter().map(|(key, _)| *key));
-            let near = near.map_or_else(String::new, |near| format!("did you mean `{near}`? "));
+            let near = did_you_mean(nearest(key, KEYS.iter().map(|(key, _)| *key)));
             let keys = KEYS.iter().map(|(key, form)| format!("{key}={form}")).collect::<Vec<_>>().join(", ");
             (format!("the setting `{key}`"), format!("{near}its settings are {keys}"))
         }
     };
-    EngineError::Unsupported { engine: NAME, what, instead }
+    EngineError::unsupported(NAME, what, advice)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Advice;
 
     fn read(pairs: &[(&str, &str)]) -> Result<Settings, EngineError> {
         Settings::new(&pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect())
@@ -171,9 +172,9 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_is_refused_by_name() {
-        insta::assert_snapshot!(read(&[("modle", "x")]).unwrap_err(), @"engine openai does not support the setting `modle`; did you mean `model`? its settings are bench=auto|on|off, body=a JSON object, cache=auto|keep|nonce, connect_s=seconds, key_env=the name of an environment variable, log=a file, model=a name, placement=words such as Pipeline,MlxRing,2, ready_s=seconds, stall_s=seconds");
-        insta::assert_snapshot!(read(&[("stall_s", "0")]).unwrap_err(), @"engine openai does not support the value `0` of `stall_s`; give seconds");
+    fn unknown_keys_and_invalid_values_are_refused_by_name() {
+        insta::assert_snapshot!(read(&[("modle", "x")]).unwrap_err().with_advice(), @"engine openai does not support the setting `modle`; did you mean `model`? its settings are bench=auto|on|off, body=a JSON object, cache=auto|keep|nonce, connect_s=seconds, key_env=the name of an environment variable, log=a file, model=a name, placement=words such as Pipeline,MlxRing,2, ready_s=seconds, stall_s=seconds");
+        insta::assert_snapshot!(read(&[("stall_s", "0")]).unwrap_err().with_advice(), @"engine openai does not support the value `0` of `stall_s`; give seconds");
         for (key, value) in [("body", "[1]"), ("cache", "maybe"), ("model", " "), ("ready_s", "inf"), ("bench", "1")] {
             assert!(read(&[(key, value)]).is_err(), "{key}={value}");
         }

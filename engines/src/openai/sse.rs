@@ -1,13 +1,13 @@
-//! Server-sent events, as far as servers send them: bytes that arrive in any portions become events.
+//! Server-sent events, to the extent that servers use them: a parser for bytes that arrive in portions of any size.
 //!
-//! Comments are kept, because servers put their progress and their figures there. A line ends with LF or CR LF.
+//! Comments are kept, because servers report progress and figures there. A line ends with LF or CR LF.
 
-/// What a stream of lines is.
+/// The format of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Framing {
     /// `text/event-stream`.
     Events,
-    /// One JSON document a line, as ollama's own interface sends it.
+    /// One JSON document per line, as in ollama's native interface.
     Lines,
 }
 
@@ -16,28 +16,28 @@ pub(super) enum Framing {
 pub(super) enum Event {
     /// The data of an event, its lines joined by LF.
     Data(String),
-    /// A line that begins with a colon, without it and the space behind.
+    /// A line that begins with a colon, without the colon and the space after it.
     Comment(String),
     /// The value of a field `error`, which some servers use instead of data.
     Error(String),
-    /// A line that the format does not know: an error page, for example.
+    /// A line that is not part of the format, such as an error page.
     Unknown(String),
 }
 
-/// A line may be so long; a longer one is no event of a language model.
+/// Maximum length of a line in bytes.
 const LONGEST_LINE: usize = 16 << 20;
 
-/// Takes bytes, gives events.
+/// Parses bytes into events.
 #[derive(Debug)]
 pub(super) struct Parser {
     framing: Framing,
-    /// Bytes of a line that has no end yet.
+    /// Bytes of an incomplete line.
     line: Vec<u8>,
-    /// Lines of an event that has no end yet.
+    /// Lines of an incomplete event.
     data: Option<String>,
 }
 
-/// A line grew past all bounds.
+/// A line is too long.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct TooLong;
 
@@ -46,33 +46,33 @@ impl Parser {
         Self { framing, line: Vec::new(), data: None }
     }
 
-    /// Takes what arrived and hands on what is complete with it.
+    /// Parses the bytes that arrived and appends the events that they complete.
     pub(super) fn push(&mut self, mut bytes: &[u8], events: &mut Vec<Event>) -> Result<(), TooLong> {
         while let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
             let line = &bytes[..end];
             bytes = &bytes[end + 1..];
             if self.line.is_empty() {
-                self.take(line, events);
+                self.parse_line(line, events);
             } else {
                 self.line.extend_from_slice(line);
                 let whole = std::mem::take(&mut self.line);
-                self.take(&whole, events);
+                self.parse_line(&whole, events);
             }
         }
         self.line.extend_from_slice(bytes);
         if self.line.len() > LONGEST_LINE { Err(TooLong) } else { Ok(()) }
     }
 
-    /// Hands on what has no end when the stream has: servers leave out the last empty line.
+    /// Appends an incomplete event at the end of the stream: servers omit the last empty line.
     pub(super) fn finish(&mut self, events: &mut Vec<Event>) {
         let rest = std::mem::take(&mut self.line);
         if !rest.is_empty() {
-            self.take(&rest, events);
+            self.parse_line(&rest, events);
         }
         events.extend(self.data.take().map(Event::Data));
     }
 
-    fn take(&mut self, line: &[u8], events: &mut Vec<Event>) {
+    fn parse_line(&mut self, line: &[u8], events: &mut Vec<Event>) {
         let line = String::from_utf8_lossy(line.strip_suffix(b"\r").unwrap_or(line));
         if self.framing == Framing::Lines {
             events.extend((!line.trim().is_empty()).then(|| Event::Data(line.into_owned())));
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn what_servers_send() {
+    fn every_form_that_servers_send_is_parsed() {
         assert_eq!(at_once("data: a\n\ndata: b\r\n\r\n"), [data("a"), data("b")]);
         assert_eq!(
             at_once(":\n\n: keep-alive\n\n:keepalive 1/2\n"),
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_without_end_is_refused() {
+    fn a_line_that_is_too_long_is_an_error() {
         let mut parser = Parser::new(Framing::Events);
         let half = vec![b'x'; LONGEST_LINE / 2 + 1];
         assert_eq!(parser.push(&half, &mut Vec::new()), Ok(()));

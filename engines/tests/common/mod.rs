@@ -1,21 +1,33 @@
-//! What the test binaries share: where fixtures lie, how a session is loaded with the threads that this process has.
+//! Shared by the test binaries: paths of fixtures and of the real model, loading with the thread count of this process.
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use engines::{Engine, EngineError, KvType, LoadOptions, Session};
 use models::Checkpoint;
+
+/// The variable with the path of the real model.
+const SMOLLM2: &str = "INFEROMETER_SMOLLM2";
+
+/// SmolLM2 135M, which is not in the repository. Tests that need it are ignored by default, and fail without it.
+pub(crate) fn smollm2() -> Checkpoint {
+    let path = std::env::var_os(SMOLLM2).unwrap_or_else(|| panic!("{SMOLLM2} is not set: {SMOLLM2_FILE}"));
+    Checkpoint::open(Path::new(&path)).unwrap_or_else(|error| panic!("{SMOLLM2}: {error}"))
+}
+
+/// What the variable names.
+const SMOLLM2_FILE: &str = "it is the path of SmolLM2-135M-Instruct.Q4_1.gguf, which `inferometer models fetch` prints";
 
 pub(crate) fn fixtures() -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures"))
 }
 
-/// Options for exact comparisons: an F32 cache.
+/// Options for comparisons of logits: an F32 cache.
 pub(crate) fn exact(context: usize) -> LoadOptions {
     LoadOptions { context, kv_type: KvType::F32, ..LoadOptions::default() }
 }
 
-/// Loads with as many threads as the engine has here, whatever the machine.
+/// Loads with the number of threads that the engine has in this process.
 pub(crate) fn load(engine: &dyn Engine, checkpoint: &Checkpoint, options: &LoadOptions) -> Box<dyn Session> {
     match engine.load(checkpoint, options) {
         Err(EngineError::Threads { found, .. }) => engine
@@ -25,7 +37,7 @@ pub(crate) fn load(engine: &dyn Engine, checkpoint: &Checkpoint, options: &LoadO
     }
 }
 
-/// Largest difference of two vectors over the largest element of the second.
+/// Largest difference of two vectors, relative to the largest element of the second.
 pub(crate) fn relative_error(found: &[f32], expected: &[f32]) -> f32 {
     assert_eq!(found.len(), expected.len(), "lengths differ");
     let scale = expected.iter().fold(0f32, |most, x| most.max(x.abs()));

@@ -1,25 +1,25 @@
-//! Plays what a real server answered, with its gaps.
+//! Replays the recorded responses of real servers, with their pauses.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{Routes, Script, Server, Step, route};
 
-/// A recorded second takes so long: two minutes of silence pass in a third of a second.
+/// Duration of a recorded second: a pause of two minutes takes a third of a second.
 pub(crate) const SECOND: Duration = Duration::from_millis(3);
 
-/// A recorded answer.
+/// A recorded response.
 #[derive(Debug, Clone)]
 struct Recording {
     what: String,
     head: Vec<String>,
-    /// Seconds, and what arrived then.
+    /// Lines, with the time of their arrival in seconds.
     body: Vec<(f64, String)>,
     /// When the head arrived.
     at: f64,
 }
 
-/// A server that answers as recorded; the recordings of one path are played in turn, the last one again and again.
+/// A server with recorded responses. The recordings of a path are used in order, the last one repeatedly.
 pub(crate) fn server(names: &[&str]) -> Server {
     let mut turns: Vec<(String, Vec<Recording>)> = Vec::new();
     for name in names {
@@ -56,7 +56,7 @@ fn read(name: &str) -> Recording {
     Recording { what, at: head[0].0, head: head.into_iter().map(|(_, line)| line).collect(), body }
 }
 
-/// Lines that arrived at once go out in one write, and in one chunk where the server sent chunks.
+/// Lines that arrived together are sent in one write, and in one chunk if the server sent chunks.
 fn script(recording: &Recording) -> Script {
     let is = |header: &str| recording.head.iter().any(|line| line.eq_ignore_ascii_case(header));
     let is_chunked = is("Transfer-Encoding: chunked");

@@ -1,10 +1,10 @@
 //! Observers and requests for tests of servers.
 
 use engines::openai::OpenAi;
-use engines::{Engine, EngineError, Flow, LoadOptions, Observer, Phase, Piece, Prompt, Request, Session};
+use engines::{Advice, Engine, EngineError, Flow, LoadOptions, Observer, Phase, Piece, Prompt, Request, Session};
 use models::chat::Message;
 
-/// Writes down what an observer is told.
+/// Records the calls of an observer.
 #[derive(Debug, Default)]
 pub(crate) struct Record {
     pub(crate) edges: Vec<(Phase, bool)>,
@@ -19,8 +19,8 @@ impl Record {
         self.pieces.concat()
     }
 
-    /// Each phase begins and ends before the next one begins: prefill, then a decode for each further piece. One more decode
-    /// may stand at the end: the step whose token ended the text.
+    /// Checks that each phase ends before the next one begins: prefill, then a decode for each further piece. One more decode may
+    /// follow: the step whose token ended the text.
     pub(crate) fn check(&self) {
         let phases: Vec<Phase> = self.edges.iter().filter(|(_, begins)| *begins).map(|(phase, _)| *phase).collect();
         for pair in self.edges.chunks(2) {
@@ -74,7 +74,7 @@ pub(crate) fn connect_with(options: &LoadOptions) -> Result<Box<dyn Session>, En
     OpenAi.connect(options)
 }
 
-/// An error's text with a server's address, which differs each time, as `URL`.
-pub(crate) fn told(error: &EngineError, url: &str) -> String {
-    error.to_string().replace(url, "URL")
+/// Problem and advice of an error, with `URL` in the place of the server's address.
+pub(crate) fn shown(error: &EngineError, url: &str) -> String {
+    error.with_advice().replace(url, "URL")
 }

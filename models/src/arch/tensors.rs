@@ -3,22 +3,22 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use crate::checkpoint::{Format, TensorInfo};
 use crate::dtype::DType;
-use crate::error::{Error, Fault};
+use crate::error::{Mismatch, printable};
 use crate::spec::Spec;
+use crate::tensor::TensorInfo;
 
-/// A tensor that a model of a shape has.
+/// A tensor that a model of a given shape has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Expected {
-    /// Its name in the manner of GGUF.
+    /// Its GGUF name.
     pub(crate) name: String,
     /// Row-major shape.
     pub(crate) shape: Vec<usize>,
 }
 
-/// All tensors of a model of shape `spec`, in the order of the computation. (The decoder of all architectures is the same; a bias
-/// and a tie are part of the shape.)
+/// All tensors of a model of shape `spec`, in the order of the computation. All architectures have the same decoder; biases and
+/// tied embeddings are part of the shape.
 pub(crate) fn expected(spec: &Spec) -> Vec<Expected> {
     let (hidden, q, kv, ffn) = (spec.hidden, spec.q_width(), spec.kv_width(), spec.ffn);
     let mut tensors = Vec::new();
@@ -46,37 +46,32 @@ pub(crate) fn expected(spec: &Spec) -> Vec<Expected> {
     tensors
 }
 
-/// Checks that the tensors are those of the shape: none missing, none wrong, none left over that would change the result.
+/// Checks the tensors against the shape: none is missing, none has another shape or an unusable type, and none is left over that
+/// would change the result.
 pub(crate) fn check<'a>(
     file: &Path,
-    format: Format,
     spec: &Spec,
     tensors: impl Iterator<Item = &'a TensorInfo>,
-) -> Result<(), Error> {
+) -> Result<(), Box<Mismatch>> {
     let mut left: HashMap<&str, &TensorInfo> = tensors.map(|info| (info.name.as_str(), info)).collect();
-    let fault = |name: &str, expected: String, found: String, advice: &str| {
-        let fault =
-            Fault::at(file, format!("tensor `{}`", crate::checkpoint::gguf::shown(name)), expected, found, advice);
-        Err(match format {
-            Format::Gguf => Error::Gguf(fault),
-            Format::Safetensors => Error::Safetensors(fault),
-        })
+    let mismatch = |name: &str, expected: String, found: String, advice: &str| {
+        Err(Mismatch::at(file, format!("tensor `{}`", printable(name)), expected, found, advice))
     };
     for Expected { name, shape } in expected(spec) {
         let Some(info) = left.remove(name.as_str()) else {
-            return fault(
+            return mismatch(
                 &name,
-                format!("a tensor of {}", sides(&shape)),
+                format!("a tensor of {}", dimensions(&shape)),
                 "none".to_owned(),
-                "the checkpoint is not whole: fetch it again, or take another",
+                "the checkpoint is incomplete: fetch it again, or take another",
             );
         };
         if info.shape != shape {
-            return fault(
+            return mismatch(
                 &name,
-                sides(&shape),
-                sides(&info.shape),
-                "weights and header (or config.json) are not of one model: fetch both again",
+                dimensions(&shape),
+                dimensions(&info.shape),
+                "weights and header (or config.json) belong to different models: fetch both again",
             );
         }
         let usable = match shape.len() {
@@ -85,29 +80,36 @@ pub(crate) fn check<'a>(
         };
         if !usable {
             let expected = if shape.len() == 1 { "F32, F16 or BF16" } else { "a type for weights" };
-            return fault(&name, expected.to_owned(), info.dtype.to_string(), "take the model in another quantisation");
+            return mismatch(
+                &name,
+                expected.to_owned(),
+                info.dtype.to_string(),
+                "take the model in another quantisation",
+            );
         }
         if let Some((_, group)) = info.dtype.mlx_form() {
-            // Scales and biases of the groups, tensors of their own.
+            // Scales and biases of the groups are separate tensors.
             let groups = [shape[0], shape[1] / group];
             for kind in ["scales", "biases"] {
                 let name = name.replace("weight", kind);
                 let found = left.remove(name.as_str());
                 if found.is_none_or(|info| info.shape != groups || !matches!(info.dtype, DType::F16 | DType::BF16)) {
-                    let found = found
-                        .map_or_else(|| "none".to_owned(), |info| format!("{} {}", sides(&info.shape), info.dtype));
-                    let expected = format!("{} F16 or BF16, for {}", sides(&groups), info.dtype);
-                    return fault(
+                    let found = found.map_or_else(
+                        || "none".to_owned(),
+                        |info| format!("{} {}", dimensions(&info.shape), info.dtype),
+                    );
+                    let expected = format!("{} F16 or BF16, for {}", dimensions(&groups), info.dtype);
+                    return mismatch(
                         &name,
                         expected,
                         found,
-                        "config.json and weights are not of one model, or it was made wrongly",
+                        "config.json and weights belong to different models, or the conversion was wrong",
                     );
                 }
             }
         }
     }
-    // Frequencies are read with the shape; the older name is a table of them that nothing needs.
+    // Frequencies are read with the shape; the second name is an older table of them, which is not used.
     let ignored = |name: &str| name == "rope_freqs.weight" || name.ends_with(".attn_rot_embd.weight");
     let mut surplus: Vec<&str> = left.into_keys().filter(|name| !ignored(name)).collect();
     surplus.sort_unstable();
@@ -115,7 +117,7 @@ pub(crate) fn check<'a>(
         None => Ok(()),
         Some(name) => {
             let found = format!("this one ({} unknown in all)", surplus.len());
-            fault(
+            mismatch(
                 name,
                 format!("only the tensors of {}", spec.arch.name()),
                 found,
@@ -125,19 +127,19 @@ pub(crate) fn check<'a>(
     }
 }
 
-/// `192 x 576`
-fn sides(shape: &[usize]) -> String {
+/// The sizes of a shape for an error: `192 x 576`.
+fn dimensions(shape: &[usize]) -> String {
     shape.iter().map(usize::to_string).collect::<Vec<_>>().join(" x ")
 }
 
 /// Refuses a shape that no model can have, before anything is computed from it.
-pub(crate) fn check_spec(file: &Path, spec: &Spec) -> Result<(), Box<Fault>> {
+pub(crate) fn check_spec(file: &Path, spec: &Spec) -> Result<(), Box<Mismatch>> {
     const WIDTH: usize = 1 << 24;
-    let fault = |place: &str, expected: &str, found: String| {
-        Err(Fault::at(file, place, expected, found, "the header or config.json is damaged: fetch it again"))
+    let mismatch = |place: &str, expected: &str, found: String| {
+        Err(Mismatch::at(file, place, expected, found, "the header or config.json is damaged: fetch it again"))
     };
     let within = |place: &str, value: usize, most: usize| {
-        if (1..=most).contains(&value) { Ok(()) } else { fault(place, &format!("1 to {most}"), value.to_string()) }
+        if (1..=most).contains(&value) { Ok(()) } else { mismatch(place, &format!("1 to {most}"), value.to_string()) }
     };
     within("number of layers", spec.layers, 1024)?;
     within("hidden width", spec.hidden, WIDTH)?;
@@ -148,24 +150,24 @@ pub(crate) fn check_spec(file: &Path, spec: &Spec) -> Result<(), Box<Fault>> {
     within("vocabulary", spec.vocab, WIDTH)?;
     within("context length", spec.context_length, 1 << 28)?;
     if !spec.heads.is_multiple_of(spec.kv_heads) {
-        return fault(
+        return mismatch(
             "number of key-value heads",
             &format!("a divisor of {} heads", spec.heads),
             spec.kv_heads.to_string(),
         );
     }
     if spec.rope.dim == 0 || !spec.rope.dim.is_multiple_of(2) || spec.rope.dim > spec.head_dim {
-        return fault(
+        return mismatch(
             "rotary width",
             &format!("an even number up to {} (width of a head)", spec.head_dim),
             spec.rope.dim.to_string(),
         );
     }
     if !(spec.norm_eps > 0.0 && spec.norm_eps < 1.0) {
-        return fault("epsilon of the norms", "a number between 0 and 1", spec.norm_eps.to_string());
+        return mismatch("epsilon of the norms", "a number between 0 and 1", spec.norm_eps.to_string());
     }
     if !(spec.rope.theta > 1.0 && spec.rope.theta.is_finite()) {
-        return fault("base of the rotary frequencies", "a number above 1", spec.rope.theta.to_string());
+        return mismatch("base of the rotary frequencies", "a number above 1", spec.rope.theta.to_string());
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! The day that templates believe in, and Python's `strftime` for it.
+//! The date that templates render, and Python's `strftime` for it.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ pub struct Date {
     day: u8,
 }
 
-/// The day of all renderings that name none: 26 July 2024, which Llama 3's templates write where there is no clock.
+/// The default date: 26 July 2024, which Llama 3's templates use if there is no clock.
 pub const DEFAULT_DATE: Date = Date { year: 2024, month: 7, day: 26 };
 
 const MONTHS: [(&str, u8); 12] = [
@@ -32,20 +32,20 @@ const MONTHS: [(&str, u8); 12] = [
 const WEEKDAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
 
 impl Date {
-    /// A day; `None` where the calendar has no such day between the years 1583 and 9999.
+    /// A date between the years 1583 and 9999; `None` if it does not exist.
     pub fn new(year: u16, month: u8, day: u8) -> Option<Self> {
         let (_, days) = MONTHS.get(usize::from(month).checked_sub(1)?)?;
         let days = days + u8::from(month == 2 && is_leap(year));
         ((1583..=9999).contains(&year) && (1..=days).contains(&day)).then_some(Self { year, month, day })
     }
 
-    /// Days since the beginning of the year, the first of January being 1.
+    /// The day of the year; the first of January is 1.
     fn day_of_year(self) -> u16 {
         let before = MONTHS.iter().take(usize::from(self.month) - 1).map(|(_, days)| u16::from(*days)).sum::<u16>();
         before + u16::from(self.day) + u16::from(self.month > 2 && is_leap(self.year))
     }
 
-    /// 0 = Sunday: days since a Sunday, the last of December of the year 0 of the proleptic calendar, modulo 7.
+    /// 0 is Sunday: days since 31 December of the year 0 of the proleptic calendar, a Sunday, modulo 7.
     fn weekday(self) -> usize {
         let past = u32::from(self.year) - 1;
         let days = past * 365 + past / 4 - past / 100 + past / 400 + u32::from(self.day_of_year());
@@ -90,7 +90,7 @@ impl Date {
                 Some('%') => "%".to_owned(),
                 other => {
                     let code = other.map_or_else(String::new, String::from);
-                    let detail = format!("strftime_now does not know %{code}");
+                    let detail = format!("strftime_now does not support %{code}");
                     return Err(Error::new(ErrorKind::InvalidOperation, detail));
                 }
             });
@@ -115,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn days_are_written_as_python_writes_them() {
+    fn dates_are_formatted_as_in_python() {
         assert_eq!(DEFAULT_DATE.format("%d %b %Y").unwrap(), "26 Jul 2024");
         assert_eq!(
             DEFAULT_DATE.format("%A, %B %-d, %y %j %F %H:%M 100%%").unwrap(),
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn only_days_of_the_calendar_exist() {
+    fn dates_that_do_not_exist_are_refused() {
         for (year, month, day) in
             [(2023, 2, 29), (2024, 0, 1), (2024, 13, 1), (2024, 4, 31), (2024, 1, 0), (1500, 1, 1)]
         {

@@ -1,15 +1,15 @@
-//! Chat templates: a conversation to the text that a model was trained on.
+//! Chat templates: rendering a conversation in the format that a model was trained on.
 //!
 //! Templates are Jinja, written for Python; they run here in minijinja with Python's string methods, loop controls and
-//! trimmed blocks, as Hugging Face's `transformers` runs them. A template comes from a model's file, so nobody vouches
-//! for it: its steps and its output are limited. (A single expression can still build a text of 100 MB, and a few of
-//! them, doubled, fill the memory; the limit is on steps, not on bytes in between.)
+//! trimmed blocks, as in Hugging Face's `transformers`. A template is part of a model's file and therefore not trusted: its steps and
+//! its output are limited. (A single expression can still build a text of 100 MB, and several of them exhaust the memory; the limit
+//! is on steps, not on intermediate bytes.)
 //!
-//! `tools` and `documents` are undefined. What a template calls today is [`RenderOptions::date`]: a real clock would
-//! change the prompt from day to day.
+//! `tools` and `documents` are undefined. The current date of a template is [`RenderOptions::date`]: with a real clock, the prompt would
+//! change every day.
 
 mod date;
-mod json;
+mod tojson;
 
 use std::io;
 
@@ -17,42 +17,45 @@ pub use date::{DEFAULT_DATE, Date};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, ErrorKind, Value, context};
 
-use crate::{Error, Fault};
+use crate::error::{Error, Mismatch};
 
-/// A template for models that bring none (and for synthetic ones): `role: text`, a line each.
+/// A template for models without one and for synthetic models: a line `role: text` per message.
 pub const PLAIN: &str = "{% for message in messages %}{{ message.role }}: {{ message.content | trim }}\n{% endfor %}{% if add_generation_prompt %}assistant:{% endif %}";
 
-/// Bytes of a template; the longest known ones take 30 kB.
+/// The size limit of a template in bytes; the longest known ones have 30 kB.
 const MAX_SOURCE: usize = 1 << 20;
-/// Instructions of one rendering; a known template takes some thousand.
+/// The limit of instructions of one rendering; known templates need a few thousand.
 const MAX_STEPS: u64 = 1_000_000;
-/// Bytes of one rendering.
+/// The size limit of one rendering in bytes.
 const MAX_OUTPUT: usize = 64 << 20;
-/// The only template of its environment.
+/// The name of the only template of an environment.
 const NAME: &str = "chat";
 
-/// One turn of a conversation.
+/// The start of the detail of an error that a template raises itself.
+const EXCEPTION: &str = "an exception of the template: ";
+
+/// One message of a conversation.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Message {
-    /// Who speaks: `system`, `user`, `assistant`.
+    /// The author: `system`, `user`, `assistant`.
     pub role: String,
-    /// What is said.
+    /// The text.
     pub content: String,
 }
 
 impl Message {
-    /// A turn of somebody.
+    /// A message of `role`.
     pub fn new(role: impl Into<String>, content: impl Into<String>) -> Self {
         Self { role: role.into(), content: content.into() }
     }
 }
 
-/// How a conversation is rendered.
+/// Options of rendering a conversation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RenderOptions {
-    /// End with what makes the model answer.
+    /// End with the prompt for the assistant's answer.
     pub add_generation_prompt: bool,
-    /// What `strftime_now` tells; part of the prompt for some models, so part of a run's record.
+    /// The date of `strftime_now`. It is part of the prompt of some models, and therefore recorded with a run.
     pub date: Date,
 }
 
@@ -62,7 +65,7 @@ impl Default for RenderOptions {
     }
 }
 
-/// A parsed template with the texts of the special tokens that it may write.
+/// A parsed template with the texts of the special tokens that it may use.
 #[derive(Debug)]
 pub struct ChatTemplate {
     environment: Environment<'static>,
@@ -71,30 +74,30 @@ pub struct ChatTemplate {
 }
 
 impl ChatTemplate {
-    /// Parses a template; `bos` and `eos` are the texts of those tokens, empty in the template where there are none.
+    /// Parses a template; `bos` and `eos` are the texts of those tokens, empty in the template if there are none.
     ///
     /// # Errors
-    /// When the template does not parse; the text names its line.
+    /// If the template cannot be parsed; the error names the line.
     pub fn new(source: &str, bos: Option<&str>, eos: Option<&str>) -> Result<Self, Error> {
         if source.len() > MAX_SOURCE {
-            return Err(fault("source", format!("at most {MAX_SOURCE} bytes"), format!("{}", source.len())));
+            return Err(mismatch("source", format!("at most {MAX_SOURCE} bytes"), format!("{}", source.len())));
         }
         let mut environment = Environment::new();
         let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).keep_trailing_newline(false).build();
-        environment.set_syntax(syntax.map_err(|error| failure(&error))?);
+        environment.set_syntax(syntax.map_err(|error| render_error(&error))?);
         environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
         environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
         environment.set_fuel(Some(MAX_STEPS));
-        environment.add_filter("tojson", json::tojson);
-        environment.add_function("raise_exception", refuse);
-        environment.add_template_owned(NAME, source.to_owned()).map_err(|error| failure(&error))?;
+        environment.add_filter("tojson", tojson::tojson);
+        environment.add_function("raise_exception", raise_exception);
+        environment.add_template_owned(NAME, source.to_owned()).map_err(|error| render_error(&error))?;
         Ok(Self { environment, bos: bos.unwrap_or_default().to_owned(), eos: eos.unwrap_or_default().to_owned() })
     }
 
     /// The conversation as text.
     ///
     /// # Errors
-    /// When the template fails, refuses the conversation, or passes its limits; the text names its line.
+    /// If the template fails, rejects the conversation, or exceeds a limit; the error names the line.
     pub fn render(&self, messages: &[Message], options: RenderOptions) -> Result<String, Error> {
         let messages: Vec<Value> = messages
             .iter()
@@ -108,22 +111,22 @@ impl ChatTemplate {
             eos_token => self.eos.as_str(),
             strftime_now => Value::from_function(move |format: &str| date.format(format)),
         };
-        let template = self.environment.get_template(NAME).map_err(|error| failure(&error))?;
-        let mut output = Output(Vec::new());
-        template.render_captured_to(context, &mut output).map_err(|error| failure(&error))?;
-        String::from_utf8(output.0).map_err(|_| fault("output", "UTF-8".to_owned(), "other bytes".to_owned()))
+        let template = self.environment.get_template(NAME).map_err(|error| render_error(&error))?;
+        let mut output = LimitedOutput(Vec::new());
+        template.render_captured_to(context, &mut output).map_err(|error| render_error(&error))?;
+        String::from_utf8(output.0).map_err(|_| mismatch("output", "UTF-8".to_owned(), "other bytes".to_owned()))
     }
 }
 
-/// `raise_exception` of a template.
-fn refuse(message: &str) -> Result<Value, minijinja::Error> {
-    Err(minijinja::Error::new(ErrorKind::InvalidOperation, format!("its refusal: {message}")))
+/// The function `raise_exception` for templates.
+fn raise_exception(message: &str) -> Result<Value, minijinja::Error> {
+    Err(minijinja::Error::new(ErrorKind::InvalidOperation, format!("{EXCEPTION}{message}")))
 }
 
-/// What is rendered, up to [`MAX_OUTPUT`].
-struct Output(Vec<u8>);
+/// The rendered text, up to [`MAX_OUTPUT`].
+struct LimitedOutput(Vec<u8>);
 
-impl io::Write for Output {
+impl io::Write for LimitedOutput {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if bytes.len() > MAX_OUTPUT - self.0.len() {
             return Err(io::Error::other("too long"));
@@ -137,24 +140,24 @@ impl io::Write for Output {
     }
 }
 
-/// minijinja's error with the template's line.
-fn failure(error: &minijinja::Error) -> Error {
+/// Converts an error of minijinja; the place is the line of the template.
+fn render_error(error: &minijinja::Error) -> Error {
     let place = error.line().map_or_else(|| "source".to_owned(), |line| format!("line {line}"));
     let (expected, found) = match error.kind() {
-        ErrorKind::SyntaxError => ("Jinja as minijinja reads it".to_owned(), None),
+        ErrorKind::SyntaxError => ("Jinja syntax that minijinja supports".to_owned(), None),
         ErrorKind::OutOfFuel => (format!("at most {MAX_STEPS} steps"), Some("more".to_owned())),
         ErrorKind::WriteFailure => (format!("at most {MAX_OUTPUT} bytes of text"), Some("more".to_owned())),
         _ => ("a template that renders this conversation".to_owned(), None),
     };
     let found = found.unwrap_or_else(|| match error.detail() {
-        Some(detail) if detail.starts_with("its refusal: ") => detail.to_owned(),
+        Some(detail) if detail.starts_with(EXCEPTION) => detail.to_owned(),
         Some(detail) => format!("{}: {detail}", error.kind()),
         None => error.kind().to_string(),
     });
-    fault(&place, expected, found)
+    mismatch(&place, expected, found)
 }
 
-fn fault(place: &str, expected: String, found: String) -> Error {
-    let advice = "send the prompt without a template (--raw), or take another conversion of the model";
-    Error::Template(Fault::at("of the model", place, expected, found, advice))
+fn mismatch(place: &str, expected: String, found: String) -> Error {
+    let advice = "send the prompt without a template, or take another conversion of the model";
+    Error::Template(Mismatch::at("of the model", place, expected, found, advice))
 }

@@ -4,38 +4,32 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::{Parts, Source, config, safetensors};
-use crate::arch::{self, Fields};
-use crate::error::Error;
-
-/// Texts that chat templates need.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Texts {
-    pub(crate) chat_template: Option<String>,
-    pub(crate) bos: Option<String>,
-    pub(crate) eos: Option<String>,
-}
+use super::parts::{Parts, Source, Texts};
+use super::{quantisation, safetensors};
+use crate::arch;
+use crate::container::json::{self, CONFIG_LIMIT, Object};
+use crate::error::{Error, printable};
 
 /// Reads the folder at `path`.
-pub(crate) fn open(path: &Path) -> Result<Parts, Error> {
+pub(super) fn open(path: &Path) -> Result<Parts, Error> {
     let config_path = path.join("config.json");
     if !config_path.is_file() {
         return Err(no_config(path));
     }
-    let json = config::read(&config_path, config::SMALL)?;
-    let scheme = config::quantisation(&config_path, &json)?;
-    let spec = arch::from_config(&Fields::new(&config_path, &json))?;
+    let config = json::read(&config_path, CONFIG_LIMIT)?;
+    let scheme = quantisation::of_config(&config_path, &config)?;
+    let spec = arch::from_config(&Object::new(&config_path, &config))?;
     let files = safetensors::files(path)?;
     let (maps, tensors) = safetensors::read(path, &files, &spec, scheme.as_ref())?;
-    let texts = Texts::read(path)?;
-    let given = json.get("_name_or_path").and_then(Value::as_str).filter(|name| !name.is_empty());
+    let texts = read_texts(path)?;
+    let own_name = config.get("_name_or_path").and_then(Value::as_str).filter(|name| !name.is_empty());
     let folder_name = || {
         path.canonicalize()
             .unwrap_or_else(|_| path.to_path_buf())
             .file_name()
             .map(|name| name.to_string_lossy().into_owned())
     };
-    let name = given.map(super::gguf::shown).or_else(folder_name).unwrap_or_default();
+    let name = own_name.map(printable).or_else(folder_name).unwrap_or_default();
     Ok(Parts {
         path: path.to_path_buf(),
         name,
@@ -47,7 +41,7 @@ pub(crate) fn open(path: &Path) -> Result<Parts, Error> {
     })
 }
 
-/// What to say about a folder without config.json: the .gguf files in it, if there are any.
+/// The error of a folder without config.json; the advice names a .gguf file in it, if there is one.
 fn no_config(path: &Path) -> Error {
     let mut models: Vec<PathBuf> = std::fs::read_dir(path)
         .into_iter()
@@ -64,18 +58,17 @@ fn no_config(path: &Path) -> Error {
     Error::NotAModel { path: path.to_path_buf(), found: "the folder has no config.json".to_owned(), advice }
 }
 
-impl Texts {
-    fn read(folder: &Path) -> Result<Self, Error> {
-        let path = folder.join("tokenizer_config.json");
-        let json = if path.is_file() { config::read(&path, config::SMALL)? } else { Value::Null };
-        let own_file = folder.join("chat_template.jinja");
-        let chat_template = if own_file.is_file() {
-            Some(config::read_text(&own_file, config::SMALL)?)
-        } else {
-            template(json.get("chat_template"))
-        };
-        Ok(Self { chat_template, bos: token(json.get("bos_token")), eos: token(json.get("eos_token")) })
-    }
+/// The texts that chat templates need, from `chat_template.jinja` and `tokenizer_config.json`.
+fn read_texts(folder: &Path) -> Result<Texts, Error> {
+    let path = folder.join("tokenizer_config.json");
+    let config = if path.is_file() { json::read(&path, CONFIG_LIMIT)? } else { Value::Null };
+    let own_file = folder.join("chat_template.jinja");
+    let chat_template = if own_file.is_file() {
+        Some(json::read_text(&own_file, CONFIG_LIMIT)?)
+    } else {
+        template(config.get("chat_template"))
+    };
+    Ok(Texts { chat_template, bos: token(config.get("bos_token")), eos: token(config.get("eos_token")) })
 }
 
 /// One template, or the one called `default` of several.
@@ -83,14 +76,14 @@ fn template(value: Option<&Value>) -> Option<String> {
     match value? {
         Value::String(text) => Some(text.clone()),
         Value::Array(named) => {
-            let default = named.iter().find(|one| one.get("name").and_then(Value::as_str) == Some("default"));
+            let default = named.iter().find(|template| template.get("name").and_then(Value::as_str) == Some("default"));
             default?.get("template")?.as_str().map(str::to_owned)
         }
         _ => None,
     }
 }
 
-/// A token's text, or the text inside its description.
+/// A token's text: a string, or the field `content` of an object.
 fn token(value: Option<&Value>) -> Option<String> {
     let value = value?;
     value.as_str().or_else(|| value.get("content")?.as_str()).map(str::to_owned)

@@ -1,14 +1,11 @@
-//! A checkpoint: weights on disk and the shape that they have, from a GGUF file or a folder of safetensors. Opening one checks
-//! every tensor against the shape and reads no weights: they are mapped.
+//! A checkpoint: weights on disk and their shape, from a GGUF file or a folder of safetensors. Opening one checks every tensor
+//! against the shape. The weights are mapped, not read.
 
 mod folder;
-mod mapping;
+mod gguf_file;
+mod parts;
+mod quantisation;
 mod safetensors;
-mod scheme;
-mod sniff;
-
-pub(crate) mod config;
-pub mod gguf;
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -18,12 +15,17 @@ use std::sync::Arc;
 use memmap2::Mmap;
 
 use crate::arch;
+use crate::container::gguf::Metadata;
+use crate::container::json::{self, CONFIG_LIMIT, Object};
 use crate::dtype::DType;
 use crate::error::{Error, nearest};
 use crate::spec::Spec;
+use crate::tensor::{TensorInfo, TensorView};
 use crate::units::Bytes;
 
-/// Weights on disk, mapped, and what they are. Cheap to clone parts of: views share the mappings.
+use self::parts::{Parts, Source};
+
+/// Weights on disk, mapped, and their description. Views of tensors share the mappings.
 #[derive(Debug)]
 pub struct Checkpoint {
     path: PathBuf,
@@ -33,23 +35,10 @@ pub struct Checkpoint {
     files: Vec<PathBuf>,
     maps: Vec<Arc<Mmap>>,
     tensors: Vec<TensorInfo>,
-    /// Where each of `tensors` lies: which of `maps`, which bytes.
+    /// Where each of `tensors` is: the index of its mapping, and its bytes there.
     places: Vec<(usize, Range<usize>)>,
+    /// Index of each tensor by its name.
     index: HashMap<String, usize>,
-}
-
-/// Where everything that is no tensor comes from.
-#[derive(Debug)]
-pub(crate) enum Source {
-    /// The metadata of a GGUF file.
-    Gguf(gguf::Metadata),
-    /// A folder with config.json, tokenizer.json and the rest, and what was read of its texts.
-    Folder {
-        /// The folder.
-        folder: PathBuf,
-        /// The chat template and the texts of bos and eos.
-        texts: folder::Texts,
-    },
 }
 
 /// The format of a checkpoint.
@@ -61,51 +50,21 @@ pub enum Format {
     Safetensors,
 }
 
-/// What a tensor is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TensorInfo {
-    /// Its name in the manner of GGUF, in both formats, such as `blk.0.attn_q.weight`. Scales and biases of a matrix in MLX's
-    /// form are tensors of their own: `blk.0.attn_q.scales` and `.biases`, `[rows, groups]`.
-    pub name: String,
-    /// How its elements are stored.
-    pub dtype: DType,
-    /// Row-major: `[rows (out), cols (in)]` of a matrix, `[elements]` of a vector.
-    pub shape: Vec<usize>,
-    /// Its size on disk, without scales and biases of their own.
-    pub bytes: Bytes,
-}
-
-/// A tensor's bytes in the mapping. They may begin at any address that the file's alignment allows.
-#[derive(Clone, Debug)]
-pub struct TensorView<'a> {
-    info: &'a TensorInfo,
-    map: &'a Arc<Mmap>,
-    range: Range<usize>,
-}
-
-/// What a format's reader hands over; [`Checkpoint::assemble`] checks it against the shape.
-pub(crate) struct Parts {
-    pub(crate) path: PathBuf,
-    pub(crate) name: String,
-    pub(crate) spec: Spec,
-    pub(crate) source: Source,
-    pub(crate) files: Vec<PathBuf>,
-    pub(crate) maps: Vec<Arc<Mmap>>,
-    pub(crate) tensors: Vec<(TensorInfo, usize, Range<usize>)>,
-}
-
 impl Checkpoint {
     /// Opens a .gguf file, or a folder with config.json and safetensors.
     pub fn open(path: &Path) -> Result<Self, Error> {
         let metadata = std::fs::metadata(path).map_err(|source| Error::io("open", path, source))?;
-        if metadata.is_dir() { Self::assemble(folder::open(path)?) } else { Self::assemble(gguf::open(path)?) }
+        Self::assemble(if metadata.is_dir() { folder::open(path)? } else { gguf_file::open(path)? })
     }
 
     /// Checks every tensor against the shape and indexes them by name.
     fn assemble(parts: Parts) -> Result<Self, Error> {
         let Parts { path, name, spec, source, files, maps, tensors } = parts;
-        let format = source.format();
-        arch::check(&path, format, &spec, tensors.iter().map(|(info, ..)| info))?;
+        let checked = arch::check(&path, &spec, tensors.iter().map(|(info, ..)| info));
+        checked.map_err(|mismatch| match source {
+            Source::Gguf(_) => Error::Gguf(mismatch),
+            Source::Folder { .. } => Error::Safetensors(mismatch),
+        })?;
         let index = tensors.iter().enumerate().map(|(at, (info, ..))| (info.name.clone(), at)).collect();
         let (tensors, places) = tensors.into_iter().map(|(info, map, range)| (info, (map, range))).unzip();
         Ok(Self { path, name, spec, source, files, maps, tensors, places, index })
@@ -117,7 +76,7 @@ impl Checkpoint {
         &self.path
     }
 
-    /// The model's name as the checkpoint gives it, else the name of the file or folder.
+    /// The model's name in the checkpoint, else the name of the file or folder.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
@@ -129,8 +88,7 @@ impl Checkpoint {
         &self.spec
     }
 
-    /// Sets the sliding window, for a GGUF file that does not carry its own (Mistral's say `llama`): the caller knows the model
-    /// from the registry.
+    /// Sets the sliding window of a GGUF file that lacks it (Mistral's files say `llama`). The caller knows it from the registry.
     #[must_use]
     pub fn with_window(mut self, window: Option<usize>) -> Self {
         self.spec = self.spec.with_window(window);
@@ -140,16 +98,19 @@ impl Checkpoint {
     /// The format.
     #[must_use]
     pub const fn format(&self) -> Format {
-        self.source.format()
+        match self.source {
+            Source::Gguf(_) => Format::Gguf,
+            Source::Folder { .. } => Format::Safetensors,
+        }
     }
 
-    /// The files that hold the weights.
+    /// The files that contain the weights.
     #[must_use]
     pub fn files(&self) -> &[PathBuf] {
         &self.files
     }
 
-    /// Size of those files together.
+    /// The total size of those files.
     #[must_use]
     pub fn file_bytes(&self) -> Bytes {
         self.maps.iter().map(|map| Bytes(map.len() as u64)).sum()
@@ -161,33 +122,33 @@ impl Checkpoint {
         &self.tensors
     }
 
-    /// Bits per parameter: the bytes of all tensors x 8 / parameters. Scales, norms and tables count as what they take.
+    /// Bits per parameter: the bytes of all tensors x 8 / parameters, including scales, norms and tables.
     #[must_use]
     pub fn bits_per_weight(&self) -> f64 {
         let bytes: Bytes = self.tensors.iter().map(|info| info.bytes).sum();
         bytes.as_f64() * 8.0 / self.spec.parameters().as_f64()
     }
 
-    /// The tensor of this name, in the manner of GGUF whatever the format.
+    /// The tensor of this GGUF name, in both formats.
     pub fn tensor(&self, name: &str) -> Result<TensorView<'_>, Error> {
         let Some(&at) = self.index.get(name) else {
             let near = nearest(name, self.tensors.iter().map(|info| info.name.as_str()));
             return Err(Error::UnknownTensor { file: self.path.clone(), name: name.to_owned(), near });
         };
         let (map, range) = &self.places[at];
-        Ok(TensorView { info: &self.tensors[at], map: &self.maps[*map], range: range.clone() })
+        Ok(TensorView::new(&self.tensors[at], &self.maps[*map], range.clone()))
     }
 
-    /// Metadata of the GGUF file; `None` for a folder. (Tokenizers are built from it.)
+    /// The metadata of the GGUF file; `None` for a folder. Tokenizers are built from it.
     #[must_use]
-    pub const fn metadata(&self) -> Option<&gguf::Metadata> {
+    pub const fn metadata(&self) -> Option<&Metadata> {
         match &self.source {
             Source::Gguf(metadata) => Some(metadata),
             Source::Folder { .. } => None,
         }
     }
 
-    /// The folder, of a checkpoint that is one. (tokenizer.json lies there.)
+    /// The folder of a checkpoint in safetensors form, which also contains tokenizer.json; `None` for a GGUF file.
     #[must_use]
     pub fn folder(&self) -> Option<&Path> {
         match &self.source {
@@ -196,7 +157,7 @@ impl Checkpoint {
         }
     }
 
-    /// The chat template (Jinja), if the checkpoint carries one.
+    /// The chat template (Jinja), if the checkpoint has one.
     #[must_use]
     pub fn chat_template(&self) -> Option<&str> {
         match &self.source {
@@ -205,28 +166,28 @@ impl Checkpoint {
         }
     }
 
-    /// The text of the beginning-of-sequence token, as chat templates want it.
+    /// The text of the beginning-of-sequence token, for chat templates.
     #[must_use]
     pub fn bos_text(&self) -> Option<&str> {
         match &self.source {
-            Source::Gguf(metadata) => gguf::token_text(metadata, "tokenizer.ggml.bos_token_id"),
+            Source::Gguf(metadata) => gguf_file::token_text(metadata, "tokenizer.ggml.bos_token_id"),
             Source::Folder { texts, .. } => texts.bos.as_deref(),
         }
     }
 
-    /// The text of the end-of-sequence token, as chat templates want it.
+    /// The text of the end-of-sequence token, for chat templates.
     #[must_use]
     pub fn eos_text(&self) -> Option<&str> {
         match &self.source {
-            Source::Gguf(metadata) => gguf::token_text(metadata, "tokenizer.ggml.eos_token_id"),
+            Source::Gguf(metadata) => gguf_file::token_text(metadata, "tokenizer.ggml.eos_token_id"),
             Source::Folder { texts, .. } => texts.eos.as_deref(),
         }
     }
 
-    /// The quantisation in one word, such as `Q4_1` or `Q4_K_M`: what the file says of itself, else the type of most bytes.
+    /// The name of the quantisation, such as `Q4_1` or `Q4_K_M`: as the file names it, else the type with the most bytes.
     #[must_use]
     pub fn quantisation(&self) -> String {
-        if let Some(name) = self.metadata().and_then(gguf::file_type) {
+        if let Some(name) = self.metadata().and_then(gguf_file::file_type) {
             return name.to_owned();
         }
         let bytes_of =
@@ -236,38 +197,10 @@ impl Checkpoint {
     }
 }
 
-impl Source {
-    const fn format(&self) -> Format {
-        match self {
-            Self::Gguf(_) => Format::Gguf,
-            Self::Folder { .. } => Format::Safetensors,
-        }
-    }
-}
-
-impl<'a> TensorView<'a> {
-    /// What the tensor is.
-    #[must_use]
-    pub const fn info(&self) -> &'a TensorInfo {
-        self.info
-    }
-
-    /// Its bytes, `info().bytes` of them.
-    #[must_use]
-    pub fn bytes(&self) -> &'a [u8] {
-        // Readers check that the range lies in the mapping.
-        &self.map[self.range.clone()]
-    }
-
-    /// The mapping that the bytes lie in, at [`Self::range`]: kept alive by the clone.
-    #[must_use]
-    pub fn owner(&self) -> Arc<Mmap> {
-        Arc::clone(self.map)
-    }
-
-    /// The bytes of [`Self::owner`] that are this tensor.
-    #[must_use]
-    pub fn range(&self) -> Range<usize> {
-        self.range.clone()
+impl Spec {
+    /// The shape that a config.json describes, without weights (for synthetic ones).
+    pub fn from_config(path: &Path) -> Result<Self, Error> {
+        let json = json::read(path, CONFIG_LIMIT)?;
+        arch::from_config(&Object::new(path, &json))
     }
 }

@@ -1,5 +1,5 @@
-//! The weights of a folder: one file, or shards named by an index. Names are translated to those of GGUF; headers are checked by
-//! the `safetensors` crate, the index here.
+//! The weights of a folder: one safetensors file, or shards listed in an index. Tensor names are translated to those of GGUF. The
+//! `safetensors` crate checks the headers, this module the index.
 
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
@@ -9,24 +9,23 @@ use std::sync::Arc;
 use memmap2::Mmap;
 use safetensors::{Dtype, SafeTensors};
 
-use super::scheme::Scheme;
-use super::{TensorInfo, config, gguf, mapping, sniff};
+use super::parts::PlacedTensor;
+use super::quantisation::MlxScheme;
+use crate::container::{self, FileFormat, json};
 use crate::dtype::DType;
-use crate::error::{Error, Fault};
+use crate::error::{Error, Mismatch, printable};
 use crate::spec::Spec;
+use crate::tensor::TensorInfo;
 use crate::units::Bytes;
 
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
-/// Bytes of the largest index that is read. A model of 1,000 tensors has one of 100 kB.
-const INDEX_BYTES: u64 = 32 << 20;
+/// The size limit of an index in bytes. That of a model of 1,000 tensors has 100 kB.
+const INDEX_LIMIT: u64 = 32 << 20;
 const FETCH_AGAIN: &str = "fetch the folder again";
 
-/// A tensor, which file it is in, and its bytes there.
-type Placed = (TensorInfo, usize, Range<usize>);
-
-/// The files that hold the weights of `folder`.
-pub(crate) fn files(folder: &Path) -> Result<Vec<PathBuf>, Error> {
+/// The files that contain the weights of `folder`.
+pub(super) fn files(folder: &Path) -> Result<Vec<PathBuf>, Error> {
     let single = folder.join(SINGLE);
     if single.is_file() {
         return Ok(vec![single]);
@@ -37,31 +36,31 @@ pub(crate) fn files(folder: &Path) -> Result<Vec<PathBuf>, Error> {
         let advice = "fetch the weights in safetensors form, or give a .gguf file".to_owned();
         return Err(Error::NotAModel { path: folder.to_path_buf(), found, advice });
     }
-    let json = config::read(&index, INDEX_BYTES)?;
-    let fault = |place: &str, expected: &str, found: String| {
-        Error::Safetensors(Fault::at(&index, place, expected, found, FETCH_AGAIN))
+    let json = json::read(&index, INDEX_LIMIT)?;
+    let mismatch = |place: &str, expected: &str, found: String| {
+        Error::Safetensors(Mismatch::at(&index, place, expected, found, FETCH_AGAIN))
     };
     let map = json.get("weight_map").and_then(serde_json::Value::as_object);
     let map =
-        map.ok_or_else(|| fault("field `weight_map`", "an object of tensor and file names", "none".to_owned()))?;
+        map.ok_or_else(|| mismatch("field `weight_map`", "an object of tensor and file names", "none".to_owned()))?;
     let mut names = BTreeSet::new();
     for (tensor, file) in map {
-        let place = format!("weight_map, tensor `{}`", gguf::shown(tensor));
+        let place = format!("weight_map, tensor `{}`", printable(tensor));
         let name = file.as_str().filter(|name| is_plain(name));
         let name = name.ok_or_else(|| {
-            fault(&place, "the plain name of a .safetensors file in this folder", gguf::shown(&file.to_string()))
+            mismatch(&place, "the plain name of a .safetensors file in this folder", printable(&file.to_string()))
         })?;
         names.insert(name);
     }
     if names.is_empty() {
-        return Err(fault("field `weight_map`", "at least one tensor", "none".to_owned()));
+        return Err(mismatch("field `weight_map`", "at least one tensor", "none".to_owned()));
     }
     let files: Vec<PathBuf> = names.iter().map(|name| folder.join(name)).collect();
     match files.iter().find(|file| !file.is_file()) {
         None => Ok(files),
         Some(missing) => {
             let expected = format!("all {} files of the index", files.len());
-            Err(Error::Safetensors(Fault::at(
+            Err(Error::Safetensors(Mismatch::at(
                 missing,
                 "shard",
                 expected,
@@ -72,29 +71,29 @@ pub(crate) fn files(folder: &Path) -> Result<Vec<PathBuf>, Error> {
     }
 }
 
-/// Whether `name` is a file name and no path: it comes from the index, which anybody may have written.
+/// Whether `name` is a plain file name without a path. It comes from the index, which is not trusted.
 fn is_plain(name: &str) -> bool {
     let safe = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
     name.len() <= 255 && name.bytes().all(safe) && !name.starts_with('.') && name.ends_with(".safetensors")
 }
 
-/// Maps all files and translates their tables of tensors.
-pub(crate) fn read(
+/// Maps all files and reads their tables of tensors.
+pub(super) fn read(
     folder: &Path,
     files: &[PathBuf],
     spec: &Spec,
-    scheme: Option<&Scheme>,
-) -> Result<(Vec<Arc<Mmap>>, Vec<Placed>), Error> {
+    scheme: Option<&MlxScheme>,
+) -> Result<(Vec<Arc<Mmap>>, Vec<PlacedTensor>), Error> {
     let mut maps = Vec::new();
     let mut tensors = Vec::new();
     let mut seen: HashMap<String, PathBuf> = HashMap::new();
     for (at, file) in files.iter().enumerate() {
-        let map = mapping::map(file)?;
+        let map = container::map(file)?;
         for (info, range) in table(file, &map, spec, scheme)? {
             if let Some(first) = seen.insert(info.name.clone(), file.clone()) {
                 let (expected, found) =
                     ("each tensor once in the folder", format!("it again, after {}", first.display()));
-                return Err(Error::Safetensors(Fault::at(
+                return Err(Error::Safetensors(Mismatch::at(
                     file,
                     format!("tensor `{}`", info.name),
                     expected,
@@ -107,7 +106,7 @@ pub(crate) fn read(
         maps.push(map);
     }
     if tensors.is_empty() {
-        return Err(Error::Safetensors(Fault::at(folder, "weights", "tensors", "none", FETCH_AGAIN)));
+        return Err(Error::Safetensors(Mismatch::at(folder, "weights", "tensors", "none", FETCH_AGAIN)));
     }
     Ok((maps, tensors))
 }
@@ -117,20 +116,20 @@ fn table(
     file: &Path,
     bytes: &[u8],
     spec: &Spec,
-    scheme: Option<&Scheme>,
+    scheme: Option<&MlxScheme>,
 ) -> Result<Vec<(TensorInfo, Range<usize>)>, Error> {
-    let foreign = match sniff::sniff(bytes) {
-        sniff::Kind::Safetensors | sniff::Kind::Unknown => None,
-        sniff::Kind::Gguf => Some(("a GGUF file", "give that file alone, not the folder")),
-        sniff::Kind::Foreign(found, advice) => Some((found, advice)),
+    let wrong_format = match container::identify(bytes) {
+        FileFormat::Safetensors | FileFormat::Unknown => None,
+        FileFormat::Gguf => Some(("a GGUF file", "give that file alone, not the folder")),
+        FileFormat::Other { name, advice } => Some((name, advice)),
     };
-    if let Some((found, advice)) = foreign {
-        let (found, advice) = (format!("it is {found}"), advice.to_owned());
+    if let Some((name, advice)) = wrong_format {
+        let (found, advice) = (format!("it is {name}"), advice.to_owned());
         return Err(Error::NotAModel { path: file.to_path_buf(), found, advice });
     }
     let header = SafeTensors::read_metadata(bytes);
     let (header_bytes, metadata) = header.map_err(|error| {
-        Error::Safetensors(Fault::at(
+        Error::Safetensors(Mismatch::at(
             file,
             "header",
             "a table of tensors that covers the file",
@@ -140,17 +139,17 @@ fn table(
     })?;
     let data_start = 8 + header_bytes;
     let mut tensors = Vec::new();
-    // In the order of their bytes, so that of several faults the same one is told each time.
+    // In the order of their bytes, so that a file with several errors always gets the same one.
     for name in metadata.offset_keys() {
         let Some(info) = metadata.info(&name) else { continue };
-        let fault = |expected: &str, found: String, advice: &str| {
-            Error::Safetensors(Fault::at(file, format!("tensor `{}`", gguf::shown(&name)), expected, found, advice))
+        let mismatch = |expected: &str, found: String, advice: &str| {
+            Error::Safetensors(Mismatch::at(file, format!("tensor `{}`", printable(&name)), expected, found, advice))
         };
-        if is_surplus(&name, spec) {
+        if is_ignored(&name, spec) {
             continue;
         }
-        let Some(canonical) = canonical(&name) else {
-            return Err(fault(
+        let Some(gguf_name) = gguf_name(&name) else {
+            return Err(mismatch(
                 "a tensor of a plain decoder",
                 "this name".to_owned(),
                 "this variant is not supported: take a plain model of the architecture",
@@ -162,15 +161,15 @@ fn table(
             (Dtype::F16, _) => DType::F16,
             (Dtype::BF16, _) => DType::BF16,
             (Dtype::U32, Some(scheme)) => {
-                let dtype = scheme.of(name.strip_suffix(".weight").unwrap_or(&name));
-                // Words of 32 bits in the file, elements from here on.
+                let dtype = scheme.dtype(name.strip_suffix(".weight").unwrap_or(&name));
+                // The file counts words of 32 bits; the shape counts elements.
                 if let (Some((bits, _)), [_, columns]) = (dtype.mlx_form(), shape.as_mut_slice()) {
                     *columns = columns.saturating_mul(32) / bits;
                 }
                 dtype
             }
             (other, _) => {
-                return Err(fault(
+                return Err(mismatch(
                     "F32, F16 or BF16",
                     format!("{other:?}"),
                     "take the unquantised weights of this model, or a GGUF file",
@@ -178,19 +177,19 @@ fn table(
             }
         };
         let (start, end) = info.data_offsets;
-        let info = TensorInfo { name: canonical, dtype, shape, bytes: Bytes((end - start) as u64) };
+        let info = TensorInfo { name: gguf_name, dtype, shape, bytes: Bytes((end - start) as u64) };
         tensors.push((info, data_start + start..data_start + end));
     }
     Ok(tensors)
 }
 
-/// Tensors that some folders carry and nothing needs: a table of frequencies, and a copy of the embeddings where they are tied.
-fn is_surplus(name: &str, spec: &Spec) -> bool {
+/// Tensors of some folders that are not needed: a table of frequencies, and a copy of tied embeddings.
+fn is_ignored(name: &str, spec: &Spec) -> bool {
     name.ends_with(".rotary_emb.inv_freq") || (spec.tied_embeddings && name.starts_with("lm_head."))
 }
 
-/// The name in the manner of GGUF for a name in the manner of transformers.
-fn canonical(name: &str) -> Option<String> {
+/// The GGUF name of a tensor with this name in transformers.
+fn gguf_name(name: &str) -> Option<String> {
     Some(match name {
         "model.norm.weight" => "output_norm.weight".to_owned(),
         _ if let Some(kind @ ("weight" | "scales" | "biases")) = name.strip_prefix("model.embed_tokens.") => {
@@ -201,7 +200,7 @@ fn canonical(name: &str) -> Option<String> {
         }
         _ => {
             let (layer, part) = name.strip_prefix("model.layers.")?.split_once('.')?;
-            // One name per layer: `07` would be another tensor under the same name.
+            // Only the plain number: `07` would give two tensors one name.
             let number: usize = layer.parse().ok()?;
             let (module, kind) = part.rsplit_once('.')?;
             let module = match module {
@@ -229,9 +228,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_translated() {
-        assert_eq!(canonical("model.layers.12.self_attn.o_proj.weight").as_deref(), Some("blk.12.attn_output.weight"));
-        assert_eq!(canonical("model.layers.0.self_attn.q_proj.bias").as_deref(), Some("blk.0.attn_q.bias"));
+    fn transformers_names_become_gguf_names() {
+        assert_eq!(gguf_name("model.layers.12.self_attn.o_proj.weight").as_deref(), Some("blk.12.attn_output.weight"));
+        assert_eq!(gguf_name("model.layers.0.self_attn.q_proj.bias").as_deref(), Some("blk.0.attn_q.bias"));
         for odd in [
             "model.layers.07.mlp.up_proj.weight",
             "model.layers.x.mlp.up_proj.weight",
@@ -240,12 +239,12 @@ mod tests {
             "model.layers.0",
             "score.weight",
         ] {
-            assert_eq!(canonical(odd), None, "{odd}");
+            assert_eq!(gguf_name(odd), None, "{odd}");
         }
     }
 
     #[test]
-    fn paths_are_no_file_names() {
+    fn only_plain_file_names_are_accepted() {
         assert!(is_plain("model-00001-of-00004.safetensors"));
         for bad in [
             "../x.safetensors",

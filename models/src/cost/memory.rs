@@ -1,4 +1,4 @@
-//! How much memory a session needs, before it is started.
+//! The estimated memory of a session before it is started.
 
 use crate::dtype::DType;
 use crate::spec::Spec;
@@ -7,13 +7,13 @@ use crate::units::Bytes;
 /// The parts of the estimate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemoryEstimate {
-    /// The weights as they are stored.
+    /// The weights as stored.
     pub weights: Bytes,
     /// The KV cache for the whole context.
     pub kv: Bytes,
-    /// The largest activations that live at once.
+    /// The largest activations that exist at the same time.
     pub activations: Bytes,
-    /// The scores over the vocabulary.
+    /// The logits over the vocabulary.
     pub logits: Bytes,
 }
 
@@ -25,8 +25,8 @@ impl MemoryEstimate {
     }
 }
 
-/// Estimates the memory of a session whose weights take `weights`, with room for `context` tokens of type `kv` in the cache, fed
-/// `batch` tokens at once:
+/// Estimates the memory of a session whose weights take `weights`, with a cache of type `kv` for `context` tokens, and batches
+/// of `batch` tokens:
 ///
 /// ```text
 /// kv           R 2 layers row(kv_heads head_dim),  R = min(context, window + batch - 1)
@@ -34,8 +34,8 @@ impl MemoryEstimate {
 /// logits       4 V                                          for one position
 /// ```
 ///
-/// Unit: bytes; activations and logits in f32. Source: the order of the decoder's ops ([`super::ops_of_prefill`]). What an engine
-/// adds (copies of weights, attention scores, the tokenizer, the program itself) is not in it.
+/// Unit: bytes; activations and logits in f32. Source: the order of the decoder's ops ([`super::ops_of_prefill`]). Memory
+/// that depends on the engine (copies of weights, attention scores, the tokenizer, the program itself) is not included.
 #[must_use]
 pub fn memory(spec: &Spec, weights: Bytes, context: usize, kv: DType, batch: usize) -> MemoryEstimate {
     let rows = spec.window.map_or(context, |window| context.min(window.saturating_add(batch.saturating_sub(1))));

@@ -1,12 +1,12 @@
-//! The ops of a decoder by name, the cost of one, and sums of costs.
+//! The ops of a decoder, the cost of one, and sums of costs.
 
 use std::fmt;
 
 use crate::units::{Bytes, Flops};
 
-/// One operation of the decoder. The name is the one that engines mark their ops with.
+/// One operation of the decoder. Engines mark their ops with these names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[allow(missing_docs, reason = "the names of the ops are their meaning")]
+#[allow(missing_docs, reason = "the names describe the ops")]
 pub enum OpKind {
     Embed,
     AttnNorm,
@@ -65,7 +65,7 @@ impl OpKind {
     /// The name, as in traces and reports.
     #[must_use]
     pub const fn name(self) -> &'static str {
-        // The table stands in the order of the enum (a test holds it).
+        // The table is in the order of the enum, which a test checks.
         NAMES[self as usize].1
     }
 
@@ -98,16 +98,16 @@ impl fmt::Display for OpKind {
     }
 }
 
-/// What one op costs in one pass.
+/// The cost of one op in one pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OpCost {
     /// Which op.
     pub kind: OpKind,
-    /// The decoder block; `None` for the ops before the first and behind the last.
+    /// The decoder block; `None` for the ops before the first and after the last one.
     pub layer: Option<usize>,
     /// Arithmetic.
     pub flops: Flops,
-    /// Weights read, as they are stored.
+    /// Weights read, as stored.
     pub weight_bytes: Bytes,
     /// KV cache read and written.
     pub kv_bytes: Bytes,
@@ -145,7 +145,7 @@ impl Totals {
         self.weight_bytes + self.kv_bytes + self.activation_bytes
     }
 
-    /// Arithmetic intensity in FLOP per byte: `flops / bytes` (Williams et al., the roofline model, CACM 52(4), 2009). `None` when
+    /// Arithmetic intensity in FLOP per byte: `flops / bytes` (Williams et al., the roofline model, CACM 52(4), 2009). `None` if
     /// no byte is moved.
     #[must_use]
     pub fn intensity(&self) -> Option<f64> {
@@ -171,7 +171,7 @@ pub fn totals(ops: &[OpCost]) -> Totals {
     sum
 }
 
-/// The sum per kind of op, in the order of the computation; kinds that do not occur are left out.
+/// The sum per kind of op that occurs, in the order of the computation.
 #[must_use]
 pub fn by_kind(ops: &[OpCost]) -> Vec<(OpKind, Totals)> {
     let mut sums = [None; OpKind::ALL.len()];
@@ -181,7 +181,7 @@ pub fn by_kind(ops: &[OpCost]) -> Vec<(OpKind, Totals)> {
     OpKind::ALL.into_iter().zip(sums).filter_map(|(kind, sum)| Some((kind, sum?))).collect()
 }
 
-/// The sum per decoder block; ops outside the blocks are left out.
+/// The sum per decoder block, without ops outside the blocks.
 #[must_use]
 pub fn by_layer(ops: &[OpCost]) -> Vec<Totals> {
     let layers = ops.iter().filter_map(|op| op.layer).max().map_or(0, |last| last + 1);
@@ -199,7 +199,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_names_stand_in_the_order_of_the_enum() {
+    fn names_are_in_the_order_of_the_enum() {
         for (at, (kind, name)) in NAMES.into_iter().enumerate() {
             assert_eq!(kind as usize, at);
             assert_eq!((kind.name(), OpKind::from_name(name)), (name, Some(kind)));

@@ -4,7 +4,7 @@
 //! Letters: `H` hidden, `F` ffn, `V` vocab, `d` head_dim, `q = heads d`, `kv = kv_heads d`, `r` rotary width, `W` window.
 
 use super::op::{OpCost, OpKind};
-use super::types::WeightTypes;
+use super::weight_types::WeightTypes;
 use crate::dtype::DType;
 use crate::spec::Spec;
 use crate::units::{Bytes, Flops};
@@ -12,15 +12,15 @@ use crate::units::{Bytes, Flops};
 /// Bytes of an activation (f32).
 const ACTIVATION: u64 = 4;
 
-/// The ops of a prefill of `tokens` tokens of which the first is at `position`, with a KV cache of type `kv`. The head runs for
-/// the last token alone, as engines do that want one next token. No tokens: no ops.
+/// The ops of a prefill of `tokens` tokens, the first at `position`, with a KV cache of type `kv`. The output head runs for the last
+/// token only, as engines do that need one next token. Without tokens there are no ops.
 #[must_use]
 pub fn ops_of_prefill(spec: &Spec, types: &WeightTypes, kv: DType, tokens: usize, position: usize) -> Vec<OpCost> {
     if tokens == 0 { Vec::new() } else { Pass { spec, types, kv, tokens, position }.ops() }
 }
 
 /// The ops of a prefill in passes of at most `batch` tokens (at least one), as engines run it: each pass reads all weights of the
-/// blocks once, and what of the cache lies before it; the head runs behind the last one alone.
+/// blocks and the cache of the tokens before it; the output head runs after the last pass only.
 ///
 /// ```text
 /// passes = ceil(tokens / batch);  pass i is ops_of_prefill of min(batch, tokens - i batch) tokens at position + i batch
@@ -44,10 +44,11 @@ pub fn ops_of_batches(
     ops
 }
 
-/// As [`ops_of_batches`], by an engine that drops what nobody reads: behind the attention of the last block only the last token goes on.
+/// As [`ops_of_batches`], for an engine that skips unused results: after the attention of the last block, it computes only the last
+/// token.
 ///
 /// ```text
-/// ops of the last block behind o_proj: those of one token in the last pass, none in the passes before it
+/// ops of the last block after o_proj: those of one token in the last pass, none in the passes before it
 /// ```
 #[must_use]
 pub fn ops_of_pruned_batches(
@@ -59,17 +60,17 @@ pub fn ops_of_pruned_batches(
     batch: usize,
 ) -> Vec<OpCost> {
     let last_block = spec.layers.checked_sub(1);
-    let is_dropped = |op: &OpCost| op.layer == last_block && BEHIND_ATTENTION.contains(&op.kind);
+    let is_skipped = |op: &OpCost| op.layer == last_block && AFTER_ATTENTION.contains(&op.kind);
     let mut ops = ops_of_batches(spec, types, kv, tokens, position, batch);
-    ops.retain(|op| !is_dropped(op));
+    ops.retain(|op| !is_skipped(op));
     if tokens > 0 {
-        ops.extend(ops_of_decode(spec, types, kv, position + tokens - 1).into_iter().filter(is_dropped));
+        ops.extend(ops_of_decode(spec, types, kv, position + tokens - 1).into_iter().filter(is_skipped));
     }
     ops
 }
 
-/// The ops of a block whose rows have nothing to do with each other any more, up to the next block's attention.
-const BEHIND_ATTENTION: [OpKind; 7] = [
+/// The ops of a block after its attention, in which rows are independent of each other.
+const AFTER_ATTENTION: [OpKind; 7] = [
     OpKind::AttnResidual,
     OpKind::FfnNorm,
     OpKind::GateProj,
@@ -79,20 +80,20 @@ const BEHIND_ATTENTION: [OpKind; 7] = [
     OpKind::FfnResidual,
 ];
 
-/// The ops of the decode of one token at `position` (that many tokens are in the cache already).
+/// The ops of the decode of one token at `position` (the number of tokens in the cache).
 #[must_use]
 pub fn ops_of_decode(spec: &Spec, types: &WeightTypes, kv: DType, position: usize) -> Vec<OpCost> {
     ops_of_prefill(spec, types, kv, 1, position)
 }
 
-/// Pairs of a query and a position that it sees, for queries at `P .. P + T`:
+/// The number of pairs of a query and a position that it attends to, for queries at `P .. P + T`:
 ///
 /// ```text
 /// sum over p = P .. P + T - 1 of min(p + 1, W)
 /// ```
 ///
 /// Unit: pairs. Source: causal attention, Vaswani et al., arXiv:1706.03762, 3.2.3; sliding window, Mistral 7B, arXiv:2310.06825, 2.
-/// In closed form: the queries below the window see a triangle, the rest `W` each.
+/// In closed form: a triangle for the queries below the window, `W` for each of the others.
 #[must_use]
 pub fn attended(tokens: usize, position: usize, window: Option<usize>) -> u64 {
     let (first, end) = (position as u64, position as u64 + tokens as u64);
@@ -148,13 +149,13 @@ impl Pass<'_> {
         ops
     }
 
-    /// Looking up `T` rows of the table:
+    /// Looking up `T` rows of the embedding table:
     ///
     /// ```text
     /// FLOP 0    weight bytes T row(H)    activation bytes 4 T H (written)
     /// ```
     ///
-    /// Source: the definition; turning a quantised row into floats is not counted.
+    /// Source: the definition; dequantising is not counted.
     fn embed(&self) -> OpCost {
         let (tokens, hidden) = (self.tokens as u64, self.spec.hidden);
         OpCost {
@@ -237,11 +238,11 @@ impl Pass<'_> {
         }
     }
 
-    /// Scores, softmax and weighted sum over the positions that each query sees, `A` pairs in all ([`attended`]):
+    /// Scores, softmax and weighted sum over the positions that each query sees, `A` pairs in total ([`attended`]):
     ///
     /// ```text
-    /// FLOP A heads (4 d + 5)    2 d for q k, 2 d for p v; scale, maximum, difference, exponential, sum; the last division is
-    ///                           T q more and left out
+    /// FLOP A heads (4 d + 5)    2 d for q k, 2 d for p v; scale, maximum, difference, exponential, sum; the last
+    ///                           division (T q) is left out
     /// KV bytes 2 R row(kv), R = min(P + T, W + T - 1) rows that at least one query sees (read once)
     /// activation bytes 4 T 2 q  (q read, output written; scores stay on chip)
     /// ```
@@ -278,7 +279,7 @@ impl Pass<'_> {
         }
     }
 
-    /// An op that costs nothing yet.
+    /// An op with costs of zero.
     const fn op(&self, kind: OpKind, layer: Option<usize>, shape: [usize; 3]) -> OpCost {
         let none = Bytes(0);
         OpCost { kind, layer, flops: Flops(0), weight_bytes: none, kv_bytes: none, activation_bytes: none, shape }

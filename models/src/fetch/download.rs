@@ -1,4 +1,4 @@
-//! Bytes from a server into a part file: taken up again where they stopped, with limits on silence, length and patience.
+//! Downloading a file to a part file: interrupted transfers are resumed, with limits on time, length and attempts.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -7,140 +7,141 @@ use std::time::Duration;
 
 use ureq::http::{StatusCode, header};
 
-use crate::disk;
+use crate::error::OriginError;
+use crate::filesystem;
+use crate::progress::{Progress, Task};
 use crate::units::Bytes;
 
-use super::failure::Failure;
-use super::http::{Answer, Http};
-use super::progress::{Progress, Work};
-use super::verify::Expected;
+use super::http::{Http, Response};
+use super::hub_file::ExpectedContent;
 
-/// So many connections in a row that brought nothing end the transfer.
-const FRUITLESS: u32 = 2;
-/// Rest before the next try after one that brought nothing.
+/// This number of consecutive connections without data ends the transfer.
+const MAX_WITHOUT_DATA: u32 = 2;
+/// The pause after a connection without data.
 const PAUSE: Duration = Duration::from_millis(300);
 
-/// One file on its way.
+/// The download of one file.
 pub(super) struct Transfer<'a> {
     pub(super) http: &'a Http<'a>,
     pub(super) url: &'a str,
-    /// What people call it.
+    /// Its name in messages.
     pub(super) label: &'a str,
-    pub(super) expected: &'a Expected,
-    /// Connections, all in all.
+    pub(super) expected: &'a ExpectedContent,
+    /// The maximum number of connections.
     pub(super) attempts: u32,
 }
 
 impl Transfer<'_> {
-    /// Fills `part`, which may hold the beginning from an earlier time. It is complete when this returns, and still to be verified.
-    pub(super) fn run(&self, part: &Path, progress: &dyn Progress) -> Result<(), Failure> {
+    /// Downloads to `part`, which may contain the beginning from an earlier attempt. On success it is complete, but not verified.
+    pub(super) fn run(&self, part: &Path, progress: &dyn Progress) -> Result<(), OriginError> {
         let mut target = Target::open(part, self.expected)?;
         self.check_space(&target)?;
-        let work = Work::start(progress, &format!("fetching {}", self.label), self.expected.bytes);
-        work.advanced(target.got);
-        let mut fruitless = 0;
+        let task = Task::start(progress, &format!("fetching {}", self.label), self.expected.bytes);
+        task.advanced(target.got);
+        let mut without_data = 0;
         let mut reason = "no connection was tried".to_owned();
         for _ in 0..self.attempts {
             if target.is_complete() {
                 break;
             }
             let before = target.got;
-            match self.connection(&mut target, &work)? {
+            match self.connection(&mut target, &task)? {
                 Ended::Complete => return target.finish(),
-                Ended::Cut(why) => reason = why,
+                Ended::Interrupted(why) => reason = why,
             }
-            fruitless = if target.got > before { 0 } else { fruitless + 1 };
-            if fruitless >= FRUITLESS {
+            without_data = if target.got > before { 0 } else { without_data + 1 };
+            if without_data >= MAX_WITHOUT_DATA {
                 break;
             }
-            progress.note(&format!("{}: {reason} at {}; taking it up again", self.label, Bytes(target.got)));
-            if fruitless > 0 {
+            progress.note(&format!("{}: {reason} at {}; resuming", self.label, Bytes(target.got)));
+            if without_data > 0 {
                 std::thread::sleep(PAUSE);
             }
         }
         if target.is_complete() {
             return target.finish();
         }
-        Err(Failure::Cut { got: Bytes(target.got), expected: self.expected.bytes, reason })
+        Err(OriginError::Interrupted { got: Bytes(target.got), expected: self.expected.bytes, reason })
     }
 
-    fn check_space(&self, target: &Target) -> Result<(), Failure> {
+    fn check_space(&self, target: &Target) -> Result<(), OriginError> {
         let Some(total) = self.expected.bytes else { return Ok(()) };
         let needed = total - Bytes(target.got);
-        let free =
-            Bytes(disk::free_space(&target.path).map_err(Failure::disk("find the free space of", &target.path))?);
+        let free = Bytes(
+            filesystem::free_space(&target.path).map_err(OriginError::disk("find the free space of", &target.path))?,
+        );
         if free < needed {
-            return Err(Failure::NoSpace { path: target.path.clone(), needed, free });
+            return Err(OriginError::NoSpace { path: target.path.clone(), needed, free });
         }
         Ok(())
     }
 
-    /// One request, read to its end.
-    fn connection(&self, target: &mut Target, work: &Work<'_>) -> Result<Ended, Failure> {
+    /// Sends one request and reads its response to the end.
+    fn connection(&self, target: &mut Target, task: &Task<'_>) -> Result<Ended, OriginError> {
         let mut extra = Vec::new();
         if target.got > 0 {
             extra.push((header::RANGE, format!("bytes={}-", target.got)));
             extra.extend(target.etag().map(|etag| (header::IF_RANGE, etag)));
         }
-        let answer = match self.http.get(self.url, &extra) {
-            Ok(answer) => answer,
-            // A connection that was refused after another had been good may be good again.
-            Err(Failure::Unreachable { reason, .. }) if target.got > 0 => return Ok(Ended::Cut(reason)),
+        let response = match self.http.get(self.url, &extra) {
+            Ok(response) => response,
+            // After a successful connection, a failed one may be temporary.
+            Err(OriginError::Unreachable { reason, .. }) if target.got > 0 => return Ok(Ended::Interrupted(reason)),
             Err(failure) => return Err(failure),
         };
-        if answer.status == StatusCode::RANGE_NOT_SATISFIABLE {
+        if response.status == StatusCode::RANGE_NOT_SATISFIABLE {
             target.restart()?;
-            return Ok(Ended::Cut("the server has fewer bytes than had arrived".to_owned()));
+            return Ok(Ended::Interrupted("the file of the server is shorter than the part".to_owned()));
         }
-        let answer = answer.expect_success()?;
-        let total = self.place(&answer, target)?;
-        self.receive(answer, total, target, work)
+        let response = response.expect_success()?;
+        let total = self.align(&response, target)?;
+        self.receive(response, total, target, task)
     }
 
-    /// Makes `target` stand where the answer begins, and returns how long the whole file is, where that is known.
-    fn place(&self, answer: &Answer, target: &mut Target) -> Result<Option<u64>, Failure> {
-        let total = if answer.status == StatusCode::PARTIAL_CONTENT {
-            let (start, total) = answer.header("content-range").and_then(content_range).unwrap_or((u64::MAX, None));
+    /// Positions `target` at the start of the response, and returns the length of the whole file, if it is known.
+    fn align(&self, response: &Response, target: &mut Target) -> Result<Option<u64>, OriginError> {
+        let total = if response.status == StatusCode::PARTIAL_CONTENT {
+            let (start, total) = response.header("content-range").and_then(content_range).unwrap_or((u64::MAX, None));
             if start != target.got {
                 let found = format!("a range from {start} instead of {}", target.got);
-                return Err(Failure::Protocol { host: answer.host.clone(), found });
+                return Err(OriginError::Protocol { host: response.host.clone(), found });
             }
             total
         } else {
             target.restart()?;
-            answer.number("content-length")
+            response.number("content-length")
         };
-        target.remember_etag(answer.header("etag"))?;
+        target.store_etag(response.header("etag"))?;
         if let (Some(expected), Some(total)) = (self.expected.bytes, total)
             && expected.get() != total
         {
-            return Err(Failure::WrongSize { expected, found: Bytes(total) });
+            return Err(OriginError::WrongSize { expected, found: Bytes(total) });
         }
         Ok(self.expected.bytes.map(Bytes::get).or(total))
     }
 
     fn receive(
         &self,
-        answer: Answer,
+        response: Response,
         total: Option<u64>,
         target: &mut Target,
-        work: &Work<'_>,
-    ) -> Result<Ended, Failure> {
-        let host = answer.host.clone();
-        let (mut body, mut buffer) = (answer.reader(), vec![0; 256 << 10]);
+        task: &Task<'_>,
+    ) -> Result<Ended, OriginError> {
+        let host = response.host.clone();
+        let (mut body, mut buffer) = (response.reader(), vec![0; 256 << 10]);
         loop {
             let got = match body.read(&mut buffer) {
                 Ok(0) if total.is_none_or(|total| total == target.got) => return Ok(Ended::Complete),
-                Ok(0) => return Ok(Ended::Cut("the server closed the connection".to_owned())),
+                Ok(0) => return Ok(Ended::Interrupted("the server closed the connection".to_owned())),
                 Ok(got) => got,
-                Err(error) => return Ok(Ended::Cut(error.to_string())),
+                Err(error) => return Ok(Ended::Interrupted(error.to_string())),
             };
             if total.is_some_and(|total| target.got + got as u64 > total) {
                 target.restart()?;
-                return Err(Failure::Protocol { host, found: "more bytes than it announced".to_owned() });
+                return Err(OriginError::Protocol { host, found: "more bytes than announced".to_owned() });
             }
             target.append(&buffer[..got])?;
-            work.advanced(got as u64);
+            task.advanced(got as u64);
         }
     }
 }
@@ -148,16 +149,16 @@ impl Transfer<'_> {
 /// How a connection ended.
 enum Ended {
     Complete,
-    Cut(String),
+    Interrupted(String),
 }
 
-/// `bytes 100-199/200`: where it starts, and the length of the whole.
+/// `bytes 100-199/200`: the start of the range, and the length of the whole file.
 fn content_range(text: &str) -> Option<(u64, Option<u64>)> {
     let (range, total) = text.trim().strip_prefix("bytes ")?.split_once('/')?;
     Some((range.split_once('-')?.0.parse().ok()?, total.parse().ok()))
 }
 
-/// The part file and what is known of it.
+/// The part file and its state.
 struct Target {
     file: File,
     path: PathBuf,
@@ -167,23 +168,23 @@ struct Target {
 }
 
 impl Target {
-    /// Opens what there is. The beginning is kept only when something can tell that the rest belongs to it: the server's ETag of
-    /// that time, or a digest of the whole.
-    fn open(path: &Path, expected: &Expected) -> Result<Self, Failure> {
+    /// Opens or creates the part file. Its content is kept only if the ETag of its server or a digest of the whole file can prove that the
+    /// rest belongs to it.
+    fn open(path: &Path, expected: &ExpectedContent) -> Result<Self, OriginError> {
         let file = OpenOptions::new()
             .read(true)
             .write(true)
             .create(true)
             .truncate(false)
             .open(path)
-            .map_err(Failure::disk("create", path))?;
-        let got = file.metadata().map_err(Failure::disk("look at", path))?.len();
+            .map_err(OriginError::disk("create", path))?;
+        let got = file.metadata().map_err(OriginError::disk("read the metadata of", path))?.len();
         let mut target = Self { file, path: path.to_path_buf(), got, expected: expected.bytes.map(Bytes::get) };
-        let joinable = expected.sha256.is_some() || target.etag().is_some();
-        if !joinable || target.expected.is_some_and(|expected| got > expected) {
+        let can_resume = expected.sha256.is_some() || target.etag().is_some();
+        if !can_resume || target.expected.is_some_and(|expected| got > expected) {
             target.restart()?;
         }
-        target.file.seek(SeekFrom::End(0)).map_err(Failure::disk("read", path))?;
+        target.file.seek(SeekFrom::End(0)).map_err(OriginError::disk("read", path))?;
         Ok(target)
     }
 
@@ -191,42 +192,42 @@ impl Target {
         self.expected == Some(self.got)
     }
 
-    fn restart(&mut self) -> Result<(), Failure> {
+    fn restart(&mut self) -> Result<(), OriginError> {
         self.got = 0;
         let _ = fs::remove_file(self.etag_path());
-        self.file.set_len(0).map_err(Failure::disk("empty", &self.path))?;
-        self.file.rewind().map_err(Failure::disk("empty", &self.path))
+        self.file.set_len(0).map_err(OriginError::disk("empty", &self.path))?;
+        self.file.rewind().map_err(OriginError::disk("empty", &self.path))
     }
 
-    fn append(&mut self, bytes: &[u8]) -> Result<(), Failure> {
-        self.file.write_all(bytes).map_err(Failure::disk("write", &self.path))?;
+    fn append(&mut self, bytes: &[u8]) -> Result<(), OriginError> {
+        self.file.write_all(bytes).map_err(OriginError::disk("write", &self.path))?;
         self.got += bytes.len() as u64;
         Ok(())
     }
 
-    fn finish(self) -> Result<(), Failure> {
+    fn finish(self) -> Result<(), OriginError> {
         let _ = fs::remove_file(self.etag_path());
-        self.file.sync_all().map_err(Failure::disk("write", &self.path))
+        self.file.sync_all().map_err(OriginError::disk("write", &self.path))
     }
 
     fn etag_path(&self) -> PathBuf {
-        disk::beside(&self.path, ".etag")
+        filesystem::with_suffix(&self.path, ".etag")
     }
 
     fn etag(&self) -> Option<String> {
         fs::read_to_string(self.etag_path()).ok().filter(|etag| is_strong(etag))
     }
 
-    /// Keeps the ETag of the server that sends the bytes; it need not be the hub's.
-    fn remember_etag(&self, etag: Option<&str>) -> Result<(), Failure> {
+    /// Stores the ETag of the server that sends the bytes, which need not be the hub.
+    fn store_etag(&self, etag: Option<&str>) -> Result<(), OriginError> {
         match etag.filter(|etag| is_strong(etag)) {
-            Some(etag) => fs::write(self.etag_path(), etag).map_err(Failure::disk("write", &self.etag_path())),
+            Some(etag) => fs::write(self.etag_path(), etag).map_err(OriginError::disk("write", &self.etag_path())),
             None => Ok(()),
         }
     }
 }
 
-/// Only a strong validator promises the same bytes (RFC 9110, 8.8.1).
+/// Only a strong validator guarantees the same bytes (RFC 9110, 8.8.1).
 fn is_strong(etag: &str) -> bool {
     etag.len() > 2 && etag.len() < 256 && etag.starts_with('"') && etag.ends_with('"')
 }
@@ -236,7 +237,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn content_ranges() {
+    fn content_ranges_are_parsed() {
         assert_eq!(content_range("bytes 100-199/200"), Some((100, Some(200))));
         assert_eq!(content_range("bytes 0-9/*"), Some((0, None)));
         assert_eq!(content_range("bytes */200"), None);
@@ -244,17 +245,17 @@ mod tests {
     }
 
     #[test]
-    fn a_beginning_that_nothing_vouches_for_is_dropped() {
+    fn a_part_that_cannot_be_verified_is_discarded() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x.part");
-        let open = |expected: &Expected| Target::open(&path, expected).unwrap().got;
-        let unknown = Expected { bytes: Some(Bytes(10)), sha256: None };
-        let known = Expected { sha256: Some("0".repeat(64)), ..unknown.clone() };
+        let open = |expected: &ExpectedContent| Target::open(&path, expected).unwrap().got;
+        let unknown = ExpectedContent { bytes: Some(Bytes(10)), sha256: None };
+        let known = ExpectedContent { sha256: Some("0".repeat(64)), ..unknown.clone() };
         fs::write(&path, b"12345").unwrap();
         assert_eq!(open(&known), 5);
         assert_eq!(open(&unknown), 0);
         fs::write(&path, b"12345").unwrap();
-        fs::write(disk::beside(&path, ".etag"), "\"v1\"").unwrap();
+        fs::write(filesystem::with_suffix(&path, ".etag"), "\"v1\"").unwrap();
         assert_eq!(open(&unknown), 5);
         fs::write(&path, b"longer than ten bytes").unwrap();
         assert_eq!(open(&known), 0);

@@ -1,4 +1,4 @@
-//! Requests to the hub: an agent with time limits, redirects followed by hand so that the token stays with its host.
+//! HTTP requests to the hub with time limits. Redirects are followed here, so that the token is sent only to its host.
 
 use std::io::Read;
 
@@ -6,24 +6,25 @@ use ureq::http::header::{self, HeaderMap};
 use ureq::http::{StatusCode, Uri};
 use ureq::{Agent, Body, Proxy};
 
-use super::failure::Failure;
+use crate::error::OriginError;
+
 use super::settings::Settings;
 
-/// More redirects than this are a loop.
+/// The limit of redirects.
 const MAX_REDIRECTS: usize = 8;
-/// Longest answer that is read as JSON.
+/// The size limit of a JSON response in bytes.
 const MAX_JSON: u64 = 16 << 20;
 
-/// Speaks to one hub.
+/// An HTTP client for one hub.
 #[derive(Debug)]
 pub(super) struct Http<'a> {
     agent: Agent,
     settings: &'a Settings,
 }
 
-/// An answer and where it came from.
+/// A response and the host that sent it.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(super) struct Response {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
     pub(super) host: String,
@@ -53,40 +54,45 @@ impl<'a> Http<'a> {
         Self { agent: config.new_agent(), settings }
     }
 
-    /// Asks about `url` without following redirects: the hub tells size and digest in its own first answer.
-    pub(super) fn head(&self, url: &str) -> Result<Answer, Failure> {
-        self.one(Method::Head, &uri(url)?, &[])
+    /// Requests the headers of `url` without following redirects: the hub sends size and digest with its first response.
+    pub(super) fn head(&self, url: &str) -> Result<Response, OriginError> {
+        self.request(Method::Head, &uri(url)?, &[])
     }
 
     /// Gets `url`, following redirects.
-    pub(super) fn get(&self, url: &str, extra: &[(header::HeaderName, String)]) -> Result<Answer, Failure> {
+    pub(super) fn get(&self, url: &str, extra: &[(header::HeaderName, String)]) -> Result<Response, OriginError> {
         let mut target = uri(url)?;
         for _ in 0..=MAX_REDIRECTS {
-            let answer = self.one(Method::Get, &target, extra)?;
-            if !answer.status.is_redirection() {
-                return Ok(answer);
+            let response = self.request(Method::Get, &target, extra)?;
+            if !response.status.is_redirection() {
+                return Ok(response);
             }
-            target = answer.redirect(&target)?;
+            target = response.redirect(&target)?;
         }
-        Err(Failure::Protocol { host: host(&target), found: format!("more than {MAX_REDIRECTS} redirects") })
+        Err(OriginError::Protocol { host: host(&target), found: format!("more than {MAX_REDIRECTS} redirects") })
     }
 
-    /// Gets a JSON document of bounded size.
-    pub(super) fn json(&self, url: &str) -> Result<serde_json::Value, Failure> {
-        let mut answer = self.get(url, &[])?.expect_success()?;
+    /// Gets a JSON document of limited size.
+    pub(super) fn json(&self, url: &str) -> Result<serde_json::Value, OriginError> {
+        let mut response = self.get(url, &[])?.expect_success()?;
         let mut text = Vec::new();
-        let protocol = |host: &str, found: String| Failure::Protocol { host: host.to_owned(), found };
-        let read = answer.body.as_reader().take(MAX_JSON).read_to_end(&mut text);
-        read.map_err(|error| protocol(&answer.host, error.to_string()))?;
-        serde_json::from_slice(&text).map_err(|error| protocol(&answer.host, format!("no JSON: {error}")))
+        let protocol = |host: &str, found: String| OriginError::Protocol { host: host.to_owned(), found };
+        let read = response.body.as_reader().take(MAX_JSON).read_to_end(&mut text);
+        read.map_err(|error| protocol(&response.host, error.to_string()))?;
+        serde_json::from_slice(&text).map_err(|error| protocol(&response.host, format!("invalid JSON: {error}")))
     }
 
-    fn one(&self, method: Method, target: &Uri, extra: &[(header::HeaderName, String)]) -> Result<Answer, Failure> {
+    fn request(
+        &self,
+        method: Method,
+        target: &Uri,
+        extra: &[(header::HeaderName, String)],
+    ) -> Result<Response, OriginError> {
         let mut request = match method {
             Method::Head => self.agent.head(target),
             Method::Get => self.agent.get(target),
         };
-        // Compressed transfer would make ranges and sizes mean something else.
+        // With compression, ranges and sizes would not be those of the file.
         request = request.header(header::ACCEPT_ENCODING, "identity");
         if let Some(token) = &self.settings.token
             && uri(&self.settings.endpoint).is_ok_and(|endpoint| same_origin(&endpoint, target))
@@ -98,11 +104,11 @@ impl<'a> Http<'a> {
         }
         let response = request.call().map_err(|error| unreachable_host(target, &error))?;
         let (parts, body) = response.into_parts();
-        Ok(Answer { status: parts.status, headers: parts.headers, host: host(target), body })
+        Ok(Response { status: parts.status, headers: parts.headers, host: host(target), body })
     }
 }
 
-impl Answer {
+impl Response {
     /// A header as text.
     pub(super) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
@@ -113,23 +119,23 @@ impl Answer {
         self.header(name)?.trim().parse().ok()
     }
 
-    /// The body, to be read piece by piece.
+    /// A reader of the body.
     pub(super) fn reader(self) -> impl Read {
         self.body.into_reader()
     }
 
-    /// The answer itself, unless its status says that it is not what was asked for.
-    pub(super) fn expect_success(self) -> Result<Self, Failure> {
+    /// The response itself, or the error of its status.
+    pub(super) fn expect_success(self) -> Result<Self, OriginError> {
         if self.status.is_success() {
             Ok(self)
         } else {
-            Err(Failure::Status { host: self.host, status: self.status.as_u16() })
+            Err(OriginError::Status { host: self.host, status: self.status.as_u16() })
         }
     }
 
-    /// Where a redirect leads, seen from `from`.
-    fn redirect(&self, from: &Uri) -> Result<Uri, Failure> {
-        let protocol = |found: String| Failure::Protocol { host: self.host.clone(), found };
+    /// The target of a redirect of a request to `from`.
+    fn redirect(&self, from: &Uri) -> Result<Uri, OriginError> {
+        let protocol = |found: String| OriginError::Protocol { host: self.host.clone(), found };
         let Some(location) = self.header("location") else {
             return Err(protocol(format!("{} without a location", self.status)));
         };
@@ -149,16 +155,16 @@ impl Answer {
     }
 }
 
-fn uri(text: &str) -> Result<Uri, Failure> {
-    let invalid = |found: String| Failure::Protocol { host: text.to_owned(), found };
-    let parsed: Uri = text.parse().map_err(|error| invalid(format!("no valid address: {error}")))?;
+fn uri(text: &str) -> Result<Uri, OriginError> {
+    let invalid = |found: String| OriginError::Protocol { host: text.to_owned(), found };
+    let parsed: Uri = text.parse().map_err(|error| invalid(format!("invalid address: {error}")))?;
     match (parsed.scheme_str(), parsed.host()) {
         (Some("http" | "https"), Some(_)) => Ok(parsed),
-        _ => Err(invalid("no http or https address (see HF_ENDPOINT)".to_owned())),
+        _ => Err(invalid("not an http or https address (see HF_ENDPOINT)".to_owned())),
     }
 }
 
-/// Host and, where it is not the usual one, port.
+/// The host, and the port if it is not the default.
 pub(super) fn host(target: &Uri) -> String {
     match (target.host(), target.port_u16()) {
         (Some(host), Some(port)) => format!("{host}:{port}"),
@@ -167,7 +173,7 @@ pub(super) fn host(target: &Uri) -> String {
     }
 }
 
-/// Whether both are the same scheme, host and port: only then may a secret for one be sent to the other.
+/// Whether scheme, host and port are the same: a token is sent only to the origin that it is for.
 fn same_origin(a: &Uri, b: &Uri) -> bool {
     let origin = |uri: &Uri| {
         let default = if uri.scheme_str() == Some("https") { 443 } else { 80 };
@@ -180,8 +186,8 @@ fn same_origin(a: &Uri, b: &Uri) -> bool {
     origin(a) == origin(b)
 }
 
-fn unreachable_host(target: &Uri, error: &ureq::Error) -> Failure {
-    Failure::Unreachable { host: host(target), reason: error.to_string() }
+fn unreachable_host(target: &Uri, error: &ureq::Error) -> OriginError {
+    OriginError::Unreachable { host: host(target), reason: error.to_string() }
 }
 
 #[cfg(test)]
@@ -189,7 +195,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn origins_are_scheme_host_and_port() {
+    fn an_origin_is_scheme_host_and_port() {
         let same = |a: &str, b: &str| same_origin(&uri(a).unwrap(), &uri(b).unwrap());
         assert!(same("https://huggingface.co", "https://HuggingFace.co:443/x"));
         assert!(!same("https://huggingface.co", "http://huggingface.co/x"));
@@ -199,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn only_web_addresses_are_taken() {
+    fn only_http_addresses_are_accepted() {
         assert!(uri("ftp://x/y").is_err());
         assert!(uri("huggingface.co").is_err());
         assert!(uri("file:///etc/passwd").is_err());

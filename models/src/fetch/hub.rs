@@ -1,4 +1,4 @@
-//! The hub and the cache that its tools share. Layout, names and addresses are `hf-hub`'s; requests and checks are ours.
+//! The hub, and the cache that all its tools share. `hf-hub` defines layout, names and addresses; requests and checks are here.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -7,18 +7,18 @@ use hf_hub::{Cache, Repo, RepoType};
 use serde_json::Value;
 
 use crate::digest;
-use crate::disk::{self, Lock};
+use crate::error::OriginError;
+use crate::filesystem::{self, Lock};
+use crate::progress::Progress;
 use crate::units::Bytes;
 
-use super::Wanted;
-use super::choice::{self, Choice};
 use super::download::Transfer;
-use super::failure::Failure;
-use super::http::{Answer, Http};
-use super::progress::Progress;
+use super::http::{Http, Response};
+use super::hub_file::{ExpectedContent, HubFile};
 use super::reference::is_safe_path;
+use super::repository_files::{self, ModelFiles};
 use super::settings::Settings;
-use super::verify::{self, Expected};
+use super::verify;
 
 /// One hub and its cache.
 pub(super) struct Hub<'a> {
@@ -26,12 +26,12 @@ pub(super) struct Hub<'a> {
     http: Http<'a>,
 }
 
-/// What the hub says of a file before it sends it.
-struct Announced {
-    /// Names the content in the cache.
+/// The description of a file in the headers of the hub.
+struct FileHeaders {
+    /// The name of the content in the cache.
     etag: String,
     commit: Option<String>,
-    expected: Expected,
+    expected: ExpectedContent,
 }
 
 impl<'a> Hub<'a> {
@@ -39,10 +39,10 @@ impl<'a> Hub<'a> {
         Self { settings, http: Http::new(settings) }
     }
 
-    /// The folder of a revision in the cache, if it is there.
+    /// The folder of a revision in the cache, if it exists.
     pub(super) fn cached_snapshot(&self, repo: &str, revision: &str) -> Option<PathBuf> {
         let root = self.repo_folder(repo);
-        // A commit may have been asked for by its own name, or through a branch that points to it.
+        // The revision is a commit, or a branch that refers to one.
         let by_ref = fs::read_to_string(root.join("refs").join(revision)).ok().map(|commit| commit.trim().to_owned());
         let commits = is_commit(revision)
             .then(|| revision.to_owned())
@@ -51,111 +51,116 @@ impl<'a> Hub<'a> {
         commits.map(|commit| root.join("snapshots").join(commit)).find(|folder| folder.is_dir())
     }
 
-    /// A file of a revision in the cache, if it is there.
-    pub(super) fn cached_file(&self, wanted: &Wanted) -> Option<PathBuf> {
+    /// A file of a revision in the cache, if it exists.
+    pub(super) fn cached_file(&self, wanted: &HubFile) -> Option<PathBuf> {
         let path = self.cached_snapshot(&wanted.repo, &wanted.revision)?.join(&wanted.file);
         path.is_file().then_some(path)
     }
 
-    /// What a repository offers, for a reference that names no file, and the commit that the answer belongs to.
-    pub(super) fn choose(&self, repo: &str, revision: &str) -> Result<(Choice, String), Failure> {
+    /// The model files of a repository, for a reference without a file, and their commit.
+    pub(super) fn choose(&self, repo: &str, revision: &str) -> Result<(ModelFiles, String), OriginError> {
         let address = Repo::with_revision(repo.to_owned(), RepoType::Model, revision.to_owned()).api_url();
         let info = self.http.json(&format!("{}/api/{address}", self.settings.endpoint))?;
         let names = info["siblings"].as_array().into_iter().flatten().filter_map(|file| file["rfilename"].as_str());
-        // Names come from the server; those that could climb out of the cache are not for us.
+        // The server is not trusted: names that could leave the cache are ignored.
         let names: Vec<&str> = names.filter(|name| is_safe_path(name)).collect();
         let commit = info["sha"].as_str().filter(|commit| is_commit(commit)).unwrap_or(revision).to_owned();
-        choice::choose(&names).map(|choice| (choice, commit))
+        repository_files::choose(&names).map(|files| (files, commit))
     }
 
-    /// Fetches one file into the cache. Nothing has its name there before it is complete and verified.
-    pub(super) fn fetch(&self, wanted: &Wanted, stamps: &Path, progress: &dyn Progress) -> Result<PathBuf, Failure> {
+    /// Downloads a file to the cache. It gets its name there when it is complete and verified.
+    pub(super) fn fetch(
+        &self,
+        wanted: &HubFile,
+        digests: &Path,
+        progress: &dyn Progress,
+    ) -> Result<PathBuf, OriginError> {
         let url = self.url(wanted)?;
-        let announced = self.ask(&url, wanted)?;
-        let blob = self.repo_folder(&wanted.repo).join("blobs").join(&announced.etag);
+        let headers = self.headers(&url, wanted)?;
+        let blob = self.repo_folder(&wanted.repo).join("blobs").join(&headers.etag);
         let folder = blob.parent().unwrap_or(&blob).to_path_buf();
-        fs::create_dir_all(&folder).map_err(Failure::disk("create", &folder))?;
-        // The name and the kind of lock of hf-hub 0.5, so that its users wait for us and we for them.
-        let lock_path = disk::beside(&blob, ".lock");
+        fs::create_dir_all(&folder).map_err(OriginError::disk("create", &folder))?;
+        // The same lock file as in hf-hub 0.5, so that its users and this process wait for each other.
+        let lock_path = filesystem::with_suffix(&blob, ".lock");
         let waiting = || progress.note(&format!("another process is fetching {}; waiting for it", wanted.file));
-        let _lock = Lock::acquire(&lock_path, waiting).map_err(Failure::disk("lock", &lock_path))?;
+        let _lock = Lock::acquire(&lock_path, waiting).map_err(OriginError::disk("lock", &lock_path))?;
 
         let is_good =
-            blob.is_file() && verify::verify(&blob, &wanted.file, &announced.expected, Some(stamps), progress).is_ok();
+            blob.is_file() && verify::verify(&blob, &wanted.file, &headers.expected, Some(digests), progress).is_ok();
         if !is_good {
-            let part = disk::beside(&blob, ".part");
+            let part = filesystem::with_suffix(&blob, ".part");
             let transfer = Transfer {
                 http: &self.http,
                 url: &url,
                 label: &wanted.file,
-                expected: &announced.expected,
+                expected: &headers.expected,
                 attempts: self.settings.attempts,
             };
             transfer.run(&part, progress)?;
-            if let Err(failure) = verify::verify(&part, &wanted.file, &announced.expected, None, progress) {
+            if let Err(failure) = verify::verify(&part, &wanted.file, &headers.expected, None, progress) {
                 let _ = fs::remove_file(&part);
                 return Err(failure);
             }
             File::open(&part)
-                .and_then(|file| disk::publish(&file, &part, &blob))
-                .map_err(Failure::disk("finish", &blob))?;
-            verify::remember(&blob, &announced.expected, stamps);
+                .and_then(|file| filesystem::publish(&file, &part, &blob))
+                .map_err(OriginError::disk("finish", &blob))?;
+            verify::store_digest(&blob, &headers.expected, digests);
         }
-        self.link(wanted, &announced)
+        self.link(wanted, &headers)
     }
 
-    /// Asks for size, digest and commit, and compares them with what is known.
-    fn ask(&self, url: &str, wanted: &Wanted) -> Result<Announced, Failure> {
-        let answer = self.http.head(url)?;
-        let answer = if answer.status.is_redirection() { answer } else { answer.expect_success()? };
-        let announced = announced(&answer, wanted);
+    /// Requests size, digest and commit, and compares them with the expected ones.
+    fn headers(&self, url: &str, wanted: &HubFile) -> Result<FileHeaders, OriginError> {
+        let response = self.http.head(url)?;
+        let response = if response.status.is_redirection() { response } else { response.expect_success()? };
+        let headers = read_headers(&response, wanted);
         let mut expected = wanted.expected.clone();
-        if let (Some(known), Some(found)) = (expected.bytes, announced.expected.bytes)
+        if let (Some(known), Some(found)) = (expected.bytes, headers.expected.bytes)
             && known != found
         {
-            return Err(Failure::WrongSize { expected: known, found });
+            return Err(OriginError::WrongSize { expected: known, found });
         }
-        if let (Some(known), Some(found)) = (&expected.sha256, &announced.expected.sha256)
+        if let (Some(known), Some(found)) = (&expected.sha256, &headers.expected.sha256)
             && known != found
         {
-            return Err(Failure::WrongHash { expected: known.clone(), found: found.clone() });
+            return Err(OriginError::WrongHash { expected: known.clone(), found: found.clone() });
         }
-        expected.bytes = expected.bytes.or(announced.expected.bytes);
-        expected.sha256 = expected.sha256.or_else(|| announced.expected.sha256.clone());
-        Ok(Announced { expected, ..announced })
+        expected.bytes = expected.bytes.or(headers.expected.bytes);
+        expected.sha256 = expected.sha256.or_else(|| headers.expected.sha256.clone());
+        Ok(FileHeaders { expected, ..headers })
     }
 
-    /// Gives a blob its name in the snapshot of its commit: a relative link, as all tools of the hub make it.
-    fn link(&self, wanted: &Wanted, announced: &Announced) -> Result<PathBuf, Failure> {
+    /// Links the blob into the snapshot of its commit, by a relative link as in all tools of the hub.
+    fn link(&self, wanted: &HubFile, headers: &FileHeaders) -> Result<PathBuf, OriginError> {
         let root = self.repo_folder(&wanted.repo);
-        let commit = announced.commit.as_deref().unwrap_or(&wanted.revision);
+        let commit = headers.commit.as_deref().unwrap_or(&wanted.revision);
         let pointer = root.join("snapshots").join(commit).join(&wanted.file);
         let folder = pointer.parent().unwrap_or(&root);
-        fs::create_dir_all(folder).map_err(Failure::disk("create", folder))?;
-        // Up from the file's folder to the repository's: the commit's folder, `snapshots`, and the file's own folders. A
-        // revision that is no commit may have slashes of its own.
+        fs::create_dir_all(folder).map_err(OriginError::disk("create", folder))?;
+        // From the file's folder up to the repository's: the folders in the file name, the commit, `snapshots`. A revision that is
+        // not a commit may contain slashes.
         let depth = 2 + commit.matches('/').count() + wanted.file.matches('/').count();
-        let target = PathBuf::from("../".repeat(depth)).join("blobs").join(&announced.etag);
-        // A link is made under another name and moved, for there may be an old one that others read just now.
-        let fresh = disk::beside(&pointer, &format!(".{}.link", std::process::id()));
+        let target = PathBuf::from("../".repeat(depth)).join("blobs").join(&headers.etag);
+        // The link is created under another name and renamed, since other processes may be reading an old one.
+        let fresh = filesystem::with_suffix(&pointer, &format!(".{}.link", std::process::id()));
         let _ = fs::remove_file(&fresh);
         std::os::unix::fs::symlink(&target, &fresh)
             .and_then(|()| fs::rename(&fresh, &pointer))
-            .map_err(Failure::disk("link", &pointer))?;
+            .map_err(OriginError::disk("link", &pointer))?;
         if commit != wanted.revision {
             let repo = self.cache().repo(repo(wanted));
-            repo.create_ref(commit).map_err(Failure::disk("write the revision of", &root))?;
+            repo.create_ref(commit).map_err(OriginError::disk("write the revision of", &root))?;
         }
         Ok(pointer)
     }
 
-    fn url(&self, wanted: &Wanted) -> Result<String, Failure> {
+    fn url(&self, wanted: &HubFile) -> Result<String, OriginError> {
         let builder =
             hf_hub::api::sync::ApiBuilder::from_cache(self.cache()).with_endpoint(self.settings.endpoint.clone());
-        let api = builder
-            .with_token(None)
-            .build()
-            .map_err(|error| Failure::Protocol { host: self.settings.endpoint.clone(), found: error.to_string() })?;
+        let api = builder.with_token(None).build().map_err(|error| OriginError::Protocol {
+            host: self.settings.endpoint.clone(),
+            found: error.to_string(),
+        })?;
         Ok(api.repo(repo(wanted)).url(&wanted.file))
     }
 
@@ -168,42 +173,42 @@ impl<'a> Hub<'a> {
     }
 }
 
-fn repo(wanted: &Wanted) -> Repo {
+fn repo(wanted: &HubFile) -> Repo {
     Repo::with_revision(wanted.repo.clone(), RepoType::Model, wanted.revision.clone())
 }
 
-/// Reads the hub's headers. For large files the first answer is a redirect whose own length and ETag mean nothing; the
-/// `X-Linked-` headers carry those of the file, and the ETag of a large file is its sha256.
-fn announced(answer: &Answer, wanted: &Wanted) -> Announced {
-    let etag = answer.header("x-linked-etag").or_else(|| answer.header("etag")).unwrap_or_default();
+/// Reads the hub's headers. For large files the first response is a redirect with its own length and ETag; the `X-Linked-` headers
+/// contain those of the file, and the ETag of a large file is its sha256.
+fn read_headers(response: &Response, wanted: &HubFile) -> FileHeaders {
+    let etag = response.header("x-linked-etag").or_else(|| response.header("etag")).unwrap_or_default();
     let etag = etag.trim_start_matches("W/").trim_matches('"').to_owned();
     let sha256 = digest::is_digest(&etag).then(|| etag.clone());
-    let own_length = answer.status.is_success().then(|| answer.number("content-length")).flatten();
-    let bytes = answer.number("x-linked-size").or(own_length).map(Bytes);
-    let commit = answer.header("x-repo-commit").filter(|commit| is_commit(commit)).map(str::to_owned);
-    // An ETag becomes a file name. One that cannot be is replaced by the name of what was asked for.
-    let named = if !etag.is_empty() && etag.len() <= 128 && etag.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+    let own_length = response.status.is_success().then(|| response.number("content-length")).flatten();
+    let bytes = response.number("x-linked-size").or(own_length).map(Bytes);
+    let commit = response.header("x-repo-commit").filter(|commit| is_commit(commit)).map(str::to_owned);
+    // The ETag is used as a file name. If it is not a safe one, a digest of revision and file replaces it.
+    let name = if !etag.is_empty() && etag.len() <= 128 && etag.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
     {
         etag
     } else {
         digest::of_bytes(format!("{} {}", wanted.revision, wanted.file).as_bytes())
     };
-    Announced { etag: named, commit, expected: Expected { bytes, sha256 } }
+    FileHeaders { etag: name, commit, expected: ExpectedContent { bytes, sha256 } }
 }
 
 fn is_commit(text: &str) -> bool {
     text.len() == 40 && text.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
-/// The digest that a file of the cache says it has: tools of the hub name the content of large files by it.
-pub(super) fn named_digest(path: &Path) -> Option<String> {
+/// The digest in the name of a cached file: tools of the hub name the content of large files by it.
+pub(super) fn digest_in_name(path: &Path) -> Option<String> {
     let real = fs::canonicalize(path).ok()?;
     real.file_name()?.to_str().filter(|name| digest::is_digest(name)).map(str::to_owned)
 }
 
-/// Whether the folder of a revision holds all shards that its index names.
+/// Whether the folder of a revision contains all shards of its index.
 pub(super) fn has_all_shards(snapshot: &Path) -> bool {
-    let Ok(text) = fs::read(snapshot.join(choice::INDEX)) else {
+    let Ok(text) = fs::read(snapshot.join(repository_files::INDEX)) else {
         return snapshot.join("model.safetensors").is_file();
     };
     let index: Value = serde_json::from_slice(&text).unwrap_or_default();

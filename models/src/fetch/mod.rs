@@ -1,16 +1,15 @@
-//! Getting a model's files: from the disk, from the caches, from the hub, from a mirror, whichever has them first; never unverified.
+//! Finding a model's files: on disk, in the caches, on the hub or on a mirror, in this order. All files are verified.
 //!
-//! This is the only part of the crate that opens a connection or runs a program (pip). Every wait has a limit: a hub that cannot
-//! be reached costs seconds. It tells what it does through [`Progress`] and prints nothing.
+//! This is the only part of the crate that opens connections or runs a program (pip). All waiting times are limited: a hub that cannot
+//! be reached costs seconds. [`Progress`] receives reports; nothing is printed.
 
-mod choice;
 mod download;
-mod failure;
 mod http;
 mod hub;
+mod hub_file;
 mod mirror;
-mod progress;
 mod reference;
+mod repository_files;
 mod settings;
 mod verify;
 
@@ -18,54 +17,43 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::error::Error;
-use crate::registry::{self, Entry, MODELS, Mirror, Source};
+use crate::registry::{self, Mirror, Source};
 
-pub use failure::{Attempt, Failure};
-pub(crate) use progress::Work;
-pub use progress::{Progress, Quiet};
+pub use crate::error::{Attempt, OriginError, PipError};
+pub use crate::filesystem::cache_home;
+pub use crate::progress::{Progress, Quiet};
 pub use reference::{HubReference, Reference};
+pub use settings::{Settings, Token};
 
-pub use settings::{Settings, Token, cache_home};
-
-use choice::Choice;
 use hub::Hub;
-use verify::Expected;
+use hub_file::HubFile;
+use repository_files::ModelFiles;
 
-/// Where a model was found.
+/// The origin of a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
     /// The path that was given.
     Local,
-    /// A cache, without any connection.
+    /// A cache, without a connection.
     Cache,
-    /// The hub, just now.
+    /// Downloaded from the hub.
     Hub,
-    /// A mirror, just now.
+    /// Downloaded from a mirror.
     Mirror,
 }
 
-/// A model on this disk.
+/// A model on disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Located {
     /// A file, or a folder in the Hugging Face layout.
     pub path: PathBuf,
     /// Where it came from.
     pub origin: Origin,
-    /// `owner/repo:file@revision`, where it is of the hub.
+    /// `owner/repo:file@revision`, if it is from the hub.
     pub source: Option<HubReference>,
 }
 
-/// A file of the hub that is to be had.
-#[derive(Clone, Debug, PartialEq)]
-struct Wanted {
-    repo: String,
-    revision: String,
-    file: String,
-    expected: Expected,
-    mirror: Option<Mirror>,
-}
-
-/// Finds models and fetches what is missing.
+/// Finds models and downloads missing files.
 pub struct Fetcher<'a> {
     settings: Settings,
     progress: &'a dyn Progress,
@@ -84,11 +72,11 @@ impl<'a> Fetcher<'a> {
         Self { settings, progress }
     }
 
-    /// The model that `reference` means, on this disk.
+    /// Finds the model of `reference`, and downloads it if necessary.
     ///
     /// # Errors
-    /// [`Error::UnknownModel`] for a name that nobody registered, [`Error::Io`] for a path that does not exist,
-    /// [`Error::Unavailable`] with every origin's reason where none had it.
+    /// [`Error::UnknownModel`] for a name that is not registered, [`Error::Io`] for a path that does not exist,
+    /// [`Error::Unavailable`] with the errors of all origins.
     pub fn locate(&self, reference: &Reference) -> Result<Located, Error> {
         match reference {
             Reference::Path(path) => {
@@ -97,84 +85,85 @@ impl<'a> Fetcher<'a> {
             }
             Reference::Name(name) => {
                 let entry = registry::find(name)?;
-                self.file(&Wanted::registered(&entry.gguf, entry.mirror))
+                self.file(&HubFile::registered(&entry.gguf, entry.mirror))
             }
             Reference::Hub(HubReference { repo, revision, file: Some(file) }) => {
-                self.file(&Wanted::of((repo, revision.as_deref()), file))
+                self.file(&HubFile::named(repo, revision.as_deref(), file))
             }
             Reference::Hub(hub) => self.repository(hub),
         }
     }
 
-    /// One file of the hub whose size and digest may be known, such as another quantisation of a registered model.
+    /// Finds a file of the hub, such as another quantisation of a registered model, and downloads it if necessary.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] with every origin's reason where none had it.
+    /// [`Error::Unavailable`] with the errors of all origins.
     pub fn locate_source(&self, source: &Source, mirror: Option<Mirror>) -> Result<Located, Error> {
-        self.file(&Wanted::registered(source, mirror))
+        self.file(&HubFile::registered(source, mirror))
     }
 
-    /// One file: cache, hub, mirror.
-    fn file(&self, wanted: &Wanted) -> Result<Located, Error> {
-        let stamps = self.settings.own_cache.join("verified");
+    /// One file from the cache, the hub or the mirror.
+    fn file(&self, wanted: &HubFile) -> Result<Located, Error> {
+        let digests = self.settings.own_cache.join("verified");
         let hub = Hub::new(&self.settings);
         let located = |path, origin| Located { path, origin, source: Some(wanted.reference()) };
         let mut attempts = Vec::new();
 
-        match self.cached(&hub, wanted, &stamps) {
+        match self.cached(&hub, wanted, &digests) {
             Ok(path) => return Ok(located(path, Origin::Cache)),
-            Err(failure) => attempts.push(Attempt { origin: "the cache".to_owned(), failure }),
+            Err(error) => attempts.push(Attempt { origin: "the cache".to_owned(), error }),
         }
-        match self.online().and_then(|()| hub.fetch(wanted, &stamps, self.progress)) {
+        match self.online().and_then(|()| hub.fetch(wanted, &digests, self.progress)) {
             Ok(path) => return Ok(located(path, Origin::Hub)),
-            Err(failure) => attempts.push(Attempt { origin: self.settings.endpoint.clone(), failure }),
+            Err(error) => attempts.push(Attempt { origin: self.settings.endpoint.clone(), error }),
         }
-        // A file is taken from a package only where a digest can tell that it is the same.
+        // A package is used only if a digest can verify the file.
         if let Some(package) = wanted.mirror.filter(|_| wanted.expected.sha256.is_some()) {
             let origin = format!("the package {}", package.requirement);
             if !self.settings.offline {
-                let why = attempts.last().map(|attempt| attempt.failure.to_string()).unwrap_or_default();
-                self.progress.note(&format!("{why}; taking {origin} instead"));
+                let reason = attempts.last().map(|attempt| attempt.error.to_string()).unwrap_or_default();
+                self.progress.note(&format!("{reason}; using {origin} instead"));
             }
-            match self.online().and_then(|()| mirror::fetch(&self.settings, &package, wanted, &stamps, self.progress)) {
+            match self.online().and_then(|()| mirror::fetch(&self.settings, &package, wanted, &digests, self.progress))
+            {
                 Ok(path) => return Ok(located(path, Origin::Mirror)),
-                Err(failure) => attempts.push(Attempt { origin, failure }),
+                Err(error) => attempts.push(Attempt { origin, error }),
             }
         }
         Err(unavailable(&wanted.reference(), attempts))
     }
 
-    /// A sound copy in one of the caches. A damaged one is said, and then counts as none.
-    fn cached(&self, hub: &Hub<'_>, wanted: &Wanted, stamps: &Path) -> Result<PathBuf, Failure> {
-        let own = mirror::own_path(&self.settings, wanted);
-        let mut last = Failure::NotCached;
+    /// A valid copy in one of the caches. Damaged copies are reported and ignored.
+    fn cached(&self, hub: &Hub<'_>, wanted: &HubFile, digests: &Path) -> Result<PathBuf, OriginError> {
+        let own = mirror::cached_path(&self.settings, wanted);
+        let mut last = OriginError::NotCached;
         for path in [hub.cached_file(wanted), Some(own).filter(|own| own.is_file())].into_iter().flatten() {
             let mut expected = wanted.expected.clone();
-            expected.sha256 = expected.sha256.or_else(|| hub::named_digest(&path));
-            match verify::verify(&path, &wanted.file, &expected, Some(stamps), self.progress) {
+            expected.sha256 = expected.sha256.or_else(|| hub::digest_in_name(&path));
+            match verify::verify(&path, &wanted.file, &expected, Some(digests), self.progress) {
                 Ok(()) => return Ok(path),
-                Err(failure) => {
+                Err(error) => {
                     self.progress
-                        .note(&format!("the cached {} is damaged ({failure}); fetching it again", path.display()));
-                    last = failure;
+                        .note(&format!("the cached {} is damaged ({error}); fetching it again", path.display()));
+                    last = error;
                 }
             }
         }
         Err(last)
     }
 
-    /// A repository without a file: its only GGUF file, or the folder of its safetensors.
+    /// A repository: its only GGUF file, or the folder of its safetensors files.
     fn repository(&self, reference: &HubReference) -> Result<Located, Error> {
         let (repo, revision) = (reference.repo.as_str(), reference.revision());
         let hub = Hub::new(&self.settings);
-        let chosen = self.online().and_then(|()| hub.choose(repo, revision));
-        match chosen {
-            Ok((Choice::File(file), commit)) => self.file(&Wanted::of((repo, Some(&commit)), &file)),
-            Ok((Choice::Folder(files), commit)) => self.folder(reference, &files, &commit),
-            // Unreachable or forbidden: what an earlier time left will do, if it is complete.
-            Err(failure) => self.cached_repository(&hub, reference).ok_or_else(|| {
-                let cache = Attempt { origin: "the cache".to_owned(), failure: Failure::NotCached };
-                unavailable(reference, vec![cache, Attempt { origin: self.settings.endpoint.clone(), failure }])
+        let files = self.online().and_then(|()| hub.choose(repo, revision));
+        match files {
+            Ok((ModelFiles::File(file), commit)) => self.file(&HubFile::named(repo, Some(&commit), &file)),
+            Ok((ModelFiles::Folder(files), commit)) => self.folder(reference, &files, &commit),
+            // The hub is unreachable or refuses access: use the cache if it is complete.
+            Err(error) => self.cached_repository(&hub, reference).ok_or_else(|| {
+                let cache = Attempt { origin: "the cache".to_owned(), error: OriginError::NotCached };
+                unavailable(reference, vec![cache, Attempt { origin: self.settings.endpoint.clone(), error }])
             }),
         }
     }
@@ -182,7 +171,7 @@ impl<'a> Fetcher<'a> {
     fn folder(&self, reference: &HubReference, files: &[String], commit: &str) -> Result<Located, Error> {
         let mut located = None;
         for file in files {
-            let one = self.file(&Wanted::of((&reference.repo, Some(commit)), file))?;
+            let one = self.file(&HubFile::named(&reference.repo, Some(commit), file))?;
             if file == "config.json" {
                 located = Some(one);
             }
@@ -208,44 +197,8 @@ impl<'a> Fetcher<'a> {
         Some(Located { path, origin: Origin::Cache, source: Some(reference.clone()) })
     }
 
-    fn online(&self) -> Result<(), Failure> {
-        if self.settings.offline { Err(Failure::Offline) } else { Ok(()) }
-    }
-}
-
-impl Wanted {
-    /// A file whose size and digest the registry knows, as far as it does.
-    fn registered(source: &Source, mirror: Option<Mirror>) -> Self {
-        Self {
-            repo: source.repo.to_owned(),
-            revision: source.revision.to_owned(),
-            file: source.file.to_owned(),
-            expected: Expected { bytes: source.bytes, sha256: source.sha256.map(str::to_owned) },
-            mirror,
-        }
-    }
-
-    /// A file that somebody named. Where the registry knows the very file, it is held to what the registry says.
-    fn of((repo, revision): (&str, Option<&str>), file: &str) -> Self {
-        let same = |entry: &&Entry| {
-            entry.gguf.repo == repo
-                && entry.gguf.file == file
-                && revision.is_none_or(|revision| revision == entry.gguf.revision)
-        };
-        match MODELS.iter().find(same) {
-            Some(entry) => Self::registered(&entry.gguf, entry.mirror),
-            None => Self {
-                repo: repo.to_owned(),
-                revision: revision.unwrap_or(reference::DEFAULT_REVISION).to_owned(),
-                file: file.to_owned(),
-                expected: Expected::default(),
-                mirror: None,
-            },
-        }
-    }
-
-    fn reference(&self) -> HubReference {
-        HubReference { repo: self.repo.clone(), revision: Some(self.revision.clone()), file: Some(self.file.clone()) }
+    fn online(&self) -> Result<(), OriginError> {
+        if self.settings.offline { Err(OriginError::Offline) } else { Ok(()) }
     }
 }
 

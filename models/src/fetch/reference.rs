@@ -1,15 +1,15 @@
-//! What a person may write where a model is asked for, told apart and checked. Touches neither disk nor network, but for asking whether a path exists.
+//! Parsing references to models: registry names, paths and repositories of the hub.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use crate::error::{Error, Fault};
+use crate::error::{Error, Mismatch};
 
-/// A model as it is named on a command line.
+/// A reference to a model, as users write it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reference {
-    /// A name of the registry (or something meant as one).
+    /// A name of the registry; it may be unknown.
     Name(String),
     /// A `.gguf` file, a `config.json`, or a folder in the Hugging Face layout.
     Path(PathBuf),
@@ -24,7 +24,7 @@ pub struct HubReference {
     pub repo: String,
     /// A branch, a tag or a commit; `None`: `main`.
     pub revision: Option<String>,
-    /// One file of it; `None`: its only GGUF file, or its safetensors folder.
+    /// One file of the repository; `None`: its only GGUF file, or its safetensors files.
     pub file: Option<String>,
 }
 
@@ -32,29 +32,27 @@ pub struct HubReference {
 pub(super) const DEFAULT_REVISION: &str = "main";
 
 impl Reference {
-    /// Tells what `text` means.
-    ///
-    /// What exists on disk is a path, and so is whatever looks like one (ends in `.gguf` or `.json`, begins with `.`, `/` or `~`);
-    /// else `owner/repo...` is a repository; anything without a slash is a name.
+    /// Parses a reference. A text that ends in `.gguf` or `.json`, begins with `.`, `/` or `~`, or is a path with a slash that exists, is a
+    /// path; otherwise `owner/repo...` is a repository, and a text without a slash is a name.
     ///
     /// # Errors
-    /// [`Error::Fetch`] where it is none of these, or names files or revisions that no repository can have.
+    /// [`Error::Reference`] if it is none of these, or contains an invalid file or revision.
     pub fn parse(text: &str) -> Result<Self, Error> {
         let text = text.trim();
         if text.is_empty() {
-            return Err(bad(text, "a name, a path or owner/repo", "nothing"));
+            return Err(invalid(text, "a name, a path or owner/repo", "nothing"));
         }
-        let bare = !text.contains(['/', '\\']);
+        let is_single_word = !text.contains(['/', '\\']);
         let looks_like_path = text.starts_with(['.', '/', '~']) || is_model_file(text) && !text.contains(':');
-        if looks_like_path || (!bare && Path::new(text).exists()) {
+        if looks_like_path || (!is_single_word && Path::new(text).exists()) {
             return Ok(Self::Path(PathBuf::from(text)));
         }
-        // A bare name stays a name even beside a folder of that name: `./NAME` means the folder.
-        if bare && !text.contains([':', '@']) {
+        // A single word is a name even if a folder of that name exists: `./NAME` is the folder.
+        if is_single_word && !text.contains([':', '@']) {
             return if is_safe_segment(text) {
                 Ok(Self::Name(text.to_owned()))
             } else {
-                Err(bad(text, "letters, digits, `.`, `_`, `-`", "other characters"))
+                Err(invalid(text, "letters, digits, `.`, `_`, `-`", "other characters"))
             };
         }
         HubReference::parse(text).map(Self::Hub)
@@ -78,17 +76,17 @@ impl HubReference {
         };
         let halves = repo.split_once('/').filter(|(owner, name)| is_safe_segment(owner) && is_safe_segment(name));
         if halves.is_none() {
-            return Err(bad(text, "owner/repo of letters, digits, `.`, `_`, `-`", &format!("`{repo}`")));
+            return Err(invalid(text, "owner/repo of letters, digits, `.`, `_`, `-`", &format!("`{repo}`")));
         }
         if let Some(file) = file
             && !is_safe_path(file)
         {
-            return Err(bad(text, "a file inside the repository, without `..`", &format!("`{file}`")));
+            return Err(invalid(text, "a file inside the repository, without `..`", &format!("`{file}`")));
         }
         if let Some(revision) = revision
             && !is_safe_path(revision)
         {
-            return Err(bad(text, "a branch, tag or commit", &format!("`{revision}`")));
+            return Err(invalid(text, "a branch, tag or commit", &format!("`{revision}`")));
         }
         Ok(Self { repo: repo.to_owned(), revision: revision.map(str::to_owned), file: file.map(str::to_owned) })
     }
@@ -131,9 +129,8 @@ impl fmt::Display for HubReference {
     }
 }
 
-/// Whether `path` may be joined to a cache folder: relative, of plain segments, nothing that climbs out or hides.
-///
-/// Names come from people and from servers; both end up in URLs and in file names.
+/// Whether `path` can be joined to a cache folder safely: it is relative, without `..` and hidden segments. Names from users and servers
+/// become parts of URLs and file names.
 pub(super) fn is_safe_path(path: &str) -> bool {
     path.len() <= 512 && path.split('/').all(is_safe_segment)
 }
@@ -147,9 +144,9 @@ fn is_safe_segment(segment: &str) -> bool {
         && segment.chars().all(plain)
 }
 
-fn bad(text: &str, expected: &str, found: &str) -> Error {
-    let advice = "give a registered name (see `models list`), a path to a .gguf file or a folder, or owner/repo[:file][@revision]";
-    Error::Fetch(Fault::at(if text.is_empty() { "model" } else { text }, "model", expected, found, advice))
+fn invalid(text: &str, expected: &str, found: &str) -> Error {
+    let advice = "give a registered name, a path to a .gguf file or a folder, or owner/repo[:file][@revision]";
+    Error::Reference(Mismatch::at(format!("`{text}`"), "syntax", expected, found, advice))
 }
 
 #[cfg(test)]
@@ -165,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn names_paths_and_repositories() {
+    fn names_paths_and_repositories_are_distinguished() {
         let parse = |text: &str| Reference::parse(text).unwrap();
         assert_eq!(parse("smollm2-135m"), Reference::Name("smollm2-135m".into()));
         assert_eq!(parse("x.gguf"), Reference::Path("x.gguf".into()));
@@ -200,13 +197,13 @@ mod tests {
             "o/-r",
             "",
         ] {
-            assert!(Reference::parse(text).is_err(), "{text:?} was taken");
+            assert!(Reference::parse(text).is_err(), "{text:?} was accepted");
         }
-        insta::assert_snapshot!(Reference::parse("o/r:../x").unwrap_err(), @"fetch o/r:../x: model: expected a file inside the repository, without `..`, found `../x`; give a registered name (see `models list`), a path to a .gguf file or a folder, or owner/repo[:file][@revision]");
+        insta::assert_snapshot!(Reference::parse("o/r:../x").unwrap_err().with_advice(), @"model reference `o/r:../x`: syntax: expected a file inside the repository, without `..`, found `../x`; give a registered name, a path to a .gguf file or a folder, or owner/repo[:file][@revision]");
     }
 
     #[test]
-    fn display_reads_back() {
+    fn display_is_parsed_back() {
         for text in ["smollm2-135m", "./x.gguf", "o/r:x.gguf@v1"] {
             assert_eq!(Reference::parse(text).unwrap().to_string(), text);
         }

@@ -1,43 +1,45 @@
-//! Where to look, whom to ask, how long to wait: from the environment variables that users of the hub know.
+//! Settings of fetching, from the environment variables of the hub's tools.
 
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// The hub itself, unless `HF_ENDPOINT` names another.
+use crate::filesystem::{CACHE_NAME, user_cache};
+
+/// The default hub; `HF_ENDPOINT` names another.
 const ENDPOINT: &str = "https://huggingface.co";
 
-/// How fetching is done.
+/// Settings of fetching.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The hub's address, without a slash at the end.
     pub endpoint: String,
-    /// Sent to the endpoint's host and to nobody else.
+    /// The access token, sent only to the endpoint's host.
     pub token: Option<Token>,
-    /// No connection is made, by nobody: what is cached must do.
+    /// Whether to use only caches, without any connection.
     pub offline: bool,
     /// The cache that all tools of the hub share (`models--owner--repo` folders).
     pub hub_cache: PathBuf,
-    /// This tool's own cache: what came from a mirror, and which files have been verified.
+    /// This tool's own cache: files from mirrors, and digests of verified files.
     pub own_cache: PathBuf,
-    /// Whether the proxies of the environment are used (`HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY` and their like).
+    /// Whether the proxies of the environment are used (`HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY`).
     pub proxies: bool,
-    /// Longest wait for a connection.
+    /// The time limit of connecting.
     pub connect_timeout: Duration,
-    /// Longest silence of a server that has been connected to.
+    /// The time limit of waiting for data.
     pub stall_timeout: Duration,
-    /// How often a transfer that was cut or stalled is taken up again, all in all.
+    /// The maximum number of connections for a transfer that is interrupted or stalls.
     pub attempts: u32,
-    /// Commands that may be pip, in the order of trying; empty: no mirror.
+    /// Commands for pip, tried in order; none: no mirror is used.
     pub pip_commands: Vec<Vec<String>>,
 }
 
-/// A secret that no message shows.
+/// An access token. No message shows it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token(String);
 
 impl Token {
-    /// Takes a token; blank ones are none.
+    /// A token; `None` for a blank text.
     #[must_use]
     pub fn new(text: &str) -> Option<Self> {
         let text = text.trim();
@@ -56,8 +58,8 @@ impl fmt::Debug for Token {
 }
 
 impl Settings {
-    /// `HF_ENDPOINT`, `HF_TOKEN` (or the file that logging in leaves), `HF_HUB_OFFLINE`, `HF_HUB_CACHE`, `HF_HOME`,
-    /// `XDG_CACHE_HOME`; proxies are on.
+    /// Reads `HF_ENDPOINT`, `HF_TOKEN` (or the token file of a login), `HF_HUB_OFFLINE`, `HF_HUB_CACHE`, `HF_HOME`,
+    /// `XDG_CACHE_HOME`; proxies are used.
     #[must_use]
     pub fn from_env() -> Self {
         Self::from_vars(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
@@ -65,7 +67,7 @@ impl Settings {
 
     /// The same with the variables looked up by `var`.
     fn from_vars(var: impl Fn(&str) -> Option<String>) -> Self {
-        let own_cache = own_cache(&var);
+        let own_cache = user_cache(&var).join(CACHE_NAME);
         let hub_cache = hub_cache(&var);
         let logged_in = hf_hub::Cache::new(hub_cache.clone());
         let token_file = var("HF_TOKEN_PATH").and_then(|path| std::fs::read_to_string(path).ok());
@@ -88,7 +90,7 @@ impl Settings {
     }
 }
 
-/// The spellings of "yes" that the hub's own tools take.
+/// The values for "yes" of the hub's own tools.
 fn is_on(value: &str) -> bool {
     ["1", "on", "yes", "true"].contains(&value.to_ascii_lowercase().as_str())
 }
@@ -99,21 +101,6 @@ fn hub_cache(var: &impl Fn(&str) -> Option<String>) -> PathBuf {
     }
     let home = var("HF_HOME").map(PathBuf::from);
     home.unwrap_or_else(|| user_cache(var).join("huggingface")).join("hub")
-}
-
-fn own_cache(var: &impl Fn(&str) -> Option<String>) -> PathBuf {
-    user_cache(var).join("inferometer")
-}
-
-fn user_cache(var: &impl Fn(&str) -> Option<String>) -> PathBuf {
-    let xdg = var("XDG_CACHE_HOME").map(PathBuf::from);
-    xdg.or_else(|| Some(PathBuf::from(var("HOME")?).join(".cache"))).unwrap_or_else(std::env::temp_dir)
-}
-
-/// This tool's folder among the user's caches: `$XDG_CACHE_HOME/inferometer`, `~/.cache/inferometer` without it.
-#[must_use]
-pub fn cache_home() -> PathBuf {
-    own_cache(&|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
 }
 
 #[cfg(test)]
@@ -134,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn variables_are_honoured() {
+    fn environment_variables_are_used() {
         let settings = with(&[
             ("HF_HOME", "/hf"),
             ("HF_ENDPOINT", "http://m:1/"),

@@ -1,78 +1,73 @@
-//! Is a file what it should be: size, digest, first bytes. A digest once computed is remembered until the file changes.
+//! Verifying a file: its size, digest and first bytes. Digests are cached until the file changes.
 
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::Path;
 
-use crate::digest::{self, Stamp};
+use crate::digest::{self, CacheEntry};
+use crate::error::OriginError;
+use crate::progress::Progress;
 use crate::units::Bytes;
 
-use super::failure::Failure;
-use super::progress::Progress;
+use super::hub_file::ExpectedContent;
 
-/// What is known of a file before it is there.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Expected {
-    pub(super) bytes: Option<Bytes>,
-    /// 64 lowercase hexadecimal digits.
-    pub(super) sha256: Option<String>,
-}
-
-/// Checks `path`, whose content goes by the name `file`. `stamps` is the folder of remembered digests, if any are to be used.
-///
-/// A file whose size and time of change are those of its stamp is not hashed again.
+/// Verifies `path`, the content of the file `file`. `digests` is the folder of cached digests, if they are to be used: a file that has
+/// not changed since is not hashed again.
 pub(super) fn verify(
     path: &Path,
     file: &str,
-    expected: &Expected,
-    stamps: Option<&Path>,
+    expected: &ExpectedContent,
+    digests: Option<&Path>,
     progress: &dyn Progress,
-) -> Result<(), Failure> {
-    let found = fs::metadata(path).map_err(Failure::disk("look at", path))?.len();
+) -> Result<(), OriginError> {
+    let found = fs::metadata(path).map_err(OriginError::disk("read the metadata of", path))?.len();
     if let Some(bytes) = expected.bytes
         && bytes.get() != found
     {
-        return Err(Failure::WrongSize { expected: bytes, found: Bytes(found) });
+        return Err(OriginError::WrongSize { expected: bytes, found: Bytes(found) });
     }
     check_content(path, file)?;
     let Some(wanted) = &expected.sha256 else { return Ok(()) };
-    // Taken before hashing: a file that changes meanwhile does not get the stamp of what it was.
-    let stamp = stamps.map(|stamps| Stamp::of(path, stamps)).transpose().map_err(Failure::disk("look at", path))?;
-    if stamp.as_ref().is_some_and(|stamp| stamp.says(wanted)) {
+    // The state is read before hashing, so that a file that changes meanwhile is hashed again next time.
+    let entry = digests
+        .map(|digests| CacheEntry::of(path, digests))
+        .transpose()
+        .map_err(OriginError::disk("read the metadata of", path))?;
+    if entry.as_ref().is_some_and(|entry| entry.contains(wanted)) {
         return Ok(());
     }
-    let found = digest::of_file(path, file, progress).map_err(Failure::disk("read", path))?;
+    let found = digest::of_file(path, file, progress).map_err(OriginError::disk("read", path))?;
     if found != *wanted {
-        return Err(Failure::WrongHash { expected: wanted.clone(), found });
+        return Err(OriginError::WrongHash { expected: wanted.clone(), found });
     }
-    if let Some(stamp) = stamp {
-        stamp.write(wanted);
+    if let Some(entry) = entry {
+        entry.write(wanted);
     }
     Ok(())
 }
 
-/// Notes that `path` has just been verified under another name.
-pub(super) fn remember(path: &Path, expected: &Expected, stamps: &Path) {
+/// Stores the digest of `path`, which has just been verified under another name.
+pub(super) fn store_digest(path: &Path, expected: &ExpectedContent, digests: &Path) {
     if let Some(sha256) = &expected.sha256
-        && let Ok(stamp) = Stamp::of(path, stamps)
+        && let Ok(entry) = CacheEntry::of(path, digests)
     {
-        stamp.write(sha256);
+        entry.write(sha256);
     }
 }
 
-/// Refuses error pages and other things under a model's name.
-fn check_content(path: &Path, file: &str) -> Result<(), Failure> {
+/// Refuses error pages and other content under a model's name.
+fn check_content(path: &Path, file: &str) -> Result<(), OriginError> {
     let mut start = [0; 64];
-    let mut opened = File::open(path).map_err(Failure::disk("open", path))?;
+    let mut opened = File::open(path).map_err(OriginError::disk("open", path))?;
     let mut len = 0;
     while len < start.len() {
-        match opened.read(&mut start[len..]).map_err(Failure::disk("read", path))? {
+        match opened.read(&mut start[len..]).map_err(OriginError::disk("read", path))? {
             0 => break,
             got => len += got,
         }
     }
     let start = &start[..len];
-    let not = |expected| Err(Failure::NotThat { expected, found: shown(start) });
+    let not = |expected| Err(OriginError::WrongContent { expected, found: describe(start) });
     let extension = Path::new(file).extension().and_then(|e| e.to_str()).unwrap_or_default().to_ascii_lowercase();
     match extension.as_str() {
         "gguf" if !start.starts_with(b"GGUF") => not("a GGUF file"),
@@ -83,8 +78,8 @@ fn check_content(path: &Path, file: &str) -> Result<(), Failure> {
     }
 }
 
-/// The first bytes in words.
-fn shown(start: &[u8]) -> String {
+/// A description of the first bytes.
+fn describe(start: &[u8]) -> String {
     let text = start.trim_ascii_start();
     if text.is_empty() {
         "nothing".to_owned()
@@ -99,11 +94,11 @@ fn shown(start: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::progress::Quiet;
     use super::*;
+    use crate::progress::Quiet;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    /// Counts how often something was begun: once per hashing.
+    /// Counts the tasks: one per hashing.
     #[derive(Default)]
     struct Count(AtomicUsize);
 
@@ -116,39 +111,39 @@ mod tests {
         fn note(&self, _: &str) {}
     }
 
-    fn expected(content: &[u8]) -> Expected {
-        Expected { bytes: Some(Bytes(content.len() as u64)), sha256: Some(digest::of_bytes(content)) }
+    fn expected(content: &[u8]) -> ExpectedContent {
+        ExpectedContent { bytes: Some(Bytes(content.len() as u64)), sha256: Some(digest::of_bytes(content)) }
     }
 
     #[test]
     fn a_verified_file_is_hashed_once_until_it_changes() {
         let folder = tempfile::tempdir().unwrap();
-        let (path, stamps) = (folder.path().join("x.gguf"), folder.path().join("stamps"));
+        let (path, digests) = (folder.path().join("x.gguf"), folder.path().join("digests"));
         fs::write(&path, b"GGUF one").unwrap();
         let count = Count::default();
-        let check = |content: &[u8]| verify(&path, "x.gguf", &expected(content), Some(&stamps), &count);
+        let check = |content: &[u8]| verify(&path, "x.gguf", &expected(content), Some(&digests), &count);
         check(b"GGUF one").unwrap();
         check(b"GGUF one").unwrap();
         assert_eq!(count.0.load(Ordering::Relaxed), 1);
         // Same size, other content, written under another inode.
         fs::remove_file(&path).unwrap();
         fs::write(&path, b"GGUF two").unwrap();
-        assert!(matches!(check(b"GGUF one"), Err(Failure::WrongHash { .. })));
+        assert!(matches!(check(b"GGUF one"), Err(OriginError::WrongHash { .. })));
         assert_eq!(count.0.load(Ordering::Relaxed), 2);
     }
 
     #[test]
-    fn wrong_sizes_and_contents_are_told() {
+    fn wrong_sizes_and_contents_are_reported() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x");
         let check = |content: &[u8], file: &str, bytes: Option<u64>| {
             fs::write(&path, content).unwrap();
-            verify(&path, file, &Expected { bytes: bytes.map(Bytes), sha256: None }, None, &Quiet)
+            verify(&path, file, &ExpectedContent { bytes: bytes.map(Bytes), sha256: None }, None, &Quiet)
         };
-        assert!(matches!(check(b"GGUF", "x.gguf", Some(5)), Err(Failure::WrongSize { .. })));
-        assert!(matches!(check(b"<html>503</html>", "x.gguf", None), Err(Failure::NotThat { .. })));
-        assert!(matches!(check(b"", "x.gguf", None), Err(Failure::NotThat { .. })));
-        assert!(matches!(check(b"not json", "config.json", None), Err(Failure::NotThat { .. })));
+        assert!(matches!(check(b"GGUF", "x.gguf", Some(5)), Err(OriginError::WrongSize { .. })));
+        assert!(matches!(check(b"<html>503</html>", "x.gguf", None), Err(OriginError::WrongContent { .. })));
+        assert!(matches!(check(b"", "x.gguf", None), Err(OriginError::WrongContent { .. })));
+        assert!(matches!(check(b"not json", "config.json", None), Err(OriginError::WrongContent { .. })));
         check(b"  {\"a\": 1}", "config.json", None).unwrap();
         check(b"\x10\0\0\0\0\0\0\0{\"a\":1}", "m.safetensors", None).unwrap();
     }

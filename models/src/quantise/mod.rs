@@ -1,10 +1,10 @@
-//! The weights of a checkpoint in another type, as a GGUF file that every engine opens: same names, same metadata, and keys that say
-//! what it was made from and how far it is from that ([`Provenance`]).
+//! Quantising a checkpoint: its weights in another type, as a GGUF file with the same names and metadata, and with keys for the source
+//! and the error of the weights ([`Provenance`]).
 //!
-//! Plain types only, each matrix by itself and without an importance matrix: what `llama-quantize` does for the same names, but that
-//! Q8_0 stands where it takes Q6_K for the matrix that makes the logits. K-quants are read, not made.
+//! Only plain types are supported, without an importance matrix, with the result of `llama-quantize` for the same type, except that the
+//! matrix that computes the logits is Q8_0 instead of Q6_K. K-quants can be read, but not written.
 //!
-//! Everything streams: rows are read from the mapping, widened to f32, rounded, and written at their place.
+//! Weights are streamed: rows are read from the mapping, dequantised to f32, quantised, and written to their position.
 
 mod metadata;
 mod plan;
@@ -15,13 +15,12 @@ mod write;
 use std::path::Path;
 
 use crate::checkpoint::Checkpoint;
-pub(crate) use crate::checkpoint::gguf::shown;
-use crate::checkpoint::gguf::{self, Pairs};
-use crate::error::{Error, Fault};
-use crate::fetch::Progress;
+use crate::container::gguf::{self, KeyValues};
+use crate::error::{Error, Mismatch};
+use crate::progress::Progress;
 use crate::units::Bytes;
 
-use self::plan::Planned;
+use self::plan::PlannedTensor;
 
 pub use provenance::{
     ERROR_KEY, GIVEN_ERROR_KEY, GIVEN_QUANTISATION_KEY, GIVEN_SHA256_KEY, Given, Provenance, SOURCE_QUANTISATION_KEY,
@@ -29,48 +28,48 @@ pub use provenance::{
 };
 pub use target::Target;
 
-/// What is to be made of what.
+/// A checkpoint to quantise, and how.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
-    /// The weights.
+    /// The source.
     pub checkpoint: &'a Checkpoint,
-    /// The SHA-256 of their files ([`crate::digest::sha256`]).
+    /// The SHA-256 of its files ([`crate::digest::sha256`]).
     pub sha256: &'a str,
-    /// The type to be.
+    /// The new type.
     pub target: Target,
-    /// A GGUF file whose tokenizer the new one takes, for a checkpoint that is a folder.
+    /// A GGUF file from which the tokenizer is copied, for a checkpoint that is a folder.
     pub header: Option<&'a Path>,
 }
 
-/// What a finished file is.
+/// The description of a finished file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Quantised {
-    /// Its whole size.
+    /// Its size.
     pub file_bytes: Bytes,
     /// Bits per parameter: the bytes of all tensors x 8 / parameters.
     pub bits_per_weight: f64,
-    /// How many tensors it has.
+    /// The number of tensors.
     pub tensors: usize,
-    /// How many matrices have another type than before.
+    /// The number of matrices whose type changed.
     pub changed: usize,
-    /// What it was made from.
+    /// Its source and error.
     pub provenance: Provenance,
 }
 
-/// Writes the file to `path`, whole or not at all.
+/// Writes the file to `path` atomically.
 ///
 /// # Errors
-/// [`Error::Quantise`] for weights that cannot be read or stored so, a folder without `header`, or a `path` that is the source;
-/// [`Error::NoSpace`] before anything is written where the disk has no room; [`Error::Io`] where writing fails.
+/// [`Error::Quantise`] for weights that cannot be read or represented, a folder without `header`, or a `path` that is the source;
+/// [`Error::NoSpace`] before anything is written; [`Error::Io`] if writing fails.
 pub fn quantise(request: &Request<'_>, path: &Path, progress: &dyn Progress) -> Result<Quantised, Error> {
     let Request { checkpoint, sha256, target, header } = *request;
     refuse_source(checkpoint, path)?;
     let tensors = plan::plan(checkpoint, target)?;
-    let pairs = metadata::metadata(checkpoint, target, header)?;
+    let keys = metadata::metadata(checkpoint, target, header)?;
     let header = |error: f32| {
-        let mut pairs: Pairs = pairs.clone();
-        pairs.extend(Provenance::of(checkpoint, sha256, error)?.pairs());
-        Ok(gguf::header(&pairs, tensors.iter().map(Planned::slot)))
+        let mut keys: KeyValues = keys.clone();
+        keys.extend(Provenance::new(checkpoint, sha256, error)?.keys());
+        Ok(gguf::header(&keys, tensors.iter().map(PlannedTensor::header_entry)))
     };
     let (error, file_bytes) = write::write(&tensors, header, checkpoint.path(), path, progress)?;
     let bytes: u64 = tensors.iter().map(|tensor| tensor.bytes).sum();
@@ -79,17 +78,17 @@ pub fn quantise(request: &Request<'_>, path: &Path, progress: &dyn Progress) -> 
         bits_per_weight: Bytes(bytes).as_f64() * 8.0 / checkpoint.spec().parameters().as_f64(),
         tensors: tensors.len(),
         changed: tensors.iter().filter(|tensor| tensor.is_changed()).count(),
-        provenance: Provenance::of(checkpoint, sha256, error)?,
+        provenance: Provenance::new(checkpoint, sha256, error)?,
     })
 }
 
-/// A file must not be made in the place of what it is made from.
+/// Refuses to overwrite the source.
 fn refuse_source(checkpoint: &Checkpoint, path: &Path) -> Result<(), Error> {
     let Ok(target) = path.canonicalize() else { return Ok(()) };
     let is_source = |file: &std::path::PathBuf| file.canonicalize().is_ok_and(|file| file == target);
     if checkpoint.files().iter().any(is_source) {
         let (expected, found) = ("another file than the source", "the source");
-        return Err(Error::Quantise(Fault::at(path, "output", expected, found, "choose another name (-o FILE)")));
+        return Err(Error::Quantise(Mismatch::at(path, "output", expected, found, "choose another output file")));
     }
     Ok(())
 }

@@ -1,54 +1,54 @@
-//! What a file that is made will hold: every tensor with its type and place, and what it is made from.
+//! The tensors of a quantised file with their types, positions and sources.
 
 use crate::arch;
-use crate::checkpoint::gguf::{ALIGNMENT, Slot};
-use crate::checkpoint::{Checkpoint, TensorView};
+use crate::blocks::{self, MlxGroups};
+use crate::checkpoint::Checkpoint;
+use crate::container::gguf::{ALIGNMENT, NewTensor};
 use crate::dtype::DType;
-use crate::error::{Error, Fault};
-use crate::synth;
+use crate::error::{Error, Mismatch};
+use crate::tensor::TensorView;
 use crate::units::Bytes;
-use crate::widen::{self, Groups};
 
-use super::Target;
 use super::metadata::needs_permutation;
+use super::target::Target;
 
-/// One tensor to be made.
-pub(super) struct Planned<'a> {
+/// One tensor to be written.
+pub(super) struct PlannedTensor<'a> {
     pub(super) name: String,
     pub(super) dtype: DType,
     /// Row-major.
     pub(super) shape: Vec<usize>,
-    /// Where it starts, counted from the start of all data.
+    /// The start of its data, counted from the start of all tensor data.
     pub(super) offset: u64,
     /// Its size without padding.
     pub(super) bytes: u64,
-    pub(super) from: From<'a>,
+    pub(super) source: TensorSource<'a>,
 }
 
-/// What a tensor is made from.
-pub(super) enum From<'a> {
-    /// The same bytes: its type stays.
-    Same(TensorView<'a>),
-    /// The numbers of a tensor, its rows in the order that `heads` says.
-    Rows { view: TensorView<'a>, heads: Option<Heads> },
-    /// The numbers of a matrix in MLX's form.
-    Groups { view: TensorView<'a>, scales: TensorView<'a>, biases: TensorView<'a>, heads: Option<Heads> },
+/// The source of a tensor.
+pub(super) enum TensorSource<'a> {
+    /// A tensor whose bytes are copied.
+    Copy(TensorView<'a>),
+    /// A tensor to be converted, its rows reordered by `order`.
+    Convert { view: TensorView<'a>, order: Option<RotaryOrder> },
+    /// A matrix that MLX quantised.
+    Mlx { view: TensorView<'a>, scales: TensorView<'a>, biases: TensorView<'a>, order: Option<RotaryOrder> },
     /// These values.
-    Exact(Vec<f32>),
+    Values(Vec<f32>),
 }
 
-/// Rows of q or k whose pairs for the rotation stand half a head apart, and are to stand side by side.
+/// Reorders rows of q or k: the two rows of a rotary pair, half a head apart in the source, become adjacent.
 #[derive(Clone, Copy)]
-pub(super) struct Heads {
-    /// Rows of one head.
+pub(super) struct RotaryOrder {
+    /// The rows of one head.
     width: usize,
-    /// Rows of it that are rotated, the first ones.
+    /// The number of rotated rows at the start of a head.
     rotated: usize,
 }
 
-impl Heads {
-    /// The row of the source that becomes row `row`: `2i` and `2i + 1` of a head were `i` and `i + rotated / 2`.
-    pub(super) const fn source(self, row: usize) -> usize {
+impl RotaryOrder {
+    /// The row of the source that becomes row `row`: `2i` and `2i + 1` of a head are `i` and `i + rotated / 2` of the source.
+    const fn source_row(self, row: usize) -> usize {
         let (head, within) = (row / self.width, row % self.width);
         if within >= self.rotated {
             return row;
@@ -57,121 +57,122 @@ impl Heads {
     }
 }
 
-/// All tensors in the order of the file: that of a GGUF source, else that of the computation.
-pub(super) fn plan(checkpoint: &Checkpoint, target: Target) -> Result<Vec<Planned<'_>>, Error> {
-    let mut list = List { checkpoint, target, tensors: Vec::new(), offset: 0 };
+/// All tensors in the order of a GGUF source, else in the order of the computation.
+pub(super) fn plan(checkpoint: &Checkpoint, target: Target) -> Result<Vec<PlannedTensor<'_>>, Error> {
+    let mut builder = PlanBuilder { checkpoint, target, tensors: Vec::new(), offset: 0 };
     if checkpoint.metadata().is_some() {
         for info in checkpoint.tensors() {
-            list.tensor(&info.name)?;
+            builder.add(&info.name)?;
         }
-        return Ok(list.tensors);
+        return Ok(builder.tensors);
     }
     for expected in arch::expected(checkpoint.spec()) {
-        list.tensor(&expected.name)?;
+        builder.add(&expected.name)?;
         if expected.name == "token_embd.weight"
-            && let Some(factors) = synth::rope_factors(checkpoint.spec())
+            && let Some(factors) = arch::rope_factors(checkpoint.spec())
         {
-            list.push("rope_freqs.weight", DType::F32, &[factors.len()], From::Exact(factors));
+            builder.push("rope_freqs.weight", DType::F32, &[factors.len()], TensorSource::Values(factors));
         }
     }
-    Ok(list.tensors)
+    Ok(builder.tensors)
 }
 
-/// The tensors so far, and where the next one starts.
-struct List<'a> {
+/// Collects the tensors and computes their positions.
+struct PlanBuilder<'a> {
     checkpoint: &'a Checkpoint,
     target: Target,
-    tensors: Vec<Planned<'a>>,
+    tensors: Vec<PlannedTensor<'a>>,
     offset: u64,
 }
 
-impl<'a> List<'a> {
-    fn tensor(&mut self, name: &str) -> Result<(), Error> {
+impl<'a> PlanBuilder<'a> {
+    fn add(&mut self, name: &str) -> Result<(), Error> {
         let (checkpoint, view) = (self.checkpoint, self.checkpoint.tensor(name)?);
         let info = view.info();
         let dtype = self.target.dtype(checkpoint.spec(), name, &info.shape);
-        let heads = self.heads(name);
-        let from = if info.dtype.mlx_form().is_some() {
-            let beside = |kind: &str| checkpoint.tensor(&name.replace("weight", kind));
-            From::Groups { scales: beside("scales")?, biases: beside("biases")?, view, heads }
-        } else if info.dtype == dtype && heads.is_none() {
-            From::Same(view)
+        let order = self.order(name);
+        let source = if info.dtype.mlx_form().is_some() {
+            let companion = |kind: &str| checkpoint.tensor(&name.replace("weight", kind));
+            TensorSource::Mlx { scales: companion("scales")?, biases: companion("biases")?, view, order }
+        } else if info.dtype == dtype && order.is_none() {
+            TensorSource::Copy(view)
         } else {
-            From::Rows { view, heads }
+            TensorSource::Convert { view, order }
         };
-        self.push(name, dtype, &info.shape, from);
+        self.push(name, dtype, &info.shape, source);
         Ok(())
     }
 
-    /// How the rows of a weight or bias of q or k are to be ordered, where the source has another order than GGUF.
-    fn heads(&self, name: &str) -> Option<Heads> {
+    /// The reordering of a weight or bias of q or k, if the source has another order than GGUF.
+    fn order(&self, name: &str) -> Option<RotaryOrder> {
         let is_rotated = name.contains(".attn_q.") || name.contains(".attn_k.");
         let spec = self.checkpoint.spec();
         (is_rotated && needs_permutation(self.checkpoint))
-            .then_some(Heads { width: spec.head_dim, rotated: spec.rope.dim })
+            .then_some(RotaryOrder { width: spec.head_dim, rotated: spec.rope.dim })
     }
 
-    fn push(&mut self, name: &str, dtype: DType, shape: &[usize], from: From<'a>) {
-        let (rows, cols) = sides(shape);
+    fn push(&mut self, name: &str, dtype: DType, shape: &[usize], source: TensorSource<'a>) {
+        let (rows, cols) = dimensions(shape);
         let bytes = (dtype.row_bytes(cols) * rows as u64).get();
-        self.tensors.push(Planned {
+        self.tensors.push(PlannedTensor {
             name: name.to_owned(),
             dtype,
             shape: shape.to_vec(),
             offset: self.offset,
             bytes,
-            from,
+            source,
         });
         self.offset += bytes.next_multiple_of(ALIGNMENT);
     }
 }
 
-/// Rows and columns; a vector is one row, and all dimensions but the last make rows.
-pub(super) fn sides(shape: &[usize]) -> (usize, usize) {
+/// Rows and columns: a vector is one row, and the rows of a tensor are the product of all dimensions but the last.
+pub(super) fn dimensions(shape: &[usize]) -> (usize, usize) {
     match shape.split_last() {
         Some((cols, rows)) => (rows.iter().product(), *cols),
         None => (0, 0),
     }
 }
 
-impl Planned<'_> {
-    /// Its line in the header.
-    pub(super) fn slot(&self) -> Slot<'_> {
-        Slot { name: &self.name, dtype: self.dtype, shape: &self.shape, offset: self.offset }
+impl PlannedTensor<'_> {
+    /// Its entry in the header.
+    pub(super) fn header_entry(&self) -> NewTensor<'_> {
+        NewTensor { name: &self.name, dtype: self.dtype, shape: &self.shape, offset: self.offset }
     }
 
-    /// Whether it is a matrix of another type than its source. (A vector becomes F32, which holds the same numbers.)
+    /// Whether it is a matrix of another type than its source. (Vectors become F32 without loss.)
     pub(super) fn is_changed(&self) -> bool {
-        let source = match &self.from {
-            From::Same(_) | From::Exact(_) => self.dtype,
-            From::Rows { view, .. } | From::Groups { view, .. } => view.info().dtype,
+        let source = match &self.source {
+            TensorSource::Copy(_) | TensorSource::Values(_) => self.dtype,
+            TensorSource::Convert { view, .. } | TensorSource::Mlx { view, .. } => view.info().dtype,
         };
         self.shape.len() > 1 && source != self.dtype
     }
 
-    /// Writes row `row` of the source's numbers, `[cols]`, in the order of this tensor.
-    pub(super) fn widen_row(&self, row: usize, out: &mut [f32]) -> Result<(), Box<Fault>> {
+    /// Writes row `row` of this tensor, `[cols]`, dequantised from the source.
+    pub(super) fn dequantise_row(&self, row: usize, out: &mut [f32]) -> Result<(), Box<Mismatch>> {
         let cols = out.len();
-        match &self.from {
-            From::Exact(values) => out.copy_from_slice(values),
-            From::Same(view) => read(view, row, out)?,
-            // A bias is one row whose elements are the rows of its matrix.
-            From::Rows { view, heads: Some(heads) } if self.shape.len() == 1 => {
-                let mut plain = vec![0.0; cols];
-                read(view, row, &mut plain)?;
+        match &self.source {
+            TensorSource::Values(values) => out.copy_from_slice(values),
+            TensorSource::Copy(view) => dequantise(view, row, out)?,
+            // A bias is one row; its elements belong to the rows of its matrix.
+            TensorSource::Convert { view, order: Some(order) } if self.shape.len() == 1 => {
+                let mut values = vec![0.0; cols];
+                dequantise(view, row, &mut values)?;
                 for (at, out) in out.iter_mut().enumerate() {
-                    *out = plain[heads.source(at)];
+                    *out = values[order.source_row(at)];
                 }
             }
-            From::Rows { view, heads } => read(view, source(*heads, row), out)?,
-            From::Groups { view, scales, biases, heads } => {
-                let row = source(*heads, row);
+            TensorSource::Convert { view, order } => dequantise(view, source_row(*order, row), out)?,
+            TensorSource::Mlx { view, scales, biases, order } => {
+                let row = source_row(*order, row);
                 let Some(form) = view.info().dtype.mlx_form() else { return Err(unreadable(view)) };
                 let groups = cols / form.1;
-                let quants = part(view, row, cols * form.0 / 8)?;
-                let (scale_bytes, bias_bytes) = (part(scales, row, groups * 2)?, part(biases, row, groups * 2)?);
-                widen::widen_groups(
-                    &Groups {
+                let quants = row_bytes(view, row, cols * form.0 / 8)?;
+                let (scale_bytes, bias_bytes) =
+                    (row_bytes(scales, row, groups * 2)?, row_bytes(biases, row, groups * 2)?);
+                blocks::dequantise_mlx(
+                    &MlxGroups {
                         quants,
                         form,
                         scales: (scales.info().dtype, scale_bytes),
@@ -185,28 +186,28 @@ impl Planned<'_> {
     }
 }
 
-fn source(heads: Option<Heads>, row: usize) -> usize {
-    heads.map_or(row, |heads| heads.source(row))
+fn source_row(order: Option<RotaryOrder>, row: usize) -> usize {
+    order.map_or(row, |order| order.source_row(row))
 }
 
-/// One row of a tensor whose rows lie one after another.
-fn read(view: &TensorView<'_>, row: usize, out: &mut [f32]) -> Result<(), Box<Fault>> {
+/// Dequantises one row of a tensor.
+fn dequantise(view: &TensorView<'_>, row: usize, out: &mut [f32]) -> Result<(), Box<Mismatch>> {
     let dtype = view.info().dtype;
-    let bytes = part(view, row, dtype.row_bytes(out.len()).get() as usize)?;
-    if widen::widen_into(dtype, bytes, out) { Ok(()) } else { Err(unreadable(view)) }
+    let bytes = row_bytes(view, row, dtype.row_bytes(out.len()).get() as usize)?;
+    if blocks::dequantise_into(dtype, bytes, out) { Ok(()) } else { Err(unreadable(view)) }
 }
 
-/// Row `row` of rows of `bytes` bytes.
-fn part<'a>(view: &TensorView<'a>, row: usize, bytes: usize) -> Result<&'a [u8], Box<Fault>> {
+/// The bytes of row `row`, if each row has `bytes` bytes.
+fn row_bytes<'a>(view: &TensorView<'a>, row: usize, bytes: usize) -> Result<&'a [u8], Box<Mismatch>> {
     view.bytes().get(row * bytes..(row + 1) * bytes).ok_or_else(|| unreadable(view))
 }
 
-fn unreadable(view: &TensorView<'_>) -> Box<Fault> {
+fn unreadable(view: &TensorView<'_>) -> Box<Mismatch> {
     let info = view.info();
-    Fault::at(
+    Mismatch::at(
         "source",
         format!("tensor `{}`", info.name),
-        "a type of weights, whole",
+        "a type for weights, complete",
         format!("{} of {} bytes", info.dtype, Bytes(view.bytes().len() as u64).get()),
         "take the model in another quantisation",
     )
@@ -217,9 +218,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rows_of_a_head_come_side_by_side() {
-        let heads = Heads { width: 6, rotated: 4 };
-        let sources: Vec<usize> = (0..12).map(|row| heads.source(row)).collect();
+    fn the_rows_of_a_rotary_pair_become_adjacent() {
+        let order = RotaryOrder { width: 6, rotated: 4 };
+        let sources: Vec<usize> = (0..12).map(|row| order.source_row(row)).collect();
         assert_eq!(sources, [0, 2, 1, 3, 4, 5, 6, 8, 7, 9, 10, 11]);
     }
 }

@@ -1,55 +1,55 @@
-//! Where quantised weights are from: keys of the file that was made, which say what it was made from and how far it is from that.
+//! The source and the error of quantised weights, stored in the keys of the file.
 
 use crate::checkpoint::Checkpoint;
-use crate::checkpoint::gguf::{Metadata, Pairs, Value};
+use crate::container::gguf::{KeyValues, Metadata, Value};
 use crate::digest;
-use crate::error::Error;
+use crate::error::{Error, printable};
 
-/// SHA-256 of the first source: the file (or list of files) that nobody here had quantised before.
+/// SHA-256 of the original: the file (or list of files) that was not quantised by this tool.
 pub const SOURCE_SHA256_KEY: &str = "inferometer.source.sha256";
-/// The quantisation of the first source.
+/// The quantisation of the original.
 pub const SOURCE_QUANTISATION_KEY: &str = "inferometer.source.quantisation";
-/// Relative error of the weights against the file that this one was made from.
+/// Relative error of the weights against the file that was quantised.
 pub const ERROR_KEY: &str = "inferometer.quantisation.error";
-/// SHA-256 of the file that this one was made from, where that is not the first source.
+/// SHA-256 of the file that was quantised, if it is not the original.
 pub const GIVEN_SHA256_KEY: &str = "inferometer.given.sha256";
 /// The quantisation of that file.
 pub const GIVEN_QUANTISATION_KEY: &str = "inferometer.given.quantisation";
-/// The error that that file says of itself.
+/// The error in the keys of that file.
 pub const GIVEN_ERROR_KEY: &str = "inferometer.given.error";
 
-/// All of them.
+/// All keys of the provenance.
 const KEYS: [&str; 6] =
     [SOURCE_SHA256_KEY, SOURCE_QUANTISATION_KEY, ERROR_KEY, GIVEN_SHA256_KEY, GIVEN_QUANTISATION_KEY, GIVEN_ERROR_KEY];
 
-/// What quantised weights were made from.
+/// The source and the error of quantised weights.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Provenance {
-    /// SHA-256 of the first source.
+    /// SHA-256 of the original.
     pub source_sha256: String,
-    /// The quantisation of the first source, such as `F16`.
+    /// The quantisation of the original, such as `F16`.
     pub source_quantisation: String,
-    /// `sqrt(sum (w - w')^2 / sum w^2)`, no unit: `w` the weights of `given`, or of the source where there is none between, `w'` those
-    /// of this file, over the matrices whose type changed; 0 where none did.
+    /// `sqrt(sum (w - w')^2 / sum w^2)`, without unit: `w` are the weights of `given`, or of the original if that is `None`, `w'` those of
+    /// this file, over the matrices whose type changed; 0 if none did.
     pub error: f32,
-    /// The file that this one was made from, where that is not the first source.
+    /// The file that was quantised, if it is not the original.
     pub given: Option<Given>,
 }
 
-/// A file between the first source and this one.
+/// A file between the original and this one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Given {
     /// Its SHA-256.
     pub sha256: String,
     /// Its quantisation.
     pub quantisation: String,
-    /// The error that it says of itself, against what it was made from.
+    /// Its own error, against the file that it was quantised from.
     pub error: f32,
 }
 
 impl Provenance {
-    /// Of a file made from `checkpoint`, whose digest is `sha256`, with this error.
-    pub(super) fn of(checkpoint: &Checkpoint, sha256: &str, error: f32) -> Result<Self, Error> {
+    /// The provenance of a file quantised from `checkpoint`, whose digest is `sha256`, with this error.
+    pub(super) fn new(checkpoint: &Checkpoint, sha256: &str, error: f32) -> Result<Self, Error> {
         let (sha256, quantisation) = (sha256.to_owned(), checkpoint.quantisation());
         Ok(match checkpoint.provenance()? {
             None => Self { source_sha256: sha256, source_quantisation: quantisation, error, given: None },
@@ -62,22 +62,22 @@ impl Provenance {
         })
     }
 
-    /// The keys of a file that say it.
-    pub(super) fn pairs(&self) -> Pairs {
+    /// The keys of the file.
+    pub(super) fn keys(&self) -> KeyValues {
         let text = |text: &str| Value::String(text.to_owned());
-        let mut pairs = vec![
+        let mut keys = vec![
             (SOURCE_SHA256_KEY.to_owned(), text(&self.source_sha256)),
             (SOURCE_QUANTISATION_KEY.to_owned(), text(&self.source_quantisation)),
             (ERROR_KEY.to_owned(), Value::F32(self.error)),
         ];
         if let Some(given) = &self.given {
-            pairs.extend([
+            keys.extend([
                 (GIVEN_SHA256_KEY.to_owned(), text(&given.sha256)),
                 (GIVEN_QUANTISATION_KEY.to_owned(), text(&given.quantisation)),
                 (GIVEN_ERROR_KEY.to_owned(), Value::F32(given.error)),
             ]);
         }
-        pairs
+        keys
     }
 
     fn read(metadata: &Metadata) -> Result<Option<Self>, Error> {
@@ -102,32 +102,36 @@ impl Provenance {
 fn sha256(metadata: &Metadata, key: &str) -> Result<Option<String>, Error> {
     match metadata.text(key)? {
         Some(text) if !digest::is_digest(text) => {
-            Err(metadata.fault(key, "64 hexadecimal digits", format!("`{}`", super::shown(text))))
+            Err(metadata.mismatch(key, "64 hexadecimal digits", format!("`{}`", printable(text))))
         }
         found => Ok(found.map(str::to_owned)),
     }
 }
 
 fn quantisation(metadata: &Metadata, key: &str) -> Result<String, Error> {
-    metadata.required(key, metadata.text(key)?).map(super::shown)
+    metadata.required(key, metadata.text(key)?).map(printable)
 }
 
 fn error(metadata: &Metadata, key: &str) -> Result<f32, Error> {
     let error = metadata.required(key, metadata.number(key)?)?;
-    if error >= 0.0 { Ok(error) } else { Err(metadata.fault(key, "a number that is not negative", error.to_string())) }
+    if error >= 0.0 {
+        Ok(error)
+    } else {
+        Err(metadata.mismatch(key, "a number that is not negative", error.to_string()))
+    }
 }
 
 impl Checkpoint {
-    /// What the weights were made from; `None` where the file does not say.
+    /// The source of quantised weights; `None` if the file does not contain it.
     ///
     /// # Errors
-    /// When the keys that say it are damaged.
+    /// If its keys are damaged.
     pub fn provenance(&self) -> Result<Option<Provenance>, Error> {
         self.metadata().map_or(Ok(None), Provenance::read)
     }
 }
 
-/// Whether a key says where weights are from, which a file that is made says anew.
+/// Whether a key belongs to the provenance.
 pub(super) fn is_key(key: &str) -> bool {
     KEYS.contains(&key)
 }

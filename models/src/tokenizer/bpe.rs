@@ -1,8 +1,7 @@
 //! Byte-level BPE from a GGUF vocabulary, merged by the `tokenizers` crate.
 //!
-//! That crate panics on vocabularies that contradict themselves, so the merges are checked before it sees them, and
-//! whatever it still does is caught. Its cache of words is off: the cost of a request must not depend on the requests
-//! before it.
+//! The crate panics on inconsistent vocabularies, so the merges are checked first, and remaining panics are caught. Its cache of
+//! words is disabled: the cost of a request must not depend on earlier requests.
 
 use std::collections::HashSet;
 
@@ -13,12 +12,12 @@ use tokenizers::pre_tokenizers::sequence::Sequence;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::{SplitDelimiterBehavior, Tokenizer};
 
-use super::data::TokenizerData;
-use super::guard::guarded;
-use super::pre::PreTokenizer;
-use crate::Error;
+use super::checked_calls::checked;
+use super::pre_tokenizer::PreTokenizer;
+use super::vocabulary::TokenizerData;
+use crate::error::Error;
 
-/// The tokenizer of one vocabulary; it knows nothing of special tokens.
+/// The tokenizer of one vocabulary, without special tokens.
 pub(super) fn build(data: &TokenizerData, pre: &PreTokenizer) -> Result<Tokenizer, Error> {
     let mut vocabulary = Vocab::default();
     vocabulary.reserve(data.tokens.len());
@@ -26,7 +25,7 @@ pub(super) fn build(data: &TokenizerData, pre: &PreTokenizer) -> Result<Tokenize
         vocabulary.insert(token.clone(), id);
     }
     let merges = merges(data, &vocabulary)?;
-    guarded(&data.file, "building the byte-level BPE", || {
+    checked(&data.file, "building the byte-level BPE", || {
         let model = BPE::builder()
             .vocab_and_merges(vocabulary, merges)
             .ignore_merges(pre.ignore_merges)
@@ -44,27 +43,27 @@ pub(super) fn build(data: &TokenizerData, pre: &PreTokenizer) -> Result<Tokenize
     })
 }
 
-/// The merges as pairs, each checked against the vocabulary; of two equal ones the first counts, as in llama.cpp.
+/// The merges as pairs, each checked against the vocabulary. Repetitions are ignored, as in llama.cpp.
 fn merges(data: &TokenizerData, vocabulary: &Vocab) -> Result<Vec<(String, String)>, Error> {
     if data.merges.is_empty() {
         let found = "none".to_owned();
-        return Err(data.fault("tokenizer.ggml.merges", "the merges of a byte-level BPE".to_owned(), found));
+        return Err(data.mismatch("tokenizer.ggml.merges", "the merges of a byte-level BPE".to_owned(), found));
     }
     let mut seen = HashSet::with_capacity(data.merges.len());
     let mut pairs = Vec::with_capacity(data.merges.len());
     for (rank, merge) in data.merges.iter().enumerate() {
-        let fault = |expected: &str, found: String| {
-            data.fault(&format!("tokenizer.ggml.merges[{rank}]"), expected.to_owned(), found)
+        let mismatch = |expected: &str, found: String| {
+            data.mismatch(&format!("tokenizer.ggml.merges[{rank}]"), expected.to_owned(), found)
         };
-        // A token may be a space itself, so the separator is looked for behind the first character.
+        // A token may begin with a space, so the search for the separator starts after the first character.
         let first = merge.chars().next().map_or(0, char::len_utf8);
         let split = merge[first..].find(' ').map(|at| merge.split_at(at + first));
         let Some((left, right)) = split.map(|(left, right)| (left, &right[1..])) else {
-            return Err(fault("two tokens with a space between", format!("{merge:?}")));
+            return Err(mismatch("two tokens with a space between", format!("{merge:?}")));
         };
         let whole = format!("{left}{right}");
         if let Some(missing) = [left, right, &whole].into_iter().find(|token| !vocabulary.contains_key(*token)) {
-            return Err(fault("tokens of the vocabulary", format!("{missing:?}, which is none")));
+            return Err(mismatch("tokens of the vocabulary", format!("{missing:?}, which is not a token")));
         }
         if seen.insert((left, right)) {
             pairs.push((left.to_owned(), right.to_owned()));

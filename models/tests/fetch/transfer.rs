@@ -1,4 +1,4 @@
-//! One file from the hub: good, cut, short, stalled, refused, wrong.
+//! Transfers of one file from the hub: successful, interrupted, short, stalled, refused, wrong.
 
 use models::fetch::Origin;
 
@@ -7,7 +7,7 @@ use super::*;
 const REFERENCE: &str = "o/r:m.gguf";
 
 #[test]
-fn a_good_file_lands_in_the_hubs_own_layout_and_is_not_asked_for_again() {
+fn a_file_is_stored_in_the_hubs_layout_and_not_requested_again() {
     let folder = tempfile::tempdir().unwrap();
     let hub = Mock::start(|request| whole(request, &content()));
     let (settings, notes) = (settings(folder.path(), &hub.url), Notes::default());
@@ -27,7 +27,7 @@ fn a_good_file_lands_in_the_hubs_own_layout_and_is_not_asked_for_again() {
 }
 
 #[test]
-fn a_cut_transfer_is_taken_up_where_it_stopped() {
+fn an_interrupted_transfer_is_resumed() {
     let folder = tempfile::tempdir().unwrap();
     let mut gets = 0;
     let hub = Mock::start(move |request| {
@@ -41,11 +41,11 @@ fn a_cut_transfer_is_taken_up_where_it_stopped() {
     let second = &hub.gets()[1];
     assert_eq!(second.range(), Some(20_000));
     assert_eq!(second.header("if-range"), Some(&*format!("\"{}\"", sha256(&content()))));
-    assert!(notes.all().contains("taking it up again"), "{}", notes.all());
+    assert!(notes.all().contains("resuming"), "{}", notes.all());
 }
 
 #[test]
-fn what_arrived_is_kept_for_the_next_process() {
+fn a_partial_transfer_is_kept_for_the_next_process() {
     let folder = tempfile::tempdir().unwrap();
     let mut gets = 0;
     let hub = Mock::start(move |request| {
@@ -57,8 +57,8 @@ fn what_arrived_is_kept_for_the_next_process() {
         }
     });
     let settings = settings(folder.path(), &hub.url);
-    let error = locate(&settings, REFERENCE, &Notes::default()).unwrap_err().to_string();
-    assert!(error.contains("broke off at 20.0 kB of 60.0 kB"), "{error}");
+    let error = locate(&settings, REFERENCE, &Notes::default()).unwrap_err().with_advice();
+    assert!(error.contains("was interrupted at 20.0 kB of 60.0 kB"), "{error}");
     let located = locate(&settings, REFERENCE, &Notes::default()).unwrap();
     assert_eq!(std::fs::read(located.path).unwrap(), content());
     assert_eq!(hub.gets()[3].range(), Some(20_000));
@@ -80,13 +80,13 @@ fn a_server_that_ignores_the_range_is_read_from_the_start() {
 }
 
 #[test]
-fn a_body_shorter_than_announced_is_no_file() {
+fn a_body_shorter_than_announced_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let hub = Mock::start(|request| match request.method.as_str() {
         "HEAD" => whole(request, &content()),
         _ => Reply::new(200, &content()[..5_000]),
     });
-    let error = locate(&settings(folder.path(), &hub.url), REFERENCE, &Notes::default()).unwrap_err().to_string();
+    let error = locate(&settings(folder.path(), &hub.url), REFERENCE, &Notes::default()).unwrap_err().with_advice();
     assert!(error.contains("expected 60004 bytes, found 5000"), "{error}");
     assert!(
         files(folder.path()).iter().all(|path| path.to_string_lossy().ends_with(".part")),
@@ -96,7 +96,7 @@ fn a_body_shorter_than_announced_is_no_file() {
 }
 
 #[test]
-fn a_server_that_falls_silent_is_left_after_the_limit() {
+fn a_stalled_transfer_ends_after_the_time_limit() {
     let folder = tempfile::tempdir().unwrap();
     let hub = Mock::start(|request| match request.method.as_str() {
         "HEAD" => whole(request, &content()),
@@ -105,12 +105,12 @@ fn a_server_that_falls_silent_is_left_after_the_limit() {
     let mut settings = settings(folder.path(), &hub.url);
     settings.attempts = 2;
     settings.stall_timeout = Duration::from_secs(1);
-    let error = locate(&settings, REFERENCE, &Notes::default()).unwrap_err().to_string();
-    assert!(error.contains("broke off at 20.0 kB") && error.contains("timeout"), "{error}");
+    let error = locate(&settings, REFERENCE, &Notes::default()).unwrap_err().with_advice();
+    assert!(error.contains("was interrupted at 20.0 kB") && error.contains("timeout"), "{error}");
 }
 
 #[test]
-fn refusals_are_told_with_what_they_mean() {
+fn error_statuses_are_reported_with_their_meaning() {
     for (status, meaning) in
         [(403, "HF_TOKEN"), (404, "no such repository"), (500, "try again later"), (429, "wait a little")]
     {
@@ -121,7 +121,7 @@ fn refusals_are_told_with_what_they_mean() {
                 _ => Reply::new(status, "<html>no</html>"),
             });
             let error =
-                locate(&settings(folder.path(), &hub.url), REFERENCE, &Notes::default()).unwrap_err().to_string();
+                locate(&settings(folder.path(), &hub.url), REFERENCE, &Notes::default()).unwrap_err().with_advice();
             assert!(error.contains(&format!("answered {status}")) && error.contains(meaning), "{error}");
             let left: Vec<_> = files(folder.path()).into_iter().filter(|p| p.metadata().unwrap().len() > 0).collect();
             assert!(left.is_empty(), "{left:?}");
@@ -130,17 +130,17 @@ fn refusals_are_told_with_what_they_mean() {
 }
 
 #[test]
-fn a_web_page_is_no_model() {
+fn a_web_page_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let page = b"<!doctype html><title>Log in to the hotel's network</title>";
     let hub = Mock::start(move |_| Reply::new(200, page));
-    let error = locate(&settings(folder.path(), &hub.url), REFERENCE, &Notes::default()).unwrap_err().to_string();
+    let error = locate(&settings(folder.path(), &hub.url), REFERENCE, &Notes::default()).unwrap_err().with_advice();
     assert!(error.contains("expected a GGUF file, found a web page"), "{error}");
     assert_eq!(files(folder.path()), Vec::<PathBuf>::new());
 }
 
 #[test]
-fn a_redirect_to_another_host_does_not_see_the_token() {
+fn the_token_is_not_sent_to_another_host() {
     let folder = tempfile::tempdir().unwrap();
     let cdn = Mock::start(|request| whole(request, &content()));
     let target = format!("{}/store/blob?signature=1", cdn.url);
@@ -160,31 +160,31 @@ fn a_redirect_to_another_host_does_not_see_the_token() {
 }
 
 #[test]
-fn a_loop_of_redirects_ends() {
+fn redirects_are_limited() {
     let folder = tempfile::tempdir().unwrap();
     let hub = Mock::start(|request| match request.method.as_str() {
         "HEAD" => whole(request, &content()),
         _ => Reply::new(302, "").with("Location", "/again"),
     });
-    let error = locate(&settings(folder.path(), &hub.url), REFERENCE, &Notes::default()).unwrap_err().to_string();
+    let error = locate(&settings(folder.path(), &hub.url), REFERENCE, &Notes::default()).unwrap_err().with_advice();
     assert!(error.contains("redirects"), "{error}");
 }
 
 #[test]
-fn the_right_size_with_the_wrong_content_is_refused() {
+fn wrong_content_of_the_right_size_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let hub = Mock::start(|request| {
         let mut damaged = content();
         damaged[30_000] ^= 1;
         whole(request, &damaged).with("X-Linked-Etag", format!("\"{}\"", sha256(&content())))
     });
-    let error = locate(&settings(folder.path(), &hub.url), REFERENCE, &Notes::default()).unwrap_err().to_string();
+    let error = locate(&settings(folder.path(), &hub.url), REFERENCE, &Notes::default()).unwrap_err().with_advice();
     assert!(error.contains(&format!("expected sha256 {}", sha256(&content()))), "{error}");
     assert_eq!(files(folder.path()), Vec::<PathBuf>::new());
 }
 
 #[test]
-fn headers_of_the_server_cannot_leave_the_cache() {
+fn headers_cannot_lead_out_of_the_cache() {
     let folder = tempfile::tempdir().unwrap();
     let hub = Mock::start(|_| {
         Reply::new(200, content()).with("ETag", "\"../../../../escaped\"").with("X-Repo-Commit", "../../escaped")
@@ -204,11 +204,11 @@ fn offline_makes_no_connection() {
     let mut settings = settings(folder.path(), &hub.url);
     settings.offline = true;
     for reference in [REFERENCE, "o/r"] {
-        let error = locate(&settings, reference, &Notes::default()).unwrap_err().to_string();
-        assert!(error.contains("HF_HUB_OFFLINE") && error.contains("--synthetic"), "{error}");
+        let error = locate(&settings, reference, &Notes::default()).unwrap_err().with_advice();
+        assert!(error.contains("HF_HUB_OFFLINE") && error.contains("use synthetic weights"), "{error}");
     }
     assert_eq!(hub.requests().len(), 0);
-    // What is cached is served.
+    // Cached files are used.
     locate(&Settings { offline: false, ..settings.clone() }, REFERENCE, &Notes::default()).unwrap();
     let asked = hub.requests().len();
     assert_eq!(locate(&settings, REFERENCE, &Notes::default()).unwrap().origin, Origin::Cache);
@@ -216,7 +216,7 @@ fn offline_makes_no_connection() {
 }
 
 #[test]
-fn a_damaged_cache_entry_is_noticed_and_replaced() {
+fn a_damaged_cached_file_is_detected_and_replaced() {
     let folder = tempfile::tempdir().unwrap();
     let hub = Mock::start(|request| whole(request, &content()));
     let digest: &str = Box::leak(sha256(&content()).into_boxed_str());
@@ -239,7 +239,7 @@ fn a_damaged_cache_entry_is_noticed_and_replaced() {
 }
 
 #[test]
-fn a_flipped_bit_in_the_cache_is_noticed_without_any_registered_digest() {
+fn a_changed_bit_is_detected_without_a_registered_digest() {
     let folder = tempfile::tempdir().unwrap();
     let hub = Mock::start(|request| whole(request, &content()));
     let (settings, notes) = (settings(folder.path(), &hub.url), Notes::default());
@@ -256,7 +256,7 @@ fn a_flipped_bit_in_the_cache_is_noticed_without_any_registered_digest() {
 }
 
 #[test]
-fn two_at_once_fetch_once() {
+fn concurrent_requests_download_once() {
     let folder = tempfile::tempdir().unwrap();
     let hub = Mock::start(|request| whole(request, &content()));
     let settings = settings(folder.path(), &hub.url);

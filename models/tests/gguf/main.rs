@@ -1,9 +1,9 @@
-//! The reader of GGUF files against files built here, byte by byte: sound ones, hostile ones, mutated ones.
+//! The reader of GGUF files with generated files: valid, invalid and mutated.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 mod allocations;
-mod hostile;
+mod invalid;
 mod models;
 mod mutated;
 mod writer;

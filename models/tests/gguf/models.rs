@@ -1,4 +1,4 @@
-//! Whole models in GGUF files: shapes, checks of tensors, windows, texts.
+//! Models in GGUF files: shapes, checks of tensors, windows, texts.
 
 use std::path::{Path, PathBuf};
 
@@ -58,7 +58,7 @@ fn tiny_of(arch: &str, theta: f32, bias: bool) -> File {
     file
 }
 
-/// Adds an F32 tensor behind the others.
+/// Adds an F32 tensor after the others.
 fn add(file: &mut File, name: &str, dims: &[u64]) {
     add_data(file, name, dims, 0, &vec![0; 4 * dims.iter().product::<u64>() as usize]);
 }
@@ -78,17 +78,17 @@ fn open(name: &str, bytes: &[u8]) -> Result<Checkpoint, Error> {
     Checkpoint::open(&path)
 }
 
-/// The error without the folder that it happened in.
-fn refusal(bytes: &[u8]) -> String {
+/// The error text without the temporary folder.
+fn error_text(bytes: &[u8]) -> String {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("tiny.gguf");
     std::fs::write(&path, bytes).unwrap();
-    let error = Checkpoint::open(&path).expect_err("this file is wrong").to_string();
+    let error = Checkpoint::open(&path).expect_err("this file is wrong").with_advice();
     error.replace(&folder.path().display().to_string(), "DIR")
 }
 
 #[test]
-fn a_tiny_llama() {
+fn the_shape_of_a_llama() {
     let checkpoint = open("tiny.gguf", &tiny().bytes()).unwrap();
     let spec = checkpoint.spec();
     assert_eq!((spec.arch, spec.layers, spec.hidden, spec.ffn), (Arch::Llama, 2, 8, 16));
@@ -108,16 +108,16 @@ fn a_tiny_llama() {
 }
 
 #[test]
-fn a_qwen2_has_biases_and_halves() {
+fn qwen2_has_biases_and_the_halves_layout() {
     let checkpoint = open("tiny.gguf", &tiny_of("qwen2", 1e6, true).bytes()).unwrap();
     assert!(checkpoint.spec().qkv_bias);
     assert_eq!(checkpoint.spec().rope.layout, RopeLayout::Halves);
-    let without = refusal(&tiny_of("qwen2", 1e6, false).bytes());
+    let without = error_text(&tiny_of("qwen2", 1e6, false).bytes());
     assert!(without.contains("tensor `blk.0.attn_q.bias`: expected a tensor of 8, found none; "), "{without}");
 }
 
 #[test]
-fn factors_and_linear_scaling() {
+fn rope_factors_and_linear_scaling_are_read() {
     let mut file = tiny();
     add_data(&mut file, "rope_freqs.weight", &[2], 0, &[1f32.to_le_bytes(), 8f32.to_le_bytes()].concat());
     let scaling = |file: &File| open("tiny.gguf", &file.bytes()).unwrap().spec().rope.scaling.clone();
@@ -133,7 +133,7 @@ fn wrong_models_are_refused() {
     let changed = |change: &dyn Fn(&mut File)| {
         let mut file = tiny();
         change(&mut file);
-        refusal(&file.bytes())
+        error_text(&file.bytes())
     };
     let without_key =
         |name: &'static str| changed(&move |file| file.keys.retain(|key| !key[8..].starts_with(name.as_bytes())));
@@ -144,25 +144,25 @@ fn wrong_models_are_refused() {
         })
     };
     let retyped = |at: usize, entry: Vec<u8>| changed(&move |file| file.tensors[at] = entry.clone());
-    let said = [
+    let errors = [
         ("architecture", changed(&|file| file.keys[0] = key("general.architecture", STRING, &text("gemma3")))),
         ("no architecture", without_key("general.architecture")),
         ("architecture of another type", changed(&|file| file.keys[0] = key("general.architecture", U32, &[0; 4]))),
         ("experts", changed(&|file| file.keys.push(key("llama.expert_count", U32, &8u32.to_le_bytes())))),
         ("no layers", other_key("llama.block_count", 0)),
-        ("layers without end", other_key("llama.block_count", u32::MAX)),
+        ("too many layers", other_key("llama.block_count", u32::MAX)),
         ("one layer too many", other_key("llama.block_count", 3)),
         ("one layer too few", other_key("llama.block_count", 1)),
         ("heads that do not divide", other_key("llama.attention.head_count", 3)),
         ("no heads", other_key("llama.attention.head_count", 0)),
         ("key-value heads that do not divide", other_key("llama.attention.head_count_kv", 0)),
-        ("hidden without end", other_key("llama.embedding_length", 1 << 30)),
+        ("hidden width too large", other_key("llama.embedding_length", 1 << 30)),
         (
             "odd rotary width",
             changed(&|file| file.keys.push(key("llama.rope.dimension_count", U32, &3u32.to_le_bytes()))),
         ),
         (
-            "other widths of values",
+            "another width of values",
             changed(&|file| file.keys.push(key("llama.attention.value_length", U32, &8u32.to_le_bytes()))),
         ),
         ("no epsilon", without_key("llama.attention.layer_norm_rms_epsilon")),
@@ -177,20 +177,20 @@ fn wrong_models_are_refused() {
         ),
         ("a tensor of another shape", retyped(3, tensor("blk.0.attn_k.weight", &[4, 8], 0, 384))),
         ("an unknown tensor", changed(&|file| add(file, "blk.0.attn_output.bias", &[8]))),
-        ("half of a split file", changed(&|file| file.keys.push(key("split.count", U32, &2u32.to_le_bytes())))),
+        ("one part of a split file", changed(&|file| file.keys.push(key("split.count", U32, &2u32.to_le_bytes())))),
         ("a vocabulary alone", changed(&|file| file.tensors.clear())),
         ("bad factors", changed(&|file| add(file, "rope_freqs.weight", &[2]))),
         ("too few factors", changed(&|file| add(file, "rope_freqs.weight", &[1]))),
     ];
-    let said: String = said.iter().map(|(name, text)| format!("{name}\n    {text}\n")).collect();
-    insta::assert_snapshot!(said);
+    let errors: String = errors.iter().map(|(name, text)| format!("{name}\n    {text}\n")).collect();
+    insta::assert_snapshot!(errors);
 }
 
 #[test]
-fn paths_that_lead_nowhere() {
+fn errors_of_paths() {
     let folder = tempfile::tempdir().unwrap();
-    let said = |path: &Path| {
-        let error = Checkpoint::open(path).expect_err("nothing to open").to_string();
+    let error_of = |path: &Path| {
+        let error = Checkpoint::open(path).expect_err("nothing to open").with_advice();
         error.replace(&folder.path().display().to_string(), "DIR")
     };
     let in_folder = |name: &str, bytes: &[u8]| {
@@ -198,21 +198,21 @@ fn paths_that_lead_nowhere() {
         std::fs::write(&path, bytes).unwrap();
         path
     };
-    let mut all = vec![said(&folder.path().join("missing.gguf")), said(folder.path())];
-    all.push(said(&in_folder("empty.gguf", b"")));
-    all.push(said(&in_folder("page.gguf", b"<html><body>Service Unavailable</body></html>")));
-    all.push(said(folder.path()));
-    all.push(said(Path::new("/dev/null")));
+    let mut all = vec![error_of(&folder.path().join("missing.gguf")), error_of(folder.path())];
+    all.push(error_of(&in_folder("empty.gguf", b"")));
+    all.push(error_of(&in_folder("page.gguf", b"<html><body>Service Unavailable</body></html>")));
+    all.push(error_of(folder.path()));
+    all.push(error_of(Path::new("/dev/null")));
     insta::assert_snapshot!(all.join("\n"));
-    let name = open("tiny.gguf", &tiny().bytes()).unwrap().tensor("blk.0.attn_k.wieght").unwrap_err().to_string();
+    let name = open("tiny.gguf", &tiny().bytes()).unwrap().tensor("blk.0.attn_k.wieght").unwrap_err().with_advice();
     assert!(name.contains("did you mean `blk.0.attn_k.weight`?"), "{name}");
 }
 
-/// A file with mistral's shape and name gets its window from the registry; one of another base does not.
+/// A file with Mistral's shape and name gets its window from the registry; a file with another rotary base does not.
 #[test]
 fn the_window_of_mistral_comes_from_the_registry() {
     let entry = registry::find("mistral-7b").unwrap();
-    // The real shape with weights that are not there: a sparse file of the right length.
+    // The real shape without weights: a sparse file of the right length.
     let build = |name: &str, theta: f32| {
         let spec = &entry.spec;
         let number = |name: &str, value: usize| key(&format!("llama.{name}"), U32, &(value as u32).to_le_bytes());
@@ -273,7 +273,7 @@ fn the_window_of_mistral_comes_from_the_registry() {
     assert_eq!(registry::window(&build("Other", 10_000.0)), None);
 }
 
-/// The real default model, where it is at hand.
+/// The real default model, if it is available.
 #[test]
 fn smollm2() {
     let Some(path) = std::env::var_os("INFEROMETER_SMOLLM2").map(PathBuf::from) else {

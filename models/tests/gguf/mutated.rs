@@ -1,4 +1,4 @@
-//! Sound files with bytes changed, cut or repeated: whatever comes, no panic, and no more memory than the file has.
+//! Valid files with bytes changed, removed or repeated: the reader neither panics nor needs much more memory than the file has.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use crate::allocations;
 use crate::models::tiny;
 use crate::writer::File;
 
-/// Reads `bytes`; what is accepted must hold together.
+/// Reads `bytes`, and checks the consistency of an accepted header.
 fn read(bytes: &[u8]) {
     let (result, peak) = allocations::peak(|| Header::parse(Path::new("mutated.gguf"), bytes));
     assert!(peak <= 16 * bytes.len() + (16 << 10), "{peak} bytes allocated for a file of {}", bytes.len());
@@ -28,8 +28,8 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn changed_bytes(changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8)) {
-        let mut bytes = File::sound().bytes();
+    fn changed_bytes_are_handled(changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8)) {
+        let mut bytes = File::valid().bytes();
         for (at, byte) in changes {
             let at = at.index(bytes.len());
             bytes[at] = byte;
@@ -38,7 +38,7 @@ proptest! {
     }
 
     #[test]
-    fn changed_words(changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u64>(), 0u32..64), 1..4)) {
+    fn changed_words_are_handled(changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u64>(), 0u32..64), 1..4)) {
         let mut bytes = tiny().bytes();
         for (at, word, shift) in changes {
             let at = at.index(bytes.len() - 8);
@@ -48,8 +48,8 @@ proptest! {
     }
 
     #[test]
-    fn cut_and_repeated(cut in any::<prop::sample::Index>(), from in any::<prop::sample::Index>(), to in any::<prop::sample::Index>()) {
-        let bytes = File::sound().bytes();
+    fn truncated_and_repeated_bytes_are_handled(cut in any::<prop::sample::Index>(), from in any::<prop::sample::Index>(), to in any::<prop::sample::Index>()) {
+        let bytes = File::valid().bytes();
         read(&bytes[..cut.index(bytes.len())]);
         let mut longer = bytes.clone();
         let (from, to) = (from.index(bytes.len()), to.index(bytes.len()));
@@ -58,21 +58,21 @@ proptest! {
     }
 }
 
-/// Longer than a test should take: `INFEROMETER_MUTATIONS=100000 cargo test -p models --test gguf mutations`.
+/// With more cases than in a normal run: `INFEROMETER_MUTATIONS=100000 cargo test -p models --test gguf mutations`.
 #[test]
 fn mutations() {
     let count: u64 = std::env::var("INFEROMETER_MUTATIONS").ok().and_then(|count| count.parse().ok()).unwrap_or(2000);
-    let sound = tiny().bytes();
+    let valid = tiny().bytes();
     let mut state = 0x9e37_79b9_7f4a_7c15u64;
     let mut random = move || {
-        // xorshift64*: any generator does, as long as it repeats.
+        // xorshift64*: a reproducible generator.
         state ^= state >> 12;
         state ^= state << 25;
         state ^= state >> 27;
         state.wrapping_mul(0x2545_f491_4f6c_dd1d)
     };
     for _ in 0..count {
-        let mut bytes = sound.clone();
+        let mut bytes = valid.clone();
         for _ in 0..=random() % 4 {
             let at = random() as usize % bytes.len();
             match random() % 4 {

@@ -1,4 +1,4 @@
-//! Writes GGUF files from raw parts: whatever a field should be, a test can make it something else.
+//! Writes GGUF files from raw parts, so that tests can make any field invalid.
 
 /// Numbers of value types.
 pub(crate) const U8: u32 = 0;
@@ -13,14 +13,14 @@ pub(crate) const ARRAY: u32 = 9;
 pub(crate) struct File {
     pub(crate) magic: [u8; 4],
     pub(crate) version: u32,
-    /// What the header says; `None`: the truth.
+    /// The number in the header; `None`: the correct one.
     pub(crate) tensor_count: Option<u64>,
     pub(crate) key_count: Option<u64>,
     pub(crate) keys: Vec<Vec<u8>>,
     pub(crate) tensors: Vec<Vec<u8>>,
-    /// What the writer aligns the data to.
+    /// The alignment of the data.
     pub(crate) alignment: usize,
-    /// Bytes behind the header.
+    /// Bytes after the header.
     pub(crate) data: Vec<u8>,
 }
 
@@ -41,7 +41,7 @@ impl Default for File {
 
 impl File {
     /// Two small tensors (4 x 8 F32 and one row of Q4_0) and three keys.
-    pub(crate) fn sound() -> Self {
+    pub(crate) fn valid() -> Self {
         Self {
             keys: vec![
                 key("general.architecture", STRING, &text("llama")),

@@ -1,4 +1,4 @@
-//! Where the tests find vocabularies and the model that are too large for the repository.
+//! Vocabularies and the model for tests, which are too large for the repository.
 
 use std::env;
 use std::io::{self, Write};
@@ -7,7 +7,7 @@ use std::path::PathBuf;
 /// The file of SmolLM2.
 pub(crate) const SMOLLM2: &str = "SmolLM2-135M-Instruct.Q4_1.gguf";
 
-/// A vocabulary or the model; `None`, said plainly, where it is not at hand.
+/// The path of a vocabulary or the model; `None` with a message if it is not available.
 pub(crate) fn find(file: &str) -> Option<PathBuf> {
     let variable = if file == SMOLLM2 { "INFEROMETER_SMOLLM2" } else { "INFEROMETER_VOCABULARIES" };
     let path = match env::var_os(variable) {
@@ -23,7 +23,7 @@ pub(crate) fn find(file: &str) -> Option<PathBuf> {
     } else {
         "run tests/oracle/fetch_vocabularies.sh DIR and set INFEROMETER_VOCABULARIES=DIR"
     };
-    // Past the capture of passing tests: whoever runs them shall see it.
+    // Written to stderr directly, since the output of passing tests is captured.
     let _ = writeln!(io::stderr(), "SKIPPED: {} does not exist; {how}", path.display());
     None
 }

@@ -1,24 +1,23 @@
-//! [`Rules`]: what records must be to one another, gathered in one pass and judged at its end.
+//! [`Rules`]: the rules about how records relate to each other, checked in one pass over the file and at its end.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::report::{Problem, Report, Severity};
-use super::shape;
+use super::{Problem, Report, Severity, fields};
 use crate::Nanos;
-use crate::chrome::{Broken, Phase, Record, is_number};
-use crate::lanes::{Lane, Lanes, Misfit, Texts};
-use crate::nesting::{Kinds, Placed, walk};
+use crate::chrome::{Broken, Phase, Record, is_numeric_id};
+use crate::nesting::{CategoryIds, NestedSpan, nest};
+use crate::spans::{PairingError, SpansByThread, StringTable, ThreadSpans};
 
 /// Perfetto keeps 512 levels, 0 to 511, and shows deeper spans without an end.
-const DEEPEST: usize = 511;
+const MAX_DEPTH: usize = 511;
 
 #[derive(Default)]
 pub(super) struct Rules {
-    lanes: Lanes,
+    spans: SpansByThread,
     report: Report,
-    /// The most decimals of a time in this file: its resolution.
+    /// The largest number of decimals of a time in this file: its resolution.
     decimals: u8,
-    /// Each counter's last time, by process and name.
+    /// The last time of each counter, by process and name.
     counters: HashMap<(u64, String), i64>,
     named_processes: HashSet<u64>,
     named_threads: HashSet<(u64, u64)>,
@@ -37,7 +36,7 @@ impl Rules {
 
     pub(super) fn record(&mut self, record: &Record<'_>) {
         self.count(record);
-        for (severity, field, text) in shape::findings(record) {
+        for (severity, field, text) in fields::findings(record) {
             self.put(severity, Some(record.line), format!("{}, `{field}`", place(record)), text);
         }
         self.ids(record);
@@ -51,16 +50,16 @@ impl Rules {
             Phase::Other(letter) => *self.others.entry(letter).or_default() += 1,
             _ => {}
         }
-        if let Err(misfit) = self.lanes.add(record) {
-            let text = misfit_text(misfit, &self.lanes.texts);
+        if let Err(error) = self.spans.add(record) {
+            let text = pairing_text(error, &self.spans.strings);
             self.put(Severity::Error, Some(record.line), place(record), text);
         }
     }
 
-    /// Judges what needs the whole trace.
+    /// Checks the rules that need the whole trace.
     pub(super) fn finish(mut self, closed: bool) -> Report {
-        let mut lanes = std::mem::take(&mut self.lanes);
-        // Of a file with whole microseconds both start and duration are cut off: neighbours may seem to overlap by one.
+        let mut spans = std::mem::take(&mut self.spans);
+        // In a file with whole microseconds both start and duration are truncated: neighbours may seem to overlap by one.
         let tolerance = match self.decimals {
             0 => 1_000,
             1 => 100,
@@ -68,14 +67,14 @@ impl Rules {
             3 => 0,
             _ => 1,
         };
-        let kinds = Kinds::of(&mut lanes.texts);
-        for lane in &mut lanes.lanes {
-            self.nesting(lane, &lanes.texts, kinds, tolerance);
-            self.left_open(lane, &lanes.texts, closed);
+        let categories = CategoryIds::new(&mut spans.strings);
+        for thread in &mut spans.threads {
+            self.nesting(thread, &spans.strings, categories, tolerance);
+            self.open_spans(thread, &spans.strings, closed);
         }
         self.report.counts.processes = self.processes.len() as u64;
-        self.report.counts.spans = lanes.lanes.iter().map(|lane| lane.spans.len() as u64).sum();
-        self.report.counts.threads = lanes.lanes.iter().filter(|lane| !lane.spans.is_empty()).count() as u64;
+        self.report.counts.spans = spans.threads.iter().map(|thread| thread.spans.len() as u64).sum();
+        self.report.counts.threads = spans.threads.iter().filter(|thread| !thread.spans.is_empty()).count() as u64;
         self.names();
         self.whole_file(closed);
         self.report.problems.sort_by_key(|problem| problem.line.unwrap_or(u64::MAX));
@@ -90,7 +89,7 @@ impl Rules {
         let counts = &mut self.report.counts;
         counts.records += 1;
         match record.phase {
-            // Spans are counted when their pairs are known.
+            // Spans are counted at the end, when their pairs are known.
             Phase::Complete | Phase::Begin | Phase::End => {}
             Phase::Counter => counts.counters += 1,
             Phase::Instant => counts.instants += 1,
@@ -99,11 +98,11 @@ impl Rules {
         }
     }
 
-    /// Ids are not 0. Reported once per process and thread, where it appears first.
+    /// Ids are not 0. Reported once per process and thread, at its first record.
     fn ids(&mut self, record: &Record<'_>) {
         let Some(pid) = record.pid else { return };
         if record.phase != Phase::Metadata && first(&mut self.processes, pid, record.line) && pid == 0 {
-            let text = "is 0: viewers take that for the idle process";
+            let text = "is 0: viewers show it as the idle process";
             self.put(Severity::Error, Some(record.line), format!("{}, `pid`", place(record)), text.to_owned());
         }
         let Some(tid) = record.tid else { return };
@@ -120,8 +119,8 @@ impl Rules {
         if let Some(before) = self.counters.insert(key, time.nanos)
             && time.nanos < before
         {
-            let back = shown_nanos(before - time.nanos);
-            let text = format!("goes back in time: {back} before the sample that is written in front of it");
+            let back = as_nanos(before - time.nanos);
+            let text = format!("goes back in time: {back} before the previous sample in the file");
             self.put(Severity::Warning, Some(record.line), place(record), text);
         }
     }
@@ -138,41 +137,41 @@ impl Rules {
         }
     }
 
-    fn nesting(&mut self, lane: &mut Lane, texts: &Texts, kinds: Kinds, tolerance: i64) {
-        let thread = format!("pid {} tid {}", id(lane.pid), id(lane.tid));
-        let mut deepest: Option<Placed> = None;
-        walk(&mut lane.spans, kinds, |placed| {
-            if deepest.is_none_or(|deepest| placed.depth > deepest.depth) {
-                deepest = Some(placed);
+    fn nesting(&mut self, thread: &mut ThreadSpans, strings: &StringTable, categories: CategoryIds, tolerance: i64) {
+        let ids = format!("pid {} tid {}", id(thread.pid), id(thread.tid));
+        let mut deepest: Option<NestedSpan> = None;
+        nest(&mut thread.spans, categories, |nested| {
+            if deepest.is_none_or(|deepest| nested.depth > deepest.depth) {
+                deepest = Some(nested);
             }
-            if let Some(parent) = placed.parent
-                && placed.excess > tolerance
+            if let Some(parent) = nested.parent
+                && nested.overhang > tolerance
             {
                 let text = format!(
-                    "overlaps {:?} of line {}: it begins inside and ends {} behind it",
-                    texts.text(parent.name),
+                    "overlaps {:?} of line {}: it begins inside and ends {} after it",
+                    strings.get(parent.name),
                     parent.line,
-                    shown_nanos(placed.excess)
+                    as_nanos(nested.overhang)
                 );
-                let place = format!("{thread} {:?}", texts.text(placed.span.name));
-                self.put(Severity::Error, Some(placed.span.line), place, text);
+                let place = format!("{ids} {:?}", strings.get(nested.span.name));
+                self.put(Severity::Error, Some(nested.span.line), place, text);
             }
         });
         let Some(deepest) = deepest else { return };
         self.report.counts.depth = self.report.counts.depth.max(deepest.depth as u64 + 1);
-        if deepest.depth > DEEPEST {
-            let place = format!("{thread} {:?}", texts.text(deepest.span.name));
+        if deepest.depth > MAX_DEPTH {
+            let place = format!("{ids} {:?}", strings.get(deepest.span.name));
             let text =
-                format!("lies inside {} others: Perfetto loses the ends of spans deeper than {DEEPEST}", deepest.depth);
+                format!("is inside {} others: Perfetto drops the ends of spans deeper than {MAX_DEPTH}", deepest.depth);
             self.put(Severity::Warning, Some(deepest.span.line), place, text);
         }
     }
 
-    /// In a file that was cut open spans are what was going on; in a whole one they are wrong.
-    fn left_open(&mut self, lane: &Lane, texts: &Texts, closed: bool) {
+    /// Spans without an end: expected in a truncated file, an error in a finished one.
+    fn open_spans(&mut self, thread: &ThreadSpans, strings: &StringTable, closed: bool) {
         let severity = if closed { Severity::Error } else { Severity::Warning };
-        for open in &lane.open {
-            let place = format!("pid {} tid {} {:?}", id(lane.pid), id(lane.tid), texts.text(open.name));
+        for open in &thread.open {
+            let place = format!("pid {} tid {} {:?}", id(thread.pid), id(thread.tid), strings.get(open.name));
             self.put(severity, Some(open.line), place, "begins and never ends".to_owned());
         }
     }
@@ -196,7 +195,7 @@ impl Rules {
         let mut texts = Vec::new();
         if !closed {
             texts.push(
-                "its array is not closed: the writer was killed or is still writing; viewers accept that".to_owned(),
+                "its array is not closed: the writer was killed or is still running (viewers accept this)".to_owned(),
             );
         }
         if self.dropped > 0 {
@@ -204,7 +203,7 @@ impl Rules {
             texts.push(format!("{dropped} records were dropped by a full buffer: counts and totals are too small"));
         }
         if self.report.counts.spans == 0 {
-            texts.push("holds no span".to_owned());
+            texts.push("has no span".to_owned());
         }
         for text in texts {
             self.put(Severity::Warning, None, "the file".to_owned(), text);
@@ -223,19 +222,19 @@ impl Rules {
     }
 }
 
-/// Notes the line where something appears first; whether it just did.
+/// Stores the first line of a key; returns whether this is it.
 fn first<K: Ord>(lines: &mut BTreeMap<K, u64>, key: K, line: u64) -> bool {
     let known = lines.len();
     lines.entry(key).or_insert(line);
     lines.len() > known
 }
 
-/// An id for a message; one that was no number in the file is told apart and not shown.
+/// An id for a message. One that is not a number in the file has no printable value.
 fn id(number: u64) -> String {
-    if is_number(number) { number.to_string() } else { "(no number)".to_owned() }
+    if is_numeric_id(number) { number.to_string() } else { "(not a number)".to_owned() }
 }
 
-/// Which record: its thread and name, as far as it has them.
+/// The record: its thread and name, if it has them.
 fn place(record: &Record<'_>) -> String {
     let mut place = Vec::new();
     place.extend(record.pid.map(|pid| format!("pid {}", id(pid))));
@@ -246,19 +245,19 @@ fn place(record: &Record<'_>) -> String {
     if place.is_empty() { "the record".to_owned() } else { place.join(" ") }
 }
 
-fn misfit_text(misfit: Misfit, texts: &Texts) -> String {
-    match misfit {
-        Misfit::Negative(nanos) => format!("ends {} before it begins", shown_nanos(-nanos)),
-        Misfit::NothingOpen => "ends a span, but none is open on this thread".to_owned(),
-        Misfit::OtherName(name, line) => {
-            format!("ends {:?}, which began in line {line}: the names must be the same", texts.text(name))
+fn pairing_text(error: PairingError, strings: &StringTable) -> String {
+    match error {
+        PairingError::NegativeDuration(nanos) => format!("ends {} before it begins", as_nanos(-nanos)),
+        PairingError::NoOpenSpan => "ends a span, but none is open on this thread".to_owned(),
+        PairingError::NameDiffers(name, line) => {
+            format!("ends {:?}, which began in line {line}: the names must be the same", strings.get(name))
         }
-        Misfit::BackInTime(nanos) => {
-            format!("lies {} before the `B` or `E` in front of it: they must be in order of time", shown_nanos(nanos))
+        PairingError::OutOfOrder(nanos) => {
+            format!("is {} before the previous `B` or `E` record: they must be in order of time", as_nanos(nanos))
         }
     }
 }
 
-fn shown_nanos(nanos: i64) -> Nanos {
+fn as_nanos(nanos: i64) -> Nanos {
     Nanos(nanos.unsigned_abs())
 }

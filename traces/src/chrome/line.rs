@@ -1,23 +1,23 @@
-//! [`Line`]: one record as text, formatted by hand into a buffer that is reused.
+//! [`Line`]: formats one record as a line of text, by hand and into a reused buffer.
 //!
-//! A trace has up to millions of records; going through a JSON value for each would cost several times as much. A test
-//! has serde read back what is written here.
+//! A trace has up to millions of records; building a JSON value for each would take several times as long. A test reads the
+//! lines back with serde.
 
 use std::io::Write;
 
 use crate::Nanos;
 use crate::record::{Category, Event, Kind, Value};
 
-/// A record's text; `finish` gives it with its newline.
+/// The text of a record; `finish` returns it with its newline.
 #[derive(Debug, Default)]
 pub(super) struct Line {
     text: Vec<u8>,
-    /// What `ts` counts from.
+    /// The time at which `ts` is 0.
     epoch: Nanos,
 }
 
 impl Line {
-    /// For a file whose times count from `epoch`.
+    /// For a file in which `ts` counts from `epoch`.
     pub(super) fn since(epoch: Nanos) -> Self {
         Self { text: Vec::new(), epoch }
     }
@@ -26,7 +26,7 @@ impl Line {
         self.epoch
     }
 
-    /// Begins a record; all but a file's first stand behind a comma.
+    /// Begins a record; all but the first of a file begin with a comma.
     pub(super) fn begin(&mut self, first: bool, phase: char) -> &mut Self {
         self.text.clear();
         if !first {
@@ -35,13 +35,13 @@ impl Line {
         self.raw("{\"ph\":\"").raw(phase.encode_utf8(&mut [0; 4])).raw("\"")
     }
 
-    /// The text, whole.
+    /// The complete text.
     pub(super) fn finish(&mut self) -> &[u8] {
         self.raw("}\n");
         &self.text
     }
 
-    /// An event of a process, with or without its shape.
+    /// Formats an event of a process, with or without its shape.
     pub(super) fn event(&mut self, first: bool, pid: u32, event: &Event, shape: bool) -> &[u8] {
         match event.kind {
             Kind::Op | Kind::Span => {
@@ -62,15 +62,15 @@ impl Line {
         self.event_args(event, shape).finish()
     }
 
-    /// The first half of a span whose end is not known yet.
-    pub(super) fn opening(&mut self, first: bool, pid: u32, event: &Event) -> &[u8] {
+    /// Formats the `B` record of a span whose end is not known yet.
+    pub(super) fn begin_span(&mut self, first: bool, pid: u32, event: &Event) -> &[u8] {
         self.begin(first, 'B').ids(pid, event.tid).start(event.start);
         self.text_field("name", event.name).text_field("cat", event.category.name());
         self.event_args(event, false).finish()
     }
 
-    /// The other half.
-    pub(super) fn closing(&mut self, first: bool, pid: u32, event: &Event) -> &[u8] {
+    /// Formats the `E` record of a span.
+    pub(super) fn end_span(&mut self, first: bool, pid: u32, event: &Event) -> &[u8] {
         self.begin(first, 'E').ids(pid, event.tid).start(event.end());
         self.text_field("name", event.name).finish()
     }
@@ -113,7 +113,7 @@ impl Line {
         self.raw("}")
     }
 
-    /// A value. JSON has no infinities and no NaN: such a number is left out, absent rather than wrong.
+    /// Adds a value. JSON has no infinities and no NaN, so such a number is omitted.
     pub(super) fn arg(&mut self, key: &str, value: Value) -> &mut Self {
         match value {
             Value::Unsigned(number) => self.key(key).unsigned(number),
@@ -126,13 +126,13 @@ impl Line {
         }
     }
 
-    /// When something began, from the file's epoch on; what lies before that is drawn at it.
+    /// Adds `ts`, which counts from the epoch of the file. An earlier time becomes 0.
     pub(super) fn start(&mut self, at: Nanos) -> &mut Self {
         self.time("ts", at.saturating_sub(self.epoch))
     }
 
-    /// Microseconds with three decimals: exact, since both are whole nanoseconds. (As an `f64` of microseconds a time
-    /// would lose its last nanoseconds after 104 days of uptime.)
+    /// Adds microseconds with three decimals, which is exact for whole nanoseconds. (An `f64` of microseconds loses the last
+    /// nanoseconds after 104 days of uptime.)
     pub(super) fn time(&mut self, key: &str, time: Nanos) -> &mut Self {
         self.key(key).unsigned(time.0 / 1_000);
         let rest = (time.0 % 1_000) as u32;
@@ -141,7 +141,7 @@ impl Line {
         self
     }
 
-    /// A key of literal characters, or any other text; with the comma that it needs.
+    /// Adds a key, with a comma before it if necessary.
     fn key(&mut self, key: &str) -> &mut Self {
         if self.text.last() != Some(&b'{') {
             self.text.push(b',');
@@ -170,13 +170,13 @@ impl Line {
     }
 
     fn float(&mut self, number: f64) -> &mut Self {
-        // A vector takes everything, and a finite number always has a text.
+        // Writing to a vector cannot fail, and every finite number has a text.
         let _ = serde_json::to_writer(&mut self.text, &number);
         self
     }
 
-    /// A JSON string. Quotes, backslashes and control characters are escaped, also DEL and the line separators that some
-    /// viewers' parsers take for line ends.
+    /// Adds a JSON string. Quotes, backslashes and control characters are escaped, and so are DEL and the line separators that
+    /// the parsers of some viewers treat as line ends.
     fn quoted(&mut self, text: &str) -> &mut Self {
         self.text.push(b'"');
         let plain = |byte: u8| (0x20..0x7f).contains(&byte) && byte != b'"' && byte != b'\\';
@@ -197,7 +197,7 @@ impl Line {
             '\n' => self.text.extend_from_slice(b"\\n"),
             '\t' => self.text.extend_from_slice(b"\\t"),
             '\0'..='\x1f' | '\x7f' | '\u{2028}' | '\u{2029}' => {
-                // A vector takes everything.
+                // Writing to a vector cannot fail.
                 let _ = write!(self.text, "\\u{:04x}", u32::from(character));
             }
             _ => self.text.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes()),
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn an_op_shows_layer_and_shape() {
+    fn an_op_has_layer_and_shape() {
         let category = Category::Op;
         let op = Event { layer: Some(3), shape: [1, 576, 0], category, ..event(Kind::Op, "q_proj") };
         let line = text(&op, true);
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_whole_and_floats_round_trip() {
+    fn whole_numbers_and_floats_round_trip() {
         let mut line = Line::default();
         line.begin(true, 'C').open_args();
         line.arg("max", Value::Unsigned(u64::MAX)).arg("zero", Value::Unsigned(0)).arg("tenth", Value::Float(0.1));

@@ -1,4 +1,4 @@
-//! Chrome trace files: writing them and reading them.
+//! Writing and reading Chrome trace files.
 //!
 //! The format is the JSON *array* form of the Trace Event Format, one record per line:
 //!
@@ -12,31 +12,27 @@
 //! ]
 //! ```
 //!
-//! - `X` records (start and duration) instead of `B`/`E` pairs: half the size, and nothing to pair.
-//! - The comma stands before a record, so that the file is an array without its `]` after every single write: all of
-//!   Perfetto, catapult and speedscope accept that; two of them refuse `,]`, or an object form that is cut.
+//! - Spans are `X` records (start and duration) instead of `B`/`E` pairs: half the size, and nothing to pair.
+//! - The comma is at the beginning of a record, so that the file is an array without its `]` after every write. Perfetto,
+//!   catapult and speedscope accept that; two of them reject `,]`, or a truncated object form.
 //! - `ts` and `dur` are microseconds with three decimals, printed from whole nanoseconds. `ts` counts from an epoch, which
-//!   keeps it short; the `clock` record says which one: `epoch_ns` on [`clock::now`](crate::clock::now), whose origin all
-//!   processes of a machine share, so that files of one epoch can be put together; `unix_us` is the wall time at its `ts`.
-//! - An op has no `cat`: the `clock` record says what spans without one are, and readers fill it in.
-//! - A span whose end is not known when its insides are written has a `B` and an `E` instead.
-//! - The `shape` of an op is written where it differs from that of the op of the same name in front of it on its thread.
-//! - Spaces may stand in front of a line's end: no record crosses a page of the file, so that not even a kill inside a write
-//!   leaves half of one (the module `file` says how).
-//! - Real process and thread ids; names for both. Numbers in `args` are numbers.
+//!   keeps it short. The `clock` record has the epoch: `epoch_ns` on [`clock::now`](crate::clock::now), whose origin all
+//!   processes of a machine share, so that files with the same epoch can be combined; `unix_us` is the wall time at its `ts`.
+//! - An op has no `cat`: the `clock` record has the category of spans without one, and readers add it.
+//! - A span whose end is not known when its inner spans are written has a `B` and an `E` record instead.
+//! - The `shape` of an op is written when it differs from that of the previous op with the same name on its thread.
+//! - A line may end with spaces: no record crosses a page of the file, so that even a kill inside a write leaves no partial
+//!   record (see the module `line_file`).
+//! - Process and thread ids are the operating system's; both have names. Numbers in `args` are JSON numbers.
 
-mod append;
-mod axis;
-mod file;
 mod line;
+mod line_file;
 mod read;
 mod record;
 mod scan;
 mod writer;
 
-pub use append::{AppendError, Appended};
-pub use axis::Axis;
 pub use read::{Broken, Form, Item, ReadError, Trace, read};
-pub use record::{Flaw, Phase, Record, Time};
-pub(crate) use record::{is_number, shown};
-pub use writer::{Process, WriteError, Writer, Written};
+pub use record::{Flaw, Phase, Record, Time, TimeAxis};
+pub(crate) use record::{excerpt, is_numeric_id};
+pub use writer::{AppendError, Appended, Process, WriteError, Writer, Written};

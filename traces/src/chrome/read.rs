@@ -1,12 +1,11 @@
-//! [`read`]: a trace file, record by record.
+//! [`read`] and [`Trace`]: a trace file, record by record.
 
 use std::borrow::Cow;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::axis::Axis;
-use super::record::{Phase, Record};
+use super::record::{Phase, Record, TimeAxis};
 use super::scan::{Piece, Scanner};
 use crate::record::Category;
 
@@ -15,60 +14,71 @@ pub use super::scan::Form;
 /// Why a trace could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// The system refuses.
+    /// The file cannot be opened or read.
     #[error("cannot read trace file {}: {source}", path.display())]
     Io {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the operating system.
         #[source]
         source: io::Error,
     },
-    /// Something else.
+    /// The file has another format.
     #[error(
-        "{} is no Chrome trace: expected a JSON array of records, or an object with `traceEvents`, found {found}; \
-         give a trace.json of a run folder, or one that a browser or another profiler wrote",
+        "{} is not a Chrome trace: expected a JSON array of records, or an object with `traceEvents`, found {found}",
         path.display()
     )]
     NotATrace {
         /// The file.
         path: PathBuf,
-        /// How it begins.
+        /// Its first bytes.
         found: String,
     },
 }
 
-/// A place in a file that holds no record.
+impl ReadError {
+    /// What to do about it.
+    pub fn advice(&self) -> Option<&'static str> {
+        match self {
+            Self::Io { .. } => None,
+            Self::NotATrace { .. } => {
+                Some("give a trace.json of a run folder, or a trace that a browser or another profiler wrote")
+            }
+        }
+    }
+}
+
+/// A place in a file where a record is expected and none can be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Broken {
     /// The line, from 1.
     pub line: u64,
-    /// The column on that line where it is noticed, from 1, in bytes from the record's beginning.
+    /// The column on that line where the error is detected, from 1, in bytes from the start of the record.
     pub column: usize,
-    /// What is wrong.
+    /// The error.
     pub text: String,
 }
 
-/// What a file holds next.
+/// The next item of a file.
 #[derive(Debug)]
 pub enum Item<'a> {
-    /// A record, maybe with flaws in its fields.
+    /// A record; its fields may have flaws.
     Record(Record<'a>),
-    /// Something that is none.
+    /// Something that is not a record.
     Broken(Broken),
 }
 
-/// A trace file. It is read anew by each [`visit`](Trace::visit), in memory that does not grow with it.
+/// A trace file. Each [`visit`](Trace::visit) reads it again, in memory that does not grow with the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trace {
     path: PathBuf,
     form: Form,
 }
 
-/// Opens a trace. A missing `]`, a record that was cut and other damage are no errors here: they are reported in passing.
+/// Opens a trace. A missing `]`, a truncated record and other damage are not errors here: visiting the trace reports them.
 ///
 /// # Errors
-/// When the file cannot be read or holds no trace.
+/// When the file cannot be read or is not a trace.
 pub fn read(path: impl AsRef<Path>) -> Result<Trace, ReadError> {
     let path = path.as_ref();
     let (_, form) = open(path)?;
@@ -100,12 +110,12 @@ impl Trace {
         &self.path
     }
 
-    /// How its records are packed.
+    /// The JSON form of the file.
     pub fn form(&self) -> Form {
         self.form
     }
 
-    /// Goes through the file from its beginning; says whether its array was closed.
+    /// Calls `take` for each item of the file; returns whether the array of records is closed.
     ///
     /// # Errors
     /// When the file can no longer be read.
@@ -116,14 +126,14 @@ impl Trace {
         })
     }
 
-    /// How its times are to be read, where its beginning says so.
+    /// The time axis, if the file begins with a `clock` record.
     ///
     /// # Errors
     /// When the file can no longer be read.
-    pub fn axis(&self) -> Result<Option<Axis>, ReadError> {
-        /// Why the search ends.
+    pub fn axis(&self) -> Result<Option<TimeAxis>, ReadError> {
+        /// Why the search ended.
         enum End {
-            Found(Option<Axis>),
+            Found(Option<TimeAxis>),
             Failed(ReadError),
         }
         impl From<ReadError> for End {
@@ -133,7 +143,7 @@ impl Trace {
         }
         let end = self.try_visit::<End>(|item, _| match item {
             Item::Record(record) if record.phase == Phase::Metadata => Ok(()),
-            Item::Record(record) => Err(End::Found(Axis::of(&record))),
+            Item::Record(record) => Err(End::Found(TimeAxis::of(&record))),
             Item::Broken(_) => Ok(()),
         });
         match end {
@@ -143,14 +153,14 @@ impl Trace {
         }
     }
 
-    /// As [`visit`](Trace::visit), with the record's text, until `take` fails.
+    /// Like [`visit`](Trace::visit), but passes the text of each record as well and stops when `take` fails.
     pub(super) fn try_visit<E: From<ReadError>>(
         &self,
         mut take: impl FnMut(Item<'_>, &[u8]) -> Result<(), E>,
     ) -> Result<bool, E> {
         let (mut scanner, _) = open(&self.path)?;
         let io = |source| ReadError::Io { path: self.path.clone(), source };
-        let mut plain_ops = false;
+        let mut uncategorised_are_ops = false;
         loop {
             let length = match scanner.next().map_err(io)? {
                 Piece::End { closed } => return Ok(closed),
@@ -160,10 +170,10 @@ impl Trace {
                 }
                 Piece::Record { line, text } => match Record::parse(line, text) {
                     Ok(mut record) => {
-                        if let Some(axis) = Axis::of(&record) {
-                            plain_ops = axis.plain_ops;
+                        if let Some(axis) = TimeAxis::of(&record) {
+                            uncategorised_are_ops = axis.uncategorised_are_ops;
                         }
-                        if plain_ops && record.phase == Phase::Complete && record.category.is_empty() {
+                        if uncategorised_are_ops && record.phase == Phase::Complete && record.category.is_empty() {
                             record.category = Cow::Borrowed(Category::Op.name());
                         }
                         take(Item::Record(record), text)?;
@@ -176,17 +186,17 @@ impl Trace {
                     }
                 },
             };
-            scanner.retry_behind_first_line(length);
+            scanner.retry_after_first_line(length);
         }
     }
 }
 
 fn broken(line: u64, error: &serde_json::Error) -> Broken {
-    // serde counts lines from the record's beginning and says the place at the end of its text; the place is ours.
+    // serde appends its own line, which counts from the start of the record; it is replaced by the line in the file.
     let text = error.to_string();
     let text = text.split(" at line ").next().unwrap_or_default();
-    let further = (error.line() as u64).saturating_sub(1);
-    Broken { line: line + further, column: error.column(), text: format!("no valid record: {text}") }
+    let offset = (error.line() as u64).saturating_sub(1);
+    Broken { line: line + offset, column: error.column(), text: format!("invalid record: {text}") }
 }
 
 #[cfg(test)]
@@ -209,22 +219,22 @@ mod tests {
     }
 
     #[test]
-    fn records_behind_a_damaged_one_are_read() {
+    fn records_after_a_damaged_one_are_read() {
         let text = "[\n{\"name\":\"a\"}\n,{\"name\":\"cut\",\"pid\":7\n,{\"name\":\"b\"}\n,{\"name\":\"c\",}\n,{\"name\":\"d\"}\n";
         assert_eq!(
             items(text),
             [
                 "2 a",
-                "! 3 22 this record does not end: it was cut",
+                "! 3 22 the record has no end: it was truncated",
                 "4 b",
-                "! 5 13 no valid record: trailing comma",
+                "! 5 13 invalid record: trailing comma",
                 "6 d"
             ]
         );
     }
 
     #[test]
-    fn errors_name_file_expectation_and_finding() {
+    fn errors_name_the_file_and_what_was_found() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("model.gguf");
         let error = read(&path).unwrap_err().to_string();
@@ -233,6 +243,8 @@ mod tests {
         let error = read(&path).unwrap_err().to_string();
         assert!(error.contains("found \"GGUF\\x03\\x00\\x00\\x00\""), "{error}");
         std::fs::write(&path, b"").unwrap();
-        assert!(read(&path).unwrap_err().to_string().contains("found an empty file"));
+        let error = read(&path).unwrap_err();
+        assert!(error.to_string().ends_with("found an empty file"), "{error}");
+        assert!(error.advice().is_some_and(|advice| advice.starts_with("give a trace.json")));
     }
 }

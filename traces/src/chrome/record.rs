@@ -1,16 +1,24 @@
-//! [`Record`]: one record of a trace file as it is read, and the [`Flaw`]s in its fields.
+//! [`Record`]: one record of a trace file as it is read, with the [`Flaw`]s in its fields; and the [`TimeAxis`] that the `clock`
+//! record of a file defines.
 //!
-//! Every field is taken as raw JSON first and interpreted then, so that a field of the wrong type is a flaw with a name
-//! and does not hide the others.
+//! Every field is read as raw JSON first and interpreted afterwards, so that a field of the wrong type becomes a flaw with the
+//! field's name and does not hide the other fields.
 
 use std::borrow::Cow;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::Nanos;
 use crate::record::Category;
 
-/// The fields that are looked at; others are allowed.
+/// The name of the record that defines the time axis, and its arguments.
+pub(super) const CLOCK_RECORD: &str = "clock";
+pub(super) const UNIX_MICROS: &str = "unix_us";
+pub(super) const EPOCH_NANOS: &str = "epoch_ns";
+pub(super) const UNCATEGORISED: &str = "uncategorised";
+
+/// The fields that are read; others are allowed.
 #[derive(Deserialize)]
 struct Fields<'a> {
     #[serde(borrow)]
@@ -31,7 +39,7 @@ struct Fields<'a> {
     args: Option<&'a RawValue>,
 }
 
-/// A field that is not what it should be.
+/// An invalid field.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Flaw {
     /// The field.
@@ -49,15 +57,15 @@ pub enum Phase {
     Begin,
     /// `E`: the span that began last on its thread ends.
     End,
-    /// `C`: values at a moment.
+    /// `C`: the values of a counter at one time.
     Counter,
-    /// `i`, `I` or `R`: something happened.
+    /// `i`, `I` or `R`: an instant.
     Instant,
-    /// `M`: a name or place of a process or thread.
+    /// `M`: a name or sort index of a process or thread.
     Metadata,
     /// Another phase of the format: async, flow, sample, object, memory, clock.
     Other(char),
-    /// None of the format, or missing.
+    /// Missing, or not a phase of the format.
     Unknown,
 }
 
@@ -80,9 +88,9 @@ impl Phase {
 /// A time in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Time {
-    /// Nanoseconds; files may hold what is negative.
+    /// Nanoseconds; a file may have negative times.
     pub nanos: i64,
-    /// Decimals of its microseconds as they are written.
+    /// The number of decimals of its microseconds in the file.
     pub decimals: u8,
 }
 
@@ -91,15 +99,15 @@ pub struct Time {
 pub struct Record<'a> {
     /// The line on which it begins, from 1.
     pub line: u64,
-    /// What it is.
+    /// Its `ph`.
     pub phase: Phase,
-    /// Its name; empty where it has none.
+    /// Its name; empty if it has none.
     pub name: Cow<'a, str>,
-    /// Its category; empty where it has none.
+    /// Its category; empty if it has none.
     pub category: Cow<'a, str>,
-    /// The process; one that is a text has a number made from it.
+    /// The process id. An id that is not a number gets a number derived from its text.
     pub pid: Option<u64>,
-    /// The thread; likewise.
+    /// The thread id, likewise.
     pub tid: Option<u64>,
     /// `ts`.
     pub start: Option<Time>,
@@ -107,7 +115,7 @@ pub struct Record<'a> {
     pub duration: Option<Time>,
     /// `args`, as JSON.
     pub args: Option<&'a RawValue>,
-    /// Fields that are not what they should be.
+    /// Its invalid fields.
     pub flaws: Vec<Flaw>,
 }
 
@@ -115,14 +123,14 @@ impl<'a> Record<'a> {
     /// Reads a record.
     ///
     /// # Errors
-    /// When the text is not one JSON object, or names a field twice.
+    /// When the text is not one JSON object, or has a field twice.
     pub(super) fn parse(line: u64, text: &'a [u8]) -> Result<Self, serde_json::Error> {
         let fields: Fields<'a> = serde_json::from_slice(text)?;
         let mut flaws = Vec::new();
         let letter = text_of("ph", fields.ph, &mut flaws);
         let phase = Phase::of(&letter);
         if phase == Phase::Unknown && fields.ph.is_some() && flaws.is_empty() {
-            flaws.push(Flaw { field: "ph", text: format!("{letter:?} is no phase of the format") });
+            flaws.push(Flaw { field: "ph", text: format!("{letter:?} is not a phase of the format") });
         }
         Ok(Self {
             line,
@@ -138,7 +146,7 @@ impl<'a> Record<'a> {
         })
     }
 
-    /// The pass of the request that it is, or is a phase of.
+    /// The pass of a request, or of a phase of one.
     pub(crate) fn pass(&self) -> Option<Cow<'a, str>> {
         #[derive(Deserialize)]
         struct Pass<'a> {
@@ -151,7 +159,7 @@ impl<'a> Record<'a> {
         serde_json::from_str::<Pass<'a>>(self.args?.get()).ok().map(|args| args.pass)
     }
 
-    /// What the recorder dropped, where this is the record that tells it; else 0.
+    /// The number of records that the recorder dropped, if this record reports it; else 0.
     pub(crate) fn dropped(&self) -> u64 {
         #[derive(Deserialize)]
         struct Dropped {
@@ -160,8 +168,35 @@ impl<'a> Record<'a> {
         if self.phase != Phase::Instant || self.name != "dropped" {
             return 0;
         }
-        let told = self.args.and_then(|args| serde_json::from_str::<Dropped>(args.get()).ok());
-        told.map_or(0, |dropped| dropped.records)
+        let args = self.args.and_then(|args| serde_json::from_str::<Dropped>(args.get()).ok());
+        args.map_or(0, |args| args.records)
+    }
+}
+
+/// How to interpret the times and spans of a file. A file without a `clock` record counts from the origin of the clock.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TimeAxis {
+    /// The reading of [`clock::now`](crate::clock::now) at which `ts` is 0.
+    pub epoch: Nanos,
+    /// Whether spans without a category are ops.
+    pub(super) uncategorised_are_ops: bool,
+}
+
+impl TimeAxis {
+    /// The axis that this record defines; `None` if it is not a `clock` record.
+    pub(super) fn of(record: &Record<'_>) -> Option<Self> {
+        #[derive(Deserialize)]
+        struct Args<'a> {
+            #[serde(default)]
+            epoch_ns: Nanos,
+            #[serde(default, borrow)]
+            uncategorised: Option<&'a str>,
+        }
+        if record.phase != Phase::Instant || record.name != CLOCK_RECORD {
+            return None;
+        }
+        let args: Args<'_> = serde_json::from_str(record.args?.get()).ok()?;
+        Some(Self { epoch: args.epoch_ns, uncategorised_are_ops: args.uncategorised == Some(Category::Op.name()) })
     }
 }
 
@@ -170,13 +205,13 @@ fn text_of<'a>(field: &'static str, raw: Option<&'a RawValue>, flaws: &mut Vec<F
     match text(raw) {
         Some(text) => text,
         None => {
-            flaws.push(Flaw { field, text: format!("expected a text, found {}", shown(raw)) });
+            flaws.push(Flaw { field, text: format!("expected a text, found {}", excerpt(raw)) });
             Cow::Borrowed(raw.get())
         }
     }
 }
 
-/// The text that a JSON string stands for; borrowed unless it has escapes.
+/// The text of a JSON string; borrowed unless it has escapes.
 fn text(raw: &RawValue) -> Option<Cow<'_, str>> {
     let inner = raw.get().strip_prefix('"')?.strip_suffix('"')?;
     if inner.contains('\\') {
@@ -190,21 +225,21 @@ fn id_of(field: &'static str, raw: Option<&RawValue>, flaws: &mut Vec<Flaw>) -> 
     if let Ok(number) = raw.get().parse() {
         return Some(number);
     }
-    flaws.push(Flaw { field, text: format!("expected a whole number, found {}", shown(raw)) });
-    // FNV-1a: records of one odd id still belong together.
+    flaws.push(Flaw { field, text: format!("expected a whole number, found {}", excerpt(raw)) });
+    // FNV-1a: records with the same invalid id still belong together.
     let hash = raw
         .get()
         .bytes()
         .fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
-    Some(hash | NO_NUMBER)
+    Some(hash | DERIVED_ID)
 }
 
-/// Marks numbers that were made from ids of other types.
-const NO_NUMBER: u64 = 1 << 63;
+/// The bit that marks ids derived from other types than numbers.
+const DERIVED_ID: u64 = 1 << 63;
 
 /// Whether an id was a number in the file.
-pub(crate) fn is_number(id: u64) -> bool {
-    id & NO_NUMBER == 0
+pub(crate) fn is_numeric_id(id: u64) -> bool {
+    id & DERIVED_ID == 0
 }
 
 fn time_of(field: &'static str, raw: Option<&RawValue>, flaws: &mut Vec<Flaw>) -> Option<Time> {
@@ -212,7 +247,7 @@ fn time_of(field: &'static str, raw: Option<&RawValue>, flaws: &mut Vec<Flaw>) -
     if let Some(time) = micros(raw.get()) {
         return Some(time);
     }
-    flaws.push(Flaw { field, text: format!("expected a number of microseconds, found {}", shown(raw)) });
+    flaws.push(Flaw { field, text: format!("expected a number of microseconds, found {}", excerpt(raw)) });
     text(raw).and_then(|text| micros(&text))
 }
 
@@ -222,7 +257,7 @@ fn micros(text: &str) -> Option<Time> {
     let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
     let plain = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
     if whole.is_empty() || !plain(whole) || !plain(fraction) {
-        // An exponent; or no number at all.
+        // A number with an exponent, or not a number.
         let value: f64 = text.parse().ok().filter(|value: &f64| value.is_finite())?;
         return text
             .starts_with(|first: char| first == '-' || first.is_ascii_digit())
@@ -236,8 +271,8 @@ fn micros(text: &str) -> Option<Time> {
     Some(Time { nanos: if negative { -nanos } else { nanos }, decimals: fraction.len().min(9) as u8 })
 }
 
-/// JSON for a message, not too long.
-pub(crate) fn shown(raw: &RawValue) -> String {
+/// The beginning of a JSON value, for a message.
+pub(crate) fn excerpt(raw: &RawValue) -> String {
     let text = raw.get();
     match text.char_indices().nth(40) {
         Some((cut, _)) => format!("{}...", &text[..cut]),
@@ -259,20 +294,20 @@ mod tests {
         assert_eq!(nanos("12.34567"), Some((12_346, 5)));
         assert_eq!(nanos("1e3"), Some((1_000_000, 3)));
         assert_eq!(nanos("99999999999999999999"), None);
-        for no_number in ["", "-", ".5", "null", "true", "NaN", "inf", "\"1\"", "1.2.3"] {
-            assert_eq!(nanos(no_number), None, "{no_number}");
+        for invalid in ["", "-", ".5", "null", "true", "NaN", "inf", "\"1\"", "1.2.3"] {
+            assert_eq!(nanos(invalid), None, "{invalid}");
         }
     }
 
     #[test]
-    fn flaws_name_field_and_finding_and_hide_nothing() {
+    fn each_invalid_field_is_reported_and_hides_no_other_field() {
         let text = br#"{"ph":"Q","name":7,"pid":"p","tid":1.5,"ts":"12.5","dur":[1],"args":{}}"#;
         let record = Record::parse(3, text).unwrap();
         let flaws: Vec<_> = record.flaws.iter().map(|flaw| format!("{}: {}", flaw.field, flaw.text)).collect();
         assert_eq!(
             flaws,
             [
-                "ph: \"Q\" is no phase of the format",
+                "ph: \"Q\" is not a phase of the format",
                 "name: expected a text, found 7",
                 "pid: expected a whole number, found \"p\"",
                 "tid: expected a whole number, found 1.5",

@@ -1,27 +1,27 @@
 //! [`Scanner`]: splits a trace file into its records, one after the other, in bounded memory.
 //!
-//! It knows just enough JSON to find where a record ends (braces, brackets, strings), whatever the layout: one record per
-//! line, all on one line, or indented. What is inside a record is for [`record`](super::record). It survives damage: a
-//! record that does not end is given up at its first line, and reading goes on at the next line that begins one.
+//! It parses only as much JSON as it needs to find the end of a record (braces, brackets, strings), in any layout: one record
+//! per line, all on one line, or indented. [`record`](super::record) parses the content of a record. Damage is skipped: a
+//! record without an end is skipped with its first line, and scanning continues at the next line that begins a record.
 
 use std::io::{self, Read};
 
-/// A longer record is taken for damage.
-const LONGEST: usize = 16 << 20;
-const CHUNK: usize = 256 << 10;
+/// The largest size of a record in bytes; a longer one counts as damage.
+const MAX_RECORD_BYTES: usize = 16 << 20;
+const CHUNK_BYTES: usize = 256 << 10;
 
-/// What stands next in the file.
+/// The next piece of the file.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Piece<'a> {
-    /// A whole record, braces included, and the line on which it begins.
+    /// A complete record with its braces, and the line on which it begins.
     Record { line: u64, text: &'a [u8] },
-    /// Something that is no record: the line on which it begins, its length on that line, and what is wrong.
+    /// Something that is not a record: the line on which it begins, its length on that line, and the error.
     Broken { line: u64, length: usize, text: &'static str },
-    /// The end; whether the array was closed with `]`.
+    /// The end of the file, and whether the array is closed with `]`.
     End { closed: bool },
 }
 
-/// How the records are packed.
+/// The JSON form of a trace file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
     /// `[ record, record, ...`; the `]` may be missing.
@@ -33,28 +33,28 @@ pub enum Form {
 pub(super) struct Scanner<R> {
     source: R,
     buffer: Vec<u8>,
-    /// Everything in front of it is done.
+    /// The current position; everything before it is scanned.
     at: usize,
     line: u64,
     exhausted: bool,
     closed: bool,
 }
 
-/// How far a record reaches.
+/// The end of a record.
 enum Extent {
     Whole(usize),
-    /// A line end inside a string: JSON has none there, so the record was cut.
+    /// A line end inside a string, which JSON does not allow: the record was truncated.
     NewlineInText(usize),
-    /// The next line begins a record.
-    Torn(usize),
+    /// The next line begins another record.
+    NextRecord(usize),
     TooLong,
-    Cut,
+    EndOfFile,
 }
 
 impl<R: Read> Scanner<R> {
-    /// Finds the first record's place; `None` where there is no array of records.
+    /// Finds the first record; `None` if the file has no array of records.
     pub(super) fn open(source: R) -> io::Result<Option<(Self, Form)>> {
-        let (buffer, line) = (Vec::with_capacity(2 * CHUNK), 1);
+        let (buffer, line) = (Vec::with_capacity(2 * CHUNK_BYTES), 1);
         let mut scanner = Self { source, buffer, at: 0, line, exhausted: false, closed: false };
         scanner.refill()?;
         if scanner.buffer.starts_with(b"\xef\xbb\xbf") {
@@ -73,7 +73,7 @@ impl<R: Read> Scanner<R> {
         }
     }
 
-    /// The next piece. After the end comes nothing but the end.
+    /// The next piece. After the end it returns the end again.
     pub(super) fn next(&mut self) -> io::Result<Piece<'_>> {
         if self.closed {
             return Ok(Piece::End { closed: true });
@@ -85,13 +85,13 @@ impl<R: Read> Scanner<R> {
                 Ok(Piece::End { closed: true })
             }
             Some(b'{') => self.record(),
-            Some(_) => self.give_up("expected a record, which begins with `{`"),
+            Some(_) => self.skip_line("expected a record, which begins with `{`"),
         }
     }
 
-    /// Takes back the last record but for its first line, after its text turned out to be no JSON: the records behind a
-    /// damaged one may be whole. `length` is that of the record's text.
-    pub(super) fn retry_behind_first_line(&mut self, length: usize) {
+    /// Goes back to the end of the first line of the last record, whose text is not valid JSON: the lines after it may be
+    /// complete records. `length` is the length of the record's text.
+    pub(super) fn retry_after_first_line(&mut self, length: usize) {
         let start = self.at - length;
         let Some(record) = self.buffer.get(start..self.at) else { return };
         let Some(first) = record.iter().position(|&byte| byte == b'\n') else { return };
@@ -106,14 +106,18 @@ impl<R: Read> Scanner<R> {
                 self.advance(length);
                 Ok(Piece::Record { line, text: &self.buffer[start..start + length] })
             }
-            Extent::NewlineInText(length) => self.give_up_at(length, "the line ends inside a text: the record was cut"),
-            Extent::Torn(length) => self.give_up_at(length, "the next record begins before this one ends: it was cut"),
-            Extent::TooLong => self.give_up("the record does not end within 16 MiB"),
-            Extent::Cut => self.give_up("this record does not end: it was cut"),
+            Extent::NewlineInText(length) => {
+                self.skip_line_at(length, "the line ends inside a string: the record was truncated")
+            }
+            Extent::NextRecord(length) => {
+                self.skip_line_at(length, "the next record begins before this one ends: it was truncated")
+            }
+            Extent::TooLong => self.skip_line("the record does not end within 16 MiB"),
+            Extent::EndOfFile => self.skip_line("the record has no end: it was truncated"),
         }
     }
 
-    /// Where the record that begins here ends.
+    /// Finds the end of the record that begins at the current position.
     fn extent(&mut self) -> io::Result<Extent> {
         let (mut depth, mut in_text, mut escaped) = (0_usize, false, false);
         let mut done = 0;
@@ -131,7 +135,7 @@ impl<R: Read> Scanner<R> {
                 }
                 match byte {
                     b'"' => in_text = true,
-                    b'\n' if self.begins_record(place + 1) => return Ok(Extent::Torn(place)),
+                    b'\n' if self.begins_record(place + 1) => return Ok(Extent::NextRecord(place)),
                     b'{' | b'[' => depth += 1,
                     b'}' | b']' => {
                         depth = depth.saturating_sub(1);
@@ -143,24 +147,24 @@ impl<R: Read> Scanner<R> {
                 }
             }
             done = self.buffer.len() - self.at;
-            if done > LONGEST {
+            if done > MAX_RECORD_BYTES {
                 return Ok(Extent::TooLong);
             }
             if !self.refill()? {
-                return Ok(Extent::Cut);
+                return Ok(Extent::EndOfFile);
             }
         }
     }
 
-    /// Whether what stands at a line's beginning, so far behind the current place, begins a record as our writer and most
-    /// others begin it. Finding that at once keeps a file of many damaged records from being searched to its end for each.
-    fn begins_record(&self, behind: usize) -> bool {
-        let line = self.buffer.get(self.at + behind..).unwrap_or_default();
+    /// Whether the line at this offset from the current position begins a record, in the way this crate's writer and most
+    /// others do. Without this check each damaged record would be searched to the end of the file.
+    fn begins_record(&self, offset: usize) -> bool {
+        let line = self.buffer.get(self.at + offset..).unwrap_or_default();
         line.strip_prefix(b",").unwrap_or(line).starts_with(b"{\"ph\":")
     }
 
-    /// Leaves the current line, and all that do not begin a record.
-    fn give_up(&mut self, text: &'static str) -> io::Result<Piece<'_>> {
+    /// Skips the current line, and the lines after it that do not begin a record.
+    fn skip_line(&mut self, text: &'static str) -> io::Result<Piece<'_>> {
         let mut searched = 0;
         let length = loop {
             let rest = &self.buffer[self.at..];
@@ -168,15 +172,15 @@ impl<R: Read> Scanner<R> {
                 break searched + place;
             }
             searched = rest.len();
-            // A line without end is as good as read when it is longer than any record.
-            if searched > LONGEST || !self.refill()? {
+            // A line that is longer than any record is not searched further.
+            if searched > MAX_RECORD_BYTES || !self.refill()? {
                 break searched;
             }
         };
-        self.give_up_at(length, text)
+        self.skip_line_at(length, text)
     }
 
-    fn give_up_at(&mut self, length: usize, text: &'static str) -> io::Result<Piece<'_>> {
+    fn skip_line_at(&mut self, length: usize, text: &'static str) -> io::Result<Piece<'_>> {
         let line = self.line;
         self.advance(length);
         while let Some(token) = self.skip_to_token()? {
@@ -190,7 +194,7 @@ impl<R: Read> Scanner<R> {
         Ok(Piece::Broken { line, length, text })
     }
 
-    /// Passes white space and commas; the byte that stands there.
+    /// Skips white space and commas; returns the byte after them.
     fn skip_to_token(&mut self) -> io::Result<Option<u8>> {
         loop {
             let rest = &self.buffer[self.at..];
@@ -203,13 +207,13 @@ impl<R: Read> Scanner<R> {
         }
     }
 
-    /// In an object, passes all fields up to the array of records.
+    /// In an object, skips all fields before the array of records.
     fn find_events(&mut self) -> io::Result<bool> {
         loop {
             if self.skip_to_token()? != Some(b'"') {
                 return Ok(false);
             }
-            let Some(key) = self.text()? else { return Ok(false) };
+            let Some(key) = self.string()? else { return Ok(false) };
             if self.skip_to_token()? != Some(b':') {
                 return Ok(false);
             }
@@ -224,18 +228,18 @@ impl<R: Read> Scanner<R> {
                     _ => return Ok(false),
                 },
                 Some(b'"') => {
-                    if self.text()?.is_none() {
+                    if self.string()?.is_none() {
                         return Ok(false);
                     }
                 }
-                Some(_) => self.pass_scalar()?,
+                Some(_) => self.skip_scalar()?,
                 None => return Ok(false),
             }
         }
     }
 
-    /// Passes the text that begins here.
-    fn text(&mut self) -> io::Result<Option<String>> {
+    /// Skips the string that begins here and returns it.
+    fn string(&mut self) -> io::Result<Option<String>> {
         let mut escaped = false;
         let mut place = 1;
         loop {
@@ -253,14 +257,14 @@ impl<R: Read> Scanner<R> {
                     _ => {}
                 }
             }
-            if place > LONGEST || !self.refill()? {
+            if place > MAX_RECORD_BYTES || !self.refill()? {
                 return Ok(None);
             }
         }
     }
 
-    /// Passes a number, `true`, `false` or `null`.
-    fn pass_scalar(&mut self) -> io::Result<()> {
+    /// Skips a number, `true`, `false` or `null`.
+    fn skip_scalar(&mut self) -> io::Result<()> {
         loop {
             let rest = &self.buffer[self.at..];
             if let Some(end) = rest.iter().position(|byte| matches!(byte, b',' | b'}' | b']' | b'\n')) {
@@ -280,7 +284,7 @@ impl<R: Read> Scanner<R> {
         self.at += count;
     }
 
-    /// Reads on; what is done is thrown away. `false` at the file's end.
+    /// Drops the scanned bytes and reads more; `false` at the end of the file.
     fn refill(&mut self) -> io::Result<bool> {
         if self.exhausted {
             return Ok(false);
@@ -288,7 +292,7 @@ impl<R: Read> Scanner<R> {
         self.buffer.drain(..self.at);
         self.at = 0;
         let before = self.buffer.len();
-        let read = self.source.by_ref().take(CHUNK as u64).read_to_end(&mut self.buffer)?;
+        let read = self.source.by_ref().take(CHUNK_BYTES as u64).read_to_end(&mut self.buffer)?;
         self.exhausted = read == 0;
         Ok(self.buffer.len() > before)
     }
@@ -302,7 +306,7 @@ fn newlines(text: &[u8]) -> u64 {
 mod tests {
     use super::*;
 
-    /// What a file gives: records as text, breaks as `!line`, and whether it was closed.
+    /// The pieces of a file: records as text, damage as `!line`; and whether the array is closed.
     fn pieces(file: &str) -> Option<(Vec<String>, bool)> {
         let (mut scanner, _) = Scanner::open(file.as_bytes()).unwrap()?;
         let mut all = Vec::new();
@@ -332,14 +336,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_array_of_records_is_refused() {
+    fn a_file_without_an_array_of_records_is_rejected() {
         for file in ["", "  ", "GGUF", "{}", "{\"a\":1}", "{\"traceEvents\":3}", "\"[\"", "{\"a\":\"", "{\"a\":{"] {
             assert_eq!(pieces(file), None, "{file}");
         }
     }
 
     #[test]
-    fn damage_costs_its_own_line_only() {
+    fn damage_loses_only_its_own_line() {
         let (all, closed) = pieces("[\n{\"a\":1}\n,{\"b\":\"cu\n,{\"c\":3}\njunk\nmore\n{\"d\":4}\n]").unwrap();
         assert_eq!(
             (all, closed),

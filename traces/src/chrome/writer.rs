@@ -1,103 +1,153 @@
-//! [`Writer`]: batches and samples into a trace file.
+//! [`Writer`]: writes batches, samples and the records of other trace files into a trace file.
 
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::file::LineFile;
 use super::line::Line;
+use super::line_file::LineFile;
+use super::read::{Item, ReadError, read};
+use super::record::{CLOCK_RECORD, EPOCH_NANOS, UNCATEGORISED, UNIX_MICROS};
 use crate::record::{Batch, Category, Event, Kind, Thread, Value};
 use crate::{Nanos, clock};
 
 /// Why a trace could not be written.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot {verb} trace file {}: {source}; {advice}", path.display(), advice = advice(source))]
+#[error("cannot {operation} trace file {}: {source}", path.display())]
 pub struct WriteError {
-    /// What was tried.
-    pub(super) verb: &'static str,
-    /// The file.
-    pub(super) path: PathBuf,
-    /// What the system said.
+    /// `create` or `write`.
+    operation: &'static str,
+    path: PathBuf,
     #[source]
-    pub(super) source: io::Error,
+    source: io::Error,
 }
 
-fn advice(error: &io::Error) -> &'static str {
-    match error.kind() {
-        io::ErrorKind::NotFound => "create its folder first",
-        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => "choose a folder that can be written",
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            "free some space; what was written so far is readable"
+impl WriteError {
+    /// What to do about it.
+    pub fn advice(&self) -> &'static str {
+        match self.source.kind() {
+            io::ErrorKind::NotFound => "create its folder first",
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => "choose a writable folder",
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                "free some space (the file is readable up to here)"
+            }
+            _ => "the file is readable up to here",
         }
-        _ => "what was written so far is readable",
+    }
+}
+
+/// Why a file could not be appended.
+#[derive(Debug, thiserror::Error)]
+pub enum AppendError {
+    /// The other file cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// This file cannot be written.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// The two files have different epochs.
+    #[error(
+        "cannot append trace file {}: its times count from {found} ns of the machine's clock, expected {expected} ns",
+        path.display()
+    )]
+    EpochsDiffer {
+        /// The other file.
+        path: PathBuf,
+        /// The epoch of this file.
+        expected: u64,
+        /// The epoch of the other file.
+        found: u64,
+    },
+}
+
+impl AppendError {
+    /// What to do about it.
+    pub fn advice(&self) -> Option<&'static str> {
+        match self {
+            Self::Read(error) => error.advice(),
+            Self::Write(error) => Some(error.advice()),
+            Self::EpochsDiffer { .. } => Some("write both files with the same epoch"),
+        }
     }
 }
 
 /// A process that appears in a trace.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Process {
-    /// The operating system's number; not 0.
+    /// The operating system's id; not 0.
     pub pid: u32,
-    /// What viewers call it.
+    /// Its name in viewers.
     pub name: String,
 }
 
 impl Process {
-    /// The calling process, by a name of its own.
+    /// The calling process, with this name.
     pub fn this(name: impl Into<String>) -> Self {
         Self { pid: std::process::id(), name: name.into() }
     }
 }
 
-/// What a finished file holds.
+/// The content of a finished file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Written {
     /// Records, metadata included.
     pub records: u64,
     /// Bytes.
     pub bytes: u64,
-    /// Records that the recorder had dropped.
+    /// Records that the recorder dropped.
     pub dropped: u64,
 }
 
-/// Writes a trace file that is valid after every write: a process killed at any moment leaves all that was written.
+/// The result of [`Writer::append`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Appended {
+    /// Appended records.
+    pub records: u64,
+    /// Places without a record, such as a last line that was truncated when its process was killed; they are not appended.
+    pub broken: u64,
+    /// Whether the other file was finished.
+    pub closed: bool,
+}
+
+/// Writes a trace file that is valid after every write, so that a killed process leaves a readable file.
 ///
-/// Memory use does not grow with the file. Dropped without [`finish`](Writer::finish) the file lacks its `]`, which
+/// Its memory does not grow with the file. If it is dropped without [`finish`](Writer::finish), the file has no `]`, which
 /// readers accept, and an error of the last write is lost.
 #[derive(Debug)]
 pub struct Writer {
-    pub(super) file: LineFile,
-    pub(super) path: PathBuf,
+    file: LineFile,
+    path: PathBuf,
     line: Line,
     process: Process,
-    pub(super) records: u64,
+    records: u64,
     dropped: u64,
+    /// The number of named processes.
     processes: i64,
     /// Threads whose names are in the file.
-    named: HashSet<Thread>,
-    /// The shape of the last op, by thread and name; bounded by the number of both.
+    named_threads: HashSet<Thread>,
+    /// The shape of the last op, by thread and name.
     shapes: HashMap<(u32, usize), [u32; 3]>,
 }
 
 impl Writer {
-    /// Makes the file, or empties it, and writes who the process is and what time it was. Times count from the origin of
-    /// the machine's clock.
+    /// Creates the file, or truncates it, and writes the name of the process and the time. Times count from the origin of the
+    /// machine's clock.
     ///
     /// # Errors
-    /// When the file cannot be made or written.
+    /// When the file cannot be created or written.
     pub fn create(path: impl AsRef<Path>, process: Process) -> Result<Self, WriteError> {
         Self::since(Nanos::ZERO, path, process)
     }
 
-    /// The same with times that count from `epoch`, a reading of [`clock::now`]: they are shorter. Files that are
-    /// appended to each other have one epoch.
+    /// Like [`create`](Self::create), with times that count from `epoch`, a reading of [`clock::now`], which makes them
+    /// shorter. Files to be appended to each other need the same epoch.
     ///
     /// # Errors
-    /// When the file cannot be made or written.
+    /// When the file cannot be created or written.
     pub fn since(epoch: Nanos, path: impl AsRef<Path>, process: Process) -> Result<Self, WriteError> {
         let path = path.as_ref().to_owned();
         let file =
-            LineFile::create(&path).map_err(|source| WriteError { verb: "create", path: path.clone(), source })?;
+            LineFile::create(&path).map_err(|source| WriteError { operation: "create", path: path.clone(), source })?;
         let mut writer = Self {
             file,
             path,
@@ -106,7 +156,7 @@ impl Writer {
             records: 0,
             dropped: 0,
             processes: 0,
-            named: HashSet::new(),
+            named_threads: HashSet::new(),
             shapes: HashMap::new(),
         };
         let started = writer.file.line(b"[\n");
@@ -118,7 +168,7 @@ impl Writer {
         Ok(writer)
     }
 
-    /// The events of the writer's own process, and the names of threads that are new.
+    /// Writes the events of the writer's own process, and the names of new threads.
     ///
     /// # Errors
     /// When the file cannot be written.
@@ -132,7 +182,7 @@ impl Writer {
         if batch.dropped > 0 {
             self.dropped += batch.dropped;
             let at = batch.events.last().map_or_else(clock::now, |event| event.start);
-            self.moment("dropped", at, &[("records", Value::from(batch.dropped))])?;
+            self.instant("dropped", at, &[("records", Value::from(batch.dropped))])?;
         }
         self.flush()
     }
@@ -144,27 +194,26 @@ impl Writer {
         self.count(result)
     }
 
-    /// The beginning of a span whose end is not known yet: what lies inside it is written behind it. Its duration is not
-    /// looked at.
+    /// Writes the begin of a span whose end is not known yet, so that the spans inside it can be written. Ignores its duration.
     ///
     /// # Errors
     /// When the file cannot be written.
     pub fn begin(&mut self, span: &Event) -> Result<(), WriteError> {
-        let result = self.file.line(self.line.opening(self.records == 0, self.process.pid, span));
+        let result = self.file.line(self.line.begin_span(self.records == 0, self.process.pid, span));
         self.count(result)
     }
 
-    /// The end of a span that [`begin`](Self::begin) began.
+    /// Writes the end of a span that [`begin`](Self::begin) began.
     ///
     /// # Errors
     /// When the file cannot be written.
     pub fn end(&mut self, span: &Event) -> Result<(), WriteError> {
-        let result = self.file.line(self.line.closing(self.records == 0, self.process.pid, span));
+        let result = self.file.line(self.line.end_span(self.records == 0, self.process.pid, span));
         self.count(result)
     }
 
-    /// Values of one track at a moment. Those that belong together go in one call: some viewers take a track's series
-    /// from its first sample.
+    /// Writes the values of a counter track at one time. Pass all series of a track in one call: some viewers take the series
+    /// from the first sample.
     ///
     /// # Errors
     /// When the file cannot be written.
@@ -180,28 +229,62 @@ impl Writer {
         self.flush()
     }
 
-    /// Something about the whole trace, as an instant named `name`: a case, a machine, a setting.
+    /// Writes a property of the whole trace as an instant: a case, a machine, a setting.
     ///
     /// # Errors
     /// When the file cannot be written.
     pub fn metadata(&mut self, name: &str, args: &[(&str, Value)]) -> Result<(), WriteError> {
-        self.moment(name, clock::now(), args)?;
+        self.instant(name, clock::now(), args)?;
         self.flush()
     }
 
-    /// The name of a process, for records of it that are appended. They stand in the order in which they are named.
+    /// Writes the name of a process whose records will be appended. Viewers show processes in the order of these calls.
     ///
     /// # Errors
     /// When the file cannot be written.
     pub fn process(&mut self, process: &Process) -> Result<(), WriteError> {
         let pid = process.pid;
         self.metadata_record("process_name", pid, pid, |line| line.text_field("name", &process.name))?;
-        let place = self.processes;
+        let index = self.processes;
         self.processes += 1;
-        self.metadata_record("process_sort_index", pid, pid, |line| line.arg("sort_index", Value::Signed(place)))
+        self.metadata_record("process_sort_index", pid, pid, |line| line.arg("sort_index", Value::Signed(index)))
     }
 
-    /// Hands everything to the system.
+    /// Appends all records of another trace file with the same epoch, unchanged: all processes of a machine share the clock,
+    /// and process and thread ids are the operating system's.
+    ///
+    /// # Errors
+    /// When the other file cannot be read, is not a trace or has another epoch, or this file cannot be written.
+    pub fn append(&mut self, path: impl AsRef<Path>) -> Result<Appended, AppendError> {
+        let mut appended = Appended::default();
+        let mut line = Vec::new();
+        let trace = read(path)?;
+        let (expected, found) = (self.epoch(), trace.axis()?.unwrap_or_default().epoch);
+        if expected != found {
+            let path = trace.path().to_owned();
+            return Err(AppendError::EpochsDiffer { path, expected: expected.as_nanos(), found: found.as_nanos() });
+        }
+        let closed = trace.try_visit::<AppendError>(|item, text| {
+            if let Item::Broken(_) = item {
+                appended.broken += 1;
+                return Ok(());
+            }
+            line.clear();
+            line.push(b',');
+            // JSON has line ends only between tokens; here a record must be one line.
+            line.extend(text.iter().map(|&byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { byte }));
+            line.push(b'\n');
+            let result = self.file.line(&line);
+            self.check(result)?;
+            self.records += 1;
+            appended.records += 1;
+            Ok(())
+        })?;
+        self.flush()?;
+        Ok(Appended { closed, ..appended })
+    }
+
+    /// Writes everything that is buffered.
     ///
     /// # Errors
     /// When the file cannot be written.
@@ -210,7 +293,7 @@ impl Writer {
         self.check(result)
     }
 
-    /// Closes the array.
+    /// Closes the array of records.
     ///
     /// # Errors
     /// When the file cannot be written.
@@ -221,43 +304,45 @@ impl Writer {
         Ok(Written { records: self.records, bytes: self.file.written(), dropped: self.dropped })
     }
 
-    /// Whether an op's shape is another than that of the last op of its name on its thread. Only then it is written: for a
-    /// model the shapes of an op hardly ever change, and they would be a sixth of the file.
+    /// Whether an op's shape differs from that of the last op with its name on its thread. Only then it is written: the shapes
+    /// of an op hardly ever change, and they would be a sixth of the file.
     fn is_new_shape(&mut self, event: &Event) -> bool {
-        // Names are interned: equal ones lie at one address, which is hashed faster than the text. Should one not, its
-        // shape is written once more.
+        // Names are interned: equal ones have the same address, which hashes faster than the text. If two addresses differ,
+        // the shape is only written once more.
         let key = (event.tid, event.name.as_ptr().addr());
         event.kind == Kind::Op && self.shapes.insert(key, event.shape) != Some(event.shape)
     }
 
-    /// A thread's name and place, if not yet in the file. The main thread, whose number is the process's, comes first.
+    /// Writes the name and the sort index of a thread that is not yet in the file. The main thread, whose id is that of the
+    /// process, comes first.
     fn thread(&mut self, pid: u32, thread: &Thread) -> Result<(), WriteError> {
-        if !self.named.insert(thread.clone()) {
+        if !self.named_threads.insert(thread.clone()) {
             return Ok(());
         }
-        let place = if thread.tid == pid { 0 } else { self.named.len() as i64 };
+        let place = if thread.tid == pid { 0 } else { self.named_threads.len() as i64 };
         self.metadata_record("thread_name", pid, thread.tid, |line| line.text_field("name", &thread.name))?;
         self.metadata_record("thread_sort_index", pid, thread.tid, |line| line.arg("sort_index", Value::Signed(place)))
     }
 
-    /// What `ts` counts from.
+    /// The time at which `ts` is 0.
     pub fn epoch(&self) -> Nanos {
         self.line.epoch()
     }
 
-    /// Ties the trace's times to wall time and to the machine's clock, and says what spans without a category are.
+    /// Writes the `clock` record: the epoch, the wall time, and the category of spans without one.
     fn clock(&mut self) -> Result<(), WriteError> {
         let (at, unix) = (clock::now(), clock::unix_time());
         let micros = u64::try_from(unix.as_micros()).unwrap_or(u64::MAX);
         let args = [
-            (super::axis::UNIX, Value::Unsigned(micros)),
-            (super::axis::EPOCH, Value::from(self.epoch())),
-            (super::axis::PLAIN, Value::Text(Category::Op.name())),
+            (UNIX_MICROS, Value::Unsigned(micros)),
+            (EPOCH_NANOS, Value::from(self.epoch())),
+            (UNCATEGORISED, Value::Text(Category::Op.name())),
         ];
-        self.moment(super::axis::CLOCK, at, &args)
+        self.instant(CLOCK_RECORD, at, &args)
     }
 
-    fn moment(&mut self, name: &str, at: Nanos, args: &[(&str, Value)]) -> Result<(), WriteError> {
+    /// Writes an instant of the process.
+    fn instant(&mut self, name: &str, at: Nanos, args: &[(&str, Value)]) -> Result<(), WriteError> {
         let pid = self.process.pid;
         self.line.begin(self.records == 0, 'i').text_field("s", "p").ids(pid, pid).start(at);
         self.line.text_field("name", name).text_field("cat", "tool").open_args();
@@ -290,14 +375,14 @@ impl Writer {
         self.check(result)
     }
 
-    pub(super) fn check(&self, result: io::Result<()>) -> Result<(), WriteError> {
-        result.map_err(|source| WriteError { verb: "write", path: self.path.clone(), source })
+    fn check(&self, result: io::Result<()>) -> Result<(), WriteError> {
+        result.map_err(|source| WriteError { operation: "write", path: self.path.clone(), source })
     }
 }
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        // A drop has nobody to tell; `finish` and `flush` do.
+        // A drop cannot report an error; `finish` and `flush` do.
         let _ = self.file.flush();
     }
 }

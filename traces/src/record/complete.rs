@@ -1,10 +1,9 @@
-//! [`Complete`]: a span that is recorded after the fact, with a start and a duration that are known.
+//! [`Complete`]: a span that is recorded after it has ended, with its start and duration.
 
-use super::event::{Category, Kind, Value};
-use super::guard::{LayerIndex, shape_words};
+use super::event::{Category, Kind, MAX_ARGS, Value};
 use super::names::Label;
-use super::raw::{ARGS, Raw};
-use super::track::Track;
+use super::raw::{LayerIndex, Raw, shape_words};
+use super::thread::Track;
 use crate::Nanos;
 
 /// A span with its times, for [`emit`](super::emit).
@@ -13,29 +12,29 @@ use crate::Nanos;
 /// use traces::Nanos;
 /// use traces::record::{self, Category, Complete, Name, Track};
 ///
-/// static DECODE: Name = Name::new("decode"); // interned once; a plain "decode" is looked up at each use
+/// static DECODE: Name = Name::new("decode"); // interned once; the text "decode" would be looked up at each use
 /// record::emit(Complete::span(&DECODE, Category::Phase, Nanos(10), Nanos(5)).arg("position", 64_u64));
 /// record::emit(Complete::op("q_proj", 3_u32, [1, 576, 576], Nanos(11), Nanos(2)).on(Track::named("device queue")));
 /// ```
 #[derive(Debug, Clone, Copy)]
-#[must_use = "it is recorded by `record::emit`"]
+#[must_use = "pass it to `record::emit`, which records it"]
 pub struct Complete<'a> {
     name: Label<'a>,
     category: Category,
     start: Nanos,
     duration: Nanos,
     track: Option<Track>,
-    op: Option<(u32, [u32; ARGS])>,
-    args: [Option<(Label<'a>, Value)>; ARGS],
+    op: Option<(u32, [u32; MAX_ARGS])>,
+    args: [Option<(Label<'a>, Value)>; MAX_ARGS],
 }
 
 impl<'a> Complete<'a> {
     /// A phase, a request or another part of the work.
     pub fn span(name: impl Into<Label<'a>>, category: Category, start: Nanos, duration: Nanos) -> Self {
-        Self { name: name.into(), category, start, duration, track: None, op: None, args: [None; ARGS] }
+        Self { name: name.into(), category, start, duration, track: None, op: None, args: [None; MAX_ARGS] }
     }
 
-    /// An operation of a model whose times come from elsewhere, such as a device's own clock.
+    /// An operation of a model with times from another source, such as the clock of a device.
     pub fn op<const RANK: usize>(
         name: impl Into<Label<'a>>,
         layer: impl LayerIndex,
@@ -47,18 +46,18 @@ impl<'a> Complete<'a> {
         Self { op, ..Self::span(name, Category::Op, start, duration) }
     }
 
-    /// What one thread did of an operation that several shared, named as the operation; with [`on`](Self::on) for a thread
-    /// that exists in virtual time only.
+    /// One thread's share of an operation that several threads computed, with the name of the operation. Combine it with
+    /// [`on`](Self::on) for a thread that exists only in virtual time.
     pub fn work(name: impl Into<Label<'a>>, start: Nanos, duration: Nanos) -> Self {
         Self::span(name, Category::Work, start, duration)
     }
 
-    /// On a virtual track instead of the calling thread's.
+    /// Puts it on a virtual track instead of the calling thread.
     pub fn on(self, track: Track) -> Self {
         Self { track: Some(track), ..self }
     }
 
-    /// With a value beside it: up to three; more are cut off. An op has none.
+    /// Attaches a value. Values after the third are dropped, and an op has none.
     pub fn arg(mut self, key: impl Into<Label<'a>>, value: impl Into<Value>) -> Self {
         if let Some(free) = self.args.iter_mut().find(|slot| slot.is_none()) {
             *free = Some((key.into(), value.into()));

@@ -1,13 +1,14 @@
-//! What [`drain`](super::drain) hands over: a [`Batch`] of [`Event`]s.
+//! [`Event`] and [`Batch`]: the result of [`drain`](super::drain).
 
 use std::fmt;
 
-use super::names::NameId;
-use super::track::FIRST_TID;
-use super::{names, raw::ARGS};
+use super::thread::Thread;
 use crate::Nanos;
 
-/// What an event is.
+/// Values that an event can hold, and sizes of an op's shape.
+pub(super) const MAX_ARGS: usize = 3;
+
+/// The kind of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Kind {
@@ -15,13 +16,13 @@ pub enum Kind {
     Op,
     /// Another part of the work, with a duration.
     Span,
-    /// Values at a moment.
+    /// The values of a counter at one time.
     Counter,
-    /// Something that happened at a moment.
+    /// Something without a duration.
     Instant,
 }
 
-/// What part of the work an event belongs to; the `cat` of a trace file.
+/// The part of the work that an event belongs to; the `cat` of a trace file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Category {
@@ -31,11 +32,11 @@ pub enum Category {
     Phase,
     /// An operation of the model.
     Op,
-    /// What one thread does of an operation that several share.
+    /// One thread's share of an operation that several threads compute.
     Work,
     /// Values over time.
     Counter,
-    /// What other crates emit through `tracing`.
+    /// Spans and events of other crates, received through `tracing`.
     Foreign,
     /// The tool's own work.
     Tool,
@@ -46,7 +47,7 @@ impl Category {
     pub const ALL: [Self; 7] =
         [Self::Request, Self::Phase, Self::Op, Self::Work, Self::Counter, Self::Foreign, Self::Tool];
 
-    /// The word in trace files.
+    /// Its name in trace files.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Request => "request",
@@ -66,16 +67,16 @@ impl fmt::Display for Category {
     }
 }
 
-/// A value beside an event.
+/// A value that is attached to an event.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Value {
     /// A whole number.
     Unsigned(u64),
-    /// A whole number that may be negative.
+    /// A whole number with a sign.
     Signed(i64),
     /// A number.
     Float(f64),
-    /// A text that lives as long as the process: only what is bounded in number belongs here.
+    /// A text that lives as long as the process; use it for a bounded number of different texts.
     Text(&'static str),
 }
 
@@ -109,10 +110,10 @@ impl From<Nanos> for Value {
 
 /// Up to three named values.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Args([Option<(&'static str, Value)>; ARGS]);
+pub struct Args([Option<(&'static str, Value)>; MAX_ARGS]);
 
 impl Args {
-    /// These values; those beyond the third are cut off.
+    /// From these values; values after the third are dropped.
     pub fn new(args: &[(&'static str, Value)]) -> Self {
         let mut all = Self::default();
         for (slot, &(key, value)) in args.iter().enumerate() {
@@ -127,83 +128,67 @@ impl Args {
         }
     }
 
-    /// The values in the order in which they were given.
+    /// The values, in the order in which they were set.
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, Value)> + '_ {
         self.0.iter().flatten().copied()
     }
 
-    /// The value of a name.
+    /// The value with this name.
     pub fn get(&self, key: &str) -> Option<Value> {
         self.iter().find(|(name, _)| *name == key).map(|(_, value)| value)
     }
 
-    /// Whether there is none.
+    /// Whether it has no value.
     pub fn is_empty(&self) -> bool {
         self.iter().next().is_none()
     }
 }
 
-/// One thing that was recorded.
+/// One recorded event.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Event {
-    /// What it is.
+    /// Its kind.
     pub kind: Kind,
-    /// What it belongs to.
+    /// The part of the work that it belongs to.
     pub category: Category,
-    /// Its name; a counter's is its track's.
+    /// Its name; for a counter the name of the counter track.
     pub name: &'static str,
-    /// The operating system's number of the thread, or a virtual track's.
+    /// The id of its thread or virtual track.
     pub tid: u32,
-    /// When it began, or happened.
+    /// Its start; for a counter or an instant its time.
     pub start: Nanos,
-    /// How long it took; zero for counters and instants.
+    /// Its duration; zero for counters and instants.
     pub duration: Nanos,
-    /// The layer, of an op inside one.
+    /// The layer of an op; `None` for an op outside of all layers, and for other kinds.
     pub layer: Option<u32>,
-    /// The sizes of an op; 0 beyond its rank. Sizes over `u32::MAX` are given as that.
+    /// The sizes of an op; 0 beyond its rank. Larger sizes are recorded as `u32::MAX`.
     pub shape: [u32; 3],
-    /// Values beside it; of a counter, its series.
+    /// Its values; for a counter its series.
     pub args: Args,
 }
 
 impl Event {
-    /// When it ended.
+    /// Its end.
     pub fn end(&self) -> Nanos {
         self.start + self.duration
     }
 
-    /// The sizes of an op, without those beyond its rank.
+    /// The sizes of an op up to its rank.
     pub fn sizes(&self) -> &[u32] {
         let rank = self.shape.iter().rposition(|&size| size != 0).map_or(0, |last| last + 1);
         self.shape.get(..rank).unwrap_or_default()
     }
 }
 
-/// A thread, or a virtual track, that events refer to.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Thread {
-    /// The operating system's number; for a virtual track one above all of them.
-    pub tid: u32,
-    /// Its name.
-    pub name: String,
-}
-
-impl Thread {
-    /// Whether this is the number of a virtual track.
-    pub fn is_track(tid: u32) -> bool {
-        tid > FIRST_TID
-    }
-}
-
-/// What was recorded between two drains.
+/// The events recorded between two drains.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Batch {
-    /// In order of their start; of two that start together the longer one, then the one recorded later (the enclosing
-    /// one) is first.
+    /// In order of their start. Of two with the same start the longer one comes first, then the one recorded later, which
+    /// encloses the other.
     pub events: Vec<Event>,
     /// The threads and tracks of these events.
     pub threads: Vec<Thread>,
-    /// Records that were lost to full rings meanwhile.
+    /// Records that full rings dropped meanwhile.
     pub dropped: u64,
 }
 
@@ -212,9 +197,4 @@ impl Batch {
     pub fn of(&self, kind: Kind) -> impl Iterator<Item = &Event> {
         self.events.iter().filter(move |event| event.kind == kind)
     }
-}
-
-/// Text values are stored by number.
-pub(super) fn text_value(table: &names::Table, id: u64) -> Value {
-    Value::Text(table.text(NameId(id as u32)))
 }

@@ -1,45 +1,46 @@
-//! The recorder: what a process did, in bounded per-thread buffers.
+//! The recorder: spans, counters and instants in bounded per-thread buffers.
 //!
-//! One recorder per process, off until [`start`]. The hot path (a mark, a counter sample) is: one relaxed load; the
-//! clock; 64 bytes stored into the calling thread's own preallocated ring. No allocation, no lock, no system call but
-//! the clock's, which does not enter the kernel. A full ring drops the record and counts it. The first record of a
-//! thread makes its ring (an allocation and a lock): [`prepare_thread`] takes that out of what is timed.
+//! A process has one recorder; it is off until [`start`]. The hot path (a mark, a counter sample) is one relaxed load, the
+//! clock, and a store of 64 bytes into the calling thread's own preallocated ring. It does not allocate or lock, and its only
+//! system call is the clock's, which does not enter the kernel. A full ring drops the record and counts it. The first record
+//! of a thread creates its ring (an allocation and a lock): call [`prepare_thread`] before the timed region.
 //!
-//! [`drain`] collects from all threads, ended ones included, without stopping any of them. It belongs between phases: it
-//! allocates, sorts and locks.
+//! [`drain`] collects from all threads, ended ones included, without stopping any of them. It allocates, sorts and locks, so
+//! call it between phases.
 //!
-//! What this does not do: write files (that is [`chrome`](crate::chrome)), filter, or aggregate.
+//! The recorder writes no files ([`chrome`](crate::chrome) does), and it neither filters nor aggregates.
 
 mod complete;
 mod event;
 mod guard;
+mod hook;
 mod names;
 mod raw;
 mod registry;
 mod ring;
 mod thread;
-mod track;
-mod watch;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
 pub use complete::Complete;
-pub use event::{Args, Batch, Category, Event, Kind, Thread, Value};
-pub use guard::{LayerIndex, NO_LAYER, OpGuard, SpanGuard, Work};
+pub use event::{Args, Batch, Category, Event, Kind, Value};
+pub use guard::{OpGuard, SpanGuard, Work};
+pub use hook::{OpEdge, Watcher, stop_watching, watch_ops};
 pub use names::{Label, Name};
-pub use track::Track;
-pub use watch::{OpEdge, Watcher, stop_watching, watch_ops};
+pub use raw::{LayerIndex, NO_LAYER};
+pub use thread::{Thread, Track};
 
 use crate::clock;
+use event::MAX_ARGS;
 use raw::Raw;
 
-/// Nothing is ordered by this flag: a thread that sees it late records a moment longer or begins a moment later.
+/// The flag orders nothing: a thread that sees a change late starts or stops recording a little later.
 static ON: AtomicBool = AtomicBool::new(false);
 
-/// How the recorder is set up.
+/// The settings of the recorder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Config {
-    /// Records that one thread can hold between two drains, rounded up to a power of two; 64 bytes each.
+    /// The number of records that a thread can hold between two drains, rounded up to a power of two; 64 bytes each.
     pub per_thread: usize,
 }
 
@@ -50,41 +51,40 @@ impl Default for Config {
     }
 }
 
-/// Turns recording on. The capacity holds for threads that record for the first time; what was recorded before and not
-/// drained yet is kept.
+/// Turns recording on. The capacity applies to threads that have not recorded before. Records that are not drained yet stay.
 pub fn start(config: Config) {
     registry::set_capacity(config.per_thread);
     ON.store(true, Ordering::Relaxed);
 }
 
-/// Turns recording off. Spans that are open on other threads still record when they end.
+/// Turns recording off. Spans that are already open are still recorded when they end.
 pub fn stop() {
     ON.store(false, Ordering::Relaxed);
 }
 
-/// Whether marks record: one relaxed load.
+/// Whether recording is on; one relaxed load.
 #[inline]
 pub fn is_on() -> bool {
     ON.load(Ordering::Relaxed)
 }
 
-/// Makes the calling thread's ring now, so that its first record does not.
+/// Creates the calling thread's ring now, so that its first record does not have to.
 pub fn prepare_thread() {
     registry::prepare();
 }
 
-/// Records a value at this moment: the track `name` has the line `series`.
+/// Records a value at the current time, in the series `series` of the counter track `name`.
 pub fn counter<'a>(name: impl Into<Label<'a>>, series: impl Into<Label<'a>>, value: f64) {
     if is_on() {
         counter_at(name.into(), &[(series.into(), value)]);
     }
 }
 
-/// Records up to three values of one track at this moment; more are cut off. Values that belong together go in one call:
-/// some viewers take a track's series from its first sample.
+/// Records up to three values of one counter track at the current time; further values are dropped. Pass all series of a
+/// track in one call: some viewers take the series from the first sample.
 pub fn counters(name: &str, series: &[(&str, f64)]) {
     if is_on() {
-        let mut labels = [(Label::from(""), 0.0); raw::ARGS];
+        let mut labels = [(Label::from(""), 0.0); MAX_ARGS];
         let used = labels.len().min(series.len());
         for (label, &(text, value)) in labels.iter_mut().zip(series) {
             *label = (text.into(), value);
@@ -101,7 +101,7 @@ fn counter_at(name: Label<'_>, series: &[(Label<'_>, f64)]) {
     registry::push(|slot| *slot = raw);
 }
 
-/// Records that something happened at this moment, with up to three values; more are cut off.
+/// Records an instant at the current time, with up to three values; further values are dropped.
 pub fn instant(name: &str, category: Category, args: &[(&str, Value)]) {
     if is_on() {
         let mut raw = Raw::new(Kind::Instant, category, Label::from(name).id(), clock::now());
@@ -112,7 +112,7 @@ pub fn instant(name: &str, category: Category, args: &[(&str, Value)]) {
     }
 }
 
-/// Records a span whose start and duration are known already.
+/// Records a span with a known start and duration.
 pub fn emit(span: Complete<'_>) {
     if is_on() {
         let raw = span.into_raw();
@@ -120,17 +120,17 @@ pub fn emit(span: Complete<'_>) {
     }
 }
 
-/// How full the calling thread's ring is, 0 to 1: where it nears 1, records are about to be dropped.
+/// How full the calling thread's ring is, from 0 to 1. At 1 further records are dropped.
 pub fn fullness() -> f64 {
     registry::fullness()
 }
 
-/// Takes everything recorded so far, of all threads, in order of time.
+/// Takes all records so far, of all threads, in order of time.
 pub fn drain() -> Batch {
     registry::drain()
 }
 
-/// Records lost to full rings since the process began.
+/// The number of records dropped since the process started.
 pub fn dropped() -> u64 {
     registry::dropped()
 }

@@ -1,20 +1,20 @@
-//! Names: texts that records refer to by number.
+//! Interned names: records refer to texts by number.
 //!
 //! A literal in a mark is a [`Name`], a static at the call site that is interned once. Other texts are interned at each
-//! use, under a lock; they are held for ever, so their number and length are bounded.
+//! use, under a lock. Interned texts are never freed, so their number and length are bounded.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
-/// Texts that are no literals: at most so many different ones.
-const DYNAMIC_TEXTS: usize = 1 << 16;
-/// Their longest length in bytes; what is longer is cut at a character.
-const TEXT_BYTES: usize = 240;
-/// Stands for a text that came when the table was full.
+/// The largest number of different texts that are not literals.
+const MAX_DYNAMIC_TEXTS: usize = 1 << 16;
+/// The largest length of such a text in bytes; longer ones are truncated at a character.
+const MAX_TEXT_BYTES: usize = 240;
+/// Replaces new texts once the table is full.
 const OVERFLOW: &str = "(further names)";
 
-/// The number of a text; 0 is none.
+/// The number of a text; 0 is no text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct NameId(pub(super) u32);
 
@@ -22,7 +22,7 @@ impl NameId {
     pub(super) const NONE: Self = Self(0);
 }
 
-/// A literal that marks refer to; a `static` at the call site.
+/// A literal that marks use as a name; a `static` at the call site.
 #[derive(Debug)]
 pub struct Name {
     text: &'static str,
@@ -30,7 +30,7 @@ pub struct Name {
 }
 
 impl Name {
-    /// Names nothing yet: the first use interns it.
+    /// A name that is interned at its first use.
     pub const fn new(text: &'static str) -> Self {
         Self { text, id: AtomicU32::new(0) }
     }
@@ -41,8 +41,8 @@ impl Name {
         self.text
     }
 
-    /// Acquire pairs with the release below: who records this number happens after the text was put into the table, and
-    /// so does who takes the record from that thread's ring.
+    /// Acquire pairs with the release below: the text is in the table before any thread records its number, and therefore
+    /// before the record is drained.
     #[inline]
     pub(super) fn id(&self) -> NameId {
         match self.id.load(Ordering::Acquire) {
@@ -59,7 +59,7 @@ impl Name {
     }
 }
 
-/// A name at run time: a [`Name`], or a text that is looked up (a lock and a hash per use).
+/// A name at run time: a [`Name`], or a text that is looked up at each use (a lock and a hash).
 #[derive(Debug, Clone, Copy)]
 pub struct Label<'a>(Source<'a>);
 
@@ -90,18 +90,18 @@ impl<'a> From<&'a str> for Label<'a> {
     }
 }
 
-/// The number of a text that may be no literal.
+/// The number of any text.
 pub(super) fn intern(text: &str) -> NameId {
     lock().intern_dynamic(text)
 }
 
-/// The table, locked: the drainer resolves a whole batch at once.
+/// The locked table; a drain resolves a whole batch under one lock.
 pub(super) fn lock() -> MutexGuard<'static, Table> {
     static TABLE: LazyLock<Mutex<Table>> = LazyLock::new(Mutex::default);
     TABLE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// All texts ever used; number `n` is at `n - 1`.
+/// All interned texts; number `n` is at index `n - 1`.
 #[derive(Debug, Default)]
 pub(super) struct Table {
     texts: Vec<&'static str>,
@@ -110,10 +110,10 @@ pub(super) struct Table {
 }
 
 impl Table {
-    /// The text of a number; empty for none.
+    /// The text of a number; empty for [`NameId::NONE`].
     pub(super) fn text(&self, id: NameId) -> &'static str {
-        let place = (id.0 as usize).wrapping_sub(1);
-        self.texts.get(place).copied().unwrap_or_default()
+        let index = (id.0 as usize).wrapping_sub(1);
+        self.texts.get(index).copied().unwrap_or_default()
     }
 
     fn intern_static(&mut self, text: &'static str) -> NameId {
@@ -128,11 +128,11 @@ impl Table {
     }
 
     fn intern_dynamic(&mut self, text: &str) -> NameId {
-        let text = &text[..text.floor_char_boundary(TEXT_BYTES)];
+        let text = &text[..text.floor_char_boundary(MAX_TEXT_BYTES)];
         if let Some(&id) = self.ids.get(text) {
             return NameId(id);
         }
-        if self.dynamic >= DYNAMIC_TEXTS {
+        if self.dynamic >= MAX_DYNAMIC_TEXTS {
             return self.intern_static(OVERFLOW);
         }
         self.dynamic += 1;
@@ -157,15 +157,15 @@ mod tests {
     #[test]
     fn dynamic_texts_are_bounded_in_length_and_number() {
         let mut table = Table::default();
-        let long = "é".repeat(TEXT_BYTES);
+        let long = "é".repeat(MAX_TEXT_BYTES);
         let id = table.intern_dynamic(&long);
-        assert_eq!(table.text(id).len(), TEXT_BYTES);
-        for n in 0..DYNAMIC_TEXTS + 10 {
+        assert_eq!(table.text(id).len(), MAX_TEXT_BYTES);
+        for n in 0..MAX_DYNAMIC_TEXTS + 10 {
             table.intern_dynamic(&n.to_string());
         }
         let last = table.intern_dynamic("one more");
         assert_eq!(table.text(last), OVERFLOW);
-        assert_eq!(table.texts.len(), DYNAMIC_TEXTS + 1);
-        assert_ne!(table.intern_static("a literal still has its place"), last);
+        assert_eq!(table.texts.len(), MAX_DYNAMIC_TEXTS + 1);
+        assert_ne!(table.intern_static("a literal is still interned"), last);
     }
 }

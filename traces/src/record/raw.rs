@@ -1,22 +1,67 @@
-//! [`Raw`]: a record as it lies in a ring, 64 bytes, one cache line.
+//! [`Raw`]: a record in a ring, 64 bytes, one cache line.
 
-use super::event::{Args, Category, Event, Kind, Value, text_value};
-use super::guard::NO_LAYER;
+use super::event::{Args, Category, Event, Kind, MAX_ARGS, Value};
 use super::names::{self, NameId, Table};
 use crate::Nanos;
 
-/// Values that a record can hold.
-pub(super) const ARGS: usize = 3;
+/// The layer of an op outside of all layers.
+pub const NO_LAYER: u32 = u32::MAX;
 
-/// `words` of an op are its layer and shape; of everything else the keys of `values`, each with the value's type in the
-/// upper two bits, 0 where there is none.
+/// A number that can be a layer: `u32`, `usize`, or a literal.
+pub trait LayerIndex {
+    /// The layer, from 0; [`NO_LAYER`] for no layer and for numbers that cannot be one.
+    fn layer(self) -> u32;
+}
+
+impl LayerIndex for u32 {
+    #[inline]
+    fn layer(self) -> u32 {
+        self
+    }
+}
+
+impl LayerIndex for usize {
+    #[inline]
+    fn layer(self) -> u32 {
+        u32::try_from(self).unwrap_or(NO_LAYER)
+    }
+}
+
+/// The type of literals without a suffix.
+impl LayerIndex for i32 {
+    #[inline]
+    fn layer(self) -> u32 {
+        u32::try_from(self).unwrap_or(NO_LAYER)
+    }
+}
+
+impl LayerIndex for Option<usize> {
+    #[inline]
+    fn layer(self) -> u32 {
+        self.map_or(NO_LAYER, LayerIndex::layer)
+    }
+}
+
+/// The shape as it is recorded. A shape with more than three sizes does not compile.
+#[inline]
+pub(super) fn shape_words<const RANK: usize>(shape: [usize; RANK]) -> [u32; MAX_ARGS] {
+    const { assert!(RANK <= MAX_ARGS, "a shape has at most three sizes") };
+    let mut words = [0; MAX_ARGS];
+    for (word, size) in words.iter_mut().zip(shape) {
+        *word = u32::try_from(size).unwrap_or(u32::MAX);
+    }
+    words
+}
+
+/// A recorded event. The `words` of an op are its layer and shape. Those of other kinds are the keys of `values`, each with the
+/// type of its value in the upper two bits; 0 is an unused slot.
 #[derive(Debug, Clone, Copy)]
 #[repr(C, align(64))]
 pub(super) struct Raw {
     start: u64,
     duration: u64,
-    words: [u32; 1 + ARGS],
-    values: [u64; ARGS],
+    words: [u32; 1 + MAX_ARGS],
+    values: [u64; MAX_ARGS],
     name: u32,
     track: u16,
     kind: Kind,
@@ -29,17 +74,17 @@ const TYPE_SHIFT: u32 = 30;
 const KEY_MASK: u32 = (1 << TYPE_SHIFT) - 1;
 
 impl Raw {
-    /// Fills unused slots. Not all zeros, so that a ring's pages are really written, and thereby mapped, when it is made.
+    /// The content of unused slots. It is not all zeros, so that a new ring writes, and thereby maps, all its pages.
     pub(super) const EMPTY: Self = Self::new(Kind::Instant, Category::Tool, NameId::NONE, Nanos::MAX);
 
     #[inline]
     pub(super) const fn new(kind: Kind, category: Category, name: NameId, start: Nanos) -> Self {
-        let (words, values) = ([0; 1 + ARGS], [0; ARGS]);
+        let (words, values) = ([0; 1 + MAX_ARGS], [0; MAX_ARGS]);
         Self { start: start.0, duration: 0, words, values, name: name.0, track: 0, kind, category }
     }
 
     #[inline]
-    pub(super) fn op(name: NameId, layer: u32, shape: [u32; ARGS], start: Nanos, duration: Nanos) -> Self {
+    pub(super) fn op(name: NameId, layer: u32, shape: [u32; MAX_ARGS], start: Nanos, duration: Nanos) -> Self {
         let mut raw = Self::new(Kind::Op, Category::Op, name, start);
         raw.duration = duration.0;
         raw.words = [layer, shape[0], shape[1], shape[2]];
@@ -65,10 +110,10 @@ impl Raw {
         self.track = track;
     }
 
-    /// Slots beyond the last are ignored, and so are all slots of an op.
+    /// Does nothing for a slot after the last one, and for an op.
     #[inline]
     pub(super) fn set_arg(&mut self, slot: usize, key: NameId, value: Value) {
-        if slot >= ARGS || matches!(self.kind, Kind::Op) {
+        if slot >= MAX_ARGS || matches!(self.kind, Kind::Op) {
             return;
         }
         let (kind, bits) = match value {
@@ -85,12 +130,12 @@ impl Raw {
         self.track
     }
 
-    /// Start, duration, and whether it is a moment without one.
+    /// Start, duration, and whether its kind has no duration.
     pub(super) fn order(&self) -> (u64, u64, bool) {
         (self.start, self.duration, matches!(self.kind, Kind::Counter | Kind::Instant))
     }
 
-    /// The event that this record stands for.
+    /// The event of this record.
     pub(super) fn event(&self, tid: u32, table: &Table) -> Event {
         let mut event = Event {
             kind: self.kind,
@@ -100,7 +145,7 @@ impl Raw {
             start: Nanos(self.start),
             duration: Nanos(self.duration),
             layer: None,
-            shape: [0; ARGS],
+            shape: [0; MAX_ARGS],
             args: Args::default(),
         };
         if self.kind == Kind::Op {
@@ -118,7 +163,7 @@ impl Raw {
                 0 => Value::Unsigned(bits),
                 1 => Value::Signed(bits as i64),
                 2 => Value::Float(f64::from_bits(bits)),
-                _ => text_value(table, bits),
+                _ => Value::Text(table.text(NameId(bits as u32))),
             };
             event.args.set(slot, table.text(key), value);
         }

@@ -1,220 +1,221 @@
-//! Which thread has which ring: the calling thread's way to its own, and the drainer's way to all.
+//! The rings of all threads: a thread pushes into its own ring, a drain takes from all of them.
 //!
-//! A thread finds its ring through a thread-local; the lock is taken only when a thread records for the first time, when
-//! it ends, and by the drainer. A thread that ends leaves its records behind in a plain list and its ring is freed.
+//! A thread finds its ring through a thread-local. The lock is taken only when a thread records for the first time, when
+//! it ends, and by a drain. When a thread ends, its records move to a plain list and its ring is freed.
 
 use std::cell::{Cell, OnceCell};
 use std::cmp::Reverse;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::event::{Batch, Thread};
+use super::event::Batch;
+use super::names;
 use super::raw::Raw;
 use super::ring::{Consumer, Producer, ring};
-use super::track::Track;
-use super::{names, thread};
+use super::thread::{Thread, Track};
 
-/// Records of ended threads that are kept until the next drain; 64 bytes each.
-const LEFT_BEHIND: usize = 1 << 20;
+/// The largest number of records of ended threads that are kept until the next drain; 64 bytes each.
+const MAX_ENDED_RECORDS: usize = 1 << 20;
 
 static CAPACITY: AtomicUsize = AtomicUsize::new(1 << 16);
 static REGISTRY: Mutex<Registry> = Mutex::new(Registry::new());
-/// Records that no ring could take: those of a thread whose thread-locals are gone already.
-static HOMELESS: AtomicU64 = AtomicU64::new(0);
+/// Records that were dropped because their thread is ending and its thread-locals are already destroyed.
+static WITHOUT_RING: AtomicU64 = AtomicU64::new(0);
 
 thread_local! {
-    static LOCAL: Local = const { Local { producer: OnceCell::new(), number: Cell::new(0) } };
+    static LOCAL: LocalRing = const { LocalRing { producer: OnceCell::new(), number: Cell::new(0) } };
 }
 
 /// The calling thread's ring.
-struct Local {
+struct LocalRing {
     producer: OnceCell<Producer>,
     number: Cell<u64>,
 }
 
-impl Local {
+impl LocalRing {
     #[cold]
-    fn open(&self) -> &Producer {
+    fn create(&self) -> &Producer {
         self.producer.get_or_init(|| {
             let (producer, consumer) = ring(CAPACITY.load(Ordering::Relaxed));
-            self.number.set(lock().enter(thread::current(), consumer));
+            self.number.set(lock().add(Thread::current(), consumer));
             producer
         })
     }
 }
 
-impl Drop for Local {
+impl Drop for LocalRing {
     fn drop(&mut self) {
         if self.producer.get().is_some() {
-            lock().leave(self.number.get());
+            lock().remove(self.number.get());
         }
     }
 }
 
-/// Has a record written in its place in the calling thread's ring. `write` only fills it: it must not record.
+/// Lets `write` fill the next slot of the calling thread's ring. `write` must not record anything.
 #[inline]
 pub(super) fn push(write: impl FnOnce(&mut Raw)) {
     let pushed = LOCAL.try_with(|local| match local.producer.get() {
         Some(producer) => producer.push(write),
-        None => local.open().push(write),
+        None => local.create().push(write),
     });
     if pushed.is_err() {
-        HOMELESS.fetch_add(1, Ordering::Relaxed);
+        WITHOUT_RING.fetch_add(1, Ordering::Relaxed);
     }
 }
 
-/// Makes the calling thread's ring if it has none.
+/// Creates the calling thread's ring if it has none.
 pub(super) fn prepare() {
-    // A thread without thread-locals is ending: it needs no ring.
+    // A thread whose thread-locals are destroyed is ending and needs no ring.
     let _ = LOCAL.try_with(|local| {
-        local.open();
+        local.create();
     });
 }
 
-/// Share of the calling thread's ring that is in use.
+/// The share of the calling thread's ring that is in use.
 pub(super) fn fullness() -> f64 {
     LOCAL.try_with(|local| local.producer.get().map_or(0.0, Producer::fullness)).unwrap_or_default()
 }
 
-/// The capacity of rings that are made from now on.
+/// Sets the capacity of rings that are created from now on.
 pub(super) fn set_capacity(records: usize) {
     CAPACITY.store(records, Ordering::Relaxed);
 }
 
-/// Takes everything from all rings. Writers go on meanwhile: only the collecting is done under the lock, and they do not
-/// take it.
+/// Takes all records from all rings. Writers do not wait: only the collection runs under the lock, which they do not take.
 pub(super) fn drain() -> Batch {
-    let Taken { records, threads, dropped } = lock().take();
+    let Drained { records, threads, dropped } = lock().take();
     let table = names::lock();
-    let events = in_order(&records).map(|Homed { raw, tid }| raw.event(*tid, &table)).collect();
+    let events = in_order(&records).map(|ThreadRecord { raw, tid }| raw.event(*tid, &table)).collect();
     Batch { events, threads, dropped }
 }
 
 pub(super) fn dropped() -> u64 {
     let registry = lock();
-    registry.dropped_before + registry.homes.iter().map(|home| home.consumer.dropped()).sum::<u64>() + homeless()
+    let in_rings: u64 = registry.rings.iter().map(|ring| ring.consumer.dropped()).sum();
+    registry.dropped_by_ended + in_rings + dropped_without_ring()
 }
 
-fn homeless() -> u64 {
-    HOMELESS.load(Ordering::Relaxed)
+fn dropped_without_ring() -> u64 {
+    WITHOUT_RING.load(Ordering::Relaxed)
 }
 
 fn lock() -> MutexGuard<'static, Registry> {
     REGISTRY.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A record and whose it is.
+/// A record and the id of its thread or track.
 #[derive(Clone, Copy)]
-struct Homed {
+struct ThreadRecord {
     raw: Raw,
     tid: u32,
 }
 
-/// A thread and its ring's reading side.
-struct Home {
+/// A thread and the reading side of its ring.
+struct ThreadRing {
     number: u64,
     thread: Thread,
     consumer: Consumer,
 }
 
-impl Home {
-    /// Moves what the thread recorded to the list, as far as it has room.
-    fn collect(&mut self, records: &mut Vec<Homed>, room: usize, threads: &mut Vec<Thread>) -> u64 {
-        let (first, mut refused) = (records.len(), 0);
+impl ThreadRing {
+    /// Moves the records of the thread to `records`, up to `limit` records there; returns how many were dropped.
+    fn collect(&mut self, records: &mut Vec<ThreadRecord>, limit: usize, threads: &mut Vec<Thread>) -> u64 {
+        let (first, mut dropped) = (records.len(), 0);
         self.consumer.drain(|raw| {
-            if records.len() >= room {
-                refused += 1;
+            if records.len() >= limit {
+                dropped += 1;
                 return;
             }
             let track = (raw.track() != 0).then(|| Track(raw.track()));
-            records.push(Homed { raw, tid: track.map_or(self.thread.tid, Track::tid) });
+            records.push(ThreadRecord { raw, tid: track.map_or(self.thread.tid, Track::tid) });
             if let Some(track) = track
                 && threads.iter().all(|known| known.tid != track.tid())
             {
                 threads.push(track.thread());
             }
         });
-        // The system gives a number again when its thread has ended: then another name may go with it.
+        // The system reuses the id of an ended thread, possibly for a thread with another name.
         if records.len() > first && !threads.contains(&self.thread) {
             threads.push(self.thread.clone());
         }
-        refused
+        dropped
     }
 }
 
-/// What a drain takes.
-struct Taken {
-    records: Vec<Homed>,
+/// The result of a drain.
+struct Drained {
+    records: Vec<ThreadRecord>,
     threads: Vec<Thread>,
     dropped: u64,
 }
 
 struct Registry {
-    homes: Vec<Home>,
-    next: u64,
-    /// What ended threads recorded, and which threads that concerns.
-    left: Vec<Homed>,
-    left_threads: Vec<Thread>,
-    /// Dropped by threads that have ended: all, and those not yet told to a drainer.
-    dropped_before: u64,
-    untold: u64,
-    homeless_told: u64,
+    rings: Vec<ThreadRing>,
+    next_number: u64,
+    /// Records of ended threads since the last drain, and these threads.
+    ended: Vec<ThreadRecord>,
+    ended_threads: Vec<Thread>,
+    /// Records dropped by ended threads: all of them, and those that no drain has reported.
+    dropped_by_ended: u64,
+    unreported: u64,
+    /// Records dropped without a ring that a drain has reported.
+    reported_without_ring: u64,
 }
 
 impl Registry {
     const fn new() -> Self {
         Self {
-            homes: Vec::new(),
-            next: 1,
-            left: Vec::new(),
-            left_threads: Vec::new(),
-            dropped_before: 0,
-            untold: 0,
-            homeless_told: 0,
+            rings: Vec::new(),
+            next_number: 1,
+            ended: Vec::new(),
+            ended_threads: Vec::new(),
+            dropped_by_ended: 0,
+            unreported: 0,
+            reported_without_ring: 0,
         }
     }
 
-    fn enter(&mut self, thread: Thread, consumer: Consumer) -> u64 {
-        let number = self.next;
-        self.next += 1;
-        self.homes.push(Home { number, thread, consumer });
+    fn add(&mut self, thread: Thread, consumer: Consumer) -> u64 {
+        let number = self.next_number;
+        self.next_number += 1;
+        self.rings.push(ThreadRing { number, thread, consumer });
         number
     }
 
-    fn leave(&mut self, number: u64) {
-        let Some(place) = self.homes.iter().position(|home| home.number == number) else { return };
-        let mut home = self.homes.swap_remove(place);
-        let refused = home.collect(&mut self.left, LEFT_BEHIND, &mut self.left_threads);
-        self.dropped_before += home.consumer.dropped() + refused;
-        self.untold += home.consumer.newly_dropped() + refused;
+    fn remove(&mut self, number: u64) {
+        let Some(index) = self.rings.iter().position(|ring| ring.number == number) else { return };
+        let mut ring = self.rings.swap_remove(index);
+        let dropped = ring.collect(&mut self.ended, MAX_ENDED_RECORDS, &mut self.ended_threads);
+        self.dropped_by_ended += ring.consumer.dropped() + dropped;
+        self.unreported += ring.consumer.newly_dropped() + dropped;
     }
 
-    fn take(&mut self) -> Taken {
-        let mut records = std::mem::take(&mut self.left);
-        let mut threads = std::mem::take(&mut self.left_threads);
-        let homeless = homeless();
-        let mut dropped = std::mem::take(&mut self.untold) + (homeless - self.homeless_told);
-        self.homeless_told = homeless;
-        for home in &mut self.homes {
-            home.collect(&mut records, usize::MAX, &mut threads);
-            dropped += home.consumer.newly_dropped();
+    fn take(&mut self) -> Drained {
+        let mut records = std::mem::take(&mut self.ended);
+        let mut threads = std::mem::take(&mut self.ended_threads);
+        let without_ring = dropped_without_ring();
+        let mut dropped = std::mem::take(&mut self.unreported) + (without_ring - self.reported_without_ring);
+        self.reported_without_ring = without_ring;
+        for ring in &mut self.rings {
+            ring.collect(&mut records, usize::MAX, &mut threads);
+            dropped += ring.consumer.newly_dropped();
         }
-        Taken { records, threads, dropped }
+        Drained { records, threads, dropped }
     }
 }
 
-/// By start; of spans that start together the longer first, and of equal ones the one recorded later, which encloses the
-/// other since guards drop from the inside out. Samples of one moment stay in the order in which they were taken.
-fn in_order(records: &[Homed]) -> impl Iterator<Item = &Homed> {
+/// By start. Of spans with the same start the longer one comes first; of equal spans the one recorded later, which encloses
+/// the other, since guards drop from the inside out. Samples with the same time keep their order.
+fn in_order(records: &[ThreadRecord]) -> impl Iterator<Item = &ThreadRecord> {
     let mut keys: Vec<_> = records
         .iter()
         .enumerate()
-        .map(|(place, homed)| {
-            let (start, duration, moment) = homed.raw.order();
-            let turn = if moment { place as i64 } else { -(place as i64) };
-            (start, Reverse(duration), turn, place)
+        .map(|(index, record)| {
+            let (start, duration, has_no_duration) = record.raw.order();
+            let rank = if has_no_duration { index as i64 } else { -(index as i64) };
+            (start, Reverse(duration), rank, index)
         })
         .collect();
     keys.sort_unstable();
-    keys.into_iter().filter_map(|(.., place)| records.get(place))
+    keys.into_iter().filter_map(|(.., index)| records.get(index))
 }

@@ -1,20 +1,20 @@
 //! A bounded ring with one producer and one consumer.
 //!
 //! ```text
-//!            tail                     head
-//!             v                        v
-//!   | free |  written, not yet taken  | free ...        both count up for ever; a slot is its count modulo the capacity
+//!            tail                       head
+//!             v                          v
+//!   | free |  written, not yet drained  | free ...      both only count up; the slot of a count is the count modulo the capacity
 //! ```
 //!
 //! Only the producer moves `head`, only the consumer moves `tail`. Memory ordering:
 //!
 //! - The producer writes a slot, then stores `head` with release; the consumer loads `head` with acquire, then reads
-//!   slots below it: it sees them whole.
+//!   slots below it: it reads complete records.
 //! - The consumer reads slots, then stores `tail` with release; the producer loads `tail` with acquire before it writes
-//!   into a slot that was taken: it cannot overwrite what is still being read.
-//! - The producer looks at `tail` only when its last known value says that the ring is full, so in the steady state a
+//!   into a drained slot: it cannot overwrite a record that is still being read.
+//! - The producer loads `tail` only when the value that it loaded last makes the ring full, so in the steady state a
 //!   record touches no cache line that the consumer writes.
-//! - Each side reads its own counter relaxed: nobody else writes it.
+//! - Each side is the only writer of its own counter, so it needs no ordering to read it.
 
 use std::cell::{Cell, UnsafeCell};
 use std::sync::Arc;
@@ -22,28 +22,28 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use super::raw::Raw;
 
-/// Keeps what the two sides write on cache lines of their own; 128, since processors fetch lines in pairs.
+/// Puts the counters of the two sides on different cache lines; 128 bytes, since processors fetch lines in pairs.
 #[derive(Debug, Default)]
 #[repr(align(128))]
-struct Apart<T>(T);
+struct CachePadded<T>(T);
 
 struct Shared {
     slots: Box<[UnsafeCell<Raw>]>,
-    head: Apart<AtomicUsize>,
-    tail: Apart<AtomicUsize>,
+    head: CachePadded<AtomicUsize>,
+    tail: CachePadded<AtomicUsize>,
     dropped: AtomicU64,
 }
 
 #[allow(unsafe_code, reason = "the ring hands plain records from one thread to another without a lock")]
 // SAFETY: a slot is accessed by the producer only while it is free and by the consumer only while it is written, as the
-// counters say (module documentation); `Raw` is plain data, so what is in a slot may be sent.
+// counters define (module documentation); `Raw` is plain data, so the content of a slot may be sent.
 unsafe impl Sync for Shared {}
 
-/// The writing side: one thread's own (it is not `Sync`).
+/// The writing side. It belongs to one thread (it is not `Sync`).
 pub(super) struct Producer {
     shared: Arc<Shared>,
     head: Cell<usize>,
-    /// The consumer's counter as it was last seen; never ahead of it.
+    /// The consumer's counter when it was loaded last; never ahead of the counter.
     tail: Cell<usize>,
 }
 
@@ -54,13 +54,13 @@ pub(super) struct Consumer {
     dropped: u64,
 }
 
-/// A ring for at least so many records, its memory written once, so that no record pays for a page fault.
+/// A ring for at least `capacity` records. All its memory is written once, so that no record causes a page fault.
 pub(super) fn ring(capacity: usize) -> (Producer, Consumer) {
     let capacity = capacity.clamp(1, 1 << 30).next_power_of_two();
     let shared = Arc::new(Shared {
         slots: (0..capacity).map(|_| UnsafeCell::new(Raw::EMPTY)).collect(),
-        head: Apart::default(),
-        tail: Apart::default(),
+        head: CachePadded::default(),
+        tail: CachePadded::default(),
         dropped: AtomicU64::new(0),
     });
     let producer = Producer { shared: Arc::clone(&shared), head: Cell::new(0), tail: Cell::new(0) };
@@ -68,8 +68,8 @@ pub(super) fn ring(capacity: usize) -> (Producer, Consumer) {
 }
 
 impl Producer {
-    /// Has a record written in its place, or counts it as dropped where the ring is full. In place, since a record that is
-    /// put together elsewhere and copied waits for its own small stores before the wide loads of the copy.
+    /// Lets `write` fill the next slot, or counts a dropped record when the ring is full. The record is built in the slot,
+    /// because the wide loads of a copy would have to wait for the small stores that built it elsewhere.
     #[inline]
     #[allow(unsafe_code, reason = "writes a slot that the consumer does not read")]
     pub(super) fn push(&self, write: impl FnOnce(&mut Raw)) {
@@ -83,17 +83,15 @@ impl Producer {
             }
         }
         let Some(slot) = slots.get(head & (slots.len() - 1)) else { return };
-        // SAFETY: `head - tail < capacity`, so the consumer has taken what was in this slot (acquire above) and does not
-        // touch it before `head` passes it (release below). There is one producer, on this thread, and `write` cannot come
-        // back here: it is given no way to this ring. Every slot holds a valid record from the beginning.
+        // SAFETY: `head - tail < capacity`, so the consumer has drained this slot (acquire above) and does not touch it
+        // before `head` passes it (release below). There is one producer, on this thread, and `write` has no access to this
+        // ring, so it cannot push again. Every slot holds a valid record from the start.
         write(unsafe { &mut *slot.get() });
         self.head.set(head.wrapping_add(1));
         self.shared.head.0.store(head.wrapping_add(1), Ordering::Release);
     }
-}
 
-impl Producer {
-    /// Share of the slots that hold what is not taken yet.
+    /// The share of the slots that are not drained yet.
     pub(super) fn fullness(&self) -> f64 {
         let used = self.head.get().wrapping_sub(self.shared.tail.0.load(Ordering::Relaxed));
         used as f64 / self.shared.slots.len() as f64
@@ -101,14 +99,14 @@ impl Producer {
 }
 
 impl Consumer {
-    /// Takes all records that are in the ring now, oldest first.
+    /// Takes all records that are in the ring now, the oldest first.
     #[allow(unsafe_code, reason = "reads slots that the producer does not write")]
     pub(super) fn drain(&mut self, mut take: impl FnMut(Raw)) {
         let slots = &self.shared.slots;
         let head = self.shared.head.0.load(Ordering::Acquire);
         while self.tail != head {
             if let Some(slot) = slots.get(self.tail & (slots.len() - 1)) {
-                // SAFETY: `tail <= this < head`: the producer has written it (acquire above) and does not write it again
+                // SAFETY: `tail <= slot < head`: the producer has written it (acquire above) and does not write it again
                 // before `tail` passes it (release below). There is one consumer, borrowed mutably.
                 take(unsafe { slot.get().read() });
             }
@@ -117,7 +115,7 @@ impl Consumer {
         self.shared.tail.0.store(head, Ordering::Release);
     }
 
-    /// Records dropped since the last time this was asked.
+    /// Records dropped since the previous call.
     pub(super) fn newly_dropped(&mut self) -> u64 {
         let total = self.shared.dropped.load(Ordering::Relaxed);
         let new = total - self.dropped;
@@ -125,7 +123,7 @@ impl Consumer {
         new
     }
 
-    /// Records dropped since the ring was made.
+    /// Records dropped since the ring was created.
     pub(super) fn dropped(&self) -> u64 {
         self.shared.dropped.load(Ordering::Relaxed)
     }

@@ -8,22 +8,22 @@ use traces::Nanos;
 use traces::chrome::{Process, Writer};
 use traces::record::{Args, Batch, Category, Event, Kind, Thread};
 
-/// The process of the traces that tests make.
+/// The process id of the traces in tests.
 pub const PID: u32 = 71;
 
-/// Its name.
+/// The process with this id.
 pub fn process() -> Process {
     Process { pid: PID, name: "inferometer".into() }
 }
 
-/// A span of a thread, in nanoseconds.
+/// A span of a thread; times in nanoseconds.
 pub fn span(tid: u32, name: &'static str, category: Category, start: u64, duration: u64) -> Event {
     let kind = if category == Category::Op { Kind::Op } else { Kind::Span };
     let (start, duration) = (Nanos(start), Nanos(duration));
     Event { kind, category, name, tid, start, duration, layer: None, shape: [0; 3], args: Args::default() }
 }
 
-/// Events with the threads that they need.
+/// A batch of these events and their threads.
 pub fn batch(events: Vec<Event>) -> Batch {
     let mut tids: Vec<u32> = events.iter().map(|event| event.tid).collect();
     tids.sort_unstable();
@@ -32,7 +32,7 @@ pub fn batch(events: Vec<Event>) -> Batch {
     Batch { events, threads, dropped: 0 }
 }
 
-/// A finished file of these batches.
+/// Writes these batches to a finished file.
 pub fn written(folder: &Path, batches: &[Batch]) -> PathBuf {
     let path = folder.join("trace.json");
     let mut writer = Writer::create(&path, process()).unwrap();

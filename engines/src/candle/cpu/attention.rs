@@ -1,12 +1,12 @@
 //! Causal attention over the KV cache, grouped queries and sliding windows included.
 //!
-//! The scores of a row are in memory whole, slot by slot of the cache, and are softened when the largest is known; a slot
-//! that the row does not see weighs nothing. So each output is one sum over the slots in one order ([`Lanes`]), whatever
-//! the tiles and the threads. The query heads of a group share each load of their keys and values; nothing is repeated in
-//! memory. One row ([`decode`]) splits slots and elements over the threads, many rows ([`prefill`]) the rows.
+//! All scores of a row are stored, one per slot of the cache, before the softmax; slots that are not visible to the row get weight
+//! zero. Each output is therefore one sum over the slots in one order ([`Lanes`]), independent of tiles and threads. The query
+//! heads of a group share each load of their keys and values; nothing is repeated in memory. For one row ([`decode`]) the threads
+//! divide slots and elements, for many rows ([`prefill`]) they divide the rows.
 //!
-//! The two add up values differently, as llama.cpp's do (`ggml_vec_dot_f32` for one row, `llamafile_sgemm` for many): one
-//! row by four registers of lanes, many by one register each, because there sixteen sums run at once anyway.
+//! The two accumulate values differently, as llama.cpp does (`ggml_vec_dot_f32` for one row, `llamafile_sgemm` for many): one row
+//! uses four registers of lanes per sum, many rows use one, because sixteen sums run in parallel there.
 #![allow(unsafe_code, reason = "threads write parts of one output that do not overlap")]
 
 use std::array;
@@ -21,47 +21,47 @@ use super::vector;
 
 /// Slots per work item of a decode step's scores.
 const SPLIT: usize = 256;
-/// Keys that are converted and scored at once in a decode step: 32 rows of 128 are half of a 32 KiB cache.
+/// Keys that are converted and scored together in a decode step: 32 rows of 128 fill half of a 32 KiB cache.
 const BLOCK: usize = 32;
 /// Elements of a head per work item of a decode step's outputs.
 const ELEMENTS: usize = 8;
-/// Rows (tokens x heads of a group) per work item of a prefill, and scores that such an item may hold: 1 MiB.
+/// Rows (tokens x heads of a group) per work item of a prefill, and its maximum number of scores: 1 MiB.
 const TILE_ROWS: usize = 64;
 const TILE_SCORES: usize = 256 * 1024;
-/// Keys that are converted at once in a prefill.
+/// Keys that are converted together in a prefill.
 const TILE_KEYS: usize = 256;
 
-/// What one attention works on.
+/// The shape of an attention.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Shape {
     /// Query heads.
     pub(super) heads: usize,
     /// Key and value heads.
     pub(super) kv_heads: usize,
-    /// A position sees itself and the `window - 1` before it.
+    /// Sliding window: a position attends to itself and the `window - 1` positions before it.
     pub(super) window: Option<usize>,
 }
 
 impl Shape {
-    /// Query heads that share a key and value head.
+    /// Number of query heads that share a key and value head.
     fn group(self) -> usize {
         self.heads / self.kv_heads
     }
 
-    /// The positions that `position` sees.
-    fn seen_from(self, position: usize) -> Range<usize> {
+    /// The positions that are visible to `position`.
+    fn visible_to(self, position: usize) -> Range<usize> {
         let first = self.window.map_or(0, |window| (position + 1).saturating_sub(window));
         first..position + 1
     }
 }
 
 thread_local! {
-    /// Each thread's scratch, kept between calls so that no call touches fresh pages.
+    /// Scratch memory of each thread, kept between calls so that its pages stay resident.
     static SCRATCH: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Hands out parts that each begin with a line of the processor's cache: a register of lanes is as long as a line, and one
-/// that lies across two takes twice the time to load.
+/// Calls `work` with scratch buffers of these lengths, each aligned to a cache line: a register of lanes is as long as a line, and
+/// a load across two lines takes twice the time.
 fn with_scratch<const N: usize>(lengths: [usize; N], work: impl FnOnce([&mut [f32]; N])) {
     const LINE: usize = 64;
     SCRATCH.with_borrow_mut(|scratch| {
@@ -82,8 +82,8 @@ fn with_scratch<const N: usize>(lengths: [usize; N], work: impl FnOnce([&mut [f3
 
 /// `out = softmax(q k^T / sqrt(head_dim)) v` per head and row. Source: arXiv:1706.03762, equation 1.
 ///
-/// `q` and `out` are `[rows, heads * head_dim]`; row 0 stands at `position`, and the cache holds the keys of all rows.
-/// `scores` is kept between calls.
+/// `q` and `out` are `[rows, heads * head_dim]`; row 0 is at `position`, and the cache contains the keys of all rows. `scores` is a
+/// buffer that is reused between calls.
 pub(super) fn attend(q: &[f32], cache: &Cache, position: usize, shape: Shape, scores: &mut Vec<f32>, out: &mut [f32]) {
     match cache {
         Cache::F16(ring) => attend_in(q, ring, position, shape, scores, out),
@@ -106,7 +106,7 @@ fn attend_in<E: Element>(
     }
 }
 
-/// One row: scores, then weights, then outputs, each split over the threads.
+/// One row: scores, then weights, then outputs, each divided among the threads.
 fn decode<E: Element>(
     q: &[f32],
     ring: &Ring<E>,
@@ -138,8 +138,8 @@ fn decode<E: Element>(
             }
         });
     });
-    let seen = ring.slots(shape.seen_from(position));
-    each_part(scores, stride, shape.heads * stride * 8, |_, scores| soften(scores, &seen));
+    let visible = ring.slots(shape.visible_to(position));
+    each_part(scores, stride, shape.heads * stride * 8, |_, scores| softmax_visible(scores, &visible));
     let scores = &*scores;
     let chunks = d.div_ceil(ELEMENTS);
     let out = Parts::new(out);
@@ -159,7 +159,7 @@ fn decode<E: Element>(
     });
 }
 
-/// Calls `work` for every item, on all threads where that many multiplications are worth waking them.
+/// Calls `work` for every item, on all threads if the number of multiplications justifies waking them.
 fn each_item(items: usize, cost: usize, work: impl Fn(usize) + Sync) {
     const WORTH_SHARING: usize = 16 * 1024;
     if cost < WORTH_SHARING {
@@ -171,7 +171,7 @@ fn each_item(items: usize, cost: usize, work: impl Fn(usize) + Sync) {
 
 /// `scores_i = q k_i / sqrt(head_dim)`; `q` is `[head_dim]`, `keys` `[scores, head_dim]`.
 fn score(q: &[f32], keys: &[f32], scores: &mut [f32]) {
-    // The common widths by number: then the query stays in registers.
+    // Constant lengths for the common widths, so that the query stays in registers.
     match q.len() {
         64 => score_of(&q[..64], keys, scores),
         128 => score_of(&q[..128], keys, scores),
@@ -195,9 +195,9 @@ fn score_of(q: &[f32], keys: &[f32], scores: &mut [f32]) {
     }
 }
 
-/// Scores of a row become weights; slots that are not among the two ranges of `seen` weigh nothing.
-fn soften(scores: &mut [f32], seen: &[Range<usize>; 2]) {
-    let [first, second] = seen;
+/// Softmax over the scores of a row; slots outside the two ranges of `visible` get weight zero.
+fn softmax_visible(scores: &mut [f32], visible: &[Range<usize>; 2]) {
+    let [first, second] = visible;
     let (live, behind) = scores.split_at_mut(second.end.next_multiple_of(LANES));
     live[..first.start].fill(f32::NEG_INFINITY);
     live[first.end..second.start].fill(f32::NEG_INFINITY);
@@ -206,7 +206,7 @@ fn soften(scores: &mut [f32], seen: &[Range<usize>; 2]) {
     behind.fill(0.0);
 }
 
-/// Many rows: tiles of them, each over all slots that it sees.
+/// Many rows: tiles of rows, each over all slots that are visible to it.
 fn prefill<E: Element>(q: &[f32], ring: &Ring<E>, position: usize, shape: Shape, out: &mut [f32]) {
     let (d, group) = (ring.head_dim(), shape.group());
     let rows = q.len() / (shape.heads * d);
@@ -216,7 +216,7 @@ fn prefill<E: Element>(q: &[f32], ring: &Ring<E>, position: usize, shape: Shape,
     each(tiles * shape.kv_heads, |items| {
         for item in items {
             let head = item % shape.kv_heads;
-            // The last rows see most positions: they go first, so that no thread is left alone with them.
+            // The last rows have the most visible positions. They run first, so that the threads finish together.
             let first = (tiles - 1 - item / shape.kv_heads) * tile;
             let tokens = first..(first + tile).min(rows);
             prefill_tile(q, ring, position, shape, head, tokens, &out);
@@ -238,22 +238,22 @@ fn prefill_tile<E: Element>(
     let slots = ring.used(position + tokens.end);
     let stride = slots.next_multiple_of(LANES);
     let rows = tokens.len() * group;
-    // Row r is head r % group of token r / group; where it stands in `q` and `out`, and the slots that it sees.
+    // Row r is head r % group of token r / group; `place` is its offset in `q` and `out`, `visible` are its slots.
     let place = |row: usize| (tokens.start + row / group) * shape.heads * d + (head * group + row % group) * d;
-    let seen = |row: usize| ring.slots(shape.seen_from(position + tokens.start + row / group));
+    let visible = |row: usize| ring.slots(shape.visible_to(position + tokens.start + row / group));
     with_scratch([TILE_KEYS * d, 4 * stride, rows * stride], |[wide_keys, wide_values, scores]| {
         for start in (0..slots).step_by(TILE_KEYS) {
             let span = start..slots.min(start + TILE_KEYS);
             let keys = E::widen(ring.keys(head, span.clone()), &mut wide_keys[..span.len() * d]);
             for (row, scores) in scores.chunks_exact_mut(stride).enumerate() {
-                let end = span.end.min(seen(row)[1].end.next_multiple_of(LANES));
+                let end = span.end.min(visible(row)[1].end.next_multiple_of(LANES));
                 if span.start < end {
                     score(&q[place(row)..][..d], keys, &mut scores[span.start..end]);
                 }
             }
         }
         for (row, scores) in scores.chunks_exact_mut(stride).enumerate() {
-            soften(scores, &seen(row));
+            softmax_visible(scores, &visible(row));
         }
         for element in (0..d).step_by(4) {
             let four: [usize; 4] = array::from_fn(|i| (element + i).min(d - 1));
@@ -265,8 +265,11 @@ fn prefill_tile<E: Element>(
             });
             for first in (0..rows).step_by(4) {
                 let four: [usize; 4] = array::from_fn(|i| (first + i).min(rows - 1));
-                let live = four.map(|row| seen(row)[1].end).into_iter().fold(0, usize::max);
-                let sums = weigh(four.map(|row| &scores[row * stride..][..live]), values.map(|values| &values[..live]));
+                let live = four.map(|row| visible(row)[1].end).into_iter().fold(0, usize::max);
+                let sums = weighted_sums(
+                    four.map(|row| &scores[row * stride..][..live]),
+                    values.map(|values| &values[..live]),
+                );
                 for (row, sums) in four.into_iter().zip(sums) {
                     let end = d.min(element + 4);
                     // SAFETY: elements of one head of one token; no other work item has this group and this token.
@@ -278,9 +281,9 @@ fn prefill_tile<E: Element>(
     });
 }
 
-/// `out_ij = sum_p weights_ip values_jp`: sixteen sums of sixteen lanes, as many as the registers hold.
+/// `out_ij = sum_p weights_ip values_jp`: sixteen sums of sixteen lanes, which is what fits into the registers.
 #[inline]
-fn weigh(weights: [&[f32]; 4], values: [&[f32]; 4]) -> [[f32; 4]; 4] {
+fn weighted_sums(weights: [&[f32]; 4], values: [&[f32]; 4]) -> [[f32; 4]; 4] {
     let (weights, values) = (weights.map(<[f32]>::as_chunks), values.map(<[f32]>::as_chunks));
     let chunks = weights[0].0.len();
     let (whole_weights, whole_values) = (weights.map(|w| &w.0[..chunks]), values.map(|v| &v.0[..chunks]));
@@ -316,15 +319,15 @@ mod tests {
         (0..length).map(|i| ((i as f32 + 1.0) * (0.37 + seed as f32 * 0.11)).sin() * 1.5).collect()
     }
 
-    /// Attention as the formula says, with all scores of a row in memory.
-    fn plain(q: &[f32], keys: &[f32], values: &[f32], position: usize, shape: Shape, d: usize) -> Vec<f32> {
+    /// Attention by the formula, in f64.
+    fn reference(q: &[f32], keys: &[f32], values: &[f32], position: usize, shape: Shape, d: usize) -> Vec<f32> {
         let (width, kv_width) = (shape.heads * d, shape.kv_heads * d);
         let mut out = vec![0.0; q.len()];
         for (row, head) in (0..q.len() / width).flat_map(|row| (0..shape.heads).map(move |head| (row, head))) {
             let q = &q[row * width + head * d..][..d];
             let kv = |m: &[f32], p: usize| m[p * kv_width + head / shape.group() * d..][..d].to_vec();
-            let seen = shape.seen_from(position + row);
-            let scores: Vec<f64> = seen
+            let visible = shape.visible_to(position + row);
+            let scores: Vec<f64> = visible
                 .clone()
                 .map(|p| {
                     q.iter().zip(kv(keys, p)).map(|(a, b)| f64::from(*a) * f64::from(b)).sum::<f64>()
@@ -333,7 +336,7 @@ mod tests {
                 .collect();
             let most = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
             let sum: f64 = scores.iter().map(|s| (s - most).exp()).sum();
-            for (p, score) in seen.zip(&scores) {
+            for (p, score) in visible.zip(&scores) {
                 for (i, value) in kv(values, p).iter().enumerate() {
                     out[row * width + head * d + i] += ((score - most).exp() / sum * f64::from(*value)) as f32;
                 }
@@ -354,7 +357,7 @@ mod tests {
         }
         let mut out = vec![f32::NAN; q.len()];
         attend(&q, &cache, position, shape, &mut Vec::new(), &mut out);
-        let expected = plain(&q, &keys, &values, position, shape, d);
+        let expected = reference(&q, &keys, &values, position, shape, d);
         for (at, (out, expected)) in out.iter().zip(&expected).enumerate() {
             assert!(
                 (out - expected).abs() < tolerance,
@@ -381,7 +384,7 @@ mod tests {
 
     #[test]
     fn windows_across_the_seam_of_the_ring() {
-        // The ring holds the window and the batch, as the decoder sizes it.
+        // As in the decoder, the capacity is the window and a batch.
         for (rows, position, window) in [(1, 100, 16), (1, 5, 16), (20, 0, 16), (20, 57, 16), (9, 90, 40), (3, 3, 1)] {
             check(KvType::F32, rows, position, Some(window), window + rows, 1e-5);
         }

@@ -1,4 +1,4 @@
-//! The KV cache of one layer: preallocated, F16 or F32, a ring where a sliding window bounds it.
+//! The KV cache of one layer: preallocated, F16 or F32, a ring buffer if the model has a sliding window.
 
 use std::ops::Range;
 
@@ -14,12 +14,12 @@ pub(crate) enum Cache {
     F32(Ring<f32>),
 }
 
-/// Keys and values in one element type; position `p` stands in slot `p % capacity`.
+/// Keys and values in one element type; position `p` is in slot `p % capacity`.
 ///
-/// Keys lie position after position and values element after element: a score is a sum over the elements of a key, an
-/// output one over positions, and both are read along their sums.
+/// Keys are stored position-major, values element-major: a score is a sum over the elements of a key, an output is a sum over
+/// positions, so that both sums read contiguous memory.
 pub(crate) struct Ring<E> {
-    /// `[kv_heads, capacity, head_dim]`: one head's keys lie together, so that a decode step streams them.
+    /// `[kv_heads, capacity, head_dim]`: the keys of a head are contiguous, so that a decode step streams them.
     keys: Vec<E>,
     /// `[kv_heads, head_dim, capacity]`
     values: Vec<E>,
@@ -35,7 +35,7 @@ impl Cache {
         }
     }
 
-    /// Stores rows `[rows, kv_heads * head_dim]` from `position` on.
+    /// Stores rows `[rows, kv_heads * head_dim]`, starting at `position`.
     pub(super) fn write(&mut self, keys: &[f32], values: &[f32], position: usize) {
         match self {
             Self::F16(ring) => ring.write(keys, values, position),
@@ -59,18 +59,18 @@ impl<E: Element> Ring<E> {
                 E::narrow(key, &mut self.keys[(head * capacity + slot) * head_dim..][..head_dim]);
             }
         }
-        // Sixteen positions are a line of the processor's cache: each is written once.
+        // Sixteen positions fill a cache line, so that each line is written once.
         let rows = values.len() / width;
         let mut row = 0;
         while row < rows {
             let slot = (position + row) % capacity;
             let run = LANES.min(rows - row).min(capacity - slot);
             for element in 0..width {
-                let mut turned = [0.0; LANES];
-                for (at, turned) in turned[..run].iter_mut().enumerate() {
-                    *turned = values[(row + at) * width + element];
+                let mut transposed = [0.0; LANES];
+                for (at, transposed) in transposed[..run].iter_mut().enumerate() {
+                    *transposed = values[(row + at) * width + element];
                 }
-                E::narrow(&turned[..run], &mut self.values[element * capacity + slot..][..run]);
+                E::narrow(&transposed[..run], &mut self.values[element * capacity + slot..][..run]);
             }
             row += run;
         }
@@ -80,7 +80,7 @@ impl<E: Element> Ring<E> {
         self.head_dim
     }
 
-    /// Slots that are in use when `positions` have been written: `0..used`.
+    /// Number of slots in use after `positions` have been written: `0..used`.
     pub(super) fn used(&self, positions: usize) -> usize {
         positions.min(self.capacity)
     }
@@ -91,12 +91,12 @@ impl<E: Element> Ring<E> {
         &self.keys[start + slots.start * self.head_dim..start + slots.end * self.head_dim]
     }
 
-    /// One element of one head's values, `[slots]`: of all slots from the first on.
+    /// One element of one head's values in the first slots, `[slots]`.
     pub(super) fn values(&self, head: usize, element: usize, slots: usize) -> &[E] {
         &self.values[(head * self.head_dim + element) * self.capacity..][..slots]
     }
 
-    /// Where positions stand, in the order of the slots: in one piece, or in two around the seam.
+    /// The slots of these positions, in slot order: one range, or two if they wrap around the end of the ring.
     pub(super) fn slots(&self, positions: Range<usize>) -> [Range<usize>; 2] {
         debug_assert!(positions.len() <= self.capacity, "{positions:?} in {} slots", self.capacity);
         let first = positions.start % self.capacity;
@@ -113,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_ring_keeps_the_last_positions_and_knows_where_they_stand() {
+    fn a_ring_keeps_the_last_positions_in_their_slots() {
         // 2 heads of width 1; position p holds p (head 0) and 100 + p (head 1).
         let mut ring = Ring::<f32>::new(2, 4, 1);
         for position in 0..6 {
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn values_lie_element_after_element() {
+    fn values_are_stored_element_major() {
         // 2 heads of width 2; element e of position p is 10 e + p.
         let mut ring = Ring::<f32>::new(2, 3, 2);
         let rows: Vec<f32> = (0..3).flat_map(|p| (0..4).map(move |e| (10 * e + p) as f32)).collect();

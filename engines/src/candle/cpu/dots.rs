@@ -1,8 +1,8 @@
 //! Dot products of Q4_0, Q4_1 and Q8_0 weights with activations in [`Q8`] blocks, for x86 with AVX2.
 //!
-//! The weights are read as they lie in the file. Per block of 32: the bytes' products are summed in integers, exactly;
-//! the sums are scaled and added in f32, eight lanes side by side. Several rows go together, so that a block is
-//! unpacked once for all activations and loaded once for all weights.
+//! The weights are read from the mapped file. In each block of 32 the products are summed exactly in integers; the sums are scaled
+//! and added in f32, in eight lanes. Several rows are processed together, so that a block of weights is unpacked once for all
+//! activations and a block of activations is loaded once for all weights.
 #![allow(unsafe_code, reason = "vector instructions of the processor")]
 
 use std::arch::x86_64::{
@@ -16,13 +16,13 @@ use half::f16;
 
 use super::q8::Q8;
 
-/// A block of 32 weights that this module can multiply.
+/// A format of blocks of 32 weights.
 pub(super) trait Format: Copy + Send + Sync {
     /// The scale of the block.
     fn scale(&self) -> f32;
-    /// `sum` and what the block adds whatever its quants are: the part of the minimum, or of the zero point.
+    /// `sum` plus the contribution of the block's minimum or zero point, which is independent of its quants.
     fn offset(&self, x: &Q8, sum: f32) -> f32;
-    /// Products of quants and activations, summed by fours: 8 lanes of i32.
+    /// Products of quants and activations, summed in groups of four: 8 lanes of i32.
     fn products(&self, x: &[i8; 32]) -> __m256i;
 }
 
@@ -96,7 +96,7 @@ impl Format for Q8_0 {
         sum
     }
 
-    /// The instruction takes one unsigned operand: `|w| (x sign(w))`.
+    /// The instruction requires one unsigned operand: `|w| (x sign(w))`.
     #[inline(always)]
     fn products(&self, x: &[i8; 32]) -> __m256i {
         let w = load(&self.quants);
@@ -107,7 +107,7 @@ impl Format for Q8_0 {
     }
 }
 
-/// `R` rows of weights times `M` rows of activations; all rows have equally many blocks.
+/// `R` rows of weights times `M` rows of activations; all rows have the same number of blocks.
 #[inline]
 pub(super) fn dots<F: Format, const R: usize, const M: usize>(w: [&[F]; R], x: [&[Q8]; M]) -> [[f32; M]; R] {
     let blocks = w.iter().map(|row| row.len()).chain(x.iter().map(|row| row.len())).min().unwrap_or(0);
@@ -126,7 +126,7 @@ pub(super) fn dots<F: Format, const R: usize, const M: usize>(w: [&[F]; R], x: [
     }
     let mut out = offsets;
     for (out, lanes) in out.as_flattened_mut().iter_mut().zip(lanes.as_flattened()) {
-        *out += across(*lanes);
+        *out += horizontal_sum(*lanes);
     }
     out
 }
@@ -137,7 +137,7 @@ fn load(bytes: &[i8; 32]) -> __m256i {
     unsafe { _mm256_loadu_si256(bytes.as_ptr().cast()) }
 }
 
-/// 16 bytes to 32: the low halves first, then the high ones.
+/// 16 bytes to 32 nibbles: the low halves first, then the high ones.
 #[inline(always)]
 fn nibbles(bytes: &[u8; 16]) -> __m256i {
     // SAFETY: 16 readable bytes; the load needs no alignment.
@@ -162,7 +162,7 @@ fn unsigned_products(unsigned: __m256i, signed: __m256i) -> __m256i {
     }
 }
 
-/// Sums of four products of an unsigned and a signed byte. Pairs stay below 2^15: 128 * 127 * 2.
+/// Sums of four products of an unsigned and a signed byte. Sums of pairs are below 2^15: 128 * 127 * 2.
 #[inline(always)]
 #[cfg(not(all(target_feature = "avx512vnni", target_feature = "avx512vl")))]
 fn unsigned_products(unsigned: __m256i, signed: __m256i) -> __m256i {
@@ -186,7 +186,7 @@ fn scaled_sum(products: __m256i, scale: f32, sums: __m256) -> __m256 {
 
 /// The sum of the eight lanes.
 #[inline(always)]
-fn across(lanes: __m256) -> f32 {
+fn horizontal_sum(lanes: __m256) -> f32 {
     #[allow(clippy::multiple_unsafe_ops_per_block, reason = "one reason for all of them")]
     // SAFETY: this module exists only in builds for processors with AVX2; no operand is memory.
     unsafe {

@@ -1,4 +1,4 @@
-//! The operations between the matrix products: norm, rotation, gate, residual. Each is one pass over its rows.
+//! The operations between the matrix products: norm, rotation, gate, residual. Each makes one pass over its rows.
 
 use models::{Rope, RopeLayout, RopeScaling, Spec};
 
@@ -59,12 +59,12 @@ pub(super) fn silu_mul(gate: &mut [f32], up: &[f32]) {
 /// Cosines and sines of the positions of one forward pass, shared by all layers and heads.
 #[derive(Debug)]
 pub(super) struct Angles {
-    /// `theta^(-2 / dim)`: each pair of elements turns slower than the one before by this factor.
+    /// `theta^(-2 / dim)`: the ratio of the frequencies of successive pairs of elements.
     step: f32,
-    /// What scaling divides each pair's angle by, `[dim / 2]`.
+    /// Divisor of each pair's angle by RoPE scaling, `[dim / 2]`.
     divisors: Vec<f32>,
     layout: RopeLayout,
-    /// What the tables hold: the first position and the number of rows.
+    /// The positions of the tables: the first one and the number of rows.
     span: (usize, usize),
     /// `[rows, dim / 2]`
     cos: Vec<f32>,
@@ -80,6 +80,7 @@ impl Angles {
             None => vec![1.0; spec.rope.dim / 2],
             Some(RopeScaling::Linear { factor }) => vec![*factor; spec.rope.dim / 2],
             Some(RopeScaling::Factors(factors)) => {
+                // Pairs without a factor are not scaled.
                 (0..spec.rope.dim / 2).map(|pair| factors.get(pair).copied().unwrap_or(1.0)).collect()
             }
             Some(RopeScaling::Llama3 { .. }) => {
@@ -94,13 +95,13 @@ impl Angles {
     /// Rotates each head of each row by its row's position: `(a, b) -> (a cos - b sin, a sin + b cos)`.
     /// Source: arXiv:2104.09864, equation 34.
     ///
-    /// `x` is `[rows, heads * head_dim]`; row 0 stands at `position`.
+    /// `x` is `[rows, heads * head_dim]`; row 0 is at `position`.
     pub(super) fn rotate(&mut self, x: &mut [f32], width: usize, head_dim: usize, position: usize) {
         let rows = x.len() / width;
         self.fill(position, rows);
         let half = self.divisors.len();
         let cost = x.len() * 2;
-        let turn = |a: f32, b: f32, cos: f32, sin: f32| (fused(a, cos, -(b * sin)), fused(a, sin, b * cos));
+        let rotate = |a: f32, b: f32, cos: f32, sin: f32| (fused(a, cos, -(b * sin)), fused(a, sin, b * cos));
         each_part(x, width, cost, |row, heads| {
             let (cos, sin) = (&self.cos[row * half..][..half], &self.sin[row * half..][..half]);
             for head in heads.chunks_exact_mut(head_dim) {
@@ -108,12 +109,12 @@ impl Angles {
                     RopeLayout::Halves => {
                         let (first, second) = head[..2 * half].split_at_mut(half);
                         for (((a, b), cos), sin) in first.iter_mut().zip(second).zip(cos).zip(sin) {
-                            (*a, *b) = turn(*a, *b, *cos, *sin);
+                            (*a, *b) = rotate(*a, *b, *cos, *sin);
                         }
                     }
                     RopeLayout::Interleaved => {
                         for ((pair, cos), sin) in head[..2 * half].chunks_exact_mut(2).zip(cos).zip(sin) {
-                            (pair[0], pair[1]) = turn(pair[0], pair[1], *cos, *sin);
+                            (pair[0], pair[1]) = rotate(pair[0], pair[1], *cos, *sin);
                         }
                     }
                 }
@@ -121,10 +122,10 @@ impl Angles {
         });
     }
 
-    /// Computes the tables, unless they hold these positions already (all layers but the first).
+    /// Computes the tables unless they are for these positions already, as in all layers but the first.
     ///
-    /// Each angle is the one before times `step`, in f32, as llama.cpp does it (`ggml_rope_cache_init`): the last bits of
-    /// position times frequency would be others, and those of every key with them.
+    /// Each angle is the previous one times `step`, in f32, as in llama.cpp (`ggml_rope_cache_init`): position times frequency
+    /// would differ in the last bits, and so would every key.
     fn fill(&mut self, position: usize, rows: usize) {
         if self.span == (position, rows) {
             return;
@@ -169,20 +170,20 @@ mod tests {
     fn both_layouts_rotate_the_same_pairs_stored_in_different_places() {
         let halves: Vec<f32> = (0..12).map(|i| i as f32 * 0.3 + 1.0).collect();
         // Per head of 6: element i of the first half and i of the second become neighbours.
-        let weave = |x: &[f32]| {
+        let interleave = |x: &[f32]| {
             x.chunks(6)
                 .flat_map(|head| (0..3).flat_map(|i| [head[i], head[3 + i]]).collect::<Vec<_>>())
                 .collect::<Vec<_>>()
         };
-        let (mut a, mut b) = (halves.clone(), weave(&halves));
+        let (mut a, mut b) = (halves.clone(), interleave(&halves));
         angles(1000.0, 6, RopeLayout::Halves).rotate(&mut a, 12, 6, 7);
         angles(1000.0, 6, RopeLayout::Interleaved).rotate(&mut b, 12, 6, 7);
-        assert_eq!(weave(&a), b);
+        assert_eq!(interleave(&a), b);
         assert!((a[0] - (halves[0] * 7f32.cos() - halves[3] * 7f32.sin())).abs() < 1e-5);
     }
 
     #[test]
-    fn elements_behind_the_rotated_part_stay() {
+    fn elements_after_the_rotated_part_are_unchanged() {
         let mut x = vec![1.0; 8];
         angles(10.0, 2, RopeLayout::Halves).rotate(&mut x, 8, 4, 3);
         assert_eq!((x[2], x[3], x[6], x[7]), (1.0, 1.0, 1.0, 1.0));

@@ -1,10 +1,10 @@
-//! Sixteen partial sums side by side, and the one order in which they become a sum.
+//! Sixteen partial sums, and the one order in which they are added.
 //!
-//! A sum of floats depends on its order, and where the activations are rounded to 8 bits before the next product a last bit
-//! decides about a whole step of that rounding. So every sum over a head or over positions runs in one order, whatever the
-//! threads and the tiles: element `i` belongs to lane `i % 16`, and the lanes are added as a tree, `i` and `i + 8` first,
-//! then `i + 4`, `i + 2`, `i + 1`. It is the order of ggml's kernels for AVX-512, so that tokens can be compared with
-//! llama.cpp's one by one. Builds for other processors add in the same order with the instructions that they have.
+//! A sum of floats depends on its order. If activations are rounded to 8 bits before the next product, a difference in the last
+//! bit can become a whole rounding step. Every sum over a head or over positions therefore has one order, independent of threads
+//! and tiles: element `i` belongs to lane `i % 16`, and the lanes are added as a tree, `i` and `i + 8` first, then `i + 4`,
+//! `i + 2`, `i + 1`. It is the order of ggml's AVX-512 kernels, so that tokens can be compared with llama.cpp one by one. Builds
+//! for other processors add in the same order; without fused multiply-add ([`fused`]) their last bits can still differ.
 #![allow(unsafe_code, reason = "vector instructions of the processor")]
 
 #[cfg(all(target_arch = "x86_64", target_feature = "avx512f"))]
@@ -13,36 +13,36 @@ pub(super) use self::wide::Lanes;
 #[cfg(not(all(target_arch = "x86_64", target_feature = "avx512f")))]
 pub(super) use self::plain::Lanes;
 
-/// Elements that are added side by side.
+/// Number of partial sums.
 pub(super) const LANES: usize = 16;
 
-/// `a b + c`, rounded once where the processor can, twice elsewhere: in software it takes a hundred times as long.
+/// `a b + c`, rounded once if the processor has an instruction for it, else twice: in software it takes a hundred times as long.
 #[inline(always)]
 pub(super) fn fused(a: f32, b: f32, c: f32) -> f32 {
     if cfg!(any(target_feature = "fma", target_arch = "aarch64")) { a.mul_add(b, c) } else { a * b + c }
 }
 
 impl Lanes {
-    /// `sum_i a_i b_i` in sixteen lanes, of two slices that are equally long. Four registers of lanes take turns and are
-    /// added as a tree, the first to the third: an addition need not wait for the one before it.
+    /// `sum_i a_i b_i` in sixteen lanes, of two slices of the same length. Four registers of lanes alternate, so that an addition
+    /// does not wait for the one before it; they are added as a tree, the first and the third first.
     #[inline(always)]
     pub(super) fn products(a: &[f32], b: &[f32]) -> Self {
         let ((a, a_tail), (b, b_tail)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
         let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<4>(), b.as_chunks::<4>());
-        let mut turns = [Self::zero(); 4];
+        let mut sums = [Self::zero(); 4];
         for (a, b) in a.iter().zip(b) {
-            for turn in 0..4 {
-                turns[turn] = turns[turn].plus(Self::load(&a[turn]), Self::load(&b[turn]));
+            for part in 0..4 {
+                sums[part] = sums[part].plus(Self::load(&a[part]), Self::load(&b[part]));
             }
         }
-        for (turn, (a, b)) in turns.iter_mut().zip(a_rest.iter().zip(b_rest)) {
-            *turn = turn.plus(Self::load(a), Self::load(b));
+        for (sum, (a, b)) in sums.iter_mut().zip(a_rest.iter().zip(b_rest)) {
+            *sum = sum.plus(Self::load(a), Self::load(b));
         }
         if !a_tail.is_empty() {
-            let turn = &mut turns[a_rest.len()];
-            *turn = turn.plus(Self::part(a_tail), Self::part(b_tail));
+            let sum = &mut sums[a_rest.len()];
+            *sum = sum.plus(Self::part(a_tail), Self::part(b_tail));
         }
-        turns[0].add(turns[2]).add(turns[1].add(turns[3]))
+        sums[0].add(sums[2]).add(sums[1].add(sums[3]))
     }
 }
 
@@ -100,11 +100,11 @@ mod wide {
             Self::sums(|_| self)[0]
         }
 
-        /// The sums of `of(0)` to `of(15)`: each step halves the lanes of two and packs them into one register, so that
-        /// sixteen sums take fifteen additions and not four each. Written out without a loop, it stays in registers.
+        /// The sums of `of(0)` to `of(15)`: each step halves the lanes of two registers and packs them into one, so that sixteen
+        /// sums take fifteen additions and not four each. Without a loop everything stays in registers.
         #[inline(always)]
         pub(in super::super) fn sums(of: impl Fn(usize) -> Self) -> [f32; LANES] {
-            // The packing deals out the operands to where these positions bring them back in order.
+            // The packing permutes its operands; this order of the arguments undoes the permutation.
             let quarters_0 = quarter(halve(of(0), of(4)), halve(of(8), of(12)));
             let quarters_1 = quarter(halve(of(1), of(5)), halve(of(9), of(13)));
             let quarters_2 = quarter(halve(of(2), of(6)), halve(of(10), of(14)));
@@ -131,7 +131,7 @@ mod wide {
         pack_fours::<0b10_00_10_00, 0b11_01_11_01>(a, b)
     }
 
-    /// The fours of lanes of `a` and `b` that `FIRST` names plus those that `SECOND` names.
+    /// Sum of the groups of four lanes of `a` and `b` that `FIRST` selects and those that `SECOND` selects.
     #[inline(always)]
     fn pack_fours<const FIRST: i32, const SECOND: i32>(a: __m512, b: __m512) -> __m512 {
         #[allow(clippy::multiple_unsafe_ops_per_block, reason = "one reason for all of them")]
@@ -141,7 +141,7 @@ mod wide {
         }
     }
 
-    /// As [`pack_fours`], of the lanes within each four.
+    /// As [`pack_fours`], for the lanes within each group of four.
     #[inline(always)]
     fn pack<const FIRST: i32, const SECOND: i32>(a: __m512, b: __m512) -> __m512 {
         #[allow(clippy::multiple_unsafe_ops_per_block, reason = "one reason for all of them")]
@@ -156,7 +156,7 @@ mod wide {
 mod plain {
     use super::{LANES, fused};
 
-    /// Sixteen lanes as the compiler lays them out.
+    /// Sixteen lanes in an array, which the compiler vectorises.
     #[derive(Clone, Copy)]
     pub(in super::super) struct Lanes([f32; LANES]);
 
@@ -211,8 +211,9 @@ mod plain {
 }
 
 #[cfg(test)]
-#[allow(clippy::float_cmp, reason = "the order of a sum is what these tests are about")]
+#[allow(clippy::float_cmp, reason = "these tests check the order of a sum to the last bit")]
 mod tests {
+    use super::plain::Lanes as PlainLanes;
     use super::*;
 
     fn noise(length: usize, seed: f32) -> Vec<f32> {
@@ -223,13 +224,13 @@ mod tests {
     fn the_order_of_a_sum_is_the_documented_one_to_the_last_bit() {
         for length in [1, 15, 16, 17, 48, 64, 80, 128, 200, 333] {
             let (a, b) = (noise(length, 0.3), noise(length, 1.7));
-            let mut turns = [[0f32; LANES]; 4];
+            let mut sums = [[0f32; LANES]; 4];
             for (i, (a, b)) in a.iter().zip(&b).enumerate() {
-                let lane = &mut turns[i / LANES % 4][i % LANES];
+                let lane = &mut sums[i / LANES % 4][i % LANES];
                 *lane = fused(*a, *b, *lane);
             }
             let mut lanes: [f32; LANES] =
-                std::array::from_fn(|i| (turns[0][i] + turns[2][i]) + (turns[1][i] + turns[3][i]));
+                std::array::from_fn(|i| (sums[0][i] + sums[2][i]) + (sums[1][i] + sums[3][i]));
             for width in [8, 4, 2, 1] {
                 for lane in 0..width {
                     lanes[lane] += lanes[lane + width];
@@ -243,13 +244,13 @@ mod tests {
     fn sixteen_sums_are_those_of_each() {
         let rows: Vec<f32> = noise(256, 0.9);
         let rows: &[[f32; LANES]] = rows.as_chunks().0;
-        let one_by_one: [f32; LANES] = std::array::from_fn(|i| plain::Lanes::load(&rows[i]).sum());
+        let one_by_one: [f32; LANES] = std::array::from_fn(|i| PlainLanes::load(&rows[i]).sum());
         assert_eq!(Lanes::sums(|i| Lanes::load(&rows[i])), one_by_one);
-        assert_eq!(plain::Lanes::sums(|i| plain::Lanes::load(&rows[i])), one_by_one);
-        // The plain twin multiplies and adds to the same bits.
-        let (a, b) = (plain::Lanes::load(&rows[0]), plain::Lanes::load(&rows[1]));
+        assert_eq!(PlainLanes::sums(|i| PlainLanes::load(&rows[i])), one_by_one);
+        // The plain version multiplies and adds to the same bits.
+        let (a, b) = (PlainLanes::load(&rows[0]), PlainLanes::load(&rows[1]));
         let (wide_a, wide_b) = (Lanes::load(&rows[0]), Lanes::load(&rows[1]));
-        let plain_sum = plain::Lanes::zero().plus(a, b).add(plain::Lanes::part(&rows[2][..5])).sum();
+        let plain_sum = PlainLanes::zero().plus(a, b).add(PlainLanes::part(&rows[2][..5])).sum();
         assert_eq!(Lanes::zero().plus(wide_a, wide_b).add(Lanes::part(&rows[2][..5])).sum(), plain_sum);
     }
 }

@@ -1,4 +1,4 @@
-//! Products of activations with weights, `out = x w^T`: which kernel serves which type, and how the work is cut.
+//! Products of activations with weights, `out = x w^T`: the choice of the kernel by type, and the division of the work.
 #![allow(unsafe_code, reason = "threads write columns of one output that do not overlap")]
 
 use std::cell::RefCell;
@@ -12,11 +12,11 @@ use super::rows::{Plain, Rows};
 use super::vector;
 use super::weight::{Blocks, Data, Weight};
 
-/// Outputs per work item of one row: the unit that candle's dot products make at once.
+/// Outputs per work item for one row: the number that candle's dot products compute together.
 const QUAD: usize = 4;
 /// Rows of activations per work item.
 const TILE_ROWS: usize = 128;
-/// Outputs per work item of many rows: sixteen rows of 2,048 4-bit weights take half of a 32 KiB cache.
+/// Outputs per work item for many rows: sixteen rows of 2,048 4-bit weights fill half of a 32 KiB cache.
 const TILE_COLUMNS: usize = 16;
 
 /// `out = x w^T`; `x` is `[rows, w.columns]`, `out` becomes `[rows, w.rows]`.
@@ -28,18 +28,18 @@ pub(super) fn matmul(x: &mut Rows, weight: &Weight, out: &mut Rows) {
         Data::BF16(w) => floats(x, weight, w, out),
         Data::Q4_0(w) => own::q4_0(x, weight, w, out),
         Data::Q4_1(w) => own::q4_1(x, weight, w, out),
-        Data::Q5_0(w) => candles(x, weight, w, out),
-        Data::Q5_1(w) => candles(x, weight, w, out),
+        Data::Q5_0(w) => by_candle(x, weight, w, out),
+        Data::Q5_1(w) => by_candle(x, weight, w, out),
         Data::Q8_0(w) => own::q8_0(x, weight, w, out),
-        Data::Q2K(w) => candles(x, weight, w, out),
-        Data::Q3K(w) => candles(x, weight, w, out),
-        Data::Q4K(w) => candles(x, weight, w, out),
-        Data::Q5K(w) => candles(x, weight, w, out),
-        Data::Q6K(w) => candles(x, weight, w, out),
+        Data::Q2K(w) => by_candle(x, weight, w, out),
+        Data::Q3K(w) => by_candle(x, weight, w, out),
+        Data::Q4K(w) => by_candle(x, weight, w, out),
+        Data::Q5K(w) => by_candle(x, weight, w, out),
+        Data::Q6K(w) => by_candle(x, weight, w, out),
     }
 }
 
-/// Our own kernels, where the build has the instructions for them.
+/// The kernels of this crate, if the build has their instructions.
 #[cfg(all(target_arch = "x86_64", target_feature = "avx2", target_feature = "fma"))]
 mod own {
     use candle_core::quantized::k_quants::{BlockQ4_0, BlockQ4_1, BlockQ8_0};
@@ -50,17 +50,17 @@ mod own {
 
     pub(super) fn q4_0(x: &mut Rows, weight: &Weight, w: &Blocks<BlockQ4_0>, out: &mut [f32]) {
         // SAFETY: both are an f16 and 16 bytes.
-        multiply(x, weight, unsafe { w.describe_as::<Q4_0>() }, out);
+        multiply(x, weight, unsafe { w.cast::<Q4_0>() }, out);
     }
 
     pub(super) fn q4_1(x: &mut Rows, weight: &Weight, w: &Blocks<BlockQ4_1>, out: &mut [f32]) {
         // SAFETY: both are two f16 and 16 bytes.
-        multiply(x, weight, unsafe { w.describe_as::<Q4_1>() }, out);
+        multiply(x, weight, unsafe { w.cast::<Q4_1>() }, out);
     }
 
     pub(super) fn q8_0(x: &mut Rows, weight: &Weight, w: &Blocks<BlockQ8_0>, out: &mut [f32]) {
         // SAFETY: both are an f16 and 32 bytes.
-        multiply(x, weight, unsafe { w.describe_as::<Q8_0>() }, out);
+        multiply(x, weight, unsafe { w.cast::<Q8_0>() }, out);
     }
 
     fn multiply<F: Format>(x: &mut Rows, weight: &Weight, w: &[F], out: &mut [f32]) {
@@ -81,7 +81,7 @@ mod own {
             });
             return;
         }
-        // Four rows of activations and two of weights: eight sums that the processor can have under way at once.
+        // Four rows of activations and two of weights: eight independent sums for the processor's pipelines.
         tiles(m, n, out, |rows, columns, store| {
             let mut row = rows.start;
             while row < rows.end {
@@ -115,14 +115,14 @@ mod own {
     }
 }
 
-/// Elsewhere candle's kernels serve all quantised types.
+/// In other builds candle's kernels compute all quantised types.
 #[cfg(not(all(target_arch = "x86_64", target_feature = "avx2", target_feature = "fma")))]
 mod own {
-    pub(super) use super::{candles as q4_0, candles as q4_1, candles as q8_0};
+    pub(super) use super::{by_candle as q4_0, by_candle as q4_1, by_candle as q8_0};
 }
 
-/// Candle's kernels: the activations are quantised once, then every output is one dot product of integers.
-fn candles<T: GgmlType<VecDotType: Plain>>(x: &mut Rows, weight: &Weight, w: &Blocks<T>, out: &mut [f32]) {
+/// candle's kernels: the activations are quantised once, then every output is one integer dot product.
+fn by_candle<T: GgmlType<VecDotType: Plain>>(x: &mut Rows, weight: &Weight, w: &Blocks<T>, out: &mut [f32]) {
     let (m, k, n) = (x.count(), weight.columns, weight.rows);
     let per_row = k / T::BLCK_SIZE;
     let x = x.packed(T::VecDotType::BLCK_SIZE, T::VecDotType::from_float);
@@ -158,7 +158,8 @@ fn candles<T: GgmlType<VecDotType: Plain>>(x: &mut Rows, weight: &Weight, w: &Bl
     });
 }
 
-/// Cuts `[m, n]` outputs into tiles, a work item each; `work(rows, columns, store)` stores its outputs by `store(row, column, outputs)`.
+/// Divides `[m, n]` outputs into tiles, one work item each. `work(rows, columns, store)` computes a tile and stores its outputs with
+/// `store(row, column, outputs)`.
 fn tiles(
     m: usize,
     n: usize,
@@ -175,7 +176,7 @@ fn tiles(
             let columns = first_column..n.min(first_column + TILE_COLUMNS);
             let store = |row: usize, column: usize, outputs: &[f32]| {
                 assert!(rows.contains(&row) && columns.contains(&column) && column + outputs.len() <= columns.end);
-                // SAFETY: inside this item's rows and columns, which no other item has.
+                // SAFETY: the span is inside this item's rows and columns, which no other item has.
                 let out = unsafe { out.part(row * n + column..row * n + column + outputs.len()) };
                 out.copy_from_slice(outputs);
             };
@@ -198,11 +199,11 @@ fn with_wide(length: usize, work: impl FnOnce(&mut [f32])) {
     });
 }
 
-/// Float weights: a panel of them is converted to f32 and used while it is in the cache, so no second copy exists.
+/// Float weights: a panel is converted to f32 and used while it is in the cache, so that no second copy of the weights exists.
 fn floats<E: Element>(x: &Rows, weight: &Weight, w: &[E], out: &mut [f32]) {
-    /// 1,024 elements of f32 are an eighth of the first-level cache: the dot product reads what was just converted.
+    /// Elements that are converted together for one row: 1,024 f32 fill an eighth of the first-level cache.
     const SPAN: usize = 1024;
-    /// Elements of a panel: 1 MiB of f32, a second-level cache.
+    /// Elements of a panel: 1 MiB of f32, the size of a second-level cache.
     const PANEL: usize = 256 * 1024;
     let (m, k, n) = (x.count(), weight.columns, weight.rows);
     let x = x.read();
@@ -227,7 +228,7 @@ fn floats<E: Element>(x: &Rows, weight: &Weight, w: &[E], out: &mut [f32]) {
             with_wide(count * k, |wide| {
                 let w = View::new(E::widen(&w[first * k..][..count * k], wide), count, k);
                 let target = Target { parts: &out, column: first, stride: n };
-                // SAFETY: each panel has columns of its own.
+                // SAFETY: the columns of different panels do not overlap.
                 unsafe { multiply_into(View::new(x, m, k), w.transposed(), &target) };
             });
         }
@@ -244,7 +245,7 @@ mod tests {
         (0..length).map(|i| ((i as f32 + 1.0) * 0.618 + seed).sin() * (1.0 + (i as f32 * 0.01).cos())).collect()
     }
 
-    /// Every type, odd numbers of rows and columns, against sums in f64 over the dequantised weights.
+    /// Every type, also with odd numbers of rows and columns, against sums in f64 over the dequantised weights.
     #[test]
     fn products_equal_those_of_the_dequantised_weights() {
         let k = 512;
@@ -271,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_number_is_not_rounded_away() {
+    fn a_nan_in_the_activations_reaches_the_output() {
         let weight = quantised(DType::Q4_1, 4, 256, &noise(1024, 0.0));
         let (mut x, mut out) = (Rows::new(1, 256), Rows::new(1, 4));
         x.resize(1)[17] = f32::NAN;

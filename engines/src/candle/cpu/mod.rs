@@ -1,5 +1,4 @@
-//! The decoder's kernels on the CPU: weights in the mapped file, activations in buffers that are reused, all threads of
-//! candle's pool.
+//! The decoder's kernels on the CPU: weights in the mapped file, activations in reused buffers, all threads of candle's pool.
 
 mod attention;
 mod cache;
@@ -16,7 +15,6 @@ mod q8;
 mod rows;
 mod vector;
 mod weight;
-mod widen;
 
 use std::borrow::Cow;
 
@@ -33,11 +31,11 @@ use crate::{EngineError, KvBytes, KvType, LoadOptions};
 pub(super) use self::pool::threads;
 pub(super) use self::weight::Weight;
 
-/// Kernels and what they share between calls.
+/// Kernels and their state between calls.
 pub(super) struct Cpu {
-    /// Rows of the largest batch.
+    /// Maximum number of rows in a pass.
     batch: usize,
-    /// Positions that each layer's cache holds.
+    /// Capacity of each layer's cache in positions.
     capacity: usize,
     kv_type: KvType,
     shape: Shape,
@@ -48,9 +46,9 @@ pub(super) struct Cpu {
 }
 
 impl Cpu {
-    /// Kernels for this model; `batch` rows at most in one pass.
+    /// Kernels for this model, for at most `batch` rows per pass.
     pub(super) fn new(spec: &Spec, options: &LoadOptions, batch: usize) -> Self {
-        // Behind a window no position is read again, so a ring of the window and one batch holds all that is needed.
+        // Positions before the window are never read again, so a ring for the window and one batch is sufficient.
         let capacity = spec.window.map_or(options.context, |window| options.context.min(window + batch - 1));
         Self {
             batch,
@@ -157,7 +155,7 @@ impl Kernels for Cpu {
     }
 
     fn sync(&mut self) -> Result<(), EngineError> {
-        Ok(()) // every operation has ended when its call returns
+        Ok(()) // every operation is complete when its call returns
     }
 
     fn prepare_recording(&mut self) {

@@ -1,10 +1,10 @@
-//! Work split over candle's barrier pool, so that this decoder and candle's own kernels share one set of threads.
+//! Parallel work on candle's barrier pool, so that this decoder and candle's own kernels share one set of threads.
 //!
-//! Every function here returns when all of its work is done. Which thread does which part is not determined; what is
-//! computed is, because no result depends on how the parts are dealt out.
+//! Every function here returns when all of its work is done. The assignment of parts to threads is not deterministic, but no result
+//! depends on it.
 //!
-//! While marks are recorded, each thread marks its part of each piece of shared work: one mark a thread and call. Candle's
-//! own kernels share work by themselves; theirs cannot be marked.
+//! While marks are recorded, each thread marks its part of each parallel call. The parallel work of candle's own kernels cannot be
+//! marked.
 #![allow(unsafe_code, reason = "threads write parts of one buffer that do not overlap")]
 
 use std::marker::PhantomData;
@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use candle_core::utils::barrier_pool;
 use traces::record::{self, Work};
 
-/// Threads that compute in this process: the pool's workers and the calling thread.
+/// Number of compute threads in this process: the pool's workers and the calling thread.
 pub(crate) fn threads() -> usize {
     barrier_pool().n_workers() + 1
 }
@@ -27,16 +27,16 @@ pub(super) fn each(items: usize, work: impl Fn(Range<usize>) + Sync) {
     }
 }
 
-/// As `execute_chunked` deals work out, with a mark around all that a thread gets of it.
+/// Like `execute_chunked`, with one mark around all work of a thread.
 fn each_marked(items: usize, mark: Work, work: impl Fn(Range<usize>) + Sync) {
-    /// Candle's own number.
-    const GRABS_PER_THREAD: usize = 8;
-    let grab = items.div_ceil(threads() * GRABS_PER_THREAD).max(1);
+    /// As in candle.
+    const CHUNKS_PER_THREAD: usize = 8;
+    let chunk = items.div_ceil(threads() * CHUNKS_PER_THREAD).max(1);
     let cursor = AtomicUsize::new(0);
     let next = || {
-        // The pool's barrier orders what the parts write; the cursor orders nothing.
-        let start = cursor.fetch_add(grab, Ordering::Relaxed);
-        (start < items).then(|| start..items.min(start + grab))
+        // Relaxed: the pool's barrier orders the writes of the parts.
+        let start = cursor.fetch_add(chunk, Ordering::Relaxed);
+        (start < items).then(|| start..items.min(start + chunk))
     };
     if items == 0 {
         return;
@@ -51,15 +51,15 @@ fn each_marked(items: usize, mark: Work, work: impl Fn(Range<usize>) + Sync) {
     });
 }
 
-/// Lets every thread make room for its marks, before the time that they are to measure.
+/// Allocates every thread's buffer of marks before the measurement.
 pub(super) fn prepare_recording() {
     barrier_pool().execute(|_| record::prepare_thread());
 }
 
-/// Cuts `out` into parts of `size` elements (the last may be shorter) and calls `work(index, part)` for each.
+/// Divides `out` into parts of `size` elements (the last may be shorter) and calls `work(index, part)` for each.
 ///
-/// `cost` is a rough number of operations for all of it: small work stays on the calling thread, because waking the
-/// others takes longer.
+/// `cost` is the approximate number of operations in total. Small work stays on the calling thread, because waking the others
+/// takes longer.
 pub(super) fn each_part<T: Send>(out: &mut [T], size: usize, cost: usize, work: impl Fn(usize, &mut [T]) + Sync) {
     const WORTH_SHARING: usize = 16 * 1024;
     let size = size.max(1);
@@ -72,27 +72,27 @@ pub(super) fn each_part<T: Send>(out: &mut [T], size: usize, cost: usize, work: 
     each(length.div_ceil(size), |range| {
         for index in range {
             let span = index * size..((index + 1) * size).min(length);
-            // SAFETY: the spans of different indices do not overlap, and `each` hands out each index once.
+            // SAFETY: the spans of different indices do not overlap, and `each` passes each index once.
             let part = unsafe { parts.part(span) };
             work(index, part);
         }
     });
 }
 
-/// A buffer that several threads write at once, each its own elements.
+/// A buffer whose disjoint parts several threads write at the same time.
 pub(super) struct Parts<'a, T> {
     start: *mut T,
     length: usize,
     lifetime: PhantomData<&'a mut [T]>,
 }
 
-// SAFETY: it is a `&mut [T]` whose user promises, with each call of `part`, that no two parts overlap.
+// SAFETY: it is a `&mut [T]` whose user guarantees, with each call of `part`, that no two parts overlap.
 unsafe impl<T: Send> Send for Parts<'_, T> {}
 // SAFETY: as above.
 unsafe impl<T: Send> Sync for Parts<'_, T> {}
 
 impl<'a, T> Parts<'a, T> {
-    /// Takes the buffer for as long as its parts are written.
+    /// Borrows the buffer while its parts are written.
     pub(super) fn new(buffer: &'a mut [T]) -> Self {
         Self { start: buffer.as_mut_ptr(), length: buffer.len(), lifetime: PhantomData }
     }
@@ -101,16 +101,16 @@ impl<'a, T> Parts<'a, T> {
     ///
     /// # Safety
     /// No element is in two parts that live at the same time.
-    #[allow(clippy::mut_from_ref, reason = "the caller promises that parts do not overlap")]
+    #[allow(clippy::mut_from_ref, reason = "the caller guarantees that parts do not overlap")]
     pub(super) unsafe fn part(&self, span: Range<usize>) -> &'a mut [T] {
         let length = span.len();
-        // SAFETY: the elements are initialised and, as the caller promises, borrowed by nobody else.
+        // SAFETY: the elements are initialised and, as the caller guarantees, not borrowed elsewhere.
         unsafe { std::slice::from_raw_parts_mut(self.pointer(span), length) }
     }
 
-    /// Where `span` begins, for writers of every so many elements of it; that it lies within the buffer is checked.
+    /// A pointer to the start of `span`, for strided writes; `span` is checked to be inside the buffer.
     pub(super) fn pointer(&self, span: Range<usize>) -> *mut T {
-        assert!(span.start <= span.end && span.end <= self.length, "a part ends behind its buffer");
+        assert!(span.start <= span.end && span.end <= self.length, "a part ends after its buffer");
         self.start.wrapping_add(span.start)
     }
 }
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_to_do_is_no_work() {
+    fn no_items_are_no_calls() {
         each(0, |_| panic!("called without items"));
         each_part(&mut [0f32; 0], 4, usize::MAX, |_, _| panic!("called without parts"));
     }

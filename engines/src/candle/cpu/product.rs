@@ -1,4 +1,4 @@
-//! Matrix products of f32 by the `gemm` crate, which candle uses too: one thread, strided views, no copy of the operands.
+//! Matrix products of f32 with the `gemm` crate, which candle uses too: one thread, strided views, no copy of the operands.
 #![allow(unsafe_code, reason = "gemm's interface is pointers")]
 
 use super::pool::Parts;
@@ -14,13 +14,13 @@ pub(super) struct View<'a> {
 }
 
 impl<'a> View<'a> {
-    /// `[rows, columns]`, row after row.
+    /// `[rows, columns]`, row-major.
     pub(super) fn new(data: &'a [f32], rows: usize, columns: usize) -> Self {
         assert!(data.len() >= rows * columns, "a view of {rows} x {columns} over {} elements", data.len());
         Self { data, rows, columns, row_stride: columns, column_stride: 1 }
     }
 
-    /// The transpose: no element moves.
+    /// The transpose, without moving elements.
     pub(super) fn transposed(self) -> Self {
         Self {
             rows: self.columns,
@@ -32,7 +32,7 @@ impl<'a> View<'a> {
     }
 }
 
-/// Where a product goes: columns `column..` of a matrix whose rows are `stride` apart.
+/// The destination of a product: columns `column..` of a matrix whose rows are `stride` apart.
 pub(super) struct Target<'a, 'b> {
     pub(super) parts: &'a Parts<'b, f32>,
     pub(super) column: usize,
@@ -42,7 +42,7 @@ pub(super) struct Target<'a, 'b> {
 /// `out = lhs rhs`, `[lhs.rows, rhs.columns]`, into some columns of a larger matrix.
 ///
 /// # Safety
-/// Nobody else touches these columns meanwhile.
+/// No other code accesses these columns during the call.
 pub(super) unsafe fn multiply_into(lhs: View<'_>, rhs: View<'_>, target: &Target<'_, '_>) {
     let (m, n, k) = (lhs.rows, rhs.columns, lhs.columns);
     assert!(k == rhs.rows, "{m} x {k} times {} x {n}", rhs.rows);
@@ -52,8 +52,8 @@ pub(super) unsafe fn multiply_into(lhs: View<'_>, rhs: View<'_>, target: &Target
     let span = target.column..target.column + (m - 1) * target.stride + n;
     let out = target.parts.pointer(span);
     let stride = |stride: usize| stride.cast_signed();
-    // SAFETY: every index that gemm forms lies inside its slice: the views were checked when they were made, the target
-    // by `pointer`; nobody else touches its columns; f32 has no invalid bit patterns and `out` does not alias the operands.
+    // SAFETY: every index of gemm is inside its slice: the views are checked in `View::new`, the target in `pointer`. No other
+    // code accesses its columns, f32 has no invalid bit patterns, and `out` does not alias the operands.
     unsafe {
         gemm::gemm(
             m,
@@ -91,7 +91,7 @@ mod tests {
         let mut out = [10.0; 4];
         let parts = Parts::new(&mut out);
         let target = Target { parts: &parts, column: 0, stride: 2 };
-        // SAFETY: no other thread knows of the buffer.
+        // SAFETY: no other thread has access to the buffer.
         unsafe { multiply_into(View::new(&a, 2, 3), View::new(&b, 2, 3).transposed(), &target) };
         assert_eq!(out, [7.0, 5.0, 16.0, 11.0]);
     }
@@ -101,7 +101,7 @@ mod tests {
         let mut out = [9.0; 6]; // 2 x 3
         let parts = Parts::new(&mut out);
         let two = View::new(&[1.0, 2.0], 2, 1);
-        // SAFETY: no other thread knows of the buffer.
+        // SAFETY: no other thread has access to the buffer.
         unsafe { multiply_into(two, View::new(&[5.0], 1, 1), &Target { parts: &parts, column: 1, stride: 3 }) };
         assert_eq!(out, [9.0, 5.0, 9.0, 9.0, 10.0, 9.0]);
     }

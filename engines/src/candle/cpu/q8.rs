@@ -1,18 +1,18 @@
-//! Activations in blocks of 32 signed bytes, as llama.cpp quantises them (`quantize_row_q8_1` of ggml-cpu).
-#![allow(unsafe_code, reason = "the promise that a block is plain numbers")]
+//! Activations in blocks of 32 signed bytes, quantised as in llama.cpp (`quantize_row_q8_1` of ggml-cpu).
+#![allow(unsafe_code, reason = "an unsafe trait states that a block is plain numbers")]
 
 use half::f16;
 
 /// Elements of a block.
 pub(super) const BLOCK: usize = 32;
 
-/// 32 activations. The numbers are those of ggml's Q8_0 and Q8_1 blocks, already in the types that a dot product wants.
+/// 32 activations: the numbers of ggml's Q8_0 and Q8_1 blocks, in the types that a dot product needs.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub(super) struct Q8 {
     /// `d = max |x| / 127`, rounded to f16.
     pub(super) scale: f32,
-    /// `d sum(q)`, rounded to f16: what a format with a minimum multiplies it with (Q8_1's `s`).
+    /// `d sum(q)`, rounded to f16 (Q8_1's `s`): the factor of a weight block's minimum.
     pub(super) scaled_sum: f32,
     /// `sum(q)`
     pub(super) sum: f32,
@@ -31,7 +31,7 @@ pub(super) fn quantise(x: &[f32], out: &mut [Q8]) {
         let inverse = if most > 0.0 { 127.0 / most } else { 0.0 };
         let mut sum = 0i32;
         for (x, quant) in x.iter().zip(&mut block.quants) {
-            #[allow(clippy::cast_possible_truncation, reason = "it lies within -127 and 127")]
+            #[allow(clippy::cast_possible_truncation, reason = "it is between -127 and 127")]
             let rounded = (x * inverse).round_ties_even() as i8;
             *quant = rounded;
             sum += i32::from(rounded);
@@ -41,7 +41,7 @@ pub(super) fn quantise(x: &[f32], out: &mut [Q8]) {
         block.sum = sum;
         block.scale = f16::from_f32(scale).to_f32();
         block.scaled_sum = f16::from_f32(scale * sum).to_f32();
-        // A broken activation must not be rounded away: no number times a weight is no number.
+        // Rounding must not hide an activation that is not finite: the output becomes NaN.
         if x.iter().any(|x| !x.is_finite()) {
             block.scale = f32::NAN;
         }
@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_stays_nothing_and_broken_stays_broken() {
+    fn zeros_stay_zeros_and_what_is_not_finite_becomes_nan() {
         assert_eq!(one(&[0.0; 32]).quants, [0; 32]);
         let mut x = [1.0; 32];
         x[5] = f32::NAN;

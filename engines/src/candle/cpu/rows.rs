@@ -1,5 +1,5 @@
-//! Activations: rows of f32, and the quantised twin that a product with quantised weights needs.
-#![allow(unsafe_code, reason = "one scratch buffer holds blocks of whichever type the weights ask for")]
+//! Activations: rows of f32, and their quantised copy for products with quantised weights.
+#![allow(unsafe_code, reason = "one scratch buffer holds blocks of the type that the weights need")]
 
 use std::any::TypeId;
 
@@ -7,7 +7,7 @@ use candle_core::quantized::k_quants::{BlockQ8_0, BlockQ8_1, BlockQ8K};
 
 use super::pool::each_part;
 
-/// Blocks that are plain numbers: any bytes are valid ones.
+/// Blocks that are plain numbers: all bit patterns are valid.
 ///
 /// # Safety
 /// No invalid bit patterns, no padding that is read, no more than 8 bytes of alignment.
@@ -24,11 +24,11 @@ unsafe impl Plain for BlockQ8K {}
 pub(crate) struct Rows {
     width: usize,
     rows: usize,
-    /// `[capacity, width]`; pages become resident where rows were written.
+    /// `[capacity, width]`; pages become resident when rows are written.
     data: Vec<f32>,
-    /// The rows again in the type that quantised weights are multiplied with.
+    /// The rows in the type for products with quantised weights.
     packed: Vec<u64>,
-    /// The blocks that `packed` holds; `None` since the rows were last written.
+    /// The block type of `packed`; `None` if the rows were written since.
     packed_as: Option<TypeId>,
 }
 
@@ -50,20 +50,20 @@ impl Rows {
         &self.data[..self.rows * self.width]
     }
 
-    /// `[rows, width]`, to be changed.
+    /// `[rows, width]`, mutable.
     pub(super) fn write(&mut self) -> &mut [f32] {
         self.packed_as = None;
         &mut self.data[..self.rows * self.width]
     }
 
-    /// As [`Rows::write`], with another number of rows, whose content is left over from before.
+    /// As [`Rows::write`], with another number of rows, whose content is unspecified.
     pub(super) fn resize(&mut self, rows: usize) -> &mut [f32] {
         self.rows = rows;
         self.write()
     }
 
-    /// The rows in blocks of `T` for `block` elements each, made by `convert` at the first call after a change, so that
-    /// q, k and v share one conversion.
+    /// The rows in blocks of `T` with `block` elements each. `convert` makes them at the first call after a change, so that q, k and v
+    /// share one conversion.
     pub(super) fn packed<T: Plain>(&mut self, block: usize, convert: impl Fn(&[f32], &mut [T]) + Sync) -> &[T] {
         let per_row = self.width / block;
         let blocks = self.rows * per_row;
@@ -72,8 +72,8 @@ impl Rows {
             self.packed.resize(words, 0);
         }
         debug_assert!(align_of::<T>() <= align_of::<u64>(), "blocks are aligned like their widest number");
-        // SAFETY: the buffer is long enough and aligned for the widest block; blocks are plain numbers, and any bytes
-        // that an earlier conversion left are valid ones.
+        // SAFETY: the buffer is long enough and aligned for the widest block; blocks are plain numbers, so that the bytes of an
+        // earlier conversion are valid.
         let out = unsafe { std::slice::from_raw_parts_mut(self.packed.as_mut_ptr().cast::<T>(), blocks) };
         if self.packed_as != Some(TypeId::of::<T>()) {
             let (data, width) = (&self.data, self.width);
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_invalidates_the_packed_twin() {
+    fn a_change_invalidates_the_packed_copy() {
         let mut rows = Rows::new(3, 256);
         let read = |blocks: &[BlockQ8_0]| {
             let mut out = vec![0.0; blocks.len() * 32];

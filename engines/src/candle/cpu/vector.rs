@@ -1,4 +1,4 @@
-//! Loops over f32 slices, written so that the compiler makes vector instructions of them on every target.
+//! Loops over f32 slices in a form that the compiler vectorises on every target.
 
 use super::lanes::{LANES, Lanes, fused};
 
@@ -8,7 +8,7 @@ pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
     Lanes::products(a, b).sum()
 }
 
-/// `sum_i a_i^2`, added in f64: rounded once, it is the same in whatever order.
+/// `sum_i a_i^2`, added in f64, so that the order has no influence once the result is rounded to f32.
 #[inline]
 pub(super) fn squares(a: &[f32]) -> f64 {
     let (chunks, rest) = a.as_chunks::<LANES>();
@@ -21,7 +21,7 @@ pub(super) fn squares(a: &[f32]) -> f64 {
     lanes.iter().sum::<f64>() + rest.iter().map(|x| f64::from(x * x)).sum::<f64>()
 }
 
-/// The largest element; `-inf` of nothing.
+/// The largest element; `-inf` for an empty slice.
 #[inline]
 pub(super) fn max(a: &[f32]) -> f32 {
     let mut lanes = [f32::NEG_INFINITY; 16];
@@ -34,15 +34,15 @@ pub(super) fn max(a: &[f32]) -> f32 {
     chunks.remainder().iter().chain(&lanes).fold(f32::NEG_INFINITY, |most, x| if *x > most { *x } else { most })
 }
 
-/// `e^x` within 2 units of the last place, without a branch: `x = n ln 2 + r`, `|r| <= ln 2 / 2`, `e^x = 2^n p(r)`. The
-/// polynomial is that of Arm's optimized routines (`expf` for vectors), and so are the places where it rounds.
+/// `e^x` within 2 units in the last place, without a branch: `x = n ln 2 + r`, `|r| <= ln 2 / 2`, `e^x = 2^n p(r)`. Polynomial and
+/// rounding are those of Arm's optimized routines (`expf` for vectors).
 ///
 /// Below -87 (near the smallest normal number) the result is zero; above 88 it is that of 88. NaN stays NaN.
 #[inline(always)]
 pub(super) fn exp(x: f32) -> f32 {
     /// 1.5 * 2^23: adding it leaves the nearest integer in the lowest bits of the sum.
     const ROUND: f32 = 12_582_912.0;
-    /// ln 2 in two parts, so that `n ln 2` loses nothing: 0x1.62e4p-1 and 0x1.7f7d1cp-20.
+    /// ln 2 in two parts, so that `n ln 2` is exact: 0x1.62e4p-1 and 0x1.7f7d1cp-20.
     const LN2_HIGH: f32 = f32::from_bits(0x3f31_7200);
     const LN2_LOW: f32 = f32::from_bits(0x35bf_be8e);
     /// Coefficients of r to r^5, fitted to the interval; the constant is 1.
@@ -60,17 +60,17 @@ pub(super) fn exp(x: f32) -> f32 {
     let square = r * r;
     let high = fused(fused(P[4], r, P[3]), square, fused(P[2], r, P[1]));
     let p = fused(high, square, fused(P[0], r, 1.0));
-    // n in the exponent's place; the bits above it are shifted out.
+    // Adds n to the exponent; the bits above it are shifted out.
     let power = f32::from_bits(p.to_bits().wrapping_add(shifted.to_bits() << 23));
     if x < -87.0 { 0.0 } else { power }
 }
 
-/// Scores become weights: `w_i = e^(s_i - max s) / sum_j e^(s_j - max s)`. A score of -inf weighs nothing.
+/// `w_i = e^(s_i - max s) / sum_j e^(s_j - max s)`. A score of -inf gets weight zero. The number of scores is a multiple of 16.
 ///
-/// Sixteen terms are added in the order of [`Lanes`], the sums of sixteen in f64. Whole sixteens of `scores` only.
+/// Sixteen terms are added in the order of [`Lanes`], their sums in f64.
 #[inline]
 pub(super) fn softmax(scores: &mut [f32]) {
-    debug_assert!(scores.len().is_multiple_of(LANES), "{} scores are not whole sixteens", scores.len());
+    debug_assert!(scores.len().is_multiple_of(LANES), "{} scores are not a multiple of 16", scores.len());
     let most = max(scores);
     let mut sum = 0f64;
     let chunks = scores.as_chunks_mut::<LANES>().0;
@@ -80,7 +80,7 @@ pub(super) fn softmax(scores: &mut [f32]) {
         }
         sum += f64::from(Lanes::load(chunk).sum());
     }
-    #[allow(clippy::cast_possible_truncation, reason = "rounded once, behind the division")]
+    #[allow(clippy::cast_possible_truncation, reason = "rounded once, after the division")]
     let share = (1.0 / sum) as f32;
     chunks.as_flattened_mut().iter_mut().for_each(|weight| *weight *= share);
 }
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn weights_sum_to_one_and_hidden_scores_weigh_nothing() {
+    fn weights_sum_to_one_and_hidden_scores_get_weight_zero() {
         let mut scores: Vec<f32> = (0..64).map(|i| (i as f32 * 0.7).sin() * 9.0).collect();
         scores[40..].fill(f32::NEG_INFINITY);
         let terms: Vec<f64> = scores.iter().map(|score| f64::from(*score).exp()).collect();
@@ -126,9 +126,9 @@ mod tests {
             assert!((f64::from(*weight) - term / sum).abs() < 1e-7);
         }
         assert!(scores[40..].iter().all(|weight| *weight == 0.0));
-        let mut broken = [f32::NAN; 16];
-        broken[3] = 1.0;
-        softmax(&mut broken);
-        assert!(broken.iter().all(|weight| weight.is_nan()));
+        let mut invalid = [f32::NAN; 16];
+        invalid[3] = 1.0;
+        softmax(&mut invalid);
+        assert!(invalid.iter().all(|weight| weight.is_nan()));
     }
 }

@@ -1,5 +1,5 @@
-//! Weights as they lie in the mapped file: never copied, read as blocks of candle's quantised types.
-#![allow(unsafe_code, reason = "the bytes of a mapping are read as the blocks that they hold")]
+//! Weights in the mapped file: not copied, read as blocks of candle's quantised types.
+#![allow(unsafe_code, reason = "the bytes of a mapping are read as blocks")]
 
 use std::marker::PhantomData;
 use std::ops::{Deref, Range};
@@ -41,7 +41,7 @@ pub(super) enum Data {
     Q6K(Blocks<blocks::BlockQ6K>),
 }
 
-/// Runs one expression for whichever block type a weight has.
+/// Evaluates an expression for the block type of a weight.
 macro_rules! with_blocks {
     ($data:expr, $blocks:ident => $body:expr) => {
         match $data {
@@ -63,7 +63,7 @@ macro_rules! with_blocks {
 }
 
 impl Weight {
-    /// Takes a tensor as it lies in the file and makes its pages resident.
+    /// Takes a tensor in the mapped file and makes its pages resident.
     pub(in crate::candle) fn new(view: &TensorView<'_>) -> Result<Self, EngineError> {
         let info = view.info();
         let (columns, rows) = match *info.shape.as_slice() {
@@ -72,7 +72,7 @@ impl Weight {
             _ => {
                 return Err(failed(
                     &info.name,
-                    format!("its shape is {:?}; a matrix or a vector was expected", info.shape),
+                    format!("expected a matrix or a vector, found the shape {:?}", info.shape),
                 ));
             }
         };
@@ -91,12 +91,11 @@ impl Weight {
             DType::Q5_K => Data::Q5K(Blocks::new(view)?),
             DType::Q6_K => Data::Q6K(Blocks::new(view)?),
             DType::Q8_1 | DType::Q8_K => {
-                return Err(failed(&info.name, format!("{} is a type of activations, not of weights", info.dtype)));
+                return Err(failed(&info.name, format!("{} is a type for activations, not for weights", info.dtype)));
             }
             _ => {
-                let what = format!("{} of {}, a type of MLX's", info.dtype, info.name);
-                let instead = "take the engine mlx (-e mlx), or the GGUF file of this model".to_owned();
-                return Err(EngineError::Unsupported { engine: NAME, what, instead });
+                let what = format!("{} of {}, a type of MLX", info.dtype, info.name);
+                return Err(EngineError::unsupported(NAME, what, "use the engine mlx, or a GGUF file of this model"));
             }
         };
         let weight = Self { rows, columns, data };
@@ -105,7 +104,7 @@ impl Weight {
         Ok(weight)
     }
 
-    /// Rows must be whole blocks, and all of them must be there.
+    /// Rows must be whole blocks, and none may be missing.
     fn check(&self, name: &str) -> Result<(), EngineError> {
         fn check<T: GgmlType>(weight: &Weight, blocks: &Blocks<T>, name: &str) -> Result<(), EngineError> {
             let per_row = weight.columns / T::BLCK_SIZE;
@@ -123,7 +122,7 @@ impl Weight {
         (self.rows, self.columns)
     }
 
-    /// Row `row` in f32; `out` is `[columns]`. The caller has checked that the row exists.
+    /// Converts row `row` to f32; `out` is `[columns]`. The caller has checked that the row exists.
     pub(in crate::candle) fn row(&self, row: usize, out: &mut [f32]) {
         fn convert<T: GgmlType>(blocks: &[T], columns: usize, row: usize, out: &mut [f32]) {
             let per_row = columns / T::BLCK_SIZE;
@@ -133,7 +132,7 @@ impl Weight {
     }
 }
 
-/// Blocks of one type, in the mapping or, where they are not aligned there, in memory of their own.
+/// Blocks of one type, in the mapping or, if they are not aligned there, in a copy.
 pub(super) struct Blocks<T> {
     bytes: Bytes,
     kind: PhantomData<T>,
@@ -141,17 +140,18 @@ pub(super) struct Blocks<T> {
 
 #[derive(Clone)]
 enum Bytes {
-    /// Where the file has them.
+    /// In the mapped file.
     Mapped(Arc<Mmap>, Range<usize>),
-    /// Moved, because the file does not align them (safetensors promises nothing); so many bytes count.
-    Moved(Arc<[u64]>, usize),
+    /// Copied, because the file does not align them (safetensors does not guarantee it); the number of bytes without padding.
+    Copied(Arc<[u64]>, usize),
 }
 
 impl<T> Blocks<T> {
     fn new(view: &TensorView<'_>) -> Result<Self, EngineError> {
         let bytes = view.bytes();
         if !bytes.len().is_multiple_of(size_of::<T>()) {
-            let reason = format!("its {} bytes are no multiple of its block of {}", bytes.len(), size_of::<T>());
+            let reason =
+                format!("its {} bytes are not a multiple of its block size of {}", bytes.len(), size_of::<T>());
             return Err(failed(&view.info().name, reason));
         }
         let bytes = if bytes.as_ptr().align_offset(align_of::<T>()) == 0 {
@@ -162,21 +162,21 @@ impl<T> Blocks<T> {
                 word[..part.len()].copy_from_slice(part);
                 u64::from_ne_bytes(word)
             };
-            Bytes::Moved(bytes.chunks(8).map(word).collect(), bytes.len())
+            Bytes::Copied(bytes.chunks(8).map(word).collect(), bytes.len())
         };
         Ok(Self { bytes, kind: PhantomData })
     }
 }
 
 impl<T> Blocks<T> {
-    /// The same blocks as another type that describes them.
+    /// The same blocks as another type with the same layout.
     ///
     /// # Safety
     /// `U` has the size of `T`, no greater alignment, and no invalid bit patterns.
     #[cfg(target_arch = "x86_64")]
-    pub(super) unsafe fn describe_as<U>(&self) -> &[U] {
+    pub(super) unsafe fn cast<U>(&self) -> &[U] {
         const { assert!(size_of::<T>() == size_of::<U>() && align_of::<U>() <= align_of::<T>()) };
-        // SAFETY: as many blocks of the same size at the same place; the rest is the caller's promise.
+        // SAFETY: the same number of blocks of the same size at the same address; the caller guarantees the rest.
         unsafe { std::slice::from_raw_parts(self.as_ptr().cast(), self.len()) }
     }
 }
@@ -193,15 +193,15 @@ impl<T> Deref for Blocks<T> {
     fn deref(&self) -> &[T] {
         let (start, length) = match &self.bytes {
             Bytes::Mapped(map, range) => (map[range.clone()].as_ptr(), range.len()),
-            Bytes::Moved(words, length) => (words.as_ptr().cast(), *length),
+            Bytes::Copied(words, length) => (words.as_ptr().cast(), *length),
         };
-        // SAFETY: `new` checked that the bytes are whole blocks and aligned for them, or moved them to where they are;
-        // the block types are plain numbers without invalid bit patterns; mapping and copy live as long as `self`.
+        // SAFETY: `new` checked that the bytes are whole blocks and aligned for them, or copied them to aligned memory; the block
+        // types are plain numbers without invalid bit patterns; mapping and copy live as long as `self`.
         unsafe { std::slice::from_raw_parts(start.cast(), length / size_of::<T>()) }
     }
 }
 
-/// Reads one byte of every page, on all threads: the weights are resident before the first request.
+/// Reads one byte of every page, on all threads, so that the weights are resident before the first request.
 fn touch(bytes: &[u8]) {
     const PAGE: usize = 4096;
     const SPAN: usize = 256 * PAGE;
@@ -231,7 +231,7 @@ pub(super) mod tests {
                 word[..part.len()].copy_from_slice(part);
                 u64::from_ne_bytes(word)
             });
-            Blocks { bytes: Bytes::Moved(words.collect(), length), kind: PhantomData }
+            Blocks { bytes: Bytes::Copied(words.collect(), length), kind: PhantomData }
         }
         let data = match dtype {
             DType::F32 => Data::F32(of(numbers)),
@@ -247,13 +247,13 @@ pub(super) mod tests {
             DType::Q4_K => Data::Q4K(of(numbers)),
             DType::Q5_K => Data::Q5K(of(numbers)),
             DType::Q6_K => Data::Q6K(of(numbers)),
-            _ => panic!("{dtype} is no type of weights here"),
+            _ => panic!("{dtype} is not a weight type of this engine"),
         };
         Weight { rows, columns, data }
     }
 
     #[test]
-    fn a_weight_must_be_whole() {
+    fn a_weight_with_missing_blocks_is_refused() {
         let mut weight = quantised(DType::Q4_0, 2, 64, &[1.0; 128]);
         assert!(weight.check("w").is_ok());
         weight.rows = 3;

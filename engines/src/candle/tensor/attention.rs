@@ -1,10 +1,10 @@
-//! Attention as two matrix products per layer, the query heads of a group as further rows: nothing is repeated.
+//! Attention as two matrix products per layer. The query heads of a group are additional rows, so that nothing is repeated.
 
 use candle_core::{DType, Device, Result, Tensor};
 
 use crate::KvType;
 
-/// Keys and values of one layer; position `p` stands in slot `p % capacity`.
+/// Keys and values of one layer; position `p` is in slot `p % capacity`.
 pub(crate) struct Cache {
     keys: Tensor,   // [kv_heads, capacity, head_dim]
     values: Tensor, // [kv_heads, capacity, head_dim]
@@ -27,7 +27,7 @@ impl Cache {
         Ok(Self { keys: empty()?, values: empty()?, capacity })
     }
 
-    /// Stores rows `[rows, kv_heads * head_dim]` from `position` on: one piece, or two around the ring's seam.
+    /// Stores rows `[rows, kv_heads * head_dim]`, starting at `position`: in one part, or in two if they wrap around the ring.
     pub(super) fn store(&mut self, keys: &Tensor, values: &Tensor, position: usize) -> Result<()> {
         let (kv_heads, _, head_dim) = self.keys.dims3()?;
         for (rows, stored) in [(keys, &self.keys), (values, &self.values)] {
@@ -45,12 +45,12 @@ impl Cache {
     }
 }
 
-/// Which slots each row may see, as numbers to be added to the scores: 0 or -inf.
+/// The slots that are visible to each row, as terms for the scores: 0 or -inf.
 #[derive(Default)]
 pub(super) struct Mask {
-    /// Position and rows that `tensor` is for; all layers of a pass share it.
+    /// Position and number of rows of `tensor`; all layers of a pass share it.
     span: Option<(usize, usize)>,
-    /// `[rows, slots]`; `None` where every row sees every slot.
+    /// `[rows, slots]`; `None` if every slot is visible to every row.
     tensor: Option<Tensor>,
 }
 
@@ -69,7 +69,7 @@ impl Mask {
             let slots = visible.len() / rows;
             self.tensor = if visible.contains(&false) {
                 let numbers: Vec<f32> =
-                    visible.iter().map(|sees| if *sees { 0.0 } else { f32::NEG_INFINITY }).collect();
+                    visible.iter().map(|is_visible| if *is_visible { 0.0 } else { f32::NEG_INFINITY }).collect();
                 Some(Tensor::from_vec(numbers, (rows, slots), device)?)
             } else {
                 None
@@ -80,16 +80,16 @@ impl Mask {
     }
 }
 
-/// `[rows, slots]`: whether row `r`, which stands at `position + r`, sees what is stored in slot `s`.
+/// `[rows, slots]`: whether slot `s` is visible to row `r`, which is at `position + r`.
 fn visible(rows: usize, position: usize, window: Option<usize>, capacity: usize) -> Vec<bool> {
     let end = position + rows;
     let slots = end.min(capacity);
     let newest = |slot: usize| (end - 1 - slot) / capacity * capacity + slot;
-    let sees = |row: usize, slot: usize| {
+    let is_visible = |row: usize, slot: usize| {
         let (at, stored) = (position + row, newest(slot));
         stored <= at && window.is_none_or(|window| at - stored < window)
     };
-    (0..rows).flat_map(|row| (0..slots).map(move |slot| sees(row, slot))).collect()
+    (0..rows).flat_map(|row| (0..slots).map(move |slot| is_visible(row, slot))).collect()
 }
 
 /// `softmax(q k^T / sqrt(head_dim) + mask) v`; `q` and the result are `[rows, heads * head_dim]`.
@@ -128,10 +128,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rows_see_themselves_and_what_came_before_within_the_window() {
+    fn a_row_attends_to_itself_and_to_earlier_rows_in_the_window() {
         assert_eq!(visible(2, 1, None, 8), [true, true, false, true, true, true]);
         // Window 2 in a ring of 3, rows at 4 and 5: slots hold 3, 4, 5.
         assert_eq!(visible(2, 4, Some(2), 3), [true, true, false, false, true, true]);
-        assert!(visible(1, 9, None, 20).iter().all(|sees| *sees));
+        assert!(!visible(1, 9, None, 20).contains(&false));
     }
 }

@@ -1,67 +1,52 @@
 //! The decoder's kernels as candle's tensor operations: for GPUs, and on the CPU for comparison.
 //!
-//! Weights are uploaded in their file format; activations are f32. The embedding table's rows are looked up on the host,
-//! in the mapped file, so that the device holds the table only where the output projection needs it.
+//! Weights are uploaded in their file format; activations are f32. Rows of the embedding table are looked up on the host, in the
+//! mapped file, so that the device holds the table only if the output projection needs it.
 
 mod attention;
 mod weight;
 
 use std::borrow::Cow;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Tensor};
 use models::{RopeLayout, Spec, TensorView};
 
 use self::attention::{Cache, Mask};
 use self::weight::Weight;
 use super::kernels::{Kernels, Linear, Memory};
 use super::{NAME, failed};
-use crate::{EngineError, KvBytes, KvType, LoadOptions};
+use crate::{Device, EngineError, KvBytes, KvType, LoadOptions};
 
-/// The device that `--device` names: `cpu`, `cuda`, `cuda:N`, `metal`, `metal:N`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
-    Cpu,
-    Cuda(usize),
-    Metal(usize),
+/// Refuses a device that this build cannot open.
+pub(super) fn check_device(device: &Device) -> Result<(), EngineError> {
+    let advice = match device {
+        Device::Cpu => return Ok(()),
+        Device::Cuda(_) if cfg!(feature = "cuda") => return Ok(()),
+        Device::Metal(_) if cfg!(target_os = "macos") => return Ok(()),
+        Device::Cuda(_) => "build with the cargo feature `cuda`",
+        Device::Metal(_) => "use cpu or cuda:N: Metal is on macOS only",
+        Device::Server | Device::Virtual | Device::Other(_) => "use cpu, cuda:N or metal:N",
+    };
+    Err(EngineError::unsupported(NAME, format!("the device `{device}`"), advice))
 }
 
-impl Place {
-    /// Reads the name; one that this build cannot open is refused.
-    pub(super) fn parse(name: &str) -> Result<Self, EngineError> {
-        let refused = |instead: &str| EngineError::Unsupported {
-            engine: NAME,
-            what: format!("the device `{name}`"),
-            instead: instead.to_owned(),
-        };
-        let (kind, ordinal) = name.split_once(':').unwrap_or((name, "0"));
-        let ordinal = ordinal.parse().map_err(|_| refused("give cpu, cuda:N or metal:N with a number N"))?;
-        match kind {
-            "cpu" => Ok(Self::Cpu),
-            "cuda" if cfg!(feature = "cuda") => Ok(Self::Cuda(ordinal)),
-            "metal" if cfg!(target_os = "macos") => Ok(Self::Metal(ordinal)),
-            "cuda" => Err(refused("build with --features cuda")),
-            "metal" => Err(refused("Metal is on macOS only; give cpu or cuda:N")),
-            _ => Err(refused("give cpu, cuda:N or metal:N")),
-        }
+/// Opens a device.
+pub(super) fn open_device(device: &Device) -> Result<candle_core::Device, EngineError> {
+    check_device(device)?;
+    match device {
+        Device::Cuda(index) => candle_core::Device::new_cuda(*index),
+        Device::Metal(index) => candle_core::Device::new_metal(*index),
+        _ => Ok(candle_core::Device::Cpu),
     }
-
-    /// Opens it.
-    pub(super) fn open(self) -> Result<Device, EngineError> {
-        match self {
-            Self::Cpu => Ok(Device::Cpu),
-            Self::Cuda(ordinal) => Device::new_cuda(ordinal),
-            Self::Metal(ordinal) => Device::new_metal(ordinal),
-        }
-        .map_err(|error| failed("device", format!("{self:?}: {error}")))
-    }
+    .map_err(|error| failed("device", format!("{device}: {error}")))
 }
 
-/// What one tensor operation said, with its place.
+/// Converts an error of a tensor operation and adds its place.
 fn at(place: &'static str) -> impl Fn(candle_core::Error) -> EngineError {
     move |error| failed(place, error.to_string())
 }
 
-/// Activations `[rows, width]`; empty before they are first written.
+/// Activations `[rows, width]`; `None` before the first write.
 pub(super) struct Rows(Option<Tensor>);
 
 impl Rows {
@@ -72,8 +57,8 @@ impl Rows {
 
 /// Kernels on one device.
 pub(super) struct OnDevice {
-    device: Device,
-    /// Positions that each layer's cache holds.
+    device: candle_core::Device,
+    /// Capacity of each layer's cache in positions.
     capacity: usize,
     kv_type: KvType,
     heads: usize,
@@ -87,7 +72,12 @@ pub(super) struct OnDevice {
 }
 
 impl OnDevice {
-    pub(super) fn new(spec: &Spec, options: &LoadOptions, batch: usize, device: Device) -> Result<Self, EngineError> {
+    pub(super) fn new(
+        spec: &Spec,
+        options: &LoadOptions,
+        batch: usize,
+        device: candle_core::Device,
+    ) -> Result<Self, EngineError> {
         let frequencies = Tensor::new(spec.inverse_frequencies(), &device).map_err(at("load"))?;
         Ok(Self {
             capacity: spec.window.map_or(options.context, |window| options.context.min(window + batch - 1)),
@@ -114,14 +104,14 @@ impl OnDevice {
         let (cos, sin) = (angles.cos()?, angles.sin()?);
         // [1, heads, rows, head_dim]
         let x = x.reshape((1, rows, width / self.head_dim, self.head_dim))?.transpose(1, 2)?;
-        let turning = x.narrow(3, 0, dim)?.contiguous()?;
-        let turned = match self.layout {
-            RopeLayout::Halves => candle_nn::rotary_emb::rope(&turning, &cos, &sin)?,
-            RopeLayout::Interleaved => candle_nn::rotary_emb::rope_i(&turning, &cos, &sin)?,
+        let rotated_part = x.narrow(3, 0, dim)?.contiguous()?;
+        let rotated = match self.layout {
+            RopeLayout::Halves => candle_nn::rotary_emb::rope(&rotated_part, &cos, &sin)?,
+            RopeLayout::Interleaved => candle_nn::rotary_emb::rope_i(&rotated_part, &cos, &sin)?,
         };
         let all = match self.head_dim - dim {
-            0 => turned,
-            rest => Tensor::cat(&[&turned, &x.narrow(3, dim, rest)?.contiguous()?], 3)?,
+            0 => rotated,
+            rest => Tensor::cat(&[&rotated, &x.narrow(3, dim, rest)?.contiguous()?], 3)?,
         };
         all.transpose(1, 2)?.contiguous()?.reshape((rows, width))
     }
@@ -154,8 +144,8 @@ impl Memory for OnDevice {
         KvBytes { used: (tokens.min(self.capacity) * per_token) as u64, reserved: (self.capacity * per_token) as u64 }
     }
 
-    /// Metal's own account (`MTLDevice.currentAllocatedSize`): all that this process has on the device, buffers that candle keeps for
-    /// reuse included. It keeps no mark of the highest.
+    /// Metal's own figure (`MTLDevice.currentAllocatedSize`): all memory of this process on the device, including buffers that candle
+    /// keeps for reuse. Metal tracks no peak.
     #[cfg(target_os = "macos")]
     fn device_memory(&self) -> Option<crate::DeviceMemory> {
         let metal = self.device.as_metal_device().ok()?;
@@ -237,10 +227,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn devices_by_name() {
-        assert!(Place::parse("cpu").and_then(Place::open).is_ok_and(|device| device.is_cpu()));
-        for wrong in ["gpu", "cuda:x", ""] {
-            assert!(matches!(Place::parse(wrong), Err(EngineError::Unsupported { .. })), "{wrong}");
+    fn devices_of_the_build_are_opened_and_others_are_refused() {
+        assert!(open_device(&Device::Cpu).is_ok_and(|device| device.is_cpu()));
+        for wrong in ["gpu", "cuda:x", "", "server", "virtual"] {
+            assert!(matches!(check_device(&wrong.into()), Err(EngineError::Unsupported { .. })), "{wrong}");
         }
     }
 }

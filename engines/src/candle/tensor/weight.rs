@@ -15,14 +15,14 @@ use crate::candle::failed;
 /// A matrix `[outputs, inputs]`.
 #[derive(Clone)]
 pub(crate) struct Weight {
-    /// On the host, as it lies in the file.
+    /// On the host, in the mapped file.
     mapped: Mapped,
     uploaded: Uploaded,
 }
 
 #[derive(Clone)]
 enum Uploaded {
-    /// Blocks that the device's own kernels multiply with.
+    /// Quantised blocks, for the device's own kernels.
     Blocks(QMatMul),
     /// Floats in their own type, already transposed: `[inputs, outputs]`.
     Floats(Tensor),

@@ -1,0 +1,178 @@
+//! The steps that a server runs before the model, each measured by a query of its own: chat template and tokenizer, where the
+//! server has an endpoint for them, and a round trip. The caller times them.
+
+use serde_json::{Value, json};
+
+use super::error::{Problem, RequestError, quote};
+use super::http::Http;
+use super::settings::Settings;
+use super::software::Software;
+use crate::{Ahead, Given, Prompt};
+
+/// A query for one step.
+#[derive(Debug, PartialEq)]
+pub(super) struct Query {
+    path: &'static str,
+    /// The body of a POST request; `None` = a GET request.
+    body: Option<Value>,
+    expected: Expected,
+}
+
+/// The expected content of the response.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Expected {
+    /// Any response.
+    Anything,
+    /// A text under this key.
+    Text(&'static str),
+    /// Token ids under this key.
+    Tokens(&'static str),
+}
+
+impl Query {
+    /// The query for a step; `None` if the server has no endpoint for it, or the prompt does not need the step.
+    pub(super) fn new(
+        software: Software,
+        model: &str,
+        settings: &Settings,
+        part: Ahead,
+        prompt: &Prompt,
+    ) -> Option<Self> {
+        let post = |path, body, expected| Some(Self { path, body: Some(body), expected });
+        match (part, prompt) {
+            (Ahead::RoundTrip, _) => {
+                Some(Self { path: cheapest_path(software), body: None, expected: Expected::Anything })
+            }
+            (Ahead::Template, Prompt::Text { messages, .. }) if !messages.is_empty() => {
+                if software != Software::LlamaServer {
+                    return None;
+                }
+                let message =
+                    |message: &models::chat::Message| json!({"role": message.role, "content": message.content});
+                let mut body = settings.body.clone();
+                body.entry("messages").or_insert_with(|| messages.iter().map(message).collect());
+                post("/apply-template", Value::Object(body), Expected::Text("prompt"))
+            }
+            (Ahead::Tokenize, Prompt::Text { text, messages, .. }) => match software {
+                // As for a request: the server adds the BOS token itself if the model has one.
+                Software::LlamaServer => post(
+                    "/tokenize",
+                    json!({"content": text, "add_special": true, "parse_special": true}),
+                    Expected::Tokens("tokens"),
+                ),
+                Software::LlamaCppPython => {
+                    post("/extras/tokenize", json!({"input": text}), Expected::Tokens("tokens"))
+                }
+                // The output of a template contains its special tokens.
+                Software::Vllm => post(
+                    "/tokenize",
+                    json!({"model": model, "prompt": text, "add_special_tokens": messages.is_empty()}),
+                    Expected::Tokens("tokens"),
+                ),
+                Software::Ollama | Software::Exo | Software::Tinygrad | Software::MlxLm | Software::Unknown => None,
+            },
+            (Ahead::Template, Prompt::Text { .. }) | (Ahead::Template | Ahead::Tokenize, Prompt::Tokens(_)) => None,
+        }
+    }
+
+    /// Sends the query and returns the expected content.
+    pub(super) fn send(&self, http: &Http) -> Result<Given, RequestError> {
+        let (method, response) = match &self.body {
+            Some(body) => ("POST", http.post(self.path, body)?),
+            None => ("GET", http.get(self.path)?),
+        };
+        let failed = |problem| RequestError::new(&http.place(method, self.path), problem);
+        if !response.is_success() {
+            return Err(failed(Problem::Status { status: response.status, message: response.message() }));
+        }
+        let unexpected = |what: &str, key: &str| {
+            failed(Problem::Unexpected(format!("expected {what} under `{key}`, found `{}`", quote(&response.text))))
+        };
+        // A body that is not JSON has no key, and is reported by the same error.
+        let document = response.json().unwrap_or(Value::Null);
+        match self.expected {
+            Expected::Anything => Ok(Given::Nothing),
+            Expected::Text(key) => {
+                document[key].as_str().map(|text| Given::Text(text.to_owned())).ok_or_else(|| unexpected("a text", key))
+            }
+            Expected::Tokens(key) => {
+                let ids = document[key].as_array().and_then(|ids| ids.iter().map(token_id).collect());
+                ids.map(Given::Tokens).ok_or_else(|| unexpected("token ids", key))
+            }
+        }
+    }
+}
+
+/// A path that each server answers without work. For a list of models, mlx_lm.server would read the whole hub cache.
+const fn cheapest_path(software: Software) -> &'static str {
+    match software {
+        Software::LlamaServer | Software::MlxLm | Software::Vllm => "/health",
+        Software::Ollama => "/api/version",
+        Software::Exo => "/node_id",
+        Software::Tinygrad | Software::LlamaCppPython | Software::Unknown => "/v1/models",
+    }
+}
+
+fn token_id(value: &Value) -> Option<u32> {
+    value.as_u64().and_then(|id| u32::try_from(id).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use models::chat::Message;
+
+    use super::*;
+
+    const ALL: [Software; 8] = [
+        Software::LlamaServer,
+        Software::Ollama,
+        Software::Exo,
+        Software::Tinygrad,
+        Software::MlxLm,
+        Software::Vllm,
+        Software::LlamaCppPython,
+        Software::Unknown,
+    ];
+
+    fn text(messages: &[(&str, &str)]) -> Prompt {
+        let messages = messages.iter().map(|(role, content)| Message::new(*role, *content)).collect();
+        Prompt::Text { text: "rendered".to_owned(), add_bos: false, messages }
+    }
+
+    fn shown(software: Software, part: Ahead, prompt: &Prompt) -> String {
+        let Some(query) = Query::new(software, "m", &Settings::default(), part, prompt) else {
+            return "-".to_owned();
+        };
+        format!("{} {}", query.path, query.body.unwrap_or_default())
+    }
+
+    #[test]
+    fn each_server_gets_the_queries_that_it_has_endpoints_for() {
+        let chat = text(&[("user", "hi")]);
+        let line = |software: Software| {
+            let parts = [Ahead::RoundTrip, Ahead::Template, Ahead::Tokenize];
+            format!("{}: {}", software.name(), parts.map(|part| shown(software, part, &chat)).join(", "))
+        };
+        insta::assert_snapshot!(ALL.map(line).join("\n"), @r#"
+        llama-server: /health null, /apply-template {"messages":[{"role":"user","content":"hi"}]}, /tokenize {"content":"rendered","add_special":true,"parse_special":true}
+        ollama: /api/version null, -, -
+        exo: /node_id null, -, -
+        tinygrad: /v1/models null, -, -
+        mlx_lm.server: /health null, -, -
+        vllm: /health null, -, /tokenize {"model":"m","prompt":"rendered","add_special_tokens":false}
+        llama-cpp-python: /v1/models null, -, /extras/tokenize {"input":"rendered"}
+        unknown: /v1/models null, -, -
+        "#);
+    }
+
+    #[test]
+    fn only_text_is_rendered_and_tokenized() {
+        let raw = text(&[]);
+        assert_eq!(shown(Software::LlamaServer, Ahead::Template, &raw), "-", "plain text needs no template");
+        assert!(shown(Software::Vllm, Ahead::Tokenize, &raw).contains(r#""add_special_tokens":true"#));
+        let ids = Prompt::Tokens(vec![1]);
+        for part in [Ahead::Template, Ahead::Tokenize] {
+            assert_eq!(shown(Software::LlamaServer, part, &ids), "-");
+        }
+    }
+}

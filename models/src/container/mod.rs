@@ -1,0 +1,9 @@
+//! The files that a checkpoint consists of, without knowledge of architectures: mapping them, identifying their format, reading
+//! GGUF headers and JSON documents.
+
+mod weights_file;
+
+pub mod gguf;
+pub(crate) mod json;
+
+pub(crate) use weights_file::{FileFormat, identify, map};
