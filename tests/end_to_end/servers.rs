@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::server::{Script, Server, ends, head, nameless, says, whole};
+use crate::server::{Script, Server, end_events, head, text_event, unknown_server, whole};
 #[cfg(target_os = "linux")]
 use crate::support::signal;
 use crate::support::{Done, Place};
@@ -13,8 +13,8 @@ use crate::support::{Done, Place};
 fn answer(tokens: usize) -> Script {
     let words = ["one", " two", " three", " four", " five", " six", " seven", " eight"];
     let mut script = vec![head()];
-    script.extend(words.iter().map(|word| says(word)));
-    script.push(ends("length", 40, tokens));
+    script.extend(words.iter().map(|word| text_event(word)));
+    script.push(end_events("length", 40, tokens));
     script
 }
 
@@ -28,7 +28,7 @@ fn counted(case: &Value) -> Vec<&Value> {
 
 #[test]
 fn a_server_is_measured_with_its_processes() {
-    let (place, server) = (Place::new(), nameless(|| answer(8)));
+    let (place, server) = (Place::new(), unknown_server(|| answer(8)));
     let done = run(&place, &server, "");
     assert_eq!(done.code, Some(0), "{}{}", done.out, done.err);
     let file = place.run_file("r");
@@ -63,7 +63,7 @@ fn a_server_is_measured_with_its_processes() {
 
 #[test]
 fn what_cannot_be_stands_at_the_top() {
-    let (place, server) = (Place::new(), nameless(|| answer(3)));
+    let (place, server) = (Place::new(), unknown_server(|| answer(3)));
     let done = run(&place, &server, "");
     assert_eq!(done.code, Some(0), "{}", done.err);
     assert!(done.out.contains("Cannot be") && done.out.contains("8 pieces of text"), "{}", done.out);
@@ -79,7 +79,7 @@ fn a_failing_request_costs_its_row() {
         let fails = std::mem::take(&mut first);
         if fails { whole(500, "text/plain", "out of memory") } else { answer(8) }
     };
-    let (place, server) = (Place::new(), nameless(script));
+    let (place, server) = (Place::new(), unknown_server(script));
     let done = run(&place, &server, "");
     assert_eq!(done.code, Some(1), "{}", done.err);
     let file = place.run_file("r");
@@ -92,7 +92,7 @@ fn a_failing_request_costs_its_row() {
 
 #[test]
 fn the_same_model_in_process_and_through_a_server() {
-    let (place, server) = (Place::new(), nameless(|| answer(8)));
+    let (place, server) = (Place::new(), unknown_server(|| answer(8)));
     let done = run(&place, &server, "-e candle -m tiny.gguf");
     assert_eq!(done.code, Some(0), "{}", done.err);
     let report = fs::read_to_string(place.path("r/report.md")).unwrap();

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use engine_api::{FlashAttention, KvType};
+use engine_api::{Device, FlashAttention, RecordedKvType};
 use models::cost::WeightTypes;
 use models::quantise::Provenance;
-use models::{DType, Spec};
+use models::Spec;
 use serde::{Deserialize, Serialize};
 
 use crate::Reasons;
@@ -64,13 +64,13 @@ pub struct PlanFile {
     /// The model file was dropped from the page cache before each load.
     pub cold: bool,
     /// Element type of the KV cache.
-    pub kv_type: KvType,
+    pub kv_type: RecordedKvType,
     /// Fused attention.
     pub flash_attention: FlashAttention,
     /// Prompt tokens per forward pass; `null` = the engine's default.
     pub batch: Option<usize>,
     /// The device.
-    pub device: String,
+    pub device: Device,
     /// Settings of single engines: engine or label, key, value.
     pub settings: Vec<(String, String, String)>,
     /// How much was traced.
@@ -239,13 +239,5 @@ impl From<Provenance> for WeightSource {
                 error: given.error.into(),
             }),
         }
-    }
-}
-
-/// The element type of the KV cache as the cost model names it.
-pub fn kv_dtype(kv: KvType) -> DType {
-    match kv {
-        KvType::F16 => DType::F16,
-        KvType::F32 => DType::F32,
     }
 }

@@ -61,7 +61,7 @@ fn row(label: &str, summary: &str) -> Vec<String> {
     vec![
         label.to_owned(),
         format!("{}{features}", identity.version),
-        identity.device,
+        identity.device.to_string(),
         op_times(&caps).to_owned(),
         steps.to_owned(),
         summary.to_owned(),

@@ -7,9 +7,10 @@
 //!
 //! Fields as in llama.cpp's `tools/llama-bench/llama-bench.cpp`; `samples_ns` and `samples_ts` hold one value a repetition.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
-use engine_api::{Identity, KvType};
+use engine_api::{Device, Identity, RecordedKvType};
 use serde::Deserialize;
 
 use record::Error;
@@ -109,7 +110,7 @@ pub(super) fn read(path: &Path) -> Result<RunFile, Error> {
         name: ENGINE.to_owned(),
         variant: None,
         version,
-        device: first.backends.to_lowercase(),
+        device: device(&tests),
         features: Vec::new(),
     }];
     Ok(file)
@@ -132,7 +133,6 @@ fn plan(tests: &[Test], cases: &[Case]) -> PlanFile {
             });
         }
     }
-    let f32_cache = tests.iter().any(|test| test.type_k == "f32" && test.type_v == "f32");
     let mut threads: Vec<usize> = cases.iter().map(|case| case.threads).collect();
     threads.dedup();
     PlanFile {
@@ -142,10 +142,38 @@ fn plan(tests: &[Test], cases: &[Case]) -> PlanFile {
         threads,
         runs: tests.iter().map(|test| test.samples_ns.len()).max().unwrap_or(0),
         ignore_eos: true,
-        kv_type: if f32_cache { KvType::F32 } else { KvType::F16 },
-        device: "cpu".to_owned(),
+        kv_type: kv_type(tests),
+        device: device(tests),
         ..PlanFile::default()
     }
+}
+
+/// The type of the cache in all tests. llama-bench writes one type for keys and one for values; older versions write none, and
+/// their default is f16.
+fn kv_type(tests: &[Test]) -> RecordedKvType {
+    let named = |text: &str| if text.is_empty() { "f16".to_owned() } else { text.to_owned() };
+    let of = |test: &Test| match (named(&test.type_k), named(&test.type_v)) {
+        (keys, values) if keys == values => keys,
+        (keys, values) => format!("{keys} keys, {values} values"),
+    };
+    RecordedKvType::from(one_or_all(tests.iter().map(of)).as_str())
+}
+
+/// The device in all tests, from the names of ggml's back ends: `BLAS` computes on the processor, too.
+fn device(tests: &[Test]) -> Device {
+    let of = |test: &Test| {
+        let backends: Vec<String> = test.backends.split(',').map(|name| name.trim().to_lowercase()).collect();
+        let on_cpu = |name: &String| matches!(name.as_str(), "" | "cpu" | "blas");
+        let others: Vec<String> = backends.into_iter().filter(|name| !on_cpu(name)).collect();
+        if others.is_empty() { "cpu".to_owned() } else { others.join(",") }
+    };
+    Device::from(one_or_all(tests.iter().map(of)).as_str())
+}
+
+/// The value where all are alike, else each of them once.
+fn one_or_all(values: impl Iterator<Item = String>) -> String {
+    let distinct: BTreeSet<String> = values.collect();
+    distinct.into_iter().collect::<Vec<_>>().join(" or ")
 }
 
 /// One case a test of a prompt; where there is none, one a generation.
@@ -260,6 +288,28 @@ mod tests {
         assert_eq!(case.samples[1].decode_tps, None);
         assert!(!case.reasons.contains_key(BEHIND), "the generation behind 512 tokens is the nearest");
         assert_eq!(file.plan.models[0].parameters, Some(134_515_008));
+    }
+
+    #[test]
+    fn cache_types_and_devices_are_those_of_the_file() {
+        let plan = |text: &str| {
+            let (_folder, path) = written(text);
+            let file = read(&path).unwrap();
+            assert_eq!(file.environment.engines[0].device, file.plan.device);
+            (file.plan.kv_type, file.plan.device)
+        };
+        let quantised = JSON.replace("\"f16\"", "\"q8_0\"");
+        // The other tests of the file name no type, which stands for f16.
+        assert_eq!(plan(&quantised).0, RecordedKvType::from("f16 or q8_0"));
+        let same = |kv: &str| plan(&JSON.replace("\"n_threads\": 2,", &format!("\"type_k\": \"{kv}\", \"type_v\": \"{kv}\", \"n_threads\": 2,")).replacen("\"type_k\": \"f16\", \"type_v\": \"f16\",", "", 1)).0;
+        assert_eq!(same("q8_0"), RecordedKvType::Q8_0);
+        assert_eq!(same("bf16"), RecordedKvType::BF16);
+        assert_eq!(same("f32"), RecordedKvType::F32);
+        assert_eq!(plan(JSON), (RecordedKvType::F16, Device::Cpu));
+        let on = |backends: &str| plan(&JSON.replace("\"build_number\": 7,", &format!("\"build_number\": 7, \"backends\": \"{backends}\",")).replacen("\"backends\": \"CPU\",", "", 1)).1;
+        assert_eq!(on("CUDA"), Device::Cuda(0));
+        assert_eq!(on("BLAS"), Device::Cpu);
+        assert_eq!(on("Vulkan"), Device::Other("vulkan".to_owned()));
     }
 
     #[test]

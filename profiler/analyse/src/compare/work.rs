@@ -27,7 +27,7 @@ pub(super) fn work(pair: &Match<'_>) -> Work {
         weights(pair, probabilities.as_ref()),
         tokens(pair),
         setting(pair, "cache of keys and values", |pair| {
-            both(pair, |group| format!("{:?}", group.file().plan.kv_type).to_lowercase())
+            both(pair, |group| group.file().plan.kv_type.name().to_owned())
         }),
         setting(pair, "threads", |pair| both(pair, |group| group.threads().to_string())),
         setting(pair, "tokens before the prompt", |pair| both(pair, |group| group.depth().to_string())),

@@ -39,7 +39,7 @@ fn a_longer_context_costs_though_no_run_had_one() {
     // Not below what the memory allows; four queries share each row of the cache, so that operations decide.
     let more = found[2].decode.unwrap().seconds() - found[0].decode.unwrap().seconds();
     let bytes =
-        1500.0 * small().spec.kv_bytes_per_token(record::plan::kv_dtype(engine_api::KvType::default())).as_f64();
+        1500.0 * small().spec.kv_bytes_per_token(engine_api::KvType::default().dtype()).as_f64();
     assert!((1.0..8.0).contains(&(more * 20e9 / bytes)), "{}", more * 20e9 / bytes);
 }
 

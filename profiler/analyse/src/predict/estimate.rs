@@ -13,7 +13,6 @@ use super::observe::{BATCH, Need, Pass, Seen, Shape, observe};
 use super::prediction::{Extrapolation, Figure, PREDICTION_VERSION, Parts, Prediction};
 use super::reach::Context;
 use record::Error;
-use record::plan::kv_dtype;
 use record::{Ceilings, Reasons, RunFile, Spread};
 
 /// Standard errors to either side of a nominal 95 % interval.
@@ -276,7 +275,7 @@ impl Task<'_> {
         let shape = Shape {
             spec: &self.subject.spec,
             types: &self.subject.types,
-            kv: kv_dtype(self.settings.kv_type),
+            kv: self.settings.kv_type.dtype(),
             batch: self.settings.batch.unwrap_or(BATCH),
         };
         let flat = |calls: BTreeMap<_, Vec<Call>>| calls.into_values().flatten().collect::<Vec<_>>();
@@ -295,7 +294,7 @@ impl Task<'_> {
         let Settings { depth, prompt_tokens, new_tokens, .. } = *self.settings;
         let need = Need {
             spec: &self.subject.spec,
-            kv: kv_dtype(self.settings.kv_type),
+            kv: self.settings.kv_type.dtype(),
             positions: depth + prompt_tokens + new_tokens,
             batch: self.settings.batch.unwrap_or(BATCH).min(prompt_tokens.max(depth).max(1)),
         };

@@ -9,7 +9,6 @@ use models::{DType, Spec};
 
 use super::call::{Call, mean};
 use super::ground::Ground;
-use record::plan::kv_dtype;
 use record::plan::{PlannedModel, PlannedPrompt};
 use record::{Case, OpRow, RunFile, Sample, Status};
 use statistics::median;
@@ -171,18 +170,19 @@ impl View {
         let first = case.samples.iter().find(|sample| sample.fresh);
         let used =
             first.and_then(|sample| Some(sample.prompt_tokens? + sample.output_tokens?)).unwrap_or(prompt_tokens);
-        let need = Need {
+        let need = file.plan.kv_type.dtype().ok().map(|kv| Need {
             spec,
-            kv: kv_dtype(file.plan.kv_type),
+            kv,
             positions: case.depth + used,
             batch: file.plan.batch.unwrap_or(BATCH).min(prompt_tokens.max(case.depth).max(1)),
-        };
+        });
         let foot = case.memory.file_bytes.map(|file_bytes| FootSeen {
             file_bytes: file_bytes as f64,
             vocab: spec.vocab as f64,
             overhead: first
                 .and_then(|sample| sample.memory_peak_bytes)
-                .map(|peak| peak as f64 - file_bytes as f64 - need.bytes()),
+                .zip(need.as_ref())
+                .map(|(peak, need)| peak as f64 - file_bytes as f64 - need.bytes()),
             warm_load: case.memory.load_s.filter(|_| case.memory.load_cached_share.is_some_and(|share| share >= 1.0)),
         });
         Self { foot, token }
@@ -217,7 +217,8 @@ fn ops(file: &RunFile, case: &Case, subject: &Subject<'_>) -> Result<CaseSeen, S
         .and_then(|sample| Some((sample.prompt_tokens?, sample.output_tokens?)))
         .ok_or("the traced request does not say how many tokens it had")?;
     let batch = file.plan.batch.unwrap_or(BATCH);
-    let shape = Shape { spec: subject.spec, types: subject.types, kv: kv_dtype(file.plan.kv_type), batch };
+    let kv = file.plan.kv_type.dtype().map_err(|error| error.to_string())?;
+    let shape = Shape { spec: subject.spec, types: subject.types, kv, batch };
     let mut seen = CaseSeen {
         model: case.model.clone(),
         bytes_per_token: shape.decode(case.depth + prompt, 1).values().flatten().map(|call| call.streamed).sum(),

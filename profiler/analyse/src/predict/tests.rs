@@ -6,7 +6,6 @@ use models::registry;
 use models::synth::Quant;
 
 use super::*;
-use record::plan::kv_dtype;
 use record::plan::{PlanFile, PlannedModel, PlannedPrompt};
 use record::{
     Case, Ceilings, MemoryFile, OpRow, Reasons, RunFile, SCHEMA_VERSION, Sample, Spread, Status, ThreadCeilings, Tool,
@@ -66,7 +65,7 @@ struct Planted {
 
 /// What the machine measures of a model.
 fn measured(subject: &Subject, machine: Machine) -> Planted {
-    let kv = kv_dtype(engine_api::KvType::default());
+    let kv = engine_api::KvType::default().dtype();
     let mut found = Planted { prefill: 0.0, decode: 0.0, ops: Vec::new() };
     let prefill = ops_of_batches(&subject.spec, &subject.types, kv, TOKENS.0, 0, 512);
     let decode: Vec<OpCost> = (TOKENS.0..TOKENS.0 + TOKENS.1 - 1)
@@ -122,7 +121,7 @@ pub(super) fn run_of(subjects: &[&Subject], machine: Machine) -> RunFile {
             &subject.spec,
             subject.file_bytes,
             TOKENS.0 + TOKENS.1,
-            kv_dtype(engine_api::KvType::default()),
+            engine_api::KvType::default().dtype(),
             TOKENS.0,
         );
         let sample = |fresh: bool| Sample {

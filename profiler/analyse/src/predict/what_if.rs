@@ -1,6 +1,7 @@
 //! The what-if table of a run: other quantisations, a longer context, other thread counts, the seed models, estimated from this run
 //! alone. A pure function of the run file.
 
+use engine_api::KvType;
 use std::collections::BTreeSet;
 
 use models::cost::WeightTypes;
@@ -48,9 +49,10 @@ fn table(file: &RunFile) -> Result<Vec<WhatIf>, String> {
     if models.is_empty() {
         return Err("the run file does not hold the shapes of its models".to_owned());
     }
+    let kv_type = KvType::try_from(&file.plan.kv_type).map_err(|error| error.to_string())?;
     let mut rows = Vec::new();
     for (model, spec) in &models {
-        let settings = settings(&file.plan, base, &model.name);
+        let settings = settings(&file.plan, base, &model.name, kv_type);
         let own = model.types.clone().and_then(|types| of_model(model, spec, types));
         rows.extend(own.iter().flat_map(|own| changes(file, own, &settings)));
         for quant in QUANTS.into_iter().filter(|quant| !model.quantisation.eq_ignore_ascii_case(quant.name())) {
@@ -58,7 +60,7 @@ fn table(file: &RunFile) -> Result<Vec<WhatIf>, String> {
             rows.extend(of_quant(plain(model), spec, quant).and_then(|other| row(file, what, &other, &settings)));
         }
     }
-    let settings = settings(&file.plan, base, &base.model);
+    let settings = settings(&file.plan, base, &base.model, kv_type);
     for entry in MODELS.iter().filter(|entry| entry.name != registry::DEFAULT) {
         let measured = |(model, spec): &(&PlannedModel, &Spec)| {
             model.quantisation.eq_ignore_ascii_case(SEED_QUANT.name()) && spec.parameters() == entry.spec.parameters()
@@ -100,7 +102,7 @@ fn changes(file: &RunFile, own: &Subject, settings: &Settings) -> Vec<WhatIf> {
 }
 
 /// The run's own settings, with the middle of the model's prompts.
-fn settings(plan: &PlanFile, base: &Case, model: &str) -> Settings {
+fn settings(plan: &PlanFile, base: &Case, model: &str, kv_type: KvType) -> Settings {
     let mut lengths: Vec<(usize, usize)> = plan
         .prompts
         .iter()
@@ -115,7 +117,7 @@ fn settings(plan: &PlanFile, base: &Case, model: &str) -> Settings {
         depth: base.depth,
         prompt_tokens: prompt_tokens.max(1),
         new_tokens: new_tokens.max(1),
-        kv_type: plan.kv_type,
+        kv_type,
         batch: plan.batch,
     }
 }

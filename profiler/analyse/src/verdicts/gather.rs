@@ -1,6 +1,6 @@
 //! Gathers the facts of a case's phases from the run file alone.
 
-use engine_api::Phase;
+use engine_api::{Device, Phase};
 
 use super::facts::Facts;
 use crate::attribution;
@@ -85,7 +85,7 @@ impl View<'_> {
     /// Whether the engine's work runs on processors whose time this machine accounts for.
     fn on_processors(&self) -> bool {
         let engine = self.file.identity(&self.case.engine);
-        engine.is_none_or(|engine| matches!(engine.device.as_str(), "cpu" | "virtual" | "remote"))
+        engine.is_none_or(|engine| matches!(engine.device, Device::Cpu | Device::Virtual | Device::Server))
     }
 
     /// How far the run's own probes of bandwidth lie apart, or the last from the first.

@@ -166,7 +166,7 @@ fn estimate(text: &mut String, options: &Options, spec: &models::Spec, weights: 
         spec,
         weights,
         context,
-        record::plan::kv_dtype(options.kv_type),
+        options.kv_type.dtype(),
         options.batch.unwrap_or(CONTEXT).min(context),
     );
     line(text, "", &format!("one worker needs about {} with a context of {context} tokens", need.total()));

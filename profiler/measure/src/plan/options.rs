@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use engine_api::{FlashAttention, KvType, LoadOptions};
+use engine_api::{Device, FlashAttention, KvType, LoadOptions};
 use traces::Nanos;
 
 use record::plan::{DEFAULT_PROMPTS, PromptChoice, TraceLevel};
@@ -63,7 +63,7 @@ pub struct Options {
     /// Prompt tokens per forward pass; `None` = the engine's default.
     pub batch: Option<usize>,
     /// The device, such as `cpu`.
-    pub device: String,
+    pub device: Device,
     /// Settings of single engines: engine or label, key, value.
     pub settings: Vec<(String, String, String)>,
     /// How much is traced.
@@ -141,7 +141,7 @@ impl Default for Options {
             kv_type: KvType::default(),
             flash_attention: FlashAttention::default(),
             batch: None,
-            device: "cpu".to_owned(),
+            device: Device::default(),
             settings: Vec::new(),
             url: None,
             spawn: None,

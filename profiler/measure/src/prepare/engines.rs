@@ -22,7 +22,7 @@ pub(crate) fn open(options: &mut Options) -> Result<Vec<EngineChoice>, Error> {
         .map(|(asked, engine)| EngineChoice {
             label: asked.label.to_owned(),
             engine: asked.engine.to_owned(),
-            identity: engine.identity(),
+            identity: engine.identity_on(&options.device),
             caps: engine.caps(),
             prunes_last_block: engine.prunes_last_block(),
         })

@@ -214,7 +214,7 @@ fn plan_file(options: &Options, ignore_eos: bool, set: &str, engines: &[EngineCh
         raw: options.raw,
         ignore_eos,
         cold: options.cold,
-        kv_type: options.kv_type,
+        kv_type: options.kv_type.into(),
         flash_attention: options.flash_attention,
         batch: options.batch,
         device: options.device.clone(),

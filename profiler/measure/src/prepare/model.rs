@@ -14,7 +14,6 @@ use crate::plan::{DEFAULT_NEW_TOKENS, Options};
 use meter::heap::Counting;
 use record::Error;
 use record::plan::WeightSource;
-use record::plan::kv_dtype;
 
 /// Contexts are multiples of this many tokens, as engines like them.
 const CONTEXT_STEP: usize = 256;
@@ -116,7 +115,7 @@ pub(crate) fn prepare(options: &Options, set: &Set, place: Place) -> Result<Prep
     let passage = passage::ids(&tokenizer, context)?;
     let weights: Bytes = checkpoint.tensors().iter().map(|tensor| tensor.bytes).sum();
     let batch = options.batch.unwrap_or(DEFAULT_BATCH).min(context);
-    let estimate = cost::memory(checkpoint.spec(), weights, context, kv_dtype(options.kv_type), batch);
+    let estimate = cost::memory(checkpoint.spec(), weights, context, options.kv_type.dtype(), batch);
     let weights = Weights {
         files: checkpoint.files().to_vec(),
         path: place.path,

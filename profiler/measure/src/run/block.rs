@@ -17,7 +17,7 @@ use meter::MachineLoad;
 use meter::environment;
 use record::Error;
 use record::environment::Conditions;
-use record::plan::{MOST_WARMUPS, STEADY, kv_dtype};
+use record::plan::{MOST_WARMUPS, STEADY};
 use record::{Case, Pass, PrecisionReached, RunFile, Status, StoppedBy, Store, mark_repeated};
 
 /// What a run is made of, for as long as it lasts.
@@ -268,7 +268,7 @@ impl<'a> Run<'a> {
         (state.sets, state.counts_events) = (loaded.counter_sets.max(1), loaded.counts_events);
         state.case.memory = memory::loaded(
             &block.model,
-            kv_dtype(self.means.plan.options.kv_type),
+            self.means.plan.options.kv_type.dtype(),
             &loaded,
             self.means.plan.file.virtual_time,
         );

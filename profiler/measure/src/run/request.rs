@@ -10,7 +10,6 @@ use super::{memory, ops};
 use crate::plan::Block;
 use crate::worker::{Ask, FromWorker, Measured, ToWorker};
 use record::Error;
-use record::plan::kv_dtype;
 use record::{Pass, Sample, Status};
 
 /// Time outside of an engine's phases, over the latency, that is worth a warning.
@@ -98,7 +97,7 @@ impl Run<'_> {
         if sample.pass == Pass::Traced
             && let Some(weights) = &block.model.weights
         {
-            let kv = kv_dtype(self.means.plan.options.kv_type);
+            let kv = self.means.plan.options.kv_type.dtype();
             let depth = state.plan.filler.depth();
             let engine = block.seats.get(state.plan.seat).and_then(|seat| self.means.plan.engines.get(seat.engine));
             let prunes = engine.is_some_and(|engine| engine.prunes_last_block);

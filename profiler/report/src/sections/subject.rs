@@ -63,7 +63,7 @@ pub(super) fn section(view: &View<'_>) -> Section {
     if plan.depths.iter().any(|&depth| depth > 0) {
         fact("depth", format!("{} tokens in the context before the prompt", list(&plan.depths)));
     }
-    if view.file.environment.engines.iter().any(|engine| engine.device != "server") {
+    if view.file.environment.engines.iter().any(|engine| !engine.device.is_remote()) {
         fact("KV cache", plan.kv_type.name().to_uppercase());
     }
     if !plan.settings.is_empty() {
