@@ -1,6 +1,6 @@
 //! The architectures: how each is recognised, how its shape is read from a GGUF header or a config.json, and which tensors it has.
 //!
-//! To add one: a variant of [`Arch`](crate::Arch), an entry of `ARCHITECTURES`, and what differs from Llama in its functions.
+//! To add one: a variant of [`Arch`], an entry of `ARCHITECTURES`, and what differs from Llama in its functions.
 
 mod config;
 mod gguf_keys;
