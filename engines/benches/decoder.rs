@@ -1,11 +1,12 @@
-//! Our decoder beside candle-transformers' `quantized_llama`, in one process, on the same threads, in turns.
+//! The decoder of this project compared with candle-transformers' `quantized_llama`, in one process, on the same threads, interleaved.
 //!
-//! Prints a table; asserts nothing. `INFEROMETER_BENCH_THREADS` (default 2) sets the threads, `INFEROMETER_SMOLLM2` the
-//! smollm2 file, `INFEROMETER_BENCH_ROUNDS` (default 3) the rounds, `INFEROMETER_BENCH_DEPTHS` (default `0,2048`) the
-//! tokens that are in the cache before; words on the command line choose files by name. Synthetic files are made once and
-//! kept in the cache folder. Run it on a machine that does nothing else.
-#![allow(clippy::expect_used, clippy::print_stdout, reason = "a benchmark prints, and ends where it cannot go on")]
+//! Prints a table and asserts nothing. `INFEROMETER_BENCH_THREADS` (default 2) is the number of threads, `INFEROMETER_SMOLLM2` the path
+//! of the smollm2 file, `INFEROMETER_BENCH_ROUNDS` (default 3) the number of rounds, `INFEROMETER_BENCH_DEPTHS` (default `0,2048`) the
+//! numbers of tokens in the cache before a measurement. Arguments select files by name. Synthetic files are made once and kept in the
+//! cache folder. Run it on an idle machine.
+#![allow(clippy::expect_used, clippy::print_stdout, reason = "a benchmark prints, and panics on errors")]
 
+use std::error::Error;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
@@ -19,12 +20,12 @@ use models::synth::{self, Quant, Recipe};
 use models::{Checkpoint, DType, TensorInfo};
 use traces::clock;
 
-/// Tokens of a decode measurement.
+/// Tokens per decode measurement.
 const DECODED: usize = 16;
 /// Prompt lengths.
 const PROMPTS: [usize; 2] = [64, 512];
 
-/// The environment variables with which candle counts its threads are read once, so the process starts itself again with them.
+/// candle reads the environment variables of its thread count once, so that the process starts itself again with them.
 fn main() {
     let threads = std::env::var("INFEROMETER_BENCH_THREADS").unwrap_or_else(|_| "2".to_owned());
     if std::env::var("CANDLE_NUM_THREADS").as_ref() != Ok(&threads) {
@@ -38,9 +39,9 @@ fn main() {
         assert!(status.success(), "the benchmark failed: {status}");
         return;
     }
-    let rounds = std::env::var("INFEROMETER_BENCH_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(3);
+    let rounds = std::env::var("INFEROMETER_BENCH_ROUNDS").map_or(3, |n| n.parse().expect("a number of rounds"));
     println!(
-        "tokens per second on {} threads, medians of {rounds} rounds in turns; ratio = ours / stock\n",
+        "tokens per second on {} threads, medians of {rounds} interleaved rounds; ratio = ours / stock\n",
         Candle::threads()
     );
     println!("| file | test | depth | ours | stock | ratio |\n|---|---|--:|--:|--:|--:|");
@@ -52,31 +53,33 @@ fn main() {
     }
 }
 
-/// What is measured, or why it cannot be.
-fn files() -> Vec<(String, Result<PathBuf, String>)> {
+/// The path of a file, or why it is not available.
+type FilePath = Result<PathBuf, Box<dyn Error>>;
+
+/// Each file by name.
+fn files() -> Vec<(String, FilePath)> {
     let smollm2 = std::env::var_os("INFEROMETER_SMOLLM2").map(PathBuf::from).filter(|path| path.exists());
-    let smollm2 = smollm2.ok_or_else(|| "INFEROMETER_SMOLLM2 names no file".to_owned());
+    let smollm2 = smollm2.ok_or_else(|| "INFEROMETER_SMOLLM2 is not the path of a file".into());
     let mut files = vec![("smollm2 q4_1".to_owned(), smollm2)];
     let entry = models::registry::find("llama-3.2-1b");
     for quant in [Quant::Q4_0, Quant::Q4_K_M, Quant::Q8_0] {
-        let path = entry.as_ref().map_err(ToString::to_string).and_then(|entry| {
-            let recipe = Recipe { name: "llama-3.2-1b", spec: &entry.spec, quant, seed: 1, header: None };
-            synth::ensure(&recipe, &synth::cache_folder(), &Quiet).map_err(|error| error.to_string())
-        });
+        let entry = entry.as_ref().expect("it is in the registry");
+        let recipe = Recipe { name: "llama-3.2-1b", spec: &entry.spec, quant, seed: 1, header: None };
+        let path = synth::ensure(&recipe, &synth::cache_folder(), &Quiet).map_err(Into::into);
         files.push((format!("1B {}", quant.name().to_lowercase()), path));
     }
-    let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
-    files.retain(|(name, _)| wanted.is_empty() || wanted.iter().any(|wanted| name.contains(wanted.as_str())));
+    let names: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
+    files.retain(|(name, _)| names.is_empty() || names.iter().any(|part| name.contains(part.as_str())));
     files
 }
 
-/// Tokens that are in the cache before the measurement.
+/// Numbers of tokens in the cache before a measurement.
 fn depths() -> Vec<usize> {
-    let given = std::env::var("INFEROMETER_BENCH_DEPTHS").unwrap_or_else(|_| "0,2048".to_owned());
-    given.split(',').map(|depth| depth.trim().parse().expect("a depth is a number")).collect()
+    let depths = std::env::var("INFEROMETER_BENCH_DEPTHS").unwrap_or_else(|_| "0,2048".to_owned());
+    depths.split(',').map(|depth| depth.trim().parse().expect("a depth is a number")).collect()
 }
 
-/// Seconds of a prefill and of the decode behind it.
+/// Seconds of a prefill and of the decode after it.
 #[derive(Clone, Copy)]
 struct Times {
     prefill: f64,
@@ -98,7 +101,7 @@ fn compare(name: &str, path: &Path, rounds: usize) {
             let ids: Vec<u32> = (0..depth + prompt + DECODED).map(|i| (i as u32).wrapping_mul(7919) % vocab).collect();
             let (mut a, mut b) = (Vec::new(), Vec::new());
             for round in 0..=rounds {
-                // The order changes every round, so that neither always runs on a machine that the other has warmed.
+                // The order alternates, so that neither always runs after the other.
                 let pair = if round % 2 == 0 {
                     let first = run_ours(ours.as_mut(), &ids, depth, prompt);
                     (first, run_stock(&mut stock, &ids, depth, prompt))
@@ -117,7 +120,7 @@ fn compare(name: &str, path: &Path, rounds: usize) {
             }
         }
     }
-    packing(name, &checkpoint);
+    packed_copies(name, &checkpoint);
 }
 
 fn row(name: &str, test: &str, depth: usize, tokens: usize, ours: &[Times], stock: &[Times], of: fn(&Times) -> f64) {
@@ -166,9 +169,9 @@ fn run_stock(model: &mut ModelWeights, ids: &[u32], depth: usize, prompt: usize)
     Times { prefill: (middle - start).as_secs_f64(), decode: (end - middle).as_secs_f64() }
 }
 
-/// What candle's packed copies would add: 6 bits a weight where Q4_K has 4.5, 8.5 where Q8_0 has 8.5, 10 where Q6_K has 6.6.
-fn packing(name: &str, checkpoint: &Checkpoint) {
-    // Q6_K is packed where several rows are multiplied at once, which the output projection never is.
+/// Size of candle's packed copies: 6 bits per weight for Q4_K (4.5 in the file), 8.5 for Q8_0 (8.5), 10 for Q6_K (6.6).
+fn packed_copies(name: &str, checkpoint: &Checkpoint) {
+    // Q6_K is packed for products with several rows, which the output projection never has.
     let packed_bits = |info: &TensorInfo| match info.dtype {
         DType::Q4_K => Some(6.0),
         DType::Q8_0 => Some(8.5),

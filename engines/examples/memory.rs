@@ -1,8 +1,8 @@
-//! Peak memory of our decoder beside the file's size, a child process per case.
+//! Peak memory of the decoder compared with the size of the file, one child process per case.
 //!
-//! `cargo run --release -p engines --example memory` makes the synthetic files it needs (about 5 GB, kept in the cache
-//! folder), prints the table and fails where a case takes more than 1.15 times its file. Linux only.
-#![allow(clippy::expect_used, clippy::print_stdout, reason = "an example prints, and ends where it cannot go on")]
+//! `cargo run --release -p engines --example memory` makes the synthetic files (about 5 GB, kept in the cache folder), prints the
+//! table, and fails if a case needs more than 1.15 times the size of its file. Linux only.
+#![allow(clippy::expect_used, clippy::print_stdout, reason = "an example prints, and panics on errors")]
 
 use std::path::Path;
 use std::process::{Command, ExitCode};
@@ -16,7 +16,7 @@ use models::synth::{self, Quant, Recipe};
 /// Prompt and new tokens of a case.
 const PREFILL: usize = 128;
 const DECODE: usize = 8;
-/// Peak less the KV cache may be so many times the file.
+/// Maximum ratio of the peak less the KV cache to the size of the file.
 const LIMIT: f64 = 1.15;
 
 fn main() -> ExitCode {
@@ -60,7 +60,7 @@ fn measure(path: &Path) {
         let token = steps.sample().expect("a token");
         steps.decode(token).expect("it runs");
     }
-    // VmHWM is the highest VmRSS, which is RssAnon + RssFile + RssShmem; there is no shared memory here.
+    // VmHWM is the peak of VmRSS, which is RssAnon + RssFile + RssShmem; there is no shared memory here.
     let kv = session.kv_bytes().used;
     println!("{} {} {} {kv}", checkpoint.file_bytes().get(), status("VmHWM"), status("RssAnon"));
 }

@@ -27,7 +27,7 @@ mod tests {
         let known = || ["candle", "mlx", "openai"].into_iter();
         assert_eq!(nearest("Cnadle", known()), Some("candle"));
         assert_eq!(nearest("tensorrt", known()), None);
-        assert_eq!(did_you_mean(nearest("mxl", known())), "did you mean `mlx`? ");
+        assert_eq!(did_you_mean(nearest("opnai", known())), "did you mean `openai`? ");
         assert_eq!(did_you_mean(None), "");
     }
 }

@@ -24,7 +24,7 @@ impl Text {
     pub(crate) fn tokenize(&self, text: &str, add_bos: bool) -> Result<Vec<u32>, EngineError> {
         match &self.tokenizer {
             Ok((tokenizer, _)) => Ok(tokenizer.encode(text, EncodeOptions { add_bos, parse_special: true })?),
-            Err(error) => Err(EngineError::failed(self.engine, "tokenize", error.to_string())),
+            Err(error) => Err(no_tokenizer(self.engine, "tokenize", error)),
         }
     }
 
@@ -34,7 +34,7 @@ impl Text {
             Ok((tokenizer, _)) if tokenizer.ends_generation(token) => Ok(String::new()),
             // No text: the token completes no character.
             Ok((_, stream)) => Ok(stream.push(token)?.unwrap_or_default()),
-            Err(error) => Err(EngineError::failed(self.engine, "detokenize", error.to_string())),
+            Err(error) => Err(no_tokenizer(self.engine, "detokenize", error)),
         }
     }
 
@@ -58,4 +58,9 @@ impl Text {
     pub(crate) fn end_of_generation(&self) -> &[u32] {
         self.tokenizer.as_ref().map_or(&[], |(tokenizer, _)| tokenizer.end_of_generation())
     }
+}
+
+/// The error of a step that needs the tokenizer which the checkpoint lacks.
+fn no_tokenizer(engine: &'static str, step: &str, error: &models::Error) -> EngineError {
+    EngineError::failed_with_advice(engine, step, error.to_string(), error.advice())
 }

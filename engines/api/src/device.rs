@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Where the computation of a session runs.
 ///
-/// The text form is the one place for device names: [`Display`](fmt::Display) writes it, `From<&str>` reads it, and files hold it.
+/// The text form is the one place for device names: [`Display`](fmt::Display) writes it, `From<&str>` reads it, and files contain it.
 /// A GPU without a number is GPU 0.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub enum Device {
@@ -17,7 +17,7 @@ pub enum Device {
     Cuda(usize),
     /// An Apple GPU by its index: `metal`, `metal:1`.
     Metal(usize),
-    /// Whatever a server in another process uses: `server`.
+    /// The unknown device of a server in another process: `server`.
     Server,
     /// A simulated machine on a virtual clock: `virtual`.
     Virtual,
@@ -26,7 +26,7 @@ pub enum Device {
 }
 
 impl Device {
-    /// Whether another process computes, so that counters and times of this process say nothing about it.
+    /// Whether another process computes, so that counters of this process do not measure it.
     #[must_use]
     pub fn is_remote(&self) -> bool {
         *self == Self::Server

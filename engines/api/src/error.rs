@@ -110,7 +110,8 @@ impl Advice for EngineError {
             }
             Self::EmptyPrompt => Some("give at least one token".into()),
             Self::Failed { advice, .. } => advice.as_deref().map(Cow::from),
-            Self::Model(_) | Self::OutOfOrder { .. } => None,
+            Self::Model(error) => Some(error.advice()),
+            Self::OutOfOrder { .. } => None,
         }
     }
 }

@@ -82,7 +82,7 @@ pub enum UnsupportedKvType {
 }
 
 impl RecordedKvType {
-    /// Every type with a name of its own.
+    /// Every known type.
     pub const NAMED: [Self; 9] =
         [Self::F32, Self::F16, Self::BF16, Self::Q8_0, Self::Q4_0, Self::Q4_1, Self::Q5_0, Self::Q5_1, Self::IQ4NL];
 

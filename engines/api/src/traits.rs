@@ -1,4 +1,4 @@
-//! The four traits: an engine, a loaded model, its single steps, the server behind it.
+//! The four traits: an engine, a loaded model, its single steps, and the server that computes.
 
 use models::Checkpoint;
 
@@ -7,7 +7,7 @@ use crate::{Ahead, Caps, Device, EngineError, Given, Identity, LoadOptions, Obse
 /// A backend.
 pub trait Engine: Send + Sync {
     /// Its identity as it computes on a device, which is that of the [`LoadOptions`] of a session. An engine that has no choice of
-    /// devices names its own one. Whether the device is supported is for [`Engine::check`] to say.
+    /// devices names its own one. [`Engine::check`] tests whether the device is supported.
     fn identity_on(&self, device: &Device) -> Identity;
     /// Its identity on the default device: for lists of engines, never for a session.
     fn identity(&self) -> Identity {
@@ -41,7 +41,7 @@ pub trait Engine: Send + Sync {
 
 /// One loaded model with one context.
 pub trait Session {
-    /// Runs a request at the engine's own pace, from an empty context or, after [`Steps::prefill`], behind the present tokens.
+    /// Runs a request at the engine's own pace, from an empty context or, after [`Steps::prefill`], after the present tokens.
     ///
     /// # Errors
     /// When the request does not fit the context or the engine fails; the session can be reset and used again.
@@ -72,12 +72,12 @@ pub trait Steps {
     /// # Errors
     /// When the tokenizer fails.
     fn tokenize(&mut self, text: &str, add_bos: bool) -> Result<Vec<u32>, EngineError>;
-    /// Runs tokens behind the context; afterwards the logits are those of the last token.
+    /// Appends tokens to the context and runs them; afterwards the logits are those of the last token.
     ///
     /// # Errors
     /// When they do not fit the context or the engine fails.
     fn prefill(&mut self, tokens: &[u32]) -> Result<(), EngineError>;
-    /// Runs one token behind the context.
+    /// Appends one token to the context and runs it.
     ///
     /// # Errors
     /// As [`Steps::prefill`].

@@ -118,7 +118,7 @@ impl<K: Kernels> Decoder<K> {
         Ok(Self { kernels, spec, embedding, blocks, output_norm, lm_head, caches, buffers, position: 0, batch, extra })
     }
 
-    /// Runs tokens behind the context in batches; afterwards the logits are those of the last one.
+    /// Appends tokens to the context and runs them in batches; afterwards the logits are those of the last one.
     pub(super) fn forward(&mut self, tokens: &[u32]) -> Result<(), EngineError> {
         let batches = tokens.len().div_ceil(self.batch);
         for (index, batch) in tokens.chunks(self.batch).enumerate() {
@@ -232,7 +232,7 @@ impl<K: Kernels> Decoder<K> {
         self.position
     }
 
-    /// Clears the context. The cache is not cleared: positions behind the context are never read.
+    /// Clears the context. The cache is not cleared: positions after the context are never read.
     pub(super) fn reset(&mut self) {
         self.position = 0;
     }

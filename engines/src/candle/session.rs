@@ -23,7 +23,7 @@ impl<K: Kernels> CandleSession<K> {
         Self { decoder, text, context, has_logits: false }
     }
 
-    /// Runs tokens behind the context. A panic of candle's kernels becomes an error.
+    /// Appends tokens to the context and runs them. A panic of candle's kernels becomes an error.
     fn forward(&mut self, place: &'static str, tokens: &[u32]) -> Result<(), EngineError> {
         if tokens.is_empty() {
             return Err(EngineError::EmptyPrompt);

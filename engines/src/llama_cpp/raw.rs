@@ -1,4 +1,4 @@
-//! llama.cpp's C interface behind safe types: the only unsafe code of this engine.
+//! Safe types for llama.cpp's C interface: the only unsafe code of this engine.
 //!
 //! Memory that is passed to C outlives its use there: a context owns its model and the state of its callback. Log lines of llama.cpp
 //! are only used for the reason of an error.
@@ -225,7 +225,7 @@ struct Marks {
 pub(super) struct Context {
     // The order of the fields is the order in which they are dropped: first what points to the others.
     pointer: Computing,
-    #[expect(dead_code, reason = "held for the context")]
+    #[expect(dead_code, reason = "kept alive for the context")]
     threads: Threads,
     marks: Marking,
     model: Model,
@@ -337,14 +337,14 @@ impl Context {
         unsafe { sys::llama_n_ctx(self.pointer.0.as_ptr()) as usize }
     }
 
-    /// Runs tokens behind the context; afterwards the logits are those of the last one.
+    /// Appends tokens to the context and runs them; afterwards the logits are those of the last one.
     pub(super) fn decode(&mut self, place: &'static str, tokens: &[u32]) -> Result<(), EngineError> {
         let ids: Option<Vec<i32>> = tokens.iter().map(|id| i32::try_from(*id).ok()).collect();
         let mut ids = ids.ok_or_else(|| failed(place, "a token id beyond 2^31"))?;
         clear_messages();
         for part in ids.chunks_mut(self.per_call) {
             let count = i32::try_from(part.len()).unwrap_or(i32::MAX);
-            // SAFETY: the buffer has so many ids and lives until the call below has returned.
+            // SAFETY: the buffer has `count` ids and lives until the call below has returned.
             let batch = unsafe { sys::llama_batch_get_one(part.as_mut_ptr(), count) };
             // SAFETY: the context is alive, and the batch points to ids of the vocabulary (the caller checked).
             let outcome = unsafe { sys::llama_decode(self.pointer.0.as_ptr(), batch) };

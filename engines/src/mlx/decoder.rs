@@ -117,7 +117,7 @@ impl Decoder {
         self.waits = waits;
     }
 
-    /// Runs tokens behind the context in batches: the logits `[1, vocab]` of the last one, not computed yet.
+    /// Appends tokens to the context and runs them in batches: the logits `[1, vocab]` of the last one, not computed yet.
     pub(super) fn forward(&mut self, tokens: &[u32]) -> Result<Array, EngineError> {
         let last = tokens.len().saturating_sub(1) / self.batch;
         for batch in tokens.chunks(self.batch).take(last) {
@@ -273,7 +273,7 @@ impl Decoder {
         self.spec.vocab
     }
 
-    /// Removes all tokens after the first `position`. The cache is not cleared: positions behind the context are never read.
+    /// Removes all tokens after the first `position`. The cache is not cleared: positions after the context are never read.
     pub(super) fn rewind(&mut self, position: usize) {
         self.position = position;
     }

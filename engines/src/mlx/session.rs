@@ -43,7 +43,7 @@ impl MlxSession {
         })
     }
 
-    /// Builds the graph for tokens behind the context: the logits are not computed yet.
+    /// Builds the graph for tokens after the context: the logits are not computed yet.
     fn forward(&mut self, tokens: &[u32]) -> Result<Array, EngineError> {
         device::make_default(&self.device);
         if tokens.is_empty() {
@@ -62,7 +62,7 @@ impl MlxSession {
         self.decoder.forward(tokens)
     }
 
-    /// Runs tokens behind the context and waits for the result.
+    /// Appends tokens to the context, runs them and waits for the result.
     fn run(&mut self, place: &'static str, tokens: &[u32]) -> Result<(), EngineError> {
         let logits = self.forward(tokens)?;
         logits.eval().map_err(at(place))?;

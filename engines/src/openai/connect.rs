@@ -3,8 +3,6 @@
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 
-use models::chat::Message;
-
 use super::NAME;
 use super::exo;
 use super::http::Http;
@@ -15,7 +13,7 @@ use super::session::Connection;
 use super::settings::Settings;
 use super::software::{ServerIdentity, Software};
 use crate::suggest::{did_you_mean, nearest};
-use crate::{EngineError, LoadOptions, NullObserver, Prompt, Remote, Request, Session};
+use crate::{EngineError, LoadOptions, Remote, Session};
 
 /// The placeholder for a free port in a command and in an address.
 const PORT: &str = "{port}";
@@ -51,17 +49,6 @@ pub(super) fn connect(options: &LoadOptions, settings: Settings) -> Result<Box<d
         connection.warm_up()?;
     }
     Ok(Box::new(connection))
-}
-
-impl Connection {
-    /// Requests one token: mlx_lm.server answers queries before its model is loaded, so that only a token shows that it is ready.
-    fn warm_up(&mut self) -> Result<(), EngineError> {
-        let messages = vec![Message::new("user", "hi")];
-        let prompt = Prompt::Text { text: String::new(), add_bos: false, messages };
-        self.generate(&Request { prompt, max_new_tokens: 1, ignore_eos: false }, &mut NullObserver)?;
-        self.remote.details.insert("warmed".to_owned(), "by a request for one token".to_owned());
-        Ok(())
-    }
 }
 
 /// Checks the form of address and command, without network access.

@@ -219,7 +219,7 @@ fn describe(found: &mut ServerIdentity, state: &Value, instance: &Instance, was_
         let assignments = &inner["shardAssignments"];
         let shards = assignments["runnerToShard"].as_object().map_or_else(Vec::new, |shards| {
             let shard = |(runner, value): (&String, &Value)| {
-                let (sharding, inner) = tagged(value).unwrap_or(("", &Value::Null));
+                let (sharding, inner) = tagged(value).map_or((None, &Value::Null), |(tag, inner)| (Some(tag), inner));
                 json!({
                     "runner": runner,
                     "sharding": sharding,

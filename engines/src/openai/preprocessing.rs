@@ -1,5 +1,5 @@
-//! The steps that a server runs before the model, each measured by a query of its own: chat template and tokenizer, where the
-//! server has an endpoint for them, and a round trip. The caller times them.
+//! The steps that a server runs before the model, each measured by a separate query: chat template and tokenizer, if the server
+//! has an endpoint for them, and a round trip. The caller times them.
 
 use serde_json::{Value, json};
 

@@ -53,8 +53,9 @@ fn timings(reported: &mut Reported, timings: &Value) {
     update(&mut reported.cached_tokens, count(&timings["cache_n"]));
     let computed = count(&timings["prompt_n"]).filter(|tokens| *tokens > 0);
     if let Some(computed) = computed {
-        let all = computed + reported.cached_tokens.unwrap_or(0);
-        reported.prompt_tokens = reported.prompt_tokens.or(Some(all));
+        // Without a count of cached tokens the number of prompt tokens is unknown.
+        let all = reported.cached_tokens.map(|cached| computed + cached);
+        reported.prompt_tokens = reported.prompt_tokens.or(all);
         update(&mut reported.prefill, milliseconds(&timings["prompt_ms"]));
         update(&mut reported.prefill_tps, rate(&timings["prompt_per_second"]));
     }
@@ -171,6 +172,13 @@ mod tests {
             r#"{"timings":{"cache_n":0,"prompt_n":0,"prompt_ms":0.0,"prompt_per_second":0.0,"predicted_n":0,"predicted_ms":0.0}}"#,
         ]);
         assert_eq!((empty.prefill, empty.prefill_tps, empty.prompt_tokens), (None, None, None));
+    }
+
+    #[test]
+    fn computed_prompt_tokens_alone_are_not_the_prompt() {
+        let report = after(&[r#"{"timings":{"prompt_n":5,"prompt_ms":10.0,"prompt_per_second":500.0}}"#]);
+        assert_eq!((report.prompt_tokens, report.cached_tokens), (None, None));
+        assert_eq!(report.prefill_tps, Some(500.0));
     }
 
     #[test]

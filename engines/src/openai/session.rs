@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use models::chat::Message;
+
 use super::error::{Problem, RequestError};
 use super::exo::Placed;
 use super::http::Http;
@@ -12,7 +14,9 @@ use super::server_request::ServerRequest;
 use super::settings::Settings;
 use super::software::Software;
 use super::sse::{Parser, TooLong};
-use crate::{Ahead, EngineError, Given, KvBytes, Observer, Prompt, Remote, Request, Server, Session, Steps, Usage};
+use crate::{
+    Ahead, EngineError, Given, KvBytes, NullObserver, Observer, Prompt, Remote, Request, Server, Session, Steps, Usage,
+};
 
 /// Maximum number of bytes per read.
 const READ_BYTES: usize = 64 << 10;
@@ -30,6 +34,15 @@ pub(super) struct Connection {
 }
 
 impl Connection {
+    /// Requests one token: mlx_lm.server answers queries before its model is loaded, so that only a token shows that it is ready.
+    pub(super) fn warm_up(&mut self) -> Result<(), EngineError> {
+        let messages = vec![Message::new("user", "hi")];
+        let prompt = Prompt::Text { text: String::new(), add_bos: false, messages };
+        self.generate(&Request { prompt, max_new_tokens: 1, ignore_eos: false }, &mut NullObserver)?;
+        self.remote.details.insert("warmed".to_owned(), "by a request for one token".to_owned());
+        Ok(())
+    }
+
     /// Sends a request and processes its response.
     fn send(
         &self,
