@@ -65,7 +65,7 @@ fn files() -> Vec<(String, FilePath)> {
     for quant in [Quant::Q4_0, Quant::Q4_K_M, Quant::Q8_0] {
         let entry = entry.as_ref().expect("it is in the registry");
         let recipe = Recipe { name: "llama-3.2-1b", spec: &entry.spec, quant, seed: 1, header: None };
-        let path = synth::ensure(&recipe, &synth::cache_folder(), &Quiet).map_err(Into::into);
+        let path = synth::write_cached(&recipe, &synth::cache_folder(), &Quiet).map_err(Into::into);
         files.push((format!("1B {}", quant.name().to_lowercase()), path));
     }
     let names: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();

@@ -38,7 +38,7 @@ fn a_prefill_in_batches_has_the_ops_of_the_cost_model() {
         steps.prefill(&(0..tokens).collect::<Vec<u32>>()).expect("it runs");
         record::stop();
         let found = counts(record::drain().of(record::Kind::Op).map(|op| op.name));
-        let of_cost = if engine.prunes_last_block() { cost::ops_of_pruned_batches } else { cost::ops_of_batches };
+        let of_cost = if engine.prunes_last_block() { cost::pruned_prefill_ops } else { cost::batched_prefill_ops };
         let types = WeightTypes::of(&checkpoint);
         let ops = of_cost(checkpoint.spec(), &types, DType::F16, tokens as usize, 0, batch);
         println!("{}: {found:?}", entry.name);

@@ -11,10 +11,10 @@ mod common;
 
 use candle_core::quantized::{GgmlDType, QStorage, QTensor};
 use candle_core::{Device, Tensor};
+use models::blocks::dequantise;
+use models::blocks::quantise;
 use models::fetch::Quiet;
-use models::narrow::narrow;
 use models::quantise::{self, Request};
-use models::widen::widen;
 use models::{Checkpoint, DType, digest};
 use proptest::prelude::{ProptestConfig, Strategy, any, prop, proptest};
 
@@ -48,12 +48,13 @@ fn dequantised_by_candle(dtype: GgmlDType, bytes: &[u8], elements: usize) -> Vec
 fn agree(values: &[f32]) {
     for (dtype, theirs) in BLOCKS {
         let mut bytes = Vec::new();
-        assert!(narrow(dtype, values, &mut bytes));
+        assert!(quantise(dtype, values, &mut bytes));
         let expected = quantised_by_candle(theirs, values);
         let at = bytes.iter().zip(&expected).position(|(found, expected)| found != expected);
         assert_eq!(at, None, "{dtype}: the first byte that differs; values {values:?}");
         assert_eq!(bytes.len(), expected.len());
-        let (found, expected) = (widen(dtype, &bytes).unwrap(), dequantised_by_candle(theirs, &bytes, values.len()));
+        let (found, expected) =
+            (dequantise(dtype, &bytes).unwrap(), dequantised_by_candle(theirs, &bytes, values.len()));
         assert!(found == expected, "{dtype}: {found:?} is not {expected:?}");
     }
 }
@@ -127,7 +128,7 @@ proptest! {
             for (at, scale) in places.iter().zip(scales) {
                 block[*at..at + 2].copy_from_slice(&half::f16::from_f32(scale).to_le_bytes());
             }
-            let (found, expected) = (widen(dtype, &block).unwrap(), dequantised_by_candle(theirs, &block, 256));
+            let (found, expected) = (dequantise(dtype, &block).unwrap(), dequantised_by_candle(theirs, &block, 256));
             assert!(found == expected, "{dtype}: {found:?} is not {expected:?}");
         }
     }

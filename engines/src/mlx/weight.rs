@@ -95,7 +95,7 @@ impl Source<'_> {
         let view = self.tensor(name, &[outputs, inputs])?;
         match view.info().dtype {
             DType::F32 | DType::F16 | DType::BF16 => Ok(Matrix::Floats(self.floats(&view)?)),
-            dtype => match dtype.mlx_form() {
+            dtype => match dtype.mlx_bits_and_group_size() {
                 Some(form) => self.words(&view, outputs, inputs, form),
                 None => self.blocks(&view, outputs, inputs),
             },

@@ -1,13 +1,13 @@
 //! The simulated machine of the mock: a roofline model with jitter and with the disturbances that its settings describe.
 //!
-//! It advances the clock and writes to the ledger what the counters of a real machine would show. Its limit is known by
+//! It advances the clock and the virtual counters as the clock and the counters of a real machine would advance. Its limit is known by
 //! construction: a profiler that reports another limit is wrong.
 
 use models::DType;
-use models::cost::{OpCost, OpKind, WeightTypes, ops_of_prefill};
+use models::cost::{OpCost, OpKind, WeightTypes, prefill_ops};
 use models::{Checkpoint, Spec};
-use traces::ledger::{self, Ledger};
 use traces::record::{self, Complete, NO_LAYER, Track};
+use traces::virtual_counters::{self, VirtualCounters};
 use traces::{Nanos, clock, op};
 
 use super::settings::{Hardware, Settings};
@@ -47,7 +47,7 @@ impl Machine {
     #[allow(clippy::cast_precision_loss, reason = "counts of threads are small")]
     pub(super) fn new(checkpoint: &Checkpoint, options: &LoadOptions, settings: &Settings) -> Self {
         let threads = options.threads.max(1);
-        ledger::set_registers(settings.hardware.registers);
+        virtual_counters::set_hardware_counters(settings.hardware.registers);
         Self {
             spec: checkpoint.spec().clone(),
             types: WeightTypes::of(checkpoint),
@@ -64,7 +64,7 @@ impl Machine {
 
     /// Simulates a forward pass, op by op, and marks each op.
     pub(super) fn pass(&mut self, tokens: usize, position: usize) {
-        for cost in ops_of_prefill(&self.spec, &self.types, self.kv, tokens, position) {
+        for cost in prefill_ops(&self.spec, &self.types, self.kv, tokens, position) {
             let _op = mark(&cost);
             let start = clock::now();
             self.op(cost.flops.as_f64(), cost.bytes().as_f64());
@@ -88,12 +88,12 @@ impl Machine {
         let switches = if self.threads > self.cores { time * self.cores / SLICE_S } else { 0.0 };
         let involuntary_switches = self.whole_switches(switches);
         let cache_misses = whole(bytes / LINE_BYTES);
-        let happened = Ledger {
+        let happened = VirtualCounters {
             involuntary_switches,
             instructions: whole(flops / FLOPS_PER_INSTRUCTION),
             cache_references: cache_misses * REFERENCES_PER_MISS,
             cache_misses,
-            ..Ledger::EMPTY
+            ..VirtualCounters::ZERO
         };
         self.spend(time, balanced * self.threads, happened);
     }
@@ -121,7 +121,7 @@ impl Machine {
     /// Simulates work on one thread.
     pub(super) fn work(&mut self, seconds: f64) {
         let seconds = seconds * self.jitter();
-        self.spend(seconds, seconds, Ledger::EMPTY);
+        self.spend(seconds, seconds, VirtualCounters::ZERO);
     }
 
     /// Simulates a read from memory.
@@ -132,7 +132,8 @@ impl Machine {
     /// Simulates a read from storage, during which nothing is computed.
     #[allow(clippy::cast_precision_loss, reason = "a file is far below 2^52 bytes")]
     pub(super) fn read_file(&mut self, bytes: u64) {
-        let happened = Ledger { read_bytes: bytes, major_faults: 1, voluntary_switches: 1, ..Ledger::EMPTY };
+        let happened =
+            VirtualCounters { read_bytes: bytes, major_faults: 1, voluntary_switches: 1, ..VirtualCounters::ZERO };
         self.spend(bytes as f64 / self.hardware.storage, 0.0, happened);
     }
 
@@ -140,35 +141,38 @@ impl Machine {
     #[allow(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
     pub(super) fn fault(&mut self, count: u64) {
         let seconds = count as f64 * self.hardware.fault_s;
-        self.spend(seconds, seconds, Ledger { minor_faults: count, ..Ledger::EMPTY });
+        self.spend(seconds, seconds, VirtualCounters { minor_faults: count, ..VirtualCounters::ZERO });
     }
 
     /// Simulates allocations.
     #[allow(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
     pub(super) fn allocate(&mut self, count: u64) {
         let seconds = count as f64 * self.hardware.allocation_s;
-        let happened =
-            Ledger { allocations: count, allocated_bytes: count.saturating_mul(ALLOCATION_BYTES), ..Ledger::EMPTY };
+        let happened = VirtualCounters {
+            allocations: count,
+            allocated_bytes: count.saturating_mul(ALLOCATION_BYTES),
+            ..VirtualCounters::ZERO
+        };
         self.spend(seconds, seconds, happened);
     }
 
     /// Simulates a wait without computation.
     pub(super) fn wait(&mut self, seconds: f64) {
-        self.spend(seconds, 0.0, Ledger { voluntary_switches: 1, ..Ledger::EMPTY });
+        self.spend(seconds, 0.0, VirtualCounters { voluntary_switches: 1, ..VirtualCounters::ZERO });
     }
 
     /// Advances the clock by `seconds`, in which this process computes for `cpu` seconds, all threads together. Load of other
     /// programs makes it longer: `seconds / (1 - others - steal)`.
-    fn spend(&mut self, seconds: f64, cpu: f64, happened: Ledger) {
+    fn spend(&mut self, seconds: f64, cpu: f64, happened: VirtualCounters) {
         let Hardware { others, steal, .. } = self.hardware;
         let others = others + self.extra_load;
         let left = if cpu > 0.0 { (1.0 - others - steal).max(0.01) } else { 1.0 };
         let time = seconds / left;
         let capacity = time * self.cores;
-        ledger::enter(Ledger {
+        virtual_counters::add(VirtualCounters {
             capacity: Nanos::from_secs_f64(capacity),
             cpu: Nanos::from_secs_f64(cpu),
-            others: Nanos::from_secs_f64(capacity * others),
+            other_processes_cpu: Nanos::from_secs_f64(capacity * others),
             stolen: Nanos::from_secs_f64(capacity * steal),
             cycles: whole(cpu * CYCLES_PER_S),
             ..happened

@@ -21,7 +21,7 @@ pub(crate) fn threads() -> usize {
 
 /// Calls `work` with ranges that together cover `0..items`, each item once.
 pub(super) fn each(items: usize, work: impl Fn(Range<usize>) + Sync) {
-    match Work::of_this_op() {
+    match Work::of_current_op() {
         None => barrier_pool().execute_chunked(items, work),
         Some(mark) => each_marked(items, mark, work),
     }
