@@ -201,12 +201,12 @@ impl DType {
     /// The MLX type with this number of bits in groups of this number of elements.
     #[must_use]
     pub fn mlx(bits: usize, group: usize) -> Option<Self> {
-        Self::MLX.into_iter().find(|dtype| dtype.mlx_form() == Some((bits, group)))
+        Self::MLX.into_iter().find(|dtype| dtype.mlx_bits_and_group_size() == Some((bits, group)))
     }
 
     /// Bits per element and elements per group of an MLX type.
     #[must_use]
-    pub const fn mlx_form(self) -> Option<(usize, usize)> {
+    pub const fn mlx_bits_and_group_size(self) -> Option<(usize, usize)> {
         let Row { id, elems, bytes, .. } = self.row();
         if *id == NO_ID { Some(((*bytes - 4) * 8 / *elems, *elems)) } else { None }
     }
@@ -299,7 +299,7 @@ mod tests {
     #[test]
     fn mlx_types_are_found_by_bits_and_group_size() {
         assert_eq!(DType::mlx(4, 64), Some(DType::MLX4_64));
-        assert_eq!((DType::MLX3_128.mlx_form(), DType::Q4_0.mlx_form()), (Some((3, 128)), None));
+        assert_eq!((DType::MLX3_128.mlx_bits_and_group_size(), DType::Q4_0.mlx_bits_and_group_size()), (Some((3, 128)), None));
         assert_eq!(DType::mlx(7, 64), None);
         // 64 elements of 4 bits, a scale and a bias.
         assert_eq!(DType::MLX4_64.row_bytes(128), Bytes(2 * (32 + 2 + 2)));

@@ -46,13 +46,3 @@ pub use spec::{Arch, Rope, RopeLayout, RopeScaling, Spec};
 pub use tensor::{TensorInfo, TensorView};
 pub use tokenizer::{DecodeStream, EncodeOptions, SpecialIds, TokenKind, Tokenizer, TokenizerData};
 pub use units::{Bytes, Flops, Params};
-
-/// The former path of [`blocks::quantise`], until its callers have moved.
-pub mod narrow {
-    pub use crate::blocks::{can_quantise as can_narrow, quantise as narrow};
-}
-
-/// The former path of [`blocks::dequantise`], until its callers have moved.
-pub mod widen {
-    pub use crate::blocks::dequantise as widen;
-}

@@ -1,6 +1,6 @@
 //! The cost model against numbers computed by hand, and against sums computed in another way.
 
-use models::cost::{self, OpKind, WeightTypes, attended, ops_of_batches, ops_of_decode, ops_of_prefill, totals};
+use models::cost::{self, OpKind, WeightTypes, attended_pairs, batched_prefill_ops, decode_ops, prefill_ops, totals};
 use models::registry::MODELS;
 use models::{Arch, Bytes, Checkpoint, DType, Flops, Rope, RopeLayout, Spec};
 use proptest::prelude::*;
@@ -51,7 +51,7 @@ fn a_prefill_computed_by_hand() {
         ("output_norm", 35, 32, 0, 64),
         ("lm_head", 160, 160, 0, 72),
     ];
-    let ops = ops_of_prefill(&spec, &types, DType::F16, 3, 2);
+    let ops = prefill_ops(&spec, &types, DType::F16, 3, 2);
     let found: Vec<_> = ops
         .iter()
         .map(|op| (op.kind.name(), op.flops.get(), op.weight_bytes.get(), op.kv_bytes.get(), op.activation_bytes.get()))
@@ -62,7 +62,7 @@ fn a_prefill_computed_by_hand() {
     assert_eq!(sum.flops.get(), expected.iter().map(|row| row.1).sum::<u64>());
     assert_eq!(cost::by_kind(&ops).len(), 18);
     assert_eq!(cost::by_layer(&ops)[0].flops, sum.flops - Flops(35 + 160));
-    assert!(ops_of_prefill(&spec, &types, DType::F16, 0, 2).is_empty());
+    assert!(prefill_ops(&spec, &types, DType::F16, 0, 2).is_empty());
 }
 
 /// Matmuls of a decode are two operations per parameter, without norms and an embedding table that is not the output matrix.
@@ -70,7 +70,7 @@ fn a_prefill_computed_by_hand() {
 fn a_decode_takes_two_operations_per_parameter() {
     for entry in &MODELS {
         let spec = &entry.spec;
-        let ops = ops_of_decode(spec, &WeightTypes::uniform(spec, DType::Q4_0), DType::F16, 100);
+        let ops = decode_ops(spec, &WeightTypes::uniform(spec, DType::Q4_0), DType::F16, 100);
         let matmuls: u64 = ops.iter().filter(|op| op.kind.is_matmul()).map(|op| op.flops.get()).sum();
         let table = if spec.tied_embeddings { 0 } else { (spec.vocab * spec.hidden) as u64 };
         let norms = ((2 * spec.layers + 1) * spec.hidden) as u64;
@@ -85,7 +85,7 @@ fn a_decode_takes_two_operations_per_parameter() {
 fn a_decode_reads_every_weight_once() {
     for entry in &MODELS {
         let spec = &entry.spec;
-        let ops = ops_of_decode(spec, &WeightTypes::uniform(spec, DType::F32), DType::F16, 0);
+        let ops = decode_ops(spec, &WeightTypes::uniform(spec, DType::F32), DType::F16, 0);
         let table = if spec.tied_embeddings { 0 } else { spec.vocab as u64 * spec.hidden as u64 };
         let expected = 4 * (entry.parameters.get() - table) + 4 * spec.hidden as u64;
         assert_eq!(totals(&ops).weight_bytes, Bytes(expected), "{}", entry.name);
@@ -100,7 +100,7 @@ fn a_decode_of_smollm2_reads_the_file_once() {
         return;
     };
     let checkpoint = Checkpoint::open(std::path::Path::new(&path)).unwrap();
-    let ops = ops_of_decode(checkpoint.spec(), &WeightTypes::of(&checkpoint), DType::F16, 0);
+    let ops = decode_ops(checkpoint.spec(), &WeightTypes::of(&checkpoint), DType::F16, 0);
     let all: Bytes = checkpoint.tensors().iter().map(|info| info.bytes).sum();
     let table = checkpoint.tensor("token_embd.weight").unwrap().info().dtype;
     assert_eq!(totals(&ops).weight_bytes, all + table.row_bytes(checkpoint.spec().hidden));
@@ -112,7 +112,7 @@ fn a_decode_reads_the_cache_once() {
     for entry in &MODELS {
         let spec = &entry.spec;
         for position in [0, 1, 4095, 4096, 10_000] {
-            let ops = ops_of_decode(spec, &WeightTypes::uniform(spec, DType::Q4_0), DType::F16, position);
+            let ops = decode_ops(spec, &WeightTypes::uniform(spec, DType::Q4_0), DType::F16, position);
             let rows = (position + 1).min(spec.window.unwrap_or(usize::MAX)) as u64;
             let expected = spec.kv_bytes_per_token(DType::F16) * (rows + 1);
             assert_eq!(totals(&ops).kv_bytes, expected, "{} at {position}", entry.name);
@@ -124,16 +124,16 @@ fn a_decode_reads_the_cache_once() {
 fn each_batch_reads_the_weights_and_the_last_one_the_head() {
     let spec = tiny();
     let types = WeightTypes::uniform(&spec, DType::F16);
-    let ops = ops_of_batches(&spec, &types, DType::F16, 7, 2, 3);
+    let ops = batched_prefill_ops(&spec, &types, DType::F16, 7, 2, 3);
     let of = |kind| ops.iter().filter(|op| op.kind == kind).collect::<Vec<_>>();
     let rows: Vec<_> = of(OpKind::QProj).iter().map(|op| (op.shape[0], op.weight_bytes)).collect();
     assert_eq!(rows, [(3, Bytes(160)), (3, Bytes(160)), (1, Bytes(160))], "three passes");
     assert_eq!((of(OpKind::LmHead).len(), of(OpKind::OutputNorm).len()), (1, 1));
     assert_eq!(of(OpKind::Embed).iter().map(|op| op.shape[0]).sum::<usize>(), 7);
     let pairs: u64 = of(OpKind::Attention).iter().map(|op| op.flops.get()).sum();
-    assert_eq!(pairs, attended(7, 2, spec.window) * 2 * (4 * 4 + 5));
-    assert_eq!(ops_of_batches(&spec, &types, DType::F16, 3, 2, 8), ops_of_prefill(&spec, &types, DType::F16, 3, 2));
-    assert!(ops_of_batches(&spec, &types, DType::F16, 0, 2, 8).is_empty());
+    assert_eq!(pairs, attended_pairs(7, 2, spec.window) * 2 * (4 * 4 + 5));
+    assert_eq!(batched_prefill_ops(&spec, &types, DType::F16, 3, 2, 8), prefill_ops(&spec, &types, DType::F16, 3, 2));
+    assert!(batched_prefill_ops(&spec, &types, DType::F16, 0, 2, 8).is_empty());
 }
 
 #[test]
@@ -148,21 +148,21 @@ fn only_ops_with_weights_have_a_type() {
 #[test]
 fn memory_by_hand() {
     // A token takes 2 x 1 layer x 4 elements x 2 B = 16 B; 4 + 3 - 1 rows for a batch of 3 in a window of 4.
-    let estimate = cost::memory(&tiny(), Bytes(1000), 64, DType::F16, 3);
+    let estimate = cost::estimate_memory(&tiny(), Bytes(1000), 64, DType::F16, 3);
     assert_eq!(estimate.kv, Bytes(16 * 6));
     // max(2 x 8 + 2 x 8 + 2 x 4, 2 x 8 + 3 x 16) = 64 floats a token.
     assert_eq!(estimate.activations, Bytes(64 * 4 * 3));
     assert_eq!(estimate.logits, Bytes(40));
     assert_eq!(estimate.total(), Bytes(1000 + 96 + 768 + 40));
     let whole = Spec { window: None, ..tiny() };
-    assert_eq!(cost::memory(&whole, Bytes(0), 64, DType::Q8_0, 1).kv, Bytes(64 * 2 * 34));
+    assert_eq!(cost::estimate_memory(&whole, Bytes(0), 64, DType::Q8_0, 1).kv, Bytes(64 * 2 * 34));
 }
 
 proptest! {
     #[test]
     fn attended_is_the_sum_over_queries(tokens in 0usize..200, position in 0usize..200, window in prop::option::of(1usize..250)) {
         let sum: u64 = (position..position + tokens).map(|at| (at + 1).min(window.unwrap_or(usize::MAX)) as u64).sum();
-        prop_assert_eq!(attended(tokens, position, window), sum);
+        prop_assert_eq!(attended_pairs(tokens, position, window), sum);
     }
 
     /// Splitting a prefill into chunks changes neither its arithmetic (except for the output head, which runs once per chunk) nor what
@@ -171,7 +171,7 @@ proptest! {
     fn chunks_have_the_same_arithmetic_and_more_traffic(first in 1usize..50, second in 1usize..50, position in 0usize..50) {
         let spec = tiny();
         let types = WeightTypes::uniform(&spec, DType::F16);
-        let pass = |tokens, position| ops_of_prefill(&spec, &types, DType::F16, tokens, position);
+        let pass = |tokens, position| prefill_ops(&spec, &types, DType::F16, tokens, position);
         let sum = |ops: &[cost::OpCost]| totals(&ops.iter().filter(|op| op.layer.is_some()).copied().collect::<Vec<_>>());
         let whole = pass(first + second, position);
         let chunks = [pass(first, position), pass(second, position + first)].concat();

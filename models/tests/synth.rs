@@ -154,7 +154,7 @@ fn q4_k_m_has_the_types_of_llama_cpp() {
 }
 
 fn ensure(recipe: &Recipe<'_>, folder: &Path) -> PathBuf {
-    synth::ensure(recipe, folder, &Quiet).unwrap()
+    synth::write_cached(recipe, folder, &Quiet).unwrap()
 }
 
 #[test]

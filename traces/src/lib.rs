@@ -25,7 +25,7 @@ pub mod chrome;
 pub mod clock;
 pub mod diff;
 pub mod layer;
-pub mod ledger;
+pub mod virtual_counters;
 mod macros;
 mod nanos;
 mod nesting;

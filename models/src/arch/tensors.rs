@@ -87,7 +87,7 @@ pub(crate) fn check<'a>(
                 "take the model in another quantisation",
             );
         }
-        if let Some((_, group)) = info.dtype.mlx_form() {
+        if let Some((_, group)) = info.dtype.mlx_bits_and_group_size() {
             // Scales and biases of the groups are separate tensors.
             let groups = [shape[0], shape[1] / group];
             for kind in ["scales", "biases"] {

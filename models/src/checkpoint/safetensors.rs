@@ -163,7 +163,7 @@ fn table(
             (Dtype::U32, Some(scheme)) => {
                 let dtype = scheme.dtype(name.strip_suffix(".weight").unwrap_or(&name));
                 // The file counts words of 32 bits; the shape counts elements.
-                if let (Some((bits, _)), [_, columns]) = (dtype.mlx_form(), shape.as_mut_slice()) {
+                if let (Some((bits, _)), [_, columns]) = (dtype.mlx_bits_and_group_size(), shape.as_mut_slice()) {
                     *columns = columns.saturating_mul(32) / bits;
                 }
                 dtype

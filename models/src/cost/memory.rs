@@ -34,10 +34,10 @@ impl MemoryEstimate {
 /// logits       4 V                                          for one position
 /// ```
 ///
-/// Unit: bytes; activations and logits in f32. Source: the order of the decoder's ops ([`super::ops_of_prefill`]). Memory
+/// Unit: bytes; activations and logits in f32. Source: the order of the decoder's ops ([`super::prefill_ops`]). Memory
 /// that depends on the engine (copies of weights, attention scores, the tokenizer, the program itself) is not included.
 #[must_use]
-pub fn memory(spec: &Spec, weights: Bytes, context: usize, kv: DType, batch: usize) -> MemoryEstimate {
+pub fn estimate_memory(spec: &Spec, weights: Bytes, context: usize, kv: DType, batch: usize) -> MemoryEstimate {
     let rows = spec.window.map_or(context, |window| context.min(window.saturating_add(batch.saturating_sub(1))));
     let (hidden, q, k) = (spec.hidden as u64, spec.q_width() as u64, spec.kv_width() as u64);
     let attention = 2 * hidden + 2 * q + 2 * k;

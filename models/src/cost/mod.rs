@@ -15,7 +15,7 @@ mod op;
 mod pass;
 mod weight_types;
 
-pub use memory::{MemoryEstimate, memory};
+pub use memory::{MemoryEstimate, estimate_memory};
 pub use op::{OpCost, OpKind, Totals, by_kind, by_layer, totals};
-pub use pass::{attended, ops_of_batches, ops_of_decode, ops_of_prefill, ops_of_pruned_batches};
+pub use pass::{attended_pairs, batched_prefill_ops, decode_ops, prefill_ops, pruned_prefill_ops};
 pub use weight_types::WeightTypes;

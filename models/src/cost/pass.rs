@@ -15,7 +15,7 @@ const ACTIVATION: u64 = 4;
 /// The ops of a prefill of `tokens` tokens, the first at `position`, with a KV cache of type `kv`. The output head runs for the last
 /// token only, as engines do that need one next token. Without tokens there are no ops.
 #[must_use]
-pub fn ops_of_prefill(spec: &Spec, types: &WeightTypes, kv: DType, tokens: usize, position: usize) -> Vec<OpCost> {
+pub fn prefill_ops(spec: &Spec, types: &WeightTypes, kv: DType, tokens: usize, position: usize) -> Vec<OpCost> {
     if tokens == 0 { Vec::new() } else { Pass { spec, types, kv, tokens, position }.ops() }
 }
 
@@ -23,10 +23,10 @@ pub fn ops_of_prefill(spec: &Spec, types: &WeightTypes, kv: DType, tokens: usize
 /// blocks and the cache of the tokens before it; the output head runs after the last pass only.
 ///
 /// ```text
-/// passes = ceil(tokens / batch);  pass i is ops_of_prefill of min(batch, tokens - i batch) tokens at position + i batch
+/// passes = ceil(tokens / batch);  pass i is prefill_ops of min(batch, tokens - i batch) tokens at position + i batch
 /// ```
 #[must_use]
-pub fn ops_of_batches(
+pub fn batched_prefill_ops(
     spec: &Spec,
     types: &WeightTypes,
     kv: DType,
@@ -37,21 +37,21 @@ pub fn ops_of_batches(
     let batch = batch.max(1);
     let mut ops = Vec::new();
     for start in (0..tokens).step_by(batch) {
-        let pass = ops_of_prefill(spec, types, kv, batch.min(tokens - start), position + start);
+        let pass = prefill_ops(spec, types, kv, batch.min(tokens - start), position + start);
         let is_last = start + batch >= tokens;
         ops.extend(pass.into_iter().filter(|op| is_last || !matches!(op.kind, OpKind::OutputNorm | OpKind::LmHead)));
     }
     ops
 }
 
-/// As [`ops_of_batches`], for an engine that skips unused results: after the attention of the last block, it computes only the last
+/// As [`batched_prefill_ops`], for an engine that skips unused results: after the attention of the last block, it computes only the last
 /// token.
 ///
 /// ```text
 /// ops of the last block after o_proj: those of one token in the last pass, none in the passes before it
 /// ```
 #[must_use]
-pub fn ops_of_pruned_batches(
+pub fn pruned_prefill_ops(
     spec: &Spec,
     types: &WeightTypes,
     kv: DType,
@@ -61,10 +61,10 @@ pub fn ops_of_pruned_batches(
 ) -> Vec<OpCost> {
     let last_block = spec.layers.checked_sub(1);
     let is_skipped = |op: &OpCost| op.layer == last_block && AFTER_ATTENTION.contains(&op.kind);
-    let mut ops = ops_of_batches(spec, types, kv, tokens, position, batch);
+    let mut ops = batched_prefill_ops(spec, types, kv, tokens, position, batch);
     ops.retain(|op| !is_skipped(op));
     if tokens > 0 {
-        ops.extend(ops_of_decode(spec, types, kv, position + tokens - 1).into_iter().filter(is_skipped));
+        ops.extend(decode_ops(spec, types, kv, position + tokens - 1).into_iter().filter(is_skipped));
     }
     ops
 }
@@ -82,8 +82,8 @@ const AFTER_ATTENTION: [OpKind; 7] = [
 
 /// The ops of the decode of one token at `position` (the number of tokens in the cache).
 #[must_use]
-pub fn ops_of_decode(spec: &Spec, types: &WeightTypes, kv: DType, position: usize) -> Vec<OpCost> {
-    ops_of_prefill(spec, types, kv, 1, position)
+pub fn decode_ops(spec: &Spec, types: &WeightTypes, kv: DType, position: usize) -> Vec<OpCost> {
+    prefill_ops(spec, types, kv, 1, position)
 }
 
 /// The number of pairs of a query and a position that it attends to, for queries at `P .. P + T`:
@@ -95,7 +95,7 @@ pub fn ops_of_decode(spec: &Spec, types: &WeightTypes, kv: DType, position: usiz
 /// Unit: pairs. Source: causal attention, Vaswani et al., arXiv:1706.03762, 3.2.3; sliding window, Mistral 7B, arXiv:2310.06825, 2.
 /// In closed form: a triangle for the queries below the window, `W` for each of the others.
 #[must_use]
-pub fn attended(tokens: usize, position: usize, window: Option<usize>) -> u64 {
+pub fn attended_pairs(tokens: usize, position: usize, window: Option<usize>) -> u64 {
     let (first, end) = (position as u64, position as u64 + tokens as u64);
     // Sum of p + 1 over first .. end.
     let triangle =
@@ -253,7 +253,7 @@ impl Pass<'_> {
         let Spec { heads, head_dim, window, .. } = *self.spec;
         let end = self.position + self.tokens;
         let rows = window.map_or(end, |window| end.min(window.saturating_add(self.tokens - 1)));
-        let pairs = attended(self.tokens, self.position, window);
+        let pairs = attended_pairs(self.tokens, self.position, window);
         OpCost {
             flops: Flops(pairs.saturating_mul(heads as u64 * (4 * head_dim as u64 + 5))),
             kv_bytes: self.kv.row_bytes(self.spec.kv_width()) * (2 * rows as u64),

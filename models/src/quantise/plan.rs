@@ -91,7 +91,7 @@ impl<'a> PlanBuilder<'a> {
         let info = view.info();
         let dtype = self.target.dtype(checkpoint.spec(), name, &info.shape);
         let order = self.order(name);
-        let source = if info.dtype.mlx_form().is_some() {
+        let source = if info.dtype.mlx_bits_and_group_size().is_some() {
             let companion = |kind: &str| checkpoint.tensor(&name.replace("weight", kind));
             TensorSource::Mlx { scales: companion("scales")?, biases: companion("biases")?, view, order }
         } else if info.dtype == dtype && order.is_none() {
@@ -166,7 +166,7 @@ impl PlannedTensor<'_> {
             TensorSource::Convert { view, order } => dequantise(view, source_row(*order, row), out)?,
             TensorSource::Mlx { view, scales, biases, order } => {
                 let row = source_row(*order, row);
-                let Some(form) = view.info().dtype.mlx_form() else { return Err(unreadable(view)) };
+                let Some(form) = view.info().dtype.mlx_bits_and_group_size() else { return Err(unreadable(view)) };
                 let groups = cols / form.1;
                 let quants = row_bytes(view, row, cols * form.0 / 8)?;
                 let (scale_bytes, bias_bytes) =

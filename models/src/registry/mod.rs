@@ -27,7 +27,7 @@ pub fn find(name: &str) -> Result<&'static Entry, Error> {
 /// The sliding window that a checkpoint should have, but lacks: that of the registered model with the same shape, rotary base and name
 /// (in the header or the file name). Mistral's GGUF files need it; v0.2 and later have another base and no window.
 #[must_use]
-pub fn window(checkpoint: &Checkpoint) -> Option<usize> {
+pub fn missing_window(checkpoint: &Checkpoint) -> Option<usize> {
     let spec = checkpoint.spec();
     let metadata =
         |key: &str| checkpoint.metadata().and_then(|metadata| metadata.get(key)?.as_str()).unwrap_or_default();

@@ -18,7 +18,7 @@ pub use file_type::Quant;
 pub use plan::{Plan, PlannedTensor, plan};
 pub use recipe::{Recipe, SEED_KEY, SYNTHETIC_KEY, VERSION_KEY};
 pub(crate) use vocabulary::tokenizer_for;
-pub use write::{Written, cache_folder, ensure, write};
+pub use write::{Written, cache_folder, write_cached, write};
 
 #[cfg(test)]
 mod tests {

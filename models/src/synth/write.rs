@@ -143,7 +143,7 @@ pub fn cache_folder() -> PathBuf {
 ///
 /// # Errors
 /// Those of [`write()`], and [`Error::Io`] if the folder cannot be used.
-pub fn ensure(recipe: &Recipe<'_>, folder: &Path, progress: &dyn Progress) -> Result<PathBuf, Error> {
+pub fn write_cached(recipe: &Recipe<'_>, folder: &Path, progress: &dyn Progress) -> Result<PathBuf, Error> {
     let prepared = recipe.prepare()?;
     let path = folder.join(file_name(recipe, &prepared.header));
     if is_complete(&path, &prepared) {

@@ -265,12 +265,12 @@ fn the_window_of_mistral_comes_from_the_registry() {
         Checkpoint::open(&path).unwrap()
     };
     let first = build("mistralai_mistral-7b-instruct-v0.1", 10_000.0);
-    assert_eq!(registry::window(&first), Some(4096));
+    assert_eq!(registry::missing_window(&first), Some(4096));
     assert_eq!(first.spec().parameters(), entry.parameters);
     assert_eq!(first.quantisation(), "Q4_0");
     assert_eq!(first.with_window(Some(4096)).spec().window, Some(4096));
-    assert_eq!(registry::window(&build("mistral-7b-instruct-v0.2", 1e6)), None);
-    assert_eq!(registry::window(&build("Other", 10_000.0)), None);
+    assert_eq!(registry::missing_window(&build("mistral-7b-instruct-v0.2", 1e6)), None);
+    assert_eq!(registry::missing_window(&build("Other", 10_000.0)), None);
 }
 
 /// The real default model, if it is available.

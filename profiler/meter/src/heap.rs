@@ -8,7 +8,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 
-use traces::ledger::{self, Ledger};
+use traces::virtual_counters::{self, VirtualCounters};
 
 /// Blocks smaller than this are not counted; the highest value is off. One load answers both questions.
 static LEAST: AtomicUsize = AtomicUsize::new(usize::MAX);
@@ -102,7 +102,7 @@ pub struct Reading {
 #[must_use]
 pub struct Counting {
     /// Where time is virtual: the accounts of that machine as they stood at the beginning.
-    accounts: Option<Ledger>,
+    accounts: Option<VirtualCounters>,
 }
 
 impl Counting {
@@ -112,7 +112,7 @@ impl Counting {
     /// # Errors
     /// The reason, where somebody else counts, or where the program's allocator is another one.
     pub fn start(least: usize) -> Result<Self, &'static str> {
-        if let Some(accounts) = ledger::read() {
+        if let Some(accounts) = virtual_counters::read() {
             return Ok(Self { accounts: Some(accounts) });
         }
         if TAKEN.swap(true, Ordering::Acquire) {
@@ -137,7 +137,7 @@ impl Counting {
     #[must_use]
     pub fn read(&self) -> Reading {
         if let Some(first) = self.accounts {
-            let now = ledger::read().unwrap_or(first);
+            let now = virtual_counters::read().unwrap_or(first);
             return Reading {
                 count: now.allocations - first.allocations,
                 bytes: now.allocated_bytes - first.allocated_bytes,

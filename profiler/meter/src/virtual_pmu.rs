@@ -1,12 +1,12 @@
 //! The PMU of a virtual machine: the events of the accounts that its engine keeps, and as many registers as it says.
 
 use traces::clock;
-use traces::ledger::{self, Ledger};
+use traces::virtual_counters::{self, VirtualCounters};
 
 use super::perf::{Attributes, Errno, Handle, PerfSystem, Whose};
 
 /// Events of the processor as the accounts have them; no others exist.
-const EVENTS: [fn(&Ledger) -> u64; 4] = [
+const EVENTS: [fn(&VirtualCounters) -> u64; 4] = [
     |ledger| ledger.cycles,
     |ledger| ledger.instructions,
     |ledger| ledger.cache_references,
@@ -16,7 +16,7 @@ const EVENTS: [fn(&Ledger) -> u64; 4] = [
 /// An open event: what it has counted, and from where it counts now.
 #[derive(Debug)]
 struct Open {
-    event: fn(&Ledger) -> u64,
+    event: fn(&VirtualCounters) -> u64,
     leader: usize,
     counted: u64,
     since: Option<u64>,
@@ -31,7 +31,7 @@ pub(super) struct VirtualPmu {
 }
 
 impl Open {
-    fn value(&self, ledger: &Ledger) -> u64 {
+    fn value(&self, ledger: &VirtualCounters) -> u64 {
         self.counted + self.since.map_or(0, |since| (self.event)(ledger).saturating_sub(since))
     }
 }
@@ -47,8 +47,8 @@ impl PerfSystem for VirtualPmu {
         let place = self.events.len();
         let leader = leader.map_or(place, |handle| handle.0);
         let known = usize::try_from(event.config).ok().and_then(|config| EVENTS.get(config));
-        let known = known.filter(|_| event.pmu == 0 && ledger::registers() > 0).ok_or(Errno(libc::ENOENT))?;
-        if self.members(leader).count() >= ledger::registers() {
+        let known = known.filter(|_| event.pmu == 0 && virtual_counters::hardware_counters() > 0).ok_or(Errno(libc::ENOENT))?;
+        if self.members(leader).count() >= virtual_counters::hardware_counters() {
             return Err(Errno(libc::EINVAL));
         }
         self.events.push(Some(Open { event: *known, leader, counted: 0, since: None }));
@@ -57,7 +57,7 @@ impl PerfSystem for VirtualPmu {
     }
 
     fn switch(&mut self, leader: Handle, on: bool) -> Result<(), Errno> {
-        let (ledger, now) = (ledger::read().ok_or(Errno(libc::ENODEV))?, clock::now().as_nanos());
+        let (ledger, now) = (virtual_counters::read().ok_or(Errno(libc::ENODEV))?, clock::now().as_nanos());
         for open in self.events.iter_mut().flatten().filter(|open| open.leader == leader.0) {
             open.counted = open.value(&ledger);
             open.since = on.then(|| (open.event)(&ledger));
@@ -69,7 +69,7 @@ impl PerfSystem for VirtualPmu {
     }
 
     fn read(&mut self, leader: Handle, words: &mut [u64]) -> Result<usize, Errno> {
-        let ledger = ledger::read().ok_or(Errno(libc::ENODEV))?;
+        let ledger = virtual_counters::read().ok_or(Errno(libc::ENODEV))?;
         let &(time, since) = self.times.get(leader.0).ok_or(Errno(libc::EBADF))?;
         // A group that is on has been so for some time, though none of the virtual time may have passed yet.
         let time = time + since.map_or(0, |since| clock::now().as_nanos().saturating_sub(since) + 1);
@@ -105,13 +105,13 @@ mod tests {
     #[test]
     fn sets_count_one_after_the_other() {
         let _clock = VirtualClock::install();
-        ledger::set_registers(3);
+        virtual_counters::set_hardware_counters(3);
         let mut meter = Meter::virtual_machine(&default_counters());
         assert_eq!(meter.sets(), 2);
         let pass = |meter: &mut Meter| {
             let before = meter.read();
             clock::advance(Nanos::from_millis(2));
-            ledger::enter(Ledger { cycles: 6000, instructions: 9000, cache_misses: 50, ..Ledger::EMPTY });
+            virtual_counters::add(VirtualCounters { cycles: 6000, instructions: 9000, cache_misses: 50, ..VirtualCounters::ZERO });
             let mut tally = Tally::default();
             tally.add(&before, &meter.read());
             let counted = meter.counted().into_iter();
@@ -125,7 +125,7 @@ mod tests {
         meter.select(1).unwrap();
         let second = pass(&mut meter);
         assert_eq!((value("cycles", &second), value("cache_misses", &second)), (None, Some(50.0)));
-        ledger::set_registers(0);
+        virtual_counters::set_hardware_counters(0);
         assert_eq!(Meter::virtual_machine(&[find("cycles").unwrap()]).counters().len(), 0);
     }
 }

@@ -1,6 +1,6 @@
-//! The instruments of a virtual machine: the accounts that its engine keeps ([`traces::ledger`]).
+//! The instruments of a virtual machine: the accounts that its engine keeps ([`traces::virtual_counters`]).
 
-use traces::ledger::{self, Ledger};
+use traces::virtual_counters::{self, VirtualCounters};
 
 use super::{Counter, MachineLoad, Reading, Source, Tick, Usage, VIRTUAL};
 
@@ -11,7 +11,7 @@ pub(super) fn has(counter: &Counter) -> bool {
 
 /// Fills a reading; invalid where this thread's time is real.
 pub(super) fn read(counters: &[&'static Counter], reading: &mut Reading) {
-    let Some(ledger) = ledger::read() else { return };
+    let Some(ledger) = virtual_counters::read() else { return };
     for (tick, counter) in reading.ticks.iter_mut().zip(counters) {
         if let Source::Usage(usage) = counter.source {
             *tick = Tick { value: figure(&ledger, usage), enabled: 0, running: 0, valid: true };
@@ -20,7 +20,7 @@ pub(super) fn read(counters: &[&'static Counter], reading: &mut Reading) {
 }
 
 /// In the units of `getrusage`: CPU time in microseconds, all of it in user mode.
-fn figure(ledger: &Ledger, usage: Usage) -> u64 {
+fn figure(ledger: &VirtualCounters, usage: Usage) -> u64 {
     match usage {
         Usage::CpuUser => ledger.cpu.as_nanos() / 1000,
         Usage::CpuSystem | Usage::Resident => 0,
@@ -33,16 +33,16 @@ fn figure(ledger: &Ledger, usage: Usage) -> u64 {
 }
 
 pub(super) fn cpu_seconds() -> f64 {
-    ledger::read().unwrap_or_default().cpu.as_secs_f64()
+    virtual_counters::read().unwrap_or_default().cpu.as_secs_f64()
 }
 
 pub(super) fn read_bytes() -> Result<u64, String> {
-    ledger::read().map(|ledger| ledger.read_bytes).ok_or_else(|| VIRTUAL.to_owned())
+    virtual_counters::read().map(|ledger| ledger.read_bytes).ok_or_else(|| VIRTUAL.to_owned())
 }
 
 /// Processor time by kind, in nanoseconds; `None` where this thread's time is real.
 pub(super) fn machine_load() -> Option<MachineLoad> {
-    let ledger = ledger::read()?;
+    let ledger = virtual_counters::read()?;
     Some(MachineLoad {
         busy: (ledger.cpu + ledger.others).as_nanos(),
         total: ledger.capacity.as_nanos(),
@@ -65,13 +65,13 @@ mod tests {
         let mut meter = Meter::virtual_machine(&default_counters());
         let load = MachineLoad::read().unwrap();
         let before = meter.read();
-        ledger::enter(Ledger {
+        virtual_counters::add(VirtualCounters {
             capacity: Nanos::from_millis(8),
             cpu: Nanos::from_millis(4),
             others: Nanos::from_millis(2),
             stolen: Nanos::from_millis(1),
             minor_faults: 12,
-            ..Ledger::EMPTY
+            ..VirtualCounters::ZERO
         });
         let mut tally = Tally::default();
         tally.add(&before, &meter.read());

@@ -1,28 +1,37 @@
-//! What can go wrong in a run.
+//! Errors of runs and their files. `Display` gives the problem alone; the advice is apart from it.
 
+use std::borrow::Cow;
+use std::io;
 use std::path::{Path, PathBuf};
 
-/// A run's failure. The text names the thing, what was expected, what was found and what to do.
+use engine_api::Advice;
+
+/// An error of a run.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The command line asks for something that does not exist or does not fit together.
-    #[error("{0}")]
-    Usage(String),
+    /// The request names something that does not exist, or its parts do not fit together.
+    #[error("{problem}")]
+    Usage {
+        /// What is wrong.
+        problem: String,
+        /// What to do; `None` where there is nothing to advise.
+        advice: Option<String>,
+    },
     /// A model that cannot be found, read or made.
     #[error(transparent)]
     Model(#[from] models::Error),
     /// A file or folder that cannot be read or written.
-    #[error("{path}: cannot {what}: {source}; {advice}", path = path.display(), advice = advice(source))]
+    #[error("{path}: cannot {what}: {source}", path = path.display())]
     File {
         /// The file or folder.
         path: PathBuf,
-        /// What was tried, such as `write`.
+        /// The operation, such as `write`.
         what: &'static str,
-        /// The system's own words.
-        source: std::io::Error,
+        /// The error of the system.
+        source: io::Error,
     },
-    /// A file whose content is not what it should be.
-    #[error("{path}: {problem}; {advice}", path = path.display())]
+    /// A file whose content is not valid.
+    #[error("{path}: {problem}", path = path.display())]
     Content {
         /// The file.
         path: PathBuf,
@@ -31,7 +40,7 @@ pub enum Error {
         /// What to do.
         advice: String,
     },
-    /// A worker process could not be started or did not answer.
+    /// A worker process that did not start or did not answer.
     #[error("worker of {worker}: {problem}")]
     Worker {
         /// Engine, model and threads.
@@ -49,39 +58,101 @@ pub enum Error {
     },
 }
 
-/// Whether the user or the machine is at fault: the exit code follows from it.
+/// Whether the request or the machine is at fault: the exit code follows from it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorKind {
     /// Bad usage or input: exit code 2.
     Usage,
-    /// It could not be done: exit code 1.
+    /// The machine could not do it: exit code 1.
     Failed,
 }
 
 impl Error {
+    /// A wrong request, with what to do about it.
+    pub fn usage(problem: impl Into<String>, advice: impl Into<String>) -> Self {
+        Self::Usage { problem: problem.into(), advice: Some(advice.into()) }
+    }
+
+    /// A wrong request, from an error that carries its own advice.
+    pub fn from_advice(error: &dyn Advice) -> Self {
+        Self::Usage { problem: error.to_string(), advice: error.advice().map(Cow::into_owned) }
+    }
+
     /// Which exit code follows.
-    pub const fn kind(&self) -> ErrorKind {
+    pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Usage(_) | Self::Model(_) | Self::File { .. } | Self::Content { .. } => ErrorKind::Usage,
+            Self::Usage { .. } | Self::Model(_) | Self::Content { .. } => ErrorKind::Usage,
+            Self::File { source, .. } if is_of_the_machine(source.kind()) => ErrorKind::Failed,
+            Self::File { .. } => ErrorKind::Usage,
             Self::Worker { .. } | Self::Trace { .. } => ErrorKind::Failed,
         }
     }
 
     /// For `map_err` on an operation on a path.
-    pub fn file(path: &Path, what: &'static str) -> impl FnOnce(std::io::Error) -> Self {
+    pub fn file(path: &Path, what: &'static str) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_path_buf();
         move |source| Self::File { path, what, source }
     }
 }
 
+impl Advice for Error {
+    fn advice(&self) -> Option<Cow<'_, str>> {
+        match self {
+            Self::Usage { advice, .. } => advice.as_deref().map(Cow::from),
+            Self::Model(error) => Some(error.advice()),
+            Self::File { source, .. } => Some(advice_for(source.kind()).into()),
+            Self::Content { advice, .. } => Some(advice.into()),
+            Self::Worker { .. } | Self::Trace { .. } => None,
+        }
+    }
+}
+
+/// Whether no other request would have helped: the disk is full or broken, or memory is short.
+const fn is_of_the_machine(kind: io::ErrorKind) -> bool {
+    use io::ErrorKind as Io;
+    !matches!(
+        kind,
+        Io::NotFound
+            | Io::PermissionDenied
+            | Io::ReadOnlyFilesystem
+            | Io::NotADirectory
+            | Io::IsADirectory
+            | Io::AlreadyExists
+            | Io::InvalidFilename
+            | Io::InvalidInput
+    )
+}
+
 /// What to do about a file that the system refuses.
-fn advice(source: &std::io::Error) -> &'static str {
-    use std::io::ErrorKind as Io;
-    match source.kind() {
+const fn advice_for(kind: io::ErrorKind) -> &'static str {
+    use io::ErrorKind as Io;
+    match kind {
         Io::NotFound => "check the path",
-        Io::PermissionDenied | Io::ReadOnlyFilesystem => "choose another folder (--out), or change its permissions",
+        Io::PermissionDenied | Io::ReadOnlyFilesystem => "choose another folder, or change its permissions",
         Io::NotADirectory | Io::IsADirectory => "check whether a file or a folder is meant",
-        Io::StorageFull | Io::QuotaExceeded => "free some space, or choose another folder (--out)",
-        _ => "check the path and the disk that it lies on",
+        Io::StorageFull | Io::QuotaExceeded => "free some space, or choose a folder on another disk",
+        _ => "check the path and the disk that holds it",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_not_bad_usage() {
+        let error = |kind: io::ErrorKind| Error::file(Path::new("runs/x"), "write")(kind.into());
+        assert_eq!(error(io::ErrorKind::StorageFull).kind(), ErrorKind::Failed);
+        assert_eq!(error(io::ErrorKind::QuotaExceeded).kind(), ErrorKind::Failed);
+        assert_eq!(error(io::ErrorKind::NotFound).kind(), ErrorKind::Usage);
+        assert_eq!(error(io::ErrorKind::PermissionDenied).kind(), ErrorKind::Usage);
+    }
+
+    #[test]
+    fn the_advice_is_apart_from_the_problem() {
+        let error = Error::usage("-r 0: at least one run per case is needed", "leave -r out for 5");
+        assert_eq!(error.to_string(), "-r 0: at least one run per case is needed");
+        assert_eq!(error.advice().as_deref(), Some("leave -r out for 5"));
+        assert!(error.with_advice().ends_with("; leave -r out for 5"));
     }
 }

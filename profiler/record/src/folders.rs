@@ -59,11 +59,11 @@ pub fn folders_of(place: &Path) -> Result<Vec<Folder>, Error> {
         return Ok(vec![folder(place.to_path_buf())]);
     }
     if !place.is_dir() {
-        return Err(Error::Usage(format!(
-            "{}: expected a run folder or a folder that holds some, found {}; give another one, or none for {RUNS}/",
-            place.display(),
-            if place.exists() { "a file" } else { "nothing" }
-        )));
+        let found = if place.exists() { "a file" } else { "nothing" };
+        return Err(Error::usage(
+            format!("{}: expected a run folder or a folder that holds run folders, found {found}", place.display()),
+            format!("give another one, or none for {RUNS}/"),
+        ));
     }
     folders(place)
 }
@@ -76,11 +76,14 @@ pub fn find(parent: &Path, name: &str) -> Result<PathBuf, Error> {
     named(parent, name).ok_or_else(|| {
         let known: Vec<String> = folders(parent).unwrap_or_default().into_iter().map(|folder| folder.name).collect();
         let known: Vec<&str> = known.iter().map(String::as_str).collect();
-        Error::Usage(format!(
-            "{name}: no run folder (none of this path, none of this name below {}){}; `inferometer runs list` shows them",
-            parent.display(),
-            nearest(name, &known)
-        ))
+        Error::usage(
+            format!(
+                "{name}: no run folder (none of this path, none of this name below {}){}",
+                parent.display(),
+                nearest(name, &known)
+            ),
+            "`inferometer runs list` shows them",
+        )
     })
 }
 
@@ -95,11 +98,10 @@ pub fn named(parent: &Path, name: &str) -> Option<PathBuf> {
 /// When it is none, or cannot be removed.
 pub fn remove(path: &Path) -> Result<(), Error> {
     if !is_run(path) {
-        return Err(Error::Usage(format!(
-            "{}: no run folder (no {}); nothing was removed",
-            path.display(),
-            files::RUN
-        )));
+        return Err(Error::usage(
+            format!("{}: no run folder (no {})", path.display(), files::RUN),
+            "nothing was removed; name a folder that a run has written",
+        ));
     }
     fs::remove_dir_all(path).map_err(Error::file(path, "remove"))
 }

@@ -82,7 +82,7 @@ mod tests {
 
     #[test]
     fn bad_input_and_bad_luck_have_their_codes() {
-        assert_eq!(code(&Error::Usage("x".to_owned()).into()), 2);
+        assert_eq!(code(&Error::Usage { problem: "x".to_owned(), advice: None }.into()), 2);
         assert_eq!(code(&Error::Worker { worker: "w".to_owned(), problem: "p".to_owned() }.into()), 1);
         assert_eq!(code(&Usage("x".to_owned()).into()), 2);
         assert_eq!(code(&anyhow::anyhow!("x")), 1);

@@ -270,7 +270,7 @@ fn synth(arguments: &Synth) -> anyhow::Result<()> {
     let live = Live::new();
     let written = match &arguments.out {
         Some(path) => synth::write(&recipe, path, &live).map(|_| path.clone()),
-        None => synth::ensure(&recipe, &synth::cache_folder(), &live),
+        None => synth::write_cached(&recipe, &synth::cache_folder(), &live),
     };
     live.clear();
     let path = written?;

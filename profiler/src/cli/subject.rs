@@ -15,14 +15,16 @@ use record::Error;
 pub(super) fn find(reference: &str, quant: Option<&str>) -> Result<Subject, Error> {
     let parsed = Reference::parse(reference)?;
     match &parsed {
-        Reference::Hub(hub) => Err(Error::Usage(format!(
-            "predict -m {hub}: a shape on this disk is needed; fetch the model, or name its config.json, a .gguf file or a registered model"
-        ))),
+        Reference::Hub(hub) => Err(Error::usage(
+format!("predict -m {hub}: a shape on this disk is needed"),
+"fetch the model, or name its config.json, a .gguf file or a registered model",
+)),
         Reference::Path(path) if path.extension().is_none_or(|extension| extension != "json") => {
             if let Some(quant) = quant {
-                return Err(Error::Usage(format!(
-                    "predict -m {reference} --quant {quant}: it is one file with the quantisation that it has; leave --quant out, or name a config.json or a registered model"
-                )));
+                return Err(Error::usage(
+format!("predict -m {reference} --quant {quant}: it is one file with the quantisation that it has"),
+"leave --quant out, or name a config.json or a registered model",
+));
             }
             Ok(Subject::of_checkpoint(reference, &Checkpoint::open(path)?))
         }

@@ -114,7 +114,7 @@ pub struct Work(NameId);
 impl Work {
     /// The innermost open op of the calling thread; `None` while the recorder is off, at the cost of one relaxed load.
     #[inline]
-    pub fn of_this_op() -> Option<Self> {
+    pub fn of_current_op() -> Option<Self> {
         super::is_on().then(|| Self(CURRENT_OP.get()))
     }
 

@@ -14,20 +14,20 @@ pub enum OpEdge {
 }
 
 /// A function to call at both edges of each op.
-pub type Watcher = fn(OpEdge);
+pub type OpHook = fn(OpEdge);
 
 static ENABLED: AtomicBool = AtomicBool::new(false);
-static HOOK: OnceLock<Watcher> = OnceLock::new();
+static HOOK: OnceLock<OpHook> = OnceLock::new();
 
-/// Calls `hook` at both edges of every op that is marked while the recorder is on, until [`stop_watching`]. A process has one
+/// Calls `hook` at both edges of every op that is marked while the recorder is on, until [`disable_op_hook`]. A process has one
 /// hook: the first one that is given.
-pub fn watch_ops(hook: Watcher) {
+pub fn set_op_hook(hook: OpHook) {
     HOOK.get_or_init(|| hook);
     ENABLED.store(true, Ordering::Release);
 }
 
 /// Stops the calls.
-pub fn stop_watching() {
+pub fn disable_op_hook() {
     ENABLED.store(false, Ordering::Release);
 }
 

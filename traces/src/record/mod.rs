@@ -25,7 +25,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub use complete::Complete;
 pub use event::{Args, Batch, Category, Event, Kind, Value};
 pub use guard::{OpGuard, SpanGuard, Work};
-pub use hook::{OpEdge, Watcher, stop_watching, watch_ops};
+pub use hook::{OpEdge, OpHook, disable_op_hook, set_op_hook};
 pub use names::{Label, Name};
 pub use raw::{LayerIndex, NO_LAYER};
 pub use thread::{Thread, Track};

@@ -19,7 +19,7 @@ impl std::str::FromStr for Gate {
 
     /// `METRIC=PERCENT`.
     fn from_str(text: &str) -> Result<Self, Error> {
-        let wrong = |problem: String| Err(Error::Usage(format!("--gate {text}: {problem}")));
+        let wrong = |problem: String| Err(Error::Usage { problem: format!("--gate {text}: {problem}"), advice: None });
         let Some((metric, percent)) = text.split_once('=') else {
             return wrong("expected METRIC=PERCENT; such as --gate decode_tps=5".to_owned());
         };

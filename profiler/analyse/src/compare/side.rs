@@ -74,9 +74,10 @@ impl Sides {
         }
         if found.sides.len() < 2 {
             let only = found.sides.first().map_or("nothing", |side| side.label.as_str());
-            return Err(Error::Usage(format!(
-                "there is {only} and nothing to compare it with; name two runs, or a run of several engines (`inferometer run -e candle -e again=candle`)"
-            )));
+            return Err(Error::usage(
+format!("there is {only} and nothing to compare it with"),
+"name two runs, or a run of several engines (`inferometer run -e candle -e again=candle`)",
+));
         }
         found.tell_apart();
         Ok(found)

@@ -118,9 +118,10 @@ impl Settings {
         }
         let Self { depth, prompt_tokens, new_tokens, .. } = self;
         let reference = &subject.reference;
-        Err(Error::Usage(format!(
-            "predict -m {reference}: a depth of {depth}, {prompt_tokens} prompt tokens and {new_tokens} new ones are {tokens}, the model has a context of {context}; lower --depth, --prompt-tokens or -n"
-        )))
+        Err(Error::usage(
+format!("predict -m {reference}: a depth of {depth}, {prompt_tokens} prompt tokens and {new_tokens} new ones are {tokens}, the model has a context of {context}"),
+"lower --depth, --prompt-tokens or -n",
+))
     }
 }
 
@@ -134,9 +135,10 @@ fn no_ground(threads: usize, runs: &[&RunFile]) -> Error {
         true => "none".to_owned(),
         false => known.iter().map(usize::to_string).collect::<Vec<_>>().join(", "),
     };
-    Error::Usage(format!(
-        "predict -t {threads}: the machine's ceilings for this thread count are not known (known: {known}); measure them with `inferometer machine`, or with a run of so many threads"
-    ))
+    Error::usage(
+format!("predict -t {threads}: the machine's ceilings for this thread count are not known (known: {known})"),
+"measure them with `inferometer machine`, or with a run of so many threads",
+)
 }
 
 fn empty(subject: &Subject, settings: &Settings, ground: Ground) -> Prediction {

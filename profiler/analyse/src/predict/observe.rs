@@ -200,9 +200,9 @@ pub(super) struct Need<'a> {
 }
 
 impl Need<'_> {
-    /// KV cache in use + activations + logits, in bytes ([`cost::memory`]).
+    /// KV cache in use + activations + logits, in bytes ([`cost::estimate_memory`]).
     pub(super) fn bytes(&self) -> f64 {
-        cost::memory(self.spec, models::Bytes(0), self.positions, self.kv, self.batch).total().as_f64()
+        cost::estimate_memory(self.spec, models::Bytes(0), self.positions, self.kv, self.batch).total().as_f64()
     }
 }
 
@@ -281,14 +281,14 @@ pub(super) struct Shape<'a> {
 impl Shape<'_> {
     /// The calls of a prefill of `tokens` behind `depth`, by kind.
     pub(super) fn prefill(&self, tokens: usize, depth: usize) -> BTreeMap<OpKind, Vec<Call>> {
-        self.by_kind(&cost::ops_of_batches(self.spec, self.types, self.kv, tokens, depth, self.batch))
+        self.by_kind(&cost::batched_prefill_ops(self.spec, self.types, self.kv, tokens, depth, self.batch))
     }
 
     /// The calls of the decodes at `first`, `first + 1`, ..., by kind.
     pub(super) fn decode(&self, first: usize, tokens: usize) -> BTreeMap<OpKind, Vec<Call>> {
         let mut all: BTreeMap<OpKind, Vec<Call>> = BTreeMap::new();
         for position in first..first + tokens {
-            let calls = self.by_kind(&cost::ops_of_decode(self.spec, self.types, self.kv, position));
+            let calls = self.by_kind(&cost::decode_ops(self.spec, self.types, self.kv, position));
             for (kind, calls) in calls {
                 all.entry(kind).or_default().extend(calls);
             }

@@ -12,7 +12,7 @@ impl Subject {
     ///
     /// `reference` is how the user named it.
     pub fn of_checkpoint(reference: &str, checkpoint: &Checkpoint) -> Self {
-        let window = registry::window(checkpoint);
+        let window = registry::missing_window(checkpoint);
         let spec = checkpoint.spec().clone();
         let path = checkpoint.path();
         let stem = if path.is_dir() { path.file_name() } else { path.file_stem() };

@@ -1,7 +1,7 @@
 //! Estimates against a machine whose laws are planted, on run files made by hand.
 
 use models::Spec;
-use models::cost::{OpCost, OpKind, by_kind, ops_of_batches, ops_of_decode};
+use models::cost::{OpCost, OpKind, by_kind, batched_prefill_ops, decode_ops};
 use models::registry;
 use models::synth::Quant;
 
@@ -67,9 +67,9 @@ struct Planted {
 fn measured(subject: &Subject, machine: Machine) -> Planted {
     let kv = engine_api::KvType::default().dtype();
     let mut found = Planted { prefill: 0.0, decode: 0.0, ops: Vec::new() };
-    let prefill = ops_of_batches(&subject.spec, &subject.types, kv, TOKENS.0, 0, 512);
+    let prefill = batched_prefill_ops(&subject.spec, &subject.types, kv, TOKENS.0, 0, 512);
     let decode: Vec<OpCost> = (TOKENS.0..TOKENS.0 + TOKENS.1 - 1)
-        .flat_map(|position| ops_of_decode(&subject.spec, &subject.types, kv, position))
+        .flat_map(|position| decode_ops(&subject.spec, &subject.types, kv, position))
         .collect();
     for (phase, ops) in [("prefill", prefill), ("decode", decode)] {
         let whole: f64 = ops.iter().map(|op| law(op, machine) + 1e-7).sum();
@@ -117,7 +117,7 @@ pub(super) fn run_of(subjects: &[&Subject], machine: Machine) -> RunFile {
         let found = measured(subject, machine);
         let (vocab, file) = (subject.spec.vocab as f64, subject.file_bytes.as_f64());
         let (overhead, load_s) = feet(vocab, file);
-        let need = models::cost::memory(
+        let need = models::cost::estimate_memory(
             &subject.spec,
             subject.file_bytes,
             TOKENS.0 + TOKENS.1,

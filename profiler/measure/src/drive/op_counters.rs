@@ -74,9 +74,9 @@ pub fn count_ops(
     };
     COUNTING.set(Some(counting));
     record::start(record::Config { per_thread });
-    record::watch_ops(tell);
+    record::set_op_hook(tell);
     let result = session.generate(request, &mut CountedEdges { watch });
-    record::stop_watching();
+    record::disable_op_hook();
     record::stop();
     // Nobody wants the marks themselves.
     record::drain();

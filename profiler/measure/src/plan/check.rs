@@ -90,9 +90,10 @@ fn twice<T: PartialEq + std::fmt::Display>(option: &str, values: &[T]) -> Result
     let again =
         values.iter().enumerate().find(|(index, value)| values.iter().take(*index).any(|earlier| earlier == *value));
     match again {
-        Some((_, value)) => Err(Error::Usage(format!(
-            "{option} {value} is given twice: each case is measured once per run; raise -r for more samples"
-        ))),
+        Some((_, value)) => Err(Error::usage(
+format!("{option} {value} is given twice: each case is measured once per run"),
+"raise -r for more samples",
+)),
         None => Ok(()),
     }
 }

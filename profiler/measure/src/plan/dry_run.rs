@@ -162,7 +162,7 @@ fn estimate(text: &mut String, options: &Options, spec: &models::Spec, weights: 
     /// What short prompts need.
     const CONTEXT: usize = 512;
     let context = options.ctx.unwrap_or(CONTEXT + options.depths.iter().copied().max().unwrap_or(0));
-    let need = cost::memory(
+    let need = cost::estimate_memory(
         spec,
         weights,
         context,

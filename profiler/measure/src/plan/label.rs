@@ -24,14 +24,16 @@ impl<'a> Asked<'a> {
         let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '_' | '-');
         let begins_well = label.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit());
         if !begins_well || !label.chars().all(inner) {
-            return Err(Error::Usage(format!(
-                "-e {text}: the name `{label}` is used in ids and names of files: expected small letters, digits, `.`, `_` and `-`, a letter or digit first; write it like -e again=candle"
-            )));
+            return Err(Error::usage(
+format!("-e {text}: the name `{label}` is used in ids and names of files: expected small letters, digits, `.`, `_` and `-`, a letter or digit first"),
+"write it like -e again=candle",
+));
         }
         if label != engine && ENGINES.iter().any(|entry| entry.name == label) {
-            return Err(Error::Usage(format!(
-                "-e {text}: `{label}` is an engine itself, so results under this name would be read as its own; take another name, such as -e {label}-2={engine}"
-            )));
+            return Err(Error::usage(
+format!("-e {text}: `{label}` is an engine itself, so results under this name would be read as its own"),
+format!("take another name, such as -e {label}-2={engine}"),
+));
         }
         Ok(Self { label, engine })
     }

@@ -52,12 +52,10 @@ fn refuse_addresses(options: &Options, choices: &[EngineChoice]) -> Result<(), E
         [("--url", options.url.is_some()), ("--spawn", options.spawn.is_some()), ("--pid", options.pid.is_some())];
     let given = given.iter().find(|(_, given)| *given).map(|(name, _)| *name);
     if let Some(pid) = options.pid {
-        ProcessMeter::attach(pid).map_err(|error| Error::Usage(format!("--pid {pid}: {error}")))?;
+        ProcessMeter::attach(pid).map_err(|error| Error::Usage { problem: format!("--pid {pid}: {error}"), advice: None })?;
     }
     match (asker, given) {
-        (None, Some(option)) => Err(Error::Usage(format!(
-            "{option} is about a server, and no engine of this run asks one: add -e openai, or leave {option} out"
-        ))),
+        (None, Some(option)) => Err(Error::Usage { problem: format!("{option} is about a server, and no engine of this run asks one: add -e openai, or leave {option} out"), advice: None }),
         (Some(asker), _) if options.url.is_none() && options.spawn.is_none() => Err(Error::Usage(format!(
             "engine {} asks a server: give --url URL of one that runs, or --spawn COMMAND that starts one",
             asker.label

@@ -53,9 +53,7 @@ pub(crate) fn locate_with(
     if let Reference::Path(path) = &parsed
         && path.extension().is_some_and(|extension| extension == "json")
     {
-        return Err(Error::Usage(format!(
-            "{reference} gives a shape without weights: add --synthetic, or name the folder with its safetensors"
-        )));
+        return Err(Error::Usage { problem: format!("{reference} gives a shape without weights: add --synthetic, or name the folder with its safetensors"), advice: None });
     }
     let fetcher = Fetcher::new(settings, progress);
     let entry = entry_of(&parsed)?;
@@ -73,9 +71,10 @@ pub(crate) fn locate_with(
             fetcher.locate_source(&source, if source == entry.gguf { entry.mirror } else { None })?
         }
         (Some(quant), None) => {
-            return Err(Error::Usage(format!(
-                "--quant {quant}: {reference} is one file with the quantisation that it has; leave --quant out, or name a registered model"
-            )));
+            return Err(Error::usage(
+format!("--quant {quant}: {reference} is one file with the quantisation that it has"),
+"leave --quant out, or name a registered model",
+));
         }
     };
     let known =
@@ -141,9 +140,10 @@ fn shape(reference: &Reference) -> Result<(String, Spec), Error> {
             "--synthetic -m {}: synthetic weights need a shape; name a registered model or a config.json",
             path.display()
         ))),
-        Reference::Hub(hub) => Err(Error::Usage(format!(
-            "--synthetic -m {hub}: synthetic weights need a shape; name a registered model or a config.json"
-        ))),
+        Reference::Hub(hub) => Err(Error::usage(
+format!("--synthetic -m {hub}: synthetic weights need a shape"),
+"name a registered model or a config.json",
+)),
     }
 }
 
@@ -161,7 +161,7 @@ fn synthetic(options: &Options, text: &str, reference: &Reference, progress: &dy
     let (name, spec, quant) = synthetic_shape(options, reference)?;
     let (base, _) = shape(reference)?;
     let recipe = Recipe { name: &base, spec: &spec, quant, seed: WEIGHTS_SEED, header: options.header.as_deref() };
-    let path = synth::ensure(&recipe, &synth::cache_folder(), progress)?;
+    let path = synth::write_cached(&recipe, &synth::cache_folder(), progress)?;
     Ok(Place { name, reference: text.to_owned(), path, origin: "synthetic", sha256: None, entry: entry_of(reference)? })
 }
 

@@ -119,9 +119,7 @@ fn unique_names(blocks: &[Block]) -> Result<(), Error> {
                     .map_or_else(|| "a server's".to_owned(), |own| own.path.display().to_string())
             };
             let (one, other) = (place(same), place(block));
-            return Err(Error::Usage(format!(
-                "two models are called `{name}` ({one} and {other}): rename one file, so that their results can be told apart"
-            )));
+            return Err(Error::Usage { problem: format!("two models are called `{name}` ({one} and {other}): rename one file, so that their results can be told apart"), advice: None });
         }
     }
     Ok(())

@@ -105,7 +105,7 @@ impl PreparedModel {
 /// Opens a model and renders the prompts for it.
 pub(crate) fn prepare(options: &Options, set: &Set, place: Place) -> Result<PreparedModel, Error> {
     let checkpoint = Checkpoint::open(&place.path)?;
-    let window = registry::window(&checkpoint);
+    let window = registry::missing_window(&checkpoint);
     let checkpoint = if window.is_some() { checkpoint.with_window(window) } else { checkpoint };
     let (tokenizer, tokenizer_bytes) = weighed_tokenizer(&checkpoint)?;
     let ordinary = Ordinary::of(&tokenizer, checkpoint.spec().vocab)?;
@@ -115,7 +115,7 @@ pub(crate) fn prepare(options: &Options, set: &Set, place: Place) -> Result<Prep
     let passage = passage::ids(&tokenizer, context)?;
     let weights: Bytes = checkpoint.tensors().iter().map(|tensor| tensor.bytes).sum();
     let batch = options.batch.unwrap_or(DEFAULT_BATCH).min(context);
-    let estimate = cost::memory(checkpoint.spec(), weights, context, options.kv_type.dtype(), batch);
+    let estimate = cost::estimate_memory(checkpoint.spec(), weights, context, options.kv_type.dtype(), batch);
     let weights = Weights {
         files: checkpoint.files().to_vec(),
         path: place.path,
@@ -158,9 +158,10 @@ pub(crate) fn prepare(options: &Options, set: &Set, place: Place) -> Result<Prep
 /// When the prompts or the depths need a tokenizer.
 pub(crate) fn served(options: &Options, set: &Set, name: &str, reference: &str) -> Result<PreparedModel, Error> {
     if let Some(depth) = options.depths.iter().find(|&&depth| depth > 0) {
-        return Err(Error::Usage(format!(
-            "--depth {depth}: the context of a server cannot be filled; leave --depth out, or measure longer prompts"
-        )));
+        return Err(Error::usage(
+format!("--depth {depth}: the context of a server cannot be filled"),
+"leave --depth out, or measure longer prompts",
+));
     }
     let prompts = set.prompts.iter().map(|prompt| prompt::served(options, prompt)).collect::<Result<Vec<_>, _>>()?;
     Ok(PreparedModel {

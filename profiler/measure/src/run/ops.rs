@@ -78,7 +78,7 @@ impl Work<'_> {
 
     fn prefill(&self) -> impl Iterator<Item = OpCost> {
         let Shape { spec, types, .. } = self.shape;
-        let ops_of = if self.prunes { cost::ops_of_pruned_batches } else { cost::ops_of_batches };
+        let ops_of = if self.prunes { cost::pruned_prefill_ops } else { cost::batched_prefill_ops };
         ops_of(spec, types, self.kv, self.prompts, self.depth, self.batch).into_iter()
     }
 
@@ -86,7 +86,7 @@ impl Work<'_> {
         let Shape { spec, types, .. } = self.shape;
         let first = self.depth + self.prompts;
         let positions = first..first + self.outputs.saturating_sub(1);
-        positions.flat_map(|position| cost::ops_of_decode(spec, types, self.kv, position))
+        positions.flat_map(|position| cost::decode_ops(spec, types, self.kv, position))
     }
 }
 

@@ -24,12 +24,12 @@ struct Entry {
     started: u64,
     total: Figures,
     reaped: Figures,
-    ledger: Ledger,
+    ledger: VirtualCounters,
 }
 
 /// What a process's vanished children had, and what it had taken over when it was first seen.
 #[derive(Debug, Clone, Default)]
-struct Ledger {
+struct VirtualCounters {
     due: Figures,
     before: Figures,
 }
@@ -73,7 +73,7 @@ impl Account {
         for member in family {
             let old = before.get(&member.pid).filter(|entry| entry.started == member.started);
             let ledger =
-                old.map_or_else(|| Ledger { due: [0; FIGURES], before: member.reaped }, |entry| entry.ledger.clone());
+                old.map_or_else(|| VirtualCounters { due: [0; FIGURES], before: member.reaped }, |entry| entry.ledger.clone());
             let entry = Entry {
                 parent: member.parent,
                 started: member.started,

@@ -9,19 +9,19 @@ use std::cell::Cell;
 use crate::{Nanos, clock};
 
 thread_local! {
-    static COUNTERS: Cell<Ledger> = const { Cell::new(Ledger::EMPTY) };
+    static COUNTERS: Cell<VirtualCounters> = const { Cell::new(VirtualCounters::ZERO) };
     static HARDWARE_COUNTERS: Cell<usize> = const { Cell::new(0) };
 }
 
 /// The counters of a virtual machine since its start.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Ledger {
+pub struct VirtualCounters {
     /// Processor time of all processors, idle time included.
     pub capacity: Nanos,
     /// Processor time of this process.
     pub cpu: Nanos,
     /// Processor time of other processes.
-    pub others: Nanos,
+    pub other_processes_cpu: Nanos,
     /// Processor time that the hypervisor gave to other guests.
     pub stolen: Nanos,
     /// Page faults that were served from memory.
@@ -48,12 +48,12 @@ pub struct Ledger {
     pub cache_misses: u64,
 }
 
-impl Ledger {
+impl VirtualCounters {
     /// All counters are zero.
-    pub const EMPTY: Self = Self {
+    pub const ZERO: Self = Self {
         capacity: Nanos::ZERO,
         cpu: Nanos::ZERO,
-        others: Nanos::ZERO,
+        other_processes_cpu: Nanos::ZERO,
         stolen: Nanos::ZERO,
         minor_faults: 0,
         major_faults: 0,
@@ -72,7 +72,7 @@ impl Ledger {
         Self {
             capacity: self.capacity + more.capacity,
             cpu: self.cpu + more.cpu,
-            others: self.others + more.others,
+            other_processes_cpu: self.other_processes_cpu + more.other_processes_cpu,
             stolen: self.stolen + more.stolen,
             minor_faults: self.minor_faults + more.minor_faults,
             major_faults: self.major_faults + more.major_faults,
@@ -90,7 +90,7 @@ impl Ledger {
 }
 
 /// Adds to the counters of this thread; does nothing on a real clock.
-pub fn enter(added: Ledger) {
+pub fn add(added: VirtualCounters) {
     if clock::is_virtual() {
         COUNTERS.set(COUNTERS.get().plus(added));
     }
@@ -98,17 +98,17 @@ pub fn enter(added: Ledger) {
 
 /// The number of hardware events that the virtual machine of this thread can count at once; 0, the default, means that it has
 /// no hardware counters.
-pub fn registers() -> usize {
+pub fn hardware_counters() -> usize {
     if clock::is_virtual() { HARDWARE_COUNTERS.get() } else { 0 }
 }
 
 /// Sets the number of hardware events that can be counted at once.
-pub fn set_registers(registers: usize) {
+pub fn set_hardware_counters(registers: usize) {
     HARDWARE_COUNTERS.set(registers);
 }
 
 /// The counters of this thread; `None` on a real clock, where the system's counters apply.
-pub fn read() -> Option<Ledger> {
+pub fn read() -> Option<VirtualCounters> {
     clock::is_virtual().then(|| COUNTERS.get())
 }
 
@@ -119,13 +119,13 @@ mod tests {
 
     #[test]
     fn counters_exist_on_a_virtual_clock_and_only_grow() {
-        enter(Ledger { minor_faults: 5, ..Ledger::EMPTY });
+        add(VirtualCounters { minor_faults: 5, ..VirtualCounters::ZERO });
         assert_eq!(read(), None, "a real clock has no such counters");
         let clock = VirtualClock::install();
-        assert_eq!(read(), Some(Ledger::EMPTY));
-        enter(Ledger { minor_faults: 5, cpu: Nanos(7), ..Ledger::EMPTY });
-        enter(Ledger { minor_faults: 1, read_bytes: 9, ..Ledger::EMPTY });
-        assert_eq!(read(), Some(Ledger { minor_faults: 6, cpu: Nanos(7), read_bytes: 9, ..Ledger::EMPTY }));
+        assert_eq!(read(), Some(VirtualCounters::ZERO));
+        add(VirtualCounters { minor_faults: 5, cpu: Nanos(7), ..VirtualCounters::ZERO });
+        add(VirtualCounters { minor_faults: 1, read_bytes: 9, ..VirtualCounters::ZERO });
+        assert_eq!(read(), Some(VirtualCounters { minor_faults: 6, cpu: Nanos(7), read_bytes: 9, ..VirtualCounters::ZERO }));
         drop(clock);
         assert_eq!(read(), None);
     }
