@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use engine_api::{Device, FlashAttention, RecordedKvType};
+use models::Spec;
 use models::cost::WeightTypes;
 use models::quantise::Provenance;
-use models::Spec;
 use serde::{Deserialize, Serialize};
 
 use crate::Reasons;

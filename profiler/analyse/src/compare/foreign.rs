@@ -254,6 +254,8 @@ pub(super) const BEHIND: &str = "decoded_behind";
 
 #[cfg(test)]
 mod tests {
+    use engine_api::Advice;
+
     use super::*;
 
     /// Two tests as llama-bench writes them, cut to the fields that are read and one that is not.
@@ -301,12 +303,29 @@ mod tests {
         let quantised = JSON.replace("\"f16\"", "\"q8_0\"");
         // The other tests of the file name no type, which stands for f16.
         assert_eq!(plan(&quantised).0, RecordedKvType::from("f16 or q8_0"));
-        let same = |kv: &str| plan(&JSON.replace("\"n_threads\": 2,", &format!("\"type_k\": \"{kv}\", \"type_v\": \"{kv}\", \"n_threads\": 2,")).replacen("\"type_k\": \"f16\", \"type_v\": \"f16\",", "", 1)).0;
+        let same = |kv: &str| {
+            plan(
+                &JSON
+                    .replace(
+                        "\"n_threads\": 2,",
+                        &format!("\"type_k\": \"{kv}\", \"type_v\": \"{kv}\", \"n_threads\": 2,"),
+                    )
+                    .replacen("\"type_k\": \"f16\", \"type_v\": \"f16\",", "", 1),
+            )
+            .0
+        };
         assert_eq!(same("q8_0"), RecordedKvType::Q8_0);
         assert_eq!(same("bf16"), RecordedKvType::BF16);
         assert_eq!(same("f32"), RecordedKvType::F32);
         assert_eq!(plan(JSON), (RecordedKvType::F16, Device::Cpu));
-        let on = |backends: &str| plan(&JSON.replace("\"build_number\": 7,", &format!("\"build_number\": 7, \"backends\": \"{backends}\",")).replacen("\"backends\": \"CPU\",", "", 1)).1;
+        let on = |backends: &str| {
+            plan(
+                &JSON
+                    .replace("\"build_number\": 7,", &format!("\"build_number\": 7, \"backends\": \"{backends}\","))
+                    .replacen("\"backends\": \"CPU\",", "", 1),
+            )
+            .1
+        };
         assert_eq!(on("CUDA"), Device::Cuda(0));
         assert_eq!(on("BLAS"), Device::Cpu);
         assert_eq!(on("Vulkan"), Device::Other("vulkan".to_owned()));
@@ -322,7 +341,7 @@ mod tests {
     #[test]
     fn what_is_not_one_is_refused_by_name() {
         let (_folder, path) = written("[1, 2]");
-        let text = read(&path).unwrap_err().to_string();
+        let text = read(&path).unwrap_err().with_advice();
         assert!(text.contains("no JSON of llama-bench") && text.contains("-o json"), "{text}");
         let (_folder, path) = written("[]");
         assert!(read(&path).unwrap_err().to_string().contains("no test of a prompt"));

@@ -19,20 +19,24 @@ impl std::str::FromStr for Gate {
 
     /// `METRIC=PERCENT`.
     fn from_str(text: &str) -> Result<Self, Error> {
-        let wrong = |problem: String| Err(Error::Usage { problem: format!("--gate {text}: {problem}"), advice: None });
+        let wrong = |problem: String, advice: String| Err(Error::usage(format!("gate {text}: {problem}"), advice));
         let Some((metric, percent)) = text.split_once('=') else {
-            return wrong("expected METRIC=PERCENT; such as --gate decode_tps=5".to_owned());
+            return wrong("expected METRIC=PERCENT".to_owned(), "give one such as decode_tps=5".to_owned());
         };
         let names = figures::names();
         if !names.contains(&metric) {
             let near = nearest(metric, &names);
-            return wrong(format!("no metric is called `{metric}`{near}; the metrics are {}", names.join(", ")));
+            let advice = format!("choose one of {}", names.join(", "));
+            return wrong(format!("there is no metric `{metric}`{near}"), advice);
         }
         match percent.trim_end_matches('%').trim().parse::<f64>() {
             Ok(percent) if percent >= 0.0 && percent.is_finite() => {
                 Ok(Self { metric: metric.to_owned(), allowed: percent / 100.0 })
             }
-            _ => wrong(format!("`{percent}` is no percentage; give a number of 0 or more, such as --gate {metric}=5")),
+            _ => wrong(
+                format!("`{percent}` is not a percentage"),
+                format!("give a number of 0 or more, such as {metric}=5"),
+            ),
         }
     }
 }
@@ -103,6 +107,8 @@ fn reason(figure: &FigureRow) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use engine_api::Advice;
+
     use super::*;
     use crate::compare::file::Work;
 
@@ -141,9 +147,9 @@ mod tests {
 
     #[test]
     fn bad_gates_are_refused_by_name() {
-        let told = |text: &str| text.parse::<Gate>().unwrap_err().to_string();
-        insta::assert_snapshot!(told("decode_tps"), @"--gate decode_tps: expected METRIC=PERCENT; such as --gate decode_tps=5");
-        insta::assert_snapshot!(told("decode_tps=x"), @"--gate decode_tps=x: `x` is no percentage; give a number of 0 or more, such as --gate decode_tps=5");
-        assert!(told("decode_tp=5").contains("did you mean `decode_tps`?"));
+        let message = |text: &str| text.parse::<Gate>().unwrap_err().with_advice();
+        insta::assert_snapshot!(message("decode_tps"), @"gate decode_tps: expected METRIC=PERCENT; give one such as decode_tps=5");
+        insta::assert_snapshot!(message("decode_tps=x"), @"gate decode_tps=x: `x` is not a percentage; give a number of 0 or more, such as decode_tps=5");
+        assert!(message("decode_tp=5").contains("did you mean `decode_tps`?"));
     }
 }

@@ -75,9 +75,9 @@ impl Sides {
         if found.sides.len() < 2 {
             let only = found.sides.first().map_or("nothing", |side| side.label.as_str());
             return Err(Error::usage(
-format!("there is {only} and nothing to compare it with"),
-"name two runs, or a run of several engines (`inferometer run -e candle -e again=candle`)",
-));
+                format!("there is {only} and nothing to compare it with"),
+                "name two runs, or a run of several engines (`inferometer run -e candle -e again=candle`)",
+            ));
         }
         found.tell_apart();
         Ok(found)
@@ -117,10 +117,10 @@ fn newest(argument: &str, parent: &Path) -> Result<Source, Error> {
     let newest = runs.into_iter().filter_map(|folder| Some((folder.file.ok()?, folder.path)));
     let newest = newest.max_by(|(a, _), (b, _)| a.started.cmp(&b.started));
     newest.map(|(file, path)| Source { path, file, foreign: false }).ok_or_else(|| {
-        Error::Usage(format!(
-            "{argument}: no run is named, and there is none below {}; give the folder of a run, or make one with `inferometer run`",
-            parent.display()
-        ))
+        Error::usage(
+            format!("{argument}: no run is named, and there is none below {}", parent.display()),
+            "give the folder of a run, or make one with `inferometer run`",
+        )
     })
 }
 
@@ -148,12 +148,14 @@ fn of(part: &str, source: &Source, alone: bool) -> Result<Side, Error> {
         let known: Vec<&str> = file.plan.engines.iter().map(String::as_str).collect();
         let models = file.plan.models.iter().map(|model| model.name.as_str());
         let known: Vec<&str> = known.into_iter().chain(models).collect();
-        return Err(Error::Usage(format!(
-            "{part}: no run folder, and neither an engine nor a model of {}{}; it has {}",
-            source.path.display(),
-            nearest(part, &known),
-            known.join(", ")
-        )));
+        return Err(Error::usage(
+            format!(
+                "{part}: neither a run folder nor an engine or a model of {}{}",
+                source.path.display(),
+                nearest(part, &known)
+            ),
+            format!("name one of {}", known.join(", ")),
+        ));
     }
     let label = if alone { part.to_owned() } else { format!("{} {part}", file.name) };
     let chosen = |is: bool| is.then(|| part.to_owned());

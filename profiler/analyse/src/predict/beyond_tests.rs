@@ -1,5 +1,6 @@
 //! Estimates beyond what was measured: depth, types, sizes, and the choice of a case to check with.
 
+use engine_api::Advice;
 use models::synth::Quant;
 
 use super::tests::{large, medium, run_file, settings, small, spec, subject};
@@ -38,8 +39,7 @@ fn a_longer_context_costs_though_no_run_had_one() {
     assert!(width(found[2].decode_tps) > width(found[0].decode_tps) + 0.1);
     // Not below what the memory allows; four queries share each row of the cache, so that operations decide.
     let more = found[2].decode.unwrap().seconds() - found[0].decode.unwrap().seconds();
-    let bytes =
-        1500.0 * small().spec.kv_bytes_per_token(engine_api::KvType::default().dtype()).as_f64();
+    let bytes = 1500.0 * small().spec.kv_bytes_per_token(engine_api::KvType::default().dtype()).as_f64();
     assert!((1.0..8.0).contains(&(more * 20e9 / bytes)), "{}", more * 20e9 / bytes);
 }
 
@@ -59,7 +59,7 @@ fn a_depth_that_runs_covered_follows_their_law() {
 #[test]
 fn a_depth_beyond_the_context_is_told() {
     let deep = Settings { depth: 200_000, ..settings(1) };
-    let error = predict(&small(), &deep, &[&run_file(&[&small()])], None).unwrap_err().to_string();
+    let error = predict(&small(), &deep, &[&run_file(&[&small()])], None).unwrap_err().with_advice();
     insta::assert_snapshot!(error, @"predict -m small: a depth of 200000, 128 prompt tokens and 9 new ones are 200137, the model has a context of 131072; lower --depth, --prompt-tokens or -n");
     let mut short = small();
     short.spec.context_length = 2048;

@@ -213,9 +213,12 @@ fn rows(prediction: &Prediction, file: &RunFile, cases: &[&Case], chosen: &Case)
 fn no_such_case(prediction: &Prediction, file: &RunFile) -> Error {
     let Prediction { model, engine, .. } = prediction;
     let known: Vec<&str> = file.cases.iter().map(|case| case.id.as_str()).collect();
-    Error::Usage(format!(
-        "{}: has no measured case of {engine} on {model}, which was predicted; its cases: {}; measure that model and engine, or predict those of the run",
-        file.name,
-        known.join(", ")
-    ))
+    Error::usage(
+        format!(
+            "{}: has no measured case of {engine} with {model}, which was predicted; its cases are {}",
+            file.name,
+            known.join(", ")
+        ),
+        "measure that model with that engine, or predict those of the run",
+    )
 }

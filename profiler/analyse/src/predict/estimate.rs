@@ -119,9 +119,11 @@ impl Settings {
         let Self { depth, prompt_tokens, new_tokens, .. } = self;
         let reference = &subject.reference;
         Err(Error::usage(
-format!("predict -m {reference}: a depth of {depth}, {prompt_tokens} prompt tokens and {new_tokens} new ones are {tokens}, the model has a context of {context}"),
-"lower --depth, --prompt-tokens or -n",
-))
+            format!(
+                "predict -m {reference}: a depth of {depth}, {prompt_tokens} prompt tokens and {new_tokens} new ones are {tokens}, the model has a context of {context}"
+            ),
+            "lower --depth, --prompt-tokens or -n",
+        ))
     }
 }
 
@@ -136,9 +138,9 @@ fn no_ground(threads: usize, runs: &[&RunFile]) -> Error {
         false => known.iter().map(usize::to_string).collect::<Vec<_>>().join(", "),
     };
     Error::usage(
-format!("predict -t {threads}: the machine's ceilings for this thread count are not known (known: {known})"),
-"measure them with `inferometer machine`, or with a run of so many threads",
-)
+        format!("predict -t {threads}: the machine's ceilings for this thread count are not known (known: {known})"),
+        "measure them with `inferometer machine`, or with a run of so many threads",
+    )
 }
 
 fn empty(subject: &Subject, settings: &Settings, ground: Ground) -> Prediction {

@@ -1,7 +1,8 @@
 //! Estimates against a machine whose laws are planted, on run files made by hand.
 
+use engine_api::Advice;
 use models::Spec;
-use models::cost::{OpCost, OpKind, by_kind, batched_prefill_ops, decode_ops};
+use models::cost::{OpCost, OpKind, batched_prefill_ops, by_kind, decode_ops};
 use models::registry;
 use models::synth::Quant;
 
@@ -288,7 +289,7 @@ fn without_runs_there_are_only_bounds() {
     let of = |field: &str| truth.iter().find(|row| row.field == field).unwrap();
     assert!(of("decode_tps").error() > 0.0 && of("prefill_tps").error() > 0.0, "no engine is faster");
     assert!(of("memory_bytes").error() < 0.0 && of("load_warm_s").predicted.value > 0.0);
-    let error = predict(&large(), &settings(1), &[], None).unwrap_err().to_string();
+    let error = predict(&large(), &settings(1), &[], None).unwrap_err().with_advice();
     insta::assert_snapshot!(error, @"predict -t 1: the machine's ceilings for this thread count are not known (known: none); measure them with `inferometer machine`, or with a run of so many threads");
 }
 
@@ -296,8 +297,8 @@ fn without_runs_there_are_only_bounds() {
 fn a_run_of_other_models_is_refused_by_name() {
     let runs = run_file(&[&small(), &medium()]);
     let found = predict(&large(), &settings(1), &[&runs], None).unwrap();
-    let error = compare(&found, &runs).unwrap_err().to_string();
-    insta::assert_snapshot!(error, @"planted: has no measured case of candle on large, which was predicted; its cases: candle/small/p/t1/d0, candle/medium/p/t1/d0; measure that model and engine, or predict those of the run");
+    let error = compare(&found, &runs).unwrap_err().with_advice();
+    insta::assert_snapshot!(error, @"planted: has no measured case of candle with large, which was predicted; its cases are candle/small/p/t1/d0, candle/medium/p/t1/d0; measure that model with that engine, or predict those of the run");
 }
 
 #[test]
@@ -342,7 +343,7 @@ fn what_is_written_is_read_back() {
     assert_eq!(read(&path).unwrap(), found);
     let told = |text: &str| {
         std::fs::write(&path, text).unwrap();
-        read(&path).unwrap_err().to_string().replace(&path.display().to_string(), "p.json")
+        read(&path).unwrap_err().with_advice().replace(&path.display().to_string(), "p.json")
     };
     insta::assert_snapshot!(told("{}"), @"p.json: has no prediction_version, so it is no prediction of inferometer; write one with `inferometer predict -m MODEL -o FILE`");
     insta::assert_snapshot!(told("{\"prediction_version\": 9}"), @"p.json: has prediction version 9, this program reads up to 1; read it with the version of inferometer that wrote it, or a newer one");
