@@ -279,6 +279,9 @@ mod tests {
                     assert_eq!(identity.label(), label);
                     assert!(!identity.version.is_empty(), "{label}: an engine without a version cannot be compared");
                     assert!(!matches!(identity.device, Device::Other(_)), "{label}: {}", identity.device);
+                    let caps = engine.caps();
+                    assert_eq!(identity.device.is_remote(), caps.remote, "{label}: {}", identity.device);
+                    assert_eq!(identity.device == Device::Virtual, caps.virtual_time, "{label}: {}", identity.device);
                 }
                 Err(error) => {
                     assert!(!error.reason.is_empty() && error.command.contains("cargo"), "{label}: {error}");
