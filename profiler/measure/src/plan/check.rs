@@ -12,52 +12,56 @@ use record::Error;
 /// # Errors
 /// A usage error that names the option, what was expected and what was found.
 pub fn check(options: &Options) -> Result<(), Error> {
-    let refuse = |text: String| Err(Error::Usage(text));
+    let refuse = |problem: &str, advice: &str| Err(Error::usage(problem, advice));
     if options.runs == 0 {
-        return refuse("-r 0: at least one run per case is needed; leave -r out for 5".to_owned());
+        return refuse("-r 0: at least one run per case is needed", "leave -r out for 5");
     }
     if options.precision.is_some_and(|share| share <= 0.0 || share >= 1.0) {
-        return refuse("--precision: expected more than 0 and less than 100 percent, such as 2%".to_owned());
+        return refuse("--precision: expected more than 0 and less than 100 percent", "give a share such as 2%");
     }
     if options.threads.contains(&0) {
-        return refuse("-t 0: at least one thread is needed; leave -t out for the physical cores".to_owned());
+        return refuse("-t 0: at least one thread is needed", "leave -t out for the physical cores");
     }
     if options.new_tokens == Some(0) {
-        return refuse("-n 0: at least one new token is needed; leave -n out for 128".to_owned());
+        return refuse("-n 0: at least one new token is needed", "leave -n out for 128");
     }
     if options.ctx == Some(0) {
         return refuse(
-            "--ctx 0: a context of at least one token is needed; leave --ctx out for what the prompts need".to_owned(),
+            "--ctx 0: a context of at least one token is needed",
+            "leave --ctx out for what the prompts need",
         );
     }
     if options.batch == Some(0) {
         return refuse(
-            "--batch 0: at least one token per pass is needed; leave --batch out for the engine's default".to_owned(),
+            "--batch 0: at least one token per pass is needed",
+            "leave --batch out for the engine's default",
         );
     }
     match &options.prompts {
-        PromptChoice::Tokens(0) => return refuse("--prompt-tokens 0: at least one prompt token is needed".to_owned()),
+        PromptChoice::Tokens(0) => {
+            return refuse("--prompt-tokens 0: at least one prompt token is needed", "give 1 or more");
+        }
         PromptChoice::Text(text) if text.is_empty() => {
-            return refuse("--prompt is empty: give a text, or leave it out for the seed prompts".to_owned());
+            return refuse("--prompt is empty", "give a text, or leave it out for the seed prompts");
         }
         _ => {}
     }
     if options.header.is_some() && !options.synthetic {
-        return refuse("--header gives synthetic models a tokenizer: add --synthetic, or leave it out".to_owned());
+        return refuse("--header gives synthetic models a tokenizer", "add --synthetic, or leave --header out");
     }
     if let (Some(out), Some(resume)) = (&options.out, &options.resume) {
-        return refuse(format!(
-            "--out {} and --resume {}: a resumed run stays in its folder; give one of them",
-            out.display(),
-            resume.display()
-        ));
+        let (out, resume) = (out.display(), resume.display());
+        return refuse(
+            &format!("--out {out} and --resume {resume}: a resumed run stays in its folder"),
+            "give one of them",
+        );
     }
     for name in &options.counters {
         if meter::named(name).is_none() {
-            return refuse(format!(
-                "no counter is called `{name}`{}; `inferometer machine` and COUNTERS.md list them, other events are written rHEX or PMU/TERM=VALUE,.../",
-                nearest(name, &meter::listed_names())
-            ));
+            return refuse(
+                &format!("no counter is called `{name}`{}", nearest(name, &meter::listed_names())),
+                "`inferometer machine` and docs/counters.md list the counters; write other events as rHEX or PMU/TERM=VALUE,.../",
+            );
         }
     }
     engines_twice(&options.engines)?;
@@ -72,14 +76,19 @@ fn engines_twice(engines: &[String]) -> Result<(), Error> {
         let label = Asked::new(text)?.label;
         let mut earlier = engines.iter().take(index).filter_map(|earlier| Asked::new(earlier).ok());
         if let Some(earlier) = earlier.find(|earlier| earlier.label == label) {
-            let refused = if label == text && earlier.engine == text {
-                format!(
-                    "-e {text} is given twice: each case is measured once per run (raise -r for more samples); to hold an engine against itself, name one of them: -e {text} -e again={text}"
+            return Err(if label == text && earlier.engine == text {
+                Error::usage(
+                    format!("-e {text} is given twice: each case is measured once per run"),
+                    format!(
+                        "raise -r for more samples; to compare an engine with itself, name one of them: -e {text} -e again={text}"
+                    ),
                 )
             } else {
-                format!("-e {text}: another engine of this run is called `{label}`; take another name for one of them")
-            };
-            return Err(Error::Usage(refused));
+                Error::usage(
+                    format!("-e {text}: another engine of this run is called `{label}`"),
+                    "choose another name for one of them",
+                )
+            });
         }
     }
     Ok(())
@@ -91,42 +100,44 @@ fn twice<T: PartialEq + std::fmt::Display>(option: &str, values: &[T]) -> Result
         values.iter().enumerate().find(|(index, value)| values.iter().take(*index).any(|earlier| earlier == *value));
     match again {
         Some((_, value)) => Err(Error::usage(
-format!("{option} {value} is given twice: each case is measured once per run"),
-"raise -r for more samples",
-)),
+            format!("{option} {value} is given twice: each case is measured once per run"),
+            "raise -r for more samples",
+        )),
         None => Ok(()),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use engine_api::Advice as _;
+
     use super::*;
 
-    fn told(change: impl FnOnce(&mut Options)) -> String {
+    fn checked(change: impl FnOnce(&mut Options)) -> String {
         let mut options = Options::default();
         change(&mut options);
-        check(&options).map_or_else(|error| error.to_string(), |()| "fine".to_owned())
+        check(&options).map_or_else(|error| error.with_advice(), |()| "accepted".to_owned())
     }
 
     #[test]
     fn what_cannot_be_is_refused_by_name() {
-        assert_eq!(told(|_| {}), "fine");
-        insta::assert_snapshot!(told(|o| o.runs = 0), @"-r 0: at least one run per case is needed; leave -r out for 5");
-        insta::assert_snapshot!(told(|o| o.precision = Some(1.0)), @"--precision: expected more than 0 and less than 100 percent, such as 2%");
-        insta::assert_snapshot!(told(|o| o.threads = vec![2, 0]), @"-t 0: at least one thread is needed; leave -t out for the physical cores");
-        insta::assert_snapshot!(told(|o| o.new_tokens = Some(0)), @"-n 0: at least one new token is needed; leave -n out for 128");
-        insta::assert_snapshot!(told(|o| o.prompts = PromptChoice::Tokens(0)), @"--prompt-tokens 0: at least one prompt token is needed");
-        insta::assert_snapshot!(told(|o| o.threads = vec![1, 2, 1]), @"-t 1 is given twice: each case is measured once per run; raise -r for more samples");
+        assert_eq!(checked(|_| {}), "accepted");
+        insta::assert_snapshot!(checked(|o| o.runs = 0), @"-r 0: at least one run per case is needed; leave -r out for 5");
+        insta::assert_snapshot!(checked(|o| o.precision = Some(1.0)), @"--precision: expected more than 0 and less than 100 percent; give a share such as 2%");
+        insta::assert_snapshot!(checked(|o| o.threads = vec![2, 0]), @"-t 0: at least one thread is needed; leave -t out for the physical cores");
+        insta::assert_snapshot!(checked(|o| o.new_tokens = Some(0)), @"-n 0: at least one new token is needed; leave -n out for 128");
+        insta::assert_snapshot!(checked(|o| o.prompts = PromptChoice::Tokens(0)), @"--prompt-tokens 0: at least one prompt token is needed; give 1 or more");
+        insta::assert_snapshot!(checked(|o| o.threads = vec![1, 2, 1]), @"-t 1 is given twice: each case is measured once per run; raise -r for more samples");
         let engines = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
-        insta::assert_snapshot!(told(|o| o.engines = engines(&["mock", "candle", "candle"])), @"-e candle is given twice: each case is measured once per run (raise -r for more samples); to hold an engine against itself, name one of them: -e candle -e again=candle");
-        insta::assert_snapshot!(told(|o| o.engines = engines(&["a=mock", "a=candle"])), @"-e a=candle: another engine of this run is called `a`; take another name for one of them");
-        assert_eq!(told(|o| o.engines = engines(&["candle", "again=candle", "third=candle"])), "fine");
-        insta::assert_snapshot!(told(|o| o.counters = vec!["cycels".to_owned()]), @"no counter is called `cycels`; did you mean `cycles`?; `inferometer machine` and COUNTERS.md list them, other events are written rHEX or PMU/TERM=VALUE,.../");
+        insta::assert_snapshot!(checked(|o| o.engines = engines(&["mock", "candle", "candle"])), @"-e candle is given twice: each case is measured once per run; raise -r for more samples; to compare an engine with itself, name one of them: -e candle -e again=candle");
+        insta::assert_snapshot!(checked(|o| o.engines = engines(&["a=mock", "a=candle"])), @"-e a=candle: another engine of this run is called `a`; choose another name for one of them");
+        assert_eq!(checked(|o| o.engines = engines(&["candle", "again=candle", "third=candle"])), "accepted");
+        insta::assert_snapshot!(checked(|o| o.counters = vec!["cycels".to_owned()]), @"no counter is called `cycels`; did you mean `cycles`?; `inferometer machine` and docs/counters.md list the counters; write other events as rHEX or PMU/TERM=VALUE,.../");
         assert_eq!(
-            told(|o| o.counters = vec!["LLC-loads".to_owned(), "cpu/event=0x3c/".to_owned(), "r01c2".to_owned()]),
-            "fine"
+            checked(|o| o.counters = vec!["LLC-loads".to_owned(), "cpu/event=0x3c/".to_owned(), "r01c2".to_owned()]),
+            "accepted"
         );
-        assert!(told(|o| o.header = Some("x".into())).contains("--synthetic"));
-        assert!(told(|o| (o.out, o.resume) = (Some("a".into()), Some("b".into()))).contains("one of them"));
+        assert!(checked(|o| o.header = Some("x".into())).contains("--synthetic"));
+        assert!(checked(|o| (o.out, o.resume) = (Some("a".into()), Some("b".into()))).contains("one of them"));
     }
 }

@@ -25,15 +25,19 @@ impl<'a> Asked<'a> {
         let begins_well = label.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit());
         if !begins_well || !label.chars().all(inner) {
             return Err(Error::usage(
-format!("-e {text}: the name `{label}` is used in ids and names of files: expected small letters, digits, `.`, `_` and `-`, a letter or digit first"),
-"write it like -e again=candle",
-));
+                format!(
+                    "-e {text}: the name `{label}` is used in ids and names of files: expected small letters, digits, `.`, `_` and `-`, a letter or digit first"
+                ),
+                "write it like -e again=candle",
+            ));
         }
         if label != engine && ENGINES.iter().any(|entry| entry.name == label) {
             return Err(Error::usage(
-format!("-e {text}: `{label}` is an engine itself, so results under this name would be read as its own"),
-format!("take another name, such as -e {label}-2={engine}"),
-));
+                format!(
+                    "-e {text}: `{label}` is an engine itself, so results under this name would be read as its own"
+                ),
+                format!("choose another name, such as -e {label}-2={engine}"),
+            ));
         }
         Ok(Self { label, engine })
     }
@@ -50,10 +54,12 @@ pub(crate) fn owner<'c>(choices: &'c [EngineChoice], given: (&str, &str)) -> Opt
 
 #[cfg(test)]
 mod tests {
+    use engine_api::Advice as _;
+
     use super::*;
 
-    fn told(text: &str) -> String {
-        Asked::new(text).unwrap_err().to_string()
+    fn refused(text: &str) -> String {
+        Asked::new(text).unwrap_err().with_advice()
     }
 
     #[test]
@@ -66,11 +72,11 @@ mod tests {
 
     #[test]
     fn names_that_could_be_mistaken_are_refused() {
-        insta::assert_snapshot!(told("A=candle"), @"-e A=candle: the name `A` is used in ids and names of files: expected small letters, digits, `.`, `_` and `-`, a letter or digit first; write it like -e again=candle");
-        insta::assert_snapshot!(told("mock=candle"), @"-e mock=candle: `mock` is an engine itself, so results under this name would be read as its own; take another name, such as -e mock-2=candle");
+        insta::assert_snapshot!(refused("A=candle"), @"-e A=candle: the name `A` is used in ids and names of files: expected small letters, digits, `.`, `_` and `-`, a letter or digit first; write it like -e again=candle");
+        insta::assert_snapshot!(refused("mock=candle"), @"-e mock=candle: `mock` is an engine itself, so results under this name would be read as its own; choose another name, such as -e mock-2=candle");
         for text in ["=candle", "a/b=candle", "a:b=candle", ".a=candle", "-=candle", "é=candle"] {
-            assert!(told(text).contains("expected small letters"), "{text}");
+            assert!(refused(text).contains("expected small letters"), "{text}");
         }
-        assert!(told("candle=candle:tensor").contains("-e candle-2=candle:tensor"));
+        assert!(refused("candle=candle:tensor").contains("-e candle-2=candle:tensor"));
     }
 }

@@ -10,12 +10,11 @@ use record::nearest;
 
 /// Opens every engine that was asked for, and gives each setting to its owner.
 pub(crate) fn open(options: &mut Options) -> Result<Vec<EngineChoice>, Error> {
-    let usage = |error: &dyn std::error::Error| Error::Usage(error.to_string());
     let mut opened: Vec<(Asked<'_>, Box<dyn Engine>)> = Vec::new();
     for text in &options.engines {
         let asked = Asked::new(text)?;
-        let selection = registry::find(asked.engine).map_err(|error| usage(&error))?;
-        opened.push((asked, selection.open().map_err(|error| usage(&error))?));
+        let selection = registry::find(asked.engine).map_err(|error| Error::from_advice(&error))?;
+        opened.push((asked, selection.open().map_err(|error| Error::from_advice(&error))?));
     }
     let choices: Vec<EngineChoice> = opened
         .iter()
@@ -33,7 +32,7 @@ pub(crate) fn open(options: &mut Options) -> Result<Vec<EngineChoice>, Error> {
     for (engine, choice) in engines.iter().zip(&choices) {
         // What depends on the model and on the threads of a worker is checked where it is loaded.
         let given = options.of_engine(choice, 1, 1);
-        engine.check(&given).map_err(|error| usage(&error))?;
+        engine.check(&given).map_err(|error| Error::from_advice(&error))?;
     }
     Ok(choices)
 }
@@ -52,14 +51,22 @@ fn refuse_addresses(options: &Options, choices: &[EngineChoice]) -> Result<(), E
         [("--url", options.url.is_some()), ("--spawn", options.spawn.is_some()), ("--pid", options.pid.is_some())];
     let given = given.iter().find(|(_, given)| *given).map(|(name, _)| *name);
     if let Some(pid) = options.pid {
-        ProcessMeter::attach(pid).map_err(|error| Error::Usage { problem: format!("--pid {pid}: {error}"), advice: None })?;
+        ProcessMeter::attach(pid).map_err(|error| {
+            Error::usage(
+                format!("--pid {pid}: {error}"),
+                "give the id of the server's process, as the same user or as root",
+            )
+        })?;
     }
     match (asker, given) {
-        (None, Some(option)) => Err(Error::Usage { problem: format!("{option} is about a server, and no engine of this run asks one: add -e openai, or leave {option} out"), advice: None }),
-        (Some(asker), _) if options.url.is_none() && options.spawn.is_none() => Err(Error::Usage(format!(
-            "engine {} asks a server: give --url URL of one that runs, or --spawn COMMAND that starts one",
-            asker.label
-        ))),
+        (None, Some(option)) => Err(Error::usage(
+            format!("{option} is about a server, and no engine of this run uses a server"),
+            format!("add -e openai, or leave {option} out"),
+        )),
+        (Some(asker), _) if options.url.is_none() && options.spawn.is_none() => Err(Error::usage(
+            format!("engine {} uses a server", asker.label),
+            "give --url URL of a running one, or --spawn COMMAND that starts one",
+        )),
         (Some(_), _) => spawned_threads(options),
         (None, None) => Ok(()),
     }
@@ -72,10 +79,10 @@ fn spawned_threads(options: &Options) -> Result<(), Error> {
         return Ok(());
     }
     let threads: Vec<String> = options.threads.iter().map(ToString::to_string).collect();
-    Err(Error::Usage(format!(
-        "-t {}: the threads of a server are its own affair; give one number, or start it with --spawn and {{threads}} in the command",
-        threads.join(",")
-    )))
+    Err(Error::usage(
+        format!("-t {}: a server sets its own number of threads", threads.join(",")),
+        "give one number, or start the server with --spawn and {threads} in the command",
+    ))
 }
 
 /// Settings with their owners, an engine's name or a label; refuses those of engines that take no part.
@@ -93,10 +100,10 @@ fn owned(
                 }
             }
             let near = nearest(engine, &names);
-            Error::Usage(format!(
-                "--set {engine}.{key}={value}: engine {engine} takes no part in this run{near}; its engines: {}",
-                names.join(", ")
-            ))
+            Error::usage(
+                format!("--set {engine}.{key}={value}: engine {engine} takes no part in this run{near}"),
+                format!("the engines of this run are {}", names.join(", ")),
+            )
         })
     };
     settings.iter().map(one).collect()

@@ -53,7 +53,10 @@ pub(crate) fn locate_with(
     if let Reference::Path(path) = &parsed
         && path.extension().is_some_and(|extension| extension == "json")
     {
-        return Err(Error::Usage { problem: format!("{reference} gives a shape without weights: add --synthetic, or name the folder with its safetensors"), advice: None });
+        return Err(Error::usage(
+            format!("{reference} gives a shape without weights"),
+            "add --synthetic, or name the folder with its safetensors",
+        ));
     }
     let fetcher = Fetcher::new(settings, progress);
     let entry = entry_of(&parsed)?;
@@ -62,19 +65,18 @@ pub(crate) fn locate_with(
         (Some(quant), Some(entry)) => {
             let source = entry.quant(quant).ok_or_else(|| {
                 let known: Vec<_> = entry.quants.iter().map(|(name, _)| *name).collect();
-                Error::Usage(format!(
-                    "--quant {quant}: {} is not known to exist in this quantisation; known: {}; or add --synthetic",
-                    entry.name,
-                    known.join(", ")
-                ))
+                Error::usage(
+                    format!("--quant {quant}: {} is not known to exist in this quantisation", entry.name),
+                    format!("choose one of {}, or add --synthetic", known.join(", ")),
+                )
             })?;
             fetcher.locate_source(&source, if source == entry.gguf { entry.mirror } else { None })?
         }
         (Some(quant), None) => {
             return Err(Error::usage(
-format!("--quant {quant}: {reference} is one file with the quantisation that it has"),
-"leave --quant out, or name a registered model",
-));
+                format!("--quant {quant}: {reference} is one file with the quantisation that it has"),
+                "leave --quant out, or name a registered model",
+            ));
         }
     };
     let known =
@@ -136,15 +138,16 @@ fn shape(reference: &Reference) -> Result<(String, Spec), Error> {
             let name = path.parent().filter(|parent| !parent.as_os_str().is_empty()).map_or_else(|| stem(path), stem);
             Ok((name, Spec::from_config(path)?))
         }
-        Reference::Path(path) => Err(Error::Usage(format!(
-            "--synthetic -m {}: synthetic weights need a shape; name a registered model or a config.json",
-            path.display()
-        ))),
-        Reference::Hub(hub) => Err(Error::usage(
-format!("--synthetic -m {hub}: synthetic weights need a shape"),
-"name a registered model or a config.json",
-)),
+        Reference::Path(path) => Err(no_shape(&path.display())),
+        Reference::Hub(hub) => Err(no_shape(hub)),
     }
+}
+
+fn no_shape(reference: &dyn std::fmt::Display) -> Error {
+    Error::usage(
+        format!("--synthetic -m {reference}: synthetic weights need a shape"),
+        "name a registered model or a config.json",
+    )
 }
 
 /// What synthetic weights a run takes: name with its type, shape, type.
@@ -178,17 +181,19 @@ pub fn synthetic_bytes(options: &Options, reference: &Reference) -> Result<u64, 
 
 #[cfg(test)]
 mod tests {
+    use engine_api::Advice as _;
+
     use super::*;
 
     fn refused(change: impl FnOnce(&mut Options), reference: &str) -> String {
         let mut options = Options::default();
         change(&mut options);
-        locate(&options, reference, &models::fetch::Quiet).unwrap_err().to_string()
+        locate(&options, reference, &models::fetch::Quiet).unwrap_err().with_advice()
     }
 
     #[test]
     fn what_cannot_be_had_is_refused_by_name() {
-        insta::assert_snapshot!(refused(|_| {}, "shapes/config.json"), @"shapes/config.json gives a shape without weights: add --synthetic, or name the folder with its safetensors");
+        insta::assert_snapshot!(refused(|_| {}, "shapes/config.json"), @"shapes/config.json gives a shape without weights; add --synthetic, or name the folder with its safetensors");
         insta::assert_snapshot!(refused(|o| o.quant = Some("q4_0".to_owned()), "./x.gguf"), @"--quant q4_0: ./x.gguf is one file with the quantisation that it has; leave --quant out, or name a registered model");
         insta::assert_snapshot!(refused(|o| o.synthetic = true, "./x.gguf"), @"--synthetic -m ./x.gguf: synthetic weights need a shape; name a registered model or a config.json");
         assert!(refused(|_| {}, "smollm2-135").contains("did you mean"));

@@ -119,7 +119,10 @@ fn unique_names(blocks: &[Block]) -> Result<(), Error> {
                     .map_or_else(|| "a server's".to_owned(), |own| own.path.display().to_string())
             };
             let (one, other) = (place(same), place(block));
-            return Err(Error::Usage { problem: format!("two models are called `{name}` ({one} and {other}): rename one file, so that their results can be told apart"), advice: None });
+            return Err(Error::usage(
+                format!("two models are called `{name}` ({one} and {other}): their results would have the same names"),
+                "rename one of the files",
+            ));
         }
     }
     Ok(())

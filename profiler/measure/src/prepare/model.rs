@@ -159,9 +159,9 @@ pub(crate) fn prepare(options: &Options, set: &Set, place: Place) -> Result<Prep
 pub(crate) fn served(options: &Options, set: &Set, name: &str, reference: &str) -> Result<PreparedModel, Error> {
     if let Some(depth) = options.depths.iter().find(|&&depth| depth > 0) {
         return Err(Error::usage(
-format!("--depth {depth}: the context of a server cannot be filled"),
-"leave --depth out, or measure longer prompts",
-));
+            format!("--depth {depth}: the context of a server cannot be filled"),
+            "leave --depth out, or measure longer prompts",
+        ));
     }
     let prompts = set.prompts.iter().map(|prompt| prompt::served(options, prompt)).collect::<Result<Vec<_>, _>>()?;
     Ok(PreparedModel {
@@ -212,20 +212,19 @@ fn context(options: &Options, model: &str, spec: &Spec, prompts: &[PreparedPromp
         )
     };
     if needed > spec.context_length {
-        return Err(Error::Usage(format!(
-            "{}, the model has {}; shorten the prompt, or lower -n or --depth",
-            parts(),
-            spec.context_length
-        )));
+        return Err(Error::usage(
+            format!("{}, the model has {}", parts(), spec.context_length),
+            "shorten the prompt, or lower -n or --depth",
+        ));
     }
     match options.ctx {
         Some(given) if given < needed => {
-            Err(Error::Usage(format!("{}, --ctx gives {given}; raise --ctx, or leave it out", parts())))
+            Err(Error::usage(format!("{}, --ctx gives {given}", parts()), "raise --ctx, or leave it out"))
         }
-        Some(given) if given > spec.context_length => Err(Error::Usage(format!(
-            "--ctx {given}: {model} has a context of {}; lower it, or leave it out",
-            spec.context_length
-        ))),
+        Some(given) if given > spec.context_length => Err(Error::usage(
+            format!("--ctx {given}: {model} has a context of {}", spec.context_length),
+            "lower --ctx, or leave it out",
+        )),
         Some(given) => Ok(given),
         None => Ok(needed.next_multiple_of(CONTEXT_STEP).min(spec.context_length.max(needed))),
     }

@@ -34,11 +34,11 @@ pub struct PreparedPrompt {
 /// # Errors
 /// When there is no such set, or the file is no prompt set.
 pub fn prompt_set(choice: &PromptChoice) -> Result<Set, Error> {
-    let usage = |error: prompts::Error| Error::Usage(error.to_string());
+    let usage = |error: prompts::Error| Error::usage(error.to_string(), error.advice());
     match choice {
         PromptChoice::Set(name) => Set::named(name).map_err(|error| {
             let names: Vec<_> = prompts::SETS.iter().map(|source| source.name).collect();
-            Error::Usage(format!("{error}{}", nearest(name, &names)))
+            Error::usage(format!("{error}{}", nearest(name, &names)), error.advice())
         }),
         PromptChoice::File(path) => Set::from_file(path).map_err(usage),
         PromptChoice::Text(text) => Ok(Set::of_text(text)),
@@ -64,10 +64,10 @@ pub(super) fn prepare(
 /// A prompt for a model whose tokenizer only a server has.
 pub(super) fn served(options: &Options, prompt: &Prompt) -> Result<PreparedPrompt, Error> {
     let prompts::Input::Text { text, system } = &prompt.input else {
-        return Err(Error::Usage(format!(
-            "prompt `{}` is a number of tokens: nobody here has the tokenizer of the server's model; name its file with -m, or give --prompt TEXT",
-            prompt.id
-        )));
+        return Err(Error::usage(
+            format!("prompt `{}` is a number of tokens, and only the server has the tokenizer of its model", prompt.id),
+            "name the file of the model with -m, or give --prompt TEXT",
+        ));
     };
     let system = system.as_ref().map(|text| Message::new("system", text));
     let messages = system.into_iter().chain([Message::new("user", text)]).filter(|_| !options.raw).collect();
@@ -110,7 +110,10 @@ fn one(
         }
     };
     if ids.is_empty() {
-        return Err(Error::Usage(format!("prompt `{}` is empty: expected at least one token", prompt.id)));
+        return Err(Error::usage(
+            format!("prompt `{}` is empty: expected at least one token", prompt.id),
+            "give the prompt a text",
+        ));
     }
     Ok(PreparedPrompt {
         id: prompt.id.clone(),

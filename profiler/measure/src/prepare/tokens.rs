@@ -48,10 +48,10 @@ impl Ordinary {
 
     fn from_ids(ids: Vec<u32>) -> Result<Self, Error> {
         if ids.len() < FEWEST {
-            return Err(Error::Usage(format!(
-                "the vocabulary has {} ordinary tokens: expected at least {FEWEST}; take another model or tokenizer",
-                ids.len()
-            )));
+            return Err(Error::usage(
+                format!("the vocabulary has {} ordinary tokens: expected at least {FEWEST}", ids.len()),
+                "choose another model or tokenizer",
+            ));
         }
         Ok(Self(ids))
     }
