@@ -2,7 +2,7 @@
 
 use meter::root::Root;
 use record::environment::Environment;
-use report::environment_facts;
+use report::environment_properties;
 
 fn machine(name: &str) -> Environment {
     let mut found = meter::environment::read(&Root::recorded(format!(
@@ -49,7 +49,7 @@ fn every_absent_figure_has_a_reason() {
 
 #[test]
 fn a_report_shows_it() {
-    let facts = environment_facts(&machine("laptop"));
+    let facts = environment_properties(&machine("laptop"));
     insta::assert_snapshot!(facts.iter().map(|(name, value)| format!("{name}: {value}\n")).collect::<String>());
 }
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use analyse::compare::{Outcome, Sameness, Sides, THRESHOLD, compare};
 use analyse::summary::series;
 use record::{CacheCeiling, Ceilings, MemoryMoment, OpRow, RunFile, Spread, Store, ThreadCeilings, files};
-use report::{FORMATS, Look};
+use report::{FORMATS, TextOptions};
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
@@ -24,7 +24,7 @@ fn whole(folder: &Path) -> RunFile {
 
 fn rendered(file: &RunFile, form: &str, width: usize) -> String {
     let format = FORMATS.iter().find(|format| format.name == form).unwrap();
-    String::from_utf8((format.render)(file, Look { width, colour: false })).unwrap()
+    String::from_utf8((format.render)(file, TextOptions { width, colour: false })).unwrap()
 }
 
 #[test]
@@ -266,7 +266,7 @@ fn every_registered_form_renders_a_run_without_cases() {
     file.cases.clear();
     file.summaries.clear();
     for format in FORMATS {
-        assert!(!(format.render)(&file, Look::default()).is_empty(), "{}", format.name);
+        assert!(!(format.render)(&file, TextOptions::default()).is_empty(), "{}", format.name);
     }
 }
 

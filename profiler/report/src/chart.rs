@@ -1,18 +1,18 @@
-//! Charts as data: names, numbers and units. How they are drawn is the page's business; forms without pictures show
-//! [`Chart::numbers`], or the one sentence of [`Chart::summary`] where another table holds the numbers.
+//! Charts as data: names, numbers and units. `draw` draws them. Formats without pictures show [`Chart::numbers`], or
+//! [`Chart::summary`] where another table has the numbers.
 
 use super::content::Table;
 
 /// A chart.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Chart {
-    /// What it shows, and of what.
+    /// What the chart shows.
     pub title: String,
-    /// What it says, in one sentence with its figures: for whoever cannot see it.
+    /// The same in one sentence with its figures, for readers who cannot see the picture.
     pub summary: String,
     /// What is drawn.
     pub figure: Figure,
-    /// Its numbers, where no other table holds them.
+    /// Its numbers, where no other table has them.
     pub numbers: Option<Table>,
 }
 
@@ -21,8 +21,8 @@ pub struct Chart {
 pub enum Figure {
     /// A bar and its interval per row.
     Bars(Bars),
-    /// Bars made of parts.
-    Stack(Stack),
+    /// Bars that consist of parts.
+    StackedBars(StackedBars),
     /// Lines with a band.
     Lines(Lines),
     /// Points under ceilings, both axes logarithmic.
@@ -31,8 +31,8 @@ pub enum Figure {
     Layers(Layers),
     /// Changes to either side of zero.
     Differences(Differences),
-    /// From one whole to another.
-    Steps(Steps),
+    /// From one total to another.
+    Waterfall(Waterfall),
 }
 
 /// Horizontal bars to either side of zero, with their intervals.
@@ -40,34 +40,34 @@ pub enum Figure {
 pub struct Differences {
     /// What the axis shows, with its unit.
     pub axis: String,
-    /// What does not matter: from minus this to this.
+    /// Changes between `-band` and `band` are irrelevant in practice.
     pub band: f64,
     /// From top to bottom.
     pub rows: Vec<Bar>,
 }
 
-/// A waterfall: wholes stand on zero, what lies between them begins where the row above it ends.
+/// A waterfall chart: totals start at zero, each change between them starts where the row above it ends.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Steps {
+pub struct Waterfall {
     /// What the axis shows, with its unit.
     pub axis: String,
     /// From top to bottom.
-    pub rows: Vec<Step>,
+    pub rows: Vec<WaterfallStep>,
 }
 
 /// A row of a waterfall.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Step {
-    /// What it stands for.
+pub struct WaterfallStep {
+    /// What the row shows.
     pub label: String,
     /// The value or the change as text, with its unit.
     pub text: String,
-    /// Where it begins.
+    /// Start on the axis.
     pub from: f64,
-    /// Where it ends.
+    /// End on the axis.
     pub to: f64,
-    /// A whole and no change.
-    pub whole: bool,
+    /// Whether this is a total rather than a change.
+    pub is_total: bool,
 }
 
 /// Horizontal bars from zero.
@@ -82,7 +82,7 @@ pub struct Bars {
 /// A bar.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Bar {
-    /// What it stands for.
+    /// What the row shows.
     pub label: String,
     /// Its length.
     pub value: f64,
@@ -94,12 +94,12 @@ pub struct Bar {
 
 /// Horizontal bars whose parts add up.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Stack {
+pub struct StackedBars {
     /// What the axis shows, with its unit.
     pub axis: String,
     /// Names of the parts, from left to right.
     pub parts: Vec<String>,
-    /// From top to bottom: label, the whole as text, and one value a part.
+    /// From top to bottom: label, the total as text, and one value per part.
     pub rows: Vec<(String, String, Vec<f64>)>,
 }
 
@@ -112,7 +112,7 @@ pub struct Lines {
     pub y: String,
     /// The lines.
     pub lines: Vec<Line>,
-    /// Points that are told apart: what they are, and where. Above the top of the axis they stand at its edge.
+    /// Points that are marked: what they are, and their positions. Points above the top of the axis are drawn at its edge.
     pub marks: Option<(String, Vec<(f64, f64)>)>,
     /// Where the vertical axis ends, if not at the largest value.
     pub top: Option<f64>,
@@ -121,7 +121,7 @@ pub struct Lines {
 /// A line.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Line {
-    /// What it stands for.
+    /// What the row shows.
     pub name: String,
     /// Its points by ascending x.
     pub points: Vec<Point>,
@@ -132,9 +132,9 @@ pub struct Line {
 /// A point of a line.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Point {
-    /// Where.
+    /// Position on the horizontal axis.
     pub x: f64,
-    /// How much.
+    /// Position on the vertical axis.
     pub y: f64,
     /// The ends of its interval or range.
     pub range: Option<(f64, f64)>,
@@ -147,20 +147,20 @@ pub struct Scatter {
     pub x: String,
     /// What the vertical axis shows, with its unit.
     pub y: String,
-    /// Points of one kind: its name, and its points.
+    /// The name and the points of each kind.
     pub groups: Vec<(String, Vec<Dot>)>,
-    /// What bounds them.
-    pub ceilings: Vec<Ceiling>,
+    /// The lines that bound the points.
+    pub ceilings: Vec<CeilingLine>,
 }
 
-/// A point with its name; where there is no room for all names, those of the larger weights are written.
+/// A point with its name. Where there is not enough space for all names, points with larger weights get theirs.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Dot {
     /// Its name.
     pub label: String,
-    /// Where.
+    /// Position on the horizontal axis.
     pub x: f64,
-    /// How much.
+    /// Position on the vertical axis.
     pub y: f64,
     /// Its importance, 0 to 1.
     pub weight: f64,
@@ -168,10 +168,10 @@ pub struct Dot {
 
 /// A bound: y = `level` x, or y = `level`.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Ceiling {
-    /// A word for the chart.
+pub struct CeilingLine {
+    /// Its name in the chart.
     pub label: String,
-    /// The same with its figure.
+    /// The name and the value.
     pub text: String,
     /// The slope or the height.
     pub level: f64,
@@ -186,10 +186,10 @@ pub struct Layers {
     pub x: String,
     /// What the vertical axis shows, with its unit.
     pub y: String,
-    /// Moments, ascending.
-    pub at: Vec<f64>,
-    /// From bottom to top: a name, and one value a moment.
+    /// Times, ascending.
+    pub times: Vec<f64>,
+    /// From bottom to top: a name, and one value per time.
     pub layers: Vec<(String, Vec<f64>)>,
-    /// Moments with a name.
-    pub moments: Vec<(f64, String)>,
+    /// Times with a name.
+    pub events: Vec<(f64, String)>,
 }

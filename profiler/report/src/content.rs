@@ -1,4 +1,4 @@
-//! What a report says, apart from how it looks.
+//! The content of a report, independent of its format.
 
 use super::chart::Chart;
 
@@ -16,9 +16,9 @@ pub struct Content {
 pub struct Section {
     /// The heading.
     pub heading: String,
-    /// Whether it belongs into the short report at the end of a run.
+    /// Whether the short report at the end of a run contains it.
     pub short: bool,
-    /// What stands under it.
+    /// What follows the heading.
     pub blocks: Vec<Block>,
 }
 
@@ -33,18 +33,17 @@ pub enum Block {
     Failure(String),
     /// A table.
     Table(Table),
-    /// A table whose rows may stand in any order, so that a reader may choose one.
+    /// A table whose rows the reader may sort.
     Sortable(Table),
     /// Names and values.
-    Facts(Vec<(String, String)>),
+    Properties(Vec<(String, String)>),
     /// A chart.
     Chart(Box<Chart>),
-    /// The main figures at a glance. The table that goes with them has them too: forms that show one figure after the
-    /// other leave the cards out.
+    /// The main figures at a glance. A table repeats them, so text formats leave the cards out.
     Cards(Vec<Card>),
-    /// What a page shows only when asked; other forms show it like everything else.
+    /// Blocks that the page shows when they are opened. Other formats always show them.
     Details {
-        /// What it holds.
+        /// The title of the blocks.
         summary: String,
         /// The blocks.
         blocks: Vec<Block>,
@@ -54,7 +53,7 @@ pub enum Block {
 /// The main figures of one thing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Card {
-    /// What they belong to.
+    /// What was measured.
     pub title: String,
     /// How it was measured.
     pub subtitle: String,
@@ -75,7 +74,7 @@ pub struct CardFigure {
     pub interval: String,
 }
 
-/// A table. A cell may hold line ends: the second line is a figure's interval.
+/// A table. A cell may have a second line: the interval of its figure.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Table {
     /// What it shows.
@@ -91,11 +90,11 @@ pub struct Table {
 pub struct Column {
     /// Its heading, with the unit.
     pub name: String,
-    /// How its cells stand.
+    /// How its cells are aligned.
     pub align: Align,
 }
 
-/// How cells stand.
+/// How cells are aligned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Align {
     /// Text.
@@ -105,7 +104,7 @@ pub enum Align {
 }
 
 impl Content {
-    /// Only what belongs into the short report.
+    /// Only the sections of the short report.
     pub fn short(mut self) -> Self {
         self.sections.retain(|section| section.short);
         self
@@ -121,8 +120,8 @@ impl Section {
         Self { short: true, ..Self::new(heading) }
     }
 
-    /// The same section, shown only when asked where the form can do that: reference, not findings.
-    pub(super) fn folded(mut self) -> Self {
+    /// The same section, closed until the reader opens it where the format can do that.
+    pub(super) fn collapsed(mut self) -> Self {
         if !self.blocks.is_empty() {
             let blocks = std::mem::take(&mut self.blocks);
             self.blocks.push(Block::Details { summary: self.heading.clone(), blocks });
@@ -130,7 +129,7 @@ impl Section {
         self
     }
 
-    /// The same section, whose tables a reader may sort: none of their rows is the sum of others.
+    /// The same section with sortable tables. Their rows must not be sums of other rows.
     pub(super) fn sortable(mut self) -> Self {
         let sortable = |block| match block {
             Block::Table(table) => Block::Sortable(table),
@@ -140,15 +139,15 @@ impl Section {
         self
     }
 
-    pub(super) fn draw(&mut self, chart: Chart) {
+    pub(super) fn add_chart(&mut self, chart: Chart) {
         self.blocks.push(Block::Chart(Box::new(chart)));
     }
 
-    pub(super) fn say(&mut self, sentence: impl Into<String>) {
+    pub(super) fn add_sentence(&mut self, sentence: impl Into<String>) {
         self.blocks.push(Block::Sentence(sentence.into()));
     }
 
-    pub(super) fn show(&mut self, table: Table) {
+    pub(super) fn add_table(&mut self, table: Table) {
         if !table.rows.is_empty() {
             self.blocks.push(Block::Table(table));
         }
@@ -156,7 +155,7 @@ impl Section {
 }
 
 impl Table {
-    /// Columns by heading; a heading that begins with `<` stands on the left, every other one on the right.
+    /// Columns by heading. A heading that begins with `<` is left-aligned, any other one right-aligned.
     pub(super) fn new(caption: impl Into<String>, columns: &[&str]) -> Self {
         let column = |heading: &&str| match heading.strip_prefix('<') {
             Some(name) => Column { name: name.to_owned(), align: Align::Left },
@@ -165,7 +164,7 @@ impl Table {
         Self { caption: caption.into(), columns: columns.iter().map(column).collect(), ..Self::default() }
     }
 
-    /// Leaves out the columns of a list whose cells are all the same: they tell nothing.
+    /// Leaves out those of the named columns whose cells are all equal.
     pub(super) fn without_constant(mut self, names: &[&str]) -> Self {
         let constant = |place: usize| self.rows.iter().all(|row| row[place] == self.rows[0][place]);
         let kept: Vec<bool> = self

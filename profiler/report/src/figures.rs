@@ -2,7 +2,7 @@
 
 use record::Estimate;
 
-/// What stands for a value that was not measured.
+/// Shown for a value that was not measured.
 pub(super) const ABSENT: &str = "–";
 
 pub(super) fn percent(share: f64) -> String {
@@ -18,7 +18,7 @@ pub(super) fn or_absent(value: Option<String>) -> String {
     value.unwrap_or_else(|| ABSENT.to_owned())
 }
 
-/// A mean, and under it the interval where there is one.
+/// A mean, and below it the interval where there is one.
 pub(super) fn estimate(found: Option<&Estimate>, show: impl Fn(f64) -> String) -> String {
     let Some(found) = found else { return ABSENT.to_owned() };
     match (found.low, found.high) {
@@ -39,7 +39,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_interval_stands_under_its_mean() {
+    fn an_interval_is_below_its_mean() {
         let whole = Estimate { mean: 2.0, low: Some(1.0), high: Some(3.0), ..Estimate::default() };
         assert_eq!(estimate(Some(&whole), significant), "2.000\n[1.000, 3.000]");
         assert_eq!(estimate(Some(&Estimate { low: None, ..whole }), significant), "2.000");

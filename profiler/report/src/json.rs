@@ -2,7 +2,7 @@
 
 use record::RunFile;
 
-/// `run.json` as it is on disk, summaries made anew where samples were added.
+/// `run.json` as it is on disk. Summaries are recomputed where samples were added.
 pub(super) fn json(file: &RunFile) -> Vec<u8> {
     // Only maps with other keys than strings could fail, and a run file has none.
     let mut bytes = serde_json::to_vec_pretty(file).unwrap_or_default();

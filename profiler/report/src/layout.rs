@@ -1,13 +1,13 @@
 //! A table as lines of limited width.
 //!
-//! Numbers are never broken. Where a table is too wide, columns of text are wrapped first; where that does not do, the
-//! columns of numbers that have no room go into a further table below, beside the same columns of text.
+//! Numbers are never broken. A table that is too wide first wraps its columns of text. If it is still too wide, the
+//! columns of numbers that do not fit form another table below, beside the same columns of text.
 
 use super::content::{Align, Table};
 
 /// Between two columns.
 const GAP: usize = 2;
-/// A column of text is not made narrower than this.
+/// The smallest width of a column of text.
 const NARROWEST: usize = 14;
 
 /// The table's lines, without its caption, each at most `width` characters where its numbers allow it.
@@ -16,7 +16,7 @@ pub(super) fn lines(table: &Table, width: usize) -> Vec<String> {
     let (text, numbers): (Vec<usize>, Vec<usize>) =
         (0..natural.len()).partition(|&place| table.columns[place].align == Align::Left);
     let need = |places: &[usize]| places.iter().map(|&place| natural[place] + GAP).sum::<usize>().saturating_sub(GAP);
-    // What the columns of text may take: what the widest group of numbers leaves.
+    // Columns of text get the width that the widest group of numbers leaves.
     let all: Vec<usize> = (0..natural.len()).collect();
     if need(&all) <= width {
         return part(table, &all, &natural);
@@ -30,7 +30,7 @@ pub(super) fn lines(table: &Table, width: usize) -> Vec<String> {
         if number > 0 {
             out.push(String::new());
         }
-        // In the table's own order: a column of text may stand between or behind the numbers.
+        // In the order of the table: a column of text may be between or after the numbers.
         let places: Vec<usize> =
             all.iter().copied().filter(|place| text.contains(place) || group.contains(place)).collect();
         out.extend(part(table, &places, &widths));
@@ -44,13 +44,13 @@ fn natural(table: &Table, place: usize) -> usize {
     cells.flat_map(str::lines).map(|line| line.chars().count()).max().unwrap_or(0)
 }
 
-/// Columns of numbers, as many together as fit; one that does not fit alone has a group of its own.
-fn groups(numbers: &[usize], natural: &[usize], room: usize) -> Vec<Vec<usize>> {
+/// Groups of columns of numbers that fit together. A column that does not fit alone has its own group.
+fn groups(numbers: &[usize], natural: &[usize], width: usize) -> Vec<Vec<usize>> {
     let mut groups: Vec<Vec<usize>> = vec![Vec::new()];
     let mut taken = 0;
     for &place in numbers {
         let need = natural[place] + GAP;
-        if taken + need > room + GAP && groups.last().is_some_and(|group| !group.is_empty()) {
+        if taken + need > width + GAP && groups.last().is_some_and(|group| !group.is_empty()) {
             groups.push(Vec::new());
             taken = 0;
         }
@@ -62,14 +62,14 @@ fn groups(numbers: &[usize], natural: &[usize], room: usize) -> Vec<Vec<usize>> 
     groups
 }
 
-/// Makes the columns of text narrower, the widest first, until they fit into the room or are as narrow as may be.
-fn shrunk(natural: &[usize], text: &[usize], room: usize) -> Vec<usize> {
+/// Makes the columns of text narrower, the widest first, until they fit into `width` or have their smallest width.
+fn shrunk(natural: &[usize], text: &[usize], width: usize) -> Vec<usize> {
     let mut widths = natural.to_vec();
     loop {
         let need: usize = text.iter().map(|&place| widths[place] + GAP).sum::<usize>().saturating_sub(GAP);
         let widest = text.iter().copied().filter(|&place| widths[place] > NARROWEST).max_by_key(|&place| widths[place]);
         match widest {
-            Some(place) if need > room => widths[place] -= 1,
+            Some(place) if need > width => widths[place] -= 1,
             _ => return widths,
         }
     }
@@ -109,7 +109,7 @@ fn record(table: &Table, places: &[usize], widths: &[usize], cells: &[String]) -
     (0..height.max(1)).map(line).collect()
 }
 
-/// Breaks at blanks; a word that is longer than the width is cut. Blanks at the beginning stay: they indent.
+/// Breaks at spaces; a word that is longer than the width is cut. Leading spaces stay: they indent.
 fn wrapped(text: &str, width: usize) -> Vec<String> {
     if text.chars().count() <= width {
         return vec![text.to_owned()];
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_with_room_is_one() {
+    fn a_table_that_fits_is_one_table() {
         insta::assert_snapshot!(lines(&table(), 90).join("\n"));
     }
 
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_go_into_a_further_table() {
+    fn numbers_that_do_not_fit_go_into_another_table() {
         insta::assert_snapshot!(lines(&table(), 34).join("\n"));
     }
 

@@ -1,7 +1,7 @@
-//! Reports: one content, several forms.
+//! Reports: one content, several formats.
 //!
-//! [`content()`] turns a run file into sections of sentences and tables; the renderers know nothing of runs. Everything
-//! returns text or bytes: printing is the command line's business.
+//! [`content()`] turns a run file into sections of sentences, tables and charts. The renderers do not use run files. All functions
+//! return text or bytes; the command line prints.
 
 mod chart;
 mod comparison;
@@ -16,14 +16,15 @@ mod sections;
 mod text;
 
 pub use chart::{
-    Bar, Bars, Ceiling, Chart, Differences, Dot, Figure, Layers, Line, Lines, Point, Scatter, Stack, Step, Steps,
+    Bar, Bars, CeilingLine, Chart, Differences, Dot, Figure, Layers, Line, Lines, Point, Scatter, StackedBars,
+    Waterfall, WaterfallStep,
 };
 pub use comparison::{COMPARISON_FORMATS, ComparisonFormat, content as comparison_content};
 pub use content::{Align, Block, Card, CardFigure, Column, Content, Section, Table};
 pub use markdown::markdown;
 pub use page::page;
-pub use sections::{ceilings_blocks, condition_facts, content, environment_facts};
-pub use text::{Look, text};
+pub use sections::{ceilings_blocks, condition_properties, content, environment_properties};
+pub use text::{TextOptions, text};
 
 use std::path::{Path, PathBuf};
 
@@ -32,47 +33,51 @@ use record::{Error, RunFile, csv, files, write_atomically};
 /// Writes the reports of a finished run into its folder: `report.md` and `report.html`.
 ///
 /// # Errors
-/// When a file cannot be written; an older one stays.
+/// When a file cannot be written. An older one is kept.
 pub fn write(dir: &Path, file: &RunFile) -> Result<(), Error> {
     let content = content(file);
     write_atomically(&dir.join(files::REPORT_MARKDOWN), markdown(&content).as_bytes())?;
     write_atomically(&dir.join(files::REPORT_PAGE), page(&content).as_bytes())
 }
 
-/// Writes the page of a run into its folder, as this version makes it; returns its path.
+/// Writes the page of a run into its folder and returns its path.
 ///
 /// # Errors
-/// When it cannot be written; an older one stays.
+/// When it cannot be written. An older one is kept.
 pub fn write_page(dir: &Path, file: &RunFile) -> Result<PathBuf, Error> {
     let path = dir.join(files::REPORT_PAGE);
     write_atomically(&path, page(&content(file)).as_bytes())?;
     Ok(path)
 }
 
-/// A form that a report can have.
+/// A format of a report.
 #[derive(Debug, Clone, Copy)]
 pub struct Format {
     /// Name on the command line.
     pub name: &'static str,
-    /// What it is for.
+    /// What it contains.
     pub summary: &'static str,
-    /// Makes it; `look` matters to the terminal's form only.
-    pub render: fn(&RunFile, Look) -> Vec<u8>,
+    /// Renders the report. Only the format for terminals uses the options.
+    pub render: fn(&RunFile, TextOptions) -> Vec<u8>,
 }
 
-/// Every form, sorted by name.
+/// Every format, sorted by name.
 pub const FORMATS: &[Format] = &[
     Format { name: "csv", summary: "one row per sample", render: |file, _| csv(file) },
     Format {
         name: "html",
-        summary: "one page that needs nothing else",
+        summary: "one page with charts, without other files",
         render: |file, _| page(&content(file)).into_bytes(),
     },
     Format {
         name: "json",
-        summary: "the run file, with the samples of a run that was cut short",
+        summary: "the run file, including the samples of an interrupted run",
         render: |file, _| json::json(file),
     },
     Format { name: "md", summary: "Markdown", render: |file, _| markdown(&content(file)).into_bytes() },
-    Format { name: "text", summary: "for a terminal", render: |file, look| text(&content(file), look).into_bytes() },
+    Format {
+        name: "text",
+        summary: "for a terminal",
+        render: |file, options| text(&content(file), options).into_bytes(),
+    },
 ];

@@ -1,4 +1,4 @@
-//! Markdown, as GitHub and most others read it.
+//! Markdown as GitHub renders it.
 
 use super::content::{Align, Block, Content, Table};
 
@@ -24,7 +24,7 @@ fn render(block: &Block) -> String {
         Block::Warning(warning) => format!("> **Warning:** {}\n", escaped(warning)),
         Block::Failure(failure) => format!("> **Failed:** {}\n", escaped(failure)),
         Block::Table(table) | Block::Sortable(table) => table_text(table),
-        Block::Facts(facts) => {
+        Block::Properties(facts) => {
             facts.iter().map(|(name, value)| format!("- {}: {}\n", escaped(name), escaped(value))).collect()
         }
         Block::Chart(chart) => match &chart.numbers {
@@ -51,7 +51,7 @@ fn table_text(table: &Table) -> String {
     out
 }
 
-/// One line in which nothing is markup: what users and models write may not change the page.
+/// One line without markup, so that text of users and models cannot change the page.
 fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut before = ' ';
@@ -64,7 +64,7 @@ fn escaped(text: &str) -> String {
                 out.push('\\');
                 out.push(c);
             }
-            // Inside a word an underscore is no markup.
+            // An underscore inside a word is not markup.
             '_' if !(before.is_alphanumeric() && rest.peek().is_some_and(|after| after.is_alphanumeric())) => {
                 out.push_str("\\_");
             }
@@ -85,7 +85,7 @@ mod tests {
     use crate::content::Section;
 
     #[test]
-    fn what_others_wrote_is_no_markup() {
+    fn markup_in_text_is_escaped() {
         assert_eq!(escaped("a|b <script> *x* [y](z)"), "a\\|b &lt;script> \\*x\\* \\[y](z)");
         assert_eq!(escaped("q4_k_m and _x_"), "q4_k_m and \\_x\\_");
         assert_eq!(escaped("# no heading"), "\\# no heading");
@@ -93,11 +93,11 @@ mod tests {
     }
 
     #[test]
-    fn a_table_has_its_rule() {
+    fn a_table_has_a_line_of_alignments() {
         let mut section = Section::new("S");
         let mut table = Table::new("", &["<name", "tps"]);
         table.rows.push(vec!["a".to_owned(), "1".to_owned()]);
-        section.show(table);
+        section.add_table(table);
         let shown = markdown(&Content { title: "T".to_owned(), sections: vec![section] });
         assert_eq!(shown, "# T\n\n## S\n\n| name | tps |\n| --- | --: |\n| a | 1 |\n");
     }

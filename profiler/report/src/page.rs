@@ -1,4 +1,4 @@
-//! One page that needs no network and no other file: `templates/`, filled in.
+//! One HTML page without network access or other files, from `templates/`.
 
 use std::fmt::Write as _;
 
@@ -6,9 +6,9 @@ use askama::Template;
 
 use super::chart::Chart;
 use super::content::{Align, Block, Card, Column, Content, Table};
-use super::draw::{self, Key};
+use super::draw::{self, LegendEntry};
 
-/// Cells of a column with at most so many characters are never broken.
+/// Columns whose cells have at most this many characters are never wrapped.
 const SHORT: usize = 26;
 
 /// The report as one HTML page.
@@ -16,73 +16,73 @@ pub fn page(content: &Content) -> String {
     let mut charts = 0;
     let mut sections = Vec::new();
     for (number, section) in content.sections.iter().enumerate() {
-        // What is folded as a whole shows its heading and nothing twice.
-        let (folded, blocks) = match section.blocks.as_slice() {
+        // A section that is collapsed as a whole shows its heading once.
+        let (collapsed, blocks) = match section.blocks.as_slice() {
             [Block::Details { summary, blocks }] if *summary == section.heading => (true, blocks),
             _ => (false, &section.blocks),
         };
-        sections.push(Part {
+        sections.push(SectionTemplate {
             id: format!("s{}", number + 1),
             heading: &section.heading,
-            folded,
+            collapsed,
             body: blocks.iter().map(|block| show(block, &mut charts)).collect(),
         });
     }
-    filled(&Page { title: &content.title, charts, sections })
+    rendered(&PageTemplate { title: &content.title, charts, sections })
 }
 
 #[derive(Template)]
 #[template(path = "page.html")]
-struct Page<'a> {
+struct PageTemplate<'a> {
     title: &'a str,
-    /// How many charts it holds, for whoever checks that all are there.
+    /// The number of charts, so that a check can count them.
     charts: usize,
-    sections: Vec<Part<'a>>,
+    sections: Vec<SectionTemplate<'a>>,
 }
 
-struct Part<'a> {
+struct SectionTemplate<'a> {
     id: String,
     heading: &'a str,
-    folded: bool,
+    collapsed: bool,
     body: String,
 }
 
 #[derive(Template)]
 #[template(path = "table.html")]
-struct TablePart<'a> {
-    /// For those who hear the page.
+struct TableTemplate<'a> {
+    /// For screen readers.
     name: &'a str,
     caption: &'a str,
     sortable: bool,
-    columns: Vec<Head<'a>>,
-    rows: Vec<Vec<Cell<'a>>>,
+    columns: Vec<HeadCell<'a>>,
+    rows: Vec<Vec<BodyCell<'a>>>,
 }
 
-struct Head<'a> {
-    /// Of all cells of its column.
+struct HeadCell<'a> {
+    /// Class of all cells of the column.
     class: &'static str,
     name: &'a str,
 }
 
-struct Cell<'a> {
+struct BodyCell<'a> {
     class: &'static str,
     first: &'a str,
-    /// The second line, an interval, is set small.
+    /// The second line, an interval, in small type.
     rest: &'a str,
 }
 
 #[derive(Template)]
 #[template(path = "chart.html")]
-struct ChartPart<'a> {
+struct ChartTemplate<'a> {
     id: String,
     title: &'a str,
     summary: &'a str,
-    legend: Vec<Key>,
-    pictures: Vec<PicturePart>,
+    legend: Vec<LegendEntry>,
+    pictures: Vec<PictureTemplate>,
     numbers: String,
 }
 
-struct PicturePart {
+struct PictureTemplate {
     class: &'static str,
     width: i32,
     height: i32,
@@ -91,12 +91,12 @@ struct PicturePart {
 
 #[derive(Template)]
 #[template(path = "cards.html")]
-struct CardsPart<'a> {
+struct CardsTemplate<'a> {
     cards: &'a [Card],
 }
 
-/// Templates fail only where a value cannot be written, and text always can.
-fn filled(part: &impl Template) -> String {
+/// Rendering fails only where a value cannot be formatted, and text always can.
+fn rendered(part: &impl Template) -> String {
     part.render().unwrap_or_default()
 }
 
@@ -107,13 +107,13 @@ fn show(block: &Block, charts: &mut usize) -> String {
         Block::Failure(failure) => format!("<p class=\"failure\"><strong>Failed:</strong> {}</p>\n", escaped(failure)),
         Block::Table(table) => show_table(table, false),
         Block::Sortable(table) => show_table(table, true),
-        Block::Cards(cards) => filled(&CardsPart { cards }),
+        Block::Cards(cards) => rendered(&CardsTemplate { cards }),
         Block::Chart(chart) => show_chart(chart, charts),
         Block::Details { summary, blocks } => {
             let inside: String = blocks.iter().map(|block| show(block, charts)).collect();
             format!("<details><summary>{}</summary>\n{inside}</details>\n", escaped(summary))
         }
-        Block::Facts(facts) => {
+        Block::Properties(facts) => {
             let mut rows = String::new();
             for (name, value) in facts {
                 // Writing to a string cannot fail.
@@ -136,11 +136,11 @@ fn show_table(table: &Table, sortable: bool) -> String {
     let rows = table.rows.iter().map(|row| {
         let cells = row.iter().zip(&classes).map(|(text, &class)| {
             let (first, rest) = text.split_once('\n').unwrap_or((text, ""));
-            Cell { class, first, rest }
+            BodyCell { class, first, rest }
         });
         cells.collect()
     });
-    filled(&TablePart {
+    rendered(&TableTemplate {
         name: if table.caption.is_empty() { "table" } else { &table.caption },
         caption: &table.caption,
         sortable,
@@ -148,24 +148,24 @@ fn show_table(table: &Table, sortable: bool) -> String {
             .columns
             .iter()
             .zip(&classes)
-            .map(|(column, &class)| Head { class, name: &column.name })
+            .map(|(column, &class)| HeadCell { class, name: &column.name })
             .collect(),
         rows: rows.collect(),
     })
 }
 
-/// The pictures with what they say; the numbers folded away. Without a picture the numbers stand in its place.
+/// The pictures with their summary, and the numbers, collapsed. Without a picture, the summary and the numbers.
 fn show_chart(chart: &Chart, charts: &mut usize) -> String {
     let numbers = chart.numbers.as_ref().map(|numbers| show_table(numbers, false)).unwrap_or_default();
     let Some(drawn) = draw::draw(chart) else { return format!("<p>{}</p>\n{numbers}", escaped(&chart.summary)) };
     *charts += 1;
-    let picture = |class: &'static str, picture: draw::Picture| PicturePart {
+    let picture = |class: &'static str, picture: draw::Picture| PictureTemplate {
         class,
         width: picture.width,
         height: picture.height,
         body: picture.body,
     };
-    filled(&ChartPart {
+    rendered(&ChartTemplate {
         id: format!("c{charts}"),
         title: &chart.title,
         summary: &chart.summary,
@@ -201,13 +201,13 @@ mod tests {
     }
 
     #[test]
-    fn what_others_wrote_is_no_markup_and_nothing_is_fetched() {
+    fn markup_in_text_is_escaped_and_nothing_is_fetched() {
         let mut section = Section::new("<img src=x>");
-        section.say("\"quoted\" & <b>bold</b>");
+        section.add_sentence("\"quoted\" & <b>bold</b>");
         let mut table = Table::new("c", &["<name", "tps"]);
         table.rows.push(vec!["<td>".to_owned(), "1\n[0, 2]".to_owned()]);
-        section.show(table);
-        section.draw(chart("<script>alert(1)</script>"));
+        section.add_table(table);
+        section.add_chart(chart("<script>alert(1)</script>"));
         let shown = page(&Content { title: "t".to_owned(), sections: vec![section] });
         assert!(!shown.contains("<img") && !shown.contains("<b>") && !shown.contains("<td><td>"), "{shown}");
         assert!(shown.contains("1<br><small>[0, 2]</small>"));
@@ -218,7 +218,7 @@ mod tests {
     #[test]
     fn a_chart_has_two_pictures_a_description_and_its_numbers() {
         let mut section = Section::new("S");
-        section.draw(chart("a"));
+        section.add_chart(chart("a"));
         let shown = page(&Content { title: "t".to_owned(), sections: vec![section] });
         assert!(shown.contains("data-charts=\"1\""));
         assert_eq!(shown.matches("role=\"img\"").count(), 2);
@@ -227,13 +227,13 @@ mod tests {
     }
 
     #[test]
-    fn sections_and_details_fold() {
+    fn sections_and_details_are_collapsed() {
         let mut section = Section::new("S");
         section
             .blocks
             .push(Block::Details { summary: "more".to_owned(), blocks: vec![Block::Sentence("x".to_owned())] });
-        section.say("y");
-        let section = section.folded();
+        section.add_sentence("y");
+        let section = section.collapsed();
         let shown = page(&Content { title: "t".to_owned(), sections: vec![section] });
         assert!(shown.contains("<summary><h2>S</h2></summary>") && shown.contains("<summary>more</summary>"));
     }

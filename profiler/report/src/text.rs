@@ -1,60 +1,60 @@
-//! The terminal's form.
+//! The format for terminals.
 
 use super::content::{Block, Content, Table};
 use super::layout;
 
-/// How wide the terminal is, and whether it shows colours.
+/// The width of the terminal, and whether it shows colours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Look {
+pub struct TextOptions {
     /// Characters per line.
     pub width: usize,
-    /// Colour codes may be written.
+    /// Whether colour codes may be written.
     pub colour: bool,
 }
 
-impl Default for Look {
+impl Default for TextOptions {
     fn default() -> Self {
         Self { width: 100, colour: false }
     }
 }
 
-/// In front of tables and facts.
+/// Before tables and properties.
 const INDENT: &str = "  ";
 const BOLD: &str = "1";
 const YELLOW: &str = "33";
 const RED: &str = "31";
 const DIM: &str = "2";
 
-/// The report with lines of at most `look.width` characters.
-pub fn text(content: &Content, look: Look) -> String {
-    let mut out = format!("{}\n", paint(&content.title, BOLD, look));
+/// The report with lines of at most `options.width` characters.
+pub fn text(content: &Content, options: TextOptions) -> String {
+    let mut out = format!("{}\n", paint(&content.title, BOLD, options));
     for section in &content.sections {
-        out.push_str(&format!("\n{}\n", paint(&section.heading, BOLD, look)));
+        out.push_str(&format!("\n{}\n", paint(&section.heading, BOLD, options)));
         for block in &section.blocks {
-            out.push_str(&render(block, look));
+            out.push_str(&render(block, options));
         }
     }
     out
 }
 
-fn render(block: &Block, look: Look) -> String {
+fn render(block: &Block, options: TextOptions) -> String {
     match block {
-        Block::Sentence(sentence) => wrapped(sentence, "", look.width),
-        Block::Warning(warning) => marked("warning: ", warning, YELLOW, look),
-        Block::Failure(failure) => marked("failed: ", failure, RED, look),
-        Block::Table(table) | Block::Sortable(table) => table_text(table, look),
+        Block::Sentence(sentence) => wrapped(sentence, "", options.width),
+        Block::Warning(warning) => marked("warning: ", warning, YELLOW, options),
+        Block::Failure(failure) => marked("failed: ", failure, RED, options),
+        Block::Table(table) | Block::Sortable(table) => table_text(table, options),
         Block::Chart(chart) => match &chart.numbers {
-            Some(numbers) => table_text(numbers, look),
-            None => wrapped(&chart.summary, "", look.width),
+            Some(numbers) => table_text(numbers, options),
+            None => wrapped(&chart.summary, "", options.width),
         },
         Block::Cards(_) => String::new(),
-        Block::Details { blocks, .. } => blocks.iter().map(|block| render(block, look)).collect(),
-        Block::Facts(facts) => {
+        Block::Details { blocks, .. } => blocks.iter().map(|block| render(block, options)).collect(),
+        Block::Properties(facts) => {
             let widest = facts.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
             let indent = " ".repeat(widest + 4);
             let line = |(name, value): &(String, String)| {
                 let gap = " ".repeat(widest + 2 - name.chars().count());
-                let body = wrapped(value, &indent, look.width);
+                let body = wrapped(value, &indent, options.width);
                 format!("  {name}{gap}{}", body.trim_start())
             };
             facts.iter().map(line).collect()
@@ -62,30 +62,30 @@ fn render(block: &Block, look: Look) -> String {
     }
 }
 
-fn marked(mark: &str, text: &str, colour: &str, look: Look) -> String {
-    let body = wrapped(&format!("{mark}{text}"), "  ", look.width);
-    body.trim_start().replacen(mark, &paint(mark, colour, look), 1)
+fn marked(mark: &str, text: &str, colour: &str, options: TextOptions) -> String {
+    let body = wrapped(&format!("{mark}{text}"), "  ", options.width);
+    body.trim_start().replacen(mark, &paint(mark, colour, options), 1)
 }
 
-fn table_text(table: &Table, look: Look) -> String {
-    let lines = layout::lines(table, look.width.saturating_sub(INDENT.len()));
+fn table_text(table: &Table, options: TextOptions) -> String {
+    let lines = layout::lines(table, options.width.saturating_sub(INDENT.len()));
     let body: String = lines.iter().map(|line| format!("{}\n", format!("{INDENT}{line}").trim_end())).collect();
     match table.caption.as_str() {
         "" => body,
-        caption => format!("{}{body}", paint(&wrapped(caption, INDENT, look.width), DIM, look)),
+        caption => format!("{}{body}", paint(&wrapped(caption, INDENT, options.width), DIM, options)),
     }
 }
 
-/// Colours what stands in front of the last line end.
-fn paint(text: &str, code: &str, look: Look) -> String {
-    if !look.colour {
+/// Colours the text before its trailing line ends.
+fn paint(text: &str, code: &str, options: TextOptions) -> String {
+    if !options.colour {
         return text.to_owned();
     }
     let body = text.trim_end_matches('\n');
     format!("\u{1b}[{code}m{body}\u{1b}[0m{}", &text[body.len()..])
 }
 
-/// Lines of at most `width` characters, broken at blanks; a word that is longer keeps its line. Ends with a line end.
+/// Lines of at most `width` characters, broken at spaces. A word that is longer has its own line. Ends with a line end.
 fn wrapped(text: &str, indent: &str, width: usize) -> String {
     let mut out = String::new();
     let mut line = indent.to_owned();
@@ -113,31 +113,32 @@ mod tests {
 
     fn sample() -> Content {
         let mut section = Section::new("Results");
-        section.say("One sentence that is long enough to be broken into two lines when the terminal is narrow.");
+        section
+            .add_sentence("One sentence that is long enough to be broken into two lines when the terminal is narrow.");
         section.blocks.push(Block::Warning("something may be wrong here, and this is what to do about it".to_owned()));
-        section.blocks.push(Block::Facts(vec![
+        section.blocks.push(Block::Properties(vec![
             ("cores".to_owned(), "2".to_owned()),
             ("model".to_owned(), "a name of some length that is broken too".to_owned()),
         ]));
         let mut table = Table::new("A caption.", &["<model", "latency s", "tps"]);
         table.rows.push(vec!["a".to_owned(), "1.000\n[0.9, 1.1]".to_owned(), "10".to_owned()]);
-        section.show(table);
+        section.add_table(table);
         Content { title: "run".to_owned(), sections: vec![section] }
     }
 
     #[test]
     fn lines_fit_the_terminal() {
         for width in [40, 60, 100] {
-            let shown = text(&sample(), Look { width, colour: false });
+            let shown = text(&sample(), TextOptions { width, colour: false });
             assert!(shown.lines().all(|line| line.chars().count() <= width), "{width}:\n{shown}");
             assert!(!shown.contains('\u{1b}'));
         }
-        insta::assert_snapshot!(text(&sample(), Look { width: 40, colour: false }));
+        insta::assert_snapshot!(text(&sample(), TextOptions { width: 40, colour: false }));
     }
 
     #[test]
-    fn colours_only_where_they_are_wanted() {
-        let shown = text(&sample(), Look { width: 60, colour: true });
+    fn colours_are_written_where_they_are_enabled() {
+        let shown = text(&sample(), TextOptions { width: 60, colour: true });
         assert!(shown.contains("\u{1b}[33mwarning: \u{1b}[0m"), "{shown}");
     }
 }

@@ -34,7 +34,7 @@ pub(super) fn run(verb: &Verb) -> anyhow::Result<Code> {
         sections: content.sections.into_iter().filter(|section| !section.blocks.is_empty()).collect(),
         ..content
     };
-    output::print(text(&content, output::look()).as_bytes())?;
+    output::print(text(&content, output::text_options()).as_bytes())?;
     Ok(Code::Done)
 }
 
@@ -87,7 +87,7 @@ fn unavailable(entries: &[Entry]) -> Section {
             .map(|error| (entry.name.to_owned(), format!("{}; {}", error.reason, error.command)))
     };
     let facts: Vec<(String, String)> = entries.iter().filter_map(why).collect();
-    let blocks = if facts.is_empty() { Vec::new() } else { vec![Block::Facts(facts)] };
+    let blocks = if facts.is_empty() { Vec::new() } else { vec![Block::Properties(facts)] };
     Section { heading: "Not available in this build".to_owned(), short: true, blocks }
 }
 

@@ -12,7 +12,7 @@ use meter::{COUNTERS, Counter, Meter};
 use record::environment::Environment;
 use record::figures::milliseconds;
 use report;
-use report::{Align, Block, Column, Content, Section, Table, condition_facts, environment_facts, text};
+use report::{Align, Block, Column, Content, Section, Table, condition_properties, environment_properties, text};
 
 use super::failure::Code;
 use super::{interrupt, output};
@@ -35,7 +35,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Code> {
     let memory = memory();
     let environment = environment::capture(&[]);
     let sections = vec![
-        section("Machine", vec![Block::Facts(environment_facts(&environment))]),
+        section("Machine", vec![Block::Properties(environment_properties(&environment))]),
         section(
             "Warnings",
             warnings::before(&environment, &crate::tool::tool(), &[])
@@ -43,7 +43,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Code> {
                 .map(|warning: &Warning| Block::Warning(warning.text()))
                 .collect(),
         ),
-        section("Frequencies, heat, pressure", vec![Block::Facts(condition_facts(&environment::conditions_now()))]),
+        section("Frequencies, heat, pressure", vec![Block::Properties(condition_properties(&environment::conditions_now()))]),
         counters,
         memory,
         noise(environment::noise()),
@@ -51,7 +51,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Code> {
     ];
     let interrupted = sections.iter().any(|section| section.blocks.is_empty() && section.heading == CEILINGS);
     let sections = sections.into_iter().filter(|section| !section.blocks.is_empty()).collect();
-    output::print(text(&Content { title: "This machine".to_owned(), sections }, output::look()).as_bytes())?;
+    output::print(text(&Content { title: "This machine".to_owned(), sections }, output::text_options()).as_bytes())?;
     Ok(if interrupted { Code::Interrupted } else { Code::Done })
 }
 
@@ -138,7 +138,7 @@ fn memory() -> Section {
         ("bytes read from storage".to_owned(), told(meter.read_bytes().map(|_| String::new()))),
         ("share of a file in the page cache".to_owned(), told(cached)),
     ];
-    section("Memory and page cache", vec![Block::Facts(facts)])
+    section("Memory and page cache", vec![Block::Properties(facts)])
 }
 
 fn noise(found: Option<Noise>) -> Section {

@@ -113,7 +113,7 @@ fn list() -> anyhow::Result<()> {
         title: format!("{} models are known by name; {} is the default", MODELS.len(), registry::DEFAULT),
         sections: vec![section],
     };
-    output::print(text(&content, output::look()).as_bytes())?;
+    output::print(text(&content, output::text_options()).as_bytes())?;
     Ok(())
 }
 
@@ -126,7 +126,7 @@ fn show(model: &str) -> anyhow::Result<()> {
             of_checkpoint(&Checkpoint::open(&located.path)?)?
         }
     };
-    output::print(text(&content, output::look()).as_bytes())?;
+    output::print(text(&content, output::text_options()).as_bytes())?;
     Ok(())
 }
 
@@ -229,7 +229,7 @@ fn page(title: &str, facts: Vec<(&str, String)>) -> Content {
     let facts = facts.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
     Content {
         title: title.to_owned(),
-        sections: vec![Section { heading: "Model".to_owned(), short: true, blocks: vec![Block::Facts(facts)] }],
+        sections: vec![Section { heading: "Model".to_owned(), short: true, blocks: vec![Block::Properties(facts)] }],
     }
 }
 

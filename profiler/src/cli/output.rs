@@ -2,7 +2,7 @@
 
 use std::io::{self, IsTerminal, Write};
 
-use report::Look;
+use report::TextOptions;
 
 /// Width where stdout is no terminal: wide enough for every table, narrow enough for a page.
 const PLAIN_WIDTH: usize = 100;
@@ -23,10 +23,10 @@ pub(super) fn complain(text: &str) {
 }
 
 /// How stdout shows a report.
-pub(super) fn look() -> Look {
+pub(super) fn text_options() -> TextOptions {
     let terminal = io::stdout().is_terminal();
     let width = if terminal { columns().unwrap_or(PLAIN_WIDTH) } else { PLAIN_WIDTH };
-    Look { width: width.clamp(40, 160), colour: terminal && colours() }
+    TextOptions { width: width.clamp(40, 160), colour: terminal && colours() }
 }
 
 /// Whether colours are wanted: `NO_COLOR` (no-color.org) unset and a terminal that knows them.

@@ -102,7 +102,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Code> {
     }
     match arguments.format {
         Form::Json => output::print(&json)?,
-        Form::Text => output::print(text(&content(&prediction), output::look()).as_bytes())?,
+        Form::Text => output::print(text(&content(&prediction), output::text_options()).as_bytes())?,
     }
     Ok(Code::Done)
 }
@@ -173,7 +173,7 @@ fn content(prediction: &Prediction) -> Content {
             short: true,
             blocks: [Block::Table(table)].into_iter().chain(absent.into_iter().map(Block::Sentence)).collect(),
         },
-        Section { heading: "What it rests on".to_owned(), short: true, blocks: vec![Block::Facts(facts)] },
+        Section { heading: "What it rests on".to_owned(), short: true, blocks: vec![Block::Properties(facts)] },
         Section { heading: "Notes".to_owned(), short: true, blocks: sentences(&prediction.notes) },
         Section { heading: "Not used".to_owned(), short: true, blocks: skipped },
     ];
@@ -245,7 +245,7 @@ fn check(run: &Path, path: &Path) -> anyhow::Result<Code> {
         title: format!("{} against {}: {}", prediction.model, file.name, checked.case),
         sections: vec![section],
     };
-    output::print(text(&content, output::look()).as_bytes())?;
+    output::print(text(&content, output::text_options()).as_bytes())?;
     Ok(Code::Done)
 }
 

@@ -33,7 +33,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Code> {
         return Ok(Code::Done);
     }
     let wanted = FORMATS.iter().find(|format| format.name == arguments.format.name());
-    let bytes = wanted.map(|format| (format.render)(&file, output::look())).unwrap_or_default();
+    let bytes = wanted.map(|format| (format.render)(&file, output::text_options())).unwrap_or_default();
     output::print(&bytes)?;
     Ok(Code::Done)
 }

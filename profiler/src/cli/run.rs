@@ -291,7 +291,7 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<Code> {
     let outcome = outcome?;
     let _span = tracing::info_span!("report").entered();
     report::write(&outcome.dir, &outcome.file)?;
-    let mut shown = report::text(&report::content(&outcome.file).short(), output::look());
+    let mut shown = report::text(&report::content(&outcome.file).short(), output::text_options());
     shown.push_str(&closing(&outcome.dir));
     output::print(shown.as_bytes())?;
     Ok(code(&outcome.file))

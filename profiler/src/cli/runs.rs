@@ -47,7 +47,7 @@ pub(super) fn run(verb: &Verb) -> anyhow::Result<Code> {
         Verb::List(places) => list(parent, &places.places)?,
         Verb::Show(name) => {
             let file = analyse::open(&record::find(parent, &name.run)?)?;
-            output::print(text(&content(&file).short(), output::look()).as_bytes())?;
+            output::print(text(&content(&file).short(), output::text_options()).as_bytes())?;
         }
         Verb::Rm(names) => {
             // All of them are looked up before the first is removed.
@@ -89,7 +89,7 @@ fn list(parent: &Path, places: &[PathBuf]) -> anyhow::Result<()> {
     let blocks = if folders.is_empty() { Vec::new() } else { vec![Block::Table(table)] };
     let section = Section { heading: "Runs".to_owned(), short: true, blocks };
     let sections = if section.blocks.is_empty() { Vec::new() } else { vec![section] };
-    output::print(text(&Content { title, sections }, output::look()).as_bytes())?;
+    output::print(text(&Content { title, sections }, output::text_options()).as_bytes())?;
     Ok(())
 }
 

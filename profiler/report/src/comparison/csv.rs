@@ -1,4 +1,4 @@
-//! The table form: one row a metric, prompt and pair; rows without a prompt are of all of them, rows without a round of a prompt.
+//! CSV: one row per metric, prompt and pair. Rows without a prompt are of all prompts, rows without a round of all rounds of a prompt.
 
 use analyse::compare::{Comparison, Contrast, FigureRow};
 
@@ -32,7 +32,7 @@ pub(super) fn csv(found: &Comparison) -> Vec<u8> {
             }
         }
     }
-    // A vector takes every byte: there is nothing to fail.
+    // Writing to a vector cannot fail.
     let _ = written;
     out.into_inner().unwrap_or_default()
 }

@@ -1,6 +1,6 @@
-//! Paired differences as a chart: each prompt's change with its interval, and that of all.
+//! Paired differences as a chart: the change of each prompt and of all prompts, with intervals.
 
-use super::words::{change, plain};
+use super::ratio_text::{change, plain};
 use crate::chart::{Bar, Chart, Differences, Figure};
 use crate::content::{Section, Table};
 use analyse::compare::{Comparison, Contrast, FigureRow, Sameness};
@@ -14,12 +14,12 @@ pub(super) fn section(found: &Comparison) -> Section {
         let rows = DRAWN.iter().filter_map(|metric| contrast.figures.iter().find(|row| row.metric == *metric));
         for row in rows {
             if let Some(chart) = chart(contrast, row, found.threshold) {
-                section.draw(chart);
+                section.add_chart(chart);
             }
         }
     }
     if !section.blocks.is_empty() {
-        section.say(format!("Bars are changes against the baseline in percent, the lines over their ends 95 % intervals. The band is what does not matter in practice: {} % either way.", plain(found.threshold)));
+        section.add_sentence(format!("Bars show the change against the baseline in percent, thin lines its 95 % interval. Changes within the grey band of ±{} % are irrelevant in practice.", plain(found.threshold)));
     }
     section
 }

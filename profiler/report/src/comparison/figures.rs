@@ -1,7 +1,7 @@
-//! All metrics, the prompts one by one, and what allows for the bytes of a token.
+//! Tables of all metrics, of each prompt, and of figures normalised by bytes per token.
 
 use super::headline::{cells, value};
-use super::words::{change, plain};
+use super::ratio_text::{change, plain};
 use crate::content::{Section, Table};
 use crate::figures::{ABSENT, or_absent};
 use analyse::compare::{Comparison, PromptRatio};
@@ -11,14 +11,14 @@ pub(super) fn section(found: &Comparison) -> Section {
     for contrast in &found.contrasts {
         let (baseline, other) = (contrast.baseline.name.as_str(), contrast.other.name.as_str());
         let caption = format!("{other} against {baseline}; same work: {}.", contrast.work.label.text());
-        let columns = ["<metric", baseline, other, "other / baseline", "finds from %", "pairs", "<finding"];
+        let columns = ["<metric", baseline, other, "other / baseline", "detectable %", "pairs", "<finding"];
         let mut table = Table::new(caption, &columns);
         for row in &contrast.figures {
             let mut shown = cells(contrast, row, found.threshold);
             let finding = shown.pop().unwrap_or_default();
             let outliers = row.prompts.iter().flat_map(|prompt| &prompt.pairs).filter(|pair| pair.outlier).count();
             shown.push(or_absent(row.detectable.map(plain)));
-            let marked = if outliers == 0 { String::new() } else { format!("\n{outliers} outlying") };
+            let marked = if outliers == 0 { String::new() } else { format!("\n{outliers} outliers") };
             shown.push(format!("{}{marked}", row.pairs));
             shown.push(match row.reasons.get("ratio") {
                 Some(reason) => reason.clone(),
@@ -26,15 +26,15 @@ pub(super) fn section(found: &Comparison) -> Section {
             });
             table.rows.push(shown);
         }
-        section.show(table);
+        section.add_table(table);
     }
     if !section.blocks.is_empty() {
-        section.say("Finds from: the smallest difference in percent that a comparison of this precision finds nine times out of ten.");
+        section.add_sentence("Detectable: the smallest difference in percent that a comparison of this precision detects with 90 % power.");
     }
     section
 }
 
-/// The ratio in each prompt.
+/// The ratio of each prompt.
 pub(super) fn prompts(found: &Comparison) -> Section {
     let mut section = Section::new("Prompt by prompt");
     for contrast in &found.contrasts {
@@ -53,16 +53,16 @@ pub(super) fn prompts(found: &Comparison) -> Section {
                     interval.map_or_else(String::new, |(low, high)| format!("\n[{}, {}]", change(low), change(high)));
                 vec![prompt.prompt.clone(), format!("{}{interval}", change(prompt.ratio)), pairs(prompt)]
             }));
-            section.show(table);
+            section.add_table(table);
         }
     }
     if !section.blocks.is_empty() {
-        section.say("An asterisk marks an outlier: further from the middle of its prompt than 3.5 standard deviations, as the median of the distances tells them. It counts like the others.");
+        section.add_sentence("An asterisk marks an outlier: a pair that is more than 3.5 standard deviations (estimated from the median absolute deviation) from the median of its prompt. Outliers are included in the means.");
     }
     section
 }
 
-/// Rates and memory; the other metrics follow from them.
+/// The metrics that are listed by prompt.
 fn shown(metric: &str) -> bool {
     ["decode_tps", "prefill_tps", "latency_s"].contains(&metric)
 }
@@ -76,7 +76,7 @@ fn pairs(prompt: &PromptRatio) -> String {
 }
 
 pub(super) fn normalised(found: &Comparison) -> Section {
-    let mut section = Section::new("Allowing for the bytes of a token");
+    let mut section = Section::new("Normalised by bytes per token");
     for contrast in found.contrasts.iter().filter(|contrast| !contrast.normalised.is_empty()) {
         let (baseline, other) = (contrast.baseline.name.as_str(), contrast.other.name.as_str());
         let mut table = Table::new(format!("{other} against {baseline}."), &["<phase", "<figure", baseline, other]);
@@ -88,10 +88,10 @@ pub(super) fn normalised(found: &Comparison) -> Section {
                 value(row.other, &row.unit),
             ]
         }));
-        section.show(table);
+        section.add_table(table);
     }
     if !section.blocks.is_empty() {
-        section.say("Bytes per token are weights and cache as the cost model counts them; effective bytes per second are those times the tokens per second of the clean pass; roofline is the least time that the measured ceilings allow over the time that it took. They are what can be put side by side where the weights differ.");
+        section.add_sentence("Bytes per token are the weights and the KV cache that the cost model counts. Effective bytes per second are bytes per token times the tokens per second of the clean pass. Roofline is the shortest time that the measured ceilings allow / the measured time. Use these figures to compare models or quantisations of different sizes.");
     }
     section
 }

@@ -1,6 +1,6 @@
-//! What became of the gates.
+//! The outcome of each gate.
 
-use super::words::plain;
+use super::ratio_text::plain;
 use crate::content::{Section, Table};
 use analyse::compare::{Comparison, Outcome};
 
@@ -20,6 +20,6 @@ pub(super) fn section(found: &Comparison) -> Section {
             row.text.clone(),
         ]
     }));
-    section.show(table);
+    section.add_table(table);
     section
 }

@@ -1,6 +1,6 @@
-//! What can be said, and the main figures.
+//! Conclusions and the main figures.
 
-use super::words::{finding, interval, sentence};
+use super::ratio_text::{finding, interval, sentence};
 use crate::content::{Block, Section, Table};
 use crate::figures::or_absent;
 use analyse::compare::{Comparison, Contrast, FigureRow, Sameness};
@@ -17,25 +17,25 @@ const MAIN: &[&str] = &[
     "memory_peak_bytes",
     "load_s",
 ];
-/// Those that get a sentence.
-const TOLD: &[&str] = &["decode_tps", "prefill_tps"];
+/// The metrics with a sentence.
+const IN_SENTENCES: &[&str] = &["decode_tps", "prefill_tps"];
 
 pub(super) fn section(found: &Comparison) -> Section {
-    let mut section = Section::short("What can be said");
+    let mut section = Section::short("Conclusions");
     for contrast in &found.contrasts {
-        say(&mut section, contrast, found.threshold);
-        section.show(table(contrast, found.threshold));
+        conclude(&mut section, contrast, found.threshold);
+        section.add_table(table(contrast, found.threshold));
     }
     for row in &found.lonely {
         section.blocks.push(Block::Warning(format!("{}: not compared: {}", row.subject, row.reason)));
     }
     if found.contrasts.is_empty() {
-        section.say("There is nothing that both sides measured.");
+        section.add_sentence("The sides have no measurements in common.");
     }
     section
 }
 
-fn say(section: &mut Section, contrast: &Contrast, threshold: f64) {
+fn conclude(section: &mut Section, contrast: &Contrast, threshold: f64) {
     let label = contrast.work.label;
     let because: Vec<&str> =
         contrast.work.checks.iter().map(|check| check.because.as_str()).filter(|text| !text.is_empty()).collect();
@@ -43,16 +43,16 @@ fn say(section: &mut Section, contrast: &Contrast, threshold: f64) {
     let how = if contrast.interleaved {
         "measured interleaved, in the same rounds of one run"
     } else {
-        "measured one after the other: what changed on the machine between them is in the difference"
+        "measured one after the other, so changes of the machine between the two measurements are part of the difference"
     };
-    // Engines and models of one run are named already.
+    // The texts already name engines and models of one run.
     let side = &contrast.baseline.side;
     let of = if *side == contrast.baseline.engine || *side == contrast.baseline.model {
         String::new()
     } else {
         format!(" ({side})")
     };
-    section.say(format!(
+    section.add_sentence(format!(
         "{} against {}{of}. Same work: {}{because}. {}.",
         contrast.other.text,
         contrast.baseline.text,
@@ -61,14 +61,14 @@ fn say(section: &mut Section, contrast: &Contrast, threshold: f64) {
     ));
     if label == Sameness::NotComparable {
         section.blocks.push(Block::Warning(
-            "not comparable: the figures below stand beside each other, and their ratios say nothing about which side is the faster one; see what differs under \"Same work\"".to_owned(),
+            "not comparable: the sides did different work, so the ratios below do not show which side is faster; \"Same work\" lists the differences".to_owned(),
         ));
         return;
     }
-    for metric in TOLD {
+    for metric in IN_SENTENCES {
         let row = contrast.figures.iter().find(|row| row.metric == *metric);
         if let Some(sentence) = row.and_then(|row| sentence(contrast, row, threshold)) {
-            section.say(sentence);
+            section.add_sentence(sentence);
         }
     }
 }
@@ -106,8 +106,8 @@ fn table(contrast: &Contrast, threshold: f64) -> Table {
 
 /// A row of a table of figures.
 pub(super) fn cells(contrast: &Contrast, row: &FigureRow, threshold: f64) -> Vec<String> {
-    // Beside a ratio of unlike work stands that it is one, in every table that has it.
-    let said = match contrast.work.label {
+    // Every table with the ratio says that the work was different.
+    let finding_text = match contrast.work.label {
         Sameness::NotComparable => "not comparable".to_owned(),
         _ => finding(row, threshold),
     };
@@ -116,6 +116,6 @@ pub(super) fn cells(contrast: &Contrast, row: &FigureRow, threshold: f64) -> Vec
         value(row.baseline, &row.unit),
         value(row.other, &row.unit),
         or_absent(interval(row)),
-        said,
+        finding_text,
     ]
 }

@@ -1,32 +1,32 @@
-//! The report of a comparison: what was compared, what can be said, what it rests on.
+//! The report of a comparison: what was compared, the conclusions, and their evidence.
 
 mod csv;
 mod differences;
 mod figures;
 mod gates;
 mod headline;
+mod ratio_text;
 mod roofline;
 mod splits;
 mod surroundings;
-mod words;
 mod work;
 
 use super::content::{Content, Section};
-use super::{Look, markdown, page, text};
+use super::{TextOptions, markdown, page, text};
 use analyse::compare::{Comparison, Sides};
 
-/// A form that a comparison can have.
+/// A format of a comparison.
 #[derive(Debug, Clone, Copy)]
 pub struct ComparisonFormat {
     /// Name on the command line.
     pub name: &'static str,
-    /// What it is for.
+    /// What it contains.
     pub summary: &'static str,
-    /// Makes it; `look` matters to the terminal's form only.
-    pub render: fn(&Comparison, &Sides, Look) -> Vec<u8>,
+    /// Renders the comparison. Only the format for terminals uses the options.
+    pub render: fn(&Comparison, &Sides, TextOptions) -> Vec<u8>,
 }
 
-/// Every form, sorted by name.
+/// Every format, sorted by name.
 pub const COMPARISON_FORMATS: &[ComparisonFormat] = &[
     ComparisonFormat {
         name: "csv",
@@ -35,7 +35,7 @@ pub const COMPARISON_FORMATS: &[ComparisonFormat] = &[
     },
     ComparisonFormat {
         name: "html",
-        summary: "one page with charts that needs nothing else",
+        summary: "one page with charts, without other files",
         render: |found, sides, _| page(&content(found, sides)).into_bytes(),
     },
     ComparisonFormat {
@@ -49,17 +49,17 @@ pub const COMPARISON_FORMATS: &[ComparisonFormat] = &[
     },
     ComparisonFormat {
         name: "md",
-        summary: "what matters as Markdown, for a comment on a pull request",
+        summary: "the main findings as Markdown, for a comment on a pull request",
         render: |found, sides, _| markdown(&content(found, sides).short()).into_bytes(),
     },
     ComparisonFormat {
         name: "text",
         summary: "for a terminal",
-        render: |found, sides, look| text(&content(found, sides), look).into_bytes(),
+        render: |found, sides, options| text(&content(found, sides), options).into_bytes(),
     },
 ];
 
-/// What the comparison says, in words and tables.
+/// The comparison as sentences, tables and charts.
 pub fn content(found: &Comparison, sides: &Sides) -> Content {
     let sections = [
         gates::section(found),
@@ -71,8 +71,8 @@ pub fn content(found: &Comparison, sides: &Sides) -> Content {
         roofline::section(found, sides),
         figures::normalised(found),
         surroundings::section(found),
-        work::checks(found).folded(),
-        figures::prompts(found).folded(),
+        work::checks(found).collapsed(),
+        figures::prompts(found).collapsed(),
         reading(found),
     ];
     let names: Vec<&str> = found.sides.iter().map(|side| side.label.as_str()).collect();
@@ -84,10 +84,10 @@ pub fn content(found: &Comparison, sides: &Sides) -> Content {
 
 fn reading(found: &Comparison) -> Section {
     let mut section = Section::new("How to read the numbers");
-    section.say(format!(
-        "A ratio is other / baseline, a geometric mean over pairs (the same prompt in the same round) or, where the runs were made one after the other, over the prompts' means; behind it stands its 95 % interval. A difference is said to be one where the interval leaves out 1, and to matter where it lies beyond {} % altogether.",
+    section.add_sentence(format!(
+        "A ratio is other / baseline: the geometric mean over pairs (the same prompt in the same round) or, for runs made one after the other, over the means of the prompts. Its 95 % interval follows. A difference is reported when the interval does not include 1. It is called better or worse when the whole interval is beyond {} %.",
         found.threshold * 100.0
     ));
-    section.say("The prompts are those of the set: an interval does not speak for other prompts, for another machine, nor, between runs, for another day. Outliers are marked and counted like all others. Formulas and limits are in METHODOLOGY.md.");
+    section.add_sentence("Intervals hold for the prompts of this set on this machine, not for other prompts, machines or (between runs) other days. Outliers are marked and included. METHODOLOGY.md has the formulas and their limits.");
     section
 }

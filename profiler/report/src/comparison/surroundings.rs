@@ -1,11 +1,11 @@
-//! What else differs between two runs, and what the machine's own limits did.
+//! Other differences between two runs, and changes of the machine's ceilings.
 
-use super::words::change;
+use super::ratio_text::change;
 use crate::content::{Section, Table};
 use analyse::compare::Comparison;
 
 pub(super) fn section(found: &Comparison) -> Section {
-    let mut section = Section::short("What else differs");
+    let mut section = Section::short("Other differences");
     let several =
         found.sides.iter().map(|side| &side.path).any(|path| Some(path) != found.sides.first().map(|side| &side.path));
     if !several {
@@ -13,21 +13,21 @@ pub(super) fn section(found: &Comparison) -> Section {
     }
     for contrast in &found.contrasts {
         let Some(shift) = &contrast.shift else { continue };
-        let told = [("memory bandwidth", "memory_read", shift.memory_read), ("arithmetic", "compute", shift.compute)];
-        let told = told.map(|(name, field, value)| match value {
+        let shifts = [("memory bandwidth", "memory_read", shift.memory_read), ("arithmetic", "compute", shift.compute)];
+        let shifts = shifts.map(|(name, field, value)| match value {
             Some(value) => format!("{name} {}", change(value)),
-            None => format!("{name} not known ({})", shift.reasons.get(field).map_or("", String::as_str)),
+            None => format!("{name} unknown ({})", shift.reasons.get(field).map_or("", String::as_str)),
         });
-        section.say(format!(
-            "{} against {}: the machine's own limits, as probed between the rounds of both runs: {}. The intervals above are wide enough for both answers to whether that belongs to the difference.",
+        section.add_sentence(format!(
+            "{} against {}: the machine's ceilings, probed between the rounds of both runs, changed: {}. It is unknown whether this change is part of the difference; the intervals above are wide enough to cover both cases.",
             contrast.other.name,
             contrast.baseline.name,
-            told.join(", ")
+            shifts.join(", ")
         ));
     }
     let mut table = Table::new(
-        "Differences between the runs, the likeliest causes first (3: known to change speed, 2: may, 1: rarely).",
-        &["<what", "<baseline", "<other", "weight", "<because", "<side"],
+        "Differences between the runs, the most likely causes first (weight 3: is known to change speed, 2: may change it, 1: rarely does).",
+        &["<what", "<baseline", "<other", "weight", "<reason", "<side"],
     );
     table.rows.extend(found.surroundings.iter().map(|row| {
         vec![
@@ -41,10 +41,12 @@ pub(super) fn section(found: &Comparison) -> Section {
     }));
     let foreign = found.sides.iter().any(|side| side.foreign);
     if foreign {
-        section.say("A file of llama-bench tells little of its machine and settings: they are not compared.");
+        section.add_sentence(
+            "A file of llama-bench has little information about machine and settings, so they are not compared.",
+        );
     } else if table.rows.is_empty() {
-        section.say("Nothing else that is recorded of machine, settings and versions differs.");
+        section.add_sentence("The recorded machine, settings and versions are otherwise equal.");
     }
-    section.show(table.without_constant(&["side"]));
+    section.add_table(table.without_constant(&["side"]));
     section
 }

@@ -1,24 +1,25 @@
-//! Whether it was the same work: how far answers and probabilities agree, and every check.
+//! Whether both sides did the same work: agreement of answers and probabilities, and every check.
 
 use crate::content::{Section, Table};
 use crate::figures::{ABSENT, count, percent};
 use analyse::compare::{Comparison, Contrast, Distance, NEAR_TIE};
 use record::figures::significant;
 
-/// Below this share of the probability the tokens in common tell little.
+/// Below this share of the probability, the tokens in common are too few for a conclusion.
 const LITTLE: f64 = 0.3;
 
 pub(super) fn section(found: &Comparison) -> Section {
     let mut section = Section::short("Same work");
     for contrast in &found.contrasts {
-        section.show(failed(contrast));
+        section.add_table(failed(contrast));
         if let Some(sentence) = agreement(contrast) {
-            section.say(sentence);
+            section.add_sentence(sentence);
         }
-        section.say(match &contrast.work.probabilities {
+        section.add_sentence(match &contrast.work.probabilities {
             Some(distance) => probabilities(contrast, distance),
             None => {
-                let reason = contrast.work.reasons.get("probabilities").map_or("no reason is given", String::as_str);
+                let reason =
+                    contrast.work.reasons.get("probabilities").map_or("no reason was recorded", String::as_str);
                 format!("{}: the probabilities were not compared: {reason}.", names(contrast))
             }
         });
@@ -30,11 +31,11 @@ fn names(contrast: &Contrast) -> String {
     format!("{} against {}", contrast.other.name, contrast.baseline.name)
 }
 
-/// What keeps a pair from being equal.
+/// The checks that a pair does not pass.
 fn failed(contrast: &Contrast) -> Table {
-    let caption = format!("{}: {}, because of this.", names(contrast), contrast.work.label.text());
+    let caption = format!("{}: {}, for these reasons.", names(contrast), contrast.work.label.text());
     let (baseline, other) = (format!("<{}", contrast.baseline.name), format!("<{}", contrast.other.name));
-    let mut table = Table::new(caption, &["<what", "<allows", baseline.as_str(), other.as_str(), "<because"]);
+    let mut table = Table::new(caption, &["<what", "<allows", baseline.as_str(), other.as_str(), "<reason"]);
     let rows = contrast.work.checks.iter().filter(|check| !check.because.is_empty());
     table.rows.extend(rows.map(|check| {
         vec![
@@ -61,20 +62,20 @@ fn agreement(contrast: &Contrast) -> Option<String> {
         .map(|row| {
             let how = match (row.gap, row.near_tie) {
                 (Some(gap), Some(true)) => format!("a near-tie, {gap:.2} nats"),
-                (Some(gap), _) => format!("no near-tie, {gap:.2} nats"),
-                (None, _) => "whether at a near-tie is not known".to_owned(),
+                (Some(gap), _) => format!("not a near-tie, {gap:.2} nats"),
+                (None, _) => "unknown whether a near-tie".to_owned(),
             };
             format!("{} at token {} ({how})", row.prompt, row.same + 1)
         })
         .collect();
     Some(match parted.is_empty() {
         true => format!(
-            "{}: the greedy answers are the same, all {of} tokens of {}.",
+            "{}: the greedy answers are equal in all {of} tokens of {}.",
             names(contrast),
             count(answers.len(), "prompt")
         ),
         false => format!(
-            "{}: {same} of {of} greedy tokens agree before the answers part: {}. A near-tie is a place where the two together prefer their own token by no more than {NEAR_TIE} nat.",
+            "{}: {same} of {of} greedy tokens agree before the answers diverge: {}. At a near-tie, the two sides prefer their own token by at most {NEAR_TIE} nat in total.",
             names(contrast),
             parted.join(", ")
         ),
@@ -82,9 +83,9 @@ fn agreement(contrast: &Contrast) -> Option<String> {
 }
 
 fn probabilities(contrast: &Contrast, found: &Distance) -> String {
-    let little = if found.covered < LITTLE { "; that is little: the divergence says hardly anything here" } else { "" };
+    let little = if found.covered < LITTLE { ", too little for a conclusion" } else { "" };
     format!(
-        "{}: on a fixed text of {} positions the most likely token is the same at {}; Kullback-Leibler divergence at least {} nats on average, {} at most; log-probabilities differ by {} on average, {} at most (over tokens that hold {} of the probability{little}).",
+        "{}: on a fixed text of {} positions the most likely token is the same at {}. The Kullback-Leibler divergence is at least {} nats on average and {} at most. Log-probabilities differ by {} on average and {} at most, over tokens with {} of the probability{little}.",
         names(contrast),
         found.positions,
         percent(found.same_top),
@@ -97,10 +98,10 @@ fn probabilities(contrast: &Contrast, found: &Distance) -> String {
 }
 
 pub(super) fn checks(found: &Comparison) -> Section {
-    let mut section = Section::new("What was checked");
+    let mut section = Section::new("Checks of equal work");
     for contrast in &found.contrasts {
         let (baseline, other) = (format!("<{}", contrast.baseline.name), format!("<{}", contrast.other.name));
-        let columns = ["<what", "<allows", baseline.as_str(), other.as_str(), "<because"];
+        let columns = ["<what", "<allows", baseline.as_str(), other.as_str(), "<reason"];
         let mut table = Table::new(names(contrast), &columns);
         table.rows.extend(contrast.work.checks.iter().map(|check| {
             let because = if check.because.is_empty() { ABSENT.to_owned() } else { check.because.clone() };
@@ -112,7 +113,7 @@ pub(super) fn checks(found: &Comparison) -> Section {
                 because,
             ]
         }));
-        section.show(table);
+        section.add_table(table);
     }
     section
 }

@@ -1,4 +1,4 @@
-//! A plane with its axes: grid, ticks and their numbers, titles.
+//! A plane with axes: grid, ticks, numbers and titles.
 
 use std::ops::Range;
 
@@ -9,22 +9,22 @@ use plotters::coord::ranged1d::{AsRangedCoord, Ranged, ValueFormatter};
 use plotters::prelude::{SVGBackend, Text};
 use plotters::style::text_anchor::{HPos, VPos};
 
-use super::canvas::{Failed, Ink, Root, TEXT, stroke, style, units};
-use super::place;
+use super::canvas::{Canvas, ColourRole, DrawError, TEXT, stroke, style, units};
+use super::labels;
 
-/// Room above the plane for the vertical axis's title.
+/// Space above the plane for the title of the vertical axis.
 const TITLE: f64 = TEXT * 2.0;
-/// Room below it for numbers and title.
+/// Space below it for numbers and title.
 const BELOW: f64 = TEXT * 3.6;
-/// Room at the right, for half of the last number.
+/// Space at the right, for half of the last number.
 pub(super) const RIGHT: f64 = 26.0;
 
-/// What an axis shows and from where to where.
+/// Title and range of an axis.
 #[derive(Debug, Clone)]
 pub(super) struct Axis<'a> {
     pub(super) title: &'a str,
     pub(super) range: Range<f64>,
-    /// Whether only whole numbers stand on it.
+    /// Whether only whole numbers are labelled.
     pub(super) whole: bool,
 }
 
@@ -49,29 +49,33 @@ type Drawn<'a, 'r, X, Y> = ChartContext<
 >;
 
 /// Linear axes, drawn.
-pub(super) fn linear<'a, 'r>(root: &'a Root<'r>, x: &Axis<'_>, y: &Axis<'_>) -> Result<Plane<'a, 'r>, Failed> {
+pub(super) fn linear<'a, 'r>(root: &'a Canvas<'r>, x: &Axis<'_>, y: &Axis<'_>) -> Result<Plane<'a, 'r>, DrawError> {
     plane(root, x, y, x.range.clone(), y.range.clone())
 }
 
 /// Logarithmic axes, drawn.
-pub(super) fn logarithmic<'a, 'r>(root: &'a Root<'r>, x: &Axis<'_>, y: &Axis<'_>) -> Result<LogPlane<'a, 'r>, Failed> {
+pub(super) fn logarithmic<'a, 'r>(
+    root: &'a Canvas<'r>,
+    x: &Axis<'_>,
+    y: &Axis<'_>,
+) -> Result<LogPlane<'a, 'r>, DrawError> {
     plane(root, x, y, x.range.clone().log_scale(), y.range.clone().log_scale())
 }
 
 fn plane<'a, 'r, X, Y>(
-    root: &'a Root<'r>,
+    root: &'a Canvas<'r>,
     x: &Axis<'_>,
     y: &Axis<'_>,
     horizontal: X,
     vertical: Y,
-) -> Result<Drawn<'a, 'r, X, Y>, Failed>
+) -> Result<Drawn<'a, 'r, X, Y>, DrawError>
 where
     X: AsRangedCoord<Value = f64>,
     Y: AsRangedCoord<Value = f64>,
     X::CoordDescType: Ranged<ValueType = f64> + ValueFormatter<f64>,
     Y::CoordDescType: Ranged<ValueType = f64> + ValueFormatter<f64>,
 {
-    let left = place::width(&number(y.range.end)).max(place::width("0.00")) + 14.0;
+    let left = labels::width(&number(y.range.end)).max(labels::width("0.00")) + 14.0;
     let mut plane = ChartBuilder::on(root)
         .margin_top(units(TITLE))
         .margin_right(units(RIGHT))
@@ -81,17 +85,17 @@ where
     let (wide, _) = root.dim_in_pixel();
     let most = if f64::from(wide) > 500.0 * super::canvas::SCALE { 9 } else { 5 };
     mesh(&mut plane, x.title, if x.whole { most.min(x.range.end as usize + 1) } else { most }, 6)?;
-    root.draw(&Text::new(y.title.to_owned(), (0, units(1.0)), style(Ink::Soft, HPos::Left, VPos::Top)))?;
+    root.draw(&Text::new(y.title.to_owned(), (0, units(1.0)), style(ColourRole::Muted, HPos::Left, VPos::Top)))?;
     Ok(plane)
 }
 
-/// Grid and numbers of a plane; without a vertical axis where it has no numbers.
+/// Grid and numbers of a plane. With 0 rows there is no vertical axis.
 pub(super) fn mesh<X, Y>(
     plane: &mut ChartContext<'_, SVGBackend<'_>, Cartesian2d<X, Y>>,
     title: &str,
     columns: usize,
     rows: usize,
-) -> Result<(), Failed>
+) -> Result<(), DrawError>
 where
     X: Ranged<ValueType = f64> + ValueFormatter<f64>,
     Y: Ranged<ValueType = f64> + ValueFormatter<f64>,
@@ -99,10 +103,10 @@ where
     let show = |value: &f64| number(*value);
     let mut mesh = plane.configure_mesh();
     mesh.max_light_lines(1)
-        .bold_line_style(stroke(Ink::Grid, 1.0))
-        .axis_style(stroke(Ink::Grid, 1.0))
-        .label_style(style(Ink::Soft, HPos::Center, VPos::Center))
-        .axis_desc_style(style(Ink::Soft, HPos::Center, VPos::Center))
+        .bold_line_style(stroke(ColourRole::Grid, 1.0))
+        .axis_style(stroke(ColourRole::Grid, 1.0))
+        .label_style(style(ColourRole::Muted, HPos::Center, VPos::Center))
+        .axis_desc_style(style(ColourRole::Muted, HPos::Center, VPos::Center))
         .set_all_tick_mark_size(units(4.0))
         .x_labels(columns)
         .x_label_formatter(&show)
@@ -116,7 +120,7 @@ where
     mesh.draw()
 }
 
-/// A number of an axis: no more digits than it needs.
+/// A number of an axis, without trailing zeros.
 pub(super) fn number(value: f64) -> String {
     let size = value.abs();
     let text = match size {

@@ -1,4 +1,4 @@
-//! An SVG of known size, and what it is drawn with.
+//! An SVG of known size, its colours, text styles and lines.
 
 use plotters::coord::Shift;
 use plotters::prelude::{Color, DrawingArea, IntoDrawingArea, IntoFont, RGBColor, SVGBackend, TextStyle};
@@ -6,43 +6,43 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::Picture;
 
-/// The library rounds to whole units, so a pixel has several.
+/// Units per pixel: the library rounds to whole units.
 pub(super) const SCALE: f64 = 4.0;
 /// Height of the text in pixels.
 pub(super) const TEXT: f64 = 12.0;
-/// The library takes a font's line height for its size.
+/// Line height / font size: the library's font size is a line height.
 const LINE: f64 = 1.24;
 
-/// What drawing can fail with.
-pub(super) type Failed = plotters::drawing::DrawingAreaErrorKind<std::io::Error>;
+/// Error of drawing.
+pub(super) type DrawError = plotters::drawing::DrawingAreaErrorKind<std::io::Error>;
 /// The whole picture.
-pub(super) type Root<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+pub(super) type Canvas<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
-/// Colours by what they mean; the page's style says how they look.
+/// Colours by meaning. The page's style sheet defines them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ink {
+pub(super) enum ColourRole {
     Text,
-    Soft,
+    Muted,
     Grid,
-    Paper,
-    Alarm,
+    Background,
+    Alert,
     /// Of the parts, lines or groups of a chart, by number.
     Part(usize),
 }
 
-/// Colours for parts before they begin again.
+/// Number of colours for parts; further parts repeat them.
 pub(super) const PARTS: usize = 8;
 
-impl Ink {
+impl ColourRole {
     const NAMED: [(Self, &'static str); 5] = [
         (Self::Text, "ink"),
-        (Self::Soft, "soft"),
+        (Self::Muted, "soft"),
         (Self::Grid, "grid"),
-        (Self::Paper, "paper"),
-        (Self::Alarm, "alarm"),
+        (Self::Background, "paper"),
+        (Self::Alert, "alarm"),
     ];
 
-    /// A colour that stands for the variable until the picture is done.
+    /// A placeholder colour, replaced by the CSS variable in the finished picture.
     pub(super) fn colour(self) -> RGBColor {
         let number = match self {
             Self::Part(number) => 16 + number % PARTS,
@@ -51,7 +51,7 @@ impl Ink {
         RGBColor(1, 2, u8::try_from(number).unwrap_or(0))
     }
 
-    /// All stand-ins with the variables that they stand for.
+    /// All placeholders with their variables.
     fn variables() -> impl Iterator<Item = (String, String)> {
         let named = Self::NAMED.iter().map(|(ink, name)| (*ink, (*name).to_owned()));
         let parts = (0..PARTS).map(|number| (Self::Part(number), format!("part-{number}")));
@@ -71,8 +71,8 @@ pub(super) fn units(pixels: f64) -> i32 {
 pub(super) fn picture(
     width: f64,
     height: f64,
-    draw: impl FnOnce(&Root<'_>) -> Result<(), Failed>,
-) -> Result<Picture, Failed> {
+    draw: impl FnOnce(&Canvas<'_>) -> Result<(), DrawError>,
+) -> Result<Picture, DrawError> {
     let (width, height) = (units(width), units(height));
     let mut svg = String::new();
     {
@@ -81,23 +81,23 @@ pub(super) fn picture(
         draw(&root)?;
         root.present()?;
     }
-    // The page writes the enclosing tag itself.
+    // The page writes the enclosing tag.
     let inside = svg.split_once('>').map_or("", |(_, inside)| inside).trim_end().trim_end_matches("</svg>");
     let mut body = inside.replace(" font-family=\"sans-serif\"", "").replace(" opacity=\"1\"", "");
-    for (colour, variable) in Ink::variables() {
+    for (colour, variable) in ColourRole::variables() {
         body = body.replace(&colour, &variable);
     }
     Ok(Picture { width, height, body })
 }
 
-/// A style of text, with the side on which its position lies.
-pub(super) fn style(ink: Ink, side: HPos, height: VPos) -> TextStyle<'static> {
+/// A text style with its anchor.
+pub(super) fn style(ink: ColourRole, side: HPos, height: VPos) -> TextStyle<'static> {
     let font = ("sans-serif", TEXT * LINE * SCALE).into_font();
     TextStyle { font, color: ink.colour().to_backend_color(), pos: Pos::new(side, height) }
 }
 
 /// A line of this colour and width in pixels.
-pub(super) fn stroke(ink: Ink, width: f64) -> plotters::style::ShapeStyle {
+pub(super) fn stroke(ink: ColourRole, width: f64) -> plotters::style::ShapeStyle {
     ink.colour().stroke_width(u32::try_from(units(width)).unwrap_or(1))
 }
 
@@ -108,10 +108,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn colours_are_variables_and_texts_are_no_markup() {
+    fn colours_are_variables_and_text_is_escaped() {
         let shown = picture(100.0, 20.0, |root| {
-            root.draw(&Rectangle::new([(0, 0), (9, 9)], Ink::Part(9).colour().filled()))?;
-            root.draw(&Text::new("<script>&\"#010200\"", (0, 0), style(Ink::Text, HPos::Left, VPos::Top)))
+            root.draw(&Rectangle::new([(0, 0), (9, 9)], ColourRole::Part(9).colour().filled()))?;
+            root.draw(&Text::new("<script>&\"#010200\"", (0, 0), style(ColourRole::Text, HPos::Left, VPos::Top)))
         })
         .unwrap();
         assert_eq!((shown.width, shown.height), (400, 80));

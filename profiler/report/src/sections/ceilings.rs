@@ -1,8 +1,8 @@
-//! What the machine can do at most, and how that held while the run measured.
+//! The measured ceilings of the machine, and how stable they were during the run.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::View;
+use super::RunView;
 use crate::content::{Block, Section, Table};
 use crate::figures::ABSENT;
 use analyse::drift::drift;
@@ -10,51 +10,51 @@ use record::ceilings::SIMULATED;
 use record::figures::significant;
 use record::{CeilingProbe, Ceilings, Spread, ThreadCeilings};
 
-pub(super) fn section(view: &View<'_>) -> Section {
+pub(super) fn section(view: &RunView<'_>) -> Section {
     let mut section = Section::new("Ceilings of this machine");
     let Some(ceilings) = &view.file.ceilings else {
-        // Runs of earlier versions have none, and their files say so.
+        // Run files of earlier versions have no ceilings.
         if let Some(reason) = view.file.reasons.get("ceilings") {
-            section.say(format!("Not measured; the run file says why: {reason}."));
+            section.add_sentence(format!("Not measured: {reason}."));
         }
         return section;
     };
     let shown = |entry: &&ThreadCeilings| view.file.plan.threads.contains(&entry.threads);
     let threads = ceilings.threads.iter().filter(shown).cloned().collect();
     section.blocks = blocks(&Ceilings { threads, ..ceilings.clone() });
-    // A probe computes dot products wherever the ceilings have them: both run the same kernel.
+    // Probes use the same kernel as the ceilings.
     let dot_products = ceilings.threads.iter().any(|entry| entry.dot_i8.is_some());
-    section.show(probes(&view.file.ceiling_probes, dot_products));
+    section.add_table(probes(&view.file.ceiling_probes, dot_products));
     section
 }
 
 /// Measured ceilings as tables; also what `inferometer machine` shows.
 pub fn blocks(ceilings: &Ceilings) -> Vec<Block> {
     let first = if ceilings.machine == SIMULATED {
-        "Those of the mock engine's machine, from its settings.".to_owned()
+        "The ceilings of the mock engine, from its settings.".to_owned()
     } else {
         format!(
-            "Measured {} with the threads that engines compute on: median, and under it the lowest and the highest repetition. GB = 10^9 bytes; a multiply-add is two operations.",
+            "Measured {} with as many threads as the engines use: the median, and below it the lowest and the highest repetition. GB = 10^9 bytes; a multiply-add counts as two operations.",
             ceilings.measured
         )
     };
     let mut blocks = vec![Block::Sentence(first), Block::Table(table(ceilings))];
-    let wide = wide(ceilings);
-    if !wide.is_empty() {
-        blocks.push(Block::Facts(wide));
+    let of_machine = of_machine(ceilings);
+    if !of_machine.is_empty() {
+        blocks.push(Block::Properties(of_machine));
     }
     blocks.extend(reasons(ceilings).into_iter().map(Block::Sentence));
     blocks
 }
 
-/// One row a limit, one column a thread count.
+/// One row per ceiling, one column per thread count.
 fn table(ceilings: &Ceilings) -> Table {
     let heads: Vec<String> =
         ceilings.threads.iter().map(|entry| crate::figures::count(entry.threads, "thread")).collect();
-    let columns: Vec<&str> = std::iter::once("<limit").chain(heads.iter().map(String::as_str)).collect();
+    let columns: Vec<&str> = std::iter::once("<ceiling").chain(heads.iter().map(String::as_str)).collect();
     let mut table = Table::new("", &columns);
     let mut row = |name: String, scale: f64, value: &dyn Fn(&ThreadCeilings) -> Option<Spread>| {
-        // A limit that nobody has is told below, with its reason.
+        // A ceiling that was not measured is listed below the table with its reason.
         if ceilings.threads.iter().any(|entry| value(entry).is_some()) {
             let cells = ceilings.threads.iter().map(|entry| spread(value(entry), scale));
             table.rows.push(std::iter::once(name).chain(cells).collect());
@@ -89,37 +89,38 @@ fn spread(value: Option<Spread>, scale: f64) -> String {
     if value.n < 2 { median } else { format!("{median}\n[{low}, {high}]") }
 }
 
-fn wide(ceilings: &Ceilings) -> Vec<(String, String)> {
-    let told = |name: &str, value: Option<Spread>, scale: f64, unit: &str| {
+/// Ceilings that do not depend on the number of threads.
+fn of_machine(ceilings: &Ceilings) -> Vec<(String, String)> {
+    let property = |name: &str, value: Option<Spread>, scale: f64, unit: &str| {
         let text = format!("{} {unit}", spread(Some(value?), scale).replace('\n', " "));
         Some((name.to_owned(), text))
     };
     let facts = [
-        told("file read, cold", ceilings.file_read_cold, 1e-9, "GB/s"),
-        told("file read, warm", ceilings.file_read_warm, 1e-9, "GB/s, mapped, one thread"),
-        told("first touch of a page", ceilings.page_fault_s, 1e6, "µs"),
+        property("file read, cold", ceilings.file_read_cold, 1e-9, "GB/s"),
+        property("file read, warm", ceilings.file_read_warm, 1e-9, "GB/s, mapped, one thread"),
+        property("first touch of a page", ceilings.page_fault_s, 1e6, "µs"),
     ];
     facts.into_iter().flatten().collect()
 }
 
-/// Why limits are absent; each reason is told once.
+/// Why ceilings are absent, one sentence per reason.
 fn reasons(ceilings: &Ceilings) -> Vec<String> {
     let all = ceilings.threads.iter().flat_map(|entry| &entry.reasons).chain(&ceilings.reasons);
     let mut fields_of: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for (field, reason) in all {
         fields_of.entry(reason).or_default().insert(field);
     }
-    let told = |(reason, fields): (&str, BTreeSet<&str>)| {
+    let sentence = |(reason, fields): (&str, BTreeSet<&str>)| {
         format!("Not measured ({}): {reason}.", fields.into_iter().collect::<Vec<_>>().join(", "))
     };
-    fields_of.into_iter().map(told).collect()
+    fields_of.into_iter().map(sentence).collect()
 }
 
-/// How the limits held: one row a thread count.
+/// The stability of the ceilings: one row per thread count.
 fn probes(probes: &[CeilingProbe], dot_products: bool) -> Table {
     let compute = if dot_products { "8-bit dot product, GOP/s" } else { "f32 multiply-add, GFLOP/s" };
     let mut table = Table::new(
-        "Between the rounds of this run, all engines stopped",
+        "Probed between the rounds of this run, while all engines are stopped.",
         &["threads", "probes", "memory read, GB/s", "last / first", "range / median", compute],
     );
     for drift in drift(probes) {
@@ -148,13 +149,13 @@ mod tests {
     }
 
     #[test]
-    fn every_limit_has_a_row_and_every_gap_a_reason() {
+    fn every_ceiling_has_a_row_or_a_reason() {
         let entry = |threads: usize| ThreadCeilings {
             threads,
             memory_read: exact(20e9 * threads as f64),
             caches: vec![record::CacheCeiling { level: 2, size_bytes: 1, read: exact(1e11).unwrap() }],
             dispatch_s: exact(2e-6),
-            reasons: [("copy".to_owned(), "no room".to_owned())].into(),
+            reasons: [("copy".to_owned(), "not enough memory".to_owned())].into(),
             ..ThreadCeilings::default()
         };
         let ceilings = Ceilings { threads: vec![entry(1), entry(2)], page_fault_s: exact(5e-7), ..Ceilings::default() };
@@ -162,7 +163,7 @@ mod tests {
             title: String::new(),
             sections: vec![Section { heading: "Ceilings".to_owned(), short: true, blocks: blocks(&ceilings) }],
         };
-        insta::assert_snapshot!(crate::text(&content, crate::Look { width: 100, colour: false }));
+        insta::assert_snapshot!(crate::text(&content, crate::TextOptions { width: 100, colour: false }));
     }
 
     #[test]

@@ -1,20 +1,20 @@
-//! Warnings, failures, and whether the outputs were the same.
+//! Warnings, failures, and whether outputs were equal.
 
 use std::collections::BTreeSet;
 
-use super::View;
+use super::RunView;
 use crate::content::{Block, Section};
 use crate::figures::count;
 use record::{Case, Sample, Status};
 
-pub(super) fn warnings(view: &View<'_>) -> Section {
+pub(super) fn warnings(view: &RunView<'_>) -> Section {
     let mut section = Section::short("Warnings");
     section.blocks.extend(view.file.warnings.iter().cloned().map(Block::Warning));
     section
 }
 
-/// Cases that failed alike share a line.
-pub(super) fn failures(view: &View<'_>) -> Section {
+/// One line for all cases with the same failure.
+pub(super) fn failures(view: &RunView<'_>) -> Section {
     let mut section = Section::short("Failures");
     let mut alike: Vec<(Status, &str, Vec<&str>)> = Vec::new();
     for case in view.file.cases.iter().filter(|case| case.status != Status::Ok) {
@@ -35,10 +35,10 @@ pub(super) fn failures(view: &View<'_>) -> Section {
     section
 }
 
-pub(super) fn outputs(view: &View<'_>) -> Section {
+pub(super) fn outputs(view: &RunView<'_>) -> Section {
     let mut section = Section::new("Outputs");
     let hashes = |case: &Case| {
-        // With other digits in front of each prompt, answers may differ.
+        // Prompts with different digits in front may have different answers.
         let same_prompt = |sample: &&Sample| sample.server.as_ref().is_none_or(|server| !server.nonce);
         let samples = case.clean_samples().chain(&case.stepped).chain(&case.traced).filter(same_prompt);
         samples.filter_map(|sample| sample.output_sha256.clone()).collect::<Vec<String>>()
@@ -57,22 +57,22 @@ pub(super) fn outputs(view: &View<'_>) -> Section {
         return section;
     }
     if differing.is_empty() {
-        section.say(format!(
-            "In {} all samples of all passes gave the same output ({} compared by SHA-256).",
+        section.add_sentence(format!(
+            "In {} all samples of all passes had the same output ({} compared by SHA-256).",
             count(same, "case"),
             count(samples, "sample")
         ));
     } else {
-        section.say(format!(
-            "In {} the samples gave the same output; in {} they did not, so their times belong to different work:",
+        section.add_sentence(format!(
+            "In {} all samples had the same output. In {} they differed, so their times are of different work:",
             count(same, "case"),
             differing.len()
         ));
         section.blocks.extend(differing.into_iter().map(Block::Failure));
     }
     if view.file.plan.models.iter().any(|model| model.synthetic) {
-        section.say(
-            "Outputs of synthetic weights mean nothing; that they repeat still shows that the same work was done.",
+        section.add_sentence(
+            "Outputs of synthetic weights are meaningless, but equal outputs show that the same work was done.",
         );
     }
     section

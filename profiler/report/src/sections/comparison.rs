@@ -1,13 +1,13 @@
-//! Models, engines and settings beside each other: latency, memory and speed with their intervals.
+//! Models, engines and settings side by side: latency, memory and speed with intervals.
 
-use super::View;
+use super::RunView;
 use crate::chart::{Bar, Bars, Chart, Figure};
 use crate::content::Section;
 use crate::figures::megabytes;
 use record::figures::significant;
 use record::{Estimate, Summary};
 
-/// What is compared: title, metric, unit, scale of the axis, and how a value is written.
+/// Title, metric, unit, scale of the axis, and format of a value.
 type Compared = (&'static str, &'static str, &'static str, f64, fn(f64) -> String);
 
 const CHARTS: &[Compared] = &[
@@ -18,7 +18,7 @@ const CHARTS: &[Compared] = &[
     ("Prefill speed (higher is better)", "prefill_tps", "tokens/s", 1.0, significant),
 ];
 
-pub(super) fn section(view: &View<'_>) -> Section {
+pub(super) fn section(view: &RunView<'_>) -> Section {
     let mut section = Section::new("Comparison");
     if view.file.summaries.len() < 2 {
         return section;
@@ -42,7 +42,7 @@ pub(super) fn section(view: &View<'_>) -> Section {
         }
         let by_value = |a: &&Bar, b: &&Bar| a.value.total_cmp(&b.value);
         let (Some(least), Some(most)) = (rows.iter().min_by(by_value), rows.iter().max_by(by_value)) else { continue };
-        section.draw(Chart {
+        section.add_chart(Chart {
             title: (*title).to_owned(),
             summary: format!("{title}: from {} ({}) to {} ({}).", least.text, least.label, most.text, most.label),
             figure: Figure::Bars(Bars { axis: (*unit).to_owned(), rows }),
@@ -50,7 +50,7 @@ pub(super) fn section(view: &View<'_>) -> Section {
         });
     }
     if !section.blocks.is_empty() {
-        section.say("Bars are means over the prompts, the lines over their ends the bootstrap 95 % intervals. All cases of a model were measured interleaved; different models were measured one after the other.");
+        section.add_sentence("Bars show means over the prompts, thin lines their bootstrap 95 % intervals. All cases of one model were measured interleaved; different models were measured one after the other.");
     }
     section
 }

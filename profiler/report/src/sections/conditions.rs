@@ -1,18 +1,18 @@
-//! What the machine did while it measured: frequencies, heat, control groups, pressure.
+//! The state of the machine during the run: frequencies, heat, control groups, pressure.
 
-use super::View;
+use super::RunView;
 use crate::content::{Section, Table};
 use crate::figures::{ABSENT, megabytes};
 use record::environment::Conditions;
 use record::figures::significant;
 
-/// A row: its words, and the value of a moment.
+/// A row: its label, and its value in a reading.
 type Row = (&'static str, fn(&Conditions) -> Option<String>);
 
-/// The same of a figure that only grows.
+/// The same for a figure that only grows.
 type Total = (&'static str, fn(&Conditions) -> Option<f64>);
 
-/// Levels at a moment.
+/// Levels at one time.
 const LEVELS: &[Row] = &[
     ("fastest processor, GHz", |at| at.frequencies_hz.iter().max().map(|&hertz| gigahertz(hertz))),
     ("slowest processor, GHz", |at| at.frequencies_hz.iter().min().map(|&hertz| gigahertz(hertz))),
@@ -23,18 +23,18 @@ const LEVELS: &[Row] = &[
     ("memory of the control group, MB", |at| at.group.memory_bytes.map(|bytes| megabytes(bytes as f64))),
     ("  of that anonymous, MB", |at| at.group.anonymous_bytes.map(|bytes| megabytes(bytes as f64))),
     ("  of that files, MB", |at| at.group.file_bytes.map(|bytes| megabytes(bytes as f64))),
-    ("its highest so far, MB", |at| at.group.memory_peak_bytes.map(|bytes| megabytes(bytes as f64))),
+    ("highest so far, MB", |at| at.group.memory_peak_bytes.map(|bytes| megabytes(bytes as f64))),
 ];
 
-/// Totals, of which the growth counts.
+/// Totals, shown as their growth.
 const TOTALS: &[Total] = &[
-    ("slowed down by heat, cores, times", |at| at.heat.core_throttles.map(|count| count as f64)),
-    ("slowed down by heat, packages, times", |at| at.heat.package_throttles.map(|count| count as f64)),
-    ("slowed down by heat, sum over cores, s", |at| at.heat.throttled_s),
-    ("stopped by the control group, times", |at| at.group.throttled_periods.map(|count| count as f64)),
-    ("stopped by the control group, s", |at| at.group.throttled_s),
-    ("pages of files read again", |at| at.group.refaults.map(|count| count as f64)),
-    ("waited for memory in the control group, s", |at| at.group.memory_stall_s),
+    ("thermal throttling of cores, times", |at| at.heat.core_throttles.map(|count| count as f64)),
+    ("thermal throttling of packages, times", |at| at.heat.package_throttles.map(|count| count as f64)),
+    ("thermal throttling, sum over cores, s", |at| at.heat.throttled_s),
+    ("throttled by the control group, times", |at| at.group.throttled_periods.map(|count| count as f64)),
+    ("throttled by the control group, s", |at| at.group.throttled_s),
+    ("file pages read again", |at| at.group.refaults.map(|count| count as f64)),
+    ("memory stalls in the control group, s", |at| at.group.memory_stall_s),
     ("some task waited for a processor, s", |at| at.pressure.cpu_some_s),
     ("some task waited for memory, s", |at| at.pressure.memory_some_s),
     ("all tasks waited for memory, s", |at| at.pressure.memory_full_s),
@@ -42,7 +42,7 @@ const TOTALS: &[Total] = &[
     ("all tasks waited for storage, s", |at| at.pressure.io_full_s),
 ];
 
-pub(super) fn section(view: &View<'_>) -> Section {
+pub(super) fn section(view: &RunView<'_>) -> Section {
     let mut section = Section::new("Conditions during the run");
     let (Some(first), Some(last)) = (view.file.conditions.first(), view.file.conditions.last()) else { return section };
     let mut levels = Table::new("While no engine computes.", &["<what", "<before", "<after"]);
@@ -53,49 +53,49 @@ pub(super) fn section(view: &View<'_>) -> Section {
             levels.rows.push(vec![(*name).to_owned(), shown(before), shown(after)]);
         }
     }
-    section.show(levels);
-    let mut totals = Table::new("From the first to the last moment.", &["<what", "meanwhile"]);
+    section.add_table(levels);
+    let mut totals = Table::new("Growth from the first to the last reading.", &["<what", "growth"]);
     for (name, value) in TOTALS {
         if let (Some(before), Some(after)) = (value(first), value(last)) {
             totals.rows.push(vec![(*name).to_owned(), significant(after - before)]);
         }
     }
-    section.show(totals);
-    section.say("A control group's figures count everything in it, page cache included; pressure is of the whole machine. `conditions` in run.json has every moment, and the reason for each figure that is absent; `frequency_hz`, `throttled_s`, `memory_stall_s` and `io_stall_s` of each sample are of its request.");
+    section.add_table(totals);
+    section.add_sentence("Figures of the control group include all of its processes and the page cache. Pressure is of the whole machine. `conditions` in run.json has every reading and the reason for each missing figure. `frequency_hz`, `throttled_s`, `memory_stall_s` and `io_stall_s` of a sample cover its request.");
     section
 }
 
-/// The same of one moment, for `inferometer machine`.
-pub fn facts(now: &Conditions) -> Vec<(String, String)> {
-    let mut facts: Vec<(String, String)> = Vec::new();
-    let mut fact = |name: &str, value: Option<String>, reason: Option<&String>| {
+/// The same for one reading, for `inferometer machine`.
+pub fn properties(now: &Conditions) -> Vec<(String, String)> {
+    let mut properties: Vec<(String, String)> = Vec::new();
+    let mut property = |name: &str, value: Option<String>, reason: Option<&String>| {
         let reason = reason.map_or("no reason recorded", String::as_str);
-        facts.push((name.to_owned(), value.unwrap_or_else(|| format!("unknown ({reason})"))));
+        properties.push((name.to_owned(), value.unwrap_or_else(|| format!("unknown ({reason})"))));
     };
     let ends = now.frequencies_hz.iter().min().zip(now.frequencies_hz.iter().max());
     let range = ends.map(|(low, high)| format!("{} to {} GHz over the processors", gigahertz(*low), gigahertz(*high)));
-    fact("frequencies", range, now.reasons.get("frequencies_hz"));
-    fact("energy preference", now.energy_preference.clone(), now.reasons.get("energy_preference"));
-    fact("turbo", now.turbo.map(|on| if on { "on" } else { "off" }.to_owned()), now.reasons.get("turbo"));
+    property("frequencies", range, now.reasons.get("frequencies_hz"));
+    property("energy preference", now.energy_preference.clone(), now.reasons.get("energy_preference"));
+    property("turbo", now.turbo.map(|on| if on { "on" } else { "off" }.to_owned()), now.reasons.get("turbo"));
     let heat = &now.heat;
     let critical = heat.limit_celsius.map(|limit| format!(", critical at {limit:.0}")).unwrap_or_default();
     let degrees = heat.processor_celsius.map(|degrees| format!("{degrees:.0} degrees Celsius{critical}"));
-    fact("temperature", degrees, heat.reasons.get("processor_celsius"));
+    property("temperature", degrees, heat.reasons.get("processor_celsius"));
     let throttles = heat.core_throttles.map(|count| format!("{count} times since boot (cores)"));
-    fact("slowed down by heat", throttles, heat.reasons.get("core_throttles"));
+    property("thermal throttling", throttles, heat.reasons.get("core_throttles"));
     let group = &now.group;
     let memory = group.memory_bytes.map(|bytes| models::Bytes(bytes).to_string());
     let peak = group.memory_peak_bytes.map(|bytes| format!(", at most {} so far", models::Bytes(bytes)));
     let memory = memory.map(|memory| format!("{memory} in use, page cache included{}", peak.unwrap_or_default()));
-    fact("control group memory", memory, group.reasons.get("memory_bytes"));
-    let stopped = group.throttled_s.map(|seconds| format!("stopped for {} s so far", significant(seconds)));
-    fact("control group processors", stopped, group.reasons.get("throttled_s"));
+    property("control group memory", memory, group.reasons.get("memory_bytes"));
+    let stopped = group.throttled_s.map(|seconds| format!("throttled for {} s so far", significant(seconds)));
+    property("control group processors", stopped, group.reasons.get("throttled_s"));
     let pressure = &now.pressure;
     let waited =
         |value: Option<f64>| value.map(|seconds| format!("some task waited for {} s since boot", significant(seconds)));
-    fact("memory pressure", waited(pressure.memory_some_s), pressure.reasons.get("memory_some_s"));
-    fact("storage pressure", waited(pressure.io_some_s), pressure.reasons.get("io_some_s"));
-    facts
+    property("memory pressure", waited(pressure.memory_some_s), pressure.reasons.get("memory_some_s"));
+    property("storage pressure", waited(pressure.io_some_s), pressure.reasons.get("io_some_s"));
+    properties
 }
 
 fn gigahertz(hertz: u64) -> String {
@@ -108,19 +108,19 @@ mod tests {
     use record::RunFile;
 
     #[test]
-    fn levels_stand_side_by_side_and_totals_are_differences() {
+    fn levels_are_before_and_after_and_totals_are_differences() {
         let mut first = Conditions { frequencies_hz: vec![800_000_000, 2_400_000_000], ..Conditions::default() };
         first.group.throttled_s = Some(1.0);
         let mut last = Conditions { frequencies_hz: vec![3_900_000_000], ..first.clone() };
         last.group.throttled_s = Some(1.25);
         let mut file = RunFile { conditions: vec![first.clone(), last], ..RunFile::default() };
-        let text = format!("{:?}", section(&View { file: &file }).blocks);
+        let text = format!("{:?}", section(&RunView { file: &file }).blocks);
         assert!(text.contains("\"2.40\", \"3.90\"") && text.contains("\"0.2500\""), "{text}");
-        assert!(!text.contains("degrees"), "what no moment has gives no row: {text}");
+        assert!(!text.contains("degrees"), "a figure without readings has no row: {text}");
         file.conditions.clear();
-        assert!(section(&View { file: &file }).blocks.is_empty());
-        let facts = facts(&first);
-        assert!(facts.iter().any(|(name, value)| name == "frequencies" && value.contains("0.80 to 2.40 GHz")));
-        assert!(facts.iter().any(|(name, value)| name == "temperature" && value.starts_with("unknown")));
+        assert!(section(&RunView { file: &file }).blocks.is_empty());
+        let properties = properties(&first);
+        assert!(properties.iter().any(|(name, value)| name == "frequencies" && value.contains("0.80 to 2.40 GHz")));
+        assert!(properties.iter().any(|(name, value)| name == "temperature" && value.starts_with("unknown")));
     }
 }

@@ -1,21 +1,24 @@
-//! Counters per phase, or why there are none.
+//! Counters per phase, and why counters are absent.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::View;
+use super::RunView;
 use crate::content::{Block, Section, Table};
 use crate::figures::ABSENT;
 use record::figures::{milliseconds, significant};
 use record::{OpCounters, PhaseRow, Summary};
 use statistics::mean;
 
-pub(super) fn section(view: &View<'_>) -> Section {
+pub(super) fn section(view: &RunView<'_>) -> Section {
     let mut section = Section::new("Counters");
     for summary in &view.file.summaries {
-        section.show(table(view, summary));
+        section.add_table(table(view, summary));
         section.blocks.extend(derived(view, summary).map(Block::Table));
         if let Some(table) = by_op(view, summary) {
-            section.blocks.push(Block::Details { summary: "Op by op".to_owned(), blocks: vec![Block::Table(table)] });
+            section.blocks.push(Block::Details {
+                summary: "Operation by operation".to_owned(),
+                blocks: vec![Block::Table(table)],
+            });
         }
     }
     let mut absent: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
@@ -26,13 +29,13 @@ pub(super) fn section(view: &View<'_>) -> Section {
         }
     }
     if !section.blocks.is_empty() {
-        section.say("From the stepped pass: means over the prompts of one request.");
+        section.add_sentence("From the stepped pass: mean over the prompts, per request.");
         let sets = view.file.cases.iter().flat_map(|case| &case.stepped).map(|sample| sample.counter_set + 1).max();
         if let Some(sets) = sets.filter(|&sets| sets > 1) {
-            section.say(format!("The processor counts fewer events at once than were asked for: they were counted in {sets} sets, each in requests of its own."));
+            section.add_sentence(format!("The processor cannot count all of these events at once. They were counted in {sets} sets, each in separate requests."));
         }
         for (name, reason) in extrapolated(view) {
-            section.say(format!("{name} is {reason}."));
+            section.add_sentence(format!("{name} is {reason}."));
         }
     }
     if !absent.is_empty() {
@@ -40,14 +43,14 @@ pub(super) fn section(view: &View<'_>) -> Section {
             .into_iter()
             .map(|(reason, names)| (names.into_iter().collect::<Vec<_>>().join(", "), reason.to_owned()))
             .collect();
-        section.say("Not available here:");
-        section.blocks.push(Block::Facts(facts));
+        section.add_sentence("Not available:");
+        section.blocks.push(Block::Properties(facts));
     }
     section
 }
 
-/// One row a phase; a column for every counter that has a value somewhere.
-fn table(view: &View<'_>, summary: &Summary) -> Table {
+/// One row per phase, one column per counter with a value.
+fn table(view: &RunView<'_>, summary: &Summary) -> Table {
     let rows: Vec<&PhaseRow> = view.cases(summary).flat_map(|case| &case.phases).collect();
     let names: BTreeSet<&str> = rows
         .iter()
@@ -78,8 +81,8 @@ fn table(view: &View<'_>, summary: &Summary) -> Table {
     table
 }
 
-/// Counters that had a register for a part of the time only, each with what is said of it.
-fn extrapolated<'v>(view: &View<'v>) -> BTreeSet<(&'v str, &'v str)> {
+/// Counters that had a register for only a part of the time, each with its note.
+fn extrapolated<'v>(view: &RunView<'v>) -> BTreeSet<(&'v str, &'v str)> {
     let has = |row: &PhaseRow, name: &str| row.counters.get(name).is_some_and(Option::is_some);
     let rows = view.file.cases.iter().flat_map(|case| &case.phases);
     rows.flat_map(|row| {
@@ -88,7 +91,7 @@ fn extrapolated<'v>(view: &View<'v>) -> BTreeSet<(&'v str, &'v str)> {
     .collect()
 }
 
-/// Names of derived figures as a reader knows them, and what a printed one is in the unit of the file.
+/// Field, heading, and printed unit in units of the field of each derived figure.
 const DERIVED: [(&str, &str, f64); 10] = [
     ("ipc", "IPC", 1.0),
     ("cache_misses_per_1000", "cache misses / 1,000", 1.0),
@@ -102,8 +105,8 @@ const DERIVED: [(&str, &str, f64); 10] = [
     ("backend_bound_share", "backend bound %", 0.01),
 ];
 
-/// What follows from the counters, one row a phase; nothing where nothing follows.
-fn derived(view: &View<'_>, summary: &Summary) -> Option<Table> {
+/// Figures derived from the counters, one row per phase; `None` without any.
+fn derived(view: &RunView<'_>, summary: &Summary) -> Option<Table> {
     let rows: Vec<&PhaseRow> = view.cases(summary).flat_map(|case| &case.phases).collect();
     let shown: Vec<_> =
         DERIVED.iter().filter(|(name, ..)| rows.iter().any(|row| row.derived.contains_key(*name))).collect();
@@ -112,7 +115,7 @@ fn derived(view: &View<'_>, summary: &Summary) -> Option<Table> {
     }
     let columns: Vec<&str> = std::iter::once("<phase").chain(shown.iter().map(|(_, title, _)| *title)).collect();
     let mut table =
-        Table::new(format!("{}: what follows; misses are per 1,000 instructions.", view.subject(summary)), &columns);
+        Table::new(format!("{}: derived figures; misses are per 1,000 instructions.", view.subject(summary)), &columns);
     let mut phases: Vec<&str> = Vec::new();
     for row in rows.iter().filter(|row| !row.derived.is_empty()) {
         if !phases.contains(&row.phase.as_str()) {
@@ -130,8 +133,8 @@ fn derived(view: &View<'_>, summary: &Summary) -> Option<Table> {
     Some(table)
 }
 
-/// One row a phase and op, of the counted pass: means over the prompts; nothing where no case has one.
-fn by_op(view: &View<'_>, summary: &Summary) -> Option<Table> {
+/// One row per phase and operation of the counted pass: means over the prompts; `None` without any.
+fn by_op(view: &RunView<'_>, summary: &Summary) -> Option<Table> {
     let rows: Vec<&OpCounters> = view.cases(summary).flat_map(|case| &case.op_counters).collect();
     let values = rows.iter().flat_map(|row| &row.counters);
     let names: BTreeSet<&str> = values.filter(|(_, value)| value.is_some()).map(|(name, _)| name.as_str()).collect();
@@ -143,7 +146,7 @@ fn by_op(view: &View<'_>, summary: &Summary) -> Option<Table> {
     let titles = shown.iter().map(|(_, title, _)| *title);
     let columns: Vec<&str> =
         ["<phase", "<op", "calls"].into_iter().chain(names.iter().copied()).chain(titles).collect();
-    let caption = format!("{}: from the counted pass, whose times are not used.", view.subject(summary));
+    let caption = format!("{}: from the counted pass. Its times are not used.", view.subject(summary));
     let mut table = Table::new(caption, &columns);
     let mut places: Vec<(&str, &str)> = Vec::new();
     for row in &rows {
@@ -171,7 +174,7 @@ fn by_op(view: &View<'_>, summary: &Summary) -> Option<Table> {
     Some(table)
 }
 
-/// Counts are often large: thousand, million, milliard as k, M, G.
+/// Large counts with k, M or G.
 fn amount(value: f64) -> String {
     let (scaled, unit) = match value.abs() {
         size if size >= 1e9 => (value / 1e9, " G"),

@@ -1,22 +1,22 @@
-//! The headline: one row per engine, model, thread count and depth.
+//! The results: one row per engine, model, thread count and depth.
 
-use super::{View, prompts};
+use super::{RunView, prompts};
 use crate::content::{Block, Card, CardFigure, Section, Table};
 use crate::figures::{ABSENT, count, estimate, megabytes, or_absent};
 use record::Summary;
 use record::figures::{milliseconds, significant};
 
-/// Fewer samples than this say little of what the next ones would be.
+/// With fewer samples than this, an interval is too narrow.
 const FEW: usize = 5;
 
-/// More cards than these are no overview.
+/// Maximal number of cards of the overview.
 const MOST_CARDS: usize = 6;
 
-pub(super) fn section(view: &View<'_>) -> Section {
+pub(super) fn section(view: &RunView<'_>) -> Section {
     let mut section = Section::short("Results");
     let summaries = &view.file.summaries;
     if summaries.is_empty() {
-        section.say("No case has a sample, so there is nothing to summarise.");
+        section.add_sentence("No case has a sample.");
         return section;
     }
     section.blocks.push(Block::Cards(summaries.iter().take(MOST_CARDS).map(|summary| card(view, summary)).collect()));
@@ -50,31 +50,32 @@ pub(super) fn section(view: &View<'_>) -> Section {
             summary.samples.to_string(),
         ]);
     }
-    section.show(table.without_constant(&["engine", "threads", "depth"]));
-    section.say(
-        "Means over the prompts of the means over their samples; in brackets the bootstrap 95 % interval. Latency runs from the start of encoding the prompt to the end of \
-         decoding the response, without load; TPS is output tokens / latency; memory is the peak during the first request of a fresh session less what stood before it (MB = 10^6 bytes).",
+    section.add_table(table.without_constant(&["engine", "threads", "depth"]));
+    section.add_sentence(
+        "Means over the prompts, each the mean over its samples; brackets contain the bootstrap 95 % interval. Latency runs from the start of encoding the prompt to the end of \
+         decoding the response, without loading. TPS is output tokens / latency. Memory is the peak during the first request of a fresh session minus the resident memory before it (MB = 10^6 bytes).",
     );
     if view.file.summaries.iter().any(|summary| (1..FEW).contains(&summary.samples)) {
-        section.say("From so few samples an interval is hardly more than their range: raise -r.");
+        section.add_sentence("With so few samples, an interval is hardly wider than their range. Use a larger -r.");
     }
     if prompts::differ_in_length(view) {
-        section
-            .say("These prompts differ in length by design, and a mean over them says little: read them one by one.");
+        section.add_sentence(
+            "The prompts differ in length by design, so a mean over them is not meaningful. See \"Prompt by prompt\".",
+        );
     }
     let synthetic: Vec<&str> =
         view.file.plan.models.iter().filter(|model| model.synthetic).map(|model| model.name.as_str()).collect();
     if !synthetic.is_empty() {
-        section.say(format!(
-            "Synthetic weights: {}. Speed depends on shapes and types, not on the values; the outputs mean nothing.",
+        section.add_sentence(format!(
+            "Synthetic weights: {}. Speed depends on shapes and types, not on values. The outputs are meaningless.",
             synthetic.join(", ")
         ));
     }
     section
 }
 
-/// The main figures of a summary, the speed that a reader waits for first.
-fn card(view: &View<'_>, summary: &Summary) -> Card {
+/// The main figures of a summary, decode speed first.
+fn card(view: &RunView<'_>, summary: &Summary) -> Card {
     let figure = |name: &str, field: &str, unit: &str, show: fn(f64) -> String| {
         let shown = estimate(summary.metrics.get(field), show);
         let (value, interval) = shown.split_once('\n').unwrap_or((&shown, ""));
@@ -105,7 +106,7 @@ fn card(view: &View<'_>, summary: &Summary) -> Card {
 }
 
 /// Gaps between output tokens.
-pub(super) fn gaps(view: &View<'_>) -> Section {
+pub(super) fn gaps(view: &RunView<'_>) -> Section {
     let mut section = Section::new("Gaps between output tokens (ITL)");
     let names = ["p50", "p90", "p99", "max"];
     let mut table = Table::new(
@@ -126,6 +127,6 @@ pub(super) fn gaps(view: &View<'_>) -> Section {
         row.push(ratio.map_or(ABSENT.to_owned(), |ratio| format!("{ratio:.1}")));
         table.rows.push(row);
     }
-    section.show(table.without_constant(&["engine", "threads", "depth"]));
+    section.add_table(table.without_constant(&["engine", "threads", "depth"]));
     section
 }

@@ -1,19 +1,19 @@
-//! What it was measured on.
+//! The machine and the build.
 
-use super::View;
+use super::RunView;
 use crate::content::{Block, Section};
 use record::Tool;
 use record::environment::{Environment, Processor};
 
-pub(super) fn section(view: &View<'_>) -> Section {
+pub(super) fn section(view: &RunView<'_>) -> Section {
     let mut section = Section::new("Machine and build");
-    // A run on a virtual clock says nothing about the machine, and does not record it.
-    let machine = if view.file.plan.virtual_time { Vec::new() } else { facts(&view.file.environment) };
-    let facts = machine
+    // A run on a virtual clock does not record the machine.
+    let machine = if view.file.plan.virtual_time { Vec::new() } else { properties(&view.file.environment) };
+    let properties = machine
         .into_iter()
         .chain(build(&view.file.tool))
         .chain([("command".to_owned(), view.file.command_line.join(" "))]);
-    section.blocks.push(Block::Facts(facts.collect()));
+    section.blocks.push(Block::Properties(properties.collect()));
     section
 }
 
@@ -31,69 +31,69 @@ fn build(tool: &Tool) -> Vec<(String, String)> {
     ]
 }
 
-/// The environment as names and values; also what `inferometer machine` shows.
-pub fn facts(environment: &Environment) -> Vec<(String, String)> {
+/// The environment as names and values, also for `inferometer machine`.
+pub fn properties(environment: &Environment) -> Vec<(String, String)> {
     let (host, processor, memory, state) =
         (&environment.host, &environment.processor, &environment.memory, &environment.state);
-    let mut facts = Vec::new();
-    let mut fact = |name: &str, value: Option<String>, reason: Option<&String>| {
+    let mut properties = Vec::new();
+    let mut property = |name: &str, value: Option<String>, reason: Option<&String>| {
         let value =
             value.unwrap_or_else(|| format!("unknown ({})", reason.map_or("no reason recorded", String::as_str)));
-        facts.push((name.to_owned(), value));
+        properties.push((name.to_owned(), value));
     };
-    fact("processor", processor.model.clone(), processor.reasons.get("model"));
-    fact("cores", topology(processor), processor.reasons.get("cores"));
-    fact("features", Some(processor.features.join(" ")), None);
+    property("processor", processor.model.clone(), processor.reasons.get("model"));
+    property("cores", topology(processor), processor.reasons.get("cores"));
+    property("features", Some(processor.features.join(" ")), None);
     let caches: Vec<String> = processor
         .caches
         .iter()
         .map(|cache| format!("L{} {} {} x {}", cache.level, cache.kind, binary(cache.bytes), cache.instances))
         .collect();
-    fact("caches", (!caches.is_empty()).then(|| caches.join(", ")), processor.reasons.get("caches"));
-    fact("frequency", frequency(processor), processor.reasons.get("frequency_now_hz"));
-    fact("governor", processor.governor.clone(), processor.reasons.get("governor"));
+    property("caches", (!caches.is_empty()).then(|| caches.join(", ")), processor.reasons.get("caches"));
+    property("frequency", frequency(processor), processor.reasons.get("frequency_now_hz"));
+    property("governor", processor.governor.clone(), processor.reasons.get("governor"));
     let bytes = |bytes: Option<u64>| bytes.map(|bytes| models::Bytes(bytes).to_string());
     let all = bytes(memory.total_bytes)
         .map(|total| format!("{total}, {} available", bytes(memory.available_bytes).unwrap_or_default()));
-    fact("memory", all, memory.reasons.get("total_bytes"));
+    property("memory", all, memory.reasons.get("total_bytes"));
     let swap = bytes(memory.swap_total_bytes)
         .map(|total| format!("{total}, {} in use", bytes(memory.swap_used_bytes).unwrap_or_default()));
-    fact("swap", swap, memory.reasons.get("swap_total_bytes"));
+    property("swap", swap, memory.reasons.get("swap_total_bytes"));
     let pages = memory
         .transparent_huge_pages
         .clone()
         .map(|pages| format!("{pages}, defrag {}", memory.huge_page_defrag.as_deref().unwrap_or("unknown")));
-    fact("huge pages", pages, memory.reasons.get("transparent_huge_pages"));
-    fact("system", host.system.clone(), host.reasons.get("system"));
-    fact("kernel", host.kernel.clone(), host.reasons.get("kernel"));
-    fact("machine", host.machine.clone(), host.reasons.get("machine"));
+    property("huge pages", pages, memory.reasons.get("transparent_huge_pages"));
+    property("system", host.system.clone(), host.reasons.get("system"));
+    property("kernel", host.kernel.clone(), host.reasons.get("kernel"));
+    property("machine", host.machine.clone(), host.reasons.get("machine"));
     let virtualised = host.virtualised.map(|guest| match (guest, &host.hypervisor) {
         (false, _) => "no".to_owned(),
         (true, Some(name)) => name.clone(),
         (true, None) => "yes".to_owned(),
     });
-    fact("virtual", virtualised, host.reasons.get("virtualised"));
-    fact("container", host.container.clone(), host.reasons.get("container"));
+    property("virtual", virtualised, host.reasons.get("virtualised"));
+    property("container", host.container.clone(), host.reasons.get("container"));
     let limits = &environment.limits;
     let granted = [
         limits.memory_bytes.map(|limit| format!("memory {}", models::Bytes(limit))),
         limits.cpus.map(|limit| format!("{limit:.2} processors")),
     ];
     let granted: Vec<String> = granted.into_iter().flatten().collect();
-    fact("limits", Some(if granted.is_empty() { "none".to_owned() } else { granted.join(", ") }), None);
+    property("limits", Some(if granted.is_empty() { "none".to_owned() } else { granted.join(", ") }), None);
     if host.translated == Some(true) {
-        fact("translated", Some("by Rosetta: build for this processor".to_owned()), None);
+        property("translated", Some("by Rosetta; build for this processor instead".to_owned()), None);
     }
-    fact("clock source", host.clock_source.clone(), host.reasons.get("clock_source"));
+    property("clock source", host.clock_source.clone(), host.reasons.get("clock_source"));
     let low = if environment.power.low_power_mode == Some(true) { ", low power mode" } else { "" };
     let source = environment.power.source.as_ref().map(|source| format!("{source}{low}"));
-    fact("power", source, environment.power.reasons.get("source"));
-    // macOS tells pressure where Linux tells temperatures.
+    property("power", source, environment.power.reasons.get("source"));
+    // macOS reports pressure, Linux temperatures.
     if state.thermal_pressure.is_some() || state.reasons.contains_key("thermal_pressure") {
-        fact("thermal pressure", state.thermal_pressure.clone(), state.reasons.get("thermal_pressure"));
+        property("thermal pressure", state.thermal_pressure.clone(), state.reasons.get("thermal_pressure"));
     }
     if let Some(class) = &state.scheduling_class {
-        fact("scheduling class", Some(class.clone()), None);
+        property("scheduling class", Some(class.clone()), None);
     }
     let share = |share: Option<f64>, what: &str| {
         share.map(|share| format!(", {:.1} % of the processors {what} just before", share * 100.0)).unwrap_or_default()
@@ -101,19 +101,19 @@ pub fn facts(environment: &Environment) -> Vec<(String, String)> {
     let load = state.load_1m.map(|load| {
         format!("{load:.2} over the last minute{}{}", share(state.busy_now, "busy"), share(state.steal_now, "stolen"))
     });
-    fact("load", load, state.reasons.get("load_1m"));
+    property("load", load, state.reasons.get("load_1m"));
     let variables = &environment.variables;
     if !variables.kept.is_empty() {
-        fact(
+        property(
             "variables",
             Some(variables.kept.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(" ")),
             None,
         );
     }
     if !variables.hidden.is_empty() {
-        fact("variables not shown", Some(variables.hidden.join(" ")), None);
+        property("variables not shown", Some(variables.hidden.join(" ")), None);
     }
-    facts
+    properties
 }
 
 fn topology(processor: &Processor) -> Option<String> {
@@ -135,12 +135,12 @@ fn frequency(processor: &Processor) -> Option<String> {
     let gigahertz = |hertz: u64| format!("{:.2} GHz", hertz as f64 / 1e9);
     let now = gigahertz(processor.frequency_now_hz?);
     Some(match (processor.frequency_min_hz, processor.frequency_max_hz) {
-        (Some(min), Some(max)) => format!("{now} when it was read, {} to {}", gigahertz(min), gigahertz(max)),
-        _ => format!("{now} when it was read, limits unknown"),
+        (Some(min), Some(max)) => format!("{now} when read, {} to {}", gigahertz(min), gigahertz(max)),
+        _ => format!("{now} when read, limits unknown"),
     })
 }
 
-/// Caches come in powers of two.
+/// Sizes of caches in binary units.
 fn binary(bytes: u64) -> String {
     if bytes >= 1 << 20 && bytes.is_multiple_of(1 << 20) {
         format!("{} MiB", bytes >> 20)

@@ -1,14 +1,11 @@
-//! The sections of a report, in order: what was measured, what it says, what may disturb it, where everything lies.
+//! The sections of a report, in their order.
 
-mod boxes;
 mod ceilings;
 mod checks;
 mod comparison;
 mod conditions;
 mod counters;
-mod curves;
 mod energy;
-mod guide;
 mod headline;
 mod machine;
 mod memory;
@@ -16,29 +13,32 @@ mod ops;
 mod phases;
 mod precision;
 mod prompts;
+mod reference;
 mod roofline;
+mod scaling;
 mod server;
-mod subject;
+mod server_overhead;
+mod setup;
 mod timeline;
 mod tokens;
 mod verdicts;
 mod what_if;
 
 pub use ceilings::blocks as ceilings_blocks;
-pub use conditions::facts as condition_facts;
-pub use machine::facts as environment_facts;
-pub(super) use roofline::{Ops as RooflineOps, lines as roofline_lines};
+pub use conditions::properties as condition_properties;
+pub use machine::properties as environment_properties;
+pub(super) use roofline::{OpTotals, lines as roofline_lines};
 
 use super::content::Content;
 use super::figures::count;
 use record::{Case, RunFile, Summary};
 
-/// Charts of one kind in a report; the tables hold the rest.
+/// Maximal number of charts of one kind in a report. Tables have all values.
 const MOST_CHARTS: usize = 6;
 
-/// What the run file says, in words and tables.
+/// The report of a run as sentences, tables and charts.
 pub fn content(file: &RunFile) -> Content {
-    let view = View { file };
+    let view = RunView { file };
     let mut memory = memory::section(&view);
     memory.blocks.splice(0..0, timeline::charts(&view));
     let sections = [
@@ -48,9 +48,9 @@ pub fn content(file: &RunFile) -> Content {
         server::short(&view),
         checks::warnings(&view),
         checks::failures(&view),
-        subject::section(&view),
+        setup::section(&view),
         phases::section(&view),
-        verdicts::evidence(&view).folded(),
+        verdicts::evidence(&view).collapsed(),
         roofline::section(&view),
         tokens::section(&view),
         headline::gaps(&view).sortable(),
@@ -59,31 +59,31 @@ pub fn content(file: &RunFile) -> Content {
         ops::section(&view).sortable(),
         comparison::section(&view),
         server::section(&view),
-        boxes::section(&view),
-        curves::section(&view),
+        server_overhead::section(&view),
+        scaling::section(&view),
         what_if::section(&view),
         prompts::section(&view).sortable(),
-        counters::section(&view).folded(),
+        counters::section(&view).collapsed(),
         energy::section(&view),
         phases::probe(&view),
         checks::outputs(&view),
         ceilings::section(&view),
-        conditions::section(&view).folded(),
-        machine::section(&view).folded(),
-        guide::files(&view).folded(),
-        guide::reading(&view),
+        conditions::section(&view).collapsed(),
+        machine::section(&view).collapsed(),
+        reference::files(&view).collapsed(),
+        reference::reading(&view),
     ];
     let sections = sections.into_iter().filter(|section| !section.blocks.is_empty()).collect();
     Content { title: format!("inferometer: {}", file.name), sections }
 }
 
-/// A run file with the names that its sections share.
-struct View<'a> {
+/// A run file with the texts that its sections share.
+struct RunView<'a> {
     file: &'a RunFile,
 }
 
-impl View<'_> {
-    /// A model's name, marked where its weights are random: every number of it rests on them.
+impl RunView<'_> {
+    /// The name of a model, marked if its weights are random.
     fn model(&self, name: &str) -> String {
         match self.file.plan.models.iter().any(|model| model.name == name && model.synthetic) {
             true => format!("{name} (synthetic weights)"),
@@ -91,7 +91,7 @@ impl View<'_> {
         }
     }
 
-    /// The cases of a summary that have samples or a status to tell.
+    /// The cases of a summary.
     fn cases<'b>(&'b self, summary: &'b Summary) -> impl Iterator<Item = &'b Case> {
         let same = |case: &&Case| {
             case.engine == summary.engine
@@ -102,11 +102,11 @@ impl View<'_> {
         self.file.cases.iter().filter(same)
     }
 
-    /// What a table is about: engine, model, threads, depth.
+    /// The subject of a table: engine, model, threads, depth.
     fn subject(&self, summary: &Summary) -> String {
         let depth = if summary.depth == 0 { String::new() } else { format!(", depth {}", summary.depth) };
         let is_label = self.cases(summary).any(|case| case.reasons.contains_key(record::plan::THREADS));
-        let threads = if is_label { "threads of its own".to_owned() } else { count(summary.threads, "thread") };
+        let threads = if is_label { "its own threads".to_owned() } else { count(summary.threads, "thread") };
         format!("{} on {}, {threads}{depth}", self.model(&summary.model), summary.engine)
     }
 }

@@ -1,8 +1,8 @@
-//! Where the time of the forward passes went: phases as sums of their ops, ops on the roofline, blocks and threads.
+//! Time of the forward passes: phases as sums of their operations, operations on the roofline, blocks and threads.
 
 use std::collections::BTreeMap;
 
-use super::View;
+use super::RunView;
 use crate::content::{Section, Table};
 use crate::figures::{ABSENT, count, or_absent, percent};
 use analyse::summary::PHASES;
@@ -10,12 +10,12 @@ use record::figures::{milliseconds, significant};
 use record::{Case, OpRow, PhaseSum, Summary};
 use statistics::median;
 
-/// Ops below this share of their phase stand together in one line.
+/// Operations below this share of their phase share one row.
 const SMALL: f64 = 0.005;
-/// The phases whose ops are marked.
+/// The phases with recorded operations.
 const FORWARD: [&str; 2] = ["prefill", "decode"];
 
-pub(super) fn section(view: &View<'_>) -> Section {
+pub(super) fn section(view: &RunView<'_>) -> Section {
     let mut section = Section::new("Operations");
     for summary in &view.file.summaries {
         let cases: Vec<&Case> = view.cases(summary).filter(|case| !case.ops.is_empty()).collect();
@@ -23,29 +23,29 @@ pub(super) fn section(view: &View<'_>) -> Section {
             continue;
         }
         let sums = sums(&cases);
-        section.show(whole(view, summary, &sums));
+        section.add_table(whole(view, summary, &sums));
         for phase in FORWARD {
             let rows = merged(&cases, phase);
             if rows.is_empty() {
                 continue;
             }
-            section.show(ops(view, summary, phase, &rows, phase_s(&cases, phase)));
+            section.add_table(ops(view, summary, phase, &rows, phase_s(&cases, phase)));
             if let Some(sentence) = layers(&cases, phase) {
-                section.say(sentence);
+                section.add_sentence(sentence);
             }
         }
-        section.show(threads(view, summary, &cases));
+        section.add_table(threads(view, summary, &cases));
         for reason in reasons(&cases) {
-            section.say(format!("{}: {reason}.", view.subject(summary)));
+            section.add_sentence(format!("{}: {reason}.", view.subject(summary)));
         }
     }
     if !section.blocks.is_empty() {
-        section.say("From one traced request of each prompt, whose marks cost time: use the shares. GFLOP/s and GB/s are the cost model's operations and bytes over the measured time; of the roofline is the least time that the measured ceilings allow over the measured time, and bound by names the ceiling that sets it. The formulas are in METHODOLOGY.md.");
+        section.add_sentence("From one traced request per prompt. Tracing costs time, so use the shares. GFLOP/s and GB/s are operations and bytes of the cost model / measured time. Share of roofline is the shortest time that the measured ceilings allow / measured time; bound by names the ceiling. docs/roofline-and-verdicts.md has the formulas.");
     }
     section
 }
 
-/// Sums of the same phase over cases, in the order of a request. One unknown part makes its sum unknown.
+/// Sums of each phase over cases, in the order of a request. A sum with an unknown part is unknown.
 fn sums(cases: &[&Case]) -> Vec<PhaseSum> {
     let of = |phase: &str| {
         let parts = || cases.iter().flat_map(|case| &case.sums).filter(|sum| sum.phase == phase);
@@ -69,17 +69,17 @@ fn sums(cases: &[&Case]) -> Vec<PhaseSum> {
     PHASES.iter().filter_map(|(phase, _)| of(phase)).collect()
 }
 
-/// Time of a phase over cases, in seconds; in files that have no sums by the share that each op has of it.
+/// Time of a phase over cases, in seconds. Files without sums give it as time / share of an operation.
 fn phase_s(cases: &[&Case], phase: &str) -> f64 {
     let of = |case: &&Case| {
-        let told = case.sums.iter().find(|sum| sum.phase == phase).map(|sum| sum.time_s);
+        let summed = case.sums.iter().find(|sum| sum.phase == phase).map(|sum| sum.time_s);
         let by_share = || case.ops.iter().find(|row| row.phase == phase && row.share > 0.0);
-        told.or_else(|| by_share().map(|row| row.time_s / row.share))
+        summed.or_else(|| by_share().map(|row| row.time_s / row.share))
     };
     cases.iter().filter_map(of).sum()
 }
 
-/// Ops of a phase over cases, the longest first.
+/// Operations of a phase over cases, the longest first.
 fn merged(cases: &[&Case], phase: &str) -> Vec<OpRow> {
     let mut sums: BTreeMap<&str, OpRow> = BTreeMap::new();
     for row in cases.iter().flat_map(|case| &case.ops).filter(|row| row.phase == phase) {
@@ -90,7 +90,7 @@ fn merged(cases: &[&Case], phase: &str) -> Vec<OpRow> {
     rows
 }
 
-/// Adds a row of the same op; the ceiling is that of the longer one.
+/// Adds a row of the same operation. The ceiling is that of the longer row.
 fn add(sum: &mut OpRow, row: &OpRow) {
     let both = |a: Option<f64>, b: Option<f64>| a.zip(b).map(|(a, b)| a + b);
     if row.time_s > sum.time_s {
@@ -104,9 +104,9 @@ fn add(sum: &mut OpRow, row: &OpRow) {
 }
 
 /// The traced requests as sums of their phases.
-fn whole(view: &View<'_>, summary: &Summary, sums: &[PhaseSum]) -> Table {
-    let caption = format!("{}: the traced requests by phase, all prompts together.", view.subject(summary));
-    let columns = ["<phase", "ms", "share", "unattributed", "GFLOP/s", "GB/s", "of the roofline"];
+fn whole(view: &RunView<'_>, summary: &Summary, sums: &[PhaseSum]) -> Table {
+    let caption = format!("{}: traced requests by phase, sum over all prompts.", view.subject(summary));
+    let columns = ["<phase", "ms", "share", "unattributed", "GFLOP/s", "GB/s", "share of roofline"];
     let mut table = Table::new(caption, &columns);
     let latency: f64 = sums.iter().map(|sum| sum.time_s).sum();
     for sum in sums {
@@ -124,11 +124,20 @@ fn whole(view: &View<'_>, summary: &Summary, sums: &[PhaseSum]) -> Table {
     table
 }
 
-/// The ops of a phase; the shares add up to all of it.
-fn ops(view: &View<'_>, summary: &Summary, phase: &str, rows: &[OpRow], time: f64) -> Table {
-    let caption = format!("{}: the ops of {phase}, all prompts together.", view.subject(summary));
-    let columns =
-        ["<op", "calls", "ms", "share of phase", "GFLOP/s", "GB/s", "FLOP/byte", "of the roofline", "<bound by"];
+/// The operations of a phase. Their shares add up to 100 %.
+fn ops(view: &RunView<'_>, summary: &Summary, phase: &str, rows: &[OpRow], time: f64) -> Table {
+    let caption = format!("{}: operations of {phase}, sum over all prompts.", view.subject(summary));
+    let columns = [
+        "<operation",
+        "calls",
+        "ms",
+        "share of phase",
+        "GFLOP/s",
+        "GB/s",
+        "FLOP/byte",
+        "share of roofline",
+        "<bound by",
+    ];
     let mut table = Table::new(caption, &columns);
     let (mut large, mut small): (Vec<&OpRow>, Vec<&OpRow>) =
         rows.iter().partition(|row| part(row.time_s, time) >= SMALL);
@@ -138,13 +147,13 @@ fn ops(view: &View<'_>, summary: &Summary, phase: &str, rows: &[OpRow], time: f6
     table.rows.extend(large.iter().map(|row| cells(row, time)));
     if let Some((first, rest)) = small.split_first() {
         let mut others =
-            OpRow { op: format!("{} smaller than 0.5 %", count(small.len(), "op")), limit: None, ..(*first).clone() };
+            OpRow { op: format!("{} below 0.5 %", count(small.len(), "operation")), limit: None, ..(*first).clone() };
         rest.iter().for_each(|row| add(&mut others, row));
         others.limit = None;
         table.rows.push(cells(&others, time));
     }
     let in_ops: f64 = rows.iter().map(|row| row.time_s).sum();
-    // Times are whole nanoseconds: less is rounding.
+    // Times are whole nanoseconds; a smaller difference is rounding.
     let rest = ((time - in_ops) * 1e9).round() / 1e9;
     table.rows.push(cells(&OpRow { op: "unattributed".to_owned(), time_s: rest, ..OpRow::default() }, time));
     table
@@ -166,7 +175,7 @@ fn cells(row: &OpRow, phase_s: f64) -> Vec<String> {
     ]
 }
 
-/// How even the decoder blocks are.
+/// How much the times of the decoder blocks differ.
 fn layers(cases: &[&Case], phase: &str) -> Option<String> {
     let mut blocks: BTreeMap<usize, f64> = BTreeMap::new();
     for row in cases.iter().flat_map(|case| &case.layers).filter(|row| row.phase == phase) {
@@ -179,7 +188,7 @@ fn layers(cases: &[&Case], phase: &str) -> Option<String> {
     let (slowest, time) = blocks.iter().max_by(|a, b| a.1.total_cmp(b.1))?;
     let fastest = times.iter().copied().fold(f64::INFINITY, f64::min);
     Some(format!(
-        "Blocks in {phase}: the slowest of {} is block {slowest} with {} ms, {} times the median; the fastest takes {} ms.",
+        "Blocks in {phase}: the slowest of {} is block {slowest} with {} ms ({} times the median); the fastest takes {} ms.",
         times.len(),
         milliseconds(*time),
         significant(time / middle),
@@ -188,11 +197,11 @@ fn layers(cases: &[&Case], phase: &str) -> Option<String> {
 }
 
 /// Busy and idle time of the engine's threads.
-fn threads(view: &View<'_>, summary: &Summary, cases: &[&Case]) -> Table {
-    let caption = format!("{}: the engine's threads, all prompts together.", view.subject(summary));
+fn threads(view: &RunView<'_>, summary: &Summary, cases: &[&Case]) -> Table {
+    let caption = format!("{}: threads of the engine, sum over all prompts.", view.subject(summary));
     let mut table = Table::new(caption, &["<phase", "<thread", "busy ms", "idle"]);
     for phase in FORWARD {
-        // Busy time, and the time that it is a share of.
+        // Busy time, and the time it is a share of.
         let mut busy: BTreeMap<&str, (f64, f64)> = BTreeMap::new();
         for row in cases.iter().flat_map(|case| &case.workers).filter(|row| row.phase == phase) {
             let sum = busy.entry(&row.thread).or_default();
@@ -206,12 +215,12 @@ fn threads(view: &View<'_>, summary: &Summary, cases: &[&Case]) -> Table {
     table
 }
 
-/// Why figures of ops are absent or above what is possible, each once with the ops that it is about.
+/// Why roofline figures are absent or above 100 %, with the operations that each reason is about.
 fn reasons(cases: &[&Case]) -> Vec<String> {
-    let mut told: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    let mut by_reason: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for row in cases.iter().flat_map(|case| &case.ops).filter(|row| FORWARD.contains(&row.phase.as_str())) {
         if let Some(reason) = row.reasons.get("roofline") {
-            let ops = told.entry(reason).or_default();
+            let ops = by_reason.entry(reason).or_default();
             if !ops.contains(&row.op.as_str()) {
                 ops.push(&row.op);
             }
@@ -219,8 +228,8 @@ fn reasons(cases: &[&Case]) -> Vec<String> {
     }
     let known: std::collections::BTreeSet<&str> =
         cases.iter().flat_map(|case| &case.ops).map(|row| row.op.as_str()).collect();
-    let subject = |ops: &[&str]| if ops.len() == known.len() { "every op".to_owned() } else { ops.join(", ") };
-    told.iter().map(|(reason, ops)| format!("roofline of {}: {reason}", subject(ops))).collect()
+    let subject = |ops: &[&str]| if ops.len() == known.len() { "every operation".to_owned() } else { ops.join(", ") };
+    by_reason.iter().map(|(reason, ops)| format!("roofline of {}: {reason}", subject(ops))).collect()
 }
 
 fn rate(amount: Option<f64>, seconds: f64) -> String {

@@ -1,7 +1,7 @@
-//! Where the latency goes, and what the instruments cost.
+//! Latency by phase, and the overhead of the instruments.
 
-use super::View;
-use crate::chart::{Chart, Figure, Stack};
+use super::RunView;
+use crate::chart::{Chart, Figure, StackedBars};
 use crate::content::{Block, Section, Table};
 use crate::figures::{ABSENT, percent};
 use analyse::summary::{OfSample, PHASES};
@@ -9,11 +9,11 @@ use record::figures::{milliseconds, significant};
 use record::{Case, Probe};
 use statistics::{mean, median};
 
-pub(super) fn section(view: &View<'_>) -> Section {
+pub(super) fn section(view: &RunView<'_>) -> Section {
     let mut section = Section::new("Phases");
     let by_prompt = view.file.summaries.iter().filter_map(|summary| {
         let rows = view.cases(summary).map(|case| (case.prompt.clone(), vec![case])).collect();
-        bars(&format!("prompt by prompt: {}", view.subject(summary)), rows)
+        bars(&format!("by prompt: {}", view.subject(summary)), rows)
     });
     let by_prompt: Vec<Block> = by_prompt.take(super::MOST_CHARTS).map(|chart| Block::Chart(Box::new(chart))).collect();
     if view.file.summaries.len() > 1 {
@@ -55,12 +55,12 @@ pub(super) fn section(view: &View<'_>) -> Section {
         section.blocks.push(Block::Details { summary: "Numbers".to_owned(), blocks: tables });
     }
     if !section.blocks.is_empty() {
-        section.say("Decode, sample and detokenize are summed over the output tokens. Other is the time from each phase's end to the next one's beginning, measured by its own edges and not computed as the rest.");
+        section.add_sentence("Decode, sample and detokenize are sums over the output tokens. Other is the measured time between the end of a phase and the start of the next one.");
     }
     section
 }
 
-/// A bar for each name, made of the phases of its cases: means over the cases of the means over their samples.
+/// A bar per name, consisting of the phases of its cases: means over the cases, each the mean over its samples.
 fn bars(title: &str, rows: Vec<(String, Vec<&Case>)>) -> Option<Chart> {
     let row = |(name, cases): (String, Vec<&Case>)| {
         let of_case =
@@ -77,58 +77,55 @@ fn bars(title: &str, rows: Vec<(String, Vec<&Case>)>) -> Option<Chart> {
     let (name, latency, parts) = rows.get(longest.0)?;
     let (largest, time) = PHASES.iter().zip(parts).max_by(|a, b| a.1.total_cmp(b.1))?;
     let share = percent(time / longest.1);
-    let told = format!(
-        "Latency, {title}: the longest is that of {name} with {latency}, of which {} takes {share}.",
-        largest.0
-    );
-    // A phase that is part of another one everywhere has no colour to explain.
+    let summary = format!("Latency, {title}: the longest is {latency} for {name}; {} takes {share} of it.", largest.0);
+    // A phase without time in every row needs no legend entry.
     let shown: Vec<usize> = (0..PHASES.len())
         .filter(|&place| rows.iter().any(|(.., parts)| parts.get(place).is_some_and(|&part| part > 0.0)))
         .collect();
     let only = |parts: &[f64]| shown.iter().filter_map(|&place| parts.get(place).copied()).collect::<Vec<f64>>();
-    let stack = Stack {
+    let stack = StackedBars {
         axis: "seconds".to_owned(),
         parts: shown.iter().filter_map(|&place| PHASES.get(place)).map(|(name, _)| (*name).to_owned()).collect(),
         rows: rows.iter().map(|(label, whole, parts)| (label.clone(), whole.clone(), only(parts))).collect(),
     };
     Some(Chart {
-        title: format!("Where the latency goes, {title}"),
-        summary: told,
-        figure: Figure::Stack(stack),
+        title: format!("Latency by phase, {title}"),
+        summary,
+        figure: Figure::StackedBars(stack),
         numbers: None,
     })
 }
 
-/// The instruments measured with themselves.
-pub(super) fn probe(view: &View<'_>) -> Section {
-    let mut section = Section::new("What the instruments cost");
+/// The overhead of the instruments.
+pub(super) fn probe(view: &RunView<'_>) -> Section {
+    let mut section = Section::new("Overhead of the instruments");
     let middle =
         |value: fn(&Probe) -> Option<f64>| median(&view.file.probes.iter().filter_map(value).collect::<Vec<f64>>());
     let parts = [
-        ("the stepped pass (counters at the phase edges)", middle(|probe| probe.stepped)),
-        ("the traced pass (op marks)", middle(|probe| probe.traced)),
-        ("the counted pass (counters at the edges of ops)", middle(|probe| probe.counted)),
-        ("the second half of the clean rounds against the first (drift alone)", middle(|probe| probe.clean)),
+        ("stepped pass (counters at the edges of phases)", middle(|probe| probe.stepped)),
+        ("traced pass (operations recorded)", middle(|probe| probe.traced)),
+        ("counted pass (counters at the edges of operations)", middle(|probe| probe.counted)),
+        ("second half of the clean rounds / first half (drift only)", middle(|probe| probe.clean)),
     ];
-    let told: Vec<String> = parts
+    let ratios: Vec<String> = parts
         .iter()
-        // Few runs have one.
-        .filter(|(what, ratio)| ratio.is_some() || !what.starts_with("the counted"))
+        // Few runs have a counted pass.
+        .filter(|(what, ratio)| ratio.is_some() || !what.starts_with("counted"))
         .map(|(what, ratio)| {
             format!("{what} {}", ratio.map_or("not measured".to_owned(), |ratio| format!("{ratio:.3}")))
         })
         .collect();
     let timers: Vec<f64> = view.file.cases.iter().filter_map(|case| case.memory_timer_share).collect();
     if let Some(share) = median(&timers) {
-        section.say(format!(
-            "The thread that reads memory over a stepped or traced request used {} % of one core by the system's own account, median over the cases.",
+        section.add_sentence(format!(
+            "The thread that samples memory during stepped and traced requests used {} % of one core (median over the cases).",
             significant(share * 100.0)
         ));
     }
     if parts.iter().any(|(_, ratio)| ratio.is_some()) {
-        section.say(format!(
-            "Latency per output token, as a multiple of the clean pass, median over the cases: {}. A ratio of 1 is no effect; every published time comes from the clean pass.",
-            told.join("; ")
+        section.add_sentence(format!(
+            "Latency per output token relative to the clean pass (median over the cases): {}. 1 means no overhead. All reported times are from the clean pass.",
+            ratios.join("; ")
         ));
     }
     section

@@ -1,25 +1,25 @@
-//! How small a difference the run finds, where a precision was asked for.
+//! The smallest detectable difference, for runs with a requested precision.
 
-use super::View;
+use super::RunView;
 use crate::content::Section;
 use record::PrecisionReached;
 
-pub(super) fn section(view: &View<'_>) -> Section {
+pub(super) fn section(view: &RunView<'_>) -> Section {
     let mut section = Section::short("Precision");
     let Some(wanted) = view.file.plan.precision else { return section };
     for found in &view.file.precision {
-        section.say(format!("{}{}.", place(view, found), found.text(wanted)));
+        section.add_sentence(format!("{}{}.", place(view, found), found.text(wanted)));
     }
     if !section.blocks.is_empty() {
-        section.say(
-            "Found means nine times out of ten; smaller differences may be there and are not told from noise. A run of one engine is held against a figure that is known.",
+        section.add_sentence(
+            "Detectable means with 90 % power. Smaller differences may exist but cannot be separated from noise. For a single engine, the difference is to a known figure.",
         );
     }
     section
 }
 
-/// What tells it from the others of the run.
-fn place(view: &View<'_>, found: &PrecisionReached) -> String {
+/// What distinguishes this precision from the others of the run.
+fn place(view: &RunView<'_>, found: &PrecisionReached) -> String {
     let plan = &view.file.plan;
     let mut parts = Vec::new();
     if plan.models.len() > 1 {
@@ -54,7 +54,7 @@ mod tests {
         };
         let plan = PlanFile { precision: Some(0.02), threads: vec![1, 2], ..PlanFile::default() };
         let mut file = RunFile { plan, precision: vec![found], ..RunFile::default() };
-        let text = format!("{:?}", section(&View { file: &file }).blocks);
+        let text = format!("{:?}", section(&RunView { file: &file }).blocks);
         assert!(
             text.contains(
                 "2 threads: decode_tps of b against a: differences from 1.8 % on are found; 2 % was asked for."
@@ -62,6 +62,6 @@ mod tests {
             "{text}"
         );
         file.plan.precision = None;
-        assert!(section(&View { file: &file }).blocks.is_empty());
+        assert!(section(&RunView { file: &file }).blocks.is_empty());
     }
 }

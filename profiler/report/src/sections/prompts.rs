@@ -1,8 +1,8 @@
-//! Prompt by prompt.
+//! Results by prompt.
 
 use std::collections::BTreeSet;
 
-use super::View;
+use super::RunView;
 use crate::content::{Section, Table};
 use crate::figures::or_absent;
 use analyse::summary::itl;
@@ -10,7 +10,7 @@ use record::figures::{milliseconds, significant};
 use record::{Case, METRICS, Sample, Status};
 use statistics::mean;
 
-pub(super) fn section(view: &View<'_>) -> Section {
+pub(super) fn section(view: &RunView<'_>) -> Section {
     let mut section = Section::new("Prompt by prompt");
     section.short = differ_in_length(view);
     for summary in &view.file.summaries {
@@ -30,22 +30,22 @@ pub(super) fn section(view: &View<'_>) -> Section {
         ];
         let mut table = Table::new(format!("{}: means over the clean samples.", view.subject(summary)), &columns);
         table.rows.extend(view.cases(summary).map(row));
-        section.show(table);
+        section.add_table(table);
     }
     if !section.blocks.is_empty() {
-        section.say("In and out are tokens; prefill and decode are tokens per second; end says why the answer ended (stop: an end token; length: the limit; differs: the answers do).");
+        section.add_sentence("In and out are numbers of tokens; prefill and decode are tokens per second. End is the reason why the answer ended (stop: end token; length: token limit; differs: the answers differ).");
     }
     section
 }
 
-/// Whether the prompts are of different lengths by design: then a mean over them says little.
-pub(super) fn differ_in_length(view: &View<'_>) -> bool {
-    let apart = |lengths: Vec<usize>| {
+/// Whether prompts have different lengths by design, so that a mean over them is not meaningful.
+pub(super) fn differ_in_length(view: &RunView<'_>) -> bool {
+    let differ = |lengths: Vec<usize>| {
         lengths.iter().max().zip(lengths.iter().min()).is_some_and(|(most, least)| *most > 2 * *least)
     };
     let prompts = &view.file.plan.prompts;
-    apart(prompts.iter().map(|prompt| prompt.prompt_tokens).collect())
-        || apart(prompts.iter().map(|prompt| prompt.new_tokens).collect())
+    differ(prompts.iter().map(|prompt| prompt.prompt_tokens).collect())
+        || differ(prompts.iter().map(|prompt| prompt.new_tokens).collect())
 }
 
 fn row(case: &Case) -> Vec<String> {

@@ -1,53 +1,53 @@
-//! Servers that were watched: who they are, what they say of themselves beside what the client measured, and what does not fit.
+//! Measured servers: identity, their own figures beside the client's, and inconsistencies.
 
-use super::View;
+use super::RunView;
 use crate::content::{Block, Section, Table};
 use crate::figures::{count, megabytes, or_absent};
 use record::figures::{milliseconds, significant};
 use record::{Case, Sample, ServerFile, ServerSample};
 use statistics::mean;
 
-/// Longest detail that is shown; `run.json` has all of it.
+/// Maximal length of a detail; `run.json` has all of it.
 const DETAIL: usize = 120;
 
-pub(super) fn section(view: &View<'_>) -> Section {
+pub(super) fn section(view: &RunView<'_>) -> Section {
     let mut section = Section::new("Servers");
     for summary in &view.file.summaries {
         let cases: Vec<&Case> = view.cases(summary).filter(|case| case.server.is_some()).collect();
         let Some(server) = cases.first().and_then(|case| case.server.as_ref()) else { continue };
-        section.blocks.push(Block::Facts(facts(&view.subject(summary), server)));
+        section.blocks.push(Block::Properties(properties(&view.subject(summary), server)));
         let columns = [
             "<prompt",
             "TTFT ms",
-            "  of it prefill, it says",
-            "  queued, it says",
+            "  server: prefill",
+            "  server: queued",
             "decode/s",
-            "  it says",
+            "  server",
             "in",
             "  cached",
             "out",
-            "  pieces",
+            "  chunks",
         ];
         let mut table = Table::new(
-            "Means over the clean samples; what the server says is its own and enters no other figure.",
+            "Means over the clean samples. Figures reported by the server are not used elsewhere.",
             &columns,
         );
         table.rows.extend(cases.iter().map(|case| row(case)));
-        section.show(table);
-        section.show(before_model(&cases));
-        section.show(processes(&cases));
-        section.show(findings(&cases));
+        section.add_table(table);
+        section.add_table(before_model(&cases));
+        section.add_table(processes(&cases));
+        section.add_table(findings(&cases));
     }
     section
 }
 
-/// Who was asked and what does not fit, for the short report: what cannot be first.
-pub(super) fn short(view: &View<'_>) -> Section {
-    let mut section = Section::short("Who answered");
+/// Identity and inconsistencies for the short report, impossible figures first.
+pub(super) fn short(view: &RunView<'_>) -> Section {
+    let mut section = Section::short("Server");
     for summary in &view.file.summaries {
         let cases: Vec<&Case> = view.cases(summary).filter(|case| case.server.is_some()).collect();
         let Some(server) = cases.first().and_then(|case| case.server.as_ref()) else { continue };
-        section.say(format!(
+        section.add_sentence(format!(
             "{}: {} at {}, with the model {}.",
             summary.engine,
             named(server),
@@ -59,16 +59,16 @@ pub(super) fn short(view: &View<'_>) -> Section {
                 .iter()
                 .flat_map(|case| case.server.iter().flat_map(|server| &server.findings).map(|found| (*case, found)))
         };
-        let mut told: Vec<&str> = Vec::new();
+        let mut reported: Vec<&str> = Vec::new();
         for impossible in [true, false] {
             for (case, finding) in all().filter(|(_, finding)| finding.impossible == impossible) {
-                if told.contains(&finding.rule.as_str()) {
+                if reported.contains(&finding.rule.as_str()) {
                     continue;
                 }
-                told.push(&finding.rule);
-                let what = if impossible { "Cannot be" } else { "Note" };
+                reported.push(&finding.rule);
+                let what = if impossible { "Impossible" } else { "Note" };
                 let (requests, of) = (finding.requests, count(finding.of, "request"));
-                section.say(format!("{what}: {} ({}, {requests} of {of}).", finding.text, case.prompt));
+                section.add_sentence(format!("{what}: {} ({}, {requests} of {of}).", finding.text, case.prompt));
             }
         }
     }
@@ -80,7 +80,7 @@ fn named(server: &ServerFile) -> String {
     format!("{}{version}", server.software)
 }
 
-fn facts(subject: &str, server: &ServerFile) -> Vec<(String, String)> {
+fn properties(subject: &str, server: &ServerFile) -> Vec<(String, String)> {
     let process = match (server.pid, server.reasons.get("pid")) {
         (Some(pid), _) => {
             format!("{pid} and its children{}", if server.started_here { ", started by this run" } else { "" })
@@ -89,25 +89,25 @@ fn facts(subject: &str, server: &ServerFile) -> Vec<(String, String)> {
         (None, None) => "not measured".to_owned(),
     };
     let cache = match server.cache {
-        engine_api::CacheDefence::None => "not kept out",
-        engine_api::CacheDefence::Switch => "kept out by the server's own switch",
+        engine_api::CacheDefence::None => "may be used",
+        engine_api::CacheDefence::Switch => "disabled by the server's own switch",
         engine_api::CacheDefence::Nonce => {
-            "kept out by twelve digits in front of each prompt: prompts are that much longer, and answers differ"
+            "avoided by twelve digits in front of each prompt, so prompts are longer and answers differ"
         }
     };
-    let mut facts = vec![
+    let mut properties = vec![
         ("subject".to_owned(), subject.to_owned()),
         ("server".to_owned(), format!("{} at {}", named(server), server.url)),
-        ("its model".to_owned(), server.model.clone()),
+        ("model".to_owned(), server.model.clone()),
         ("process".to_owned(), process),
         ("prefix cache".to_owned(), cache.to_owned()),
     ];
     let short = |text: &String| {
         let cut: String = text.chars().take(DETAIL).collect();
-        if cut.len() < text.len() { format!("{cut} ... (all of it in run.json)") } else { cut }
+        if cut.len() < text.len() { format!("{cut} ... (complete in run.json)") } else { cut }
     };
-    facts.extend(server.details.iter().map(|(name, text)| (name.clone(), short(text))));
-    facts
+    properties.extend(server.details.iter().map(|(name, text)| (name.clone(), short(text))));
+    properties
 }
 
 fn row(case: &Case) -> Vec<String> {
@@ -130,11 +130,11 @@ fn row(case: &Case) -> Vec<String> {
     ]
 }
 
-/// What comes before its model, each part asked for alone, and whether it is what this program makes of the prompt.
+/// The time before the model by part, measured separately, and whether the server's tokens equal this program's.
 fn before_model(cases: &[&Case]) -> Table {
-    let columns = ["<prompt", "HTTP alone ms", "chat template ms", "tokens ms", "tokens", "<same tokens as here"];
+    let columns = ["<prompt", "HTTP ms", "chat template ms", "tokenize ms", "tokens", "<same tokens"];
     let mut table = Table::new(
-        "What the server does before its model, asked for alone outside of the measured requests; template and tokens less HTTP alone.",
+        "The server's work before the model, measured separately from the measured requests. Template and tokenize are without HTTP. Same tokens: whether this program makes the same tokens of the prompt.",
         &columns,
     );
     for case in cases {
@@ -143,10 +143,10 @@ fn before_model(cases: &[&Case]) -> Table {
         let same = match (found.same_ids, &found.differs) {
             (Some(true), _) => "yes".to_owned(),
             (Some(false), Some(differs)) => {
-                let text = if found.same_text == Some(false) { "its template gives another text: " } else { "" };
+                let text = if found.same_text == Some(false) { "its template renders a different text: " } else { "" };
                 format!("no: {text}{differs}")
             }
-            _ => or_absent(found.reasons.get("same_ids").map(|reason| format!("not known: {reason}"))),
+            _ => or_absent(found.reasons.get("same_ids").map(|reason| format!("unknown: {reason}"))),
         };
         table.rows.push(vec![
             case.prompt.clone(),
@@ -160,13 +160,13 @@ fn before_model(cases: &[&Case]) -> Table {
     table
 }
 
-/// What the system says of the server's processes, a request.
+/// The system's figures of the server's processes, per request.
 fn processes(cases: &[&Case]) -> Table {
     let columns = [
         "<prompt",
         "CPU s",
         "peak MB",
-        "peak less before",
+        "peak - before",
         "minor faults",
         "major faults",
         "voluntary switches",
@@ -197,12 +197,10 @@ fn processes(cases: &[&Case]) -> Table {
     table
 }
 
-/// Findings of one server, equal rules of several prompts in one row.
+/// Findings of one server, one row per rule.
 fn findings(cases: &[&Case]) -> Table {
-    let mut table = Table::new(
-        "What does not fit together (the request where it is worst).",
-        &["<rule", "<kind", "<prompts", "<what"],
-    );
+    let mut table =
+        Table::new("Inconsistencies (text of the worst request).", &["<rule", "<kind", "<prompts", "<finding"]);
     let all = || {
         cases.iter().flat_map(|case| case.server.iter().flat_map(|server| &server.findings).map(|found| (*case, found)))
     };

@@ -1,14 +1,14 @@
-//! Memory over a request, as layers.
+//! Memory over a request as a chart of layers.
 
-use super::View;
+use super::RunView;
 use crate::chart::{Chart, Figure, Layers};
 use crate::content::Block;
 use crate::figures::megabytes;
 use record::figures::significant;
 use record::{Case, MemoryMoment, Pass, Summary};
 
-/// A chart per summary, of the case whose request grew most.
-pub(super) fn charts(view: &View<'_>) -> Vec<Block> {
+/// One chart per summary, of the case whose memory grew most.
+pub(super) fn charts(view: &RunView<'_>) -> Vec<Block> {
     let chart = |summary: &Summary| {
         let known = view.cases(summary).filter(|case| case.memory_timeline.len() > 1);
         let case = known.reduce(|best, next| if growth(next) > growth(best) { next } else { best })?;
@@ -26,22 +26,22 @@ fn growth(case: &Case) -> f64 {
     all().fold(0.0, f64::max) - all().fold(f64::INFINITY, f64::min)
 }
 
-fn chart(view: &View<'_>, summary: &Summary, case: &Case) -> Option<Chart> {
-    let moments = &case.memory_timeline;
-    let (first, last) = (moments.first()?, moments.last()?);
-    let peak = moments.iter().max_by(|a, b| resident(a).total_cmp(&resident(b)))?;
+fn chart(view: &RunView<'_>, summary: &Summary, case: &Case) -> Option<Chart> {
+    let readings = &case.memory_timeline;
+    let (first, last) = (readings.first()?, readings.last()?);
+    let peak = readings.iter().max_by(|a, b| resident(a).total_cmp(&resident(b)))?;
     let layer = |name: &str, bytes: fn(&MemoryMoment) -> u64| {
-        (name.to_owned(), moments.iter().map(|moment| bytes(moment) as f64 / 1e6).collect())
+        (name.to_owned(), readings.iter().map(|moment| bytes(moment) as f64 / 1e6).collect())
     };
     let (samples, pass) =
         if case.stepped.is_empty() { (&case.traced, Pass::Traced) } else { (&case.stepped, Pass::Stepped) };
     let sample = samples.iter().find(|sample| sample.ttft_s.is_some());
-    let moment = |at: Option<f64>, name: &str| at.map(|at| (at.max(0.0), name.to_owned()));
+    let event = |at: Option<f64>, name: &str| at.map(|at| (at.max(0.0), name.to_owned()));
     let subject = view.subject(summary);
     Some(Chart {
         title: format!("Memory over a request, {}: {subject}", case.prompt),
         summary: format!(
-            "{subject}, {}: resident memory over a warm request of the {} pass, from {} MB over at most {} MB at {} s to {} MB; {} MB of the last are backed by files.",
+            "{subject}, {}: resident memory over a warm request of the {} pass: {} MB at the start, at most {} MB at {} s, {} MB at the end, of which {} MB are backed by files.",
             case.prompt,
             if pass == Pass::Stepped { "stepped" } else { "traced" },
             megabytes(resident(first)),
@@ -51,15 +51,15 @@ fn chart(view: &View<'_>, summary: &Summary, case: &Case) -> Option<Chart> {
             megabytes(last.file_backed_bytes as f64),
         ),
         figure: Figure::Layers(Layers {
-            x: "seconds since the request began".to_owned(),
+            x: "seconds since the start of the request".to_owned(),
             y: "resident MB".to_owned(),
-            // What was read just before the request stands at its beginning.
-            at: moments.iter().map(|moment| moment.at_s.max(0.0)).collect(),
+            // A reading just before the request is drawn at its start.
+            times: readings.iter().map(|moment| moment.at_s.max(0.0)).collect(),
             layers: vec![
                 layer("backed by files (weights)", |moment| moment.file_backed_bytes),
                 layer("anonymous (KV cache, buffers)", |moment| moment.anonymous_bytes),
             ],
-            moments: moment(sample.and_then(|sample| sample.ttft_s), "first token").into_iter().collect(),
+            events: event(sample.and_then(|sample| sample.ttft_s), "first token").into_iter().collect(),
         }),
         numbers: None,
     })

@@ -1,6 +1,6 @@
-//! The gaps between output tokens over time: warm-up, trend, stalls.
+//! Gaps between output tokens: warm-up, trend, stalls.
 
-use super::View;
+use super::RunView;
 use crate::chart::{Chart, Figure, Line, Lines, Point};
 use crate::content::{Block, Section, Table};
 use crate::figures::{ABSENT, or_absent};
@@ -8,12 +8,12 @@ use record::figures::{milliseconds, significant};
 use record::{Case, Series, Slope, Stall, Summary};
 use statistics::{mean, median};
 
-/// The vertical axis ends here, in medians: a stall, which begins at three of them, stands at its edge.
+/// End of the vertical axis in medians. Stalls, which are longer than three medians, are drawn at its edge.
 const TOP: f64 = 3.3;
-/// Stalls that are listed, the longest ones.
+/// Maximal number of listed stalls.
 const MOST_STALLS: usize = 10;
 
-pub(super) fn section(view: &View<'_>) -> Section {
+pub(super) fn section(view: &RunView<'_>) -> Section {
     let mut section = Section::new("Token by token");
     for summary in view.file.summaries.iter().take(super::MOST_CHARTS) {
         section.blocks.extend(chart(view, summary).map(|chart| Block::Chart(Box::new(chart))));
@@ -24,11 +24,11 @@ pub(super) fn section(view: &View<'_>) -> Section {
             format!("{}: gaps between output tokens, median over the rounds at each position.", view.subject(summary));
         let mut table = Table::new(caption, &columns);
         table.rows.extend(view.cases(summary).filter_map(|case| Some(row(case, case.series.as_ref()?))));
-        section.show(table);
+        section.add_table(table);
     }
     stalls(view, &mut section);
     if !section.blocks.is_empty() {
-        section.say("Warm-up tokens are the first ones as long as they are slower than the median by more than 10 %; the trend is the least-squares slope behind them with its 95 % interval, and grows with the context that each token reads; a stall is a gap of more than three times the median of its request.");
+        section.add_sentence("Warm-up tokens are the first tokens while they are more than 10 % slower than the median. The trend is the least-squares slope after them with its 95 % interval; it grows with the context that each token reads. A stall is a gap of more than three times the median of its request.");
     }
     section
 }
@@ -49,10 +49,10 @@ fn trend(slope: Slope) -> String {
     format!("{}\n[{}, {}]", milliseconds(slope.value), milliseconds(slope.low), milliseconds(slope.high))
 }
 
-/// The case with most tokens, gap by gap.
-fn chart(view: &View<'_>, summary: &Summary) -> Option<Chart> {
+/// The gaps of the case with most tokens.
+fn chart(view: &RunView<'_>, summary: &Summary) -> Option<Chart> {
     let known = view.cases(summary).filter_map(|case| Some((case, case.series.as_ref()?)));
-    // The first one of several that are as long.
+    // The first of equally long cases.
     let (case, series) =
         known.reduce(|best, next| if next.1.median_gap_s.len() > best.1.median_gap_s.len() { next } else { best })?;
     let middle = median(&series.median_gap_s)?;
@@ -70,9 +70,9 @@ fn chart(view: &View<'_>, summary: &Summary) -> Option<Chart> {
         .collect();
     let highest = series.high_gap_s.iter().copied().fold(0.0, f64::max);
     let ttft = mean(&case.clean_samples().filter_map(|sample| sample.ttft_s).collect::<Vec<f64>>());
-    let told = [
+    let facts = [
         Some(format!("median gap {} ms", milliseconds(middle))),
-        ttft.map(|ttft| format!("the first token after {} ms is not drawn", milliseconds(ttft))),
+        ttft.map(|ttft| format!("the first token, after {} ms, is not drawn", milliseconds(ttft))),
         series.trend_s_per_1000.map(|slope| {
             format!(
                 "trend {} ms per 1,000 tokens [{}, {}]",
@@ -89,7 +89,7 @@ fn chart(view: &View<'_>, summary: &Summary) -> Option<Chart> {
     let subject = view.subject(summary);
     Some(Chart {
         title: format!("Gap before each token, {}: {subject}", case.prompt),
-        summary: format!("{subject}, {}: {}.", case.prompt, told.into_iter().flatten().collect::<Vec<_>>().join("; ")),
+        summary: format!("{subject}, {}: {}.", case.prompt, facts.into_iter().flatten().collect::<Vec<_>>().join("; ")),
         figure: Figure::Lines(Lines {
             x: "output token".to_owned(),
             y: "gap in ms".to_owned(),
@@ -98,15 +98,15 @@ fn chart(view: &View<'_>, summary: &Summary) -> Option<Chart> {
                 points: points.collect(),
                 dots: false,
             }],
-            marks: Some(("stall (above the edge where it is longer)".to_owned(), marks)),
+            marks: Some(("stall (longer ones are drawn at the edge)".to_owned(), marks)),
             top: (highest > middle * TOP).then_some(middle * TOP * 1e3),
         }),
         numbers: None,
     })
 }
 
-/// The longest stalls of the run, each with its place in the trace.
-fn stalls(view: &View<'_>, section: &mut Section) {
+/// The longest stalls of the run with their positions in the trace.
+fn stalls(view: &RunView<'_>, section: &mut Section) {
     let of_case = |case: &'_ Case| {
         let stalls = case.series.iter().flat_map(|series| &series.stalls);
         stalls.map(|stall| (case.id.clone(), stall.clone())).collect::<Vec<(String, Stall)>>()

@@ -1,34 +1,34 @@
-//! Which limit binds each phase, in sentences; and the figures that they rest on.
+//! The limit of each phase, in sentences, and the evidence.
 
-use super::View;
+use super::RunView;
 use crate::content::{Section, Table};
 use crate::figures::{ABSENT, or_absent, percent};
 use analyse::verdicts::name;
 use record::figures::significant;
 use record::{Advice, Confidence, Judgement};
 
-/// A phase below this share of the latency is told in the evidence alone.
-const WEIGHTY: f64 = 0.05;
-/// Phases that are told however short they are.
+/// A phase below this share of the latency is reported only in the evidence.
+const MIN_SHARE: f64 = 0.05;
+/// Phases that are reported even if they are short.
 const ALWAYS: [&str; 3] = ["load", "prefill", "decode"];
 
-/// What limits each phase that has weight: in sentences where one thing was measured, else in a table to compare.
-pub(super) fn section(view: &View<'_>) -> Section {
+/// The limit of each relevant phase: sentences for one summary, a table for several.
+pub(super) fn section(view: &RunView<'_>) -> Section {
     let mut section = Section::short("What limits it");
-    let weighty = || view.file.verdicts.iter().filter(|judgement| is_weighty(judgement));
-    if groups(weighty()) > 1 {
-        section.show(overview(view, weighty()));
-        section.say("Figures, sentences and what would help stand under \"What the verdicts rest on\" in the report.");
+    let relevant = || view.file.verdicts.iter().filter(|judgement| is_relevant(judgement));
+    if groups(relevant()) > 1 {
+        section.add_table(overview(view, relevant()));
+        section.add_sentence("Sentences, figures and advice are under \"Evidence of the verdicts\" in the report.");
     } else {
-        for judgement in weighty() {
-            section.say(told(judgement));
+        for judgement in relevant() {
+            section.add_sentence(text(judgement));
         }
     }
     section
 }
 
-/// One row per phase and thing that was measured.
-fn overview<'a>(view: &View<'_>, judgements: impl Iterator<Item = &'a Judgement>) -> Table {
+/// One row per phase and summary.
+fn overview<'a>(view: &RunView<'_>, judgements: impl Iterator<Item = &'a Judgement>) -> Table {
     let columns = [
         "<model",
         "<engine",
@@ -37,13 +37,13 @@ fn overview<'a>(view: &View<'_>, judgements: impl Iterator<Item = &'a Judgement>
         "<phase",
         "<limit",
         "explains",
-        "headroom",
+        "possible speed-up",
         "<confidence",
-        "gain",
+        "speed-up by advice",
         "agree",
     ];
     let mut table = Table::new(
-        "Explains: share of the phase's time that the limit accounts for; where it is little, the limit is the nearest one and no explanation. Headroom: least time that the ceilings allow / measured time. Gain: how many times as fast the first advice would make the phase, at most.",
+        "Explains: the share of the phase's time that the limit accounts for. Where it is small, the limit is only the closest one. Possible speed-up: measured time / shortest time that the ceilings allow. Speed-up by advice: the most that the first advice can give.",
         &columns,
     );
     for judgement in judgements {
@@ -57,34 +57,34 @@ fn overview<'a>(view: &View<'_>, judgements: impl Iterator<Item = &'a Judgement>
             verdict.phase.clone(),
             name(verdict.limit).to_owned(),
             percent(verdict.share),
-            or_absent(verdict.headroom.map(|headroom| format!("{headroom:.2}"))),
+            or_absent(verdict.headroom.and_then(speed_up)),
             confidence(verdict.confidence).to_owned(),
-            or_absent(gain.map(|gain| format!("{gain:.2}"))),
+            or_absent(gain.map(|gain| format!("{gain:.2}x"))),
             format!("{} of {}", judgement.agree, judgement.cases),
         ]);
     }
     table.without_constant(&["model", "engine", "threads", "depth"])
 }
 
-/// Every verdict with its doubts, and every figure.
-pub(super) fn evidence(view: &View<'_>) -> Section {
-    let mut section = Section::new("What the verdicts rest on");
-    section.show(overview(view, view.file.verdicts.iter()));
-    let several = groups(view.file.verdicts.iter().filter(|judgement| is_weighty(judgement))) > 1;
-    for judgement in view.file.verdicts.iter().filter(|judgement| is_weighty(judgement)) {
+/// Every verdict with its doubts and figures.
+pub(super) fn evidence(view: &RunView<'_>) -> Section {
+    let mut section = Section::new("Evidence of the verdicts");
+    section.add_table(overview(view, view.file.verdicts.iter()));
+    let several = groups(view.file.verdicts.iter().filter(|judgement| is_relevant(judgement))) > 1;
+    for judgement in view.file.verdicts.iter().filter(|judgement| is_relevant(judgement)) {
         let verdict = &judgement.verdict;
         if several {
-            section.say(format!("{}: {}", subject(view, judgement), told(judgement)));
+            section.add_sentence(format!("{}: {}", subject(view, judgement), text(judgement)));
         }
         let caption = format!("{}, {}: {}.", subject(view, judgement), verdict.phase, name(verdict.limit));
-        let mut table = Table::new(caption, &["<figure", "value", "<unit", "<from"]);
+        let mut table = Table::new(caption, &["<figure", "value", "<unit", "<source"]);
         for figure in &verdict.evidence {
             let unit = if figure.unit == "1" { String::new() } else { figure.unit.clone() };
             table.rows.push(vec![figure.name.clone(), value(figure.value), unit, figure.source.clone()]);
         }
-        section.show(table);
+        section.add_table(table);
         if !verdict.doubts.is_empty() {
-            section.say(format!(
+            section.add_sentence(format!(
                 "Confidence {}, because {}.",
                 confidence(verdict.confidence),
                 verdict.doubts.join("; ")
@@ -94,39 +94,45 @@ pub(super) fn evidence(view: &View<'_>) -> Section {
     section
 }
 
-fn told(judgement: &Judgement) -> String {
+fn text(judgement: &Judgement) -> String {
     let verdict = &judgement.verdict;
     let mut text = verdict.sentence.clone();
     let mut facts = Vec::new();
-    facts.extend(verdict.headroom.map(|headroom| format!("Headroom {headroom:.2}")));
-    let sure = if facts.is_empty() { "Confidence" } else { "confidence" };
-    facts.push(format!("{sure} {}", confidence(verdict.confidence)));
+    let faster = verdict.headroom.and_then(speed_up);
+    facts.extend(faster.map(|factor| format!("Possible speed-up: {factor}")));
+    let word = if facts.is_empty() { "Confidence" } else { "confidence" };
+    facts.push(format!("{word}: {}", confidence(verdict.confidence)));
     if judgement.cases > 1 {
         facts.push(format!(
-            "{} of {} prompts agree; the figures are those of {}",
+            "{} of {} prompts agree (figures of {})",
             judgement.agree, judgement.cases, judgement.prompt
         ));
     }
     text.push_str(&format!(" {}.", facts.join(", ")));
     if let Some(first) = verdict.advice.first() {
-        text.push_str(&format!(" What would help: {}.", advice(first)));
+        text.push_str(&format!(" Advice: {}.", advice(first)));
     }
     text
 }
 
+/// How many times as fast the phase could be: the inverse of the share of its time that the ceilings need.
+fn speed_up(headroom: f64) -> Option<String> {
+    (headroom > 0.0).then(|| format!("{:.1}x", 1.0 / headroom))
+}
+
 fn advice(advice: &Advice) -> String {
     match advice.predicted_gain {
-        Some(gain) => format!("{} (up to {gain:.2} times as fast)", advice.text),
+        Some(gain) => format!("{} (up to {gain:.2}x as fast)", advice.text),
         None => advice.text.clone(),
     }
 }
 
-fn is_weighty(judgement: &Judgement) -> bool {
+fn is_relevant(judgement: &Judgement) -> bool {
     if ALWAYS.contains(&judgement.verdict.phase.as_str()) {
         return true;
     }
     let share = judgement.verdict.evidence.iter().find(|figure| figure.name == "share of the latency");
-    share.is_none_or(|share| share.value >= WEIGHTY)
+    share.is_none_or(|share| share.value >= MIN_SHARE)
 }
 
 fn confidence(confidence: Confidence) -> &'static str {
@@ -137,7 +143,7 @@ fn confidence(confidence: Confidence) -> &'static str {
     }
 }
 
-fn subject(view: &View<'_>, judgement: &Judgement) -> String {
+fn subject(view: &RunView<'_>, judgement: &Judgement) -> String {
     let depth = if judgement.depth == 0 { String::new() } else { format!(", depth {}", judgement.depth) };
     let threads = if judgement.threads == 1 { "thread" } else { "threads" };
     format!("{} on {}, {} {threads}{depth}", view.model(&judgement.model), judgement.engine, judgement.threads)
@@ -148,7 +154,7 @@ fn groups<'a>(judgements: impl Iterator<Item = &'a Judgement>) -> usize {
     keys.collect::<std::collections::BTreeSet<_>>().len()
 }
 
-/// Four digits; rates and counts that would be long have none behind the point.
+/// Four significant digits.
 fn value(value: f64) -> String {
     if value.is_finite() { significant(value) } else { ABSENT.to_owned() }
 }

@@ -1,22 +1,22 @@
-//! What other settings and models would give, estimated from this run.
+//! Estimates for other settings and models from this run.
 
-use super::View;
+use super::RunView;
 use crate::content::{Section, Table};
 use crate::figures::ABSENT;
 use record::Spread;
 use record::figures::significant;
 
-pub(super) fn section(view: &View<'_>) -> Section {
+pub(super) fn section(view: &RunView<'_>) -> Section {
     let mut section = Section::new("What if");
     let file = view.file;
     if file.what_if.is_empty() {
         return section;
     }
     let mut table = Table::new(
-        "Estimates, each with its nominal 95 % interval.",
+        "Estimates with nominal 95 % intervals.",
         &["<what", "engine", "threads", "load s", "memory MB", "prefill 1/s", "decode 1/s", "<note"],
     );
-    // Numbers as they appear, one line each below the table.
+    // Notes in order of their first use, listed below the table.
     let mut notes: Vec<&str> = Vec::new();
     for row in &file.what_if {
         let rests_on = row.reasons.get("rests on").and_then(|text| text.split_once("; ")).map(|(_, notes)| notes);
@@ -44,11 +44,11 @@ pub(super) fn section(view: &View<'_>) -> Section {
             own.join(", "),
         ]);
     }
-    section.show(table.without_constant(&["engine", "threads"]));
+    section.add_table(table.without_constant(&["engine", "threads"]));
     for (at, note) in notes.iter().enumerate() {
-        section.say(format!("{}: {note}.", at + 1));
+        section.add_sentence(format!("{}: {note}.", at + 1));
     }
-    section.say("From the ceilings and the efficiencies of this run alone, with its prompt length; `inferometer predict` estimates from all runs. Nothing here was measured.");
+    section.add_sentence("Estimated from the ceilings and efficiencies of this run only, for its prompt length. None of these figures was measured. `inferometer predict` uses all runs.");
     section
 }
 

@@ -33,7 +33,7 @@ pub(super) fn print(a: &Path, b: &Path, form: Form) -> anyhow::Result<Code> {
     let shown = match form {
         Form::Text => {
             let title = format!("{} against {}", b.display(), a.display());
-            text(&Content { title, sections: vec![section(&found)] }, output::look())
+            text(&Content { title, sections: vec![section(&found)] }, output::text_options())
         }
         Form::Json => super::json(&found)?,
     };

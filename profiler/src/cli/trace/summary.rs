@@ -57,7 +57,7 @@ fn told(file: &Path, summary: &summary::Summary) -> String {
     }
     blocks.push(Block::Sentence(told));
     let section = Section { heading: "Self and total time".to_owned(), short: true, blocks };
-    text(&Content { title: file.display().to_string(), sections: vec![section] }, output::look())
+    text(&Content { title: file.display().to_string(), sections: vec![section] }, output::text_options())
 }
 
 fn table(pass: Option<&str>, rows: &[summary::Row]) -> Table {

@@ -1,10 +1,10 @@
-//! How much room a text takes, and where there is some.
+//! The width of labels, and free positions for them.
 //!
-//! The font is the reader's and unknown here, so widths are those of a wide one.
+//! The reader's font is unknown, so widths are those of a wide font.
 
 use super::canvas::TEXT;
 
-/// Width of a text in pixels, rather too much than too little.
+/// Width of a text in pixels, an upper estimate.
 pub(super) fn width(text: &str) -> f64 {
     let share = |c: char| match c {
         'i' | 'j' | 'l' | '|' | '!' | '.' | ',' | ':' | ';' | '\'' | ' ' | 'I' | 't' | 'f' | 'r' | '[' | ']' | '('
@@ -16,14 +16,14 @@ pub(super) fn width(text: &str) -> f64 {
     text.chars().map(share).sum::<f64>() * TEXT
 }
 
-/// Lines that are no wider than `room`, broken at blanks; a word that is wider is cut.
-pub(super) fn wrapped(text: &str, room: f64) -> Vec<String> {
+/// Lines of at most `limit` pixels, broken at spaces; a word that is wider is cut.
+pub(super) fn wrapped(text: &str, limit: f64) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in text.split_whitespace() {
         let mut word = word.to_owned();
         while let Some(line) = lines.last_mut() {
             let longer = if line.is_empty() { word.clone() } else { format!("{line} {word}") };
-            if width(&longer) <= room {
+            if width(&longer) <= limit {
                 *line = longer;
                 break;
             }
@@ -32,7 +32,7 @@ pub(super) fn wrapped(text: &str, room: f64) -> Vec<String> {
                 continue;
             }
             let fits = (1..word.chars().count())
-                .take_while(|&n| width(&word.chars().take(n).collect::<String>()) <= room)
+                .take_while(|&n| width(&word.chars().take(n).collect::<String>()) <= limit)
                 .last()
                 .unwrap_or(1);
             *line = word.chars().take(fits).collect();
@@ -48,54 +48,55 @@ pub(super) fn wrapped(text: &str, room: f64) -> Vec<String> {
 
 /// A rectangle in pixels: left, top, right, bottom.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Place {
+pub(super) struct Rect {
     pub(super) left: f64,
     pub(super) top: f64,
     pub(super) right: f64,
     pub(super) bottom: f64,
 }
 
-impl Place {
+impl Rect {
     pub(super) const fn around(x: f64, y: f64, radius: f64) -> Self {
         Self { left: x - radius, top: y - radius, right: x + radius, bottom: y + radius }
     }
 
-    /// Of a text whose left end and middle line lie here.
+    /// The rectangle of a text with this left end and vertical centre.
     pub(super) fn of_text(text: &str, left: f64, middle: f64) -> Self {
         Self { left, top: middle - TEXT * 0.65, right: left + width(text), bottom: middle + TEXT * 0.65 }
     }
 
-    fn meets(&self, other: &Self) -> bool {
+    fn overlaps(&self, other: &Self) -> bool {
         self.left < other.right && other.left < self.right && self.top < other.bottom && other.top < self.bottom
     }
 
-    fn holds(&self, other: &Self) -> bool {
+    fn contains(&self, other: &Self) -> bool {
         self.left <= other.left && self.top <= other.top && other.right <= self.right && other.bottom <= self.bottom
     }
 }
 
-/// The free room of a picture.
+/// The free space of a picture.
 #[derive(Debug)]
-pub(super) struct Room {
-    whole: Place,
-    taken: Vec<Place>,
+pub(super) struct FreeSpace {
+    whole: Rect,
+    occupied: Vec<Rect>,
 }
 
-impl Room {
-    pub(super) const fn new(whole: Place) -> Self {
-        Self { whole, taken: Vec::new() }
+impl FreeSpace {
+    pub(super) const fn new(whole: Rect) -> Self {
+        Self { whole, occupied: Vec::new() }
     }
 
-    /// Nothing may be put here any more.
-    pub(super) fn take(&mut self, place: Place) {
-        self.taken.push(place);
+    /// Marks a rectangle as occupied.
+    pub(super) fn occupy(&mut self, place: Rect) {
+        self.occupied.push(place);
     }
 
-    /// Takes the first of these places that is free.
-    pub(super) fn first_free(&mut self, places: impl IntoIterator<Item = Place>) -> Option<Place> {
-        let free = |place: &Place| self.whole.holds(place) && !self.taken.iter().any(|taken| taken.meets(place));
+    /// Occupies the first of these rectangles that is free.
+    pub(super) fn first_free(&mut self, places: impl IntoIterator<Item = Rect>) -> Option<Rect> {
+        let free =
+            |place: &Rect| self.whole.contains(place) && !self.occupied.iter().any(|occupied| occupied.overlaps(place));
         let found = places.into_iter().find(free)?;
-        self.taken.push(found);
+        self.occupied.push(found);
         Some(found)
     }
 }
@@ -105,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_are_no_wider_than_their_room() {
+    fn lines_keep_their_limit() {
         let lines = wrapped("llama-3.2-1b (synthetic weights) on candle, 2 threads, depth 4096", 120.0);
         assert!(lines.len() > 2 && lines.iter().all(|line| width(line) <= 120.0), "{lines:?}");
         let cut = wrapped("a-word-that-is-far-too-long-for-its-line", 60.0);
@@ -115,13 +116,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_taken_is_not_given_again() {
-        let mut room = Room::new(Place { left: 0.0, top: 0.0, right: 100.0, bottom: 100.0 });
-        let here = Place::around(50.0, 50.0, 10.0);
-        let outside = Place::around(95.0, 50.0, 10.0);
-        assert_eq!(room.first_free([outside, here]), Some(here));
-        assert_eq!(room.first_free([here, outside]), None);
-        let beside = Place::around(75.0, 50.0, 10.0);
-        assert_eq!(room.first_free([here, beside]), Some(beside));
+    fn occupied_space_is_not_used_again() {
+        let mut free = FreeSpace::new(Rect { left: 0.0, top: 0.0, right: 100.0, bottom: 100.0 });
+        let here = Rect::around(50.0, 50.0, 10.0);
+        let outside = Rect::around(95.0, 50.0, 10.0);
+        assert_eq!(free.first_free([outside, here]), Some(here));
+        assert_eq!(free.first_free([here, outside]), None);
+        let beside = Rect::around(75.0, 50.0, 10.0);
+        assert_eq!(free.first_free([here, beside]), Some(beside));
     }
 }

@@ -1,21 +1,21 @@
-//! White box against black box: the same model in this process and through a server, the difference split.
+//! The same model in this process and through a server: which parts make up the difference.
 //!
 //! ```text
 //! row                        in process                              through the server
 //! until the first token      TTFT                                    TTFT
-//!   HTTP alone               none                                    asked for alone
-//!   chat template            none: rendered before the request       asked for alone, less HTTP alone
-//!   tokens                   tokenize                                asked for alone, less HTTP alone
-//!   queue and the rest       none                                    TTFT - its own prefill - those of the three that are known
+//!   HTTP                     none                                    measured separately
+//!   chat template            none: rendered before the request       measured separately - HTTP
+//!   tokenize                 tokenize                                measured separately - HTTP
+//!   queue and remainder      none                                    TTFT - its own prefill - the known ones of these three
 //!   prefill                  TTFT - tokenize                         its own prefill
 //! after the first token      latency - TTFT                          latency - TTFT
 //!   decode                   latency - TTFT - detokenize - other     its own decode
 //!   text and transport       detokenize + other                      latency - TTFT - its own decode   (text, HTTP)
 //! latency                    latency                                 latency
 //! ```
-//! Either way the first token is sampled in prefill, and the indented rows add up to the one above them.
+//! On both sides the first token is sampled in prefill, and the indented rows add up to the row above them.
 
-use super::View;
+use super::RunView;
 use crate::content::{Section, Table};
 use crate::figures::or_absent;
 use record::figures::milliseconds;
@@ -28,27 +28,27 @@ type Time = fn(&Case, &Sample) -> Option<f64>;
 /// A row of the table.
 struct Row {
     name: &'static str,
-    /// In process; `None` = there is no such thing there.
-    white: Option<Time>,
+    /// In process; `None` if there is no such part.
+    in_process: Option<Time>,
     /// Through the server.
-    black: Time,
+    server: Time,
 }
 
-const fn row(name: &'static str, white: Time, black: Time) -> Row {
-    Row { name, white: Some(white), black }
+const fn row(name: &'static str, in_process: Time, server: Time) -> Row {
+    Row { name, in_process: Some(in_process), server }
 }
 
-/// What only a server does.
-const fn there(name: &'static str, black: Time) -> Row {
-    Row { name, white: None, black }
+/// A part that only a server has.
+const fn server_only(name: &'static str, server: Time) -> Row {
+    Row { name, in_process: None, server }
 }
 
 const ROWS: &[Row] = &[
     row("until the first token", |_, s| s.ttft_s, |_, s| s.ttft_s),
-    there("  HTTP alone", |c, _| before(c)?.round_trip_s),
-    there("  chat template", |c, _| before(c)?.template_s),
-    row("  tokens", |_, s| s.tokenize_s, |c, _| before(c)?.tokenize_s),
-    there("  queue and the rest", |c, s| Some(s.ttft_s? - s.server.as_ref()?.prefill_s? - known(c))),
+    server_only("  HTTP", |c, _| before(c)?.round_trip_s),
+    server_only("  chat template", |c, _| before(c)?.template_s),
+    row("  tokenize", |_, s| s.tokenize_s, |c, _| before(c)?.tokenize_s),
+    server_only("  queue and remainder", |c, s| Some(s.ttft_s? - s.server.as_ref()?.prefill_s? - known(c))),
     row("  prefill", |_, s| Some(s.ttft_s? - s.tokenize_s?), |_, s| s.server.as_ref()?.prefill_s),
     row("after the first token", |_, s| rest(s), |_, s| rest(s)),
     row("  decode", |_, s| Some(rest(s)? - s.detokenize_s? - s.other_s?), |_, s| s.server.as_ref()?.decode_s),
@@ -68,53 +68,53 @@ fn before(case: &Case) -> Option<&BeforeModel> {
     case.server.as_ref()?.before_model.as_ref()
 }
 
-/// What is known of the time before the model. A part that is not known stays in the rest.
+/// The known time before the model. An unknown part is in the remainder.
 fn known(case: &Case) -> f64 {
     let parts = |found: &BeforeModel| [found.round_trip_s, found.template_s, found.tokenize_s];
     before(case).map(parts).into_iter().flatten().flatten().sum()
 }
 
-pub(super) fn section(view: &View<'_>) -> Section {
+pub(super) fn section(view: &RunView<'_>) -> Section {
     let mut section = Section::new("In process and through a server");
     let has_server = |summary: &&Summary| view.cases(summary).any(|case| case.server.is_some());
-    for black in view.file.summaries.iter().filter(has_server) {
-        let same = |white: &&Summary| {
-            !has_server(white)
-                && (&white.model, white.threads, white.depth) == (&black.model, black.threads, black.depth)
+    for server in view.file.summaries.iter().filter(has_server) {
+        let same = |other: &&Summary| {
+            !has_server(other)
+                && (&other.model, other.threads, other.depth) == (&server.model, server.threads, server.depth)
         };
-        let whites: Vec<&Summary> = view.file.summaries.iter().filter(same).collect();
-        for white in &whites {
-            section.show(table(view, white, black));
+        let in_process: Vec<&Summary> = view.file.summaries.iter().filter(same).collect();
+        for summary in &in_process {
+            section.add_table(table(view, summary, server));
         }
-        if !whites.is_empty() {
-            unknown(view, black).into_iter().for_each(|sentence| section.say(sentence));
+        if !in_process.is_empty() {
+            unknown(view, server).into_iter().for_each(|sentence| section.add_sentence(sentence));
         }
     }
     if !section.blocks.is_empty() {
-        section.say("Means over the prompts that both answered, in ms. Before its model a server reads HTTP, renders the chat template, makes tokens and lets requests wait; the first three were asked for alone, outside of the measured requests, and the rest is what of its TTFT is left. In process the text is rendered before the request. Either way the first token is sampled in prefill. The server's prefill and decode are its own words; where it says nothing, the rows stay empty. Answers may differ in length: compare the rows with the tokens of each.");
+        section.add_sentence("Means in ms over the prompts that both answered. Before it runs the model, a server handles HTTP, renders the chat template, tokenizes, and may queue the request. The first three were measured separately, outside of the measured requests; the remainder is the rest of TTFT. In process, the text is rendered before the request. On both sides the first token is sampled in prefill. Prefill and decode of the server are its own figures; without them the rows are empty. Answers may differ in length.");
     }
     section
 }
 
-/// Why parts of the time before the model are not known, each reason once.
-fn unknown(view: &View<'_>, black: &Summary) -> Vec<String> {
-    let parts = [("HTTP alone", "round_trip_s"), ("chat template", "template_s"), ("tokens", "tokenize_s")];
+/// Why parts of the time before the model are unknown, one sentence per part.
+fn unknown(view: &RunView<'_>, server: &Summary) -> Vec<String> {
+    let parts = [("HTTP", "round_trip_s"), ("chat template", "template_s"), ("tokenize", "tokenize_s")];
     let of_part = |(name, field): (&str, &str)| {
-        let mut reasons = view.cases(black).filter_map(|case| before(case)?.reasons.get(field));
-        reasons
-            .next()
-            .map(|reason| format!("{}: {name} not asked for alone: {reason}; it is in the rest.", black.engine))
+        let mut reasons = view.cases(server).filter_map(|case| before(case)?.reasons.get(field));
+        reasons.next().map(|reason| {
+            format!("{}: {name} was not measured separately and is part of the remainder: {reason}.", server.engine)
+        })
     };
     parts.into_iter().filter_map(of_part).collect()
 }
 
-fn table(view: &View<'_>, white: &Summary, black: &Summary) -> Table {
-    let caption = format!("{}, and {}.", view.subject(white), view.subject(black));
+fn table(view: &RunView<'_>, in_process: &Summary, server: &Summary) -> Table {
+    let caption = format!("{}, and {}.", view.subject(in_process), view.subject(server));
     let mut table =
-        Table::new(caption, &["<part", "in process", "through the server", "difference", "of the whole difference"]);
+        Table::new(caption, &["<part", "in process", "through the server", "difference", "share of difference"]);
     let pairs: Vec<(&Case, &Case)> = view
-        .cases(white)
-        .filter_map(|one| view.cases(black).find(|other| other.prompt == one.prompt).map(|other| (one, other)))
+        .cases(in_process)
+        .filter_map(|one| view.cases(server).find(|other| other.prompt == one.prompt).map(|other| (one, other)))
         .filter(|(one, other)| one.clean_samples().next().is_some() && other.clean_samples().next().is_some())
         .collect();
     let of = |time: Time, pick: fn(&(&Case, &Case)) -> usize| {
@@ -123,7 +123,7 @@ fn table(view: &View<'_>, white: &Summary, black: &Summary) -> Table {
             |case: &Case| mean(&case.clean_samples().filter_map(|sample| time(case, sample)).collect::<Vec<f64>>());
         cases.map(of_case).collect::<Option<Vec<f64>>>().and_then(|means| mean(&means))
     };
-    let both = |row: &Row| (row.white.map_or(Some(0.0), |white| of(white, |_| 0)), of(row.black, |_| 1));
+    let both = |row: &Row| (row.in_process.map_or(Some(0.0), |time| of(time, |_| 0)), of(row.server, |_| 1));
     let whole = ROWS.last().map(both).and_then(|(one, other)| Some(other? - one?));
     for row in ROWS {
         let (one, other) = both(row);
@@ -131,7 +131,7 @@ fn table(view: &View<'_>, white: &Summary, black: &Summary) -> Table {
         let share = difference.zip(whole.filter(|whole| whole.abs() > 0.0)).map(|(part, whole)| part / whole);
         table.rows.push(vec![
             row.name.to_owned(),
-            if row.white.is_none() { "none".to_owned() } else { or_absent(one.map(milliseconds)) },
+            if row.in_process.is_none() { "none".to_owned() } else { or_absent(one.map(milliseconds)) },
             or_absent(other.map(milliseconds)),
             or_absent(difference.map(milliseconds)),
             or_absent(share.map(|share| format!("{:.0} %", share * 100.0))),
@@ -148,9 +148,9 @@ mod tests {
     use super::*;
     use record::{RunFile, ServerFile, ServerSample};
 
-    /// One engine in process, and one through a server that says so much of what comes before its model.
+    /// One engine in process, and one through a server with these times before its model.
     fn run(before_model: Option<BeforeModel>) -> RunFile {
-        let white = Sample {
+        let in_process = Sample {
             latency_s: Some(1.0),
             ttft_s: Some(0.22),
             tokenize_s: Some(0.01),
@@ -161,7 +161,7 @@ mod tests {
             other_s: Some(0.01),
             ..Sample::default()
         };
-        let black = Sample {
+        let through_server = Sample {
             latency_s: Some(1.5),
             ttft_s: Some(0.4),
             server: Some(ServerSample { prefill_s: Some(0.3), decode_s: Some(0.9), ..ServerSample::default() }),
@@ -176,25 +176,25 @@ mod tests {
             ..Case::default()
         };
         let server = ServerFile { before_model, ..ServerFile::default() };
-        let cases = vec![case("a", white, None), case("b", black, Some(server))];
+        let cases = vec![case("a", in_process, None), case("b", through_server, Some(server))];
         let summaries = analyse::summary::summarise(&cases, 1);
         RunFile { cases, summaries, ..RunFile::default() }
     }
 
     fn cells(file: &RunFile) -> Vec<String> {
-        let found = table(&View { file }, &file.summaries[0], &file.summaries[1]);
+        let found = table(&RunView { file }, &file.summaries[0], &file.summaries[1]);
         found.rows.iter().map(|row| row[1..].join(" ")).collect()
     }
 
     #[test]
     fn the_parts_add_up_to_the_difference() {
-        let asked = BeforeModel {
+        let separate = BeforeModel {
             round_trip_s: Some(0.01),
             template_s: Some(0.02),
             tokenize_s: Some(0.005),
             ..BeforeModel::default()
         };
-        let file = run(Some(asked));
+        let file = run(Some(separate));
         assert_eq!(
             cells(&file),
             [
@@ -210,21 +210,24 @@ mod tests {
                 "1000 1500 500.0 100 %"
             ]
         );
-        assert_eq!(section(&View { file: &file }).blocks.len(), 2);
+        assert_eq!(section(&RunView { file: &file }).blocks.len(), 2);
     }
 
     #[test]
-    fn what_was_not_asked_for_alone_stays_in_the_rest_and_says_why() {
-        let reason = |field: &str| (field.to_owned(), "x offers no question for it".to_owned());
+    fn an_unmeasured_part_is_in_the_remainder_with_its_reason() {
+        let reason = |field: &str| (field.to_owned(), "x has no such endpoint".to_owned());
         let reasons = [reason("template_s"), reason("tokenize_s")].into();
         let file = run(Some(BeforeModel { round_trip_s: Some(0.01), reasons, ..BeforeModel::default() }));
         assert_eq!(
             cells(&file)[1..5],
             ["none 10.00 10.00 2 %", "none – – –", "10.00 – – –", "none 90.00 90.00 18 %"].map(str::to_owned)
         );
-        let said = unknown(&View { file: &file }, &file.summaries[1]);
-        assert_eq!(said[0], "b: chat template not asked for alone: x offers no question for it; it is in the rest.");
-        assert_eq!(said.len(), 2);
-        assert_eq!(cells(&run(None))[4], "none 100.0 100.0 20 %", "a run that asked nothing");
+        let sentences = unknown(&RunView { file: &file }, &file.summaries[1]);
+        assert_eq!(
+            sentences[0],
+            "b: chat template was not measured separately and is part of the remainder: x has no such endpoint."
+        );
+        assert_eq!(sentences.len(), 2);
+        assert_eq!(cells(&run(None))[4], "none 100.0 100.0 20 %", "a run without separate measurements");
     }
 }

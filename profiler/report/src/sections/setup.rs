@@ -1,29 +1,29 @@
-//! What was measured.
+//! What was measured: engines, models, prompts and settings.
 
-use super::View;
+use super::RunView;
 use crate::content::{Block, Section};
 use crate::figures::count;
 use analyse::summary::spells;
 use record::Status;
 use record::plan::{PlannedModel, WeightSource};
 
-pub(super) fn section(view: &View<'_>) -> Section {
+pub(super) fn section(view: &RunView<'_>) -> Section {
     let file = view.file;
     let plan = &file.plan;
     let mut section = Section::short("What was measured");
     let ok = file.cases.iter().filter(|case| case.status == Status::Ok).count();
-    let mut facts = Vec::new();
-    let mut fact = |name: &str, value: String| facts.push((name.to_owned(), value));
+    let mut properties = Vec::new();
+    let mut property = |name: &str, value: String| properties.push((name.to_owned(), value));
     let unnamed = std::iter::repeat(None);
     for (engine, label) in file.environment.engines.iter().zip(plan.engines.iter().map(Some).chain(unnamed)) {
         let features =
             if engine.features.is_empty() { String::new() } else { format!(", {}", engine.features.join(" ")) };
         let own = engine.label();
         let named = label.filter(|label| **label != own).map(|label| format!("{label} = ")).unwrap_or_default();
-        fact("engine", format!("{named}{own} {} on {}{features}", engine.version, engine.device));
+        property("engine", format!("{named}{own} {} on {}{features}", engine.version, engine.device));
     }
     for model in &plan.models {
-        fact("model", model_text(view, model));
+        property("model", model_text(view, model));
     }
     let ids: Vec<&str> = plan
         .prompts
@@ -31,7 +31,7 @@ pub(super) fn section(view: &View<'_>) -> Section {
         .filter(|prompt| plan.models.first().is_none_or(|model| model.name == prompt.model))
         .map(|prompt| prompt.id.as_str())
         .collect();
-    fact(
+    property(
         "prompts",
         format!(
             "{}: {}{}",
@@ -42,9 +42,9 @@ pub(super) fn section(view: &View<'_>) -> Section {
     );
     let rounds = match plan.warmup {
         Some(requests) => count(requests, "warm-up request"),
-        None => "warm-up (until two in a row are within 5 %, at most 4)".to_owned(),
+        None => "warm-up (until two consecutive requests are within 5 %, at most 4)".to_owned(),
     };
-    fact(
+    property(
         "requests",
         format!(
             "{}{} per case after {rounds}, at most {} new tokens, temperature 0, seed {}{}",
@@ -59,15 +59,15 @@ pub(super) fn section(view: &View<'_>) -> Section {
             eos(view)
         ),
     );
-    fact("threads", list(&plan.threads));
+    property("threads", list(&plan.threads));
     if plan.depths.iter().any(|&depth| depth > 0) {
-        fact("depth", format!("{} tokens in the context before the prompt", list(&plan.depths)));
+        property("depth", format!("{} tokens in the context before the prompt", list(&plan.depths)));
     }
     if view.file.environment.engines.iter().any(|engine| !engine.device.is_remote()) {
-        fact("KV cache", plan.kv_type.name().to_uppercase());
+        property("KV cache", plan.kv_type.name().to_uppercase());
     }
     if !plan.settings.is_empty() {
-        fact(
+        property(
             "settings",
             plan.settings
                 .iter()
@@ -78,27 +78,30 @@ pub(super) fn section(view: &View<'_>) -> Section {
     }
     let spells = spells(&file.cases);
     if spells.disturbed > 0 {
-        fact("noise", spells.text());
+        property("noise", spells.text());
     }
-    fact("cases", format!("{ok} of {} ok{}", file.cases.len(), if file.interrupted { ", interrupted" } else { "" }));
-    fact("started", file.started.clone());
+    property(
+        "cases",
+        format!("{ok} of {} ok{}", file.cases.len(), if file.interrupted { ", interrupted" } else { "" }),
+    );
+    property("started", file.started.clone());
     if file.finished.is_none() {
-        fact("ended", "not in good order: it still runs, or was killed; what was measured until then is here, and `inferometer run --resume DIR` with the same options goes on".to_owned());
+        property("ended", "not finished: the run is still active or was killed. This report has the samples so far; `inferometer run --resume DIR` with the same options continues the run".to_owned());
     }
-    section.blocks.push(Block::Facts(facts));
+    section.blocks.push(Block::Properties(properties));
     if plan.virtual_time {
-        section.say("Time is virtual: the engine advances a clock instead of computing. The numbers say nothing about this machine.");
+        section.add_sentence("Time is virtual: the engine advances a clock instead of computing. The numbers are not measurements of this machine.");
     }
     section
 }
 
-fn model_text(view: &View<'_>, model: &PlannedModel) -> String {
+fn model_text(view: &RunView<'_>, model: &PlannedModel) -> String {
     let hash =
         model.sha256.as_deref().map(|hash| format!(", sha256 {}", &hash[..hash.len().min(12)])).unwrap_or_default();
     let (Some(parameters), Some(bytes)) = (model.parameters, model.file_bytes) else {
         let asked =
-            if model.reference.is_empty() { String::new() } else { format!(", asked for as {}", model.reference) };
-        return format!("{}: the server's; its weights are not on this disk{asked}", model.name);
+            if model.reference.is_empty() { String::new() } else { format!(", requested as {}", model.reference) };
+        return format!("{}: the server's model; its weights are not on this disk{asked}", model.name);
     };
     let (parameters, size) = (models::Params(parameters), models::Bytes(bytes));
     format!(
@@ -127,15 +130,15 @@ fn source_text(source: &WeightSource) -> String {
     }
 }
 
-fn new_tokens(view: &View<'_>) -> String {
+fn new_tokens(view: &RunView<'_>) -> String {
     let mut limits: Vec<usize> = view.file.plan.prompts.iter().map(|prompt| prompt.new_tokens).collect();
     limits.sort_unstable();
     limits.dedup();
     list(&limits)
 }
 
-fn eos(view: &View<'_>) -> &'static str {
-    if view.file.plan.ignore_eos { ", going on past the end token" } else { "" }
+fn eos(view: &RunView<'_>) -> &'static str {
+    if view.file.plan.ignore_eos { ", continuing after the end token" } else { "" }
 }
 
 fn list(numbers: &[usize]) -> String {

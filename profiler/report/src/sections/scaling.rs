@@ -1,13 +1,13 @@
-//! Speed against depth and against threads, where a run has several of them.
+//! Speed against depth and against threads, for runs with several of them.
 
-use super::View;
+use super::RunView;
 use crate::chart::{Chart, Figure, Line, Lines, Point};
 use crate::content::{Block, Section, Table};
 use crate::figures::{ABSENT, count, estimate};
 use record::Summary;
 use record::figures::significant;
 
-/// What is drawn over each axis.
+/// The metrics drawn over each axis.
 const METRICS: &[(&str, &str)] = &[("Decode speed", "decode_tps"), ("Prefill speed", "prefill_tps")];
 
 /// An axis of the plan.
@@ -15,7 +15,7 @@ struct Axis {
     name: &'static str,
     title: &'static str,
     of: fn(&Summary) -> usize,
-    /// The other axis, as part of a line's name; nothing where the plan has one value of it.
+    /// The value on the other axis, as part of a line's name.
     other: fn(&Summary) -> String,
     others: fn(&Summary) -> usize,
 }
@@ -37,7 +37,7 @@ const AXES: &[Axis] = &[
     },
 ];
 
-pub(super) fn section(view: &View<'_>) -> Section {
+pub(super) fn section(view: &RunView<'_>) -> Section {
     let mut section = Section::new("Depth and threads");
     for axis in AXES {
         let lines = lines(view, axis);
@@ -49,13 +49,13 @@ pub(super) fn section(view: &View<'_>) -> Section {
         }
     }
     if !section.blocks.is_empty() {
-        section.say("Means over the prompts with their 95 % intervals. A deeper context makes each token read more of the KV cache; more threads help until memory or the number of cores ends it.");
+        section.add_sentence("Means over the prompts with 95 % intervals. At a larger depth, each token reads more of the KV cache. More threads help until memory bandwidth or the number of cores limits the speed.");
     }
     section
 }
 
-/// Summaries that differ in this axis alone, each with the name of its line, ascending along the axis.
-fn lines<'a>(view: &'a View<'_>, axis: &Axis) -> Vec<(String, Vec<&'a Summary>)> {
+/// Lines of summaries that differ only in this axis, with their names, in ascending order along the axis.
+fn lines<'a>(view: &'a RunView<'_>, axis: &Axis) -> Vec<(String, Vec<&'a Summary>)> {
     let summaries = &view.file.summaries;
     let several = |of: fn(&Summary) -> usize| summaries.iter().any(|summary| of(summary) != of(&summaries[0]));
     let mut lines: Vec<(String, Vec<&Summary>)> = Vec::new();
@@ -88,7 +88,7 @@ fn chart(axis: &Axis, what: &str, metric: &str, lines: &[(String, Vec<&Summary>)
     let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
     let mut numbers = Table::new(format!("{what} in tokens per second against {}.", axis.name), &columns);
     let mut drawn = Vec::new();
-    let mut told = Vec::new();
+    let mut descriptions = Vec::new();
     for (name, summaries) in lines {
         let known = summaries.iter().filter_map(|summary| Some(((axis.of)(summary), summary.metrics.get(metric)?)));
         let points: Vec<Point> = known
@@ -103,12 +103,18 @@ fn chart(axis: &Axis, what: &str, metric: &str, lines: &[(String, Vec<&Summary>)
         };
         let cells = std::iter::once(name.clone()).chain(places.iter().map(cell));
         numbers.rows.push(cells.chain([ratio.map_or(ABSENT.to_owned(), |ratio| format!("{ratio:.2}"))]).collect());
-        told.push(format!("{name}: {} at {}, {} at {}", significant(first.y), first.x, significant(last.y), last.x));
+        descriptions.push(format!(
+            "{name}: {} at {}, {} at {}",
+            significant(first.y),
+            first.x,
+            significant(last.y),
+            last.x
+        ));
         drawn.push(Line { name: name.clone(), points, dots: true });
     }
     (!drawn.is_empty()).then(|| Chart {
         title: format!("{what} against {}", axis.name),
-        summary: format!("{what} in tokens per second, by {}. {}.", axis.title, told.join("; ")),
+        summary: format!("{what} in tokens per second, by {}. {}.", axis.title, descriptions.join("; ")),
         figure: Figure::Lines(Lines {
             x: axis.title.to_owned(),
             y: "tokens per second".to_owned(),

@@ -1,9 +1,9 @@
-//! How a ratio is said.
+//! Ratios as text.
 
 use analyse::compare::{Contrast, FigureRow, Finding};
 use record::figures::significant;
 
-/// From this ratio on a change is a factor and no percentage.
+/// Changes from this ratio on are given as a factor instead of a percentage.
 const FACTOR: f64 = 1.5;
 
 /// A share in percent, as short as it goes: `2`, `0.5`, `4.1`.
@@ -17,7 +17,7 @@ pub(super) fn change(ratio: f64) -> String {
     format!("{:+.1} %", (ratio - 1.0) * 100.0)
 }
 
-/// `1.032` and below it `[1.025, 1.039]`: the ratio as the heading of the column says.
+/// `1.032` and below it `[1.025, 1.039]`.
 pub(super) fn interval(row: &FigureRow) -> Option<String> {
     let ratio = significant(row.ratio?);
     Some(match row.low.zip(row.high) {
@@ -26,37 +26,37 @@ pub(super) fn interval(row: &FigureRow) -> Option<String> {
     })
 }
 
-/// What can be said of a figure, in a few words.
+/// The finding of a figure, in a few words.
 pub(super) fn finding(row: &FigureRow, threshold: f64) -> String {
     let matters = format!("{} %", plain(threshold));
     match row.finding {
         _ if row.low.is_none() => "no interval".to_owned(),
         Finding::Better => "better".to_owned(),
         Finding::Worse => "worse".to_owned(),
-        Finding::Small => format!("differs, not shown to exceed {matters}"),
-        Finding::Same => format!("the same within {matters}"),
+        Finding::Small => format!("differs, perhaps by less than {matters}"),
+        Finding::Same => format!("equal within {matters}"),
         Finding::Unknown => "no difference detectable".to_owned(),
     }
 }
 
-/// `decodes`, `answers`: what a metric that has a rate measures.
+/// The verb of each rate.
 const VERBS: &[(&str, &str)] = &[("decode_tps", "decodes"), ("prefill_tps", "prefills"), ("tps", "answers")];
 
-/// One sentence on a rate; `None` for other metrics and where there is no ratio.
+/// One sentence about a rate; `None` for other metrics and without a ratio.
 pub(super) fn sentence(contrast: &Contrast, row: &FigureRow, threshold: f64) -> Option<String> {
     let (_, verb) = VERBS.iter().find(|(metric, _)| *metric == row.metric)?;
     let (ratio, low, high) = (row.ratio?, row.low?, row.high?);
     let (other, baseline) = (&contrast.other.name, &contrast.baseline.name);
-    let told = match row.finding {
+    let text = match row.finding {
         Finding::Unknown => {
             let found = row
                 .detectable
-                .map_or_else(String::new, |share| format!("; differences from {} % on would be found", plain(share)));
+                .map_or_else(String::new, |share| format!("; detectable are differences from {} %", plain(share)));
             let more = row.more_rounds.filter(|rounds| *rounds > 0).map_or_else(String::new, |rounds| {
-                format!(", about {rounds} more rounds are needed for {} %", plain(threshold))
+                format!("; about {rounds} more rounds are needed to detect {} %", plain(threshold))
             });
             return Some(format!(
-                "{other} {verb} as fast as {baseline} as far as can be told: no difference detectable, {} [{}, {}]{found}{more}.",
+                "{other} {verb} as fast as {baseline}: no difference detectable, {} [{}, {}]{found}{more}.",
                 change(ratio),
                 change(low),
                 change(high)
@@ -74,10 +74,10 @@ pub(super) fn sentence(contrast: &Contrast, row: &FigureRow, threshold: f64) -> 
         _ => faster(other, verb, baseline, (ratio, low, high)),
     };
     let small = match row.finding {
-        Finding::Small => format!(", not shown to exceed the {} % that matter", plain(threshold)),
+        Finding::Small => format!(", perhaps by less than the relevant {} %", plain(threshold)),
         _ => String::new(),
     };
-    Some(format!("{told}{small}{}.", of_it(contrast, row)))
+    Some(format!("{text}{small}{}.", largest_part(contrast, row)))
 }
 
 /// `B decodes 4.0 % faster than A [3.0 %, 5.0 %]`, `10.0 % slower`: by the change of the rate, as in the tables; `at 1.902 times the
@@ -98,8 +98,8 @@ fn faster(other: &str, verb: &str, baseline: &str, (ratio, low, high): (f64, f64
     format!("{other} {verb} {} {word} than {baseline} [{}, {}]", show(ratio), show(low), show(high))
 }
 
-/// Where most of the difference lies: `: 81 % of it in gate/up/down projections`.
-fn of_it(contrast: &Contrast, row: &FigureRow) -> String {
+/// The part with most of the difference: `; 81 % of the difference is in gate/up/down projections`.
+fn largest_part(contrast: &Contrast, row: &FigureRow) -> String {
     let whole = match row.metric.as_str() {
         "decode_tps" => "decode",
         "prefill_tps" => "prefill",
@@ -109,7 +109,9 @@ fn of_it(contrast: &Contrast, row: &FigureRow) -> String {
     let largest = split.and_then(|split| {
         split.parts.iter().filter_map(|part| Some((part.share?, part))).max_by(|a, b| a.0.total_cmp(&b.0))
     });
-    largest.map_or_else(String::new, |(share, part)| format!(": {:.0} % of it in {}", share * 100.0, part.name))
+    largest.map_or_else(String::new, |(share, part)| {
+        format!("; {:.0} % of the difference is in {}", share * 100.0, part.name)
+    })
 }
 
 #[cfg(test)]
@@ -141,12 +143,12 @@ mod tests {
 
     #[test]
     fn every_finding_has_its_sentence() {
-        let told = |interval, finding| sentence(&contrast(), &row(interval, finding), 0.02).unwrap();
-        insta::assert_snapshot!(told((1.9, 1.85, 1.96), Finding::Better), @"B decodes at 1.900 times the speed of A [1.850, 1.960]: 81 % of it in gate/up/down projections.");
-        insta::assert_snapshot!(told((0.5, 0.4, 0.6), Finding::Worse), @"B decodes at 0.5000 times the speed of A [0.4000, 0.6000]: 81 % of it in gate/up/down projections.");
-        insta::assert_snapshot!(told((1.04, 1.03, 1.05), Finding::Better), @"B decodes 4.0 % faster than A [3.0 %, 5.0 %]: 81 % of it in gate/up/down projections.");
-        insta::assert_snapshot!(told((1.012, 1.003, 1.021), Finding::Small), @"B decodes 1.2 % faster than A [0.3 %, 2.1 %], not shown to exceed the 2 % that matter: 81 % of it in gate/up/down projections.");
-        insta::assert_snapshot!(told((0.999, 0.99, 1.008), Finding::Same), @"B decodes as fast as A within 2 %: -0.1 % [-1.0 %, +0.8 %].");
-        insta::assert_snapshot!(told((1.008, 0.984, 1.032), Finding::Unknown), @"B decodes as fast as A as far as can be told: no difference detectable, +0.8 % [-1.6 %, +3.2 %]; differences from 4 % on would be found, about 15 more rounds are needed for 2 %.");
+        let text = |interval, finding| sentence(&contrast(), &row(interval, finding), 0.02).unwrap();
+        insta::assert_snapshot!(text((1.9, 1.85, 1.96), Finding::Better), @"B decodes at 1.900 times the speed of A [1.850, 1.960]; 81 % of the difference is in gate/up/down projections.");
+        insta::assert_snapshot!(text((0.5, 0.4, 0.6), Finding::Worse), @"B decodes at 0.5000 times the speed of A [0.4000, 0.6000]; 81 % of the difference is in gate/up/down projections.");
+        insta::assert_snapshot!(text((1.04, 1.03, 1.05), Finding::Better), @"B decodes 4.0 % faster than A [3.0 %, 5.0 %]; 81 % of the difference is in gate/up/down projections.");
+        insta::assert_snapshot!(text((1.012, 1.003, 1.021), Finding::Small), @"B decodes 1.2 % faster than A [0.3 %, 2.1 %], perhaps by less than the relevant 2 %; 81 % of the difference is in gate/up/down projections.");
+        insta::assert_snapshot!(text((0.999, 0.99, 1.008), Finding::Same), @"B decodes as fast as A within 2 %: -0.1 % [-1.0 %, +0.8 %].");
+        insta::assert_snapshot!(text((1.008, 0.984, 1.032), Finding::Unknown), @"B decodes as fast as A: no difference detectable, +0.8 % [-1.6 %, +3.2 %]; detectable are differences from 4 %; about 15 more rounds are needed to detect 2 %.");
     }
 }
