@@ -433,7 +433,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_that_is_no_model_is_an_error_in_its_own_messages_or() {
+    fn the_error_of_an_invalid_file_has_the_message_of_llama_cpp() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("no.gguf");
         std::fs::write(&path, b"GGUF but nothing else").expect("it can be written");
