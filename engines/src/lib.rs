@@ -23,8 +23,8 @@ pub mod registry;
 pub mod threads;
 
 pub use engine_api::{
-    Advice, Ahead, CacheDefence, CacheHit, Caps, Device, DeviceMemory, Engine, EngineError, FinishReason,
-    FlashAttention, Flow, Given, Identity, KvBytes, KvType, LoadOptions, NullObserver, Observer, OpTimes, Phase,
-    PhaseSplit, Piece, Prompt, RecordedKvType, Remote, Reported, Request, Server, Session, Steps, UnsupportedKvType,
+    Advice, PreprocessingStep, CacheBypass, CacheHit, Caps, Device, DeviceMemory, Engine, EngineError, FinishReason,
+    FlashAttention, Flow, PreprocessingOutput, Identity, KvBytes, KvType, LoadOptions, NullObserver, Observer, OpTimes, Phase,
+    PhaseSplit, Piece, Prompt, RecordedKvType, ServerInfo, ServerReport, Request, Server, Session, Steps, UnsupportedKvType,
     Usage,
 };

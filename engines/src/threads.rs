@@ -13,7 +13,7 @@ pub fn count() -> usize {
 }
 
 /// Calls `work` once on each thread, with `0..count()`, the last number on the calling thread; returns when all are done.
-pub fn each(work: impl Fn(usize) + Sync) {
+pub fn run_on_each(work: impl Fn(usize) + Sync) {
     imp::each(work);
 }
 
@@ -69,7 +69,7 @@ mod tests {
     #[test]
     fn every_thread_is_called_once() {
         let seen = Mutex::new(Vec::new());
-        each(|index| seen.lock().unwrap().push((index, std::thread::current().id())));
+        run_on_each(|index| seen.lock().unwrap().push((index, std::thread::current().id())));
         let mut seen = seen.into_inner().unwrap();
         seen.sort_unstable_by_key(|(index, _)| *index);
         let indices: Vec<_> = seen.iter().map(|(index, _)| *index).collect();

@@ -35,7 +35,7 @@ fn capabilities_are_those_of_a_server() {
         let mut session = engine.connect(&options(&server.url(), &[])).expect("it connects");
         assert!(session.steps().is_none() && session.device_memory().is_none(), "{name}");
         assert_eq!(session.kv_bytes(), KvBytes::default(), "{name}: not reported");
-        assert_eq!(session.server().expect("a server").remote().software, name);
+        assert_eq!(session.server().expect("a server").info().software, name);
     }
 }
 

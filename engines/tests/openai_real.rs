@@ -40,7 +40,7 @@ fn real_servers_are_started_used_and_stopped() {
         assert_eq!(texts[0], texts[1], "{command}");
         let mut record = Record { stop_after: Some(2), ..Record::default() };
         session.generate(&chat("Tell a long story.", 200), &mut record).expect("it ends well");
-        let remote = session.server().expect("a server").remote();
+        let remote = session.server().expect("a server").info();
         println!("{remote:?}");
         let address = remote.address.expect("an address");
         drop(session);

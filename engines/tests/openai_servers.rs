@@ -10,7 +10,7 @@
 
 mod server;
 
-use engines::{Ahead, CacheDefence, CacheHit, EngineError, FinishReason, Given, Prompt, Request, Usage};
+use engines::{PreprocessingStep, CacheBypass, CacheHit, EngineError, FinishReason, PreprocessingOutput, Prompt, Request, Usage};
 use serde_json::{Value, json};
 use traces::Nanos;
 
@@ -82,7 +82,7 @@ fn servers_are_identified_by_their_responses() {
     .iter()
     .map(|server| {
         let session = connect(&server.url(), &[]).unwrap_or_else(|error| panic!("{error}"));
-        let remote = session.server().expect("a server").remote();
+        let remote = session.server().expect("a server").info();
         assert_eq!((remote.url, remote.address.map(|a| format!("http://{a}"))), (server.url(), Some(server.url())));
         let details: Vec<&str> = remote.details.keys().map(String::as_str).collect();
         let version = remote.version.unwrap_or_else(|| "?".to_owned());
@@ -165,11 +165,11 @@ fn pings_are_not_pieces() {
 fn mlx_lm_reports_progress_in_comments_and_its_version_in_responses() {
     let server = replay(&with(&MLX, "mlx_lm/chat.txt"));
     let mut session = connect(&server.url(), &[]).expect("it connects");
-    assert_eq!(session.server().expect("a server").remote().version, None);
+    assert_eq!(session.server().expect("a server").info().version, None);
     let mut record = Record::default();
     let usage = session.generate(&chat("hello", 32), &mut record).expect("a response");
     record.check();
-    assert_eq!(session.server().expect("a server").remote().version.as_deref(), Some("0.32.2"));
+    assert_eq!(session.server().expect("a server").info().version.as_deref(), Some("0.32.2"));
     assert_eq!((record.pieces.len(), record.progress.as_slice()), (32, [(1, 1)].as_slice()));
     let report = usage.reported.expect("a report");
     assert_eq!((usage.prompt_tokens, usage.output_tokens, report.cached_tokens), (37, 32, Some(36)));
@@ -205,7 +205,7 @@ fn a_pause_of_two_minutes_is_accepted() {
 fn each_request_has_another_nonce() {
     let server = replay(&with(&TINYGRAD, "tinygrad/chat.txt"));
     let mut session = connect(&server.url(), &[]).expect("it connects");
-    assert_eq!(session.server().expect("a server").remote().cache, CacheDefence::Nonce);
+    assert_eq!(session.server().expect("a server").info().cache, CacheBypass::Nonce);
     let mut nonces = Vec::new();
     for _ in 0..3 {
         let usage = session.generate(&chat("hello", 4), &mut Record::default()).expect("a response");
@@ -257,7 +257,7 @@ fn exo_ignores_the_end_of_the_text_at_its_benchmark_endpoint() {
     assert_eq!((usage.prompt_tokens, usage.output_tokens), (37, 16));
     assert_eq!(server.bodies("POST /bench/chat/completions").len(), 1);
     let mut session = connect(&server.url(), &[("bench", "on")]).expect("it connects");
-    assert_eq!(session.server().expect("a server").remote().cache, CacheDefence::Switch);
+    assert_eq!(session.server().expect("a server").info().cache, CacheBypass::Switch);
     let usage = session.generate(&chat("sea", 16), &mut Record::default()).expect("a response");
     let report = usage.reported.expect("a report");
     assert_eq!((report.nonce, report.cache), (None, Some(CacheHit::Cold)));
@@ -285,7 +285,7 @@ fn exo_places_an_instance_waits_for_its_runner_and_deletes_it() {
     assert_eq!(placed.len(), 1);
     assert!(placed[0]["instance"]["MlxRingInstance"]["instanceId"].is_string(), "{placed:?}");
     assert_eq!(server.bodies("GET /state").len(), 6, "once for each state that is not ready, and once more");
-    let remote = session.server().expect("a server").remote();
+    let remote = session.server().expect("a server").info();
     insta::assert_snapshot!(remote.details["instance"], @r#"{"id":"332d9ac0-ddd8-4709-942e-96cbbba9d121","kind":"MlxRingInstance","nodes":{"cee2d1cd8860ceb47c2c043862a3e1a":"e44f05a3-01ac-45aa-975c-47b6cee943dc"},"shards":[{"runner":"e44f05a3-01ac-45aa-975c-47b6cee943dc","sharding":"PipelineShardMetadata","rank":0,"start_layer":0,"end_layer":30}]}"#);
     let nodes: Value = serde_json::from_str(&remote.details["nodes"]).expect("it is JSON");
     assert_eq!(nodes["nodeBackends"]["cee2d1cd8860ceb47c2c043862a3e1a"], json!(["MlxCpu"]));
@@ -349,7 +349,7 @@ fn connecting_waits_for_a_loading_model() {
         }
     };
     let server = Server::start(vec![server::route("GET /v1/models", models)]);
-    assert_eq!(connect(&server.url(), &[]).expect("it loads").server().expect("a server").remote().model, "m");
+    assert_eq!(connect(&server.url(), &[]).expect("it loads").server().expect("a server").info().model, "m");
     let models = || server::whole(503, "application/json", r#"{"error":{"message":"Loading model"}}"#);
     let server = Server::start(vec![server::route("GET /v1/models", models)]);
     let error = connect(&server.url(), &[("ready_s", "0.2")]).err().expect("it never becomes ready");
@@ -360,7 +360,7 @@ fn connecting_waits_for_a_loading_model() {
 #[test]
 fn a_server_that_lists_a_model_may_still_load_it() {
     let server = replay(&["mlx_lm/models.txt", "llama-server/loading.txt", "llama-server/props.txt"]);
-    let remote = connect(&server.url(), &[]).expect("it loads").server().expect("a server").remote();
+    let remote = connect(&server.url(), &[]).expect("it loads").server().expect("a server").info();
     assert_eq!((remote.software.as_str(), server.bodies("GET /props").len()), ("llama-server", 2));
 }
 
@@ -417,27 +417,27 @@ fn template_and_tokens_have_their_own_queries() {
     let server = llama_server(r#"{"tokens":[1,523,28766]}"#);
     let session = connect(&server.url(), &[]).expect("it connects");
     let prompt = chat("hello", 4).prompt;
-    let ask = |part| session.server().expect("a server").ahead(part, &prompt).expect("a response");
-    assert_eq!(ask(Ahead::RoundTrip), Some(Given::Nothing));
-    assert_eq!(ask(Ahead::Template), Some(Given::Text("<|user|>hello".to_owned())));
-    assert_eq!(ask(Ahead::Tokenize), Some(Given::Tokens(vec![1, 523, 28766])));
+    let ask = |part| session.server().expect("a server").preprocess(part, &prompt).expect("a response");
+    assert_eq!(ask(PreprocessingStep::RoundTrip), Some(PreprocessingOutput::None));
+    assert_eq!(ask(PreprocessingStep::Template), Some(PreprocessingOutput::Text("<|user|>hello".to_owned())));
+    assert_eq!(ask(PreprocessingStep::Tokenize), Some(PreprocessingOutput::Tokens(vec![1, 523, 28766])));
     assert_eq!(server.bodies("POST /apply-template"), [json!({"messages": [{"role": "user", "content": "hello"}]})]);
     let other = replay(&MLX);
     let session = connect(&other.url(), &[]).expect("it connects");
-    let ask = |part| session.server().expect("a server").ahead(part, &prompt).expect("no query");
-    assert_eq!((ask(Ahead::Template), ask(Ahead::Tokenize)), (None, None), "mlx_lm.server has no endpoint for them");
+    let ask = |part| session.server().expect("a server").preprocess(part, &prompt).expect("no query");
+    assert_eq!((ask(PreprocessingStep::Template), ask(PreprocessingStep::Tokenize)), (None, None), "mlx_lm.server has no endpoint for them");
 }
 
 #[test]
 fn an_unexpected_response_to_a_query_is_an_error() {
     let server = llama_server(r#"{"tokens":["a"]}"#);
     let session = connect(&server.url(), &[]).expect("it connects");
-    let ask = |part| session.server().expect("a server").ahead(part, &chat("hello", 4).prompt);
-    let error = ask(Ahead::Tokenize).expect_err("no ids").to_string().replace(&server.url(), "URL");
+    let ask = |part| session.server().expect("a server").preprocess(part, &chat("hello", 4).prompt);
+    let error = ask(PreprocessingStep::Tokenize).expect_err("no ids").to_string().replace(&server.url(), "URL");
     insta::assert_snapshot!(error, @r#"engine openai failed in POST URL/tokenize: expected token ids under `tokens`, found `{"tokens":["a"]}`"#);
     let older = replay(&LLAMA);
     let session = connect(&older.url(), &[]).expect("it connects");
-    let ask = |part| session.server().expect("a server").ahead(part, &chat("hello", 4).prompt);
-    let error = ask(Ahead::Template).expect_err("it has no such endpoint").to_string().replace(&older.url(), "URL");
+    let ask = |part| session.server().expect("a server").preprocess(part, &chat("hello", 4).prompt);
+    let error = ask(PreprocessingStep::Template).expect_err("it has no such endpoint").to_string().replace(&older.url(), "URL");
     insta::assert_snapshot!(error, @"engine openai failed in POST URL/apply-template: HTTP 404: File Not Found");
 }

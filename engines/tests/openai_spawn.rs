@@ -91,7 +91,7 @@ fn a_server_is_started_and_ends_with_all_its_children() {
     let mut session = spawn(&command(folder.path()), None).unwrap_or_else(|error| panic!("{error}"));
     let pids = std::fs::read_to_string(folder.path().join("pids")).expect("the server wrote them");
     let pids: Vec<&str> = pids.split(' ').collect();
-    let remote = session.server().expect("a server").remote();
+    let remote = session.server().expect("a server").info();
     assert_eq!((remote.software.as_str(), remote.model.as_str()), ("unknown", "small"));
     assert_eq!(remote.pid.map(|pid| pid.to_string()).as_deref(), Some(pids[0]));
     let mut record = Record::default();
@@ -108,7 +108,7 @@ fn the_error_of_a_crashed_server_has_its_last_output() {
     require_python();
     let folder = tempfile::tempdir().expect("a folder");
     let mut session = spawn(&command(folder.path()), None).unwrap_or_else(|error| panic!("{error}"));
-    let url = session.server().expect("a server").remote().url;
+    let url = session.server().expect("a server").info().url;
     let error_of = |session: &mut dyn Session| {
         let error = session.generate(&chat("crash", 4), &mut Record::default()).expect_err("it has crashed");
         error.with_advice().replace(&url, "URL")

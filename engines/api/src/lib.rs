@@ -10,7 +10,7 @@ mod identity;
 mod kv_type;
 mod observer;
 mod options;
-mod remote;
+mod server;
 mod request;
 mod traits;
 
@@ -20,6 +20,6 @@ pub use identity::{Caps, Identity, OpTimes, PhaseSplit};
 pub use kv_type::{KvType, RecordedKvType, UnsupportedKvType};
 pub use observer::{Flow, NullObserver, Observer, Phase, Piece};
 pub use options::{FlashAttention, LoadOptions};
-pub use remote::{Ahead, CacheDefence, CacheHit, Given, Remote, Reported};
+pub use server::{PreprocessingStep, CacheBypass, CacheHit, PreprocessingOutput, ServerInfo, ServerReport};
 pub use request::{FinishReason, Prompt, Request, Usage};
 pub use traits::{DeviceMemory, Engine, KvBytes, Server, Session, Steps};

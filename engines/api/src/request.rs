@@ -3,7 +3,7 @@
 use models::chat::Message;
 use serde::{Deserialize, Serialize};
 
-use crate::Reported;
+use crate::ServerReport;
 
 /// One request: greedy decoding (temperature 0) of a prompt.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,14 +37,14 @@ pub enum Prompt {
 pub struct Usage {
     /// The prompt's token ids as the model got them; empty if the engine does not report them.
     pub prompt_ids: Vec<u32>,
-    /// Number of prompt tokens; 0 if a server does not report it, in which case [`Reported::prompt_tokens`] is `None`.
+    /// Number of prompt tokens; 0 if a server does not report it, in which case [`ServerReport::prompt_tokens`] is `None`.
     pub prompt_tokens: usize,
     /// Number of output tokens, an end-of-generation token included; the number of pieces if a server does not count tokens.
     pub output_tokens: usize,
     /// Why generation ended.
     pub finish: FinishReason,
     /// What a server reports about the request; `None` for an engine in this process.
-    pub reported: Option<Reported>,
+    pub reported: Option<ServerReport>,
 }
 
 /// Why a generation ended.

@@ -2,7 +2,7 @@
 
 use models::Checkpoint;
 
-use crate::{Ahead, Caps, Device, EngineError, Given, Identity, LoadOptions, Observer, Prompt, Remote, Request, Usage};
+use crate::{PreprocessingStep, Caps, Device, EngineError, PreprocessingOutput, Identity, LoadOptions, Observer, Prompt, ServerInfo, Request, Usage};
 
 /// A backend.
 pub trait Engine: Send + Sync {
@@ -107,13 +107,13 @@ pub trait Steps {
 /// A server that has the model.
 pub trait Server {
     /// Its identity, as far as it is known by now.
-    fn remote(&self) -> Remote;
+    fn info(&self) -> ServerInfo;
     /// Runs one step that comes before the model for this prompt, and nothing else; the caller times it. `None` if the server has
     /// no endpoint for it, or the prompt does not need it.
     ///
     /// # Errors
     /// When the server does not answer, or not as expected.
-    fn ahead(&self, part: Ahead, prompt: &Prompt) -> Result<Option<Given>, EngineError>;
+    fn preprocess(&self, part: PreprocessingStep, prompt: &Prompt) -> Result<Option<PreprocessingOutput>, EngineError>;
 }
 
 /// Bytes of a KV cache.

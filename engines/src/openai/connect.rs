@@ -13,7 +13,7 @@ use super::session::Connection;
 use super::settings::Settings;
 use super::software::{ServerIdentity, Software};
 use crate::suggest::{did_you_mean, nearest};
-use crate::{EngineError, LoadOptions, Remote, Session};
+use crate::{EngineError, LoadOptions, ServerInfo, Session};
 
 /// The placeholder for a free port in a command and in an address.
 const PORT: &str = "{port}";
@@ -33,7 +33,7 @@ pub(super) fn connect(options: &LoadOptions, settings: Settings) -> Result<Box<d
         _ => (model(&http, &found, &settings)?, None),
     };
     let software = found.software;
-    let remote = Remote {
+    let remote = ServerInfo {
         software: software.name().to_owned(),
         version: found.version,
         model,

@@ -3,7 +3,7 @@
 //! A session is a connection to a running server, or to one that it starts. exo, llama-server, llama-cpp-python, mlx_lm.server,
 //! ollama, tinygrad and vLLM are identified by their responses; each has its own options to bypass its prefix cache, to ignore the
 //! end of the text and to report its times. Only the arrival of text is observed: the phases are prefill (from sending the request
-//! to the first text) and decode. What the server reports itself is in [`Reported`](crate::Reported).
+//! to the first text) and decode. What the server reports itself is in [`ServerReport`](crate::ServerReport).
 
 mod completion_chunk;
 mod connect;
@@ -37,7 +37,7 @@ pub(crate) const NAME: &str = "openai";
 pub struct OpenAi;
 
 impl Engine for OpenAi {
-    /// The version is that of the client; the server's is in [`Remote`](crate::Remote).
+    /// The version is that of the client; the server's is in [`ServerInfo`](crate::ServerInfo).
     fn identity_on(&self, _device: &Device) -> Identity {
         Identity {
             name: NAME.to_owned(),

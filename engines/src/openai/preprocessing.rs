@@ -7,7 +7,7 @@ use super::error::{Problem, RequestError, quote};
 use super::http::Http;
 use super::settings::Settings;
 use super::software::Software;
-use crate::{Ahead, Given, Prompt};
+use crate::{PreprocessingStep, PreprocessingOutput, Prompt};
 
 /// A query for one step.
 #[derive(Debug, PartialEq)]
@@ -35,15 +35,15 @@ impl Query {
         software: Software,
         model: &str,
         settings: &Settings,
-        part: Ahead,
+        part: PreprocessingStep,
         prompt: &Prompt,
     ) -> Option<Self> {
         let post = |path, body, expected| Some(Self { path, body: Some(body), expected });
         match (part, prompt) {
-            (Ahead::RoundTrip, _) => {
+            (PreprocessingStep::RoundTrip, _) => {
                 Some(Self { path: cheapest_path(software), body: None, expected: Expected::Anything })
             }
-            (Ahead::Template, Prompt::Text { messages, .. }) if !messages.is_empty() => {
+            (PreprocessingStep::Template, Prompt::Text { messages, .. }) if !messages.is_empty() => {
                 if software != Software::LlamaServer {
                     return None;
                 }
@@ -53,7 +53,7 @@ impl Query {
                 body.entry("messages").or_insert_with(|| messages.iter().map(message).collect());
                 post("/apply-template", Value::Object(body), Expected::Text("prompt"))
             }
-            (Ahead::Tokenize, Prompt::Text { text, messages, .. }) => match software {
+            (PreprocessingStep::Tokenize, Prompt::Text { text, messages, .. }) => match software {
                 // As for a request: the server adds the BOS token itself if the model has one.
                 Software::LlamaServer => post(
                     "/tokenize",
@@ -71,12 +71,12 @@ impl Query {
                 ),
                 Software::Ollama | Software::Exo | Software::Tinygrad | Software::MlxLm | Software::Unknown => None,
             },
-            (Ahead::Template, Prompt::Text { .. }) | (Ahead::Template | Ahead::Tokenize, Prompt::Tokens(_)) => None,
+            (PreprocessingStep::Template, Prompt::Text { .. }) | (PreprocessingStep::Template | PreprocessingStep::Tokenize, Prompt::Tokens(_)) => None,
         }
     }
 
     /// Sends the query and returns the expected content.
-    pub(super) fn send(&self, http: &Http) -> Result<Given, RequestError> {
+    pub(super) fn send(&self, http: &Http) -> Result<PreprocessingOutput, RequestError> {
         let (method, response) = match &self.body {
             Some(body) => ("POST", http.post(self.path, body)?),
             None => ("GET", http.get(self.path)?),
@@ -91,13 +91,13 @@ impl Query {
         // A body that is not JSON has no key, and is reported by the same error.
         let document = response.json().unwrap_or(Value::Null);
         match self.expected {
-            Expected::Anything => Ok(Given::Nothing),
+            Expected::Anything => Ok(PreprocessingOutput::None),
             Expected::Text(key) => {
-                document[key].as_str().map(|text| Given::Text(text.to_owned())).ok_or_else(|| unexpected("a text", key))
+                document[key].as_str().map(|text| PreprocessingOutput::Text(text.to_owned())).ok_or_else(|| unexpected("a text", key))
             }
             Expected::Tokens(key) => {
                 let ids = document[key].as_array().and_then(|ids| ids.iter().map(token_id).collect());
-                ids.map(Given::Tokens).ok_or_else(|| unexpected("token ids", key))
+                ids.map(PreprocessingOutput::Tokens).ok_or_else(|| unexpected("token ids", key))
             }
         }
     }
@@ -139,7 +139,7 @@ mod tests {
         Prompt::Text { text: "rendered".to_owned(), add_bos: false, messages }
     }
 
-    fn shown(software: Software, part: Ahead, prompt: &Prompt) -> String {
+    fn shown(software: Software, part: PreprocessingStep, prompt: &Prompt) -> String {
         let Some(query) = Query::new(software, "m", &Settings::default(), part, prompt) else {
             return "-".to_owned();
         };
@@ -150,7 +150,7 @@ mod tests {
     fn each_server_gets_the_queries_that_it_has_endpoints_for() {
         let chat = text(&[("user", "hi")]);
         let line = |software: Software| {
-            let parts = [Ahead::RoundTrip, Ahead::Template, Ahead::Tokenize];
+            let parts = [PreprocessingStep::RoundTrip, PreprocessingStep::Template, PreprocessingStep::Tokenize];
             format!("{}: {}", software.name(), parts.map(|part| shown(software, part, &chat)).join(", "))
         };
         insta::assert_snapshot!(ALL.map(line).join("\n"), @r#"
@@ -168,10 +168,10 @@ mod tests {
     #[test]
     fn only_text_is_rendered_and_tokenized() {
         let raw = text(&[]);
-        assert_eq!(shown(Software::LlamaServer, Ahead::Template, &raw), "-", "plain text needs no template");
-        assert!(shown(Software::Vllm, Ahead::Tokenize, &raw).contains(r#""add_special_tokens":true"#));
+        assert_eq!(shown(Software::LlamaServer, PreprocessingStep::Template, &raw), "-", "plain text needs no template");
+        assert!(shown(Software::Vllm, PreprocessingStep::Tokenize, &raw).contains(r#""add_special_tokens":true"#));
         let ids = Prompt::Tokens(vec![1]);
-        for part in [Ahead::Template, Ahead::Tokenize] {
+        for part in [PreprocessingStep::Template, PreprocessingStep::Tokenize] {
             assert_eq!(shown(Software::LlamaServer, part, &ids), "-");
         }
     }

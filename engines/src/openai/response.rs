@@ -6,7 +6,7 @@ use super::completion_chunk::{CompletionChunk, StreamError, progress_in};
 use super::error::{Problem, quote};
 use super::server_report::ReportEvents;
 use super::sse::Event;
-use crate::{FinishReason, Flow, Observer, Phase, Piece, Reported};
+use crate::{FinishReason, Flow, Observer, Phase, Piece, ServerReport};
 
 /// The state of a response.
 pub(super) struct Response {
@@ -20,7 +20,7 @@ pub(super) struct Response {
     invalid_line: Option<String>,
     /// The server's `system_fingerprint`.
     pub(super) fingerprint: Option<String>,
-    pub(super) reported: Reported,
+    pub(super) reported: ServerReport,
 }
 
 /// Whether to read more of the stream.
@@ -42,7 +42,7 @@ impl Response {
             is_complete: false,
             invalid_line: None,
             fingerprint: None,
-            reported: Reported::default(),
+            reported: ServerReport::default(),
         }
     }
 

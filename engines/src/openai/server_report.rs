@@ -4,7 +4,7 @@ use serde_json::Value;
 use traces::Nanos;
 
 use super::completion_chunk::count;
-use crate::{CacheHit, Reported};
+use crate::{CacheHit, ServerReport};
 
 /// Collects the figures that the events and comments of a stream report.
 pub(super) trait ReportEvents {
@@ -14,7 +14,7 @@ pub(super) trait ReportEvents {
     fn read_comment(&mut self, comment: &str);
 }
 
-impl ReportEvents for Reported {
+impl ReportEvents for ServerReport {
     fn read_event(&mut self, document: &Value) {
         usage(self, &document["usage"]);
         timings(self, &document["timings"]);
@@ -42,14 +42,14 @@ impl ReportEvents for Reported {
 }
 
 /// `{"prompt_tokens":37,"completion_tokens":32,"prompt_tokens_details":{"cached_tokens":0}}`.
-fn usage(reported: &mut Reported, usage: &Value) {
+fn usage(reported: &mut ServerReport, usage: &Value) {
     update(&mut reported.prompt_tokens, count(&usage["prompt_tokens"]));
     update(&mut reported.output_tokens, count(&usage["completion_tokens"]));
     update(&mut reported.cached_tokens, count(&usage["prompt_tokens_details"]["cached_tokens"]));
 }
 
 /// llama-server. Its output time starts at the first token, so that an output of one token has a meaningless 0.001 ms.
-fn timings(reported: &mut Reported, timings: &Value) {
+fn timings(reported: &mut ServerReport, timings: &Value) {
     update(&mut reported.cached_tokens, count(&timings["cache_n"]));
     let computed = count(&timings["prompt_n"]).filter(|tokens| *tokens > 0);
     if let Some(computed) = computed {
@@ -67,7 +67,7 @@ fn timings(reported: &mut Reported, timings: &Value) {
 }
 
 /// exo. On an exact hit its prompt rate is that of the earlier request that filled the cache, so it is ignored.
-fn generation_stats(reported: &mut Reported, stats: &Value) {
+fn generation_stats(reported: &mut ServerReport, stats: &Value) {
     update(&mut reported.prompt_tokens, count(&stats["prompt_tokens"]));
     update(&mut reported.output_tokens, count(&stats["generation_tokens"]));
     let cache = match stats["prefix_cache_hit"].as_str() {
@@ -88,12 +88,12 @@ fn generation_stats(reported: &mut Reported, stats: &Value) {
 }
 
 /// exo. It reports 0 if no node can measure its power, so 0 is ignored.
-fn power(reported: &mut Reported, power: &Value) {
+fn power(reported: &mut ServerReport, power: &Value) {
     update(&mut reported.energy_j, power["total_energy_joules"].as_f64().filter(|joules| *joules > 0.0));
 }
 
 /// ollama, in nanoseconds.
-fn ollama(reported: &mut Reported, last: &Value) {
+fn ollama(reported: &mut ServerReport, last: &Value) {
     let nanos = |key: &str| last[key].as_u64().filter(|nanos| *nanos > 0).map(Nanos::from_nanos);
     update(&mut reported.prompt_tokens, count(&last["prompt_eval_count"]));
     update(&mut reported.cached_tokens, count(&last["prompt_eval_cached_count"]));
@@ -131,8 +131,8 @@ fn milliseconds(value: &Value) -> Option<Nanos> {
 mod tests {
     use super::*;
 
-    fn after(events: &[&str]) -> Reported {
-        let mut reported = Reported::default();
+    fn after(events: &[&str]) -> ServerReport {
+        let mut reported = ServerReport::default();
         for event in events {
             match event.strip_prefix(": ") {
                 Some(comment) => reported.read_comment(comment),

@@ -7,7 +7,7 @@ use super::nonce;
 use super::settings::{Bench, Cache, Settings};
 use super::software::Software;
 use super::sse::Framing;
-use crate::{CacheDefence, EngineError, Prompt, Request};
+use crate::{CacheBypass, EngineError, Prompt, Request};
 
 /// One request as it is sent.
 #[derive(Debug)]
@@ -20,12 +20,12 @@ pub(super) struct ServerRequest {
 }
 
 /// How a server's prefix cache is bypassed.
-pub(super) fn cache_bypass(software: Software, settings: &Settings) -> CacheDefence {
+pub(super) fn cache_bypass(software: Software, settings: &Settings) -> CacheBypass {
     let has_switch = software == Software::LlamaServer || software == Software::Exo && settings.bench == Bench::On;
     match settings.cache {
-        Cache::Keep => CacheDefence::None,
-        Cache::Auto if has_switch => CacheDefence::Switch,
-        Cache::Auto | Cache::Nonce => CacheDefence::Nonce,
+        Cache::Keep => CacheBypass::None,
+        Cache::Auto if has_switch => CacheBypass::Switch,
+        Cache::Auto | Cache::Nonce => CacheBypass::Nonce,
     }
 }
 
@@ -43,7 +43,7 @@ impl ServerRequest {
         }
         let bypass = cache_bypass(software, settings);
         let nonce = match &request.prompt {
-            Prompt::Text { .. } if bypass == CacheDefence::Nonce => Some(nonce::line()),
+            Prompt::Text { .. } if bypass == CacheBypass::Nonce => Some(nonce::line()),
             _ => None,
         };
         let (path, mut body) = prompt(software, settings, request, nonce.as_deref().unwrap_or_default())?;
@@ -53,14 +53,14 @@ impl ServerRequest {
         limits(software, request, &mut body);
         match software {
             Software::LlamaServer => {
-                body.insert("cache_prompt".to_owned(), json!(bypass != CacheDefence::Switch));
+                body.insert("cache_prompt".to_owned(), json!(bypass != CacheBypass::Switch));
                 body.insert("return_progress".to_owned(), json!(true));
             }
             // Token ids take no nonce; a salt makes the cache blocks of a request private.
-            Software::Vllm if bypass == CacheDefence::Nonce && nonce.is_none() => {
+            Software::Vllm if bypass == CacheBypass::Nonce && nonce.is_none() => {
                 body.insert("cache_salt".to_owned(), json!(nonce::line().trim_end()));
             }
-            Software::Exo if path.starts_with("/bench") && bypass == CacheDefence::None => {
+            Software::Exo if path.starts_with("/bench") && bypass == CacheBypass::None => {
                 body.insert("use_prefix_cache".to_owned(), json!(true));
             }
             _ => {}
@@ -206,7 +206,7 @@ mod tests {
         assert_eq!((&with["seed"], &with["temperature"]), (&json!(7), &json!(0.1)));
         assert_eq!(
             cache_bypass(Software::Exo, &Settings { bench: Bench::On, ..Settings::default() }),
-            CacheDefence::Switch
+            CacheBypass::Switch
         );
     }
 }

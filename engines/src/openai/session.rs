@@ -15,7 +15,7 @@ use super::settings::Settings;
 use super::software::Software;
 use super::sse::{Parser, TooLong};
 use crate::{
-    Ahead, EngineError, Given, KvBytes, NullObserver, Observer, Prompt, Remote, Request, Server, Session, Steps, Usage,
+    PreprocessingStep, EngineError, PreprocessingOutput, KvBytes, NullObserver, Observer, Prompt, ServerInfo, Request, Server, Session, Steps, Usage,
 };
 
 /// Maximum number of bytes per read.
@@ -26,7 +26,7 @@ pub(super) struct Connection {
     pub(super) http: Arc<Http>,
     pub(super) settings: Settings,
     pub(super) software: Software,
-    pub(super) remote: Remote,
+    pub(super) remote: ServerInfo,
     /// The instance that exo placed for this session. It is dropped before the process.
     pub(super) _placed: Option<Placed>,
     /// The process of the server, if it was started here.
@@ -137,11 +137,11 @@ impl Session for Connection {
 }
 
 impl Server for Connection {
-    fn remote(&self) -> Remote {
+    fn info(&self) -> ServerInfo {
         self.remote.clone()
     }
 
-    fn ahead(&self, part: Ahead, prompt: &Prompt) -> Result<Option<Given>, EngineError> {
+    fn preprocess(&self, part: PreprocessingStep, prompt: &Prompt) -> Result<Option<PreprocessingOutput>, EngineError> {
         let query = Query::new(self.software, &self.remote.model, &self.settings, part, prompt);
         Ok(query.map(|query| query.send(&self.http)).transpose()?)
     }

@@ -8,7 +8,7 @@ use traces::Nanos;
 
 /// The server behind a session.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Remote {
+pub struct ServerInfo {
     /// The server software, such as `llama-server`; `unknown` if it was not recognised.
     pub software: String,
     /// Its version, if it reports one.
@@ -22,7 +22,7 @@ pub struct Remote {
     /// Its process id, if this process started it.
     pub pid: Option<u32>,
     /// How its prefix cache is bypassed.
-    pub cache: CacheDefence,
+    pub cache: CacheBypass,
     /// Other facts that it reports (context length, model file, nodes), as JSON text where the value is more than a word.
     pub details: BTreeMap<String, String>,
 }
@@ -30,7 +30,7 @@ pub struct Remote {
 /// How a server's prefix cache is bypassed, so that the model computes every prompt.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum CacheDefence {
+pub enum CacheBypass {
     /// It is not: the cache may contain prompts of requests.
     #[default]
     None,
@@ -42,7 +42,7 @@ pub enum CacheDefence {
 
 /// A step that a server runs for a request before the model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ahead {
+pub enum PreprocessingStep {
     /// A network round trip: a query that costs the server nothing, on a new connection, as each request has one.
     RoundTrip,
     /// Messages to text, by the server's chat template.
@@ -53,9 +53,9 @@ pub enum Ahead {
 
 /// The output of such a step.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Given {
+pub enum PreprocessingOutput {
     /// No output.
-    Nothing,
+    None,
     /// The rendered text.
     Text(String),
     /// Token ids.
@@ -64,7 +64,7 @@ pub enum Given {
 
 /// What a server reports about one request.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Reported {
+pub struct ServerReport {
     /// Prompt tokens, those from its cache included.
     pub prompt_tokens: Option<usize>,
     /// Prompt tokens from its prefix cache.
