@@ -5,13 +5,14 @@
 //! [`Root`], so that everything here runs on recorded trees in tests. Nothing here divides by tokens: see
 //! [`analyse::attribution`].
 
+use record::Reason;
 use std::collections::BTreeMap;
 
 use engine_api::Phase;
 use traces::{Nanos, clock};
 
 use super::{Counter, Source};
-use crate::root::Root;
+use crate::root::{FileError, Root};
 
 const ZONES: &str = "/sys/class/powercap";
 /// How often the processor brings its accounts up to date (Intel SDM volume 3B, 15.10; AMD's do the same).
@@ -78,7 +79,7 @@ pub struct EnergySpan {
     /// How long it was.
     pub time: Nanos,
     /// Joules, or why they are not known.
-    pub joules: Vec<Result<f64, String>>,
+    pub joules: Vec<Result<f64, Reason>>,
 }
 
 /// The energy accounts that were asked for and exist.
@@ -194,10 +195,10 @@ fn passed(last: u64, now: u64, range: u64) -> u64 {
 
 /// Joules of a domain between two moments.
 #[allow(clippy::cast_precision_loss, reason = "microjoules of a request stay far below 2^53")]
-fn joules(counter: &Counter, domain: Domain, before: &Moment, after: &Moment) -> Result<f64, String> {
+fn joules(counter: &Counter, domain: Domain, before: &Moment, after: &Moment) -> Result<f64, Reason> {
     let time = after.at.saturating_sub(before.at);
     if time < UPDATE * UPDATES {
-        return Err(format!(
+        return Err(reason!(
             "too short for {}: it took {:.1} ms, and the processor updates its energy account about every {} ms, so that {} ms are the least that is told",
             counter.name,
             time.as_millis_f64(),
@@ -206,15 +207,15 @@ fn joules(counter: &Counter, domain: Domain, before: &Moment, after: &Moment) ->
         ));
     }
     if before.gaps != after.gaps {
-        return Err(format!("{} may have overflowed more than once: it was not read for too long", counter.name));
+        return Err(reason!("{} may have overflowed more than once: it was not read for too long", counter.name));
     }
     let place = domain as usize;
     match (before.total[place], after.total[place]) {
         (Some(earlier), Some(later)) if later > earlier => Ok((later - earlier) as f64 / counter.per_unit as f64),
         (Some(_), Some(_)) => {
-            Err(format!("{} stood still: the account exists here, but nothing is counted in it", counter.name))
+            Err(reason!("{} stood still: the account exists here, but nothing is counted in it", counter.name))
         }
-        _ => Err(format!("reading {} failed", counter.name)),
+        _ => Err(reason!("reading {} failed", counter.name)),
     }
 }
 
@@ -247,11 +248,11 @@ fn zones(root: &Root) -> (Vec<Zone>, BTreeMap<Domain, String>) {
             continue;
         }
         let file = format!("{folder}/energy_uj");
-        let read = root.number::<u64>(&file).and_then(|_| root.number::<u64>(&format!("{folder}/max_energy_range_uj")));
-        match read {
+        let readable = root.read(&file).map_err(unreadable).and_then(|_| root.number::<u64>(&file));
+        match readable.and_then(|_| root.number::<u64>(&format!("{folder}/max_energy_range_uj"))) {
             Ok(range) => zones.push(Zone { domain, file, range, last: None, total: 0 }),
             Err(reason) => {
-                trouble.insert(domain, unreadable(&reason));
+                trouble.insert(domain, reason.into());
             }
         }
     }
@@ -282,13 +283,13 @@ fn absent(root: &Root) -> String {
     )
 }
 
-fn unreadable(reason: &str) -> String {
-    if reason.ends_with("permission denied") {
-        return format!(
-            "{reason}: since Linux 5.10 only root may read it, because it can betray secrets of other programs; run as root, or allow it until the next start with `sudo chmod a+r {ZONES}/*/energy_uj`"
+fn unreadable(error: FileError) -> Reason {
+    if let FileError::Denied(_) = error {
+        return reason!(
+            "{error}: since Linux 5.10 only root may read it, because it can betray secrets of other programs; run as root, or allow it until the next start with `sudo chmod a+r {ZONES}/*/energy_uj`"
         );
     }
-    reason.to_owned()
+    error.into()
 }
 
 #[cfg(test)]

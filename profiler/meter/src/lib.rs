@@ -5,6 +5,9 @@
 //! Counters are never reset: what a phase took is the difference of two readings (an inherited perf counter keeps what
 //! its children have added through a reset).
 
+#[macro_use]
+mod reason;
+
 mod energy;
 pub mod environment;
 pub mod heap;
@@ -52,6 +55,7 @@ pub use registry::{
 pub use timeline::{MemoryPoint, Timeline, Watched};
 
 use perf::PerfCounters;
+use record::Reason;
 use virtual_pmu::VirtualPmu;
 
 /// Why a figure is absent that only a real machine has.
@@ -146,7 +150,7 @@ impl Meter {
     ///
     /// # Errors
     /// The reason where the kernel refuses.
-    pub fn select(&mut self, set: usize) -> Result<(), String> {
+    pub fn select(&mut self, set: usize) -> Result<(), Reason> {
         self.events.select(set)
     }
 
@@ -212,10 +216,10 @@ impl Meter {
     ///
     /// # Errors
     /// The reason where the platform does not tell.
-    pub fn memory(&mut self) -> Result<Memory, String> {
+    pub fn memory(&mut self) -> Result<Memory, Reason> {
         match &mut self.probe {
             Probe::System(probe) => probe.memory(),
-            Probe::Virtual => Err(VIRTUAL.to_owned()),
+            Probe::Virtual => Err(Reason::new(VIRTUAL)),
         }
     }
 
@@ -223,10 +227,10 @@ impl Meter {
     ///
     /// # Errors
     /// The reason where the platform cannot.
-    pub fn reset_peak(&mut self) -> Result<(), String> {
+    pub fn reset_peak(&mut self) -> Result<(), Reason> {
         match &mut self.probe {
             Probe::System(probe) => probe.reset_peak(),
-            Probe::Virtual => Err(VIRTUAL.to_owned()),
+            Probe::Virtual => Err(Reason::new(VIRTUAL)),
         }
     }
 
@@ -234,7 +238,7 @@ impl Meter {
     ///
     /// # Errors
     /// The reason where the platform does not tell.
-    pub fn read_bytes(&mut self) -> Result<u64, String> {
+    pub fn read_bytes(&mut self) -> Result<u64, Reason> {
         match &mut self.probe {
             Probe::System(probe) => probe.read_bytes(),
             Probe::Virtual => virtual_probe::read_bytes(),
@@ -258,7 +262,7 @@ fn open_events(_: &[&'static Counter], _: &mut BTreeMap<String, String>) -> Perf
 ///
 /// # Errors
 /// The reason where the platform does not tell.
-pub fn huge_pages() -> Result<u64, String> {
+pub fn huge_pages() -> Result<u64, Reason> {
     platform::huge_pages()
 }
 

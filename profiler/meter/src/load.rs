@@ -1,5 +1,6 @@
 //! Who else used the processor while a request ran.
 
+use record::Reason;
 /// The machine's processor time so far, all cores, in clock ticks of the kernel.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct MachineLoad {
@@ -21,7 +22,7 @@ impl MachineLoad {
     ///
     /// # Errors
     /// The reason where the platform does not tell.
-    pub fn read() -> Result<Self, String> {
+    pub fn read() -> Result<Self, Reason> {
         super::virtual_probe::machine_load().map_or_else(super::platform::machine_load, Ok)
     }
 
@@ -34,10 +35,10 @@ impl MachineLoad {
     /// # Errors
     /// When too few ticks have passed.
     #[allow(clippy::cast_precision_loss, reason = "ticks stay far below 2^53")]
-    pub fn shares_since(&self, before: &Self, own_cpu_seconds: f64) -> Result<(f64, f64), String> {
+    pub fn shares_since(&self, before: &Self, own_cpu_seconds: f64) -> Result<(f64, f64), Reason> {
         let total = self.total.saturating_sub(before.total);
         if total < FEWEST_TICKS {
-            return Err(format!(
+            return Err(reason!(
                 "the request was too short for the kernel's clock of {} ticks a second",
                 self.ticks_per_second
             ));
@@ -87,6 +88,6 @@ mod tests {
         // Tick rounding may make us look busier than the machine.
         assert!(after.shares_since(&before, 9.0).unwrap().0.abs() < 1e-9);
         let soon = MachineLoad { total: 4005, ..before };
-        assert!(soon.shares_since(&before, 0.0).unwrap_err().contains("too short"));
+        assert!(soon.shares_since(&before, 0.0).unwrap_err().as_str().contains("too short"));
     }
 }

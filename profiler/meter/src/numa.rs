@@ -3,6 +3,7 @@
 //! The kernel walks all page tables for `numa_maps` (milliseconds a GiB): once a session, outside of the timing, and only on
 //! machines with more than one node.
 
+use record::Reason;
 use std::collections::BTreeMap;
 
 use crate::root::Root;
@@ -14,12 +15,12 @@ const NODES: &str = "/sys/devices/system/node";
 ///
 /// # Errors
 /// The reason where the system does not tell, or has one node only: then everything is near.
-pub fn placement(root: &Root, files: &[String]) -> Result<Vec<NodeRow>, String> {
+pub fn placement(root: &Root, files: &[String]) -> Result<Vec<NodeRow>, Reason> {
     let processors = processors_of_nodes(root)?;
     if processors.len() < 2 {
-        return Err("this machine has one memory node: all memory is equally near".to_owned());
+        return Err(Reason::new("this machine has one memory node: all memory is equally near"));
     }
-    let maps = root.text("/proc/self/numa_maps").map_err(|reason| format!("{reason}: the kernel lacks CONFIG_NUMA"))?;
+    let maps = root.text("/proc/self/numa_maps").map_err(|reason| reason!("{reason}: the kernel lacks CONFIG_NUMA"))?;
     let mut nodes: BTreeMap<u32, NodeRow> =
         processors.keys().map(|&node| (node, NodeRow { node, ..NodeRow::default() })).collect();
     for line in maps.lines() {
@@ -56,7 +57,7 @@ fn add_mapping(nodes: &mut BTreeMap<u32, NodeRow>, line: &str, files: &[String])
 }
 
 /// The processors of each node that is on line.
-fn processors_of_nodes(root: &Root) -> Result<BTreeMap<u32, Vec<u32>>, String> {
+fn processors_of_nodes(root: &Root) -> Result<BTreeMap<u32, Vec<u32>>, Reason> {
     let names = root.names(NODES)?;
     let nodes = names.iter().filter_map(|name| name.strip_prefix("node")?.parse::<u32>().ok());
     Ok(nodes.map(|node| (node, list(&root.text(&format!("{NODES}/node{node}/cpulist")).unwrap_or_default()))).collect())
@@ -110,7 +111,9 @@ mod tests {
     #[test]
     fn one_node_needs_no_walk() {
         let tree = recorded_tree(&[("/sys/devices/system/node/node0/cpulist", "0-1\n")]);
-        assert!(placement(&Root::recorded(tree.path()), &[]).unwrap_err().contains("one memory node"));
-        assert!(placement(&Root::recorded(tree.path().join("x")), &[]).unwrap_err().contains("not on this system"));
+        assert!(placement(&Root::recorded(tree.path()), &[]).unwrap_err().as_str().contains("one memory node"));
+        assert!(
+            placement(&Root::recorded(tree.path().join("x")), &[]).unwrap_err().as_str().contains("not on this system")
+        );
     }
 }

@@ -2,6 +2,7 @@
 
 use super::Counter;
 use super::spells::Spells;
+use record::Reason;
 
 /// The most counters that one reading holds; a reading lives on the stack.
 pub const MAX_COUNTERS: usize = 32;
@@ -80,17 +81,17 @@ impl Tally {
     /// # Errors
     /// Why there is none: an event that never got a register was not counted, which is not zero.
     #[allow(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
-    pub fn value(&self, index: usize, counter: &Counter) -> Result<Counted, String> {
+    pub fn value(&self, index: usize, counter: &Counter) -> Result<Counted, Reason> {
         let (Some(&value), Some(&enabled), Some(&running)) =
             (self.value.get(index), self.enabled.get(index), self.running.get(index))
         else {
-            return Err(format!("{} was not read", counter.name));
+            return Err(reason!("{} was not read", counter.name));
         };
         if self.failed[index] {
-            return Err(format!("reading {} failed", counter.name));
+            return Err(reason!("reading {} failed", counter.name));
         }
         if self.backwards[index] && !counter.is_level() {
-            return Err(format!("{} went backwards: the counter wrapped, or was set anew", counter.name));
+            return Err(reason!("{} went backwards: the counter wrapped, or was set anew", counter.name));
         }
         if let Some(shortest) = counter.coarse() {
             self.spells[index].resolve(shortest, value, counter.name)?;
@@ -100,7 +101,7 @@ impl Tally {
             return Ok(Counted { value: raw, counted_share: 1.0 });
         }
         if running == 0 {
-            return Err(format!(
+            return Err(reason!(
                 "{} was not counted: other programs had the processor's registers; end other profilers, or let the watchdog go (`sysctl kernel.nmi_watchdog=0`)",
                 counter.name
             ));
@@ -135,14 +136,14 @@ mod tests {
     fn an_event_that_never_ran_is_absent_not_zero() {
         let mut tally = Tally::default();
         tally.add(&reading(0, 1000, 0), &reading(0, 2000, 0));
-        assert!(tally.value(0, find("cycles").unwrap()).unwrap_err().contains("not counted"));
+        assert!(tally.value(0, find("cycles").unwrap()).unwrap_err().as_str().contains("not counted"));
     }
 
     #[test]
     fn a_failed_reading_is_absent() {
         let mut tally = Tally::default();
         tally.add(&Reading::default(), &reading(5, 0, 0));
-        assert!(tally.value(0, find("cycles").unwrap()).unwrap_err().contains("failed"));
+        assert!(tally.value(0, find("cycles").unwrap()).unwrap_err().as_str().contains("failed"));
     }
 
     #[test]
@@ -150,7 +151,7 @@ mod tests {
         let mut tally = Tally::default();
         tally.add(&reading(500, 0, 0), &reading(200, 0, 0));
         assert!((tally.value(0, find("resident_bytes").unwrap()).unwrap().value + 300.0).abs() < 1e-9);
-        assert!(tally.value(0, find("minor_faults").unwrap()).unwrap_err().contains("backwards"));
+        assert!(tally.value(0, find("minor_faults").unwrap()).unwrap_err().as_str().contains("backwards"));
     }
 
     #[test]

@@ -1,7 +1,38 @@
 //! The root below which a Linux machine's files are read: `/`, or a recorded tree.
 
+use record::Reason;
 use std::fs;
 use std::path::PathBuf;
+
+/// A file or folder that cannot be read or written.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum FileError {
+    /// It does not exist.
+    #[error("{0}: not on this system")]
+    Absent(String),
+    /// This user may not read or write it.
+    #[error("{0}: permission denied")]
+    Denied(String),
+    /// Any other error.
+    #[error("{0}: cannot be read")]
+    Failed(String),
+}
+
+impl FileError {
+    fn new(path: &str, error: &std::io::Error) -> Self {
+        match error.kind() {
+            std::io::ErrorKind::NotFound => Self::Absent(path.to_owned()),
+            std::io::ErrorKind::PermissionDenied => Self::Denied(path.to_owned()),
+            _ => Self::Failed(path.to_owned()),
+        }
+    }
+}
+
+impl From<FileError> for Reason {
+    fn from(error: FileError) -> Self {
+        Self::new(error.to_string())
+    }
+}
 
 /// Reads small text files below a root; every error is a reason that names the path.
 #[derive(Debug, Clone)]
@@ -33,8 +64,13 @@ impl Root {
     ///
     /// # Errors
     /// The reason, naming the path.
-    pub fn text(&self, path: &str) -> Result<String, String> {
-        let bytes = self.bytes(path).map_err(|error| format!("{path}: {}", reason(&error)))?;
+    pub fn text(&self, path: &str) -> Result<String, Reason> {
+        Ok(self.read(path)?)
+    }
+
+    /// Like [`Root::text`], for callers whose next step depends on the kind of error.
+    pub(crate) fn read(&self, path: &str) -> Result<String, FileError> {
+        let bytes = self.bytes(path).map_err(|error| FileError::new(path, &error))?;
         Ok(String::from_utf8_lossy(&bytes).trim_end_matches(['\n', '\0', ' ']).to_owned())
     }
 
@@ -42,27 +78,29 @@ impl Root {
     ///
     /// # Errors
     /// The reason, naming the path and what was found.
-    pub fn number<T: std::str::FromStr>(&self, path: &str) -> Result<T, String> {
+    pub fn number<T: std::str::FromStr>(&self, path: &str) -> Result<T, Reason> {
         let text = self.text(path)?;
-        text.trim().parse().map_err(|_| format!("{path}: expected a number, found \"{text}\""))
+        text.trim().parse().map_err(|_| reason!("{path}: expected a number, found \"{text}\""))
     }
 
     /// Writes to a file that exists.
     ///
     /// # Errors
     /// The reason, naming the path.
-    pub(crate) fn write(&self, path: &str, text: &str) -> Result<(), String> {
-        fs::write(self.place(path), text).map_err(|error| format!("{path}: {}", reason(&error)))
+    pub(crate) fn write(&self, path: &str, text: &str) -> Result<(), Reason> {
+        fs::write(self.place(path), text).map_err(|error| FileError::new(path, &error).into())
     }
 
     /// The names in a folder, sorted; numbers in them by value, so that `cpu10` follows `cpu9`.
     ///
     /// # Errors
     /// The reason, naming the path.
-    pub fn names(&self, path: &str) -> Result<Vec<String>, String> {
-        let entries = fs::read_dir(self.place(path)).map_err(|error| format!("{path}: {}", reason(&error)))?;
-        let mut names: Vec<String> =
-            entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    pub fn names(&self, path: &str) -> Result<Vec<String>, Reason> {
+        let failed = |error: std::io::Error| FileError::new(path, &error);
+        let mut names = Vec::new();
+        for entry in fs::read_dir(self.place(path)).map_err(failed)? {
+            names.push(entry.map_err(failed)?.file_name().to_string_lossy().into_owned());
+        }
         names.sort_by_key(|name| {
             (name.trim_end_matches(|c: char| c.is_ascii_digit()).to_owned(), trailing_number(name))
         });
@@ -95,15 +133,6 @@ impl Root {
 fn trailing_number(name: &str) -> u64 {
     let digits = name.len() - name.trim_end_matches(|c: char| c.is_ascii_digit()).len();
     name[name.len() - digits..].parse().unwrap_or(0)
-}
-
-/// The kernel's words without the error number.
-fn reason(error: &std::io::Error) -> &'static str {
-    match error.kind() {
-        std::io::ErrorKind::NotFound => "not on this system",
-        std::io::ErrorKind::PermissionDenied => "permission denied",
-        _ => "cannot be read",
-    }
 }
 
 /// Counts a kernel list such as `0-3,8,10-11`.

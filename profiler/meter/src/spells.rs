@@ -3,6 +3,7 @@
 //! The kernel brings some accounts, such as macOS's energy, up to date now and then only. Over an interval shorter than that the
 //! difference of two readings says when the account was written, not what the interval took.
 
+use record::Reason;
 /// The intervals of one counter, by the times that its readings carry, in ns.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Spells {
@@ -43,17 +44,17 @@ impl Spells {
     ///
     /// # Errors
     /// The reason, with what to do.
-    pub(super) fn resolve(&self, shortest: u64, value: i128, name: &str) -> Result<(), String> {
+    pub(super) fn resolve(&self, shortest: u64, value: i128, name: &str) -> Result<(), Reason> {
         let interval = self.interval();
         if interval < shortest {
-            return Err(format!(
+            return Err(reason!(
                 "{name} is brought up to date every {} ms or so, and this lasted {:.1} ms: ask for more tokens",
                 shortest / 1_000_000,
                 interval as f64 / 1e6
             ));
         }
         if value == 0 {
-            return Err(format!(
+            return Err(reason!(
                 "{name} did not move in {:.1} ms: this machine does not estimate it, as virtual machines do not",
                 interval as f64 / 1e6
             ));

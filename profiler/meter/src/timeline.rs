@@ -1,6 +1,7 @@
 //! Memory over time: a background thread that reads it ten times a second and keeps account of what that costs. Never used in
 //! the clean pass.
 
+use record::Reason;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -59,7 +60,7 @@ impl Timeline {
     ///
     /// # Errors
     /// When the platform does not tell or the thread cannot be made.
-    pub fn start() -> Result<Self, String> {
+    pub fn start() -> Result<Self, Reason> {
         let mut reader = MemoryReader::open()?;
         Self::start_with(move |at| reader.read(at))
     }
@@ -68,7 +69,7 @@ impl Timeline {
     ///
     /// # Errors
     /// When the thread cannot be made.
-    pub fn start_with(mut read: impl FnMut(Nanos) -> Option<MemoryPoint> + Send + 'static) -> Result<Self, String> {
+    pub fn start_with(mut read: impl FnMut(Nanos) -> Option<MemoryPoint> + Send + 'static) -> Result<Self, Reason> {
         let stop = Arc::new(AtomicBool::new(false));
         let told = Arc::clone(&stop);
         let body = move || {
@@ -88,7 +89,7 @@ impl Timeline {
         let thread = std::thread::Builder::new()
             .name("memory".into())
             .spawn(body)
-            .map_err(|error| format!("the thread that reads memory could not be made: {error}"))?;
+            .map_err(|error| reason!("the thread that reads memory could not be made: {error}"))?;
         Ok(Self { stop, thread })
     }
 

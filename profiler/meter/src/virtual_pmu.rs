@@ -47,7 +47,8 @@ impl PerfSystem for VirtualPmu {
         let place = self.events.len();
         let leader = leader.map_or(place, |handle| handle.0);
         let known = usize::try_from(event.config).ok().and_then(|config| EVENTS.get(config));
-        let known = known.filter(|_| event.pmu == 0 && virtual_counters::hardware_counters() > 0).ok_or(Errno(libc::ENOENT))?;
+        let known =
+            known.filter(|_| event.pmu == 0 && virtual_counters::hardware_counters() > 0).ok_or(Errno(libc::ENOENT))?;
         if self.members(leader).count() >= virtual_counters::hardware_counters() {
             return Err(Errno(libc::EINVAL));
         }
@@ -111,13 +112,18 @@ mod tests {
         let pass = |meter: &mut Meter| {
             let before = meter.read();
             clock::advance(Nanos::from_millis(2));
-            virtual_counters::add(VirtualCounters { cycles: 6000, instructions: 9000, cache_misses: 50, ..VirtualCounters::ZERO });
+            virtual_counters::add(VirtualCounters {
+                cycles: 6000,
+                instructions: 9000,
+                cache_misses: 50,
+                ..VirtualCounters::ZERO
+            });
             let mut tally = Tally::default();
             tally.add(&before, &meter.read());
             let counted = meter.counted().into_iter();
             counted.map(|(place, counter)| (counter.name, tally.value(place, counter))).collect::<Vec<_>>()
         };
-        let value = |name, counted: &[(&str, Result<super::super::Counted, String>)]| {
+        let value = |name, counted: &[(&str, Result<super::super::Counted, record::Reason>)]| {
             counted.iter().find(|(other, _)| *other == name).map(|(_, value)| value.clone().unwrap().value)
         };
         let first = pass(&mut meter);

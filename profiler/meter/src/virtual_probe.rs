@@ -1,5 +1,6 @@
 //! The instruments of a virtual machine: the accounts that its engine keeps ([`traces::virtual_counters`]).
 
+use record::Reason;
 use traces::virtual_counters::{self, VirtualCounters};
 
 use super::{Counter, MachineLoad, Reading, Source, Tick, Usage, VIRTUAL};
@@ -36,15 +37,15 @@ pub(super) fn cpu_seconds() -> f64 {
     virtual_counters::read().unwrap_or_default().cpu.as_secs_f64()
 }
 
-pub(super) fn read_bytes() -> Result<u64, String> {
-    virtual_counters::read().map(|ledger| ledger.read_bytes).ok_or_else(|| VIRTUAL.to_owned())
+pub(super) fn read_bytes() -> Result<u64, Reason> {
+    virtual_counters::read().map(|ledger| ledger.read_bytes).ok_or_else(|| Reason::new(VIRTUAL))
 }
 
 /// Processor time by kind, in nanoseconds; `None` where this thread's time is real.
 pub(super) fn machine_load() -> Option<MachineLoad> {
     let ledger = virtual_counters::read()?;
     Some(MachineLoad {
-        busy: (ledger.cpu + ledger.others).as_nanos(),
+        busy: (ledger.cpu + ledger.other_processes_cpu).as_nanos(),
         total: ledger.capacity.as_nanos(),
         steal: ledger.stolen.as_nanos(),
         ticks_per_second: 1_000_000_000,
@@ -68,7 +69,7 @@ mod tests {
         virtual_counters::add(VirtualCounters {
             capacity: Nanos::from_millis(8),
             cpu: Nanos::from_millis(4),
-            others: Nanos::from_millis(2),
+            other_processes_cpu: Nanos::from_millis(2),
             stolen: Nanos::from_millis(1),
             minor_faults: 12,
             ..VirtualCounters::ZERO

@@ -5,8 +5,8 @@
 
 use super::{Groups, noted};
 use crate::root::Root;
-use record::Reasons;
 use record::environment::Conditions;
+use record::{Reason, Reasons};
 
 const CPUS: &str = "/sys/devices/system/cpu";
 
@@ -21,7 +21,7 @@ pub fn read_conditions(root: &Root) -> Conditions {
     let policy = format!("{CPUS}/cpu0/cpufreq");
     let group = match Groups::find(root) {
         Ok(groups) => groups.usage(root),
-        Err(reason) => super::groups::unknown_usage(&reason),
+        Err(reason) => super::groups::unknown_usage(reason.as_str()),
     };
     Conditions {
         frequencies_hz: noted(&mut reasons, "frequencies_hz", frequencies(root)).unwrap_or_default(),
@@ -37,23 +37,23 @@ pub fn read_conditions(root: &Root) -> Conditions {
 }
 
 /// `energy_performance_preference` of the first processor.
-fn energy_preference(root: &Root) -> Result<String, String> {
+fn energy_preference(root: &Root) -> Result<String, Reason> {
     root.text(&format!("{CPUS}/cpu0/cpufreq/energy_performance_preference"))
-        .map_err(|reason| format!("{reason}: only hardware-managed frequencies have a preference"))
+        .map_err(|reason| reason!("{reason}: only hardware-managed frequencies have a preference"))
 }
 
 /// Frequency of each processor now, in Hz.
 ///
 /// # Errors
 /// Where the kernel does not tell: most virtual machines.
-pub fn frequencies(root: &Root) -> Result<Vec<u64>, String> {
+pub fn frequencies(root: &Root) -> Result<Vec<u64>, Reason> {
     let mut found = Vec::new();
     let numbered = |name: &str| name.strip_prefix("cpu").is_some_and(|rest| rest.parse::<u32>().is_ok());
     for cpu in root.names(CPUS)?.iter().filter(|name| numbered(name)) {
         found.extend(root.number::<u64>(&format!("{CPUS}/{cpu}/cpufreq/scaling_cur_freq")).map(|khz| khz * 1000));
     }
     if found.is_empty() {
-        return Err(format!("{CPUS}/cpu*/cpufreq/scaling_cur_freq: not on this system"));
+        return Err(reason!("{CPUS}/cpu*/cpufreq/scaling_cur_freq: not on this system"));
     }
     Ok(found)
 }

@@ -5,8 +5,8 @@
 
 use super::noted;
 use crate::root::Root;
-use record::Reasons;
 use record::environment::GroupUsage;
+use record::{Reason, Reasons};
 
 const MOUNT: &str = "/sys/fs/cgroup";
 /// Below this folder a system with both versions mounts version 2.
@@ -45,7 +45,7 @@ impl Groups {
     ///
     /// # Errors
     /// The reason, where this process has no groups.
-    pub fn find(root: &Root) -> Result<Self, String> {
+    pub fn find(root: &Root) -> Result<Self, Reason> {
         let text = root.text("/proc/self/cgroup")?;
         let unified = text.lines().any(|line| line.starts_with("0::"));
         let split = text.lines().any(|line| !line.starts_with("0::"));
@@ -71,17 +71,17 @@ impl Groups {
             let files = files(&self.unified, v2).chain(files(&self.memory, v1));
             files.map(|file| root.number::<u64>(&file)).reduce(Result::or)
         };
-        let told = |found: Option<Result<u64, String>>| found.unwrap_or_else(|| Err("no memory group".to_owned()));
+        let told = |found: Option<Result<u64, Reason>>| found.unwrap_or_else(|| Err(Reason::new("no memory group")));
         let stat = files(&self.unified, "memory.stat").chain(files(&self.memory, "memory.stat"));
         let stat =
-            stat.map(|file| root.text(&file)).reduce(Result::or).unwrap_or_else(|| Err("no memory group".to_owned()));
+            stat.map(|file| root.text(&file)).reduce(Result::or).unwrap_or_else(|| Err(Reason::new("no memory group")));
         let part = |names: &[&str]| {
             let text = stat.clone()?;
             let found = names.iter().find_map(|name| value(&text, name));
-            found.ok_or_else(|| format!("memory.stat: has no {}", names.join(" and no ")))
+            found.ok_or_else(|| reason!("memory.stat: has no {}", names.join(" and no ")))
         };
         let throttling: Vec<(u64, f64)> = throttling(self, root);
-        let unlimited = || "no control group here limits processor time".to_owned();
+        let unlimited = || Reason::new("no control group here limits processor time");
         let periods = throttling.iter().map(|(periods, _)| *periods).max().ok_or_else(unlimited);
         let throttled = throttling.iter().map(|(_, time)| *time).max_by(f64::total_cmp).ok_or_else(unlimited);
         GroupUsage {
@@ -106,16 +106,16 @@ impl Groups {
     ///
     /// # Errors
     /// Where no group tells.
-    pub fn throttled_s(&self, root: &Root) -> Result<f64, String> {
+    pub fn throttled_s(&self, root: &Root) -> Result<f64, Reason> {
         let times = throttling(self, root).into_iter().map(|(_, time)| time);
-        times.max_by(f64::total_cmp).ok_or_else(|| "no control group here limits processor time".to_owned())
+        times.max_by(f64::total_cmp).ok_or_else(|| Reason::new("no control group here limits processor time"))
     }
 
     /// Time in which some task of the innermost group waited for memory.
-    fn memory_stall_s(&self, root: &Root) -> Result<f64, String> {
+    fn memory_stall_s(&self, root: &Root) -> Result<f64, Reason> {
         let files = files(&self.unified, "memory.pressure").map(|file| root.text(&file)).reduce(Result::or);
-        let text = files.unwrap_or_else(|| Err("only version 2 groups have memory.pressure".to_owned()))?;
-        super::pressure::total(&text, "some").ok_or_else(|| format!("memory.pressure: found \"{text}\""))
+        let text = files.unwrap_or_else(|| Err(Reason::new("only version 2 groups have memory.pressure")))?;
+        super::pressure::total(&text, "some").ok_or_else(|| reason!("memory.pressure: found \"{text}\""))
     }
 }
 
@@ -234,6 +234,8 @@ mod tests {
         let root = Root::recorded(tree.path());
         let usage = Groups::find(&root).unwrap().usage(&root);
         assert_eq!(usage.reasons.len(), 8, "{usage:?}");
-        assert!(Groups::find(&Root::recorded(tree.path().join("sys"))).unwrap_err().contains("/proc/self/cgroup"));
+        assert!(
+            Groups::find(&Root::recorded(tree.path().join("sys"))).unwrap_err().as_str().contains("/proc/self/cgroup")
+        );
     }
 }

@@ -2,8 +2,8 @@
 
 use super::noted;
 use crate::root::Root;
-use record::Reasons;
 use record::environment::{Heat, Sensor};
+use record::{Reason, Reasons};
 
 const HWMON: &str = "/sys/class/hwmon";
 const ZONES: &str = "/sys/class/thermal";
@@ -22,14 +22,14 @@ pub fn read(root: &Root) -> Heat {
     let hottest =
         sensors.iter().filter(|sensor| is_of_processor(sensor)).max_by(|a, b| a.celsius.total_cmp(&b.celsius));
     let none = || {
-        format!(
+        reason!(
             "no sensor of the processor in {HWMON} and {ZONES}: a virtual machine has none, elsewhere its driver (coretemp, k10temp) is not loaded"
         )
     };
     let processor_celsius =
         noted(&mut reasons, "processor_celsius", hottest.map(|sensor| sensor.celsius).ok_or_else(none));
     let limit = hottest.ok_or_else(none).and_then(|sensor| {
-        sensor.critical_celsius.ok_or_else(|| format!("{} tells no critical temperature", sensor.name))
+        sensor.critical_celsius.ok_or_else(|| reason!("{} tells no critical temperature", sensor.name))
     });
     let limit_celsius = noted(&mut reasons, "limit_celsius", limit);
     let per_core = |file: &str| sum(root, file, false);
@@ -86,7 +86,7 @@ fn zones(root: &Root) -> Vec<Sensor> {
 
 /// A count of `thermal_throttle`, summed over the processors; of a package's count, which each of its processors shows, the
 /// largest of each package.
-fn sum(root: &Root, file: &str, of_packages: bool) -> Result<u64, String> {
+fn sum(root: &Root, file: &str, of_packages: bool) -> Result<u64, Reason> {
     let mut found = std::collections::BTreeMap::new();
     for cpu in
         root.names(CPUS)?.iter().filter(|name| name.strip_prefix("cpu").is_some_and(|rest| rest.parse::<u32>().is_ok()))
@@ -99,7 +99,7 @@ fn sum(root: &Root, file: &str, of_packages: bool) -> Result<u64, String> {
         *most = count.max(*most);
     }
     if found.is_empty() {
-        return Err(format!("{CPUS}/cpu*/thermal_throttle/{file}: not on this system"));
+        return Err(reason!("{CPUS}/cpu*/thermal_throttle/{file}: not on this system"));
     }
     Ok(found.values().sum())
 }

@@ -2,8 +2,8 @@
 
 use super::noted;
 use crate::root::Root;
-use record::Reasons;
 use record::environment::Host;
+use record::{Reason, Reasons};
 
 /// Reads `/etc/os-release`, `/proc` and `/sys/class/dmi`.
 pub fn read(root: &Root) -> Host {
@@ -16,8 +16,8 @@ pub fn read(root: &Root) -> Host {
     let hypervisor = hypervisor(root, machine.as_deref().unwrap_or_default());
     let hypervisor_name = match &hypervisor {
         Ok(Some(Some(name))) => Ok(name.clone()),
-        Ok(Some(None)) => Err("the hypervisor does not give its name in a file".to_owned()),
-        Ok(None) => Err("not virtualised".to_owned()),
+        Ok(Some(None)) => Err(Reason::new("the hypervisor does not give its name in a file")),
+        Ok(None) => Err(Reason::new("not virtualised")),
         Err(why) => Err(why.clone()),
     };
     let clock = root.text("/sys/devices/system/clocksource/clocksource0/current_clocksource");
@@ -35,12 +35,12 @@ pub fn read(root: &Root) -> Host {
     }
 }
 
-fn system(root: &Root) -> Result<String, String> {
+fn system(root: &Root) -> Result<String, Reason> {
     let release = root.text("/etc/os-release").or_else(|why| root.text("/usr/lib/os-release").map_err(|_| why))?;
     let value = |key: &str| {
         release.lines().find_map(|line| line.strip_prefix(key)).map(|text| text.trim_matches('"').to_owned())
     };
-    value("PRETTY_NAME=").or_else(|| value("NAME=")).ok_or_else(|| "/etc/os-release: has no PRETTY_NAME".to_owned())
+    value("PRETTY_NAME=").or_else(|| value("NAME=")).ok_or_else(|| Reason::new("/etc/os-release: has no PRETTY_NAME"))
 }
 
 /// Makers of virtual machines as DMI shows them, and the name that people know.
@@ -62,7 +62,7 @@ const VIRTUAL_MACHINES: &[(&str, &str)] = &[
 ///
 /// x86 processors set the flag `hypervisor` for every guest, and Amazon's real machines carry the maker's name too, so
 /// where the flag exists it decides; elsewhere the maker does.
-fn hypervisor(root: &Root, machine: &str) -> Result<Option<Option<String>>, String> {
+fn hypervisor(root: &Root, machine: &str) -> Result<Option<Option<String>>, Reason> {
     let info = root.text("/proc/cpuinfo")?;
     let by_kernel = root.text("/sys/hypervisor/type").ok().filter(|name| !name.is_empty());
     let by_tree = root.text("/proc/device-tree/hypervisor/compatible").ok();

@@ -16,7 +16,7 @@ pub fn read(root: &Root) -> Limits {
         Ok(groups) => groups,
         Err(why) => {
             for field in ["version", "memory_bytes", "cpus"] {
-                limits.reasons.insert(field.to_owned(), why.clone());
+                limits.reasons.insert(field.to_owned(), why.to_string());
             }
             return limits;
         }

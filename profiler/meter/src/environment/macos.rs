@@ -12,7 +12,7 @@ use super::{CpuTimes, noted};
 use crate::macos::memory::{MachineMemory, processor_ticks, swap};
 use crate::macos::system::{Answer, Question, System};
 use crate::macos::values::{count, number, text};
-use record::Reasons;
+use record::{Reason, Reasons};
 
 const NOT_HERE: &str = "macOS does not tell";
 /// `kOSThermalNotificationPressureLevelName` of libkern/OSThermalNotification.h, and its levels on a Mac.
@@ -51,7 +51,7 @@ pub(super) fn watched(system: &dyn System) -> Environment {
     let times = || processor_ticks(system).map(|(busy, total)| CpuTimes { total, idle: total - busy, steal: 0 });
     let busy = times().and_then(|before| {
         clock::sleep(WATCH);
-        times()?.busy_share(before).ok_or_else(|| "no tick passed while it was watched".to_owned())
+        times()?.busy_share(before).ok_or_else(|| Reason::new("no tick passed while it was watched"))
     });
     let state = &mut found.state;
     state.reasons.remove("busy_now");
@@ -95,7 +95,7 @@ fn processor(system: &dyn System) -> Processor {
         note_all(&mut reasons, &["caches"], NOT_HERE);
     }
     let not_told = |name: &str| {
-        number(system, name).map_err(|reason| format!("{reason}: Apple Silicon has no fixed frequency to tell"))
+        number(system, name).map_err(|reason| reason!("{reason}: Apple Silicon has no fixed frequency to tell"))
     };
     Processor {
         model: noted(&mut reasons, "model", text(system, "machdep.cpu.brand_string")),
@@ -203,13 +203,13 @@ fn power(system: &dyn System) -> Power {
             "AC Power" => Ok("mains".to_owned()),
             "Battery Power" => Ok("battery".to_owned()),
             "UPS Power" => Ok("ups".to_owned()),
-            other => Err(format!("IOPSGetProvidingPowerSourceType: expected a kind of power, found \"{other}\"")),
+            other => Err(reason!("IOPSGetProvidingPowerSourceType: expected a kind of power, found \"{other}\"")),
         }
     });
-    let battery = Answer::<8>::to(system, Question::Battery).map_err(|_| "no battery".to_owned());
+    let battery = Answer::<8>::to(system, Question::Battery).map_err(|_| Reason::new("no battery"));
     let percent = battery.and_then(|answer| match (answer.u32(0), answer.u32(4)) {
         (Some(now), Some(full)) if full > 0 => Ok((u64::from(now) * 100 / u64::from(full)).min(100) as u32),
-        (now, full) => Err(format!("IOPSGetPowerSourceDescription: found a charge of {now:?} of {full:?}")),
+        (now, full) => Err(reason!("IOPSGetPowerSourceDescription: found a charge of {now:?} of {full:?}")),
     });
     let low = Answer::<1>::to(system, Question::LowPowerMode).map(|answer| answer.bytes() == [1]);
     Power {
@@ -226,8 +226,8 @@ fn state(system: &dyn System) -> State {
     note_all(&mut reasons, &["busy_now"], "not watched");
     let load = Answer::<24>::to(system, Question::Load);
     let average = |place: usize| {
-        let bits = load.as_ref().map_err(String::clone)?.u64(8 * place);
-        bits.map(f64::from_bits).ok_or_else(|| "getloadavg gave fewer than three numbers".to_owned())
+        let bits = load.as_ref().map_err(Reason::clone)?.u64(8 * place);
+        bits.map(f64::from_bits).ok_or_else(|| Reason::new("getloadavg gave fewer than three numbers"))
     };
     State {
         load_1m: noted(&mut reasons, "load_1m", average(0)),
@@ -241,9 +241,9 @@ fn state(system: &dyn System) -> State {
 }
 
 /// Seconds since `kern.boottime`, a `struct timeval`.
-fn uptime(system: &dyn System, now: Duration) -> Result<f64, String> {
+fn uptime(system: &dyn System, now: Duration) -> Result<f64, Reason> {
     let answer = Answer::<16>::to(system, Question::Value("kern.boottime"))?;
-    let booted = answer.u64(0).ok_or_else(|| format!("kern.boottime: found {} bytes", answer.bytes().len()))?;
+    let booted = answer.u64(0).ok_or_else(|| reason!("kern.boottime: found {} bytes", answer.bytes().len()))?;
     Ok(now.as_secs_f64() - booted as f64)
 }
 
@@ -251,17 +251,17 @@ fn uptime(system: &dyn System, now: Duration) -> Result<f64, String> {
 ///
 /// # Errors
 /// The reason, with the level that is not known.
-fn thermal_pressure(system: &dyn System) -> Result<String, String> {
+fn thermal_pressure(system: &dyn System) -> Result<String, Reason> {
     let answer = Answer::<8>::to(system, Question::Notified(PRESSURE))?;
-    let level = answer.u64(0).ok_or_else(|| format!("{PRESSURE}: expected 8 bytes, found {}", answer.bytes().len()))?;
+    let level = answer.u64(0).ok_or_else(|| reason!("{PRESSURE}: expected 8 bytes, found {}", answer.bytes().len()))?;
     let name = usize::try_from(level).ok().and_then(|level| PRESSURE_LEVELS.get(level));
-    name.map(|&name| name.to_owned()).ok_or_else(|| format!("{PRESSURE}: expected a level from 0 to 4, found {level}"))
+    name.map(|&name| name.to_owned()).ok_or_else(|| reason!("{PRESSURE}: expected a level from 0 to 4, found {level}"))
 }
 
-fn scheduling_class(system: &dyn System) -> Result<String, String> {
+fn scheduling_class(system: &dyn System) -> Result<String, Reason> {
     let class = Answer::<4>::to(system, Question::Qos)?.u32(0);
     let known = QOS.iter().find(|(number, _)| Some(*number) == class).map(|&(_, name)| name.to_owned());
-    known.ok_or_else(|| format!("qos_class_self: expected a class of sys/qos.h, found {class:?}"))
+    known.ok_or_else(|| reason!("qos_class_self: expected a class of sys/qos.h, found {class:?}"))
 }
 
 #[cfg(test)]

@@ -2,8 +2,8 @@
 
 use super::noted;
 use crate::root::Root;
-use record::Reasons;
 use record::environment::Memory;
+use record::{Reason, Reasons};
 
 /// Reads `/proc/meminfo` and `/sys/kernel/mm/transparent_hugepage`.
 pub fn read(root: &Root) -> Memory {
@@ -26,16 +26,16 @@ pub fn read(root: &Root) -> Memory {
 }
 
 /// `MemTotal:  24684084 kB` -> bytes (the kernel's kB are 1024 bytes).
-fn kibibytes(info: &str, name: &str) -> Result<u64, String> {
+fn kibibytes(info: &str, name: &str) -> Result<u64, Reason> {
     let line = info.lines().find(|line| line.split(':').next() == Some(name));
     let value = line.and_then(|line| line.split_whitespace().nth(1)).and_then(|kib| kib.parse::<u64>().ok());
-    value.map(|kib| kib * 1024).ok_or_else(|| format!("/proc/meminfo: has no {name}"))
+    value.map(|kib| kib * 1024).ok_or_else(|| reason!("/proc/meminfo: has no {name}"))
 }
 
 /// `always [madvise] never` -> `madvise`.
-fn chosen(text: &str) -> Result<String, String> {
+fn chosen(text: &str) -> Result<String, Reason> {
     let inner = text.split_once('[').and_then(|(_, rest)| rest.split_once(']'));
-    inner.map(|(word, _)| word.to_owned()).ok_or_else(|| format!("expected one word in brackets, found \"{text}\""))
+    inner.map(|(word, _)| word.to_owned()).ok_or_else(|| reason!("expected one word in brackets, found \"{text}\""))
 }
 
 #[allow(unsafe_code, reason = "sysconf has no safe wrapper in std")]

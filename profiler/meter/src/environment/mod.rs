@@ -21,7 +21,7 @@ mod strain;
 mod swap;
 mod variables;
 
-use record::{Environment, Reasons};
+use record::{Environment, Reason, Reasons};
 
 use crate::root::Root;
 
@@ -72,6 +72,6 @@ fn machine() -> Environment {
 }
 
 /// Takes a value that was found, or notes why it was not.
-fn noted<T>(reasons: &mut Reasons, field: &str, found: Result<T, String>) -> Option<T> {
-    found.map_err(|reason| reasons.insert(field.to_owned(), reason)).ok()
+fn noted<T>(reasons: &mut Reasons, field: &str, found: Result<T, Reason>) -> Option<T> {
+    found.map_err(|reason| reasons.insert(field.to_owned(), reason.into())).ok()
 }

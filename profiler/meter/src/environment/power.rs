@@ -12,7 +12,7 @@ pub fn read(root: &Root) -> Power {
     let mut discharging = None;
     let mut none = format!("{SUPPLIES}: shows no supply");
     let names = root.names(SUPPLIES).unwrap_or_else(|why| {
-        none = why;
+        none = why.into();
         Vec::new()
     });
     for name in names {

@@ -2,8 +2,8 @@
 
 use super::noted;
 use crate::root::Root;
-use record::Reasons;
 use record::environment::Pressure;
+use record::{Reason, Reasons};
 
 /// Reads `/proc/pressure`.
 pub fn read(root: &Root) -> Pressure {
@@ -23,12 +23,12 @@ pub fn read(root: &Root) -> Pressure {
 ///
 /// # Errors
 /// Where the kernel does not tell.
-pub fn one(root: &Root, resource: &str, kind: &str) -> Result<f64, String> {
+pub fn one(root: &Root, resource: &str, kind: &str) -> Result<f64, Reason> {
     let path = format!("/proc/pressure/{resource}");
     let text = root.text(&path).map_err(|reason| {
-        format!("{reason}: the kernel is older than 4.20 or was started without pressure information (`psi=1` on its command line turns it on)")
+        reason!("{reason}: the kernel is older than 4.20 or was started without pressure information (`psi=1` on its command line turns it on)")
     })?;
-    total(&text, kind).ok_or_else(|| format!("{path}: has no total of \"{kind}\""))
+    total(&text, kind).ok_or_else(|| reason!("{path}: has no total of \"{kind}\""))
 }
 
 /// `some avg10=0.00 avg60=0.00 avg300=0.00 total=5909142` -> 5.909142 s.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::noted;
 use crate::root::Root;
-use record::Reasons;
+use record::{Reason, Reasons};
 
 const CPUS: &str = "/sys/devices/system/cpu";
 
@@ -34,7 +34,7 @@ pub fn read(root: &Root) -> Processor {
         kinds: Vec::new(),
         cache_line_bytes: cache_line(root),
         caches: caches(root).unwrap_or_else(|why| {
-            reasons.insert("caches".to_owned(), why);
+            reasons.insert("caches".to_owned(), why.into());
             Vec::new()
         }),
         governor: noted(&mut reasons, "governor", root.text(&format!("{CPUS}/cpu0/cpufreq/scaling_governor"))),
@@ -62,18 +62,18 @@ fn field(info: &str, name: &str) -> Option<String> {
 }
 
 /// x86 has `model name`; Arm kernels give only implementer and part numbers.
-fn model(info: &str) -> Result<String, String> {
+fn model(info: &str) -> Result<String, Reason> {
     if let Some(name) = field(info, "model name").or_else(|| field(info, "Model")) {
         return Ok(name);
     }
     match (field(info, "CPU implementer"), field(info, "CPU part")) {
         (Some(implementer), Some(part)) => Ok(format!("Arm implementer {implementer}, part {part}")),
-        _ => Err("/proc/cpuinfo: names no model".to_owned()),
+        _ => Err(Reason::new("/proc/cpuinfo: names no model")),
     }
 }
 
 /// Counts distinct (package, core) pairs of the processors that are on line.
-fn topology(root: &Root) -> Result<Topology, String> {
+fn topology(root: &Root) -> Result<Topology, Reason> {
     let mut sockets = BTreeSet::new();
     let mut cores = BTreeSet::new();
     let mut threads = 0;
@@ -87,18 +87,18 @@ fn topology(root: &Root) -> Result<Topology, String> {
         cores.insert((package, id("die_id").unwrap_or(0), core));
     }
     match threads {
-        0 => Err(format!("{CPUS}: no processor shows its topology")),
+        0 => Err(reason!("{CPUS}: no processor shows its topology")),
         _ => Ok(Topology { sockets: sockets.len(), cores: cores.len(), threads }),
     }
 }
 
-fn processors(root: &Root) -> Result<Vec<String>, String> {
+fn processors(root: &Root) -> Result<Vec<String>, Reason> {
     let numbered = |name: &String| name.strip_prefix("cpu").is_some_and(|rest| rest.parse::<u32>().is_ok());
     Ok(root.names(CPUS)?.into_iter().filter(numbered).collect())
 }
 
 /// An instance is told from another by the processors that share it.
-fn caches(root: &Root) -> Result<Vec<Cache>, String> {
+fn caches(root: &Root) -> Result<Vec<Cache>, Reason> {
     let mut found: BTreeMap<(u32, String, u64), BTreeSet<String>> = BTreeMap::new();
     for cpu in processors(root)? {
         let folder = format!("{CPUS}/{cpu}/cache");
@@ -111,7 +111,7 @@ fn caches(root: &Root) -> Result<Vec<Cache>, String> {
         }
     }
     if found.is_empty() {
-        return Err(format!("{CPUS}: no processor shows its caches"));
+        return Err(reason!("{CPUS}: no processor shows its caches"));
     }
     Ok(found
         .into_iter()
@@ -138,7 +138,7 @@ fn size_bytes(text: &str) -> Option<u64> {
     digits.parse::<u64>().ok()?.checked_mul(factor)
 }
 
-pub(super) fn turbo(root: &Root) -> Result<bool, String> {
+pub(super) fn turbo(root: &Root) -> Result<bool, Reason> {
     let intel = root.number::<u8>(&format!("{CPUS}/intel_pstate/no_turbo")).map(|off| off == 0);
     intel.or_else(|_| root.number::<u8>(&format!("{CPUS}/cpufreq/boost")).map(|on| on == 1))
 }
@@ -149,20 +149,20 @@ pub fn throttle_events_now() -> Option<u64> {
 }
 
 /// Per-core counts are summed; a package event is counted by each of its cores, so those are left out.
-fn throttle_events(root: &Root) -> Result<u64, String> {
+fn throttle_events(root: &Root) -> Result<u64, Reason> {
     let mut sum = None;
     for cpu in processors(root)? {
         if let Ok(count) = root.number::<u64>(&format!("{CPUS}/{cpu}/thermal_throttle/core_throttle_count")) {
             sum = Some(sum.unwrap_or(0) + count);
         }
     }
-    sum.ok_or_else(|| format!("{CPUS}/cpu*/thermal_throttle: not on this system"))
+    sum.ok_or_else(|| reason!("{CPUS}/cpu*/thermal_throttle: not on this system"))
 }
 
-fn numa_nodes(root: &Root) -> Result<usize, String> {
+fn numa_nodes(root: &Root) -> Result<usize, Reason> {
     let path = "/sys/devices/system/node/online";
     let list = root.text(path)?;
-    crate::root::count_list(&list).ok_or_else(|| format!("{path}: expected a list, found \"{list}\""))
+    crate::root::count_list(&list).ok_or_else(|| reason!("{path}: expected a list, found \"{list}\""))
 }
 
 #[cfg(test)]

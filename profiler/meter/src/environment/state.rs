@@ -5,7 +5,7 @@ use traces::{Nanos, clock};
 
 use super::noted;
 use crate::root::Root;
-use record::Reasons;
+use record::{Reason, Reasons};
 
 /// How long load and steal are watched.
 pub(super) const WATCH: Nanos = Nanos::from_millis(100);
@@ -27,11 +27,11 @@ impl CpuTimes {
     ///
     /// # Errors
     /// The reason, where the line is not as expected.
-    pub fn parse(stat: &str) -> Result<Self, String> {
+    pub fn parse(stat: &str) -> Result<Self, Reason> {
         let line = stat.lines().next().and_then(|line| line.strip_prefix("cpu "));
         let ticks: Vec<u64> = line.unwrap_or_default().split_whitespace().map_while(|tick| tick.parse().ok()).collect();
         if ticks.len() < 8 {
-            return Err("/proc/stat: expected eight numbers behind \"cpu\"".to_owned());
+            return Err(Reason::new("/proc/stat: expected eight numbers behind \"cpu\""));
         }
         Ok(Self { total: ticks[..8].iter().sum(), idle: ticks[3] + ticks[4], steal: ticks[7] })
     }
@@ -58,13 +58,15 @@ pub fn read(root: &Root) -> State {
     let mut reasons = Reasons::new();
     let load = root.text("/proc/loadavg");
     let average = |place: usize| {
-        load.clone().and_then(|text| word(&text, place).ok_or(format!("/proc/loadavg: found \"{text}\"")))
+        load.clone().and_then(|text| word(&text, place).ok_or_else(|| reason!("/proc/loadavg: found \"{text}\"")))
     };
-    let uptime =
-        root.text("/proc/uptime").and_then(|text| word(&text, 0).ok_or(format!("/proc/uptime: found \"{text}\"")));
+    let uptime = root
+        .text("/proc/uptime")
+        .and_then(|text| word(&text, 0).ok_or_else(|| reason!("/proc/uptime: found \"{text}\"")));
     let times = root.text("/proc/stat").and_then(|text| CpuTimes::parse(&text));
-    let steal = times
-        .and_then(|times| times.steal_share(CpuTimes::default()).ok_or("/proc/stat: no time has passed".to_owned()));
+    let steal = times.and_then(|times| {
+        times.steal_share(CpuTimes::default()).ok_or_else(|| Reason::new("/proc/stat: no time has passed"))
+    });
     for field in ["steal_now", "busy_now"] {
         reasons.insert(field.to_owned(), "not watched".to_owned());
     }
@@ -86,7 +88,7 @@ pub(super) fn watch(root: &Root, state: &mut State) {
         clock::sleep(WATCH);
         Ok((before, times()?))
     });
-    let short = || "no tick passed while it was watched".to_owned();
+    let short = || Reason::new("no tick passed while it was watched");
     for field in ["steal_now", "busy_now"] {
         state.reasons.remove(field);
     }

@@ -5,21 +5,21 @@
 use super::conditions::frequencies;
 use super::{Groups, read_stall};
 use crate::root::Root;
-use record::{Reasons, Sample};
+use record::{Reason, Reasons, Sample};
 
 /// Reads the same places again and again.
 #[derive(Debug)]
 pub struct Strain {
     root: Root,
-    groups: Result<Groups, String>,
+    groups: Result<Groups, Reason>,
 }
 
 /// Totals at one moment, in seconds; each with the reason where it is not known.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Strained {
-    throttled: Result<f64, String>,
-    memory: Result<f64, String>,
-    io: Result<f64, String>,
+    throttled: Result<f64, Reason>,
+    memory: Result<f64, Reason>,
+    io: Result<f64, Reason>,
 }
 
 impl Strain {
@@ -61,8 +61,8 @@ impl Strain {
 fn difference(
     reasons: &mut Reasons,
     field: &str,
-    before: Result<f64, String>,
-    after: Result<f64, String>,
+    before: Result<f64, Reason>,
+    after: Result<f64, Reason>,
 ) -> Option<f64> {
     super::noted(reasons, field, before.and_then(|before| Ok((after? - before).max(0.0))))
 }

@@ -2,6 +2,7 @@
 
 use super::page_bytes;
 use crate::root::Root;
+use record::Reason;
 
 const VMSTAT: &str = "/proc/vmstat";
 
@@ -9,11 +10,11 @@ const VMSTAT: &str = "/proc/vmstat";
 ///
 /// # Errors
 /// The reason, where the kernel does not tell.
-pub fn swapped_bytes(root: &Root) -> Result<u64, String> {
+pub fn swapped_bytes(root: &Root) -> Result<u64, Reason> {
     let text = root.text(VMSTAT)?;
     let pages = |name: &str| {
         let line = text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok());
-        line.ok_or_else(|| format!("{VMSTAT}: no line `{}`", name.trim()))
+        line.ok_or_else(|| reason!("{VMSTAT}: no line `{}`", name.trim()))
     };
     Ok((pages("pswpin ")? + pages("pswpout ")?) * page_bytes())
 }
@@ -28,6 +29,6 @@ mod tests {
         let stat = tree(&[(VMSTAT, "nr_free_pages 5\npgpgin 70\npswpin 3\npswpout 4\n")]);
         assert_eq!(swapped_bytes(&Root::recorded(stat.path())), Ok(7 * page_bytes()));
         let without = tree(&[(VMSTAT, "nr_free_pages 5\n")]);
-        assert!(swapped_bytes(&Root::recorded(without.path())).unwrap_err().contains("pswpin"));
+        assert!(swapped_bytes(&Root::recorded(without.path())).unwrap_err().as_str().contains("pswpin"));
     }
 }

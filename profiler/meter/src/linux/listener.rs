@@ -1,5 +1,6 @@
 //! Which process listens on a port, from `/proc/net/tcp`, `/proc/net/tcp6` and the open files of all processes.
 
+use record::Reason;
 use std::collections::BTreeSet;
 
 use crate::root::Root;
@@ -8,18 +9,18 @@ use crate::root::Root;
 const LISTENS: &str = "0A";
 
 /// The process that listens on a port of this machine: of several that share the socket, the oldest one's number.
-pub(crate) fn listener(root: &Root, port: u16) -> Result<u32, String> {
+pub(crate) fn listener(root: &Root, port: u16) -> Result<u32, Reason> {
     let mut wanted = BTreeSet::new();
     for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
         wanted.extend(sockets(&root.text(table).unwrap_or_default(), port));
     }
     if wanted.is_empty() {
-        return Err(format!("no process of this machine listens on port {port}: name the server's with --pid"));
+        return Err(reason!("no process of this machine listens on port {port}: name the server's with --pid"));
     }
     let processes = root.names("/proc")?.into_iter().filter_map(|name| name.parse::<u32>().ok());
     let mut holders = processes.filter(|pid| holds(root, *pid, &wanted));
     holders.next().ok_or_else(|| {
-        format!(
+        reason!(
             "the process that listens on port {port} belongs to another user or container: name it with --pid, or measure as its user"
         )
     })
@@ -54,7 +55,7 @@ mod tests {
         assert_eq!(listener(&Root::system(), port), Ok(std::process::id()));
         drop(socket);
         let reason = listener(&Root::system(), port).unwrap_err();
-        assert!(reason.contains("--pid") && reason.contains(&port.to_string()), "{reason}");
+        assert!(reason.as_str().contains("--pid") && reason.as_str().contains(&port.to_string()), "{reason}");
     }
 
     #[test]

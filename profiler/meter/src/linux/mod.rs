@@ -4,6 +4,7 @@
 pub mod calls;
 pub(super) mod listener;
 pub mod page_cache;
+use record::Reason;
 mod perf;
 mod proc_files;
 pub(super) mod process;
@@ -19,9 +20,9 @@ use proc_files::ProcFile;
 /// Kept descriptors of this process.
 #[derive(Debug)]
 pub(super) struct Probe {
-    statm: Result<MemoryReader, String>,
-    status: Result<ProcFile, String>,
-    io: Result<ProcFile, String>,
+    statm: Result<MemoryReader, Reason>,
+    status: Result<ProcFile, Reason>,
+    io: Result<ProcFile, Reason>,
 }
 
 impl Probe {
@@ -54,21 +55,21 @@ impl Probe {
         }
     }
 
-    pub(super) fn memory(&mut self) -> Result<Memory, String> {
+    pub(super) fn memory(&mut self) -> Result<Memory, Reason> {
         let text = self.status.as_mut().map_err(|reason| reason.clone())?.read()?;
         proc_files::parse_status(text)
     }
 
     #[allow(clippy::unused_self, reason = "the same shape on every platform")]
-    pub(super) fn reset_peak(&mut self) -> Result<(), String> {
+    pub(super) fn reset_peak(&mut self) -> Result<(), Reason> {
         #[cfg(any(test, feature = "call-counts"))]
         calls::count("clear_refs");
         std::fs::write("/proc/self/clear_refs", "5").map_err(|error| {
-            format!("/proc/self/clear_refs cannot be written ({error}): the kernel needs CONFIG_PROC_PAGE_MONITOR")
+            reason!("/proc/self/clear_refs cannot be written ({error}): the kernel needs CONFIG_PROC_PAGE_MONITOR")
         })
     }
 
-    pub(super) fn read_bytes(&mut self) -> Result<u64, String> {
+    pub(super) fn read_bytes(&mut self) -> Result<u64, Reason> {
         let text = self.io.as_mut().map_err(|reason| reason.clone())?.read()?;
         proc_files::parse_io(text)
     }
@@ -84,15 +85,15 @@ pub(super) fn thread_cpu_seconds() -> Option<f64> {
     usage::of_thread().map(|usage| usage.cpu_seconds())
 }
 
-pub(super) fn huge_pages() -> Result<u64, String> {
+pub(super) fn huge_pages() -> Result<u64, Reason> {
     const ROLLUP: &str = "/proc/self/smaps_rollup";
     let text = std::fs::read_to_string(ROLLUP)
-        .map_err(|error| format!("{ROLLUP} cannot be read ({error}): the kernel is older than 4.14"))?;
+        .map_err(|error| reason!("{ROLLUP} cannot be read ({error}): the kernel is older than 4.14"))?;
     proc_files::parse_huge_pages(&text)
 }
 
-pub(super) fn machine_load() -> Result<MachineLoad, String> {
-    let text = std::fs::read_to_string("/proc/stat").map_err(|error| format!("/proc/stat cannot be read: {error}"))?;
+pub(super) fn machine_load() -> Result<MachineLoad, Reason> {
+    let text = std::fs::read_to_string("/proc/stat").map_err(|error| reason!("/proc/stat cannot be read: {error}"))?;
     MachineLoad::parse(&text, proc_files::ticks_per_second())
-        .ok_or_else(|| "/proc/stat does not begin with a `cpu` line".to_owned())
+        .ok_or_else(|| Reason::new("/proc/stat does not begin with a `cpu` line"))
 }

@@ -1,5 +1,6 @@
 //! How much of a file is in the page cache, and dropping it from there.
 
+use record::Reason;
 use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::path::Path;
@@ -30,7 +31,7 @@ struct Statistics {
 /// # Errors
 /// When a file cannot be opened, or the kernel tells neither by `cachestat` nor by `mincore`.
 #[allow(clippy::cast_precision_loss, reason = "page counts stay far below 2^53")]
-pub fn share<P: AsRef<Path>>(files: &[P]) -> Result<f64, String> {
+pub fn share<P: AsRef<Path>>(files: &[P]) -> Result<f64, Reason> {
     let (mut cached, mut all) = (0, 0);
     for path in files {
         let path = path.as_ref();
@@ -41,7 +42,7 @@ pub fn share<P: AsRef<Path>>(files: &[P]) -> Result<f64, String> {
         cached += by_cachestat(&file).or_else(|_| by_mincore(&file, size)).map_err(tell)?;
     }
     if all == 0 {
-        return Err("the model's files are empty".to_owned());
+        return Err(Reason::new("the model's files are empty"));
     }
     Ok((cached as f64 / all as f64).min(1.0))
 }
@@ -52,7 +53,7 @@ pub fn share<P: AsRef<Path>>(files: &[P]) -> Result<f64, String> {
 /// # Errors
 /// When a file cannot be opened or the kernel refuses.
 #[allow(unsafe_code, reason = "posix_fadvise has no safe wrapper in std")]
-pub fn drop_files<P: AsRef<Path>>(files: &[P]) -> Result<(), String> {
+pub fn drop_files<P: AsRef<Path>>(files: &[P]) -> Result<(), Reason> {
     for path in files {
         let path = path.as_ref();
         let tell = |error: std::io::Error| format!("{}: {error}", path.display());
@@ -62,7 +63,7 @@ pub fn drop_files<P: AsRef<Path>>(files: &[P]) -> Result<(), String> {
         // SAFETY: the descriptor is open through the call, which touches no memory of ours.
         let code = unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };
         if code != 0 {
-            return Err(tell(std::io::Error::from_raw_os_error(code)));
+            return Err(tell(std::io::Error::from_raw_os_error(code)).into());
         }
     }
     Ok(())
@@ -130,6 +131,6 @@ mod tests {
 
     #[test]
     fn a_missing_file_is_named() {
-        assert!(share(&["/nowhere/at/all.gguf"]).unwrap_err().contains("/nowhere/at/all.gguf"));
+        assert!(share(&["/nowhere/at/all.gguf"]).unwrap_err().as_str().contains("/nowhere/at/all.gguf"));
     }
 }

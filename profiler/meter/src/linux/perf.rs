@@ -1,5 +1,6 @@
 //! The kernel's side of events: `perf_event_open` through perf-event2, `/proc` and `/sys`.
 
+use record::Reason;
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::AsRawFd;
@@ -19,19 +20,19 @@ const SPIN_US: u64 = 4_000;
 
 /// Opens events of this process, after a look whether they count at all.
 pub(crate) fn open_events(wanted: &[&'static Counter], absent: &mut BTreeMap<String, String>) -> PerfCounters {
-    static TESTED: OnceLock<Result<(), String>> = OnceLock::new();
+    static TESTED: OnceLock<Result<(), Reason>> = OnceLock::new();
     let mut events = PerfCounters::open(Box::new(LinuxPerf::default()), wanted, absent);
     // Where nothing could be opened there is nothing to test.
     if !events.is_empty()
         && let Err(reason) = TESTED.get_or_init(|| self_test(&mut LinuxPerf::default(), spin))
     {
-        events.forget(reason, absent);
+        events.forget(reason.as_str(), absent);
     }
     events
 }
 
 /// Uses processor time on a thread of its own; returns how much, in ns.
-fn spin() -> Result<u64, String> {
+fn spin() -> Result<u64, Reason> {
     let work = || {
         let begun = usage::thread_us()?;
         loop {
@@ -43,8 +44,8 @@ fn spin() -> Result<u64, String> {
         }
     };
     let thread = std::thread::Builder::new().name("self-test".to_owned()).spawn(work);
-    let used = thread.map_err(|error| format!("no thread can be started: {error}"))?.join();
-    used.ok().flatten().ok_or_else(|| "getrusage(RUSAGE_THREAD) failed".to_owned())
+    let used = thread.map_err(|error| reason!("no thread can be started: {error}"))?.join();
+    used.ok().flatten().ok_or_else(|| Reason::new("getrusage(RUSAGE_THREAD) failed"))
 }
 
 /// Open events by their handles.

@@ -1,5 +1,6 @@
 //! Files of `/proc` through kept descriptors: opening them anew would cost four times the reading.
 
+use record::Reason;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
@@ -16,21 +17,21 @@ pub(super) struct ProcFile {
 }
 
 impl ProcFile {
-    pub(super) fn open(name: &'static str) -> Result<Self, String> {
-        let file = File::open(name).map_err(|error| format!("{name} cannot be opened: {error}"))?;
+    pub(super) fn open(name: &'static str) -> Result<Self, Reason> {
+        let file = File::open(name).map_err(|error| reason!("{name} cannot be opened: {error}"))?;
         Ok(Self { name, file, buffer: Box::new([0; 4096]) })
     }
 
     /// The file's present text. Allocates nothing.
-    pub(super) fn read(&mut self) -> Result<&str, String> {
+    pub(super) fn read(&mut self) -> Result<&str, Reason> {
         #[cfg(any(test, feature = "call-counts"))]
         super::calls::count(self.name);
         let length = self
             .file
             .read_at(self.buffer.as_mut_slice(), 0)
-            .map_err(|error| format!("{} cannot be read: {error}", self.name))?;
+            .map_err(|error| reason!("{} cannot be read: {error}", self.name))?;
         let bytes = self.buffer.get(..length).unwrap_or_default();
-        std::str::from_utf8(bytes).map_err(|_| format!("{} is not text", self.name))
+        std::str::from_utf8(bytes).map_err(|_| reason!("{} is not text", self.name))
     }
 }
 
@@ -42,7 +43,7 @@ pub(crate) struct MemoryReader {
 }
 
 impl MemoryReader {
-    pub(crate) fn open() -> Result<Self, String> {
+    pub(crate) fn open() -> Result<Self, Reason> {
         Ok(Self { statm: ProcFile::open("/proc/self/statm")?, page: page_size() })
     }
 
@@ -70,13 +71,13 @@ fn parse_statm(text: &str) -> Option<(u64, u64)> {
 }
 
 /// RssAnon + RssFile + RssShmem and VmHWM of `/proc/self/status`, which are in KiB.
-pub(super) fn parse_status(text: &str) -> Result<Memory, String> {
+pub(super) fn parse_status(text: &str) -> Result<Memory, Reason> {
     let field = |name: &str| {
         text.lines()
             .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
             .and_then(|rest| rest.split_ascii_whitespace().next()?.parse::<u64>().ok())
             .map(|kib| kib * 1024)
-            .ok_or_else(|| format!("/proc/self/status has no {name}: the kernel is older than 4.5"))
+            .ok_or_else(|| reason!("/proc/self/status has no {name}: the kernel is older than 4.5"))
     };
     let anonymous = field("RssAnon")?;
     let file = field("RssFile")? + field("RssShmem")?;
@@ -84,22 +85,22 @@ pub(super) fn parse_status(text: &str) -> Result<Memory, String> {
 }
 
 /// `read_bytes` of `/proc/self/io`: what really came from storage.
-pub(super) fn parse_io(text: &str) -> Result<u64, String> {
+pub(super) fn parse_io(text: &str) -> Result<u64, Reason> {
     text.lines()
         .find_map(|line| line.strip_prefix("read_bytes:"))
         .and_then(|rest| rest.trim().parse().ok())
-        .ok_or_else(|| "/proc/self/io has no read_bytes: the kernel lacks CONFIG_TASK_IO_ACCOUNTING".to_owned())
+        .ok_or_else(|| Reason::new("/proc/self/io has no read_bytes: the kernel lacks CONFIG_TASK_IO_ACCOUNTING"))
 }
 
 /// Anonymous, file-backed and shared memory in huge pages, of `/proc/self/smaps_rollup`, which is in KiB.
-pub(super) fn parse_huge_pages(text: &str) -> Result<u64, String> {
+pub(super) fn parse_huge_pages(text: &str) -> Result<u64, Reason> {
     let fields = text.lines().filter_map(|line| line.split_once(':'));
     let huge = fields.filter(|(name, _)| matches!(*name, "AnonHugePages" | "FilePmdMapped" | "ShmemPmdMapped"));
     let sizes: Vec<u64> = huge.filter_map(|(_, rest)| rest.split_ascii_whitespace().next()?.parse().ok()).collect();
     if sizes.is_empty() {
-        return Err(
-            "/proc/self/smaps_rollup has no AnonHugePages: the kernel lacks CONFIG_TRANSPARENT_HUGEPAGE".to_owned()
-        );
+        return Err(Reason::new(
+            "/proc/self/smaps_rollup has no AnonHugePages: the kernel lacks CONFIG_TRANSPARENT_HUGEPAGE",
+        ));
     }
     Ok(sizes.iter().sum::<u64>() * 1024)
 }
@@ -138,14 +139,14 @@ mod tests {
                 ..Memory::default()
             }
         );
-        assert!(parse_status("Name:\tx\n").unwrap_err().contains("RssAnon"));
+        assert!(parse_status("Name:\tx\n").unwrap_err().as_str().contains("RssAnon"));
     }
 
     #[test]
     fn a_recorded_rollup() {
         let text = "5581d7000000-7fff2b9d9000 ---p 00000000 00:00 0 [rollup]\nRss: 9000 kB\nAnonHugePages: 4096 kB\nShmemPmdMapped: 0 kB\nFilePmdMapped: 2048 kB\nLocked: 0 kB\n";
         assert_eq!(parse_huge_pages(text), Ok(6144 << 10));
-        assert!(parse_huge_pages("Rss: 9000 kB\n").unwrap_err().contains("TRANSPARENT_HUGEPAGE"));
+        assert!(parse_huge_pages("Rss: 9000 kB\n").unwrap_err().as_str().contains("TRANSPARENT_HUGEPAGE"));
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! Other processes, from `/proc`.
 
+use record::Reason;
 use std::collections::BTreeMap;
 
 use super::super::process::{FIGURES, Member, ProcessMemory, walk};
 use super::proc_files::ticks_per_second;
-use crate::root::Root;
+use crate::root::{FileError, Root};
 
 /// The processes of a machine, or of a recorded tree.
 #[derive(Debug)]
@@ -76,7 +77,7 @@ impl Processes {
     }
 
     /// The process that listens on a port.
-    pub(crate) fn listener(&self, port: u16) -> Result<u32, String> {
+    pub(crate) fn listener(&self, port: u16) -> Result<u32, Reason> {
         super::listener::listener(&self.root, port)
     }
 
@@ -87,17 +88,16 @@ impl Processes {
     }
 
     /// Bytes read from storage and written to it.
-    fn storage(&self, pid: u32) -> Result<(u64, u64), String> {
+    fn storage(&self, pid: u32) -> Result<(u64, u64), Reason> {
         let path = format!("/proc/{pid}/io");
-        let text = self.root.text(&path).map_err(|reason| {
-            if reason.ends_with("permission denied") {
-                format!("{reason}: the process belongs to another user; measure as that user or as root")
-            } else {
-                reason
+        let text = self.root.read(&path).map_err(|error| match error {
+            FileError::Denied(_) => {
+                reason!("{error}: the process belongs to another user; measure as that user or as root")
             }
+            error => error.into(),
         })?;
         let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
-        field("read_bytes:").zip(field("write_bytes:")).ok_or_else(|| format!("{path}: has no read_bytes"))
+        field("read_bytes:").zip(field("write_bytes:")).ok_or_else(|| reason!("{path}: has no read_bytes"))
     }
 
     fn switches(&self, pid: u32) -> Vec<(u32, u64, u64)> {

@@ -3,6 +3,7 @@
 //! A counter that the kernel never counts (a virtual machine has no cycles, an older kernel no performance cores) is absent with
 //! the reason: its zeros would look like values.
 
+use record::Reason;
 use std::collections::BTreeMap;
 
 use traces::{Nanos, clock};
@@ -35,16 +36,16 @@ pub(super) fn offered(
     system: &dyn System,
     wanted: &[&'static Counter],
     absent: &mut BTreeMap<String, String>,
-) -> (Vec<&'static Counter>, Result<Terms, String>) {
+) -> (Vec<&'static Counter>, Result<Terms, Reason>) {
     let pid = std::process::id();
     let opened = Rusage::first(system, pid)
         .and_then(|(first, version)| Ok((first, Terms { pid, version, timebase: Timebase::read(system)? })));
     let mut present = Vec::new();
     for &counter in wanted {
-        match opened.as_ref().map_err(String::clone).and_then(|(first, terms)| exists(system, counter, first, *terms)) {
+        match opened.as_ref().map_err(Reason::clone).and_then(|(first, terms)| exists(system, counter, first, *terms)) {
             Ok(()) => present.push(counter),
             Err(reason) => {
-                absent.insert(counter.name.to_owned(), reason);
+                absent.insert(counter.name.to_owned(), reason.into());
             }
         }
     }
@@ -52,20 +53,20 @@ pub(super) fn offered(
 }
 
 /// Whether a counter counts here.
-fn exists(system: &dyn System, counter: &Counter, first: &Rusage, terms: Terms) -> Result<(), String> {
+fn exists(system: &dyn System, counter: &Counter, first: &Rusage, terms: Terms) -> Result<(), Reason> {
     let name = counter.name;
     match counter.source {
         Source::Hardware(Event::Cycles | Event::Instructions) => counts(first),
         Source::Apple(Apple::DriverCycles | Apple::DriverInstructions) => {
-            thread_counts(system).map(|_| ()).map_err(|reason| format!("{reason}; the counters of the process remain"))
+            thread_counts(system).map(|_| ()).map_err(|reason| reason!("{reason}; the counters of the process remain"))
         }
         Source::Apple(Apple::Footprint | Apple::Pageins) => Ok(()),
         Source::Apple(Apple::Compressed) => {
-            TaskMemory::read(system)?.compressed.map(|_| ()).ok_or_else(|| "task_info does not tell it".to_owned())
+            TaskMemory::read(system)?.compressed.map(|_| ()).ok_or_else(|| Reason::new("task_info does not tell it"))
         }
         Source::Apple(which) => {
             if terms.version == Version::Four {
-                return Err(format!(
+                return Err(reason!(
                     "{name} needs proc_pid_rusage in version 6, and this kernel answers version 4: macOS 13 has it"
                 ));
             }
@@ -76,7 +77,7 @@ fn exists(system: &dyn System, counter: &Counter, first: &Rusage, terms: Terms) 
             }
         }
         Source::Usage(_) => Ok(()),
-        _ => Err(format!(
+        _ => Err(reason!(
             "{name}: macOS gives it to root only, through a private interface that is not used here; \
              cycles and instructions need no rights"
         )),
@@ -84,27 +85,27 @@ fn exists(system: &dyn System, counter: &Counter, first: &Rusage, terms: Terms) 
 }
 
 /// A process that has come this far has run for a while: no cycles means that none are counted.
-fn counts(first: &Rusage) -> Result<(), String> {
+fn counts(first: &Rusage) -> Result<(), Reason> {
     match first.field(Field::Cycles) {
         Some(cycles) if cycles > 0 => Ok(()),
-        _ => Err("the kernel counts no cycles here, as in virtual machines: measure on the Mac itself".to_owned()),
+        _ => Err(Reason::new("the kernel counts no cycles here, as in virtual machines: measure on the Mac itself")),
     }
 }
 
-fn two_kinds(system: &dyn System, name: &str) -> Result<(), String> {
+fn two_kinds(system: &dyn System, name: &str) -> Result<(), Reason> {
     match values::number(system, "hw.nperflevels") {
         Ok(levels) if levels > 1 => Ok(()),
-        _ => Err(format!("{name}: this processor has one kind of cores only")),
+        _ => Err(reason!("{name}: this processor has one kind of cores only")),
     }
 }
 
 /// Instructions and cycles of the calling thread.
-fn thread_counts(system: &dyn System) -> Result<(u64, u64), String> {
+fn thread_counts(system: &dyn System) -> Result<(u64, u64), Reason> {
     let answer: Answer<16> = Answer::to(system, Question::Thread(THREAD_COUNTS))?;
     match answer.u64(0).zip(answer.u64(8)) {
-        Some((_, 0)) => Err("thread_selfcounts counts no cycles here, as in virtual machines".to_owned()),
+        Some((_, 0)) => Err(Reason::new("thread_selfcounts counts no cycles here, as in virtual machines")),
         Some(counts) => Ok(counts),
-        None => Err(format!("thread_selfcounts: expected 16 bytes, found {}", answer.bytes().len())),
+        None => Err(reason!("thread_selfcounts: expected 16 bytes, found {}", answer.bytes().len())),
     }
 }
 

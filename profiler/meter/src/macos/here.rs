@@ -1,5 +1,6 @@
 //! This Mac as the meter's platform.
 
+use record::Reason;
 use std::collections::BTreeMap;
 
 use super::super::{Counter, MachineLoad};
@@ -15,7 +16,7 @@ impl Probe {
 }
 
 impl MemoryReader {
-    pub(in super::super) fn open() -> Result<Self, String> {
+    pub(in super::super) fn open() -> Result<Self, Reason> {
         Ok(Self::on(Box::new(Kernel)))
     }
 }
@@ -28,10 +29,10 @@ pub(in super::super) fn thread_cpu_seconds() -> Option<f64> {
     super::thread_cpu_seconds_on(&Kernel)
 }
 
-pub(in super::super) fn huge_pages() -> Result<u64, String> {
-    Err("macOS does not tell which memory lies in huge pages".to_owned())
+pub(in super::super) fn huge_pages() -> Result<u64, Reason> {
+    Err(Reason::new("macOS does not tell which memory lies in huge pages"))
 }
 
-pub(in super::super) fn machine_load() -> Result<MachineLoad, String> {
+pub(in super::super) fn machine_load() -> Result<MachineLoad, Reason> {
     super::machine_load_on(&Kernel)
 }

@@ -7,6 +7,7 @@ use super::super::Memory;
 use super::rusage::{Field, Rusage};
 use super::system::{Answer, Question, System};
 use super::values;
+use record::Reason;
 
 /// `TASK_VM_INFO` of mach/task_info.h, and the bytes of its structure that are read.
 pub(crate) const TASK_VM_INFO: u32 = 22;
@@ -45,7 +46,7 @@ impl TaskMemory {
     ///
     /// # Errors
     /// The reason.
-    pub(crate) fn read(system: &dyn System) -> Result<Self, String> {
+    pub(crate) fn read(system: &dyn System) -> Result<Self, Reason> {
         let answer: Answer<TASK_VM_BYTES> = Answer::to(system, Question::Task(TASK_VM_INFO))?;
         let short = || format!("task_info: its answer of {} bytes tells no resident memory", answer.bytes().len());
         let resident = answer.u64(RESIDENT).ok_or_else(short)?;
@@ -85,12 +86,12 @@ impl MachineMemory {
     ///
     /// # Errors
     /// The reason.
-    pub(crate) fn read(system: &dyn System) -> Result<Self, String> {
+    pub(crate) fn read(system: &dyn System) -> Result<Self, Reason> {
         let page = values::number(system, "hw.pagesize")?;
         let answer: Answer<HOST_VM_BYTES> = Answer::to(system, Question::Host(HOST_VM_INFO64))?;
         let pages = |offset| answer.u32(offset).map(u64::from);
         let (free, inactive) = pages(FREE_PAGES).zip(pages(INACTIVE_PAGES)).ok_or_else(|| {
-            format!("host_statistics64: its answer of {} bytes counts no free pages", answer.bytes().len())
+            reason!("host_statistics64: its answer of {} bytes counts no free pages", answer.bytes().len())
         })?;
         Ok(Self {
             available: (free + inactive).saturating_mul(page),
@@ -103,23 +104,23 @@ impl MachineMemory {
 ///
 /// # Errors
 /// The reason.
-pub(crate) fn swap(system: &dyn System) -> Result<(u64, u64), String> {
+pub(crate) fn swap(system: &dyn System) -> Result<(u64, u64), Reason> {
     let answer: Answer<32> = Answer::to(system, Question::Value("vm.swapusage"))?;
     answer
         .u64(0)
         .zip(answer.u64(16))
-        .ok_or_else(|| format!("vm.swapusage: expected 32 bytes, found {}", answer.bytes().len()))
+        .ok_or_else(|| reason!("vm.swapusage: expected 32 bytes, found {}", answer.bytes().len()))
 }
 
 /// The machine's processor ticks: busy, all.
 ///
 /// # Errors
 /// The reason.
-pub(crate) fn processor_ticks(system: &dyn System) -> Result<(u64, u64), String> {
+pub(crate) fn processor_ticks(system: &dyn System) -> Result<(u64, u64), Reason> {
     let answer: Answer<16> = Answer::to(system, Question::Host(HOST_CPU_LOAD_INFO))?;
     let ticks = |place: usize| {
         answer.u32(4 * place).map(u64::from).ok_or_else(|| {
-            format!("host_statistics64: expected four counts of ticks, found {} bytes", answer.bytes().len())
+            reason!("host_statistics64: expected four counts of ticks, found {} bytes", answer.bytes().len())
         })
     };
     let (user, of_system, idle, nice) = (ticks(0)?, ticks(1)?, ticks(2)?, ticks(3)?);

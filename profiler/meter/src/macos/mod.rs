@@ -5,6 +5,7 @@
 //! (the calls) and `here` (this Mac as the meter's platform). There is no high-water mark of resident memory that can be
 //! reset, so the peak of a request is the largest resident size that was read; the footprint has one.
 
+use record::Reason;
 mod counters;
 #[cfg(target_os = "macos")]
 mod here;
@@ -40,7 +41,7 @@ use system::{Answer, Question, System};
 #[derive(Debug)]
 pub(super) struct Probe {
     system: Box<dyn System>,
-    terms: Result<Terms, String>,
+    terms: Result<Terms, Reason>,
     /// The largest resident memory that was read.
     peak: u64,
     /// Whether the kernel's peak of the footprint begins at the last reset.
@@ -65,7 +66,7 @@ impl Probe {
         }
     }
 
-    pub(super) fn memory(&mut self) -> Result<Memory, String> {
+    pub(super) fn memory(&mut self) -> Result<Memory, Reason> {
         let found = TaskMemory::read(&*self.system)?;
         self.peak = self.peak.max(found.resident);
         let usage = if self.peak_is_ours { self.usage().ok() } else { None };
@@ -73,19 +74,19 @@ impl Probe {
     }
 
     /// Resident memory begins anew with what there is; so does the kernel's peak of the footprint, where it can be reset.
-    pub(super) fn reset_peak(&mut self) -> Result<(), String> {
+    pub(super) fn reset_peak(&mut self) -> Result<(), Reason> {
         self.peak = 0;
         let reset: Result<Answer<1>, _> = Answer::to(&*self.system, Question::ResetFootprint);
         self.peak_is_ours = reset.is_ok();
         self.memory().map(|_| ())
     }
 
-    pub(super) fn read_bytes(&mut self) -> Result<u64, String> {
+    pub(super) fn read_bytes(&mut self) -> Result<u64, Reason> {
         let bytes = self.usage()?.field(Field::BytesRead);
-        bytes.ok_or_else(|| "proc_pid_rusage does not tell bytes read".to_owned())
+        bytes.ok_or_else(|| Reason::new("proc_pid_rusage does not tell bytes read"))
     }
 
-    fn usage(&self) -> Result<Rusage, String> {
+    fn usage(&self) -> Result<Rusage, Reason> {
         let terms = self.terms.clone()?;
         Rusage::read(&*self.system, terms.pid, terms.version)
     }
@@ -126,7 +127,7 @@ fn thread_cpu_seconds_on(system: &dyn System) -> Option<f64> {
 }
 
 /// The machine's load; Mach counts in hundredths of a second, and tells of no hypervisor.
-fn machine_load_on(system: &dyn System) -> Result<MachineLoad, String> {
+fn machine_load_on(system: &dyn System) -> Result<MachineLoad, Reason> {
     memory::processor_ticks(system).map(|(busy, total)| MachineLoad { busy, total, steal: 0, ticks_per_second: 100 })
 }
 

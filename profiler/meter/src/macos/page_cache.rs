@@ -1,5 +1,6 @@
 //! How much of a file is in the page cache. macOS has no call that drops a file from it.
 
+use record::Reason;
 use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::path::Path;
@@ -9,20 +10,20 @@ use std::path::Path;
 /// # Errors
 /// When a file cannot be opened or `mincore` refuses.
 #[allow(clippy::cast_precision_loss, reason = "page counts stay far below 2^53")]
-pub fn share<P: AsRef<Path>>(files: &[P]) -> Result<f64, String> {
+pub fn share<P: AsRef<Path>>(files: &[P]) -> Result<f64, Reason> {
     let (mut cached, mut all) = (0_u64, 0_u64);
     for path in files {
         let path = path.as_ref();
         let tell = |error: std::io::Error| format!("{}: {error}", path.display());
         let file = File::open(path).map_err(tell)?;
         let length = usize::try_from(file.metadata().map_err(tell)?.len())
-            .map_err(|error| format!("{}: {error}", path.display()))?;
+            .map_err(|error| reason!("{}: {error}", path.display()))?;
         let (in_cache, pages) = by_mincore(&file, length).map_err(tell)?;
         cached += in_cache;
         all += pages;
     }
     if all == 0 {
-        return Err("the model's files are empty".to_owned());
+        return Err(Reason::new("the model's files are empty"));
     }
     Ok(cached as f64 / all as f64)
 }
@@ -31,8 +32,8 @@ pub fn share<P: AsRef<Path>>(files: &[P]) -> Result<f64, String> {
 ///
 /// # Errors
 /// Always, with what to do.
-pub fn drop_files<P: AsRef<Path>>(_files: &[P]) -> Result<(), String> {
-    Err("macOS cannot drop one file from the page cache: run `sudo purge` before the run".to_owned())
+pub fn drop_files<P: AsRef<Path>>(_files: &[P]) -> Result<(), Reason> {
+    Err(Reason::new("macOS cannot drop one file from the page cache: run `sudo purge` before the run"))
 }
 
 #[allow(unsafe_code, reason = "mmap and mincore have no safe wrapper in std")]
@@ -71,9 +72,9 @@ mod tests {
         let path = folder.path().join("weights");
         std::fs::write(&path, vec![7; 1 << 20]).unwrap();
         assert!((share(&[&path]).unwrap() - 1.0).abs() < 1e-9);
-        assert!(share(&[folder.path().join("absent")]).unwrap_err().contains("absent"));
+        assert!(share(&[folder.path().join("absent")]).unwrap_err().as_str().contains("absent"));
         std::fs::write(&path, []).unwrap();
         assert_eq!(share(&[&path]).unwrap_err(), "the model's files are empty");
-        assert!(drop_files(&[&path]).unwrap_err().contains("purge"));
+        assert!(drop_files(&[&path]).unwrap_err().as_str().contains("purge"));
     }
 }

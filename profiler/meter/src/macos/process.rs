@@ -43,8 +43,8 @@ impl Processes {
     /// The process that listens on a port: not looked for here.
     #[cfg(target_os = "macos")]
     #[allow(clippy::unused_self, reason = "the form that every platform has")]
-    pub(crate) fn listener(&self, port: u16) -> Result<u32, String> {
-        Err(format!(
+    pub(crate) fn listener(&self, port: u16) -> Result<u32, record::Reason> {
+        Err(reason!(
             "which process listens on port {port} is not looked up on macOS: name it with --pid (`lsof -ti :{port} -sTCP:LISTEN` tells it)"
         ))
     }

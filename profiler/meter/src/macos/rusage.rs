@@ -4,6 +4,7 @@
 //! Times are in Mach ticks, which on Apple Silicon are not nanoseconds.
 
 use super::system::{Answer, Question, System};
+use record::Reason;
 
 /// Bytes of the structure in version 6 and in version 4.
 pub(crate) const BYTES: usize = 464;
@@ -65,7 +66,7 @@ impl Rusage {
     ///
     /// # Errors
     /// The reason that version 4 was refused.
-    pub(crate) fn first(system: &dyn System, pid: u32) -> Result<(Self, Version), String> {
+    pub(crate) fn first(system: &dyn System, pid: u32) -> Result<(Self, Version), Reason> {
         Self::read(system, pid, Version::Six)
             .map(|found| (found, Version::Six))
             .or_else(|_| Ok((Self::read(system, pid, Version::Four)?, Version::Four)))
@@ -75,11 +76,11 @@ impl Rusage {
     ///
     /// # Errors
     /// The reason of the refusal, or that the answer is too short.
-    pub(crate) fn read(system: &dyn System, pid: u32, version: Version) -> Result<Self, String> {
+    pub(crate) fn read(system: &dyn System, pid: u32, version: Version) -> Result<Self, Reason> {
         let answer = Answer::to(system, Question::Rusage { pid, version: version.number() })?;
         let (expected, found) = (if version == Version::Six { BYTES } else { BYTES_V4 }, answer.bytes().len());
         if found != expected {
-            return Err(format!("proc_pid_rusage of process {pid}: expected {expected} bytes, found {found}"));
+            return Err(reason!("proc_pid_rusage of process {pid}: expected {expected} bytes, found {found}"));
         }
         Ok(Self(answer))
     }
@@ -117,13 +118,13 @@ impl Timebase {
     ///
     /// # Errors
     /// The reason; without a timebase there are no times.
-    pub(crate) fn read(system: &dyn System) -> Result<Self, String> {
+    pub(crate) fn read(system: &dyn System) -> Result<Self, Reason> {
         let answer: Answer<8> = Answer::to(system, Question::Timebase)?;
         match (answer.u32(0), answer.u32(4)) {
             (Some(numerator), Some(denominator)) if numerator > 0 && denominator > 0 => {
                 Ok(Self { numerator: u64::from(numerator), denominator: u64::from(denominator) })
             }
-            (numerator, denominator) => Err(format!(
+            (numerator, denominator) => Err(reason!(
                 "mach_timebase_info: expected two numbers above 0, found {numerator:?} and {denominator:?}"
             )),
         }

@@ -3,6 +3,7 @@
 //! All parsing, arithmetic and falling back lies behind this edge and runs on recorded answers too, on any system. The calls
 //! themselves are in `kernel`, which macOS alone compiles.
 
+use record::Reason;
 use std::fmt;
 
 /// One question.
@@ -82,7 +83,7 @@ impl<const N: usize> Answer<N> {
     ///
     /// # Errors
     /// The reason, naming the call and what to do.
-    pub(crate) fn to(system: &dyn System, question: Question<'_>) -> Result<Self, String> {
+    pub(crate) fn to(system: &dyn System, question: Question<'_>) -> Result<Self, Reason> {
         let mut bytes = [0; N];
         let length = system.ask(question, &mut bytes).map_err(|refusal| question.refused(refusal))?;
         Ok(Self { bytes, length: length.min(N) })

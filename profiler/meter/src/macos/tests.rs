@@ -5,6 +5,7 @@ use super::memory::{COMPRESSED, EXTERNAL, FOOTPRINT, HOST_CPU_LOAD_INFO, RESIDEN
 use super::recorded::{Recorded, rusage, structure, v4};
 use super::system::Refusal;
 use super::*;
+use record::Reason;
 
 /// `getrusage`'s words, by their offsets.
 fn own(minor: u64, voluntary: u64) -> Vec<u8> {
@@ -68,7 +69,7 @@ fn open(system: Recorded, names: &[&str]) -> (Vec<&'static Counter>, Probe, BTre
 }
 
 /// What lies between two readings.
-fn between(probe: &mut Probe, counters: &[&'static Counter]) -> Vec<Result<f64, String>> {
+fn between(probe: &mut Probe, counters: &[&'static Counter]) -> Vec<Result<f64, Reason>> {
     let (mut before, mut after) = (Reading::default(), Reading::default());
     probe.read(counters, &mut before);
     probe.read(counters, &mut after);
@@ -112,7 +113,10 @@ fn counts_and_times_are_split_by_kind_of_core() {
 fn energy_over_a_moment_is_absent() {
     let (present, mut probe, _) = open(apple_silicon(), &["energy_j"]);
     let reason = between(&mut probe, &present).remove(0).unwrap_err();
-    assert!(reason.starts_with("energy_j is brought up to date every 20 ms or so, and this lasted "), "{reason}");
+    assert!(
+        reason.as_str().starts_with("energy_j is brought up to date every 20 ms or so, and this lasted "),
+        "{reason}"
+    );
 }
 
 #[test]
@@ -170,7 +174,7 @@ fn without_its_accounts_every_counter_has_the_reason() {
     let system = Recorded::default().refusing(asked(4), Refusal::Errno(1));
     let (present, mut probe, absent) = open(system, &["cycles", "minor_faults"]);
     assert!(present.is_empty() && absent["minor_faults"].contains("proc_pid_rusage"), "{absent:?}");
-    assert!(probe.read_bytes().unwrap_err().contains("another user"));
+    assert!(probe.read_bytes().unwrap_err().as_str().contains("another user"));
 }
 
 #[test]

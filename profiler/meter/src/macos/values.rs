@@ -1,38 +1,39 @@
 //! Values of `sysctlbyname`: numbers of four or eight bytes, and text that ends in a zero.
 
 use super::system::{Answer, Question, System};
+use record::Reason;
 
 /// A number.
 ///
 /// # Errors
 /// The reason, with the name.
-pub(crate) fn number(system: &dyn System, name: &str) -> Result<u64, String> {
+pub(crate) fn number(system: &dyn System, name: &str) -> Result<u64, Reason> {
     let answer: Answer<64> = Answer::to(system, Question::Value(name))?;
     let found = match answer.bytes().len() {
         4 => answer.u32(0).map(u64::from),
         8 => answer.u64(0),
         _ => None,
     };
-    found.ok_or_else(|| format!("{name}: expected an integer, found {} bytes", answer.bytes().len()))
+    found.ok_or_else(|| reason!("{name}: expected an integer, found {} bytes", answer.bytes().len()))
 }
 
 /// A count of cores, threads or the like.
 ///
 /// # Errors
 /// As [`number`].
-pub(crate) fn count(system: &dyn System, name: &str) -> Result<usize, String> {
+pub(crate) fn count(system: &dyn System, name: &str) -> Result<usize, Reason> {
     number(system, name)
-        .and_then(|number| usize::try_from(number).map_err(|_| format!("{name}: {number} is too large to count")))
+        .and_then(|number| usize::try_from(number).map_err(|_| reason!("{name}: {number} is too large to count")))
 }
 
 /// Text without its end.
 ///
 /// # Errors
 /// The reason, with the name.
-pub(crate) fn text(system: &dyn System, name: &str) -> Result<String, String> {
+pub(crate) fn text(system: &dyn System, name: &str) -> Result<String, Reason> {
     let answer: Answer<256> = Answer::to(system, Question::Value(name))?;
     let text = String::from_utf8_lossy(answer.bytes()).trim_end_matches('\0').trim().to_owned();
-    if text.is_empty() { Err(format!("{name}: is empty")) } else { Ok(text) }
+    if text.is_empty() { Err(reason!("{name}: is empty")) } else { Ok(text) }
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use super::super::{CacheAccess, CacheEvent, CacheName, Counter, Event, Software, Source};
 use super::sysfs;
 use super::system::{Attributes, CACHE, HARDWARE, PerfSystem, RAW, SOFTWARE};
+use record::Reason;
 
 /// The counter that leads the group of the top-down levels.
 pub(super) const SLOTS: &str = "topdown_slots";
@@ -12,12 +13,12 @@ pub(super) const TASK_CLOCK: Attributes =
     Attributes { pmu: SOFTWARE, config: 1, config1: 0, config2: 0, exclude_kernel: true };
 
 /// What to ask the kernel for.
-pub(super) fn attributes(counter: &Counter, system: &dyn PerfSystem) -> Result<Attributes, String> {
+pub(super) fn attributes(counter: &Counter, system: &dyn PerfSystem) -> Result<Attributes, Reason> {
     let user = |pmu, config| Ok(Attributes { pmu, config, exclude_kernel: true, ..Attributes::default() });
     match counter.source {
         Source::Hardware(event) => match hardware(event) {
             Some(config) => user(HARDWARE, config),
-            None => Err(format!("{} is not an event of perf_event_open", counter.name)),
+            None => Err(reason!("{} is not an event of perf_event_open", counter.name)),
         },
         Source::Cache(event) => user(CACHE, cache(event)),
         Source::Raw(config) => user(RAW, config),
@@ -29,7 +30,7 @@ pub(super) fn attributes(counter: &Counter, system: &dyn PerfSystem) -> Result<A
             exclude_kernel: matches!(event, Software::TaskClock | Software::CpuClock),
             ..Attributes::default()
         }),
-        Source::Usage(_) | Source::Energy(_) | Source::Apple(_) => Err(format!("{} is not an event", counter.name)),
+        Source::Usage(_) | Source::Energy(_) | Source::Apple(_) => Err(reason!("{} is not an event", counter.name)),
     }
 }
 

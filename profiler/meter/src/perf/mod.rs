@@ -11,6 +11,7 @@
 //! by one. The kernel is reached through [`PerfSystem`] alone, so that all of this runs on a fake. Nothing here is of one system:
 //! the virtual machine of an engine whose time is virtual has a PMU too.
 
+use record::Reason;
 mod events;
 mod explain;
 mod group;
@@ -63,7 +64,7 @@ impl PerfCounters {
             }
             Err(reason) => {
                 let events = wanted.iter().filter(|counter| counter.source.is_event());
-                absent.extend(events.map(|counter| (counter.name.to_owned(), reason.clone())));
+                absent.extend(events.map(|counter| (counter.name.to_owned(), reason.to_string())));
                 (Vec::new(), Group::default())
             }
         };
@@ -115,7 +116,7 @@ impl PerfCounters {
     }
 
     /// Switches another set on and the present one off.
-    pub(crate) fn select(&mut self, set: usize) -> Result<(), String> {
+    pub(crate) fn select(&mut self, set: usize) -> Result<(), Reason> {
         if set == self.active || set >= self.sets.len() {
             return Ok(());
         }
@@ -126,7 +127,7 @@ impl PerfCounters {
             .map_or(Ok(()), |old| old.switch(system, false))
             .and_then(|()| self.sets.get(set).map_or(Ok(()), |new| new.switch(system, true)));
         self.active = set;
-        switched.map_err(explain::explain_switch)
+        switched.map_err(|error| explain::explain_switch(error).into())
     }
 
     /// Whether a counter is counted now: it is no event, or one of the set that is on, or one of the kernel.

@@ -2,13 +2,14 @@
 
 use super::events::TASK_CLOCK;
 use super::system::{PerfSystem, Whose};
+use record::Reason;
 
 /// Of the time that the thread used, so much must be counted: the clock starts a little late.
 const COUNTED: f64 = 0.8;
 
 /// Lets a thread of its own use processor time (`spin` returns how much, in ns) and compares it with what the kernel's task
 /// clock counted meanwhile on this thread's heirs.
-pub(crate) fn self_test(system: &mut dyn PerfSystem, spin: impl FnOnce() -> Result<u64, String>) -> Result<(), String> {
+pub(crate) fn self_test(system: &mut dyn PerfSystem, spin: impl FnOnce() -> Result<u64, Reason>) -> Result<(), Reason> {
     let clock =
         system.open(&TASK_CLOCK, Whose::Caller, None).map_err(|_| unusable("its task clock cannot be opened"))?;
     let mut words = [0; 4];
@@ -35,8 +36,8 @@ pub(crate) fn self_test(system: &mut dyn PerfSystem, spin: impl FnOnce() -> Resu
     result
 }
 
-fn unusable(what: &str) -> String {
-    format!(
+fn unusable(what: &str) -> Reason {
+    reason!(
         "the counters failed their test ({what}): a sandbox or an old kernel does that; run outside of it, or on kernel 4.13 or later"
     )
 }

@@ -22,7 +22,7 @@ pub(super) fn open(
         let event = match events::attributes(counter, system) {
             Ok(event) => event,
             Err(reason) => {
-                absent.insert(counter.name.to_owned(), reason);
+                absent.insert(counter.name.to_owned(), reason.into());
                 continue;
             }
         };

@@ -6,21 +6,22 @@
 //! ```
 
 use super::system::{Attributes, PerfSystem};
+use record::Reason;
 
 const DEVICES: &str = "/sys/bus/event_source/devices";
 
 /// Looks the terms up. `place` is a whole `PMU/TERMS/`.
-pub(super) fn resolve(place: &str, system: &dyn PerfSystem) -> Result<Attributes, String> {
-    let (pmu, terms) = split(place).ok_or_else(|| format!("`{place}` is not of the form PMU/TERM=VALUE,.../"))?;
-    let devices = system.list(DEVICES).map_err(|_| format!("{DEVICES} cannot be read: this system shows no PMUs"))?;
+pub(super) fn resolve(place: &str, system: &dyn PerfSystem) -> Result<Attributes, Reason> {
+    let (pmu, terms) = split(place).ok_or_else(|| reason!("`{place}` is not of the form PMU/TERM=VALUE,.../"))?;
+    let devices = system.list(DEVICES).map_err(|_| reason!("{DEVICES} cannot be read: this system shows no PMUs"))?;
     if !devices.iter().any(|device| device == pmu) {
-        return Err(format!("this machine has no PMU `{pmu}`; it has: {}", devices.join(", ")));
+        return Err(reason!("this machine has no PMU `{pmu}`; it has: {}", devices.join(", ")));
     }
     if system.text(&format!("{DEVICES}/{pmu}/cpumask")).is_ok() {
-        return Err(format!("PMU `{pmu}` counts the whole machine and not one process: it has no value for a phase"));
+        return Err(reason!("PMU `{pmu}` counts the whole machine and not one process: it has no value for a phase"));
     }
     let number = system.text(&format!("{DEVICES}/{pmu}/type")).ok().and_then(|text| text.trim().parse().ok());
-    let number = number.ok_or_else(|| format!("{DEVICES}/{pmu}/type holds no number"))?;
+    let number = number.ok_or_else(|| reason!("{DEVICES}/{pmu}/type holds no number"))?;
     let mut event = Attributes { pmu: number, exclude_kernel: true, ..Attributes::default() };
     for term in terms.split(',').filter(|term| !term.is_empty()) {
         apply(term, pmu, system, &mut event, true)?;
@@ -46,9 +47,9 @@ fn split(place: &str) -> Option<(&str, &str)> {
 }
 
 /// One term; a named event is a list of terms itself, which name no further events.
-fn apply(term: &str, pmu: &str, system: &dyn PerfSystem, event: &mut Attributes, may_name: bool) -> Result<(), String> {
+fn apply(term: &str, pmu: &str, system: &dyn PerfSystem, event: &mut Attributes, may_name: bool) -> Result<(), Reason> {
     let (name, value) = match term.split_once('=') {
-        Some((name, value)) => (name, number(value).ok_or_else(|| format!("`{term}`: `{value}` is no number"))?),
+        Some((name, value)) => (name, number(value).ok_or_else(|| reason!("`{term}`: `{value}` is no number"))?),
         None => (term, 1),
     };
     if !term.contains('=')
@@ -64,7 +65,7 @@ fn apply(term: &str, pmu: &str, system: &dyn PerfSystem, event: &mut Attributes,
         name => system.text(&format!("{DEVICES}/{pmu}/format/{name}")).map_err(|_| unknown(name, pmu, system))?,
     };
     place(field.trim(), value, event)
-        .ok_or_else(|| format!("PMU `{pmu}`: {value:#x} does not fit into `{name}`, which is {}", field.trim()))
+        .ok_or_else(|| reason!("PMU `{pmu}`: {value:#x} does not fit into `{name}`, which is {}", field.trim()))
 }
 
 fn unknown(name: &str, pmu: &str, system: &dyn PerfSystem) -> String {
@@ -130,7 +131,7 @@ mod tests {
 
     #[test]
     fn what_a_machine_lacks_is_named() {
-        let of = |place| resolve(place, &machine()).unwrap_err();
+        let of = |place| resolve(place, &machine()).unwrap_err().to_string();
         assert_eq!(of("gpu/event=1/"), "this machine has no PMU `gpu`; it has: cpu, uncore_imc");
         assert!(
             of("cpu/umsk=1/")

@@ -2,6 +2,7 @@
 
 use super::group::Group;
 use super::system::{PerfSystem, Whose};
+use record::Reason;
 
 /// Attempts until threads stay the same while they are attached.
 const ATTEMPTS: usize = 8;
@@ -14,7 +15,7 @@ type Opened<T> = (Vec<Group>, Group, T);
 pub(super) fn while_stable<T>(
     system: &mut dyn PerfSystem,
     mut open: impl FnMut(&mut dyn PerfSystem, &[Whose]) -> Opened<T>,
-) -> Result<Opened<T>, String> {
+) -> Result<Opened<T>, Reason> {
     let mut before = threads(system);
     for _ in 0..ATTEMPTS {
         let mut opened = open(system, &before);
@@ -25,7 +26,9 @@ pub(super) fn while_stable<T>(
         opened.0.iter_mut().chain([&mut opened.1]).for_each(|group| group.close(system));
         before = after;
     }
-    Err("threads came and went while the counters were opened: open them before the process starts threads".to_owned())
+    Err(Reason::new(
+        "threads came and went while the counters were opened: open them before the process starts threads",
+    ))
 }
 
 /// The threads of this process; where there is one, or they are not told, the calling one.

@@ -72,8 +72,10 @@ impl Account {
         let before = std::mem::take(&mut self.living);
         for member in family {
             let old = before.get(&member.pid).filter(|entry| entry.started == member.started);
-            let ledger =
-                old.map_or_else(|| VirtualCounters { due: [0; FIGURES], before: member.reaped }, |entry| entry.ledger.clone());
+            let ledger = old.map_or_else(
+                || VirtualCounters { due: [0; FIGURES], before: member.reaped },
+                |entry| entry.ledger.clone(),
+            );
             let entry = Entry {
                 parent: member.parent,
                 started: member.started,

@@ -17,7 +17,7 @@ use super::platform::process::Processes;
 use account::Account;
 pub(super) use account::FIGURES;
 pub use kin::Kin;
-use record::Reasons;
+use record::{Reason, Reasons};
 
 /// What one process of the family shows at one moment: the shape that every platform fills.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -35,7 +35,7 @@ pub(super) struct Member {
     pub(super) switches: Option<Vec<(u32, u64, u64)>>,
     pub(super) memory: ProcessMemory,
     /// Why the bytes from and to storage are not known.
-    pub(super) no_storage: Option<String>,
+    pub(super) no_storage: Option<Reason>,
 }
 
 /// The processes of these numbers and their children, each once; those that do not exist (any more) are left out. A walk from the first
@@ -135,9 +135,9 @@ pub struct ProcessMeter {
 ///
 /// # Errors
 /// When it is another machine's, or the process cannot be seen.
-pub fn listener(address: std::net::SocketAddr) -> Result<u32, String> {
+pub fn listener(address: std::net::SocketAddr) -> Result<u32, Reason> {
     if !address.ip().is_loopback() {
-        return Err(format!(
+        return Err(reason!(
             "{address} is not an address of this machine alone: if the server runs here, name its process with --pid"
         ));
     }
@@ -215,8 +215,8 @@ impl ProcessMeter {
         memory.peak = self.highest;
         let no_storage = family.iter().find_map(|member| member.no_storage.clone());
         if let Some(reason) = &no_storage {
-            reasons.insert("read_bytes".to_owned(), reason.clone());
-            reasons.insert("written_bytes".to_owned(), reason.clone());
+            reasons.insert("read_bytes".to_owned(), reason.to_string());
+            reasons.insert("written_bytes".to_owned(), reason.to_string());
         }
         let counted = family.iter().all(|member| member.switches.is_some());
         if !counted {
