@@ -1,6 +1,6 @@
-//! The README's tables of engines and models and the page of counters are made from the registries.
+//! The README's tables of engines and models and docs/counters.md are generated from the registries.
 //!
-//! `INFEROMETER_BLESS=1 cargo test --test readme` writes them anew.
+//! `INFEROMETER_BLESS=1 cargo test -p profiler --test readme` writes them.
 #![allow(clippy::expect_used, reason = "a test that cannot read the README fails")]
 
 use std::fmt::Write as _;
@@ -18,9 +18,9 @@ fn with_table(readme: &str, name: &str, table: &str) -> String {
 fn engines_table() -> String {
     let mut table = "| engine | what it is |\n|---|---|\n".to_owned();
     for entry in engines::registry::ENGINES {
-        writeln!(table, "| `{}` | {} |", entry.name, entry.summary).expect("a string takes everything");
+        writeln!(table, "| `{}` | {} |", entry.name, entry.summary).expect("writing to a string cannot fail");
         for (variant, summary) in entry.variants {
-            writeln!(table, "| `{}:{variant}` | {summary} |", entry.name).expect("a string takes everything");
+            writeln!(table, "| `{}:{variant}` | {summary} |", entry.name).expect("writing to a string cannot fail");
         }
     }
     table
@@ -31,7 +31,7 @@ fn models_table() -> String {
     for entry in &models::registry::MODELS {
         let (name, title, parameters) = (entry.name, entry.title, entry.parameters);
         writeln!(table, "| `{name}` | {title} | {parameters} | `{}` | {} |", entry.gguf.repo, entry.license)
-            .expect("a string takes everything");
+            .expect("writing to a string cannot fail");
     }
     table
 }
@@ -45,61 +45,65 @@ fn the_tables_are_those_of_the_registries() {
         std::fs::write(&path, &fresh).expect("the README can be written");
         return;
     }
-    assert_eq!(readme, fresh, "run `INFEROMETER_BLESS=1 cargo test --test readme`");
+    assert_eq!(readme, fresh, "run `INFEROMETER_BLESS=1 cargo test -p profiler --test readme`");
 }
 
-/// COUNTERS.md: what stands above the tables is written here, too.
+/// docs/counters.md. The text above and between the tables is here, too.
 fn counters_page() -> String {
     use meter::{COUNTERS, Source};
     let mut page = String::from(
         "# Counters
 
-Made from the registry (`profiler/src/meter/registry.rs`) and held by a test. `inferometer machine` says which of them this machine
-has, and why not the others. `--counters NAME,...` chooses events; accounting is always read. Names as perf writes them (`LLC-loads`,
-`task-clock`) are understood.
+This page is generated from `profiler/meter/src/registry.rs`; a test keeps them equal. `inferometer machine` shows which counters
+this machine has, and why the others are unavailable. `--counters NAME,...` selects events; accounting counters are always read.
+Names as perf writes them (`LLC-loads`, `task-clock`) are accepted.
 
-Two more forms are taken on Linux:
+On Linux two more forms are accepted:
 
 - `rHEX`: an event by its number in the processor's manual, such as `r01c2`;
 - `PMU/TERM=VALUE,.../`: fields and events of `/sys/bus/event_source/devices/PMU`, such as `cpu/event=0xd0,umask=0x81/` or
   `cpu/mem-loads/`.
 
-Events that do not fit the processor's registers together are counted in requests of their own, one set at a time; nothing is
-multiplexed unless another program takes registers, and then the share is told. Hardware, cache, raw and top-down events count in user mode
-only, which `perf_event_paranoid` 2 allows. Events of the kernel (`page_faults`, `context_switches`, `cpu_migrations`) take
-`perf_event_paranoid` 1 or `CAP_PERFMON`: without it they would read 0, so they are absent. On processors with two kinds of cores
-generic events count on the kind that the kernel calls `cpu_core`; `cpu_atom/cycles/` names the other one.
+Events that do not fit into the processor's registers together are counted in separate requests, one set at a time. Nothing is
+multiplexed unless another program takes registers; the share of the time that was counted is then reported. Hardware, cache, raw and
+top-down events count in user mode only, which `perf_event_paranoid` 2 allows. Kernel events (`page_faults`, `context_switches`,
+`cpu_migrations`) need `perf_event_paranoid` 1 or `CAP_PERFMON`. Without it they would read 0, so they are absent. On processors with
+two kinds of cores, generic events count on the kind that the kernel calls `cpu_core`; `cpu_atom/cycles/` selects the other kind.
+[Counters, memory and energy](counters-memory-energy.md) explains how counters are read.
 ",
     );
     let kinds: [(&str, &str); 6] = [
         (
             "accounting",
-            "Kept by the kernel anyway: `getrusage` and `/proc` on Linux, `proc_pid_rusage` on macOS. Those of macOS alone are read \
-             when they are named.",
+            "The kernel always keeps these: `getrusage` and `/proc` on Linux, `proc_pid_rusage` on macOS. Counters that only macOS has \
+             are read when they are named.",
         ),
-        ("hardware", "`perf_event_open` on Linux, `proc_pid_rusage` on macOS; those marked * by default."),
-        ("cache", "What the kernel calls cache events; few processors have all of them."),
+        (
+            "hardware",
+            "`perf_event_open` on Linux, `proc_pid_rusage` on macOS. Counters marked * are read by default.",
+        ),
+        ("cache", "The kernel's cache events. Few processors have all of them."),
         (
             "top-down",
-            "Where the slots of the pipeline go (Intel, from Ice Lake on). `topdown_slots` comes along with the others.",
+            "How the slots of the pipeline are used (Intel, Ice Lake and later). `topdown_slots` is read with each of the others.",
         ),
         (
             "energy",
-            "RAPL's accounts of the whole machine, read at the edges of long phases only; macOS's estimate for this process. \
-             METHODOLOGY.md says how.",
+            "RAPL counters of the whole machine, read at the edges of long phases only; the estimate of macOS for this process. See \
+             [Energy](counters-memory-energy.md#energy).",
         ),
-        ("software", "Events of the kernel: no PMU needed."),
+        ("software", "Kernel events. They need no PMU."),
     ];
     for (kind, about) in kinds {
         let mut title = kind.to_owned();
         title[..1].make_ascii_uppercase();
         write!(page, "\n## {title}\n\n{about}\n\n| name | unit | what it counts | where |\n|---|---|---|---|\n")
-            .expect("a string takes everything");
+            .expect("writing to a string cannot fail");
         for counter in COUNTERS.iter().filter(|counter| counter.source.kind() == kind) {
             let star = if counter.default && !matches!(counter.source, Source::Usage(_)) { " *" } else { "" };
             let (name, unit, meaning) = (counter.name, counter.unit, counter.meaning);
             writeln!(page, "| `{name}`{star} | {unit} | {meaning} | {} |", counter.systems().name())
-                .expect("a string takes everything");
+                .expect("writing to a string cannot fail");
         }
     }
     page
@@ -107,7 +111,7 @@ generic events count on the kind that the kernel calls `cpu_core`; `cpu_atom/cyc
 
 #[test]
 fn the_page_of_counters_is_that_of_the_registry() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../COUNTERS.md");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/counters.md");
     let fresh = counters_page();
     let rows = meter::COUNTERS.len();
     assert_eq!(fresh.lines().filter(|line| line.starts_with("| `")).count(), rows, "each counter has its line");
@@ -116,11 +120,11 @@ fn the_page_of_counters_is_that_of_the_registry() {
         return;
     }
     let page = std::fs::read_to_string(&path).expect("the page can be read");
-    assert_eq!(page, fresh, "run `INFEROMETER_BLESS=1 cargo test --test readme`");
+    assert_eq!(page, fresh, "run `INFEROMETER_BLESS=1 cargo test -p profiler --test readme`");
 }
 
 #[test]
-fn it_is_short() {
+fn the_readme_is_short() {
     let readme = include_str!("../README.md");
     assert!(readme.lines().count() <= 150, "the README has {} lines", readme.lines().count());
 }

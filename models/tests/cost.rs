@@ -94,11 +94,9 @@ fn a_decode_reads_every_weight_once() {
 
 /// The same for a real file, with the sizes of its tensors on disk.
 #[test]
+#[ignore = "needs INFEROMETER_SMOLLM2: the path of SmolLM2-135M-Instruct.Q4_1.gguf"]
 fn a_decode_of_smollm2_reads_the_file_once() {
-    let Some(path) = std::env::var_os("INFEROMETER_SMOLLM2") else {
-        println!("skipped: INFEROMETER_SMOLLM2 does not name the file");
-        return;
-    };
+    let path = std::env::var_os("INFEROMETER_SMOLLM2").unwrap();
     let checkpoint = Checkpoint::open(std::path::Path::new(&path)).unwrap();
     let ops = decode_ops(checkpoint.spec(), &WeightTypes::of(&checkpoint), DType::F16, 0);
     let all: Bytes = checkpoint.tensors().iter().map(|info| info.bytes).sum();

@@ -112,6 +112,7 @@ fn sentencepiece_with_byte_fallback() {
 
 /// The real vocabularies of llama.cpp, written as `tokenizer.json`, give the ids that llama.cpp gives.
 #[test]
+#[ignore = "needs INFEROMETER_SMOLLM2 and INFEROMETER_VOCABULARIES: the model and llama.cpp's vocabularies"]
 fn real_vocabularies_agree_with_llama_cpp() {
     let fixture = fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/tokenizer_ids.json")).unwrap();
     let fixture: Value = serde_json::from_slice(&fixture).unwrap();
@@ -123,7 +124,7 @@ fn real_vocabularies_agree_with_llama_cpp() {
     for (name, steps, ignore_merges) in [("smollm", [digits, byte_level()], false), ("llama-bpe", [split, bytes], true)]
     {
         let expected = &fixture["vocabularies"][name];
-        let Some(path) = tokenizer_files::find(expected["file"].as_str().unwrap()) else { continue };
+        let path = tokenizer_files::path(expected["file"].as_str().unwrap());
         let data = TokenizerData::from_gguf(&gguf::File::open(&path).unwrap().header.metadata).unwrap();
         let vocabulary: Map<String, Value> = data.tokens.iter().cloned().zip((0..).map(|id: u32| json!(id))).collect();
         let model = json!({"type": "BPE", "vocab": vocabulary, "merges": data.merges, "ignore_merges": ignore_merges});

@@ -1,4 +1,4 @@
-//! The one binary. What it can do is in [`cli`]; what it does is in the crates beside this one.
+//! The binary. [`cli`] has its commands; the other crates do the work.
 
 mod cli;
 mod tool;

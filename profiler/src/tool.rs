@@ -1,9 +1,9 @@
-//! What measured: this program, its build, and how it was called.
+//! This program, its build, and its command line as a run records them.
 
 use meter::environment::{names_a_secret, without_credentials};
 use record::Tool;
 
-/// This program. Revision, compiler, target and features are noted by the build script.
+/// This program. The build script sets revision, compiler, target and features.
 pub(crate) fn tool() -> Tool {
     let given = |text: &str| (!text.is_empty()).then(|| text.to_owned());
     Tool {
@@ -21,13 +21,13 @@ pub(crate) fn tool() -> Tool {
     }
 }
 
-/// By what it does, not by its name: a release build is optimised fully and checks nothing.
+/// The kind of build by its settings: a release build is fully optimised and has no debug assertions.
 fn profile() -> &'static str {
     if env!("INFEROMETER_OPTIMISATION") == "3" && !cfg!(debug_assertions) { "release" } else { "debug" }
 }
 
-/// A command line with what looks like a secret left out: credentials in URLs, and values of options and settings whose
-/// names announce one (`--api-key X`, `--set engine.token=X`).
+/// A command line without secrets: credentials in URLs, and values of options and settings with names such as `--api-key X` or
+/// `--set engine.token=X`, are replaced.
 pub(crate) fn redacted(arguments: impl Iterator<Item = String>) -> Vec<String> {
     let mut kept = Vec::new();
     let mut secret_follows = false;
@@ -46,7 +46,7 @@ pub(crate) fn redacted(arguments: impl Iterator<Item = String>) -> Vec<String> {
     kept
 }
 
-/// `--prompt-tokens` and `--max-new-tokens` count; they hold no secret.
+/// `--prompt-tokens` and `--max-new-tokens` are counts, not secrets.
 fn counts_tokens(name: &str) -> bool {
     name.ends_with("-tokens") || name.ends_with("_tokens")
 }

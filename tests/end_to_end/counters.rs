@@ -100,5 +100,5 @@ fn a_machine_without_counters_says_so_for_each() {
 fn a_name_that_is_none_is_refused_once() {
     let place = Place::new();
     let done = place.run("run -e mock -m tiny.gguf --counters LLC-laods").ends_with(2);
-    assert!(done.err.contains("did you mean `llc_loads`?") && done.err.contains("COUNTERS.md"), "{}", done.err);
+    assert!(done.err.contains("did you mean `llc_loads`?") && done.err.contains("docs/counters.md"), "{}", done.err);
 }

@@ -1,7 +1,6 @@
 //! What engines hold likely, in their answers and in the passage: told at the end of a block, and never at a case's cost.
 
 use std::fs;
-use std::path::Path;
 
 use serde_json::Value;
 
@@ -95,11 +94,9 @@ fn a_worker_that_dies_is_replaced() {
 }
 
 #[test]
-fn a_real_model_holds_its_own_answer_likeliest() {
-    let Some(model) = std::env::var_os("INFEROMETER_SMOLLM2").filter(|path| Path::new(path).exists()) else {
-        println!("skipped: INFEROMETER_SMOLLM2 does not name the file");
-        return;
-    };
+#[ignore = "needs INFEROMETER_SMOLLM2: the path of SmolLM2-135M-Instruct.Q4_1.gguf"]
+fn a_real_model_ranks_its_own_answer_first() {
+    let model = std::env::var_os("INFEROMETER_SMOLLM2").unwrap();
     let place = Place::new();
     let mut command =
         place.command("run -e candle --prompts one.toml -n 8 -r 1 -t 1 --warmup 0 --trace off --out run -m");
@@ -110,7 +107,7 @@ fn a_real_model_holds_its_own_answer_likeliest() {
     let output = &file["cases"][0]["output"];
     assert_eq!(list(&output["token_ids"]).len(), 8);
     agrees(output);
-    // English that a model of English has not seen: mostly among its guesses. One position off, hardly ever.
+    // The next token of English text is mostly among the top tokens. With an offset of one position it hardly ever is.
     let seat = &file["examinations"][0];
     let next = list(&seat["ids"]).iter().skip(1);
     let guessed = next.zip(list(&seat["positions"])).filter(|(id, top)| list(&top["ids"]).contains(id)).count();

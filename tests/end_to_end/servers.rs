@@ -134,16 +134,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
 http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
 "#;
 
-/// Its worker waits for the next piece and does not hear of the interruption; the server has to be gone all the same.
+/// The worker waits for the next piece and does not notice the interruption. The server must end nevertheless.
 #[test]
+#[ignore = "needs python3"]
 #[cfg(target_os = "linux")]
 fn an_interrupted_run_leaves_no_server_behind() {
     use std::process::{Command, Stdio};
 
-    if !Command::new("python3").arg("--version").output().is_ok_and(|output| output.status.success()) {
-        println!("skipped: there is no python3");
-        return;
-    }
     let place = Place::new();
     fs::write(place.path("server.py"), SLUGGISH).unwrap();
     let mut command = place.command("run -e openai --prompts smoke -n 8 -r 2 --out r --spawn");
@@ -153,7 +150,7 @@ fn an_interrupted_run_leaves_no_server_behind() {
     let pid = fs::read_to_string(place.path("pid")).unwrap().trim().to_owned();
     signal(child.id(), "-INT");
     let done = Done::from(child.wait_with_output().unwrap());
-    // What has ended and was not waited for yet is a zombie.
+    // A process that has ended and was not waited for is a zombie.
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     assert!(stat.is_empty() || stat.contains(") Z "), "{stat}");
     assert_eq!(done.code, Some(130), "{}", done.err);
@@ -161,7 +158,7 @@ fn an_interrupted_run_leaves_no_server_behind() {
 }
 
 #[test]
-fn addresses_are_asked_for_and_not_wasted() {
+fn servers_need_an_address_and_other_engines_refuse_one() {
     let place = Place::new();
     let done = place.run("run -e openai");
     assert_eq!(done.code, Some(2));
@@ -170,7 +167,7 @@ fn addresses_are_asked_for_and_not_wasted() {
     assert_eq!(done.code, Some(2));
     assert!(done.err.contains("--url") && done.err.contains("-e openai"), "{}", done.err);
     let done = place.run("run -e openai --url http://127.0.0.1:1 --prompt-tokens 8");
-    assert_eq!(done.code, Some(2), "nobody has the tokenizer");
+    assert_eq!(done.code, Some(2), "there is no tokenizer");
     assert!(done.err.contains("tokenizer"), "{}", done.err);
     let done = place.run("run -e openai --url http://127.0.0.1:1 --prompts smoke --out r");
     assert_eq!(done.code, Some(1), "{}", done.err);

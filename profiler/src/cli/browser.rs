@@ -1,23 +1,28 @@
-//! Opens a file or an address with the program that the desktop has for it.
+//! Opens a file or an address with the default program of the desktop.
 
 use std::ffi::OsStr;
 use std::process::{Command, Stdio};
 
-/// What opens things.
+/// The program that opens files.
 const OPENER: &str = if cfg!(target_os = "macos") { "open" } else { "xdg-open" };
 
-/// Why nothing was opened. The text's advice stands behind its last semicolon.
+/// Why a file could not be opened.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{target} could not be opened: {problem}; open it in a browser yourself")]
+#[error("{target} could not be opened: {problem}")]
 pub(super) struct OpenError {
     target: String,
     problem: String,
 }
 
-/// Opens it and returns; what happens in the browser is not known here.
+impl OpenError {
+    /// What to do about it.
+    pub(super) const ADVICE: &str = "open it in a browser yourself";
+}
+
+/// Opens a file or an address and returns without waiting for the browser.
 ///
 /// # Errors
-/// When there is no such program, or it found nothing that could show it.
+/// When the program does not exist, or finds no browser.
 pub(super) fn open(target: &OsStr) -> Result<(), OpenError> {
     open_with(OPENER, target)
 }
@@ -39,12 +44,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_error_names_the_file_the_program_and_what_to_do() {
+    fn the_error_names_the_file_and_the_program() {
         let error = open_with("no-such-opener", OsStr::new("runs/a/report.html")).unwrap_err().to_string();
-        assert_eq!(
-            error,
-            "runs/a/report.html could not be opened: `no-such-opener` is not installed; open it in a browser yourself"
-        );
+        assert_eq!(error, "runs/a/report.html could not be opened: `no-such-opener` is not installed");
         let error = open_with("false", OsStr::new("x")).unwrap_err().to_string();
         assert!(error.contains("`false` ended with exit status: 1"), "{error}");
         assert!(open_with("true", OsStr::new("x")).is_ok());

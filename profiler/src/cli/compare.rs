@@ -7,14 +7,15 @@ use clap::Args;
 use record::plan::RUNS;
 use report::COMPARISON_FORMATS;
 
-use super::failure::{Code, Usage};
+use super::advice::UsageError;
+use super::failure::Code;
 use super::form::Form;
 use super::output;
 
-/// Compare engines, models or runs: whether it is the same work, how they differ, and whether that can be told
+/// Compare engines, models or runs: whether they did the same work, how they differ, and how certain that is
 ///
-/// Without arguments the engines of the newest run below runs/ are compared. Otherwise name runs by folder or name, the first one
-/// being the baseline; behind a run, engines or models of it. A JSON file of llama-bench counts as a run.
+/// Without arguments, the engines of the newest run below runs/ are compared. Otherwise give runs by folder or name; the first one is
+/// the baseline. After a run, give engines or models of it. A JSON file of llama-bench is accepted as a run.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -28,13 +29,13 @@ pub(super) struct Arguments {
     /// Runs, engines or models; the first is the baseline
     #[arg(value_name = "BASELINE OTHER")]
     sides: Vec<String>,
-    /// Fail (exit code 3) where the whole interval of a metric is worse than the baseline by more than PERCENT
+    /// Fail (exit code 3) if the whole interval of a metric is worse than the baseline by more than PERCENT
     #[arg(long, value_name = "METRIC=PERCENT")]
     gate: Vec<String>,
-    /// The least difference that matters in practice, in percent
+    /// The smallest difference that is relevant in practice, in percent
     #[arg(long, value_name = "PERCENT", default_value_t = THRESHOLD * 100.0)]
     threshold: f64,
-    /// The form of the report
+    /// The format of the report
     #[arg(long, value_enum, default_value_t = Form::Text)]
     format: Form,
 }
@@ -42,11 +43,10 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Code> {
     let _span = tracing::info_span!("compare", format = arguments.format.name()).entered();
     if !(arguments.threshold > 0.0 && arguments.threshold.is_finite()) {
-        return Err(Usage(format!(
-            "--threshold {}: a difference of more than 0 percent is needed; leave it out for {}",
-            arguments.threshold,
-            THRESHOLD * 100.0
-        ))
+        return Err(UsageError::new(
+            format!("--threshold {}: expected more than 0 percent", arguments.threshold),
+            format!("omit it for {} percent", THRESHOLD * 100.0),
+        )
         .into());
     }
     let gates = arguments.gate.iter().map(|gate| gate.parse::<Gate>()).collect::<Result<Vec<_>, _>>()?;
@@ -60,8 +60,8 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Code> {
         output::complain(&format!("gate {} of {}: {}\n", gate.metric, gate.subject, gate.text));
     }
     if found.contrasts.is_empty() {
-        // A gate that held nothing has not passed, and a comparison of nothing is none.
-        output::complain("nothing was compared: the sides have no cases in common; see above why\n");
+        // Without a comparison no gate has passed.
+        output::complain("nothing was compared: the sides have no cases in common (reasons above)\n");
         return Ok(Code::SomeFailed);
     }
     Ok(match outcome(&found) {

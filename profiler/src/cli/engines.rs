@@ -11,14 +11,14 @@ use super::output;
 /// The engines of this build
 #[derive(Debug, Subcommand)]
 pub(super) enum Verb {
-    /// Show every engine with version, device and what it can do, and why one is unavailable
+    /// List every engine with version, device and capabilities, and why engines are unavailable
     List,
 }
 
 pub(super) fn run(verb: &Verb) -> anyhow::Result<Code> {
     let Verb::List = verb;
     let column = |name: &str| Column { name: name.to_owned(), align: Align::Left };
-    let columns = ["engine", "version", "device", "op times", "steps", "what it is"].map(column).into();
+    let columns = ["engine", "version", "device", "operation times", "steps", "what it is"].map(column).into();
     let mut rows = Vec::new();
     for entry in ENGINES {
         rows.push(row(entry.name, entry.summary));
@@ -38,7 +38,7 @@ pub(super) fn run(verb: &Verb) -> anyhow::Result<Code> {
     Ok(Code::Done)
 }
 
-/// As many engines as there are rows, those that are another one in a different way apart.
+/// The number of engines and of variants.
 fn title(entries: &[Entry]) -> String {
     let variants: usize = entries.iter().map(|entry| entry.variants.len()).sum();
     let apart = match variants {
@@ -46,7 +46,7 @@ fn title(entries: &[Entry]) -> String {
         1 => ", and 1 variant".to_owned(),
         many => format!(", and {many} variants"),
     };
-    format!("{} engines are known{apart}", entries.len())
+    format!("{} engines{apart}", entries.len())
 }
 
 fn row(label: &str, summary: &str) -> Vec<String> {
@@ -78,15 +78,15 @@ fn op_times(caps: &Caps) -> &'static str {
     }
 }
 
-/// The reason and the command for each engine that is not in this build.
+/// Reason and advice for each engine that is not in this build.
 fn unavailable(entries: &[Entry]) -> Section {
-    let why = |entry: &Entry| {
+    let reason = |entry: &Entry| {
         find(entry.name)
             .ok()
             .and_then(|selection| selection.open().err())
             .map(|error| (entry.name.to_owned(), format!("{}; {}", error.reason, error.command)))
     };
-    let facts: Vec<(String, String)> = entries.iter().filter_map(why).collect();
+    let facts: Vec<(String, String)> = entries.iter().filter_map(reason).collect();
     let blocks = if facts.is_empty() { Vec::new() } else { vec![Block::Properties(facts)] };
     Section { heading: "Not available in this build".to_owned(), short: true, blocks }
 }
@@ -97,8 +97,8 @@ mod tests {
 
     #[test]
     fn the_count_is_that_of_the_rows() {
-        assert_eq!(title(ENGINES), "5 engines are known, and 1 variant");
+        assert_eq!(title(ENGINES), "5 engines, and 1 variant");
         let plain: Vec<Entry> = ENGINES.iter().filter(|entry| entry.variants.is_empty()).copied().collect();
-        assert_eq!(title(&plain), "4 engines are known");
+        assert_eq!(title(&plain), "4 engines");
     }
 }

@@ -1,18 +1,19 @@
-//! How a failure is told, and which exit code follows.
+//! How errors are reported on stderr, and the exit code that follows.
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
-use record::Error;
-use record::ErrorKind;
+use record::{Error, ErrorKind};
 
-/// How a verb that did not fail ended.
+use super::advice::{UsageError, advice, is_full_disk};
+
+/// How a command without an error ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Code {
-    /// Everything that was asked for was done.
+    /// Everything was done.
     Done,
-    /// Some of it was not: a case failed, a trace has errors.
+    /// A part failed: a case failed, a trace has errors.
     SomeFailed,
     /// A metric is worse than its gate allows.
     GateFailed,
@@ -20,12 +21,7 @@ pub(super) enum Code {
     Interrupted,
 }
 
-/// A mistake in what was asked for that only the command line can see.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub(super) struct Usage(pub(super) String);
-
-/// Tells the failure on stderr, where there is one.
+/// Reports the error on stderr, if there is one.
 pub(super) fn exit_code(done: anyhow::Result<Code>) -> ExitCode {
     let failure = match done {
         Ok(Code::Done) => return ExitCode::SUCCESS,
@@ -34,31 +30,33 @@ pub(super) fn exit_code(done: anyhow::Result<Code>) -> ExitCode {
         Ok(Code::Interrupted) => return ExitCode::from(130),
         Err(failure) => failure,
     };
-    // A reader that has seen enough, such as `head`, is no failure.
+    // A reader that stopped early, such as `head`, is not an error.
     if failure.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe) {
         return ExitCode::SUCCESS;
     }
-    // Not with its sources: every text of this program holds them already.
-    super::output::complain(&told(&failure.to_string(), io::stderr().is_terminal() && super::output::colours()));
+    // Without its sources: the texts of this program's errors contain them.
+    let colour = io::stderr().is_terminal() && super::output::colours();
+    super::output::complain(&message(&failure.to_string(), advice(&failure).as_deref(), colour));
     ExitCode::from(code(&failure))
 }
 
-/// What the user gave is to blame (2), or the machine (1).
+/// Bad usage or input (2), or a failure of the machine (1).
 fn code(failure: &anyhow::Error) -> u8 {
-    if let Some(error) = failure.downcast_ref::<Error>() {
-        return if error.kind() == ErrorKind::Usage { 2 } else { 1 };
-    }
-    let input = failure.is::<Usage>()
-        || failure.is::<::models::Error>()
-        || failure.is::<::engines::registry::UnknownEngine>()
-        || failure.is::<traces::chrome::ReadError>();
-    if input { 2 } else { 1 }
+    let is_usage = match (failure.downcast_ref::<Error>(), failure.downcast_ref::<::models::Error>()) {
+        (Some(Error::Model(error)), _) | (_, Some(error)) => !is_full_disk(error),
+        (Some(error), None) => error.kind() == ErrorKind::Usage,
+        (None, None) => {
+            failure.is::<UsageError>()
+                || failure.is::<prompts::Error>()
+                || failure.is::<::engines::registry::UnknownEngine>()
+                || failure.is::<traces::chrome::ReadError>()
+        }
+    };
+    if is_usage { 2 } else { 1 }
 }
 
-/// `what is wrong; what to do` as two lines. The advice is what stands behind the last semicolon: so do all error texts
-/// of this program.
-fn told(text: &str, colour: bool) -> String {
-    let (problem, advice) = text.rsplit_once("; ").map_or((text, None), |(problem, advice)| (problem, Some(advice)));
+/// The problem and the advice as two lines.
+fn message(problem: &str, advice: Option<&str>, colour: bool) -> String {
     let paint =
         |word: &str, code: &str| if colour { format!("\u{1b}[1;{code}m{word}\u{1b}[0m") } else { word.to_owned() };
     let mut out = format!("{} {problem}\n", paint("error:", "31"));
@@ -71,20 +69,35 @@ fn told(text: &str, colour: bool) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
+    use ::models::Bytes;
+
     use super::*;
 
     #[test]
     fn the_advice_has_its_own_line() {
-        assert_eq!(told("no model is called `x`; try y", false), "error: no model is called `x`\nhelp: try y\n");
-        assert_eq!(told("it broke", false), "error: it broke\n");
-        assert_eq!(told("a: b; c; d", false), "error: a: b; c\nhelp: d\n");
+        let text = message("no model is called `x`; really", Some("try y"), false);
+        assert_eq!(text, "error: no model is called `x`; really\nhelp: try y\n");
+        assert_eq!(message("it broke", None, false), "error: it broke\n");
     }
 
     #[test]
-    fn bad_input_and_bad_luck_have_their_codes() {
+    fn bad_input_and_failures_of_the_machine_have_different_codes() {
         assert_eq!(code(&Error::Usage { problem: "x".to_owned(), advice: None }.into()), 2);
         assert_eq!(code(&Error::Worker { worker: "w".to_owned(), problem: "p".to_owned() }.into()), 1);
-        assert_eq!(code(&Usage("x".to_owned()).into()), 2);
+        assert_eq!(code(&UsageError::new("x", "y").into()), 2);
         assert_eq!(code(&anyhow::anyhow!("x")), 1);
+    }
+
+    #[test]
+    fn a_full_disk_is_not_bad_usage() {
+        let full = || io::Error::from(io::ErrorKind::StorageFull);
+        assert_eq!(code(&Error::file(Path::new("runs/x"), "write")(full()).into()), 1);
+        assert_eq!(code(&::models::Error::io("write", Path::new("x.gguf"), full()).into()), 1);
+        let no_space = ::models::Error::NoSpace { path: "x".into(), needed: Bytes(2), free: Bytes(1) };
+        assert_eq!(code(&Error::from(no_space).into()), 1);
+        let missing = io::Error::from(io::ErrorKind::NotFound);
+        assert_eq!(code(&::models::Error::io("open", Path::new("x.gguf"), missing).into()), 2);
     }
 }

@@ -1,15 +1,15 @@
-//! The forms of a report, as the command line names them.
+//! The formats of a report on the command line.
 
 use clap::ValueEnum;
 
-/// The names of `report::FORMATS` and `COMPARISON_FORMATS`, as clap wants them.
+/// The names of `report::FORMATS` and `COMPARISON_FORMATS` for clap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Form {
     /// For a terminal
     Text,
-    /// Markdown; of a comparison what matters, for a comment on a pull request
+    /// Markdown; of a comparison the main findings, for a comment on a pull request
     Md,
-    /// One page that needs nothing else
+    /// One page with charts, without other files
     Html,
     /// A table: one row per sample, or per metric, prompt and pair
     Csv,
@@ -36,7 +36,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_forms_are_those_of_the_registries() {
+    fn the_formats_are_those_of_the_registries() {
         let mut offered: Vec<&str> = Form::value_variants().iter().map(|form| form.name()).collect();
         offered.sort_unstable();
         assert_eq!(offered, FORMATS.iter().map(|format| format.name).collect::<Vec<_>>());

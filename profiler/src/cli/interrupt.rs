@@ -1,4 +1,4 @@
-//! Ctrl-C: the first ends the run and keeps its results, the second ends the program.
+//! Ctrl-C: the first one ends the run and keeps its results, the second one ends the program.
 
 use measure::run::Interrupt;
 
@@ -14,14 +14,14 @@ pub(super) fn listen() -> anyhow::Result<Interrupt> {
             end();
         }
         set.set();
-        super::output::complain("\ninterrupted: keeping what was measured (again to end at once)\n");
+        super::output::complain("\ninterrupted: saving the results (press again to end at once)\n");
     })?;
     Ok(interrupt)
 }
 
 #[allow(
     clippy::disallowed_methods,
-    reason = "the user asked twice; every file is valid at every moment, and workers end with this process"
+    reason = "the user interrupted twice; all files are valid at any time, and workers end with this process"
 )]
 fn end() -> ! {
     std::process::exit(130)

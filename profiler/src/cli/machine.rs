@@ -1,4 +1,4 @@
-//! `inferometer machine`: what this machine offers a measurement, and why it does not offer more.
+//! `inferometer machine`: which measurements this machine supports, and why others are unavailable.
 
 use std::collections::BTreeMap;
 
@@ -20,16 +20,16 @@ use super::{interrupt, output};
 /// Heading of a section.
 const CEILINGS: &str = "Ceilings";
 
-/// Show what this machine offers: counters and why not, memory and page cache, noise, ceilings
+/// Show what can be measured on this machine: counters, memory, page cache, noise, ceilings
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// Measure the ceilings again (bandwidth, operations per second), though they are known
+    /// Measure the ceilings (bandwidth, operations per second) again
     #[arg(long)]
     refresh: bool,
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Code> {
-    // Before anything else: counters follow threads that begin later.
+    // First, because counters follow only threads that start later.
     let all: Vec<&'static Counter> = COUNTERS.iter().collect();
     let counters = counters(&all);
     let memory = memory();
@@ -59,7 +59,7 @@ fn section(heading: &str, blocks: Vec<Block>) -> Section {
     Section { heading: heading.to_owned(), short: true, blocks }
 }
 
-/// What is known, measured now where nothing is; empty where that was interrupted.
+/// The stored ceilings, or newly measured ones; empty if the measurement was interrupted.
 fn ceilings(environment: &Environment, again: bool) -> anyhow::Result<Section> {
     let interrupt = interrupt::listen()?;
     let (home, binary) = (Home::create()?, std::env::current_exe()?);
@@ -73,19 +73,19 @@ fn ceilings(environment: &Environment, again: bool) -> anyhow::Result<Section> {
     if !interrupt.is_set() {
         section.blocks = report::ceilings_blocks(&found);
         if crate::tool::tool().profile == "debug" {
-            let text = "this is not an optimised build: these figures are far below what the machine can do; build with --release";
+            let text = "this is not an optimised build, so the ceilings are far too low; build with --release";
             section.blocks.push(Block::Warning(text.to_owned()));
         }
     }
     Ok(section)
 }
 
-/// One at a time: a machine may offer each alone and not all together.
+/// Opens one counter at a time, because a machine may have too few registers for all.
 fn counters(all: &[&'static Counter]) -> Section {
     let left = |name: &str| Column { name: name.to_owned(), align: Align::Left };
     let mut table = Table {
         caption: String::new(),
-        columns: vec![left("counter"), left("here"), left("what it counts")],
+        columns: vec![left("counter"), left("available"), left("what it counts")],
         rows: Vec::new(),
     };
     let mut absent: BTreeMap<String, Vec<&str>> = BTreeMap::new();
@@ -103,14 +103,14 @@ fn counters(all: &[&'static Counter]) -> Section {
         }
     }
     let mut section = section("Counters", vec![Block::Table(table)]);
-    // One line a reason: most counters that are absent share it.
+    // One line per reason, because many counters share it.
     section.blocks.extend(
-        absent.into_iter().map(|(reason, names)| Block::Sentence(format!("Not here: {}. {reason}.", names.join(", ")))),
+        absent.into_iter().map(|(reason, names)| Block::Sentence(format!("Not available: {}. {reason}.", names.join(", ")))),
     );
     section
 }
 
-/// Each way to learn about memory, tried.
+/// Tries each way to measure memory.
 fn memory() -> Section {
     let mut meter = Meter::open(&[]);
     let told = |tried: Result<String, String>| match tried {
@@ -143,10 +143,10 @@ fn memory() -> Section {
 
 fn noise(found: Option<Noise>) -> Section {
     let Some(found) = found else {
-        return section("Noise", vec![Block::Sentence("The clock did not move.".to_owned())]);
+        return section("Noise", vec![Block::Sentence("The clock did not advance.".to_owned())]);
     };
     let sentence = format!(
-        "The same work on one thread, 400 times: half took at most {} ms, 99 % at most {:.2} times that, the longest {:.1} times. The clock's step is {} ns, and reading it costs {} ns.",
+        "The same work on one thread, 400 times: median {} ms, 99th percentile {:.2} times the median, maximum {:.1} times. The resolution of the clock is {} ns; reading it costs {} ns.",
         milliseconds(found.p50_s),
         found.p99_ratio(),
         found.max_ratio(),

@@ -1,7 +1,8 @@
-//! The command line: one file a verb. Its types end here: a verb makes plain structs of them and calls the library.
+//! The command line: one file per command. A command turns its arguments into plain structs and calls the libraries.
 //!
-//! Only this part of the program prints. Results go to stdout, progress and errors to stderr.
+//! Only this module prints: results to stdout, progress and errors to stderr.
 
+mod advice;
 mod browser;
 mod compare;
 mod completions;
@@ -13,12 +14,12 @@ mod machine;
 mod models;
 mod output;
 mod predict;
+mod predict_model;
 mod progress;
 mod report;
 mod run;
 mod runs;
 mod self_trace;
-mod subject;
 mod trace;
 mod worker;
 
@@ -29,9 +30,9 @@ use clap::{Parser, Subcommand};
 
 use failure::Code;
 
-/// Measures where an LLM inference engine spends its time and memory on this machine, and says why.
+/// Measure where an LLM inference engine spends its time and memory on this machine, and why.
 ///
-/// Without a verb it is `inferometer run`: the default model on the default engine over the five seed prompts.
+/// Without a command this is `inferometer run`: the default model on the default engine over the five seed prompts.
 #[derive(Debug, Parser)]
 #[command(name = "inferometer", version, propagate_version = true, max_term_width = 100)]
 struct Arguments {
@@ -62,21 +63,21 @@ enum Verb {
     Worker(worker::Arguments),
 }
 
-/// Parses, does, and tells the exit code: 0 all well, 1 something failed, 2 bad usage or input, 3 a gate failed, 130 interrupted.
+/// Runs a command. Exit codes: 0 success, 1 something failed, 2 bad usage or input, 3 a gate failed, 130 interrupted.
 pub(crate) fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let verb = arguments.verb.unwrap_or_else(default_verb);
-    // Dropped at the end of this function, whatever happens before: the trace is complete then.
+    // Dropped at the end of this function, which completes the trace.
     let recording = arguments.self_trace.as_deref().map(self_trace::start).transpose();
     let done = recording.and_then(|_guard| dispatch(verb));
     failure::exit_code(done)
 }
 
-/// `inferometer` alone is `inferometer run`, with the defaults that clap fills in.
+/// `inferometer` alone is `inferometer run` with its defaults.
 fn default_verb() -> Verb {
     match Arguments::parse_from(["inferometer", "run"]).verb {
         Some(verb) => verb,
-        None => unreachable!("a verb was given"),
+        None => unreachable!("a command was given"),
     }
 }
 

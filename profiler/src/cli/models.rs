@@ -12,22 +12,23 @@ use clap::{Args, Subcommand};
 use measure::plan::DEFAULT_SEED;
 use report::{Align, Block, Column, Content, Section, Table, text};
 
-use super::failure::{Code, Usage};
+use super::advice::UsageError;
+use super::failure::Code;
 use super::output;
 use super::progress::Live;
 
-/// Models: what is known, where it comes from, and weights without a download
+/// Models: list, show, fetch, make synthetic weights, quantise
 #[derive(Debug, Subcommand)]
 pub(super) enum Verb {
-    /// Show the models that are known by name
+    /// List the registered models
     List,
     /// Show a model's shape, sizes, sources and licence
     Show(Show),
-    /// Get a model and check it: from the cache, the hub or a mirror
+    /// Fetch a model from the cache, the hub or a mirror, and check it
     Fetch(Fetch),
     /// Write a GGUF file of a model's exact shape with random weights
     Synth(Synth),
-    /// Write a model's weights in another type, as a GGUF file that says what it was made from
+    /// Write a model's weights in another type, as a GGUF file that records its source
     Quantize(Quantize),
 }
 
@@ -50,28 +51,28 @@ pub(super) struct Synth {
     /// f16, q4_0, q4_1, q8_0 or q4_k_m
     #[arg(long, value_name = "Q")]
     quant: String,
-    /// A GGUF file whose tokenizer the new one takes
+    /// A GGUF file with the tokenizer for the new file
     #[arg(long, value_name = "GGUF")]
     header: Option<PathBuf>,
     /// Seed of the weights
     #[arg(long, value_name = "N", default_value_t = DEFAULT_SEED)]
     seed: u64,
-    /// The file [default: one in the cache, which `run --synthetic` finds]
+    /// The new file [default: one in the cache, which `run --synthetic` finds]
     #[arg(short, long, value_name = "FILE")]
     out: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct Quantize {
-    /// A .gguf file or a safetensors folder; registry name, owner/repo or owner/repo:file too
+    /// A .gguf file, safetensors folder, registry name, owner/repo or owner/repo:file
     file: String,
     /// f32, f16, bf16, q4_0, q4_1, q5_0, q5_1 or q8_0
     #[arg(long, value_name = "Q")]
     quant: String,
-    /// A GGUF file whose tokenizer the new one takes, for a folder
+    /// A GGUF file with the tokenizer for the new file, for a folder
     #[arg(long, value_name = "GGUF")]
     header: Option<PathBuf>,
-    /// The file [default: NAME-Q.gguf in this folder]
+    /// The new file [default: NAME-Q.gguf in the current folder]
     #[arg(short, long, value_name = "FILE")]
     out: Option<PathBuf>,
 }
@@ -103,14 +104,14 @@ fn list() -> anyhow::Result<()> {
         ]
     };
     let table = Table { caption: String::new(), columns: columns.into(), rows: MODELS.iter().map(row).collect() };
-    let advice = "Any other model of these architectures works too: -m PATH.gguf, a safetensors folder, owner/repo or owner/repo:file. Without a download: run -m NAME --synthetic --quant q4_0.";
+    let advice = "Other models of these architectures work too: -m PATH.gguf, a safetensors folder, owner/repo or owner/repo:file. Without a download: `inferometer run -m NAME --synthetic --quant q4_0`.";
     let section = Section {
         heading: "Models".to_owned(),
         short: true,
         blocks: vec![Block::Table(table), Block::Sentence(advice.to_owned())],
     };
     let content = Content {
-        title: format!("{} models are known by name; {} is the default", MODELS.len(), registry::DEFAULT),
+        title: format!("{} registered models; {} is the default", MODELS.len(), registry::DEFAULT),
         sections: vec![section],
     };
     output::print(text(&content, output::text_options()).as_bytes())?;
@@ -164,12 +165,12 @@ fn of_checkpoint(checkpoint: &Checkpoint) -> anyhow::Result<Content> {
     facts.extend(shape(checkpoint.spec()));
     facts.push((
         "chat template",
-        if checkpoint.chat_template().is_some() { "its own" } else { "none in the file" }.to_owned(),
+        if checkpoint.chat_template().is_some() { "in the file" } else { "none" }.to_owned(),
     ));
     Ok(page(checkpoint.name(), facts))
 }
 
-/// What quantised weights were made from.
+/// The source of quantised weights.
 fn origin(provenance: &Provenance) -> Vec<(&'static str, String)> {
     let of = |quantisation: &str, sha256: &str| format!("{quantisation}, sha256 {sha256}");
     let mut facts = vec![("source", of(&provenance.source_quantisation, &provenance.source_sha256))];
@@ -178,7 +179,7 @@ fn origin(provenance: &Provenance) -> Vec<(&'static str, String)> {
         Some(given) => {
             facts.push(("made from", of(&given.quantisation, &given.sha256)));
             facts.push(("its own error", percent(given.error)));
-            format!("the {} file that it was made from", given.quantisation)
+            format!("the {} file it was made from", given.quantisation)
         }
     };
     facts.push(("quantisation error", format!("{} against {against}", percent(provenance.error))));
@@ -221,7 +222,7 @@ fn shape(spec: &Spec) -> Vec<(&'static str, String)> {
 
 fn source(source: &Source) -> String {
     let size = source.bytes.map(|bytes: Bytes| format!(", {bytes}")).unwrap_or_default();
-    let gated = if source.gated { ", licence to be accepted on the hub" } else { "" };
+    let gated = if source.gated { ", licence must be accepted on the hub" } else { "" };
     format!("{}:{} at {}{size}{gated}", source.repo, source.file, &source.revision[..source.revision.len().min(12)])
 }
 
@@ -259,9 +260,9 @@ fn synth(arguments: &Synth) -> anyhow::Result<()> {
             (path.file_stem().unwrap_or_default().to_string_lossy().into_owned(), Spec::from_config(&path)?)
         }
         Reference::Hub(_) => {
-            return Err(Usage(
-                "models synth takes a registry name or a config.json; `inferometer models list` shows the names"
-                    .to_owned(),
+            return Err(UsageError::new(
+                "models synth needs a registry name or a config.json",
+                "`inferometer models list` lists the names",
             )
             .into());
         }
@@ -287,7 +288,7 @@ fn quantize(arguments: &Quantize) -> anyhow::Result<()> {
     let made = quantized(arguments, target, &live);
     live.clear();
     let (path, made) = made?;
-    output::complain(&format!("{}\n", told(target, &made)));
+    output::complain(&format!("{}\n", description(target, &made)));
     output::print(format!("{}\n", path.display()).as_bytes())?;
     Ok(())
 }
@@ -296,29 +297,29 @@ fn quantized(arguments: &Quantize, target: Target, live: &Live) -> anyhow::Resul
     let located = Fetcher::new(Settings::from_env(), live).locate(&Reference::parse(&arguments.file)?)?;
     let checkpoint = Checkpoint::open(&located.path)?;
     let sha256 = digest::sha256(checkpoint.files(), Some(&digest::cache_folder()), live)?;
-    let path = arguments.out.clone().unwrap_or_else(|| beside(&located.path, target));
+    let path = arguments.out.clone().unwrap_or_else(|| default_output(&located.path, target));
     let header = arguments.header.as_deref();
     let request = Request { checkpoint: &checkpoint, sha256: &sha256, target, header };
     let made = quantise::quantise(&request, &path, live)?;
     Ok((path, made))
 }
 
-/// `NAME-q8_0.gguf` in the current folder: that of the source may be a cache that other programs list.
-fn beside(source: &Path, target: Target) -> PathBuf {
+/// `NAME-q8_0.gguf` in the current folder, because the folder of the source may be a cache.
+fn default_output(source: &Path, target: Target) -> PathBuf {
     let name = if source.is_dir() { source.file_name() } else { source.file_stem() };
     let name = name.map_or_else(|| "model".into(), |name| name.to_string_lossy());
     PathBuf::from(format!("{name}-{}.gguf", target.name().to_lowercase()))
 }
 
-/// Size, bits, what changed and by how much, in one line.
-fn told(target: Target, made: &Quantised) -> String {
+/// Size, bits per weight, number of changed matrices and error, in one line.
+fn description(target: Target, made: &Quantised) -> String {
     let Quantised { file_bytes, bits_per_weight, changed, provenance, .. } = made;
     let short = |sha256: &str| sha256[..sha256.len().min(12)].to_owned();
     let first = &provenance.source_quantisation;
     let against = match &provenance.given {
         None => format!("{first} (sha256 {})", short(&provenance.source_sha256)),
         Some(given) => format!(
-            "{} (sha256 {}), which differs by {} from what it was made from; first source {first} (sha256 {})",
+            "{} (sha256 {}), which differs by {} from its source {first} (sha256 {})",
             given.quantisation,
             short(&given.sha256),
             percent(given.error),
@@ -327,7 +328,7 @@ fn told(target: Target, made: &Quantised) -> String {
     };
     let matrices = if *changed == 1 { "matrix" } else { "matrices" };
     format!(
-        "{target}: {file_bytes}, {bits_per_weight:.3} bits per weight; {changed} {matrices} changed, by {} against {against}",
+        "{target}: {file_bytes}, {bits_per_weight:.3} bits per weight; {changed} {matrices} changed, error {} against {against}",
         percent(provenance.error)
     )
 }

@@ -1,35 +1,35 @@
-//! stdout and stderr: the only place that writes to them.
+//! The only module that writes to stdout and stderr.
 
 use std::io::{self, IsTerminal, Write};
 
 use report::TextOptions;
 
-/// Width where stdout is no terminal: wide enough for every table, narrow enough for a page.
+/// Width if stdout is not a terminal.
 const PLAIN_WIDTH: usize = 100;
 
-/// Writes to stdout, at once and whole.
+/// Writes to stdout and flushes it.
 ///
 /// # Errors
-/// When stdout cannot be written; a reader that went away is an error too, which ends the program quietly.
+/// When stdout cannot be written, also because its reader has closed it.
 pub(super) fn print(bytes: &[u8]) -> io::Result<()> {
     let mut out = io::stdout().lock();
     out.write_all(bytes)?;
     out.flush()
 }
 
-/// Writes to stderr. Whoever closed it does not want to know.
+/// Writes to stderr. Errors are ignored: there is no other place to report them.
 pub(super) fn complain(text: &str) {
     let _ = io::stderr().lock().write_all(text.as_bytes());
 }
 
-/// How stdout shows a report.
+/// Width and colours of stdout.
 pub(super) fn text_options() -> TextOptions {
     let terminal = io::stdout().is_terminal();
     let width = if terminal { columns().unwrap_or(PLAIN_WIDTH) } else { PLAIN_WIDTH };
     TextOptions { width: width.clamp(40, 160), colour: terminal && colours() }
 }
 
-/// Whether colours are wanted: `NO_COLOR` (no-color.org) unset and a terminal that knows them.
+/// Whether colours are enabled: `NO_COLOR` (no-color.org) is unset and the terminal supports them.
 pub(super) fn colours() -> bool {
     let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
     set("NO_COLOR").is_none() && set("TERM").is_none_or(|term| term != "dumb")

@@ -1,4 +1,4 @@
-//! `inferometer predict`: an estimate before a run, and beside one.
+//! `inferometer predict`: estimates a model, and compares an estimate with a run.
 
 use std::path::{Path, PathBuf};
 
@@ -10,10 +10,11 @@ use record::figures::significant;
 use record::plan::RUNS;
 use report::{Block, Content, Section, Table, text};
 
-use super::failure::{Code, Usage};
+use super::advice::UsageError;
+use super::failure::Code;
 use super::output;
 
-/// Prompt tokens of the estimate unless said otherwise.
+/// Default number of prompt tokens.
 const PROMPT_TOKENS: usize = 128;
 
 /// Estimate load, memory, prefill and decode of a model that was never run here, from earlier runs
@@ -37,19 +38,19 @@ pub(super) struct Arguments {
     /// Tokens of the prompt
     #[arg(long, value_name = "N", default_value_t = PROMPT_TOKENS, value_parser = super::run::at_least_one)]
     prompt_tokens: usize,
-    /// Tokens that come out
+    /// Tokens of the response
     #[arg(short, long, value_name = "N", default_value_t = DEFAULT_NEW_TOKENS, value_parser = super::run::at_least_one)]
     new_tokens: usize,
-    /// Run folders to learn from [default: those of this machine and build below runs/]
+    /// Run folders to fit the estimate to [default: those of this machine and build below runs/]
     #[arg(long, value_name = "RUN_DIR", num_args = 1..)]
     from: Vec<PathBuf>,
-    /// How the estimate is shown
+    /// The output format
     #[arg(long, value_enum, default_value_t = Form::Text)]
     format: Form,
-    /// Write the estimate as JSON too: before a measurement, so that `--check` can hold it against one
+    /// Also write the estimate as JSON, for a later `--check` against a measurement
     #[arg(short, long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// Compare an estimate that was written before with this run
+    /// Compare an earlier estimate with this run
     #[arg(long, value_name = "RUN_DIR", requires = "prediction", conflicts_with_all = ["model", "quant", "from", "out"])]
     check: Option<PathBuf>,
     /// The file that `-o` wrote, for --check
@@ -61,7 +62,7 @@ pub(super) struct Arguments {
 enum Form {
     /// For a terminal
     Text,
-    /// The estimate as it is written to a file
+    /// JSON, as -o writes it
     Json,
 }
 
@@ -70,9 +71,9 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Code> {
         return check(run, prediction);
     }
     let Some(model) = &arguments.model else {
-        return Err(Usage("predict: no model is named; give -m MODEL".to_owned()).into());
+        return Err(UsageError::new("predict needs a model", "give -m MODEL").into());
     };
-    let subject = super::subject::find(model, arguments.quant.as_deref())?;
+    let subject = super::predict_model::find(model, arguments.quant.as_deref())?;
     ::engines::registry::find(&arguments.engine)?;
     let environment = meter::environment::capture(&[]);
     let settings = Settings {
@@ -107,7 +108,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Code> {
     Ok(Code::Done)
 }
 
-/// Unit, factor from the file's unit, and what it is called.
+/// Unit, factor from the field's unit, and label.
 fn shown(field: &str) -> (&'static str, f64, &'static str) {
     match field {
         "load_warm_s" => ("s", 1.0, "load, warm page cache"),
@@ -159,21 +160,21 @@ fn content(prediction: &Prediction) -> Content {
         let (ratio, wider) = (significant(far.ratio), 196.0 * far.error);
         (
             "size".to_owned(),
-            format!("{ratio} x the bytes per token of {known}: adds ± {wider:.0} % to intervals, in squares"),
+            format!("{ratio}x the bytes per token of {known}; this adds ± {wider:.0} % to intervals (in quadrature)"),
         )
     }));
     facts.extend(prediction.rests_on.iter().map(|run| ("run".to_owned(), run.clone())));
     let sentences = |lines: &[String]| lines.iter().map(|line| Block::Sentence(sentence(line))).collect::<Vec<_>>();
-    // As they are: each begins with the name of a run.
+    // Unchanged, because each line begins with the name of a run.
     let skipped = prediction.skipped.iter().map(|line| Block::Sentence(format!("{line}."))).collect();
-    let depth = if *depth > 0 { format!(" behind {depth} tokens") } else { String::new() };
+    let depth = if *depth > 0 { format!(" after {depth} tokens") } else { String::new() };
     let sections = [
         Section {
             heading: "Estimate".to_owned(),
             short: true,
             blocks: [Block::Table(table)].into_iter().chain(absent.into_iter().map(Block::Sentence)).collect(),
         },
-        Section { heading: "What it rests on".to_owned(), short: true, blocks: vec![Block::Properties(facts)] },
+        Section { heading: "Basis".to_owned(), short: true, blocks: vec![Block::Properties(facts)] },
         Section { heading: "Notes".to_owned(), short: true, blocks: sentences(&prediction.notes) },
         Section { heading: "Not used".to_owned(), short: true, blocks: skipped },
     ];
@@ -205,7 +206,7 @@ fn row(name: &str, unit: &str, factor: f64, field: &str, figure: Figure, limit: 
     vec![name.to_owned(), number(figure.value), interval, unit.to_owned(), limit]
 }
 
-/// With a capital letter and a full stop.
+/// A line with a capital letter and a full stop.
 fn sentence(line: &str) -> String {
     let mut letters = line.chars();
     let first = letters.next().map(|letter| letter.to_uppercase().collect::<String>()).unwrap_or_default();
@@ -220,7 +221,7 @@ fn check(run: &Path, path: &Path) -> anyhow::Result<Code> {
         columns: columns(&[
             "<",
             "predicted",
-            "on the ceilings probed then",
+            "with probed ceilings",
             "measured",
             "error",
             "<in interval",
@@ -230,16 +231,16 @@ fn check(run: &Path, path: &Path) -> anyhow::Result<Code> {
     };
     let checked = predict::compare(&prediction, &file)?;
     table.rows.extend(checked.rows.iter().map(compared));
-    let note = "Error = predicted, scaled by the ceilings that were probed in the rounds of the measurement, / measured - 1. Measured: medians of the clean requests; memory of the first request of a fresh session; loads of all cases of the model.";
-    // A case that is named first keeps its letters.
-    let told = checked.notes.iter().map(|note| match note.starts_with(&file.name) {
+    let note = "Error = predicted / measured - 1, after scaling the prediction to the ceilings that were probed during the measurement. Measured values are medians of the clean requests, memory of the first request of a fresh session, and load times of all cases of the model.";
+    // A note that begins with the name of the run keeps its case.
+    let notes = checked.notes.iter().map(|note| match note.starts_with(&file.name) {
         true => format!("{note}."),
         false => sentence(note),
     });
     let section = Section {
         heading: "Predicted and measured".to_owned(),
         short: true,
-        blocks: [Block::Table(table)].into_iter().chain(told.chain([note.to_owned()]).map(Block::Sentence)).collect(),
+        blocks: [Block::Table(table)].into_iter().chain(notes.chain([note.to_owned()]).map(Block::Sentence)).collect(),
     };
     let content = Content {
         title: format!("{} against {}: {}", prediction.model, file.name, checked.case),

@@ -21,40 +21,40 @@ const REQUESTS: &str = "[{bar:30}] {pos} of {len} requests, {eta} left  {msg}";
 /// Progress of a run or of a download, on stderr.
 pub(super) struct Live {
     bars: MultiProgress,
-    /// Whether there is a person who looks at it.
+    /// Whether the bars are visible.
     shown: bool,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
-    /// The download or the write that is going on.
+    /// The current download or write.
     work: Option<ProgressBar>,
     /// The requests of the run.
     requests: Option<ProgressBar>,
-    /// Cases that were told already.
-    told: BTreeSet<String>,
+    /// Cases that were reported already.
+    reported: BTreeSet<String>,
 }
 
 impl Live {
-    /// Bars where both stdout and stderr are terminals; else plain lines on stderr.
+    /// Bars if both stdout and stderr are terminals, else plain lines on stderr.
     pub(super) fn new() -> Self {
         let shown = io::stdout().is_terminal() && io::stderr().is_terminal();
         let target = if shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         Self { bars: MultiProgress::with_draw_target(target), shown, state: Mutex::default() }
     }
 
-    /// Takes all bars away.
+    /// Removes all bars.
     pub(super) fn clear(&self) {
         let mut state = self.state();
         for bar in [state.work.take(), state.requests.take()].into_iter().flatten() {
             bar.finish_and_clear();
         }
-        // A terminal that went away has nothing to clear.
+        // A closed terminal has nothing to clear.
         let _ = self.bars.clear();
     }
 
-    fn tell(&self, text: &str) {
+    fn print_line(&self, text: &str) {
         if self.shown {
             let _ = self.bars.println(text);
         } else {
@@ -62,7 +62,7 @@ impl Live {
         }
     }
 
-    /// A panic elsewhere does not make the bars wrong.
+    /// The state; a panic of another thread does not make it invalid.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -95,7 +95,7 @@ impl ::models::fetch::Progress for Live {
     }
 
     fn note(&self, text: &str) {
-        self.tell(text);
+        self.print_line(text);
     }
 }
 
@@ -106,13 +106,13 @@ impl run::Progress for Live {
 
     fn started(&self, plan: &Plan, dir: &Path) {
         let _ = plan;
-        self.tell(&format!("results go to {}", dir.display()));
+        self.print_line(&format!("results go to {}", dir.display()));
     }
 
     fn request(&self, case: &str, done: usize, total: usize) {
         let mut state = self.state();
         if !self.shown {
-            if state.told.insert(case.to_owned()) {
+            if state.reported.insert(case.to_owned()) {
                 complain(&format!("{case} ({done} of {total} requests done)\n"));
             }
             return;
@@ -120,7 +120,7 @@ impl run::Progress for Live {
         let bar = state
             .requests
             .get_or_insert_with(|| self.bars.add(ProgressBar::new(total as u64).with_style(style(REQUESTS))));
-        // No ticking thread: it would run inside the timed region. The bar moves between requests only.
+        // No ticking thread, because it would run during timed requests. The bar moves between requests.
         bar.set_length(total as u64);
         bar.set_position(done as u64);
         bar.set_message(case.to_owned());
@@ -131,7 +131,7 @@ impl run::Progress for Live {
     }
 
     fn note(&self, text: &str) {
-        self.tell(text);
+        self.print_line(text);
     }
 
     fn finished(&self, file: &RunFile) {
@@ -140,7 +140,7 @@ impl run::Progress for Live {
     }
 }
 
-/// The templates above are right, as the test says; a plain bar is no harm else.
+/// A bar of a template. The test checks the templates; the default bar is only a fallback.
 fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> ")
 }
@@ -150,7 +150,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_templates_are_right() {
+    fn the_templates_are_valid() {
         for template in [BYTES, BYTES_UNKNOWN, REQUESTS] {
             assert!(ProgressStyle::with_template(template).is_ok(), "{template}");
         }

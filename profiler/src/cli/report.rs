@@ -10,12 +10,12 @@ use super::failure::Code;
 use super::form::Form;
 use super::output;
 
-/// Show the report of a run, also of one that was interrupted or killed
+/// Show the report of a run, also of an interrupted or killed one
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// The folder that the run wrote
+    /// The run folder
     run_dir: PathBuf,
-    /// The form of the report
+    /// The format of the report
     #[arg(long, value_enum, default_value_t = Form::Text)]
     format: Form,
     /// Write report.html into the folder again and open it in a browser

@@ -1,7 +1,8 @@
-//! `inferometer run`: the command line becomes [`Options`], the library does the rest.
+//! `inferometer run`: turns the command line into [`Options`] and calls the libraries.
 
 use std::path::{Path, PathBuf};
 
+use ::engines::registry::{UnknownEngine, find};
 use ::engines::{FlashAttention, KvType};
 use clap::{Args, ValueEnum};
 use measure::plan;
@@ -16,44 +17,44 @@ use super::failure::Code;
 use super::progress::Live;
 use super::{interrupt, output};
 
-/// Measure engines, models and prompts; `inferometer` alone does it with every default
+/// Measure engines, models and prompts; `inferometer` alone runs this with all defaults
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// Engine, as `name` or `name:variant` (see `engines list`), or as NAME=ENGINE to call it NAME; may be given several times
+    /// Engine: `name` or `name:variant` (see `engines list`), or NAME=ENGINE for results under NAME; can be repeated
     #[arg(short, long = "engine", value_name = "ENGINE", help_heading = "What", default_value = DEFAULT_ENGINE)]
     engines: Vec<String>,
-    /// Registry name, .gguf file, safetensors folder, config.json (with --synthetic) owner/repo or owner/repo:file; may be given several times [default: smollm2-135m; of a server: its own]
+    /// Registry name, .gguf file, safetensors folder, config.json (with --synthetic), owner/repo or owner/repo:file; can be repeated [default: smollm2-135m; for a server: its model]
     #[arg(short, long = "model", value_name = "MODEL", help_heading = "What")]
     models: Vec<String>,
-    /// A prompt set of this program, or a TOML file of your own
+    /// A built-in prompt set, or a TOML file
     #[arg(long, value_name = "SET|FILE", help_heading = "What", default_value = DEFAULT_PROMPTS, conflicts_with_all = ["prompt", "prompt_tokens"])]
     prompts: String,
     /// One prompt
     #[arg(long, value_name = "TEXT", help_heading = "What", conflicts_with = "prompt_tokens")]
     prompt: Option<String>,
-    /// One prompt of exactly so many random tokens (implies --ignore-eos)
+    /// One prompt of exactly N random tokens (implies --ignore-eos)
     #[arg(long, value_name = "N", help_heading = "What", value_parser = at_least_one)]
     prompt_tokens: Option<usize>,
-    /// New tokens per request, at most [default: what the prompt says, else 128]
+    /// Maximal new tokens per request [default: as set by the prompt, else 128]
     #[arg(short, long, value_name = "N", help_heading = "What", value_parser = at_least_one)]
     new_tokens: Option<usize>,
-    /// Random weights in the model's exact shape: nothing is downloaded (implies --ignore-eos)
+    /// Use random weights in the model's exact shape, without a download (implies --ignore-eos)
     #[arg(long, help_heading = "What")]
     synthetic: bool,
     /// Quantisation of synthetic weights: f16, q4_0, q4_1, q8_0, q4_k_m
     #[arg(long, value_name = "Q", help_heading = "What", requires = "synthetic")]
     quant: Option<String>,
-    /// A GGUF file whose tokenizer synthetic models take
+    /// A GGUF file with the tokenizer for synthetic models
     #[arg(long, value_name = "GGUF", help_heading = "What", requires = "synthetic")]
     header: Option<PathBuf>,
 
-    /// Requests per case that count; with --precision the least number of them
+    /// Measured requests per case; with --precision their minimal number
     #[arg(short, long, value_name = "N", help_heading = "How", default_value_t = DEFAULT_RUNS, value_parser = at_least_one)]
     runs: usize,
-    /// Go on until a difference of so many percent would be found nine times out of ten, such as 2%: between the first engine and each other one, or of one engine alone
+    /// Measure until a difference of PERCENT, such as 2%, is detectable with 90 % power: between the first engine and each other one, or of a single engine from a known figure
     #[arg(long, value_name = "PERCENT", help_heading = "How", value_parser = percent)]
     precision: Option<f64>,
-    /// End the rounds after this time, such as 90s, 5m or 1h; a round that has begun is finished [default: 10m with --precision, else none]
+    /// End the rounds after this time, such as 90s, 5m or 1h; the current round is finished [default: 10m with --precision, else none]
     #[arg(long, value_name = "TIME", help_heading = "How", value_parser = time)]
     budget: Option<Nanos>,
     /// Thread counts, separated by commas [default: the physical cores]
@@ -62,26 +63,26 @@ pub(super) struct Arguments {
     /// Tokens in the context before the prompt, separated by commas [default: 0]
     #[arg(long, value_name = "N,...", help_heading = "How", value_delimiter = ',')]
     depth: Vec<usize>,
-    /// Warm-up requests after a session's first one [default: until steady]
+    /// Warm-up requests after the first request of a session [default: until steady]
     #[arg(long, value_name = "N", help_heading = "How")]
     warmup: Option<usize>,
-    /// Seed of everything random
+    /// Seed of all random numbers
     #[arg(long, value_name = "N", help_heading = "How", default_value_t = DEFAULT_SEED)]
     seed: u64,
-    /// Send prompts as they are, without the model's chat template
+    /// Send prompts without the model's chat template
     #[arg(long, help_heading = "How")]
     raw: bool,
-    /// Go on past the end token, so that every answer has its full length
+    /// Continue after the end token, so that every answer has its full length
     #[arg(long, help_heading = "How")]
     ignore_eos: bool,
     /// Drop the model file from the page cache before each load
     #[arg(long, help_heading = "How")]
     cold: bool,
-    /// Longest time of one request in seconds
+    /// Time limit of one request in seconds
     #[arg(long, value_name = "S", help_heading = "How", value_parser = seconds)]
     timeout: Option<Nanos>,
 
-    /// Tokens that the context holds [default: what is needed, rounded up to 256]
+    /// Size of the context in tokens [default: as needed, rounded up to 256]
     #[arg(long, value_name = "N", help_heading = "Engine settings", value_parser = at_least_one)]
     ctx: Option<usize>,
     /// Element type of the KV cache
@@ -96,33 +97,33 @@ pub(super) struct Arguments {
     /// The device, such as cpu, cuda:0 or metal
     #[arg(long, value_name = "D", help_heading = "Engine settings", default_value = "cpu")]
     device: String,
-    /// A setting of one engine, or of one NAME alone; may be given several times
+    /// A setting of an engine, or of an engine's NAME; can be repeated
     #[arg(long = "set", value_name = "ENGINE.KEY=VALUE", help_heading = "Engine settings", value_parser = setting)]
     settings: Vec<(String, String, String)>,
 
-    /// Where the server answers that `-e openai` watches, such as http://127.0.0.1:8080
+    /// Address of the server that `-e openai` measures, such as http://127.0.0.1:8080
     #[arg(long, value_name = "URL", help_heading = "A server")]
     url: Option<String>,
-    /// Start this server, measure it and end it; `{port}` in the command stands for a free port
+    /// Start this server, measure it and stop it; `{port}` in the command is replaced by a free port
     #[arg(long, value_name = "COMMAND", help_heading = "A server", conflicts_with = "pid")]
     spawn: Option<String>,
-    /// Process of the server, whose family is measured [default: the one that listens at the URL, where it is this machine]
+    /// Process id of the server; its process tree is measured [default: the process that listens at the URL, if it is on this machine]
     #[arg(long, value_name = "PID", help_heading = "A server")]
     pid: Option<u32>,
 
-    /// How much is traced: nothing, requests and phases, or every operation in a pass of its own
+    /// What to trace: nothing, requests and phases, or every operation in a separate pass
     #[arg(long, value_name = "LEVEL", help_heading = "What is kept", value_enum, default_value_t)]
     trace: Level,
-    /// Counters to read at phase edges, separated by commas (see `machine`) [default: those marked there]
+    /// Counters to read at the edges of phases, separated by commas (see `machine`) [default: those marked there]
     #[arg(long, value_name = "NAME,...", help_heading = "What is kept")]
     counters: Vec<String>,
     /// The run folder [default: a new one under runs/]
     #[arg(long, value_name = "DIR", help_heading = "What is kept", conflicts_with = "resume")]
     out: Option<PathBuf>,
-    /// Go on with a run that was interrupted; give the same options
+    /// Continue an interrupted run; give the same options
     #[arg(long, value_name = "DIR", help_heading = "What is kept")]
     resume: Option<PathBuf>,
-    /// Show the plan; measure nothing and write nothing
+    /// Show the plan without measuring or writing anything
     #[arg(long, help_heading = "What is kept")]
     dry_run: bool,
 }
@@ -167,7 +168,7 @@ fn seconds(text: &str) -> Result<Nanos, String> {
     }
 }
 
-/// `2` or `2%`: the share.
+/// `2` or `2%` as a share.
 fn percent(text: &str) -> Result<f64, String> {
     let number = text.strip_suffix('%').unwrap_or(text).trim_end();
     let percent: f64 = number.parse().map_err(|_| "expected percent, such as 2 or 2%".to_owned())?;
@@ -178,7 +179,7 @@ fn percent(text: &str) -> Result<f64, String> {
     }
 }
 
-/// A number with its unit: `s` (also without one), `m` or `h`.
+/// A number with a unit: `s` (also without a unit), `m` or `h`.
 fn time(text: &str) -> Result<Nanos, String> {
     let (number, unit) = match text.strip_suffix(['s', 'm', 'h']) {
         Some(number) if text.ends_with('m') => (number, 60.0),
@@ -190,7 +191,7 @@ fn time(text: &str) -> Result<Nanos, String> {
     seconds(&(number * unit).to_string())
 }
 
-/// `ENGINE.KEY=VALUE`; the value may hold both signs again.
+/// `ENGINE.KEY=VALUE`; the value may contain `.` and `=`.
 fn setting(text: &str) -> Result<(String, String, String), String> {
     let parts = text.split_once('=').and_then(|(name, value)| Some((name.split_once('.')?, value)));
     match parts {
@@ -206,7 +207,7 @@ impl Arguments {
         let prompts = match (self.prompt, self.prompt_tokens) {
             (Some(text), _) => PromptChoice::Text(text),
             (None, Some(tokens)) => PromptChoice::Tokens(tokens),
-            (None, None) => chosen(&self.prompts),
+            (None, None) => prompt_choice(&self.prompts),
         };
         Options {
             engines: self.engines,
@@ -259,8 +260,8 @@ impl Arguments {
     }
 }
 
-/// A name of a set stays one even beside a file of that name: `./seed` means the file.
-fn chosen(text: &str) -> PromptChoice {
+/// The name of a set takes precedence over a file of that name; `./seed` is the file.
+fn prompt_choice(text: &str) -> PromptChoice {
     let is_set = prompts::SETS.iter().any(|set| set.name == text);
     let path = Path::new(text);
     let looks_like_path = text.contains(['/', '\\']) || path.extension().is_some_and(|extension| extension == "toml");
@@ -273,6 +274,13 @@ fn chosen(text: &str) -> PromptChoice {
 
 pub(super) fn run(arguments: Arguments) -> anyhow::Result<Code> {
     let options = arguments.options();
+    // Here, because the library's error would have no flags in its advice.
+    for engine in &options.engines {
+        let name = engine.split_once('=').map_or(engine.as_str(), |(_, name)| name);
+        if let Err(error @ UnknownEngine::Server { .. }) = find(name) {
+            return Err(error.into());
+        }
+    }
     if options.dry_run {
         output::print(plan::dry_run(&options, &meter::environment::capture(&[]))?.as_bytes())?;
         return Ok(Code::Done);
@@ -297,7 +305,7 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<Code> {
     Ok(code(&outcome.file))
 }
 
-/// Where to look further.
+/// The lines at the end: paths of report and trace.
 fn closing(dir: &Path) -> String {
     let mut lines = vec![String::new(), format!("report  {}", dir.join(files::REPORT_MARKDOWN).display())];
     let trace = dir.join(files::TRACE);
@@ -333,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_means_the_defaults() {
+    fn no_arguments_mean_the_defaults() {
         let found = parsed("").unwrap();
         let expected = Options {
             engines: vec![DEFAULT_ENGINE.to_owned()],
@@ -392,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_together_is_refused() {
+    fn conflicting_arguments_are_errors() {
         for line in [
             "--prompt a --prompts smoke",
             "--prompt a --prompt-tokens 5",
@@ -427,10 +435,10 @@ mod tests {
     }
 
     #[test]
-    fn sets_and_files_are_told_apart() {
-        assert_eq!(chosen("seed"), PromptChoice::Set("seed".to_owned()));
-        assert_eq!(chosen("sed"), PromptChoice::Set("sed".to_owned()));
-        assert_eq!(chosen("./seed"), PromptChoice::File(PathBuf::from("./seed")));
-        assert_eq!(chosen("mine.toml"), PromptChoice::File(PathBuf::from("mine.toml")));
+    fn sets_and_files_are_distinguished() {
+        assert_eq!(prompt_choice("seed"), PromptChoice::Set("seed".to_owned()));
+        assert_eq!(prompt_choice("sed"), PromptChoice::Set("sed".to_owned()));
+        assert_eq!(prompt_choice("./seed"), PromptChoice::File(PathBuf::from("./seed")));
+        assert_eq!(prompt_choice("mine.toml"), PromptChoice::File(PathBuf::from("mine.toml")));
     }
 }

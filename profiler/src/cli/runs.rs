@@ -1,4 +1,4 @@
-//! `inferometer runs`: the run folders below runs/, and those that are named.
+//! `inferometer runs`: run folders below runs/ or in other folders.
 
 use std::path::{Path, PathBuf};
 
@@ -13,17 +13,17 @@ use super::output;
 /// List, show and remove run folders
 #[derive(Debug, Subcommand)]
 pub(super) enum Verb {
-    /// All run folders below runs/, or in the folders that are named; the oldest first
+    /// List the run folders below runs/ or in other folders, oldest first
     List(Places),
-    /// The short report of one
+    /// Show the short report of a run
     Show(Name),
-    /// Remove run folders with everything in them
+    /// Remove run folders with their contents
     Rm(Names),
 }
 
 #[derive(Debug, Args)]
 pub(super) struct Places {
-    /// Run folders, or folders that hold some [default: runs]
+    /// Run folders, or folders that contain some [default: runs]
     #[arg(value_name = "DIR")]
     places: Vec<PathBuf>,
 }
@@ -50,7 +50,7 @@ pub(super) fn run(verb: &Verb) -> anyhow::Result<Code> {
             output::print(text(&content(&file).short(), output::text_options()).as_bytes())?;
         }
         Verb::Rm(names) => {
-            // All of them are looked up before the first is removed.
+            // Find all of them before removing the first.
             let paths = names.runs.iter().map(|name| record::find(parent, name)).collect::<Result<Vec<_>, _>>()?;
             for path in paths {
                 record::remove(&path)?;
@@ -104,18 +104,18 @@ fn row(name: String, folder: &Folder) -> Vec<String> {
     let state = match (file.interrupted, file.finished.is_some()) {
         (true, _) => "interrupted",
         (false, true) => "finished",
-        (false, false) => "running, or killed",
+        (false, false) => "running or killed",
     };
     let models: Vec<&str> = file.plan.models.iter().map(|model| model.name.as_str()).collect();
     let cases = folder.cases().map_or_else(String::new, |(ok, all)| format!("{ok} of {all} ok"));
     vec![name, started(&file.started), file.plan.engines.join(", "), models.join(", "), cases, state.to_owned(), size]
 }
 
-/// A moment to the second: `2026-11-21T22:40:05.123Z` as `2026-11-21 22:40:05Z`.
-fn started(moment: &str) -> String {
-    match moment.split_once('.') {
+/// A timestamp to the second: `2026-11-21T22:40:05.123Z` as `2026-11-21 22:40:05Z`.
+fn started(timestamp: &str) -> String {
+    match timestamp.split_once('.') {
         Some((seconds, _)) => format!("{}Z", seconds.replace('T', " ")),
-        None => moment.to_owned(),
+        None => timestamp.to_owned(),
     }
 }
 
@@ -124,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn moments_are_shown_to_the_second() {
+    fn timestamps_are_shown_to_the_second() {
         assert_eq!(started("2026-11-21T22:40:05.123Z"), "2026-11-21 22:40:05Z");
         assert_eq!(started("beyond the calendar"), "beyond the calendar");
     }

@@ -1,8 +1,8 @@
-//! `--self-trace FILE`: this program's own work, through `tracing-chrome`.
+//! `--self-trace FILE`: a trace of this program's own work, with `tracing-chrome`.
 //!
-//! For fetching, loading and reporting it is good enough; measurements do not go through it (the crate `traces` says
-//! why). The file is complete when the recording is dropped: then its ids are put right too, since `tracing-chrome` calls
-//! every process 1 and counts threads from 0, which viewers take for one thread.
+//! It covers fetching, loading and reporting. Measurements use the crate `traces` instead (ARCHITECTURE.md says why).
+//! Dropping the recording completes the file and corrects its ids: `tracing-chrome` numbers every process 1 and threads
+//! from 0, and viewers merge threads 0 and 1.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use tracing_subscriber::layer::SubscriberExt;
 
 use super::output;
 
-/// Records until it is dropped.
+/// A recording, until it is dropped.
 pub(super) struct Recording {
     path: PathBuf,
     guard: Option<FlushGuard>,
@@ -35,20 +35,20 @@ pub(super) fn start(path: &Path) -> anyhow::Result<Recording> {
 impl Drop for Recording {
     fn drop(&mut self) {
         drop(self.guard.take());
-        // What it recorded is there all the same.
-        if let Err(error) = put_right(&self.path) {
-            output::complain(&format!("warning: {}: cannot put its thread ids right: {error}\n", self.path.display()));
+        // The recorded spans are kept in any case.
+        if let Err(error) = correct_ids(&self.path) {
+            output::complain(&format!("warning: {}: cannot correct its thread ids: {error}\n", self.path.display()));
         }
     }
 }
 
-fn put_right(path: &Path) -> anyhow::Result<()> {
+fn correct_ids(path: &Path) -> anyhow::Result<()> {
     let records: Vec<Value> = serde_json::from_slice(&std::fs::read(path)?)?;
     let lines: Vec<String> = with_ids(records, std::process::id()).iter().map(Value::to_string).collect();
     Ok(std::fs::write(path, format!("[\n{}\n]\n", lines.join("\n,")))?)
 }
 
-/// The records with this process's id, the first thread as its main one, the others counted from there; and its name.
+/// The records with the id of this process, thread ids counted from it, and a record with the process name.
 fn with_ids(mut records: Vec<Value>, pid: u32) -> Vec<Value> {
     for record in &mut records {
         let Some(fields) = record.as_object_mut() else { continue };
@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn threads_have_ids_that_viewers_tell_apart() {
+    fn threads_have_different_ids() {
         let record = |tid: u64| json!({"ph": "B", "pid": 1, "name": "run", "tid": tid, "ts": 1.0});
         let fixed = with_ids(vec![record(0), record(2)], 70);
         let ids: Vec<_> = fixed.iter().map(|record| (record["pid"].as_u64(), record["tid"].as_u64())).collect();

@@ -1,4 +1,4 @@
-//! `inferometer worker`: one engine, one model, one thread count. Started by a run, not by people.
+//! `inferometer worker`: the worker process of a run (one engine, one model, one thread count). Only a run starts it.
 
 use std::path::PathBuf;
 
@@ -9,7 +9,7 @@ use super::failure::Code;
 /// Serve a run over a socket
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// Where the run listens
+    /// The socket of the run
     #[arg(long, value_name = "PATH")]
     socket: PathBuf,
 }

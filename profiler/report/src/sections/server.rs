@@ -89,9 +89,9 @@ fn properties(subject: &str, server: &ServerFile) -> Vec<(String, String)> {
         (None, None) => "not measured".to_owned(),
     };
     let cache = match server.cache {
-        engine_api::CacheDefence::None => "may be used",
-        engine_api::CacheDefence::Switch => "disabled by the server's own switch",
-        engine_api::CacheDefence::Nonce => {
+        engine_api::CacheBypass::None => "may be used",
+        engine_api::CacheBypass::Switch => "disabled by the server's own switch",
+        engine_api::CacheBypass::Nonce => {
             "avoided by twelve digits in front of each prompt, so prompts are longer and answers differ"
         }
     };

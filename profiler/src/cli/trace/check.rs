@@ -8,7 +8,7 @@ use traces::check;
 use super::super::failure::Code;
 use super::super::output;
 
-/// Tells every problem of each file.
+/// Prints every problem of each file.
 pub(super) fn check_all(files: &[PathBuf]) -> anyhow::Result<Code> {
     let mut errors = 0;
     let mut unreadable = None;
@@ -16,7 +16,7 @@ pub(super) fn check_all(files: &[PathBuf]) -> anyhow::Result<Code> {
         let report = match check::check(file) {
             Ok(report) => report,
             Err(error) => {
-                // The other files are checked all the same; the first that is no trace decides how this ends.
+                // Check the other files too. The first file that is not a trace decides the exit code.
                 unreadable.get_or_insert(error);
                 continue;
             }

@@ -1,4 +1,4 @@
-//! `inferometer trace diff A B`: sentences first, the table below.
+//! `inferometer trace diff A B`: sentences, then a table.
 
 use std::path::Path;
 
@@ -7,11 +7,12 @@ use report::{Align, Block, Column, Content, Section, Table, text};
 use traces::chrome::{self, Trace};
 use traces::diff::{Calls, Diff, OpDiff, PhaseDiff, diff};
 
-use super::super::failure::{Code, Usage};
+use super::super::advice::UsageError;
+use super::super::failure::Code;
 use super::super::output;
 use super::Form;
 
-/// Ops of a phase in the table; those that changed are always there.
+/// Maximal number of unchanged operations of a phase in the table.
 const TOP: usize = 20;
 
 /// Compares two recordings.
@@ -23,12 +24,9 @@ pub(super) fn print(a: &Path, b: &Path, form: Form) -> anyhow::Result<Code> {
     let ops = || found.phases.iter().flat_map(|phase| &phase.ops);
     let sides = [(a, ops().any(|op| op.a.is_some())), (b, ops().any(|op| op.b.is_some()))];
     if let Some((path, _)) = sides.into_iter().find(|(_, has_ops)| !has_ops) {
-        let text = format!(
-            "{} holds no ops inside of phases: there is nothing to compare; \
-             give a trace of the traced pass (trace-NN-*.json), or the folder of a run with `--trace ops`",
-            path.display()
-        );
-        return Err(Usage(text).into());
+        let problem = format!("{} has no operations inside phases", path.display());
+        let advice = "give a trace of the traced pass (trace-NN-*.json), or the folder of a run with `--trace ops`";
+        return Err(UsageError::new(problem, advice).into());
     }
     let shown = match form {
         Form::Text => {
@@ -42,33 +40,33 @@ pub(super) fn print(a: &Path, b: &Path, form: Form) -> anyhow::Result<Code> {
 }
 
 fn section(found: &Diff) -> Section {
-    let mut section = Section { heading: "Ops that changed".to_owned(), short: true, blocks: Vec::new() };
+    let mut section = Section { heading: "Changed operations".to_owned(), short: true, blocks: Vec::new() };
     section.blocks.extend(found.phases.iter().map(|phase| Block::Sentence(sentence(phase))));
     for (which, dropped) in ["first", "second"].into_iter().zip(found.dropped) {
         if dropped > 0 {
-            let text = format!("The {which} recording lost {dropped} records: its sums are too small.");
+            let text = format!("The {which} recording lost {dropped} records, so its sums are too small.");
             section.blocks.push(Block::Warning(text));
         }
     }
     section.blocks.extend(found.phases.iter().map(|phase| Block::Table(table(phase))));
     section.blocks.push(Block::Sentence(
-        "Changed: by more than 5 % of the op and 1 % of its phase, with a median call outside of the other recording's \
-         middle half, or called more or less often. A and B are the first and the second recording; half of all calls lie \
-         in the range behind the median."
+        "An operation is changed if its time differs by more than 5 % of the operation and 1 % of the phase, and either its \
+         median call is outside the interquartile range of the other recording or its number of calls differs. A and B are \
+         the first and the second recording. The range after each median is the interquartile range of the calls."
             .to_owned(),
     ));
     section
 }
 
-/// What one occurrence of a phase is for.
+/// The unit that one occurrence of a phase processes.
 fn unit(phase: &str) -> &'static str {
     match phase {
-        "decode" | "sample" | "detokenize" => "a token",
-        _ => "a request",
+        "decode" | "sample" | "detokenize" => "per token",
+        _ => "per request",
     }
 }
 
-/// `decode: attention takes 2.3x as long: +1.2 ms a token; ...`
+/// `decode: attention takes 2.3x as long: +1.2 ms per token; ...`
 fn sentence(phase: &PhaseDiff) -> String {
     let unit = unit(&phase.phase);
     if phase.a.count == 0 || phase.b.count == 0 {
@@ -78,7 +76,7 @@ fn sentence(phase: &PhaseDiff) -> String {
     let whole = format!("{} -> {} {unit}", time(phase.a.mean_ns), time(phase.b.mean_ns));
     let changed: Vec<String> = phase.ops.iter().filter(|op| op.changed).map(|op| change(op, unit)).collect();
     if changed.is_empty() {
-        return format!("{}: no op changed beyond what its calls differ among themselves ({whole}).", phase.phase);
+        return format!("{}: no operation changed by more than the variation of its calls ({whole}).", phase.phase);
     }
     format!("{}: {} ({whole}).", phase.phase, changed.join("; "))
 }
@@ -95,7 +93,7 @@ fn change(op: &OpDiff, unit: &str) -> String {
 fn table(phase: &PhaseDiff) -> Table {
     let column = |(name, align): (&str, Align)| Column { name: name.to_owned(), align };
     let columns = [
-        ("op", Align::Left),
+        ("operation", Align::Left),
         ("changed", Align::Left),
         ("A, ms", Align::Right),
         ("B, ms", Align::Right),
@@ -131,13 +129,13 @@ fn table(phase: &PhaseDiff) -> Table {
     }
 }
 
-/// How many, their median and the middle half; without blanks, where a table would break it.
+/// Number, median and interquartile range of the calls, without spaces at which a table could wrap it.
 fn spread(calls: Calls) -> String {
     let micros = |nanos: f64| significant(nanos / 1e3);
     format!("{}x{} ({}..{})", calls.count, micros(calls.median_ns), micros(calls.q1_ns), micros(calls.q3_ns))
 }
 
-/// Nanoseconds for a sentence.
+/// Nanoseconds as text with a unit.
 fn time(nanos: f64) -> String {
     traces::Nanos::from_secs_f64(nanos / 1e9).to_string()
 }

@@ -10,32 +10,33 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
 
-use super::failure::{Code, Usage};
+use super::advice::UsageError;
+use super::failure::Code;
 
 /// Check, sum up, compare and open Chrome traces
 #[derive(Debug, Subcommand)]
 pub(super) enum Verb {
-    /// Tell everything that is wrong in traces, each with its place; exit code 1 where there are errors
+    /// List every problem of traces with its position; exit code 1 if there are errors
     Check(Files),
     /// Show self and total time per name and phase, and per pass of the requests
     Summary {
         #[command(flatten)]
         files: Files,
-        /// The form
+        /// The output format
         #[arg(long, value_enum, default_value_t = Form::Text)]
         format: Form,
     },
-    /// Tell which ops of the second recording take longer or shorter than in the first one
+    /// List the operations that take longer or shorter in the second recording than in the first one
     Diff {
-        /// A trace file with ops, or a run folder: the one to compare with
+        /// The first recording: a trace file with operations, or a run folder
         a: PathBuf,
-        /// Another one
+        /// The second recording
         b: PathBuf,
-        /// The form
+        /// The output format
         #[arg(long, value_enum, default_value_t = Form::Text)]
         format: Form,
     },
-    /// Say how to open a trace in Perfetto
+    /// Show how to open a trace in Perfetto
     Open {
         /// A trace file, or a run folder
         #[arg(value_name = "FILE|RUN_DIR")]
@@ -50,7 +51,7 @@ pub(super) struct Files {
     files: Vec<PathBuf>,
 }
 
-/// How a result is shown.
+/// The output format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Form {
     /// For a terminal
@@ -72,12 +73,12 @@ fn json(value: &impl Serialize) -> anyhow::Result<String> {
     Ok(serde_json::to_string_pretty(value)? + "\n")
 }
 
-/// The overview of a run.
+/// The trace of the whole run.
 const OVERVIEW: &str = "trace.json";
-/// What a resumed run keeps of the time before the machine was started again.
+/// A resumed run's trace of the time before the machine was restarted.
 const OLD: &str = "trace-before-restart.json";
 
-/// A file itself; of a run folder those with ops: one per case, or the only one there is.
+/// A file itself; of a run folder the files with operations: one per case, or the only one.
 fn recordings(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
     if !path.is_dir() {
         return Ok(vec![path.to_owned()]);
@@ -95,12 +96,10 @@ fn recordings(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
         found.extend(Some(path.join(OVERVIEW)).filter(|file| file.exists()));
     }
     if found.is_empty() {
-        let text = format!(
-            "{}: expected a trace file or the folder of a run, found a folder without trace.json; \
-             a run with `--trace phases` or `--trace ops` writes one",
-            path.display()
-        );
-        return Err(Usage(text).into());
+        let problem =
+            format!("{}: expected a trace file or a run folder, found a folder without trace.json", path.display());
+        let advice = "a run with `--trace phases` or `--trace ops` writes one";
+        return Err(UsageError::new(problem, advice).into());
     }
     Ok(found)
 }

@@ -11,15 +11,15 @@ use super::super::failure::Code;
 use super::super::output;
 use super::Form;
 
-/// Rows of a pass.
+/// Maximal number of rows per pass.
 const TOP: usize = 40;
 
-/// Shows where the time of each file went.
+/// Prints self and total times of each file.
 pub(super) fn print(files: &[PathBuf], form: Form) -> anyhow::Result<Code> {
     for file in files {
         let summary = summary::summarise(&chrome::read(file)?)?;
         let shown = match form {
-            Form::Text => told(file, &summary),
+            Form::Text => text_of(file, &summary),
             Form::Json => super::json(&summary)?,
         };
         output::print(shown.as_bytes())?;
@@ -27,10 +27,10 @@ pub(super) fn print(files: &[PathBuf], form: Form) -> anyhow::Result<Code> {
     Ok(Code::Done)
 }
 
-fn told(file: &Path, summary: &summary::Summary) -> String {
-    let mut told = format!(
-        "{} spans on {} tracks within {} ms. Self is a span's time less that of the spans directly inside it, apart from \
-         a thread's part of shared work; tracks add up.",
+fn text_of(file: &Path, summary: &summary::Summary) -> String {
+    let mut sentences = format!(
+        "{} spans on {} tracks within {} ms. Self time is the time of a span minus that of the spans directly inside it, except \
+         a thread's part of shared work. Times are sums over all tracks.",
         summary.spans,
         summary.threads,
         milliseconds(summary.wall.as_secs_f64())
@@ -38,11 +38,11 @@ fn told(file: &Path, summary: &summary::Summary) -> String {
     for (count, what) in [
         (summary.dropped, "records were dropped by the recorder"),
         (summary.unpaired, "spans have no end or no beginning"),
-        (summary.broken, "places hold no record (see trace check)"),
+        (summary.broken, "places have no valid record (see `trace check`)"),
     ] {
         if count > 0 {
             // Writing to a string cannot fail, here and below.
-            let _ = write!(told, " {count} {what}.");
+            let _ = write!(sentences, " {count} {what}.");
         }
     }
     let passes = summary.rows.chunk_by(|a, b| a.pass == b.pass);
@@ -52,10 +52,10 @@ fn told(file: &Path, summary: &summary::Summary) -> String {
         blocks.push(Block::Table(table(pass, rows)));
         let left_out = rows.len().saturating_sub(TOP);
         if left_out > 0 {
-            let _ = write!(told, " {left_out} rows with less self time are left out.");
+            let _ = write!(sentences, " {left_out} rows with less self time are omitted.");
         }
     }
-    blocks.push(Block::Sentence(told));
+    blocks.push(Block::Sentence(sentences));
     let section = Section { heading: "Self and total time".to_owned(), short: true, blocks };
     text(&Content { title: file.display().to_string(), sections: vec![section] }, output::text_options())
 }

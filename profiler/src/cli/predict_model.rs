@@ -1,4 +1,5 @@
-//! What `inferometer predict -m` names: a registered model, a config.json, or a checkpoint on this disk. Fetches and writes nothing.
+//! The model of `inferometer predict -m`: a registered model, a config.json, or a checkpoint on this disk. Nothing is fetched or
+//! written.
 
 use analyse::predict::Subject;
 use measure::plan::Options;
@@ -7,23 +8,23 @@ use models::fetch::Reference;
 use models::{Bytes, Checkpoint, registry};
 use record::Error;
 
-/// Finds what a reference means. A registered model without `quant` is its default file; a config.json without it is Q4_0, as
-/// `run --synthetic` makes it.
+/// Finds the model of a reference. Without `quant`, a registered model is its default file and a config.json is Q4_0, as in
+/// `run --synthetic`.
 ///
 /// # Errors
-/// When there is no such model or type, or it would have to be fetched first.
+/// When the model or the type does not exist, or the model would have to be fetched.
 pub(super) fn find(reference: &str, quant: Option<&str>) -> Result<Subject, Error> {
     let parsed = Reference::parse(reference)?;
     match &parsed {
         Reference::Hub(hub) => Err(Error::usage(
-format!("predict -m {hub}: a shape on this disk is needed"),
-"fetch the model, or name its config.json, a .gguf file or a registered model",
+format!("predict -m {hub}: the model is not on this disk"),
+"fetch the model, or give its config.json, a .gguf file or a registered model",
 )),
         Reference::Path(path) if path.extension().is_none_or(|extension| extension != "json") => {
             if let Some(quant) = quant {
                 return Err(Error::usage(
-format!("predict -m {reference} --quant {quant}: it is one file with the quantisation that it has"),
-"leave --quant out, or name a config.json or a registered model",
+format!("predict -m {reference} --quant {quant}: the quantisation of a file cannot be changed"),
+"omit --quant, or give a config.json or a registered model",
 ));
             }
             Ok(Subject::of_checkpoint(reference, &Checkpoint::open(path)?))
@@ -40,7 +41,7 @@ format!("predict -m {reference} --quant {quant}: it is one file with the quantis
     }
 }
 
-/// Tensors as llama.cpp's quantiser would store them.
+/// A model with the tensor types that llama.cpp's quantiser would choose.
 fn of_shape(reference: &str, parsed: &Reference, quant: Option<&str>, name: Option<&str>) -> Result<Subject, Error> {
     let options = Options { quant: quant.map(str::to_owned), synthetic: true, ..Options::default() };
     let (run_name, spec, quant) = synthetic_shape(&options, parsed)?;
@@ -50,19 +51,21 @@ fn of_shape(reference: &str, parsed: &Reference, quant: Option<&str>, name: Opti
 
 #[cfg(test)]
 mod tests {
+    use engine_api::Advice as _;
+
     use super::*;
 
     #[test]
-    fn what_cannot_be_asked_about_is_told() {
-        let told = |reference: &str, quant| find(reference, quant).unwrap_err().to_string();
-        insta::assert_snapshot!(told("owner/repo", None), @"predict -m owner/repo: a shape on this disk is needed; fetch the model, or name its config.json, a .gguf file or a registered model");
-        insta::assert_snapshot!(told("./x.gguf", Some("q4_0")), @"predict -m ./x.gguf --quant q4_0: it is one file with the quantisation that it has; leave --quant out, or name a config.json or a registered model");
-        assert!(told("llama-3.2-1", None).contains("did you mean"));
-        assert!(told("llama-3.2-1b", Some("q3")).contains("Q4_K_M"));
+    fn wrong_models_are_errors_with_advice() {
+        let error = |reference: &str, quant| find(reference, quant).unwrap_err().with_advice();
+        insta::assert_snapshot!(error("owner/repo", None), @"predict -m owner/repo: the model is not on this disk; fetch the model, or give its config.json, a .gguf file or a registered model");
+        insta::assert_snapshot!(error("./x.gguf", Some("q4_0")), @"predict -m ./x.gguf --quant q4_0: the quantisation of a file cannot be changed; omit --quant, or give a config.json or a registered model");
+        assert!(error("llama-3.2-1", None).contains("did you mean"));
+        assert!(error("llama-3.2-1b", Some("q3")).contains("Q4_K_M"));
     }
 
     #[test]
-    fn a_name_alone_is_its_default_file() {
+    fn a_name_without_quantisation_is_its_default_file() {
         let own = find("smollm2-135m", None).unwrap();
         assert_eq!((own.name.as_str(), own.quant.as_str()), ("smollm2-135m", "Q4_1"));
         let other = find("smollm2-135m", Some("q8_0")).unwrap();
