@@ -54,7 +54,7 @@ fn counters_page() -> String {
     let mut page = String::from(
         "# Counters
 
-This page is generated from `profiler/meter/src/registry.rs`; a test keeps them equal. `inferometer machine` shows which counters
+This page is generated from `profiler/meter/src/counters/registry.rs`; a test keeps them equal. `inferometer machine` shows which counters
 this machine has, and why the others are unavailable. `--counters NAME,...` selects events; accounting counters are always read.
 Names as perf writes them (`LLC-loads`, `task-clock`) are accepted.
 
@@ -78,10 +78,7 @@ two kinds of cores, generic events count on the kind that the kernel calls `cpu_
             "The kernel always keeps these: `getrusage` and `/proc` on Linux, `proc_pid_rusage` on macOS. Counters that only macOS has \
              are read when they are named.",
         ),
-        (
-            "hardware",
-            "`perf_event_open` on Linux, `proc_pid_rusage` on macOS. Counters marked * are read by default.",
-        ),
+        ("hardware", "`perf_event_open` on Linux, `proc_pid_rusage` on macOS. Counters marked * are read by default."),
         ("cache", "The kernel's cache events. Few processors have all of them."),
         (
             "top-down",

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 /// Counts allocations while the traced pass of a request runs.
 #[global_allocator]
-static ALLOCATOR: meter::heap::Counted = meter::heap::Counted;
+static ALLOCATOR: meter::heap::CountingAllocator = meter::heap::CountingAllocator;
 
 fn main() -> ExitCode {
     cli::main()

@@ -1,29 +1,29 @@
-//! The counting allocator in the traced pass: what an engine allocates shows in the phase in which it does.
+//! The counting allocator in the traced pass: allocations of an engine are counted in their phase.
 
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
 use engines::{EngineError, FinishReason, KvBytes, Observer, Phase, Piece, Prompt, Request, Session, Steps, Usage};
 use measure::drive::{Stopwatch, trace};
 use measure::worker::Beacon;
-use meter::heap::{Counted, Counting};
+use meter::heap::{AllocationCounter, CountingAllocator};
 
 #[global_allocator]
-static ALLOCATOR: Counted = Counted;
+static ALLOCATOR: CountingAllocator = CountingAllocator;
 
 const MIB: usize = 1 << 20;
 
-/// Allocates a block of 8 MiB and gives it back in its prefill (after 16 MiB that belong to no phase), keeps one of 1 MiB of each decode, gives back a block of its own
-/// in its sampling.
+/// In prefill, allocates and frees a block of 8 MiB (after 16 MiB outside of phases). In each decode, keeps a block of 1 MiB. In
+/// sampling, frees an old block.
 #[derive(Default)]
-struct Greedy {
+struct AllocatingSession {
     kept: Vec<Vec<u8>>,
     old: Vec<u8>,
     ready: Vec<Vec<u8>>,
 }
 
-impl Session for Greedy {
+impl Session for AllocatingSession {
     fn generate(&mut self, request: &Request, observer: &mut dyn Observer) -> Result<Usage, EngineError> {
-        // Before the first phase: engines ready their threads for recording there.
+        // Before the first phase, where engines prepare their threads for recording.
         self.ready.push(vec![1_u8; 16 * MIB]);
         observer.begin(Phase::Prefill);
         drop(std::hint::black_box(vec![1_u8; 8 * MIB]));
@@ -59,37 +59,37 @@ impl Session for Greedy {
 fn allocations_show_in_their_phase() {
     let folder = tempfile::tempdir().unwrap();
     let beacon = Beacon::create(&folder.path().join("beacon")).unwrap();
-    let mut session = Greedy { kept: Vec::with_capacity(16), old: vec![1; 4 * MIB], ready: Vec::new() };
+    let mut session = AllocatingSession { kept: Vec::with_capacity(16), old: vec![1; 4 * MIB], ready: Vec::new() };
     let request = Request { prompt: Prompt::Tokens(vec![1]), max_new_tokens: 3, ignore_eos: true };
     let mut watch = Stopwatch::new(3, &beacon);
-    let told = trace(&mut session, &request, 64, None, &mut watch, &mut |_, _, _| {}).unwrap().allocations.unwrap();
-    let of = |phase: &str| told.rows.iter().find(|row| row.phase == phase).unwrap();
+    let found = trace(&mut session, &request, 64, None, &mut watch, &mut |_, _, _| {}).unwrap().allocations.unwrap();
+    let of = |phase: &str| found.rows.iter().find(|row| row.phase == phase).unwrap();
     let mib = |bytes: u64| bytes as f64 / MIB as f64;
     let near = |found: f64, expected: f64| (found - expected).abs() < 0.01;
     assert_eq!(
-        told.rows.iter().map(|row| row.phase.as_str()).collect::<Vec<_>>(),
+        found.rows.iter().map(|row| row.phase.as_str()).collect::<Vec<_>>(),
         ["prefill", "decode", "sample", "other"]
     );
-    assert!(near(mib(of("prefill").bytes), 8.0) && near(mib(of("prefill").peak_bytes), 8.0), "{told:?}");
-    assert!(near(mib(of("decode").bytes), 3.0) && of("decode").count >= 3, "{told:?}");
-    // 4 MiB were given back before the first decode: it holds less than the request began with.
-    assert_eq!((of("decode").peak_bytes, of("sample").count), (0, 0), "{told:?}");
-    assert!(near(told.held as f64 / MIB as f64, -1.0), "three kept, four given back: {told:?}");
+    assert!(near(mib(of("prefill").bytes), 8.0) && near(mib(of("prefill").peak_bytes), 8.0), "{found:?}");
+    assert!(near(mib(of("decode").bytes), 3.0) && of("decode").count >= 3, "{found:?}");
+    // 4 MiB were freed before the first decode, so it has less memory than the start of the request.
+    assert_eq!((of("decode").peak_bytes, of("sample").count), (0, 0), "{found:?}");
+    assert!(near(found.held as f64 / MIB as f64, -1.0), "three kept, four freed: {found:?}");
 
-    // A second request has nothing old to give back.
+    // A second request has no old block to free.
     let mut watch = Stopwatch::new(3, &beacon);
-    let told = trace(&mut session, &request, 64, None, &mut watch, &mut |_, _, _| {}).unwrap().allocations.unwrap();
-    assert!(near(told.held as f64 / MIB as f64, 3.0), "{told:?}");
-    let decode = told.rows.iter().find(|row| row.phase == "decode").unwrap();
-    assert!(near(mib(decode.peak_bytes), 3.0), "{told:?}");
+    let found = trace(&mut session, &request, 64, None, &mut watch, &mut |_, _, _| {}).unwrap().allocations.unwrap();
+    assert!(near(found.held as f64 / MIB as f64, 3.0), "{found:?}");
+    let decode = found.rows.iter().find(|row| row.phase == "decode").unwrap();
+    assert!(near(mib(decode.peak_bytes), 3.0), "{found:?}");
 
     let mut watch = Stopwatch::new(3, &beacon);
-    let told = trace(&mut session, &request, 64, Some("not now"), &mut watch, &mut |_, _, _| {}).unwrap().allocations;
-    assert_eq!(told, Err("not now".to_owned()));
+    let found = trace(&mut session, &request, 64, Some("not now"), &mut watch, &mut |_, _, _| {}).unwrap().allocations;
+    assert_eq!(found, Err("not now".to_owned()));
 
-    // Two cannot count at once; small blocks can be left out; nothing is counted when nobody asks.
-    let counting = Counting::start(MIB).unwrap();
-    assert!(Counting::start(0).unwrap_err().contains("something else"));
+    // Only one can count at a time; small blocks can be excluded; without a counter nothing is counted.
+    let counting = AllocationCounter::start(MIB).unwrap();
+    assert!(AllocationCounter::start(0).unwrap_err().as_str().contains("something else"));
     drop(std::hint::black_box(vec![1_u8; MIB - 1]));
     assert_eq!(counting.read().count, 0);
     let block = std::hint::black_box(vec![1_u8; MIB]);
@@ -99,5 +99,5 @@ fn allocations_show_in_their_phase() {
     assert_eq!(counting.read().held, 0);
     drop(counting);
     drop(std::hint::black_box(vec![1_u8; MIB]));
-    assert_eq!(Counting::start(MIB).unwrap().read().count, 0);
+    assert_eq!(AllocationCounter::start(MIB).unwrap().read().count, 0);
 }

@@ -1,4 +1,4 @@
-//! A bandwidth that drifts while a run measures is flagged, from the run file alone.
+//! Warnings about a bandwidth that drifts during a run, from the run file.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -7,7 +7,7 @@ use std::path::Path;
 use analyse::warnings::{Warning, after};
 use record::{CeilingProbe, Ceilings, RunFile, Spread, ThreadCeilings};
 
-/// A recorded run with these probes planted, on a machine whose ceiling is 40 GB/s.
+/// A recorded run with these probes, on a machine with a ceiling of 40 GB/s.
 fn run(rates: &[f64]) -> RunFile {
     let mut file = analyse::open(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/run-v1")).unwrap();
     let ceiling = Spread { median: 40e9, low: 39e9, high: 41e9, n: 7 };
@@ -24,13 +24,13 @@ fn of_bandwidth(file: &RunFile) -> Vec<Warning> {
 }
 
 #[test]
-fn a_steady_bandwidth_is_not_worth_a_word() {
+fn a_steady_bandwidth_has_no_warning() {
     assert_eq!(of_bandwidth(&run(&[40e9, 41e9, 39.5e9, 40.2e9])), []);
     assert_eq!(of_bandwidth(&run(&[])), []);
 }
 
 #[test]
-fn a_planted_drift_is_flagged() {
+fn a_drift_has_a_warning() {
     let found = of_bandwidth(&run(&[40e9, 38e9, 35e9]));
     assert!(matches!(found.as_slice(), [Warning::BandwidthDrift(drift)] if drift.threads == 2), "{found:?}");
     let dip = of_bandwidth(&run(&[40e9, 33e9, 40e9]));
@@ -38,7 +38,7 @@ fn a_planted_drift_is_flagged() {
 }
 
 #[test]
-fn ceilings_that_no_longer_hold_are_told() {
+fn ceilings_that_differ_from_probes_have_a_warning() {
     let found = of_bandwidth(&run(&[20e9, 20.5e9, 20e9]));
     assert!(matches!(found.as_slice(), [Warning::CeilingsDiffer(2, ratio)] if (ratio - 0.5).abs() < 0.02), "{found:?}");
     assert!(found[0].text().contains("machine --refresh"));

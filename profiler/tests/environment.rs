@@ -1,4 +1,4 @@
-//! The environment of recorded machines: every figure, and a reason for every one that is missing.
+//! The environment of recorded machines: every figure, and a reason for every missing one.
 
 use meter::root::Root;
 use record::environment::Environment;
@@ -9,7 +9,7 @@ fn machine(name: &str) -> Environment {
         "{}/tests/fixtures/machines/{name}",
         env!("CARGO_MANIFEST_DIR")
     )));
-    // These come from the running program, not from the tree.
+    // These come from the running program, not from the recorded files.
     found.processor.usable_threads = None;
     found.memory.page_bytes = None;
     found.host.architecture = "recorded".to_owned();
@@ -22,7 +22,7 @@ fn a_virtual_machine() {
 }
 
 #[test]
-fn a_laptop_on_its_battery() {
+fn a_laptop_on_battery() {
     insta::assert_json_snapshot!(machine("laptop"));
 }
 
@@ -39,7 +39,7 @@ fn every_absent_figure_has_a_reason() {
             let fields = value[part].as_object().unwrap();
             for (field, _) in fields.iter().filter(|(_, value)| value.is_null()) {
                 if ["usable_threads", "page_bytes", "sockets", "threads"].contains(&field.as_str()) {
-                    continue; // set to nothing above; the others share the reason of `cores`
+                    continue; // cleared above; the others share the reason of `cores`
                 }
                 assert!(fields["reasons"].get(field).is_some(), "{name}: {part}.{field} is null without a reason");
             }
@@ -49,12 +49,12 @@ fn every_absent_figure_has_a_reason() {
 
 #[test]
 fn a_report_shows_it() {
-    let facts = environment_properties(&machine("laptop"));
-    insta::assert_snapshot!(facts.iter().map(|(name, value)| format!("{name}: {value}\n")).collect::<String>());
+    let properties = environment_properties(&machine("laptop"));
+    insta::assert_snapshot!(properties.iter().map(|(name, value)| format!("{name}: {value}\n")).collect::<String>());
 }
 
 #[test]
-fn it_survives_the_way_through_a_file() {
+fn it_is_equal_after_writing_and_reading() {
     let before = machine("kvm-epyc");
     let after: Environment = serde_json::from_str(&serde_json::to_string(&before).unwrap()).unwrap();
     assert_eq!(before, after);

@@ -1,4 +1,4 @@
-//! Estimates from runs of small models on the mock, against what the mock then takes for a larger one.
+//! Estimates from runs of small models on the mock, compared with a run of a larger one.
 
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
@@ -14,9 +14,9 @@ use record::plan::PromptChoice;
 use record::{Ceilings, RunFile, Sample, Spread, ThreadCeilings, Tool};
 use tempfile::TempDir;
 
-struct Silent;
+struct NoProgress;
 
-impl Progress for Silent {
+impl Progress for NoProgress {
     fn fetching(&self) -> &dyn models::fetch::Progress {
         &Quiet
     }
@@ -46,7 +46,7 @@ fn spec(layers: usize, hidden: usize) -> Spec {
     }
 }
 
-/// The mock's machine, as `ceilings` would measure it.
+/// The ceilings of the mock's machine.
 fn ceilings() -> Ceilings {
     let rate = |value: f64| Some(Spread { median: value, low: value, high: value, n: 1 });
     let of = ThreadCeilings { threads: 1, memory_read: rate(20e9), fma_f32: rate(200e9), ..ThreadCeilings::default() };
@@ -69,15 +69,20 @@ fn run(folder: &TempDir, name: &str, spec: &Spec) -> (PathBuf, RunFile) {
     };
     let binary = Path::new(env!("CARGO_BIN_EXE_inferometer"));
     let interrupt = Interrupt::default();
-    let context =
-        Context { binary, tool: &Tool::default(), analyse: &analyse::derive, progress: &Silent, interrupt: &interrupt };
+    let context = Context {
+        binary,
+        tool: &Tool::default(),
+        analyse: &analyse::derive,
+        progress: &NoProgress,
+        interrupt: &interrupt,
+    };
     let mut file = execute(&options, context).unwrap().file;
     file.ceilings.get_or_insert_with(ceilings);
     (path, file)
 }
 
 #[test]
-fn a_larger_model_than_any_that_ran() {
+fn a_larger_model_than_any_measured_one() {
     let folder = tempfile::tempdir().unwrap();
     let (_, small) = run(&folder, "small", &spec(2, 256));
     let (_, medium) = run(&folder, "medium", &spec(4, 512));

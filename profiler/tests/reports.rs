@@ -1,4 +1,4 @@
-//! A run file of each released schema version, kept for ever, and what the reports make of it.
+//! A run file of each released schema version, which is kept, and its reports.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 
@@ -8,13 +8,13 @@ use std::path::{Path, PathBuf};
 use analyse::compare::{Outcome, Sameness, Sides, THRESHOLD, compare};
 use analyse::summary::series;
 use record::{CacheCeiling, Ceilings, MemoryMoment, OpRow, RunFile, Spread, Store, ThreadCeilings, files};
-use report::{FORMATS, TextOptions};
+use report::{Block, Content, FORMATS, TextOptions, content, markdown, text};
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
 }
 
-/// The fixture as it was before it was killed: `run.json` alone.
+/// The fixture before it was killed: `run.json` only.
 fn whole(folder: &Path) -> RunFile {
     fs::copy(fixture("run-v1/run.json"), folder.join("run.json")).unwrap();
     let mut file = analyse::open(folder).unwrap();
@@ -27,6 +27,49 @@ fn rendered(file: &RunFile, form: &str, width: usize) -> String {
     String::from_utf8((format.render)(file, TextOptions { width, colour: false })).unwrap()
 }
 
+/// The structure and the figures of a report: sentences and captions are reduced to their figures. Sentences have their own tests.
+fn without_prose(mut content: Content) -> Content {
+    fn figures(text: &str) -> String {
+        let words =
+            text.split(|c: char| c.is_whitespace() || "[](),;:%/".contains(c)).map(|word| word.trim_end_matches('.'));
+        let is_figure = |word: &&str| word.starts_with(|c: char| c.is_ascii_digit()) && word.parse::<f64>().is_ok();
+        format!("[text: {}]", words.filter(is_figure).collect::<Vec<_>>().join(" "))
+    }
+    fn reduce(block: &mut Block) {
+        match block {
+            Block::Sentence(text) | Block::Warning(text) | Block::Failure(text) => *text = figures(text),
+            Block::Table(table) | Block::Sortable(table) if !table.caption.is_empty() => {
+                table.caption = figures(&table.caption);
+            }
+            Block::Chart(chart) => {
+                chart.summary = figures(&chart.summary);
+                chart.numbers.iter_mut().for_each(|table| table.caption = figures(&table.caption));
+            }
+            Block::Details { blocks, .. } => blocks.iter_mut().for_each(reduce),
+            Block::Table(_) | Block::Sortable(_) | Block::Properties(_) | Block::Cards(_) => {}
+        }
+    }
+    content.sections.iter_mut().flat_map(|section| &mut section.blocks).for_each(reduce);
+    content
+}
+
+/// The first sentence or chart summary of a section that contains the words.
+fn sentence(file: &RunFile, heading: &str, words: &str) -> String {
+    fn texts(blocks: &[Block]) -> Vec<String> {
+        let text = |block: &Block| match block {
+            Block::Sentence(text) | Block::Warning(text) | Block::Failure(text) => vec![text.clone()],
+            Block::Chart(chart) => vec![chart.summary.clone()],
+            Block::Details { blocks, .. } => texts(blocks),
+            Block::Table(_) | Block::Sortable(_) | Block::Properties(_) | Block::Cards(_) => Vec::new(),
+        };
+        blocks.iter().flat_map(text).collect()
+    }
+    let content = content(file);
+    let section = content.sections.iter().find(|section| section.heading == heading).unwrap();
+    let all = texts(&section.blocks);
+    all.iter().find(|text| text.contains(words)).cloned().unwrap_or_else(|| panic!("no `{words}` in {all:#?}"))
+}
+
 #[test]
 fn version_1_is_read() {
     let folder = tempfile::tempdir().unwrap();
@@ -35,7 +78,7 @@ fn version_1_is_read() {
     assert_eq!(file.cases.len(), 4);
     assert_eq!(file.cases[0].samples.len(), 4);
     assert_eq!(file.cases[0].samples[1].token_times_s.len(), 64);
-    // Written again it says the same: nothing is lost on the way.
+    // Written again it is equal: nothing is lost.
     let before: serde_json::Value = serde_json::from_slice(&fs::read(fixture("run-v1/run.json")).unwrap()).unwrap();
     let after = serde_json::to_value(analyse::open(folder.path()).unwrap()).unwrap();
     let samples = |file: &serde_json::Value| file["cases"][0]["samples"].as_array().unwrap().clone();
@@ -48,9 +91,9 @@ fn version_1_is_read() {
     assert_eq!(after["environment"], before["environment"]);
 }
 
-/// A baseline that this version wrote: later ones must read it and hold runs against it.
+/// A baseline of this version. Later versions must read it and compare runs with it.
 #[test]
-fn a_stored_baseline_can_be_compared_with() {
+fn a_stored_baseline_can_be_compared() {
     let named = |name: &str| fixture(name).display().to_string();
     let sides = Sides::open(&[named("baseline-v1"), "mock".to_owned(), "again".to_owned()], Path::new("runs")).unwrap();
     let found = compare(&sides, THRESHOLD, &["decode_tps=5".parse().unwrap(), "prefill_tps=20".parse().unwrap()]);
@@ -61,7 +104,7 @@ fn a_stored_baseline_can_be_compared_with() {
     assert!((decode.ratio.unwrap() - 0.9).abs() < 0.01 && decode.pairs == 8, "{decode:?}");
     let outcomes: Vec<Outcome> = found.gates.iter().map(|gate| gate.outcome).collect();
     assert_eq!(outcomes, [Outcome::Failed, Outcome::Passed]);
-    // As a whole it is a baseline for another run of the same engines: itself here.
+    // As a whole it is a baseline for another run of the same engines; here for itself.
     let sides = Sides::open(&[named("baseline-v1"), named("baseline-v1")], Path::new("runs")).unwrap();
     let found = compare(&sides, THRESHOLD, &[]);
     assert_eq!(found.contrasts.len(), 2, "engine by engine");
@@ -72,7 +115,7 @@ fn a_stored_baseline_can_be_compared_with() {
 }
 
 #[test]
-fn a_killed_run_has_its_last_samples_from_beside() {
+fn a_killed_run_takes_its_last_samples_from_samples_jsonl() {
     let file = analyse::open(&fixture("run-v1")).unwrap();
     assert_eq!(file.cases[0].samples.len(), 5);
     assert_eq!(file.summaries[0].samples, 3 + 3 + 1);
@@ -81,7 +124,8 @@ fn a_killed_run_has_its_last_samples_from_beside() {
 #[test]
 fn the_text_for_a_terminal() {
     let folder = tempfile::tempdir().unwrap();
-    insta::assert_snapshot!(rendered(&whole(folder.path()), "text", 100));
+    let content = without_prose(content(&whole(folder.path())));
+    insta::assert_snapshot!(text(&content, TextOptions { width: 100, colour: false }));
 }
 
 #[test]
@@ -95,11 +139,65 @@ fn a_narrow_terminal_is_not_exceeded() {
 #[test]
 fn the_markdown() {
     let folder = tempfile::tempdir().unwrap();
-    insta::assert_snapshot!(rendered(&whole(folder.path()), "md", 100));
+    insta::assert_snapshot!(markdown(&without_prose(content(&whole(folder.path())))));
 }
 
 #[test]
-fn the_page_says_the_same_and_needs_nothing_else() {
+fn the_sentence_on_latency_by_phase() {
+    let folder = tempfile::tempdir().unwrap();
+    insta::assert_snapshot!(sentence(&whole(folder.path()), "Phases", "the longest is"));
+}
+
+#[test]
+fn the_sentence_on_growth_of_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    insta::assert_snapshot!(sentence(&whole(folder.path()), "Memory", "Growth per token"));
+}
+
+#[test]
+fn the_sentence_on_memory_over_a_request() {
+    let folder = tempfile::tempdir().unwrap();
+    insta::assert_snapshot!(sentence(&rich(folder.path()), "Memory", "resident memory over"));
+}
+
+#[test]
+fn the_sentence_on_loading() {
+    let folder = tempfile::tempdir().unwrap();
+    insta::assert_snapshot!(sentence(&whole(folder.path()), "Load", " s ("));
+}
+
+#[test]
+fn the_sentence_on_gaps_between_tokens() {
+    let folder = tempfile::tempdir().unwrap();
+    insta::assert_snapshot!(sentence(&rich(folder.path()), "Token by token", "median gap"));
+}
+
+#[test]
+fn the_sentence_on_operations_and_ceilings() {
+    let folder = tempfile::tempdir().unwrap();
+    insta::assert_snapshot!(sentence(&rich(folder.path()), "Roofline", "Ceilings:"));
+}
+
+#[test]
+fn the_sentence_on_speed_and_threads() {
+    let folder = tempfile::tempdir().unwrap();
+    insta::assert_snapshot!(sentence(&rich(folder.path()), "Depth and threads", "Decode speed in"));
+}
+
+#[test]
+fn the_sentence_on_equal_outputs() {
+    let folder = tempfile::tempdir().unwrap();
+    insta::assert_snapshot!(sentence(&whole(folder.path()), "Outputs", "SHA-256"));
+}
+
+#[test]
+fn the_sentence_on_a_failed_case() {
+    let folder = tempfile::tempdir().unwrap();
+    insta::assert_snapshot!(sentence(&whole(folder.path()), "Failures", "("));
+}
+
+#[test]
+fn the_page_has_every_section_and_loads_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let page = rendered(&whole(folder.path()), "html", 100);
     assert!(page.starts_with("<!DOCTYPE html>") && page.trim_end().ends_with("</html>"));
@@ -114,7 +212,7 @@ fn the_page_says_the_same_and_needs_nothing_else() {
     ] {
         assert!(page.contains(words), "{words}");
     }
-    // One script and one icon of its own; nothing that a browser would ask the network for.
+    // One script and one icon of its own, and nothing from the network.
     assert_eq!(page.matches("<script").count(), 1);
     for foreign in ["src=", "url(", "@import", "http:", "https:", "href=\"//", "href=\"/"] {
         assert!(!page.contains(foreign), "{foreign}");
@@ -131,7 +229,7 @@ fn exactly(median: f64) -> Option<Spread> {
     Some(Spread { median, low: median, high: median, n: 1 })
 }
 
-/// The fixture with what later versions measure, made up: two thread counts, ceilings, ops, series, memory over time.
+/// The fixture with invented data of later versions: two thread counts, ceilings, operations, series, memory over time.
 fn rich(folder: &Path) -> RunFile {
     let mut file = whole(folder);
     let mut more = file.cases.clone();
@@ -177,12 +275,12 @@ fn rich(folder: &Path) -> RunFile {
 }
 
 #[test]
-fn everything_that_was_measured_has_its_chart() {
+fn every_measurement_has_its_chart() {
     let folder = tempfile::tempdir().unwrap();
     let page = rendered(&rich(folder.path()), "html", 100);
     for title in [
-        "Where the latency goes, mean over the prompts",
-        "Ops under the ceilings of 1 thread",
+        "Latency by phase, mean over the prompts",
+        "Operations and ceilings of 1 thread",
         "Gap before each token",
         "Memory over a request",
         "Latency (lower is better)",
@@ -193,16 +291,16 @@ fn everything_that_was_measured_has_its_chart() {
     }
     let charts: usize = page.split("data-charts=\"").nth(1).unwrap().split('"').next().unwrap().parse().unwrap();
     assert_eq!(page.matches("<figure").count(), charts);
-    assert_eq!(page.matches("role=\"img\"").count(), 2 * charts, "each for wide and for narrow pages");
+    assert_eq!(page.matches("role=\"img\"").count(), 2 * charts, "for wide and for narrow pages");
     for name in ["q_proj", "lm_head", "memory", "int8", "first token"] {
-        assert!(page.contains(&format!("\n{name}\n</text>")), "{name} stands in a picture");
+        assert!(page.contains(&format!("\n{name}\n</text>")), "a picture has {name}");
     }
     assert!(!page.contains("\"#01"), "every colour is a variable");
     assert!(page.len() < 2_000_000);
 }
 
 #[test]
-fn forms_without_pictures_keep_the_numbers() {
+fn formats_without_pictures_have_the_numbers() {
     let folder = tempfile::tempdir().unwrap();
     let file = rich(folder.path());
     let markdown = rendered(&file, "md", 100);
@@ -219,7 +317,7 @@ fn forms_without_pictures_keep_the_numbers() {
 }
 
 #[test]
-fn the_table_has_one_row_per_sample_and_the_fields_names() {
+fn the_csv_has_one_row_per_sample_and_the_names_of_fields() {
     let folder = tempfile::tempdir().unwrap();
     let file = whole(folder.path());
     let table = rendered(&file, "csv", 100);
@@ -235,11 +333,11 @@ fn the_table_has_one_row_per_sample_and_the_fields_names() {
 }
 
 #[test]
-fn the_json_reads_back() {
+fn the_json_can_be_read() {
     let folder = tempfile::tempdir().unwrap();
     let file = whole(folder.path());
     let back: RunFile = serde_json::from_str(&rendered(&file, "json", 100)).unwrap();
-    assert!(back == file, "a number or a field was lost on the way");
+    assert!(back == file, "a number or a field was lost");
 }
 
 #[test]
@@ -260,7 +358,7 @@ fn phases_and_other_add_up_in_every_sample() {
 }
 
 #[test]
-fn every_registered_form_renders_a_run_without_cases() {
+fn every_format_renders_a_run_without_cases() {
     let folder = tempfile::tempdir().unwrap();
     let mut file = whole(folder.path());
     file.cases.clear();
@@ -271,7 +369,7 @@ fn every_registered_form_renders_a_run_without_cases() {
 }
 
 #[test]
-fn a_store_leaves_every_file() {
+fn a_store_writes_every_file() {
     let folder = tempfile::tempdir().unwrap();
     let file = whole(folder.path());
     let dir = folder.path().join("runs/a");
@@ -289,26 +387,26 @@ fn a_store_leaves_every_file() {
         assert!(fs::metadata(dir.join(name)).unwrap().len() > 0, "{name}");
     }
     assert_eq!(fs::read_dir(dir.join(files::OUTPUTS)).unwrap().count(), 6);
-    assert!(analyse::open(&dir).unwrap() == file, "what was read differs from what was written");
+    assert!(analyse::open(&dir).unwrap() == file, "the file read differs from the file written");
 }
 
-fn refusal(run_json: &str) -> String {
+fn error_of(run_json: &str) -> String {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("run.json"), run_json).unwrap();
     analyse::open(folder.path()).unwrap_err().to_string().replace(&folder.path().display().to_string(), "DIR")
 }
 
 #[test]
-fn what_is_no_run_is_refused_with_its_reason() {
+fn invalid_run_folders_are_errors() {
     let empty = tempfile::tempdir().unwrap();
     let place = empty.path().display().to_string();
-    let refusals = [
+    let errors = [
         analyse::open(&empty.path().join("absent")).unwrap_err().to_string().replace(&place, "DIR"),
         analyse::open(empty.path()).unwrap_err().to_string().replace(&place, "DIR"),
-        refusal("{\"schema_version\": 1, \"name\": "),
-        refusal("{}"),
-        refusal("{\"schema_version\": 2}"),
-        refusal("{\"schema_version\": 1}"),
+        error_of("{\"schema_version\": 1, \"name\": "),
+        error_of("{}"),
+        error_of("{\"schema_version\": 2}"),
+        error_of("{\"schema_version\": 1}"),
     ];
-    insta::assert_snapshot!(refusals.join("\n"));
+    insta::assert_snapshot!(errors.join("\n"));
 }

@@ -1,10 +1,10 @@
-//! The real engine from outside, on a model with random weights: what must hold whatever the machine. Never a time.
+//! Invariants of runs on the real engine with random weights, on any machine. Times are not compared.
 
 use std::fs;
 
 use serde_json::Value;
 
-use crate::support::{Place, prompts};
+use crate::support::{TestFolder, prompts};
 
 fn number(value: &Value) -> f64 {
     value.as_f64().unwrap_or_else(|| panic!("expected a number, found {value}"))
@@ -12,10 +12,10 @@ fn number(value: &Value) -> f64 {
 
 #[test]
 fn invariants_of_a_run() {
-    let place = Place::new();
-    fs::write(place.path("two.toml"), prompts(2)).unwrap();
-    place.run("run -e candle -m tiny.gguf --prompts two.toml -n 12 -r 3 -t 1 --out run").ends_with(0);
-    let file = place.run_file("run");
+    let folder = TestFolder::new();
+    fs::write(folder.path("two.toml"), prompts(2)).unwrap();
+    folder.run("run -e candle -m tiny.gguf --prompts two.toml -n 12 -r 3 -t 1 --out run").ends_with(0);
+    let file = folder.run_file("run");
     assert_eq!(file["plan"]["virtual_time"], false);
     assert_eq!(file["environment"]["engines"][0]["name"], "candle");
     for case in file["cases"].as_array().unwrap() {
@@ -40,16 +40,16 @@ fn invariants_of_a_run() {
         let memory = &case["memory"];
         assert!(number(&memory["file_bytes"]) > 0.0 && number(&memory["load_s"]) > 0.0);
     }
-    assert_eq!(place.run("trace check run/trace.json").ends_with(0).err, "");
+    assert_eq!(folder.run("trace check run/trace.json").ends_with(0).err, "");
 }
 
 #[test]
 fn both_engines_side_by_side() {
-    let place = Place::new();
-    let done = place.run("run -e candle -e mock -m tiny.gguf --prompt hello -n 4 -r 1 -t 1 --out run");
-    // Virtual and real time do not belong on one time line: either it is refused with a reason, or both are there.
+    let folder = TestFolder::new();
+    let done = folder.run("run -e candle -e mock -m tiny.gguf --prompt hello -n 4 -r 1 -t 1 --out run");
+    // Virtual and real time cannot share a timeline. Either this is an error with a reason, or both cases exist.
     match done.code {
-        Some(0) => assert_eq!(place.run_file("run")["cases"].as_array().unwrap().len(), 2),
+        Some(0) => assert_eq!(folder.run_file("run")["cases"].as_array().unwrap().len(), 2),
         _ => assert!(done.ends_with(2).err.contains("mock")),
     }
 }

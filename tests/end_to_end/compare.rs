@@ -1,23 +1,23 @@
-//! Comparisons through the binary: on the mock's virtual clock, so that every figure is known, and on what is to be refused.
+//! Comparisons of runs on the mock's virtual clock, so that every figure is known, and invalid comparisons.
 
 use std::fmt::Write as _;
 use std::fs;
 
 use serde_json::Value;
 
-use crate::support::{Place, prompts};
+use crate::support::{TestFolder, prompts};
 
-/// Two names of the mock, the second on a machine whose memory is slower by 10 %: decoding is bound by it.
+/// Two names of the mock. The memory of the second one's machine is 10 % slower, and limits decoding.
 const RUN: &str = "run -e mock -e again=mock -m tiny.gguf --prompts three.toml -n 8 -r 6 -t 2 --set mock.bandwidth_gbs=0.02 --set again.bandwidth_gbs=0.018";
 
-fn place() -> Place {
-    let place = Place::new();
-    fs::write(place.path("three.toml"), prompts(3)).unwrap();
-    place
+fn folder() -> TestFolder {
+    let folder = TestFolder::new();
+    fs::write(folder.path("three.toml"), prompts(3)).unwrap();
+    folder
 }
 
-fn json(place: &Place, line: &str) -> Value {
-    serde_json::from_str(&place.run(&format!("{line} --format json")).ends_with(0).out).unwrap()
+fn json(folder: &TestFolder, line: &str) -> Value {
+    serde_json::from_str(&folder.run(&format!("{line} --format json")).ends_with(0).out).unwrap()
 }
 
 fn figure<'v>(found: &'v Value, metric: &str) -> &'v Value {
@@ -26,9 +26,9 @@ fn figure<'v>(found: &'v Value, metric: &str) -> &'v Value {
 
 #[test]
 fn engines_of_the_newest_run_are_compared() {
-    let place = place();
-    place.run(RUN).ends_with(0);
-    let found = json(&place, "compare");
+    let folder = folder();
+    folder.run(RUN).ends_with(0);
+    let found = json(&folder, "compare");
     let contrast = &found["contrasts"][0];
     assert_eq!((&contrast["interleaved"], &contrast["work"]["label"]), (&Value::from(true), &Value::from("equal")));
     let decode = figure(&found, "decode_tps");
@@ -36,23 +36,23 @@ fn engines_of_the_newest_run_are_compared() {
     assert!((ratio - 0.9).abs() < 0.01, "{ratio}");
     assert!(decode["low"].as_f64().unwrap() <= 0.9001 && decode["high"].as_f64().unwrap() >= 0.8999, "{decode}");
     assert_eq!((decode["pairs"].as_u64(), decode["finding"].as_str()), (Some(18), Some("worse")));
-    let text = place.run("compare").ends_with(0).out;
+    let text = folder.run("compare").ends_with(0).out;
     assert!(text.contains("again decodes 10.") && text.contains("slower than mock"), "{text}");
     for format in ["md", "html", "csv"] {
-        let out = place.run(&format!("compare --format {format}")).ends_with(0).out;
+        let out = folder.run(&format!("compare --format {format}")).ends_with(0).out;
         assert!(out.contains("decode_tps"), "{format}:\n{out}");
     }
-    // The other way round it is the faster one, and by name it is the same.
-    let turned = json(&place, "compare again mock");
+    // With the sides exchanged the ratio is the inverse.
+    let turned = json(&folder, "compare again mock");
     let back = figure(&turned, "decode_tps")["ratio"].as_f64().unwrap();
     assert!((back * ratio - 1.0).abs() < 1e-9, "{back} {ratio}");
 }
 
 #[test]
 fn every_null_has_a_reason() {
-    let place = place();
-    place.run(RUN).ends_with(0);
-    let found = json(&place, "compare");
+    let folder = folder();
+    folder.run(RUN).ends_with(0);
+    let found = json(&folder, "compare");
     for row in found["contrasts"][0]["figures"].as_array().unwrap() {
         let object = row.as_object().unwrap();
         for field in ["baseline", "other", "ratio", "low", "high", "detectable"] {
@@ -62,56 +62,56 @@ fn every_null_has_a_reason() {
 }
 
 #[test]
-fn a_gate_fails_only_where_the_whole_interval_lies_beyond_it() {
-    let place = place();
-    place.run(&format!("{RUN} --out run")).ends_with(0);
-    assert_eq!(place.run("compare run --gate decode_tps=20").code, Some(0));
-    let failed = place.run("compare run --gate decode_tps=5 --gate memory_peak_bytes=10 --format md").ends_with(3);
+fn a_gate_fails_only_if_the_whole_interval_is_beyond_it() {
+    let folder = folder();
+    folder.run(&format!("{RUN} --out run")).ends_with(0);
+    assert_eq!(folder.run("compare run --gate decode_tps=20").code, Some(0));
+    let failed = folder.run("compare run --gate decode_tps=5 --gate memory_peak_bytes=10 --format md").ends_with(3);
     assert!(failed.out.contains("FAILED") && failed.err.contains("decode_tps"), "{}\n{}", failed.out, failed.err);
-    // The mock has no memory to measure on a virtual clock: a gate without figures has not passed.
+    // The mock has no memory figures. A gate without figures is not passed.
     assert!(failed.out.contains("not judged"), "{}", failed.out);
-    assert_eq!(place.run("compare run --gate memory_peak_bytes=10").code, Some(1));
+    assert_eq!(folder.run("compare run --gate memory_peak_bytes=10").code, Some(1));
 }
 
 #[test]
-fn other_work_is_never_one_ratio() {
-    let place = place();
-    place.run("run -e mock -m tiny.gguf --prompts three.toml -n 8 -r 2 -t 2 --out two").ends_with(0);
-    place.run("run -e mock -m tiny.gguf --prompts three.toml -n 8 -r 2 -t 1 --out one").ends_with(0);
-    place.run("run -e mock -m tiny.gguf --prompts three.toml -n 9 -r 2 -t 2 --out longer").ends_with(0);
-    let threads = json(&place, "compare two one");
+fn different_work_is_not_comparable() {
+    let folder = folder();
+    folder.run("run -e mock -m tiny.gguf --prompts three.toml -n 8 -r 2 -t 2 --out two").ends_with(0);
+    folder.run("run -e mock -m tiny.gguf --prompts three.toml -n 8 -r 2 -t 1 --out one").ends_with(0);
+    folder.run("run -e mock -m tiny.gguf --prompts three.toml -n 9 -r 2 -t 2 --out longer").ends_with(0);
+    let threads = json(&folder, "compare two one");
     assert_eq!(threads["contrasts"][0]["work"]["label"], "not_comparable");
-    let text = place.run("compare two longer").ends_with(0).out;
+    let text = folder.run("compare two longer").ends_with(0).out;
     assert!(text.contains("not comparable") && text.contains("other lengths"), "{text}");
     assert!(!text.contains("faster than") && !text.contains("slower than"), "{text}");
-    assert_eq!(place.run("compare two longer --gate decode_tps=5").code, Some(1));
+    assert_eq!(folder.run("compare two longer --gate decode_tps=5").code, Some(1));
     // The same work in two folders is equal.
-    place.run("run -e mock -m tiny.gguf --prompts three.toml -n 8 -r 2 -t 2 --out again").ends_with(0);
-    assert_eq!(json(&place, "compare two again")["contrasts"][0]["work"]["label"], "equal");
+    folder.run("run -e mock -m tiny.gguf --prompts three.toml -n 8 -r 2 -t 2 --out again").ends_with(0);
+    assert_eq!(json(&folder, "compare two again")["contrasts"][0]["work"]["label"], "equal");
 }
 
 #[test]
 fn a_run_from_another_build_is_never_equal() {
-    let place = place();
-    place.run("run -e mock -m tiny.gguf --prompts three.toml -n 8 -r 2 -t 2 --out one").ends_with(0);
-    place.run("run -e mock -m tiny.gguf --prompts three.toml -n 8 -r 2 -t 2 --out other").ends_with(0);
-    let path = place.path("other/run.json");
+    let folder = folder();
+    folder.run("run -e mock -m tiny.gguf --prompts three.toml -n 8 -r 2 -t 2 --out one").ends_with(0);
+    folder.run("run -e mock -m tiny.gguf --prompts three.toml -n 8 -r 2 -t 2 --out other").ends_with(0);
+    let path = folder.path("other/run.json");
     let mut file: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
     file["tool"]["target_features"] = serde_json::json!(["sse2"]);
     fs::write(&path, serde_json::to_vec(&file).unwrap()).unwrap();
-    let found = json(&place, "compare one other");
+    let found = json(&folder, "compare one other");
     assert_eq!(found["contrasts"][0]["work"]["label"], "not_comparable");
     assert_eq!(found["surroundings"][0]["what"], "tool.target_features");
 }
 
 #[test]
-fn what_cannot_be_compared_is_refused_by_name() {
-    let place = place();
-    let nothing = place.run("compare").ends_with(2);
+fn invalid_comparisons_are_errors() {
+    let folder = folder();
+    let nothing = folder.run("compare").ends_with(2);
     assert!(nothing.err.contains("none below runs"), "{}", nothing.err);
-    place.run("run -e mock -m tiny.gguf --prompts three.toml -n 8 -r 1 -t 2 --out one").ends_with(0);
-    fs::write(place.path("bench.json"), "[]").unwrap();
-    let mut told = String::new();
+    folder.run("run -e mock -m tiny.gguf --prompts three.toml -n 8 -r 1 -t 2 --out one").ends_with(0);
+    fs::write(folder.path("bench.json"), "[]").unwrap();
+    let mut errors = String::new();
     for line in [
         "compare one",
         "compare one candle",
@@ -121,41 +121,41 @@ fn what_cannot_be_compared_is_refused_by_name() {
         "compare one one --threshold 0",
         "compare bench.json one",
     ] {
-        let done = place.run(line).ends_with(2);
-        writeln!(told, "$ inferometer {line}\n{}", done.err.replace(&place.path("").display().to_string(), "DIR/"))
+        let done = folder.run(line).ends_with(2);
+        writeln!(errors, "$ inferometer {line}\n{}", done.err.replace(&folder.path("").display().to_string(), "DIR/"))
             .unwrap();
     }
-    insta::assert_snapshot!(told);
+    insta::assert_snapshot!(errors);
 }
 
 #[test]
 fn llama_benchs_file_counts_as_a_run() {
-    let place = place();
-    place.run("run -e mock -m tiny.gguf --prompt-tokens 16 -n 9 -r 2 -t 2 --out ours").ends_with(0);
+    let folder = folder();
+    folder.run("run -e mock -m tiny.gguf --prompt-tokens 16 -n 9 -r 2 -t 2 --out ours").ends_with(0);
     let test = |n_prompt: usize, n_gen: usize, depth: usize, rates: &str| {
         format!(
             r#"{{"build_commit":"abc","build_number":1,"cpu_info":"","backends":"CPU","model_filename":"tiny.gguf","model_type":"llama","model_size":1,"model_n_params":2,"n_threads":2,"type_k":"f16","type_v":"f16","n_prompt":{n_prompt},"n_gen":{n_gen},"n_depth":{depth},"test_time":"2026-01-01T00:00:00Z","samples_ns":[1,1],"samples_ts":[{rates}]}}"#
         )
     };
     let file = format!("[{},{}]", test(16, 0, 0, "100,110"), test(0, 8, 16, "50,51"));
-    fs::write(place.path("bench.json"), file).unwrap();
-    let found = json(&place, "compare bench.json ours");
+    fs::write(folder.path("bench.json"), file).unwrap();
+    let found = json(&folder, "compare bench.json ours");
     assert_eq!(found["contrasts"][0]["work"]["label"], "not_comparable", "its weights cannot be known");
     assert!((figure(&found, "prefill_tps")["baseline"].as_f64().unwrap() - 105.0).abs() < 1e-9);
     assert!(figure(&found, "latency_s")["reasons"]["ratio"].as_str().unwrap().contains("only one side"));
 }
 
 #[test]
-fn other_quantisations_of_the_same_weights_are_never_equal() {
-    let place = place();
+fn different_quantisations_of_the_same_weights_are_not_equal() {
+    let folder = folder();
     for quant in ["q5_0", "q5_1", "q4_0"] {
-        place.run(&format!("models quantize tiny.gguf --quant {quant} -o tiny-{quant}.gguf")).ends_with(0);
+        folder.run(&format!("models quantize tiny.gguf --quant {quant} -o tiny-{quant}.gguf")).ends_with(0);
     }
-    place
+    folder
         .run("run -e mock -m tiny-q5_0.gguf -m tiny-q5_1.gguf -m tiny-q4_0.gguf --prompts three.toml -n 8 -r 2 -t 2 --out three")
         .ends_with(0);
-    let found = json(&place, "compare three");
-    let work = |place: usize| &found["contrasts"][place]["work"];
+    let found = json(&folder, "compare three");
+    let work = |index: usize| &found["contrasts"][index]["work"];
     assert_eq!(found["contrasts"].as_array().unwrap().len(), 2, "one engine: its models are the sides");
     assert_eq!(work(0)["label"], "quant_equivalent", "5.5 and 6.0 bits from one source: {}", work(0)["checks"]);
     assert_eq!(work(1)["label"], "not_comparable", "4.5 bits are not 5.5: {}", work(1)["checks"]);

@@ -1,13 +1,13 @@
-//! Counters through the whole binary: the mock's machine has a PMU of as many registers as it is told.
+//! Counters of runs on the mock engine, whose machine has a PMU with a given number of registers.
 
 use serde_json::Value;
 
-use crate::support::Place;
+use crate::support::TestFolder;
 
-fn run(place: &Place, options: &str) -> Value {
+fn run(folder: &TestFolder, options: &str) -> Value {
     let line = format!("run -e mock -m tiny.gguf --prompt hello -n 6 -r 2 -t 1 --out run {options}");
-    place.run(&line).ends_with(0);
-    let file = place.run_file("run");
+    folder.run(&line).ends_with(0);
+    let file = folder.run_file("run");
     assert_eq!(file["cases"].as_array().map(Vec::len), Some(1));
     file
 }
@@ -18,9 +18,9 @@ fn row<'v>(file: &'v Value, phase: &str) -> &'v Value {
 }
 
 #[test]
-fn events_that_do_not_fit_are_counted_in_requests_of_their_own() {
-    let place = Place::new();
-    let file = run(&place, "--set mock.registers=3");
+fn events_that_do_not_fit_are_counted_in_separate_requests() {
+    let folder = TestFolder::new();
+    let file = run(&folder, "--set mock.registers=3");
     let stepped = file["cases"][0]["stepped"].as_array().unwrap();
     let sets: Vec<u64> = stepped.iter().map(|sample| sample["counter_set"].as_u64().unwrap_or(0)).collect();
     assert_eq!(sets.iter().filter(|&&set| set == 1).count() * 2, sets.len(), "as many requests for each set: {sets:?}");
@@ -29,28 +29,28 @@ fn events_that_do_not_fit_are_counted_in_requests_of_their_own() {
     for name in ["cycles", "instructions", "cache_references", "cache_misses"] {
         assert!(of(name) > 0.0, "{decode}");
     }
-    // The last event is the one of another request: its time stands beside it.
+    // The last event is counted in another request, whose time is recorded with it.
     let others: Vec<&String> = decode["counted_s"].as_object().unwrap().keys().collect();
     assert_eq!(others, ["cache_misses"]);
-    // The mock makes four references for each miss, whichever request counts them.
+    // The mock makes four references per miss in every request.
     assert!((of("cache_references") / of("cache_misses") - 4.0).abs() < 1e-9);
     let ipc = decode["derived"]["ipc"].as_f64().unwrap();
     assert!((ipc - of("instructions") / of("cycles")).abs() < 1e-12);
-    let report = place.run("report run").ends_with(0).out;
+    let report = folder.run("report run").ends_with(0).out;
     assert!(report.contains("counted in 2 sets") && report.contains("IPC"), "{report}");
 }
 
 #[test]
-fn events_that_are_named_are_counted_op_by_op() {
-    let place = Place::new();
-    let file = run(&place, "--set mock.registers=2 --counters cycles,instructions,cache_misses");
+fn named_events_are_counted_by_operation() {
+    let folder = TestFolder::new();
+    let file = run(&folder, "--set mock.registers=2 --counters cycles,instructions,cache_misses");
     let case = &file["cases"][0];
     let rows = case["op_counters"].as_array().unwrap();
     let of = |phase: &str, name: &str| -> f64 {
         let rows = rows.iter().filter(|row| row["phase"] == phase);
         rows.map(|row| row["counters"][name].as_f64().unwrap()).sum()
     };
-    // The mock works in its ops alone: what they count together is what the phase counted.
+    // The mock works only in operations, so their sum is the count of the phase.
     for phase in ["prefill", "decode"] {
         for name in ["instructions", "cache_misses"] {
             let whole = row(&file, phase)["counters"][name].as_f64().unwrap();
@@ -59,35 +59,37 @@ fn events_that_are_named_are_counted_op_by_op() {
     }
     let q = rows.iter().find(|row| row["phase"] == "decode" && row["op"] == "q_proj").unwrap();
     assert!(q["derived"]["ipc"].as_f64().unwrap() > 0.0, "{q}");
-    assert!(file["probes"][0]["counted"].as_f64().is_some(), "its slow-down is told");
-    let done = place.run("report run").ends_with(0);
-    assert!(done.out.contains("the counted pass"), "{}", done.out);
-    place.run("trace check run/trace.json").ends_with(0);
-    let trace = std::fs::read_to_string(place.path("run/trace.json")).unwrap();
+    assert!(file["probes"][0]["counted"].as_f64().is_some(), "its overhead is reported");
+    let done = folder.run("report run").ends_with(0);
+    assert!(done.out.contains("counted pass (counters"), "{}", done.out);
+    folder.run("trace check run/trace.json").ends_with(0);
+    let trace = std::fs::read_to_string(folder.path("run/trace.json")).unwrap();
     assert!(trace.contains("instructions per s"), "events have tracks");
-    // Nobody asks for events by name: no pass of that kind.
-    let plain = run_anew(&place);
+    // Without named events there is no counted pass.
+    let plain = run_without_named_events(&folder);
     assert!(plain["cases"][0]["op_counters"].is_null() && plain["cases"][0]["counted"].is_null());
 }
 
-fn run_anew(place: &Place) -> Value {
-    place.run("run -e mock -m tiny.gguf --prompt hello -n 6 -r 1 -t 1 --out plain --set mock.registers=4").ends_with(0);
-    place.run_file("plain")
+fn run_without_named_events(folder: &TestFolder) -> Value {
+    folder
+        .run("run -e mock -m tiny.gguf --prompt hello -n 6 -r 1 -t 1 --out plain --set mock.registers=4")
+        .ends_with(0);
+    folder.run_file("plain")
 }
 
 #[test]
 fn one_set_is_one_request() {
-    let place = Place::new();
-    let file = run(&place, "--set mock.registers=4");
+    let folder = TestFolder::new();
+    let file = run(&folder, "--set mock.registers=4");
     let stepped = file["cases"][0]["stepped"].as_array().unwrap();
     assert!(stepped.iter().all(|sample| sample["counter_set"].is_null()), "{stepped:?}");
     assert!(row(&file, "decode")["counted_s"].is_null());
 }
 
 #[test]
-fn a_machine_without_counters_says_so_for_each() {
-    let place = Place::new();
-    let file = run(&place, "--counters cycles,LLC-loads,r01c2,cpu/event=0x3c,umask=1/,task-clock");
+fn every_missing_counter_has_a_reason() {
+    let folder = TestFolder::new();
+    let file = run(&folder, "--counters cycles,LLC-loads,r01c2,cpu/event=0x3c,umask=1/,task-clock");
     for name in ["cycles", "llc_loads", "r01c2", "cpu/event=0x3c,umask=1/", "task_clock_s"] {
         assert!(file["cases"][0]["counters"][name].is_null());
         let reason = file["cases"][0]["reasons"][name].as_str().unwrap_or_else(|| panic!("{name} has no reason"));
@@ -97,8 +99,8 @@ fn a_machine_without_counters_says_so_for_each() {
 }
 
 #[test]
-fn a_name_that_is_none_is_refused_once() {
-    let place = Place::new();
-    let done = place.run("run -e mock -m tiny.gguf --counters LLC-laods").ends_with(2);
+fn an_unknown_counter_is_an_error() {
+    let folder = TestFolder::new();
+    let done = folder.run("run -e mock -m tiny.gguf --counters LLC-laods").ends_with(2);
     assert!(done.err.contains("did you mean `llc_loads`?") && done.err.contains("docs/counters.md"), "{}", done.err);
 }

@@ -1,29 +1,29 @@
-//! What bad input gets: one clear error on stderr, exit code 2, no folder that looks like a run.
+//! Bad input: one error on stderr, exit code 2, no run folder.
 
 use std::fmt::Write as _;
 use std::fs;
 
-use crate::support::Place;
+use crate::support::TestFolder;
 
-/// Runs each line, wants exit code 2 and an error, and gives all texts together.
-fn told(place: &Place, lines: &[&str]) -> String {
+/// The errors of all lines. Each must exit with code 2.
+fn errors(folder: &TestFolder, lines: &[&str]) -> String {
     let mut all = String::new();
     for line in lines {
-        let done = place.run(line).ends_with(2);
+        let done = folder.run(line).ends_with(2);
         assert_eq!(done.out, "", "{line} wrote to stdout");
         assert!(done.err.starts_with("error: "), "{line}:\n{}", done.err);
-        assert!(!place.path("runs").exists() && !place.path("new").exists(), "{line} left a folder");
-        write!(all, "$ inferometer {line}\n{}\n", done.err.replace(&place.path("").display().to_string(), "DIR/"))
+        assert!(!folder.path("runs").exists() && !folder.path("new").exists(), "{line} left a folder");
+        write!(all, "$ inferometer {line}\n{}\n", done.err.replace(&folder.path("").display().to_string(), "DIR/"))
             .unwrap();
     }
     all
 }
 
 #[test]
-fn names_that_nobody_knows() {
-    let place = Place::new();
-    insta::assert_snapshot!(told(
-        &place,
+fn unknown_names() {
+    let folder = TestFolder::new();
+    insta::assert_snapshot!(errors(
+        &folder,
         &[
             "run -e candel -m tiny.gguf",
             "run -e candle:fast -m tiny.gguf",
@@ -45,10 +45,10 @@ fn names_that_nobody_knows() {
 }
 
 #[test]
-fn words_that_clap_refuses() {
-    let place = Place::new();
-    insta::assert_snapshot!(told(
-        &place,
+fn arguments_that_clap_refuses() {
+    let folder = TestFolder::new();
+    insta::assert_snapshot!(errors(
+        &folder,
         &[
             "rnu",
             "run --thread 2",
@@ -65,21 +65,21 @@ fn words_that_clap_refuses() {
 }
 
 #[test]
-fn files_that_are_no_models() {
-    let place = Place::new();
-    let model = fs::read(place.path("tiny.gguf")).unwrap();
-    fs::write(place.path("cut.gguf"), &model[..model.len() / 2]).unwrap();
-    fs::write(place.path("short.gguf"), &model[..10]).unwrap();
-    fs::write(place.path("empty.gguf"), "").unwrap();
-    fs::write(place.path("page.gguf"), "<!DOCTYPE html><html>404</html>").unwrap();
-    // A header that asks for 2^62 tensors.
+fn files_that_are_not_models() {
+    let folder = TestFolder::new();
+    let model = fs::read(folder.path("tiny.gguf")).unwrap();
+    fs::write(folder.path("cut.gguf"), &model[..model.len() / 2]).unwrap();
+    fs::write(folder.path("short.gguf"), &model[..10]).unwrap();
+    fs::write(folder.path("empty.gguf"), "").unwrap();
+    fs::write(folder.path("page.gguf"), "<!DOCTYPE html><html>404</html>").unwrap();
+    // A header that announces 2^62 tensors.
     let mut hostile = model.clone();
     hostile[8..16].copy_from_slice(&(1_u64 << 62).to_le_bytes());
-    fs::write(place.path("hostile.gguf"), hostile).unwrap();
-    fs::create_dir(place.path("folder")).unwrap();
-    fs::write(place.path("bert.json"), r#"{"model_type": "bert", "hidden_size": 64}"#).unwrap();
-    insta::assert_snapshot!(told(
-        &place,
+    fs::write(folder.path("hostile.gguf"), hostile).unwrap();
+    fs::create_dir(folder.path("folder")).unwrap();
+    fs::write(folder.path("bert.json"), r#"{"model_type": "bert", "hidden_size": 64}"#).unwrap();
+    insta::assert_snapshot!(errors(
+        &folder,
         &[
             "run -e mock -m ./absent.gguf --out new",
             "run -e mock -m ./cut.gguf --out new",
@@ -95,14 +95,17 @@ fn files_that_are_no_models() {
 }
 
 #[test]
-fn prompts_that_cannot_be() {
-    let place = Place::new();
-    fs::write(place.path("mistake.toml"), "description = \"x\"\n\n[[prompt]]\nid = \"a\"\ntxt = \"hello\"\n").unwrap();
-    fs::write(place.path("twice.toml"), "[[prompt]]\nid = \"a\"\ntext = \"x\"\n[[prompt]]\nid = \"a\"\ntext = \"y\"\n")
-        .unwrap();
-    fs::write(place.path("none.toml"), "description = \"x\"\n").unwrap();
-    insta::assert_snapshot!(told(
-        &place,
+fn invalid_prompts() {
+    let folder = TestFolder::new();
+    fs::write(folder.path("mistake.toml"), "description = \"x\"\n\n[[prompt]]\nid = \"a\"\ntxt = \"hello\"\n").unwrap();
+    fs::write(
+        folder.path("twice.toml"),
+        "[[prompt]]\nid = \"a\"\ntext = \"x\"\n[[prompt]]\nid = \"a\"\ntext = \"y\"\n",
+    )
+    .unwrap();
+    fs::write(folder.path("none.toml"), "description = \"x\"\n").unwrap();
+    insta::assert_snapshot!(errors(
+        &folder,
         &[
             "run -e mock -m tiny.gguf --prompts mistake.toml --out new",
             "run -e mock -m tiny.gguf --prompts twice.toml --out new",
@@ -114,13 +117,13 @@ fn prompts_that_cannot_be() {
 }
 
 #[test]
-fn folders_that_will_not_do() {
-    let place = Place::new();
-    fs::write(place.path("file"), "").unwrap();
-    place.run("run -e mock -m tiny.gguf --prompt a -n 1 -r 1 -t 1 --out taken").ends_with(0);
-    fs::create_dir(place.path("void")).unwrap();
-    insta::assert_snapshot!(told(
-        &place,
+fn invalid_folders() {
+    let folder = TestFolder::new();
+    fs::write(folder.path("file"), "").unwrap();
+    folder.run("run -e mock -m tiny.gguf --prompt a -n 1 -r 1 -t 1 --out taken").ends_with(0);
+    fs::create_dir(folder.path("void")).unwrap();
+    insta::assert_snapshot!(errors(
+        &folder,
         &[
             "run -e mock -m tiny.gguf --prompt a -n 1 -r 1 -t 1 --out file/run",
             "run -e mock -m tiny.gguf --prompt a -n 1 -r 1 -t 1 --out taken",
@@ -136,9 +139,9 @@ fn folders_that_will_not_do() {
 }
 
 #[test]
-fn what_cannot_be_fetched_names_every_place_that_was_tried() {
-    let place = Place::new();
-    let done = place.run("run -e mock -m smollm2-135m --out new").ends_with(2);
+fn a_failed_fetch_names_every_origin() {
+    let folder = TestFolder::new();
+    let done = folder.run("run -e mock -m smollm2-135m --out new").ends_with(2);
     assert!(done.err.contains("HF_HUB_OFFLINE") || done.err.contains("offline"), "{}", done.err);
-    assert!(!place.path("new").exists());
+    assert!(!folder.path("new").exists());
 }

@@ -1,36 +1,36 @@
-//! What happens when an engine fails, dies or hangs, and when a user or a system ends a run.
+//! Engines that fail, crash or hang, and runs that a user or the system ends.
 
 use std::fs;
 use std::process::Stdio;
 
 use serde_json::Value;
 
-use crate::support::{Done, Place, prompts, signal};
+use crate::support::{Done, TestFolder, prompts, signal};
 
-/// Runs long enough to be ended in the middle: real time, on a model that computes next to nothing.
+/// A run that takes long enough to be interrupted: real time, on a tiny model.
 const LONG: &str = "run -e candle -m tiny.gguf --prompts three.toml -n 24 -t 1 --warmup 1 --raw --ignore-eos --out run";
 
-fn place() -> Place {
-    let place = Place::new();
-    fs::write(place.path("three.toml"), prompts(3)).unwrap();
-    // The middle one decodes ten times as often: a fault in the 60th decode of a session hits it alone.
+fn folder() -> TestFolder {
+    let folder = TestFolder::new();
+    fs::write(folder.path("three.toml"), prompts(3)).unwrap();
+    // The middle prompt has ten times as many tokens, so that a fault in the 60th decode of a session affects only this prompt.
     let uneven = prompts(3).replace("id =", "new_tokens = 4\nid =").replace("4\nid = \"p2\"", "40\nid = \"p2\"");
-    fs::write(place.path("uneven.toml"), uneven).unwrap();
-    place
+    fs::write(folder.path("uneven.toml"), uneven).unwrap();
+    folder
 }
 
-/// A run of three cases on the mock engine in which the fault hits one of them.
+/// A run of three cases on the mock engine; the fault affects one of them.
 fn uneven(fault: &str) -> String {
     format!(
         "run -e mock -m tiny.gguf --prompts uneven.toml -r 1 -t 1 --warmup 1 --ignore-eos --set mock.{fault}=decode:60 --out run"
     )
 }
 
-/// The middle case has the status, the others are whole.
-fn hit(file: &Value, status: &str) -> String {
+/// Checks that only the middle case has the status, and returns its error.
+fn error_of_middle_case(file: &Value, status: &str) -> String {
     assert_eq!(statuses(file), ["ok", status, "ok"]);
     let error = file["cases"][1]["error"].as_str().unwrap_or_default().to_owned();
-    assert!(error.contains("decode"), "the last phase is told: {error}");
+    assert!(error.contains("decode"), "the error names the last phase: {error}");
     error
 }
 
@@ -39,93 +39,94 @@ fn statuses(file: &Value) -> Vec<&str> {
 }
 
 #[test]
-fn one_case_that_fails_costs_its_row() {
-    let place = place();
-    let done = place.run(&uneven("fail")).ends_with(1);
-    hit(&place.run_file("run"), "failed");
+fn a_failure_affects_one_case() {
+    let folder = folder();
+    let done = folder.run(&uneven("fail")).ends_with(1);
+    error_of_middle_case(&folder.run_file("run"), "failed");
     assert!(done.out.contains("Failures") && done.out.contains("mock/tiny/p2/t1/d0"), "{}", done.out);
 }
 
 #[test]
-fn a_worker_that_aborts_costs_a_row_and_not_the_run() {
-    let place = place();
-    place.run(&uneven("abort")).ends_with(1);
-    let error = hit(&place.run_file("run"), "failed");
+fn an_aborting_worker_affects_one_case() {
+    let folder = folder();
+    folder.run(&uneven("abort")).ends_with(1);
+    let error = error_of_middle_case(&folder.run_file("run"), "failed");
     assert!(error.contains("signal 6"), "{error}");
 }
 
 #[test]
-fn a_worker_that_hangs_is_ended_at_its_time() {
-    let place = place();
-    place.run(&format!("{} --timeout 1", uneven("hang"))).ends_with(1);
-    hit(&place.run_file("run"), "timeout");
+fn a_hanging_worker_is_killed_after_the_timeout() {
+    let folder = folder();
+    folder.run(&format!("{} --timeout 1", uneven("hang"))).ends_with(1);
+    error_of_middle_case(&folder.run_file("run"), "timeout");
 }
 
 #[test]
-fn what_an_engine_refuses_is_told_before_anything_is_measured() {
-    let place = place();
+fn settings_that_an_engine_refuses_are_errors_before_the_run() {
+    let folder = folder();
     for (option, takes) in [("-e mock --set mock.gap=1", "gap_us"), ("-e candle --device gpu", "cuda:N")] {
         let done =
-            place.run(&format!("run {option} -m tiny.gguf --prompts three.toml -r 1 -t 1 --out run")).ends_with(2);
+            folder.run(&format!("run {option} -m tiny.gguf --prompts three.toml -r 1 -t 1 --out run")).ends_with(2);
         assert_eq!(done.err.matches(takes).count(), 1, "{}", done.err);
-        assert!(!place.path("run").exists(), "nothing was begun");
+        assert!(!folder.path("run").exists(), "no folder was written");
     }
 }
 
 #[test]
 fn ctrl_c_keeps_and_reports_what_was_measured() {
-    let place = place();
-    let child = place.command(&format!("{LONG} -r 400")).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    place.wait_for_lines("run/samples.jsonl", 12);
+    let folder = folder();
+    let child =
+        folder.command(&format!("{LONG} -r 400")).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    folder.wait_for_lines("run/samples.jsonl", 12);
     signal(child.id(), "-INT");
     let done = Done::from(child.wait_with_output().unwrap()).ends_with(130);
     assert!(done.err.contains("interrupted"), "{}", done.err);
-    let file = place.run_file("run");
+    let file = folder.run_file("run");
     assert_eq!(file["interrupted"], true);
     let kept: usize =
         file["cases"].as_array().unwrap().iter().map(|case| case["samples"].as_array().unwrap().len()).sum();
     assert!(kept >= 3, "{kept}");
-    assert!(fs::read_to_string(place.path("run/report.md")).unwrap().contains("interrupted"));
-    place.run("trace check run/trace.json").ends_with(0);
+    assert!(fs::read_to_string(folder.path("run/report.md")).unwrap().contains("interrupted"));
+    folder.run("trace check run/trace.json").ends_with(0);
 }
 
 #[test]
-fn after_kill_9_everything_can_be_read_and_resumed() {
-    let place = place();
+fn a_killed_run_can_be_read_and_resumed() {
+    let folder = folder();
     let line = format!("{LONG} -r 40");
-    let mut child = place.command(&line).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    place.wait_for_lines("run/samples.jsonl", 20);
+    let mut child = folder.command(&line).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    folder.wait_for_lines("run/samples.jsonl", 20);
     signal(child.id(), "-KILL");
     child.wait().unwrap();
     let lines = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
-    let before = fs::read_to_string(place.path("run/samples.jsonl")).unwrap();
+    let before = fs::read_to_string(folder.path("run/samples.jsonl")).unwrap();
     let whole = lines(&before[..=before.rfind('\n').unwrap()]);
 
-    // What is on disk is valid as it is.
-    place.run("trace check run/trace.json").ends_with(0);
-    let report = place.run("report run").ends_with(0).out;
+    // The files on disk are valid.
+    folder.run("trace check run/trace.json").ends_with(0);
+    let report = folder.run("report run").ends_with(0).out;
     assert!(report.contains("candle/tiny/p1/t1/d0") || report.contains("p1"), "{report}");
 
-    // And it can be gone on with: what was measured stays, the rest is added.
+    // The run can be resumed: its samples are kept and the others are added.
     let resumed = line.replace("--out run", "--resume run");
-    let told = place.run(&resumed).ends_with(0).err;
-    let first = told.lines().find(|line| line.contains("requests done)")).unwrap();
-    assert!(!first.contains("(0 of"), "what is there counts: {first}");
-    let after = lines(&fs::read_to_string(place.path("run/samples.jsonl")).unwrap());
+    let errors = folder.run(&resumed).ends_with(0).err;
+    let first = errors.lines().find(|line| line.contains("requests done)")).unwrap();
+    assert!(!first.contains("(0 of"), "finished requests count: {first}");
+    let after = lines(&fs::read_to_string(folder.path("run/samples.jsonl")).unwrap());
     assert_eq!(after[..whole.len()], whole[..], "the samples of the first part were changed");
-    let file = place.run_file("run");
+    let file = folder.run_file("run");
     assert_eq!(file["interrupted"], false);
     for case in file["cases"].as_array().unwrap() {
         let counting = case["samples"].as_array().unwrap().iter().filter(|sample| sample["warmup"] == false).count();
         assert_eq!((case["status"].as_str(), counting), (Some("ok"), 40), "{}", case["id"]);
     }
-    place.run("trace check run/trace.json").ends_with(0);
+    folder.run("trace check run/trace.json").ends_with(0);
 }
 
 #[test]
 fn a_resumed_run_must_be_the_same_run() {
-    let place = place();
-    place.run("run -e mock -m tiny.gguf --prompt a -n 2 -r 1 -t 1 --out run").ends_with(0);
-    let done = place.run("run -e mock -m tiny.gguf --prompt a -n 3 -r 1 -t 1 --resume run").ends_with(2);
+    let folder = folder();
+    folder.run("run -e mock -m tiny.gguf --prompt a -n 2 -r 1 -t 1 --out run").ends_with(0);
+    let done = folder.run("run -e mock -m tiny.gguf --prompt a -n 3 -r 1 -t 1 --resume run").ends_with(2);
     assert!(done.err.starts_with("error: "), "{}", done.err);
 }

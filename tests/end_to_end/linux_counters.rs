@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::support::{Done, Place};
+use crate::support::{Done, TestFolder};
 
 const PARANOID: &str = "/proc/sys/kernel/perf_event_paranoid";
 const COUNTERS: &str = "cycles,instructions,LLC-load-misses,task-clock,page-faults,context-switches,cpu-migrations";
@@ -46,9 +46,9 @@ fn every_level_of_rights_gives_values_or_reasons() {
     let restore = Level(before);
     for level in ["2", "3"] {
         fs::write(PARANOID, level).unwrap();
-        let place = Place::new();
-        place.run(&line(1, 4)).ends_with(0);
-        each_is_a_value_or_a_reason(&place.run_file("run"));
+        let folder = TestFolder::new();
+        folder.run(&line(1, 4)).ends_with(0);
+        each_is_a_value_or_a_reason(&folder.run_file("run"));
         as_nobody(level);
     }
     drop(restore);
@@ -56,19 +56,20 @@ fn every_level_of_rights_gives_values_or_reasons() {
 
 /// The same run by a user without rights.
 fn as_nobody(level: &str) {
-    let place = Place::new();
-    let everybody = |path: &str, mode| fs::set_permissions(place.path(path), fs::Permissions::from_mode(mode)).unwrap();
-    fs::copy(env!("CARGO_BIN_EXE_inferometer"), place.path("inferometer")).unwrap();
+    let folder = TestFolder::new();
+    let everybody =
+        |path: &str, mode| fs::set_permissions(folder.path(path), fs::Permissions::from_mode(mode)).unwrap();
+    fs::copy(env!("CARGO_BIN_EXE_inferometer"), folder.path("inferometer")).unwrap();
     everybody("inferometer", 0o755);
     everybody("tiny.gguf", 0o644);
     everybody("", 0o777);
-    let own = place.command(&line(1, 4));
+    let own = folder.command(&line(1, 4));
     let mut command = Command::new("setpriv");
-    command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(place.path("inferometer"));
-    command.args(own.get_args()).current_dir(place.path("")).env_clear();
+    command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(folder.path("inferometer"));
+    command.args(own.get_args()).current_dir(folder.path("")).env_clear();
     command.envs(own.get_envs().filter_map(|(name, value)| Some((name, value?))));
     Done::from(command.output().unwrap()).ends_with(0);
-    let file = place.run_file("run");
+    let file = folder.run_file("run");
     each_is_a_value_or_a_reason(&file);
     let case = &file["cases"][0];
     assert!(case["counters"]["context_switches"].is_null(), "level {level}: {}", case["counters"]);
@@ -105,9 +106,9 @@ fn stolen_ticks() -> u64 {
 
 /// Processor time of all phases of a request in seconds: by the task clock, and by getrusage.
 fn processor_time(threads: usize) -> Option<(f64, f64)> {
-    let place = Place::new();
-    place.run(&line(threads, 1500)).ends_with(0);
-    let file = place.run_file("run");
+    let folder = TestFolder::new();
+    folder.run(&line(threads, 1500)).ends_with(0);
+    let file = folder.run_file("run");
     let case = &file["cases"][0];
     if let Some(reason) = case["reasons"]["task_clock_s"].as_str() {
         assert!(reason.contains("perf_event"), "{reason}");

@@ -1,4 +1,5 @@
-//! The binary from outside: on the mock engine, whose clock is virtual, to the last byte; on candle for invariants only.
+//! Tests of the binary. Runs on the mock engine, with its virtual clock, are compared byte by byte. Runs on candle are checked for
+//! invariants only.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 

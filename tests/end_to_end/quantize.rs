@@ -1,25 +1,25 @@
-//! Weights in another type from the command line, and what a run says of where its weights are from.
+//! Quantising weights on the command line, and the source of the weights in a run.
 
 use models::digest;
 use models::fetch::Quiet;
 
-use crate::support::Place;
+use crate::support::TestFolder;
 
 #[test]
-fn a_run_says_which_weights_it_had_and_what_they_were_made_from() {
-    let place = Place::new();
-    let sha256 = |name: &str| digest::sha256(&[place.path(name)], None, &Quiet).unwrap();
-    let done = place.run("models quantize tiny.gguf --quant q4_0").ends_with(0);
+fn a_run_records_its_weights_and_their_source() {
+    let folder = TestFolder::new();
+    let sha256 = |name: &str| digest::sha256(&[folder.path(name)], None, &Quiet).unwrap();
+    let done = folder.run("models quantize tiny.gguf --quant q4_0").ends_with(0);
     assert_eq!(done.out, "tiny-q4_0.gguf\n");
     assert!(done.err.contains("bits per weight") && done.err.contains("against Q8_0"), "{}", done.err);
-    place.run("models quantize ./tiny-q4_0.gguf --quant q5_1 -o again.gguf").ends_with(0);
-    let shown = place.run("models show ./again.gguf").ends_with(0).out;
+    folder.run("models quantize ./tiny-q4_0.gguf --quant q5_1 -o again.gguf").ends_with(0);
+    let shown = folder.run("models show ./again.gguf").ends_with(0).out;
     for expected in ["quantisation error", &sha256("tiny.gguf"), &sha256("tiny-q4_0.gguf")] {
         assert!(shown.contains(expected), "{expected}:\n{shown}");
     }
     let line = "run -e mock -m tiny.gguf -m again.gguf --prompt a -n 2 -r 1 -t 1 --trace off --out run";
-    place.run(line).ends_with(0);
-    let run = place.run_file("run");
+    folder.run(line).ends_with(0);
+    let run = folder.run_file("run");
     let [plain, again] = [0, 1].map(|at| &run["plan"]["models"][at]);
     assert_eq!(plain["sha256"], sha256("tiny.gguf"));
     assert!(plain["source"].is_null() && plain["reasons"]["source"].is_string(), "{plain}");
@@ -36,9 +36,9 @@ fn a_run_says_which_weights_it_had_and_what_they_were_made_from() {
 }
 
 #[test]
-fn what_cannot_be_written_leaves_nothing() {
-    let place = Place::new();
-    let before = std::fs::read(place.path("tiny.gguf")).unwrap();
+fn a_failed_quantisation_writes_nothing() {
+    let folder = TestFolder::new();
+    let before = std::fs::read(folder.path("tiny.gguf")).unwrap();
     for line in [
         "models quantize tiny.gguf --quant q8_0 -o tiny.gguf",
         "models quantize tiny.gguf --quant q8_0 -o none/out.gguf",
@@ -46,10 +46,10 @@ fn what_cannot_be_written_leaves_nothing() {
         "models quantize tiny.gguf --quant q6_k -o out.gguf",
         "models quantize tiny.gguf --quant q8_0 --header tiny.gguf -o out.gguf",
     ] {
-        let done = place.run(line).ends_with(2);
+        let done = folder.run(line).ends_with(2);
         assert_eq!(done.err.matches("error: ").count(), 1, "{line}:\n{}", done.err);
         assert!(done.err.contains("help: ") && done.out.is_empty(), "{line}:\n{}", done.err);
-        assert!(!place.path("out.gguf").exists() && !place.path("out.gguf.part").exists(), "{line}");
+        assert!(!folder.path("out.gguf").exists() && !folder.path("out.gguf.part").exists(), "{line}");
     }
-    assert!(before == std::fs::read(place.path("tiny.gguf")).unwrap());
+    assert!(before == std::fs::read(folder.path("tiny.gguf")).unwrap());
 }

@@ -1,4 +1,4 @@
-//! Servers watched from outside: scripted ones, in this process, through real sockets.
+//! Servers measured from outside: scripted servers in this process, through real sockets.
 
 use std::fs;
 
@@ -7,9 +7,9 @@ use serde_json::Value;
 use crate::server::{Script, Server, end_events, head, text_event, unknown_server, whole};
 #[cfg(target_os = "linux")]
 use crate::support::signal;
-use crate::support::{Done, Place};
+use crate::support::{Done, TestFolder};
 
-/// Eight tokens, each in an event of its own.
+/// Eight tokens, each in a separate event.
 fn answer(tokens: usize) -> Script {
     let words = ["one", " two", " three", " four", " five", " six", " seven", " eight"];
     let mut script = vec![head()];
@@ -18,8 +18,8 @@ fn answer(tokens: usize) -> Script {
     script
 }
 
-fn run(place: &Place, server: &Server, more: &str) -> Done {
-    place.run(&format!("run -e openai --url {} -n 8 -r 2 --warmup 1 --out r {more}", server.url()))
+fn run(folder: &TestFolder, server: &Server, more: &str) -> Done {
+    folder.run(&format!("run -e openai --url {} -n 8 -r 2 --warmup 1 --out r {more}", server.url()))
 }
 
 fn counted(case: &Value) -> Vec<&Value> {
@@ -28,20 +28,20 @@ fn counted(case: &Value) -> Vec<&Value> {
 
 #[test]
 fn a_server_is_measured_with_its_processes() {
-    let (place, server) = (Place::new(), unknown_server(|| answer(8)));
-    let done = run(&place, &server, "");
+    let (folder, server) = (TestFolder::new(), unknown_server(|| answer(8)));
+    let done = run(&folder, &server, "");
     assert_eq!(done.code, Some(0), "{}{}", done.out, done.err);
-    let file = place.run_file("r");
+    let file = folder.run_file("r");
     assert_eq!(file["plan"]["models"][0]["origin"], "server");
     for case in file["cases"].as_array().unwrap() {
-        let told = &case["server"];
-        assert_eq!((&told["software"], &told["model"]), (&Value::from("unknown"), &Value::from("some-model")));
-        assert_eq!(told["pid"], Value::from(std::process::id()), "the server lives in this process");
-        assert_eq!(told["started_here"], false);
+        let server = &case["server"];
+        assert_eq!((&server["software"], &server["model"]), (&Value::from("unknown"), &Value::from("some-model")));
+        assert_eq!(server["pid"], Value::from(std::process::id()), "the server lives in this process");
+        assert_eq!(server["started_here"], false);
         assert!(case["memory"]["load_s"].is_null());
         assert!(case["memory"]["reasons"]["load_s"].as_str().unwrap().contains("running before"));
         assert_eq!(case["output"]["text"], "one two three four five six seven eight");
-        assert!(case["reasons"]["top_logprobs"].as_str().unwrap().contains("lends no steps"));
+        assert!(case["reasons"]["top_logprobs"].as_str().unwrap().contains("no steps"));
         assert_eq!(counted(case).len(), 2);
         for sample in counted(case) {
             assert_eq!((&sample["output_tokens"], &sample["server"]["chunks"]), (&Value::from(8), &Value::from(8)));
@@ -55,34 +55,34 @@ fn a_server_is_measured_with_its_processes() {
     }
     let passage = &file["examinations"][0]["reasons"]["positions"];
     assert_eq!(passage, "the model's tokenizer is not here: only the server has it");
-    let table = fs::read_to_string(place.path("r/results.csv")).unwrap();
+    let table = fs::read_to_string(folder.path("r/results.csv")).unwrap();
     assert!(table.lines().next().unwrap().contains("server.cached_tokens"));
-    let report = fs::read_to_string(place.path("r/report.md")).unwrap();
+    let report = fs::read_to_string(folder.path("r/report.md")).unwrap();
     assert!(report.contains("Servers") && report.contains("some-model"), "{report}");
 }
 
 #[test]
-fn what_cannot_be_stands_at_the_top() {
-    let (place, server) = (Place::new(), unknown_server(|| answer(3)));
-    let done = run(&place, &server, "");
+fn impossible_figures_are_reported_first() {
+    let (folder, server) = (TestFolder::new(), unknown_server(|| answer(3)));
+    let done = run(&folder, &server, "");
     assert_eq!(done.code, Some(0), "{}", done.err);
-    assert!(done.out.contains("Cannot be") && done.out.contains("8 pieces of text"), "{}", done.out);
-    let file = place.run_file("r");
+    assert!(done.out.contains("Impossible") && done.out.contains("8 pieces of text"), "{}", done.out);
+    let file = folder.run_file("r");
     let findings = file["cases"][0]["server"]["findings"].as_array().unwrap();
     assert!(findings.iter().any(|finding| finding["rule"] == "pieces_are_tokens" && finding["impossible"] == true));
 }
 
 #[test]
-fn a_failing_request_costs_its_row() {
+fn a_failing_request_affects_one_case() {
     let mut first = true;
     let script = move || {
         let fails = std::mem::take(&mut first);
         if fails { whole(500, "text/plain", "out of memory") } else { answer(8) }
     };
-    let (place, server) = (Place::new(), unknown_server(script));
-    let done = run(&place, &server, "");
+    let (folder, server) = (TestFolder::new(), unknown_server(script));
+    let done = run(&folder, &server, "");
     assert_eq!(done.code, Some(1), "{}", done.err);
-    let file = place.run_file("r");
+    let file = folder.run_file("r");
     let cases = file["cases"].as_array().unwrap();
     assert_eq!(cases[0]["status"], "failed");
     let error = cases[0]["error"].as_str().unwrap();
@@ -92,14 +92,14 @@ fn a_failing_request_costs_its_row() {
 
 #[test]
 fn the_same_model_in_process_and_through_a_server() {
-    let (place, server) = (Place::new(), unknown_server(|| answer(8)));
-    let done = run(&place, &server, "-e candle -m tiny.gguf");
+    let (folder, server) = (TestFolder::new(), unknown_server(|| answer(8)));
+    let done = run(&folder, &server, "-e candle -m tiny.gguf");
     assert_eq!(done.code, Some(0), "{}", done.err);
-    let report = fs::read_to_string(place.path("r/report.md")).unwrap();
+    let report = fs::read_to_string(folder.path("r/report.md")).unwrap();
     assert!(report.contains("In process and through a server"), "{report}");
-    assert!(report.contains("HTTP alone") && report.contains("queue and the rest"), "{report}");
-    assert!(report.contains("chat template not asked for alone: unknown offers no question for it"), "{report}");
-    for case in place.run_file("r")["cases"].as_array().unwrap().iter().filter(|case| case["engine"] == "openai") {
+    assert!(report.contains("HTTP") && report.contains("queue and remainder"), "{report}");
+    assert!(report.contains("chat template was not measured separately and is part of the remainder"), "{report}");
+    for case in folder.run_file("r")["cases"].as_array().unwrap().iter().filter(|case| case["engine"] == "openai") {
         let before = &case["server"]["before_model"];
         assert!(before["round_trip_s"].as_f64().unwrap() > 0.0, "{before}");
         assert_eq!(before["times_s"]["round_trip_s"].as_array().unwrap().len(), 9);
@@ -109,9 +109,9 @@ fn the_same_model_in_process_and_through_a_server() {
     }
 }
 
-/// Stalls in the middle of its answer, and takes its time to end.
+/// Stalls in the middle of its answer, and ends slowly.
 #[cfg(target_os = "linux")]
-const SLUGGISH: &str = r#"
+const SLOW_SERVER: &str = r#"
 import http.server, json, os, signal, sys, time
 def end(*_):
     time.sleep(0.7)
@@ -141,36 +141,36 @@ http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_
 fn an_interrupted_run_leaves_no_server_behind() {
     use std::process::{Command, Stdio};
 
-    let place = Place::new();
-    fs::write(place.path("server.py"), SLUGGISH).unwrap();
-    let mut command = place.command("run -e openai --prompts smoke -n 8 -r 2 --out r --spawn");
+    let folder = TestFolder::new();
+    fs::write(folder.path("server.py"), SLOW_SERVER).unwrap();
+    let mut command = folder.command("run -e openai --prompts smoke -n 8 -r 2 --out r --spawn");
     command.arg("exec python3 server.py {port} pid").stdout(Stdio::piped()).stderr(Stdio::piped());
     let child = command.spawn().unwrap();
-    place.wait_for_lines("pid", 1);
-    let pid = fs::read_to_string(place.path("pid")).unwrap().trim().to_owned();
+    folder.wait_for_lines("pid", 1);
+    let pid = fs::read_to_string(folder.path("pid")).unwrap().trim().to_owned();
     signal(child.id(), "-INT");
     let done = Done::from(child.wait_with_output().unwrap());
     // A process that has ended and was not waited for is a zombie.
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     assert!(stat.is_empty() || stat.contains(") Z "), "{stat}");
     assert_eq!(done.code, Some(130), "{}", done.err);
-    assert_eq!(place.run_file("r")["interrupted"], true);
+    assert_eq!(folder.run_file("r")["interrupted"], true);
 }
 
 #[test]
 fn servers_need_an_address_and_other_engines_refuse_one() {
-    let place = Place::new();
-    let done = place.run("run -e openai");
+    let folder = TestFolder::new();
+    let done = folder.run("run -e openai");
     assert_eq!(done.code, Some(2));
     assert!(done.err.contains("--url") && done.err.contains("--spawn"), "{}", done.err);
-    let done = place.run("run -e candle -m tiny.gguf --url http://127.0.0.1:1");
+    let done = folder.run("run -e candle -m tiny.gguf --url http://127.0.0.1:1");
     assert_eq!(done.code, Some(2));
     assert!(done.err.contains("--url") && done.err.contains("-e openai"), "{}", done.err);
-    let done = place.run("run -e openai --url http://127.0.0.1:1 --prompt-tokens 8");
+    let done = folder.run("run -e openai --url http://127.0.0.1:1 --prompt-tokens 8");
     assert_eq!(done.code, Some(2), "there is no tokenizer");
     assert!(done.err.contains("tokenizer"), "{}", done.err);
-    let done = place.run("run -e openai --url http://127.0.0.1:1 --prompts smoke --out r");
+    let done = folder.run("run -e openai --url http://127.0.0.1:1 --prompts smoke --out r");
     assert_eq!(done.code, Some(1), "{}", done.err);
-    let error = place.run_file("r")["cases"][0]["error"].as_str().unwrap().to_owned();
+    let error = folder.run_file("r")["cases"][0]["error"].as_str().unwrap().to_owned();
     assert!(error.contains("127.0.0.1:1") && error.contains("loading failed"), "{error}");
 }

@@ -1,4 +1,4 @@
-//! Runs the binary in a place of its own: no user's cache, no network, no variable that changes the outcome.
+//! Runs the binary in its own folder, without the user's cache, network access or variables that change the result.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,23 +17,23 @@ const CONFIG: &str = r#"{
 }"#;
 
 /// A folder in which the binary runs.
-pub(crate) struct Place {
+pub(crate) struct TestFolder {
     folder: TempDir,
 }
 
-impl Place {
-    /// Empty, but for the test model `tiny.gguf`.
+impl TestFolder {
+    /// A folder with the test model `tiny.gguf`.
     pub(crate) fn new() -> Self {
-        let place = Self { folder: tempfile::tempdir().unwrap() };
-        fs::write(place.path("tiny.gguf"), tiny()).unwrap();
-        place
+        let folder = Self { folder: tempfile::tempdir().unwrap() };
+        fs::write(folder.path("tiny.gguf"), tiny()).unwrap();
+        folder
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    /// The binary with these words, separated by blanks.
+    /// The binary with these arguments, separated by spaces.
     pub(crate) fn command(&self, line: &str) -> Command {
         let mut command = bare(self.folder.path());
         command.args(line.split_whitespace());
@@ -49,7 +49,7 @@ impl Place {
         serde_json::from_slice(&fs::read(self.path(dir).join("run.json")).unwrap()).unwrap()
     }
 
-    /// Waits until a file has so many whole lines; gives up after a minute.
+    /// Waits until a file has this many complete lines, for at most a minute.
     pub(crate) fn wait_for_lines(&self, name: &str, lines: usize) {
         let count = || fs::read_to_string(self.path(name)).unwrap_or_default().matches('\n').count();
         for _ in 0..1200 {
@@ -103,7 +103,7 @@ fn bare(folder: &Path) -> Command {
     command
 }
 
-/// The test model, made once by the binary itself.
+/// The test model, which the binary makes once.
 fn tiny() -> &'static [u8] {
     static MODEL: OnceLock<Vec<u8>> = OnceLock::new();
     MODEL.get_or_init(|| {
@@ -118,7 +118,7 @@ fn tiny() -> &'static [u8] {
     })
 }
 
-/// A prompts file with so many short prompts.
+/// A prompt set with this many short prompts.
 pub(crate) fn prompts(count: usize) -> String {
     let prompt = |n: usize| {
         format!("[[prompt]]\nid = \"p{n}\"\ntests = \"nothing in particular\"\ntext = \"Say something about {n}.\"\n")

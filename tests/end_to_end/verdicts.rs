@@ -1,5 +1,5 @@
-//! Verdicts through the whole tool: on the mock's machine, whose limits are known by construction, one case per limit; on the
-//! real engine by provoking them. Verdicts are compared, never times.
+//! Verdicts of complete runs: on the mock's machine with known limits, one case per limit; on the real engine with provoked limits.
+//! The tests compare verdicts, never times.
 
 #![allow(clippy::print_stdout, reason = "a part of a test that cannot run is reported")]
 
@@ -11,9 +11,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use analyse::verdicts::RULES;
 use record::{Case, CeilingProbe, Confidence, Limit, RunFile, Verdict};
 
-use crate::support::Place;
+use crate::support::TestFolder;
 
-/// What the machine is like, the phase that shows it, and the right answer.
+/// Settings of the machine, a phase, and its limit.
 const KNOWN: &[(&str, &str, Limit)] = &[
     ("-t 1 --set mock.bandwidth_gbs=0.001 --set mock.gflops=1000", "decode", Limit::MemoryBandwidth),
     ("-t 1 --set mock.bandwidth_gbs=0.001", "load", Limit::MemoryBandwidth),
@@ -34,8 +34,8 @@ const KNOWN: &[(&str, &str, Limit)] = &[
 
 const MOCK: &str = "run -e mock -m tiny.gguf --prompt hello -n 6 -r 2 --out run";
 
-fn file(place: &Place) -> RunFile {
-    analyse::open(&place.path("run")).unwrap()
+fn file(folder: &TestFolder) -> RunFile {
+    analyse::open(&folder.path("run")).unwrap()
 }
 
 fn of<'a>(case: &'a Case, phase: &str) -> &'a Verdict {
@@ -47,9 +47,9 @@ fn of<'a>(case: &'a Case, phase: &str) -> &'a Verdict {
 #[test]
 fn every_limit_is_found_on_a_machine_that_has_it() {
     for (settings, phase, expected) in KNOWN {
-        let place = Place::new();
-        place.run(&format!("{MOCK} {settings}")).ends_with(0);
-        let file = file(&place);
+        let folder = TestFolder::new();
+        folder.run(&format!("{MOCK} {settings}")).ends_with(0);
+        let file = file(&folder);
         let case = &file.cases[0];
         let found = of(case, phase);
         assert_eq!(found.limit, *expected, "{settings}: {found:#?}");
@@ -59,8 +59,8 @@ fn every_limit_is_found_on_a_machine_that_has_it() {
         assert!(!found.evidence.is_empty() && !found.advice.is_empty() && found.share > 0.3, "{found:#?}");
         let judgement = file.verdicts.iter().find(|judgement| judgement.verdict.phase == *phase).unwrap();
         assert_eq!((judgement.agree, judgement.cases, judgement.verdict.limit), (1, 1, *expected));
-        let report = place.run("report run").ends_with(0).out.split_whitespace().collect::<Vec<_>>().join(" ");
-        assert!(report.contains(&found.sentence), "the report tells it: {}\n{report}", found.sentence);
+        let report = folder.run("report run").ends_with(0).out.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(report.contains(&found.sentence), "the report has the sentence: {}\n{report}", found.sentence);
     }
     for rule in RULES {
         assert!(KNOWN.iter().any(|(.., limit)| *limit == rule.limit), "{:?} has no machine", rule.limit);
@@ -68,13 +68,13 @@ fn every_limit_is_found_on_a_machine_that_has_it() {
 }
 
 #[test]
-fn who_paid_for_the_cold_file_is_said() {
-    let place = Place::new();
+fn the_sentence_names_the_phase_that_read_the_cold_file() {
+    let folder = TestFolder::new();
     for (phase, words) in [("load", "the load paid"), ("prefill", "the first prefill paid")] {
         let out = format!("cold-{phase}");
         let line = MOCK.replace("--out run", &format!("--out {out}"));
-        place.run(&format!("{line} -t 1 --set mock.storage_gbs=0.001 --set mock.cold={phase}")).ends_with(0);
-        let file = analyse::open(&place.path(&out)).unwrap();
+        folder.run(&format!("{line} -t 1 --set mock.storage_gbs=0.001 --set mock.cold={phase}")).ends_with(0);
+        let file = analyse::open(&folder.path(&out)).unwrap();
         let found = of(&file.cases[0], "load");
         assert!(found.sentence.contains(words), "{}", found.sentence);
     }
@@ -84,9 +84,9 @@ fn who_paid_for_the_cold_file_is_said() {
 fn two_runs_agree_and_a_drift_lowers_the_confidence() {
     let files: Vec<RunFile> = (0..2)
         .map(|_| {
-            let place = Place::new();
-            place.run(&format!("{MOCK} {}", KNOWN[0].0)).ends_with(0);
-            file(&place)
+            let folder = TestFolder::new();
+            folder.run(&format!("{MOCK} {}", KNOWN[0].0)).ends_with(0);
+            file(&folder)
         })
         .collect();
     assert_eq!(files[0].verdicts, files[1].verdicts);
@@ -97,8 +97,8 @@ fn two_runs_agree_and_a_drift_lowers_the_confidence() {
     let probe = |rate: f64| CeilingProbe { threads, memory_read: Some(rate), ..CeilingProbe::default() };
     drifted.ceiling_probes = vec![probe(1e6), probe(0.95e6)];
     analyse::verdicts::judge(&mut drifted);
-    assert_eq!(of(&drifted.cases[0], "decode").confidence, Confidence::High, "5 % are no drift");
-    // The last probe finds an eighth less than the first.
+    assert_eq!(of(&drifted.cases[0], "decode").confidence, Confidence::High, "5 % is not a drift");
+    // The last probe is an eighth below the first.
     drifted.ceiling_probes = vec![probe(1e6), probe(1e6), probe(0.875e6)];
     analyse::verdicts::judge(&mut drifted);
     let after = of(&drifted.cases[0], "decode");
@@ -108,9 +108,9 @@ fn two_runs_agree_and_a_drift_lowers_the_confidence() {
 }
 
 /// The real model, copied so that no other process maps it.
-fn smollm2(place: &Place) -> PathBuf {
+fn smollm2(folder: &TestFolder) -> PathBuf {
     let path = std::env::var_os("INFEROMETER_SMOLLM2").map(PathBuf::from).unwrap();
-    let copy = place.path("smollm2.gguf");
+    let copy = folder.path("smollm2.gguf");
     fs::copy(path, &copy).unwrap();
     // Only pages that storage has can be dropped from the page cache.
     fs::File::open(&copy).unwrap().sync_all().unwrap();
@@ -119,13 +119,13 @@ fn smollm2(place: &Place) -> PathBuf {
 
 const REAL: &str = "run -e candle -m smollm2.gguf --prompt hello -r 1 --warmup 0";
 
-/// Keeps the processors and the memory busy until it is dropped.
-struct Hog {
+/// Keeps processors and memory busy until it is dropped.
+struct BusyThreads {
     stop: Arc<AtomicBool>,
     threads: Vec<std::thread::JoinHandle<()>>,
 }
 
-impl Hog {
+impl BusyThreads {
     fn start() -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let many = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
@@ -143,7 +143,7 @@ impl Hog {
     }
 }
 
-impl Drop for Hog {
+impl Drop for BusyThreads {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         for thread in self.threads.drain(..) {
@@ -156,21 +156,21 @@ impl Drop for Hog {
 #[test]
 #[ignore = "needs INFEROMETER_SMOLLM2: the path of SmolLM2-135M-Instruct.Q4_1.gguf"]
 fn provocations_change_the_verdict() {
-    let place = Place::new();
-    let model = smollm2(&place);
-    cold(&place, &model);
-    crowded(&place);
-    let hog = Hog::start();
-    place.run(&format!("{REAL} -n 24 -t 1 --trace off --out hog")).ends_with(0);
-    drop(hog);
-    let file = analyse::open(&place.path("hog")).unwrap();
+    let folder = TestFolder::new();
+    let model = smollm2(&folder);
+    cold(&folder, &model);
+    crowded(&folder);
+    let busy = BusyThreads::start();
+    folder.run(&format!("{REAL} -n 24 -t 1 --trace off --out hog")).ends_with(0);
+    drop(busy);
+    let file = analyse::open(&folder.path("hog")).unwrap();
     let warned = file.warnings.iter().any(|warning| warning.contains("other processes took"));
     assert!(warned, "another program that uses the memory causes a warning: {:#?}", file.warnings);
 }
 
-fn cold(place: &Place, model: &Path) {
-    place.run(&format!("{REAL} -n 4 -t 1 --cold --trace off --out cold")).ends_with(0);
-    let file = analyse::open(&place.path("cold")).unwrap();
+fn cold(folder: &TestFolder, model: &Path) {
+    folder.run(&format!("{REAL} -n 4 -t 1 --cold --trace off --out cold")).ends_with(0);
+    let file = analyse::open(&folder.path("cold")).unwrap();
     let case = &file.cases[0];
     if case.memory.load_cache.as_deref() != Some("cold") {
         println!("cold load not tested: {} cannot be dropped from the page cache here", model.display());
@@ -179,16 +179,16 @@ fn cold(place: &Place, model: &Path) {
     let found = of(case, "load");
     assert_eq!(found.limit, Limit::ColdFile, "{found:#?}");
     assert!(found.sentence.contains("paid"), "{}", found.sentence);
-    place.run(&format!("{REAL} -n 4 -t 1 --trace off --out warm")).ends_with(0);
-    let warm = analyse::open(&place.path("warm")).unwrap();
+    folder.run(&format!("{REAL} -n 4 -t 1 --trace off --out warm")).ends_with(0);
+    let warm = analyse::open(&folder.path("warm")).unwrap();
     assert_ne!(of(&warm.cases[0], "load").limit, Limit::ColdFile, "the same file, cached");
 }
 
-fn crowded(place: &Place) {
+fn crowded(folder: &TestFolder) {
     let usable = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
     let threads = if usable < 8 { 8 } else { 4 * usable };
-    place.run(&format!("{REAL} -n 3 -t {threads} --trace off --out crowded")).ends_with(0);
-    let file = analyse::open(&place.path("crowded")).unwrap();
+    folder.run(&format!("{REAL} -n 3 -t {threads} --trace off --out crowded")).ends_with(0);
+    let file = analyse::open(&folder.path("crowded")).unwrap();
     let found = of(&file.cases[0], "decode");
     assert_eq!(found.limit, Limit::Oversubscription, "{found:#?}");
     assert!(file.warnings.iter().any(|warning| warning.contains("threads wait for each other")));

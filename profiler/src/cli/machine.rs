@@ -9,6 +9,7 @@ use measure::plan;
 use measure::worker::Home;
 use meter::environment::{self, Noise};
 use meter::{COUNTERS, Counter, Meter};
+use record::Reason;
 use record::environment::Environment;
 use record::figures::milliseconds;
 use report;
@@ -43,7 +44,10 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Code> {
                 .map(|warning: &Warning| Block::Warning(warning.text()))
                 .collect(),
         ),
-        section("Frequencies, heat, pressure", vec![Block::Properties(condition_properties(&environment::conditions_now()))]),
+        section(
+            "Frequencies, heat, pressure",
+            vec![Block::Properties(condition_properties(&environment::conditions_now()))],
+        ),
         counters,
         memory,
         noise(environment::noise()),
@@ -105,7 +109,9 @@ fn counters(all: &[&'static Counter]) -> Section {
     let mut section = section("Counters", vec![Block::Table(table)]);
     // One line per reason, because many counters share it.
     section.blocks.extend(
-        absent.into_iter().map(|(reason, names)| Block::Sentence(format!("Not available: {}. {reason}.", names.join(", ")))),
+        absent
+            .into_iter()
+            .map(|(reason, names)| Block::Sentence(format!("Not available: {}. {reason}.", names.join(", ")))),
     );
     section
 }
@@ -141,9 +147,10 @@ fn memory() -> Section {
     section("Memory and page cache", vec![Block::Properties(facts)])
 }
 
-fn noise(found: Option<Noise>) -> Section {
-    let Some(found) = found else {
-        return section("Noise", vec![Block::Sentence("The clock did not advance.".to_owned())]);
+fn noise(found: Result<Noise, Reason>) -> Section {
+    let found = match found {
+        Ok(found) => found,
+        Err(reason) => return section("Noise", vec![Block::Sentence(format!("Not measured: {reason}."))]),
     };
     let sentence = format!(
         "The same work on one thread, 400 times: median {} ms, 99th percentile {:.2} times the median, maximum {:.1} times. The resolution of the clock is {} ns; reading it costs {} ns.",

@@ -163,10 +163,7 @@ fn of_checkpoint(checkpoint: &Checkpoint) -> anyhow::Result<Content> {
     ];
     facts.extend(checkpoint.provenance()?.as_ref().map(origin).unwrap_or_default());
     facts.extend(shape(checkpoint.spec()));
-    facts.push((
-        "chat template",
-        if checkpoint.chat_template().is_some() { "in the file" } else { "none" }.to_owned(),
-    ));
+    facts.push(("chat template", if checkpoint.chat_template().is_some() { "in the file" } else { "none" }.to_owned()));
     Ok(page(checkpoint.name(), facts))
 }
 

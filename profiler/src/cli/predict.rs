@@ -218,15 +218,7 @@ fn check(run: &Path, path: &Path) -> anyhow::Result<Code> {
     let file = analyse::open(run)?;
     let mut table = Table {
         caption: String::new(),
-        columns: columns(&[
-            "<",
-            "predicted",
-            "with probed ceilings",
-            "measured",
-            "error",
-            "<in interval",
-            "<unit",
-        ]),
+        columns: columns(&["<", "predicted", "with probed ceilings", "measured", "error", "<in interval", "<unit"]),
         rows: Vec::new(),
     };
     let checked = predict::compare(&prediction, &file)?;

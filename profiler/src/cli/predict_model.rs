@@ -17,15 +17,15 @@ pub(super) fn find(reference: &str, quant: Option<&str>) -> Result<Subject, Erro
     let parsed = Reference::parse(reference)?;
     match &parsed {
         Reference::Hub(hub) => Err(Error::usage(
-format!("predict -m {hub}: the model is not on this disk"),
-"fetch the model, or give its config.json, a .gguf file or a registered model",
-)),
+            format!("predict -m {hub}: the model is not on this disk"),
+            "fetch the model, or give its config.json, a .gguf file or a registered model",
+        )),
         Reference::Path(path) if path.extension().is_none_or(|extension| extension != "json") => {
             if let Some(quant) = quant {
                 return Err(Error::usage(
-format!("predict -m {reference} --quant {quant}: the quantisation of a file cannot be changed"),
-"omit --quant, or give a config.json or a registered model",
-));
+                    format!("predict -m {reference} --quant {quant}: the quantisation of a file cannot be changed"),
+                    "omit --quant, or give a config.json or a registered model",
+                ));
             }
             Ok(Subject::of_checkpoint(reference, &Checkpoint::open(path)?))
         }

@@ -1,27 +1,28 @@
-//! Whole runs on the mock engine: what is kept when something goes wrong, and that nothing differs between two runs.
+//! Complete runs on the mock engine: what is kept after failures, and that two runs are equal.
 
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
-mod bench;
+mod fixture;
 mod rounds;
 
+use engine_api::Advice as _;
 use measure::plan::Options;
 use measure::run::Outcome;
 use record::ErrorKind;
 use record::Status;
 use traces::Nanos;
 
-use bench::{Bench, case, run, run_until};
+use fixture::{Fixture, case, run, run_until};
 
-/// `long` makes its seventh decode in its first request; `short` makes no more than six in any session.
+/// `long` has its seventh decode in its first request; `short` has at most six in any session.
 const SEVENTH: &str = "decode:7";
 
 fn only_long_fails(kind: &str, timeout: Option<Nanos>) -> (Outcome, Status, String) {
-    let bench = Bench::new();
-    let options = Options { timeout, ..bench.options("run", &[(kind, SEVENTH)]) };
+    let fixture = Fixture::new();
+    let options = Options { timeout, ..fixture.options("run", &[(kind, SEVENTH)]) };
     let outcome = run(&options).unwrap();
     let short = case(&outcome, "short");
-    assert_eq!((short.status, short.error.as_deref()), (Status::Ok, None), "the other case goes on");
+    assert_eq!((short.status, short.error.as_deref()), (Status::Ok, None), "the other case continues");
     assert!(short.samples.iter().any(|sample| !sample.warmup && sample.latency_s.is_some()));
     let long = case(&outcome, "long");
     let (status, error) = (long.status, long.error.clone().unwrap());
@@ -30,14 +31,14 @@ fn only_long_fails(kind: &str, timeout: Option<Nanos>) -> (Outcome, Status, Stri
 }
 
 #[test]
-fn an_abort_costs_one_row_and_says_where() {
+fn an_abort_affects_one_case_and_names_the_phase() {
     let (_, status, error) = only_long_fails("abort", None);
     assert_eq!(status, Status::Failed);
     assert!(error.contains("died of signal 6 (SIGABRT) in phase decode; peak memory"), "{error}");
 }
 
 #[test]
-fn a_hang_costs_one_row_after_the_timeout() {
+fn a_hang_affects_one_case_after_the_timeout() {
     let (_, status, error) = only_long_fails("hang", Some(Nanos::from_millis(400)));
     assert_eq!(status, Status::Timeout);
     assert!(
@@ -47,7 +48,7 @@ fn a_hang_costs_one_row_after_the_timeout() {
 }
 
 #[test]
-fn a_failure_costs_one_row_and_leaves_the_worker() {
+fn a_failure_affects_one_case_and_keeps_the_worker() {
     let (outcome, status, error) = only_long_fails("fail", None);
     assert_eq!(status, Status::Failed);
     assert_eq!(error, "engine mock failed in decode: the setting fail=decode:7 asks for it");
@@ -59,9 +60,9 @@ fn a_failure_costs_one_row_and_leaves_the_worker() {
 }
 
 #[test]
-fn a_model_that_cannot_be_loaded_fails_every_row_of_its_worker() {
-    let bench = Bench::new();
-    let outcome = run(&bench.options("run", &[("abort", "load")])).unwrap();
+fn a_model_that_cannot_be_loaded_fails_every_case_of_its_worker() {
+    let fixture = Fixture::new();
+    let outcome = run(&fixture.options("run", &[("abort", "load")])).unwrap();
     for case in &outcome.file.cases {
         assert_eq!(case.status, Status::Failed);
         let error = case.error.as_ref().unwrap();
@@ -71,9 +72,9 @@ fn a_model_that_cannot_be_loaded_fails_every_row_of_its_worker() {
 
 #[test]
 fn time_between_phases_is_other_and_everything_adds_up() {
-    let bench = Bench::new();
-    let quiet = run(&bench.options("quiet", &[])).unwrap();
-    let slow = run(&bench.options("slow", &[("gap_us", "500")])).unwrap();
+    let fixture = Fixture::new();
+    let quiet = run(&fixture.options("quiet", &[])).unwrap();
+    let slow = run(&fixture.options("slow", &[("gap_us", "500")])).unwrap();
     for (outcome, pauses) in [(&quiet, false), (&slow, true)] {
         for case in &outcome.file.cases {
             for sample in case.samples.iter().chain(&case.traced) {
@@ -111,11 +112,11 @@ fn time_between_phases_is_other_and_everything_adds_up() {
 
 #[test]
 fn two_runs_are_equal_byte_for_byte() {
-    let bench = Bench::new();
+    let fixture = Fixture::new();
     let files = |out: &str| {
-        let outcome = run(&bench.options(out, &[])).unwrap();
+        let outcome = run(&fixture.options(out, &[])).unwrap();
         // The folder's name is part of run.json.
-        let aside = bench.path(&format!("{out}-kept-{}", bench.folder.path().read_dir().unwrap().count()));
+        let aside = fixture.path(&format!("{out}-kept-{}", fixture.folder.path().read_dir().unwrap().count()));
         std::fs::rename(&outcome.dir, &aside).unwrap();
         let mut names: Vec<_> =
             aside.read_dir().unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_file()).collect();
@@ -146,11 +147,11 @@ fn two_runs_are_equal_byte_for_byte() {
 
 #[test]
 fn an_interrupted_run_keeps_its_results_and_can_be_resumed() {
-    let bench = Bench::new();
-    let options = Options { runs: 3, ..bench.options("run", &[]) };
+    let fixture = Fixture::new();
+    let options = Options { runs: 3, ..fixture.options("run", &[]) };
     let cut = run_until(&options, 9).unwrap();
     assert!(cut.file.interrupted);
-    assert_eq!(analyse::open(&cut.dir).unwrap(), cut.file, "run.json is whole");
+    assert_eq!(analyse::open(&cut.dir).unwrap(), cut.file, "run.json is complete");
     assert!(
         cut.file
             .cases
@@ -180,52 +181,52 @@ fn an_interrupted_run_keeps_its_results_and_can_be_resumed() {
 }
 
 #[test]
-fn another_plan_is_not_resumed() {
-    let bench = Bench::new();
-    let options = bench.options("run", &[]);
+fn a_different_plan_cannot_be_resumed() {
+    let fixture = Fixture::new();
+    let options = fixture.options("run", &[]);
     let done = run(&options).unwrap();
     let other = Options { out: None, resume: Some(done.dir.clone()), seed: 5, ..options.clone() };
     let error = run(&other).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Usage);
     assert!(error.to_string().contains("has another plan: `seed` differs; resume with the same options"), "{error}");
     let again = run(&Options { out: None, resume: Some(done.dir.clone()), ..options }).unwrap();
-    assert_eq!(again.file.cases, done.file.cases, "nothing was left to do");
+    assert_eq!(again.file.cases, done.file.cases, "nothing remained");
 }
 
 #[test]
 fn depth_fills_the_context_and_costs_time() {
-    let bench = Bench::new();
-    let outcome = run(&Options { depths: vec![0, 256], ..bench.options("run", &[]) }).unwrap();
+    let fixture = Fixture::new();
+    let outcome = run(&Options { depths: vec![0, 256], ..fixture.options("run", &[]) }).unwrap();
     let decode = |depth: usize| {
         let case = outcome.file.cases.iter().find(|case| case.depth == depth && case.prompt == "long").unwrap();
         assert_eq!(case.status, Status::Ok, "{:?}", case.error);
         (case.memory.kv_used_bytes.unwrap(), case.samples.last().unwrap().prompt_tokens.unwrap())
     };
     let (shallow, deep) = (decode(0), decode(256));
-    assert_eq!(shallow.1, deep.1, "the filler is no part of the prompt");
+    assert_eq!(shallow.1, deep.1, "the filler is not part of the prompt");
     // K and V, 2 layers, 2 heads of 64, 2 bytes each.
     assert_eq!(deep.0 - shallow.0, 256 * 2 * 2 * 2 * 64 * 2);
 }
 
 #[test]
-fn what_does_not_fit_is_refused_before_anything_runs() {
-    let bench = Bench::new();
-    let refused = |change: &dyn Fn(&mut Options)| {
-        let mut options = bench.options("never", &[]);
+fn invalid_options_are_errors_before_the_run() {
+    let fixture = Fixture::new();
+    let error_of = |change: &dyn Fn(&mut Options)| {
+        let mut options = fixture.options("never", &[]);
         change(&mut options);
         let error = run(&options).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Usage);
-        assert!(!bench.path("never").exists(), "nothing was written");
-        error.to_string().replace(&bench.folder.path().display().to_string(), "DIR")
+        assert!(!fixture.path("never").exists(), "nothing was written");
+        error.with_advice().replace(&fixture.folder.path().display().to_string(), "DIR")
     };
-    insta::assert_snapshot!(refused(&|o| o.new_tokens = Some(4000)), @"prompt `long` on tiny: 20 prompt tokens and 4000 new tokens need a context of 4020, the model has 512; shorten the prompt, or lower -n or --depth");
-    insta::assert_snapshot!(refused(&|o| o.ctx = Some(8)), @"prompt `long` on tiny: 20 prompt tokens and 8 new tokens need a context of 28, --ctx gives 8; raise --ctx, or leave it out");
-    insta::assert_snapshot!(refused(&|o| o.depths = vec![600]), @"prompt `long` on tiny: depth 600, 20 prompt tokens and 8 new tokens need a context of 628, the model has 512; shorten the prompt, or lower -n or --depth");
-    insta::assert_snapshot!(refused(&|o| o.engines = vec!["mokc".to_owned()]), @"no engine is called `mokc`; did you mean `mock`?; known engines: candle, llama-cpp, mlx, mock, openai");
-    insta::assert_snapshot!(refused(&|o| o.models = vec!["./nowhere.gguf".to_owned()]), @"cannot open ./nowhere.gguf: No such file or directory (os error 2); check the path");
-    insta::assert_snapshot!(refused(&|o| o.settings = vec![("mokc".to_owned(), "a".to_owned(), "b".to_owned())]), @"--set mokc.a=b: engine mokc takes no part in this run; did you mean `mock`?; its engines: mock");
+    insta::assert_snapshot!(error_of(&|o| o.new_tokens = Some(4000)), @"prompt `long` on tiny: 20 prompt tokens and 4000 new tokens need a context of 4020, the model has 512; shorten the prompt, or lower -n or --depth");
+    insta::assert_snapshot!(error_of(&|o| o.ctx = Some(8)), @"prompt `long` on tiny: 20 prompt tokens and 8 new tokens need a context of 28, --ctx gives 8; raise --ctx, or leave it out");
+    insta::assert_snapshot!(error_of(&|o| o.depths = vec![600]), @"prompt `long` on tiny: depth 600, 20 prompt tokens and 8 new tokens need a context of 628, the model has 512; shorten the prompt, or lower -n or --depth");
+    insta::assert_snapshot!(error_of(&|o| o.engines = vec!["mokc".to_owned()]), @"no engine is called `mokc`; did you mean `mock`?; known engines: candle, llama-cpp, mlx, mock, openai");
+    insta::assert_snapshot!(error_of(&|o| o.models = vec!["./nowhere.gguf".to_owned()]), @"cannot open ./nowhere.gguf: No such file or directory (os error 2); check the path");
+    insta::assert_snapshot!(error_of(&|o| o.settings = vec![("mokc".to_owned(), "a".to_owned(), "b".to_owned())]), @"--set mokc.a=b: engine mokc takes no part in this run; did you mean `mock`?; its engines: mock");
     assert!(
-        refused(&|o| o.models = vec!["smollm2-135".to_owned()])
+        error_of(&|o| o.models = vec!["smollm2-135".to_owned()])
             .starts_with("no model is called `smollm2-135`; did you mean `smollm2-135m`?")
     );
 }

@@ -1,4 +1,4 @@
-//! Rounds that are measured again or go on: spells of noise, `--precision`, `--budget`.
+//! Repeated and additional rounds: disturbances, `--precision`, `--budget`.
 
 use measure::plan::Options;
 use measure::run::Outcome;
@@ -6,17 +6,17 @@ use record::plan::{PromptChoice, TraceLevel};
 use record::{Case, Sample, Status, StoppedBy};
 use traces::Nanos;
 
-use crate::bench::{Bench, run, run_until};
+use crate::fixture::{Fixture, run, run_until};
 
-/// Two workers, two prompts, three rounds without jitter. The last round holds the requests 11 and 12 of each session: two of
-/// warm-up, and before it two rounds of two prompts with a clean and a stepped request each.
-fn watched(bench: &Bench, out: &str, spell: Option<&str>) -> Options {
+/// Two workers, two prompts, three rounds without jitter. The last round has the requests 11 and 12 of each session: before it are
+/// two of warm-up, and two rounds of two prompts with a clean and a stepped request each.
+fn disturbed_options(fixture: &Fixture, out: &str, disturbance: Option<&str>) -> Options {
     let mut settings = vec![("jitter_percent", "0")];
-    settings.extend(spell.map(|spell| ("spell", spell)));
-    Options { runs: 3, threads: vec![1, 2], warmup: Some(1), trace: TraceLevel::Off, ..bench.options(out, &settings) }
+    settings.extend(disturbance.map(|requests| ("spell", requests)));
+    Options { runs: 3, threads: vec![1, 2], warmup: Some(1), trace: TraceLevel::Off, ..fixture.options(out, &settings) }
 }
 
-/// Rounds whose request counts, and those that were measured again.
+/// Rounds whose request counts, and rounds that were repeated.
 fn rounds(case: &Case) -> (Vec<usize>, Vec<usize>) {
     let of = |which: fn(&Sample) -> bool| {
         case.samples.iter().filter(|sample| which(sample)).map(|sample| sample.round).collect::<Vec<_>>()
@@ -25,10 +25,10 @@ fn rounds(case: &Case) -> (Vec<usize>, Vec<usize>) {
 }
 
 #[test]
-fn a_block_in_a_spell_is_measured_again_and_no_figure_knows_of_it() {
-    let bench = Bench::new();
-    let quiet = run(&watched(&bench, "quiet", None)).unwrap();
-    let disturbed = run(&watched(&bench, "disturbed", Some("11-11:50"))).unwrap();
+fn a_disturbed_block_is_repeated_and_no_figure_includes_it() {
+    let fixture = Fixture::new();
+    let quiet = run(&disturbed_options(&fixture, "quiet", None)).unwrap();
+    let disturbed = run(&disturbed_options(&fixture, "disturbed", Some("11-11:50"))).unwrap();
     let again: Vec<&Case> = disturbed.file.cases.iter().filter(|case| !rounds(case).1.is_empty()).collect();
     assert_eq!(again.len(), 2, "one prompt on both workers");
     assert_eq!(again[0].prompt, again[1].prompt);
@@ -46,8 +46,8 @@ fn a_block_in_a_spell_is_measured_again_and_no_figure_knows_of_it() {
         assert_eq!(a.metrics["decode_tps"], b.metrics["decode_tps"]);
         assert_eq!(a.samples, b.samples);
     }
-    let told = disturbed.file.warnings.iter().find(|warning| warning.contains("blocks")).unwrap();
-    insta::assert_snapshot!(told, @"1 of 6 blocks (a prompt in a round, on all engines) was disturbed (others used 0.50 of the processors, 0.00 is usual): 1 measured again, 0 kept though disturbed; what was measured before stands in results.csv (`repeated`) and in no figure");
+    let warning = disturbed.file.warnings.iter().find(|warning| warning.contains("blocks")).unwrap();
+    insta::assert_snapshot!(warning, @"1 of 6 blocks (a prompt in a round, on all engines) was disturbed (others used 0.50 of the processors, 0.00 is usual): 1 measured again, 0 kept though disturbed; what was measured before stands in results.csv (`repeated`) and in no figure");
     assert!(!quiet.file.warnings.iter().any(|warning| warning.contains("blocks")));
     let table = std::fs::read_to_string(disturbed.dir.join("results.csv")).unwrap();
     assert_eq!(table.lines().filter(|line| line.contains("others used 0.50")).count(), 2);
@@ -56,22 +56,22 @@ fn a_block_in_a_spell_is_measured_again_and_no_figure_knows_of_it() {
 }
 
 #[test]
-fn a_spell_that_does_not_end_spends_the_allowance_and_is_told() {
-    let bench = Bench::new();
-    let outcome = run(&watched(&bench, "run", Some("11-99:50"))).unwrap();
+fn a_permanent_disturbance_exhausts_the_repetitions_and_has_a_warning() {
+    let fixture = Fixture::new();
+    let outcome = run(&disturbed_options(&fixture, "run", Some("11-99:50"))).unwrap();
     for case in &outcome.file.cases {
         assert_eq!((case.status, rounds(case)), (Status::Ok, (vec![0, 1, 2], vec![2, 2, 2])));
-        assert!(case.samples.last().unwrap().disturbed.is_some(), "kept with its note");
+        assert!(case.samples.last().unwrap().disturbed.is_some(), "kept with its reason");
     }
-    let told = outcome.file.warnings.iter().find(|warning| warning.contains("blocks")).unwrap();
-    assert!(told.contains("2 of 6 blocks") && told.contains("2 kept though disturbed"), "{told}");
+    let warning = outcome.file.warnings.iter().find(|warning| warning.contains("blocks")).unwrap();
+    assert!(warning.contains("2 of 6 blocks") && warning.contains("2 kept though disturbed"), "{warning}");
 }
 
 #[test]
 fn a_run_that_ends_before_a_block_is_repeated_is_resumed_there() {
-    let bench = Bench::new();
-    let options = watched(&bench, "run", Some("11-11:50"));
-    // 8 of warm-up, 8 + 8 + 4 of the rounds, and the first of two that are measured again.
+    let fixture = Fixture::new();
+    let options = disturbed_options(&fixture, "run", Some("11-11:50"));
+    // 8 of warm-up, 8 + 8 + 4 of the rounds, and the first of two repetitions.
     let cut = run_until(&options, 29).unwrap();
     let open = cut.file.cases.iter().filter(|case| case.status == Status::Skipped);
     assert_eq!(open.filter(|case| case.error.as_ref().unwrap().contains("disturbed")).count(), 2);
@@ -82,9 +82,9 @@ fn a_run_that_ends_before_a_block_is_repeated_is_resumed_there() {
     }
 }
 
-/// One prompt on an engine and on itself under another name, with jitter of its own.
-fn precise(bench: &Bench, out: &str, percent: f64) -> Options {
-    let mut options = bench.options(out, &[("jitter_percent", "20")]);
+/// One prompt on an engine and on the same engine under another name with different jitter.
+fn precise(fixture: &Fixture, out: &str, percent: f64) -> Options {
+    let mut options = fixture.options(out, &[("jitter_percent", "20")]);
     options.settings.push(("again".to_owned(), "seed".to_owned(), "7".to_owned()));
     Options {
         engines: vec!["mock".to_owned(), "again=mock".to_owned()],
@@ -98,9 +98,9 @@ fn precise(bench: &Bench, out: &str, percent: f64) -> Options {
 }
 
 #[test]
-fn rounds_go_on_until_the_precision_is_reached() {
-    let bench = Bench::new();
-    let outcome = run(&precise(&bench, "run", 3.0)).unwrap();
+fn rounds_continue_until_the_precision_is_reached() {
+    let fixture = Fixture::new();
+    let outcome = run(&precise(&fixture, "run", 3.0)).unwrap();
     let case = &outcome.file.cases[0];
     assert_eq!((case.status, case.error.as_deref()), (Status::Ok, None));
     let (counting, _) = rounds(case);
@@ -112,28 +112,28 @@ fn rounds_go_on_until_the_precision_is_reached() {
     }
     let report = std::fs::read_to_string(outcome.dir.join("report.md")).unwrap();
     assert!(report.contains("decode_tps of again against mock: differences from"), "{report}");
-    // Four times the difference needs a fraction of the rounds.
-    let coarse = run(&precise(&bench, "coarse", 12.0)).unwrap();
+    // Four times the difference needs fewer rounds.
+    let coarse = run(&precise(&fixture, "coarse", 12.0)).unwrap();
     assert!(rounds(&coarse.file.cases[0]).0.len() < counting.len());
-    // One engine alone has a precision too.
-    let alone = Options { engines: vec!["mock".to_owned()], settings: Vec::new(), ..precise(&bench, "alone", 3.0) };
+    // A single engine has a precision, too.
+    let alone = Options { engines: vec!["mock".to_owned()], settings: Vec::new(), ..precise(&fixture, "alone", 3.0) };
     let alone = run(&alone).unwrap().file.precision;
     assert!(alone.len() == 2 && alone.iter().all(|found| found.reached && found.baseline.is_none()), "{alone:#?}");
 }
 
 #[test]
-fn a_budget_ends_the_rounds_and_more_of_it_goes_on() {
-    let bench = Bench::new();
-    let asked = precise(&bench, "run", 0.2);
+fn a_budget_ends_the_rounds_and_a_larger_one_continues_them() {
+    let fixture = Fixture::new();
+    let asked = precise(&fixture, "run", 0.2);
     let latency = {
-        let plain = run(&Options { precision: None, ..precise(&bench, "plain", 1.0) }).unwrap();
+        let plain = run(&Options { precision: None, ..precise(&fixture, "plain", 1.0) }).unwrap();
         plain.file.summaries[0].metrics["latency_s"].mean
     };
     let budget = |times: f64| Some(Nanos::from_secs_f64(times * latency));
     let short = run(&Options { budget: budget(20.0), ..asked.clone() }).unwrap();
     let count = |outcome: &Outcome| rounds(&outcome.file.cases[0]).0.len();
     assert!((4..20).contains(&count(&short)), "{}", count(&short));
-    assert_eq!(short.file.cases[0].status, Status::Ok, "the rounds that the run decided on are there");
+    assert_eq!(short.file.cases[0].status, Status::Ok, "the planned rounds are complete");
     let found = &short.file.precision[0];
     assert!(!found.reached && found.stopped_by == StoppedBy::Budget && found.more_rounds.unwrap() > 0, "{found:?}");
     let report = std::fs::read_to_string(short.dir.join("report.md")).unwrap();
@@ -144,10 +144,10 @@ fn a_budget_ends_the_rounds_and_more_of_it_goes_on() {
     assert!(count(&more) > count(&short));
     assert_eq!(more.file.precision.len(), short.file.precision.len());
 
-    // Without a precision it only cuts, and leaves two rounds.
-    let cut = run(&Options { precision: None, runs: 50, budget: budget(1.0), out: Some(bench.path("cut")), ..asked });
+    // Without a precision, the budget only reduces the rounds, to at least two.
+    let cut = run(&Options { precision: None, runs: 50, budget: budget(1.0), out: Some(fixture.path("cut")), ..asked });
     let cut = cut.unwrap();
     assert_eq!((count(&cut), cut.file.cases[0].status), (2, Status::Ok));
-    let told = cut.file.warnings.iter().find(|warning| warning.contains("budget")).unwrap();
-    assert!(told.contains("the budget was spent after 2 of 50 rounds"), "{told}");
+    let warning = cut.file.warnings.iter().find(|warning| warning.contains("budget")).unwrap();
+    assert!(warning.contains("the budget was spent after 2 of 50 rounds"), "{warning}");
 }

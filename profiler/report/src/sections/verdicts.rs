@@ -37,13 +37,13 @@ fn overview<'a>(view: &RunView<'_>, judgements: impl Iterator<Item = &'a Judgeme
         "<phase",
         "<limit",
         "explains",
-        "possible speed-up",
+        "headroom",
         "<confidence",
-        "speed-up by advice",
+        "gain",
         "agree",
     ];
     let mut table = Table::new(
-        "Explains: the share of the phase's time that the limit accounts for. Where it is small, the limit is only the closest one. Possible speed-up: measured time / shortest time that the ceilings allow. Speed-up by advice: the most that the first advice can give.",
+        "Explains: the share of the phase's time that the limit accounts for. Where it is small, the limit is only the closest one. Headroom: how many times as fast the phase could be at most (measured time / shortest time that the ceilings allow). Gain: how many times as fast the first advice can make it at most.",
         &columns,
     );
     for judgement in judgements {
@@ -57,7 +57,7 @@ fn overview<'a>(view: &RunView<'_>, judgements: impl Iterator<Item = &'a Judgeme
             verdict.phase.clone(),
             name(verdict.limit).to_owned(),
             percent(verdict.share),
-            or_absent(verdict.headroom.and_then(speed_up)),
+            or_absent(verdict.headroom.and_then(factor)),
             confidence(verdict.confidence).to_owned(),
             or_absent(gain.map(|gain| format!("{gain:.2}x"))),
             format!("{} of {}", judgement.agree, judgement.cases),
@@ -98,10 +98,10 @@ fn text(judgement: &Judgement) -> String {
     let verdict = &judgement.verdict;
     let mut text = verdict.sentence.clone();
     let mut facts = Vec::new();
-    let faster = verdict.headroom.and_then(speed_up);
-    facts.extend(faster.map(|factor| format!("Possible speed-up: {factor}")));
+    let headroom = verdict.headroom.and_then(factor);
+    facts.extend(headroom.map(|factor| format!("Headroom {factor}")));
     let word = if facts.is_empty() { "Confidence" } else { "confidence" };
-    facts.push(format!("{word}: {}", confidence(verdict.confidence)));
+    facts.push(format!("{word} {}", confidence(verdict.confidence)));
     if judgement.cases > 1 {
         facts.push(format!(
             "{} of {} prompts agree (figures of {})",
@@ -115,8 +115,8 @@ fn text(judgement: &Judgement) -> String {
     text
 }
 
-/// How many times as fast the phase could be: the inverse of the share of its time that the ceilings need.
-fn speed_up(headroom: f64) -> Option<String> {
+/// How many times as fast the phase could be. The field has the inverse: the share of the time that the ceilings need.
+fn factor(headroom: f64) -> Option<String> {
     (headroom > 0.0).then(|| format!("{:.1}x", 1.0 / headroom))
 }
 

@@ -13,14 +13,14 @@ use record::plan::PromptChoice;
 use record::{Case, RunFile, Sample, Tool};
 use tempfile::TempDir;
 
-/// Ends the run after so many samples.
-struct Watcher {
+/// Interrupts the run after this many samples.
+struct InterruptAfter {
     interrupt: Interrupt,
     after: usize,
     seen: AtomicUsize,
 }
 
-impl Progress for Watcher {
+impl Progress for InterruptAfter {
     fn fetching(&self) -> &dyn models::fetch::Progress {
         &Quiet
     }
@@ -39,12 +39,12 @@ impl Progress for Watcher {
 
 pub(crate) fn run_until(options: &Options, after: usize) -> Result<Outcome, Error> {
     let interrupt = Interrupt::default();
-    let watcher = Watcher { interrupt: interrupt.clone(), after, seen: AtomicUsize::new(0) };
+    let progress = InterruptAfter { interrupt: interrupt.clone(), after, seen: AtomicUsize::new(0) };
     let context = Context {
         binary: Path::new(env!("CARGO_BIN_EXE_inferometer")),
         tool: &Tool::default(),
         analyse: &analyse::derive,
-        progress: &watcher,
+        progress: &progress,
         interrupt: &interrupt,
     };
     execute(options, context)
@@ -55,11 +55,11 @@ pub(crate) fn run(options: &Options) -> Result<Outcome, Error> {
 }
 
 /// A folder with a tiny model and a set of two prompts: `short` with 2 new tokens, `long` with 8.
-pub(crate) struct Bench {
+pub(crate) struct Fixture {
     pub(crate) folder: TempDir,
 }
 
-impl Bench {
+impl Fixture {
     pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let spec = Spec {
