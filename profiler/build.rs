@@ -1,10 +1,10 @@
-//! Notes what the program was built from: revision, compiler, target, features. Never fails: what cannot be found stays
-//! empty, and the program says so.
+//! Records what the program was built from: revision, compiler, target, features. It never fails: unknown values are empty,
+//! and the program reports them as unknown.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Folders of the workspace's crates: a change in any of them makes another program.
+/// Folders of the crates of the workspace. A change in any of them changes the program.
 const MEMBERS: [&str; 12] = [
     "engines",
     "engines/api",
@@ -21,22 +21,22 @@ const MEMBERS: [&str; 12] = [
 ];
 
 fn main() {
-    note("REVISION", &revision());
-    note("COMPILER", &first_line(&std::env::var("RUSTC").unwrap_or_else(|_| "rustc".to_owned()), &["--version"]));
-    note("TARGET", &std::env::var("TARGET").unwrap_or_default());
-    note("OPTIMISATION", &std::env::var("OPT_LEVEL").unwrap_or_default());
-    note("TARGET_FEATURES", &std::env::var("CARGO_CFG_TARGET_FEATURE").unwrap_or_default());
+    set("REVISION", &revision());
+    set("COMPILER", &first_line(&std::env::var("RUSTC").unwrap_or_else(|_| "rustc".to_owned()), &["--version"]));
+    set("TARGET", &std::env::var("TARGET").unwrap_or_default());
+    set("OPTIMISATION", &std::env::var("OPT_LEVEL").unwrap_or_default());
+    set("TARGET_FEATURES", &std::env::var("CARGO_CFG_TARGET_FEATURE").unwrap_or_default());
     println!("cargo::rerun-if-changed=build.rs");
 }
 
-fn note(name: &str, value: &str) {
+fn set(name: &str, value: &str) {
     println!("cargo::rustc-env=INFEROMETER_{name}={value}");
 }
 
-/// The commit, with `-dirty` where tracked files differ from it; empty outside a repository or without git.
+/// The commit, with `-dirty` if tracked files differ from it; empty outside a repository or without git.
 ///
-/// Only of optimised builds, which are the ones that measure: watching the repository would compile every test build
-/// again after each commit, and a revision that is not watched could be an old one.
+/// Only for optimised builds, because only they measure. To watch the repository would compile test builds again after each
+/// commit, and without watching the revision could be outdated.
 fn revision() -> String {
     if std::env::var("OPT_LEVEL").as_deref() != Ok("3") {
         return String::new();
@@ -45,7 +45,7 @@ fn revision() -> String {
     if commit.is_empty() {
         return commit;
     }
-    // HEAD names a branch, whose own file holds the commit. A path that does not exist would run this every time.
+    // HEAD names a branch, whose file contains the commit. A path that does not exist would run this script every time.
     let folder = PathBuf::from(first_line("git", &["rev-parse", "--absolute-git-dir"]));
     let branch = first_line("git", &["symbolic-ref", "--quiet", "HEAD"]);
     let sources = MEMBERS.map(|member| Path::new("..").join(member).join("src"));
