@@ -1,22 +1,22 @@
-//! What the thread that reads memory costs: its own account of CPU time against the time that it ran for, in a quiet process
-//! and beside threads that compute. The bound is a thousandth of one core.
+//! Cost of the thread that samples memory: its CPU time over its run time, in an idle process and next to threads that
+//! compute. The bound is a thousandth of one core.
 //!
-//! `cargo run --release -p profiler --example memory_timer [SECONDS]`
+//! `cargo run --release -p meter --example memory_timer [SECONDS]`
 
-#![allow(clippy::print_stdout, reason = "an example shows what it finds")]
+#![allow(clippy::print_stdout, reason = "an example prints its result")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use meter::Timeline;
+use meter::MemorySampler;
 use traces::{Nanos, clock};
 
-/// Share of one core that it may take.
+/// Share of one core that it may use.
 const BOUND: f64 = 0.001;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let seconds = std::env::args().nth(1).map_or(Ok(10), |text| text.parse::<u64>())?;
-    watch("quiet", seconds)?;
+    measure("quiet", seconds)?;
     let stop = Arc::new(AtomicBool::new(false));
     let threads = std::thread::available_parallelism()?.get();
     let mut busy = Vec::new();
@@ -30,7 +30,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         };
         busy.push(std::thread::Builder::new().name("busy".to_owned()).spawn(work)?);
     }
-    watch("all processors busy", seconds)?;
+    measure("all processors busy", seconds)?;
     stop.store(true, Ordering::Relaxed);
     for thread in busy {
         let _ = thread.join();
@@ -38,18 +38,18 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-fn watch(what: &str, seconds: u64) -> Result<(), Box<dyn std::error::Error>> {
-    let timeline = Timeline::start()?;
+fn measure(what: &str, seconds: u64) -> Result<(), Box<dyn std::error::Error>> {
+    let sampler = MemorySampler::start()?;
     clock::sleep(Nanos::from_secs(seconds));
-    let watched = timeline.finish();
-    let Some(share) = watched.share() else {
-        println!("{what}: this system does not tell the CPU time of a thread");
+    let samples = sampler.finish();
+    let Some(share) = samples.cpu_share() else {
+        println!("{what}: this system does not report the CPU time of a thread");
         return Ok(());
     };
-    let per_reading = watched.cpu_s.unwrap_or_default() * 1e6 / watched.points.len() as f64;
+    let per_reading = samples.cpu_s.unwrap_or_default() * 1e6 / samples.points.len() as f64;
     println!(
         "{what}: {} readings, {per_reading:.0} us each, {:.3} % of one core: {:.2} times the bound of {} %",
-        watched.points.len(),
+        samples.points.len(),
         share * 100.0,
         share / BOUND,
         BOUND * 100.0

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use engine_api::Phase;
 use traces::{Nanos, clock};
 
-use super::{Counter, Source};
+use crate::counters::{Counter, EnergyDomain, Source};
 use crate::root::{FileError, Root};
 
 const ZONES: &str = "/sys/class/powercap";
@@ -24,35 +24,10 @@ const KEEP_UP: Nanos = Nanos::from_millis(10_000);
 /// No package draws more, in watts: an account that 1 kW could fill between two readings may have overflowed unseen.
 const MOST_WATTS: u64 = 1000;
 
-/// A part of the machine with an energy account of its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Domain {
-    /// Whole processor packages: cores, caches, memory controller.
-    Package,
-    /// Their cores.
-    Core,
-    /// The memory modules.
-    Dram,
-}
-
-impl Domain {
-    const ALL: [Self; 3] = [Self::Package, Self::Core, Self::Dram];
-
-    /// `package-0`, `package-0-die-1`, `core`, `dram`; `uncore` and `psys` are no domain here.
-    fn of_zone(name: &str) -> Option<Self> {
-        match name {
-            "core" => Some(Self::Core),
-            "dram" => Some(Self::Dram),
-            name if name.starts_with("package") => Some(Self::Package),
-            _ => None,
-        }
-    }
-}
-
 /// One account of the machine.
 #[derive(Debug)]
 struct Zone {
-    domain: Domain,
+    domain: EnergyDomain,
     file: String,
     /// Largest value before it begins at 0 again, in microjoules.
     range: u64,
@@ -63,10 +38,10 @@ struct Zone {
 
 /// All domains at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Moment {
+struct EnergyReading {
     at: Nanos,
     /// Microjoules since the accounts were opened; `None` where a reading failed.
-    total: [Option<u64>; Domain::ALL.len()],
+    total: [Option<u64>; EnergyDomain::ALL.len()],
     /// Times so far that an account may have overflowed unseen.
     gaps: u32,
 }
@@ -87,25 +62,25 @@ pub struct EnergySpan {
 pub struct Energy {
     root: Root,
     zones: Vec<Zone>,
-    counters: Vec<(&'static Counter, Domain)>,
-    last: Option<Moment>,
+    counters: Vec<(&'static Counter, EnergyDomain)>,
+    last: Option<EnergyReading>,
     /// When the accounts were last read, and how often one may have overflowed unseen.
     read_at: Option<Nanos>,
     gaps: u32,
     /// The request so far.
-    begun: Option<Moment>,
+    begun: Option<EnergyReading>,
     spans: Vec<EnergySpan>,
 }
 
 impl Energy {
     /// Opens the accounts of the energy counters among `wanted`; those that cannot be read are explained in `absent`.
     pub fn open(root: Root, wanted: &[&'static Counter], absent: &mut BTreeMap<String, String>) -> Self {
-        let asked: Vec<(&'static Counter, Domain)> =
+        let asked: Vec<(&'static Counter, EnergyDomain)> =
             wanted.iter().filter_map(|&counter| domain(counter).map(|domain| (counter, domain))).collect();
-        let (zones, trouble) = if asked.is_empty() { (Vec::new(), BTreeMap::new()) } else { zones(&root) };
+        let (zones, unavailable) = if asked.is_empty() { (Vec::new(), BTreeMap::new()) } else { zones(&root) };
         let mut counters = Vec::new();
         for (counter, domain) in asked {
-            match trouble.get(&domain) {
+            match unavailable.get(&domain) {
                 Some(reason) => {
                     absent.insert(counter.name.to_owned(), reason.clone());
                 }
@@ -148,19 +123,19 @@ impl Energy {
         (std::mem::take(&mut self.spans), whole)
     }
 
-    fn between(&self, phase: Option<Phase>, before: &Moment, after: &Moment) -> EnergySpan {
+    fn between(&self, phase: Option<Phase>, before: &EnergyReading, after: &EnergyReading) -> EnergySpan {
         let joules = self.counters.iter().map(|&(counter, domain)| joules(counter, domain, before, after)).collect();
         EnergySpan { phase, time: after.at.saturating_sub(before.at), joules }
     }
 
-    fn read(&mut self) -> Option<Moment> {
+    fn read(&mut self) -> Option<EnergyReading> {
         if self.counters.is_empty() {
             return None;
         }
         let at = clock::now();
         let waited = self.read_at.map_or(Nanos::ZERO, |before| at.saturating_sub(before));
-        let mut total = [None; Domain::ALL.len()];
-        let mut failed = [false; Domain::ALL.len()];
+        let mut total = [None; EnergyDomain::ALL.len()];
+        let mut failed = [false; EnergyDomain::ALL.len()];
         let mut gap = false;
         for zone in &mut self.zones {
             let place = zone.domain as usize;
@@ -176,12 +151,12 @@ impl Energy {
         }
         self.gaps += u32::from(gap);
         self.read_at = Some(at);
-        Some(Moment { at, total, gaps: self.gaps })
+        Some(EnergyReading { at, total, gaps: self.gaps })
     }
 }
 
 /// The domain of an energy counter.
-fn domain(counter: &Counter) -> Option<Domain> {
+fn domain(counter: &Counter) -> Option<EnergyDomain> {
     match counter.source {
         Source::Energy(domain) => Some(domain),
         _ => None,
@@ -195,7 +170,12 @@ fn passed(last: u64, now: u64, range: u64) -> u64 {
 
 /// Joules of a domain between two moments.
 #[allow(clippy::cast_precision_loss, reason = "microjoules of a request stay far below 2^53")]
-fn joules(counter: &Counter, domain: Domain, before: &Moment, after: &Moment) -> Result<f64, Reason> {
+fn joules(
+    counter: &Counter,
+    domain: EnergyDomain,
+    before: &EnergyReading,
+    after: &EnergyReading,
+) -> Result<f64, Reason> {
     let time = after.at.saturating_sub(before.at);
     if time < UPDATE * UPDATES {
         return Err(reason!(
@@ -221,8 +201,9 @@ fn joules(counter: &Counter, domain: Domain, before: &Moment, after: &Moment) ->
 
 /// The machine's accounts, and why a domain has none. Where the same package shows twice (`intel-rapl` and
 /// `intel-rapl-mmio` are two ways to one account) the first way is taken.
-fn zones(root: &Root) -> (Vec<Zone>, BTreeMap<Domain, String>) {
-    let none = |reason: &str| Domain::ALL.iter().map(|&domain| (domain, reason.to_owned())).collect::<BTreeMap<_, _>>();
+fn zones(root: &Root) -> (Vec<Zone>, BTreeMap<EnergyDomain, String>) {
+    let none =
+        |reason: &str| EnergyDomain::ALL.iter().map(|&domain| (domain, reason.to_owned())).collect::<BTreeMap<_, _>>();
     let Ok(names) = root.names(ZONES) else {
         return (Vec::new(), none(&absent(root)));
     };
@@ -235,16 +216,17 @@ fn zones(root: &Root) -> (Vec<Zone>, BTreeMap<Domain, String>) {
         return (Vec::new(), none(&absent(root)));
     };
     let mut zones = Vec::new();
-    let mut trouble: BTreeMap<Domain, String> = BTreeMap::new();
+    let mut unavailable: BTreeMap<EnergyDomain, String> = BTreeMap::new();
     for zone in found {
         let folder = format!("{ZONES}/{zone}");
-        let Some(domain) = root.text(&format!("{folder}/name")).ok().and_then(|name| Domain::of_zone(&name)) else {
+        let Some(domain) = root.text(&format!("{folder}/name")).ok().and_then(|name| EnergyDomain::of_zone(&name))
+        else {
             continue;
         };
-        if domain == Domain::Core && is_amd(root) {
+        if domain == EnergyDomain::Core && is_amd(root) {
             let reason =
                 "the kernel reads this account of one core of a package only on AMD processors: use energy_package_j";
-            trouble.insert(domain, reason.to_owned());
+            unavailable.insert(domain, reason.to_owned());
             continue;
         }
         let file = format!("{folder}/energy_uj");
@@ -252,18 +234,18 @@ fn zones(root: &Root) -> (Vec<Zone>, BTreeMap<Domain, String>) {
         match readable.and_then(|_| root.number::<u64>(&format!("{folder}/max_energy_range_uj"))) {
             Ok(range) => zones.push(Zone { domain, file, range, last: None, total: 0 }),
             Err(reason) => {
-                trouble.insert(domain, reason.into());
+                unavailable.insert(domain, reason.into());
             }
         }
     }
-    for domain in Domain::ALL {
-        if !trouble.contains_key(&domain) && !zones.iter().any(|zone| zone.domain == domain) {
-            trouble.insert(domain, "this processor keeps no energy account of its own for that part".to_owned());
+    for domain in EnergyDomain::ALL {
+        if !unavailable.contains_key(&domain) && !zones.iter().any(|zone| zone.domain == domain) {
+            unavailable.insert(domain, "this processor keeps no energy account of its own for that part".to_owned());
         }
     }
     // A sum over some packages only would pass for the machine's.
-    zones.retain(|zone| !trouble.contains_key(&zone.domain));
-    (zones, trouble)
+    zones.retain(|zone| !unavailable.contains_key(&zone.domain));
+    (zones, unavailable)
 }
 
 fn is_amd(root: &Root) -> bool {

@@ -1,45 +1,46 @@
-//! The counting allocator: the system's own, which counts while somebody asks it to.
+//! A counting allocator: the system's allocator with counters that can be switched on.
 //!
-//! Off, an allocation costs one relaxed load more. On, it costs three or four atomic additions; who needs that is the traced pass,
-//! whose probe effect is measured. It sees what goes through the process's allocator: memory that is mapped directly, such as
-//! a checkpoint, is not in it, and neither is what the system's allocator adds to each block.
+//! Off, an allocation costs one more relaxed load. On, it costs three or four atomic additions; the traced pass uses it, and its
+//! probe effect is measured. The counters cover what goes through the process's allocator: neither memory that is mapped
+//! directly, such as a checkpoint, nor what the system's allocator adds to each block.
 #![allow(unsafe_code, reason = "an allocator is unsafe by its interface")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 
+use record::Reason;
 use traces::virtual_counters::{self, VirtualCounters};
 
-/// Blocks smaller than this are not counted; the highest value is off. One load answers both questions.
+/// Smaller blocks are not counted; the highest value switches counting off, so that one load decides both.
 static LEAST: AtomicUsize = AtomicUsize::new(usize::MAX);
 static COUNT: AtomicU64 = AtomicU64::new(0);
 static BYTES: AtomicU64 = AtomicU64::new(0);
 static HELD: AtomicI64 = AtomicI64::new(0);
 static PEAK: AtomicI64 = AtomicI64::new(0);
-/// Somebody counts: there is one set of counters.
+/// Whether an [`AllocationCounter`] exists: there is one set of counters.
 static TAKEN: AtomicBool = AtomicBool::new(false);
 
-/// The allocator of a program that wants its allocations counted:
+/// The allocator of a program whose allocations are counted:
 ///
 /// ```
 /// #[global_allocator]
-/// static ALLOCATOR: profiler::heap::Counted = profiler::heap::Counted;
+/// static ALLOCATOR: meter::heap::CountingAllocator = meter::heap::CountingAllocator;
 /// ```
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Counted;
+pub struct CountingAllocator;
 
-// SAFETY: every call is passed on to the system's allocator unchanged, and its answer back; counting touches static atomics only,
-// which allocate nothing and never fail.
-unsafe impl GlobalAlloc for Counted {
+// SAFETY: every call goes to the system's allocator unchanged, and so does its result; counting touches static atomics only,
+// which never allocate and never fail.
+unsafe impl GlobalAlloc for CountingAllocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: the caller's promises are the system's.
+        // SAFETY: the caller keeps the contract of the system's allocator.
         let block = unsafe { System.alloc(layout) };
         grown(block, layout.size());
         block
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: the caller's promises are the system's.
+        // SAFETY: the caller keeps the contract of the system's allocator.
         let block = unsafe { System.alloc_zeroed(layout) };
         grown(block, layout.size());
         block
@@ -47,12 +48,12 @@ unsafe impl GlobalAlloc for Counted {
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
         shrunk(layout.size());
-        // SAFETY: the caller's promises are the system's.
+        // SAFETY: the caller keeps the contract of the system's allocator.
         unsafe { System.dealloc(block, layout) }
     }
 
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        // SAFETY: the caller's promises are the system's.
+        // SAFETY: the caller keeps the contract of the system's allocator.
         let moved = unsafe { System.realloc(block, layout, size) };
         if !moved.is_null() {
             shrunk(layout.size());
@@ -71,7 +72,7 @@ fn grown(block: *mut u8, size: usize) {
     BYTES.fetch_add(size as u64, Ordering::Relaxed);
     let size = size.cast_signed() as i64;
     let held = HELD.fetch_add(size, Ordering::Relaxed) + size;
-    // Most allocations are no new peak: a load is cheaper than a compare and exchange.
+    // Most allocations are not a new peak: a load is cheaper than a compare and exchange.
     if held > PEAK.load(Ordering::Relaxed) {
         PEAK.fetch_max(held, Ordering::Relaxed);
     }
@@ -84,68 +85,68 @@ fn shrunk(size: usize) {
     }
 }
 
-/// What was counted from the beginning to one moment, all threads together.
+/// Totals since counting began, all threads together.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Reading {
-    /// Allocations; one that was grown or shrunk counts anew.
+pub struct AllocationTotals {
+    /// Allocations; a reallocation counts as a new one.
     pub count: u64,
     /// Bytes allocated, summed.
     pub bytes: u64,
-    /// Bytes allocated less bytes given back; below 0 where more was given back, of what was there before.
+    /// Bytes allocated minus bytes freed; negative where older blocks were freed.
     pub held: i64,
-    /// The highest that this has been since the reading before.
+    /// The highest value of `held` since the previous reading.
     pub peak: i64,
 }
 
-/// Counting, until it is dropped.
+/// AllocationCounter, until it is dropped.
 #[derive(Debug)]
 #[must_use]
-pub struct Counting {
-    /// Where time is virtual: the accounts of that machine as they stood at the beginning.
-    accounts: Option<VirtualCounters>,
+pub struct AllocationCounter {
+    /// With virtual time: the counters of the virtual machine at the beginning.
+    virtual_start: Option<VirtualCounters>,
 }
 
-impl Counting {
-    /// Begins to count the blocks of `least` bytes and more, from 0; where this thread's time is virtual, what that machine's
-    /// accounts say, whatever the size.
+impl AllocationCounter {
+    /// Starts to count blocks of at least `least` bytes, from 0. With virtual time it reads the counters of the virtual machine,
+    /// which ignore `least`.
     ///
     /// # Errors
-    /// The reason, where somebody else counts, or where the program's allocator is another one.
-    pub fn start(least: usize) -> Result<Self, &'static str> {
-        if let Some(accounts) = virtual_counters::read() {
-            return Ok(Self { accounts: Some(accounts) });
+    /// When another counter exists, or when the program uses another allocator.
+    pub fn start(least: usize) -> Result<Self, Reason> {
+        if let Some(virtual_start) = virtual_counters::read() {
+            return Ok(Self { virtual_start: Some(virtual_start) });
         }
         if TAKEN.swap(true, Ordering::Acquire) {
-            return Err("allocations are being counted for something else at this moment");
+            return Err(Reason::new("allocations are being counted for something else at this moment"));
         }
-        let counting = Self { accounts: None };
+        let counter = Self { virtual_start: None };
         reset();
         LEAST.store(1, Ordering::Relaxed);
         drop(std::hint::black_box(Box::new(0_u8)));
         LEAST.store(usize::MAX, Ordering::Relaxed);
         if COUNT.load(Ordering::Relaxed) == 0 {
-            return Err(
-                "this program's allocator does not count: `profiler::heap::Counted` is not its global allocator",
-            );
+            return Err(Reason::new(
+                "allocations are not counted: `meter::heap::CountingAllocator` is not the global allocator of this program",
+            ));
         }
         reset();
         LEAST.store(least.max(1), Ordering::Relaxed);
-        Ok(counting)
+        Ok(counter)
     }
 
-    /// What was counted until now.
+    /// The totals now.
     #[must_use]
-    pub fn read(&self) -> Reading {
-        if let Some(first) = self.accounts {
+    pub fn read(&self) -> AllocationTotals {
+        if let Some(first) = self.virtual_start {
             let now = virtual_counters::read().unwrap_or(first);
-            return Reading {
+            return AllocationTotals {
                 count: now.allocations - first.allocations,
                 bytes: now.allocated_bytes - first.allocated_bytes,
-                ..Reading::default()
+                ..AllocationTotals::default()
             };
         }
         let held = HELD.load(Ordering::Relaxed);
-        Reading {
+        AllocationTotals {
             count: COUNT.load(Ordering::Relaxed),
             bytes: BYTES.load(Ordering::Relaxed),
             held,
@@ -154,9 +155,9 @@ impl Counting {
     }
 }
 
-impl Drop for Counting {
+impl Drop for AllocationCounter {
     fn drop(&mut self) {
-        if self.accounts.is_some() {
+        if self.virtual_start.is_some() {
             return;
         }
         LEAST.store(usize::MAX, Ordering::Relaxed);

@@ -18,14 +18,6 @@ pub struct MachineLoad {
 const FEWEST_TICKS: u64 = 20;
 
 impl MachineLoad {
-    /// Reads it now; where this thread's time is virtual, from the accounts of that machine.
-    ///
-    /// # Errors
-    /// The reason where the platform does not tell.
-    pub fn read() -> Result<Self, Reason> {
-        super::virtual_probe::machine_load().map_or_else(super::platform::machine_load, Ok)
-    }
-
     /// Shares since `before`: of other processes, and of the hypervisor; 0 to 1 of all cores.
     ///
     /// ```text
@@ -85,7 +77,7 @@ mod tests {
         // 3 s busy, 2 s of them ours, of 4 s.
         let (others, steal) = after.shares_since(&before, 2.0).unwrap();
         assert!((others - 0.25).abs() < 1e-9 && (steal - 0.05).abs() < 1e-9);
-        // Tick rounding may make us look busier than the machine.
+        // CounterReading rounding may make us look busier than the machine.
         assert!(after.shares_since(&before, 9.0).unwrap().0.abs() < 1e-9);
         let soon = MachineLoad { total: 4005, ..before };
         assert!(soon.shares_since(&before, 0.0).unwrap_err().as_str().contains("too short"));

@@ -15,7 +15,7 @@ const NODES: &str = "/sys/devices/system/node";
 ///
 /// # Errors
 /// The reason where the system does not tell, or has one node only: then everything is near.
-pub fn placement(root: &Root, files: &[String]) -> Result<Vec<NodeRow>, Reason> {
+pub fn numa_placement(root: &Root, files: &[String]) -> Result<Vec<NodeRow>, Reason> {
     let processors = processors_of_nodes(root)?;
     if processors.len() < 2 {
         return Err(Reason::new("this machine has one memory node: all memory is equally near"));
@@ -103,7 +103,7 @@ mod tests {
             ("/proc/self/task/8/stat", &stat(1)),
             ("/proc/self/task/9/stat", &stat(5)),
         ]);
-        let found = placement(&Root::recorded(tree.path()), &["/models/a b.gguf".to_owned()]).unwrap();
+        let found = numa_placement(&Root::recorded(tree.path()), &["/models/a b.gguf".to_owned()]).unwrap();
         let row = |node, model_bytes, anonymous_bytes, threads| NodeRow { node, model_bytes, anonymous_bytes, threads };
         assert_eq!(found, [row(0, 100 << 12, 3 << 21, 2), row(1, 200 << 12, 512 << 12, 1)]);
     }
@@ -111,9 +111,12 @@ mod tests {
     #[test]
     fn one_node_needs_no_walk() {
         let tree = recorded_tree(&[("/sys/devices/system/node/node0/cpulist", "0-1\n")]);
-        assert!(placement(&Root::recorded(tree.path()), &[]).unwrap_err().as_str().contains("one memory node"));
+        assert!(numa_placement(&Root::recorded(tree.path()), &[]).unwrap_err().as_str().contains("one memory node"));
         assert!(
-            placement(&Root::recorded(tree.path().join("x")), &[]).unwrap_err().as_str().contains("not on this system")
+            numa_placement(&Root::recorded(tree.path().join("x")), &[])
+                .unwrap_err()
+                .as_str()
+                .contains("not on this system")
         );
     }
 }

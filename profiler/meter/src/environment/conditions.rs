@@ -1,9 +1,9 @@
-//! What changes while a run measures: frequencies, heat, what the control group has used, pressure.
+//! Conditions that change during a run: frequencies, heat, use of the control group, pressure.
 //!
-//! Read between the rounds, while no engine computes. Each is a level or a total since boot: what a run took is the
-//! difference of two of them ([`analyse::warnings`] takes it).
+//! They are read between the rounds, while no engine computes. Each is a level or a total since boot; `analyse` computes the
+//! differences.
 
-use super::{Groups, noted};
+use super::{ControlGroups, noted};
 use crate::root::Root;
 use record::environment::Conditions;
 use record::{Reason, Reasons};
@@ -19,9 +19,9 @@ pub fn conditions_now() -> Conditions {
 pub fn read_conditions(root: &Root) -> Conditions {
     let mut reasons = Reasons::new();
     let policy = format!("{CPUS}/cpu0/cpufreq");
-    let group = match Groups::find(root) {
+    let group = match ControlGroups::find(root) {
         Ok(groups) => groups.usage(root),
-        Err(reason) => super::groups::unknown_usage(reason.as_str()),
+        Err(reason) => super::control_groups::unknown_usage(reason.as_str()),
     };
     Conditions {
         frequencies_hz: noted(&mut reasons, "frequencies_hz", frequencies(root)).unwrap_or_default(),

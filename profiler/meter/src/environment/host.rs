@@ -15,9 +15,9 @@ pub fn read(root: &Root) -> Host {
     let machine = machine.or_else(|why| root.text("/proc/device-tree/model").map_err(|_| why));
     let hypervisor = hypervisor(root, machine.as_deref().unwrap_or_default());
     let hypervisor_name = match &hypervisor {
-        Ok(Some(Some(name))) => Ok(name.clone()),
-        Ok(Some(None)) => Err(Reason::new("the hypervisor does not give its name in a file")),
-        Ok(None) => Err(Reason::new("not virtualised")),
+        Ok(Hypervisor::Named(name)) => Ok(name.clone()),
+        Ok(Hypervisor::Unnamed) => Err(Reason::new("no file names the hypervisor")),
+        Ok(Hypervisor::None) => Err(Reason::new("not virtualised")),
         Err(why) => Err(why.clone()),
     };
     let clock = root.text("/sys/devices/system/clocksource/clocksource0/current_clocksource");
@@ -25,7 +25,7 @@ pub fn read(root: &Root) -> Host {
         system: noted(&mut reasons, "system", system(root)),
         kernel: noted(&mut reasons, "kernel", root.text("/proc/sys/kernel/osrelease")),
         architecture: std::env::consts::ARCH.to_owned(),
-        virtualised: noted(&mut reasons, "virtualised", hypervisor.map(|found| found.is_some())),
+        virtualised: noted(&mut reasons, "virtualised", hypervisor.map(|found| found != Hypervisor::None)),
         hypervisor: noted(&mut reasons, "hypervisor", hypervisor_name),
         machine: noted(&mut reasons, "machine", machine),
         container: Some(container(root)),
@@ -58,11 +58,20 @@ const VIRTUAL_MACHINES: &[(&str, &str)] = &[
     ("Xen", "Xen"),
 ];
 
-/// `None`: the machine is real. `Some(None)`: there is one without a name.
-///
-/// x86 processors set the flag `hypervisor` for every guest, and Amazon's real machines carry the maker's name too, so
-/// where the flag exists it decides; elsewhere the maker does.
-fn hypervisor(root: &Root, machine: &str) -> Result<Option<Option<String>>, Reason> {
+/// Whether this is a virtual machine, and of which hypervisor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Hypervisor {
+    /// A real machine.
+    None,
+    /// A virtual machine of an unknown hypervisor.
+    Unnamed,
+    /// A virtual machine of this hypervisor.
+    Named(String),
+}
+
+/// x86 processors set the flag `hypervisor` for every guest, and Amazon's real machines have the vendor's name too: the flag
+/// decides where it exists, elsewhere the vendor does.
+fn hypervisor(root: &Root, machine: &str) -> Result<Hypervisor, Reason> {
     let info = root.text("/proc/cpuinfo")?;
     let by_kernel = root.text("/sys/hypervisor/type").ok().filter(|name| !name.is_empty());
     let by_tree = root.text("/proc/device-tree/hypervisor/compatible").ok();
@@ -75,8 +84,9 @@ fn hypervisor(root: &Root, machine: &str) -> Result<Option<Option<String>>, Reas
     let name = by_wsl.or(by_kernel).or(by_tree).or(by_maker);
     let flags = info.lines().find(|line| line.starts_with("flags"));
     match flags {
-        Some(flags) => Ok(flags.split_whitespace().any(|flag| flag == "hypervisor").then_some(name)),
-        None => Ok(name.map(Some)),
+        Some(flags) if !flags.split_whitespace().any(|flag| flag == "hypervisor") => Ok(Hypervisor::None),
+        Some(_) => Ok(name.map_or(Hypervisor::Unnamed, Hypervisor::Named)),
+        None => Ok(name.map_or(Hypervisor::None, Hypervisor::Named)),
     }
 }
 

@@ -10,8 +10,8 @@ use record::environment::{Cache, CoreKind, Environment, Host, Limits, Memory, Po
 
 use super::{CpuTimes, noted};
 use crate::macos::memory::{MachineMemory, processor_ticks, swap};
+use crate::macos::sysctl::{count, number, text};
 use crate::macos::system::{Answer, Question, System};
-use crate::macos::values::{count, number, text};
 use record::{Reason, Reasons};
 
 const NOT_HERE: &str = "macOS does not tell";

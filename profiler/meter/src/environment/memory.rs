@@ -1,9 +1,11 @@
-//! Memory: how much, huge pages, swap.
+//! Memory of the machine: size, huge pages, swap and swap traffic.
 
 use super::noted;
 use crate::root::Root;
 use record::environment::Memory;
 use record::{Reason, Reasons};
+
+const VMSTAT: &str = "/proc/vmstat";
 
 /// Reads `/proc/meminfo` and `/sys/kernel/mm/transparent_hugepage`.
 pub fn read(root: &Root) -> Memory {
@@ -38,17 +40,31 @@ fn chosen(text: &str) -> Result<String, Reason> {
     inner.map(|(word, _)| word.to_owned()).ok_or_else(|| reason!("expected one word in brackets, found \"{text}\""))
 }
 
-#[allow(unsafe_code, reason = "sysconf has no safe wrapper in std")]
 /// Size of a page of memory, in bytes.
+#[allow(unsafe_code, reason = "sysconf has no safe wrapper in std")]
 pub fn page_bytes() -> u64 {
     // SAFETY: sysconf takes no pointers and has no preconditions.
     let bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
     u64::try_from(bytes).unwrap_or(4096)
 }
 
+/// Bytes written to swap and read from it since boot, together.
+///
+/// # Errors
+/// When the kernel does not report them.
+pub fn swapped_bytes(root: &Root) -> Result<u64, Reason> {
+    let text = root.text(VMSTAT)?;
+    let pages = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok());
+        line.ok_or_else(|| reason!("{VMSTAT}: no line `{}`", name.trim()))
+    };
+    Ok((pages("pswpin ")? + pages("pswpout ")?) * page_bytes())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::root::tree;
 
     #[test]
     fn the_chosen_word_stands_in_brackets() {
@@ -61,5 +77,13 @@ mod tests {
         let info = "SwapTotalX: 1 kB\nSwapTotal: 2 kB";
         assert_eq!(kibibytes(info, "SwapTotal").unwrap(), 2048);
         assert_eq!(kibibytes(info, "SwapFree").unwrap_err(), "/proc/meminfo: has no SwapFree");
+    }
+
+    #[test]
+    fn both_directions_are_counted() {
+        let stat = tree(&[(VMSTAT, "nr_free_pages 5\npgpgin 70\npswpin 3\npswpout 4\n")]);
+        assert_eq!(swapped_bytes(&Root::recorded(stat.path())), Ok(7 * page_bytes()));
+        let without = tree(&[(VMSTAT, "nr_free_pages 5\n")]);
+        assert!(swapped_bytes(&Root::recorded(without.path())).unwrap_err().as_str().contains("pswpin"));
     }
 }

@@ -5,20 +5,18 @@
 //! Nothing here judges: see [`analyse::warnings`].
 
 mod conditions;
-mod groups;
+mod control_groups;
 mod heat;
 mod host;
-mod limits;
 #[cfg(any(test, target_os = "macos"))]
 mod macos;
 mod memory;
 mod noise;
 mod power;
 mod pressure;
+mod pressure_reader;
 mod processor;
 mod state;
-mod strain;
-mod swap;
 mod variables;
 
 use record::{Environment, Reason, Reasons};
@@ -26,18 +24,16 @@ use record::{Environment, Reason, Reasons};
 use crate::root::Root;
 
 pub use conditions::{conditions_now, frequencies, read_conditions};
-pub use groups::Groups;
+pub use control_groups::{ControlGroups, read_limits};
 pub use heat::read as read_heat;
 pub use host::read as read_host;
-pub use limits::read as read_limits;
-pub use memory::{page_bytes, read as read_memory};
+pub use memory::{page_bytes, read as read_memory, swapped_bytes};
 pub use noise::{Noise, noise};
 pub use power::read as read_power;
 pub use pressure::{one as read_stall, read as read_pressure};
+pub use pressure_reader::{PressureReader, PressureTotals};
 pub use processor::{read as read_processor, throttle_events_now};
 pub use state::{CpuTimes, read as read_state};
-pub use strain::{Strain, Strained};
-pub use swap::swapped_bytes;
 pub use variables::{names_a_secret, read as read_variables, without_credentials};
 
 /// Reads the machine and its state; takes about a tenth of a second, because load and steal are sampled for that long.

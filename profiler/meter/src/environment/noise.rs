@@ -1,8 +1,8 @@
-//! How evenly this machine computes: the same work again and again, and how much longer some of it takes.
+//! Noise of the machine: how much the time of equal pieces of work varies.
 
-use traces::{Nanos, clock};
-
+use record::Reason;
 use statistics::percentile;
+use traces::{Nanos, clock};
 
 /// Pieces of work.
 const PIECES: usize = 400;
@@ -36,18 +36,18 @@ impl Noise {
     }
 }
 
-/// Computes for a few tenths of a second. `None` where the clock did not move.
-pub fn noise() -> Option<Noise> {
+/// Measures for a few tenths of a second.
+///
+/// # Errors
+/// When the clock does not advance during a piece of work.
+pub fn noise() -> Result<Noise, Reason> {
     let times: Vec<f64> = (0..PIECES).map(|piece| timed(piece as u64)).collect();
     let clock = clock::precision();
-    let p50_s = percentile(&times, 50.0).filter(|&time| time > 0.0)?;
-    Some(Noise {
-        p50_s,
-        p99_s: percentile(&times, 99.0)?,
-        max_s: percentile(&times, 100.0)?,
-        clock_step: clock.step,
-        clock_read: clock.read,
-    })
+    let at = |rank: f64| {
+        let time = percentile(&times, rank).filter(|&time| time > 0.0);
+        time.ok_or_else(|| Reason::new("the clock did not advance during the measurement"))
+    };
+    Ok(Noise { p50_s: at(50.0)?, p99_s: at(99.0)?, max_s: at(100.0)?, clock_step: clock.step, clock_read: clock.read })
 }
 
 fn timed(seed: u64) -> f64 {

@@ -1,6 +1,7 @@
 //! Where the power comes from: processors slow down on batteries.
 
 use crate::root::Root;
+use record::Reason;
 use record::environment::Power;
 
 const SUPPLIES: &str = "/sys/class/power_supply";
@@ -10,6 +11,7 @@ pub fn read(root: &Root) -> Power {
     let mut power = Power::default();
     let mut mains = None;
     let mut discharging = None;
+    let mut charge = Err(Reason::new("no battery"));
     let mut none = format!("{SUPPLIES}: shows no supply");
     let names = root.names(SUPPLIES).unwrap_or_else(|why| {
         none = why.into();
@@ -24,7 +26,7 @@ pub fn read(root: &Root) -> Power {
             "Mains" | "USB" => mains = Some(mains.unwrap_or(false) | (text("online") == "1")),
             "Battery" => {
                 discharging = Some(text("status") == "Discharging");
-                power.battery_percent = text("capacity").parse().ok();
+                charge = root.number::<u32>(&format!("{SUPPLIES}/{name}/capacity"));
             }
             _ => {}
         }
@@ -37,8 +39,6 @@ pub fn read(root: &Root) -> Power {
     if power.source.is_none() {
         power.reasons.insert("source".to_owned(), none.clone());
     }
-    if power.battery_percent.is_none() {
-        power.reasons.insert("battery_percent".to_owned(), "no battery".to_owned());
-    }
+    power.battery_percent = super::noted(&mut power.reasons, "battery_percent", charge);
     power
 }

@@ -143,9 +143,12 @@ pub(super) fn turbo(root: &Root) -> Result<bool, Reason> {
     intel.or_else(|_| root.number::<u8>(&format!("{CPUS}/cpufreq/boost")).map(|on| on == 1))
 }
 
-/// Thermal throttle events of this machine since boot, now; `None` where it does not tell.
-pub fn throttle_events_now() -> Option<u64> {
-    throttle_events(&Root::system()).ok()
+/// Thermal throttle events of this machine since boot.
+///
+/// # Errors
+/// When the machine does not report them.
+pub fn throttle_events_now() -> Result<u64, Reason> {
+    throttle_events(&Root::system())
 }
 
 /// Per-core counts are summed; a package event is counted by each of its cores, so those are left out.

@@ -10,10 +10,12 @@ const LISTENS: &str = "0A";
 
 /// The process that listens on a port of this machine: of several that share the socket, the oldest one's number.
 pub(crate) fn listener(root: &Root, port: u16) -> Result<u32, Reason> {
-    let mut wanted = BTreeSet::new();
-    for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
-        wanted.extend(sockets(&root.text(table).unwrap_or_default(), port));
+    // A kernel without IPv6 has no second table.
+    let tables = [root.text("/proc/net/tcp"), root.text("/proc/net/tcp6")];
+    if let [Err(reason), Err(_)] = &tables {
+        return Err(reason!("{reason}: name the server's process with --pid"));
     }
+    let wanted: BTreeSet<String> = tables.iter().flatten().flat_map(|table| sockets(table, port)).collect();
     if wanted.is_empty() {
         return Err(reason!("no process of this machine listens on port {port}: name the server's with --pid"));
     }

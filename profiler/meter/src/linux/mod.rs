@@ -4,52 +4,54 @@
 pub mod calls;
 pub(super) mod listener;
 pub mod page_cache;
-use record::Reason;
 mod perf;
 mod proc_files;
 pub(super) mod process;
 mod usage;
 
-use std::collections::BTreeMap;
+use record::{Reason, Reasons};
 
-use super::{Counter, MachineLoad, Memory, Reading, Source, Tick, Usage};
+use crate::counters::{Counter, CounterReading, ProcessUsage, Reading, Source};
+use crate::load::MachineLoad;
+use crate::memory::Memory;
 pub(super) use perf::open_events;
 pub(super) use proc_files::MemoryReader;
 use proc_files::ProcFile;
 
-/// Kept descriptors of this process.
+/// The accounting files of this process, kept open.
 #[derive(Debug)]
-pub(super) struct Probe {
+pub(super) struct OwnProcess {
     statm: Result<MemoryReader, Reason>,
     status: Result<ProcFile, Reason>,
     io: Result<ProcFile, Reason>,
 }
 
-impl Probe {
+impl OwnProcess {
     /// Opens what exists; returns the counters that can be read, the others are explained in `absent`.
-    pub(super) fn open(
-        wanted: &[&'static Counter],
-        absent: &mut BTreeMap<String, String>,
-    ) -> (Vec<&'static Counter>, Self) {
+    pub(super) fn open(wanted: &[&'static Counter], absent: &mut Reasons) -> (Vec<&'static Counter>, Self) {
         let present = wanted.iter().copied().filter(|counter| !absent.contains_key(counter.name)).collect();
-        let probe = Self {
+        let process = Self {
             statm: MemoryReader::open(),
             status: ProcFile::open("/proc/self/status"),
             io: ProcFile::open("/proc/self/io"),
         };
-        (present, probe)
+        (present, process)
     }
 
     /// Fills a reading's accounts: one `getrusage`, one `statm`.
     pub(super) fn read(&mut self, counters: &[&'static Counter], reading: &mut Reading) {
         let usage = usage::read();
         let resident = self.statm.as_mut().ok().and_then(MemoryReader::resident);
-        let always =
-            |value: Option<u64>| Tick { value: value.unwrap_or(0), enabled: 0, running: 0, valid: value.is_some() };
-        for (tick, counter) in reading.ticks.iter_mut().zip(counters) {
+        let always = |value: Option<u64>| CounterReading {
+            value: value.unwrap_or(0),
+            enabled: 0,
+            running: 0,
+            valid: value.is_some(),
+        };
+        for (value, counter) in reading.counters.iter_mut().zip(counters) {
             match counter.source {
-                Source::Usage(Usage::Resident) => *tick = always(resident),
-                Source::Usage(field) => *tick = always(usage.map(|usage| usage.field(field))),
+                Source::Usage(ProcessUsage::Resident) => *value = always(resident),
+                Source::Usage(field) => *value = always(usage.map(|usage| usage.field(field))),
                 _ => {}
             }
         }

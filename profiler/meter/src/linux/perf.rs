@@ -1,7 +1,6 @@
 //! The kernel's side of events: `perf_event_open` through perf-event2, `/proc` and `/sys`.
 
-use record::Reason;
-use std::collections::BTreeMap;
+use record::{Reason, Reasons};
 use std::io;
 use std::os::fd::AsRawFd;
 use std::sync::OnceLock;
@@ -9,9 +8,9 @@ use std::sync::OnceLock;
 use perf_event::Builder;
 use perf_event::events::Raw;
 
-use super::super::Counter;
-use super::super::perf::{Attributes, Errno, Handle, PerfCounters, PerfSystem, Whose, self_test};
 use super::usage;
+use crate::counters::Counter;
+use crate::perf::{Attributes, Errno, EventHandle, PerfCounters, PerfSystem, Target, self_test};
 
 /// `PERF_FORMAT_TOTAL_TIME_ENABLED | PERF_FORMAT_TOTAL_TIME_RUNNING | PERF_FORMAT_GROUP`
 const GROUP_WITH_TIMES: u64 = 1 | 2 | 8;
@@ -19,14 +18,14 @@ const GROUP_WITH_TIMES: u64 = 1 | 2 | 8;
 const SPIN_US: u64 = 4_000;
 
 /// Opens events of this process, after a look whether they count at all.
-pub(crate) fn open_events(wanted: &[&'static Counter], absent: &mut BTreeMap<String, String>) -> PerfCounters {
+pub(crate) fn open_events(wanted: &[&'static Counter], absent: &mut Reasons) -> PerfCounters {
     static TESTED: OnceLock<Result<(), Reason>> = OnceLock::new();
     let mut events = PerfCounters::open(Box::new(LinuxPerf::default()), wanted, absent);
     // Where nothing could be opened there is nothing to test.
     if !events.is_empty()
         && let Err(reason) = TESTED.get_or_init(|| self_test(&mut LinuxPerf::default(), spin))
     {
-        events.forget(reason.as_str(), absent);
+        events.close_all(reason.as_str(), absent);
     }
     events
 }
@@ -55,7 +54,7 @@ struct LinuxPerf {
 }
 
 impl LinuxPerf {
-    fn event(&mut self, handle: Handle) -> Result<&mut perf_event::Counter, Errno> {
+    fn event(&mut self, handle: EventHandle) -> Result<&mut perf_event::Counter, Errno> {
         self.events.get_mut(handle.0).and_then(Option::as_mut).ok_or(Errno(libc::EBADF))
     }
 }
@@ -66,10 +65,10 @@ fn errno(error: &io::Error) -> Errno {
 }
 
 impl PerfSystem for LinuxPerf {
-    fn open(&mut self, event: &Attributes, whose: Whose, leader: Option<Handle>) -> Result<Handle, Errno> {
+    fn open(&mut self, event: &Attributes, whose: Target, leader: Option<EventHandle>) -> Result<EventHandle, Errno> {
         let mut builder = Builder::new(Raw::new(event.config).config1(event.config1).config2(event.config2));
         builder.inherit(true).exclude_kernel(event.exclude_kernel);
-        if let Whose::Thread(id) = whose {
+        if let Target::Thread(id) = whose {
             builder.observe_pid(id);
         }
         let attributes = builder.attrs_mut();
@@ -80,10 +79,10 @@ impl PerfSystem for LinuxPerf {
             None => builder.build(),
         };
         self.events.push(Some(opened.map_err(|error| errno(&error))?));
-        Ok(Handle(self.events.len() - 1))
+        Ok(EventHandle(self.events.len() - 1))
     }
 
-    fn switch(&mut self, leader: Handle, on: bool) -> Result<(), Errno> {
+    fn switch(&mut self, leader: EventHandle, on: bool) -> Result<(), Errno> {
         let event = self.event(leader)?;
         let switched = if on { event.enable_group() } else { event.disable_group() };
         switched.map_err(|error| errno(&error))
@@ -94,7 +93,7 @@ impl PerfSystem for LinuxPerf {
         unsafe_code,
         reason = "perf-event2 lends the descriptor only as a number, which std reads from only unsafely"
     )]
-    fn read(&mut self, leader: Handle, words: &mut [u64]) -> Result<usize, Errno> {
+    fn read(&mut self, leader: EventHandle, words: &mut [u64]) -> Result<usize, Errno> {
         #[cfg(any(test, feature = "call-counts"))]
         super::calls::count("perf");
         let descriptor = self.event(leader)?.as_raw_fd();
@@ -107,7 +106,7 @@ impl PerfSystem for LinuxPerf {
         }
     }
 
-    fn close(&mut self, event: Handle) {
+    fn close(&mut self, event: EventHandle) {
         if let Some(slot) = self.events.get_mut(event.0) {
             *slot = None;
         }
@@ -127,8 +126,8 @@ impl PerfSystem for LinuxPerf {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::{Reading, Tally, named};
     use super::*;
+    use crate::{Reading, Tally, named};
 
     fn tally(events: &mut PerfCounters, counters: &[&'static Counter], work: impl FnOnce()) -> Tally {
         let (mut before, mut after) = (Reading::default(), Reading::default());
@@ -143,8 +142,8 @@ mod tests {
     /// Hardware or not, every event is either read or explained.
     #[test]
     fn events_open_or_explain_themselves() {
-        let wanted: Vec<_> = super::super::super::COUNTERS.iter().filter(|c| c.source.is_event()).collect();
-        let mut absent = BTreeMap::new();
+        let wanted: Vec<_> = crate::COUNTERS.iter().filter(|c| c.source.is_event()).collect();
+        let mut absent = Reasons::new();
         let events = open_events(&wanted, &mut absent);
         let open = wanted.iter().filter(|counter| !absent.contains_key(counter.name)).count();
         assert_eq!(open + absent.len(), wanted.len());
@@ -156,7 +155,7 @@ mod tests {
     #[test]
     fn later_threads_are_counted() {
         let counters = [named("task-clock").unwrap()];
-        let mut absent = BTreeMap::new();
+        let mut absent = Reasons::new();
         let mut events = open_events(&counters, &mut absent);
         if events.is_empty() {
             // A sandbox without the call: then it is explained.

@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 
 use traces::Nanos;
 
-use super::super::{Memory, MemoryPoint};
+use crate::memory::{Memory, MemoryPoint};
 
 /// One file of `/proc` with the buffer that it is read into.
 #[derive(Debug)]

@@ -3,8 +3,8 @@
 use record::Reason;
 use std::collections::BTreeMap;
 
-use super::super::process::{FIGURES, Member, ProcessMemory, walk};
 use super::proc_files::ticks_per_second;
+use crate::process_snapshot::{FIGURES, ProcessMemory, ProcessSnapshot, walk_tree};
 use crate::root::{FileError, Root};
 
 /// The processes of a machine, or of a recorded tree.
@@ -39,17 +39,17 @@ impl Processes {
     }
 
     /// The processes of these numbers and their children.
-    pub(crate) fn family(&self, roots: &[u32]) -> Vec<Member> {
+    pub(crate) fn tree(&self, roots: &[u32]) -> Vec<ProcessSnapshot> {
         let by_parent = if self.tells_children(roots) { None } else { Some(self.by_parent()) };
         let children = |pid| match &by_parent {
             Some(all) => all.get(&pid).cloned().unwrap_or_default(),
             None => self.children(pid),
         };
-        walk(roots, |pid| self.member(pid), children)
+        walk_tree(roots, |pid| self.snapshot(pid), children)
     }
 
     /// One process; `None` where there is none, or where this user may not see it.
-    pub(crate) fn member(&self, pid: u32) -> Option<Member> {
+    pub(crate) fn snapshot(&self, pid: u32) -> Option<ProcessSnapshot> {
         let stat = parse_stat(&self.root.text(&format!("/proc/{pid}/stat")).ok()?)?;
         let nanos = |ticks: u64| ticks * (1_000_000_000 / ticks_per_second().max(1));
         let (read, written, no_storage) = match self.storage(pid) {
@@ -63,7 +63,7 @@ impl Processes {
             [nanos(both(stat.user)), nanos(both(stat.system)), both(stat.minor), both(stat.major), read, written];
         // The kernel mixes a process's own bytes with those of the children that it has waited for.
         let reaped = [nanos(stat.user.1), nanos(stat.system.1), stat.minor.1, stat.major.1, read, written];
-        Some(Member {
+        Some(ProcessSnapshot {
             pid,
             parent: stat.parent,
             started: stat.started,

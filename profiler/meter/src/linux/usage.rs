@@ -1,7 +1,7 @@
 //! `getrusage`: CPU time, faults and context switches of the whole process. It needs no permission; perf's own software
 //! events miss what happens in the kernel where `exclude_kernel` must be set.
 
-use super::super::Usage;
+use crate::counters::ProcessUsage;
 
 /// What `getrusage(RUSAGE_SELF)` said.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -20,16 +20,16 @@ const BLOCK: u64 = 512;
 
 impl Accounting {
     /// One figure; CPU times in microseconds.
-    pub(super) fn field(&self, field: Usage) -> u64 {
+    pub(super) fn field(&self, field: ProcessUsage) -> u64 {
         match field {
-            Usage::CpuUser => self.user_us,
-            Usage::CpuSystem => self.system_us,
-            Usage::MinorFaults => self.minor_faults,
-            Usage::MajorFaults => self.major_faults,
-            Usage::VoluntarySwitches => self.voluntary,
-            Usage::InvoluntarySwitches => self.involuntary,
-            Usage::ReadBytes => self.read_blocks * BLOCK,
-            Usage::Resident => 0,
+            ProcessUsage::CpuUser => self.user_us,
+            ProcessUsage::CpuSystem => self.system_us,
+            ProcessUsage::MinorFaults => self.minor_faults,
+            ProcessUsage::MajorFaults => self.major_faults,
+            ProcessUsage::VoluntarySwitches => self.voluntary,
+            ProcessUsage::InvoluntarySwitches => self.involuntary,
+            ProcessUsage::ReadBytes => self.read_blocks * BLOCK,
+            ProcessUsage::Resident => 0,
         }
     }
 
@@ -91,6 +91,9 @@ mod tests {
         while read().unwrap().cpu_seconds() < before.cpu_seconds() + 0.002 {
             sum = sum.wrapping_mul(31).wrapping_add(7);
         }
-        assert!(read().unwrap().field(Usage::CpuUser) + read().unwrap().field(Usage::CpuSystem) > 0, "{sum}");
+        assert!(
+            read().unwrap().field(ProcessUsage::CpuUser) + read().unwrap().field(ProcessUsage::CpuSystem) > 0,
+            "{sum}"
+        );
     }
 }

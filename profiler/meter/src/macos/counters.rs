@@ -3,16 +3,16 @@
 //! A counter that the kernel never counts (a virtual machine has no cycles, an older kernel no performance cores) is absent with
 //! the reason: its zeros would look like values.
 
-use record::Reason;
-use std::collections::BTreeMap;
-
+use record::{Reason, Reasons};
 use traces::{Nanos, clock};
 
-use super::super::{Apple, Counter, Event, MAX_COUNTERS, Reading, Source, Tick, Usage};
 use super::memory::TaskMemory;
 use super::rusage::{Field, Rusage, Timebase, Version};
+use super::sysctl;
 use super::system::{Answer, Question, System};
-use super::values;
+use crate::counters::{
+    Counter, CounterReading, HardwareEvent, MAX_COUNTERS, MacosFigure, ProcessUsage, Reading, Source,
+};
 
 /// `THSC_CPI` of xnu's bsd/sys/resource_private.h: instructions and cycles of the calling thread.
 const THREAD_COUNTS: u32 = 1;
@@ -25,7 +25,7 @@ pub(crate) const INVOLUNTARY: usize = 136;
 
 /// What readings need to know.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Terms {
+pub(super) struct RusageContext {
     pub(super) pid: u32,
     pub(super) version: Version,
     pub(super) timebase: Timebase,
@@ -35,44 +35,48 @@ pub(super) struct Terms {
 pub(super) fn offered(
     system: &dyn System,
     wanted: &[&'static Counter],
-    absent: &mut BTreeMap<String, String>,
-) -> (Vec<&'static Counter>, Result<Terms, Reason>) {
+    absent: &mut Reasons,
+) -> (Vec<&'static Counter>, Result<RusageContext, Reason>) {
     let pid = std::process::id();
     let opened = Rusage::first(system, pid)
-        .and_then(|(first, version)| Ok((first, Terms { pid, version, timebase: Timebase::read(system)? })));
+        .and_then(|(first, version)| Ok((first, RusageContext { pid, version, timebase: Timebase::read(system)? })));
     let mut present = Vec::new();
     for &counter in wanted {
-        match opened.as_ref().map_err(Reason::clone).and_then(|(first, terms)| exists(system, counter, first, *terms)) {
+        match opened
+            .as_ref()
+            .map_err(Reason::clone)
+            .and_then(|(first, context)| exists(system, counter, first, *context))
+        {
             Ok(()) => present.push(counter),
             Err(reason) => {
                 absent.insert(counter.name.to_owned(), reason.into());
             }
         }
     }
-    (present, opened.map(|(_, terms)| terms))
+    (present, opened.map(|(_, context)| context))
 }
 
 /// Whether a counter counts here.
-fn exists(system: &dyn System, counter: &Counter, first: &Rusage, terms: Terms) -> Result<(), Reason> {
+fn exists(system: &dyn System, counter: &Counter, first: &Rusage, context: RusageContext) -> Result<(), Reason> {
     let name = counter.name;
     match counter.source {
-        Source::Hardware(Event::Cycles | Event::Instructions) => counts(first),
-        Source::Apple(Apple::DriverCycles | Apple::DriverInstructions) => {
+        Source::Hardware(HardwareEvent::Cycles | HardwareEvent::Instructions) => counts(first),
+        Source::Macos(MacosFigure::DriverCycles | MacosFigure::DriverInstructions) => {
             thread_counts(system).map(|_| ()).map_err(|reason| reason!("{reason}; the counters of the process remain"))
         }
-        Source::Apple(Apple::Footprint | Apple::Pageins) => Ok(()),
-        Source::Apple(Apple::Compressed) => {
+        Source::Macos(MacosFigure::Footprint | MacosFigure::Pageins) => Ok(()),
+        Source::Macos(MacosFigure::Compressed) => {
             TaskMemory::read(system)?.compressed.map(|_| ()).ok_or_else(|| Reason::new("task_info does not tell it"))
         }
-        Source::Apple(which) => {
-            if terms.version == Version::Four {
+        Source::Macos(which) => {
+            if context.version == Version::Four {
                 return Err(reason!(
                     "{name} needs proc_pid_rusage in version 6, and this kernel answers version 4: macOS 13 has it"
                 ));
             }
             match which {
-                Apple::Energy | Apple::PerformanceEnergy => Ok(()),
-                Apple::PerformanceTime | Apple::EfficiencyTime => two_kinds(system, name),
+                MacosFigure::Energy | MacosFigure::PerformanceEnergy => Ok(()),
+                MacosFigure::PerformanceTime | MacosFigure::EfficiencyTime => two_kinds(system, name),
                 _ => counts(first).and_then(|()| two_kinds(system, name)),
             }
         }
@@ -93,7 +97,7 @@ fn counts(first: &Rusage) -> Result<(), Reason> {
 }
 
 fn two_kinds(system: &dyn System, name: &str) -> Result<(), Reason> {
-    match values::number(system, "hw.nperflevels") {
+    match sysctl::number(system, "hw.nperflevels") {
         Ok(levels) if levels > 1 => Ok(()),
         _ => Err(reason!("{name}: this processor has one kind of cores only")),
     }
@@ -110,7 +114,7 @@ fn thread_counts(system: &dyn System) -> Result<(u64, u64), Reason> {
 }
 
 /// The answers of one moment: those that the counters need, each asked once.
-struct Moment<'a> {
+struct Answers<'a> {
     system: &'a dyn System,
     timebase: Timebase,
     usage: Option<Rusage>,
@@ -120,75 +124,81 @@ struct Moment<'a> {
 }
 
 /// Fills a reading. What the system refused is not valid.
-pub(super) fn fill(system: &dyn System, terms: Terms, counters: &[&'static Counter], reading: &mut Reading) {
+pub(super) fn fill(system: &dyn System, context: RusageContext, counters: &[&'static Counter], reading: &mut Reading) {
     let need = |wanted: fn(&Source) -> bool| counters.iter().any(|counter| wanted(&counter.source));
     let is_own = |source: &Source| {
         matches!(
             source,
             Source::Usage(
-                Usage::MinorFaults | Usage::MajorFaults | Usage::VoluntarySwitches | Usage::InvoluntarySwitches
+                ProcessUsage::MinorFaults
+                    | ProcessUsage::MajorFaults
+                    | ProcessUsage::VoluntarySwitches
+                    | ProcessUsage::InvoluntarySwitches
             )
         )
     };
-    let is_thread = |source: &Source| matches!(source, Source::Apple(Apple::DriverCycles | Apple::DriverInstructions));
-    let moment = Moment {
+    let is_thread =
+        |source: &Source| matches!(source, Source::Macos(MacosFigure::DriverCycles | MacosFigure::DriverInstructions));
+    let answers = Answers {
         system,
-        timebase: terms.timebase,
-        usage: Rusage::read(system, terms.pid, terms.version).ok(),
+        timebase: context.timebase,
+        usage: Rusage::read(system, context.pid, context.version).ok(),
         own: if need(is_own) { Answer::to(system, Question::OwnUsage).ok() } else { None },
         thread: if need(is_thread) { thread_counts(system).ok() } else { None },
         at: clock::now(),
     };
-    for (tick, counter) in reading.ticks.iter_mut().take(MAX_COUNTERS).zip(counters) {
-        let value = moment.value(counter.source);
+    for (tick, counter) in reading.counters.iter_mut().take(MAX_COUNTERS).zip(counters) {
+        let value = answers.value(counter.source);
         // Coarse accounts carry the time, by which the meter knows intervals that are too short for them.
-        let time = if counter.coarse().is_some() { moment.at.0 } else { 0 };
-        *tick = Tick { value: value.unwrap_or(0), enabled: time, running: time, valid: value.is_some() };
+        let time = if counter.coarse().is_some() { answers.at.0 } else { 0 };
+        *tick = CounterReading { value: value.unwrap_or(0), enabled: time, running: time, valid: value.is_some() };
     }
 }
 
-impl Moment<'_> {
+impl Answers<'_> {
     fn value(&self, source: Source) -> Option<u64> {
         let usage = self.usage.as_ref();
         let field = |field| usage?.field(field);
         let own = |offset| self.own.as_ref()?.u64(offset);
         let micros = |ticks| self.timebase.micros(ticks);
         match source {
-            Source::Usage(Usage::CpuUser) => field(Field::UserTime).map(micros),
-            Source::Usage(Usage::CpuSystem) => field(Field::SystemTime).map(micros),
-            Source::Usage(Usage::MinorFaults) => own(MINOR_FAULTS),
-            Source::Usage(Usage::MajorFaults) => own(MAJOR_FAULTS),
-            Source::Usage(Usage::VoluntarySwitches) => own(VOLUNTARY),
-            Source::Usage(Usage::InvoluntarySwitches) => own(INVOLUNTARY),
-            Source::Usage(Usage::ReadBytes) => field(Field::BytesRead),
-            Source::Usage(Usage::Resident) => field(Field::ResidentSize),
-            Source::Hardware(Event::Cycles) => field(Field::Cycles),
-            Source::Hardware(Event::Instructions) => field(Field::Instructions),
-            Source::Apple(which) => self.apple(which),
+            Source::Usage(ProcessUsage::CpuUser) => field(Field::UserTime).map(micros),
+            Source::Usage(ProcessUsage::CpuSystem) => field(Field::SystemTime).map(micros),
+            Source::Usage(ProcessUsage::MinorFaults) => own(MINOR_FAULTS),
+            Source::Usage(ProcessUsage::MajorFaults) => own(MAJOR_FAULTS),
+            Source::Usage(ProcessUsage::VoluntarySwitches) => own(VOLUNTARY),
+            Source::Usage(ProcessUsage::InvoluntarySwitches) => own(INVOLUNTARY),
+            Source::Usage(ProcessUsage::ReadBytes) => field(Field::BytesRead),
+            Source::Usage(ProcessUsage::Resident) => field(Field::ResidentSize),
+            Source::Hardware(HardwareEvent::Cycles) => field(Field::Cycles),
+            Source::Hardware(HardwareEvent::Instructions) => field(Field::Instructions),
+            Source::Macos(which) => self.apple(which),
             _ => None,
         }
     }
 
-    fn apple(&self, which: Apple) -> Option<u64> {
+    fn apple(&self, which: MacosFigure) -> Option<u64> {
         let usage = self.usage.as_ref();
         let field = |field| usage?.field(field);
         match which {
-            Apple::PerformanceCycles => field(Field::PerformanceCycles),
-            Apple::PerformanceInstructions => field(Field::PerformanceInstructions),
-            Apple::EfficiencyCycles => usage?.efficiency(Field::Cycles, Field::PerformanceCycles),
-            Apple::EfficiencyInstructions => usage?.efficiency(Field::Instructions, Field::PerformanceInstructions),
-            Apple::PerformanceTime => usage?.performance_ticks().map(|ticks| self.timebase.micros(ticks)),
-            Apple::EfficiencyTime => {
+            MacosFigure::PerformanceCycles => field(Field::PerformanceCycles),
+            MacosFigure::PerformanceInstructions => field(Field::PerformanceInstructions),
+            MacosFigure::EfficiencyCycles => usage?.efficiency(Field::Cycles, Field::PerformanceCycles),
+            MacosFigure::EfficiencyInstructions => {
+                usage?.efficiency(Field::Instructions, Field::PerformanceInstructions)
+            }
+            MacosFigure::PerformanceTime => usage?.performance_ticks().map(|ticks| self.timebase.micros(ticks)),
+            MacosFigure::EfficiencyTime => {
                 let ticks = usage?.ticks()?.checked_sub(usage?.performance_ticks()?)?;
                 Some(self.timebase.micros(ticks))
             }
-            Apple::Energy => field(Field::EnergyNanojoules),
-            Apple::PerformanceEnergy => field(Field::PerformanceEnergyNanojoules),
-            Apple::Footprint => field(Field::Footprint),
-            Apple::Pageins => field(Field::Pageins),
-            Apple::Compressed => TaskMemory::read(self.system).ok()?.compressed,
-            Apple::DriverCycles => self.thread.map(|(_, cycles)| cycles),
-            Apple::DriverInstructions => self.thread.map(|(instructions, _)| instructions),
+            MacosFigure::Energy => field(Field::EnergyNanojoules),
+            MacosFigure::PerformanceEnergy => field(Field::PerformanceEnergyNanojoules),
+            MacosFigure::Footprint => field(Field::Footprint),
+            MacosFigure::Pageins => field(Field::Pageins),
+            MacosFigure::Compressed => TaskMemory::read(self.system).ok()?.compressed,
+            MacosFigure::DriverCycles => self.thread.map(|(_, cycles)| cycles),
+            MacosFigure::DriverInstructions => self.thread.map(|(instructions, _)| instructions),
         }
     }
 }

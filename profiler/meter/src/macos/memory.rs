@@ -3,10 +3,10 @@
 //! The footprint, what Activity Monitor shows, leaves out clean pages of files: mapped weights are resident but not in it.
 //! Compressed pages are in the footprint but not resident.
 
-use super::super::Memory;
 use super::rusage::{Field, Rusage};
+use super::sysctl;
 use super::system::{Answer, Question, System};
-use super::values;
+use crate::memory::Memory;
 use record::Reason;
 
 /// `TASK_VM_INFO` of mach/task_info.h, and the bytes of its structure that are read.
@@ -87,7 +87,7 @@ impl MachineMemory {
     /// # Errors
     /// The reason.
     pub(crate) fn read(system: &dyn System) -> Result<Self, Reason> {
-        let page = values::number(system, "hw.pagesize")?;
+        let page = sysctl::number(system, "hw.pagesize")?;
         let answer: Answer<HOST_VM_BYTES> = Answer::to(system, Question::Host(HOST_VM_INFO64))?;
         let pages = |offset| answer.u32(offset).map(u64::from);
         let (free, inactive) = pages(FREE_PAGES).zip(pages(INACTIVE_PAGES)).ok_or_else(|| {

@@ -5,10 +5,7 @@
 //! (the calls) and `here` (this Mac as the meter's platform). There is no high-water mark of resident memory that can be
 //! reset, so the peak of a request is the largest resident size that was read; the footprint has one.
 
-use record::Reason;
 mod counters;
-#[cfg(target_os = "macos")]
-mod here;
 #[cfg(target_os = "macos")]
 mod kernel;
 pub(crate) mod memory;
@@ -20,17 +17,16 @@ pub(super) mod process;
 #[cfg(test)]
 pub(crate) mod recorded;
 pub(crate) mod rusage;
+pub(crate) mod sysctl;
 pub(crate) mod system;
-pub(crate) mod values;
 
-use std::collections::BTreeMap;
-
+use record::{Reason, Reasons};
 use traces::Nanos;
 
-use super::{Counter, MachineLoad, Memory, MemoryPoint, Reading};
-use counters::Terms;
-#[cfg(target_os = "macos")]
-pub(super) use here::{cpu_seconds, huge_pages, machine_load, thread_cpu_seconds};
+use crate::counters::{Counter, Reading};
+use crate::load::MachineLoad;
+use crate::memory::{Memory, MemoryPoint};
+use counters::RusageContext;
 #[cfg(target_os = "macos")]
 pub(crate) use kernel::Kernel;
 use memory::TaskMemory;
@@ -39,30 +35,36 @@ use system::{Answer, Question, System};
 
 /// How this process is read.
 #[derive(Debug)]
-pub(super) struct Probe {
+pub(super) struct OwnProcess {
     system: Box<dyn System>,
-    terms: Result<Terms, Reason>,
+    context: Result<RusageContext, Reason>,
     /// The largest resident memory that was read.
     peak: u64,
     /// Whether the kernel's peak of the footprint begins at the last reset.
     peak_is_ours: bool,
 }
 
-impl Probe {
+impl OwnProcess {
+    /// Opens the counters of this process.
+    #[cfg(target_os = "macos")]
+    pub(super) fn open(wanted: &[&'static Counter], absent: &mut Reasons) -> (Vec<&'static Counter>, Self) {
+        Self::on(Box::new(Kernel), wanted, absent)
+    }
+
     /// Finds out what this system tells; returns the counters that can be read, the others are explained in `absent`.
     pub(super) fn on(
         system: Box<dyn System>,
         wanted: &[&'static Counter],
-        absent: &mut BTreeMap<String, String>,
+        absent: &mut Reasons,
     ) -> (Vec<&'static Counter>, Self) {
-        let (present, terms) = counters::offered(&*system, wanted, absent);
-        (present, Self { system, terms, peak: 0, peak_is_ours: false })
+        let (present, context) = counters::offered(&*system, wanted, absent);
+        (present, Self { system, context, peak: 0, peak_is_ours: false })
     }
 
     /// Fills a reading: one `proc_pid_rusage`, and one call more for each other source that the counters need.
     pub(super) fn read(&mut self, counters: &[&'static Counter], reading: &mut Reading) {
-        if let Ok(terms) = self.terms {
-            counters::fill(&*self.system, terms, counters, reading);
+        if let Ok(context) = self.context {
+            counters::fill(&*self.system, context, counters, reading);
         }
     }
 
@@ -87,8 +89,8 @@ impl Probe {
     }
 
     fn usage(&self) -> Result<Rusage, Reason> {
-        let terms = self.terms.clone()?;
-        Rusage::read(&*self.system, terms.pid, terms.version)
+        let context = self.context.clone()?;
+        Rusage::read(&*self.system, context.pid, context.version)
     }
 }
 
@@ -99,6 +101,11 @@ pub(super) struct MemoryReader {
 }
 
 impl MemoryReader {
+    #[cfg(target_os = "macos")]
+    pub(super) fn open() -> Result<Self, Reason> {
+        Ok(Self::on(Box::new(Kernel)))
+    }
+
     pub(super) fn on(system: Box<dyn System>) -> Self {
         Self { system }
     }
@@ -107,6 +114,26 @@ impl MemoryReader {
         let found = TaskMemory::read(&*self.system).ok()?;
         Some(MemoryPoint { at, resident: found.resident, anonymous: found.resident - found.file, file: found.file })
     }
+}
+
+#[cfg(target_os = "macos")]
+pub(super) fn cpu_seconds() -> f64 {
+    cpu_seconds_on(&Kernel)
+}
+
+#[cfg(target_os = "macos")]
+pub(super) fn thread_cpu_seconds() -> Option<f64> {
+    thread_cpu_seconds_on(&Kernel)
+}
+
+#[cfg(target_os = "macos")]
+pub(super) fn huge_pages() -> Result<u64, Reason> {
+    Err(Reason::new("macOS does not report which memory is in huge pages"))
+}
+
+#[cfg(target_os = "macos")]
+pub(super) fn machine_load() -> Result<MachineLoad, Reason> {
+    machine_load_on(&Kernel)
 }
 
 /// CPU time of this process so far, in seconds; 0 where the system does not tell, which it does for the own process.

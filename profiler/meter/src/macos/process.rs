@@ -4,9 +4,9 @@
 //! resident memory is backed by files: what the footprint does not charge to the process is counted as that. Of the faults of
 //! children that a process has waited for it keeps the pageins only.
 
-use super::super::process::{FIGURES, Member, ProcessMemory, walk};
 use super::rusage::{Field, Rusage, Timebase};
 use super::system::{Answer, Question, System};
+use crate::process_snapshot::{FIGURES, ProcessMemory, ProcessSnapshot, walk_tree};
 
 /// Bytes of `struct proc_taskallinfo` (bsd/sys/proc_info.h), and where its fields of 32 bits lie.
 pub(super) const BYTES: usize = 232;
@@ -36,8 +36,8 @@ impl Processes {
     }
 
     /// The processes of these numbers and their children.
-    pub(crate) fn family(&self, roots: &[u32]) -> Vec<Member> {
-        walk(roots, |pid| self.member(pid), |pid| self.children(pid))
+    pub(crate) fn tree(&self, roots: &[u32]) -> Vec<ProcessSnapshot> {
+        walk_tree(roots, |pid| self.snapshot(pid), |pid| self.children(pid))
     }
 
     /// The process that listens on a port: not looked for here.
@@ -50,7 +50,7 @@ impl Processes {
     }
 
     /// One process; `None` where there is none, or where this user may not see it.
-    pub(crate) fn member(&self, pid: u32) -> Option<Member> {
+    pub(crate) fn snapshot(&self, pid: u32) -> Option<ProcessSnapshot> {
         let (usage, _) = Rusage::first(&*self.system, pid).ok()?;
         let task: Answer<BYTES> = Answer::to(&*self.system, Question::Process(pid)).ok()?;
         let timebase = Timebase::read(&*self.system).ok()?;
@@ -69,7 +69,7 @@ impl Processes {
         ];
         let resident = usage.field(Field::ResidentSize)?;
         let anonymous = usage.field(Field::Footprint)?.min(resident);
-        Some(Member {
+        Some(ProcessSnapshot {
             pid,
             parent: task.u32(PARENT)?,
             started: usage.field(Field::Started)?,
@@ -136,7 +136,7 @@ mod tests {
 
     #[test]
     fn a_family_is_walked_from_its_first_process() {
-        let family = Processes::on(Box::new(recorded())).family(&[7, 8]);
+        let family = Processes::on(Box::new(recorded())).tree(&[7, 8]);
         assert_eq!(family.iter().map(|member| (member.pid, member.parent)).collect::<Vec<_>>(), [(7, 1), (8, 7)]);
         let server = &family[0];
         assert_eq!(server.total, [1_500_000_000, 0, 40, 12, 40, 0]);
@@ -151,10 +151,10 @@ mod tests {
     #[test]
     fn who_is_not_there_or_not_to_be_seen_is_left_out() {
         let processes = Processes::on(Box::new(recorded()));
-        assert!(processes.member(9).is_none() && processes.member(12).is_none());
-        assert!(processes.family(&[9, 12]).is_empty());
-        let before = processes.member(7).unwrap();
+        assert!(processes.snapshot(9).is_none() && processes.snapshot(12).is_none());
+        assert!(processes.tree(&[9, 12]).is_empty());
+        let before = processes.snapshot(7).unwrap();
         processes.reset_peak(7);
-        assert_eq!(processes.member(7).unwrap(), before, "there is no mark to set back");
+        assert_eq!(processes.snapshot(7).unwrap(), before, "there is no mark to set back");
     }
 }

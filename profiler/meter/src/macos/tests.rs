@@ -1,10 +1,12 @@
-//! The whole probe on recorded Macs: an Apple Silicon one, one with an older system, a virtual one.
+//! The whole reader on recorded Macs: an Apple Silicon one, one with an older system, a virtual one.
 
-use super::super::{Counted, Tally, find};
+use std::collections::BTreeMap;
+
 use super::memory::{COMPRESSED, EXTERNAL, FOOTPRINT, HOST_CPU_LOAD_INFO, RESIDENT, TASK_VM_INFO};
 use super::recorded::{Recorded, rusage, structure, v4};
 use super::system::Refusal;
 use super::*;
+use crate::{CounterValue, Tally, find};
 use record::Reason;
 
 /// `getrusage`'s words, by their offsets.
@@ -61,22 +63,22 @@ fn apple_silicon() -> Recorded {
 }
 
 /// Opens the counters of these names.
-fn open(system: Recorded, names: &[&str]) -> (Vec<&'static Counter>, Probe, BTreeMap<String, String>) {
+fn open(system: Recorded, names: &[&str]) -> (Vec<&'static Counter>, OwnProcess, BTreeMap<String, String>) {
     let wanted: Vec<_> = names.iter().map(|name| find(name).unwrap()).collect();
     let mut absent = BTreeMap::new();
-    let (present, probe) = Probe::on(Box::new(system), &wanted, &mut absent);
-    (present, probe, absent)
+    let (present, process) = OwnProcess::on(Box::new(system), &wanted, &mut absent);
+    (present, process, absent)
 }
 
 /// What lies between two readings.
-fn between(probe: &mut Probe, counters: &[&'static Counter]) -> Vec<Result<f64, Reason>> {
+fn between(process: &mut OwnProcess, counters: &[&'static Counter]) -> Vec<Result<f64, Reason>> {
     let (mut before, mut after) = (Reading::default(), Reading::default());
-    probe.read(counters, &mut before);
-    probe.read(counters, &mut after);
+    process.read(counters, &mut before);
+    process.read(counters, &mut after);
     let mut tally = Tally::default();
     tally.add(&before, &after);
     let value = |(index, counter): (usize, &&'static Counter)| {
-        tally.value(index, counter).map(|Counted { value, counted_share }| {
+        tally.value(index, counter).map(|CounterValue { value, counted_share }| {
             assert!(counted_share >= 1.0);
             value
         })
@@ -100,9 +102,9 @@ fn counts_and_times_are_split_by_kind_of_core() {
         "minor_faults",
         "voluntary_switches",
     ];
-    let (present, mut probe, absent) = open(apple_silicon(), &names);
+    let (present, mut process, absent) = open(apple_silicon(), &names);
     assert_eq!(absent, BTreeMap::new());
-    let values: Vec<_> = between(&mut probe, &present).into_iter().map(Result::unwrap).collect();
+    let values: Vec<_> = between(&mut process, &present).into_iter().map(Result::unwrap).collect();
     let expected = [1.0, 3e6, 2.4e6, 0.6e6, 3e6, 0.75, 0.25, 3000.0, 10.0, 30.0, 7.0, 2.0];
     for ((name, value), expected) in names.iter().zip(values).zip(expected) {
         assert!((value - expected).abs() <= 1e-6 * f64::max(expected, 1.0), "{name}: {value}, expected {expected}");
@@ -111,8 +113,8 @@ fn counts_and_times_are_split_by_kind_of_core() {
 
 #[test]
 fn energy_over_a_moment_is_absent() {
-    let (present, mut probe, _) = open(apple_silicon(), &["energy_j"]);
-    let reason = between(&mut probe, &present).remove(0).unwrap_err();
+    let (present, mut process, _) = open(apple_silicon(), &["energy_j"]);
+    let reason = between(&mut process, &present).remove(0).unwrap_err();
     assert!(
         reason.as_str().starts_with("energy_j is brought up to date every 20 ms or so, and this lasted "),
         "{reason}"
@@ -129,9 +131,9 @@ fn an_older_kernel_leaves_out_what_it_cannot_tell() {
         .with(asked(4), at(100))
         .with(asked(4), at(400));
     let names = ["cycles", "performance_cycles", "efficiency_cpu_s", "energy_j", "driver_cycles", "footprint_bytes"];
-    let (present, mut probe, absent) = open(system, &names);
+    let (present, mut process, absent) = open(system, &names);
     assert_eq!(present.iter().map(|counter| counter.name).collect::<Vec<_>>(), ["cycles", "footprint_bytes"]);
-    let values = between(&mut probe, &present);
+    let values = between(&mut process, &present);
     assert_eq!(values, [Ok(300.0), Ok(1500.0)]);
     insta::assert_snapshot!(listed(&absent), @"
     driver_cycles: thread_selfcounts, kind 1: not on this system; the counters of the process remain
@@ -172,17 +174,17 @@ fn a_virtual_mac_counts_no_cycles_and_nothing_reads_zero() {
 #[test]
 fn without_its_accounts_every_counter_has_the_reason() {
     let system = Recorded::default().refusing(asked(4), Refusal::Errno(1));
-    let (present, mut probe, absent) = open(system, &["cycles", "minor_faults"]);
+    let (present, mut process, absent) = open(system, &["cycles", "minor_faults"]);
     assert!(present.is_empty() && absent["minor_faults"].contains("proc_pid_rusage"), "{absent:?}");
-    assert!(probe.read_bytes().unwrap_err().as_str().contains("another user"));
+    assert!(process.read_bytes().unwrap_err().as_str().contains("another user"));
 }
 
 #[test]
 fn a_reading_that_fails_is_not_valid() {
     let system = apple_silicon().refusing(asked(6), Refusal::Errno(22));
-    let (present, mut probe, _) = open(system, &["cycles"]);
-    between(&mut probe, &present);
-    insta::assert_snapshot!(between(&mut probe, &present)[0].clone().unwrap_err(), @"reading cycles failed");
+    let (present, mut process, _) = open(system, &["cycles"]);
+    between(&mut process, &present);
+    insta::assert_snapshot!(between(&mut process, &present)[0].clone().unwrap_err(), @"reading cycles failed");
 }
 
 #[test]
@@ -191,19 +193,19 @@ fn the_peak_is_the_largest_size_that_was_read_since_the_reset() {
         .with(Question::Task(TASK_VM_INFO), memory(900))
         .with(Question::Task(TASK_VM_INFO), memory(600))
         .with(Question::ResetFootprint, vec![]);
-    let (_, mut probe, _) = open(system, &[]);
-    assert_eq!(probe.memory().unwrap().peak, 500);
-    let high = probe.memory().unwrap();
+    let (_, mut process, _) = open(system, &[]);
+    assert_eq!(process.memory().unwrap().peak, 500);
+    let high = process.memory().unwrap();
     assert_eq!(
         (high.peak, high.footprint, high.footprint_peak),
         (900, Some(640), None),
         "its peak is not this request's"
     );
-    probe.reset_peak().unwrap();
-    let after = probe.memory().unwrap();
+    process.reset_peak().unwrap();
+    let after = process.memory().unwrap();
     assert_eq!((after.resident, after.peak), (600, 600));
     assert_eq!((after.footprint_peak, after.compressed), (Some(777), Some(40)));
-    assert_eq!(probe.read_bytes(), Ok(7));
+    assert_eq!(process.read_bytes(), Ok(7));
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! Counters as the kernel's attributes (perf_event_open(2), `type` and `config`).
 
-use super::super::{CacheAccess, CacheEvent, CacheName, Counter, Event, Software, Source};
 use super::sysfs;
 use super::system::{Attributes, CACHE, HARDWARE, PerfSystem, RAW, SOFTWARE};
+use crate::counters::{CacheAccess, CacheEvent, CacheName, Counter, HardwareEvent, SoftwareEvent, Source};
 use record::Reason;
 
 /// The counter that leads the group of the top-down levels.
@@ -27,35 +27,35 @@ pub(super) fn attributes(counter: &Counter, system: &dyn PerfSystem) -> Result<A
         Source::Software(event) => Ok(Attributes {
             pmu: SOFTWARE,
             config: software(event),
-            exclude_kernel: matches!(event, Software::TaskClock | Software::CpuClock),
+            exclude_kernel: matches!(event, SoftwareEvent::TaskClock | SoftwareEvent::CpuClock),
             ..Attributes::default()
         }),
-        Source::Usage(_) | Source::Energy(_) | Source::Apple(_) => Err(reason!("{} is not an event", counter.name)),
+        Source::Usage(_) | Source::Energy(_) | Source::Macos(_) => Err(reason!("{} is not an event", counter.name)),
     }
 }
 
-fn hardware(event: Event) -> Option<u64> {
+fn hardware(event: HardwareEvent) -> Option<u64> {
     Some(match event {
-        Event::Cycles => 0,
-        Event::Instructions => 1,
-        Event::CacheReferences => 2,
-        Event::CacheMisses => 3,
-        Event::Branches => 4,
-        Event::BranchMisses => 5,
-        Event::BusCycles => 6,
-        Event::StalledFrontend => 7,
-        Event::StalledBackend => 8,
-        Event::ReferenceCycles => 9,
+        HardwareEvent::Cycles => 0,
+        HardwareEvent::Instructions => 1,
+        HardwareEvent::CacheReferences => 2,
+        HardwareEvent::CacheMisses => 3,
+        HardwareEvent::Branches => 4,
+        HardwareEvent::BranchMisses => 5,
+        HardwareEvent::BusCycles => 6,
+        HardwareEvent::StalledFrontend => 7,
+        HardwareEvent::StalledBackend => 8,
+        HardwareEvent::ReferenceCycles => 9,
     })
 }
 
-fn software(event: Software) -> u64 {
+fn software(event: SoftwareEvent) -> u64 {
     match event {
-        Software::CpuClock => 0,
-        Software::TaskClock => 1,
-        Software::PageFaults => 2,
-        Software::ContextSwitches => 3,
-        Software::Migrations => 4,
+        SoftwareEvent::CpuClock => 0,
+        SoftwareEvent::TaskClock => 1,
+        SoftwareEvent::PageFaults => 2,
+        SoftwareEvent::ContextSwitches => 3,
+        SoftwareEvent::Migrations => 4,
     }
 }
 
@@ -80,9 +80,9 @@ fn cache(event: CacheEvent) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::find;
     use super::super::fake::FakePmu;
     use super::*;
+    use crate::find;
 
     #[test]
     fn names_become_the_numbers_of_the_kernel() {

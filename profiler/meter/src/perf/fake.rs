@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use super::system::{Attributes, CACHE, Errno, HARDWARE, Handle, PerfSystem, SOFTWARE, Whose};
+use super::system::{Attributes, CACHE, Errno, EventHandle, HARDWARE, PerfSystem, SOFTWARE, Target};
 
 const DEVICES: &str = "/sys/bus/event_source/devices/";
 
@@ -36,11 +36,11 @@ pub(crate) struct State {
     pub(crate) files: BTreeMap<String, String>,
     pub(crate) reads: usize,
     pub(crate) switches: usize,
-    events: Vec<Option<Open>>,
+    events: Vec<Option<OpenEvent>>,
 }
 
 #[derive(Debug)]
-struct Open {
+struct OpenEvent {
     event: Attributes,
     leader: usize,
     on: bool,
@@ -93,7 +93,7 @@ impl FakePmu {
 }
 
 impl State {
-    fn members(&self, leader: usize) -> impl Iterator<Item = &Open> {
+    fn members(&self, leader: usize) -> impl Iterator<Item = &OpenEvent> {
         self.events.iter().flatten().filter(move |open| open.leader == leader)
     }
 
@@ -101,7 +101,7 @@ impl State {
         self.members(leader).filter(|open| open.event.pmu != SOFTWARE).count()
     }
 
-    /// Groups that do not fit take turns; a group that can never fit never counts.
+    /// ControlGroups that do not fit take turns; a group that can never fit never counts.
     fn pass(&mut self) {
         let free = self.registers.saturating_sub(self.taken);
         let on: Vec<usize> = (0..self.events.len())
@@ -128,7 +128,7 @@ impl State {
 }
 
 impl PerfSystem for FakePmu {
-    fn open(&mut self, event: &Attributes, _: Whose, leader: Option<Handle>) -> Result<Handle, Errno> {
+    fn open(&mut self, event: &Attributes, _: Target, leader: Option<EventHandle>) -> Result<EventHandle, Errno> {
         let mut state = self.0.borrow_mut();
         let key = (event.pmu, event.config);
         let refused = state.refused.iter().find(|(which, _)| which.is_none_or(|which| which == key));
@@ -144,18 +144,18 @@ impl PerfSystem for FakePmu {
         if state.on_processor(leader) + needs > state.registers {
             return Err(Errno(libc::EINVAL));
         }
-        state.events.push(Some(Open { event: *event, leader, on: false, enabled: 0, running: 0, value: 0 }));
-        Ok(Handle(place))
+        state.events.push(Some(OpenEvent { event: *event, leader, on: false, enabled: 0, running: 0, value: 0 }));
+        Ok(EventHandle(place))
     }
 
-    fn switch(&mut self, leader: Handle, on: bool) -> Result<(), Errno> {
+    fn switch(&mut self, leader: EventHandle, on: bool) -> Result<(), Errno> {
         let mut state = self.0.borrow_mut();
         state.switches += 1;
         state.events.iter_mut().flatten().filter(|open| open.leader == leader.0).for_each(|open| open.on = on);
         Ok(())
     }
 
-    fn read(&mut self, leader: Handle, words: &mut [u64]) -> Result<usize, Errno> {
+    fn read(&mut self, leader: EventHandle, words: &mut [u64]) -> Result<usize, Errno> {
         let mut state = self.0.borrow_mut();
         state.reads += 1;
         state.pass();
@@ -173,7 +173,7 @@ impl PerfSystem for FakePmu {
         Ok(words.iter_mut().zip(all).map(|(word, value)| *word = value).count())
     }
 
-    fn close(&mut self, event: Handle) {
+    fn close(&mut self, event: EventHandle) {
         self.0.borrow_mut().events[event.0] = None;
     }
 

@@ -1,7 +1,7 @@
 //! One group of events: counted together, read with one system call per thread that it was opened for.
 
-use super::super::{Counter, Reading, Tick};
-use super::system::{Attributes, Errno, Handle, PerfSystem, Whose};
+use super::system::{Attributes, Errno, EventHandle, PerfSystem, Target};
+use crate::counters::{Counter, CounterReading, Reading};
 
 /// Number of events, time on, time counted.
 const HEADER: usize = 3;
@@ -16,7 +16,7 @@ const WHOLE: f64 = 0.99;
 
 /// An event with its counter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Member {
+pub(super) struct GroupEvent {
     pub(super) counter: &'static Counter,
     pub(super) event: Attributes,
 }
@@ -24,13 +24,13 @@ pub(super) struct Member {
 /// Events that count together.
 #[derive(Debug, Default)]
 pub(super) struct Group {
-    pub(super) members: Vec<Member>,
+    pub(super) members: Vec<GroupEvent>,
     /// For each thread that existed, the open events in the order of `members`; the first one leads.
-    threads: Vec<Vec<Handle>>,
+    threads: Vec<Vec<EventHandle>>,
 }
 
 /// A group's words, read.
-struct Words {
+struct GroupReading {
     enabled: u64,
     running: u64,
     values: [u64; MOST_MEMBERS],
@@ -38,7 +38,12 @@ struct Words {
 
 impl Group {
     /// Adds an event on all these threads, or on none.
-    pub(super) fn add(&mut self, system: &mut dyn PerfSystem, member: Member, threads: &[Whose]) -> Result<(), Errno> {
+    pub(super) fn add(
+        &mut self,
+        system: &mut dyn PerfSystem,
+        member: GroupEvent,
+        threads: &[Target],
+    ) -> Result<(), Errno> {
         if self.members.len() >= MOST_MEMBERS {
             return Err(Errno(libc::EINVAL));
         }
@@ -59,7 +64,7 @@ impl Group {
     }
 
     /// Takes the last event out.
-    pub(super) fn pop(&mut self, system: &mut dyn PerfSystem) -> Option<Member> {
+    pub(super) fn pop(&mut self, system: &mut dyn PerfSystem) -> Option<GroupEvent> {
         self.threads.iter_mut().filter_map(Vec::pop).for_each(|handle| system.close(handle));
         self.members.pop()
     }
@@ -74,7 +79,7 @@ impl Group {
         self.leaders().try_for_each(|leader| system.switch(leader, on))
     }
 
-    fn leaders(&self) -> impl Iterator<Item = Handle> + '_ {
+    fn leaders(&self) -> impl Iterator<Item = EventHandle> + '_ {
         self.threads.iter().filter_map(|events| events.first().copied())
     }
 
@@ -86,7 +91,7 @@ impl Group {
         self.switch(system, true)?;
         // What an earlier attempt with more events left behind is not this one's.
         let begun = self.words(system, leader);
-        let since = |words: &Words| {
+        let since = |words: &GroupReading| {
             let (enabled, running) = begun.as_ref().map_or((0, 0), |begun| (begun.enabled, begun.running));
             (words.enabled.saturating_sub(enabled), words.running.saturating_sub(running))
         };
@@ -109,7 +114,7 @@ impl Group {
     /// Puts the events into their places of a reading, summed over the threads; they are invalid where a reading fails, and where
     /// they were never on.
     pub(super) fn read(&self, system: &mut dyn PerfSystem, counters: &[&'static Counter], reading: &mut Reading) {
-        let mut sum = Words { enabled: 0, running: 0, values: [0; MOST_MEMBERS] };
+        let mut sum = GroupReading { enabled: 0, running: 0, values: [0; MOST_MEMBERS] };
         let mut valid = false;
         for leader in self.leaders() {
             let Some(words) = self.words(system, leader) else {
@@ -123,18 +128,23 @@ impl Group {
         }
         for (member, &value) in self.members.iter().zip(&sum.values) {
             let place = counters.iter().position(|counter| std::ptr::eq(*counter, member.counter));
-            if let Some(tick) = place.and_then(|place| reading.ticks.get_mut(place)) {
-                *tick = Tick { value, enabled: sum.enabled, running: sum.running, valid: valid && sum.enabled > 0 };
+            if let Some(tick) = place.and_then(|place| reading.counters.get_mut(place)) {
+                *tick = CounterReading {
+                    value,
+                    enabled: sum.enabled,
+                    running: sum.running,
+                    valid: valid && sum.enabled > 0,
+                };
             }
         }
     }
 
     /// One system call. `None` where it fails, or gives other events than were opened: some were lost.
-    fn words(&self, system: &mut dyn PerfSystem, leader: Handle) -> Option<Words> {
+    fn words(&self, system: &mut dyn PerfSystem, leader: EventHandle) -> Option<GroupReading> {
         let mut raw = [0_u64; HEADER + MOST_MEMBERS];
         let given = system.read(leader, &mut raw).ok()?;
         let [events, enabled, running, values @ ..] = raw;
         let whole = events == self.members.len() as u64 && given == HEADER + self.members.len();
-        whole.then_some(Words { enabled, running, values })
+        whole.then_some(GroupReading { enabled, running, values })
     }
 }

@@ -1,17 +1,16 @@
-//! Events of the processor and of the kernel by `perf_event_open`: groups, sets of groups, and what is refused.
+//! Events of the processor and of the kernel by `perf_event_open`: groups, sets of groups, and reasons for refusals.
 //!
 //! ```text
-//!   named counters ──► attributes ──► sets: at most what the PMU counts at once        one set is on in a request,
-//!                                     set 0  cycles instructions cache_references      the others get requests
-//!                                     set 1  cache_misses branches ...                 of their own
-//!                                     always  events of the kernel: they need no register
+//!   named counters ──► attributes ──► sets: as many events as the PMU counts at once   one set is on in a request,
+//!                                     set 0  cycles instructions cache_references      the others are counted in
+//!                                     set 1  cache_misses branches ...                 further requests
+//!                                     and the events of the kernel, which need no register
 //! ```
 //!
-//! Opened before any thread exists, inherited by those that begin later, never reset. Threads that exist already are attached one
-//! by one. The kernel is reached through [`PerfSystem`] alone, so that all of this runs on a fake. Nothing here is of one system:
-//! the virtual machine of an engine whose time is virtual has a PMU too.
+//! Events are opened before the process starts threads, inherited by later threads, and never reset. Threads that exist already
+//! are attached one by one. The kernel is reached through [`PerfSystem`] only, so tests run on a fake one, and the virtual
+//! machine of an engine with virtual time has a PMU too.
 
-use record::Reason;
 mod events;
 mod explain;
 mod group;
@@ -19,20 +18,18 @@ mod self_test;
 mod sets;
 mod sysfs;
 mod system;
-mod threads;
 
 #[cfg(test)]
 pub(crate) mod fake;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use record::{Reason, Reasons};
 
-use super::{Counter, Reading};
+use crate::counters::{Counter, Reading};
 use group::Group;
 pub(crate) use self_test::self_test;
-pub(super) use sysfs::is_place;
-pub(crate) use system::{Attributes, Errno, Handle, PerfSystem, Whose};
+pub(crate) use system::{Attributes, Errno, EventHandle, PerfSystem, Target};
 
 /// The open events of this process.
 #[derive(Debug)]
@@ -41,26 +38,17 @@ pub(crate) struct PerfCounters {
     /// Events of the processor: one set is on at a time.
     sets: Vec<Group>,
     /// Events of the kernel.
-    always: Group,
+    kernel_events: Group,
     active: usize,
 }
 
 impl PerfCounters {
-    /// Opens the events among `wanted` and switches the first set on; what cannot be opened is explained in `absent`.
-    pub(crate) fn open(
-        mut system: Box<dyn PerfSystem>,
-        wanted: &[&'static Counter],
-        absent: &mut BTreeMap<String, String>,
-    ) -> Self {
-        let opened = threads::while_stable(system.as_mut(), |system, threads| {
-            let mut refused = BTreeMap::new();
-            let (sets, always) = sets::open(system, wanted, threads, &mut refused);
-            (sets, always, refused)
-        });
-        let (sets, always) = match opened {
-            Ok((sets, always, refused)) => {
-                absent.extend(refused);
-                (sets, always)
+    /// Opens the events among `wanted` and switches the first set on. `absent` gets the reasons for the others.
+    pub(crate) fn open(mut system: Box<dyn PerfSystem>, wanted: &[&'static Counter], absent: &mut Reasons) -> Self {
+        let (sets, kernel_events) = match sets::open(system.as_mut(), wanted) {
+            Ok(opened) => {
+                absent.extend(opened.absent);
+                (opened.sets, opened.kernel_events)
             }
             Err(reason) => {
                 let events = wanted.iter().filter(|counter| counter.source.is_event());
@@ -68,13 +56,13 @@ impl PerfCounters {
                 (Vec::new(), Group::default())
             }
         };
-        let mut this = Self { system, sets, always, active: 0 };
-        if let Err(error) = this.always.switch(this.system.as_mut(), true) {
-            this.forget_always(&explain::explain_switch(error), absent);
+        let mut this = Self { system, sets, kernel_events, active: 0 };
+        if let Err(error) = this.kernel_events.switch(this.system.as_mut(), true) {
+            this.close_kernel_events(&explain::explain_switch(error), absent);
         }
         let first = this.sets.first().map(|set| set.switch(this.system.as_mut(), true));
         if let Some(Err(error)) = first {
-            this.forget(&explain::explain_switch(error), absent);
+            this.close_all(&explain::explain_switch(error), absent);
         }
         this
     }
@@ -82,26 +70,28 @@ impl PerfCounters {
     /// No events, for systems without perf_event_open.
     #[cfg(not(target_os = "linux"))]
     pub(crate) fn none() -> Self {
-        Self { system: Box::new(system::NoSystem), sets: Vec::new(), always: Group::default(), active: 0 }
+        Self { system: Box::new(system::NoSystem), sets: Vec::new(), kernel_events: Group::default(), active: 0 }
     }
 
     /// Whether any event is open.
     pub(crate) fn is_empty(&self) -> bool {
-        self.sets.is_empty() && self.always.members.is_empty()
+        self.sets.is_empty() && self.kernel_events.members.is_empty()
     }
 
-    /// Closes everything for this reason.
-    pub(crate) fn forget(&mut self, reason: &str, absent: &mut BTreeMap<String, String>) {
+    /// Closes everything; `absent` gets this reason for each event.
+    pub(crate) fn close_all(&mut self, reason: &str, absent: &mut Reasons) {
         for mut set in std::mem::take(&mut self.sets) {
             absent.extend(set.members.iter().map(|member| (member.counter.name.to_owned(), reason.to_owned())));
             set.close(self.system.as_mut());
         }
-        self.forget_always(reason, absent);
+        self.close_kernel_events(reason, absent);
     }
 
-    fn forget_always(&mut self, reason: &str, absent: &mut BTreeMap<String, String>) {
-        absent.extend(self.always.members.iter().map(|member| (member.counter.name.to_owned(), reason.to_owned())));
-        self.always.close(self.system.as_mut());
+    fn close_kernel_events(&mut self, reason: &str, absent: &mut Reasons) {
+        absent.extend(
+            self.kernel_events.members.iter().map(|member| (member.counter.name.to_owned(), reason.to_owned())),
+        );
+        self.kernel_events.close(self.system.as_mut());
     }
 
     /// The counters of each set.
@@ -111,11 +101,11 @@ impl PerfCounters {
 
     /// All counters that are open.
     pub(crate) fn counters(&self) -> Vec<&'static Counter> {
-        let always = self.always.members.iter().map(|member| member.counter);
-        self.sets().into_iter().flatten().chain(always).collect()
+        let kernel_events = self.kernel_events.members.iter().map(|member| member.counter);
+        self.sets().into_iter().flatten().chain(kernel_events).collect()
     }
 
-    /// Switches another set on and the present one off.
+    /// Switches the present set off and another one on.
     pub(crate) fn select(&mut self, set: usize) -> Result<(), Reason> {
         if set == self.active || set >= self.sets.len() {
             return Ok(());
@@ -130,19 +120,19 @@ impl PerfCounters {
         switched.map_err(|error| explain::explain_switch(error).into())
     }
 
-    /// Whether a counter is counted now: it is no event, or one of the set that is on, or one of the kernel.
+    /// Whether a counter is counted now: it is not an event, or belongs to the active set or to the kernel.
     pub(crate) fn is_on(&self, counter: &Counter) -> bool {
         let elsewhere = self.sets.iter().enumerate().filter(|(number, _)| *number != self.active);
         !elsewhere.flat_map(|(_, set)| &set.members).any(|member| member.counter.name == counter.name)
     }
 
-    /// Puts every event that is on into its place: one system call a group and attached thread.
+    /// Fills in every active event: one system call per group and attached thread.
     pub(crate) fn read(&mut self, counters: &[&'static Counter], reading: &mut Reading) {
         if let Some(set) = self.sets.get(self.active) {
             set.read(self.system.as_mut(), counters, reading);
         }
-        if !self.always.members.is_empty() {
-            self.always.read(self.system.as_mut(), counters, reading);
+        if !self.kernel_events.members.is_empty() {
+            self.kernel_events.read(self.system.as_mut(), counters, reading);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Do inherited events really count a thread that begins later? Some kernels and sandboxes open everything and count nothing.
 
 use super::events::TASK_CLOCK;
-use super::system::{PerfSystem, Whose};
+use super::system::{PerfSystem, Target};
 use record::Reason;
 
 /// Of the time that the thread used, so much must be counted: the clock starts a little late.
@@ -11,7 +11,7 @@ const COUNTED: f64 = 0.8;
 /// clock counted meanwhile on this thread's heirs.
 pub(crate) fn self_test(system: &mut dyn PerfSystem, spin: impl FnOnce() -> Result<u64, Reason>) -> Result<(), Reason> {
     let clock =
-        system.open(&TASK_CLOCK, Whose::Caller, None).map_err(|_| unusable("its task clock cannot be opened"))?;
+        system.open(&TASK_CLOCK, Target::Caller, None).map_err(|_| unusable("its task clock cannot be opened"))?;
     let mut words = [0; 4];
     let mut value = |system: &mut dyn PerfSystem| match system.read(clock, &mut words) {
         Ok(4) => Ok(words[3]),

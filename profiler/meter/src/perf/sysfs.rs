@@ -6,13 +6,15 @@
 //! ```
 
 use super::system::{Attributes, PerfSystem};
+use crate::counters::split_sysfs_event;
 use record::Reason;
 
 const DEVICES: &str = "/sys/bus/event_source/devices";
 
 /// Looks the terms up. `place` is a whole `PMU/TERMS/`.
 pub(super) fn resolve(place: &str, system: &dyn PerfSystem) -> Result<Attributes, Reason> {
-    let (pmu, terms) = split(place).ok_or_else(|| reason!("`{place}` is not of the form PMU/TERM=VALUE,.../"))?;
+    let (pmu, terms) =
+        split_sysfs_event(place).ok_or_else(|| reason!("`{place}` is not of the form PMU/TERM=VALUE,.../"))?;
     let devices = system.list(DEVICES).map_err(|_| reason!("{DEVICES} cannot be read: this system shows no PMUs"))?;
     if !devices.iter().any(|device| device == pmu) {
         return Err(reason!("this machine has no PMU `{pmu}`; it has: {}", devices.join(", ")));
@@ -27,23 +29,6 @@ pub(super) fn resolve(place: &str, system: &dyn PerfSystem) -> Result<Attributes
         apply(term, pmu, system, &mut event, true)?;
     }
     Ok(event)
-}
-
-/// Whether a text has the form of an event of sysfs.
-pub(crate) fn is_place(text: &str) -> bool {
-    split(text).is_some()
-}
-
-/// PMU and terms.
-fn split(place: &str) -> Option<(&str, &str)> {
-    let (pmu, rest) = place.split_once('/')?;
-    let terms = rest.strip_suffix('/')?;
-    let plain = |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "_-.".contains(c));
-    let whole = terms.split(',').all(|term| match term.split_once('=') {
-        Some((name, value)) => plain(name) && plain(value),
-        None => plain(term),
-    });
-    (plain(pmu) && whole).then_some((pmu, terms))
 }
 
 /// One term; a named event is a list of terms itself, which name no further events.
@@ -140,7 +125,7 @@ mod tests {
         assert!(of("cpu/umask=0x100/").contains("does not fit"));
         assert!(of("cpu/umask=x/").contains("is no number"));
         assert!(of("uncore_imc/event=1/").contains("whole machine"));
-        assert_eq!(split("cpu/event=1"), None);
-        assert_eq!(split("cpu/../x/"), None);
+        assert_eq!(split_sysfs_event("cpu/event=1"), None);
+        assert_eq!(split_sysfs_event("cpu/../x/"), None);
     }
 }

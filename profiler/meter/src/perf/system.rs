@@ -8,7 +8,7 @@ pub(crate) struct Errno(pub(crate) i32);
 
 /// An open event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Handle(pub(crate) usize);
+pub(crate) struct EventHandle(pub(crate) usize);
 
 /// The types of `perf_event_attr` that the kernel numbers itself; all others stand in sysfs.
 pub(super) const HARDWARE: u32 = 0;
@@ -31,9 +31,9 @@ pub(crate) struct Attributes {
     pub(crate) exclude_kernel: bool,
 }
 
-/// Whose events: this thread, or another one of this process by its id.
+/// Target events: this thread, or another one of this process by its id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Whose {
+pub(crate) enum Target {
     /// The calling thread and those that it makes later.
     Caller,
     /// The thread of this id and those that it makes later.
@@ -43,17 +43,17 @@ pub(crate) enum Whose {
 /// The kernel's side.
 pub(crate) trait PerfSystem: Debug {
     /// Opens an event, switched off; `leader` is the first event of its group.
-    fn open(&mut self, event: &Attributes, whose: Whose, leader: Option<Handle>) -> Result<Handle, Errno>;
+    fn open(&mut self, event: &Attributes, whose: Target, leader: Option<EventHandle>) -> Result<EventHandle, Errno>;
 
     /// Switches a group on or off, with what threads have inherited of it.
-    fn switch(&mut self, leader: Handle, on: bool) -> Result<(), Errno>;
+    fn switch(&mut self, leader: EventHandle, on: bool) -> Result<(), Errno>;
 
     /// Reads a group: its number of events, the time for which it was on, the time in which it counted (both in ns), then a
     /// value for each event in the order of opening. Returns how many words the kernel gave.
-    fn read(&mut self, leader: Handle, words: &mut [u64]) -> Result<usize, Errno>;
+    fn read(&mut self, leader: EventHandle, words: &mut [u64]) -> Result<usize, Errno>;
 
     /// Closes an event.
-    fn close(&mut self, event: Handle);
+    fn close(&mut self, event: EventHandle);
 
     /// The text of a file of `/sys` or `/proc`.
     fn text(&self, path: &str) -> Result<String, Errno>;
@@ -69,19 +69,19 @@ pub(super) struct NoSystem;
 
 #[cfg(not(target_os = "linux"))]
 impl PerfSystem for NoSystem {
-    fn open(&mut self, _: &Attributes, _: Whose, _: Option<Handle>) -> Result<Handle, Errno> {
+    fn open(&mut self, _: &Attributes, _: Target, _: Option<EventHandle>) -> Result<EventHandle, Errno> {
         Err(Errno(libc::ENOSYS))
     }
 
-    fn switch(&mut self, _: Handle, _: bool) -> Result<(), Errno> {
+    fn switch(&mut self, _: EventHandle, _: bool) -> Result<(), Errno> {
         Err(Errno(libc::ENOSYS))
     }
 
-    fn read(&mut self, _: Handle, _: &mut [u64]) -> Result<usize, Errno> {
+    fn read(&mut self, _: EventHandle, _: &mut [u64]) -> Result<usize, Errno> {
         Err(Errno(libc::ENOSYS))
     }
 
-    fn close(&mut self, _: Handle) {}
+    fn close(&mut self, _: EventHandle) {}
 
     fn text(&self, _: &str) -> Result<String, Errno> {
         Err(Errno(libc::ENOSYS))

@@ -83,7 +83,7 @@ fn shared_registers_are_extrapolated_and_told() {
     // Another program's group begins after ours was opened.
     let mut other = fake.clone();
     let event = Attributes { pmu: 0, config: 4, exclude_kernel: true, ..Attributes::default() };
-    let leader = other.open(&event, Whose::Caller, None).unwrap();
+    let leader = other.open(&event, Target::Caller, None).unwrap();
     other.switch(leader, true).unwrap();
     let value = counted(&mut perf, &wanted).value(1, wanted[1]).unwrap();
     assert!((value.counted_share - 0.5).abs() < 1e-9);
@@ -194,7 +194,7 @@ fn a_thread_that_begins_meanwhile_makes_it_begin_again() {
     let restless = (0..40).map(|count| (0..=count).collect()).collect();
     let fake = FakePmu::with(|state| state.threads = restless);
     let (perf, absent) = open(&fake, &counters(&["cycles"]));
-    assert!(perf.is_empty() && absent["cycles"].contains("came and went") && fake.open_events() == 0);
+    assert!(perf.is_empty() && absent["cycles"].contains("started or ended") && fake.open_events() == 0);
 }
 
 #[test]

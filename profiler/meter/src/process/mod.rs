@@ -1,82 +1,25 @@
-//! Another process and its children: CPU time, memory, faults, switches, storage.
+//! Another process and its descendants: CPU time, memory, faults, context switches, storage.
 //!
-//! For engines that are watched from outside. The figures are totals of a family that comes and goes: a process that ends
-//! between two readings hands its account to the parent that waits for it (`account` sees that nothing counts twice), one
-//! that leaves its parent stays in the family, and a number that the system gives to a stranger meanwhile is not mistaken for
-//! it (its start time differs). What the system lets only the owner see is `None` with its reason.
-//! A process that began and ended between two readings is counted through its parent's account, where the parent waited for it.
+//! Used for engines that are measured from outside. The figures are totals of a process tree that changes: the totals of a
+//! process that ends between two readings go to the parent that waits for it (`totals` makes sure that nothing counts twice), a
+//! process that leaves its parent stays in the tree, and a process id that the system reuses is recognised by its start time.
+//! Figures that only the owner of a process may read are `None` with a reason. A process that started and ended between two
+//! readings is counted through its parent, if the parent waited for it.
 
-mod account;
-mod kin;
+mod descendants;
+mod totals;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 
+use record::{Reason, Reasons};
 use traces::{Nanos, clock};
 
-use super::platform::process::Processes;
-use account::Account;
-pub(super) use account::FIGURES;
-pub use kin::Kin;
-use record::{Reason, Reasons};
+use crate::platform::process::Processes;
+use crate::process_snapshot::{ProcessMemory, ProcessSnapshot};
+pub use descendants::Descendants;
+use totals::ProcessTotals;
 
-/// What one process of the family shows at one moment: the shape that every platform fills.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Member {
-    pub(super) pid: u32,
-    pub(super) parent: u32,
-    /// When it began, in a unit of the system: tells apart two processes with one number.
-    pub(super) started: u64,
-    pub(super) threads: u64,
-    /// Totals of the process and of the children that it has waited for, in the order of [`FIGURES`].
-    pub(super) total: [u64; FIGURES],
-    /// Of that, the children's. Where the system mixes them up: the total itself.
-    pub(super) reaped: [u64; FIGURES],
-    /// Switches of each living thread: its number, voluntary, involuntary. `None` where the system does not tell.
-    pub(super) switches: Option<Vec<(u32, u64, u64)>>,
-    pub(super) memory: ProcessMemory,
-    /// Why the bytes from and to storage are not known.
-    pub(super) no_storage: Option<Reason>,
-}
-
-/// The processes of these numbers and their children, each once; those that do not exist (any more) are left out. A walk from the first
-/// number reads each parent before its children: the account relies on it.
-pub(super) fn walk(
-    roots: &[u32],
-    member: impl Fn(u32) -> Option<Member>,
-    children: impl Fn(u32) -> Vec<u32>,
-) -> Vec<Member> {
-    let mut seen = BTreeSet::new();
-    let mut family = Vec::new();
-    for &first in roots {
-        let mut waiting = VecDeque::from([first]);
-        while let Some(pid) = waiting.pop_front() {
-            if !seen.insert(pid) {
-                continue;
-            }
-            let Some(member) = member(pid) else { continue };
-            waiting.extend(children(pid));
-            family.push(member);
-        }
-    }
-    family
-}
-
-/// Memory of a family at one moment, in bytes. A page that several of its processes share is counted in each.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct ProcessMemory {
-    /// Resident: anonymous + files + shared.
-    pub resident: u64,
-    /// Heap and stacks.
-    pub anonymous: u64,
-    /// Mapped files.
-    pub file: u64,
-    /// Shared memory without a file.
-    pub shared: u64,
-    /// The highest resident memory: of one process the system's own mark, of several the highest sum that was read.
-    pub peak: u64,
-}
-
-/// A family at one moment. Times and counts are totals: take the difference of two readings.
+/// A process tree at one moment. Times and counts are totals: take the difference of two readings.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ProcessReading {
     /// When it was read.
@@ -126,7 +69,7 @@ pub struct ProcessMeter {
     system: Processes,
     pid: u32,
     started: u64,
-    account: Account,
+    totals: ProcessTotals,
     /// Highest resident memory of the family since the mark was set.
     highest: u64,
 }
@@ -154,15 +97,15 @@ impl ProcessMeter {
     }
 
     pub(super) fn attach_in(system: Processes, pid: u32) -> Result<Self, ProcessError> {
-        let first = system.member(pid).ok_or(ProcessError::Absent(pid))?;
-        let mut meter = Self { system, pid, started: first.started, account: Account::default(), highest: 0 };
+        let first = system.snapshot(pid).ok_or(ProcessError::Absent(pid))?;
+        let mut meter = Self { system, pid, started: first.started, totals: ProcessTotals::default(), highest: 0 };
         meter.read()?;
         Ok(meter)
     }
 
     /// Whether a process belonged to the family at the last reading.
     pub fn has(&self, pid: u32) -> bool {
-        self.account.members().any(|member| member == pid)
+        self.totals.members().any(|member| member == pid)
     }
 
     /// The family now. Tens of microseconds a process and thread: for the edges of requests, outside of the timing.
@@ -171,16 +114,16 @@ impl ProcessMeter {
     /// When the process has ended; what became of its children is not told then.
     pub fn read(&mut self) -> Result<ProcessReading, ProcessError> {
         let mut roots = vec![self.pid];
-        roots.extend(self.account.members().filter(|&pid| pid != self.pid));
+        roots.extend(self.totals.members().filter(|&pid| pid != self.pid));
         let at = clock::now();
-        let mut family = self.system.family(&roots);
+        let mut family = self.system.tree(&roots);
         if family.first().is_none_or(|first| (first.pid, first.started) != (self.pid, self.started)) {
             return Err(ProcessError::Ended(self.pid));
         }
         // A number that a stranger has by now does not belong to the family, nor do that one's children; parents stand first.
         let mut kin = BTreeSet::from([self.pid]);
         family.retain(|member| {
-            let belongs = member.pid == self.pid || kin.contains(&member.parent) || self.account.knows(member);
+            let belongs = member.pid == self.pid || kin.contains(&member.parent) || self.totals.knows(member);
             if belongs {
                 kin.insert(member.pid);
             }
@@ -191,16 +134,16 @@ impl ProcessMeter {
 
     /// Makes the present resident memory the highest. Of one process the system's own mark is set back too, where this user may.
     pub fn reset_peak(&mut self) {
-        for pid in self.account.members() {
+        for pid in self.totals.members() {
             self.system.reset_peak(pid);
         }
         self.highest = 0;
     }
 
-    fn sum(&mut self, at: Nanos, family: &[Member]) -> ProcessReading {
+    fn sum(&mut self, at: Nanos, family: &[ProcessSnapshot]) -> ProcessReading {
         let mut reasons = Reasons::new();
-        let [user, system, minor, major, read, written] = self.account.update(family);
-        let (voluntary, involuntary) = self.account.switches();
+        let [user, system, minor, major, read, written] = self.totals.update(family);
+        let (voluntary, involuntary) = self.totals.switches();
         let mut memory = ProcessMemory::default();
         for member in family {
             memory.resident += member.memory.resident;

@@ -60,7 +60,7 @@ fn cpu_time_of_children_counts_once_whether_they_live_or_were_waited_for() {
     }
     assert!(most >= 2 && end.memory.resident > 0 && end.memory.anonymous > 0, "{end:?}");
     let before = meter.read().unwrap();
-    let pids: Vec<u32> = meter.account.members().collect();
+    let pids: Vec<u32> = meter.totals.members().collect();
     assert!(pids.len() >= 2, "{pids:?}");
     let read = before.cpu_user_s + before.cpu_system_s;
     let (user, system) = finish(child);

@@ -1,18 +1,36 @@
-//! Where the control groups of this process lie, v1 and v2, and what they have used and refused so far.
+//! Control groups (cgroups v1 and v2) of this process: their limits, and their use of memory and processor time so far.
 //!
-//! Limits are in [`super::limits`]. A group's figures count everything in it: page cache included, other processes of the
-//! same container included.
+//! The figures of a group include the page cache and all other processes of the same container. A limit of an outer group
+//! binds the inner ones, so the smallest limit along the path counts.
 
 use super::noted;
-use crate::root::Root;
-use record::environment::GroupUsage;
+use crate::root::{FileError, Root};
+use record::environment::{GroupUsage, Limits};
 use record::{Reason, Reasons};
 
 const MOUNT: &str = "/sys/fs/cgroup";
 /// Below this folder a system with both versions mounts version 2.
 const UNIFIED: &str = "/sys/fs/cgroup/unified";
 
-/// Nothing is known, for one reason.
+/// A v1 limit at or above this is the kernel's "none" (the largest multiple of a page in an i64).
+const NO_LIMIT_V1: u64 = 1 << 62;
+
+/// Memory and processor time that control groups grant.
+pub fn read_limits(root: &Root) -> Limits {
+    let mut reasons = Reasons::new();
+    let groups = ControlGroups::find(root);
+    let found = groups.as_ref().map_err(Reason::clone);
+    let memory = found.clone().and_then(|groups| groups.memory_limit(root));
+    let cpus = found.and_then(|groups| groups.cpu_limit(root));
+    Limits {
+        memory_bytes: noted(&mut reasons, "memory_bytes", memory),
+        cpus: noted(&mut reasons, "cpus", cpus),
+        version: noted(&mut reasons, "version", groups.map(|groups| groups.version)),
+        reasons,
+    }
+}
+
+/// No figure is known, for one reason.
 pub(super) fn unknown_usage(reason: &str) -> GroupUsage {
     let fields = [
         "memory_bytes",
@@ -27,12 +45,12 @@ pub(super) fn unknown_usage(reason: &str) -> GroupUsage {
     GroupUsage { reasons: fields.map(|field| (field.to_owned(), reason.to_owned())).into(), ..GroupUsage::default() }
 }
 
-/// The folders of this process's own groups; the outermost one stands first.
+/// The folders of this process's own groups, the outermost first.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Groups {
+pub struct ControlGroups {
     /// `v1`, `v2` or `hybrid`.
     pub version: String,
-    /// Version 2, both where it is the only one and where it stands beside version 1.
+    /// Version 2, alone or next to version 1.
     pub unified: Vec<String>,
     /// Version 1: memory.
     pub memory: Vec<String>,
@@ -40,11 +58,11 @@ pub struct Groups {
     pub cpu: Vec<String>,
 }
 
-impl Groups {
+impl ControlGroups {
     /// Reads `/proc/self/cgroup`.
     ///
     /// # Errors
-    /// The reason, where this process has no groups.
+    /// When this process has no groups.
     pub fn find(root: &Root) -> Result<Self, Reason> {
         let text = root.text("/proc/self/cgroup")?;
         let unified = text.lines().any(|line| line.starts_with("0::"));
@@ -63,15 +81,15 @@ impl Groups {
         })
     }
 
-    /// What was used so far. An outer group's throttling stops the inner ones too, so times are the largest along the path;
-    /// memory is that of the innermost group that tells.
+    /// Use so far. Throttling of an outer group stops the inner ones too, so times are the largest along the path; memory is
+    /// that of the innermost group that reports it.
     pub fn usage(&self, root: &Root) -> GroupUsage {
         let mut reasons = Reasons::new();
         let inner = |v2: &str, v1: &str| {
             let files = files(&self.unified, v2).chain(files(&self.memory, v1));
             files.map(|file| root.number::<u64>(&file)).reduce(Result::or)
         };
-        let told = |found: Option<Result<u64, Reason>>| found.unwrap_or_else(|| Err(Reason::new("no memory group")));
+        let or_none = |found: Option<Result<u64, Reason>>| found.unwrap_or_else(|| Err(Reason::new("no memory group")));
         let stat = files(&self.unified, "memory.stat").chain(files(&self.memory, "memory.stat"));
         let stat =
             stat.map(|file| root.text(&file)).reduce(Result::or).unwrap_or_else(|| Err(Reason::new("no memory group")));
@@ -85,11 +103,15 @@ impl Groups {
         let periods = throttling.iter().map(|(periods, _)| *periods).max().ok_or_else(unlimited);
         let throttled = throttling.iter().map(|(_, time)| *time).max_by(f64::total_cmp).ok_or_else(unlimited);
         GroupUsage {
-            memory_bytes: noted(&mut reasons, "memory_bytes", told(inner("memory.current", "memory.usage_in_bytes"))),
+            memory_bytes: noted(
+                &mut reasons,
+                "memory_bytes",
+                or_none(inner("memory.current", "memory.usage_in_bytes")),
+            ),
             memory_peak_bytes: noted(
                 &mut reasons,
                 "memory_peak_bytes",
-                told(inner("memory.peak", "memory.max_usage_in_bytes")),
+                or_none(inner("memory.peak", "memory.max_usage_in_bytes")),
             ),
             // Version 1 without `total_` leaves the groups below out.
             anonymous_bytes: noted(&mut reasons, "anonymous_bytes", part(&["anon", "total_rss", "rss"])),
@@ -102,13 +124,39 @@ impl Groups {
         }
     }
 
-    /// For how long the groups were stopped because their processor time was used up, so far: one or two small files.
+    /// How long the groups were throttled so far: one or two small files.
     ///
     /// # Errors
-    /// Where no group tells.
+    /// When no group reports it.
     pub fn throttled_s(&self, root: &Root) -> Result<f64, Reason> {
         let times = throttling(self, root).into_iter().map(|(_, time)| time);
         times.max_by(f64::total_cmp).ok_or_else(|| Reason::new("no control group here limits processor time"))
+    }
+
+    /// The smallest limit of memory along the path, in bytes.
+    fn memory_limit(&self, root: &Root) -> Result<u64, Reason> {
+        let mut limits = Vec::new();
+        for folder in &self.unified {
+            limits.extend(limit(root, &format!("{folder}/memory.max"), bytes_v2)?);
+        }
+        for folder in &self.memory {
+            limits.extend(limit(root, &format!("{folder}/memory.limit_in_bytes"), bytes_v1)?);
+        }
+        limits.into_iter().min().ok_or_else(|| Reason::new("no limit is set"))
+    }
+
+    /// The smallest limit of processor time along the path, in processors.
+    fn cpu_limit(&self, root: &Root) -> Result<f64, Reason> {
+        let mut limits = Vec::new();
+        for folder in &self.unified {
+            limits.extend(limit(root, &format!("{folder}/cpu.max"), quota_v2)?);
+        }
+        for folder in &self.cpu {
+            if let Some(quota) = limit(root, &format!("{folder}/cpu.cfs_quota_us"), quota_v1)? {
+                limits.push(quota as f64 / root.number::<f64>(&format!("{folder}/cpu.cfs_period_us"))?);
+            }
+        }
+        limits.into_iter().min_by(f64::total_cmp).ok_or_else(|| Reason::new("no limit is set"))
     }
 
     /// Time in which some task of the innermost group waited for memory.
@@ -119,13 +167,53 @@ impl Groups {
     }
 }
 
+/// A limit from a file; `None` where the group has no such file or sets no limit.
+fn limit<T>(root: &Root, path: &str, parse: fn(&str) -> Result<Option<T>, Reason>) -> Result<Option<T>, Reason> {
+    match root.read(path) {
+        Ok(text) => parse(text.trim()).map_err(|problem| reason!("{path}: {problem}")),
+        Err(FileError::Absent(_)) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// `1000000` or `max`.
+fn bytes_v2(text: &str) -> Result<Option<u64>, Reason> {
+    if text == "max" { Ok(None) } else { whole_number(text).map(Some) }
+}
+
+/// A huge number is no limit.
+fn bytes_v1(text: &str) -> Result<Option<u64>, Reason> {
+    whole_number(text).map(|bytes: u64| (bytes < NO_LIMIT_V1).then_some(bytes))
+}
+
+/// `150000 100000` -> 1.5; `max 100000` -> no limit.
+fn quota_v2(text: &str) -> Result<Option<f64>, Reason> {
+    let Some((quota, period)) = text.split_once(' ') else {
+        return Err(reason!("expected a quota and a period, found \"{text}\""));
+    };
+    if quota == "max" {
+        return Ok(None);
+    }
+    let (quota, period): (u64, u64) = (whole_number(quota)?, whole_number(period)?);
+    Ok((period > 0).then(|| quota as f64 / period as f64))
+}
+
+/// Microseconds; -1 is no limit.
+fn quota_v1(text: &str) -> Result<Option<i64>, Reason> {
+    whole_number(text).map(|quota: i64| (quota > 0).then_some(quota))
+}
+
+fn whole_number<T: std::str::FromStr>(text: &str) -> Result<T, Reason> {
+    text.trim().parse().map_err(|_| reason!("expected a number, found \"{text}\""))
+}
+
 /// The innermost file first.
 fn files<'a>(folders: &'a [String], name: &'a str) -> impl Iterator<Item = String> + 'a {
     folders.iter().rev().map(move |folder| format!("{folder}/{name}"))
 }
 
 /// `cpu.stat` of every group along the path: throttled periods and time. Version 2 counts microseconds, version 1 nanoseconds.
-fn throttling(groups: &Groups, root: &Root) -> Vec<(u64, f64)> {
+fn throttling(groups: &ControlGroups, root: &Root) -> Vec<(u64, f64)> {
     let texts = files(&groups.unified, "cpu.stat").chain(files(&groups.cpu, "cpu.stat"));
     let texts = texts.filter_map(|file| root.text(&file).ok());
     texts
@@ -137,12 +225,12 @@ fn throttling(groups: &Groups, root: &Root) -> Vec<(u64, f64)> {
         .collect()
 }
 
-/// The number behind a name.
+/// The number after a name.
 fn value(text: &str, name: &str) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok())
 }
 
-/// The path behind `id:controllers:` for a controller; `""` is the unified hierarchy.
+/// The path after `id:controllers:` for a controller; `""` is the unified hierarchy.
 fn path_of<'a>(groups: &'a str, controller: &str) -> Option<&'a str> {
     groups.lines().find_map(|line| {
         let mut parts = line.splitn(3, ':').skip(1);
@@ -193,7 +281,7 @@ mod tests {
             ),
         ]);
         let root = Root::recorded(tree.path());
-        let groups = Groups::find(&root).unwrap();
+        let groups = ControlGroups::find(&root).unwrap();
         assert_eq!(groups.version, "v2");
         let usage = groups.usage(&root);
         let expected = GroupUsage {
@@ -220,7 +308,7 @@ mod tests {
             ("/sys/fs/cgroup/memory/memory.stat", "cache 10\nrss 20\ntotal_cache 100\ntotal_rss 300\n"),
         ]);
         let root = Root::recorded(tree.path());
-        let usage = Groups::find(&root).unwrap().usage(&root);
+        let usage = ControlGroups::find(&root).unwrap().usage(&root);
         assert_eq!((usage.memory_bytes, usage.memory_peak_bytes), (Some(500), Some(900)));
         assert_eq!((usage.anonymous_bytes, usage.file_bytes, usage.refaults), (Some(300), Some(100), None));
         assert_eq!((usage.throttled_periods, usage.throttled_s), (Some(4), Some(1.5)));
@@ -232,10 +320,55 @@ mod tests {
     fn without_groups_every_field_has_its_reason() {
         let tree = tree(&[("/proc/self/cgroup", "0::/\n")]);
         let root = Root::recorded(tree.path());
-        let usage = Groups::find(&root).unwrap().usage(&root);
+        let usage = ControlGroups::find(&root).unwrap().usage(&root);
         assert_eq!(usage.reasons.len(), 8, "{usage:?}");
         assert!(
-            Groups::find(&Root::recorded(tree.path().join("sys"))).unwrap_err().as_str().contains("/proc/self/cgroup")
+            ControlGroups::find(&Root::recorded(tree.path().join("sys")))
+                .unwrap_err()
+                .as_str()
+                .contains("/proc/self/cgroup")
         );
+    }
+
+    #[test]
+    fn the_smallest_limit_along_the_path_counts() {
+        let folder = tree(&[
+            ("proc/self/cgroup", "0::/outer/inner\n"),
+            ("sys/fs/cgroup/outer/memory.max", "1000000\n"),
+            ("sys/fs/cgroup/outer/cpu.max", "max 100000\n"),
+            ("sys/fs/cgroup/outer/inner/memory.max", "max\n"),
+            ("sys/fs/cgroup/outer/inner/cpu.max", "150000 100000\n"),
+        ]);
+        let limits = read_limits(&Root::recorded(folder.path()));
+        assert_eq!(limits.version.as_deref(), Some("v2"));
+        assert_eq!(limits.memory_bytes, Some(1_000_000));
+        assert!(limits.cpus.is_some_and(|cpus| (cpus - 1.5).abs() < 1e-12));
+    }
+
+    #[test]
+    fn version_one_knows_no_limit_as_a_huge_number() {
+        let folder = tree(&[
+            ("proc/self/cgroup", "4:memory:/a\n1:cpu,cpuacct:/a\n"),
+            ("sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n"),
+            ("sys/fs/cgroup/memory/a/memory.limit_in_bytes", "2147483648\n"),
+            ("sys/fs/cgroup/cpu/a/cpu.cfs_quota_us", "-1\n"),
+            ("sys/fs/cgroup/cpu/a/cpu.cfs_period_us", "100000\n"),
+        ]);
+        let limits = read_limits(&Root::recorded(folder.path()));
+        assert_eq!(limits.version.as_deref(), Some("v1"));
+        assert_eq!(limits.memory_bytes, Some(2 << 30));
+        assert_eq!(limits.cpus, None);
+        assert_eq!(limits.reasons["cpus"], "no limit is set");
+    }
+
+    #[test]
+    fn a_limit_that_cannot_be_read_is_not_reported_as_no_limit() {
+        let folder = tree(&[("proc/self/cgroup", "0::/a\n"), ("sys/fs/cgroup/a/memory.max", "1000000\n")]);
+        let limits = read_limits(&Root::recorded(folder.path()).denying("memory.max"));
+        assert_eq!(limits.memory_bytes, None);
+        assert!(limits.reasons["memory_bytes"].contains("permission denied"), "{limits:?}");
+        let folder = tree(&[("proc/self/cgroup", "0::/a\n"), ("sys/fs/cgroup/a/cpu.max", "many\n")]);
+        let limits = read_limits(&Root::recorded(folder.path()));
+        assert!(limits.reasons["cpus"].contains("found \"many\""), "{limits:?}");
     }
 }

@@ -6,14 +6,14 @@
 use record::Reason;
 /// The intervals of one counter, by the times that its readings carry, in ns.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Spells {
+pub(super) struct Intervals {
     first: u64,
     last: u64,
     total: u64,
     count: u64,
 }
 
-impl Spells {
+impl Intervals {
     pub(super) fn add(&mut self, begin: u64, end: u64) {
         self.merge(&Self { first: begin, last: end, total: end.saturating_sub(begin), count: 1 });
     }
@@ -71,34 +71,34 @@ mod tests {
 
     #[test]
     fn a_short_interval_has_no_energy() {
-        let mut spells = Spells::default();
-        spells.add(100 * MS, 112 * MS);
-        insta::assert_snapshot!(spells.resolve(20 * MS, 7, "energy_j").unwrap_err(), @"energy_j is brought up to date every 20 ms or so, and this lasted 12.0 ms: ask for more tokens");
-        spells.add(112 * MS, 130 * MS);
-        assert_eq!(spells.resolve(20 * MS, 7, "energy_j"), Ok(()), "one behind the other is one interval");
+        let mut intervals = Intervals::default();
+        intervals.add(100 * MS, 112 * MS);
+        insta::assert_snapshot!(intervals.resolve(20 * MS, 7, "energy_j").unwrap_err(), @"energy_j is brought up to date every 20 ms or so, and this lasted 12.0 ms: ask for more tokens");
+        intervals.add(112 * MS, 130 * MS);
+        assert_eq!(intervals.resolve(20 * MS, 7, "energy_j"), Ok(()), "one behind the other is one interval");
     }
 
     #[test]
     fn short_intervals_with_others_between_do_not_add_up() {
-        let mut spells = Spells::default();
+        let mut intervals = Intervals::default();
         for step in 0..100 {
-            spells.add(step * 10 * MS, (step * 10 + 2) * MS);
+            intervals.add(step * 10 * MS, (step * 10 + 2) * MS);
         }
-        assert_eq!(spells.interval(), 2 * MS);
-        let mut others = Spells::default();
+        assert_eq!(intervals.interval(), 2 * MS);
+        let mut others = Intervals::default();
         for step in 0..100 {
             others.add((step * 10 + 2) * MS, (step * 10 + 10) * MS);
         }
         assert_eq!(others.interval(), 8 * MS);
-        spells.merge(&others);
-        assert_eq!(spells.interval(), 1000 * MS, "together they are the whole request");
-        assert_eq!(spells.resolve(20 * MS, 7, "energy_j"), Ok(()));
+        intervals.merge(&others);
+        assert_eq!(intervals.interval(), 1000 * MS, "together they are the whole request");
+        assert_eq!(intervals.resolve(20 * MS, 7, "energy_j"), Ok(()));
     }
 
     #[test]
     fn an_account_that_stands_still_is_not_zero() {
-        let mut spells = Spells::default();
-        spells.add(0, 50 * MS);
-        insta::assert_snapshot!(spells.resolve(20 * MS, 0, "energy_j").unwrap_err(), @"energy_j did not move in 50.0 ms: this machine does not estimate it, as virtual machines do not");
+        let mut intervals = Intervals::default();
+        intervals.add(0, 50 * MS);
+        insta::assert_snapshot!(intervals.resolve(20 * MS, 0, "energy_j").unwrap_err(), @"energy_j did not move in 50.0 ms: this machine does not estimate it, as virtual machines do not");
     }
 }

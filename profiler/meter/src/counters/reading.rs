@@ -1,7 +1,7 @@
 //! Readings of counters and what lies between two of them.
 
 use super::Counter;
-use super::spells::Spells;
+use super::intervals::Intervals;
 use record::Reason;
 
 /// The most counters that one reading holds; a reading lives on the stack.
@@ -9,7 +9,7 @@ pub const MAX_COUNTERS: usize = 32;
 
 /// One counter at one moment.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Tick {
+pub struct CounterReading {
     /// The raw value.
     pub value: u64,
     /// For how long it was asked to count, in ns; 0 for a counter that always counts.
@@ -24,7 +24,7 @@ pub struct Tick {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Reading {
     /// In the order of [`super::Meter::counters`].
-    pub ticks: [Tick; MAX_COUNTERS],
+    pub counters: [CounterReading; MAX_COUNTERS],
 }
 
 /// What a phase took, summed over its occurrences.
@@ -37,12 +37,12 @@ pub struct Tally {
     timed: [bool; MAX_COUNTERS],
     failed: [bool; MAX_COUNTERS],
     backwards: [bool; MAX_COUNTERS],
-    spells: [Spells; MAX_COUNTERS],
+    intervals: [Intervals; MAX_COUNTERS],
 }
 
 /// A counter's value over a phase.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Counted {
+pub struct CounterValue {
     /// In the counter's unit.
     pub value: f64,
     /// Share of the time in which it counted; below 1 the value is extrapolated.
@@ -52,14 +52,14 @@ pub struct Counted {
 impl Tally {
     /// Adds what lies between two readings.
     pub fn add(&mut self, before: &Reading, after: &Reading) {
-        for (index, (before, after)) in before.ticks.iter().zip(&after.ticks).enumerate() {
+        for (index, (before, after)) in before.counters.iter().zip(&after.counters).enumerate() {
             self.value[index] += i128::from(after.value) - i128::from(before.value);
             self.enabled[index] += after.enabled.saturating_sub(before.enabled);
             self.running[index] += after.running.saturating_sub(before.running);
             self.timed[index] |= after.enabled > 0;
             self.failed[index] |= !(before.valid && after.valid);
             self.backwards[index] |= after.value < before.value;
-            self.spells[index].add(before.enabled, after.enabled);
+            self.intervals[index].add(before.enabled, after.enabled);
         }
     }
 
@@ -72,7 +72,7 @@ impl Tally {
             self.timed[index] |= other.timed[index];
             self.failed[index] |= other.failed[index];
             self.backwards[index] |= other.backwards[index];
-            self.spells[index].merge(&other.spells[index]);
+            self.intervals[index].merge(&other.intervals[index]);
         }
     }
 
@@ -81,7 +81,7 @@ impl Tally {
     /// # Errors
     /// Why there is none: an event that never got a register was not counted, which is not zero.
     #[allow(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
-    pub fn value(&self, index: usize, counter: &Counter) -> Result<Counted, Reason> {
+    pub fn value(&self, index: usize, counter: &Counter) -> Result<CounterValue, Reason> {
         let (Some(&value), Some(&enabled), Some(&running)) =
             (self.value.get(index), self.enabled.get(index), self.running.get(index))
         else {
@@ -94,11 +94,11 @@ impl Tally {
             return Err(reason!("{} went backwards: the counter wrapped, or was set anew", counter.name));
         }
         if let Some(shortest) = counter.coarse() {
-            self.spells[index].resolve(shortest, value, counter.name)?;
+            self.intervals[index].resolve(shortest, value, counter.name)?;
         }
         let raw = value as f64 / counter.per_unit as f64;
         if !self.timed[index] {
-            return Ok(Counted { value: raw, counted_share: 1.0 });
+            return Ok(CounterValue { value: raw, counted_share: 1.0 });
         }
         if running == 0 {
             return Err(reason!(
@@ -107,7 +107,7 @@ impl Tally {
             ));
         }
         let share = running as f64 / enabled as f64;
-        Ok(Counted { value: raw / share.min(1.0), counted_share: share.min(1.0) })
+        Ok(CounterValue { value: raw / share.min(1.0), counted_share: share.min(1.0) })
     }
 }
 
@@ -118,7 +118,7 @@ mod tests {
 
     fn reading(value: u64, enabled: u64, running: u64) -> Reading {
         let mut reading = Reading::default();
-        reading.ticks[0] = Tick { value, enabled, running, valid: true };
+        reading.counters[0] = CounterReading { value, enabled, running, valid: true };
         reading
     }
 

@@ -1,8 +1,6 @@
 //! Every counter that can be read at a phase edge: one line each. Those with a name of their own, raw events and events of sysfs, are
 //! made by [`super::named`].
 
-use super::energy::Domain;
-
 /// A counter.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Counter {
@@ -24,27 +22,27 @@ pub struct Counter {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
     /// A hardware event: `perf_event_open` on Linux, `proc_pid_rusage` on macOS.
-    Hardware(Event),
+    Hardware(HardwareEvent),
     /// A cache's event, Linux.
     Cache(CacheEvent),
     /// An event of the kernel, Linux.
-    Software(Software),
+    Software(SoftwareEvent),
     /// An event by its number in the processor's manual, Linux.
     Raw(u64),
     /// An event that a PMU describes in sysfs, Linux: `PMU/TERM=VALUE,.../`.
     Sysfs(&'static str),
     /// The kernel's accounting of this process.
-    Usage(Usage),
+    Usage(ProcessUsage),
     /// The energy accounts of the machine (RAPL), read at the edges of long phases only.
-    Energy(Domain),
+    Energy(EnergyDomain),
     /// What only macOS tells.
-    Apple(Apple),
+    Macos(MacosFigure),
 }
 
 /// A hardware event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(missing_docs, reason = "each is described by its line in COUNTERS")]
-pub enum Event {
+pub enum HardwareEvent {
     Cycles,
     Instructions,
     CacheReferences,
@@ -60,7 +58,7 @@ pub enum Event {
 /// A figure that only macOS keeps, of this process unless it says otherwise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(missing_docs, reason = "each is described by its line in COUNTERS")]
-pub enum Apple {
+pub enum MacosFigure {
     PerformanceCycles,
     PerformanceInstructions,
     PerformanceTime,
@@ -74,6 +72,31 @@ pub enum Apple {
     Pageins,
     DriverCycles,
     DriverInstructions,
+}
+
+/// A part of the machine with an energy account of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum EnergyDomain {
+    /// Whole processor packages: cores, caches, memory controller.
+    Package,
+    /// Their cores.
+    Core,
+    /// The memory modules.
+    Dram,
+}
+
+impl EnergyDomain {
+    pub(crate) const ALL: [Self; 3] = [Self::Package, Self::Core, Self::Dram];
+
+    /// `package-0`, `package-0-die-1`, `core`, `dram`; `uncore` and `psys` are no domain here.
+    pub(crate) fn of_zone(name: &str) -> Option<Self> {
+        match name {
+            "core" => Some(Self::Core),
+            "dram" => Some(Self::Dram),
+            name if name.starts_with("package") => Some(Self::Package),
+            _ => None,
+        }
+    }
 }
 
 /// An event of a cache.
@@ -112,7 +135,7 @@ pub enum CacheAccess {
 /// An event of the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(missing_docs, reason = "each is described by its line in COUNTERS")]
-pub enum Software {
+pub enum SoftwareEvent {
     CpuClock,
     TaskClock,
     PageFaults,
@@ -123,7 +146,7 @@ pub enum Software {
 /// A figure of the kernel's accounting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(missing_docs, reason = "each is described by its line in COUNTERS")]
-pub enum Usage {
+pub enum ProcessUsage {
     CpuUser,
     CpuSystem,
     MinorFaults,
@@ -137,7 +160,7 @@ pub enum Usage {
 impl Source {
     /// Whether it is an event that somebody counts, rather than an account that the kernel keeps anyway.
     pub fn is_event(&self) -> bool {
-        !matches!(self, Self::Usage(_) | Self::Energy(_) | Self::Apple(_))
+        !matches!(self, Self::Usage(_) | Self::Energy(_) | Self::Macos(_))
     }
 
     /// In a word or two, for lists.
@@ -149,8 +172,8 @@ impl Source {
             Self::Software(_) => "software",
             Self::Sysfs(_) => "top-down",
             Self::Raw(_) => "raw",
-            Self::Energy(_) | Self::Apple(Apple::Energy | Apple::PerformanceEnergy) => "energy",
-            Self::Apple(_) => "accounting",
+            Self::Energy(_) | Self::Macos(MacosFigure::Energy | MacosFigure::PerformanceEnergy) => "energy",
+            Self::Macos(_) => "accounting",
         }
     }
 }
@@ -159,13 +182,13 @@ const fn counter(name: &'static str, source: Source, meaning: &'static str) -> C
     Counter { name, unit: "1", meaning, source, default: false, per_unit: 1 }
 }
 
-const fn hardware(name: &'static str, event: Event, default: bool, meaning: &'static str) -> Counter {
+const fn hardware(name: &'static str, event: HardwareEvent, default: bool, meaning: &'static str) -> Counter {
     Counter { default, ..counter(name, Source::Hardware(event), meaning) }
 }
 
 const fn software(
     name: &'static str,
-    event: Software,
+    event: SoftwareEvent,
     unit: &'static str,
     per_unit: u64,
     meaning: &'static str,
@@ -187,17 +210,29 @@ const fn top_down(name: &'static str, place: &'static str, meaning: &'static str
     counter(name, Source::Sysfs(place), meaning)
 }
 
-const fn usage(name: &'static str, field: Usage, unit: &'static str, per_unit: u64, meaning: &'static str) -> Counter {
+const fn usage(
+    name: &'static str,
+    field: ProcessUsage,
+    unit: &'static str,
+    per_unit: u64,
+    meaning: &'static str,
+) -> Counter {
     Counter { name, unit, meaning, source: Source::Usage(field), default: true, per_unit }
 }
 
 /// Read by default: it costs nothing at the edge of a token.
-const fn energy(name: &'static str, domain: Domain, meaning: &'static str) -> Counter {
+const fn energy(name: &'static str, domain: EnergyDomain, meaning: &'static str) -> Counter {
     Counter { name, unit: "J", meaning, source: Source::Energy(domain), default: true, per_unit: 1_000_000 }
 }
 
-const fn apple(name: &'static str, figure: Apple, unit: &'static str, per_unit: u64, meaning: &'static str) -> Counter {
-    Counter { name, unit, meaning, source: Source::Apple(figure), default: false, per_unit }
+const fn apple(
+    name: &'static str,
+    figure: MacosFigure,
+    unit: &'static str,
+    per_unit: u64,
+    meaning: &'static str,
+) -> Counter {
+    Counter { name, unit, meaning, source: Source::Macos(figure), default: false, per_unit }
 }
 
 use CacheAccess::{Prefetch, Read, Write};
@@ -206,24 +241,24 @@ use CacheName::{Branch, CodeTlb, DataTlb, LastLevel, Level1Code, Level1Data, Nod
 /// All counters.
 #[rustfmt::skip]
 pub const COUNTERS: &[Counter] = &[
-    usage("cpu_user_s", Usage::CpuUser, "s", 1_000_000, "CPU time in user mode, all threads"),
-    usage("cpu_system_s", Usage::CpuSystem, "s", 1_000_000, "CPU time in the kernel, all threads"),
-    usage("minor_faults", Usage::MinorFaults, "1", 1, "page faults served from memory"),
-    usage("major_faults", Usage::MajorFaults, "1", 1, "page faults that waited for storage; read-ahead hides most cold reads from it"),
-    usage("voluntary_switches", Usage::VoluntarySwitches, "1", 1, "context switches because a thread waited"),
-    usage("involuntary_switches", Usage::InvoluntarySwitches, "1", 1, "context switches because another thread was due"),
-    usage("read_bytes", Usage::ReadBytes, "B", 1, "bytes read from storage"),
-    usage("resident_bytes", Usage::Resident, "B", 1, "growth of the resident memory"),
-    hardware("cycles", Event::Cycles, true, "processor cycles in user mode"),
-    hardware("instructions", Event::Instructions, true, "instructions retired in user mode"),
-    hardware("cache_references", Event::CacheReferences, true, "accesses to the last-level cache"),
-    hardware("cache_misses", Event::CacheMisses, true, "accesses that missed the last-level cache"),
-    hardware("branches", Event::Branches, false, "branches retired"),
-    hardware("branch_misses", Event::BranchMisses, false, "branches that were mispredicted"),
-    hardware("bus_cycles", Event::BusCycles, false, "cycles of the bus, at a constant rate"),
-    hardware("reference_cycles", Event::ReferenceCycles, false, "cycles at the nominal frequency, whatever the real one is"),
-    hardware("stalled_frontend", Event::StalledFrontend, false, "cycles without an instruction to start"),
-    hardware("stalled_backend", Event::StalledBackend, false, "cycles in which nothing could be retired"),
+    usage("cpu_user_s", ProcessUsage::CpuUser, "s", 1_000_000, "CPU time in user mode, all threads"),
+    usage("cpu_system_s", ProcessUsage::CpuSystem, "s", 1_000_000, "CPU time in the kernel, all threads"),
+    usage("minor_faults", ProcessUsage::MinorFaults, "1", 1, "page faults served from memory"),
+    usage("major_faults", ProcessUsage::MajorFaults, "1", 1, "page faults that waited for storage; read-ahead hides most cold reads from it"),
+    usage("voluntary_switches", ProcessUsage::VoluntarySwitches, "1", 1, "context switches because a thread waited"),
+    usage("involuntary_switches", ProcessUsage::InvoluntarySwitches, "1", 1, "context switches because another thread was due"),
+    usage("read_bytes", ProcessUsage::ReadBytes, "B", 1, "bytes read from storage"),
+    usage("resident_bytes", ProcessUsage::Resident, "B", 1, "growth of the resident memory"),
+    hardware("cycles", HardwareEvent::Cycles, true, "processor cycles in user mode"),
+    hardware("instructions", HardwareEvent::Instructions, true, "instructions retired in user mode"),
+    hardware("cache_references", HardwareEvent::CacheReferences, true, "accesses to the last-level cache"),
+    hardware("cache_misses", HardwareEvent::CacheMisses, true, "accesses that missed the last-level cache"),
+    hardware("branches", HardwareEvent::Branches, false, "branches retired"),
+    hardware("branch_misses", HardwareEvent::BranchMisses, false, "branches that were mispredicted"),
+    hardware("bus_cycles", HardwareEvent::BusCycles, false, "cycles of the bus, at a constant rate"),
+    hardware("reference_cycles", HardwareEvent::ReferenceCycles, false, "cycles at the nominal frequency, whatever the real one is"),
+    hardware("stalled_frontend", HardwareEvent::StalledFrontend, false, "cycles without an instruction to start"),
+    hardware("stalled_backend", HardwareEvent::StalledBackend, false, "cycles in which nothing could be retired"),
     cache("l1_dcache_loads", Level1Data, Read, false, "loads from the first-level data cache"),
     cache("l1_dcache_load_misses", Level1Data, Read, true, "loads that missed the first-level data cache"),
     cache("l1_dcache_stores", Level1Data, Write, false, "stores to the first-level data cache"),
@@ -255,27 +290,27 @@ pub const COUNTERS: &[Counter] = &[
     top_down("topdown_bad_speculation", "cpu/topdown-bad-spec/", "slots lost to mispredicted paths"),
     top_down("topdown_frontend_bound", "cpu/topdown-fe-bound/", "slots empty because no instruction came"),
     top_down("topdown_backend_bound", "cpu/topdown-be-bound/", "slots empty because memory or execution units were busy"),
-    software("task_clock_s", Software::TaskClock, "s", 1_000_000_000, "time on a processor, all threads"),
-    software("cpu_clock_s", Software::CpuClock, "s", 1_000_000_000, "the same by the processors' own clocks"),
-    software("page_faults", Software::PageFaults, "1", 1, "page faults of every kind, in the kernel too"),
-    software("context_switches", Software::ContextSwitches, "1", 1, "context switches of every kind"),
-    software("cpu_migrations", Software::Migrations, "1", 1, "moves of a thread to another processor"),
-    apple("performance_cycles", Apple::PerformanceCycles, "1", 1, "cycles on performance cores"),
-    apple("performance_instructions", Apple::PerformanceInstructions, "1", 1, "instructions on performance cores"),
-    apple("performance_cpu_s", Apple::PerformanceTime, "s", 1_000_000, "CPU time on performance cores"),
-    apple("efficiency_cycles", Apple::EfficiencyCycles, "1", 1, "cycles on efficiency cores: all cycles without those on performance cores"),
-    apple("efficiency_instructions", Apple::EfficiencyInstructions, "1", 1, "instructions on efficiency cores"),
-    apple("efficiency_cpu_s", Apple::EfficiencyTime, "s", 1_000_000, "CPU time on efficiency cores"),
-    Counter { default: true, ..apple("energy_j", Apple::Energy, "J", 1_000_000_000, "the kernel's estimate of the energy that the processor used for this process") },
-    apple("performance_energy_j", Apple::PerformanceEnergy, "J", 1_000_000_000, "of that, on performance cores"),
-    apple("footprint_bytes", Apple::Footprint, "B", 1, "growth of the footprint: memory without clean pages of files, with compressed ones"),
-    apple("compressed_bytes", Apple::Compressed, "B", 1, "growth of the memory that the compressor holds"),
-    apple("pageins", Apple::Pageins, "1", 1, "pages read from files or swap because they were touched"),
-    apple("driver_cycles", Apple::DriverCycles, "1", 1, "cycles of the thread that drives the engine"),
-    apple("driver_instructions", Apple::DriverInstructions, "1", 1, "instructions of the thread that drives the engine"),
-    energy("energy_package_j", Domain::Package, "energy of the processor packages, whole machine: other programs' use is in it (RAPL)"),
-    energy("energy_core_j", Domain::Core, "of that, energy of the cores, whole machine (RAPL)"),
-    energy("energy_dram_j", Domain::Dram, "energy of the memory modules, whole machine (RAPL)"),
+    software("task_clock_s", SoftwareEvent::TaskClock, "s", 1_000_000_000, "time on a processor, all threads"),
+    software("cpu_clock_s", SoftwareEvent::CpuClock, "s", 1_000_000_000, "the same by the processors' own clocks"),
+    software("page_faults", SoftwareEvent::PageFaults, "1", 1, "page faults of every kind, in the kernel too"),
+    software("context_switches", SoftwareEvent::ContextSwitches, "1", 1, "context switches of every kind"),
+    software("cpu_migrations", SoftwareEvent::Migrations, "1", 1, "moves of a thread to another processor"),
+    apple("performance_cycles", MacosFigure::PerformanceCycles, "1", 1, "cycles on performance cores"),
+    apple("performance_instructions", MacosFigure::PerformanceInstructions, "1", 1, "instructions on performance cores"),
+    apple("performance_cpu_s", MacosFigure::PerformanceTime, "s", 1_000_000, "CPU time on performance cores"),
+    apple("efficiency_cycles", MacosFigure::EfficiencyCycles, "1", 1, "cycles on efficiency cores: all cycles without those on performance cores"),
+    apple("efficiency_instructions", MacosFigure::EfficiencyInstructions, "1", 1, "instructions on efficiency cores"),
+    apple("efficiency_cpu_s", MacosFigure::EfficiencyTime, "s", 1_000_000, "CPU time on efficiency cores"),
+    Counter { default: true, ..apple("energy_j", MacosFigure::Energy, "J", 1_000_000_000, "the kernel's estimate of the energy that the processor used for this process") },
+    apple("performance_energy_j", MacosFigure::PerformanceEnergy, "J", 1_000_000_000, "of that, on performance cores"),
+    apple("footprint_bytes", MacosFigure::Footprint, "B", 1, "growth of the footprint: memory without clean pages of files, with compressed ones"),
+    apple("compressed_bytes", MacosFigure::Compressed, "B", 1, "growth of the memory that the compressor holds"),
+    apple("pageins", MacosFigure::Pageins, "1", 1, "pages read from files or swap because they were touched"),
+    apple("driver_cycles", MacosFigure::DriverCycles, "1", 1, "cycles of the thread that drives the engine"),
+    apple("driver_instructions", MacosFigure::DriverInstructions, "1", 1, "instructions of the thread that drives the engine"),
+    energy("energy_package_j", EnergyDomain::Package, "energy of the processor packages, whole machine: other programs' use is in it (RAPL)"),
+    energy("energy_core_j", EnergyDomain::Core, "of that, energy of the cores, whole machine (RAPL)"),
+    energy("energy_dram_j", EnergyDomain::Dram, "energy of the memory modules, whole machine (RAPL)"),
 ];
 
 /// The counters of a run that names none.
@@ -295,28 +330,31 @@ impl Counter {
         match self.systems() {
             Systems::Both => true,
             Systems::Linux => !apple,
-            Systems::Apple => apple,
+            Systems::Macos => apple,
         }
     }
 
     /// The systems that have it.
     pub fn systems(&self) -> Systems {
         match self.source {
-            Source::Usage(_) | Source::Hardware(Event::Cycles | Event::Instructions) => Systems::Both,
-            Source::Apple(_) => Systems::Apple,
+            Source::Usage(_) | Source::Hardware(HardwareEvent::Cycles | HardwareEvent::Instructions) => Systems::Both,
+            Source::Macos(_) => Systems::Macos,
             _ => Systems::Linux,
         }
     }
 
     /// The shortest interval that it resolves, in ns: an account that the kernel brings up to date now and then says nothing of
     /// a shorter one. Such a counter's readings carry the time.
-    pub(super) fn coarse(&self) -> Option<u64> {
-        matches!(self.source, Source::Apple(Apple::Energy | Apple::PerformanceEnergy)).then_some(20_000_000)
+    pub(crate) fn coarse(&self) -> Option<u64> {
+        matches!(self.source, Source::Macos(MacosFigure::Energy | MacosFigure::PerformanceEnergy)).then_some(20_000_000)
     }
 
     /// Whether its value may fall: a level, not a count.
-    pub(super) fn is_level(&self) -> bool {
-        matches!(self.source, Source::Usage(Usage::Resident) | Source::Apple(Apple::Footprint | Apple::Compressed))
+    pub(crate) fn is_level(&self) -> bool {
+        matches!(
+            self.source,
+            Source::Usage(ProcessUsage::Resident) | Source::Macos(MacosFigure::Footprint | MacosFigure::Compressed)
+        )
     }
 }
 
@@ -328,7 +366,7 @@ pub enum Systems {
     /// On Linux.
     Linux,
     /// On macOS.
-    Apple,
+    Macos,
 }
 
 impl Systems {
@@ -337,7 +375,7 @@ impl Systems {
         match self {
             Self::Both => "Linux, macOS",
             Self::Linux => "Linux",
-            Self::Apple => "macOS",
+            Self::Macos => "macOS",
         }
     }
 }

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-use super::perf::is_place;
 use super::registry::{COUNTERS, Counter, Source, find};
 
 /// Spellings of perf that differ from the list by more than case and dashes.
@@ -34,7 +33,7 @@ pub fn named(name: &str) -> Option<&'static Counter> {
     if let Some(counter) = find(listed) {
         return Some(counter);
     }
-    if is_place(name) {
+    if split_sysfs_event(name).is_some() {
         return Some(kept(name));
     }
     let digits = plain.strip_prefix('r').filter(|digits| (1..=16).contains(&digits.len()))?;
@@ -54,6 +53,18 @@ pub fn split_names(text: &str) -> Vec<String> {
         }
     }
     names.into_iter().map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).collect()
+}
+
+/// PMU and terms of an event in the form `PMU/TERM=VALUE,.../`; `None` where the text has another form.
+pub(crate) fn split_sysfs_event(text: &str) -> Option<(&str, &str)> {
+    let (pmu, rest) = text.split_once('/')?;
+    let terms = rest.strip_suffix('/')?;
+    let plain = |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "_-.".contains(c));
+    let whole = terms.split(',').all(|term| match term.split_once('=') {
+        Some((name, value)) => plain(name) && plain(value),
+        None => plain(term),
+    });
+    (plain(pmu) && whole).then_some((pmu, terms))
 }
 
 /// Names of the list, for "did you mean".

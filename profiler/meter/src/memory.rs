@@ -1,0 +1,36 @@
+//! Memory figures of this process: the types that every platform fills.
+
+use serde::{Deserialize, Serialize};
+use traces::Nanos;
+
+/// Memory of this process at one moment, in bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// Resident: anonymous + backed by files + shared.
+    pub resident: u64,
+    /// Anonymous: heap and stacks.
+    pub anonymous: u64,
+    /// Backed by files, such as a mapped checkpoint, and shared memory.
+    pub file: u64,
+    /// The highest resident memory since the last [`Meter::reset_peak`].
+    pub peak: u64,
+    /// What the platform calls the footprint (macOS only): without clean pages of files.
+    pub footprint: Option<u64>,
+    /// What the memory compressor holds, before compression (macOS only): not resident, but in the footprint.
+    pub compressed: Option<u64>,
+    /// The highest footprint since the last [`Meter::reset_peak`], where the kernel's can be reset (macOS only).
+    pub footprint_peak: Option<u64>,
+}
+
+/// Memory at one moment of a timeline, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemoryPoint {
+    /// When.
+    pub at: Nanos,
+    /// Resident.
+    pub resident: u64,
+    /// Anonymous.
+    pub anonymous: u64,
+    /// Backed by files, and shared.
+    pub file: u64,
+}
