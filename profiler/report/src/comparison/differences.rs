@@ -3,7 +3,7 @@
 use super::ratio_text::{change, plain};
 use crate::chart::{Bar, Chart, Differences, Figure};
 use crate::content::{Section, Table};
-use analyse::compare::{Comparison, Contrast, FigureRow, Sameness};
+use analyse::compare::{Comparability, Comparison, Contrast, FigureRow};
 
 /// The metrics that are drawn.
 const DRAWN: &[&str] = &["decode_tps", "prefill_tps", "latency_s"];
@@ -41,7 +41,7 @@ fn chart(contrast: &Contrast, row: &FigureRow, threshold: f64) -> Option<Chart> 
     }
     let better = if row.higher_is_better { "higher" } else { "lower" };
     let label = match contrast.work.label {
-        Sameness::Equal => String::new(),
+        Comparability::Equal => String::new(),
         label => format!("; same work: {}", label.text()),
     };
     let mut numbers = Table::new("", &["<prompt", "other / baseline"]);

@@ -3,7 +3,7 @@
 use super::ratio_text::{finding, interval, sentence};
 use crate::content::{Block, Section, Table};
 use crate::figures::or_absent;
-use analyse::compare::{Comparison, Contrast, FigureRow, Sameness};
+use analyse::compare::{Comparability, Comparison, Contrast, FigureRow};
 use record::figures::significant;
 
 /// The metrics of the short table.
@@ -26,7 +26,7 @@ pub(super) fn section(found: &Comparison) -> Section {
         conclude(&mut section, contrast, found.threshold);
         section.add_table(table(contrast, found.threshold));
     }
-    for row in &found.lonely {
+    for row in &found.unmatched {
         section.blocks.push(Block::Warning(format!("{}: not compared: {}", row.subject, row.reason)));
     }
     if found.contrasts.is_empty() {
@@ -59,7 +59,7 @@ fn conclude(section: &mut Section, contrast: &Contrast, threshold: f64) {
         label.text(),
         capital(how)
     ));
-    if label == Sameness::NotComparable {
+    if label == Comparability::NotComparable {
         section.blocks.push(Block::Warning(
             "not comparable: the sides did different work, so the ratios below do not show which side is faster; \"Same work\" lists the differences".to_owned(),
         ));
@@ -108,7 +108,7 @@ fn table(contrast: &Contrast, threshold: f64) -> Table {
 pub(super) fn cells(contrast: &Contrast, row: &FigureRow, threshold: f64) -> Vec<String> {
     // Every table with the ratio says that the work was different.
     let finding_text = match contrast.work.label {
-        Sameness::NotComparable => "not comparable".to_owned(),
+        Comparability::NotComparable => "not comparable".to_owned(),
         _ => finding(row, threshold),
     };
     vec![

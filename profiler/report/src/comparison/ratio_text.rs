@@ -1,6 +1,6 @@
 //! Ratios as text.
 
-use analyse::compare::{Contrast, FigureRow, Finding};
+use analyse::compare::{Assessment, Contrast, FigureRow};
 use record::figures::significant;
 
 /// Changes from this ratio on are given as a factor instead of a percentage.
@@ -31,11 +31,11 @@ pub(super) fn finding(row: &FigureRow, threshold: f64) -> String {
     let matters = format!("{} %", plain(threshold));
     match row.finding {
         _ if row.low.is_none() => "no interval".to_owned(),
-        Finding::Better => "better".to_owned(),
-        Finding::Worse => "worse".to_owned(),
-        Finding::Small => format!("differs, perhaps by less than {matters}"),
-        Finding::Same => format!("equal within {matters}"),
-        Finding::Unknown => "no difference detectable".to_owned(),
+        Assessment::Better => "better".to_owned(),
+        Assessment::Worse => "worse".to_owned(),
+        Assessment::Small => format!("differs, perhaps by less than {matters}"),
+        Assessment::Same => format!("equal within {matters}"),
+        Assessment::Unknown => "no difference detectable".to_owned(),
     }
 }
 
@@ -48,7 +48,7 @@ pub(super) fn sentence(contrast: &Contrast, row: &FigureRow, threshold: f64) -> 
     let (ratio, low, high) = (row.ratio?, row.low?, row.high?);
     let (other, baseline) = (&contrast.other.name, &contrast.baseline.name);
     let text = match row.finding {
-        Finding::Unknown => {
+        Assessment::Unknown => {
             let found = row
                 .detectable
                 .map_or_else(String::new, |share| format!("; detectable are differences from {} %", plain(share)));
@@ -62,7 +62,7 @@ pub(super) fn sentence(contrast: &Contrast, row: &FigureRow, threshold: f64) -> 
                 change(high)
             ));
         }
-        Finding::Same => {
+        Assessment::Same => {
             return Some(format!(
                 "{other} {verb} as fast as {baseline} within {} %: {} [{}, {}].",
                 plain(threshold),
@@ -74,7 +74,7 @@ pub(super) fn sentence(contrast: &Contrast, row: &FigureRow, threshold: f64) -> 
         _ => faster(other, verb, baseline, (ratio, low, high)),
     };
     let small = match row.finding {
-        Finding::Small => format!(", perhaps by less than the relevant {} %", plain(threshold)),
+        Assessment::Small => format!(", perhaps by less than the relevant {} %", plain(threshold)),
         _ => String::new(),
     };
     Some(format!("{text}{small}{}.", largest_part(contrast, row)))
@@ -117,17 +117,18 @@ fn largest_part(contrast: &Contrast, row: &FigureRow) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use analyse::compare::{Part, Split, Subject};
+    use analyse::compare::{ContrastSide, Split, SplitPart};
 
     fn contrast() -> Contrast {
-        let name = |name: &str| Subject { name: name.to_owned(), ..Subject::default() };
-        let part = |name: &str, share: f64| Part { name: name.to_owned(), share: Some(share), ..Part::default() };
+        let name = |name: &str| ContrastSide { name: name.to_owned(), ..ContrastSide::default() };
+        let part =
+            |name: &str, share: f64| SplitPart { name: name.to_owned(), share: Some(share), ..SplitPart::default() };
         let parts = vec![part("attention", 0.19), part("gate/up/down projections", 0.81)];
         let split = Split { whole: "decode".to_owned(), parts, ..Split::default() };
         Contrast { baseline: name("A"), other: name("B"), splits: vec![split], ..Contrast::default() }
     }
 
-    fn row(interval: (f64, f64, f64), finding: Finding) -> FigureRow {
+    fn row(interval: (f64, f64, f64), finding: Assessment) -> FigureRow {
         FigureRow {
             metric: "decode_tps".to_owned(),
             higher_is_better: true,
@@ -144,11 +145,11 @@ mod tests {
     #[test]
     fn every_finding_has_its_sentence() {
         let text = |interval, finding| sentence(&contrast(), &row(interval, finding), 0.02).unwrap();
-        insta::assert_snapshot!(text((1.9, 1.85, 1.96), Finding::Better), @"B decodes at 1.900 times the speed of A [1.850, 1.960]; 81 % of the difference is in gate/up/down projections.");
-        insta::assert_snapshot!(text((0.5, 0.4, 0.6), Finding::Worse), @"B decodes at 0.5000 times the speed of A [0.4000, 0.6000]; 81 % of the difference is in gate/up/down projections.");
-        insta::assert_snapshot!(text((1.04, 1.03, 1.05), Finding::Better), @"B decodes 4.0 % faster than A [3.0 %, 5.0 %]; 81 % of the difference is in gate/up/down projections.");
-        insta::assert_snapshot!(text((1.012, 1.003, 1.021), Finding::Small), @"B decodes 1.2 % faster than A [0.3 %, 2.1 %], perhaps by less than the relevant 2 %; 81 % of the difference is in gate/up/down projections.");
-        insta::assert_snapshot!(text((0.999, 0.99, 1.008), Finding::Same), @"B decodes as fast as A within 2 %: -0.1 % [-1.0 %, +0.8 %].");
-        insta::assert_snapshot!(text((1.008, 0.984, 1.032), Finding::Unknown), @"B decodes as fast as A: no difference detectable, +0.8 % [-1.6 %, +3.2 %]; detectable are differences from 4 %; about 15 more rounds are needed to detect 2 %.");
+        insta::assert_snapshot!(text((1.9, 1.85, 1.96), Assessment::Better), @"B decodes at 1.900 times the speed of A [1.850, 1.960]; 81 % of the difference is in gate/up/down projections.");
+        insta::assert_snapshot!(text((0.5, 0.4, 0.6), Assessment::Worse), @"B decodes at 0.5000 times the speed of A [0.4000, 0.6000]; 81 % of the difference is in gate/up/down projections.");
+        insta::assert_snapshot!(text((1.04, 1.03, 1.05), Assessment::Better), @"B decodes 4.0 % faster than A [3.0 %, 5.0 %]; 81 % of the difference is in gate/up/down projections.");
+        insta::assert_snapshot!(text((1.012, 1.003, 1.021), Assessment::Small), @"B decodes 1.2 % faster than A [0.3 %, 2.1 %], perhaps by less than the relevant 2 %; 81 % of the difference is in gate/up/down projections.");
+        insta::assert_snapshot!(text((0.999, 0.99, 1.008), Assessment::Same), @"B decodes as fast as A within 2 %: -0.1 % [-1.0 %, +0.8 %].");
+        insta::assert_snapshot!(text((1.008, 0.984, 1.032), Assessment::Unknown), @"B decodes as fast as A: no difference detectable, +0.8 % [-1.6 %, +3.2 %]; detectable are differences from 4 %; about 15 more rounds are needed to detect 2 %.");
     }
 }

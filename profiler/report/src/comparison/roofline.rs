@@ -4,7 +4,7 @@ use crate::chart::{Chart, Dot, Figure, Scatter};
 use crate::content::Section;
 use crate::sections::{OpTotals, roofline_lines};
 use analyse::attribution;
-use analyse::compare::{Comparison, Match, Sides, matches};
+use analyse::compare::{Comparison, GroupPair, Sides, pair_groups};
 use record::figures::significant;
 
 /// The phases that run the model.
@@ -12,7 +12,7 @@ const PHASES: [&str; 2] = ["decode", "prefill"];
 
 pub(super) fn section(found: &Comparison, sides: &Sides) -> Section {
     let mut section = Section::new("Both on one roofline");
-    let (pairs, _) = matches(sides);
+    let (pairs, _) = pair_groups(sides);
     for (pair, contrast) in pairs.iter().zip(&found.contrasts) {
         for phase in PHASES {
             if let Some(chart) = chart(pair, phase, &contrast.baseline.name, &contrast.other.name) {
@@ -26,7 +26,7 @@ pub(super) fn section(found: &Comparison, sides: &Sides) -> Section {
     section
 }
 
-fn chart(pair: &Match<'_>, phase: &str, baseline: &str, other: &str) -> Option<Chart> {
+fn chart(pair: &GroupPair<'_>, phase: &str, baseline: &str, other: &str) -> Option<Chart> {
     let file = pair.baseline.file();
     let ceilings = file.ceilings.as_ref()?.of(pair.baseline.threads())?;
     let groups = [(baseline, &pair.baseline.cases), (other, &pair.other.cases)];
@@ -35,8 +35,8 @@ fn chart(pair: &Match<'_>, phase: &str, baseline: &str, other: &str) -> Option<C
     if groups.iter().any(|(_, dots)| dots.is_empty()) {
         return None;
     }
-    let limits = pair.baseline.cases.first().and_then(|case| attribution::limits(file, case));
-    let lines = roofline_lines(ceilings, limits.and_then(|limits| limits.memory).map(|(rate, _)| rate.0));
+    let of_case = pair.baseline.cases.first().and_then(|case| attribution::case_ceilings(file, case).ok());
+    let lines = roofline_lines(ceilings, of_case.and_then(|ceilings| ceilings.memory).map(|(rate, _)| rate.0));
     let heaviest = |dots: &[Dot]| {
         let dot = dots.iter().max_by(|a, b| a.weight.total_cmp(&b.weight))?;
         Some(format!("{} at {} GFLOP/s", dot.label, significant(dot.y)))

@@ -3,7 +3,7 @@
 use crate::chart::{Chart, Figure, Waterfall, WaterfallStep};
 use crate::content::{Section, Table};
 use crate::figures::{or_absent, percent};
-use analyse::compare::{Comparison, Contrast, Sameness, Split};
+use analyse::compare::{Comparability, Comparison, Contrast, Split};
 use record::figures::milliseconds;
 
 /// Parts that change by less than this share of the baseline's total are drawn as one.
@@ -24,7 +24,7 @@ pub(super) fn section(found: &Comparison) -> Section {
 
 fn heading(contrast: &Contrast, split: &Split) -> String {
     let label = match contrast.work.label {
-        Sameness::Equal => String::new(),
+        Comparability::Equal => String::new(),
         label => format!("; same work: {}", label.text()),
     };
     format!("{} per {}, {} against {}{label}", split.whole, split.per, contrast.other.name, contrast.baseline.name)

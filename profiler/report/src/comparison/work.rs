@@ -2,7 +2,7 @@
 
 use crate::content::{Section, Table};
 use crate::figures::{ABSENT, count, percent};
-use analyse::compare::{Comparison, Contrast, Distance, NEAR_TIE};
+use analyse::compare::{Comparison, Contrast, NEAR_TIE, ProbabilityDistance};
 use record::figures::significant;
 
 /// Below this share of the probability, the tokens in common are too few for a conclusion.
@@ -82,7 +82,7 @@ fn agreement(contrast: &Contrast) -> Option<String> {
     })
 }
 
-fn probabilities(contrast: &Contrast, found: &Distance) -> String {
+fn probabilities(contrast: &Contrast, found: &ProbabilityDistance) -> String {
     let little = if found.covered < LITTLE { ", too little for a conclusion" } else { "" };
     format!(
         "{}: on a fixed text of {} positions the most likely token is the same at {}. The Kullback-Leibler divergence is at least {} nats on average and {} at most. Log-probabilities differ by {} on average and {} at most, over tokens with {} of the probability{little}.",

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::RunView;
 use crate::content::{Section, Table};
 use crate::figures::{ABSENT, count, or_absent, percent};
-use analyse::summary::PHASES;
+use analyse::summary::PHASE_TIMES;
 use record::figures::{milliseconds, significant};
 use record::{Case, OpRow, PhaseSum, Summary};
 use statistics::median;
@@ -66,7 +66,7 @@ fn sums(cases: &[&Case]) -> Vec<PhaseSum> {
             flops: known(|sum| sum.flops),
         })
     };
-    PHASES.iter().filter_map(|(phase, _)| of(phase)).collect()
+    PHASE_TIMES.iter().filter_map(|(phase, _)| of(phase)).collect()
 }
 
 /// Time of a phase over cases, in seconds. Files without sums give it as time / share of an operation.
@@ -94,7 +94,7 @@ fn merged(cases: &[&Case], phase: &str) -> Vec<OpRow> {
 fn add(sum: &mut OpRow, row: &OpRow) {
     let both = |a: Option<f64>, b: Option<f64>| a.zip(b).map(|(a, b)| a + b);
     if row.time_s > sum.time_s {
-        sum.limit.clone_from(&row.limit);
+        sum.limit = row.limit;
     }
     sum.count += row.count;
     sum.time_s += row.time_s;
@@ -171,7 +171,7 @@ fn cells(row: &OpRow, phase_s: f64) -> Vec<String> {
         rate(row.bytes, row.time_s),
         or_absent(intensity.map(significant)),
         or_absent(roofline.map(percent)),
-        or_absent(row.limit.clone()),
+        or_absent(row.limit.map(|roof| roof.name().to_owned())),
     ]
 }
 

@@ -4,9 +4,9 @@ use super::RunView;
 use crate::chart::{Chart, Figure, StackedBars};
 use crate::content::{Block, Section, Table};
 use crate::figures::{ABSENT, percent};
-use analyse::summary::{OfSample, PHASES};
+use analyse::summary::{PHASE_TIMES, SampleFigure};
 use record::figures::{milliseconds, significant};
-use record::{Case, Probe};
+use record::{Case, ProbeEffect};
 use statistics::{mean, median};
 
 pub(super) fn section(view: &RunView<'_>) -> Section {
@@ -30,10 +30,11 @@ pub(super) fn section(view: &RunView<'_>) -> Section {
             &["<phase", "ms", "share of latency"],
         );
         let samples: Vec<_> = view.cases(summary).flat_map(Case::clean_samples).collect();
-        let mean_of = |value: OfSample| mean(&samples.iter().filter_map(|sample| value(sample)).collect::<Vec<f64>>());
+        let mean_of =
+            |value: SampleFigure| mean(&samples.iter().filter_map(|sample| value(sample)).collect::<Vec<f64>>());
         let Some(latency) = mean_of(|sample| sample.latency_s).filter(|&latency| latency > 0.0) else { continue };
         let mut sum = 0.0;
-        for (name, value) in PHASES {
+        for (name, value) in PHASE_TIMES {
             let row = match mean_of(*value) {
                 Some(time) => {
                     sum += time;
@@ -64,28 +65,28 @@ pub(super) fn section(view: &RunView<'_>) -> Section {
 fn bars(title: &str, rows: Vec<(String, Vec<&Case>)>) -> Option<Chart> {
     let row = |(name, cases): (String, Vec<&Case>)| {
         let of_case =
-            |case: &&Case, value: OfSample| mean(&case.clean_samples().filter_map(value).collect::<Vec<f64>>());
+            |case: &&Case, value: SampleFigure| mean(&case.clean_samples().filter_map(value).collect::<Vec<f64>>());
         let mean_of =
-            |value: OfSample| mean(&cases.iter().filter_map(|case| of_case(case, value)).collect::<Vec<f64>>());
+            |value: SampleFigure| mean(&cases.iter().filter_map(|case| of_case(case, value)).collect::<Vec<f64>>());
         let latency = mean_of(|sample| sample.latency_s).filter(|&latency| latency > 0.0)?;
-        let parts = PHASES.iter().map(|(_, value)| mean_of(*value).unwrap_or(0.0)).collect();
+        let parts = PHASE_TIMES.iter().map(|(_, value)| mean_of(*value).unwrap_or(0.0)).collect();
         Some((name, format!("{} s", significant(latency)), parts))
     };
     let rows: Vec<(String, String, Vec<f64>)> = rows.into_iter().filter_map(row).collect();
     let longest =
         rows.iter().map(|(.., parts)| parts.iter().sum::<f64>()).enumerate().max_by(|a, b| a.1.total_cmp(&b.1))?;
     let (name, latency, parts) = rows.get(longest.0)?;
-    let (largest, time) = PHASES.iter().zip(parts).max_by(|a, b| a.1.total_cmp(b.1))?;
+    let (largest, time) = PHASE_TIMES.iter().zip(parts).max_by(|a, b| a.1.total_cmp(b.1))?;
     let share = percent(time / longest.1);
     let summary = format!("Latency, {title}: the longest is {latency} for {name}; {} takes {share} of it.", largest.0);
     // A phase without time in every row needs no legend entry.
-    let shown: Vec<usize> = (0..PHASES.len())
+    let shown: Vec<usize> = (0..PHASE_TIMES.len())
         .filter(|&place| rows.iter().any(|(.., parts)| parts.get(place).is_some_and(|&part| part > 0.0)))
         .collect();
     let only = |parts: &[f64]| shown.iter().filter_map(|&place| parts.get(place).copied()).collect::<Vec<f64>>();
     let stack = StackedBars {
         axis: "seconds".to_owned(),
-        parts: shown.iter().filter_map(|&place| PHASES.get(place)).map(|(name, _)| (*name).to_owned()).collect(),
+        parts: shown.iter().filter_map(|&place| PHASE_TIMES.get(place)).map(|(name, _)| (*name).to_owned()).collect(),
         rows: rows.iter().map(|(label, whole, parts)| (label.clone(), whole.clone(), only(parts))).collect(),
     };
     Some(Chart {
@@ -99,8 +100,9 @@ fn bars(title: &str, rows: Vec<(String, Vec<&Case>)>) -> Option<Chart> {
 /// The overhead of the instruments.
 pub(super) fn probe(view: &RunView<'_>) -> Section {
     let mut section = Section::new("Overhead of the instruments");
-    let middle =
-        |value: fn(&Probe) -> Option<f64>| median(&view.file.probes.iter().filter_map(value).collect::<Vec<f64>>());
+    let middle = |value: fn(&ProbeEffect) -> Option<f64>| {
+        median(&view.file.probes.iter().filter_map(value).collect::<Vec<f64>>())
+    };
     let parts = [
         ("stepped pass (counters at the edges of phases)", middle(|probe| probe.stepped)),
         ("traced pass (operations recorded)", middle(|probe| probe.traced)),

@@ -93,8 +93,8 @@ fn chart(view: &RunView<'_>, summary: &Summary) -> Option<Chart> {
             share.unwrap_or_default()
         )
     });
-    let limits = view.cases(summary).next().and_then(|case| attribution::limits(view.file, case));
-    let lines = lines(ceilings, limits.and_then(|limits| limits.memory).map(|(rate, _)| rate.0));
+    let of_case = view.cases(summary).next().and_then(|case| attribution::case_ceilings(view.file, case).ok());
+    let lines = lines(ceilings, of_case.and_then(|ceilings| ceilings.memory).map(|(rate, _)| rate.0));
     let known: Vec<&str> = lines.iter().map(|line| line.text.as_str()).collect();
     Some(Chart {
         title: format!("Operations and ceilings of {}: {subject}", super::count(ceilings.threads, "thread")),

@@ -19,7 +19,7 @@ use super::RunView;
 use crate::content::{Section, Table};
 use crate::figures::or_absent;
 use record::figures::milliseconds;
-use record::{BeforeModel, Case, Sample, Summary};
+use record::{Case, Preprocessing, Sample, Summary};
 use statistics::mean;
 
 /// A time in seconds of one request of a case.
@@ -64,13 +64,13 @@ fn rest(sample: &Sample) -> Option<f64> {
     Some(sample.latency_s? - sample.ttft_s?)
 }
 
-fn before(case: &Case) -> Option<&BeforeModel> {
+fn before(case: &Case) -> Option<&Preprocessing> {
     case.server.as_ref()?.before_model.as_ref()
 }
 
 /// The known time before the model. An unknown part is in the remainder.
 fn known(case: &Case) -> f64 {
-    let parts = |found: &BeforeModel| [found.round_trip_s, found.template_s, found.tokenize_s];
+    let parts = |found: &Preprocessing| [found.round_trip_s, found.template_s, found.tokenize_s];
     before(case).map(parts).into_iter().flatten().flatten().sum()
 }
 
@@ -149,7 +149,7 @@ mod tests {
     use record::{RunFile, ServerFile, ServerSample};
 
     /// One engine in process, and one through a server with these times before its model.
-    fn run(before_model: Option<BeforeModel>) -> RunFile {
+    fn run(before_model: Option<Preprocessing>) -> RunFile {
         let in_process = Sample {
             latency_s: Some(1.0),
             ttft_s: Some(0.22),
@@ -188,11 +188,11 @@ mod tests {
 
     #[test]
     fn the_parts_add_up_to_the_difference() {
-        let separate = BeforeModel {
+        let separate = Preprocessing {
             round_trip_s: Some(0.01),
             template_s: Some(0.02),
             tokenize_s: Some(0.005),
-            ..BeforeModel::default()
+            ..Preprocessing::default()
         };
         let file = run(Some(separate));
         assert_eq!(
@@ -217,7 +217,7 @@ mod tests {
     fn an_unmeasured_part_is_in_the_remainder_with_its_reason() {
         let reason = |field: &str| (field.to_owned(), "x has no such endpoint".to_owned());
         let reasons = [reason("template_s"), reason("tokenize_s")].into();
-        let file = run(Some(BeforeModel { round_trip_s: Some(0.01), reasons, ..BeforeModel::default() }));
+        let file = run(Some(Preprocessing { round_trip_s: Some(0.01), reasons, ..Preprocessing::default() }));
         assert_eq!(
             cells(&file)[1..5],
             ["none 10.00 10.00 2 %", "none – – –", "10.00 – – –", "none 90.00 90.00 18 %"].map(str::to_owned)

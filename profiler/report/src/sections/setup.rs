@@ -3,7 +3,7 @@
 use super::RunView;
 use crate::content::{Block, Section};
 use crate::figures::count;
-use analyse::summary::spells;
+use analyse::summary::disturbances;
 use record::Status;
 use record::plan::{PlannedModel, WeightSource};
 
@@ -76,9 +76,9 @@ pub(super) fn section(view: &RunView<'_>) -> Section {
                 .join(" "),
         );
     }
-    let spells = spells(&file.cases);
-    if spells.disturbed > 0 {
-        property("noise", spells.text());
+    let disturbances = disturbances(&file.cases);
+    if disturbances.disturbed > 0 {
+        property("noise", disturbances.text());
     }
     property(
         "cases",

@@ -5,7 +5,7 @@ use crate::chart::{Chart, Figure, Layers};
 use crate::content::Block;
 use crate::figures::megabytes;
 use record::figures::significant;
-use record::{Case, MemoryMoment, Pass, Summary};
+use record::{Case, MemoryPoint, Pass, Summary};
 
 /// One chart per summary, of the case whose memory grew most.
 pub(super) fn charts(view: &RunView<'_>) -> Vec<Block> {
@@ -17,7 +17,7 @@ pub(super) fn charts(view: &RunView<'_>) -> Vec<Block> {
     view.file.summaries.iter().filter_map(chart).take(super::MOST_CHARTS).collect()
 }
 
-fn resident(moment: &MemoryMoment) -> f64 {
+fn resident(moment: &MemoryPoint) -> f64 {
     (moment.anonymous_bytes + moment.file_backed_bytes) as f64
 }
 
@@ -30,7 +30,7 @@ fn chart(view: &RunView<'_>, summary: &Summary, case: &Case) -> Option<Chart> {
     let readings = &case.memory_timeline;
     let (first, last) = (readings.first()?, readings.last()?);
     let peak = readings.iter().max_by(|a, b| resident(a).total_cmp(&resident(b)))?;
-    let layer = |name: &str, bytes: fn(&MemoryMoment) -> u64| {
+    let layer = |name: &str, bytes: fn(&MemoryPoint) -> u64| {
         (name.to_owned(), readings.iter().map(|moment| bytes(moment) as f64 / 1e6).collect())
     };
     let (samples, pass) =

@@ -5,7 +5,7 @@ use crate::chart::{Chart, Figure, Line, Lines, Point};
 use crate::content::{Block, Section, Table};
 use crate::figures::{ABSENT, or_absent};
 use record::figures::{milliseconds, significant};
-use record::{Case, Series, Slope, Stall, Summary};
+use record::{Case, Pass, Series, Slope, Stall, Summary};
 use statistics::{mean, median};
 
 /// End of the vertical axis in medians. Stalls, which are longer than three medians, are drawn at its edge.
@@ -65,7 +65,7 @@ fn chart(view: &RunView<'_>, summary: &Summary) -> Option<Chart> {
     let marks: Vec<(f64, f64)> = series
         .stalls
         .iter()
-        .filter(|stall| stall.pass == "clean")
+        .filter(|stall| stall.pass == Pass::Clean)
         .map(|stall| (stall.token as f64, stall.gap_s * 1e3))
         .collect();
     let highest = series.high_gap_s.iter().copied().fold(0.0, f64::max);
@@ -124,7 +124,7 @@ fn stalls(view: &RunView<'_>, section: &mut Section) {
     table.rows.extend(all.into_iter().map(|(case, stall)| {
         vec![
             case,
-            stall.pass.clone(),
+            stall.pass.name().to_owned(),
             (stall.round + 1).to_string(),
             stall.token.to_string(),
             milliseconds(stall.gap_s),

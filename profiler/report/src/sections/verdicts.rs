@@ -5,7 +5,7 @@ use crate::content::{Section, Table};
 use crate::figures::{ABSENT, or_absent, percent};
 use analyse::verdicts::name;
 use record::figures::significant;
-use record::{Advice, Confidence, Judgement};
+use record::{Advice, Confidence, GroupVerdict};
 
 /// A phase below this share of the latency is reported only in the evidence.
 const MIN_SHARE: f64 = 0.05;
@@ -15,20 +15,20 @@ const ALWAYS: [&str; 3] = ["load", "prefill", "decode"];
 /// The limit of each relevant phase: sentences for one summary, a table for several.
 pub(super) fn section(view: &RunView<'_>) -> Section {
     let mut section = Section::short("What limits it");
-    let relevant = || view.file.verdicts.iter().filter(|judgement| is_relevant(judgement));
+    let relevant = || view.file.verdicts.iter().filter(|group| is_relevant(group));
     if groups(relevant()) > 1 {
         section.add_table(overview(view, relevant()));
         section.add_sentence("Sentences, figures and advice are under \"Evidence of the verdicts\" in the report.");
     } else {
-        for judgement in relevant() {
-            section.add_sentence(text(judgement));
+        for group in relevant() {
+            section.add_sentence(text(group));
         }
     }
     section
 }
 
 /// One row per phase and summary.
-fn overview<'a>(view: &RunView<'_>, judgements: impl Iterator<Item = &'a Judgement>) -> Table {
+fn overview<'a>(view: &RunView<'_>, verdicts: impl Iterator<Item = &'a GroupVerdict>) -> Table {
     let columns = [
         "<model",
         "<engine",
@@ -46,21 +46,21 @@ fn overview<'a>(view: &RunView<'_>, judgements: impl Iterator<Item = &'a Judgeme
         "Explains: the share of the phase's time that the limit accounts for. Where it is small, the limit is only the closest one. Headroom: how many times as fast the phase could be at most (measured time / shortest time that the ceilings allow). Gain: how many times as fast the first advice can make it at most.",
         &columns,
     );
-    for judgement in judgements {
-        let verdict = &judgement.verdict;
+    for group in verdicts {
+        let verdict = &group.verdict;
         let gain = verdict.advice.first().and_then(|advice| advice.predicted_gain);
         table.rows.push(vec![
-            view.model(&judgement.model),
-            judgement.engine.clone(),
-            judgement.threads.to_string(),
-            judgement.depth.to_string(),
+            view.model(&group.model),
+            group.engine.clone(),
+            group.threads.to_string(),
+            group.depth.to_string(),
             verdict.phase.clone(),
             name(verdict.limit).to_owned(),
             percent(verdict.share),
             or_absent(verdict.headroom.and_then(factor)),
             confidence(verdict.confidence).to_owned(),
             or_absent(gain.map(|gain| format!("{gain:.2}x"))),
-            format!("{} of {}", judgement.agree, judgement.cases),
+            format!("{} of {}", group.agree, group.cases),
         ]);
     }
     table.without_constant(&["model", "engine", "threads", "depth"])
@@ -70,13 +70,13 @@ fn overview<'a>(view: &RunView<'_>, judgements: impl Iterator<Item = &'a Judgeme
 pub(super) fn evidence(view: &RunView<'_>) -> Section {
     let mut section = Section::new("Evidence of the verdicts");
     section.add_table(overview(view, view.file.verdicts.iter()));
-    let several = groups(view.file.verdicts.iter().filter(|judgement| is_relevant(judgement))) > 1;
-    for judgement in view.file.verdicts.iter().filter(|judgement| is_relevant(judgement)) {
-        let verdict = &judgement.verdict;
+    let several = groups(view.file.verdicts.iter().filter(|group| is_relevant(group))) > 1;
+    for group in view.file.verdicts.iter().filter(|group| is_relevant(group)) {
+        let verdict = &group.verdict;
         if several {
-            section.add_sentence(format!("{}: {}", subject(view, judgement), text(judgement)));
+            section.add_sentence(format!("{}: {}", subject(view, group), text(group)));
         }
-        let caption = format!("{}, {}: {}.", subject(view, judgement), verdict.phase, name(verdict.limit));
+        let caption = format!("{}, {}: {}.", subject(view, group), verdict.phase, name(verdict.limit));
         let mut table = Table::new(caption, &["<figure", "value", "<unit", "<source"]);
         for figure in &verdict.evidence {
             let unit = if figure.unit == "1" { String::new() } else { figure.unit.clone() };
@@ -94,19 +94,16 @@ pub(super) fn evidence(view: &RunView<'_>) -> Section {
     section
 }
 
-fn text(judgement: &Judgement) -> String {
-    let verdict = &judgement.verdict;
+fn text(group: &GroupVerdict) -> String {
+    let verdict = &group.verdict;
     let mut text = verdict.sentence.clone();
     let mut facts = Vec::new();
     let headroom = verdict.headroom.and_then(factor);
     facts.extend(headroom.map(|factor| format!("Headroom {factor}")));
     let word = if facts.is_empty() { "Confidence" } else { "confidence" };
     facts.push(format!("{word} {}", confidence(verdict.confidence)));
-    if judgement.cases > 1 {
-        facts.push(format!(
-            "{} of {} prompts agree (figures of {})",
-            judgement.agree, judgement.cases, judgement.prompt
-        ));
+    if group.cases > 1 {
+        facts.push(format!("{} of {} prompts agree (figures of {})", group.agree, group.cases, group.prompt));
     }
     text.push_str(&format!(" {}.", facts.join(", ")));
     if let Some(first) = verdict.advice.first() {
@@ -127,11 +124,11 @@ fn advice(advice: &Advice) -> String {
     }
 }
 
-fn is_relevant(judgement: &Judgement) -> bool {
-    if ALWAYS.contains(&judgement.verdict.phase.as_str()) {
+fn is_relevant(group: &GroupVerdict) -> bool {
+    if ALWAYS.contains(&group.verdict.phase.as_str()) {
         return true;
     }
-    let share = judgement.verdict.evidence.iter().find(|figure| figure.name == "share of the latency");
+    let share = group.verdict.evidence.iter().find(|figure| figure.name == "share of the latency");
     share.is_none_or(|share| share.value >= MIN_SHARE)
 }
 
@@ -143,14 +140,14 @@ fn confidence(confidence: Confidence) -> &'static str {
     }
 }
 
-fn subject(view: &RunView<'_>, judgement: &Judgement) -> String {
-    let depth = if judgement.depth == 0 { String::new() } else { format!(", depth {}", judgement.depth) };
-    let threads = if judgement.threads == 1 { "thread" } else { "threads" };
-    format!("{} on {}, {} {threads}{depth}", view.model(&judgement.model), judgement.engine, judgement.threads)
+fn subject(view: &RunView<'_>, group: &GroupVerdict) -> String {
+    let depth = if group.depth == 0 { String::new() } else { format!(", depth {}", group.depth) };
+    let threads = if group.threads == 1 { "thread" } else { "threads" };
+    format!("{} on {}, {} {threads}{depth}", view.model(&group.model), group.engine, group.threads)
 }
 
-fn groups<'a>(judgements: impl Iterator<Item = &'a Judgement>) -> usize {
-    let keys = judgements.map(|found| (&found.engine, &found.model, found.threads, found.depth));
+fn groups<'a>(verdicts: impl Iterator<Item = &'a GroupVerdict>) -> usize {
+    let keys = verdicts.map(|found| (&found.engine, &found.model, found.threads, found.depth));
     keys.collect::<std::collections::BTreeSet<_>>().len()
 }
 
