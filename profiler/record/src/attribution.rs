@@ -3,6 +3,32 @@
 use serde::{Deserialize, Serialize};
 use statistics::Slope;
 
+use super::Pass;
+
+/// A ceiling of the roofline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Roof {
+    /// Bytes per second from memory.
+    Memory,
+    /// Bytes per second from a cache.
+    Cache,
+    /// Operations per second.
+    Compute,
+}
+
+impl Roof {
+    /// The name in files and reports.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Cache => "cache",
+            Self::Compute => "compute",
+        }
+    }
+}
+
 /// A phase as the sum of its parts, from the traced request of median latency:
 /// `time_s = ops_s + unattributed_s` (for phases that are no forward pass `ops_s` is the phase itself).
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -94,7 +120,7 @@ pub struct Series {
 
 /// Memory of the worker at one moment of a request, in bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-pub struct MemoryMoment {
+pub struct MemoryPoint {
     /// Seconds after the start of the request; below 0 just before it.
     pub at_s: f64,
     /// Anonymous.
@@ -106,8 +132,8 @@ pub struct MemoryMoment {
 /// A gap that is far longer than the others.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Stall {
-    /// `clean`, `stepped` or `traced`.
-    pub pass: String,
+    /// The pass of the request.
+    pub pass: Pass,
     /// The round.
     pub round: usize,
     /// The token that came late, from 1.

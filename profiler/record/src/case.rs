@@ -5,24 +5,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AllocationRow, LayerRow, MemoryMoment, PhaseSum, Reasons, Sample, Series, ServerFile, Slope, TopLogprobs, Verdict,
-    WorkerRow,
+    AllocationRow, LayerRow, MemoryPoint, PhaseSum, Reasons, Roof, Sample, Series, ServerFile, Slope, TopLogprobs,
+    Verdict, WorkerRow,
 };
-
-/// Which instruments were on while a request ran.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Pass {
-    /// None inside the timed region: every published time.
-    #[default]
-    Clean,
-    /// Counters at the phase edges.
-    Stepped,
-    /// Op marks.
-    Traced,
-    /// Counters at the edges of ops: of use for the counts, not for times.
-    Counted,
-}
 
 /// How a case ended.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -99,7 +84,7 @@ pub struct Case {
     pub memory: MemoryFile,
     /// Memory over one request: of the stepped pass the one of median latency, else of the traced pass.
     #[serde(default)]
-    pub memory_timeline: Vec<MemoryMoment>,
+    pub memory_timeline: Vec<MemoryPoint>,
     /// CPU time of the thread that reads memory over the time that it ran for, in one request of the stepped or traced pass.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_timer_share: Option<f64>,
@@ -128,7 +113,7 @@ impl Case {
 
 /// A memory node, and what of a worker was on it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NodeRow {
+pub struct MemoryNodeRow {
     /// Its number.
     pub node: u32,
     /// Resident pages of the model's files.
@@ -215,9 +200,9 @@ pub struct OpRow {
     /// `attainable_s / time_s`: 1 = at the roofline.
     #[serde(default)]
     pub roofline: Option<f64>,
-    /// Which ceiling is the nearer one: `memory`, `cache`, `compute`.
+    /// The ceiling that sets that time.
     #[serde(default)]
-    pub limit: Option<String>,
+    pub limit: Option<Roof>,
     /// Why a figure is absent.
     #[serde(default, skip_serializing_if = "Reasons::is_empty")]
     pub reasons: Reasons,
@@ -316,7 +301,7 @@ pub struct MemoryFile {
     /// On which memory nodes the model, anonymous memory and threads were after the first request; empty with its reason where
     /// the machine has one node.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub nodes: Vec<NodeRow>,
+    pub nodes: Vec<MemoryNodeRow>,
     /// Heap that the tokenizer holds, measured by loading it alone.
     #[serde(default)]
     pub tokenizer_bytes: Option<u64>,

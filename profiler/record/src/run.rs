@@ -52,7 +52,7 @@ pub struct RunFile {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub precision: Vec<super::PrecisionReached>,
     /// What the instruments cost.
-    pub probes: Vec<Probe>,
+    pub probes: Vec<ProbeEffect>,
     /// Messages of the run itself that follow from no measurement, such as a probe that failed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
@@ -62,7 +62,7 @@ pub struct RunFile {
     /// What may have disturbed the numbers, with advice.
     pub warnings: Vec<String>,
     /// Which limit binds each phase, per engine, model, thread count and depth.
-    pub verdicts: Vec<super::Judgement>,
+    pub verdicts: Vec<super::GroupVerdict>,
     /// What other settings and models would give, from this run's ceilings and efficiencies.
     #[serde(default)]
     pub what_if: Vec<WhatIf>,
@@ -172,7 +172,7 @@ pub struct Estimate {
 
 /// What the instruments cost: a pass's latency per output token against the clean pass's, same case.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Probe {
+pub struct ProbeEffect {
     /// The case.
     pub case: String,
     /// Stepped / clean; 1 = no effect.

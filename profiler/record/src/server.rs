@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use engine_api::{CacheDefence, CacheHit};
+use engine_api::{CacheBypass, CacheHit};
 use serde::{Deserialize, Serialize};
 
 use super::Reasons;
@@ -23,15 +23,15 @@ pub struct ServerFile {
     /// The process whose family was measured.
     pub pid: Option<u32>,
     /// How its prefix cache was kept out of the figures.
-    pub cache: CacheDefence,
+    pub cache: CacheBypass,
     /// What else it tells of itself: JSON text where it is more than a word.
     pub details: BTreeMap<String, String>,
     /// What it does before its model begins, each part asked for alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub before_model: Option<BeforeModel>,
+    pub before_model: Option<Preprocessing>,
     /// What of its figures and of the client's does not fit together, over all requests that count.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub findings: Vec<Finding>,
+    pub findings: Vec<AuditFinding>,
     /// Why a field is `null`.
     #[serde(default, skip_serializing_if = "Reasons::is_empty")]
     pub reasons: Reasons,
@@ -39,7 +39,7 @@ pub struct ServerFile {
 
 /// What a server does for a prompt before its model begins, asked for after the first request of the case; and what it made.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct BeforeModel {
+pub struct Preprocessing {
     /// HTTP alone: a question that costs the server nothing, with its connection, there and back.
     pub round_trip_s: Option<f64>,
     /// Its chat template, beyond HTTP alone.
@@ -100,7 +100,7 @@ pub struct ServerSample {
 
 /// A rule of the timing audit that some requests broke.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Finding {
+pub struct AuditFinding {
     /// The rule's name.
     pub rule: String,
     /// Whether both sides cannot be true; else they differ, or a figure means something else than its name says.

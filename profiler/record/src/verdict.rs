@@ -93,7 +93,7 @@ pub struct Advice {
 
 /// The verdict on a phase over all prompts of an engine, model, thread count and depth.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Judgement {
+pub struct GroupVerdict {
     /// Engine label.
     pub engine: String,
     /// Model name.

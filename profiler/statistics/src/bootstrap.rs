@@ -1,6 +1,6 @@
 //! Intervals of a mean over prompts, by resampling.
 
-use super::dice::Dice;
+use super::split_mix::SplitMix64;
 use super::{mean, percentile};
 
 /// Resamples per interval.
@@ -33,18 +33,18 @@ pub fn interval(groups: &[Vec<f64>], seed: u64) -> Result<Interval, &'static str
         [only] if only.len() < 2 => return Err("one sample: an interval needs at least two (-r 2)"),
         _ => {}
     }
-    let mut dice = Dice::new(seed);
-    let figures: Vec<f64> = (0..RESAMPLES).map(|_| resample(&groups, &mut dice)).collect();
+    let mut random = SplitMix64::new(seed);
+    let figures: Vec<f64> = (0..RESAMPLES).map(|_| resample(&groups, &mut random)).collect();
     match (percentile(&figures, 2.5), percentile(&figures, 97.5)) {
         (Some(low), Some(high)) => Ok(Interval { low, high }),
         _ => Err("no sample"),
     }
 }
 
-fn resample(groups: &[&[f64]], dice: &mut Dice) -> f64 {
+fn resample(groups: &[&[f64]], random: &mut SplitMix64) -> f64 {
     let means = (0..groups.len()).map(|_| {
-        let group = groups[dice.below(groups.len())];
-        let sum: f64 = (0..group.len()).map(|_| group[dice.below(group.len())]).sum();
+        let group = groups[random.below(groups.len())];
+        let sum: f64 = (0..group.len()).map(|_| group[random.below(group.len())]).sum();
         sum / group.len() as f64
     });
     mean(&means.collect::<Vec<f64>>()).unwrap_or_default()

@@ -2,11 +2,11 @@
 //! a round. Pure functions of numbers; each states its formula and its source. The one random part is seeded.
 
 mod bootstrap;
-mod dice;
 mod order;
 mod paired;
 pub mod rounds;
 mod slope;
+mod split_mix;
 
 pub use bootstrap::{Interval, RESAMPLES, interval};
 pub use order::{mad, mean, median, percentile};

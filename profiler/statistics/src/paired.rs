@@ -5,8 +5,8 @@
 //! disturbed the other one, since chance chose which came first. So under "no difference" each logarithm could as well have the
 //! other sign, and that, not any law of the noise, is what the interval rests on.
 
-use super::dice::Dice;
 use super::slope::student;
+use super::split_mix::SplitMix64;
 use super::{mean, percentile};
 
 /// Random halves per interval.
@@ -87,10 +87,10 @@ pub fn ratio(strata: &[Vec<f64>], seed: u64) -> Result<Ratio, &'static str> {
         let half = half_width(&all);
         return Ok(Ratio::of_logs(middle, middle - half, middle + half, pairs));
     }
-    let mut dice = Dice::new(seed);
+    let mut random = SplitMix64::new(seed);
     let (mut least, mut most) = (Vec::with_capacity(HALVES), Vec::with_capacity(HALVES));
     while least.len() < HALVES {
-        let (inside, outside) = split(&evened, &mut dice);
+        let (inside, outside) = split(&evened, &mut random);
         // A subset of none or of all has no other half.
         if let Some((inside, outside)) = inside.zip(outside) {
             least.push(inside.min(outside));
@@ -125,12 +125,12 @@ fn evened(strata: &[&[f64]], means: &[f64], middle: f64) -> Vec<(f64, f64)> {
 }
 
 /// Weighted means of a random subset and of the rest.
-fn split(pairs: &[(f64, f64)], dice: &mut Dice) -> (Option<f64>, Option<f64>) {
+fn split(pairs: &[(f64, f64)], random: &mut SplitMix64) -> (Option<f64>, Option<f64>) {
     let mut sums = [(0.0, 0.0); 2];
     let mut bits = 0;
     for (place, (value, weight)) in pairs.iter().enumerate() {
         if place % 64 == 0 {
-            bits = dice.next();
+            bits = random.next();
         }
         let sum = &mut sums[(bits & 1) as usize];
         sum.0 += value * weight;

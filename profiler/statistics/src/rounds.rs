@@ -12,9 +12,9 @@ use rand::{RngCore, SeedableRng};
 
 /// Where a case stands in the design.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place {
+pub struct DesignCell {
     /// Its worker: one engine with one thread count.
-    pub seat: usize,
+    pub slot: usize,
     /// Its prompt.
     pub prompt: usize,
     /// Tokens in the context before the prompt.
@@ -27,13 +27,13 @@ pub struct Place {
 ///
 /// Where only one worker can be alive (`together` is false), each case is a list of its own and the cases of one worker stay
 /// together: a worker that is loaded anew for each request would measure its own warm-up.
-pub fn order(cases: &[Place], together: bool, seed: u64, round: usize) -> Vec<Vec<usize>> {
+pub fn order(cases: &[DesignCell], together: bool, seed: u64, round: usize) -> Vec<Vec<usize>> {
     shuffled(cases, blocks(cases), together, &mut random(seed, &format!("round {round}")))
 }
 
 /// The order of the blocks of a round that are measured once more, for the `attempt`th time.
 pub fn again(
-    cases: &[Place],
+    cases: &[DesignCell],
     due: Vec<Vec<usize>>,
     together: bool,
     seed: u64,
@@ -44,7 +44,7 @@ pub fn again(
 }
 
 /// The blocks of a round in the order of the plan.
-pub fn blocks(cases: &[Place]) -> Vec<Vec<usize>> {
+pub fn blocks(cases: &[DesignCell]) -> Vec<Vec<usize>> {
     let mut blocks: Vec<((usize, usize), Vec<usize>)> = Vec::new();
     for (index, case) in cases.iter().enumerate() {
         let asked = (case.prompt, case.depth);
@@ -57,7 +57,7 @@ pub fn blocks(cases: &[Place]) -> Vec<Vec<usize>> {
 }
 
 fn shuffled(
-    cases: &[Place],
+    cases: &[DesignCell],
     mut blocks: Vec<Vec<usize>>,
     together: bool,
     random: &mut impl RngCore,
@@ -67,10 +67,10 @@ fn shuffled(
     if together {
         return blocks;
     }
-    let mut ranks: Vec<usize> = (0..=cases.iter().map(|case| case.seat).max().unwrap_or(0)).collect();
+    let mut ranks: Vec<usize> = (0..=cases.iter().map(|case| case.slot).max().unwrap_or(0)).collect();
     ranks.shuffle(random);
     let mut single: Vec<usize> = blocks.concat();
-    single.sort_by_key(|&index| cases.get(index).and_then(|case| ranks.get(case.seat)));
+    single.sort_by_key(|&index| cases.get(index).and_then(|case| ranks.get(case.slot)));
     single.into_iter().map(|index| vec![index]).collect()
 }
 
@@ -100,10 +100,11 @@ mod tests {
     use super::*;
 
     /// Three workers, four prompts, two depths.
-    fn cases() -> Vec<Place> {
-        let of_seat =
-            |seat| (0..2).flat_map(move |depth| (0..4).map(move |prompt| Place { seat, prompt, depth: depth * 64 }));
-        (0..3).flat_map(of_seat).collect()
+    fn cases() -> Vec<DesignCell> {
+        let of_slot = |slot| {
+            (0..2).flat_map(move |depth| (0..4).map(move |prompt| DesignCell { slot, prompt, depth: depth * 64 }))
+        };
+        (0..3).flat_map(of_slot).collect()
     }
 
     #[test]
@@ -142,7 +143,7 @@ mod tests {
         let mut firsts = [0; 3];
         for round in 0..300 {
             for block in order(&cases, true, 9, round) {
-                firsts[cases[block[0]].seat] += 1;
+                firsts[cases[block[0]].slot] += 1;
             }
         }
         // 2,400 blocks: 800 each, give or take four standard deviations of 23.
@@ -154,8 +155,8 @@ mod tests {
         let cases = cases();
         let order = order(&cases, false, 5, 3);
         assert!(order.iter().all(|block| block.len() == 1));
-        let seats: Vec<usize> = order.iter().map(|block| cases[block[0]].seat).collect();
-        assert_eq!(seats.windows(2).filter(|pair| pair[0] != pair[1]).count(), 2);
+        let slots: Vec<usize> = order.iter().map(|block| cases[block[0]].slot).collect();
+        assert_eq!(slots.windows(2).filter(|pair| pair[0] != pair[1]).count(), 2);
     }
 
     #[test]

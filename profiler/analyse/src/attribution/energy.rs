@@ -7,12 +7,13 @@
 //! ```
 //! Source: the energy-to-solution of a phase over the work done in it; E is of the whole machine, idle power included.
 
-use record::{Case, EnergyRow, Reasons};
+use engine_api::Phase;
+use record::{Case, EnergyRow, Reason, Reasons};
 
 /// The counters that are energy accounts: of the machine, and macOS's estimate for this process, which has no idle power in it.
 const ACCOUNTS: [&str; 4] = ["energy_package_j", "energy_core_j", "energy_dram_j", "energy_j"];
 
-/// One row an account that has a value over the request.
+/// One row for each account that has a value over the request.
 pub(super) fn of(case: &Case) -> Vec<EnergyRow> {
     let known = |name: &&str| case.counters.get(*name).copied().flatten().is_some();
     ACCOUNTS.iter().filter(|name| known(name)).map(|name| row(case, name)).collect()
@@ -21,25 +22,22 @@ pub(super) fn of(case: &Case) -> Vec<EnergyRow> {
 fn row(case: &Case, name: &str) -> EnergyRow {
     let mut reasons = Reasons::new();
     let tokens = case.stepped.iter().find_map(|sample| sample.prompt_tokens.zip(sample.output_tokens));
-    let energy = |phase: &str| -> Result<f64, String> {
-        let row = case.phases.iter().find(|row| row.phase == phase).ok_or("the stepped pass has no such phase")?;
-        let reason = || row.reasons.get(name).cloned().unwrap_or_else(|| "it was not read".to_owned());
-        row.counters.get(name).copied().flatten().ok_or_else(reason)
+    let energy = |phase: Phase| -> Result<f64, Reason> {
+        let row = case.phases.iter().find(|row| row.phase == phase.name());
+        let row = row.ok_or_else(|| Reason::new("the stepped pass has no such phase"))?;
+        let reason = || row.reasons.get(name).map_or("it was not read", String::as_str);
+        row.counters.get(name).copied().flatten().ok_or_else(|| Reason::new(reason()))
     };
-    let mut per = |field: &str, energy: Result<f64, String>, tokens: Option<usize>| match (energy, tokens) {
-        (Ok(joules), Some(tokens @ 1..)) => Some(joules / tokens as f64),
-        (Ok(_), _) => {
-            reasons.insert(field.to_owned(), "there was no such token".to_owned());
-            None
-        }
-        (Err(reason), _) => {
-            reasons.insert(field.to_owned(), reason);
-            None
-        }
+    let mut per = |field: &str, energy: Result<f64, Reason>, tokens: Option<usize>| {
+        let joules_per_token = energy.and_then(|joules| match tokens {
+            Some(tokens @ 1..) => Ok(joules / tokens as f64),
+            _ => Err(Reason::new("there was no such token")),
+        });
+        joules_per_token.map_err(|reason| reasons.insert(field.to_owned(), reason.into())).ok()
     };
-    let per_prompt_token_j = per("per_prompt_token_j", energy("prefill"), tokens.map(|(prompt, _)| prompt));
+    let per_prompt_token_j = per("per_prompt_token_j", energy(Phase::Prefill), tokens.map(|(prompt, _)| prompt));
     let per_output_token_j =
-        per("per_output_token_j", energy("decode"), tokens.map(|(_, output)| output.saturating_sub(1)));
+        per("per_output_token_j", energy(Phase::Decode), tokens.map(|(_, output)| output.saturating_sub(1)));
     let request_j = case.counters.get(name).copied().flatten();
     let seconds: f64 = case.phases.iter().filter_map(|row| row.time_s).sum();
     let mean_w = request_j.filter(|_| seconds > 0.0).map(|joules| joules / seconds);

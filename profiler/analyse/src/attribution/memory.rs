@@ -1,36 +1,41 @@
-//! Resident memory as the sum of its parts, its growth per token, and what repeated requests leave behind.
+//! Resident memory as the sum of its parts, its growth per token, and its growth over repeated requests.
 //!
 //! ```text
 //! unaccounted = resident after the first request - resident before loading
 //!               - weights that are resident (file-backed + anonymous) - code - KV cache that is resident - tokenizer
 //!               - held by a request
 //! ```
-//! Reserved pages that nobody has touched are not resident, so the cache counts with what is used of it, unless an engine touches
-//! all of it while loading: then the first request makes less resident than half of what it uses.
+//! Reserved pages that were never touched are not resident, so the used part of the cache counts, unless an engine touches all of it
+//! while loading: then the first request makes less memory resident than half of what it uses.
 
-use record::{Case, MemoryFile, Reasons, Sample};
+use std::collections::BTreeMap;
+
+use record::{Case, MemoryFile, MemoryFindings, Reason, Sample, Slope};
 use statistics::mean_interval;
 
-/// Requests that a leak is looked for in, at least.
+/// The least number of requests that show a leak.
 const REQUESTS: usize = 4;
 
-/// Fills in what follows from a case's own figures.
-pub(super) fn reconcile(case: &mut Case) {
-    let fresh = case.samples.iter().find(|sample| sample.fresh);
-    let memory = &mut case.memory;
-    let absent = |memory: &MemoryFile, from: &[&str]| {
-        let reason = from.iter().find_map(|field| memory.reasons.get(*field));
-        reason.cloned().unwrap_or_else(|| "a part of it was not measured".to_owned())
+/// The memory of a case, reconciled. `leak` is that of its worker ([`leaks`]).
+pub(super) fn reconcile(case: &Case, leak: Result<Slope, Reason>) -> MemoryFindings {
+    let memory = &case.memory;
+    let absent = |parts: &[&str]| {
+        let reason = parts.iter().find_map(|field| memory.reasons.get(*field));
+        Reason::new(reason.map_or("a part of it was not measured", String::as_str))
     };
-    memory.kv_resident_bytes = kv_resident(memory);
-    let reason = absent(memory, &["kv_used_bytes", "after_first_bytes", "after_load_bytes"]);
-    tell(&mut memory.reasons, "kv_resident_bytes", memory.kv_resident_bytes.is_none().then_some(reason));
-    memory.unaccounted_bytes = unaccounted(memory);
-    let reason = absent(memory, &["after_first_bytes", "before_load_bytes", "weights_file_backed_bytes"]);
-    tell(&mut memory.reasons, "unaccounted_bytes", memory.unaccounted_bytes.is_none().then_some(reason));
-    memory.growth_bytes_per_token = fresh.and_then(|fresh| growth(memory, fresh));
-    let reason = absent(memory, &["first_delta_bytes"]);
-    tell(&mut memory.reasons, "growth_bytes_per_token", memory.growth_bytes_per_token.is_none().then_some(reason));
+    let fresh = case.samples.iter().find(|sample| sample.fresh);
+    let kv_resident = kv_resident(memory);
+    let unaccounted = kv_resident.and_then(|kv_resident| unaccounted(memory, kv_resident));
+    MemoryFindings {
+        kv_resident_bytes: kv_resident
+            .ok_or_else(|| absent(&["kv_used_bytes", "after_first_bytes", "after_load_bytes"])),
+        unaccounted_bytes: unaccounted
+            .ok_or_else(|| absent(&["after_first_bytes", "before_load_bytes", "weights_file_backed_bytes"])),
+        growth_bytes_per_token: fresh
+            .and_then(|fresh| growth(memory, fresh))
+            .ok_or_else(|| absent(&["first_delta_bytes"])),
+        leak_bytes_per_request: leak,
+    }
 }
 
 fn kv_resident(memory: &MemoryFile) -> Option<u64> {
@@ -39,12 +44,12 @@ fn kv_resident(memory: &MemoryFile) -> Option<u64> {
     Some(if 2 * grown >= i128::from(used) { used } else { reserved.max(used) })
 }
 
-/// Without the figure of the code, of a tokenizer or of what a request holds these are part of it.
-fn unaccounted(memory: &MemoryFile) -> Option<i64> {
+/// Code, tokenizer and what a request holds are part of it where they were not measured.
+fn unaccounted(memory: &MemoryFile, kv_resident: u64) -> Option<i64> {
     let known = i128::from(memory.before_load_bytes?)
         + i128::from(memory.weights_file_backed_bytes?)
         + i128::from(memory.weights_anonymous_bytes?)
-        + i128::from(memory.kv_resident_bytes?)
+        + i128::from(kv_resident)
         + i128::from(memory.code_bytes.unwrap_or(0))
         + i128::from(memory.tokenizer_bytes.unwrap_or(0))
         + i128::from(memory.held_bytes.unwrap_or(0));
@@ -57,23 +62,24 @@ fn growth(memory: &MemoryFile, fresh: &Sample) -> Option<f64> {
     (tokens > 0).then_some(memory.first_delta_bytes? as f64 / tokens as f64)
 }
 
-/// Growth of a worker's resident memory per request: the mean of what each clean request added, over all cases of an engine, model
-/// and thread count, since one process serves them. The level itself says nothing: between clean requests the instruments of the
-/// other passes take memory and give it back. The first clean request of a case in each session is left out: buffers grow in it.
-pub(super) fn find_leaks(cases: &mut [Case]) {
-    let groups: Vec<(String, String, usize)> =
-        cases.iter().map(|case| (case.engine.clone(), case.model.clone(), case.threads)).collect();
-    for group in &groups {
-        let own = |case: &Case| (&case.engine, &case.model, case.threads) == (&group.0, &group.1, group.2);
-        let growths = growths(cases.iter().filter(|case| own(case)));
-        let leak = if growths.len() >= REQUESTS { mean_interval(&growths) } else { None };
-        let reason =
-            format!("{} clean requests of settled sessions count, {REQUESTS} are needed: raise -r", growths.len());
-        for case in cases.iter_mut().filter(|case| own(case)) {
-            case.memory.leak_bytes_per_request = leak;
-            tell(&mut case.memory.reasons, "leak_bytes_per_request", leak.is_none().then(|| reason.clone()));
-        }
-    }
+/// Growth of resident memory per request, for each case: the mean of what each clean request added, over all cases of an engine,
+/// model and thread count, because one process serves them. The level itself is no measure: between clean requests the instruments
+/// of the other passes take memory and return it. The first clean request of a case in each session is left out: buffers grow in it.
+pub(super) fn leaks(cases: &[Case]) -> Vec<Result<Slope, Reason>> {
+    let worker = |case: &Case| (case.engine.clone(), case.model.clone(), case.threads);
+    let mut of_workers: BTreeMap<(String, String, usize), Result<Slope, Reason>> = BTreeMap::new();
+    let leak = |case: &Case| {
+        let of_worker = of_workers.entry(worker(case)).or_insert_with(|| {
+            let growths = growths(cases.iter().filter(|other| worker(other) == worker(case)));
+            let found = if growths.len() >= REQUESTS { mean_interval(&growths) } else { None };
+            found.ok_or_else(|| {
+                let n = growths.len();
+                Reason::new(format!("{n} clean requests of settled sessions count, {REQUESTS} are needed: raise -r"))
+            })
+        });
+        of_worker.clone()
+    };
+    cases.iter().map(leak).collect()
 }
 
 /// Resident memory after less before, in bytes, of each clean request that counts, in the order of time.
@@ -85,7 +91,7 @@ fn growths<'a>(cases: impl Iterator<Item = &'a Case>) -> Vec<f64> {
     let mut settled = Vec::new();
     for sample in requests {
         if sample.warmup {
-            // A session begins: each case settles anew.
+            // A session begins: each case has to settle again.
             seen.clear();
         } else if seen.contains(&sample.case.as_str()) && sample.counts() {
             settled.extend(sample.memory_delta_bytes.map(|delta| delta as f64));
@@ -94,13 +100,6 @@ fn growths<'a>(cases: impl Iterator<Item = &'a Case>) -> Vec<f64> {
         }
     }
     settled
-}
-
-fn tell(reasons: &mut Reasons, field: &str, reason: Option<String>) {
-    match reason {
-        Some(reason) => reasons.insert(field.to_owned(), reason),
-        None => reasons.remove(field),
-    };
 }
 
 #[cfg(test)]
@@ -125,45 +124,34 @@ mod tests {
         }
     }
 
-    fn reconciled(memory: MemoryFile) -> MemoryFile {
+    fn reconciled(memory: MemoryFile) -> MemoryFindings {
         let fresh = Sample { fresh: true, prompt_tokens: Some(40), output_tokens: Some(60), ..Sample::default() };
-        let mut case = Case { memory, samples: vec![fresh], ..Case::default() };
-        reconcile(&mut case);
-        let once = case.clone();
-        reconcile(&mut case);
-        assert_eq!(once, case, "doing it twice changes nothing");
-        case.memory
+        reconcile(&Case { memory, samples: vec![fresh], ..Case::default() }, Err(Reason::new("not looked for")))
     }
 
     #[test]
-    fn the_parts_make_the_whole() {
-        let memory = reconciled(memory());
-        assert_eq!((memory.kv_resident_bytes, memory.unaccounted_bytes), (Some(2_000_000), Some(3_000_000)));
-        assert!((memory.growth_bytes_per_token.unwrap() - 30_000.0).abs() < 1e-9);
-        assert!(memory.reasons.is_empty(), "{:?}", memory.reasons);
+    fn the_parts_add_up_to_the_whole() {
+        let found = reconciled(memory());
+        assert_eq!((found.kv_resident_bytes, found.unaccounted_bytes), (Ok(2_000_000), Ok(3_000_000)));
+        assert!((found.growth_bytes_per_token.unwrap() - 30_000.0).abs() < 1e-9);
     }
 
     #[test]
     fn a_cache_that_was_touched_while_loading_counts_whole() {
-        let memory = reconciled(MemoryFile { after_first_bytes: Some(133_500_000), ..memory() });
-        assert_eq!((memory.kv_resident_bytes, memory.unaccounted_bytes), (Some(8_000_000), Some(-5_500_000)));
+        let found = reconciled(MemoryFile { after_first_bytes: Some(133_500_000), ..memory() });
+        assert_eq!((found.kv_resident_bytes, found.unaccounted_bytes), (Ok(8_000_000), Ok(-5_500_000)));
     }
 
     #[test]
-    fn what_lacks_a_part_says_which() {
+    fn the_reason_of_a_missing_part_is_that_of_the_figure() {
         let mut lacking = MemoryFile { after_first_bytes: None, first_delta_bytes: None, ..memory() };
         lacking.reasons.insert("after_first_bytes".to_owned(), "virtual".to_owned());
         let found = reconciled(lacking);
-        assert_eq!(
-            (found.kv_resident_bytes, found.unaccounted_bytes, found.growth_bytes_per_token),
-            (None, None, None)
-        );
-        assert_eq!(
-            (found.reasons["unaccounted_bytes"].as_str(), found.reasons["kv_resident_bytes"].as_str()),
-            ("virtual", "virtual")
-        );
+        assert_eq!(found.kv_resident_bytes, Err(Reason::new("virtual")));
+        assert_eq!(found.unaccounted_bytes, Err(Reason::new("virtual")));
+        assert_eq!(found.growth_bytes_per_token, Err(Reason::new("a part of it was not measured")));
         let found = reconciled(MemoryFile { tokenizer_bytes: None, ..memory() });
-        assert_eq!(found.unaccounted_bytes, Some(23_000_000), "what is not known is not accounted for");
+        assert_eq!(found.unaccounted_bytes, Ok(23_000_000), "an unknown tokenizer is part of it");
     }
 
     /// A clean request at second `at` that adds so many bytes.
@@ -190,40 +178,35 @@ mod tests {
 
     #[test]
     fn a_leak_is_what_clean_requests_add_on_average() {
-        let mut cases = worker(&[100_000, 100_000, 4096, 8192, 4096, 8192, 4096, 8192]);
-        find_leaks(&mut cases);
-        for case in &cases {
-            let found = case.memory.leak_bytes_per_request.unwrap();
+        let cases = worker(&[100_000, 100_000, 4096, 8192, 4096, 8192, 4096, 8192]);
+        for found in leaks(&cases) {
+            let found = found.unwrap();
             assert!((found.value - 6144.0).abs() < 1e-6 && found.low > 0.0 && found.n == 6, "{found:?}");
-            assert!(case.memory.reasons.is_empty());
         }
-        let mut cases = worker(&[100_000, 100_000, 0, 0, 0, 20_480, 0, 0]);
-        find_leaks(&mut cases);
-        let found = cases[1].memory.leak_bytes_per_request.unwrap();
-        assert!(found.low <= 0.0 && found.high > 0.0, "what grows once is no leak: {found:?}");
+        let cases = worker(&[100_000, 100_000, 0, 0, 0, 20_480, 0, 0]);
+        let found = leaks(&cases).remove(1).unwrap();
+        assert!(found.low <= 0.0 && found.high > 0.0, "a single growth is no leak: {found:?}");
     }
 
     #[test]
-    fn what_instruments_take_and_give_back_is_no_leak() {
+    fn memory_that_instruments_take_and_return_is_no_leak() {
         let mut cases = worker(&[0; 8]);
-        // Beside each clean request a traced one that leaves freed heap behind.
+        // Beside each clean request a traced one that adds freed heap.
         let traced = |at| Sample { pass: record::Pass::Traced, ..request("a", at, 25_000_000) };
         cases[0].traced = (1..8).map(traced).collect();
-        find_leaks(&mut cases);
-        let found = cases[0].memory.leak_bytes_per_request.unwrap();
+        let found = leaks(&cases).remove(0).unwrap();
         assert!(found.low.abs() < 1e-9 && found.high.abs() < 1e-9 && found.n == 6, "{found:?}");
     }
 
     #[test]
-    fn another_worker_and_another_session_are_counted_apart() {
+    fn workers_and_sessions_are_counted_apart() {
         let mut cases = worker(&[100_000, 100_000, 4096, 4096, 100_000, 100_000, 4096]);
         cases.push(Case { id: "c".to_owned(), threads: 1, ..Case::default() });
-        // A new session: each case settles anew, and three requests are left.
+        // A new session: each case has to settle again, and three requests are left.
         cases[1].samples.push(Sample { warmup: true, ..request("b", 4, 5) });
-        find_leaks(&mut cases);
-        for (case, left) in cases.iter().zip(["3 clean", "3 clean", "0 clean"]) {
-            assert_eq!(case.memory.leak_bytes_per_request, None);
-            assert!(case.memory.reasons["leak_bytes_per_request"].starts_with(left), "{:?}", case.memory.reasons);
+        for (leak, left) in leaks(&cases).into_iter().zip(["3 clean", "3 clean", "0 clean"]) {
+            let reason = leak.unwrap_err();
+            assert!(reason.as_str().starts_with(left), "{reason}");
         }
     }
 }

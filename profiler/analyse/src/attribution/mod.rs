@@ -1,32 +1,56 @@
-//! Where the time of a phase went, against what the machine could do: every op on the roofline, every phase as the sum of its
-//! parts, every byte of resident memory under a name.
+//! Attribution of time and memory: every op on the roofline, every phase as the sum of its parts, resident memory as the sum of its
+//! parts, energy per token, and figures that follow from counters.
 //!
-//! All of it follows from the run file: from what the traced pass measured, what the cost model counted, and the measured
-//! ceilings. Nothing is measured here, and doing it twice changes nothing.
+//! The inputs are the ops of the traced pass with the costs of the cost model, and the measured ceilings.
 
-mod derived;
+mod ceilings;
+mod counters;
 mod energy;
-mod limits;
 mod memory;
 mod roofline;
 mod sums;
 
-pub use limits::{BytesPerSecond, Cache, FlopsPerSecond, Limits, MemorySource, Seconds, limits};
+pub(crate) use ceilings::has_processor_ceilings;
+pub use ceilings::{BandwidthSource, BytesPerSecond, CacheLevel, CaseCeilings, FlopsPerSecond, Seconds, case_ceilings};
 
-use record::RunFile;
+use std::collections::BTreeMap;
 
-/// Places every op of every case on the roofline of its thread count, sums its phases and reconciles its memory.
-pub fn place(file: &mut RunFile) {
-    let line = file.environment.processor.cache_line_bytes;
-    let limits: Vec<Option<Limits>> = file.cases.iter().map(|case| limits(file, case)).collect();
-    for (case, limits) in file.cases.iter_mut().zip(&limits) {
-        roofline::place(&mut case.ops, limits.as_ref());
-        case.sums = sums::of(case);
-        memory::reconcile(case);
-        case.energy = energy::of(case);
-        derived::place(case, line);
-    }
-    memory::find_leaks(&mut file.cases);
+use record::{Case, EnergyRow, MemoryFindings, OpFindings, PhaseSum, Reason, RunFile, Slope};
+
+/// The ceilings of a case, and its ops and phases under them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Attribution {
+    /// The ceilings that apply.
+    pub ceilings: Result<CaseCeilings, Reason>,
+    /// One entry for each row of [`Case::ops`].
+    pub ops: Vec<OpFindings>,
+    /// The phases as sums of their ops.
+    pub sums: Vec<PhaseSum>,
+}
+
+/// Attributes the traced time of a case.
+#[must_use]
+pub fn attribute(file: &RunFile, case: &Case) -> Attribution {
+    let ceilings = case_ceilings(file, case);
+    let ops = roofline::of(&case.ops, &ceilings);
+    let sums = sums::of(case, &ops);
+    Attribution { ceilings, ops, sums }
+}
+
+/// The memory of each case, reconciled.
+pub(crate) fn memory(cases: &[Case]) -> Vec<MemoryFindings> {
+    let leaks: Vec<Result<Slope, Reason>> = memory::leaks(cases);
+    cases.iter().zip(leaks).map(|(case, leak)| memory::reconcile(case, leak)).collect()
+}
+
+/// The energy per token of a case, one row for each energy counter.
+pub(crate) fn energy(case: &Case) -> Vec<EnergyRow> {
+    energy::of(case)
+}
+
+/// The figures that follow from the counters of each phase, then of each op. `line` is the size of a cache line in bytes.
+pub(crate) fn counters(case: &Case, line: Option<u64>) -> [Vec<BTreeMap<String, f64>>; 2] {
+    [counters::of_phases(case, line), counters::of_ops(case, line)]
 }
 
 #[cfg(test)]

@@ -15,40 +15,41 @@
 use models::DType;
 use models::cost::OpKind;
 
-use super::limits::{BytesPerSecond, Cache, Limits};
-use record::{OpRow, Reasons};
+use super::ceilings::{BytesPerSecond, CacheLevel, CaseCeilings};
+use record::{Attainable, OpFindings, OpRow, Reason, Roof, Roofline};
 
 /// A roofline above this is no rounding: it needs an explanation.
 const IMPOSSIBLE: f64 = 1.05;
-/// The fields of a row that are computed here.
-const FIELDS: [&str; 4] = ["intensity", "attainable_s", "roofline", "limit"];
 
 /// Where the weights and the KV cache of a pass come from.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Stream {
     rate: BytesPerSecond,
-    /// `memory` or `cache`.
-    name: &'static str,
+    /// [`Roof::Memory`] or [`Roof::Cache`].
+    roof: Roof,
 }
 
-/// Fills in what follows from the ceilings, for all ops of a case.
-pub(super) fn place(rows: &mut [OpRow], limits: Option<&Limits>) {
-    let streams: Vec<Option<Stream>> =
-        rows.iter().map(|row| stream(limits?, streamed_per_pass(rows, &row.phase))).collect();
-    for (row, stream) in rows.iter_mut().zip(streams) {
-        for field in FIELDS {
-            row.reasons.remove(field);
+/// The ops of a case on the roofline, one entry for each row.
+pub(super) fn of(rows: &[OpRow], ceilings: &Result<CaseCeilings, Reason>) -> Vec<OpFindings> {
+    let of_row = |row: &OpRow| match Cost::of(row) {
+        None => {
+            let reason = row.reasons.get("flops").map_or("its cost is not known", String::as_str);
+            OpFindings::absent(&Reason::new(reason))
         }
-        (row.intensity, row.attainable_s, row.roofline, row.limit) = (None, None, None, None);
-        match Cost::of(row) {
-            None => {
-                let reason = row.reasons.get("flops").cloned().unwrap_or_else(|| "its cost is not known".to_owned());
-                absent(&mut row.reasons, &FIELDS, &reason);
-            }
-            Some(cost) => attain(row, &cost, limits, stream),
+        Some(cost) => {
+            let attainable = ceilings.as_ref().map_err(Reason::clone).and_then(|ceilings| {
+                let stream = stream(ceilings, streamed_per_pass(rows, &row.phase));
+                attainable(row, &cost, ceilings, stream).ok_or_else(|| Reason::new(NOT_MEASURED))
+            });
+            let roofline = attainable.clone().and_then(|attainable| roofline(row, attainable));
+            OpFindings { intensity: cost.intensity(), attainable, roofline }
         }
-    }
+    };
+    rows.iter().map(of_row).collect()
 }
+
+/// The reason of an op without an attainable time.
+const NOT_MEASURED: &str = "a ceiling that it needs was not measured: see `inferometer machine`";
 
 /// What the cost model says about a row.
 struct Cost {
@@ -62,69 +63,60 @@ impl Cost {
         let streamed = row.streamed_bytes?;
         Some(Self { flops: row.flops?, streamed, activations: (row.bytes? - streamed).max(0.0) })
     }
+
+    /// `flops / bytes`.
+    fn intensity(&self) -> Result<f64, Reason> {
+        let bytes = self.streamed + self.activations;
+        if bytes > 0.0 { Ok(self.flops / bytes) } else { Err(Reason::new("it moves no bytes")) }
+    }
 }
 
-fn attain(row: &mut OpRow, cost: &Cost, limits: Option<&Limits>, stream: Option<Stream>) {
-    let bytes = cost.streamed + cost.activations;
-    if bytes > 0.0 {
-        row.intensity = Some(cost.flops / bytes);
-    } else {
-        absent(&mut row.reasons, &["intensity"], "it moves no bytes");
-    }
-    let rest = &FIELDS[1..];
-    let Some(limits) = limits else {
-        return absent(&mut row.reasons, rest, "the machine's ceilings were not measured");
-    };
-    let Some((time, limit)) = attainable(row, cost, limits, stream) else {
-        return absent(&mut row.reasons, rest, "a ceiling that it needs was not measured: see `inferometer machine`");
-    };
-    row.attainable_s = Some(time);
-    row.limit = Some(limit.to_owned());
+/// `attainable / measured`, with an explanation where it is above 1.
+fn roofline(row: &OpRow, attainable: Attainable) -> Result<Roofline, Reason> {
     if row.time_s <= 0.0 {
-        return absent(&mut row.reasons, &["roofline"], "it took no time");
+        return Err(Reason::new("it took no time"));
     }
-    let roofline = time / row.time_s;
-    row.roofline = Some(roofline);
-    if roofline > IMPOSSIBLE {
-        let why = match limit {
-            "compute" => {
-                "it computes in a way whose peak was not measured, or the peak was measured while something else ran"
-            }
-            _ => {
-                "a part of its bytes came from a nearer cache than the model assumes, or the ceiling was measured while something else ran"
-            }
-        };
-        row.reasons.insert("roofline".to_owned(), format!("above 1: faster than the ceilings allow; {why}"));
-    }
+    let ratio = attainable.seconds / row.time_s;
+    let cause = match attainable.roof {
+        Roof::Compute => {
+            "it computes in a way whose peak was not measured, or the peak was measured while something else ran"
+        }
+        Roof::Memory | Roof::Cache => {
+            "a part of its bytes came from a nearer cache than the model assumes, or the ceiling was measured while something else ran"
+        }
+    };
+    let note = (ratio > IMPOSSIBLE).then(|| Reason::new(format!("above 1: faster than the ceilings allow; {cause}")));
+    Ok(Roofline { ratio, note })
 }
 
-/// The least time in seconds, and the name of the ceiling that sets it; `None` where a ceiling that it needs is not known.
-fn attainable(row: &OpRow, cost: &Cost, limits: &Limits, stream: Option<Stream>) -> Option<(f64, &'static str)> {
-    let memory = limits.memory.map(|(rate, _)| Stream { rate, name: "memory" });
-    let near = limits.holding(cost.activations / row.count.max(1) as f64);
-    let near = near.map(|cache| Stream { rate: cache.read, name: "cache" }).or(memory);
+/// The least time, and the ceiling that sets it; `None` where a ceiling that it needs is not known.
+fn attainable(row: &OpRow, cost: &Cost, ceilings: &CaseCeilings, stream: Option<Stream>) -> Option<Attainable> {
+    let memory = ceilings.memory.map(|(rate, _)| Stream { rate, roof: Roof::Memory });
+    let near = ceilings.holding(cost.activations / row.count.max(1) as f64);
+    let near = near.map(|cache| Stream { rate: cache.read, roof: Roof::Cache }).or(memory);
     let read = |bytes: f64, from: Option<Stream>| match from {
-        _ if bytes <= 0.0 => Some((0.0, "cache")),
-        from => from.map(|from| (from.rate.time(bytes), from.name)),
+        _ if bytes <= 0.0 => Some(Attainable { seconds: 0.0, roof: Roof::Cache }),
+        from => from.map(|from| Attainable { seconds: from.rate.time(bytes), roof: from.roof }),
     };
-    let peak = if is_integer_product(row) { limits.i8.or(limits.f32) } else { limits.f32 };
-    let compute = if cost.flops > 0.0 { (peak?.time(cost.flops), "compute") } else { (0.0, "compute") };
+    let peak = if is_integer_product(row) { ceilings.i8.or(ceilings.f32) } else { ceilings.f32 };
+    let compute_s = if cost.flops > 0.0 { peak?.time(cost.flops) } else { 0.0 };
+    let compute = Attainable { seconds: compute_s, roof: Roof::Compute };
     let (streamed, activations) = (read(cost.streamed, stream)?, read(cost.activations, near)?);
     let times = if stream == near {
-        [(streamed.0 + activations.0, streamed.1), compute, compute]
+        [Attainable { seconds: streamed.seconds + activations.seconds, ..streamed }, compute, compute]
     } else {
         [streamed, activations, compute]
     };
-    times.into_iter().max_by(|a, b| a.0.total_cmp(&b.0))
+    times.into_iter().max_by(|a, b| a.seconds.total_cmp(&b.seconds))
 }
 
-/// Where weights and cache come from, when a pass streams so many bytes.
-fn stream(limits: &Limits, per_pass: Option<f64>) -> Option<Stream> {
-    let last: Option<&Cache> = limits.caches.last();
-    let fits = |cache: &&Cache| per_pass.is_some_and(|bytes| bytes <= cache.size as f64);
+/// Where weights and cache come from when a pass streams so many bytes.
+fn stream(ceilings: &CaseCeilings, per_pass: Option<f64>) -> Option<Stream> {
+    let last: Option<&CacheLevel> = ceilings.caches.last();
+    let fits = |cache: &&CacheLevel| per_pass.is_some_and(|bytes| bytes <= cache.size as f64);
     match last.filter(fits) {
-        Some(cache) => Some(Stream { rate: cache.read, name: "cache" }),
-        None => limits.memory.map(|(rate, _)| Stream { rate, name: "memory" }),
+        Some(cache) => Some(Stream { rate: cache.read, roof: Roof::Cache }),
+        None => ceilings.memory.map(|(rate, _)| Stream { rate, roof: Roof::Memory }),
     }
 }
 
@@ -143,30 +135,26 @@ fn is_integer_product(row: &OpRow) -> bool {
     is_matmul && dtypes.split('+').all(|name| DType::from_name(name).is_some_and(DType::is_quantised))
 }
 
-fn absent(reasons: &mut Reasons, fields: &[&str], reason: &str) {
-    for field in fields {
-        reasons.insert((*field).to_owned(), reason.to_owned());
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::super::tests::{file, row};
     use super::*;
-    use crate::attribution::limits;
+    use crate::attribution::case_ceilings;
     use record::Case;
 
-    fn placed(rows: Vec<OpRow>) -> Vec<OpRow> {
+    fn placed(rows: Vec<OpRow>) -> Vec<OpFindings> {
         let file = file(Case { threads: 2, ops: rows, ..Case::default() });
-        let mut rows = file.cases[0].ops.clone();
-        place(&mut rows, limits(&file, &file.cases[0]).as_ref());
-        rows
+        of(&file.cases[0].ops, &case_ceilings(&file, &file.cases[0]))
     }
 
-    fn close(found: Option<f64>, expected: f64) -> bool {
-        found.is_some_and(|found| (found - expected).abs() <= 1e-9 * expected)
+    fn close(found: f64, expected: f64) -> bool {
+        (found - expected).abs() <= 1e-9 * expected
+    }
+
+    fn seconds(op: &OpFindings) -> f64 {
+        op.attainable_s().unwrap()
     }
 
     /// 10 GB/s, caches of 32 KiB at 200 GB/s, 1 MiB at 100 and 32 MiB at 40, 100 GFLOP/s in f32, 400 in integers.
@@ -182,23 +170,13 @@ mod tests {
             OpRow { dtype: Some("f16".to_owned()), ..row("decode", "down_proj", 1, 0.1, [4e9, 1e6, 1e3]) },
             row("decode", "attention", 1, 0.1, [4e9, 1e6, 1e3]),
         ]);
-        let told: Vec<_> = rows.iter().map(|row| (row.op.as_str(), row.limit.as_deref().unwrap())).collect();
-        assert_eq!(
-            told,
-            [
-                ("lm_head", "memory"),
-                ("embed", "memory"),
-                ("silu_mul", "cache"),
-                ("up_proj", "compute"),
-                ("down_proj", "compute"),
-                ("attention", "compute")
-            ]
-        );
-        assert!(close(rows[0].attainable_s, 0.01) && close(rows[0].roofline, 0.5));
-        assert!(close(rows[0].intensity, 1e6 / 100_001_000.0));
-        assert!(close(rows[2].attainable_s, 6.4e-6), "not 3.2e-6, the first level, nor 64e-6, the memory");
-        assert!(close(rows[3].attainable_s, 0.01), "integers");
-        assert!(close(rows[4].attainable_s, 0.04) && close(rows[5].attainable_s, 0.04), "f32");
+        let roofs: Vec<Roof> = rows.iter().map(|op| op.roof().unwrap()).collect();
+        assert_eq!(roofs, [Roof::Memory, Roof::Memory, Roof::Cache, Roof::Compute, Roof::Compute, Roof::Compute]);
+        assert!(close(seconds(&rows[0]), 0.01) && close(rows[0].roofline.as_ref().unwrap().ratio, 0.5));
+        assert!(close(*rows[0].intensity.as_ref().unwrap(), 1e6 / 100_001_000.0));
+        assert!(close(seconds(&rows[2]), 6.4e-6), "not 3.2e-6, the first level, nor 64e-6, the memory");
+        assert!(close(seconds(&rows[3]), 0.01), "integers");
+        assert!(close(seconds(&rows[4]), 0.04) && close(seconds(&rows[5]), 0.04), "f32");
     }
 
     #[test]
@@ -208,8 +186,8 @@ mod tests {
             // 20 MB a pass, four passes.
             row("decode", "q_proj", 8, 4e-3, [1e6, 80e6, 1e3]),
         ]);
-        assert_eq!(rows[1].limit.as_deref(), Some("cache"));
-        assert!(close(rows[1].attainable_s, 2e-3));
+        assert_eq!(rows[1].roof(), Some(Roof::Cache));
+        assert!(close(seconds(&rows[1]), 2e-3));
     }
 
     #[test]
@@ -219,39 +197,38 @@ mod tests {
             row("prefill", "embed", 1, 1e-3, [0.0, 90e6, 1e3]),
             row("prefill", "q_proj", 1, 0.1, [1e6, 10e6, 400e6]),
         ]);
-        assert!(close(rows[1].attainable_s, 0.041), "{:?}", rows[1].attainable_s);
-        assert_eq!(rows[1].limit.as_deref(), Some("memory"));
+        assert!(close(seconds(&rows[1]), 0.041), "{rows:?}");
+        assert_eq!(rows[1].roof(), Some(Roof::Memory));
     }
 
     #[test]
-    fn what_is_not_known_says_why() {
+    fn an_absent_figure_has_its_reason() {
         let mut unknown = row("other", "q_proj", 1, 1.0, [0.0; 3]);
         (unknown.flops, unknown.bytes, unknown.streamed_bytes) = (None, None, None);
         unknown.reasons.insert("flops".to_owned(), "no model".to_owned());
-        let mut rows = vec![unknown, row("decode", "q_proj", 1, 1.0, [1.0, 1.0, 1.0])];
-        place(&mut rows, None);
-        assert!(FIELDS.iter().all(|field| rows[0].reasons[*field] == "no model"));
-        assert!(rows[1].reasons["attainable_s"].contains("ceilings were not measured"));
-        assert!(rows[1].intensity.is_some() && !rows[1].reasons.contains_key("intensity"));
-        let again = rows.clone();
-        place(&mut rows, None);
-        assert_eq!(again, rows, "doing it twice changes nothing");
+        let rows = [unknown, row("decode", "q_proj", 1, 1.0, [1.0, 1.0, 1.0])];
+        let found = of(&rows, &Err(Reason::new("no ceilings")));
+        assert_eq!(found[0], OpFindings::absent(&Reason::new("no model")));
+        assert_eq!(found[1].attainable, Err(Reason::new("no ceilings")));
+        assert_eq!(found[1].roofline, Err(Reason::new("no ceilings")));
+        assert!(found[1].intensity.is_ok(), "it needs no ceiling");
     }
 
     #[test]
-    fn faster_than_possible_is_kept_and_explained() {
+    fn a_ratio_above_one_is_kept_and_explained() {
         let rows = placed(vec![row("decode", "q_proj", 1, 1e-3, [0.0, 100e6, 1e3])]);
-        assert!(close(rows[0].roofline, 10.0));
-        assert!(rows[0].reasons["roofline"].contains("faster than the ceilings"));
+        let roofline = rows[0].roofline.as_ref().unwrap();
+        assert!(close(roofline.ratio, 10.0));
+        assert!(roofline.note.as_ref().unwrap().as_str().contains("faster than the ceilings"));
     }
 
     proptest! {
-        /// More work never takes less time, and no op is bound to beat a single ceiling.
+        /// More work never takes less time, and no attainable time is below that of a single ceiling.
         #[test]
         fn more_work_takes_no_less_time(flops in 0.0..1e12f64, streamed in 0.0..1e9f64, activations in 0.0..1e9f64, factor in 1.0..10.0f64) {
             let of = |factor: f64| {
                 let work = [flops * factor, streamed * factor, activations * factor];
-                placed(vec![row("decode", "attention", 1, 1.0, work)])[0].attainable_s.unwrap()
+                seconds(&placed(vec![row("decode", "attention", 1, 1.0, work)])[0])
             };
             prop_assert!(of(factor) >= of(1.0) * (1.0 - 1e-12));
             prop_assert!(of(1.0) >= flops / 100e9 * (1.0 - 1e-12));

@@ -1,54 +1,56 @@
-//! A phase as the sum of its parts, so that nothing can hide between the ops.
+//! A phase as the sum of its parts, with the time between the ops as one of them.
 //!
 //! ```text
 //! prefill, decode   time = sum of the ops + unattributed
 //! other phases      time = the phase itself: no op is marked in tokenizing, sampling, detokenizing, nor between the phases
 //! ```
-//! Times are those of the traced request that the ops are of; its marks slow it down, which the probe effect tells.
+//! Times are those of the traced request that the ops are of. Its marks slow it down; the probe effect shows by how much.
 
-use crate::summary::PHASES;
-use record::{Case, PhaseSum, Sample};
+use engine_api::Phase;
+
+use crate::summary::PHASE_TIMES;
+use record::{Case, OpFindings, OpRow, PhaseSum, Sample};
 
 /// The phases that are forward passes.
-const FORWARD: [&str; 2] = ["prefill", "decode"];
+const FORWARD: [&str; 2] = [Phase::Prefill.name(), Phase::Decode.name()];
 
-/// The sums of a case's phases in the order of a request; none where no request was traced.
-pub(super) fn of(case: &Case) -> Vec<PhaseSum> {
+/// The sums of the phases of a case in the order of a request; none where no request was traced. `ops` are the findings of its ops.
+pub(super) fn of(case: &Case, ops: &[OpFindings]) -> Vec<PhaseSum> {
     let Some(sample) = traced(case).filter(|_| !case.ops.is_empty()) else { return Vec::new() };
-    PHASES.iter().filter_map(|(phase, time)| Some(sum(case, phase, time(sample)?))).collect()
+    PHASE_TIMES.iter().filter_map(|(phase, time)| Some(sum(case, ops, phase, time(sample)?))).collect()
 }
 
-/// The traced request that the ops are of: by its round, in files that do not tell it the one of median latency (the lower of two).
+/// The traced request that the ops are of: by its round, or that of median latency (the lower of two) in files without the round.
 fn traced(case: &Case) -> Option<&Sample> {
     let mut valid: Vec<(f64, &Sample)> =
         case.traced.iter().filter_map(|sample| Some((sample.latency_s?, sample))).collect();
     valid.sort_by(|a, b| a.0.total_cmp(&b.0));
-    let told = valid.iter().find(|(_, sample)| Some(sample.round) == case.ops_round);
-    told.or_else(|| valid.get(valid.len().saturating_sub(1) / 2)).map(|(_, sample)| *sample)
+    let of_round = valid.iter().find(|(_, sample)| Some(sample.round) == case.ops_round);
+    of_round.or_else(|| valid.get(valid.len().saturating_sub(1) / 2)).map(|(_, sample)| *sample)
 }
 
-fn sum(case: &Case, phase: &str, time_s: f64) -> PhaseSum {
+fn sum(case: &Case, ops: &[OpFindings], phase: &str, time_s: f64) -> PhaseSum {
     let empty = PhaseSum { phase: phase.to_owned(), time_s, ops_s: time_s, ..PhaseSum::default() };
     if !FORWARD.contains(&phase) {
         return empty;
     }
-    let rows = || case.ops.iter().filter(|row| row.phase == phase);
-    let ops_s: f64 = rows().map(|row| row.time_s).sum();
+    let rows = || case.ops.iter().zip(ops).filter(|(row, _)| row.phase == phase);
+    let ops_s: f64 = rows().map(|(row, _)| row.time_s).sum();
     let unattributed_s = whole_nanos(time_s - ops_s);
-    // One op without a cost leaves the sum unknown; a phase without ops has none.
-    let whole = |of: fn(&record::OpRow) -> Option<f64>| -> Option<f64> {
+    // The sum is unknown where one op has no value; a phase without ops has no sum.
+    let whole = |of: fn(&OpRow, &OpFindings) -> Option<f64>| -> Option<f64> {
         rows().next()?;
-        rows().map(of).sum()
+        rows().map(|(row, op)| of(row, op)).sum()
     };
-    let attainable_s = whole(|row| row.attainable_s);
+    let attainable_s = whole(|_, op| op.attainable_s());
     PhaseSum {
         ops_s,
         unattributed_s,
         unattributed_share: if time_s > 0.0 { unattributed_s / time_s } else { 0.0 },
         attainable_s,
         roofline: attainable_s.filter(|_| time_s > 0.0).map(|attainable| attainable / time_s),
-        bytes: whole(|row| row.bytes),
-        flops: whole(|row| row.flops),
+        bytes: whole(|row, _| row.bytes),
+        flops: whole(|row, _| row.flops),
         ..empty
     }
 }
@@ -64,7 +66,7 @@ mod tests {
 
     use super::super::tests::{file, row};
     use super::*;
-    use crate::attribution::place;
+    use crate::attribution::{attribute, roofline};
 
     fn sample(round: usize, latency: f64, decode: f64) -> Sample {
         Sample {
@@ -96,59 +98,61 @@ mod tests {
         case
     }
 
+    /// Without ceilings.
+    fn sums(case: &Case) -> Vec<PhaseSum> {
+        of(case, &roofline::of(&case.ops, &Err(record::Reason::new("none"))))
+    }
+
     #[test]
     fn shares_and_the_unattributed_make_the_phase() {
-        let mut file = file(case());
-        place(&mut file);
+        let file = file(case());
         let case = &file.cases[0];
-        let names: Vec<_> = case.sums.iter().map(|sum| sum.phase.as_str()).collect();
-        assert_eq!(names, ["prefill", "decode", "sample", "detokenize", "other"], "what was merged is left out");
-        for sum in &case.sums {
+        let sums = attribute(&file, case).sums;
+        let names: Vec<_> = sums.iter().map(|sum| sum.phase.as_str()).collect();
+        assert_eq!(names, ["prefill", "decode", "sample", "detokenize", "other"], "a merged phase is left out");
+        for sum in &sums {
             assert!((sum.ops_s + sum.unattributed_s - sum.time_s).abs() < 1e-12);
         }
-        let decode = &case.sums[1];
+        let decode = &sums[1];
         let shares: f64 = case.ops.iter().filter(|row| row.phase == "decode").map(|row| row.share).sum();
         assert!((shares + decode.unattributed_share - 1.0).abs() < 1e-12);
         assert!((decode.unattributed_share - 0.1).abs() < 1e-12);
         // 6 GB at 10 GB/s.
         assert!((decode.roofline.unwrap() - 0.6).abs() < 1e-3, "{decode:?}");
         assert!((decode.bytes.unwrap() - 6e9).abs() < 1e4);
-        assert!((case.sums[2].ops_s - 0.01).abs() < 1e-12 && case.sums[2].roofline.is_none());
-        let latency: f64 = case.sums.iter().map(|sum| sum.time_s).sum();
+        assert!((sums[2].ops_s - 0.01).abs() < 1e-12 && sums[2].roofline.is_none());
+        let latency: f64 = sums.iter().map(|sum| sum.time_s).sum();
         assert!((latency - 1.213).abs() < 1e-12);
-        let again = file.clone();
-        place(&mut file);
-        assert_eq!(again, file, "doing it twice changes nothing");
     }
 
     #[test]
     fn the_request_is_the_one_of_the_ops() {
         let mut case = case();
-        let decode = |case: &Case| of(case)[1].time_s;
+        let decode = |case: &Case| sums(case)[1].time_s;
         assert!((decode(&case) - 1.0).abs() < 1e-12);
         case.ops_round = None;
         assert!((decode(&case) - 1.0).abs() < 1e-12, "the lower of two");
         case.ops_round = Some(0);
         assert!((decode(&case) - 2.0).abs() < 1e-12);
         case.ops.clear();
-        assert!(of(&case).is_empty());
+        assert!(sums(&case).is_empty());
     }
 
     #[test]
-    fn one_op_without_a_cost_leaves_the_sum_unknown() {
+    fn the_sum_is_unknown_where_one_op_has_no_cost() {
         let mut case = case();
         case.ops[2].flops = None;
-        let sums = of(&case);
+        let sums = sums(&case);
         assert_eq!((sums[1].flops, sums[1].bytes.is_some()), (None, true));
     }
 
     proptest! {
         #[test]
-        fn parts_always_make_the_whole(times in prop::collection::vec(0.0..10.0f64, 1..20), rest in 0.0..5.0f64) {
+        fn parts_always_add_up_to_the_whole(times in prop::collection::vec(0.0..10.0f64, 1..20), rest in 0.0..5.0f64) {
             let whole = times.iter().sum::<f64>() + rest;
             let ops = times.iter().map(|&time| row("decode", "q_proj", 1, time, [1.0, 1.0, 1.0])).collect();
             let case = Case { ops, traced: vec![sample(0, whole, whole)], ..Case::default() };
-            let sum = &of(&case)[1];
+            let sum = &sums(&case)[1];
             prop_assert!((sum.ops_s + sum.unattributed_s - whole).abs() <= 0.5e-9 + 1e-12 * whole, "times here are no whole nanoseconds");
             prop_assert!((sum.unattributed_s - rest).abs() <= 1e-9);
         }

@@ -1,71 +1,64 @@
-//! The audit of servers: what a server says of its requests against what its client measured and what the machine can do.
+//! The audit of servers: the figures that a server reports, compared with those that its client measured and with the ceilings.
 //!
-//! Nothing here changes a figure: each rule that some request breaks is told with the request where it is worst. What a rule cannot be
-//! asked of (the server does not tell, a ceiling was not measured) it does not judge.
+//! The audit changes no figure. For each rule that some requests violate it reports the worst of them. A rule is not applied where a
+//! figure is missing: the server does not report it, or a ceiling was not measured.
 
 mod rules;
 
 use std::path::Path;
 
-use crate::attribution::{Limits, limits};
-use record::{Case, Finding, RunFile, Sample, ServerSample};
+use crate::attribution::CaseCeilings;
+use record::{AuditFinding, Case, Reason, RunFile, Sample, ServerSample};
 
-use rules::{Broken, RULES};
+use rules::{Check, RULES, Violation};
 
-/// One request as the rules see it.
-struct Asked<'a> {
+/// One request with the facts that the rules use.
+struct AuditedRequest<'a> {
     case: &'a Case,
     sample: &'a Sample,
     server: &'a ServerSample,
-    /// Size of the model's file on this disk, where there is one and the server runs on this machine.
+    /// Size of the model file on this disk, where there is one and the server runs on this machine.
     file_bytes: Option<u64>,
-    limits: Option<&'a Limits>,
-    /// Where that file lies.
+    ceilings: Option<&'a CaseCeilings>,
+    /// The path of that file.
     file: Option<&'a Path>,
     /// Tokens of the prompt by the tokenizer of that file.
     own_prompt_tokens: Option<usize>,
 }
 
-/// Fills in the findings of every case that a server computed.
-pub fn place(file: &mut RunFile) {
-    let findings: Vec<Option<Vec<Finding>>> =
-        file.cases.iter().map(|case| case.server.as_ref().map(|_| of_case(file, case))).collect();
-    for (case, findings) in file.cases.iter_mut().zip(findings) {
-        if let Some((server, findings)) = case.server.as_mut().zip(findings) {
-            server.findings = findings;
-        }
-    }
+/// The rules that requests of a case violate; `None` where no server computed.
+pub(crate) fn audit(file: &RunFile, case: &Case, ceilings: &Result<CaseCeilings, Reason>) -> Option<Vec<AuditFinding>> {
+    case.server.as_ref().map(|_| of_case(file, case, ceilings.as_ref().ok()))
 }
 
-fn of_case(file: &RunFile, case: &Case) -> Vec<Finding> {
-    let limits = limits(file, case);
+fn of_case(file: &RunFile, case: &Case, ceilings: Option<&CaseCeilings>) -> Vec<AuditFinding> {
     let is_here = case.server.as_ref().is_some_and(|server| server.pid.is_some());
     let model = file.plan.models.iter().find(|model| model.name == case.model);
     let planned = file.plan.prompts.iter().find(|prompt| prompt.model == case.model && prompt.id == case.prompt);
-    let asked: Vec<Asked<'_>> = case
+    let requests: Vec<AuditedRequest<'_>> = case
         .clean_samples()
         .filter_map(|sample| {
-            Some(Asked {
+            Some(AuditedRequest {
                 case,
                 sample,
                 server: sample.server.as_ref()?,
                 file_bytes: model.and_then(|model| model.file_bytes).filter(|_| is_here),
-                limits: limits.as_ref(),
+                ceilings,
                 file: model.map(|model| Path::new(&model.path)).filter(|path| !path.as_os_str().is_empty()),
                 own_prompt_tokens: planned.map(|prompt| prompt.prompt_tokens).filter(|&tokens| tokens > 0),
             })
         })
         .collect();
-    RULES.iter().filter_map(|rule| finding(rule, &asked)).collect()
+    RULES.iter().filter_map(|rule| finding(rule, &requests)).collect()
 }
 
-fn finding(rule: &rules::Rule, asked: &[Asked<'_>]) -> Option<Finding> {
-    let answers: Vec<Option<Broken>> = asked.iter().filter_map(|one| (rule.ask)(one)).collect();
-    let of = answers.len();
-    let broken: Vec<Broken> = answers.into_iter().flatten().collect();
-    let requests = broken.len();
-    let worst = broken.into_iter().max_by(|a, b| a.excess.total_cmp(&b.excess))?;
-    Some(Finding { rule: rule.name.to_owned(), impossible: rule.impossible, text: worst.text, requests, of })
+fn finding(rule: &rules::Rule, requests: &[AuditedRequest<'_>]) -> Option<AuditFinding> {
+    let checks: Vec<Check> = requests.iter().filter_map(|request| (rule.check)(request)).collect();
+    let of = checks.len();
+    let violations: Vec<Violation> = checks.into_iter().filter_map(Check::violation).collect();
+    let requests = violations.len();
+    let worst = violations.into_iter().max_by(|a, b| a.excess.total_cmp(&b.excess))?;
+    Some(AuditFinding { rule: rule.name.to_owned(), impossible: rule.impossible, text: worst.text, requests, of })
 }
 
 #[cfg(test)]

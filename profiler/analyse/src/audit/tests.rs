@@ -1,10 +1,11 @@
 //! One request that keeps every rule, and for each rule a change that breaks it alone.
 
-use engine_api::{CacheDefence, CacheHit};
+use engine_api::{CacheBypass, CacheHit};
 
 use super::*;
+use crate::attribution::case_ceilings;
 use record::plan::{PlanFile, PlannedModel, PlannedPrompt};
-use record::{BeforeModel, CacheCeiling, Ceilings, ServerFile, Spread, ThreadCeilings};
+use record::{CacheCeiling, Ceilings, Preprocessing, ServerFile, Spread, ThreadCeilings};
 
 /// 100 MB of weights at 50 tokens/s (5 GB/s of 10), 20 tokens in 0.5 s after a prompt of 40 tokens in 0.1 s.
 fn run(change: impl FnOnce(&mut Case)) -> RunFile {
@@ -27,7 +28,7 @@ fn run(change: impl FnOnce(&mut Case)) -> RunFile {
         server: Some(server),
         ..Sample::default()
     };
-    let server = ServerFile { pid: Some(7), cache: CacheDefence::Switch, ..ServerFile::default() };
+    let server = ServerFile { pid: Some(7), cache: CacheBypass::Switch, ..ServerFile::default() };
     let mut case = Case {
         model: "m".to_owned(),
         prompt: "p".to_owned(),
@@ -44,7 +45,7 @@ fn run(change: impl FnOnce(&mut Case)) -> RunFile {
         caches: vec![CacheCeiling { level: 3, size_bytes: 32 << 20, read: spread(40e9) }],
         ..ThreadCeilings::default()
     };
-    let mut file = RunFile {
+    RunFile {
         ceilings: Some(Ceilings { threads: vec![ceilings], ..Ceilings::default() }),
         cases: vec![case],
         plan: PlanFile {
@@ -62,21 +63,24 @@ fn run(change: impl FnOnce(&mut Case)) -> RunFile {
             ..PlanFile::default()
         },
         ..RunFile::default()
-    };
-    place(&mut file);
-    file
+    }
 }
 
-fn findings(change: impl FnOnce(&mut Case)) -> Vec<Finding> {
-    run(change).cases.remove(0).server.unwrap().findings
+fn audited(file: &RunFile) -> Vec<AuditFinding> {
+    let case = &file.cases[0];
+    audit(file, case, &case_ceilings(file, case)).unwrap()
+}
+
+fn findings(change: impl FnOnce(&mut Case)) -> Vec<AuditFinding> {
+    audited(&run(change))
 }
 
 /// Changes what the server says of the last request.
-fn said(change: impl Fn(&mut ServerSample)) -> Vec<Finding> {
+fn said(change: impl Fn(&mut ServerSample)) -> Vec<AuditFinding> {
     findings(|case| change(case.samples[2].server.as_mut().unwrap()))
 }
 
-fn only(found: &[Finding], rule: &str) -> String {
+fn only(found: &[AuditFinding], rule: &str) -> String {
     assert_eq!(found.iter().map(|finding| finding.rule.as_str()).collect::<Vec<_>>(), [rule], "{found:?}");
     found[0].text.clone()
 }
@@ -98,7 +102,7 @@ fn each_rule_is_broken_by_what_it_is_about() {
     insta::assert_snapshot!(text(|s| (s.prompt_tokens, s.prefill_tps) = (Some(44), None), "same_prompt"), @"the server counts 44 prompt tokens, the tokenizer of the model file 40: another template or another model");
     insta::assert_snapshot!(text(|s| (s.cached_tokens, s.cache, s.prefill_tps) = (Some(39), Some(CacheHit::Exact), None), "empty_prefix_cache"), @"39 of 40 prompt tokens came from the server's prefix cache: TTFT and prefill are not those of the whole prompt");
     let found = findings(|case| {
-        case.server.as_mut().unwrap().cache = CacheDefence::None;
+        case.server.as_mut().unwrap().cache = CacheBypass::None;
         case.samples[2].server.as_mut().unwrap().cache = None;
     });
     insta::assert_snapshot!(only(&found, "known_prefix_cache"), @"nothing keeps the server's prefix cache out, and it does not tell what it did: TTFT and prefill may be those of a cache");
@@ -142,8 +146,7 @@ fn another_file_is_noticed_by_its_name() {
     let named = |model: &str| {
         let mut file = run(|case| case.server.as_mut().unwrap().model = model.to_owned());
         file.plan.models[0].path = "/models/a.Q4_1.gguf".to_owned();
-        place(&mut file);
-        file.cases.remove(0).server.unwrap().findings
+        audited(&file)
     };
     insta::assert_snapshot!(only(&named("/x/b.Q8_0.gguf"), "same_file"), @"the server has b.Q8_0.gguf, and this model is a.Q4_1.gguf: the two are held against each other on your word only");
     assert_eq!(named("/elsewhere/a.Q4_1.gguf"), []);
@@ -165,11 +168,11 @@ fn what_was_not_told_is_not_judged() {
 fn other_tokens_of_the_same_prompt_are_told() {
     let asked = |same_ids| {
         findings(|case| {
-            let before = BeforeModel {
+            let before = Preprocessing {
                 same_text: Some(false),
                 same_ids,
                 differs: Some("token 3 is 7 there and 9 here, of 40 and 40 tokens".to_owned()),
-                ..BeforeModel::default()
+                ..Preprocessing::default()
             };
             case.server.as_mut().unwrap().before_model = Some(before);
         })

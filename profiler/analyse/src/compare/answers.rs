@@ -1,7 +1,7 @@
 //! How far the answers of two sides agree, and whether they part at a near-tie.
 
-use super::file::Agreement;
-use super::pairing::Match;
+use super::comparison::Agreement;
+use super::pairing::GroupPair;
 use record::{CaseOutput, TopLogprobs};
 
 /// Two candidates are a near-tie where the two sides together prefer their own ones by no more than this, in nats. Rounding alone
@@ -9,7 +9,7 @@ use record::{CaseOutput, TopLogprobs};
 pub const NEAR_TIE: f64 = 1.0;
 
 /// One row for each prompt that both answered.
-pub(super) fn answers(pair: &Match<'_>) -> Vec<Agreement> {
+pub(super) fn answers(pair: &GroupPair<'_>) -> Vec<Agreement> {
     let rows = pair.prompts().filter_map(|(baseline, other)| {
         Some(agreement(&baseline.prompt, baseline.output.as_ref()?, other.output.as_ref()?))
     });

@@ -1,8 +1,8 @@
 //! Every metric of a contrast: both means, their ratio with its interval, and what can be said of it.
 
-use super::file::{FigureRow, Finding, PairRow, PromptRatio, Shift};
-use super::pairing::Match;
-use crate::summary::ONCE;
+use super::comparison::{Assessment, FigureRow, PairRow, PromptRatio, Shift};
+use super::pairing::GroupPair;
+use crate::summary::CASE_FIGURES;
 use record::{Case, METRICS};
 use statistics::{Ratio, mad, mean, median, more_rounds, ratio, ratio_apart};
 
@@ -48,7 +48,7 @@ fn compared() -> Vec<Compared> {
             case.clean_samples().filter_map(|sample| Some((sample.round, (metric.value)(sample)?))).collect()
         }),
     });
-    let once = ONCE.iter().map(|once| Compared {
+    let once = CASE_FIGURES.iter().map(|once| Compared {
         name: once.name,
         unit: once.unit,
         higher_is_better: false,
@@ -59,12 +59,12 @@ fn compared() -> Vec<Compared> {
 }
 
 /// The rows of a contrast: those metrics that at least one side has.
-pub(super) fn rows(pair: &Match<'_>, shift: Option<&Shift>, threshold: f64) -> Vec<FigureRow> {
+pub(super) fn rows(pair: &GroupPair<'_>, shift: Option<&Shift>, threshold: f64) -> Vec<FigureRow> {
     let rows = compared().into_iter().map(|metric| row(pair, &metric, shift, threshold));
     rows.filter(|row| row.baseline.is_some() || row.other.is_some()).collect()
 }
 
-fn row<'a>(pair: &Match<'a>, metric: &Compared, shift: Option<&Shift>, threshold: f64) -> FigureRow {
+fn row<'a>(pair: &GroupPair<'a>, metric: &Compared, shift: Option<&Shift>, threshold: f64) -> FigureRow {
     let mut row = FigureRow {
         metric: metric.name.to_owned(),
         unit: metric.unit.to_owned(),
@@ -234,25 +234,28 @@ fn place(row: &mut FigureRow, found: Ratio, rounds: usize, threshold: f64) {
     row.low = Some(found.low);
     row.high = Some(found.high);
     row.detectable = Some(found.detectable);
-    row.finding = finding(found.low, found.high, row.higher_is_better, threshold);
-    row.more_rounds = more_rounds(&found, rounds, threshold).filter(|_| row.finding == Finding::Unknown);
+    row.finding = assess(found.low, found.high, row.higher_is_better, threshold);
+    row.more_rounds = more_rounds(&found, rounds, threshold).filter(|_| row.finding == Assessment::Unknown);
 }
 
 /// What an interval says, a difference of the share `threshold` being the least that matters.
-pub fn finding(low: f64, high: f64, higher_is_better: bool, threshold: f64) -> Finding {
+pub fn assess(low: f64, high: f64, higher_is_better: bool, threshold: f64) -> Assessment {
     let edge = 1.0 + threshold;
-    let (more, less) =
-        if higher_is_better { (Finding::Better, Finding::Worse) } else { (Finding::Worse, Finding::Better) };
+    let (more, less) = if higher_is_better {
+        (Assessment::Better, Assessment::Worse)
+    } else {
+        (Assessment::Worse, Assessment::Better)
+    };
     if low > edge {
         more
     } else if high < 1.0 / edge {
         less
     } else if low >= 1.0 / edge && high <= edge {
-        Finding::Same
+        Assessment::Same
     } else if low > 1.0 || high < 1.0 {
-        Finding::Small
+        Assessment::Small
     } else {
-        Finding::Unknown
+        Assessment::Unknown
     }
 }
 
@@ -263,16 +266,16 @@ mod tests {
     #[test]
     fn what_an_interval_says() {
         for (low, high, expected) in [
-            (1.03, 1.10, Finding::Better),
-            (0.90, 0.97, Finding::Worse),
-            (1.01, 1.10, Finding::Small),
-            (0.99, 1.01, Finding::Same),
-            (1.005, 1.015, Finding::Same),
-            (0.95, 1.05, Finding::Unknown),
+            (1.03, 1.10, Assessment::Better),
+            (0.90, 0.97, Assessment::Worse),
+            (1.01, 1.10, Assessment::Small),
+            (0.99, 1.01, Assessment::Same),
+            (1.005, 1.015, Assessment::Same),
+            (0.95, 1.05, Assessment::Unknown),
         ] {
-            assert_eq!(finding(low, high, true, 0.02), expected, "{low} {high}");
+            assert_eq!(assess(low, high, true, 0.02), expected, "{low} {high}");
         }
-        assert_eq!(finding(1.03, 1.10, false, 0.02), Finding::Worse);
+        assert_eq!(assess(1.03, 1.10, false, 0.02), Assessment::Worse);
     }
 
     #[test]

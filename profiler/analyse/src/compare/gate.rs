@@ -1,7 +1,7 @@
 //! Gates: how much worse a metric may be than the baseline.
 
+use super::comparison::{Comparability, Comparison, Contrast, FigureRow, GateRow, Outcome};
 use super::figures;
-use super::file::{Comparison, Contrast, FigureRow, GateRow, Outcome, Sameness};
 use record::Error;
 use record::nearest;
 
@@ -74,7 +74,7 @@ fn judge(contrast: &Contrast, gate: &Gate) -> GateRow {
         ..GateRow::default()
     };
     (row.outcome, row.text) = match (found, found.and_then(|row| Some((row.ratio?, row.low?, row.high?)))) {
-        _ if contrast.work.label == Sameness::NotComparable => {
+        _ if contrast.work.label == Comparability::NotComparable => {
             let why: Vec<&str> = contrast
                 .work
                 .checks
@@ -89,11 +89,11 @@ fn judge(contrast: &Contrast, gate: &Gate) -> GateRow {
         (Some(figure), Some((ratio, low, high))) => {
             let beyond = if figure.higher_is_better { high < 1.0 - gate.allowed } else { low > 1.0 + gate.allowed };
             let change = |ratio: f64| format!("{:+.1} %", (ratio - 1.0) * 100.0);
-            let told = format!("{} [{}, {}]", change(ratio), change(low), change(high));
+            let text = format!("{} [{}, {}]", change(ratio), change(low), change(high));
             let limit = if figure.higher_is_better { change(1.0 - gate.allowed) } else { change(1.0 + gate.allowed) };
             match beyond {
-                true => (Outcome::Failed, format!("{told}: the whole interval is worse than {limit}")),
-                false => (Outcome::Passed, format!("{told}: not all of the interval is worse than {limit}")),
+                true => (Outcome::Failed, format!("{text}: the whole interval is worse than {limit}")),
+                false => (Outcome::Passed, format!("{text}: not all of the interval is worse than {limit}")),
             }
         }
     };
@@ -110,9 +110,9 @@ mod tests {
     use engine_api::Advice;
 
     use super::*;
-    use crate::compare::file::Work;
+    use crate::compare::comparison::Work;
 
-    fn contrast(metric: &str, higher_is_better: bool, interval: (f64, f64, f64), label: Sameness) -> Contrast {
+    fn contrast(metric: &str, higher_is_better: bool, interval: (f64, f64, f64), label: Comparability) -> Contrast {
         let (ratio, low, high) = (Some(interval.0), Some(interval.1), Some(interval.2));
         let figure =
             FigureRow { metric: metric.to_owned(), higher_is_better, ratio, low, high, ..FigureRow::default() };
@@ -122,13 +122,14 @@ mod tests {
     #[test]
     fn only_a_whole_interval_beyond_it_fails() {
         let gate: Gate = "decode_tps=5".parse().unwrap();
-        let of =
-            |ratio, low, high| judge(&contrast("decode_tps", true, (ratio, low, high), Sameness::Equal), &gate).outcome;
+        let of = |ratio, low, high| {
+            judge(&contrast("decode_tps", true, (ratio, low, high), Comparability::Equal), &gate).outcome
+        };
         assert_eq!(of(0.90, 0.88, 0.92), Outcome::Failed);
         assert_eq!(of(0.90, 0.84, 0.96), Outcome::Passed);
         assert_eq!(of(1.20, 1.10, 1.30), Outcome::Passed);
         let gate: Gate = "memory_peak_bytes=10%".parse().unwrap();
-        let found = judge(&contrast("memory_peak_bytes", false, (1.2, 1.11, 1.3), Sameness::Equal), &gate);
+        let found = judge(&contrast("memory_peak_bytes", false, (1.2, 1.11, 1.3), Comparability::Equal), &gate);
         assert_eq!(found.outcome, Outcome::Failed);
         assert!(found.text.contains("+20.0 %") && found.text.contains("+10.0 %"), "{}", found.text);
     }
@@ -136,11 +137,14 @@ mod tests {
     #[test]
     fn what_cannot_be_judged_is_not_passed() {
         let gate: Gate = "decode_tps=5".parse().unwrap();
-        let found = judge(&contrast("decode_tps", true, (0.5, 0.4, 0.6), Sameness::NotComparable), &gate);
+        let found = judge(&contrast("decode_tps", true, (0.5, 0.4, 0.6), Comparability::NotComparable), &gate);
         assert_eq!(found.outcome, Outcome::NotJudged);
         assert_eq!(
-            judge(&Contrast { work: Work { label: Sameness::Equal, ..Work::default() }, ..Contrast::default() }, &gate)
-                .outcome,
+            judge(
+                &Contrast { work: Work { label: Comparability::Equal, ..Work::default() }, ..Contrast::default() },
+                &gate
+            )
+            .outcome,
             Outcome::NotJudged
         );
     }

@@ -11,28 +11,28 @@
 mod answers;
 #[cfg(test)]
 mod calibration;
+mod comparison;
 mod figures;
-mod file;
-mod foreign;
 mod gate;
 mod normalised;
 mod pairing;
 mod probabilities;
+mod run_differences;
 mod shift;
 mod side;
 mod split;
-mod surroundings;
 mod work;
 
 pub use answers::NEAR_TIE;
-pub use figures::{finding, names as metrics};
-pub use file::{
-    Agreement, COMPARISON_VERSION, Check, Comparison, Contrast, Distance, FigureRow, Finding, GateRow, LonelyRow,
-    NormalisedRow, Outcome, PairRow, Part, PromptRatio, Sameness, Shift, SideRow, Split, Subject, Surrounding, Work,
+pub use comparison::{
+    Agreement, Assessment, COMPARISON_VERSION, Check, Comparability, Comparison, Contrast, ContrastSide, FigureRow,
+    GateRow, NormalisedRow, Outcome, PairRow, ProbabilityDistance, PromptRatio, RunDifference, Shift, SideRow, Split,
+    SplitPart, UnmatchedRow, Work,
 };
+pub use figures::{assess, names as metrics};
 pub use gate::{Gate, outcome};
-pub use pairing::{Group, Lonely, Match, matches};
-pub use side::{Side, Sides, Source};
+pub use pairing::{Group, GroupPair, Unmatched, pair_groups};
+pub use side::{ComparedRun, Side, Sides};
 
 use record::Tool;
 
@@ -41,7 +41,7 @@ pub const THRESHOLD: f64 = 0.02;
 
 /// Compares every other side with the first one.
 pub fn compare(sides: &Sides, threshold: f64, gates: &[Gate]) -> Comparison {
-    let (pairs, lonely) = matches(sides);
+    let (pairs, unmatched) = pair_groups(sides);
     let contrasts: Vec<Contrast> = pairs.iter().map(|pair| contrast(pair, threshold)).collect();
     Comparison {
         schema_version: COMPARISON_VERSION,
@@ -50,32 +50,35 @@ pub fn compare(sides: &Sides, threshold: f64, gates: &[Gate]) -> Comparison {
         sides: sides.sides.iter().map(|side| row(side, sides)).collect(),
         gates: gate::hold(&contrasts, gates),
         contrasts,
-        lonely: lonely.into_iter().map(|Lonely { subject, reason }| LonelyRow { subject, reason }).collect(),
-        surroundings: surroundings::surroundings(sides),
+        unmatched: unmatched
+            .into_iter()
+            .map(|Unmatched { subject, reason }| UnmatchedRow { subject, reason })
+            .collect(),
+        run_differences: run_differences::run_differences(sides),
     }
 }
 
 fn row(side: &Side, sides: &Sides) -> SideRow {
-    let Some(source) = sides.sources.get(side.source) else { return SideRow::default() };
+    let Some(run) = sides.runs.get(side.run) else { return SideRow::default() };
     SideRow {
         label: side.label.clone(),
-        run: source.file.name.clone(),
-        path: source.path.display().to_string(),
-        started: source.file.started.clone(),
-        tool: told(&source.file.tool),
-        foreign: source.foreign,
+        run: run.file.name.clone(),
+        path: run.path.display().to_string(),
+        started: run.file.started.clone(),
+        tool: text_of(&run.file.tool),
+        foreign: run.foreign,
         engine: side.engine.clone(),
         model: side.model.clone(),
     }
 }
 
-fn told(tool: &Tool) -> String {
+fn text_of(tool: &Tool) -> String {
     let revision = tool.revision.as_ref().map_or_else(String::new, |revision| format!(" ({revision})"));
     format!("{} {}{revision}", tool.name, tool.version)
 }
 
 /// Everything about one pair of groups.
-pub fn contrast(pair: &Match<'_>, threshold: f64) -> Contrast {
+pub fn contrast(pair: &GroupPair<'_>, threshold: f64) -> Contrast {
     let shift = shift::shift(pair);
     let mut contrast = Contrast {
         baseline: subject(&pair.baseline, pair),
@@ -94,8 +97,8 @@ pub fn contrast(pair: &Match<'_>, threshold: f64) -> Contrast {
     contrast
 }
 
-fn subject(group: &Group<'_>, pair: &Match<'_>) -> Subject {
-    Subject {
+fn subject(group: &Group<'_>, pair: &GroupPair<'_>) -> ContrastSide {
+    ContrastSide {
         side: group.label.to_owned(),
         engine: group.engine().to_owned(),
         model: group.model().to_owned(),
@@ -107,7 +110,7 @@ fn subject(group: &Group<'_>, pair: &Match<'_>) -> Subject {
 }
 
 /// What tells the two apart: the engine, the model, the threads, the depth, else the side.
-fn name(group: &Group<'_>, pair: &Match<'_>) -> String {
+fn name(group: &Group<'_>, pair: &GroupPair<'_>) -> String {
     let (b, o) = (&pair.baseline, &pair.other);
     let mut parts = Vec::new();
     if b.engine() != o.engine() {
@@ -123,5 +126,5 @@ fn name(group: &Group<'_>, pair: &Match<'_>) -> String {
         parts.push(format!("depth {}", group.depth()));
     }
     let name = if parts.is_empty() { group.engine().to_owned() } else { parts.join(", ") };
-    if b.source.path == o.source.path { name } else { format!("{name} ({})", group.label) }
+    if b.run.path == o.run.path { name } else { format!("{name} ({})", group.label) }
 }

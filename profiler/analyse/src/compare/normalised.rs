@@ -6,8 +6,8 @@
 //! of the roofline    = least time that the ceilings allow for the ops / (tokens / tokens per second of the clean pass)
 //! ```
 
-use super::file::NormalisedRow;
-use super::pairing::{Group, Match};
+use super::comparison::NormalisedRow;
+use super::pairing::{Group, GroupPair};
 use record::{Case, Sample};
 use statistics::mean;
 
@@ -39,7 +39,7 @@ const FIGURES: [(&str, &str, OfCase); 3] = [
 ];
 
 /// One row a phase and figure.
-pub(super) fn rows(pair: &Match<'_>) -> Vec<NormalisedRow> {
+pub(super) fn rows(pair: &GroupPair<'_>) -> Vec<NormalisedRow> {
     let mut rows = Vec::new();
     for phase in &PHASES {
         for (metric, unit, of) in FIGURES {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use engine_api::Identity;
 
-use super::side::{Side, Sides, Source};
+use super::side::{ComparedRun, Side, Sides};
 use record::plan::PlannedModel;
 use record::{Case, RunFile};
 
@@ -14,14 +14,14 @@ pub struct Group<'a> {
     /// The side's label.
     pub label: &'a str,
     /// The run.
-    pub source: &'a Source,
+    pub run: &'a ComparedRun,
     /// Its cases.
     pub cases: Vec<&'a Case>,
 }
 
 /// Two groups that are compared.
 #[derive(Debug, Clone)]
-pub struct Match<'a> {
+pub struct GroupPair<'a> {
     /// What the other one is held against.
     pub baseline: Group<'a>,
     /// The other one.
@@ -32,7 +32,7 @@ pub struct Match<'a> {
 
 /// A group that has no partner, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Lonely {
+pub struct Unmatched {
     /// Which one.
     pub subject: String,
     /// Why.
@@ -44,7 +44,7 @@ type Key<'a> = (&'a str, &'a str, usize, usize);
 impl<'a> Group<'a> {
     /// The run file.
     pub fn file(&self) -> &'a RunFile {
-        &self.source.file
+        &self.run.file
     }
 
     /// Engine label.
@@ -95,7 +95,7 @@ impl<'a> Group<'a> {
     }
 }
 
-impl<'a> Match<'a> {
+impl<'a> GroupPair<'a> {
     /// The cases of each prompt that both have, in the baseline's order.
     pub fn prompts(&self) -> impl Iterator<Item = (&'a Case, &'a Case)> {
         self.baseline.cases.iter().filter_map(|case| Some((*case, self.other.case(&case.prompt)?)))
@@ -104,10 +104,10 @@ impl<'a> Match<'a> {
 
 /// Groups of the baseline with those of every other side. A property in which each of two sides has a single value may differ
 /// between them (that is what is compared); in every other one partners are equal.
-pub fn matches(sides: &Sides) -> (Vec<Match<'_>>, Vec<Lonely>) {
+pub fn pair_groups(sides: &Sides) -> (Vec<GroupPair<'_>>, Vec<Unmatched>) {
     let mut found = Vec::new();
-    let mut lonely = Vec::new();
-    let Some((first, others)) = sides.sides.split_first() else { return (found, lonely) };
+    let mut unmatched = Vec::new();
+    let Some((first, others)) = sides.sides.split_first() else { return (found, unmatched) };
     let baseline = groups(sides, first);
     for other in others {
         let partners = groups(sides, other);
@@ -119,15 +119,15 @@ pub fn matches(sides: &Sides) -> (Vec<Match<'_>>, Vec<Lonely>) {
             let held = baseline.iter().find(|held| equal(held.key(), group.key()));
             match held {
                 Some(held) => {
-                    let one_run = std::ptr::eq(held.source, group.source) && held.model() == group.model();
-                    let pair = Match { baseline: held.clone(), other: group.clone(), interleaved: one_run };
+                    let one_run = std::ptr::eq(held.run, group.run) && held.model() == group.model();
+                    let pair = GroupPair { baseline: held.clone(), other: group.clone(), interleaved: one_run };
                     if pair.prompts().next().is_some() {
                         found.push(pair);
                     } else {
-                        lonely.push(without(group, other, "no prompt of it was asked on the baseline's side"));
+                        unmatched.push(without(group, other, "no prompt of it was asked on the baseline's side"));
                     }
                 }
-                None => lonely.push(without(
+                None => unmatched.push(without(
                     group,
                     other,
                     "nothing of the baseline has the same engine, model, threads and depth",
@@ -136,18 +136,18 @@ pub fn matches(sides: &Sides) -> (Vec<Match<'_>>, Vec<Lonely>) {
         }
         if partners.is_empty() {
             let reason = "no sample of it counts: its cases failed, or it was interrupted".to_owned();
-            lonely.push(Lonely { subject: other.label.clone(), reason });
+            unmatched.push(Unmatched { subject: other.label.clone(), reason });
         }
     }
     if baseline.is_empty() {
         let reason = "no sample of it counts: its cases failed, or it was interrupted".to_owned();
-        lonely.push(Lonely { subject: first.label.clone(), reason });
+        unmatched.push(Unmatched { subject: first.label.clone(), reason });
     }
-    (found, lonely)
+    (found, unmatched)
 }
 
-fn without(group: &Group<'_>, side: &Side, reason: &str) -> Lonely {
-    Lonely { subject: format!("{} ({})", group.subject(), side.label), reason: reason.to_owned() }
+fn without(group: &Group<'_>, side: &Side, reason: &str) -> Unmatched {
+    Unmatched { subject: format!("{} ({})", group.subject(), side.label), reason: reason.to_owned() }
 }
 
 /// Whether engine, model, threads, depth are single on both sides.
@@ -166,18 +166,18 @@ fn free(a: &[Group<'_>], b: &[Group<'_>]) -> [bool; 4] {
 
 /// The groups of a side that have a sample, in the order of its run.
 fn groups<'a>(sides: &'a Sides, side: &'a Side) -> Vec<Group<'a>> {
-    let Some(source) = sides.sources.get(side.source) else { return Vec::new() };
+    let Some(run) = sides.runs.get(side.run) else { return Vec::new() };
     let wanted = |case: &&Case| {
         side.engine.as_ref().is_none_or(|engine| *engine == case.engine)
             && side.model.as_ref().is_none_or(|model| *model == case.model)
             && case.clean_samples().next().is_some()
     };
     let mut groups: Vec<Group<'a>> = Vec::new();
-    for case in source.file.cases.iter().filter(wanted) {
+    for case in run.file.cases.iter().filter(wanted) {
         let key: Key<'_> = (&case.engine, &case.model, case.threads, case.depth);
         match groups.iter_mut().find(|group| group.key() == key) {
             Some(group) => group.cases.push(case),
-            None => groups.push(Group { label: &side.label, source, cases: vec![case] }),
+            None => groups.push(Group { label: &side.label, run, cases: vec![case] }),
         }
     }
     groups

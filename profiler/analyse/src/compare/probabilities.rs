@@ -1,7 +1,7 @@
 //! How far the probabilities of two sides differ on the text that both were given.
 
-use super::file::Distance;
-use super::pairing::{Group, Match};
+use super::comparison::ProbabilityDistance;
+use super::pairing::{Group, GroupPair};
 use record::{Examination, TopLogprobs};
 use statistics::mean;
 
@@ -9,26 +9,27 @@ use statistics::mean;
 ///
 /// # Errors
 /// The reason: a side was not examined, or the text has other tokens there.
-pub(super) fn distance(pair: &Match<'_>) -> Result<Distance, String> {
+pub(super) fn distance(pair: &GroupPair<'_>) -> Result<ProbabilityDistance, String> {
     let (baseline, other) = (examined(&pair.baseline)?, examined(&pair.other)?);
     if baseline.ids != other.ids {
         return Err("the text has other tokens on either side: the vocabularies differ".to_owned());
     }
-    let places: Vec<Place> = baseline.positions.iter().zip(&other.positions).filter_map(|(b, o)| place(b, o)).collect();
-    let of = |value: fn(&Place) -> f64| places.iter().map(value).collect::<Vec<_>>();
-    let most = |value: fn(&Place) -> f64| of(value).into_iter().fold(0.0, f64::max);
-    let mean_of = |value: fn(&Place) -> f64| mean(&of(value)).unwrap_or_default();
-    if places.is_empty() {
+    let positions: Vec<PositionDistance> =
+        baseline.positions.iter().zip(&other.positions).filter_map(|(b, o)| distance_at(b, o)).collect();
+    let of = |value: fn(&PositionDistance) -> f64| positions.iter().map(value).collect::<Vec<_>>();
+    let most = |value: fn(&PositionDistance) -> f64| of(value).into_iter().fold(0.0, f64::max);
+    let mean_of = |value: fn(&PositionDistance) -> f64| mean(&of(value)).unwrap_or_default();
+    if positions.is_empty() {
         return Err("the examinations hold no position in common".to_owned());
     }
-    Ok(Distance {
-        positions: places.len(),
-        same_top: mean_of(|place| f64::from(u8::from(place.same_top))),
-        kl_mean: mean_of(|place| place.kl),
-        kl_max: most(|place| place.kl),
-        difference_mean: mean_of(|place| place.difference_mean),
-        difference_max: most(|place| place.difference_max),
-        covered: mean_of(|place| place.covered),
+    Ok(ProbabilityDistance {
+        positions: positions.len(),
+        same_top: mean_of(|position| f64::from(u8::from(position.same_top))),
+        kl_mean: mean_of(|position| position.kl),
+        kl_max: most(|position| position.kl),
+        difference_mean: mean_of(|position| position.difference_mean),
+        difference_max: most(|position| position.difference_max),
+        covered: mean_of(|position| position.covered),
     })
 }
 
@@ -48,7 +49,7 @@ fn examined<'a>(group: &Group<'a>) -> Result<&'a Examination, String> {
 }
 
 /// One position of the text.
-struct Place {
+struct PositionDistance {
     same_top: bool,
     kl: f64,
     difference_mean: f64,
@@ -63,7 +64,7 @@ struct Place {
 /// ```
 /// with p the baseline's probabilities, q the other's, P and Q their sums over the tokens in common. Lumping tokens together never
 /// makes the divergence larger (Cover and Thomas, "Elements of Information Theory", 2006, theorem 2.7.1), so it is at least this.
-fn place(baseline: &TopLogprobs, other: &TopLogprobs) -> Option<Place> {
+fn distance_at(baseline: &TopLogprobs, other: &TopLogprobs) -> Option<PositionDistance> {
     let common: Vec<(f64, f64)> = baseline
         .ids
         .iter()
@@ -78,7 +79,7 @@ fn place(baseline: &TopLogprobs, other: &TopLogprobs) -> Option<Place> {
     let rest = |sum: f64| (1.0 - sum).max(f64::EPSILON);
     let kl: f64 = common.iter().map(|(p, q)| p.exp() * (p - q)).sum();
     let kl = kl + rest(covered) * (rest(covered) / rest(of_other)).ln();
-    Some(Place {
+    Some(PositionDistance {
         same_top: baseline.ids.first()? == other.ids.first()?,
         kl: kl.max(0.0),
         difference_mean: mean(&differences)?,
@@ -101,7 +102,7 @@ mod tests {
     #[test]
     fn a_divergence_by_hand() {
         // p = 1/2 1/4 1/4, q = 1/4 1/2 1/4 of which the last is not listed: KL = 1/2 ln 2 - 1/4 ln 2.
-        let found = place(&top(&[(7, 0.5), (8, 0.25)]), &top(&[(8, 0.5), (7, 0.25)])).unwrap();
+        let found = distance_at(&top(&[(7, 0.5), (8, 0.25)]), &top(&[(8, 0.5), (7, 0.25)])).unwrap();
         assert!((found.kl - 0.25 * 2.0f64.ln()).abs() < 1e-6, "{}", found.kl);
         assert!(!found.same_top && (found.covered - 0.75).abs() < 1e-6);
         assert!((found.difference_max - 2.0f64.ln()).abs() < 1e-6);
@@ -110,8 +111,8 @@ mod tests {
     #[test]
     fn the_same_is_no_distance_and_nothing_in_common_has_none() {
         let same = top(&[(1, 0.6), (2, 0.3)]);
-        let found = place(&same, &same).unwrap();
+        let found = distance_at(&same, &same).unwrap();
         assert!(found.kl.abs() < 1e-9 && found.same_top);
-        assert!(place(&same, &top(&[(3, 0.5)])).is_none());
+        assert!(distance_at(&same, &top(&[(3, 0.5)])).is_none());
     }
 }

@@ -1,13 +1,13 @@
 //! How the machine itself differed between two runs, by the probes of its limits that both took between their rounds.
 
-use super::file::Shift;
-use super::pairing::{Group, Match};
+use super::comparison::Shift;
+use super::pairing::{Group, GroupPair};
 use record::CeilingProbe;
 use statistics::mean;
 
 /// Means of the probes of either run with the same thread count, other / baseline. `None` where the sides were interleaved: one
 /// machine at one time.
-pub(super) fn shift(pair: &Match<'_>) -> Option<Shift> {
+pub(super) fn shift(pair: &GroupPair<'_>) -> Option<Shift> {
     if pair.interleaved {
         return None;
     }

@@ -1,76 +1,60 @@
-//! What is compared with what: whole runs, engines or models of a run, a llama-bench file.
+//! The sides of a comparison: whole runs, or engines or models of a run.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use super::foreign;
-use record::Error;
-use record::RunFile;
-use record::nearest;
+use record::{Error, NamedSource, RunFile, nearest};
 
 /// A run that takes part.
 #[derive(Debug)]
-pub struct Source {
-    /// Where it lies.
+pub struct ComparedRun {
+    /// The path of its folder or file.
     pub path: PathBuf,
-    /// What stands in it.
+    /// Its record.
     pub file: RunFile,
-    /// Measured by another program.
+    /// Whether another program measured it.
     pub foreign: bool,
 }
 
 /// One side of a comparison: a run, or a part of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Side {
-    /// What it is called in reports.
+    /// Its name in reports.
     pub label: String,
-    /// Place in the list of sources.
-    pub source: usize,
+    /// The index of its run in [`Sides::runs`].
+    pub run: usize,
     /// Only cases of this engine.
     pub engine: Option<String>,
     /// Only cases of this model.
     pub model: Option<String>,
 }
 
-/// The sides, the baseline first, with the runs that they are of.
+/// The sides, the baseline first, and their runs.
 #[derive(Debug)]
 pub struct Sides {
     /// Every run once.
-    pub sources: Vec<Source>,
+    pub runs: Vec<ComparedRun>,
     /// At least two.
     pub sides: Vec<Side>,
 }
 
 impl Sides {
-    /// Reads what was named: paths or names of runs, llama-bench files, and behind each of them labels of engines or names of
-    /// models that stand in it. Labels without a run are of the newest one below `parent`, and a run alone is compared within
-    /// itself: its engines, else its models.
+    /// The sides of the runs and parts that were named. A part is the label of an engine or the name of a model. A run alone without
+    /// parts is compared within itself: its engines, else its models.
     ///
     /// # Errors
-    /// When something is not found or cannot be read, or there is only one side.
-    pub fn open(arguments: &[String], parent: &Path) -> Result<Self, Error> {
-        let mut named: Vec<(Source, Vec<&str>)> = Vec::new();
-        for argument in arguments {
-            if let Some(source) = source(argument, parent)? {
-                named.push((source, Vec::new()));
-            } else if let Some((_, parts)) = named.last_mut() {
-                parts.push(argument);
-            } else {
-                named.push((newest(argument, parent)?, vec![argument]));
-            }
-        }
-        if named.is_empty() {
-            named.push((newest("compare", parent)?, Vec::new()));
-        }
+    /// When a part is unknown, or there is only one side.
+    pub fn of(named: Vec<NamedSource>) -> Result<Self, Error> {
         let alone = named.len() == 1;
-        let mut found = Self { sources: Vec::new(), sides: Vec::new() };
-        for (place, (source, parts)) in named.into_iter().enumerate() {
+        let mut found = Self { runs: Vec::new(), sides: Vec::new() };
+        for (index, NamedSource { source, parts }) in named.into_iter().enumerate() {
+            let run = ComparedRun { path: source.path, file: crate::complete(source.opened), foreign: source.foreign };
             let sides = match parts.is_empty() {
-                true if alone => within(&source.file),
-                true => vec![Side { label: source.file.name.clone(), source: 0, engine: None, model: None }],
-                false => parts.iter().map(|part| of(part, &source, alone)).collect::<Result<_, _>>()?,
+                true if alone => within(&run.file),
+                true => vec![Side { label: run.file.name.clone(), run: 0, engine: None, model: None }],
+                false => parts.iter().map(|part| side_of(part, &run, alone)).collect::<Result<_, _>>()?,
             };
-            found.sides.extend(sides.into_iter().map(|side| Side { source: place, ..side }));
-            found.sources.push(source);
+            found.sides.extend(sides.into_iter().map(|side| Side { run: index, ..side }));
+            found.runs.push(run);
         }
         if found.sides.len() < 2 {
             let only = found.sides.first().map_or("nothing", |side| side.label.as_str());
@@ -79,56 +63,27 @@ impl Sides {
                 "name two runs, or a run of several engines (`inferometer run -e candle -e again=candle`)",
             ));
         }
-        found.tell_apart();
+        found.make_labels_unique();
         Ok(found)
     }
 
-    /// Two runs of one name are called by their paths.
-    fn tell_apart(&mut self) {
+    /// Adds the paths to the labels of runs with the same name.
+    fn make_labels_unique(&mut self) {
         let labels: Vec<String> = self.sides.iter().map(|side| side.label.clone()).collect();
-        for (place, side) in self.sides.iter_mut().enumerate() {
-            let twice = labels.iter().enumerate().any(|(other, label)| other != place && *label == side.label);
-            if let Some(source) = self.sources.get(side.source).filter(|_| twice) {
-                side.label = format!("{} ({})", side.label, source.path.display());
+        for (index, side) in self.sides.iter_mut().enumerate() {
+            let twice = labels.iter().enumerate().any(|(other, label)| other != index && *label == side.label);
+            if let Some(run) = self.runs.get(side.run).filter(|_| twice) {
+                side.label = format!("{} ({})", side.label, run.path.display());
             }
         }
     }
-}
-
-/// A run or a foreign file by its path, or a run by its name; `None` where the argument names neither.
-fn source(argument: &str, parent: &Path) -> Result<Option<Source>, Error> {
-    let path = Path::new(argument);
-    if path.is_file() && foreign::is_foreign(path)? {
-        return Ok(Some(Source { path: path.to_path_buf(), file: foreign::read(path)?, foreign: true }));
-    }
-    let place = match record::named(parent, argument) {
-        Some(place) => place,
-        // What looks like a path is meant as one: its own error says what is wrong with it.
-        None if path.exists() || argument.contains(std::path::MAIN_SEPARATOR) => path.to_path_buf(),
-        None => return Ok(None),
-    };
-    let file = crate::open(&place)?;
-    Ok(Some(Source { path: place, file, foreign: false }))
-}
-
-/// The run that was begun last, for an argument that needs one.
-fn newest(argument: &str, parent: &Path) -> Result<Source, Error> {
-    let runs = record::folders(parent)?;
-    let newest = runs.into_iter().filter_map(|folder| Some((folder.file.ok()?, folder.path)));
-    let newest = newest.max_by(|(a, _), (b, _)| a.started.cmp(&b.started));
-    newest.map(|(file, path)| Source { path, file, foreign: false }).ok_or_else(|| {
-        Error::usage(
-            format!("{argument}: no run is named, and there is none below {}", parent.display()),
-            "give the folder of a run, or make one with `inferometer run`",
-        )
-    })
 }
 
 /// The sides of one run: its engines, or its models where it has one engine.
 fn within(file: &RunFile) -> Vec<Side> {
     let side = |label: &str, engine: Option<&str>, model: Option<&str>| Side {
         label: label.to_owned(),
-        source: 0,
+        run: 0,
         engine: engine.map(str::to_owned),
         model: model.map(str::to_owned),
     };
@@ -140,8 +95,8 @@ fn within(file: &RunFile) -> Vec<Side> {
 }
 
 /// A part of a run by the label of an engine or the name of a model.
-fn of(part: &str, source: &Source, alone: bool) -> Result<Side, Error> {
-    let file = &source.file;
+fn side_of(part: &str, run: &ComparedRun, alone: bool) -> Result<Side, Error> {
+    let file = &run.file;
     let is_engine = file.plan.engines.iter().any(|engine| engine == part);
     let is_model = file.plan.models.iter().any(|model| model.name == part);
     if !is_engine && !is_model {
@@ -151,7 +106,7 @@ fn of(part: &str, source: &Source, alone: bool) -> Result<Side, Error> {
         return Err(Error::usage(
             format!(
                 "{part}: neither a run folder nor an engine or a model of {}{}",
-                source.path.display(),
+                run.path.display(),
                 nearest(part, &known)
             ),
             format!("name one of {}", known.join(", ")),
@@ -159,5 +114,5 @@ fn of(part: &str, source: &Source, alone: bool) -> Result<Side, Error> {
     }
     let label = if alone { part.to_owned() } else { format!("{} {part}", file.name) };
     let chosen = |is: bool| is.then(|| part.to_owned());
-    Ok(Side { label, source: 0, engine: chosen(is_engine), model: chosen(is_model && !is_engine) })
+    Ok(Side { label, run: 0, engine: chosen(is_engine), model: chosen(is_model && !is_engine) })
 }

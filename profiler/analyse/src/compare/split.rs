@@ -13,9 +13,9 @@
 
 use std::collections::BTreeSet;
 
-use super::file::{Part, Split};
-use super::pairing::{Group, Match};
-use crate::summary::PHASES;
+use super::comparison::{Split, SplitPart};
+use super::pairing::{Group, GroupPair};
+use crate::summary::PHASE_TIMES;
 use record::{Case, Sample};
 use statistics::mean;
 
@@ -39,7 +39,7 @@ const MOST_NAMES: usize = 4;
 const BETWEEN: &str = "between the ops";
 
 /// The splits that both sides have the figures for.
-pub(super) fn splits(pair: &Match<'_>) -> Vec<Split> {
+pub(super) fn splits(pair: &GroupPair<'_>) -> Vec<Split> {
     let prefill = |sample: &Sample| Some(sample.prefill_s? / sample.prompt_tokens.filter(|n| *n > 0)? as f64);
     let decode = |sample: &Sample| {
         let steps = sample.output_tokens.and_then(|tokens| tokens.checked_sub(1)).filter(|steps| *steps > 0)?;
@@ -52,18 +52,18 @@ pub(super) fn splits(pair: &Match<'_>) -> Vec<Split> {
 }
 
 /// Mean over the prompts that both answered of the means over their samples, or `None` where one of them has no value.
-fn middle(pair: &Match<'_>, side: usize, of: impl Fn(&Sample) -> Option<f64>) -> Option<f64> {
+fn middle(pair: &GroupPair<'_>, side: usize, of: impl Fn(&Sample) -> Option<f64>) -> Option<f64> {
     let cases = pair.prompts().map(|(b, o)| if side == 0 { b } else { o });
     let means = cases.map(|case| mean(&case.clean_samples().filter_map(&of).collect::<Vec<_>>()));
     mean(&means.collect::<Option<Vec<f64>>>()?)
 }
 
-fn latency(pair: &Match<'_>) -> Option<Split> {
+fn latency(pair: &GroupPair<'_>) -> Option<Split> {
     let whole = [middle(pair, 0, |s| s.latency_s)?, middle(pair, 1, |s| s.latency_s)?];
     let mut parts: Vec<(String, [f64; 2])> = Vec::new();
     // What a side does not tell apart is in its next phase; there the other side's waits for it.
     let mut waiting: (Vec<&str>, [f64; 2]) = (Vec::new(), [0.0; 2]);
-    for (name, of) in PHASES {
+    for (name, of) in PHASE_TIMES {
         let times = [middle(pair, 0, of), middle(pair, 1, of)];
         waiting.0.push(name);
         for (sum, time) in waiting.1.iter_mut().zip(times) {
@@ -80,7 +80,7 @@ fn latency(pair: &Match<'_>) -> Option<Split> {
     Some(split("latency", "request", whole, parts))
 }
 
-fn forward(pair: &Match<'_>, phase: &str, per: &str, of: fn(&Sample) -> Option<f64>) -> Option<Split> {
+fn forward(pair: &GroupPair<'_>, phase: &str, per: &str, of: fn(&Sample) -> Option<f64>) -> Option<Split> {
     let whole = [middle(pair, 0, of)?, middle(pair, 1, of)?];
     let shares = [shares(&pair.baseline, phase)?, shares(&pair.other, phase)?];
     let others = others(pair, phase);
@@ -94,7 +94,7 @@ fn forward(pair: &Match<'_>, phase: &str, per: &str, of: fn(&Sample) -> Option<f
 }
 
 /// The ops of no group by their names: `other ops (extra_mlp)`.
-fn others(pair: &Match<'_>, phase: &str) -> String {
+fn others(pair: &GroupPair<'_>, phase: &str) -> String {
     let rows = [&pair.baseline, &pair.other].into_iter().flat_map(|group| &group.cases).flat_map(|case| &case.ops);
     let of_none = |op: &str| GROUPS.iter().all(|(_, ops)| !ops.contains(&op));
     let names: BTreeSet<&str> =
@@ -126,7 +126,7 @@ fn shares(group: &Group<'_>, phase: &str) -> Option<Vec<f64>> {
 
 fn split(whole: &str, per: &str, times: [f64; 2], parts: Vec<(String, [f64; 2])>) -> Split {
     let difference = times[1] - times[0];
-    let part = |(name, [baseline_s, other_s]): (String, [f64; 2])| Part {
+    let part = |(name, [baseline_s, other_s]): (String, [f64; 2])| SplitPart {
         name,
         baseline_s,
         other_s,

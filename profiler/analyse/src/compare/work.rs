@@ -1,12 +1,11 @@
 //! Whether two sides did the same work: what must be the same, one check a row, and the label that all of them allow.
 
 use super::answers::{NEAR_TIE, answers};
-use super::file::{Check, Distance, Sameness, Work};
-use super::foreign::BEHIND;
-use super::pairing::Match;
+use super::comparison::{Check, Comparability, ProbabilityDistance, Work};
+use super::pairing::GroupPair;
 use super::probabilities::distance;
 use record::plan::PlannedModel;
-use record::{Case, Reasons, Status};
+use record::{Case, DECODED_AFTER, Reasons, Status};
 
 /// Bits per weight that may differ between two quantisations that are called equivalent, as a share.
 const BITS: f64 = 0.10;
@@ -18,7 +17,7 @@ const SAME_SOURCE: f64 = 0.1;
 const SAME_TOP: f64 = 0.75;
 
 /// What is looked at, each with what it allows.
-pub(super) fn work(pair: &Match<'_>) -> Work {
+pub(super) fn work(pair: &GroupPair<'_>) -> Work {
     let mut reasons = Reasons::new();
     let probabilities = distance(pair).map_err(|reason| reasons.insert("probabilities".to_owned(), reason)).ok();
     let answers = answers(pair);
@@ -44,32 +43,32 @@ pub(super) fn work(pair: &Match<'_>) -> Work {
 }
 
 /// The least that a check allows counts.
-const fn rank(sameness: Sameness) -> u8 {
+const fn rank(sameness: Comparability) -> u8 {
     match sameness {
-        Sameness::Equal => 0,
-        Sameness::QuantEquivalent => 1,
-        Sameness::NotComparable => 2,
+        Comparability::Equal => 0,
+        Comparability::QuantEquivalent => 1,
+        Comparability::NotComparable => 2,
     }
 }
 
-fn both(pair: &Match<'_>, of: impl Fn(&super::pairing::Group<'_>) -> String) -> (String, String) {
+fn both(pair: &GroupPair<'_>, of: impl Fn(&super::pairing::Group<'_>) -> String) -> (String, String) {
     (of(&pair.baseline), of(&pair.other))
 }
 
-fn check(what: &str, (baseline, other): (String, String), allows: Sameness, because: &str) -> Check {
-    let because = if allows == Sameness::Equal { String::new() } else { because.to_owned() };
+fn check(what: &str, (baseline, other): (String, String), allows: Comparability, because: &str) -> Check {
+    let because = if allows == Comparability::Equal { String::new() } else { because.to_owned() };
     Check { what: what.to_owned(), allows, baseline, other, because }
 }
 
 /// A setting that is equal or ends the comparison.
-fn setting(pair: &Match<'_>, what: &str, of: impl Fn(&Match<'_>) -> (String, String)) -> Check {
+fn setting(pair: &GroupPair<'_>, what: &str, of: impl Fn(&GroupPair<'_>) -> (String, String)) -> Check {
     let values = of(pair);
-    let allows = if values.0 == values.1 { Sameness::Equal } else { Sameness::NotComparable };
+    let allows = if values.0 == values.1 { Comparability::Equal } else { Comparability::NotComparable };
     check(what, values, allows, &format!("{what} differ"))
 }
 
 /// The token ids that the model saw.
-fn prompts(pair: &Match<'_>) -> Check {
+fn prompts(pair: &GroupPair<'_>) -> Check {
     let ids = |case: &Case| case.output.as_ref().map(|output| output.prompt_ids.clone()).filter(|ids| !ids.is_empty());
     let (mut same, mut other, mut unknown) = (0, Vec::new(), Vec::new());
     for (b, o) in pair.prompts() {
@@ -89,40 +88,45 @@ fn prompts(pair: &Match<'_>) -> Check {
         (false, _) => format!("the token ids differ in {} ({same} are the same)", other.join(", ")),
         (true, false) => format!("the token ids of {} are not known on both sides", unknown.join(", ")),
     };
-    let allows = if text.is_empty() { Sameness::Equal } else { Sameness::NotComparable };
+    let allows = if text.is_empty() { Comparability::Equal } else { Comparability::NotComparable };
     check("prompt tokens", values, allows, &text)
 }
 
 /// The weights: by their hash, else by what they come from and how many bits they have.
-fn weights(pair: &Match<'_>, probabilities: Option<&Distance>) -> Check {
+fn weights(pair: &GroupPair<'_>, probabilities: Option<&ProbabilityDistance>) -> Check {
     const WHAT: &str = "weights";
     let (Some(b), Some(o)) = (pair.baseline.planned(), pair.other.planned()) else {
-        return check(WHAT, both(pair, |_| "?".to_owned()), Sameness::NotComparable, "the model is not in the plan");
+        return check(
+            WHAT,
+            both(pair, |_| "?".to_owned()),
+            Comparability::NotComparable,
+            "the model is not in the plan",
+        );
     };
-    let values = (told(b), told(o));
+    let values = (text_of(b), text_of(o));
     if pair.interleaved && std::ptr::eq(b, o) {
-        return check(WHAT, values, Sameness::Equal, "");
+        return check(WHAT, values, Comparability::Equal, "");
     }
     if b.sha256.is_some() && b.sha256 == o.sha256 {
-        return check(WHAT, values, Sameness::Equal, "");
+        return check(WHAT, values, Comparability::Equal, "");
     }
     if b.architecture != o.architecture && !b.architecture.is_empty() && !o.architecture.is_empty() {
-        return check(WHAT, values, Sameness::NotComparable, "the architectures differ");
+        return check(WHAT, values, Comparability::NotComparable, "the architectures differ");
     }
     if b.parameters.is_some() && o.parameters.is_some() && b.parameters != o.parameters {
-        return check(WHAT, values, Sameness::NotComparable, "the numbers of parameters differ");
+        return check(WHAT, values, Comparability::NotComparable, "the numbers of parameters differ");
     }
     let Some((bits_b, bits_o)) = bits(b).zip(bits(o)) else {
         return check(
             WHAT,
             values,
-            Sameness::NotComparable,
+            Comparability::NotComparable,
             "their hashes are not both known, nor their bits per weight",
         );
     };
     if (bits_b / bits_o).max(bits_o / bits_b) > 1.0 + BITS {
         let text = format!("{bits_b:.2} and {bits_o:.2} bits per weight: the bytes that a token reads differ");
-        return check(WHAT, values, Sameness::NotComparable, &text);
+        return check(WHAT, values, Comparability::NotComparable, &text);
     }
     let related = source(b).is_some() && source(b) == source(o);
     let near = probabilities.is_some_and(is_near);
@@ -130,13 +134,13 @@ fn weights(pair: &Match<'_>, probabilities: Option<&Distance>) -> Check {
         let how =
             if related { "the same source" } else { "probabilities that are as near as those of the same weights" };
         let text = format!("other bytes of {bits_b:.2} and {bits_o:.2} bits per weight, from {how}");
-        return check(WHAT, values, Sameness::QuantEquivalent, &text);
+        return check(WHAT, values, Comparability::QuantEquivalent, &text);
     }
     let text = "their hashes differ or are not known, and nothing shows that they come from the same weights";
-    check(WHAT, values, Sameness::NotComparable, text)
+    check(WHAT, values, Comparability::NotComparable, text)
 }
 
-fn told(model: &PlannedModel) -> String {
+fn text_of(model: &PlannedModel) -> String {
     let hash =
         model.sha256.as_ref().map_or_else(|| "hash not known".to_owned(), |hash| hash.chars().take(12).collect());
     format!("{} {} ({hash})", model.name, model.quantisation)
@@ -151,7 +155,7 @@ fn bits(model: &PlannedModel) -> Option<f64> {
 }
 
 /// Probabilities as near as those of the same weights.
-fn is_near(found: &Distance) -> bool {
+fn is_near(found: &ProbabilityDistance) -> bool {
     found.kl_mean <= SAME_SOURCE && found.same_top >= SAME_TOP
 }
 
@@ -168,7 +172,7 @@ fn source(model: &PlannedModel) -> Option<&str> {
 type Counts<'a> = (&'a str, Option<usize>, Option<usize>);
 
 /// Tokens that came out of each prompt.
-fn tokens(pair: &Match<'_>) -> Check {
+fn tokens(pair: &GroupPair<'_>) -> Check {
     let of =
         |case: &Case| case.samples.iter().rev().find(|sample| !sample.warmup).and_then(|sample| sample.output_tokens);
     let counts: Vec<Counts<'_>> = pair.prompts().map(|(b, o)| (b.prompt.as_str(), of(b), of(o))).collect();
@@ -179,34 +183,35 @@ fn tokens(pair: &Match<'_>) -> Check {
         .iter()
         .filter(|(_, b, o)| b != o)
         .map(|(prompt, b, o)| {
-            let told = |n: &Option<usize>| n.map_or_else(|| "?".to_owned(), |n| n.to_string());
-            format!("{prompt} ({} and {})", told(b), told(o))
+            let text_of = |n: &Option<usize>| n.map_or_else(|| "?".to_owned(), |n| n.to_string());
+            format!("{prompt} ({} and {})", text_of(b), text_of(o))
         })
         .collect();
     let unknown = counts.iter().any(|(_, b, o)| b.is_none() || o.is_none());
     let text = format!("the answers have other lengths in {}; --ignore-eos makes them equal", other.join(", "));
-    let allows = if other.is_empty() && !unknown { Sameness::Equal } else { Sameness::NotComparable };
+    let allows = if other.is_empty() && !unknown { Comparability::Equal } else { Comparability::NotComparable };
     check("output tokens", (sum(|row| row.1), sum(|row| row.2)), allows, &text)
 }
 
 /// Tokens that the sessions hold: what is reserved differs with it, not what is computed. Known to be different it is told; a foreign
 /// run does not say it.
-fn context(pair: &Match<'_>) -> Check {
+fn context(pair: &GroupPair<'_>) -> Check {
     let of = |model: Option<&PlannedModel>| model.map(|model| model.context).filter(|tokens| *tokens > 0);
     let (b, o) = (of(pair.baseline.planned()), of(pair.other.planned()));
-    let told = |tokens: Option<usize>| tokens.map_or_else(|| "not told".to_owned(), |tokens| tokens.to_string());
-    let allows = if b.zip(o).is_none_or(|(b, o)| b == o) { Sameness::Equal } else { Sameness::NotComparable };
-    check("context", (told(b), told(o)), allows, "the sessions hold other numbers of tokens; --ctx sets them")
+    let text_of = |tokens: Option<usize>| tokens.map_or_else(|| "not told".to_owned(), |tokens| tokens.to_string());
+    let allows = if b.zip(o).is_none_or(|(b, o)| b == o) { Comparability::Equal } else { Comparability::NotComparable };
+    check("context", (text_of(b), text_of(o)), allows, "the sessions hold other numbers of tokens; --ctx sets them")
 }
 
 /// Every case must have ended well.
-fn ended(pair: &Match<'_>) -> Check {
+fn ended(pair: &GroupPair<'_>) -> Check {
     let failed = |side: fn(&(&Case, &Case)) -> String| {
         let of: Vec<String> = pair.prompts().map(|both| side(&both)).filter(|text| !text.is_empty()).collect();
         if of.is_empty() { "all ok".to_owned() } else { of.join("; ") }
     };
     let values = (failed(|(b, _)| unfinished(b)), failed(|(_, o)| unfinished(o)));
-    let allows = if values.0 == values.1 && values.0 == "all ok" { Sameness::Equal } else { Sameness::NotComparable };
+    let allows =
+        if values.0 == values.1 && values.0 == "all ok" { Comparability::Equal } else { Comparability::NotComparable };
     check("cases", values, allows, "some cases did not end well")
 }
 
@@ -218,13 +223,13 @@ fn unfinished(case: &Case) -> String {
 }
 
 /// A generation that a foreign run measured elsewhere in the context.
-fn elsewhere(pair: &Match<'_>) -> Check {
-    let of = |case: &Case| case.reasons.get(BEHIND).cloned();
+fn elsewhere(pair: &GroupPair<'_>) -> Check {
+    let of = |case: &Case| case.reasons.get(DECODED_AFTER).cloned();
     match pair.prompts().filter(|(b, o)| of(b) != of(o)).find_map(|(b, o)| of(b).or_else(|| of(o))) {
         Some(text) => check(
             "place of the decoded tokens",
             ("behind the prompt".to_owned(), text.clone()),
-            Sameness::NotComparable,
+            Comparability::NotComparable,
             &text,
         ),
         None => Check::default(),
@@ -232,15 +237,15 @@ fn elsewhere(pair: &Match<'_>) -> Check {
 }
 
 /// What the programs were built for: other instructions are another program. Between programs of different makers nothing is held.
-fn build(pair: &Match<'_>) -> Check {
+fn build(pair: &GroupPair<'_>) -> Check {
     let (b, o) = (&pair.baseline.file().tool, &pair.other.file().tool);
     if pair.interleaved {
-        return check("build", ("this program".to_owned(), "this program".to_owned()), Sameness::Equal, "");
+        return check("build", ("this program".to_owned(), "this program".to_owned()), Comparability::Equal, "");
     }
     if b.name != o.name {
         return Check::default();
     }
-    let told = |tool: &record::Tool| {
+    let text_of = |tool: &record::Tool| {
         format!("{} {}, {} target features", tool.profile, tool.target, tool.target_features.len())
     };
     let missing = |a: &[String], b: &[String]| {
@@ -271,38 +276,42 @@ fn build(pair: &Match<'_>) -> Check {
     if b.target != o.target {
         text.push("the targets differ".to_owned());
     }
-    let allows = if text.is_empty() { Sameness::Equal } else { Sameness::NotComparable };
-    check("build", (told(b), told(o)), allows, &text.join("; "))
+    let allows = if text.is_empty() { Comparability::Equal } else { Comparability::NotComparable };
+    check("build", (text_of(b), text_of(o)), allows, &text.join("; "))
 }
 
 /// One node.
-fn machine(pair: &Match<'_>) -> Check {
+fn machine(pair: &GroupPair<'_>) -> Check {
     if pair.interleaved {
-        return check("processor", ("this run".to_owned(), "this run".to_owned()), Sameness::Equal, "");
+        return check("processor", ("this run".to_owned(), "this run".to_owned()), Comparability::Equal, "");
     }
-    let told = |group: &super::pairing::Group<'_>| {
+    let text_of = |group: &super::pairing::Group<'_>| {
         let processor = &group.file().environment.processor;
         processor.model.clone().unwrap_or_else(|| "not told".to_owned())
     };
-    let values = both(pair, told);
-    let allows = if values.0 == values.1 { Sameness::Equal } else { Sameness::NotComparable };
+    let values = both(pair, text_of);
+    let allows = if values.0 == values.1 { Comparability::Equal } else { Comparability::NotComparable };
     check("processor", values, allows, "measured on different processors")
 }
 
 /// Answers that part where it is no near-tie come from another computation.
-fn same_answers(pair: &Match<'_>, answers: &[super::file::Agreement], probabilities: &Option<Distance>) -> Check {
+fn same_answers(
+    pair: &GroupPair<'_>,
+    answers: &[super::comparison::Agreement],
+    probabilities: &Option<ProbabilityDistance>,
+) -> Check {
     const WHAT: &str = "greedy answers";
     let (same, of) = answers.iter().fold((0, 0), |sum, row| (sum.0 + row.same, sum.1 + row.of));
     if of == 0 {
         // Foreign runs and servers do not tell their tokens: the other checks must do.
         return Check::default();
     }
-    let apart: Vec<&super::file::Agreement> = answers.iter().filter(|row| row.same < row.of).collect();
-    let told = match apart.len() {
+    let apart: Vec<&super::comparison::Agreement> = answers.iter().filter(|row| row.same < row.of).collect();
+    let difference = match apart.len() {
         0 => "the same tokens".to_owned(),
         parted => format!("{same} of {of} tokens before they part, in {parted} of {} prompts", answers.len()),
     };
-    let values = ("reference".to_owned(), told);
+    let values = ("reference".to_owned(), difference);
     let far: Vec<String> = apart
         .iter()
         .filter(|row| row.near_tie == Some(false))
@@ -315,11 +324,11 @@ fn same_answers(pair: &Match<'_>, answers: &[super::file::Agreement], probabilit
     // Another quantisation answers otherwise by right; what its weights allow stands in their own row.
     if !far.is_empty() && same_bytes {
         let text = format!("they part where it is no near-tie (above {NEAR_TIE} nats): {}", far.join(", "));
-        return check(WHAT, values, Sameness::NotComparable, &text);
+        return check(WHAT, values, Comparability::NotComparable, &text);
     }
     if unknown && !near && same_bytes {
         let text = "they part, and whether at near-ties is not known: a side lists no probabilities";
-        return check(WHAT, values, Sameness::NotComparable, text);
+        return check(WHAT, values, Comparability::NotComparable, text);
     }
-    check(WHAT, values, Sameness::Equal, "")
+    check(WHAT, values, Comparability::Equal, "")
 }

@@ -63,9 +63,8 @@ fn a_depth_beyond_the_context_is_told() {
     insta::assert_snapshot!(error, @"predict -m small: a depth of 200000, 128 prompt tokens and 9 new ones are 200137, the model has a context of 131072; lower --depth, --prompt-tokens or -n");
     let mut short = small();
     short.spec.context_length = 2048;
-    let mut file = run_file(&[&short]);
-    what_if(&mut file);
-    let row = file.what_if.iter().find(|row| row.what == "small behind 4096 tokens").unwrap();
+    let rows = what_if(&run_file(&[&short])).unwrap();
+    let row = rows.iter().find(|row| row.what == "small behind 4096 tokens").unwrap();
     assert!(row.decode_tps.is_none() && row.reasons["decode_tps"].contains("context of 2048"));
 }
 
@@ -96,14 +95,15 @@ fn the_limit_is_that_of_the_verdicts() {
     assert_eq!((prefill.limit(), decode.limit()), (Some(Limit::Compute), Some(Limit::MemoryBandwidth)));
     assert_eq!((prefill.limit_name(), decode.limit_name()), ("compute", "memory bandwidth"));
     // By the least times, not by the time that kernels leave.
-    let slow = Parts { memory_s: 0.1, compute_s: 0.9, least_memory_s: 0.3, least_compute_s: 0.1, ..Parts::default() };
+    let slow =
+        TimeParts { memory_s: 0.1, compute_s: 0.9, least_memory_s: 0.3, least_compute_s: 0.1, ..TimeParts::default() };
     assert_eq!(slow.limit(), Some(Limit::MemoryBandwidth));
-    assert_eq!(Parts::default().limit(), None, "a file of an earlier version");
+    assert_eq!(TimeParts::default().limit(), None, "a file of an earlier version");
 }
 
 #[test]
 fn a_larger_model_has_wider_intervals_and_one_teacher_the_widest() {
-    let of = |runs: &RunFile, target: &Subject| predict(target, &settings(1), &[runs], None).unwrap();
+    let of = |runs: &RunFile, target: &Target| predict(target, &settings(1), &[runs], None).unwrap();
     let (one, two) = (run_file(&[&medium()]), run_file(&[&small(), &medium()]));
     let far = of(&one, &large()).extrapolation.unwrap();
     assert!(far.one_model && far.ratio > 3.0 && (far.error - 0.2 * far.ratio.ln()).abs() < 1e-12);
@@ -128,7 +128,7 @@ fn the_nearest_case_is_compared_and_named() {
         sample.decode_tps = Some(1.0);
     }
     truth.cases.insert(0, other);
-    let checked = compare(&found, &truth).unwrap();
+    let checked = check(&found, &truth).unwrap();
     assert_eq!(checked.case, "candle/large/p/t1/d0");
     assert_eq!(
         checked.notes,
@@ -137,7 +137,7 @@ fn the_nearest_case_is_compared_and_named() {
     assert!(checked.rows.iter().all(|row| row.field != "decode_tps" || row.measured > 1.0));
     truth.cases.truncate(1);
     truth.name = "planted".to_owned();
-    let checked = compare(&found, &truth).unwrap();
+    let checked = check(&found, &truth).unwrap();
     assert_eq!(checked.case, "candle/large/p/t1/d512");
     assert_eq!(
         checked.notes[0],

@@ -3,7 +3,7 @@
 use models::DType;
 use models::cost::{OpCost, OpKind, WeightTypes};
 
-/// Ops whose times follow one law together.
+/// Ops whose times follow one cost together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Class {
     /// Products with weights of one type: their time depends on sizes, not on the layer's part.
@@ -85,7 +85,7 @@ impl Call {
         }
     }
 
-    /// The same attention over so many positions less: what a law that covers no more of them is asked. Unit of `part`: share.
+    /// The same attention over so many positions less: what a cost that covers no more of them is asked. Unit of `part`: share.
     pub(super) fn over(&self, part: f64) -> Vec<f64> {
         let mut features = self.features.clone();
         if let Some(flops) = features.first_mut() {
@@ -103,7 +103,7 @@ impl Call {
         weights.copied().unwrap_or(0.0)
     }
 
-    /// The same product with its weights stored in another type: what a law of that type is asked.
+    /// The same product with its weights stored in another type: what a cost of that type is asked.
     pub(super) fn stored_as(&self, own: DType, other: DType) -> Vec<f64> {
         let ratio = other.bytes_per_elem() / own.bytes_per_elem();
         let mut features = self.features.clone();

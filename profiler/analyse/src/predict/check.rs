@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::Ground;
+use super::CeilingBasis;
 use super::prediction::{Figure, PREDICTION_VERSION, Prediction};
 use record::Error;
 use record::{Case, RunFile, Sample, Status};
@@ -10,7 +10,7 @@ use statistics::median;
 
 /// A figure beside its estimate.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Comparison {
+pub struct CheckedFigure {
     /// Field name of the estimate.
     pub field: &'static str,
     /// As it was written.
@@ -21,7 +21,7 @@ pub struct Comparison {
     pub measured: f64,
 }
 
-impl Comparison {
+impl CheckedFigure {
     /// `scaled (or predicted) / measured - 1`.
     #[must_use]
     pub fn error(&self) -> f64 {
@@ -36,24 +36,23 @@ impl Comparison {
     }
 }
 
-/// Reads an estimate back.
+/// The estimate in the content of a file. `path` is its place in errors.
 ///
 /// # Errors
-/// When it cannot be read, is no estimate, or was written by a newer version.
-pub fn read(path: &Path) -> Result<Prediction, Error> {
-    let bytes = std::fs::read(path).map_err(Error::file(path, "read"))?;
+/// When it is not an estimate, or was written by a newer version.
+pub fn parse(path: &Path, bytes: &[u8]) -> Result<Prediction, Error> {
     let wrong =
         |problem: String, advice: &str| Error::Content { path: path.to_path_buf(), problem, advice: advice.to_owned() };
     let value: serde_json::Value =
-        serde_json::from_slice(&bytes).map_err(|error| wrong(format!("is not JSON: {error}"), MAKE_ONE))?;
+        serde_json::from_slice(bytes).map_err(|error| wrong(format!("is not JSON: {error}"), MAKE_ONE))?;
     match value["prediction_version"].as_u64() {
-        None => Err(wrong("has no prediction_version, so it is no prediction of inferometer".to_owned(), MAKE_ONE)),
+        None => Err(wrong("has no prediction_version, so it is not a prediction of inferometer".to_owned(), MAKE_ONE)),
         Some(version) if version > u64::from(PREDICTION_VERSION) => Err(wrong(
             format!("has prediction version {version}, this program reads up to {PREDICTION_VERSION}"),
             "read it with the version of inferometer that wrote it, or a newer one",
         )),
-        Some(_) => serde_json::from_slice(&bytes).map_err(|error| {
-            wrong(format!("is not what its version says: {error}"), "it was changed after it was written")
+        Some(_) => serde_json::from_slice(bytes).map_err(|error| {
+            wrong(format!("does not match its version: {error}"), "it was changed after it was written")
         }),
     }
 }
@@ -62,13 +61,13 @@ const MAKE_ONE: &str = "write one with `inferometer predict -m MODEL -o FILE`";
 
 /// An estimate beside a case of a run.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Checked {
+pub struct PredictionCheck {
     /// The case that it is compared with.
     pub case: String,
     /// What a reader has to know of the choice and of the run.
     pub notes: Vec<String>,
     /// One per figure that was both estimated and measured.
-    pub rows: Vec<Comparison>,
+    pub rows: Vec<CheckedFigure>,
 }
 
 /// Settings of a case that it is chosen by.
@@ -117,7 +116,7 @@ impl Asked {
 ///
 /// # Errors
 /// When the run has no such case, naming those that it has.
-pub fn compare(prediction: &Prediction, file: &RunFile) -> Result<Checked, Error> {
+pub fn check(prediction: &Prediction, file: &RunFile) -> Result<PredictionCheck, Error> {
     let like =
         |case: &&Case| case.model == prediction.model && case.engine == prediction.engine && case.status == Status::Ok;
     let cases: Vec<&Case> = file.cases.iter().filter(like).collect();
@@ -130,7 +129,7 @@ pub fn compare(prediction: &Prediction, file: &RunFile) -> Result<Checked, Error
     let known: Vec<(&Case, Asked)> = cases.iter().filter_map(|case| Some((*case, Asked::of(case)?))).collect();
     let nearest = known.iter().min_by(|a, b| asked.distance(&a.1).total_cmp(&asked.distance(&b.1)));
     let Some((chosen, has)) = nearest.copied() else { return Err(no_such_case(prediction, file)) };
-    Ok(Checked {
+    Ok(PredictionCheck {
         case: chosen.id.clone(),
         notes: notes(prediction, file, (&known, chosen), (asked, has)),
         rows: rows(prediction, file, &cases, chosen),
@@ -172,11 +171,11 @@ fn notes(
     notes
 }
 
-fn rows(prediction: &Prediction, file: &RunFile, cases: &[&Case], chosen: &Case) -> Vec<Comparison> {
-    let ground = Ground::of(file, chosen.threads, Some(&prediction.model));
+fn rows(prediction: &Prediction, file: &RunFile, cases: &[&Case], chosen: &Case) -> Vec<CheckedFigure> {
+    let basis = CeilingBasis::of(file, chosen.threads, Some(&prediction.model));
     let middle =
         |value: fn(&Sample) -> Option<f64>| median(&chosen.clean_samples().filter_map(value).collect::<Vec<_>>());
-    let on = |parts: Option<super::Parts>| Some(parts?.on(&prediction.ground, &ground?));
+    let on = |parts: Option<super::TimeParts>| Some(parts?.on(&prediction.basis, &basis?));
     let load = |cold: bool| {
         let loads = cases.iter().filter(|case| match case.memory.load_cached_share {
             Some(share) if cold => share <= 0.0,
@@ -205,7 +204,7 @@ fn rows(prediction: &Prediction, file: &RunFile, cases: &[&Case], chosen: &Case)
         ),
     ];
     let row = |(field, predicted, scaled, measured): (_, Option<Figure>, _, Option<f64>)| {
-        Some(Comparison { field, predicted: predicted?, scaled, measured: measured? })
+        Some(CheckedFigure { field, predicted: predicted?, scaled, measured: measured? })
     };
     rows.into_iter().filter_map(row).collect()
 }

@@ -7,11 +7,11 @@ use models::cost::WeightTypes;
 use models::{Bytes, Spec};
 
 use super::call::{Call, Key};
-use super::ground::Ground;
-use super::knowledge::{Knowledge, load_features, overhead_features};
-use super::observe::{BATCH, Need, Pass, Seen, Shape, observe};
-use super::prediction::{Extrapolation, Figure, PREDICTION_VERSION, Parts, Prediction};
-use super::reach::Context;
+use super::ceiling_basis::CeilingBasis;
+use super::extrapolation::PositionRange;
+use super::fitted_models::{FittedModels, load_features, overhead_features};
+use super::observe::{BATCH, ForwardPass, MemoryNeed, PassShape, RunObservations, observe};
+use super::prediction::{Extrapolation, Figure, PREDICTION_VERSION, Prediction, TimeParts};
 use record::Error;
 use record::{Ceilings, Reasons, RunFile, Spread};
 
@@ -28,7 +28,7 @@ const POSITIONS: usize = 9;
 
 /// What is estimated.
 #[derive(Debug, Clone)]
-pub struct Subject {
+pub struct Target {
     /// What a run would call it.
     pub name: String,
     /// As it was asked for.
@@ -69,19 +69,19 @@ pub struct Settings {
 /// When the tokens are more than the model's context, or neither the runs nor `ceilings` know the machine's limits for the thread
 /// count.
 pub fn predict(
-    subject: &Subject,
+    subject: &Target,
     settings: &Settings,
     runs: &[&RunFile],
     ceilings: Option<&Ceilings>,
 ) -> Result<Prediction, Error> {
     settings.fit(subject)?;
-    let ground = runs
+    let basis = runs
         .iter()
-        .find_map(|run| Ground::of(run, settings.threads, None))
-        .or_else(|| ceilings.and_then(|known| Ground::of_ceilings(known, settings.threads)))
-        .ok_or_else(|| no_ground(settings.threads, runs))?;
+        .find_map(|run| CeilingBasis::of(run, settings.threads, None))
+        .or_else(|| ceilings.and_then(|known| CeilingBasis::of_ceilings(known, settings.threads)))
+        .ok_or_else(|| no_basis(settings.threads, runs))?;
     let rates = runs.iter().find_map(|run| run.ceilings.as_ref()).or(ceilings);
-    let mut prediction = empty(subject, settings, ground);
+    let mut prediction = empty(subject, settings, basis);
     let mut seen = Vec::new();
     for run in runs {
         let found = observe(run, &settings.engine);
@@ -95,7 +95,7 @@ pub fn predict(
     }
     prediction.skipped.sort();
     prediction.skipped.dedup();
-    let task = Task { subject, settings, ground };
+    let task = Estimator { subject, settings, basis };
     if seen.iter().all(|seen| seen.cases.is_empty()) {
         task.bounds(&mut prediction, rates);
     } else {
@@ -111,7 +111,7 @@ impl Settings {
     }
 
     /// An error where the context of the model is shorter than what is asked about.
-    fn fit(&self, subject: &Subject) -> Result<(), Error> {
+    fn fit(&self, subject: &Target) -> Result<(), Error> {
         let (tokens, context) = (self.tokens(), subject.spec.context_length);
         if tokens <= context {
             return Ok(());
@@ -127,7 +127,7 @@ impl Settings {
     }
 }
 
-fn no_ground(threads: usize, runs: &[&RunFile]) -> Error {
+fn no_basis(threads: usize, runs: &[&RunFile]) -> Error {
     let known: BTreeSet<usize> = runs
         .iter()
         .filter_map(|run| run.ceilings.as_ref())
@@ -143,7 +143,7 @@ fn no_ground(threads: usize, runs: &[&RunFile]) -> Error {
     )
 }
 
-fn empty(subject: &Subject, settings: &Settings, ground: Ground) -> Prediction {
+fn empty(subject: &Target, settings: &Settings, basis: CeilingBasis) -> Prediction {
     Prediction {
         prediction_version: PREDICTION_VERSION,
         made: None,
@@ -157,7 +157,7 @@ fn empty(subject: &Subject, settings: &Settings, ground: Ground) -> Prediction {
         prompt_tokens: settings.prompt_tokens,
         new_tokens: settings.new_tokens,
         file_bytes: subject.file_bytes.get(),
-        ground,
+        basis,
         extrapolation: None,
         load_warm_s: None,
         load_cold_s: None,
@@ -174,34 +174,34 @@ fn empty(subject: &Subject, settings: &Settings, ground: Ground) -> Prediction {
 }
 
 /// One estimate.
-struct Task<'a> {
-    subject: &'a Subject,
+struct Estimator<'a> {
+    subject: &'a Target,
     settings: &'a Settings,
-    ground: Ground,
+    basis: CeilingBasis,
 }
 
 /// A phase, summed.
 struct Sum {
-    parts: Parts,
+    parts: TimeParts,
     /// Relative, one standard error.
     error: f64,
 }
 
-impl Task<'_> {
-    fn estimates(&self, prediction: &mut Prediction, seen: &[Seen], rates: Option<&Ceilings>) {
-        let knowledge = Knowledge::learn(seen, self.settings.threads, self.ground);
+impl Estimator<'_> {
+    fn estimates(&self, prediction: &mut Prediction, seen: &[RunObservations], rates: Option<&Ceilings>) {
+        let models = FittedModels::learn(seen, self.settings.threads, self.basis);
         let mut notes = BTreeSet::new();
-        if let Some(known) = &knowledge.other_threads {
+        if let Some(known) = &models.other_threads {
             let known: Vec<String> = known.iter().map(usize::to_string).collect();
             let (asked, known) = (self.settings.threads, known.join(", "));
             notes.insert(format!(
                 "{asked} threads were never measured: times are those of {known}, scaled by the ceilings"
             ));
         }
-        let far = self.extrapolation(&knowledge);
+        let far = self.extrapolation(&models);
         prediction.extrapolation = far;
         let far = far.map_or(0.0, |far| far.error);
-        match self.sum(&knowledge, Pass::Prefill, &mut notes) {
+        match self.sum(&models, ForwardPass::Prefill, &mut notes) {
             Ok(sum) => {
                 let tokens = self.settings.prompt_tokens as f64;
                 let half = SIDES * sum.error.hypot(far);
@@ -210,7 +210,7 @@ impl Task<'_> {
             }
             Err(reason) => drop(prediction.reasons.insert("prefill_tps".to_owned(), reason)),
         }
-        match self.sum(&knowledge, Pass::Decode, &mut notes) {
+        match self.sum(&models, ForwardPass::Decode, &mut notes) {
             Ok(sum) => {
                 let half = SIDES * sum.error.hypot(far);
                 prediction.decode_tps = Some(Figure::within(1.0 / sum.parts.seconds(), half));
@@ -219,14 +219,14 @@ impl Task<'_> {
             Err(reason) => drop(prediction.reasons.insert("decode_tps".to_owned(), reason)),
         }
         prediction.notes = notes.into_iter().collect();
-        self.memory(prediction, &knowledge, far);
-        self.load(prediction, &knowledge, far, rates);
+        self.memory(prediction, &models, far);
+        self.load(prediction, &models, far, rates);
     }
 
     /// How far the bytes of an output token are from those measured.
-    fn extrapolation(&self, knowledge: &Knowledge) -> Option<Extrapolation> {
-        let (calls, repeats) = self.calls(Pass::Decode);
-        knowledge.far.of_bytes(calls.iter().map(|call| call.streamed).sum::<f64>() / repeats)
+    fn extrapolation(&self, models: &FittedModels) -> Option<Extrapolation> {
+        let (calls, repeats) = self.calls(ForwardPass::Decode);
+        models.far.of_bytes(calls.iter().map(|call| call.streamed).sum::<f64>() / repeats)
     }
 
     /// The time of a phase:
@@ -234,56 +234,57 @@ impl Task<'_> {
     /// ```text
     /// prefill            sum over the ops of all passes of (t(op) + gap)
     /// decode, per token  mean over the positions of sum over ops of (t(op) + gap)  +  sampling (per entry of the vocabulary) + text
-    /// error              sqrt( sum over laws (share e)^2 + (memory share s_B)^2 + (compute share s_C)^2 + s_phase^2 )
+    /// error              sqrt( sum over costs (share e)^2 + (memory share s_B)^2 + (compute share s_C)^2 + s_phase^2 )
     /// ```
     ///
-    /// Unit: seconds; the error is relative. All calls that rest on one law miss together, laws miss independently; `s` are the
+    /// Unit: seconds; the error is relative. All calls that rest on one cost miss together, costs miss independently; `s` are the
     /// relative standard deviations of the ceilings and of the phase from request to request.
-    fn sum(&self, knowledge: &Knowledge, pass: Pass, notes: &mut BTreeSet<String>) -> Result<Sum, String> {
+    fn sum(&self, models: &FittedModels, pass: ForwardPass, notes: &mut BTreeSet<String>) -> Result<Sum, String> {
         let (calls, repeats) = self.calls(pass);
-        let mut by_law: BTreeMap<Key, f64> = BTreeMap::new();
-        let mut parts = Parts::default();
-        let mut beyond: Option<(f64, Context)> = None;
+        let mut by_cost: BTreeMap<Key, f64> = BTreeMap::new();
+        let mut parts = TimeParts::default();
+        let mut beyond: Option<(f64, PositionRange)> = None;
         for call in &calls {
-            let timed = knowledge.time(call, notes)?;
-            let farther =
-                |known: &Context| beyond.is_none_or(|(positions, _)| call.positions > positions).then_some(*known);
+            let timed = models.time(call, notes)?;
+            let farther = |known: &PositionRange| {
+                beyond.is_none_or(|(positions, _)| call.positions > positions).then_some(*known)
+            };
             if let Some(known) = timed.beyond.as_ref().and_then(farther) {
                 beyond = Some((call.positions, known));
             }
-            parts.add_least(&self.ground, (call.streamed, call.flops), repeats);
+            parts.add_least(&self.basis, (call.streamed, call.flops), repeats);
             let seconds = timed.seconds / repeats;
-            *by_law.entry(timed.law.0).or_default() += seconds * timed.law.1;
+            *by_cost.entry(timed.cost.0).or_default() += seconds * timed.cost.1;
             parts.memory_s += seconds * timed.memory;
             parts.compute_s += seconds * (1.0 - timed.memory);
         }
         notes.extend(beyond.map(|(positions, known)| known.note(pass.name(), positions)));
-        let gap = knowledge.gap(pass).ok_or_else(|| format!("no run has traced a {}", pass.name()))?;
+        let gap = models.gap(pass).ok_or_else(|| format!("no run has traced a {}", pass.name()))?;
         parts.between_s = gap * calls.len() as f64 / repeats;
         parts.compute_s += parts.between_s;
-        if pass == Pass::Decode
-            && let Some(token) = knowledge.token
+        if pass == ForwardPass::Decode
+            && let Some(token) = models.token
         {
             parts.compute_s += token.sample_per_entry * self.subject.spec.vocab as f64 + token.rest;
         }
         let whole = parts.seconds();
-        let laws: f64 = by_law.values().map(|error| (error / whole).powi(2)).sum();
-        let ceilings = (parts.memory_s / whole * self.ground.memory_spread)
-            .hypot(parts.compute_s / whole * self.ground.compute_spread);
-        Ok(Sum { parts, error: laws.sqrt().hypot(ceilings).hypot(knowledge.spread(pass)) })
+        let costs: f64 = by_cost.values().map(|error| (error / whole).powi(2)).sum();
+        let ceilings = (parts.memory_s / whole * self.basis.memory_spread)
+            .hypot(parts.compute_s / whole * self.basis.compute_spread);
+        Ok(Sum { parts, error: costs.sqrt().hypot(ceilings).hypot(models.spread(pass)) })
     }
 
     /// The calls of a phase, and by how much they are too many.
-    fn calls(&self, pass: Pass) -> (Vec<Call>, f64) {
+    fn calls(&self, pass: ForwardPass) -> (Vec<Call>, f64) {
         let Settings { depth, prompt_tokens, new_tokens, .. } = *self.settings;
-        let shape = Shape {
+        let shape = PassShape {
             spec: &self.subject.spec,
             types: &self.subject.types,
             kv: self.settings.kv_type.dtype(),
             batch: self.settings.batch.unwrap_or(BATCH),
         };
         let flat = |calls: BTreeMap<_, Vec<Call>>| calls.into_values().flatten().collect::<Vec<_>>();
-        if pass == Pass::Prefill {
+        if pass == ForwardPass::Prefill {
             return (flat(shape.prefill(prompt_tokens, depth)), 1.0);
         }
         let decodes = new_tokens.saturating_sub(1).max(1);
@@ -296,7 +297,7 @@ impl Task<'_> {
 
     fn need(&self) -> f64 {
         let Settings { depth, prompt_tokens, new_tokens, .. } = *self.settings;
-        let need = Need {
+        let need = MemoryNeed {
             spec: &self.subject.spec,
             kv: self.settings.kv_type.dtype(),
             positions: depth + prompt_tokens + new_tokens,
@@ -305,36 +306,36 @@ impl Task<'_> {
         self.subject.file_bytes.as_f64() + need.bytes()
     }
 
-    /// Vocabulary and size of the file, through the features of a law.
+    /// Vocabulary and size of the file, through the features of a cost.
     fn features(&self, of: fn(f64, f64) -> [f64; 3]) -> [f64; 3] {
         of(self.subject.spec.vocab as f64, self.subject.file_bytes.as_f64())
     }
 
     /// `file + cache in use + activations + logits + overhead(vocabulary, file)`, in bytes; `far` is what the size adds to the error
     /// of the overhead.
-    fn memory(&self, prediction: &mut Prediction, knowledge: &Knowledge, far: f64) {
+    fn memory(&self, prediction: &mut Prediction, models: &FittedModels, far: f64) {
         let known = self.need();
-        let Some(law) = &knowledge.overhead else {
+        let Some(cost) = &models.overhead else {
             prediction.memory_bytes = Some(Figure::bound(known));
             let reason = "no run says what the engine needs beside weights and cache: a lower bound";
             prediction.notes.push(format!("memory: {reason}"));
             return;
         };
-        let overhead = law.value(&self.features(overhead_features));
+        let overhead = cost.value(&self.features(overhead_features));
         let value = known + overhead;
-        let half = (SIDES * (overhead * law.error.hypot(far)).hypot(known * SIZES)).max(MEMORY * value);
+        let half = (SIDES * (overhead * cost.error.hypot(far)).hypot(known * SIZES)).max(MEMORY * value);
         prediction.memory_bytes =
             Some(Figure { low: Some((value - half).max(0.0)), high: Some(value + half), ..Figure::within(value, 0.0) });
     }
 
-    /// `warm = law(vocabulary, file)`, or `file / warm read rate` as a bound; `cold = warm + file / cold read rate`, in seconds.
-    fn load(&self, prediction: &mut Prediction, knowledge: &Knowledge, far: f64, rates: Option<&Ceilings>) {
-        let warm = knowledge.load.as_ref().map(|law| {
-            let seconds = law.value(&self.features(load_features));
+    /// `warm = cost(vocabulary, file)`, or `file / warm read rate` as a bound; `cold = warm + file / cold read rate`, in seconds.
+    fn load(&self, prediction: &mut Prediction, models: &FittedModels, far: f64, rates: Option<&Ceilings>) {
+        let warm = models.load.as_ref().map(|cost| {
+            let seconds = cost.value(&self.features(load_features));
             // The second coefficient is that of the file.
-            let known = law.coefficients.get(1).is_some_and(|per_byte| *per_byte > 0.0);
-            let more = if known { 0.0 } else { self.more_to_read(knowledge.loaded, rates) };
-            ((seconds + more).max(seconds / 2.0), SIDES * law.error.hypot(far))
+            let known = cost.coefficients.get(1).is_some_and(|per_byte| *per_byte > 0.0);
+            let more = if known { 0.0 } else { self.more_to_read(models.loaded, rates) };
+            ((seconds + more).max(seconds / 2.0), SIDES * cost.error.hypot(far))
         });
         prediction.load_warm_s = match warm {
             Some((seconds, half)) => Some(Figure::within(seconds, half)),
@@ -375,7 +376,7 @@ impl Task<'_> {
         }
         let rate = rates.and_then(|rates| rates.file_read_warm).map(|rate| rate.median).filter(|rate| *rate > 0.0);
         let file = self.subject.file_bytes.as_f64();
-        (file - file.clamp(least, most)) / rate.unwrap_or(self.ground.memory)
+        (file - file.clamp(least, most)) / rate.unwrap_or(self.basis.memory)
     }
 
     /// Seconds to read the file at a rate, and the rate's relative spread.
@@ -386,18 +387,18 @@ impl Task<'_> {
 
     /// What no engine can beat: the roofline of each phase, `max(FLOP / peak, streamed bytes / bandwidth)`.
     fn bounds(&self, prediction: &mut Prediction, rates: Option<&Ceilings>) {
-        let least = |pass: Pass| {
+        let least = |pass: ForwardPass| {
             let (calls, repeats) = self.calls(pass);
             let bytes: f64 = calls.iter().map(|call| call.streamed).sum();
             let flops: f64 = calls.iter().map(|call| call.flops).sum();
             let (memory_s, compute_s) =
-                (bytes / self.ground.memory / repeats, self.ground.compute.map_or(0.0, |peak| flops / peak / repeats));
+                (bytes / self.basis.memory / repeats, self.basis.compute.map_or(0.0, |peak| flops / peak / repeats));
             match memory_s >= compute_s {
-                true => Parts { memory_s, least_memory_s: memory_s, ..Parts::default() },
-                false => Parts { compute_s, least_compute_s: compute_s, ..Parts::default() },
+                true => TimeParts { memory_s, least_memory_s: memory_s, ..TimeParts::default() },
+                false => TimeParts { compute_s, least_compute_s: compute_s, ..TimeParts::default() },
             }
         };
-        let (prefill, decode) = (least(Pass::Prefill), least(Pass::Decode));
+        let (prefill, decode) = (least(ForwardPass::Prefill), least(ForwardPass::Decode));
         prediction.prefill_tps = Some(Figure::bound(self.settings.prompt_tokens as f64 / prefill.seconds()));
         prediction.decode_tps = Some(Figure::bound(1.0 / decode.seconds()));
         (prediction.prefill, prediction.decode) = (Some(prefill), Some(decode));

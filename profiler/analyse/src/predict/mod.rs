@@ -2,7 +2,7 @@
 //! what earlier runs have taught about the engine.
 //!
 //! ```text
-//! runs -> select -> observe (ops, tokens, memory, loads) -> knowledge (laws, fitted by `fit`) -> estimate -> Prediction
+//! runs -> select -> observe (ops, tokens, memory, loads) -> models (costs, fitted by `fit`) -> estimate -> Prediction
 //!                                                                                              check: beside what was measured
 //!                                                                                              what_if: the table of a run
 //! ```
@@ -11,24 +11,24 @@
 #[cfg(test)]
 mod beyond_tests;
 mod call;
+mod ceiling_basis;
 mod check;
 mod estimate;
+mod extrapolation;
 mod fit;
-mod ground;
-mod knowledge;
+mod fitted_models;
 mod observe;
 mod prediction;
 mod rates;
-mod reach;
 mod select;
-mod subject;
+mod target;
 #[cfg(test)]
 mod tests;
 mod what_if;
 
-pub use check::{Checked, Comparison, compare, read};
-pub use estimate::{Settings, Subject, predict};
-pub use ground::Ground;
-pub use prediction::{Basis, Extrapolation, Figure, PREDICTION_VERSION, Parts, Prediction};
-pub use select::{Runs, below, named};
+pub use ceiling_basis::CeilingBasis;
+pub use check::{CheckedFigure, PredictionCheck, check, parse};
+pub use estimate::{Settings, Target, predict};
+pub use prediction::{Basis, Extrapolation, Figure, PREDICTION_VERSION, Prediction, TimeParts};
+pub use select::Runs;
 pub use what_if::what_if;

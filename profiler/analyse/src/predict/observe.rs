@@ -1,6 +1,6 @@
 //! What a run says about its engine: times of ops, of the rest of a request, of loading, and memory.
 //!
-//! Times of ops come from the traced pass and are scaled to the clean one, so that the marks' own cost is not learnt.
+//! Times of ops come from the traced pass and are scaled to the clean one, so that the marks' own cost is not point_of.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use models::cost::{self, OpKind, WeightTypes};
 use models::{DType, Spec};
 
 use super::call::{Call, mean};
-use super::ground::Ground;
+use super::ceiling_basis::CeilingBasis;
 use record::plan::{PlannedModel, PlannedPrompt};
 use record::{Case, OpRow, RunFile, Sample, Status};
 use statistics::median;
@@ -32,12 +32,12 @@ pub(super) fn memory_share(streamed: f64, bandwidth: f64, seconds: f64) -> f64 {
 
 /// The phases that consist of ops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Pass {
+pub(super) enum ForwardPass {
     Prefill,
     Decode,
 }
 
-impl Pass {
+impl ForwardPass {
     pub(super) const ALL: [Self; 2] = [Self::Prefill, Self::Decode];
 
     pub(super) const fn name(self) -> &'static str {
@@ -62,22 +62,22 @@ pub(super) struct Observation {
 
 /// A case with ops.
 #[derive(Debug, Clone)]
-pub(super) struct CaseSeen {
+pub(super) struct CaseObservations {
     pub(super) model: String,
     /// Bytes of weights and cache that an output token reads and writes.
     pub(super) bytes_per_token: f64,
     pub(super) threads: usize,
-    pub(super) ground: Ground,
+    pub(super) basis: CeilingBasis,
     pub(super) ops: Vec<Observation>,
     /// Seconds between two ops, per phase: unattributed time / calls.
-    pub(super) gaps: Vec<(Pass, f64)>,
+    pub(super) gaps: Vec<(ForwardPass, f64)>,
     /// Relative spread of the clean times, per phase: one standard deviation.
-    pub(super) spreads: Vec<(Pass, f64)>,
+    pub(super) spreads: Vec<(ForwardPass, f64)>,
 }
 
 /// The parts of an output token that are no forward pass, in seconds.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct TokenSeen {
+pub(super) struct TokenOverhead {
     /// Choosing it, per entry of the vocabulary.
     pub(super) sample_per_entry: f64,
     /// Its text, and the loop around it.
@@ -86,7 +86,7 @@ pub(super) struct TokenSeen {
 
 /// Memory and loading of a case.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct FootSeen {
+pub(super) struct Footprint {
     pub(super) file_bytes: f64,
     pub(super) vocab: f64,
     /// Peak resident memory less file, cache in use, activations and logits.
@@ -97,10 +97,10 @@ pub(super) struct FootSeen {
 
 /// What a run says about one engine.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Seen {
-    pub(super) cases: Vec<CaseSeen>,
-    pub(super) tokens: Vec<TokenSeen>,
-    pub(super) feet: Vec<FootSeen>,
+pub(super) struct RunObservations {
+    pub(super) cases: Vec<CaseObservations>,
+    pub(super) tokens: Vec<TokenOverhead>,
+    pub(super) footprints: Vec<Footprint>,
     /// Models with ops, as `name (quantisation)`.
     pub(super) models: Vec<String>,
     /// Why a case taught nothing.
@@ -108,17 +108,17 @@ pub(super) struct Seen {
 }
 
 /// Everything that a run says about an engine.
-pub(super) fn observe(file: &RunFile, engine: &str) -> Seen {
-    let mut seen = Seen::default();
+pub(super) fn observe(file: &RunFile, engine: &str) -> RunObservations {
+    let mut seen = RunObservations::default();
     for case in file.cases.iter().filter(|case| case.engine == engine && case.status == Status::Ok) {
         let model = file.plan.models.iter().find(|model| model.name == case.model);
-        let Some(subject) = model.and_then(Subject::of) else {
+        let Some(subject) = model.and_then(Target::of) else {
             seen.skipped.push(format!("{}: the run file does not hold the model's shape", case.id));
             continue;
         };
         let prompt = file.plan.prompts.iter().find(|prompt| prompt.model == case.model && prompt.id == case.prompt);
-        let View { foot, token } = View::of(file, case, &subject, prompt);
-        seen.feet.extend(foot);
+        let SampleObservations { footprint, token } = SampleObservations::of(file, case, &subject, prompt);
+        seen.footprints.extend(footprint);
         seen.tokens.extend(token);
         match ops(file, case, &subject) {
             Ok(found) => {
@@ -135,26 +135,26 @@ pub(super) fn observe(file: &RunFile, engine: &str) -> Seen {
 }
 
 /// A model of a run with its shape.
-struct Subject<'a> {
+struct Target<'a> {
     model: &'a PlannedModel,
     spec: &'a Spec,
     types: &'a WeightTypes,
 }
 
-impl<'a> Subject<'a> {
+impl<'a> Target<'a> {
     fn of(model: &'a PlannedModel) -> Option<Self> {
         Some(Self { model, spec: model.spec.as_ref()?, types: model.types.as_ref()? })
     }
 }
 
 /// What the samples of a case say beside its ops.
-struct View {
-    foot: Option<FootSeen>,
-    token: Option<TokenSeen>,
+struct SampleObservations {
+    footprint: Option<Footprint>,
+    token: Option<TokenOverhead>,
 }
 
-impl View {
-    fn of(file: &RunFile, case: &Case, subject: &Subject<'_>, prompt: Option<&PlannedPrompt>) -> Self {
+impl SampleObservations {
+    fn of(file: &RunFile, case: &Case, subject: &Target<'_>, prompt: Option<&PlannedPrompt>) -> Self {
         let spec = subject.spec;
         let token = |sample: &Sample| {
             let tokens = sample.output_tokens.filter(|&tokens| tokens > 0)? as f64;
@@ -165,18 +165,18 @@ impl View {
         let of = |part: fn(&(f64, f64)) -> f64| median(&tokens.iter().map(part).collect::<Vec<_>>());
         let token = of(|token| token.0)
             .zip(of(|token| token.1))
-            .map(|(sample_per_entry, rest)| TokenSeen { sample_per_entry, rest });
+            .map(|(sample_per_entry, rest)| TokenOverhead { sample_per_entry, rest });
         let prompt_tokens = prompt.map_or(0, |prompt| prompt.prompt_tokens);
         let first = case.samples.iter().find(|sample| sample.fresh);
         let used =
             first.and_then(|sample| Some(sample.prompt_tokens? + sample.output_tokens?)).unwrap_or(prompt_tokens);
-        let need = file.plan.kv_type.dtype().ok().map(|kv| Need {
+        let need = file.plan.kv_type.dtype().ok().map(|kv| MemoryNeed {
             spec,
             kv,
             positions: case.depth + used,
             batch: file.plan.batch.unwrap_or(BATCH).min(prompt_tokens.max(case.depth).max(1)),
         });
-        let foot = case.memory.file_bytes.map(|file_bytes| FootSeen {
+        let footprint = case.memory.file_bytes.map(|file_bytes| Footprint {
             file_bytes: file_bytes as f64,
             vocab: spec.vocab as f64,
             overhead: first
@@ -185,12 +185,12 @@ impl View {
                 .map(|(peak, need)| peak as f64 - file_bytes as f64 - need.bytes()),
             warm_load: case.memory.load_s.filter(|_| case.memory.load_cached_share.is_some_and(|share| share >= 1.0)),
         });
-        Self { foot, token }
+        Self { footprint, token }
     }
 }
 
 /// What a session needs beside its weights: the part that follows from the shape.
-pub(super) struct Need<'a> {
+pub(super) struct MemoryNeed<'a> {
     pub(super) spec: &'a Spec,
     pub(super) kv: DType,
     /// Positions of the cache that are in use at the end.
@@ -199,39 +199,39 @@ pub(super) struct Need<'a> {
     pub(super) batch: usize,
 }
 
-impl Need<'_> {
+impl MemoryNeed<'_> {
     /// KV cache in use + activations + logits, in bytes ([`cost::estimate_memory`]).
     pub(super) fn bytes(&self) -> f64 {
         cost::estimate_memory(self.spec, models::Bytes(0), self.positions, self.kv, self.batch).total().as_f64()
     }
 }
 
-fn ops(file: &RunFile, case: &Case, subject: &Subject<'_>) -> Result<CaseSeen, String> {
+fn ops(file: &RunFile, case: &Case, subject: &Target<'_>) -> Result<CaseObservations, String> {
     if case.ops.is_empty() {
         return Err("no op was traced".to_owned());
     }
-    let ground =
-        Ground::of(file, case.threads, Some(&case.model)).ok_or("the run has no ceilings for its thread count")?;
+    let basis = CeilingBasis::of(file, case.threads, Some(&case.model))
+        .ok_or("the run has no ceilings for its thread count")?;
     let traced = case.traced.iter().find(|sample| sample.prompt_tokens.is_some());
     let (prompt, outputs) = traced
         .and_then(|sample| Some((sample.prompt_tokens?, sample.output_tokens?)))
         .ok_or("the traced request does not say how many tokens it had")?;
     let batch = file.plan.batch.unwrap_or(BATCH);
     let kv = file.plan.kv_type.dtype().map_err(|error| error.to_string())?;
-    let shape = Shape { spec: subject.spec, types: subject.types, kv, batch };
-    let mut seen = CaseSeen {
+    let shape = PassShape { spec: subject.spec, types: subject.types, kv, batch };
+    let mut seen = CaseObservations {
         model: case.model.clone(),
         bytes_per_token: shape.decode(case.depth + prompt, 1).values().flatten().map(|call| call.streamed).sum(),
         threads: case.threads,
-        ground,
+        basis,
         ops: vec![],
         gaps: vec![],
         spreads: vec![],
     };
-    for pass in Pass::ALL {
+    for pass in ForwardPass::ALL {
         let calls = match pass {
-            Pass::Prefill => shape.prefill(prompt, case.depth),
-            Pass::Decode => shape.decode(case.depth + prompt, outputs.saturating_sub(1)),
+            ForwardPass::Prefill => shape.prefill(prompt, case.depth),
+            ForwardPass::Decode => shape.decode(case.depth + prompt, outputs.saturating_sub(1)),
         };
         phase(&mut seen, case, pass, &calls);
     }
@@ -239,7 +239,7 @@ fn ops(file: &RunFile, case: &Case, subject: &Subject<'_>) -> Result<CaseSeen, S
 }
 
 /// Adds what a phase says: nothing where its ops are not those that the cost model knows.
-fn phase(seen: &mut CaseSeen, case: &Case, pass: Pass, calls: &BTreeMap<OpKind, Vec<Call>>) {
+fn phase(seen: &mut CaseObservations, case: &Case, pass: ForwardPass, calls: &BTreeMap<OpKind, Vec<Call>>) {
     let rows: Vec<(&OpRow, OpKind)> = case
         .ops
         .iter()
@@ -251,8 +251,8 @@ fn phase(seen: &mut CaseSeen, case: &Case, pass: Pass, calls: &BTreeMap<OpKind, 
     let whole = first.time_s / first.share;
     let known: f64 = rows.iter().map(|(row, _)| row.time_s).sum();
     let of_phase = |sample: &Sample| match pass {
-        Pass::Prefill => sample.prefill_s,
-        Pass::Decode => sample.decode_s,
+        ForwardPass::Prefill => sample.prefill_s,
+        ForwardPass::Decode => sample.decode_s,
     };
     let times: Vec<f64> = case.clean_samples().filter_map(of_phase).collect();
     let Some(clean_s) = median(&times).filter(|_| known > EXPLAINED * whole) else { return };
@@ -260,7 +260,7 @@ fn phase(seen: &mut CaseSeen, case: &Case, pass: Pass, calls: &BTreeMap<OpKind, 
     for (row, kind) in &rows {
         let Some(call) = calls.get(kind).and_then(|calls| mean(calls)) else { continue };
         let seconds = row.time_s / row.count as f64 * scale;
-        let memory = memory_share(call.streamed, seen.ground.memory, seconds);
+        let memory = memory_share(call.streamed, seen.basis.memory, seconds);
         seen.ops.push(Observation { call, seconds, share: row.share, memory });
     }
     let count: usize = rows.iter().map(|(row, _)| row.count).sum();
@@ -271,14 +271,14 @@ fn phase(seen: &mut CaseSeen, case: &Case, pass: Pass, calls: &BTreeMap<OpKind, 
 }
 
 /// What the calls of a phase follow from.
-pub(super) struct Shape<'a> {
+pub(super) struct PassShape<'a> {
     pub(super) spec: &'a Spec,
     pub(super) types: &'a WeightTypes,
     pub(super) kv: DType,
     pub(super) batch: usize,
 }
 
-impl Shape<'_> {
+impl PassShape<'_> {
     /// The calls of a prefill of `tokens` behind `depth`, by kind.
     pub(super) fn prefill(&self, tokens: usize, depth: usize) -> BTreeMap<OpKind, Vec<Call>> {
         self.by_kind(&cost::batched_prefill_ops(self.spec, self.types, self.kv, tokens, depth, self.batch))

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Ground;
+use super::CeilingBasis;
 use record::{Limit, Reasons, Tool};
 
 /// The version of the file; a reader refuses a newer one.
@@ -36,7 +36,8 @@ pub struct Prediction {
     /// Size of the model's file, in bytes.
     pub file_bytes: u64,
     /// The ceilings that it stands on.
-    pub ground: Ground,
+    #[serde(rename = "ground")]
+    pub basis: CeilingBasis,
     /// How far the model's size is from those that were measured.
     #[serde(default)]
     pub extrapolation: Option<Extrapolation>,
@@ -51,9 +52,9 @@ pub struct Prediction {
     /// Output tokens per second behind the first.
     pub decode_tps: Option<Figure>,
     /// Seconds of the prefill, by what decides them.
-    pub prefill: Option<Parts>,
+    pub prefill: Option<TimeParts>,
     /// Seconds per output token, by what decides them.
-    pub decode: Option<Parts>,
+    pub decode: Option<TimeParts>,
     /// The runs that it rests on, each with its models.
     pub rests_on: Vec<String>,
     /// Runs and cases that taught nothing, with the reason.
@@ -101,7 +102,7 @@ pub enum Basis {
 
 /// Seconds by what decides them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-pub struct Parts {
+pub struct TimeParts {
     /// Time that memory's bandwidth decides.
     pub memory_s: f64,
     /// Time that the processor decides: arithmetic, overheads of calls.
@@ -116,7 +117,7 @@ pub struct Parts {
     pub least_compute_s: f64,
 }
 
-impl Parts {
+impl TimeParts {
     /// All of it.
     #[must_use]
     pub fn seconds(&self) -> f64 {
@@ -145,9 +146,9 @@ impl Parts {
     /// ```
     ///
     /// Source: the roofline model, Williams et al., CACM 52(4), 2009.
-    pub(super) fn add_least(&mut self, ground: &Ground, (streamed, flops): (f64, f64), repeats: f64) {
-        let memory = streamed / ground.memory;
-        let compute = ground.compute.map_or(0.0, |peak| flops / peak);
+    pub(super) fn add_least(&mut self, basis: &CeilingBasis, (streamed, flops): (f64, f64), repeats: f64) {
+        let memory = streamed / basis.memory;
+        let compute = basis.compute.map_or(0.0, |peak| flops / peak);
         let (sum, least) = match memory >= compute {
             true => (&mut self.least_memory_s, memory),
             false => (&mut self.least_compute_s, compute),
@@ -157,7 +158,7 @@ impl Parts {
 
     /// The seconds on other ceilings: `memory_s B / B' + compute_s C / C'` (1 where a rate of operations is absent).
     #[must_use]
-    pub fn on(&self, own: &Ground, other: &Ground) -> f64 {
+    pub fn on(&self, own: &CeilingBasis, other: &CeilingBasis) -> f64 {
         self.memory_s * other.factor_from(own, 1.0) + self.compute_s * other.factor_from(own, 0.0)
     }
 }

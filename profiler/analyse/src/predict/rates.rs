@@ -1,4 +1,4 @@
-//! What products achieved per second: rates for work that has no law of its own.
+//! What products achieved per second: rates for work that has no cost of its own.
 
 use std::collections::BTreeMap;
 

@@ -1,69 +1,62 @@
-//! Which runs an estimate may rest on.
+//! The runs that an estimate may use.
 
-use std::path::{Path, PathBuf};
-
-use record::Error;
-use record::{Case, RunFile, Tool, files};
+use engine_api::Advice;
+use record::{Case, Error, Opened, RunFile, Tool};
 use statistics::median;
 
-/// A run teaches nothing of its engine if other programs took more than this share of the processors, in the median request.
+/// A run is not used if other programs took more than this share of the processors in the median request.
 const OTHERS: f64 = 0.2;
 
-/// Runs found, newest first, and those left out with the reason.
+/// The runs to learn from, newest first, and those left out with the reason.
 #[derive(Debug, Default)]
 pub struct Runs {
-    /// May teach.
+    /// The runs to learn from.
     pub used: Vec<RunFile>,
-    /// May not, one line each.
+    /// The runs that are not used, one line each.
     pub skipped: Vec<String>,
 }
 
-/// Reads the runs below a folder, newest first: those of this machine (`machine`, the digest of its ceilings, where it is known),
-/// by a program of this version and build, whole and in real time. A folder that does not exist holds none.
-///
-/// # Errors
-/// When the folder cannot be listed.
-pub fn below(folder: &Path, machine: Option<&str>, tool: &Tool) -> Result<Runs, Error> {
-    let mut runs = Runs::default();
-    if !folder.exists() {
-        return Ok(runs);
-    }
-    let list = std::fs::read_dir(folder).map_err(Error::file(folder, "list"))?;
-    let mut places: Vec<PathBuf> =
-        list.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| path.join(files::RUN).exists()).collect();
-    places.sort();
-    for place in places {
-        match crate::open(&place) {
-            Err(error) => runs.skipped.push(error.to_string()),
-            Ok(file) => match refused(&file, machine, tool) {
-                Some(reason) => runs.skipped.push(format!("{}: {reason}", file.name)),
-                None => runs.used.push(file),
-            },
+impl Runs {
+    /// Of the runs that were read, those of this machine (`machine`, the digest of its ceilings, where it is known) by a program of
+    /// this version and build, complete and in real time.
+    #[must_use]
+    pub fn usable(read: Vec<Result<Opened, Error>>, machine: Option<&str>, tool: &Tool) -> Self {
+        let mut runs = Self::default();
+        for run in read {
+            match run.map(crate::complete) {
+                Err(error) => runs.skipped.push(error.with_advice()),
+                Ok(file) => match refusal(&file, machine, tool) {
+                    Some(reason) => runs.skipped.push(format!("{}: {reason}", file.name)),
+                    None => runs.used.push(file),
+                },
+            }
         }
+        runs.sort();
+        runs
     }
-    runs.used.sort_by(|a, b| b.started.cmp(&a.started));
-    Ok(runs)
+
+    /// All of the runs: a user who names runs takes the responsibility for them.
+    #[must_use]
+    pub fn all(read: Vec<Opened>) -> Self {
+        let mut runs = Self { used: read.into_iter().map(crate::complete).collect(), skipped: Vec::new() };
+        runs.sort();
+        runs
+    }
+
+    fn sort(&mut self) {
+        self.used.sort_by(|a, b| b.started.cmp(&a.started));
+    }
 }
 
-/// Reads the runs that were named, newest first; whoever names them answers for them.
-///
-/// # Errors
-/// When one cannot be read.
-pub fn named(places: &[PathBuf]) -> Result<Runs, Error> {
-    let mut used = places.iter().map(|place| crate::open(place)).collect::<Result<Vec<_>, _>>()?;
-    used.sort_by(|a, b| b.started.cmp(&a.started));
-    Ok(Runs { used, skipped: Vec::new() })
-}
-
-/// Why a run may not teach.
-fn refused(file: &RunFile, machine: Option<&str>, tool: &Tool) -> Option<String> {
+/// Why a run is not used.
+fn refusal(file: &RunFile, machine: Option<&str>, tool: &Tool) -> Option<String> {
     let build =
         |tool: &Tool| (tool.version.clone(), tool.profile.clone(), tool.target.clone(), tool.target_features.clone());
     let own = file.ceilings.as_ref().map(|ceilings| ceilings.machine.as_str());
     if file.plan.virtual_time {
         Some("its time is virtual".to_owned())
     } else if file.interrupted || file.finished.is_none() {
-        Some("it was cut short".to_owned())
+        Some("it is incomplete".to_owned())
     } else if own.is_none() && file.ceiling_probes.is_empty() {
         Some("it has no ceilings".to_owned())
     } else if machine.is_some() && own.is_some() && machine != own {
@@ -90,11 +83,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_like_runs_teach() {
+    fn only_runs_of_this_machine_and_build_are_used() {
         let tool = Tool { version: "1".to_owned(), profile: "release".to_owned(), ..Tool::default() };
         let good = || {
             let spec = models::registry::find("smollm2-135m").unwrap().spec.clone();
-            let own = super::super::Subject::synthetic("m", "m", spec, models::synth::Quant::Q8_0, None).unwrap();
+            let own = super::super::Target::synthetic("m", "m", spec, models::synth::Quant::Q8_0, None).unwrap();
             let mut file = run_file(&[&own]);
             file.tool = tool.clone();
             file.finished = Some("2026-01-01T00:00:00Z".to_owned());
@@ -102,16 +95,16 @@ mod tests {
             file
         };
         let machine = ceilings(&[1], 1.0, 1.0).machine;
-        let told = |change: fn(&mut RunFile)| {
+        let reason = |change: fn(&mut RunFile)| {
             let mut file = good();
             change(&mut file);
-            refused(&file, Some(&machine), &tool)
+            refusal(&file, Some(&machine), &tool)
         };
-        assert_eq!(told(|_| {}), None);
+        assert_eq!(reason(|_| {}), None);
         for (change, word) in [
             ((|file| file.plan.virtual_time = true) as fn(&mut RunFile), "virtual"),
-            (|file| file.interrupted = true, "cut short"),
-            (|file| file.finished = None, "cut short"),
+            (|file| file.interrupted = true, "incomplete"),
+            (|file| file.finished = None, "incomplete"),
             (|file| file.ceilings = None, "no ceilings"),
             (|file| file.ceilings.as_mut().unwrap().machine = "other".to_owned(), "another machine"),
             (|file| file.tool.profile = "debug".to_owned(), "another build"),
@@ -120,7 +113,7 @@ mod tests {
                 "other programs",
             ),
         ] {
-            assert!(told(change).is_some_and(|reason| reason.contains(word)), "{word}");
+            assert!(reason(change).is_some_and(|text| text.contains(word)), "{word}");
         }
     }
 }

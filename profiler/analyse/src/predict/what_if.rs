@@ -9,10 +9,10 @@ use models::registry::{self, MODELS};
 use models::synth::Quant;
 use models::{Bytes, Spec};
 
-use super::estimate::{Settings, Subject, predict};
+use super::estimate::{Settings, Target, predict};
 use super::prediction::{Basis, Figure, Prediction};
 use record::plan::{PlanFile, PlannedModel};
-use record::{Case, Reasons, RunFile, Spread, Status, WhatIf};
+use record::{Case, Reason, Reasons, RunFile, Spread, Status, WhatIf};
 
 /// Quantisations that are asked about.
 const QUANTS: [Quant; 3] = [Quant::Q4_0, Quant::Q8_0, Quant::F16];
@@ -23,22 +23,17 @@ const SOURCE: &str = "ops and ceilings of this run";
 /// The longer context, in tokens before the prompt.
 const DEPTH: usize = 4096;
 
-/// Fills in the what-if table of a run; where it cannot, `reasons` say why.
-pub fn what_if(file: &mut RunFile) {
-    file.reasons.remove("what_if");
-    file.what_if = Vec::new();
-    match table(file) {
-        Ok(rows) => file.what_if = rows,
-        Err(reason) => drop(file.reasons.insert("what_if".to_owned(), reason)),
-    }
-}
-
-fn table(file: &RunFile) -> Result<Vec<WhatIf>, String> {
+/// The what-if table of a run.
+///
+/// # Errors
+/// The reason, where there is nothing to estimate from.
+pub fn what_if(file: &RunFile) -> Result<Vec<WhatIf>, Reason> {
     if file.ceilings.is_none() && file.ceiling_probes.is_empty() {
-        return Err("the run has no ceilings to estimate from".to_owned());
+        return Err(Reason::new("the run has no ceilings to estimate from"));
     }
     let traced = |case: &&Case| case.status == Status::Ok && !case.ops.is_empty();
-    let base = file.cases.iter().find(traced).ok_or("no op was traced that could be estimated from")?;
+    let base = file.cases.iter().find(traced);
+    let base = base.ok_or_else(|| Reason::new("no op was traced that could be estimated from"))?;
     let models: Vec<(&PlannedModel, &Spec)> = file
         .plan
         .models
@@ -47,9 +42,9 @@ fn table(file: &RunFile) -> Result<Vec<WhatIf>, String> {
         .filter_map(|model| Some((model, model.spec.as_ref()?)))
         .collect();
     if models.is_empty() {
-        return Err("the run file does not hold the shapes of its models".to_owned());
+        return Err(Reason::new("the run file does not contain the shapes of its models"));
     }
-    let kv_type = KvType::try_from(&file.plan.kv_type).map_err(|error| error.to_string())?;
+    let kv_type = KvType::try_from(&file.plan.kv_type).map_err(|error| Reason::new(error.to_string()))?;
     let mut rows = Vec::new();
     for (model, spec) in &models {
         let settings = settings(&file.plan, base, &model.name, kv_type);
@@ -76,7 +71,7 @@ fn table(file: &RunFile) -> Result<Vec<WhatIf>, String> {
 }
 
 /// The model as it was run, with one setting changed.
-fn changes(file: &RunFile, own: &Subject, settings: &Settings) -> Vec<WhatIf> {
+fn changes(file: &RunFile, own: &Target, settings: &Settings) -> Vec<WhatIf> {
     let mut rows = Vec::new();
     if settings.depth < DEPTH {
         let what = format!("{} behind {DEPTH} tokens", own.name);
@@ -128,8 +123,8 @@ fn plain(model: &PlannedModel) -> &str {
     model.name.strip_suffix(&suffix).unwrap_or(&model.name)
 }
 
-fn of_model(model: &PlannedModel, spec: &Spec, types: WeightTypes) -> Option<Subject> {
-    Some(Subject {
+fn of_model(model: &PlannedModel, spec: &Spec, types: WeightTypes) -> Option<Target> {
+    Some(Target {
         name: model.name.clone(),
         reference: model.reference.clone(),
         quant: model.quantisation.clone(),
@@ -140,12 +135,12 @@ fn of_model(model: &PlannedModel, spec: &Spec, types: WeightTypes) -> Option<Sub
 }
 
 /// `None` for a shape that the type cannot store.
-fn of_quant(name: &str, spec: &Spec, quant: Quant) -> Option<Subject> {
-    Subject::synthetic(name, name, spec.clone(), quant, None).ok()
+fn of_quant(name: &str, spec: &Spec, quant: Quant) -> Option<Target> {
+    Target::synthetic(name, name, spec.clone(), quant, None).ok()
 }
 
 /// `None` where the ceilings of that thread count are not known.
-fn row(file: &RunFile, what: String, subject: &Subject, settings: &Settings) -> Option<WhatIf> {
+fn row(file: &RunFile, what: String, subject: &Target, settings: &Settings) -> Option<WhatIf> {
     let found = predict(subject, settings, &[file], None).ok()?;
     let mut reasons = found.reasons.clone();
     reasons.insert("rests on".to_owned(), rests_on(&found));
@@ -171,7 +166,7 @@ fn row(file: &RunFile, what: String, subject: &Subject, settings: &Settings) -> 
 }
 
 /// A row without figures: the model cannot look back so far.
-fn too_long(what: String, subject: &Subject, settings: &Settings) -> WhatIf {
+fn too_long(what: String, subject: &Target, settings: &Settings) -> WhatIf {
     let reason = format!("the model has a context of {} tokens", subject.spec.context_length);
     let fields = ["load_s", "memory_bytes", "prefill_tps", "decode_tps"];
     let mut reasons: Reasons = fields.into_iter().map(|field| (field.to_owned(), reason.clone())).collect();
@@ -181,7 +176,7 @@ fn too_long(what: String, subject: &Subject, settings: &Settings) -> WhatIf {
 }
 
 /// What a row is about.
-fn unknown(what: String, subject: &Subject, settings: &Settings) -> WhatIf {
+fn unknown(what: String, subject: &Target, settings: &Settings) -> WhatIf {
     WhatIf {
         what,
         model: subject.name.clone(),

@@ -2,14 +2,14 @@
 //!
 //! Each figure can be recomputed from the samples in `run.json`: nothing is rounded, and the seed of the bootstrap is in the plan.
 
+mod disturbances;
 mod intervals;
-mod probe;
+mod probe_effect;
 mod series;
-mod spells;
 mod summarise;
 
+pub use disturbances::{Disturbances, disturbances};
 pub use intervals::{gaps, itl};
-pub use probe::probe;
+pub use probe_effect::probe_effect;
 pub use series::series;
-pub use spells::{Spells, spells};
-pub use summarise::{ONCE, OfSample, Once, PHASES, summarise};
+pub use summarise::{CASE_FIGURES, CaseFigure, PHASE_TIMES, SampleFigure, summarise};

@@ -1,7 +1,7 @@
-//! What the gaps between tokens say over time: the first ones, the trend, the stalls.
+//! The gaps between tokens over time: warm-up, trend and stalls.
 
 use super::intervals::gaps;
-use record::{Case, Pass, Sample, Series, Stall};
+use record::{Case, Sample, Series, Stall};
 use statistics::{median, slope};
 
 /// A gap so many times the median of its request is a stall.
@@ -17,7 +17,7 @@ const MOST_STALLS: usize = 100;
 /// ```text
 /// median_gap_i = median over r of g_i(r)                    low_i, high_i = least and most over r
 /// warm-up      = the first k gaps, each > 1.1 x median of all median_gap; k ends at the first that is not
-/// trend        = least-squares slope of median_gap over i behind the warm-up, x 1,000
+/// trend        = least-squares slope of median_gap over i after the warm-up, x 1,000
 /// stall        = g_i(r) > 3 x median over i of g_i(r), of any pass
 /// ```
 /// Medians over rounds leave single stalls out of the trend.
@@ -59,13 +59,7 @@ fn stalls(sample: &Sample) -> Vec<Stall> {
     let stall = |(place, gap): (usize, &f64)| {
         let at_s = sample.token_times_s.get(place).copied().unwrap_or_default();
         Stall {
-            pass: match sample.pass {
-                Pass::Clean => "clean",
-                Pass::Stepped => "stepped",
-                Pass::Traced => "traced",
-                Pass::Counted => "counted",
-            }
-            .to_owned(),
+            pass: sample.pass,
             round: sample.round,
             // Gap 0 lies before the second token.
             token: place + 2,
@@ -111,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn slow_first_tokens_are_warm_up_and_the_trend_begins_behind_them() {
+    fn slow_first_tokens_are_warm_up_and_not_part_of_the_trend() {
         let mut gaps = vec![0.9, 0.5];
         gaps.extend((0..200).map(|place| 0.1 + 1e-5 * f64::from(place)));
         let found = series(&case(vec![sample(0, &gaps)])).unwrap();
@@ -121,18 +115,18 @@ mod tests {
     }
 
     #[test]
-    fn a_stall_is_found_with_its_place_in_time_and_trace() {
+    fn a_stall_has_its_position_in_time_and_trace() {
         let stalled = Sample { trace_us: Some(5e6), ..sample(1, &[0.1, 0.1, 0.4, 0.1, 0.1]) };
         let found = series(&case(vec![sample(0, &[0.1; 5]), stalled])).unwrap();
         assert_eq!(found.stall_count, 1);
         let stall = &found.stalls[0];
-        assert_eq!((stall.round, stall.token, stall.pass.as_str()), (1, 4, "clean"));
+        assert_eq!((stall.round, stall.token, stall.pass), (1, 4, record::Pass::Clean));
         assert!((stall.gap_s - 0.4).abs() < 1e-9 && (stall.at_s - 1.2).abs() < 1e-9);
         assert!((stall.trace_us.unwrap() - 6.2e6).abs() < 1e-3);
     }
 
     #[test]
-    fn warm_up_requests_and_single_tokens_say_nothing() {
+    fn warm_up_requests_and_single_tokens_have_no_series() {
         let warm = Sample { warmup: true, ..sample(0, &[0.1, 0.1]) };
         assert_eq!(series(&case(vec![warm, sample(0, &[])])), None);
     }

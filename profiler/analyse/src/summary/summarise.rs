@@ -2,27 +2,28 @@
 
 use std::collections::BTreeMap;
 
+use engine_api::Phase;
 use statistics::{interval, mean, median, percentile};
 
-use super::itl;
+use super::intervals::itl;
 use record::{Case, Estimate, METRICS, Reasons, Sample, Summary};
 
 /// A figure of one sample.
-pub type OfSample = fn(&Sample) -> Option<f64>;
+pub type SampleFigure = fn(&Sample) -> Option<f64>;
 
 /// The phases of a sample in the order of a request, with `other` at the end: name and time in seconds.
-pub const PHASES: &[(&str, OfSample)] = &[
-    ("tokenize", |s| s.tokenize_s),
-    ("prefill", |s| s.prefill_s),
-    ("decode", |s| s.decode_s),
-    ("sample", |s| s.sample_s),
-    ("detokenize", |s| s.detokenize_s),
+pub const PHASE_TIMES: &[(&str, SampleFigure)] = &[
+    (Phase::Tokenize.name(), |s| s.tokenize_s),
+    (Phase::Prefill.name(), |s| s.prefill_s),
+    (Phase::Decode.name(), |s| s.decode_s),
+    (Phase::Sample.name(), |s| s.sample_s),
+    (Phase::Detokenize.name(), |s| s.detokenize_s),
     ("other", |s| s.other_s),
 ];
 
 /// A figure that a case has once; lower is better.
 #[derive(Debug, Clone, Copy)]
-pub struct Once {
+pub struct CaseFigure {
     /// Name in files.
     pub name: &'static str,
     /// Unit as printed.
@@ -32,14 +33,18 @@ pub struct Once {
 }
 
 /// Figures that a case has once: those of its load and of the first request of a fresh session.
-pub const ONCE: &[Once] = &[
-    Once { name: "first_delta_bytes", unit: "B", value: |c| c.memory.first_delta_bytes.map(|bytes| bytes as f64) },
-    Once {
+pub const CASE_FIGURES: &[CaseFigure] = &[
+    CaseFigure {
+        name: "first_delta_bytes",
+        unit: "B",
+        value: |c| c.memory.first_delta_bytes.map(|bytes| bytes as f64),
+    },
+    CaseFigure {
         name: "first_peak_delta_bytes",
         unit: "B",
         value: |c| c.memory.first_peak_delta_bytes.map(|bytes| bytes as f64),
     },
-    Once { name: "load_s", unit: "s", value: |c| c.memory.load_s },
+    CaseFigure { name: "load_s", unit: "s", value: |c| c.memory.load_s },
 ];
 
 /// Summaries in the order in which their first case stands in the run. A case without a sample that counts is left out;
@@ -67,7 +72,7 @@ fn summary(cases: &[&Case], seed: u64) -> Summary {
             cases.iter().map(|case| case.clean_samples().filter_map(metric.value).collect()).collect();
         (metric.name, groups)
     });
-    let once = ONCE.iter().map(|once| {
+    let once = CASE_FIGURES.iter().map(|once| {
         let groups = cases.iter().map(|case| (once.value)(case).into_iter().collect()).collect();
         (once.name, groups)
     });

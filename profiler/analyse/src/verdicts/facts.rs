@@ -89,8 +89,10 @@ pub struct Facts {
     pub others: Option<f64>,
     /// Share that the hypervisor took, the same.
     pub steal: Option<f64>,
-    /// The engine computes on this machine's processors.
-    pub on_processors: bool,
+    /// The engine computes on a processor: its ceilings and its CPU time apply.
+    pub on_processor: bool,
+    /// Time of the phase by the server's own report, in seconds.
+    pub server_s: Option<f64>,
 
     /// Of `load`: size of the model's files.
     pub file_bytes: Option<f64>,

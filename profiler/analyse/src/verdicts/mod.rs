@@ -1,38 +1,42 @@
 //! Which limit binds each phase, and what would help.
 //!
-//! [`judge`] is a pure function of the run file: `gather` collects the [`Facts`] of each case and phase, every rule of
-//! [`RULES`] says which share of the phase's time its limit explains, `weigh` picks one and says how sure that is.
-//! Nothing here measures, and no figure comes from anywhere but the run file.
+//! `case_facts` collects the [`Facts`] of each phase of a case. Every rule of [`RULES`] computes the share of the phase's time that
+//! its limit explains. `weigh` chooses one of them and its confidence. `groups` combines the cases of all prompts.
 
 mod advice;
+mod case_facts;
 mod evidence;
 mod facts;
-mod gather;
-mod judgement;
+mod groups;
 mod rules;
 mod sentence;
 mod weigh;
 
 pub use facts::Facts;
-pub use rules::{Kind, RULES, Rule};
+pub use rules::{CauseKind, RULES, Rule};
 pub use sentence::name;
 
-use record::{RunFile, Verdict};
+use record::{Case, GroupVerdict, RunFile, Verdict};
 
-/// Fills in the verdicts of cases and of the run.
-pub fn judge(file: &mut RunFile) {
-    let verdicts: Vec<Vec<Verdict>> =
-        file.cases.iter().map(|case| gather::facts(file, case).iter().filter_map(weigh::verdict).collect()).collect();
-    for (case, verdicts) in file.cases.iter_mut().zip(verdicts) {
-        case.verdicts = verdicts;
-    }
-    file.verdicts = judgement::of(&file.cases);
+use crate::attribution::Attribution;
+
+/// The verdict on a phase of a case, with the time of the phase in seconds.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct PhaseVerdict {
+    pub(crate) time_s: f64,
+    pub(crate) verdict: Verdict,
 }
 
-/// The verdict that follows from facts; `None` where they say nothing.
-#[must_use]
-pub fn verdict(facts: &Facts) -> Option<Verdict> {
-    weigh::verdict(facts)
+/// The verdicts on the phases of a case, in the order of a request.
+pub(crate) fn of_case(file: &RunFile, case: &Case, attribution: &Attribution) -> Vec<PhaseVerdict> {
+    let facts = case_facts::facts(file, case, attribution);
+    let verdict = |facts: &Facts| Some(PhaseVerdict { time_s: facts.time_s, verdict: weigh::verdict(facts)? });
+    facts.iter().filter_map(verdict).collect()
+}
+
+/// The verdicts over all prompts. `verdicts` has one entry for each case.
+pub(crate) fn of_groups(cases: &[Case], verdicts: &[Vec<PhaseVerdict>]) -> Vec<GroupVerdict> {
+    groups::of(cases, verdicts)
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use record::{Advice, Evidence, Limit};
 
 /// Whether a cause disturbs what is measured, or is how the work itself behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
+pub enum CauseKind {
     /// It has nothing to do with the engine and the model: a limit that was found under it says nothing.
     Disturbing,
     /// How engine, model and machine work together.
@@ -24,7 +24,7 @@ pub struct Rule {
     /// The limit that it finds.
     pub limit: Limit,
     /// Its kind.
-    pub kind: Kind,
+    pub kind: CauseKind,
     /// Where it can apply.
     pub phases: &'static [Phase],
     /// From this share on it counts.
@@ -50,19 +50,19 @@ const DISTURBS: f64 = 0.1;
 /// Every rule, in the order that breaks ties: disturbing causes first, of these those that the user can end at once.
 #[rustfmt::skip]
 pub const RULES: &[Rule] = &[
-    Rule { limit: Limit::ColdFile, kind: Kind::Disturbing, phases: WORK, threshold: DISTURBS, needs: &["read_bytes", "cold_rate"], share: cold_file, evidence: evidence::cold_file, advice: advice::cold_file },
-    Rule { limit: Limit::Oversubscription, kind: Kind::Disturbing, phases: FORWARD, threshold: DISTURBS, needs: &["cpu_s", "usable"], share: oversubscription, evidence: evidence::oversubscription, advice: advice::oversubscription },
-    Rule { limit: Limit::NoisyNeighbour, kind: Kind::Disturbing, phases: REQUEST, threshold: DISTURBS, needs: &["others", "steal"], share: noisy_neighbour, evidence: evidence::noisy_neighbour, advice: advice::noisy_neighbour },
-    Rule { limit: Limit::PageFaults, kind: Kind::Disturbing, phases: REQUEST, threshold: DISTURBS, needs: &["minor_faults", "page_fault_s"], share: page_faults, evidence: evidence::page_faults, advice: advice::page_faults },
-    Rule { limit: Limit::MemoryBandwidth, kind: Kind::Steady, phases: WORK, threshold: 0.0, needs: &["memory_s"], share: memory_bandwidth, evidence: evidence::memory_bandwidth, advice: advice::memory_bandwidth },
-    Rule { limit: Limit::Compute, kind: Kind::Steady, phases: WORK, threshold: 0.0, needs: &["compute_s"], share: compute, evidence: evidence::compute, advice: advice::compute },
-    Rule { limit: Limit::PageFaults, kind: Kind::Steady, phases: &[Phase::Load], threshold: DISTURBS, needs: &["minor_faults", "page_fault_s"], share: page_faults, evidence: evidence::page_faults, advice: advice::page_faults },
-    Rule { limit: Limit::Dispatch, kind: Kind::Steady, phases: FORWARD, threshold: 0.05, needs: &["small_ops_s"], share: dispatch, evidence: evidence::dispatch, advice: advice::dispatch },
-    Rule { limit: Limit::Imbalance, kind: Kind::Steady, phases: FORWARD, threshold: 0.05, needs: &["idle_s"], share: imbalance, evidence: evidence::imbalance, advice: advice::imbalance },
-    Rule { limit: Limit::Allocation, kind: Kind::Steady, phases: EVERY, threshold: 0.05, needs: &["allocations"], share: allocation, evidence: evidence::allocation, advice: advice::allocation },
-    Rule { limit: Limit::Tokenizer, kind: Kind::Steady, phases: &[Phase::Tokenize, Phase::Detokenize], threshold: 0.0, needs: &[], share: own_work, evidence: evidence::own_work, advice: advice::tokenizer },
-    Rule { limit: Limit::Sampler, kind: Kind::Steady, phases: &[Phase::Sample], threshold: 0.0, needs: &[], share: own_work, evidence: evidence::own_work, advice: advice::sampler },
-    Rule { limit: Limit::QueueOrNetwork, kind: Kind::Steady, phases: REQUEST, threshold: 0.5, needs: &["cpu_s"], share: queue_or_network, evidence: evidence::queue_or_network, advice: advice::queue_or_network },
+    Rule { limit: Limit::ColdFile, kind: CauseKind::Disturbing, phases: WORK, threshold: DISTURBS, needs: &["read_bytes", "cold_rate"], share: cold_file, evidence: evidence::cold_file, advice: advice::cold_file },
+    Rule { limit: Limit::Oversubscription, kind: CauseKind::Disturbing, phases: FORWARD, threshold: DISTURBS, needs: &["cpu_s", "usable"], share: oversubscription, evidence: evidence::oversubscription, advice: advice::oversubscription },
+    Rule { limit: Limit::NoisyNeighbour, kind: CauseKind::Disturbing, phases: REQUEST, threshold: DISTURBS, needs: &["others", "steal"], share: noisy_neighbour, evidence: evidence::noisy_neighbour, advice: advice::noisy_neighbour },
+    Rule { limit: Limit::PageFaults, kind: CauseKind::Disturbing, phases: REQUEST, threshold: DISTURBS, needs: &["minor_faults", "page_fault_s"], share: page_faults, evidence: evidence::page_faults, advice: advice::page_faults },
+    Rule { limit: Limit::MemoryBandwidth, kind: CauseKind::Steady, phases: WORK, threshold: 0.0, needs: &["memory_s"], share: memory_bandwidth, evidence: evidence::memory_bandwidth, advice: advice::memory_bandwidth },
+    Rule { limit: Limit::Compute, kind: CauseKind::Steady, phases: WORK, threshold: 0.0, needs: &["compute_s"], share: compute, evidence: evidence::compute, advice: advice::compute },
+    Rule { limit: Limit::PageFaults, kind: CauseKind::Steady, phases: &[Phase::Load], threshold: DISTURBS, needs: &["minor_faults", "page_fault_s"], share: page_faults, evidence: evidence::page_faults, advice: advice::page_faults },
+    Rule { limit: Limit::Dispatch, kind: CauseKind::Steady, phases: FORWARD, threshold: 0.05, needs: &["small_ops_s"], share: dispatch, evidence: evidence::dispatch, advice: advice::dispatch },
+    Rule { limit: Limit::Imbalance, kind: CauseKind::Steady, phases: FORWARD, threshold: 0.05, needs: &["idle_s"], share: imbalance, evidence: evidence::imbalance, advice: advice::imbalance },
+    Rule { limit: Limit::Allocation, kind: CauseKind::Steady, phases: EVERY, threshold: 0.05, needs: &["allocations"], share: allocation, evidence: evidence::allocation, advice: advice::allocation },
+    Rule { limit: Limit::Tokenizer, kind: CauseKind::Steady, phases: &[Phase::Tokenize, Phase::Detokenize], threshold: 0.0, needs: &[], share: own_work, evidence: evidence::own_work, advice: advice::tokenizer },
+    Rule { limit: Limit::Sampler, kind: CauseKind::Steady, phases: &[Phase::Sample], threshold: 0.0, needs: &[], share: own_work, evidence: evidence::own_work, advice: advice::sampler },
+    Rule { limit: Limit::QueueOrNetwork, kind: CauseKind::Steady, phases: REQUEST, threshold: 0.5, needs: &["cpu_s"], share: queue_or_network, evidence: evidence::queue_or_network, advice: advice::queue_or_network },
 ];
 
 /// The rule of a limit.
@@ -136,7 +136,7 @@ fn compute(facts: &Facts) -> Option<f64> {
     Facts::share(facts.compute_s, facts.work_s)
 }
 
-/// What small ops take beyond their attainable time ([`super::gather`] says which are small), over their phase in the same pass.
+/// What small ops take beyond their attainable time ([`super::case_facts`] defines which are small), over their phase in the same pass.
 fn dispatch(facts: &Facts) -> Option<f64> {
     Facts::share(facts.small_ops_s, facts.in_traced_pass())
 }
@@ -161,10 +161,14 @@ fn own_work(facts: &Facts) -> Option<f64> {
     (facts.time_s > 0.0).then_some(1.0 - allocating)
 }
 
-/// `1 - CPU time / time`: nothing of this process ran on a processor. Below some milliseconds CPU time is too coarse.
+/// The share of the time in which no computation is known. Of a server that reports the time of the phase:
+/// `1 - reported time / time`. Otherwise `1 - CPU time / time`; below some milliseconds CPU time is too coarse.
 fn queue_or_network(facts: &Facts) -> Option<f64> {
     const SHORTEST_S: f64 = 0.005;
-    if !facts.on_processors || facts.counted_s? < SHORTEST_S {
+    if facts.server_s.is_some() {
+        return Facts::share(facts.server_s, Some(facts.time_s)).map(|reported| 1.0 - reported);
+    }
+    if !facts.on_processor || facts.counted_s? < SHORTEST_S {
         return None;
     }
     Facts::share(facts.cpu_s, facts.counted_s).map(|busy| 1.0 - busy)

@@ -1,7 +1,7 @@
 //! A verdict in one sentence, with the figures that it rests on.
 
 use super::facts::Facts;
-use super::weigh::{Found, leaves_most};
+use super::weigh::{Candidate, leaves_most};
 use record::Limit;
 use record::figures::{milliseconds, significant};
 
@@ -24,7 +24,7 @@ pub fn name(limit: Limit) -> &'static str {
 }
 
 /// The sentence.
-pub(super) fn of(facts: &Facts, found: Found) -> String {
+pub(super) fn of(facts: &Facts, found: Candidate) -> String {
     let limit = found.rule.limit;
     let phase = facts.name();
     let body = body(facts, limit, found.share);

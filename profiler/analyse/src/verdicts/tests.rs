@@ -4,7 +4,7 @@ use engine_api::Phase;
 use proptest::prelude::*;
 
 use super::weigh::{ranked, verdict};
-use super::{Facts, Kind, RULES};
+use super::{CauseKind, Facts, RULES};
 use record::{Confidence, Limit};
 
 /// Decoding for one second on two of two processors, everything known, nothing remarkable.
@@ -41,7 +41,7 @@ fn quiet(phase: Phase) -> Facts {
         allocated_bytes: Some(1e6),
         others: Some(0.0),
         steal: Some(0.0),
-        on_processors: true,
+        on_processor: true,
         drift: Some(0.01),
         probe_effect: Some(1.0),
         ..Facts::default()
@@ -158,7 +158,7 @@ fn the_rules_are_in_order_and_each_limit_has_one() {
             assert!(!both, "{:?} stands twice for one phase", rule.limit);
         }
         assert!((0.0..1.0).contains(&rule.threshold) && !rule.phases.is_empty());
-        assert!(rule.kind == Kind::Steady || rule.threshold > 0.0, "a disturbing cause needs a threshold");
+        assert!(rule.kind == CauseKind::Steady || rule.threshold > 0.0, "a disturbing cause needs a threshold");
     }
 }
 
@@ -192,12 +192,12 @@ prop_compose! {
         phase in 0..Phase::ALL.len(),
         threads in 1..64_usize,
         usable in proptest::option::of(1..64_usize),
-        on_processors in any::<bool>(),
+        on_processor in any::<bool>(),
         a in proptest::collection::vec(figure(), 12),
         b in proptest::collection::vec(figure(), 12),
     ) -> Facts {
         Facts {
-            phase: Some(Phase::ALL[phase]), time_s: a[0].unwrap_or(0.5), threads, usable, processors: usable, on_processors,
+            phase: Some(Phase::ALL[phase]), time_s: a[0].unwrap_or(0.5), threads, usable, processors: usable, on_processor,
             work_s: a[1], attainable_s: a[2], memory_s: a[3], compute_s: a[4], small_ops_s: a[5], idle_s: a[6],
             counted_s: a[7], cpu_s: a[8], minor_faults: a[9], read_bytes: a[10], involuntary_switches: a[11],
             page_fault_s: b[0], cold_rate: b[1], warm_rate: b[2], allocating_s: b[3], allocations: b[4],

@@ -8,7 +8,7 @@
 
 use super::evidence;
 use super::facts::Facts;
-use super::rules::{Kind, RULES, Rule};
+use super::rules::{CauseKind, RULES, Rule};
 use super::sentence;
 use crate::drift::Drift;
 use record::{Confidence, Limit, Verdict};
@@ -24,26 +24,26 @@ const PROBE: f64 = 0.1;
 
 /// A rule that applies, with the share that it explains.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Found {
+pub(super) struct Candidate {
     pub(super) rule: &'static Rule,
     pub(super) share: f64,
 }
 
-impl Found {
+impl Candidate {
     /// A steady limit that leaves most of the phase unexplained. A disturbing cause counts from its threshold on.
     pub(super) fn explains_little(self) -> bool {
-        self.rule.kind == Kind::Steady && self.share < EXPLAINS
+        self.rule.kind == CauseKind::Steady && self.share < EXPLAINS
     }
 }
 
 /// Every rule that applies, the winner first.
-pub(super) fn ranked(facts: &Facts) -> Vec<Found> {
+pub(super) fn ranked(facts: &Facts) -> Vec<Candidate> {
     let Some(phase) = facts.phase else { return Vec::new() };
     let found = RULES.iter().filter(|rule| rule.phases.contains(&phase)).filter_map(|rule| {
         let share = (rule.share)(facts).filter(|share| share.is_finite())?.clamp(0.0, 1.0);
-        (share > 0.0 && share >= rule.threshold).then_some(Found { rule, share })
+        (share > 0.0 && share >= rule.threshold).then_some(Candidate { rule, share })
     });
-    let mut found: Vec<Found> = found.collect();
+    let mut found: Vec<Candidate> = found.collect();
     // Stable: equal ones keep the order of RULES.
     found.sort_by(|a, b| a.rule.kind.cmp(&b.rule.kind).then(b.share.total_cmp(&a.share)));
     found
@@ -76,8 +76,10 @@ pub(super) fn verdict(facts: &Facts) -> Option<Verdict> {
 }
 
 /// Whether a steady limit explains less than half, and what the ceilings allow altogether does not explain the rest.
-pub(super) fn leaves_most(facts: &Facts, winner: Found) -> bool {
-    winner.rule.kind == Kind::Steady && winner.share < MOST && headroom(facts).is_none_or(|headroom| headroom < MOST)
+pub(super) fn leaves_most(facts: &Facts, winner: Candidate) -> bool {
+    winner.rule.kind == CauseKind::Steady
+        && winner.share < MOST
+        && headroom(facts).is_none_or(|headroom| headroom < MOST)
 }
 
 /// `attainable time / time`; above 1 where a cache serves what the model says comes from memory.
@@ -87,7 +89,7 @@ fn headroom(facts: &Facts) -> Option<f64> {
 }
 
 /// What speaks against the verdict; each lowers the confidence by one step.
-fn doubts(facts: &Facts, winner: Found, second: Option<&Found>) -> Vec<String> {
+fn doubts(facts: &Facts, winner: Candidate, second: Option<&Candidate>) -> Vec<String> {
     let mut doubts = Vec::new();
     if leaves_most(facts, winner) {
         doubts.push(format!("it explains {:.0} % of the time", winner.share * 100.0));
@@ -117,7 +119,7 @@ fn doubts(facts: &Facts, winner: Found, second: Option<&Found>) -> Vec<String> {
     if winner.rule.limit == Limit::Allocation {
         doubts.push("the time of an allocation is assumed, not measured".to_owned());
     }
-    if winner.rule.kind == Kind::Steady
+    if winner.rule.kind == CauseKind::Steady
         && winner.rule.limit != Limit::QueueOrNetwork
         && facts.others.is_none()
         && facts.is_forward()

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use super::{STEAL, Warning};
 use crate::drift::{Drift, drift};
-use crate::summary::spells;
+use crate::summary::disturbances;
 use record::plan::{MOST_WARMUPS, STEADY};
-use record::{Case, RunFile, Sample, Status, TopLogprobs};
+use record::{Case, Pass, ProbeEffect, RunFile, Sample, Status, TopLogprobs};
 use statistics::{median, percentile};
 
 /// Share of the processor time that other processes took during a sample.
@@ -25,7 +25,8 @@ const TIE: f32 = 1e-3;
 const SPREAD: f64 = 0.25;
 
 /// What the samples show.
-pub fn after(file: &RunFile) -> Vec<Warning> {
+#[must_use]
+pub fn after(file: &RunFile, probes: &[ProbeEffect]) -> Vec<Warning> {
     let mut found = Vec::new();
     if file.interrupted {
         found.push(Warning::Interrupted);
@@ -51,18 +52,18 @@ pub fn after(file: &RunFile) -> Vec<Warning> {
         let unsteady = worst(&file.cases, unsteady, STEADY);
         found.extend(unsteady.map(|(cases, worst, change)| Warning::Unsteady(cases, worst, change)));
     }
-    let spells = spells(&file.cases);
-    if spells.disturbed > 0 {
-        found.push(Warning::Spells(spells));
+    let disturbances = disturbances(&file.cases);
+    if disturbances.disturbed > 0 {
+        found.push(Warning::Disturbed(disturbances));
     }
     if file.plan.virtual_time {
         // Nothing that follows can be told of a clock that does not run by itself.
         found.push(Warning::VirtualTime);
         return found;
     }
-    let ratio =
-        |value: fn(&record::Probe) -> Option<f64>| median(&file.probes.iter().filter_map(value).collect::<Vec<f64>>());
-    for (pass, found_ratio) in [("stepped", ratio(|probe| probe.stepped)), ("traced", ratio(|probe| probe.traced))] {
+    let ratio = |value: fn(&ProbeEffect) -> Option<f64>| median(&probes.iter().filter_map(value).collect::<Vec<f64>>());
+    let passes = [(Pass::Stepped, ratio(|probe| probe.stepped)), (Pass::Traced, ratio(|probe| probe.traced))];
+    for (pass, found_ratio) in passes {
         match found_ratio {
             Some(ratio) if ratio > PROBE => found.push(Warning::ProbeEffect(pass, ratio)),
             Some(ratio) if ratio < 1.0 / PROBE => found.push(Warning::ProbeNoise(pass, ratio)),
@@ -222,10 +223,13 @@ mod tests {
         assert!((unsteady(&of(&[4.0, 3.0, 2.0, 1.5])).unwrap() - 0.25).abs() < 1e-9);
         assert_eq!(unsteady(&of(&[4.0, 3.0])), None, "it ended before its limit");
         let file = RunFile { cases: vec![of(&[4.0, 3.0, 2.0, 1.5])], ..RunFile::default() };
-        let found = after(&file);
+        let found = after(&file, &[]);
         let text = found.iter().find(|warning| matches!(warning, Warning::Unsteady(..))).map(Warning::text);
         insta::assert_snapshot!(text.unwrap(), @"warm-up ended at its limit in 1 of the cases while requests still changed, most in c: by 25 % from the one before to the last; give more warm-up requests (--warmup), and look whether something else is running");
         let told = RunFile { plan: record::plan::PlanFile { warmup: Some(3), ..file.plan.clone() }, ..file };
-        assert!(!after(&told).iter().any(|warning| matches!(warning, Warning::Unsteady(..))), "so many were asked for");
+        assert!(
+            !after(&told, &[]).iter().any(|warning| matches!(warning, Warning::Unsteady(..))),
+            "so many were asked for"
+        );
     }
 }

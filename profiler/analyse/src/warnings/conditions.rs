@@ -102,7 +102,7 @@ fn slowed(case: &Case) -> Option<f64> {
 /// Share of the model's pages (of anonymous pages where the model is not mapped) on nodes where no thread ran.
 fn remote(memory: &MemoryFile) -> Option<f64> {
     let mapped = memory.nodes.iter().any(|node| node.model_bytes > 0);
-    let bytes = |nodes: &mut dyn Iterator<Item = &record::NodeRow>| {
+    let bytes = |nodes: &mut dyn Iterator<Item = &record::MemoryNodeRow>| {
         nodes.map(|node| if mapped { node.model_bytes } else { node.anonymous_bytes }).sum::<u64>() as f64
     };
     let all = bytes(&mut memory.nodes.iter());
@@ -118,7 +118,7 @@ fn hot(at: &Conditions) -> Option<(f64, f64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use record::NodeRow;
+    use record::MemoryNodeRow;
 
     fn sample(latency: f64) -> Sample {
         Sample { latency_s: Some(latency), ..Sample::default() }
@@ -145,7 +145,7 @@ mod tests {
             ..sample(2.0)
         };
         let fast = Sample { frequency_hz: Some(4_000_000_000), ..sample(1.0) };
-        let node = |node, model_bytes, threads| NodeRow { node, model_bytes, threads, anonymous_bytes: 7 };
+        let node = |node, model_bytes, threads| MemoryNodeRow { node, model_bytes, threads, anonymous_bytes: 7 };
         let memory = MemoryFile { nodes: vec![node(0, 100, 4), node(1, 300, 0)], ..MemoryFile::default() };
         let case = Case { id: "e/m/p".to_owned(), samples: vec![held.clone(), held, fast], memory, ..Case::default() };
         let mut first =
@@ -168,7 +168,7 @@ mod tests {
 
     #[test]
     fn copied_weights_are_anonymous() {
-        let node = |node, anonymous_bytes, threads| NodeRow { node, anonymous_bytes, threads, model_bytes: 0 };
+        let node = |node, anonymous_bytes, threads| MemoryNodeRow { node, anonymous_bytes, threads, model_bytes: 0 };
         let memory = MemoryFile { nodes: vec![node(0, 300, 0), node(1, 100, 2)], ..MemoryFile::default() };
         assert_eq!(remote(&memory), Some(0.75));
         assert_eq!(remote(&MemoryFile::default()), None);

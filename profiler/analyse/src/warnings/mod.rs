@@ -9,22 +9,23 @@ mod conditions;
 mod text;
 
 use crate::drift::Drift;
-use crate::summary::Spells;
+use crate::summary::Disturbances;
 
 pub use after::after;
 pub use before::{before, throttled};
 
-use record::RunFile;
+use record::{Pass, ProbeEffect, RunFile};
 
-/// Every warning of a run as text: what was known before it, the run's own notes, and what its samples show.
-pub fn texts(file: &RunFile) -> Vec<String> {
+/// Every warning of a run as text: from its environment, its notes, and its samples. `probes` are the probe effects of its cases.
+#[must_use]
+pub fn texts(file: &RunFile, probes: &[ProbeEffect]) -> Vec<String> {
     let mut found = Vec::new();
     if !file.plan.virtual_time {
         found.extend(before(&file.environment, &file.tool, &file.plan.threads).iter().map(Warning::text));
     }
     found.extend(file.notes.iter().cloned());
     found.extend(throttled(&file.environment, file.throttle_events_after).map(|warning| warning.text()));
-    found.extend(after(file).iter().map(Warning::text));
+    found.extend(after(file, probes).iter().map(Warning::text));
     found
 }
 
@@ -89,15 +90,15 @@ pub enum Warning {
     /// The steps hold another token likelier than the one that came out: cases, the first of them, its output token from 1.
     StepsDiffer(usize, String, usize),
     /// The instruments slowed a pass down: its name, ratio (median over the cases).
-    ProbeEffect(&'static str, f64),
+    ProbeEffect(Pass, f64),
     /// A pass was faster with its instruments than without: its name, ratio (median over the cases).
-    ProbeNoise(&'static str, f64),
+    ProbeNoise(Pass, f64),
     /// The hypervisor took time away during samples: samples, largest share.
     Steal(usize, f64),
     /// Other processes took time during samples: samples, largest share.
     Others(usize, f64),
-    /// Something held requests up for a while, and their blocks were measured again.
-    Spells(Spells),
+    /// Requests were disturbed, and their blocks were measured again.
+    Disturbed(Disturbances),
     /// The last rounds were slower or faster than the first: ratio (median over the cases).
     Drift(f64),
     /// Latencies spread widely: cases, the worst of them, its (max - min) / median.

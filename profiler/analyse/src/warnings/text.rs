@@ -64,15 +64,15 @@ impl Warning {
                 "the engine's own pace and its steps differ in {cases} of the cases: in {first}, output token {token} is not the one that its steps hold likeliest, so the stepped pass may be other work than the clean one; look at output.top_logprobs in run.json, and tell the engine's authors"
             ),
             Self::ProbeEffect(pass, ratio) => {
-                format!("the {pass} pass took {ratio:.2} times the clean pass: use its shares, not its times (published times come from the clean pass)")
+                format!("the {} pass took {ratio:.2} times the clean pass: use its shares, not its times (published times come from the clean pass)", pass.name())
             }
             Self::ProbeNoise(pass, ratio) => {
-                format!("the {pass} pass took {ratio:.2} times the clean pass, which no instrument does: the machine was not quiet; use more runs (-r)")
+                format!("the {} pass took {ratio:.2} times the clean pass, which no instrument does: the machine was not quiet; use more runs (-r)", pass.name())
             }
             Self::Steal(samples, share) => format!("the hypervisor took up to {:.1} % of the processor time away during {samples}; look at `steal` in results.csv and run again", share * 100.0, samples = plural(*samples)),
             Self::Others(samples, share) => format!("other processes took up to {:.0} % of the processor time during {samples}; look at `load_others` in results.csv and run again", share * 100.0, samples = plural(*samples)),
-            Self::Spells(spells) if spells.kept == 0 => format!("{}; what was measured before stands in results.csv (`repeated`) and in no figure", spells.text()),
-            Self::Spells(spells) => format!("{}; look at `disturbed` in results.csv, end other programs, and run again", spells.text()),
+            Self::Disturbed(found) if found.kept == 0 => format!("{}; what was measured before stands in results.csv (`repeated`) and in no figure", found.text()),
+            Self::Disturbed(found) => format!("{}; look at `disturbed` in results.csv, end other programs, and run again", found.text()),
             Self::Drift(ratio) if *ratio < 1.0 => format!("the last rounds took {ratio:.2} times the first ones: something else took time in the first rounds; run again on a quieter machine"),
             Self::Drift(ratio) => format!("the last rounds took {ratio:.2} times the first ones: the processor became hot, or something else began; let it cool down and run again"),
             Self::Spread(cases, worst, spread) => format!(

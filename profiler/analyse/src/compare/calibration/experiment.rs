@@ -4,12 +4,12 @@ use rand::RngCore;
 
 use super::noise::Noise;
 use crate::compare::pairing::Group;
-use crate::compare::side::Source;
-use crate::compare::{Match, figures};
+use crate::compare::side::ComparedRun;
+use crate::compare::{GroupPair, figures};
 use record::plan::PlanFile;
 use record::{Case, RunFile, Sample};
 use statistics::rounds::random;
-use statistics::rounds::{Place, order};
+use statistics::rounds::{DesignCell, order};
 
 const PROMPTS: usize = 5;
 const ENGINES: [&str; 2] = ["mock", "again"];
@@ -47,17 +47,20 @@ impl Experiment<'_> {
     pub(super) fn run(&self, seed: u64) -> Verdict {
         let mut random = random(seed, "experiment");
         let (baseline, other) = self.cases(seed, &mut random);
-        let file = |cases: Vec<Case>| Source {
+        let file = |cases: Vec<Case>| ComparedRun {
             path: "simulated".into(),
             file: RunFile { plan: PlanFile { seed, ..PlanFile::default() }, cases, ..RunFile::default() },
             foreign: false,
         };
         let (one, two) = (file(baseline), file(other));
-        fn group<'s>(label: &'s str, source: &'s Source) -> Group<'s> {
-            Group { label, source, cases: source.file.cases.iter().collect() }
+        fn group<'s>(label: &'s str, run: &'s ComparedRun) -> Group<'s> {
+            Group { label, run, cases: run.file.cases.iter().collect() }
         }
-        let pair =
-            Match { baseline: group(ENGINES[0], &one), other: group(ENGINES[1], &two), interleaved: self.interleaved };
+        let pair = GroupPair {
+            baseline: group(ENGINES[0], &one),
+            other: group(ENGINES[1], &two),
+            interleaved: self.interleaved,
+        };
         let row = figures::rows(&pair, None, 0.02).into_iter().find(|row| row.metric == "decode_tps").unwrap();
         let (low, high) = (row.low.unwrap(), row.high.unwrap());
         Verdict {
@@ -71,13 +74,13 @@ impl Experiment<'_> {
 
     /// The cases of both sides with their samples.
     fn cases(&self, seed: u64, random: &mut impl RngCore) -> (Vec<Case>, Vec<Case>) {
-        let places: Vec<Place> = (0..ENGINES.len())
-            .flat_map(|seat| (0..PROMPTS).map(move |prompt| Place { seat, prompt, depth: 0 }))
+        let places: Vec<DesignCell> = (0..ENGINES.len())
+            .flat_map(|slot| (0..PROMPTS).map(move |prompt| DesignCell { slot, prompt, depth: 0 }))
             .collect();
         let mut cases: Vec<Case> = places
             .iter()
             .map(|place| Case {
-                engine: ENGINES[place.seat].to_owned(),
+                engine: ENGINES[place.slot].to_owned(),
                 prompt: format!("p{}", place.prompt),
                 ..Case::default()
             })
@@ -87,9 +90,9 @@ impl Experiment<'_> {
                 .flat_map(|round| order(&places, true, seed, round).concat().into_iter().map(move |case| (case, round)))
                 .collect(),
             false => (0..ENGINES.len())
-                .flat_map(|seat| {
+                .flat_map(|slot| {
                     (0..self.rounds)
-                        .flat_map(move |round| (0..PROMPTS).map(move |prompt| (seat * PROMPTS + prompt, round)))
+                        .flat_map(move |round| (0..PROMPTS).map(move |prompt| (slot * PROMPTS + prompt, round)))
                 })
                 .collect(),
         };
@@ -97,7 +100,7 @@ impl Experiment<'_> {
         let last = (asked.len() - 1).max(1) as f64;
         for (number, ((case, round), noise)) in asked.iter().zip(series).enumerate() {
             let place = places[*case];
-            let slower = if place.seat == 1 { self.slower } else { 1.0 };
+            let slower = if place.slot == 1 { self.slower } else { 1.0 };
             let grown = 1.0 + self.drift * number as f64 / last;
             // Prompts take different times: the statistics must not care.
             let time = (1.0 + 0.3 * place.prompt as f64) * slower * grown * noise.exp();

@@ -1,42 +1,54 @@
-//! Gathers the facts of a case's phases from the run file alone.
+//! The facts of the phases of a case, from its measurements and its attribution.
 
 use engine_api::{Device, Phase};
 
 use super::facts::Facts;
-use crate::attribution;
-use crate::attribution::Limits;
+use crate::attribution::{Attribution, CaseCeilings, has_processor_ceilings};
 use crate::drift;
-use crate::summary::{PHASES, probe};
+use crate::summary::{PHASE_TIMES, probe_effect};
 use record::plan::PlannedModel;
-use record::{Case, OpRow, PhaseRow, RunFile, Sample};
+use record::{Case, OpFindings, OpRow, PhaseRow, Roof, RunFile, Sample, ServerSample};
 use statistics::median;
 
-/// An op is small where its attainable time per call is below so many hand-overs to the threads, and then up to as many of them
-/// count as handing over: one to begin, one to wait for the last thread, one for the engine's own loop around it.
+/// An op is small where its attainable time per call is below this number of dispatches to the threads. Up to this number of
+/// dispatches per call then counts as overhead: one to start, one to wait for the last thread, one for the engine's own loop.
 const SMALL: f64 = 3.0;
-/// Prompt tokens of one pass, where the model is taken as a whole.
+/// Prompt tokens of one pass, where the model is treated as a whole.
 const PASS_TOKENS: f64 = 512.0;
 
-/// The phases of a case that were measured, with their facts; in the order of a request.
-pub(super) fn facts(file: &RunFile, case: &Case) -> Vec<Facts> {
-    let view = View {
+/// The facts of the phases that were measured, in the order of a request.
+pub(super) fn facts(file: &RunFile, case: &Case, attribution: &Attribution) -> Vec<Facts> {
+    let view = CaseView {
         file,
         case,
-        limits: attribution::limits(file, case),
+        attribution,
+        device: file.identity(&case.engine).map_or(&Device::Cpu, |engine| &engine.device),
         model: file.plan.models.iter().find(|model| model.name == case.model),
     };
     Phase::ALL.iter().filter_map(|&phase| view.phase(phase)).collect()
 }
 
 /// A case and what belongs to it.
-struct View<'a> {
+struct CaseView<'a> {
     file: &'a RunFile,
     case: &'a Case,
-    limits: Option<Limits>,
+    attribution: &'a Attribution,
+    /// The device of the engine; the processor where the run does not name one.
+    device: &'a Device,
     model: Option<&'a PlannedModel>,
 }
 
-impl View<'_> {
+impl CaseView<'_> {
+    fn ceilings(&self) -> Option<&CaseCeilings> {
+        self.attribution.ceilings.as_ref().ok()
+    }
+
+    /// The ops of a phase with their findings.
+    fn ops(&self, phase: &str) -> Vec<(&OpRow, &OpFindings)> {
+        let rows = self.case.ops.iter().zip(&self.attribution.ops);
+        rows.filter(|(row, _)| row.phase == phase).collect()
+    }
+
     fn phase(&self, phase: Phase) -> Option<Facts> {
         let time_s = if phase == Phase::Load { self.case.memory.load_s } else { self.median(time_of(phase)?) };
         let latency = self.median(|sample| sample.latency_s);
@@ -44,16 +56,16 @@ impl View<'_> {
             phase: Some(phase),
             time_s: time_s.filter(|&time| time > 0.0)?,
             threads: self.case.threads,
-            on_processors: self.on_processors(),
+            on_processor: has_processor_ceilings(self.device),
             drift: self.drift(),
-            probe_effect: probe(self.case).traced,
+            probe_effect: probe_effect(self.case).traced,
             ..Facts::default()
         };
         let processor = &self.file.environment.processor;
         facts.usable = processor.usable_threads.or(processor.threads);
         facts.processors = processor.threads.or(processor.usable_threads);
         if self.case.reasons.contains_key(record::plan::THREADS) {
-            // How many a server has is not known: it cannot be said to have too many.
+            // The number of threads of a server is unknown, so it cannot be too large.
             facts.usable = None;
         }
         self.machine(&mut facts);
@@ -67,6 +79,7 @@ impl View<'_> {
             facts.with_fewer_threads = self.with_fewer_threads(&facts);
             self.counters(&mut facts);
             self.allocations(&mut facts);
+            facts.server_s = self.reported_by_server(phase);
         }
         if facts.is_forward() {
             self.work(&mut facts);
@@ -82,15 +95,19 @@ impl View<'_> {
         median(&self.case.clean_samples().filter_map(value).collect::<Vec<f64>>())
     }
 
-    /// Whether the engine's work runs on processors whose time this machine accounts for.
-    fn on_processors(&self) -> bool {
-        let engine = self.file.identity(&self.case.engine);
-        engine.is_none_or(|engine| matches!(engine.device, Device::Cpu | Device::Virtual | Device::Server))
+    /// The time of a forward phase by the server's own report: median over the clean requests; `None` where no server reports it.
+    fn reported_by_server(&self, phase: Phase) -> Option<f64> {
+        let time: fn(&ServerSample) -> Option<f64> = match phase {
+            Phase::Prefill => |server| server.prefill_s,
+            Phase::Decode => |server| server.decode_s,
+            Phase::Load | Phase::Tokenize | Phase::Sample | Phase::Detokenize => return None,
+        };
+        self.median(|sample| time(sample.server.as_ref()?))
     }
 
-    /// How far the run's own probes of bandwidth lie apart, or the last from the first.
+    /// The relative range of the run's own probes of bandwidth, or the change from the first to the last if that is larger.
     fn drift(&self) -> Option<f64> {
-        let threads = self.limits.as_ref().map_or(self.case.threads, |limits| limits.threads);
+        let threads = self.ceilings().map_or(self.case.threads, |ceilings| ceilings.threads);
         let found = drift::drift(&self.file.ceiling_probes);
         let own = found.iter().find(|drift| drift.threads == threads)?;
         Some(own.range.max((own.last_to_first - 1.0).abs()))
@@ -101,10 +118,10 @@ impl View<'_> {
         let ceilings = self.file.ceilings.as_ref();
         facts.cold_rate = ceilings.and_then(|known| known.file_read_cold).and_then(|rate| positive(rate.median));
         facts.warm_rate = ceilings.and_then(|known| known.file_read_warm).and_then(|rate| positive(rate.median));
-        let Some(limits) = &self.limits else { return };
-        facts.bandwidth = limits.memory.map(|(rate, _)| rate.0);
-        facts.dispatch_s = limits.dispatch.map(|time| time.0);
-        facts.page_fault_s = limits.page_fault.map(|time| time.0);
+        let Some(own) = self.ceilings() else { return };
+        facts.bandwidth = own.memory.map(|(rate, _)| rate.0);
+        facts.dispatch_s = own.dispatch.map(|time| time.0);
+        facts.page_fault_s = own.page_fault.map(|time| time.0);
         let Some(ceilings) = ceilings else { return };
         let usable = facts.usable.unwrap_or(usize::MAX);
         let within = || ceilings.threads.iter().filter(|known| known.threads <= usable);
@@ -126,44 +143,45 @@ impl View<'_> {
             .and_then(|now| most(within().filter_map(|known| Some((known.threads, compute(known)? / now))).collect()));
     }
 
-    /// What the ceilings allow: of the traced ops, else of the model as a whole.
+    /// The least time that the ceilings allow: for the traced ops, else for the model as a whole.
     fn work(&self, facts: &mut Facts) {
         let name = facts.name();
-        let sum = self.case.sums.iter().find(|sum| sum.phase == name);
-        let ops: Vec<&OpRow> = self.case.ops.iter().filter(|op| op.phase == name).collect();
+        let sum = self.attribution.sums.iter().find(|sum| sum.phase == name);
+        let ops = self.ops(name);
         facts.bits_per_weight = self
             .case
             .memory
             .weights_bytes
             .zip(self.model.and_then(|model| model.parameters))
             .and_then(|(bytes, parameters)| positive(bytes as f64 * 8.0 / parameters as f64));
-        let limited = |limits: &[&str]| -> f64 {
-            let of = ops.iter().filter(|op| op.limit.as_deref().is_some_and(|limit| limits.contains(&limit)));
-            of.filter_map(|op| op.attainable_s).sum()
+        let limited_by = |roofs: &[Roof]| -> f64 {
+            let attainable = ops.iter().filter_map(|(_, op)| op.attainable.as_ref().ok());
+            attainable.filter(|op| roofs.contains(&op.roof)).map(|op| op.seconds).sum()
         };
-        if let Some(sum) = sum.filter(|_| ops.iter().any(|op| op.attainable_s.is_some())) {
-            // What the ceilings allow does not depend on how long anything took: it is held against the clean pass.
+        if let Some(sum) = sum.filter(|_| ops.iter().any(|(_, op)| op.attainable.is_ok())) {
+            // The attainable time does not depend on measured times, so it is compared with the clean pass.
             facts.work_s = Some(facts.time_s);
             facts.traced_s = Some(sum.time_s);
             facts.attainable_s = sum.attainable_s;
-            (facts.memory_s, facts.compute_s) = (Some(limited(&["memory", "cache"])), Some(limited(&["compute"])));
-            facts.cache_s = Some(limited(&["cache"]));
+            facts.memory_s = Some(limited_by(&[Roof::Memory, Roof::Cache]));
+            facts.compute_s = Some(limited_by(&[Roof::Compute]));
+            facts.cache_s = Some(limited_by(&[Roof::Cache]));
             return;
         }
         facts.work_s = Some(facts.time_s);
         if self.case.server.is_some() {
-            // Which weights it reads, in which type, is not known.
+            // The weights that a server reads and their types are unknown.
             return;
         }
         facts.whole_model = true;
         let (bytes, flops) = (self.bytes(facts), self.flops(facts));
         let memory = bytes.zip(facts.bandwidth).map(|(bytes, rate)| bytes / rate);
-        let peak = self.limits.as_ref().and_then(|limits| {
+        let peak = self.ceilings().and_then(|ceilings| {
             let quantised = self.model.is_some_and(|model| model.quantisation.to_lowercase().contains('q'));
-            limits.i8.filter(|_| quantised).or(limits.f32).map(|rate| rate.0)
+            ceilings.i8.filter(|_| quantised).or(ceilings.f32).map(|rate| rate.0)
         });
         let compute = flops.zip(peak).map(|(flops, rate)| flops / rate);
-        // A forward pass as one operation: the roofline gives it to the slower of the two.
+        // The forward pass counts as one operation: the slower of the two limits it.
         match (memory, compute) {
             (Some(memory), Some(compute)) => {
                 facts.attainable_s = Some(memory.max(compute));
@@ -199,11 +217,11 @@ impl View<'_> {
         self.median(|sample| Some(sample.output_tokens?.saturating_sub(1) as f64))
     }
 
-    /// Ops that are so small that handing them over counts, and what they take beyond their attainable time.
+    /// The number of ops that are so small that dispatch matters, and their time beyond the attainable time.
     fn small_ops(&self, facts: &mut Facts) {
         let Some(dispatch) = facts.dispatch_s else { return };
-        let rows = self.case.ops.iter().filter(|op| op.phase == facts.name() && op.count > 0);
-        let known: Vec<(&OpRow, f64)> = rows.filter_map(|op| Some((op, op.attainable_s?))).collect();
+        let rows = self.ops(facts.name()).into_iter().filter(|(row, _)| row.count > 0);
+        let known: Vec<(&OpRow, f64)> = rows.filter_map(|(row, op)| Some((row, op.attainable_s()?))).collect();
         if known.is_empty() {
             return;
         }
@@ -226,7 +244,7 @@ impl View<'_> {
         facts.idle_s = Some(rows().map(|worker| worker.idle_share).sum::<f64>() / count * shared);
     }
 
-    /// The stepped pass's counters of the phase; CPU time of the whole request where the engine lends no steps.
+    /// The counters of the phase in the stepped pass; the CPU time of the whole request where the engine has no steps.
     fn counters(&self, facts: &mut Facts) {
         if let Some(row) = self.case.phases.iter().find(|row| row.phase == facts.name() && row.time_s.is_some()) {
             let of = |name: &str| row.counters.get(name).copied().flatten();
@@ -245,11 +263,11 @@ impl View<'_> {
         let Some(row) = self.case.allocations.iter().find(|row| row.phase == facts.name()) else { return };
         facts.allocations = Some(row.count as f64);
         facts.allocated_bytes = Some(row.bytes as f64);
-        let traced = self.case.sums.iter().find(|sum| sum.phase == facts.name()).map(|sum| sum.time_s);
+        let traced = self.attribution.sums.iter().find(|sum| sum.phase == facts.name()).map(|sum| sum.time_s);
         facts.allocating_s = traced.or(Some(facts.time_s));
     }
 
-    /// Loading, and with it what the first prefill took longer because the file came from storage only then.
+    /// Loading, including the excess of the first prefill where the file was read from storage only then.
     fn load(&self, facts: &mut Facts) {
         let memory = &self.case.memory;
         let number = |bytes: Option<u64>| bytes.map(|bytes| bytes as f64);
@@ -270,15 +288,15 @@ impl View<'_> {
         facts.cpu_s = of("cpu_user_s").zip(of("cpu_system_s")).map(|(user, system)| user + system);
         facts.minor_faults = of("minor_faults");
         facts.user_s = of("cpu_user_s");
-        // The least that loading does is to bring the file into the process, from the page cache or from memory.
+        // The least work of loading is to read the file into the process, from the page cache or from memory.
         facts.work_s = Some(facts.time_s);
         facts.memory_s = facts.file_bytes.zip(facts.warm_rate.or(facts.bandwidth)).map(|(bytes, rate)| bytes / rate);
         facts.attainable_s = facts.memory_s;
-        // What the processor computed beyond bringing it in: the header, the tokenizer, weights that are changed.
+        // The processor's work beyond that: the header, the tokenizer, weights that are repacked.
         facts.compute_s = facts.user_s.map(|user| (user - facts.memory_s.unwrap_or(0.0)).max(0.0));
     }
 
-    /// The case that differs only in having no more threads than processors: the most such threads, and its time.
+    /// The same case with as many threads as there are processors, or the nearest lower count: its threads and its time.
     fn with_fewer_threads(&self, facts: &Facts) -> Option<(usize, f64)> {
         let usable = facts.usable.filter(|&usable| self.case.threads > usable)?;
         let like = |other: &&Case| {
@@ -291,16 +309,16 @@ impl View<'_> {
         positive(time).map(|time| (best.threads, time))
     }
 
-    /// Why a figure is absent, in the words of the run file where it has some.
+    /// The reasons of absent figures: those of the run file where it has one.
     fn explain(&self, facts: &mut Facts) {
         let reason = |name: &str| {
             let row = self.case.phases.iter().find(|row: &&PhaseRow| row.phase == facts.name());
-            let told = row.and_then(|row| row.reasons.get(name)).or_else(|| self.case.reasons.get(name));
-            told.or_else(|| self.case.memory.reasons.get(name)).cloned()
+            let of_case = row.and_then(|row| row.reasons.get(name)).or_else(|| self.case.reasons.get(name));
+            of_case.or_else(|| self.case.memory.reasons.get(name)).cloned()
         };
-        let ceiling = || {
-            let told = self.file.reasons.get("ceilings").cloned();
-            told.unwrap_or_else(|| "no such ceiling was measured for this thread count".to_owned())
+        let ceiling = || match &self.attribution.ceilings {
+            Err(reason) if !has_processor_ceilings(self.device) => reason.to_string(),
+            _ => self.file.reasons.get("ceilings").cloned().unwrap_or_else(|| NO_CEILING.to_owned()),
         };
         let counter = |name: &str| {
             reason(name).or_else(|| reason("phases")).unwrap_or_else(|| "it was not counted in this phase".to_owned())
@@ -310,7 +328,7 @@ impl View<'_> {
             ("memory_s", facts.memory_s.is_none(), ceiling()),
             ("compute_s", facts.compute_s.is_none(), ceiling()),
             ("small_ops_s", facts.small_ops_s.is_none(), if facts.dispatch_s.is_none() { ceiling() } else { ops() }),
-            ("idle_s", facts.idle_s.is_none(), "no thread marked what it worked on".to_owned()),
+            ("idle_s", facts.idle_s.is_none(), "no thread recorded its tasks".to_owned()),
             ("cold_rate", facts.cold_rate.is_none(), ceiling()),
             ("page_fault_s", facts.page_fault_s.is_none(), ceiling()),
             ("cpu_s", facts.cpu_s.is_none(), counter("cpu_user_s")),
@@ -324,9 +342,9 @@ impl View<'_> {
             (
                 "others",
                 facts.others.is_none(),
-                "no request was long enough to see who else used the processors".to_owned(),
+                "no request was long enough to measure the load of other programs".to_owned(),
             ),
-            ("steal", facts.steal.is_none(), "no request was long enough to see what the hypervisor took".to_owned()),
+            ("steal", facts.steal.is_none(), "no request was long enough to measure the steal time".to_owned()),
             ("usable", facts.usable.is_none(), "the number of processors is unknown".to_owned()),
         ];
         facts.absent = missing
@@ -337,8 +355,10 @@ impl View<'_> {
     }
 }
 
+const NO_CEILING: &str = "no such ceiling was measured for this thread count";
+
 fn time_of(phase: Phase) -> Option<fn(&Sample) -> Option<f64>> {
-    PHASES.iter().find(|(name, _)| *name == phase.name()).map(|(_, of)| *of)
+    PHASE_TIMES.iter().find(|(name, _)| *name == phase.name()).map(|(_, of)| *of)
 }
 
 fn positive(value: f64) -> Option<f64> {

@@ -1,11 +1,11 @@
-//! A run that another program measured: the JSON that llama-bench writes (`-o json`), read as a run of one engine.
+//! The JSON that llama-bench writes (`-o json`), read as a run of one engine.
 //!
-//! One of its tests is a prompt (`n_prompt` tokens, none decoded) or a generation (`n_gen` tokens behind `n_depth`). Here both
-//! are parts of one request: the test of a prompt of P tokens behind D, and that of tokens generated behind D + P, become the
-//! case `ppP` at depth D, which is what `inferometer run --prompt-tokens P --depth D` measures. A generation that no prompt of
-//! the file leads up to is held against all of them, and the case says how far it is off.
+//! A test of llama-bench is a prompt (`n_prompt` tokens, none decoded) or a generation (`n_gen` tokens after `n_depth`). Here both are
+//! parts of one request: the test of a prompt of P tokens after D, and the generation after D + P tokens, become the case `ppP` at
+//! depth D, which is what `inferometer run --prompt-tokens P --depth D` measures. Where no generation starts at the end of a prompt,
+//! the one that starts nearest to it is taken, and the case contains the difference as a reason ([`DECODED_AFTER`]).
 //!
-//! Fields as in llama.cpp's `tools/llama-bench/llama-bench.cpp`; `samples_ns` and `samples_ts` hold one value a repetition.
+//! Fields as in llama.cpp's `tools/llama-bench/llama-bench.cpp`; `samples_ns` and `samples_ts` have one value for each repetition.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -13,12 +13,11 @@ use std::path::Path;
 use engine_api::{Device, Identity, RecordedKvType};
 use serde::Deserialize;
 
-use record::Error;
-use record::plan::{PlanFile, PlannedModel};
-use record::{Case, CaseOutput, RunFile, SCHEMA_VERSION, Sample, Status, Tool};
+use super::plan::{PlanFile, PlannedModel};
+use super::{Case, Error, RunFile, SCHEMA_VERSION, Sample, Status, Tool};
 
 /// The engine's label in such a run.
-pub(super) const ENGINE: &str = "llama-bench";
+pub(crate) const ENGINE: &str = "llama-bench";
 
 /// One test.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -64,21 +63,16 @@ impl Test {
     }
 }
 
-/// Whether a file may be one: JSON that begins as a list. A run's own file begins as an object.
-///
-/// # Errors
-/// When it cannot be read.
-pub(super) fn is_foreign(path: &Path) -> Result<bool, Error> {
-    let bytes = std::fs::read(path).map_err(Error::file(path, "read"))?;
-    Ok(bytes.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'['))
+/// Whether the content of a file may be llama-bench's: JSON that begins as a list. `run.json` begins as an object.
+pub(crate) fn is_llama_bench(bytes: &[u8]) -> bool {
+    bytes.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[')
 }
 
-/// Reads the file as a run.
+/// Reads the content of a file as a run. `path` gives the run its name, and errors their place.
 ///
 /// # Errors
-/// When it is not what llama-bench writes, or holds no test that can be compared.
-pub(super) fn read(path: &Path) -> Result<RunFile, Error> {
-    let bytes = std::fs::read(path).map_err(Error::file(path, "read"))?;
+/// When it is not what llama-bench writes, or has no test that can be compared.
+pub(crate) fn parse(path: &Path, bytes: &[u8]) -> Result<RunFile, Error> {
     let wrong = |problem: String| {
         Error::Content {
         path: path.to_path_buf(),
@@ -88,10 +82,10 @@ pub(super) fn read(path: &Path) -> Result<RunFile, Error> {
     }
     };
     let tests: Vec<Test> =
-        serde_json::from_slice(&bytes).map_err(|error| wrong(format!("is no JSON of llama-bench: {error}")))?;
+        serde_json::from_slice(bytes).map_err(|error| wrong(format!("is not JSON of llama-bench: {error}")))?;
     let cases = cases(&tests);
     let Some(first) = tests.first().filter(|_| !cases.is_empty()) else {
-        return Err(wrong("holds no test of a prompt or of a generation alone".to_owned()));
+        return Err(wrong("has no test of a prompt alone or of a generation alone".to_owned()));
     };
     let name = path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
     let version = format!("{} ({})", first.build_number, first.build_commit);
@@ -148,8 +142,8 @@ fn plan(tests: &[Test], cases: &[Case]) -> PlanFile {
     }
 }
 
-/// The type of the cache in all tests. llama-bench writes one type for keys and one for values; older versions write none, and
-/// their default is f16.
+/// The type of the cache in all tests. llama-bench writes one type for keys and one for values; older versions write none, which
+/// means f16.
 fn kv_type(tests: &[Test]) -> RecordedKvType {
     let named = |text: &str| if text.is_empty() { "f16".to_owned() } else { text.to_owned() };
     let of = |test: &Test| match (named(&test.type_k), named(&test.type_v)) {
@@ -159,7 +153,7 @@ fn kv_type(tests: &[Test]) -> RecordedKvType {
     RecordedKvType::from(one_or_all(tests.iter().map(of)).as_str())
 }
 
-/// The device in all tests, from the names of ggml's back ends: `BLAS` computes on the processor, too.
+/// The device in all tests, from the names of ggml's back ends. `BLAS` computes on the processor, too.
 fn device(tests: &[Test]) -> Device {
     let of = |test: &Test| {
         let backends: Vec<String> = test.backends.split(',').map(|name| name.trim().to_lowercase()).collect();
@@ -176,7 +170,7 @@ fn one_or_all(values: impl Iterator<Item = String>) -> String {
     distinct.into_iter().collect::<Vec<_>>().join(" or ")
 }
 
-/// One case a test of a prompt; where there is none, one a generation.
+/// One case for each test of a prompt; without any, one for each generation.
 fn cases(tests: &[Test]) -> Vec<Case> {
     let prompts = tests.iter().filter(|test| test.is_prompt());
     let mut cases: Vec<Case> = prompts.map(|prompt| case(prompt, generation(tests, prompt))).collect();
@@ -197,7 +191,7 @@ fn cases(tests: &[Test]) -> Vec<Case> {
     cases
 }
 
-/// The generation that goes on where a prompt ends, else the one that begins nearest to it.
+/// The generation that starts at the end of a prompt, else the one that starts nearest to it.
 fn generation<'t>(tests: &'t [Test], prompt: &Test) -> Option<&'t Test> {
     let end = prompt.n_depth + prompt.n_prompt;
     let generations = tests.iter().filter(|test| test.is_generation() && test.is_beside(prompt));
@@ -212,7 +206,7 @@ fn case(prompt: &Test, generation: Option<&Test>) -> Case {
         let mut sample = Sample {
             round,
             prompt_tokens: Some(prompt.n_prompt),
-            // The first token comes out of the prompt's pass, so one more than is timed.
+            // The first token is an output of the prompt's pass, so there is one more than is timed.
             output_tokens: generation.map(|test| test.n_gen + 1),
             prefill_s: prompt.samples_ns.get(round).map(|nanos| nanos / 1e9),
             prefill_tps: prompt.samples_ts.get(round).copied(),
@@ -234,12 +228,13 @@ fn case(prompt: &Test, generation: Option<&Test>) -> Case {
         depth: prompt.n_depth,
         status: Status::Ok,
         samples: (0..repetitions).map(sample).collect(),
-        output: None::<CaseOutput>,
+        output: None,
         ..Case::default()
     };
     match generation {
         Some(test) if test.n_depth != end => {
-            case.reasons.insert(BEHIND.to_owned(), format!("decoded behind {} tokens, not behind {end}", test.n_depth));
+            case.reasons
+                .insert(DECODED_AFTER.to_owned(), format!("decoded after {} tokens, not after {end}", test.n_depth));
         }
         Some(_) => {}
         None => {
@@ -249,8 +244,8 @@ fn case(prompt: &Test, generation: Option<&Test>) -> Case {
     case
 }
 
-/// Under this name a case says that its tokens were decoded elsewhere in the context.
-pub(super) const BEHIND: &str = "decoded_behind";
+/// The reason under this name: the tokens of a case were decoded at another position of the context.
+pub const DECODED_AFTER: &str = "decoded_behind";
 
 #[cfg(test)]
 mod tests {
@@ -270,33 +265,29 @@ mod tests {
         "n_prompt": 0, "n_gen": 128, "n_depth": 0, "samples_ns": [ 1000000000 ], "samples_ts": [ 128.0 ] }
     ]"#;
 
-    fn written(text: &str) -> (tempfile::TempDir, std::path::PathBuf) {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("bench.json");
-        std::fs::write(&path, text).unwrap();
-        (folder, path)
+    fn read(text: &str) -> Result<RunFile, Error> {
+        parse(Path::new("bench.json"), text.as_bytes())
     }
 
     #[test]
-    fn a_prompt_and_what_is_generated_behind_it_are_one_case() {
-        let (_folder, path) = written(JSON);
-        assert!(is_foreign(&path).unwrap());
-        let file = read(&path).unwrap();
+    fn a_prompt_and_the_generation_after_it_are_one_case() {
+        assert!(is_llama_bench(JSON.as_bytes()));
+        let file = read(JSON).unwrap();
+        assert_eq!(file.name, "bench");
         assert_eq!(file.cases.len(), 1);
         let case = &file.cases[0];
         assert_eq!((case.id.as_str(), case.threads), ("llama-bench/tiny.Q4_1/pp512/t2/d0", 2));
         assert_eq!(case.samples.len(), 2);
         assert_eq!((case.samples[0].prefill_tps, case.samples[0].decode_tps), (Some(320.0), Some(100.0)));
         assert_eq!(case.samples[1].decode_tps, None);
-        assert!(!case.reasons.contains_key(BEHIND), "the generation behind 512 tokens is the nearest");
+        assert!(!case.reasons.contains_key(DECODED_AFTER), "the generation after 512 tokens is the nearest");
         assert_eq!(file.plan.models[0].parameters, Some(134_515_008));
     }
 
     #[test]
     fn cache_types_and_devices_are_those_of_the_file() {
         let plan = |text: &str| {
-            let (_folder, path) = written(text);
-            let file = read(&path).unwrap();
+            let file = read(text).unwrap();
             assert_eq!(file.environment.engines[0].device, file.plan.device);
             (file.plan.kv_type, file.plan.device)
         };
@@ -332,20 +323,16 @@ mod tests {
     }
 
     #[test]
-    fn a_generation_from_elsewhere_is_told() {
-        let (_folder, path) = written(&JSON.replace("\"n_depth\": 512", "\"n_depth\": 100"));
-        let file = read(&path).unwrap();
-        assert_eq!(file.cases[0].reasons[BEHIND], "decoded behind 100 tokens, not behind 512");
+    fn a_generation_at_another_position_is_reported() {
+        let file = read(&JSON.replace("\"n_depth\": 512", "\"n_depth\": 100")).unwrap();
+        assert_eq!(file.cases[0].reasons[DECODED_AFTER], "decoded after 100 tokens, not after 512");
     }
 
     #[test]
-    fn what_is_not_one_is_refused_by_name() {
-        let (_folder, path) = written("[1, 2]");
-        let text = read(&path).unwrap_err().with_advice();
-        assert!(text.contains("no JSON of llama-bench") && text.contains("-o json"), "{text}");
-        let (_folder, path) = written("[]");
-        assert!(read(&path).unwrap_err().to_string().contains("no test of a prompt"));
-        let (_folder, path) = written("{}");
-        assert!(!is_foreign(&path).unwrap());
+    fn other_json_is_refused_with_the_reason() {
+        let text = read("[1, 2]").unwrap_err().with_advice();
+        assert!(text.contains("bench.json: is not JSON of llama-bench") && text.contains("-o json"), "{text}");
+        assert!(read("[]").unwrap_err().to_string().contains("no test of a prompt"));
+        assert!(!is_llama_bench(b"{}"));
     }
 }

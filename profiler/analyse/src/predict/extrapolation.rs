@@ -8,17 +8,17 @@ use super::prediction::Extrapolation;
 const PER_FOLD: f64 = 0.10;
 /// Added to that where one model alone was measured, so that nothing tells a rate from an overhead: a judgement.
 const ONE_MODEL: f64 = 0.10;
-/// Positions that lie so far apart let a law tell the work per position from the overhead of a call.
+/// Positions that lie so far apart let a cost tell the work per position from the overhead of a call.
 const WIDE: f64 = 4.0;
 
 /// The positions that attention saw in the runs, mean over the queries of a call.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Context {
+pub(super) struct PositionRange {
     pub(super) least: f64,
     pub(super) most: f64,
 }
 
-impl Context {
+impl PositionRange {
     /// Whether the runs tell what a position costs.
     pub(super) fn is_wide(&self) -> bool {
         self.most >= WIDE * self.least
@@ -33,9 +33,9 @@ impl Context {
     pub(super) fn note(&self, pass: &str, positions: f64) -> String {
         let Self { least, most } = *self;
         let how = if positions < least {
-            "attention is scaled down by its law"
+            "attention is scaled down by its cost"
         } else if self.is_wide() {
-            "attention beyond follows its own law"
+            "attention beyond follows its own cost"
         } else {
             "attention beyond is taken at the rates that products reached"
         };
@@ -45,12 +45,12 @@ impl Context {
 
 /// Which models were measured.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Far {
+pub(super) struct MeasuredSizes {
     bytes_per_token: Vec<f64>,
     one_model: bool,
 }
 
-impl Far {
+impl MeasuredSizes {
     /// Of the cases that taught something: model, and bytes per output token.
     pub(super) fn of<'a>(cases: impl Iterator<Item = (&'a str, f64)>) -> Self {
         let (names, bytes_per_token): (BTreeSet<&str>, Vec<f64>) = cases.unzip();

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::file::Surrounding;
+use super::comparison::RunDifference;
 use super::side::Sides;
 use record::RunFile;
 
@@ -60,14 +60,14 @@ const WEIGHTS: &[(&str, u8, &str)] = &[
 const RARELY: (u8, &str) = (1, "rarely matters");
 
 /// Differences of every other run from the baseline's. Sides of one run have none.
-pub(super) fn surroundings(sides: &Sides) -> Vec<Surrounding> {
+pub(super) fn run_differences(sides: &Sides) -> Vec<RunDifference> {
     let Some((first, others)) = sides.sides.split_first() else { return Vec::new() };
-    let Some(baseline) = sides.sources.get(first.source) else { return Vec::new() };
-    let mut rows: Vec<Surrounding> = Vec::new();
-    let mut done = vec![first.source];
+    let Some(baseline) = sides.runs.get(first.run) else { return Vec::new() };
+    let mut rows: Vec<RunDifference> = Vec::new();
+    let mut done = vec![first.run];
     for side in others {
-        let Some(other) = sides.sources.get(side.source).filter(|_| !done.contains(&side.source)) else { continue };
-        done.push(side.source);
+        let Some(other) = sides.runs.get(side.run).filter(|_| !done.contains(&side.run)) else { continue };
+        done.push(side.run);
         // Another program tells other things: what both have is in the contrasts.
         if !other.foreign && !baseline.foreign {
             rows.extend(differences(&baseline.file, &other.file, &side.label));
@@ -77,7 +77,7 @@ pub(super) fn surroundings(sides: &Sides) -> Vec<Surrounding> {
     rows
 }
 
-fn differences(baseline: &RunFile, other: &RunFile, side: &str) -> Vec<Surrounding> {
+fn differences(baseline: &RunFile, other: &RunFile, side: &str) -> Vec<RunDifference> {
     let (b, o) = (leaves(baseline), leaves(other));
     let mut names: Vec<&String> = b.keys().chain(o.keys()).collect();
     names.sort();
@@ -86,13 +86,13 @@ fn differences(baseline: &RunFile, other: &RunFile, side: &str) -> Vec<Surroundi
     rows.map(|name| {
         let known = WEIGHTS.iter().find(|(start, ..)| name.starts_with(start)).map(|(_, weight, why)| (*weight, *why));
         let (weight, because) = known.unwrap_or(RARELY);
-        let told =
-            |leaves: &BTreeMap<String, String>| leaves.get(name).cloned().unwrap_or_else(|| "not told".to_owned());
-        Surrounding {
+        let text_of =
+            |leaves: &BTreeMap<String, String>| leaves.get(name).cloned().unwrap_or_else(|| "not recorded".to_owned());
+        RunDifference {
             side: side.to_owned(),
             what: name.clone(),
-            baseline: told(&b),
-            other: told(&o),
+            baseline: text_of(&b),
+            other: text_of(&o),
             weight,
             because: because.to_owned(),
         }
@@ -117,8 +117,8 @@ fn leaves(file: &RunFile) -> BTreeMap<String, String> {
     walk("plan", &value(&file.plan), &mut found);
     for label in &file.plan.engines {
         if let Some(engine) = file.identity(label) {
-            let told = format!("{} on {}, {}", engine.version, engine.device, engine.features.join(" "));
-            found.insert(format!("engine {label}"), told);
+            let text = format!("{} on {}, {}", engine.version, engine.device, engine.features.join(" "));
+            found.insert(format!("engine {label}"), text);
         }
     }
     found.retain(|name, _| {
@@ -172,8 +172,8 @@ mod tests {
         other.environment.state.load_1m = Some(0.4);
         let mut rows = differences(&baseline, &other, "b");
         rows.sort_by_key(|row| std::cmp::Reverse(row.weight));
-        let told: Vec<(&str, u8)> = rows.iter().map(|row| (row.what.as_str(), row.weight)).collect();
-        assert_eq!(told, [("tool.target_features", 3), ("environment.host.kernel", 2)]);
+        let found: Vec<(&str, u8)> = rows.iter().map(|row| (row.what.as_str(), row.weight)).collect();
+        assert_eq!(found, [("tool.target_features", 3), ("environment.host.kernel", 2)]);
         assert_eq!((rows[0].baseline.as_str(), rows[0].other.as_str()), ("avx2", "avx2 avx512f"));
         assert!(differences(&baseline, &baseline, "b").is_empty());
     }

@@ -4,10 +4,10 @@ use models::cost::WeightTypes;
 use models::synth::{self, Quant};
 use models::{Bytes, Checkpoint, registry};
 
-use super::estimate::Subject;
+use super::estimate::Target;
 use record::Error;
 
-impl Subject {
+impl Target {
     /// A model from an opened checkpoint.
     ///
     /// `reference` is how the user named it.

@@ -3,9 +3,9 @@
 /// SplitMix64 (Steele, Lea and Flood, "Fast Splittable Pseudorandom Number Generators", 2014). Written out so that an
 /// interval is the same on every machine and in every later version.
 #[derive(Debug, Clone)]
-pub(super) struct Dice(u64);
+pub(super) struct SplitMix64(u64);
 
-impl Dice {
+impl SplitMix64 {
     /// From a seed; equal seeds give equal numbers.
     pub(super) const fn new(seed: u64) -> Self {
         Self(seed)
@@ -33,9 +33,9 @@ mod tests {
     #[test]
     fn the_generator_is_the_published_one() {
         // First outputs for seed 1234567, as given with the reference implementation.
-        let mut dice = Dice::new(1_234_567);
+        let mut random = SplitMix64::new(1_234_567);
         assert_eq!(
-            [dice.next(), dice.next(), dice.next()],
+            [random.next(), random.next(), random.next()],
             [6_457_827_717_110_365_317, 3_203_168_211_198_807_973, 9_817_491_932_198_370_423]
         );
     }

@@ -12,7 +12,7 @@
 
 use std::collections::BTreeMap;
 
-use record::Case;
+use record::{Case, OpCounters, PhaseRow};
 
 /// Names of misses and of what they become.
 const MISSES: [(&str, &str); 4] = [
@@ -30,16 +30,22 @@ const LEVELS: [(&str, &str); 4] = [
     ("topdown_backend_bound", "backend_bound_share"),
 ];
 
-/// Derives what follows for every phase and op of a case. An op's time is the traced pass's, where it ran as often.
-pub(super) fn place(case: &mut Case, line: Option<u64>) {
-    for row in &mut case.phases {
+/// The derived figures of each row of [`Case::phases`]. `line` is the size of a cache line in bytes.
+pub(super) fn of_phases(case: &Case, line: Option<u64>) -> Vec<BTreeMap<String, f64>> {
+    let of = |row: &PhaseRow| {
         let misses_s = row.counted_s.get("cache_misses").copied().or(row.time_s);
-        row.derived = derived(&row.counters, misses_s, line);
-    }
-    for row in &mut case.op_counters {
+        derived(&row.counters, misses_s, line)
+    };
+    case.phases.iter().map(of).collect()
+}
+
+/// The derived figures of each row of [`Case::op_counters`]. The time of an op is that of the traced pass, where it ran as often.
+pub(super) fn of_ops(case: &Case, line: Option<u64>) -> Vec<BTreeMap<String, f64>> {
+    let of = |row: &OpCounters| {
         let traced = case.ops.iter().find(|op| op.phase == row.phase && op.op == row.op && op.count == row.count);
-        row.derived = derived(&row.counters, traced.map(|op| op.time_s), line);
-    }
+        derived(&row.counters, traced.map(|op| op.time_s), line)
+    };
+    case.op_counters.iter().map(of).collect()
 }
 
 /// The derived figures of a phase or op, as far as their counters have values. `misses_s` is the time in which the misses were
@@ -98,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_made_of_nothing() {
+    fn a_figure_needs_its_counters() {
         let of = counters(&[("cycles", 0.0), ("instructions", 0.0), ("cache_misses", 5.0)]);
         assert!(derived(&of, None, Some(64)).is_empty());
         assert!(derived(&of, Some(1.0), None).is_empty(), "without the size of a line there are no bytes");

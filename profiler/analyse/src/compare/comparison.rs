@@ -21,9 +21,11 @@ pub struct Comparison {
     /// One for each group of cases that both sides have.
     pub contrasts: Vec<Contrast>,
     /// What has no partner, and why.
-    pub lonely: Vec<LonelyRow>,
+    #[serde(rename = "lonely")]
+    pub unmatched: Vec<UnmatchedRow>,
     /// What differs between the machines and settings of two runs, the likeliest causes first.
-    pub surroundings: Vec<Surrounding>,
+    #[serde(rename = "surroundings")]
+    pub run_differences: Vec<RunDifference>,
     /// Gates that were asked for.
     pub gates: Vec<GateRow>,
 }
@@ -51,7 +53,7 @@ pub struct SideRow {
 
 /// A group without a partner.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct LonelyRow {
+pub struct UnmatchedRow {
     /// Which one.
     pub subject: String,
     /// Why.
@@ -62,9 +64,9 @@ pub struct LonelyRow {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Contrast {
     /// The baseline.
-    pub baseline: Subject,
+    pub baseline: ContrastSide,
     /// What is held against it.
-    pub other: Subject,
+    pub other: ContrastSide,
     /// Measured in the same rounds of one run; otherwise one after the other.
     pub interleaved: bool,
     /// Whether it is the same work.
@@ -84,7 +86,7 @@ pub struct Contrast {
 
 /// One side of a contrast.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Subject {
+pub struct ContrastSide {
     /// The side's label.
     pub side: String,
     /// Engine label.
@@ -104,7 +106,7 @@ pub struct Subject {
 /// Whether two sides did the same work.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Sameness {
+pub enum Comparability {
     /// The same prompts, weights and settings.
     Equal,
     /// The same weights in another quantisation of about as many bits.
@@ -114,7 +116,7 @@ pub enum Sameness {
     NotComparable,
 }
 
-impl Sameness {
+impl Comparability {
     /// As reports say it.
     pub const fn text(self) -> &'static str {
         match self {
@@ -129,13 +131,13 @@ impl Sameness {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Work {
     /// The label.
-    pub label: Sameness,
+    pub label: Comparability,
     /// Everything that was looked at.
     pub checks: Vec<Check>,
     /// How far the answers agree, one a prompt.
     pub answers: Vec<Agreement>,
     /// How far the probabilities differ on the text that both were given; `null` where a side has none.
-    pub probabilities: Option<Distance>,
+    pub probabilities: Option<ProbabilityDistance>,
     /// Why a field is `null`.
     #[serde(default, skip_serializing_if = "Reasons::is_empty")]
     pub reasons: Reasons,
@@ -147,7 +149,7 @@ pub struct Check {
     /// What.
     pub what: String,
     /// The most that the pair can be with this finding.
-    pub allows: Sameness,
+    pub allows: Comparability,
     /// On the baseline's side.
     pub baseline: String,
     /// On the other side.
@@ -177,7 +179,7 @@ pub struct Agreement {
 
 /// Two distributions over the vocabulary at each position of one text.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Distance {
+pub struct ProbabilityDistance {
     /// Positions.
     pub positions: usize,
     /// Positions where both have the same most likely token, as a share.
@@ -198,7 +200,7 @@ pub struct Distance {
 /// What can be said of a difference.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Finding {
+pub enum Assessment {
     /// The interval lies beyond the practical threshold, on the better side.
     Better,
     /// The same on the worse side.
@@ -236,7 +238,7 @@ pub struct FigureRow {
     /// Pairs that it rests on, or rounds where they are not paired.
     pub pairs: usize,
     /// What can be said.
-    pub finding: Finding,
+    pub finding: Assessment,
     /// How many more rounds would show a difference of the threshold.
     pub more_rounds: Option<usize>,
     /// The ratio of each prompt.
@@ -314,12 +316,12 @@ pub struct Split {
     /// The other side's.
     pub other_s: f64,
     /// The parts.
-    pub parts: Vec<Part>,
+    pub parts: Vec<SplitPart>,
 }
 
 /// A part of a split.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Part {
+pub struct SplitPart {
     /// The phase, or a group of ops.
     pub name: String,
     /// Seconds on the baseline's side.
@@ -332,7 +334,7 @@ pub struct Part {
 
 /// Something that differs between two runs.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Surrounding {
+pub struct RunDifference {
     /// The other side's label.
     pub side: String,
     /// What, as a path in `run.json`.

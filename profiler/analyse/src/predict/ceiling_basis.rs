@@ -10,7 +10,7 @@ const UNSTEADY: f64 = 0.3;
 
 /// Ceilings for a number of threads.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-pub struct Ground {
+pub struct CeilingBasis {
     /// Bytes per second read from memory.
     pub memory: f64,
     /// Operations per second of the 8-bit dot product, or of f32 multiply-adds where there is none.
@@ -21,7 +21,7 @@ pub struct Ground {
     pub compute_spread: f64,
 }
 
-impl Ground {
+impl CeilingBasis {
     /// Of a run: the median of its own probes for that thread count where there are some (beside `model`, else beside any), else its
     /// ceilings. `None` where neither is there.
     pub(super) fn of(file: &RunFile, threads: usize, model: Option<&str>) -> Option<Self> {

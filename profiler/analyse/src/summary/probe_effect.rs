@@ -1,22 +1,22 @@
-//! The probe effect: what a pass costs against the clean request of the same round.
+//! The probe effect: the latency of a pass relative to the clean request of the same round.
 //!
 //! ```text
 //! stepped, traced, counted = median over rounds of (pass latency / pass tokens) / (clean latency / clean tokens)
 //! clean           = median pace of the last half of the clean rounds / median pace of the first half
 //! ```
-//! The pairs of one round ran one after the other, so slow drift cancels; the third ratio shows what drift alone makes.
-//! Of an odd number of rounds the middle one is in neither half.
+//! The requests of one round ran one after the other, so slow drift cancels. The last ratio shows the effect of drift alone.
+//! With an odd number of rounds the middle one is in neither half.
 
-use record::{Case, Probe, Sample};
+use record::{Case, ProbeEffect, Sample};
 use statistics::median;
 
 /// The ratios of one case.
-pub fn probe(case: &Case) -> Probe {
+pub fn probe_effect(case: &Case) -> ProbeEffect {
     let measured: Vec<&Sample> = case.clean_samples().collect();
     let half = measured.len() / 2;
     let of = |samples: &[&Sample]| median(&samples.iter().filter_map(|sample| sample.pace()).collect::<Vec<_>>());
     let (first, last) = (of(&measured[..half]), of(&measured[measured.len() - half..]));
-    Probe {
+    ProbeEffect {
         case: case.id.clone(),
         stepped: paired(&measured, &case.stepped),
         traced: paired(&measured, &case.traced),
@@ -49,14 +49,14 @@ mod tests {
             stepped: vec![sample(0, 1.1), sample(1, 2.2)],
             ..Case::default()
         };
-        let probe = probe(&case);
+        let probe = probe_effect(&case);
         assert!((probe.stepped.unwrap() - 1.1).abs() < 1e-9);
         assert!((probe.clean.unwrap() - 2.0).abs() < 1e-9, "round 2 against round 0; round 1 is in neither half");
         assert_eq!(probe.traced, None);
     }
 
     #[test]
-    fn one_round_says_nothing_of_drift() {
-        assert_eq!(probe(&Case { samples: vec![sample(0, 1.0)], ..Case::default() }).clean, None);
+    fn one_round_shows_no_drift() {
+        assert_eq!(probe_effect(&Case { samples: vec![sample(0, 1.0)], ..Case::default() }).clean, None);
     }
 }

@@ -1,0 +1,293 @@
+//! What follows from the measurements of a run. A run file contains both; [`RunFile::set_findings`] writes the findings into it.
+//!
+//! The wire form has each finding beside the measurements that it follows from, with `null` and a reason where it is absent. Here
+//! the findings are apart, so that a function from measurements to findings cannot depend on earlier findings by accident.
+
+use std::collections::BTreeMap;
+
+use super::{
+    AuditFinding, Case, EnergyRow, GroupVerdict, OpRow, PhaseSum, ProbeEffect, Reason, Reasons, Roof, RunFile, Series,
+    Slope, Summary, Verdict, WhatIf,
+};
+
+/// Everything that follows from the measurements of a run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Findings {
+    /// Averages over the prompts.
+    pub summaries: Vec<Summary>,
+    /// The cost of the instruments, one entry for each case with samples.
+    pub probes: Vec<ProbeEffect>,
+    /// The verdicts over all prompts.
+    pub verdicts: Vec<GroupVerdict>,
+    /// Estimates for other settings and models.
+    pub what_if: Result<Vec<WhatIf>, Reason>,
+    /// What may have disturbed the numbers.
+    pub warnings: Vec<String>,
+    /// One entry for each case, in the order of [`RunFile::cases`].
+    pub cases: Vec<CaseFindings>,
+}
+
+/// What follows from the measurements of one case.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CaseFindings {
+    /// The gaps between tokens over time; `None` where no clean sample has two tokens.
+    pub series: Option<Series>,
+    /// One entry for each row of [`Case::ops`].
+    pub ops: Vec<OpFindings>,
+    /// The phases as sums of their ops.
+    pub sums: Vec<PhaseSum>,
+    /// The energy per token.
+    pub energy: Vec<EnergyRow>,
+    /// Figures that follow from the counters of each row of [`Case::phases`].
+    pub phase_counters: Vec<BTreeMap<String, f64>>,
+    /// The same for each row of [`Case::op_counters`].
+    pub op_counters: Vec<BTreeMap<String, f64>>,
+    /// The memory, reconciled.
+    pub memory: MemoryFindings,
+    /// The verdict on each phase.
+    pub verdicts: Vec<Verdict>,
+    /// What the audit of the server found; `None` where no server computed.
+    pub audit: Option<Vec<AuditFinding>>,
+}
+
+/// An op on the roofline.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OpFindings {
+    /// Floating-point operations / bytes.
+    pub intensity: Result<f64, Reason>,
+    /// The least time that the ceilings allow.
+    pub attainable: Result<Attainable, Reason>,
+    /// That time / the measured time.
+    pub roofline: Result<Roofline, Reason>,
+}
+
+impl OpFindings {
+    /// An op without any of the figures.
+    #[must_use]
+    pub fn absent(reason: &Reason) -> Self {
+        Self { intensity: Err(reason.clone()), attainable: Err(reason.clone()), roofline: Err(reason.clone()) }
+    }
+
+    /// The attainable time in seconds, where it is known.
+    #[must_use]
+    pub fn attainable_s(&self) -> Option<f64> {
+        self.attainable.as_ref().ok().map(|attainable| attainable.seconds)
+    }
+
+    /// The ceiling that sets it.
+    #[must_use]
+    pub fn roof(&self) -> Option<Roof> {
+        self.attainable.as_ref().ok().map(|attainable| attainable.roof)
+    }
+}
+
+/// The least time that the ceilings allow for an op.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Attainable {
+    /// The time in seconds.
+    pub seconds: f64,
+    /// The ceiling that sets it.
+    pub roof: Roof,
+}
+
+/// The attainable time of an op over its measured time.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Roofline {
+    /// The ratio: 1 = at the roofline.
+    pub ratio: f64,
+    /// The explanation of a ratio above 1.
+    pub note: Option<Reason>,
+}
+
+/// The memory of a case, reconciled.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MemoryFindings {
+    /// [`super::MemoryFile::kv_resident_bytes`].
+    pub kv_resident_bytes: Result<u64, Reason>,
+    /// [`super::MemoryFile::unaccounted_bytes`].
+    pub unaccounted_bytes: Result<i64, Reason>,
+    /// [`super::MemoryFile::growth_bytes_per_token`].
+    pub growth_bytes_per_token: Result<f64, Reason>,
+    /// [`super::MemoryFile::leak_bytes_per_request`].
+    pub leak_bytes_per_request: Result<Slope, Reason>,
+}
+
+/// The fields of [`OpRow`] that contain findings.
+const OP_FIELDS: [&str; 4] = ["intensity", "attainable_s", "roofline", "limit"];
+/// The fields of [`super::MemoryFile`] that contain findings.
+const MEMORY_FIELDS: [&str; 4] =
+    ["kv_resident_bytes", "unaccounted_bytes", "growth_bytes_per_token", "leak_bytes_per_request"];
+
+impl RunFile {
+    /// Replaces the findings in the file. They must be those of this file: one entry for each case, op and phase.
+    pub fn set_findings(&mut self, findings: Findings) {
+        self.summaries = findings.summaries;
+        self.probes = findings.probes;
+        self.verdicts = findings.verdicts;
+        self.what_if = store(&mut self.reasons, "what_if", findings.what_if).unwrap_or_default();
+        self.warnings = findings.warnings;
+        for (case, findings) in self.cases.iter_mut().zip(findings.cases) {
+            case.set_findings(findings);
+        }
+    }
+
+    /// Removes all findings: what remains was measured.
+    pub fn clear_findings(&mut self) {
+        self.summaries.clear();
+        self.probes.clear();
+        self.verdicts.clear();
+        self.what_if.clear();
+        self.warnings.clear();
+        self.reasons.remove("what_if");
+        self.cases.iter_mut().for_each(Case::clear_findings);
+    }
+}
+
+impl Case {
+    fn set_findings(&mut self, findings: CaseFindings) {
+        self.series = findings.series;
+        for (row, op) in self.ops.iter_mut().zip(findings.ops) {
+            row.set_findings(op);
+        }
+        self.sums = findings.sums;
+        self.energy = findings.energy;
+        for (row, derived) in self.phases.iter_mut().zip(findings.phase_counters) {
+            row.derived = derived;
+        }
+        for (row, derived) in self.op_counters.iter_mut().zip(findings.op_counters) {
+            row.derived = derived;
+        }
+        let (memory, found) = (&mut self.memory, findings.memory);
+        let reasons = &mut memory.reasons;
+        let [kv_resident, unaccounted, growth, leak] = MEMORY_FIELDS;
+        memory.kv_resident_bytes = store(reasons, kv_resident, found.kv_resident_bytes);
+        memory.unaccounted_bytes = store(reasons, unaccounted, found.unaccounted_bytes);
+        memory.growth_bytes_per_token = store(reasons, growth, found.growth_bytes_per_token);
+        memory.leak_bytes_per_request = store(reasons, leak, found.leak_bytes_per_request);
+        self.verdicts = findings.verdicts;
+        if let Some((server, found)) = self.server.as_mut().zip(findings.audit) {
+            server.findings = found;
+        }
+    }
+
+    fn clear_findings(&mut self) {
+        self.series = None;
+        self.sums.clear();
+        self.energy.clear();
+        self.verdicts.clear();
+        for row in &mut self.ops {
+            (row.intensity, row.attainable_s, row.roofline, row.limit) = (None, None, None, None);
+            row.reasons.retain(|field, _| !OP_FIELDS.contains(&field.as_str()));
+        }
+        self.phases.iter_mut().for_each(|row| row.derived.clear());
+        self.op_counters.iter_mut().for_each(|row| row.derived.clear());
+        let memory = &mut self.memory;
+        (memory.kv_resident_bytes, memory.unaccounted_bytes) = (None, None);
+        (memory.growth_bytes_per_token, memory.leak_bytes_per_request) = (None, None);
+        memory.reasons.retain(|field, _| !MEMORY_FIELDS.contains(&field.as_str()));
+        if let Some(server) = &mut self.server {
+            server.findings.clear();
+        }
+    }
+}
+
+impl OpRow {
+    fn set_findings(&mut self, findings: OpFindings) {
+        let [intensity, attainable_s, roofline, limit] = OP_FIELDS;
+        let (seconds, roof) = match findings.attainable {
+            Ok(Attainable { seconds, roof }) => (Ok(seconds), Ok(roof)),
+            Err(reason) => (Err(reason.clone()), Err(reason)),
+        };
+        let note = findings.roofline.as_ref().ok().and_then(|roofline| roofline.note.clone());
+        self.intensity = store(&mut self.reasons, intensity, findings.intensity);
+        self.attainable_s = store(&mut self.reasons, attainable_s, seconds);
+        self.limit = store(&mut self.reasons, limit, roof);
+        self.roofline = store(&mut self.reasons, roofline, findings.roofline).map(|roofline| roofline.ratio);
+        self.reasons.extend(note.map(|note| (roofline.to_owned(), note.into())));
+    }
+}
+
+/// The value of a field, or `None` with its reason under the field's name.
+fn store<T>(reasons: &mut Reasons, field: &str, value: Result<T, Reason>) -> Option<T> {
+    match value {
+        Ok(value) => {
+            reasons.remove(field);
+            Some(value)
+        }
+        Err(reason) => {
+            reasons.insert(field.to_owned(), reason.into());
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::PhaseRow;
+
+    fn file() -> RunFile {
+        let ops = vec![OpRow { reasons: [("flops".to_owned(), "no model".to_owned())].into(), ..OpRow::default() }];
+        let case = Case { ops, phases: vec![PhaseRow::default()], ..Case::default() };
+        RunFile { cases: vec![case], ..RunFile::default() }
+    }
+
+    fn findings(op: OpFindings) -> Findings {
+        let reason = || Reason::new("too few");
+        let memory = MemoryFindings {
+            kv_resident_bytes: Ok(7),
+            unaccounted_bytes: Err(reason()),
+            growth_bytes_per_token: Err(reason()),
+            leak_bytes_per_request: Err(reason()),
+        };
+        let case = CaseFindings {
+            series: None,
+            ops: vec![op],
+            sums: vec![PhaseSum::default()],
+            energy: Vec::new(),
+            phase_counters: vec![[("ipc".to_owned(), 1.5)].into()],
+            op_counters: Vec::new(),
+            memory,
+            verdicts: Vec::new(),
+            audit: None,
+        };
+        Findings {
+            summaries: Vec::new(),
+            probes: Vec::new(),
+            verdicts: Vec::new(),
+            what_if: Err(Reason::new("no ceilings")),
+            warnings: vec!["a warning".to_owned()],
+            cases: vec![case],
+        }
+    }
+
+    #[test]
+    fn an_absent_finding_has_its_reason_in_the_file_and_a_later_value_removes_it() {
+        let mut file = file();
+        file.set_findings(findings(OpFindings::absent(&Reason::new("no cost"))));
+        let row = &file.cases[0].ops[0];
+        assert!(OP_FIELDS.iter().all(|field| row.reasons[*field] == "no cost"), "{:?}", row.reasons);
+        assert_eq!(file.reasons["what_if"], "no ceilings");
+        assert_eq!(file.cases[0].memory.kv_resident_bytes, Some(7));
+        assert_eq!(file.cases[0].memory.reasons["unaccounted_bytes"], "too few");
+        let known = OpFindings {
+            intensity: Ok(2.0),
+            attainable: Ok(Attainable { seconds: 0.5, roof: Roof::Cache }),
+            roofline: Ok(Roofline { ratio: 1.5, note: Some(Reason::new("above 1")) }),
+        };
+        file.set_findings(findings(known));
+        let row = &file.cases[0].ops[0];
+        assert_eq!((row.attainable_s, row.limit, row.roofline), (Some(0.5), Some(Roof::Cache), Some(1.5)));
+        assert_eq!(row.reasons.keys().collect::<Vec<_>>(), ["flops", "roofline"], "a ratio above 1 has a note");
+    }
+
+    #[test]
+    fn without_its_findings_a_file_contains_the_measurements_alone() {
+        let measured = file();
+        let mut file = file();
+        file.set_findings(findings(OpFindings::absent(&Reason::new("no cost"))));
+        assert_ne!(file, measured);
+        file.clear_findings();
+        assert_eq!(file, measured);
+    }
+}

@@ -1,0 +1,153 @@
+//! The runs that a command line names: folders, names below a parent folder, files of llama-bench.
+
+use std::path::{Path, PathBuf};
+
+use super::{Error, Opened, RunFile, folders, llama_bench, named, open};
+
+/// A run with its path.
+#[derive(Debug)]
+pub struct Source {
+    /// The path of its folder or file.
+    pub path: PathBuf,
+    /// The run.
+    pub opened: Opened,
+    /// Whether another program measured it.
+    pub foreign: bool,
+}
+
+/// A run, and the names after it that are not runs: engines or models of it.
+#[derive(Debug)]
+pub struct NamedSource {
+    /// The run.
+    pub source: Source,
+    /// The names after it.
+    pub parts: Vec<String>,
+}
+
+/// Reads the runs that are named: paths or names of runs, and files of llama-bench. Other arguments are parts of the run before them.
+/// Parts without a run are those of the newest run below `parent`, which is also the run of an empty list.
+///
+/// # Errors
+/// When a run cannot be read, or the newest run is needed and there is none.
+pub fn sources(arguments: &[String], parent: &Path) -> Result<Vec<NamedSource>, Error> {
+    let mut found: Vec<NamedSource> = Vec::new();
+    for argument in arguments {
+        if let Some(source) = source(argument, parent)? {
+            found.push(NamedSource { source, parts: Vec::new() });
+        } else if let Some(last) = found.last_mut() {
+            last.parts.push(argument.clone());
+        } else {
+            found.push(NamedSource { source: newest(argument, parent)?, parts: vec![argument.clone()] });
+        }
+    }
+    if found.is_empty() {
+        found.push(NamedSource { source: newest("compare", parent)?, parts: Vec::new() });
+    }
+    Ok(found)
+}
+
+/// Every run below a folder, or why it cannot be read, sorted by path; none where the folder does not exist.
+///
+/// # Errors
+/// When the folder cannot be listed.
+pub fn open_all(parent: &Path) -> Result<Vec<Result<Opened, Error>>, Error> {
+    if !parent.exists() {
+        return Ok(Vec::new());
+    }
+    let list = std::fs::read_dir(parent).map_err(Error::file(parent, "list"))?;
+    let mut paths: Vec<PathBuf> =
+        list.flatten().map(|entry| entry.path()).filter(|path| path.join(super::files::RUN).exists()).collect();
+    paths.sort();
+    Ok(paths.iter().map(|path| open(path)).collect())
+}
+
+/// The run of an argument; `None` where it names none.
+fn source(argument: &str, parent: &Path) -> Result<Option<Source>, Error> {
+    let path = Path::new(argument);
+    if path.is_file() {
+        let bytes = std::fs::read(path).map_err(Error::file(path, "read"))?;
+        if llama_bench::is_llama_bench(&bytes) {
+            let opened = Opened { file: llama_bench::parse(path, &bytes)?, samples_added: false };
+            return Ok(Some(Source { path: path.to_path_buf(), opened, foreign: true }));
+        }
+    }
+    let path = match named(parent, argument) {
+        Some(path) => path,
+        // An argument that looks like a path is one: the error of reading it is more helpful.
+        None if path.exists() || argument.contains(std::path::MAIN_SEPARATOR) => path.to_path_buf(),
+        None => return Ok(None),
+    };
+    let opened = open(&path)?;
+    Ok(Some(Source { path, opened, foreign: false }))
+}
+
+/// The run that was started last, for an argument that needs one.
+fn newest(argument: &str, parent: &Path) -> Result<Source, Error> {
+    let runs = folders(parent)?.into_iter().filter_map(|folder| Some((folder.file.ok()?, folder.path)));
+    let newest = runs.max_by(|(a, _), (b, _): &(RunFile, PathBuf)| a.started.cmp(&b.started));
+    let (_, path) = newest.ok_or_else(|| {
+        Error::usage(
+            format!("{argument}: no run is named, and there is none below {}", parent.display()),
+            "give the folder of a run, or make one with `inferometer run`",
+        )
+    })?;
+    let opened = open(&path)?;
+    Ok(Source { path, opened, foreign: false })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::files;
+
+    /// Two runs, `old` and `new`, and a file of llama-bench.
+    fn place() -> tempfile::TempDir {
+        let place = tempfile::tempdir().unwrap();
+        for (name, started) in [("old", "2026-01-01T00:00:00Z"), ("new", "2026-01-02T00:00:00Z")] {
+            std::fs::create_dir(place.path().join(name)).unwrap();
+            let file =
+                RunFile { schema_version: 1, name: name.to_owned(), started: started.to_owned(), ..RunFile::default() };
+            std::fs::write(place.path().join(name).join(files::RUN), serde_json::to_vec(&file).unwrap()).unwrap();
+        }
+        let bench = r#"[{"model_filename": "m.gguf", "n_threads": 1, "n_prompt": 8, "samples_ns": [1.0]}]"#;
+        std::fs::write(place.path().join("bench.json"), bench).unwrap();
+        place
+    }
+
+    fn names(arguments: &[&str], parent: &Path) -> Vec<(String, bool, Vec<String>)> {
+        let arguments: Vec<String> = arguments.iter().map(|&argument| argument.to_owned()).collect();
+        let found = sources(&arguments, parent).unwrap();
+        found.into_iter().map(|named| (named.source.opened.file.name, named.source.foreign, named.parts)).collect()
+    }
+
+    #[test]
+    fn parts_belong_to_the_run_before_them_else_to_the_newest() {
+        let place = place();
+        let part = || vec!["candle".to_owned()];
+        assert_eq!(names(&[], place.path()), [("new".to_owned(), false, vec![])]);
+        assert_eq!(names(&["candle"], place.path()), [("new".to_owned(), false, part())]);
+        assert_eq!(
+            names(&["old", "candle", "new"], place.path()),
+            [("old".to_owned(), false, part()), ("new".to_owned(), false, vec![])]
+        );
+        let bench = place.path().join("bench.json").display().to_string();
+        assert_eq!(names(&[&bench], place.path()), [("bench".to_owned(), true, vec![])]);
+    }
+
+    #[test]
+    fn a_path_without_a_run_is_an_error() {
+        let place = place();
+        assert!(sources(&["runs/absent".to_owned()], place.path()).unwrap_err().to_string().contains("does not exist"));
+        let empty = tempfile::tempdir().unwrap();
+        assert!(sources(&[], empty.path()).unwrap_err().to_string().contains("there is none below"));
+    }
+
+    #[test]
+    fn all_runs_below_a_folder_are_read() {
+        let place = place();
+        std::fs::write(place.path().join("new").join(files::RUN), "{").unwrap();
+        let found = open_all(place.path()).unwrap();
+        assert_eq!(found.iter().map(Result::is_ok).collect::<Vec<_>>(), [false, true]);
+        assert!(open_all(&place.path().join("absent")).unwrap().is_empty());
+    }
+}
