@@ -9,7 +9,7 @@ use record::{CeilingProbe, Ceilings, RunFile, Spread, ThreadCeilings};
 
 /// A recorded run with these probes, on a machine with a ceiling of 40 GB/s.
 fn run(rates: &[f64]) -> RunFile {
-    let mut file = analyse::open(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/run-v1")).unwrap();
+    let mut file = analyse::complete(record::open(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/run-v1")).unwrap());
     let ceiling = Spread { median: 40e9, low: 39e9, high: 41e9, n: 7 };
     let entry = ThreadCeilings { threads: 2, memory_read: Some(ceiling), ..ThreadCeilings::default() };
     file.ceilings = Some(Ceilings { threads: vec![entry], ..Ceilings::default() });
@@ -20,7 +20,7 @@ fn run(rates: &[f64]) -> RunFile {
 
 fn of_bandwidth(file: &RunFile) -> Vec<Warning> {
     let is_one = |warning: &Warning| matches!(warning, Warning::BandwidthDrift(_) | Warning::CeilingsDiffer(..));
-    after(file).into_iter().filter(is_one).collect()
+    after(file, &[]).into_iter().filter(is_one).collect()
 }
 
 #[test]

@@ -5,19 +5,24 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use analyse::compare::{Outcome, Sameness, Sides, THRESHOLD, compare};
+use analyse::compare::{Outcome, Comparability, Sides, THRESHOLD, compare};
 use analyse::summary::series;
-use record::{CacheCeiling, Ceilings, MemoryMoment, OpRow, RunFile, Spread, Store, ThreadCeilings, files};
+use record::{CacheCeiling, Ceilings, Error, MemoryPoint, OpRow, RunFile, Spread, Store, ThreadCeilings, files};
 use report::{Block, Content, FORMATS, TextOptions, content, markdown, text};
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
 }
 
+/// The record of a run folder.
+fn open(folder: &Path) -> Result<RunFile, Error> {
+    record::open(folder).map(analyse::complete)
+}
+
 /// The fixture before it was killed: `run.json` only.
 fn whole(folder: &Path) -> RunFile {
     fs::copy(fixture("run-v1/run.json"), folder.join("run.json")).unwrap();
-    let mut file = analyse::open(folder).unwrap();
+    let mut file = open(folder).unwrap();
     file.summaries = analyse::summary::summarise(&file.cases, file.plan.seed);
     file
 }
@@ -80,7 +85,7 @@ fn version_1_is_read() {
     assert_eq!(file.cases[0].samples[1].token_times_s.len(), 64);
     // Written again it is equal: nothing is lost.
     let before: serde_json::Value = serde_json::from_slice(&fs::read(fixture("run-v1/run.json")).unwrap()).unwrap();
-    let after = serde_json::to_value(analyse::open(folder.path()).unwrap()).unwrap();
+    let after = serde_json::to_value(open(folder.path()).unwrap()).unwrap();
     let samples = |file: &serde_json::Value| file["cases"][0]["samples"].as_array().unwrap().clone();
     for (before, after) in samples(&before).iter().zip(samples(&after)) {
         for (field, value) in before.as_object().unwrap() {
@@ -95,28 +100,28 @@ fn version_1_is_read() {
 #[test]
 fn a_stored_baseline_can_be_compared() {
     let named = |name: &str| fixture(name).display().to_string();
-    let sides = Sides::open(&[named("baseline-v1"), "mock".to_owned(), "again".to_owned()], Path::new("runs")).unwrap();
+    let sides = Sides::of(record::sources(&[named("baseline-v1"), "mock".to_owned(), "again".to_owned()], Path::new("runs")).unwrap()).unwrap();
     let found = compare(&sides, THRESHOLD, &["decode_tps=5".parse().unwrap(), "prefill_tps=20".parse().unwrap()]);
     let contrast = &found.contrasts[0];
-    assert!(contrast.interleaved && contrast.work.label == Sameness::Equal, "{:#?}", contrast.work.checks);
+    assert!(contrast.interleaved && contrast.work.label == Comparability::Equal, "{:#?}", contrast.work.checks);
     let decode = contrast.figures.iter().find(|row| row.metric == "decode_tps").unwrap();
     // The second machine's memory has 90 % of the bandwidth.
     assert!((decode.ratio.unwrap() - 0.9).abs() < 0.01 && decode.pairs == 8, "{decode:?}");
     let outcomes: Vec<Outcome> = found.gates.iter().map(|gate| gate.outcome).collect();
     assert_eq!(outcomes, [Outcome::Failed, Outcome::Passed]);
     // As a whole it is a baseline for another run of the same engines; here for itself.
-    let sides = Sides::open(&[named("baseline-v1"), named("baseline-v1")], Path::new("runs")).unwrap();
+    let sides = Sides::of(record::sources(&[named("baseline-v1"), named("baseline-v1")], Path::new("runs")).unwrap()).unwrap();
     let found = compare(&sides, THRESHOLD, &[]);
     assert_eq!(found.contrasts.len(), 2, "engine by engine");
     for contrast in &found.contrasts {
         let same = contrast.figures.iter().filter_map(|row| row.ratio).all(|ratio| (ratio - 1.0).abs() < 1e-12);
-        assert!(same && contrast.work.label == Sameness::Equal, "{}", contrast.other.text);
+        assert!(same && contrast.work.label == Comparability::Equal, "{}", contrast.other.text);
     }
 }
 
 #[test]
 fn a_killed_run_takes_its_last_samples_from_samples_jsonl() {
-    let file = analyse::open(&fixture("run-v1")).unwrap();
+    let file = open(&fixture("run-v1")).unwrap();
     assert_eq!(file.cases[0].samples.len(), 5);
     assert_eq!(file.summaries[0].samples, 3 + 3 + 1);
 }
@@ -253,7 +258,7 @@ fn rich(folder: &Path) -> RunFile {
             op("prefill", "attention", 0.1, 4e9, 1e8),
         ];
         case.memory_timeline = (0..50)
-            .map(|at| MemoryMoment {
+            .map(|at| MemoryPoint {
                 at_s: f64::from(at) * 0.05,
                 anonymous_bytes: 5_000_000,
                 file_backed_bytes: 800_000_000,
@@ -342,7 +347,7 @@ fn the_json_can_be_read() {
 
 #[test]
 fn phases_and_other_add_up_in_every_sample() {
-    let file = analyse::open(&fixture("run-v1")).unwrap();
+    let file = open(&fixture("run-v1")).unwrap();
     for sample in file.cases.iter().flat_map(|case| &case.samples) {
         let phases = [
             sample.tokenize_s,
@@ -387,13 +392,13 @@ fn a_store_writes_every_file() {
         assert!(fs::metadata(dir.join(name)).unwrap().len() > 0, "{name}");
     }
     assert_eq!(fs::read_dir(dir.join(files::OUTPUTS)).unwrap().count(), 6);
-    assert!(analyse::open(&dir).unwrap() == file, "the file read differs from the file written");
+    assert!(open(&dir).unwrap() == file, "the file read differs from the file written");
 }
 
 fn error_of(run_json: &str) -> String {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("run.json"), run_json).unwrap();
-    analyse::open(folder.path()).unwrap_err().to_string().replace(&folder.path().display().to_string(), "DIR")
+    open(folder.path()).unwrap_err().to_string().replace(&folder.path().display().to_string(), "DIR")
 }
 
 #[test]
@@ -401,8 +406,8 @@ fn invalid_run_folders_are_errors() {
     let empty = tempfile::tempdir().unwrap();
     let place = empty.path().display().to_string();
     let errors = [
-        analyse::open(&empty.path().join("absent")).unwrap_err().to_string().replace(&place, "DIR"),
-        analyse::open(empty.path()).unwrap_err().to_string().replace(&place, "DIR"),
+        open(&empty.path().join("absent")).unwrap_err().to_string().replace(&place, "DIR"),
+        open(empty.path()).unwrap_err().to_string().replace(&place, "DIR"),
         error_of("{\"schema_version\": 1, \"name\": "),
         error_of("{}"),
         error_of("{\"schema_version\": 2}"),

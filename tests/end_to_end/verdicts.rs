@@ -34,8 +34,13 @@ const KNOWN: &[(&str, &str, Limit)] = &[
 
 const MOCK: &str = "run -e mock -m tiny.gguf --prompt hello -n 6 -r 2 --out run";
 
+/// The record of a run folder.
+fn open(folder: &TestFolder, name: &str) -> RunFile {
+    analyse::complete(record::open(&folder.path(name)).unwrap())
+}
+
 fn file(folder: &TestFolder) -> RunFile {
-    analyse::open(&folder.path("run")).unwrap()
+    open(folder, "run")
 }
 
 fn of<'a>(case: &'a Case, phase: &str) -> &'a Verdict {
@@ -74,7 +79,7 @@ fn the_sentence_names_the_phase_that_read_the_cold_file() {
         let out = format!("cold-{phase}");
         let line = MOCK.replace("--out run", &format!("--out {out}"));
         folder.run(&format!("{line} -t 1 --set mock.storage_gbs=0.001 --set mock.cold={phase}")).ends_with(0);
-        let file = analyse::open(&folder.path(&out)).unwrap();
+        let file = open(&folder, &out);
         let found = of(&file.cases[0], "load");
         assert!(found.sentence.contains(words), "{}", found.sentence);
     }
@@ -96,11 +101,11 @@ fn two_runs_agree_and_a_drift_lowers_the_confidence() {
     let threads = drifted.cases[0].threads;
     let probe = |rate: f64| CeilingProbe { threads, memory_read: Some(rate), ..CeilingProbe::default() };
     drifted.ceiling_probes = vec![probe(1e6), probe(0.95e6)];
-    analyse::verdicts::judge(&mut drifted);
+    drifted.set_findings(analyse::findings(&drifted));
     assert_eq!(of(&drifted.cases[0], "decode").confidence, Confidence::High, "5 % is not a drift");
     // The last probe is an eighth below the first.
     drifted.ceiling_probes = vec![probe(1e6), probe(1e6), probe(0.875e6)];
-    analyse::verdicts::judge(&mut drifted);
+    drifted.set_findings(analyse::findings(&drifted));
     let after = of(&drifted.cases[0], "decode");
     assert_eq!(after.limit, before.limit);
     assert!(after.confidence < before.confidence, "{after:#?}");
@@ -163,14 +168,14 @@ fn provocations_change_the_verdict() {
     let busy = BusyThreads::start();
     folder.run(&format!("{REAL} -n 24 -t 1 --trace off --out hog")).ends_with(0);
     drop(busy);
-    let file = analyse::open(&folder.path("hog")).unwrap();
+    let file = open(&folder, "hog");
     let warned = file.warnings.iter().any(|warning| warning.contains("other processes took"));
     assert!(warned, "another program that uses the memory causes a warning: {:#?}", file.warnings);
 }
 
 fn cold(folder: &TestFolder, model: &Path) {
     folder.run(&format!("{REAL} -n 4 -t 1 --cold --trace off --out cold")).ends_with(0);
-    let file = analyse::open(&folder.path("cold")).unwrap();
+    let file = open(folder, "cold");
     let case = &file.cases[0];
     if case.memory.load_cache.as_deref() != Some("cold") {
         println!("cold load not tested: {} cannot be dropped from the page cache here", model.display());
@@ -180,7 +185,7 @@ fn cold(folder: &TestFolder, model: &Path) {
     assert_eq!(found.limit, Limit::ColdFile, "{found:#?}");
     assert!(found.sentence.contains("paid"), "{}", found.sentence);
     folder.run(&format!("{REAL} -n 4 -t 1 --trace off --out warm")).ends_with(0);
-    let warm = analyse::open(&folder.path("warm")).unwrap();
+    let warm = open(folder, "warm");
     assert_ne!(of(&warm.cases[0], "load").limit, Limit::ColdFile, "the same file, cached");
 }
 
@@ -188,7 +193,7 @@ fn crowded(folder: &TestFolder) {
     let usable = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
     let threads = if usable < 8 { 8 } else { 4 * usable };
     folder.run(&format!("{REAL} -n 3 -t {threads} --trace off --out crowded")).ends_with(0);
-    let file = analyse::open(&folder.path("crowded")).unwrap();
+    let file = open(folder, "crowded");
     let found = of(&file.cases[0], "decode");
     assert_eq!(found.limit, Limit::Oversubscription, "{found:#?}");
     assert!(file.warnings.iter().any(|warning| warning.contains("threads wait for each other")));

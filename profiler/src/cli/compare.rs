@@ -50,7 +50,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Code> {
         .into());
     }
     let gates = arguments.gate.iter().map(|gate| gate.parse::<Gate>()).collect::<Result<Vec<_>, _>>()?;
-    let sides = Sides::open(&arguments.sides, Path::new(RUNS))?;
+    let sides = Sides::of(record::sources(&arguments.sides, Path::new(RUNS))?)?;
     let mut found = compare(&sides, arguments.threshold / 100.0, &gates);
     found.tool = crate::tool::tool();
     let wanted = COMPARISON_FORMATS.iter().find(|format| format.name == arguments.format.name());

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use analyse::predict::{self, Basis, Comparison, Figure, Prediction, Settings};
+use analyse::predict::{self, Basis, CheckedFigure, Figure, Prediction, Runs, Settings};
 use clap::{Args, ValueEnum};
 use measure::ceilings;
 use measure::plan::{self, DEFAULT_ENGINE, DEFAULT_NEW_TOKENS};
@@ -88,13 +88,16 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Code> {
     let tool = crate::tool::tool();
     let known = ceilings::known(&environment, &tool);
     let runs = match arguments.from.as_slice() {
-        [] => predict::below(Path::new(RUNS), known.as_ref().map(|known| known.machine.as_str()), &tool)?,
-        places => predict::named(places)?,
+        [] => {
+            let machine = known.as_ref().map(|known| known.machine.as_str());
+            Runs::usable(record::open_all(Path::new(RUNS))?, machine, &tool)
+        }
+        folders => Runs::all(folders.iter().map(|folder| record::open(folder)).collect::<Result<_, _>>()?),
     };
     let used: Vec<&record::RunFile> = runs.used.iter().collect();
     let mut prediction = predict::predict(&subject, &settings, &used, known.as_ref())?;
     prediction.tool = tool.clone();
-    prediction.made = Some(measure::drive::rfc3339(traces::clock::unix_time()));
+    prediction.made = Some(measure::timestamp::rfc3339(traces::clock::unix_time()));
     prediction.skipped.splice(0..0, runs.skipped);
     let mut json = serde_json::to_vec_pretty(&prediction)?;
     json.push(b'\n');
@@ -120,13 +123,13 @@ fn shown(field: &str) -> (&'static str, f64, &'static str) {
 }
 
 fn content(prediction: &Prediction) -> Content {
-    let Prediction { model, quant, engine, threads, depth, prompt_tokens, new_tokens, ground, .. } = prediction;
+    let Prediction { model, quant, engine, threads, depth, prompt_tokens, new_tokens, basis, .. } = prediction;
     let mut table = Table {
         caption: String::new(),
         columns: columns(&["<", "estimate", "95 % interval", "<unit", "<limit"]),
         rows: Vec::new(),
     };
-    let limit = |parts: Option<predict::Parts>| parts.map_or_else(String::new, |parts| parts.limit_name().to_owned());
+    let limit = |parts: Option<predict::TimeParts>| parts.map_or_else(String::new, |parts| parts.limit_name().to_owned());
     let figures = [
         ("load_warm_s", prediction.load_warm_s, String::new()),
         ("load_cold_s", prediction.load_cold_s, String::new()),
@@ -145,13 +148,13 @@ fn content(prediction: &Prediction) -> Content {
     let mut facts = vec![
         (
             "memory bandwidth".to_owned(),
-            format!("{} GB/s ± {:.1} %", significant(ground.memory / 1e9), ground.memory_spread * 196.0),
+            format!("{} GB/s ± {:.1} %", significant(basis.memory / 1e9), basis.memory_spread * 196.0),
         ),
         (
             "operations".to_owned(),
-            ground.compute.map_or_else(
+            basis.compute.map_or_else(
                 || "not measured".to_owned(),
-                |rate| format!("{} GOP/s ± {:.1} %", significant(rate / 1e9), ground.compute_spread * 196.0),
+                |rate| format!("{} GOP/s ± {:.1} %", significant(rate / 1e9), basis.compute_spread * 196.0),
             ),
         ),
     ];
@@ -214,14 +217,15 @@ fn sentence(line: &str) -> String {
 }
 
 fn check(run: &Path, path: &Path) -> anyhow::Result<Code> {
-    let prediction = predict::read(path)?;
-    let file = analyse::open(run)?;
+    let bytes = std::fs::read(path).map_err(record::Error::file(path, "read"))?;
+    let prediction = predict::parse(path, &bytes)?;
+    let file = analyse::complete(record::open(run)?);
     let mut table = Table {
         caption: String::new(),
         columns: columns(&["<", "predicted", "with probed ceilings", "measured", "error", "<in interval", "<unit"]),
         rows: Vec::new(),
     };
-    let checked = predict::compare(&prediction, &file)?;
+    let checked = predict::check(&prediction, &file)?;
     table.rows.extend(checked.rows.iter().map(compared));
     let note = "Error = predicted / measured - 1, after scaling the prediction to the ceilings that were probed during the measurement. Measured values are medians of the clean requests, memory of the first request of a fresh session, and load times of all cases of the model.";
     // A note that begins with the name of the run keeps its case.
@@ -242,7 +246,7 @@ fn check(run: &Path, path: &Path) -> anyhow::Result<Code> {
     Ok(Code::Done)
 }
 
-fn compared(found: &Comparison) -> Vec<String> {
+fn compared(found: &CheckedFigure) -> Vec<String> {
     let (unit, factor, name) = shown(found.field);
     let number = |value: f64| significant(value * factor);
     let inside = match found.inside() {

@@ -1,7 +1,7 @@
 //! The model of `inferometer predict -m`: a registered model, a config.json, or a checkpoint on this disk. Nothing is fetched or
 //! written.
 
-use analyse::predict::Subject;
+use analyse::predict::Target;
 use measure::plan::Options;
 use measure::prepare::{synthetic_bytes, synthetic_shape};
 use models::fetch::Reference;
@@ -13,7 +13,7 @@ use record::Error;
 ///
 /// # Errors
 /// When the model or the type does not exist, or the model would have to be fetched.
-pub(super) fn find(reference: &str, quant: Option<&str>) -> Result<Subject, Error> {
+pub(super) fn find(reference: &str, quant: Option<&str>) -> Result<Target, Error> {
     let parsed = Reference::parse(reference)?;
     match &parsed {
         Reference::Hub(hub) => Err(Error::usage(
@@ -27,7 +27,7 @@ pub(super) fn find(reference: &str, quant: Option<&str>) -> Result<Subject, Erro
                     "omit --quant, or give a config.json or a registered model",
                 ));
             }
-            Ok(Subject::of_checkpoint(reference, &Checkpoint::open(path)?))
+            Ok(Target::of_checkpoint(reference, &Checkpoint::open(path)?))
         }
         Reference::Path(_) => of_shape(reference, &parsed, quant, None),
         Reference::Name(name) => {
@@ -42,11 +42,11 @@ pub(super) fn find(reference: &str, quant: Option<&str>) -> Result<Subject, Erro
 }
 
 /// A model with the tensor types that llama.cpp's quantiser would choose.
-fn of_shape(reference: &str, parsed: &Reference, quant: Option<&str>, name: Option<&str>) -> Result<Subject, Error> {
+fn of_shape(reference: &str, parsed: &Reference, quant: Option<&str>, name: Option<&str>) -> Result<Target, Error> {
     let options = Options { quant: quant.map(str::to_owned), synthetic: true, ..Options::default() };
     let (run_name, spec, quant) = synthetic_shape(&options, parsed)?;
     let bytes = synthetic_bytes(&options, parsed)?;
-    Subject::synthetic(name.unwrap_or(&run_name), reference, spec, quant, Some(Bytes(bytes)))
+    Target::synthetic(name.unwrap_or(&run_name), reference, spec, quant, Some(Bytes(bytes)))
 }
 
 #[cfg(test)]

@@ -25,7 +25,7 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Code> {
     let _span = tracing::info_span!("report", format = arguments.format.name()).entered();
-    let file = analyse::open(&arguments.run_dir)?;
+    let file = analyse::complete(record::open(&arguments.run_dir)?);
     if arguments.open {
         let page = report::write_page(&arguments.run_dir, &file)?;
         browser::open(page.as_os_str())?;

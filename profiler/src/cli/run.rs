@@ -292,7 +292,7 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<Code> {
         let binary = std::env::current_exe().map_err(record::Error::file(Path::new("/proc/self/exe"), "find"))?;
         let tool = crate::tool::tool();
         let context =
-            Context { binary: &binary, tool: &tool, analyse: &analyse::derive, progress: &live, interrupt: &interrupt };
+            Context { binary: &binary, tool: &tool, analyse: &analyse::findings, progress: &live, interrupt: &interrupt };
         run::execute(&options, context)
     };
     live.clear();

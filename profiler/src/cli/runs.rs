@@ -46,7 +46,7 @@ pub(super) fn run(verb: &Verb) -> anyhow::Result<Code> {
     match verb {
         Verb::List(places) => list(parent, &places.places)?,
         Verb::Show(name) => {
-            let file = analyse::open(&record::find(parent, &name.run)?)?;
+            let file = analyse::complete(record::open(&record::find(parent, &name.run)?)?);
             output::print(text(&content(&file).short(), output::text_options()).as_bytes())?;
         }
         Verb::Rm(names) => {

@@ -37,13 +37,18 @@ impl Progress for InterruptAfter {
     fn finished(&self, _file: &RunFile) {}
 }
 
+/// The record of a run folder.
+pub(crate) fn open(path: &Path) -> RunFile {
+    analyse::complete(record::open(path).unwrap())
+}
+
 pub(crate) fn run_until(options: &Options, after: usize) -> Result<Outcome, Error> {
     let interrupt = Interrupt::default();
     let progress = InterruptAfter { interrupt: interrupt.clone(), after, seen: AtomicUsize::new(0) };
     let context = Context {
         binary: Path::new(env!("CARGO_BIN_EXE_inferometer")),
         tool: &Tool::default(),
-        analyse: &analyse::derive,
+        analyse: &analyse::findings,
         progress: &progress,
         interrupt: &interrupt,
     };

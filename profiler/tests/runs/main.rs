@@ -12,7 +12,7 @@ use record::ErrorKind;
 use record::Status;
 use traces::Nanos;
 
-use fixture::{Fixture, case, run, run_until};
+use fixture::{Fixture, case, open, run, run_until};
 
 /// `long` has its seventh decode in its first request; `short` has at most six in any session.
 const SEVENTH: &str = "decode:7";
@@ -26,7 +26,7 @@ fn only_long_fails(kind: &str, timeout: Option<Nanos>) -> (Outcome, Status, Stri
     assert!(short.samples.iter().any(|sample| !sample.warmup && sample.latency_s.is_some()));
     let long = case(&outcome, "long");
     let (status, error) = (long.status, long.error.clone().unwrap());
-    assert_eq!(analyse::open(&outcome.dir).unwrap().cases.len(), 2);
+    assert_eq!(open(&outcome.dir).cases.len(), 2);
     (outcome, status, error)
 }
 
@@ -151,7 +151,7 @@ fn an_interrupted_run_keeps_its_results_and_can_be_resumed() {
     let options = Options { runs: 3, ..fixture.options("run", &[]) };
     let cut = run_until(&options, 9).unwrap();
     assert!(cut.file.interrupted);
-    assert_eq!(analyse::open(&cut.dir).unwrap(), cut.file, "run.json is complete");
+    assert_eq!(open(&cut.dir), cut.file, "run.json is complete");
     assert!(
         cut.file
             .cases

@@ -6,7 +6,7 @@ use record::plan::{PromptChoice, TraceLevel};
 use record::{Case, Sample, Status, StoppedBy};
 use traces::Nanos;
 
-use crate::fixture::{Fixture, run, run_until};
+use crate::fixture::{Fixture, open, run, run_until};
 
 /// Two workers, two prompts, three rounds without jitter. The last round has the requests 11 and 12 of each session: before it are
 /// two of warm-up, and two rounds of two prompts with a clean and a stepped request each.
@@ -51,7 +51,7 @@ fn a_disturbed_block_is_repeated_and_no_figure_includes_it() {
     assert!(!quiet.file.warnings.iter().any(|warning| warning.contains("blocks")));
     let table = std::fs::read_to_string(disturbed.dir.join("results.csv")).unwrap();
     assert_eq!(table.lines().filter(|line| line.contains("others used 0.50")).count(), 2);
-    let read = analyse::open(&disturbed.dir).unwrap();
+    let read = open(&disturbed.dir);
     assert_eq!(read, disturbed.file);
 }
 

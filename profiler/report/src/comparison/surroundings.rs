@@ -29,7 +29,7 @@ pub(super) fn section(found: &Comparison) -> Section {
         "Differences between the runs, the most likely causes first (weight 3: is known to change speed, 2: may change it, 1: rarely does).",
         &["<what", "<baseline", "<other", "weight", "<reason", "<side"],
     );
-    table.rows.extend(found.surroundings.iter().map(|row| {
+    table.rows.extend(found.run_differences.iter().map(|row| {
         vec![
             row.what.clone(),
             row.baseline.clone(),
