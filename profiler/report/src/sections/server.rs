@@ -134,7 +134,7 @@ fn row(case: &Case) -> Vec<String> {
 fn before_model(cases: &[&Case]) -> Table {
     let columns = ["<prompt", "HTTP ms", "chat template ms", "tokenize ms", "tokens", "<same tokens"];
     let mut table = Table::new(
-        "The server's work before the model, measured separately from the measured requests. Template and tokenize are without HTTP. Same tokens: whether this program makes the same tokens of the prompt.",
+        "Preprocessing by the server, measured separately from the requests above. Chat template and tokenize are without HTTP. Same tokens: whether this program makes the same tokens of the prompt.",
         &columns,
     );
     for case in cases {
