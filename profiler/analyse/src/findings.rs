@@ -52,3 +52,66 @@ pub fn complete(opened: Opened) -> RunFile {
     }
     file
 }
+
+#[cfg(test)]
+mod tests {
+    use record::{Opened, PhaseRow, Sample};
+
+    use super::*;
+    use crate::predict::tests::{run_file, small};
+
+    /// A run with ops, phases, counters and samples.
+    fn file() -> RunFile {
+        let mut file = run_file(&[&small()]);
+        let case = &mut file.cases[0];
+        for op in &mut case.ops {
+            (op.flops, op.bytes, op.streamed_bytes) = (Some(0.0), Some(2e6), Some(1e6));
+        }
+        case.ops[0].flops = None;
+        case.phases = vec![PhaseRow {
+            phase: "decode".to_owned(),
+            time_s: Some(1.0),
+            counters: [("cycles", 2e9), ("instructions", 4e9)].map(|(name, n)| (name.to_owned(), Some(n))).into(),
+            ..PhaseRow::default()
+        }];
+        for sample in case.samples.iter_mut().chain(&mut case.traced) {
+            (sample.latency_s, sample.token_times_s) = (Some(2.0), vec![0.5, 1.0, 1.5, 2.0]);
+        }
+        file
+    }
+
+    #[test]
+    fn findings_do_not_depend_on_earlier_findings() {
+        let measured = file();
+        let first = findings(&measured);
+        assert!(!first.summaries.is_empty() && !first.verdicts.is_empty() && first.what_if.is_ok());
+        assert!(first.cases[0].series.is_some() && !first.cases[0].sums.is_empty());
+        assert!(first.cases[0].ops.iter().any(|op| op.attainable.is_ok() && op.roofline.is_ok()));
+        assert!(first.cases[0].ops[0].attainable.is_err(), "its cost is not known");
+        assert!((first.cases[0].phase_counters[0]["ipc"] - 2.0).abs() < 1e-12);
+        let mut file = measured.clone();
+        file.set_findings(first.clone());
+        assert_ne!(file, measured);
+        assert_eq!(findings(&file), first, "the same from a file that contains findings");
+        let mut other = file.clone();
+        other.cases[0].sums[0].time_s = 99.0;
+        other.cases[0].verdicts.clear();
+        other.cases[0].ops.iter_mut().for_each(|op| op.attainable_s = Some(7.0));
+        other.probes.clear();
+        assert_eq!(findings(&other), first, "the same from a file with wrong findings");
+        file.clear_findings();
+        assert_eq!(file, measured);
+    }
+
+    #[test]
+    fn summaries_are_computed_again_where_samples_were_added() {
+        let mut old = file();
+        old.set_findings(findings(&old));
+        old.cases[0].samples.push(Sample { round: 9, latency_s: Some(4.0), ..Sample::default() });
+        let before = old.summaries.clone();
+        let unchanged = complete(Opened { file: old.clone(), samples_added: false });
+        assert_eq!(unchanged.summaries, before);
+        let changed = complete(Opened { file: old, samples_added: true });
+        assert_eq!(changed.summaries[0].samples, before[0].samples + 1);
+    }
+}

@@ -23,7 +23,7 @@ mod rates;
 mod select;
 mod target;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod what_if;
 
 pub use ceiling_basis::CeilingBasis;

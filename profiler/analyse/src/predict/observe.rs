@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 use models::cost::{self, OpKind, WeightTypes};
 use models::{DType, Spec};
 
+use crate::attribution::has_processor_ceilings;
+
 use super::call::{Call, mean};
 use super::ceiling_basis::CeilingBasis;
 use record::plan::{PlannedModel, PlannedPrompt};
@@ -110,6 +112,11 @@ pub(super) struct RunObservations {
 /// Everything that a run says about an engine.
 pub(super) fn observe(file: &RunFile, engine: &str) -> RunObservations {
     let mut seen = RunObservations::default();
+    let device = file.identity(engine).map(|identity| &identity.device);
+    if let Some(device) = device.filter(|device| !has_processor_ceilings(device)) {
+        seen.skipped.push(format!("{engine} computes on {device}, whose ceilings are not measured"));
+        return seen;
+    }
     for case in file.cases.iter().filter(|case| case.engine == engine && case.status == Status::Ok) {
         let model = file.plan.models.iter().find(|model| model.name == case.model);
         let Some(subject) = model.and_then(Target::of) else {

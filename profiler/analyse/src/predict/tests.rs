@@ -92,7 +92,7 @@ fn measured(subject: &Target, machine: Machine) -> Planted {
 }
 
 /// A run of these models on the machine.
-pub(super) fn run_file(subjects: &[&Target]) -> RunFile {
+pub(crate) fn run_file(subjects: &[&Target]) -> RunFile {
     run_of(subjects, MACHINE)
 }
 
@@ -209,7 +209,7 @@ pub(super) fn settings(threads: usize) -> Settings {
     }
 }
 
-pub(super) fn small() -> Target {
+pub(crate) fn small() -> Target {
     subject("small", spec(4, 512, 1536, 8, 8_000), Quant::Q4_0)
 }
 

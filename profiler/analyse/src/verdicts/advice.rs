@@ -1,20 +1,19 @@
-//! What would help, with the gain that the figures predict: time of the phase now / time after it.
+//! What would help, with the predicted gain: time of the phase now / time after the change.
 
 use super::facts::Facts;
 use super::rules::{self, ALLOCATION_S};
 use record::Advice;
 
-/// Smaller types of weights that still answer well, the larger first, with their bits per weight (ggml's blocks: quantised bits
-/// and scales).
+/// Smaller weight types with good answers, the larger first, with their bits per weight (ggml's blocks: quantised bits and scales).
 const TYPES: &[(&str, f64)] = &[("q4_0", 4.5), ("q3_k", 3.4375)];
-/// A change that gains less than this is no advice.
+/// A change with a smaller gain is not suggested.
 const WORTH: f64 = 1.05;
 
 fn say(text: impl Into<String>, predicted_gain: Option<f64>) -> Advice {
     Advice { text: text.into(), predicted_gain: predicted_gain.filter(|gain| gain.is_finite()) }
 }
 
-/// `time / (time - saved)`: what taking away a part of the time gives. `None` where nothing would be left.
+/// `time / (time - saved)`: the gain of removing a part of the time. `None` where no time would remain.
 fn without(saved: Option<f64>, time: Option<f64>) -> Option<f64> {
     let (saved, time) = (saved?, time?);
     (saved >= 0.0 && saved < time).then(|| time / (time - saved))
@@ -25,14 +24,14 @@ fn worth(gain: Option<f64>) -> Option<f64> {
 }
 
 pub(super) fn cold_file(facts: &Facts) -> Vec<Advice> {
-    // What the verdict gives to storage, less the same bytes at the warm rate.
+    // The share of the verdict, less the time for the same bytes at the warm rate.
     let share = rules::of(record::Limit::ColdFile).and_then(|rule| (rule.share)(facts));
     let saved = share.zip(facts.counted_s).map(|(share, time)| {
         let warm = facts.read_bytes.zip(facts.warm_rate).map_or(0.0, |(bytes, rate)| bytes / rate);
         (share * time - warm).max(0.0)
     });
     vec![say(
-        "keep the file in the page cache: enough free memory, no other large files read in between, or load once and keep the session",
+        "keep the file in the page cache: free memory, avoid reading other large files in between, or load once and keep the session",
         without(saved, facts.counted_s),
     )]
 }
@@ -40,16 +39,16 @@ pub(super) fn cold_file(facts: &Facts) -> Vec<Advice> {
 pub(super) fn oversubscription(facts: &Facts) -> Vec<Advice> {
     let measured = facts.with_fewer_threads.map(|(threads, time)| (threads, facts.time_s / time));
     let threads = measured.map(|(threads, _)| threads).or(facts.usable);
-    let told = threads.map_or("use as many threads as there are processors".to_owned(), |threads| {
-        format!("use -t {threads}: no more threads than processors")
+    let text = threads.map_or("use as many threads as there are hardware threads".to_owned(), |threads| {
+        format!("use -t {threads}: no more threads than hardware threads")
     });
-    vec![say(told, measured.map(|(_, gain)| gain))]
+    vec![say(text, measured.map(|(_, gain)| gain))]
 }
 
 pub(super) fn noisy_neighbour(facts: &Facts) -> Vec<Advice> {
     let lost = rules::of(record::Limit::NoisyNeighbour).and_then(|rule| (rule.share)(facts));
     vec![say(
-        "end other programs, or use a machine (or a guest with processors) of its own, and measure again: what is said of other limits here rests on disturbed times",
+        "end other programs, or use a machine of its own (or a guest with its own processors), and measure again: the figures of other limits rest on disturbed times",
         without(lost, Some(1.0)),
     )]
 }
@@ -58,12 +57,12 @@ pub(super) fn page_faults(facts: &Facts) -> Vec<Advice> {
     let saved = facts.minor_faults.zip(facts.page_fault_s).map(|(faults, time)| faults * time);
     if facts.name() == "load" {
         return vec![say(
-            "huge pages, which fault once for 512 small ones; or load once and keep the session",
+            "use huge pages, of which each fault serves 512 small pages; or load once and keep the session",
             without(saved, facts.counted_s),
         )];
     }
     vec![say(
-        "touch the memory once and keep it (buffers and KV cache made at load), or use huge pages, which fault once for 512 small ones",
+        "allocate buffers and the KV cache once, at load; or use huge pages, of which each fault serves 512 small pages",
         without(saved, facts.counted_s),
     )]
 }
@@ -71,7 +70,7 @@ pub(super) fn page_faults(facts: &Facts) -> Vec<Advice> {
 pub(super) fn memory_bandwidth(facts: &Facts) -> Vec<Advice> {
     if facts.name() == "load" {
         return vec![say(
-            "a file of fewer bytes (a smaller quantisation): this part of loading is in proportion",
+            "use a smaller file (a smaller quantisation): this part of loading is proportional to its size",
             None,
         )];
     }
@@ -80,26 +79,26 @@ pub(super) fn memory_bandwidth(facts: &Facts) -> Vec<Advice> {
         let fewer = facts.bits_per_weight.map_or(0.0, |now| 1.0 - bits / now);
         let saved = facts.memory_s.map(|time| time * fewer);
         let text = format!(
-            "a smaller quantisation: {name} in all matrices reads {:.0} % fewer bytes (most files keep the output matrix at 6 to 8 bits); check the answers",
+            "use a smaller quantisation: {name} in all matrices reads {:.0} % fewer bytes (most files keep the output matrix at 6 to 8 bits); check the answers",
             fewer * 100.0
         );
         advice.extend(worth(without(saved, facts.work_s)).map(|gain| say(text, Some(gain))));
     }
     if let Some((threads, rate)) = facts.bandwidth_most.filter(|(threads, _)| *threads > facts.threads) {
         let gain = faster(facts.memory_s, facts.bandwidth.map(|now| now / rate), facts.work_s);
-        let text = format!("more threads: {threads} together read {:.1} GB/s here", rate / 1e9);
+        let text = format!("use more threads: {threads} threads read {:.1} GB/s on this machine", rate / 1e9);
         advice.extend(worth(gain).map(|gain| say(text, Some(gain))));
     }
     if let Some(huge) = facts.bandwidth_huge {
         let gain = faster(facts.memory_s, facts.bandwidth.map(|now| now / huge), facts.work_s);
-        let text = format!("weights in huge pages: memory reads {:.1} GB/s in them here", huge / 1e9);
+        let text = format!(
+            "keep the weights in huge pages: with them the memory reads {:.1} GB/s on this machine",
+            huge / 1e9
+        );
         advice.extend(worth(gain).map(|gain| say(text, Some(gain))));
     }
     if advice.is_empty() {
-        advice.push(say(
-            "memory that is faster, or fewer bytes for each token: a smaller model or a shorter context",
-            None,
-        ));
+        advice.push(say("use faster memory, or fewer bytes per token: a smaller model or a shorter context", None));
     }
     advice
 }
@@ -110,7 +109,7 @@ fn faster(part: Option<f64>, factor: Option<f64>, time: Option<f64>) -> Option<f
     without(Some(part * (1.0 - factor)).filter(|&saved| saved >= 0.0), time)
 }
 
-/// The larger of these types that has at least a tenth fewer bits.
+/// The largest of these types with at least a tenth fewer bits.
 fn smaller(facts: &Facts) -> Option<(&'static str, f64)> {
     let now = facts.bits_per_weight?;
     TYPES.iter().copied().find(|(_, bits)| *bits < 0.9 * now)
@@ -119,20 +118,20 @@ fn smaller(facts: &Facts) -> Option<(&'static str, f64)> {
 pub(super) fn compute(facts: &Facts) -> Vec<Advice> {
     if facts.name() == "load" {
         return vec![say(
-            "load once and keep the session: the header, the tokenizer and weights that are laid out anew are worked through each time",
+            "load once and keep the session: each load reads the header, builds the tokenizer and repacks weights again",
             None,
         )];
     }
     let mut advice = Vec::new();
     if let Some((threads, ratio)) = facts.compute_most.filter(|(threads, _)| *threads > facts.threads) {
         let gain = faster(facts.compute_s, Some(1.0 / ratio), facts.work_s);
-        let text = format!("more threads: {threads} compute {ratio:.1} times as fast here");
+        let text = format!("use more threads: {threads} threads compute {ratio:.1} times as fast on this machine");
         advice.extend(worth(gain).map(|gain| say(text, Some(gain))));
     }
     let tokens = facts.prompt_tokens.filter(|_| facts.name() == "prefill");
     advice.push(match tokens {
-        Some(tokens) => say(format!("fewer prompt tokens, or a prefix that is kept between requests: its time grows with them ({tokens:.0} here)"), None),
-        None => say("a processor or a device that computes faster, or a smaller model", None),
+        Some(tokens) => say(format!("use fewer prompt tokens ({tokens:.0} now), or keep a common prefix between requests: the time grows with them"), None),
+        None => say("use a faster processor or device, or a smaller model", None),
     });
     advice
 }
@@ -140,18 +139,18 @@ pub(super) fn compute(facts: &Facts) -> Vec<Advice> {
 pub(super) fn dispatch(facts: &Facts) -> Vec<Advice> {
     let gain = without(facts.small_ops_s, facts.in_traced_pass());
     let mut advice = vec![say(
-        "fewer, larger operations: fuse the small ones, or let one thread run several without a hand-over",
+        "run fewer, larger operations: fuse the small ones, or run several of them on one thread without synchronisation",
         gain,
     )];
     if facts.threads > 1 {
-        advice.push(say("fewer threads (-t): each of these operations waits for all of them", None));
+        advice.push(say("use fewer threads (-t): each of these operations waits for all threads", None));
     }
     advice
 }
 
 pub(super) fn imbalance(facts: &Facts) -> Vec<Advice> {
     vec![say(
-        "smaller pieces of work that idle threads can take, or only cores of one kind (fewer threads, -t)",
+        "split the work into smaller tasks that idle threads can take, or use only cores of one kind (fewer threads, -t)",
         without(facts.idle_s, facts.in_traced_pass()),
     )]
 }
@@ -161,22 +160,24 @@ pub(super) fn allocation(facts: &Facts) -> Vec<Advice> {
     vec![say("reuse buffers instead of allocating them for each operation", without(saved, facts.allocating_s))]
 }
 
-/// What the whole latency would gain if this phase took no time.
+/// The share of the phase in the latency, which bounds the gain.
 fn of_latency(facts: &Facts) -> String {
-    facts.latency_share.map_or(String::new(), |share| format!(" (it is {:.1} % of the latency)", share * 100.0))
+    facts
+        .latency_share
+        .map_or(String::new(), |share| format!(" (the phase takes {:.1} % of the latency)", share * 100.0))
 }
 
 pub(super) fn tokenizer(facts: &Facts) -> Vec<Advice> {
-    vec![say(format!("a faster tokenizer, or token ids that are kept between requests{}", of_latency(facts)), None)]
+    vec![say(format!("use a faster tokenizer, or keep token ids between requests{}", of_latency(facts)), None)]
 }
 
 pub(super) fn sampler(facts: &Facts) -> Vec<Advice> {
-    vec![say(format!("a cheaper sampler, or sampling on the thread pool{}", of_latency(facts)), None)]
+    vec![say(format!("use a cheaper sampler, or sample on the thread pool{}", of_latency(facts)), None)]
 }
 
 pub(super) fn queue_or_network(_facts: &Facts) -> Vec<Advice> {
     vec![say(
-        "look at the server: its queue, its own log and its processors; nothing on this machine's processors explains the time",
+        "check the server's queue, log and processor use: the measured computation does not explain the time",
         None,
     )]
 }

@@ -364,3 +364,93 @@ fn time_of(phase: Phase) -> Option<fn(&Sample) -> Option<f64>> {
 fn positive(value: f64) -> Option<f64> {
     (value.is_finite() && value > 0.0).then_some(value)
 }
+
+#[cfg(test)]
+mod tests {
+    use engine_api::Identity;
+    use record::{Ceilings, Limit, MemoryFile, Spread, ThreadCeilings, Verdict};
+
+    use super::*;
+    use crate::{attribution, verdicts};
+
+    /// A run of one engine on a device: a decode of 1 s that reads 1 GB of weights, on a machine with 2 GB/s.
+    fn run(device: Device, change: impl FnOnce(&mut Case)) -> RunFile {
+        let spread = |median| Spread { median, low: median, high: median, n: 1 };
+        let ceilings = ThreadCeilings {
+            threads: 1,
+            memory_read: Some(spread(2e9)),
+            fma_f32: Some(spread(1e12)),
+            ..ThreadCeilings::default()
+        };
+        let sample = Sample {
+            latency_s: Some(1.0),
+            decode_s: Some(1.0),
+            output_tokens: Some(2),
+            load_others: Some(0.0),
+            steal: Some(0.0),
+            cpu_s: Some(0.98),
+            ..Sample::default()
+        };
+        let mut case = Case {
+            engine: "an-engine".to_owned(),
+            threads: 1,
+            memory: MemoryFile { weights_bytes: Some(1_000_000_000), ..MemoryFile::default() },
+            samples: vec![sample],
+            ..Case::default()
+        };
+        change(&mut case);
+        let mut file = RunFile {
+            ceilings: Some(Ceilings { threads: vec![ceilings], ..Ceilings::default() }),
+            cases: vec![case],
+            ..RunFile::default()
+        };
+        file.plan.engines = vec!["an-engine".to_owned()];
+        file.environment.engines = vec![Identity {
+            name: "an-engine".to_owned(),
+            variant: None,
+            version: String::new(),
+            device,
+            features: Vec::new(),
+        }];
+        file
+    }
+
+    fn decode(file: &RunFile) -> Option<Verdict> {
+        let case = &file.cases[0];
+        let found = verdicts::of_case(file, case, &attribution::attribute(file, case));
+        found.into_iter().map(|found| found.verdict).find(|verdict| verdict.phase == "decode")
+    }
+
+    /// A request of a server with these times of the decode: CPU time of its processes, and its own report.
+    fn server(cpu_s: Option<f64>, decode_s: Option<f64>) -> RunFile {
+        run(Device::Server, |case| {
+            case.server = Some(record::ServerFile::default());
+            case.samples[0].cpu_s = cpu_s;
+            case.samples[0].server = Some(ServerSample { decode_s, ..ServerSample::default() });
+        })
+    }
+
+    #[test]
+    fn a_server_that_reports_less_time_than_its_client_waits_is_bound_by_queue_or_network() {
+        let found = decode(&server(None, Some(0.1))).unwrap();
+        assert_eq!(found.limit, Limit::QueueOrNetwork, "{found:#?}");
+        assert!((found.share - 0.9).abs() < 1e-9);
+        assert!(found.evidence.iter().any(|figure| figure.source == "samples.server" && figure.value > 0.09));
+        assert_eq!(decode(&server(None, Some(0.98))), None, "the server itself took the time");
+        assert_eq!(decode(&server(Some(0.01), Some(0.98))), None, "it computes on another device");
+        assert_eq!(decode(&server(Some(0.01), None)).unwrap().limit, Limit::QueueOrNetwork, "its processes were idle");
+        assert_eq!(decode(&server(None, None)), None);
+    }
+
+    #[test]
+    fn an_engine_on_a_gpu_is_not_compared_with_the_processor() {
+        let found = decode(&run(Device::Cpu, |_| {})).unwrap();
+        assert_eq!(found.limit, Limit::MemoryBandwidth);
+        assert!((found.headroom.unwrap() - 0.5).abs() < 1e-9);
+        for device in [Device::Cuda(0), Device::Metal(0)] {
+            assert_eq!(decode(&run(device.clone(), |_| {})), None, "{device}: its ceilings were not measured");
+            let idle = run(device.clone(), |case| case.samples[0].cpu_s = Some(0.0));
+            assert_eq!(decode(&idle), None, "{device}: the CPU time is not that of the engine's work");
+        }
+    }
+}

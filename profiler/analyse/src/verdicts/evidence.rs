@@ -1,4 +1,4 @@
-//! The figures that a verdict rests on, each with where it comes from.
+//! The figures of a verdict, each with its place in the run file.
 
 use super::facts::Facts;
 use super::rules::ALLOCATION_S;
@@ -14,13 +14,13 @@ fn known(figures: impl IntoIterator<Item = Option<Evidence>>) -> Vec<Evidence> {
     figures.into_iter().flatten().collect()
 }
 
-/// What stands in front of every verdict's own figures.
+/// The figures that come first in every verdict.
 pub(super) fn common(facts: &Facts) -> Vec<Evidence> {
     let time = if facts.name() == "load" { "memory.load_s" } else { "samples" };
     known([
         figure("time of the phase", Some(facts.time_s), "s", time),
         figure("share of the latency", facts.latency_share, "1", "samples"),
-        figure("least time that the ceilings allow", facts.attainable_s, "s", attained(facts)),
+        figure("attainable time by the ceilings", facts.attainable_s, "s", attained(facts)),
     ])
 }
 
@@ -40,9 +40,9 @@ pub(super) fn cold_file(facts: &Facts) -> Vec<Evidence> {
     known([
         figure("bytes from storage", facts.read_bytes, "B", "memory.load_read_bytes, memory.first_read_bytes, phases"),
         figure("size of the files", facts.file_bytes, "B", "memory.file_bytes"),
-        figure("cached before", facts.cached_share, "1", "memory.load_cached_share"),
-        figure("storage", facts.cold_rate, "B/s", "ceilings.file_read_cold"),
-        figure("first prefill beyond the later ones", facts.first_prefill_excess_s, "s", "samples"),
+        figure("share in the page cache before the load", facts.cached_share, "1", "memory.load_cached_share"),
+        figure("read rate of storage", facts.cold_rate, "B/s", "ceilings.file_read_cold"),
+        figure("excess of the first prefill over the later ones", facts.first_prefill_excess_s, "s", "samples"),
     ])
 }
 
@@ -57,14 +57,14 @@ pub(super) fn oversubscription(facts: &Facts) -> Vec<Evidence> {
             "environment.processor.usable_threads",
         ),
         figure("CPU time / (time x threads)", Facts::share(facts.cpu_s, busy), "1", "phases"),
-        figure("forced context switches", facts.involuntary_switches, "1", "phases"),
+        figure("involuntary context switches", facts.involuntary_switches, "1", "phases"),
     ])
 }
 
 pub(super) fn noisy_neighbour(facts: &Facts) -> Vec<Evidence> {
     known([
-        figure("processors that other programs had", facts.others, "1", "samples.load_others"),
-        figure("processors that the hypervisor took", facts.steal, "1", "samples.steal"),
+        figure("share of the processors used by other programs", facts.others, "1", "samples.load_others"),
+        figure("share of the processors taken by the hypervisor", facts.steal, "1", "samples.steal"),
     ])
 }
 
@@ -77,12 +77,12 @@ pub(super) fn page_faults(facts: &Facts) -> Vec<Evidence> {
 
 pub(super) fn memory_bandwidth(facts: &Facts) -> Vec<Evidence> {
     known([
-        figure("least time for its bytes", facts.memory_s, "s", attained(facts)),
-        figure("of it from a cache", facts.cache_s.filter(|&time| time > 0.0), "s", attained(facts)),
+        figure("attainable time of its bytes", facts.memory_s, "s", attained(facts)),
+        figure("of it, from a cache", facts.cache_s.filter(|&time| time > 0.0), "s", attained(facts)),
         if facts.name() == "load" {
-            figure("file from the page cache", facts.warm_rate, "B/s", "ceilings.file_read_warm")
+            figure("read rate of the page cache", facts.warm_rate, "B/s", "ceilings.file_read_warm")
         } else {
-            figure("memory", facts.bandwidth, "B/s", "ceiling_probes, ceilings")
+            figure("memory bandwidth", facts.bandwidth, "B/s", "ceiling_probes, ceilings")
         },
     ])
 }
@@ -91,18 +91,23 @@ pub(super) fn compute(facts: &Facts) -> Vec<Evidence> {
     if facts.name() == "load" {
         return known([
             figure("CPU time in user mode", facts.user_s, "s", "memory.load_counters"),
-            figure("the same beyond the least time for the file's bytes", facts.compute_s, "s", "memory.load_counters"),
+            figure(
+                "the same beyond the attainable time of the file's bytes",
+                facts.compute_s,
+                "s",
+                "memory.load_counters",
+            ),
         ]);
     }
-    known([figure("least time for its arithmetic", facts.compute_s, "s", attained(facts))])
+    known([figure("attainable time of its arithmetic", facts.compute_s, "s", attained(facts))])
 }
 
 pub(super) fn dispatch(facts: &Facts) -> Vec<Evidence> {
     known([
         figure("time of the phase in the traced pass", facts.traced_s, "s", "sums"),
         figure("small ops", facts.small_ops, "1", "ops"),
-        figure("their time beyond what the ceilings allow", facts.small_ops_s, "s", "ops"),
-        figure("handing work to the threads", facts.dispatch_s, "s", "ceilings.threads.dispatch_s"),
+        figure("their time beyond the attainable time", facts.small_ops_s, "s", "ops"),
+        figure("dispatch to the threads", facts.dispatch_s, "s", "ceilings.threads.dispatch_s"),
     ])
 }
 
@@ -118,7 +123,7 @@ pub(super) fn allocation(facts: &Facts) -> Vec<Evidence> {
     known([
         figure("allocations", facts.allocations, "1", "allocations"),
         figure("bytes allocated", facts.allocated_bytes, "B", "allocations"),
-        figure("an allocation, assumed", Some(ALLOCATION_S), "s", "METHODOLOGY.md"),
+        figure("time of an allocation, assumed", Some(ALLOCATION_S), "s", "docs/roofline-and-verdicts.md"),
     ])
 }
 
@@ -130,5 +135,6 @@ pub(super) fn queue_or_network(facts: &Facts) -> Vec<Evidence> {
     known([
         figure("CPU time", facts.cpu_s, "s", "phases, samples"),
         figure("time in the same pass", facts.counted_s, "s", "phases, samples"),
+        figure("time of the phase by the server's report", facts.server_s, "s", "samples.server"),
     ])
 }

@@ -1,6 +1,6 @@
-//! The rules as data: which limit, where it can apply, which share of the phase's time it explains, from where on it counts.
+//! The rules as data: a limit, the phases that it applies to, the share of the phase's time that it explains, and its threshold.
 //!
-//! Each formula stands above its function. Shares are of the phase's time in the pass that the figures come from.
+//! The formula of each rule is above its function. Shares are of the phase's time in the pass of the figures.
 
 use engine_api::Phase;
 
@@ -9,12 +9,12 @@ use super::evidence;
 use super::facts::Facts;
 use record::{Advice, Evidence, Limit};
 
-/// Whether a cause disturbs what is measured, or is how the work itself behaves.
+/// Whether a cause disturbs the measurement or belongs to the work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum CauseKind {
-    /// It has nothing to do with the engine and the model: a limit that was found under it says nothing.
+    /// Independent of the engine and the model: other limits cannot be determined under it.
     Disturbing,
-    /// How engine, model and machine work together.
+    /// A property of engine, model and machine.
     Steady,
 }
 
@@ -25,15 +25,15 @@ pub struct Rule {
     pub limit: Limit,
     /// Its kind.
     pub kind: CauseKind,
-    /// Where it can apply.
+    /// The phases that it applies to.
     pub phases: &'static [Phase],
-    /// From this share on it counts.
+    /// It applies from this share on.
     pub threshold: f64,
-    /// Facts that it needs, by their fields.
+    /// The facts that it needs, by their fields: each absent one is a doubt.
     pub needs: &'static [&'static str],
     /// Share of the phase's time that the limit explains; `None` where a fact is missing.
     pub share: fn(&Facts) -> Option<f64>,
-    /// What it rests on.
+    /// Its figures.
     pub evidence: fn(&Facts) -> Vec<Evidence>,
     /// What would help.
     pub advice: fn(&Facts) -> Vec<Advice>,
@@ -44,10 +44,10 @@ const WORK: &[Phase] = &[Phase::Load, Phase::Prefill, Phase::Decode];
 const EVERY: &[Phase] = &Phase::ALL;
 const REQUEST: &[Phase] = &[Phase::Tokenize, Phase::Prefill, Phase::Decode, Phase::Sample, Phase::Detokenize];
 
-/// A disturbing cause counts from a tenth on: what it leaves of another limit's figures is then wrong by as much.
+/// The threshold of disturbing causes: the figures of other limits are then wrong by this share.
 const DISTURBS: f64 = 0.1;
 
-/// Every rule, in the order that breaks ties: disturbing causes first, of these those that the user can end at once.
+/// Every rule, in the order that breaks ties: disturbing causes first, of these the ones that the user can end at once.
 #[rustfmt::skip]
 pub const RULES: &[Rule] = &[
     Rule { limit: Limit::ColdFile, kind: CauseKind::Disturbing, phases: WORK, threshold: DISTURBS, needs: &["read_bytes", "cold_rate"], share: cold_file, evidence: evidence::cold_file, advice: advice::cold_file },
@@ -62,7 +62,7 @@ pub const RULES: &[Rule] = &[
     Rule { limit: Limit::Allocation, kind: CauseKind::Steady, phases: EVERY, threshold: 0.05, needs: &["allocations"], share: allocation, evidence: evidence::allocation, advice: advice::allocation },
     Rule { limit: Limit::Tokenizer, kind: CauseKind::Steady, phases: &[Phase::Tokenize, Phase::Detokenize], threshold: 0.0, needs: &[], share: own_work, evidence: evidence::own_work, advice: advice::tokenizer },
     Rule { limit: Limit::Sampler, kind: CauseKind::Steady, phases: &[Phase::Sample], threshold: 0.0, needs: &[], share: own_work, evidence: evidence::own_work, advice: advice::sampler },
-    Rule { limit: Limit::QueueOrNetwork, kind: CauseKind::Steady, phases: REQUEST, threshold: 0.5, needs: &["cpu_s"], share: queue_or_network, evidence: evidence::queue_or_network, advice: advice::queue_or_network },
+    Rule { limit: Limit::QueueOrNetwork, kind: CauseKind::Steady, phases: REQUEST, threshold: 0.5, needs: &[], share: queue_or_network, evidence: evidence::queue_or_network, advice: advice::queue_or_network },
 ];
 
 /// The rule of a limit.
@@ -89,15 +89,15 @@ fn cold_file(facts: &Facts) -> Option<f64> {
     Facts::share(Some(warm), time).map(|warm| 1.0 - warm)
 }
 
-/// More threads than processors: `1 - CPU time / (time x threads)`, the share of its threads' time that the process waits for
-/// a processor. Where the number of processors is unknown, frequent switches to other threads stand for it.
+/// More threads than hardware threads: `1 - CPU time / (time x threads)`, the share of the threads' time that they wait for a
+/// hardware thread. Where their number is unknown, frequent involuntary switches indicate it.
 fn oversubscription(facts: &Facts) -> Option<f64> {
-    /// Switches that were forced, per second and thread: a thread that has a processor for itself sees a few.
-    const FORCED: f64 = 20.0;
+    /// Involuntary switches per second and thread: a thread that does not share its processor has a few.
+    const INVOLUNTARY: f64 = 20.0;
     let thread_seconds = facts.counted_s? * facts.threads as f64;
     let beyond = match facts.usable {
         Some(usable) => facts.threads > usable,
-        None => facts.involuntary_switches? > FORCED * thread_seconds,
+        None => facts.involuntary_switches? > INVOLUNTARY * thread_seconds,
     };
     if !beyond {
         return Some(0.0);
@@ -105,8 +105,8 @@ fn oversubscription(facts: &Facts) -> Option<f64> {
     Facts::share(facts.cpu_s, Some(thread_seconds)).map(|busy| 1.0 - busy)
 }
 
-/// What others take of the processors that the phase wants: with `d = min(threads / processors, 1)` wanted and
-/// `1 - others - steal` left, `1 - (1 - others - steal) / d`; 0 where enough is left.
+/// The part of the processors that the phase needs and others use: with `d = min(threads / processors, 1)` needed and
+/// `1 - others - steal` free, `1 - (1 - others - steal) / d`; 0 where enough is free.
 fn noisy_neighbour(facts: &Facts) -> Option<f64> {
     let left = 1.0 - facts.others? - facts.steal.unwrap_or(0.0);
     let wanted = facts.processors.map_or(1.0, |processors| {
@@ -146,8 +146,8 @@ fn imbalance(facts: &Facts) -> Option<f64> {
     Facts::share(facts.idle_s, facts.in_traced_pass())
 }
 
-/// `allocations x 100 ns / time`. 100 ns for an allocation and its release is an assumption, of the order that glibc takes
-/// beyond its fast path; it is not measured, and the confidence says so.
+/// `allocations x 100 ns / time`. 100 ns for an allocation and its release is an assumption, of the order of glibc beyond its fast
+/// path. It is not measured, which is a doubt of the verdict.
 fn allocation(facts: &Facts) -> Option<f64> {
     Facts::share(Some(facts.allocations? * ALLOCATION_S), facts.allocating_s)
 }
@@ -155,7 +155,7 @@ fn allocation(facts: &Facts) -> Option<f64> {
 /// Seconds for an allocation and its release, assumed.
 pub(super) const ALLOCATION_S: f64 = 100e-9;
 
-/// These phases are nothing but the tokenizer's or the sampler's own work, as far as nothing else explains them.
+/// These phases consist of the work of the tokenizer or the sampler, except for the share of another cause.
 fn own_work(facts: &Facts) -> Option<f64> {
     let allocating = allocation(facts).unwrap_or(0.0);
     (facts.time_s > 0.0).then_some(1.0 - allocating)

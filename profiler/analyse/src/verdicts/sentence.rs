@@ -1,11 +1,11 @@
-//! A verdict in one sentence, with the figures that it rests on.
+//! A verdict in one sentence, with its figures.
 
 use super::facts::Facts;
 use super::weigh::{Candidate, leaves_most};
 use record::Limit;
 use record::figures::{milliseconds, significant};
 
-/// A limit in words, after "the limit is".
+/// The name of a limit in reports.
 pub fn name(limit: Limit) -> &'static str {
     match limit {
         Limit::MemoryBandwidth => "memory bandwidth",
@@ -29,16 +29,12 @@ pub(super) fn of(facts: &Facts, found: Candidate) -> String {
     let phase = facts.name();
     let body = body(facts, limit, found.share);
     if found.explains_little() {
-        let rest = if facts.is_forward() {
-            " The rest is what the kernels themselves leave, as the headroom shows."
-        } else {
-            ""
-        };
+        let rest = if facts.is_forward() { " The rest is lost to kernel inefficiency." } else { "" };
         return format!("No limit explains {phase}; the nearest is {}: {body}.{rest}", name(limit));
     }
     let rest = match limit {
         Limit::MemoryBandwidth | Limit::Compute if facts.is_forward() && leaves_most(facts, found) => {
-            "; more than half of the time is what the kernels themselves leave"
+            "; more than half of the time is lost to kernel inefficiency"
         }
         _ => "",
     };
@@ -64,7 +60,7 @@ fn body(facts: &Facts, limit: Limit, share: f64) -> String {
     match limit {
         Limit::MemoryBandwidth if facts.name() == "load" => {
             format!(
-                "bringing {} MB into the process takes {}",
+                "reading {} MB into the process takes {}",
                 megabytes(facts.file_bytes),
                 least(facts.memory_s, facts.work_s)
             )
@@ -74,25 +70,25 @@ fn body(facts: &Facts, limit: Limit, share: f64) -> String {
             format!("{rate}its bytes take {}", least(facts.memory_s, facts.work_s))
         }
         Limit::Compute if facts.name() == "load" => format!(
-            "{} of {of_work} ({percent}) the processor works through header, tokenizer and weights, beyond bringing the file in",
+            "the processor computes for {} of {of_work} ({percent}), on the header, the tokenizer and the weights, beyond reading the file",
             ms(facts.compute_s)
         ),
         Limit::Compute => {
             format!("at the peak rate its arithmetic takes {}", least(facts.compute_s, facts.work_s))
         }
         Limit::Dispatch => format!(
-            "{} small operations spend {} of {of_traced} ({percent}) beyond their own work",
+            "{} small operations take {} of {of_traced} ({percent}) beyond their attainable time",
             count(facts.small_ops),
             ms(facts.small_ops_s)
         ),
         Limit::Imbalance => format!(
-            "each of {} threads waits for the others for {} of {of_traced} ({percent}), on average",
+            "each of {} threads waits on average for {} of {of_traced} ({percent}) for the others",
             facts.threads,
             ms(facts.idle_s)
         ),
         Limit::Oversubscription => {
             let on = facts.usable.map_or(String::new(), |usable| format!(" on {usable} hardware threads"));
-            format!("{} threads{on} have a processor {:.0} % of the time", facts.threads, (1.0 - share) * 100.0)
+            format!("{} threads{on} run for {:.0} % of the time", facts.threads, (1.0 - share) * 100.0)
         }
         Limit::PageFaults => {
             format!("{} page faults take about {percent} of {}", count(facts.minor_faults), ms(facts.counted_s))
@@ -111,12 +107,19 @@ fn body(facts: &Facts, limit: Limit, share: f64) -> String {
                 share.map_or("an unknown share".to_owned(), |share| format!("{:.0} %", share * 100.0))
             };
             format!(
-                "other programs had {} of the processors and the hypervisor took {}, so about {percent} of the time is theirs",
+                "other programs used {} of the processors and the hypervisor took {}, which costs about {percent} of the time",
                 share(facts.others),
                 share(facts.steal)
             )
         }
-        Limit::QueueOrNetwork => format!("{percent} of {} no thread of this process ran", ms(facts.counted_s)),
+        Limit::QueueOrNetwork if facts.server_s.is_some() => format!(
+            "the server reports {} of {}; {percent} is spent in queues, in the network, or in work that it does not report",
+            ms(facts.server_s),
+            ms(Some(facts.time_s))
+        ),
+        Limit::QueueOrNetwork => {
+            format!("no thread of the engine's processes ran for {percent} of {}", ms(facts.counted_s))
+        }
     }
 }
 
@@ -129,7 +132,7 @@ fn ms(time: Option<f64>) -> String {
     time.map_or("an unknown time".to_owned(), |time| format!("{} ms", milliseconds(time)))
 }
 
-/// How much of the measured time the ceiling accounts for; a ceiling is measured too, so it may ask for a little more than all.
+/// The share of the measured time that the ceiling explains. A ceiling is measured too, so the share may exceed 1.
 fn least(least: Option<f64>, measured: Option<f64>) -> String {
     match (least, measured) {
         (Some(least), Some(measured)) if least >= measured => format!("all of {} at the ceiling", ms(Some(measured))),
@@ -140,26 +143,29 @@ fn least(least: Option<f64>, measured: Option<f64>) -> String {
     }
 }
 
-/// Says who paid: the load, the first prefill, or the phase itself.
+/// Names the phase that waited for storage: the load, the first prefill, or the phase itself.
 fn cold_file(facts: &Facts, percent: &str) -> String {
     let read = megabytes(facts.read_bytes);
     if facts.name() != "load" {
         return format!(
-            "{read} MB came from storage again, about {percent} of the time: memory does not hold the file"
+            "{read} MB were read from storage again, which takes about {percent} of the time: the file does not stay in memory"
         );
     }
     let (by_load, all) = (facts.load_read_bytes.unwrap_or(0.0), facts.read_bytes.unwrap_or(0.0));
     let excess = facts.first_prefill_excess_s;
     let who = if by_load >= 0.5 * all {
-        format!("the load paid ({})", ms(facts.load_s))
+        format!("the load waited for it ({})", ms(facts.load_s))
     } else {
         format!(
-            "the first prefill paid ({} longer than the later ones; the load itself took {})",
+            "the first prefill waited for it ({} longer than the later ones; the load itself took {})",
             ms(excess),
             ms(facts.load_s)
         )
     };
-    format!("{read} of {} MB came from storage, about {percent} of the time; {who}", megabytes(facts.file_bytes))
+    format!(
+        "{read} of {} MB were read from storage, which takes about {percent} of the time; {who}",
+        megabytes(facts.file_bytes)
+    )
 }
 
 fn megabytes(bytes: Option<f64>) -> String {

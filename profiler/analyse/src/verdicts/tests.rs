@@ -135,12 +135,12 @@ fn what_lowers_the_confidence() {
 }
 
 #[test]
-fn who_paid_for_a_cold_file_is_told() {
+fn the_phase_that_waited_for_a_cold_file_is_named() {
     let cold = Facts { file_bytes: Some(1e8), read_bytes: Some(1e8), load_s: Some(0.2), ..quiet(Phase::Load) };
     let by_load = Facts { load_read_bytes: Some(1e8), ..cold.clone() };
-    assert!(verdict(&by_load).unwrap().sentence.contains("the load paid"));
+    assert!(verdict(&by_load).unwrap().sentence.contains("the load waited for it"));
     let later = Facts { load_read_bytes: Some(1e6), first_prefill_excess_s: Some(0.09), ..cold };
-    assert!(verdict(&later).unwrap().sentence.contains("the first prefill paid (90.00 ms longer"));
+    assert!(verdict(&later).unwrap().sentence.contains("the first prefill waited for it (90.00 ms longer"));
 }
 
 #[test]

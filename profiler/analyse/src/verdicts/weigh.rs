@@ -1,9 +1,9 @@
-//! From facts to one verdict: which rule wins, and how sure that is.
+//! From facts to one verdict: the rule that wins, and the confidence.
 //!
 //! ```text
-//! 1. a disturbing cause that passes its threshold goes before every steady one
+//! 1. a disturbing cause above its threshold wins over every steady one
 //! 2. of causes of one kind the one with the largest share wins
-//! 3. of equal shares the one that stands first in RULES
+//! 3. of equal shares the first in RULES wins
 //! ```
 
 use super::evidence;
@@ -13,13 +13,13 @@ use super::sentence;
 use crate::drift::Drift;
 use record::{Confidence, Limit, Verdict};
 
-/// Below this share no limit explains the phase: the nearest one is named, and the rest is the kernels'.
+/// Below this share no limit explains the phase: the verdict names the nearest one.
 const EXPLAINS: f64 = 0.25;
-/// Below this share a limit explains less than everything else together.
+/// Below this share a limit explains less than half of the time.
 const MOST: f64 = 0.5;
-/// The next limit is near where its share is at least this part of the winner's.
+/// Another limit is near if its share is at least this part of the winner's.
 const NEAR: f64 = 0.7;
-/// The traced pass over the clean one may lie so far from 1.
+/// The ratio of the traced pass to the clean pass may differ from 1 by this much.
 const PROBE: f64 = 0.1;
 
 /// A rule that applies, with the share that it explains.
@@ -30,7 +30,7 @@ pub(super) struct Candidate {
 }
 
 impl Candidate {
-    /// A steady limit that leaves most of the phase unexplained. A disturbing cause counts from its threshold on.
+    /// A steady limit that leaves most of the phase unexplained.
     pub(super) fn explains_little(self) -> bool {
         self.rule.kind == CauseKind::Steady && self.share < EXPLAINS
     }
@@ -49,7 +49,7 @@ pub(super) fn ranked(facts: &Facts) -> Vec<Candidate> {
     found
 }
 
-/// The verdict; `None` where no rule applies, because nothing is known that it could rest on.
+/// The verdict; `None` where no rule applies.
 pub(super) fn verdict(facts: &Facts) -> Option<Verdict> {
     let ranked = ranked(facts);
     let winner = *ranked.first()?;
@@ -75,7 +75,7 @@ pub(super) fn verdict(facts: &Facts) -> Option<Verdict> {
     })
 }
 
-/// Whether a steady limit explains less than half, and what the ceilings allow altogether does not explain the rest.
+/// Whether a steady limit explains less than half of the time, and all ceilings together do not explain the rest.
 pub(super) fn leaves_most(facts: &Facts, winner: Candidate) -> bool {
     winner.rule.kind == CauseKind::Steady
         && winner.share < MOST
@@ -88,16 +88,20 @@ fn headroom(facts: &Facts) -> Option<f64> {
     share.is_finite().then_some(share)
 }
 
-/// What speaks against the verdict; each lowers the confidence by one step.
+/// The doubts about the verdict; each lowers the confidence by one step.
 fn doubts(facts: &Facts, winner: Candidate, second: Option<&Candidate>) -> Vec<String> {
     let mut doubts = Vec::new();
     if leaves_most(facts, winner) {
-        doubts.push(format!("it explains {:.0} % of the time", winner.share * 100.0));
+        doubts.push(format!("it explains only {:.0} % of the time", winner.share * 100.0));
     }
     if let Some(second) =
         second.filter(|second| second.rule.kind == winner.rule.kind && second.share >= NEAR * winner.share)
     {
-        doubts.push(format!("{} is near, with {:.0} %", sentence::name(second.rule.limit), second.share * 100.0));
+        doubts.push(format!(
+            "another limit is near: {} explains {:.0} %",
+            sentence::name(second.rule.limit),
+            second.share * 100.0
+        ));
     }
     for need in winner.rule.needs {
         if let Some(why) = facts.absent.get(*need) {
@@ -107,13 +111,13 @@ fn doubts(facts: &Facts, winner: Candidate, second: Option<&Candidate>) -> Vec<S
     let rests_on_ceilings = matches!(winner.rule.limit, Limit::MemoryBandwidth | Limit::Compute | Limit::Dispatch);
     if rests_on_ceilings && facts.is_forward() {
         if facts.whole_model {
-            doubts.push("the model was taken as a whole, since its ops were not traced".to_owned());
+            doubts.push("the model was treated as one operation, because its ops were not traced".to_owned());
         }
         if let Some(drift) = facts.drift.filter(|&drift| drift > Drift::LIMIT) {
-            doubts.push(format!("the memory's bandwidth drifted by {:.0} % during the run", drift * 100.0));
+            doubts.push(format!("the memory bandwidth drifted by {:.0} % during the run", drift * 100.0));
         }
         if let Some(ratio) = facts.probe_effect.filter(|ratio| !facts.whole_model && (ratio - 1.0).abs() > PROBE) {
-            doubts.push(format!("the traced pass took {ratio:.2} times the clean one"));
+            doubts.push(format!("the traced pass took {ratio:.2} times as long as the clean pass"));
         }
     }
     if winner.rule.limit == Limit::Allocation {
@@ -124,7 +128,7 @@ fn doubts(facts: &Facts, winner: Candidate, second: Option<&Candidate>) -> Vec<S
         && facts.others.is_none()
         && facts.is_forward()
     {
-        doubts.push("whether other programs disturbed it is unknown".to_owned());
+        doubts.push("the load of other programs is unknown".to_owned());
     }
     doubts
 }
