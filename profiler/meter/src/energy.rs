@@ -1,9 +1,8 @@
 //! Energy of the whole machine's processors, from RAPL through the kernel's powercap files.
 //!
-//! The processor keeps an energy account per package and, where it can, per part of it; the kernel shows each as a zone with
-//! `energy_uj`. The accounts belong to the machine: what other programs use meanwhile is in them. They are files below a
-//! [`Root`], so that everything here runs on recorded trees in tests. Nothing here divides by tokens: see
-//! [`analyse::attribution`].
+//! The processor has an energy counter per package and, on some models, per part of a package; the kernel shows each as a zone
+//! with `energy_uj`. The counters belong to the machine: they include the energy of other programs. They are files below a
+//! [`Root`], so tests run on recorded trees. `analyse` divides by tokens.
 
 use record::Reason;
 use std::collections::BTreeMap;
@@ -15,21 +14,21 @@ use crate::counters::{Counter, EnergyDomain, Source};
 use crate::root::{FileError, Root};
 
 const ZONES: &str = "/sys/class/powercap";
-/// How often the processor brings its accounts up to date (Intel SDM volume 3B, 15.10; AMD's do the same).
+/// How often the processor updates its counters (Intel SDM volume 3B, 15.10; AMD's do the same).
 const UPDATE: Nanos = Nanos::from_millis(1);
-/// A phase must last so many updates: either end of it may be one update old, so 20 keep the error under 5 % at each.
+/// The fewest updates of a phase: the reading at either end may be one update old, so 20 keep the error at each end under 5 %.
 const UPDATES: u64 = 20;
-/// An account that overflows is read at least this often while a request runs.
+/// The longest time between two readings while a request runs, because counters overflow.
 const KEEP_UP: Nanos = Nanos::from_millis(10_000);
-/// No package draws more, in watts: an account that 1 kW could fill between two readings may have overflowed unseen.
+/// The highest power of a package, in watts: a counter that 1 kW could fill between two readings may have overflowed unnoticed.
 const MOST_WATTS: u64 = 1000;
 
-/// One account of the machine.
+/// One energy counter of the machine.
 #[derive(Debug)]
 struct Zone {
     domain: EnergyDomain,
     file: String,
-    /// Largest value before it begins at 0 again, in microjoules.
+    /// Largest value before it wraps to 0, in microjoules.
     range: u64,
     last: Option<u64>,
     /// Microjoules since it was opened.
@@ -40,46 +39,46 @@ struct Zone {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct EnergyReading {
     at: Nanos,
-    /// Microjoules since the accounts were opened; `None` where a reading failed.
+    /// Microjoules since the counters were opened; `None` where a reading failed.
     total: [Option<u64>; EnergyDomain::ALL.len()],
-    /// Times so far that an account may have overflowed unseen.
+    /// How often so far a counter may have overflowed unnoticed.
     gaps: u32,
 }
 
-/// What a phase used: a value or a reason per counter, in the order of [`Energy::counters`].
+/// The energy of a phase: a value or a reason per counter, in the order of [`Energy::counters`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct EnergySpan {
     /// The phase at whose end it was read; `None` for the whole request.
     pub phase: Option<Phase>,
     /// How long it was.
     pub time: Nanos,
-    /// Joules, or why they are not known.
+    /// Joules, or why they are unknown.
     pub joules: Vec<Result<f64, Reason>>,
 }
 
-/// The energy accounts that were asked for and exist.
+/// The requested energy counters that exist.
 #[derive(Debug)]
 pub struct Energy {
     root: Root,
     zones: Vec<Zone>,
     counters: Vec<(&'static Counter, EnergyDomain)>,
     last: Option<EnergyReading>,
-    /// When the accounts were last read, and how often one may have overflowed unseen.
+    /// When the counters were last read, and how often one may have overflowed unnoticed.
     read_at: Option<Nanos>,
     gaps: u32,
     /// The request so far.
-    begun: Option<EnergyReading>,
+    started: Option<EnergyReading>,
     spans: Vec<EnergySpan>,
 }
 
 impl Energy {
-    /// Opens the accounts of the energy counters among `wanted`; those that cannot be read are explained in `absent`.
+    /// Opens the energy counters among `wanted`. `absent` gets the reasons for those that cannot be read.
     pub fn open(root: Root, wanted: &[&'static Counter], absent: &mut BTreeMap<String, String>) -> Self {
-        let asked: Vec<(&'static Counter, EnergyDomain)> =
+        let requested: Vec<(&'static Counter, EnergyDomain)> =
             wanted.iter().filter_map(|&counter| domain(counter).map(|domain| (counter, domain))).collect();
-        let (zones, unavailable) = if asked.is_empty() { (Vec::new(), BTreeMap::new()) } else { zones(&root) };
+        let (zones, unavailable) = if requested.is_empty() { (Vec::new(), BTreeMap::new()) } else { zones(&root) };
         let mut counters = Vec::new();
-        for (counter, domain) in asked {
+        for (counter, domain) in requested {
             match unavailable.get(&domain) {
                 Some(reason) => {
                     absent.insert(counter.name.to_owned(), reason.clone());
@@ -87,7 +86,7 @@ impl Energy {
                 None => counters.push((counter, domain)),
             }
         }
-        Self { root, zones, counters, last: None, read_at: None, gaps: 0, begun: None, spans: Vec::new() }
+        Self { root, zones, counters, last: None, read_at: None, gaps: 0, started: None, spans: Vec::new() }
     }
 
     /// The counters that are read.
@@ -95,14 +94,14 @@ impl Energy {
         self.counters.iter().map(|(counter, _)| *counter)
     }
 
-    /// A request begins. Some ten microseconds a zone: for the edges of long phases, not for each token.
+    /// Starts a request. A reading takes about ten microseconds per zone: use it at the edges of long phases, not of tokens.
     pub fn begin(&mut self) {
         self.spans.clear();
-        self.begun = self.read();
-        self.last = self.begun;
+        self.started = self.read();
+        self.last = self.started;
     }
 
-    /// What was used since the beginning, or since the last end, belongs to this phase.
+    /// Attributes the energy since the start, or since the last call, to this phase.
     pub fn end(&mut self, phase: Phase) {
         let (Some(before), Some(now)) = (self.last, self.read()) else { return };
         let span = self.between(Some(phase), &before, &now);
@@ -110,16 +109,17 @@ impl Energy {
         self.last = Some(now);
     }
 
-    /// Reads the accounts where that was long ago, so that none overflows unseen. Costs a clock reading otherwise.
+    /// Reads the counters if the last reading is long ago, so that none overflows unnoticed. Otherwise it only reads the clock.
     pub fn keep_up(&mut self) {
         if self.read_at.is_some_and(|at| clock::now().saturating_sub(at) > KEEP_UP) {
             let _ = self.read();
         }
     }
 
-    /// What the request used: the phases, and all of it together.
+    /// The energy of the request: per phase, and as a whole.
     pub fn take(&mut self) -> (Vec<EnergySpan>, Option<EnergySpan>) {
-        let whole = self.begun.take().zip(self.last.take()).map(|(begun, last)| self.between(None, &begun, &last));
+        let whole =
+            self.started.take().zip(self.last.take()).map(|(started, last)| self.between(None, &started, &last));
         (std::mem::take(&mut self.spans), whole)
     }
 
@@ -142,7 +142,7 @@ impl Energy {
             let found = self.root.number::<u64>(&zone.file).ok();
             gap |= waited.as_nanos() / 1000 > zone.range / MOST_WATTS;
             match (found, zone.last) {
-                (Some(now), Some(last)) => zone.total += passed(last, now, zone.range),
+                (Some(now), Some(last)) => zone.total += wrapping_difference(last, now, zone.range),
                 (Some(_), None) => {}
                 (None, _) => failed[place] = true,
             }
@@ -163,8 +163,8 @@ fn domain(counter: &Counter) -> Option<EnergyDomain> {
     }
 }
 
-/// What an account took between two readings: `now - last`, or `range - last + now` where it began at 0 again.
-fn passed(last: u64, now: u64, range: u64) -> u64 {
+/// The difference of two readings: `now - last`, or `range - last + now` after an overflow.
+fn wrapping_difference(last: u64, now: u64, range: u64) -> u64 {
     now.checked_sub(last).unwrap_or_else(|| range.saturating_sub(last).saturating_add(now))
 }
 
@@ -179,7 +179,7 @@ fn joules(
     let time = after.at.saturating_sub(before.at);
     if time < UPDATE * UPDATES {
         return Err(reason!(
-            "too short for {}: it took {:.1} ms, and the processor updates its energy account about every {} ms, so that {} ms are the least that is told",
+            "too short for {}: it took {:.1} ms, the processor updates its energy counter about every {} ms, and at least {} ms are needed",
             counter.name,
             time.as_millis_f64(),
             UPDATE.as_millis_f64(),
@@ -193,14 +193,14 @@ fn joules(
     match (before.total[place], after.total[place]) {
         (Some(earlier), Some(later)) if later > earlier => Ok((later - earlier) as f64 / counter.per_unit as f64),
         (Some(_), Some(_)) => {
-            Err(reason!("{} stood still: the account exists here, but nothing is counted in it", counter.name))
+            Err(reason!("{} did not change: the counter exists on this machine, but it does not count", counter.name))
         }
         _ => Err(reason!("reading {} failed", counter.name)),
     }
 }
 
-/// The machine's accounts, and why a domain has none. Where the same package shows twice (`intel-rapl` and
-/// `intel-rapl-mmio` are two ways to one account) the first way is taken.
+/// The machine's energy counters, and why a domain has none. Where the same package is listed twice (`intel-rapl` and
+/// `intel-rapl-mmio` are two interfaces to one counter) the first interface is used.
 fn zones(root: &Root) -> (Vec<Zone>, BTreeMap<EnergyDomain, String>) {
     let none =
         |reason: &str| EnergyDomain::ALL.iter().map(|&domain| (domain, reason.to_owned())).collect::<BTreeMap<_, _>>();
@@ -225,7 +225,7 @@ fn zones(root: &Root) -> (Vec<Zone>, BTreeMap<EnergyDomain, String>) {
         };
         if domain == EnergyDomain::Core && is_amd(root) {
             let reason =
-                "the kernel reads this account of one core of a package only on AMD processors: use energy_package_j";
+                "on AMD processors the kernel reads this counter of only one core per package: use energy_package_j";
             unavailable.insert(domain, reason.to_owned());
             continue;
         }
@@ -240,10 +240,10 @@ fn zones(root: &Root) -> (Vec<Zone>, BTreeMap<EnergyDomain, String>) {
     }
     for domain in EnergyDomain::ALL {
         if !unavailable.contains_key(&domain) && !zones.iter().any(|zone| zone.domain == domain) {
-            unavailable.insert(domain, "this processor keeps no energy account of its own for that part".to_owned());
+            unavailable.insert(domain, "this processor has no energy counter for this part".to_owned());
         }
     }
-    // A sum over some packages only would pass for the machine's.
+    // A sum over only some of the packages would be taken for the machine's.
     zones.retain(|zone| !unavailable.contains_key(&zone.domain));
     (zones, unavailable)
 }
@@ -252,23 +252,25 @@ fn is_amd(root: &Root) -> bool {
     root.text("/proc/cpuinfo").is_ok_and(|text| text.contains("AuthenticAMD") || text.contains("HygonGenuine"))
 }
 
-/// Why there is no account at all.
+/// Why the machine has no energy counter at all.
 fn absent(root: &Root) -> String {
     let guest = root.text("/proc/cpuinfo").is_ok_and(|text| {
         text.lines().any(|line| line.starts_with("flags") && line.split_whitespace().any(|flag| flag == "hypervisor"))
     });
     if guest {
-        return format!("no energy account in {ZONES}: a virtual machine sees none of its host's; measure on the host");
+        return format!(
+            "no energy counter in {ZONES}: a virtual machine does not see those of its host; measure on the host"
+        );
     }
     format!(
-        "no energy account in {ZONES}: the processor has none, or the kernel's driver is not loaded (`sudo modprobe intel_rapl_msr`; it serves AMD too)"
+        "no energy counter in {ZONES}: the processor has none, or the kernel's driver is not loaded (`sudo modprobe intel_rapl_msr`, on AMD too)"
     )
 }
 
 fn unreadable(error: FileError) -> Reason {
     if let FileError::Denied(_) = error {
         return reason!(
-            "{error}: since Linux 5.10 only root may read it, because it can betray secrets of other programs; run as root, or allow it until the next start with `sudo chmod a+r {ZONES}/*/energy_uj`"
+            "{error}: since Linux 5.10 only root may read it, because it can reveal secrets of other programs; run as root, or allow it until the next boot with `sudo chmod a+r {ZONES}/*/energy_uj`"
         );
     }
     error.into()

@@ -1,20 +1,20 @@
-//! Who else used the processor while a request ran.
+//! [`MachineLoad`]: use of the processors by other programs while a request ran.
 
 use record::Reason;
 /// The machine's processor time so far, all cores, in clock ticks of the kernel.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct MachineLoad {
-    /// Time in which something ran.
+    /// Busy time.
     pub busy: u64,
     /// All time.
     pub total: u64,
-    /// Time that the hypervisor gave to others.
+    /// Time that the hypervisor gave to other guests.
     pub steal: u64,
     /// Ticks per second.
     pub ticks_per_second: u64,
 }
 
-/// Below so many ticks (all cores together) a share would be mostly rounding.
+/// The fewest ticks, all cores together: with fewer a share would be mostly rounding.
 const FEWEST_TICKS: u64 = 20;
 
 impl MachineLoad {
@@ -25,13 +25,13 @@ impl MachineLoad {
     /// ```
     ///
     /// # Errors
-    /// When too few ticks have passed.
+    /// When fewer ticks than that have passed.
     #[allow(clippy::cast_precision_loss, reason = "ticks stay far below 2^53")]
     pub fn shares_since(&self, before: &Self, own_cpu_seconds: f64) -> Result<(f64, f64), Reason> {
         let total = self.total.saturating_sub(before.total);
         if total < FEWEST_TICKS {
             return Err(reason!(
-                "the request was too short for the kernel's clock of {} ticks a second",
+                "the request was too short for the kernel's {} clock ticks per second",
                 self.ticks_per_second
             ));
         }
@@ -71,13 +71,13 @@ mod tests {
     }
 
     #[test]
-    fn shares_leave_out_what_we_used_ourselves() {
+    fn shares_exclude_this_process() {
         let before = MachineLoad { busy: 1000, total: 4000, steal: 0, ticks_per_second: 100 };
         let after = MachineLoad { busy: 1300, total: 4400, steal: 20, ticks_per_second: 100 };
-        // 3 s busy, 2 s of them ours, of 4 s.
+        // 3 s of 4 s busy, 2 s of them by this process.
         let (others, steal) = after.shares_since(&before, 2.0).unwrap();
         assert!((others - 0.25).abs() < 1e-9 && (steal - 0.05).abs() < 1e-9);
-        // CounterReading rounding may make us look busier than the machine.
+        // Rounding to ticks may make this process look busier than the machine.
         assert!(after.shares_since(&before, 9.0).unwrap().0.abs() < 1e-9);
         let soon = MachineLoad { total: 4005, ..before };
         assert!(soon.shares_since(&before, 0.0).unwrap_err().as_str().contains("too short"));

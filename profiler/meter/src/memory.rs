@@ -6,19 +6,19 @@ use traces::Nanos;
 /// Memory of this process at one moment, in bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Memory {
-    /// Resident: anonymous + backed by files + shared.
+    /// Resident: anonymous + file.
     pub resident: u64,
     /// Anonymous: heap and stacks.
     pub anonymous: u64,
     /// Backed by files, such as a mapped checkpoint, and shared memory.
     pub file: u64,
-    /// The highest resident memory since the last [`Meter::reset_peak`].
+    /// The highest resident memory since the last reset.
     pub peak: u64,
-    /// What the platform calls the footprint (macOS only): without clean pages of files.
+    /// The footprint (macOS only): memory without clean file pages.
     pub footprint: Option<u64>,
-    /// What the memory compressor holds, before compression (macOS only): not resident, but in the footprint.
+    /// Compressed memory, before compression (macOS only): not resident, but part of the footprint.
     pub compressed: Option<u64>,
-    /// The highest footprint since the last [`Meter::reset_peak`], where the kernel's can be reset (macOS only).
+    /// The highest footprint since the last reset, where the kernel's peak can be reset (macOS only).
     pub footprint_peak: Option<u64>,
 }
 

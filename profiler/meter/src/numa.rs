@@ -1,28 +1,28 @@
-//! On which memory nodes a process's pages lie, and on which its threads compute.
+//! NUMA placement: the memory nodes of this process's pages, and the nodes on which its threads run.
 //!
-//! The kernel walks all page tables for `numa_maps` (milliseconds a GiB): once a session, outside of the timing, and only on
-//! machines with more than one node.
+//! The kernel walks all page tables for `numa_maps` (milliseconds per GiB), so it is read once per session, outside of the
+//! timing, and only on machines with more than one node.
 
 use record::Reason;
 use std::collections::BTreeMap;
 
 use crate::root::Root;
-use record::NodeRow;
+use record::MemoryNodeRow;
 
 const NODES: &str = "/sys/devices/system/node";
 
-/// Pages and threads per node. A mapping of one of `files` is the model's.
+/// Pages and threads per node. Mappings of `files` are those of the model.
 ///
 /// # Errors
-/// The reason where the system does not tell, or has one node only: then everything is near.
-pub fn numa_placement(root: &Root, files: &[String]) -> Result<Vec<NodeRow>, Reason> {
+/// When the system does not report it, or has only one node.
+pub fn numa_placement(root: &Root, files: &[String]) -> Result<Vec<MemoryNodeRow>, Reason> {
     let processors = processors_of_nodes(root)?;
     if processors.len() < 2 {
-        return Err(Reason::new("this machine has one memory node: all memory is equally near"));
+        return Err(Reason::new("this machine has one memory node: all memory is local"));
     }
     let maps = root.text("/proc/self/numa_maps").map_err(|reason| reason!("{reason}: the kernel lacks CONFIG_NUMA"))?;
-    let mut nodes: BTreeMap<u32, NodeRow> =
-        processors.keys().map(|&node| (node, NodeRow { node, ..NodeRow::default() })).collect();
+    let mut nodes: BTreeMap<u32, MemoryNodeRow> =
+        processors.keys().map(|&node| (node, MemoryNodeRow { node, ..MemoryNodeRow::default() })).collect();
     for line in maps.lines() {
         add_mapping(&mut nodes, line, files);
     }
@@ -38,16 +38,16 @@ pub fn numa_placement(root: &Root, files: &[String]) -> Result<Vec<NodeRow>, Rea
 }
 
 /// `7f.. default file=/m.gguf mapped=9 N0=4 N1=5 kernelpagesize_kB=4`: pages per node.
-fn add_mapping(nodes: &mut BTreeMap<u32, NodeRow>, line: &str, files: &[String]) {
+fn add_mapping(nodes: &mut BTreeMap<u32, MemoryNodeRow>, line: &str, files: &[String]) {
     let word = |name: &str| line.split(' ').find_map(|word| word.strip_prefix(name));
-    // Blanks in names are written as octal numbers.
+    // Spaces in names are written as octal numbers.
     let of_model = word("file=").is_some_and(|name| files.iter().any(|file| file.replace(' ', "\\040") == name));
     let backed = word("file=").is_some();
     let page = word("kernelpagesize_kB=").and_then(|size| size.parse::<u64>().ok()).unwrap_or(4) * 1024;
     for word in line.split(' ') {
         let Some((node, pages)) = word.strip_prefix('N').and_then(|word| word.split_once('=')) else { continue };
         let (Ok(node), Ok(pages)) = (node.parse::<u32>(), pages.parse::<u64>()) else { continue };
-        let row = nodes.entry(node).or_insert_with(|| NodeRow { node, ..NodeRow::default() });
+        let row = nodes.entry(node).or_insert_with(|| MemoryNodeRow { node, ..MemoryNodeRow::default() });
         if of_model {
             row.model_bytes += pages * page;
         } else if !backed {
@@ -56,7 +56,7 @@ fn add_mapping(nodes: &mut BTreeMap<u32, NodeRow>, line: &str, files: &[String])
     }
 }
 
-/// The processors of each node that is on line.
+/// The processors of each online node.
 fn processors_of_nodes(root: &Root) -> Result<BTreeMap<u32, Vec<u32>>, Reason> {
     let names = root.names(NODES)?;
     let nodes = names.iter().filter_map(|name| name.strip_prefix("node")?.parse::<u32>().ok());
@@ -104,12 +104,13 @@ mod tests {
             ("/proc/self/task/9/stat", &stat(5)),
         ]);
         let found = numa_placement(&Root::recorded(tree.path()), &["/models/a b.gguf".to_owned()]).unwrap();
-        let row = |node, model_bytes, anonymous_bytes, threads| NodeRow { node, model_bytes, anonymous_bytes, threads };
+        let row =
+            |node, model_bytes, anonymous_bytes, threads| MemoryNodeRow { node, model_bytes, anonymous_bytes, threads };
         assert_eq!(found, [row(0, 100 << 12, 3 << 21, 2), row(1, 200 << 12, 512 << 12, 1)]);
     }
 
     #[test]
-    fn one_node_needs_no_walk() {
+    fn one_node_needs_no_page_table_walk() {
         let tree = recorded_tree(&[("/sys/devices/system/node/node0/cpulist", "0-1\n")]);
         assert!(numa_placement(&Root::recorded(tree.path()), &[]).unwrap_err().as_str().contains("one memory node"));
         assert!(

@@ -1,4 +1,4 @@
-//! The macro [`reason!`].
+//! The macro `reason!`.
 
 /// A [`record::Reason`] from a format string.
 macro_rules! reason {

@@ -38,12 +38,12 @@ impl From<FileError> for Reason {
 #[derive(Debug, Clone)]
 pub struct Root {
     path: PathBuf,
-    /// A part of the paths that may not be read.
+    /// Files whose path contains this may not be read.
     denied: Option<&'static str>,
 }
 
 impl Root {
-    /// The machine that this runs on.
+    /// This machine.
     pub fn system() -> Self {
         Self { path: PathBuf::from("/"), denied: None }
     }
@@ -53,8 +53,8 @@ impl Root {
         Self { path: path.into(), denied: None }
     }
 
-    /// The same tree, of which the files whose path contains `part` may not be read. Permissions in a recorded tree would not
-    /// hold root off.
+    /// The same tree, in which files whose path contains `part` may not be read. Tests use it because permissions in a recorded
+    /// tree do not apply to the user root.
     #[must_use]
     pub fn denying(self, part: &'static str) -> Self {
         Self { denied: Some(part), ..self }
@@ -107,7 +107,7 @@ impl Root {
         Ok(names)
     }
 
-    /// What a symbolic link says; `None` where it cannot be read.
+    /// The target of a symbolic link; `None` where it cannot be read.
     pub(crate) fn link(&self, path: &str) -> Option<String> {
         fs::read_link(self.place(path)).ok().map(|target| target.to_string_lossy().into_owned())
     }

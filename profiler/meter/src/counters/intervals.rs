@@ -1,10 +1,10 @@
-//! How long the intervals were over which a coarse account was read.
+//! [`Intervals`]: whether the intervals between readings were long enough for a coarse counter.
 //!
-//! The kernel brings some accounts, such as macOS's energy, up to date now and then only. Over an interval shorter than that the
-//! difference of two readings says when the account was written, not what the interval took.
+//! The kernel updates some counters, such as macOS's energy, only now and then. Over a shorter interval the difference of two
+//! readings depends on the time of the update, not on what was used.
 
 use record::Reason;
-/// The intervals of one counter, by the times that its readings carry, in ns.
+/// The intervals between the readings of one counter, from the times in its readings, in ns.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Intervals {
     first: u64,
@@ -28,10 +28,10 @@ impl Intervals {
         self.count += other.count;
     }
 
-    /// The interval that an error at the account's edges belongs to, in ns.
+    /// The interval over which the counter's resolution matters, in ns.
     ///
     /// ```text
-    /// last - first      where the intervals cover at least 95 % of it: what lies between them is little, and inner edges cancel
+    /// last - first      if the intervals cover at least 95 % of it: the gaps are small, and the errors at inner edges cancel
     /// total / count     elsewhere
     /// ```
     fn interval(&self) -> u64 {
@@ -40,22 +40,22 @@ impl Intervals {
         if is_whole { span } else { self.total / self.count.max(1) }
     }
 
-    /// Refuses a value over intervals that are shorter than the account resolves.
+    /// Rejects values over intervals that are shorter than the counter's resolution.
     ///
     /// # Errors
-    /// The reason, with what to do.
+    /// When the intervals are too short, or the counter does not move.
     pub(super) fn resolve(&self, shortest: u64, value: i128, name: &str) -> Result<(), Reason> {
         let interval = self.interval();
         if interval < shortest {
             return Err(reason!(
-                "{name} is brought up to date every {} ms or so, and this lasted {:.1} ms: ask for more tokens",
+                "{name} is updated about every {} ms, and the interval was {:.1} ms: generate more tokens",
                 shortest / 1_000_000,
                 interval as f64 / 1e6
             ));
         }
         if value == 0 {
             return Err(reason!(
-                "{name} did not move in {:.1} ms: this machine does not estimate it, as virtual machines do not",
+                "{name} did not change in {:.1} ms: this machine does not estimate it (virtual machines do not)",
                 interval as f64 / 1e6
             ));
         }
@@ -73,13 +73,13 @@ mod tests {
     fn a_short_interval_has_no_energy() {
         let mut intervals = Intervals::default();
         intervals.add(100 * MS, 112 * MS);
-        insta::assert_snapshot!(intervals.resolve(20 * MS, 7, "energy_j").unwrap_err(), @"energy_j is brought up to date every 20 ms or so, and this lasted 12.0 ms: ask for more tokens");
+        insta::assert_snapshot!(intervals.resolve(20 * MS, 7, "energy_j").unwrap_err(), @"energy_j is updated about every 20 ms, and the interval was 12.0 ms: generate more tokens");
         intervals.add(112 * MS, 130 * MS);
-        assert_eq!(intervals.resolve(20 * MS, 7, "energy_j"), Ok(()), "one behind the other is one interval");
+        assert_eq!(intervals.resolve(20 * MS, 7, "energy_j"), Ok(()), "consecutive intervals are one interval");
     }
 
     #[test]
-    fn short_intervals_with_others_between_do_not_add_up() {
+    fn short_intervals_with_gaps_do_not_add_up() {
         let mut intervals = Intervals::default();
         for step in 0..100 {
             intervals.add(step * 10 * MS, (step * 10 + 2) * MS);
@@ -96,9 +96,9 @@ mod tests {
     }
 
     #[test]
-    fn an_account_that_stands_still_is_not_zero() {
+    fn a_counter_that_does_not_change_is_not_zero() {
         let mut intervals = Intervals::default();
         intervals.add(0, 50 * MS);
-        insta::assert_snapshot!(intervals.resolve(20 * MS, 0, "energy_j").unwrap_err(), @"energy_j did not move in 50.0 ms: this machine does not estimate it, as virtual machines do not");
+        insta::assert_snapshot!(intervals.resolve(20 * MS, 0, "energy_j").unwrap_err(), @"energy_j did not change in 50.0 ms: this machine does not estimate it (virtual machines do not)");
     }
 }

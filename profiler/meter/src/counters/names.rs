@@ -1,11 +1,11 @@
-//! Counters by the names that people type: of the list, as perf spells them, raw events, and events of sysfs.
+//! Counters by the names that the command line accepts: those of the registry, perf's spellings, raw events, events of sysfs.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use super::registry::{COUNTERS, Counter, Source, find};
 
-/// Spellings of perf that differ from the list by more than case and dashes.
+/// Spellings of perf that differ from the registry by more than case and dashes.
 const ALIASES: &[(&str, &str)] = &[
     ("branch_instructions", "branches"),
     ("cpu_clock", "cpu_clock_s"),
@@ -25,8 +25,8 @@ const ALIASES: &[(&str, &str)] = &[
     ("topdown_fe_bound", "topdown_frontend_bound"),
 ];
 
-/// The counter that a name means: of the list (dashes and capitals as perf writes them are fine), `rHEX`, or
-/// `PMU/TERM=VALUE,.../`. `None` where it is none of these; whether the machine has it shows when it is opened.
+/// The counter of a name: one of the registry (also with perf's dashes and capitals), `rHEX`, or `PMU/TERM=VALUE,.../`.
+/// `None` for any other name. Whether the machine has the counter shows when it is opened.
 pub fn named(name: &str) -> Option<&'static Counter> {
     let plain = name.to_ascii_lowercase().replace('-', "_");
     let listed = ALIASES.iter().find(|(alias, _)| *alias == plain).map_or(plain.as_str(), |(_, name)| name);
@@ -34,13 +34,13 @@ pub fn named(name: &str) -> Option<&'static Counter> {
         return Some(counter);
     }
     if split_sysfs_event(name).is_some() {
-        return Some(kept(name));
+        return Some(interned(name));
     }
     let digits = plain.strip_prefix('r').filter(|digits| (1..=16).contains(&digits.len()))?;
-    u64::from_str_radix(digits, 16).ok().map(|_| kept(&plain))
+    u64::from_str_radix(digits, 16).ok().map(|_| interned(&plain))
 }
 
-/// Splits names at commas, except inside of `PMU/.../`.
+/// Splits names at commas, except inside `PMU/.../`.
 pub fn split_names(text: &str) -> Vec<String> {
     let mut names = vec![String::new()];
     let mut inside = false;
@@ -67,13 +67,13 @@ pub(crate) fn split_sysfs_event(text: &str) -> Option<(&str, &str)> {
     (plain(pmu) && whole).then_some((pmu, terms))
 }
 
-/// Names of the list, for "did you mean".
+/// The names of the registry, for "did you mean".
 pub fn listed_names() -> Vec<&'static str> {
     COUNTERS.iter().map(|counter| counter.name).collect()
 }
 
-/// A counter that lives as long as the process. Only names from the command line come here, so their number is bounded.
-fn kept(name: &str) -> &'static Counter {
+/// A counter with static lifetime. Only names from the command line are interned, so their number is small.
+fn interned(name: &str) -> &'static Counter {
     static KEPT: Mutex<BTreeMap<String, &'static Counter>> = Mutex::new(BTreeMap::new());
     let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(counter) = kept.get(name) {
@@ -96,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn perfs_spellings_are_understood() {
+    fn the_spellings_of_perf_are_accepted() {
         let name = |text| named(text).map(|counter| counter.name);
         assert_eq!(name("L1-dcache-load-misses"), Some("l1_dcache_load_misses"));
         assert_eq!(name("LLC-loads"), Some("llc_loads"));
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn commas_inside_of_an_event_do_not_part_it() {
+    fn commas_inside_an_event_do_not_split_it() {
         assert_eq!(split_names("cycles,cpu/event=1,umask=2/,r1"), ["cycles", "cpu/event=1,umask=2/", "r1"]);
         assert_eq!(split_names(" a ,,b"), ["a", "b"]);
     }

@@ -1,4 +1,4 @@
-//! Readings of counters and what lies between two of them.
+//! Readings of counters, and the differences between them.
 
 use super::Counter;
 use super::intervals::Intervals;
@@ -12,9 +12,9 @@ pub const MAX_COUNTERS: usize = 32;
 pub struct CounterReading {
     /// The raw value.
     pub value: u64,
-    /// For how long it was asked to count, in ns; 0 for a counter that always counts.
+    /// How long it was enabled, in ns; 0 for a counter that always counts.
     pub enabled: u64,
-    /// For how long it did: less where events share a register.
+    /// How long it counted: less than `enabled` where events share a register.
     pub running: u64,
     /// Whether the reading succeeded.
     pub valid: bool,
@@ -27,13 +27,13 @@ pub struct Reading {
     pub counters: [CounterReading; MAX_COUNTERS],
 }
 
-/// What a phase took, summed over its occurrences.
+/// The counters of a phase, summed over its occurrences.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Tally {
     value: [i128; MAX_COUNTERS],
     enabled: [u64; MAX_COUNTERS],
     running: [u64; MAX_COUNTERS],
-    /// It has times on: an event, and not an account that always counts.
+    /// Whether it has times, as events do; process accounting always counts.
     timed: [bool; MAX_COUNTERS],
     failed: [bool; MAX_COUNTERS],
     backwards: [bool; MAX_COUNTERS],
@@ -45,12 +45,12 @@ pub struct Tally {
 pub struct CounterValue {
     /// In the counter's unit.
     pub value: f64,
-    /// Share of the time in which it counted; below 1 the value is extrapolated.
+    /// Share of the time in which it counted. Below 1 the value is extrapolated.
     pub counted_share: f64,
 }
 
 impl Tally {
-    /// Adds what lies between two readings.
+    /// Adds the difference of two readings.
     pub fn add(&mut self, before: &Reading, after: &Reading) {
         for (index, (before, after)) in before.counters.iter().zip(&after.counters).enumerate() {
             self.value[index] += i128::from(after.value) - i128::from(before.value);
@@ -79,7 +79,7 @@ impl Tally {
     /// The value of one counter: raw x enabled / running / per unit (perf_event_open(2), "Multiplexing").
     ///
     /// # Errors
-    /// Why there is none: an event that never got a register was not counted, which is not zero.
+    /// When there is no value. An event that never had a register was not counted; its value is not zero.
     #[allow(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
     pub fn value(&self, index: usize, counter: &Counter) -> Result<CounterValue, Reason> {
         let (Some(&value), Some(&enabled), Some(&running)) =
@@ -91,7 +91,7 @@ impl Tally {
             return Err(reason!("reading {} failed", counter.name));
         }
         if self.backwards[index] && !counter.is_level() {
-            return Err(reason!("{} went backwards: the counter wrapped, or was set anew", counter.name));
+            return Err(reason!("{} went backwards: the counter wrapped or was reset", counter.name));
         }
         if let Some(shortest) = counter.coarse() {
             self.intervals[index].resolve(shortest, value, counter.name)?;
@@ -102,7 +102,7 @@ impl Tally {
         }
         if running == 0 {
             return Err(reason!(
-                "{} was not counted: other programs had the processor's registers; end other profilers, or let the watchdog go (`sysctl kernel.nmi_watchdog=0`)",
+                "{} was not counted because other programs used the processor's registers: end other profilers, or switch the watchdog off (`sysctl kernel.nmi_watchdog=0`)",
                 counter.name
             ));
         }
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn multiplexed_counts_are_extrapolated_and_say_so() {
+    fn multiplexed_counts_are_extrapolated_and_marked() {
         let cycles = find("cycles").unwrap();
         let mut tally = Tally::default();
         tally.add(&reading(100, 1000, 1000), &reading(150, 3000, 2000));

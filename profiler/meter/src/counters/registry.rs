@@ -1,5 +1,5 @@
-//! Every counter that can be read at a phase edge: one line each. Those with a name of their own, raw events and events of sysfs, are
-//! made by [`super::named`].
+//! Every counter that can be read at the edge of a phase, one line each. [`super::named`] creates further ones: raw events and
+//! events of sysfs.
 
 /// A counter.
 #[derive(Debug, PartialEq, Eq)]
@@ -12,9 +12,9 @@ pub struct Counter {
     pub meaning: &'static str,
     /// Where it comes from.
     pub source: Source,
-    /// Read unless `--counters` names others.
+    /// Whether it is read when `--counters` is absent.
     pub default: bool,
-    /// Raw value of one unit: a value in files is the raw difference / this.
+    /// Raw value of one unit: a value in files is the raw difference divided by this.
     pub per_unit: u64,
 }
 
@@ -33,9 +33,9 @@ pub enum Source {
     Sysfs(&'static str),
     /// The kernel's accounting of this process.
     Usage(ProcessUsage),
-    /// The energy accounts of the machine (RAPL), read at the edges of long phases only.
+    /// An energy counter of the machine (RAPL), read at the edges of long phases only.
     Energy(EnergyDomain),
-    /// What only macOS tells.
+    /// A figure of macOS only.
     Macos(MacosFigure),
 }
 
@@ -55,7 +55,7 @@ pub enum HardwareEvent {
     ReferenceCycles,
 }
 
-/// A figure that only macOS keeps, of this process unless it says otherwise.
+/// A figure that only macOS has, of this process unless stated otherwise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(missing_docs, reason = "each is described by its line in COUNTERS")]
 pub enum MacosFigure {
@@ -74,7 +74,7 @@ pub enum MacosFigure {
     DriverInstructions,
 }
 
-/// A part of the machine with an energy account of its own.
+/// A part of the machine with an energy counter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum EnergyDomain {
     /// Whole processor packages: cores, caches, memory controller.
@@ -88,7 +88,7 @@ pub enum EnergyDomain {
 impl EnergyDomain {
     pub(crate) const ALL: [Self; 3] = [Self::Package, Self::Core, Self::Dram];
 
-    /// `package-0`, `package-0-die-1`, `core`, `dram`; `uncore` and `psys` are no domain here.
+    /// `package-0`, `package-0-die-1`, `core`, `dram`; `uncore` and `psys` are not read.
     pub(crate) fn of_zone(name: &str) -> Option<Self> {
         match name {
             "core" => Some(Self::Core),
@@ -104,13 +104,13 @@ impl EnergyDomain {
 pub struct CacheEvent {
     /// Which one.
     pub cache: CacheName,
-    /// What is done.
+    /// The access.
     pub access: CacheAccess,
-    /// Only where it misses.
+    /// Only misses.
     pub miss: bool,
 }
 
-/// The caches that the kernel knows.
+/// The caches of the kernel's generic cache events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(missing_docs, reason = "each is described by its lines in COUNTERS")]
 pub enum CacheName {
@@ -123,7 +123,7 @@ pub enum CacheName {
     Node,
 }
 
-/// What is done to a cache.
+/// An access to a cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(missing_docs, reason = "each is described by its lines in COUNTERS")]
 pub enum CacheAccess {
@@ -143,7 +143,7 @@ pub enum SoftwareEvent {
     Migrations,
 }
 
-/// A figure of the kernel's accounting.
+/// A figure of the kernel's process accounting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(missing_docs, reason = "each is described by its line in COUNTERS")]
 pub enum ProcessUsage {
@@ -158,12 +158,12 @@ pub enum ProcessUsage {
 }
 
 impl Source {
-    /// Whether it is an event that somebody counts, rather than an account that the kernel keeps anyway.
+    /// Whether it is an event that must be opened; the kernel keeps all other counters anyway.
     pub fn is_event(&self) -> bool {
         !matches!(self, Self::Usage(_) | Self::Energy(_) | Self::Macos(_))
     }
 
-    /// In a word or two, for lists.
+    /// The kind, for lists.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Usage(_) => "accounting",
@@ -220,7 +220,7 @@ const fn usage(
     Counter { name, unit, meaning, source: Source::Usage(field), default: true, per_unit }
 }
 
-/// Read by default: it costs nothing at the edge of a token.
+/// Read by default: it is not read at the edges of tokens.
 const fn energy(name: &'static str, domain: EnergyDomain, meaning: &'static str) -> Counter {
     Counter { name, unit: "J", meaning, source: Source::Energy(domain), default: true, per_unit: 1_000_000 }
 }
@@ -244,9 +244,9 @@ pub const COUNTERS: &[Counter] = &[
     usage("cpu_user_s", ProcessUsage::CpuUser, "s", 1_000_000, "CPU time in user mode, all threads"),
     usage("cpu_system_s", ProcessUsage::CpuSystem, "s", 1_000_000, "CPU time in the kernel, all threads"),
     usage("minor_faults", ProcessUsage::MinorFaults, "1", 1, "page faults served from memory"),
-    usage("major_faults", ProcessUsage::MajorFaults, "1", 1, "page faults that waited for storage; read-ahead hides most cold reads from it"),
+    usage("major_faults", ProcessUsage::MajorFaults, "1", 1, "page faults that waited for storage; read-ahead keeps most cold reads out of it"),
     usage("voluntary_switches", ProcessUsage::VoluntarySwitches, "1", 1, "context switches because a thread waited"),
-    usage("involuntary_switches", ProcessUsage::InvoluntarySwitches, "1", 1, "context switches because another thread was due"),
+    usage("involuntary_switches", ProcessUsage::InvoluntarySwitches, "1", 1, "context switches because the scheduler preferred another thread"),
     usage("read_bytes", ProcessUsage::ReadBytes, "B", 1, "bytes read from storage"),
     usage("resident_bytes", ProcessUsage::Resident, "B", 1, "growth of the resident memory"),
     hardware("cycles", HardwareEvent::Cycles, true, "processor cycles in user mode"),
@@ -255,10 +255,10 @@ pub const COUNTERS: &[Counter] = &[
     hardware("cache_misses", HardwareEvent::CacheMisses, true, "accesses that missed the last-level cache"),
     hardware("branches", HardwareEvent::Branches, false, "branches retired"),
     hardware("branch_misses", HardwareEvent::BranchMisses, false, "branches that were mispredicted"),
-    hardware("bus_cycles", HardwareEvent::BusCycles, false, "cycles of the bus, at a constant rate"),
-    hardware("reference_cycles", HardwareEvent::ReferenceCycles, false, "cycles at the nominal frequency, whatever the real one is"),
-    hardware("stalled_frontend", HardwareEvent::StalledFrontend, false, "cycles without an instruction to start"),
-    hardware("stalled_backend", HardwareEvent::StalledBackend, false, "cycles in which nothing could be retired"),
+    hardware("bus_cycles", HardwareEvent::BusCycles, false, "bus cycles, at a constant rate"),
+    hardware("reference_cycles", HardwareEvent::ReferenceCycles, false, "cycles at the nominal frequency, independent of the actual one"),
+    hardware("stalled_frontend", HardwareEvent::StalledFrontend, false, "cycles in which the front end delivered no instruction"),
+    hardware("stalled_backend", HardwareEvent::StalledBackend, false, "cycles in which the back end accepted no instruction"),
     cache("l1_dcache_loads", Level1Data, Read, false, "loads from the first-level data cache"),
     cache("l1_dcache_load_misses", Level1Data, Read, true, "loads that missed the first-level data cache"),
     cache("l1_dcache_stores", Level1Data, Write, false, "stores to the first-level data cache"),
@@ -282,38 +282,38 @@ pub const COUNTERS: &[Counter] = &[
     cache("itlb_loads", CodeTlb, Read, false, "fetches whose address was looked up"),
     cache("itlb_load_misses", CodeTlb, Read, true, "fetches whose address was not in the translation buffer"),
     cache("branch_loads", Branch, Read, false, "look-ups of the branch predictor"),
-    cache("branch_load_misses", Branch, Read, true, "look-ups that the branch predictor had nothing for"),
+    cache("branch_load_misses", Branch, Read, true, "look-ups that missed the branch predictor"),
     cache("node_loads", Node, Read, false, "loads from memory of the same node"),
     cache("node_load_misses", Node, Read, true, "loads from memory of another node"),
-    top_down("topdown_slots", "cpu/slots/", "places in which the processor could start an operation: what the top-down levels are shares of"),
-    top_down("topdown_retiring", "cpu/topdown-retiring/", "slots whose operation was of use"),
+    top_down("topdown_slots", "cpu/slots/", "issue slots of the pipeline: the top-down levels are shares of them"),
+    top_down("topdown_retiring", "cpu/topdown-retiring/", "slots whose operation retired"),
     top_down("topdown_bad_speculation", "cpu/topdown-bad-spec/", "slots lost to mispredicted paths"),
-    top_down("topdown_frontend_bound", "cpu/topdown-fe-bound/", "slots empty because no instruction came"),
-    top_down("topdown_backend_bound", "cpu/topdown-be-bound/", "slots empty because memory or execution units were busy"),
+    top_down("topdown_frontend_bound", "cpu/topdown-fe-bound/", "slots that were empty because the front end delivered no operation"),
+    top_down("topdown_backend_bound", "cpu/topdown-be-bound/", "slots that were empty because memory or execution units were busy"),
     software("task_clock_s", SoftwareEvent::TaskClock, "s", 1_000_000_000, "time on a processor, all threads"),
-    software("cpu_clock_s", SoftwareEvent::CpuClock, "s", 1_000_000_000, "the same by the processors' own clocks"),
-    software("page_faults", SoftwareEvent::PageFaults, "1", 1, "page faults of every kind, in the kernel too"),
-    software("context_switches", SoftwareEvent::ContextSwitches, "1", 1, "context switches of every kind"),
+    software("cpu_clock_s", SoftwareEvent::CpuClock, "s", 1_000_000_000, "time on a processor, all threads, by the processors' clocks"),
+    software("page_faults", SoftwareEvent::PageFaults, "1", 1, "all page faults, including those in the kernel"),
+    software("context_switches", SoftwareEvent::ContextSwitches, "1", 1, "all context switches"),
     software("cpu_migrations", SoftwareEvent::Migrations, "1", 1, "moves of a thread to another processor"),
     apple("performance_cycles", MacosFigure::PerformanceCycles, "1", 1, "cycles on performance cores"),
     apple("performance_instructions", MacosFigure::PerformanceInstructions, "1", 1, "instructions on performance cores"),
     apple("performance_cpu_s", MacosFigure::PerformanceTime, "s", 1_000_000, "CPU time on performance cores"),
-    apple("efficiency_cycles", MacosFigure::EfficiencyCycles, "1", 1, "cycles on efficiency cores: all cycles without those on performance cores"),
+    apple("efficiency_cycles", MacosFigure::EfficiencyCycles, "1", 1, "cycles on efficiency cores: all cycles minus those on performance cores"),
     apple("efficiency_instructions", MacosFigure::EfficiencyInstructions, "1", 1, "instructions on efficiency cores"),
     apple("efficiency_cpu_s", MacosFigure::EfficiencyTime, "s", 1_000_000, "CPU time on efficiency cores"),
     Counter { default: true, ..apple("energy_j", MacosFigure::Energy, "J", 1_000_000_000, "the kernel's estimate of the energy that the processor used for this process") },
-    apple("performance_energy_j", MacosFigure::PerformanceEnergy, "J", 1_000_000_000, "of that, on performance cores"),
-    apple("footprint_bytes", MacosFigure::Footprint, "B", 1, "growth of the footprint: memory without clean pages of files, with compressed ones"),
-    apple("compressed_bytes", MacosFigure::Compressed, "B", 1, "growth of the memory that the compressor holds"),
+    apple("performance_energy_j", MacosFigure::PerformanceEnergy, "J", 1_000_000_000, "the part of `energy_j` on performance cores"),
+    apple("footprint_bytes", MacosFigure::Footprint, "B", 1, "growth of the footprint: memory without clean file pages, with compressed pages"),
+    apple("compressed_bytes", MacosFigure::Compressed, "B", 1, "growth of the compressed memory, before compression"),
     apple("pageins", MacosFigure::Pageins, "1", 1, "pages read from files or swap because they were touched"),
     apple("driver_cycles", MacosFigure::DriverCycles, "1", 1, "cycles of the thread that drives the engine"),
     apple("driver_instructions", MacosFigure::DriverInstructions, "1", 1, "instructions of the thread that drives the engine"),
-    energy("energy_package_j", EnergyDomain::Package, "energy of the processor packages, whole machine: other programs' use is in it (RAPL)"),
-    energy("energy_core_j", EnergyDomain::Core, "of that, energy of the cores, whole machine (RAPL)"),
-    energy("energy_dram_j", EnergyDomain::Dram, "energy of the memory modules, whole machine (RAPL)"),
+    energy("energy_package_j", EnergyDomain::Package, "energy of the processor packages of the whole machine, other programs included (RAPL)"),
+    energy("energy_core_j", EnergyDomain::Core, "the cores' part of `energy_package_j` (RAPL)"),
+    energy("energy_dram_j", EnergyDomain::Dram, "energy of the memory modules of the whole machine (RAPL)"),
 ];
 
-/// The counters of a run that names none.
+/// The counters of a run without `--counters`.
 pub fn default_counters() -> Vec<&'static Counter> {
     COUNTERS.iter().filter(|counter| counter.default && counter.exists_here()).collect()
 }
@@ -324,7 +324,7 @@ pub fn find(name: &str) -> Option<&'static Counter> {
 }
 
 impl Counter {
-    /// Whether this system knows the counter at all; the machine may still lack it.
+    /// Whether the counter exists on this operating system; the machine may still lack it.
     pub fn exists_here(&self) -> bool {
         let apple = cfg!(target_os = "macos");
         match self.systems() {
@@ -343,13 +343,13 @@ impl Counter {
         }
     }
 
-    /// The shortest interval that it resolves, in ns: an account that the kernel brings up to date now and then says nothing of
-    /// a shorter one. Such a counter's readings carry the time.
+    /// The shortest interval that it resolves, in ns, where the kernel updates it only now and then. Readings of such a counter
+    /// have times.
     pub(crate) fn coarse(&self) -> Option<u64> {
         matches!(self.source, Source::Macos(MacosFigure::Energy | MacosFigure::PerformanceEnergy)).then_some(20_000_000)
     }
 
-    /// Whether its value may fall: a level, not a count.
+    /// Whether it is a level, whose value may fall, and not a count.
     pub(crate) fn is_level(&self) -> bool {
         matches!(
             self.source,
@@ -390,7 +390,11 @@ mod tests {
             let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
             assert!(counter.name.chars().all(plain), "{}", counter.name);
             assert!(!counter.meaning.is_empty() && !counter.unit.is_empty() && counter.per_unit > 0);
-            assert!(COUNTERS[..index].iter().all(|other| other.name != counter.name), "{} stands twice", counter.name);
+            assert!(
+                COUNTERS[..index].iter().all(|other| other.name != counter.name),
+                "{} is listed twice",
+                counter.name
+            );
             assert_eq!(find(counter.name), Some(counter));
         }
         assert!(default_counters().len() <= super::super::MAX_COUNTERS);

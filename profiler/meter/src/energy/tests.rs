@@ -1,4 +1,4 @@
-//! Energy accounts of recorded trees.
+//! Energy counters of recorded trees.
 
 use std::fs;
 use std::path::Path;
@@ -16,7 +16,7 @@ fn write(tree: &Path, path: &str, text: &str) {
     fs::write(place, text).unwrap();
 }
 
-/// Two packages with cores and memory; the second way to the first package would count it twice.
+/// Two packages with cores and memory; the second interface to the first package would count it twice.
 fn machine(vendor: &str) -> tempfile::TempDir {
     let tree = tempfile::tempdir().unwrap();
     write(tree.path(), "/proc/cpuinfo", &format!("vendor_id\t: {vendor}\nflags\t\t: fpu sse2\n"));
@@ -72,10 +72,13 @@ fn packages_are_summed_and_wrap_around() {
     set(tree.path(), "intel-rapl:0", 3_100_000);
     energy.end(Phase::Sample);
     let (spans, whole) = energy.take();
-    // 2 J of the first package; 0.5 J up to the overflow and 0.25 J behind it of the second.
+    // 2 J of the first package; 0.5 J before the overflow and 0.25 J after it of the second.
     assert!((spans[0].joules[0].clone().unwrap() - 2.75).abs() < 1e-9, "{spans:?}");
     assert!((spans[0].joules[1].clone().unwrap() - 0.5).abs() < 1e-9);
-    assert!(spans[0].joules[2].clone().unwrap_err().as_str().contains("stood still"), "no zero that was not counted");
+    assert!(
+        spans[0].joules[2].clone().unwrap_err().as_str().contains("did not change"),
+        "a counter that does not count is not zero"
+    );
     assert!(spans[1].joules[0].clone().unwrap_err().as_str().contains("too short"), "five updates are no measurement");
     let whole = whole.unwrap();
     assert!((whole.joules[0].clone().unwrap() - 2.85).abs() < 1e-9);
@@ -84,17 +87,17 @@ fn packages_are_summed_and_wrap_around() {
 }
 
 #[test]
-fn an_account_that_may_have_overflowed_twice_is_no_figure() {
+fn a_counter_that_may_have_overflowed_twice_has_no_value() {
     let _clock = VirtualClock::install();
     let tree = machine("GenuineIntel");
     let (mut energy, _) = open(Root::recorded(tree.path()));
     energy.begin();
-    // 262 kJ last 262 s at 1 kW.
+    // 262 kJ are 262 s at 1 kW.
     let _ = clock::advance(Nanos::from_millis(300_000));
     set(tree.path(), "intel-rapl:0", 2_000_000);
     energy.end(Phase::Decode);
     assert!(energy.take().0[0].joules[0].clone().unwrap_err().as_str().contains("more than once"));
-    // Read often enough, the same request is one.
+    // With frequent readings the same request has a value.
     energy.begin();
     for second in 1..=30 {
         let _ = clock::advance(Nanos::from_millis(10_001));
@@ -106,7 +109,7 @@ fn an_account_that_may_have_overflowed_twice_is_no_figure() {
 }
 
 #[test]
-fn without_rights_the_fix_is_told() {
+fn without_permission_the_reason_has_the_fix() {
     let tree = machine("GenuineIntel");
     let (energy, absent) = open(Root::recorded(tree.path()).denying("/energy_uj"));
     assert_eq!(energy.counters().count(), 0);
@@ -116,7 +119,7 @@ fn without_rights_the_fix_is_told() {
 }
 
 #[test]
-fn a_package_that_cannot_be_read_takes_the_sum_away() {
+fn without_one_package_there_is_no_sum() {
     let tree = machine("GenuineIntel");
     let (energy, absent) = open(Root::recorded(tree.path()).denying("intel-rapl:1/energy_uj"));
     assert_eq!(energy.counters().map(|counter| counter.name).collect::<Vec<_>>(), ["energy_core_j", "energy_dram_j"]);
@@ -124,7 +127,7 @@ fn a_package_that_cannot_be_read_takes_the_sum_away() {
 }
 
 #[test]
-fn amd_shows_one_core_only() {
+fn amd_has_no_energy_of_cores() {
     let tree = machine("AuthenticAMD");
     let (energy, absent) = open(Root::recorded(tree.path()));
     assert_eq!(energy.counters().count(), 2);
@@ -132,7 +135,7 @@ fn amd_shows_one_core_only() {
 }
 
 #[test]
-fn a_virtual_machine_has_none_and_a_bare_one_learns_of_the_driver() {
+fn without_counters_the_reason_names_the_host_or_the_driver() {
     let tree = tempfile::tempdir().unwrap();
     write(tree.path(), "/proc/cpuinfo", "flags\t\t: fpu hypervisor\n");
     assert!(open(Root::recorded(tree.path())).1["energy_package_j"].contains("measure on the host"));
@@ -142,7 +145,7 @@ fn a_virtual_machine_has_none_and_a_bare_one_learns_of_the_driver() {
 }
 
 #[test]
-fn a_file_that_goes_away_is_no_zero() {
+fn a_file_that_disappears_is_not_zero() {
     let _clock = VirtualClock::install();
     let tree = machine("GenuineIntel");
     let (mut energy, _) = open(Root::recorded(tree.path()));
@@ -155,7 +158,7 @@ fn a_file_that_goes_away_is_no_zero() {
 }
 
 #[test]
-fn nothing_is_read_that_was_not_asked_for() {
+fn only_requested_counters_are_read() {
     let tree = machine("GenuineIntel");
     let mut absent = BTreeMap::new();
     let mut energy = Energy::open(Root::recorded(tree.path()), &[find("cycles").unwrap()], &mut absent);

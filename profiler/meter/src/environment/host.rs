@@ -16,7 +16,7 @@ pub fn read(root: &Root) -> Host {
     let hypervisor = hypervisor(root, machine.as_deref().unwrap_or_default());
     let hypervisor_name = match &hypervisor {
         Ok(Hypervisor::Named(name)) => Ok(name.clone()),
-        Ok(Hypervisor::Unnamed) => Err(Reason::new("no file names the hypervisor")),
+        Ok(Hypervisor::Unnamed) => Err(Reason::new("the hypervisor does not give its name in a file")),
         Ok(Hypervisor::None) => Err(Reason::new("not virtualised")),
         Err(why) => Err(why.clone()),
     };

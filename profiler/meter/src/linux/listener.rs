@@ -1,4 +1,4 @@
-//! Which process listens on a port, from `/proc/net/tcp`, `/proc/net/tcp6` and the open files of all processes.
+//! The process that listens on a port, from `/proc/net/tcp`, `/proc/net/tcp6` and the open files of all processes.
 
 use record::Reason;
 use std::collections::BTreeSet;
@@ -8,7 +8,7 @@ use crate::root::Root;
 /// The state of a socket that waits for connections (`TCP_LISTEN`, include/net/tcp_states.h).
 const LISTENS: &str = "0A";
 
-/// The process that listens on a port of this machine: of several that share the socket, the oldest one's number.
+/// The id of the process that listens on a port of this machine; of several that share the socket, the lowest id.
 pub(crate) fn listener(root: &Root, port: u16) -> Result<u32, Reason> {
     // A kernel without IPv6 has no second table.
     let tables = [root.text("/proc/net/tcp"), root.text("/proc/net/tcp6")];
@@ -17,13 +17,13 @@ pub(crate) fn listener(root: &Root, port: u16) -> Result<u32, Reason> {
     }
     let wanted: BTreeSet<String> = tables.iter().flatten().flat_map(|table| sockets(table, port)).collect();
     if wanted.is_empty() {
-        return Err(reason!("no process of this machine listens on port {port}: name the server's with --pid"));
+        return Err(reason!("no process of this machine listens on port {port}: name the server's process with --pid"));
     }
     let processes = root.names("/proc")?.into_iter().filter_map(|name| name.parse::<u32>().ok());
     let mut holders = processes.filter(|pid| holds(root, *pid, &wanted));
     holders.next().ok_or_else(|| {
         reason!(
-            "the process that listens on port {port} belongs to another user or container: name it with --pid, or measure as its user"
+            "the process that listens on port {port} belongs to another user or container: name it with --pid, or measure as that user"
         )
     })
 }

@@ -27,7 +27,7 @@ pub(super) struct OwnProcess {
 }
 
 impl OwnProcess {
-    /// Opens what exists; returns the counters that can be read, the others are explained in `absent`.
+    /// Opens the files; returns the counters that can be read. Reasons for the others are in `absent` already.
     pub(super) fn open(wanted: &[&'static Counter], absent: &mut Reasons) -> (Vec<&'static Counter>, Self) {
         let present = wanted.iter().copied().filter(|counter| !absent.contains_key(counter.name)).collect();
         let process = Self {
@@ -38,7 +38,7 @@ impl OwnProcess {
         (present, process)
     }
 
-    /// Fills a reading's accounts: one `getrusage`, one `statm`.
+    /// Fills in process accounting: one `getrusage`, one read of `statm`.
     pub(super) fn read(&mut self, counters: &[&'static Counter], reading: &mut Reading) {
         let usage = usage::read();
         let resident = self.statm.as_mut().ok().and_then(MemoryReader::resident);
@@ -62,7 +62,7 @@ impl OwnProcess {
         proc_files::parse_status(text)
     }
 
-    #[allow(clippy::unused_self, reason = "the same shape on every platform")]
+    #[allow(clippy::unused_self, reason = "all platforms have the same methods")]
     pub(super) fn reset_peak(&mut self) -> Result<(), Reason> {
         #[cfg(any(test, feature = "call-counts"))]
         calls::count("clear_refs");

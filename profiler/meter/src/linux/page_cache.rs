@@ -1,4 +1,4 @@
-//! How much of a file is in the page cache, and dropping it from there.
+//! The share of files in the page cache, and dropping them from it.
 
 use record::Reason;
 use std::fs::File;
@@ -26,20 +26,20 @@ struct Statistics {
     recently_evicted: u64,
 }
 
-/// Pages of these files that are cached, over all their pages; 0 to 1.
+/// Cached pages of these files over all their pages, 0 to 1.
 ///
 /// # Errors
-/// When a file cannot be opened, or the kernel tells neither by `cachestat` nor by `mincore`.
+/// When a file cannot be opened, or both `cachestat` and `mincore` fail.
 #[allow(clippy::cast_precision_loss, reason = "page counts stay far below 2^53")]
 pub fn share<P: AsRef<Path>>(files: &[P]) -> Result<f64, Reason> {
     let (mut cached, mut all) = (0, 0);
     for path in files {
         let path = path.as_ref();
-        let tell = |error: std::io::Error| format!("{}: {error}", path.display());
-        let file = File::open(path).map_err(tell)?;
-        let size = file.metadata().map_err(tell)?.len();
+        let named = |error: std::io::Error| format!("{}: {error}", path.display());
+        let file = File::open(path).map_err(named)?;
+        let size = file.metadata().map_err(named)?.len();
         all += size.div_ceil(page_size());
-        cached += by_cachestat(&file).or_else(|_| by_mincore(&file, size)).map_err(tell)?;
+        cached += by_cachestat(&file).or_else(|_| by_mincore(&file, size)).map_err(named)?;
     }
     if all == 0 {
         return Err(Reason::new("the model's files are empty"));
@@ -47,8 +47,8 @@ pub fn share<P: AsRef<Path>>(files: &[P]) -> Result<f64, Reason> {
     Ok((cached as f64 / all as f64).min(1.0))
 }
 
-/// Asks the kernel to drop these files from the page cache. Pages that are mapped or dirty stay: look at [`share`]
-/// afterwards before calling a load cold.
+/// Asks the kernel to drop these files from the page cache. Mapped and dirty pages stay: check [`share`] afterwards before
+/// calling a load cold.
 ///
 /// # Errors
 /// When a file cannot be opened or the kernel refuses.
@@ -56,14 +56,14 @@ pub fn share<P: AsRef<Path>>(files: &[P]) -> Result<f64, Reason> {
 pub fn drop_files<P: AsRef<Path>>(files: &[P]) -> Result<(), Reason> {
     for path in files {
         let path = path.as_ref();
-        let tell = |error: std::io::Error| format!("{}: {error}", path.display());
-        let file = File::open(path).map_err(tell)?;
-        // A page that was just written is dirty and would stay.
-        file.sync_all().map_err(tell)?;
+        let named = |error: std::io::Error| format!("{}: {error}", path.display());
+        let file = File::open(path).map_err(named)?;
+        // A page that was just written is dirty and would stay in the cache.
+        file.sync_all().map_err(named)?;
         // SAFETY: the descriptor is open through the call, which touches no memory of ours.
         let code = unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };
         if code != 0 {
-            return Err(tell(std::io::Error::from_raw_os_error(code)).into());
+            return Err(named(std::io::Error::from_raw_os_error(code)).into());
         }
     }
     Ok(())
@@ -79,7 +79,7 @@ fn by_cachestat(file: &File) -> std::io::Result<u64> {
     if code == 0 { Ok(statistics.cached) } else { Err(std::io::Error::last_os_error()) }
 }
 
-/// The same through a throwaway mapping: older kernels.
+/// Cached pages of the whole file by a temporary mapping, for older kernels.
 #[allow(unsafe_code, reason = "mmap and mincore have no safe wrapper in std")]
 fn by_mincore(file: &File, size: u64) -> std::io::Result<u64> {
     let Ok(length) = usize::try_from(size) else {

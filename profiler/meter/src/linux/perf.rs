@@ -1,4 +1,4 @@
-//! The kernel's side of events: `perf_event_open` through perf-event2, `/proc` and `/sys`.
+//! Linux's implementation of [`PerfSystem`]: `perf_event_open` through perf-event2, `/proc` and `/sys`.
 
 use record::{Reason, Reasons};
 use std::io;
@@ -14,10 +14,10 @@ use crate::perf::{Attributes, Errno, EventHandle, PerfCounters, PerfSystem, Targ
 
 /// `PERF_FORMAT_TOTAL_TIME_ENABLED | PERF_FORMAT_TOTAL_TIME_RUNNING | PERF_FORMAT_GROUP`
 const GROUP_WITH_TIMES: u64 = 1 | 2 | 8;
-/// Processor time that the thread of the self-test uses, in microseconds.
+/// CPU time that the thread of the self-test uses, in microseconds.
 const SPIN_US: u64 = 4_000;
 
-/// Opens events of this process, after a look whether they count at all.
+/// Opens events of this process, and tests once whether they count at all.
 pub(crate) fn open_events(wanted: &[&'static Counter], absent: &mut Reasons) -> PerfCounters {
     static TESTED: OnceLock<Result<(), Reason>> = OnceLock::new();
     let mut events = PerfCounters::open(Box::new(LinuxPerf::default()), wanted, absent);
@@ -30,12 +30,12 @@ pub(crate) fn open_events(wanted: &[&'static Counter], absent: &mut Reasons) -> 
     events
 }
 
-/// Uses processor time on a thread of its own; returns how much, in ns.
+/// Uses CPU time on a new thread; returns how much, in ns.
 fn spin() -> Result<u64, Reason> {
     let work = || {
-        let begun = usage::thread_us()?;
+        let started = usage::thread_us()?;
         loop {
-            let used = usage::thread_us()?.saturating_sub(begun);
+            let used = usage::thread_us()?.saturating_sub(started);
             if used >= SPIN_US {
                 return Some(used * 1000);
             }
@@ -59,7 +59,7 @@ impl LinuxPerf {
     }
 }
 
-/// The number of a failed call.
+/// The error number of a failed call.
 fn errno(error: &io::Error) -> Errno {
     Errno(error.raw_os_error().unwrap_or(libc::EIO))
 }
@@ -88,10 +88,10 @@ impl PerfSystem for LinuxPerf {
         switched.map_err(|error| errno(&error))
     }
 
-    /// By read(2) itself: what perf-event2 offers allocates for each reading.
+    /// Calls read(2) directly, because perf-event2 allocates for each reading.
     #[allow(
         unsafe_code,
-        reason = "perf-event2 lends the descriptor only as a number, which std reads from only unsafely"
+        reason = "perf-event2 gives the descriptor only as a number, which std reads from only unsafely"
     )]
     fn read(&mut self, leader: EventHandle, words: &mut [u64]) -> Result<usize, Errno> {
         #[cfg(any(test, feature = "call-counts"))]
@@ -139,9 +139,9 @@ mod tests {
         tally
     }
 
-    /// Hardware or not, every event is either read or explained.
+    /// With and without hardware events.
     #[test]
-    fn events_open_or_explain_themselves() {
+    fn every_event_is_open_or_has_a_reason() {
         let wanted: Vec<_> = crate::COUNTERS.iter().filter(|c| c.source.is_event()).collect();
         let mut absent = Reasons::new();
         let events = open_events(&wanted, &mut absent);
@@ -151,14 +151,14 @@ mod tests {
         assert_eq!(events.is_empty(), open == 0);
     }
 
-    /// The kernel's task clock counts threads that begin later, and agrees with what they used.
+    /// The kernel's task clock counts threads that start later, and agrees with their CPU time.
     #[test]
     fn later_threads_are_counted() {
         let counters = [named("task-clock").unwrap()];
         let mut absent = Reasons::new();
         let mut events = open_events(&counters, &mut absent);
         if events.is_empty() {
-            // A sandbox without the call: then it is explained.
+            // A sandbox without the call: then there is a reason.
             assert!(!absent["task_clock_s"].is_empty());
             return;
         }

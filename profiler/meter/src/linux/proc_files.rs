@@ -1,4 +1,4 @@
-//! Files of `/proc` through kept descriptors: opening them anew would cost four times the reading.
+//! Files of `/proc` that stay open: opening one takes four times as long as reading it.
 
 use record::Reason;
 use std::fs::File;
@@ -8,7 +8,7 @@ use traces::Nanos;
 
 use crate::memory::{Memory, MemoryPoint};
 
-/// One file of `/proc` with the buffer that it is read into.
+/// One open file of `/proc` with its buffer.
 #[derive(Debug)]
 pub(super) struct ProcFile {
     name: &'static str,
@@ -22,7 +22,7 @@ impl ProcFile {
         Ok(Self { name, file, buffer: Box::new([0; 4096]) })
     }
 
-    /// The file's present text. Allocates nothing.
+    /// The file's present text. Does not allocate.
     pub(super) fn read(&mut self) -> Result<&str, Reason> {
         #[cfg(any(test, feature = "call-counts"))]
         super::calls::count(self.name);
@@ -47,7 +47,7 @@ impl MemoryReader {
         Ok(Self { statm: ProcFile::open("/proc/self/statm")?, page: page_size() })
     }
 
-    /// Resident and, of that, backed by files or shared; in bytes.
+    /// Resident memory, and the part of it that is backed by files or shared, in bytes.
     fn pages(&mut self) -> Option<(u64, u64)> {
         let page = self.page;
         let (resident, shared) = parse_statm(self.statm.read().ok()?)?;

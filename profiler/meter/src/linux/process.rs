@@ -13,7 +13,7 @@ pub(crate) struct Processes {
     root: Root,
 }
 
-/// What `/proc/PID/stat` tells.
+/// Fields of `/proc/PID/stat`.
 #[derive(Debug, PartialEq, Eq)]
 struct Stat {
     state: u8,
@@ -38,9 +38,9 @@ impl Processes {
         Self { root }
     }
 
-    /// The processes of these numbers and their children.
+    /// The processes of these ids and their descendants.
     pub(crate) fn tree(&self, roots: &[u32]) -> Vec<ProcessSnapshot> {
-        let by_parent = if self.tells_children(roots) { None } else { Some(self.by_parent()) };
+        let by_parent = if self.lists_children(roots) { None } else { Some(self.by_parent()) };
         let children = |pid| match &by_parent {
             Some(all) => all.get(&pid).cloned().unwrap_or_default(),
             None => self.children(pid),
@@ -48,20 +48,20 @@ impl Processes {
         walk_tree(roots, |pid| self.snapshot(pid), children)
     }
 
-    /// One process; `None` where there is none, or where this user may not see it.
+    /// One process; `None` where it does not exist or this user may not see it.
     pub(crate) fn snapshot(&self, pid: u32) -> Option<ProcessSnapshot> {
         let stat = parse_stat(&self.root.text(&format!("/proc/{pid}/stat")).ok()?)?;
         let nanos = |ticks: u64| ticks * (1_000_000_000 / ticks_per_second().max(1));
         let (read, written, no_storage) = match self.storage(pid) {
             Ok((read, written)) => (read, written, None),
-            // What has ended and was not waited for yet has no file left, but keeps its other accounts.
-            Err(_) if stat.is_over() => (0, 0, None),
+            // A process that ended and was not waited for has no such file any more, but keeps its other figures.
+            Err(_) if stat.has_ended() => (0, 0, None),
             Err(reason) => (0, 0, Some(reason)),
         };
         let both = |(own, reaped): (u64, u64)| own + reaped;
         let total: [u64; FIGURES] =
             [nanos(both(stat.user)), nanos(both(stat.system)), both(stat.minor), both(stat.major), read, written];
-        // The kernel mixes a process's own bytes with those of the children that it has waited for.
+        // The kernel adds the bytes of waited children to the process's own.
         let reaped = [nanos(stat.user.1), nanos(stat.system.1), stat.minor.1, stat.major.1, read, written];
         Some(ProcessSnapshot {
             pid,
@@ -81,9 +81,9 @@ impl Processes {
         super::listener::listener(&self.root, port)
     }
 
-    /// Sets the kernel's mark of the highest resident memory back, where this user may.
+    /// Resets the kernel's peak of resident memory, where this user may.
     pub(crate) fn reset_peak(&self, pid: u32) {
-        // Without the right the mark stays, and so the peak is that since the process began: no less than the truth.
+        // Without permission the peak is that since the start of the process, which is not too low.
         let _ = self.root.write(&format!("/proc/{pid}/clear_refs"), "5");
     }
 
@@ -114,7 +114,7 @@ impl Processes {
     }
 
     /// Whether the kernel lists the children of a process (`CONFIG_PROC_CHILDREN`).
-    fn tells_children(&self, roots: &[u32]) -> bool {
+    fn lists_children(&self, roots: &[u32]) -> bool {
         roots.iter().any(|pid| self.root.has(&format!("/proc/{pid}/task/{pid}/children")))
     }
 
@@ -126,7 +126,7 @@ impl Processes {
         lists.flat_map(|list| list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>()).collect()
     }
 
-    /// Every process of the machine under its parent: for kernels that list no children.
+    /// Every process of the machine by its parent, for kernels that do not list children.
     fn by_parent(&self) -> BTreeMap<u32, Vec<u32>> {
         let mut found: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
         for pid in self.root.names("/proc").unwrap_or_default().iter().filter_map(|name| name.parse::<u32>().ok()) {
@@ -140,8 +140,8 @@ impl Processes {
 }
 
 impl Stat {
-    /// It has ended and its parent has not asked for it.
-    fn is_over(&self) -> bool {
+    /// It has ended, and its parent has not waited for it.
+    fn has_ended(&self) -> bool {
         matches!(self.state, b'Z' | b'X' | b'x')
     }
 }
@@ -163,14 +163,14 @@ fn parse_stat(text: &str) -> Option<Stat> {
     })
 }
 
-/// Zero where it has ended: then the kernel gives no such lines.
+/// Zero for an ended process: the kernel writes no such lines then.
 fn memory(status: &str) -> ProcessMemory {
     let bytes = |name: &str| number(status, name).unwrap_or(0) * 1024;
     let (anonymous, file, shared) = (bytes("RssAnon:"), bytes("RssFile:"), bytes("RssShmem:"));
     ProcessMemory { resident: anonymous + file + shared, anonymous, file, shared, peak: bytes("VmHWM:") }
 }
 
-/// The number behind a name at the beginning of a line.
+/// The number after a name at the start of a line.
 fn number(text: &str, name: &str) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix(name)?.split_ascii_whitespace().next()?.parse().ok())
 }

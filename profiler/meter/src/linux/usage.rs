@@ -1,9 +1,9 @@
-//! `getrusage`: CPU time, faults and context switches of the whole process. It needs no permission; perf's own software
-//! events miss what happens in the kernel where `exclude_kernel` must be set.
+//! `getrusage`: CPU time, faults and context switches of the whole process. It needs no permission; perf's software events miss
+//! those in the kernel where `exclude_kernel` must be set.
 
 use crate::counters::ProcessUsage;
 
-/// What `getrusage(RUSAGE_SELF)` said.
+/// The result of `getrusage`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Accounting {
     user_us: u64,
@@ -40,7 +40,7 @@ impl Accounting {
     }
 }
 
-/// All threads of this process; `None` where the system refuses.
+/// All threads of this process; `None` where the call fails.
 pub(super) fn read() -> Option<Accounting> {
     #[cfg(any(test, feature = "call-counts"))]
     super::calls::count("getrusage");
@@ -62,7 +62,7 @@ fn of(who: libc::c_int) -> Option<Accounting> {
     }
     // SAFETY: all-zero bytes are a valid `rusage`, and the call has succeeded.
     let usage = unsafe { usage.assume_init() };
-    // None of these is ever negative.
+    // None of these is negative.
     let micros = |time: libc::timeval| (time.tv_sec as u64).wrapping_mul(1_000_000).wrapping_add(time.tv_usec as u64);
     Some(Accounting {
         user_us: micros(usage.ru_utime),

@@ -8,7 +8,7 @@ use std::ffi::{CStr, CString, c_char, c_int, c_void};
 
 use objc2_foundation::NSProcessInfo;
 
-use super::system::{Question, Refusal, System};
+use super::system::{Question, Refusal, System, put};
 
 /// `PROC_PPID_ONLY` of bsd/sys/proc_info.h.
 const CHILDREN_OF: u32 = 6;
@@ -52,13 +52,6 @@ impl System for Kernel {
             Question::ResetFootprint => reset_footprint(),
         }
     }
-}
-
-/// Copies what fits.
-pub(super) fn put(answer: &mut [u8], bytes: &[u8]) -> Result<usize, Refusal> {
-    let length = bytes.len().min(answer.len());
-    answer[..length].copy_from_slice(&bytes[..length]);
-    Ok(length)
 }
 
 /// The C library's last error.

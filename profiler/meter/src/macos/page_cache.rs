@@ -1,24 +1,24 @@
-//! How much of a file is in the page cache. macOS has no call that drops a file from it.
+//! The share of files in the page cache. macOS has no call that drops a file from it.
 
 use record::Reason;
 use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::path::Path;
 
-/// Pages of these files that are cached, over all their pages; 0 to 1.
+/// Cached pages of these files over all their pages, 0 to 1.
 ///
 /// # Errors
-/// When a file cannot be opened or `mincore` refuses.
+/// When a file cannot be opened or `mincore` fails.
 #[allow(clippy::cast_precision_loss, reason = "page counts stay far below 2^53")]
 pub fn share<P: AsRef<Path>>(files: &[P]) -> Result<f64, Reason> {
     let (mut cached, mut all) = (0_u64, 0_u64);
     for path in files {
         let path = path.as_ref();
-        let tell = |error: std::io::Error| format!("{}: {error}", path.display());
-        let file = File::open(path).map_err(tell)?;
-        let length = usize::try_from(file.metadata().map_err(tell)?.len())
+        let named = |error: std::io::Error| format!("{}: {error}", path.display());
+        let file = File::open(path).map_err(named)?;
+        let length = usize::try_from(file.metadata().map_err(named)?.len())
             .map_err(|error| reason!("{}: {error}", path.display()))?;
-        let (in_cache, pages) = by_mincore(&file, length).map_err(tell)?;
+        let (in_cache, pages) = by_mincore(&file, length).map_err(named)?;
         cached += in_cache;
         all += pages;
     }
@@ -31,7 +31,7 @@ pub fn share<P: AsRef<Path>>(files: &[P]) -> Result<f64, Reason> {
 /// Not possible without root.
 ///
 /// # Errors
-/// Always, with what to do.
+/// Always, with advice.
 pub fn drop_files<P: AsRef<Path>>(_files: &[P]) -> Result<(), Reason> {
     Err(Reason::new("macOS cannot drop one file from the page cache: run `sudo purge` before the run"))
 }

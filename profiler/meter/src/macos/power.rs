@@ -5,8 +5,7 @@
 use std::ffi::{CStr, c_char, c_int, c_long, c_void};
 use std::ptr::NonNull;
 
-use super::kernel::put;
-use super::system::Refusal;
+use super::system::{Refusal, put};
 
 type Object = *const c_void;
 

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 
 use super::rusage::{BYTES, BYTES_V4, Field};
-use super::system::{Question, Refusal, System};
+use super::system::{Question, Refusal, System, put};
 
 /// An answer, or why there is none.
 type Given = Result<Vec<u8>, Refusal>;
@@ -48,10 +48,7 @@ impl System for Recorded {
         let (_, answers) = self.0.iter().find(|(asked, _)| *asked == question).ok_or(Refusal::Absent)?;
         let mut answers = answers.borrow_mut();
         let next = if answers.len() > 1 { answers.pop_front() } else { answers.front().cloned() };
-        let bytes = next.unwrap_or(Err(Refusal::Absent))?;
-        let length = bytes.len().min(answer.len());
-        answer[..length].copy_from_slice(&bytes[..length]);
-        Ok(length)
+        put(answer, &next.unwrap_or(Err(Refusal::Absent))?)
     }
 }
 

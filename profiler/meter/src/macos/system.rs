@@ -71,6 +71,13 @@ pub(crate) trait System: fmt::Debug + Send {
     fn ask(&self, question: Question<'_>, answer: &mut [u8]) -> Result<usize, Refusal>;
 }
 
+/// Copies as many bytes as fit into an answer; returns their number.
+pub(super) fn put(answer: &mut [u8], bytes: &[u8]) -> Result<usize, Refusal> {
+    let length = bytes.len().min(answer.len());
+    answer[..length].copy_from_slice(&bytes[..length]);
+    Ok(length)
+}
+
 /// The bytes of an answer, at most `N`. Integers lie as on the machine that answered, which is this one.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Answer<const N: usize> {

@@ -24,7 +24,7 @@ use totals::ProcessTotals;
 pub struct ProcessReading {
     /// When it was read.
     pub at: Nanos,
-    /// Living processes.
+    /// Processes that are alive.
     pub processes: usize,
     /// Their threads.
     pub threads: u64,
@@ -36,9 +36,9 @@ pub struct ProcessReading {
     pub minor_faults: u64,
     /// Page faults that waited for storage.
     pub major_faults: u64,
-    /// Context switches because a thread waited; of threads that were seen by some reading.
+    /// Context switches because a thread waited, of all threads that some reading has seen.
     pub voluntary_switches: Option<u64>,
-    /// Context switches because another thread was due.
+    /// Context switches because the scheduler preferred another thread.
     pub involuntary_switches: Option<u64>,
     /// Bytes read from storage.
     pub read_bytes: Option<u64>,
@@ -50,48 +50,48 @@ pub struct ProcessReading {
     pub reasons: Reasons,
 }
 
-/// Why a process cannot be watched.
+/// Why a process cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ProcessError {
-    /// There is none of this number.
+    /// No process has this id.
     #[error(
         "process {0} does not exist, or this user may not see it: give the number of a running process (`pgrep -fa NAME` lists them)"
     )]
     Absent(u32),
-    /// It ended, and maybe its number belongs to another one now.
-    #[error("process {0} ended while it was watched: its figures end with the last reading")]
+    /// It ended; another process may have its id now.
+    #[error("process {0} ended during the measurement: its figures end with the last reading")]
     Ended(u32),
 }
 
-/// Watches one process and its children.
+/// Reads one process and its descendants.
 #[derive(Debug)]
 pub struct ProcessMeter {
     system: Processes,
     pid: u32,
     started: u64,
     totals: ProcessTotals,
-    /// Highest resident memory of the family since the mark was set.
+    /// Highest resident memory of the tree since the last reset.
     highest: u64,
 }
 
-/// The process of this machine that listens at an address.
+/// The process of this machine that listens on an address.
 ///
 /// # Errors
-/// When it is another machine's, or the process cannot be seen.
+/// When the address is not local, or the process cannot be found.
 pub fn listener(address: std::net::SocketAddr) -> Result<u32, Reason> {
     if !address.ip().is_loopback() {
         return Err(reason!(
-            "{address} is not an address of this machine alone: if the server runs here, name its process with --pid"
+            "{address} is not a loopback address: if the server runs on this machine, name its process with --pid"
         ));
     }
     Processes::system().listener(address.port())
 }
 
 impl ProcessMeter {
-    /// Looks at a process for the first time.
+    /// Starts to read a process.
     ///
     /// # Errors
-    /// When there is none of this number.
+    /// When no process has this id.
     pub fn attach(pid: u32) -> Result<Self, ProcessError> {
         Self::attach_in(Processes::system(), pid)
     }
@@ -103,74 +103,75 @@ impl ProcessMeter {
         Ok(meter)
     }
 
-    /// Whether a process belonged to the family at the last reading.
+    /// Whether a process belonged to the tree at the last reading.
     pub fn has(&self, pid: u32) -> bool {
-        self.totals.members().any(|member| member == pid)
+        self.totals.pids().any(|member| member == pid)
     }
 
-    /// The family now. Tens of microseconds a process and thread: for the edges of requests, outside of the timing.
+    /// The tree now. It takes tens of microseconds per process and thread: use it at the edges of requests, outside of the
+    /// timing.
     ///
     /// # Errors
-    /// When the process has ended; what became of its children is not told then.
+    /// When the process has ended; its descendants are not read then.
     pub fn read(&mut self) -> Result<ProcessReading, ProcessError> {
         let mut roots = vec![self.pid];
-        roots.extend(self.totals.members().filter(|&pid| pid != self.pid));
+        roots.extend(self.totals.pids().filter(|&pid| pid != self.pid));
         let at = clock::now();
-        let mut family = self.system.tree(&roots);
-        if family.first().is_none_or(|first| (first.pid, first.started) != (self.pid, self.started)) {
+        let mut tree = self.system.tree(&roots);
+        if tree.first().is_none_or(|first| (first.pid, first.started) != (self.pid, self.started)) {
             return Err(ProcessError::Ended(self.pid));
         }
-        // A number that a stranger has by now does not belong to the family, nor do that one's children; parents stand first.
-        let mut kin = BTreeSet::from([self.pid]);
-        family.retain(|member| {
-            let belongs = member.pid == self.pid || kin.contains(&member.parent) || self.totals.knows(member);
+        // A reused id does not belong to the tree, nor do the children of that process. Parents come before children.
+        let mut belonging = BTreeSet::from([self.pid]);
+        tree.retain(|member| {
+            let belongs = member.pid == self.pid || belonging.contains(&member.parent) || self.totals.contains(member);
             if belongs {
-                kin.insert(member.pid);
+                belonging.insert(member.pid);
             }
             belongs
         });
-        Ok(self.sum(at, &family))
+        Ok(self.sum(at, &tree))
     }
 
-    /// Makes the present resident memory the highest. Of one process the system's own mark is set back too, where this user may.
+    /// Sets the peak to the present resident memory. The system's own peak of each process is reset too, where this user may.
     pub fn reset_peak(&mut self) {
-        for pid in self.totals.members() {
+        for pid in self.totals.pids() {
             self.system.reset_peak(pid);
         }
         self.highest = 0;
     }
 
-    fn sum(&mut self, at: Nanos, family: &[ProcessSnapshot]) -> ProcessReading {
+    fn sum(&mut self, at: Nanos, tree: &[ProcessSnapshot]) -> ProcessReading {
         let mut reasons = Reasons::new();
-        let [user, system, minor, major, read, written] = self.totals.update(family);
+        let [user, system, minor, major, read, written] = self.totals.update(tree);
         let (voluntary, involuntary) = self.totals.switches();
         let mut memory = ProcessMemory::default();
-        for member in family {
+        for member in tree {
             memory.resident += member.memory.resident;
             memory.anonymous += member.memory.anonymous;
             memory.file += member.memory.file;
             memory.shared += member.memory.shared;
         }
-        if let [only] = family {
+        if let [only] = tree {
             self.highest = self.highest.max(only.memory.peak);
         }
         self.highest = self.highest.max(memory.resident);
         memory.peak = self.highest;
-        let no_storage = family.iter().find_map(|member| member.no_storage.clone());
+        let no_storage = tree.iter().find_map(|member| member.no_storage.clone());
         if let Some(reason) = &no_storage {
             reasons.insert("read_bytes".to_owned(), reason.to_string());
             reasons.insert("written_bytes".to_owned(), reason.to_string());
         }
-        let counted = family.iter().all(|member| member.switches.is_some());
+        let counted = tree.iter().all(|member| member.switches.is_some());
         if !counted {
             for field in ["voluntary_switches", "involuntary_switches"] {
-                reasons.insert(field.to_owned(), "the system does not tell them of another process".to_owned());
+                reasons.insert(field.to_owned(), "the system does not report them for another process".to_owned());
             }
         }
         ProcessReading {
             at,
-            processes: family.len(),
-            threads: family.iter().map(|member| member.threads).sum(),
+            processes: tree.len(),
+            threads: tree.iter().map(|member| member.threads).sum(),
             cpu_user_s: Nanos(user).as_secs_f64(),
             cpu_system_s: Nanos(system).as_secs_f64(),
             minor_faults: minor,
@@ -185,7 +186,7 @@ impl ProcessMeter {
     }
 }
 
-// They run real processes and recorded trees of Linux; the Mac's have their own beside `macos::process`.
+// Real processes and recorded trees of Linux; the tests for macOS are in `macos::process`.
 #[cfg(test)]
 #[cfg(target_os = "linux")]
 mod tests;

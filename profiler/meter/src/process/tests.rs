@@ -12,8 +12,8 @@ fn shell(work: &str) -> Child {
     Command::new("sh").args(["-c", &script]).stdin(Stdio::piped()).spawn().unwrap()
 }
 
-/// Lets it end, waits for it, and takes the CPU time of it and all that it has waited for: user and system, in seconds.
-#[allow(unsafe_code, reason = "std tells no resource usage of a child")]
+/// Ends it, waits for it, and returns its CPU time and that of all children that it waited for: user and system, in seconds.
+#[allow(unsafe_code, reason = "std does not report the resource usage of a child")]
 fn finish(mut child: Child) -> (f64, f64) {
     drop(child.stdin.take());
     let pid = i32::try_from(child.id()).unwrap();
@@ -27,7 +27,7 @@ fn finish(mut child: Child) -> (f64, f64) {
     (seconds(usage.ru_utime), seconds(usage.ru_stime))
 }
 
-/// Reads until something is true of the family; the work of a shell needs its time.
+/// Reads until a condition holds; a shell needs time for its work.
 fn until(meter: &mut ProcessMeter, what: impl Fn(&ProcessReading) -> bool) -> ProcessReading {
     for _ in 0..3000 {
         let reading = meter.read().unwrap();
@@ -36,7 +36,7 @@ fn until(meter: &mut ProcessMeter, what: impl Fn(&ProcessReading) -> bool) -> Pr
         }
         clock::sleep(Nanos::from_millis(10));
     }
-    panic!("it never came to be: {:?}", meter.read());
+    panic!("the condition never held: {:?}", meter.read());
 }
 
 /// About a fifth of a second of work.
@@ -44,7 +44,7 @@ const LOOP: &str = "i=0; while [ $i -lt 150000 ]; do i=$((i+1)); done";
 
 #[test]
 fn cpu_time_of_children_counts_once_whether_they_live_or_were_waited_for() {
-    // Two that end and are waited for, one that stays. Only with the sleeper of the last one the family has three.
+    // Two that end and are waited for, one that stays. Only with the sleeper of the last one the tree has three.
     let late = format!("({LOOP}; sleep 20; :) & trap \"kill $!\" EXIT");
     let child = shell(&format!("({LOOP}); ({LOOP}) & wait; {late}"));
     let mut meter = ProcessMeter::attach(child.id()).unwrap();
@@ -60,7 +60,7 @@ fn cpu_time_of_children_counts_once_whether_they_live_or_were_waited_for() {
     }
     assert!(most >= 2 && end.memory.resident > 0 && end.memory.anonymous > 0, "{end:?}");
     let before = meter.read().unwrap();
-    let pids: Vec<u32> = meter.totals.members().collect();
+    let pids: Vec<u32> = meter.totals.pids().collect();
     assert!(pids.len() >= 2, "{pids:?}");
     let read = before.cpu_user_s + before.cpu_system_s;
     let (user, system) = finish(child);
@@ -70,7 +70,7 @@ fn cpu_time_of_children_counts_once_whether_they_live_or_were_waited_for() {
 }
 
 #[test]
-fn what_was_waited_for_equals_the_system_s_account() {
+fn totals_of_waited_children_equal_those_of_the_system() {
     let folder = tempfile::tempdir().unwrap();
     let done = folder.path().join("done");
     let child = shell(&format!("({LOOP}); ({LOOP}) & ({LOOP}) & wait; : > {}", done.display()));
@@ -116,7 +116,7 @@ fn none_and_ended_are_two_errors() {
     let absent = ProcessMeter::attach(u32::MAX).unwrap_err();
     assert_eq!(absent, ProcessError::Absent(u32::MAX));
     insta::assert_snapshot!(ProcessError::Absent(4242), @"process 4242 does not exist, or this user may not see it: give the number of a running process (`pgrep -fa NAME` lists them)");
-    insta::assert_snapshot!(ProcessError::Ended(4242), @"process 4242 ended while it was watched: its figures end with the last reading");
+    insta::assert_snapshot!(ProcessError::Ended(4242), @"process 4242 ended during the measurement: its figures end with the last reading");
 }
 
 /// `/proc/PID/stat` of a recorded process: 100 ticks a second.
@@ -138,9 +138,9 @@ fn kernels_without_lists_of_children_are_scanned() {
 }
 
 #[test]
-fn a_number_that_a_stranger_has_now_is_not_followed() {
-    let family = [stat(10, 1, 5, 100), stat(11, 10, 6, 101)];
-    let files: Vec<(&str, &str)> = family.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
+fn a_reused_id_is_not_followed() {
+    let processes = [stat(10, 1, 5, 100), stat(11, 10, 6, 101)];
+    let files: Vec<(&str, &str)> = processes.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
     let tree = recorded_tree(&files);
     let mut meter = ProcessMeter::attach_in(Processes::recorded(Root::recorded(tree.path())), 10).unwrap();
     let write = |(path, text): (String, String)| {
@@ -149,7 +149,7 @@ fn a_number_that_a_stranger_has_now_is_not_followed() {
     write(stat(11, 1, 9000, 555));
     let reading = meter.read().unwrap();
     assert_eq!(reading.processes, 1);
-    assert!((reading.cpu_user_s - 0.11).abs() < 1e-9, "what the child had stays: {reading:?}");
+    assert!((reading.cpu_user_s - 0.11).abs() < 1e-9, "the values of the child remain: {reading:?}");
     write(stat(10, 1, 1, 700));
     assert_eq!(meter.read().unwrap_err(), ProcessError::Ended(10));
 }

@@ -1,13 +1,14 @@
-//! The totals of a family whose processes come and go.
+//! [`ProcessTotals`]: totals of a process tree whose processes start and end.
 //!
 //! ```text
-//! total = sum over the living (own + what they waited for)
-//!       + what the dead had when they were last seen and nobody of the family has taken over
+//! total = sum over living processes (own + children that they waited for)
+//!       + last seen values of ended processes that no process of the tree waited for
 //! ```
-//! A parent that waits for a child takes its account over; a child whose parent is gone, or does not wait, takes it to the
-//! grave. So each parent has a balance: what its vanished children had when they were last seen, against what it has taken
-//! over since. Only the shortage is added, at each reading anew: a child that vanished a moment before its parent took it
-//! over is no loss a reading later. Parents are read before their children, so none is counted alive and taken over at once.
+//! A parent that waits for a child takes over the child's values. The values of a child whose parent is gone, or does not wait,
+//! are lost in the kernel. So each process has a balance: the last seen values of its ended children against the values that it
+//! has taken over since. Only the shortage is added, computed anew at each reading: a child that ended a moment before its
+//! parent took it over is no shortage one reading later. Parents are read before their children, so no child is counted both
+//! alive and taken over.
 
 use std::collections::BTreeMap;
 
@@ -24,7 +25,7 @@ struct Entry {
     balance: ChildBalance,
 }
 
-/// What a process's vanished children had, and what it had taken over when it was first seen.
+/// The last seen values of a process's ended children, and what it had taken over when it was first seen.
 #[derive(Debug, Clone, Default)]
 struct ChildBalance {
     due: Figures,
@@ -32,7 +33,7 @@ struct ChildBalance {
 }
 
 impl Entry {
-    /// What vanished children had and this one has not taken over.
+    /// Values of ended children that this process has not taken over.
     fn shortage(&self) -> Figures {
         std::array::from_fn(|figure| {
             let taken = self.reaped[figure].saturating_sub(self.balance.before[figure]);
@@ -41,33 +42,33 @@ impl Entry {
     }
 }
 
-/// The living by their numbers, and what the dead have left.
+/// Living processes by their ids, and the values of ended ones.
 #[derive(Debug, Default)]
 pub(super) struct ProcessTotals {
     living: BTreeMap<u32, Entry>,
-    /// Of the dead that nobody of the family can have waited for.
+    /// Values of ended processes that no process of the tree can have waited for.
     left: Figures,
-    /// The last switches of every thread that was seen: process, its start, thread.
+    /// The last seen switches of every thread: by process id, its start time, thread id.
     threads: BTreeMap<(u32, u64, u32), (u64, u64)>,
-    /// Switches of threads whose number was given away again.
+    /// Switches of ended threads whose ids were reused.
     left_switches: (u64, u64),
 }
 
 impl ProcessTotals {
-    /// The numbers of the processes that were alive at the last reading.
-    pub(super) fn members(&self) -> impl Iterator<Item = u32> {
+    /// The ids of the processes that were alive at the last reading.
+    pub(super) fn pids(&self) -> impl Iterator<Item = u32> {
         self.living.keys().copied().collect::<Vec<_>>().into_iter()
     }
 
-    /// Whether this is a process that was alive at the last reading, and not a stranger with its number.
-    pub(super) fn knows(&self, member: &ProcessSnapshot) -> bool {
+    /// Whether this process was alive at the last reading; a reused id is another process.
+    pub(super) fn contains(&self, member: &ProcessSnapshot) -> bool {
         self.living.get(&member.pid).is_some_and(|entry| entry.started == member.started)
     }
 
-    /// Takes a reading in and returns the totals.
-    pub(super) fn update(&mut self, family: &[ProcessSnapshot]) -> Figures {
+    /// Adds a reading and returns the totals.
+    pub(super) fn update(&mut self, tree: &[ProcessSnapshot]) -> Figures {
         let before = std::mem::take(&mut self.living);
-        for member in family {
+        for member in tree {
             let old = before.get(&member.pid).filter(|entry| entry.started == member.started);
             let balance = old.map_or_else(
                 || ChildBalance { due: [0; FIGURES], before: member.reaped },
@@ -88,11 +89,11 @@ impl ProcessTotals {
             if lives(*pid, entry.started) {
                 continue;
             }
-            // The nearest ancestor that is still there answers for it.
-            let (mut parent, mut heir) = (entry.parent, None);
+            // The nearest living ancestor inherits its values.
+            let (mut parent, mut ancestor_id) = (entry.parent, None);
             while let Some(ancestor) = before.get(&parent) {
                 if lives(parent, ancestor.started) {
-                    heir = Some(parent);
+                    ancestor_id = Some(parent);
                     break;
                 }
                 if ancestor.parent == parent {
@@ -101,15 +102,15 @@ impl ProcessTotals {
                 parent = ancestor.parent;
             }
             let had = add(entry.total, entry.shortage());
-            match heir.and_then(|heir| self.living.get_mut(&heir)) {
-                Some(heir) => heir.balance.due = add(heir.balance.due, had),
+            match ancestor_id.and_then(|ancestor_id| self.living.get_mut(&ancestor_id)) {
+                Some(ancestor_id) => ancestor_id.balance.due = add(ancestor_id.balance.due, had),
                 None => self.left = add(self.left, had),
             }
         }
         self.living.values().fold(self.left, |sum, entry| add(add(sum, entry.total), entry.shortage()))
     }
 
-    /// Switches of all threads that were ever seen: voluntary, involuntary.
+    /// Switches of all threads that some reading has seen: voluntary, involuntary.
     pub(super) fn switches(&self) -> (u64, u64) {
         let both = |sum: (u64, u64), thread: &(u64, u64)| (sum.0 + thread.0, sum.1 + thread.1);
         self.threads.values().fold(self.left_switches, both)
@@ -119,7 +120,7 @@ impl ProcessTotals {
         for &(thread, voluntary, involuntary) in member.switches.iter().flatten() {
             let last = self.threads.entry((member.pid, member.started, thread)).or_default();
             if voluntary < last.0 || involuntary < last.1 {
-                // Another thread with the number of one that ended.
+                // Another thread has the id of one that ended.
                 self.left_switches = (self.left_switches.0 + last.0, self.left_switches.1 + last.1);
             }
             *last = (voluntary, involuntary);
@@ -135,7 +136,7 @@ fn add(a: Figures, b: Figures) -> Figures {
 mod tests {
     use super::*;
 
-    /// A process with so much CPU time of its own, and so much taken over.
+    /// A process with CPU time of its own and CPU time that it took over.
     fn member(pid: u32, parent: u32, own: u64, reaped: u64) -> ProcessSnapshot {
         let figures = |value| [value, 0, 0, 0, 0, 0];
         ProcessSnapshot {
@@ -150,66 +151,66 @@ mod tests {
         }
     }
 
-    fn user(account: &mut ProcessTotals, family: &[ProcessSnapshot]) -> u64 {
-        account.update(family)[0]
+    fn user(totals: &mut ProcessTotals, tree: &[ProcessSnapshot]) -> u64 {
+        totals.update(tree)[0]
     }
 
     #[test]
     fn a_child_that_is_waited_for_counts_once() {
-        let mut account = ProcessTotals::default();
-        assert_eq!(user(&mut account, &[member(1, 0, 100, 50), member(2, 1, 30, 0)]), 180);
-        // It ended with 35, and its parent has taken it over.
-        assert_eq!(user(&mut account, &[member(1, 0, 110, 85)]), 195);
-        // One that no reading saw came and went.
-        assert_eq!(user(&mut account, &[member(1, 0, 110, 92)]), 202);
+        let mut totals = ProcessTotals::default();
+        assert_eq!(user(&mut totals, &[member(1, 0, 100, 50), member(2, 1, 30, 0)]), 180);
+        // It ended with 35, which its parent took over.
+        assert_eq!(user(&mut totals, &[member(1, 0, 110, 85)]), 195);
+        // Another one started and ended between two readings.
+        assert_eq!(user(&mut totals, &[member(1, 0, 110, 92)]), 202);
     }
 
     #[test]
-    fn a_child_that_vanished_before_its_parent_took_it_over_counts_once() {
-        let mut account = ProcessTotals::default();
-        user(&mut account, &[member(1, 0, 100, 0), member(2, 1, 30, 0)]);
-        assert_eq!(user(&mut account, &[member(1, 0, 100, 0)]), 130, "the parent was read a moment too early");
-        assert_eq!(user(&mut account, &[member(1, 0, 100, 33)]), 133);
+    fn a_child_that_ended_before_its_parent_took_it_over_counts_once() {
+        let mut totals = ProcessTotals::default();
+        user(&mut totals, &[member(1, 0, 100, 0), member(2, 1, 30, 0)]);
+        assert_eq!(user(&mut totals, &[member(1, 0, 100, 0)]), 130, "the parent was read a moment too early");
+        assert_eq!(user(&mut totals, &[member(1, 0, 100, 33)]), 133);
     }
 
     #[test]
-    fn a_child_that_nobody_waits_for_is_not_lost() {
-        let mut account = ProcessTotals::default();
-        user(&mut account, &[member(1, 0, 100, 0), member(2, 1, 30, 0), member(3, 2, 7, 0)]);
-        // The middle one was taken over; its child left the family's tree and lives on.
-        assert_eq!(user(&mut account, &[member(1, 0, 100, 30), member(3, 999, 9, 0)]), 139);
-        assert_eq!(user(&mut account, &[member(1, 0, 100, 30)]), 139, "gone with what it had when it was last seen");
+    fn a_child_without_a_waiting_parent_is_not_lost() {
+        let mut totals = ProcessTotals::default();
+        user(&mut totals, &[member(1, 0, 100, 0), member(2, 1, 30, 0), member(3, 2, 7, 0)]);
+        // The middle one was taken over; its child left the tree and is alive.
+        assert_eq!(user(&mut totals, &[member(1, 0, 100, 30), member(3, 999, 9, 0)]), 139);
+        assert_eq!(user(&mut totals, &[member(1, 0, 100, 30)]), 139, "it counts with its last seen values");
     }
 
     #[test]
-    fn grandchildren_that_vanish_with_their_parent_count_once() {
-        let mut account = ProcessTotals::default();
-        user(&mut account, &[member(1, 0, 0, 0), member(2, 1, 30, 0), member(3, 2, 7, 0)]);
-        assert_eq!(user(&mut account, &[member(1, 0, 0, 40)]), 40, "both were waited for");
+    fn grandchildren_that_end_with_their_parent_count_once() {
+        let mut totals = ProcessTotals::default();
+        user(&mut totals, &[member(1, 0, 0, 0), member(2, 1, 30, 0), member(3, 2, 7, 0)]);
+        assert_eq!(user(&mut totals, &[member(1, 0, 0, 40)]), 40, "both were waited for");
         let mut lost = ProcessTotals::default();
         user(&mut lost, &[member(1, 0, 0, 0), member(2, 1, 30, 0), member(3, 2, 7, 0)]);
-        assert_eq!(user(&mut lost, &[member(1, 0, 0, 30)]), 37, "nobody waited for the youngest");
+        assert_eq!(user(&mut lost, &[member(1, 0, 0, 30)]), 37, "no process waited for the youngest");
     }
 
     #[test]
-    fn a_number_that_was_given_away_is_a_stranger() {
-        let mut account = ProcessTotals::default();
-        user(&mut account, &[member(1, 0, 10, 0), member(2, 1, 5, 0)]);
-        let stranger = ProcessSnapshot { started: 77, ..member(2, 500, 1000, 0) };
-        assert!(!account.knows(&stranger) && account.knows(&member(2, 1, 6, 0)));
+    fn a_reused_id_is_another_process() {
+        let mut totals = ProcessTotals::default();
+        user(&mut totals, &[member(1, 0, 10, 0), member(2, 1, 5, 0)]);
+        let other = ProcessSnapshot { started: 77, ..member(2, 500, 1000, 0) };
+        assert!(!totals.contains(&other) && totals.contains(&member(2, 1, 6, 0)));
         let child = ProcessSnapshot { started: 78, ..member(2, 1, 1, 0) };
-        assert_eq!(user(&mut account, &[member(1, 0, 10, 5), child]), 16);
+        assert_eq!(user(&mut totals, &[member(1, 0, 10, 5), child]), 16);
     }
 
     #[test]
     fn switches_of_threads_that_end_stay() {
-        let mut account = ProcessTotals::default();
+        let mut totals = ProcessTotals::default();
         let with =
             |threads: &[(u32, u64, u64)]| ProcessSnapshot { switches: Some(threads.to_vec()), ..member(1, 0, 0, 0) };
-        account.update(&[with(&[(1, 5, 1), (11, 20, 2)])]);
-        account.update(&[with(&[(1, 6, 1)])]);
-        assert_eq!(account.switches(), (26, 3));
-        account.update(&[with(&[(1, 6, 1), (11, 3, 0)])]);
-        assert_eq!(account.switches(), (29, 3), "another thread with an old number");
+        totals.update(&[with(&[(1, 5, 1), (11, 20, 2)])]);
+        totals.update(&[with(&[(1, 6, 1)])]);
+        assert_eq!(totals.switches(), (26, 3));
+        totals.update(&[with(&[(1, 6, 1), (11, 3, 0)])]);
+        assert_eq!(totals.switches(), (29, 3), "another thread with a reused id");
     }
 }
