@@ -130,7 +130,10 @@ impl Meter {
     }
 
     /// CPU time of this process so far, user and system, all threads, in seconds.
-    pub fn cpu_seconds(&self) -> f64 {
+    ///
+    /// # Errors
+    /// When the platform does not report it.
+    pub fn cpu_seconds(&self) -> Result<f64, Reason> {
         match self.backend {
             Backend::System(_) => platform::cpu_seconds(),
             Backend::Virtual => virtual_machine::cpu_seconds(),

@@ -12,12 +12,12 @@ use crate::perf::{Attributes, Errno, EventHandle, PerfSystem, Target};
 /// The reason for a figure that only a real machine has.
 pub const VIRTUAL: &str = "the engine's time is virtual: nothing real was measured";
 
-/// Whether a virtual machine has this counter: it has no hardware events, and no memory that is resident.
+/// Whether a virtual machine has this counter in its accounting: it has no resident memory.
 pub(super) fn has(counter: &Counter) -> bool {
     matches!(counter.source, Source::Usage(usage) if usage != ProcessUsage::Resident)
 }
 
-/// Fills a reading; invalid where this thread's time is real.
+/// Fills in a reading. Values are invalid where this thread's time is real.
 pub(super) fn read(counters: &[&'static Counter], reading: &mut Reading) {
     let Some(counters_now) = virtual_counters::read() else { return };
     for (tick, counter) in reading.counters.iter_mut().zip(counters) {
@@ -40,12 +40,19 @@ fn figure(counters_now: &VirtualCounters, usage: ProcessUsage) -> u64 {
     }
 }
 
-pub(super) fn cpu_seconds() -> f64 {
-    virtual_counters::read().unwrap_or_default().cpu.as_secs_f64()
+/// The counters of this thread's virtual machine.
+fn counters() -> Result<VirtualCounters, Reason> {
+    virtual_counters::read().ok_or_else(|| Reason::new("the time of this thread is not virtual"))
 }
 
+/// CPU time so far, in seconds.
+pub(super) fn cpu_seconds() -> Result<f64, Reason> {
+    Ok(counters()?.cpu.as_secs_f64())
+}
+
+/// Bytes read from storage so far.
 pub(super) fn read_bytes() -> Result<u64, Reason> {
-    virtual_counters::read().map(|counters_now| counters_now.read_bytes).ok_or_else(|| Reason::new(VIRTUAL))
+    Ok(counters()?.read_bytes)
 }
 
 /// Processor time by kind, in nanoseconds; `None` where this thread's time is real.
@@ -59,7 +66,7 @@ pub(super) fn machine_load() -> Option<MachineLoad> {
     })
 }
 
-/// Events of the processor as the accounts have them; no others exist.
+/// The events of the processor; no others exist.
 const EVENTS: [fn(&VirtualCounters) -> u64; 4] = [
     |counters_now| counters_now.cycles,
     |counters_now| counters_now.instructions,
@@ -67,7 +74,7 @@ const EVENTS: [fn(&VirtualCounters) -> u64; 4] = [
     |counters_now| counters_now.cache_misses,
 ];
 
-/// An open event: what it has counted, and from where it counts now.
+/// An open event: its count so far, and the counter's value when it was last enabled.
 #[derive(Debug)]
 struct OpenEvent {
     event: fn(&VirtualCounters) -> u64,
@@ -76,11 +83,11 @@ struct OpenEvent {
     since: Option<u64>,
 }
 
-/// The virtual machine's side of events.
+/// The PMU of the virtual machine.
 #[derive(Debug, Default)]
 pub(crate) struct VirtualPmu {
     events: Vec<Option<OpenEvent>>,
-    /// For how long a group was on, and since when it is, by its leader's place.
+    /// How long a group was enabled, and since when it is, by the index of its leader.
     times: Vec<(u64, Option<u64>)>,
 }
 
@@ -126,7 +133,7 @@ impl PerfSystem for VirtualPmu {
     fn read(&mut self, leader: EventHandle, words: &mut [u64]) -> Result<usize, Errno> {
         let counters_now = virtual_counters::read().ok_or(Errno(libc::ENODEV))?;
         let &(time, since) = self.times.get(leader.0).ok_or(Errno(libc::EBADF))?;
-        // A group that is on has been so for some time, though none of the virtual time may have passed yet.
+        // An enabled group has a time above 0, although virtual time may not have passed yet.
         let time = time + since.map_or(0, |since| clock::now().as_nanos().saturating_sub(since) + 1);
         let values: Vec<u64> = self.members(leader.0).map(|open| open.value(&counters_now)).collect();
         let header = [values.len() as u64, time, time];
@@ -139,7 +146,7 @@ impl PerfSystem for VirtualPmu {
         }
     }
 
-    /// Nothing of the real machine's files.
+    /// Files of the real machine are not read.
     fn text(&self, _: &str) -> Result<String, Errno> {
         Err(Errno(libc::ENOENT))
     }
@@ -179,7 +186,7 @@ mod tests {
         };
         assert!((value("cpu_user_s") - 0.004).abs() < 1e-12);
         assert!((value("minor_faults") - 12.0).abs() < 1e-12 && value("read_bytes").abs() < 1e-12);
-        let (others, steal) = machine_load().unwrap().shares_since(&load, meter.cpu_seconds()).unwrap();
+        let (others, steal) = machine_load().unwrap().shares_since(&load, meter.cpu_seconds().unwrap()).unwrap();
         assert!((others - 0.25).abs() < 1e-9 && (steal - 0.125).abs() < 1e-9);
         assert!(meter.absent().contains_key("resident_bytes") && meter.memory().is_err());
     }

@@ -10,12 +10,12 @@ use record::{Reason, Reasons};
 
 const CPUS: &str = "/sys/devices/system/cpu";
 
-/// This machine now.
+/// The conditions of this machine now.
 pub fn conditions_now() -> Conditions {
     read_conditions(&Root::system())
 }
 
-/// A machine from the files below a root.
+/// The conditions of a machine from the files below a root.
 pub fn read_conditions(root: &Root) -> Conditions {
     let mut reasons = Reasons::new();
     let policy = format!("{CPUS}/cpu0/cpufreq");
@@ -39,13 +39,13 @@ pub fn read_conditions(root: &Root) -> Conditions {
 /// `energy_performance_preference` of the first processor.
 fn energy_preference(root: &Root) -> Result<String, Reason> {
     root.text(&format!("{CPUS}/cpu0/cpufreq/energy_performance_preference"))
-        .map_err(|reason| reason!("{reason}: only hardware-managed frequencies have a preference"))
+        .map_err(|reason| reason!("{reason}: only processors with hardware-managed frequencies have a preference"))
 }
 
 /// Frequency of each processor now, in Hz.
 ///
 /// # Errors
-/// Where the kernel does not tell: most virtual machines.
+/// When the kernel does not report it, as on most virtual machines.
 pub fn frequencies(root: &Root) -> Result<Vec<u64>, Reason> {
     let mut found = Vec::new();
     let numbered = |name: &str| name.strip_prefix("cpu").is_some_and(|rest| rest.parse::<u32>().is_ok());
@@ -64,7 +64,7 @@ mod tests {
     use crate::root::tree;
 
     #[test]
-    fn what_a_machine_tells_and_what_it_does_not() {
+    fn every_missing_figure_has_a_reason() {
         let tree = tree(&[
             ("/proc/self/cgroup", "0::/\n"),
             ("/sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq", "2400000\n"),

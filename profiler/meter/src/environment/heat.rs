@@ -1,4 +1,4 @@
-//! Temperatures, and how often and how long heat has slowed the processor down.
+//! Temperatures, and thermal throttling of the processor.
 
 use super::noted;
 use crate::root::Root;
@@ -8,14 +8,14 @@ use record::{Reason, Reasons};
 const HWMON: &str = "/sys/class/hwmon";
 const ZONES: &str = "/sys/class/thermal";
 const CPUS: &str = "/sys/devices/system/cpu";
-/// Drivers whose sensors are the processor's.
+/// Drivers of processor sensors.
 const OF_PROCESSOR: [&str; 6] = ["coretemp", "k10temp", "zenpower", "cpu_thermal", "x86_pkg_temp", "soc_thermal"];
 
 /// Reads `/sys/class/hwmon`, `/sys/class/thermal` and the throttle counts.
 pub fn read(root: &Root) -> Heat {
     let mut reasons = Reasons::new();
     let mut sensors = hwmon(root);
-    // Zones repeat what hwmon has; on small boards they are all there is.
+    // Thermal zones repeat the sensors of hwmon; small boards have only zones.
     if !sensors.iter().any(is_of_processor) {
         sensors.extend(zones(root));
     }
@@ -23,13 +23,13 @@ pub fn read(root: &Root) -> Heat {
         sensors.iter().filter(|sensor| is_of_processor(sensor)).max_by(|a, b| a.celsius.total_cmp(&b.celsius));
     let none = || {
         reason!(
-            "no sensor of the processor in {HWMON} and {ZONES}: a virtual machine has none, elsewhere its driver (coretemp, k10temp) is not loaded"
+            "no sensor of the processor in {HWMON} and {ZONES}: virtual machines have none; on other machines the driver (coretemp, k10temp) is not loaded"
         )
     };
     let processor_celsius =
         noted(&mut reasons, "processor_celsius", hottest.map(|sensor| sensor.celsius).ok_or_else(none));
     let limit = hottest.ok_or_else(none).and_then(|sensor| {
-        sensor.critical_celsius.ok_or_else(|| reason!("{} tells no critical temperature", sensor.name))
+        sensor.critical_celsius.ok_or_else(|| reason!("{} has no critical temperature", sensor.name))
     });
     let limit_celsius = noted(&mut reasons, "limit_celsius", limit);
     let per_core = |file: &str| sum(root, file, false);
@@ -51,7 +51,7 @@ fn is_of_processor(sensor: &Sensor) -> bool {
         .any(|driver| sensor.name.split(' ').next().is_some_and(|name| name.replace('-', "_").starts_with(driver)))
 }
 
-/// `temp*_input` in thousandths of a degree, with `temp*_label` and `temp*_crit` beside it.
+/// `temp*_input` in thousandths of a degree, with `temp*_label` and `temp*_crit`.
 fn hwmon(root: &Root) -> Vec<Sensor> {
     let mut sensors = Vec::new();
     for device in root.names(HWMON).unwrap_or_default() {
@@ -63,7 +63,7 @@ fn hwmon(root: &Root) -> Vec<Sensor> {
                 let millis = root.number::<i64>(&format!("{folder}/temp{place}_{what}")).ok()?;
                 Some(millis as f64 / 1e3)
             };
-            // A sensor that is asleep gives an error instead of a number.
+            // A sleeping sensor gives an error instead of a number.
             let Some(celsius) = degrees("input") else { continue };
             let label = root.text(&format!("{folder}/temp{place}_label")).unwrap_or_else(|_| format!("temp{place}"));
             sensors.push(Sensor { name: format!("{driver} {label}"), celsius, critical_celsius: degrees("crit") });
@@ -84,8 +84,8 @@ fn zones(root: &Root) -> Vec<Sensor> {
         .collect()
 }
 
-/// A count of `thermal_throttle`, summed over the processors; of a package's count, which each of its processors shows, the
-/// largest of each package.
+/// A count of `thermal_throttle`, summed over the cores, or over the packages: each processor shows the count of its core and
+/// package, so the largest count of each is used.
 fn sum(root: &Root, file: &str, of_packages: bool) -> Result<u64, Reason> {
     let mut found = std::collections::BTreeMap::new();
     for cpu in
@@ -93,7 +93,7 @@ fn sum(root: &Root, file: &str, of_packages: bool) -> Result<u64, Reason> {
     {
         let Ok(count) = root.number::<u64>(&format!("{CPUS}/{cpu}/thermal_throttle/{file}")) else { continue };
         let id = |what: &str| root.number::<u64>(&format!("{CPUS}/{cpu}/topology/{what}")).unwrap_or(0);
-        // Both hardware threads of a core show the core's count.
+        // All hardware threads of a core show the core's count.
         let core = if of_packages { 0 } else { id("core_id") };
         let most = found.entry((id("physical_package_id"), core)).or_insert(0);
         *most = count.max(*most);
@@ -134,14 +134,14 @@ mod tests {
         ]);
         let heat = read(&Root::recorded(tree.path()));
         assert_eq!((heat.processor_celsius, heat.limit_celsius), (Some(71.5), Some(100.0)));
-        assert_eq!(heat.sensors.len(), 3, "a sensor that tells nothing is none: {heat:?}");
+        assert_eq!(heat.sensors.len(), 3, "a sensor without a value is left out: {heat:?}");
         assert_eq!((heat.core_throttles, heat.package_throttles), (Some(7), Some(5)), "hardware threads share a count");
         assert_eq!(heat.throttled_s, Some(0.25));
         assert!(heat.reasons.is_empty());
     }
 
     #[test]
-    fn a_board_has_zones_and_a_virtual_machine_nothing() {
+    fn a_board_has_zones_and_a_virtual_machine_has_no_sensor() {
         let board = tree(&[
             ("/sys/class/thermal/thermal_zone0/temp", "55123\n"),
             ("/sys/class/thermal/thermal_zone0/type", "cpu-thermal\n"),

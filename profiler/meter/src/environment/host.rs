@@ -43,7 +43,7 @@ fn system(root: &Root) -> Result<String, Reason> {
     value("PRETTY_NAME=").or_else(|| value("NAME=")).ok_or_else(|| Reason::new("/etc/os-release: has no PRETTY_NAME"))
 }
 
-/// Makers of virtual machines as DMI shows them, and the name that people know.
+/// Vendors of virtual machines in DMI, and the common names of the hypervisors.
 const VIRTUAL_MACHINES: &[(&str, &str)] = &[
     ("Amazon EC2", "EC2"),
     ("Bochs", "Bochs"),
@@ -90,7 +90,7 @@ fn hypervisor(root: &Root, machine: &str) -> Result<Hypervisor, Reason> {
     }
 }
 
-/// Marks that container runtimes leave; `none` where there are none.
+/// The container runtime by the traces that it leaves; `none` where there are none.
 fn container(root: &Root) -> String {
     let groups = root.text("/proc/self/cgroup").unwrap_or_default();
     let first = root.text("/proc/1/environ").unwrap_or_default();

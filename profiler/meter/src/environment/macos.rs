@@ -1,5 +1,5 @@
-//! The same on macOS: by sysctl, Mach, notify and IOKit, all behind the edge of [`crate::macos`], so that it runs in tests on
-//! recorded values. What Linux gives in files and macOS does not is `null` with the reason.
+//! The environment on macOS, from sysctl, Mach, notify and IOKit through [`System`], so tests run on recorded answers. Figures that
+//! only Linux has are `null` with a reason.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::macos::sysctl::{count, number, text};
 use crate::macos::system::{Answer, Question, System};
 use record::{Reason, Reasons};
 
-const NOT_HERE: &str = "macOS does not tell";
+const NOT_HERE: &str = "macOS does not report it";
 /// `kOSThermalNotificationPressureLevelName` of libkern/OSThermalNotification.h, and its levels on a Mac.
 const PRESSURE: &str = "com.apple.system.thermalpressurelevel";
 const PRESSURE_LEVELS: [&str; 5] = ["nominal", "moderate", "heavy", "trapping", "sleeping"];
@@ -45,13 +45,13 @@ fn note_all(reasons: &mut Reasons, fields: &[&str], reason: &str) {
     reasons.extend(fields.iter().map(|&field| (field.to_owned(), reason.to_owned())));
 }
 
-/// The same, with the processors watched for a tenth of a second.
-pub(super) fn watched(system: &dyn System) -> Environment {
+/// Like [`read`], and samples the processors for a tenth of a second.
+pub(super) fn sampled(system: &dyn System) -> Environment {
     let mut found = read(system);
     let times = || processor_ticks(system).map(|(busy, total)| CpuTimes { total, idle: total - busy, steal: 0 });
     let busy = times().and_then(|before| {
         clock::sleep(WATCH);
-        times()?.busy_share(before).ok_or_else(|| Reason::new("no tick passed while it was watched"))
+        times()?.busy_share(before).ok_or_else(|| Reason::new("no tick passed during the sampling"))
     });
     let state = &mut found.state;
     state.reasons.remove("busy_now");
@@ -76,7 +76,7 @@ fn host(system: &dyn System) -> Host {
         hypervisor: None,
         container: Some("none".to_owned()),
         clock_source: Some("mach_absolute_time".to_owned()),
-        // Intel Macs do not know the question.
+        // Intel Macs have no such value.
         translated: Some(number(system, "sysctl.proc_translated") == Ok(1)),
         reasons,
     }
@@ -94,8 +94,8 @@ fn processor(system: &dyn System) -> Processor {
     if caches.is_empty() {
         note_all(&mut reasons, &["caches"], NOT_HERE);
     }
-    let not_told = |name: &str| {
-        number(system, name).map_err(|reason| reason!("{reason}: Apple Silicon has no fixed frequency to tell"))
+    let frequency = |name: &str| {
+        number(system, name).map_err(|reason| reason!("{reason}: Apple Silicon does not report a fixed frequency"))
     };
     Processor {
         model: noted(&mut reasons, "model", text(system, "machdep.cpu.brand_string")),
@@ -105,8 +105,8 @@ fn processor(system: &dyn System) -> Processor {
         usable_threads: std::thread::available_parallelism().ok().map(std::num::NonZero::get),
         caches,
         kinds,
-        frequency_min_hz: noted(&mut reasons, "frequency_min_hz", not_told("hw.cpufrequency_min")),
-        frequency_max_hz: noted(&mut reasons, "frequency_max_hz", not_told("hw.cpufrequency_max")),
+        frequency_min_hz: noted(&mut reasons, "frequency_min_hz", frequency("hw.cpufrequency_min")),
+        frequency_max_hz: noted(&mut reasons, "frequency_max_hz", frequency("hw.cpufrequency_max")),
         features: features(system),
         // One memory for all cores.
         numa_nodes: Some(1),
@@ -115,7 +115,7 @@ fn processor(system: &dyn System) -> Processor {
     }
 }
 
-/// Kinds of cores, the fastest first; none where all are alike.
+/// Kinds of cores, the fastest first; empty where all are equal.
 fn core_kinds(system: &dyn System) -> Vec<CoreKind> {
     let levels = count(system, "hw.nperflevels").unwrap_or(1);
     let kind = |level: usize| {
@@ -127,7 +127,7 @@ fn core_kinds(system: &dyn System) -> Vec<CoreKind> {
     if levels > 1 { (0..levels).filter_map(kind).collect() } else { Vec::new() }
 }
 
-/// Those of each kind of core on Apple Silicon, the plain names on Intel.
+/// The caches of each kind of core on Apple Silicon; on Intel one list for all cores.
 fn caches(system: &dyn System, kinds: &[CoreKind]) -> Vec<Cache> {
     let cores = count(system, "hw.physicalcpu").unwrap_or(1);
     if kinds.is_empty() {
@@ -157,7 +157,7 @@ fn caches_of(system: &dyn System, prefix: &str, cores: usize) -> Vec<Cache> {
     known.into_iter().filter_map(cache).collect()
 }
 
-/// By the compiler's names.
+/// Features by the compiler's names.
 fn features(system: &dyn System) -> Vec<String> {
     let known = [
         ("hw.optional.AdvSIMD", "neon"),
@@ -247,10 +247,10 @@ fn uptime(system: &dyn System, now: Duration) -> Result<f64, Reason> {
     Ok(now.as_secs_f64() - booted as f64)
 }
 
-/// The kernel's own word for how much it slows the processor down to keep it cool.
+/// The kernel's level of thermal throttling.
 ///
 /// # Errors
-/// The reason, with the level that is not known.
+/// When the call fails or the level is unknown.
 fn thermal_pressure(system: &dyn System) -> Result<String, Reason> {
     let answer = Answer::<8>::to(system, Question::Notified(PRESSURE))?;
     let level = answer.u64(0).ok_or_else(|| reason!("{PRESSURE}: expected 8 bytes, found {}", answer.bytes().len()))?;

@@ -67,7 +67,7 @@ mod tests {
     use crate::root::tree;
 
     #[test]
-    fn the_chosen_word_stands_in_brackets() {
+    fn the_selected_word_is_in_brackets() {
         assert_eq!(chosen("always [madvise] never").unwrap(), "madvise");
         assert!(chosen("always").is_err());
     }

@@ -1,8 +1,8 @@
-//! What the numbers were measured on: machine, limits, state, versions, variables.
+//! The environment of a measurement: machine, limits, state, versions, variables.
 //!
-//! On Linux everything comes from text files below one root ([`Root`]), so that the readers run on recorded trees in
-//! tests; on macOS it comes from the system's calls, behind one edge for the same purpose. What cannot be read is `null`, and the `reasons` of the same object say why.
-//! Nothing here judges: see [`analyse::warnings`].
+//! On Linux everything comes from text files below one [`Root`], on macOS from system calls behind one interface, so tests run on
+//! recorded trees and recorded answers. A figure that cannot be read is `null`, and `reasons` of the same object says why.
+//! `analyse` judges the figures.
 
 mod conditions;
 mod control_groups;
@@ -36,7 +36,7 @@ pub use processor::{read as read_processor, throttle_events_now};
 pub use state::{CpuTimes, read as read_state};
 pub use variables::{names_a_secret, read as read_variables, without_credentials};
 
-/// Reads the machine and its state; takes about a tenth of a second, because load and steal are sampled for that long.
+/// Reads the machine and its state. It takes about a tenth of a second, during which load and steal are sampled.
 pub fn capture(engines: &[engine_api::Identity]) -> Environment {
     Environment { engines: engines.to_vec(), variables: read_variables(std::env::vars_os()), ..machine() }
 }
@@ -56,7 +56,7 @@ pub fn read(root: &Root) -> Environment {
 
 #[cfg(target_os = "macos")]
 fn machine() -> Environment {
-    macos::watched(&crate::macos::Kernel)
+    macos::sampled(&crate::macos::Kernel)
 }
 
 #[cfg(not(target_os = "macos"))]
@@ -67,7 +67,7 @@ fn machine() -> Environment {
     found
 }
 
-/// Takes a value that was found, or notes why it was not.
+/// The value, or `None` with a note of the reason.
 fn noted<T>(reasons: &mut Reasons, field: &str, found: Result<T, Reason>) -> Option<T> {
     found.map_err(|reason| reasons.insert(field.to_owned(), reason.into())).ok()
 }

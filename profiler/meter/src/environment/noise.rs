@@ -4,7 +4,7 @@ use record::Reason;
 use statistics::percentile;
 use traces::{Nanos, clock};
 
-/// Pieces of work.
+/// Number of pieces of work.
 const PIECES: usize = 400;
 /// Rounds of one piece, each a chain of six dependent operations: about half a millisecond on a processor of 3 GHz.
 const ROUNDS: u64 = 250_000;
@@ -12,20 +12,20 @@ const ROUNDS: u64 = 250_000;
 /// Times of equal pieces of work on one thread, in seconds.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Noise {
-    /// Half of them took no longer.
+    /// Median.
     pub p50_s: f64,
-    /// 99 of 100 took no longer.
+    /// 99th percentile.
     pub p99_s: f64,
-    /// None took longer.
+    /// Maximum.
     pub max_s: f64,
-    /// The clock's smallest step.
+    /// Resolution of the clock.
     pub clock_step: Nanos,
-    /// What one reading of the clock costs.
+    /// Cost of one reading of the clock.
     pub clock_read: Nanos,
 }
 
 impl Noise {
-    /// p99 / p50: 1 on a machine of one's own at a fixed frequency.
+    /// p99 / p50: 1 on an idle machine at a fixed frequency.
     pub fn p99_ratio(&self) -> f64 {
         self.p99_s / self.p50_s
     }
@@ -52,7 +52,7 @@ pub fn noise() -> Result<Noise, Reason> {
 
 fn timed(seed: u64) -> f64 {
     let start = clock::now();
-    // Xorshift (Marsaglia, 2003): nothing to vectorise, nothing to shorten, nothing to wait for.
+    // Xorshift (Marsaglia, 2003): it cannot be vectorised or shortened, and does not wait for memory.
     let mut x = seed + 1;
     for _ in 0..ROUNDS {
         x ^= x << 13;

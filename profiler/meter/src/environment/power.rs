@@ -1,4 +1,4 @@
-//! Where the power comes from: processors slow down on batteries.
+//! The power source: processors are slower on batteries.
 
 use crate::root::Root;
 use record::Reason;
@@ -12,7 +12,7 @@ pub fn read(root: &Root) -> Power {
     let mut mains = None;
     let mut discharging = None;
     let mut charge = Err(Reason::new("no battery"));
-    let mut none = format!("{SUPPLIES}: shows no supply");
+    let mut none = format!("{SUPPLIES}: has no supply");
     let names = root.names(SUPPLIES).unwrap_or_else(|why| {
         none = why.into();
         Vec::new()

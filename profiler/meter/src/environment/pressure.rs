@@ -1,4 +1,4 @@
-//! Pressure stall information: for how long tasks waited because processors, memory or storage did not suffice.
+//! Pressure stall information: how long tasks waited for processors, memory or storage.
 
 use super::noted;
 use crate::root::Root;
@@ -22,11 +22,11 @@ pub fn read(root: &Root) -> Pressure {
 /// One total: `some` or `full` of `cpu`, `memory` or `io`.
 ///
 /// # Errors
-/// Where the kernel does not tell.
+/// When the kernel does not report it.
 pub fn one(root: &Root, resource: &str, kind: &str) -> Result<f64, Reason> {
     let path = format!("/proc/pressure/{resource}");
     let text = root.text(&path).map_err(|reason| {
-        reason!("{reason}: the kernel is older than 4.20 or was started without pressure information (`psi=1` on its command line turns it on)")
+        reason!("{reason}: the kernel is older than 4.20, or pressure information is off (boot with `psi=1`)")
     })?;
     total(&text, kind).ok_or_else(|| reason!("{path}: has no total of \"{kind}\""))
 }

@@ -18,7 +18,7 @@ pub fn read(root: &Root) -> Processor {
     let topology = noted(&mut reasons, "cores", topology(root));
     let flags = field(&info, "flags").or_else(|| field(&info, "Features")).unwrap_or_default();
     let flags: Vec<&str> = flags.split_whitespace().collect();
-    // The architecture of the tree, not of this program: recorded trees may be foreign.
+    // The architecture of the tree, not of this program: a recorded tree may be of another one.
     let architecture = if flags.contains(&"asimd") { "aarch64" } else { "x86_64" };
     let frequency = |name: &str| root.number::<u64>(&format!("{CPUS}/cpu0/cpufreq/{name}")).map(|khz| khz * 1000);
     let now = frequency("scaling_cur_freq").or_else(|why| {
@@ -68,18 +68,18 @@ fn model(info: &str) -> Result<String, Reason> {
     }
     match (field(info, "CPU implementer"), field(info, "CPU part")) {
         (Some(implementer), Some(part)) => Ok(format!("Arm implementer {implementer}, part {part}")),
-        _ => Err(Reason::new("/proc/cpuinfo: names no model")),
+        _ => Err(Reason::new("/proc/cpuinfo: has no model name")),
     }
 }
 
-/// Counts distinct (package, core) pairs of the processors that are on line.
+/// Counts distinct (package, core) pairs of the online processors.
 fn topology(root: &Root) -> Result<Topology, Reason> {
     let mut sockets = BTreeSet::new();
     let mut cores = BTreeSet::new();
     let mut threads = 0;
     for cpu in processors(root)? {
         let id = |name: &str| root.number::<i64>(&format!("{CPUS}/{cpu}/topology/{name}"));
-        // A processor that is off line has no topology.
+        // An offline processor has no topology.
         let Ok(core) = id("core_id") else { continue };
         let package = id("physical_package_id")?;
         threads += 1;
@@ -97,7 +97,7 @@ fn processors(root: &Root) -> Result<Vec<String>, Reason> {
     Ok(root.names(CPUS)?.into_iter().filter(numbered).collect())
 }
 
-/// An instance is told from another by the processors that share it.
+/// Instances of a cache are distinguished by the processors that share them.
 fn caches(root: &Root) -> Result<Vec<Cache>, Reason> {
     let mut found: BTreeMap<(u32, String, u64), BTreeSet<String>> = BTreeMap::new();
     for cpu in processors(root)? {
@@ -119,7 +119,7 @@ fn caches(root: &Root) -> Result<Vec<Cache>, Reason> {
         .collect())
 }
 
-/// The line of the largest cache that the first processor shows.
+/// The cache line size of the last cache level of the first processor.
 fn cache_line(root: &Root) -> Option<u64> {
     let line = |index: u32| root.number(&format!("{CPUS}/cpu0/cache/index{index}/coherency_line_size")).ok();
     (0..8).rev().find_map(line).filter(|&bytes| bytes > 0)
@@ -151,7 +151,7 @@ pub fn throttle_events_now() -> Result<u64, Reason> {
     throttle_events(&Root::system())
 }
 
-/// Per-core counts are summed; a package event is counted by each of its cores, so those are left out.
+/// The sum of the counts per core. Package events are left out because each core counts them.
 fn throttle_events(root: &Root) -> Result<u64, Reason> {
     let mut sum = None;
     for cpu in processors(root)? {

@@ -1,4 +1,4 @@
-//! The machine's state when a run began: load, steal, processor time of others.
+//! The machine's state at the start of a run: load, steal, use of the processors.
 
 use record::environment::State;
 use traces::{Nanos, clock};
@@ -7,7 +7,7 @@ use super::noted;
 use crate::root::Root;
 use record::{Reason, Reasons};
 
-/// How long load and steal are watched.
+/// How long load and steal are sampled.
 pub(super) const WATCH: Nanos = Nanos::from_millis(100);
 
 /// Processor time by kind, in the kernel's ticks, all processors.
@@ -17,7 +17,7 @@ pub struct CpuTimes {
     pub total: u64,
     /// Idle and waiting for I/O.
     pub idle: u64,
-    /// Taken away by the hypervisor.
+    /// Taken by the hypervisor.
     pub steal: u64,
 }
 
@@ -26,22 +26,22 @@ impl CpuTimes {
     /// part of user time already.
     ///
     /// # Errors
-    /// The reason, where the line is not as expected.
+    /// When the line has another form.
     pub fn parse(stat: &str) -> Result<Self, Reason> {
         let line = stat.lines().next().and_then(|line| line.strip_prefix("cpu "));
         let ticks: Vec<u64> = line.unwrap_or_default().split_whitespace().map_while(|tick| tick.parse().ok()).collect();
         if ticks.len() < 8 {
-            return Err(Reason::new("/proc/stat: expected eight numbers behind \"cpu\""));
+            return Err(Reason::new("/proc/stat: expected eight numbers after \"cpu\""));
         }
         Ok(Self { total: ticks[..8].iter().sum(), idle: ticks[3] + ticks[4], steal: ticks[7] })
     }
 
-    /// Share of the time since `before` that the hypervisor took away; `None` where no tick has passed.
+    /// Share of the time since `before` that the hypervisor took; `None` where no tick has passed.
     pub fn steal_share(self, before: Self) -> Option<f64> {
         share(self.steal.saturating_sub(before.steal), self.total.saturating_sub(before.total))
     }
 
-    /// Share of the time since `before` that was neither idle nor taken away.
+    /// Share of the time since `before` that was neither idle nor taken by the hypervisor.
     pub fn busy_share(self, before: Self) -> Option<f64> {
         let unused = (self.idle + self.steal).saturating_sub(before.idle + before.steal);
         let total = self.total.saturating_sub(before.total);
@@ -80,15 +80,15 @@ pub fn read(root: &Root) -> State {
     }
 }
 
-/// Watches the processors for a tenth of a second and fills in what happened.
-#[cfg_attr(target_os = "macos", allow(dead_code, reason = "macOS is watched by its own calls"))]
+/// Samples the processors for a tenth of a second.
+#[cfg_attr(target_os = "macos", allow(dead_code, reason = "macOS has its own calls"))]
 pub(super) fn watch(root: &Root, state: &mut State) {
     let times = || root.text("/proc/stat").and_then(|text| CpuTimes::parse(&text));
     let watched = times().and_then(|before| {
         clock::sleep(WATCH);
         Ok((before, times()?))
     });
-    let short = || Reason::new("no tick passed while it was watched");
+    let short = || Reason::new("no tick passed during the sampling");
     for field in ["steal_now", "busy_now"] {
         state.reasons.remove(field);
     }

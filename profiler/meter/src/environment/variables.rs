@@ -1,10 +1,10 @@
-//! Environment variables that change what is measured, with everything that looks like a secret left out.
+//! Environment variables that may affect a measurement, without secrets.
 
 use record::environment::Variables;
 use std::ffi::OsString;
 
-/// Names and beginnings of names that matter to an engine, an allocator, a loader or a download.
-const MATTERS: &[&str] = &[
+/// Names and prefixes of names that affect an engine, an allocator, a loader or a download.
+const RELEVANT: &[&str] = &[
     "ACCELERATE_",
     "BLIS_",
     "CANDLE_",
@@ -36,21 +36,21 @@ const MATTERS: &[&str] = &[
     "VECLIB_",
 ];
 
-/// These are spelled in both cases.
+/// Proxy variables, which exist in upper and lower case.
 const PROXIES: &[&str] = &["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"];
 
-/// Words in a name that announce a secret.
+/// Words in the names of secrets.
 const SECRETS: &[&str] = &["AUTH", "COOKIE", "CREDENTIAL", "KEY", "PASS", "PRIVATE", "SECRET", "SESSION", "TOKEN"];
 
-/// Names with such a word that hold no secret.
+/// Names with such a word that are not secrets.
 const HARMLESS: &[&str] = &["TOKENIZERS_PARALLELISM", "RAYON_RS_NUM_CPUS", "KMP_AFFINITY"];
 
-/// Picks what matters.
+/// Selects the variables that may affect a measurement.
 pub fn read(variables: impl Iterator<Item = (OsString, OsString)>) -> Variables {
     let mut found = Variables::default();
     for (name, value) in variables {
         let (name, value) = (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned());
-        if !matters(&name) {
+        if !is_relevant(&name) {
             continue;
         }
         if names_a_secret(&name) {
@@ -63,17 +63,17 @@ pub fn read(variables: impl Iterator<Item = (OsString, OsString)>) -> Variables 
     found
 }
 
-fn matters(name: &str) -> bool {
-    MATTERS.iter().any(|start| name.starts_with(start)) || PROXIES.iter().any(|proxy| name.eq_ignore_ascii_case(proxy))
+fn is_relevant(name: &str) -> bool {
+    RELEVANT.iter().any(|start| name.starts_with(start)) || PROXIES.iter().any(|proxy| name.eq_ignore_ascii_case(proxy))
 }
 
-/// Whether a variable or an option of this name is likely to hold a secret.
+/// Whether a variable or an option of this name is probably a secret.
 pub fn names_a_secret(name: &str) -> bool {
     let upper = name.to_uppercase();
     !HARMLESS.contains(&upper.as_str()) && SECRETS.iter().any(|word| upper.contains(word))
 }
 
-/// Leaves out what stands between `://` and `@` in every URL of a text, and the values of secret query parameters.
+/// Replaces user names and passwords in the URLs of a text, and the values of secret query parameters, by `***`.
 pub fn without_credentials(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -111,13 +111,13 @@ fn without_userinfo(url: &str) -> String {
 mod tests {
     use super::*;
 
-    fn picked(pairs: &[(&str, &str)]) -> Variables {
+    fn selected(pairs: &[(&str, &str)]) -> Variables {
         read(pairs.iter().map(|(name, value)| (OsString::from(name), OsString::from(value))))
     }
 
     #[test]
-    fn what_matters_is_kept() {
-        let found = picked(&[
+    fn relevant_variables_are_kept() {
+        let found = selected(&[
             ("RAYON_NUM_THREADS", "2"),
             ("HOME", "/home/x"),
             ("https_proxy", "http://proxy:3128"),
@@ -128,8 +128,8 @@ mod tests {
     }
 
     #[test]
-    fn secrets_are_named_and_not_shown() {
-        let found = picked(&[
+    fn names_of_secrets_are_kept_without_values() {
+        let found = selected(&[
             ("HF_TOKEN", "hf_abc"),
             ("HUGGINGFACE_API_KEY", "k"),
             ("LLAMA_SECRET", "s"),
@@ -152,6 +152,6 @@ mod tests {
 
     #[test]
     fn a_harmless_name_with_a_suspicious_word_is_kept() {
-        assert_eq!(picked(&[("TOKENIZERS_PARALLELISM", "false")]).kept.len(), 1);
+        assert_eq!(selected(&[("TOKENIZERS_PARALLELISM", "false")]).kept.len(), 1);
     }
 }

@@ -77,9 +77,9 @@ impl OwnProcess {
     }
 }
 
-/// CPU time of this process so far, in seconds; 0 where `getrusage` fails, which it cannot for this process.
-pub(super) fn cpu_seconds() -> f64 {
-    usage::read().map_or(0.0, |usage| usage.cpu_seconds())
+/// CPU time of this process so far, in seconds.
+pub(super) fn cpu_seconds() -> Result<f64, Reason> {
+    usage::read().map(|usage| usage.cpu_seconds()).ok_or_else(|| Reason::new("getrusage(RUSAGE_SELF) failed"))
 }
 
 /// CPU time of the calling thread so far, in seconds.

@@ -65,10 +65,10 @@ fn errno(error: &io::Error) -> Errno {
 }
 
 impl PerfSystem for LinuxPerf {
-    fn open(&mut self, event: &Attributes, whose: Target, leader: Option<EventHandle>) -> Result<EventHandle, Errno> {
+    fn open(&mut self, event: &Attributes, target: Target, leader: Option<EventHandle>) -> Result<EventHandle, Errno> {
         let mut builder = Builder::new(Raw::new(event.config).config1(event.config1).config2(event.config2));
         builder.inherit(true).exclude_kernel(event.exclude_kernel);
-        if let Target::Thread(id) = whose {
+        if let Target::Thread(id) = target {
             builder.observe_pid(id);
         }
         let attributes = builder.attrs_mut();

@@ -1,7 +1,7 @@
-//! Which counters this Mac has, and their values from one moment's answers.
+//! The counters that this Mac has, and their values.
 //!
-//! A counter that the kernel never counts (a virtual machine has no cycles, an older kernel no performance cores) is absent with
-//! the reason: its zeros would look like values.
+//! A counter that the kernel does not count (cycles on virtual machines, performance cores on older kernels) is absent with a
+//! reason, because its zeros would look like values.
 
 use record::{Reason, Reasons};
 use traces::{Nanos, clock};
@@ -16,14 +16,14 @@ use crate::counters::{
 
 /// `THSC_CPI` of xnu's bsd/sys/resource_private.h: instructions and cycles of the calling thread.
 const THREAD_COUNTS: u32 = 1;
-/// Where `getrusage` tells faults and switches: two times of 16 bytes, then words of 64 bits.
+/// Offsets of faults and switches in `struct rusage`: two times of 16 bytes, then words of 64 bits.
 pub(crate) const OWN_BYTES: usize = 144;
 pub(crate) const MINOR_FAULTS: usize = 64;
 pub(crate) const MAJOR_FAULTS: usize = 72;
 pub(crate) const VOLUNTARY: usize = 128;
 pub(crate) const INVOLUNTARY: usize = 136;
 
-/// What readings need to know.
+/// What is found out once and needed for each reading.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct RusageContext {
     pub(super) pid: u32,
@@ -31,7 +31,7 @@ pub(super) struct RusageContext {
     pub(super) timebase: Timebase,
 }
 
-/// Splits the counters that were asked for: those that can be read, in their order; the others go to `absent`.
+/// The requested counters that can be read, in their order; `absent` gets the reasons for the others.
 pub(super) fn offered(
     system: &dyn System,
     wanted: &[&'static Counter],
@@ -66,12 +66,12 @@ fn exists(system: &dyn System, counter: &Counter, first: &Rusage, context: Rusag
         }
         Source::Macos(MacosFigure::Footprint | MacosFigure::Pageins) => Ok(()),
         Source::Macos(MacosFigure::Compressed) => {
-            TaskMemory::read(system)?.compressed.map(|_| ()).ok_or_else(|| Reason::new("task_info does not tell it"))
+            TaskMemory::read(system)?.compressed.map(|_| ()).ok_or_else(|| Reason::new("task_info does not report it"))
         }
         Source::Macos(which) => {
             if context.version == Version::Four {
                 return Err(reason!(
-                    "{name} needs proc_pid_rusage in version 6, and this kernel answers version 4: macOS 13 has it"
+                    "{name} needs proc_pid_rusage version 6 (macOS 13 or later), and this kernel has version 4"
                 ));
             }
             match which {
@@ -82,13 +82,13 @@ fn exists(system: &dyn System, counter: &Counter, first: &Rusage, context: Rusag
         }
         Source::Usage(_) => Ok(()),
         _ => Err(reason!(
-            "{name}: macOS gives it to root only, through a private interface that is not used here; \
-             cycles and instructions need no rights"
+            "{name}: macOS reports it to root only, through a private interface that is not used here; \
+             cycles and instructions need no permission"
         )),
     }
 }
 
-/// A process that has come this far has run for a while: no cycles means that none are counted.
+/// This process has run for a while, so zero cycles mean that the kernel does not count them.
 fn counts(first: &Rusage) -> Result<(), Reason> {
     match first.field(Field::Cycles) {
         Some(cycles) if cycles > 0 => Ok(()),
@@ -99,7 +99,7 @@ fn counts(first: &Rusage) -> Result<(), Reason> {
 fn two_kinds(system: &dyn System, name: &str) -> Result<(), Reason> {
     match sysctl::number(system, "hw.nperflevels") {
         Ok(levels) if levels > 1 => Ok(()),
-        _ => Err(reason!("{name}: this processor has one kind of cores only")),
+        _ => Err(reason!("{name}: this processor has only one kind of cores")),
     }
 }
 
@@ -113,7 +113,7 @@ fn thread_counts(system: &dyn System) -> Result<(u64, u64), Reason> {
     }
 }
 
-/// The answers of one moment: those that the counters need, each asked once.
+/// The answers that the counters of one reading need, each asked for once.
 struct Answers<'a> {
     system: &'a dyn System,
     timebase: Timebase,
@@ -123,7 +123,7 @@ struct Answers<'a> {
     at: Nanos,
 }
 
-/// Fills a reading. What the system refused is not valid.
+/// Fills in a reading. Values that the system refused are invalid.
 pub(super) fn fill(system: &dyn System, context: RusageContext, counters: &[&'static Counter], reading: &mut Reading) {
     let need = |wanted: fn(&Source) -> bool| counters.iter().any(|counter| wanted(&counter.source));
     let is_own = |source: &Source| {
@@ -147,11 +147,12 @@ pub(super) fn fill(system: &dyn System, context: RusageContext, counters: &[&'st
         thread: if need(is_thread) { thread_counts(system).ok() } else { None },
         at: clock::now(),
     };
-    for (tick, counter) in reading.counters.iter_mut().take(MAX_COUNTERS).zip(counters) {
+    for (value_slot, counter) in reading.counters.iter_mut().take(MAX_COUNTERS).zip(counters) {
         let value = answers.value(counter.source);
-        // Coarse accounts carry the time, by which the meter knows intervals that are too short for them.
+        // Readings of coarse counters have times, from which intervals that are too short are recognised.
         let time = if counter.coarse().is_some() { answers.at.0 } else { 0 };
-        *tick = CounterReading { value: value.unwrap_or(0), enabled: time, running: time, valid: value.is_some() };
+        *value_slot =
+            CounterReading { value: value.unwrap_or(0), enabled: time, running: time, valid: value.is_some() };
     }
 }
 

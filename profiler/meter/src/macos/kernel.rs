@@ -1,6 +1,6 @@
-//! The system calls of macOS, each in a safe function that fills bytes. Nothing here interprets them.
+//! The system calls of macOS, each in a safe function that fills bytes. Other modules interpret the bytes.
 //!
-//! The layouts that the readers rely on are held against those of `libc` and `mach2` by the compiler, at the foot.
+//! Assertions at the end compare the layouts that the readers rely on with those of `libc` and `mach2` at compile time.
 
 #![allow(unsafe_code, reason = "Mach, libproc and notify have no safe wrappers")]
 
@@ -22,7 +22,7 @@ unsafe extern "C" {
     fn qos_class_self() -> u32;
 }
 
-/// The kernel that this runs on.
+/// The kernel of this Mac.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Kernel;
 
@@ -66,9 +66,9 @@ fn process_id(pid: u32) -> Result<c_int, Refusal> {
 fn rusage(pid: u32, version: u8, answer: &mut [u8]) -> Result<usize, Refusal> {
     let pid = process_id(pid)?;
     let size = if version >= 6 { super::rusage::BYTES } else { super::rusage::BYTES_V4 };
-    // Words, so that the structure lies as aligned as its own type.
+    // Words, so that the buffer has the alignment of the structure.
     let mut words = [0_u64; super::rusage::BYTES / 8];
-    // SAFETY: the buffer has room for version 6, of which version 4 is a prefix, and lives through the call.
+    // SAFETY: the buffer has space for version 6, of which version 4 is a prefix, and lives through the call.
     let code = unsafe { libc::proc_pid_rusage(pid, c_int::from(version), words.as_mut_ptr().cast()) };
     if code != 0 {
         return Err(errno());
@@ -80,20 +80,20 @@ fn rusage(pid: u32, version: u8, answer: &mut [u8]) -> Result<usize, Refusal> {
 }
 
 fn children(pid: u32, answer: &mut [u8]) -> Result<usize, Refusal> {
-    let room = c_int::try_from(answer.len()).unwrap_or(c_int::MAX);
-    // SAFETY: `room` is the length of the buffer, which lives through the call; process ids need no alignment to be copied.
-    let bytes = unsafe { libc::proc_listpids(CHILDREN_OF, pid, answer.as_mut_ptr().cast(), room) };
+    let length = c_int::try_from(answer.len()).unwrap_or(c_int::MAX);
+    // SAFETY: `length` is that of the buffer, which lives through the call; process ids need no alignment to be copied.
+    let bytes = unsafe { libc::proc_listpids(CHILDREN_OF, pid, answer.as_mut_ptr().cast(), length) };
     usize::try_from(bytes).map_err(|_| errno())
 }
 
 fn process(pid: u32, answer: &mut [u8]) -> Result<usize, Refusal> {
     let pid = process_id(pid)?;
-    // Words, so that the structure lies as aligned as its own type.
+    // Words, so that the buffer has the alignment of the structure.
     let mut words = [0_u64; size_of::<libc::proc_taskallinfo>() / 8];
-    let room = size_of::<libc::proc_taskallinfo>() as c_int;
-    // SAFETY: `room` is the size of the buffer, which lives through the call.
-    let filled = unsafe { libc::proc_pidinfo(pid, libc::PROC_PIDTASKALLINFO, 0, words.as_mut_ptr().cast(), room) };
-    if filled == room { put(answer, &words.map(u64::to_ne_bytes).concat()) } else { Err(errno()) }
+    let length = size_of::<libc::proc_taskallinfo>() as c_int;
+    // SAFETY: `length` is the size of the buffer, which lives through the call.
+    let filled = unsafe { libc::proc_pidinfo(pid, libc::PROC_PIDTASKALLINFO, 0, words.as_mut_ptr().cast(), length) };
+    if filled == length { put(answer, &words.map(u64::to_ne_bytes).concat()) } else { Err(errno()) }
 }
 
 fn own_usage(answer: &mut [u8]) -> Result<usize, Refusal> {
@@ -103,7 +103,7 @@ fn own_usage(answer: &mut [u8]) -> Result<usize, Refusal> {
     if code == 0 { put(answer, &usage.map(u64::to_ne_bytes).concat()) } else { Err(errno()) }
 }
 
-/// Mach tells lengths in words of 32 bits.
+/// Mach gives lengths in words of 32 bits.
 const MOST_WORDS: usize = 128;
 
 fn task(flavor: u32, answer: &mut [u8]) -> Result<usize, Refusal> {
@@ -145,7 +145,7 @@ fn words(answer: &mut [u8], call: impl FnOnce(*mut c_int, *mut u32) -> c_int) ->
     Ok(bytes)
 }
 
-/// A function that this system's libraries may lack.
+/// The address of a function that the system's libraries may lack.
 fn symbol(name: &CStr) -> Result<*mut c_void, Refusal> {
     // SAFETY: the name ends in a zero; the default handle searches what is loaded.
     let found = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) };
@@ -215,7 +215,7 @@ fn thread_time(answer: &mut [u8]) -> Result<usize, Refusal> {
 
 fn load(answer: &mut [u8]) -> Result<usize, Refusal> {
     let mut load = [0_f64; 3];
-    // SAFETY: `load` has room for the three numbers that are asked for.
+    // SAFETY: `load` has space for the three numbers that are asked for.
     let found = unsafe { libc::getloadavg(load.as_mut_ptr(), 3) };
     if found == 3 { put(answer, &load.map(f64::to_ne_bytes).concat()) } else { Err(Refusal::Absent) }
 }
@@ -235,7 +235,7 @@ fn notified(name: &str, answer: &mut [u8]) -> Result<usize, Refusal> {
     if code == 0 { put(answer, &state.to_ne_bytes()) } else { Err(Refusal::Absent) }
 }
 
-/// What the readers take for granted, as `libc` and `mach2` have it.
+/// The layouts of `libc` and `mach2` that the readers rely on.
 mod layout {
     use std::mem::offset_of;
 

@@ -1,6 +1,6 @@
 //! Memory of this process (`task_info(TASK_VM_INFO)`) and of the machine (`host_statistics64(HOST_VM_INFO64)`, swap).
 //!
-//! The footprint, what Activity Monitor shows, leaves out clean pages of files: mapped weights are resident but not in it.
+//! The footprint, which Activity Monitor shows, excludes clean file pages: mapped weights are resident but not part of it.
 //! Compressed pages are in the footprint but not resident.
 
 use super::rusage::{Field, Rusage};
@@ -12,7 +12,7 @@ use record::Reason;
 /// `TASK_VM_INFO` of mach/task_info.h, and the bytes of its structure that are read.
 pub(crate) const TASK_VM_INFO: u32 = 22;
 pub(crate) const TASK_VM_BYTES: usize = 176;
-/// Where its fields lie; the structure is packed to 32 bits.
+/// Offsets of its fields; the structure is packed to 32 bits.
 pub(crate) const RESIDENT: usize = 16;
 pub(crate) const EXTERNAL: usize = 64;
 pub(crate) const COMPRESSED: usize = 120;
@@ -28,33 +28,33 @@ pub(crate) const COMPRESSOR_PAGES: usize = 128;
 /// `HOST_CPU_LOAD_INFO`: ticks of user, system, idle and nice, 32 bits each.
 pub(crate) const HOST_CPU_LOAD_INFO: u32 = 3;
 
-/// What this task's memory is.
+/// Memory of this task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct TaskMemory {
     /// In physical memory.
     pub(crate) resident: u64,
     /// Of that, backed by files.
     pub(crate) file: u64,
-    /// Held by the compressor, in bytes before compression.
+    /// Compressed memory, in bytes before compression.
     pub(crate) compressed: Option<u64>,
-    /// What the kernel charges to the process; newer kernels than macOS 10.9 tell it.
+    /// What the kernel charges to the process; reported since macOS 10.9.
     pub(crate) footprint: Option<u64>,
 }
 
 impl TaskMemory {
-    /// Asks.
+    /// Reads it.
     ///
     /// # Errors
-    /// The reason.
+    /// When the call fails or its answer is too short.
     pub(crate) fn read(system: &dyn System) -> Result<Self, Reason> {
         let answer: Answer<TASK_VM_BYTES> = Answer::to(system, Question::Task(TASK_VM_INFO))?;
-        let short = || format!("task_info: its answer of {} bytes tells no resident memory", answer.bytes().len());
+        let short = || format!("task_info: its answer of {} bytes has no resident memory", answer.bytes().len());
         let resident = answer.u64(RESIDENT).ok_or_else(short)?;
         let file = answer.u64(EXTERNAL).ok_or_else(short)?.min(resident);
         Ok(Self { resident, file, compressed: answer.u64(COMPRESSED), footprint: answer.u64(FOOTPRINT) })
     }
 
-    /// As the meter tells it. `peak` is the largest resident memory that was read, `usage` tells the kernel's own peak.
+    /// The meter's figures. `peak` is the largest resident memory that was read; `usage` has the kernel's peak of the footprint.
     pub(crate) fn with_peak(self, peak: u64, usage: Option<&Rusage>) -> Memory {
         Memory {
             resident: self.resident,
@@ -71,27 +71,27 @@ impl TaskMemory {
 /// The machine's memory, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct MachineMemory {
-    /// What programs can have without swapping.
+    /// Memory that programs can allocate without swapping.
     pub(crate) available: u64,
-    /// What the compressor takes.
+    /// Memory that the compressor uses.
     pub(crate) compressor: Option<u64>,
 }
 
 impl MachineMemory {
-    /// Asks.
+    /// Reads it.
     ///
     /// ```text
     /// available = (free + inactive) x page size        free pages include those of read-ahead ("speculative")
     /// ```
     ///
     /// # Errors
-    /// The reason.
+    /// When a call fails or its answer is too short.
     pub(crate) fn read(system: &dyn System) -> Result<Self, Reason> {
         let page = sysctl::number(system, "hw.pagesize")?;
         let answer: Answer<HOST_VM_BYTES> = Answer::to(system, Question::Host(HOST_VM_INFO64))?;
         let pages = |offset| answer.u32(offset).map(u64::from);
         let (free, inactive) = pages(FREE_PAGES).zip(pages(INACTIVE_PAGES)).ok_or_else(|| {
-            reason!("host_statistics64: its answer of {} bytes counts no free pages", answer.bytes().len())
+            reason!("host_statistics64: its answer of {} bytes has no count of free pages", answer.bytes().len())
         })?;
         Ok(Self {
             available: (free + inactive).saturating_mul(page),
@@ -103,7 +103,7 @@ impl MachineMemory {
 /// Swap in bytes: all of it, and what is in use. `struct xsw_usage`: total, available, used.
 ///
 /// # Errors
-/// The reason.
+/// When the call fails or its answer is too short.
 pub(crate) fn swap(system: &dyn System) -> Result<(u64, u64), Reason> {
     let answer: Answer<32> = Answer::to(system, Question::Value("vm.swapusage"))?;
     answer
@@ -115,7 +115,7 @@ pub(crate) fn swap(system: &dyn System) -> Result<(u64, u64), Reason> {
 /// The machine's processor ticks: busy, all.
 ///
 /// # Errors
-/// The reason.
+/// When the call fails or its answer is too short.
 pub(crate) fn processor_ticks(system: &dyn System) -> Result<(u64, u64), Reason> {
     let answer: Answer<16> = Answer::to(system, Question::Host(HOST_CPU_LOAD_INFO))?;
     let ticks = |place: usize| {
@@ -143,13 +143,13 @@ mod tests {
     }
 
     #[test]
-    fn an_old_kernel_tells_less() {
+    fn an_old_kernel_reports_less() {
         let words = [(RESIDENT, 500), (EXTERNAL, 400)];
         let system = Recorded::default().with(Question::Task(TASK_VM_INFO), structure(80, &words));
         let memory = TaskMemory::read(&system).unwrap();
         assert_eq!((memory.resident, memory.footprint, memory.compressed), (500, None, None));
         let system = Recorded::default().with(Question::Task(TASK_VM_INFO), vec![0; 8]);
-        insta::assert_snapshot!(TaskMemory::read(&system).unwrap_err(), @"task_info: its answer of 8 bytes tells no resident memory");
+        insta::assert_snapshot!(TaskMemory::read(&system).unwrap_err(), @"task_info: its answer of 8 bytes has no resident memory");
         let system = Recorded::default().refusing(Question::Task(TASK_VM_INFO), super::super::system::Refusal::Mach(4));
         insta::assert_snapshot!(TaskMemory::read(&system).unwrap_err(), @"task_info, flavor 22: refused with Mach error 4");
     }

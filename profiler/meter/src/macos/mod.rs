@@ -1,9 +1,9 @@
-//! The instruments of macOS: `proc_pid_rusage` (version 6, else 4), `task_info`, `getrusage`, `thread_selfcounts`. No root,
-//! no entitlement.
+//! The instruments of macOS: `proc_pid_rusage` (version 6, else 4), `task_info`, `getrusage`, `thread_selfcounts`. They need
+//! neither root nor an entitlement.
 //!
-//! Everything here stands behind one edge, [`System`], and runs in tests on every system; what only macOS compiles is `kernel`
-//! (the calls) and `here` (this Mac as the meter's platform). There is no high-water mark of resident memory that can be
-//! reset, so the peak of a request is the largest resident size that was read; the footprint has one.
+//! All questions to the system go through [`System`], so tests run on recorded answers on every system. Only macOS compiles
+//! `kernel` and `power` (the calls) and the functions that use them. The kernel's peak of resident memory cannot be reset, so
+//! the peak of a request is the largest resident size that was read; the peak of the footprint can be reset.
 
 mod counters;
 #[cfg(target_os = "macos")]
@@ -33,15 +33,15 @@ use memory::TaskMemory;
 use rusage::{Field, Rusage};
 use system::{Answer, Question, System};
 
-/// How this process is read.
+/// Reads the accounting of this process.
 #[derive(Debug)]
 pub(super) struct OwnProcess {
     system: Box<dyn System>,
     context: Result<RusageContext, Reason>,
     /// The largest resident memory that was read.
     peak: u64,
-    /// Whether the kernel's peak of the footprint begins at the last reset.
-    peak_is_ours: bool,
+    /// Whether the kernel's peak of the footprint was reset.
+    peak_was_reset: bool,
 }
 
 impl OwnProcess {
@@ -51,17 +51,17 @@ impl OwnProcess {
         Self::on(Box::new(Kernel), wanted, absent)
     }
 
-    /// Finds out what this system tells; returns the counters that can be read, the others are explained in `absent`.
+    /// Finds out which counters this system has and returns them; `absent` gets the reasons for the others.
     pub(super) fn on(
         system: Box<dyn System>,
         wanted: &[&'static Counter],
         absent: &mut Reasons,
     ) -> (Vec<&'static Counter>, Self) {
         let (present, context) = counters::offered(&*system, wanted, absent);
-        (present, Self { system, context, peak: 0, peak_is_ours: false })
+        (present, Self { system, context, peak: 0, peak_was_reset: false })
     }
 
-    /// Fills a reading: one `proc_pid_rusage`, and one call more for each other source that the counters need.
+    /// Fills in a reading: one `proc_pid_rusage`, and one more call for each other source that the counters need.
     pub(super) fn read(&mut self, counters: &[&'static Counter], reading: &mut Reading) {
         if let Ok(context) = self.context {
             counters::fill(&*self.system, context, counters, reading);
@@ -71,21 +71,21 @@ impl OwnProcess {
     pub(super) fn memory(&mut self) -> Result<Memory, Reason> {
         let found = TaskMemory::read(&*self.system)?;
         self.peak = self.peak.max(found.resident);
-        let usage = if self.peak_is_ours { self.usage().ok() } else { None };
+        let usage = if self.peak_was_reset { self.usage().ok() } else { None };
         Ok(found.with_peak(self.peak, usage.as_ref()))
     }
 
-    /// Resident memory begins anew with what there is; so does the kernel's peak of the footprint, where it can be reset.
+    /// Sets the peak to the present resident memory, and resets the kernel's peak of the footprint where possible.
     pub(super) fn reset_peak(&mut self) -> Result<(), Reason> {
         self.peak = 0;
         let reset: Result<Answer<1>, _> = Answer::to(&*self.system, Question::ResetFootprint);
-        self.peak_is_ours = reset.is_ok();
+        self.peak_was_reset = reset.is_ok();
         self.memory().map(|_| ())
     }
 
     pub(super) fn read_bytes(&mut self) -> Result<u64, Reason> {
         let bytes = self.usage()?.field(Field::BytesRead);
-        bytes.ok_or_else(|| Reason::new("proc_pid_rusage does not tell bytes read"))
+        bytes.ok_or_else(|| Reason::new("proc_pid_rusage does not report bytes read"))
     }
 
     fn usage(&self) -> Result<Rusage, Reason> {
@@ -94,7 +94,7 @@ impl OwnProcess {
     }
 }
 
-/// Reads memory for the timeline.
+/// Reads memory for a timeline.
 #[derive(Debug)]
 pub(super) struct MemoryReader {
     system: Box<dyn System>,
@@ -117,7 +117,7 @@ impl MemoryReader {
 }
 
 #[cfg(target_os = "macos")]
-pub(super) fn cpu_seconds() -> f64 {
+pub(super) fn cpu_seconds() -> Result<f64, Reason> {
     cpu_seconds_on(&Kernel)
 }
 
@@ -136,14 +136,12 @@ pub(super) fn machine_load() -> Result<MachineLoad, Reason> {
     machine_load_on(&Kernel)
 }
 
-/// CPU time of this process so far, in seconds; 0 where the system does not tell, which it does for the own process.
+/// CPU time of this process so far, in seconds.
 #[allow(clippy::cast_precision_loss, reason = "microseconds of CPU time stay far below 2^53")]
-fn cpu_seconds_on(system: &dyn System) -> f64 {
-    let read = || {
-        let (usage, _) = Rusage::first(system, std::process::id()).ok()?;
-        Some(rusage::Timebase::read(system).ok()?.micros(usage.ticks()?) as f64 / 1e6)
-    };
-    read().unwrap_or(0.0)
+fn cpu_seconds_on(system: &dyn System) -> Result<f64, Reason> {
+    let (usage, _) = Rusage::first(system, std::process::id())?;
+    let ticks = usage.ticks().ok_or_else(|| Reason::new("proc_pid_rusage does not report CPU time"))?;
+    Ok(rusage::Timebase::read(system)?.micros(ticks) as f64 / 1e6)
 }
 
 /// CPU time of the calling thread so far, in seconds.
@@ -153,7 +151,7 @@ fn thread_cpu_seconds_on(system: &dyn System) -> Option<f64> {
     Some(time(0)? + time(8)?)
 }
 
-/// The machine's load; Mach counts in hundredths of a second, and tells of no hypervisor.
+/// The machine's load. Mach counts in hundredths of a second and does not report steal.
 fn machine_load_on(system: &dyn System) -> Result<MachineLoad, Reason> {
     memory::processor_ticks(system).map(|(busy, total)| MachineLoad { busy, total, steal: 0, ticks_per_second: 100 })
 }

@@ -1,8 +1,8 @@
 //! Other processes, from `proc_pid_rusage`, `proc_pidinfo` and `proc_listpids`.
 //!
-//! The kernel tells them to the user of the process and to root. It does not tell voluntary switches from others, nor which of the
-//! resident memory is backed by files: what the footprint does not charge to the process is counted as that. Of the faults of
-//! children that a process has waited for it keeps the pageins only.
+//! The kernel reports them to the user of the process and to root. It does not separate voluntary from involuntary switches, nor
+//! anonymous memory from files: resident memory that is not in the footprint is counted as files. Of the faults of waited children
+//! it keeps only pageins.
 
 use super::rusage::{Field, Rusage, Timebase};
 use super::system::{Answer, Question, System};
@@ -14,42 +14,42 @@ pub(super) const PARENT: usize = 16;
 pub(super) const FAULTS: usize = 188;
 pub(super) const PAGEINS: usize = 192;
 pub(super) const THREADS: usize = 220;
-/// Room for so many children of one process, 32 bits each.
+/// Space for 1024 children of one process, 32 bits each.
 const CHILDREN_BYTES: usize = 4 * 1024;
 
-/// The processes that a system answers for.
+/// The processes of a system.
 #[derive(Debug)]
 pub(crate) struct Processes {
     system: Box<dyn System>,
 }
 
 impl Processes {
-    /// Those of this Mac.
+    /// The processes of this Mac.
     #[cfg(target_os = "macos")]
     pub(crate) fn system() -> Self {
         Self::on(Box::new(super::Kernel))
     }
 
-    /// Those of recorded answers.
+    /// The processes of recorded answers.
     fn on(system: Box<dyn System>) -> Self {
         Self { system }
     }
 
-    /// The processes of these numbers and their children.
+    /// The processes of these ids and their descendants.
     pub(crate) fn tree(&self, roots: &[u32]) -> Vec<ProcessSnapshot> {
         walk_tree(roots, |pid| self.snapshot(pid), |pid| self.children(pid))
     }
 
-    /// The process that listens on a port: not looked for here.
+    /// The process that listens on a port: not supported on macOS.
     #[cfg(target_os = "macos")]
-    #[allow(clippy::unused_self, reason = "the form that every platform has")]
+    #[allow(clippy::unused_self, reason = "all platforms have the same methods")]
     pub(crate) fn listener(&self, port: u16) -> Result<u32, record::Reason> {
         Err(reason!(
-            "which process listens on port {port} is not looked up on macOS: name it with --pid (`lsof -ti :{port} -sTCP:LISTEN` tells it)"
+            "the process that listens on port {port} cannot be looked up on macOS: name it with --pid (`lsof -ti :{port} -sTCP:LISTEN` prints it)"
         ))
     }
 
-    /// One process; `None` where there is none, or where this user may not see it.
+    /// One process; `None` where it does not exist or this user may not see it.
     pub(crate) fn snapshot(&self, pid: u32) -> Option<ProcessSnapshot> {
         let (usage, _) = Rusage::first(&*self.system, pid).ok()?;
         let task: Answer<BYTES> = Answer::to(&*self.system, Question::Process(pid)).ok()?;
@@ -82,8 +82,8 @@ impl Processes {
         })
     }
 
-    /// The kernel keeps no mark of another process's resident memory: the peak is the largest size that was read.
-    #[allow(clippy::unused_self, reason = "the same shape on every platform")]
+    /// The kernel has no peak of another process's resident memory: the peak is the largest size that was read.
+    #[allow(clippy::unused_self, reason = "all platforms have the same methods")]
     pub(crate) fn reset_peak(&self, _: u32) {}
 
     fn children(&self, pid: u32) -> Vec<u32> {
@@ -111,7 +111,7 @@ mod tests {
         bytes
     }
 
-    /// A server, 7, with a child, 8, that an older kernel tells of; 9 belongs to another user.
+    /// A server, 7, with a child, 8, whose answers are of version 4; 9 belongs to another user.
     fn recorded() -> Recorded {
         let server = rusage(&[
             (Field::UserTime, 24_000_000),
@@ -135,26 +135,26 @@ mod tests {
     }
 
     #[test]
-    fn a_family_is_walked_from_its_first_process() {
-        let family = Processes::on(Box::new(recorded())).tree(&[7, 8]);
-        assert_eq!(family.iter().map(|member| (member.pid, member.parent)).collect::<Vec<_>>(), [(7, 1), (8, 7)]);
-        let server = &family[0];
+    fn a_process_tree_is_read_from_its_first_process() {
+        let tree = Processes::on(Box::new(recorded())).tree(&[7, 8]);
+        assert_eq!(tree.iter().map(|member| (member.pid, member.parent)).collect::<Vec<_>>(), [(7, 1), (8, 7)]);
+        let server = &tree[0];
         assert_eq!(server.total, [1_500_000_000, 0, 40, 12, 40, 0]);
         assert_eq!(server.reaped, [500_000_000, 0, 0, 2, 0, 0]);
         assert_eq!((server.started, server.threads, server.switches.clone()), (5, 4, None));
         assert_eq!((server.memory.resident, server.memory.anonymous, server.memory.file), (900, 300, 600));
-        let child = &family[1];
+        let child = &tree[1];
         assert_eq!(child.total[1], 100_000_000);
-        assert_eq!((child.memory.anonymous, child.memory.file), (100, 0), "what is compressed is not resident");
+        assert_eq!((child.memory.anonymous, child.memory.file), (100, 0), "compressed memory is not resident");
     }
 
     #[test]
-    fn who_is_not_there_or_not_to_be_seen_is_left_out() {
+    fn absent_and_hidden_processes_are_left_out() {
         let processes = Processes::on(Box::new(recorded()));
         assert!(processes.snapshot(9).is_none() && processes.snapshot(12).is_none());
         assert!(processes.tree(&[9, 12]).is_empty());
         let before = processes.snapshot(7).unwrap();
         processes.reset_peak(7);
-        assert_eq!(processes.snapshot(7).unwrap(), before, "there is no mark to set back");
+        assert_eq!(processes.snapshot(7).unwrap(), before, "there is no peak to reset");
     }
 }

@@ -1,4 +1,4 @@
-//! A system of recorded answers, and the bytes of its structures, for tests.
+//! [`Recorded`]: a system of recorded answers for tests, and the bytes of system structures.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -6,22 +6,22 @@ use std::collections::VecDeque;
 use super::rusage::{BYTES, BYTES_V4, Field};
 use super::system::{Question, Refusal, System, put};
 
-/// An answer, or why there is none.
-type Given = Result<Vec<u8>, Refusal>;
+/// An answer or a refusal.
+type RecordedAnswer = Result<Vec<u8>, Refusal>;
 
-/// Answers by question. Several answers to one question come one after the other; the last one stays.
+/// Answers by question. Several answers to one question are answer_or_refusal in order; the last one is repeated.
 #[derive(Debug, Default)]
-pub(crate) struct Recorded(Vec<(Question<'static>, RefCell<VecDeque<Given>>)>);
+pub(crate) struct Recorded(Vec<(Question<'static>, RefCell<VecDeque<RecordedAnswer>>)>);
 
 impl Recorded {
     /// Adds an answer.
     pub(crate) fn with(self, question: Question<'static>, bytes: Vec<u8>) -> Self {
-        self.given(question, Ok(bytes))
+        self.add(question, Ok(bytes))
     }
 
     /// Adds a refusal.
     pub(crate) fn refusing(self, question: Question<'static>, refusal: Refusal) -> Self {
-        self.given(question, Err(refusal))
+        self.add(question, Err(refusal))
     }
 
     /// Adds the integer of a sysctl.
@@ -34,10 +34,10 @@ impl Recorded {
         self.with(Question::Value(name), [text.as_bytes(), &[0]].concat())
     }
 
-    fn given(mut self, question: Question<'static>, given: Given) -> Self {
+    fn add(mut self, question: Question<'static>, answer_or_refusal: RecordedAnswer) -> Self {
         match self.0.iter().find(|(asked, _)| *asked == question) {
-            Some((_, answers)) => answers.borrow_mut().push_back(given),
-            None => self.0.push((question, RefCell::new(VecDeque::from([given])))),
+            Some((_, answers)) => answers.borrow_mut().push_back(answer_or_refusal),
+            None => self.0.push((question, RefCell::new(VecDeque::from([answer_or_refusal])))),
         }
         self
     }

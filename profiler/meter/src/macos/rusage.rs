@@ -1,4 +1,4 @@
-//! What `proc_pid_rusage` tells of a process: the layout of its structure, its two versions, its units.
+//! `proc_pid_rusage`: the layout of its structure, its two versions, its units.
 //!
 //! `struct rusage_info_v6` of xnu's bsd/sys/resource.h is 16 bytes of UUID and 56 words of 64 bits; version 4 is its first 35.
 //! Times are in Mach ticks, which on Apple Silicon are not nanoseconds.
@@ -9,7 +9,7 @@ use record::Reason;
 /// Bytes of the structure in version 6 and in version 4.
 pub(crate) const BYTES: usize = 464;
 pub(crate) const BYTES_V4: usize = 296;
-/// What lies before the first word.
+/// Bytes before the first word.
 const UUID: usize = 16;
 
 /// A word of the structure, by its place.
@@ -38,7 +38,7 @@ pub(crate) enum Field {
 }
 
 impl Field {
-    /// Where it lies in the structure, in bytes.
+    /// Its offset in the structure, in bytes.
     pub(crate) const fn offset(self) -> usize {
         UUID + 8 * self as usize
     }
@@ -48,7 +48,7 @@ impl Field {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Rusage(Answer<BYTES>);
 
-/// Which version the kernel answers; asked once, so that a reading is one call.
+/// The version that the kernel has. It is found out once, so that a reading is one call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Version {
     Six,
@@ -62,20 +62,20 @@ impl Version {
 }
 
 impl Rusage {
-    /// Asks in version 6, and where the kernel does not know it (before macOS 13) in version 4.
+    /// Reads version 6, or version 4 where the kernel does not have it (before macOS 13).
     ///
     /// # Errors
-    /// The reason that version 4 was refused.
+    /// When version 4 is refused too.
     pub(crate) fn first(system: &dyn System, pid: u32) -> Result<(Self, Version), Reason> {
         Self::read(system, pid, Version::Six)
             .map(|found| (found, Version::Six))
             .or_else(|_| Ok((Self::read(system, pid, Version::Four)?, Version::Four)))
     }
 
-    /// Asks in this version.
+    /// Reads this version.
     ///
     /// # Errors
-    /// The reason of the refusal, or that the answer is too short.
+    /// When the call is refused or its answer has another length.
     pub(crate) fn read(system: &dyn System, pid: u32, version: Version) -> Result<Self, Reason> {
         let answer = Answer::to(system, Question::Rusage { pid, version: version.number() })?;
         let (expected, found) = (if version == Version::Six { BYTES } else { BYTES_V4 }, answer.bytes().len());
@@ -100,7 +100,7 @@ impl Rusage {
         Some(self.field(Field::PerformanceUserTime)?.saturating_add(self.field(Field::PerformanceSystemTime)?))
     }
 
-    /// `efficiency = all - performance`: the structure tells all cores and performance cores.
+    /// `efficiency = all - performance`: the structure has figures of all cores and of performance cores.
     pub(crate) fn efficiency(&self, all: Field, performance: Field) -> Option<u64> {
         self.field(all)?.checked_sub(self.field(performance)?)
     }
@@ -114,10 +114,10 @@ pub(crate) struct Timebase {
 }
 
 impl Timebase {
-    /// Asks.
+    /// Reads it.
     ///
     /// # Errors
-    /// The reason; without a timebase there are no times.
+    /// When the call fails; times cannot be converted then.
     pub(crate) fn read(system: &dyn System) -> Result<Self, Reason> {
         let answer: Answer<8> = Answer::to(system, Question::Timebase)?;
         match (answer.u32(0), answer.u32(4)) {
@@ -144,7 +144,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn version_six_tells_performance_cores_and_energy() {
+    fn version_six_has_performance_cores_and_energy() {
         let bytes = rusage(&[(Field::Cycles, 900), (Field::PerformanceCycles, 700), (Field::EnergyNanojoules, 5)]);
         let system = Recorded::default().with(Question::Rusage { pid: 7, version: 6 }, bytes);
         let (info, version) = Rusage::first(&system, 7).unwrap();
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn an_older_kernel_is_asked_in_version_four_and_the_rest_is_absent_not_zero() {
+    fn on_an_older_kernel_version_four_is_read_and_the_rest_is_absent() {
         let system = Recorded::default()
             .refusing(Question::Rusage { pid: 7, version: 6 }, Refusal::Errno(22))
             .with(Question::Rusage { pid: 7, version: 4 }, v4(&[(Field::Cycles, 900), (Field::Footprint, 4096)]));
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn refusals_say_what_to_do() {
+    fn refusals_have_advice() {
         let refused = |errno| {
             let system = Recorded::default()
                 .refusing(Question::Rusage { pid: 1, version: 6 }, Refusal::Errno(errno))
@@ -175,7 +175,7 @@ mod tests {
             Rusage::first(&system, 1).unwrap_err()
         };
         insta::assert_snapshot!(refused(1), @"proc_pid_rusage, version 4, of process 1: it belongs to another user; run as that user, or with sudo");
-        insta::assert_snapshot!(refused(3), @"proc_pid_rusage, version 4, of process 1: there is no such process");
+        insta::assert_snapshot!(refused(3), @"proc_pid_rusage, version 4, of process 1: no such process");
         insta::assert_snapshot!(refused(22), @"proc_pid_rusage, version 4, of process 1: refused with error 22");
     }
 

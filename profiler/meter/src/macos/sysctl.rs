@@ -6,7 +6,7 @@ use record::Reason;
 /// A number.
 ///
 /// # Errors
-/// The reason, with the name.
+/// When the system has no such value, or it has another form.
 pub(crate) fn number(system: &dyn System, name: &str) -> Result<u64, Reason> {
     let answer: Answer<64> = Answer::to(system, Question::Value(name))?;
     let found = match answer.bytes().len() {
@@ -26,10 +26,10 @@ pub(crate) fn count(system: &dyn System, name: &str) -> Result<usize, Reason> {
         .and_then(|number| usize::try_from(number).map_err(|_| reason!("{name}: {number} is too large to count")))
 }
 
-/// Text without its end.
+/// Text without its terminating zero.
 ///
 /// # Errors
-/// The reason, with the name.
+/// When the system has no such value, or it has another form.
 pub(crate) fn text(system: &dyn System, name: &str) -> Result<String, Reason> {
     let answer: Answer<256> = Answer::to(system, Question::Value(name))?;
     let text = String::from_utf8_lossy(answer.bytes()).trim_end_matches('\0').trim().to_owned();

@@ -1,7 +1,7 @@
-//! The outermost edge: what macOS is asked, and its answers as plain bytes.
+//! [`System`]: the interface to macOS: questions, and answers as plain bytes.
 //!
-//! All parsing, arithmetic and falling back lies behind this edge and runs on recorded answers too, on any system. The calls
-//! themselves are in `kernel`, which macOS alone compiles.
+//! Parsing, arithmetic and fallbacks also run on recorded answers, on any system. The system calls are in `kernel`, which only
+//! macOS compiles.
 
 use record::Reason;
 use std::fmt;
@@ -26,7 +26,7 @@ pub(crate) enum Question<'a> {
     Task(u32),
     /// `host_statistics64` in this flavor.
     Host(u32),
-    /// `thread_selfcounts` of the calling thread, in this kind; a private call that need not be there.
+    /// `thread_selfcounts` of the calling thread, in this kind; a private call that may be missing.
     Thread(u32),
     /// `sysctlbyname`.
     Value(&'a str),
@@ -46,7 +46,7 @@ pub(crate) enum Question<'a> {
     LowPowerMode,
     /// `qos_class_self`: 32 bits.
     Qos,
-    /// `proc_reset_footprint_interval` of this process; an empty answer. A private call that need not be there.
+    /// `proc_reset_footprint_interval` of this process; an empty answer. A private call that may be missing.
     ResetFootprint,
 }
 
@@ -57,7 +57,7 @@ pub(crate) enum Refusal {
     Errno(i32),
     /// The error number of Mach.
     Mach(i32),
-    /// This system has no such call, or nothing to tell.
+    /// This system has no such call or no such value.
     Absent,
 }
 
@@ -65,9 +65,9 @@ pub(crate) enum Refusal {
 const NOT_PERMITTED: i32 = 1;
 const NO_PROCESS: i32 = 3;
 
-/// Whoever answers: the kernel, or a record.
+/// A source of answers: the kernel, or recorded answers.
 pub(crate) trait System: fmt::Debug + Send {
-    /// Fills `answer` from its beginning and tells how many bytes it filled.
+    /// Fills `answer` from its start and returns the number of bytes.
     fn ask(&self, question: Question<'_>, answer: &mut [u8]) -> Result<usize, Refusal>;
 }
 
@@ -78,7 +78,7 @@ pub(super) fn put(answer: &mut [u8], bytes: &[u8]) -> Result<usize, Refusal> {
     Ok(length)
 }
 
-/// The bytes of an answer, at most `N`. Integers lie as on the machine that answered, which is this one.
+/// The bytes of an answer, at most `N`. Integers have the byte order of this machine.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Answer<const N: usize> {
     bytes: [u8; N],
@@ -86,34 +86,34 @@ pub(crate) struct Answer<const N: usize> {
 }
 
 impl<const N: usize> Answer<N> {
-    /// Asks.
+    /// Asks a question.
     ///
     /// # Errors
-    /// The reason, naming the call and what to do.
+    /// When the system refuses; the reason names the call and the fix.
     pub(crate) fn to(system: &dyn System, question: Question<'_>) -> Result<Self, Reason> {
         let mut bytes = [0; N];
         let length = system.ask(question, &mut bytes).map_err(|refusal| question.refused(refusal))?;
         Ok(Self { bytes, length: length.min(N) })
     }
 
-    /// What was answered.
+    /// The bytes of the answer.
     pub(crate) fn bytes(&self) -> &[u8] {
         self.bytes.get(..self.length).unwrap_or_default()
     }
 
-    /// The integer at this offset; `None` where the answer is shorter, as older systems' are.
+    /// The 64-bit integer at this offset; `None` where the answer is too short, as on older systems.
     pub(crate) fn u64(&self, offset: usize) -> Option<u64> {
         Some(u64::from_ne_bytes(self.bytes().get(offset..offset.checked_add(8)?)?.try_into().ok()?))
     }
 
-    /// The same with 32 bits.
+    /// The 32-bit integer at this offset.
     pub(crate) fn u32(&self, offset: usize) -> Option<u32> {
         Some(u32::from_ne_bytes(self.bytes().get(offset..offset.checked_add(4)?)?.try_into().ok()?))
     }
 }
 
 impl Question<'_> {
-    /// What is asked, and of what.
+    /// The call, with its subject.
     fn place(&self) -> String {
         match self {
             Self::Rusage { pid, version } => format!("proc_pid_rusage, version {version}, of process {pid}"),
@@ -136,13 +136,13 @@ impl Question<'_> {
         }
     }
 
-    /// The reason behind a refusal.
+    /// The reason for a refusal.
     fn refused(&self, refusal: Refusal) -> String {
         let place = self.place();
         match (self, refusal) {
             (_, Refusal::Absent) => format!("{place}: not on this system"),
             (Self::Rusage { .. } | Self::Children(_), Refusal::Errno(NO_PROCESS)) => {
-                format!("{place}: there is no such process")
+                format!("{place}: no such process")
             }
             (Self::Rusage { .. } | Self::Children(_), Refusal::Errno(NOT_PERMITTED)) => {
                 format!("{place}: it belongs to another user; run as that user, or with sudo")

@@ -49,7 +49,7 @@ fn apple_silicon() -> Recorded {
         .number("hw.nperflevels", 2)
         .with(Question::Timebase, [125_u32, 3].map(u32::to_ne_bytes).concat())
         .with(Question::Task(TASK_VM_INFO), memory(500))
-        // The first answers are those to `open`.
+        // The first answer is for `open`.
         .with(asked(6), at(24_000, 1_000_000))
         .with(asked(6), at(24_000_000, 2_000_000))
         .with(asked(6), at(48_000_000, 5_000_000))
@@ -70,7 +70,7 @@ fn open(system: Recorded, names: &[&str]) -> (Vec<&'static Counter>, OwnProcess,
     (present, process, absent)
 }
 
-/// What lies between two readings.
+/// The difference of two readings.
 fn between(process: &mut OwnProcess, counters: &[&'static Counter]) -> Vec<Result<f64, Reason>> {
     let (mut before, mut after) = (Reading::default(), Reading::default());
     process.read(counters, &mut before);
@@ -112,14 +112,14 @@ fn counts_and_times_are_split_by_kind_of_core() {
 }
 
 #[test]
-fn energy_over_a_moment_is_absent() {
+fn energy_over_a_short_interval_is_absent() {
     let (present, mut process, _) = open(apple_silicon(), &["energy_j"]);
     let reason = between(&mut process, &present).remove(0).unwrap_err();
     assert!(reason.as_str().starts_with("energy_j is updated about every 20 ms, and the interval was "), "{reason}");
 }
 
 #[test]
-fn an_older_kernel_leaves_out_what_it_cannot_tell() {
+fn an_older_kernel_has_fewer_counters() {
     let at = |cycles| v4(&[(Field::UserTime, 24), (Field::Cycles, cycles), (Field::Footprint, 5 * cycles)]);
     let system = Recorded::default()
         .with(Question::Timebase, [1_u32, 1].map(u32::to_ne_bytes).concat())
@@ -134,9 +134,9 @@ fn an_older_kernel_leaves_out_what_it_cannot_tell() {
     assert_eq!(values, [Ok(300.0), Ok(1500.0)]);
     insta::assert_snapshot!(listed(&absent), @"
     driver_cycles: thread_selfcounts, kind 1: not on this system; the counters of the process remain
-    efficiency_cpu_s: efficiency_cpu_s needs proc_pid_rusage in version 6, and this kernel answers version 4: macOS 13 has it
-    energy_j: energy_j needs proc_pid_rusage in version 6, and this kernel answers version 4: macOS 13 has it
-    performance_cycles: performance_cycles needs proc_pid_rusage in version 6, and this kernel answers version 4: macOS 13 has it
+    efficiency_cpu_s: efficiency_cpu_s needs proc_pid_rusage version 6 (macOS 13 or later), and this kernel has version 4
+    energy_j: energy_j needs proc_pid_rusage version 6 (macOS 13 or later), and this kernel has version 4
+    performance_cycles: performance_cycles needs proc_pid_rusage version 6 (macOS 13 or later), and this kernel has version 4
     ");
 }
 
@@ -159,17 +159,17 @@ fn a_virtual_mac_counts_no_cycles_and_nothing_reads_zero() {
     let (present, _, absent) = open(system, &names);
     assert_eq!(present.len(), 1);
     insta::assert_snapshot!(listed(&absent), @"
-    cache_misses: cache_misses: macOS gives it to root only, through a private interface that is not used here; cycles and instructions need no rights
+    cache_misses: cache_misses: macOS reports it to root only, through a private interface that is not used here; cycles and instructions need no permission
     cycles: the kernel counts no cycles here, as in virtual machines: measure on the Mac itself
     driver_cycles: thread_selfcounts counts no cycles here, as in virtual machines; the counters of the process remain
-    efficiency_cpu_s: efficiency_cpu_s: this processor has one kind of cores only
+    efficiency_cpu_s: efficiency_cpu_s: this processor has only one kind of cores
     instructions: the kernel counts no cycles here, as in virtual machines: measure on the Mac itself
     performance_cycles: the kernel counts no cycles here, as in virtual machines: measure on the Mac itself
     ");
 }
 
 #[test]
-fn without_its_accounts_every_counter_has_the_reason() {
+fn without_process_accounting_every_counter_has_the_reason() {
     let system = Recorded::default().refusing(asked(4), Refusal::Errno(1));
     let (present, mut process, absent) = open(system, &["cycles", "minor_faults"]);
     assert!(present.is_empty() && absent["minor_faults"].contains("proc_pid_rusage"), "{absent:?}");
@@ -196,7 +196,7 @@ fn the_peak_is_the_largest_size_that_was_read_since_the_reset() {
     assert_eq!(
         (high.peak, high.footprint, high.footprint_peak),
         (900, Some(640), None),
-        "its peak is not this request's"
+        "the kernel's peak was not reset"
     );
     process.reset_peak().unwrap();
     let after = process.memory().unwrap();
@@ -213,7 +213,7 @@ fn the_timeline_the_load_and_the_cpu_time() {
         .with(Question::ThreadTime, [1_u32, 250_000, 0, 250_000].map(u32::to_ne_bytes).concat());
     let load = machine_load_on(&system).unwrap();
     assert_eq!((load.busy, load.total, load.steal), (10, 100, 0));
-    assert!((cpu_seconds_on(&system) - 24_100.0 * 125.0 / 3.0 / 1e9).abs() < 1e-6);
+    assert!((cpu_seconds_on(&system).unwrap() - 24_100.0 * 125.0 / 3.0 / 1e9).abs() < 1e-6);
     assert_eq!(thread_cpu_seconds_on(&system), Some(1.5));
     let point = MemoryReader::on(Box::new(system)).read(Nanos(9)).unwrap();
     assert_eq!((point.at, point.resident, point.anonymous, point.file), (Nanos(9), 500, 200, 300));

@@ -8,11 +8,11 @@ use record::Reason;
 /// The counter that leads the group of the top-down levels.
 pub(super) const SLOTS: &str = "topdown_slots";
 
-/// Time on a processor, in ns; it needs no right and no PMU.
+/// Time on a processor, in ns; it needs no permission and no PMU.
 pub(super) const TASK_CLOCK: Attributes =
     Attributes { pmu: SOFTWARE, config: 1, config1: 0, config2: 0, exclude_kernel: true };
 
-/// What to ask the kernel for.
+/// The attributes of a counter's event.
 pub(super) fn attributes(counter: &Counter, system: &dyn PerfSystem) -> Result<Attributes, Reason> {
     let user = |pmu, config| Ok(Attributes { pmu, config, exclude_kernel: true, ..Attributes::default() });
     match counter.source {
@@ -23,7 +23,7 @@ pub(super) fn attributes(counter: &Counter, system: &dyn PerfSystem) -> Result<A
         Source::Cache(event) => user(CACHE, cache(event)),
         Source::Raw(config) => user(RAW, config),
         Source::Sysfs(place) => sysfs::resolve(place, system),
-        // Clocks run alike in both modes; the others happen in the kernel and would read 0 without being counted.
+        // Clocks count the same in both modes; the other events happen in the kernel and would read 0 in user mode.
         Source::Software(event) => Ok(Attributes {
             pmu: SOFTWARE,
             config: software(event),

@@ -1,4 +1,4 @@
-//! A kernel and a PMU of the test's own. Its time passes by reading: so much with every reading.
+//! A fake kernel and PMU for tests. Its time advances by one step with every reading.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -8,7 +8,7 @@ use super::system::{Attributes, CACHE, Errno, EventHandle, HARDWARE, PerfSystem,
 
 const DEVICES: &str = "/sys/bus/event_source/devices/";
 
-/// The fake, as the test and the counters share it.
+/// The fake, shared by the test and the counters.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct FakePmu(pub(crate) Rc<RefCell<State>>);
 
@@ -16,21 +16,21 @@ pub(crate) struct FakePmu(pub(crate) Rc<RefCell<State>>);
 pub(crate) struct State {
     /// Events of the processor that count at once.
     pub(crate) registers: usize,
-    /// Registers that somebody else holds; the kernel does not know of that when it opens a group.
+    /// Registers in use by others; opening a group does not fail because of them.
     pub(crate) taken: usize,
-    /// Nanoseconds that pass with a reading.
+    /// Nanoseconds per reading.
     pub(crate) step: u64,
     /// Events that cannot be opened: type and config, or all of them.
     pub(crate) refused: Vec<(Option<(u32, u64)>, i32)>,
-    /// May count in the kernel.
+    /// Whether it may count in the kernel.
     pub(crate) privileged: bool,
-    /// From so many readings on, all fail.
+    /// All readings from this one on fail.
     pub(crate) fail_from: Option<usize>,
-    /// From so many readings on, the last event of each group is lost.
+    /// From this reading on the last event of each group is lost.
     pub(crate) lose_from: Option<usize>,
-    /// Values show only so many of their low bits.
+    /// The number of low bits that values have.
     pub(crate) bits: u32,
-    /// Threads at each look; the last one stays.
+    /// The threads at each call of `list`; the last list stays.
     pub(crate) threads: Vec<Vec<i32>>,
     /// Files of `/proc` and `/sys`.
     pub(crate) files: BTreeMap<String, String>,
@@ -101,7 +101,7 @@ impl State {
         self.members(leader).filter(|open| open.event.pmu != SOFTWARE).count()
     }
 
-    /// ControlGroups that do not fit take turns; a group that can never fit never counts.
+    /// Advances time by one step. Groups that do not fit take turns; a group that can never fit never counts.
     fn pass(&mut self) {
         let free = self.registers.saturating_sub(self.taken);
         let on: Vec<usize> = (0..self.events.len())

@@ -1,17 +1,17 @@
-//! One group of events: counted together, read with one system call per thread that it was opened for.
+//! [`Group`]: events that count together and are read with one system call per thread that they were opened for.
 
 use super::system::{Attributes, Errno, EventHandle, PerfSystem, Target};
 use crate::counters::{Counter, CounterReading, Reading};
 
-/// Number of events, time on, time counted.
+/// Number of events, time enabled, time running.
 const HEADER: usize = 3;
-/// The most events of one group.
+/// The largest number of events in a group.
 pub(super) const MOST_MEMBERS: usize = 16;
-/// A group's time on after which it has shown whether it counts: 1 ms.
+/// Time enabled after which it is known whether a group counts: 1 ms.
 const PROBE_NS: u64 = 1_000_000;
-/// A reading takes about a microsecond; more of them are never needed.
+/// The largest number of readings in that time; one takes about a microsecond.
 const PROBE_READS: usize = 20_000;
-/// Below this share of the time a group did not have its registers for itself.
+/// Below this share of the time a group shared its registers.
 const WHOLE: f64 = 0.99;
 
 /// An event with its counter.
@@ -25,11 +25,11 @@ pub(super) struct GroupEvent {
 #[derive(Debug, Default)]
 pub(super) struct Group {
     pub(super) members: Vec<GroupEvent>,
-    /// For each thread that existed, the open events in the order of `members`; the first one leads.
+    /// For each attached thread, the open events in the order of `members`; the first one is the leader.
     threads: Vec<Vec<EventHandle>>,
 }
 
-/// A group's words, read.
+/// One reading of a group.
 struct GroupReading {
     enabled: u64,
     running: u64,
@@ -37,7 +37,7 @@ struct GroupReading {
 }
 
 impl Group {
-    /// Adds an event on all these threads, or on none.
+    /// Adds an event on all of these threads, or on none.
     pub(super) fn add(
         &mut self,
         system: &mut dyn PerfSystem,
@@ -49,8 +49,8 @@ impl Group {
         }
         self.threads.resize(threads.len(), Vec::new());
         let mut opened = Vec::new();
-        for (events, &whose) in self.threads.iter().zip(threads) {
-            match system.open(&member.event, whose, events.first().copied()) {
+        for (events, &target) in self.threads.iter().zip(threads) {
+            match system.open(&member.event, target, events.first().copied()) {
                 Ok(handle) => opened.push(handle),
                 Err(error) => {
                     opened.into_iter().for_each(|handle| system.close(handle));
@@ -63,7 +63,7 @@ impl Group {
         Ok(())
     }
 
-    /// Takes the last event out.
+    /// Removes the last event.
     pub(super) fn pop(&mut self, system: &mut dyn PerfSystem) -> Option<GroupEvent> {
         self.threads.iter_mut().filter_map(Vec::pop).for_each(|handle| system.close(handle));
         self.members.pop()
@@ -74,7 +74,7 @@ impl Group {
         while self.pop(system).is_some() {}
     }
 
-    /// Switches it on or off, on all threads.
+    /// Enables or disables the group on all threads.
     pub(super) fn switch(&self, system: &mut dyn PerfSystem, on: bool) -> Result<(), Errno> {
         self.leaders().try_for_each(|leader| system.switch(leader, on))
     }
@@ -83,21 +83,21 @@ impl Group {
         self.threads.iter().filter_map(|events| events.first().copied())
     }
 
-    /// Whether all its events have registers at once: the share of the time in which they counted is 1. Found out by
-    /// counting for a millisecond; where no time passes nothing speaks against it.
+    /// Whether all events have registers at once, that is, count all of the time. It counts for a millisecond to find out; where
+    /// no time passes the answer is yes.
     #[allow(clippy::cast_precision_loss, reason = "nanoseconds of a probe stay far below 2^53")]
     pub(super) fn counts_at_once(&self, system: &mut dyn PerfSystem) -> Result<bool, Errno> {
         let Some(leader) = self.leaders().next() else { return Ok(true) };
         self.switch(system, true)?;
-        // What an earlier attempt with more events left behind is not this one's.
-        let begun = self.words(system, leader);
+        // Times of an earlier attempt with more events do not count.
+        let first = self.read_one(system, leader);
         let since = |words: &GroupReading| {
-            let (enabled, running) = begun.as_ref().map_or((0, 0), |begun| (begun.enabled, begun.running));
+            let (enabled, running) = first.as_ref().map_or((0, 0), |first| (first.enabled, first.running));
             (words.enabled.saturating_sub(enabled), words.running.saturating_sub(running))
         };
-        let mut last = begun.as_ref().map(since);
+        let mut last = first.as_ref().map(since);
         for _ in 0..PROBE_READS {
-            let Some(times) = self.words(system, leader).as_ref().map(since) else {
+            let Some(times) = self.read_one(system, leader).as_ref().map(since) else {
                 last = None;
                 break;
             };
@@ -107,17 +107,16 @@ impl Group {
             }
         }
         self.switch(system, false)?;
-        // A group that cannot be read is in an error state: it was refused its registers.
+        // A group that cannot be read is in an error state: it got no registers.
         Ok(last.is_some_and(|(enabled, running)| running as f64 >= WHOLE * enabled as f64))
     }
 
-    /// Puts the events into their places of a reading, summed over the threads; they are invalid where a reading fails, and where
-    /// they were never on.
+    /// Fills in the events, summed over the threads. They are invalid where a reading fails and where they were never enabled.
     pub(super) fn read(&self, system: &mut dyn PerfSystem, counters: &[&'static Counter], reading: &mut Reading) {
         let mut sum = GroupReading { enabled: 0, running: 0, values: [0; MOST_MEMBERS] };
         let mut valid = false;
         for leader in self.leaders() {
-            let Some(words) = self.words(system, leader) else {
+            let Some(words) = self.read_one(system, leader) else {
                 valid = false;
                 break;
             };
@@ -126,11 +125,11 @@ impl Group {
             sum.running += words.running;
             sum.values.iter_mut().zip(words.values).for_each(|(sum, value)| *sum = sum.wrapping_add(value));
         }
-        for (member, &value) in self.members.iter().zip(&sum.values) {
+        for (member, &raw) in self.members.iter().zip(&sum.values) {
             let place = counters.iter().position(|counter| std::ptr::eq(*counter, member.counter));
-            if let Some(tick) = place.and_then(|place| reading.counters.get_mut(place)) {
-                *tick = CounterReading {
-                    value,
+            if let Some(value) = place.and_then(|place| reading.counters.get_mut(place)) {
+                *value = CounterReading {
+                    value: raw,
                     enabled: sum.enabled,
                     running: sum.running,
                     valid: valid && sum.enabled > 0,
@@ -139,12 +138,12 @@ impl Group {
         }
     }
 
-    /// One system call. `None` where it fails, or gives other events than were opened: some were lost.
-    fn words(&self, system: &mut dyn PerfSystem, leader: EventHandle) -> Option<GroupReading> {
+    /// One system call. `None` where it fails or where events were lost.
+    fn read_one(&self, system: &mut dyn PerfSystem, leader: EventHandle) -> Option<GroupReading> {
         let mut raw = [0_u64; HEADER + MOST_MEMBERS];
         let given = system.read(leader, &mut raw).ok()?;
         let [events, enabled, running, values @ ..] = raw;
-        let whole = events == self.members.len() as u64 && given == HEADER + self.members.len();
-        whole.then_some(GroupReading { enabled, running, values })
+        let complete = events == self.members.len() as u64 && given == HEADER + self.members.len();
+        complete.then_some(GroupReading { enabled, running, values })
     }
 }

@@ -11,19 +11,19 @@ use record::Reason;
 
 const DEVICES: &str = "/sys/bus/event_source/devices";
 
-/// Looks the terms up. `place` is a whole `PMU/TERMS/`.
+/// The attributes of an event `PMU/TERMS/`.
 pub(super) fn resolve(place: &str, system: &dyn PerfSystem) -> Result<Attributes, Reason> {
     let (pmu, terms) =
         split_sysfs_event(place).ok_or_else(|| reason!("`{place}` is not of the form PMU/TERM=VALUE,.../"))?;
-    let devices = system.list(DEVICES).map_err(|_| reason!("{DEVICES} cannot be read: this system shows no PMUs"))?;
+    let devices = system.list(DEVICES).map_err(|_| reason!("{DEVICES} cannot be read: this system lists no PMUs"))?;
     if !devices.iter().any(|device| device == pmu) {
         return Err(reason!("this machine has no PMU `{pmu}`; it has: {}", devices.join(", ")));
     }
     if system.text(&format!("{DEVICES}/{pmu}/cpumask")).is_ok() {
-        return Err(reason!("PMU `{pmu}` counts the whole machine and not one process: it has no value for a phase"));
+        return Err(reason!("PMU `{pmu}` counts the whole machine and not one process, so it has no value per phase"));
     }
     let number = system.text(&format!("{DEVICES}/{pmu}/type")).ok().and_then(|text| text.trim().parse().ok());
-    let number = number.ok_or_else(|| reason!("{DEVICES}/{pmu}/type holds no number"))?;
+    let number = number.ok_or_else(|| reason!("{DEVICES}/{pmu}/type is not a number"))?;
     let mut event = Attributes { pmu: number, exclude_kernel: true, ..Attributes::default() };
     for term in terms.split(',').filter(|term| !term.is_empty()) {
         apply(term, pmu, system, &mut event, true)?;
@@ -31,10 +31,10 @@ pub(super) fn resolve(place: &str, system: &dyn PerfSystem) -> Result<Attributes
     Ok(event)
 }
 
-/// One term; a named event is a list of terms itself, which name no further events.
+/// Applies one term. A named event is itself a list of terms, which may not name further events.
 fn apply(term: &str, pmu: &str, system: &dyn PerfSystem, event: &mut Attributes, may_name: bool) -> Result<(), Reason> {
     let (name, value) = match term.split_once('=') {
-        Some((name, value)) => (name, number(value).ok_or_else(|| reason!("`{term}`: `{value}` is no number"))?),
+        Some((name, value)) => (name, number(value).ok_or_else(|| reason!("`{term}`: `{value}` is not a number"))?),
         None => (term, 1),
     };
     if !term.contains('=')
@@ -50,7 +50,7 @@ fn apply(term: &str, pmu: &str, system: &dyn PerfSystem, event: &mut Attributes,
         name => system.text(&format!("{DEVICES}/{pmu}/format/{name}")).map_err(|_| unknown(name, pmu, system))?,
     };
     place(field.trim(), value, event)
-        .ok_or_else(|| reason!("PMU `{pmu}`: {value:#x} does not fit into `{name}`, which is {}", field.trim()))
+        .ok_or_else(|| reason!("PMU `{pmu}`: {value:#x} does not fit into `{name}`, whose format is {}", field.trim()))
 }
 
 fn unknown(name: &str, pmu: &str, system: &dyn PerfSystem) -> String {
@@ -59,12 +59,12 @@ fn unknown(name: &str, pmu: &str, system: &dyn PerfSystem) -> String {
     format!("PMU `{pmu}` has no `{name}`; its fields: {}; its events: {}", fields.join(", "), events.join(", "))
 }
 
-/// Decimal or `0x` hexadecimal.
+/// Decimal, or hexadecimal with `0x`.
 fn number(text: &str) -> Option<u64> {
     text.strip_prefix("0x").map_or_else(|| text.parse().ok(), |digits| u64::from_str_radix(digits, 16).ok())
 }
 
-/// Puts the bits of a value, from the lowest on, where the field says: `config:0-7,32-35`, single bits without a dash.
+/// Writes the bits of a value, lowest first, to the bits that the field lists: `config:0-7,32-35`, single bits without a dash.
 fn place(field: &str, value: u64, event: &mut Attributes) -> Option<()> {
     let (word, ranges) = field.split_once(':')?;
     let word = match word {
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn terms_go_where_the_format_says() {
+    fn terms_are_encoded_as_the_format_says() {
         let of = |place| resolve(place, &machine());
         assert_eq!(of("cpu/event=0x1c0,umask=0x1,inv/").unwrap().config, 0x1_0080_01c0);
         let loads = of("cpu/mem-loads/").unwrap();
@@ -123,7 +123,7 @@ mod tests {
                 .starts_with("PMU `cpu` has no `umsk`; its fields: event, inv, ldlat, umask; its events: mem-loads")
         );
         assert!(of("cpu/umask=0x100/").contains("does not fit"));
-        assert!(of("cpu/umask=x/").contains("is no number"));
+        assert!(of("cpu/umask=x/").contains("is not a number"));
         assert!(of("uncore_imc/event=1/").contains("whole machine"));
         assert_eq!(split_sysfs_event("cpu/event=1"), None);
         assert_eq!(split_sysfs_event("cpu/../x/"), None);

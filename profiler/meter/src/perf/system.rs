@@ -1,4 +1,4 @@
-//! The outermost edge: what the kernel does for events, and nothing else. Everything above it runs on a fake too.
+//! [`PerfSystem`]: the interface to the kernel. All other code of `perf` also runs on a fake implementation.
 
 use std::fmt::Debug;
 
@@ -10,46 +10,46 @@ pub(crate) struct Errno(pub(crate) i32);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct EventHandle(pub(crate) usize);
 
-/// The types of `perf_event_attr` that the kernel numbers itself; all others stand in sysfs.
+/// The event types with fixed numbers in `perf_event_attr`; all others are listed in sysfs.
 pub(super) const HARDWARE: u32 = 0;
 pub(super) const SOFTWARE: u32 = 1;
 pub(super) const CACHE: u32 = 3;
 pub(super) const RAW: u32 = 4;
 
-/// What to count, in the fields of `perf_event_attr`. Every event is inherited by threads that begin later, and starts switched off.
+/// What to count, as fields of `perf_event_attr`. Every event is inherited by threads that start later, and is disabled at first.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Attributes {
     /// Number of the PMU (`type`).
     pub(crate) pmu: u32,
     /// Which event of it.
     pub(crate) config: u64,
-    /// More of the same.
+    /// First extension of `config`.
     pub(crate) config1: u64,
-    /// More of the same.
+    /// Second extension of `config`.
     pub(crate) config2: u64,
     /// Count in user mode only.
     pub(crate) exclude_kernel: bool,
 }
 
-/// Target events: this thread, or another one of this process by its id.
+/// Whose events are counted: this thread, or another thread of this process by its id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Target {
-    /// The calling thread and those that it makes later.
+    /// The calling thread and those that it starts later.
     Caller,
-    /// The thread of this id and those that it makes later.
+    /// The thread of this id and those that it starts later.
     Thread(i32),
 }
 
-/// The kernel's side.
+/// The kernel's interface for events.
 pub(crate) trait PerfSystem: Debug {
-    /// Opens an event, switched off; `leader` is the first event of its group.
-    fn open(&mut self, event: &Attributes, whose: Target, leader: Option<EventHandle>) -> Result<EventHandle, Errno>;
+    /// Opens a disabled event; `leader` is the first event of its group.
+    fn open(&mut self, event: &Attributes, target: Target, leader: Option<EventHandle>) -> Result<EventHandle, Errno>;
 
-    /// Switches a group on or off, with what threads have inherited of it.
+    /// Enables or disables a group, including the events that threads have inherited.
     fn switch(&mut self, leader: EventHandle, on: bool) -> Result<(), Errno>;
 
-    /// Reads a group: its number of events, the time for which it was on, the time in which it counted (both in ns), then a
-    /// value for each event in the order of opening. Returns how many words the kernel gave.
+    /// Reads a group: its number of events, the time enabled, the time running (both in ns), then the value of each event in the
+    /// order of opening. Returns the number of words.
     fn read(&mut self, leader: EventHandle, words: &mut [u64]) -> Result<usize, Errno>;
 
     /// Closes an event.

@@ -16,7 +16,7 @@ fn open(fake: &FakePmu, wanted: &[&'static Counter]) -> (PerfCounters, BTreeMap<
     (perf, absent)
 }
 
-/// What two readings in a row give.
+/// The difference of two consecutive readings.
 fn counted(perf: &mut PerfCounters, wanted: &[&'static Counter]) -> Tally {
     let (mut before, mut after) = (Reading::default(), Reading::default());
     perf.read(wanted, &mut before);
@@ -68,7 +68,7 @@ fn more_than_the_registers_are_split_into_sets() {
 }
 
 #[test]
-fn a_register_that_somebody_holds_makes_smaller_sets() {
+fn a_register_in_use_makes_smaller_sets() {
     let fake = FakePmu::with(|state| state.taken = 1);
     let (perf, absent) = open(&fake, &counters(&SIX));
     assert!(absent.is_empty());
@@ -76,11 +76,11 @@ fn a_register_that_somebody_holds_makes_smaller_sets() {
 }
 
 #[test]
-fn shared_registers_are_extrapolated_and_told() {
+fn shared_registers_are_extrapolated_and_reported() {
     let fake = FakePmu::with(|state| state.registers = 2);
     let wanted = counters(&["cycles", "instructions"]);
     let (mut perf, _) = open(&fake, &wanted);
-    // Another program's group begins after ours was opened.
+    // Another program's group starts after this one was opened.
     let mut other = fake.clone();
     let event = Attributes { pmu: 0, config: 4, exclude_kernel: true, ..Attributes::default() };
     let leader = other.open(&event, Target::Caller, None).unwrap();
@@ -91,7 +91,7 @@ fn shared_registers_are_extrapolated_and_told() {
 }
 
 #[test]
-fn an_event_that_never_had_a_register_is_not_zero() {
+fn an_event_without_a_register_is_not_zero() {
     let fake = FakePmu::with(|state| state.registers = 2);
     let wanted = counters(&["cycles", "instructions"]);
     let (mut perf, _) = open(&fake, &wanted);
@@ -121,7 +121,7 @@ fn a_counter_that_wraps_is_absent() {
     let (mut perf, _) = open(&fake, &wanted);
     let mut before = Reading::default();
     perf.read(&wanted, &mut before);
-    // 17 bits hold 131,072: the next 100,000 do not fit behind what is there.
+    // 17 bits hold 131,072: the next 100,000 do not fit.
     fake.0.borrow_mut().bits = 17;
     let (mut wrapped, mut later) = (Reading::default(), Reading::default());
     perf.read(&wanted, &mut wrapped);
@@ -131,7 +131,10 @@ fn a_counter_that_wraps_is_absent() {
     tally.add(&before, &wrapped);
     assert!(tally.value(0, wanted[0]).unwrap_err().as_str().contains("backwards"));
     tally.add(&wrapped, &later);
-    assert!(tally.value(0, wanted[0]).unwrap_err().as_str().contains("backwards"), "later growth does not hide it");
+    assert!(
+        tally.value(0, wanted[0]).unwrap_err().as_str().contains("backwards"),
+        "later growth does not hide the wrap"
+    );
 }
 
 #[test]
@@ -163,14 +166,14 @@ fn no_pmu_at_all_is_explained_for_each_event() {
 }
 
 #[test]
-fn events_of_the_kernel_need_a_right_or_would_read_nothing() {
+fn events_of_the_kernel_need_a_permission() {
     let wanted = counters(&["cycles", "task_clock", "context_switches"]);
     let (mut perf, absent) = open(&FakePmu::default(), &wanted);
     assert!(absent["context_switches"].contains("perf_event_paranoid=1"), "{absent:?}");
     let tally = counted(&mut perf, &wanted);
     assert!((tally.value(1, wanted[1]).unwrap().value - 0.0002).abs() < 1e-12, "both groups are read: two steps");
     let (perf, absent) = open(&FakePmu::with(|state| state.privileged = true), &wanted);
-    assert!(absent.is_empty() && names(&perf) == [["cycles"]], "events of the kernel take no register");
+    assert!(absent.is_empty() && names(&perf) == [["cycles"]], "events of the kernel need no register");
 }
 
 #[test]
@@ -180,17 +183,17 @@ fn threads_that_exist_are_attached_and_summed() {
     let (mut perf, absent) = open(&fake, &wanted);
     assert!(absent.is_empty());
     assert_eq!(fake.open_events(), 4);
-    // Two threads, each read by itself: two steps pass, in each of which both count.
+    // Two threads, each read separately: two steps pass, and both threads count in each.
     let value = counted(&mut perf, &wanted).value(0, wanted[0]).unwrap();
     assert!((value.value - 400_000.0).abs() < 1e-9, "{value:?}");
 }
 
 #[test]
-fn a_thread_that_begins_meanwhile_makes_it_begin_again() {
+fn a_thread_that_starts_meanwhile_makes_it_open_anew() {
     let fake = FakePmu::with(|state| state.threads = vec![vec![7], vec![7, 8], vec![7, 8]]);
     let (perf, absent) = open(&fake, &counters(&SIX[..2]));
     assert!(absent.is_empty() && names(&perf).len() == 1);
-    assert_eq!(fake.open_events(), 4, "what was opened for one thread alone is closed");
+    assert_eq!(fake.open_events(), 4, "the events of the first attempt are closed");
     let restless = (0..40).map(|count| (0..=count).collect()).collect();
     let fake = FakePmu::with(|state| state.threads = restless);
     let (perf, absent) = open(&fake, &counters(&["cycles"]));
@@ -198,7 +201,7 @@ fn a_thread_that_begins_meanwhile_makes_it_begin_again() {
 }
 
 #[test]
-fn slots_lead_the_top_down_levels() {
+fn slots_lead_the_group_of_top_down_levels() {
     let levels = ["topdown_retiring", "topdown_slots"];
     let fake = FakePmu::default()
         .with_file("cpu/type", "4")
@@ -214,7 +217,7 @@ fn slots_lead_the_top_down_levels() {
 }
 
 #[test]
-fn the_self_test_compares_with_what_was_used() {
+fn the_self_test_compares_with_the_cpu_time_used() {
     let mut fake = FakePmu::default();
     assert_eq!(self_test(&mut fake, || Ok(100_000)), Ok(()));
     assert!(self_test(&mut fake, || Ok(10_000_000)).unwrap_err().as_str().contains("counted 1 %"));

@@ -83,7 +83,7 @@ fn a_notebook_with_apple_silicon() {
 }
 
 #[test]
-fn what_a_mac_does_not_tell_has_a_reason() {
+fn every_missing_figure_has_a_reason() {
     let found = read(&Recorded::default());
     let reasons = [
         (found.host.system.is_none(), found.host.reasons.get("system")),
@@ -106,8 +106,8 @@ fn what_a_mac_does_not_tell_has_a_reason() {
     insta::assert_snapshot!(texts.join("\n"), @"
     kern.osproductversion: not on this system
     machdep.cpu.brand_string: not on this system
-    hw.cpufrequency_max: not on this system: Apple Silicon has no fixed frequency to tell
-    macOS does not tell
+    hw.cpufrequency_max: not on this system: Apple Silicon does not report a fixed frequency
+    macOS does not report it
     hw.pagesize: not on this system
     vm.swapusage: not on this system
     IOPSGetProvidingPowerSourceType: not on this system
@@ -121,7 +121,7 @@ fn what_a_mac_does_not_tell_has_a_reason() {
 }
 
 #[test]
-fn an_intel_mac_and_strange_answers() {
+fn an_intel_mac_and_unexpected_answers() {
     let long = |number: u64| number.to_ne_bytes().to_vec();
     let system = Recorded::default()
         .number("hw.physicalcpu", 8)
@@ -144,10 +144,10 @@ fn an_intel_mac_and_strange_answers() {
 }
 
 #[test]
-fn the_processors_are_watched() {
+fn the_processors_are_sampled() {
     let ticks = |user: u32, idle: u32| [user, 0, idle, 0].map(u32::to_ne_bytes).concat();
     let system = apple_silicon().with(Question::Host(3), ticks(100, 1000)).with(Question::Host(3), ticks(110, 1030));
-    let state = watched(&system).state;
+    let state = sampled(&system).state;
     assert_eq!(state.busy_now, Some(0.25));
     assert!(!state.reasons.contains_key("busy_now"));
 }
