@@ -1,6 +1,6 @@
 //! All findings of a run.
 
-use record::{CaseFindings, Findings, Opened, RunFile};
+use record::{CaseFindings, Findings, RunFile};
 
 use crate::attribution::{self, Attribution};
 use crate::verdicts::PhaseVerdict;
@@ -43,19 +43,9 @@ pub fn findings(file: &RunFile) -> Findings {
     }
 }
 
-/// The file of a record. Where `run.json` lacked samples, its summaries are computed again.
-#[must_use]
-pub fn complete(opened: Opened) -> RunFile {
-    let Opened { mut file, samples_added } = opened;
-    if samples_added {
-        file.summaries = summary::summarise(&file.cases, file.plan.seed);
-    }
-    file
-}
-
 #[cfg(test)]
 mod tests {
-    use record::{Opened, PhaseRow, Sample};
+    use record::PhaseRow;
 
     use super::*;
     use crate::predict::tests::{run_file, small};
@@ -101,17 +91,5 @@ mod tests {
         assert_eq!(findings(&other), first, "the same from a file with wrong findings");
         file.clear_findings();
         assert_eq!(file, measured);
-    }
-
-    #[test]
-    fn summaries_are_computed_again_where_samples_were_added() {
-        let mut old = file();
-        old.set_findings(findings(&old));
-        old.cases[0].samples.push(Sample { round: 9, latency_s: Some(4.0), ..Sample::default() });
-        let before = old.summaries.clone();
-        let unchanged = complete(Opened { file: old.clone(), samples_added: false });
-        assert_eq!(unchanged.summaries, before);
-        let changed = complete(Opened { file: old, samples_added: true });
-        assert_eq!(changed.summaries[0].samples, before[0].samples + 1);
     }
 }

@@ -13,4 +13,5 @@ pub mod summary;
 pub mod verdicts;
 pub mod warnings;
 
-pub use findings::{complete, findings};
+pub use findings::findings;
+pub use summary::complete;

@@ -4,13 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::Case;
+use super::{Case, Reasons};
 
 /// The version of `run.json`; a reader refuses a newer one.
 pub const SCHEMA_VERSION: u32 = 1;
-
-/// Why a field of the same object is `null`: field name to reason.
-pub type Reasons = BTreeMap<String, String>;
 
 /// `run.json`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

@@ -1,5 +1,6 @@
 //! Intervals of a mean over prompts, by resampling.
 
+use super::no_interval::NoInterval;
 use super::split_mix::SplitMix64;
 use super::{mean, percentile};
 
@@ -26,18 +27,18 @@ pub struct Interval {
 ///
 /// # Errors
 /// The reason, where there is nothing to resample.
-pub fn interval(groups: &[Vec<f64>], seed: u64) -> Result<Interval, &'static str> {
+pub fn interval(groups: &[Vec<f64>], seed: u64) -> Result<Interval, NoInterval> {
     let groups: Vec<&[f64]> = groups.iter().map(Vec::as_slice).filter(|group| !group.is_empty()).collect();
     match groups.as_slice() {
-        [] => return Err("no sample"),
-        [only] if only.len() < 2 => return Err("one sample: an interval needs at least two (-r 2)"),
+        [] => return Err(NoInterval::NoSample),
+        [only] if only.len() < 2 => return Err(NoInterval::OneSample),
         _ => {}
     }
     let mut random = SplitMix64::new(seed);
     let figures: Vec<f64> = (0..RESAMPLES).map(|_| resample(&groups, &mut random)).collect();
     match (percentile(&figures, 2.5), percentile(&figures, 97.5)) {
         (Some(low), Some(high)) => Ok(Interval { low, high }),
-        _ => Err("no sample"),
+        _ => Err(NoInterval::NoSample),
     }
 }
 
@@ -60,7 +61,7 @@ mod tests {
     fn one_sample_has_no_interval() {
         assert!(interval(&[], 1).is_err());
         assert!(interval(&[vec![]], 1).is_err());
-        assert!(interval(&[vec![1.0], vec![]], 1).unwrap_err().contains("-r 2"));
+        assert!(interval(&[vec![1.0], vec![]], 1).unwrap_err().to_string().contains("-r 2"));
         assert!(interval(&[vec![1.0], vec![2.0]], 1).is_ok());
         assert!(interval(&[vec![1.0, 2.0]], 1).is_ok());
     }

@@ -1,7 +1,8 @@
-//! Estimators and experimental design: means, medians, percentiles, bootstrap intervals, paired ratios, slopes, and the order of
-//! a round. Pure functions of numbers; each states its formula and its source. The one random part is seeded.
+//! Estimators and experimental design: means, medians, percentiles, bootstrap intervals, paired ratios, slopes, and the order of a
+//! round. Pure functions of numbers, each with its formula and its source. Random numbers come from a seed.
 
 mod bootstrap;
+mod no_interval;
 mod order;
 mod paired;
 pub mod rounds;
@@ -9,6 +10,7 @@ mod slope;
 mod split_mix;
 
 pub use bootstrap::{Interval, RESAMPLES, interval};
+pub use no_interval::NoInterval;
 pub use order::{mad, mean, median, percentile};
 pub use paired::{Ratio, more_rounds, ratio, ratio_apart};
 pub use slope::{Slope, mean_interval, slope};

@@ -5,6 +5,7 @@
 //! disturbed the other one, since chance chose which came first. So under "no difference" each logarithm could as well have the
 //! other sign, and that, not any law of the noise, is what the interval rests on.
 
+use super::no_interval::NoInterval;
 use super::slope::student;
 use super::split_mix::SplitMix64;
 use super::{mean, percentile};
@@ -73,13 +74,13 @@ impl Ratio {
 ///
 /// # Errors
 /// The reason, where fewer than two pairs exist.
-pub fn ratio(strata: &[Vec<f64>], seed: u64) -> Result<Ratio, &'static str> {
+pub fn ratio(strata: &[Vec<f64>], seed: u64) -> Result<Ratio, NoInterval> {
     let strata: Vec<&[f64]> = strata.iter().map(Vec::as_slice).filter(|stratum| !stratum.is_empty()).collect();
     let pairs = strata.iter().map(|stratum| stratum.len()).sum();
     let means: Vec<f64> = strata.iter().filter_map(|stratum| mean(stratum)).collect();
-    let Some(middle) = mean(&means) else { return Err("no pair: no round has a value on both sides") };
+    let Some(middle) = mean(&means) else { return Err(NoInterval::NoPair) };
     if pairs < 2 {
-        return Err("one pair: an interval needs at least two (-r 2)");
+        return Err(NoInterval::OnePair);
     }
     let evened = evened(&strata, &means, middle);
     if pairs < FEWEST {
@@ -98,7 +99,7 @@ pub fn ratio(strata: &[Vec<f64>], seed: u64) -> Result<Ratio, &'static str> {
         }
     }
     let ends = percentile(&least, 5.0).zip(percentile(&most, 95.0));
-    ends.map(|(low, high)| Ratio::of_logs(middle, low, high, pairs)).ok_or("no pair")
+    ends.map(|(low, high)| Ratio::of_logs(middle, low, high, pairs)).ok_or(NoInterval::NoPair)
 }
 
 /// The pairs with their weights (the prompts weigh alike), brought nearer to each other where the prompts differ.
@@ -167,18 +168,18 @@ fn variance(values: &[f64]) -> (f64, usize) {
 ///
 /// # Errors
 /// The reason, where a side has fewer than two rounds or no prompt is on both.
-pub fn ratio_apart(baseline: &[Vec<(usize, f64)>], other: &[Vec<(usize, f64)>]) -> Result<Ratio, &'static str> {
+pub fn ratio_apart(baseline: &[Vec<(usize, f64)>], other: &[Vec<(usize, f64)>]) -> Result<Ratio, NoInterval> {
     let both: Vec<_> = baseline.iter().zip(other).filter(|(b, o)| !b.is_empty() && !o.is_empty()).collect();
     let of = |values: &[(usize, f64)]| mean(&values.iter().map(|(_, value)| *value).collect::<Vec<_>>());
     let differences: Vec<f64> = both.iter().filter_map(|(b, o)| Some(of(o)? - of(b)?)).collect();
-    let Some(middle) = mean(&differences) else { return Err("no prompt has a value on both sides") };
+    let Some(middle) = mean(&differences) else { return Err(NoInterval::NoCommonPrompt) };
     let sides = [both.iter().map(|(b, _)| b.as_slice()).collect(), both.iter().map(|(_, o)| o.as_slice()).collect()];
     let [(b, n_b), (o, n_o)] = sides.map(|side: Vec<&[(usize, f64)]>| {
         let (variance, n) = variance(&rounds(&side));
         (variance / n.max(1) as f64, n)
     });
     if n_b < 2 || n_o < 2 {
-        return Err("one round: an interval needs at least two (-r 2)");
+        return Err(NoInterval::OneRound);
     }
     let parts = b.powi(2) / (n_b - 1) as f64 + o.powi(2) / (n_o - 1) as f64;
     // Equal values leave nothing to divide: the interval has no width then.
@@ -234,8 +235,8 @@ mod tests {
     #[test]
     fn too_little_is_told() {
         assert!(ratio(&[], 1).is_err() && ratio(&[vec![]], 1).is_err());
-        assert!(ratio(&[vec![0.1]], 1).unwrap_err().contains("-r 2"));
-        assert!(ratio_apart(&[vec![(0, 0.1)]], &[vec![(0, 0.1), (1, 0.1)]]).unwrap_err().contains("-r 2"));
+        assert!(ratio(&[vec![0.1]], 1).unwrap_err().to_string().contains("-r 2"));
+        assert!(ratio_apart(&[vec![(0, 0.1)]], &[vec![(0, 0.1), (1, 0.1)]]).unwrap_err().to_string().contains("-r 2"));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use super::comparison::{Assessment, FigureRow, PairRow, PromptRatio, Shift};
 use super::pairing::GroupPair;
 use crate::summary::CASE_FIGURES;
 use record::{Case, METRICS};
-use statistics::{Ratio, mad, mean, median, more_rounds, ratio, ratio_apart};
+use statistics::{NoInterval, Ratio, mad, mean, median, more_rounds, ratio, ratio_apart};
 
 /// A ratio is an outlier where its logarithm lies further from the middle of its prompt than so many times the median of those
 /// distances: 3.5 standard deviations of a normal distribution (Iglewicz and Hoaglin, "How to Detect and Handle Outliers", 1993).
@@ -99,8 +99,8 @@ fn row<'a>(pair: &GroupPair<'a>, metric: &Compared, shift: Option<&Shift>, thres
         Ok(found) => place(&mut row, widened(found, metric, shift), rounds, threshold),
         Err(reason) => {
             row.ratio = overall(&values);
-            let reason = if metric.once { ONE_VALUE } else { reason };
-            return without(row, &["low", "high", "detectable"], reason);
+            let reason = if metric.once { ONE_VALUE.to_owned() } else { reason.to_string() };
+            return without(row, &["low", "high", "detectable"], &reason);
         }
     }
     row
@@ -137,7 +137,7 @@ fn overall(values: &[Values<'_>]) -> Option<f64> {
 }
 
 /// By the pairs of each round; fills in the ratios of the prompts.
-fn paired(row: &mut FigureRow, values: &[Values<'_>], seed: u64) -> Result<Ratio, &'static str> {
+fn paired(row: &mut FigureRow, values: &[Values<'_>], seed: u64) -> Result<Ratio, NoInterval> {
     let mut strata = Vec::new();
     for Values { prompt, baseline, other } in values {
         let of_round = |round: usize| other.iter().find(|(other, _)| *other == round).map(|(_, value)| value);
@@ -156,7 +156,7 @@ fn paired(row: &mut FigureRow, values: &[Values<'_>], seed: u64) -> Result<Ratio
 
 fn of_prompt(
     prompt: &str,
-    found: Result<Ratio, &'static str>,
+    found: Result<Ratio, NoInterval>,
     logs: &[f64],
     pairs: &[(usize, f64)],
 ) -> Option<PromptRatio> {
@@ -187,7 +187,7 @@ fn mark(prompts: &mut [PromptRatio]) {
 }
 
 /// By the rounds of either side.
-fn apart(row: &mut FigureRow, values: &[Values<'_>]) -> Result<Ratio, &'static str> {
+fn apart(row: &mut FigureRow, values: &[Values<'_>]) -> Result<Ratio, NoInterval> {
     let baseline: Vec<Rounds> = values.iter().map(|values| logs(&values.baseline)).collect();
     let other: Vec<Rounds> = values.iter().map(|values| logs(&values.other)).collect();
     for (Values { prompt, .. }, (b, o)) in values.iter().zip(baseline.iter().zip(&other)) {

@@ -2,17 +2,17 @@
 
 use super::comparison::ProbabilityDistance;
 use super::pairing::{Group, GroupPair};
-use record::{Examination, TopLogprobs};
+use record::{Examination, Reason, TopLogprobs};
 use statistics::mean;
 
 /// The distance, or why there is none.
 ///
 /// # Errors
 /// The reason: a side was not examined, or the text has other tokens there.
-pub(super) fn distance(pair: &GroupPair<'_>) -> Result<ProbabilityDistance, String> {
+pub(super) fn distance(pair: &GroupPair<'_>) -> Result<ProbabilityDistance, Reason> {
     let (baseline, other) = (examined(&pair.baseline)?, examined(&pair.other)?);
     if baseline.ids != other.ids {
-        return Err("the text has other tokens on either side: the vocabularies differ".to_owned());
+        return Err(Reason::new("the text has other tokens on either side: the vocabularies differ"));
     }
     let positions: Vec<PositionDistance> =
         baseline.positions.iter().zip(&other.positions).filter_map(|(b, o)| distance_at(b, o)).collect();
@@ -20,7 +20,7 @@ pub(super) fn distance(pair: &GroupPair<'_>) -> Result<ProbabilityDistance, Stri
     let most = |value: fn(&PositionDistance) -> f64| of(value).into_iter().fold(0.0, f64::max);
     let mean_of = |value: fn(&PositionDistance) -> f64| mean(&of(value)).unwrap_or_default();
     if positions.is_empty() {
-        return Err("the examinations hold no position in common".to_owned());
+        return Err(Reason::new("the examinations hold no position in common"));
     }
     Ok(ProbabilityDistance {
         positions: positions.len(),
@@ -33,17 +33,17 @@ pub(super) fn distance(pair: &GroupPair<'_>) -> Result<ProbabilityDistance, Stri
     })
 }
 
-fn examined<'a>(group: &Group<'a>) -> Result<&'a Examination, String> {
+fn examined<'a>(group: &Group<'a>) -> Result<&'a Examination, Reason> {
     let same = |found: &&Examination| {
         (found.engine.as_str(), found.model.as_str(), found.threads) == (group.engine(), group.model(), group.threads())
     };
     let found = group.file().examinations.iter().find(same);
-    let found = found.ok_or_else(|| format!("{} was not examined", group.subject()))?;
+    let found = found.ok_or_else(|| Reason::new(format!("{} was not examined", group.subject())))?;
     match found.positions.is_empty() {
         false => Ok(found),
         true => {
             let reason = found.reasons.get("positions").map_or("no reason is given", String::as_str);
-            Err(format!("{} was not examined: {reason}", group.subject()))
+            Err(Reason::new(format!("{} was not examined: {reason}", group.subject())))
         }
     }
 }

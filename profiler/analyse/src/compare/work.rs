@@ -19,7 +19,7 @@ const SAME_TOP: f64 = 0.75;
 /// What is looked at, each with what it allows.
 pub(super) fn work(pair: &GroupPair<'_>) -> Work {
     let mut reasons = Reasons::new();
-    let probabilities = distance(pair).map_err(|reason| reasons.insert("probabilities".to_owned(), reason)).ok();
+    let probabilities = distance(pair).map_err(|reason| reasons.insert("probabilities".to_owned(), reason.into())).ok();
     let answers = answers(pair);
     let mut checks = vec![
         prompts(pair),

@@ -13,7 +13,7 @@ use super::fitted_models::{FittedModels, load_features, overhead_features};
 use super::observe::{BATCH, ForwardPass, MemoryNeed, PassShape, RunObservations, observe};
 use super::prediction::{Extrapolation, Figure, PREDICTION_VERSION, Prediction, TimeParts};
 use record::Error;
-use record::{Ceilings, Reasons, RunFile, Spread};
+use record::{Ceilings, Reason, Reasons, RunFile, Spread};
 
 /// Standard errors to either side of a nominal 95 % interval.
 const SIDES: f64 = 1.96;
@@ -208,7 +208,7 @@ impl Estimator<'_> {
                 prediction.prefill_tps = Some(Figure::within(tokens / sum.parts.seconds(), half));
                 prediction.prefill = Some(sum.parts);
             }
-            Err(reason) => drop(prediction.reasons.insert("prefill_tps".to_owned(), reason)),
+            Err(reason) => drop(prediction.reasons.insert("prefill_tps".to_owned(), reason.into())),
         }
         match self.sum(&models, ForwardPass::Decode, &mut notes) {
             Ok(sum) => {
@@ -216,7 +216,7 @@ impl Estimator<'_> {
                 prediction.decode_tps = Some(Figure::within(1.0 / sum.parts.seconds(), half));
                 prediction.decode = Some(sum.parts);
             }
-            Err(reason) => drop(prediction.reasons.insert("decode_tps".to_owned(), reason)),
+            Err(reason) => drop(prediction.reasons.insert("decode_tps".to_owned(), reason.into())),
         }
         prediction.notes = notes.into_iter().collect();
         self.memory(prediction, &models, far);
@@ -239,7 +239,7 @@ impl Estimator<'_> {
     ///
     /// Unit: seconds; the error is relative. All calls that rest on one cost miss together, costs miss independently; `s` are the
     /// relative standard deviations of the ceilings and of the phase from request to request.
-    fn sum(&self, models: &FittedModels, pass: ForwardPass, notes: &mut BTreeSet<String>) -> Result<Sum, String> {
+    fn sum(&self, models: &FittedModels, pass: ForwardPass, notes: &mut BTreeSet<String>) -> Result<Sum, Reason> {
         let (calls, repeats) = self.calls(pass);
         let mut by_cost: BTreeMap<Key, f64> = BTreeMap::new();
         let mut parts = TimeParts::default();
@@ -259,7 +259,7 @@ impl Estimator<'_> {
             parts.compute_s += seconds * (1.0 - timed.memory);
         }
         notes.extend(beyond.map(|(positions, known)| known.note(pass.name(), positions)));
-        let gap = models.gap(pass).ok_or_else(|| format!("no run has traced a {}", pass.name()))?;
+        let gap = models.gap(pass).ok_or_else(|| Reason::new(format!("no run traced a {}", pass.name())))?;
         parts.between_s = gap * calls.len() as f64 / repeats;
         parts.compute_s += parts.between_s;
         if pass == ForwardPass::Decode

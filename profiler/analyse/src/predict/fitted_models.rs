@@ -16,6 +16,7 @@ use super::observe::{
     CaseObservations, Footprint, ForwardPass, Observation, RunObservations, TokenOverhead, memory_share,
 };
 use super::rates::Rates;
+use record::Reason;
 use statistics::median;
 
 /// Relative error that a cost of another type adds: kernels differ by more than their bits.
@@ -142,7 +143,7 @@ impl FittedModels {
     }
 
     /// The time of a call, and in `notes` what had to stand in for a cost that is not there. `Err`: what was never measured.
-    pub(super) fn time(&self, call: &Call, notes: &mut BTreeSet<String>) -> Result<Timed, String> {
+    pub(super) fn time(&self, call: &Call, notes: &mut BTreeSet<String>) -> Result<Timed, Reason> {
         let (key, cost, seconds, mut error) = match self.costs.get(&call.key) {
             Some(cost) => (call.key, cost, self.own(cost, call), cost.fit.error),
             None => match call.key.class {
@@ -257,12 +258,12 @@ impl FittedModels {
     }
 }
 
-fn missing(call: &Call) -> String {
+fn missing(call: &Call) -> Reason {
     let rows = match call.key.regime {
         Regime::One => "one token",
         Regime::Many => "many tokens at once",
     };
-    format!("no run has traced {} on {rows}", call.kind.name())
+    Reason::new(format!("no run traced {} on {rows}", call.kind.name()))
 }
 
 /// A call and what it took.

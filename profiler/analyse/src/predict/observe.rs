@@ -12,7 +12,7 @@ use crate::attribution::has_processor_ceilings;
 use super::call::{Call, mean};
 use super::ceiling_basis::CeilingBasis;
 use record::plan::{PlannedModel, PlannedPrompt};
-use record::{Case, OpRow, RunFile, Sample, Status};
+use record::{Case, OpRow, Reason, RunFile, Sample, Status};
 use statistics::median;
 
 /// Prompt tokens per pass where a run does not say otherwise: the default of the engines.
@@ -213,18 +213,18 @@ impl MemoryNeed<'_> {
     }
 }
 
-fn ops(file: &RunFile, case: &Case, subject: &Target<'_>) -> Result<CaseObservations, String> {
+fn ops(file: &RunFile, case: &Case, subject: &Target<'_>) -> Result<CaseObservations, Reason> {
     if case.ops.is_empty() {
-        return Err("no op was traced".to_owned());
+        return Err(Reason::new("no op was traced"));
     }
     let basis = CeilingBasis::of(file, case.threads, Some(&case.model))
-        .ok_or("the run has no ceilings for its thread count")?;
+        .ok_or_else(|| Reason::new("the run has no ceilings for its thread count"))?;
     let traced = case.traced.iter().find(|sample| sample.prompt_tokens.is_some());
     let (prompt, outputs) = traced
         .and_then(|sample| Some((sample.prompt_tokens?, sample.output_tokens?)))
-        .ok_or("the traced request does not say how many tokens it had")?;
+        .ok_or_else(|| Reason::new("the token counts of the traced request are unknown"))?;
     let batch = file.plan.batch.unwrap_or(BATCH);
-    let kv = file.plan.kv_type.dtype().map_err(|error| error.to_string())?;
+    let kv = file.plan.kv_type.dtype().map_err(|error| Reason::new(error.to_string()))?;
     let shape = PassShape { spec: subject.spec, types: subject.types, kv, batch };
     let mut seen = CaseObservations {
         model: case.model.clone(),
@@ -242,7 +242,7 @@ fn ops(file: &RunFile, case: &Case, subject: &Target<'_>) -> Result<CaseObservat
         };
         phase(&mut seen, case, pass, &calls);
     }
-    if seen.ops.is_empty() { Err("its ops are not those of the cost model".to_owned()) } else { Ok(seen) }
+    if seen.ops.is_empty() { Err(Reason::new("its ops are not those of the cost model")) } else { Ok(seen) }
 }
 
 /// Adds what a phase says: nothing where its ops are not those that the cost model knows.

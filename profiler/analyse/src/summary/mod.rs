@@ -2,12 +2,14 @@
 //!
 //! Each figure can be recomputed from the samples in `run.json`: nothing is rounded, and the seed of the bootstrap is in the plan.
 
+mod complete;
 mod disturbances;
 mod intervals;
 mod probe_effect;
 mod series;
 mod summarise;
 
+pub use complete::complete;
 pub use disturbances::{Disturbances, disturbances};
 pub use intervals::{gaps, itl};
 pub use probe_effect::probe_effect;

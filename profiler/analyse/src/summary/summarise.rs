@@ -106,8 +106,8 @@ fn estimate(groups: &[Vec<f64>], seed: u64, name: &str, reasons: &mut Reasons) -
     let means: Vec<f64> = groups.iter().filter_map(|group| mean(group)).collect();
     let found = interval(groups, seed);
     if let Err(why) = found {
-        reasons.insert(format!("{name}.low"), why.to_owned());
-        reasons.insert(format!("{name}.high"), why.to_owned());
+        reasons.insert(format!("{name}.low"), why.to_string());
+        reasons.insert(format!("{name}.high"), why.to_string());
     }
     let estimate = Estimate {
         mean: mean(&means)?,

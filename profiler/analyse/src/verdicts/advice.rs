@@ -1,7 +1,7 @@
 //! What would help, with the predicted gain: time of the phase now / time after the change.
 
 use super::facts::Facts;
-use super::rules::{self, ALLOCATION_S};
+use super::shares::{self, ALLOCATION_S};
 use record::Advice;
 
 /// Smaller weight types with good answers, the larger first, with their bits per weight (ggml's blocks: quantised bits and scales).
@@ -25,7 +25,7 @@ fn worth(gain: Option<f64>) -> Option<f64> {
 
 pub(super) fn cold_file(facts: &Facts) -> Vec<Advice> {
     // The share of the verdict, less the time for the same bytes at the warm rate.
-    let share = rules::of(record::Limit::ColdFile).and_then(|rule| (rule.share)(facts));
+    let share = shares::cold_file(facts);
     let saved = share.zip(facts.counted_s).map(|(share, time)| {
         let warm = facts.read_bytes.zip(facts.warm_rate).map_or(0.0, |(bytes, rate)| bytes / rate);
         (share * time - warm).max(0.0)
@@ -46,7 +46,7 @@ pub(super) fn oversubscription(facts: &Facts) -> Vec<Advice> {
 }
 
 pub(super) fn noisy_neighbour(facts: &Facts) -> Vec<Advice> {
-    let lost = rules::of(record::Limit::NoisyNeighbour).and_then(|rule| (rule.share)(facts));
+    let lost = shares::noisy_neighbour(facts);
     vec![say(
         "end other programs, or use a machine of its own (or a guest with its own processors), and measure again: the figures of other limits rest on disturbed times",
         without(lost, Some(1.0)),

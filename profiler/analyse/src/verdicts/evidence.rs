@@ -1,7 +1,7 @@
 //! The figures of a verdict, each with its place in the run file.
 
 use super::facts::Facts;
-use super::rules::ALLOCATION_S;
+use super::shares::ALLOCATION_S;
 use record::Evidence;
 
 /// A figure, where it is known.

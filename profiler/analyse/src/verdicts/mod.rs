@@ -4,12 +4,14 @@
 //! its limit explains. `weigh` chooses one of them and its confidence. `groups` combines the cases of all prompts.
 
 mod advice;
+mod candidate;
 mod case_facts;
 mod evidence;
 mod facts;
 mod groups;
 mod rules;
 mod sentence;
+mod shares;
 mod weigh;
 
 pub use facts::Facts;

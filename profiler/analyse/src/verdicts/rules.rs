@@ -1,12 +1,12 @@
 //! The rules as data: a limit, the phases that it applies to, the share of the phase's time that it explains, and its threshold.
 //!
-//! The formula of each rule is above its function. Shares are of the phase's time in the pass of the figures.
+//! The formula of each share is above its function in [`shares`].
 
 use engine_api::Phase;
 
-use super::advice;
-use super::evidence;
 use super::facts::Facts;
+use super::shares::DISTURBS;
+use super::{advice, evidence, shares};
 use record::{Advice, Evidence, Limit};
 
 /// Whether a cause disturbs the measurement or belongs to the work.
@@ -44,132 +44,20 @@ const WORK: &[Phase] = &[Phase::Load, Phase::Prefill, Phase::Decode];
 const EVERY: &[Phase] = &Phase::ALL;
 const REQUEST: &[Phase] = &[Phase::Tokenize, Phase::Prefill, Phase::Decode, Phase::Sample, Phase::Detokenize];
 
-/// The threshold of disturbing causes: the figures of other limits are then wrong by this share.
-const DISTURBS: f64 = 0.1;
-
 /// Every rule, in the order that breaks ties: disturbing causes first, of these the ones that the user can end at once.
 #[rustfmt::skip]
 pub const RULES: &[Rule] = &[
-    Rule { limit: Limit::ColdFile, kind: CauseKind::Disturbing, phases: WORK, threshold: DISTURBS, needs: &["read_bytes", "cold_rate"], share: cold_file, evidence: evidence::cold_file, advice: advice::cold_file },
-    Rule { limit: Limit::Oversubscription, kind: CauseKind::Disturbing, phases: FORWARD, threshold: DISTURBS, needs: &["cpu_s", "usable"], share: oversubscription, evidence: evidence::oversubscription, advice: advice::oversubscription },
-    Rule { limit: Limit::NoisyNeighbour, kind: CauseKind::Disturbing, phases: REQUEST, threshold: DISTURBS, needs: &["others", "steal"], share: noisy_neighbour, evidence: evidence::noisy_neighbour, advice: advice::noisy_neighbour },
-    Rule { limit: Limit::PageFaults, kind: CauseKind::Disturbing, phases: REQUEST, threshold: DISTURBS, needs: &["minor_faults", "page_fault_s"], share: page_faults, evidence: evidence::page_faults, advice: advice::page_faults },
-    Rule { limit: Limit::MemoryBandwidth, kind: CauseKind::Steady, phases: WORK, threshold: 0.0, needs: &["memory_s"], share: memory_bandwidth, evidence: evidence::memory_bandwidth, advice: advice::memory_bandwidth },
-    Rule { limit: Limit::Compute, kind: CauseKind::Steady, phases: WORK, threshold: 0.0, needs: &["compute_s"], share: compute, evidence: evidence::compute, advice: advice::compute },
-    Rule { limit: Limit::PageFaults, kind: CauseKind::Steady, phases: &[Phase::Load], threshold: DISTURBS, needs: &["minor_faults", "page_fault_s"], share: page_faults, evidence: evidence::page_faults, advice: advice::page_faults },
-    Rule { limit: Limit::Dispatch, kind: CauseKind::Steady, phases: FORWARD, threshold: 0.05, needs: &["small_ops_s"], share: dispatch, evidence: evidence::dispatch, advice: advice::dispatch },
-    Rule { limit: Limit::Imbalance, kind: CauseKind::Steady, phases: FORWARD, threshold: 0.05, needs: &["idle_s"], share: imbalance, evidence: evidence::imbalance, advice: advice::imbalance },
-    Rule { limit: Limit::Allocation, kind: CauseKind::Steady, phases: EVERY, threshold: 0.05, needs: &["allocations"], share: allocation, evidence: evidence::allocation, advice: advice::allocation },
-    Rule { limit: Limit::Tokenizer, kind: CauseKind::Steady, phases: &[Phase::Tokenize, Phase::Detokenize], threshold: 0.0, needs: &[], share: own_work, evidence: evidence::own_work, advice: advice::tokenizer },
-    Rule { limit: Limit::Sampler, kind: CauseKind::Steady, phases: &[Phase::Sample], threshold: 0.0, needs: &[], share: own_work, evidence: evidence::own_work, advice: advice::sampler },
-    Rule { limit: Limit::QueueOrNetwork, kind: CauseKind::Steady, phases: REQUEST, threshold: 0.5, needs: &[], share: queue_or_network, evidence: evidence::queue_or_network, advice: advice::queue_or_network },
+    Rule { limit: Limit::ColdFile, kind: CauseKind::Disturbing, phases: WORK, threshold: DISTURBS, needs: &["read_bytes", "cold_rate"], share: shares::cold_file, evidence: evidence::cold_file, advice: advice::cold_file },
+    Rule { limit: Limit::Oversubscription, kind: CauseKind::Disturbing, phases: FORWARD, threshold: DISTURBS, needs: &["cpu_s", "usable"], share: shares::oversubscription, evidence: evidence::oversubscription, advice: advice::oversubscription },
+    Rule { limit: Limit::NoisyNeighbour, kind: CauseKind::Disturbing, phases: REQUEST, threshold: DISTURBS, needs: &["others", "steal"], share: shares::noisy_neighbour, evidence: evidence::noisy_neighbour, advice: advice::noisy_neighbour },
+    Rule { limit: Limit::PageFaults, kind: CauseKind::Disturbing, phases: REQUEST, threshold: DISTURBS, needs: &["minor_faults", "page_fault_s"], share: shares::page_faults, evidence: evidence::page_faults, advice: advice::page_faults },
+    Rule { limit: Limit::MemoryBandwidth, kind: CauseKind::Steady, phases: WORK, threshold: 0.0, needs: &["memory_s"], share: shares::memory_bandwidth, evidence: evidence::memory_bandwidth, advice: advice::memory_bandwidth },
+    Rule { limit: Limit::Compute, kind: CauseKind::Steady, phases: WORK, threshold: 0.0, needs: &["compute_s"], share: shares::compute, evidence: evidence::compute, advice: advice::compute },
+    Rule { limit: Limit::PageFaults, kind: CauseKind::Steady, phases: &[Phase::Load], threshold: DISTURBS, needs: &["minor_faults", "page_fault_s"], share: shares::page_faults, evidence: evidence::page_faults, advice: advice::page_faults },
+    Rule { limit: Limit::Dispatch, kind: CauseKind::Steady, phases: FORWARD, threshold: 0.05, needs: &["small_ops_s"], share: shares::dispatch, evidence: evidence::dispatch, advice: advice::dispatch },
+    Rule { limit: Limit::Imbalance, kind: CauseKind::Steady, phases: FORWARD, threshold: 0.05, needs: &["idle_s"], share: shares::imbalance, evidence: evidence::imbalance, advice: advice::imbalance },
+    Rule { limit: Limit::Allocation, kind: CauseKind::Steady, phases: EVERY, threshold: 0.05, needs: &["allocations"], share: shares::allocation, evidence: evidence::allocation, advice: advice::allocation },
+    Rule { limit: Limit::Tokenizer, kind: CauseKind::Steady, phases: &[Phase::Tokenize, Phase::Detokenize], threshold: 0.0, needs: &[], share: shares::own_work, evidence: evidence::own_work, advice: advice::tokenizer },
+    Rule { limit: Limit::Sampler, kind: CauseKind::Steady, phases: &[Phase::Sample], threshold: 0.0, needs: &[], share: shares::own_work, evidence: evidence::own_work, advice: advice::sampler },
+    Rule { limit: Limit::QueueOrNetwork, kind: CauseKind::Steady, phases: REQUEST, threshold: 0.5, needs: &[], share: shares::queue_or_network, evidence: evidence::queue_or_network, advice: advice::queue_or_network },
 ];
-
-/// The rule of a limit.
-pub(super) fn of(limit: Limit) -> Option<&'static Rule> {
-    RULES.iter().find(|rule| rule.limit == limit)
-}
-
-/// `max(bytes from storage / cold read rate, waiting) / time`, where `waiting = time - CPU time` counts for a load that read at
-/// least half of the file. Without a measured rate and CPU time, what a warm read of the bytes does not explain:
-/// `1 - bytes / warm rate / time`.
-fn cold_file(facts: &Facts) -> Option<f64> {
-    let bytes = facts.read_bytes?;
-    if bytes <= 0.0 {
-        return Some(0.0);
-    }
-    let time = facts.counted_s;
-    let most = facts.file_bytes.is_some_and(|file| bytes >= 0.5 * file);
-    let at_rate = facts.cold_rate.map(|rate| bytes / rate);
-    let waiting = time.zip(facts.cpu_s).filter(|_| most).map(|(time, cpu)| (time - cpu).max(0.0));
-    if let Some(read) = at_rate.into_iter().chain(waiting).reduce(f64::max) {
-        return Facts::share(Some(read), time);
-    }
-    let warm = bytes / facts.warm_rate.or(facts.bandwidth).filter(|_| most)?;
-    Facts::share(Some(warm), time).map(|warm| 1.0 - warm)
-}
-
-/// More threads than hardware threads: `1 - CPU time / (time x threads)`, the share of the threads' time that they wait for a
-/// hardware thread. Where their number is unknown, frequent involuntary switches indicate it.
-fn oversubscription(facts: &Facts) -> Option<f64> {
-    /// Involuntary switches per second and thread: a thread that does not share its processor has a few.
-    const INVOLUNTARY: f64 = 20.0;
-    let thread_seconds = facts.counted_s? * facts.threads as f64;
-    let beyond = match facts.usable {
-        Some(usable) => facts.threads > usable,
-        None => facts.involuntary_switches? > INVOLUNTARY * thread_seconds,
-    };
-    if !beyond {
-        return Some(0.0);
-    }
-    Facts::share(facts.cpu_s, Some(thread_seconds)).map(|busy| 1.0 - busy)
-}
-
-/// The part of the processors that the phase needs and others use: with `d = min(threads / processors, 1)` needed and
-/// `1 - others - steal` free, `1 - (1 - others - steal) / d`; 0 where enough is free.
-fn noisy_neighbour(facts: &Facts) -> Option<f64> {
-    let left = 1.0 - facts.others? - facts.steal.unwrap_or(0.0);
-    let wanted = facts.processors.map_or(1.0, |processors| {
-        let threads = if facts.is_forward() { facts.threads } else { 1 };
-        (threads as f64 / processors.max(1) as f64).min(1.0)
-    });
-    (wanted > 0.0).then(|| (1.0 - left / wanted).clamp(0.0, 1.0))
-}
-
-/// `minor faults x time of the first touch of a page / time`; 0 where the file comes from storage, since faults on pages that
-/// are being read are part of reading them.
-fn page_faults(facts: &Facts) -> Option<f64> {
-    if cold_file(facts).is_some_and(|share| share >= DISTURBS) {
-        return Some(0.0);
-    }
-    Facts::share(Some(facts.minor_faults? * facts.page_fault_s?), facts.counted_s)
-}
-
-/// The sum of the attainable times of the ops that memory or a cache limits, over their phase. Roofline: Williams et al.,
-/// doi:10.1145/1498765.1498785.
-fn memory_bandwidth(facts: &Facts) -> Option<f64> {
-    Facts::share(facts.memory_s, facts.work_s)
-}
-
-/// The same of the ops that arithmetic limits. While loading, CPU time in user mode beyond the least time for the file's bytes.
-fn compute(facts: &Facts) -> Option<f64> {
-    Facts::share(facts.compute_s, facts.work_s)
-}
-
-/// What small ops take beyond their attainable time ([`super::case_facts`] defines which are small), over their phase in the same pass.
-fn dispatch(facts: &Facts) -> Option<f64> {
-    Facts::share(facts.small_ops_s, facts.in_traced_pass())
-}
-
-/// Waiting for other threads in shared work, mean over the threads, over the phase in the same pass.
-fn imbalance(facts: &Facts) -> Option<f64> {
-    Facts::share(facts.idle_s, facts.in_traced_pass())
-}
-
-/// `allocations x 100 ns / time`. 100 ns for an allocation and its release is an assumption, of the order of glibc beyond its fast
-/// path. It is not measured, which is a doubt of the verdict.
-fn allocation(facts: &Facts) -> Option<f64> {
-    Facts::share(Some(facts.allocations? * ALLOCATION_S), facts.allocating_s)
-}
-
-/// Seconds for an allocation and its release, assumed.
-pub(super) const ALLOCATION_S: f64 = 100e-9;
-
-/// These phases consist of the work of the tokenizer or the sampler, except for the share of another cause.
-fn own_work(facts: &Facts) -> Option<f64> {
-    let allocating = allocation(facts).unwrap_or(0.0);
-    (facts.time_s > 0.0).then_some(1.0 - allocating)
-}
-
-/// The share of the time in which no computation is known. Of a server that reports the time of the phase:
-/// `1 - reported time / time`. Otherwise `1 - CPU time / time`; below some milliseconds CPU time is too coarse.
-fn queue_or_network(facts: &Facts) -> Option<f64> {
-    const SHORTEST_S: f64 = 0.005;
-    if facts.server_s.is_some() {
-        return Facts::share(facts.server_s, Some(facts.time_s)).map(|reported| 1.0 - reported);
-    }
-    if !facts.on_processor || facts.counted_s? < SHORTEST_S {
-        return None;
-    }
-    Facts::share(facts.cpu_s, facts.counted_s).map(|busy| 1.0 - busy)
-}

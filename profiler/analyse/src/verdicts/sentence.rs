@@ -1,7 +1,7 @@
 //! A verdict in one sentence, with its figures.
 
+use super::candidate::{Candidate, leaves_most};
 use super::facts::Facts;
-use super::weigh::{Candidate, leaves_most};
 use record::Limit;
 use record::figures::{milliseconds, significant};
 

@@ -6,35 +6,18 @@
 //! 3. of equal shares the first in RULES wins
 //! ```
 
+use super::candidate::{Candidate, headroom, leaves_most};
 use super::evidence;
 use super::facts::Facts;
-use super::rules::{CauseKind, RULES, Rule};
+use super::rules::{CauseKind, RULES};
 use super::sentence;
 use crate::drift::Drift;
 use record::{Confidence, Limit, Verdict};
 
-/// Below this share no limit explains the phase: the verdict names the nearest one.
-const EXPLAINS: f64 = 0.25;
-/// Below this share a limit explains less than half of the time.
-const MOST: f64 = 0.5;
 /// Another limit is near if its share is at least this part of the winner's.
 const NEAR: f64 = 0.7;
 /// The ratio of the traced pass to the clean pass may differ from 1 by this much.
 const PROBE: f64 = 0.1;
-
-/// A rule that applies, with the share that it explains.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Candidate {
-    pub(super) rule: &'static Rule,
-    pub(super) share: f64,
-}
-
-impl Candidate {
-    /// A steady limit that leaves most of the phase unexplained.
-    pub(super) fn explains_little(self) -> bool {
-        self.rule.kind == CauseKind::Steady && self.share < EXPLAINS
-    }
-}
 
 /// Every rule that applies, the winner first.
 pub(super) fn ranked(facts: &Facts) -> Vec<Candidate> {
@@ -73,19 +56,6 @@ pub(super) fn verdict(facts: &Facts) -> Option<Verdict> {
         evidence: figures,
         advice: (winner.rule.advice)(facts),
     })
-}
-
-/// Whether a steady limit explains less than half of the time, and all ceilings together do not explain the rest.
-pub(super) fn leaves_most(facts: &Facts, winner: Candidate) -> bool {
-    winner.rule.kind == CauseKind::Steady
-        && winner.share < MOST
-        && headroom(facts).is_none_or(|headroom| headroom < MOST)
-}
-
-/// `attainable time / time`; above 1 where a cache serves what the model says comes from memory.
-fn headroom(facts: &Facts) -> Option<f64> {
-    let share = facts.attainable_s? / facts.work_s.filter(|&time| time > 0.0)?;
-    share.is_finite().then_some(share)
 }
 
 /// The doubts about the verdict; each lowers the confidence by one step.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::worst::worst;
 use super::{STEAL, Warning};
 use crate::drift::{Drift, drift};
 use crate::summary::disturbances;
@@ -134,14 +135,6 @@ fn spread(case: &Case) -> Option<f64> {
 fn between(case: &Case) -> Option<f64> {
     let share = |sample: &Sample| Some(sample.other_s? / sample.latency_s.filter(|&latency| latency > 0.0)?);
     median(&case.clean_samples().filter_map(share).collect::<Vec<f64>>())
-}
-
-/// How many cases lie above a limit, and the worst of them with its value.
-pub(super) fn worst(cases: &[Case], value: fn(&Case) -> Option<f64>, limit: f64) -> Option<(usize, String, f64)> {
-    let over: Vec<(&Case, f64)> =
-        cases.iter().filter_map(|case| Some((case, value(case)?))).filter(|(_, value)| *value > limit).collect();
-    let (case, most) = over.iter().max_by(|a, b| a.1.total_cmp(&b.1))?;
-    Some((over.len(), case.id.clone(), *most))
 }
 
 /// Change of the seconds per token from the warm-up request before the last to the last one, over the earlier one; of cases

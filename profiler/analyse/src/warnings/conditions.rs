@@ -1,6 +1,7 @@
 //! What the machine's conditions before, between and after the rounds show: heat, frequencies, settings, control groups, pressure.
 
-use super::{Warning, after};
+use super::Warning;
+use super::worst::worst;
 use record::environment::Conditions;
 use record::{Case, MemoryFile, RunFile, Sample};
 
@@ -29,10 +30,9 @@ pub(super) fn warnings(file: &RunFile) -> Vec<Warning> {
         found.push(Warning::StoragePressure(samples, seconds, share));
     }
     found.extend(
-        after::worst(&file.cases, slowed, 1.0 - SLOWED)
-            .map(|(cases, worst, fall)| Warning::FrequencyFell(cases, worst, fall)),
+        worst(&file.cases, slowed, 1.0 - SLOWED).map(|(cases, worst, fall)| Warning::FrequencyFell(cases, worst, fall)),
     );
-    let remote = after::worst(&file.cases, |case| remote(&case.memory), REMOTE);
+    let remote = worst(&file.cases, |case| remote(&case.memory), REMOTE);
     found.extend(remote.map(|(cases, worst, share)| Warning::RemoteMemory(cases, worst, share)));
     if let (Some(first), Some(last)) = (file.conditions.first(), file.conditions.last()) {
         found.extend(between(first, last, file.environment.memory.page_bytes.unwrap_or(4096)));

@@ -7,6 +7,7 @@ mod after;
 mod before;
 mod conditions;
 mod text;
+mod worst;
 
 use crate::drift::Drift;
 use crate::summary::Disturbances;

@@ -1,0 +1,24 @@
+//! The reasons why there is no interval.
+
+/// Why an interval could not be computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NoInterval {
+    /// There are no values.
+    #[error("no sample")]
+    NoSample,
+    /// There is one value.
+    #[error("one sample: an interval needs at least two (-r 2)")]
+    OneSample,
+    /// There are no pairs.
+    #[error("no pair: no round has a value on both sides")]
+    NoPair,
+    /// There is one pair.
+    #[error("one pair: an interval needs at least two (-r 2)")]
+    OnePair,
+    /// No prompt is on both sides.
+    #[error("no prompt has a value on both sides")]
+    NoCommonPrompt,
+    /// A side has one round.
+    #[error("one round: an interval needs at least two (-r 2)")]
+    OneRound,
+}
