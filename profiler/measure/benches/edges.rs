@@ -1,27 +1,27 @@
-//! What the instruments cost: an edge of the clean pass, a reading of the stepped pass, what is read around a request.
+//! The cost of the instruments: an edge of the clean pass, a reading of the stepped pass, the readings around a request.
 
 #![allow(missing_docs, reason = "criterion's macros make public functions")]
-#![allow(clippy::print_stdout, reason = "what a machine lacks is told, not timed")]
+#![allow(clippy::print_stdout, reason = "instruments that a machine lacks are reported, not timed")]
 #![allow(clippy::unwrap_used, reason = "a benchmark that panics has failed")]
 
 use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use engines::{Observer, Phase, Piece};
-use measure::drive::Stopwatch;
-use measure::worker::Beacon;
-use meter::{MachineLoad, Meter, default_counters, named};
+use measure::protocol::SharedStatus;
+use measure::worker::passes::Stopwatch;
+use meter::{Meter, default_counters, named};
 
 /// Tokens of one request.
 const TOKENS: usize = 128;
 
 fn edges(bench: &mut Criterion) {
     let folder = tempfile::tempdir().unwrap();
-    let beacon = Beacon::create(&folder.path().join("beacon")).unwrap();
+    let status = SharedStatus::create(&folder.path().join("status")).unwrap();
     // 128 tokens x 6 edges and one piece, as the clean pass has them.
     bench.bench_function("clean pass: all edges and pieces of 128 tokens", |bench| {
         bench.iter_batched_ref(
-            || Stopwatch::new(TOKENS, &beacon),
+            || Stopwatch::new(TOKENS, &status),
             |watch| {
                 for index in 0..TOKENS {
                     for phase in [Phase::Decode, Phase::Sample, Phase::Detokenize] {
@@ -62,8 +62,9 @@ fn readings(bench: &mut Criterion) {
     bench.bench_function("an inner edge: events, getrusage, statm", |bench| bench.iter(|| black_box(inner.read())));
     bench.bench_function("around a request: memory", |bench| bench.iter(|| black_box(meter.memory())));
     bench.bench_function("around a request: reset of the peak", |bench| bench.iter(|| black_box(meter.reset_peak())));
-    bench
-        .bench_function("around a request: load of the machine", |bench| bench.iter(|| black_box(MachineLoad::read())));
+    bench.bench_function("around a request: load of the machine", |bench| {
+        bench.iter(|| black_box(meter::machine_load()))
+    });
 }
 
 criterion_group!(benches, edges, readings);

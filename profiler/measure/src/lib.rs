@@ -1,13 +1,23 @@
-//! Measures: plans the cases of a run, prepares models and prompts, drives each case in a worker process, and keeps what was
+//! Measures: plans the cases of a run, prepares models and prompts, runs each case in a worker process, and writes what was
 //! measured as a record.
 //!
-//! [`plan`] -> [`prepare`] -> [`run`], which sends requests to [`worker`] processes; in a worker [`drive`] walks each request
-//! through its phases and reads the instruments of the crate `meter` at the edges. [`ceilings`] measures what the machine can do
-//! at most. What follows from a record is computed by the crate `analyse`; this crate does not use it.
+//! ```text
+//! main process      run ─► prepare ─► ceilings ─► pool ─┐
+//!                                                       ├─► protocol ─► plan
+//! worker process    worker (session, passes, prober) ───┘
+//! ```
+//! An arrow points from a module to one that it uses. [`plan`] is plain data. [`prepare`] makes a plan from options. [`run`]
+//! measures it: its worker pool ([`pool`]) starts one process per engine, model and thread count, and sends it requests over
+//! [`protocol`]. [`worker`] is the code of those processes. [`ceilings`] measures what the machine can do at most, with worker
+//! processes that open no engine. What follows from a record is computed by the crate `analyse`; this crate does not use it.
 
 pub mod ceilings;
-pub mod drive;
+pub mod interrupt;
 pub mod plan;
+pub mod pool;
 pub mod prepare;
+pub mod protocol;
 pub mod run;
+pub mod timestamp;
 pub mod worker;
+mod working_set;

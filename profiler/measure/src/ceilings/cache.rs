@@ -1,18 +1,17 @@
-//! Measured ceilings, kept in the user's cache folder: one file a machine, because home folders travel.
+//! [`CeilingCache`]: measured ceilings in the cache folder of the user. One file per machine, because machines may share a home folder.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use record::Error;
-use record::{Ceilings, write_atomically};
+use record::{Ceilings, Error, write_atomically};
 
-/// The folder of measured ceilings.
+/// A folder with one file per machine.
 #[derive(Debug, Clone)]
-pub(super) struct Folder {
+pub(super) struct CeilingCache {
     path: PathBuf,
 }
 
-impl Folder {
+impl CeilingCache {
     /// `$XDG_CACHE_HOME/inferometer/ceilings`, `~/.cache/inferometer/ceilings` without it.
     pub(super) fn of_user() -> Self {
         Self { path: models::fetch::cache_home().join("ceilings") }
@@ -27,8 +26,8 @@ impl Folder {
         &self.path
     }
 
-    /// What is known of a machine. A file that cannot be read, or is another machine's, is as good as none: it can be
-    /// measured again.
+    /// The stored ceilings of a machine. A file that cannot be read, or that belongs to another machine, counts as missing: the
+    /// ceilings can be measured again.
     pub(super) fn read(&self, machine: &str) -> Option<Ceilings> {
         let text = fs::read(self.file(machine)).ok()?;
         serde_json::from_slice(&text).ok().filter(|ceilings: &Ceilings| ceilings.machine == machine)
@@ -41,7 +40,7 @@ impl Folder {
         write_atomically(&path, &text)
     }
 
-    /// Waits until nobody else measures: two at once would measure each other. The lock ends with the file.
+    /// Waits until no other process measures, because two at once would disturb each other. Closing the file releases the lock.
     pub(super) fn lock(&self, waiting: impl FnOnce()) -> Result<File, Error> {
         fs::create_dir_all(&self.path).map_err(Error::file(&self.path, "create"))?;
         let path = self.path.join("lock");
@@ -63,11 +62,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ceilings_are_found_again_for_their_machine_only() {
+    fn ceilings_are_found_for_their_machine_only() {
         let folder = tempfile::tempdir().unwrap();
-        let cache = Folder::at(&folder.path().join("deep/down"));
+        let cache = CeilingCache::at(&folder.path().join("deep/down"));
         assert_eq!(cache.read("abc"), None);
-        let lock = cache.lock(|| panic!("nobody else measures")).unwrap();
+        let lock = cache.lock(|| panic!("no other process measures")).unwrap();
         let ceilings = Ceilings { machine: "abc".to_owned(), ..Ceilings::default() };
         cache.write(&ceilings).unwrap();
         drop(lock);

@@ -1,30 +1,18 @@
-//! What this machine can do at most, measured with the threads that engines compute on.
+//! Measures what this machine can do at most, with the threads that engines compute on.
 //!
-//! ```text
-//! main process                           prober: a worker process with the thread count of the question
-//!   ceilings()  known in the cache? ──no──► prober::Prober::answer ► kernels/*   everything, once per machine
-//!   drift()     run/probes.rs ────────────► the same                  a short probe, between the rounds of a run
-//! ```
-//! The probers are processes of their own, so that no engine's memory figures hold a probe's buffer. What cannot be
-//! measured is `None` with a reason. Nothing here judges an engine: see [`analyse::attribution`].
+//! Everything is measured once per machine and stored ([`ceilings`]). A short probe runs between the rounds of a run (see
+//! `run/ceiling_probes.rs`). Both are measured by [`Prober`]s: worker processes that open no engine, so that the buffer of a probe is
+//! not part of any engine's memory. A ceiling that cannot be measured is `None` with a reason. Engines are compared with the ceilings in
+//! the crate `analyse`, not here.
 
 mod cache;
-mod digest;
-mod file;
-mod kernels;
+mod machine_digest;
 mod measure;
-mod memory;
 mod prober;
-mod question;
-mod repeat;
 mod simulated;
-mod team;
-mod working_set;
+mod thread_counts;
 
-pub use measure::{Means, ceilings, known};
-pub(crate) use measure::{put, start};
-pub(crate) use prober::Prober;
-pub use question::{MachineWide, Probe, Probed, Short};
-pub use simulated::simulated;
-pub use team::thread_counts;
-pub use working_set::buffer_bytes;
+pub use measure::{ProbeResources, ceilings, known};
+pub(crate) use prober::{Prober, WRONG_REPLY};
+pub(crate) use simulated::simulated;
+pub use thread_counts::thread_counts;

@@ -1,254 +1,60 @@
-//! The worker's side: measures what it is asked for, on the threads of its process.
+//! [`Prober`]: a worker process without an engine, which measures limits of the machine.
 
-use std::hint::black_box;
-use std::sync::Mutex;
+use std::path::Path;
 
-use super::file;
-use super::kernels::{dot, fault, fma, read};
-use super::memory::{self, Buffer, Pages};
-use super::question::{MachineWide, Probe, Probed, Short};
-use super::repeat::{Effort, REPETITIONS, rates, repeat};
-use super::team::Team;
-use super::working_set::{Level, levels};
-use engines::threads;
-use record::environment::Cache;
-use record::{CacheCeiling, Reasons, Spread, ThreadCeilings};
-use statistics::median;
+use record::Reason;
 use traces::Nanos;
 
-/// What one repetition of a full measurement takes.
-const MEMORY: Effort = Effort::millis(50);
-const CACHE: Effort = Effort::millis(15);
-const COMPUTE: Effort = Effort::millis(20);
-const DISPATCH: Effort = Effort::millis(5);
-/// A short probe: ten passes over memory or so, of which the median counts, and a few short pieces of computation.
-const SHORT_MEMORY: Effort = Effort { each: Nanos::from_millis(9), repetitions: 8 };
-const SHORT_COMPUTE: Effort = Effort { each: Nanos::from_millis(4), repetitions: 5 };
-/// Memory that is touched to see what a page fault costs.
-const FAULTS: usize = 32 << 20;
+use crate::interrupt::Interrupt;
+use crate::pool::{LostWorker, StartOptions, WorkerFolder, WorkerHandle};
+use crate::protocol::{FromWorker, ProberCommand, ProberReply, ToWorker};
 
-/// Answers probes; keeps its buffer between two short ones where memory is ample.
-#[derive(Debug, Default)]
-pub(crate) struct Prober {
-    buffer: Option<Buffer>,
-}
+/// No measurement takes longer.
+const LIMIT: Nanos = Nanos::from_secs(180);
+
+/// A reply of another type than the command asks for.
+pub(crate) const WRONG_REPLY: &str = "the prober sent a reply of the wrong type: please report this as a bug";
+
+/// A running prober.
+pub(crate) struct Prober(WorkerHandle);
 
 impl Prober {
-    /// Measures.
-    pub(crate) fn answer(&mut self, probe: &Probe) -> Probed {
-        match probe {
-            Probe::Threads { caches, bytes } => Probed::Threads(all(caches, *bytes)),
-            Probe::Machine { folder } => Probed::Machine(machine_wide(folder)),
-            Probe::Short { threads, bytes } => Probed::Short(self.short(*threads, *bytes)),
-        }
-    }
-
-    fn short(&mut self, threads: usize, bytes: u64) -> Short {
-        let mut reasons = Reasons::new();
-        let team = Team::of(threads);
-        let buffer = match self.buffer.take() {
-            Some(buffer) => Ok(buffer),
-            None => Buffer::new(Team::whole(), bytes, Pages::Small),
+    /// Starts a prober with so many threads.
+    pub(crate) fn start(binary: &Path, worker_folder: &WorkerFolder, threads: usize) -> Result<Self, Reason> {
+        let variables = engines::threads::VARIABLES;
+        let options = StartOptions {
+            name: format!("ceilings/t{threads}"),
+            binary: binary.to_path_buf(),
+            environment: variables.iter().map(|name| ((*name).to_owned(), threads.to_string())).collect(),
         };
-        let memory = buffer.and_then(|buffer| {
-            let rates = buffer.read(team, SHORT_MEMORY)?;
-            if memory::is_ample(bytes) {
-                self.buffer = Some(buffer);
-            }
-            Ok(rates)
-        });
-        let compute = if dot::EXISTS { dots(team, SHORT_COMPUTE) } else { Ok(multiply_adds(team, SHORT_COMPUTE)) };
-        let mut middle = |name: &str, rates: Result<Vec<f64>, String>| {
-            let found = rates.and_then(|rates| median(&rates).ok_or_else(|| CLOCK.to_owned()));
-            found.map_err(|reason| reasons.insert(name.to_owned(), reason)).ok()
-        };
-        Short { memory_read: middle("memory_read", memory), compute: middle("compute", compute), reasons }
-    }
-}
-
-/// Why a rate is absent though everything worked.
-const CLOCK: &str = "the clock did not move";
-
-/// Every limit of all threads.
-fn all(caches: &[Cache], bytes: u64) -> ThreadCeilings {
-    let team = Team::whole();
-    let mut reasons = Reasons::new();
-    let mut spread = |name: &str, values: Result<Vec<f64>, String>| {
-        let found = values.and_then(|values| Spread::of(&values).ok_or_else(|| CLOCK.to_owned()));
-        found.map_err(|reason| reasons.insert(name.to_owned(), reason)).ok()
-    };
-    let memory = |pages: Pages| Buffer::new(team, bytes, pages).and_then(|buffer| buffer.read(team, MEMORY));
-    let memory_read = spread("memory_read", memory(Pages::Small));
-    let memory_read_huge = spread("memory_read_huge", memory(Pages::Huge));
-    let copy = spread("copy", memory::copy(team, bytes, MEMORY));
-    let fma_f32 = spread("fma_f32", Ok(multiply_adds(team, COMPUTE)));
-    let dot_i8 = spread("dot_i8", dots(team, COMPUTE));
-    let dispatch_s = spread("dispatch_s", dispatch(team));
-    let mut found = Vec::new();
-    for level in levels(caches, team.size()) {
-        let name = format!("caches.{}", level.level);
-        if let Some(read) = spread(&name, cache(team, level)) {
-            found.push(CacheCeiling { level: level.level, size_bytes: level.size, read });
-        }
-    }
-    if caches.is_empty() {
-        reasons.insert("caches".to_owned(), "the system does not show its caches".to_owned());
-    }
-    ThreadCeilings {
-        threads: team.size(),
-        memory_read,
-        memory_read_huge,
-        caches: found,
-        copy,
-        fma_f32,
-        dot_i8,
-        dispatch_s,
-        reasons,
-    }
-}
-
-/// Bytes per second read from a level of cache: `threads x part / time of a pass`, each thread in a part of its own.
-fn cache(team: Team, level: Level) -> Result<Vec<f64>, String> {
-    if level.part == 0 {
-        return Err("a thread's share of it is smaller than a page".to_owned());
-    }
-    let part = || {
-        let mut part = vec![0; level.part];
-        let sum = read::fill(&mut part);
-        (part, sum)
-    };
-    let parts: Vec<(Vec<u8>, u64)> = (0..team.size()).map(|_| part()).collect();
-    let sums: Vec<Mutex<u64>> = parts.iter().map(|_| Mutex::new(0)).collect();
-    let mut all = 0_u64;
-    let seconds = repeat(CACHE, |passes| {
-        all += passes;
-        team.run(|member| {
-            let (Some((part, _)), Some(Ok(mut sum))) = (parts.get(member), sums.get(member).map(Mutex::lock)) else {
-                return;
-            };
-            for _ in 0..passes {
-                *sum = sum.wrapping_add(read::sum::<1>(black_box(part)));
-            }
-        });
-    });
-    let right =
-        |((_, once), sum): (&(Vec<u8>, u64), &Mutex<u64>)| sum.lock().is_ok_and(|sum| *sum == once.wrapping_mul(all));
-    if !parts.iter().zip(&sums).all(right) {
-        return Err("the sums of what was read are wrong: the figure means nothing".to_owned());
-    }
-    Ok(rates((level.part * team.size()) as u64, &seconds))
-}
-
-/// Floating-point operations per second: `threads x operations of a pass / time of a pass`.
-fn multiply_adds(team: Team, effort: Effort) -> Vec<f64> {
-    let seconds = repeat(effort, |passes| {
-        team.run(|_| {
-            black_box(fma::run(passes));
-        });
-    });
-    rates(fma::OPS * team.size() as u64, &seconds)
-}
-
-/// 8-bit operations per second, in the same way.
-fn dots(team: Team, effort: Effort) -> Result<Vec<f64>, String> {
-    if !dot::EXISTS {
-        return Err(dot::ABSENT.to_owned());
-    }
-    let seconds = repeat(effort, |passes| {
-        team.run(|_| {
-            black_box(dot::run(passes));
-        });
-    });
-    Ok(rates(dot::OPS * team.size() as u64, &seconds))
-}
-
-/// Seconds to hand an empty piece of work to all threads and to have it back, again and again: the threads still wait in
-/// their loop then, as they do between two operations of a decoder.
-fn dispatch(team: Team) -> Result<Vec<f64>, String> {
-    if !threads::IS_POOL {
-        return Err("this build has no engine with a pool of threads (cargo feature candle)".to_owned());
-    }
-    Ok(repeat(DISPATCH, |passes| {
-        for _ in 0..passes {
-            team.run(|member| {
-                black_box(member);
-            });
-        }
-    }))
-}
-
-fn machine_wide(folder: &std::path::Path) -> MachineWide {
-    let mut reasons = Reasons::new();
-    let mut spread = |name: &str, values: Result<Vec<f64>, String>| {
-        let found = values.and_then(|values| Spread::of(&values).ok_or_else(|| CLOCK.to_owned()));
-        found.map_err(|reason| reasons.insert(name.to_owned(), reason)).ok()
-    };
-    let (cold, warm) = file::read(folder);
-    MachineWide {
-        file_read_cold: spread("file_read_cold", cold),
-        file_read_warm: spread("file_read_warm", warm),
-        page_fault_s: spread("page_fault_s", faults()),
-        reasons,
-    }
-}
-
-/// Seconds per page of the first touch: `time / pages`, one thread, a fresh mapping each time.
-fn faults() -> Result<Vec<f64>, String> {
-    let page = usize::try_from(meter::environment::page_bytes()).map_err(|error| error.to_string())?;
-    let pages = (FAULTS / page) as f64;
-    let once = || {
-        let mut map = fault::fresh(FAULTS)?;
-        let start = traces::clock::now();
-        fault::touch(&mut map, page);
-        Ok(traces::clock::now().saturating_sub(start).as_secs_f64() / pages)
-    };
-    (0..REPETITIONS).map(|_| once()).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_limit_is_there_or_has_a_reason() {
-        let cache = |level, bytes| Cache { level, kind: "unified".to_owned(), bytes, instances: 1 };
-        let found = all(&[cache(1, 256 << 10), cache(2, 0)], 8 << 20);
-        assert_eq!(found.threads, threads::count());
-        let fields = [
-            ("memory_read", found.memory_read),
-            ("memory_read_huge", found.memory_read_huge),
-            ("copy", found.copy),
-            ("fma_f32", found.fma_f32),
-            ("dot_i8", found.dot_i8),
-            ("dispatch_s", found.dispatch_s),
-        ];
-        for (name, spread) in fields {
-            match spread {
-                Some(spread) => assert!(
-                    spread.n >= 5 && 0.0 < spread.low && spread.low <= spread.median && spread.median <= spread.high,
-                    "{name}: {spread:?}"
-                ),
-                None => assert!(found.reasons.contains_key(name), "{name} has no reason"),
-            }
-        }
-        assert_eq!(found.caches.len(), 1, "{:?}", found.reasons);
-        assert!(found.reasons.contains_key("caches.2"));
-        assert_eq!(found.dot_i8.is_some(), dot::EXISTS);
+        WorkerHandle::start(&options, worker_folder).map(Self).map_err(|error| Reason::new(error.to_string()))
     }
 
-    #[test]
-    fn short_probes_measure_both() {
-        let mut prober = Prober::default();
-        for _ in 0..2 {
-            let Probed::Short(short) = prober.answer(&Probe::Short { threads: 1, bytes: 8 << 20 }) else {
-                panic!("another answer");
-            };
-            assert!(short.memory_read > Some(0.0) && short.compute > Some(0.0), "{short:?}");
+    /// Measures a limit.
+    pub(crate) fn probe(&mut self, command: ProberCommand, interrupt: &Interrupt) -> Result<ProberReply, Reason> {
+        match self.0.ask(&ToWorker::Probe(command), Some(LIMIT), interrupt) {
+            Ok(FromWorker::Probed(reply)) => Ok(*reply),
+            Ok(FromWorker::Failed(reason)) => Err(reason),
+            Ok(_) => Err(Reason::new(WRONG_REPLY)),
+            Err(LostWorker::Exited(report)) => Err(Reason::new(format!("the prober {report}"))),
+            Err(LostWorker::TimedOut(_)) => Err(Reason::new(format!("the prober did not answer within {LIMIT}"))),
+            Err(LostWorker::Interrupted) => Err(Reason::new("interrupted")),
+            Err(LostWorker::InvalidReply(problem)) => Err(Reason::new(format!("the prober {problem}"))),
         }
     }
 
-    #[test]
-    fn pages_cost_something() {
-        assert!(faults().unwrap().iter().all(|seconds| *seconds > 0.0));
+    /// Stops the process until the next probe.
+    pub(crate) fn pause(&mut self) {
+        self.0.pause();
+    }
+
+    /// CPU time of the process in the kernel's clock ticks.
+    pub(crate) fn cpu_ticks(&self) -> Option<u64> {
+        self.0.cpu_ticks()
+    }
+
+    /// Ends the process.
+    pub(crate) fn quit(self) {
+        self.0.quit();
     }
 }

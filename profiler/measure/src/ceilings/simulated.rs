@@ -1,22 +1,23 @@
-//! The ceilings of a machine that does not exist: those of the mock engine, where time is virtual.
+//! The ceilings of the simulated machine of the mock engine, where time is virtual.
 
 use std::collections::BTreeMap;
 
+use engine_api::Advice as _;
 use engines::mock;
+use record::ceilings::SIMULATED;
+use record::{Ceilings, Reason, Reasons, Spread, ThreadCeilings};
 use traces::clock;
 
-use crate::drive::rfc3339;
-use record::ceilings::SIMULATED;
-use record::{Ceilings, Reasons, Spread, ThreadCeilings};
+use crate::timestamp::rfc3339;
 
-const ABSENT: &str = "time is virtual: the mock's machine has no such limit";
+const ABSENT: &str = "time is virtual: the simulated machine of the mock engine has no such limit";
 
-/// Its limits for these thread counts, without any spread; nothing of the real machine enters.
+/// Its limits for these thread counts, without spread; they do not depend on the real machine.
 ///
 /// # Errors
-/// When a setting of the mock is wrong.
-pub fn simulated(settings: &BTreeMap<String, String>, threads: &[usize]) -> Result<Ceilings, String> {
-    let limits = mock::limits(settings).map_err(|error| error.to_string())?;
+/// When a setting of the mock engine is invalid.
+pub(crate) fn simulated(settings: &BTreeMap<String, String>, threads: &[usize]) -> Result<Ceilings, Reason> {
+    let limits = mock::limits(settings).map_err(|error| Reason::new(error.with_advice()))?;
     let exact = |value: f64| Some(Spread { median: value, low: value, high: value, n: 1 });
     let mut counts = threads.to_vec();
     counts.sort_unstable();
@@ -40,7 +41,7 @@ pub fn simulated(settings: &BTreeMap<String, String>, threads: &[usize]) -> Resu
     })
 }
 
-/// Why the others are absent.
+/// Reasons for the ceilings that are absent.
 fn absent(fields: &[&str]) -> Reasons {
     fields.iter().map(|field| ((*field).to_owned(), ABSENT.to_owned())).collect()
 }
@@ -50,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn they_are_those_of_the_settings() {
+    fn ceilings_follow_the_settings() {
         let _clock = clock::VirtualClock::install();
         let settings = [("bandwidth_gbs".to_owned(), "50".to_owned())].into();
         let found = simulated(&settings, &[2, 1, 2]).unwrap();

@@ -1,38 +1,23 @@
-//! The plan: blocks of one model, the workers of each, and its cases.
+//! [`Plan`]: one block per model, with its workers and its cases.
 
-use engine_api::{Caps, Identity};
-
-use super::Options;
 use record::PlanFile;
 
-use crate::prepare::{Filler, PreparedModel, PreparedPrompt};
+use super::engine::EngineChoice;
+use super::model::PreparedModel;
+use super::options::Options;
+use super::prompt::{Filler, PreparedPrompt};
 
 /// Everything that a run will do.
 #[derive(Debug)]
 pub struct Plan {
-    /// What was asked for.
+    /// The options.
     pub options: Options,
     /// The same with every default filled in, as `run.json` holds it.
     pub file: PlanFile,
     /// The engines in the order of the command line.
     pub engines: Vec<EngineChoice>,
-    /// One block a model: only its workers are alive at a time.
+    /// One block per model: only the workers of one block are alive at a time.
     pub blocks: Vec<Block>,
-}
-
-/// An engine that takes part.
-#[derive(Debug, Clone)]
-pub struct EngineChoice {
-    /// What it is called in this run: the engine as the user typed it, or the name that the user gave it.
-    pub label: String,
-    /// What is opened: `name` or `name:variant`.
-    pub engine: String,
-    /// Who it is.
-    pub identity: Identity,
-    /// What it can do.
-    pub caps: Caps,
-    /// Whether it runs the last block, behind its attention, for the last token alone.
-    pub prunes_last_block: bool,
 }
 
 /// The cases of one model.
@@ -40,20 +25,20 @@ pub struct EngineChoice {
 pub struct Block {
     /// The model.
     pub model: PreparedModel,
-    /// Its workers.
-    pub seats: Vec<Seat>,
+    /// Its worker slots.
+    pub slots: Vec<WorkerSlot>,
     /// Its cases in the order of the plan.
     pub cases: Vec<CasePlan>,
     /// Whether all workers may be alive together.
     pub together: bool,
 }
 
-/// A worker's place: one engine with one thread count.
+/// The place of a worker in the plan: one engine with one thread count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Seat {
-    /// Place in [`Plan::engines`].
+pub struct WorkerSlot {
+    /// Index in [`Plan::engines`].
     pub engine: usize,
-    /// Threads that compute.
+    /// Threads of the engine.
     pub threads: usize,
 }
 
@@ -62,23 +47,33 @@ pub struct Seat {
 pub struct CasePlan {
     /// Its id.
     pub id: String,
-    /// Place in [`Block::seats`].
-    pub seat: usize,
-    /// Place in the model's prompts.
+    /// Index in [`Block::slots`].
+    pub slot: usize,
+    /// Index in the model's prompts.
     pub prompt: usize,
-    /// What lies in the context before the prompt.
+    /// Tokens in the context before the prompt.
     pub filler: Filler,
 }
 
 impl Block {
-    /// The prompt of a case.
-    pub fn prompt(&self, case: &CasePlan) -> Option<&PreparedPrompt> {
-        self.model.prompts.get(case.prompt)
+    /// The prompt of a case of this block.
+    pub fn prompt(&self, case: &CasePlan) -> &PreparedPrompt {
+        &self.model.prompts[case.prompt]
+    }
+
+    /// The worker slot of a case of this block.
+    pub fn slot(&self, case: &CasePlan) -> WorkerSlot {
+        self.slots[case.slot]
     }
 }
 
 impl Plan {
-    /// Requests of the whole run, warm-up included as far as it is known before: for an estimate of the time left.
+    /// The engine of a worker slot of this plan.
+    pub fn engine(&self, slot: WorkerSlot) -> &EngineChoice {
+        &self.engines[slot.engine]
+    }
+
+    /// Requests of the whole run, to estimate the time left. Warm-up is included as far as it is known before.
     pub fn requests(&self) -> usize {
         self.file.cases.len() * self.requests_of_case() + self.examinations()
     }
@@ -89,12 +84,12 @@ impl Plan {
         1 + self.options.warmup.unwrap_or(1) + self.file.runs + passes * self.file.instrumented_runs
     }
 
-    /// Texts in which engines are examined: each case's answer, and the passage once a seat.
+    /// Texts that are examined: the answer of each case, and the passage once per worker slot.
     fn examinations(&self) -> usize {
-        let lends = |seat: &&Seat| self.engines.get(seat.engine).is_some_and(|engine| engine.caps.steps);
+        let has_steps = |slot: WorkerSlot| self.engine(slot).caps.steps;
         let of_block = |block: &Block| {
-            let cases = block.cases.iter().filter_map(|case| block.seats.get(case.seat)).filter(lends).count();
-            cases + block.seats.iter().filter(lends).count()
+            let answers = block.cases.iter().filter(|case| has_steps(block.slot(case))).count();
+            answers + block.slots.iter().filter(|slot| has_steps(**slot)).count()
         };
         self.blocks.iter().map(of_block).sum()
     }

@@ -1,16 +1,16 @@
-//! What can be refused before anything is looked up.
+//! Checks of options that need no file and no engine.
 
-use record::nearest;
+use meter::Counter;
 use record::plan::PromptChoice;
+use record::{Error, nearest};
 
-use super::{Asked, Options};
-use meter;
-use record::Error;
+use super::engine::EngineArgument;
+use super::options::Options;
 
-/// Refuses what cannot be, by name.
+/// Checks the options.
 ///
 /// # Errors
-/// A usage error that names the option, what was expected and what was found.
+/// When an option is invalid: a usage error that names it, with what was expected and what was found.
 pub fn check(options: &Options) -> Result<(), Error> {
     let refuse = |problem: &str, advice: &str| Err(Error::usage(problem, advice));
     if options.runs == 0 {
@@ -57,24 +57,32 @@ pub fn check(options: &Options) -> Result<(), Error> {
         );
     }
     for name in &options.counters {
-        if meter::named(name).is_none() {
-            return refuse(
-                &format!("no counter is called `{name}`{}", nearest(name, &meter::listed_names())),
-                "`inferometer machine` and docs/counters.md list the counters; write other events as rHEX or PMU/TERM=VALUE,.../",
-            );
-        }
+        counter(name)?;
     }
-    engines_twice(&options.engines)?;
-    twice("-m", &options.models)?;
-    twice("-t", &options.threads)?;
-    twice("--depth", &options.depths)
+    unique_engines(&options.engines)?;
+    unique("-m", &options.models)?;
+    unique("-t", &options.threads)?;
+    unique("--depth", &options.depths)
 }
 
-/// Two engines of one name would share the ids of their cases.
-fn engines_twice(engines: &[String]) -> Result<(), Error> {
+/// The counter or event of this name.
+///
+/// # Errors
+/// When there is none.
+pub(crate) fn counter(name: &str) -> Result<&'static Counter, Error> {
+    meter::named(name).ok_or_else(|| {
+        Error::usage(
+            format!("no counter is called `{name}`{}", nearest(name, &meter::listed_names())),
+            "`inferometer machine` and docs/counters.md list the counters; write other events as rHEX or PMU/TERM=VALUE,.../",
+        )
+    })
+}
+
+/// Two engines with the same label would share the ids of their cases.
+fn unique_engines(engines: &[String]) -> Result<(), Error> {
     for (index, text) in engines.iter().enumerate() {
-        let label = Asked::new(text)?.label;
-        let mut earlier = engines.iter().take(index).filter_map(|earlier| Asked::new(earlier).ok());
+        let label = EngineArgument::new(text)?.label;
+        let mut earlier = engines.iter().take(index).filter_map(|earlier| EngineArgument::new(earlier).ok());
         if let Some(earlier) = earlier.find(|earlier| earlier.label == label) {
             return Err(if label == text && earlier.engine == text {
                 Error::usage(
@@ -94,8 +102,8 @@ fn engines_twice(engines: &[String]) -> Result<(), Error> {
     Ok(())
 }
 
-/// A value given twice would measure the same case twice under one id.
-fn twice<T: PartialEq + std::fmt::Display>(option: &str, values: &[T]) -> Result<(), Error> {
+/// A value that is given twice would make two cases with the same id.
+fn unique<T: PartialEq + std::fmt::Display>(option: &str, values: &[T]) -> Result<(), Error> {
     let again =
         values.iter().enumerate().find(|(index, value)| values.iter().take(*index).any(|earlier| earlier == *value));
     match again {
@@ -120,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_is_refused_by_name() {
+    fn invalid_options_are_refused_by_name() {
         assert_eq!(checked(|_| {}), "accepted");
         insta::assert_snapshot!(checked(|o| o.runs = 0), @"-r 0: at least one run per case is needed; leave -r out for 5");
         insta::assert_snapshot!(checked(|o| o.precision = Some(1.0)), @"--precision: expected more than 0 and less than 100 percent; give a share such as 2%");

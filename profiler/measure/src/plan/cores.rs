@@ -1,10 +1,10 @@
-//! How many threads make sense here: the physical cores that this process may use.
+//! The number of physical cores that this process may use: the default number of threads.
 //!
 //! Two hardware threads of one core share its vector units, so more threads than cores rarely compute faster.
 
 use std::collections::BTreeSet;
 
-/// Physical cores among the processors of the affinity mask, at most what a control group's quota grants; at least 1.
+/// Physical cores among the processors of the affinity mask, at most the quota of the control group; at least 1.
 /// `quota` is in processors' worth of time.
 pub fn physical_cores(quota: Option<f64>) -> usize {
     let allowed = allowed();
@@ -20,7 +20,7 @@ fn limited(cores: usize, quota: Option<f64>) -> usize {
     cores.min(granted).max(1)
 }
 
-/// Cores of so many processors: processors with the same siblings are one core.
+/// Cores of these processors: processors with the same siblings are one core.
 fn count(cpus: &[usize], siblings: impl Fn(usize) -> Option<String>) -> Option<usize> {
     let cores: Option<BTreeSet<String>> =
         cpus.iter().map(|&cpu| siblings(cpu).map(|text| text.trim().to_owned())).collect();
@@ -35,15 +35,15 @@ fn fallback() -> usize {
 #[cfg(target_os = "linux")]
 #[allow(unsafe_code, reason = "sched_getaffinity has no safe wrapper in std")]
 fn allowed() -> Vec<usize> {
-    /// Processors that the mask has room for.
-    const ROOM: usize = 8192;
-    let mut mask = [0_u64; ROOM / 64];
+    /// Bits of the mask.
+    const BITS: usize = 8192;
+    let mut mask = [0_u64; BITS / 64];
     // SAFETY: the mask is valid for its size in bytes and lives through the call; 0 means this thread.
     let code = unsafe { libc::sched_getaffinity(0, size_of_val(&mask), mask.as_mut_ptr().cast()) };
     if code < 0 {
         return Vec::new();
     }
-    (0..ROOM).filter(|cpu| mask.get(cpu / 64).is_some_and(|word| word >> (cpu % 64) & 1 == 1)).collect()
+    (0..BITS).filter(|cpu| mask.get(cpu / 64).is_some_and(|word| word >> (cpu % 64) & 1 == 1)).collect()
 }
 
 #[cfg(not(target_os = "linux"))]

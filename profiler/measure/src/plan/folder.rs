@@ -1,14 +1,14 @@
-//! Where a run's files go.
+//! The folder of a run.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// `2026-11-21T22-40-05_smollm2-135m_candle`: the moment in UTC, models, engines; at most three of each are named.
+/// `2026-11-21T22-40-05_smollm2-135m_candle`: the time in UTC, models, engines; at most three of each are named.
 pub fn folder_name(since_epoch: Duration, models: &[&str], engines: &[&str]) -> String {
     let seconds = i64::try_from(since_epoch.as_secs()).unwrap_or(0);
-    let moment =
+    let time =
         jiff::Timestamp::from_second(seconds).unwrap_or(jiff::Timestamp::UNIX_EPOCH).strftime("%Y-%m-%dT%H-%M-%S");
-    format!("{moment}_{}_{}", joined(models), joined(engines))
+    format!("{time}_{}_{}", joined(models), joined(engines))
 }
 
 fn joined(names: &[&str]) -> String {
@@ -47,11 +47,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_tell_when_and_what() {
-        let moment = Duration::from_secs(1_795_300_805);
-        assert_eq!(folder_name(moment, &["smollm2-135m"], &["candle"]), "2026-11-21T22-40-05_smollm2-135m_candle");
+    fn a_name_has_time_models_and_engines() {
+        let time = Duration::from_secs(1_795_300_805);
+        assert_eq!(folder_name(time, &["smollm2-135m"], &["candle"]), "2026-11-21T22-40-05_smollm2-135m_candle");
         assert_eq!(
-            folder_name(moment, &["a", "b", "c", "d", "e"], &["candle:x", "mock"]),
+            folder_name(time, &["a", "b", "c", "d", "e"], &["candle:x", "mock"]),
             "2026-11-21T22-40-05_a+b+c+2-more_candle-x+mock"
         );
     }

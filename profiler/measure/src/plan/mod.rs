@@ -1,20 +1,23 @@
-//! What is to be measured: the options, the cases that they make, and the checks before anything is done.
+//! What a run measures, as plain data: the options, the plan that is made from them, and the checks of options.
 
 mod case;
 mod check;
 mod cores;
-mod dry_run;
+mod engine;
 mod folder;
-mod label;
+mod model;
 mod options;
+mod prompt;
 
-pub use case::{Block, CasePlan, EngineChoice, Plan, Seat, case_id};
+pub use case::{Block, CasePlan, Plan, WorkerSlot, case_id};
 pub use check::check;
+pub(crate) use check::counter;
 pub use cores::physical_cores;
-pub use dry_run::dry_run;
+pub(crate) use engine::setting_owner;
+pub use engine::{EngineArgument, EngineChoice};
 pub use folder::{folder_name, new_folder};
-pub use label::Asked;
-pub(crate) use label::owner;
+pub use model::{PreparedModel, Shape, Weights};
 pub use options::{
     DEFAULT_BUDGET, DEFAULT_ENGINE, DEFAULT_MODEL, DEFAULT_NEW_TOKENS, DEFAULT_RUNS, DEFAULT_SEED, Options,
 };
+pub use prompt::{Filler, PreparedPrompt, PromptInput};

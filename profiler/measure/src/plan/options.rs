@@ -1,4 +1,4 @@
-//! What a run was asked for: a plain struct, the command line's types stop before it.
+//! [`Options`] of a run: a plain struct, independent of the command line's types.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -8,37 +8,37 @@ use traces::Nanos;
 
 use record::plan::{DEFAULT_PROMPTS, PromptChoice, TraceLevel};
 
-use super::EngineChoice;
+use super::engine::EngineChoice;
 
-/// New tokens of a request unless the prompt or the command line says otherwise.
+/// New tokens of a request unless the prompt or the command line states another number.
 pub const DEFAULT_NEW_TOKENS: usize = 128;
 /// Clean requests per case.
 pub const DEFAULT_RUNS: usize = 5;
-/// Time for the rounds where a precision is asked for and no budget is given.
+/// Time for the rounds if a precision is given without a budget.
 pub const DEFAULT_BUDGET: Nanos = Nanos::from_secs(600);
-/// The engine of `inferometer` alone.
+/// The engine if none is given.
 pub const DEFAULT_ENGINE: &str = "candle";
-/// The model of `inferometer` alone.
+/// The model if none is given.
 pub const DEFAULT_MODEL: &str = "smollm2-135m";
-/// The seed of everything random: the order of a round, generated token ids, synthetic weights.
+/// The seed of everything random: the order of a round, generated token ids.
 pub const DEFAULT_SEED: u64 = 20_240_817;
 
-/// Everything that the command line says about a run.
+/// The options of a run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Options {
     /// Engines, `name` or `name:variant`, each also as `LABEL=ENGINE`; empty = the default engine.
     pub engines: Vec<String>,
     /// Model references; empty = the default model.
     pub models: Vec<String>,
-    /// What is asked.
+    /// The prompts.
     pub prompts: PromptChoice,
-    /// At most so many tokens come out; `None` = what the prompt says, else [`DEFAULT_NEW_TOKENS`].
+    /// The most tokens of an answer; `None` = the number of the prompt, else [`DEFAULT_NEW_TOKENS`].
     pub new_tokens: Option<usize>,
-    /// Clean requests per case; with a precision the least number.
+    /// Clean requests per case; with a precision the fewest.
     pub runs: usize,
-    /// Go on until a difference of this share is found nine times out of ten.
+    /// Continue until a difference of this share would be detected nine times out of ten.
     pub precision: Option<f64>,
-    /// End the rounds when so much time has passed; `None` = [`DEFAULT_BUDGET`] with a precision, else no limit.
+    /// End the rounds after this time; `None` = [`DEFAULT_BUDGET`] with a precision, else no limit.
     pub budget: Option<Nanos>,
     /// Thread counts; empty = the physical cores that this process may use.
     pub threads: Vec<usize>,
@@ -50,11 +50,11 @@ pub struct Options {
     pub seed: u64,
     /// Send the prompt as it is, without the chat template.
     pub raw: bool,
-    /// Go on past an end-of-generation token.
+    /// Continue after an end-of-generation token.
     pub ignore_eos: bool,
     /// Drop the model file from the page cache before each load.
     pub cold: bool,
-    /// Tokens that the context holds; `None` = what is needed, rounded up to 256.
+    /// Tokens of the context; `None` = as many as the prompts need, rounded up to a multiple of 256.
     pub ctx: Option<usize>,
     /// Element type of the KV cache.
     pub kv_type: KvType,
@@ -68,11 +68,11 @@ pub struct Options {
     pub settings: Vec<(String, String, String)>,
     /// How much is traced.
     pub trace: TraceLevel,
-    /// Where the server answers that is watched.
+    /// The URL of the server to measure.
     pub url: Option<String>,
-    /// The command that starts it.
+    /// The command that starts the server.
     pub spawn: Option<String>,
-    /// Its process, where it cannot be found by the port that it listens on.
+    /// The id of the server's process, if it cannot be found by its port.
     pub pid: Option<u32>,
     /// Names of the counters to read ([`meter::COUNTERS`]); empty = the default ones.
     pub counters: Vec<String>,
@@ -80,13 +80,13 @@ pub struct Options {
     pub synthetic: bool,
     /// Quantisation of synthetic weights, such as `q4_0`.
     pub quant: Option<String>,
-    /// A GGUF file whose tokenizer synthetic models take.
+    /// A GGUF file whose tokenizer synthetic models use.
     pub header: Option<PathBuf>,
     /// The run folder; `None` = a new one under `runs/`.
     pub out: Option<PathBuf>,
-    /// The folder of an earlier run to go on with.
+    /// The folder of an earlier run to resume.
     pub resume: Option<PathBuf>,
-    /// Longest time that one request may take; `None` = no limit.
+    /// The time limit of one request; `None` = no limit.
     pub timeout: Option<Nanos>,
     /// Plan only: measure nothing, write nothing.
     pub dry_run: bool,
@@ -95,7 +95,7 @@ pub struct Options {
 }
 
 impl Options {
-    /// Settings of one engine of the run: those of all engines of its name, and over them those of its own label.
+    /// Settings of one engine of the run: those of its name, overridden by those of its label.
     pub fn settings_of(&self, choice: &EngineChoice) -> BTreeMap<String, String> {
         let of = |owner: &str| {
             let own = self.settings.iter().filter(move |(engine, ..)| engine == owner);
@@ -104,8 +104,8 @@ impl Options {
         of(&choice.identity.name).into_iter().chain(of(&choice.label)).collect()
     }
 
-    /// What an engine of the run is told when it loads.
-    pub fn of_engine(&self, choice: &EngineChoice, threads: usize, context: usize) -> LoadOptions {
+    /// The load options of an engine of the run.
+    pub fn load_options(&self, choice: &EngineChoice, threads: usize, context: usize) -> LoadOptions {
         LoadOptions {
             threads,
             context,

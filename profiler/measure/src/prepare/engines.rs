@@ -1,18 +1,17 @@
-//! The engines of a run: found, opened once to ask what they can do and whether they know their settings.
+//! Opens the engines of a run once, to read their capabilities and to check their settings.
 
 use engine_api::Engine;
 use engines::registry;
-
-use crate::plan::{Asked, EngineChoice, Options, owner};
 use meter::process::ProcessMeter;
-use record::Error;
-use record::nearest;
+use record::{Error, nearest};
 
-/// Opens every engine that was asked for, and gives each setting to its owner.
-pub(crate) fn open(options: &mut Options) -> Result<Vec<EngineChoice>, Error> {
-    let mut opened: Vec<(Asked<'_>, Box<dyn Engine>)> = Vec::new();
+use crate::plan::{EngineArgument, EngineChoice, Options, setting_owner};
+
+/// Opens every engine of the options, and assigns each setting to its engine or label.
+pub(super) fn open(options: &mut Options) -> Result<Vec<EngineChoice>, Error> {
+    let mut opened: Vec<(EngineArgument<'_>, Box<dyn Engine>)> = Vec::new();
     for text in &options.engines {
-        let asked = Asked::new(text)?;
+        let asked = EngineArgument::new(text)?;
         let selection = registry::find(asked.engine).map_err(|error| Error::from_advice(&error))?;
         opened.push((asked, selection.open().map_err(|error| Error::from_advice(&error))?));
     }
@@ -28,25 +27,25 @@ pub(crate) fn open(options: &mut Options) -> Result<Vec<EngineChoice>, Error> {
         .collect();
     let engines: Vec<_> = opened.into_iter().map(|(_, engine)| engine).collect();
     options.settings = owned(&options.settings, &choices)?;
-    refuse_addresses(options, &choices)?;
+    check_address(options, &choices)?;
     for (engine, choice) in engines.iter().zip(&choices) {
-        // What depends on the model and on the threads of a worker is checked where it is loaded.
-        let given = options.of_engine(choice, 1, 1);
+        // Settings that depend on the model and the threads of a worker are checked when the worker loads.
+        let given = options.load_options(choice, 1, 1);
         engine.check(&given).map_err(|error| Error::from_advice(&error))?;
     }
     Ok(choices)
 }
 
-/// Whether these engines only ask servers; false for a text that leads to none.
-pub(super) fn all_ask_servers(engines: &[String]) -> bool {
-    let open = |text: &String| registry::find(Asked::new(text).ok()?.engine).ok()?.open().ok();
-    let asks = |text: &String| open(text).is_some_and(|engine| engine.caps().remote);
-    !engines.is_empty() && engines.iter().all(asks)
+/// Whether all of these engines use a server; false for an engine that cannot be opened, which [`open`] reports.
+pub(super) fn all_use_servers(engines: &[String]) -> bool {
+    let open = |text: &String| registry::find(EngineArgument::new(text).ok()?.engine).ok()?.open().ok();
+    let uses_server = |text: &String| open(text).is_some_and(|engine| engine.caps().remote);
+    !engines.is_empty() && engines.iter().all(uses_server)
 }
 
-/// Where a server answers is told to those that ask one, and must be told to them.
-fn refuse_addresses(options: &Options, choices: &[EngineChoice]) -> Result<(), Error> {
-    let asker = choices.iter().find(|choice| choice.caps.remote);
+/// An engine that uses a server needs its address; other engines have no use for one.
+fn check_address(options: &Options, choices: &[EngineChoice]) -> Result<(), Error> {
+    let client = choices.iter().find(|choice| choice.caps.remote);
     let given =
         [("--url", options.url.is_some()), ("--spawn", options.spawn.is_some()), ("--pid", options.pid.is_some())];
     let given = given.iter().find(|(_, given)| *given).map(|(name, _)| *name);
@@ -58,13 +57,13 @@ fn refuse_addresses(options: &Options, choices: &[EngineChoice]) -> Result<(), E
             )
         })?;
     }
-    match (asker, given) {
+    match (client, given) {
         (None, Some(option)) => Err(Error::usage(
             format!("{option} is about a server, and no engine of this run uses a server"),
             format!("add -e openai, or leave {option} out"),
         )),
-        (Some(asker), _) if options.url.is_none() && options.spawn.is_none() => Err(Error::usage(
-            format!("engine {} uses a server", asker.label),
+        (Some(client), _) if options.url.is_none() && options.spawn.is_none() => Err(Error::usage(
+            format!("engine {} uses a server", client.label),
             "give --url URL of a running one, or --spawn COMMAND that starts one",
         )),
         (Some(_), _) => spawned_threads(options),
@@ -72,7 +71,7 @@ fn refuse_addresses(options: &Options, choices: &[EngineChoice]) -> Result<(), E
     }
 }
 
-/// Only a command that takes a number of threads can be measured with several.
+/// Only a command with `{threads}` can be measured with several numbers of threads.
 fn spawned_threads(options: &Options) -> Result<(), Error> {
     let takes = options.spawn.as_ref().is_some_and(|command| command.contains("{threads}"));
     if options.threads.len() < 2 || takes {
@@ -85,13 +84,13 @@ fn spawned_threads(options: &Options) -> Result<(), Error> {
     ))
 }
 
-/// Settings with their owners, an engine's name or a label; refuses those of engines that take no part.
+/// Settings with their engine or label; refuses those of engines that take no part.
 fn owned(
     settings: &[(String, String, String)],
     choices: &[EngineChoice],
 ) -> Result<Vec<(String, String, String)>, Error> {
     let one = |(engine, key, value): &(String, String, String)| {
-        let found = owner(choices, (engine, key)).map(|(owner, key)| (owner.to_owned(), key, value.clone()));
+        let found = setting_owner(choices, (engine, key)).map(|(owner, key)| (owner.to_owned(), key, value.clone()));
         found.ok_or_else(|| {
             let mut names: Vec<&str> = Vec::new();
             for name in choices.iter().flat_map(|choice| [choice.identity.name.as_str(), choice.label.as_str()]) {

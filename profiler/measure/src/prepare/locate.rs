@@ -1,4 +1,4 @@
-//! Where a model's file lies; fetched or written if it is nowhere yet.
+//! Finds the file of a model; fetches or writes it if it is missing.
 
 use std::path::{Path, PathBuf};
 
@@ -6,46 +6,45 @@ use models::fetch::{Fetcher, Origin, Progress, Reference, Settings};
 use models::registry::{self, Entry};
 use models::synth::{self, Quant, Recipe};
 use models::{Error as ModelError, Spec};
+use record::Error;
 
 use crate::plan::Options;
-use record::Error;
 
 /// A model on this disk.
 #[derive(Debug, Clone)]
-pub struct Place {
-    /// What it is called in results.
-    pub name: String,
-    /// As it was asked for.
-    pub reference: String,
+pub(super) struct LocatedModel {
+    /// Its name in results.
+    pub(super) name: String,
+    /// The reference that the user gave.
+    pub(super) reference: String,
     /// Its file or folder.
-    pub path: PathBuf,
+    pub(super) path: PathBuf,
     /// Where it came from: `local`, `cache`, `hub`, `mirror`, `synthetic`.
-    pub origin: &'static str,
-    /// Its SHA-256, where the registry knows it and the fetch has verified it.
-    pub sha256: Option<String>,
-    /// The registry's entry.
-    pub entry: Option<&'static Entry>,
+    pub(super) origin: &'static str,
+    /// Its SHA-256, if the registry has it and the fetch has verified it.
+    pub(super) sha256: Option<String>,
 }
 
 /// The seed of synthetic weights: one file per shape and type serves all runs, whatever their own seed.
 const WEIGHTS_SEED: u64 = 1;
-/// The quantisation of synthetic weights unless `--quant` says otherwise.
+/// The quantisation of synthetic weights without `--quant`.
 const DEFAULT_QUANT: Quant = Quant::Q4_0;
 
 /// Finds a model, fetching or writing it where needed.
 ///
 /// # Errors
-/// When there is no such model, or it cannot be had.
-pub fn locate(options: &Options, reference: &str, progress: &dyn Progress) -> Result<Place, Error> {
+/// When the model does not exist, or cannot be fetched.
+pub(super) fn locate(options: &Options, reference: &str, progress: &dyn Progress) -> Result<LocatedModel, Error> {
     locate_with(options, reference, Settings::from_env(), progress)
 }
 
-pub(crate) fn locate_with(
+/// The same with other settings of the fetcher.
+pub(super) fn locate_with(
     options: &Options,
     reference: &str,
     settings: Settings,
     progress: &dyn Progress,
-) -> Result<Place, Error> {
+) -> Result<LocatedModel, Error> {
     let parsed = Reference::parse(reference)?;
     if options.synthetic {
         return synthetic(options, reference, &parsed, progress);
@@ -81,13 +80,12 @@ pub(crate) fn locate_with(
     };
     let known =
         entry.filter(|entry| options.quant.as_deref().is_none_or(|quant| entry.quant(quant) == Some(entry.gguf)));
-    Ok(Place {
+    Ok(LocatedModel {
         name: name_of(&parsed, &located.path, options.quant.as_deref()),
         reference: reference.to_owned(),
         origin: origin_name(located.origin),
         sha256: known.and_then(|entry| entry.gguf.sha256).map(str::to_owned),
         path: located.path,
-        entry,
     })
 }
 
@@ -127,7 +125,7 @@ fn stem(path: &Path) -> String {
     name.map_or_else(|| "model".to_owned(), |name| name.to_string_lossy().into_owned())
 }
 
-/// The shape that synthetic weights take, and what it is called.
+/// The shape of synthetic weights, and its name.
 fn shape(reference: &Reference) -> Result<(String, Spec), Error> {
     match reference {
         Reference::Name(name) => {
@@ -150,28 +148,33 @@ fn no_shape(reference: &dyn std::fmt::Display) -> Error {
     )
 }
 
-/// What synthetic weights a run takes: name with its type, shape, type.
+/// The synthetic weights of a run: name with type, shape, type.
 ///
 /// # Errors
-/// When the reference names no shape, or the quantisation is not known.
+/// When the reference names no shape, or the quantisation is unknown.
 pub fn synthetic_shape(options: &Options, reference: &Reference) -> Result<(String, Spec, Quant), Error> {
     let (name, spec) = shape(reference)?;
     let quant = options.quant.as_deref().map_or(Ok(DEFAULT_QUANT), str::parse)?;
     Ok((format!("{name}-{}", quant.name().to_lowercase()), spec, quant))
 }
 
-fn synthetic(options: &Options, text: &str, reference: &Reference, progress: &dyn Progress) -> Result<Place, Error> {
+fn synthetic(
+    options: &Options,
+    text: &str,
+    reference: &Reference,
+    progress: &dyn Progress,
+) -> Result<LocatedModel, Error> {
     let (name, spec, quant) = synthetic_shape(options, reference)?;
     let (base, _) = shape(reference)?;
     let recipe = Recipe { name: &base, spec: &spec, quant, seed: WEIGHTS_SEED, header: options.header.as_deref() };
     let path = synth::write_cached(&recipe, &synth::cache_folder(), progress)?;
-    Ok(Place { name, reference: text.to_owned(), path, origin: "synthetic", sha256: None, entry: entry_of(reference)? })
+    Ok(LocatedModel { name, reference: text.to_owned(), path, origin: "synthetic", sha256: None })
 }
 
-/// The exact size of the file that synthetic weights would take, in bytes.
+/// The exact size of the file of synthetic weights, in bytes.
 ///
 /// # Errors
-/// When the reference names no shape, or the quantisation is not known.
+/// When the reference names no shape, or the quantisation is unknown.
 pub fn synthetic_bytes(options: &Options, reference: &Reference) -> Result<u64, Error> {
     let (_, spec, quant) = synthetic_shape(options, reference)?;
     let (base, _) = shape(reference)?;
@@ -192,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_had_is_refused_by_name() {
+    fn references_without_a_file_are_refused_by_name() {
         insta::assert_snapshot!(refused(|_| {}, "shapes/config.json"), @"shapes/config.json gives a shape without weights; add --synthetic, or name the folder with its safetensors");
         insta::assert_snapshot!(refused(|o| o.quant = Some("q4_0".to_owned()), "./x.gguf"), @"--quant q4_0: ./x.gguf is one file with the quantisation that it has; leave --quant out, or name a registered model");
         insta::assert_snapshot!(refused(|o| o.synthetic = true, "./x.gguf"), @"--synthetic -m ./x.gguf: synthetic weights need a shape; name a registered model or a config.json");

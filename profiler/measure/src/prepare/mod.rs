@@ -1,8 +1,9 @@
 //! From options to a plan: models found and opened, prompts rendered and counted, cases laid out.
 //!
 //! All of this happens in the main process before any worker starts; nothing is measured here. The main process keeps no
-//! mapping of a checkpoint: it would hold the file in the page cache.
+//! mapping of a checkpoint, because a mapping would hold the file in the page cache.
 
+mod dry_run;
 mod engines;
 mod identity;
 mod locate;
@@ -13,38 +14,31 @@ mod served;
 mod tokens;
 
 use models::fetch;
-
-pub(crate) use self::engines::open as open_engines;
-pub(crate) use locate::locate_with;
-pub use locate::{Place, locate};
-pub use locate::{synthetic_bytes, synthetic_shape};
-pub(crate) use model::prepare as prepare_model;
-pub use model::{PreparedModel, Shape, Weights};
-pub use passage::PASSAGE;
-pub use prompt::{PreparedPrompt, prompt_set};
-pub(crate) use served::is_served;
-pub use tokens::{Filler, Ordinary};
-
-use crate::ceilings;
-use crate::plan::{self, Block, CasePlan, EngineChoice, Options, Plan, Seat};
 use record::Error;
 use record::environment::Environment;
 use record::plan::{PlanFile, PlannedCase, PlannedModel, PlannedPrompt, PromptChoice};
 
-/// Stepped and traced requests per case, each, at most: two, each paired with a clean one of its round.
+pub use dry_run::dry_run;
+pub use locate::{synthetic_bytes, synthetic_shape};
+pub use passage::PASSAGE;
+
+use crate::plan::{self, Block, CasePlan, EngineChoice, Options, Plan, PreparedModel, WorkerSlot};
+use crate::working_set::buffer_bytes;
+
+/// The most stepped and the most traced requests per case; each is paired with a clean request of its round.
 const INSTRUMENTED_RUNS: usize = 2;
-/// Share of the available memory that workers of a block may need together.
+/// Share of the available memory that the workers of a block may need together.
 const MEMORY_SHARE: f64 = 0.9;
 
-/// Makes the plan; fetches or writes what is missing.
+/// Makes the plan; fetches or writes missing models.
 ///
 /// # Errors
-/// When an option, an engine, a model or a prompt is not what it should be.
+/// When an option, an engine, a model or a prompt is invalid.
 pub fn prepare(options: &Options, environment: &Environment, progress: &dyn fetch::Progress) -> Result<Plan, Error> {
     plan::check(options)?;
     let mut options = defaults(options, environment);
     let engines = engines::open(&mut options)?;
-    let set = prompt_set(&options.prompts)?;
+    let set = prompt::prompt_set(&options.prompts)?;
     let ignore_eos = options.ignore_eos || options.synthetic || set.has_exact_lengths();
     let mut blocks = Vec::new();
     for model in served::models(&options, &set, &engines, progress)? {
@@ -52,19 +46,19 @@ pub fn prepare(options: &Options, environment: &Environment, progress: &dyn fetc
     }
     unique_names(&blocks)?;
     for block in &mut blocks {
-        block.cases = cases(&options, &engines, block);
+        block.cases = cases(&engines, block);
     }
-    let file = plan_file(&options, ignore_eos, &set.name, &engines, &blocks);
+    let file = plan_file(&options, ignore_eos, &set.name, &engines, &blocks)?;
     Ok(Plan { options, file, engines, blocks })
 }
 
 /// Options with their defaults filled in.
-pub fn defaults(options: &Options, environment: &Environment) -> Options {
+fn defaults(options: &Options, environment: &Environment) -> Options {
     let mut options = options.clone();
     if options.engines.is_empty() {
         options.engines = vec![plan::DEFAULT_ENGINE.to_owned()];
     }
-    if options.models.is_empty() && !engines::all_ask_servers(&options.engines) {
+    if options.models.is_empty() && !engines::all_use_servers(&options.engines) {
         options.models = vec![plan::DEFAULT_MODEL.to_owned()];
     }
     if options.threads.is_empty() {
@@ -83,22 +77,22 @@ pub fn defaults(options: &Options, environment: &Environment) -> Options {
 }
 
 fn block(options: &Options, engines: &[EngineChoice], model: PreparedModel, environment: &Environment) -> Block {
-    let seats: Vec<Seat> = (0..engines.len())
-        .flat_map(|engine| options.threads.iter().map(move |&threads| Seat { engine, threads }))
+    let slots: Vec<WorkerSlot> = (0..engines.len())
+        .flat_map(|engine| options.threads.iter().map(move |&threads| WorkerSlot { engine, threads }))
         .collect();
-    let workers = seats.iter().filter(|seat| !is_elsewhere(engines, seat, options)).count();
+    let workers = slots.iter().filter(|slot| !uses_running_server(engines, slot, options)).count();
     let available = environment.memory.available_bytes;
     let limit = [available, environment.limits.memory_bytes].into_iter().flatten().min();
-    // The machine's limits are probed beside the workers.
-    let limit = limit.map(|limit| limit.saturating_sub(ceilings::buffer_bytes(&environment.processor.caches)));
+    // The prober of the machine's ceilings needs its buffer in addition.
+    let limit = limit.map(|limit| limit.saturating_sub(buffer_bytes(&environment.processor.caches)));
     let need = model.weights.as_ref().map(|weights| weights.predicted_bytes);
     let together = workers <= 1 || need.zip(limit).is_none_or(|(need, limit)| fits(need, workers, limit));
-    Block { model, seats, cases: Vec::new(), together }
+    Block { model, slots, cases: Vec::new(), together }
 }
 
-/// Whether a seat only asks a server that runs already.
-fn is_elsewhere(engines: &[EngineChoice], seat: &Seat, options: &Options) -> bool {
-    engines.get(seat.engine).is_some_and(|choice| choice.caps.remote) && options.spawn.is_none()
+/// Whether the engine of a slot uses a server that is already running.
+fn uses_running_server(engines: &[EngineChoice], slot: &WorkerSlot, options: &Options) -> bool {
+    engines[slot.engine].caps.remote && options.spawn.is_none()
 }
 
 #[allow(clippy::cast_precision_loss, reason = "byte counts stay far below 2^53")]
@@ -106,7 +100,7 @@ fn fits(each: u64, workers: usize, limit: u64) -> bool {
     each as f64 * workers as f64 <= limit as f64 * MEMORY_SHARE
 }
 
-/// Two models of one name would share their cases' ids.
+/// Two models with the same name would share the ids of their cases.
 fn unique_names(blocks: &[Block]) -> Result<(), Error> {
     for (index, block) in blocks.iter().enumerate() {
         let name = &block.model.name;
@@ -128,23 +122,28 @@ fn unique_names(blocks: &[Block]) -> Result<(), Error> {
     Ok(())
 }
 
-fn cases(options: &Options, engines: &[EngineChoice], block: &Block) -> Vec<CasePlan> {
+fn cases(engines: &[EngineChoice], block: &Block) -> Vec<CasePlan> {
     let mut cases = Vec::new();
-    for (seat, Seat { engine, threads }) in block.seats.iter().enumerate() {
-        let label = engines.get(*engine).map_or("", |choice| choice.label.as_str());
-        for &depth in &options.depths {
+    for (slot, WorkerSlot { engine, threads }) in block.slots.iter().enumerate() {
+        let label = &engines[*engine].label;
+        for filler in &block.model.fillers {
+            let depth = filler.depth();
             for (prompt, prepared) in block.model.prompts.iter().enumerate() {
                 let id = plan::case_id(label, &block.model.name, &prepared.id, *threads, depth);
-                let filler =
-                    block.model.fillers.iter().find(|filler| filler.depth() == depth).cloned().unwrap_or_default();
-                cases.push(CasePlan { id, seat, prompt, filler });
+                cases.push(CasePlan { id, slot, prompt, filler: filler.clone() });
             }
         }
     }
     cases
 }
 
-fn plan_file(options: &Options, ignore_eos: bool, set: &str, engines: &[EngineChoice], blocks: &[Block]) -> PlanFile {
+fn plan_file(
+    options: &Options,
+    ignore_eos: bool,
+    set: &str,
+    engines: &[EngineChoice],
+    blocks: &[Block],
+) -> Result<PlanFile, Error> {
     let planned = |block: &Block| {
         let model = &block.model;
         let mut planned = PlannedModel {
@@ -181,19 +180,20 @@ fn plan_file(options: &Options, ignore_eos: bool, set: &str, engines: &[EngineCh
         })
     });
     let cases = blocks.iter().flat_map(|block| {
-        block.cases.iter().filter_map(|case| {
-            let seat = block.seats.get(case.seat)?;
-            Some(PlannedCase {
+        block.cases.iter().map(|case| {
+            let slot = block.slot(case);
+            PlannedCase {
                 id: case.id.clone(),
-                engine: engines.get(seat.engine)?.label.clone(),
+                engine: engines[slot.engine].label.clone(),
                 model: block.model.name.clone(),
-                prompt: block.prompt(case)?.id.clone(),
-                threads: seat.threads,
+                prompt: block.prompt(case).id.clone(),
+                threads: slot.threads,
                 depth: case.filler.depth(),
-            })
+            }
         })
     });
-    PlanFile {
+    let counters = counters(options)?.iter().map(|counter| counter.name.to_owned()).collect();
+    Ok(PlanFile {
         engines: engines.iter().map(|engine| engine.label.clone()).collect(),
         engine_of: engines
             .iter()
@@ -221,32 +221,32 @@ fn plan_file(options: &Options, ignore_eos: bool, set: &str, engines: &[EngineCh
         device: options.device.clone(),
         settings: options.settings.clone(),
         trace: options.trace,
-        counters: counters(options).iter().map(|counter| counter.name.to_owned()).collect(),
+        counters,
         timeout_s: options.timeout.map(traces::Nanos::as_secs_f64),
         virtual_time: engines.iter().all(|engine| engine.caps.virtual_time),
         cases: cases.collect(),
-    }
+    })
 }
 
-/// The kernel's accounting always, and the events that were asked for, else the default ones. The top-down levels take their
-/// slots along: without them they are shares of nothing.
-pub fn counters(options: &Options) -> Vec<&'static meter::Counter> {
-    use meter::{COUNTERS, Source, default_counters, find, named};
+/// The counters to read: the accounting of the kernel, and the events of the options, else the default ones. Top-down levels need
+/// `topdown_slots`, since they are shares of it.
+fn counters(options: &Options) -> Result<Vec<&'static meter::Counter>, Error> {
+    use meter::{COUNTERS, Source, default_counters};
     if options.counters.is_empty() {
-        return default_counters();
+        return Ok(default_counters());
     }
     let mut counters: Vec<_> = COUNTERS.iter().filter(|counter| matches!(counter.source, Source::Usage(_))).collect();
-    let events = options.counters.iter().filter_map(|name| named(name));
-    let mut take = |counter| {
+    let mut add = |counter| {
         if !counters.contains(&counter) {
             counters.push(counter);
         }
     };
-    for event in events {
+    for name in &options.counters {
+        let event = plan::counter(name)?;
         if event.name.starts_with("topdown_") {
-            find("topdown_slots").into_iter().for_each(&mut take);
+            add(plan::counter("topdown_slots")?);
         }
-        take(event);
+        add(event);
     }
-    counters
+    Ok(counters)
 }

@@ -1,39 +1,19 @@
-//! Prompts as a model takes them: rendered through its chat template, with the token ids that follow.
+//! Prepares prompts for a model: renders them through its chat template and tokenizes them.
 
 use models::chat::{ChatTemplate, Message, PLAIN, RenderOptions};
 use models::{Checkpoint, EncodeOptions, Tokenizer};
 use prompts::{Prompt, Set};
-
-use super::model::new_tokens;
-use super::tokens::Ordinary;
-use crate::plan::Options;
-use crate::worker::Input;
-use record::Error;
-use record::nearest;
 use record::plan::PromptChoice;
+use record::{Error, nearest};
 
-/// A prompt for one model.
-#[derive(Debug, Clone)]
-pub struct PreparedPrompt {
-    /// Its id.
-    pub id: String,
-    /// What it tests.
-    pub tests: String,
-    /// The text after the chat template; empty where the prompt is token ids.
-    pub rendered: String,
-    /// What the engine is given.
-    pub input: Input,
-    /// The token ids that the engine should see.
-    pub ids: Vec<u32>,
-    /// At most so many tokens come out.
-    pub new_tokens: usize,
-}
+use super::tokens::OrdinaryTokens;
+use crate::plan::{DEFAULT_NEW_TOKENS, Options, PreparedPrompt, PromptInput};
 
-/// The prompts that were asked for.
+/// The prompts of a run.
 ///
 /// # Errors
-/// When there is no such set, or the file is no prompt set.
-pub fn prompt_set(choice: &PromptChoice) -> Result<Set, Error> {
+/// When the set does not exist, or the file is not a prompt set.
+pub(super) fn prompt_set(choice: &PromptChoice) -> Result<Set, Error> {
     let usage = |error: prompts::Error| Error::usage(error.to_string(), error.advice());
     match choice {
         PromptChoice::Set(name) => Set::named(name).map_err(|error| {
@@ -52,16 +32,16 @@ pub(super) fn prepare(
     set: &Set,
     checkpoint: &Checkpoint,
     tokenizer: &Tokenizer,
-    ordinary: &Ordinary,
+    ordinary: &OrdinaryTokens,
 ) -> Result<Vec<PreparedPrompt>, Error> {
     let template =
         ChatTemplate::new(checkpoint.chat_template().unwrap_or(PLAIN), checkpoint.bos_text(), checkpoint.eos_text());
-    // Without the template nothing depends on whether it parses.
+    // A template that is not used need not parse.
     let template = if options.raw { template.ok() } else { Some(template?) };
     set.prompts.iter().map(|prompt| one(options, prompt, template.as_ref(), tokenizer, ordinary)).collect()
 }
 
-/// A prompt for a model whose tokenizer only a server has.
+/// Prepares a prompt for a model whose tokenizer only a server has.
 pub(super) fn served(options: &Options, prompt: &Prompt) -> Result<PreparedPrompt, Error> {
     let prompts::Input::Text { text, system } = &prompt.input else {
         return Err(Error::usage(
@@ -75,7 +55,7 @@ pub(super) fn served(options: &Options, prompt: &Prompt) -> Result<PreparedPromp
         id: prompt.id.clone(),
         tests: prompt.tests.clone(),
         rendered: String::new(),
-        input: Input::Text { text: text.clone(), add_bos: false, messages },
+        input: PromptInput::Text { text: text.clone(), add_bos: false, messages },
         ids: Vec::new(),
         new_tokens: new_tokens(options, prompt.new_tokens),
     })
@@ -86,27 +66,27 @@ fn one(
     prompt: &Prompt,
     template: Option<&ChatTemplate>,
     tokenizer: &Tokenizer,
-    ordinary: &Ordinary,
+    ordinary: &OrdinaryTokens,
 ) -> Result<PreparedPrompt, Error> {
     let (rendered, input, ids) = match &prompt.input {
         prompts::Input::Tokens(count) => {
             let ids = ordinary.draw(*count, options.seed, &prompt.id);
-            (String::new(), Input::Tokens(ids.clone()), ids)
+            (String::new(), PromptInput::Tokens(ids.clone()), ids)
         }
         prompts::Input::Text { text, system } => {
-            let mut asked = Vec::new();
+            let mut messages = Vec::new();
             let rendered = match template {
                 Some(template) if !options.raw => {
                     let system = system.as_ref().map(|text| Message::new("system", text));
-                    asked.extend(system.into_iter().chain([Message::new("user", text)]));
-                    template.render(&asked, RenderOptions::default())?
+                    messages.extend(system.into_iter().chain([Message::new("user", text)]));
+                    template.render(&messages, RenderOptions::default())?
                 }
                 _ => text.clone(),
             };
             // Templates that write BOS themselves must not get a second one.
             let add_bos = tokenizer.wants_bos(&rendered);
             let ids = tokenizer.encode(&rendered, EncodeOptions { add_bos, parse_special: true })?;
-            (rendered.clone(), Input::Text { text: rendered, add_bos, messages: asked }, ids)
+            (rendered.clone(), PromptInput::Text { text: rendered, add_bos, messages }, ids)
         }
     };
     if ids.is_empty() {
@@ -123,6 +103,11 @@ fn one(
         ids,
         new_tokens: new_tokens(options, prompt.new_tokens),
     })
+}
+
+/// New tokens of a prompt: the number on the command line, else the prompt's own, else the default.
+fn new_tokens(options: &Options, own: Option<usize>) -> usize {
+    options.new_tokens.or(own).unwrap_or(DEFAULT_NEW_TOKENS)
 }
 
 #[cfg(test)]

@@ -1,30 +1,30 @@
-//! Models of a run whose engines ask a server: those that lie on this disk too, and those that only the server has.
+//! Models of a run whose engines use a server: those on this disk too, and those that only the server has.
 
 use models::fetch::{self, Reference, Settings};
 use prompts::Set;
-
-use super::model::{self, PreparedModel};
-use super::{identity, locate, locate_with};
-use crate::plan::{EngineChoice, Options};
 use record::Error;
 
-/// What a model is called that nobody named.
-pub(crate) const SERVED: &str = "served";
+use super::locate::{locate, locate_with};
+use super::{identity, model};
+use crate::plan::{EngineChoice, Options, PreparedModel};
 
-/// The models of a run, opened.
+/// The name of the only model of a server.
+const SERVED: &str = "served";
+
+/// Prepares the models of a run.
 pub(super) fn models(
     options: &Options,
     set: &Set,
     engines: &[EngineChoice],
     progress: &dyn fetch::Progress,
 ) -> Result<Vec<PreparedModel>, Error> {
-    let elsewhere = engines.iter().all(|engine| engine.caps.remote);
+    let only_servers = engines.iter().all(|engine| engine.caps.remote);
     if options.models.is_empty() {
         let asked = options.settings.iter().find(|(_, key, _)| key == "model").map(|(.., id)| id.as_str());
         return Ok(vec![model::served(options, set, asked.map_or(SERVED, short), asked.unwrap_or_default())?]);
     }
     let one = |reference: &String| {
-        if elsewhere && is_served(options, reference) {
+        if only_servers && is_served(options, reference) {
             return model::served(options, set, short(reference), reference);
         }
         let mut model = model::prepare(options, set, locate(options, reference, progress)?)?;
@@ -34,13 +34,13 @@ pub(super) fn models(
     options.models.iter().map(one).collect()
 }
 
-/// Whether a name means a model of the server: nothing on this disk has it. Nothing is fetched for a server's sake.
-pub(crate) fn is_served(options: &Options, reference: &str) -> bool {
+/// Whether a name is a model of the server: it is not on this disk. Nothing is fetched for a server.
+pub(super) fn is_served(options: &Options, reference: &str) -> bool {
     if options.synthetic || matches!(Reference::parse(reference), Ok(Reference::Path(_))) {
         return false;
     }
-    let here = Settings { offline: true, ..Settings::from_env() };
-    locate_with(options, reference, here, &fetch::Quiet).is_err()
+    let offline = Settings { offline: true, ..Settings::from_env() };
+    locate_with(options, reference, offline, &fetch::Quiet).is_err()
 }
 
 /// The last part of a name such as `mlx-community/SmolLM2-135M-4bit`: names of cases and folders have no slashes.
@@ -60,9 +60,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_on_this_disk_is_the_servers() {
+    fn a_model_that_is_not_on_this_disk_is_the_servers() {
         let options = Options::default();
         assert!(is_served(&options, "no-such-owner/no-such-model-at-all"));
-        assert!(!is_served(&options, "./here.gguf"), "a path is a path, even if it leads nowhere");
+        assert!(!is_served(&options, "./here.gguf"), "a path is not a name, even if the file does not exist");
     }
 }

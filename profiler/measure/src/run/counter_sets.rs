@@ -1,11 +1,13 @@
-//! Counters that were read in stepped requests of their own join the rows of the first set's request.
+//! Merges counters that were read in several requests, one set of counters per request.
 
-use crate::worker::Measured;
 use record::{Case, OpCounters};
 
-/// Adds what the first set does not have, with the time of the phase in the request that counted it.
-pub(super) fn add(case: &mut Case, other: &Measured) {
+use crate::protocol::SteppedFigures;
+
+/// Adds the counters that the case does not have, with the time of the phase in the request that counted them.
+pub(super) fn add(case: &mut Case, other: &SteppedFigures) {
     for row in &mut case.phases {
+        // Both requests have the same phases, except for one that ended early.
         let Some(theirs) = other.phases.iter().find(|theirs| theirs.phase == row.phase) else { continue };
         for (name, value) in &theirs.counters {
             if row.counters.contains_key(name) {
@@ -24,8 +26,8 @@ pub(super) fn add(case: &mut Case, other: &Measured) {
     }
 }
 
-/// The rows of all sets' requests as one: each op with all its counters.
-pub(super) fn joined(sets: &[&[OpCounters]]) -> Vec<OpCounters> {
+/// The rows of all sets in one list: each op with all its counters.
+pub(super) fn merged(sets: &[&[OpCounters]]) -> Vec<OpCounters> {
     let mut rows: Vec<OpCounters> = Vec::new();
     for theirs in sets.iter().copied().flatten() {
         match rows.iter_mut().find(|row| row.phase == theirs.phase && row.op == theirs.op) {

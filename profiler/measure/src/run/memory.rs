@@ -1,19 +1,19 @@
-//! Where a worker's memory went: what loading and the first request of a fresh session show. What follows from these figures
-//! ([`analyse::attribution`] reconciles them) is computed from the run file.
+//! The memory figures of a case: after loading, and after the first request of a fresh session. The crate `analyse` computes what follows
+//! from them.
 
 use models::DType;
+use record::{MemoryFile, Reason, Reasons, ServerFile};
 
-use crate::prepare::PreparedModel;
-use crate::worker::{Loaded, Measured, MemoryEdge};
-use record::{MemoryFile, Reasons, ServerFile};
+use crate::plan::PreparedModel;
+use crate::protocol::{FirstRequest, Loaded, Measured, MemoryReading};
 
-/// Why a heap is not told where time is virtual.
-const VIRTUAL: &str = "the engine's time is virtual: nothing of this machine enters its results";
+/// Why a heap is absent where time is virtual.
+const VIRTUAL: &str = "the engine's time is virtual: results do not depend on this machine";
 
-/// Why a figure of a worker's own session is not told of a server.
-const SERVER: &str = "the server has the weights and the cache: it does not tell";
+/// Why a figure of a session is absent for a server.
+const SERVER: &str = "the server has the weights and the cache, and does not report it";
 /// Those figures.
-const OF_A_WORKER: &[&str] = &[
+const OF_A_SESSION: &[&str] = &[
     "file_bytes",
     "weights_bytes",
     "weights_file_backed_bytes",
@@ -26,8 +26,8 @@ const OF_A_WORKER: &[&str] = &[
     "predicted_bytes",
 ];
 
-/// After loading, before the first request; `kv` is the type of the cache.
-pub(super) fn loaded(model: &PreparedModel, kv: DType, loaded: &Loaded, virtual_time: bool) -> MemoryFile {
+/// The figures after loading, before the first request; `kv` is the type of the cache.
+pub(super) fn after_load(model: &PreparedModel, kv: DType, loaded: &Loaded, virtual_time: bool) -> MemoryFile {
     let mut reasons: Reasons = loaded.reasons.clone();
     if loaded.after.is_none() {
         copy(&mut reasons, "after_load_bytes", &["file_backed_bytes", "anonymous_bytes"]);
@@ -39,12 +39,12 @@ pub(super) fn loaded(model: &PreparedModel, kv: DType, loaded: &Loaded, virtual_
     }
     let own = model.weights.as_ref().filter(|_| loaded.server.is_none());
     let tokenizer = match own {
-        _ if virtual_time => Err(VIRTUAL.to_owned()),
+        _ if virtual_time => Err(Reason::new(VIRTUAL)),
         Some(weights) => weights.tokenizer_bytes.clone(),
-        None => Err(SERVER.to_owned()),
+        None => Err(Reason::new(SERVER)),
     };
     if let Err(reason) = &tokenizer {
-        reasons.insert("tokenizer_bytes".to_owned(), reason.clone());
+        reasons.insert("tokenizer_bytes".to_owned(), reason.to_string());
     }
     let weights = own.zip(edges).map(|(own, (before, after))| resident_weights(own.bytes, before, after));
     if let Some(reason) = reasons.get("load_cached_share").cloned() {
@@ -56,7 +56,7 @@ pub(super) fn loaded(model: &PreparedModel, kv: DType, loaded: &Loaded, virtual_
         reasons.insert(field.to_owned(), "no first request was measured".to_owned());
     }
     if own.is_none() {
-        for field in OF_A_WORKER {
+        for field in OF_A_SESSION {
             reasons.insert((*field).to_owned(), SERVER.to_owned());
         }
     }
@@ -64,10 +64,10 @@ pub(super) fn loaded(model: &PreparedModel, kv: DType, loaded: &Loaded, virtual_
     if ran_before {
         reasons.insert(
             "load_s".to_owned(),
-            "the server was running before: how long it took to load is not known; start it with --spawn".to_owned(),
+            "the server was running before, so the time of loading is unknown; start it with --spawn".to_owned(),
         );
     }
-    // Only an empty page cache is cold, and only a whole file in it is warm.
+    // Cold means that no page of the file is in the page cache, warm that all are.
     let cache = |share: f64| match share {
         share if share <= 0.0 => "cold",
         share if share >= 1.0 => "warm",
@@ -97,77 +97,77 @@ pub(super) fn loaded(model: &PreparedModel, kv: DType, loaded: &Loaded, virtual_
     }
 }
 
-/// Weights that loading made resident, backed by the file and anonymous: no more of each than its kind has grown.
+/// Weights that are resident after loading, backed by the file and anonymous: of each at most the growth of that kind of memory.
 ///
 /// ```text
 /// file-backed = min(weights, file-backed memory after - before)
 /// anonymous   = min(weights - file-backed, anonymous memory after - before)
 /// ```
-fn resident_weights(weights: u64, before: MemoryEdge, after: MemoryEdge) -> (u64, u64) {
+fn resident_weights(weights: u64, before: MemoryReading, after: MemoryReading) -> (u64, u64) {
     let file = weights.min(file_growth((before, after)));
     (file, (weights - file).min(after.anonymous.saturating_sub(before.anonymous)))
 }
 
-fn file_growth((before, after): (MemoryEdge, MemoryEdge)) -> u64 {
+fn file_growth((before, after): (MemoryReading, MemoryReading)) -> u64 {
     after.file.saturating_sub(before.file)
 }
 
-/// Why a server's first request is not that of a fresh session.
+/// Why a figure of the first request is absent from a later one.
+const NOT_FRESH: &str = "the request was not the first of a session";
+
+/// Why the first request is not the first of the server.
 fn not_first(server: &ServerFile) -> Option<&'static str> {
     if !server.started_here {
-        return Some("the server was running before: what its first request took is not seen");
+        return Some("the server was running before, so its first request was not measured");
     }
     server.details.contains_key("warmed").then_some("the server was warmed by a request before it could be measured")
 }
 
-/// After the first request; of a server, if it was its first.
-pub(super) fn first_request(memory: &mut MemoryFile, measured: &Measured, server: Option<&ServerFile>) {
-    let late = server.and_then(not_first);
+/// The figures after the first request; of a server only if it was the first.
+pub(super) fn after_first_request(memory: &mut MemoryFile, measured: &Measured, server: Option<&ServerFile>) {
+    let not_first = server.and_then(not_first);
     let sample = &measured.sample;
     memory.first_read_bytes = measured.read_bytes;
-    let told = !memory.reasons.contains_key("kv_reserved_bytes");
-    memory.kv_used_bytes = told.then_some(measured.kv_used);
-    memory.kv_reserved_bytes = told.then_some(measured.kv_reserved);
+    let has_session = !memory.reasons.contains_key("kv_reserved_bytes");
+    memory.kv_used_bytes = has_session.then_some(measured.kv_used);
+    memory.kv_reserved_bytes = has_session.then_some(measured.kv_reserved);
     memory.device_active_bytes = measured.device.map(|device| device.active);
     memory.device_peak_bytes = measured.device.and_then(|device| device.peak);
     memory.device_cache_bytes = measured.device.and_then(|device| device.cache);
     memory.after_first_bytes = measured.memory.map(|(_, after)| after.resident);
     memory.code_bytes = memory.code_bytes.zip(measured.memory).map(|(code, edges)| code + file_growth(edges));
-    memory.first_peak_delta_bytes = sample.memory_peak_delta_bytes.filter(|_| late.is_none());
-    memory.first_delta_bytes = sample.memory_delta_bytes.filter(|_| late.is_none());
-    memory.nodes = measured.nodes.clone().and_then(Result::ok).unwrap_or_default();
-    memory.huge_pages_bytes = measured.huge_pages.clone().and_then(Result::ok);
+    memory.first_peak_delta_bytes = sample.memory_peak_delta_bytes.filter(|_| not_first.is_none());
+    memory.first_delta_bytes = sample.memory_delta_bytes.filter(|_| not_first.is_none());
+    let (nodes, huge_pages) = match &measured.first {
+        Some(FirstRequest { nodes, huge_pages, .. }) => (nodes.clone(), huge_pages.clone()),
+        None => (Err(Reason::new(NOT_FRESH)), Err(Reason::new(NOT_FRESH))),
+    };
     let reasons = &mut memory.reasons;
-    if told {
+    if has_session {
         reasons.remove("kv_used_bytes");
     }
-    let told = [
-        ("after_first_bytes", memory.after_first_bytes.is_some(), sample.reasons.get("memory_delta_bytes")),
-        (
-            "first_peak_delta_bytes",
-            memory.first_peak_delta_bytes.is_some(),
-            sample.reasons.get("memory_peak_delta_bytes"),
-        ),
-        ("first_delta_bytes", memory.first_delta_bytes.is_some(), sample.reasons.get("memory_delta_bytes")),
-        ("nodes", !memory.nodes.is_empty(), measured.nodes.as_ref().and_then(|found| found.as_ref().err())),
-        (
-            "huge_pages_bytes",
-            memory.huge_pages_bytes.is_some(),
-            measured.huge_pages.as_ref().and_then(|found| found.as_ref().err()),
-        ),
+    let sample_reason = |field: &str| sample.reasons.get(field).cloned();
+    let figures = [
+        ("after_first_bytes", memory.after_first_bytes.is_some(), sample_reason("memory_delta_bytes")),
+        ("first_peak_delta_bytes", memory.first_peak_delta_bytes.is_some(), sample_reason("memory_peak_delta_bytes")),
+        ("first_delta_bytes", memory.first_delta_bytes.is_some(), sample_reason("memory_delta_bytes")),
+        ("nodes", nodes.as_ref().is_ok_and(|nodes| !nodes.is_empty()), nodes.as_ref().err().map(Reason::to_string)),
+        ("huge_pages_bytes", huge_pages.is_ok(), huge_pages.as_ref().err().map(Reason::to_string)),
     ];
-    for (field, present, reason) in told {
+    for (field, is_present, reason) in figures {
         reasons.remove(field);
-        if !present {
-            let why = late.map(str::to_owned).filter(|_| field.starts_with("first_"));
-            let reason = why.or_else(|| reason.cloned()).unwrap_or_else(|| "a part of it is absent".to_owned());
+        if !is_present {
+            let server_reason = not_first.map(str::to_owned).filter(|_| field.starts_with("first_"));
+            let reason = server_reason.or(reason).unwrap_or_else(|| "the system reports none".to_owned());
             reasons.insert(field.to_owned(), reason);
         }
     }
+    memory.nodes = nodes.unwrap_or_default();
+    memory.huge_pages_bytes = huge_pages.ok();
 }
 
 fn copy(reasons: &mut Reasons, from: &str, to: &[&str]) {
-    let reason = reasons.get(from).cloned().unwrap_or_default();
+    let reason = reasons.get(from).cloned().unwrap_or_else(|| format!("{from} is absent"));
     for field in to {
         reasons.insert((*field).to_owned(), reason.clone());
     }
@@ -178,8 +178,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn weights_are_no_more_than_what_loading_made_resident() {
-        let edge = |anonymous, file| MemoryEdge { resident: anonymous + file, anonymous, file };
+    fn resident_weights_are_at_most_the_growth_of_memory() {
+        let edge = |anonymous, file| MemoryReading { resident: anonymous + file, anonymous, file };
         assert_eq!(resident_weights(100, edge(5, 20), edge(30, 125)), (100, 0), "mapped");
         assert_eq!(resident_weights(100, edge(5, 20), edge(145, 25)), (5, 95), "copied");
         assert_eq!(resident_weights(100, edge(5, 20), edge(8, 60)), (40, 3), "not touched yet");

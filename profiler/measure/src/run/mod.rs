@@ -1,81 +1,83 @@
-//! A whole run: blocks of one model, rounds of interleaved cases, every sample kept as it happens.
+//! Measures a whole run: blocks of one model, rounds of interleaved cases. Every sample is stored as soon as it is measured.
 //!
 //! ```text
 //! per block (one model):
-//!   per case   load a fresh session, its first request (memory headline), warm up until steady
-//!   per round  prompt by prompt in a shuffled order, each on all workers side by side: the clean requests and, in the first rounds,
-//!              a stepped and a traced one beside them; what lay in a spell of noise once more at the end
-//!   at the end what the engines hold likely in their answers and in one passage: not measured
+//!   per case   load a fresh session, its first request (the memory figures), warm up until the time per token is steady
+//!   per round  prompt by prompt in a shuffled order, each on all workers one after the other: the clean requests and, in the first
+//!              rounds, a stepped and a traced one with them; disturbed requests are repeated at the end of the round
+//!   at the end examine the engines: their most likely tokens in their answers and in one passage; not measured
 //! ```
-//! A failing case is a row that says why; the others go on. What was measured is on disk at every moment.
+//! A case that fails has a row with the reason; the other cases continue. Results are on disk at every moment.
 
+mod active_run;
 mod block;
+mod ceiling_probes;
+mod ceilings;
 mod counter_sets;
-mod crew;
-mod examine;
-mod limits;
+mod disturbance;
+mod examination;
 mod memory;
-mod ops;
+mod op_costs;
 mod precision;
-mod probes;
 mod progress;
 mod request;
 mod resume;
 mod round;
 mod state;
 mod trace;
-mod watch;
 
 use std::path::{Path, PathBuf};
 
-use traces::clock::{self, VirtualClock};
-
-use crate::drive;
-use crate::plan::{self, Options, Plan};
-use crate::prepare;
-use crate::worker::Home;
-use record::Error;
 use record::environment::Environment;
 use record::plan::{PlannedCase, RUNS};
-use record::{Case, RunFile, SCHEMA_VERSION, Status, Store, Tool};
+use record::{Case, Error, RunFile, SCHEMA_VERSION, Status, Store, Tool};
+use traces::clock::{self, VirtualClock};
 
-pub use progress::{Interrupt, Progress};
+use crate::interrupt::Interrupt;
+use crate::plan::{self, Options, Plan};
+use crate::pool::WorkerFolder;
+use crate::prepare;
+use crate::timestamp::rfc3339;
+use active_run::{ActiveRun, RunInputs};
 
-/// What a run left behind.
+pub use progress::Progress;
+
+/// The result of a run.
 #[derive(Debug)]
 pub struct Outcome {
     /// Its folder.
     pub dir: PathBuf,
-    /// What `run.json` holds.
+    /// The content of `run.json`.
     pub file: RunFile,
 }
 
 /// What a run needs from the program around it.
 #[derive(Clone, Copy)]
 pub struct Context<'a> {
-    /// The program whose worker subcommand is started; tests are not the program that they test.
+    /// The program whose worker subcommand is started; in tests it is not the program that runs.
     pub binary: &'a Path,
-    /// What measures: stored in the record.
+    /// The program and its build, for the record.
     pub tool: &'a Tool,
-    /// Fills in what follows from the record, each time before `run.json` is written.
-    pub analyse: &'a dyn Fn(&mut RunFile),
+    /// Adds what follows from the record, each time before `run.json` is written.
+    pub analyse: &'a dyn Fn(&RunFile) -> record::Findings,
     /// Receives the run's progress.
     pub progress: &'a dyn Progress,
     /// Ends the run early.
     pub interrupt: &'a Interrupt,
 }
 
-/// Measures everything that `options` ask for.
+/// Measures the run that `options` describe.
 ///
 /// # Errors
-/// When something is wrong before the first request, or results cannot be written. A failing case is no error: its row says so.
+/// When an option is invalid or a model is missing, or when results cannot be written. A case that fails is not an error: its row has
+/// the reason.
 pub fn execute(options: &Options, context: Context<'_>) -> Result<Outcome, Error> {
     let Context { tool, progress, .. } = context;
     let began = clock::unix_time();
     let mut environment = meter::environment::capture(&[]);
     let plan = prepare::prepare(options, &environment, progress.fetching())?;
     let identities: Vec<_> = plan.engines.iter().map(|engine| engine.identity.clone()).collect();
-    // With a virtual clock nothing of this machine enters the results: two runs are equal, byte for byte.
+    // With a virtual clock the results do not depend on this machine: two runs are equal, byte for byte.
     let virtual_clock = plan.file.virtual_time.then(VirtualClock::install);
     if virtual_clock.is_some() {
         environment = Environment::default();
@@ -90,10 +92,10 @@ pub fn execute(options: &Options, context: Context<'_>) -> Result<Outcome, Error
         }
         None => (Store::create(&dir)?, None),
     };
-    let home = Home::create()?;
-    let limits = limits::limits(&plan, &home, &environment, context);
+    let worker_folder = WorkerFolder::create()?;
+    let measured = ceilings::measured_or_simulated(&plan, &worker_folder, &environment, context);
     let mut reasons = record::Reasons::new();
-    let ceilings = limits.map_err(|reason| reasons.insert("ceilings".to_owned(), reason)).ok();
+    let ceilings = measured.map_err(|reason| reasons.insert("ceilings".to_owned(), reason.into())).ok();
     if virtual_clock.is_some() {
         reasons.insert("ceiling_probes".to_owned(), "time is virtual: the machine does not drift".to_owned());
     }
@@ -102,7 +104,7 @@ pub fn execute(options: &Options, context: Context<'_>) -> Result<Outcome, Error
         name: dir.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned()),
         tool: tool.clone(),
         command_line: plan.options.command_line.clone(),
-        started: earlier.as_ref().map_or_else(|| drive::rfc3339(clock::unix_time()), |earlier| earlier.started.clone()),
+        started: earlier.as_ref().map_or_else(|| rfc3339(clock::unix_time()), |earlier| earlier.started.clone()),
         finished: None,
         interrupted: false,
         environment,
@@ -111,7 +113,7 @@ pub fn execute(options: &Options, context: Context<'_>) -> Result<Outcome, Error
         ceiling_probes: earlier.as_ref().map(|earlier| earlier.ceiling_probes.clone()).unwrap_or_default(),
         conditions: Vec::new(),
         examinations: earlier.as_ref().map(|earlier| earlier.examinations.clone()).unwrap_or_default(),
-        cases: plan.file.cases.iter().map(empty).collect(),
+        cases: plan.file.cases.iter().map(empty_case).collect(),
         summaries: Vec::new(),
         precision: Vec::new(),
         probes: Vec::new(),
@@ -122,10 +124,10 @@ pub fn execute(options: &Options, context: Context<'_>) -> Result<Outcome, Error
         what_if: Vec::new(),
         reasons,
     };
-    let means = block::Means { plan: &plan, home: &home, context };
-    let mut run = block::Run::new(means, store, file, earlier)?;
+    let inputs = RunInputs { plan: &plan, worker_folder: &worker_folder, context };
+    let mut run = ActiveRun::new(inputs, store, file, earlier)?;
     progress.started(&plan, &dir);
-    run.everything()?;
+    block::measure_all(&mut run)?;
     let file = run.finish()?;
     progress.finished(&file);
     Ok(Outcome { dir, file })
@@ -140,8 +142,8 @@ fn folder(plan: &Plan, began: std::time::Duration) -> PathBuf {
     plan::new_folder(Path::new(RUNS), &plan::folder_name(began, &models, &engines))
 }
 
-/// A case before anything of it was measured.
-fn empty(planned: &PlannedCase) -> Case {
+/// A case before it is measured.
+fn empty_case(planned: &PlannedCase) -> Case {
     Case {
         id: planned.id.clone(),
         engine: planned.engine.clone(),

@@ -1,19 +1,18 @@
-//! When the rounds of a model end: by their number, by the precision that was asked for, by the time that was given.
+//! [`StopRule`]: when the rounds of a model end: by their number, by the precision, or by the time.
 //!
-//! A difference of the share `wanted` is known well enough when a comparison of this precision would find it nine times out of ten
-//! ([`statistics::ratio`]). That looks at the width of the interval alone and never at the ratio itself: rounds that ended as
-//! soon as a difference shows would find one too often. It decides; the rounds are [`super::round`]'s.
+//! The precision is reached when a comparison would detect a difference of the share `wanted` nine times out of ten
+//! ([`statistics::ratio`]). This depends on the width of the interval only and not on the ratio itself, because rounds that ended as
+//! soon as a difference appears would find differences too often.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use traces::Nanos;
-
 use record::{Case, METRICS, Metric, PrecisionReached, Status, StoppedBy};
 use statistics::{mean, more_rounds, ratio};
+use traces::Nanos;
 
-/// What is to be known.
-const WATCHED: [&str; 2] = ["prefill_tps", "decode_tps"];
-/// Rounds that no budget takes away: one alone has no interval.
+/// The metrics whose precision counts.
+const COMPARED: [&str; 2] = ["prefill_tps", "decode_tps"];
+/// Rounds that are run whatever the budget: one round alone has no interval.
 const FEWEST: usize = 2;
 
 /// Metric values of one case: round to logarithm.
@@ -21,21 +20,21 @@ type Logs = BTreeMap<usize, f64>;
 
 /// When the rounds of a model end.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Ends {
-    /// `-r`: without a precision all rounds, with one the least number.
+pub(super) struct StopRule {
+    /// `-r`: without a precision the number of rounds, with one the fewest.
     pub(super) rounds: usize,
-    /// The share that is to be found.
+    /// The share of a difference that should be detected.
     pub(super) wanted: Option<f64>,
-    /// When the time for the model is over, counted from the beginning of the run.
+    /// When the time for the model ends, from the begin of the run.
     pub(super) deadline: Option<Nanos>,
 }
 
-impl Ends {
-    /// Whether the rounds end when so many are there, and what ends them. `found` is the precision that they have.
-    pub(super) fn after(&self, rounds: usize, elapsed: Nanos, found: &[PrecisionReached]) -> Option<StoppedBy> {
+impl StopRule {
+    /// What ends the rounds after so many of them; `None` if they continue. `found` is their precision.
+    pub(super) fn stops_after(&self, rounds: usize, elapsed: Nanos, found: &[PrecisionReached]) -> Option<StoppedBy> {
         let is_late = self.deadline.is_some_and(|deadline| elapsed >= deadline);
         if is_late && rounds >= FEWEST.min(self.rounds) {
-            // What is reached at that moment is reached.
+            // The precision may be reached at the same time.
             let done = rounds >= self.rounds && self.wanted.is_some() && is_reached(found);
             return Some(if done { StoppedBy::Precision } else { StoppedBy::Budget });
         }
@@ -53,14 +52,14 @@ fn is_reached(found: &[PrecisionReached]) -> bool {
     !found.is_empty() && found.iter().all(|one| one.reached)
 }
 
-/// The share of a time that one of `left` models has: what is not used goes to the later ones.
+/// The deadline of the next of `left` models: time that a model does not use is divided among the later ones.
 pub(super) fn deadline(budget: Nanos, elapsed: Nanos, left: usize) -> Nanos {
     let share = budget.saturating_sub(elapsed).as_secs_f64() / left.max(1) as f64;
     elapsed + Nanos::from_secs_f64(share)
 }
 
-/// How well the differences between the engines of one model are known: every engine against the first one; of one engine alone its
-/// own mean over the rounds. Metrics that a side does not have are left out, and so are cases that failed.
+/// The precision of the differences between the engines of one model: every engine compared with the first one. For a single engine it is
+/// the precision of its mean over the rounds. Metrics that a side lacks and cases that failed are left out.
 ///
 /// ```text
 /// pairs   strata[p]  = ln(other / baseline) of prompt p in each round
@@ -82,7 +81,7 @@ pub(super) fn reached<'a>(
     let mut found = Vec::new();
     for (threads, depth) in settings {
         for (engine, baseline) in &pairs {
-            for metric in METRICS.iter().filter(|metric| WATCHED.contains(&metric.name)) {
+            for metric in METRICS.iter().filter(|metric| COMPARED.contains(&metric.name)) {
                 let of = |engine: &str| -> Vec<&Case> {
                     let is_it =
                         |case: &&&Case| (case.engine.as_str(), case.threads, case.depth) == (engine, threads, depth);
@@ -93,8 +92,9 @@ pub(super) fn reached<'a>(
                     None => vec![alone(&of(engine), metric)],
                 };
                 let rounds = strata.iter().map(Vec::len).max().unwrap_or(0);
+                // An engine without samples of this metric has no precision.
                 let Some(first) = of(engine).first().copied().filter(|_| rounds > 0) else { continue };
-                let place = PrecisionReached {
+                let empty = PrecisionReached {
                     model: first.model.clone(),
                     engine: (*engine).clone(),
                     baseline: baseline.cloned(),
@@ -104,44 +104,45 @@ pub(super) fn reached<'a>(
                     rounds,
                     ..PrecisionReached::default()
                 };
-                found.push(judged(place, &strata, wanted, seed));
+                found.push(with_precision(empty, &strata, wanted, seed));
             }
         }
     }
     found
 }
 
-fn judged(mut place: PrecisionReached, strata: &[Vec<f64>], wanted: f64, seed: u64) -> PrecisionReached {
+fn with_precision(mut precision: PrecisionReached, strata: &[Vec<f64>], wanted: f64, seed: u64) -> PrecisionReached {
     match ratio(strata, seed) {
         Ok(ratio) => {
-            place.detectable = Some(ratio.detectable);
-            place.reached = ratio.detectable <= wanted;
-            place.more_rounds = if place.reached { Some(0) } else { more_rounds(&ratio, place.rounds, wanted) };
-            if place.more_rounds.is_none() {
-                place.reasons.insert("more_rounds".to_owned(), "the interval has no width that is known".to_owned());
+            precision.detectable = Some(ratio.detectable);
+            precision.reached = ratio.detectable <= wanted;
+            precision.more_rounds =
+                if precision.reached { Some(0) } else { more_rounds(&ratio, precision.rounds, wanted) };
+            if precision.more_rounds.is_none() {
+                precision.reasons.insert("more_rounds".to_owned(), "the width of the interval is unknown".to_owned());
             }
         }
         Err(reason) => {
             for field in ["detectable", "more_rounds"] {
-                place.reasons.insert(field.to_owned(), reason.to_owned());
+                precision.reasons.insert(field.to_owned(), reason.to_string());
             }
         }
     }
-    place
+    precision
 }
 
-/// Logarithms of the ratios of each prompt, one for each round that both sides have.
+/// The logarithms of the ratios of each prompt, one per round that both sides have.
 fn paired(baseline: &[&Case], other: &[&Case], metric: &Metric) -> Vec<Vec<f64>> {
     let partner = |case: &&&Case| other.iter().find(|other| other.prompt == case.prompt);
     let pairs = baseline.iter().filter_map(|case| Some((logs(case, metric), logs(partner(&case)?, metric))));
     pairs.map(|(one, two)| one.iter().filter_map(|(round, log)| Some(two.get(round)? - log)).collect()).collect()
 }
 
-/// Of each round the mean over the prompts of how far it lies from its prompt's mean.
+/// For each round the mean over the prompts of the difference from the prompt's mean.
 fn alone(cases: &[&Case], metric: &Metric) -> Vec<f64> {
     let mut rounds: BTreeMap<usize, Vec<f64>> = BTreeMap::new();
     for logs in cases.iter().map(|case| logs(case, metric)) {
-        let middle = mean(&logs.values().copied().collect::<Vec<_>>()).unwrap_or_default();
+        let Some(middle) = mean(&logs.values().copied().collect::<Vec<_>>()) else { continue };
         for (round, log) in logs {
             rounds.entry(round).or_default().push(log - middle);
         }
@@ -172,7 +173,7 @@ mod tests {
         }
     }
 
-    fn told(cases: &[Case], engines: &[&str], wanted: f64) -> Vec<PrecisionReached> {
+    fn precision_of(cases: &[Case], engines: &[&str], wanted: f64) -> Vec<PrecisionReached> {
         let engines: Vec<String> = engines.iter().map(|&engine| engine.to_owned()).collect();
         reached(cases.iter(), &engines, wanted, 1)
     }
@@ -190,49 +191,49 @@ mod tests {
     }
 
     #[test]
-    fn a_pair_knows_nothing_of_the_drift_that_both_have() {
-        let found = told(&drifting(0.01, 8), &["a", "b"], 0.02);
-        assert_eq!(found.len(), 1, "nobody has prefill_tps");
+    fn drift_of_both_engines_does_not_affect_a_pair() {
+        let found = precision_of(&drifting(0.01, 8), &["a", "b"], 0.02);
+        assert_eq!(found.len(), 1, "no sample has prefill_tps");
         let one = &found[0];
         assert_eq!((one.engine.as_str(), one.baseline.as_deref(), one.rounds, one.threads), ("b", Some("a"), 8, 2));
         assert!(one.reached && one.detectable.unwrap() < 0.02 && one.more_rounds == Some(0), "{one:?}");
-        let noisy = &told(&drifting(0.2, 8), &["a", "b"], 0.02)[0];
+        let noisy = &precision_of(&drifting(0.2, 8), &["a", "b"], 0.02)[0];
         assert!(!noisy.reached && noisy.more_rounds.unwrap() > 50, "{noisy:?}");
-        let alone = &told(&drifting(0.01, 8)[..2], &["a"], 0.02)[0];
+        let alone = &precision_of(&drifting(0.01, 8)[..2], &["a"], 0.02)[0];
         assert!(!alone.reached && alone.baseline.is_none(), "the drift is its own: {alone:?}");
     }
 
     #[test]
-    fn one_round_has_no_precision_and_what_failed_is_left_out() {
-        let short = &told(&[case("a", "p", &[1.0])], &["a"], 0.02)[0];
+    fn one_round_has_no_precision_and_failed_cases_are_left_out() {
+        let short = &precision_of(&[case("a", "p", &[1.0])], &["a"], 0.02)[0];
         assert!(!short.reached && short.detectable.is_none() && short.reasons.contains_key("detectable"));
         let mut cases = drifting(0.01, 8);
         for case in &mut cases[2..] {
             case.status = Status::Failed;
         }
-        assert!(told(&cases, &["a", "b"], 0.02).is_empty());
+        assert!(precision_of(&cases, &["a", "b"], 0.02).is_empty());
     }
 
     #[test]
     fn rounds_end_by_number_by_precision_or_by_time() {
-        let ends = Ends { rounds: 5, wanted: Some(0.02), deadline: Some(Nanos::from_secs(9)) };
+        let rule = StopRule { rounds: 5, wanted: Some(0.02), deadline: Some(Nanos::from_secs(9)) };
         let (soon, late) = (Nanos::from_secs(1), Nanos::from_secs(9));
         let of = |reached| [PrecisionReached { reached, ..PrecisionReached::default() }];
         let (yes, no) = (of(true), of(false));
-        assert_eq!(ends.after(4, soon, &yes), None, "-r is the least number");
-        assert_eq!(ends.after(5, soon, &yes), Some(StoppedBy::Precision));
-        assert_eq!(ends.after(50, soon, &no), None);
-        assert_eq!(ends.after(50, late, &no), Some(StoppedBy::Budget));
-        assert_eq!(ends.after(50, late, &yes), Some(StoppedBy::Precision));
-        assert_eq!(ends.after(1, late, &no), None, "two rounds are always there");
-        assert_eq!(ends.after(2, late, &no), Some(StoppedBy::Budget));
-        assert_eq!(ends.after(5, soon, &[]), Some(StoppedBy::Rounds), "there is nothing to know");
-        let plain = Ends { rounds: 3, wanted: None, deadline: None };
-        assert_eq!((plain.after(2, late, &[]), plain.after(3, soon, &[])), (None, Some(StoppedBy::Rounds)));
+        assert_eq!(rule.stops_after(4, soon, &yes), None, "-r is the fewest rounds");
+        assert_eq!(rule.stops_after(5, soon, &yes), Some(StoppedBy::Precision));
+        assert_eq!(rule.stops_after(50, soon, &no), None);
+        assert_eq!(rule.stops_after(50, late, &no), Some(StoppedBy::Budget));
+        assert_eq!(rule.stops_after(50, late, &yes), Some(StoppedBy::Precision));
+        assert_eq!(rule.stops_after(1, late, &no), None, "at least two rounds are run");
+        assert_eq!(rule.stops_after(2, late, &no), Some(StoppedBy::Budget));
+        assert_eq!(rule.stops_after(5, soon, &[]), Some(StoppedBy::Rounds), "there is nothing to compare");
+        let plain = StopRule { rounds: 3, wanted: None, deadline: None };
+        assert_eq!((plain.stops_after(2, late, &[]), plain.stops_after(3, soon, &[])), (None, Some(StoppedBy::Rounds)));
     }
 
     #[test]
-    fn models_share_what_is_left() {
+    fn models_share_the_remaining_time() {
         let second = Nanos::from_secs(1);
         assert_eq!(deadline(second * 12, Nanos::ZERO, 3), second * 4);
         assert_eq!(deadline(second * 12, second * 2, 2), second * 7, "the first one left two seconds of its share");

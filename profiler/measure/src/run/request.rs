@@ -1,175 +1,169 @@
-//! One request of a run: asked, kept, and its flaws told.
+//! Runs one request: sends it to its worker, and stores what was measured.
 
+use meter::Root;
+use meter::environment::{swapped_bytes, throttle_events_now};
+use record::{Error, Pass, Sample, Status};
 use traces::Nanos;
 
-use super::block::{Purpose, Run};
-use super::crew::{Crew, Trouble};
+use super::active_run::{ActiveRun, RequestKind};
+use super::disturbance::MachineTotals;
+use super::memory;
+use super::op_costs::TracedWork;
 use super::state::CaseState;
-use super::watch::Edge;
-use super::{memory, ops};
 use crate::plan::Block;
-use crate::worker::{Ask, FromWorker, Measured, ToWorker};
-use record::Error;
-use record::{Pass, Sample, Status};
+use crate::pool::WorkerPool;
+use crate::protocol::{FromWorker, Measured, PassFigures, RequestSpec, ToWorker};
 
-/// Time outside of an engine's phases, over the latency, that is worth a warning.
+/// Time outside of an engine's phases, as a share of the latency, from which on it is noted.
 const OUTSIDE: f64 = 0.01;
 
-impl Run<'_> {
-    /// Runs one request and keeps what it gave: its seconds per token, or `None` (outside) where the case is over or the run ends.
-    pub(super) fn request(
-        &mut self,
-        crew: &mut Crew<'_>,
-        block: &Block,
-        state: &mut CaseState<'_>,
-        purpose: Purpose,
-    ) -> Result<Option<Option<f64>>, Error> {
-        self.tell(state);
-        let Some(prompt) = block.prompt(state.plan) else { return Ok(None) };
-        // Where time is virtual nothing of this machine enters a sample.
-        let is_watched = purpose.pass == Pass::Clean && !self.means.plan.file.virtual_time;
-        let ops_file = (purpose.pass == Pass::Traced && state.case.trace.is_none())
-            .then(|| self.trace.name(state.index, &state.case))
-            .flatten();
-        let ask = Ask {
-            case: state.plan.id.clone(),
-            pass: purpose.pass,
-            round: purpose.round,
-            warmup: purpose.warmup,
-            fresh: purpose.fresh,
-            counter_set: purpose.set,
-            input: prompt.input.clone(),
-            filler: state.plan.filler.ids().to_vec(),
-            new_tokens: prompt.new_tokens,
-            ignore_eos: self.means.plan.file.ignore_eos,
-            trace: self.trace.target(ops_file.as_deref()),
+/// Runs one request and stores its results. Returns its sample, or `None` if the case has ended or the run was interrupted.
+pub(super) fn request(
+    run: &mut ActiveRun<'_>,
+    pool: &mut WorkerPool<'_>,
+    block: &Block,
+    state: &mut CaseState<'_>,
+    kind: RequestKind,
+) -> Result<Option<Sample>, Error> {
+    run.report_request(state);
+    let plan = run.plan();
+    let prompt = block.prompt(state.plan);
+    // Where time is virtual, a sample does not depend on this machine.
+    let reads_totals = kind.pass == Pass::Clean && !plan.file.virtual_time;
+    let ops_file = (kind.pass == Pass::Traced && state.case.trace.is_none())
+        .then(|| run.trace.name(state.index, &state.case))
+        .flatten();
+    let spec = RequestSpec {
+        case: state.plan.id.clone(),
+        pass: kind.pass,
+        round: kind.round,
+        warmup: kind.warmup,
+        fresh: kind.fresh,
+        counter_set: kind.set,
+        input: prompt.input.clone(),
+        filler: state.plan.filler.ids().to_vec(),
+        new_tokens: prompt.new_tokens,
+        ignore_eos: plan.file.ignore_eos,
+        trace: run.trace.targets(ops_file.as_deref()),
+    };
+    let slot = state.plan.slot;
+    let totals = || if reads_totals { machine_totals() } else { MachineTotals::default() };
+    let before = totals();
+    let reply = pool.ask(slot, &ToWorker::Measure(Box::new(spec)), plan.options.timeout);
+    let after = totals();
+    run.done += 1;
+    run.trace.take_over_part()?;
+    let measured = match reply {
+        Ok(FromWorker::Measured(measured)) => *measured,
+        Ok(FromWorker::Failed(reason)) => {
+            state.fail(Status::Failed, reason.into());
+            return Ok(None);
+        }
+        Ok(_) => {
+            let error = pool.unexpected_reply(slot);
+            run.fail_case(state, error);
+            return Ok(None);
+        }
+        Err(error) => {
+            run.fail_case(state, error);
+            return Ok(None);
+        }
+    };
+    if ops_file.is_some() && measured.trace_error.is_none() {
+        state.case.trace = ops_file;
+    }
+    store(run, block, state, measured, (before, after)).map(Some)
+}
+
+/// The totals of the machine now.
+fn machine_totals() -> MachineTotals {
+    // A system that does not report a total has no such indicator of a disturbance.
+    MachineTotals { swapped_bytes: swapped_bytes(&Root::system()).ok(), throttle_events: throttle_events_now().ok() }
+}
+
+/// Stores the results of a request; returns its sample.
+fn store(
+    run: &mut ActiveRun<'_>,
+    block: &Block,
+    state: &mut CaseState<'_>,
+    mut measured: Measured,
+    totals: (MachineTotals, MachineTotals),
+) -> Result<Sample, Error> {
+    let plan = run.plan();
+    let prompt = block.prompt(state.plan);
+    note_flaws(run, state, &measured);
+    run.virtual_time_spent += Nanos::from_secs_f64(measured.sample.latency_s.unwrap_or(0.0));
+    find_disturbance(run, state, &mut measured.sample, totals);
+    if let Some(first) = &mut measured.first {
+        let preprocessing = first.preprocessing.take();
+        memory::after_first_request(&mut state.case.memory, &measured, state.case.server.as_ref());
+        if let Some((preprocessing, server)) = preprocessing.zip(state.case.server.as_mut()) {
+            server.before_model = Some(preprocessing.figures(&prompt.rendered, &prompt.ids));
+        }
+    }
+    let is_first = state.case.output.is_none();
+    let (prompt_tokens, output_tokens) = (measured.answer.prompt_tokens, measured.answer.output_tokens);
+    let sample = state.store(measured, &prompt.rendered, &prompt.ids);
+    if sample.pass == Pass::Traced
+        && let Some(weights) = &block.model.weights
+    {
+        let work = TracedWork {
+            shape: &weights.shape,
+            kv: plan.options.kv_type.dtype(),
+            batch: block.model.batch,
+            prunes: plan.engine(block.slot(state.plan)).prunes_last_block,
+            depth: state.plan.filler.depth(),
+            prompt_tokens,
+            output_tokens,
         };
-        let seat = state.plan.seat;
-        let edge = || if is_watched { Edge::now() } else { Edge::default() };
-        let before = edge();
-        let answer = crew.ask(seat, &ToWorker::Measure(Box::new(ask)), self.means.plan.options.timeout);
-        let edges = (before, edge());
-        self.done += 1;
-        self.trace.take()?;
-        let measured = match answer {
-            Ok(FromWorker::Measured(measured)) => *measured,
-            Ok(FromWorker::Failed(failure)) => {
-                state.fail(Status::Failed, failure.text);
-                return Ok(None);
-            }
-            Ok(_) => {
-                let trouble = crew.confused(seat);
-                self.trouble(state, trouble);
-                return Ok(None);
-            }
-            Err(trouble) => {
-                self.trouble(state, trouble);
-                return Ok(None);
-            }
-        };
-        if ops_file.is_some() && measured.trace_error.is_none() {
-            state.case.trace = ops_file;
-        }
-        self.keep(block, state, measured, edges).map(Some)
+        work.add_costs(&mut state.case);
     }
-
-    /// Puts a request's results where they belong; returns its seconds per token.
-    fn keep(
-        &mut self,
-        block: &Block,
-        state: &mut CaseState<'_>,
-        mut measured: Measured,
-        edges: (Edge, Edge),
-    ) -> Result<Option<f64>, Error> {
-        let Some(prompt) = block.prompt(state.plan) else { return Ok(None) };
-        self.note_flaws(state, &measured);
-        self.spent += Nanos::from_secs_f64(measured.sample.latency_s.unwrap_or(0.0));
-        self.look(state, &mut measured.sample, edges);
-        if measured.sample.fresh {
-            memory::first_request(&mut state.case.memory, &measured, state.case.server.as_ref());
-        }
-        if let Some((ahead, server)) = measured.ahead.take().zip(state.case.server.as_mut()) {
-            server.before_model = Some(ahead.figures(&prompt.rendered, &prompt.ids));
-        }
-        let is_first = state.case.output.is_none();
-        let (prompts, outputs) = (measured.answer.prompt_tokens, measured.answer.output_tokens);
-        let sample = state.keep(measured, &prompt.rendered, &prompt.ids);
-        if sample.pass == Pass::Traced
-            && let Some(weights) = &block.model.weights
-        {
-            let kv = self.means.plan.options.kv_type.dtype();
-            let depth = state.plan.filler.depth();
-            let engine = block.seats.get(state.plan.seat).and_then(|seat| self.means.plan.engines.get(seat.engine));
-            let prunes = engine.is_some_and(|engine| engine.prunes_last_block);
-            let (shape, batch) = (&weights.shape, block.model.batch);
-            let work = ops::Work { shape, kv, batch, prunes, depth, prompts, outputs };
-            work.join(&mut state.case);
-        }
-        self.store.sample(&sample)?;
-        if let Some(output) = state.case.output.as_ref().filter(|_| is_first) {
-            self.store.output(&state.plan.id, output)?;
-        }
-        self.means.context.progress.sample(&sample);
-        Ok(sample.pace())
+    run.store.sample(&sample)?;
+    if let Some(output) = state.case.output.as_ref().filter(|_| is_first) {
+        run.store.output(&state.plan.id, output)?;
     }
+    run.inputs.context.progress.sample(&sample);
+    Ok(sample)
+}
 
-    /// Whether a clean request lay in a spell; warm-up only says what is usual.
-    fn look(&mut self, state: &CaseState<'_>, sample: &mut Sample, (before, after): (Edge, Edge)) {
-        if sample.pass != Pass::Clean {
-            return;
-        }
-        if sample.warmup {
-            self.watch.see(sample);
-            return;
-        }
-        sample.disturbed = self.watch.judge(sample, before, after);
-        if let Some(text) = &sample.disturbed {
-            self.means.context.progress.note(&format!(
-                "{}, round {}: disturbed: {text}",
-                state.plan.id,
-                sample.round + 1
-            ));
-        }
+/// Marks a disturbed clean request. Warm-up requests only show what is usual.
+fn find_disturbance(
+    run: &mut ActiveRun<'_>,
+    state: &CaseState<'_>,
+    sample: &mut Sample,
+    (before, after): (MachineTotals, MachineTotals),
+) {
+    if sample.pass != Pass::Clean {
+        return;
     }
-
-    /// Flaws of the measurement itself, each told once.
-    fn note_flaws(&mut self, state: &CaseState<'_>, measured: &Measured) {
-        let id = &state.plan.id;
-        let share =
-            measured.sample.latency_s.filter(|&latency| latency > 0.0).map(|latency| measured.outside_s / latency);
-        if measured.sample.pass == Pass::Clean && measured.sample.counts() && share.is_some_and(|share| share > OUTSIDE)
-        {
-            self.once(Some(format!("{id}: the engine works before its first phase or after its last one, for more than 1 % of the latency, which the latency leaves out")));
-        }
-        if measured.dropped > 0 {
-            self.once(Some(format!(
-                "{id}: more marks in one phase than the recorder holds; the sums and the trace lack some: choose a shorter prompt, or a larger --batch"
-            )));
-        }
-        self.once(measured.trace_error.clone());
+    if sample.warmup {
+        run.detector.learn(sample);
+        return;
     }
-
-    pub(super) fn once(&mut self, note: Option<String>) {
-        if let Some(note) = note.filter(|note| !self.file.notes.contains(note)) {
-            self.means.context.progress.note(&note);
-            self.file.notes.push(note);
-        }
+    sample.disturbed = run.detector.detect(sample, before, after);
+    if let Some(text) = &sample.disturbed {
+        run.report(&format!("{}, round {}: disturbed: {text}", state.plan.id, sample.round + 1));
     }
+}
 
-    pub(super) fn tell(&mut self, state: &CaseState<'_>) {
-        self.total = self.total.max(self.done + 1);
-        self.means.context.progress.request(&state.plan.id, self.done, self.total);
+/// Notes flaws of the measurement itself, each once.
+fn note_flaws(run: &mut ActiveRun<'_>, state: &CaseState<'_>, measured: &Measured) {
+    let id = &state.plan.id;
+    let sample = &measured.sample;
+    let share = sample.latency_s.filter(|&latency| latency > 0.0).map(|latency| measured.outside_s / latency);
+    if sample.pass == Pass::Clean && sample.counts() && share.is_some_and(|share| share > OUTSIDE) {
+        run.note_once(format!(
+            "{id}: the engine works before its first phase or after its last one for more than 1 % of the latency; the latency does not include that time"
+        ));
     }
-
-    /// A case that has no answer; returns the text unless the run was interrupted.
-    pub(super) fn trouble(&mut self, state: &mut CaseState<'_>, trouble: Trouble) -> Option<String> {
-        let (status, text) = match trouble {
-            Trouble::Failed(text) => (Status::Failed, text),
-            Trouble::Timeout(text) => (Status::Timeout, text),
-            Trouble::Interrupted => return None,
-        };
-        self.means.context.progress.note(&format!("{}: {text}", state.plan.id));
-        state.fail(status, text.clone());
-        Some(text)
+    if let PassFigures::Traced(figures) = &measured.figures
+        && figures.dropped > 0
+    {
+        run.note_once(format!(
+            "{id}: one phase has more marks than the recorder holds, so the sums and the trace are incomplete: choose a shorter prompt or a larger --batch"
+        ));
+    }
+    if let Some(error) = &measured.trace_error {
+        run.note_once(error.clone());
     }
 }

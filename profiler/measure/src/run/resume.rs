@@ -1,17 +1,16 @@
-//! Going on with an earlier run: the same plan, the samples that are there, the cases that are done.
+//! [`EarlierRun`]: the results of a run that is resumed. Its plan must be the same.
 
 use std::path::Path;
 
+use record::plan::PlanFile;
+use record::{Case, CeilingProbe, Error, Examination, PrecisionReached, RunFile, Sample, Status};
 use serde_json::Value;
 
 use crate::plan::Plan;
-use record::Error;
-use record::plan::PlanFile;
-use record::{self, Case, CeilingProbe, Examination, PrecisionReached, RunFile, Sample, Status};
 
-/// What an earlier run left.
+/// The results of an earlier run.
 #[derive(Debug)]
-pub(super) struct Earlier {
+pub(super) struct EarlierRun {
     pub(super) started: String,
     pub(super) cases: Vec<Case>,
     pub(super) samples: Vec<Sample>,
@@ -20,9 +19,9 @@ pub(super) struct Earlier {
     pub(super) precision: Vec<PrecisionReached>,
 }
 
-impl Earlier {
-    /// How many requests of the whole plan need not be made again: those of the cases that are done, and what is there of the
-    /// others; their sessions are warmed up anew.
+impl EarlierRun {
+    /// The number of requests of the plan that need not be repeated: those of complete cases, and the samples of the others without
+    /// warm-up, because their sessions are warmed up again.
     pub(super) fn requests(&self, plan: &Plan) -> usize {
         let of_case = plan.requests_of_case();
         let there = |case: &Case| match case.status {
@@ -33,8 +32,8 @@ impl Earlier {
     }
 }
 
-/// Reads it and makes sure that it measured the same.
-pub(super) fn earlier(dir: &Path, plan: &PlanFile, samples: Vec<Sample>) -> Result<Earlier, Error> {
+/// Reads an earlier run and checks that it has the same plan.
+pub(super) fn earlier(dir: &Path, plan: &PlanFile, samples: Vec<Sample>) -> Result<EarlierRun, Error> {
     let file = record::open(dir)?.file;
     if let Some(field) = differs(&file.plan, plan) {
         let problem = format!("the run there has another plan: `{field}` differs");
@@ -45,11 +44,11 @@ pub(super) fn earlier(dir: &Path, plan: &PlanFile, samples: Vec<Sample>) -> Resu
         });
     }
     let RunFile { started, cases, ceiling_probes, examinations, precision, .. } = file;
-    Ok(Earlier { started, cases, samples, ceiling_probes, examinations, precision })
+    Ok(EarlierRun { started, cases, samples, ceiling_probes, examinations, precision })
 }
 
-/// The first field in which two plans differ, except for where a file came from, what the machine has free, how much time the run is
-/// given, and what was not yet told of files.
+/// The first field in which two plans differ. Not compared are the origin of a file, the available memory, the time budget, and
+/// properties of files that older versions did not record.
 fn differs(one: &PlanFile, other: &PlanFile) -> Option<String> {
     let plain = |plan: &PlanFile, beside: &PlanFile| {
         let mut plan = PlanFile { budget_s: None, ..plan.clone() };
@@ -57,7 +56,7 @@ fn differs(one: &PlanFile, other: &PlanFile) -> Option<String> {
             model.origin.clear();
             model.predicted_bytes = None;
             model.together = true;
-            // Where both hashes are known, they are held against each other; all of the rest follows from the file.
+            // Hashes are compared if both are known; the other properties follow from the file.
             if beside.models.get(at).is_some_and(|beside| beside.sha256.is_none()) {
                 model.sha256 = None;
             }
@@ -78,7 +77,7 @@ mod tests {
     use record::plan::PlannedModel;
 
     #[test]
-    fn another_plan_is_named_by_its_field() {
+    fn another_plan_is_reported_by_its_field() {
         let plan = PlanFile {
             runs: 5,
             models: vec![PlannedModel { origin: "hub".to_owned(), ..PlannedModel::default() }],
@@ -86,7 +85,7 @@ mod tests {
         };
         let mut other = plan.clone();
         other.models[0].origin = "cache".to_owned();
-        assert_eq!(differs(&plan, &other), None, "a file that was fetched then is cached now");
+        assert_eq!(differs(&plan, &other), None, "a file that was fetched is now cached");
         other.budget_s = Some(60.0);
         assert_eq!(differs(&plan, &other), None, "more time is the same plan");
         other.precision = Some(0.02);
@@ -94,7 +93,7 @@ mod tests {
         other.precision = None;
         other.models[0].sha256 = Some("1".repeat(64));
         other.models[0].bits_per_weight = Some(4.5);
-        assert_eq!(differs(&plan, &other), None, "the run there did not hash its file");
+        assert_eq!(differs(&plan, &other), None, "the earlier run did not hash its file");
         assert_eq!(differs(&other, &plan), None);
         let mut changed = other.clone();
         changed.models[0].sha256 = Some("2".repeat(64));

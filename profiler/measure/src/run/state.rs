@@ -1,33 +1,39 @@
-//! One case while it is measured.
+//! [`CaseState`]: one case while it is measured.
+
+use record::{Case, CaseOutput, OpCounters, Pass, Reasons, Sample, Status, mark_repeated};
+use statistics::rounds::DesignCell;
 
 use super::counter_sets;
 use crate::plan::CasePlan;
-use crate::worker::Measured;
-use record::{Case, CaseOutput, Pass, Reasons, Sample, Status, mark_repeated};
-use statistics::rounds::Place;
+use crate::protocol::{Measured, MemoryTimeline, PassFigures, SteppedFigures, TracedFigures};
 
 /// Why there are no figures of single threads.
-const NO_WORKERS: &str =
-    "the engine marks no work that its threads share: kernels of libraries deal it out by themselves";
+const NO_THREADS: &str =
+    "the engine marks no shared work of its threads: kernels of libraries distribute it themselves";
 
-/// What a case has so far.
+/// The results of a case so far.
 pub(super) struct CaseState<'a> {
-    /// Place in the run file.
+    /// Its index in the record.
     pub(super) index: usize,
     pub(super) plan: &'a CasePlan,
     pub(super) case: Case,
-    /// It failed or timed out: nothing more of it is measured.
+    /// It failed, timed out or is complete: it is not measured further.
     pub(super) over: bool,
-    /// A disturbed request of its block is to be measured again.
+    /// A disturbed request of its design block is to be repeated.
     pub(super) due: bool,
-    /// Sets of counters, each of which takes a stepped request of its own in a round.
+    /// Sets of counters; each takes a stepped request of its own in a round.
     pub(super) sets: usize,
-    /// Whether any event is counted there.
+    /// Whether any event is counted.
     pub(super) counts_events: bool,
-    /// Latencies with what else the stepped requests gave.
-    stepped: Vec<Measured>,
-    traced: Vec<Measured>,
-    counted: Vec<Measured>,
+    stepped: Vec<Kept<SteppedFigures>>,
+    traced: Vec<Kept<TracedFigures>>,
+    counted: Vec<Kept<Vec<OpCounters>>>,
+}
+
+/// A request with the figures of its pass.
+struct Kept<T> {
+    sample: Sample,
+    figures: T,
 }
 
 impl<'a> CaseState<'a> {
@@ -46,7 +52,7 @@ impl<'a> CaseState<'a> {
         }
     }
 
-    /// Requests of a pass that count.
+    /// The requests of a pass.
     pub(super) fn samples(&self, pass: Pass) -> &[Sample] {
         match pass {
             Pass::Clean => &self.case.samples,
@@ -56,111 +62,128 @@ impl<'a> CaseState<'a> {
         }
     }
 
-    /// Whether a round of a pass is there already.
+    /// Whether a round of a pass is complete.
     pub(super) fn has(&self, pass: Pass, round: usize) -> bool {
         (0..self.sets_of(pass)).all(|set| self.has_set(pass, round, set))
     }
 
-    /// Requests that a round of a pass takes.
+    /// The number of requests of a pass in a round.
     pub(super) fn sets_of(&self, pass: Pass) -> usize {
         if matches!(pass, Pass::Stepped | Pass::Counted) { self.sets } else { 1 }
     }
 
-    /// Whether the request for one set of counters is there already.
+    /// Whether a round has the request for one set of counters.
     pub(super) fn has_set(&self, pass: Pass, round: usize, set: usize) -> bool {
         let is_it = |sample: &Sample| sample.counts() && sample.round == round && sample.counter_set == set;
         self.samples(pass).iter().any(is_it)
     }
 
-    /// Where it stands in the design of a round.
-    pub(super) fn place(&self) -> Place {
-        Place { seat: self.plan.seat, prompt: self.plan.prompt, depth: self.plan.filler.depth() }
+    /// Its cell in the design of a round.
+    pub(super) fn cell(&self) -> DesignCell {
+        DesignCell { slot: self.plan.slot, prompt: self.plan.prompt, depth: self.plan.filler.depth() }
     }
 
-    /// Whether the clean request of a round that counts lay in a spell, and can be measured again.
+    /// Whether the valid clean request of a round was disturbed and can be repeated.
     pub(super) fn is_disturbed(&self, round: usize) -> bool {
         let is_it = |sample: &Sample| sample.counts() && sample.round == round && sample.disturbed.is_some();
         !self.over && self.case.samples.iter().any(is_it)
     }
 
-    /// How often the clean request of a round was measured again.
+    /// How often the clean request of a round was repeated.
     pub(super) fn repeats(&self, round: usize) -> usize {
         self.case.samples.iter().filter(|sample| sample.repeated && sample.round == round).count()
     }
 
-    /// Ends the case with a reason; what was measured stays.
+    /// Ends the case with a reason; its results are kept.
     pub(super) fn fail(&mut self, status: Status, text: String) {
         self.over = true;
         self.case.status = status;
         self.case.error = Some(text);
     }
 
-    /// Keeps a request: its sample, and of a stepped or traced one the rows of the request in the middle.
-    pub(super) fn keep(&mut self, mut measured: Measured, rendered: &str, prompt_ids: &[u32]) -> Sample {
+    /// Stores a request: its sample, and the figures of the middle request of its pass.
+    pub(super) fn store(&mut self, mut measured: Measured, rendered: &str, prompt_ids: &[u32]) -> Sample {
         self.check_output(&mut measured, rendered, prompt_ids);
-        let sample = measured.sample.clone();
-        match sample.pass {
-            Pass::Clean => {
+        let Measured { sample, figures, .. } = measured;
+        match figures {
+            PassFigures::Clean => {
                 self.case.samples.push(sample.clone());
                 mark_repeated(&mut self.case.samples);
             }
-            Pass::Stepped => {
+            PassFigures::Stepped(figures) => {
                 self.case.stepped.push(sample.clone());
-                self.stepped.push(measured);
-                let of_set = |set| middle(self.stepped.iter().filter(move |one| one.sample.counter_set == set));
-                if let Some(middle) = of_set(0) {
-                    keep_timeline(&mut self.case, middle);
-                    self.case.phases = middle.phases.clone();
-                    self.case.counters = middle.counters.clone();
-                    self.case.reasons.extend(middle.counter_reasons.clone());
-                    (1..self.sets).filter_map(of_set).for_each(|other| counter_sets::add(&mut self.case, other));
-                }
+                self.stepped.push(Kept { sample: sample.clone(), figures });
+                self.show_stepped();
             }
-            Pass::Counted => {
+            PassFigures::Counted(figures) => {
                 self.case.counted.push(sample.clone());
-                self.counted.push(measured);
-                let of_set = |set| middle(self.counted.iter().filter(move |one| one.sample.counter_set == set));
-                let sets: Vec<_> = (0..self.sets).filter_map(of_set).map(|one| one.op_counters.as_slice()).collect();
-                self.case.op_counters = counter_sets::joined(&sets);
+                self.counted.push(Kept { sample: sample.clone(), figures });
+                let sets: Vec<_> = (0..self.sets)
+                    .filter_map(|set| middle_of_set(&self.counted, set))
+                    .map(|kept| kept.figures.as_slice())
+                    .collect();
+                self.case.op_counters = counter_sets::merged(&sets);
             }
-            Pass::Traced => {
+            PassFigures::Traced(figures) => {
                 self.case.traced.push(sample.clone());
-                self.traced.push(measured);
-                if let Some(middle) = middle(self.traced.iter()) {
-                    if self.stepped.is_empty() {
-                        keep_timeline(&mut self.case, middle);
-                    }
-                    self.case.ops = middle.ops.clone();
-                    self.case.ops_round = Some(middle.sample.round);
-                    self.case.layers = middle.layers.clone();
-                    self.case.workers = middle.workers.clone();
-                    self.case.allocations = middle.allocations.clone();
-                    self.case.memory.held_bytes = middle.held;
-                    let reasons =
-                        [(&mut self.case.reasons, "allocations"), (&mut self.case.memory.reasons, "held_bytes")];
-                    for (reasons, field) in reasons {
-                        match &middle.uncounted {
-                            Some(reason) => reasons.insert(field.to_owned(), reason.clone()),
-                            None => reasons.remove(field),
-                        };
-                    }
-                    if middle.workers.is_empty() {
-                        self.case.reasons.insert("workers".to_owned(), NO_WORKERS.to_owned());
-                    }
-                }
+                self.traced.push(Kept { sample: sample.clone(), figures });
+                self.show_traced();
             }
         }
         sample
     }
 
-    /// The first answer is the case's; a request with another one has no valid timing.
+    /// Fills in the case's rows from the middle stepped request of each set of counters.
+    fn show_stepped(&mut self) {
+        let Some(kept) = middle_of_set(&self.stepped, 0) else { return };
+        let figures = &kept.figures;
+        show_timeline(&mut self.case, &kept.sample, &figures.timeline);
+        self.case.phases = figures.phases.clone();
+        self.case.counters = figures.counters.clone();
+        self.case.reasons.extend(figures.counter_reasons.clone());
+        for other in (1..self.sets).filter_map(|set| middle_of_set(&self.stepped, set)) {
+            counter_sets::add(&mut self.case, &other.figures);
+        }
+    }
+
+    /// Fills in the case's rows from the middle traced request.
+    fn show_traced(&mut self) {
+        let Some(kept) = middle(self.traced.iter()) else { return };
+        let figures = &kept.figures;
+        if self.stepped.is_empty() {
+            show_timeline(&mut self.case, &kept.sample, &figures.timeline);
+        }
+        self.case.ops = figures.ops.clone();
+        self.case.ops_round = Some(kept.sample.round);
+        self.case.layers = figures.layers.clone();
+        self.case.workers = figures.threads.clone();
+        match &figures.allocations {
+            Ok(allocations) => {
+                self.case.allocations = allocations.rows.clone();
+                self.case.memory.held_bytes = Some(allocations.held);
+                self.case.reasons.remove("allocations");
+                self.case.memory.reasons.remove("held_bytes");
+            }
+            Err(reason) => {
+                self.case.allocations = Vec::new();
+                self.case.memory.held_bytes = None;
+                self.case.reasons.insert("allocations".to_owned(), reason.to_string());
+                self.case.memory.reasons.insert("held_bytes".to_owned(), reason.to_string());
+            }
+        }
+        if figures.threads.is_empty() {
+            self.case.reasons.insert("workers".to_owned(), NO_THREADS.to_owned());
+        }
+    }
+
+    /// The first answer is that of the case; a request with another answer has no valid timing.
     fn check_output(&mut self, measured: &mut Measured, rendered: &str, prompt_ids: &[u32]) {
         let answer = &measured.answer;
         let sha256 = answer.sha256();
         let Some(output) = &self.case.output else {
             if !answer.prompt_ids.is_empty() && answer.prompt_ids != prompt_ids {
                 let text = format!(
-                    "the engine saw {} prompt tokens that differ from the tokenizer's {}",
+                    "the engine had {} prompt tokens, which differ from the {} of the tokenizer",
                     answer.prompt_ids.len(),
                     prompt_ids.len()
                 );
@@ -182,7 +205,7 @@ impl<'a> CaseState<'a> {
             });
             return;
         };
-        // With other digits in front of the prompt the answer may be another one.
+        // With other digits at the start of the prompt the answer may differ.
         let same_prompt = answer.reported.as_ref().is_none_or(|reported| reported.nonce.is_none());
         if output.sha256 != sha256 && same_prompt {
             void(&mut measured.sample);
@@ -190,18 +213,18 @@ impl<'a> CaseState<'a> {
     }
 }
 
-/// Memory over a request, or why it is not known.
-fn keep_timeline(case: &mut Case, measured: &Measured) {
-    case.memory_timeline.clone_from(&measured.memory_timeline);
-    case.memory_timer_share = measured.timer_share;
-    if case.memory_timeline.is_empty() {
-        let reason = measured.sample.reasons.get("memory_delta_bytes").cloned();
-        let reason = reason.unwrap_or_else(|| "the thread that reads memory could not be started".to_owned());
+/// Memory over a request, or why it is unknown.
+fn show_timeline(case: &mut Case, sample: &Sample, timeline: &MemoryTimeline) {
+    case.memory_timeline.clone_from(&timeline.points);
+    case.memory_timer_share = timeline.timer_share;
+    if timeline.points.is_empty() {
+        let reason = sample.reasons.get("memory_delta_bytes").cloned();
+        let reason = reason.unwrap_or_else(|| "no reading of memory succeeded".to_owned());
         case.reasons.insert("memory_timeline".to_owned(), reason);
     }
 }
 
-/// A wrong output voids its timing: the figures go, the reason stays.
+/// A wrong output makes the timing invalid: the figures are removed, with the reason.
 fn void(sample: &mut Sample) {
     const REASON: &str = "void: the output differs from the case's first one";
     let figures = [
@@ -226,22 +249,34 @@ fn void(sample: &mut Sample) {
     sample.reasons.extend(reasons);
 }
 
-/// The request of the median latency (the lower one of two): its rows add up, which medians of rows would not.
-fn middle<'m>(requests: impl Iterator<Item = &'m Measured>) -> Option<&'m Measured> {
+/// The request with the median latency (the lower one of two). Its rows add up, which medians of rows would not.
+fn middle<'m, T>(requests: impl Iterator<Item = &'m Kept<T>>) -> Option<&'m Kept<T>> {
+    // A request whose timing is invalid has no latency.
     let mut valid: Vec<_> = requests.filter_map(|request| Some((request.sample.latency_s?, request))).collect();
     valid.sort_by(|a, b| a.0.total_cmp(&b.0));
     valid.get(valid.len().saturating_sub(1) / 2).map(|(_, request)| *request)
 }
 
+/// The middle request of those that read a set of counters.
+fn middle_of_set<T>(requests: &[Kept<T>], set: usize) -> Option<&Kept<T>> {
+    middle(requests.iter().filter(|request| request.sample.counter_set == set))
+}
+
 #[cfg(test)]
 mod tests {
     use engine_api::FinishReason;
-
-    use super::*;
-    use crate::drive::Answer;
     use record::PhaseRow;
 
+    use super::*;
+    use crate::plan::Filler;
+    use crate::protocol::Answer;
+
     fn measured(pass: Pass, round: usize, latency: f64, ids: &[u32]) -> Measured {
+        let phases = vec![PhaseRow { time_s: Some(latency), ..PhaseRow::default() }];
+        let figures = match pass {
+            Pass::Stepped => PassFigures::Stepped(SteppedFigures { phases, ..SteppedFigures::default() }),
+            _ => PassFigures::Clean,
+        };
         Measured {
             sample: Sample { pass, round, latency_s: Some(latency), tps: Some(1.0), ..Sample::default() },
             answer: Answer {
@@ -259,36 +294,22 @@ mod tests {
             kv_used: 0,
             kv_reserved: 0,
             device: None,
-            ahead: None,
-            phases: vec![PhaseRow { time_s: Some(latency), ..PhaseRow::default() }],
-            counters: [].into(),
-            counter_reasons: Reasons::new(),
-            op_counters: Vec::new(),
-            ops: Vec::new(),
-            layers: Vec::new(),
-            workers: Vec::new(),
-            allocations: Vec::new(),
-            held: None,
-            uncounted: None,
-            huge_pages: None,
-            nodes: None,
-            timer_share: None,
-            memory_timeline: Vec::new(),
-            dropped: 0,
+            first: None,
+            figures,
             trace_error: None,
         }
     }
 
     fn plan() -> CasePlan {
-        CasePlan { id: "c".to_owned(), seat: 0, prompt: 0, filler: crate::prepare::Filler::default() }
+        CasePlan { id: "c".to_owned(), slot: 0, prompt: 0, filler: Filler::default() }
     }
 
     #[test]
-    fn another_output_voids_the_timing() {
+    fn another_output_makes_the_timing_invalid() {
         let plan = plan();
         let mut state = CaseState::new(0, &plan, Case::default());
-        assert!(state.keep(measured(Pass::Clean, 0, 1.0, &[1, 2]), "p", &[9]).latency_s.is_some());
-        let wrong = state.keep(measured(Pass::Clean, 1, 1.0, &[1, 3]), "p", &[9]);
+        assert!(state.store(measured(Pass::Clean, 0, 1.0, &[1, 2]), "p", &[9]).latency_s.is_some());
+        let wrong = state.store(measured(Pass::Clean, 1, 1.0, &[1, 3]), "p", &[9]);
         assert_eq!((wrong.latency_s, wrong.tps), (None, None));
         assert!(wrong.reasons["latency_s"].starts_with("void"));
         assert_eq!(state.case.output.as_ref().map(|output| output.token_ids.as_slice()), Some(&[1, 2][..]));
@@ -296,34 +317,34 @@ mod tests {
     }
 
     #[test]
-    fn rows_come_from_the_request_in_the_middle() {
+    fn rows_come_from_the_request_with_the_median_latency() {
         let plan = plan();
         let mut state = CaseState::new(0, &plan, Case::default());
         for (round, latency) in [3.0, 1.0, 2.0].into_iter().enumerate() {
-            state.keep(measured(Pass::Stepped, round, latency, &[1]), "p", &[9]);
+            state.store(measured(Pass::Stepped, round, latency, &[1]), "p", &[9]);
         }
         assert_eq!(state.case.phases[0].time_s, Some(2.0));
     }
 
     #[test]
-    fn the_last_request_of_a_round_counts() {
+    fn the_last_request_of_a_round_is_the_valid_one() {
         let plan = plan();
         let mut state = CaseState::new(0, &plan, Case::default());
         let mut first = measured(Pass::Clean, 0, 1.5, &[1]);
-        first.sample.disturbed = Some("others".to_owned());
-        state.keep(first, "p", &[9]);
+        first.sample.disturbed = Some("load of other processes".to_owned());
+        state.store(first, "p", &[9]);
         assert!(state.is_disturbed(0) && state.repeats(0) == 0);
-        state.keep(measured(Pass::Clean, 0, 1.0, &[1]), "p", &[9]);
+        state.store(measured(Pass::Clean, 0, 1.0, &[1]), "p", &[9]);
         assert!(!state.is_disturbed(0) && state.repeats(0) == 1 && state.has(Pass::Clean, 0));
         let counting: Vec<_> = state.case.clean_samples().filter_map(|sample| sample.latency_s).collect();
         assert_eq!((counting, state.case.samples.len()), (vec![1.0], 2));
     }
 
     #[test]
-    fn prompt_ids_that_differ_are_told() {
+    fn different_prompt_ids_are_reported() {
         let plan = plan();
         let mut state = CaseState::new(0, &plan, Case::default());
-        state.keep(measured(Pass::Clean, 0, 1.0, &[1]), "p", &[9, 9]);
+        state.store(measured(Pass::Clean, 0, 1.0, &[1]), "p", &[9, 9]);
         assert!(state.case.reasons.contains_key("prompt_ids"));
     }
 }

@@ -1,15 +1,14 @@
-//! The run's trace files. Workers write parts after each request; the main process takes them over, so that `trace.json` is
-//! whole at every moment.
+//! [`RunTrace`]: the trace files of a run. A worker writes a part after each request, and the main process appends it, so that
+//! `trace.json` is complete at every moment.
 
 use std::path::{Path, PathBuf};
 
+use record::plan::{PlanFile, TraceLevel};
+use record::{Case, Error};
 use traces::chrome::{self, Process, Writer};
 use traces::clock;
 
-use crate::worker::{PartFile, TraceTo};
-use record::Case;
-use record::Error;
-use record::plan::{PlanFile, TraceLevel};
+use crate::protocol::{TracePart, TraceTargets};
 
 /// The run's own trace file.
 pub(super) const OVERVIEW: &str = "trace.json";
@@ -21,23 +20,23 @@ pub(super) struct RunTrace {
     part: PathBuf,
     writer: Option<Writer>,
     level: TraceLevel,
-    /// One case: everything goes into one file.
+    /// Whether there is only one case, so that everything is written to one file.
     single: bool,
-    /// What tells the run's cases apart beside their prompts.
-    differ: Differ,
+    /// Which properties differ between the cases, besides their prompts.
+    differ: DifferingProperties,
 }
 
 impl RunTrace {
-    /// Makes the file; of a resumed run the records that are there are taken over. `home` is where parts lie for a moment.
-    pub(super) fn create(dir: &Path, home: &Path, plan: &PlanFile) -> Result<Self, Error> {
+    /// Creates the file; a resumed run keeps its records. Parts are written to `worker_folder` for a moment.
+    pub(super) fn create(dir: &Path, worker_folder: &Path, plan: &PlanFile) -> Result<Self, Error> {
         let writer = if plan.trace == TraceLevel::Off { None } else { Some(open(dir, plan)?) };
         Ok(Self {
             dir: dir.to_path_buf(),
-            part: home.join("part.json"),
+            part: worker_folder.join("part.json"),
             writer,
             level: plan.trace,
             single: plan.cases.len() == 1,
-            differ: Differ {
+            differ: DifferingProperties {
                 engines: plan.engines.len() > 1,
                 models: plan.models.len() > 1,
                 threads: plan.threads.len() > 1,
@@ -46,11 +45,11 @@ impl RunTrace {
         })
     }
 
-    /// Where a request's trace goes; `ops` names the case's own file where its ops are wanted.
-    pub(super) fn target(&self, ops: Option<&str>) -> TraceTo {
-        let Some(writer) = &self.writer else { return TraceTo::default() };
+    /// Where the trace of a request is written; `ops` is the name of the case's own file if its ops are traced.
+    pub(super) fn targets(&self, ops: Option<&str>) -> TraceTargets {
+        let Some(writer) = &self.writer else { return TraceTargets::default() };
         let ops_in_part = self.single && ops.is_some();
-        TraceTo {
+        TraceTargets {
             epoch: writer.epoch(),
             part: Some(self.part.clone()),
             ops_in_part,
@@ -58,13 +57,13 @@ impl RunTrace {
         }
     }
 
-    /// Where the trace of a loading goes.
-    pub(super) fn part(&self) -> Option<PartFile> {
-        self.writer.as_ref().map(|writer| PartFile { path: self.part.clone(), epoch: writer.epoch() })
+    /// Where the trace of loading is written.
+    pub(super) fn part(&self) -> Option<TracePart> {
+        self.writer.as_ref().map(|writer| TracePart { path: self.part.clone(), epoch: writer.epoch() })
     }
 
-    /// Name of the file with a case's ops: `trace.json` itself where there is one case, else such as
-    /// `trace-03-mock-t2-d1024-hello.json`, with what tells the cases of the run apart.
+    /// The name of the file with a case's ops: `trace.json` if there is one case, else such as
+    /// `trace-03-mock-t2-d1024-hello.json`, with the properties that differ between the cases.
     pub(super) fn name(&self, index: usize, case: &Case) -> Option<String> {
         if self.level != TraceLevel::Ops {
             return None;
@@ -72,8 +71,8 @@ impl RunTrace {
         Some(if self.single { OVERVIEW.to_owned() } else { self.differ.name(index, case) })
     }
 
-    /// Takes over what a worker has just written, if it has.
-    pub(super) fn take(&mut self) -> Result<(), Error> {
+    /// Appends the part that a worker has just written, if there is one.
+    pub(super) fn take_over_part(&mut self) -> Result<(), Error> {
         let Some(writer) = &mut self.writer else { return Ok(()) };
         if !self.part.exists() {
             return Ok(());
@@ -93,14 +92,14 @@ impl RunTrace {
 
 /// Which properties differ between the cases of a run.
 #[derive(Debug, Clone, Copy)]
-struct Differ {
+struct DifferingProperties {
     engines: bool,
     models: bool,
     threads: bool,
     depths: bool,
 }
 
-impl Differ {
+impl DifferingProperties {
     fn name(self, index: usize, case: &Case) -> String {
         let parts = [
             self.engines.then(|| case.engine.clone()),
@@ -116,7 +115,7 @@ impl Differ {
     }
 }
 
-/// The files of a resumed run that come from before the machine was started again.
+/// The name for the trace of a resumed run from before the machine was restarted.
 const BEFORE: &str = "trace-before-restart.json";
 
 fn open(dir: &Path, plan: &PlanFile) -> Result<Writer, Error> {
@@ -124,17 +123,17 @@ fn open(dir: &Path, plan: &PlanFile) -> Result<Writer, Error> {
     let old = dir.join("trace.json.old");
     let fail = |problem: String| Error::Trace { path: path.clone(), problem };
     let now = clock::now();
-    // A resumed run goes on on the axis that it has.
+    // A resumed run keeps its time axis.
     let mut epoch = None;
     if path.exists() {
         let read = || chrome::read(&path)?.axis();
         epoch = Some(read().map_err(|error| fail(error.to_string()))?.unwrap_or_default().epoch);
-        // A clock that lies before it began anew with the machine: the two axes have nothing to do with each other.
+        // A clock that is earlier than the epoch was reset with the machine: the two time axes are unrelated.
         let keep = if epoch.is_some_and(|epoch| epoch <= now) { &old } else { &dir.join(BEFORE) };
         std::fs::rename(&path, keep).map_err(Error::file(&path, "rename"))?;
         epoch = epoch.filter(|_| *keep == old);
     }
-    // A real number would differ from run to run.
+    // A real process id would differ from run to run.
     let pid = if plan.virtual_time { 1 } else { std::process::id() };
     let process = Process { pid, name: "inferometer".to_owned() };
     let mut writer = Writer::since(epoch.unwrap_or(now), &path, process).map_err(|error| fail(error.to_string()))?;
@@ -150,7 +149,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_say_what_tells_the_cases_apart() {
+    fn names_contain_the_properties_that_differ() {
         let case = Case {
             engine: "mock:slow".to_owned(),
             model: "smollm2-135m".to_owned(),
@@ -159,10 +158,13 @@ mod tests {
             depth: 1024,
             ..Case::default()
         };
-        let none = Differ { engines: false, models: false, threads: false, depths: false };
+        let none = DifferingProperties { engines: false, models: false, threads: false, depths: false };
         assert_eq!(none.name(0, &case), "trace-01-a_b.json");
-        assert_eq!(Differ { engines: true, depths: true, ..none }.name(1, &case), "trace-02-mock_slow-d1024-a_b.json");
-        let all = Differ { engines: true, models: true, threads: true, depths: true };
+        assert_eq!(
+            DifferingProperties { engines: true, depths: true, ..none }.name(1, &case),
+            "trace-02-mock_slow-d1024-a_b.json"
+        );
+        let all = DifferingProperties { engines: true, models: true, threads: true, depths: true };
         assert_eq!(all.name(11, &case), "trace-12-mock_slow-smollm2-135m-t2-d1024-a_b.json");
     }
 }

@@ -1,62 +1,43 @@
-//! Examination: what the engine holds likely at each position of a text that is given. Nothing is measured here.
+//! Computes the engine's most likely tokens at each position of a given text. Nothing is measured.
 
-use engine_api::{EngineError, Phase, Session};
-use serde::{Deserialize, Serialize};
+use engine_api::{Advice as _, EngineError, Phase, Session};
+use record::Reason;
 
-use super::beacon::Beacon;
 use super::logits::top_logprobs;
-use super::measure::fill;
-use super::serve::Bench;
-use record::TopLogprobs;
+use super::open_engine::OpenEngine;
+use super::request::fill_context;
+use crate::protocol::{Examine, Examined, SharedStatus};
 
-/// A text to walk through.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Examine {
-    /// What lies in the context before the prompt, run by itself as a measured request's is.
-    pub filler: Vec<u32>,
-    /// What is run at once; at least one token.
-    pub prompt: Vec<u32>,
-    /// What follows it, one token at a time, whatever the engine would have chosen.
-    pub text: Vec<u32>,
-    /// How many of the likeliest tokens are told at each position.
-    pub top: usize,
-}
-
-/// What the engine holds likely before each token of the text.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Examined {
-    /// One per token of the text.
-    pub positions: Vec<TopLogprobs>,
-}
-
-/// Walks through a text.
-pub(super) fn examine(bench: &mut Bench, ask: &Examine, beacon: &Beacon) -> Result<Examined, String> {
-    let engine = bench.name();
-    let mut session = bench.session.take().ok_or("no session is loaded: expected `load` before `examine`")?;
-    let result = walk(session.as_mut(), ask, beacon, &engine);
-    // It stays usable after a failure: the next request resets it.
-    bench.session = Some(session);
+/// Runs the text through the engine, one token at a time.
+pub(super) fn examine(engine: &mut OpenEngine, text: &Examine, status: &SharedStatus) -> Result<Examined, Reason> {
+    let name = engine.name();
+    let mut session = engine.session.take().ok_or("no session is loaded: expected `load` before `examine`")?;
+    let result = run(session.as_mut(), text, status, &name);
+    // The session is usable after a failure: the next request resets it.
+    engine.session = Some(session);
     result
 }
 
-fn walk(session: &mut dyn Session, ask: &Examine, beacon: &Beacon, engine: &str) -> Result<Examined, String> {
-    fill(session, &ask.filler, engine)?;
-    let told = |error: EngineError| error.to_string();
-    let steps = session.steps().ok_or_else(|| format!("engine {engine} lends no steps: it tells no logits"))?;
-    beacon.set_phase(Phase::Prefill);
-    steps.prefill(&ask.prompt).and_then(|()| steps.sync()).map_err(told)?;
-    beacon.set_phase(Phase::Decode);
-    let mut positions = Vec::with_capacity(ask.text.len());
-    for (index, &token) in ask.text.iter().enumerate() {
-        if beacon.is_stopped() {
-            return Err(format!("interrupted at token {index}"));
+fn run(session: &mut dyn Session, text: &Examine, status: &SharedStatus, engine: &str) -> Result<Examined, Reason> {
+    fill_context(session, &text.filler, engine)?;
+    let failed = |error: EngineError| Reason::new(error.with_advice());
+    let steps =
+        session.steps().ok_or_else(|| Reason::new(format!("engine {engine} has no steps, so it has no logits")))?;
+    status.set_phase(Phase::Prefill);
+    steps.prefill(&text.prompt).and_then(|()| steps.sync()).map_err(failed)?;
+    status.set_phase(Phase::Decode);
+    let mut positions = Vec::with_capacity(text.text.len());
+    for (index, &token) in text.text.iter().enumerate() {
+        if status.stop_requested() {
+            return Err(Reason::new(format!("interrupted at token {index}")));
         }
-        let logits = steps.logits().map_err(told)?;
-        let top = top_logprobs(&logits, ask.top)
-            .ok_or_else(|| format!("the logits at token {index} are not finite: the weights are damaged"))?;
+        let logits = steps.logits().map_err(failed)?;
+        let top = top_logprobs(&logits, text.top).ok_or_else(|| {
+            Reason::new(format!("the logits at token {index} are not finite: the weights are damaged"))
+        })?;
         positions.push(top);
-        if index + 1 < ask.text.len() {
-            steps.decode(token).and_then(|()| steps.sync()).map_err(told)?;
+        if index + 1 < text.text.len() {
+            steps.decode(token).and_then(|()| steps.sync()).map_err(failed)?;
         }
     }
     Ok(Examined { positions })

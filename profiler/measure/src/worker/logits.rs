@@ -1,4 +1,4 @@
-//! From an engine's logits to log-probabilities.
+//! Log-probabilities from an engine's logits.
 
 use record::TopLogprobs;
 
@@ -8,9 +8,9 @@ use record::TopLogprobs;
 /// ln p_i = z_i - m - ln(sum_j exp(z_j - m)),   m = max_j z_j
 /// ```
 ///
-/// In f64: the sum runs over a vocabulary. With the maximum taken out nothing overflows: Blanchard, Higham and Higham,
+/// In f64, because the sum is over a vocabulary. Subtracting the maximum avoids overflow: Blanchard, Higham and Higham,
 /// "Accurately computing the log-sum-exp and softmax functions" (2021), doi:10.1093/imanum/draa038.
-/// A token that is impossible (a logit of minus infinity) is left out. `None` where there are no logits, or one is no number.
+/// A token with a logit of minus infinity is left out. `None` if there are no logits, or one of them is not a number.
 pub(super) fn top_logprobs(logits: &[f32], count: usize) -> Option<TopLogprobs> {
     if logits.iter().any(|logit| logit.is_nan() || *logit == f32::INFINITY) {
         return None;
@@ -23,7 +23,7 @@ pub(super) fn top_logprobs(logits: &[f32], count: usize) -> Option<TopLogprobs> 
     let whole = most + sum.ln();
     let mut best: Vec<(u32, f32)> = Vec::with_capacity(count + 1);
     for (id, &logit) in (0_u32..).zip(logits) {
-        // Ids rise, so an equal one comes behind those that are there.
+        // Ids ascend, so a token is inserted after earlier ones with the same logit.
         if logit.is_finite() && (best.len() < count || best.last().is_some_and(|(_, least)| logit > *least)) {
             best.insert(best.partition_point(|(_, known)| *known >= logit), (id, logit));
             best.truncate(count);
@@ -47,7 +47,7 @@ mod tests {
         for (found, expected) in top.logprobs.iter().zip([-0.559_616, -1.252_763, -1.945_910]) {
             assert!((f64::from(*found) - expected).abs() < 1e-6, "{found} {expected}");
         }
-        // The same with everything far above or below 0, where exp alone would be infinite or nothing.
+        // The same far above and below 0, where exp alone would be infinite or 0.
         for far in [1000.0, -1000.0] {
             let top = top_logprobs(&logits.map(|logit| logit + far), 1).unwrap();
             assert!((top.logprobs[0] + 0.559_616).abs() < 1e-4, "{top:?}");
@@ -57,16 +57,16 @@ mod tests {
     }
 
     #[test]
-    fn the_lowest_of_equals_comes_first_and_stays() {
+    fn of_equal_logits_the_lowest_id_comes_first() {
         let top = |logits: &[f32], count| top_logprobs(logits, count).unwrap().ids;
         assert_eq!(top(&[1.0, 2.0, 2.0, 1.0, 2.0], 4), [1, 2, 4, 0]);
         assert_eq!(top(&[0.0; 6], 3), [0, 1, 2]);
         assert_eq!(top(&[0.0, 0.0, 5.0], 2), [2, 0]);
-        assert_eq!(top(&[1.0, f32::NEG_INFINITY], 2), [0], "what is impossible has no logarithm");
+        assert_eq!(top(&[1.0, f32::NEG_INFINITY], 2), [0], "a logit of minus infinity is left out");
     }
 
     #[test]
-    fn what_is_no_number_has_no_probability() {
+    fn logits_that_are_not_numbers_have_no_probabilities() {
         assert_eq!(top_logprobs(&[1.0, f32::NAN], 1), None);
         assert_eq!(top_logprobs(&[1.0, f32::INFINITY], 1), None);
         assert_eq!(top_logprobs(&[f32::NEG_INFINITY], 1), None);

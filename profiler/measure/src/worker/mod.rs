@@ -1,32 +1,33 @@
-//! Worker processes: one per engine, model and thread count, so that memory figures are clean and a crash costs one row.
+//! The worker process: serves the commands of the main process.
 //!
-//! A worker is the same binary with a hidden subcommand ([`serve()`]). It talks JSON lines over a Unix socket
-//! ([`ToWorker`], [`FromWorker`]), tells its phase through a byte in shared memory ([`Beacon`]) and writes its own words to a log file.
-//! [`Worker`] is the main process's side: it starts one, asks it, stops it while another measures, and explains its death.
+//! [`serve()`] reads commands from the socket. An [`OpenEngine`](open_engine) holds the engine, its session and the instruments.
+//! `request` measures one request in one of the [`passes`], with readings around it. `examine` computes token probabilities. `prober`
+//! measures limits of the machine.
 
-mod beacon;
-mod channel;
-mod death;
-mod engine_env;
 mod examine;
-mod family;
-mod handle;
 mod logits;
-mod measure;
-mod moments;
-mod part;
-mod process;
-mod protocol;
+mod memory_timeline;
+mod open_engine;
+pub mod passes;
+mod preprocessing;
+mod prober;
+mod readings;
+mod request;
+mod request_trace;
 mod serve;
-mod state;
+mod server_processes;
 
-pub use beacon::Beacon;
-pub use channel::Channel;
-pub use death::Death;
-pub use engine_env::thread_environment;
-pub use examine::{Examine, Examined};
-pub use handle::{Fallen, Home, Order, Worker};
-pub use protocol::{
-    Ask, Failure, FromWorker, Input, Load, Loaded, Measured, MemoryEdge, Open, Opened, PartFile, ToWorker, TraceTo,
-};
 pub use serve::serve;
+
+use record::{Reason, Reasons};
+
+/// A value, or `None` with its reason under this name.
+fn value_or_reason<T>(reasons: &mut Reasons, name: &str, result: Result<T, Reason>) -> Option<T> {
+    match result {
+        Ok(value) => Some(value),
+        Err(reason) => {
+            reasons.insert(name.to_owned(), reason.into());
+            None
+        }
+    }
+}

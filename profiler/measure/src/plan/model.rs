@@ -1,0 +1,92 @@
+//! [`PreparedModel`]: one model of a run, with the prompts that were rendered for it.
+
+use std::path::PathBuf;
+
+use models::Spec;
+use models::cost::WeightTypes;
+use record::Reason;
+use record::plan::WeightSource;
+
+use super::prompt::{Filler, PreparedPrompt};
+
+/// A model, ready to be measured.
+#[derive(Debug)]
+pub struct PreparedModel {
+    /// Its name in results.
+    pub name: String,
+    /// The reference that the user gave; empty for the only model of a server.
+    pub reference: String,
+    /// Where it came from.
+    pub origin: String,
+    /// Its weights on the disk of this machine; `None` if only a server has them.
+    pub weights: Option<Weights>,
+    /// Token ids that end a generation.
+    pub end_tokens: Vec<u32>,
+    /// Its prompts.
+    pub prompts: Vec<PreparedPrompt>,
+    /// The tokens that fill the context to each depth.
+    pub fillers: Vec<Filler>,
+    /// The fixed text in which engines are examined; empty if only a server has the tokenizer.
+    pub passage: Vec<u32>,
+    /// Tokens of the context of its sessions.
+    pub context: usize,
+    /// Prompt tokens per forward pass.
+    pub batch: usize,
+}
+
+/// A model's files and their properties.
+#[derive(Debug)]
+pub struct Weights {
+    /// The file or folder.
+    pub path: PathBuf,
+    /// The files that hold the weights.
+    pub files: Vec<PathBuf>,
+    /// Size of the files.
+    pub file_bytes: u64,
+    /// Size of the weights alone.
+    pub bytes: u64,
+    /// SHA-256 of the files, or why it is unknown.
+    pub sha256: Result<String, Reason>,
+    /// Bits per parameter.
+    pub bits_per_weight: f64,
+    /// What they were made from, if the file states it.
+    pub source: Option<WeightSource>,
+    /// Whether the weights are random.
+    pub synthetic: bool,
+    /// The shape.
+    pub shape: Shape,
+    /// The sliding window of the model, if the checkpoint lacks it.
+    pub window: Option<usize>,
+    /// Heap of the tokenizer, or why it is unknown.
+    pub tokenizer_bytes: Result<u64, Reason>,
+    /// Predicted memory of one worker, in bytes.
+    pub predicted_bytes: u64,
+}
+
+/// The shape of a model, for the cost model.
+#[derive(Debug, Clone)]
+pub struct Shape {
+    /// Its dimensions, window included.
+    pub spec: Spec,
+    /// The types of its weights.
+    pub types: WeightTypes,
+    /// File format.
+    pub format: String,
+    /// Quantisation.
+    pub quantisation: String,
+}
+
+impl PreparedModel {
+    /// Marks that the recorder holds for each thread: those of the longest request, (ops per pass + as many parts of shared work)
+    /// x (new tokens + passes of the prompt), and an eighth more, so that the recorder is not drained during a request. Beyond a
+    /// limit the marks of a request are written between its phases.
+    pub fn marks_per_thread(&self) -> usize {
+        /// Fewest prompt tokens that an engine processes at once.
+        const CHUNK: usize = 32;
+        /// A mark takes 64 bytes: 16 MiB per thread.
+        const MOST: usize = 1 << 18;
+        let per_pass = self.weights.as_ref().map_or(0, |weights| 2 * (weights.shape.spec.layers * 16 + 8));
+        let longest = self.prompts.iter().map(|prompt| prompt.new_tokens + prompt.ids.len() / CHUNK + 1).max();
+        (per_pass.saturating_mul(longest.unwrap_or(0)) / 8).saturating_mul(9).min(MOST)
+    }
+}

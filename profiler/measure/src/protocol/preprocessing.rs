@@ -1,0 +1,148 @@
+//! [`PreprocessingTimes`]: what a server does before the model, each step timed alone, outside of any measured request.
+//!
+//! ```text
+//! round trip = median time of a query that costs the server nothing                    [s]
+//! a step     = median time of the query that runs it - round trip                      [s]
+//! ```
+//! Every query has a connection of its own, as a request has, so connecting is in both medians and not in the difference.
+
+use std::collections::BTreeMap;
+
+use engine_api::PreprocessingStep;
+use record::Reasons;
+use serde::{Deserialize, Serialize};
+use statistics::median;
+
+/// A step, under the name of the field of [`record::Preprocessing`] that holds its time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Step {
+    /// The round trip.
+    #[serde(rename = "round_trip_s")]
+    RoundTrip,
+    /// The chat template.
+    #[serde(rename = "template_s")]
+    Template,
+    /// The tokenizer.
+    #[serde(rename = "tokenize_s")]
+    Tokenize,
+}
+
+impl Step {
+    /// Every step, in the order of a request.
+    pub const ALL: [Self; 3] = [Self::RoundTrip, Self::Template, Self::Tokenize];
+
+    /// The field that holds its time.
+    pub const fn field(self) -> &'static str {
+        match self {
+            Self::RoundTrip => "round_trip_s",
+            Self::Template => "template_s",
+            Self::Tokenize => "tokenize_s",
+        }
+    }
+
+    /// The step as engines name it.
+    pub const fn of_server(self) -> PreprocessingStep {
+        match self {
+            Self::RoundTrip => PreprocessingStep::RoundTrip,
+            Self::Template => PreprocessingStep::Template,
+            Self::Tokenize => PreprocessingStep::Tokenize,
+        }
+    }
+}
+
+/// The measured steps of a server.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct PreprocessingTimes {
+    /// Seconds of every query of a step; a step without times has a reason.
+    pub times_s: BTreeMap<Step, Vec<f64>>,
+    /// The text that the server's template rendered.
+    pub text: Option<String>,
+    /// The ids that the server's tokenizer made of that text.
+    pub ids: Option<Vec<u32>>,
+    /// Why a step is absent, by its field.
+    pub reasons: Reasons,
+}
+
+impl PreprocessingTimes {
+    /// The figures of the record. `rendered` and `own` are the text and the ids of this program's own template and tokenizer; both
+    /// are empty for a model whose files it does not have.
+    pub fn figures(self, rendered: &str, own: &[u32]) -> record::Preprocessing {
+        let Self { times_s, text, ids, mut reasons } = self;
+        let middle = |step: Step| times_s.get(&step).and_then(|times| median(times));
+        let round_trip_s = middle(Step::RoundTrip);
+        let mut beyond_round_trip = |step: Step| {
+            if middle(step).is_some() && round_trip_s.is_none() {
+                reasons.insert(step.field().to_owned(), "the time of a round trip is not known".to_owned());
+            }
+            Some(middle(step)? - round_trip_s?)
+        };
+        let (template_s, tokenize_s) = (beyond_round_trip(Step::Template), beyond_round_trip(Step::Tokenize));
+        let mut compared = |field: &str, step: Step, same: Option<bool>| {
+            if same.is_none() {
+                let reason = match reasons.get(step.field()) {
+                    Some(reason) => reason.clone(),
+                    None => "this program has no file of the model".to_owned(),
+                };
+                reasons.insert(field.to_owned(), reason);
+            }
+            same
+        };
+        let has_tokenizer = !own.is_empty();
+        let same_text = text.as_ref().filter(|_| has_tokenizer).map(|text| is_same_text(text, rendered));
+        let same_ids = ids.as_ref().filter(|_| has_tokenizer).map(|ids| ids == own);
+        record::Preprocessing {
+            round_trip_s,
+            template_s,
+            tokenize_s,
+            tokens: ids.as_ref().map(Vec::len),
+            same_text: compared("same_text", Step::Template, same_text),
+            same_ids: compared("same_ids", Step::Tokenize, same_ids),
+            differs: ids.as_ref().filter(|_| same_ids == Some(false)).map(|ids| difference(ids, own)),
+            times_s: times_s.into_iter().map(|(step, times)| (step.field().to_owned(), times)).collect(),
+            reasons,
+        }
+    }
+}
+
+/// Whether two rendered texts are the same. A server may omit the text of the BOS token if its tokenizer prepends the token.
+fn is_same_text(theirs: &str, ours: &str) -> bool {
+    let is_special_token =
+        |front: &str| front.starts_with('<') && front.ends_with('>') && front.matches('<').count() == 1;
+    theirs == ours || ours.strip_suffix(theirs).is_some_and(is_special_token)
+}
+
+/// The first position at which two lists of ids differ, in words.
+fn difference(theirs: &[u32], ours: &[u32]) -> String {
+    let position = theirs.iter().zip(ours).take_while(|(one, other)| one == other).count();
+    let at = |ids: &[u32]| ids.get(position).map_or_else(|| "nothing".to_owned(), u32::to_string);
+    format!(
+        "token {} is {} on the server and {} here, of {} and {} tokens",
+        position + 1,
+        at(theirs),
+        at(ours),
+        theirs.len(),
+        ours.len()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_different_token_is_named() {
+        let measured = |ids: &[u32]| PreprocessingTimes { ids: Some(ids.to_vec()), ..PreprocessingTimes::default() };
+        let found = measured(&[60, 115, 62, 104, 105]).figures("hi", &[60, 115, 7]);
+        assert_eq!(found.same_ids, Some(false));
+        assert_eq!(found.differs.as_deref(), Some("token 3 is 62 on the server and 7 here, of 5 and 3 tokens"));
+        let unknown = measured(&[1, 2]).figures("", &[]);
+        assert_eq!((unknown.same_ids, unknown.tokens), (None, Some(2)));
+        assert!(unknown.reasons["same_ids"].contains("no file of the model"));
+    }
+
+    #[test]
+    fn a_special_token_at_the_front_is_no_difference() {
+        assert!(is_same_text("hi", "<|begin_of_text|>hi") && is_same_text("hi", "hi"));
+        assert!(!is_same_text("hi", "<a><b>hi") && !is_same_text("hi", "x hi") && !is_same_text("hi there", "hi"));
+    }
+}

@@ -1,0 +1,230 @@
+//! [`ActiveRun`]: a run that is under way: its record, its trace, and what is known about its progress.
+
+use meter::MachineLoad;
+use meter::environment;
+use record::environment::Conditions;
+use record::{Error, Pass, RunFile, Status, Store};
+use traces::{Nanos, clock};
+
+use super::Context;
+use super::ceiling_probes::{CeilingProbes, ProbeTime};
+use super::disturbance::DisturbanceDetector;
+use super::resume::EarlierRun;
+use super::state::CaseState;
+use super::trace::RunTrace;
+use crate::plan::{Block, Plan};
+use crate::pool::{RequestError, WorkerFolder, WorkerPool};
+use crate::timestamp::rfc3339;
+use crate::working_set::buffer_bytes;
+
+/// What does not change during a run.
+#[derive(Clone, Copy)]
+pub(super) struct RunInputs<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) worker_folder: &'a WorkerFolder,
+    pub(super) context: Context<'a>,
+}
+
+/// A run that is under way.
+pub(super) struct ActiveRun<'a> {
+    pub(super) inputs: RunInputs<'a>,
+    pub(super) store: Store,
+    pub(super) file: RunFile,
+    pub(super) earlier: Option<EarlierRun>,
+    pub(super) trace: RunTrace,
+    /// Probes of the machine's ceilings between the rounds.
+    probes: CeilingProbes<'a>,
+    /// Finds the disturbed requests of the block.
+    pub(super) detector: DisturbanceDetector,
+    /// When `run.json` is written again.
+    next_write: NextWrite,
+    /// When the run began to measure.
+    began: Nanos,
+    /// Where time is virtual: the latency of all requests together.
+    pub(super) virtual_time_spent: Nanos,
+    /// The rounds that complete a case of the block; `None` while more of them may be needed.
+    pub(super) rounds_needed: Option<usize>,
+    /// Requests so far.
+    pub(super) done: usize,
+    /// Requests of the whole run, as far as it is known.
+    pub(super) total: usize,
+}
+
+/// What a request is for.
+#[derive(Clone, Copy)]
+pub(super) struct RequestKind {
+    pub(super) pass: Pass,
+    pub(super) round: usize,
+    pub(super) warmup: bool,
+    pub(super) fresh: bool,
+    /// Which set of counters is read.
+    pub(super) set: usize,
+}
+
+impl RequestKind {
+    pub(super) const fn warm_up(number: usize) -> Self {
+        Self { pass: Pass::Clean, round: number, warmup: true, fresh: number == 0, set: 0 }
+    }
+}
+
+impl<'a> ActiveRun<'a> {
+    pub(super) fn new(
+        inputs: RunInputs<'a>,
+        store: Store,
+        file: RunFile,
+        earlier: Option<EarlierRun>,
+    ) -> Result<Self, Error> {
+        let RunInputs { plan, worker_folder, context } = inputs;
+        let trace = RunTrace::create(store.dir(), worker_folder.dir(), &plan.file)?;
+        store.write_run(&file)?;
+        let bytes = buffer_bytes(&file.environment.processor.caches);
+        let probes = CeilingProbes::new(plan, bytes, context.binary, worker_folder, context.interrupt);
+        let done = earlier.as_ref().map_or(0, |earlier| earlier.requests(plan));
+        Ok(Self {
+            inputs,
+            store,
+            file,
+            earlier,
+            trace,
+            probes,
+            detector: DisturbanceDetector::new(None),
+            next_write: NextWrite::default(),
+            began: clock::now(),
+            virtual_time_spent: Nanos::ZERO,
+            rounds_needed: None,
+            done,
+            total: plan.requests(),
+        })
+    }
+
+    pub(super) fn plan(&self) -> &'a Plan {
+        self.inputs.plan
+    }
+
+    pub(super) fn is_interrupted(&self) -> bool {
+        self.inputs.context.interrupt.is_set()
+    }
+
+    /// How long the run has measured, including loading and warm-up.
+    pub(super) fn elapsed(&self) -> Nanos {
+        if self.plan().file.virtual_time { self.virtual_time_spent } else { clock::now().saturating_sub(self.began) }
+    }
+
+    /// A detector for a block, with the samples that an earlier run has of it.
+    pub(super) fn reset_detector(&mut self, states: &[CaseState<'_>]) {
+        // Without this value the detector assumes that of Linux.
+        let ticks_per_second = meter::machine_load().ok().map(|load: MachineLoad| load.ticks_per_second as f64);
+        self.detector = DisturbanceDetector::new(ticks_per_second);
+        states.iter().flat_map(|state| &state.case.samples).for_each(|sample| self.detector.learn(sample));
+    }
+
+    /// Probes the machine's ceilings with the thread counts of a block, while its workers are stopped.
+    pub(super) fn probe(&mut self, pool: &mut WorkerPool<'_>, block: &Block, time: ProbeTime) {
+        let threads: Vec<usize> = block.slots.iter().map(|slot| slot.threads).collect();
+        if !self.plan().file.virtual_time && !self.is_interrupted() {
+            let now = environment::conditions_now();
+            self.file.conditions.push(Conditions { moment: time.text(), model: block.model.name.clone(), ..now });
+        }
+        let probes = &mut self.probes;
+        let taken = pool.while_stopped(|| probes.take(time, &block.model.name, &threads));
+        self.file.ceiling_probes.extend(taken);
+    }
+
+    /// Reports the request that is about to run.
+    pub(super) fn report_request(&mut self, state: &CaseState<'_>) {
+        self.total = self.total.max(self.done + 1);
+        self.inputs.context.progress.request(&state.plan.id, self.done, self.total);
+    }
+
+    /// Shows a message to the user.
+    pub(super) fn report(&self, text: &str) {
+        self.inputs.context.progress.note(text);
+    }
+
+    /// Adds a note to the record and reports it, unless the record has it already.
+    pub(super) fn note_once(&mut self, note: String) {
+        if !self.file.notes.contains(&note) {
+            self.report(&note);
+            self.file.notes.push(note);
+        }
+    }
+
+    /// Ends a case that has no reply; returns the reason unless the run was interrupted.
+    pub(super) fn fail_case(&mut self, state: &mut CaseState<'_>, error: RequestError) -> Option<String> {
+        let (status, reason) = match error {
+            RequestError::Failed(reason) => (Status::Failed, reason),
+            RequestError::Timeout(reason) => (Status::Timeout, reason),
+            RequestError::Interrupted => return None,
+        };
+        self.report(&format!("{}: {reason}", state.plan.id));
+        state.fail(status, reason.to_string());
+        Some(reason.into())
+    }
+
+    /// Writes `run.json`, unless it was written a moment ago: the time to write it grows with the samples, which are on disk already.
+    pub(super) fn publish_when_due(&mut self, states: &mut [CaseState<'_>]) -> Result<(), Error> {
+        if self.next_write.is_due() { self.publish(states) } else { Ok(()) }
+    }
+
+    /// Writes `run.json` with the present results.
+    pub(super) fn publish(&mut self, states: &mut [CaseState<'_>]) -> Result<(), Error> {
+        let began = clock::now();
+        for state in states.iter_mut() {
+            let count = state.case.clean_samples().count();
+            if !state.over {
+                let missing = match self.rounds_needed {
+                    None => Some(format!("not complete: {count} rounds, and --precision may need more")),
+                    Some(needed) if count < needed => Some(format!("not complete: {count} of {needed} rounds")),
+                    _ => state.due.then(|| "not complete: a disturbed request was not repeated".to_owned()),
+                };
+                state.case.status = if missing.is_none() { Status::Ok } else { Status::Skipped };
+                state.case.error = missing;
+            }
+            self.file.cases[state.index].clone_from(&state.case);
+        }
+        let findings = (self.inputs.context.analyse)(&self.file);
+        self.file.set_findings(findings);
+        self.store.write_run(&self.file)?;
+        self.next_write = NextWrite::after(began);
+        Ok(())
+    }
+
+    /// Completes the record and closes the files.
+    pub(super) fn finish(mut self) -> Result<RunFile, Error> {
+        if let Some(problem) = self.probes.problem() {
+            self.note_once(problem);
+        }
+        self.probes.quit();
+        self.file.interrupted = self.is_interrupted();
+        if !self.file.plan.virtual_time {
+            match environment::throttle_events_now() {
+                Ok(events) => self.file.throttle_events_after = Some(events),
+                Err(reason) => drop(self.file.reasons.insert("throttle_events_after".to_owned(), reason.into())),
+            }
+        }
+        self.file.finished = Some(rfc3339(clock::unix_time()));
+        let findings = (self.inputs.context.analyse)(&self.file);
+        self.file.set_findings(findings);
+        self.trace.finish()?;
+        self.store.finish(&self.file)?;
+        Ok(self.file)
+    }
+}
+
+/// When a file is written again: after many times the time that a write takes, so that its share of the run is small.
+#[derive(Clone, Copy, Default)]
+struct NextWrite {
+    at: Nanos,
+}
+
+impl NextWrite {
+    /// After twenty times the time since `began`.
+    fn after(began: Nanos) -> Self {
+        let now = clock::now();
+        Self { at: now + now.saturating_sub(began) * 20 }
+    }
+
+    fn is_due(self) -> bool {
+        clock::now() >= self.at
+    }
+}

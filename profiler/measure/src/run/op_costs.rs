@@ -1,0 +1,296 @@
+//! Adds the cost model's figures to the ops of a traced request.
+
+use std::collections::BTreeMap;
+
+use models::DType;
+use models::cost::{self, OpCost, OpKind, WeightTypes};
+use record::Case;
+
+use crate::plan::Shape;
+
+/// The work of a traced request.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct TracedWork<'a> {
+    pub(super) shape: &'a Shape,
+    /// Type of the KV cache.
+    pub(super) kv: DType,
+    /// Prompt tokens per pass.
+    pub(super) batch: usize,
+    /// Whether the engine drops all tokens but the last after the attention of the last block.
+    pub(super) prunes: bool,
+    /// Tokens in the context before the prompt.
+    pub(super) depth: usize,
+    /// Tokens of the prompt.
+    pub(super) prompt_tokens: usize,
+    /// Tokens of the answer; each but the last was decoded.
+    pub(super) output_tokens: usize,
+}
+
+/// The fields of a row that the cost model computes.
+const FIELDS: [&str; 3] = ["flops", "bytes", "streamed_bytes"];
+
+impl TracedWork<'_> {
+    /// Adds operations, bytes and types to each row of ops and of layers. An op that the cost model does not contain, or with another
+    /// number of calls than in the model, has a reason instead.
+    pub(super) fn add_costs(&self, case: &mut Case) {
+        let prefill = Costs::of(self.prefill());
+        let decode = Costs::of(self.decode());
+        let mut incomplete: Vec<String> = Vec::new();
+        for row in &mut case.ops {
+            let costs = match row.phase.as_str() {
+                "prefill" => Ok(&prefill),
+                "decode" => Ok(&decode),
+                phase => Err(format!("the cost model covers prefill and decode, and this op ran in {phase}")),
+            };
+            let found = costs.and_then(|costs| match costs.by_op.get(row.op.as_str()) {
+                None => Err(format!("the cost model does not contain the op {}", row.op)),
+                Some(sum) if sum.calls == row.count || sum.may_be_split(row.count) => Ok(sum),
+                Some(sum) => Err(format!(
+                    "the trace has {} calls, the cost model expects {}: marks were lost, or the engine uses other batches",
+                    row.count, sum.calls
+                )),
+            });
+            for field in FIELDS {
+                row.reasons.remove(field);
+            }
+            (row.flops, row.bytes, row.streamed_bytes) = match found {
+                Ok(sum) => (Some(sum.flops), Some(sum.streamed + sum.activations), Some(sum.streamed)),
+                Err(reason) => {
+                    incomplete.push(row.phase.clone());
+                    row.reasons.extend(FIELDS.map(|field| (field.to_owned(), reason.clone())));
+                    (None, None, None)
+                }
+            };
+            row.dtype =
+                OpKind::from_name(&row.op).and_then(|kind| dtypes(&self.shape.types, kind, self.shape.spec.layers));
+        }
+        for row in &mut case.layers {
+            let costs = match row.phase.as_str() {
+                "prefill" => Some(&prefill),
+                "decode" => Some(&decode),
+                _ => None,
+            };
+            let sum =
+                costs.filter(|_| !incomplete.contains(&row.phase)).and_then(|costs| costs.by_layer.get(&row.layer));
+            (row.flops, row.bytes) = sum.map(|sum| (sum.flops, sum.streamed + sum.activations)).unzip();
+        }
+    }
+
+    fn prefill(&self) -> impl Iterator<Item = OpCost> {
+        let Shape { spec, types, .. } = self.shape;
+        let ops_of = if self.prunes { cost::pruned_prefill_ops } else { cost::batched_prefill_ops };
+        ops_of(spec, types, self.kv, self.prompt_tokens, self.depth, self.batch).into_iter()
+    }
+
+    fn decode(&self) -> impl Iterator<Item = OpCost> {
+        let Shape { spec, types, .. } = self.shape;
+        let first = self.depth + self.prompt_tokens;
+        let positions = first..first + self.output_tokens.saturating_sub(1);
+        positions.flat_map(|position| cost::decode_ops(spec, types, self.kv, position))
+    }
+}
+
+/// The names of the types of an op's weights, in the order of the layers.
+fn dtypes(types: &WeightTypes, kind: OpKind, layers: usize) -> Option<String> {
+    let layers: Vec<Option<usize>> = if is_in_block(kind) { (0..layers).map(Some).collect() } else { vec![None] };
+    let mut names: Vec<String> = Vec::new();
+    for name in
+        layers.into_iter().filter_map(|layer| types.read_by(kind, layer)).map(|dtype| dtype.name().to_lowercase())
+    {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    (!names.is_empty()).then(|| names.join("+"))
+}
+
+fn is_in_block(kind: OpKind) -> bool {
+    !matches!(kind, OpKind::Embed | OpKind::OutputNorm | OpKind::LmHead)
+}
+
+/// Costs of a phase, summed in two ways.
+struct Costs {
+    by_op: BTreeMap<&'static str, CostSum>,
+    by_layer: BTreeMap<Option<usize>, CostSum>,
+}
+
+/// A sum of costs: calls, operations, bytes.
+#[derive(Debug, Clone, Copy, Default)]
+struct CostSum {
+    calls: usize,
+    flops: f64,
+    /// Weights and KV cache.
+    streamed: f64,
+    activations: f64,
+    /// Weights alone.
+    weights: f64,
+}
+
+impl CostSum {
+    fn add(&mut self, op: &OpCost) {
+        self.calls += 1;
+        self.flops += op.flops.as_f64();
+        self.streamed += (op.weight_bytes + op.kv_bytes).as_f64();
+        self.activations += op.activation_bytes.as_f64();
+        self.weights += op.weight_bytes.as_f64();
+    }
+
+    /// An op without weights has the same cost if it is marked in several parts, as some engines do for queries and keys.
+    fn may_be_split(&self, count: usize) -> bool {
+        self.weights <= 0.0 && self.calls > 0 && count.is_multiple_of(self.calls)
+    }
+}
+
+impl Costs {
+    fn of(ops: impl Iterator<Item = OpCost>) -> Self {
+        let mut costs = Self { by_op: BTreeMap::new(), by_layer: BTreeMap::new() };
+        for op in ops {
+            costs.by_op.entry(op.kind.name()).or_default().add(&op);
+            costs.by_layer.entry(op.layer).or_default().add(&op);
+        }
+        costs
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use models::registry;
+
+    use super::*;
+    use record::{LayerRow, OpRow};
+
+    fn shape() -> Shape {
+        let spec = registry::find("smollm2-135m").unwrap().spec.clone();
+        // llama.cpp's mixtures give some layers another type.
+        let types = WeightTypes::by_name(&spec, |name| match name {
+            "blk.0.ffn_down.weight" => DType::Q6_K,
+            name if name.contains("norm") => DType::F32,
+            _ => DType::Q4_0,
+        });
+        Shape { spec, types, format: String::new(), quantisation: String::new() }
+    }
+
+    fn row(phase: &str, op: &str, count: usize) -> OpRow {
+        OpRow { phase: phase.to_owned(), op: op.to_owned(), count, ..OpRow::default() }
+    }
+
+    #[test]
+    fn rows_get_the_costs_of_their_phase() {
+        let shape = shape();
+        let spec = &shape.spec;
+        let layers = spec.layers;
+        let layer = |phase: &str, layer| LayerRow { phase: phase.to_owned(), layer, ..LayerRow::default() };
+        let mut case = Case {
+            ops: vec![
+                row("prefill", "q_proj", 2 * layers),
+                row("prefill", "down_proj", 2 * layers),
+                row("prefill", "lm_head", 1),
+                row("decode", "q_proj", 4 * layers),
+                row("decode", "attention", 4 * layers),
+            ],
+            layers: vec![layer("prefill", Some(0)), layer("decode", Some(1)), layer("decode", None)],
+            ..Case::default()
+        };
+        let work = TracedWork {
+            shape: &shape,
+            kv: DType::F16,
+            batch: 8,
+            prunes: false,
+            depth: 3,
+            prompt_tokens: 10,
+            output_tokens: 5,
+        };
+        work.add_costs(&mut case);
+        // q_proj: 2 x tokens x hidden x hidden x layers; its weights are read once in each of the two batches.
+        let per_token = 2.0 * (spec.hidden * spec.heads * spec.head_dim * layers) as f64;
+        let ops = &case.ops;
+        assert!((ops[0].flops.unwrap() / (10.0 * per_token) - 1.0).abs() < 1e-9);
+        assert!((ops[3].flops.unwrap() / (4.0 * per_token) - 1.0).abs() < 1e-9);
+        let weights = per_token / 2.0 * 18.0 / 32.0;
+        assert!((ops[0].streamed_bytes.unwrap() / (2.0 * weights) - 1.0).abs() < 1e-9);
+        assert!((ops[3].streamed_bytes.unwrap() / (4.0 * weights) - 1.0).abs() < 1e-9);
+        assert!(ops[0].bytes.unwrap() > ops[0].streamed_bytes.unwrap());
+        // Attention reads the cache up to and with its own position: 14 + 15 + 16 + 17 rows, the depth included.
+        let row = (2 * spec.kv_width() * 2 * layers) as f64;
+        assert!((ops[4].streamed_bytes.unwrap() / (62.0 * row) - 1.0).abs() < 1e-9);
+        let dtypes: Vec<_> = ops.iter().map(|row| row.dtype.as_deref()).collect();
+        assert_eq!(dtypes, [Some("q4_0"), Some("q6_k+q4_0"), Some("q4_0"), Some("q4_0"), None]);
+        assert!(ops.iter().all(|row| row.reasons.is_empty()));
+        assert!(case.layers.iter().all(|row| row.flops.unwrap() > 0.0 && row.bytes.unwrap() > 0.0));
+    }
+
+    #[test]
+    fn a_pruned_last_block_runs_once() {
+        let shape = shape();
+        let layers = shape.spec.layers;
+        let mut work = TracedWork {
+            shape: &shape,
+            kv: DType::F16,
+            batch: 8,
+            prunes: true,
+            depth: 0,
+            prompt_tokens: 20,
+            output_tokens: 1,
+        };
+        let mut case = Case {
+            ops: vec![row("prefill", "o_proj", 3 * layers), row("prefill", "down_proj", 3 * layers - 2)],
+            ..Case::default()
+        };
+        work.add_costs(&mut case);
+        let pruned = case.ops[1].flops.unwrap();
+        work.prunes = false;
+        case.ops[1].count = 3 * layers;
+        work.add_costs(&mut case);
+        // Of the last block one row of 20 is left.
+        let rows = |blocks: usize, last: usize| (20 * blocks + last) as f64;
+        let expected = case.ops[1].flops.unwrap() * rows(layers - 1, 1) / rows(layers - 1, 20);
+        assert!((pruned / expected - 1.0).abs() < 1e-9, "{pruned} {expected}");
+        assert!(case.ops.iter().all(|row| row.reasons.is_empty()));
+    }
+
+    #[test]
+    fn ops_outside_of_the_cost_model_have_a_reason() {
+        let shape = shape();
+        let mut case = Case {
+            ops: vec![row("decode", "warp", 4), row("other", "q_proj", 1), row("decode", "q_proj", 7)],
+            layers: vec![LayerRow { phase: "decode".to_owned(), layer: Some(0), ..LayerRow::default() }],
+            ..Case::default()
+        };
+        TracedWork {
+            shape: &shape,
+            kv: DType::F16,
+            batch: 512,
+            prunes: false,
+            depth: 0,
+            prompt_tokens: 10,
+            output_tokens: 5,
+        }
+        .add_costs(&mut case);
+        for (row, words) in case.ops.iter().zip(["does not contain the op warp", "ran in other", "has 7 calls"]) {
+            assert_eq!((row.flops, row.bytes, row.streamed_bytes), (None, None, None));
+            assert!(FIELDS.iter().all(|field| row.reasons[*field].contains(words)), "{:?}", row.reasons);
+        }
+        assert_eq!(case.layers[0].flops, None, "an incomplete phase has no sum");
+    }
+
+    #[test]
+    fn layers_and_ops_have_the_same_sum() {
+        let shape = shape();
+        let work = TracedWork {
+            shape: &shape,
+            kv: DType::F16,
+            batch: 8,
+            prunes: false,
+            depth: 3,
+            prompt_tokens: 20,
+            output_tokens: 5,
+        };
+        for costs in [Costs::of(work.prefill()), Costs::of(work.decode())] {
+            let sum =
+                |sums: Vec<&CostSum>| sums.iter().map(|sum| sum.flops + sum.streamed + sum.activations).sum::<f64>();
+            let (ops, layers) = (sum(costs.by_op.values().collect()), sum(costs.by_layer.values().collect()));
+            assert!(ops > 0.0 && (ops - layers).abs() < 1e-6 * ops);
+            assert_eq!(costs.by_layer.len(), shape.spec.layers + 1);
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! [`OpenEngine`]: an engine with its session and the instruments of its process.
+
+use engine_api::{Advice as _, Caps, Engine, Phase, ServerInfo, Session};
+use engines::registry;
+use meter::environment::PressureReader;
+use meter::{Counter, Meter, Root, Tally, VIRTUAL, page_cache};
+use models::Checkpoint;
+use record::{Reason, Reasons, ServerFile};
+use traces::chrome::Process;
+use traces::clock::{self, VirtualClock, VirtualClockGuard};
+
+use super::passes::totals;
+use super::server_processes::{self, ServerProcesses};
+use super::{request_trace, value_or_reason};
+use crate::protocol::{Load, Loaded, MemoryReading, Open, Opened, SharedStatus};
+
+/// An engine, its session and the instruments.
+pub(super) struct OpenEngine {
+    engine: Box<dyn Engine>,
+    /// This process, as traces name it.
+    pub(super) process: Process,
+    pub(super) session: Option<Box<dyn Session>>,
+    pub(super) meter: Meter,
+    wanted: Vec<&'static Counter>,
+    /// Why counters are absent.
+    pub(super) absent: Reasons,
+    pub(super) end_tokens: Vec<u32>,
+    pub(super) marks_per_thread: usize,
+    /// The canonical paths of the model's files.
+    pub(super) files: Vec<String>,
+    /// The server's processes, if another process computes; or why they cannot be measured.
+    pub(super) server: Option<Result<ServerProcesses, Reason>>,
+    /// Reads what delays requests besides the engine; `None` where time is virtual.
+    pub(super) pressure: Option<PressureReader>,
+    /// Held while time is virtual.
+    pub(super) virtual_clock: Option<VirtualClockGuard>,
+}
+
+impl OpenEngine {
+    pub(super) fn open(options: &Open) -> Result<(Self, Opened), Reason> {
+        let counter = |name: &String| {
+            meter::named(name).ok_or_else(|| Reason::new(format!("the worker has no counter that is called `{name}`")))
+        };
+        let counters: Vec<_> = options.counters.iter().map(counter).collect::<Result<_, _>>()?;
+        // Before the engine: it may start threads.
+        let mut meter = Meter::open(&counters);
+        let selection = registry::find(&options.engine).map_err(|error| Reason::new(error.with_advice()))?;
+        let engine = selection.open().map_err(|error| Reason::new(error.with_advice()))?;
+        let virtual_clock = engine.caps().virtual_time.then(VirtualClock::install);
+        if virtual_clock.is_some() {
+            meter = Meter::virtual_machine(&counters);
+        }
+        let absent = meter.absent().clone();
+        let opened = Opened {
+            pid: std::process::id(),
+            identity: engine.identity(),
+            counters: meter.counters().iter().map(|counter| counter.name.to_owned()).collect(),
+            absent: absent.clone(),
+        };
+        let pid = if virtual_clock.is_some() { options.number } else { std::process::id() };
+        let engine = Self {
+            engine,
+            process: Process { pid, name: options.title.clone() },
+            session: None,
+            meter,
+            wanted: counters,
+            absent,
+            end_tokens: Vec::new(),
+            marks_per_thread: 0,
+            files: Vec::new(),
+            server: None,
+            pressure: virtual_clock.is_none().then(|| PressureReader::open(Root::system())),
+            virtual_clock,
+        };
+        Ok((engine, opened))
+    }
+
+    pub(super) fn caps(&self) -> Caps {
+        self.engine.caps()
+    }
+
+    pub(super) fn name(&self) -> String {
+        self.engine.identity().label()
+    }
+
+    pub(super) const fn is_virtual(&self) -> bool {
+        self.virtual_clock.is_some()
+    }
+
+    /// Current memory of the process that computes.
+    pub(super) fn memory(&mut self) -> Result<MemoryReading, Reason> {
+        if let Some(server) = &self.server {
+            return Ok(server_processes::memory(&server.as_ref().map_err(Reason::clone)?.read()?));
+        }
+        let memory = self.meter.memory()?;
+        Ok(MemoryReading { resident: memory.resident, anonymous: memory.anonymous, file: memory.file })
+    }
+
+    /// Makes a fresh session and measures how it is loaded.
+    pub(super) fn load(&mut self, load: &Load, status: &SharedStatus) -> Result<Loaded, Reason> {
+        self.unload();
+        let mut loaded = Loaded::default();
+        let virtual_time = self.is_virtual();
+        if load.cold && !virtual_time {
+            page_cache::drop_files(&load.files)?;
+        }
+        let share = if virtual_time { Err(Reason::new(VIRTUAL)) } else { page_cache::share(&load.files) };
+        loaded.cached_share = value_or_reason(&mut loaded.reasons, "load_cached_share", share);
+        loaded.before = value_or_reason(&mut loaded.reasons, "before_load_bytes", self.memory());
+        self.meter.select(0)?;
+        let read_before = self.meter.read_bytes();
+        let counters_before = self.meter.read();
+        status.set_phase(Phase::Load);
+        loaded.started = clock::now();
+        let session = self.make_session(load)?;
+        loaded.ended = clock::now();
+        status.clear_phase();
+        let mut tally = Tally::default();
+        tally.add(&counters_before, &self.meter.read());
+        loaded.counters = totals(&tally, &self.meter.counted()).values;
+        if let Some(info) = session.server().map(engine_api::Server::info) {
+            loaded.server = Some(self.attach(info, load));
+            // The server was measured by nothing before this session.
+            loaded.before = None;
+            loaded.reasons.insert("before_load_bytes".to_owned(), server_processes::BEFORE.to_owned());
+            loaded.counters.clear();
+            loaded.cached_share = None;
+            let reason = "the file that the server loads is not known";
+            loaded.reasons.insert("load_cached_share".to_owned(), reason.to_owned());
+        }
+        let read = if self.server.is_some() {
+            Err(Reason::new(server_processes::BEFORE))
+        } else {
+            read_before.and_then(|before| Ok(self.meter.read_bytes()?.saturating_sub(before)))
+        };
+        loaded.read_bytes = value_or_reason(&mut loaded.reasons, "load_read_bytes", read);
+        loaded.after = value_or_reason(&mut loaded.reasons, "after_load_bytes", self.memory());
+        loaded.kv_reserved = session.kv_bytes().reserved;
+        if let Some(part) = &load.part {
+            let readings = [(loaded.started, loaded.before), (loaded.ended, loaded.after)];
+            let points: Vec<_> = readings.into_iter().filter_map(|(at, memory)| Some(memory?.point(at))).collect();
+            let written = request_trace::write_load(part, &self.process, (loaded.started, loaded.ended), &points);
+            loaded.trace_error = written.err().map(|error| error.to_string());
+        }
+        if virtual_time {
+            // The session sets the counters of the virtual machine.
+            self.meter = Meter::virtual_machine(&self.wanted);
+            self.absent.clone_from(self.meter.absent());
+        }
+        loaded.counter_sets = self.meter.sets();
+        loaded.counts_events = self.meter.has_events();
+        self.session = Some(session);
+        self.end_tokens.clone_from(&load.end_tokens);
+        self.marks_per_thread = load.marks_per_thread;
+        // The system reports the canonical path of a mapping.
+        self.files = load
+            .files
+            .iter()
+            .map(|path| {
+                path.canonicalize().map_or_else(|_| path.display().to_string(), |path| path.display().to_string())
+            })
+            .collect();
+        Ok(loaded)
+    }
+
+    /// A session of the checkpoint, or with the server that has the model.
+    fn make_session(&self, load: &Load) -> Result<Box<dyn Session>, Reason> {
+        let session = if self.engine.caps().remote {
+            self.engine.connect(&load.options)
+        } else {
+            let path =
+                load.path.as_ref().ok_or("the model has no file: only an engine that uses a server can load it")?;
+            let checkpoint =
+                Checkpoint::open(path).map_err(|error| Reason::new(format!("{error}; {}", error.advice())))?;
+            let checkpoint = if load.window.is_some() { checkpoint.with_window(load.window) } else { checkpoint };
+            self.engine.load(&checkpoint, &load.options)
+        };
+        session.map_err(|error| Reason::new(error.with_advice()))
+    }
+
+    /// Measures the server's processes from now on, instead of this one.
+    fn attach(&mut self, info: ServerInfo, load: &Load) -> ServerFile {
+        let processes = ServerProcesses::find(&info, load.pid);
+        let mut reasons = Reasons::new();
+        let pid = processes.as_ref().map(ServerProcesses::pid).map_err(Reason::clone);
+        let pid = value_or_reason(&mut reasons, "pid", pid);
+        self.server = Some(processes);
+        ServerFile {
+            software: info.software,
+            version: info.version,
+            model: info.model,
+            url: info.url,
+            started_here: info.pid.is_some(),
+            pid,
+            cache: info.cache,
+            details: info.details,
+            before_model: None,
+            findings: Vec::new(),
+            reasons,
+        }
+    }
+
+    /// Drops the session and returns free memory to the system, so that the next session starts with the same memory.
+    pub(super) fn unload(&mut self) {
+        self.server = None;
+        if self.session.take().is_some() {
+            return_free_memory();
+        }
+    }
+}
+
+/// Returns free heap memory to the system, where the allocator can (glibc).
+fn return_free_memory() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    #[allow(unsafe_code, reason = "malloc_trim has no safe wrapper")]
+    // SAFETY: malloc_trim locks the allocator itself and changes only free memory.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}

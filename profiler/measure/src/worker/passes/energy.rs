@@ -1,0 +1,93 @@
+//! Energy of a stepped request: per phase, and over the request.
+
+use std::collections::BTreeMap;
+
+use engine_api::Phase;
+use meter::{Counter, Energy, EnergySpan};
+use record::{Reason, Reasons};
+
+use crate::protocol::SteppedFigures;
+
+/// What the value of decode includes.
+const TOGETHER: &str = "the energy of decode, sample and detokenize together: it is read once after them, because a reading at each token would disturb them";
+const PART_OF_DECODE: &str = "part of decode: energy is not read at each token";
+
+/// Adds each energy counter of the last request, with a value or its reason.
+pub(crate) fn add_energy(figures: &mut SteppedFigures, energy: &mut Energy) {
+    let (spans, whole) = energy.take();
+    let counters: Vec<_> = energy.counters().collect();
+    add(figures, &counters, &spans, whole.as_ref());
+}
+
+/// `counters` are in the order of the spans' joules.
+fn add(figures: &mut SteppedFigures, counters: &[&'static Counter], spans: &[EnergySpan], whole: Option<&EnergySpan>) {
+    for (index, counter) in counters.iter().enumerate() {
+        for row in figures.phases.iter_mut().filter(|row| row.count > 0 && row.phase != "other") {
+            let span = spans.iter().find(|span| span.phase.is_some_and(|phase| phase.name() == row.phase));
+            let is_part = [Phase::Sample, Phase::Detokenize].iter().any(|phase| phase.name() == row.phase);
+            let value = match span {
+                _ if is_part => Err(Reason::new(PART_OF_DECODE)),
+                Some(span) => span.joules[index].clone(),
+                None => Err(Reason::new("it was not read at the end of this phase")),
+            };
+            if row.phase == Phase::Decode.name() && value.is_ok() {
+                row.reasons.insert(counter.name.to_owned(), TOGETHER.to_owned());
+            }
+            set(&mut row.counters, &mut row.reasons, counter, value);
+        }
+        let value = match whole {
+            Some(span) => span.joules[index].clone(),
+            None => Err(Reason::new("it was not read over the whole request")),
+        };
+        set(&mut figures.counters, &mut figures.counter_reasons, counter, value);
+    }
+}
+
+fn set(
+    counters: &mut BTreeMap<String, Option<f64>>,
+    reasons: &mut Reasons,
+    counter: &Counter,
+    value: Result<f64, Reason>,
+) {
+    let value = value.map_err(|reason| reasons.insert(counter.name.to_owned(), reason.into())).ok();
+    counters.insert(counter.name.to_owned(), value);
+}
+
+#[cfg(test)]
+mod tests {
+    use meter::find;
+    use record::PhaseRow;
+    use traces::Nanos;
+
+    use super::*;
+
+    #[test]
+    fn long_phases_have_values_and_the_others_reasons() {
+        let counter = find("energy_package_j").unwrap();
+        let row = |phase: &str, count| PhaseRow { phase: phase.to_owned(), count, ..PhaseRow::default() };
+        let rows = vec![
+            row("tokenize", 1),
+            row("prefill", 1),
+            row("decode", 9),
+            row("sample", 10),
+            row("detokenize", 0),
+            row("other", 30),
+        ];
+        let span = |phase, joules| EnergySpan { phase, time: Nanos::from_millis(50), joules: vec![joules] };
+        let spans = [
+            span(Some(Phase::Tokenize), Err(Reason::new("too short"))),
+            span(Some(Phase::Prefill), Ok(2.0)),
+            span(Some(Phase::Decode), Ok(5.0)),
+        ];
+        let mut figures = SteppedFigures { phases: rows, ..SteppedFigures::default() };
+        let whole = span(None, Ok(7.5));
+        add(&mut figures, &[counter], &spans, Some(&whole));
+        let rows = &figures.phases;
+        let values: Vec<_> = rows.iter().map(|row| row.counters.get("energy_package_j").copied()).collect();
+        assert_eq!(values, [Some(None), Some(Some(2.0)), Some(Some(5.0)), Some(None), None, None]);
+        assert!(rows[0].reasons["energy_package_j"].contains("too short"));
+        assert!(rows[2].reasons["energy_package_j"].contains("together"));
+        assert!(rows[3].reasons["energy_package_j"].contains("part of decode"));
+        assert_eq!((figures.counters["energy_package_j"], figures.counter_reasons.len()), (Some(7.5), 0));
+    }
+}

@@ -1,0 +1,174 @@
+//! Attributes the ops of the traced pass to phases, by the time at which they began, and sums them per phase and name and per phase and
+//! decoder block. The main process adds what the cost model says about them (`run/op_costs.rs`).
+
+use std::collections::BTreeMap;
+
+use ::record::{LayerRow, OpRow};
+use traces::Nanos;
+use traces::record::{Event, Kind};
+
+use super::timing::{PhaseSpan, Timing};
+
+/// Phase (`None`: between phases), name and layer (`None`: outside of the layers).
+type OpKey = (Option<engine_api::Phase>, &'static str, Option<u32>);
+
+/// Sums of the ops of a request. They are added in batches, because a long request has more ops than are in memory at once.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct OpSums(BTreeMap<OpKey, (usize, Nanos)>);
+
+impl OpSums {
+    /// Adds the ops that were recorded during these phases.
+    pub(crate) fn add(&mut self, events: &[Event], phases: &[PhaseSpan]) {
+        for op in events.iter().filter(|event| event.kind == Kind::Op) {
+            let sum = self.0.entry((phase_at(phases, op.start), op.name, op.layer)).or_default();
+            *sum = (sum.0 + 1, sum.1.saturating_add(op.duration));
+        }
+    }
+
+    /// The number and the total time of each kind of op.
+    fn iter(&self) -> impl Iterator<Item = (OpKey, (usize, Nanos))> + '_ {
+        self.0.iter().map(|(&key, &sum)| (key, sum))
+    }
+}
+
+/// The ops of a request, summed in two ways.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct AttributedOps {
+    /// Per phase and op, in the order of phases; within a phase the longest first.
+    pub(crate) ops: Vec<OpRow>,
+    /// Per phase and decoder block, in the order of both; ops outside of the blocks come last.
+    pub(crate) layers: Vec<LayerRow>,
+}
+
+/// Sums ops. Ops between phases belong to `other`. The share of a row is relative to the time of its phase in this request.
+pub(crate) fn attribute(ops: &OpSums, timing: &Timing) -> AttributedOps {
+    let mut by_op: BTreeMap<(PhaseOrOther, &str), (usize, Nanos)> = BTreeMap::new();
+    let mut by_layer: BTreeMap<(PhaseOrOther, (bool, Option<usize>)), Nanos> = BTreeMap::new();
+    for ((phase, name, layer), (count, time)) in ops.iter() {
+        let place = PhaseOrOther::of(phase);
+        let sum = by_op.entry((place, name)).or_default();
+        *sum = (sum.0 + count, sum.1.saturating_add(time));
+        let layer = layer.map(|layer| layer as usize);
+        let sum = by_layer.entry((place, (layer.is_none(), layer))).or_default();
+        *sum = sum.saturating_add(time);
+    }
+    let row = |((place, op), (count, time)): ((PhaseOrOther, &str), (usize, Nanos))| OpRow {
+        phase: place.name().to_owned(),
+        op: op.to_owned(),
+        count,
+        time_s: time.as_secs_f64(),
+        share: place.share(time, timing),
+        ..OpRow::default()
+    };
+    let layer = |((place, (_, layer)), time): ((PhaseOrOther, (bool, Option<usize>)), Nanos)| LayerRow {
+        phase: place.name().to_owned(),
+        layer,
+        time_s: time.as_secs_f64(),
+        share: place.share(time, timing),
+        ..LayerRow::default()
+    };
+    let mut by_op: Vec<_> = by_op.into_iter().collect();
+    by_op.sort_by(|((place, op), (_, time)), ((other, name), (_, longer))| {
+        place.cmp(other).then(longer.cmp(time)).then(op.cmp(name))
+    });
+    AttributedOps { ops: by_op.into_iter().map(row).collect(), layers: by_layer.into_iter().map(layer).collect() }
+}
+
+/// A phase, or the time between phases; in the order of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum PhaseOrOther {
+    In(engine_api::Phase),
+    Between,
+}
+
+impl PhaseOrOther {
+    fn of(phase: Option<engine_api::Phase>) -> Self {
+        phase.map_or(Self::Between, Self::In)
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::In(phase) => phase.name(),
+            Self::Between => "other",
+        }
+    }
+
+    fn share(self, time: Nanos, timing: &Timing) -> f64 {
+        let whole = match self {
+            Self::In(phase) => timing.phase(phase),
+            Self::Between => timing.other,
+        };
+        if whole > Nanos::ZERO { time.as_secs_f64() / whole.as_secs_f64() } else { 0.0 }
+    }
+}
+
+/// The phase at a time. Spans are in order and do not overlap.
+pub(super) fn phase_at(spans: &[PhaseSpan], at: Nanos) -> Option<engine_api::Phase> {
+    let after = spans.partition_point(|span| span.start <= at);
+    let span = spans.get(after.checked_sub(1)?)?;
+    // A phase of no length (virtual time) still contains what began at that time.
+    (at < span.end || at == span.start).then_some(span.phase)
+}
+
+#[cfg(test)]
+mod tests {
+    use engine_api::Phase;
+    use traces::record::{Args, Category};
+
+    use super::*;
+
+    fn op(name: &'static str, start: u64, duration: u64) -> Event {
+        Event {
+            kind: Kind::Op,
+            category: Category::Op,
+            name,
+            tid: 1,
+            start: Nanos(start),
+            duration: Nanos(duration),
+            layer: Some(0),
+            shape: [1, 2, 3],
+            args: Args::default(),
+        }
+    }
+
+    #[test]
+    fn ops_belong_to_the_phase_in_which_they_begin() {
+        let span = |phase, start, end| PhaseSpan { phase, start: Nanos(start), end: Nanos(end) };
+        let timing = Timing {
+            spans: vec![span(Phase::Prefill, 0, 100), span(Phase::Decode, 110, 150), span(Phase::Decode, 160, 200)],
+            latency: Nanos(200),
+            other: Nanos(20),
+            tokens: vec![],
+        };
+        let ops = [
+            op("q_proj", 5, 20),
+            Event { layer: None, ..op("attention", 30, 60) },
+            op("q_proj", 110, 10),
+            Event { layer: Some(1), ..op("q_proj", 165, 10) },
+            op("lost", 105, 4),
+        ];
+        let mut sums = OpSums::default();
+        let (first, rest) = timing.spans.split_at(1);
+        sums.add(&ops[..2], first);
+        sums.add(&ops[2..], rest);
+        let AttributedOps { ops: rows, layers } = attribute(&sums, &timing);
+        let found: Vec<_> = rows.iter().map(|row| (row.phase.as_str(), row.op.as_str(), row.count)).collect();
+        assert_eq!(
+            found,
+            [("prefill", "attention", 1), ("prefill", "q_proj", 1), ("decode", "q_proj", 2), ("other", "lost", 1)]
+        );
+        assert!((rows[0].share - 0.6).abs() < 1e-9 && (rows[2].share - 0.25).abs() < 1e-9);
+        let found: Vec<_> =
+            layers.iter().map(|row| (row.phase.as_str(), row.layer, (row.time_s * 1e9).round())).collect();
+        assert_eq!(
+            found,
+            [
+                ("prefill", Some(0), 20.0),
+                ("prefill", None, 60.0),
+                ("decode", Some(0), 10.0),
+                ("decode", Some(1), 10.0),
+                ("other", Some(0), 4.0)
+            ]
+        );
+    }
+}

@@ -1,0 +1,286 @@
+//! Measures one request in one of the passes.
+//!
+//! ```text
+//!  reset, fill the context, make the stopwatch | memory, CPU time, load | REQUEST | the same again | figures
+//!                                                read outside of          timed     the timed region
+//! ```
+
+use engine_api::{Advice as _, EngineError, PhaseSplit, Request, Session, Usage};
+use meter::{MemorySampler, Root, Tally, VIRTUAL};
+use record::{OpCounters, Pass, Reason, Sample};
+use traces::clock;
+use traces::record::Batch;
+
+use super::memory_timeline;
+use super::open_engine::OpenEngine;
+use super::passes::{
+    self, EventRates, OpSums, PhaseCounts, PhaseSpan, Stopwatch, ThreadWork, Timing, run_counted, run_stepped,
+    run_traced,
+};
+use super::preprocessing;
+use super::readings::Before;
+use super::request_trace::RequestTrace;
+use super::value_or_reason;
+use crate::plan::PromptInput;
+use crate::protocol::{
+    Allocations, FirstRequest, Measured, MemoryTimeline, PassFigures, RequestSpec, SharedStatus, SteppedFigures,
+    TracedFigures,
+};
+use crate::timestamp::rfc3339;
+
+/// Runs one request.
+pub(super) fn measure(engine: &mut OpenEngine, spec: &RequestSpec, status: &SharedStatus) -> Result<Measured, Reason> {
+    let mut session = engine.session.take().ok_or("no session is loaded: expected `load` before `measure`")?;
+    let result = run(engine, session.as_mut(), spec, status);
+    // The session is usable after a failure: the next request resets it.
+    engine.session = Some(session);
+    result
+}
+
+/// What a pass gives besides the times.
+enum PassOutput {
+    Clean,
+    Stepped { counts: PhaseCounts, rates: EventRates },
+    Traced { marks: Box<Marks>, allocations: Result<Allocations, Reason> },
+    Counted(Vec<OpCounters>),
+}
+
+/// The marks of a traced request.
+#[derive(Default)]
+struct Marks {
+    ops: OpSums,
+    threads: ThreadWork,
+    dropped: u64,
+    /// The last batch, which is not written yet.
+    last: Batch,
+    last_phases: Vec<PhaseSpan>,
+}
+
+impl Marks {
+    fn add(&mut self, batch: &Batch, phases: &[PhaseSpan]) {
+        self.ops.add(&batch.events, phases);
+        self.threads.add(batch, phases);
+        self.dropped += batch.dropped;
+    }
+}
+
+fn run(
+    engine: &mut OpenEngine,
+    session: &mut dyn Session,
+    spec: &RequestSpec,
+    status: &SharedStatus,
+) -> Result<Measured, Reason> {
+    fill_context(session, &spec.filler, &engine.name())?;
+    engine.meter.select(spec.counter_set)?;
+    let request = spec.request();
+    let mut watch = Stopwatch::new(spec.new_tokens, status);
+    let mut trace = RequestTrace::new(&spec.trace, engine.process.clone(), engine.is_virtual(), spec);
+    let sampler = memory_sampler(engine, spec.pass);
+    let before = Before::read(engine);
+    let started = rfc3339(clock::unix_time());
+
+    let called = clock::now();
+    let output = run_pass(engine, session, spec, &request, status, &mut watch, &mut trace);
+    let returned = clock::now();
+
+    let samples = sampler.map(MemorySampler::finish).unwrap_or_default();
+    let (usage, output) = output?;
+    let timing = Timing::read(&watch).map_err(|error| Reason::new(error.to_string()))?;
+    let mut sample = Sample {
+        case: spec.case.clone(),
+        pass: spec.pass,
+        round: spec.round,
+        warmup: spec.warmup,
+        fresh: spec.fresh,
+        counter_set: spec.counter_set,
+        started,
+        ..Sample::default()
+    };
+    let difference = before.finish(engine, &mut sample);
+    // They take milliseconds, since the kernel walks all pages: once per session is enough.
+    let pages = spec.fresh.then(|| pages(engine));
+    let timer_share = samples.cpu_share();
+    let mut points = samples.points;
+    if let Some((earlier, later)) = difference.memory {
+        points.insert(0, earlier.point(called));
+        points.push(later.point(returned));
+        points.sort_by_key(|point| point.at);
+    }
+    let answer = passes::answer(&watch, usage);
+    let from_tokens = matches!(spec.input, PromptInput::Tokens(_));
+    passes::time_figures(&mut sample, &timing, &answer, phase_split(engine, spec.pass), from_tokens);
+    passes::server_figures(&mut sample, &timing, &answer, watch.prefill_began());
+    if let Some(server) = &mut sample.server {
+        server.counters = difference.server_counters;
+    }
+    sample.trace_us = spec.trace.start_us(timing.start());
+    if sample.trace_us.is_none() {
+        sample.reasons.insert("trace_us".to_owned(), "the run writes no trace (--trace off)".to_owned());
+    }
+    let kv = session.kv_bytes();
+    let first = pages.map(|(huge_pages, nodes)| FirstRequest {
+        preprocessing: session.server().map(|server| preprocessing::measure(server, &request.prompt)),
+        huge_pages,
+        nodes,
+    });
+    let outside = timing.start().saturating_sub(called).saturating_add(returned.saturating_sub(timing.end()));
+    let timeline = || MemoryTimeline { points: memory_timeline::reduced(&points, timing.start()), timer_share };
+    let read_bytes = difference.read_bytes;
+    let (mut last, mut last_phases, mut rates) = (Batch::default(), Vec::new(), EventRates::default());
+    let read = read_bytes.as_ref().ok().copied();
+    let figures = match output {
+        PassOutput::Clean => PassFigures::Clean,
+        PassOutput::Counted(rows) => PassFigures::Counted(rows),
+        PassOutput::Stepped { counts, rates: measured } => {
+            rates = measured;
+            PassFigures::Stepped(stepped_figures(engine, &timing, &counts, read_bytes, timeline()))
+        }
+        PassOutput::Traced { marks, allocations } => {
+            (last, last_phases) = (marks.last, marks.last_phases);
+            let attributed = passes::attribute(&marks.ops, &timing);
+            PassFigures::Traced(TracedFigures {
+                ops: attributed.ops,
+                layers: attributed.layers,
+                threads: marks.threads.rows(),
+                allocations,
+                dropped: marks.dropped,
+                timeline: timeline(),
+            })
+        }
+    };
+    let trace_error = trace.finish(last, &last_phases, &timing, &points, &rates).err().map(|error| error.to_string());
+    Ok(Measured {
+        // The profiler itself runs the steps of a stepped request.
+        outside_s: if spec.pass == Pass::Stepped { 0.0 } else { outside.as_secs_f64() },
+        memory: difference.memory,
+        read_bytes: read,
+        kv_used: kv.used,
+        kv_reserved: kv.reserved,
+        device: session.device_memory(),
+        first,
+        figures,
+        answer,
+        trace_error,
+        sample,
+    })
+}
+
+/// Runs the request in its pass.
+fn run_pass<'s>(
+    engine: &mut OpenEngine,
+    session: &mut dyn Session,
+    spec: &RequestSpec,
+    request: &Request,
+    status: &'s SharedStatus,
+    watch: &mut Stopwatch<'s>,
+    trace: &mut RequestTrace<'_>,
+) -> Result<(Usage, PassOutput), Reason> {
+    let failed = |error: EngineError| Reason::new(error.with_advice());
+    let marks_per_thread = engine.marks_per_thread;
+    match spec.pass {
+        Pass::Clean => Ok((session.generate(request, watch).map_err(failed)?, PassOutput::Clean)),
+        Pass::Stepped => {
+            let steps = session.steps().ok_or_else(|| {
+                Reason::new(format!("engine {} has no steps, so it has no stepped pass", engine.name()))
+            })?;
+            let stepped = run_stepped(steps, spec, &engine.end_tokens, &mut engine.meter, status, watch);
+            let stepped = stepped.map_err(failed)?;
+            Ok((stepped.usage, PassOutput::Stepped { counts: stepped.counts, rates: stepped.rates }))
+        }
+        Pass::Counted => {
+            let counted = run_counted(session, request, marks_per_thread, &mut engine.meter, watch);
+            let (usage, rows) = counted.map_err(failed)?;
+            Ok((usage, PassOutput::Counted(rows)))
+        }
+        Pass::Traced => {
+            let mut marks = Box::<Marks>::default();
+            let mut sink = |batch: Batch, phases: &[PhaseSpan], more| {
+                marks.add(&batch, phases);
+                if more {
+                    trace.write_part(batch, phases);
+                } else {
+                    marks.last = batch;
+                    marks.last_phases = phases.to_vec();
+                }
+            };
+            let traced = run_traced(session, request, marks_per_thread, None, watch, &mut sink).map_err(failed)?;
+            Ok((traced.usage, PassOutput::Traced { marks, allocations: traced.allocations }))
+        }
+    }
+}
+
+/// Resets the session, then fills its context.
+pub(super) fn fill_context(session: &mut dyn Session, filler: &[u32], engine: &str) -> Result<(), Reason> {
+    session.reset().map_err(|error| Reason::new(error.with_advice()))?;
+    if filler.is_empty() {
+        return Ok(());
+    }
+    let depth = filler.len();
+    let steps = session.steps().ok_or_else(|| {
+        Reason::new(format!("engine {engine} has no steps, so its context cannot be filled to depth {depth}"))
+    })?;
+    steps.prefill(filler).and_then(|()| steps.sync()).map_err(|error| Reason::new(error.with_advice()))
+}
+
+/// Samples memory during the request, where that does not disturb it. A sampler that cannot start leaves the two readings before and
+/// after the request.
+fn memory_sampler(engine: &OpenEngine, pass: Pass) -> Option<MemorySampler> {
+    match &engine.server {
+        // The server computes in another process. Only a sampler measures the peak of several processes.
+        Some(server) => server.as_ref().ok().and_then(|server| server.sample_memory().ok()),
+        None if matches!(pass, Pass::Clean | Pass::Counted) || engine.is_virtual() => None,
+        None => MemorySampler::start().ok(),
+    }
+}
+
+type Pages = (Result<u64, Reason>, Result<Vec<record::MemoryNodeRow>, Reason>);
+
+/// Resident memory in huge pages, and the memory nodes of this process.
+fn pages(engine: &OpenEngine) -> Pages {
+    let absent = if engine.is_virtual() {
+        Reason::new(VIRTUAL)
+    } else if engine.server.is_some() {
+        Reason::new("not measured for the processes of a server")
+    } else {
+        return (meter::huge_pages(), meter::numa_placement(&Root::system(), &engine.files));
+    };
+    (Err(absent.clone()), Err(absent))
+}
+
+/// The phases that the pass tells apart. The profiler runs the stepped pass itself, so all of them there.
+fn phase_split(engine: &OpenEngine, pass: Pass) -> PhaseSplit {
+    if pass == Pass::Stepped {
+        PhaseSplit { tokenize: true, sample: true, detokenize: true }
+    } else {
+        engine.caps().phases
+    }
+}
+
+/// The counters of a stepped request: per phase, and over the request.
+#[allow(clippy::cast_precision_loss, reason = "byte counts are far below 2^53")]
+fn stepped_figures(
+    engine: &mut OpenEngine,
+    timing: &Timing,
+    counts: &PhaseCounts,
+    read_bytes: Result<u64, Reason>,
+    timeline: MemoryTimeline,
+) -> SteppedFigures {
+    let counted = engine.meter.counted();
+    let mut whole = Tally::default();
+    counts.values().for_each(|tally| whole.merge(tally));
+    let totals = passes::totals(&whole, &counted);
+    let mut figures = SteppedFigures {
+        phases: passes::phase_rows(timing, counts, &counted),
+        counters: totals.values,
+        counter_reasons: totals.reasons,
+        timeline,
+    };
+    for (name, reason) in &engine.absent {
+        figures.counters.insert(name.clone(), None);
+        figures.counter_reasons.insert(name.clone(), reason.clone());
+    }
+    let read = value_or_reason(&mut figures.counter_reasons, "read_bytes", read_bytes).map(|bytes| bytes as f64);
+    figures.counters.insert("read_bytes".to_owned(), read);
+    passes::add_energy(&mut figures, engine.meter.energy());
+    figures
+}

@@ -1,0 +1,103 @@
+//! [`ServerProcesses`]: memory, CPU time and storage of a server's process and its children. They are read before and after a request;
+//! memory is also read ten times per second during it, by a thread of this process.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use engine_api::ServerInfo;
+use meter::MemorySampler;
+use meter::process::{ProcessMeter, ProcessReading, listener};
+use record::Reason;
+
+use crate::protocol::MemoryReading;
+
+/// Why a server has no figure from before its load.
+pub(super) const BEFORE: &str = "the server's processes are measured only after the server is ready";
+
+/// A server's process and its children.
+pub(super) struct ServerProcesses {
+    pid: u32,
+    meter: Arc<Mutex<ProcessMeter>>,
+}
+
+impl ServerProcesses {
+    /// The process that the user named, or that the session started, or that listens on the server's address; with its children.
+    pub(super) fn find(info: &ServerInfo, named: Option<u32>) -> Result<Self, Reason> {
+        let listening = || match info.address {
+            Some(address) => listener(address),
+            None => Err(Reason::new("the server's address is not known: name its process with --pid")),
+        };
+        let pid = named.or(info.pid).map_or_else(listening, Ok)?;
+        let meter = ProcessMeter::attach(pid).map_err(|error| Reason::new(error.to_string()))?;
+        if pid != std::process::id() && meter.has(std::process::id()) && named.is_some() {
+            return Err(Reason::new(format!(
+                "process {pid} is an ancestor of this program, not the server; name the server's own process with --pid"
+            )));
+        }
+        Ok(Self { pid, meter: Arc::new(Mutex::new(meter)) })
+    }
+
+    pub(super) const fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    pub(super) fn read(&self) -> Result<ProcessReading, Reason> {
+        lock(&self.meter).read().map_err(|error| Reason::new(error.to_string()))
+    }
+
+    pub(super) fn reset_peak(&self) {
+        lock(&self.meter).reset_peak();
+    }
+
+    /// Reads the memory in the background, so that the peak of the sum of several processes is measured too.
+    pub(super) fn sample_memory(&self) -> Result<MemorySampler, Reason> {
+        let meter = Arc::clone(&self.meter);
+        MemorySampler::start_with(move |at| {
+            // A process that has ended gives no further points; the reading after the request reports it.
+            let reading = lock(&meter).read().ok()?;
+            Some(memory(&reading).point(at))
+        })
+    }
+}
+
+fn lock(meter: &Mutex<ProcessMeter>) -> MutexGuard<'_, ProcessMeter> {
+    meter.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The memory of a reading.
+pub(super) const fn memory(reading: &ProcessReading) -> MemoryReading {
+    let memory = reading.memory;
+    MemoryReading { resident: memory.resident, anonymous: memory.anonymous, file: memory.file + memory.shared }
+}
+
+/// CPU time of a reading.
+pub(super) fn cpu_seconds(reading: &ProcessReading) -> f64 {
+    reading.cpu_user_s + reading.cpu_system_s
+}
+
+/// Counters between two readings, named as in the registry of counters.
+#[allow(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
+pub(super) fn counters_between(earlier: &ProcessReading, later: &ProcessReading) -> BTreeMap<String, f64> {
+    let grown = |earlier: u64, later: u64| Some(later.saturating_sub(earlier) as f64);
+    let both = |earlier: Option<u64>, later: Option<u64>| grown(earlier?, later?);
+    let figures = [
+        ("cpu_user_s", Some(later.cpu_user_s - earlier.cpu_user_s)),
+        ("cpu_system_s", Some(later.cpu_system_s - earlier.cpu_system_s)),
+        ("minor_faults", grown(earlier.minor_faults, later.minor_faults)),
+        ("major_faults", grown(earlier.major_faults, later.major_faults)),
+        ("voluntary_switches", both(earlier.voluntary_switches, later.voluntary_switches)),
+        ("involuntary_switches", both(earlier.involuntary_switches, later.involuntary_switches)),
+        ("read_bytes", both(earlier.read_bytes, later.read_bytes)),
+        ("written_bytes", both(earlier.written_bytes, later.written_bytes)),
+    ];
+    figures.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
+}
+
+/// Bytes that a server read from storage between two readings.
+pub(super) fn read_bytes_between(earlier: &ProcessReading, later: &ProcessReading) -> Result<u64, Reason> {
+    let bytes = earlier.read_bytes.zip(later.read_bytes).map(|(earlier, later)| later.saturating_sub(earlier));
+    bytes.ok_or_else(|| {
+        let reason = later.reasons.get("read_bytes").or_else(|| earlier.reasons.get("read_bytes"));
+        Reason::new(reason.map_or("the bytes that the server read were not measured", String::as_str))
+    })
+}
