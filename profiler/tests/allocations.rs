@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
 use engines::{EngineError, FinishReason, KvBytes, Observer, Phase, Piece, Prompt, Request, Session, Steps, Usage};
-use measure::drive::{Stopwatch, trace};
-use measure::worker::Beacon;
+use measure::protocol::SharedStatus;
+use measure::worker::passes::{Stopwatch, run_traced};
 use meter::heap::{AllocationCounter, CountingAllocator};
 
 #[global_allocator]
@@ -58,11 +58,12 @@ impl Session for AllocatingSession {
 #[test]
 fn allocations_show_in_their_phase() {
     let folder = tempfile::tempdir().unwrap();
-    let beacon = Beacon::create(&folder.path().join("beacon")).unwrap();
+    let status = SharedStatus::create(&folder.path().join("status")).unwrap();
     let mut session = AllocatingSession { kept: Vec::with_capacity(16), old: vec![1; 4 * MIB], ready: Vec::new() };
     let request = Request { prompt: Prompt::Tokens(vec![1]), max_new_tokens: 3, ignore_eos: true };
-    let mut watch = Stopwatch::new(3, &beacon);
-    let found = trace(&mut session, &request, 64, None, &mut watch, &mut |_, _, _| {}).unwrap().allocations.unwrap();
+    let mut watch = Stopwatch::new(3, &status);
+    let found =
+        run_traced(&mut session, &request, 64, None, &mut watch, &mut |_, _, _| {}).unwrap().allocations.unwrap();
     let of = |phase: &str| found.rows.iter().find(|row| row.phase == phase).unwrap();
     let mib = |bytes: u64| bytes as f64 / MIB as f64;
     let near = |found: f64, expected: f64| (found - expected).abs() < 0.01;
@@ -77,15 +78,19 @@ fn allocations_show_in_their_phase() {
     assert!(near(found.held as f64 / MIB as f64, -1.0), "three kept, four freed: {found:?}");
 
     // A second request has no old block to free.
-    let mut watch = Stopwatch::new(3, &beacon);
-    let found = trace(&mut session, &request, 64, None, &mut watch, &mut |_, _, _| {}).unwrap().allocations.unwrap();
+    let mut watch = Stopwatch::new(3, &status);
+    let found =
+        run_traced(&mut session, &request, 64, None, &mut watch, &mut |_, _, _| {}).unwrap().allocations.unwrap();
     assert!(near(found.held as f64 / MIB as f64, 3.0), "{found:?}");
     let decode = found.rows.iter().find(|row| row.phase == "decode").unwrap();
     assert!(near(mib(decode.peak_bytes), 3.0), "{found:?}");
 
-    let mut watch = Stopwatch::new(3, &beacon);
-    let found = trace(&mut session, &request, 64, Some("not now"), &mut watch, &mut |_, _, _| {}).unwrap().allocations;
-    assert_eq!(found, Err("not now".to_owned()));
+    let mut watch = Stopwatch::new(3, &status);
+    let found =
+        run_traced(&mut session, &request, 64, Some(record::Reason::new("not now")), &mut watch, &mut |_, _, _| {})
+            .unwrap()
+            .allocations;
+    assert_eq!(found, Err(record::Reason::new("not now")));
 
     // Only one can count at a time; small blocks can be excluded; without a counter nothing is counted.
     let counting = AllocationCounter::start(MIB).unwrap();

@@ -9,7 +9,8 @@ use record::{CeilingProbe, Ceilings, RunFile, Spread, ThreadCeilings};
 
 /// A recorded run with these probes, on a machine with a ceiling of 40 GB/s.
 fn run(rates: &[f64]) -> RunFile {
-    let mut file = analyse::complete(record::open(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/run-v1")).unwrap());
+    let mut file =
+        analyse::complete(record::open(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/run-v1")).unwrap());
     let ceiling = Spread { median: 40e9, low: 39e9, high: 41e9, n: 7 };
     let entry = ThreadCeilings { threads: 2, memory_read: Some(ceiling), ..ThreadCeilings::default() };
     file.ceilings = Some(Ceilings { threads: vec![entry], ..Ceilings::default() });

@@ -5,8 +5,9 @@
 use std::path::{Path, PathBuf};
 
 use analyse::predict::{Settings, Target, check, predict, what_if};
+use measure::interrupt::Interrupt;
 use measure::plan::{Options, Plan};
-use measure::run::{Context, Interrupt, Progress, execute};
+use measure::run::{Context, Progress, execute};
 use models::fetch::Quiet;
 use models::synth::{Quant, Recipe, write};
 use models::{Arch, Rope, RopeLayout, Spec};

@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use analyse::compare::{Outcome, Comparability, Sides, THRESHOLD, compare};
+use analyse::compare::{Comparability, Outcome, Sides, THRESHOLD, compare};
 use analyse::summary::series;
 use record::{CacheCeiling, Ceilings, Error, MemoryPoint, OpRow, RunFile, Spread, Store, ThreadCeilings, files};
 use report::{Block, Content, FORMATS, TextOptions, content, markdown, text};
@@ -100,7 +100,10 @@ fn version_1_is_read() {
 #[test]
 fn a_stored_baseline_can_be_compared() {
     let named = |name: &str| fixture(name).display().to_string();
-    let sides = Sides::of(record::sources(&[named("baseline-v1"), "mock".to_owned(), "again".to_owned()], Path::new("runs")).unwrap()).unwrap();
+    let sides = Sides::of(
+        record::sources(&[named("baseline-v1"), "mock".to_owned(), "again".to_owned()], Path::new("runs")).unwrap(),
+    )
+    .unwrap();
     let found = compare(&sides, THRESHOLD, &["decode_tps=5".parse().unwrap(), "prefill_tps=20".parse().unwrap()]);
     let contrast = &found.contrasts[0];
     assert!(contrast.interleaved && contrast.work.label == Comparability::Equal, "{:#?}", contrast.work.checks);
@@ -110,7 +113,8 @@ fn a_stored_baseline_can_be_compared() {
     let outcomes: Vec<Outcome> = found.gates.iter().map(|gate| gate.outcome).collect();
     assert_eq!(outcomes, [Outcome::Failed, Outcome::Passed]);
     // As a whole it is a baseline for another run of the same engines; here for itself.
-    let sides = Sides::of(record::sources(&[named("baseline-v1"), named("baseline-v1")], Path::new("runs")).unwrap()).unwrap();
+    let sides =
+        Sides::of(record::sources(&[named("baseline-v1"), named("baseline-v1")], Path::new("runs")).unwrap()).unwrap();
     let found = compare(&sides, THRESHOLD, &[]);
     assert_eq!(found.contrasts.len(), 2, "engine by engine");
     for contrast in &found.contrasts {

@@ -46,7 +46,7 @@ fn a_run_measures_ceilings_once_and_probes_between_its_rounds() {
     let expected = [both("before", None), both("round", Some(0)), both("round", Some(1)), both("after", None)];
     assert_eq!(order, expected.concat());
     let warnings = file["warnings"].to_string();
-    assert!(!warnings.contains("though it was stopped"), "{warnings}");
+    assert!(!warnings.contains("while it was stopped"), "{warnings}");
 
     let second = folder.run(&format!("{RUN} --out two")).ends_with(0);
     // If another program disturbed the measurement, the next run may repeat it.

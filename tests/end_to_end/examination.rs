@@ -89,7 +89,7 @@ fn a_worker_that_dies_is_replaced() {
     let file = faulty(&folder, "abort=prefill:7");
     agrees(&file["cases"][0]["output"]);
     let reason = file["cases"][1]["reasons"]["top_logprobs"].as_str().unwrap();
-    assert!(reason.contains("died of signal 6 (SIGABRT) in phase prefill"), "{reason}");
+    assert!(reason.contains("was ended by signal 6 (SIGABRT) in phase prefill"), "{reason}");
     assert!(list(&file["examinations"][0]["positions"]).len() > 40, "by the next worker");
 }
 

@@ -139,7 +139,7 @@ http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_
 #[ignore = "needs python3"]
 #[cfg(target_os = "linux")]
 fn an_interrupted_run_leaves_no_server_behind() {
-    use std::process::{Command, Stdio};
+    use std::process::Stdio;
 
     let folder = TestFolder::new();
     fs::write(folder.path("server.py"), SLOW_SERVER).unwrap();

@@ -75,7 +75,7 @@ fn every_limit_is_found_on_a_machine_that_has_it() {
 #[test]
 fn the_sentence_names_the_phase_that_read_the_cold_file() {
     let folder = TestFolder::new();
-    for (phase, words) in [("load", "the load paid"), ("prefill", "the first prefill paid")] {
+    for (phase, words) in [("load", "the load waited for it"), ("prefill", "the first prefill waited for it")] {
         let out = format!("cold-{phase}");
         let line = MOCK.replace("--out run", &format!("--out {out}"));
         folder.run(&format!("{line} -t 1 --set mock.storage_gbs=0.001 --set mock.cold={phase}")).ends_with(0);
@@ -183,7 +183,7 @@ fn cold(folder: &TestFolder, model: &Path) {
     }
     let found = of(case, "load");
     assert_eq!(found.limit, Limit::ColdFile, "{found:#?}");
-    assert!(found.sentence.contains("paid"), "{}", found.sentence);
+    assert!(found.sentence.contains("waited for it"), "{}", found.sentence);
     folder.run(&format!("{REAL} -n 4 -t 1 --trace off --out warm")).ends_with(0);
     let warm = open(folder, "warm");
     assert_ne!(of(&warm.cases[0], "load").limit, Limit::ColdFile, "the same file, cached");

@@ -1,6 +1,6 @@
 //! Ctrl-C: the first one ends the run and keeps its results, the second one ends the program.
 
-use measure::run::Interrupt;
+use measure::interrupt::Interrupt;
 
 /// Listens to SIGINT, SIGTERM and SIGHUP. Call once.
 ///

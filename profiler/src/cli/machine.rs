@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use analyse::warnings::{self, Warning};
 use clap::Args;
-use measure::ceilings::{self, Means};
+use measure::ceilings::{self, ProbeResources};
 use measure::plan;
-use measure::worker::Home;
+use measure::pool::WorkerFolder;
 use meter::environment::{self, Noise};
 use meter::{COUNTERS, Counter, Meter};
 use record::Reason;
@@ -66,13 +66,14 @@ fn section(heading: &str, blocks: Vec<Block>) -> Section {
 /// The stored ceilings, or newly measured ones; empty if the measurement was interrupted.
 fn ceilings(environment: &Environment, again: bool) -> anyhow::Result<Section> {
     let interrupt = interrupt::listen()?;
-    let (home, binary) = (Home::create()?, std::env::current_exe()?);
+    let (worker_folder, binary) = (WorkerFolder::create()?, std::env::current_exe()?);
     let tell = |text: &str| output::complain(&format!("{text}\n"));
-    let means = Means { binary: &binary, home: &home, interrupt: &interrupt, tell: &tell };
+    let resources =
+        ProbeResources { binary: &binary, worker_folder: &worker_folder, interrupt: &interrupt, report: &tell };
     let threads = environment.processor.usable_threads.or(environment.processor.threads);
     let cores = plan::physical_cores(environment.limits.cpus);
     let counts = ceilings::thread_counts(cores, threads.unwrap_or(cores));
-    let found = ceilings::ceilings(means, environment, &crate::tool::tool(), &counts, again);
+    let found = ceilings::ceilings(resources, environment, &crate::tool::tool(), &counts, again);
     let mut section = section(CEILINGS, Vec::new());
     if !interrupt.is_set() {
         section.blocks = report::ceilings_blocks(&found);
@@ -119,7 +120,7 @@ fn counters(all: &[&'static Counter]) -> Section {
 /// Tries each way to measure memory.
 fn memory() -> Section {
     let mut meter = Meter::open(&[]);
-    let told = |tried: Result<String, String>| match tried {
+    let availability = |result: Result<String, Reason>| match result {
         Ok(found) => format!("yes{}{found}", if found.is_empty() { "" } else { ": " }),
         Err(reason) => format!("no: {reason}"),
     };
@@ -133,16 +134,16 @@ fn memory() -> Section {
             ::models::Bytes(memory.file)
         )
     });
-    let program = std::env::current_exe().map_err(|error| error.to_string());
+    let program = std::env::current_exe().map_err(|error| Reason::new(error.to_string()));
     let cached = program.and_then(|path| {
         meter::page_cache::share(&[path])
             .map(|share| format!("{:.0} % of this program's file is cached", share * 100.0))
     });
     let facts = vec![
-        ("resident memory".to_owned(), told(resident)),
-        ("peak of a phase".to_owned(), told(meter.reset_peak().map(|()| "the peak can be reset".to_owned()))),
-        ("bytes read from storage".to_owned(), told(meter.read_bytes().map(|_| String::new()))),
-        ("share of a file in the page cache".to_owned(), told(cached)),
+        ("resident memory".to_owned(), availability(resident)),
+        ("peak of a phase".to_owned(), availability(meter.reset_peak().map(|()| "the peak can be reset".to_owned()))),
+        ("bytes read from storage".to_owned(), availability(meter.read_bytes().map(|_| String::new()))),
+        ("share of a file in the page cache".to_owned(), availability(cached)),
     ];
     section("Memory and page cache", vec![Block::Properties(facts)])
 }

@@ -129,7 +129,8 @@ fn content(prediction: &Prediction) -> Content {
         columns: columns(&["<", "estimate", "95 % interval", "<unit", "<limit"]),
         rows: Vec::new(),
     };
-    let limit = |parts: Option<predict::TimeParts>| parts.map_or_else(String::new, |parts| parts.limit_name().to_owned());
+    let limit =
+        |parts: Option<predict::TimeParts>| parts.map_or_else(String::new, |parts| parts.limit_name().to_owned());
     let figures = [
         ("load_warm_s", prediction.load_warm_s, String::new()),
         ("load_cold_s", prediction.load_cold_s, String::new()),

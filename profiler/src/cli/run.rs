@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use ::engines::registry::{UnknownEngine, find};
 use ::engines::{FlashAttention, KvType};
 use clap::{Args, ValueEnum};
-use measure::plan;
 use measure::plan::{DEFAULT_ENGINE, DEFAULT_RUNS, DEFAULT_SEED, Options};
+use measure::prepare;
 use measure::run::{self, Context};
 use meter::split_names;
 use record::plan::{DEFAULT_PROMPTS, PromptChoice, TraceLevel};
@@ -282,7 +282,7 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<Code> {
         }
     }
     if options.dry_run {
-        output::print(plan::dry_run(&options, &meter::environment::capture(&[]))?.as_bytes())?;
+        output::print(prepare::dry_run(&options, &meter::environment::capture(&[]))?.as_bytes())?;
         return Ok(Code::Done);
     }
     let interrupt = interrupt::listen()?;
@@ -291,8 +291,13 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<Code> {
         let _span = tracing::info_span!("run").entered();
         let binary = std::env::current_exe().map_err(record::Error::file(Path::new("/proc/self/exe"), "find"))?;
         let tool = crate::tool::tool();
-        let context =
-            Context { binary: &binary, tool: &tool, analyse: &analyse::findings, progress: &live, interrupt: &interrupt };
+        let context = Context {
+            binary: &binary,
+            tool: &tool,
+            analyse: &analyse::findings,
+            progress: &live,
+            interrupt: &interrupt,
+        };
         run::execute(&options, context)
     };
     live.clear();
@@ -349,8 +354,8 @@ mod tests {
             ..Options::default()
         };
         assert_eq!(found, expected);
-        assert_eq!(plan::DEFAULT_NEW_TOKENS, 128, "the help text names it");
-        assert_eq!(plan::DEFAULT_MODEL, "smollm2-135m", "the help text names it");
+        assert_eq!(measure::plan::DEFAULT_NEW_TOKENS, 128, "the help text names it");
+        assert_eq!(measure::plan::DEFAULT_MODEL, "smollm2-135m", "the help text names it");
     }
 
     #[test]

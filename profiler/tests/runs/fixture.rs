@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use measure::interrupt::Interrupt;
 use measure::plan::{Options, Plan};
-use measure::run::{Context, Interrupt, Outcome, Progress, execute};
+use measure::run::{Context, Outcome, Progress, execute};
 use models::fetch::Quiet;
 use models::synth::{Quant, Recipe, write};
 use models::{Arch, Rope, RopeLayout, Spec};

@@ -34,7 +34,7 @@ fn only_long_fails(kind: &str, timeout: Option<Nanos>) -> (Outcome, Status, Stri
 fn an_abort_affects_one_case_and_names_the_phase() {
     let (_, status, error) = only_long_fails("abort", None);
     assert_eq!(status, Status::Failed);
-    assert!(error.contains("died of signal 6 (SIGABRT) in phase decode; peak memory"), "{error}");
+    assert!(error.contains("was ended by signal 6 (SIGABRT) in phase decode; peak memory"), "{error}");
 }
 
 #[test]
@@ -66,7 +66,10 @@ fn a_model_that_cannot_be_loaded_fails_every_case_of_its_worker() {
     for case in &outcome.file.cases {
         assert_eq!(case.status, Status::Failed);
         let error = case.error.as_ref().unwrap();
-        assert!(error.starts_with("loading failed: the worker died of signal 6 (SIGABRT) in phase load"), "{error}");
+        assert!(
+            error.starts_with("loading failed: the worker was ended by signal 6 (SIGABRT) in phase load"),
+            "{error}"
+        );
     }
 }
 
@@ -224,7 +227,7 @@ fn invalid_options_are_errors_before_the_run() {
     insta::assert_snapshot!(error_of(&|o| o.depths = vec![600]), @"prompt `long` on tiny: depth 600, 20 prompt tokens and 8 new tokens need a context of 628, the model has 512; shorten the prompt, or lower -n or --depth");
     insta::assert_snapshot!(error_of(&|o| o.engines = vec!["mokc".to_owned()]), @"no engine is called `mokc`; did you mean `mock`?; known engines: candle, llama-cpp, mlx, mock, openai");
     insta::assert_snapshot!(error_of(&|o| o.models = vec!["./nowhere.gguf".to_owned()]), @"cannot open ./nowhere.gguf: No such file or directory (os error 2); check the path");
-    insta::assert_snapshot!(error_of(&|o| o.settings = vec![("mokc".to_owned(), "a".to_owned(), "b".to_owned())]), @"--set mokc.a=b: engine mokc takes no part in this run; did you mean `mock`?; its engines: mock");
+    insta::assert_snapshot!(error_of(&|o| o.settings = vec![("mokc".to_owned(), "a".to_owned(), "b".to_owned())]), @"--set mokc.a=b: engine mokc takes no part in this run; did you mean `mock`?; the engines of this run are mock");
     assert!(
         error_of(&|o| o.models = vec!["smollm2-135".to_owned()])
             .starts_with("no model is called `smollm2-135`; did you mean `smollm2-135m`?")

@@ -40,17 +40,17 @@ fn a_disturbed_block_is_repeated_and_no_figure_includes_it() {
     }
     let first = again[0].samples.iter().find(|sample| sample.repeated).unwrap();
     let second = again[0].samples.last().unwrap();
-    insta::assert_snapshot!(first.disturbed.as_ref().unwrap(), @"others used 0.50 of the processors, 0.00 is usual");
+    insta::assert_snapshot!(first.disturbed.as_ref().unwrap(), @"other processes used 0.50 of the processors, 0.00 is usual");
     assert!(second.disturbed.is_none() && first.latency_s.unwrap() > 1.9 * second.latency_s.unwrap());
     for (a, b) in quiet.file.summaries.iter().zip(&disturbed.file.summaries) {
         assert_eq!(a.metrics["decode_tps"], b.metrics["decode_tps"]);
         assert_eq!(a.samples, b.samples);
     }
     let warning = disturbed.file.warnings.iter().find(|warning| warning.contains("blocks")).unwrap();
-    insta::assert_snapshot!(warning, @"1 of 6 blocks (a prompt in a round, on all engines) was disturbed (others used 0.50 of the processors, 0.00 is usual): 1 measured again, 0 kept though disturbed; what was measured before stands in results.csv (`repeated`) and in no figure");
+    insta::assert_snapshot!(warning, @"1 of 6 blocks (a prompt in a round, on all engines) was disturbed (other processes used 0.50 of the processors, 0.00 is usual): 1 measured again, 0 kept though disturbed; what was measured before stands in results.csv (`repeated`) and in no figure");
     assert!(!quiet.file.warnings.iter().any(|warning| warning.contains("blocks")));
     let table = std::fs::read_to_string(disturbed.dir.join("results.csv")).unwrap();
-    assert_eq!(table.lines().filter(|line| line.contains("others used 0.50")).count(), 2);
+    assert_eq!(table.lines().filter(|line| line.contains("other processes used 0.50")).count(), 2);
     let read = open(&disturbed.dir);
     assert_eq!(read, disturbed.file);
 }
