@@ -4,7 +4,7 @@
 //! with `energy_uj`. The counters belong to the machine: they include the energy of other programs. They are files below a
 //! [`Root`], so tests run on recorded trees. `analyse` divides by tokens.
 
-use record::Reason;
+use record::{Reason, Reasons};
 use std::collections::BTreeMap;
 
 use engine_api::Phase;
@@ -73,7 +73,7 @@ pub struct Energy {
 
 impl Energy {
     /// Opens the energy counters among `wanted`. `absent` gets the reasons for those that cannot be read.
-    pub fn open(root: Root, wanted: &[&'static Counter], absent: &mut BTreeMap<String, String>) -> Self {
+    pub fn open(root: Root, wanted: &[&'static Counter], absent: &mut Reasons) -> Self {
         let requested: Vec<(&'static Counter, EnergyDomain)> =
             wanted.iter().filter_map(|&counter| domain(counter).map(|domain| (counter, domain))).collect();
         let (zones, unavailable) = if requested.is_empty() { (Vec::new(), BTreeMap::new()) } else { zones(&root) };
@@ -81,7 +81,7 @@ impl Energy {
         for (counter, domain) in requested {
             match unavailable.get(&domain) {
                 Some(reason) => {
-                    absent.insert(counter.name.to_owned(), reason.clone());
+                    absent.insert(counter.name.to_owned(), reason.to_string());
                 }
                 None => counters.push((counter, domain)),
             }
@@ -138,16 +138,16 @@ impl Energy {
         let mut failed = [false; EnergyDomain::ALL.len()];
         let mut gap = false;
         for zone in &mut self.zones {
-            let place = zone.domain as usize;
+            let index = zone.domain as usize;
             let found = self.root.number::<u64>(&zone.file).ok();
             gap |= waited.as_nanos() / 1000 > zone.range / MOST_WATTS;
             match (found, zone.last) {
                 (Some(now), Some(last)) => zone.total += wrapping_difference(last, now, zone.range),
                 (Some(_), None) => {}
-                (None, _) => failed[place] = true,
+                (None, _) => failed[index] = true,
             }
             zone.last = found.or(zone.last);
-            total[place] = (!failed[place]).then(|| total[place].unwrap_or(0) + zone.total);
+            total[index] = (!failed[index]).then(|| total[index].unwrap_or(0) + zone.total);
         }
         self.gaps += u32::from(gap);
         self.read_at = Some(at);
@@ -189,8 +189,8 @@ fn joules(
     if before.gaps != after.gaps {
         return Err(reason!("{} may have overflowed more than once: it was not read for too long", counter.name));
     }
-    let place = domain as usize;
-    match (before.total[place], after.total[place]) {
+    let index = domain as usize;
+    match (before.total[index], after.total[index]) {
         (Some(earlier), Some(later)) if later > earlier => Ok((later - earlier) as f64 / counter.per_unit as f64),
         (Some(_), Some(_)) => {
             Err(reason!("{} did not change: the counter exists on this machine, but it does not count", counter.name))
@@ -201,22 +201,22 @@ fn joules(
 
 /// The machine's energy counters, and why a domain has none. Where the same package is listed twice (`intel-rapl` and
 /// `intel-rapl-mmio` are two interfaces to one counter) the first interface is used.
-fn zones(root: &Root) -> (Vec<Zone>, BTreeMap<EnergyDomain, String>) {
+fn zones(root: &Root) -> (Vec<Zone>, BTreeMap<EnergyDomain, Reason>) {
     let none =
-        |reason: &str| EnergyDomain::ALL.iter().map(|&domain| (domain, reason.to_owned())).collect::<BTreeMap<_, _>>();
+        |reason: &Reason| EnergyDomain::ALL.iter().map(|&domain| (domain, reason.clone())).collect::<BTreeMap<_, _>>();
     let Ok(names) = root.names(ZONES) else {
-        return (Vec::new(), none(&absent(root)));
+        return (Vec::new(), none(&why_none(root)));
     };
-    let zones_of = |way: &str| {
-        let zones = names.iter().filter(|name| name.strip_prefix(way).is_some_and(|rest| rest.starts_with(':')));
+    let zones_of = |interface: &str| {
+        let zones = names.iter().filter(|name| name.strip_prefix(interface).is_some_and(|rest| rest.starts_with(':')));
         zones.cloned().collect::<Vec<String>>()
     };
-    let ways = ["intel-rapl", "amd-rapl", "intel-rapl-mmio"];
-    let Some(found) = ways.iter().map(|way| zones_of(way)).find(|found| !found.is_empty()) else {
-        return (Vec::new(), none(&absent(root)));
+    let interfaces = ["intel-rapl", "amd-rapl", "intel-rapl-mmio"];
+    let Some(found) = interfaces.iter().map(|interface| zones_of(interface)).find(|found| !found.is_empty()) else {
+        return (Vec::new(), none(&why_none(root)));
     };
     let mut zones = Vec::new();
-    let mut unavailable: BTreeMap<EnergyDomain, String> = BTreeMap::new();
+    let mut unavailable: BTreeMap<EnergyDomain, Reason> = BTreeMap::new();
     for zone in found {
         let folder = format!("{ZONES}/{zone}");
         let Some(domain) = root.text(&format!("{folder}/name")).ok().and_then(|name| EnergyDomain::of_zone(&name))
@@ -226,7 +226,7 @@ fn zones(root: &Root) -> (Vec<Zone>, BTreeMap<EnergyDomain, String>) {
         if domain == EnergyDomain::Core && is_amd(root) {
             let reason =
                 "on AMD processors the kernel reads this counter of only one core per package: use energy_package_j";
-            unavailable.insert(domain, reason.to_owned());
+            unavailable.insert(domain, Reason::new(reason));
             continue;
         }
         let file = format!("{folder}/energy_uj");
@@ -234,13 +234,13 @@ fn zones(root: &Root) -> (Vec<Zone>, BTreeMap<EnergyDomain, String>) {
         match readable.and_then(|_| root.number::<u64>(&format!("{folder}/max_energy_range_uj"))) {
             Ok(range) => zones.push(Zone { domain, file, range, last: None, total: 0 }),
             Err(reason) => {
-                unavailable.insert(domain, reason.into());
+                unavailable.insert(domain, reason);
             }
         }
     }
     for domain in EnergyDomain::ALL {
         if !unavailable.contains_key(&domain) && !zones.iter().any(|zone| zone.domain == domain) {
-            unavailable.insert(domain, "this processor has no energy counter for this part".to_owned());
+            unavailable.insert(domain, Reason::new("this processor has no energy counter for this part"));
         }
     }
     // A sum over only some of the packages would be taken for the machine's.
@@ -253,16 +253,16 @@ fn is_amd(root: &Root) -> bool {
 }
 
 /// Why the machine has no energy counter at all.
-fn absent(root: &Root) -> String {
+fn why_none(root: &Root) -> Reason {
     let guest = root.text("/proc/cpuinfo").is_ok_and(|text| {
         text.lines().any(|line| line.starts_with("flags") && line.split_whitespace().any(|flag| flag == "hypervisor"))
     });
     if guest {
-        return format!(
+        return reason!(
             "no energy counter in {ZONES}: a virtual machine does not see those of its host; measure on the host"
         );
     }
-    format!(
+    reason!(
         "no energy counter in {ZONES}: the processor has none, or the kernel's driver is not loaded (`sudo modprobe intel_rapl_msr`, on AMD too)"
     )
 }

@@ -237,14 +237,14 @@ mod tests {
         let counters: Vec<_> = ["page-faults", "minor_faults"].into_iter().filter_map(named).collect();
         assert_eq!(counters.len(), 2);
         let mut meter = Meter::open(&counters);
-        let place = |meter: &Meter, name: &str| meter.counters().iter().position(|counter| counter.name == name);
+        let index = |meter: &Meter, name: &str| meter.counters().iter().position(|counter| counter.name == name);
         let before = meter.read();
         let ballast = vec![1_u8; 16 << 20];
         assert_eq!(ballast.iter().map(|&b| usize::from(b)).sum::<usize>(), ballast.len());
         let mut tally = Tally::default();
         tally.add(&before, &meter.read());
         let value =
-            |name: &str| place(&meter, name).map(|place| tally.value(place, meter.counters()[place]).unwrap().value);
+            |name: &str| index(&meter, name).map(|index| tally.value(index, meter.counters()[index]).unwrap().value);
         match value("page_faults") {
             Some(faults) => {
                 let accounted = value("minor_faults").unwrap();

@@ -88,7 +88,7 @@ impl Root {
     /// # Errors
     /// The reason, naming the path.
     pub(crate) fn write(&self, path: &str, text: &str) -> Result<(), Reason> {
-        fs::write(self.place(path), text).map_err(|error| FileError::new(path, &error).into())
+        fs::write(self.full_path(path), text).map_err(|error| FileError::new(path, &error).into())
     }
 
     /// The names in a folder, sorted; numbers in them by value, so that `cpu10` follows `cpu9`.
@@ -98,7 +98,7 @@ impl Root {
     pub fn names(&self, path: &str) -> Result<Vec<String>, Reason> {
         let failed = |error: std::io::Error| FileError::new(path, &error);
         let mut names = Vec::new();
-        for entry in fs::read_dir(self.place(path)).map_err(failed)? {
+        for entry in fs::read_dir(self.full_path(path)).map_err(failed)? {
             names.push(entry.map_err(failed)?.file_name().to_string_lossy().into_owned());
         }
         names.sort_by_key(|name| {
@@ -109,22 +109,22 @@ impl Root {
 
     /// The target of a symbolic link; `None` where it cannot be read.
     pub(crate) fn link(&self, path: &str) -> Option<String> {
-        fs::read_link(self.place(path)).ok().map(|target| target.to_string_lossy().into_owned())
+        fs::read_link(self.full_path(path)).ok().map(|target| target.to_string_lossy().into_owned())
     }
 
     /// Whether the path exists.
     pub fn has(&self, path: &str) -> bool {
-        self.place(path).exists()
+        self.full_path(path).exists()
     }
 
     fn bytes(&self, path: &str) -> std::io::Result<Vec<u8>> {
         if self.denied.is_some_and(|part| path.contains(part)) {
             return Err(std::io::ErrorKind::PermissionDenied.into());
         }
-        fs::read(self.place(path))
+        fs::read(self.full_path(path))
     }
 
-    fn place(&self, path: &str) -> PathBuf {
+    fn full_path(&self, path: &str) -> PathBuf {
         self.path.join(path.trim_start_matches('/'))
     }
 }
@@ -151,9 +151,9 @@ pub(crate) fn count_list(list: &str) -> Option<usize> {
 pub(crate) fn tree(files: &[(&str, &str)]) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     for (path, text) in files {
-        let place = folder.path().join(path.trim_start_matches('/'));
-        fs::create_dir_all(place.parent().unwrap()).unwrap();
-        fs::write(place, text).unwrap();
+        let file = folder.path().join(path.trim_start_matches('/'));
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(file, text).unwrap();
     }
     folder
 }

@@ -105,8 +105,8 @@ impl VirtualPmu {
 
 impl PerfSystem for VirtualPmu {
     fn open(&mut self, event: &Attributes, _: Target, leader: Option<EventHandle>) -> Result<EventHandle, Errno> {
-        let place = self.events.len();
-        let leader = leader.map_or(place, |handle| handle.0);
+        let index = self.events.len();
+        let leader = leader.map_or(index, |handle| handle.0);
         let known = usize::try_from(event.config).ok().and_then(|config| EVENTS.get(config));
         let known =
             known.filter(|_| event.pmu == 0 && virtual_counters::hardware_counters() > 0).ok_or(Errno(libc::ENOENT))?;
@@ -115,7 +115,7 @@ impl PerfSystem for VirtualPmu {
         }
         self.events.push(Some(OpenEvent { event: *known, leader, counted: 0, since: None }));
         self.times.push((0, None));
-        Ok(EventHandle(place))
+        Ok(EventHandle(index))
     }
 
     fn switch(&mut self, leader: EventHandle, on: bool) -> Result<(), Errno> {
@@ -181,8 +181,8 @@ mod tests {
         let mut tally = Tally::default();
         tally.add(&before, &meter.read());
         let value = |name: &str| {
-            let place = meter.counters().iter().position(|counter| counter.name == name).unwrap();
-            tally.value(place, meter.counters()[place]).unwrap().value
+            let index = meter.counters().iter().position(|counter| counter.name == name).unwrap();
+            tally.value(index, meter.counters()[index]).unwrap().value
         };
         assert!((value("cpu_user_s") - 0.004).abs() < 1e-12);
         assert!((value("minor_faults") - 12.0).abs() < 1e-12 && value("read_bytes").abs() < 1e-12);
@@ -209,7 +209,7 @@ mod tests {
             let mut tally = Tally::default();
             tally.add(&before, &meter.read());
             let counted = meter.counted().into_iter();
-            counted.map(|(place, counter)| (counter.name, tally.value(place, counter))).collect::<Vec<_>>()
+            counted.map(|(index, counter)| (counter.name, tally.value(index, counter))).collect::<Vec<_>>()
         };
         let value = |name, counted: &[(&str, Result<CounterValue, Reason>)]| {
             counted.iter().find(|(other, _)| *other == name).map(|(_, value)| value.clone().unwrap().value)

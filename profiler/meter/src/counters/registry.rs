@@ -206,8 +206,8 @@ const fn cache(
     counter(name, Source::Cache(CacheEvent { cache, access, miss }), meaning)
 }
 
-const fn top_down(name: &'static str, place: &'static str, meaning: &'static str) -> Counter {
-    counter(name, Source::Sysfs(place), meaning)
+const fn top_down(name: &'static str, event: &'static str, meaning: &'static str) -> Counter {
+    counter(name, Source::Sysfs(event), meaning)
 }
 
 const fn usage(

@@ -11,9 +11,9 @@ use crate::find;
 const RANGE: u64 = 262_143_328_850;
 
 fn write(tree: &Path, path: &str, text: &str) {
-    let place = tree.join(path.trim_start_matches('/'));
-    fs::create_dir_all(place.parent().unwrap()).unwrap();
-    fs::write(place, text).unwrap();
+    let file = tree.join(path.trim_start_matches('/'));
+    fs::create_dir_all(file.parent().unwrap()).unwrap();
+    fs::write(file, text).unwrap();
 }
 
 /// Two packages with cores and memory; the second interface to the first package would count it twice.

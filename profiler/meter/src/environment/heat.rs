@@ -58,14 +58,14 @@ fn hwmon(root: &Root) -> Vec<Sensor> {
         let folder = format!("{HWMON}/{device}");
         let driver = root.text(&format!("{folder}/name")).unwrap_or_else(|_| device.clone());
         let files = root.names(&folder).unwrap_or_default();
-        for place in files.iter().filter_map(|file| file.strip_prefix("temp")?.strip_suffix("_input")) {
+        for index in files.iter().filter_map(|file| file.strip_prefix("temp")?.strip_suffix("_input")) {
             let degrees = |what: &str| {
-                let millis = root.number::<i64>(&format!("{folder}/temp{place}_{what}")).ok()?;
+                let millis = root.number::<i64>(&format!("{folder}/temp{index}_{what}")).ok()?;
                 Some(millis as f64 / 1e3)
             };
             // A sleeping sensor gives an error instead of a number.
             let Some(celsius) = degrees("input") else { continue };
-            let label = root.text(&format!("{folder}/temp{place}_label")).unwrap_or_else(|_| format!("temp{place}"));
+            let label = root.text(&format!("{folder}/temp{index}_label")).unwrap_or_else(|_| format!("temp{index}"));
             sensors.push(Sensor { name: format!("{driver} {label}"), celsius, critical_celsius: degrees("crit") });
         }
     }

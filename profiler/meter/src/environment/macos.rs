@@ -225,8 +225,8 @@ fn state(system: &dyn System) -> State {
     note_all(&mut reasons, &["steal_since_boot", "steal_now"], NOT_HERE);
     note_all(&mut reasons, &["busy_now"], "not watched");
     let load = Answer::<24>::to(system, Question::Load);
-    let average = |place: usize| {
-        let bits = load.as_ref().map_err(Reason::clone)?.u64(8 * place);
+    let average = |index: usize| {
+        let bits = load.as_ref().map_err(Reason::clone)?.u64(8 * index);
         bits.map(f64::from_bits).ok_or_else(|| Reason::new("getloadavg gave fewer than three numbers"))
     };
     State {

@@ -57,8 +57,8 @@ fn share(part: u64, whole: u64) -> Option<f64> {
 pub fn read(root: &Root) -> State {
     let mut reasons = Reasons::new();
     let load = root.text("/proc/loadavg");
-    let average = |place: usize| {
-        load.clone().and_then(|text| word(&text, place).ok_or_else(|| reason!("/proc/loadavg: found \"{text}\"")))
+    let average = |index: usize| {
+        load.clone().and_then(|text| word(&text, index).ok_or_else(|| reason!("/proc/loadavg: found \"{text}\"")))
     };
     let uptime = root
         .text("/proc/uptime")
@@ -98,8 +98,8 @@ pub(super) fn watch(root: &Root, state: &mut State) {
     state.busy_now = noted(&mut state.reasons, "busy_now", busy);
 }
 
-fn word(text: &str, place: usize) -> Option<f64> {
-    text.split_whitespace().nth(place)?.parse().ok()
+fn word(text: &str, index: usize) -> Option<f64> {
+    text.split_whitespace().nth(index)?.parse().ok()
 }
 
 #[cfg(test)]

@@ -25,7 +25,7 @@ pub(crate) fn open_events(wanted: &[&'static Counter], absent: &mut Reasons) -> 
     if !events.is_empty()
         && let Err(reason) = TESTED.get_or_init(|| self_test(&mut LinuxPerf::default(), spin))
     {
-        events.close_all(reason.as_str(), absent);
+        events.close_all(reason, absent);
     }
     events
 }

@@ -118,8 +118,8 @@ pub(crate) fn swap(system: &dyn System) -> Result<(u64, u64), Reason> {
 /// When the call fails or its answer is too short.
 pub(crate) fn processor_ticks(system: &dyn System) -> Result<(u64, u64), Reason> {
     let answer: Answer<16> = Answer::to(system, Question::Host(HOST_CPU_LOAD_INFO))?;
-    let ticks = |place: usize| {
-        answer.u32(4 * place).map(u64::from).ok_or_else(|| {
+    let ticks = |index: usize| {
+        answer.u32(4 * index).map(u64::from).ok_or_else(|| {
             reason!("host_statistics64: expected four counts of ticks, found {} bytes", answer.bytes().len())
         })
     };

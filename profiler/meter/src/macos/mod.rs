@@ -8,6 +8,8 @@
 mod counters;
 #[cfg(target_os = "macos")]
 mod kernel;
+#[cfg(target_os = "macos")]
+mod layout;
 pub(crate) mod memory;
 #[cfg_attr(not(target_os = "macos"), allow(unreachable_pub, reason = "elsewhere it is compiled for its tests only"))]
 pub mod page_cache;

@@ -91,7 +91,7 @@ impl Processes {
         answer.map_or_else(
             |_| Vec::new(),
             |answer| {
-                (0..answer.bytes().len() / 4).filter_map(|place| answer.u32(4 * place)).filter(|&pid| pid > 0).collect()
+                (0..answer.bytes().len() / 4).filter_map(|index| answer.u32(4 * index)).filter(|&pid| pid > 0).collect()
             },
         )
     }

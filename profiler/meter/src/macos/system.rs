@@ -114,7 +114,7 @@ impl<const N: usize> Answer<N> {
 
 impl Question<'_> {
     /// The call, with its subject.
-    fn place(&self) -> String {
+    fn describe(&self) -> String {
         match self {
             Self::Rusage { pid, version } => format!("proc_pid_rusage, version {version}, of process {pid}"),
             Self::Children(pid) => format!("proc_listpids, children of process {pid}"),
@@ -137,18 +137,18 @@ impl Question<'_> {
     }
 
     /// The reason for a refusal.
-    fn refused(&self, refusal: Refusal) -> String {
-        let place = self.place();
+    fn refused(&self, refusal: Refusal) -> Reason {
+        let call = self.describe();
         match (self, refusal) {
-            (_, Refusal::Absent) => format!("{place}: not on this system"),
+            (_, Refusal::Absent) => reason!("{call}: not on this system"),
             (Self::Rusage { .. } | Self::Children(_), Refusal::Errno(NO_PROCESS)) => {
-                format!("{place}: no such process")
+                reason!("{call}: no such process")
             }
             (Self::Rusage { .. } | Self::Children(_), Refusal::Errno(NOT_PERMITTED)) => {
-                format!("{place}: it belongs to another user; run as that user, or with sudo")
+                reason!("{call}: it belongs to another user; run as that user, or with sudo")
             }
-            (_, Refusal::Errno(number)) => format!("{place}: refused with error {number}"),
-            (_, Refusal::Mach(number)) => format!("{place}: refused with Mach error {number}"),
+            (_, Refusal::Errno(number)) => reason!("{call}: refused with error {number}"),
+            (_, Refusal::Mach(number)) => reason!("{call}: refused with Mach error {number}"),
         }
     }
 }

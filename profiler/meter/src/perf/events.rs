@@ -22,7 +22,7 @@ pub(super) fn attributes(counter: &Counter, system: &dyn PerfSystem) -> Result<A
         },
         Source::Cache(event) => user(CACHE, cache(event)),
         Source::Raw(config) => user(RAW, config),
-        Source::Sysfs(place) => sysfs::resolve(place, system),
+        Source::Sysfs(event) => sysfs::resolve(event, system),
         // Clocks count the same in both modes; the other events happen in the kernel and would read 0 in user mode.
         Source::Software(event) => Ok(Attributes {
             pmu: SOFTWARE,

@@ -1,5 +1,7 @@
 //! What a refused event means, and what to do about it.
 
+use record::Reason;
+
 use super::system::Errno;
 
 /// In which mode an event counts: the mode decides which permission it needs.
@@ -12,34 +14,44 @@ pub(super) enum EventMode {
 }
 
 /// Why an event could not be opened.
-pub(super) fn explain(Errno(code): Errno, mode: EventMode, paranoid: Option<i64>) -> String {
+pub(super) fn explain(Errno(code): Errno, mode: EventMode, paranoid: Option<i64>) -> Reason {
     let level = paranoid.map_or_else(|| "unknown".to_owned(), |level| level.to_string());
     // Level 2 allows everybody to count in user mode, level 1 in kernel mode too.
     let enough = if mode == EventMode::Kernel { 1 } else { 2 };
     match code {
-        libc::ENOENT | libc::EOPNOTSUPP | libc::ENODEV | libc::ENXIO => {
-            "this machine has no such hardware event (a virtual machine without a PMU, or a processor without the event): measure on bare metal, or let the hypervisor pass the PMU through".to_owned()
-        }
+        libc::ENOENT | libc::EOPNOTSUPP | libc::ENODEV | libc::ENXIO => Reason::new(
+            "this machine has no such hardware event (a virtual machine without a PMU, or a processor without the event): measure on bare metal, or let the hypervisor pass the PMU through",
+        ),
         libc::EACCES | libc::EPERM if paranoid.is_some_and(|level| level <= enough) => {
-            format!("perf_event_open is refused although perf_event_paranoid = {level} allows it, probably by a container's seccomp filter: allow the call or run outside the container")
+            reason!(
+                "perf_event_open is refused although perf_event_paranoid = {level} allows it, probably by a container's seccomp filter: allow the call or run outside the container"
+            )
         }
         libc::EACCES | libc::EPERM if mode == EventMode::Kernel => {
-            format!("perf_event_paranoid = {level} forbids counting in the kernel, where this event happens (a count in user mode would be 0): `sudo sysctl kernel.perf_event_paranoid=1`, or give the binary CAP_PERFMON; the faults and switches of getrusage need no permission")
+            reason!(
+                "perf_event_paranoid = {level} forbids counting in the kernel, where this event happens (a count in user mode would be 0): `sudo sysctl kernel.perf_event_paranoid=1`, or give the binary CAP_PERFMON; the faults and switches of getrusage need no permission"
+            )
         }
         libc::EACCES | libc::EPERM => {
-            format!("perf_event_paranoid = {level} forbids counting: `sudo sysctl kernel.perf_event_paranoid=2`, or give the binary CAP_PERFMON")
+            reason!(
+                "perf_event_paranoid = {level} forbids counting: `sudo sysctl kernel.perf_event_paranoid=2`, or give the binary CAP_PERFMON"
+            )
         }
-        libc::ENOSYS => "perf_event_open does not exist: the kernel lacks CONFIG_PERF_EVENTS, or a container's seccomp filter hides it".to_owned(),
-        libc::EMFILE | libc::ENFILE => "too many open files: raise `ulimit -n`".to_owned(),
-        libc::EINVAL => "the kernel rejects this event (EINVAL): name others with --counters".to_owned(),
-        libc::ENOSPC | libc::EBUSY => "another profiler uses the processor's counters: end it, or name fewer with --counters".to_owned(),
-        code => format!("perf_event_open failed: {}", std::io::Error::from_raw_os_error(code)),
+        libc::ENOSYS => Reason::new(
+            "perf_event_open does not exist: the kernel lacks CONFIG_PERF_EVENTS, or a container's seccomp filter hides it",
+        ),
+        libc::EMFILE | libc::ENFILE => Reason::new("too many open files: raise `ulimit -n`"),
+        libc::EINVAL => Reason::new("the kernel rejects this event (EINVAL): name others with --counters"),
+        libc::ENOSPC | libc::EBUSY => {
+            Reason::new("another profiler uses the processor's counters: end it, or name fewer with --counters")
+        }
+        code => reason!("perf_event_open failed: {}", std::io::Error::from_raw_os_error(code)),
     }
 }
 
 /// Why an open group could not be switched on.
-pub(super) fn explain_switch(Errno(code): Errno) -> String {
-    format!("the counter opened but could not be enabled: {}", std::io::Error::from_raw_os_error(code))
+pub(super) fn explain_switch(Errno(code): Errno) -> Reason {
+    reason!("the counter opened but could not be enabled: {}", std::io::Error::from_raw_os_error(code))
 }
 
 #[cfg(test)]
@@ -48,7 +60,7 @@ mod tests {
 
     #[test]
     fn each_refusal_has_its_advice() {
-        let text = |code, level| explain(Errno(code), EventMode::User, level);
+        let text = |code, level| explain(Errno(code), EventMode::User, level).to_string();
         assert!(text(libc::ENOENT, Some(2)).contains("without a PMU"));
         assert!(text(libc::EOPNOTSUPP, None).contains("bare metal"));
         assert!(
@@ -65,7 +77,7 @@ mod tests {
 
     #[test]
     fn events_of_the_kernel_need_another_permission() {
-        let text = |level| explain(Errno(libc::EACCES), EventMode::Kernel, Some(level));
+        let text = |level| explain(Errno(libc::EACCES), EventMode::Kernel, Some(level)).to_string();
         assert!(text(2).contains("perf_event_paranoid=1") && text(2).contains("would be 0"));
         assert!(text(1).contains("seccomp"));
     }

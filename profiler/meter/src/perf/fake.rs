@@ -81,8 +81,8 @@ impl FakePmu {
         fake
     }
 
-    pub(crate) fn with_file(self, place: &str, text: &str) -> Self {
-        self.0.borrow_mut().files.insert(format!("{DEVICES}{place}"), text.to_owned());
+    pub(crate) fn with_file(self, path: &str, text: &str) -> Self {
+        self.0.borrow_mut().files.insert(format!("{DEVICES}{path}"), text.to_owned());
         self
     }
 
@@ -138,14 +138,14 @@ impl PerfSystem for FakePmu {
         if !event.exclude_kernel && !state.privileged {
             return Err(Errno(libc::EACCES));
         }
-        let place = state.events.len();
-        let leader = leader.map_or(place, |handle| handle.0);
+        let index = state.events.len();
+        let leader = leader.map_or(index, |handle| handle.0);
         let needs = usize::from(matches!(event.pmu, HARDWARE | CACHE) || event.pmu > SOFTWARE);
         if state.on_processor(leader) + needs > state.registers {
             return Err(Errno(libc::EINVAL));
         }
         state.events.push(Some(OpenEvent { event: *event, leader, on: false, enabled: 0, running: 0, value: 0 }));
-        Ok(EventHandle(place))
+        Ok(EventHandle(index))
     }
 
     fn switch(&mut self, leader: EventHandle, on: bool) -> Result<(), Errno> {

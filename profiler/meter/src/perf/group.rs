@@ -126,8 +126,8 @@ impl Group {
             sum.values.iter_mut().zip(words.values).for_each(|(sum, value)| *sum = sum.wrapping_add(value));
         }
         for (member, &raw) in self.members.iter().zip(&sum.values) {
-            let place = counters.iter().position(|counter| std::ptr::eq(*counter, member.counter));
-            if let Some(value) = place.and_then(|place| reading.counters.get_mut(place)) {
+            let index = counters.iter().position(|counter| std::ptr::eq(*counter, member.counter));
+            if let Some(value) = index.and_then(|index| reading.counters.get_mut(index)) {
                 *value = CounterReading {
                     value: raw,
                     enabled: sum.enabled,

@@ -79,17 +79,17 @@ impl PerfCounters {
     }
 
     /// Closes everything; `absent` gets this reason for each event.
-    pub(crate) fn close_all(&mut self, reason: &str, absent: &mut Reasons) {
+    pub(crate) fn close_all(&mut self, reason: &Reason, absent: &mut Reasons) {
         for mut set in std::mem::take(&mut self.sets) {
-            absent.extend(set.members.iter().map(|member| (member.counter.name.to_owned(), reason.to_owned())));
+            absent.extend(set.members.iter().map(|member| (member.counter.name.to_owned(), reason.to_string())));
             set.close(self.system.as_mut());
         }
         self.close_kernel_events(reason, absent);
     }
 
-    fn close_kernel_events(&mut self, reason: &str, absent: &mut Reasons) {
+    fn close_kernel_events(&mut self, reason: &Reason, absent: &mut Reasons) {
         absent.extend(
-            self.kernel_events.members.iter().map(|member| (member.counter.name.to_owned(), reason.to_owned())),
+            self.kernel_events.members.iter().map(|member| (member.counter.name.to_owned(), reason.to_string())),
         );
         self.kernel_events.close(self.system.as_mut());
     }
@@ -117,7 +117,7 @@ impl PerfCounters {
             .map_or(Ok(()), |old| old.switch(system, false))
             .and_then(|()| self.sets.get(set).map_or(Ok(()), |new| new.switch(system, true)));
         self.active = set;
-        switched.map_err(|error| explain::explain_switch(error).into())
+        switched.map_err(explain::explain_switch)
     }
 
     /// Whether a counter is counted now: it is not an event, or belongs to the active set or to the kernel.

@@ -12,9 +12,9 @@ use record::Reason;
 const DEVICES: &str = "/sys/bus/event_source/devices";
 
 /// The attributes of an event `PMU/TERMS/`.
-pub(super) fn resolve(place: &str, system: &dyn PerfSystem) -> Result<Attributes, Reason> {
+pub(super) fn resolve(event: &str, system: &dyn PerfSystem) -> Result<Attributes, Reason> {
     let (pmu, terms) =
-        split_sysfs_event(place).ok_or_else(|| reason!("`{place}` is not of the form PMU/TERM=VALUE,.../"))?;
+        split_sysfs_event(event).ok_or_else(|| reason!("`{event}` is not of the form PMU/TERM=VALUE,.../"))?;
     let devices = system.list(DEVICES).map_err(|_| reason!("{DEVICES} cannot be read: this system lists no PMUs"))?;
     if !devices.iter().any(|device| device == pmu) {
         return Err(reason!("this machine has no PMU `{pmu}`; it has: {}", devices.join(", ")));
@@ -49,14 +49,14 @@ fn apply(term: &str, pmu: &str, system: &dyn PerfSystem, event: &mut Attributes,
         "config2" => "config2:0-63".to_owned(),
         name => system.text(&format!("{DEVICES}/{pmu}/format/{name}")).map_err(|_| unknown(name, pmu, system))?,
     };
-    place(field.trim(), value, event)
+    set_bits(field.trim(), value, event)
         .ok_or_else(|| reason!("PMU `{pmu}`: {value:#x} does not fit into `{name}`, whose format is {}", field.trim()))
 }
 
-fn unknown(name: &str, pmu: &str, system: &dyn PerfSystem) -> String {
+fn unknown(name: &str, pmu: &str, system: &dyn PerfSystem) -> Reason {
     let list = |folder: &str| system.list(&format!("{DEVICES}/{pmu}/{folder}")).unwrap_or_default();
     let (fields, events) = (list("format"), list("events"));
-    format!("PMU `{pmu}` has no `{name}`; its fields: {}; its events: {}", fields.join(", "), events.join(", "))
+    reason!("PMU `{pmu}` has no `{name}`; its fields: {}; its events: {}", fields.join(", "), events.join(", "))
 }
 
 /// Decimal, or hexadecimal with `0x`.
@@ -65,7 +65,7 @@ fn number(text: &str) -> Option<u64> {
 }
 
 /// Writes the bits of a value, lowest first, to the bits that the field lists: `config:0-7,32-35`, single bits without a dash.
-fn place(field: &str, value: u64, event: &mut Attributes) -> Option<()> {
+fn set_bits(field: &str, value: u64, event: &mut Attributes) -> Option<()> {
     let (word, ranges) = field.split_once(':')?;
     let word = match word {
         "config" => &mut event.config,
@@ -107,7 +107,7 @@ mod tests {
 
     #[test]
     fn terms_are_encoded_as_the_format_says() {
-        let of = |place| resolve(place, &machine());
+        let of = |event| resolve(event, &machine());
         assert_eq!(of("cpu/event=0x1c0,umask=0x1,inv/").unwrap().config, 0x1_0080_01c0);
         let loads = of("cpu/mem-loads/").unwrap();
         assert_eq!((loads.pmu, loads.config, loads.config1, loads.exclude_kernel), (4, 0x1cd, 3, true));
@@ -116,7 +116,7 @@ mod tests {
 
     #[test]
     fn what_a_machine_lacks_is_named() {
-        let of = |place| resolve(place, &machine()).unwrap_err().to_string();
+        let of = |event| resolve(event, &machine()).unwrap_err().to_string();
         assert_eq!(of("gpu/event=1/"), "this machine has no PMU `gpu`; it has: cpu, uncore_imc");
         assert!(
             of("cpu/umsk=1/")

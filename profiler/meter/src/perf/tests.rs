@@ -42,9 +42,9 @@ fn one_group_is_read_at_once() {
     let reads = fake.0.borrow().reads;
     let tally = counted(&mut perf, &wanted);
     assert_eq!(fake.0.borrow().reads, reads + 2, "one system call a reading");
-    for (place, counter) in wanted.iter().enumerate() {
-        let value = tally.value(place, counter).unwrap();
-        assert!((value.value - 100_000.0 * (place + 1) as f64).abs() < 1e-9, "{} {value:?}", counter.name);
+    for (index, counter) in wanted.iter().enumerate() {
+        let value = tally.value(index, counter).unwrap();
+        assert!((value.value - 100_000.0 * (index + 1) as f64).abs() < 1e-9, "{} {value:?}", counter.name);
         assert!((value.counted_share - 1.0).abs() < 1e-12);
     }
 }
