@@ -1,4 +1,4 @@
-//! What the samples show.
+//! Warnings that follow from the samples.
 
 use std::collections::BTreeSet;
 
@@ -14,18 +14,18 @@ use statistics::{median, percentile};
 const OTHERS: f64 = 0.1;
 /// A pass's latency over the clean pass's.
 const PROBE: f64 = 1.1;
-/// Time between the phases over the latency: more than this is work that has no name.
+/// Time between the phases over the latency: above this, work is missing in the phases.
 const OTHER: f64 = 0.01;
-/// Latency of the last rounds over the first: heat, or somebody else.
+/// Latency of the last rounds over the first: above this it is heat, or another program.
 const DRIFT: f64 = 1.1;
-/// Probed bandwidth against the ceiling that is kept: more than drift alone explains.
+/// Relative difference of the probed bandwidth from the stored ceiling: more than drift alone explains.
 const CEILING: f64 = 0.25;
-/// Nats between two tokens that may change places without a fault: sums in another order round differently.
+/// The difference in nats up to which two tokens may change places: sums in another order round differently.
 const TIE: f32 = 1e-3;
 /// (largest - smallest) / median of a case's latencies.
 const SPREAD: f64 = 0.25;
 
-/// What the samples show.
+/// The warnings that follow from the samples. `probes` are the probe effects of the cases.
 #[must_use]
 pub fn after(file: &RunFile, probes: &[ProbeEffect]) -> Vec<Warning> {
     let mut found = Vec::new();
@@ -58,7 +58,7 @@ pub fn after(file: &RunFile, probes: &[ProbeEffect]) -> Vec<Warning> {
         found.push(Warning::Disturbed(disturbances));
     }
     if file.plan.virtual_time {
-        // Nothing that follows can be told of a clock that does not run by itself.
+        // The warnings below need real time.
         found.push(Warning::VirtualTime);
         return found;
     }
@@ -95,28 +95,28 @@ fn differs(file: &RunFile, drift: &Drift) -> Option<Warning> {
     ((ratio - 1.0).abs() > CEILING).then_some(Warning::CeilingsDiffer(drift.threads, ratio))
 }
 
-/// How many samples that count lie above a limit, and the largest of them.
+/// The number of samples above a limit, and the largest value.
 fn above(file: &RunFile, value: fn(&Sample) -> Option<f64>, limit: f64) -> (usize, f64) {
     let over: Vec<f64> =
         file.cases.iter().flat_map(Case::clean_samples).filter_map(value).filter(|&share| share > limit).collect();
     (over.len(), over.iter().copied().fold(0.0, f64::max))
 }
 
-/// Different outputs among the samples of a case; with other digits in front of each prompt they may differ.
+/// The number of different outputs among the samples of a case. Samples with a nonce before the prompt may differ and do not count.
 fn outputs(case: &Case) -> usize {
     let same_prompt = |sample: &&Sample| sample.server.as_ref().is_none_or(|server| !server.nonce);
     let samples = case.clean_samples().chain(&case.stepped).chain(&case.traced).filter(same_prompt);
     samples.filter_map(|sample| sample.output_sha256.as_deref()).collect::<BTreeSet<_>>().len()
 }
 
-/// The cases of whose output a token is not the likeliest one of the engine's own steps there.
+/// The cases with an output token that is not the most likely one of the engine's steps.
 fn steps_differ(cases: &[Case]) -> Option<Warning> {
     let found: Vec<(&Case, usize)> = cases.iter().filter_map(|case| Some((case, differs_at(case)?))).collect();
     let (first, token) = found.first()?;
     Some(Warning::StepsDiffer(found.len(), first.id.clone(), *token))
 }
 
-/// The first such output token, counted from 1. A token that is not among those that were kept is far behind, too.
+/// The first such output token, counted from 1. A token that is not listed counts as unlikely.
 fn differs_at(case: &Case) -> Option<usize> {
     let output = case.output.as_ref()?;
     let mut tokens = output.token_ids.iter().zip(&output.top_logprobs);
@@ -131,14 +131,13 @@ fn spread(case: &Case) -> Option<f64> {
     Some((percentile(&latencies, 100.0)? - percentile(&latencies, 0.0)?) / middle)
 }
 
-/// Median share of a case's latency that lies between the phases.
+/// Median share of the latency of a case that is between the phases.
 fn between(case: &Case) -> Option<f64> {
     let share = |sample: &Sample| Some(sample.other_s? / sample.latency_s.filter(|&latency| latency > 0.0)?);
     median(&case.clean_samples().filter_map(share).collect::<Vec<f64>>())
 }
 
-/// Change of the seconds per token from the warm-up request before the last to the last one, over the earlier one; of cases
-/// whose warm-up went on to its limit.
+/// The relative change of the seconds per token between the last two warm-up requests, for cases whose warm-up reached its limit.
 fn unsteady(case: &Case) -> Option<f64> {
     let paces: Vec<f64> = case.samples.iter().filter(|sample| sample.warmup).filter_map(Sample::pace).collect();
     let [.., earlier, last] = paces.as_slice() else { return None };
@@ -163,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_that_the_steps_would_not_choose_is_told() {
+    fn a_token_that_the_steps_would_not_choose_has_a_warning() {
         let top = |logprobs: [f32; 2]| TopLogprobs { ids: vec![7, 8], logprobs: logprobs.into() };
         let of = |id: &str, token_ids: Vec<u32>| {
             let top_logprobs = vec![top([-0.1, -3.0]), top([-0.7, -0.700_5]), top([-0.1, -3.0])];
@@ -176,7 +175,7 @@ mod tests {
         assert_eq!(differs_at(&of("a", vec![9, 7, 7])), Some(1), "not among those that were kept");
         assert_eq!(differs_at(&case("a", Vec::new())), None);
         let found = steps_differ(&[of("a", vec![7, 7, 7]), of("b", vec![7, 8, 8]), of("c", vec![8, 7, 7])]).unwrap();
-        insta::assert_snapshot!(found.text(), @"the engine's own pace and its steps differ in 2 of the cases: in b, output token 3 is not the one that its steps hold likeliest, so the stepped pass may be other work than the clean one; look at output.top_logprobs in run.json, and tell the engine's authors");
+        insta::assert_snapshot!(found.text(), @"the engine's own loop and its steps differ in 2 of the cases: in b, output token 3 is not the most likely one of the steps, so the stepped pass may do other work than the clean pass; check output.top_logprobs in run.json, and report it to the engine's authors");
     }
 
     fn probed(threads: usize, rate: f64) -> CeilingProbe {
@@ -184,14 +183,14 @@ mod tests {
     }
 
     #[test]
-    fn a_drift_of_the_bandwidth_is_told_with_advice() {
+    fn a_drift_of_the_bandwidth_has_a_warning_with_advice() {
         let drift = drift(&[probed(2, 40e9), probed(2, 30e9)])[0];
         let text = Warning::BandwidthDrift(drift).text();
         assert!(text.contains("2 threads") && text.contains("0.75 times") && text.contains("run again"), "{text}");
     }
 
     #[test]
-    fn cases_that_share_a_trouble_share_a_warning() {
+    fn cases_with_the_same_problem_share_a_warning() {
         let sample =
             |latency: f64| Sample { latency_s: Some(latency), other_s: Some(0.02 * latency), ..Sample::default() };
         let wide = |id: &str, most: f64| case(id, vec![sample(1.0), sample(1.0), sample(most)]);
@@ -205,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn a_warm_up_that_ends_unsteady_is_told() {
+    fn a_warm_up_that_ends_unsteady_has_a_warning() {
         let warm = |latency: f64| Sample {
             warmup: true,
             latency_s: Some(latency),
@@ -218,11 +217,11 @@ mod tests {
         let file = RunFile { cases: vec![of(&[4.0, 3.0, 2.0, 1.5])], ..RunFile::default() };
         let found = after(&file, &[]);
         let text = found.iter().find(|warning| matches!(warning, Warning::Unsteady(..))).map(Warning::text);
-        insta::assert_snapshot!(text.unwrap(), @"warm-up ended at its limit in 1 of the cases while requests still changed, most in c: by 25 % from the one before to the last; give more warm-up requests (--warmup), and look whether something else is running");
-        let told = RunFile { plan: record::plan::PlanFile { warmup: Some(3), ..file.plan.clone() }, ..file };
+        insta::assert_snapshot!(text.unwrap(), @"warm-up reached its limit in 1 of the cases before the latency was steady, most in c: the last request differs by 25 % from the one before; use more warm-up requests (--warmup), and check whether other programs are running");
+        let requested = RunFile { plan: record::plan::PlanFile { warmup: Some(3), ..file.plan.clone() }, ..file };
         assert!(
-            !after(&told, &[]).iter().any(|warning| matches!(warning, Warning::Unsteady(..))),
-            "so many were asked for"
+            !after(&requested, &[]).iter().any(|warning| matches!(warning, Warning::Unsteady(..))),
+            "the number was requested"
         );
     }
 }

@@ -1,15 +1,15 @@
-//! What is known before anything is measured.
+//! Warnings that are known before the measurements.
 
 use super::{STEAL, Warning};
 use record::Tool;
 use record::environment::{Environment, missing_in_build};
 
-/// Tasks per processor that ran before anything was started: above this somebody else is at work.
+/// Tasks per hardware thread before the run: above this other programs are running.
 const LOAD_PER_THREAD: f64 = 0.5;
 /// Share of the processor time in use just before the run.
 const BUSY: f64 = 0.2;
 
-/// What is known before anything is measured. `threads` are the thread counts that were asked for.
+/// The warnings that are known before the measurements. `threads` are the requested thread counts.
 pub fn before(environment: &Environment, tool: &Tool, threads: &[usize]) -> Vec<Warning> {
     let (processor, state) = (&environment.processor, &environment.state);
     let mut found = Vec::new();
@@ -58,12 +58,12 @@ pub fn before(environment: &Environment, tool: &Tool, threads: &[usize]) -> Vec<
     found
 }
 
-/// With hardware-managed frequencies "powersave" is the ordinary mode; then turbo can be seen at Intel's driver.
+/// With hardware-managed frequencies "powersave" is the normal mode; Intel's driver then reports turbo.
 fn is_hardware_managed(environment: &Environment) -> bool {
     environment.processor.turbo.is_some() && environment.processor.governor.as_deref() == Some("powersave")
 }
 
-/// Thermal throttle events since the environment was read; `None` where there were none, or where they cannot be seen.
+/// Thermal throttle events since the environment was read; `None` where there were none or they are not reported.
 #[must_use]
 pub fn throttled(before: &Environment, now: Option<u64>) -> Option<Warning> {
     let events = now?.saturating_sub(before.processor.throttle_events?);
@@ -112,12 +112,12 @@ mod tests {
     }
 
     #[test]
-    fn heat_during_the_run_is_told() {
+    fn throttling_during_the_run_has_a_warning() {
         let environment = quiet();
         assert_eq!(throttled(&environment, Some(3)), Some(Warning::Throttled(3)));
         assert_eq!(throttled(&environment, Some(0)), None);
         assert_eq!(throttled(&environment, None), None);
-        assert_eq!(throttled(&Environment::default(), Some(3)), None, "it was not seen before");
-        insta::assert_snapshot!(Warning::Throttled(3).text(), @"the processor was slowed down by heat 3 times during the run: late rounds are slower than early ones; improve the cooling, let it cool down, and run again");
+        assert_eq!(throttled(&Environment::default(), Some(3)), None, "it was not read before the run");
+        insta::assert_snapshot!(Warning::Throttled(3).text(), @"the processor was throttled by heat 3 times during the run: late rounds are slower than early ones; improve the cooling, let the machine cool down, and run again");
     }
 }

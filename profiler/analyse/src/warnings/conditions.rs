@@ -1,22 +1,23 @@
-//! What the machine's conditions before, between and after the rounds show: heat, frequencies, settings, control groups, pressure.
+//! Warnings that follow from the machine's conditions before, between and after the rounds: heat, frequencies, settings, control
+//! groups, pressure.
 
 use super::Warning;
 use super::worst::worst;
 use record::environment::Conditions;
 use record::{Case, MemoryFile, RunFile, Sample};
 
-/// Time that was lost over a sample's latency: less is within the noise of a quiet machine.
+/// Lost time over the latency of a sample: less is within the noise of a quiet machine.
 const LOST: f64 = 0.01;
 /// Degrees below the critical temperature at which processors slow down (Intel and AMD begin 5 to 10 K below it).
 const NEAR_LIMIT: f64 = 5.0;
 /// Lowest over highest frequency at the end of a case's requests: turbo steps of neighbouring requests stay above it.
 const SLOWED: f64 = 0.85;
-/// Bytes of files that were dropped and read again: less happens on any machine.
+/// Bytes of files that were evicted and read again: less happens on any machine.
 const REFAULTS: u64 = 16 << 20;
 /// Share of the model on memory nodes where no thread ran.
 const REMOTE: f64 = 0.2;
 
-/// Everything that follows from the conditions and from what held samples up.
+/// All warnings of this module.
 pub(super) fn warnings(file: &RunFile) -> Vec<Warning> {
     let mut found = Vec::new();
     let lost = |value: fn(&Sample) -> Option<f64>| lost(file, value);
@@ -47,13 +48,13 @@ pub(super) fn warnings(file: &RunFile) -> Vec<Warning> {
     found
 }
 
-/// What changed from the first to the last moment of a run.
+/// Changes from the first to the last conditions of a run.
 fn between(first: &Conditions, last: &Conditions, page: u64) -> Vec<Warning> {
     let mut found = Vec::new();
     let grown = |value: fn(&Conditions) -> Option<u64>| {
         Some(value(last)?.saturating_sub(value(first)?)).filter(|&grown| grown > 0)
     };
-    // Cores that slowed down are told from the environment; a package may slow down without them.
+    // Throttled cores have a warning of their own; a package may be throttled without them.
     if grown(|at| at.heat.core_throttles).is_none() {
         found.extend(grown(|at| at.heat.package_throttles).map(Warning::PackageThrottled));
     }
@@ -80,7 +81,7 @@ fn between(first: &Conditions, last: &Conditions, page: u64) -> Vec<Warning> {
     found
 }
 
-/// Clean samples that lost more than their share to something: how many, seconds of all of them, largest share of a latency.
+/// Clean samples with a loss above the limit: their number, the seconds of all of them, the largest share of a latency.
 fn lost(file: &RunFile, value: fn(&Sample) -> Option<f64>) -> Option<(usize, f64, f64)> {
     let shares = file.cases.iter().flat_map(Case::clean_samples).filter_map(|sample| {
         let (seconds, latency) = (value(sample)?, sample.latency_s.filter(|&latency| latency > 0.0)?);
@@ -109,7 +110,7 @@ fn remote(memory: &MemoryFile) -> Option<f64> {
     (all > 0.0).then(|| bytes(&mut memory.nodes.iter().filter(|node| node.threads == 0)) / all)
 }
 
-/// A moment at which the processor was near its limit.
+/// Temperature and critical temperature, where they are close.
 fn hot(at: &Conditions) -> Option<(f64, f64)> {
     let (degrees, limit) = (at.heat.processor_celsius?, at.heat.limit_celsius?);
     (degrees > limit - NEAR_LIMIT).then_some((degrees, limit))

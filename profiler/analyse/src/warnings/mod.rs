@@ -1,7 +1,7 @@
 //! What may disturb the numbers, and what to do about it.
 //!
-//! Some of it is known before a run ([`before()`]), some only from its samples ([`after()`]). Each threshold stands where it is
-//! used, with its reason; each text has its advice.
+//! Some warnings are known before a run ([`before()`]), some only from its samples ([`after()`]). Each threshold is defined where it is
+//! used, with its reason. Each text has its advice.
 
 mod after;
 mod before;
@@ -33,18 +33,18 @@ pub fn texts(file: &RunFile, probes: &[ProbeEffect]) -> Vec<String> {
 /// Share of the processor time that the hypervisor took away.
 const STEAL: f64 = 0.01;
 
-/// One thing that may disturb the numbers.
+/// Something that may disturb the numbers.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Warning {
     /// The program was not optimised.
     DebugBuild,
     /// The processor has features that the build could not use.
     FeaturesMissing(Vec<String>),
-    /// Something else was running: load of the last minute, processors.
+    /// Other programs were running: load of the last minute, hardware threads.
     Load(f64, usize),
-    /// Something else was using the processors just before the run: share.
+    /// Other programs used the processors just before the run: share.
     Busy(f64),
-    /// The hypervisor took time away before the run: share.
+    /// The hypervisor took processor time before the run: share.
     StealBefore(f64),
     /// The governor lowers the frequency: its name.
     Governor(String),
@@ -54,69 +54,69 @@ pub enum Warning {
     SwapInUse(u64),
     /// More threads than the process may use at once: asked for, usable.
     Oversubscribed(usize, usize),
-    /// The machine runs on its battery.
+    /// The machine runs on battery.
     Battery,
-    /// More processors' worth of threads than a control group grants: limit.
+    /// More threads than the processors that a control group allows: limit.
     ProcessorLimit(f64),
-    /// A virtual machine: hardware counters, frequencies and neighbours cannot be seen.
+    /// A virtual machine: hardware counters, frequencies and other guests are not visible.
     Virtual(Option<String>),
-    /// Whether the processor was throttled cannot be seen.
+    /// Thermal throttling is not reported.
     ThrottlingUnknown,
-    /// The processor was slowed down by heat during the run: so many times.
+    /// The processor was throttled by heat during the run: number of events.
     Throttled(u64),
-    /// Whole packages were, though no core was: so many times.
+    /// The package was throttled, but no core: number of events.
     PackageThrottled(u64),
-    /// The processor came near its critical temperature: degrees Celsius, the critical ones.
+    /// The processor came close to its critical temperature: degrees Celsius, critical degrees.
     Hot(f64, f64),
-    /// Processors ran slower during some requests than during others: cases, the worst of them, its fall as a share.
+    /// The frequency fell between requests: cases, the worst of them, its fall as a share.
     FrequencyFell(usize, String, f64),
-    /// Hardware-managed frequencies prefer to save energy: the preference.
+    /// The energy preference of hardware-managed frequencies: its name.
     Preference(String),
     /// A setting changed during the run: its name, before, now.
     SettingChanged(&'static str, String, String),
-    /// A control group stopped the engine: samples, seconds, largest share of a latency.
+    /// A control group throttled the engine: samples, seconds, largest share of a latency.
     GroupThrottled(usize, f64, f64),
     /// Tasks waited for memory: samples, seconds, largest share of a latency.
     MemoryPressure(usize, f64, f64),
     /// Tasks waited for storage: samples, seconds, largest share of a latency.
     StoragePressure(usize, f64, f64),
-    /// The control group dropped files for want of memory and read them again: bytes.
+    /// Files were evicted from memory and read again: bytes.
     Refaults(u64),
-    /// The model lies on memory nodes where no thread runs: cases, the worst of them, share of its pages.
+    /// The model is on memory nodes where no thread runs: cases, the worst of them, share of its pages.
     RemoteMemory(usize, String, f64),
     /// A library is loaded into every process: its name.
     Preload(String),
-    /// Samples of one case gave different outputs: the case.
+    /// Samples of one case have different outputs: the case.
     OutputDiffers(String),
-    /// The steps hold another token likelier than the one that came out: cases, the first of them, its output token from 1.
+    /// An output token is not the most likely one of the steps: cases, the first of them, its output token from 1.
     StepsDiffer(usize, String, usize),
-    /// The instruments slowed a pass down: its name, ratio (median over the cases).
+    /// The instruments slowed a pass down: the pass, ratio (median over the cases).
     ProbeEffect(Pass, f64),
-    /// A pass was faster with its instruments than without: its name, ratio (median over the cases).
+    /// A pass was faster with its instruments than without: the pass, ratio (median over the cases).
     ProbeNoise(Pass, f64),
-    /// The hypervisor took time away during samples: samples, largest share.
+    /// The hypervisor took processor time during samples: samples, largest share.
     Steal(usize, f64),
-    /// Other processes took time during samples: samples, largest share.
+    /// Other processes took processor time during samples: samples, largest share.
     Others(usize, f64),
     /// Requests were disturbed, and their blocks were measured again.
     Disturbed(Disturbances),
     /// The last rounds were slower or faster than the first: ratio (median over the cases).
     Drift(f64),
-    /// Latencies spread widely: cases, the worst of them, its (max - min) / median.
+    /// Latencies vary widely: cases, the worst of them, its (max - min) / median.
     Spread(usize, String, f64),
-    /// Warm-up ended at its limit with requests that still changed: cases, the worst of them, its last change.
+    /// Warm-up reached its limit before requests were steady: cases, the worst of them, its last change.
     Unsteady(usize, String, f64),
-    /// Time between the phases is large: cases, the worst of them, its share of the latency.
+    /// Much time is between the phases: cases, the worst of them, its share of the latency.
     OtherTime(usize, String, f64),
-    /// The memory bandwidth moved during the run.
+    /// The memory bandwidth drifted during the run.
     BandwidthDrift(Drift),
-    /// The ceilings that are kept differ from what was probed: threads, probed / kept.
+    /// The stored ceilings differ from the probes: threads, probed / stored.
     CeilingsDiffer(usize, f64),
-    /// Numbers rest on random weights: the models.
+    /// The weights are random: the models.
     Synthetic(Vec<String>),
-    /// Time was virtual: the numbers say nothing about a machine.
+    /// Time was virtual: the numbers are not those of a machine.
     VirtualTime,
-    /// Cases did not end well: how many, of how many.
+    /// Cases failed: their number, and that of all cases.
     Failures(usize, usize),
     /// The run was interrupted.
     Interrupted,
