@@ -27,8 +27,11 @@ pub fn numa_placement(root: &Root, files: &[String]) -> Result<Vec<MemoryNodeRow
         add_mapping(&mut nodes, line, files);
     }
     for thread in root.names("/proc/self/task")? {
-        let stat = root.text(&format!("/proc/self/task/{thread}/stat")).unwrap_or_default();
-        let Some(processor) = last_processor(&stat) else { continue };
+        // A thread that ended meanwhile runs nowhere.
+        let Ok(stat) = root.text(&format!("/proc/self/task/{thread}/stat")) else { continue };
+        let Some(processor) = last_processor(&stat) else {
+            return Err(reason!("/proc/self/task/{thread}/stat: has no processor"));
+        };
         let node = processors.iter().find(|(_, list)| list.contains(&processor)).map(|(node, _)| *node);
         if let Some(row) = node.and_then(|node| nodes.get_mut(&node)) {
             row.threads += 1;
@@ -60,7 +63,8 @@ fn add_mapping(nodes: &mut BTreeMap<u32, MemoryNodeRow>, line: &str, files: &[St
 fn processors_of_nodes(root: &Root) -> Result<BTreeMap<u32, Vec<u32>>, Reason> {
     let names = root.names(NODES)?;
     let nodes = names.iter().filter_map(|name| name.strip_prefix("node")?.parse::<u32>().ok());
-    Ok(nodes.map(|node| (node, list(&root.text(&format!("{NODES}/node{node}/cpulist")).unwrap_or_default()))).collect())
+    // A node without processors has an empty list.
+    nodes.map(|node| Ok((node, list(&root.text(&format!("{NODES}/node{node}/cpulist"))?)))).collect()
 }
 
 /// `0-3,8` -> 0 1 2 3 8.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use traces::clock;
 
-use super::state::WATCH;
+use super::state::SAMPLING;
 use record::environment::{Cache, CoreKind, Environment, Host, Limits, Memory, Power, Processor, State};
 
 use super::{CpuTimes, noted};
@@ -50,7 +50,7 @@ pub(super) fn sampled(system: &dyn System) -> Environment {
     let mut found = read(system);
     let times = || processor_ticks(system).map(|(busy, total)| CpuTimes { total, idle: total - busy, steal: 0 });
     let busy = times().and_then(|before| {
-        clock::sleep(WATCH);
+        clock::sleep(SAMPLING);
         times()?.busy_share(before).ok_or_else(|| Reason::new("no tick passed during the sampling"))
     });
     let state = &mut found.state;
@@ -223,7 +223,7 @@ fn power(system: &dyn System) -> Power {
 fn state(system: &dyn System) -> State {
     let mut reasons = Reasons::new();
     note_all(&mut reasons, &["steal_since_boot", "steal_now"], NOT_HERE);
-    note_all(&mut reasons, &["busy_now"], "not watched");
+    note_all(&mut reasons, &["busy_now"], "not sampled");
     let load = Answer::<24>::to(system, Question::Load);
     let average = |index: usize| {
         let bits = load.as_ref().map_err(Reason::clone)?.u64(8 * index);

@@ -63,7 +63,7 @@ fn machine() -> Environment {
 fn machine() -> Environment {
     let root = Root::system();
     let mut found = read(&root);
-    state::watch(&root, &mut found.state);
+    state::sample(&root, &mut found.state);
     found
 }
 

@@ -8,7 +8,7 @@ use crate::root::Root;
 use record::{Reason, Reasons};
 
 /// How long load and steal are sampled.
-pub(super) const WATCH: Nanos = Nanos::from_millis(100);
+pub(super) const SAMPLING: Nanos = Nanos::from_millis(100);
 
 /// Processor time by kind, in the kernel's ticks, all processors.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -68,7 +68,7 @@ pub fn read(root: &Root) -> State {
         times.steal_share(CpuTimes::default()).ok_or_else(|| Reason::new("/proc/stat: no time has passed"))
     });
     for field in ["steal_now", "busy_now"] {
-        reasons.insert(field.to_owned(), "not watched".to_owned());
+        reasons.insert(field.to_owned(), "not sampled".to_owned());
     }
     State {
         load_1m: noted(&mut reasons, "load_1m", average(0)),
@@ -82,18 +82,18 @@ pub fn read(root: &Root) -> State {
 
 /// Samples the processors for a tenth of a second.
 #[cfg_attr(target_os = "macos", allow(dead_code, reason = "macOS has its own calls"))]
-pub(super) fn watch(root: &Root, state: &mut State) {
+pub(super) fn sample(root: &Root, state: &mut State) {
     let times = || root.text("/proc/stat").and_then(|text| CpuTimes::parse(&text));
-    let watched = times().and_then(|before| {
-        clock::sleep(WATCH);
+    let sampled = times().and_then(|before| {
+        clock::sleep(SAMPLING);
         Ok((before, times()?))
     });
     let short = || Reason::new("no tick passed during the sampling");
     for field in ["steal_now", "busy_now"] {
         state.reasons.remove(field);
     }
-    let steal = watched.clone().and_then(|(before, after)| after.steal_share(before).ok_or_else(short));
-    let busy = watched.and_then(|(before, after)| after.busy_share(before).ok_or_else(short));
+    let steal = sampled.clone().and_then(|(before, after)| after.steal_share(before).ok_or_else(short));
+    let busy = sampled.and_then(|(before, after)| after.busy_share(before).ok_or_else(short));
     state.steal_now = noted(&mut state.reasons, "steal_now", steal);
     state.busy_now = noted(&mut state.reasons, "busy_now", busy);
 }

@@ -105,7 +105,7 @@ fn number(dictionary: Object, key: &CStr) -> Option<c_int> {
         return None;
     }
     let mut value: c_int = 0;
-    // SAFETY: IOPSKeys.h says that these values are numbers; the place has the size of the type that is asked for.
+    // SAFETY: IOPSKeys.h says that these values are numbers; the buffer has the size of that type.
     let exact = unsafe { CFNumberGetValue(number, INT32, (&raw mut value).cast()) };
     (exact != 0).then_some(value)
 }

@@ -12,7 +12,7 @@ pub(crate) const BYTES_V4: usize = 296;
 /// Bytes before the first word.
 const UUID: usize = 16;
 
-/// A word of the structure, by its place.
+/// A word of the structure, by its index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Field {
     UserTime = 0,
