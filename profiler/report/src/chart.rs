@@ -1,7 +1,7 @@
 //! Charts as data: names, numbers and units. `draw` draws them. Formats without pictures show [`Chart::numbers`], or
 //! [`Chart::summary`] where another table has the numbers.
 
-use super::content::Table;
+use super::table::Table;
 
 /// A chart.
 #[derive(Debug, Clone, PartialEq)]

@@ -3,7 +3,7 @@
 //! Numbers are never broken. A table that is too wide first wraps its columns of text. If it is still too wide, the
 //! columns of numbers that do not fit form another table below, beside the same columns of text.
 
-use super::content::{Align, Table};
+use super::table::{Align, Table};
 
 /// Between two columns.
 const GAP: usize = 2;

@@ -13,6 +13,7 @@ mod layout;
 mod markdown;
 mod page;
 mod sections;
+mod table;
 mod text;
 
 pub use chart::{
@@ -20,10 +21,11 @@ pub use chart::{
     Waterfall, WaterfallStep,
 };
 pub use comparison::{COMPARISON_FORMATS, ComparisonFormat, content as comparison_content};
-pub use content::{Align, Block, Card, CardFigure, Column, Content, Section, Table};
+pub use content::{Block, Card, CardFigure, Content, Section};
 pub use markdown::markdown;
 pub use page::page;
 pub use sections::{ceilings_blocks, condition_properties, content, environment_properties};
+pub use table::{Align, Column, Table};
 pub use text::{TextOptions, text};
 
 use std::path::{Path, PathBuf};

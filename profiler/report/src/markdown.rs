@@ -1,6 +1,7 @@
 //! Markdown as GitHub renders it.
 
-use super::content::{Align, Block, Content, Table};
+use super::content::{Block, Content};
+use super::table::{Align, Table};
 
 /// The report as Markdown.
 pub fn markdown(content: &Content) -> String {

@@ -5,8 +5,9 @@ use std::fmt::Write as _;
 use askama::Template;
 
 use super::chart::Chart;
-use super::content::{Align, Block, Card, Column, Content, Table};
+use super::content::{Block, Card, Content};
 use super::draw::{self, LegendEntry};
+use super::table::{Align, Table};
 
 /// Columns whose cells have at most this many characters are never wrapped.
 const SHORT: usize = 26;

@@ -1,7 +1,8 @@
 //! The format for terminals.
 
-use super::content::{Block, Content, Table};
+use super::content::{Block, Content};
 use super::layout;
+use super::table::Table;
 
 /// The width of the terminal, and whether it shows colours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

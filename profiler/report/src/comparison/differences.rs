@@ -2,7 +2,8 @@
 
 use super::ratio_text::{change, plain};
 use crate::chart::{Bar, Chart, Differences, Figure};
-use crate::content::{Section, Table};
+use crate::content::Section;
+use crate::table::Table;
 use analyse::compare::{Comparability, Comparison, Contrast, FigureRow};
 
 /// The metrics that are drawn.

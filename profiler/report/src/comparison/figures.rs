@@ -2,8 +2,9 @@
 
 use super::headline::{cells, value};
 use super::ratio_text::{change, plain};
-use crate::content::{Section, Table};
+use crate::content::Section;
 use crate::figures::{ABSENT, or_absent};
+use crate::table::Table;
 use analyse::compare::{Comparison, PromptRatio};
 
 pub(super) fn section(found: &Comparison) -> Section {

@@ -1,7 +1,8 @@
 //! The outcome of each gate.
 
 use super::ratio_text::plain;
-use crate::content::{Section, Table};
+use crate::content::Section;
+use crate::table::Table;
 use analyse::compare::{Comparison, Outcome};
 
 pub(super) fn section(found: &Comparison) -> Section {

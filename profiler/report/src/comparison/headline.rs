@@ -1,8 +1,9 @@
 //! Conclusions and the main figures.
 
 use super::ratio_text::{finding, interval, sentence};
-use crate::content::{Block, Section, Table};
+use crate::content::{Block, Section};
 use crate::figures::or_absent;
+use crate::table::Table;
 use analyse::compare::{Comparability, Comparison, Contrast, FigureRow};
 use record::figures::significant;
 

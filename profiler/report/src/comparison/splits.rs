@@ -1,8 +1,9 @@
 //! Which parts make up a difference: waterfall charts with their numbers.
 
 use crate::chart::{Chart, Figure, Waterfall, WaterfallStep};
-use crate::content::{Section, Table};
+use crate::content::Section;
 use crate::figures::{or_absent, percent};
+use crate::table::Table;
 use analyse::compare::{Comparability, Comparison, Contrast, Split};
 use record::figures::milliseconds;
 

@@ -1,7 +1,8 @@
 //! Other differences between two runs, and changes of the machine's ceilings.
 
 use super::ratio_text::change;
-use crate::content::{Section, Table};
+use crate::content::Section;
+use crate::table::Table;
 use analyse::compare::Comparison;
 
 pub(super) fn section(found: &Comparison) -> Section {

@@ -1,7 +1,8 @@
 //! Whether both sides did the same work: agreement of answers and probabilities, and every check.
 
-use crate::content::{Section, Table};
+use crate::content::Section;
 use crate::figures::{ABSENT, count, percent};
+use crate::table::Table;
 use analyse::compare::{Comparison, Contrast, NEAR_TIE, ProbabilityDistance};
 use record::figures::significant;
 

@@ -1,8 +1,9 @@
 //! The state of the machine during the run: frequencies, heat, control groups, pressure.
 
 use super::RunView;
-use crate::content::{Section, Table};
+use crate::content::Section;
 use crate::figures::{ABSENT, megabytes};
+use crate::table::Table;
 use record::environment::Conditions;
 use record::figures::significant;
 

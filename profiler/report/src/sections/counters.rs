@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::RunView;
-use crate::content::{Block, Section, Table};
+use crate::content::{Block, Section};
 use crate::figures::ABSENT;
+use crate::table::Table;
 use record::figures::{milliseconds, significant};
 use record::{OpCounters, PhaseRow, Summary};
 use statistics::mean;

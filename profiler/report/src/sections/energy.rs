@@ -1,8 +1,9 @@
 //! Energy of the machine per request and per token, where it has energy counters.
 
 use super::RunView;
-use crate::content::{Section, Table};
+use crate::content::Section;
 use crate::figures::ABSENT;
+use crate::table::Table;
 use record::EnergyRow;
 use record::figures::significant;
 use statistics::mean;

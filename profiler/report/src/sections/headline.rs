@@ -1,8 +1,9 @@
 //! The results: one row per engine, model, thread count and depth.
 
 use super::{RunView, prompts};
-use crate::content::{Block, Card, CardFigure, Section, Table};
+use crate::content::{Block, Card, CardFigure, Section};
 use crate::figures::{ABSENT, count, estimate, megabytes, or_absent};
+use crate::table::Table;
 use record::Summary;
 use record::figures::{milliseconds, significant};
 

@@ -1,8 +1,9 @@
 //! Resident memory as a sum of parts, allocations and growth, and loading.
 
 use super::RunView;
-use crate::content::{Section, Table};
+use crate::content::Section;
 use crate::figures::{ABSENT, megabytes, percent};
+use crate::table::Table;
 use record::figures::significant;
 use record::{AllocationRow, Case, MemoryFile, Summary};
 

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::RunView;
-use crate::content::{Section, Table};
+use crate::content::Section;
 use crate::figures::{ABSENT, count, or_absent, percent};
+use crate::table::Table;
 use analyse::summary::PHASE_TIMES;
 use record::figures::{milliseconds, significant};
 use record::{Case, OpRow, PhaseSum, Summary};

@@ -2,8 +2,9 @@
 
 use super::RunView;
 use crate::chart::{Chart, Figure, StackedBars};
-use crate::content::{Block, Section, Table};
+use crate::content::{Block, Section};
 use crate::figures::{ABSENT, percent};
+use crate::table::Table;
 use analyse::summary::{PHASE_TIMES, SampleFigure};
 use record::figures::{milliseconds, significant};
 use record::{Case, ProbeEffect};

@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::RunView;
-use crate::content::{Section, Table};
+use crate::content::Section;
 use crate::figures::or_absent;
+use crate::table::Table;
 use analyse::summary::itl;
 use record::figures::{milliseconds, significant};
 use record::{Case, METRICS, Sample, Status};

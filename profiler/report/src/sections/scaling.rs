@@ -2,8 +2,9 @@
 
 use super::RunView;
 use crate::chart::{Chart, Figure, Line, Lines, Point};
-use crate::content::{Block, Section, Table};
+use crate::content::{Block, Section};
 use crate::figures::{ABSENT, count, estimate};
+use crate::table::Table;
 use record::Summary;
 use record::figures::significant;
 

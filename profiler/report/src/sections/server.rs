@@ -1,8 +1,9 @@
 //! Measured servers: identity, their own figures beside the client's, and inconsistencies.
 
 use super::RunView;
-use crate::content::{Block, Section, Table};
+use crate::content::{Block, Section};
 use crate::figures::{count, megabytes, or_absent};
+use crate::table::Table;
 use record::figures::{milliseconds, significant};
 use record::{Case, Sample, ServerFile, ServerSample};
 use statistics::mean;

@@ -16,8 +16,9 @@
 //! On both sides the first token is sampled in prefill, and the indented rows add up to the row above them.
 
 use super::RunView;
-use crate::content::{Section, Table};
+use crate::content::Section;
 use crate::figures::or_absent;
+use crate::table::Table;
 use record::figures::milliseconds;
 use record::{Case, Preprocessing, Sample, Summary};
 use statistics::mean;

@@ -2,8 +2,9 @@
 
 use super::RunView;
 use crate::chart::{Chart, Figure, Line, Lines, Point};
-use crate::content::{Block, Section, Table};
+use crate::content::{Block, Section};
 use crate::figures::{ABSENT, or_absent};
+use crate::table::Table;
 use record::figures::{milliseconds, significant};
 use record::{Case, Pass, Series, Slope, Stall, Summary};
 use statistics::{mean, median};

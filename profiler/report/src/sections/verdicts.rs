@@ -1,8 +1,9 @@
 //! The limit of each phase, in sentences, and the evidence.
 
 use super::RunView;
-use crate::content::{Section, Table};
+use crate::content::Section;
 use crate::figures::{ABSENT, or_absent, percent};
+use crate::table::Table;
 use analyse::verdicts::name;
 use record::figures::significant;
 use record::{Advice, Confidence, GroupVerdict};

@@ -1,8 +1,9 @@
 //! Estimates for other settings and models from this run.
 
 use super::RunView;
-use crate::content::{Section, Table};
+use crate::content::Section;
 use crate::figures::ABSENT;
+use crate::table::Table;
 use record::Spread;
 use record::figures::significant;
 
