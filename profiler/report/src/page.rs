@@ -7,7 +7,7 @@ use askama::Template;
 use super::chart::Chart;
 use super::content::{Block, Card, Content};
 use super::draw::{self, LegendEntry};
-use super::table::{Align, Table};
+use super::table::{Align, Column, Table};
 
 /// Columns whose cells have at most this many characters are never wrapped.
 const SHORT: usize = 26;

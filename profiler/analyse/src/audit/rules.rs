@@ -1,4 +1,4 @@
-//! The rules, one row each. METHODOLOGY says the same in words.
+//! The rules of the audit, one row each; docs/servers.md explains them.
 
 use std::path::Path;
 
@@ -6,13 +6,13 @@ use engine_api::CacheHit;
 
 use super::AuditedRequest;
 
-/// A clock of another process, read at its own edges, may differ by so much.
+/// The tolerance for a clock of another process, which is read at other moments.
 const SHARE: f64 = 1.02;
-/// The same for short times, in seconds: a server's figures are often rounded to the millisecond.
+/// The same for short times, in seconds: servers often round their figures to the millisecond.
 const ROUNDING_S: f64 = 0.002;
-/// Rates that differ by no more agree.
+/// Rates agree if they differ by no more than this factor.
 const RATE: f64 = 1.10;
-/// A memory bandwidth that was probed beside other work may be exceeded by so much.
+/// The tolerance for a memory bandwidth that was probed beside other work.
 const BANDWIDTH: f64 = 1.15;
 
 /// The result of a rule for one request that it applies to.
@@ -70,11 +70,11 @@ pub(super) const RULES: &[Rule] = &[
     Rule { name: "known_prefix_cache", impossible: false, check: known_prefix_cache },
 ];
 
-/// `server prefill <= TTFT`: the first token waits for the whole prompt.
+/// `server prefill <= TTFT`: the first token needs the whole prompt.
 fn prefill_before_first_token(request: &AuditedRequest<'_>) -> Option<Check> {
     let (said, first) = (request.server.prefill_s?, request.sample.ttft_s?);
     Some(Check::violated_if(said > first * SHARE + ROUNDING_S, said / first, || {
-        format!("the server says that the prompt took {said:.3} s, and its first word was here after {first:.3} s")
+        format!("the server reports {said:.3} s for the prompt, but its first text arrived after {first:.3} s")
     }))
 }
 
@@ -82,15 +82,15 @@ fn prefill_before_first_token(request: &AuditedRequest<'_>) -> Option<Check> {
 fn work_within_latency(request: &AuditedRequest<'_>) -> Option<Check> {
     let (said, latency) = (request.server.prefill_s? + request.server.decode_s?, request.sample.latency_s?);
     Some(Check::violated_if(said > latency * SHARE + ROUNDING_S, said / latency, || {
-        format!("the server says that it worked for {said:.3} s, and the whole request took {latency:.3} s")
+        format!("the server reports {said:.3} s of work, but the whole request took {latency:.3} s")
     }))
 }
 
-/// `pieces <= tokens`: no token is sent twice, and none is cut in two.
+/// `pieces <= tokens`: a token is sent once, in one piece.
 fn pieces_are_tokens(request: &AuditedRequest<'_>) -> Option<Check> {
     let (tokens, pieces) = (request.server.output_tokens?, request.server.chunks);
     Some(Check::violated_if(pieces > tokens, pieces as f64 / tokens.max(1) as f64, || {
-        format!("{pieces} pieces of text came, and the server counts {tokens} tokens: its count is wrong")
+        format!("{pieces} pieces of text arrived, but the server counts {tokens} tokens: its count is wrong")
     }))
 }
 
@@ -103,7 +103,7 @@ fn below_memory_bandwidth(request: &AuditedRequest<'_>) -> Option<Check> {
     let needed = bytes * rate;
     Some(Check::violated_if(needed > most * BANDWIDTH, needed / most, || {
         format!(
-            "{rate:.1} tokens/s of a file of {:.1} MB would read {:.1} GB/s, and {} threads read at most {:.1} GB/s here: it runs other weights, more threads, another device, or drafts tokens",
+            "{rate:.1} tokens/s with a file of {:.1} MB need {:.1} GB/s, but {} threads read at most {:.1} GB/s on this machine: the server uses other weights, more threads, another device, or speculative decoding",
             bytes / 1e6,
             needed / 1e9,
             request.case.threads,
@@ -119,7 +119,7 @@ fn prefill_rate_fits_its_time(request: &AuditedRequest<'_>) -> Option<Check> {
     let own = worked as f64 / time;
     Some(apart(rate, own, || {
         format!(
-            "the server says {rate:.1} prompt tokens/s, and {worked} tokens in {time:.3} s are {own:.1}: it counts cached tokens, or another request's time"
+            "the server reports {rate:.1} prompt tokens/s, but {worked} tokens in {time:.3} s are {own:.1}: it counts cached tokens, or the time of another request"
         )
     }))
 }
@@ -133,7 +133,7 @@ fn decode_rate_fits_arrivals(request: &AuditedRequest<'_>) -> Option<Check> {
     let tokens = request.server.output_tokens.unwrap_or(2).max(2) as f64;
     Some(apart_by(said, arrived, RATE * tokens / (tokens - 1.0), || {
         format!(
-            "the server says {said:.1} tokens/s, and they arrived at {arrived:.1} tokens/s: its clock leaves something out, or tokens are held back"
+            "the server reports {said:.1} tokens/s, but they arrived at {arrived:.1} tokens/s: its time is incomplete, or it delays tokens"
         )
     }))
 }
@@ -142,21 +142,21 @@ fn decode_rate_fits_arrivals(request: &AuditedRequest<'_>) -> Option<Check> {
 fn one_token_an_event(request: &AuditedRequest<'_>) -> Option<Check> {
     let (tokens, pieces) = (request.server.output_tokens?, request.server.chunks);
     Some(Check::violated_if(pieces + 1 < tokens, tokens as f64 / pieces.max(1) as f64, || {
-        format!("{tokens} tokens came in {pieces} pieces of text: the gaps are those of pieces, not of tokens")
+        format!("{tokens} tokens arrived in {pieces} pieces of text: the gaps are those of pieces, not of tokens")
     }))
 }
 
-/// Whether the server counts its tokens at all.
+/// Whether the server counts its tokens.
 fn counted_tokens(request: &AuditedRequest<'_>) -> Option<Check> {
     Some(Check::violated_if(request.server.output_tokens.is_none(), 1.0, || {
         format!(
-            "the server does not count its tokens: {} pieces of text stand for them in every rate",
+            "the server does not count its tokens: all rates use its {} pieces of text instead",
             request.server.chunks
         )
     }))
 }
 
-/// `name of the server's GGUF file = name of the model's`, where the server names one.
+/// `name of the server's GGUF file = name of the model's file`, where the server names one.
 fn same_file(request: &AuditedRequest<'_>) -> Option<Check> {
     let server = request.case.server.as_ref()?;
     let is_file = |name: &&str| name.to_lowercase().ends_with(".gguf");
@@ -165,31 +165,31 @@ fn same_file(request: &AuditedRequest<'_>) -> Option<Check> {
     let own = request.file?.file_name()?;
     Some(Check::violated_if(said != own, 1.0, || {
         format!(
-            "the server has {}, and this model is {}: the two are held against each other on your word only",
+            "the server uses {}, but this model is {}: nothing shows that they are the same",
             said.display(),
             own.display()
         )
     }))
 }
 
-/// `prompt tokens = those of the model's own tokenizer`; with digits in front, no fewer.
+/// `prompt tokens = those of the model's own tokenizer`; with a nonce before the prompt, more.
 fn same_prompt(request: &AuditedRequest<'_>) -> Option<Check> {
     let (said, own) = (request.server.prompt_tokens?, request.own_prompt_tokens?);
     let fits = if request.server.nonce { said > own } else { said == own };
     Some(Check::violated_if(!fits, said.abs_diff(own) as f64, || {
         format!(
-            "the server counts {said} prompt tokens, the tokenizer of the model file {own}: another template or another model"
+            "the server counts {said} prompt tokens, the tokenizer of the model file counts {own}: the template or the model differs"
         )
     }))
 }
 
-/// `token ids of its template and tokenizer = those of the model's own`, where it was asked for them.
+/// `token ids of the server's template and tokenizer = those of the model file`, where the server has such an endpoint.
 fn same_tokens(request: &AuditedRequest<'_>) -> Option<Check> {
     let before = request.case.server.as_ref()?.before_model.as_ref()?;
     Some(Check::violated_if(!before.same_ids?, 1.0, || {
-        let text = if before.same_text == Some(false) { "its template gives another text; " } else { "" };
+        let text = if before.same_text == Some(false) { "its template produces another text; " } else { "" };
         let differs = before.differs.as_deref().unwrap_or("they differ");
-        format!("the server makes other tokens of the prompt than the model file: {text}{differs}")
+        format!("the server's tokens of the prompt differ from those of the model file: {text}{differs}")
     }))
 }
 
@@ -201,16 +201,16 @@ fn empty_prefix_cache(request: &AuditedRequest<'_>) -> Option<Check> {
         let of = request.server.prompt_tokens.map_or_else(String::new, |all| format!(" of {all}"));
         let cached = cached.map_or_else(|| "a part".to_owned(), |cached| cached.to_string());
         format!(
-            "{cached}{of} prompt tokens came from the server's prefix cache: TTFT and prefill are not those of the whole prompt"
+            "{cached}{of} prompt tokens are from the server's prefix cache: TTFT and prefill are not those of the whole prompt"
         )
     }))
 }
 
-/// Whether anything keeps the prefix cache out, or the server tells what it did.
+/// Whether the prefix cache is bypassed, or the server reports its use.
 fn known_prefix_cache(request: &AuditedRequest<'_>) -> Option<Check> {
     let kept_out = request.case.server.as_ref().is_some_and(|server| server.cache != engine_api::CacheBypass::None);
     Some(Check::violated_if(!kept_out && request.server.cache.is_none(), 1.0, || {
-        "nothing keeps the server's prefix cache out, and it does not tell what it did: TTFT and prefill may be those of a cache".to_owned()
+        "the server's prefix cache is not bypassed, and the server does not report its use: TTFT and prefill may include cached tokens".to_owned()
     }))
 }
 

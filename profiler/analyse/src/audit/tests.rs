@@ -1,4 +1,4 @@
-//! One request that keeps every rule, and for each rule a change that breaks it alone.
+//! A request that satisfies every rule, and for each rule a change that violates it alone.
 
 use engine_api::{CacheBypass, CacheHit};
 
@@ -86,36 +86,36 @@ fn only(found: &[AuditFinding], rule: &str) -> String {
 }
 
 #[test]
-fn a_request_that_fits_has_no_findings() {
+fn a_consistent_request_has_no_findings() {
     assert_eq!(findings(|_| {}), []);
 }
 
 #[test]
-fn each_rule_is_broken_by_what_it_is_about() {
+fn each_rule_has_a_request_that_violates_it() {
     let text = |change: fn(&mut ServerSample), rule| only(&said(change), rule);
-    insta::assert_snapshot!(text(|s| (s.prefill_s, s.prefill_tps) = (Some(0.12), None), "prefill_before_first_token"), @"the server says that the prompt took 0.120 s, and its first word was here after 0.110 s");
-    insta::assert_snapshot!(text(|s| s.decode_s = Some(0.45), "work_within_latency"), @"the server says that it worked for 0.550 s, and the whole request took 0.500 s");
-    insta::assert_snapshot!(text(|s| s.chunks = 22, "pieces_are_tokens"), @"22 pieces of text came, and the server counts 20 tokens: its count is wrong");
-    insta::assert_snapshot!(text(|s| s.prefill_tps = Some(4000.0), "prefill_rate_fits_its_time"), @"the server says 4000.0 prompt tokens/s, and 40 tokens in 0.100 s are 400.0: it counts cached tokens, or another request's time");
-    insta::assert_snapshot!(text(|s| s.decode_tps = Some(80.0), "decode_rate_fits_arrivals"), @"the server says 80.0 tokens/s, and they arrived at 49.0 tokens/s: its clock leaves something out, or tokens are held back");
-    insta::assert_snapshot!(text(|s| s.chunks = 10, "one_token_an_event"), @"20 tokens came in 10 pieces of text: the gaps are those of pieces, not of tokens");
-    insta::assert_snapshot!(text(|s| (s.prompt_tokens, s.prefill_tps) = (Some(44), None), "same_prompt"), @"the server counts 44 prompt tokens, the tokenizer of the model file 40: another template or another model");
-    insta::assert_snapshot!(text(|s| (s.cached_tokens, s.cache, s.prefill_tps) = (Some(39), Some(CacheHit::Exact), None), "empty_prefix_cache"), @"39 of 40 prompt tokens came from the server's prefix cache: TTFT and prefill are not those of the whole prompt");
+    insta::assert_snapshot!(text(|s| (s.prefill_s, s.prefill_tps) = (Some(0.12), None), "prefill_before_first_token"), @"the server reports 0.120 s for the prompt, but its first text arrived after 0.110 s");
+    insta::assert_snapshot!(text(|s| s.decode_s = Some(0.45), "work_within_latency"), @"the server reports 0.550 s of work, but the whole request took 0.500 s");
+    insta::assert_snapshot!(text(|s| s.chunks = 22, "pieces_are_tokens"), @"22 pieces of text arrived, but the server counts 20 tokens: its count is wrong");
+    insta::assert_snapshot!(text(|s| s.prefill_tps = Some(4000.0), "prefill_rate_fits_its_time"), @"the server reports 4000.0 prompt tokens/s, but 40 tokens in 0.100 s are 400.0: it counts cached tokens, or the time of another request");
+    insta::assert_snapshot!(text(|s| s.decode_tps = Some(80.0), "decode_rate_fits_arrivals"), @"the server reports 80.0 tokens/s, but they arrived at 49.0 tokens/s: its time is incomplete, or it delays tokens");
+    insta::assert_snapshot!(text(|s| s.chunks = 10, "one_token_an_event"), @"20 tokens arrived in 10 pieces of text: the gaps are those of pieces, not of tokens");
+    insta::assert_snapshot!(text(|s| (s.prompt_tokens, s.prefill_tps) = (Some(44), None), "same_prompt"), @"the server counts 44 prompt tokens, the tokenizer of the model file counts 40: the template or the model differs");
+    insta::assert_snapshot!(text(|s| (s.cached_tokens, s.cache, s.prefill_tps) = (Some(39), Some(CacheHit::Exact), None), "empty_prefix_cache"), @"39 of 40 prompt tokens are from the server's prefix cache: TTFT and prefill are not those of the whole prompt");
     let found = findings(|case| {
         case.server.as_mut().unwrap().cache = CacheBypass::None;
         case.samples[2].server.as_mut().unwrap().cache = None;
     });
-    insta::assert_snapshot!(only(&found, "known_prefix_cache"), @"nothing keeps the server's prefix cache out, and it does not tell what it did: TTFT and prefill may be those of a cache");
+    insta::assert_snapshot!(only(&found, "known_prefix_cache"), @"the server's prefix cache is not bypassed, and the server does not report its use: TTFT and prefill may include cached tokens");
     assert_eq!((found[0].requests, found[0].of), (1, 2), "warm-up requests do not count");
 }
 
 #[test]
-fn what_the_memory_cannot_deliver_is_impossible() {
+fn a_rate_above_the_memory_bandwidth_is_impossible() {
     let found = findings(|case| {
         case.samples[2].decode_tps = Some(130.0);
         case.samples[2].server.as_mut().unwrap().decode_tps = Some(130.0);
     });
-    insta::assert_snapshot!(only(&found, "below_memory_bandwidth"), @"130.0 tokens/s of a file of 100.0 MB would read 13.0 GB/s, and 1 threads read at most 10.0 GB/s here: it runs other weights, more threads, another device, or drafts tokens");
+    insta::assert_snapshot!(only(&found, "below_memory_bandwidth"), @"130.0 tokens/s with a file of 100.0 MB need 13.0 GB/s, but 1 threads read at most 10.0 GB/s on this machine: the server uses other weights, more threads, another device, or speculative decoding");
     assert!(found[0].impossible);
     let elsewhere = findings(|case| {
         case.server.as_mut().unwrap().pid = None;
@@ -126,7 +126,7 @@ fn what_the_memory_cannot_deliver_is_impossible() {
 }
 
 #[test]
-fn a_nonce_makes_the_prompt_longer_and_that_is_no_finding() {
+fn a_longer_prompt_because_of_a_nonce_is_no_finding() {
     let found = said(|server| {
         server.nonce = true;
         server.prompt_tokens = Some(53);
@@ -142,30 +142,30 @@ fn a_nonce_makes_the_prompt_longer_and_that_is_no_finding() {
 }
 
 #[test]
-fn another_file_is_noticed_by_its_name() {
+fn another_file_is_recognised_by_its_name() {
     let named = |model: &str| {
         let mut file = run(|case| case.server.as_mut().unwrap().model = model.to_owned());
         file.plan.models[0].path = "/models/a.Q4_1.gguf".to_owned();
         audited(&file)
     };
-    insta::assert_snapshot!(only(&named("/x/b.Q8_0.gguf"), "same_file"), @"the server has b.Q8_0.gguf, and this model is a.Q4_1.gguf: the two are held against each other on your word only");
+    insta::assert_snapshot!(only(&named("/x/b.Q8_0.gguf"), "same_file"), @"the server uses b.Q8_0.gguf, but this model is a.Q4_1.gguf: nothing shows that they are the same");
     assert_eq!(named("/elsewhere/a.Q4_1.gguf"), []);
     assert_eq!(named("gpt-oss"), [], "a name that is no file says nothing");
 }
 
 #[test]
-fn what_was_not_told_is_not_judged() {
+fn a_rule_without_its_figures_does_not_apply() {
     let found = findings(|case| {
         for sample in &mut case.samples {
             sample.server = Some(ServerSample { chunks: 20, ..ServerSample::default() });
         }
     });
-    insta::assert_snapshot!(only(&found, "counted_tokens"), @"the server does not count its tokens: 20 pieces of text stand for them in every rate");
+    insta::assert_snapshot!(only(&found, "counted_tokens"), @"the server does not count its tokens: all rates use its 20 pieces of text instead");
     assert!(findings(|case| case.samples.clear()).is_empty());
 }
 
 #[test]
-fn other_tokens_of_the_same_prompt_are_told() {
+fn other_tokens_of_the_same_prompt_are_reported() {
     let asked = |same_ids| {
         findings(|case| {
             let before = Preprocessing {
@@ -177,6 +177,6 @@ fn other_tokens_of_the_same_prompt_are_told() {
             case.server.as_mut().unwrap().before_model = Some(before);
         })
     };
-    insta::assert_snapshot!(only(&asked(Some(false)), "same_tokens"), @"the server makes other tokens of the prompt than the model file: its template gives another text; token 3 is 7 there and 9 here, of 40 and 40 tokens");
+    insta::assert_snapshot!(only(&asked(Some(false)), "same_tokens"), @"the server's tokens of the prompt differ from those of the model file: its template produces another text; token 3 is 7 there and 9 here, of 40 and 40 tokens");
     assert_eq!((asked(Some(true)), asked(None)), (Vec::new(), Vec::new()));
 }

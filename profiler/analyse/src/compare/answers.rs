@@ -1,14 +1,14 @@
-//! How far the answers of two sides agree, and whether they part at a near-tie.
+//! How far the answers of two sides agree, and whether they diverge at a near-tie.
 
 use super::comparison::Agreement;
 use super::pairing::GroupPair;
 use record::{CaseOutput, TopLogprobs};
 
-/// Two candidates are a near-tie where the two sides together prefer their own ones by no more than this, in nats. Rounding alone
-/// (half-precision caches, other orders of sums) moves log-probabilities of a quantised model by tenths of that.
+/// Two tokens are a near-tie if both sides together prefer their own token by no more than this, in nats. Rounding alone
+/// (half-precision caches, other orders of sums) changes log-probabilities of a quantised model by tenths of that.
 pub const NEAR_TIE: f64 = 1.0;
 
-/// One row for each prompt that both answered.
+/// One row for each prompt with answers on both sides.
 pub(super) fn answers(pair: &GroupPair<'_>) -> Vec<Agreement> {
     let rows = pair.prompts().filter_map(|(baseline, other)| {
         Some(agreement(&baseline.prompt, baseline.output.as_ref()?, other.output.as_ref()?))
@@ -23,11 +23,11 @@ fn agreement(prompt: &str, baseline: &CaseOutput, other: &CaseOutput) -> Agreeme
         ..Agreement::default()
     };
     if baseline.token_ids.is_empty() || other.token_ids.is_empty() {
-        return without(row, &["same", "gap", "near_tie"], "a side does not tell its tokens");
+        return without(row, &["same", "gap", "near_tie"], "a side does not report its tokens");
     }
     row.same = baseline.token_ids.iter().zip(&other.token_ids).take_while(|(a, b)| a == b).count();
     if row.same == row.of {
-        return without(row, &["gap", "near_tie"], "the answers do not part");
+        return without(row, &["gap", "near_tie"], "the answers do not diverge");
     }
     let chosen = |output: &CaseOutput| output.token_ids.get(row.same).copied();
     let listed = |output: &CaseOutput| output.top_logprobs.get(row.same).cloned();
@@ -40,7 +40,7 @@ fn agreement(prompt: &str, baseline: &CaseOutput, other: &CaseOutput) -> Agreeme
             row.near_tie = Some(gap <= NEAR_TIE);
         }
         None => {
-            let reason = "a side does not list the probabilities of both tokens at this place";
+            let reason = "a side does not list the probabilities of both tokens at this position";
             return without(row, &["gap", "near_tie"], reason);
         }
     }
@@ -53,8 +53,7 @@ fn without(mut row: Agreement, fields: &[&str], reason: &str) -> Agreement {
     row
 }
 
-/// By how much a side prefers a token to another, in nats. One that is not listed is no likelier than the last that is: then at
-/// least so much, which is not enough to call it a near-tie, so nothing is told.
+/// How much more likely a token is than another on one side, in nats; `None` where one of them is not listed.
 fn preference(listed: &TopLogprobs, own: u32, other: u32) -> Option<f64> {
     let of = |token: u32| {
         let place = listed.ids.iter().position(|id| *id == token)?;
@@ -81,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_part_at_a_near_tie_or_not() {
+    fn answers_diverge_at_a_near_tie_or_not() {
         let baseline = output(&[1, 2, 3], &[(3, -0.5), (4, -0.7)]);
         let near = agreement("p", &baseline, &output(&[1, 2, 4], &[(4, -0.5), (3, -0.6)]));
         assert_eq!((near.same, near.of, near.near_tie), (2, 3, Some(true)));
@@ -94,10 +93,10 @@ mod tests {
     }
 
     #[test]
-    fn equal_answers_do_not_part() {
+    fn equal_answers_do_not_diverge() {
         let baseline = output(&[1, 2, 3], &[]);
         let row = agreement("p", &baseline, &output(&[1, 2, 3, 4], &[]));
         assert_eq!((row.same, row.of, row.near_tie), (3, 3, None));
-        assert!(agreement("p", &baseline, &CaseOutput::default()).reasons["same"].contains("does not tell"));
+        assert!(agreement("p", &baseline, &CaseOutput::default()).reasons["same"].contains("does not report"));
     }
 }

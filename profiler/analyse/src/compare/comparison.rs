@@ -7,7 +7,7 @@ use record::{Reasons, Tool};
 /// The version of this format.
 pub const COMPARISON_VERSION: u32 = 1;
 
-/// Sides held against a baseline.
+/// Sides compared with a baseline.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Comparison {
     /// [`COMPARISON_VERSION`].
@@ -20,13 +20,13 @@ pub struct Comparison {
     pub sides: Vec<SideRow>,
     /// One for each group of cases that both sides have.
     pub contrasts: Vec<Contrast>,
-    /// What has no partner, and why.
+    /// Groups without a counterpart, and why.
     #[serde(rename = "lonely")]
     pub unmatched: Vec<UnmatchedRow>,
-    /// What differs between the machines and settings of two runs, the likeliest causes first.
+    /// Differences between the machines and settings of two runs, the likeliest causes first.
     #[serde(rename = "surroundings")]
     pub run_differences: Vec<RunDifference>,
-    /// Gates that were asked for.
+    /// The requested gates.
     pub gates: Vec<GateRow>,
 }
 
@@ -37,7 +37,7 @@ pub struct SideRow {
     pub label: String,
     /// The run's name.
     pub run: String,
-    /// Where it lies.
+    /// Its path.
     pub path: String,
     /// When it began.
     pub started: String,
@@ -51,7 +51,7 @@ pub struct SideRow {
     pub model: Option<String>,
 }
 
-/// A group without a partner.
+/// A group without a counterpart.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct UnmatchedRow {
     /// Which one.
@@ -65,19 +65,19 @@ pub struct UnmatchedRow {
 pub struct Contrast {
     /// The baseline.
     pub baseline: ContrastSide,
-    /// What is held against it.
+    /// The side that is compared with it.
     pub other: ContrastSide,
-    /// Measured in the same rounds of one run; otherwise one after the other.
+    /// Whether both were measured in the same rounds of one run.
     pub interleaved: bool,
     /// Whether it is the same work.
     pub work: Work,
     /// Every metric that either side has.
     pub figures: Vec<FigureRow>,
-    /// What does not depend on how many bytes a token takes.
+    /// Figures relative to the bytes per token.
     pub normalised: Vec<NormalisedRow>,
     /// How the machine itself differed between two runs; `null` where the sides were interleaved.
     pub shift: Option<Shift>,
-    /// Where the difference of a phase lies.
+    /// The parts of the difference of each phase.
     pub splits: Vec<Split>,
     /// Why a field is `null`.
     #[serde(default, skip_serializing_if = "Reasons::is_empty")]
@@ -97,9 +97,9 @@ pub struct ContrastSide {
     pub threads: usize,
     /// Tokens in the context before the prompt.
     pub depth: usize,
-    /// What stands in headings: as much as tells the two apart.
+    /// The name in headings: the properties that differ.
     pub name: String,
-    /// All of it in words.
+    /// All properties in words.
     pub text: String,
 }
 
@@ -132,11 +132,11 @@ impl Comparability {
 pub struct Work {
     /// The label.
     pub label: Comparability,
-    /// Everything that was looked at.
+    /// All checks.
     pub checks: Vec<Check>,
-    /// How far the answers agree, one a prompt.
+    /// How far the answers agree, one entry per prompt.
     pub answers: Vec<Agreement>,
-    /// How far the probabilities differ on the text that both were given; `null` where a side has none.
+    /// How far the probabilities differ on the same text; `null` where a side has none.
     pub probabilities: Option<ProbabilityDistance>,
     /// Why a field is `null`.
     #[serde(default, skip_serializing_if = "Reasons::is_empty")]
@@ -148,7 +148,7 @@ pub struct Work {
 pub struct Check {
     /// What.
     pub what: String,
-    /// The most that the pair can be with this finding.
+    /// The best label that this check allows.
     pub allows: Comparability,
     /// On the baseline's side.
     pub baseline: String,
@@ -167,8 +167,8 @@ pub struct Agreement {
     pub same: usize,
     /// Tokens of the shorter answer.
     pub of: usize,
-    /// How far apart the two candidates were where they part: the sum over both sides of the log-probability by which a side
-    /// prefers its own token, in nats; `null` where they do not part or it is not known.
+    /// The gap where they diverge: the sum over both sides of the log-probability by which a side prefers its own token, in nats;
+    /// `null` where they do not diverge or it is unknown.
     pub gap: Option<f64>,
     /// Whether that is a near-tie.
     pub near_tie: Option<bool>,
@@ -184,8 +184,8 @@ pub struct ProbabilityDistance {
     pub positions: usize,
     /// Positions where both have the same most likely token, as a share.
     pub same_top: f64,
-    /// Mean Kullback-Leibler divergence of the other from the baseline in nats: at least so much, since only the most likely tokens
-    /// are told apart and the rest counts as one.
+    /// Mean Kullback-Leibler divergence of the other from the baseline in nats: a lower bound, because only the most likely tokens
+    /// are listed and the rest counts as one.
     pub kl_mean: f64,
     /// The largest of them.
     pub kl_max: f64,
@@ -197,17 +197,17 @@ pub struct ProbabilityDistance {
     pub covered: f64,
 }
 
-/// What can be said of a difference.
+/// The assessment of a difference.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Assessment {
-    /// The interval lies beyond the practical threshold, on the better side.
+    /// The interval is beyond the practical threshold, on the better side.
     Better,
     /// The same on the worse side.
     Worse,
-    /// A difference, not shown to be large enough to matter.
+    /// A difference that may be smaller than the threshold.
     Small,
-    /// The interval lies within the threshold: the same for practical purposes.
+    /// The interval is within the threshold: the same for practical purposes.
     Same,
     /// Neither a difference nor sameness is shown.
     #[default]
@@ -233,11 +233,11 @@ pub struct FigureRow {
     pub low: Option<f64>,
     /// Upper end.
     pub high: Option<f64>,
-    /// The smallest difference that this comparison finds nine times out of ten, as a share.
+    /// The smallest difference that is detectable with 90 % power, as a share.
     pub detectable: Option<f64>,
-    /// Pairs that it rests on, or rounds where they are not paired.
+    /// The number of pairs, or of rounds where they are not paired.
     pub pairs: usize,
-    /// What can be said.
+    /// The assessment.
     pub finding: Assessment,
     /// How many more rounds would show a difference of the threshold.
     pub more_rounds: Option<usize>,
@@ -270,7 +270,7 @@ pub struct PairRow {
     pub round: usize,
     /// Other / baseline.
     pub ratio: f64,
-    /// Far from the others of all prompts: marked, and counted like them.
+    /// Far from the other pairs: marked, but not left out.
     pub outlier: bool,
 }
 
@@ -349,13 +349,13 @@ pub struct RunDifference {
     pub because: String,
 }
 
-/// What became of a gate.
+/// The outcome of a gate.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
-    /// The interval does not lie beyond the gate.
+    /// The interval is not entirely beyond the gate.
     Passed,
-    /// It does.
+    /// The whole interval is beyond the gate.
     Failed,
     /// There is no interval, or the work is not the same.
     #[default]
@@ -369,9 +369,9 @@ pub struct GateRow {
     pub metric: String,
     /// How much worse it may be, as a share.
     pub allowed: f64,
-    /// What it was held on.
+    /// The contrast.
     pub subject: String,
-    /// What became of it.
+    /// Its outcome.
     pub outcome: Outcome,
     /// Other / baseline.
     pub ratio: Option<f64>,

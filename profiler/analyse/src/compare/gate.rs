@@ -41,12 +41,12 @@ impl std::str::FromStr for Gate {
     }
 }
 
-/// Holds every gate on every contrast.
-pub(super) fn hold(contrasts: &[Contrast], gates: &[Gate]) -> Vec<GateRow> {
+/// Checks every gate on every contrast.
+pub(super) fn check(contrasts: &[Contrast], gates: &[Gate]) -> Vec<GateRow> {
     gates.iter().flat_map(|gate| contrasts.iter().map(move |contrast| judge(contrast, gate))).collect()
 }
 
-/// The worst outcome of all: failed, else not judged, else passed.
+/// The worst outcome: failed, else not judged, else passed.
 pub fn outcome(comparison: &Comparison) -> Outcome {
     let any = |wanted: Outcome| comparison.gates.iter().any(|row| row.outcome == wanted);
     match (any(Outcome::Failed), any(Outcome::NotJudged)) {
@@ -84,7 +84,7 @@ fn judge(contrast: &Contrast, gate: &Gate) -> GateRow {
                 .collect();
             (Outcome::NotJudged, format!("not the same work ({})", why.join("; ")))
         }
-        (None, _) => (Outcome::NotJudged, "no sample of either side has it".to_owned()),
+        (None, _) => (Outcome::NotJudged, "no sample of either side has this metric".to_owned()),
         (Some(figure), None) => (Outcome::NotJudged, reason(figure).to_owned()),
         (Some(figure), Some((ratio, low, high))) => {
             let beyond = if figure.higher_is_better { high < 1.0 - gate.allowed } else { low > 1.0 + gate.allowed };
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_judged_is_not_passed() {
+    fn a_gate_that_cannot_be_judged_has_not_passed() {
         let gate: Gate = "decode_tps=5".parse().unwrap();
         let found = judge(&contrast("decode_tps", true, (0.5, 0.4, 0.6), Comparability::NotComparable), &gate);
         assert_eq!(found.outcome, Outcome::NotJudged);
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_gates_are_refused_by_name() {
+    fn invalid_gates_are_refused_with_advice() {
         let message = |text: &str| text.parse::<Gate>().unwrap_err().with_advice();
         insta::assert_snapshot!(message("decode_tps"), @"gate decode_tps: expected METRIC=PERCENT; give one such as decode_tps=5");
         insta::assert_snapshot!(message("decode_tps=x"), @"gate decode_tps=x: `x` is not a percentage; give a number of 0 or more, such as decode_tps=5");

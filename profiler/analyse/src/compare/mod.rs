@@ -1,12 +1,12 @@
-//! Comparisons: two sides or more, whether they did the same work, how they differ and whether that can be told.
+//! Comparisons of two or more sides: whether they did the same work, how they differ, and whether the difference is significant.
 //!
 //! ```text
 //! side (what was named) -> pairing (cases that belong together) -> work (same work?)
 //!                                                               -> figures (ratios with intervals), shift (the machine's own change)
 //!                                                               -> normalised, split (where the difference lies)
-//!                       -> surroundings (what else differs)     -> gate
+//!                       -> run_differences (what else differs)     -> gate
 //! ```
-//! Everything is computed from run folders: what is compared here was measured before. Reports of it are made by [`report`].
+//! Everything is computed from records. The crate `report` renders the result.
 
 mod answers;
 #[cfg(test)]
@@ -36,7 +36,7 @@ pub use side::{ComparedRun, Side, Sides};
 
 use record::Tool;
 
-/// The least difference that matters in practice, where nobody says otherwise.
+/// The default of the least difference that matters in practice.
 pub const THRESHOLD: f64 = 0.02;
 
 /// Compares every other side with the first one.
@@ -48,7 +48,7 @@ pub fn compare(sides: &Sides, threshold: f64, gates: &[Gate]) -> Comparison {
         tool: Tool::default(),
         threshold,
         sides: sides.sides.iter().map(|side| row(side, sides)).collect(),
-        gates: gate::hold(&contrasts, gates),
+        gates: gate::check(&contrasts, gates),
         contrasts,
         unmatched: unmatched
             .into_iter()
@@ -92,7 +92,9 @@ pub fn contrast(pair: &GroupPair<'_>, threshold: f64) -> Contrast {
         ..Contrast::default()
     };
     if contrast.shift.is_none() {
-        contrast.reasons.insert("shift".to_owned(), "the sides were interleaved: one machine at one time".to_owned());
+        contrast
+            .reasons
+            .insert("shift".to_owned(), "the sides were interleaved, so the machine was the same".to_owned());
     }
     contrast
 }
@@ -109,7 +111,7 @@ fn subject(group: &Group<'_>, pair: &GroupPair<'_>) -> ContrastSide {
     }
 }
 
-/// What tells the two apart: the engine, the model, the threads, the depth, else the side.
+/// A name by what differs between the two: the engine, the model, the threads, the depth, else the side.
 fn name(group: &Group<'_>, pair: &GroupPair<'_>) -> String {
     let (b, o) = (&pair.baseline, &pair.other);
     let mut parts = Vec::new();

@@ -1,4 +1,4 @@
-//! Figures that allow for how much work a token is: bytes, effective bandwidth, part of the roofline.
+//! Figures relative to the work per token: bytes, effective bandwidth, share of the roofline.
 //!
 //! ```text
 //! bytes a token      = weights and cache that the cost model counts / tokens of the phase
@@ -38,7 +38,7 @@ const FIGURES: [(&str, &str, OfCase); 3] = [
     }),
 ];
 
-/// One row a phase and figure.
+/// One row for each phase and figure.
 pub(super) fn rows(pair: &GroupPair<'_>) -> Vec<NormalisedRow> {
     let mut rows = Vec::new();
     for phase in &PHASES {
@@ -53,7 +53,7 @@ pub(super) fn rows(pair: &GroupPair<'_>) -> Vec<NormalisedRow> {
             };
             for (field, value) in [("baseline", row.baseline), ("other", row.other)] {
                 if value.is_none() {
-                    let reason = "needs ops of the traced pass with costs, and measured ceilings";
+                    let reason = "it needs ops of the traced pass with costs, and measured ceilings";
                     row.reasons.insert(field.to_owned(), reason.to_owned());
                 }
             }

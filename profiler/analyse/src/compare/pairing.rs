@@ -1,4 +1,4 @@
-//! Which cases belong together: groups of one engine, model, thread count and depth on either side, and their prompts.
+//! The cases that are compared: groups of one engine, model, thread count and depth on each side, and their prompts.
 
 use std::collections::BTreeSet;
 
@@ -22,20 +22,20 @@ pub struct Group<'a> {
 /// Two groups that are compared.
 #[derive(Debug, Clone)]
 pub struct GroupPair<'a> {
-    /// What the other one is held against.
+    /// The baseline.
     pub baseline: Group<'a>,
-    /// The other one.
+    /// The group that is compared with it.
     pub other: Group<'a>,
-    /// Measured interleaved: the same rounds of one run.
+    /// Whether both were measured in the same rounds of one run.
     pub interleaved: bool,
 }
 
-/// A group that has no partner, and why.
+/// A group without a counterpart, and the reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unmatched {
-    /// Which one.
+    /// The group.
     pub subject: String,
-    /// Why.
+    /// The reason.
     pub reason: String,
 }
 
@@ -72,7 +72,7 @@ impl<'a> Group<'a> {
         self.file().plan.models.iter().find(|model| model.name == self.model())
     }
 
-    /// Who the engine is.
+    /// The identity of the engine.
     pub fn identity(&self) -> Option<&'a Identity> {
         self.file().identity(self.engine())
     }
@@ -86,7 +86,7 @@ impl<'a> Group<'a> {
         (self.engine(), self.model(), self.threads(), self.depth())
     }
 
-    /// In words.
+    /// The group in words.
     pub fn subject(&self) -> String {
         let (engine, model, threads, depth) = self.key();
         let depth = if depth == 0 { String::new() } else { format!(", depth {depth}") };
@@ -102,8 +102,8 @@ impl<'a> GroupPair<'a> {
     }
 }
 
-/// Groups of the baseline with those of every other side. A property in which each of two sides has a single value may differ
-/// between them (that is what is compared); in every other one partners are equal.
+/// The groups of the baseline with those of every other side. A property with a single value on each of two sides may differ between
+/// them: it is what is compared. Every other property must be equal.
 pub fn pair_groups(sides: &Sides) -> (Vec<GroupPair<'_>>, Vec<Unmatched>) {
     let mut found = Vec::new();
     let mut unmatched = Vec::new();
@@ -124,23 +124,23 @@ pub fn pair_groups(sides: &Sides) -> (Vec<GroupPair<'_>>, Vec<Unmatched>) {
                     if pair.prompts().next().is_some() {
                         found.push(pair);
                     } else {
-                        unmatched.push(without(group, other, "no prompt of it was asked on the baseline's side"));
+                        unmatched.push(without(group, other, "the baseline has none of its prompts"));
                     }
                 }
                 None => unmatched.push(without(
                     group,
                     other,
-                    "nothing of the baseline has the same engine, model, threads and depth",
+                    "the baseline has no cases of the same engine, model, threads and depth",
                 )),
             }
         }
         if partners.is_empty() {
-            let reason = "no sample of it counts: its cases failed, or it was interrupted".to_owned();
+            let reason = "it has no usable samples: its cases failed, or it was interrupted".to_owned();
             unmatched.push(Unmatched { subject: other.label.clone(), reason });
         }
     }
     if baseline.is_empty() {
-        let reason = "no sample of it counts: its cases failed, or it was interrupted".to_owned();
+        let reason = "it has no usable samples: its cases failed, or it was interrupted".to_owned();
         unmatched.push(Unmatched { subject: first.label.clone(), reason });
     }
     (found, unmatched)
@@ -150,7 +150,7 @@ fn without(group: &Group<'_>, side: &Side, reason: &str) -> Unmatched {
     Unmatched { subject: format!("{} ({})", group.subject(), side.label), reason: reason.to_owned() }
 }
 
-/// Whether engine, model, threads, depth are single on both sides.
+/// Whether engine, model, threads and depth have a single value on both sides.
 fn free(a: &[Group<'_>], b: &[Group<'_>]) -> [bool; 4] {
     let single = |of: &dyn Fn(&Group<'_>) -> String| {
         let values = |groups: &[Group<'_>]| groups.iter().map(of).collect::<BTreeSet<_>>().len();

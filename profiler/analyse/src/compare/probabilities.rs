@@ -1,4 +1,4 @@
-//! How far the probabilities of two sides differ on the text that both were given.
+//! How far the probabilities of two sides differ on the same text.
 
 use super::comparison::ProbabilityDistance;
 use super::pairing::{Group, GroupPair};
@@ -12,7 +12,7 @@ use statistics::mean;
 pub(super) fn distance(pair: &GroupPair<'_>) -> Result<ProbabilityDistance, Reason> {
     let (baseline, other) = (examined(&pair.baseline)?, examined(&pair.other)?);
     if baseline.ids != other.ids {
-        return Err(Reason::new("the text has other tokens on either side: the vocabularies differ"));
+        return Err(Reason::new("the text has different tokens on the two sides: the vocabularies differ"));
     }
     let positions: Vec<PositionDistance> =
         baseline.positions.iter().zip(&other.positions).filter_map(|(b, o)| distance_at(b, o)).collect();
@@ -20,7 +20,7 @@ pub(super) fn distance(pair: &GroupPair<'_>) -> Result<ProbabilityDistance, Reas
     let most = |value: fn(&PositionDistance) -> f64| of(value).into_iter().fold(0.0, f64::max);
     let mean_of = |value: fn(&PositionDistance) -> f64| mean(&of(value)).unwrap_or_default();
     if positions.is_empty() {
-        return Err(Reason::new("the examinations hold no position in common"));
+        return Err(Reason::new("the examinations have no position in common"));
     }
     Ok(ProbabilityDistance {
         positions: positions.len(),
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_is_no_distance_and_nothing_in_common_has_none() {
+    fn equal_distributions_have_no_distance_and_disjoint_lists_have_none() {
         let same = top(&[(1, 0.6), (2, 0.3)]);
         let found = distance_at(&same, &same).unwrap();
         assert!(found.kl.abs() < 1e-9 && found.same_top);

@@ -1,4 +1,4 @@
-//! What differs between two runs besides their figures: machine, settings, versions; the likeliest causes first.
+//! Differences between two runs besides their figures: machine, settings, versions; the likeliest causes of other figures first.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use super::comparison::RunDifference;
 use super::side::Sides;
 use record::RunFile;
 
-/// What is left out: it changes all the time, follows from something else, or stands in the contrasts.
+/// Fields that are left out: they always change, follow from others, or are part of the contrasts.
 const LEFT_OUT: &[&str] = &[
     "environment.memory.available_bytes",
     "environment.state.load_15m",
@@ -28,34 +28,34 @@ const LEFT_OUT: &[&str] = &[
     "plan.instrumented_runs",
 ];
 
-/// The beginning of a path, how likely it explains a difference, and why. The first that fits counts.
+/// The beginning of a path, how likely it explains a difference in speed, and why. The first match counts.
 const WEIGHTS: &[(&str, u8, &str)] = &[
     ("tool.target_features", 3, "kernels use other instructions"),
     ("tool.profile", 3, "a debug build is many times slower"),
     ("engine ", 3, "another version, device or build of the engine"),
-    ("plan.settings", 3, "the engine was set otherwise"),
-    ("plan.kv_type", 3, "the cache takes other bytes"),
-    ("plan.flash_attention", 3, "attention is computed otherwise"),
-    ("plan.batch", 3, "prefill runs in other passes"),
-    ("plan.prompt_set", 3, "other prompts were asked"),
+    ("plan.settings", 3, "the engine has other settings"),
+    ("plan.kv_type", 3, "the cache has another size"),
+    ("plan.flash_attention", 3, "attention is computed in another way"),
+    ("plan.batch", 3, "prefill has other batches"),
+    ("plan.prompt_set", 3, "other prompts"),
     ("plan.device", 3, "another device"),
-    ("plan.cold", 3, "loading begins with another page cache"),
+    ("plan.cold", 3, "loads start with another state of the page cache"),
     ("environment.processor.model", 3, "another processor"),
-    ("environment.processor.governor", 3, "frequencies are chosen otherwise"),
-    ("environment.processor.turbo", 3, "the highest frequency is another"),
-    ("environment.limits", 3, "the system grants other means"),
-    ("environment.processor", 2, "the processor looks otherwise"),
+    ("environment.processor.governor", 3, "frequencies are chosen in another way"),
+    ("environment.processor.turbo", 3, "the highest frequency differs"),
+    ("environment.limits", 3, "the system has other resource limits"),
+    ("environment.processor", 2, "the processor has another configuration"),
     ("environment.power", 2, "on a battery frequencies are lower"),
-    ("environment.memory.transparent_huge_pages", 2, "addresses are translated otherwise"),
-    ("environment.memory", 2, "memory differs"),
-    ("environment.state.load_1m", 2, "other programs had the machine"),
-    ("environment.variables", 2, "libraries read variables"),
+    ("environment.memory.transparent_huge_pages", 2, "the page size of memory may differ"),
+    ("environment.memory", 2, "the memory differs"),
+    ("environment.state.load_1m", 2, "other programs were running"),
+    ("environment.variables", 2, "libraries depend on environment variables"),
     ("environment.host", 2, "another system"),
     ("tool.compiler", 2, "another compiler"),
     ("tool.revision", 2, "another revision of this tool and of the engines in it"),
     ("tool.version", 2, "another version of this tool and of the engines in it"),
-    ("plan.warmup", 2, "sessions were warmed up otherwise"),
-    ("plan.threads", 2, "other thread counts were measured beside it"),
+    ("plan.warmup", 2, "other warm-up"),
+    ("plan.threads", 2, "other thread counts were measured in the same run"),
 ];
 const RARELY: (u8, &str) = (1, "rarely matters");
 
@@ -68,7 +68,7 @@ pub(super) fn run_differences(sides: &Sides) -> Vec<RunDifference> {
     for side in others {
         let Some(other) = sides.runs.get(side.run).filter(|_| !done.contains(&side.run)) else { continue };
         done.push(side.run);
-        // Another program tells other things: what both have is in the contrasts.
+        // Records of other programs have other fields.
         if !other.foreign && !baseline.foreign {
             rows.extend(differences(&baseline.file, &other.file, &side.label));
         }
@@ -160,7 +160,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_likeliest_cause_stands_first_and_noise_is_left_out() {
+    fn the_likeliest_cause_is_first_and_noise_is_left_out() {
         let mut baseline = RunFile::default();
         baseline.tool.target_features = vec!["avx2".to_owned()];
         baseline.environment.host.kernel = Some("6.1".to_owned());

@@ -1,4 +1,4 @@
-//! How the machine itself differed between two runs, by the probes of its limits that both took between their rounds.
+//! How the machine itself differed between two runs, by the ceilings that both probed between their rounds.
 
 use super::comparison::Shift;
 use super::pairing::{Group, GroupPair};
@@ -21,7 +21,7 @@ pub(super) fn shift(pair: &GroupPair<'_>) -> Option<Shift> {
     for (field, value) in [("memory_read", found.memory_read), ("compute", found.compute)] {
         if value.is_none() {
             let reason =
-                "one of the runs has no probe of it with these threads: whether the machine changed is not known";
+                "one of the runs has no probe of it with these threads: whether the machine changed is unknown";
             found.reasons.insert(field.to_owned(), reason.to_owned());
         }
     }

@@ -1,4 +1,4 @@
-//! Where a difference lies: the latency by its phases, a forward pass by its ops.
+//! A difference split into parts: the latency by its phases, a forward pass by its ops.
 //!
 //! ```text
 //! latency      parts = the phases of the clean pass, means over the prompts in seconds a request; a phase that a side does not tell
@@ -19,7 +19,7 @@ use crate::summary::PHASE_TIMES;
 use record::{Case, Sample};
 use statistics::mean;
 
-/// Ops that are told apart, by what they do: a group and the names of its ops. Engines fuse and name the others as they like.
+/// Groups of ops with the names of their ops. Ops with other names are those of an engine.
 pub(super) const GROUPS: &[(&str, &[&str])] = &[
     ("q/k/v/o projections", &["q_proj", "k_proj", "v_proj", "o_proj", "qkv_proj"]),
     ("attention", &["attention", "rope", "kv_write"]),
@@ -33,9 +33,9 @@ pub(super) const GROUPS: &[(&str, &[&str])] = &[
 ];
 /// Ops of no group.
 const OTHERS: &str = "other ops";
-/// So many of them are named.
+/// The number of them that are named.
 const MOST_NAMES: usize = 4;
-/// What no op accounts for.
+/// The time outside of ops.
 const BETWEEN: &str = "between the ops";
 
 /// The splits that both sides have the figures for.
@@ -61,7 +61,7 @@ fn middle(pair: &GroupPair<'_>, side: usize, of: impl Fn(&Sample) -> Option<f64>
 fn latency(pair: &GroupPair<'_>) -> Option<Split> {
     let whole = [middle(pair, 0, |s| s.latency_s)?, middle(pair, 1, |s| s.latency_s)?];
     let mut parts: Vec<(String, [f64; 2])> = Vec::new();
-    // What a side does not tell apart is in its next phase; there the other side's waits for it.
+    // A phase that a side does not separate is part of its next phase: both sides are summed up to there.
     let mut waiting: (Vec<&str>, [f64; 2]) = (Vec::new(), [0.0; 2]);
     for (name, of) in PHASE_TIMES {
         let times = [middle(pair, 0, of), middle(pair, 1, of)];

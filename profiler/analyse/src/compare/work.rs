@@ -1,4 +1,4 @@
-//! Whether two sides did the same work: what must be the same, one check a row, and the label that all of them allow.
+//! Whether two sides did the same work: one check per row, and the label that all of them allow.
 
 use super::answers::{NEAR_TIE, answers};
 use super::comparison::{Check, Comparability, ProbabilityDistance, Work};
@@ -9,14 +9,14 @@ use record::{Case, DECODED_AFTER, Reasons, Status};
 
 /// Bits per weight that may differ between two quantisations that are called equivalent, as a share.
 const BITS: f64 = 0.10;
-/// Two models with so small a mean divergence have the same weights behind their quantisations, in nats. Quantising to four bits
-/// moves a model by hundredths; another model of the same shape is nats away.
+/// Up to this mean divergence in nats, two models are quantisations of the same weights. Quantising to four bits causes hundredths;
+/// another model of the same shape differs by whole nats.
 const SAME_SOURCE: f64 = 0.1;
-/// And they have the same most likely token at this share of the positions at least: nearly even probabilities diverge little,
-/// whoever made them.
+/// They also have the same most likely token at this share of the positions at least: nearly uniform distributions diverge little,
+/// whatever their origin.
 const SAME_TOP: f64 = 0.75;
 
-/// What is looked at, each with what it allows.
+/// All checks, and the label that they allow.
 pub(super) fn work(pair: &GroupPair<'_>) -> Work {
     let mut reasons = Reasons::new();
     let probabilities = distance(pair).map_err(|reason| reasons.insert("probabilities".to_owned(), reason.into())).ok();
@@ -42,7 +42,7 @@ pub(super) fn work(pair: &GroupPair<'_>) -> Work {
     Work { label: allowed, checks, answers, probabilities, reasons }
 }
 
-/// The least that a check allows counts.
+/// The check that allows the least decides.
 const fn rank(sameness: Comparability) -> u8 {
     match sameness {
         Comparability::Equal => 0,
@@ -60,7 +60,7 @@ fn check(what: &str, (baseline, other): (String, String), allows: Comparability,
     Check { what: what.to_owned(), allows, baseline, other, because }
 }
 
-/// A setting that is equal or ends the comparison.
+/// A setting that must be equal.
 fn setting(pair: &GroupPair<'_>, what: &str, of: impl Fn(&GroupPair<'_>) -> (String, String)) -> Check {
     let values = of(pair);
     let allows = if values.0 == values.1 { Comparability::Equal } else { Comparability::NotComparable };
@@ -86,13 +86,13 @@ fn prompts(pair: &GroupPair<'_>) -> Check {
     let text = match (other.is_empty(), unknown.is_empty()) {
         (true, true) => String::new(),
         (false, _) => format!("the token ids differ in {} ({same} are the same)", other.join(", ")),
-        (true, false) => format!("the token ids of {} are not known on both sides", unknown.join(", ")),
+        (true, false) => format!("the token ids of {} are unknown on a side", unknown.join(", ")),
     };
     let allows = if text.is_empty() { Comparability::Equal } else { Comparability::NotComparable };
     check("prompt tokens", values, allows, &text)
 }
 
-/// The weights: by their hash, else by what they come from and how many bits they have.
+/// The weights: by their hash, else by their source and their bits per weight.
 fn weights(pair: &GroupPair<'_>, probabilities: Option<&ProbabilityDistance>) -> Check {
     const WHAT: &str = "weights";
     let (Some(b), Some(o)) = (pair.baseline.planned(), pair.other.planned()) else {
@@ -100,7 +100,7 @@ fn weights(pair: &GroupPair<'_>, probabilities: Option<&ProbabilityDistance>) ->
             WHAT,
             both(pair, |_| "?".to_owned()),
             Comparability::NotComparable,
-            "the model is not in the plan",
+            "the plan does not contain the model",
         );
     };
     let values = (text_of(b), text_of(o));
@@ -117,12 +117,7 @@ fn weights(pair: &GroupPair<'_>, probabilities: Option<&ProbabilityDistance>) ->
         return check(WHAT, values, Comparability::NotComparable, "the numbers of parameters differ");
     }
     let Some((bits_b, bits_o)) = bits(b).zip(bits(o)) else {
-        return check(
-            WHAT,
-            values,
-            Comparability::NotComparable,
-            "their hashes are not both known, nor their bits per weight",
-        );
+        return check(WHAT, values, Comparability::NotComparable, "a hash and the bits per weight are unknown");
     };
     if (bits_b / bits_o).max(bits_o / bits_b) > 1.0 + BITS {
         let text = format!("{bits_b:.2} and {bits_o:.2} bits per weight: the bytes that a token reads differ");
@@ -131,22 +126,20 @@ fn weights(pair: &GroupPair<'_>, probabilities: Option<&ProbabilityDistance>) ->
     let related = source(b).is_some() && source(b) == source(o);
     let near = probabilities.is_some_and(is_near);
     if related || near {
-        let how =
-            if related { "the same source" } else { "probabilities that are as near as those of the same weights" };
-        let text = format!("other bytes of {bits_b:.2} and {bits_o:.2} bits per weight, from {how}");
+        let how = if related { "the same source" } else { "probabilities as close as those of the same weights" };
+        let text = format!("other quantisations of {bits_b:.2} and {bits_o:.2} bits per weight, with {how}");
         return check(WHAT, values, Comparability::QuantEquivalent, &text);
     }
-    let text = "their hashes differ or are not known, and nothing shows that they come from the same weights";
+    let text = "their hashes differ or are unknown, and nothing shows that they have the same source";
     check(WHAT, values, Comparability::NotComparable, text)
 }
 
 fn text_of(model: &PlannedModel) -> String {
-    let hash =
-        model.sha256.as_ref().map_or_else(|| "hash not known".to_owned(), |hash| hash.chars().take(12).collect());
+    let hash = model.sha256.as_ref().map_or_else(|| "hash unknown".to_owned(), |hash| hash.chars().take(12).collect());
     format!("{} {} ({hash})", model.name, model.quantisation)
 }
 
-/// Bits per weight: as the plan has it, else the file over the parameters.
+/// Bits per weight: from the plan, else the size of the file over the parameters.
 fn bits(model: &PlannedModel) -> Option<f64> {
     model.bits_per_weight.or_else(|| {
         let parameters = model.parameters.filter(|number| *number > 0)?;
@@ -163,7 +156,7 @@ fn hash(model: Option<&PlannedModel>) -> Option<&str> {
     model?.sha256.as_deref()
 }
 
-/// What a file was quantised from, or itself where it was not.
+/// The hash of the source of the weights, or their own.
 fn source(model: &PlannedModel) -> Option<&str> {
     model.source.as_ref().map(|source| source.sha256.as_str()).or(model.sha256.as_deref())
 }
@@ -177,7 +170,7 @@ fn tokens(pair: &GroupPair<'_>) -> Check {
         |case: &Case| case.samples.iter().rev().find(|sample| !sample.warmup).and_then(|sample| sample.output_tokens);
     let counts: Vec<Counts<'_>> = pair.prompts().map(|(b, o)| (b.prompt.as_str(), of(b), of(o))).collect();
     let sum = |side: fn(&Counts<'_>) -> Option<usize>| {
-        counts.iter().map(side).sum::<Option<usize>>().map_or_else(|| "not known".to_owned(), |n| n.to_string())
+        counts.iter().map(side).sum::<Option<usize>>().map_or_else(|| "unknown".to_owned(), |n| n.to_string())
     };
     let other: Vec<String> = counts
         .iter()
@@ -188,22 +181,21 @@ fn tokens(pair: &GroupPair<'_>) -> Check {
         })
         .collect();
     let unknown = counts.iter().any(|(_, b, o)| b.is_none() || o.is_none());
-    let text = format!("the answers have other lengths in {}; --ignore-eos makes them equal", other.join(", "));
+    let text = format!("the answers have different lengths in {}; --ignore-eos makes them equal", other.join(", "));
     let allows = if other.is_empty() && !unknown { Comparability::Equal } else { Comparability::NotComparable };
     check("output tokens", (sum(|row| row.1), sum(|row| row.2)), allows, &text)
 }
 
-/// Tokens that the sessions hold: what is reserved differs with it, not what is computed. Known to be different it is told; a foreign
-/// run does not say it.
+/// The context size of the sessions. It changes the reserved memory, not the computation. Foreign runs do not record it.
 fn context(pair: &GroupPair<'_>) -> Check {
     let of = |model: Option<&PlannedModel>| model.map(|model| model.context).filter(|tokens| *tokens > 0);
     let (b, o) = (of(pair.baseline.planned()), of(pair.other.planned()));
-    let text_of = |tokens: Option<usize>| tokens.map_or_else(|| "not told".to_owned(), |tokens| tokens.to_string());
+    let text_of = |tokens: Option<usize>| tokens.map_or_else(|| "not recorded".to_owned(), |tokens| tokens.to_string());
     let allows = if b.zip(o).is_none_or(|(b, o)| b == o) { Comparability::Equal } else { Comparability::NotComparable };
-    check("context", (text_of(b), text_of(o)), allows, "the sessions hold other numbers of tokens; --ctx sets them")
+    check("context", (text_of(b), text_of(o)), allows, "the context sizes differ; --ctx sets them")
 }
 
-/// Every case must have ended well.
+/// Every case must be complete.
 fn ended(pair: &GroupPair<'_>) -> Check {
     let failed = |side: fn(&(&Case, &Case)) -> String| {
         let of: Vec<String> = pair.prompts().map(|both| side(&both)).filter(|text| !text.is_empty()).collect();
@@ -212,7 +204,7 @@ fn ended(pair: &GroupPair<'_>) -> Check {
     let values = (failed(|(b, _)| unfinished(b)), failed(|(_, o)| unfinished(o)));
     let allows =
         if values.0 == values.1 && values.0 == "all ok" { Comparability::Equal } else { Comparability::NotComparable };
-    check("cases", values, allows, "some cases did not end well")
+    check("cases", values, allows, "some cases are not complete")
 }
 
 fn unfinished(case: &Case) -> String {
@@ -222,13 +214,13 @@ fn unfinished(case: &Case) -> String {
     }
 }
 
-/// A generation that a foreign run measured elsewhere in the context.
+/// A generation that a foreign run measured at another position of the context.
 fn elsewhere(pair: &GroupPair<'_>) -> Check {
     let of = |case: &Case| case.reasons.get(DECODED_AFTER).cloned();
     match pair.prompts().filter(|(b, o)| of(b) != of(o)).find_map(|(b, o)| of(b).or_else(|| of(o))) {
         Some(text) => check(
-            "place of the decoded tokens",
-            ("behind the prompt".to_owned(), text.clone()),
+            "position of the decoded tokens",
+            ("after the prompt".to_owned(), text.clone()),
             Comparability::NotComparable,
             &text,
         ),
@@ -236,7 +228,7 @@ fn elsewhere(pair: &GroupPair<'_>) -> Check {
     }
 }
 
-/// What the programs were built for: other instructions are another program. Between programs of different makers nothing is held.
+/// The builds: other target features make another program. Different programs are not compared.
 fn build(pair: &GroupPair<'_>) -> Check {
     let (b, o) = (&pair.baseline.file().tool, &pair.other.file().tool);
     if pair.interleaved {
@@ -258,7 +250,7 @@ fn build(pair: &GroupPair<'_>) -> Check {
     }
     if differing.iter().any(|features| !features.is_empty()) {
         text.push(format!(
-            "target features of one alone: {}",
+            "target features of one side only: {}",
             differing.iter().filter(|f| !f.is_empty()).cloned().collect::<Vec<_>>().join("; ")
         ));
     }
@@ -280,21 +272,21 @@ fn build(pair: &GroupPair<'_>) -> Check {
     check("build", (text_of(b), text_of(o)), allows, &text.join("; "))
 }
 
-/// One node.
+/// Both sides ran on the same processor.
 fn machine(pair: &GroupPair<'_>) -> Check {
     if pair.interleaved {
         return check("processor", ("this run".to_owned(), "this run".to_owned()), Comparability::Equal, "");
     }
     let text_of = |group: &super::pairing::Group<'_>| {
         let processor = &group.file().environment.processor;
-        processor.model.clone().unwrap_or_else(|| "not told".to_owned())
+        processor.model.clone().unwrap_or_else(|| "not recorded".to_owned())
     };
     let values = both(pair, text_of);
     let allows = if values.0 == values.1 { Comparability::Equal } else { Comparability::NotComparable };
     check("processor", values, allows, "measured on different processors")
 }
 
-/// Answers that part where it is no near-tie come from another computation.
+/// Answers that diverge without a near-tie are those of another computation.
 fn same_answers(
     pair: &GroupPair<'_>,
     answers: &[super::comparison::Agreement],
@@ -303,13 +295,15 @@ fn same_answers(
     const WHAT: &str = "greedy answers";
     let (same, of) = answers.iter().fold((0, 0), |sum, row| (sum.0 + row.same, sum.1 + row.of));
     if of == 0 {
-        // Foreign runs and servers do not tell their tokens: the other checks must do.
+        // Foreign runs and servers do not report their tokens.
         return Check::default();
     }
     let apart: Vec<&super::comparison::Agreement> = answers.iter().filter(|row| row.same < row.of).collect();
     let difference = match apart.len() {
         0 => "the same tokens".to_owned(),
-        parted => format!("{same} of {of} tokens before they part, in {parted} of {} prompts", answers.len()),
+        parted => {
+            format!("{same} of {of} tokens are equal before they diverge, in {parted} of {} prompts", answers.len())
+        }
     };
     let values = ("reference".to_owned(), difference);
     let far: Vec<String> = apart
@@ -321,13 +315,13 @@ fn same_answers(
     let near = probabilities.as_ref().is_some_and(is_near);
     let same_bytes = pair.interleaved
         || hash(pair.baseline.planned()).is_some_and(|hash_of| Some(hash_of) == hash(pair.other.planned()));
-    // Another quantisation answers otherwise by right; what its weights allow stands in their own row.
+    // Other weights may have other answers: the check of the weights covers them.
     if !far.is_empty() && same_bytes {
-        let text = format!("they part where it is no near-tie (above {NEAR_TIE} nats): {}", far.join(", "));
+        let text = format!("they diverge without a near-tie (above {NEAR_TIE} nats): {}", far.join(", "));
         return check(WHAT, values, Comparability::NotComparable, &text);
     }
     if unknown && !near && same_bytes {
-        let text = "they part, and whether at near-ties is not known: a side lists no probabilities";
+        let text = "they diverge, and whether at near-ties is unknown: a side has no probabilities";
         return check(WHAT, values, Comparability::NotComparable, text);
     }
     check(WHAT, values, Comparability::Equal, "")

@@ -7,7 +7,7 @@ use super::tests::{large, medium, run_file, settings, small, spec, subject};
 use super::*;
 use record::{Limit, RunFile};
 
-/// Two cases of almost the same length whose attention took the same time: nothing tells what a position costs.
+/// Two cases of almost the same length whose attention took the same time: the cost of a position cannot be fitted.
 fn one_length() -> RunFile {
     let mut file = run_file(&[&small()]);
     let mut other = file.cases[0].clone();
@@ -24,7 +24,7 @@ fn width(figure: Option<Figure>) -> f64 {
 }
 
 #[test]
-fn a_longer_context_costs_though_no_run_had_one() {
+fn a_longer_context_than_measured_has_a_cost() {
     let runs = one_length();
     let at = |depth| predict(&small(), &Settings { depth, ..settings(1) }, &[&runs], None).unwrap();
     let found = [0, 128, 1500, 4096].map(at);
@@ -34,8 +34,8 @@ fn a_longer_context_costs_though_no_run_had_one() {
         assert!(far.prefill_tps.unwrap().value < near.prefill_tps.unwrap().value);
         assert!(far.memory_bytes.unwrap().value > near.memory_bytes.unwrap().value);
     }
-    let told = |found: &Prediction| found.notes.iter().filter(|note| note.contains("was never measured")).count();
-    assert_eq!((told(&found[0]), told(&found[2])), (0, 2), "{:?}", found[2].notes);
+    let matching = |found: &Prediction| found.notes.iter().filter(|note| note.contains("was never measured")).count();
+    assert_eq!((matching(&found[0]), matching(&found[2])), (0, 2), "{:?}", found[2].notes);
     assert!(width(found[2].decode_tps) > width(found[0].decode_tps) + 0.1);
     // Not below what the memory allows; four queries share each row of the cache, so that operations decide.
     let more = found[2].decode.unwrap().seconds() - found[0].decode.unwrap().seconds();
@@ -44,7 +44,7 @@ fn a_longer_context_costs_though_no_run_had_one() {
 }
 
 #[test]
-fn a_depth_that_runs_covered_follows_their_law() {
+fn a_depth_that_was_measured_follows_the_fitted_cost() {
     let mut runs = run_file(&[&small()]);
     let mut deep = runs.cases[0].clone();
     deep.depth = 1500;
@@ -57,19 +57,19 @@ fn a_depth_that_runs_covered_follows_their_law() {
 }
 
 #[test]
-fn a_depth_beyond_the_context_is_told() {
+fn a_depth_beyond_the_context_is_an_error() {
     let deep = Settings { depth: 200_000, ..settings(1) };
     let error = predict(&small(), &deep, &[&run_file(&[&small()])], None).unwrap_err().with_advice();
     insta::assert_snapshot!(error, @"predict -m small: a depth of 200000, 128 prompt tokens and 9 new ones are 200137, the model has a context of 131072; lower --depth, --prompt-tokens or -n");
     let mut short = small();
     short.spec.context_length = 2048;
     let rows = what_if(&run_file(&[&short])).unwrap();
-    let row = rows.iter().find(|row| row.what == "small behind 4096 tokens").unwrap();
+    let row = rows.iter().find(|row| row.what == "small after 4096 tokens").unwrap();
     assert!(row.decode_tps.is_none() && row.reasons["decode_tps"].contains("context of 2048"));
 }
 
 #[test]
-fn more_bytes_are_never_as_fast() {
+fn more_bytes_are_never_as_fast_or_faster() {
     let shape = || spec(4, 512, 1536, 8, 8_000);
     let runs = run_file(&[&subject("small", shape(), Quant::Q4_1)]);
     let of = |quant| predict(&subject("small", shape(), quant), &settings(1), &[&runs], None).unwrap();
@@ -81,9 +81,15 @@ fn more_bytes_are_never_as_fast() {
         assert!(less.load_warm_s.unwrap().value < more.load_warm_s.unwrap().value);
         assert!(less.memory_bytes.unwrap().value < more.memory_bytes.unwrap().value);
     }
-    let told = |found: &Prediction, text: &str| found.notes.iter().any(|note| note.contains(text));
-    assert!(told(&found[3], "F16 was never measured: products on one token at the bytes per second of"));
-    assert!(told(&found[0], "Q4_0 was never measured: products on one token at the operations per second of"));
+    let matching = |found: &Prediction, text: &str| found.notes.iter().any(|note| note.contains(text));
+    assert!(matching(
+        &found[3],
+        "F16 was never measured: products on one token are estimated with the bytes per second of"
+    ));
+    assert!(matching(
+        &found[0],
+        "Q4_0 was never measured: products on one token are estimated with the operations per second of"
+    ));
     assert!(width(found[3].decode_tps) > width(found[1].decode_tps), "{found:?}");
     assert!(found[3].extrapolation.unwrap().error > 0.1);
 }
@@ -102,7 +108,7 @@ fn the_limit_is_that_of_the_verdicts() {
 }
 
 #[test]
-fn a_larger_model_has_wider_intervals_and_one_teacher_the_widest() {
+fn a_larger_model_has_wider_intervals_and_a_single_observed_model_the_widest() {
     let of = |runs: &RunFile, target: &Target| predict(target, &settings(1), &[runs], None).unwrap();
     let (one, two) = (run_file(&[&medium()]), run_file(&[&small(), &medium()]));
     let far = of(&one, &large()).extrapolation.unwrap();
@@ -132,7 +138,7 @@ fn the_nearest_case_is_compared_and_named() {
     assert_eq!(checked.case, "candle/large/p/t1/d0");
     assert_eq!(
         checked.notes,
-        ["compared with candle/large/p/t1/d0, of 2 cases of large the nearest to what was predicted"]
+        ["compared with candle/large/p/t1/d0, which is the nearest to the prediction of 2 cases of large"]
     );
     assert!(checked.rows.iter().all(|row| row.field != "decode_tps" || row.measured > 1.0));
     truth.cases.truncate(1);
@@ -143,5 +149,5 @@ fn the_nearest_case_is_compared_and_named() {
         checked.notes[0],
         "not the same settings: depth predicted 0, measured 512; no case of the run is nearer"
     );
-    assert!(checked.notes[1].starts_with("planted is among the runs that the estimate was learnt from"));
+    assert!(checked.notes[1].starts_with("planted is one of the runs that the estimate is fitted to"));
 }

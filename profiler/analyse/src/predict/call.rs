@@ -3,14 +3,14 @@
 use models::DType;
 use models::cost::{OpCost, OpKind, WeightTypes};
 
-/// Ops whose times follow one cost together.
+/// Ops that share one fitted cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Class {
     /// Products with weights of one type: their time depends on sizes, not on the layer's part.
     Product(DType),
     /// Attention over the cache.
     Attention,
-    /// Everything else, each by itself: what it does to an element is its own.
+    /// Every other op, each with a fitted cost of its own.
     Small(OpKind),
 }
 
@@ -23,7 +23,7 @@ pub(super) enum Regime {
     Many,
 }
 
-/// What ops are learnt by.
+/// The key of a fitted cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Key {
     pub(super) class: Class,
@@ -43,7 +43,7 @@ pub(super) struct Call {
     pub(super) streamed: f64,
     /// Floating-point operations.
     pub(super) flops: f64,
-    /// Attention: positions that a query sees, in the mean; else 0.
+    /// Of attention: the mean number of positions that a query sees; else 0.
     pub(super) positions: f64,
 }
 
@@ -85,7 +85,7 @@ impl Call {
         }
     }
 
-    /// The same attention over so many positions less: what a cost that covers no more of them is asked. Unit of `part`: share.
+    /// The features of the same attention over a part (a share) of the positions.
     pub(super) fn over(&self, part: f64) -> Vec<f64> {
         let mut features = self.features.clone();
         if let Some(flops) = features.first_mut() {
@@ -103,7 +103,7 @@ impl Call {
         weights.copied().unwrap_or(0.0)
     }
 
-    /// The same product with its weights stored in another type: what a cost of that type is asked.
+    /// The features of the same product with weights of another type.
     pub(super) fn stored_as(&self, own: DType, other: DType) -> Vec<f64> {
         let ratio = other.bytes_per_elem() / own.bytes_per_elem();
         let mut features = self.features.clone();
@@ -118,7 +118,7 @@ impl Call {
     }
 }
 
-/// Positions that one of `tokens` queries sees in the mean, the last of them `last`:
+/// The mean number of positions that each of `tokens` queries sees, of which the last sees `last`:
 ///
 /// ```text
 /// last - (tokens - 1) / 2

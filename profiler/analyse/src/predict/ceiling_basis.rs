@@ -1,11 +1,11 @@
-//! The ceilings that a run stood under: what its times are measured against, and what an estimate stands on.
+//! The ceilings of a run or of an estimate, with their spread.
 
 use serde::{Deserialize, Serialize};
 
 use record::{CeilingProbe, Ceilings, RunFile, Spread};
 use statistics::percentile;
 
-/// A rate of operations that varies by more, relative, says nothing: times are then taken as they are.
+/// A rate of operations with a larger relative spread is not used: times are then not scaled by it.
 const UNSTEADY: f64 = 0.3;
 
 /// Ceilings for a number of threads.

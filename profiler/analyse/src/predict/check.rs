@@ -1,4 +1,4 @@
-//! An estimate beside what was measured afterwards.
+//! An estimate compared with a later measurement.
 
 use std::path::Path;
 
@@ -28,7 +28,7 @@ impl CheckedFigure {
         self.scaled.unwrap_or(self.predicted.value) / self.measured - 1.0
     }
 
-    /// Whether the measured figure lies inside the interval, moved with the ceilings; `None` for a bound.
+    /// Whether the measured figure is inside the interval, scaled with the ceilings; `None` for a bound.
     #[must_use]
     pub fn inside(&self) -> Option<bool> {
         let moved = self.scaled.map_or(1.0, |scaled| scaled / self.predicted.value);
@@ -64,22 +64,22 @@ const MAKE_ONE: &str = "write one with `inferometer predict -m MODEL -o FILE`";
 pub struct PredictionCheck {
     /// The case that it is compared with.
     pub case: String,
-    /// What a reader has to know of the choice and of the run.
+    /// Notes on the choice of the case and on the run.
     pub notes: Vec<String>,
     /// One per figure that was both estimated and measured.
     pub rows: Vec<CheckedFigure>,
 }
 
-/// Settings of a case that it is chosen by.
+/// The settings by which the case is chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Asked {
+struct CaseSettings {
     prompt_tokens: usize,
     new_tokens: usize,
     threads: usize,
     depth: usize,
 }
 
-impl Asked {
+impl CaseSettings {
     /// Of a case: as its clean requests had it.
     fn of(case: &Case) -> Option<Self> {
         let sample = case.clean_samples().find(|sample| sample.prompt_tokens.is_some())?;
@@ -120,13 +120,14 @@ pub fn check(prediction: &Prediction, file: &RunFile) -> Result<PredictionCheck,
     let like =
         |case: &&Case| case.model == prediction.model && case.engine == prediction.engine && case.status == Status::Ok;
     let cases: Vec<&Case> = file.cases.iter().filter(like).collect();
-    let asked = Asked {
+    let asked = CaseSettings {
         prompt_tokens: prediction.prompt_tokens,
         new_tokens: prediction.new_tokens,
         threads: prediction.threads,
         depth: prediction.depth,
     };
-    let known: Vec<(&Case, Asked)> = cases.iter().filter_map(|case| Some((*case, Asked::of(case)?))).collect();
+    let known: Vec<(&Case, CaseSettings)> =
+        cases.iter().filter_map(|case| Some((*case, CaseSettings::of(case)?))).collect();
     let nearest = known.iter().min_by(|a, b| asked.distance(&a.1).total_cmp(&asked.distance(&b.1)));
     let Some((chosen, has)) = nearest.copied() else { return Err(no_such_case(prediction, file)) };
     Ok(PredictionCheck {
@@ -139,8 +140,8 @@ pub fn check(prediction: &Prediction, file: &RunFile) -> Result<PredictionCheck,
 fn notes(
     prediction: &Prediction,
     file: &RunFile,
-    (known, chosen): (&[(&Case, Asked)], &Case),
-    (asked, has): (Asked, Asked),
+    (known, chosen): (&[(&Case, CaseSettings)], &Case),
+    (asked, has): (CaseSettings, CaseSettings),
 ) -> Vec<String> {
     let mut notes = Vec::new();
     if known.len() > 1 {
@@ -148,9 +149,9 @@ fn notes(
         let like = known.iter().filter(|(_, other)| other.distance(&asked) <= has.distance(&asked)).count() - 1;
         let like = match like {
             0 => String::new(),
-            more => format!(", the first of {} that are as near", more + 1),
+            more => format!(", the first of {} equally near ones", more + 1),
         };
-        notes.push(format!("compared with {id}, of {n} cases of {model} the nearest to what was predicted{like}"));
+        notes.push(format!("compared with {id}, which is the nearest to the prediction of {n} cases of {model}{like}"));
     }
     let differs: Vec<String> = asked
         .named()
@@ -164,7 +165,7 @@ fn notes(
     }
     if prediction.rests_on.iter().any(|run| run.starts_with(&format!("{}: ", file.name))) {
         notes.push(format!(
-            "{} is among the runs that the estimate was learnt from: this shows how well they are reproduced, not how well the estimate foresees",
+            "{} is one of the runs that the estimate is fitted to: the errors are those of the fit, not those of a prediction",
             file.name
         ));
     }

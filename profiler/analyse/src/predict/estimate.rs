@@ -1,4 +1,4 @@
-//! The estimate itself: sums over the ops of a model of what each was learnt to cost.
+//! The estimate: sums over the ops of a model of their fitted costs.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,19 +19,19 @@ use record::{Ceilings, Reason, Reasons, RunFile, Spread};
 const SIDES: f64 = 1.96;
 /// Relative error of the part of the memory that follows from sizes: pages, headers.
 const SIZES: f64 = 0.005;
-/// Least relative half-width of the interval of the memory, a judgement: allocators and libraries keep what no size tells.
+/// Least relative half-width of the interval of the memory, an assumption: allocators and libraries keep memory of unknown size.
 const MEMORY: f64 = 0.05;
-/// Files whose sizes lie closer than this do not tell what a byte costs to load.
+/// Files with a smaller ratio of sizes do not show the cost of loading a byte.
 const LIKE_FILES: f64 = 1.5;
-/// Decodes that are looked at: time grows evenly with the position, so a few tell the mean.
+/// Decodes that are evaluated: time grows linearly with the position, so a few give the mean.
 const POSITIONS: usize = 9;
 
-/// What is estimated.
+/// The model of an estimate.
 #[derive(Debug, Clone)]
 pub struct Target {
-    /// What a run would call it.
+    /// Its name in a run.
     pub name: String,
-    /// As it was asked for.
+    /// The reference that the user gave.
     pub reference: String,
     /// Quantisation.
     pub quant: String,
@@ -43,7 +43,7 @@ pub struct Target {
     pub file_bytes: Bytes,
 }
 
-/// Under which settings.
+/// The settings of an estimate.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// Engine label.
@@ -54,7 +54,7 @@ pub struct Settings {
     pub depth: usize,
     /// Tokens of the prompt.
     pub prompt_tokens: usize,
-    /// Tokens that come out.
+    /// New tokens.
     pub new_tokens: usize,
     /// Element type of the KV cache.
     pub kv_type: KvType,
@@ -62,12 +62,11 @@ pub struct Settings {
     pub batch: Option<usize>,
 }
 
-/// Estimates a model from runs (newest first), or from the ceilings alone where no run says anything about the engine: then every
+/// Estimates a model from runs (newest first). Without runs of the engine the estimate follows from the ceilings alone, and every
 /// figure is a bound.
 ///
 /// # Errors
-/// When the tokens are more than the model's context, or neither the runs nor `ceilings` know the machine's limits for the thread
-/// count.
+/// When the tokens exceed the model's context, or the machine's ceilings for the thread count are unknown.
 pub fn predict(
     subject: &Target,
     settings: &Settings,
@@ -110,7 +109,7 @@ impl Settings {
         self.depth + self.prompt_tokens + self.new_tokens
     }
 
-    /// An error where the context of the model is shorter than what is asked about.
+    /// An error where the tokens exceed the context of the model.
     fn fit(&self, subject: &Target) -> Result<(), Error> {
         let (tokens, context) = (self.tokens(), subject.spec.context_length);
         if tokens <= context {
@@ -139,7 +138,7 @@ fn no_basis(threads: usize, runs: &[&RunFile]) -> Error {
     };
     Error::usage(
         format!("predict -t {threads}: the machine's ceilings for this thread count are not known (known: {known})"),
-        "measure them with `inferometer machine`, or with a run of so many threads",
+        "measure them with `inferometer machine`, or with a run of this thread count",
     )
 }
 
@@ -189,7 +188,7 @@ struct Sum {
 
 impl Estimator<'_> {
     fn estimates(&self, prediction: &mut Prediction, seen: &[RunObservations], rates: Option<&Ceilings>) {
-        let models = FittedModels::learn(seen, self.settings.threads, self.basis);
+        let models = FittedModels::fit(seen, self.settings.threads, self.basis);
         let mut notes = BTreeSet::new();
         if let Some(known) = &models.other_threads {
             let known: Vec<String> = known.iter().map(usize::to_string).collect();
@@ -223,7 +222,7 @@ impl Estimator<'_> {
         self.load(prediction, &models, far, rates);
     }
 
-    /// How far the bytes of an output token are from those measured.
+    /// How far the bytes per output token are from the measured ones.
     fn extrapolation(&self, models: &FittedModels) -> Option<Extrapolation> {
         let (calls, repeats) = self.calls(ForwardPass::Decode);
         models.far.of_bytes(calls.iter().map(|call| call.streamed).sum::<f64>() / repeats)
@@ -237,7 +236,7 @@ impl Estimator<'_> {
     /// error              sqrt( sum over costs (share e)^2 + (memory share s_B)^2 + (compute share s_C)^2 + s_phase^2 )
     /// ```
     ///
-    /// Unit: seconds; the error is relative. All calls that rest on one cost miss together, costs miss independently; `s` are the
+    /// Unit: seconds; the error is relative. All calls of one cost have the same error, and the errors of costs are independent; `s` are the
     /// relative standard deviations of the ceilings and of the phase from request to request.
     fn sum(&self, models: &FittedModels, pass: ForwardPass, notes: &mut BTreeSet<String>) -> Result<Sum, Reason> {
         let (calls, repeats) = self.calls(pass);
@@ -274,7 +273,7 @@ impl Estimator<'_> {
         Ok(Sum { parts, error: costs.sqrt().hypot(ceilings).hypot(models.spread(pass)) })
     }
 
-    /// The calls of a phase, and by how much they are too many.
+    /// The calls of a phase, and how many decodes they are.
     fn calls(&self, pass: ForwardPass) -> (Vec<Call>, f64) {
         let Settings { depth, prompt_tokens, new_tokens, .. } = *self.settings;
         let shape = PassShape {
@@ -289,7 +288,7 @@ impl Estimator<'_> {
         }
         let decodes = new_tokens.saturating_sub(1).max(1);
         let looked_at = decodes.min(POSITIONS);
-        // In the middle of as many equal stretches.
+        // The middle of each of as many equal intervals.
         let position = |n: usize| depth + prompt_tokens + (2 * n + 1) * decodes / (2 * looked_at);
         let calls = (0..looked_at).flat_map(|n| flat(shape.decode(position(n), 1))).collect();
         (calls, looked_at as f64)
@@ -306,18 +305,18 @@ impl Estimator<'_> {
         self.subject.file_bytes.as_f64() + need.bytes()
     }
 
-    /// Vocabulary and size of the file, through the features of a cost.
+    /// The features of a fit for this vocabulary and file size.
     fn features(&self, of: fn(f64, f64) -> [f64; 3]) -> [f64; 3] {
         of(self.subject.spec.vocab as f64, self.subject.file_bytes.as_f64())
     }
 
-    /// `file + cache in use + activations + logits + overhead(vocabulary, file)`, in bytes; `far` is what the size adds to the error
-    /// of the overhead.
+    /// `file + cache in use + activations + logits + overhead(vocabulary, file)`, in bytes; `far` is the error that the
+    /// extrapolation adds to the overhead.
     fn memory(&self, prediction: &mut Prediction, models: &FittedModels, far: f64) {
         let known = self.need();
         let Some(cost) = &models.overhead else {
             prediction.memory_bytes = Some(Figure::bound(known));
-            let reason = "no run says what the engine needs beside weights and cache: a lower bound";
+            let reason = "no run shows the engine's memory besides weights and cache: a lower bound";
             prediction.notes.push(format!("memory: {reason}"));
             return;
         };
@@ -340,12 +339,12 @@ impl Estimator<'_> {
         prediction.load_warm_s = match warm {
             Some((seconds, half)) => Some(Figure::within(seconds, half)),
             None => {
-                prediction.notes.push("load: no run has loaded from a warm page cache: a lower bound".to_owned());
+                prediction.notes.push("load: no run loaded from a warm page cache: a lower bound".to_owned());
                 self.read_time(rates.and_then(|rates| rates.file_read_warm)).map(|(seconds, _)| Figure::bound(seconds))
             }
         };
         if prediction.load_warm_s.is_none() {
-            let reason = "neither a warm load nor the rate of reading from the page cache was measured";
+            let reason = "neither a warm load nor the read rate of the page cache was measured";
             prediction.reasons.insert("load_warm_s".to_owned(), reason.to_owned());
         }
         let cold = self.read_time(rates.and_then(|rates| rates.file_read_cold));
@@ -355,15 +354,15 @@ impl Estimator<'_> {
         });
         if prediction.load_cold_s.is_none() {
             let reason = if cold.is_none() {
-                "the rate of reading from storage was not measured"
+                "the read rate of storage was not measured"
             } else {
-                "no run has loaded from a warm page cache, to which reading would add"
+                "no run loaded from a warm page cache, which a cold load includes"
             };
             prediction.reasons.insert("load_cold_s".to_owned(), reason.to_owned());
         }
     }
 
-    /// Where loads of like files tell nothing of a byte's price: what this file has beside them, from the page cache.
+    /// Where the loaded files are too similar to fit the cost of a byte: the difference of this file at the read rate of the page cache.
     ///
     /// ```text
     /// (file - nearest loaded file) / warm read rate      the bandwidth of memory where that was not measured
@@ -385,7 +384,7 @@ impl Estimator<'_> {
         Some((self.subject.file_bytes.as_f64() / rate.median, (rate.high - rate.low).max(0.0) / 4.0 / rate.median))
     }
 
-    /// What no engine can beat: the roofline of each phase, `max(FLOP / peak, streamed bytes / bandwidth)`.
+    /// The bounds: the roofline of each phase, `max(FLOP / peak, streamed bytes / bandwidth)`.
     fn bounds(&self, prediction: &mut Prediction, rates: Option<&Ceilings>) {
         let least = |pass: ForwardPass| {
             let (calls, repeats) = self.calls(pass);
@@ -411,11 +410,11 @@ impl Estimator<'_> {
             [("load_warm_s", prediction.load_warm_s.is_none()), ("load_cold_s", prediction.load_cold_s.is_none())]
         {
             if absent {
-                prediction.reasons.insert(field.to_owned(), "the rate of reading files was not measured".to_owned());
+                prediction.reasons.insert(field.to_owned(), "the read rate of files was not measured".to_owned());
             }
         }
         prediction.notes.push(format!(
-            "no run has traced ops of {}: these are bounds by the ceilings alone, which no engine beats; rates are at most, memory and load at least so much",
+            "no run traced ops of {}: the figures are bounds by the ceilings alone; rates are upper bounds, memory and load are lower bounds",
             self.settings.engine
         ));
     }

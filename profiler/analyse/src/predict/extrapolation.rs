@@ -1,14 +1,14 @@
-//! How far an estimate reaches beyond what was measured: positions that attention sees, sizes of models.
+//! Extrapolation beyond the measured range: positions of attention, sizes of models.
 
 use std::collections::BTreeSet;
 
 use super::prediction::Extrapolation;
 
-/// Relative error per e-fold between the bytes per token of the target and of the nearest measured model: a judgement.
+/// Relative error per e-fold between the bytes per token of the target and of the nearest measured model: an assumption.
 const PER_FOLD: f64 = 0.10;
-/// Added to that where one model alone was measured, so that nothing tells a rate from an overhead: a judgement.
+/// Added to it where only one model was measured, so that rates and overheads cannot be separated: an assumption.
 const ONE_MODEL: f64 = 0.10;
-/// Positions that lie so far apart let a cost tell the work per position from the overhead of a call.
+/// From this ratio of positions on, a fit can separate the work per position from the overhead of a call.
 const WIDE: f64 = 4.0;
 
 /// The positions that attention saw in the runs, mean over the queries of a call.
@@ -19,25 +19,25 @@ pub(super) struct PositionRange {
 }
 
 impl PositionRange {
-    /// Whether the runs tell what a position costs.
+    /// Whether the range is wide enough to fit the cost of a position.
     pub(super) fn is_wide(&self) -> bool {
         self.most >= WIDE * self.least
     }
 
-    /// Whether so many positions lie outside of the range by more than `factor`.
+    /// Whether a number of positions is outside of the range by more than `factor`.
     pub(super) fn is_outside(&self, positions: f64, factor: f64) -> bool {
         positions > self.most * factor || positions < self.least / factor
     }
 
-    /// In a note: that so many positions were never measured, and what stands in.
+    /// A note: this number of positions was never measured, and how the time is extrapolated.
     pub(super) fn note(&self, pass: &str, positions: f64) -> String {
         let Self { least, most } = *self;
         let how = if positions < least {
-            "attention is scaled down by its cost"
+            "attention follows its fitted cost"
         } else if self.is_wide() {
-            "attention beyond follows its own cost"
+            "attention follows its fitted cost"
         } else {
-            "attention beyond is taken at the rates that products reached"
+            "the additional attention is estimated with the rates of matrix products"
         };
         format!("{pass} over {positions:.0} positions was never measured, only over {least:.0} to {most:.0}: {how}")
     }
@@ -51,7 +51,7 @@ pub(super) struct MeasuredSizes {
 }
 
 impl MeasuredSizes {
-    /// Of the cases that taught something: model, and bytes per output token.
+    /// Of the observed cases: model, and bytes per output token.
     pub(super) fn of<'a>(cases: impl Iterator<Item = (&'a str, f64)>) -> Self {
         let (names, bytes_per_token): (BTreeSet<&str>, Vec<f64>) = cases.unzip();
         Self { bytes_per_token, one_model: names.len() == 1 }
@@ -63,8 +63,8 @@ impl MeasuredSizes {
     /// x = (0.10 + 0.10 where one model alone was measured) |ln r|,    r = bytes per token / those of the nearest measured model
     /// ```
     ///
-    /// Unit: relative, one standard error. Bytes per token: weights and cache that one decode reads and writes. The two figures are
-    /// judgements.
+    /// Unit: relative, one standard error. Bytes per token: weights and cache that one decode reads and writes. The two constants are
+    /// assumptions.
     pub(super) fn of_bytes(&self, bytes_per_token: f64) -> Option<Extrapolation> {
         let ratios = self.bytes_per_token.iter().map(|known| bytes_per_token / known);
         let ratio = ratios.min_by(|a, b| a.ln().abs().total_cmp(&b.ln().abs()))?;

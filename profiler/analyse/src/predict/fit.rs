@@ -1,15 +1,13 @@
-//! Non-negative least squares on a handful of features, and how far such a fit misses what it has not seen.
-//!
-//! Knows nothing of ops or ceilings.
+//! Non-negative least squares on a few features, with the error for unseen points.
 
-/// Relative error of a fit that rests on one point alone: nothing contradicts it, so nothing bounds it.
+/// Relative error of a fit to a single point, which cannot be estimated: an assumption.
 pub(super) const ALONE: f64 = 0.15;
-/// Relative errors below this are not believed: timing itself is no better.
+/// The least relative error: that of the timing itself.
 const FINEST: f64 = 0.01;
-/// How much a further feature has to lower the error to be taken, relative and absolute.
+/// How much another feature has to lower the error to be used, relative and absolute.
 const WORTH: (f64, f64) = (0.95, 1e-6);
 
-/// What one point says.
+/// One observation.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Point {
     /// One value per feature.

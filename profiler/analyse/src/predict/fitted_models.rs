@@ -1,6 +1,6 @@
-//! What runs have taught about an engine: costs of ops, overheads of a token, of memory, of loading.
+//! Models fitted to the runs of an engine: costs of ops, overheads of a token, memory, loading.
 //!
-//! Times of other runs and other thread counts are first put on the basis that the estimate stands on: multiplied with the ratio
+//! Times of other runs and other thread counts are first converted to the ceilings of the estimate: multiplied by the ratio
 //! of the ceilings that decide them.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,9 +19,9 @@ use super::rates::Rates;
 use record::Reason;
 use statistics::median;
 
-/// Relative error that a cost of another type adds: kernels differ by more than their bits.
+/// Relative error of using the fit of another weight type: kernels differ by more than their bits.
 const TRANSFERRED: f64 = 0.25;
-/// Relative error that a cost adds which was learnt from other parts of the layer.
+/// Relative error of using a fit to other parts of the layer.
 const OTHER_PART: f64 = 0.15;
 /// Relative error of attention over more or fewer positions than any run covered.
 const OTHER_CONTEXT: f64 = 0.5;
@@ -32,11 +32,11 @@ const OTHER_BATCH: f64 = 0.15;
 /// Relative error that another thread count than those measured adds.
 const OTHER_THREADS: f64 = 0.15;
 
-/// What ops of one class cost on the basis.
+/// The fitted cost of the ops of one class.
 #[derive(Debug, Clone)]
 struct FittedCost {
     fit: Fit,
-    /// Measured / fitted, per kind: what a part of the layer has to itself.
+    /// Measured / fitted, per kind of op.
     kinds: BTreeMap<OpKind, f64>,
     /// Rows per call that were measured.
     tokens: (f64, f64),
@@ -49,15 +49,15 @@ struct FittedCost {
 pub(super) struct Timed {
     /// Seconds.
     pub(super) seconds: f64,
-    /// The cost that it rests on, whose error all its calls share, and that error, relative.
+    /// The fitted cost that was used, whose error all its calls share, and that relative error.
     pub(super) cost: (Key, f64),
     /// The share of it that memory's bandwidth decides.
     pub(super) memory: f64,
-    /// What the runs covered, where attention sees positions beyond.
+    /// The measured positions, where attention sees positions outside of them.
     pub(super) beyond: Option<PositionRange>,
 }
 
-/// What is known about an engine.
+/// The models of an engine.
 #[derive(Debug, Clone, Default)]
 pub(super) struct FittedModels {
     costs: BTreeMap<Key, FittedCost>,
@@ -69,19 +69,19 @@ pub(super) struct FittedModels {
     pub(super) overhead: Option<Fit>,
     /// Seconds to load from the page cache, from the same.
     pub(super) load: Option<Fit>,
-    /// The smallest and the largest file that `load` rests on.
+    /// The smallest and the largest file that `load` is fitted to.
     pub(super) loaded: (f64, f64),
-    /// What sizes of models were measured.
+    /// The measured sizes of models.
     pub(super) far: MeasuredSizes,
     rates: Rates,
-    /// The thread counts that were measured, where the asked one is not among them.
+    /// The measured thread counts, where the requested one is not among them.
     pub(super) other_threads: Option<BTreeSet<usize>>,
     basis: CeilingBasis,
 }
 
 impl FittedModels {
-    /// Learns from what was seen, for `threads` threads on `basis`: from cases with that many where there are some, else from all.
-    pub(super) fn learn(seen: &[RunObservations], threads: usize, basis: CeilingBasis) -> Self {
+    /// Fits the models to observations, for `threads` threads under `basis`: to the cases with that thread count, or else to all.
+    pub(super) fn fit(seen: &[RunObservations], threads: usize, basis: CeilingBasis) -> Self {
         let all = || seen.iter().flat_map(|seen| &seen.cases);
         let same = all().any(|case| case.threads == threads);
         let cases: Vec<_> = all().filter(|case| !same || case.threads == threads).collect();
@@ -142,7 +142,10 @@ impl FittedModels {
         self.spreads.get(&pass).copied().unwrap_or(0.0)
     }
 
-    /// The time of a call, and in `notes` what had to stand in for a cost that is not there. `Err`: what was never measured.
+    /// The time of a call. `notes` receives the substitutes for costs that were not measured.
+    ///
+    /// # Errors
+    /// The op that was never measured.
     pub(super) fn time(&self, call: &Call, notes: &mut BTreeSet<String>) -> Result<Timed, Reason> {
         let (key, cost, seconds, mut error) = match self.costs.get(&call.key) {
             Some(cost) => (call.key, cost, self.own(cost, call), cost.fit.error),
@@ -153,7 +156,7 @@ impl FittedModels {
                     (key, cost, seconds, cost.fit.error.hypot(TRANSFERRED))
                 }
                 Class::Attention => return Err(missing(call)),
-                // The engine has no such op: its work is a part of another one.
+                // The engine has no such op: its work is part of another one.
                 Class::Small(_) => {
                     return Ok(Timed { seconds: 0.0, cost: (call.key, 0.0), memory: 0.0, beyond: None });
                 }
@@ -161,7 +164,7 @@ impl FittedModels {
         };
         if call.tokens < cost.tokens.0 / NEAR || call.tokens > cost.tokens.1 * NEAR {
             notes.insert(format!(
-                "passes of {:.0} tokens: measured were {:.0} to {:.0}",
+                "passes of {:.0} tokens were never measured, only of {:.0} to {:.0} tokens",
                 call.tokens, cost.tokens.0, cost.tokens.1
             ));
             error = error.hypot(OTHER_BATCH);
@@ -170,7 +173,7 @@ impl FittedModels {
             && !cost.kinds.contains_key(&call.kind)
         {
             let known: Vec<&str> = cost.kinds.keys().map(|kind| kind.name()).collect();
-            notes.insert(format!("{} was measured on {} only", dtype.name(), known.join(", ")));
+            notes.insert(format!("{} was measured with {} only", dtype.name(), known.join(", ")));
             error = error.hypot(OTHER_PART);
         }
         let outside = call.key.class == Class::Attention && cost.context.is_outside(call.positions, NEAR);
@@ -184,8 +187,8 @@ impl FittedModels {
         Ok(Timed { seconds, cost: (key, error), memory, beyond: outside.then_some(cost.context) })
     }
 
-    /// The time of a call by the cost of its own class. Of attention that sees more positions than runs from which the cost could
-    /// have told a rate from an overhead:
+    /// The time of a call by the cost of its own class. For attention beyond the measured positions, where the fit cannot separate
+    /// rate and overhead:
     ///
     /// ```text
     /// cost(m positions) + max( dFLOP / F, dbytes / B )      m = most positions measured, d: what n > m positions add to m
@@ -210,7 +213,7 @@ impl FittedModels {
     /// `r` = bytes of the one / bytes of the other, `t` = the other's time for the same operations:
     ///
     /// ```text
-    /// max(a, b)    a = t (1 - s + s r)      the same operations per second; what memory decides, s = u^2, follows the bytes
+    /// max(a, b)    a = t (1 - s + s r)      the same operations per second; the memory-bound share s = u^2 scales with the bytes
     ///              b = t r                  one row: the same bytes per second
     ///              b = bytes / B            many rows, B what the other's products of one row achieve: their own bytes per second
     ///                                       are those of arithmetic, not of reading
@@ -238,14 +241,14 @@ impl FittedModels {
             if bytes > operations { "bytes" } else { "operations" },
         );
         notes.insert(format!(
-            "{} was never measured: products on {rows} at the {which} per second of {}, whose bits per weight are the nearest (of operations and bytes the slower)",
+            "{} was never measured: products on {rows} are estimated with the {which} per second of {}, which has the nearest bits per weight (the slower of operations and bytes)",
             own.name(),
             other.name()
         ));
         operations.max(bytes).max(call.streamed / self.basis.memory)
     }
 
-    /// The cost of the type whose bits per weight are the nearest, in proportion.
+    /// The cost of the type with the nearest bits per weight, by their ratio.
     fn nearest(&self, own: DType, regime: Regime) -> Option<(Key, DType, &FittedCost)> {
         let distance = |other: DType| (other.bytes_per_elem() / own.bytes_per_elem()).ln().abs();
         self.costs
@@ -266,7 +269,7 @@ fn missing(call: &Call) -> Reason {
     Reason::new(format!("no run traced {} on {rows}", call.kind.name()))
 }
 
-/// A call and what it took.
+/// A call with its measured time.
 struct TrainingPoint {
     call: Call,
     point: Point,
@@ -284,7 +287,7 @@ impl FittedCost {
                 *sum = (sum.0 + point.weight * ratio, sum.1 + point.weight, sum.2 + 1.0);
             }
         }
-        // A single point may be chance: it moves its kind half of the way.
+        // A single point may be chance: it counts half.
         let factor = |(sum, weight, n): (f64, f64, f64)| (sum / weight * n / (n + 1.0)).exp();
         let (least, most) = range(points.iter().map(|training| training.call.positions));
         Some(Self {
@@ -301,12 +304,12 @@ impl FittedCost {
     }
 }
 
-/// The least and the most; of nothing, infinity and 0.
+/// The least and the greatest value; infinity and 0 without values.
 fn range(values: impl Iterator<Item = f64>) -> (f64, f64) {
     values.fold((f64::INFINITY, 0.0), |(least, most), value| (least.min(value), most.max(value)))
 }
 
-/// A cost of something that grows with vocabulary (tokenizer) and file.
+/// A fit of a figure that grows with vocabulary (tokenizer) and file.
 fn fit_footprint(
     seen: &[RunObservations],
     value: fn(&Footprint) -> Option<f64>,
@@ -324,7 +327,7 @@ pub(super) fn overhead_features(vocab: f64, file_bytes: f64) -> [f64; 3] {
     [1.0, vocab, file_bytes]
 }
 
-/// The features of [`FittedModels::load`]: the tokenizer and the file, then what every load costs.
+/// The features of [`FittedModels::load`]: the tokenizer and the file, then the constant part.
 pub(super) fn load_features(vocab: f64, file_bytes: f64) -> [f64; 3] {
     [vocab, file_bytes, 1.0]
 }

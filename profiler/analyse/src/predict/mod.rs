@@ -1,12 +1,12 @@
-//! Estimates for what was not run: speed, memory and loading of a model of known shape, from the ceilings of the machine and from
-//! what earlier runs have taught about the engine.
+//! Estimates without a run: speed, memory and loading of a model of known shape, from the ceilings of the machine and from models that
+//! are fitted to earlier runs of the engine.
 //!
 //! ```text
-//! runs -> select -> observe (ops, tokens, memory, loads) -> models (costs, fitted by `fit`) -> estimate -> Prediction
-//!                                                                                              check: beside what was measured
+//! runs -> select -> observe (ops, tokens, memory, loads) -> fitted models (by `fit`) -> estimate -> Prediction
+//!                                                                                              check: compared with a measurement
 //!                                                                                              what_if: the table of a run
 //! ```
-//! It measures nothing and prints nothing. Formulas stand above the functions and in METHODOLOGY.md.
+//! Formulas are above the functions and in docs/prediction.md.
 
 #[cfg(test)]
 mod beyond_tests;

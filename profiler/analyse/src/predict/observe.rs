@@ -1,6 +1,6 @@
-//! What a run says about its engine: times of ops, of the rest of a request, of loading, and memory.
+//! Observations of an engine in a run: times of ops, of the rest of a request, of loading, and memory.
 //!
-//! Times of ops come from the traced pass and are scaled to the clean one, so that the marks' own cost is not point_of.
+//! Times of ops are from the traced pass and scaled to the clean pass, so that the cost of the marks is not included.
 
 use std::collections::BTreeMap;
 
@@ -15,9 +15,9 @@ use record::plan::{PlannedModel, PlannedPrompt};
 use record::{Case, OpRow, Reason, RunFile, Sample, Status};
 use statistics::median;
 
-/// Prompt tokens per pass where a run does not say otherwise: the default of the engines.
+/// The default of prompt tokens per pass: that of the engines.
 pub(super) const BATCH: usize = 512;
-/// Share of a phase that known ops have to explain for the phase to teach anything.
+/// The share of a phase that known ops have to explain, or else the phase is not used.
 const EXPLAINED: f64 = 0.8;
 
 /// The share of an op's time that memory's bandwidth decides:
@@ -26,8 +26,8 @@ const EXPLAINED: f64 = 0.8;
 /// u^2,   u = min(1, streamed bytes / bandwidth / time)
 /// ```
 ///
-/// A share: how its time answers when the bandwidth changes. `u` is right where nothing overlaps with reading; a step from 0 to 1
-/// at `u = 1` where everything does; processors that read ahead lie between.
+/// It describes how the time depends on the bandwidth. Without any overlap of reading and computing it would be `u`, with complete
+/// overlap a step from 0 to 1 at `u = 1`; processors that prefetch are in between.
 pub(super) fn memory_share(streamed: f64, bandwidth: f64, seconds: f64) -> f64 {
     (streamed / bandwidth / seconds).clamp(0.0, 1.0).powi(2)
 }
@@ -97,7 +97,7 @@ pub(super) struct Footprint {
     pub(super) warm_load: Option<f64>,
 }
 
-/// What a run says about one engine.
+/// The observations of one engine in a run.
 #[derive(Debug, Clone, Default)]
 pub(super) struct RunObservations {
     pub(super) cases: Vec<CaseObservations>,
@@ -105,11 +105,11 @@ pub(super) struct RunObservations {
     pub(super) footprints: Vec<Footprint>,
     /// Models with ops, as `name (quantisation)`.
     pub(super) models: Vec<String>,
-    /// Why a case taught nothing.
+    /// The cases that were not used, with the reason.
     pub(super) skipped: Vec<String>,
 }
 
-/// Everything that a run says about an engine.
+/// All observations of an engine in a run.
 pub(super) fn observe(file: &RunFile, engine: &str) -> RunObservations {
     let mut seen = RunObservations::default();
     let device = file.identity(engine).map(|identity| &identity.device);
@@ -120,7 +120,7 @@ pub(super) fn observe(file: &RunFile, engine: &str) -> RunObservations {
     for case in file.cases.iter().filter(|case| case.engine == engine && case.status == Status::Ok) {
         let model = file.plan.models.iter().find(|model| model.name == case.model);
         let Some(subject) = model.and_then(Target::of) else {
-            seen.skipped.push(format!("{}: the run file does not hold the model's shape", case.id));
+            seen.skipped.push(format!("{}: the run file does not contain the shape of the model", case.id));
             continue;
         };
         let prompt = file.plan.prompts.iter().find(|prompt| prompt.model == case.model && prompt.id == case.prompt);
@@ -154,7 +154,7 @@ impl<'a> Target<'a> {
     }
 }
 
-/// What the samples of a case say beside its ops.
+/// The observations in the samples of a case.
 struct SampleObservations {
     footprint: Option<Footprint>,
     token: Option<TokenOverhead>,
@@ -196,7 +196,7 @@ impl SampleObservations {
     }
 }
 
-/// What a session needs beside its weights: the part that follows from the shape.
+/// The memory of a session besides its weights, as far as it follows from the shape.
 pub(super) struct MemoryNeed<'a> {
     pub(super) spec: &'a Spec,
     pub(super) kv: DType,
@@ -245,7 +245,7 @@ fn ops(file: &RunFile, case: &Case, subject: &Target<'_>) -> Result<CaseObservat
     if seen.ops.is_empty() { Err(Reason::new("its ops are not those of the cost model")) } else { Ok(seen) }
 }
 
-/// Adds what a phase says: nothing where its ops are not those that the cost model knows.
+/// Adds the observations of a phase, where its ops are those of the cost model.
 fn phase(seen: &mut CaseObservations, case: &Case, pass: ForwardPass, calls: &BTreeMap<OpKind, Vec<Call>>) {
     let rows: Vec<(&OpRow, OpKind)> = case
         .ops
@@ -254,7 +254,7 @@ fn phase(seen: &mut CaseObservations, case: &Case, pass: ForwardPass, calls: &BT
         .filter_map(|row| Some((row, OpKind::from_name(&row.op)?)))
         .collect();
     let Some((first, _)) = rows.first() else { return };
-    // A share is of the phase, so each row knows the whole.
+    // A share is of the phase, so each row gives the time of the phase.
     let whole = first.time_s / first.share;
     let known: f64 = rows.iter().map(|(row, _)| row.time_s).sum();
     let of_phase = |sample: &Sample| match pass {
@@ -277,7 +277,7 @@ fn phase(seen: &mut CaseObservations, case: &Case, pass: ForwardPass, calls: &BT
     seen.spreads.push((pass, 1.4826 * median(&distances).unwrap_or(0.0)));
 }
 
-/// What the calls of a phase follow from.
+/// The inputs of the calls of a phase.
 pub(super) struct PassShape<'a> {
     pub(super) spec: &'a Spec,
     pub(super) types: &'a WeightTypes,
@@ -286,7 +286,7 @@ pub(super) struct PassShape<'a> {
 }
 
 impl PassShape<'_> {
-    /// The calls of a prefill of `tokens` behind `depth`, by kind.
+    /// The calls of a prefill of `tokens` after `depth`, by kind.
     pub(super) fn prefill(&self, tokens: usize, depth: usize) -> BTreeMap<OpKind, Vec<Call>> {
         self.by_kind(&cost::batched_prefill_ops(self.spec, self.types, self.kv, tokens, depth, self.batch))
     }

@@ -1,4 +1,4 @@
-//! An estimate as it is written to disk, before anything is measured.
+//! An estimate as it is written to a file.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,18 +8,18 @@ use record::{Limit, Reasons, Tool};
 /// The version of the file; a reader refuses a newer one.
 pub const PREDICTION_VERSION: u32 = 1;
 
-/// What a model is estimated to do under given settings.
+/// The estimate of a model under given settings.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Prediction {
     /// [`PREDICTION_VERSION`].
     pub prediction_version: u32,
     /// RFC 3339; `null` in virtual time.
     pub made: Option<String>,
-    /// What estimated.
+    /// The program.
     pub tool: Tool,
     /// Model name, as a run would call it.
     pub model: String,
-    /// As it was asked for.
+    /// The reference that the user gave.
     pub reference: String,
     /// Quantisation.
     pub quant: String,
@@ -31,11 +31,11 @@ pub struct Prediction {
     pub depth: usize,
     /// Tokens of the prompt.
     pub prompt_tokens: usize,
-    /// Tokens that come out.
+    /// New tokens.
     pub new_tokens: usize,
     /// Size of the model's file, in bytes.
     pub file_bytes: u64,
-    /// The ceilings that it stands on.
+    /// The ceilings that it is computed with.
     #[serde(rename = "ground")]
     pub basis: CeilingBasis,
     /// How far the model's size is from those that were measured.
@@ -49,17 +49,17 @@ pub struct Prediction {
     pub memory_bytes: Option<Figure>,
     /// Prompt tokens per second.
     pub prefill_tps: Option<Figure>,
-    /// Output tokens per second behind the first.
+    /// Output tokens per second after the first.
     pub decode_tps: Option<Figure>,
-    /// Seconds of the prefill, by what decides them.
+    /// Seconds of the prefill, by limit.
     pub prefill: Option<TimeParts>,
-    /// Seconds per output token, by what decides them.
+    /// Seconds per output token, by limit.
     pub decode: Option<TimeParts>,
-    /// The runs that it rests on, each with its models.
+    /// The runs that it is fitted to, each with its models.
     pub rests_on: Vec<String>,
-    /// Runs and cases that taught nothing, with the reason.
+    /// Runs and cases that were not used, with the reason.
     pub skipped: Vec<String>,
-    /// What had to stand in for something that was never measured.
+    /// Substitutes for figures that were never measured.
     pub notes: Vec<String>,
     /// Why a field is `null`.
     #[serde(default)]
@@ -71,7 +71,7 @@ pub struct Prediction {
 pub struct Extrapolation {
     /// Bytes per output token / those of the nearest measured model.
     pub ratio: f64,
-    /// Whether one model alone was measured.
+    /// Whether only one model was measured.
     pub one_model: bool,
     /// What it adds to the relative standard error of speeds and loads.
     pub error: f64,
@@ -86,11 +86,11 @@ pub struct Figure {
     pub low: Option<f64>,
     /// Upper end.
     pub high: Option<f64>,
-    /// What it is.
+    /// Its basis.
     pub basis: Basis,
 }
 
-/// What an estimated figure rests on.
+/// The basis of an estimated figure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Basis {
@@ -100,12 +100,12 @@ pub enum Basis {
     Bound,
 }
 
-/// Seconds by what decides them.
+/// Seconds by limit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct TimeParts {
-    /// Time that memory's bandwidth decides.
+    /// Time that is limited by the memory bandwidth.
     pub memory_s: f64,
-    /// Time that the processor decides: arithmetic, overheads of calls.
+    /// Time that is limited by the processor: arithmetic, overheads of calls.
     pub compute_s: f64,
     /// Of that, time between ops.
     pub between_s: f64,
@@ -125,7 +125,7 @@ impl TimeParts {
     }
 
     /// Which limit binds, of memory and compute, by the rule of the verdicts: the one whose ops have the larger least time by the
-    /// ceilings. `None` in a file that does not hold those times.
+    /// ceilings. `None` in a file without those times.
     #[must_use]
     pub fn limit(&self) -> Option<Limit> {
         let (memory, compute) = (self.least_memory_s, self.least_compute_s);
@@ -133,7 +133,7 @@ impl TimeParts {
         (memory > 0.0 || compute > 0.0).then_some(limit)
     }
 
-    /// The limit in the words of the verdicts; empty where none is known.
+    /// The name of the limit; empty where none is known.
     #[must_use]
     pub fn limit_name(&self) -> &'static str {
         self.limit().map_or("", crate::verdicts::name)
@@ -142,7 +142,7 @@ impl TimeParts {
     /// Adds the least time of a call by the ceilings, in seconds:
     ///
     /// ```text
-    /// max(streamed bytes / bandwidth, FLOP / operations per second), to the limit that decides it
+    /// max(streamed bytes / bandwidth, FLOP / operations per second), added to the limit that sets it
     /// ```
     ///
     /// Source: the roofline model, Williams et al., CACM 52(4), 2009.

@@ -1,4 +1,4 @@
-//! What products achieved per second: rates for work that has no cost of its own.
+//! The rates that matrix products achieved, for work without a fitted cost.
 
 use std::collections::BTreeMap;
 
@@ -25,7 +25,7 @@ struct Tally {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Rates {
     regimes: BTreeMap<Regime, Tally>,
-    /// Of one row: what a type is read at.
+    /// Of products of one row, per weight type.
     types: BTreeMap<DType, Tally>,
 }
 

@@ -274,7 +274,7 @@ fn another_thread_count_is_scaled_and_told() {
     assert!((1.8..=2.0).contains(&ratio), "{ratio}");
     assert!(two.notes.iter().any(|note| note.starts_with("2 threads were never measured")));
     let error = predict(&large(), &settings(4), &[&runs], None).unwrap_err().with_advice();
-    insta::assert_snapshot!(error, @"predict -t 4: the machine's ceilings for this thread count are not known (known: 1, 2); measure them with `inferometer machine`, or with a run of so many threads");
+    insta::assert_snapshot!(error, @"predict -t 4: the machine's ceilings for this thread count are not known (known: 1, 2); measure them with `inferometer machine`, or with a run of this thread count");
 }
 
 #[test]
@@ -290,7 +290,7 @@ fn without_runs_there_are_only_bounds() {
     assert!(of("decode_tps").error() > 0.0 && of("prefill_tps").error() > 0.0, "no engine is faster");
     assert!(of("memory_bytes").error() < 0.0 && of("load_warm_s").predicted.value > 0.0);
     let error = predict(&large(), &settings(1), &[], None).unwrap_err().with_advice();
-    insta::assert_snapshot!(error, @"predict -t 1: the machine's ceilings for this thread count are not known (known: none); measure them with `inferometer machine`, or with a run of so many threads");
+    insta::assert_snapshot!(error, @"predict -t 1: the machine's ceilings for this thread count are not known (known: none); measure them with `inferometer machine`, or with a run of this thread count");
 }
 
 #[test]
@@ -310,7 +310,7 @@ fn the_table_of_a_run_rests_on_it_alone() {
     assert_eq!(
         changes,
         [
-            "small behind 4096 tokens",
+            "small after 4096 tokens",
             "small on 2 threads",
             "small in Q8_0 instead of Q4_0",
             "small in F16 instead of Q4_0",

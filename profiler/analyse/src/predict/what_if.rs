@@ -14,11 +14,11 @@ use super::prediction::{Basis, Figure, Prediction};
 use record::plan::{PlanFile, PlannedModel};
 use record::{Case, Reason, Reasons, RunFile, Spread, Status, WhatIf};
 
-/// Quantisations that are asked about.
+/// The quantisations in the table.
 const QUANTS: [Quant; 3] = [Quant::Q4_0, Quant::Q8_0, Quant::F16];
 /// The quantisation of the seed models in the table.
 const SEED_QUANT: Quant = Quant::Q4_0;
-/// What every row rests on.
+/// The basis of every row.
 const SOURCE: &str = "ops and ceilings of this run";
 /// The longer context, in tokens before the prompt.
 const DEPTH: usize = 4096;
@@ -74,7 +74,7 @@ pub fn what_if(file: &RunFile) -> Result<Vec<WhatIf>, Reason> {
 fn changes(file: &RunFile, own: &Target, settings: &Settings) -> Vec<WhatIf> {
     let mut rows = Vec::new();
     if settings.depth < DEPTH {
-        let what = format!("{} behind {DEPTH} tokens", own.name);
+        let what = format!("{} after {DEPTH} tokens", own.name);
         let deep = Settings { depth: DEPTH, ..settings.clone() };
         let context = own.spec.context_length;
         if deep.tokens() <= context {
@@ -150,7 +150,7 @@ fn row(file: &RunFile, what: String, subject: &Target, settings: &Settings) -> O
         }
         // A bound is no estimate.
         Some(_) => {
-            reasons.insert(field.to_owned(), "nothing like it was measured in this run".to_owned());
+            reasons.insert(field.to_owned(), "no similar op was measured in this run".to_owned());
             None
         }
         None => None,
@@ -165,17 +165,17 @@ fn row(file: &RunFile, what: String, subject: &Target, settings: &Settings) -> O
     })
 }
 
-/// A row without figures: the model cannot look back so far.
+/// A row without figures: the tokens exceed the context of the model.
 fn too_long(what: String, subject: &Target, settings: &Settings) -> WhatIf {
     let reason = format!("the model has a context of {} tokens", subject.spec.context_length);
     let fields = ["load_s", "memory_bytes", "prefill_tps", "decode_tps"];
     let mut reasons: Reasons = fields.into_iter().map(|field| (field.to_owned(), reason.clone())).collect();
-    let told = format!("{SOURCE}; {} tokens in all: {reason}", settings.tokens());
-    reasons.insert("rests on".to_owned(), told);
+    let text = format!("{SOURCE}; {} tokens in all: {reason}", settings.tokens());
+    reasons.insert("rests on".to_owned(), text);
     WhatIf { reasons, ..unknown(what, subject, settings) }
 }
 
-/// What a row is about.
+/// A row without figures.
 fn unknown(what: String, subject: &Target, settings: &Settings) -> WhatIf {
     WhatIf {
         what,
@@ -192,8 +192,8 @@ fn unknown(what: String, subject: &Target, settings: &Settings) -> WhatIf {
     }
 }
 
-/// With what had to stand in; what a note says of a bound that the table leaves out is left out too.
+/// The basis of a row, with its notes. Notes on bounds are left out, as the bounds are.
 fn rests_on(found: &Prediction) -> String {
-    let told = found.notes.iter().filter(|note| !note.starts_with("memory: ") && !note.starts_with("load: "));
-    [SOURCE].into_iter().chain(told.map(String::as_str)).collect::<Vec<_>>().join("; ")
+    let notes = found.notes.iter().filter(|note| !note.starts_with("memory: ") && !note.starts_with("load: "));
+    [SOURCE].into_iter().chain(notes.map(String::as_str)).collect::<Vec<_>>().join("; ")
 }
