@@ -43,8 +43,8 @@ compile_error!("only Linux and macOS are supported; add a folder next to meter/s
 
 pub use counters::{
     COUNTERS, CacheAccess, CacheEvent, CacheName, Counter, CounterReading, CounterValue, EnergyDomain, HardwareEvent,
-    MAX_COUNTERS, MacosFigure, ProcessUsage, Reading, SoftwareEvent, Source, Systems, Tally, default_counters, find,
-    listed_names, named, split_names,
+    MAX_COUNTERS, MacosFigure, ProcessUsage, Reading, SoftwareEvent, Source, Systems, Tally, counter_by_name,
+    counter_names, default_counters, registered_counter, split_counter_names,
 };
 pub use energy::{Energy, EnergySpan};
 pub use load::MachineLoad;

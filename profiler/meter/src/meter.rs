@@ -206,7 +206,7 @@ pub fn machine_load() -> Result<MachineLoad, Reason> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Tally, default_counters, named};
+    use crate::{Tally, counter_by_name, default_counters};
 
     #[test]
     fn a_meter_reads_this_process() {
@@ -234,7 +234,7 @@ mod tests {
     #[test]
     #[cfg(target_os = "linux")]
     fn faults_by_perf_are_those_of_the_accounts_or_absent() {
-        let counters: Vec<_> = ["page-faults", "minor_faults"].into_iter().filter_map(named).collect();
+        let counters: Vec<_> = ["page-faults", "minor_faults"].into_iter().filter_map(counter_by_name).collect();
         assert_eq!(counters.len(), 2);
         let mut meter = Meter::open(&counters);
         let index = |meter: &Meter, name: &str| meter.counters().iter().position(|counter| counter.name == name);

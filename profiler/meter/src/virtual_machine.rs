@@ -162,7 +162,7 @@ mod tests {
     use traces::clock::VirtualClock;
 
     use super::*;
-    use crate::{CounterValue, Meter, Tally, default_counters, find, machine_load};
+    use crate::{CounterValue, Meter, Tally, default_counters, machine_load, registered_counter};
 
     #[test]
     fn a_meter_of_a_virtual_machine_reads_its_accounts() {
@@ -220,6 +220,6 @@ mod tests {
         let second = pass(&mut meter);
         assert_eq!((value("cycles", &second), value("cache_misses", &second)), (None, Some(50.0)));
         virtual_counters::set_hardware_counters(0);
-        assert_eq!(Meter::virtual_machine(&[find("cycles").unwrap()]).counters().len(), 0);
+        assert_eq!(Meter::virtual_machine(&[registered_counter("cycles").unwrap()]).counters().len(), 0);
     }
 }

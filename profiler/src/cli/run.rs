@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use measure::plan::{DEFAULT_ENGINE, DEFAULT_RUNS, DEFAULT_SEED, Options};
 use measure::prepare;
 use measure::run::{self, Context};
-use meter::split_names;
+use meter::split_counter_names;
 use record::plan::{DEFAULT_PROMPTS, PromptChoice, TraceLevel};
 use record::{RunFile, Status, files};
 use traces::Nanos;
@@ -245,7 +245,7 @@ impl Arguments {
                 Level::Phases => TraceLevel::Phases,
                 Level::Ops => TraceLevel::Ops,
             },
-            counters: self.counters.iter().flat_map(|names| split_names(names)).collect(),
+            counters: self.counters.iter().flat_map(|names| split_counter_names(names)).collect(),
             synthetic: self.synthetic,
             quant: self.quant,
             header: self.header,

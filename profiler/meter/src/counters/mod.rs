@@ -8,9 +8,9 @@ mod reading;
 mod registry;
 
 pub(crate) use names::split_sysfs_event;
-pub use names::{listed_names, named, split_names};
+pub use names::{counter_by_name, counter_names, split_counter_names};
 pub use reading::{CounterReading, CounterValue, MAX_COUNTERS, Reading, Tally};
 pub use registry::{
     COUNTERS, CacheAccess, CacheEvent, CacheName, Counter, EnergyDomain, HardwareEvent, MacosFigure, ProcessUsage,
-    SoftwareEvent, Source, Systems, default_counters, find,
+    SoftwareEvent, Source, Systems, default_counters, registered_counter,
 };

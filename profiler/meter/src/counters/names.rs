@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-use super::registry::{COUNTERS, Counter, Source, find};
+use super::registry::{COUNTERS, Counter, Source, registered_counter};
 
 /// Spellings of perf that differ from the registry by more than case and dashes.
 const ALIASES: &[(&str, &str)] = &[
@@ -27,10 +27,10 @@ const ALIASES: &[(&str, &str)] = &[
 
 /// The counter of a name: one of the registry (also with perf's dashes and capitals), `rHEX`, or `PMU/TERM=VALUE,.../`.
 /// `None` for any other name. Whether the machine has the counter shows when it is opened.
-pub fn named(name: &str) -> Option<&'static Counter> {
+pub fn counter_by_name(name: &str) -> Option<&'static Counter> {
     let plain = name.to_ascii_lowercase().replace('-', "_");
     let listed = ALIASES.iter().find(|(alias, _)| *alias == plain).map_or(plain.as_str(), |(_, name)| name);
-    if let Some(counter) = find(listed) {
+    if let Some(counter) = registered_counter(listed) {
         return Some(counter);
     }
     if split_sysfs_event(name).is_some() {
@@ -41,7 +41,7 @@ pub fn named(name: &str) -> Option<&'static Counter> {
 }
 
 /// Splits names at commas, except inside `PMU/.../`.
-pub fn split_names(text: &str) -> Vec<String> {
+pub fn split_counter_names(text: &str) -> Vec<String> {
     let mut names = vec![String::new()];
     let mut inside = false;
     for c in text.chars() {
@@ -68,7 +68,7 @@ pub(crate) fn split_sysfs_event(text: &str) -> Option<(&str, &str)> {
 }
 
 /// The names of the registry, for "did you mean".
-pub fn listed_names() -> Vec<&'static str> {
+pub fn counter_names() -> Vec<&'static str> {
     COUNTERS.iter().map(|counter| counter.name).collect()
 }
 
@@ -97,30 +97,34 @@ mod tests {
 
     #[test]
     fn the_spellings_of_perf_are_accepted() {
-        let name = |text| named(text).map(|counter| counter.name);
+        let name = |text| counter_by_name(text).map(|counter| counter.name);
         assert_eq!(name("L1-dcache-load-misses"), Some("l1_dcache_load_misses"));
         assert_eq!(name("LLC-loads"), Some("llc_loads"));
         assert_eq!(name("dTLB-load-misses"), Some("dtlb_load_misses"));
         assert_eq!(name("task-clock"), Some("task_clock_s"));
         assert_eq!(name("stalled-cycles-backend"), Some("stalled_backend"));
         assert_eq!(name("topdown-be-bound"), Some("topdown_backend_bound"));
-        assert!(ALIASES.iter().all(|(alias, name)| find(alias).is_none() && find(name).is_some()));
+        assert!(
+            ALIASES
+                .iter()
+                .all(|(alias, name)| registered_counter(alias).is_none() && registered_counter(name).is_some())
+        );
     }
 
     #[test]
     fn raw_events_and_events_of_sysfs_are_counters() {
-        let raw = named("r01C2").unwrap();
+        let raw = counter_by_name("r01C2").unwrap();
         assert_eq!((raw.name, raw.source), ("r01c2", Source::Raw(0x1c2)));
-        assert!(std::ptr::eq(raw, named("r01c2").unwrap()));
-        assert_eq!(named("cpu/event=0xd0,umask=0x81/").map(|c| c.source.is_event()), Some(true));
+        assert!(std::ptr::eq(raw, counter_by_name("r01c2").unwrap()));
+        assert_eq!(counter_by_name("cpu/event=0xd0,umask=0x81/").map(|c| c.source.is_event()), Some(true));
         for wrong in ["r", "rxyz", "r11112222333344445", "cpu/", "cpu/event=1", "cpu//", "/a/", "cycels", ""] {
-            assert_eq!(named(wrong), None, "{wrong}");
+            assert_eq!(counter_by_name(wrong), None, "{wrong}");
         }
     }
 
     #[test]
     fn commas_inside_an_event_do_not_split_it() {
-        assert_eq!(split_names("cycles,cpu/event=1,umask=2/,r1"), ["cycles", "cpu/event=1,umask=2/", "r1"]);
-        assert_eq!(split_names(" a ,,b"), ["a", "b"]);
+        assert_eq!(split_counter_names("cycles,cpu/event=1,umask=2/,r1"), ["cycles", "cpu/event=1,umask=2/", "r1"]);
+        assert_eq!(split_counter_names(" a ,,b"), ["a", "b"]);
     }
 }

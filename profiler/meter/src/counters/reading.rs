@@ -113,7 +113,7 @@ impl Tally {
 
 #[cfg(test)]
 mod tests {
-    use super::super::find;
+    use super::super::registered_counter;
     use super::*;
 
     fn reading(value: u64, enabled: u64, running: u64) -> Reading {
@@ -124,7 +124,7 @@ mod tests {
 
     #[test]
     fn multiplexed_counts_are_extrapolated_and_marked() {
-        let cycles = find("cycles").unwrap();
+        let cycles = registered_counter("cycles").unwrap();
         let mut tally = Tally::default();
         tally.add(&reading(100, 1000, 1000), &reading(150, 3000, 2000));
         let counted = tally.value(0, cycles).unwrap();
@@ -136,22 +136,24 @@ mod tests {
     fn an_event_that_never_ran_is_absent_not_zero() {
         let mut tally = Tally::default();
         tally.add(&reading(0, 1000, 0), &reading(0, 2000, 0));
-        assert!(tally.value(0, find("cycles").unwrap()).unwrap_err().as_str().contains("not counted"));
+        assert!(tally.value(0, registered_counter("cycles").unwrap()).unwrap_err().as_str().contains("not counted"));
     }
 
     #[test]
     fn a_failed_reading_is_absent() {
         let mut tally = Tally::default();
         tally.add(&Reading::default(), &reading(5, 0, 0));
-        assert!(tally.value(0, find("cycles").unwrap()).unwrap_err().as_str().contains("failed"));
+        assert!(tally.value(0, registered_counter("cycles").unwrap()).unwrap_err().as_str().contains("failed"));
     }
 
     #[test]
     fn resident_memory_may_fall_counts_may_not() {
         let mut tally = Tally::default();
         tally.add(&reading(500, 0, 0), &reading(200, 0, 0));
-        assert!((tally.value(0, find("resident_bytes").unwrap()).unwrap().value + 300.0).abs() < 1e-9);
-        assert!(tally.value(0, find("minor_faults").unwrap()).unwrap_err().as_str().contains("backwards"));
+        assert!((tally.value(0, registered_counter("resident_bytes").unwrap()).unwrap().value + 300.0).abs() < 1e-9);
+        assert!(
+            tally.value(0, registered_counter("minor_faults").unwrap()).unwrap_err().as_str().contains("backwards")
+        );
     }
 
     #[test]
@@ -159,6 +161,6 @@ mod tests {
         let mut tally = Tally::default();
         tally.add(&reading(0, 0, 0), &reading(2_500_000, 0, 0));
         tally.merge(&tally.clone());
-        assert!((tally.value(0, find("cpu_user_s").unwrap()).unwrap().value - 5.0).abs() < 1e-9);
+        assert!((tally.value(0, registered_counter("cpu_user_s").unwrap()).unwrap().value - 5.0).abs() < 1e-9);
     }
 }

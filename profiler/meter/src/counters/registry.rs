@@ -1,4 +1,4 @@
-//! Every counter that can be read at the edge of a phase, one line each. [`super::named`] creates further ones: raw events and
+//! Every counter that can be read at the edge of a phase, one line each. [`super::counter_by_name`] creates further ones: raw events and
 //! events of sysfs.
 
 /// A counter.
@@ -319,7 +319,7 @@ pub fn default_counters() -> Vec<&'static Counter> {
 }
 
 /// The counter of this name in the list.
-pub fn find(name: &str) -> Option<&'static Counter> {
+pub fn registered_counter(name: &str) -> Option<&'static Counter> {
     COUNTERS.iter().find(|counter| counter.name == name)
 }
 
@@ -395,7 +395,7 @@ mod tests {
                 "{} is listed twice",
                 counter.name
             );
-            assert_eq!(find(counter.name), Some(counter));
+            assert_eq!(registered_counter(counter.name), Some(counter));
         }
         assert!(default_counters().len() <= super::super::MAX_COUNTERS);
     }

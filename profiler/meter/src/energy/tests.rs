@@ -6,7 +6,7 @@ use std::path::Path;
 use traces::clock::{self, VirtualClock};
 
 use super::*;
-use crate::find;
+use crate::registered_counter;
 
 const RANGE: u64 = 262_143_328_850;
 
@@ -45,7 +45,10 @@ fn set(tree: &Path, zone: &str, microjoules: u64) {
 }
 
 fn counters() -> Vec<&'static Counter> {
-    ["energy_package_j", "energy_core_j", "energy_dram_j", "cycles"].iter().map(|name| find(name).unwrap()).collect()
+    ["energy_package_j", "energy_core_j", "energy_dram_j", "cycles"]
+        .iter()
+        .map(|name| registered_counter(name).unwrap())
+        .collect()
 }
 
 fn open(root: Root) -> (Energy, BTreeMap<String, String>) {
@@ -161,7 +164,7 @@ fn a_file_that_disappears_is_not_zero() {
 fn only_requested_counters_are_read() {
     let tree = machine("GenuineIntel");
     let mut absent = BTreeMap::new();
-    let mut energy = Energy::open(Root::recorded(tree.path()), &[find("cycles").unwrap()], &mut absent);
+    let mut energy = Energy::open(Root::recorded(tree.path()), &[registered_counter("cycles").unwrap()], &mut absent);
     energy.begin();
     energy.end(Phase::Prefill);
     assert_eq!(energy.take(), (Vec::new(), None));

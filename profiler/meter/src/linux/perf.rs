@@ -127,7 +127,7 @@ impl PerfSystem for LinuxPerf {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Reading, Tally, named};
+    use crate::{Reading, Tally, counter_by_name};
 
     fn tally(events: &mut PerfCounters, counters: &[&'static Counter], work: impl FnOnce()) -> Tally {
         let (mut before, mut after) = (Reading::default(), Reading::default());
@@ -154,7 +154,7 @@ mod tests {
     /// The kernel's task clock counts threads that start later, and agrees with their CPU time.
     #[test]
     fn later_threads_are_counted() {
-        let counters = [named("task-clock").unwrap()];
+        let counters = [counter_by_name("task-clock").unwrap()];
         let mut absent = Reasons::new();
         let mut events = open_events(&counters, &mut absent);
         if events.is_empty() {

@@ -6,7 +6,7 @@ use super::memory::{COMPRESSED, EXTERNAL, FOOTPRINT, HOST_CPU_LOAD_INFO, RESIDEN
 use super::recorded::{Recorded, rusage, structure, v4};
 use super::system::Refusal;
 use super::*;
-use crate::{CounterValue, Tally, find};
+use crate::{CounterValue, Tally, registered_counter};
 use record::Reason;
 
 /// `getrusage`'s words, by their offsets.
@@ -64,7 +64,7 @@ fn apple_silicon() -> Recorded {
 
 /// Opens the counters of these names.
 fn open(system: Recorded, names: &[&str]) -> (Vec<&'static Counter>, OwnProcess, BTreeMap<String, String>) {
-    let wanted: Vec<_> = names.iter().map(|name| find(name).unwrap()).collect();
+    let wanted: Vec<_> = names.iter().map(|name| registered_counter(name).unwrap()).collect();
     let mut absent = BTreeMap::new();
     let (present, process) = OwnProcess::on(Box::new(system), &wanted, &mut absent);
     (present, process, absent)

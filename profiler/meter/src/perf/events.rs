@@ -82,12 +82,13 @@ fn cache(event: CacheEvent) -> u64 {
 mod tests {
     use super::super::fake::FakePmu;
     use super::*;
-    use crate::find;
+    use crate::registered_counter;
 
     #[test]
     fn names_become_the_numbers_of_the_kernel() {
         let system = FakePmu::default();
-        let of = |name: &str| attributes(find(name).unwrap(), &system).map(|event| (event.pmu, event.config));
+        let of =
+            |name: &str| attributes(registered_counter(name).unwrap(), &system).map(|event| (event.pmu, event.config));
         assert_eq!(of("branch_misses"), Ok((0, 5)));
         assert_eq!(of("l1_dcache_load_misses"), Ok((3, 0x1_0000)));
         assert_eq!(of("llc_stores"), Ok((3, 0x102)));
@@ -96,7 +97,7 @@ mod tests {
         assert_eq!(of("task_clock_s"), Ok((1, 1)));
         assert_eq!(of("context_switches"), Ok((1, 3)));
         assert!(of("cpu_user_s").is_err() && of("energy_j").is_err());
-        assert!(attributes(find("cycles").unwrap(), &system).unwrap().exclude_kernel);
-        assert!(!attributes(find("page_faults").unwrap(), &system).unwrap().exclude_kernel);
+        assert!(attributes(registered_counter("cycles").unwrap(), &system).unwrap().exclude_kernel);
+        assert!(!attributes(registered_counter("page_faults").unwrap(), &system).unwrap().exclude_kernel);
     }
 }

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use super::fake::FakePmu;
 use super::*;
-use crate::{Tally, named};
+use crate::{Tally, counter_by_name};
 
 fn counters(names: &[&str]) -> Vec<&'static Counter> {
-    names.iter().map(|name| named(name).unwrap()).collect()
+    names.iter().map(|name| counter_by_name(name).unwrap()).collect()
 }
 
 fn open(fake: &FakePmu, wanted: &[&'static Counter]) -> (PerfCounters, BTreeMap<String, String>) {
