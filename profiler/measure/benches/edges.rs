@@ -10,7 +10,7 @@ use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use engines::{Observer, Phase, Piece};
 use measure::protocol::SharedStatus;
 use measure::worker::passes::Stopwatch;
-use meter::{Meter, default_counters, named};
+use meter::{Meter, counter_by_name, default_counters};
 
 /// Tokens of one request.
 const TOKENS: usize = 128;
@@ -39,10 +39,11 @@ fn edges(bench: &mut Criterion) {
 fn readings(bench: &mut Criterion) {
     let mut meter = Meter::open(&default_counters());
     bench.bench_function("stepped pass: one reading of the counters", |bench| bench.iter(|| black_box(meter.read())));
-    let software = Meter::open(&["task-clock", "cpu-clock"].map(named).into_iter().flatten().collect::<Vec<_>>());
+    let software =
+        Meter::open(&["task-clock", "cpu-clock"].map(counter_by_name).into_iter().flatten().collect::<Vec<_>>());
     let hardware = Meter::open(
         &["cycles", "instructions", "cache_references", "cache_misses"]
-            .map(named)
+            .map(counter_by_name)
             .into_iter()
             .flatten()
             .collect::<Vec<_>>(),
@@ -57,7 +58,7 @@ fn readings(bench: &mut Criterion) {
         }
     }
     let mut all = default_counters();
-    all.extend(named("task-clock"));
+    all.extend(counter_by_name("task-clock"));
     let mut inner = Meter::open(&all);
     bench.bench_function("an inner edge: events, getrusage, statm", |bench| bench.iter(|| black_box(inner.read())));
     bench.bench_function("around a request: memory", |bench| bench.iter(|| black_box(meter.memory())));

@@ -31,14 +31,14 @@ pub(crate) fn levels(caches: &[Cache], threads: usize) -> Vec<Level> {
     let of = |cache: &Cache| {
         let instances = cache.instances.max(1);
         let part = cache.bytes / threads.div_ceil(instances) as u64 / 2;
-        Some(Level {
-            level: usize::try_from(cache.level).ok()?,
+        Level {
+            level: cache.level as usize,
             size: cache.bytes.saturating_mul(threads.min(instances) as u64),
             // Whole pages, so that no two parts share a cache line.
-            part: usize::try_from(part).ok()? / 4096 * 4096,
-        })
+            part: usize::try_from(part).unwrap_or(usize::MAX) / 4096 * 4096,
+        }
     };
-    let mut levels: Vec<Level> = caches.iter().filter(|cache| holds_data(cache)).filter_map(of).collect();
+    let mut levels: Vec<Level> = caches.iter().filter(|cache| holds_data(cache)).map(of).collect();
     levels.sort_by_key(|level| level.level);
     levels.dedup_by_key(|level| level.level);
     levels

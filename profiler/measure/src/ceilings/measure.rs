@@ -231,8 +231,8 @@ mod tests {
         let machine = machine_digest(&environment, &tool);
         let spread = Some(Spread { median: 1.0, low: 1.0, high: 1.0, n: 5 });
         let entry = ThreadCeilings { threads: 2, memory_read: spread, ..ThreadCeilings::default() };
-        let quiet = Ceilings { machine, threads: vec![entry], page_fault_s: spread, ..Ceilings::default() };
-        folder.write(&quiet).unwrap();
+        let idle = Ceilings { machine, threads: vec![entry], page_fault_s: spread, ..Ceilings::default() };
+        folder.write(&idle).unwrap();
         environment.state.busy_now = Some(0.4);
         let worker_folder = WorkerFolder::create().unwrap();
         let reported = RefCell::new(Vec::new());
@@ -250,9 +250,9 @@ mod tests {
             reported.borrow().iter().any(|text| text.contains("40 %") && text.contains("are kept")),
             "{reported:?}"
         );
-        assert_eq!(folder.read(&quiet.machine), Some(quiet.clone()));
+        assert_eq!(folder.read(&idle.machine), Some(idle.clone()));
         // Ceilings of an idle machine replace disturbed ones, without `again`.
-        folder.write(&Ceilings { disturbed: Some(0.4), ..quiet.clone() }).unwrap();
+        folder.write(&Ceilings { disturbed: Some(0.4), ..idle.clone() }).unwrap();
         environment.state.busy_now = Some(0.01);
         let found = in_folder(&folder, resources, &environment, &tool, &[2], false);
         assert_eq!((found.disturbed, found.threads[0].memory_read), (Some(0.01), None), "it was measured again");

@@ -70,9 +70,9 @@ pub fn check(options: &Options) -> Result<(), Error> {
 /// # Errors
 /// When there is none.
 pub(crate) fn counter(name: &str) -> Result<&'static Counter, Error> {
-    meter::named(name).ok_or_else(|| {
+    meter::counter_by_name(name).ok_or_else(|| {
         Error::usage(
-            format!("no counter is called `{name}`{}", nearest(name, &meter::listed_names())),
+            format!("no counter is called `{name}`{}", nearest(name, &meter::counter_names())),
             "`inferometer machine` and docs/counters.md list the counters; write other events as rHEX or PMU/TERM=VALUE,.../",
         )
     })

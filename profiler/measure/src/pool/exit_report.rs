@@ -90,8 +90,7 @@ pub(super) fn tail(log: &Path) -> String {
     };
     let text = String::from_utf8_lossy(&bytes);
     let lines: Vec<_> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    let from = lines.len().saturating_sub(TAIL_LINES);
-    lines.get(from..).unwrap_or_default().join(" | ")
+    lines[lines.len().saturating_sub(TAIL_LINES)..].join(" | ")
 }
 
 #[cfg(test)]

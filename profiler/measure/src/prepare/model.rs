@@ -99,7 +99,9 @@ fn tokenizer_with_heap(checkpoint: &Checkpoint) -> Result<(Tokenizer, Result<u64
     let counting = AllocationCounter::start(0);
     let tokenizer = checkpoint.tokenizer()?;
     let held = counting.map(|counting| counting.read().held);
-    let bytes = held.map(|held| u64::try_from(held).unwrap_or(0));
+    let bytes = held.and_then(|held| {
+        u64::try_from(held).map_err(|_| Reason::new("the heap was smaller after loading the tokenizer than before"))
+    });
     Ok((tokenizer, bytes))
 }
 

@@ -44,6 +44,7 @@ impl OrdinaryTokens {
     /// `count` random tokens, the same for the same seed and purpose.
     pub(super) fn draw(&self, count: usize, seed: u64, purpose: &str) -> Vec<u32> {
         let mut random = statistics::rounds::random(seed, purpose);
+        // `choose` finds no token only in an empty list, and there are at least FEWEST.
         let last = self.0.last().copied().unwrap_or_default();
         (0..count).map(|_| self.0.choose(&mut random).copied().unwrap_or(last)).collect()
     }

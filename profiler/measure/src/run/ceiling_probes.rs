@@ -190,13 +190,13 @@ mod tests {
     fn a_prober_that_fails_leaves_probes_with_the_reason() {
         let (worker_folder, interrupt) = (WorkerFolder::create().unwrap(), Interrupt::default());
         let mut probes = probes(&worker_folder, &interrupt, ProberState::NotStarted);
-        for moment in [ProbeTime::Before, ProbeTime::Round(3), ProbeTime::After] {
-            let taken = probes.take(moment, "m", &[2, 1, 2]);
+        for time in [ProbeTime::Before, ProbeTime::Round(3), ProbeTime::After] {
+            let taken = probes.take(time, "m", &[2, 1, 2]);
             assert_eq!(taken.iter().map(|probe| probe.threads).collect::<Vec<_>>(), [1, 2]);
             for probe in &taken {
                 assert_eq!((probe.memory_read, probe.compute), (None, None));
                 assert!(probe.reasons["memory_read"].contains("/nowhere/at/all"), "{probe:?}");
-                assert_eq!(probe.round, if moment == ProbeTime::Round(3) { Some(3) } else { None });
+                assert_eq!(probe.round, if time == ProbeTime::Round(3) { Some(3) } else { None });
             }
         }
         assert!(probes.problem().is_some_and(|text| text.contains("/nowhere/at/all")));

@@ -19,8 +19,8 @@ pub(super) fn measured_or_simulated(
     if plan.file.virtual_time {
         // Of several mock engines the first one, which is the baseline.
         let mock = plan.engines.iter().find(|choice| choice.identity.name == engines::mock::NAME);
-        let settings = mock.map(|choice| plan.options.settings_of(choice)).unwrap_or_default();
-        return ceilings::simulated(&settings, threads);
+        let mock = mock.ok_or("time is virtual, and no engine of the run has a simulated machine")?;
+        return ceilings::simulated(&plan.options.settings_of(mock), threads);
     }
     let report = |text: &str| context.progress.note(text);
     let resources =

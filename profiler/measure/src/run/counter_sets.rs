@@ -7,8 +7,13 @@ use crate::protocol::SteppedFigures;
 /// Adds the counters that the case does not have, with the time of the phase in the request that counted them.
 pub(super) fn add(case: &mut Case, other: &SteppedFigures) {
     for row in &mut case.phases {
-        // Both requests have the same phases, except for one that ended early.
-        let Some(theirs) = other.phases.iter().find(|theirs| theirs.phase == row.phase) else { continue };
+        let Some(theirs) = other.phases.iter().find(|theirs| theirs.phase == row.phase) else {
+            for name in other.counters.keys().filter(|name| !case.counters.contains_key(*name)) {
+                row.counters.insert(name.clone(), None);
+                row.reasons.insert(name.clone(), "the request that read it has no such phase".to_owned());
+            }
+            continue;
+        };
         for (name, value) in &theirs.counters {
             if row.counters.contains_key(name) {
                 continue;

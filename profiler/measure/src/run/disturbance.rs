@@ -129,9 +129,9 @@ impl DisturbanceDetector {
         let value = (indicator.value)(sample)?;
         let (usual, varies) = usual(seen)?;
         let ticks = if indicator.in_ticks { TICKS / (sample.latency_s? * self.ticks_per_second) } else { 0.0 };
-        let (before, behind) = indicator.words;
+        let (before, after) = indicator.words;
         (value - usual > indicator.above.max(varies).max(ticks))
-            .then(|| format!("{before} {value:.2} {behind}, {usual:.2} is usual"))
+            .then(|| format!("{before} {value:.2} {after}, {usual:.2} is usual"))
     }
 
     fn slowed(&self, sample: &Sample) -> Option<String> {
@@ -177,12 +177,12 @@ mod tests {
 
     #[test]
     fn each_indicator_is_reported_with_its_numbers() {
-        let quiet = [0.01, 0.0, 0.02, 0.01];
-        assert_eq!(detect(&mut detector(&quiet), &sample(0.05)), None);
+        let idle = [0.01, 0.0, 0.02, 0.01];
+        assert_eq!(detect(&mut detector(&idle), &sample(0.05)), None);
         let detected = |change: &dyn Fn(&mut Sample)| {
             let mut changed = sample(0.01);
             change(&mut changed);
-            detect(&mut detector(&quiet), &changed).unwrap_or_default()
+            detect(&mut detector(&idle), &changed).unwrap_or_default()
         };
         insta::assert_snapshot!(detected(&|s| s.load_others = Some(0.35)), @"other processes used 0.35 of the processors, 0.01 is usual");
         insta::assert_snapshot!(detected(&|s| s.steal = Some(0.08)), @"the hypervisor took 0.08 of the processors, 0.00 is usual");

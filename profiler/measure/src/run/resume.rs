@@ -50,14 +50,14 @@ pub(super) fn earlier(dir: &Path, plan: &PlanFile, samples: Vec<Sample>) -> Resu
 /// The first field in which two plans differ. Not compared are the origin of a file, the available memory, the time budget, and
 /// properties of files that older versions did not record.
 fn differs(one: &PlanFile, other: &PlanFile) -> Option<String> {
-    let plain = |plan: &PlanFile, beside: &PlanFile| {
+    let compared = |plan: &PlanFile, other: &PlanFile| {
         let mut plan = PlanFile { budget_s: None, ..plan.clone() };
-        for (at, model) in plan.models.iter_mut().enumerate() {
+        for (index, model) in plan.models.iter_mut().enumerate() {
             model.origin.clear();
             model.predicted_bytes = None;
             model.together = true;
             // Hashes are compared if both are known; the other properties follow from the file.
-            if beside.models.get(at).is_some_and(|beside| beside.sha256.is_none()) {
+            if other.models.get(index).is_some_and(|other| other.sha256.is_none()) {
                 model.sha256 = None;
             }
             (model.bits_per_weight, model.source) = (None, None);
@@ -65,7 +65,7 @@ fn differs(one: &PlanFile, other: &PlanFile) -> Option<String> {
         }
         serde_json::to_value(plan).unwrap_or(Value::Null)
     };
-    let (one, other) = (plain(one, other), plain(other, one));
+    let (one, other) = (compared(one, other), compared(other, one));
     let (Value::Object(one), Value::Object(other)) = (one, other) else { return Some("plan".to_owned()) };
     let keys = one.keys().chain(other.keys().filter(|key| !one.contains_key(*key)));
     keys.into_iter().find(|key| one.get(*key) != other.get(*key)).cloned()

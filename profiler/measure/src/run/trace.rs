@@ -127,8 +127,9 @@ fn open(dir: &Path, plan: &PlanFile) -> Result<Writer, Error> {
     let mut epoch = None;
     if path.exists() {
         let read = || chrome::read(&path)?.axis();
-        epoch = Some(read().map_err(|error| fail(error.to_string()))?.unwrap_or_default().epoch);
-        // A clock that is earlier than the epoch was reset with the machine: the two time axes are unrelated.
+        epoch = read().map_err(|error| fail(error.to_string()))?.map(|axis| axis.epoch);
+        // A clock that is earlier than the epoch was reset with the machine, so the two time axes are unrelated. A trace without events
+        // has no axis. Both are kept apart.
         let keep = if epoch.is_some_and(|epoch| epoch <= now) { &old } else { &dir.join(BEFORE) };
         std::fs::rename(&path, keep).map_err(Error::file(&path, "rename"))?;
         epoch = epoch.filter(|_| *keep == old);

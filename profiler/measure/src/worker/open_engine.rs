@@ -39,7 +39,8 @@ pub(super) struct OpenEngine {
 impl OpenEngine {
     pub(super) fn open(options: &Open) -> Result<(Self, Opened), Reason> {
         let counter = |name: &String| {
-            meter::named(name).ok_or_else(|| Reason::new(format!("the worker has no counter that is called `{name}`")))
+            meter::counter_by_name(name)
+                .ok_or_else(|| Reason::new(format!("the worker has no counter that is called `{name}`")))
         };
         let counters: Vec<_> = options.counters.iter().map(counter).collect::<Result<_, _>>()?;
         // Before the engine: it may start threads.

@@ -55,7 +55,7 @@ fn set(
 
 #[cfg(test)]
 mod tests {
-    use meter::find;
+    use meter::registered_counter;
     use record::PhaseRow;
     use traces::Nanos;
 
@@ -63,7 +63,7 @@ mod tests {
 
     #[test]
     fn long_phases_have_values_and_the_others_reasons() {
-        let counter = find("energy_package_j").unwrap();
+        let counter = registered_counter("energy_package_j").unwrap();
         let row = |phase: &str, count| PhaseRow { phase: phase.to_owned(), count, ..PhaseRow::default() };
         let rows = vec![
             row("tokenize", 1),

@@ -64,8 +64,10 @@ pub(crate) fn phase_rows(
                 return PhaseRow { phase: name, reasons, ..PhaseRow::default() };
             }
             let time = timing.phase(phase).as_secs_f64();
-            let Totals { values, mut reasons } =
-                counts.get(&phase).map(|tally| totals(tally, counted)).unwrap_or_default();
+            let Totals { values, mut reasons } = match counts.get(&phase) {
+                Some(tally) => totals(tally, counted),
+                None => not_read(counted),
+            };
             let cpu_s = cpu(&values);
             if cpu_s.is_none() {
                 reasons.insert("cpu_s".to_owned(), "CPU time was not read".to_owned());
@@ -87,6 +89,15 @@ pub(crate) fn phase_rows(
     rows
 }
 
+/// Counters that were not read in a phase.
+fn not_read(counted: &[(usize, &'static Counter)]) -> Totals {
+    let names = || counted.iter().map(|(_, counter)| counter.name.to_owned());
+    Totals {
+        values: names().map(|name| (name, None)).collect(),
+        reasons: names().map(|name| (name, "it was not read in this phase".to_owned())).collect(),
+    }
+}
+
 fn cpu(values: &BTreeMap<String, Option<f64>>) -> Option<f64> {
     Some(values.get("cpu_user_s").copied()?? + values.get("cpu_system_s").copied()??)
 }
@@ -97,7 +108,7 @@ mod tests {
 
     use super::super::timing::PhaseSpan;
     use super::*;
-    use meter::{CounterReading, Reading, find};
+    use meter::{CounterReading, Reading, registered_counter};
 
     #[test]
     fn rows_add_up_to_the_latency_and_have_reasons() {
@@ -113,7 +124,8 @@ mod tests {
             other: Nanos(15),
             tokens: vec![],
         };
-        let counters = [(0, find("cpu_user_s").unwrap()), (1, find("cpu_system_s").unwrap())];
+        let counters =
+            [(0, registered_counter("cpu_user_s").unwrap()), (1, registered_counter("cpu_system_s").unwrap())];
         let mut after = Reading::default();
         after.counters[0] = CounterReading { value: 30, valid: true, ..CounterReading::default() };
         after.counters[1] = CounterReading { value: 10, valid: true, ..CounterReading::default() };
@@ -131,6 +143,7 @@ mod tests {
         assert_eq!((rows[0].time_s, rows[3].count, rows[5].count), (None, 2, 3));
         assert!((rows[1].cpu_s.unwrap() - 40e-6).abs() < 1e-12);
         assert!(rows[2].cpu_s.is_none() && rows[2].reasons.contains_key("cpu_s"));
+        assert_eq!((rows[2].counters["cpu_user_s"], rows[2].reasons.contains_key("cpu_user_s")), (None, true));
         assert!((rows[5].share.unwrap() - 0.15).abs() < 1e-9);
     }
 }

@@ -120,7 +120,7 @@ fn request(
 mod tests {
     use std::collections::BTreeMap;
 
-    use meter::{calls, default_counters, named};
+    use meter::{calls, counter_by_name, default_counters};
     use record::Pass;
 
     use super::*;
@@ -164,7 +164,7 @@ mod tests {
     #[test]
     fn an_inner_edge_makes_three_readings() {
         let mut counters = default_counters();
-        counters.extend(named("task-clock"));
+        counters.extend(counter_by_name("task-clock"));
         let mut meter = Meter::open(&counters);
         let groups = usize::from(meter.has_events());
         let status = SharedStatus::unshared();

@@ -141,7 +141,7 @@ impl Buffer {
         if self.pages == Pages::Small {
             return Ok(());
         }
-        let huge = huge_bytes(&Root::system().text("/proc/self/smaps")?, self.map.as_ptr().addr(), self.map.len());
+        let huge = huge_bytes(&Root::system().text("/proc/self/smaps")?, self.map.as_ptr().addr(), self.map.len())?;
         let share = huge as f64 / self.bytes() as f64;
         if share >= NEEDED {
             return Ok(());
@@ -221,18 +221,21 @@ fn available() -> Option<u64> {
 
 /// `AnonHugePages` of the mappings in `smaps` that overlap a range.
 #[cfg(target_os = "linux")]
-fn huge_bytes(smaps: &str, start: usize, length: usize) -> u64 {
+fn huge_bytes(smaps: &str, start: usize, length: usize) -> Result<u64, Reason> {
     let mut inside = false;
     let mut bytes = 0;
     for line in smaps.lines() {
         if let Some((first, last)) = range(line) {
             inside = first < start + length && last > start;
         } else if inside && let Some(rest) = line.strip_prefix("AnonHugePages:") {
-            let kibibytes: u64 = rest.trim().trim_end_matches(" kB").parse().unwrap_or(0);
+            let number = rest.trim().trim_end_matches(" kB");
+            let kibibytes: u64 = number.parse().map_err(|_| {
+                Reason::new(format!("/proc/self/smaps: AnonHugePages: expected a number of kB, found `{number}`"))
+            })?;
             bytes += kibibytes * 1024;
         }
     }
-    bytes
+    Ok(bytes)
 }
 
 /// `7f00-7f80 rw-p ...` -> both addresses.
@@ -301,8 +304,9 @@ mod tests {
             }
         }
         let smaps = "1000-3000 rw-p 00000000 00:00 0\nSize: 8 kB\nAnonHugePages:      2048 kB\n3000-5000 rw-p 00000000 00:00 0 \nAnonHugePages:  4096 kB\n";
-        assert_eq!(huge_bytes(smaps, 0x1000, 0x1000), 2048 << 10);
-        assert_eq!(huge_bytes(smaps, 0x2000, 0x2000), 6144 << 10);
-        assert_eq!(huge_bytes(smaps, 0x6000, 0x10), 0);
+        assert_eq!(huge_bytes(smaps, 0x1000, 0x1000), Ok(2048 << 10));
+        assert_eq!(huge_bytes(smaps, 0x2000, 0x2000), Ok(6144 << 10));
+        assert_eq!(huge_bytes(smaps, 0x6000, 0x10), Ok(0));
+        assert!(huge_bytes("1000-3000 rw-p 0 00:00 0\nAnonHugePages: many kB\n", 0x1000, 1).is_err());
     }
 }

@@ -14,7 +14,7 @@ pub(in crate::worker::prober) fn sum<const STREAMS: usize>(bytes: &[u8]) -> u64 
     let (together, rest) = bytes.split_at(blocks * BLOCK * STREAMS);
     let streams: [&[[u8; BLOCK]]; STREAMS] = std::array::from_fn(|stream| {
         let (whole, _) = together.as_chunks();
-        whole.get(stream * blocks..(stream + 1) * blocks).unwrap_or_default()
+        &whole[stream * blocks..(stream + 1) * blocks]
     });
     for block in 0..blocks {
         for stream in &streams {
