@@ -2,12 +2,12 @@
 
 use engine_api::{Device, Phase};
 
-use super::facts::Facts;
+use super::facts::{Fact, Facts};
 use crate::attribution::{Attribution, CaseCeilings, has_processor_ceilings};
 use crate::drift;
 use crate::summary::{PHASE_TIMES, probe_effect};
 use record::plan::PlannedModel;
-use record::{Case, OpFindings, OpRow, PhaseRow, Roof, RunFile, Sample, ServerSample};
+use record::{Case, OpFindings, OpRow, PhaseRow, Reason, Roof, RunFile, Sample, ServerSample};
 use statistics::median;
 
 /// An op is small where its attainable time per call is below this number of dispatches to the threads. Up to this number of
@@ -325,32 +325,36 @@ impl CaseView<'_> {
         };
         let ops = || reason("ops").unwrap_or_else(|| "no op of this phase has an attainable time".to_owned());
         let missing = [
-            ("memory_s", facts.memory_s.is_none(), ceiling()),
-            ("compute_s", facts.compute_s.is_none(), ceiling()),
-            ("small_ops_s", facts.small_ops_s.is_none(), if facts.dispatch_s.is_none() { ceiling() } else { ops() }),
-            ("idle_s", facts.idle_s.is_none(), "no thread recorded its tasks".to_owned()),
-            ("cold_rate", facts.cold_rate.is_none(), ceiling()),
-            ("page_fault_s", facts.page_fault_s.is_none(), ceiling()),
-            ("cpu_s", facts.cpu_s.is_none(), counter("cpu_user_s")),
-            ("minor_faults", facts.minor_faults.is_none(), counter("minor_faults")),
-            ("read_bytes", facts.read_bytes.is_none(), counter("read_bytes")),
+            (Fact::MemoryTime, facts.memory_s.is_none(), ceiling()),
+            (Fact::ComputeTime, facts.compute_s.is_none(), ceiling()),
             (
-                "allocations",
+                Fact::SmallOpsTime,
+                facts.small_ops_s.is_none(),
+                if facts.dispatch_s.is_none() { ceiling() } else { ops() },
+            ),
+            (Fact::IdleTime, facts.idle_s.is_none(), "no thread recorded its tasks".to_owned()),
+            (Fact::ColdRate, facts.cold_rate.is_none(), ceiling()),
+            (Fact::PageFaultTime, facts.page_fault_s.is_none(), ceiling()),
+            (Fact::CpuTime, facts.cpu_s.is_none(), counter("cpu_user_s")),
+            (Fact::MinorFaults, facts.minor_faults.is_none(), counter("minor_faults")),
+            (Fact::ReadBytes, facts.read_bytes.is_none(), counter("read_bytes")),
+            (
+                Fact::Allocations,
                 facts.allocations.is_none(),
                 reason("allocations").unwrap_or_else(|| "allocations were not counted".to_owned()),
             ),
             (
-                "others",
+                Fact::Others,
                 facts.others.is_none(),
                 "no request was long enough to measure the load of other programs".to_owned(),
             ),
-            ("steal", facts.steal.is_none(), "no request was long enough to measure the steal time".to_owned()),
-            ("usable", facts.usable.is_none(), "the number of processors is unknown".to_owned()),
+            (Fact::Steal, facts.steal.is_none(), "no request was long enough to measure the steal time".to_owned()),
+            (Fact::Usable, facts.usable.is_none(), "the number of processors is unknown".to_owned()),
         ];
         facts.absent = missing
             .into_iter()
             .filter(|(_, is_missing, _)| *is_missing)
-            .map(|(name, _, why)| (name.to_owned(), why))
+            .map(|(fact, _, reason)| (fact, Reason::new(reason)))
             .collect();
     }
 }

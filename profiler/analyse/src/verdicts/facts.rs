@@ -1,23 +1,77 @@
-//! Everything that the rules look at: one plain set of figures per case and phase.
+//! The inputs of the rules: one set of figures per case and phase.
 //!
-//! A figure that was not measured is `None`, and [`Facts::absent`] says why under the field's name. Figures of the three
-//! passes stand beside the time of the phase in the same pass, so that a share never mixes two passes.
+//! A figure that was not measured is `None`, and [`Facts::absent`] has the reason. Figures of the three passes have the time of the
+//! phase in the same pass beside them, so that a share never mixes two passes.
+
+use std::collections::BTreeMap;
 
 use engine_api::Phase;
+use record::Reason;
 
-use record::Reasons;
+/// A figure of [`Facts`] that a rule needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fact {
+    /// [`Facts::memory_s`].
+    MemoryTime,
+    /// [`Facts::compute_s`].
+    ComputeTime,
+    /// [`Facts::small_ops_s`].
+    SmallOpsTime,
+    /// [`Facts::idle_s`].
+    IdleTime,
+    /// [`Facts::cold_rate`].
+    ColdRate,
+    /// [`Facts::page_fault_s`].
+    PageFaultTime,
+    /// [`Facts::cpu_s`].
+    CpuTime,
+    /// [`Facts::minor_faults`].
+    MinorFaults,
+    /// [`Facts::read_bytes`].
+    ReadBytes,
+    /// [`Facts::allocations`].
+    Allocations,
+    /// [`Facts::others`].
+    Others,
+    /// [`Facts::steal`].
+    Steal,
+    /// [`Facts::usable`].
+    Usable,
+}
 
-/// What is known of one phase of one case.
+impl Fact {
+    /// Its name in sentences.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::MemoryTime => "the attainable time of memory traffic",
+            Self::ComputeTime => "the attainable time of arithmetic",
+            Self::SmallOpsTime => "the time of small operations",
+            Self::IdleTime => "the waiting time of the threads",
+            Self::ColdRate => "the read rate of storage",
+            Self::PageFaultTime => "the time of a page fault",
+            Self::CpuTime => "the CPU time",
+            Self::MinorFaults => "the number of page faults",
+            Self::ReadBytes => "the number of bytes from storage",
+            Self::Allocations => "the number of allocations",
+            Self::Others => "the load of other programs",
+            Self::Steal => "the steal time",
+            Self::Usable => "the number of hardware threads",
+        }
+    }
+}
+
+/// The figures of one phase of one case.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Facts {
-    /// The phase; `None` is no phase and has no verdict.
+    /// The phase; without one there is no verdict.
     pub phase: Option<Phase>,
-    /// Median time over the clean requests, in seconds; of `load` the time of the load and what the first prefill took longer
-    /// than the later ones where it read from storage.
+    /// Median time over the clean requests, in seconds; of `load` the time of the load and the excess of the first prefill over the
+    /// later ones, where it read from storage.
     pub time_s: f64,
-    /// Of that, over the latency; `load` is no part of the latency.
+    /// That time over the latency; `load` is not part of the latency.
     pub latency_share: Option<f64>,
-    /// Threads that the engine was told to use.
+    /// Requested threads of the engine.
     pub threads: usize,
     /// Hardware threads that the process may use.
     pub usable: Option<usize>,
@@ -26,7 +80,7 @@ pub struct Facts {
     /// Tokens of the prompt.
     pub prompt_tokens: Option<f64>,
 
-    /// The time of the phase that the ceilings are held against: that of the clean pass.
+    /// The time of the phase that is compared with the ceilings: that of the clean pass.
     pub work_s: Option<f64>,
     /// The time of the phase in the traced pass, which the times of ops and threads are parts of.
     pub traced_s: Option<f64>,
@@ -34,27 +88,27 @@ pub struct Facts {
     pub user_s: Option<f64>,
     /// Least time that the ceilings allow, in seconds.
     pub attainable_s: Option<f64>,
-    /// The part of it that memory or a cache sets.
+    /// The part of it that is set by memory or a cache.
     pub memory_s: Option<f64>,
-    /// The part of it that arithmetic sets.
+    /// The part of it that is set by arithmetic.
     pub compute_s: Option<f64>,
-    /// The part of `memory_s` that a cache sets.
+    /// The part of `memory_s` that is set by a cache.
     pub cache_s: Option<f64>,
     /// The attainable time is that of the model as a whole: its ops were not traced or have no cost.
     pub whole_model: bool,
     /// Memory read bandwidth, in bytes per second.
     pub bandwidth: Option<f64>,
-    /// The same with as many threads as the machine has a use for: the most that was measured.
+    /// The thread count with the highest measured bandwidth, and that bandwidth.
     pub bandwidth_most: Option<(usize, f64)>,
     /// The same with huge pages.
     pub bandwidth_huge: Option<f64>,
-    /// Operations per second with as many threads as help, over that of this case.
+    /// The thread count with the highest measured operations per second, and their ratio to those of this case.
     pub compute_most: Option<(usize, f64)>,
-    /// Seconds to hand work to all threads and to have it back.
+    /// Seconds to pass a task to all threads and to wait for them.
     pub dispatch_s: Option<f64>,
-    /// Ops that are so small that handing them over counts.
+    /// The number of ops that are so small that dispatch matters.
     pub small_ops: Option<f64>,
-    /// What they take beyond their attainable time, in seconds.
+    /// Their time beyond the attainable time, in seconds.
     pub small_ops_s: Option<f64>,
     /// Time that a thread waits for the others in shared work, mean over the threads, in seconds.
     pub idle_s: Option<f64>,
@@ -69,9 +123,9 @@ pub struct Facts {
     pub minor_faults: Option<f64>,
     /// Bytes from storage.
     pub read_bytes: Option<f64>,
-    /// Context switches because another thread was due.
+    /// Involuntary context switches.
     pub involuntary_switches: Option<f64>,
-    /// Seconds that the first touch of a page takes.
+    /// Seconds of the first touch of a page.
     pub page_fault_s: Option<f64>,
     /// Bytes per second from storage.
     pub cold_rate: Option<f64>,
@@ -85,7 +139,7 @@ pub struct Facts {
     /// Bytes allocated.
     pub allocated_bytes: Option<f64>,
 
-    /// Share of all processors that other programs had, median over the clean requests.
+    /// Share of all processors that other programs used, median over the clean requests.
     pub others: Option<f64>,
     /// Share that the hypervisor took, the same.
     pub steal: Option<f64>,
@@ -102,17 +156,17 @@ pub struct Facts {
     pub load_s: Option<f64>,
     /// Of `load`: bytes that the load itself read from storage.
     pub load_read_bytes: Option<f64>,
-    /// Of `load`: what the first prefill took longer than the later ones, in seconds.
+    /// Of `load`: the excess of the first prefill over the later ones, in seconds.
     pub first_prefill_excess_s: Option<f64>,
 
-    /// The other case that differs only in a thread count that the machine has: threads, its time of this phase.
+    /// The same case with no more threads than hardware threads: its threads, its time of this phase.
     pub with_fewer_threads: Option<(usize, f64)>,
-    /// How far the run's own probes of bandwidth lie apart, over their median, or the last from the first.
+    /// The relative range of the run's own probes of bandwidth, or the change from the first to the last if that is larger.
     pub drift: Option<f64>,
     /// Traced pass over clean pass.
     pub probe_effect: Option<f64>,
     /// Why a figure is `None`.
-    pub absent: Reasons,
+    pub absent: BTreeMap<Fact, Reason>,
 }
 
 impl Facts {
@@ -122,7 +176,7 @@ impl Facts {
         share.is_finite().then(|| share.clamp(0.0, 1.0))
     }
 
-    /// What the phase is called in files.
+    /// The name of the phase in files.
     pub(super) fn name(&self) -> &'static str {
         self.phase.map_or("other", Phase::name)
     }

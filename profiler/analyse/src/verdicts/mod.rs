@@ -14,7 +14,7 @@ mod sentence;
 mod shares;
 mod weigh;
 
-pub use facts::Facts;
+pub use facts::{Fact, Facts};
 pub use rules::{CauseKind, RULES, Rule};
 pub use sentence::name;
 

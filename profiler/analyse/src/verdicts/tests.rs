@@ -1,11 +1,11 @@
-//! Facts whose right answer is known, and what holds for any facts.
+//! Facts with a known verdict, and properties of any facts.
 
 use engine_api::Phase;
 use proptest::prelude::*;
 
 use super::weigh::{ranked, verdict};
-use super::{CauseKind, Facts, RULES};
-use record::{Confidence, Limit};
+use super::{CauseKind, Fact, Facts, RULES};
+use record::{Confidence, Limit, Reason};
 
 /// Decoding for one second on two of two processors, everything known, nothing remarkable.
 fn quiet(phase: Phase) -> Facts {
@@ -90,7 +90,7 @@ fn each_limit_is_found_where_it_is_known() {
 
 #[test]
 fn sentences_carry_their_figures() {
-    let told: Vec<String> = known()
+    let texts: Vec<String> = known()
         .iter()
         .map(|(facts, _)| {
             let verdict = verdict(facts).unwrap();
@@ -101,16 +101,16 @@ fn sentences_carry_their_figures() {
             format!("{:?}: {}\n{}", verdict.confidence, verdict.sentence, gain.collect::<Vec<_>>().join("\n"))
         })
         .collect();
-    insta::assert_snapshot!(told.join("\n"));
+    insta::assert_snapshot!(texts.join("\n"));
 }
 
 #[test]
-fn a_disturbing_cause_goes_before_a_larger_steady_one() {
+fn a_disturbing_cause_wins_over_a_larger_steady_one() {
     let facts = Facts { others: Some(0.2), ..memory_bound() };
     assert_eq!(verdict(&facts).unwrap().limit, Limit::NoisyNeighbour);
     let below = Facts { others: Some(0.05), ..memory_bound() };
     assert_eq!(verdict(&below).unwrap().limit, Limit::MemoryBandwidth);
-    // Processors that nobody wants can be had by others.
+    // Others may use processors that the phase does not need.
     let spare = Facts { others: Some(0.5), processors: Some(8), ..memory_bound() };
     assert_eq!(verdict(&spare).unwrap().limit, Limit::MemoryBandwidth);
 }
@@ -144,6 +144,14 @@ fn the_phase_that_waited_for_a_cold_file_is_named() {
 }
 
 #[test]
+fn an_absent_fact_that_the_rule_needs_is_a_doubt() {
+    let absent = [(Fact::IdleTime, Reason::new("no thread recorded its tasks")), (Fact::MemoryTime, Reason::new("x"))];
+    let found = verdict(&Facts { absent: absent.into(), ..memory_bound() }).unwrap();
+    assert_eq!(found.doubts, ["the attainable time of memory traffic is unknown: x"]);
+    assert_eq!(found.confidence, Confidence::Medium);
+}
+
+#[test]
 fn nothing_known_is_no_verdict() {
     let nothing = Facts { phase: Some(Phase::Decode), time_s: 1.0, threads: 2, ..Facts::default() };
     assert_eq!(verdict(&nothing), None);
@@ -151,11 +159,11 @@ fn nothing_known_is_no_verdict() {
 
 #[test]
 fn the_rules_are_in_order_and_each_limit_has_one() {
-    assert!(RULES.windows(2).all(|pair| pair[0].kind <= pair[1].kind), "disturbing ones stand first");
+    assert!(RULES.windows(2).all(|pair| pair[0].kind <= pair[1].kind), "disturbing causes are first");
     for (index, rule) in RULES.iter().enumerate() {
         for other in RULES[..index].iter().filter(|other| other.limit == rule.limit) {
             let both = rule.phases.iter().any(|phase| other.phases.contains(phase));
-            assert!(!both, "{:?} stands twice for one phase", rule.limit);
+            assert!(!both, "{:?} has two rules for one phase", rule.limit);
         }
         assert!((0.0..1.0).contains(&rule.threshold) && !rule.phases.is_empty());
         assert!(rule.kind == CauseKind::Steady || rule.threshold > 0.0, "a disturbing cause needs a threshold");
@@ -163,7 +171,7 @@ fn the_rules_are_in_order_and_each_limit_has_one() {
 }
 
 #[test]
-fn a_warm_load_that_computes_is_not_blamed_on_its_pages() {
+fn a_warm_load_that_computes_is_bound_by_compute() {
     // 61 of 72.6 ms in user mode, 9,096 pages at 1.6 us, 4.4 ms for the bytes: a tokenizer that is built.
     let load = Facts {
         time_s: 0.0726,

@@ -74,8 +74,8 @@ fn doubts(facts: &Facts, winner: Candidate, second: Option<&Candidate>) -> Vec<S
         ));
     }
     for need in winner.rule.needs {
-        if let Some(why) = facts.absent.get(*need) {
-            doubts.push(format!("{need} is missing: {why}"));
+        if let Some(reason) = facts.absent.get(need) {
+            doubts.push(format!("{} is unknown: {reason}", need.name()));
         }
     }
     let rests_on_ceilings = matches!(winner.rule.limit, Limit::MemoryBandwidth | Limit::Compute | Limit::Dispatch);
