@@ -233,7 +233,7 @@ mod tests {
 
     #[test]
     #[cfg(target_os = "linux")]
-    fn faults_by_perf_are_those_of_the_accounts_or_absent() {
+    fn faults_by_perf_are_those_of_getrusage_or_absent() {
         let counters: Vec<_> = ["page-faults", "minor_faults"].into_iter().filter_map(counter_by_name).collect();
         assert_eq!(counters.len(), 2);
         let mut meter = Meter::open(&counters);

@@ -165,7 +165,7 @@ mod tests {
     use crate::{CounterValue, Meter, Tally, default_counters, machine_load, registered_counter};
 
     #[test]
-    fn a_meter_of_a_virtual_machine_reads_its_accounts() {
+    fn a_meter_of_a_virtual_machine_reads_its_counters() {
         let _clock = VirtualClock::install();
         let mut meter = Meter::virtual_machine(&default_counters());
         let load = machine_load().unwrap();

@@ -346,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn version_one_knows_no_limit_as_a_huge_number() {
+    fn a_huge_number_is_no_limit_in_version_1() {
         let folder = tree(&[
             ("proc/self/cgroup", "4:memory:/a\n1:cpu,cpuacct:/a\n"),
             ("sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n"),

@@ -107,7 +107,7 @@ fn a_known_allocation_is_resident_and_its_bytes_are_read() {
 }
 
 #[test]
-fn none_and_ended_are_two_errors() {
+fn absent_and_ended_processes_are_two_errors() {
     let child = shell(":");
     let pid = child.id();
     let mut meter = ProcessMeter::attach(pid).unwrap();
