@@ -1,8 +1,9 @@
-//! Which limit binds a phase, and what would help.
+//! The limit that binds a phase, and what would help.
 
+use engine_api::Phase;
 use serde::{Deserialize, Serialize};
 
-/// What binds a phase: a closed list.
+/// What binds a phase.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Limit {
@@ -12,13 +13,13 @@ pub enum Limit {
     Compute,
     /// Many operations that are too small to fill the threads: dispatch, synchronisation, loop overhead.
     Dispatch,
-    /// Some threads wait while others work.
+    /// Some threads wait for others.
     Imbalance,
     /// More threads than processors.
     Oversubscription,
-    /// Page faults on memory that was not touched before.
+    /// Page faults on memory that is touched for the first time.
     PageFaults,
-    /// The file comes from storage.
+    /// The model file is read from storage.
     ColdFile,
     /// The allocator.
     Allocation,
@@ -26,22 +27,22 @@ pub enum Limit {
     Tokenizer,
     /// The sampler.
     Sampler,
-    /// Other programs, or the hypervisor, took the processors.
+    /// Other programs or the hypervisor use the processors.
     NoisyNeighbour,
-    /// Waiting for a server.
+    /// Waiting for a server or the network.
     QueueOrNetwork,
 }
 
-/// How sure a verdict is.
+/// The confidence of a verdict.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Confidence {
-    /// A part of the evidence is missing or the machine drifted.
+    /// Two or more doubts, or no limit explains the phase.
     #[default]
     Low,
-    /// The next limit is near.
+    /// One doubt.
     Medium,
-    /// The evidence is whole and no other limit is near.
+    /// No doubt.
     High,
 }
 
@@ -49,45 +50,45 @@ pub enum Confidence {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Verdict {
     /// The phase.
-    pub phase: String,
+    pub phase: Phase,
     /// What binds it.
     pub limit: Limit,
-    /// One sentence with the figures that it rests on.
+    /// One sentence with the figures.
     pub sentence: String,
     /// Share of the phase's time that this limit explains, 0 to 1.
     pub share: f64,
-    /// Least time that the ceilings allow / measured time: 1 = nothing to gain without other hardware or fewer bytes.
+    /// Attainable time by the ceilings / measured time: 1 = no gain without other hardware or fewer bytes. Reports show its inverse.
     pub headroom: Option<f64>,
-    /// How sure it is.
+    /// Its confidence.
     pub confidence: Confidence,
-    /// What speaks against it; each lowered the confidence.
+    /// Doubts; each lowers the confidence.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub doubts: Vec<String>,
-    /// What it rests on.
+    /// Its figures.
     pub evidence: Vec<Evidence>,
     /// What would help.
     pub advice: Vec<Advice>,
 }
 
-/// A figure that a verdict rests on.
+/// A figure of a verdict.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Evidence {
-    /// What it is, in words.
+    /// Its name.
     pub name: String,
     /// Its value.
     pub value: f64,
     /// Its unit.
     pub unit: String,
-    /// Where in the run file it comes from.
+    /// Its place in the run file.
     pub source: String,
 }
 
-/// Something to do.
+/// A suggestion.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Advice {
-    /// What.
+    /// The suggestion.
     pub text: String,
-    /// Phase time now / phase time after it, estimated; `null` where it cannot be told.
+    /// Phase time now / phase time after it, estimated; `null` where it is unknown.
     pub predicted_gain: Option<f64>,
 }
 
@@ -102,10 +103,10 @@ pub struct GroupVerdict {
     pub threads: usize,
     /// Depth.
     pub depth: usize,
-    /// The prompt of the case whose verdict this is.
+    /// The prompt of the case that the verdict is of.
     #[serde(default)]
     pub prompt: String,
-    /// The verdict of most time.
+    /// The verdict whose limit takes the most time.
     pub verdict: Verdict,
     /// Cases that agree with it.
     pub agree: usize,

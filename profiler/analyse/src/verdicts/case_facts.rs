@@ -422,7 +422,7 @@ mod tests {
     fn decode(file: &RunFile) -> Option<Verdict> {
         let case = &file.cases[0];
         let found = verdicts::of_case(file, case, &attribution::attribute(file, case));
-        found.into_iter().map(|found| found.verdict).find(|verdict| verdict.phase == "decode")
+        found.into_iter().map(|found| found.verdict).find(|verdict| verdict.phase == Phase::Decode)
     }
 
     /// A request of a server with these times of the decode: CPU time of its processes, and its own report.

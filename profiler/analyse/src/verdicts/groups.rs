@@ -28,7 +28,7 @@ fn key(case: &Case) -> (&str, &str, usize, usize) {
 }
 
 fn of_phase(group: &[Judged<'_>], phase: Phase) -> Option<GroupVerdict> {
-    let of_phase = |found: &&PhaseVerdict| found.verdict.phase == phase.name();
+    let of_phase = |found: &&PhaseVerdict| found.verdict.phase == phase;
     let verdicts: Vec<(&Case, &PhaseVerdict)> = group
         .iter()
         .flat_map(|&(case, verdicts)| verdicts.iter().filter(of_phase).map(move |found| (case, found)))
@@ -62,7 +62,7 @@ mod tests {
 
     fn verdict(limit: Limit, time_s: f64) -> Vec<PhaseVerdict> {
         let verdict = Verdict {
-            phase: Phase::Decode.name().to_owned(),
+            phase: Phase::Decode,
             limit,
             sentence: String::new(),
             share: 1.0,

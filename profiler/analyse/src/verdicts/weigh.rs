@@ -34,6 +34,7 @@ pub(super) fn ranked(facts: &Facts) -> Vec<Candidate> {
 
 /// The verdict; `None` where no rule applies.
 pub(super) fn verdict(facts: &Facts) -> Option<Verdict> {
+    let phase = facts.phase?;
     let ranked = ranked(facts);
     let winner = *ranked.first()?;
     let doubts = doubts(facts, winner, ranked.get(1));
@@ -46,7 +47,7 @@ pub(super) fn verdict(facts: &Facts) -> Option<Verdict> {
     let mut figures = evidence::common(facts);
     figures.extend((winner.rule.evidence)(facts));
     Some(Verdict {
-        phase: facts.name().to_owned(),
+        phase,
         limit: winner.rule.limit,
         sentence: sentence::of(facts, winner),
         share: winner.share,
