@@ -64,7 +64,7 @@ fn readings(bench: &mut Criterion) {
     bench.bench_function("around a request: memory", |bench| bench.iter(|| black_box(meter.memory())));
     bench.bench_function("around a request: reset of the peak", |bench| bench.iter(|| black_box(meter.reset_peak())));
     bench.bench_function("around a request: load of the machine", |bench| {
-        bench.iter(|| black_box(meter::machine_load()))
+        bench.iter(|| black_box(meter::machine_load()));
     });
 }
 

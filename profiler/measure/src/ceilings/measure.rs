@@ -8,7 +8,7 @@ use traces::clock;
 
 use super::cache::CeilingCache;
 use super::machine_digest::machine_digest;
-use super::prober::{Prober, WRONG_REPLY};
+use super::prober::{ProberProcess, WRONG_REPLY};
 use crate::interrupt::Interrupt;
 use crate::pool::WorkerFolder;
 use crate::protocol::{MachineCeilings, ProberCommand, ProberReply};
@@ -187,7 +187,7 @@ fn all(fields: &[&str], reason: &str) -> Reasons {
 
 /// Starts a prober, sends one command, and ends it.
 fn probe_once(resources: ProbeResources<'_>, threads: usize, command: ProberCommand) -> Result<ProberReply, Reason> {
-    let mut prober = Prober::start(resources.binary, resources.worker_folder, threads)?;
+    let mut prober = ProberProcess::start(resources.binary, resources.worker_folder, threads)?;
     let reply = prober.probe(command, resources.interrupt)?;
     prober.quit();
     Ok(reply)

@@ -1,4 +1,4 @@
-//! [`Prober`]: a worker process without an engine, which measures limits of the machine.
+//! [`ProberProcess`]: a worker process without an engine, which measures limits of the machine.
 
 use std::path::Path;
 
@@ -16,9 +16,9 @@ const LIMIT: Nanos = Nanos::from_secs(180);
 pub(crate) const WRONG_REPLY: &str = "the prober sent a reply of the wrong type: please report this as a bug";
 
 /// A running prober.
-pub(crate) struct Prober(WorkerHandle);
+pub(crate) struct ProberProcess(WorkerHandle);
 
-impl Prober {
+impl ProberProcess {
     /// Starts a prober with so many threads.
     pub(crate) fn start(binary: &Path, worker_folder: &WorkerFolder, threads: usize) -> Result<Self, Reason> {
         let variables = engines::threads::VARIABLES;

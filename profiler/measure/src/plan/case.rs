@@ -17,12 +17,12 @@ pub struct Plan {
     /// The engines in the order of the command line.
     pub engines: Vec<EngineChoice>,
     /// One block per model: only the workers of one block are alive at a time.
-    pub blocks: Vec<Block>,
+    pub blocks: Vec<ModelBlock>,
 }
 
 /// The cases of one model.
 #[derive(Debug)]
-pub struct Block {
+pub struct ModelBlock {
     /// The model.
     pub model: PreparedModel,
     /// Its worker slots.
@@ -47,7 +47,7 @@ pub struct WorkerSlot {
 pub struct CasePlan {
     /// Its id.
     pub id: String,
-    /// Index in [`Block::slots`].
+    /// Index in [`ModelBlock::slots`].
     pub slot: usize,
     /// Index in the model's prompts.
     pub prompt: usize,
@@ -55,7 +55,7 @@ pub struct CasePlan {
     pub filler: Filler,
 }
 
-impl Block {
+impl ModelBlock {
     /// The prompt of a case of this block.
     pub fn prompt(&self, case: &CasePlan) -> &PreparedPrompt {
         &self.model.prompts[case.prompt]
@@ -87,7 +87,7 @@ impl Plan {
     /// Texts that are examined: the answer of each case, and the passage once per worker slot.
     fn examinations(&self) -> usize {
         let has_steps = |slot: WorkerSlot| self.engine(slot).caps.steps;
-        let of_block = |block: &Block| {
+        let of_block = |block: &ModelBlock| {
             let answers = block.cases.iter().filter(|case| has_steps(block.slot(case))).count();
             answers + block.slots.iter().filter(|slot| has_steps(**slot)).count()
         };

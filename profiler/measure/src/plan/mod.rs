@@ -9,7 +9,7 @@ mod model;
 mod options;
 mod prompt;
 
-pub use case::{Block, CasePlan, Plan, WorkerSlot, case_id};
+pub use case::{CasePlan, ModelBlock, Plan, WorkerSlot, case_id};
 pub use check::check;
 pub(crate) use check::counter;
 pub use cores::physical_cores;

@@ -7,7 +7,7 @@ use record::Error;
 use traces::Nanos;
 
 use super::exit_report::{self, ExitReport};
-use super::process::{Process, Start};
+use super::process::{ChildProcess, StartCommand};
 use super::process_state;
 use super::worker_folder::WorkerFolder;
 use crate::interrupt::Interrupt;
@@ -35,7 +35,7 @@ pub struct StartOptions {
 #[derive(Debug)]
 pub struct WorkerHandle {
     name: String,
-    process: Process,
+    process: ChildProcess,
     channel: Channel,
     status: SharedStatus,
     log: PathBuf,
@@ -67,8 +67,9 @@ impl WorkerHandle {
         let fail = |problem: String| Error::Worker { worker: options.name.clone(), problem };
         let status = SharedStatus::create(&SharedStatus::path_of(&socket))?;
         let listener = UnixListener::bind(&socket).map_err(Error::file(&socket, "listen on"))?;
-        let start = Start { binary: &options.binary, socket: &socket, log: &log, environment: &options.environment };
-        let mut process = Process::start(&start)
+        let start =
+            StartCommand { binary: &options.binary, socket: &socket, log: &log, environment: &options.environment };
+        let mut process = ChildProcess::start(&start)
             .map_err(|error| fail(format!("{} cannot be started: {error}", options.binary.display())))?;
         let mut waited = Nanos::ZERO;
         loop {

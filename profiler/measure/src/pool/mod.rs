@@ -1,7 +1,7 @@
 //! Worker processes, seen from the main process: one per engine, model and thread count, so that memory figures are those of one engine
 //! and a crash affects only the cases of one worker.
 //!
-//! [`WorkerHandle`] is one process. [`WorkerPool`] holds those of a block of the plan.
+//! [`WorkerHandle`] is one process. `WorkerPool` holds those of a block of the plan.
 
 mod exit_report;
 mod handle;

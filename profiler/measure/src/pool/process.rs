@@ -18,25 +18,25 @@ const CHECK_MS: i32 = 10;
 
 /// A child process. It is waited for exactly once.
 #[derive(Debug)]
-pub(super) struct Process {
+pub(super) struct ChildProcess {
     pid: libc::pid_t,
     exit: Option<ExitReport>,
 }
 
 /// What to start.
 #[derive(Debug)]
-pub(super) struct Start<'a> {
+pub(super) struct StartCommand<'a> {
     pub(super) binary: &'a Path,
     pub(super) socket: &'a Path,
     pub(super) log: &'a Path,
     pub(super) environment: &'a [(String, String)],
 }
 
-impl Process {
+impl ChildProcess {
     /// Starts `inferometer worker --socket SOCKET` in a process group of its own, so that Ctrl-C reaches only the main
     /// process. The kernel kills it when the main process ends, even if it is stopped.
     #[allow(unsafe_code, reason = "pre_exec runs between fork and exec")]
-    pub(super) fn start(start: &Start<'_>) -> io::Result<Self> {
+    pub(super) fn start(start: &StartCommand<'_>) -> io::Result<Self> {
         let log = File::create(start.log)?;
         let mut command = Command::new(start.binary);
         command.arg("worker").arg("--socket").arg(start.socket);

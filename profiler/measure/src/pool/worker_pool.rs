@@ -11,7 +11,7 @@ use super::exit_report::ExitReport;
 use super::handle::{LostWorker, StartOptions, WorkerHandle};
 use super::worker_folder::WorkerFolder;
 use crate::interrupt::Interrupt;
-use crate::plan::{Block, Plan};
+use crate::plan::{ModelBlock, Plan};
 use crate::protocol::{FromWorker, Load, Loaded, Open, ToWorker, TracePart};
 
 /// Why a command to a worker failed, as the row of a case reports it.
@@ -37,7 +37,7 @@ impl RequestError {
 /// The workers of one block.
 pub(crate) struct WorkerPool<'a> {
     plan: &'a Plan,
-    block: &'a Block,
+    block: &'a ModelBlock,
     binary: &'a Path,
     worker_folder: &'a WorkerFolder,
     interrupt: &'a Interrupt,
@@ -60,7 +60,7 @@ impl<'a> WorkerPool<'a> {
     /// A pool without workers.
     pub(crate) fn new(
         plan: &'a Plan,
-        block: &'a Block,
+        block: &'a ModelBlock,
         binary: &'a Path,
         worker_folder: &'a WorkerFolder,
         interrupt: &'a Interrupt,
@@ -278,7 +278,7 @@ mod tests {
             batch: 1,
         };
         let slots = vec![WorkerSlot { engine: 0, threads: 1 }, WorkerSlot { engine: 0, threads: 2 }];
-        let block = Block { model, slots, cases: Vec::new(), together: true };
+        let block = ModelBlock { model, slots, cases: Vec::new(), together: true };
         Plan { options: Options::default(), file: PlanFile::default(), engines: vec![engine], blocks: vec![block] }
     }
 

@@ -22,7 +22,7 @@ pub use dry_run::dry_run;
 pub use locate::{synthetic_bytes, synthetic_shape};
 pub use passage::PASSAGE;
 
-use crate::plan::{self, Block, CasePlan, EngineChoice, Options, Plan, PreparedModel, WorkerSlot};
+use crate::plan::{self, CasePlan, EngineChoice, ModelBlock, Options, Plan, PreparedModel, WorkerSlot};
 use crate::working_set::buffer_bytes;
 
 /// The most stepped and the most traced requests per case; each is paired with a clean request of its round.
@@ -76,7 +76,7 @@ fn defaults(options: &Options, environment: &Environment) -> Options {
     options
 }
 
-fn block(options: &Options, engines: &[EngineChoice], model: PreparedModel, environment: &Environment) -> Block {
+fn block(options: &Options, engines: &[EngineChoice], model: PreparedModel, environment: &Environment) -> ModelBlock {
     let slots: Vec<WorkerSlot> = (0..engines.len())
         .flat_map(|engine| options.threads.iter().map(move |&threads| WorkerSlot { engine, threads }))
         .collect();
@@ -87,7 +87,7 @@ fn block(options: &Options, engines: &[EngineChoice], model: PreparedModel, envi
     let limit = limit.map(|limit| limit.saturating_sub(buffer_bytes(&environment.processor.caches)));
     let need = model.weights.as_ref().map(|weights| weights.predicted_bytes);
     let together = workers <= 1 || need.zip(limit).is_none_or(|(need, limit)| fits(need, workers, limit));
-    Block { model, slots, cases: Vec::new(), together }
+    ModelBlock { model, slots, cases: Vec::new(), together }
 }
 
 /// Whether the engine of a slot uses a server that is already running.
@@ -101,11 +101,11 @@ fn fits(each: u64, workers: usize, limit: u64) -> bool {
 }
 
 /// Two models with the same name would share the ids of their cases.
-fn unique_names(blocks: &[Block]) -> Result<(), Error> {
+fn unique_names(blocks: &[ModelBlock]) -> Result<(), Error> {
     for (index, block) in blocks.iter().enumerate() {
         let name = &block.model.name;
         if let Some(same) = blocks.iter().take(index).find(|other| other.model.name == *name) {
-            let place = |block: &Block| {
+            let place = |block: &ModelBlock| {
                 block
                     .model
                     .weights
@@ -122,7 +122,7 @@ fn unique_names(blocks: &[Block]) -> Result<(), Error> {
     Ok(())
 }
 
-fn cases(engines: &[EngineChoice], block: &Block) -> Vec<CasePlan> {
+fn cases(engines: &[EngineChoice], block: &ModelBlock) -> Vec<CasePlan> {
     let mut cases = Vec::new();
     for (slot, WorkerSlot { engine, threads }) in block.slots.iter().enumerate() {
         let label = &engines[*engine].label;
@@ -142,9 +142,9 @@ fn plan_file(
     ignore_eos: bool,
     set: &str,
     engines: &[EngineChoice],
-    blocks: &[Block],
+    blocks: &[ModelBlock],
 ) -> Result<PlanFile, Error> {
-    let planned = |block: &Block| {
+    let planned = |block: &ModelBlock| {
         let model = &block.model;
         let mut planned = PlannedModel {
             name: model.name.clone(),

@@ -15,7 +15,7 @@ use statistics::median;
 
 /// A step, under the name of the field of [`record::Preprocessing`] that holds its time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Step {
+pub enum ServerStep {
     /// The round trip.
     #[serde(rename = "round_trip_s")]
     RoundTrip,
@@ -27,7 +27,7 @@ pub enum Step {
     Tokenize,
 }
 
-impl Step {
+impl ServerStep {
     /// Every step, in the order of a request.
     pub const ALL: [Self; 3] = [Self::RoundTrip, Self::Template, Self::Tokenize];
 
@@ -54,7 +54,7 @@ impl Step {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct PreprocessingTimes {
     /// Seconds of every query of a step; a step without times has a reason.
-    pub times_s: BTreeMap<Step, Vec<f64>>,
+    pub times_s: BTreeMap<ServerStep, Vec<f64>>,
     /// The text that the server's template rendered.
     pub text: Option<String>,
     /// The ids that the server's tokenizer made of that text.
@@ -68,16 +68,17 @@ impl PreprocessingTimes {
     /// are empty for a model whose files it does not have.
     pub fn figures(self, rendered: &str, own: &[u32]) -> record::Preprocessing {
         let Self { times_s, text, ids, mut reasons } = self;
-        let middle = |step: Step| times_s.get(&step).and_then(|times| median(times));
-        let round_trip_s = middle(Step::RoundTrip);
-        let mut beyond_round_trip = |step: Step| {
+        let middle = |step: ServerStep| times_s.get(&step).and_then(|times| median(times));
+        let round_trip_s = middle(ServerStep::RoundTrip);
+        let mut beyond_round_trip = |step: ServerStep| {
             if middle(step).is_some() && round_trip_s.is_none() {
                 reasons.insert(step.field().to_owned(), "the time of a round trip is not known".to_owned());
             }
             Some(middle(step)? - round_trip_s?)
         };
-        let (template_s, tokenize_s) = (beyond_round_trip(Step::Template), beyond_round_trip(Step::Tokenize));
-        let mut compared = |field: &str, step: Step, same: Option<bool>| {
+        let (template_s, tokenize_s) =
+            (beyond_round_trip(ServerStep::Template), beyond_round_trip(ServerStep::Tokenize));
+        let mut compared = |field: &str, step: ServerStep, same: Option<bool>| {
             if same.is_none() {
                 let reason = match reasons.get(step.field()) {
                     Some(reason) => reason.clone(),
@@ -95,8 +96,8 @@ impl PreprocessingTimes {
             template_s,
             tokenize_s,
             tokens: ids.as_ref().map(Vec::len),
-            same_text: compared("same_text", Step::Template, same_text),
-            same_ids: compared("same_ids", Step::Tokenize, same_ids),
+            same_text: compared("same_text", ServerStep::Template, same_text),
+            same_ids: compared("same_ids", ServerStep::Tokenize, same_ids),
             differs: ids.as_ref().filter(|_| same_ids == Some(false)).map(|ids| difference(ids, own)),
             times_s: times_s.into_iter().map(|(step, times)| (step.field().to_owned(), times)).collect(),
             reasons,

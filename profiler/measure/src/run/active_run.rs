@@ -12,7 +12,7 @@ use super::disturbance::DisturbanceDetector;
 use super::resume::EarlierRun;
 use super::state::CaseState;
 use super::trace::RunTrace;
-use crate::plan::{Block, Plan};
+use crate::plan::{ModelBlock, Plan};
 use crate::pool::{RequestError, WorkerFolder, WorkerPool};
 use crate::timestamp::rfc3339;
 use crate::working_set::buffer_bytes;
@@ -119,7 +119,7 @@ impl<'a> ActiveRun<'a> {
     }
 
     /// Probes the machine's ceilings with the thread counts of a block, while its workers are stopped.
-    pub(super) fn probe(&mut self, pool: &mut WorkerPool<'_>, block: &Block, time: ProbeTime) {
+    pub(super) fn probe(&mut self, pool: &mut WorkerPool<'_>, block: &ModelBlock, time: ProbeTime) {
         let threads: Vec<usize> = block.slots.iter().map(|slot| slot.threads).collect();
         if !self.plan().file.virtual_time && !self.is_interrupted() {
             let now = environment::conditions_now();

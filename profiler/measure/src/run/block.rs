@@ -12,7 +12,7 @@ use super::request::request;
 use super::resume::EarlierRun;
 use super::round::rounds;
 use super::state::CaseState;
-use crate::plan::{Block, CasePlan};
+use crate::plan::{CasePlan, ModelBlock};
 use crate::pool::WorkerPool;
 
 /// Measures all blocks, one after the other.
@@ -39,7 +39,7 @@ pub(super) fn measure_all(run: &mut ActiveRun<'_>) -> Result<(), Error> {
 
 fn measure(
     run: &mut ActiveRun<'_>,
-    block: &Block,
+    block: &ModelBlock,
     first_case: usize,
     first_number: u32,
     rule: StopRule,
@@ -111,7 +111,7 @@ fn is_settled(run: &ActiveRun<'_>, case: &Case, earlier: &EarlierRun) -> bool {
 fn warm_up_slot(
     run: &mut ActiveRun<'_>,
     pool: &mut WorkerPool<'_>,
-    block: &Block,
+    block: &ModelBlock,
     slot: usize,
     states: &mut [CaseState<'_>],
 ) -> Result<(), Error> {
@@ -137,7 +137,7 @@ fn warm_up_slot(
 fn warm_up(
     run: &mut ActiveRun<'_>,
     pool: &mut WorkerPool<'_>,
-    block: &Block,
+    block: &ModelBlock,
     state: &mut CaseState<'_>,
 ) -> Result<Option<String>, Error> {
     let plan = run.plan();

@@ -8,7 +8,7 @@ use std::path::Path;
 use record::{CeilingProbe, Reason, Reasons};
 use traces::clock;
 
-use crate::ceilings::{Prober, WRONG_REPLY};
+use crate::ceilings::{ProberProcess, WRONG_REPLY};
 use crate::interrupt::Interrupt;
 use crate::plan::Plan;
 use crate::pool::WorkerFolder;
@@ -65,7 +65,7 @@ enum ProberState {
     Off,
     /// It is not started yet.
     NotStarted,
-    Running(Prober),
+    Running(ProberProcess),
     /// It failed, and is not started again.
     Failed(Reason),
 }
@@ -147,7 +147,7 @@ impl<'a> CeilingProbes<'a> {
 
     fn try_probe(&mut self, threads: usize) -> Result<ShortProbe, Reason> {
         if matches!(self.state, ProberState::NotStarted) {
-            self.state = ProberState::Running(Prober::start(self.binary, self.worker_folder, self.most)?);
+            self.state = ProberState::Running(ProberProcess::start(self.binary, self.worker_folder, self.most)?);
         }
         match &mut self.state {
             ProberState::Running(prober) => {

@@ -7,7 +7,7 @@ use traces::Nanos;
 
 use super::active_run::ActiveRun;
 use super::state::CaseState;
-use crate::plan::{Block, EngineChoice, WorkerSlot};
+use crate::plan::{EngineChoice, ModelBlock, WorkerSlot};
 use crate::pool::{RequestError, WorkerPool};
 use crate::protocol::{Examine, FromWorker, ToWorker};
 
@@ -26,7 +26,7 @@ const INTERRUPTED: &str = "the run was interrupted before it";
 pub(super) fn examine(
     run: &mut ActiveRun<'_>,
     pool: &mut WorkerPool<'_>,
-    block: &Block,
+    block: &ModelBlock,
     states: &mut [CaseState<'_>],
 ) -> Result<(), Error> {
     for (index, &slot) in block.slots.iter().enumerate() {
@@ -90,7 +90,7 @@ fn examine_answer(
 
 fn store_examination(
     run: &mut ActiveRun<'_>,
-    block: &Block,
+    block: &ModelBlock,
     engine: &EngineChoice,
     slot: WorkerSlot,
     found: Result<Vec<TopLogprobs>, Reason>,
@@ -154,7 +154,7 @@ fn ask(
     }
 }
 
-fn is_of(known: &Examination, block: &Block, engine: &EngineChoice, slot: WorkerSlot) -> bool {
+fn is_of(known: &Examination, block: &ModelBlock, engine: &EngineChoice, slot: WorkerSlot) -> bool {
     (&known.engine, &known.model, known.threads) == (&engine.label, &block.model.name, slot.threads)
 }
 

@@ -10,7 +10,7 @@ use super::disturbance::MachineTotals;
 use super::memory;
 use super::op_costs::TracedWork;
 use super::state::CaseState;
-use crate::plan::Block;
+use crate::plan::ModelBlock;
 use crate::pool::WorkerPool;
 use crate::protocol::{FromWorker, Measured, PassFigures, RequestSpec, ToWorker};
 
@@ -21,7 +21,7 @@ const OUTSIDE: f64 = 0.01;
 pub(super) fn request(
     run: &mut ActiveRun<'_>,
     pool: &mut WorkerPool<'_>,
-    block: &Block,
+    block: &ModelBlock,
     state: &mut CaseState<'_>,
     kind: RequestKind,
 ) -> Result<Option<Sample>, Error> {
@@ -84,7 +84,7 @@ fn machine_totals() -> MachineTotals {
 /// Stores the results of a request; returns its sample.
 fn store(
     run: &mut ActiveRun<'_>,
-    block: &Block,
+    block: &ModelBlock,
     state: &mut CaseState<'_>,
     mut measured: Measured,
     totals: (MachineTotals, MachineTotals),

@@ -13,7 +13,7 @@ use super::ceiling_probes::ProbeTime;
 use super::precision::{self, StopRule};
 use super::request::request;
 use super::state::CaseState;
-use crate::plan::Block;
+use crate::plan::ModelBlock;
 use crate::pool::WorkerPool;
 
 const PASSES: [Pass; 4] = [Pass::Clean, Pass::Stepped, Pass::Traced, Pass::Counted];
@@ -24,7 +24,7 @@ const MOST_REPEATS: usize = 3;
 pub(super) fn rounds(
     run: &mut ActiveRun<'_>,
     pool: &mut WorkerPool<'_>,
-    block: &Block,
+    block: &ModelBlock,
     states: &mut [CaseState<'_>],
     rule: StopRule,
 ) -> Result<(), Error> {
@@ -95,7 +95,7 @@ fn report_precision(run: &mut ActiveRun<'_>, found: &[PrecisionReached], rule: S
 fn run_round(
     run: &mut ActiveRun<'_>,
     pool: &mut WorkerPool<'_>,
-    block: &Block,
+    block: &ModelBlock,
     states: &mut [CaseState<'_>],
     round: usize,
 ) -> Result<(), Error> {
@@ -127,21 +127,22 @@ fn run_round(
 fn repeat_disturbed(
     run: &mut ActiveRun<'_>,
     pool: &mut WorkerPool<'_>,
-    block: &Block,
+    block: &ModelBlock,
     states: &mut [CaseState<'_>],
     cells: &[DesignCell],
     round: usize,
 ) -> Result<(), Error> {
-    let (seed, blocks) = (run.plan().file.seed, rounds::blocks(cells));
-    let allowance = run.plan().file.runs.max(round + 1) * blocks.len();
+    let (seed, design_blocks) = (run.plan().file.seed, rounds::blocks(cells));
+    let allowance = run.plan().file.runs.max(round + 1) * design_blocks.len();
     loop {
-        let spent: usize =
-            (0..=round).map(|round| blocks.iter().map(|cases| repeats(states, cases, round)).sum::<usize>()).sum();
+        let spent: usize = (0..=round)
+            .map(|round| design_blocks.iter().map(|cases| repeats(states, cases, round)).sum::<usize>())
+            .sum();
         let is_due = |cases: &&Vec<usize>| {
             cases.iter().any(|&index| states[index].is_disturbed(round)) && repeats(states, cases, round) < MOST_REPEATS
         };
         let due: Vec<Vec<usize>> =
-            blocks.iter().filter(is_due).take(allowance.saturating_sub(spent)).cloned().collect();
+            design_blocks.iter().filter(is_due).take(allowance.saturating_sub(spent)).cloned().collect();
         for (index, state) in states.iter_mut().enumerate() {
             state.due = !state.over && due.iter().any(|cases| cases.contains(&index));
         }
@@ -168,7 +169,7 @@ fn repeat_disturbed(
 fn run_in_round(
     run: &mut ActiveRun<'_>,
     pool: &mut WorkerPool<'_>,
-    block: &Block,
+    block: &ModelBlock,
     state: &mut CaseState<'_>,
     (pass, round, again): (Pass, usize, bool),
 ) -> Result<(), Error> {
@@ -201,7 +202,7 @@ fn run_in_round(
 }
 
 /// The passes that a case lacks in a round.
-fn missing_passes(run: &ActiveRun<'_>, block: &Block, state: &mut CaseState<'_>, round: usize) -> Vec<Pass> {
+fn missing_passes(run: &ActiveRun<'_>, block: &ModelBlock, state: &mut CaseState<'_>, round: usize) -> Vec<Pass> {
     let plan = run.plan();
     let engine = plan.engine(block.slot(state.plan));
     let mut wanted = vec![Pass::Clean];

@@ -1,6 +1,6 @@
 //! The worker process: serves the commands of the main process.
 //!
-//! [`serve()`] reads commands from the socket. An [`OpenEngine`](open_engine) holds the engine, its session and the instruments.
+//! [`serve()`] reads commands from the socket. An `OpenEngine` holds the engine, its session and the instruments.
 //! `request` measures one request in one of the [`passes`], with readings around it. `examine` computes token probabilities. `prober`
 //! measures limits of the machine.
 

@@ -4,7 +4,7 @@ use engine_api::{Advice as _, PreprocessingOutput, Prompt, Server};
 use record::Reason;
 use traces::clock;
 
-use crate::protocol::{PreprocessingTimes, Step};
+use crate::protocol::{PreprocessingTimes, ServerStep};
 
 /// How often each step is timed, in turn.
 const TIMES: usize = 9;
@@ -12,8 +12,8 @@ const TIMES: usize = 9;
 /// Times every step that this prompt needs. A step that fails once is not tried again.
 pub(super) fn measure(server: &dyn Server, prompt: &Prompt) -> PreprocessingTimes {
     let mut measured = PreprocessingTimes::default();
-    let mut steps: Vec<Step> = Vec::new();
-    for step in Step::ALL {
+    let mut steps: Vec<ServerStep> = Vec::new();
+    for step in ServerStep::ALL {
         match not_needed(step, prompt) {
             Some(reason) => drop(measured.reasons.insert(step.field().to_owned(), reason.to_owned())),
             None => steps.push(step),
@@ -34,7 +34,12 @@ pub(super) fn measure(server: &dyn Server, prompt: &Prompt) -> PreprocessingTime
 }
 
 /// Runs a step once. The tokenizer gets the text that the template rendered.
-fn run(server: &dyn Server, prompt: &mut Prompt, step: Step, measured: &mut PreprocessingTimes) -> Result<(), Reason> {
+fn run(
+    server: &dyn Server,
+    prompt: &mut Prompt,
+    step: ServerStep,
+    measured: &mut PreprocessingTimes,
+) -> Result<(), Reason> {
     let began = clock::now();
     let output = server.preprocess(step.of_server(), prompt);
     let seconds = clock::now().saturating_sub(began).as_secs_f64();
@@ -56,11 +61,11 @@ fn run(server: &dyn Server, prompt: &mut Prompt, step: Step, measured: &mut Prep
 }
 
 /// Why a prompt does not need a step.
-fn not_needed(step: Step, prompt: &Prompt) -> Option<&'static str> {
+fn not_needed(step: ServerStep, prompt: &Prompt) -> Option<&'static str> {
     match (step, prompt) {
-        (Step::RoundTrip, _) => None,
+        (ServerStep::RoundTrip, _) => None,
         (_, Prompt::Tokens(_)) => Some("the prompt is given as token ids"),
-        (Step::Template, Prompt::Text { messages, .. }) if messages.is_empty() => {
+        (ServerStep::Template, Prompt::Text { messages, .. }) if messages.is_empty() => {
             Some("the text is sent as it is, without a chat template")
         }
         _ => None,

@@ -1,10 +1,10 @@
 //! The passes of a request: clean, stepped, traced, counted.
 //!
-//! In the clean pass the engine runs freely and a [`Stopwatch`] stores clock readings. In the stepped pass ([`run_stepped`]) the
+//! In the clean pass the engine runs freely and a [`Stopwatch`] stores clock readings. In the stepped pass (`run_stepped`) the
 //! profiler runs the engine's steps and reads the counters between them. In the traced pass ([`run_traced`]) the engine's marks are
-//! recorded and its allocations counted. In the counted pass ([`run_counted`]) the counters are read at the edges of each op.
+//! recorded and its allocations counted. In the counted pass (`run_counted`) the counters are read at the edges of each op.
 //!
-//! Each pass records when phases began and ended; [`Timing`] computes durations from these edges. Within the timed region of the clean
+//! Each pass records when phases began and ended; `Timing` computes durations from these edges. Within the timed region of the clean
 //! pass nothing allocates, locks, reads a counter or performs input or output: a stopwatch reads the clock and stores into memory that
 //! was touched before.
 

@@ -300,7 +300,10 @@ mod tests {
         match Buffer::new(Team::of(1), BYTES, Pages::Huge).and_then(|buffer| buffer.read(Team::of(1), QUICK)) {
             Ok(rates) => assert!(rates.iter().all(|rate| *rate > 0.0)),
             Err(reason) => {
-                assert!(reason.as_str().contains("huge pages") || reason.as_str().contains("MADV_HUGEPAGE"), "{reason}")
+                assert!(
+                    reason.as_str().contains("huge pages") || reason.as_str().contains("MADV_HUGEPAGE"),
+                    "{reason}"
+                );
             }
         }
         let smaps = "1000-3000 rw-p 00000000 00:00 0\nSize: 8 kB\nAnonHugePages:      2048 kB\n3000-5000 rw-p 00000000 00:00 0 \nAnonHugePages:  4096 kB\n";
