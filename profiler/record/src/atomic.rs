@@ -1,4 +1,4 @@
-//! Files that are either the old ones or the new ones, never half of one.
+//! Atomic replacement of files.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -6,8 +6,8 @@ use std::path::Path;
 
 use crate::Error;
 
-/// Writes beside the file, waits until the bytes are stored, and renames. When it fails the old file stays and nothing
-/// that looks like a new one is left.
+/// Writes a file beside it, waits until the bytes are stored, and renames it. After an error the old file is unchanged and the partial
+/// one is removed.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     let mut name = path.file_name().unwrap_or_default().to_os_string();
     name.push(".partial");
@@ -17,7 +17,7 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
         file.sync_all()
     });
     written.and_then(|()| fs::rename(&partial, path)).map_err(|source| {
-        // What is left of it is of no use; the first error is the one to tell.
+        // The first error is reported, not that of the removal.
         let _ = fs::remove_file(&partial);
         Error::file(path, "write")(source)
     })

@@ -1,4 +1,4 @@
-//! Where the time of a phase went: per layer, per thread, per allocation, and the sum that must come out.
+//! The time of a phase per layer and per thread, its allocations, and the sum of its parts.
 
 use serde::{Deserialize, Serialize};
 use statistics::Slope;
@@ -39,11 +39,11 @@ pub struct PhaseSum {
     pub time_s: f64,
     /// The sum of its ops.
     pub ops_s: f64,
-    /// What no op accounts for.
+    /// The time outside of ops.
     pub unattributed_s: f64,
     /// `unattributed_s / time_s`.
     pub unattributed_share: f64,
-    /// The least time that the ceilings allow for its ops ([`super::OpRow::attainable_s`], summed).
+    /// The least time by the ceilings for its ops ([`super::OpRow::attainable_s`], summed).
     pub attainable_s: Option<f64>,
     /// `attainable_s / time_s`: 1 = at the roofline.
     pub roofline: Option<f64>,
@@ -79,11 +79,11 @@ pub struct WorkerRow {
     pub thread: String,
     /// Time in pieces of work, in seconds.
     pub busy_s: f64,
-    /// `1 - busy_s / time of the phase's shared work`: waiting for work or for others.
+    /// `1 - busy_s / time of the shared work of the phase`: waiting for work or for other threads.
     pub idle_share: f64,
 }
 
-/// Allocations in one phase, traced pass (the process's own allocator; memory that is mapped directly is not in it).
+/// Allocations in one phase of the traced pass, by the allocator of the process; directly mapped memory is not included.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AllocationRow {
     /// The phase, or `other`.
@@ -92,11 +92,11 @@ pub struct AllocationRow {
     pub count: u64,
     /// Bytes allocated, summed.
     pub bytes: u64,
-    /// Most bytes held at once above what was held when the request began.
+    /// The most bytes allocated at once, above those at the start of the request.
     pub peak_bytes: u64,
 }
 
-/// What the gaps between the tokens of a case say over time; clean pass, warm-up requests apart.
+/// The gaps between the tokens of a case over time; clean pass without warm-up requests.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Series {
     /// Median gap at each position, over the rounds, in seconds; entry 0 is the gap between the first two tokens.

@@ -13,23 +13,23 @@ use super::{
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
-    /// Every sample that was asked for is there.
+    /// All requested samples are there.
     Ok,
-    /// It failed; `error` says why.
+    /// It failed; `error` contains the reason.
     Failed,
     /// It took longer than `--timeout`.
     Timeout,
-    /// It was not run; `error` says why.
+    /// It was not run; `error` contains the reason.
     #[default]
     Skipped,
 }
 
-/// One case with everything that was measured of it.
+/// One case with its measurements.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Case {
     /// Unique in the run, such as `candle/smollm2-135m/photosynthesis/t2/d0`.
     pub id: String,
-    /// Engine label: `name`, `name:variant`, or the name that the user gave it ([`super::RunFile::identity`] says who it is).
+    /// Engine label: `name`, `name:variant`, or the name that the user gave it (see [`super::RunFile::identity`]).
     pub engine: String,
     /// Model name as in the registry, or the file's name.
     pub model: String,
@@ -41,15 +41,15 @@ pub struct Case {
     pub depth: usize,
     /// How it ended.
     pub status: Status,
-    /// Why it did not end well: the text, the last phase, the peak memory at death.
+    /// Why it failed: the message, the last phase, the peak memory at the end of the process.
     pub error: Option<String>,
     /// The clean pass, warm-up requests included and marked.
     pub samples: Vec<Sample>,
-    /// The stepped pass: one row a phase of its request of median latency, so that they add up; with `other` as the last row.
+    /// The stepped pass: one row per phase of the request of median latency, so that they add up to it; the last row is `other`.
     pub phases: Vec<PhaseRow>,
     /// The stepped pass's requests.
     pub stepped: Vec<Sample>,
-    /// The traced pass: one row an op and phase, of its request of median latency.
+    /// The traced pass: one row per op and phase of the request of median latency.
     pub ops: Vec<OpRow>,
     /// The round of that request: the one of `traced` that `ops`, `layers`, `workers`, `sums` and `allocations` are of.
     #[serde(default)]
@@ -88,9 +88,9 @@ pub struct Case {
     /// CPU time of the thread that reads memory over the time that it ran for, in one request of the stepped or traced pass.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_timer_share: Option<f64>,
-    /// Counters of the stepped pass, summed over a request: name to value; absent ones stand in `reasons`.
+    /// Counters of the stepped pass, summed over a request: name to value; absent ones have a reason in `reasons`.
     pub counters: BTreeMap<String, Option<f64>>,
-    /// What the stepped request's energy counters say per token: one row an account that has a value.
+    /// Energy per token by the energy counters of the stepped request: one row per counter with a value.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub energy: Vec<EnergyRow>,
     /// Why a counter is absent.
@@ -98,7 +98,7 @@ pub struct Case {
     pub reasons: Reasons,
     /// Which limit binds each phase: one per phase.
     pub verdicts: Vec<Verdict>,
-    /// The text and ids that the case produced.
+    /// The output of the case.
     pub output: Option<CaseOutput>,
     /// The op trace of this case, relative to the run folder.
     pub trace: Option<String>,
@@ -111,7 +111,7 @@ impl Case {
     }
 }
 
-/// A memory node, and what of a worker was on it.
+/// A memory node, and the part of a worker on it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemoryNodeRow {
     /// Its number.
@@ -160,7 +160,7 @@ pub struct PhaseRow {
     /// Counters that another request of the same case counted, with the time that the phase took there, in seconds.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub counted_s: BTreeMap<String, f64>,
-    /// What follows from the counters: name to value; a figure without its counters is not there.
+    /// Figures that follow from the counters: name to value; a figure without its counters is left out.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub derived: BTreeMap<String, f64>,
     /// Why a figure is absent.
@@ -185,7 +185,7 @@ pub struct OpRow {
     pub flops: Option<f64>,
     /// Bytes moved by the cost model: weights, KV cache and activations.
     pub bytes: Option<f64>,
-    /// Of these, weights and KV cache: what comes from memory.
+    /// Of these, weights and KV cache, which are read from memory.
     #[serde(default)]
     pub streamed_bytes: Option<f64>,
     /// Types of the weights that it reads, such as `q4_0`; joined by `+` where layers differ; `null` for an op that reads none.
@@ -194,7 +194,7 @@ pub struct OpRow {
     /// `flops / bytes`.
     #[serde(default)]
     pub intensity: Option<f64>,
-    /// The least time that the ceilings allow, in seconds: the larger of operations / peak and bytes / bandwidth.
+    /// The least time by the ceilings, in seconds: the larger of operations / peak and bytes / bandwidth.
     #[serde(default)]
     pub attainable_s: Option<f64>,
     /// `attainable_s / time_s`: 1 = at the roofline.
@@ -219,7 +219,7 @@ pub struct OpCounters {
     pub count: usize,
     /// Name to value.
     pub counters: BTreeMap<String, Option<f64>>,
-    /// What follows from the counters; rates take the op's time from the traced pass.
+    /// Figures that follow from the counters; rates use the time of the op in the traced pass.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub derived: BTreeMap<String, f64>,
     /// Why a counter is absent, or how far it is extrapolated.
@@ -227,7 +227,7 @@ pub struct OpCounters {
     pub reasons: Reasons,
 }
 
-/// Where the memory went, in bytes.
+/// The memory of a case by its parts, in bytes.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct MemoryFile {
     /// Time to load, in seconds.
@@ -238,7 +238,7 @@ pub struct MemoryFile {
     pub load_cached_share: Option<f64>,
     /// Bytes that loading read from storage.
     pub load_read_bytes: Option<u64>,
-    /// Bytes that the first request of a fresh session read from storage: what loading left to it.
+    /// Bytes that the first request of a fresh session read from storage, because loading did not.
     #[serde(default)]
     pub first_read_bytes: Option<u64>,
     /// Counters over the load: name to value.
@@ -254,7 +254,7 @@ pub struct MemoryFile {
     pub file_backed_bytes: Option<u64>,
     /// Of that, anonymous.
     pub anonymous_bytes: Option<u64>,
-    /// Weights as the file holds them.
+    /// Weights as stored in the file.
     pub weights_bytes: Option<u64>,
     /// KV cache in use at the end of the first request.
     pub kv_used_bytes: Option<u64>,
@@ -276,33 +276,33 @@ pub struct MemoryFile {
     /// Other memory backed by files that loading and the first request made resident: code, shared libraries.
     #[serde(default)]
     pub code_bytes: Option<u64>,
-    /// KV cache that is resident after the first request: what is used, or all of it where an engine touches it while loading.
+    /// KV cache that is resident after the first request: the used part, or all of it where an engine touches it while loading.
     #[serde(default)]
     pub kv_resident_bytes: Option<u64>,
-    /// Heap that a traced request allocated and still held when it ended, less what it gave back of what was there before.
+    /// Heap that a traced request allocated and did not free, less older allocations that it freed.
     #[serde(default)]
     pub held_bytes: Option<i64>,
-    /// `after_first_bytes` less what stood before loading, resident weights, code, resident KV cache, tokenizer and `held_bytes`.
+    /// `after_first_bytes` less the memory before loading, resident weights, code, resident KV cache, tokenizer and `held_bytes`.
     pub unaccounted_bytes: Option<i64>,
     /// Predicted need from the cost model.
     pub predicted_bytes: Option<u64>,
     /// Of what is resident after the first request, in huge pages.
     #[serde(default)]
     pub huge_pages_bytes: Option<u64>,
-    /// What the engine's own allocator holds on its device after the first request; none where the engine has no account of its own.
+    /// Memory of the engine's own allocator on its device after the first request; absent where the engine does not report it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device_active_bytes: Option<u64>,
-    /// Most that it held there.
+    /// The peak of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device_peak_bytes: Option<u64>,
-    /// What it keeps there for reuse.
+    /// Of it, memory that is kept for reuse.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device_cache_bytes: Option<u64>,
     /// On which memory nodes the model, anonymous memory and threads were after the first request; empty with its reason where
     /// the machine has one node.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub nodes: Vec<MemoryNodeRow>,
-    /// Heap that the tokenizer holds, measured by loading it alone.
+    /// Heap of the tokenizer, measured by loading it alone.
     #[serde(default)]
     pub tokenizer_bytes: Option<u64>,
     /// Growth of resident memory per token of the first request, in bytes.
@@ -319,7 +319,7 @@ pub struct MemoryFile {
     pub reasons: Reasons,
 }
 
-/// What a case produced.
+/// The output of a case.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct CaseOutput {
     /// The answer.
@@ -334,8 +334,8 @@ pub struct CaseOutput {
     pub finish_reason: String,
     /// SHA-256 over the token ids, little endian, or over the text where ids are unknown.
     pub sha256: String,
-    /// What the engine's steps hold likely before each of the token ids, the prompt and all ids before it given; empty with its
-    /// reason in the case's `reasons`.
+    /// The most likely tokens of the engine's steps before each of the token ids, given the prompt and all ids before it. Where it is
+    /// empty, the `reasons` of the case contain the reason.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub top_logprobs: Vec<TopLogprobs>,
 }

@@ -1,4 +1,4 @@
-//! The measured limits of the machine, and how they held while a run measured.
+//! The measured limits of the machine, and the probes of them during a run.
 
 use serde::{Deserialize, Serialize};
 
@@ -32,12 +32,12 @@ impl Spread {
     }
 }
 
-/// What this machine can do at most, measured with the threads that engines compute on.
+/// The limits of this machine, measured with the threads that engines compute on.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Ceilings {
     /// When they were measured, RFC 3339.
     pub measured: String,
-    /// What they hold for: a digest over processor, caches, memory, kernel and build features.
+    /// The machine that they belong to: a digest over processor, caches, memory, kernel and build features.
     pub machine: String,
     /// One entry per thread count, ascending.
     pub threads: Vec<ThreadCeilings>,
@@ -47,7 +47,7 @@ pub struct Ceilings {
     pub file_read_warm: Option<Spread>,
     /// Seconds that the first touch of a small page (4 KiB on most machines) of anonymous memory takes.
     pub page_fault_s: Option<Spread>,
-    /// Share of all processors that something else used or the hypervisor took just before; `None` where that is not known.
+    /// Share of all processors that other programs used or the hypervisor took just before; `None` where it is unknown.
     #[serde(default)]
     pub disturbed: Option<f64>,
     /// Why a field is `null`.
@@ -56,10 +56,10 @@ pub struct Ceilings {
 }
 
 impl Ceilings {
-    /// From this share of the processors on, ceilings are those of the rest of the machine.
+    /// From this share of the processors on, ceilings are too low.
     const DISTURBED: f64 = 0.15;
 
-    /// Whether they were measured beside something else, and are too low.
+    /// Whether they were measured beside other work, and are too low.
     #[must_use]
     pub fn is_disturbed(&self) -> bool {
         self.disturbed.is_some_and(|share| share >= Self::DISTURBED)
@@ -72,7 +72,7 @@ impl Ceilings {
     }
 }
 
-/// The limits of so many threads together.
+/// The limits of a number of threads together.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct ThreadCeilings {
     /// Threads.
@@ -89,7 +89,7 @@ pub struct ThreadCeilings {
     pub fma_f32: Option<Spread>,
     /// Operations per second of the 8-bit integer dot product (a multiply-add is two operations).
     pub dot_i8: Option<Spread>,
-    /// Seconds to hand an empty piece of work to all threads and to have it back.
+    /// Seconds to pass an empty task to all threads and to wait for them.
     pub dispatch_s: Option<Spread>,
     /// Why a field is `null`.
     #[serde(default, skip_serializing_if = "Reasons::is_empty")]
@@ -101,7 +101,7 @@ pub struct ThreadCeilings {
 pub struct CacheCeiling {
     /// 1 is the nearest to the core.
     pub level: usize,
-    /// Its size, all that these threads have of it, in bytes.
+    /// The size that these threads have of it together, in bytes.
     pub size_bytes: u64,
     /// Bytes per second that all threads read from it together.
     pub read: Spread,

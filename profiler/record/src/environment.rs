@@ -45,9 +45,9 @@ pub struct Host {
     pub architecture: String,
     /// Maker and product of the machine.
     pub machine: Option<String>,
-    /// Whether a hypervisor lies below.
+    /// Whether the machine is virtual.
     pub virtualised: Option<bool>,
-    /// Its name, where it tells.
+    /// The name of the hypervisor, where it reports one.
     pub hypervisor: Option<String>,
     /// The kind of container, `none` outside one.
     pub container: Option<String>,
@@ -246,13 +246,13 @@ pub struct Conditions {
     pub reasons: Reasons,
 }
 
-/// What the machine tells of its heat.
+/// The temperatures and throttle events that the machine reports.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Heat {
     /// The hottest sensor of the processor, in degrees Celsius.
     pub processor_celsius: Option<f64>,
-    /// The temperature at which that processor slows down or is switched off, where the sensor tells.
+    /// The temperature at which that processor slows down or is switched off, where the sensor reports it.
     pub limit_celsius: Option<f64>,
     /// Every sensor.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -275,7 +275,7 @@ pub struct Sensor {
     pub name: String,
     /// Degrees Celsius.
     pub celsius: f64,
-    /// Critical temperature, where it tells.
+    /// Critical temperature, where it is reported.
     pub critical_celsius: Option<f64>,
 }
 

@@ -58,12 +58,12 @@ pub enum Error {
     },
 }
 
-/// Whether the request or the machine is at fault: the exit code follows from it.
+/// The kind of an error, which determines the exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorKind {
     /// Bad usage or input: exit code 2.
     Usage,
-    /// The machine could not do it: exit code 1.
+    /// The run failed: exit code 1.
     Failed,
 }
 

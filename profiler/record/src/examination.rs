@@ -1,4 +1,4 @@
-//! What an engine holds likely, position by position: the evidence for "these two did the same work".
+//! The most likely tokens of an engine, position by position: the evidence for equal work of two engines.
 
 use serde::{Deserialize, Serialize};
 
@@ -14,14 +14,14 @@ pub struct TopLogprobs {
 }
 
 impl TopLogprobs {
-    /// How much less likely a token is than the most likely one, in nats; `None` where it is not among those that were kept.
+    /// How much less likely a token is than the most likely one, in nats; `None` where it is not listed.
     pub fn behind(&self, id: u32) -> Option<f32> {
         let place = self.ids.iter().position(|known| *known == id)?;
         Some(self.logprobs.first()? - self.logprobs.get(place)?)
     }
 }
 
-/// What one engine with one thread count holds likely in a text that is the same in every run: the passage of
+/// The most likely tokens of one engine with one thread count in a text that is the same in every run: the passage of
 /// [`measure::prepare::PASSAGE`].
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Examination {
@@ -33,7 +33,7 @@ pub struct Examination {
     pub threads: usize,
     /// The text's token ids by the model's own tokenizer, with BOS in front where the model wants one.
     pub ids: Vec<u32>,
-    /// Before each of these ids but the first: the likeliest tokens there, so that `positions[i]` is about `ids[i + 1]`.
+    /// The most likely tokens before each of these ids but the first: `positions[i]` is about `ids[i + 1]`.
     pub positions: Vec<TopLogprobs>,
     /// Why a field is empty.
     #[serde(default, skip_serializing_if = "Reasons::is_empty")]

@@ -52,7 +52,7 @@ pub fn present(architecture: &str, flags: &[&str]) -> Vec<String> {
 }
 
 /// The features that the processor has and the build could not use. Features that a stable compiler does not show are
-/// left out: their absence says nothing.
+/// left out: whether the build used them is unknown.
 pub fn missing_in_build(architecture: &str, processor: &[String], build: &[String]) -> Vec<String> {
     let shown = |name: &String| table(architecture).iter().any(|f| f.shown && f.compiler == name);
     processor.iter().filter(|name| shown(name) && !build.contains(name)).cloned().collect()

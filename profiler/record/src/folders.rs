@@ -15,19 +15,19 @@ pub struct Folder {
     pub name: String,
     /// Where it is.
     pub path: PathBuf,
-    /// What stands in it, or why it cannot be read.
+    /// Its record, or why it cannot be read.
     pub file: Result<RunFile, Error>,
     /// Bytes of its files.
     pub bytes: u64,
 }
 
 impl Folder {
-    /// When it was started: RFC 3339, which sorts by time; nothing where that cannot be read.
+    /// When it was started: RFC 3339, which sorts by time; empty where the record cannot be read.
     fn started(&self) -> String {
         self.file.as_ref().map(|file| file.started.clone()).unwrap_or_default()
     }
 
-    /// Cases that ended well, and all of them.
+    /// The number of complete cases, and of all cases.
     pub fn cases(&self) -> Option<(usize, usize)> {
         let file = self.file.as_ref().ok()?;
         Some((file.cases.iter().filter(|case| case.status == Status::Ok).count(), file.cases.len()))
@@ -61,7 +61,7 @@ pub fn folders_of(place: &Path) -> Result<Vec<Folder>, Error> {
     if !place.is_dir() {
         let found = if place.exists() { "a file" } else { "nothing" };
         return Err(Error::usage(
-            format!("{}: expected a run folder or a folder that holds run folders, found {found}", place.display()),
+            format!("{}: expected a run folder or a folder with run folders, found {found}", place.display()),
             format!("give another one, or none for {RUNS}/"),
         ));
     }
@@ -87,7 +87,7 @@ pub fn find(parent: &Path, name: &str) -> Result<PathBuf, Error> {
     })
 }
 
-/// The same where it is no mistake if there is none: no other folder is read.
+/// The same, without an error where there is none. No other folder is read.
 pub fn named(parent: &Path, name: &str) -> Option<PathBuf> {
     [PathBuf::from(name), parent.join(name)].into_iter().find(|path| is_run(path))
 }
@@ -100,13 +100,13 @@ pub fn remove(path: &Path) -> Result<(), Error> {
     if !is_run(path) {
         return Err(Error::usage(
             format!("{}: no run folder (no {})", path.display(), files::RUN),
-            "nothing was removed; name a folder that a run has written",
+            "nothing was removed; name the folder of a run",
         ));
     }
     fs::remove_dir_all(path).map_err(Error::file(path, "remove"))
 }
 
-/// A folder that a run has written; a link to one is not, so that nothing elsewhere is removed.
+/// A folder that a run has written. A link to one does not count, so that nothing elsewhere is removed.
 fn is_run(path: &Path) -> bool {
     !path.is_symlink() && path.is_dir() && path.join(files::RUN).is_file()
 }
@@ -128,6 +128,8 @@ fn bytes(path: &Path) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use engine_api::Advice;
+
     use super::*;
 
     fn place() -> tempfile::TempDir {
@@ -159,7 +161,7 @@ mod tests {
         assert_eq!(names(&place.path().join("b")), ["b"]);
         assert_eq!(names(place.path()), ["a", "b"]);
         assert!(names(&place.path().join("no-run")).is_empty());
-        let error = folders_of(&place.path().join("nowhere")).unwrap_err().to_string();
+        let error = folders_of(&place.path().join("nowhere")).unwrap_err().with_advice();
         assert!(error.contains("found nothing") && error.contains("runs/"), "{error}");
     }
 
@@ -178,12 +180,12 @@ mod tests {
     fn only_runs_are_removed() {
         let place = place();
         let other = place.path().join("no-run");
-        assert!(remove(&other).unwrap_err().to_string().contains("nothing was removed") && other.exists());
+        assert!(remove(&other).unwrap_err().with_advice().contains("nothing was removed") && other.exists());
         let link = place.path().join("link");
         std::os::unix::fs::symlink(place.path().join("b"), &link).unwrap();
         assert!(remove(&link).is_err() && place.path().join("b").exists());
         remove(&find(place.path(), "a").unwrap()).unwrap();
-        let error = find(place.path(), "a").unwrap_err().to_string();
+        let error = find(place.path(), "a").unwrap_err().with_advice();
         assert!(error.contains("runs list"), "{error}");
         assert_eq!(folders(place.path()).unwrap().len(), 1);
     }

@@ -1,7 +1,7 @@
-//! What a run leaves on disk: wire types with a schema version, apart from the types that measure.
+//! The record of a run: wire types with a schema version, their reading and writing.
 //!
-//! Every number in a report can be recomputed from these. A value that could not be measured is `null`, and the
-//! `reasons` map of the same object says why, under the field's name.
+//! Every number in a report can be recomputed from it. A value that could not be measured is `null`, and the `reasons` map of the same
+//! object contains the reason under the name of the field. [`Findings`] are what follows from the measurements.
 
 mod atomic;
 mod attribution;
@@ -46,7 +46,7 @@ pub use precision::{PrecisionReached, StoppedBy, short_percent};
 pub use read::{Opened, open};
 pub use reason::{Reason, Reasons};
 pub use run::{Estimate, ProbeEffect, RunFile, SCHEMA_VERSION, Summary, Tool, WhatIf};
-pub use sample::{METRICS, Metric, Sample, mark_repeated};
+pub use sample::{METRICS, Metric, Sample, Unit, mark_repeated};
 pub use server::{AuditFinding, Preprocessing, ServerFile, ServerSample};
 pub use sources::{NamedSource, Source, open_all, sources};
 pub use statistics::Slope;
@@ -59,7 +59,7 @@ pub use verdict::{Advice, Confidence, Evidence, GroupVerdict, Limit, Verdict};
 pub mod files {
     /// Everything about the run.
     pub const RUN: &str = "run.json";
-    /// One line per measured request, flushed as it happens.
+    /// One line per measured request, flushed after each request.
     pub const SAMPLES: &str = "samples.jsonl";
     /// One row per sample.
     pub const TABLE: &str = "results.csv";
@@ -69,6 +69,6 @@ pub mod files {
     pub const REPORT_MARKDOWN: &str = "report.md";
     /// The report as a page.
     pub const REPORT_PAGE: &str = "report.html";
-    /// The folder of what the cases produced.
+    /// The folder of the outputs of the cases.
     pub const OUTPUTS: &str = "outputs";
 }

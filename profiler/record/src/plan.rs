@@ -1,4 +1,4 @@
-//! The plan as `run.json` holds it.
+//! The plan in `run.json`.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -15,19 +15,19 @@ use crate::Reasons;
 pub const RUNS: &str = "runs";
 /// The prompt set of `inferometer` alone.
 pub const DEFAULT_PROMPTS: &str = "seed";
-/// The key in a case's reasons that says why its number of threads is only a label.
+/// The key in the reasons of a case under which the reason is that its number of threads is only a label.
 pub const THREADS: &str = "threads";
 /// Warm-up requests after the first one, at most, where the user gives no number.
 pub const MOST_WARMUPS: usize = 3;
 /// Warm-up ends when two successive requests differ by no more than this share.
 pub const STEADY: f64 = 0.05;
 
-/// What was asked for, with every default filled in. A resumed run must have the same.
+/// The requested run, with every default filled in. A resumed run must have the same.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct PlanFile {
     /// Engine labels in the order of the command line; the first is the baseline of a comparison.
     pub engines: Vec<String>,
-    /// Which engine a label stands for, `name` or `name:variant`, where the label is a name that the user gave; other labels
+    /// The engine of a label, `name` or `name:variant`, where the label is a name that the user gave; other labels
     /// stand for themselves.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub engine_of: BTreeMap<String, String>,
@@ -75,7 +75,7 @@ pub struct PlanFile {
     pub settings: Vec<(String, String, String)>,
     /// How much was traced.
     pub trace: TraceLevel,
-    /// Counters that were asked for.
+    /// The requested counters.
     pub counters: Vec<String>,
     /// Longest time of one request in seconds; `null` = no limit.
     pub timeout_s: Option<f64>,
@@ -90,9 +90,9 @@ pub struct PlanFile {
 pub struct PlannedModel {
     /// Registry name, or the file's name.
     pub name: String,
-    /// As it was asked for.
+    /// The reference that the user gave.
     pub reference: String,
-    /// Where its file lies.
+    /// The path of its file.
     pub path: String,
     /// Where it came from, such as `cache`, `hub`, `mirror`, `local`, `synthetic`.
     pub origin: String,
@@ -111,7 +111,7 @@ pub struct PlannedModel {
     /// Bytes of its tensors x 8 / parameters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bits_per_weight: Option<f64>,
-    /// What its weights were quantised from, where the file says so.
+    /// The source of its weights, where the file contains it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<WeightSource>,
     /// Random weights.
@@ -198,7 +198,7 @@ pub enum TraceLevel {
     Ops,
 }
 
-/// What weights were made from, as their file says (`inferometer models quantize` writes it there).
+/// The source of weights, as their file contains it (`inferometer models quantize` writes it there).
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct WeightSource {
     /// SHA-256 of the first source.

@@ -1,10 +1,10 @@
-//! How well the differences of a run are known, in a run file.
+//! The precision of the differences in a run.
 
 use serde::{Deserialize, Serialize};
 
 use super::Reasons;
 
-/// How small a difference a run finds: of one engine against the baseline, or of an engine alone against a figure that is known.
+/// The smallest detectable difference of a run: of one engine from the baseline, or of an engine alone from a known figure.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct PrecisionReached {
     /// Model name.
@@ -19,13 +19,13 @@ pub struct PrecisionReached {
     pub depth: usize,
     /// `prefill_tps` or `decode_tps`.
     pub metric: String,
-    /// Rounds that it rests on.
+    /// The measured rounds.
     pub rounds: usize,
-    /// The smallest difference, as a share, that is found nine times out of ten.
+    /// The smallest difference, as a share, that is detectable with 90 % power.
     pub detectable: Option<f64>,
-    /// Whether that is as small as was asked for.
+    /// Whether it is as small as requested.
     pub reached: bool,
-    /// About so many more rounds would reach it.
+    /// The estimated number of further rounds to reach it.
     pub more_rounds: Option<usize>,
     /// What ended the rounds.
     pub stopped_by: StoppedBy,
@@ -38,30 +38,30 @@ pub struct PrecisionReached {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum StoppedBy {
-    /// What was asked for is reached.
+    /// The requested precision was reached.
     Precision,
-    /// The time was over.
+    /// The time budget was used up.
     Budget,
-    /// As many as were asked for are there, and more would not help.
+    /// The requested rounds were measured, and more would not help.
     Rounds,
-    /// Somebody ended the run, or it has not ended yet.
+    /// The run was interrupted, or has not ended yet.
     #[default]
     Interrupt,
 }
 
 impl PrecisionReached {
-    /// One sentence without its end. `wanted` is the share that was asked for.
+    /// One sentence without its end. `wanted` is the requested share.
     pub fn text(&self, wanted: f64) -> String {
         let against = self.baseline.as_deref().map(|baseline| format!(" against {baseline}")).unwrap_or_default();
         let what = format!("{} of {}{against}", self.metric, self.engine);
         let wanted = short_percent(wanted);
         let Some(detectable) = self.detectable else {
             let reason = self.reasons.get("detectable").map_or("no reason was recorded", String::as_str);
-            return format!("{what}: what difference would be found is not known ({reason}); {wanted} was asked for");
+            return format!("{what}: the detectable difference is unknown ({reason}); {wanted} was requested");
         };
         let found = short_percent(detectable);
         if self.reached {
-            return format!("{what}: differences from {found} on are found; {wanted} was asked for");
+            return format!("{what}: differences of {found} or more are detectable; {wanted} was requested");
         }
         let why = match self.stopped_by {
             StoppedBy::Budget => " within the budget",
@@ -71,13 +71,13 @@ impl PrecisionReached {
         let more = match self.more_rounds {
             Some(1) => "about 1 more round is needed".to_owned(),
             Some(rounds) => format!("about {rounds} more rounds are needed"),
-            None => "how many more rounds are needed is not known".to_owned(),
+            None => "the number of further rounds is unknown".to_owned(),
         };
-        format!("{what}: no difference of {wanted} can be told{why}, only those from {found} on; {more}")
+        format!("{what}: a difference of {wanted} is not detectable{why}, only differences of {found} or more; {more}")
     }
 }
 
-/// Two digits that count: `2 %`, `0.5 %`, `1.8 %`, `12 %`.
+/// Two significant digits: `2 %`, `0.5 %`, `1.8 %`, `12 %`.
 pub fn short_percent(share: f64) -> String {
     let percent = share * 100.0;
     let digits = if percent >= 9.95 {
@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_found_and_what_is_not() {
+    fn what_is_detectable_and_what_is_not() {
         let found = PrecisionReached {
             engine: "b".to_owned(),
             baseline: Some("a".to_owned()),
@@ -106,7 +106,7 @@ mod tests {
             reached: true,
             ..PrecisionReached::default()
         };
-        insta::assert_snapshot!(found.text(0.02), @"decode_tps of b against a: differences from 1.8 % on are found; 2 % was asked for");
+        insta::assert_snapshot!(found.text(0.02), @"decode_tps of b against a: differences of 1.8 % or more are detectable; 2 % was requested");
         let short = PrecisionReached {
             detectable: Some(0.123),
             reached: false,
@@ -115,10 +115,10 @@ mod tests {
             baseline: None,
             ..found.clone()
         };
-        insta::assert_snapshot!(short.text(0.005), @"decode_tps of b: no difference of 0.5 % can be told within the budget, only those from 12 % on; about 40 more rounds are needed");
+        insta::assert_snapshot!(short.text(0.005), @"decode_tps of b: a difference of 0.5 % is not detectable within the budget, only differences of 12 % or more; about 40 more rounds are needed");
         let mut unknown = PrecisionReached { detectable: None, reached: false, ..found };
         unknown.reasons.insert("detectable".to_owned(), "one pair".to_owned());
-        insta::assert_snapshot!(unknown.text(0.02), @"decode_tps of b against a: what difference would be found is not known (one pair); 2 % was asked for");
+        insta::assert_snapshot!(unknown.text(0.02), @"decode_tps of b against a: the detectable difference is unknown (one pair); 2 % was requested");
         assert_eq!([0.1, 0.0999, 0.07].map(short_percent), ["10 %", "10 %", "7 %"]);
     }
 }

@@ -1,4 +1,4 @@
-//! Reads a run folder back, whole or cut short.
+//! Reads a run folder, complete or not.
 
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,7 @@ use crate::Error;
 /// A run as it was found on disk.
 #[derive(Debug)]
 pub struct Opened {
-    /// What `run.json` holds, with the samples that only `samples.jsonl` has.
+    /// The content of `run.json`, with the samples that only `samples.jsonl` has.
     pub file: RunFile,
     /// Whether `samples.jsonl` had samples that `run.json` lacks: summaries in the file are then older than its samples.
     pub samples_added: bool,
@@ -20,18 +20,18 @@ pub struct Opened {
 /// killed has its last samples only there.
 ///
 /// # Errors
-/// When it is no run folder, when the file was written by a newer version, or is not what it should be.
+/// When it is not a run folder, or the file was written by a newer version or is invalid.
 pub fn open(place: &Path) -> Result<Opened, Error> {
     let path = if place.is_file() { place.to_path_buf() } else { place.join(files::RUN) };
     if !path.exists() {
         let problem = match place.exists() {
-            true => format!("is no run folder (no {})", files::RUN),
+            true => format!("is not a run folder (no {})", files::RUN),
             false => "does not exist".to_owned(),
         };
         return Err(Error::Content {
             path: place.to_path_buf(),
             problem,
-            advice: "give the folder that a run has written, such as runs/NAME".to_owned(),
+            advice: "give the folder of a run, such as runs/NAME".to_owned(),
         });
     }
     let bytes = std::fs::read(&path).map_err(Error::file(&path, "read"))?;
@@ -48,7 +48,7 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<RunFile, Error> {
         advice: advice.to_owned(),
     };
     let value: Value = serde_json::from_slice(bytes).map_err(|error| {
-        wrong(format!("is not JSON: {error}"), "it was cut or changed; use the samples in samples.jsonl")
+        wrong(format!("is not JSON: {error}"), "it is incomplete or was changed; use the samples in samples.jsonl")
     })?;
     match value["schema_version"].as_u64() {
         None => {
@@ -59,10 +59,10 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<RunFile, Error> {
             Err(wrong(problem, "read it with the version of inferometer that wrote it, or a newer one"))
         }
         Some(_) => {
-            // From the bytes and not from the value, so that the error has its line and column.
+            // From the bytes, so that the error has a line and a column.
             serde_json::from_slice(bytes).map_err(|error| {
                 wrong(
-                    format!("is not what schema version {SCHEMA_VERSION} says: {error}"),
+                    format!("does not match schema version {SCHEMA_VERSION}: {error}"),
                     "it was changed after it was written",
                 )
             })
@@ -70,7 +70,7 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<RunFile, Error> {
     }
 }
 
-/// Adds the samples that the cases do not have; says whether there were any.
+/// Adds the samples that the cases do not have. Returns whether there were any.
 fn fold(file: &mut RunFile, samples: Vec<Sample>) -> bool {
     let mut added = false;
     for sample in samples {

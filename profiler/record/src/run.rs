@@ -16,7 +16,7 @@ pub struct RunFile {
     pub schema_version: u32,
     /// Name of the run folder.
     pub name: String,
-    /// What measured.
+    /// The program that measured.
     pub tool: Tool,
     /// The whole command line.
     pub command_line: Vec<String>,
@@ -24,33 +24,33 @@ pub struct RunFile {
     pub started: String,
     /// RFC 3339; `null` while it runs or when it was killed.
     pub finished: Option<String>,
-    /// Whether it was interrupted: what was measured until then is kept.
+    /// Whether it was interrupted: the samples until then are kept.
     pub interrupted: bool,
     /// The machine and its state.
     pub environment: crate::environment::Environment,
-    /// What was asked for.
+    /// The requested run.
     pub plan: crate::PlanFile,
     /// Measured limits of this machine; `null` until they are measured.
     pub ceilings: Option<super::Ceilings>,
     /// Short measurements of the same limits before, during and after the run.
     #[serde(default)]
     pub ceiling_probes: Vec<super::CeilingProbe>,
-    /// The machine between the rounds: frequencies, heat, what control groups used, pressure.
+    /// The machine between the rounds: frequencies, temperatures, use of control groups, pressure.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<crate::environment::Conditions>,
-    /// What each engine holds likely in one passage: per engine, model and thread count.
+    /// The most likely tokens of each engine in one passage: per engine, model and thread count.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub examinations: Vec<super::Examination>,
     /// Every case.
     pub cases: Vec<Case>,
     /// Averages over the prompts, per engine, model, threads and depth.
     pub summaries: Vec<Summary>,
-    /// How small a difference the run finds; only with `--precision`.
+    /// The smallest detectable differences; only with `--precision`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub precision: Vec<super::PrecisionReached>,
-    /// What the instruments cost.
+    /// The cost of the instruments.
     pub probes: Vec<ProbeEffect>,
-    /// Messages of the run itself that follow from no measurement, such as a probe that failed.
+    /// Messages of the run itself, such as a failed probe.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
     /// Thermal throttle events since boot when the run ended; compare with `environment.processor.throttle_events`.
@@ -60,7 +60,7 @@ pub struct RunFile {
     pub warnings: Vec<String>,
     /// Which limit binds each phase, per engine, model, thread count and depth.
     pub verdicts: Vec<super::GroupVerdict>,
-    /// What other settings and models would give, from this run's ceilings and efficiencies.
+    /// Estimates for other settings and models, from this run.
     #[serde(default)]
     pub what_if: Vec<WhatIf>,
     /// Why a field is `null`.
@@ -69,15 +69,15 @@ pub struct RunFile {
 }
 
 impl RunFile {
-    /// Who an engine of this run is, by the label that its cases have: `environment.engines` stands in the order of `plan.engines`.
+    /// The identity of an engine by the label of its cases. `environment.engines` has the order of `plan.engines`.
     pub fn identity(&self, label: &str) -> Option<&engine_api::Identity> {
-        let place = self.plan.engines.iter().position(|engine| engine == label);
+        let index = self.plan.engines.iter().position(|engine| engine == label);
         let engines = &self.environment.engines;
-        place.and_then(|place| engines.get(place)).or_else(|| engines.iter().find(|engine| engine.label() == label))
+        index.and_then(|index| engines.get(index)).or_else(|| engines.iter().find(|engine| engine.label() == label))
     }
 }
 
-/// An estimate for something that was not run.
+/// An estimate for settings or a model without a run.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct WhatIf {
     /// The change or the model, in words: `q8_0 instead of q4_0`, `llama-3.1-8b q4_0`.
@@ -101,11 +101,11 @@ pub struct WhatIf {
     pub prefill_tps: Option<super::Spread>,
     /// Output tokens per second.
     pub decode_tps: Option<super::Spread>,
-    /// What it rests on, and why a field is `null`.
+    /// Its basis (`rests on`), and why a field is `null`.
     pub reasons: Reasons,
 }
 
-/// What measured.
+/// The program that measured.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tool {
     /// `inferometer`.
@@ -135,9 +135,9 @@ pub struct Summary {
     pub threads: usize,
     /// Depth.
     pub depth: usize,
-    /// The cases that it rests on.
+    /// The number of cases.
     pub cases: usize,
-    /// The samples that it rests on.
+    /// The number of samples.
     pub samples: usize,
     /// Metric name to estimate.
     pub metrics: BTreeMap<String, Estimate>,
@@ -179,6 +179,6 @@ pub struct ProbeEffect {
     /// Counted / clean; `null` without a counted pass.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub counted: Option<f64>,
-    /// Clean latency of the last half of the rounds / the first half: what drift alone makes.
+    /// Clean latency of the last half of the rounds / the first half: the effect of drift alone.
     pub clean: Option<f64>,
 }

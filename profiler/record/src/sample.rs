@@ -4,27 +4,27 @@ use serde::{Deserialize, Serialize};
 
 use super::{Pass, Reasons, ServerSample};
 
-/// One measured request, as it stands in `run.json`, in `samples.jsonl` and, one column a field, in `results.csv`.
+/// One measured request, as in `run.json`, in `samples.jsonl` and, with one column per field, in `results.csv`.
 ///
-/// Times are in seconds, sizes in bytes. The phases that are not `null` and `other_s` add up to `latency_s`; a phase
-/// that the engine cannot tell apart is `null` and part of the next one.
+/// Times are in seconds, sizes in bytes. The phases that are not `null` and `other_s` add up to `latency_s`. A phase that the engine
+/// cannot separate is `null` and part of the next one.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Sample {
     /// The case that it belongs to ([`super::Case::id`]).
     pub case: String,
     /// The pass that made it.
     pub pass: Pass,
-    /// Its round, from 0; the warm-up requests of a case count by themselves.
+    /// Its round, from 0; warm-up requests have their own count.
     pub round: usize,
-    /// Kept apart from the summaries: it warmed up the session.
+    /// It warmed up the session and is not part of summaries.
     pub warmup: bool,
-    /// Something else than the engine held it up: what, with numbers. Clean requests only.
+    /// The disturbance, with its figures, where one of the indicators exceeded its running median. Clean requests only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disturbed: Option<String>,
-    /// Measured again, because its block was disturbed: kept, and left out of every figure.
+    /// Measured again because its block was disturbed: kept in the file, and left out of every figure.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub repeated: bool,
-    /// Which set of counters it was for (stepped pass): what does not fit the processor's registers together takes requests of its own.
+    /// Its set of counters (stepped pass): counters that do not fit the processor's registers together take requests of their own.
     #[serde(default, skip_serializing_if = "is_first")]
     pub counter_set: usize,
     /// The first request of a fresh session: its memory figures are the headline.
@@ -52,7 +52,7 @@ pub struct Sample {
     pub other_s: Option<f64>,
     /// Tokens of the prompt.
     pub prompt_tokens: Option<usize>,
-    /// Tokens that came out.
+    /// Output tokens.
     pub output_tokens: Option<usize>,
     /// Output tokens / latency.
     pub tps: Option<f64>,
@@ -86,7 +86,7 @@ pub struct Sample {
     pub frequency_hz: Option<u64>,
     /// When each output token was known, from the start of encoding.
     pub token_times_s: Vec<f64>,
-    /// What the server says of this request, where one computed.
+    /// The report of the server on this request, where one computed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server: Option<ServerSample>,
     /// SHA-256 of the output token ids (or of the text where ids are unknown): a wrong output voids a timing.
@@ -97,7 +97,7 @@ pub struct Sample {
 }
 
 impl Sample {
-    /// Whether it enters figures: neither warm-up nor measured again.
+    /// Whether it is part of figures: neither warm-up nor measured again.
     pub const fn counts(&self) -> bool {
         !self.warmup && !self.repeated
     }
@@ -123,13 +123,36 @@ fn is_first(set: &usize) -> bool {
     *set == 0
 }
 
+/// The unit of a metric.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unit {
+    /// Seconds.
+    Seconds,
+    /// A rate per second.
+    PerSecond,
+    /// Bytes.
+    Bytes,
+}
+
+impl Unit {
+    /// The symbol in files and reports.
+    #[must_use]
+    pub const fn symbol(self) -> &'static str {
+        match self {
+            Self::Seconds => "s",
+            Self::PerSecond => "1/s",
+            Self::Bytes => "B",
+        }
+    }
+}
+
 /// A figure of a sample that is summarised.
 #[derive(Debug, Clone, Copy)]
 pub struct Metric {
     /// Field name in files.
     pub name: &'static str,
-    /// Unit as printed.
-    pub unit: &'static str,
+    /// Its unit.
+    pub unit: Unit,
     /// Whether a higher value is the better one.
     pub higher_is_better: bool,
     /// What it means, in one sentence.
@@ -142,92 +165,98 @@ pub struct Metric {
 pub const METRICS: &[Metric] = &[
     Metric {
         name: "latency_s",
-        unit: "s",
+        unit: Unit::Seconds,
         higher_is_better: false,
         meaning: "start of encoding the prompt to end of decoding the response",
         value: |s| s.latency_s,
     },
     Metric {
         name: "ttft_s",
-        unit: "s",
+        unit: Unit::Seconds,
         higher_is_better: false,
         meaning: "start of encoding to the first output token known",
         value: |s| s.ttft_s,
     },
-    Metric { name: "tps", unit: "1/s", higher_is_better: true, meaning: "output tokens / latency", value: |s| s.tps },
+    Metric {
+        name: "tps",
+        unit: Unit::PerSecond,
+        higher_is_better: true,
+        meaning: "output tokens / latency",
+        value: |s| s.tps,
+    },
     Metric {
         name: "prefill_tps",
-        unit: "1/s",
+        unit: Unit::PerSecond,
         higher_is_better: true,
         meaning: "prompt tokens / prefill time",
         value: |s| s.prefill_tps,
     },
     Metric {
         name: "decode_tps",
-        unit: "1/s",
+        unit: Unit::PerSecond,
         higher_is_better: true,
         meaning: "(n - 1) / (t_last - t_first)",
         value: |s| s.decode_tps,
     },
     Metric {
         name: "tokenize_s",
-        unit: "s",
+        unit: Unit::Seconds,
         higher_is_better: false,
         meaning: "text to token ids",
         value: |s| s.tokenize_s,
     },
     Metric {
         name: "prefill_s",
-        unit: "s",
+        unit: Unit::Seconds,
         higher_is_better: false,
         meaning: "prompt tokens through the model",
         value: |s| s.prefill_s,
     },
     Metric {
         name: "decode_s",
-        unit: "s",
+        unit: Unit::Seconds,
         higher_is_better: false,
         meaning: "output tokens through the model, summed",
         value: |s| s.decode_s,
     },
     Metric {
         name: "sample_s",
-        unit: "s",
+        unit: Unit::Seconds,
         higher_is_better: false,
         meaning: "logits to tokens, summed",
         value: |s| s.sample_s,
     },
     Metric {
         name: "detokenize_s",
-        unit: "s",
+        unit: Unit::Seconds,
         higher_is_better: false,
         meaning: "tokens to text, summed",
         value: |s| s.detokenize_s,
     },
     Metric {
         name: "other_s",
-        unit: "s",
+        unit: Unit::Seconds,
         higher_is_better: false,
         meaning: "between the phases, measured by edges",
         value: |s| s.other_s,
     },
     Metric {
         name: "memory_delta_bytes",
-        unit: "B",
+        unit: Unit::Bytes,
         higher_is_better: false,
         meaning: "resident memory after the request less before it",
         value: |s| s.memory_delta_bytes.map(|b| b as f64),
     },
     Metric {
         name: "memory_peak_delta_bytes",
-        unit: "B",
+        unit: Unit::Bytes,
         higher_is_better: false,
         meaning: "highest resident memory during the request less before it",
         value: |s| s.memory_peak_delta_bytes.map(|b| b as f64),
     },
     Metric {
         name: "memory_peak_bytes",
-        unit: "B",
+        unit: Unit::Bytes,
         higher_is_better: false,
         meaning: "highest resident memory of the process during the request",
         value: |s| s.memory_peak_bytes.map(|b| b as f64),
@@ -248,11 +277,11 @@ mod tests {
                 samples.iter().enumerate().filter(|(_, sample)| sample.counts()).map(|(place, _)| place).collect();
             assert_eq!(counting, [2, 4]);
         }
-        assert!(!samples[0].repeated, "warm-up counts by itself");
+        assert!(!samples[0].repeated, "warm-up has its own count");
     }
 
     #[test]
-    fn what_is_not_so_is_not_written() {
+    fn a_mark_that_is_not_set_is_not_written() {
         let value = serde_json::to_value(Sample::default()).unwrap();
         assert!(value.get("disturbed").is_none() && value.get("repeated").is_none());
     }

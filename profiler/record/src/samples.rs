@@ -1,6 +1,6 @@
-//! `samples.jsonl`: one line per measured request, written whole and at once.
+//! `samples.jsonl`: one line per measured request, written at once.
 //!
-//! A process that dies in the middle of a write leaves a last line without its end; the next one cuts it off.
+//! A process that is killed during a write leaves an incomplete last line; the next one removes it.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -24,7 +24,7 @@ impl Samples {
         Ok(Self { path, file })
     }
 
-    /// An old file with its samples; a last line that is not whole is cut off.
+    /// An old file with its samples; an incomplete last line is removed.
     pub(super) fn resume(path: PathBuf) -> Result<(Self, Vec<Sample>), Error> {
         let options = || OpenOptions::new().read(true).append(true).create(true).open(&path);
         let mut file = options().map_err(Error::file(&path, "open"))?;
@@ -48,7 +48,7 @@ impl Samples {
     }
 }
 
-/// The samples of a file that may still grow; a last line that is not whole is left out.
+/// The samples of a file that may still grow, without an incomplete last line.
 pub(super) fn read(path: &Path) -> Result<Vec<Sample>, Error> {
     let text = std::fs::read_to_string(path).map_err(Error::file(path, "read"))?;
     parse(path, whole_lines(&text))
@@ -62,7 +62,7 @@ fn parse(path: &Path, text: &str) -> Result<Vec<Sample>, Error> {
     let parsed = |(number, line): (usize, &str)| {
         serde_json::from_str(line).map_err(|error| Error::Content {
             path: path.to_path_buf(),
-            problem: format!("line {}: expected a sample, found something else ({error})", number + 1),
+            problem: format!("line {}: expected a sample ({error})", number + 1),
             advice: "remove the line, or start a new run without --resume".to_owned(),
         })
     };
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_was_cut_is_replaced() {
+    fn an_incomplete_line_is_replaced() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("samples.jsonl");
         let mut file = Samples::create(path.clone()).unwrap();
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn a_foreign_line_is_named() {
+    fn an_invalid_line_is_named() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("samples.jsonl");
         std::fs::write(&path, "{\"a\": 1}\n").unwrap();

@@ -1,4 +1,4 @@
-//! A server that was watched, what it says of requests, and where that cannot be.
+//! A server: its identity, its reports on requests, and the findings of the audit.
 
 use std::collections::BTreeMap;
 
@@ -10,26 +10,26 @@ use super::Reasons;
 /// The server behind a case.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct ServerFile {
-    /// What answers, such as `llama-server`; `unknown` where its answers fit no server that is known.
+    /// The software, such as `llama-server`; `unknown` where its answers match no known server.
     pub software: String,
-    /// Its version, where it tells.
+    /// Its version, where it reports one.
     pub version: Option<String>,
     /// The model's name there.
     pub model: String,
-    /// Where it was asked.
+    /// Its URL.
     pub url: String,
     /// Whether this run started it (`--spawn`): only then is its load measured.
     pub started_here: bool,
-    /// The process whose family was measured.
+    /// The root of the process tree that was measured.
     pub pid: Option<u32>,
-    /// How its prefix cache was kept out of the figures.
+    /// How its prefix cache was bypassed.
     pub cache: CacheBypass,
-    /// What else it tells of itself: JSON text where it is more than a word.
+    /// Other properties that it reports: JSON text where one is more than a word.
     pub details: BTreeMap<String, String>,
-    /// What it does before its model begins, each part asked for alone.
+    /// Its preprocessing, each part measured alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before_model: Option<Preprocessing>,
-    /// What of its figures and of the client's does not fit together, over all requests that count.
+    /// Contradictions between its figures and those of the client, over all requests that count.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub findings: Vec<AuditFinding>,
     /// Why a field is `null`.
@@ -37,41 +37,41 @@ pub struct ServerFile {
     pub reasons: Reasons,
 }
 
-/// What a server does for a prompt before its model begins, asked for after the first request of the case; and what it made.
+/// The preprocessing of a prompt by the server, measured after the first request of the case, and its result.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Preprocessing {
-    /// HTTP alone: a question that costs the server nothing, with its connection, there and back.
+    /// The round trip of a request without work, including the connection.
     pub round_trip_s: Option<f64>,
-    /// Its chat template, beyond HTTP alone.
+    /// Its chat template, beyond the round trip.
     pub template_s: Option<f64>,
-    /// Its tokenizer on the text that its template made, else on this program's, beyond HTTP alone.
+    /// Its tokenizer on the text of its own template, else of this program's, beyond the round trip.
     pub tokenize_s: Option<f64>,
-    /// Tokens that it makes of the prompt.
+    /// Its number of tokens of the prompt.
     pub tokens: Option<usize>,
-    /// Whether its template makes the text that this program's makes, but for a BOS in front.
+    /// Whether its template produces the same text as this program's, except for a BOS at the start.
     pub same_text: Option<bool>,
     /// Whether its token ids are those of this program's tokenizer.
     pub same_ids: Option<bool>,
-    /// Where they part, if they do.
+    /// The first difference, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub differs: Option<String>,
-    /// Seconds there and back of every question, by the field that they fill: the figures are medians of these.
+    /// Seconds of the round trip of every request, by field: the figures are medians of these.
     pub times_s: BTreeMap<String, Vec<f64>>,
     /// Why a field is `null`.
     #[serde(default, skip_serializing_if = "Reasons::is_empty")]
     pub reasons: Reasons,
 }
 
-/// What a server says of one request, in seconds, bytes and joules. Nothing of it enters the figures of the client.
+/// The report of a server on one request, in seconds, bytes and joules. The figures of the client do not use it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct ServerSample {
     /// Prompt tokens, those from its cache included.
     pub prompt_tokens: Option<usize>,
     /// Prompt tokens from its prefix cache.
     pub cached_tokens: Option<usize>,
-    /// What the cache had of the prompt: `cold`, `partial`, `exact`; `null` where the server does not tell.
+    /// The state of the cache for the prompt: `cold`, `partial`, `exact`; `null` where the server does not report it.
     pub cache: Option<CacheHit>,
-    /// Tokens that came out, as it counts them.
+    /// Output tokens by its count.
     pub output_tokens: Option<usize>,
     /// Time of the prompt.
     pub prefill_s: Option<f64>,
@@ -87,28 +87,28 @@ pub struct ServerSample {
     pub peak_memory_bytes: Option<u64>,
     /// Energy of the request.
     pub energy_j: Option<f64>,
-    /// From sending the request to the first word that its prompt is being worked on: queue and transport.
+    /// From sending the request to the first progress event of its prompt: queue and transport.
     pub queued_s: Option<f64>,
-    /// Pieces of text that arrived, each in one event.
+    /// Pieces of text that arrived, one per event.
     pub chunks: usize,
-    /// Digits stood in front of the prompt to keep its cache out.
+    /// Whether a nonce before the prompt bypassed the cache.
     pub nonce: bool,
-    /// What the system counted of the server's processes over the request: name to value; what it does not tell is not there.
+    /// Counters of the server's processes over the request: name to value; unavailable ones are left out.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub counters: BTreeMap<String, f64>,
 }
 
-/// A rule of the timing audit that some requests broke.
+/// A rule of the audit that some requests violate.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditFinding {
     /// The rule's name.
     pub rule: String,
-    /// Whether both sides cannot be true; else they differ, or a figure means something else than its name says.
+    /// Whether the two sides contradict each other; otherwise they differ, or a figure has another meaning than its name.
     pub impossible: bool,
-    /// What was found, with the figures of the request where it is worst.
+    /// The finding, with the figures of the worst request.
     pub text: String,
-    /// Requests that broke it.
+    /// Requests that violate it.
     pub requests: usize,
-    /// Requests that it could be asked of.
+    /// Requests that it applies to.
     pub of: usize,
 }

@@ -19,12 +19,12 @@ impl Store {
     /// A new run folder, with its parents. A folder that exists may hold other things, but no run.
     ///
     /// # Errors
-    /// When it cannot be written or holds a run already.
+    /// When it cannot be written or already contains a run.
     pub fn create(dir: &Path) -> Result<Self, Error> {
         for taken in [files::RUN, files::SAMPLES] {
             if dir.join(taken).exists() {
-                let problem = format!("holds a run already ({taken})");
-                let advice = format!("choose another folder, or go on with it: --resume {}", dir.display());
+                let problem = format!("already contains a run ({taken})");
+                let advice = format!("choose another folder, or continue it with --resume {}", dir.display());
                 return Err(Error::Content { path: dir.to_path_buf(), problem, advice });
             }
         }
@@ -37,14 +37,14 @@ impl Store {
     /// An earlier run's folder, with the samples that are there already.
     ///
     /// # Errors
-    /// When it holds no run, cannot be written, or its samples cannot be read.
+    /// When it contains no run, cannot be written, or its samples cannot be read.
     pub fn resume(dir: &Path) -> Result<(Self, Vec<Sample>), Error> {
         if !dir.join(files::SAMPLES).exists() {
-            let problem = format!("holds no run (no {})", files::SAMPLES);
+            let problem = format!("contains no run (no {})", files::SAMPLES);
             return Err(Error::Content {
                 path: dir.to_path_buf(),
                 problem,
-                advice: "give the folder of an earlier run, or leave --resume out".to_owned(),
+                advice: "give the folder of an earlier run, or omit --resume".to_owned(),
             });
         }
         let outputs = dir.join(files::OUTPUTS);
@@ -58,7 +58,7 @@ impl Store {
         &self.dir
     }
 
-    /// Keeps a sample: its line is with the system when this returns.
+    /// Appends a sample: its line is written when this returns.
     ///
     /// # Errors
     /// When the file cannot be written, such as for lack of space.
@@ -66,7 +66,7 @@ impl Store {
         self.samples.append(sample)
     }
 
-    /// Keeps what a case produced: its text as `outputs/CASE.txt`, all of it as `outputs/CASE.json`.
+    /// Writes the output of a case: its text as `outputs/CASE.txt`, all of it as `outputs/CASE.json`.
     ///
     /// # Errors
     /// When a file cannot be written.
@@ -102,7 +102,7 @@ fn write_json(path: &Path, value: &impl Serialize) -> Result<(), Error> {
 }
 
 /// A case's id as a file name: `candle/smollm2-135m/photosynthesis/t2/d0` -> `candle_smollm2-135m_photosynthesis_t2_d0`.
-/// Where more than the slashes had to go, four bytes of the id's hash keep two names apart.
+/// Where other characters than slashes are replaced, four bytes of the hash of the id make the name unique.
 pub fn file_name(case: &str) -> String {
     use sha2::{Digest, Sha256};
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.');
@@ -117,6 +117,8 @@ pub fn file_name(case: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use engine_api::Advice;
+
     use super::*;
 
     #[test]
@@ -130,20 +132,20 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_holds_a_run_is_refused() {
+    fn a_folder_with_a_run_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let dir = folder.path().join("a/b");
         let mut store = Store::create(&dir).unwrap();
         store.sample(&Sample::default()).unwrap();
-        let text = Store::create(&dir).unwrap_err().to_string();
-        assert!(text.contains("holds a run already") && text.contains("--resume"), "{text}");
+        let text = Store::create(&dir).unwrap_err().with_advice();
+        assert!(text.contains("already contains a run") && text.contains("--resume"), "{text}");
         assert_eq!(Store::resume(&dir).unwrap().1.len(), 1);
     }
 
     #[test]
     fn a_folder_without_a_run_is_not_resumed() {
         let folder = tempfile::tempdir().unwrap();
-        assert!(Store::resume(folder.path()).unwrap_err().to_string().contains("holds no run"));
+        assert!(Store::resume(folder.path()).unwrap_err().to_string().contains("contains no run"));
     }
 
     #[test]

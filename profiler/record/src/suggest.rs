@@ -1,6 +1,6 @@
 //! Suggestions for misspelt names.
 
-/// `; did you mean ...?` where a known name is near enough to be a slip, else nothing.
+/// `; did you mean ...?` where a known name is similar to the wanted one, else an empty text.
 pub fn nearest(wanted: &str, known: &[&str]) -> String {
     let wanted = wanted.to_lowercase();
     let best = known.iter().map(|name| (strsim::jaro_winkler(&wanted, name), name)).filter(|(score, _)| *score >= 0.75);

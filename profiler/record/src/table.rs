@@ -4,15 +4,15 @@ use serde_json::Value;
 
 use super::{Case, RunFile, Sample, ServerSample};
 
-/// The columns in front: the case that a sample belongs to.
+/// The first columns: the case of a sample.
 pub const COLUMNS_OF_CASE: &[&str] = &["engine", "model", "prompt", "threads", "depth", "status"];
 
-/// In front of what the server says; only where one was watched.
+/// The prefix of the columns of a server; only where one computed.
 const OF_SERVER: &str = "server.";
 
-/// The table; an absent value is an empty cell, and the last column says why.
+/// The table. An absent value is an empty cell; the last column contains the reasons.
 pub fn csv(file: &RunFile) -> Vec<u8> {
-    // What is left out of a line where it says nothing has its column all the same.
+    // Fields that may be left out of a line always have a column.
     let whole = Sample { disturbed: Some(String::new()), repeated: true, ..Sample::default() };
     let mut fields = fields(&whole);
     if file.cases.iter().flat_map(|case| &case.samples).any(|sample| sample.server.is_some()) {
@@ -26,7 +26,7 @@ pub fn csv(file: &RunFile) -> Vec<u8> {
             written = written.and_then(|()| out.write_record(row(case, sample, &fields)));
         }
     }
-    // A vector takes every byte: there is nothing to fail.
+    // Writing into a vector cannot fail.
     let _ = written;
     out.into_inner().unwrap_or_default()
 }
@@ -59,7 +59,7 @@ fn row(case: &Case, sample: &Sample, fields: &[String]) -> Vec<String> {
     row
 }
 
-/// Lists are joined by blanks.
+/// Lists are joined by spaces.
 fn cell(value: &Value) -> String {
     match value {
         Value::Null => String::new(),
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_server_says_has_columns_of_its_own() {
+    fn the_report_of_a_server_has_its_own_columns() {
         let server = ServerSample { prefill_s: Some(0.5), ..ServerSample::default() };
         let sample = Sample { prefill_s: Some(0.7), server: Some(server), ..Sample::default() };
         let case = Case { samples: vec![sample], ..Case::default() };

@@ -14,7 +14,7 @@ use super::{mean, percentile};
 const HALVES: usize = 4_000;
 /// Below so many pairs a 95 % interval from halves is not possible or too coarse: of 5 there are only 16 splits.
 const FEWEST: usize = 6;
-/// Prompts are told apart where their means differ by more than the rounds explain: this many times the variance that is expected.
+/// Prompts count as different where their means vary more than the rounds explain: by this multiple of the expected variance.
 const APART: f64 = 3.0;
 /// 97.5th and 90th percentiles of the normal distribution.
 const Z_975: f64 = 1.959_964;
@@ -29,7 +29,7 @@ pub struct Ratio {
     pub low: f64,
     /// Upper end.
     pub high: f64,
-    /// The smallest difference, as a share, that a comparison of this precision finds nine times out of ten.
+    /// The smallest difference, as a share, that is detectable with 90 % power.
     pub detectable: f64,
     /// Pairs; of measurements that are not paired the smaller number of rounds.
     pub pairs: usize,
@@ -48,7 +48,7 @@ impl Ratio {
         }
     }
 
-    /// Whether the interval leaves out "no difference".
+    /// Whether the interval excludes "no difference".
     pub fn is_difference(&self) -> bool {
         self.low > 1.0 || self.high < 1.0
     }
@@ -164,7 +164,7 @@ fn variance(values: &[f64]) -> (f64, usize) {
 /// ```
 /// with s^2 the variance of a side's n round means (each prompt's mean taken out first: what the requests of a round share does not
 /// average out over them), and t of Welch's degrees of freedom ("The generalization of Student's problem", Biometrika 34, 1947).
-/// It knows nothing of what changed between the two: whoever shows it must say so.
+/// It does not include changes of the machine between the two measurements.
 ///
 /// # Errors
 /// The reason, where a side has fewer than two rounds or no prompt is on both.
@@ -200,8 +200,8 @@ fn rounds(side: &[&[(usize, f64)]]) -> Vec<f64> {
     found.into_values().filter_map(|values| mean(&values)).collect()
 }
 
-/// How many more rounds a comparison of so many rounds needs before a difference of the share `wanted` is found nine times out of
-/// ten; 0 where it is already, `None` where that cannot be told.
+/// The number of further rounds until a difference of the share `wanted` is detectable with 90 % power; 0 where it already is,
+/// `None` where the width of the interval is unknown.
 ///
 /// The width shrinks with the root of the number: `rounds x ((ln(1 + detectable) / ln(1 + wanted))^2 - 1)`, rounded up.
 pub fn more_rounds(found: &Ratio, rounds: usize, wanted: f64) -> Option<usize> {
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn too_little_is_told() {
+    fn too_few_values_are_an_error() {
         assert!(ratio(&[], 1).is_err() && ratio(&[vec![]], 1).is_err());
         assert!(ratio(&[vec![0.1]], 1).unwrap_err().to_string().contains("-r 2"));
         assert!(ratio_apart(&[vec![(0, 0.1)]], &[vec![(0, 0.1), (1, 0.1)]]).unwrap_err().to_string().contains("-r 2"));

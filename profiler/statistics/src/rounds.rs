@@ -10,7 +10,7 @@ use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{RngCore, SeedableRng};
 
-/// Where a case stands in the design.
+/// The factors of a case in the design.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DesignCell {
     /// Its worker: one engine with one thread count.
@@ -22,7 +22,7 @@ pub struct DesignCell {
 }
 
 /// The blocks of a round in the order in which they run; each lists its cases (indices into `cases`) in the order in which their
-/// clean requests run, one right after the other. Every case stands in exactly one block. The same seed and round give the same
+/// clean requests run, one right after the other. Every case is in exactly one block. The same seed and round give the same
 /// order.
 ///
 /// Where only one worker can be alive (`together` is false), each case is a list of its own and the cases of one worker stay

@@ -1,4 +1,4 @@
-//! The random numbers behind every resampling.
+//! The random number generator of the resampling.
 
 /// SplitMix64 (Steele, Lea and Flood, "Fast Splittable Pseudorandom Number Generators", 2014). Written out so that an
 /// interval is the same on every machine and in every later version.

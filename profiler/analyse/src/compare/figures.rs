@@ -3,7 +3,7 @@
 use super::comparison::{Assessment, FigureRow, PairRow, PromptRatio, Shift};
 use super::pairing::GroupPair;
 use crate::summary::CASE_FIGURES;
-use record::{Case, METRICS};
+use record::{Case, METRICS, Unit};
 use statistics::{NoInterval, Ratio, mad, mean, median, more_rounds, ratio, ratio_apart};
 
 /// A ratio is an outlier where its logarithm lies further from the middle of its prompt than so many times the median of those
@@ -19,7 +19,7 @@ type Rounds = Vec<(usize, f64)>;
 /// A metric with its values in a case.
 struct Compared {
     name: &'static str,
-    unit: &'static str,
+    unit: Unit,
     higher_is_better: bool,
     /// A case has one of it, not one a round.
     once: bool,
@@ -67,7 +67,7 @@ pub(super) fn rows(pair: &GroupPair<'_>, shift: Option<&Shift>, threshold: f64) 
 fn row<'a>(pair: &GroupPair<'a>, metric: &Compared, shift: Option<&Shift>, threshold: f64) -> FigureRow {
     let mut row = FigureRow {
         metric: metric.name.to_owned(),
-        unit: metric.unit.to_owned(),
+        unit: metric.unit.symbol().to_owned(),
         higher_is_better: metric.higher_is_better,
         ..FigureRow::default()
     };
@@ -213,7 +213,7 @@ fn widened(found: Ratio, metric: &Compared, shift: Option<&Shift>) -> Ratio {
     let candidates = match metric.name {
         "prefill_tps" | "prefill_s" | "ttft_s" => vec![compute],
         "decode_tps" | "decode_s" => vec![memory],
-        _ if metric.unit == "s" || metric.unit == "1/s" => vec![compute, memory],
+        _ if matches!(metric.unit, Unit::Seconds | Unit::PerSecond) => vec![compute, memory],
         _ => Vec::new(),
     };
     let mut wide = found;

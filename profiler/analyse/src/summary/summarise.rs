@@ -6,7 +6,7 @@ use engine_api::Phase;
 use statistics::{interval, mean, median, percentile};
 
 use super::intervals::itl;
-use record::{Case, Estimate, METRICS, Reasons, Sample, Summary};
+use record::{Case, Estimate, METRICS, Reasons, Sample, Summary, Unit};
 
 /// A figure of one sample.
 pub type SampleFigure = fn(&Sample) -> Option<f64>;
@@ -26,8 +26,8 @@ pub const PHASE_TIMES: &[(&str, SampleFigure)] = &[
 pub struct CaseFigure {
     /// Name in files.
     pub name: &'static str,
-    /// Unit as printed.
-    pub unit: &'static str,
+    /// Its unit.
+    pub unit: Unit,
     /// Reads it.
     pub value: fn(&Case) -> Option<f64>,
 }
@@ -36,15 +36,15 @@ pub struct CaseFigure {
 pub const CASE_FIGURES: &[CaseFigure] = &[
     CaseFigure {
         name: "first_delta_bytes",
-        unit: "B",
+        unit: Unit::Bytes,
         value: |c| c.memory.first_delta_bytes.map(|bytes| bytes as f64),
     },
     CaseFigure {
         name: "first_peak_delta_bytes",
-        unit: "B",
+        unit: Unit::Bytes,
         value: |c| c.memory.first_peak_delta_bytes.map(|bytes| bytes as f64),
     },
-    CaseFigure { name: "load_s", unit: "s", value: |c| c.memory.load_s },
+    CaseFigure { name: "load_s", unit: Unit::Seconds, value: |c| c.memory.load_s },
 ];
 
 /// Summaries in the order in which their first case stands in the run. A case without a sample that counts is left out;
