@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use analyse::compare::{Comparability, Outcome, Sides, THRESHOLD, compare};
 use analyse::summary::series;
+use engine_api::Advice as _;
 use record::{CacheCeiling, Ceilings, Error, MemoryPoint, OpRow, RunFile, Spread, Store, ThreadCeilings, files};
 use report::{Block, Content, FORMATS, TextOptions, content, markdown, text};
 
@@ -378,7 +379,7 @@ fn every_format_renders_a_run_without_cases() {
 }
 
 #[test]
-fn a_store_writes_every_file() {
+fn a_store_and_the_reports_write_every_file() {
     let folder = tempfile::tempdir().unwrap();
     let file = whole(folder.path());
     let dir = folder.path().join("runs/a");
@@ -392,6 +393,7 @@ fn a_store_writes_every_file() {
         }
     }
     store.finish(&file).unwrap();
+    report::write(&dir, &file).unwrap();
     for name in [files::RUN, files::SAMPLES, files::TABLE, files::REPORT_MARKDOWN, files::REPORT_PAGE] {
         assert!(fs::metadata(dir.join(name)).unwrap().len() > 0, "{name}");
     }
@@ -402,7 +404,7 @@ fn a_store_writes_every_file() {
 fn error_of(run_json: &str) -> String {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("run.json"), run_json).unwrap();
-    open(folder.path()).unwrap_err().to_string().replace(&folder.path().display().to_string(), "DIR")
+    open(folder.path()).unwrap_err().with_advice().replace(&folder.path().display().to_string(), "DIR")
 }
 
 #[test]
@@ -410,8 +412,8 @@ fn invalid_run_folders_are_errors() {
     let empty = tempfile::tempdir().unwrap();
     let place = empty.path().display().to_string();
     let errors = [
-        open(&empty.path().join("absent")).unwrap_err().to_string().replace(&place, "DIR"),
-        open(empty.path()).unwrap_err().to_string().replace(&place, "DIR"),
+        open(&empty.path().join("absent")).unwrap_err().with_advice().replace(&place, "DIR"),
+        open(empty.path()).unwrap_err().with_advice().replace(&place, "DIR"),
         error_of("{\"schema_version\": 1, \"name\": "),
         error_of("{}"),
         error_of("{\"schema_version\": 2}"),

@@ -82,7 +82,7 @@ fn different_work_is_not_comparable() {
     let threads = json(&folder, "compare two one");
     assert_eq!(threads["contrasts"][0]["work"]["label"], "not_comparable");
     let text = folder.run("compare two longer").ends_with(0).out;
-    assert!(text.contains("not comparable") && text.contains("other lengths"), "{text}");
+    assert!(text.contains("not comparable") && text.contains("different lengths"), "{text}");
     assert!(!text.contains("faster than") && !text.contains("slower than"), "{text}");
     assert_eq!(folder.run("compare two longer --gate decode_tps=5").code, Some(1));
     // The same work in two folders is equal.

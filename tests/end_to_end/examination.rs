@@ -77,7 +77,7 @@ fn a_fault_costs_no_case() {
     let folder = TestFolder::new();
     let file = faulty(&folder, "fail=prefill:6");
     let reason = &file["cases"][0]["reasons"]["top_logprobs"];
-    assert_eq!(reason, "engine mock failed in prefill: the setting fail=prefill:6 asks for it");
+    assert_eq!(reason, "engine mock failed in prefill: requested by the setting fail=prefill:6");
     assert_eq!(file["cases"][0]["output"].get("top_logprobs"), None);
     agrees(&file["cases"][1]["output"]);
     assert_eq!(file["examinations"][0].get("reasons"), None);

@@ -54,7 +54,7 @@ fn a_server_is_measured_with_its_processes() {
         }
     }
     let passage = &file["examinations"][0]["reasons"]["positions"];
-    assert_eq!(passage, "the model's tokenizer is not here: only the server has it");
+    assert_eq!(passage, "only the server has the model's tokenizer");
     let table = fs::read_to_string(folder.path("r/results.csv")).unwrap();
     assert!(table.lines().next().unwrap().contains("server.cached_tokens"));
     let report = fs::read_to_string(folder.path("r/report.md")).unwrap();

@@ -44,7 +44,7 @@ fn file(folder: &TestFolder) -> RunFile {
 }
 
 fn of<'a>(case: &'a Case, phase: &str) -> &'a Verdict {
-    let verdicts: Vec<&Verdict> = case.verdicts.iter().filter(|verdict| verdict.phase == phase).collect();
+    let verdicts: Vec<&Verdict> = case.verdicts.iter().filter(|verdict| verdict.phase.name() == phase).collect();
     assert_eq!(verdicts.len(), 1, "{phase} has not exactly one verdict: {:#?}", case.verdicts);
     verdicts[0]
 }
@@ -62,7 +62,7 @@ fn every_limit_is_found_on_a_machine_that_has_it() {
             of(case, phase);
         }
         assert!(!found.evidence.is_empty() && !found.advice.is_empty() && found.share > 0.3, "{found:#?}");
-        let judgement = file.verdicts.iter().find(|judgement| judgement.verdict.phase == *phase).unwrap();
+        let judgement = file.verdicts.iter().find(|judgement| judgement.verdict.phase.name() == *phase).unwrap();
         assert_eq!((judgement.agree, judgement.cases, judgement.verdict.limit), (1, 1, *expected));
         let report = folder.run("report run").ends_with(0).out.split_whitespace().collect::<Vec<_>>().join(" ");
         assert!(report.contains(&found.sentence), "the report has the sentence: {}\n{report}", found.sentence);

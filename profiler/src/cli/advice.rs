@@ -1,6 +1,7 @@
 //! The advice of an error, with the flags of this command line. Libraries name things, such as a context or a file; this
 //! module is the only place that adds the flags for them.
 
+use std::borrow::Cow;
 use std::io;
 
 use ::engines::registry::{Unavailable, UnknownEngine};
@@ -25,7 +26,7 @@ impl UsageError {
 
 /// What to do about an error; `None` where there is nothing to advise.
 pub(super) fn advice(failure: &anyhow::Error) -> Option<String> {
-    let of = |error: &dyn Advice| error.advice().map(|advice| advice.into_owned());
+    let of = |error: &dyn Advice| error.advice().map(Cow::into_owned);
     if let Some(error) = failure.downcast_ref::<UsageError>() {
         Some(error.advice.clone())
     } else if let Some(error) = failure.downcast_ref::<Error>() {
@@ -60,7 +61,7 @@ fn of_engine(error: &EngineError) -> Option<String> {
         EngineError::ContextFull { needed, .. } => {
             error.advice().map(|advice| with_flag(&advice, &format!("--ctx {needed}")))
         }
-        other => other.advice().map(|advice| advice.into_owned()),
+        other => other.advice().map(Cow::into_owned),
     }
 }
 

@@ -12,7 +12,6 @@ use meter::{COUNTERS, Counter, Meter};
 use record::Reason;
 use record::environment::Environment;
 use record::figures::milliseconds;
-use report;
 use report::{Align, Block, Column, Content, Section, Table, condition_properties, environment_properties, text};
 
 use super::failure::Code;

@@ -53,7 +53,10 @@ pub(crate) fn run_until(options: &Options, after: usize) -> Result<Outcome, Erro
         progress: &progress,
         interrupt: &interrupt,
     };
-    execute(options, context)
+    let outcome = execute(options, context)?;
+    // As the binary does after a run.
+    report::write(&outcome.dir, &outcome.file)?;
+    Ok(outcome)
 }
 
 pub(crate) fn run(options: &Options) -> Result<Outcome, Error> {

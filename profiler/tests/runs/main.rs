@@ -51,9 +51,9 @@ fn a_hang_affects_one_case_after_the_timeout() {
 fn a_failure_affects_one_case_and_keeps_the_worker() {
     let (outcome, status, error) = only_long_fails("fail", None);
     assert_eq!(status, Status::Failed);
-    assert_eq!(error, "engine mock failed in decode: the setting fail=decode:7 asks for it");
+    assert_eq!(error, "engine mock failed in decode: requested by the setting fail=decode:7");
     assert!(
-        outcome.file.warnings.iter().any(|warning| warning.contains("1 of 2 cases did not end well")),
+        outcome.file.warnings.iter().any(|warning| warning.contains("1 of 2 cases failed")),
         "{:?}",
         outcome.file.warnings
     );
@@ -107,7 +107,7 @@ fn time_between_phases_is_other_and_everything_adds_up() {
         }
     }
     assert!(
-        slow.file.warnings.iter().any(|warning| warning.contains("between the phases")),
+        slow.file.warnings.iter().any(|warning| warning.contains("the phases do not account for the whole latency")),
         "{:?}",
         slow.file.warnings
     );
@@ -191,7 +191,7 @@ fn a_different_plan_cannot_be_resumed() {
     let other = Options { out: None, resume: Some(done.dir.clone()), seed: 5, ..options.clone() };
     let error = run(&other).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Usage);
-    assert!(error.to_string().contains("has another plan: `seed` differs; resume with the same options"), "{error}");
+    assert!(error.with_advice().contains("has another plan: `seed` differs; resume with the same options"), "{error}");
     let again = run(&Options { out: None, resume: Some(done.dir.clone()), ..options }).unwrap();
     assert_eq!(again.file.cases, done.file.cases, "nothing remained");
 }
@@ -225,7 +225,7 @@ fn invalid_options_are_errors_before_the_run() {
     insta::assert_snapshot!(error_of(&|o| o.new_tokens = Some(4000)), @"prompt `long` on tiny: 20 prompt tokens and 4000 new tokens need a context of 4020, the model has 512; shorten the prompt, or lower -n or --depth");
     insta::assert_snapshot!(error_of(&|o| o.ctx = Some(8)), @"prompt `long` on tiny: 20 prompt tokens and 8 new tokens need a context of 28, --ctx gives 8; raise --ctx, or leave it out");
     insta::assert_snapshot!(error_of(&|o| o.depths = vec![600]), @"prompt `long` on tiny: depth 600, 20 prompt tokens and 8 new tokens need a context of 628, the model has 512; shorten the prompt, or lower -n or --depth");
-    insta::assert_snapshot!(error_of(&|o| o.engines = vec!["mokc".to_owned()]), @"no engine is called `mokc`; did you mean `mock`?; known engines: candle, llama-cpp, mlx, mock, openai");
+    insta::assert_snapshot!(error_of(&|o| o.engines = vec!["mokc".to_owned()]), @"no engine is called `mokc`; did you mean `mock`? known engines: candle, llama-cpp, mlx, mock, openai");
     insta::assert_snapshot!(error_of(&|o| o.models = vec!["./nowhere.gguf".to_owned()]), @"cannot open ./nowhere.gguf: No such file or directory (os error 2); check the path");
     insta::assert_snapshot!(error_of(&|o| o.settings = vec![("mokc".to_owned(), "a".to_owned(), "b".to_owned())]), @"--set mokc.a=b: engine mokc takes no part in this run; did you mean `mock`?; the engines of this run are mock");
     assert!(

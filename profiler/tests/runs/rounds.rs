@@ -47,7 +47,7 @@ fn a_disturbed_block_is_repeated_and_no_figure_includes_it() {
         assert_eq!(a.samples, b.samples);
     }
     let warning = disturbed.file.warnings.iter().find(|warning| warning.contains("blocks")).unwrap();
-    insta::assert_snapshot!(warning, @"1 of 6 blocks (a prompt in a round, on all engines) was disturbed (other processes used 0.50 of the processors, 0.00 is usual): 1 measured again, 0 kept though disturbed; what was measured before stands in results.csv (`repeated`) and in no figure");
+    insta::assert_snapshot!(warning, @"1 of 6 blocks (a prompt in a round, on all engines) was disturbed (other processes used 0.50 of the processors, 0.00 is usual): 1 measured again, 0 kept although disturbed; the earlier attempts are in results.csv (`repeated`) and in no figure");
     assert!(!quiet.file.warnings.iter().any(|warning| warning.contains("blocks")));
     let table = std::fs::read_to_string(disturbed.dir.join("results.csv")).unwrap();
     assert_eq!(table.lines().filter(|line| line.contains("other processes used 0.50")).count(), 2);
@@ -64,7 +64,7 @@ fn a_permanent_disturbance_exhausts_the_repetitions_and_has_a_warning() {
         assert!(case.samples.last().unwrap().disturbed.is_some(), "kept with its reason");
     }
     let warning = outcome.file.warnings.iter().find(|warning| warning.contains("blocks")).unwrap();
-    assert!(warning.contains("2 of 6 blocks") && warning.contains("2 kept though disturbed"), "{warning}");
+    assert!(warning.contains("2 of 6 blocks") && warning.contains("2 kept although disturbed"), "{warning}");
 }
 
 #[test]
@@ -137,7 +137,7 @@ fn a_budget_ends_the_rounds_and_a_larger_one_continues_them() {
     let found = &short.file.precision[0];
     assert!(!found.reached && found.stopped_by == StoppedBy::Budget && found.more_rounds.unwrap() > 0, "{found:?}");
     let report = std::fs::read_to_string(short.dir.join("report.md")).unwrap();
-    assert!(report.contains("no difference of 0.2 % can be told within the budget"), "{report}");
+    assert!(report.contains("a difference of 0.2 % is not detectable within the budget"), "{report}");
 
     let more = Options { out: None, resume: Some(short.dir.clone()), budget: budget(30.0), ..asked.clone() };
     let more = run(&more).unwrap();
