@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use engine_api::Advice as _;
 use record::environment::Environment;
 use record::{Ceilings, Reason, Reasons, ThreadCeilings, Tool};
 use traces::clock;
@@ -66,8 +67,10 @@ fn in_folder(
         return before;
     }
     let waiting = || (resources.report)("another process measures the ceilings of this machine; waiting for it");
-    let lock =
-        folder.lock(waiting).map_err(|error| (resources.report)(&format!("ceilings will not be stored: {error}"))).ok();
+    let lock = folder
+        .lock(waiting)
+        .map_err(|error| (resources.report)(&format!("ceilings will not be stored: {}", error.with_advice())))
+        .ok();
     // The process that held the lock may have measured the same.
     let mut found = known();
     let wanted = if again { threads.to_vec() } else { missing(&found, threads) };
@@ -113,7 +116,7 @@ fn in_folder(
         // An entry without its first figure failed: it is not stored.
         let kept = found.threads.iter().filter(|entry| entry.memory_read.is_some()).cloned().collect();
         if let Err(error) = folder.write(&Ceilings { threads: kept, ..found.clone() }) {
-            (resources.report)(&format!("ceilings are not stored: {error}"));
+            (resources.report)(&format!("ceilings are not stored: {}", error.with_advice()));
         }
     }
     found

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use engine_api::Advice as _;
 use record::Reason;
 use traces::Nanos;
 
@@ -27,7 +28,7 @@ impl ProberProcess {
             binary: binary.to_path_buf(),
             environment: variables.iter().map(|name| ((*name).to_owned(), threads.to_string())).collect(),
         };
-        WorkerHandle::start(&options, worker_folder).map(Self).map_err(|error| Reason::new(error.to_string()))
+        WorkerHandle::start(&options, worker_folder).map(Self).map_err(|error| Reason::new(error.with_advice()))
     }
 
     /// Measures a limit.

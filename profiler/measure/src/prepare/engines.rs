@@ -2,7 +2,7 @@
 
 use engine_api::Engine;
 use engines::registry;
-use meter::process::ProcessMeter;
+use meter::process::{ProcessError, ProcessMeter};
 use record::{Error, nearest};
 
 use crate::plan::{EngineArgument, EngineChoice, Options, setting_owner};
@@ -51,10 +51,11 @@ fn check_address(options: &Options, choices: &[EngineChoice]) -> Result<(), Erro
     let given = given.iter().find(|(_, given)| *given).map(|(name, _)| *name);
     if let Some(pid) = options.pid {
         ProcessMeter::attach(pid).map_err(|error| {
-            Error::usage(
-                format!("--pid {pid}: {error}"),
-                "give the id of the server's process, as the same user or as root",
-            )
+            let problem = match error {
+                ProcessError::Absent(_) => format!("--pid {pid}: no such process, or this user may not see it"),
+                ProcessError::Ended(_) => format!("--pid {pid}: the process has ended"),
+            };
+            Error::usage(problem, "give the id of the server's running process (`pgrep -fa NAME` lists them)")
         })?;
     }
     match (client, given) {
