@@ -152,7 +152,11 @@ impl<'a> WorkerPool<'a> {
         });
         match self.ask(slot, &open, None)? {
             FromWorker::Opened(_) => Ok(()),
-            FromWorker::Failed(reason) => Err(RequestError::Failed(reason)),
+            FromWorker::Failed(reason) => {
+                // A worker without an engine cannot load: the next attempt starts another one.
+                self.slots[slot] = SlotState::default();
+                Err(RequestError::Failed(reason))
+            }
             _ => Err(self.unexpected_reply(slot)),
         }
     }
