@@ -2,9 +2,9 @@
 //! measured as a record.
 //!
 //! ```text
-//! main process      run ─► prepare ─► ceilings ─► pool ─┐
-//!                                                       ├─► protocol ─► plan
-//! worker process    worker (session, passes, prober) ───┘
+//! main process      run ─┬─► ceilings ─► pool ─► protocol ─┬─► plan
+//!                        └─► prepare ──────────────────────┘
+//! worker process    worker ─► protocol ─► plan
 //! ```
 //! An arrow points from a module to one that it uses. [`plan`] is plain data. [`prepare`] makes a plan from options. [`run`]
 //! measures it: its worker pool ([`pool`]) starts one process per engine, model and thread count, and sends it requests over
