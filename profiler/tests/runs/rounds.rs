@@ -111,7 +111,7 @@ fn rounds_continue_until_the_precision_is_reached() {
         assert_eq!((found.rounds, found.baseline.as_deref()), (counting.len(), Some("mock")));
     }
     let report = std::fs::read_to_string(outcome.dir.join("report.md")).unwrap();
-    assert!(report.contains("decode_tps of again against mock: differences from"), "{report}");
+    assert!(report.contains("decode_tps of again against mock: differences of"), "{report}");
     // Four times the difference needs fewer rounds.
     let coarse = run(&precise(&fixture, "coarse", 12.0)).unwrap();
     assert!(rounds(&coarse.file.cases[0]).0.len() < counting.len());
