@@ -60,7 +60,7 @@ fn a_depth_that_was_measured_follows_the_fitted_cost() {
 fn a_depth_beyond_the_context_is_an_error() {
     let deep = Settings { depth: 200_000, ..settings(1) };
     let error = predict(&small(), &deep, &[&run_file(&[&small()])], None).unwrap_err().with_advice();
-    insta::assert_snapshot!(error, @"predict -m small: a depth of 200000, 128 prompt tokens and 9 new ones are 200137, the model has a context of 131072; lower --depth, --prompt-tokens or -n");
+    insta::assert_snapshot!(error, @"small: a depth of 200000, 128 prompt tokens and 9 new tokens need 200137 tokens, the model has a context of 131072; choose a smaller depth, a shorter prompt or fewer new tokens");
     let mut short = small();
     short.spec.context_length = 2048;
     let rows = what_if(&run_file(&[&short])).unwrap();

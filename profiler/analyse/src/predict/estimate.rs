@@ -119,9 +119,9 @@ impl Settings {
         let reference = &subject.reference;
         Err(Error::usage(
             format!(
-                "predict -m {reference}: a depth of {depth}, {prompt_tokens} prompt tokens and {new_tokens} new ones are {tokens}, the model has a context of {context}"
+                "{reference}: a depth of {depth}, {prompt_tokens} prompt tokens and {new_tokens} new tokens need {tokens} tokens, the model has a context of {context}"
             ),
-            "lower --depth, --prompt-tokens or -n",
+            "choose a smaller depth, a shorter prompt or fewer new tokens",
         ))
     }
 }
@@ -137,7 +137,7 @@ fn no_basis(threads: usize, runs: &[&RunFile]) -> Error {
         false => known.iter().map(usize::to_string).collect::<Vec<_>>().join(", "),
     };
     Error::usage(
-        format!("predict -t {threads}: the machine's ceilings for this thread count are not known (known: {known})"),
+        format!("the machine's ceilings for thread count {threads} are unknown (known: {known})"),
         "measure them with `inferometer machine`, or with a run of this thread count",
     )
 }

@@ -32,9 +32,7 @@ impl PositionRange {
     /// A note: this number of positions was never measured, and how the time is extrapolated.
     pub(super) fn note(&self, pass: &str, positions: f64) -> String {
         let Self { least, most } = *self;
-        let how = if positions < least {
-            "attention follows its fitted cost"
-        } else if self.is_wide() {
+        let how = if positions < least || self.is_wide() {
             "attention follows its fitted cost"
         } else {
             "the additional attention is estimated with the rates of matrix products"

@@ -274,7 +274,7 @@ fn another_thread_count_is_scaled_and_told() {
     assert!((1.8..=2.0).contains(&ratio), "{ratio}");
     assert!(two.notes.iter().any(|note| note.starts_with("2 threads were never measured")));
     let error = predict(&large(), &settings(4), &[&runs], None).unwrap_err().with_advice();
-    insta::assert_snapshot!(error, @"predict -t 4: the machine's ceilings for this thread count are not known (known: 1, 2); measure them with `inferometer machine`, or with a run of this thread count");
+    insta::assert_snapshot!(error, @"the machine's ceilings for thread count 4 are unknown (known: 1, 2); measure them with `inferometer machine`, or with a run of this thread count");
 }
 
 #[test]
@@ -290,7 +290,7 @@ fn without_runs_there_are_only_bounds() {
     assert!(of("decode_tps").error() > 0.0 && of("prefill_tps").error() > 0.0, "no engine is faster");
     assert!(of("memory_bytes").error() < 0.0 && of("load_warm_s").predicted.value > 0.0);
     let error = predict(&large(), &settings(1), &[], None).unwrap_err().with_advice();
-    insta::assert_snapshot!(error, @"predict -t 1: the machine's ceilings for this thread count are not known (known: none); measure them with `inferometer machine`, or with a run of this thread count");
+    insta::assert_snapshot!(error, @"the machine's ceilings for thread count 1 are unknown (known: none); measure them with `inferometer machine`, or with a run of this thread count");
 }
 
 #[test]
