@@ -15,7 +15,7 @@ pub struct TopLogprobs {
 
 impl TopLogprobs {
     /// How much less likely a token is than the most likely one, in nats; `None` where it is not listed.
-    pub fn behind(&self, id: u32) -> Option<f32> {
+    pub fn gap_to_top(&self, id: u32) -> Option<f32> {
         let place = self.ids.iter().position(|known| *known == id)?;
         Some(self.logprobs.first()? - self.logprobs.get(place)?)
     }
@@ -47,6 +47,6 @@ mod tests {
     #[test]
     fn the_distance_to_the_likeliest_token() {
         let top = TopLogprobs { ids: vec![7, 3], logprobs: vec![-0.5, -2.0] };
-        assert_eq!((top.behind(7), top.behind(3), top.behind(1)), (Some(0.0), Some(1.5), None));
+        assert_eq!((top.gap_to_top(7), top.gap_to_top(3), top.gap_to_top(1)), (Some(0.0), Some(1.5), None));
     }
 }

@@ -175,8 +175,8 @@ fn cases(tests: &[Test]) -> Vec<Case> {
     let prompts = tests.iter().filter(|test| test.is_prompt());
     let mut cases: Vec<Case> = prompts.map(|prompt| case(prompt, generation(tests, prompt))).collect();
     if cases.is_empty() {
-        let behind = |test: &&Test| test.is_generation() && test.n_depth > 0;
-        cases.extend(tests.iter().filter(behind).map(|test| {
+        let after_context = |test: &&Test| test.is_generation() && test.n_depth > 0;
+        cases.extend(tests.iter().filter(after_context).map(|test| {
             let empty = Test {
                 n_prompt: test.n_depth,
                 n_depth: 0,
@@ -292,7 +292,7 @@ mod tests {
             (file.plan.kv_type, file.plan.device)
         };
         let quantised = JSON.replace("\"f16\"", "\"q8_0\"");
-        // The other tests of the file name no type, which stands for f16.
+        // The other tests of the file name no type, which means f16.
         assert_eq!(plan(&quantised).0, RecordedKvType::from("f16 or q8_0"));
         let same = |kv: &str| {
             plan(

@@ -36,8 +36,8 @@ pub fn open(place: &Path) -> Result<Opened, Error> {
     }
     let bytes = std::fs::read(&path).map_err(Error::file(&path, "read"))?;
     let mut file = parse(&path, &bytes)?;
-    let beside = path.with_file_name(files::SAMPLES);
-    let samples_added = beside.exists() && fold(&mut file, samples::read(&beside)?);
+    let samples = path.with_file_name(files::SAMPLES);
+    let samples_added = samples.exists() && add_samples(&mut file, samples::read(&samples)?);
     Ok(Opened { file, samples_added })
 }
 
@@ -71,7 +71,7 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<RunFile, Error> {
 }
 
 /// Adds the samples that the cases do not have. Returns whether there were any.
-fn fold(file: &mut RunFile, samples: Vec<Sample>) -> bool {
+fn add_samples(file: &mut RunFile, samples: Vec<Sample>) -> bool {
     let mut added = false;
     for sample in samples {
         let Some(case) = file.cases.iter_mut().find(|case| case.id == sample.case) else { continue };

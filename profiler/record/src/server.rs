@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Reasons;
 
-/// The server behind a case.
+/// The server of a case.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct ServerFile {
     /// The software, such as `llama-server`; `unknown` where its answers match no known server.

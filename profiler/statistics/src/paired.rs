@@ -1,9 +1,9 @@
-//! How many times one side is the other: ratios of paired measurements with their intervals.
+//! Ratios of paired measurements with their intervals.
 //!
-//! A pair is two requests of the same prompt in the same round, one after the other in random order. What disturbs both alike
-//! (drift, a slower spell of the machine) leaves the logarithm of their ratio as it was; what disturbs one of them may as well have
-//! disturbed the other one, since chance chose which came first. So under "no difference" each logarithm could as well have the
-//! other sign, and that, not any law of the noise, is what the interval rests on.
+//! A pair is two requests of the same prompt in the same round, one after the other in random order. A disturbance of both (drift, a
+//! slower period of the machine) does not change the logarithm of their ratio. A disturbance of one of them affects either with equal
+//! probability, because their order is random. Under "no difference" the sign of each logarithm is therefore random. The interval
+//! follows from this symmetry and needs no assumption on the distribution of the noise.
 
 use super::no_interval::NoInterval;
 use super::slope::student;
@@ -12,7 +12,7 @@ use super::{mean, percentile};
 
 /// Random halves per interval.
 const HALVES: usize = 4_000;
-/// Below so many pairs a 95 % interval from halves is not possible or too coarse: of 5 there are only 16 splits.
+/// With fewer pairs, a 95 % interval from halves is impossible or too coarse: 5 pairs have only 16 splits.
 const FEWEST: usize = 6;
 /// Prompts count as different where their means vary more than the rounds explain: by this multiple of the expected variance.
 const APART: f64 = 3.0;

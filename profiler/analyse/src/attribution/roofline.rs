@@ -8,8 +8,8 @@
 //! attainable = max(t_memory, t_cache, t_compute)        t_memory + t_cache for the first two where one level serves both
 //! roofline   = attainable / measured time
 //! ```
-//! Streamed bytes are weights and KV cache: each pass reads them from one end to the other, so that a cache which is smaller
-//! keeps none of them for the next pass. After Williams, Waterman and Patterson, "Roofline", CACM 52(4), 2009; a level of
+//! Streamed bytes are weights and KV cache: each pass reads them from the beginning to the end, so a smaller cache contains none of
+//! them for the next pass. After Williams, Waterman and Patterson, "Roofline", CACM 52(4), 2009; a level of
 //! memory for each kind of traffic after Ilic, Pratas and Sousa, "Cache-aware Roofline model", IEEE CAL 13(1), 2014.
 
 use models::DType;
@@ -18,7 +18,7 @@ use models::cost::OpKind;
 use super::ceilings::{BytesPerSecond, CacheLevel, CaseCeilings};
 use record::{Attainable, OpFindings, OpRow, Reason, Roof, Roofline};
 
-/// A roofline above this is no rounding: it needs an explanation.
+/// A ratio above this is not rounding and needs an explanation.
 const IMPOSSIBLE: f64 = 1.05;
 
 /// Where the weights and the KV cache of a pass come from.
@@ -192,7 +192,7 @@ mod tests {
 
     #[test]
     fn weights_and_activations_from_one_level_take_turns() {
-        // 10 MB of weights beside 400 MB of activations a call, which no cache holds.
+        // 10 MB of weights and 400 MB of activations per call, which do not fit into a cache.
         let rows = placed(vec![
             row("prefill", "embed", 1, 1e-3, [0.0, 90e6, 1e3]),
             row("prefill", "q_proj", 1, 0.1, [1e6, 10e6, 400e6]),

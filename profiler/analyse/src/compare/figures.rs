@@ -6,8 +6,8 @@ use crate::summary::CASE_FIGURES;
 use record::{Case, METRICS, Unit};
 use statistics::{NoInterval, Ratio, mad, mean, median, more_rounds, ratio, ratio_apart};
 
-/// A ratio is an outlier where its logarithm lies further from the middle of its prompt than so many times the median of those
-/// distances: 3.5 standard deviations of a normal distribution (Iglewicz and Hoaglin, "How to Detect and Handle Outliers", 1993).
+/// A ratio is an outlier where the distance of its logarithm from the median of its prompt exceeds this multiple of the median
+/// distance: 3.5 standard deviations of a normal distribution (Iglewicz and Hoaglin, "How to Detect and Handle Outliers", 1993).
 const OUTLIER: f64 = 3.5 * 1.4826;
 
 /// Why a figure that a case has once has no interval with one prompt.
@@ -21,7 +21,7 @@ struct Compared {
     name: &'static str,
     unit: Unit,
     higher_is_better: bool,
-    /// A case has one of it, not one a round.
+    /// A case has one value, not one per round.
     once: bool,
     values: Box<dyn Fn(&Case) -> Rounds>,
 }
@@ -33,7 +33,7 @@ struct Values<'a> {
     other: Rounds,
 }
 
-/// Names of everything that is compared, and that a gate can stand on.
+/// The names of all metrics that are compared, which are those of gates.
 pub fn names() -> Vec<&'static str> {
     compared().iter().map(|metric| metric.name).collect()
 }
@@ -81,7 +81,7 @@ fn row<'a>(pair: &GroupPair<'a>, metric: &Compared, shift: Option<&Shift>, thres
     row.other = middle(values.iter().map(|values| values.other.as_slice()));
     for (field, value) in [("baseline", row.baseline), ("other", row.other)] {
         if value.is_none() {
-            row.reasons.insert(field.to_owned(), "no sample of it has this".to_owned());
+            row.reasons.insert(field.to_owned(), "no sample has it".to_owned());
         }
     }
     if row.baseline.is_none() || row.other.is_none() {
@@ -96,7 +96,7 @@ fn row<'a>(pair: &GroupPair<'a>, metric: &Compared, shift: Option<&Shift>, thres
     let found = if pair.interleaved { paired(&mut row, &values, seed) } else { apart(&mut row, &values) };
     let rounds = rounds(&values);
     match found {
-        Ok(found) => place(&mut row, widened(found, metric, shift), rounds, threshold),
+        Ok(found) => set_ratio(&mut row, widened(found, metric, shift), rounds, threshold),
         Err(reason) => {
             row.ratio = overall(&values);
             let reason = if metric.once { ONE_VALUE.to_owned() } else { reason.to_string() };
@@ -149,7 +149,7 @@ fn paired(row: &mut FigureRow, values: &[Values<'_>], seed: u64) -> Result<Ratio
         }
         strata.push(stratum);
     }
-    mark(&mut row.prompts);
+    mark_outliers(&mut row.prompts);
     row.pairs = strata.iter().map(Vec::len).sum();
     ratio(&strata, seed)
 }
@@ -170,8 +170,8 @@ fn of_prompt(
     })
 }
 
-/// Marks the pairs that lie far from the middle of their prompt, by the distances in all prompts.
-fn mark(prompts: &mut [PromptRatio]) {
+/// Marks the pairs that are far from the median of their prompt, by the distances in all prompts.
+fn mark_outliers(prompts: &mut [PromptRatio]) {
     let middle = |prompt: &PromptRatio| median(&prompt.pairs.iter().map(|pair| pair.ratio.ln()).collect::<Vec<_>>());
     let middles: Vec<f64> = prompts.iter().map(|prompt| middle(prompt).unwrap_or_default()).collect();
     let distances = prompts
@@ -201,7 +201,7 @@ fn apart(row: &mut FigureRow, values: &[Values<'_>]) -> Result<Ratio, NoInterval
     found
 }
 
-/// The interval, wide enough for both answers to the question whether the machine's own shift belongs to the difference:
+/// The interval, widened to include the difference with and without the shift of the machine itself:
 ///
 /// ```text
 /// low', high' = the outer ends of [low, high] and of [low, high] / shift     (times: x shift)
@@ -229,7 +229,7 @@ fn widened(found: Ratio, metric: &Compared, shift: Option<&Shift>) -> Ratio {
     wide
 }
 
-fn place(row: &mut FigureRow, found: Ratio, rounds: usize, threshold: f64) {
+fn set_ratio(row: &mut FigureRow, found: Ratio, rounds: usize, threshold: f64) {
     row.ratio = Some(found.ratio);
     row.low = Some(found.low);
     row.high = Some(found.high);
@@ -238,7 +238,7 @@ fn place(row: &mut FigureRow, found: Ratio, rounds: usize, threshold: f64) {
     row.more_rounds = more_rounds(&found, rounds, threshold).filter(|_| row.finding == Assessment::Unknown);
 }
 
-/// What an interval says, a difference of the share `threshold` being the least that matters.
+/// The assessment of an interval, where `threshold` (a share) is the least difference that matters.
 pub fn assess(low: f64, high: f64, higher_is_better: bool, threshold: f64) -> Assessment {
     let edge = 1.0 + threshold;
     let (more, less) = if higher_is_better {
@@ -264,7 +264,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_an_interval_says() {
+    fn the_assessment_follows_from_the_interval() {
         for (low, high, expected) in [
             (1.03, 1.10, Assessment::Better),
             (0.90, 0.97, Assessment::Worse),
@@ -293,12 +293,12 @@ mod tests {
     }
 
     #[test]
-    fn one_pair_in_twenty_that_stands_apart_is_marked() {
+    fn one_outlier_in_twenty_pairs_is_marked() {
         let pair = |round: usize, ratio: f64| PairRow { round, ratio, outlier: false };
         let mut pairs: Vec<PairRow> = (0..20).map(|round| pair(round, 1.0 + 0.002 * (round % 5) as f64)).collect();
         pairs.push(pair(20, 1.5));
         let mut prompts = [PromptRatio { pairs, ..PromptRatio::default() }];
-        mark(&mut prompts);
+        mark_outliers(&mut prompts);
         let marked: Vec<usize> = prompts[0].pairs.iter().filter(|pair| pair.outlier).map(|pair| pair.round).collect();
         assert_eq!(marked, [20]);
     }

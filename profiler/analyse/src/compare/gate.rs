@@ -56,7 +56,7 @@ pub fn outcome(comparison: &Comparison) -> Outcome {
     }
 }
 
-/// Fails where the whole interval lies beyond what is allowed:
+/// Fails where the whole interval is beyond the allowed change:
 ///
 /// ```text
 /// higher is better    high < 1 - allowed

@@ -3,7 +3,7 @@
 //! ```text
 //! side (what was named) -> pairing (cases that belong together) -> work (same work?)
 //!                                                               -> figures (ratios with intervals), shift (the machine's own change)
-//!                                                               -> normalised, split (where the difference lies)
+//!                                                               -> normalised, split (the parts of the difference)
 //!                       -> run_differences (what else differs)     -> gate
 //! ```
 //! Everything is computed from records. The crate `report` renders the result.

@@ -5,7 +5,7 @@
 //!              apart is added to the next one that both tell
 //! prefill      parts = groups of ops: T x (time of the group / time of the phase), the shares from the traced pass and T the clean
 //!              pass's seconds a prompt token
-//! decode       the same with T the phase's seconds / decode steps: an output token behind the first, without its sampling
+//! decode       the same with T the phase's seconds / decode steps: an output token after the first, without its sampling
 //! share        = (other - baseline) of the part / (other - baseline) of the whole
 //! ```
 //! Marks cost time, on one engine more than on another: so the traced pass gives shares, and the clean pass the time that they are
@@ -103,7 +103,7 @@ fn others(pair: &GroupPair<'_>, phase: &str) -> String {
     if listed.is_empty() { OTHERS.to_owned() } else { format!("{OTHERS} ({})", listed.join(", ")) }
 }
 
-/// Shares of a phase's traced time, one a group, then other ops, then what lies between them.
+/// Shares of the traced time of a phase: one per group, then other ops, then the time between them.
 fn shares(group: &Group<'_>, phase: &str) -> Option<Vec<f64>> {
     let sums = || group.cases.iter().flat_map(|case| &case.sums).filter(|sum| sum.phase == phase);
     let whole: f64 = sums().map(|sum| sum.time_s).sum();

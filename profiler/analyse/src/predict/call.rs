@@ -58,7 +58,7 @@ impl Call {
     /// ```
     ///
     /// A coefficient of the first is the inverse of a rate, of the last an overhead: time = overhead + amount / (efficiency x
-    /// ceiling), as in the roofline model (Williams et al., CACM 52(4), 2009) with an overhead of each call beside it.
+    /// ceiling), as in the roofline model (Williams et al., CACM 52(4), 2009) plus an overhead per call.
     pub(super) fn of(cost: &OpCost, types: &WeightTypes) -> Self {
         let [tokens, inputs, outputs] = cost.shape.map(|size| size as f64);
         let regime = if cost.shape[0] > 1 { Regime::Many } else { Regime::One };

@@ -8,7 +8,7 @@ use record::Error;
 use record::{Case, RunFile, Sample, Status};
 use statistics::median;
 
-/// A figure beside its estimate.
+/// A measured figure and its estimate.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CheckedFigure {
     /// Field name of the estimate.
@@ -59,7 +59,7 @@ pub fn parse(path: &Path, bytes: &[u8]) -> Result<Prediction, Error> {
 
 const MAKE_ONE: &str = "write one with `inferometer predict -m MODEL -o FILE`";
 
-/// An estimate beside a case of a run.
+/// The comparison of an estimate with a case of a run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PredictionCheck {
     /// The case that it is compared with.

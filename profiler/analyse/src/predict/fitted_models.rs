@@ -65,7 +65,7 @@ pub(super) struct FittedModels {
     spreads: BTreeMap<ForwardPass, f64>,
     /// The parts of an output token that are no forward pass.
     pub(super) token: Option<TokenOverhead>,
-    /// Peak memory beside file, cache, activations and logits, from the size of the vocabulary and of the file.
+    /// Peak memory besides file, cache, activations and logits, from the size of the vocabulary and of the file.
     pub(super) overhead: Option<Fit>,
     /// Seconds to load from the page cache, from the same.
     pub(super) load: Option<Fit>,

@@ -53,7 +53,7 @@ fn cost(op: &OpCost, (bytes_per_s, per_row): Machine) -> f64 {
     }
 }
 
-/// Peak memory beside what the sizes say, and seconds of a warm load.
+/// Peak memory beyond the known sizes, and seconds of a warm load.
 fn footprints(vocab: f64, file: f64) -> (u64, f64) {
     ((20e6 + 300.0 * vocab) as u64, file / 12e9 + 1e-6 * vocab)
 }

@@ -61,7 +61,7 @@ fn stalls(sample: &Sample) -> Vec<Stall> {
         Stall {
             pass: sample.pass,
             round: sample.round,
-            // Gap 0 lies before the second token.
+            // Gap 0 is before the second token.
             token: place + 2,
             gap_s: *gap,
             median_s: middle,

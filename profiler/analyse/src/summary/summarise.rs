@@ -47,8 +47,8 @@ pub const CASE_FIGURES: &[CaseFigure] = &[
     CaseFigure { name: "load_s", unit: Unit::Seconds, value: |c| c.memory.load_s },
 ];
 
-/// Summaries in the order in which their first case stands in the run. A case without a sample that counts is left out;
-/// one that failed half-way counts with what it has.
+/// Summaries in the order of their first case in the run. A case without a sample that counts is left out; a case that failed later
+/// counts with its samples.
 pub fn summarise(cases: &[Case], seed: u64) -> Vec<Summary> {
     let mut groups: Vec<Vec<&Case>> = Vec::new();
     for case in cases.iter().filter(|case| case.clean_samples().next().is_some()) {

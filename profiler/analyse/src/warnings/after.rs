@@ -120,7 +120,7 @@ fn steps_differ(cases: &[Case]) -> Option<Warning> {
 fn differs_at(case: &Case) -> Option<usize> {
     let output = case.output.as_ref()?;
     let mut tokens = output.token_ids.iter().zip(&output.top_logprobs);
-    let differs = |(id, top): (&u32, &TopLogprobs)| top.behind(*id).is_none_or(|behind| behind > TIE);
+    let differs = |(id, top): (&u32, &TopLogprobs)| top.gap_to_top(*id).is_none_or(|gap| gap > TIE);
     tokens.position(differs).map(|place| place + 1)
 }
 

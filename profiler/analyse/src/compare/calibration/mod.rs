@@ -1,9 +1,9 @@
-//! Whether the intervals keep what they promise: thousands of simulated comparisons with the noise of a real machine, through the
-//! same order of requests and the same statistics as real ones.
+//! Calibration of the intervals: thousands of simulated comparisons with the noise of a real machine, with the same order of requests
+//! and the same statistics as real ones.
 //!
-//! An experiment is a run of the mock engine against itself: five prompts, some rounds, every request's time its prompt's constant
-//! times the noise of its moment, and on the other side a planted slow-down. Experiments count their seeds from 0, so that nobody
-//! could choose lucky ones.
+//! An experiment compares two sides with five prompts and some rounds. The time of a request is the constant of its prompt times the
+//! noise at that time, and the other side has a known slow-down. The seeds of the experiments count from 0, so that they are not
+//! selected.
 
 mod experiment;
 mod noise;
@@ -81,7 +81,7 @@ fn planted_slow_downs_are_found_and_covered() {
 
 #[test]
 fn interleaving_cancels_a_load_that_grows() {
-    // Over the whole run the machine comes to need half as long again, whoever is asked.
+    // Over the whole run the machine becomes slower by half, for both sides.
     let noise = Noise::fitted(Time::Decode);
     let of = |interleaved| tally(&Experiment { noise: &noise, rounds: 10, slower: 1.0, interleaved, drift: 0.5 });
     let covered = |interleaved| share(&of(interleaved), |verdict| verdict.covers(1.0));
