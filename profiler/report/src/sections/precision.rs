@@ -57,7 +57,7 @@ mod tests {
         let text = format!("{:?}", section(&RunView { file: &file }).blocks);
         assert!(
             text.contains(
-                "2 threads: decode_tps of b against a: differences from 1.8 % on are found; 2 % was asked for."
+                "2 threads: decode_tps of b against a: differences of 1.8 % or more are detectable; 2 % was requested."
             ),
             "{text}"
         );

@@ -55,7 +55,7 @@ fn overview<'a>(view: &RunView<'_>, verdicts: impl Iterator<Item = &'a GroupVerd
             group.engine.clone(),
             group.threads.to_string(),
             group.depth.to_string(),
-            verdict.phase.clone(),
+            verdict.phase.name().to_owned(),
             name(verdict.limit).to_owned(),
             percent(verdict.share),
             or_absent(verdict.headroom.and_then(factor)),
@@ -77,7 +77,7 @@ pub(super) fn evidence(view: &RunView<'_>) -> Section {
         if several {
             section.add_sentence(format!("{}: {}", subject(view, group), text(group)));
         }
-        let caption = format!("{}, {}: {}.", subject(view, group), verdict.phase, name(verdict.limit));
+        let caption = format!("{}, {}: {}.", subject(view, group), verdict.phase.name(), name(verdict.limit));
         let mut table = Table::new(caption, &["<figure", "value", "<unit", "<source"]);
         for figure in &verdict.evidence {
             let unit = if figure.unit == "1" { String::new() } else { figure.unit.clone() };
@@ -126,7 +126,7 @@ fn advice(advice: &Advice) -> String {
 }
 
 fn is_relevant(group: &GroupVerdict) -> bool {
-    if ALWAYS.contains(&group.verdict.phase.as_str()) {
+    if ALWAYS.contains(&group.verdict.phase.name()) {
         return true;
     }
     let share = group.verdict.evidence.iter().find(|figure| figure.name == "share of the latency");
