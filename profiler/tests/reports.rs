@@ -38,7 +38,9 @@ fn without_prose(mut content: Content) -> Content {
     fn figures(text: &str) -> String {
         let words =
             text.split(|c: char| c.is_whitespace() || "[](),;:%/".contains(c)).map(|word| word.trim_end_matches('.'));
-        let is_figure = |word: &&str| word.starts_with(|c: char| c.is_ascii_digit()) && word.parse::<f64>().is_ok();
+        let is_figure = |word: &&str| {
+            word.starts_with(|c: char| c.is_ascii_digit()) && word.trim_end_matches('x').parse::<f64>().is_ok()
+        };
         format!("[text: {}]", words.filter(is_figure).collect::<Vec<_>>().join(" "))
     }
     fn reduce(block: &mut Block) {

@@ -43,7 +43,9 @@ fn without_prose(report: &str) -> String {
         let words = line.split(|c: char| c.is_whitespace() || "[](),;:%/".contains(c));
         let figures: Vec<&str> = words
             .map(|word| word.trim_end_matches('.'))
-            .filter(|word| word.starts_with(|c: char| c.is_ascii_digit()) && word.parse::<f64>().is_ok())
+            .filter(|word| {
+                word.starts_with(|c: char| c.is_ascii_digit()) && word.trim_end_matches('x').parse::<f64>().is_ok()
+            })
             .collect();
         format!("[text: {}]\n", figures.join(" "))
     };
