@@ -23,8 +23,8 @@ pub mod registry;
 pub mod threads;
 
 pub use engine_api::{
-    Advice, PreprocessingStep, CacheBypass, CacheHit, Caps, Device, DeviceMemory, Engine, EngineError, FinishReason,
-    FlashAttention, Flow, PreprocessingOutput, Identity, KvBytes, KvType, LoadOptions, NullObserver, Observer, OpTimes, Phase,
-    PhaseSplit, Piece, Prompt, RecordedKvType, ServerInfo, ServerReport, Request, Server, Session, Steps, UnsupportedKvType,
-    Usage,
+    Advice, CacheBypass, CacheHit, Caps, Device, DeviceMemory, Engine, EngineError, FinishReason, FlashAttention, Flow,
+    Identity, KvBytes, KvType, LoadOptions, NullObserver, Observer, OpTimes, Phase, PhaseSplit, Piece,
+    PreprocessingOutput, PreprocessingStep, Prompt, RecordedKvType, Request, Server, ServerInfo, ServerReport, Session,
+    Steps, UnsupportedKvType, Usage,
 };

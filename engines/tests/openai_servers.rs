@@ -10,7 +10,9 @@
 
 mod server;
 
-use engines::{PreprocessingStep, CacheBypass, CacheHit, EngineError, FinishReason, PreprocessingOutput, Prompt, Request, Usage};
+use engines::{
+    CacheBypass, CacheHit, EngineError, FinishReason, PreprocessingOutput, PreprocessingStep, Prompt, Request, Usage,
+};
 use serde_json::{Value, json};
 use traces::Nanos;
 
@@ -425,7 +427,11 @@ fn template_and_tokens_have_their_own_queries() {
     let other = replay(&MLX);
     let session = connect(&other.url(), &[]).expect("it connects");
     let ask = |part| session.server().expect("a server").preprocess(part, &prompt).expect("no query");
-    assert_eq!((ask(PreprocessingStep::Template), ask(PreprocessingStep::Tokenize)), (None, None), "mlx_lm.server has no endpoint for them");
+    assert_eq!(
+        (ask(PreprocessingStep::Template), ask(PreprocessingStep::Tokenize)),
+        (None, None),
+        "mlx_lm.server has no endpoint for them"
+    );
 }
 
 #[test]
@@ -438,6 +444,7 @@ fn an_unexpected_response_to_a_query_is_an_error() {
     let older = replay(&LLAMA);
     let session = connect(&older.url(), &[]).expect("it connects");
     let ask = |part| session.server().expect("a server").preprocess(part, &chat("hello", 4).prompt);
-    let error = ask(PreprocessingStep::Template).expect_err("it has no such endpoint").to_string().replace(&older.url(), "URL");
+    let error =
+        ask(PreprocessingStep::Template).expect_err("it has no such endpoint").to_string().replace(&older.url(), "URL");
     insta::assert_snapshot!(error, @"engine openai failed in POST URL/apply-template: HTTP 404: File Not Found");
 }

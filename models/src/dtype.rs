@@ -299,7 +299,10 @@ mod tests {
     #[test]
     fn mlx_types_are_found_by_bits_and_group_size() {
         assert_eq!(DType::mlx(4, 64), Some(DType::MLX4_64));
-        assert_eq!((DType::MLX3_128.mlx_bits_and_group_size(), DType::Q4_0.mlx_bits_and_group_size()), (Some((3, 128)), None));
+        assert_eq!(
+            (DType::MLX3_128.mlx_bits_and_group_size(), DType::Q4_0.mlx_bits_and_group_size()),
+            (Some((3, 128)), None)
+        );
         assert_eq!(DType::mlx(7, 64), None);
         // 64 elements of 4 bits, a scale and a bias.
         assert_eq!(DType::MLX4_64.row_bytes(128), Bytes(2 * (32 + 2 + 2)));

@@ -25,12 +25,12 @@ pub mod chrome;
 pub mod clock;
 pub mod diff;
 pub mod layer;
-pub mod virtual_counters;
 mod macros;
 mod nanos;
 mod nesting;
 pub mod record;
 mod spans;
 pub mod summary;
+pub mod virtual_counters;
 
 pub use nanos::Nanos;

@@ -125,7 +125,10 @@ mod tests {
         assert_eq!(read(), Some(VirtualCounters::ZERO));
         add(VirtualCounters { minor_faults: 5, cpu: Nanos(7), ..VirtualCounters::ZERO });
         add(VirtualCounters { minor_faults: 1, read_bytes: 9, ..VirtualCounters::ZERO });
-        assert_eq!(read(), Some(VirtualCounters { minor_faults: 6, cpu: Nanos(7), read_bytes: 9, ..VirtualCounters::ZERO }));
+        assert_eq!(
+            read(),
+            Some(VirtualCounters { minor_faults: 6, cpu: Nanos(7), read_bytes: 9, ..VirtualCounters::ZERO })
+        );
         drop(clock);
         assert_eq!(read(), None);
     }

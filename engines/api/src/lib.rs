@@ -10,8 +10,8 @@ mod identity;
 mod kv_type;
 mod observer;
 mod options;
-mod server;
 mod request;
+mod server;
 mod traits;
 
 pub use device::Device;
@@ -20,6 +20,6 @@ pub use identity::{Caps, Identity, OpTimes, PhaseSplit};
 pub use kv_type::{KvType, RecordedKvType, UnsupportedKvType};
 pub use observer::{Flow, NullObserver, Observer, Phase, Piece};
 pub use options::{FlashAttention, LoadOptions};
-pub use server::{PreprocessingStep, CacheBypass, CacheHit, PreprocessingOutput, ServerInfo, ServerReport};
 pub use request::{FinishReason, Prompt, Request, Usage};
+pub use server::{CacheBypass, CacheHit, PreprocessingOutput, PreprocessingStep, ServerInfo, ServerReport};
 pub use traits::{DeviceMemory, Engine, KvBytes, Server, Session, Steps};

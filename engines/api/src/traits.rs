@@ -2,7 +2,10 @@
 
 use models::Checkpoint;
 
-use crate::{PreprocessingStep, Caps, Device, EngineError, PreprocessingOutput, Identity, LoadOptions, Observer, Prompt, ServerInfo, Request, Usage};
+use crate::{
+    Caps, Device, EngineError, Identity, LoadOptions, Observer, PreprocessingOutput, PreprocessingStep, Prompt,
+    Request, ServerInfo, Usage,
+};
 
 /// A backend.
 pub trait Engine: Send + Sync {

@@ -7,7 +7,7 @@ use super::error::{Problem, RequestError, quote};
 use super::http::Http;
 use super::settings::Settings;
 use super::software::Software;
-use crate::{PreprocessingStep, PreprocessingOutput, Prompt};
+use crate::{PreprocessingOutput, PreprocessingStep, Prompt};
 
 /// A query for one step.
 #[derive(Debug, PartialEq)]
@@ -71,7 +71,8 @@ impl Query {
                 ),
                 Software::Ollama | Software::Exo | Software::Tinygrad | Software::MlxLm | Software::Unknown => None,
             },
-            (PreprocessingStep::Template, Prompt::Text { .. }) | (PreprocessingStep::Template | PreprocessingStep::Tokenize, Prompt::Tokens(_)) => None,
+            (PreprocessingStep::Template, Prompt::Text { .. })
+            | (PreprocessingStep::Template | PreprocessingStep::Tokenize, Prompt::Tokens(_)) => None,
         }
     }
 
@@ -92,9 +93,10 @@ impl Query {
         let document = response.json().unwrap_or(Value::Null);
         match self.expected {
             Expected::Anything => Ok(PreprocessingOutput::None),
-            Expected::Text(key) => {
-                document[key].as_str().map(|text| PreprocessingOutput::Text(text.to_owned())).ok_or_else(|| unexpected("a text", key))
-            }
+            Expected::Text(key) => document[key]
+                .as_str()
+                .map(|text| PreprocessingOutput::Text(text.to_owned()))
+                .ok_or_else(|| unexpected("a text", key)),
             Expected::Tokens(key) => {
                 let ids = document[key].as_array().and_then(|ids| ids.iter().map(token_id).collect());
                 ids.map(PreprocessingOutput::Tokens).ok_or_else(|| unexpected("token ids", key))
@@ -168,7 +170,11 @@ mod tests {
     #[test]
     fn only_text_is_rendered_and_tokenized() {
         let raw = text(&[]);
-        assert_eq!(shown(Software::LlamaServer, PreprocessingStep::Template, &raw), "-", "plain text needs no template");
+        assert_eq!(
+            shown(Software::LlamaServer, PreprocessingStep::Template, &raw),
+            "-",
+            "plain text needs no template"
+        );
         assert!(shown(Software::Vllm, PreprocessingStep::Tokenize, &raw).contains(r#""add_special_tokens":true"#));
         let ids = Prompt::Tokens(vec![1]);
         for part in [PreprocessingStep::Template, PreprocessingStep::Tokenize] {

@@ -15,7 +15,8 @@ use super::settings::Settings;
 use super::software::Software;
 use super::sse::{Parser, TooLong};
 use crate::{
-    PreprocessingStep, EngineError, PreprocessingOutput, KvBytes, NullObserver, Observer, Prompt, ServerInfo, Request, Server, Session, Steps, Usage,
+    EngineError, KvBytes, NullObserver, Observer, PreprocessingOutput, PreprocessingStep, Prompt, Request, Server,
+    ServerInfo, Session, Steps, Usage,
 };
 
 /// Maximum number of bytes per read.

@@ -18,7 +18,7 @@ pub use file_type::Quant;
 pub use plan::{Plan, PlannedTensor, plan};
 pub use recipe::{Recipe, SEED_KEY, SYNTHETIC_KEY, VERSION_KEY};
 pub(crate) use vocabulary::tokenizer_for;
-pub use write::{Written, cache_folder, write_cached, write};
+pub use write::{Written, cache_folder, write, write_cached};
 
 #[cfg(test)]
 mod tests {

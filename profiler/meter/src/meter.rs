@@ -206,7 +206,9 @@ pub fn machine_load() -> Result<MachineLoad, Reason> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Tally, counter_by_name, default_counters};
+    #[cfg(target_os = "linux")]
+    use crate::counter_by_name;
+    use crate::{Tally, default_counters};
 
     #[test]
     fn a_meter_reads_this_process() {

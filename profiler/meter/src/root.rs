@@ -87,6 +87,7 @@ impl Root {
     ///
     /// # Errors
     /// The reason, naming the path.
+    #[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "only Linux has files to write to"))]
     pub(crate) fn write(&self, path: &str, text: &str) -> Result<(), Reason> {
         fs::write(self.full_path(path), text).map_err(|error| FileError::new(path, &error).into())
     }
@@ -108,6 +109,7 @@ impl Root {
     }
 
     /// The target of a symbolic link; `None` where it cannot be read.
+    #[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "only Linux names its sockets by links"))]
     pub(crate) fn link(&self, path: &str) -> Option<String> {
         fs::read_link(self.full_path(path)).ok().map(|target| target.to_string_lossy().into_owned())
     }
