@@ -3,7 +3,7 @@
 /// The environment variables that set the number of threads. They are read once, before the first use.
 pub const VARIABLES: [&str; 2] = ["CANDLE_NUM_THREADS", "RAYON_NUM_THREADS"];
 
-/// Whether the threads are a pool; otherwise each call of [`each`] starts new ones.
+/// Whether the threads are a pool; otherwise each call of [`run_on_each`] starts new ones.
 pub const IS_POOL: bool = cfg!(feature = "candle");
 
 /// The number of threads, including the calling thread.

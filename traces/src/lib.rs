@@ -1,7 +1,7 @@
 //! Recording the activity of a process, and reading such recordings.
 //!
 //! - [`clock`]: the only place that reads the time, real or virtual; [`Nanos`] is its unit.
-//! - [`ledger`]: the counters of a machine whose time is virtual.
+//! - [`virtual_counters`]: the counters of a machine whose time is virtual.
 //! - [`op!`], [`span!`] and [`record`]: spans, counters and instants in bounded per-thread buffers, drained between phases.
 //! - [`layer`]: records the spans and events that other crates emit through `tracing`.
 //! - [`chrome`]: writes and reads Chrome trace files; a file is valid at any time, also after kill -9.

@@ -238,7 +238,7 @@ impl Pass<'_> {
         }
     }
 
-    /// Scores, softmax and weighted sum over the positions that each query sees, `A` pairs in total ([`attended`]):
+    /// Scores, softmax and weighted sum over the positions that each query sees, `A` pairs in total ([`attended_pairs`]):
     ///
     /// ```text
     /// FLOP A heads (4 d + 5)    2 d for q k, 2 d for p v; scale, maximum, difference, exponential, sum; the last

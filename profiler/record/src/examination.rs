@@ -22,7 +22,7 @@ impl TopLogprobs {
 }
 
 /// The most likely tokens of one engine with one thread count in a text that is the same in every run: the passage of
-/// [`measure::prepare::PASSAGE`].
+/// `measure::prepare::PASSAGE`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Examination {
     /// Engine label.

@@ -23,7 +23,7 @@ pub struct CounterReading {
 /// All counters at one moment.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Reading {
-    /// In the order of [`super::Meter::counters`].
+    /// In the order of [`crate::Meter::counters`].
     pub counters: [CounterReading; MAX_COUNTERS],
 }
 
