@@ -28,7 +28,7 @@ pub(super) struct Connection {
     pub(super) settings: Settings,
     pub(super) software: Software,
     pub(super) remote: ServerInfo,
-    /// The instance that exo placed for this session. It is dropped before the process.
+    /// The instance that exo placed for this connection. It is dropped before the process.
     pub(super) _placed: Option<Placed>,
     /// The process of the server, if it was started here.
     pub(super) process: Option<ServerProcess>,

@@ -121,7 +121,7 @@ impl OpenEngine {
         loaded.counters = totals(&tally, &self.meter.counted()).values;
         if let Some(info) = session.server().map(engine_api::Server::info) {
             loaded.server = Some(self.attach(info, load));
-            // The server was measured by nothing before this session.
+            // Nothing read the memory of the server's processes before the connection.
             loaded.before = None;
             loaded.reasons.insert("before_load_bytes".to_owned(), server_processes::BEFORE.to_owned());
             loaded.counters.clear();
