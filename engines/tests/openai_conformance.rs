@@ -32,7 +32,7 @@ fn capabilities_are_those_of_a_server() {
     assert!(caps.remote && !caps.steps && caps.op_times == OpTimes::None && !caps.virtual_time);
     for (name, recordings, _) in SERVERS {
         let server = replay(recordings);
-        let mut session = engine.connect(&options(&server.url(), &[])).expect("it connects");
+        let mut session = engine.connect(&options(&server.url(), &[]), &mut |_| {}).expect("it connects");
         assert!(session.steps().is_none() && session.device_memory().is_none(), "{name}");
         assert_eq!(session.kv_bytes(), KvBytes::default(), "{name}: not reported");
         assert_eq!(session.server().expect("a server").info().software, name);

@@ -46,62 +46,123 @@ fn with<'a>(server: &[&'a str], chat: &'a str) -> Vec<&'a str> {
     [server, &[chat]].concat()
 }
 
+/// A server that answers these queries, and 404 to all others.
+fn answering(answers: &[(&'static str, &'static str)]) -> Server {
+    let route = |(path, body): &(&'static str, &'static str)| {
+        let body = *body;
+        server::route(&format!("GET {path}"), move || server::whole(200, "application/json", body))
+    };
+    Server::start(answers.iter().map(route).collect())
+}
+
+/// The software, its version, the model, how its cache is bypassed, and the names of the details.
+fn identity(server: &Server) -> String {
+    let session = connect(&server.url(), &[]).unwrap_or_else(|error| panic!("{error}"));
+    let remote = session.server().expect("a server").info();
+    assert_eq!((remote.url, remote.address.map(|a| format!("http://{a}"))), (server.url(), Some(server.url())));
+    let details: Vec<&str> = remote.details.keys().map(String::as_str).collect();
+    let version = remote.version.unwrap_or_else(|| "?".to_owned());
+    let shown = [format!("{} {version}: {}, {:?}", remote.software, remote.model, remote.cache), details.join(" ")];
+    shown.join(", ").trim_end_matches(", ").to_owned()
+}
+
+const MODELS: &str = r#"{"object":"list","data":[{"id":"m","object":"model","created":1,"owned_by":"someone"}]}"#;
+
 #[test]
 fn servers_are_identified_by_their_responses() {
-    let list = r#"{"object":"list","data":[{"id":"m","object":"model","owned_by":"vllm","max_model_len":4096}]}"#;
-    let json = |body: &'static str| move || server::whole(200, "application/json", body);
-    let vllm = vec![
-        server::route("GET /v1/models", json(list)),
-        server::route("GET /version", json(r#"{"version":"0.11.0"}"#)),
-    ];
-    let ollama = vec![
-        server::route(
-            "GET /v1/models",
-            json(r#"{"object":"list","data":[{"id":"qwen3:0.6b","object":"model","created":1,"owned_by":"library"}]}"#),
-        ),
-        server::route("GET /api/version", json(r#"{"version":"0.12.3"}"#)),
-    ];
-    let python = vec![
-        server::route(
-            "GET /v1/models",
-            json(r#"{"object":"list","data":[{"id":"m","object":"model","owned_by":"me","permissions":[]}]}"#),
-        ),
-        server::route(
-            "GET /openapi.json",
-            json(r#"{"openapi":"3.1.0","info":{"title":"🦙 llama.cpp Python API","version":"0.3.36"}}"#),
-        ),
-    ];
+    let vllm = r#"{"object":"list","data":[{"id":"m","object":"model","owned_by":"vllm","root":"org/m","max_model_len":4096}]}"#;
+    let sglang = r#"{"object":"list","data":[{"id":"m","object":"model","owned_by":"sglang","max_model_len":2048}]}"#;
+    let trtllm = r#"{"object":"list","data":[{"id":"m","object":"model","owned_by":"tensorrt_llm"}]}"#;
+    let kobold =
+        r#"{"object":"list","data":[{"id":"koboldcpp/m","object":"model","owned_by":"koboldcpp","root":"koboldcpp"}]}"#;
+    let mistral = r#"{"object":"list","data":[{"id":"default","object":"model","owned_by":"local"},{"id":"org/m","object":"model","owned_by":"local","status":"loaded"}]}"#;
+    let studio = r#"{"object":"list","data":[{"id":"a","state":"not-loaded","compatibility_type":"gguf"},{"id":"b","state":"loaded","compatibility_type":"mlx"}]}"#;
+    let studio_list = r#"{"object":"list","data":[{"id":"a","object":"model"},{"id":"b","object":"model"}]}"#;
+    let ollama = r#"{"object":"list","data":[{"id":"qwen3:0.6b","object":"model","created":1,"owned_by":"library"}]}"#;
+    let fast = r#"{"openapi":"3.1.0","info":{"title":"FastAPI","version":"0.1.0"},"paths":{"/v1/models":{"get":{},"options":{}},"/v1/responses":{"post":{}}}}"#;
     let found: Vec<String> = [
         replay(&EXO),
         replay(&LLAMA),
         replay(&MLX),
         replay(&TINYGRAD),
-        Server::start(vllm),
-        Server::start(ollama),
-        Server::start(python),
-        server::unknown_server(Vec::new),
+        answering(&[("/v1/models", vllm), ("/version", r#"{"version":"0.11.0"}"#)]),
+        answering(&[("/v1/models", sglang), ("/get_server_info", r#"{"version":"0.5.3","model_path":"m"}"#)]),
+        answering(&[("/v1/models", trtllm), ("/version", r#"{"version":"1.1.0"}"#)]),
+        // It imitates ollama and llama-server.
+        answering(&[
+            ("/v1/models", kobold),
+            ("/api/extra/version", r#"{"result":"KoboldCpp","version":"1.98"}"#),
+            ("/api/version", r#"{"version":"0.7.0"}"#),
+            ("/api/tags", r#"{"models":[]}"#),
+            ("/props", r#"{"default_generation_settings":{"n_ctx":8192}}"#),
+        ]),
+        answering(&[("/v1/models", mistral), ("/v1/system/info", r#"{"build":{"git_revision":"abc"}}"#)]),
+        answering(&[("/v1/models", MODELS), ("/api-doc/openapi.json", r#"{"info":{"title":"Mistral.rs"}}"#)]),
+        answering(&[("/v1/models", studio_list), ("/api/v0/models", studio)]),
+        answering(&[
+            ("/v1/models", MODELS),
+            (
+                "/info",
+                r#"{"model_id":"org/m","max_total_tokens":2048,"router":"text-generation-router","version":"3.3.6"}"#,
+            ),
+        ]),
+        answering(&[
+            ("/v1/models", r#"{"object":"list","data":[{"id":"m","object":"model"}]}"#),
+            ("/system", r#"{"backends":["llama-cpp"],"loaded_models":[]}"#),
+            ("/version", r#"{"version":"v3.7.0"}"#),
+        ]),
+        answering(&[
+            ("/v1/models", MODELS),
+            ("/openapi.json", r#"{"openapi":"3.1.0","info":{"title":"🦙 llama.cpp Python API","version":"0.3.36"}}"#),
+        ]),
+        answering(&[("/v1/models", MODELS), ("/health", r#"{"status":"ok"}"#), ("/openapi.json", fast)]),
+        answering(&[
+            ("/v1/models", ollama),
+            ("/api/version", r#"{"version":"0.12.3"}"#),
+            ("/api/tags", r#"{"models":[{"name":"qwen3:0.6b"}]}"#),
+        ]),
     ]
     .iter()
-    .map(|server| {
-        let session = connect(&server.url(), &[]).unwrap_or_else(|error| panic!("{error}"));
-        let remote = session.server().expect("a server").info();
-        assert_eq!((remote.url, remote.address.map(|a| format!("http://{a}"))), (server.url(), Some(server.url())));
-        let details: Vec<&str> = remote.details.keys().map(String::as_str).collect();
-        let version = remote.version.unwrap_or_else(|| "?".to_owned());
-        let shown = [format!("{} {version}: {}, {:?}", remote.software, remote.model, remote.cache), details.join(" ")];
-        shown.join(", ").trim_end_matches(", ").to_owned()
-    })
+    .map(identity)
     .collect();
     insta::assert_snapshot!(found.join("\n"), @"
     exo ?: mlx-community/SmolLM2-135M-Instruct-4bit, Nonce, context_length instance node_id nodes placed quantization
-    llama-server b1-0c1e570: /path, Switch, context_length model_path slots
+    llama-server b1-0c1e570: /path, Switch, context_length model_ftype model_path slots
     mlx_lm.server ?: /path, Nonce
     tinygrad ?: Smollm2 135M 8k Lc100K Mix1 Ep2, Nonce
-    vllm 0.11.0: m, Nonce, context_length
-    ollama 0.12.3: qwen3:0.6b, Nonce
+    vllm 0.11.0: m, Nonce, context_length model_path
+    sglang 0.5.3: m, Nonce, context_length
+    tensorrt-llm 1.1.0: m, Nonce
+    koboldcpp 1.98: koboldcpp/m, Nonce
+    mistral.rs ?: org/m, Nonce, build
+    mistral.rs ?: m, Nonce
+    lm-studio ?: b, Nonce
+    text-generation-inference 3.3.6: m, Nonce, context_length model_path
+    localai v3.7.0: m, Nonce
     llama-cpp-python 0.3.36: m, Nonce
-    unknown ?: some-model, Nonce
+    transformers serve ?: m, Nonce
+    ollama 0.12.3: qwen3:0.6b, Nonce
     ");
+}
+
+/// Each of these shares an answer with a known server, which is not enough.
+#[test]
+fn servers_that_only_resemble_a_known_one_are_unknown() {
+    for (what, answers) in [
+        ("a health check", &[("/v1/models", MODELS), ("/health", r#"{"status":"ok"}"#)][..]),
+        ("a version", &[("/v1/models", MODELS), ("/version", r#"{"version":"1.0"}"#)]),
+        ("a version at the path of ollama", &[("/v1/models", MODELS), ("/api/version", r#"{"version":"0.6.5"}"#)]),
+        ("an interface description", &[("/v1/models", MODELS), ("/openapi.json", r#"{"info":{"title":"FastAPI"}}"#)]),
+        ("another server of Hugging Face", &[("/v1/models", MODELS), ("/info", r#"{"model_id":"m"}"#)]),
+    ] {
+        let found = identity(&answering(answers));
+        assert_eq!(found, "unknown ?: m, Nonce", "{what}");
+    }
+    // A list without models matches nothing: the model has to be named, and the error says so.
+    let empty = answering(&[("/v1/models", r#"{"object":"list","data":[]}"#), ("/health", r#"{"status":"ok"}"#)]);
+    assert!(connect(&empty.url(), &[]).is_err());
+    let named = connect(&empty.url(), &[("model", "org/m")]).expect("the model is named");
+    assert_eq!(named.server().expect("a server").info().software, "unknown");
 }
 
 #[test]
@@ -327,7 +388,7 @@ fn errors_contain_the_message_of_the_server() {
     let exo = |chat| error(&[EXO[0], EXO[1], EXO[2], chat]);
     insta::assert_snapshot!(exo("exo/chat_no_instance.txt"), @"engine openai failed in POST URL/v1/chat/completions: HTTP 404: No instance found for model mlx-community/SmolLM2-135M-Instruct-4bit");
     insta::assert_snapshot!(exo("exo/runner_fails.txt"), @"engine openai failed in POST URL/v1/chat/completions: the server reported an error in its stream: Artificial runner exception - for testing purposes only.");
-    insta::assert_snapshot!(exo("exo/bad_body.txt"), @"engine openai failed in POST URL/v1/chat/completions: HTTP 422: Field required");
+    insta::assert_snapshot!(exo("exo/bad_body.txt"), @"engine openai failed in POST URL/v1/chat/completions: HTTP 422: Field required (body.model)");
     insta::assert_snapshot!(error(&with(&LLAMA, "llama-server/bad_json.txt")), @"engine openai failed in POST URL/v1/chat/completions: HTTP 500: [json.exception.parse_error.101] parse error at line 1, column 29: syntax error while parsing value - unexpected end of input; expected '[', '{', or a literal");
     insta::assert_snapshot!(error(&with(&LLAMA, "llama-server/too_long.txt")), @"engine openai failed in POST URL/v1/chat/completions: HTTP 400: request (9030 tokens) exceeds the available context size (4096 tokens), try increasing it");
     insta::assert_snapshot!(error(&with(&MLX, "mlx_lm/bad_json.txt")), @"engine openai failed in POST URL/v1/chat/completions: HTTP 400: Invalid JSON in request body: Expecting value: line 1 column 29 (char 28)");
@@ -389,6 +450,7 @@ fn ollama_reports_times_in_its_native_interface() {
     let server = Server::start(vec![
         server::route("GET /v1/models", json(r#"{"data":[{"id":"m","object":"model","owned_by":"library"}]}"#)),
         server::route("GET /api/version", json(r#"{"version":"0.12.3"}"#)),
+        server::route("GET /api/tags", json(r#"{"models":[{"name":"m"}]}"#)),
         server::route("POST /api/chat", chat_of_ollama),
     ]);
     let mut session = connect(&server.url(), &[]).expect("it connects");

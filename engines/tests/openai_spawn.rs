@@ -54,7 +54,8 @@ http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_
 fn spawn(command: &str, url: Option<&str>) -> Result<Box<dyn Session>, EngineError> {
     let settings = [("ready_s".to_owned(), "60".to_owned())].into();
     let url = url.map(str::to_owned);
-    OpenAi.connect(&LoadOptions { spawn: Some(command.to_owned()), url, settings, ..LoadOptions::default() })
+    OpenAi
+        .connect(&LoadOptions { spawn: Some(command.to_owned()), url, settings, ..LoadOptions::default() }, &mut |_| {})
 }
 
 fn refused(command: &str, url: Option<&str>) -> String {

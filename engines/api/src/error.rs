@@ -1,6 +1,7 @@
 //! Errors of engines. An error names the problem; its advice is apart from it.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 /// An error whose advice is apart from its problem: `Display` gives the problem alone.
 ///
@@ -77,6 +78,19 @@ pub enum EngineError {
         /// What to do about it, where that is known.
         advice: Option<String>,
     },
+    /// A server did not accept a request, and accepts it later or in another form. Nothing of it was measured. The caller sends the same
+    /// request again after `wait`; the session has already changed what it sends.
+    #[error("engine {engine} has to repeat {place}: {reason}")]
+    Repeat {
+        /// The engine's name.
+        engine: &'static str,
+        /// The request.
+        place: String,
+        /// The server's reason.
+        reason: String,
+        /// The time to wait before.
+        wait: Duration,
+    },
 }
 
 impl EngineError {
@@ -111,7 +125,7 @@ impl Advice for EngineError {
             Self::EmptyPrompt => Some("give at least one token".into()),
             Self::Failed { advice, .. } => advice.as_deref().map(Cow::from),
             Self::Model(error) => Some(error.advice()),
-            Self::OutOfOrder { .. } => None,
+            Self::Repeat { .. } | Self::OutOfOrder { .. } => None,
         }
     }
 }

@@ -25,6 +25,9 @@ pub struct ServerInfo {
     pub cache: CacheBypass,
     /// Other facts that it reports (context length, model file, nodes), as JSON text where the value is more than a word.
     pub details: BTreeMap<String, String>,
+    /// Why its software, its version or its models are not known, by name.
+    #[serde(default)]
+    pub reasons: BTreeMap<String, String>,
 }
 
 /// How a server's prefix cache is bypassed, so that the model computes every prompt.
@@ -87,6 +90,9 @@ pub struct ServerReport {
     pub energy_j: Option<f64>,
     /// The hit in its prefix cache, as reported or derived from its token counts.
     pub cache: Option<CacheHit>,
+    /// Whether its usage has rates beside the counts, as only that of mistral.rs.
+    #[serde(default)]
+    pub has_usage_rates: bool,
     /// Number of text chunks, each in one event.
     pub chunks: usize,
     /// The text in front of the prompt that bypasses the cache; it makes the prompt longer.

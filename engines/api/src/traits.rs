@@ -33,11 +33,11 @@ pub trait Engine: Send + Sync {
     /// When the checkpoint, the architecture or an option is not supported, or memory is insufficient.
     fn load(&self, checkpoint: &Checkpoint, options: &LoadOptions) -> Result<Box<dyn Session>, EngineError>;
     /// Makes a session with a server that has the weights, or starts that server: it is ready on return. Only for engines with
-    /// [`Caps::remote`].
+    /// [`Caps::remote`]. `notify` receives messages for the user about what is waited for.
     ///
     /// # Errors
     /// When no server answers, or the engine computes in this process.
-    fn connect(&self, _options: &LoadOptions) -> Result<Box<dyn Session>, EngineError> {
+    fn connect(&self, _options: &LoadOptions, _notify: &mut dyn FnMut(&str)) -> Result<Box<dyn Session>, EngineError> {
         Err(EngineError::OutOfOrder { step: "connect", needs: "an engine that uses a server" })
     }
 }

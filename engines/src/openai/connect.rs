@@ -7,6 +7,7 @@ use super::NAME;
 use super::exo;
 use super::http::Http;
 use super::readiness::ReadinessWait;
+use super::refused_fields::RefusedFields;
 use super::server_process::ServerProcess;
 use super::server_request;
 use super::session::Connection;
@@ -19,14 +20,18 @@ use crate::{EngineError, LoadOptions, ServerInfo, Session};
 const PORT: &str = "{port}";
 
 /// Connects to the server of the options, or starts it.
-pub(super) fn connect(options: &LoadOptions, settings: Settings) -> Result<Box<dyn Session>, EngineError> {
+pub(super) fn connect(
+    options: &LoadOptions,
+    settings: Settings,
+    notify: &mut dyn FnMut(&str),
+) -> Result<Box<dyn Session>, EngineError> {
     let (http, mut process) = match (&options.spawn, &options.url) {
         (Some(command), url) => start(command, url.as_deref(), &settings)?,
         (None, Some(url)) => (Http::new(url, &settings)?, None),
         (None, None) => return Err(no_address()),
     };
     let http = Arc::new(http);
-    let mut wait = ReadinessWait::new(&settings, process.as_mut());
+    let mut wait = ReadinessWait::new(&settings, process.as_mut(), notify);
     let mut found = wait.identify(&http)?;
     let (model, placed) = match found.software {
         Software::Exo => exo::ready(&http, &mut found, &settings, &mut wait)?,
@@ -37,16 +42,19 @@ pub(super) fn connect(options: &LoadOptions, settings: Settings) -> Result<Box<d
         software: software.name().to_owned(),
         version: found.version,
         model,
-        url: http.base().to_owned(),
-        address: http.address(),
+        url: http.base(),
+        address: http.socket(),
         pid: process.as_ref().map(ServerProcess::pid),
         cache: server_request::cache_bypass(software, &settings),
         details: found.details,
+        reasons: found.reasons,
     };
     let was_started_here = process.is_some();
-    let mut connection = Connection { http, settings, software, remote, _placed: placed, process };
+    let refused = RefusedFields::default();
+    let mut connection = Connection { http, settings, software, remote, refused, _placed: placed, process };
     if was_started_here && software == Software::MlxLm {
-        connection.warm_up()?;
+        notify("waiting for the server to load the model, which it does at the first request");
+        connection.warm_up(notify)?;
     }
     Ok(Box::new(connection))
 }
@@ -78,7 +86,7 @@ fn start(command: &str, url: Option<&str>, settings: &Settings) -> Result<(Http,
         None => (command.replace(PORT, &port), format!("http://127.0.0.1:{port}")),
     };
     let http = Http::new(&url, settings)?;
-    let is_taken = http.address().is_some_and(|address| TcpStream::connect_timeout(&address, settings.connect).is_ok());
+    let is_taken = http.socket().is_some_and(|address| TcpStream::connect_timeout(&address, settings.connect).is_ok());
     if is_taken {
         return Err(EngineError::failed_with_advice(
             NAME,
@@ -118,7 +126,8 @@ fn model(http: &Http, found: &ServerIdentity, settings: &Settings) -> Result<Str
         [only] => Ok(only.clone()),
         // It lists the models of the hub cache; this name is the model that it was started with.
         [] | [_, ..] if found.software == Software::MlxLm => Ok("default_model".to_owned()),
-        [first, ..] if found.software == Software::Vllm => Ok(first.clone()),
+        // They list their adapters after the model.
+        [first, ..] if matches!(found.software, Software::Vllm | Software::Sglang) => Ok(first.clone()),
         [] => Err(EngineError::failed_with_advice(
             NAME,
             http.place("GET", "/v1/models"),

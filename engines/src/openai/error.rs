@@ -19,6 +19,10 @@ pub(super) struct RequestError {
     pub(super) problem: Problem,
     /// Number of pieces of text that had arrived.
     pieces: usize,
+    /// After how long the same request may be sent again, if the server says so or another form of it can succeed.
+    repeat: Option<Duration>,
+    /// What follows from it; empty where nothing has to be said.
+    consequence: String,
 }
 
 /// Why a request failed.
@@ -43,6 +47,15 @@ pub(super) enum Problem {
         /// The server's message.
         message: String,
     },
+    /// The server's address is another one.
+    Redirect {
+        /// The status code.
+        status: u16,
+        /// Where the redirect leads.
+        url: String,
+        /// The address to give, if it is known.
+        address: Option<String>,
+    },
     /// The response is one document, not a stream.
     NoStream {
         /// Its content type.
@@ -56,7 +69,7 @@ pub(super) enum Problem {
 
 impl RequestError {
     pub(super) fn new(place: &str, problem: Problem) -> Self {
-        Self { place: place.to_owned(), problem, pieces: 0 }
+        Self { place: place.to_owned(), problem, pieces: 0, repeat: None, consequence: String::new() }
     }
 
     /// The same error after this number of pieces of text.
@@ -64,9 +77,40 @@ impl RequestError {
         Self { pieces, ..self }
     }
 
+    /// The same error of a request that may be sent again after this time.
+    pub(super) fn repeat_after(self, time: Duration) -> Self {
+        Self { repeat: Some(time), ..self }
+    }
+
+    /// The same error with what follows from it.
+    pub(super) fn and(self, consequence: &str) -> Self {
+        Self { consequence: consequence.to_owned(), ..self }
+    }
+
+    /// The same error, which is final if the time to wait is longer than the limit.
+    pub(super) fn within(self, limit: Duration) -> Self {
+        Self { repeat: self.repeat.filter(|time| *time <= limit), ..self }
+    }
+
     /// Whether a server that is still starting can cause this error.
     pub(super) fn is_transient(&self) -> bool {
         matches!(self.problem, Problem::Unreachable(_) | Problem::Timeout(..) | Problem::Closed)
+    }
+}
+
+impl RequestError {
+    /// Whether the server may answer other paths: a query that is not needed failed.
+    pub(super) fn is_about_one_path(&self) -> bool {
+        match &self.problem {
+            Problem::Address(_) | Problem::Unreachable(_) | Problem::NoTls | Problem::Redirect { .. } => false,
+            Problem::Status { status: 503, message } => !message.to_lowercase().contains("loading"),
+            Problem::Timeout(..)
+            | Problem::Closed
+            | Problem::Unexpected(_)
+            | Problem::Status { .. }
+            | Problem::NoStream { .. }
+            | Problem::InStream(_) => true,
+        }
     }
 }
 
@@ -80,6 +124,14 @@ impl From<RequestError> for EngineError {
                 advice: ADDRESS.to_owned(),
             },
             problem => {
+                if let Some(wait) = error.repeat.filter(|_| error.pieces == 0) {
+                    let reason = match error.consequence.as_str() {
+                        "" if wait.is_zero() => problem.to_string(),
+                        "" => format!("{problem}; it asks to wait {} s", wait.as_secs_f64()),
+                        consequence => format!("{problem}; {consequence}"),
+                    };
+                    return Self::Repeat { engine: NAME, place: error.place, reason, wait };
+                }
                 let before = match error.pieces {
                     0 => String::new(),
                     1 => " (after 1 piece of text)".to_owned(),
@@ -102,6 +154,15 @@ impl Problem {
             Self::Unreachable(_) => Some("start the server, or give its address".to_owned()),
             Self::Timeout(_, setting) => Some(format!("increase the setting openai.{setting} to wait longer")),
             Self::NoTls => Some("give its address with http:// in place of https://".to_owned()),
+            Self::Redirect { address: Some(address), .. } => Some(format!("give the address {address}")),
+            Self::Redirect { .. } => Some("give the address of the server itself".to_owned()),
+            Self::Status { status: 401 | 403, .. } => Some(
+                "put the server's key into the environment variable that the setting openai.key_env names".to_owned(),
+            ),
+            // As servers with TLS answer to a request without it.
+            Self::Status { status: 400, message } if message.contains("HTTPS") => {
+                Some("give its address with https:// in place of http://".to_owned())
+            }
             Self::Closed | Self::Unexpected(_) | Self::Status { .. } | Self::NoStream { .. } | Self::InStream(_) => {
                 None
             }
@@ -124,6 +185,7 @@ impl fmt::Display for Problem {
             Self::NoTls => f.write_str("the server does not use TLS"),
             Self::Closed => f.write_str("the server closed the connection before its response was complete"),
             Self::Status { status, message } => write!(f, "HTTP {status}{}", with_message(message)),
+            Self::Redirect { status, url, .. } => write!(f, "HTTP {status}: it redirects to {url}"),
             Self::NoStream { kind, message } => {
                 let kind = if kind.is_empty() { "something else" } else { kind };
                 write!(f, "expected a stream of events, found {kind}{}", with_message(message))
@@ -152,7 +214,13 @@ pub(super) fn message_in(document: &Value) -> Option<String> {
         Value::String(text) => Some(quote(text)),
         Value::Array(all) => all.iter().find_map(message_in),
         Value::Object(fields) => {
-            ["error", "detail", "message", "msg"].iter().find_map(|key| message_in(fields.get(*key)?))
+            let message = ["error", "detail", "message", "msg"].iter().find_map(|key| message_in(fields.get(*key)?))?;
+            // FastAPI names the field apart from the message.
+            let place = fields.get("loc").and_then(Value::as_array).map(|words| {
+                let word = |word: &Value| word.as_str().map_or_else(|| word.to_string(), str::to_owned);
+                words.iter().map(word).collect::<Vec<_>>().join(".")
+            });
+            Some(place.map_or_else(|| message.clone(), |place| format!("{message} ({place})")))
         }
         // A number or a bool is no message.
         _ => None,
@@ -178,7 +246,10 @@ mod tests {
         for (body, message) in [
             (r#"{"error":{"message":"No instance found","code":404}}"#, "No instance found"),
             (r#"{"error": "generation thread died"}"#, "generation thread died"),
-            (r#"{"detail":[{"type":"missing","loc":["body","model"],"msg":"Field required"}]}"#, "Field required"),
+            (
+                r#"{"detail":[{"type":"missing","loc":["body","model"],"msg":"Field required"}]}"#,
+                "Field required (body.model)",
+            ),
             (r#"{"detail": "Not Found"}"#, "Not Found"),
             (r#"{"object":"error","message":"too long"}"#, "too long"),
             ("busy,\n  try later", "busy, try later"),

@@ -76,7 +76,7 @@ pub(super) fn ready(
             InstanceStatus::Loading => was_present = true,
         }
         let not_ready = || failed(http, &id, &format!("the state of its runners is {}", runner_states(&state, &id)));
-        wait.pause(PAUSE, not_ready)?;
+        wait.pause(PAUSE, "to load the model on its nodes", not_ready)?;
     }
 }
 
@@ -143,7 +143,7 @@ fn document(http: &Http, path: &str) -> Result<Value, EngineError> {
     let document = response.json();
     let problem = || match response.is_success() {
         true => Problem::Unexpected("expected JSON, found something else".to_owned()),
-        false => Problem::Status { status: response.status, message: response.message() },
+        false => response.problem(),
     };
     Ok(document.ok_or_else(|| RequestError::new(&http.place("GET", path), problem()))?)
 }
@@ -186,8 +186,7 @@ fn place(http: &Arc<Http>, model: &str, settings: &Settings) -> Result<Placed, E
     })?;
     let response = http.post("/instance", &json!({"instance": instance}))?;
     if !response.is_success() {
-        let problem = Problem::Status { status: response.status, message: response.message() };
-        return Err(RequestError::new(&http.place("POST", "/instance"), problem).into());
+        return Err(RequestError::new(&http.place("POST", "/instance"), response.problem()).into());
     }
     Ok(Placed { http: Arc::clone(http), id: id.to_owned() })
 }

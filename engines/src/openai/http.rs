@@ -2,38 +2,50 @@
 //!
 //! Only this module and the parser in `sse` handle bytes; other modules interpret them.
 
-use std::io::Read;
+use std::io::{Cursor, Read};
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::Value;
-use ureq::http::{Response, Uri, header};
+use ureq::http::{HeaderMap, Response, Version, header};
 use ureq::{Agent, Body, BodyReader, Proxy, Timeout};
 
+use super::address::{Redirect, ServerAddress};
 use super::error::{Problem, RequestError, message_of};
+use super::http_date;
 use super::settings::Settings;
 
 /// Maximum size of the response to a query: exo's state has an entry for each known model.
 const LONGEST_RESPONSE: u64 = 64 << 20;
 /// Maximum size of an error.
 const LONGEST_ERROR: u64 = 64 << 10;
+/// Bytes that decide whether a response of another type is a stream.
+const FIRST_BYTES: usize = 4 << 10;
+/// Timeout of a query that the run does not need, unless that of all queries is shorter.
+const PROBE: Duration = Duration::from_secs(2);
 
 /// A client of one server.
 pub(super) struct Http {
     /// For queries that are answered immediately.
     queries: Agent,
+    /// For queries that the run does not need.
+    probes: Agent,
     /// For streams, which may pause for long.
     streams: Agent,
     limits: Limits,
-    base: String,
-    address: Option<SocketAddr>,
+    address: ServerAddress,
+    socket: Option<SocketAddr>,
     key: Option<String>,
+    /// Whether the paths of POST requests end with a slash, as a redirect of the server required.
+    has_slash: AtomicBool,
 }
 
 /// Timeouts of a server.
 #[derive(Debug, Clone, Copy)]
 struct Limits {
     query: Duration,
+    probe: Duration,
     stream: Duration,
 }
 
@@ -42,6 +54,10 @@ struct Limits {
 pub(super) struct HttpResponse {
     pub(super) status: u16,
     pub(super) text: String,
+    /// Whether it is a response of HTTP/1.0, as from the server of Python's standard library.
+    pub(super) is_http_10: bool,
+    /// Where a redirect leads.
+    pub(super) redirect: Option<Redirect>,
 }
 
 impl HttpResponse {
@@ -54,26 +70,25 @@ impl HttpResponse {
         (200..300).contains(&self.status)
     }
 
-    /// The message of an error.
-    pub(super) fn message(&self) -> String {
-        message_of(&self.text)
+    /// The problem of a response that is no success.
+    pub(super) fn problem(&self) -> Problem {
+        match &self.redirect {
+            Some(Redirect { url, address, .. }) => {
+                Problem::Redirect { status: self.status, url: url.clone(), address: address.clone() }
+            }
+            None => Problem::Status { status: self.status, message: message_of(&self.text) },
+        }
     }
 }
 
 impl Http {
-    /// A client of the server at `url`: `http://host:port`, with or without `/v1`.
+    /// A client of the server at `url`, which [`ServerAddress`] explains.
     pub(super) fn new(url: &str, settings: &Settings) -> Result<Self, RequestError> {
-        let base = base_of(url);
-        let broken = |reason: &str| RequestError::new(url, Problem::Address(reason.to_owned()));
-        let parsed: Uri = base.parse().map_err(|_| broken("it is not an address"))?;
-        let is_encrypted = match parsed.scheme_str() {
-            Some("https") => true,
-            Some("http") => false,
-            _ => return Err(broken("it is neither http nor https")),
-        };
-        let host = parsed.host().filter(|host| !host.is_empty()).ok_or_else(|| broken("it has no host"))?;
-        let address = address_of(host, parsed.port_u16().unwrap_or(if is_encrypted { 443 } else { 80 }));
-        let is_loopback = address.is_some_and(|address| address.ip().is_loopback());
+        let address = ServerAddress::new(url).map_err(|problem| RequestError::new(url, problem))?;
+        let is_encrypted = address.is_encrypted();
+        let socket = address_of(address.host(), address.port());
+        // A connection to the unspecified address, which servers print when they listen, leads to this machine.
+        let is_loopback = socket.is_some_and(|socket| socket.ip().is_loopback() || socket.ip().is_unspecified());
         let (variable, was_named) = &settings.key_env;
         // The key of the default variable is not sent unencrypted to another machine.
         let key = if is_encrypted || is_loopback || *was_named { std::env::var(variable).ok() } else { None };
@@ -94,76 +109,139 @@ impl Http {
                 .build()
                 .new_agent()
         };
-        let limits = Limits { query: settings.connect, stream: settings.stall };
-        Ok(Self { queries: agent(limits.query), streams: agent(limits.stream), limits, base, address, key })
+        let limits = Limits { query: settings.connect, probe: PROBE.min(settings.connect), stream: settings.stall };
+        Ok(Self {
+            queries: agent(limits.query),
+            probes: agent(limits.probe),
+            streams: agent(limits.stream),
+            limits,
+            address,
+            socket,
+            key,
+            has_slash: AtomicBool::new(false),
+        })
     }
 
-    pub(super) fn base(&self) -> &str {
-        &self.base
+    /// The address of the server.
+    pub(super) fn address(&self) -> &ServerAddress {
+        &self.address
     }
 
-    pub(super) fn address(&self) -> Option<SocketAddr> {
-        self.address
+    /// Its address without the path of the OpenAI interface.
+    pub(super) fn base(&self) -> String {
+        self.address.base()
+    }
+
+    /// The socket address that the host name resolves to.
+    pub(super) fn socket(&self) -> Option<SocketAddr> {
+        self.socket
     }
 
     pub(super) fn get(&self, path: &str) -> Result<HttpResponse, RequestError> {
-        let place = self.place("GET", path);
-        let request = self.queries.get(self.url(path)).header(header::CONNECTION, "close");
+        self.query(&self.queries, (self.limits.query, "connect_s"), &self.url(path))
+    }
+
+    /// A query that the run does not need: its limit is short.
+    pub(super) fn probe(&self, path: &str) -> Result<HttpResponse, RequestError> {
+        self.query(&self.probes, (self.limits.probe, "connect_s"), &self.url(path))
+    }
+
+    /// The same with a whole URL.
+    pub(super) fn probe_url(&self, url: &str) -> Result<HttpResponse, RequestError> {
+        self.query(&self.probes, (self.limits.probe, "connect_s"), url)
+    }
+
+    fn query(&self, agent: &Agent, limit: TimeoutSetting, url: &str) -> Result<HttpResponse, RequestError> {
+        let request = agent.get(url).header(header::CONNECTION, "close");
         let response = match &self.key {
             Some(key) => request.header(header::AUTHORIZATION, format!("Bearer {key}")).call(),
             None => request.call(),
         };
-        self.response(&place, response)
+        self.response("GET", url, limit, response)
     }
 
     pub(super) fn delete(&self, path: &str) -> Result<HttpResponse, RequestError> {
-        let place = self.place("DELETE", path);
-        let request = self.queries.delete(self.url(path)).header(header::CONNECTION, "close");
+        let url = self.url(path);
+        let request = self.queries.delete(&url).header(header::CONNECTION, "close");
         let response = match &self.key {
             Some(key) => request.header(header::AUTHORIZATION, format!("Bearer {key}")).call(),
             None => request.call(),
         };
-        self.response(&place, response)
+        self.response("DELETE", &url, (self.limits.query, "connect_s"), response)
     }
 
     pub(super) fn post(&self, path: &str, body: &Value) -> Result<HttpResponse, RequestError> {
-        self.response(&self.place("POST", path), self.send(&self.queries, path, body))
+        let url = self.post_url(path);
+        self.response("POST", &url, (self.limits.query, "connect_s"), self.send(&self.queries, &url, body))
     }
 
     /// Sends a request with a streamed response; any other response is an error.
     pub(super) fn stream(&self, path: &str, body: &Value) -> Result<Stream, RequestError> {
-        let place = self.place("POST", path);
+        let url = self.post_url(path);
+        let place = format!("POST {url}");
         let timeout = (self.limits.stream, "stall_s");
-        let response = self.send(&self.streams, path, body);
-        let response = response.map_err(|error| RequestError::new(&place, problem(&error, timeout)))?;
+        let failed = |error: &ureq::Error| RequestError::new(&place, problem(error, timeout));
+        let response = self.send(&self.streams, &url, body).map_err(|error| failed(&error))?;
         let status = response.status().as_u16();
-        let kind = response.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-        let kind = kind.split(';').next().unwrap_or_default().trim().to_owned();
-        if (200..300).contains(&status) && kind != "application/json" && kind != "text/html" {
-            return Ok(Stream { reader: response.into_body().into_reader(), place, timeout });
+        if (200..300).contains(&status) {
+            let kind = kind_of(response.headers());
+            let mut stream =
+                Stream { reader: response.into_body().into_reader(), place, timeout, first: Cursor::default() };
+            if kind != "application/json" && kind != "text/html" {
+                return Ok(stream);
+            }
+            // Some servers and proxies give a stream this type: its first bytes decide.
+            stream.read_first()?;
+            if stream.begins_with_events() {
+                return Ok(stream);
+            }
+            let text = stream.rest(LONGEST_ERROR)?;
+            let message = self.without_key(message_of(&text));
+            return Err(RequestError::new(&stream.place, Problem::NoStream { kind, message }));
         }
-        let text =
-            text_of(response, LONGEST_ERROR).map_err(|error| RequestError::new(&place, problem(&error, timeout)))?;
-        let message = self.without_key(message_of(&text));
-        let problem = match status {
-            200..300 => Problem::NoStream { kind, message },
-            _ => Problem::Status { status, message },
-        };
-        Err(RequestError::new(&place, problem))
+        let wait = retry_after(response.headers());
+        let redirect = self.redirect(&url, status, response.headers());
+        if let Some(has_slash) = redirect.as_ref().and_then(|redirect| redirect.slash) {
+            self.has_slash.store(has_slash, Ordering::Relaxed);
+        }
+        let text = text_of(response, LONGEST_ERROR).map_err(|error| failed(&error))?;
+        let response = HttpResponse { status, text: self.without_key(text), is_http_10: false, redirect };
+        let is_moved = response.redirect.as_ref().is_some_and(|redirect| redirect.slash.is_some());
+        let error = RequestError::new(&place, response.problem());
+        Err(match (status, wait) {
+            (429 | 503, Some(wait)) => error.repeat_after(wait),
+            _ if is_moved => error.repeat_after(Duration::ZERO),
+            _ => error,
+        })
     }
 
     /// `METHOD http://host:port/path`, as errors name it.
     pub(super) fn place(&self, method: &str, path: &str) -> String {
-        format!("{method} {}", self.url(path))
+        match method {
+            "POST" => format!("{method} {}", self.post_url(path)),
+            _ => format!("{method} {}", self.url(path)),
+        }
     }
 
     fn url(&self, path: &str) -> String {
-        format!("{}{path}", self.base)
+        self.address.url(path)
     }
 
-    fn send(&self, agent: &Agent, path: &str, body: &Value) -> Result<Response<Body>, ureq::Error> {
+    fn post_url(&self, path: &str) -> String {
+        match self.has_slash.load(Ordering::Relaxed) {
+            true => self.url(&format!("{path}/")),
+            false => self.url(path),
+        }
+    }
+
+    fn redirect(&self, url: &str, status: u16, headers: &HeaderMap) -> Option<Redirect> {
+        let location = headers.get(header::LOCATION).filter(|_| (300..400).contains(&status))?;
+        self.address.redirect(url, location.to_str().ok()?)
+    }
+
+    fn send(&self, agent: &Agent, url: &str, body: &Value) -> Result<Response<Body>, ureq::Error> {
         let mut request = agent
-            .post(self.url(path))
+            .post(url)
             .header(header::CONTENT_TYPE, "application/json")
             // Compression would delay pieces.
             .header(header::ACCEPT_ENCODING, "identity")
@@ -176,15 +254,19 @@ impl Http {
 
     fn response(
         &self,
-        place: &str,
+        method: &str,
+        url: &str,
+        limit: TimeoutSetting,
         response: Result<Response<Body>, ureq::Error>,
     ) -> Result<HttpResponse, RequestError> {
-        let failure = |error: &ureq::Error| RequestError::new(place, problem(error, (self.limits.query, "connect_s")));
+        let failure = |error: &ureq::Error| RequestError::new(&format!("{method} {url}"), problem(error, limit));
         let response = response.map_err(|error| failure(&error))?;
         let status = response.status().as_u16();
+        let is_http_10 = response.version() == Version::HTTP_10;
+        let redirect = self.redirect(url, status, response.headers());
         let text = text_of(response, LONGEST_RESPONSE).map_err(|error| failure(&error))?;
         let text = if (200..300).contains(&status) { text } else { self.without_key(text) };
-        Ok(HttpResponse { status, text })
+        Ok(HttpResponse { status, text, is_http_10, redirect })
     }
 
     /// Removes the key, which some servers repeat in their error messages.
@@ -201,13 +283,52 @@ pub(super) struct Stream {
     reader: BodyReader<'static>,
     place: String,
     timeout: TimeoutSetting,
+    /// Bytes that were read to find out whether this is a stream.
+    first: Cursor<Vec<u8>>,
 }
 
 impl Stream {
     /// Waits for more bytes and returns their number; 0 at the end of the response.
     pub(super) fn read(&mut self, portion: &mut [u8]) -> Result<usize, RequestError> {
+        // Bytes in memory cannot fail.
+        match self.first.read(portion).unwrap_or_default() {
+            0 => self.read_more(portion),
+            length => Ok(length),
+        }
+    }
+
+    fn read_more(&mut self, portion: &mut [u8]) -> Result<usize, RequestError> {
         let read = self.reader.read(portion);
         read.map_err(|error| RequestError::new(&self.place, problem(&ureq::Error::from(error), self.timeout)))
+    }
+
+    /// Waits for the first bytes and keeps them.
+    fn read_first(&mut self) -> Result<(), RequestError> {
+        let mut portion = vec![0; FIRST_BYTES];
+        let length = self.read_more(&mut portion)?;
+        portion.truncate(length);
+        self.first = Cursor::new(portion);
+        Ok(())
+    }
+
+    /// Whether the first bytes are the beginning of an event or of a comment.
+    fn begins_with_events(&self) -> bool {
+        let text = self.first.get_ref().trim_ascii_start();
+        let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
+        [&b"data:"[..], b"event:", b"id:", b"retry:", b":"].iter().any(|field| text.starts_with(field))
+    }
+
+    /// What arrives until the end, as text of limited length.
+    fn rest(&mut self, longest: u64) -> Result<String, RequestError> {
+        let (mut bytes, mut portion) = (Vec::new(), vec![0; FIRST_BYTES]);
+        while (bytes.len() as u64) < longest {
+            let length = self.read(&mut portion)?;
+            if length == 0 {
+                break;
+            }
+            bytes.extend_from_slice(&portion[..length]);
+        }
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
     pub(super) fn place(&self) -> &str {
@@ -262,16 +383,21 @@ fn describe(kind: std::io::ErrorKind) -> &'static str {
     }
 }
 
-/// Paths that clients append to `http://host:port`, or that users copy with it.
-const SUFFIXES: [&str; 4] = ["/chat/completions", "/completions", "/models", "/v1"];
+/// The type of a body, without its parameters.
+fn kind_of(headers: &HeaderMap) -> String {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}
 
-/// `http://host:port` without such a path.
-fn base_of(url: &str) -> String {
-    let (scheme, rest) = url.trim().split_once("://").unwrap_or(("http", url.trim()));
-    let without =
-        |rest: &str, suffix: &&str| rest.strip_suffix(*suffix).unwrap_or(rest).trim_end_matches('/').to_owned();
-    let rest = SUFFIXES.iter().fold(rest.trim_end_matches('/').to_owned(), |rest, suffix| without(&rest, suffix));
-    format!("{scheme}://{rest}")
+/// How long a server asks to wait: seconds, or a date that is compared with the server's own.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = |name: header::HeaderName| headers.get(name)?.to_str().ok().map(str::trim);
+    let value = text(header::RETRY_AFTER)?;
+    if let Ok(seconds) = value.parse::<f64>() {
+        return Duration::try_from_secs_f64(seconds).ok();
+    }
+    let (then, now) = (http_date::seconds(value)?, http_date::seconds(text(header::DATE)?)?);
+    Some(Duration::from_secs(then.saturating_sub(now)))
 }
 
 /// The address of a host name; for this machine the IPv4 address, on which servers listen by default. `None` if it cannot be
@@ -291,23 +417,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_are_read_in_all_common_forms() {
-        for (given, base) in [
-            ("http://localhost:8080", "http://localhost:8080"),
-            ("http://localhost:8080/", "http://localhost:8080"),
-            ("localhost:8080", "http://localhost:8080"),
-            ("http://host/v1", "http://host"),
-            ("https://host/api/v1/", "https://host/api"),
-            ("http://localhost:8080/v1/chat/completions", "http://localhost:8080"),
-            ("http://localhost:8080/chat/completions/", "http://localhost:8080"),
-            ("localhost:8080/v1/completions", "http://localhost:8080"),
-            ("http://host/v1/models", "http://host"),
-        ] {
-            assert_eq!(base_of(given), base);
-        }
+    fn an_invalid_address_is_refused_by_name() {
         let refused = |url: &str| Http::new(url, &Settings::default()).err().expect("it is refused").to_string();
         insta::assert_snapshot!(refused("ftp://host"), @"ftp://host: it is neither http nor https");
         insta::assert_snapshot!(refused("http://"), @"http://: it is not an address");
+    }
+
+    #[test]
+    fn the_time_to_wait_is_seconds_or_a_date() {
+        let after = |retry: &str, date: Option<&str>| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::RETRY_AFTER, retry.parse().expect("a header"));
+            if let Some(date) = date {
+                headers.insert(header::DATE, date.parse().expect("a header"));
+            }
+            retry_after(&headers)
+        };
+        assert_eq!(after("3", None), Some(Duration::from_secs(3)));
+        assert_eq!(after("0.5", None), Some(Duration::from_millis(500)));
+        let now = "Mon, 30 Nov 2026 23:59:50 GMT";
+        assert_eq!(after("Tue, 01 Dec 2026 00:00:05 GMT", Some(now)), Some(Duration::from_secs(15)));
+        assert_eq!(after("Mon, 30 Nov 2026 23:00:00 GMT", Some(now)), Some(Duration::ZERO), "a time that is over");
+        assert_eq!(after("Tue, 01 Dec 2026 00:00:05 GMT", None), None, "the server's clock is unknown");
+        assert_eq!((after("soon", Some(now)), after("-1", None)), (None, None));
     }
 
     #[test]

@@ -1,18 +1,21 @@
 //! Servers that compute in another process, through the HTTP interface of OpenAI's clients.
 //!
-//! A session is a connection to a running server, or to one that it starts. exo, llama-server, llama-cpp-python, mlx_lm.server,
-//! ollama, tinygrad and vLLM are identified by their responses; each has its own options to bypass its prefix cache, to ignore the
-//! end of the text and to report its times. Only the arrival of text is observed: the phases are prefill (from sending the request
+//! A session is a connection to a running server, or to one that it starts. Servers are identified by their responses
+//! ([`software`]); each has its own options to bypass its prefix cache, to ignore the end of the text and to report its times. Only the arrival of text is observed: the phases are prefill (from sending the request
 //! to the first text) and decode. What the server reports itself is in [`ServerReport`](crate::ServerReport).
 
+mod address;
+mod answers;
 mod completion_chunk;
 mod connect;
 mod error;
 mod exo;
 mod http;
+mod http_date;
 mod nonce;
 mod preprocessing;
 mod readiness;
+mod refused_fields;
 mod response;
 mod server_process;
 mod server_report;
@@ -77,11 +80,11 @@ impl Engine for OpenAi {
 
     /// The server has its own weights: the checkpoint is not read.
     fn load(&self, _checkpoint: &Checkpoint, options: &LoadOptions) -> Result<Box<dyn Session>, EngineError> {
-        self.connect(options)
+        self.connect(options, &mut |_| {})
     }
 
-    fn connect(&self, options: &LoadOptions) -> Result<Box<dyn Session>, EngineError> {
+    fn connect(&self, options: &LoadOptions, notify: &mut dyn FnMut(&str)) -> Result<Box<dyn Session>, EngineError> {
         self.check(options)?;
-        connect::connect(options, Settings::new(&options.settings)?)
+        connect::connect(options, Settings::new(&options.settings)?, notify)
     }
 }

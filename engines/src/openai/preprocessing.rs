@@ -1,11 +1,11 @@
 //! The steps that a server runs before the model, each measured by a separate query: chat template and tokenizer, if the server
 //! has an endpoint for them, and a round trip. The caller times them.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::error::{Problem, RequestError, quote};
 use super::http::Http;
-use super::settings::Settings;
+use super::settings::{Settings, merge};
 use super::software::Software;
 use crate::{PreprocessingOutput, PreprocessingStep, Prompt};
 
@@ -49,8 +49,9 @@ impl Query {
                 }
                 let message =
                     |message: &models::chat::Message| json!({"role": message.role, "content": message.content});
-                let mut body = settings.body.clone();
-                body.entry("messages").or_insert_with(|| messages.iter().map(message).collect());
+                let mut body = Map::new();
+                body.insert("messages".to_owned(), messages.iter().map(message).collect());
+                merge(&mut body, &settings.body);
                 post("/apply-template", Value::Object(body), Expected::Text("prompt"))
             }
             (PreprocessingStep::Tokenize, Prompt::Text { text, messages, .. }) => match software {
@@ -69,7 +70,8 @@ impl Query {
                     json!({"model": model, "prompt": text, "add_special_tokens": messages.is_empty()}),
                     Expected::Tokens("tokens"),
                 ),
-                Software::Ollama | Software::Exo | Software::Tinygrad | Software::MlxLm | Software::Unknown => None,
+                // The others have none, or one of another form.
+                _ => None,
             },
             (PreprocessingStep::Template, Prompt::Text { .. })
             | (PreprocessingStep::Template | PreprocessingStep::Tokenize, Prompt::Tokens(_)) => None,
@@ -84,7 +86,7 @@ impl Query {
         };
         let failed = |problem| RequestError::new(&http.place(method, self.path), problem);
         if !response.is_success() {
-            return Err(failed(Problem::Status { status: response.status, message: response.message() }));
+            return Err(failed(response.problem()));
         }
         let unexpected = |what: &str, key: &str| {
             failed(Problem::Unexpected(format!("expected {what} under `{key}`, found `{}`", quote(&response.text))))
@@ -108,10 +110,19 @@ impl Query {
 /// A path that each server answers without work. For a list of models, mlx_lm.server would read the whole hub cache.
 const fn cheapest_path(software: Software) -> &'static str {
     match software {
-        Software::LlamaServer | Software::MlxLm | Software::Vllm => "/health",
-        Software::Ollama => "/api/version",
+        Software::LlamaServer
+        | Software::MistralRs
+        | Software::MlxLm
+        | Software::Tgi
+        | Software::Transformers
+        | Software::Vllm => "/health",
+        Software::Ollama | Software::KoboldCpp => "/api/version",
+        Software::LocalAi | Software::TensorRtLlm => "/version",
         Software::Exo => "/node_id",
-        Software::Tinygrad | Software::LlamaCppPython | Software::Unknown => "/v1/models",
+        // The health of SGLang is a generation.
+        Software::Sglang | Software::LmStudio | Software::Tinygrad | Software::LlamaCppPython | Software::Unknown => {
+            "/v1/models"
+        }
     }
 }
 

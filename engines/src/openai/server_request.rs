@@ -4,7 +4,8 @@ use serde_json::{Map, Value, json};
 
 use super::NAME;
 use super::nonce;
-use super::settings::{Bench, Cache, Settings};
+use super::refused_fields::RefusedFields;
+use super::settings::{Bench, Cache, Settings, merge};
 use super::software::Software;
 use super::sse::Framing;
 use crate::{CacheBypass, EngineError, Prompt, Request};
@@ -36,6 +37,7 @@ impl ServerRequest {
         software: Software,
         model: &str,
         settings: &Settings,
+        refused: &RefusedFields,
         request: &Request,
     ) -> Result<Self, EngineError> {
         if request.max_new_tokens == 0 {
@@ -65,9 +67,8 @@ impl ServerRequest {
             }
             _ => {}
         }
-        for (key, value) in &settings.body {
-            body.insert(key.clone(), value.clone());
-        }
+        refused.leave_out(&mut body);
+        merge(&mut body, &settings.body);
         Ok(Self { path, body: Value::Object(body), framing, nonce })
     }
 }
@@ -111,7 +112,7 @@ fn prompt(
         Prompt::Tokens(ids) if ids.is_empty() => Err(EngineError::EmptyPrompt),
         Prompt::Tokens(ids) => match software {
             Software::LlamaServer => Ok(("/completion", object(json!({"prompt": ids, "return_tokens": true})))),
-            Software::Vllm => Ok(("/v1/completions", object(json!({"prompt": ids})))),
+            Software::Vllm | Software::Sglang => Ok(("/v1/completions", object(json!({"prompt": ids})))),
             _ => Err(unsupported(
                 software,
                 "a prompt of token ids",
@@ -133,7 +134,7 @@ fn limits(software: Software, request: &Request, body: &mut Map<String, Value>) 
     if software == Software::LlamaServer {
         body.insert("n_predict".to_owned(), json!(length));
     }
-    if matches!(software, Software::LlamaServer | Software::Vllm) {
+    if matches!(software, Software::LlamaServer | Software::Sglang | Software::TensorRtLlm | Software::Vllm) {
         body.insert("ignore_eos".to_owned(), json!(request.ignore_eos));
     }
     body.insert("stream_options".to_owned(), json!({"include_usage": true}));
@@ -161,7 +162,13 @@ mod tests {
         prompt: Prompt,
         ignore_eos: bool,
     ) -> Result<ServerRequest, EngineError> {
-        ServerRequest::new(software, "m", settings, &Request { prompt, max_new_tokens: 8, ignore_eos })
+        ServerRequest::new(
+            software,
+            "m",
+            settings,
+            &RefusedFields::default(),
+            &Request { prompt, max_new_tokens: 8, ignore_eos },
+        )
     }
 
     #[test]

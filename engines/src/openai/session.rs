@@ -1,22 +1,25 @@
 //! A session with a server: one request after the other, each on a new connection.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use models::chat::Message;
+use traces::{Nanos, clock};
 
 use super::error::{Problem, RequestError};
 use super::exo::Placed;
 use super::http::Http;
 use super::preprocessing::Query;
+use super::refused_fields::RefusedFields;
 use super::response::{Next, Response};
 use super::server_process::ServerProcess;
 use super::server_request::ServerRequest;
 use super::settings::Settings;
-use super::software::Software;
+use super::software::{self, Software};
 use super::sse::{Parser, TooLong};
 use crate::{
-    EngineError, KvBytes, NullObserver, Observer, PreprocessingOutput, PreprocessingStep, Prompt, Request, Server,
-    ServerInfo, Session, Steps, Usage,
+    CacheBypass, EngineError, KvBytes, NullObserver, Observer, PreprocessingOutput, PreprocessingStep, Prompt, Request,
+    Server, ServerInfo, Session, Steps, Usage,
 };
 
 /// Maximum number of bytes per read.
@@ -28,6 +31,8 @@ pub(super) struct Connection {
     pub(super) settings: Settings,
     pub(super) software: Software,
     pub(super) remote: ServerInfo,
+    /// Fields that the server refuses.
+    pub(super) refused: RefusedFields,
     /// The instance that exo placed for this connection. It is dropped before the process.
     pub(super) _placed: Option<Placed>,
     /// The process of the server, if it was started here.
@@ -36,10 +41,11 @@ pub(super) struct Connection {
 
 impl Connection {
     /// Requests one token: mlx_lm.server answers queries before its model is loaded, so that only a token shows that it is ready.
-    pub(super) fn warm_up(&mut self) -> Result<(), EngineError> {
+    pub(super) fn warm_up(&mut self, notify: &mut dyn FnMut(&str)) -> Result<(), EngineError> {
         let messages = vec![Message::new("user", "hi")];
         let prompt = Prompt::Text { text: String::new(), add_bos: false, messages };
-        self.generate(&Request { prompt, max_new_tokens: 1, ignore_eos: false }, &mut NullObserver)?;
+        let request = Request { prompt, max_new_tokens: 1, ignore_eos: false };
+        repeated(notify, || self.generate(&request, &mut NullObserver).map(drop))?;
         self.remote.details.insert("warmed".to_owned(), "by a request for one token".to_owned());
         Ok(())
     }
@@ -87,31 +93,60 @@ impl Connection {
         }
     }
 
-    /// Records the fingerprint of a response. That of mlx_lm.server contains its version, that of MLX and the system's, separated
-    /// by dashes; it reports its version nowhere else.
-    fn record_fingerprint(&mut self, fingerprint: Option<String>) {
-        let Some(fingerprint) = fingerprint else { return };
-        if self.software == Software::MlxLm && self.remote.version.is_none() {
-            self.remote.version = fingerprint.split('-').next().map(str::to_owned);
-        }
-        self.remote.details.insert("system_fingerprint".to_owned(), fingerprint);
+    /// The error of a request, or the command to repeat it: if the server refuses a field that it does not need, or asks to wait for a
+    /// time that the settings allow.
+    fn failure(&mut self, error: RequestError, request: &ServerRequest) -> EngineError {
+        let error = match self.refused.learn(&error, &request.body, &self.settings.body) {
+            Some(field) => {
+                let error =
+                    error.repeat_after(Duration::ZERO).and(&format!("it is sent without `{field}` from now on"));
+                self.remote.details.insert("left_out".to_owned(), self.refused.to_string());
+                if self.refused.contains("cache_prompt") || self.refused.contains("cache_salt") {
+                    self.remote.cache = CacheBypass::None;
+                }
+                error
+            }
+            None => error.within(self.settings.ready),
+        };
+        self.with_exit(error)
     }
+}
+
+/// How often a request is repeated at most.
+const MOST_REPEATS: usize = 8;
+
+/// Sends a request again as long as the server asks for it.
+fn repeated(
+    notify: &mut dyn FnMut(&str),
+    mut send: impl FnMut() -> Result<(), EngineError>,
+) -> Result<(), EngineError> {
+    for _ in 0..MOST_REPEATS {
+        match send() {
+            Err(error @ EngineError::Repeat { wait, .. }) => {
+                notify(&error.to_string());
+                clock::sleep(Nanos::from_secs_f64(wait.as_secs_f64()));
+            }
+            result => return result,
+        }
+    }
+    send()
 }
 
 impl Session for Connection {
     fn generate(&mut self, request: &Request, observer: &mut dyn Observer) -> Result<Usage, EngineError> {
-        let server_request = ServerRequest::new(self.software, &self.remote.model, &self.settings, request)?;
+        let server_request =
+            ServerRequest::new(self.software, &self.remote.model, &self.settings, &self.refused, request)?;
         let mut response = Response::begin(request.max_new_tokens, observer);
         let sent = self.send(&server_request, &mut response, observer);
         response.close(observer);
-        sent.map_err(|error| self.with_exit(error.after(response.pieces())))?;
+        sent.map_err(|error| self.failure(error.after(response.pieces()), &server_request))?;
         let failed = |problem| RequestError::new(&self.http.place("POST", server_request.path), problem);
         let (finish, output_tokens) = response.end().map_err(failed)?;
         let prompt_ids = match &request.prompt {
             Prompt::Tokens(ids) => ids.clone(),
             Prompt::Text { .. } => Vec::new(),
         };
-        self.record_fingerprint(response.fingerprint);
+        software::learn(self.software, &mut self.remote, response.fingerprint, &response.reported);
         let mut reported = response.reported;
         reported.nonce = server_request.nonce;
         let prompt_tokens = reported.prompt_tokens.unwrap_or(prompt_ids.len());

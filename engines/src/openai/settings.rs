@@ -31,7 +31,7 @@ pub(super) struct Settings {
     pub(super) connect: Duration,
     /// Time limit until a server is ready.
     pub(super) ready: Duration,
-    /// Fields of each request, in place of the default ones.
+    /// Changes of each request: a JSON merge patch, in which `null` removes a field.
     pub(super) body: Map<String, Value>,
     /// Log file of a server that is started here; `None` = its output is kept only for errors.
     pub(super) log: Option<PathBuf>,
@@ -81,7 +81,7 @@ impl Default for Settings {
 /// Every key, with the form of its value.
 const KEYS: [(&str, &str); 10] = [
     ("bench", "auto|on|off"),
-    ("body", "a JSON object"),
+    ("body", "a JSON object, in which null removes a field"),
     ("cache", "auto|keep|nonce"),
     ("connect_s", "seconds"),
     ("key_env", "the name of an environment variable"),
@@ -119,6 +119,25 @@ impl Settings {
             _ => return None,
         }
         Some(())
+    }
+}
+
+/// Applies a JSON merge patch (RFC 7386): `null` removes a field, an object changes fields of an object.
+pub(super) fn merge(fields: &mut Map<String, Value>, patch: &Map<String, Value>) {
+    for (key, value) in patch {
+        match value {
+            Value::Null => drop(fields.remove(key)),
+            Value::Object(inner) => {
+                let field = fields.entry(key.clone()).or_insert_with(|| Value::Object(Map::new()));
+                if !field.is_object() {
+                    *field = Value::Object(Map::new());
+                }
+                if let Value::Object(field) = field {
+                    merge(field, inner);
+                }
+            }
+            other => drop(fields.insert(key.clone(), other.clone())),
+        }
     }
 }
 
@@ -161,7 +180,7 @@ mod tests {
     fn every_key_is_understood() {
         for (key, form) in KEYS {
             let example = match form {
-                "a JSON object" => r#"{"seed": 1}"#,
+                "a JSON object, in which null removes a field" => r#"{"seed": 1}"#,
                 "auto|keep|nonce" => "keep",
                 "auto|on|off" => "on",
                 _ => "7",
@@ -173,10 +192,25 @@ mod tests {
 
     #[test]
     fn unknown_keys_and_invalid_values_are_refused_by_name() {
-        insta::assert_snapshot!(read(&[("modle", "x")]).unwrap_err().with_advice(), @"engine openai does not support the setting `modle`; did you mean `model`? its settings are bench=auto|on|off, body=a JSON object, cache=auto|keep|nonce, connect_s=seconds, key_env=the name of an environment variable, log=a file, model=a name, placement=words such as Pipeline,MlxRing,2, ready_s=seconds, stall_s=seconds");
+        insta::assert_snapshot!(read(&[("modle", "x")]).unwrap_err().with_advice(), @"engine openai does not support the setting `modle`; did you mean `model`? its settings are bench=auto|on|off, body=a JSON object, in which null removes a field, cache=auto|keep|nonce, connect_s=seconds, key_env=the name of an environment variable, log=a file, model=a name, placement=words such as Pipeline,MlxRing,2, ready_s=seconds, stall_s=seconds");
         insta::assert_snapshot!(read(&[("stall_s", "0")]).unwrap_err().with_advice(), @"engine openai does not support the value `0` of `stall_s`; give seconds");
         for (key, value) in [("body", "[1]"), ("cache", "maybe"), ("model", " "), ("ready_s", "inf"), ("bench", "1")] {
             assert!(read(&[(key, value)]).is_err(), "{key}={value}");
         }
+    }
+
+    #[test]
+    fn a_patch_adds_changes_and_removes() {
+        let merged = |fields: &str, patch: &str| {
+            let object = |text: &str| serde_json::from_str::<Map<String, Value>>(text).expect("an object");
+            let mut fields = object(fields);
+            merge(&mut fields, &object(patch));
+            Value::Object(fields).to_string()
+        };
+        let body = r#"{"a":1,"options":{"n":1,"t":0}}"#;
+        assert_eq!(merged(body, r#"{"a":null,"b":2}"#), r#"{"options":{"n":1,"t":0},"b":2}"#);
+        assert_eq!(merged(body, r#"{"options":{"t":null,"k":[1,null]}}"#), r#"{"a":1,"options":{"n":1,"k":[1,null]}}"#);
+        assert_eq!(merged(body, r#"{"options":null,"absent":null}"#), r#"{"a":1}"#);
+        assert_eq!(merged(body, r#"{"a":{"x":null,"y":1}}"#), r#"{"a":{"y":1},"options":{"n":1,"t":0}}"#);
     }
 }

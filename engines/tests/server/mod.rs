@@ -175,6 +175,14 @@ pub(crate) fn whole(status: u16, kind: &str, body: &str) -> Script {
     vec![Step::Send(text.into_bytes())]
 }
 
+/// The same with further header lines.
+pub(crate) fn with_headers(status: u16, kind: &str, headers: &str, body: &str) -> Script {
+    let length = body.len();
+    let text =
+        format!("HTTP/1.1 {status} \r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n{headers}\r\n\r\n{body}");
+    vec![Step::Send(text.into_bytes())]
+}
+
 /// The head of a stream that ends with the connection.
 pub(crate) fn head() -> Step {
     send("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n")

@@ -67,11 +67,18 @@ pub(crate) fn options(url: &str, settings: &[(&str, &str)]) -> LoadOptions {
 }
 
 pub(crate) fn connect(url: &str, settings: &[(&str, &str)]) -> Result<Box<dyn Session>, EngineError> {
-    OpenAi.connect(&options(url, settings))
+    OpenAi.connect(&options(url, settings), &mut |_| {})
+}
+
+pub(crate) fn connect_notified(
+    options: &LoadOptions,
+    notify: &mut dyn FnMut(&str),
+) -> Result<Box<dyn Session>, EngineError> {
+    OpenAi.connect(options, notify)
 }
 
 pub(crate) fn connect_with(options: &LoadOptions) -> Result<Box<dyn Session>, EngineError> {
-    OpenAi.connect(options)
+    OpenAi.connect(options, &mut |_| {})
 }
 
 /// Problem and advice of an error, with `URL` in the place of the server's address.

@@ -33,7 +33,7 @@ impl ProberProcess {
 
     /// Measures a limit.
     pub(crate) fn probe(&mut self, command: ProberCommand, interrupt: &Interrupt) -> Result<ProberReply, Reason> {
-        match self.0.ask(&ToWorker::Probe(command), Some(LIMIT), interrupt) {
+        match self.0.ask(&ToWorker::Probe(command), Some(LIMIT), interrupt, &|_| {}) {
             Ok(FromWorker::Probed(reply)) => Ok(*reply),
             Ok(FromWorker::Failed(reason)) => Err(reason),
             Ok(_) => Err(Reason::new(WRONG_REPLY)),

@@ -104,7 +104,7 @@ impl WorkerHandle {
     }
 
     /// Sends a command and waits for the reply, at most `limit`. The time is the number of waits, because a virtual clock would not
-    /// advance.
+    /// advance. `notify` receives the messages that the worker sends meanwhile.
     ///
     /// # Errors
     /// Why there is no reply.
@@ -113,6 +113,7 @@ impl WorkerHandle {
         command: &ToWorker,
         limit: Option<Nanos>,
         interrupt: &Interrupt,
+        notify: &dyn Fn(&str),
     ) -> Result<FromWorker, LostWorker> {
         self.resume();
         if self.channel.send(command).is_err() {
@@ -121,6 +122,10 @@ impl WorkerHandle {
         let (mut waited, mut since_interrupt) = (Nanos::ZERO, Nanos::ZERO);
         loop {
             match self.channel.receive_within(TICK_MS) {
+                Ok(Received::Message(FromWorker::Notice(text))) => {
+                    notify(&text);
+                    continue;
+                }
                 Ok(Received::Message(reply)) => {
                     return if interrupt.is_set() { Err(LostWorker::Interrupted) } else { Ok(reply) };
                 }

@@ -41,6 +41,8 @@ pub(crate) struct WorkerPool<'a> {
     binary: &'a Path,
     worker_folder: &'a WorkerFolder,
     interrupt: &'a Interrupt,
+    /// Receives the messages of workers for the user.
+    notify: &'a dyn Fn(&str),
     /// Where time is virtual, workers are numbered in traces; the numbers of this pool are above this one.
     first_number: u32,
     /// One per worker slot of the block.
@@ -64,10 +66,21 @@ impl<'a> WorkerPool<'a> {
         binary: &'a Path,
         worker_folder: &'a WorkerFolder,
         interrupt: &'a Interrupt,
+        notify: &'a dyn Fn(&str),
         first_number: u32,
     ) -> Self {
         let slots = block.slots.iter().map(|_| SlotState::default()).collect();
-        Self { plan, block, binary, worker_folder, interrupt, first_number, slots, busy_while_stopped: Vec::new() }
+        Self {
+            plan,
+            block,
+            binary,
+            worker_folder,
+            interrupt,
+            notify,
+            first_number,
+            slots,
+            busy_while_stopped: Vec::new(),
+        }
     }
 
     /// Whether the worker of a slot is running and has a session.
@@ -169,10 +182,11 @@ impl<'a> WorkerPool<'a> {
         limit: Option<Nanos>,
     ) -> Result<FromWorker, RequestError> {
         let before = self.stop_others(Some(slot));
+        let (name, notify) = (self.name(slot), self.notify);
         let Some(worker) = self.slots[slot].worker.as_mut() else {
-            return Err(RequestError::failed(format!("worker of {}: it is not running", self.name(slot))));
+            return Err(RequestError::failed(format!("worker of {name}: it is not running")));
         };
-        let reply = worker.ask(command, limit, self.interrupt);
+        let reply = worker.ask(command, limit, self.interrupt, &|text| notify(&format!("{name}: {text}")));
         self.check_stopped(&before);
         let lost = match reply {
             Ok(reply) => return Ok(reply),
@@ -289,7 +303,8 @@ mod tests {
     #[test]
     fn a_worker_that_cannot_start_fails_its_own_rows_with_the_reason() {
         let (plan, folder, interrupt) = (plan(), WorkerFolder::create().unwrap(), Interrupt::default());
-        let mut pool = WorkerPool::new(&plan, &plan.blocks[0], Path::new("/nowhere/worker"), &folder, &interrupt, 1);
+        let mut pool =
+            WorkerPool::new(&plan, &plan.blocks[0], Path::new("/nowhere/worker"), &folder, &interrupt, &|_| {}, 1);
         for slot in 0..2 {
             match pool.load(slot, None) {
                 Err(RequestError::Failed(reason)) => {

@@ -168,6 +168,8 @@ pub enum FromWorker {
     Probed(Box<ProberReply>),
     /// The command failed; the worker continues.
     Failed(Reason),
+    /// A message for the user while a command runs: it is no reply.
+    Notice(String),
 }
 
 /// An engine in a worker.
@@ -451,6 +453,7 @@ mod tests {
             FromWorker::Examined(Examined { positions: vec![TopLogprobs { ids: vec![3], logprobs: vec![-0.1] }] }),
             FromWorker::Probed(Box::new(ProberReply::Short(short))),
             FromWorker::Failed(Reason::new("no")),
+            FromWorker::Notice("waiting".to_owned()),
             FromWorker::Loaded(Box::new(Loaded { cached_share: Some(0.5), ..Loaded::default() })),
         ];
         for reply in replies.into_iter().chain(figures.map(|figures| FromWorker::Measured(Box::new(measured(figures)))))

@@ -48,7 +48,9 @@ fn measure(
     run.rounds_needed = rule.wanted.is_none().then_some(rule.rounds);
     let mut states: Vec<_> =
         block.cases.iter().enumerate().map(|(index, case)| case_state(run, first_case + index, case)).collect();
-    let mut pool = WorkerPool::new(plan, block, context.binary, worker_folder, context.interrupt, first_number);
+    let notify = |text: &str| context.progress.note(text);
+    let mut pool =
+        WorkerPool::new(plan, block, context.binary, worker_folder, context.interrupt, &notify, first_number);
     run.reset_detector(&states);
     let is_unfinished = states.iter().any(|state| !state.over);
     if is_unfinished {

@@ -97,8 +97,13 @@ impl OpenEngine {
         Ok(MemoryReading { resident: memory.resident, anonymous: memory.anonymous, file: memory.file })
     }
 
-    /// Makes a fresh session and measures how it is loaded.
-    pub(super) fn load(&mut self, load: &Load, status: &SharedStatus) -> Result<Loaded, Reason> {
+    /// Makes a fresh session and measures how it is loaded. `notify` receives messages for the user.
+    pub(super) fn load(
+        &mut self,
+        load: &Load,
+        status: &SharedStatus,
+        notify: &mut dyn FnMut(&str),
+    ) -> Result<Loaded, Reason> {
         self.unload();
         let mut loaded = Loaded::default();
         let virtual_time = self.is_virtual();
@@ -113,7 +118,7 @@ impl OpenEngine {
         let counters_before = self.meter.read();
         status.set_phase(Phase::Load);
         loaded.started = clock::now();
-        let session = self.make_session(load)?;
+        let session = self.make_session(load, notify)?;
         loaded.ended = clock::now();
         status.clear_phase();
         let mut tally = Tally::default();
@@ -165,9 +170,9 @@ impl OpenEngine {
     }
 
     /// A session of the checkpoint, or with the server that has the model.
-    fn make_session(&self, load: &Load) -> Result<Box<dyn Session>, Reason> {
+    fn make_session(&self, load: &Load, notify: &mut dyn FnMut(&str)) -> Result<Box<dyn Session>, Reason> {
         let session = if self.engine.caps().remote {
-            self.engine.connect(&load.options)
+            self.engine.connect(&load.options, notify)
         } else {
             let path =
                 load.path.as_ref().ok_or("the model has no file: only an engine that uses a server can load it")?;
@@ -182,7 +187,7 @@ impl OpenEngine {
     /// Measures the server's processes from now on, instead of this one.
     fn attach(&mut self, info: ServerInfo, load: &Load) -> ServerFile {
         let processes = ServerProcesses::find(&info, load.pid);
-        let mut reasons = Reasons::new();
+        let mut reasons: Reasons = info.reasons;
         let pid = processes.as_ref().map(ServerProcesses::pid).map_err(Reason::clone);
         let pid = value_or_reason(&mut reasons, "pid", pid);
         self.server = Some(processes);

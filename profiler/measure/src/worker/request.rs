@@ -8,8 +8,8 @@
 use engine_api::{Advice as _, EngineError, PhaseSplit, Request, Session, Usage};
 use meter::{MemorySampler, Root, Tally, VIRTUAL};
 use record::{OpCounters, Pass, Reason, Sample};
-use traces::clock;
 use traces::record::Batch;
+use traces::{Nanos, clock};
 
 use super::memory_timeline;
 use super::open_engine::OpenEngine;
@@ -28,13 +28,66 @@ use crate::protocol::{
 };
 use crate::timestamp::rfc3339;
 
-/// Runs one request.
-pub(super) fn measure(engine: &mut OpenEngine, spec: &RequestSpec, status: &SharedStatus) -> Result<Measured, Reason> {
+/// How often a request is sent again at most because its server asks for it.
+const MOST_REPEATS: usize = 8;
+
+/// Why a request has no figures.
+enum Failure {
+    /// It failed.
+    Final(Reason),
+    /// Its server asks for the same request after this time.
+    Repeat { reason: Reason, wait: Nanos },
+}
+
+impl From<Reason> for Failure {
+    fn from(reason: Reason) -> Self {
+        Self::Final(reason)
+    }
+}
+
+impl From<EngineError> for Failure {
+    fn from(error: EngineError) -> Self {
+        let reason = Reason::new(error.with_advice());
+        match error {
+            EngineError::Repeat { wait, .. } => Self::Repeat { reason, wait: Nanos::from_secs_f64(wait.as_secs_f64()) },
+            _ => Self::Final(reason),
+        }
+    }
+}
+
+/// Runs one request. If its server asks for it, the request is measured anew from its beginning; `notify` receives the server's reason.
+pub(super) fn measure(
+    engine: &mut OpenEngine,
+    spec: &RequestSpec,
+    status: &SharedStatus,
+    notify: &mut dyn FnMut(&str),
+) -> Result<Measured, Reason> {
     let mut session = engine.session.take().ok_or("no session is loaded: expected `load` before `measure`")?;
-    let result = run(engine, session.as_mut(), spec, status);
+    let mut repeats = 0;
+    let result = loop {
+        match run(engine, session.as_mut(), spec, status) {
+            Ok(measured) => break Ok(measured),
+            Err(Failure::Repeat { reason, wait }) if repeats < MOST_REPEATS && !status.stop_requested() => {
+                repeats += 1;
+                notify(reason.as_str());
+                pause(wait, status);
+            }
+            Err(Failure::Final(reason) | Failure::Repeat { reason, .. }) => break Err(reason),
+        }
+    };
     // The session is usable after a failure: the next request resets it.
     engine.session = Some(session);
     result
+}
+
+/// Waits, but not longer than until the run is interrupted.
+fn pause(time: Nanos, status: &SharedStatus) {
+    const SLICE: Nanos = Nanos::from_millis(100);
+    let mut left = time;
+    while left > Nanos::ZERO && !status.stop_requested() {
+        clock::sleep(left.min(SLICE));
+        left = left.saturating_sub(SLICE);
+    }
 }
 
 /// What a pass gives besides the times.
@@ -69,7 +122,7 @@ fn run(
     session: &mut dyn Session,
     spec: &RequestSpec,
     status: &SharedStatus,
-) -> Result<Measured, Reason> {
+) -> Result<Measured, Failure> {
     fill_context(session, &spec.filler, &engine.name())?;
     engine.meter.select(spec.counter_set)?;
     let request = spec.request();
@@ -174,22 +227,21 @@ fn run_pass<'s>(
     status: &'s SharedStatus,
     watch: &mut Stopwatch<'s>,
     trace: &mut RequestTrace<'_>,
-) -> Result<(Usage, PassOutput), Reason> {
-    let failed = |error: EngineError| Reason::new(error.with_advice());
+) -> Result<(Usage, PassOutput), Failure> {
     let marks_per_thread = engine.marks_per_thread;
     match spec.pass {
-        Pass::Clean => Ok((session.generate(request, watch).map_err(failed)?, PassOutput::Clean)),
+        Pass::Clean => Ok((session.generate(request, watch)?, PassOutput::Clean)),
         Pass::Stepped => {
             let steps = session.steps().ok_or_else(|| {
-                Reason::new(format!("engine {} has no steps, so it has no stepped pass", engine.name()))
+                Failure::Final(Reason::new(format!("engine {} has no steps, so it has no stepped pass", engine.name())))
             })?;
             let stepped = run_stepped(steps, spec, &engine.end_tokens, &mut engine.meter, status, watch);
-            let stepped = stepped.map_err(failed)?;
+            let stepped = stepped?;
             Ok((stepped.usage, PassOutput::Stepped { counts: stepped.counts, rates: stepped.rates }))
         }
         Pass::Counted => {
             let counted = run_counted(session, request, marks_per_thread, &mut engine.meter, watch);
-            let (usage, rows) = counted.map_err(failed)?;
+            let (usage, rows) = counted?;
             Ok((usage, PassOutput::Counted(rows)))
         }
         Pass::Traced => {
@@ -203,7 +255,7 @@ fn run_pass<'s>(
                     marks.last_phases = phases.to_vec();
                 }
             };
-            let traced = run_traced(session, request, marks_per_thread, None, watch, &mut sink).map_err(failed)?;
+            let traced = run_traced(session, request, marks_per_thread, None, watch, &mut sink)?;
             Ok((traced.usage, PassOutput::Traced { marks, allocations: traced.allocations }))
         }
     }

@@ -22,6 +22,8 @@ pub fn serve(socket: &Path) -> Result<(), Error> {
     let mut engine: Option<OpenEngine> = None;
     let mut prober = Prober::default();
     while let Some(command) = channel.receive::<ToWorker>().map_err(Error::file(socket, "read from"))? {
+        // A message that cannot be sent is followed by a reply that cannot be sent either, which ends this process.
+        let mut notify = |text: &str| drop(channel.send(&FromWorker::Notice(text.to_owned())));
         let reply = match (&mut engine, command) {
             (_, ToWorker::Quit) => break,
             (engine, ToWorker::Open(options)) => OpenEngine::open(&options).map(|(opened, reply)| {
@@ -29,15 +31,14 @@ pub fn serve(socket: &Path) -> Result<(), Error> {
                 FromWorker::Opened(reply)
             }),
             (Some(engine), ToWorker::Load(load)) => {
-                engine.load(&load, &status).map(|loaded| FromWorker::Loaded(Box::new(loaded)))
+                engine.load(&load, &status, &mut notify).map(|loaded| FromWorker::Loaded(Box::new(loaded)))
             }
             (Some(engine), ToWorker::Unload) => {
                 engine.unload();
                 Ok(FromWorker::Unloaded)
             }
-            (Some(engine), ToWorker::Measure(spec)) => {
-                request::measure(engine, &spec, &status).map(|measured| FromWorker::Measured(Box::new(measured)))
-            }
+            (Some(engine), ToWorker::Measure(spec)) => request::measure(engine, &spec, &status, &mut notify)
+                .map(|measured| FromWorker::Measured(Box::new(measured))),
             (Some(engine), ToWorker::Examine(text)) => {
                 examine::examine(engine, &text, &status).map(FromWorker::Examined)
             }
