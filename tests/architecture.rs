@@ -19,13 +19,14 @@ use source::{Files, SourceTree};
 /// Each crate: its folder, its package, and the packages of this workspace that it uses, also in its tests. A crate uses
 /// only crates above it in this table.
 const EDGES: &[(&str, &str, &[&str])] = &[
-    ("prompts", "prompts", &[]),
+    ("text-input", "text-input", &[]),
+    ("prompts", "prompts", &["text-input"]),
     ("models", "models", &[]),
-    ("traces", "traces", &[]),
+    ("traces", "traces", &["text-input"]),
     ("engines/api", "engine-api", &["models", "traces"]),
     ("engines", "engines", &["engine-api", "models", "traces"]),
     ("profiler/statistics", "statistics", &[]),
-    ("profiler/record", "record", &["engine-api", "models", "statistics", "traces"]),
+    ("profiler/record", "record", &["engine-api", "models", "statistics", "text-input", "traces"]),
     ("profiler/meter", "meter", &["engine-api", "record", "statistics", "traces"]),
     (
         "profiler/measure",
@@ -48,6 +49,7 @@ const EDGES: &[(&str, &str, &[&str])] = &[
             "record",
             "report",
             "statistics",
+            "text-input",
             "traces",
         ],
     ),

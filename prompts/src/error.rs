@@ -44,8 +44,8 @@ pub enum Error {
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// The error of the operating system.
-        source: std::io::Error,
+        /// What the system says, or why it is not text.
+        source: text_input::Error,
     },
     /// The text is not a prompt set.
     #[error("{origin}:{position}: {problem}")]
@@ -68,7 +68,9 @@ impl Error {
             Self::UnknownSet { known, .. } => {
                 Cow::Owned(format!("the sets are {}, or give the path of a TOML file", known.join(", ")))
             }
-            Self::Unreadable { .. } => Cow::Borrowed("give the name of a set or the path of a readable TOML file"),
+            Self::Unreadable { source, .. } => {
+                Cow::Borrowed(source.advice().unwrap_or("give the name of a set or the path of a readable TOML file"))
+            }
             Self::Invalid { advice, .. } => Cow::Borrowed(advice),
         }
     }

@@ -77,8 +77,7 @@ impl Set {
     /// # Errors
     /// When the file cannot be read or is not a prompt set; the error has the line and the column.
     pub fn from_file(path: &Path) -> Result<Self, Error> {
-        let text =
-            std::fs::read_to_string(path).map_err(|source| Error::Unreadable { path: path.to_owned(), source })?;
+        let text = text_input::read(path).map_err(|source| Error::Unreadable { path: path.to_owned(), source })?;
         let stem = path.file_stem().map_or_else(|| "prompts".to_owned(), |stem| stem.to_string_lossy().into_owned());
         Self::from_toml(&text, &path.display().to_string(), &stem)
     }

@@ -70,3 +70,14 @@ fn a_set_without_a_name_has_the_name_of_its_file() {
     fs::remove_file(&path).unwrap();
     assert_eq!(set.unwrap().name, format!("prompts-{}", std::process::id()));
 }
+
+#[test]
+fn a_set_in_utf16_is_read() {
+    let path = std::env::temp_dir().join(format!("prompts-utf16-{}.toml", std::process::id()));
+    let text = "\u{feff}[[prompt]]\r\nid = \"a\"\r\ntext = \"é\"\r\n";
+    fs::write(&path, text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>()).unwrap();
+    let set = Set::from_file(&path);
+    fs::remove_file(&path).unwrap();
+    let expected = prompts::Input::Text { text: "é".to_owned(), system: None };
+    assert_eq!(set.unwrap().prompts[0].input, expected);
+}

@@ -88,6 +88,19 @@ impl Error {
         }
     }
 
+    /// For `map_err` on reading a text file.
+    pub fn text(path: &Path) -> impl FnOnce(text_input::Error) -> Self {
+        let path = path.to_path_buf();
+        move |error| match error {
+            text_input::Error::Io(source) => Self::File { path, what: "read", source },
+            other => Self::Content {
+                path,
+                problem: other.to_string(),
+                advice: other.advice().unwrap_or("check the path").to_owned(),
+            },
+        }
+    }
+
     /// For `map_err` on an operation on a path.
     pub fn file(path: &Path, what: &'static str) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_path_buf();

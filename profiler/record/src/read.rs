@@ -34,20 +34,20 @@ pub fn open(place: &Path) -> Result<Opened, Error> {
             advice: "give the folder of a run, such as runs/NAME".to_owned(),
         });
     }
-    let bytes = std::fs::read(&path).map_err(Error::file(&path, "read"))?;
-    let mut file = parse(&path, &bytes)?;
+    let text = text_input::read(&path).map_err(Error::text(&path))?;
+    let mut file = parse(&path, &text)?;
     let samples = path.with_file_name(files::SAMPLES);
     let samples_added = samples.exists() && add_samples(&mut file, samples::read(&samples)?);
     Ok(Opened { file, samples_added })
 }
 
-fn parse(path: &Path, bytes: &[u8]) -> Result<RunFile, Error> {
+fn parse(path: &Path, text: &str) -> Result<RunFile, Error> {
     let wrong = |problem: String, advice: &str| Error::Content {
         path: PathBuf::from(path),
         problem,
         advice: advice.to_owned(),
     };
-    let value: Value = serde_json::from_slice(bytes).map_err(|error| {
+    let value: Value = serde_json::from_str(text).map_err(|error| {
         wrong(format!("is not JSON: {error}"), "it is incomplete or was changed; use the samples in samples.jsonl")
     })?;
     match value["schema_version"].as_u64() {
@@ -59,8 +59,8 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<RunFile, Error> {
             Err(wrong(problem, "read it with the version of inferometer that wrote it, or a newer one"))
         }
         Some(_) => {
-            // From the bytes, so that the error has a line and a column.
-            serde_json::from_slice(bytes).map_err(|error| {
+            // From the text, so that the error has a line and a column.
+            serde_json::from_str(text).map_err(|error| {
                 wrong(
                     format!("does not match schema version {SCHEMA_VERSION}: {error}"),
                     "it was changed after it was written",

@@ -50,7 +50,7 @@ impl Samples {
 
 /// The samples of a file that may still grow, without an incomplete last line.
 pub(super) fn read(path: &Path) -> Result<Vec<Sample>, Error> {
-    let text = std::fs::read_to_string(path).map_err(Error::file(path, "read"))?;
+    let text = text_input::read(path).map_err(Error::text(path))?;
     parse(path, whole_lines(&text))
 }
 

@@ -65,9 +65,9 @@ pub fn open_all(parent: &Path) -> Result<Vec<Result<Opened, Error>>, Error> {
 fn source(argument: &str, parent: &Path) -> Result<Option<Source>, Error> {
     let path = Path::new(argument);
     if path.is_file() {
-        let bytes = std::fs::read(path).map_err(Error::file(path, "read"))?;
-        if llama_bench::is_llama_bench(&bytes) {
-            let opened = Opened { file: llama_bench::parse(path, &bytes)?, samples_added: false };
+        let text = text_input::read(path).map_err(Error::text(path))?;
+        if llama_bench::is_llama_bench(text.as_bytes()) {
+            let opened = Opened { file: llama_bench::parse(path, text.as_bytes())?, samples_added: false };
             return Ok(Some(Source { path: path.to_path_buf(), opened, foreign: true }));
         }
     }

@@ -218,8 +218,8 @@ fn sentence(line: &str) -> String {
 }
 
 fn check(run: &Path, path: &Path) -> anyhow::Result<Code> {
-    let bytes = std::fs::read(path).map_err(record::Error::file(path, "read"))?;
-    let prediction = predict::parse(path, &bytes)?;
+    let stored = text_input::read(path).map_err(record::Error::text(path))?;
+    let prediction = predict::parse(path, stored.as_bytes())?;
     let file = analyse::complete(record::open(run)?);
     let mut table = Table {
         caption: String::new(),

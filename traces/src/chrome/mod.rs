@@ -27,11 +27,13 @@
 
 mod line;
 mod line_file;
+mod other;
 mod read;
 mod record;
 mod scan;
 mod writer;
 
+pub use other::Other;
 pub use read::{Broken, Form, Item, ReadError, Trace, read};
 pub use record::{Flaw, Phase, Record, Time, TimeAxis};
 pub(crate) use record::{excerpt, is_numeric_id};

@@ -2,9 +2,12 @@
 
 use std::borrow::Cow;
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use text_input::Reader;
+
+use super::other::Other;
 use super::record::{Phase, Record, TimeAxis};
 use super::scan::{Piece, Scanner};
 use crate::record::Category;
@@ -23,6 +26,15 @@ pub enum ReadError {
         #[source]
         source: io::Error,
     },
+    /// The compressed data of the file end early or are damaged.
+    #[error("cannot unpack trace file {}: {source}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What the decompression found.
+        #[source]
+        source: io::Error,
+    },
     /// The file has another format.
     #[error(
         "{} is not a Chrome trace: expected a JSON array of records, or an object with `traceEvents`, found {found}",
@@ -31,8 +43,8 @@ pub enum ReadError {
     NotATrace {
         /// The file.
         path: PathBuf,
-        /// Its first bytes.
-        found: String,
+        /// What it is instead.
+        found: Other,
     },
 }
 
@@ -41,9 +53,20 @@ impl ReadError {
     pub fn advice(&self) -> Option<&'static str> {
         match self {
             Self::Io { .. } => None,
-            Self::NotATrace { .. } => {
-                Some("give a trace.json of a run folder, or a trace that a browser or another profiler wrote")
+            Self::Damaged { .. } => {
+                Some("the file is truncated or damaged: copy or write it again; `gzip -t` checks it")
             }
+            Self::NotATrace { found, .. } => Some(found.advice()),
+        }
+    }
+
+    /// For `map_err` on an operation on a file.
+    fn of(path: &Path) -> impl Fn(io::Error) -> Self {
+        let path = path.to_owned();
+        move |error| match text_input::Error::from(error) {
+            text_input::Error::Damaged(source) => Self::Damaged { path: path.clone(), source },
+            text_input::Error::Io(source) => Self::Io { path: path.clone(), source },
+            other => Self::Io { path: path.clone(), source: io::Error::other(other) },
         }
     }
 }
@@ -85,23 +108,16 @@ pub fn read(path: impl AsRef<Path>) -> Result<Trace, ReadError> {
     Ok(Trace { path: path.to_owned(), form })
 }
 
-fn open(path: &Path) -> Result<(Scanner<File>, Form), ReadError> {
-    let io = |source| ReadError::Io { path: path.to_owned(), source };
-    let file = File::open(path).map_err(io)?;
-    match Scanner::open(file).map_err(io)? {
+fn open(path: &Path) -> Result<(Scanner<Reader<'static>>, Form), ReadError> {
+    let text = || File::open(path).and_then(Reader::new);
+    match text().and_then(Scanner::open).map_err(ReadError::of(path))? {
         Some(opened) => Ok(opened),
-        None => Err(ReadError::NotATrace { path: path.to_owned(), found: beginning(path).map_err(io)? }),
+        None => {
+            let mut head = Vec::new();
+            text().and_then(|text| text.take(4096).read_to_end(&mut head)).map_err(ReadError::of(path))?;
+            Err(ReadError::NotATrace { path: path.to_owned(), found: Other::of(&head) })
+        }
     }
-}
-
-/// The first bytes of a file, for a message.
-fn beginning(path: &Path) -> io::Result<String> {
-    let mut head = Vec::new();
-    io::Read::read_to_end(&mut io::Read::take(File::open(path)?, 24), &mut head)?;
-    Ok(match head.as_slice() {
-        [] => "an empty file".to_owned(),
-        head => format!("\"{}\"", head.escape_ascii()),
-    })
 }
 
 impl Trace {
@@ -159,16 +175,17 @@ impl Trace {
         mut take: impl FnMut(Item<'_>, &[u8]) -> Result<(), E>,
     ) -> Result<bool, E> {
         let (mut scanner, _) = open(&self.path)?;
-        let io = |source| ReadError::Io { path: self.path.clone(), source };
+        let io = ReadError::of(&self.path);
         let mut uncategorised_are_ops = false;
+        let mut mended = Vec::new();
         loop {
-            let length = match scanner.next().map_err(io)? {
+            let length = match scanner.next().map_err(&io)? {
                 Piece::End { closed } => return Ok(closed),
                 Piece::Broken { line, length, text } => {
                     take(Item::Broken(Broken { line, column: length + 1, text: text.to_owned() }), &[])?;
                     continue;
                 }
-                Piece::Record { line, text } => match Record::parse(line, text) {
+                Piece::Record { line, text } => match Record::parse_or_mend(line, text, &mut mended) {
                     Ok(mut record) => {
                         if let Some(axis) = TimeAxis::of(&record) {
                             uncategorised_are_ops = axis.uncategorised_are_ops;
@@ -234,6 +251,64 @@ mod tests {
     }
 
     #[test]
+    fn what_writers_get_wrong_is_mended_and_reported() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("trace.json");
+        std::fs::write(
+            &path,
+            b"[{\"name\":\"a\",\"ph\":\"C\",\"ts\":1,\"pid\":1,\"args\":{\"x\":nan,\"y\":-Infinity,\"z\":2}},\n{\"name\":\"b\x01\tc\"},\n{\"name\":\"d\xff\"}]",
+        )
+        .unwrap();
+        let mut all = Vec::new();
+        let closed = read(&path)
+            .unwrap()
+            .visit(|item| match item {
+                Item::Record(record) => {
+                    let args = record.args.map_or("", |args| args.get()).to_owned();
+                    all.push((record.name.into_owned(), args, record.flaws[0].text.clone()));
+                }
+                Item::Broken(broken) => panic!("{broken:?}"),
+            })
+            .unwrap();
+        assert!(closed);
+        let found: Vec<_> =
+            all.iter().map(|(name, args, flaw)| (name.as_str(), args.as_str(), flaw.as_str())).collect();
+        assert_eq!(
+            found,
+            [
+                ("a", "{\"x\":null,\"y\":null,\"z\":2}", "is not JSON: it has a number that is not finite"),
+                ("b\u{1}\tc", "", "is not JSON: it has a control character in a string"),
+                ("d\u{fffd}", "", "is not JSON: it has bytes that are not UTF-8"),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_compressed_trace_and_one_in_utf16_are_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("trace.json");
+        let text = "{\"traceEvents\":[{\"name\":\"a\"},{\"name\":\"b\"}]}";
+        let names = |bytes: &[u8]| {
+            std::fs::write(&path, bytes).unwrap();
+            let mut names = Vec::new();
+            read(&path)?.visit(|item| match item {
+                Item::Record(record) => names.push(record.name.into_owned()),
+                Item::Broken(broken) => panic!("{broken:?}"),
+            })?;
+            Ok::<_, ReadError>(names.join(" "))
+        };
+        // `gzip -n` of the text.
+        let gzip = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/two_records.json.gz")).unwrap();
+        let utf16: Vec<u8> = std::iter::once(0xfeff).chain(text.encode_utf16()).flat_map(u16::to_le_bytes).collect();
+        for bytes in [text.as_bytes(), &gzip, &utf16] {
+            assert_eq!(names(bytes).unwrap(), "a b");
+        }
+        let error = names(&gzip[..gzip.len() - 12]).unwrap_err();
+        assert!(error.to_string().starts_with("cannot unpack trace file "), "{error}");
+        assert!(error.advice().is_some_and(|advice| advice.contains("truncated")), "{error}");
+    }
+
+    #[test]
     fn errors_name_the_file_and_what_was_found() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("model.gguf");
@@ -241,7 +316,10 @@ mod tests {
         assert!(error.starts_with("cannot read trace file ") && error.contains("model.gguf"), "{error}");
         std::fs::write(&path, b"GGUF\x03\x00\x00\x00").unwrap();
         let error = read(&path).unwrap_err().to_string();
-        assert!(error.contains("found \"GGUF\\x03\\x00\\x00\\x00\""), "{error}");
+        assert!(error.ends_with("found a model (GGUF)"), "{error}");
+        std::fs::write(&path, b"once upon \x00").unwrap();
+        let error = read(&path).unwrap_err().to_string();
+        assert!(error.contains("found \"once upon \\x00\""), "{error}");
         std::fs::write(&path, b"").unwrap();
         let error = read(&path).unwrap_err();
         assert!(error.to_string().ends_with("found an empty file"), "{error}");

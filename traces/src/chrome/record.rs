@@ -146,6 +146,22 @@ impl<'a> Record<'a> {
         })
     }
 
+    /// Reads a record. Where its text is not JSON because of what writers often get wrong, it is mended in `buffer` and has a flaw.
+    ///
+    /// # Errors
+    /// As of [`parse`](Self::parse), of the text as it is.
+    pub(super) fn parse_or_mend(line: u64, text: &'a [u8], buffer: &'a mut Vec<u8>) -> Result<Self, serde_json::Error> {
+        let error = match Self::parse(line, text) {
+            Ok(record) => return Ok(record),
+            Err(error) => error,
+        };
+        let Some((mended, faults)) = mend(text) else { return Err(error) };
+        *buffer = mended;
+        let Ok(mut record) = Self::parse(line, buffer) else { return Err(error) };
+        record.flaws.push(Flaw { field: "record", text: format!("is not JSON: it has {}", faults.join(" and ")) });
+        Ok(record)
+    }
+
     /// The pass of a request, or of a phase of one.
     pub(crate) fn pass(&self) -> Option<Cow<'a, str>> {
         #[derive(Deserialize)]
@@ -198,6 +214,40 @@ impl TimeAxis {
         let args: Args<'_> = serde_json::from_str(record.args?.get()).ok()?;
         Some(Self { epoch: args.epoch_ns, uncategorised_are_ops: args.uncategorised == Some(Category::Op.name()) })
     }
+}
+
+/// The text with `null` for numbers that are not finite, escaped control characters in strings, and U+FFFD for bytes that are not
+/// UTF-8; with the names of what was replaced. `None` where nothing was.
+fn mend(text: &[u8]) -> Option<(Vec<u8>, Vec<&'static str>)> {
+    let mut faults = Vec::new();
+    let utf8 = String::from_utf8_lossy(text);
+    if matches!(utf8, Cow::Owned(_)) {
+        faults.push("bytes that are not UTF-8");
+    }
+    let finite = text_input::with_null_for_not_a_number(&utf8);
+    if matches!(finite, Cow::Owned(_)) {
+        faults.push("a number that is not finite");
+    }
+    let mut mended = String::with_capacity(finite.len());
+    let (mut in_string, mut escaped, mut control) = (false, false, false);
+    for character in finite.chars() {
+        if in_string && character.is_ascii_control() {
+            control = true;
+            mended.push_str(&format!("\\u{:04x}", u32::from(character)));
+            continue;
+        }
+        match character {
+            _ if escaped => escaped = false,
+            '\\' if in_string => escaped = true,
+            '"' => in_string = !in_string,
+            _ => {}
+        }
+        mended.push(character);
+    }
+    if control {
+        faults.push("a control character in a string");
+    }
+    (!faults.is_empty()).then(|| (mended.into_bytes(), faults))
 }
 
 fn text_of<'a>(field: &'static str, raw: Option<&'a RawValue>, flaws: &mut Vec<Flaw>) -> Cow<'a, str> {
