@@ -276,7 +276,7 @@ fn a_request_for_no_tokens_is_a_prefill() {
 #[test]
 fn unknown_settings_are_refused() {
     for_every_engine(|engine, checkpoint| {
-        let settings = [("no_such_setting".to_owned(), "1".to_owned())].into();
+        let settings = [("no_such_setting".to_owned(), redaction::Sensitive::setting("no_such_setting", "1"))].into();
         let error = engine.load(checkpoint, &LoadOptions { settings, ..options() }).err().expect("it is refused");
         assert!(error.to_string().contains("no_such_setting"), "{error}");
     });

@@ -84,7 +84,8 @@ fn folder(config: &Value, tensors: &[Tensor]) -> tempfile::TempDir {
 }
 
 fn logits(checkpoint: &Checkpoint, settings: &[(&str, &str)]) -> Vec<f32> {
-    let settings = settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+    let settings =
+        settings.iter().map(|(key, value)| ((*key).to_owned(), redaction::Sensitive::setting(key, value))).collect();
     let options = LoadOptions { settings, ..common::exact(64) };
     let mut session: Box<dyn Session> = common::load(&Mlx, checkpoint, &options);
     let steps = session.steps().expect("a white box");

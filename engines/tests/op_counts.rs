@@ -58,7 +58,8 @@ fn extra_work_is_a_separate_op(checkpoint: &Checkpoint, batch: usize) {
     for label in ["candle", "candle:tensor"] {
         let Ok(engine) = engines::registry::find(label).expect("it is in the registry").open() else { continue };
         let walk = |layers: usize| {
-            let settings = [("extra_mlp".to_owned(), layers.to_string())].into();
+            let settings =
+                [("extra_mlp".to_owned(), redaction::Sensitive::setting("extra_mlp", &layers.to_string()))].into();
             let options = LoadOptions { context: 64, batch: Some(batch), settings, ..LoadOptions::default() };
             let mut session = common::load(engine.as_ref(), checkpoint, &options);
             let steps = session.steps().expect("ops are marked in steps");
@@ -74,7 +75,7 @@ fn extra_work_is_a_separate_op(checkpoint: &Checkpoint, batch: usize) {
         let batches = 20_usize.div_ceil(batch) + 1;
         assert_eq!(more.remove("extra_mlp"), Some(2 * batches), "{label}");
         assert_eq!(plain, more, "{label}: the number of other ops is unchanged");
-        let settings = [("extra_mlp".to_owned(), "4".to_owned())].into();
+        let settings = [("extra_mlp".to_owned(), redaction::Sensitive::setting("extra_mlp", "4"))].into();
         let error = engine.load(checkpoint, &LoadOptions { settings, ..LoadOptions::default() }).err();
         assert!(
             error.is_some_and(|error| error.with_advice().contains("the number of layers of the model")),

@@ -11,6 +11,7 @@
 mod server;
 
 use engines::LoadOptions;
+use redaction::Sensitive;
 
 use server::watch::{Record, chat, connect_with};
 
@@ -22,8 +23,8 @@ fn real_servers_are_started_used_and_stopped() {
     assert!(!commands.is_empty(), "INFEROMETER_SERVERS contains no command");
     for command in commands {
         // Without a nonce the responses must be the same.
-        let settings = [("cache".to_owned(), "keep".to_owned())].into();
-        let options = LoadOptions { spawn: Some(command.to_owned()), settings, ..LoadOptions::default() };
+        let settings = [("cache".to_owned(), Sensitive::setting("cache", "keep"))].into();
+        let options = LoadOptions { spawn: Some(Sensitive::command(command)), settings, ..LoadOptions::default() };
         let mut session = connect_with(&options).unwrap_or_else(|error| panic!("{command}: {error}"));
         let mut texts = Vec::new();
         for _ in 0..2 {

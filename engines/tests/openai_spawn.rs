@@ -16,6 +16,7 @@ use std::process::Command;
 
 use engines::openai::OpenAi;
 use engines::{Advice, Engine, EngineError, LoadOptions, Session};
+use redaction::Sensitive;
 
 use server::watch::{Record, chat};
 
@@ -52,10 +53,12 @@ http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_
 "#;
 
 fn spawn(command: &str, url: Option<&str>) -> Result<Box<dyn Session>, EngineError> {
-    let settings = [("ready_s".to_owned(), "60".to_owned())].into();
-    let url = url.map(str::to_owned);
-    OpenAi
-        .connect(&LoadOptions { spawn: Some(command.to_owned()), url, settings, ..LoadOptions::default() }, &mut |_| {})
+    let settings = [("ready_s".to_owned(), Sensitive::setting("ready_s", "60"))].into();
+    let url = url.map(Sensitive::address);
+    OpenAi.connect(
+        &LoadOptions { spawn: Some(Sensitive::command(command)), url, settings, ..LoadOptions::default() },
+        &mut |_| {},
+    )
 }
 
 fn refused(command: &str, url: Option<&str>) -> String {

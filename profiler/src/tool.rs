@@ -1,7 +1,7 @@
 //! This program, its build, and its command line as a run records them.
 
-use meter::environment::{names_a_secret, without_credentials};
 use record::Tool;
+use redaction::Sensitive;
 
 /// This program. The build script sets revision, compiler, target and features.
 pub(crate) fn tool() -> Tool {
@@ -26,33 +26,52 @@ fn profile() -> &'static str {
     if env!("INFEROMETER_OPTIMISATION") == "3" && !cfg!(debug_assertions) { "release" } else { "debug" }
 }
 
-/// A command line without secrets: credentials in URLs, and values of options and settings with names such as `--api-key X` or
-/// `--set engine.token=X`, are replaced.
-pub(crate) fn redacted(arguments: impl Iterator<Item = String>) -> Vec<String> {
+/// The command line of this process without its secrets, which are remembered: whatever this process prints or writes later is
+/// searched for them.
+pub(crate) fn command_line() -> Vec<String> {
+    redacted(std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()))
+}
+
+/// A command line without secrets. Each argument of this program is read as what it is: an address, a command, a setting. A prompt is
+/// not a secret.
+fn redacted(arguments: impl Iterator<Item = String>) -> Vec<String> {
     let mut kept = Vec::new();
-    let mut secret_follows = false;
+    let mut option: Option<String> = None;
     for argument in arguments {
-        if std::mem::take(&mut secret_follows) {
-            kept.push("***".to_owned());
-            continue;
-        }
-        let option = argument.starts_with("--");
-        kept.push(match argument.split_once('=') {
-            Some((name, _)) if is_name(name) && names_a_secret(name) && !counts_tokens(name) => format!("{name}=***"),
-            _ => without_credentials(&argument),
-        });
-        secret_follows = option && !argument.contains('=') && names_a_secret(&argument) && !counts_tokens(&argument);
+        let shown = match option.take() {
+            Some(name) => value_of(&name, &argument),
+            None => match argument.split_once('=').filter(|(name, _)| is_option(name)) {
+                Some((name, value)) => format!("{name}={}", value_of(name, value)),
+                None => Sensitive::setting("", &argument).to_string(),
+            },
+        };
+        option = (is_option(&argument) && !argument.contains('=') && kept.last().is_none_or(|last| last != "--prompt"))
+            .then(|| argument.clone());
+        kept.push(shown);
     }
     kept
 }
 
-/// `--prompt-tokens` and `--max-new-tokens` are counts, not secrets.
-fn counts_tokens(name: &str) -> bool {
-    name.ends_with("-tokens") || name.ends_with("_tokens")
+/// The value of an option as it is shown.
+fn value_of(option: &str, value: &str) -> String {
+    let shown = match option {
+        "--prompt" => return value.to_owned(),
+        "--url" => Sensitive::address(value),
+        "--spawn" => Sensitive::command(value),
+        "--set" => match value.split_once('=') {
+            Some((name, value)) => return format!("{name}={}", Sensitive::setting(name, value)),
+            None => Sensitive::setting("", value),
+        },
+        // The name of an option without a value, such as `--raw`, is not that of a secret.
+        _ => Sensitive::setting(option, value),
+    };
+    shown.to_string()
 }
 
-fn is_name(text: &str) -> bool {
-    text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | ':'))
+fn is_option(text: &str) -> bool {
+    text.starts_with('-')
+        && text.len() > 1
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
 }
 
 #[cfg(test)]
@@ -76,10 +95,24 @@ mod tests {
 
     #[test]
     fn secrets_go() {
-        assert_eq!(line("run --api-key abc -n 1"), "run --api-key *** -n 1");
-        assert_eq!(line("run --api-key=abc"), "run --api-key=***");
-        assert_eq!(line("run --set exo.token=abc"), "run --set exo.token=***");
-        assert_eq!(line("run http://u:p@h/x"), "run http://***@h/x");
+        for (given, shown) in [
+            ("run --api-key abc -n 1", "run --api-key *** -n 1"),
+            ("run --api-key=abc", "run --api-key=***"),
+            ("run --set exo.token=abc", "run --set exo.token=***"),
+            ("run --set=exo.token=abc -r 1", "run --set=exo.token=*** -r 1"),
+            ("run --set openai.key_env=MY_KEY", "run --set openai.key_env=MY_KEY"),
+            ("run --set openai.body={\"api_key\":\"abc\"}", "run --set openai.body={\"api_key\":\"***\"}"),
+            ("run http://u:p@h/x", "run http://***@h/x"),
+            ("run --url u:p@h:1", "run --url ***@h:1"),
+            ("run --url=http://u:p@h:1/v1?sig=abc", "run --url=http://***@h:1/v1?sig=***"),
+            ("run --prompt http://u:p@h", "run --prompt http://u:p@h"),
+            ("run --prompt=--api-key", "run --prompt=--api-key"),
+        ] {
+            assert_eq!(line(given), shown);
+        }
+        let words = ["run", "--spawn", "TOKEN=abc srv --api-key 'd e' -p 1", "--prompt", "--api-key", "xyz"];
+        let shown = redacted(words.into_iter().map(str::to_owned));
+        assert_eq!(shown, ["run", "--spawn", "TOKEN=*** srv --api-key *** -p 1", "--prompt", "--api-key", "xyz"]);
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod failures;
 mod linux_counters;
 mod quantize;
 mod run;
+mod secrets;
 #[allow(clippy::expect_used, reason = "a test that cannot go on fails")]
 #[path = "../../engines/tests/server/mod.rs"]
 mod server;

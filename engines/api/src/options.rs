@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use redaction::Sensitive;
 use serde::{Deserialize, Serialize};
 
 use crate::{Device, KvType};
 
 /// What has to be known before the weights are read.
+///
+/// Its JSON is for a process of this program alone: it contains the secrets of address, command and settings.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LoadOptions {
     /// Number of compute threads.
@@ -22,13 +25,14 @@ pub struct LoadOptions {
     /// The device to compute on.
     pub device: Device,
     /// Settings of this engine only, by key.
-    pub settings: BTreeMap<String, String>,
+    #[serde(with = "redaction::exposed_map")]
+    pub settings: BTreeMap<String, Sensitive>,
     /// The address of the server, for an engine that uses one.
-    #[serde(default)]
-    pub url: Option<String>,
+    #[serde(default, with = "redaction::exposed_option")]
+    pub url: Option<Sensitive>,
     /// The command that starts this server; `{port}` in it is replaced by a free port.
-    #[serde(default)]
-    pub spawn: Option<String>,
+    #[serde(default, with = "redaction::exposed_option")]
+    pub spawn: Option<Sensitive>,
 }
 
 impl Default for LoadOptions {

@@ -186,7 +186,7 @@ mod tests {
     #[test]
     fn unknown_settings_and_devices_are_refused_before_anything_is_loaded() {
         let engine = Candle::default();
-        let settings = [("bogus".to_owned(), "1".to_owned())].into();
+        let settings = [("bogus".to_owned(), redaction::Sensitive::setting("bogus", "1"))].into();
         let options = LoadOptions { settings, ..LoadOptions::default() };
         assert!(engine.check(&options).unwrap_err().to_string().contains("`bogus`"));
         let on = |device: &str| engine.check(&LoadOptions { device: device.into(), ..LoadOptions::default() });

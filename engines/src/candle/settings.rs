@@ -1,6 +1,9 @@
 //! The settings of this engine.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
+
+use redaction::Sensitive;
 
 use super::NAME;
 use crate::EngineError;
@@ -15,13 +18,14 @@ pub(super) struct Settings {
 
 impl Settings {
     /// Parses the settings; unknown keys and invalid values are errors.
-    pub(super) fn new(pairs: &BTreeMap<String, String>) -> Result<Self, EngineError> {
+    pub(super) fn new(pairs: &BTreeMap<String, Sensitive>) -> Result<Self, EngineError> {
         let mut settings = Self::default();
         for (key, value) in pairs {
             if key != "extra_mlp" {
                 return Err(unsupported(format!("the setting `{key}`"), "its settings: extra_mlp=a count of layers"));
             }
-            settings.extra_mlp = value.parse().map_err(|_| refused(value, "give a count of layers, such as 3"))?;
+            settings.extra_mlp =
+                value.expose().parse().map_err(|_| refused(value, "give a count of layers, such as 3"))?;
         }
         Ok(settings)
     }
@@ -29,16 +33,13 @@ impl Settings {
     /// Refuses more layers than a model has.
     pub(super) fn check_layers(&self, layers: usize) -> Result<(), EngineError> {
         if self.extra_mlp > layers {
-            return Err(refused(
-                &self.extra_mlp.to_string(),
-                &format!("give at most {layers}, the number of layers of the model"),
-            ));
+            return Err(refused(&self.extra_mlp, &format!("give at most {layers}, the number of layers of the model")));
         }
         Ok(())
     }
 }
 
-fn refused(value: &str, advice: &str) -> EngineError {
+fn refused(value: &dyn Display, advice: &str) -> EngineError {
     unsupported(format!("the value `{value}` of `extra_mlp`"), advice)
 }
 
@@ -53,7 +54,7 @@ mod tests {
 
     #[test]
     fn counts_of_layers_are_read_and_mistakes_are_refused() {
-        let new = |key: &str, value: &str| Settings::new(&[(key.to_owned(), value.to_owned())].into());
+        let new = |key: &str, value: &str| Settings::new(&[(key.to_owned(), Sensitive::setting(key, value))].into());
         let three = new("extra_mlp", "3").unwrap();
         assert_eq!(three, Settings { extra_mlp: 3 });
         assert_eq!(Settings::new(&BTreeMap::new()).unwrap(), Settings::default());

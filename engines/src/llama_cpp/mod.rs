@@ -99,7 +99,7 @@ mod tests {
         let on = |device: &str| LlamaCpp.check(&LoadOptions { device: device.into(), ..LoadOptions::default() });
         assert!(on("cpu").is_ok());
         insta::assert_snapshot!(on("metal").unwrap_err().with_advice(), @"engine llama-cpp does not support the device `metal`; use cpu: this build has no other");
-        let settings = [("mmpa".to_owned(), "on".to_owned())].into();
+        let settings = [("mmpa".to_owned(), redaction::Sensitive::setting("mmpa", "on"))].into();
         let error = LlamaCpp.check(&LoadOptions { settings, ..LoadOptions::default() }).unwrap_err();
         insta::assert_snapshot!(error.with_advice(), @"engine llama-cpp does not support the setting `mmpa`; its settings: mmap=on|off, repack=on|off");
     }

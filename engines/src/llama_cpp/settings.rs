@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use redaction::Sensitive;
+
 use super::unsupported;
 use crate::EngineError;
 
@@ -22,7 +24,7 @@ impl Default for Settings {
 }
 
 impl Settings {
-    pub(super) fn parse(pairs: &BTreeMap<String, String>) -> Result<Self, EngineError> {
+    pub(super) fn parse(pairs: &BTreeMap<String, Sensitive>) -> Result<Self, EngineError> {
         let mut settings = Self::default();
         for (key, value) in pairs {
             let place = match key.as_str() {
@@ -35,10 +37,10 @@ impl Settings {
                     ));
                 }
             };
-            *place = match value.as_str() {
+            *place = match value.expose() {
                 "on" => true,
                 "off" => false,
-                other => return Err(unsupported(format!("{key}={other}"), &format!("give {key}=on or {key}=off"))),
+                _ => return Err(unsupported(format!("{key}={value}"), &format!("give {key}=on or {key}=off"))),
             };
         }
         Ok(settings)
@@ -52,7 +54,8 @@ mod tests {
 
     #[test]
     fn values_are_on_or_off() {
-        let parse = |key: &str, value: &str| Settings::parse(&[(key.to_owned(), value.to_owned())].into());
+        let parse =
+            |key: &str, value: &str| Settings::parse(&[(key.to_owned(), Sensitive::setting(key, value))].into());
         assert_eq!(parse("mmap", "off").unwrap(), Settings { mmap: false, repack: true });
         assert_eq!(parse("repack", "on").unwrap(), Settings::default());
         assert!(parse("mmap", "1").unwrap_err().with_advice().contains("give mmap=on or mmap=off"));

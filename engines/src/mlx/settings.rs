@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use mlx_rs::Dtype;
+use redaction::Sensitive;
 
 use super::NAME;
 use crate::EngineError;
@@ -30,10 +31,10 @@ pub(super) enum Dequantise {
 }
 
 impl Settings {
-    pub(super) fn new(pairs: &BTreeMap<String, String>) -> Result<Self, EngineError> {
+    pub(super) fn new(pairs: &BTreeMap<String, Sensitive>) -> Result<Self, EngineError> {
         let mut settings = Self::default();
         for (key, value) in pairs {
-            match (key.as_str(), value.as_str()) {
+            match (key.as_str(), value.expose()) {
                 ("activations", "f32") => settings.activations = Some(Dtype::Float32),
                 ("activations", "f16") => settings.activations = Some(Dtype::Float16),
                 ("activations", "bf16") => settings.activations = Some(Dtype::Bfloat16),
@@ -49,7 +50,7 @@ impl Settings {
     }
 }
 
-fn refused(key: &str, value: &str, advice: &str) -> EngineError {
+fn refused(key: &str, value: &Sensitive, advice: &str) -> EngineError {
     EngineError::unsupported(NAME, format!("the setting `{key}={value}`"), advice)
 }
 
@@ -60,7 +61,7 @@ mod tests {
 
     #[test]
     fn settings_are_read_and_mistakes_are_refused() {
-        let new = |key: &str, value: &str| Settings::new(&[(key.to_owned(), value.to_owned())].into());
+        let new = |key: &str, value: &str| Settings::new(&[(key.to_owned(), Sensitive::setting(key, value))].into());
         assert_eq!(new("activations", "f16").unwrap().activations, Some(Dtype::Float16));
         assert_eq!(new("dequantise", "on").unwrap().dequantise, Dequantise::On);
         insta::assert_snapshot!(new("activations", "f8").unwrap_err().with_advice(), @"engine mlx does not support the setting `activations=f8`; give f32, f16 or bf16");

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use redaction::Sensitive;
+
 use super::settings::Settings;
 use crate::EngineError;
 
@@ -24,7 +26,7 @@ pub struct Limits {
 ///
 /// # Errors
 /// When a setting does not exist or its value is invalid.
-pub fn limits(settings: &BTreeMap<String, String>) -> Result<Limits, EngineError> {
+pub fn limits(settings: &BTreeMap<String, Sensitive>) -> Result<Limits, EngineError> {
     let hardware = Settings::new(settings)?.hardware;
     Ok(Limits {
         memory_read: hardware.bandwidth,
@@ -41,10 +43,10 @@ mod tests {
 
     #[test]
     fn limits_are_those_of_the_settings() {
-        let settings =
-            [("bandwidth_gbs".to_owned(), "50".to_owned()), ("dispatch_us".to_owned(), "3".to_owned())].into();
+        let of = |key: &str, value: &str| (key.to_owned(), Sensitive::setting(key, value));
+        let settings = [of("bandwidth_gbs", "50"), of("dispatch_us", "3")].into();
         let expected = Limits { memory_read: 50e9, flops: 200e9, storage: 1e9, dispatch_s: 3e-6, page_fault_s: 0.5e-6 };
         assert_eq!(limits(&settings).unwrap(), expected);
-        assert!(limits(&[("bogus".to_owned(), "1".to_owned())].into()).is_err());
+        assert!(limits(&[of("bogus", "1")].into()).is_err());
     }
 }

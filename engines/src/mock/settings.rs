@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::str::FromStr;
 
+use redaction::Sensitive;
 use traces::Nanos;
 
 use super::NAME;
@@ -167,10 +168,10 @@ const KEYS: [(&str, &str); 26] = [
 
 impl Settings {
     /// Parses the settings; unknown keys and invalid values are errors.
-    pub(super) fn new(pairs: &BTreeMap<String, String>) -> Result<Self, EngineError> {
+    pub(super) fn new(pairs: &BTreeMap<String, Sensitive>) -> Result<Self, EngineError> {
         let mut settings = Self::default();
         for (key, value) in pairs {
-            settings.set(key, value).ok_or_else(|| refused(key, value))?;
+            settings.set(key, value.expose()).ok_or_else(|| refused(key, value))?;
         }
         Ok(settings)
     }
@@ -271,7 +272,7 @@ mod tests {
     use crate::Advice;
 
     fn read(pairs: &[(&str, &str)]) -> Result<Settings, EngineError> {
-        Settings::new(&pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect())
+        Settings::new(&pairs.iter().map(|(key, value)| ((*key).to_owned(), Sensitive::setting(key, value))).collect())
     }
 
     #[test]

@@ -11,6 +11,7 @@
 
 use std::sync::OnceLock;
 
+use redaction::{Secret, Url};
 use ureq::http::Uri;
 
 use super::error::Problem;
@@ -21,7 +22,7 @@ pub(super) const V1: &str = "/v1";
 const SUFFIXES: [&str; 3] = ["/chat/completions", "/completions", "/models"];
 
 /// The address of a server.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) struct ServerAddress {
     scheme: String,
     /// `host:port`.
@@ -32,15 +33,18 @@ pub(super) struct ServerAddress {
     root: String,
     /// The path of the OpenAI interface below the root: `/v1`, or empty where the given path has another form.
     api: OnceLock<&'static str>,
-    /// The query of every request, without its question mark; empty for most servers.
+    /// The query of every request, without its question mark; empty for most servers. It may contain secrets.
     query: String,
+    /// The value of the header for the user information of the address, which is not part of any URL.
+    authorization: Option<Secret>,
 }
 
 impl ServerAddress {
     /// Reads an address; [`Problem::Address`] says what is wrong with it.
     pub(super) fn new(given: &str) -> Result<Self, Problem> {
         let wrong = |what: &str| Problem::Address(what.to_owned());
-        let given = given.trim();
+        let parsed = Url::parse(given);
+        let given = parsed.expose();
         let (scheme, rest) = match given.split_once("://") {
             Some((scheme, rest)) => (scheme.to_ascii_lowercase(), rest),
             None if given.starts_with("http:") || given.starts_with("https:") => {
@@ -54,7 +58,7 @@ impl ServerAddress {
         let rest = rest.split('#').next().unwrap_or_default();
         let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
         let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-        if authority.matches(':').count() > 1 && !authority.contains(['[', '@']) {
+        if authority.matches(':').count() > 1 && !authority.contains('[') {
             return Err(wrong("an IPv6 address needs brackets, as in http://[::1]:8080"));
         }
         if !authority.is_empty() && authority.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -68,11 +72,18 @@ impl ServerAddress {
             None => (path, None),
         };
         let text = format!("{scheme}://{authority}{root}");
+        let authorization = parsed.authorization();
         let parsed: Uri = text.parse().map_err(|_| wrong("it is not an address"))?;
         let host = parsed.host().filter(|host| !host.is_empty()).ok_or_else(|| wrong("it has no host"))?.to_owned();
         let api = api.map_or_else(OnceLock::new, OnceLock::from);
         let port = parsed.port_u16();
-        Ok(Self { scheme, authority: authority.to_owned(), host, port, root, api, query: query.to_owned() })
+        let (authority, query) = (authority.to_owned(), query.to_owned());
+        Ok(Self { scheme, authority, host, port, root, api, query, authorization })
+    }
+
+    /// The value of the header `Authorization` for its user information.
+    pub(super) fn authorization(&self) -> Option<Secret> {
+        self.authorization.clone()
     }
 
     pub(super) fn is_encrypted(&self) -> bool {
@@ -87,12 +98,12 @@ impl ServerAddress {
         self.port.unwrap_or(if self.is_encrypted() { 443 } else { 80 })
     }
 
-    /// The address without the path of the OpenAI interface and without a query.
+    /// The address without the path of the OpenAI interface and without a query: it contains no secret.
     pub(super) fn base(&self) -> String {
         format!("{}{}", self.origin(), self.root)
     }
 
-    /// The URL of an endpoint. A path of the OpenAI interface begins with `/v1/`.
+    /// The URL of an endpoint, for the network: its query may contain secrets. A path of the OpenAI interface begins with `/v1/`.
     pub(super) fn url(&self, path: &str) -> String {
         self.url_below(self.api.get().copied().unwrap_or_default(), path)
     }
@@ -208,6 +219,15 @@ mod tests {
         );
         let address = ServerAddress::new("http://h?k=1").expect("an address");
         assert_eq!(address.url("/v1/models?status=downloaded"), "http://h/v1/models?status=downloaded&k=1");
+    }
+
+    #[test]
+    fn user_information_is_a_header_and_part_of_no_url() {
+        let address = ServerAddress::new("http://bob:ad-41@h:1/v1?api_key=ad-42").expect("an address");
+        assert_eq!(address.authorization().as_ref().map(Secret::expose), Some("Basic Ym9iOmFkLTQx"));
+        assert_eq!((address.base().as_str(), address.host(), address.port()), ("http://h:1", "h", 1));
+        assert_eq!(address.url("/v1/models"), "http://h:1/v1/models?api_key=ad-42");
+        assert!(ServerAddress::new("http://h").expect("an address").authorization().is_none());
     }
 
     #[test]

@@ -3,6 +3,8 @@
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 
+use redaction::Sensitive;
+
 use super::NAME;
 use super::exo;
 use super::http::Http;
@@ -26,8 +28,8 @@ pub(super) fn connect(
     notify: &mut dyn FnMut(&str),
 ) -> Result<Box<dyn Session>, EngineError> {
     let (http, mut process) = match (&options.spawn, &options.url) {
-        (Some(command), url) => start(command, url.as_deref(), &settings)?,
-        (None, Some(url)) => (Http::new(url, &settings)?, None),
+        (Some(command), url) => start(command, url.as_ref(), &settings)?,
+        (None, Some(url)) => (Http::new(url.expose(), &settings)?, None),
         (None, None) => return Err(no_address()),
     };
     let http = Arc::new(http);
@@ -67,7 +69,7 @@ pub(super) fn check(options: &LoadOptions, settings: &Settings) -> Result<(), En
             format!("the address {url} of a server that is started on a free port"),
             "leave the address out, or put {port} into it too",
         )),
-        (Some(url), _) => Ok(Http::new(&url.replace(PORT, "1"), settings).map(|_| ())?),
+        (Some(url), _) => Ok(Http::new(url.replace(PORT, "1").expose(), settings).map(|_| ())?),
         (None, Some(command)) if !command.contains(PORT) => Err(EngineError::unsupported(
             NAME,
             format!("the command `{command}`: the address of its server is not known"),
@@ -78,14 +80,18 @@ pub(super) fn check(options: &LoadOptions, settings: &Settings) -> Result<(), En
 }
 
 /// Starts a server at an address where no server answers yet.
-fn start(command: &str, url: Option<&str>, settings: &Settings) -> Result<(Http, Option<ServerProcess>), EngineError> {
+fn start(
+    command: &Sensitive,
+    url: Option<&Sensitive>,
+    settings: &Settings,
+) -> Result<(Http, Option<ServerProcess>), EngineError> {
     let has_port = command.contains(PORT);
     let port = if has_port { free_port()?.to_string() } else { String::new() };
     let (command, url) = match url {
         Some(url) => (command.replace(PORT, &port), url.replace(PORT, &port)),
-        None => (command.replace(PORT, &port), format!("http://127.0.0.1:{port}")),
+        None => (command.replace(PORT, &port), Sensitive::address(&format!("http://127.0.0.1:{port}"))),
     };
-    let http = Http::new(&url, settings)?;
+    let http = Http::new(url.expose(), settings)?;
     let is_taken = http.socket().is_some_and(|address| TcpStream::connect_timeout(&address, settings.connect).is_ok());
     if is_taken {
         return Err(EngineError::failed_with_advice(

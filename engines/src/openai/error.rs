@@ -68,8 +68,9 @@ pub(super) enum Problem {
 }
 
 impl RequestError {
+    /// The place may be a URL with secrets: it is redacted.
     pub(super) fn new(place: &str, problem: Problem) -> Self {
-        Self { place: place.to_owned(), problem, pieces: 0, repeat: None, consequence: String::new() }
+        Self { place: redaction::redact(place), problem, pieces: 0, repeat: None, consequence: String::new() }
     }
 
     /// The same error after this number of pieces of text.
@@ -227,8 +228,9 @@ pub(super) fn message_in(document: &Value) -> Option<String> {
     }
 }
 
-/// A text on one line and of limited length.
+/// A text of a server on one line, without secrets and of limited length.
 pub(super) fn quote(text: &str) -> String {
+    let text = redaction::redact(text);
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     match line.char_indices().nth(LONGEST_QUOTE) {
         Some((end, _)) => format!("{} ...", &line[..end]),

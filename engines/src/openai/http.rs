@@ -7,6 +7,7 @@ use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use redaction::{Secret, redact};
 use serde_json::Value;
 use ureq::http::{HeaderMap, Response, Version, header};
 use ureq::{Agent, Body, BodyReader, Proxy, Timeout};
@@ -36,7 +37,8 @@ pub(super) struct Http {
     limits: Limits,
     address: ServerAddress,
     socket: Option<SocketAddr>,
-    key: Option<String>,
+    /// The value of the header: user information of the address, or a key.
+    authorization: Option<Secret>,
     /// Whether the paths of POST requests end with a slash, as a redirect of the server required.
     has_slash: AtomicBool,
 }
@@ -74,7 +76,8 @@ impl HttpResponse {
     pub(super) fn problem(&self) -> Problem {
         match &self.redirect {
             Some(Redirect { url, address, .. }) => {
-                Problem::Redirect { status: self.status, url: url.clone(), address: address.clone() }
+                let (url, address) = (redact(url), address.as_deref().map(redact));
+                Problem::Redirect { status: self.status, url, address }
             }
             None => Problem::Status { status: self.status, message: message_of(&self.text) },
         }
@@ -92,7 +95,15 @@ impl Http {
         let (variable, was_named) = &settings.key_env;
         // The key of the default variable is not sent unencrypted to another machine.
         let key = if is_encrypted || is_loopback || *was_named { std::env::var(variable).ok() } else { None };
-        let key = key.map(|key| key.trim().to_owned()).filter(|key| !key.is_empty());
+        let key = key.and_then(|key| Secret::new(&key));
+        let authorization = match (address.authorization(), key) {
+            (Some(_), Some(_)) if *was_named => {
+                let reason = "it has user information, and a setting names a key, but a request takes only one of them";
+                return Err(RequestError::new(url, Problem::Address(reason.to_owned())));
+            }
+            (Some(user), _) => Some(user),
+            (None, key) => key.and_then(|key| Secret::new(&format!("Bearer {}", key.expose()))),
+        };
         let agent = |timeout: Duration| {
             Agent::config_builder()
                 .http_status_as_error(false)
@@ -117,7 +128,7 @@ impl Http {
             limits,
             address,
             socket,
-            key,
+            authorization,
             has_slash: AtomicBool::new(false),
         })
     }
@@ -153,8 +164,8 @@ impl Http {
 
     fn query(&self, agent: &Agent, limit: TimeoutSetting, url: &str) -> Result<HttpResponse, RequestError> {
         let request = agent.get(url).header(header::CONNECTION, "close");
-        let response = match &self.key {
-            Some(key) => request.header(header::AUTHORIZATION, format!("Bearer {key}")).call(),
+        let response = match &self.authorization {
+            Some(value) => request.header(header::AUTHORIZATION, value.expose()).call(),
             None => request.call(),
         };
         self.response("GET", url, limit, response)
@@ -163,8 +174,8 @@ impl Http {
     pub(super) fn delete(&self, path: &str) -> Result<HttpResponse, RequestError> {
         let url = self.url(path);
         let request = self.queries.delete(&url).header(header::CONNECTION, "close");
-        let response = match &self.key {
-            Some(key) => request.header(header::AUTHORIZATION, format!("Bearer {key}")).call(),
+        let response = match &self.authorization {
+            Some(value) => request.header(header::AUTHORIZATION, value.expose()).call(),
             None => request.call(),
         };
         self.response("DELETE", &url, (self.limits.query, "connect_s"), response)
@@ -196,7 +207,7 @@ impl Http {
                 return Ok(stream);
             }
             let text = stream.rest(LONGEST_ERROR)?;
-            let message = self.without_key(message_of(&text));
+            let message = message_of(&text);
             return Err(RequestError::new(&stream.place, Problem::NoStream { kind, message }));
         }
         let wait = retry_after(response.headers());
@@ -205,7 +216,7 @@ impl Http {
             self.has_slash.store(has_slash, Ordering::Relaxed);
         }
         let text = text_of(response, LONGEST_ERROR).map_err(|error| failed(&error))?;
-        let response = HttpResponse { status, text: self.without_key(text), is_http_10: false, redirect };
+        let response = HttpResponse { status, text, is_http_10: false, redirect };
         let is_moved = response.redirect.as_ref().is_some_and(|redirect| redirect.slash.is_some());
         let error = RequestError::new(&place, response.problem());
         Err(match (status, wait) {
@@ -218,11 +229,12 @@ impl Http {
     /// `METHOD http://host:port/path`, as errors name it.
     pub(super) fn place(&self, method: &str, path: &str) -> String {
         match method {
-            "POST" => format!("{method} {}", self.post_url(path)),
-            _ => format!("{method} {}", self.url(path)),
+            "POST" => redact(&format!("{method} {}", self.post_url(path))),
+            _ => redact(&format!("{method} {}", self.url(path))),
         }
     }
 
+    /// For the network only: it may contain secrets.
     fn url(&self, path: &str) -> String {
         self.address.url(path)
     }
@@ -246,8 +258,8 @@ impl Http {
             // Compression would delay pieces.
             .header(header::ACCEPT_ENCODING, "identity")
             .header(header::CONNECTION, "close");
-        if let Some(key) = &self.key {
-            request = request.header(header::AUTHORIZATION, format!("Bearer {key}"));
+        if let Some(value) = &self.authorization {
+            request = request.header(header::AUTHORIZATION, value.expose());
         }
         request.send(body.to_string().as_bytes())
     }
@@ -265,16 +277,7 @@ impl Http {
         let is_http_10 = response.version() == Version::HTTP_10;
         let redirect = self.redirect(url, status, response.headers());
         let text = text_of(response, LONGEST_RESPONSE).map_err(|error| failure(&error))?;
-        let text = if (200..300).contains(&status) { text } else { self.without_key(text) };
         Ok(HttpResponse { status, text, is_http_10, redirect })
-    }
-
-    /// Removes the key, which some servers repeat in their error messages.
-    fn without_key(&self, text: String) -> String {
-        match &self.key {
-            Some(key) => text.replace(key.as_str(), "..."),
-            None => text,
-        }
     }
 }
 
@@ -362,10 +365,10 @@ fn problem(error: &ureq::Error, (limit, setting): TimeoutSetting) -> Problem {
             | ErrorKind::ConnectionAborted
             | ErrorKind::BrokenPipe => Problem::Closed,
             _ if is_no_tls(error) => Problem::NoTls,
-            _ => Problem::Unexpected(error.to_string()),
+            _ => Problem::Unexpected(redact(&error.to_string())),
         },
         ureq::Error::Protocol(error) => Problem::Unexpected(format!("expected HTTP, found something else ({error})")),
-        other => Problem::Unexpected(other.to_string()),
+        other => Problem::Unexpected(redact(&other.to_string())),
     }
 }
 
@@ -443,9 +446,21 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_removed_from_a_servers_messages() {
-        let mut http = Http::new("http://127.0.0.1:9", &Settings::default()).expect("an address");
-        http.key = Some("sk-secret".to_owned());
-        assert_eq!(http.without_key("bad key sk-secret!".to_owned()), "bad key ...!");
+    fn user_information_is_a_header_and_is_not_shown() {
+        let http =
+            Http::new("http://bob:wx-41@127.0.0.1:9/v1?api_key=wx-42", &Settings::default()).expect("an address");
+        assert_eq!(http.authorization.as_ref().map(Secret::expose), Some("Basic Ym9iOnd4LTQx"));
+        assert_eq!(http.url("/v1/x"), "http://127.0.0.1:9/v1/x?api_key=wx-42");
+        assert_eq!(http.place("GET", "/v1/x"), "GET http://127.0.0.1:9/v1/x?api_key=***");
+        let message = message_of("bad header Basic Ym9iOnd4LTQx, bad key wx-42");
+        assert_eq!(message, "bad header Basic ***, bad key ***");
+    }
+
+    #[test]
+    fn user_information_and_a_named_key_exclude_each_other() {
+        // A variable that every process has.
+        let settings = Settings { key_env: ("PATH".to_owned(), true), ..Settings::default() };
+        let error = Http::new("http://bob:wx-43@127.0.0.1:9", &settings).err().expect("it is refused").to_string();
+        assert!(error.starts_with("http://***@127.0.0.1:9: it has user information"), "{error}");
     }
 }

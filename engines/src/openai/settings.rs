@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use redaction::Sensitive;
 use serde_json::{Map, Value};
 
 use super::NAME;
@@ -94,10 +95,10 @@ const KEYS: [(&str, &str); 10] = [
 
 impl Settings {
     /// Parses the settings; unknown keys and invalid values are errors.
-    pub(super) fn new(pairs: &BTreeMap<String, String>) -> Result<Self, EngineError> {
+    pub(super) fn new(pairs: &BTreeMap<String, Sensitive>) -> Result<Self, EngineError> {
         let mut settings = Self::default();
         for (key, value) in pairs {
-            settings.set(key, value).ok_or_else(|| refused(key, value))?;
+            settings.set(key, value.expose()).ok_or_else(|| refused(key, value))?;
         }
         Ok(settings)
     }
@@ -155,7 +156,7 @@ fn seconds(value: &str) -> Option<Duration> {
     f64::from_str(value).ok().filter(|s| (0.001..=604_800.0).contains(s)).map(Duration::from_secs_f64)
 }
 
-fn refused(key: &str, value: &str) -> EngineError {
+fn refused(key: &str, value: &Sensitive) -> EngineError {
     let (what, advice) = match KEYS.iter().find(|(known, _)| *known == key) {
         Some((key, form)) => (format!("the value `{value}` of `{key}`"), format!("give {form}")),
         None => {
@@ -173,7 +174,7 @@ mod tests {
     use crate::Advice;
 
     fn read(pairs: &[(&str, &str)]) -> Result<Settings, EngineError> {
-        Settings::new(&pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect())
+        Settings::new(&pairs.iter().map(|(key, value)| ((*key).to_owned(), Sensitive::setting(key, value))).collect())
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use engines::openai::OpenAi;
 use engines::{Advice, Engine, EngineError, Flow, LoadOptions, Observer, Phase, Piece, Prompt, Request, Session};
 use models::chat::Message;
+use redaction::Sensitive;
 
 /// Records the calls of an observer.
 #[derive(Debug, Default)]
@@ -62,8 +63,8 @@ pub(crate) fn chat(text: &str, max_new_tokens: usize) -> Request {
 }
 
 pub(crate) fn options(url: &str, settings: &[(&str, &str)]) -> LoadOptions {
-    let settings = settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-    LoadOptions { url: Some(url.to_owned()), settings, ..LoadOptions::default() }
+    let settings = settings.iter().map(|(key, value)| ((*key).to_owned(), Sensitive::setting(key, value))).collect();
+    LoadOptions { url: Some(Sensitive::address(url)), settings, ..LoadOptions::default() }
 }
 
 pub(crate) fn connect(url: &str, settings: &[(&str, &str)]) -> Result<Box<dyn Session>, EngineError> {

@@ -134,7 +134,7 @@ impl Transfer<'_> {
                 Ok(0) if total.is_none_or(|total| total == target.got) => return Ok(Ended::Complete),
                 Ok(0) => return Ok(Ended::Interrupted("the server closed the connection".to_owned())),
                 Ok(got) => got,
-                Err(error) => return Ok(Ended::Interrupted(error.to_string())),
+                Err(error) => return Ok(Ended::Interrupted(redaction::redact(&error.to_string()))),
             };
             if total.is_some_and(|total| target.got + got as u64 > total) {
                 target.restart()?;

@@ -2,6 +2,7 @@
 
 use std::io::Read;
 
+use redaction::{Secret, redact};
 use ureq::http::header::{self, HeaderMap};
 use ureq::http::{StatusCode, Uri};
 use ureq::{Agent, Body, Proxy};
@@ -78,7 +79,7 @@ impl<'a> Http<'a> {
         let mut text = Vec::new();
         let protocol = |host: &str, found: String| OriginError::Protocol { host: host.to_owned(), found };
         let read = response.body.as_reader().take(MAX_JSON).read_to_end(&mut text);
-        read.map_err(|error| protocol(&response.host, error.to_string()))?;
+        read.map_err(|error| protocol(&response.host, redact(&error.to_string())))?;
         serde_json::from_slice(&text).map_err(|error| protocol(&response.host, format!("invalid JSON: {error}")))
     }
 
@@ -94,10 +95,13 @@ impl<'a> Http<'a> {
         };
         // With compression, ranges and sizes would not be those of the file.
         request = request.header(header::ACCEPT_ENCODING, "identity");
-        if let Some(token) = &self.settings.token
-            && uri(&self.settings.endpoint).is_ok_and(|endpoint| same_origin(&endpoint, target))
+        let endpoint = &self.settings.endpoint;
+        let bearer =
+            || self.settings.token.as_ref().and_then(|token| Secret::new(&format!("Bearer {}", token.expose())));
+        if let Some(authorization) = endpoint.authorization().or_else(bearer)
+            && uri(endpoint.expose()).is_ok_and(|endpoint| same_origin(&endpoint, target))
         {
-            request = request.header(header::AUTHORIZATION, format!("Bearer {}", token.secret()));
+            request = request.header(header::AUTHORIZATION, authorization.expose());
         }
         for (name, value) in extra {
             request = request.header(name, value);
@@ -156,7 +160,7 @@ impl Response {
 }
 
 fn uri(text: &str) -> Result<Uri, OriginError> {
-    let invalid = |found: String| OriginError::Protocol { host: text.to_owned(), found };
+    let invalid = |found: String| OriginError::Protocol { host: redact(text), found };
     let parsed: Uri = text.parse().map_err(|error| invalid(format!("invalid address: {error}")))?;
     match (parsed.scheme_str(), parsed.host()) {
         (Some("http" | "https"), Some(_)) => Ok(parsed),
@@ -169,7 +173,7 @@ pub(super) fn host(target: &Uri) -> String {
     match (target.host(), target.port_u16()) {
         (Some(host), Some(port)) => format!("{host}:{port}"),
         (Some(host), None) => host.to_owned(),
-        (None, _) => target.to_string(),
+        (None, _) => redact(&target.to_string()),
     }
 }
 
@@ -187,7 +191,7 @@ fn same_origin(a: &Uri, b: &Uri) -> bool {
 }
 
 fn unreachable_host(target: &Uri, error: &ureq::Error) -> OriginError {
-    OriginError::Unreachable { host: host(target), reason: error.to_string() }
+    OriginError::Unreachable { host: host(target), reason: redact(&error.to_string()) }
 }
 
 #[cfg(test)]

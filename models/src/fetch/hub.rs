@@ -60,7 +60,7 @@ impl<'a> Hub<'a> {
     /// The model files of a repository, for a reference without a file, and their commit.
     pub(super) fn choose(&self, repo: &str, revision: &str) -> Result<(ModelFiles, String), OriginError> {
         let address = Repo::with_revision(repo.to_owned(), RepoType::Model, revision.to_owned()).api_url();
-        let info = self.http.json(&format!("{}/api/{address}", self.settings.endpoint))?;
+        let info = self.http.json(&format!("{}/api/{address}", self.settings.endpoint.expose()))?;
         let names = info["siblings"].as_array().into_iter().flatten().filter_map(|file| file["rfilename"].as_str());
         // The server is not trusted: names that could leave the cache are ignored.
         let names: Vec<&str> = names.filter(|name| is_safe_path(name)).collect();
@@ -155,11 +155,11 @@ impl<'a> Hub<'a> {
     }
 
     fn url(&self, wanted: &HubFile) -> Result<String, OriginError> {
-        let builder =
-            hf_hub::api::sync::ApiBuilder::from_cache(self.cache()).with_endpoint(self.settings.endpoint.clone());
+        let builder = hf_hub::api::sync::ApiBuilder::from_cache(self.cache())
+            .with_endpoint(self.settings.endpoint.expose().to_owned());
         let api = builder.with_token(None).build().map_err(|error| OriginError::Protocol {
-            host: self.settings.endpoint.clone(),
-            found: error.to_string(),
+            host: self.settings.endpoint.to_string(),
+            found: redaction::redact(&error.to_string()),
         })?;
         Ok(api.repo(repo(wanted)).url(&wanted.file))
     }

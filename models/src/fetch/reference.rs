@@ -146,7 +146,8 @@ fn is_safe_segment(segment: &str) -> bool {
 
 fn invalid(text: &str, expected: &str, found: &str) -> Error {
     let advice = "give a registered name, a path to a .gguf file or a folder, or owner/repo[:file][@revision]";
-    Error::Reference(Mismatch::at(format!("`{text}`"), "syntax", expected, found, advice))
+    let (text, found) = (redaction::redact(text), redaction::redact(found));
+    Error::Reference(Mismatch::at(format!("`{text}`"), "syntax", expected, &*found, advice))
 }
 
 #[cfg(test)]

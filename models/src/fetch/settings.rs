@@ -1,8 +1,9 @@
 //! Settings of fetching, from the environment variables of the hub's tools.
 
-use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
+
+use redaction::{Secret, Url};
 
 use crate::filesystem::{CACHE_NAME, user_cache};
 
@@ -12,10 +13,10 @@ const ENDPOINT: &str = "https://huggingface.co";
 /// Settings of fetching.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The hub's address, without a slash at the end.
-    pub endpoint: String,
+    /// The hub's address, without a slash at the end. Its user information is sent to its host, in place of the token.
+    pub endpoint: Url,
     /// The access token, sent only to the endpoint's host.
-    pub token: Option<Token>,
+    pub token: Option<Secret>,
     /// Whether to use only caches, without any connection.
     pub offline: bool,
     /// The cache that all tools of the hub share (`models--owner--repo` folders).
@@ -34,29 +35,6 @@ pub struct Settings {
     pub pip_commands: Vec<Vec<String>>,
 }
 
-/// An access token. No message shows it.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Token(String);
-
-impl Token {
-    /// A token; `None` for a blank text.
-    #[must_use]
-    pub fn new(text: &str) -> Option<Self> {
-        let text = text.trim();
-        (!text.is_empty()).then(|| Self(text.to_owned()))
-    }
-
-    pub(super) fn secret(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Token {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str("Token(not shown)")
-    }
-}
-
 impl Settings {
     /// Reads `HF_ENDPOINT`, `HF_TOKEN` (or the token file of a login), `HF_HUB_OFFLINE`, `HF_HUB_CACHE`, `HF_HOME`,
     /// `XDG_CACHE_HOME`; proxies are used.
@@ -72,8 +50,8 @@ impl Settings {
         let logged_in = hf_hub::Cache::new(hub_cache.clone());
         let token_file = var("HF_TOKEN_PATH").and_then(|path| std::fs::read_to_string(path).ok());
         Self {
-            endpoint: var("HF_ENDPOINT").unwrap_or_else(|| ENDPOINT.to_owned()).trim_end_matches('/').to_owned(),
-            token: var("HF_TOKEN").or(token_file).or_else(|| logged_in.token()).and_then(|text| Token::new(&text)),
+            endpoint: Url::parse(var("HF_ENDPOINT").unwrap_or_else(|| ENDPOINT.to_owned()).trim_end_matches('/')),
+            token: var("HF_TOKEN").or(token_file).or_else(|| logged_in.token()).and_then(|text| Secret::new(&text)),
             offline: ["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"]
                 .iter()
                 .any(|name| var(name).is_some_and(|value| is_on(&value))),
@@ -114,7 +92,7 @@ mod tests {
     #[test]
     fn defaults() {
         let settings = with(&[("HOME", "/h")]);
-        assert_eq!(settings.endpoint, "https://huggingface.co");
+        assert_eq!(settings.endpoint.expose(), "https://huggingface.co");
         assert_eq!(settings.hub_cache, PathBuf::from("/h/.cache/huggingface/hub"));
         assert_eq!(settings.own_cache, PathBuf::from("/h/.cache/inferometer"));
         assert!(!settings.offline && settings.token.is_none());
@@ -129,17 +107,22 @@ mod tests {
             ("HF_TOKEN", " t\n"),
             ("XDG_CACHE_HOME", "/x"),
         ]);
-        assert_eq!(settings.endpoint, "http://m:1");
+        assert_eq!(settings.endpoint.expose(), "http://m:1");
         assert_eq!(settings.hub_cache, PathBuf::from("/hf/hub"));
         assert_eq!(settings.own_cache, PathBuf::from("/x/inferometer"));
         assert!(settings.offline);
-        assert_eq!(settings.token, Token::new("t"));
+        assert_eq!(settings.token, Secret::new("t"));
         assert_eq!(with(&[("HF_HOME", "/hf"), ("HF_HUB_CACHE", "/c")]).hub_cache, PathBuf::from("/c"));
     }
 
     #[test]
     fn a_token_is_never_shown() {
-        let settings = with(&[("HF_TOKEN", "hf_secret")]);
-        assert!(!format!("{settings:?}").contains("hf_secret"));
+        let settings = with(&[("HF_TOKEN", "hf_secret"), ("HF_ENDPOINT", "http://u:word@m:1/")]);
+        let shown = format!("{settings:?}");
+        assert!(!shown.contains("hf_secret") && !shown.contains("word"), "{shown}");
+        assert_eq!(
+            (settings.endpoint.expose(), settings.endpoint.to_string().as_str()),
+            ("http://m:1", "http://***@m:1")
+        );
     }
 }

@@ -11,8 +11,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Duration;
 
-use models::fetch::{Fetcher, Located, Progress, Reference, Settings, Token};
+use models::fetch::{Fetcher, Located, Progress, Reference, Settings};
 use models::{Bytes, Error};
+use redaction::{Secret, Url};
 use sha2::{Digest, Sha256};
 
 use mock::{Mock, Reply, Request};
@@ -41,8 +42,8 @@ impl Progress for Notes {
 /// Caches in a folder of the test, no proxy, no pip.
 fn settings(folder: &Path, endpoint: &str) -> Settings {
     Settings {
-        endpoint: endpoint.to_owned(),
-        token: Token::new("hf_secret"),
+        endpoint: Url::parse(endpoint),
+        token: Secret::new("hf_secret"),
         offline: false,
         hub_cache: folder.join("hub"),
         own_cache: folder.join("own"),

@@ -6,14 +6,14 @@ use std::path::Path;
 
 use crate::Error;
 
-/// Writes a file beside it, waits until the bytes are stored, and renames it. After an error the old file is unchanged and the partial
+/// Writes a file without the secrets that this process knows: beside it, waits until the bytes are stored, and renames it. After an error the old file is unchanged and the partial
 /// one is removed.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     let mut name = path.file_name().unwrap_or_default().to_os_string();
     name.push(".partial");
     let partial = path.with_file_name(name);
     let written = File::create(&partial).and_then(|mut file| {
-        file.write_all(bytes)?;
+        file.write_all(&redaction::without_known_bytes(bytes))?;
         file.sync_all()
     });
     written.and_then(|()| fs::rename(&partial, path)).map_err(|source| {

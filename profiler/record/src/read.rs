@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use redaction::{Sensitive, redact};
 use serde_json::Value;
 
 use super::{Pass, RunFile, SCHEMA_VERSION, Sample, files, mark_repeated, samples};
@@ -36,6 +37,7 @@ pub fn open(place: &Path) -> Result<Opened, Error> {
     }
     let text = text_input::read(&path).map_err(Error::text(&path))?;
     let mut file = parse(&path, &text)?;
+    redact_old_fields(&mut file);
     let samples = path.with_file_name(files::SAMPLES);
     let samples_added = samples.exists() && add_samples(&mut file, samples::read(&samples)?);
     Ok(Opened { file, samples_added })
@@ -67,6 +69,31 @@ fn parse(path: &Path, text: &str) -> Result<RunFile, Error> {
                 )
             })
         }
+    }
+}
+
+/// Redacts the fields that earlier versions wrote as they were given. In a file of this version nothing changes.
+fn redact_old_fields(file: &mut RunFile) {
+    let mut option = String::new();
+    for argument in &mut file.command_line {
+        let given = std::mem::take(argument);
+        *argument = match option.as_str() {
+            // A prompt is not a secret.
+            "--prompt" => given.clone(),
+            option => Sensitive::setting(option, &given).to_string(),
+        };
+        option = if given.starts_with('-') && !given.contains('=') { given } else { String::new() };
+    }
+    for (_, key, value) in &mut file.plan.settings {
+        *value = Sensitive::setting(key, value).to_string();
+    }
+    let references = file.plan.models.iter_mut().map(|model| &mut model.reference);
+    let cases = file
+        .cases
+        .iter_mut()
+        .flat_map(|case| case.error.iter_mut().chain(case.server.as_mut().map(|server| &mut server.url)));
+    for text in references.chain(cases).chain(&mut file.notes) {
+        *text = redact(text);
     }
 }
 

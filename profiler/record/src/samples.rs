@@ -39,12 +39,12 @@ impl Samples {
         Ok((Self { path, file }, samples))
     }
 
-    /// Appends one line, in one write.
+    /// Appends one line without the secrets that this process knows, in one write.
     pub(super) fn append(&mut self, sample: &Sample) -> Result<(), Error> {
         let mut line =
             serde_json::to_vec(sample).map_err(|error| Error::file(&self.path, "encode a sample for")(error.into()))?;
         line.push(b'\n');
-        self.file.write_all(&line).map_err(Error::file(&self.path, "append to"))
+        self.file.write_all(&redaction::without_known_bytes(&line)).map_err(Error::file(&self.path, "append to"))
     }
 }
 

@@ -40,6 +40,21 @@ pub(super) fn exit_code(done: anyhow::Result<Code>) -> ExitCode {
     ExitCode::from(code(&failure))
 }
 
+/// Prints what clap says about the command line: help and version on stdout, errors on stderr.
+pub(super) fn of_arguments(error: &clap::Error) -> ExitCode {
+    let text = error.render();
+    let paint = |is_terminal: bool| {
+        if is_terminal && super::output::colours() { text.ansi().to_string() } else { text.to_string() }
+    };
+    if error.use_stderr() {
+        super::output::complain(&redaction::redact(&paint(io::stderr().is_terminal())));
+        return ExitCode::from(2);
+    }
+    // A reader that stopped early is not an error.
+    let _ = super::output::print(paint(io::stdout().is_terminal()).as_bytes());
+    ExitCode::SUCCESS
+}
+
 /// Bad usage or input (2), or a failure of the machine (1).
 fn code(failure: &anyhow::Error) -> u8 {
     let is_usage = match (failure.downcast_ref::<Error>(), failure.downcast_ref::<::models::Error>()) {

@@ -65,7 +65,13 @@ enum Verb {
 
 /// Runs a command. Exit codes: 0 success, 1 something failed, 2 bad usage or input, 3 a gate failed, 130 interrupted.
 pub(crate) fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    redaction::learn_environment(std::env::vars_os());
+    // The command line's secrets are known before anything is printed.
+    let _ = crate::tool::command_line();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return failure::of_arguments(&error),
+    };
     let verb = arguments.verb.unwrap_or_else(default_verb);
     // Dropped at the end of this function, which completes the trace.
     let recording = arguments.self_trace.as_deref().map(self_trace::start).transpose();

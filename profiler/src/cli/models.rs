@@ -10,6 +10,7 @@ use ::models::{Bytes, Checkpoint, DType, Spec, digest};
 use anyhow::Context;
 use clap::{Args, Subcommand};
 use measure::plan::DEFAULT_SEED;
+use redaction::redact;
 use report::{Align, Block, Column, Content, Section, Table, text};
 
 use super::advice::UsageError;
@@ -232,7 +233,7 @@ fn page(title: &str, facts: Vec<(&str, String)>) -> Content {
 }
 
 fn fetch(model: &str) -> anyhow::Result<()> {
-    let _span = tracing::info_span!("fetch", model).entered();
+    let _span = tracing::info_span!("fetch", model = redact(model)).entered();
     let live = Live::new();
     let located = Fetcher::new(Settings::from_env(), &live).locate(&Reference::parse(model)?);
     live.clear();
@@ -249,7 +250,7 @@ fn fetch(model: &str) -> anyhow::Result<()> {
 }
 
 fn synth(arguments: &Synth) -> anyhow::Result<()> {
-    let _span = tracing::info_span!("synth", model = arguments.model).entered();
+    let _span = tracing::info_span!("synth", model = redact(&arguments.model)).entered();
     let quant: Quant = arguments.quant.parse()?;
     let (name, spec) = match Reference::parse(&arguments.model)? {
         Reference::Name(name) => registry::find(&name).map(|entry| (entry.name.to_owned(), entry.spec.clone()))?,
@@ -279,7 +280,7 @@ fn synth(arguments: &Synth) -> anyhow::Result<()> {
 }
 
 fn quantize(arguments: &Quantize) -> anyhow::Result<()> {
-    let _span = tracing::info_span!("quantize", model = arguments.file).entered();
+    let _span = tracing::info_span!("quantize", model = redact(&arguments.file)).entered();
     let target: Target = arguments.quant.parse()?;
     let live = Live::new();
     let made = quantized(arguments, target, &live);

@@ -2,24 +2,25 @@
 
 use std::io::{self, IsTerminal, Write};
 
+use redaction::{without_known, without_known_bytes};
 use report::TextOptions;
 
 /// Width if stdout is not a terminal.
 const PLAIN_WIDTH: usize = 100;
 
-/// Writes to stdout and flushes it.
+/// Writes to stdout, without the secrets that this process knows, and flushes it.
 ///
 /// # Errors
 /// When stdout cannot be written, also because its reader has closed it.
 pub(super) fn print(bytes: &[u8]) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    out.write_all(bytes)?;
+    out.write_all(&without_known_bytes(bytes))?;
     out.flush()
 }
 
-/// Writes to stderr. Errors are ignored: there is no other place to report them.
+/// Writes to stderr, without the secrets that this process knows. Errors are ignored: there is no other place to report them.
 pub(super) fn complain(text: &str) {
-    let _ = io::stderr().lock().write_all(text.as_bytes());
+    let _ = io::stderr().lock().write_all(without_known(text).as_bytes());
 }
 
 /// Width and colours of stdout.

@@ -102,7 +102,8 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Code> {
     let mut json = serde_json::to_vec_pretty(&prediction)?;
     json.push(b'\n');
     if let Some(path) = &arguments.out {
-        std::fs::write(path, &json).map_err(record::Error::file(path, "write"))?;
+        let text = redaction::without_known_bytes(&json);
+        std::fs::write(path, text).map_err(record::Error::file(path, "write"))?;
     }
     match arguments.format {
         Form::Json => output::print(&json)?,

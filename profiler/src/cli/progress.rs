@@ -11,6 +11,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use measure::plan::Plan;
 use measure::run;
 use record::{RunFile, Sample};
+use redaction::without_known;
 
 use super::output::complain;
 
@@ -56,7 +57,7 @@ impl Live {
 
     fn print_line(&self, text: &str) {
         if self.shown {
-            let _ = self.bars.println(text);
+            let _ = self.bars.println(without_known(text));
         } else {
             complain(&format!("{text}\n"));
         }
@@ -74,7 +75,7 @@ impl ::models::fetch::Progress for Live {
             Some(total) => ProgressBar::new(total.get()).with_style(style(BYTES)),
             None => ProgressBar::new_spinner().with_style(style(BYTES_UNKNOWN)),
         };
-        let bar = self.bars.add(bar.with_message(what.to_owned()));
+        let bar = self.bars.add(bar.with_message(without_known(what).into_owned()));
         bar.enable_steady_tick(Duration::from_millis(200));
         if !self.shown {
             complain(&format!("{what}{}\n", total.map(|total| format!(" ({total})")).unwrap_or_default()));
@@ -123,7 +124,7 @@ impl run::Progress for Live {
         // No ticking thread, because it would run during timed requests. The bar moves between requests.
         bar.set_length(total as u64);
         bar.set_position(done as u64);
-        bar.set_message(case.to_owned());
+        bar.set_message(without_known(case).into_owned());
     }
 
     fn sample(&self, sample: &Sample) {

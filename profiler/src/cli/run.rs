@@ -11,6 +11,7 @@ use measure::run::{self, Context};
 use meter::split_counter_names;
 use record::plan::{DEFAULT_PROMPTS, PromptChoice, TraceLevel};
 use record::{RunFile, Status, files};
+use redaction::Sensitive;
 use traces::Nanos;
 
 use super::failure::Code;
@@ -99,7 +100,7 @@ pub(super) struct Arguments {
     device: String,
     /// A setting of an engine, or of an engine's NAME; can be repeated
     #[arg(long = "set", value_name = "ENGINE.KEY=VALUE", help_heading = "Engine settings", value_parser = setting)]
-    settings: Vec<(String, String, String)>,
+    settings: Vec<(String, String, Sensitive)>,
 
     /// Address of the server that `-e openai` measures, such as http://127.0.0.1:8080
     #[arg(long, value_name = "URL", help_heading = "A server")]
@@ -192,11 +193,11 @@ fn time(text: &str) -> Result<Nanos, String> {
 }
 
 /// `ENGINE.KEY=VALUE`; the value may contain `.` and `=`.
-fn setting(text: &str) -> Result<(String, String, String), String> {
+fn setting(text: &str) -> Result<(String, String, Sensitive), String> {
     let parts = text.split_once('=').and_then(|(name, value)| Some((name.split_once('.')?, value)));
     match parts {
         Some(((engine, key), value)) if !engine.is_empty() && !key.is_empty() => {
-            Ok((engine.to_owned(), key.to_owned(), value.to_owned()))
+            Ok((engine.to_owned(), key.to_owned(), Sensitive::setting(key, value)))
         }
         _ => Err("expected ENGINE.KEY=VALUE, such as candle.x=1".to_owned()),
     }
@@ -237,8 +238,8 @@ impl Arguments {
             batch: self.batch,
             device: self.device.as_str().into(),
             settings: self.settings,
-            url: self.url,
-            spawn: self.spawn,
+            url: self.url.as_deref().map(Sensitive::address),
+            spawn: self.spawn.as_deref().map(Sensitive::command),
             pid: self.pid,
             trace: match self.trace {
                 Level::Off => TraceLevel::Off,
@@ -253,9 +254,7 @@ impl Arguments {
             resume: self.resume,
             timeout: self.timeout,
             dry_run: self.dry_run,
-            command_line: crate::tool::redacted(
-                std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()),
-            ),
+            command_line: crate::tool::command_line(),
         }
     }
 }
@@ -386,8 +385,8 @@ mod tests {
             flash_attention: FlashAttention::Off,
             batch: Some(64),
             device: "cuda:0".into(),
-            settings: vec![("candle".to_owned(), "a".to_owned(), "b=c".to_owned())],
-            url: Some("http://h:1".to_owned()),
+            settings: vec![("candle".to_owned(), "a".to_owned(), Sensitive::setting("a", "b=c"))],
+            url: Some(Sensitive::address("http://h:1")),
             spawn: None,
             pid: Some(7),
             trace: TraceLevel::Phases,

@@ -1,6 +1,6 @@
 //! `--self-trace FILE`: a trace of this program's own work, with `tracing-chrome`.
 //!
-//! It covers fetching, loading and reporting. Measurements use the crate `traces` instead (ARCHITECTURE.md says why).
+//! The arguments of spans contain references to models: the completed file has no secrets. It covers fetching, loading and reporting. Measurements use the crate `traces` instead (ARCHITECTURE.md says why).
 //! Dropping the recording completes the file and corrects its ids: `tracing-chrome` numbers every process 1 and threads
 //! from 0, and viewers merge threads 0 and 1.
 
@@ -45,7 +45,8 @@ impl Drop for Recording {
 fn correct_ids(path: &Path) -> anyhow::Result<()> {
     let records: Vec<Value> = serde_json::from_slice(&std::fs::read(path)?)?;
     let lines: Vec<String> = with_ids(records, std::process::id()).iter().map(Value::to_string).collect();
-    Ok(std::fs::write(path, format!("[\n{}\n]\n", lines.join("\n,")))?)
+    let text = format!("[\n{}\n]\n", lines.join("\n,"));
+    Ok(std::fs::write(path, redaction::without_known(&text).as_bytes())?)
 }
 
 /// The records with the id of this process, thread ids counted from it, and a record with the process name.

@@ -12,6 +12,7 @@ use models::{Arch, Rope, RopeLayout, Spec};
 use record::Error;
 use record::plan::PromptChoice;
 use record::{Case, RunFile, Sample, Tool};
+use redaction::Sensitive;
 use tempfile::TempDir;
 
 /// Interrupts the run after this many samples.
@@ -107,7 +108,7 @@ impl Fixture {
             threads: vec![1],
             settings: settings
                 .iter()
-                .map(|(key, value)| ("mock".to_owned(), (*key).to_owned(), (*value).to_owned()))
+                .map(|(key, value)| ("mock".to_owned(), (*key).to_owned(), Sensitive::setting(key, value)))
                 .collect(),
             out: Some(self.path(out)),
             ..Options::default()

@@ -10,6 +10,7 @@ use measure::plan::Options;
 use measure::run::Outcome;
 use record::ErrorKind;
 use record::Status;
+use redaction::Sensitive;
 use traces::Nanos;
 
 use fixture::{Fixture, case, open, run, run_until};
@@ -227,7 +228,7 @@ fn invalid_options_are_errors_before_the_run() {
     insta::assert_snapshot!(error_of(&|o| o.depths = vec![600]), @"prompt `long` on tiny: depth 600, 20 prompt tokens and 8 new tokens need a context of 628, the model has 512; shorten the prompt, or lower -n or --depth");
     insta::assert_snapshot!(error_of(&|o| o.engines = vec!["mokc".to_owned()]), @"no engine is called `mokc`; did you mean `mock`? known engines: candle, llama-cpp, mlx, mock, openai");
     insta::assert_snapshot!(error_of(&|o| o.models = vec!["./nowhere.gguf".to_owned()]), @"cannot open ./nowhere.gguf: No such file or directory (os error 2); check the path");
-    insta::assert_snapshot!(error_of(&|o| o.settings = vec![("mokc".to_owned(), "a".to_owned(), "b".to_owned())]), @"--set mokc.a=b: engine mokc takes no part in this run; did you mean `mock`?; the engines of this run are mock");
+    insta::assert_snapshot!(error_of(&|o| o.settings = vec![("mokc".to_owned(), "a".to_owned(), Sensitive::setting("a", "b"))]), @"--set mokc.a=b: engine mokc takes no part in this run; did you mean `mock`?; the engines of this run are mock");
     assert!(
         error_of(&|o| o.models = vec!["smollm2-135".to_owned()])
             .starts_with("no model is called `smollm2-135`; did you mean `smollm2-135m`?")

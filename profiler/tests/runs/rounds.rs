@@ -4,6 +4,7 @@ use measure::plan::Options;
 use measure::run::Outcome;
 use record::plan::{PromptChoice, TraceLevel};
 use record::{Case, Sample, Status, StoppedBy};
+use redaction::Sensitive;
 use traces::Nanos;
 
 use crate::fixture::{Fixture, open, run, run_until};
@@ -85,7 +86,7 @@ fn a_run_that_ends_before_a_block_is_repeated_is_resumed_there() {
 /// One prompt on an engine and on the same engine under another name with different jitter.
 fn precise(fixture: &Fixture, out: &str, percent: f64) -> Options {
     let mut options = fixture.options(out, &[("jitter_percent", "20")]);
-    options.settings.push(("again".to_owned(), "seed".to_owned(), "7".to_owned()));
+    options.settings.push(("again".to_owned(), "seed".to_owned(), Sensitive::setting("seed", "7")));
     Options {
         engines: vec!["mock".to_owned(), "again=mock".to_owned()],
         runs: 3,

@@ -6,6 +6,7 @@ use engine_api::Advice as _;
 use engines::mock;
 use record::ceilings::SIMULATED;
 use record::{Ceilings, Reason, Reasons, Spread, ThreadCeilings};
+use redaction::Sensitive;
 use traces::clock;
 
 use crate::timestamp::rfc3339;
@@ -16,7 +17,7 @@ const ABSENT: &str = "time is virtual: the simulated machine of the mock engine 
 ///
 /// # Errors
 /// When a setting of the mock engine is invalid.
-pub(crate) fn simulated(settings: &BTreeMap<String, String>, threads: &[usize]) -> Result<Ceilings, Reason> {
+pub(crate) fn simulated(settings: &BTreeMap<String, Sensitive>, threads: &[usize]) -> Result<Ceilings, Reason> {
     let limits = mock::limits(settings).map_err(|error| Reason::new(error.with_advice()))?;
     let exact = |value: f64| Some(Spread { median: value, low: value, high: value, n: 1 });
     let mut counts = threads.to_vec();
@@ -53,7 +54,7 @@ mod tests {
     #[test]
     fn ceilings_follow_the_settings() {
         let _clock = clock::VirtualClock::install();
-        let settings = [("bandwidth_gbs".to_owned(), "50".to_owned())].into();
+        let settings = [("bandwidth_gbs".to_owned(), Sensitive::setting("bandwidth_gbs", "50"))].into();
         let found = simulated(&settings, &[2, 1, 2]).unwrap();
         assert_eq!(found, simulated(&settings, &[1, 2]).unwrap());
         assert_eq!(found.threads.iter().map(|one| one.threads).collect::<Vec<_>>(), [1, 2]);

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use engine_api::{Device, FlashAttention, KvType, LoadOptions};
+use redaction::Sensitive;
 use traces::Nanos;
 
 use record::plan::{DEFAULT_PROMPTS, PromptChoice, TraceLevel};
@@ -65,13 +66,13 @@ pub struct Options {
     /// The device, such as `cpu`.
     pub device: Device,
     /// Settings of single engines: engine or label, key, value.
-    pub settings: Vec<(String, String, String)>,
+    pub settings: Vec<(String, String, Sensitive)>,
     /// How much is traced.
     pub trace: TraceLevel,
     /// The URL of the server to measure.
-    pub url: Option<String>,
+    pub url: Option<Sensitive>,
     /// The command that starts the server.
-    pub spawn: Option<String>,
+    pub spawn: Option<Sensitive>,
     /// The id of the server's process, if it cannot be found by its port.
     pub pid: Option<u32>,
     /// Names of the counters to read ([`meter::COUNTERS`]); empty = the default ones.
@@ -90,13 +91,13 @@ pub struct Options {
     pub timeout: Option<Nanos>,
     /// Plan only: measure nothing, write nothing.
     pub dry_run: bool,
-    /// The whole command line, as it is recorded.
+    /// The whole command line, as it is recorded: without secrets.
     pub command_line: Vec<String>,
 }
 
 impl Options {
     /// Settings of one engine of the run: those of its name, overridden by those of its label.
-    pub fn settings_of(&self, choice: &EngineChoice) -> BTreeMap<String, String> {
+    pub fn settings_of(&self, choice: &EngineChoice) -> BTreeMap<String, Sensitive> {
         let of = |owner: &str| {
             let own = self.settings.iter().filter(move |(engine, ..)| engine == owner);
             own.map(|(_, key, value)| (key.clone(), value.clone())).collect::<Vec<_>>()

@@ -79,16 +79,19 @@ pub(super) fn tail(log: &Path) -> String {
     let read = || -> std::io::Result<Vec<u8>> {
         let mut file = File::open(log)?;
         let length = file.metadata()?.len();
-        file.seek(SeekFrom::Start(length.saturating_sub(TAIL)))?;
+        let start = length.saturating_sub(TAIL);
+        file.seek(SeekFrom::Start(start))?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes)?;
-        Ok(bytes)
+        // Half a word at the start may be half a secret, which nothing recognises.
+        let cut = if start > 0 { bytes.iter().position(u8::is_ascii_whitespace).unwrap_or(bytes.len()) } else { 0 };
+        Ok(bytes.split_off(cut))
     };
     let bytes = match read() {
         Ok(bytes) => bytes,
         Err(error) => return format!("{} cannot be read: {error}", log.display()),
     };
-    let text = String::from_utf8_lossy(&bytes);
+    let text = redaction::redact(&String::from_utf8_lossy(&bytes));
     let lines: Vec<_> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     lines[lines.len().saturating_sub(TAIL_LINES)..].join(" | ")
 }

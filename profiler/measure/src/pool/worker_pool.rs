@@ -5,6 +5,7 @@ use std::path::Path;
 use engine_api::{Advice as _, Caps, Phase};
 use models::Bytes;
 use record::Reason;
+use redaction::Sensitive;
 use traces::Nanos;
 
 use super::exit_report::ExitReport;
@@ -126,7 +127,7 @@ impl<'a> WorkerPool<'a> {
         let weights = model.weights.as_ref();
         let mut options = plan.options.load_options(plan.engine(slot), slot.threads, model.context);
         if weights.is_none() && !model.reference.is_empty() {
-            options.settings.entry("model".to_owned()).or_insert_with(|| model.reference.clone());
+            options.settings.entry("model".to_owned()).or_insert_with(|| Sensitive::setting("model", &model.reference));
         }
         Load {
             path: weights.map(|weights| weights.path.clone()),

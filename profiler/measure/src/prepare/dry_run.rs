@@ -31,7 +31,7 @@ pub fn dry_run(options: &Options, environment: &Environment) -> Result<String, E
     line(&mut text, "engines", &labels.join(", "));
     for (name, value) in [("server", &options.url), ("command", &options.spawn)] {
         if let Some(value) = value {
-            line(&mut text, name, value);
+            line(&mut text, name, &value.to_string());
         }
     }
     let only_servers = choices.iter().all(|engine| engine.caps.remote);

@@ -4,6 +4,7 @@ use engine_api::Engine;
 use engines::registry;
 use meter::process::{ProcessError, ProcessMeter};
 use record::{Error, nearest};
+use redaction::Sensitive;
 
 use crate::plan::{EngineArgument, EngineChoice, Options, setting_owner};
 
@@ -87,10 +88,10 @@ fn spawned_threads(options: &Options) -> Result<(), Error> {
 
 /// Settings with their engine or label; refuses those of engines that take no part.
 fn owned(
-    settings: &[(String, String, String)],
+    settings: &[(String, String, Sensitive)],
     choices: &[EngineChoice],
-) -> Result<Vec<(String, String, String)>, Error> {
-    let one = |(engine, key, value): &(String, String, String)| {
+) -> Result<Vec<(String, String, Sensitive)>, Error> {
+    let one = |(engine, key, value): &(String, String, Sensitive)| {
         let found = setting_owner(choices, (engine, key)).map(|(owner, key)| (owner.to_owned(), key, value.clone()));
         found.ok_or_else(|| {
             let mut names: Vec<&str> = Vec::new();

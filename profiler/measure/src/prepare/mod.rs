@@ -148,7 +148,7 @@ fn plan_file(
         let model = &block.model;
         let mut planned = PlannedModel {
             name: model.name.clone(),
-            reference: model.reference.clone(),
+            reference: redaction::redact(&model.reference),
             origin: model.origin.clone(),
             context: model.context,
             together: block.together,
@@ -219,7 +219,11 @@ fn plan_file(
         flash_attention: options.flash_attention,
         batch: options.batch,
         device: options.device.clone(),
-        settings: options.settings.clone(),
+        settings: options
+            .settings
+            .iter()
+            .map(|(engine, key, value)| (engine.clone(), key.clone(), value.to_string()))
+            .collect(),
         trace: options.trace,
         counters,
         timeout_s: options.timeout.map(traces::Nanos::as_secs_f64),

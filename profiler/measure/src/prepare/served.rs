@@ -20,7 +20,7 @@ pub(super) fn models(
 ) -> Result<Vec<PreparedModel>, Error> {
     let only_servers = engines.iter().all(|engine| engine.caps.remote);
     if options.models.is_empty() {
-        let asked = options.settings.iter().find(|(_, key, _)| key == "model").map(|(.., id)| id.as_str());
+        let asked = options.settings.iter().find(|(_, key, _)| key == "model").map(|(.., id)| id.expose());
         return Ok(vec![model::served(options, set, asked.map_or(SERVED, short), asked.unwrap_or_default())?]);
     }
     let one = |reference: &String| {

@@ -34,7 +34,7 @@ pub use pressure::{one as read_stall, read as read_pressure};
 pub use pressure_reader::{PressureReader, PressureTotals};
 pub use processor::{read as read_processor, throttle_events_now};
 pub use state::{CpuTimes, read as read_state};
-pub use variables::{names_a_secret, read as read_variables, without_credentials};
+pub use variables::read as read_variables;
 
 /// Reads the machine and its state. It takes about a tenth of a second, during which load and steal are sampled.
 pub fn capture(engines: &[engine_api::Identity]) -> Environment {

@@ -1,7 +1,9 @@
 //! Environment variables that may affect a measurement, without secrets.
 
-use record::environment::Variables;
 use std::ffi::OsString;
+
+use record::environment::Variables;
+use redaction::redact;
 
 /// Names and prefixes of names that affect an engine, an allocator, a loader or a download.
 const RELEVANT: &[&str] = &[
@@ -56,7 +58,7 @@ pub fn read(variables: impl Iterator<Item = (OsString, OsString)>) -> Variables 
         if names_a_secret(&name) {
             found.hidden.push(name);
         } else {
-            found.kept.insert(name, without_credentials(&value));
+            found.kept.insert(name, redact(&value));
         }
     }
     found.hidden.sort();
@@ -67,44 +69,11 @@ fn is_relevant(name: &str) -> bool {
     RELEVANT.iter().any(|start| name.starts_with(start)) || PROXIES.iter().any(|proxy| name.eq_ignore_ascii_case(proxy))
 }
 
-/// Whether a variable or an option of this name is probably a secret.
-pub fn names_a_secret(name: &str) -> bool {
+/// Whether a variable of this name is probably a secret. More names than [`redaction::is_secret_name`] has: a value that is not
+/// recorded costs little.
+fn names_a_secret(name: &str) -> bool {
     let upper = name.to_uppercase();
     !HARMLESS.contains(&upper.as_str()) && SECRETS.iter().any(|word| upper.contains(word))
-}
-
-/// Replaces user names and passwords in the URLs of a text, and the values of secret query parameters, by `***`.
-pub fn without_credentials(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(start) = rest.find("://") {
-        let (before, after) = rest.split_at(start + 3);
-        out.push_str(before);
-        let end = after.find(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | ',')).unwrap_or(after.len());
-        let (url, beyond) = after.split_at(end);
-        out.push_str(&without_userinfo(url));
-        rest = beyond;
-    }
-    out.push_str(rest);
-    out
-}
-
-/// `user:word@host/path?token=x` -> `***@host/path?token=***`.
-fn without_userinfo(url: &str) -> String {
-    let authority = url.find(['/', '?', '#']).unwrap_or(url.len());
-    let url = match url[..authority].rfind('@') {
-        Some(at) => format!("***{}", &url[at..]),
-        None => url.to_owned(),
-    };
-    let Some((address, query)) = url.split_once('?') else { return url };
-    let parts: Vec<String> = query
-        .split('&')
-        .map(|pair| match pair.split_once('=') {
-            Some((name, _)) if names_a_secret(name) => format!("{name}=***"),
-            _ => pair.to_owned(),
-        })
-        .collect();
-    format!("{address}?{}", parts.join("&"))
 }
 
 #[cfg(test)]
@@ -144,10 +113,12 @@ mod tests {
 
     #[test]
     fn credentials_in_addresses_are_left_out() {
-        assert_eq!(without_credentials("http://user:word@proxy:3128"), "http://***@proxy:3128");
-        assert_eq!(without_credentials("http://proxy:3128"), "http://proxy:3128");
-        assert_eq!(without_credentials("a://u:p@q@h b://x@y/z@w"), "a://***@h b://***@y/z@w");
-        assert_eq!(without_credentials("https://h/p?access_token=abc&x=1"), "https://h/p?access_token=***&x=1");
+        let shown = |value: &str| selected(&[("HF_ENDPOINT", value)]).kept["HF_ENDPOINT"].clone();
+        assert_eq!(shown("http://user:word@mirror:3128"), "http://***@mirror:3128");
+        assert_eq!(shown("http://mirror:3128"), "http://mirror:3128");
+        assert_eq!(shown("https://h/p?access_token=abc&x=1"), "https://h/p?access_token=***&x=1");
+        let found = selected(&[("INFEROMETER_SERVERS", "srv --api-key k-1 --port {port}")]);
+        assert_eq!(found.kept["INFEROMETER_SERVERS"], "srv --api-key *** --port {port}");
     }
 
     #[test]

@@ -1,0 +1,193 @@
+//! [`Url`]: an address whose user information is kept apart.
+
+use std::fmt;
+
+use serde::{Serialize, Serializer};
+
+use crate::secret::base64;
+use crate::{MARK, Secret, is_secret_name, known};
+
+/// An address, parsed once. User information is not part of [`Url::expose`]; it is sent as a header.
+///
+/// `Display`, `Debug` and `Serialize` show [`MARK`] in place of user information and of the values of secret parameters:
+/// `http://***@host/path?api_key=***`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Url {
+    address: String,
+    shown: String,
+    user: Option<Secret>,
+}
+
+impl Url {
+    /// Takes the user information out of an address, with or without a scheme. Whether the rest is an address is not checked.
+    #[must_use]
+    pub fn parse(text: &str) -> Self {
+        let text = text.trim();
+        let parts = Parts::new(text);
+        let mut secrets = Vec::new();
+        let shown = parts.redacted(&mut secrets);
+        secrets.iter().for_each(|secret| known::remember(secret));
+        let user = parts.user.and_then(|user| Secret::new(&percent_decoded(user)));
+        if let Some(user) = &user {
+            known::remember(&base64(user.expose().as_bytes()));
+        }
+        Self { address: format!("{}{}", parts.scheme, parts.rest), shown, user }
+    }
+
+    /// The address without user information, for the network: its parameters may contain secrets.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.address
+    }
+
+    /// The value of the header `Authorization` for its user information (RFC 7617): `Basic ...`.
+    #[must_use]
+    pub fn authorization(&self) -> Option<Secret> {
+        let user = self.user.as_ref()?.expose();
+        // A user without a password has an empty one.
+        let pair = if user.contains(':') { user.to_owned() } else { format!("{user}:") };
+        Secret::new(&format!("Basic {}", base64(pair.as_bytes())))
+    }
+}
+
+impl fmt::Display for Url {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.shown)
+    }
+}
+
+impl fmt::Debug for Url {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.shown, f)
+    }
+}
+
+impl Serialize for Url {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.shown)
+    }
+}
+
+/// An address in three parts: `http://`, `user:password`, `host/path?query`.
+pub(crate) struct Parts<'a> {
+    scheme: &'a str,
+    user: Option<&'a str>,
+    rest: &'a str,
+}
+
+impl<'a> Parts<'a> {
+    pub(crate) fn new(text: &'a str) -> Self {
+        let (scheme, rest) = text.split_at(text.find("://").map_or(0, |at| at + 3));
+        let authority = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        let at = rest[..authority].rfind('@').or_else(|| {
+            // A password with a `/` that is not escaped: what follows the colon is no port.
+            let (_, port) = rest[..authority].split_once(':')?;
+            let is_port = port.starts_with('{') || port.chars().all(|c| c.is_ascii_digit()) || rest.starts_with('[');
+            let query = rest.find('?').unwrap_or(rest.len());
+            if is_port { None } else { rest[..query].rfind('@') }
+        });
+        match at {
+            Some(at) => Self { scheme, user: Some(&rest[..at]), rest: &rest[at + 1..] },
+            None => Self { scheme, user: None, rest },
+        }
+    }
+
+    /// The address with [`MARK`] in place of secrets, which are added to `secrets`.
+    pub(crate) fn redacted(&self, secrets: &mut Vec<String>) -> String {
+        let mut out = self.scheme.to_owned();
+        if let Some(user) = self.user {
+            out.push_str(MARK);
+            out.push('@');
+            // A name alone may be a token; with a password it is only a name.
+            secrets.push(user.split_once(':').map_or(user, |(_, password)| password).to_owned());
+            secrets.push(user.to_owned());
+        }
+        let Some((path, query)) = self.rest.split_once(['?', '#']) else {
+            out.push_str(self.rest);
+            return out;
+        };
+        out.push_str(path);
+        let mut rest = &self.rest[path.len()..];
+        debug_assert_eq!(rest.len(), query.len() + 1);
+        while let Some(separator) = rest.chars().next() {
+            out.push(separator);
+            let after = &rest[separator.len_utf8()..];
+            let end = after.find(['&', ';', '#', '?']).unwrap_or(after.len());
+            match after[..end].split_once('=') {
+                Some((name, value)) if !value.is_empty() && is_secret_name(&percent_decoded(name)) => {
+                    secrets.push(value.to_owned());
+                    out.push_str(name);
+                    out.push('=');
+                    out.push_str(MARK);
+                }
+                _ => out.push_str(&after[..end]),
+            }
+            rest = &after[end..];
+        }
+        out
+    }
+}
+
+/// `%41` -> `A`; a `%` without two digits stays.
+pub(crate) fn percent_decoded(text: &str) -> String {
+    let bytes = text.as_bytes();
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while at < bytes.len() {
+        let digits = text.get(at + 1..at + 3).filter(|_| bytes[at] == b'%');
+        match digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
+            Some(byte) => {
+                out.push(byte);
+                at += 3;
+            }
+            None => {
+                out.push(bytes[at]);
+                at += 1;
+            }
+        }
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn user_information_is_kept_apart() {
+        for (text, address, shown) in [
+            ("http://h:1/v1", "http://h:1/v1", "http://h:1/v1"),
+            ("http://alice:w0rd-1@h:1/v1", "http://h:1/v1", "http://***@h:1/v1"),
+            ("alice:w0rd-2@h:1", "h:1", "***@h:1"),
+            ("http://hf-tok-3@h", "http://h", "http://***@h"),
+            ("http://alice:p/w-4@h/x", "http://h/x", "http://***@h/x"),
+            ("http://a@b:c@h", "http://h", "http://***@h"),
+            ("http://h:{port}/@x", "http://h:{port}/@x", "http://h:{port}/@x"),
+            ("http://[::1]:80/a@b", "http://[::1]:80/a@b", "http://[::1]:80/a@b"),
+            ("h:8080/a@b", "h:8080/a@b", "h:8080/a@b"),
+        ] {
+            let url = Url::parse(text);
+            assert_eq!((url.expose(), url.to_string().as_str()), (address, shown), "{text}");
+            assert_eq!(format!("{url:?} {}", serde_json::to_string(&url).unwrap()), format!("{shown:?} {shown:?}"));
+        }
+    }
+
+    #[test]
+    fn user_information_becomes_a_header() {
+        let header = |text: &str| Url::parse(text).authorization().map(|header| header.expose().to_owned());
+        assert_eq!(header("http://Aladdin:open%20sesame@h").as_deref(), Some("Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="));
+        assert_eq!(header("http://tok@h").as_deref(), Some("Basic dG9rOg=="));
+        assert_eq!(header("http://h"), None);
+    }
+
+    #[test]
+    fn secret_parameters_are_sent_and_not_shown() {
+        let text = "https://h/x?api-version=2&api_key=k-9&X-Amz-Signature=ab%20c&max_tokens=5#access_token=zz-1";
+        let url = Url::parse(text);
+        assert_eq!(url.expose(), text);
+        assert_eq!(
+            url.to_string(),
+            "https://h/x?api-version=2&api_key=***&X-Amz-Signature=***&max_tokens=5#access_token=***"
+        );
+    }
+}
