@@ -14,7 +14,7 @@ use engine_api::{Device, Identity, RecordedKvType};
 use serde::Deserialize;
 
 use super::plan::{PlanFile, PlannedModel};
-use super::{Case, Error, RunFile, SCHEMA_VERSION, Sample, Status, Tool};
+use super::{Case, Error, Reason, Recorded, RunFile, SCHEMA_VERSION, Sample, Status, Tool};
 
 /// The engine's label in such a run.
 pub(crate) const ENGINE: &str = "llama-bench";
@@ -202,22 +202,18 @@ fn case(prompt: &Test, generation: Option<&Test>) -> Case {
     let end = prompt.n_depth + prompt.n_prompt;
     let id = format!("pp{}", prompt.n_prompt);
     let repetitions = prompt.samples_ns.len().max(generation.map_or(0, |test| test.samples_ns.len()));
-    let sample = |round: usize| {
-        let mut sample = Sample {
-            round,
-            prompt_tokens: Some(prompt.n_prompt),
-            // The first token is an output of the prompt's pass, so there is one more than is timed.
-            output_tokens: generation.map(|test| test.n_gen + 1),
-            prefill_s: prompt.samples_ns.get(round).map(|nanos| nanos / 1e9),
-            prefill_tps: prompt.samples_ts.get(round).copied(),
-            decode_s: generation.and_then(|test| test.samples_ns.get(round)).map(|nanos| nanos / 1e9),
-            decode_tps: generation.and_then(|test| test.samples_ts.get(round)).copied(),
-            ..Sample::default()
-        };
-        for name in ["latency_s", "ttft_s", "tokenize_s", "sample_s", "detokenize_s", "other_s", "tps"] {
-            sample.reasons.insert(name.to_owned(), "llama-bench does not measure it".to_owned());
-        }
-        sample
+    let of_prompt = |list: &[f64], round| found(list, round, "the file has no test of the prompt");
+    let of_generation = |list: fn(&Test) -> &[f64], round| found(generation.map_or(&[], list), round, NO_GENERATION);
+    let sample = |round: usize| Sample {
+        round,
+        prompt_tokens: prompt.n_prompt.into(),
+        // The first token is an output of the prompt's pass, so there is one more than is timed.
+        output_tokens: generation.map(|test| test.n_gen + 1).ok_or_else(|| Reason::new(NO_GENERATION)).into(),
+        prefill_s: of_prompt(&prompt.samples_ns, round).map(|nanos| nanos / 1e9),
+        prefill_tps: of_prompt(&prompt.samples_ts, round),
+        decode_s: of_generation(|test| &test.samples_ns, round).map(|nanos| nanos / 1e9),
+        decode_tps: of_generation(|test| &test.samples_ts, round),
+        ..Sample::absent("llama-bench does not measure it")
     };
     let mut case = Case {
         id: format!("{ENGINE}/{}/{id}/t{}/d{}", prompt.model(), prompt.n_threads, prompt.n_depth),
@@ -238,10 +234,19 @@ fn case(prompt: &Test, generation: Option<&Test>) -> Case {
         }
         Some(_) => {}
         None => {
-            case.reasons.insert("decode_tps".to_owned(), "the file has no test of a generation".to_owned());
+            case.reasons.insert("decode_tps".to_owned(), NO_GENERATION.to_owned());
         }
     }
     case
+}
+
+/// Why a case has no figures of the output.
+const NO_GENERATION: &str = "the file has no test of a generation";
+
+/// The figure of one repetition. A test that was not run has none, for `reason`.
+fn found(figures: &[f64], round: usize, reason: &str) -> Recorded<f64> {
+    let none = if figures.is_empty() { reason } else { "the other test of the case had more repetitions" };
+    figures.get(round).copied().ok_or_else(|| Reason::new(none)).into()
 }
 
 /// The reason under this name: the tokens of a case were decoded at another position of the context.
@@ -278,8 +283,11 @@ mod tests {
         let case = &file.cases[0];
         assert_eq!((case.id.as_str(), case.threads), ("llama-bench/tiny.Q4_1/pp512/t2/d0", 2));
         assert_eq!(case.samples.len(), 2);
-        assert_eq!((case.samples[0].prefill_tps, case.samples[0].decode_tps), (Some(320.0), Some(100.0)));
-        assert_eq!(case.samples[1].decode_tps, None);
+        assert_eq!(
+            (case.samples[0].prefill_tps.value(), case.samples[0].decode_tps.value()),
+            (Some(320.0), Some(100.0))
+        );
+        assert!(case.samples[1].decode_tps.reason().unwrap().as_str().contains("more repetitions"));
         assert!(!case.reasons.contains_key(DECODED_AFTER), "the generation after 512 tokens is the nearest");
         assert_eq!(file.plan.models[0].parameters, Some(134_515_008));
     }

@@ -19,6 +19,11 @@ impl Reason {
         Self(text.into())
     }
 
+    /// The reason of values in files that have none.
+    pub(crate) fn unrecorded() -> Self {
+        Self::new("no reason was recorded")
+    }
+
     /// The words.
     #[must_use]
     pub fn as_str(&self) -> &str {

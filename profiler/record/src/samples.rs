@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     fn sample(round: usize) -> Sample {
-        Sample { case: "c".to_owned(), round, ..Sample::default() }
+        Sample { case: "c".to_owned(), round, ..Sample::absent("not measured") }
     }
 
     #[test]

@@ -136,7 +136,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let dir = folder.path().join("a/b");
         let mut store = Store::create(&dir).unwrap();
-        store.sample(&Sample::default()).unwrap();
+        store.sample(&Sample::absent("not measured")).unwrap();
         let text = Store::create(&dir).unwrap_err().with_advice();
         assert!(text.contains("already contains a run") && text.contains("--resume"), "{text}");
         assert_eq!(Store::resume(&dir).unwrap().1.len(), 1);

@@ -24,7 +24,7 @@ fn only_long_fails(kind: &str, timeout: Option<Nanos>) -> (Outcome, Status, Stri
     let outcome = run(&options).unwrap();
     let short = case(&outcome, "short");
     assert_eq!((short.status, short.error.as_deref()), (Status::Ok, None), "the other case continues");
-    assert!(short.samples.iter().any(|sample| !sample.warmup && sample.latency_s.is_some()));
+    assert!(short.samples.iter().any(|sample| !sample.warmup && sample.latency_s.is_present()));
     let long = case(&outcome, "long");
     let (status, error) = (long.status, long.error.clone().unwrap());
     assert_eq!(open(&outcome.dir).cases.len(), 2);
@@ -83,26 +83,26 @@ fn time_between_phases_is_other_and_everything_adds_up() {
         for case in &outcome.file.cases {
             for sample in case.samples.iter().chain(&case.traced) {
                 let parts = [
-                    sample.tokenize_s,
-                    sample.prefill_s,
-                    sample.decode_s,
-                    sample.sample_s,
-                    sample.detokenize_s,
-                    sample.other_s,
+                    sample.tokenize_s.value(),
+                    sample.prefill_s.value(),
+                    sample.decode_s.value(),
+                    sample.sample_s.value(),
+                    sample.detokenize_s.value(),
+                    sample.other_s.value(),
                 ];
                 let sum: f64 = parts.into_iter().flatten().sum();
-                assert!((sum - sample.latency_s.unwrap()).abs() < 1e-12, "{sample:?}");
-                let phases = 2 + 3 * sample.output_tokens.unwrap() - 1;
+                assert!((sum - sample.latency_s.value().unwrap()).abs() < 1e-12, "{sample:?}");
+                let phases = 2 + 3 * sample.output_tokens.value().unwrap() - 1;
                 let expected = if pauses { (phases - 1) as f64 * 500e-6 } else { 0.0 };
                 assert!(
-                    (sample.other_s.unwrap() - expected).abs() < 1e-12,
+                    (sample.other_s.value().unwrap() - expected).abs() < 1e-12,
                     "{} != {expected}",
-                    sample.other_s.unwrap()
+                    sample.other_s.value().unwrap()
                 );
             }
             let rows: f64 = case.phases.iter().filter_map(|row| row.time_s).sum();
             assert!(
-                case.stepped.iter().any(|sample| (sample.latency_s.unwrap() - rows).abs() < 1e-12),
+                case.stepped.iter().any(|sample| (sample.latency_s.value().unwrap() - rows).abs() < 1e-12),
                 "rows of one request add up"
             );
         }
@@ -204,7 +204,7 @@ fn depth_fills_the_context_and_costs_time() {
     let decode = |depth: usize| {
         let case = outcome.file.cases.iter().find(|case| case.depth == depth && case.prompt == "long").unwrap();
         assert_eq!(case.status, Status::Ok, "{:?}", case.error);
-        (case.memory.kv_used_bytes.unwrap(), case.samples.last().unwrap().prompt_tokens.unwrap())
+        (case.memory.kv_used_bytes.unwrap(), case.samples.last().unwrap().prompt_tokens.value().unwrap())
     };
     let (shallow, deep) = (decode(0), decode(256));
     assert_eq!(shallow.1, deep.1, "the filler is not part of the prompt");

@@ -42,7 +42,7 @@ fn a_disturbed_block_is_repeated_and_no_figure_includes_it() {
     let first = again[0].samples.iter().find(|sample| sample.repeated).unwrap();
     let second = again[0].samples.last().unwrap();
     insta::assert_snapshot!(first.disturbed.as_ref().unwrap(), @"other processes used 0.50 of the processors, 0.00 is usual");
-    assert!(second.disturbed.is_none() && first.latency_s.unwrap() > 1.9 * second.latency_s.unwrap());
+    assert!(second.disturbed.is_none() && first.latency_s.value().unwrap() > 1.9 * second.latency_s.value().unwrap());
     for (a, b) in quiet.file.summaries.iter().zip(&disturbed.file.summaries) {
         assert_eq!(a.metrics["decode_tps"], b.metrics["decode_tps"]);
         assert_eq!(a.samples, b.samples);

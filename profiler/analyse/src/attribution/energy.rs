@@ -21,7 +21,7 @@ pub(super) fn of(case: &Case) -> Vec<EnergyRow> {
 
 fn row(case: &Case, name: &str) -> EnergyRow {
     let mut reasons = Reasons::new();
-    let tokens = case.stepped.iter().find_map(|sample| sample.prompt_tokens.zip(sample.output_tokens));
+    let tokens = case.stepped.iter().find_map(|sample| sample.prompt_tokens.value().zip(sample.output_tokens.value()));
     let energy = |phase: Phase| -> Result<f64, Reason> {
         let row = case.phases.iter().find(|row| row.phase == phase.name());
         let row = row.ok_or_else(|| Reason::new("the stepped pass has no such phase"))?;
@@ -67,7 +67,11 @@ mod tests {
         Case {
             phases: vec![row("prefill", 0.5, Some(20.0)), row("decode", 1.0, Some(30.0)), row("sample", 0.5, None)],
             counters: [("energy_package_j".to_owned(), Some(52.0)), ("energy_core_j".to_owned(), None)].into(),
-            stepped: vec![Sample { prompt_tokens: Some(40), output_tokens: Some(output), ..Sample::default() }],
+            stepped: vec![Sample {
+                prompt_tokens: 40.into(),
+                output_tokens: output.into(),
+                ..Sample::absent("not measured")
+            }],
             ..Case::default()
         }
     }

@@ -58,7 +58,7 @@ fn unaccounted(memory: &MemoryFile, kv_resident: u64) -> Option<i64> {
 
 /// `(resident after the first request - before it) / (prompt tokens + output tokens)`, in bytes.
 fn growth(memory: &MemoryFile, fresh: &Sample) -> Option<f64> {
-    let tokens = fresh.prompt_tokens? + fresh.output_tokens?;
+    let tokens = fresh.prompt_tokens.value()? + fresh.output_tokens.value()?;
     (tokens > 0).then_some(memory.first_delta_bytes? as f64 / tokens as f64)
 }
 
@@ -94,7 +94,7 @@ fn growths<'a>(cases: impl Iterator<Item = &'a Case>) -> Vec<f64> {
             // A session begins: each case has to settle again.
             seen.clear();
         } else if seen.contains(&sample.case.as_str()) && sample.counts() {
-            settled.extend(sample.memory_delta_bytes.map(|delta| delta as f64));
+            settled.extend(sample.memory_delta_bytes.value().map(|delta| delta as f64));
         } else {
             seen.push(&sample.case);
         }
@@ -125,7 +125,12 @@ mod tests {
     }
 
     fn reconciled(memory: MemoryFile) -> MemoryFindings {
-        let fresh = Sample { fresh: true, prompt_tokens: Some(40), output_tokens: Some(60), ..Sample::default() };
+        let fresh = Sample {
+            fresh: true,
+            prompt_tokens: 40.into(),
+            output_tokens: 60.into(),
+            ..Sample::absent("not measured")
+        };
         reconcile(&Case { memory, samples: vec![fresh], ..Case::default() }, Err(Reason::new("not looked for")))
     }
 
@@ -159,8 +164,8 @@ mod tests {
         Sample {
             case: case.to_owned(),
             started: format!("2026-01-01T00:00:{at:02}.000Z"),
-            memory_delta_bytes: Some(delta),
-            ..Sample::default()
+            memory_delta_bytes: delta.into(),
+            ..Sample::absent("not measured")
         }
     }
 

@@ -17,13 +17,13 @@ const FORWARD: [&str; 2] = [Phase::Prefill.name(), Phase::Decode.name()];
 /// The sums of the phases of a case in the order of a request; none where no request was traced. `ops` are the findings of its ops.
 pub(super) fn of(case: &Case, ops: &[OpFindings]) -> Vec<PhaseSum> {
     let Some(sample) = traced(case).filter(|_| !case.ops.is_empty()) else { return Vec::new() };
-    PHASE_TIMES.iter().filter_map(|(phase, time)| Some(sum(case, ops, phase, time(sample)?))).collect()
+    PHASE_TIMES.iter().filter_map(|(phase, time)| Some(sum(case, ops, phase, time(sample).value()?))).collect()
 }
 
 /// The traced request that the ops are of: by its round, or that of median latency (the lower of two) in files without the round.
 fn traced(case: &Case) -> Option<&Sample> {
     let mut valid: Vec<(f64, &Sample)> =
-        case.traced.iter().filter_map(|sample| Some((sample.latency_s?, sample))).collect();
+        case.traced.iter().filter_map(|sample| Some((sample.latency_s.value()?, sample))).collect();
     valid.sort_by(|a, b| a.0.total_cmp(&b.0));
     let of_round = valid.iter().find(|(_, sample)| Some(sample.round) == case.ops_round);
     of_round.or_else(|| valid.get(valid.len().saturating_sub(1) / 2)).map(|(_, sample)| *sample)
@@ -71,14 +71,13 @@ mod tests {
     fn sample(round: usize, latency: f64, decode: f64) -> Sample {
         Sample {
             round,
-            latency_s: Some(latency),
-            tokenize_s: None,
-            prefill_s: Some(0.2),
-            decode_s: Some(decode),
-            sample_s: Some(0.01),
-            detokenize_s: Some(0.002),
-            other_s: Some(0.001),
-            ..Sample::default()
+            latency_s: latency.into(),
+            prefill_s: 0.2.into(),
+            decode_s: decode.into(),
+            sample_s: 0.01.into(),
+            detokenize_s: 0.002.into(),
+            other_s: 0.001.into(),
+            ..Sample::absent("not measured")
         }
     }
 

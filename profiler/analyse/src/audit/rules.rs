@@ -72,7 +72,7 @@ pub(super) const RULES: &[Rule] = &[
 
 /// `server prefill <= TTFT`: the first token needs the whole prompt.
 fn prefill_before_first_token(request: &AuditedRequest<'_>) -> Option<Check> {
-    let (said, first) = (request.server.prefill_s?, request.sample.ttft_s?);
+    let (said, first) = (request.server.prefill_s?, request.sample.ttft_s.value()?);
     Some(Check::violated_if(said > first * SHARE + ROUNDING_S, said / first, || {
         format!("the server reports {said:.3} s for the prompt, but its first text arrived after {first:.3} s")
     }))
@@ -80,7 +80,7 @@ fn prefill_before_first_token(request: &AuditedRequest<'_>) -> Option<Check> {
 
 /// `server prefill + decode <= latency`.
 fn work_within_latency(request: &AuditedRequest<'_>) -> Option<Check> {
-    let (said, latency) = (request.server.prefill_s? + request.server.decode_s?, request.sample.latency_s?);
+    let (said, latency) = (request.server.prefill_s? + request.server.decode_s?, request.sample.latency_s.value()?);
     Some(Check::violated_if(said > latency * SHARE + ROUNDING_S, said / latency, || {
         format!("the server reports {said:.3} s of work, but the whole request took {latency:.3} s")
     }))
@@ -98,7 +98,7 @@ fn pieces_are_tokens(request: &AuditedRequest<'_>) -> Option<Check> {
 /// weight once.
 fn below_memory_bandwidth(request: &AuditedRequest<'_>) -> Option<Check> {
     let (bytes, ceilings) = (request.file_bytes? as f64, request.ceilings?);
-    let rate = [request.sample.decode_tps, request.server.decode_tps].into_iter().flatten().reduce(f64::max)?;
+    let rate = [request.sample.decode_tps.value(), request.server.decode_tps].into_iter().flatten().reduce(f64::max)?;
     let most = ceilings.holding(bytes).map(|cache| cache.read.0).or_else(|| ceilings.memory.map(|(rate, _)| rate.0))?;
     let needed = bytes * rate;
     Some(Check::violated_if(needed > most * BANDWIDTH, needed / most, || {
@@ -128,7 +128,7 @@ fn prefill_rate_fits_its_time(request: &AuditedRequest<'_>) -> Option<Check> {
 fn decode_rate_fits_arrivals(request: &AuditedRequest<'_>) -> Option<Check> {
     let counted = request.server.output_tokens.zip(request.server.decode_s.filter(|&time| time > 0.0));
     let said = request.server.decode_tps.or_else(|| counted.map(|(tokens, time)| tokens as f64 / time))?;
-    let arrived = request.sample.decode_tps?;
+    let arrived = request.sample.decode_tps.value()?;
     // A rate over n tokens and one over n - 1 gaps differ by that much in short answers.
     let tokens = request.server.output_tokens.unwrap_or(2).max(2) as f64;
     Some(apart_by(said, arrived, RATE * tokens / (tokens - 1.0), || {

@@ -22,11 +22,11 @@ fn run(change: impl FnOnce(&mut Case)) -> RunFile {
         ..ServerSample::default()
     };
     let sample = Sample {
-        latency_s: Some(0.5),
-        ttft_s: Some(0.11),
-        decode_tps: Some(49.0),
+        latency_s: 0.5.into(),
+        ttft_s: 0.11.into(),
+        decode_tps: 49.0.into(),
         server: Some(server),
-        ..Sample::default()
+        ..Sample::absent("not measured")
     };
     let server = ServerFile { pid: Some(7), cache: CacheBypass::Switch, ..ServerFile::default() };
     let mut case = Case {
@@ -112,14 +112,14 @@ fn each_rule_has_a_request_that_violates_it() {
 #[test]
 fn a_rate_above_the_memory_bandwidth_is_impossible() {
     let found = findings(|case| {
-        case.samples[2].decode_tps = Some(130.0);
+        case.samples[2].decode_tps = 130.0.into();
         case.samples[2].server.as_mut().unwrap().decode_tps = Some(130.0);
     });
     insta::assert_snapshot!(only(&found, "below_memory_bandwidth"), @"130.0 tokens/s with a file of 100.0 MB need 13.0 GB/s, but 1 threads read at most 10.0 GB/s on this machine: the server uses other weights, more threads, another device, or speculative decoding");
     assert!(found[0].impossible);
     let elsewhere = findings(|case| {
         case.server.as_mut().unwrap().pid = None;
-        case.samples[2].decode_tps = Some(130.0);
+        case.samples[2].decode_tps = 130.0.into();
         case.samples[2].server.as_mut().unwrap().decode_tps = Some(130.0);
     });
     assert_eq!(elsewhere, [], "the memory of another machine was not measured");

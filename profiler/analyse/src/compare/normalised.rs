@@ -24,8 +24,12 @@ struct Phase {
 }
 
 const PHASES: [Phase; 2] = [
-    Phase { name: "prefill", tokens: |s| s.prompt_tokens.map(|n| n as f64), rate: |s| s.prefill_tps },
-    Phase { name: "decode", tokens: |s| s.output_tokens.map(|n| n.saturating_sub(1) as f64), rate: |s| s.decode_tps },
+    Phase { name: "prefill", tokens: |s| s.prompt_tokens.value().map(|n| n as f64), rate: |s| s.prefill_tps.value() },
+    Phase {
+        name: "decode",
+        tokens: |s| s.output_tokens.value().map(|n| n.saturating_sub(1) as f64),
+        rate: |s| s.decode_tps.value(),
+    },
 ];
 
 /// Name, unit and what it is.

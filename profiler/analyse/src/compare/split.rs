@@ -40,10 +40,11 @@ const BETWEEN: &str = "between the ops";
 
 /// The splits that both sides have the figures for.
 pub(super) fn splits(pair: &GroupPair<'_>) -> Vec<Split> {
-    let prefill = |sample: &Sample| Some(sample.prefill_s? / sample.prompt_tokens.filter(|n| *n > 0)? as f64);
+    let prefill =
+        |sample: &Sample| Some(sample.prefill_s.value()? / sample.prompt_tokens.value().filter(|n| *n > 0)? as f64);
     let decode = |sample: &Sample| {
-        let steps = sample.output_tokens.and_then(|tokens| tokens.checked_sub(1)).filter(|steps| *steps > 0)?;
-        Some(sample.decode_s? / steps as f64)
+        let steps = sample.output_tokens.value().and_then(|tokens| tokens.checked_sub(1)).filter(|steps| *steps > 0)?;
+        Some(sample.decode_s.value()? / steps as f64)
     };
     [latency(pair), forward(pair, "prefill", "prompt token", prefill), forward(pair, "decode", "output token", decode)]
         .into_iter()
@@ -59,12 +60,12 @@ fn middle(pair: &GroupPair<'_>, side: usize, of: impl Fn(&Sample) -> Option<f64>
 }
 
 fn latency(pair: &GroupPair<'_>) -> Option<Split> {
-    let whole = [middle(pair, 0, |s| s.latency_s)?, middle(pair, 1, |s| s.latency_s)?];
+    let whole = [middle(pair, 0, |s| s.latency_s.value())?, middle(pair, 1, |s| s.latency_s.value())?];
     let mut parts: Vec<(String, [f64; 2])> = Vec::new();
     // A phase that a side does not separate is part of its next phase: both sides are summed up to there.
     let mut waiting: (Vec<&str>, [f64; 2]) = (Vec::new(), [0.0; 2]);
     for (name, of) in PHASE_TIMES {
-        let times = [middle(pair, 0, of), middle(pair, 1, of)];
+        let times = [0, 1].map(|side| middle(pair, side, |s| of(s).value()));
         waiting.0.push(name);
         for (sum, time) in waiting.1.iter_mut().zip(times) {
             *sum += time.unwrap_or_default();

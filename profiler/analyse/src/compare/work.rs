@@ -166,8 +166,9 @@ type Counts<'a> = (&'a str, Option<usize>, Option<usize>);
 
 /// Tokens that came out of each prompt.
 fn tokens(pair: &GroupPair<'_>) -> Check {
-    let of =
-        |case: &Case| case.samples.iter().rev().find(|sample| !sample.warmup).and_then(|sample| sample.output_tokens);
+    let of = |case: &Case| {
+        case.samples.iter().rev().find(|sample| !sample.warmup).and_then(|sample| sample.output_tokens.value())
+    };
     let counts: Vec<Counts<'_>> = pair.prompts().map(|(b, o)| (b.prompt.as_str(), of(b), of(o))).collect();
     let sum = |side: fn(&Counts<'_>) -> Option<usize>| {
         counts.iter().map(side).sum::<Option<usize>>().map_or_else(|| "unknown".to_owned(), |n| n.to_string())

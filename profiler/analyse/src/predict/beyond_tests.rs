@@ -13,7 +13,7 @@ fn one_length() -> RunFile {
     let mut other = file.cases[0].clone();
     other.id = "candle/small/q/t1/d0".to_owned();
     for sample in other.samples.iter_mut().chain(&mut other.traced) {
-        sample.prompt_tokens = Some(131);
+        sample.prompt_tokens = 131.into();
     }
     file.cases.push(other);
     file
@@ -131,7 +131,7 @@ fn the_nearest_case_is_compared_and_named() {
     let mut other = truth.cases[0].clone();
     (other.id, other.depth) = ("candle/large/p/t1/d512".to_owned(), 512);
     for sample in &mut other.samples {
-        sample.decode_tps = Some(1.0);
+        sample.decode_tps = 1.0.into();
     }
     truth.cases.insert(0, other);
     let checked = check(&found, &truth).unwrap();

@@ -82,10 +82,10 @@ struct CaseSettings {
 impl CaseSettings {
     /// Of a case: as its clean requests had it.
     fn of(case: &Case) -> Option<Self> {
-        let sample = case.clean_samples().find(|sample| sample.prompt_tokens.is_some())?;
+        let sample = case.clean_samples().find(|sample| sample.prompt_tokens.is_present())?;
         Some(Self {
-            prompt_tokens: sample.prompt_tokens?,
-            new_tokens: sample.output_tokens.unwrap_or(0),
+            prompt_tokens: sample.prompt_tokens.value()?,
+            new_tokens: sample.output_tokens.value().unwrap_or(0),
             threads: case.threads,
             depth: case.depth,
         })
@@ -186,7 +186,7 @@ fn rows(prediction: &Prediction, file: &RunFile, cases: &[&Case], chosen: &Case)
         median(&loads.filter_map(|case| case.memory.load_s).collect::<Vec<_>>())
     };
     let first = chosen.samples.iter().find(|sample| sample.fresh);
-    let peak = first.and_then(|sample| sample.memory_peak_bytes).map(|bytes| bytes as f64);
+    let peak = first.and_then(|sample| sample.memory_peak_bytes.value()).map(|bytes| bytes as f64);
     let rows = [
         ("load_warm_s", prediction.load_warm_s, None, load(false)),
         ("load_cold_s", prediction.load_cold_s, None, load(true)),
@@ -195,13 +195,13 @@ fn rows(prediction: &Prediction, file: &RunFile, cases: &[&Case], chosen: &Case)
             "prefill_tps",
             prediction.prefill_tps,
             on(prediction.prefill).map(|seconds| prediction.prompt_tokens as f64 / seconds),
-            middle(|sample| sample.prefill_tps),
+            middle(|sample| sample.prefill_tps.value()),
         ),
         (
             "decode_tps",
             prediction.decode_tps,
             on(prediction.decode).map(|seconds| 1.0 / seconds),
-            middle(|sample| sample.decode_tps),
+            middle(|sample| sample.decode_tps.value()),
         ),
     ];
     let row = |(field, predicted, scaled, measured): (_, Option<Figure>, _, Option<f64>)| {

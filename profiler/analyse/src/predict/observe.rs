@@ -164,9 +164,9 @@ impl SampleObservations {
     fn of(file: &RunFile, case: &Case, subject: &Target<'_>, prompt: Option<&PlannedPrompt>) -> Self {
         let spec = subject.spec;
         let token = |sample: &Sample| {
-            let tokens = sample.output_tokens.filter(|&tokens| tokens > 0)? as f64;
-            let rest = sample.detokenize_s.unwrap_or(0.0) + sample.other_s.unwrap_or(0.0);
-            Some((sample.sample_s.unwrap_or(0.0) / tokens / spec.vocab as f64, rest / tokens))
+            let tokens = sample.output_tokens.value().filter(|&tokens| tokens > 0)? as f64;
+            let rest = sample.detokenize_s.value().unwrap_or(0.0) + sample.other_s.value().unwrap_or(0.0);
+            Some((sample.sample_s.value().unwrap_or(0.0) / tokens / spec.vocab as f64, rest / tokens))
         };
         let tokens: Vec<_> = case.clean_samples().filter_map(token).collect();
         let of = |part: fn(&(f64, f64)) -> f64| median(&tokens.iter().map(part).collect::<Vec<_>>());
@@ -175,8 +175,9 @@ impl SampleObservations {
             .map(|(sample_per_entry, rest)| TokenOverhead { sample_per_entry, rest });
         let prompt_tokens = prompt.map_or(0, |prompt| prompt.prompt_tokens);
         let first = case.samples.iter().find(|sample| sample.fresh);
-        let used =
-            first.and_then(|sample| Some(sample.prompt_tokens? + sample.output_tokens?)).unwrap_or(prompt_tokens);
+        let used = first
+            .and_then(|sample| Some(sample.prompt_tokens.value()? + sample.output_tokens.value()?))
+            .unwrap_or(prompt_tokens);
         let need = file.plan.kv_type.dtype().ok().map(|kv| MemoryNeed {
             spec,
             kv,
@@ -187,7 +188,7 @@ impl SampleObservations {
             file_bytes: file_bytes as f64,
             vocab: spec.vocab as f64,
             overhead: first
-                .and_then(|sample| sample.memory_peak_bytes)
+                .and_then(|sample| sample.memory_peak_bytes.value())
                 .zip(need.as_ref())
                 .map(|(peak, need)| peak as f64 - file_bytes as f64 - need.bytes()),
             warm_load: case.memory.load_s.filter(|_| case.memory.load_cached_share.is_some_and(|share| share >= 1.0)),
@@ -219,9 +220,9 @@ fn ops(file: &RunFile, case: &Case, subject: &Target<'_>) -> Result<CaseObservat
     }
     let basis = CeilingBasis::of(file, case.threads, Some(&case.model))
         .ok_or_else(|| Reason::new("the run has no ceilings for its thread count"))?;
-    let traced = case.traced.iter().find(|sample| sample.prompt_tokens.is_some());
+    let traced = case.traced.iter().find(|sample| sample.prompt_tokens.is_present());
     let (prompt, outputs) = traced
-        .and_then(|sample| Some((sample.prompt_tokens?, sample.output_tokens?)))
+        .and_then(|sample| Some((sample.prompt_tokens.value()?, sample.output_tokens.value()?)))
         .ok_or_else(|| Reason::new("the token counts of the traced request are unknown"))?;
     let batch = file.plan.batch.unwrap_or(BATCH);
     let kv = file.plan.kv_type.dtype().map_err(|error| Reason::new(error.to_string()))?;
@@ -258,8 +259,8 @@ fn phase(seen: &mut CaseObservations, case: &Case, pass: ForwardPass, calls: &BT
     let whole = first.time_s / first.share;
     let known: f64 = rows.iter().map(|(row, _)| row.time_s).sum();
     let of_phase = |sample: &Sample| match pass {
-        ForwardPass::Prefill => sample.prefill_s,
-        ForwardPass::Decode => sample.decode_s,
+        ForwardPass::Prefill => sample.prefill_s.value(),
+        ForwardPass::Decode => sample.decode_s.value(),
     };
     let times: Vec<f64> = case.clean_samples().filter_map(of_phase).collect();
     let Some(clean_s) = median(&times).filter(|_| known > EXPLAINED * whole) else { return };

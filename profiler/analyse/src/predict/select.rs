@@ -73,7 +73,7 @@ fn refusal(file: &RunFile, machine: Option<&str>, tool: &Tool) -> Option<String>
 /// Share of the processors that others took, programs and hypervisor, in the median request.
 fn others(file: &RunFile) -> Option<f64> {
     let samples = file.cases.iter().flat_map(Case::clean_samples);
-    let shares = samples.filter_map(|sample| Some(sample.load_others? + sample.steal.unwrap_or(0.0)));
+    let shares = samples.filter_map(|sample| Some(sample.load_others.value()? + sample.steal.value().unwrap_or(0.0)));
     median(&shares.collect::<Vec<_>>())
 }
 
@@ -109,7 +109,7 @@ mod tests {
             (|file| file.ceilings.as_mut().unwrap().machine = "other".to_owned(), "another machine"),
             (|file| file.tool.profile = "debug".to_owned(), "another build"),
             (
-                |file| file.cases[0].samples.iter_mut().for_each(|sample| sample.load_others = Some(0.5)),
+                |file| file.cases[0].samples.iter_mut().for_each(|sample| sample.load_others = 0.5.into()),
                 "other programs",
             ),
         ] {

@@ -22,7 +22,7 @@ mod tests {
 
     #[test]
     fn summaries_are_computed_again_where_samples_were_added() {
-        let sample = |round: usize| Sample { round, latency_s: Some(2.0), ..Sample::default() };
+        let sample = |round: usize| Sample { round, latency_s: 2.0.into(), ..Sample::absent("not measured") };
         let mut file =
             RunFile { cases: vec![Case { samples: vec![sample(0)], ..Case::default() }], ..RunFile::default() };
         file.summaries = summarise(&file.cases, 1);

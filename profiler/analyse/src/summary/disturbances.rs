@@ -78,7 +78,7 @@ mod tests {
             repeated,
             disturbed: disturbed.then(|| format!("others in round {round}")),
             started: format!("{round}"),
-            ..Sample::default()
+            ..Sample::absent("not measured")
         }
     }
 

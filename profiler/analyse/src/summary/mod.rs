@@ -14,4 +14,4 @@ pub use disturbances::{Disturbances, disturbances};
 pub use intervals::{gaps, itl};
 pub use probe_effect::probe_effect;
 pub use series::series;
-pub use summarise::{CASE_FIGURES, CaseFigure, PHASE_TIMES, SampleFigure, summarise};
+pub use summarise::{CASE_FIGURES, CaseFigure, PHASE_TIMES, PhaseTime, summarise};

@@ -38,7 +38,7 @@ mod tests {
     use super::*;
 
     fn sample(round: usize, latency: f64) -> Sample {
-        Sample { round, latency_s: Some(latency), output_tokens: Some(10), ..Sample::default() }
+        Sample { round, latency_s: latency.into(), output_tokens: 10.into(), ..Sample::absent("not measured") }
     }
 
     #[test]

@@ -66,7 +66,7 @@ fn stalls(sample: &Sample) -> Vec<Stall> {
             gap_s: *gap,
             median_s: middle,
             at_s,
-            trace_us: sample.trace_us.map(|start| start + at_s * 1e6),
+            trace_us: sample.trace_us.value().map(|start| start + at_s * 1e6),
         }
     };
     gaps.iter().enumerate().filter(|(_, gap)| **gap > STALL * middle).map(stall).collect()
@@ -83,7 +83,7 @@ mod tests {
             *at += gap;
             Some(*at)
         }));
-        Sample { round, token_times_s: times, ..Sample::default() }
+        Sample { round, token_times_s: times, ..Sample::absent("not measured") }
     }
 
     fn case(samples: Vec<Sample>) -> Case {
@@ -116,7 +116,7 @@ mod tests {
 
     #[test]
     fn a_stall_has_its_position_in_time_and_trace() {
-        let stalled = Sample { trace_us: Some(5e6), ..sample(1, &[0.1, 0.1, 0.4, 0.1, 0.1]) };
+        let stalled = Sample { trace_us: 5e6.into(), ..sample(1, &[0.1, 0.1, 0.4, 0.1, 0.1]) };
         let found = series(&case(vec![sample(0, &[0.1; 5]), stalled])).unwrap();
         assert_eq!(found.stall_count, 1);
         let stall = &found.stalls[0];

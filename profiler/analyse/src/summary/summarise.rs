@@ -6,19 +6,19 @@ use engine_api::Phase;
 use statistics::{interval, mean, median, percentile};
 
 use super::intervals::itl;
-use record::{Case, Estimate, METRICS, Reasons, Sample, Summary, Unit};
+use record::{Case, Estimate, METRICS, Reasons, Recorded, Sample, Summary, Unit};
 
-/// A figure of one sample.
-pub type SampleFigure = fn(&Sample) -> Option<f64>;
+/// A time of one sample.
+pub type PhaseTime = fn(&Sample) -> &Recorded<f64>;
 
 /// The phases of a sample in the order of a request, with `other` at the end: name and time in seconds.
-pub const PHASE_TIMES: &[(&str, SampleFigure)] = &[
-    (Phase::Tokenize.name(), |s| s.tokenize_s),
-    (Phase::Prefill.name(), |s| s.prefill_s),
-    (Phase::Decode.name(), |s| s.decode_s),
-    (Phase::Sample.name(), |s| s.sample_s),
-    (Phase::Detokenize.name(), |s| s.detokenize_s),
-    ("other", |s| s.other_s),
+pub const PHASE_TIMES: &[(&str, PhaseTime)] = &[
+    (Phase::Tokenize.name(), |s| &s.tokenize_s),
+    (Phase::Prefill.name(), |s| &s.prefill_s),
+    (Phase::Decode.name(), |s| &s.decode_s),
+    (Phase::Sample.name(), |s| &s.sample_s),
+    (Phase::Detokenize.name(), |s| &s.detokenize_s),
+    ("other", |s| &s.other_s),
 ];
 
 /// A figure that a case has once; lower is better.
@@ -127,11 +127,11 @@ mod tests {
 
     fn sample(latency: f64, warmup: bool) -> Sample {
         Sample {
-            latency_s: Some(latency),
-            output_tokens: Some(10),
-            tps: Some(10.0 / latency),
+            latency_s: latency.into(),
+            output_tokens: 10.into(),
+            tps: (10.0 / latency).into(),
             warmup,
-            ..Sample::default()
+            ..Sample::absent("not measured")
         }
     }
 

@@ -51,7 +51,7 @@ impl CaseView<'_> {
 
     fn phase(&self, phase: Phase) -> Option<Facts> {
         let time_s = if phase == Phase::Load { self.case.memory.load_s } else { self.median(time_of(phase)?) };
-        let latency = self.median(|sample| sample.latency_s);
+        let latency = self.median(|sample| sample.latency_s.value());
         let mut facts = Facts {
             phase: Some(phase),
             time_s: time_s.filter(|&time| time > 0.0)?,
@@ -73,9 +73,9 @@ impl CaseView<'_> {
             self.load(&mut facts);
         } else {
             facts.latency_share = latency.filter(|&latency| latency > 0.0).map(|latency| facts.time_s / latency);
-            facts.others = self.median(|sample| sample.load_others);
-            facts.steal = self.median(|sample| sample.steal);
-            facts.prompt_tokens = self.median(|sample| sample.prompt_tokens.map(|tokens| tokens as f64));
+            facts.others = self.median(|sample| sample.load_others.value());
+            facts.steal = self.median(|sample| sample.steal.value());
+            facts.prompt_tokens = self.median(|sample| sample.prompt_tokens.value().map(|tokens| tokens as f64));
             facts.with_fewer_threads = self.with_fewer_threads(&facts);
             self.counters(&mut facts);
             self.allocations(&mut facts);
@@ -214,7 +214,7 @@ impl CaseView<'_> {
 
     /// Passes of the decode phase: one for each output token but the last.
     fn decoded(&self) -> Option<f64> {
-        self.median(|sample| Some(sample.output_tokens?.saturating_sub(1) as f64))
+        self.median(|sample| Some(sample.output_tokens.value()?.saturating_sub(1) as f64))
     }
 
     /// The number of ops that are so small that dispatch matters, and their time beyond the attainable time.
@@ -255,8 +255,8 @@ impl CaseView<'_> {
             facts.involuntary_switches = of("involuntary_switches");
             return;
         }
-        facts.counted_s = self.median(|sample| sample.latency_s);
-        facts.cpu_s = self.median(|sample| sample.cpu_s);
+        facts.counted_s = self.median(|sample| sample.latency_s.value());
+        facts.cpu_s = self.median(|sample| sample.cpu_s.value());
     }
 
     fn allocations(&self, facts: &mut Facts) {
@@ -276,10 +276,10 @@ impl CaseView<'_> {
         facts.cached_share = memory.load_cached_share;
         facts.load_read_bytes = number(memory.load_read_bytes);
         let later = number(memory.first_read_bytes).filter(|&bytes| bytes > 0.0);
-        let first = self.case.samples.iter().find(|sample| sample.fresh).and_then(|sample| sample.prefill_s);
+        let first = self.case.samples.iter().find(|sample| sample.fresh).and_then(|sample| sample.prefill_s.value());
         facts.first_prefill_excess_s = later
             .and(first)
-            .zip(self.median(|sample| sample.prefill_s))
+            .zip(self.median(|sample| sample.prefill_s.value()))
             .map(|(first, others)| (first - others).max(0.0));
         facts.time_s += facts.first_prefill_excess_s.unwrap_or(0.0);
         facts.read_bytes = facts.load_read_bytes.map(|bytes| bytes + later.unwrap_or(0.0));
@@ -361,8 +361,8 @@ impl CaseView<'_> {
 
 const NO_CEILING: &str = "no such ceiling was measured for this thread count";
 
-fn time_of(phase: Phase) -> Option<fn(&Sample) -> Option<f64>> {
-    PHASE_TIMES.iter().find(|(name, _)| *name == phase.name()).map(|(_, of)| *of)
+fn time_of(phase: Phase) -> Option<impl Fn(&Sample) -> Option<f64>> {
+    PHASE_TIMES.iter().find(|(name, _)| *name == phase.name()).map(|(_, of)| |sample: &Sample| of(sample).value())
 }
 
 fn positive(value: f64) -> Option<f64> {
@@ -387,13 +387,13 @@ mod tests {
             ..ThreadCeilings::default()
         };
         let sample = Sample {
-            latency_s: Some(1.0),
-            decode_s: Some(1.0),
-            output_tokens: Some(2),
-            load_others: Some(0.0),
-            steal: Some(0.0),
-            cpu_s: Some(0.98),
-            ..Sample::default()
+            latency_s: 1.0.into(),
+            decode_s: 1.0.into(),
+            output_tokens: 2.into(),
+            load_others: 0.0.into(),
+            steal: 0.0.into(),
+            cpu_s: 0.98.into(),
+            ..Sample::absent("not measured")
         };
         let mut case = Case {
             engine: "an-engine".to_owned(),
@@ -429,7 +429,7 @@ mod tests {
     fn server(cpu_s: Option<f64>, decode_s: Option<f64>) -> RunFile {
         run(Device::Server, |case| {
             case.server = Some(record::ServerFile::default());
-            case.samples[0].cpu_s = cpu_s;
+            case.samples[0].cpu_s = cpu_s.ok_or(Reason::new("not measured")).into();
             case.samples[0].server = Some(ServerSample { decode_s, ..ServerSample::default() });
         })
     }
@@ -453,7 +453,7 @@ mod tests {
         assert!((found.headroom.unwrap() - 0.5).abs() < 1e-9);
         for device in [Device::Cuda(0), Device::Metal(0)] {
             assert_eq!(decode(&run(device.clone(), |_| {})), None, "{device}: its ceilings were not measured");
-            let idle = run(device.clone(), |case| case.samples[0].cpu_s = Some(0.0));
+            let idle = run(device.clone(), |case| case.samples[0].cpu_s = 0.0.into());
             assert_eq!(decode(&idle), None, "{device}: the CPU time is not that of the engine's work");
         }
     }

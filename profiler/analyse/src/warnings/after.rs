@@ -77,11 +77,11 @@ pub fn after(file: &RunFile, probes: &[ProbeEffect]) -> Vec<Warning> {
     found.extend(drifts.iter().filter_map(|drift| differs(file, drift)));
     found.extend(drifts.into_iter().filter(Drift::is_large).map(Warning::BandwidthDrift));
     found.extend(super::conditions::warnings(file));
-    let (samples, largest) = above(file, |sample| sample.steal, STEAL);
+    let (samples, largest) = above(file, |sample| sample.steal.value(), STEAL);
     if samples > 0 {
         found.push(Warning::Steal(samples, largest));
     }
-    let (samples, largest) = above(file, |sample| sample.load_others, OTHERS);
+    let (samples, largest) = above(file, |sample| sample.load_others.value(), OTHERS);
     if samples > 0 {
         found.push(Warning::Others(samples, largest));
     }
@@ -106,7 +106,7 @@ fn above(file: &RunFile, value: fn(&Sample) -> Option<f64>, limit: f64) -> (usiz
 fn outputs(case: &Case) -> usize {
     let same_prompt = |sample: &&Sample| sample.server.as_ref().is_none_or(|server| !server.nonce);
     let samples = case.clean_samples().chain(&case.stepped).chain(&case.traced).filter(same_prompt);
-    samples.filter_map(|sample| sample.output_sha256.as_deref()).collect::<BTreeSet<_>>().len()
+    samples.filter_map(|sample| sample.output_sha256.as_ref()).collect::<BTreeSet<_>>().len()
 }
 
 /// The cases with an output token that is not the most likely one of the engine's steps.
@@ -126,14 +126,15 @@ fn differs_at(case: &Case) -> Option<usize> {
 
 /// (largest - smallest) / median of a case's latencies; needs three.
 fn spread(case: &Case) -> Option<f64> {
-    let latencies: Vec<f64> = case.clean_samples().filter_map(|sample| sample.latency_s).collect();
+    let latencies: Vec<f64> = case.clean_samples().filter_map(|sample| sample.latency_s.value()).collect();
     let middle = median(&latencies).filter(|&middle| middle > 0.0 && latencies.len() > 2)?;
     Some((percentile(&latencies, 100.0)? - percentile(&latencies, 0.0)?) / middle)
 }
 
 /// Median share of the latency of a case that is between the phases.
 fn between(case: &Case) -> Option<f64> {
-    let share = |sample: &Sample| Some(sample.other_s? / sample.latency_s.filter(|&latency| latency > 0.0)?);
+    let share =
+        |sample: &Sample| Some(sample.other_s.value()? / sample.latency_s.value().filter(|&latency| latency > 0.0)?);
     median(&case.clean_samples().filter_map(share).collect::<Vec<f64>>())
 }
 
@@ -155,10 +156,10 @@ mod tests {
 
     #[test]
     fn outputs_that_differ_are_counted() {
-        let sample = |hash: &str| Sample { output_sha256: Some(hash.to_owned()), ..Sample::default() };
+        let sample = |hash: &str| Sample { output_sha256: hash.to_owned().into(), ..Sample::absent("not measured") };
         assert_eq!(outputs(&case("c", vec![sample("a"), sample("b"), sample("a")])), 2);
         assert_eq!(outputs(&case("c", vec![sample("a"), sample("a")])), 1);
-        assert_eq!(outputs(&case("c", vec![Sample::default()])), 0);
+        assert_eq!(outputs(&case("c", vec![Sample::absent("not measured")])), 0);
     }
 
     #[test]
@@ -191,8 +192,11 @@ mod tests {
 
     #[test]
     fn cases_with_the_same_problem_share_a_warning() {
-        let sample =
-            |latency: f64| Sample { latency_s: Some(latency), other_s: Some(0.02 * latency), ..Sample::default() };
+        let sample = |latency: f64| Sample {
+            latency_s: latency.into(),
+            other_s: (0.02 * latency).into(),
+            ..Sample::absent("not measured")
+        };
         let wide = |id: &str, most: f64| case(id, vec![sample(1.0), sample(1.0), sample(most)]);
         let cases = [wide("a", 1.5), wide("b", 2.0), wide("c", 1.1)];
         let (count, id, found) = worst(&cases, spread, SPREAD).unwrap();
@@ -207,9 +211,9 @@ mod tests {
     fn a_warm_up_that_ends_unsteady_has_a_warning() {
         let warm = |latency: f64| Sample {
             warmup: true,
-            latency_s: Some(latency),
-            output_tokens: Some(1),
-            ..Sample::default()
+            latency_s: latency.into(),
+            output_tokens: 1.into(),
+            ..Sample::absent("not measured")
         };
         let of = |latencies: &[f64]| case("c", latencies.iter().map(|latency| warm(*latency)).collect());
         assert!((unsteady(&of(&[4.0, 3.0, 2.0, 1.5])).unwrap() - 0.25).abs() < 1e-9);

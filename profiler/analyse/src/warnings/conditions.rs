@@ -21,13 +21,13 @@ const REMOTE: f64 = 0.2;
 pub(super) fn warnings(file: &RunFile) -> Vec<Warning> {
     let mut found = Vec::new();
     let lost = |value: fn(&Sample) -> Option<f64>| lost(file, value);
-    if let Some((samples, seconds, share)) = lost(|sample| sample.throttled_s) {
+    if let Some((samples, seconds, share)) = lost(|sample| sample.throttled_s.value()) {
         found.push(Warning::GroupThrottled(samples, seconds, share));
     }
-    if let Some((samples, seconds, share)) = lost(|sample| sample.memory_stall_s) {
+    if let Some((samples, seconds, share)) = lost(|sample| sample.memory_stall_s.value()) {
         found.push(Warning::MemoryPressure(samples, seconds, share));
     }
-    if let Some((samples, seconds, share)) = lost(|sample| sample.io_stall_s) {
+    if let Some((samples, seconds, share)) = lost(|sample| sample.io_stall_s.value()) {
         found.push(Warning::StoragePressure(samples, seconds, share));
     }
     found.extend(
@@ -84,7 +84,7 @@ fn between(first: &Conditions, last: &Conditions, page: u64) -> Vec<Warning> {
 /// Clean samples with a loss above the limit: their number, the seconds of all of them, the largest share of a latency.
 fn lost(file: &RunFile, value: fn(&Sample) -> Option<f64>) -> Option<(usize, f64, f64)> {
     let shares = file.cases.iter().flat_map(Case::clean_samples).filter_map(|sample| {
-        let (seconds, latency) = (value(sample)?, sample.latency_s.filter(|&latency| latency > 0.0)?);
+        let (seconds, latency) = (value(sample)?, sample.latency_s.value().filter(|&latency| latency > 0.0)?);
         Some((seconds, seconds / latency)).filter(|(_, share)| *share > LOST)
     });
     let over: Vec<(f64, f64)> = shares.collect();
@@ -95,7 +95,7 @@ fn lost(file: &RunFile, value: fn(&Sample) -> Option<f64>) -> Option<(usize, f64
 /// 1 - lowest / highest frequency at the end of a case's clean requests.
 fn slowed(case: &Case) -> Option<f64> {
     let found: Vec<f64> =
-        case.clean_samples().filter_map(|sample| sample.frequency_hz).map(|hertz| hertz as f64).collect();
+        case.clean_samples().filter_map(|sample| sample.frequency_hz.value()).map(|hertz| hertz as f64).collect();
     let highest = found.iter().copied().max_by(f64::total_cmp).filter(|&highest| highest > 0.0)?;
     Some(1.0 - found.iter().copied().min_by(f64::total_cmp)? / highest)
 }
@@ -122,14 +122,14 @@ mod tests {
     use record::MemoryNodeRow;
 
     fn sample(latency: f64) -> Sample {
-        Sample { latency_s: Some(latency), ..Sample::default() }
+        Sample { latency_s: latency.into(), ..Sample::absent("not measured") }
     }
 
     #[test]
     fn a_quiet_run_gives_none() {
         let calm = Conditions { governor: Some("performance".to_owned()), ..Conditions::default() };
         let case = Case {
-            samples: vec![Sample { throttled_s: Some(0.0), memory_stall_s: Some(0.001), ..sample(1.0) }],
+            samples: vec![Sample { throttled_s: 0.0.into(), memory_stall_s: 0.001.into(), ..sample(1.0) }],
             ..Case::default()
         };
         let file = RunFile { cases: vec![case], conditions: vec![calm.clone(), calm], ..RunFile::default() };
@@ -139,13 +139,13 @@ mod tests {
     #[test]
     fn each_condition_has_its_warning() {
         let held = Sample {
-            throttled_s: Some(0.4),
-            memory_stall_s: Some(0.2),
-            io_stall_s: Some(0.1),
-            frequency_hz: Some(2_000_000_000),
+            throttled_s: 0.4.into(),
+            memory_stall_s: 0.2.into(),
+            io_stall_s: 0.1.into(),
+            frequency_hz: 2_000_000_000.into(),
             ..sample(2.0)
         };
-        let fast = Sample { frequency_hz: Some(4_000_000_000), ..sample(1.0) };
+        let fast = Sample { frequency_hz: 4_000_000_000.into(), ..sample(1.0) };
         let node = |node, model_bytes, threads| MemoryNodeRow { node, model_bytes, threads, anonymous_bytes: 7 };
         let memory = MemoryFile { nodes: vec![node(0, 100, 4), node(1, 300, 0)], ..MemoryFile::default() };
         let case = Case { id: "e/m/p".to_owned(), samples: vec![held.clone(), held, fast], memory, ..Case::default() };

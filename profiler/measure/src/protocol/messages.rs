@@ -405,7 +405,7 @@ mod tests {
             timer_share: Some(0.001),
         };
         let measured = |figures: PassFigures| Measured {
-            sample: Sample { case: "c".to_owned(), latency_s: Some(0.1), ..Sample::default() },
+            sample: Sample { case: "c".to_owned(), latency_s: 0.1.into(), ..Sample::absent("not measured") },
             answer: Answer {
                 text: "a\n".to_owned(),
                 token_ids: vec![1],

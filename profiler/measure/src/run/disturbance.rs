@@ -39,27 +39,32 @@ struct Indicator {
 const INDICATORS: &[Indicator] = &[
     Indicator {
         words: ("other processes used", "of the processors"),
-        value: |s| s.load_others,
+        value: |s| s.load_others.value(),
         above: 0.10,
         in_ticks: true,
     },
-    Indicator { words: ("the hypervisor took", "of the processors"), value: |s| s.steal, above: 0.05, in_ticks: true },
+    Indicator {
+        words: ("the hypervisor took", "of the processors"),
+        value: |s| s.steal.value(),
+        above: 0.05,
+        in_ticks: true,
+    },
     Indicator {
         words: ("a control group stopped the engine for", "of the latency"),
-        value: |s| of_latency(s, s.throttled_s),
+        value: |s| of_latency(s, s.throttled_s.value()),
         above: 0.02,
         in_ticks: false,
     },
     Indicator {
         words: ("tasks waited for memory for", "of the latency"),
-        value: |s| of_latency(s, s.memory_stall_s),
+        value: |s| of_latency(s, s.memory_stall_s.value()),
         above: 0.02,
         in_ticks: false,
     },
 ];
 
 fn of_latency(sample: &Sample, seconds: Option<f64>) -> Option<f64> {
-    Some(seconds? / sample.latency_s.filter(|&latency| latency > 0.0)?)
+    Some(seconds? / sample.latency_s.value().filter(|&latency| latency > 0.0)?)
 }
 
 /// Totals of the machine, read before and after a clean request, while no engine computes.
@@ -109,7 +114,7 @@ impl DisturbanceDetector {
         for (indicator, seen) in INDICATORS.iter().zip(&mut self.seen) {
             seen.extend((indicator.value)(sample));
         }
-        self.frequencies.extend(sample.frequency_hz.map(|hertz| hertz as f64));
+        self.frequencies.extend(sample.frequency_hz.value().map(|hertz| hertz as f64));
     }
 
     /// What disturbed a clean request, with numbers, compared with the requests before it. Then adds the request to what is usual.
@@ -128,14 +133,14 @@ impl DisturbanceDetector {
     fn stands_out(&self, indicator: &Indicator, seen: &[f64], sample: &Sample) -> Option<String> {
         let value = (indicator.value)(sample)?;
         let (usual, varies) = usual(seen)?;
-        let ticks = if indicator.in_ticks { TICKS / (sample.latency_s? * self.ticks_per_second) } else { 0.0 };
+        let ticks = if indicator.in_ticks { TICKS / (sample.latency_s.value()? * self.ticks_per_second) } else { 0.0 };
         let (before, after) = indicator.words;
         (value - usual > indicator.above.max(varies).max(ticks))
             .then(|| format!("{before} {value:.2} {after}, {usual:.2} is usual"))
     }
 
     fn slowed(&self, sample: &Sample) -> Option<String> {
-        let hertz = sample.frequency_hz? as f64;
+        let hertz = sample.frequency_hz.value()? as f64;
         let (usual, varies) = usual(&self.frequencies)?;
         (hertz < (usual * SLOWED).min(usual - varies))
             .then(|| format!("the processors ran at {:.2} GHz, {:.2} is usual", hertz / 1e9, usual / 1e9))
@@ -154,13 +159,13 @@ mod tests {
 
     fn sample(others: f64) -> Sample {
         Sample {
-            latency_s: Some(1.0),
-            load_others: Some(others),
-            steal: Some(0.0),
-            throttled_s: Some(0.0),
-            memory_stall_s: Some(0.0),
-            frequency_hz: Some(3_000_000_000),
-            ..Sample::default()
+            latency_s: 1.0.into(),
+            load_others: others.into(),
+            steal: 0.0.into(),
+            throttled_s: 0.0.into(),
+            memory_stall_s: 0.0.into(),
+            frequency_hz: 3_000_000_000.into(),
+            ..Sample::absent("not measured")
         }
     }
 
@@ -184,12 +189,12 @@ mod tests {
             change(&mut changed);
             detect(&mut detector(&idle), &changed).unwrap_or_default()
         };
-        insta::assert_snapshot!(detected(&|s| s.load_others = Some(0.35)), @"other processes used 0.35 of the processors, 0.01 is usual");
-        insta::assert_snapshot!(detected(&|s| s.steal = Some(0.08)), @"the hypervisor took 0.08 of the processors, 0.00 is usual");
-        insta::assert_snapshot!(detected(&|s| s.throttled_s = Some(0.03)), @"a control group stopped the engine for 0.03 of the latency, 0.00 is usual");
-        insta::assert_snapshot!(detected(&|s| s.memory_stall_s = Some(0.5)), @"tasks waited for memory for 0.50 of the latency, 0.00 is usual");
-        insta::assert_snapshot!(detected(&|s| s.frequency_hz = Some(2_600_000_000)), @"the processors ran at 2.60 GHz, 3.00 is usual");
-        let two = detected(&|s| (s.load_others, s.steal) = (Some(0.5), Some(0.5)));
+        insta::assert_snapshot!(detected(&|s| s.load_others = 0.35.into()), @"other processes used 0.35 of the processors, 0.01 is usual");
+        insta::assert_snapshot!(detected(&|s| s.steal = 0.08.into()), @"the hypervisor took 0.08 of the processors, 0.00 is usual");
+        insta::assert_snapshot!(detected(&|s| s.throttled_s = 0.03.into()), @"a control group stopped the engine for 0.03 of the latency, 0.00 is usual");
+        insta::assert_snapshot!(detected(&|s| s.memory_stall_s = 0.5.into()), @"tasks waited for memory for 0.50 of the latency, 0.00 is usual");
+        insta::assert_snapshot!(detected(&|s| s.frequency_hz = 2_600_000_000.into()), @"the processors ran at 2.60 GHz, 3.00 is usual");
+        let two = detected(&|s| (s.load_others, s.steal) = (0.5.into(), 0.5.into()));
         assert_eq!(two.matches("is usual").count(), 2);
     }
 
@@ -221,7 +226,7 @@ mod tests {
     #[test]
     fn a_tick_of_a_short_request_is_not_a_disturbance() {
         // 0.05 s are five ticks of each processor: two of them are 0.4.
-        let short = |others| Sample { latency_s: Some(0.05), ..sample(others) };
+        let short = |others| Sample { latency_s: 0.05.into(), ..sample(others) };
         assert_eq!(detect(&mut detector(&[0.0, 0.0, 0.0]), &short(0.3)), None);
         assert!(detect(&mut detector(&[0.0, 0.0, 0.0]), &short(0.5)).is_some());
     }
@@ -230,7 +235,7 @@ mod tests {
     fn without_earlier_requests_nothing_is_disturbed() {
         assert_eq!(detect(&mut detector(&[0.0, 0.0]), &sample(0.9)), None);
         assert_eq!(
-            detect(&mut detector(&[0.0, 0.0, 0.0]), &Sample::default()),
+            detect(&mut detector(&[0.0, 0.0, 0.0]), &Sample::absent("not measured")),
             None,
             "an unknown value is not an indicator"
         );

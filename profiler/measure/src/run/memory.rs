@@ -136,8 +136,8 @@ pub(super) fn after_first_request(memory: &mut MemoryFile, measured: &Measured, 
     memory.device_cache_bytes = measured.device.and_then(|device| device.cache);
     memory.after_first_bytes = measured.memory.map(|(_, after)| after.resident);
     memory.code_bytes = memory.code_bytes.zip(measured.memory).map(|(code, edges)| code + file_growth(edges));
-    memory.first_peak_delta_bytes = sample.memory_peak_delta_bytes.filter(|_| not_first.is_none());
-    memory.first_delta_bytes = sample.memory_delta_bytes.filter(|_| not_first.is_none());
+    memory.first_peak_delta_bytes = sample.memory_peak_delta_bytes.value().filter(|_| not_first.is_none());
+    memory.first_delta_bytes = sample.memory_delta_bytes.value().filter(|_| not_first.is_none());
     let (nodes, huge_pages) = match &measured.first {
         Some(FirstRequest { nodes, huge_pages, .. }) => (nodes.clone(), huge_pages.clone()),
         None => (Err(Reason::new(NOT_FRESH)), Err(Reason::new(NOT_FRESH))),
@@ -146,11 +146,12 @@ pub(super) fn after_first_request(memory: &mut MemoryFile, measured: &Measured, 
     if has_session {
         reasons.remove("kv_used_bytes");
     }
-    let sample_reason = |field: &str| sample.reasons.get(field).cloned();
+    let delta_reason = || sample.memory_delta_bytes.reason().map(Reason::to_string);
+    let peak_reason = || sample.memory_peak_delta_bytes.reason().map(Reason::to_string);
     let figures = [
-        ("after_first_bytes", memory.after_first_bytes.is_some(), sample_reason("memory_delta_bytes")),
-        ("first_peak_delta_bytes", memory.first_peak_delta_bytes.is_some(), sample_reason("memory_peak_delta_bytes")),
-        ("first_delta_bytes", memory.first_delta_bytes.is_some(), sample_reason("memory_delta_bytes")),
+        ("after_first_bytes", memory.after_first_bytes.is_some(), delta_reason()),
+        ("first_peak_delta_bytes", memory.first_peak_delta_bytes.is_some(), peak_reason()),
+        ("first_delta_bytes", memory.first_delta_bytes.is_some(), delta_reason()),
         ("nodes", nodes.as_ref().is_ok_and(|nodes| !nodes.is_empty()), nodes.as_ref().err().map(Reason::to_string)),
         ("huge_pages_bytes", huge_pages.is_ok(), huge_pages.as_ref().err().map(Reason::to_string)),
     ];

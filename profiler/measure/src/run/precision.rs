@@ -161,7 +161,11 @@ mod tests {
     use record::Sample;
 
     fn case(engine: &str, prompt: &str, rates: &[f64]) -> Case {
-        let sample = |(round, rate): (usize, &f64)| Sample { round, decode_tps: Some(*rate), ..Sample::default() };
+        let sample = |(round, rate): (usize, &f64)| Sample {
+            round,
+            decode_tps: (*rate).into(),
+            ..Sample::absent("not measured")
+        };
         Case {
             engine: engine.to_owned(),
             model: "m".to_owned(),

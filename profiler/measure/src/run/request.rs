@@ -92,7 +92,7 @@ fn store(
     let plan = run.plan();
     let prompt = block.prompt(state.plan);
     note_flaws(run, state, &measured);
-    run.virtual_time_spent += Nanos::from_secs_f64(measured.sample.latency_s.unwrap_or(0.0));
+    run.virtual_time_spent += Nanos::from_secs_f64(measured.sample.latency_s.value().unwrap_or(0.0));
     find_disturbance(run, state, &mut measured.sample, totals);
     if let Some(first) = &mut measured.first {
         let preprocessing = first.preprocessing.take();
@@ -150,7 +150,7 @@ fn find_disturbance(
 fn note_flaws(run: &mut ActiveRun<'_>, state: &CaseState<'_>, measured: &Measured) {
     let id = &state.plan.id;
     let sample = &measured.sample;
-    let share = sample.latency_s.filter(|&latency| latency > 0.0).map(|latency| measured.outside_s / latency);
+    let share = sample.latency_s.value().filter(|&latency| latency > 0.0).map(|latency| measured.outside_s / latency);
     if sample.pass == Pass::Clean && sample.counts() && share.is_some_and(|share| share > OUTSIDE) {
         run.note_once(format!(
             "{id}: the engine works before its first phase or after its last one for more than 1 % of the latency; the latency does not include that time"

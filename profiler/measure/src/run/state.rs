@@ -1,6 +1,6 @@
 //! [`CaseState`]: one case while it is measured.
 
-use record::{Case, CaseOutput, OpCounters, Pass, Reasons, Sample, Status, mark_repeated};
+use record::{Case, CaseOutput, OpCounters, Pass, Reason, Recorded, Sample, Status, mark_repeated};
 use statistics::rounds::DesignCell;
 
 use super::counter_sets;
@@ -218,41 +218,36 @@ fn show_timeline(case: &mut Case, sample: &Sample, timeline: &MemoryTimeline) {
     case.memory_timeline.clone_from(&timeline.points);
     case.memory_timer_share = timeline.timer_share;
     if timeline.points.is_empty() {
-        let reason = sample.reasons.get("memory_delta_bytes").cloned();
-        let reason = reason.unwrap_or_else(|| "no reading of memory succeeded".to_owned());
-        case.reasons.insert("memory_timeline".to_owned(), reason);
+        let reason = sample.memory_delta_bytes.reason().map_or("no reading of memory succeeded", Reason::as_str);
+        case.reasons.insert("memory_timeline".to_owned(), reason.to_owned());
     }
 }
 
 /// A wrong output makes the timing invalid: the figures are removed, with the reason.
 fn void(sample: &mut Sample) {
     const REASON: &str = "void: the output differs from the case's first one";
-    let figures = [
-        ("latency_s", &mut sample.latency_s),
-        ("ttft_s", &mut sample.ttft_s),
-        ("tokenize_s", &mut sample.tokenize_s),
-        ("prefill_s", &mut sample.prefill_s),
-        ("decode_s", &mut sample.decode_s),
-        ("sample_s", &mut sample.sample_s),
-        ("detokenize_s", &mut sample.detokenize_s),
-        ("other_s", &mut sample.other_s),
-        ("tps", &mut sample.tps),
-        ("prefill_tps", &mut sample.prefill_tps),
-        ("decode_tps", &mut sample.decode_tps),
-    ];
-    let mut reasons = Reasons::new();
-    for (name, figure) in figures {
-        *figure = None;
-        reasons.insert(name.to_owned(), REASON.to_owned());
+    for figure in [
+        &mut sample.latency_s,
+        &mut sample.ttft_s,
+        &mut sample.tokenize_s,
+        &mut sample.prefill_s,
+        &mut sample.decode_s,
+        &mut sample.sample_s,
+        &mut sample.detokenize_s,
+        &mut sample.other_s,
+        &mut sample.tps,
+        &mut sample.prefill_tps,
+        &mut sample.decode_tps,
+    ] {
+        *figure = Recorded::absent(REASON);
     }
     sample.token_times_s.clear();
-    sample.reasons.extend(reasons);
 }
 
 /// The request with the median latency (the lower one of two). Its rows add up, which medians of rows would not.
 fn middle<'m, T>(requests: impl Iterator<Item = &'m Kept<T>>) -> Option<&'m Kept<T>> {
     // A request whose timing is invalid has no latency.
-    let mut valid: Vec<_> = requests.filter_map(|request| Some((request.sample.latency_s?, request))).collect();
+    let mut valid: Vec<_> = requests.filter_map(|request| Some((request.sample.latency_s.value()?, request))).collect();
     valid.sort_by(|a, b| a.0.total_cmp(&b.0));
     valid.get(valid.len().saturating_sub(1) / 2).map(|(_, request)| *request)
 }
@@ -278,7 +273,13 @@ mod tests {
             _ => PassFigures::Clean,
         };
         Measured {
-            sample: Sample { pass, round, latency_s: Some(latency), tps: Some(1.0), ..Sample::default() },
+            sample: Sample {
+                pass,
+                round,
+                latency_s: latency.into(),
+                tps: 1.0.into(),
+                ..Sample::absent("not measured")
+            },
             answer: Answer {
                 text: String::new(),
                 token_ids: ids.to_vec(),
@@ -308,10 +309,10 @@ mod tests {
     fn another_output_makes_the_timing_invalid() {
         let plan = plan();
         let mut state = CaseState::new(0, &plan, Case::default());
-        assert!(state.store(measured(Pass::Clean, 0, 1.0, &[1, 2]), "p", &[9]).latency_s.is_some());
+        assert!(state.store(measured(Pass::Clean, 0, 1.0, &[1, 2]), "p", &[9]).latency_s.is_present());
         let wrong = state.store(measured(Pass::Clean, 1, 1.0, &[1, 3]), "p", &[9]);
-        assert_eq!((wrong.latency_s, wrong.tps), (None, None));
-        assert!(wrong.reasons["latency_s"].starts_with("void"));
+        assert_eq!((wrong.latency_s.value(), wrong.tps.value()), (None, None));
+        assert!(wrong.latency_s.reason().unwrap().as_str().starts_with("void"));
         assert_eq!(state.case.output.as_ref().map(|output| output.token_ids.as_slice()), Some(&[1, 2][..]));
         assert!(state.has(Pass::Clean, 1) && !state.has(Pass::Stepped, 0));
     }
@@ -336,7 +337,7 @@ mod tests {
         assert!(state.is_disturbed(0) && state.repeats(0) == 0);
         state.store(measured(Pass::Clean, 0, 1.0, &[1]), "p", &[9]);
         assert!(!state.is_disturbed(0) && state.repeats(0) == 1 && state.has(Pass::Clean, 0));
-        let counting: Vec<_> = state.case.clean_samples().filter_map(|sample| sample.latency_s).collect();
+        let counting: Vec<_> = state.case.clean_samples().filter_map(|sample| sample.latency_s.value()).collect();
         assert_eq!((counting, state.case.samples.len()), (vec![1.0], 2));
     }
 

@@ -2,14 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use meter::environment::{PressureReader, PressureTotals};
+use meter::environment::{PressureReader, PressureTotals, RequestPressure};
 use meter::process::ProcessReading;
 use meter::{MachineLoad, VIRTUAL};
-use record::{Reason, Reasons, Sample};
+use record::{Reason, Recorded};
 
 use super::open_engine::OpenEngine;
 use super::server_processes::{self, ServerProcesses};
-use super::value_or_reason;
 use crate::protocol::MemoryReading;
 
 /// The readings before a request.
@@ -28,6 +27,20 @@ pub(super) struct Before {
 pub(super) struct Difference {
     /// Memory before and after.
     pub(super) memory: Option<(MemoryReading, MemoryReading)>,
+    /// Resident memory after the request less before it.
+    pub(super) memory_delta_bytes: Recorded<i64>,
+    /// Highest resident memory during the request less before it.
+    pub(super) memory_peak_delta_bytes: Recorded<i64>,
+    /// Highest resident memory during the request.
+    pub(super) memory_peak_bytes: Recorded<u64>,
+    /// CPU time of the engine: of this process, or of the server's.
+    pub(super) cpu_s: Recorded<f64>,
+    /// Share of the processor time that other processes took.
+    pub(super) load_others: Recorded<f64>,
+    /// Share of time that the hypervisor took away.
+    pub(super) steal: Recorded<f64>,
+    /// Throttling, stalls and frequency.
+    pub(super) pressure: RequestPressure,
     /// Bytes read from storage.
     pub(super) read_bytes: Result<u64, Reason>,
     /// Counters of the server's processes; empty if this process computes, or if they cannot be read.
@@ -52,8 +65,8 @@ impl Before {
         }
     }
 
-    /// Reads everything again, and adds the differences to the sample.
-    pub(super) fn finish(self, engine: &mut OpenEngine, sample: &mut Sample) -> Difference {
+    /// Reads everything again.
+    pub(super) fn finish(self, engine: &mut OpenEngine) -> Difference {
         let own_s = self.cpu_s.and_then(|earlier| Ok(engine.meter.cpu_seconds()? - earlier));
         let server: Option<Result<(ProcessReading, ProcessReading), Reason>> = match (self.server, &engine.server) {
             (Some(earlier), Some(server)) => Some(earlier.and_then(|earlier| Ok((earlier, read_server(server)?)))),
@@ -78,64 +91,47 @@ impl Before {
                 server.clone().and_then(|(earlier, later)| server_processes::read_bytes_between(&earlier, &later))
             }
         };
-        match (&engine.pressure, self.pressure) {
-            (Some(pressure), Some(earlier)) => pressure.fill(earlier, sample),
-            _ => PressureReader::fill_virtual(sample, VIRTUAL),
-        }
+        let pressure = match (&engine.pressure, self.pressure) {
+            (Some(pressure), Some(earlier)) => pressure.since(earlier),
+            _ => RequestPressure::absent(&Reason::new(VIRTUAL)),
+        };
         let cpu_s = match &server {
             None => own_s.clone(),
             Some(server) => server.clone().map(|(earlier, later)| {
                 server_processes::cpu_seconds(&later) - server_processes::cpu_seconds(&earlier)
             }),
         };
-        sample.cpu_s = value_or_reason(&mut sample.reasons, "cpu_s", cpu_s);
         // The load of other processes excludes this process and the server.
-        let shares = match (&server, sample.cpu_s) {
-            (Some(_), None) => Err(Reason::new("the server's own part of the load is not known")),
-            (Some(_), Some(server_s)) => self.load.and_then(|earlier| load?.shares_since(&earlier, own_s? + server_s)),
+        let shares = match (&server, &cpu_s) {
+            (Some(_), Err(_)) => Err(Reason::new("the server's own part of the load is not known")),
+            (Some(_), Ok(server_s)) => self.load.and_then(|earlier| load?.shares_since(&earlier, own_s? + server_s)),
             (None, _) => self.load.and_then(|earlier| load?.shares_since(&earlier, own_s?)),
         };
-        if let Err(reason) = &shares {
-            sample.reasons.insert("steal".to_owned(), reason.to_string());
+        let memory = self.memory.and_then(|earlier| memory_and_peak.map(|(later, peak)| (earlier, later, peak)));
+        let peak = memory.clone().and_then(|(_, later, peak)| self.peak_reset.map(|()| peak.max(later.resident)));
+        Difference {
+            memory_delta_bytes: memory
+                .clone()
+                .map(|(earlier, later, _)| difference(later.resident, earlier.resident))
+                .into(),
+            memory_peak_delta_bytes: memory
+                .clone()
+                .and_then(|(earlier, ..)| Ok(difference(peak.clone()?, earlier.resident)))
+                .into(),
+            memory_peak_bytes: peak.clone().into(),
+            cpu_s: cpu_s.into(),
+            load_others: shares.clone().map(|(others, _)| others).into(),
+            steal: shares.map(|(_, steal)| steal).into(),
+            pressure,
+            memory: memory.ok().map(|(earlier, later, _)| (earlier, later)),
+            read_bytes,
+            server_counters,
         }
-        (sample.load_others, sample.steal) = value_or_reason(&mut sample.reasons, "load_others", shares).unzip();
-        let memory = add_memory(sample, self.memory, memory_and_peak, self.peak_reset);
-        Difference { memory, read_bytes, server_counters }
     }
 }
 
 fn read_server(server: &Result<ServerProcesses, Reason>) -> Result<ProcessReading, Reason> {
     server.as_ref().map_err(Reason::clone).and_then(ServerProcesses::read)
-}
-
-/// Adds the memory of the request to the sample; returns memory before and after.
-fn add_memory(
-    sample: &mut Sample,
-    earlier: Result<MemoryReading, Reason>,
-    later: Result<(MemoryReading, u64), Reason>,
-    peak_reset: Result<(), Reason>,
-) -> Option<(MemoryReading, MemoryReading)> {
-    let reasons = &mut sample.reasons;
-    let absent = |reasons: &mut Reasons, fields: &[&str], reason: &Reason| {
-        reasons.extend(fields.iter().map(|field| ((*field).to_owned(), reason.to_string())));
-    };
-    let (earlier, later, peak) = match earlier.and_then(|earlier| later.map(|(later, peak)| (earlier, later, peak))) {
-        Ok(readings) => readings,
-        Err(reason) => {
-            absent(reasons, &["memory_delta_bytes", "memory_peak_delta_bytes", "memory_peak_bytes"], &reason);
-            return None;
-        }
-    };
-    sample.memory_delta_bytes = Some(difference(later.resident, earlier.resident));
-    match peak_reset {
-        Ok(()) => {
-            let peak = peak.max(later.resident);
-            sample.memory_peak_bytes = Some(peak);
-            sample.memory_peak_delta_bytes = Some(difference(peak, earlier.resident));
-        }
-        Err(reason) => absent(reasons, &["memory_peak_delta_bytes", "memory_peak_bytes"], &reason),
-    }
-    Some((earlier, later))
 }
 
 fn difference(later: u64, earlier: u64) -> i64 {

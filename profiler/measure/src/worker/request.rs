@@ -7,7 +7,7 @@
 
 use engine_api::{Advice as _, EngineError, PhaseSplit, Request, Session, Usage};
 use meter::{MemorySampler, Root, Tally, VIRTUAL};
-use record::{OpCounters, Pass, Reason, Sample};
+use record::{OpCounters, Pass, Reason, Reasons, Sample};
 use traces::record::Batch;
 use traces::{Nanos, clock};
 
@@ -139,17 +139,7 @@ fn run(
     let samples = sampler.map(MemorySampler::finish).unwrap_or_default();
     let (usage, output) = output?;
     let timing = Timing::read(&watch).map_err(|error| Reason::new(error.to_string()))?;
-    let mut sample = Sample {
-        case: spec.case.clone(),
-        pass: spec.pass,
-        round: spec.round,
-        warmup: spec.warmup,
-        fresh: spec.fresh,
-        counter_set: spec.counter_set,
-        started,
-        ..Sample::default()
-    };
-    let difference = before.finish(engine, &mut sample);
+    let difference = before.finish(engine);
     // They take milliseconds, since the kernel walks all pages: once per session is enough.
     let pages = spec.fresh.then(|| pages(engine));
     let timer_share = samples.cpu_share();
@@ -161,15 +151,50 @@ fn run(
     }
     let answer = passes::answer(&watch, usage);
     let from_tokens = matches!(spec.input, PromptInput::Tokens(_));
-    passes::time_figures(&mut sample, &timing, &answer, phase_split(engine, spec.pass), from_tokens);
-    passes::server_figures(&mut sample, &timing, &answer, watch.prefill_began());
-    if let Some(server) = &mut sample.server {
-        server.counters = difference.server_counters;
-    }
-    sample.trace_us = spec.trace.start_us(timing.start());
-    if sample.trace_us.is_none() {
-        sample.reasons.insert("trace_us".to_owned(), "the run writes no trace (--trace off)".to_owned());
-    }
+    let times = passes::time_figures(&timing, &answer, phase_split(engine, spec.pass), from_tokens);
+    let trace_us = spec.trace.start_us(timing.start());
+    let pressure = difference.pressure;
+    let sample = Sample {
+        case: spec.case.clone(),
+        pass: spec.pass,
+        round: spec.round,
+        warmup: spec.warmup,
+        disturbed: None,
+        repeated: false,
+        counter_set: spec.counter_set,
+        fresh: spec.fresh,
+        started,
+        trace_us: trace_us.ok_or_else(|| Reason::new("the run writes no trace (--trace off)")).into(),
+        latency_s: times.latency_s,
+        ttft_s: times.ttft_s,
+        tokenize_s: times.tokenize_s,
+        prefill_s: times.prefill_s,
+        decode_s: times.decode_s,
+        sample_s: times.sample_s,
+        detokenize_s: times.detokenize_s,
+        other_s: times.other_s,
+        prompt_tokens: times.prompt_tokens,
+        output_tokens: times.output_tokens,
+        tps: times.tps,
+        prefill_tps: times.prefill_tps,
+        decode_tps: times.decode_tps,
+        memory_delta_bytes: difference.memory_delta_bytes,
+        memory_peak_delta_bytes: difference.memory_peak_delta_bytes,
+        memory_peak_bytes: difference.memory_peak_bytes,
+        cpu_s: difference.cpu_s,
+        load_others: difference.load_others,
+        steal: difference.steal,
+        throttled_s: pressure.throttled_s,
+        memory_stall_s: pressure.memory_stall_s,
+        io_stall_s: pressure.io_stall_s,
+        frequency_hz: pressure.frequency_hz,
+        token_times_s: times.token_times_s,
+        server: answer.reported.as_ref().map(|reported| {
+            passes::server_figures(reported, &timing, watch.prefill_began(), difference.server_counters)
+        }),
+        output_sha256: answer.sha256().into(),
+        notes: Reasons::new(),
+    };
     let kv = session.kv_bytes();
     let first = pages.map(|(huge_pages, nodes)| FirstRequest {
         preprocessing: session.server().map(|server| preprocessing::measure(server, &request.prompt)),

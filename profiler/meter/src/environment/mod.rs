@@ -31,7 +31,7 @@ pub use memory::{page_bytes, read as read_memory, swapped_bytes};
 pub use noise::{Noise, noise};
 pub use power::read as read_power;
 pub use pressure::{one as read_stall, read as read_pressure};
-pub use pressure_reader::{PressureReader, PressureTotals};
+pub use pressure_reader::{PressureReader, PressureTotals, RequestPressure};
 pub use processor::{read as read_processor, throttle_events_now};
 pub use state::{CpuTimes, read as read_state};
 pub use variables::read as read_variables;

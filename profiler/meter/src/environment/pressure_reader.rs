@@ -6,7 +6,7 @@
 use super::conditions::frequencies;
 use super::{ControlGroups, read_stall};
 use crate::root::Root;
-use record::{Reason, Reasons, Sample};
+use record::{Reason, Recorded};
 
 /// Reads throttling and stall times of this process's control groups and of the machine.
 #[derive(Debug)]
@@ -21,6 +21,19 @@ pub struct PressureTotals {
     throttled: Result<f64, Reason>,
     memory: Result<f64, Reason>,
     io: Result<f64, Reason>,
+}
+
+/// What the machine did during a request; the fields are those of [`record::Sample`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct RequestPressure {
+    /// For how long the control groups were stopped.
+    pub throttled_s: Recorded<f64>,
+    /// For how long some task waited for memory.
+    pub memory_stall_s: Recorded<f64>,
+    /// For how long some task waited for storage.
+    pub io_stall_s: Recorded<f64>,
+    /// Frequency of the fastest processor at its end.
+    pub frequency_hz: Recorded<u64>,
 }
 
 impl PressureReader {
@@ -40,33 +53,35 @@ impl PressureReader {
         }
     }
 
-    /// Fills in the differences since `before`, and the highest processor frequency now.
-    pub fn fill(&self, before: PressureTotals, sample: &mut Sample) {
+    /// The differences since `before`, and the highest processor frequency now.
+    pub fn since(&self, before: PressureTotals) -> RequestPressure {
         let after = self.totals();
-        let reasons = &mut sample.reasons;
-        sample.throttled_s = difference(reasons, "throttled_s", before.throttled, after.throttled);
-        sample.memory_stall_s = difference(reasons, "memory_stall_s", before.memory, after.memory);
-        sample.io_stall_s = difference(reasons, "io_stall_s", before.io, after.io);
         let fastest = frequencies(&self.root)
             .and_then(|all| all.into_iter().max().ok_or_else(|| Reason::new("no processor reports its frequency")));
-        sample.frequency_hz = super::noted(reasons, "frequency_hz", fastest);
-    }
-
-    /// Notes `reason` for every field: with virtual time nothing of this machine enters a sample.
-    pub fn fill_virtual(sample: &mut Sample, reason: &str) {
-        for field in ["throttled_s", "memory_stall_s", "io_stall_s", "frequency_hz"] {
-            sample.reasons.insert(field.to_owned(), reason.to_owned());
+        RequestPressure {
+            throttled_s: difference(before.throttled, after.throttled),
+            memory_stall_s: difference(before.memory, after.memory),
+            io_stall_s: difference(before.io, after.io),
+            frequency_hz: fastest.into(),
         }
     }
 }
 
-fn difference(
-    reasons: &mut Reasons,
-    field: &str,
-    before: Result<f64, Reason>,
-    after: Result<f64, Reason>,
-) -> Option<f64> {
-    super::noted(reasons, field, before.and_then(|before| Ok((after? - before).max(0.0))))
+impl RequestPressure {
+    /// Without any figure.
+    pub fn absent(reason: &Reason) -> Self {
+        let absent = || Recorded::Absent(reason.clone());
+        Self {
+            throttled_s: absent(),
+            memory_stall_s: absent(),
+            io_stall_s: absent(),
+            frequency_hz: Recorded::Absent(reason.clone()),
+        }
+    }
+}
+
+fn difference(before: Result<f64, Reason>, after: Result<f64, Reason>) -> Recorded<f64> {
+    before.and_then(|before| Ok((after? - before).max(0.0))).into()
 }
 
 #[cfg(test)]
@@ -89,11 +104,10 @@ mod tests {
         let before = reader.totals();
         std::fs::write(tree.path().join("sys/fs/cgroup/a/cpu.stat"), stat(251_000)).unwrap();
         std::fs::write(tree.path().join("proc/pressure/memory"), "some avg10=0.00 total=1500000\n").unwrap();
-        let mut sample = Sample::default();
-        reader.fill(before, &mut sample);
-        assert!((sample.throttled_s.unwrap() - 0.25).abs() < 1e-9);
-        assert!((sample.memory_stall_s.unwrap() - 1.0).abs() < 1e-9);
-        assert_eq!((sample.io_stall_s, sample.frequency_hz), (None, Some(3_900_000_000)));
-        assert!(sample.reasons["io_stall_s"].contains("/proc/pressure/io"));
+        let found = reader.since(before);
+        assert!((found.throttled_s.value().unwrap() - 0.25).abs() < 1e-9);
+        assert!((found.memory_stall_s.value().unwrap() - 1.0).abs() < 1e-9);
+        assert_eq!(found.frequency_hz.value(), Some(3_900_000_000));
+        assert!(found.io_stall_s.reason().unwrap().as_str().contains("/proc/pressure/io"));
     }
 }

@@ -41,7 +41,7 @@ pub(super) fn outputs(view: &RunView<'_>) -> Section {
         // Prompts with different digits in front may have different answers.
         let same_prompt = |sample: &&Sample| sample.server.as_ref().is_none_or(|server| !server.nonce);
         let samples = case.clean_samples().chain(&case.stepped).chain(&case.traced).filter(same_prompt);
-        samples.filter_map(|sample| sample.output_sha256.clone()).collect::<Vec<String>>()
+        samples.filter_map(|sample| sample.output_sha256.as_ref().cloned()).collect::<Vec<String>>()
     };
     let (mut samples, mut same, mut differing) = (0, 0, Vec::new());
     for case in &view.file.cases {

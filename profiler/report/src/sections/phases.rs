@@ -5,9 +5,9 @@ use crate::chart::{Chart, Figure, StackedBars};
 use crate::content::{Block, Section};
 use crate::figures::{ABSENT, percent};
 use crate::table::Table;
-use analyse::summary::{PHASE_TIMES, SampleFigure};
+use analyse::summary::{PHASE_TIMES, PhaseTime};
 use record::figures::{milliseconds, significant};
-use record::{Case, ProbeEffect};
+use record::{Case, ProbeEffect, Reason};
 use statistics::{mean, median};
 
 pub(super) fn section(view: &RunView<'_>) -> Section {
@@ -32,19 +32,20 @@ pub(super) fn section(view: &RunView<'_>) -> Section {
         );
         let samples: Vec<_> = view.cases(summary).flat_map(Case::clean_samples).collect();
         let mean_of =
-            |value: SampleFigure| mean(&samples.iter().filter_map(|sample| value(sample)).collect::<Vec<f64>>());
-        let Some(latency) = mean_of(|sample| sample.latency_s).filter(|&latency| latency > 0.0) else { continue };
+            |time: PhaseTime| mean(&samples.iter().filter_map(|sample| time(sample).value()).collect::<Vec<f64>>());
+        let Some(latency) = mean_of(|sample| &sample.latency_s).filter(|&latency| latency > 0.0) else {
+            continue;
+        };
         let mut sum = 0.0;
-        for (name, value) in PHASE_TIMES {
-            let row = match mean_of(*value) {
-                Some(time) => {
-                    sum += time;
-                    vec![(*name).to_owned(), milliseconds(time), percent(time / latency)]
+        for (name, time) in PHASE_TIMES {
+            let row = match mean_of(*time) {
+                Some(mean) => {
+                    sum += mean;
+                    vec![(*name).to_owned(), milliseconds(mean), percent(mean / latency)]
                 }
                 None => {
-                    let field = format!("{name}_s");
-                    let why = samples.iter().find_map(|sample| sample.reasons.get(&field)).map(String::as_str);
-                    vec![(*name).to_owned(), ABSENT.to_owned(), why.unwrap_or("not measured").to_owned()]
+                    let why = samples.iter().find_map(|sample| time(sample).reason());
+                    vec![(*name).to_owned(), ABSENT.to_owned(), why.map_or("not measured", Reason::as_str).to_owned()]
                 }
             };
             table.rows.push(row);
@@ -65,12 +66,13 @@ pub(super) fn section(view: &RunView<'_>) -> Section {
 /// A bar per name, consisting of the phases of its cases: means over the cases, each the mean over its samples.
 fn bars(title: &str, rows: Vec<(String, Vec<&Case>)>) -> Option<Chart> {
     let row = |(name, cases): (String, Vec<&Case>)| {
-        let of_case =
-            |case: &&Case, value: SampleFigure| mean(&case.clean_samples().filter_map(value).collect::<Vec<f64>>());
+        let of_case = |case: &&Case, time: PhaseTime| {
+            mean(&case.clean_samples().filter_map(|sample| time(sample).value()).collect::<Vec<f64>>())
+        };
         let mean_of =
-            |value: SampleFigure| mean(&cases.iter().filter_map(|case| of_case(case, value)).collect::<Vec<f64>>());
-        let latency = mean_of(|sample| sample.latency_s).filter(|&latency| latency > 0.0)?;
-        let parts = PHASE_TIMES.iter().map(|(_, value)| mean_of(*value).unwrap_or(0.0)).collect();
+            |time: PhaseTime| mean(&cases.iter().filter_map(|case| of_case(case, time)).collect::<Vec<f64>>());
+        let latency = mean_of(|sample| &sample.latency_s).filter(|&latency| latency > 0.0)?;
+        let parts = PHASE_TIMES.iter().map(|(_, time)| mean_of(*time).unwrap_or(0.0)).collect();
         Some((name, format!("{} s", significant(latency)), parts))
     };
     let rows: Vec<(String, String, Vec<f64>)> = rows.into_iter().filter_map(row).collect();

@@ -61,7 +61,7 @@ fn row(case: &Case) -> Vec<String> {
         let mean = mean(&all.iter().map(|&n| n as f64).collect::<Vec<f64>>());
         or_absent(mean.map(|mean| if same { format!("{mean:.0}") } else { format!("{mean:.1}") }))
     };
-    let outputs: BTreeSet<_> = case.clean_samples().filter_map(|sample| sample.output_sha256.as_deref()).collect();
+    let outputs: BTreeSet<_> = case.clean_samples().filter_map(|sample| sample.output_sha256.as_ref()).collect();
     let end = case.output.as_ref().map(|output| output.finish_reason.clone());
     let status = match case.status {
         Status::Ok => "",
@@ -71,8 +71,8 @@ fn row(case: &Case) -> Vec<String> {
     };
     vec![
         format!("{}{status}", case.prompt),
-        tokens(|sample| sample.prompt_tokens),
-        tokens(|sample| sample.output_tokens),
+        tokens(|sample| sample.prompt_tokens.value()),
+        tokens(|sample| sample.output_tokens.value()),
         or_absent(end.map(|end| if outputs.len() > 1 { "differs".to_owned() } else { end })),
         or_absent(metric("latency_s").map(significant)),
         or_absent(metric("ttft_s").map(milliseconds)),

@@ -119,10 +119,10 @@ fn row(case: &Case) -> Vec<String> {
     };
     vec![
         case.prompt.clone(),
-        or_absent(of_sample(|sample| sample.ttft_s).map(milliseconds)),
+        or_absent(of_sample(|sample| sample.ttft_s.value()).map(milliseconds)),
         or_absent(of_server(|server| server.prefill_s).map(milliseconds)),
         or_absent(of_server(|server| server.queued_s).map(milliseconds)),
-        or_absent(of_sample(|sample| sample.decode_tps).map(significant)),
+        or_absent(of_sample(|sample| sample.decode_tps.value()).map(significant)),
         or_absent(of_server(|server| server.decode_tps).map(significant)),
         or_absent(of_server(|server| server.prompt_tokens.map(|n| n as f64)).map(significant)),
         or_absent(of_server(|server| server.cached_tokens.map(|n| n as f64)).map(significant)),
@@ -175,7 +175,7 @@ fn processes(cases: &[&Case]) -> Table {
         "read MB",
     ];
     let mut table = Table::new("The server's processes over a request: means over the clean samples.", &columns);
-    let known = |case: &&&Case| case.clean_samples().any(|sample| sample.cpu_s.is_some());
+    let known = |case: &&&Case| case.clean_samples().any(|sample| sample.cpu_s.is_present());
     table.rows.extend(cases.iter().filter(known).map(|case| {
         let of = |value: &dyn Fn(&Sample) -> Option<f64>| {
             mean(&case.clean_samples().filter_map(value).collect::<Vec<f64>>())
@@ -185,9 +185,9 @@ fn processes(cases: &[&Case]) -> Table {
         };
         vec![
             case.prompt.clone(),
-            or_absent(of(&|sample| sample.cpu_s).map(significant)),
-            or_absent(of(&|sample| Some(sample.memory_peak_bytes? as f64)).map(megabytes)),
-            or_absent(of(&|sample| Some(sample.memory_peak_delta_bytes? as f64)).map(megabytes)),
+            or_absent(of(&|sample| sample.cpu_s.value()).map(significant)),
+            or_absent(of(&|sample| Some(sample.memory_peak_bytes.value()? as f64)).map(megabytes)),
+            or_absent(of(&|sample| Some(sample.memory_peak_delta_bytes.value()? as f64)).map(megabytes)),
             counter("minor_faults"),
             counter("major_faults"),
             counter("voluntary_switches"),

@@ -45,24 +45,28 @@ const fn server_only(name: &'static str, server: Time) -> Row {
 }
 
 const ROWS: &[Row] = &[
-    row("until the first token", |_, s| s.ttft_s, |_, s| s.ttft_s),
+    row("until the first token", |_, s| s.ttft_s.value(), |_, s| s.ttft_s.value()),
     server_only("  HTTP", |c, _| before(c)?.round_trip_s),
     server_only("  chat template", |c, _| before(c)?.template_s),
-    row("  tokenize", |_, s| s.tokenize_s, |c, _| before(c)?.tokenize_s),
-    server_only("  queue and remainder", |c, s| Some(s.ttft_s? - s.server.as_ref()?.prefill_s? - known(c))),
-    row("  prefill", |_, s| Some(s.ttft_s? - s.tokenize_s?), |_, s| s.server.as_ref()?.prefill_s),
+    row("  tokenize", |_, s| s.tokenize_s.value(), |c, _| before(c)?.tokenize_s),
+    server_only("  queue and remainder", |c, s| Some(s.ttft_s.value()? - s.server.as_ref()?.prefill_s? - known(c))),
+    row("  prefill", |_, s| Some(s.ttft_s.value()? - s.tokenize_s.value()?), |_, s| s.server.as_ref()?.prefill_s),
     row("after the first token", |_, s| rest(s), |_, s| rest(s)),
-    row("  decode", |_, s| Some(rest(s)? - s.detokenize_s? - s.other_s?), |_, s| s.server.as_ref()?.decode_s),
+    row(
+        "  decode",
+        |_, s| Some(rest(s)? - s.detokenize_s.value()? - s.other_s.value()?),
+        |_, s| s.server.as_ref()?.decode_s,
+    ),
     row(
         "  text and transport",
-        |_, s| Some(s.detokenize_s? + s.other_s?),
+        |_, s| Some(s.detokenize_s.value()? + s.other_s.value()?),
         |_, s| Some(rest(s)? - s.server.as_ref()?.decode_s?),
     ),
-    row("latency", |_, s| s.latency_s, |_, s| s.latency_s),
+    row("latency", |_, s| s.latency_s.value(), |_, s| s.latency_s.value()),
 ];
 
 fn rest(sample: &Sample) -> Option<f64> {
-    Some(sample.latency_s? - sample.ttft_s?)
+    Some(sample.latency_s.value()? - sample.ttft_s.value()?)
 }
 
 fn before(case: &Case) -> Option<&Preprocessing> {
@@ -152,21 +156,21 @@ mod tests {
     /// One engine in process, and one through a server with these times before its model.
     fn run(before_model: Option<Preprocessing>) -> RunFile {
         let in_process = Sample {
-            latency_s: Some(1.0),
-            ttft_s: Some(0.22),
-            tokenize_s: Some(0.01),
-            prefill_s: Some(0.2),
-            decode_s: Some(0.7),
-            sample_s: Some(0.05),
-            detokenize_s: Some(0.03),
-            other_s: Some(0.01),
-            ..Sample::default()
+            latency_s: 1.0.into(),
+            ttft_s: 0.22.into(),
+            tokenize_s: 0.01.into(),
+            prefill_s: 0.2.into(),
+            decode_s: 0.7.into(),
+            sample_s: 0.05.into(),
+            detokenize_s: 0.03.into(),
+            other_s: 0.01.into(),
+            ..Sample::absent("not measured")
         };
         let through_server = Sample {
-            latency_s: Some(1.5),
-            ttft_s: Some(0.4),
+            latency_s: 1.5.into(),
+            ttft_s: 0.4.into(),
             server: Some(ServerSample { prefill_s: Some(0.3), decode_s: Some(0.9), ..ServerSample::default() }),
-            ..Sample::default()
+            ..Sample::absent("not measured")
         };
         let case = |engine: &str, sample: Sample, server: Option<ServerFile>| Case {
             engine: engine.to_owned(),

@@ -35,7 +35,7 @@ fn chart(view: &RunView<'_>, summary: &Summary, case: &Case) -> Option<Chart> {
     };
     let (samples, pass) =
         if case.stepped.is_empty() { (&case.traced, Pass::Traced) } else { (&case.stepped, Pass::Stepped) };
-    let sample = samples.iter().find(|sample| sample.ttft_s.is_some());
+    let sample = samples.iter().find(|sample| sample.ttft_s.is_present());
     let event = |at: Option<f64>, name: &str| at.map(|at| (at.max(0.0), name.to_owned()));
     let subject = view.subject(summary);
     Some(Chart {
@@ -59,7 +59,7 @@ fn chart(view: &RunView<'_>, summary: &Summary, case: &Case) -> Option<Chart> {
                 layer("backed by files (weights)", |moment| moment.file_backed_bytes),
                 layer("anonymous (KV cache, buffers)", |moment| moment.anonymous_bytes),
             ],
-            events: event(sample.and_then(|sample| sample.ttft_s), "first token").into_iter().collect(),
+            events: event(sample.and_then(|sample| sample.ttft_s.value()), "first token").into_iter().collect(),
         }),
         numbers: None,
     })

@@ -35,7 +35,7 @@ pub(super) fn section(view: &RunView<'_>) -> Section {
 }
 
 fn row(case: &Case, series: &Series) -> Vec<String> {
-    let ttft = mean(&case.clean_samples().filter_map(|sample| sample.ttft_s).collect::<Vec<f64>>());
+    let ttft = mean(&case.clean_samples().filter_map(|sample| sample.ttft_s.value()).collect::<Vec<f64>>());
     vec![
         case.prompt.clone(),
         or_absent(ttft.map(milliseconds)),
@@ -70,7 +70,7 @@ fn chart(view: &RunView<'_>, summary: &Summary) -> Option<Chart> {
         .map(|stall| (stall.token as f64, stall.gap_s * 1e3))
         .collect();
     let highest = series.high_gap_s.iter().copied().fold(0.0, f64::max);
-    let ttft = mean(&case.clean_samples().filter_map(|sample| sample.ttft_s).collect::<Vec<f64>>());
+    let ttft = mean(&case.clean_samples().filter_map(|sample| sample.ttft_s.value()).collect::<Vec<f64>>());
     let facts = [
         Some(format!("median gap {} ms", milliseconds(middle))),
         ttft.map(|ttft| format!("the first token, after {} ms, is not drawn", milliseconds(ttft))),

@@ -104,7 +104,11 @@ impl Experiment<'_> {
             let grown = 1.0 + self.drift * number as f64 / last;
             // Prompts take different times: the statistics must not care.
             let time = (1.0 + 0.3 * place.prompt as f64) * slower * grown * noise.exp();
-            cases[*case].samples.push(Sample { round: *round, decode_tps: Some(1.0 / time), ..Sample::default() });
+            cases[*case].samples.push(Sample {
+                round: *round,
+                decode_tps: (1.0 / time).into(),
+                ..Sample::absent("not measured")
+            });
         }
         let other = cases.split_off(PROMPTS);
         (cases, other)

@@ -1,7 +1,7 @@
-//! The figures of a request: its answer, and its times as a [`Sample`].
+//! The figures of a request: its answer, its times and rates.
 
-use engine_api::{Phase, PhaseSplit, Usage};
-use record::{Reasons, Sample};
+use engine_api::{FinishReason, Phase, PhaseSplit, Usage};
+use record::{Reason, Recorded};
 use traces::Nanos;
 
 use super::stopwatch::Stopwatch;
@@ -23,67 +23,96 @@ pub(crate) fn answer(watch: &Stopwatch<'_>, usage: Usage) -> Answer {
     }
 }
 
-/// Adds the times to a sample. A phase that the engine merges into another one, or that the request does not have, is `null` with a
-/// reason; a phase that did not occur has a time of 0.
-#[allow(clippy::cast_precision_loss, reason = "token counts stay far below 2^53")]
-pub(crate) fn time_figures(
-    sample: &mut Sample,
-    timing: &Timing,
-    answer: &Answer,
-    split: PhaseSplit,
-    from_tokens: bool,
-) {
-    let seconds = |phase| Some(timing.phase(phase).as_secs_f64());
-    let merged = |into: &str| format!("the engine does not report it separately: part of {into}");
-    let reasons = &mut sample.reasons;
-    let mut time_of = |name: &str, reason: Option<String>, phase| {
-        let Some(reason) = reason else { return seconds(phase) };
-        reasons.insert(name.to_owned(), reason);
-        None
-    };
-    let ids = from_tokens.then(|| "the prompt is given as token ids: nothing to tokenize".to_owned());
-    sample.tokenize_s =
-        time_of("tokenize_s", ids.or_else(|| (!split.tokenize).then(|| merged("prefill_s"))), Phase::Tokenize);
-    sample.sample_s = time_of("sample_s", (!split.sample).then(|| merged("decode_s")), Phase::Sample);
-    sample.detokenize_s = time_of("detokenize_s", (!split.detokenize).then(|| merged("decode_s")), Phase::Detokenize);
-    sample.prefill_s = seconds(Phase::Prefill);
-    sample.decode_s = seconds(Phase::Decode);
-    sample.other_s = Some(timing.other.as_secs_f64());
-    sample.latency_s = Some(timing.latency.as_secs_f64());
-    sample.prompt_tokens = Some(answer.prompt_tokens);
-    sample.output_tokens = Some(answer.output_tokens);
-    sample.token_times_s = timing.tokens.iter().map(|time| time.as_secs_f64()).collect();
-    sample.ttft_s = sample.token_times_s.first().copied();
-    let outputs = answer.output_tokens as f64;
-    let reasons = &mut sample.reasons;
-    if sample.ttft_s.is_none() {
-        reasons.insert("ttft_s".to_owned(), "the answer has no token".to_owned());
-    }
-    sample.tps = rate(outputs, timing.latency, "tps", reasons);
-    sample.prefill_tps = rate(answer.prompt_tokens as f64, timing.phase(Phase::Prefill), "prefill_tps", reasons);
-    sample.decode_tps = match (timing.tokens.first(), timing.tokens.last()) {
-        (Some(&first), Some(&last)) if timing.tokens.len() > 1 => {
-            rate((timing.tokens.len() - 1) as f64, last.saturating_sub(first), "decode_tps", reasons)
-        }
-        _ => {
-            reasons.insert("decode_tps".to_owned(), "the answer has fewer than two tokens".to_owned());
-            None
-        }
-    };
-    sample.output_sha256 = Some(answer.sha256());
+/// The times of a request, and what follows from them; the fields are those of [`record::Sample`].
+#[derive(Debug)]
+pub(crate) struct TimeFigures {
+    pub(crate) latency_s: Recorded<f64>,
+    pub(crate) ttft_s: Recorded<f64>,
+    pub(crate) tokenize_s: Recorded<f64>,
+    pub(crate) prefill_s: Recorded<f64>,
+    pub(crate) decode_s: Recorded<f64>,
+    pub(crate) sample_s: Recorded<f64>,
+    pub(crate) detokenize_s: Recorded<f64>,
+    pub(crate) other_s: Recorded<f64>,
+    pub(crate) prompt_tokens: Recorded<usize>,
+    pub(crate) output_tokens: Recorded<usize>,
+    pub(crate) tps: Recorded<f64>,
+    pub(crate) prefill_tps: Recorded<f64>,
+    pub(crate) decode_tps: Recorded<f64>,
+    pub(crate) token_times_s: Vec<f64>,
 }
 
-fn rate(amount: f64, time: Nanos, name: &str, reasons: &mut Reasons) -> Option<f64> {
-    if time == Nanos::ZERO {
-        reasons.insert(name.to_owned(), "it took less time than the clock can measure".to_owned());
-        return None;
+/// The figures of a request. A phase that the engine merges into another one, or that the request does not have, is absent; a phase
+/// that did not occur has a time of 0.
+#[allow(clippy::cast_precision_loss, reason = "token counts stay far below 2^53")]
+pub(crate) fn time_figures(timing: &Timing, answer: &Answer, split: PhaseSplit, from_tokens: bool) -> TimeFigures {
+    let seconds = |phase| Recorded::Present(timing.phase(phase).as_secs_f64());
+    let separate = |is_separate: bool, phase, into: &str| match is_separate {
+        true => seconds(phase),
+        false => Recorded::absent(format!("the engine does not report it separately: part of {into}")),
+    };
+    let token_times_s: Vec<f64> = timing.tokens.iter().map(|time| time.as_secs_f64()).collect();
+    let prompt_tokens = prompt_tokens(answer);
+    let prompt_rate = |tokens: usize| rate(tokens as f64, timing.phase(Phase::Prefill));
+    TimeFigures {
+        latency_s: timing.latency.as_secs_f64().into(),
+        ttft_s: token_times_s.first().copied().ok_or_else(|| Reason::new("the answer has no token")).into(),
+        tokenize_s: match from_tokens {
+            true => Recorded::absent("the prompt is given as token ids: nothing to tokenize"),
+            false => separate(split.tokenize, Phase::Tokenize, "prefill_s"),
+        },
+        prefill_s: seconds(Phase::Prefill),
+        decode_s: seconds(Phase::Decode),
+        sample_s: separate(split.sample, Phase::Sample, "decode_s"),
+        detokenize_s: separate(split.detokenize, Phase::Detokenize, "decode_s"),
+        other_s: timing.other.as_secs_f64().into(),
+        output_tokens: answer.output_tokens.into(),
+        tps: rate(answer.output_tokens as f64, timing.latency).into(),
+        prefill_tps: prompt_tokens.clone().and_then(prompt_rate).into(),
+        prompt_tokens: prompt_tokens.into(),
+        decode_tps: decode_rate(timing, answer).into(),
+        token_times_s,
     }
-    Some(amount / time.as_secs_f64())
+}
+
+/// The tokens of the prompt. The count of a server is the only one that is right for its prompt.
+fn prompt_tokens(answer: &Answer) -> Result<usize, Reason> {
+    match &answer.reported {
+        Some(reported) if reported.prompt_tokens.is_none() => {
+            Err(Reason::new("the server does not report the number of prompt tokens"))
+        }
+        _ => Ok(answer.prompt_tokens),
+    }
+}
+
+/// Tokens per second after the first one. If an event of a server carries several tokens, or tokens have no text, these are the tokens
+/// that the server counts.
+#[allow(clippy::cast_precision_loss, reason = "token counts stay far below 2^53")]
+fn decode_rate(timing: &Timing, answer: &Answer) -> Result<f64, Reason> {
+    let arrived = timing.tokens.len();
+    let (first, last) = match timing.tokens.as_slice() {
+        [first, .., last] => (*first, *last),
+        _ => return Err(Reason::new("the answer has fewer than two tokens")),
+    };
+    // The end token has no text.
+    let with_text = arrived + usize::from(answer.finish == FinishReason::Stop);
+    let tokens = match &answer.reported {
+        Some(_) if answer.output_tokens > with_text => answer.output_tokens,
+        _ => arrived,
+    };
+    rate((tokens - 1) as f64, last.saturating_sub(first))
+}
+
+fn rate(amount: f64, time: Nanos) -> Result<f64, Reason> {
+    match time {
+        Nanos::ZERO => Err(Reason::new("it took less time than the clock can measure")),
+        time => Ok(amount / time.as_secs_f64()),
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use engine_api::FinishReason;
+    use engine_api::ServerReport;
 
     use super::super::timing::PhaseSpan;
     use super::*;
@@ -104,6 +133,10 @@ mod tests {
         PhaseSpan { phase, start: Nanos::from_millis(start), end: Nanos::from_millis(end) }
     }
 
+    fn near(figure: &Recorded<f64>, wanted: f64) {
+        assert!((figure.value().unwrap() - wanted).abs() < 1e-9, "{figure:?} {wanted}");
+    }
+
     const WHOLE: PhaseSplit = PhaseSplit { tokenize: true, sample: true, detokenize: true };
 
     #[test]
@@ -114,43 +147,32 @@ mod tests {
             other: Nanos::from_millis(10),
             tokens: [110, 165, 220].map(Nanos::from_millis).to_vec(),
         };
-        let mut sample = Sample::default();
-        time_figures(&mut sample, &timing, &answer(3), WHOLE, false);
-        let near =
-            |value: Option<f64>, wanted: f64| assert!((value.unwrap() - wanted).abs() < 1e-9, "{value:?} {wanted}");
-        near(sample.tps, 3.0 / 0.22);
-        near(sample.prefill_tps, 30.0);
-        near(sample.decode_tps, 2.0 / 0.11);
-        near(sample.ttft_s, 0.11);
-        near(sample.sample_s, 0.0);
-        assert!(sample.reasons.is_empty(), "{:?}", sample.reasons);
+        let found = time_figures(&timing, &answer(3), WHOLE, false);
+        near(&found.tps, 3.0 / 0.22);
+        near(&found.prefill_tps, 30.0);
+        near(&found.decode_tps, 2.0 / 0.11);
+        near(&found.ttft_s, 0.11);
+        near(&found.sample_s, 0.0);
+        assert_eq!((found.prompt_tokens.value(), found.output_tokens.value()), (Some(3), Some(3)));
     }
 
     #[test]
-    fn merged_phases_are_null_with_a_reason_and_the_others_add_up() {
+    fn merged_phases_are_absent_and_the_others_add_up() {
         let timing = Timing {
             spans: vec![span(Phase::Prefill, 0, 100), span(Phase::Decode, 101, 150)],
             latency: Nanos::from_millis(150),
             other: Nanos::from_millis(1),
             tokens: vec![Nanos::from_millis(100)],
         };
-        let mut sample = Sample::default();
-        time_figures(
-            &mut sample,
-            &timing,
-            &answer(1),
-            PhaseSplit { tokenize: false, sample: false, detokenize: false },
-            false,
-        );
-        assert_eq!(
-            (sample.tokenize_s, sample.sample_s, sample.detokenize_s, sample.decode_tps),
-            (None, None, None, None)
-        );
-        for field in ["tokenize_s", "sample_s", "detokenize_s", "decode_tps"] {
-            assert!(sample.reasons.contains_key(field), "{field}");
-        }
-        let sum: f64 = [sample.prefill_s, sample.decode_s, sample.other_s].into_iter().flatten().sum();
-        assert!((sum - sample.latency_s.unwrap()).abs() < 1e-12);
+        let merged = PhaseSplit { tokenize: false, sample: false, detokenize: false };
+        let found = time_figures(&timing, &answer(1), merged, false);
+        insta::assert_snapshot!(found.tokenize_s.reason().unwrap(), @"the engine does not report it separately: part of prefill_s");
+        insta::assert_snapshot!(found.sample_s.reason().unwrap(), @"the engine does not report it separately: part of decode_s");
+        insta::assert_snapshot!(found.detokenize_s.reason().unwrap(), @"the engine does not report it separately: part of decode_s");
+        insta::assert_snapshot!(found.decode_tps.reason().unwrap(), @"the answer has fewer than two tokens");
+        let sum: f64 =
+            [&found.prefill_s, &found.decode_s, &found.other_s].into_iter().filter_map(Recorded::value).sum();
+        assert!((sum - found.latency_s.value().unwrap()).abs() < 1e-12);
     }
 
     #[test]
@@ -161,10 +183,35 @@ mod tests {
             other: Nanos::ZERO,
             tokens: vec![],
         };
-        let mut sample = Sample::default();
-        time_figures(&mut sample, &timing, &answer(0), WHOLE, true);
-        assert_eq!(sample.tokenize_s, None);
-        assert!(sample.reasons["tokenize_s"].contains("token ids"));
-        assert_eq!(sample.ttft_s, None);
+        let found = time_figures(&timing, &answer(0), WHOLE, true);
+        assert!(found.tokenize_s.reason().unwrap().as_str().contains("token ids"));
+        assert!(found.ttft_s.is_absent());
+    }
+
+    fn of_server(output_tokens: usize, finish: FinishReason, prompt_tokens: Option<usize>) -> TimeFigures {
+        let reported = Some(ServerReport { prompt_tokens, chunks: 3, ..ServerReport::default() });
+        let timing = Timing {
+            spans: vec![span(Phase::Prefill, 0, 100)],
+            latency: Nanos::from_millis(300),
+            other: Nanos::ZERO,
+            tokens: [100, 200, 300].map(Nanos::from_millis).to_vec(),
+        };
+        time_figures(&timing, &Answer { finish, reported, ..answer(output_tokens) }, WHOLE, false)
+    }
+
+    #[test]
+    fn tokens_that_arrive_together_count_as_tokens() {
+        near(&of_server(3, FinishReason::Length, Some(3)).decode_tps, 10.0);
+        near(&of_server(4, FinishReason::Stop, Some(3)).decode_tps, 10.0);
+        near(&of_server(4, FinishReason::Length, Some(3)).decode_tps, 15.0);
+        near(&of_server(9, FinishReason::Length, Some(3)).decode_tps, 40.0);
+    }
+
+    #[test]
+    fn a_prompt_of_unknown_length_has_no_rate() {
+        let found = of_server(3, FinishReason::Length, None);
+        insta::assert_snapshot!(found.prompt_tokens.reason().unwrap(), @"the server does not report the number of prompt tokens");
+        assert_eq!(found.prefill_tps.reason(), found.prompt_tokens.reason());
+        near(&of_server(3, FinishReason::Length, Some(3)).prefill_tps, 30.0);
     }
 }
