@@ -22,7 +22,7 @@ const EDGES: &[(&str, &str, &[&str])] = &[
     ("text-input", "text-input", &[]),
     ("prompts", "prompts", &["text-input"]),
     ("redaction", "redaction", &[]),
-    ("models", "models", &["redaction"]),
+    ("models", "models", &["redaction", "text-input"]),
     ("traces", "traces", &["text-input"]),
     ("engines/api", "engine-api", &["models", "redaction", "traces"]),
     ("engines", "engines", &["engine-api", "models", "redaction", "traces"]),

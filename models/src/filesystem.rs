@@ -19,6 +19,11 @@ pub(crate) fn user_cache(var: &dyn Fn(&str) -> Option<String>) -> PathBuf {
     xdg.or_else(|| Some(PathBuf::from(var("HOME")?).join(".cache"))).unwrap_or_else(std::env::temp_dir)
 }
 
+/// The user's home folder.
+pub(crate) fn home() -> Option<PathBuf> {
+    std::env::var_os("HOME").filter(|home| !home.is_empty()).map(PathBuf::from)
+}
+
 /// The bytes that this process can still write to the file system of `path`, which need not exist yet.
 pub(crate) fn free_space(path: &Path) -> io::Result<u64> {
     let existing = path.ancestors().find(|p| p.exists()).unwrap_or(Path::new("."));

@@ -39,7 +39,7 @@ pub mod synth;
 pub use checkpoint::{Checkpoint, Format};
 pub use container::gguf;
 pub use dtype::DType;
-pub use error::{Error, Mismatch};
+pub use error::{Cause, Error, Mismatch};
 pub use filesystem::cache_home;
 pub use progress::{Progress, Quiet};
 pub use spec::{Arch, Rope, RopeLayout, RopeScaling, Spec};

@@ -162,10 +162,10 @@ fn metadata_is_kept_except_for_the_type() {
     let of = |path: &Path| models::gguf::File::open(path).unwrap().header.metadata;
     let (before, after) = (of(&source), of(&out));
     for (key, value) in before.iter().filter(|(key, _)| *key != "general.file_type") {
-        assert_eq!(after.get(key), Some(value), "{key}");
+        assert_eq!(after.get(key).unwrap(), Some(value), "{key}");
     }
     assert_eq!(after.count("general.file_type").unwrap(), Some(32));
-    let new: Vec<&str> = after.iter().map(|(key, _)| key).filter(|key| before.get(key).is_none()).collect();
+    let new: Vec<&str> = after.iter().map(|(key, _)| key).filter(|key| !before.contains(key)).collect();
     assert_eq!(new, [quantise::SOURCE_SHA256_KEY, quantise::SOURCE_QUANTISATION_KEY, quantise::ERROR_KEY]);
 }
 
@@ -309,7 +309,7 @@ fn errors_leave_no_file() {
     insta::assert_snapshot!([same, half, nan, large, header, nowhere].join("\n"), @"
     quantising DIR/link.gguf: output: expected another file than the source, found the source; choose another output file
     GGUF DIR/cut.gguf: byte 7222, tensor `blk.0.ffn_down.weight`: expected data inside the file of 1349984 bytes, found 262144 bytes at 7872 + 1083392; the file is incomplete or damaged: fetch it again
-    quantising DIR/nan.gguf: tensor `blk.1.attn_q.weight`, row 3, column 5: expected a finite number, found NaN; the weights are damaged: fetch them again
+    quantising DIR/nan.gguf: tensor `blk.1.attn_q.weight`, row 3, column 5: expected a finite number, found NaN; the weights are not usable: compare the SHA-256 of the file with that at its source
     quantising DIR/wide.gguf: tensor `blk.0.ffn_up.weight`, row 0, column 0: expected a number in the range of F16, found 1000000; choose bf16 or f32, which have a larger range
     quantising DIR/F16.gguf: tokenizer: expected no other GGUF file for the tokenizer, since the source contains one, found one; quantise without a file for the tokenizer
     cannot create OUT/none/out.gguf: No such file or directory (os error 2); check the path

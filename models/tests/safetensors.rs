@@ -134,10 +134,7 @@ fn a_folder_with_shards() {
         all.iter().enumerate().map(|(at, (name, _))| (name.clone(), json!(shard(at)))).collect();
     folder.write("model.safetensors.index.json", json!({"metadata": {}, "weight_map": map}).to_string().as_bytes());
     let missing = folder.error_text();
-    assert!(
-        missing.starts_with("safetensors DIR/model-00002-of-00002.safetensors: shard: expected all 2 files"),
-        "{missing}"
-    );
+    insta::assert_snapshot!(missing, @"safetensors DIR/model.safetensors.index.json: weight_map: expected the files of the index (2), found no model-00002-of-00002.safetensors; the folder has model-00001-of-00002.safetensors; fetch the missing files into the folder");
     folder.write(names[1], &weights(second, "F16"));
     let checkpoint = folder.open();
     assert_eq!((checkpoint.files().len(), checkpoint.tensors().len()), (2, all.len()));
@@ -145,6 +142,82 @@ fn a_folder_with_shards() {
     folder.write(names[1], &weights(&all[6..], "F16"));
     let twice = folder.error_text();
     assert!(twice.contains("tensor `blk.0.ffn_norm.weight`: expected each tensor once"), "{twice}");
+}
+
+/// The index of another sharding beside whole files, and files under other names without an index.
+#[test]
+fn weights_of_other_names() {
+    let all = tensors();
+    let (first, second) = all.split_at(7);
+    let folder = Folder::new(&config());
+    folder.write("model-1-of-2.safetensors", &weights(first, "F16"));
+    folder.write("model-2-of-2.safetensors", &weights(second, "F16"));
+    folder.write("adapter_model.safetensors", b"not read");
+    let map: serde_json::Map<_, _> =
+        all.iter().map(|(name, _)| (name.clone(), json!("model-00001-of-00001.safetensors"))).collect();
+    folder.write("model.safetensors.index.json", json!({"weight_map": map}).to_string().as_bytes());
+    insta::assert_snapshot!(folder.error_text(), @"safetensors DIR/model.safetensors.index.json: weight_map: expected the files of the index (1), found no model-00001-of-00001.safetensors; the folder has model-1-of-2.safetensors, model-2-of-2.safetensors; the index is of another sharding: take the index of the files that are there, or remove it, and all .safetensors files of the folder are read");
+    std::fs::remove_file(folder.path().join("model.safetensors.index.json")).unwrap();
+    assert_eq!((folder.open().files().len(), folder.open().tensors().len()), (2, all.len()));
+    let single = Folder::new(&config());
+    single.write("weights.safetensors", &weights(&all, "BF16"));
+    assert_eq!(single.open().files(), [single.path().join("weights.safetensors")]);
+    // Without one of the files, what is there does not make the model.
+    std::fs::remove_file(folder.path().join("model-2-of-2.safetensors")).unwrap();
+    let missing = folder.error_text();
+    assert!(missing.contains("files are missing, or config.json is of another model"), "{missing}");
+}
+
+/// Without `tie_word_embeddings`, the weights show whether the table is used twice.
+#[test]
+fn embeddings_are_tied_where_there_is_no_output_and_no_word_about_it() {
+    let silent = changed(|config| config["tie_word_embeddings"] = Value::Null);
+    let without: Vec<_> = tensors().into_iter().filter(|(name, _)| name != "lm_head.weight").collect();
+    let folder = Folder::new(&silent);
+    folder.write("model.safetensors", &weights(&without, "BF16"));
+    assert!(folder.open().spec().tied_embeddings);
+    assert!(!Folder::whole(&silent).open().spec().tied_embeddings);
+    let said = Folder::new(&config());
+    said.write("model.safetensors", &weights(&without, "BF16"));
+    let error = said.error_text();
+    assert!(
+        error.contains("tensor `output.weight`: expected a tensor of 3 x 8, found none; files are missing"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_config_as_people_have_it() {
+    let folder = Folder::whole(&changed(|config| config["architectures"] = json!([])));
+    let text = changed(|config| config["quantization_config"] = json!({})).to_string();
+    let odd = text.replacen('{', "{\"initializer_range\": NaN, ", 1);
+    for bytes in [[b"\xef\xbb\xbf", odd.as_bytes()].concat(), odd.encode_utf16().flat_map(u16::to_le_bytes).collect()] {
+        folder.write("config.json", &bytes);
+        folder.write("tokenizer_config.json", &[b"\xef\xbb\xbf", &br#"{"eos_token": "</s>"}"#[..]].concat());
+        assert_eq!(folder.open().eos_text(), Some("</s>"));
+    }
+    let needed = changed(|config| config["rms_norm_eps"] = json!("EPS")).to_string().replace("\"EPS\"", "NaN");
+    folder.write("config.json", needed.as_bytes());
+    assert!(folder.error_text().contains("field `rms_norm_eps`: expected a finite number, found the text `NaN`"));
+}
+
+#[test]
+fn folders_without_safetensors_name_what_they_have() {
+    let of = |names: &[&str]| {
+        let folder = Folder::new(&config());
+        names.iter().for_each(|name| folder.write(name, b"PK\x03\x04"));
+        folder.error_text()
+    };
+    let errors = [
+        of(&["pytorch_model-00001-of-00002.bin", "pytorch_model-00002-of-00002.bin", "training_args.bin"]),
+        of(&["model.onnx"]),
+        of(&["flax_model.msgpack"]),
+        of(&["model.safetensors.part"]),
+        of(&["a.gguf", "b.gguf"]),
+        of(&["a.gguf"]),
+        of(&["consolidated.safetensors"]),
+    ];
+    insta::assert_snapshot!(errors.join("\n"));
 }
 
 #[test]

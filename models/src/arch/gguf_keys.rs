@@ -3,7 +3,7 @@
 use super::tensors::check_spec;
 use crate::container::gguf::{KeyValues, Metadata, Value};
 use crate::dtype::DType;
-use crate::error::{Error, Mismatch};
+use crate::error::{Cause, Error, Mismatch};
 use crate::spec::{Arch, Rope, RopeLayout, RopeScaling, Spec};
 use crate::tensor::TensorInfo;
 
@@ -14,9 +14,11 @@ pub(crate) type FindTensor<'a> = dyn Fn(&str) -> Option<(&'a TensorInfo, &'a [u8
 pub(super) fn read(metadata: &Metadata, find: &FindTensor<'_>, arch: Arch, layout: RopeLayout) -> Result<Spec, Error> {
     let prefix = arch.name();
     let key = |rest: &str| format!("{prefix}.{rest}");
-    let count = |rest: &str| metadata.count(&key(rest));
+    let layers = metadata.required(&key("block_count"), metadata.count(&key("block_count"))?)?;
+    // Files of models whose layers differ have arrays of one value per layer, and so have some files whose layers are all equal.
+    let count = |rest: &str| metadata.count_of_layers(&key(rest), layers);
     let required = |rest: &str| metadata.required(&key(rest), count(rest)?);
-    let number = |rest: &str| metadata.number(&key(rest));
+    let number = |rest: &str| metadata.number_of_layers(&key(rest), layers);
 
     if let Some(experts) = count("expert_count")?
         && experts > 0
@@ -68,7 +70,7 @@ pub(super) fn read(metadata: &Metadata, find: &FindTensor<'_>, arch: Arch, layou
     let dim = count("rope.dimension_count")?.unwrap_or(head_dim);
     let spec = Spec {
         arch,
-        layers: required("block_count")?,
+        layers,
         hidden,
         ffn: required("feed_forward_length")?,
         heads,
@@ -94,21 +96,16 @@ pub(super) fn read(metadata: &Metadata, find: &FindTensor<'_>, arch: Arch, layou
 
 /// The error of a required tensor that is missing.
 fn missing(metadata: &Metadata, name: &str) -> Error {
-    Error::Gguf(Mismatch::at(
-        metadata.file(),
-        format!("tensor `{name}`"),
-        "a table of embeddings",
-        "none",
-        "the file is incomplete: take another",
-    ))
+    let place = format!("tensor `{name}`");
+    Error::Gguf(Mismatch::at(metadata.file(), place, "a table of embeddings", "none", Cause::WrittenWrongly))
 }
 
 /// The factors of `rope_freqs.weight` if that tensor exists (Llama 3 files store their scaling in it), else the scaling in the keys.
 fn scaling(metadata: &Metadata, find: &FindTensor<'_>, prefix: &str, dim: usize) -> Result<Option<RopeScaling>, Error> {
     if let Some((info, bytes)) = find("rope_freqs.weight") {
         let mismatch = |expected: String, found: String| {
-            let advice = "the file was made wrongly: take another";
-            Err(Error::Gguf(Mismatch::at(metadata.file(), "tensor `rope_freqs.weight`", expected, found, advice)))
+            let place = "tensor `rope_freqs.weight`";
+            Err(Error::Gguf(Mismatch::at(metadata.file(), place, expected, found, Cause::WrittenWrongly)))
         };
         if info.dtype != DType::F32 || info.shape != [dim / 2] {
             return mismatch(format!("{} F32", dim / 2), format!("{:?} {}", info.shape, info.dtype));

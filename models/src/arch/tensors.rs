@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use crate::dtype::DType;
-use crate::error::{Mismatch, printable};
+use crate::error::{Cause, Mismatch, printable};
 use crate::spec::Spec;
 use crate::tensor::TensorInfo;
 
@@ -47,11 +47,12 @@ pub(crate) fn expected(spec: &Spec) -> Vec<Expected> {
 }
 
 /// Checks the tensors against the shape: none is missing, none has another shape or an unusable type, and none is left over that
-/// would change the result.
+/// would change the result. `missing` is the advice where one is missing.
 pub(crate) fn check<'a>(
     file: &Path,
     spec: &Spec,
     tensors: impl Iterator<Item = &'a TensorInfo>,
+    missing: &str,
 ) -> Result<(), Box<Mismatch>> {
     let mut left: HashMap<&str, &TensorInfo> = tensors.map(|info| (info.name.as_str(), info)).collect();
     let mismatch = |name: &str, expected: String, found: String, advice: &str| {
@@ -59,20 +60,10 @@ pub(crate) fn check<'a>(
     };
     for Expected { name, shape } in expected(spec) {
         let Some(info) = left.remove(name.as_str()) else {
-            return mismatch(
-                &name,
-                format!("a tensor of {}", dimensions(&shape)),
-                "none".to_owned(),
-                "the checkpoint is incomplete: fetch it again, or take another",
-            );
+            return mismatch(&name, format!("a tensor of {}", dimensions(&shape)), "none".to_owned(), missing);
         };
         if info.shape != shape {
-            return mismatch(
-                &name,
-                dimensions(&shape),
-                dimensions(&info.shape),
-                "weights and header (or config.json) belong to different models: fetch both again",
-            );
+            return mismatch(&name, dimensions(&shape), dimensions(&info.shape), Cause::OfDifferentModels.advice());
         }
         let usable = match shape.len() {
             1 => !info.dtype.is_quantised(),
@@ -80,12 +71,7 @@ pub(crate) fn check<'a>(
         };
         if !usable {
             let expected = if shape.len() == 1 { "F32, F16 or BF16" } else { "a type for weights" };
-            return mismatch(
-                &name,
-                expected.to_owned(),
-                info.dtype.to_string(),
-                "take the model in another quantisation",
-            );
+            return mismatch(&name, expected.to_owned(), info.dtype.to_string(), Cause::OtherQuantisation.advice());
         }
         if let Some((_, group)) = info.dtype.mlx_bits_and_group_size() {
             // Scales and biases of the groups are separate tensors.
@@ -136,10 +122,15 @@ fn dimensions(shape: &[usize]) -> String {
 pub(crate) fn check_spec(file: &Path, spec: &Spec) -> Result<(), Box<Mismatch>> {
     const WIDTH: usize = 1 << 24;
     let mismatch = |place: &str, expected: &str, found: String| {
-        Err(Mismatch::at(file, place, expected, found, "the header or config.json is damaged: fetch it again"))
+        let advice = "header (or config.json) contradicts itself: take the model from another source";
+        Err(Mismatch::at(file, place, expected, found, advice))
     };
-    let within = |place: &str, value: usize, most: usize| {
-        if (1..=most).contains(&value) { Ok(()) } else { mismatch(place, &format!("1 to {most}"), value.to_string()) }
+    let within = |place: &str, value: usize, most: usize| match value {
+        0 => mismatch(place, &format!("1 to {most}"), value.to_string()),
+        value if value > most => {
+            Err(Mismatch::at(file, place, format!("1 to {most}"), value.to_string(), Cause::Unexpected))
+        }
+        _ => Ok(()),
     };
     within("number of layers", spec.layers, 1024)?;
     within("hidden width", spec.hidden, WIDTH)?;

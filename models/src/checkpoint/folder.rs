@@ -1,10 +1,11 @@
 //! A folder in the Hugging Face layout: config.json, weights in safetensors, tokenizer files.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::Value;
 
 use super::parts::{Parts, Source, Texts};
+use super::resolve::repository_name;
 use super::{quantisation, safetensors};
 use crate::arch;
 use crate::container::json::{self, CONFIG_LIMIT, Object};
@@ -13,14 +14,16 @@ use crate::error::{Error, printable};
 /// Reads the folder at `path`.
 pub(super) fn open(path: &Path) -> Result<Parts, Error> {
     let config_path = path.join("config.json");
-    if !config_path.is_file() {
-        return Err(no_config(path));
-    }
     let config = json::read(&config_path, CONFIG_LIMIT)?;
     let scheme = quantisation::of_config(&config_path, &config)?;
-    let spec = arch::from_config(&Object::new(&config_path, &config))?;
+    let mut spec = arch::from_config(&Object::new(&config_path, &config))?;
     let files = safetensors::files(path)?;
     let (maps, tensors) = safetensors::read(path, &files, &spec, scheme.as_ref())?;
+    // The default of transformers is "not tied", with which a model without `lm_head` could not be computed: llama.cpp's converter and
+    // mlx_lm tie such a model, too.
+    if config.get("tie_word_embeddings").is_none_or(Value::is_null) {
+        spec.tied_embeddings = !tensors.iter().any(|(info, ..)| info.name.starts_with("output."));
+    }
     let texts = read_texts(path)?;
     let own_name = config.get("_name_or_path").and_then(Value::as_str).filter(|name| !name.is_empty());
     let folder_name = || {
@@ -29,7 +32,7 @@ pub(super) fn open(path: &Path) -> Result<Parts, Error> {
             .file_name()
             .map(|name| name.to_string_lossy().into_owned())
     };
-    let name = own_name.map(printable).or_else(folder_name).unwrap_or_default();
+    let name = own_name.map(printable).or_else(|| repository_name(path)).or_else(folder_name).unwrap_or_default();
     Ok(Parts {
         path: path.to_path_buf(),
         name,
@@ -41,27 +44,10 @@ pub(super) fn open(path: &Path) -> Result<Parts, Error> {
     })
 }
 
-/// The error of a folder without config.json; the advice names a .gguf file in it, if there is one.
-fn no_config(path: &Path) -> Error {
-    let mut models: Vec<PathBuf> = std::fs::read_dir(path)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|entry| entry.path())
-        .filter(|file| file.extension().is_some_and(|extension| extension == "gguf"))
-        .collect();
-    models.sort();
-    let advice = match models.first() {
-        Some(first) => format!("give one file, such as {}", first.display()),
-        None => "give a .gguf file, or a folder with config.json and .safetensors files".to_owned(),
-    };
-    Error::NotAModel { path: path.to_path_buf(), found: "the folder has no config.json".to_owned(), advice }
-}
-
 /// The texts that chat templates need, from `chat_template.jinja` and `tokenizer_config.json`.
 fn read_texts(folder: &Path) -> Result<Texts, Error> {
     let path = folder.join("tokenizer_config.json");
-    let config = if path.is_file() { json::read(&path, CONFIG_LIMIT)? } else { Value::Null };
+    let config = json::read_if_there(&path, CONFIG_LIMIT)?;
     let own_file = folder.join("chat_template.jinja");
     let chat_template = if own_file.is_file() {
         Some(json::read_text(&own_file, CONFIG_LIMIT)?)

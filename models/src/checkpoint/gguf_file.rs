@@ -1,57 +1,50 @@
-//! The parts of a checkpoint in one GGUF file.
+//! The parts of a checkpoint in a GGUF file, or in several that `llama-gguf-split` wrote.
 
 use std::path::Path;
 
 use super::parts::{Parts, Source};
+use super::{gguf_kind, split};
 use crate::arch;
 use crate::container::gguf::{File, Metadata};
 use crate::error::{Error, Mismatch, printable};
 use crate::tensor::TensorInfo;
 use crate::units::Bytes;
 
-/// Maps and reads the file at `path`.
+/// Maps and reads the file at `path`, and the other parts of a split model.
 pub(super) fn open(path: &Path) -> Result<Parts, Error> {
-    let File { header, map } = File::open(path)?;
-    let metadata = header.metadata;
-    if let Some(parts) = metadata.count("split.count")?
-        && parts > 1
-    {
-        let found = format!("it is one of {parts} parts");
-        let advice = "join them with `llama-gguf-split --merge FIRST_PART OUTPUT`".to_owned();
-        return Err(Error::NotAModel { path: path.to_path_buf(), found, advice });
+    let first = File::open(path)?;
+    let others = split::open_others(path, &first)?;
+    if others.is_empty() {
+        gguf_kind::check(path, &first.header)?;
     }
-    if header.tensors.is_empty() {
-        let (expected, found) = ("the weights of a model", "no tensor (a vocabulary alone?)");
-        return Err(Error::Gguf(Mismatch::at(
-            path,
-            "tensors",
-            expected,
-            found,
-            "fetch a file that contains the whole model",
-        )));
-    }
-    let tensors: Vec<_> = header
-        .tensors
-        .into_iter()
-        .map(|entry| {
+    let metadata = first.header.metadata.clone();
+    // A template that cannot be read is an error here: without it, prompts would be written in another form.
+    metadata.text("tokenizer.chat_template")?;
+    let files: Vec<_> = std::iter::once((path.to_path_buf(), first)).chain(others).collect();
+    let mut tensors = Vec::new();
+    let mut seen = std::collections::HashSet::new();
+    for (map, (file, part)) in files.iter().enumerate() {
+        for entry in &part.header.tensors {
+            if !seen.insert(entry.name.as_str()) {
+                let (place, found) = (format!("tensor `{}`", printable(&entry.name)), "it again in this part");
+                let expected = "each tensor in one part";
+                return Err(Error::Gguf(Mismatch::at(file, place, expected, found, split::ALL_PARTS)));
+            }
             let bytes = Bytes(entry.range.len() as u64);
-            (TensorInfo { name: entry.name, dtype: entry.dtype, shape: entry.shape, bytes }, 0, entry.range)
-        })
-        .collect();
+            let info = TensorInfo { name: entry.name.clone(), dtype: entry.dtype, shape: entry.shape.clone(), bytes };
+            tensors.push((info, map, entry.range.clone()));
+        }
+    }
     let spec = arch::from_gguf(&metadata, &|name| {
-        tensors.iter().find(|(info, ..)| info.name == name).map(|(info, _, range)| (info, &map[range.clone()]))
+        let found = tensors.iter().find(|(info, ..)| info.name == name);
+        found.map(|(info, map, range)| (info, &files[*map].1.map[range.clone()]))
     })?;
+    // A name is only shown: one that cannot be read is replaced by that of the file.
+    let own_name = metadata.text("general.name").ok().flatten().filter(|name| !name.is_empty());
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-    let name = metadata.text("general.name")?.map_or_else(|| stem.into_owned(), printable);
-    Ok(Parts {
-        path: path.to_path_buf(),
-        name,
-        spec,
-        source: Source::Gguf(metadata),
-        files: vec![path.to_path_buf()],
-        maps: vec![map],
-        tensors,
-    })
+    let name = own_name.map_or_else(|| stem.into_owned(), printable);
+    let (files, maps) = files.into_iter().map(|(file, part)| (file, part.map)).unzip();
+    Ok(Parts { path: path.to_path_buf(), name, spec, source: Source::Gguf(metadata), files, maps, tensors })
 }
 
 /// The text of the token whose id is the value of `key`.

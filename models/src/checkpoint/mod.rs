@@ -3,9 +3,12 @@
 
 mod folder;
 mod gguf_file;
+mod gguf_kind;
 mod parts;
 mod quantisation;
+mod resolve;
 mod safetensors;
+mod split;
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -18,12 +21,16 @@ use crate::arch;
 use crate::container::gguf::Metadata;
 use crate::container::json::{self, CONFIG_LIMIT, Object};
 use crate::dtype::DType;
-use crate::error::{Error, nearest};
+use crate::error::{Cause, Error, nearest};
 use crate::spec::Spec;
 use crate::tensor::{TensorInfo, TensorView};
 use crate::units::Bytes;
 
 use self::parts::{Parts, Source};
+
+pub use self::resolve::repository_name;
+pub(crate) use self::resolve::resolve;
+pub(crate) use self::split::Part;
 
 /// Weights on disk, mapped, and their description. Views of tensors share the mappings.
 #[derive(Debug)]
@@ -44,23 +51,30 @@ pub struct Checkpoint {
 /// The format of a checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// One GGUF file.
+    /// One GGUF file, or the parts of one.
     Gguf,
     /// A folder in the Hugging Face layout.
     Safetensors,
 }
 
 impl Checkpoint {
-    /// Opens a .gguf file, or a folder with config.json and safetensors.
+    /// Opens what [`resolve`] finds at `path`: a .gguf file (of a model in parts: the first), or a folder with config.json and
+    /// safetensors.
     pub fn open(path: &Path) -> Result<Self, Error> {
-        let metadata = std::fs::metadata(path).map_err(|source| Error::io("open", path, source))?;
-        Self::assemble(if metadata.is_dir() { folder::open(path)? } else { gguf_file::open(path)? })
+        let path = &resolve(path)?;
+        Self::assemble(if path.is_dir() { folder::open(path)? } else { gguf_file::open(path)? })
     }
 
     /// Checks every tensor against the shape and indexes them by name.
     fn assemble(parts: Parts) -> Result<Self, Error> {
         let Parts { path, name, spec, source, files, maps, tensors } = parts;
-        let checked = arch::check(&path, &spec, tensors.iter().map(|(info, ..)| info));
+        let missing = match source {
+            Source::Gguf(_) => Cause::WrittenWrongly.advice(),
+            Source::Folder { .. } => {
+                "files are missing, or config.json is of another model: compare the folder with its source"
+            }
+        };
+        let checked = arch::check(&path, &spec, tensors.iter().map(|(info, ..)| info), missing);
         checked.map_err(|mismatch| match source {
             Source::Gguf(_) => Error::Gguf(mismatch),
             Source::Folder { .. } => Error::Safetensors(mismatch),
@@ -161,7 +175,8 @@ impl Checkpoint {
     #[must_use]
     pub fn chat_template(&self) -> Option<&str> {
         match &self.source {
-            Source::Gguf(metadata) => metadata.get("tokenizer.chat_template")?.as_str(),
+            // Read when the file was opened, so it is readable.
+            Source::Gguf(metadata) => metadata.text("tokenizer.chat_template").ok()?,
             Source::Folder { texts, .. } => texts.chat_template.as_deref(),
         }
     }

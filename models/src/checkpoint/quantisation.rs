@@ -23,7 +23,9 @@ pub(super) fn of_config(path: &Path, config: &Value) -> Result<Option<MlxScheme>
             )
         });
     }
-    if let Some(scheme) = config.get("quantization_config").filter(|scheme| scheme.is_object()) {
+    if let Some(scheme) =
+        config.get("quantization_config").filter(|scheme| scheme.as_object().is_some_and(|fields| !fields.is_empty()))
+    {
         let method = scheme.get("quant_method").and_then(Value::as_str).unwrap_or("an unnamed method");
         let found = format!("quantised by {}", printable(method));
         return refused(found, "take the GGUF file or the unquantised safetensors of this model");

@@ -7,13 +7,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use memmap2::Mmap;
-use safetensors::{Dtype, SafeTensors};
+use safetensors::{Dtype, SafeTensorError, SafeTensors};
 
 use super::parts::PlacedTensor;
 use super::quantisation::MlxScheme;
-use crate::container::{self, FileFormat, json};
+use super::resolve::{dangling, entries, files_with, names as names_of, other_weights};
+use crate::container::{self, FileFormat, OtherFormat, json};
 use crate::dtype::DType;
-use crate::error::{Error, Mismatch, printable};
+use crate::error::{Cause, Error, Mismatch, printable};
 use crate::spec::Spec;
 use crate::tensor::TensorInfo;
 use crate::units::Bytes;
@@ -22,23 +23,25 @@ const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 /// The size limit of an index in bytes. That of a model of 1,000 tensors has 100 kB.
 const INDEX_LIMIT: u64 = 32 << 20;
-const FETCH_AGAIN: &str = "fetch the folder again";
 
-/// The files that contain the weights of `folder`.
+/// The files that contain the weights of `folder`: `model.safetensors`, those of the index, or all safetensors files.
 pub(super) fn files(folder: &Path) -> Result<Vec<PathBuf>, Error> {
     let single = folder.join(SINGLE);
     if single.is_file() {
         return Ok(vec![single]);
     }
+    if single.is_symlink() {
+        return Err(dangling(&single));
+    }
     let index = folder.join(INDEX);
+    let there = weights(folder);
     if !index.is_file() {
-        let found = format!("the folder has neither {SINGLE} nor {INDEX}");
-        let advice = "fetch the weights in safetensors form, or give a .gguf file".to_owned();
-        return Err(Error::NotAModel { path: folder.to_path_buf(), found, advice });
+        return if there.is_empty() { Err(no_weights(folder)) } else { Ok(there) };
     }
     let json = json::read(&index, INDEX_LIMIT)?;
     let mismatch = |place: &str, expected: &str, found: String| {
-        Error::Safetensors(Mismatch::at(&index, place, expected, found, FETCH_AGAIN))
+        let advice = "take the index that belongs to the weights";
+        Error::Safetensors(Mismatch::at(&index, place, expected, found, advice))
     };
     let map = json.get("weight_map").and_then(serde_json::Value::as_object);
     let map =
@@ -56,19 +59,48 @@ pub(super) fn files(folder: &Path) -> Result<Vec<PathBuf>, Error> {
         return Err(mismatch("field `weight_map`", "at least one tensor", "none".to_owned()));
     }
     let files: Vec<PathBuf> = names.iter().map(|name| folder.join(name)).collect();
-    match files.iter().find(|file| !file.is_file()) {
-        None => Ok(files),
-        Some(missing) => {
-            let expected = format!("all {} files of the index", files.len());
-            Err(Error::Safetensors(Mismatch::at(
-                missing,
-                "shard",
-                expected,
-                "no such file",
-                "fetch the missing file into the folder",
-            )))
-        }
+    if let Some(link) = files.iter().find(|file| file.is_symlink() && !file.is_file()) {
+        return Err(dangling(link));
     }
+    let missing: Vec<PathBuf> = files.iter().filter(|file| !file.is_file()).cloned().collect();
+    if missing.is_empty() {
+        return Ok(files);
+    }
+    let others: Vec<PathBuf> = there.iter().filter(|file| !files.contains(file)).cloned().collect();
+    let listed = |files: &[PathBuf]| if files.is_empty() { "none".to_owned() } else { names_of(files) };
+    let advice = if others.is_empty() {
+        "fetch the missing files into the folder"
+    } else {
+        "the index is of another sharding: take the index of the files that are there, or remove it, and all .safetensors files of the folder are read"
+    };
+    let expected = format!("the files of the index ({})", files.len());
+    let found = format!("no {}; the folder has {}", listed(&missing), listed(&there));
+    Err(Error::Safetensors(Mismatch::at(&index, "weight_map", expected, found, advice)))
+}
+
+/// The safetensors files of a folder that may be its weights: no adapters, and no copy of the weights in Mistral's own layout.
+fn weights(folder: &Path) -> Vec<PathBuf> {
+    let is_other = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        ["adapter_model", "consolidated", "optimizer"].iter().any(|start| name.starts_with(start))
+    };
+    let mut files = files_with(folder, "safetensors");
+    files.retain(|path| !is_other(path));
+    files
+}
+
+/// The error of a folder with config.json and without weights that can be read.
+fn no_weights(folder: &Path) -> Error {
+    let (found, advice) = match other_weights(folder) {
+        Some((form, files)) => {
+            (format!("the folder has {} ({}) and no safetensors", form.name, names_of(&files)), form.advice)
+        }
+        None => (
+            format!("the folder has neither {SINGLE} nor {INDEX}; it has {}", names_of(&entries(folder))),
+            "fetch the weights in safetensors form, or give a .gguf file",
+        ),
+    };
+    Error::NotAModel { path: folder.to_path_buf(), found, advice: advice.to_owned() }
 }
 
 /// Whether `name` is a plain file name without a path. It comes from the index, which is not trusted.
@@ -98,7 +130,7 @@ pub(super) fn read(
                     format!("tensor `{}`", info.name),
                     expected,
                     found,
-                    FETCH_AGAIN,
+                    "remove the file that does not belong to the model",
                 )));
             }
             tensors.push((info, at, range));
@@ -106,7 +138,7 @@ pub(super) fn read(
         maps.push(map);
     }
     if tensors.is_empty() {
-        return Err(Error::Safetensors(Mismatch::at(folder, "weights", "tensors", "none", FETCH_AGAIN)));
+        return Err(Error::Safetensors(Mismatch::at(folder, "weights", "tensors", "none", Cause::WrittenWrongly)));
     }
     Ok((maps, tensors))
 }
@@ -120,23 +152,15 @@ fn table(
 ) -> Result<Vec<(TensorInfo, Range<usize>)>, Error> {
     let wrong_format = match container::identify(bytes) {
         FileFormat::Safetensors | FileFormat::Unknown => None,
-        FileFormat::Gguf => Some(("a GGUF file", "give that file alone, not the folder")),
-        FileFormat::Other { name, advice } => Some((name, advice)),
+        FileFormat::Gguf => Some(("a GGUF file".to_owned(), "give that file alone, not the folder")),
+        FileFormat::Other(OtherFormat { name, advice }) => Some((name, advice)),
     };
     if let Some((name, advice)) = wrong_format {
         let (found, advice) = (format!("it is {name}"), advice.to_owned());
         return Err(Error::NotAModel { path: file.to_path_buf(), found, advice });
     }
     let header = SafeTensors::read_metadata(bytes);
-    let (header_bytes, metadata) = header.map_err(|error| {
-        Error::Safetensors(Mismatch::at(
-            file,
-            "header",
-            "a table of tensors that covers the file",
-            error.to_string(),
-            "the file is incomplete or damaged: fetch it again",
-        ))
-    })?;
+    let (header_bytes, metadata) = header.map_err(|error| invalid_header(file, bytes, &error))?;
     let data_start = 8 + header_bytes;
     let mut tensors = Vec::new();
     // In the order of their bytes, so that a file with several errors always gets the same one.
@@ -149,11 +173,7 @@ fn table(
             continue;
         }
         let Some(gguf_name) = gguf_name(&name) else {
-            return Err(mismatch(
-                "a tensor of a plain decoder",
-                "this name".to_owned(),
-                "this variant is not supported: take a plain model of the architecture",
-            ));
+            return Err(mismatch("a tensor of a plain decoder", "this name".to_owned(), Cause::Unsupported.advice()));
         };
         let mut shape = info.shape.clone();
         let dtype = match (info.dtype, scheme) {
@@ -183,9 +203,44 @@ fn table(
     Ok(tensors)
 }
 
-/// Tensors of some folders that are not needed: a table of frequencies, and a copy of tied embeddings.
+/// The error of a header: whether bytes are missing, or the table is wrong in a file that is whole.
+fn invalid_header(file: &Path, bytes: &[u8], error: &SafeTensorError) -> Error {
+    let mismatch = |expected: String, found: String, cause: Cause| {
+        Error::Safetensors(Mismatch::at(file, "header", expected, found, cause))
+    };
+    let cause = match error {
+        SafeTensorError::MetadataIncompleteBuffer => {
+            if let Some((declared, there)) = data_bytes(bytes)
+                && declared != there
+            {
+                let cause = if there < declared { Cause::Damaged } else { Cause::WrittenWrongly };
+                return mismatch(format!("{declared} bytes of tensors"), format!("{there} bytes"), cause);
+            }
+            Cause::WrittenWrongly
+        }
+        SafeTensorError::HeaderTooSmall | SafeTensorError::InvalidHeaderLength => Cause::Damaged,
+        SafeTensorError::HeaderTooLarge
+        | SafeTensorError::InvalidHeader(_)
+        | SafeTensorError::InvalidHeaderDeserialization(_) => Cause::Unexpected,
+        _ => Cause::WrittenWrongly,
+    };
+    mismatch("a table of tensors that covers the file".to_owned(), error.to_string(), cause)
+}
+
+/// The bytes of all tensors according to the header, and those behind the header.
+fn data_bytes(bytes: &[u8]) -> Option<(u64, u64)> {
+    let (length, rest) = bytes.split_first_chunk::<8>()?;
+    let (header, data) = rest.split_at_checked(usize::try_from(u64::from_le_bytes(*length)).ok()?)?;
+    let header: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(header).ok()?;
+    let ends = header.values().filter_map(|tensor| tensor.get("data_offsets")?.get(1)?.as_u64());
+    Some((ends.max().unwrap_or(0), data.len() as u64))
+}
+
+/// Tensors of some folders that are not needed: tables of frequencies and masks, and a copy of tied embeddings.
 fn is_ignored(name: &str, spec: &Spec) -> bool {
-    name.ends_with(".rotary_emb.inv_freq") || (spec.tied_embeddings && name.starts_with("lm_head."))
+    name.ends_with("rotary_emb.inv_freq")
+        || name.ends_with(".self_attn.masked_bias")
+        || (spec.tied_embeddings && name.starts_with("lm_head."))
 }
 
 /// The GGUF name of a tensor with this name in transformers.

@@ -32,12 +32,14 @@ pub enum OriginError {
         reason: String,
     },
     /// The server answered with an error status.
-    #[error("{host} answered {status}{}", meaning(*.status))]
+    #[error("{host} answered {status}{}", meaning(*.status, .code.as_deref()))]
     Status {
         /// Its name.
         host: String,
         /// The HTTP status.
         status: u16,
+        /// The hub's own code for the error (`X-Error-Code`), such as `GatedRepo`.
+        code: Option<String>,
     },
     /// The answer of the server violates HTTP or the API of the hub.
     #[error("{host} answered in an unexpected way: {found}")]
@@ -82,10 +84,21 @@ pub enum OriginError {
         found: String,
     },
     /// The repository has no model file.
-    #[error("the repository has neither a GGUF file nor safetensors with a config.json")]
-    NoModelFile,
-    /// The repository has several GGUF files, and none was named.
-    #[error("the repository has {count} GGUF files ({names})")]
+    #[error("the repository has neither a GGUF file nor safetensors with a config.json; it has {there}")]
+    NoModelFile {
+        /// The names of its first files.
+        there: String,
+    },
+    /// The repository has no file of the given name or quantisation.
+    #[error("the repository has no file for `{wanted}`; it has {there}")]
+    NoSuchFile {
+        /// The name or the quantisation.
+        wanted: String,
+        /// The names of the first files that it has.
+        there: String,
+    },
+    /// The repository has several GGUF files that the reference may mean.
+    #[error("the repository has {count} such GGUF files ({names})")]
     SeveralModelFiles {
         /// How many.
         count: usize,
@@ -159,10 +172,16 @@ impl OriginError {
     pub fn advice(&self) -> Option<&'static str> {
         match self {
             Self::Offline => Some("unset HF_HUB_OFFLINE to allow connections"),
+            Self::Status { code: Some(code), .. } if code == "RepoNotFound" => {
+                Some("check the name; for a private repository set HF_TOKEN")
+            }
+            Self::Status { status: 404, .. } => Some("check the names of repository, revision and file"),
             Self::Status { status: 401 | 403, .. } => Some("accept its terms on the hub and set HF_TOKEN"),
             Self::Status { status: 429, .. } => Some("wait a little"),
             Self::Status { status: 500..=599, .. } => Some("try again later"),
-            Self::SeveralModelFiles { .. } => Some("name one as owner/repo:FILE"),
+            Self::SeveralModelFiles { .. } => Some("name one as owner/repo:FILE or owner/repo:QUANT"),
+            Self::NoSuchFile { .. } => Some("name one of these files as owner/repo:FILE"),
+            Self::NoModelFile { .. } => Some("take a repository of this model in GGUF or safetensors"),
             Self::NoSpace { .. } => Some("free some space or choose another cache folder"),
             _ => None,
         }
@@ -175,7 +194,14 @@ impl OriginError {
 }
 
 /// The usual meaning of a status of the hub.
-fn meaning(status: u16) -> &'static str {
+fn meaning(status: u16, code: Option<&str>) -> &'static str {
+    match code {
+        Some("GatedRepo") => return " (the repository is gated)",
+        Some("RepoNotFound") => return " (no such repository, or a private one)",
+        Some("RevisionNotFound") => return " (no such revision)",
+        Some("EntryNotFound") => return " (no such file)",
+        _ => {}
+    }
     match status {
         401 | 403 => " (private or gated)",
         404 => " (no such repository, revision or file)",

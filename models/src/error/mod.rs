@@ -1,6 +1,7 @@
 //! The error type of the crate. An error names the file, the place, what was expected and what was found; what to do about it is its
 //! advice, which the texts of [`Display`](std::fmt::Display) do not contain.
 
+mod cause;
 mod fetch;
 
 use std::borrow::Cow;
@@ -9,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use crate::units::Bytes;
 
+pub use cause::Cause;
 pub use fetch::{Attempt, OriginError, PipError};
 
 /// An error of finding, fetching, reading or writing a model.
@@ -182,10 +184,13 @@ impl Error {
             }
             Self::UnknownTensor { near: Some(near), .. } => format!("did you mean `{near}`?").into(),
             Self::UnknownTensor { near: None, .. } => "check the names of the tensors in the file".into(),
-            Self::UnknownModel { near, known, .. } => {
+            Self::UnknownModel { name, near, known } => {
                 let near = near.as_ref().map_or_else(String::new, |near| format!("did you mean `{near}`? "));
                 let others = "a path to a .gguf file, a folder, or owner/repo[:file] works too";
-                format!("{near}known models: {known}; {others}").into()
+                // Only a path with a slash is taken for one, so that a folder cannot hide a registered model.
+                let here = Path::new(name).exists();
+                let here = if here { format!("to use what is here, give ./{name}; ") } else { String::new() };
+                format!("{here}{near}known models: {known}; {others}").into()
             }
             Self::NoSpace { .. } => "free some space or choose another folder".into(),
         }
@@ -259,7 +264,7 @@ mod tests {
     #[test]
     fn the_advice_of_the_origins_comes_first() {
         let attempt = |origin: &str, error| Attempt { origin: origin.to_owned(), error };
-        let gated = OriginError::Status { host: "hub".to_owned(), status: 403 };
+        let gated = OriginError::Status { host: "hub".to_owned(), status: 403, code: None };
         let attempts = vec![attempt("the cache", OriginError::NotCached), attempt("https://hub", gated)];
         let error = Error::Unavailable { what: "o/r:m.gguf".to_owned(), attempts };
         let problem =

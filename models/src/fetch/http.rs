@@ -7,9 +7,10 @@ use ureq::http::header::{self, HeaderMap};
 use ureq::http::{StatusCode, Uri};
 use ureq::{Agent, Body, Proxy};
 
-use crate::error::OriginError;
+use crate::error::{OriginError, printable};
 
 use super::settings::Settings;
+use crate::container::{FileFormat, OtherFormat, identify};
 
 /// The limit of redirects.
 const MAX_REDIRECTS: usize = 8;
@@ -80,7 +81,13 @@ impl<'a> Http<'a> {
         let protocol = |host: &str, found: String| OriginError::Protocol { host: host.to_owned(), found };
         let read = response.body.as_reader().take(MAX_JSON).read_to_end(&mut text);
         read.map_err(|error| protocol(&response.host, redact(&error.to_string())))?;
-        serde_json::from_slice(&text).map_err(|error| protocol(&response.host, format!("invalid JSON: {error}")))
+        serde_json::from_slice(&text).map_err(|error| match identify(&text) {
+            FileFormat::Other(OtherFormat { name, .. }) => {
+                let cause = "the network asks for a login, or HF_ENDPOINT is no hub";
+                protocol(&response.host, format!("{name} instead of JSON: {cause}"))
+            }
+            _ => protocol(&response.host, format!("invalid JSON: {error}")),
+        })
     }
 
     fn request(
@@ -133,7 +140,8 @@ impl Response {
         if self.status.is_success() {
             Ok(self)
         } else {
-            Err(OriginError::Status { host: self.host, status: self.status.as_u16() })
+            let code = self.header("x-error-code").map(printable);
+            Err(OriginError::Status { status: self.status.as_u16(), code, host: self.host })
         }
     }
 

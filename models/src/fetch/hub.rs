@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use hf_hub::{Cache, Repo, RepoType};
 use serde_json::Value;
 
+use crate::container::json;
 use crate::digest;
 use crate::error::OriginError;
 use crate::filesystem::{self, Lock};
@@ -19,6 +20,9 @@ use super::reference::is_safe_path;
 use super::repository_files::{self, ModelFiles};
 use super::settings::Settings;
 use super::verify;
+
+/// The size limit in bytes of an index of shards.
+const INDEX_LIMIT: u64 = 32 << 20;
 
 /// One hub and its cache.
 pub(super) struct Hub<'a> {
@@ -58,14 +62,26 @@ impl<'a> Hub<'a> {
     }
 
     /// The model files of a repository, for a reference without a file, and their commit.
-    pub(super) fn choose(&self, repo: &str, revision: &str) -> Result<(ModelFiles, String), OriginError> {
+    pub(super) fn choose(
+        &self,
+        repo: &str,
+        revision: &str,
+        quant: Option<&str>,
+    ) -> Result<(ModelFiles, String), OriginError> {
+        let (names, commit) = self.names(repo, revision)?;
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        repository_files::choose(&names, quant).map(|files| (files, commit))
+    }
+
+    /// The names of all files of a repository, and their commit.
+    pub(super) fn names(&self, repo: &str, revision: &str) -> Result<(Vec<String>, String), OriginError> {
         let address = Repo::with_revision(repo.to_owned(), RepoType::Model, revision.to_owned()).api_url();
         let info = self.http.json(&format!("{}/api/{address}", self.settings.endpoint.expose()))?;
         let names = info["siblings"].as_array().into_iter().flatten().filter_map(|file| file["rfilename"].as_str());
         // The server is not trusted: names that could leave the cache are ignored.
-        let names: Vec<&str> = names.filter(|name| is_safe_path(name)).collect();
+        let names = names.filter(|name| is_safe_path(name)).map(str::to_owned).collect();
         let commit = info["sha"].as_str().filter(|commit| is_commit(commit)).unwrap_or(revision).to_owned();
-        repository_files::choose(&names).map(|files| (files, commit))
+        Ok((names, commit))
     }
 
     /// Downloads a file to the cache. It gets its name there when it is complete and verified.
@@ -200,6 +216,25 @@ fn is_commit(text: &str) -> bool {
     text.len() == 40 && text.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
+/// The names of the files in the folder of a revision that are complete, also in its folders.
+pub(super) fn snapshot_names(snapshot: &Path) -> Vec<String> {
+    fn add(names: &mut Vec<String>, root: &Path, folder: &Path) {
+        for path in fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()) {
+            if path.is_dir() {
+                add(names, root, &path);
+            } else if path.is_file()
+                && let Some(name) = path.strip_prefix(root).ok().and_then(Path::to_str)
+            {
+                names.push(name.to_owned());
+            }
+        }
+    }
+    let mut names = Vec::new();
+    add(&mut names, snapshot, snapshot);
+    names.sort();
+    names
+}
+
 /// The digest in the name of a cached file: tools of the hub name the content of large files by it.
 pub(super) fn digest_in_name(path: &Path) -> Option<String> {
     let real = fs::canonicalize(path).ok()?;
@@ -208,10 +243,11 @@ pub(super) fn digest_in_name(path: &Path) -> Option<String> {
 
 /// Whether the folder of a revision contains all shards of its index.
 pub(super) fn has_all_shards(snapshot: &Path) -> bool {
-    let Ok(text) = fs::read(snapshot.join(repository_files::INDEX)) else {
+    let index = snapshot.join(repository_files::INDEX);
+    if !index.is_file() {
         return snapshot.join("model.safetensors").is_file();
-    };
-    let index: Value = serde_json::from_slice(&text).unwrap_or_default();
+    }
+    let Ok(index) = json::read(&index, INDEX_LIMIT) else { return false };
     let shards: Option<Vec<&str>> =
         index["weight_map"].as_object().map(|map| map.values().filter_map(Value::as_str).collect());
     shards.is_some_and(|shards| {

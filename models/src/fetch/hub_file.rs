@@ -56,6 +56,7 @@ impl HubFile {
     }
 
     pub(super) fn reference(&self) -> HubReference {
-        HubReference { repo: self.repo.clone(), revision: Some(self.revision.clone()), file: Some(self.file.clone()) }
+        let (revision, file) = (Some(self.revision.clone()), Some(self.file.clone()));
+        HubReference { repo: self.repo.clone(), revision, file, quant: None }
     }
 }

@@ -3,11 +3,13 @@
 //! This is the only part of the crate that opens connections or runs a program (pip). All waiting times are limited: a hub that cannot
 //! be reached costs seconds. [`Progress`] receives reports; nothing is printed.
 
+mod address;
 mod download;
 mod http;
 mod hub;
 mod hub_file;
 mod mirror;
+mod ollama;
 mod reference;
 mod repository_files;
 mod settings;
@@ -16,9 +18,11 @@ mod verify;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use crate::checkpoint::{self, Part};
 use crate::error::Error;
 use crate::registry::{self, Mirror, Source};
 
+pub use crate::checkpoint::repository_name;
 pub use crate::error::{Attempt, OriginError, PipError};
 pub use crate::filesystem::cache_home;
 pub use crate::progress::{Progress, Quiet};
@@ -80,15 +84,20 @@ impl<'a> Fetcher<'a> {
     pub fn locate(&self, reference: &Reference) -> Result<Located, Error> {
         match reference {
             Reference::Path(path) => {
-                std::fs::metadata(path).map_err(|error| Error::io("open", path, error))?;
-                Ok(Located { path: path.clone(), origin: Origin::Local, source: None })
+                Ok(Located { path: checkpoint::resolve(path)?, origin: Origin::Local, source: None })
             }
             Reference::Name(name) => {
                 let entry = registry::find(name)?;
                 self.file(&HubFile::registered(&entry.gguf, entry.mirror))
             }
-            Reference::Hub(HubReference { repo, revision, file: Some(file) }) => {
-                self.file(&HubFile::named(repo, revision.as_deref(), file))
+            Reference::Hub(HubReference { repo, revision, file: Some(file), .. }) => {
+                let parts = match Part::of_name(Path::new(file)) {
+                    None => vec![file.clone()],
+                    Some(part) => {
+                        (1..=part.count).map(|number| part.file(number).to_string_lossy().into_owned()).collect()
+                    }
+                };
+                self.parts(repo, revision.as_deref(), &parts)
             }
             Reference::Hub(hub) => self.repository(hub),
         }
@@ -100,6 +109,16 @@ impl<'a> Fetcher<'a> {
     /// [`Error::Unavailable`] with the errors of all origins.
     pub fn locate_source(&self, source: &Source, mirror: Option<Mirror>) -> Result<Located, Error> {
         self.file(&HubFile::registered(source, mirror))
+    }
+
+    /// All parts of a model; the first one is what is opened.
+    fn parts(&self, repo: &str, revision: Option<&str>, parts: &[String]) -> Result<Located, Error> {
+        let located = parts.iter().map(|part| self.file(&HubFile::named(repo, revision, part)));
+        let located: Vec<Located> = located.collect::<Result<_, _>>()?;
+        located.into_iter().next().ok_or_else(|| {
+            let (repo, revision) = (repo.to_owned(), revision.map(str::to_owned));
+            unavailable(&HubReference { repo, revision, file: None, quant: None }, Vec::new())
+        })
     }
 
     /// One file from the cache, the hub or the mirror.
@@ -115,7 +134,10 @@ impl<'a> Fetcher<'a> {
         }
         match self.online().and_then(|()| hub.fetch(wanted, &digests, self.progress)) {
             Ok(path) => return Ok(located(path, Origin::Hub)),
-            Err(error) => attempts.push(Attempt { origin: self.settings.endpoint.to_string(), error }),
+            Err(error) => {
+                let error = named_files(&hub, wanted, error);
+                attempts.push(Attempt { origin: self.settings.endpoint.to_string(), error });
+            }
         }
         // A package is used only if a digest can verify the file.
         if let Some(package) = wanted.mirror.filter(|_| wanted.expected.sha256.is_some()) {
@@ -156,14 +178,15 @@ impl<'a> Fetcher<'a> {
     fn repository(&self, reference: &HubReference) -> Result<Located, Error> {
         let (repo, revision) = (reference.repo.as_str(), reference.revision());
         let hub = Hub::new(&self.settings);
-        let files = self.online().and_then(|()| hub.choose(repo, revision));
+        let files = self.online().and_then(|()| hub.choose(repo, revision, reference.quant.as_deref()));
         match files {
-            Ok((ModelFiles::File(file), commit)) => self.file(&HubFile::named(repo, Some(&commit), &file)),
+            Ok((ModelFiles::Gguf(parts), commit)) => self.parts(repo, Some(&commit), &parts),
             Ok((ModelFiles::Folder(files), commit)) => self.folder(reference, &files, &commit),
             // The hub is unreachable or refuses access: use the cache if it is complete.
-            Err(error) => self.cached_repository(&hub, reference).ok_or_else(|| {
-                let cache = Attempt { origin: "the cache".to_owned(), error: OriginError::NotCached };
-                unavailable(reference, vec![cache, Attempt { origin: self.settings.endpoint.to_string(), error }])
+            Err(error) => Self::cached_repository(&hub, reference).or_else(|of_cache| {
+                let cache = Attempt { origin: "the cache".to_owned(), error: of_cache };
+                let hub = Attempt { origin: self.settings.endpoint.to_string(), error };
+                Err(unavailable(reference, vec![cache, hub]))
             }),
         }
     }
@@ -182,24 +205,39 @@ impl<'a> Fetcher<'a> {
         folder.ok_or_else(|| unavailable(reference, Vec::new()))
     }
 
-    fn cached_repository(&self, hub: &Hub<'_>, reference: &HubReference) -> Option<Located> {
-        let snapshot = hub.cached_snapshot(&reference.repo, reference.revision())?;
-        let path = if snapshot.join("config.json").is_file() && hub::has_all_shards(&snapshot) {
-            snapshot
-        } else {
-            let mut names =
-                std::fs::read_dir(&snapshot).ok()?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-            let ggufs: Vec<String> =
-                names.by_ref().filter(|name| name.to_ascii_lowercase().ends_with(".gguf")).collect();
-            let [only] = &ggufs[..] else { return None };
-            snapshot.join(only)
+    fn cached_repository(hub: &Hub<'_>, reference: &HubReference) -> Result<Located, OriginError> {
+        let snapshot = hub.cached_snapshot(&reference.repo, reference.revision()).ok_or(OriginError::NotCached)?;
+        let names = hub::snapshot_names(&snapshot);
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let path = match repository_files::choose(&names, reference.quant.as_deref())? {
+            ModelFiles::Folder(_) if hub::has_all_shards(&snapshot) => snapshot,
+            ModelFiles::Folder(_) => return Err(OriginError::NotCached),
+            ModelFiles::Gguf(parts) => {
+                let first = parts.first().ok_or(OriginError::NotCached)?;
+                if Part::of_name(Path::new(first)).is_some_and(|part| part.count != parts.len()) {
+                    return Err(OriginError::NotCached);
+                }
+                snapshot.join(first)
+            }
         };
-        Some(Located { path, origin: Origin::Cache, source: Some(reference.clone()) })
+        Ok(Located { path, origin: Origin::Cache, source: Some(reference.clone()) })
     }
 
     fn online(&self) -> Result<(), OriginError> {
         if self.settings.offline { Err(OriginError::Offline) } else { Ok(()) }
     }
+}
+
+/// The error of a file that the hub does not have, with the files that it has.
+fn named_files(hub: &Hub<'_>, wanted: &HubFile, error: OriginError) -> OriginError {
+    if !matches!(error, OriginError::Status { status: 404, .. }) {
+        return error;
+    }
+    let Ok((names, _)) = hub.names(&wanted.repo, &wanted.revision) else { return error };
+    let (ggufs, others): (Vec<&str>, Vec<&str>) =
+        names.iter().map(String::as_str).partition(|name| name.to_lowercase().ends_with(".gguf"));
+    let there = repository_files::listed(if ggufs.is_empty() { &others } else { &ggufs });
+    OriginError::NoSuchFile { wanted: wanted.file.clone(), there }
 }
 
 fn unavailable(reference: &HubReference, attempts: Vec<Attempt>) -> Error {

@@ -1,10 +1,13 @@
-//! Parsing references to models: registry names, paths and repositories of the hub.
+//! Parsing references to models: registry names, paths, addresses and repositories of the hub.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use crate::error::{Error, Mismatch};
+use super::{address, ollama};
+use crate::error::{Error, Mismatch, printable};
+use crate::filesystem::home;
+use crate::registry;
 
 /// A reference to a model, as users write it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,7 +20,7 @@ pub enum Reference {
     Hub(HubReference),
 }
 
-/// `owner/repo[:file][@revision]`.
+/// `owner/repo[:file][@revision]` or `owner/repo:QUANT[@revision]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HubReference {
     /// `owner/repo`.
@@ -26,25 +29,43 @@ pub struct HubReference {
     pub revision: Option<String>,
     /// One file of the repository; `None`: its only GGUF file, or its safetensors files.
     pub file: Option<String>,
+    /// The quantisation whose GGUF file is meant, such as `Q4_K_M`, where no file is named.
+    pub quant: Option<String>,
 }
 
 /// The hub's default branch.
 pub(super) const DEFAULT_REVISION: &str = "main";
 
 impl Reference {
-    /// Parses a reference. A text that ends in `.gguf` or `.json`, begins with `.`, `/` or `~`, or is a path with a slash that exists, is a
-    /// path; otherwise `owner/repo...` is a repository, and a text without a slash is a name.
+    /// Parses a reference. An address (`https://huggingface.co/...`, `hf.co/owner/repo`, `file://`) is what it names. A text that ends in
+    /// `.gguf`, `.json` or `.safetensors`, begins with `.`, `/` or `~`, or is a path with a slash that exists, is a path; otherwise
+    /// `owner/repo...` is a repository, and a text without a slash is a name.
     ///
     /// # Errors
     /// [`Error::Reference`] if it is none of these, or contains an invalid file or revision.
     pub fn parse(text: &str) -> Result<Self, Error> {
+        Self::parse_with(text, &std::env::var("HF_ENDPOINT").unwrap_or_default(), home())
+    }
+
+    /// The same for a hub at `endpoint` and a user whose home folder is `home`.
+    fn parse_with(text: &str, endpoint: &str, home: Option<PathBuf>) -> Result<Self, Error> {
         let text = text.trim();
         if text.is_empty() {
             return Err(invalid(text, "a name, a path or owner/repo", "nothing"));
         }
+        if let Some(reference) = address::parse(text, endpoint) {
+            return reference;
+        }
+        // The shell expands `~` only at the start of a word, not in `--model=~/x.gguf`.
+        if let (Some(rest), Some(home)) = (text.strip_prefix('~'), home)
+            && (rest.is_empty() || rest.starts_with('/'))
+        {
+            return Ok(Self::Path(home.join(rest.trim_start_matches('/'))));
+        }
         let is_single_word = !text.contains(['/', '\\']);
         let looks_like_path = text.starts_with(['.', '/', '~']) || is_model_file(text) && !text.contains(':');
-        if looks_like_path || (!is_single_word && Path::new(text).exists()) {
+        let exists = Path::new(text).exists();
+        if looks_like_path || exists && (!is_single_word || text.contains(':')) {
             return Ok(Self::Path(PathBuf::from(text)));
         }
         // A single word is a name even if a folder of that name exists: `./NAME` is the folder.
@@ -55,40 +76,93 @@ impl Reference {
                 Err(invalid(text, "letters, digits, `.`, `_`, `-`", "other characters"))
             };
         }
+        if is_single_word
+            && let Some((name, tag)) = text.split_once(':')
+            && is_safe_segment(name)
+            && is_safe_segment(tag)
+        {
+            return Err(tagged_name(text, name, tag));
+        }
         HubReference::parse(text).map(Self::Hub)
     }
+
+    /// The error of a text that is no reference.
+    pub(super) fn invalid(text: &str, expected: &str, found: &str, advice: &str) -> Error {
+        let (text, found) = (redaction::redact(text), redaction::redact(found));
+        Error::Reference(Mismatch::at(format!("`{}`", printable(&text)), "syntax", expected, &*found, advice))
+    }
+}
+
+/// The error of `name:tag`, as Ollama names its models.
+fn tagged_name(text: &str, name: &str, tag: &str) -> Error {
+    let (found, advice) = match (registry::find(name), ollama::model_file(text)) {
+        (Ok(entry), _) => (
+            format!("`:{tag}` behind a registered name"),
+            format!("give {} alone, and the quantisation as an option of its own", entry.name),
+        ),
+        (Err(_), Some(file)) => {
+            ("a name of Ollama".to_owned(), format!("Ollama has this model on this machine: give {}", file.display()))
+        }
+        (Err(_), None) => (
+            "a name of Ollama".to_owned(),
+            format!(
+                "give the file that `ollama show --modelfile {text}` prints after FROM, or measure Ollama's server"
+            ),
+        ),
+    };
+    Reference::invalid(text, "owner/repo, a path or a registered name", &found, &advice)
 }
 
 fn is_model_file(text: &str) -> bool {
     let extension = Path::new(text).extension().map(std::ffi::OsStr::to_ascii_lowercase);
-    extension.is_some_and(|extension| extension == "gguf" || extension == "json")
+    extension.is_some_and(|extension| ["gguf", "json", "safetensors"].iter().any(|known| extension == *known))
+}
+
+/// Whether what follows `owner/repo:` names a file rather than a quantisation: it has a folder, or an ending that files of models have.
+fn names_file(text: &str) -> bool {
+    const ENDINGS: [&str; 6] = [".bin", ".gguf", ".json", ".onnx", ".pth", ".safetensors"];
+    let lower = text.to_lowercase();
+    text.contains('/') || ENDINGS.iter().any(|ending| lower.ends_with(ending))
 }
 
 impl HubReference {
-    fn parse(text: &str) -> Result<Self, Error> {
+    pub(super) fn parse(text: &str) -> Result<Self, Error> {
         let (rest, revision) = match text.rsplit_once('@') {
-            Some((rest, revision)) => (rest, Some(revision)),
+            Some((rest, revision)) => (rest, Some(revision.to_owned())),
             None => (text, None),
         };
-        let (repo, file) = match rest.split_once(':') {
-            Some((repo, file)) => (repo, Some(file)),
-            None => (rest, None),
+        let (repo, part) = match rest.split_once(':') {
+            Some((repo, part)) => (repo.to_owned(), Some(part.to_owned())),
+            None => (rest.to_owned(), None),
         };
-        let halves = repo.split_once('/').filter(|(owner, name)| is_safe_segment(owner) && is_safe_segment(name));
+        // `latest` is the tag that Ollama gives to a repository without one.
+        let part = part.filter(|part| part != "latest");
+        let (file, quant) = if part.as_deref().is_some_and(names_file) { (part, None) } else { (None, part) };
+        Self { repo, revision, file, quant }.checked(text)
+    }
+
+    /// The reference itself, if its parts can be parts of addresses and file names; `text` is what the user wrote.
+    pub(super) fn checked(self, text: &str) -> Result<Self, Error> {
+        let halves = self.repo.split_once('/').filter(|(owner, name)| is_safe_segment(owner) && is_safe_segment(name));
         if halves.is_none() {
-            return Err(invalid(text, "owner/repo of letters, digits, `.`, `_`, `-`", &format!("`{repo}`")));
+            return Err(invalid(text, "owner/repo of letters, digits, `.`, `_`, `-`", &format!("`{}`", self.repo)));
         }
-        if let Some(file) = file
+        if let Some(file) = &self.file
             && !is_safe_path(file)
         {
             return Err(invalid(text, "a file inside the repository, without `..`", &format!("`{file}`")));
         }
-        if let Some(revision) = revision
+        if let Some(quant) = &self.quant
+            && !is_safe_segment(quant)
+        {
+            return Err(invalid(text, "a file or a quantisation after `:`", &format!("`{quant}`")));
+        }
+        if let Some(revision) = &self.revision
             && !is_safe_path(revision)
         {
             return Err(invalid(text, "a branch, tag or commit", &format!("`{revision}`")));
         }
-        Ok(Self { repo: repo.to_owned(), revision: revision.map(str::to_owned), file: file.map(str::to_owned) })
+        Ok(self)
     }
 
     /// The revision, or the default one.
@@ -119,8 +193,8 @@ impl fmt::Display for Reference {
 impl fmt::Display for HubReference {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(&self.repo)?;
-        if let Some(file) = &self.file {
-            write!(out, ":{file}")?;
+        if let Some(part) = self.file.as_ref().or(self.quant.as_ref()) {
+            write!(out, ":{part}")?;
         }
         if let Some(revision) = &self.revision {
             write!(out, "@{revision}")?;
@@ -146,8 +220,7 @@ fn is_safe_segment(segment: &str) -> bool {
 
 fn invalid(text: &str, expected: &str, found: &str) -> Error {
     let advice = "give a registered name, a path to a .gguf file or a folder, or owner/repo[:file][@revision]";
-    let (text, found) = (redaction::redact(text), redaction::redact(found));
-    Error::Reference(Mismatch::at(format!("`{text}`"), "syntax", expected, &*found, advice))
+    Reference::invalid(text, expected, found, advice)
 }
 
 #[cfg(test)]
@@ -159,6 +232,7 @@ mod tests {
             repo: repo.into(),
             file: file.map(Into::into),
             revision: revision.map(Into::into),
+            quant: None,
         })
     }
 
@@ -174,6 +248,33 @@ mod tests {
         assert_eq!(parse("o/r:f/x.gguf"), hub("o/r", Some("f/x.gguf"), None));
         assert_eq!(parse("o/r:x.gguf@v1"), hub("o/r", Some("x.gguf"), Some("v1")));
         assert_eq!(parse("o/r@refs/pr/1"), hub("o/r", None, Some("refs/pr/1")));
+        assert_eq!(parse("o/r:latest"), hub("o/r", None, None));
+        assert_eq!(parse("o/r:model.safetensors"), hub("o/r", Some("model.safetensors"), None));
+        assert_eq!(parse("model.safetensors"), Reference::Path("model.safetensors".into()));
+    }
+
+    #[test]
+    fn a_quantisation_is_not_a_file() {
+        for (text, quant) in [("o/r:Q4_K_M", "Q4_K_M"), ("o/r:q8_0@v1", "q8_0"), ("o/r-1.5B-GGUF:IQ4_XS", "IQ4_XS")] {
+            let Reference::Hub(parsed) = Reference::parse(text).unwrap() else { panic!("{text}") };
+            assert_eq!((parsed.file.as_deref(), parsed.quant.as_deref()), (None, Some(quant)), "{text}");
+            assert_eq!(parsed.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn the_home_folder_is_expanded() {
+        let parse = |text: &str| Reference::parse_with(text, "", Some("/home/u".into())).unwrap();
+        assert_eq!(parse("~/models/x.gguf"), Reference::Path("/home/u/models/x.gguf".into()));
+        assert_eq!(parse("~"), Reference::Path("/home/u".into()));
+        assert_eq!(parse("~other/x.gguf"), Reference::Path("~other/x.gguf".into()));
+    }
+
+    #[test]
+    fn names_of_ollama_are_answered_with_what_to_do() {
+        let shown = |text: &str| Reference::parse(text).unwrap_err().with_advice();
+        insta::assert_snapshot!(shown("no-such-model-of-tests:1b"), @"model reference `no-such-model-of-tests:1b`: syntax: expected owner/repo, a path or a registered name, found a name of Ollama; give the file that `ollama show --modelfile no-such-model-of-tests:1b` prints after FROM, or measure Ollama's server");
+        insta::assert_snapshot!(shown("smollm2-135m:q8_0"), @"model reference `smollm2-135m:q8_0`: syntax: expected owner/repo, a path or a registered name, found `:q8_0` behind a registered name; give smollm2-135m alone, and the quantisation as an option of its own");
     }
 
     #[test]

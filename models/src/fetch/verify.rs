@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::path::Path;
 
+use crate::container::{FileFormat, OtherFormat, identify, json};
 use crate::digest::{self, CacheEntry};
 use crate::error::OriginError;
 use crate::progress::Progress;
@@ -71,7 +72,7 @@ fn check_content(path: &Path, file: &str) -> Result<(), OriginError> {
     let extension = Path::new(file).extension().and_then(|e| e.to_str()).unwrap_or_default().to_ascii_lowercase();
     match extension.as_str() {
         "gguf" if !start.starts_with(b"GGUF") => not("a GGUF file"),
-        "json" if !matches!(start.trim_ascii_start().first(), Some(b'{' | b'[')) => not("a JSON document"),
+        "json" if !json::is_json_start(start) => not("a JSON document"),
         // The header's length, little-endian, and the header, which is JSON.
         "safetensors" if start.get(8) != Some(&b'{') => not("a safetensors file"),
         _ => Ok(()),
@@ -83,10 +84,8 @@ fn describe(start: &[u8]) -> String {
     let text = start.trim_ascii_start();
     if text.is_empty() {
         "nothing".to_owned()
-    } else if text.starts_with(b"<") {
-        "a web page".to_owned()
-    } else if text.starts_with(b"version https://git-lfs") {
-        "a Git LFS pointer".to_owned()
+    } else if let FileFormat::Other(OtherFormat { name, .. }) = identify(start) {
+        name
     } else {
         format!("`{}`", text[..text.len().min(24)].escape_ascii())
     }

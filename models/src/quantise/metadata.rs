@@ -28,7 +28,10 @@ pub(super) fn metadata(checkpoint: &Checkpoint, target: Target, header: Option<&
             "one",
             "quantise without a file for the tokenizer",
         ))),
-        Some(source) => Ok(changed(source, target)),
+        Some(source) => {
+            source.check_exact("tokenizer.ggml.")?;
+            Ok(changed(source, target))
+        }
         None => from_folder(checkpoint, target, header),
     }
 }
@@ -45,7 +48,7 @@ fn changed(source: &Metadata, target: Target) -> KeyValues {
     let mut keys: KeyValues = kept.map(|(key, value)| (key.to_owned(), value.clone())).collect();
     keys.extend(type_keys(target));
     // Files without the key have the same alignment.
-    if source.get(ALIGNMENT_KEY).is_some() {
+    if source.contains(ALIGNMENT_KEY) {
         #[allow(clippy::cast_possible_truncation, reason = "32")]
         keys.push((ALIGNMENT_KEY.to_owned(), Value::U32(ALIGNMENT as u32)));
     }

@@ -140,7 +140,12 @@ impl TensorPart<'_> {
         }
         if let Some(at) = find_not_finite(&buffers.numbers) {
             let found = buffers.numbers[at].to_string();
-            return Err(self.mismatch(at, "a finite number", &found, "the weights are damaged: fetch them again"));
+            return Err(self.mismatch(
+                at,
+                "a finite number",
+                &found,
+                "the weights are not usable: compare the SHA-256 of the file with that at its source",
+            ));
         }
         if !blocks::quantise(*dtype, &buffers.numbers, &mut buffers.bytes) {
             return Err(self.mismatch(0, "a type that can be written", dtype.name(), "choose another type"));

@@ -29,8 +29,7 @@ pub fn find(name: &str) -> Result<&'static Entry, Error> {
 #[must_use]
 pub fn missing_window(checkpoint: &Checkpoint) -> Option<usize> {
     let spec = checkpoint.spec();
-    let metadata =
-        |key: &str| checkpoint.metadata().and_then(|metadata| metadata.get(key)?.as_str()).unwrap_or_default();
+    let metadata = |key: &str| checkpoint.metadata().and_then(|metadata| metadata.text(key).ok()?).unwrap_or_default();
     let path = checkpoint.path().file_name().unwrap_or_default().to_string_lossy();
     let names = [checkpoint.name(), metadata("general.basename"), &path].map(str::to_lowercase);
     let has_name = |entry: &Entry| names.iter().any(|name| name.contains(entry.spec.arch.name()));

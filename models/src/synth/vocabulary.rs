@@ -150,6 +150,7 @@ fn padded(mut metadata: KeyValues, size: usize, source: &Path) -> Result<KeyValu
 /// All `tokenizer.*` keys of the file in its order, without types of values that no supported tokenizer uses.
 fn tokenizer_keys(path: &Path) -> Result<KeyValues, Error> {
     let file = gguf::File::open(path)?;
+    file.header.metadata.check_exact("tokenizer.ggml.")?;
     let tokenizer = file.header.metadata.iter().filter(|(key, _)| key.starts_with("tokenizer."));
     Ok(tokenizer.filter_map(|(key, value)| Some((key.to_owned(), supported_value(value)?))).collect())
 }

@@ -17,7 +17,7 @@ pub(super) fn checked<T>(
     call: impl FnOnce() -> Result<T, tokenizers::Error>,
 ) -> Result<T, Error> {
     let mismatch = |found: String| {
-        let advice = "the vocabulary is inconsistent; convert or download the model again";
+        let advice = "the vocabulary is inconsistent: take another conversion of the model";
         Error::Tokenizer(Mismatch::at(file, place, "a tokenizer that works", found, advice))
     };
     match catch_unwind(AssertUnwindSafe(call)) {

@@ -2,8 +2,6 @@
 //! name its BOS and EOS tokens.
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
@@ -17,7 +15,8 @@ use super::special_tokens::end_of_generation;
 use super::token_bytes::{TextEncoding, TokenBytes, byte_token};
 use super::vocabulary::{MAX_TOKENS, SpecialIds, TokenKind};
 use super::{Algorithm, Inner, Source, Tokenizer};
-use crate::error::{Error, Mismatch};
+use crate::container::json::{self, CONFIG_LIMIT};
+use crate::error::{Cause, Error, Mismatch};
 
 /// The size limit of a file in bytes; the largest vocabularies take 35 MB.
 const MAX_FILE: u64 = 256 << 20;
@@ -49,13 +48,13 @@ impl HuggingFace {
 /// Opens `tokenizer.json` in a folder.
 pub(super) fn open(folder: &Path) -> Result<Tokenizer, Error> {
     let file = folder.join("tokenizer.json");
-    let bytes = read(&file)?.ok_or_else(|| {
-        let advice = "put the model's tokenizer.json into the folder, or take a GGUF file";
-        Error::Tokenizer(Mismatch::at(&file, "the file", "a tokenizer.json", "none", advice))
-    })?;
+    if !file.exists() {
+        return Err(no_tokenizer(folder, &file));
+    }
+    let text = json::read_text(&file, MAX_FILE).map_err(of_tokenizer)?;
     let parsing = checked(&file, "reading tokenizer.json", || {
         // `FromStr` is compiled once, in the crate; the generic `from_bytes` would compile its whole deserialiser here again.
-        let mut tokenizer: tokenizers::Tokenizer = std::str::from_utf8(&bytes)?.parse()?;
+        let mut tokenizer: tokenizers::Tokenizer = text.parse()?;
         tokenizer.with_truncation(None)?;
         tokenizer.with_padding(None);
         // No cache of words: the cost of a request must not depend on earlier requests.
@@ -65,7 +64,8 @@ pub(super) fn open(folder: &Path) -> Result<Tokenizer, Error> {
         }
         tokenizer.with_model(model);
         Ok(tokenizer)
-    })?;
+    })
+    .map_err(|error| not_understood(&file, &text, error))?;
     build(folder, file, parsing)
 }
 
@@ -108,7 +108,7 @@ fn vocabulary(file: &Path, tokenizer: &tokenizers::Tokenizer) -> Result<(Vec<Str
     let all = tokenizer.get_vocab(true);
     let n = all.values().max().map_or(0, |id| *id as usize + 1);
     if n == 0 || n > MAX_TOKENS {
-        let advice = "the file is damaged; download it again";
+        let advice = if n == 0 { Cause::WrittenWrongly } else { Cause::OverLimit };
         let mismatch = Mismatch::at(
             file,
             "the vocabulary",
@@ -190,32 +190,48 @@ fn numbers(config: &Value, key: &str) -> Vec<u32> {
     single.chain(list).filter_map(|id| u32::try_from(id).ok()).collect()
 }
 
-/// A JSON file of the folder; `null` if it does not exist.
+/// The JSON file `name` of the folder; `null` if it does not exist.
 fn read_json(folder: &Path, name: &str) -> Result<Value, Error> {
-    let file = folder.join(name);
-    let Some(bytes) = read(&file)? else { return Ok(Value::Null) };
-    serde_json::from_slice(&bytes).map_err(|error| {
-        let place = format!("line {}, column {}", error.line(), error.column());
-        Error::Tokenizer(Mismatch::at(&file, place, "JSON", error.to_string(), "download the file again"))
-    })
+    json::read_if_there(&folder.join(name), CONFIG_LIMIT).map_err(of_tokenizer)
 }
 
-/// The bytes of a file; `None` if it does not exist.
-fn read(file: &Path) -> Result<Option<Vec<u8>>, Error> {
-    let length = match fs::metadata(file) {
-        Ok(metadata) => metadata.len(),
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(Error::io("read", file, error)),
-    };
-    if length > MAX_FILE {
-        let mismatch = Mismatch::at(
-            file,
-            "the file",
-            format!("at most {MAX_FILE} bytes"),
-            format!("{length}"),
-            "download it again",
-        );
-        return Err(Error::Tokenizer(mismatch));
+/// An error of a JSON file as one of the tokenizer.
+fn of_tokenizer(error: Error) -> Error {
+    match error {
+        Error::Config(mismatch) => Error::Tokenizer(mismatch),
+        other => other,
     }
-    fs::read(file).map(Some).map_err(|error| Error::io("read", file, error))
+}
+
+/// The error of a tokenizer.json that the `tokenizers` crate refuses: either it is not JSON, or it is a form that the crate does not
+/// know.
+fn not_understood(file: &Path, text: &str, error: Error) -> Error {
+    if let Err(not_json) = json::parse(file, text) {
+        return of_tokenizer(not_json);
+    }
+    match error {
+        Error::Tokenizer(mut mismatch) => {
+            mismatch.advice = "the file is JSON, but no tokenizer that this program's library knows: \
+                compare it with the model's source, or take a GGUF file"
+                .to_owned();
+            Error::Tokenizer(mismatch)
+        }
+        other => other,
+    }
+}
+
+/// The error of a folder without tokenizer.json, with the tokenizer files of other kinds that it has.
+fn no_tokenizer(folder: &Path, file: &Path) -> Error {
+    const OTHERS: [&str; 6] =
+        ["tokenizer.model", "tekken.json", "vocab.json", "merges.txt", "spiece.model", "tiktoken.model"];
+    let there: Vec<&str> = OTHERS.into_iter().filter(|name| folder.join(name).exists()).collect();
+    let (found, advice) = if there.is_empty() {
+        ("none".to_owned(), "put the model's tokenizer.json into the folder, or take a GGUF file")
+    } else {
+        (
+            format!("only {}", there.join(" and ")),
+            "write one with transformers (`AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)`), or take a GGUF file",
+        )
+    };
+    Error::Tokenizer(Mismatch::at(file, "the file", "a tokenizer.json", found, advice))
 }

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use std::path::PathBuf;
 
 use crate::container::gguf::{Metadata, Value};
-use crate::error::{Error, Mismatch};
+use crate::error::{Cause, Error, Mismatch};
 
 /// The limit of tokens; more than any vocabulary has.
 pub(super) const MAX_TOKENS: usize = 1 << 21;
@@ -67,7 +67,7 @@ impl SpecialIds {
     fn from_gguf(metadata: &Metadata, tokens: usize) -> Result<Self, Error> {
         let id = |name: &str| -> Result<Option<u32>, Error> {
             let key = format!("tokenizer.ggml.{name}_token_id");
-            if matches!(metadata.get(&key), Some(Value::I32(..0) | Value::I64(..0))) {
+            if matches!(metadata.get(&key)?, Some(Value::I32(..0) | Value::I64(..0))) {
                 return Ok(None);
             }
             let id = metadata.count(&key)?.filter(|id| *id < tokens);
@@ -118,10 +118,11 @@ impl TokenizerData {
     pub fn from_gguf(metadata: &Metadata) -> Result<Self, Error> {
         const TOKENS: &str = "tokenizer.ggml.tokens";
         const MODEL: &str = "tokenizer.ggml.model";
+        const MERGES: &str = "tokenizer.ggml.merges";
         let tokens = metadata.required(TOKENS, metadata.texts(TOKENS)?)?;
         let model = metadata.required(MODEL, metadata.text(MODEL)?)?;
         let n = tokens.len();
-        let kinds = match metadata.integers("tokenizer.ggml.token_type")? {
+        let mut kinds: Vec<TokenKind> = match metadata.integers("tokenizer.ggml.token_type")? {
             Some(codes) => codes.into_iter().map(TokenKind::from_code).collect(),
             None => vec![TokenKind::Normal; n],
         };
@@ -129,12 +130,22 @@ impl TokenizerData {
             Some(scores) => scores.to_vec(),
             None => vec![0.0; n],
         };
-        let merges = metadata.texts("tokenizer.ggml.merges")?;
+        let merges = metadata.texts(MERGES)?;
+        if let Some(index) = merges.and_then(|merges| merges.invalid().first()) {
+            return Err(metadata.mismatch(MERGES, "texts in UTF-8", format!("other bytes in element {index}")));
+        }
+        let mut texts: Vec<String> = tokens.iter().map(str::to_owned).collect();
+        // No text leads to such a token. Where a model answers with one, it stands for nothing, like other unused tokens.
+        for &id in tokens.invalid() {
+            if let (Some(text), Some(kind)) = (texts.get_mut(id as usize), kinds.get_mut(id as usize)) {
+                (*text, *kind) = (format!("[INVALID_{id}]"), TokenKind::Unused);
+            }
+        }
         let data = Self {
             file: metadata.file().to_path_buf(),
             model: model.to_owned(),
             pre: metadata.text("tokenizer.ggml.pre")?.map(str::to_owned),
-            tokens: tokens.iter().map(str::to_owned).collect(),
+            tokens: texts,
             scores,
             kinds,
             merges: merges.map_or_else(Vec::new, |merges| merges.iter().map(str::to_owned).collect()),
@@ -188,7 +199,6 @@ impl TokenizerData {
 
     /// The error of an invalid value in this vocabulary.
     pub(super) fn mismatch(&self, place: &str, expected: String, found: String) -> Error {
-        let advice = "the file is damaged; convert or download it again";
-        Error::Tokenizer(Mismatch::at(&self.file, place, expected, found, advice))
+        Error::Tokenizer(Mismatch::at(&self.file, place, expected, found, Cause::WrittenWrongly))
     }
 }

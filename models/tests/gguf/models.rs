@@ -186,6 +186,167 @@ fn wrong_models_are_refused() {
     insta::assert_snapshot!(errors);
 }
 
+/// Newer converters write one value per layer. Equal ones are the one value.
+#[test]
+fn values_per_layer_must_be_equal() {
+    let with = |value: Vec<u8>| {
+        let mut file = tiny();
+        file.keys.retain(|key| !key[8..].starts_with(b"llama.attention.head_count_kv"));
+        file.keys.push(key("llama.attention.head_count_kv", ARRAY, &value));
+        file.bytes()
+    };
+    let numbers = |values: &[i32]| {
+        let elements: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        with(array(5, values.len() as u64, &elements))
+    };
+    assert_eq!(open("tiny.gguf", &numbers(&[1, 1])).unwrap().spec().kv_heads, 1);
+    insta::assert_snapshot!(error_text(&numbers(&[1, 2])), @"GGUF DIR/tiny.gguf: key `llama.attention.head_count_kv`: expected the same value in all layers, 1 as in layer 0, found 2 in layer 1; this variant is not supported: take another model");
+    insta::assert_snapshot!(error_text(&numbers(&[1])), @"GGUF DIR/tiny.gguf: key `llama.attention.head_count_kv`: expected an integer that is not negative, or an array of 2, one per layer, found an array of 1 I32; the file was made wrongly: take another, or convert the model again with a current llama.cpp");
+    insta::assert_snapshot!(error_text(&numbers(&[-1, -1])), @"GGUF DIR/tiny.gguf: key `llama.attention.head_count_kv`: expected an integer that is not negative, found -1 in all layers; the file was made wrongly: take another, or convert the model again with a current llama.cpp");
+    insta::assert_snapshot!(error_text(&with(array(7, 2, &[1, 0]))), @"GGUF DIR/tiny.gguf: key `llama.attention.head_count_kv`: expected the same value in all layers, true as in layer 0, found false in layer 1; this variant is not supported: take another model");
+}
+
+/// Descriptions that cannot be read do not refuse a file; a template that cannot be read does.
+#[test]
+fn only_needed_texts_must_be_readable() {
+    let mut file = tiny();
+    file.keys[0] = key("general.architecture", STRING, &text("llama\0"));
+    file.keys[1] = key("general.name", STRING, &[&4u64.to_le_bytes()[..], b"caf\xe9"].concat());
+    file.keys.push(key("general.readme", STRING, &text(&"r".repeat(3 << 20))));
+    let checkpoint = open("own-name.gguf", &file.bytes()).unwrap();
+    assert_eq!(checkpoint.name(), "own-name");
+    file.keys.retain(|key| !key[8..].starts_with(b"tokenizer.chat_template"));
+    file.keys.push(key("tokenizer.chat_template", STRING, &text(&"t".repeat(3 << 20))));
+    insta::assert_snapshot!(error_text(&file.bytes()), @"GGUF DIR/tiny.gguf: byte 3146432, key `tokenizer.chat_template`: expected a text of at most 1048576 bytes, found 3145728 bytes; this is a limit of this program, and the file may be valid: take another file of the model");
+}
+
+/// Files that are GGUF and no models are named as what they are.
+#[test]
+fn other_files_are_named() {
+    let of = |keys: Vec<Vec<u8>>, tensors: &[&str]| {
+        let mut file = File { keys, ..File::default() };
+        tensors.iter().for_each(|name| add(&mut file, name, &[8]));
+        error_text(&file.bytes())
+    };
+    let entry = |name: &str, value: &str| key(name, STRING, &text(value));
+    let llama = || entry("general.architecture", "llama");
+    let errors = [
+        ("adapter", of(vec![llama(), entry("general.type", "adapter")], &["blk.0.attn_q.weight.lora_a"])),
+        ("adapter without a type", of(vec![llama()], &["a.weight.lora_a", "a.weight.lora_b"])),
+        ("importance matrix", of(vec![entry("general.type", "imatrix")], &["blk.0.attn_q.weight.in_sum2"])),
+        ("projector", of(vec![entry("general.architecture", "clip")], &["v.patch_embd.weight"])),
+        ("projector by its type", of(vec![llama(), entry("general.type", "mmproj")], &["mm.0.weight"])),
+        ("control vector", of(vec![entry("general.architecture", "controlvector")], &["direction.1"])),
+        ("vocabulary", of(vec![llama(), entry("general.type", "vocab")], &[])),
+        ("another type", of(vec![llama(), entry("general.type", "dataset")], &["x"])),
+    ];
+    let errors: String = errors.iter().map(|(name, text)| format!("{name}\n    {text}\n")).collect();
+    insta::assert_snapshot!(errors);
+}
+
+/// The tiny model in two parts.
+fn split(folder: &Path, number_of_second: u16) -> PathBuf {
+    let whole = tiny();
+    let position = |number: u16| {
+        let count = whole.tensors.len() as i32;
+        let number = key("split.no", 2, &number.to_le_bytes());
+        [number, key("split.count", 2, &2u16.to_le_bytes()), key("split.tensors.count", 5, &count.to_le_bytes())]
+    };
+    let first = File { tensors: Vec::new(), data: Vec::new(), ..whole.clone() };
+    let path = folder.join("tiny-00001-of-00002.gguf");
+    let keys = [first.keys.clone(), position(0).to_vec()].concat();
+    std::fs::write(&path, File { keys, ..first }.bytes()).unwrap();
+    let second = File { keys: position(number_of_second).to_vec(), ..whole.clone() };
+    std::fs::write(folder.join("tiny-00002-of-00002.gguf"), second.bytes()).unwrap();
+    path
+}
+
+#[test]
+fn a_model_in_parts_is_opened_by_its_first() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = split(folder.path(), 1);
+    let checkpoint = Checkpoint::open(&path).unwrap();
+    assert_eq!((checkpoint.files().len(), checkpoint.name()), (2, "Tiny"));
+    assert_eq!(checkpoint.tensors().len(), tiny().tensors.len());
+    assert_eq!(Checkpoint::open(folder.path()).unwrap().path(), path, "the folder has one model");
+    let second = folder.path().join("tiny-00002-of-00002.gguf");
+    let shown = |path: &Path| {
+        let error = Checkpoint::open(path).unwrap_err().with_advice();
+        error.replace(&folder.path().display().to_string(), "DIR")
+    };
+    let mut errors = vec![shown(&second)];
+    std::fs::remove_file(&second).unwrap();
+    errors.push(shown(&path));
+    split(folder.path(), 2);
+    errors.push(shown(&path));
+    let renamed = folder.path().join("renamed.gguf");
+    std::fs::rename(&path, &renamed).unwrap();
+    errors.push(shown(&renamed));
+    insta::assert_snapshot!(errors.join("\n"));
+}
+
+/// What a folder means, and how one without a model is named.
+#[test]
+fn folders() {
+    let error_of = |names: &[&str]| {
+        let folder = tempfile::tempdir().unwrap();
+        for name in names {
+            let path = folder.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, tiny().bytes()).unwrap();
+        }
+        let shown = match Checkpoint::open(folder.path()) {
+            Ok(checkpoint) => format!("opens {}", checkpoint.path().display()),
+            Err(error) => error.with_advice(),
+        };
+        format!("{names:?}\n    {}", shown.replace(&folder.path().display().to_string(), "DIR"))
+    };
+    let all = [
+        error_of(&[]),
+        error_of(&["model.gguf", "._model.gguf", "README.md"]),
+        error_of(&["model.gguf", "mmproj-model-f16.gguf"]),
+        error_of(&["a-Q4_0.gguf", "a-Q8_0.gguf"]),
+        error_of(&["README.md", "x.txt"]),
+        error_of(&["pytorch_model.bin", "training_args.bin"]),
+        error_of(&["model.onnx"]),
+        error_of(&["model.gguf.part"]),
+        error_of(&["params.json", "consolidated.00.pth"]),
+        error_of(&["adapter_config.json", "adapter_model.safetensors"]),
+        error_of(&["q4/model.gguf", "q8/model.gguf"]),
+        error_of(&["models--acme--tiny/snapshots/1/model.gguf", "models--acme--big/refs/main"]),
+        error_of(&["snapshots/1/model.gguf", "blobs/x"]),
+        error_of(&["snapshots/1/model.gguf", "snapshots/2/model.gguf", "blobs/x"]),
+        error_of(&["refs/main", "blobs/x", "snapshots/.gitkeep"]),
+    ];
+    insta::assert_snapshot!(all.join("\n"));
+}
+
+#[test]
+fn a_folder_of_the_cache_is_its_main_snapshot() {
+    let cache = tempfile::tempdir().unwrap();
+    let root = cache.path().join("models--acme--tiny-1b");
+    for (commit, name) in [("0001", "old.gguf"), ("0002", "new.gguf")] {
+        let blob = root.join("blobs").join(commit);
+        let snapshot = root.join("snapshots").join(commit);
+        std::fs::create_dir_all(&snapshot).unwrap();
+        std::fs::create_dir_all(root.join("blobs")).unwrap();
+        std::fs::write(&blob, tiny().bytes()).unwrap();
+        std::os::unix::fs::symlink(Path::new("../../blobs").join(commit), snapshot.join(name)).unwrap();
+    }
+    std::fs::create_dir_all(root.join("refs")).unwrap();
+    std::fs::write(root.join("refs/main"), "0002\n").unwrap();
+    let opened = Checkpoint::open(&root).unwrap();
+    assert_eq!(opened.path(), root.join("snapshots/0002/new.gguf"));
+    std::fs::remove_file(root.join("blobs/0002")).unwrap();
+    let error = Checkpoint::open(&root).unwrap_err().with_advice();
+    assert!(
+        error.contains(
+            "new.gguf is not a model that can be read: it is a link to ../../blobs/0002, which does not exist"
+        ),
+        "{error}"
+    );
+}
+
 #[test]
 fn errors_of_paths() {
     let folder = tempfile::tempdir().unwrap();
@@ -203,6 +364,13 @@ fn errors_of_paths() {
     all.push(error_of(&in_folder("page.gguf", b"<html><body>Service Unavailable</body></html>")));
     all.push(error_of(folder.path()));
     all.push(error_of(Path::new("/dev/null")));
+    all.push(error_of(&folder.path().join("pages.gguf")));
+    all.push(error_of(&folder.path().join("none/x.gguf")));
+    all.push(error_of(&in_folder("model.onnx", b"\x08\x07\x12\x07pytorch")));
+    all.push(error_of(&in_folder("weights.bin", b"\x01\x02\x03")));
+    all.push(error_of(&in_folder("old.ggml", b"lmgg\0\x7d\0\0")));
+    all.push(error_of(&in_folder("not-found.gguf", b"Entry not found")));
+    all.push(error_of(&in_folder("cut.gguf", &tiny().bytes()[..2000])));
     insta::assert_snapshot!(all.join("\n"));
     let name = open("tiny.gguf", &tiny().bytes()).unwrap().tensor("blk.0.attn_k.wieght").unwrap_err().with_advice();
     assert!(name.contains("did you mean `blk.0.attn_k.weight`?"), "{name}");

@@ -35,13 +35,13 @@ pub(super) enum Verb {
 
 #[derive(Debug, Args)]
 pub(super) struct Show {
-    /// Registry name, path, owner/repo or owner/repo:file; files must be on this disk
+    /// Registry name, path, address of the hub, owner/repo, owner/repo:file or owner/repo:QUANT; files must be on this disk
     model: String,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct Fetch {
-    /// Registry name, path, owner/repo or owner/repo:file
+    /// Registry name, path, address of the hub, owner/repo, owner/repo:file or owner/repo:QUANT
     model: String,
 }
 
@@ -105,7 +105,7 @@ fn list() -> anyhow::Result<()> {
         ]
     };
     let table = Table { caption: String::new(), columns: columns.into(), rows: MODELS.iter().map(row).collect() };
-    let advice = "Other models of these architectures work too: -m PATH.gguf, a safetensors folder, owner/repo or owner/repo:file. Without a download: `inferometer run -m NAME --synthetic --quant q4_0`.";
+    let advice = "Other models of these architectures work too: -m PATH.gguf, a safetensors folder, owner/repo, owner/repo:file or owner/repo:QUANT. Without a download: `inferometer run -m NAME --synthetic --quant q4_0`.";
     let section = Section {
         heading: "Models".to_owned(),
         short: true,

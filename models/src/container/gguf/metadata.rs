@@ -1,43 +1,53 @@
 //! The key-value part of a GGUF header: reading it, and typed access to it.
+//!
+//! A value that cannot be represented (over a limit, not UTF-8, an array of arrays) is passed over, and the reason is kept. Only who
+//! asks for its key gets the reason as an error: a file is not refused for a description that nobody needs.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-use super::reader::{CONVERT_AGAIN, FETCH_AGAIN, Reader, limits, signed};
+use super::reader::{Reader, limits, signed};
 use super::value::{ARRAY, Array, BOOL, STRING, Strings, TYPES, Value};
-use crate::error::{Error, Mismatch, printable};
+use crate::error::{Cause, Error, Mismatch, printable};
 
 /// All keys and values, in the order of the file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Metadata {
     file: PathBuf,
-    entries: Vec<(String, Value)>,
+    entries: Vec<(String, Outcome)>,
 }
+
+/// A value, or why it was passed over.
+type Outcome = Result<Value, Box<Mismatch>>;
 
 impl Metadata {
     /// Reads `count` entries; `count` has been checked against the size of the file.
     pub(super) fn read(reader: &mut Reader<'_>, file: &Path, count: u64) -> Result<Self, Box<Mismatch>> {
         let mut entries = Vec::new();
         let mut seen = HashSet::new();
-        let mut arrays = 0;
+        let mut held = 0;
         for index in 0..count {
             let start = reader.at();
             let nth = format!("metadata key {} of {count}", index + 1);
-            let key = reader.text(&nth, limits::KEY)?;
-            let what = format!("key `{}`", printable(key));
-            if key.is_empty() {
-                return Err(reader.mismatch(start, &nth, "a name", "an empty text", CONVERT_AGAIN));
+            let bytes = reader.sized(&nth)?;
+            if bytes.is_empty() {
+                return Err(reader.mismatch(start, &nth, "a name", "an empty text", Cause::WrittenWrongly));
             }
-            if !seen.insert(key) {
-                return Err(reader.mismatch(start, &what, "each key once", "it again", CONVERT_AGAIN));
+            if bytes.len() as u64 > limits::KEY {
+                let (expected, found) = (format!("a name of at most {} bytes", limits::KEY), bytes.len().to_string());
+                return Err(reader.mismatch(start, &nth, expected, found, Cause::OverLimit));
+            }
+            // Nobody asks for a key that is not UTF-8: its form is only shown.
+            let key = String::from_utf8_lossy(bytes);
+            let key = key.trim_end_matches('\0');
+            let what = format!("key `{}`", printable(key));
+            if !seen.insert(bytes) {
+                return Err(reader.mismatch(start, &what, "each key once", "it again", Cause::WrittenWrongly));
             }
             let type_at = reader.at();
             let id = reader.u32(&what)?;
-            let value = if id == ARRAY {
-                Value::Array(array(reader, &what, &mut arrays)?)
-            } else {
-                scalar(reader, &what, type_at, id)?
-            };
+            let value =
+                if id == ARRAY { array(reader, &what, &mut held)? } else { scalar(reader, &what, type_at, id)? };
             entries.push((key.to_owned(), value));
         }
         Ok(Self { file: file.to_path_buf(), entries })
@@ -49,15 +59,44 @@ impl Metadata {
         &self.file
     }
 
-    /// The value of `key`.
-    #[must_use]
-    pub fn get(&self, key: &str) -> Option<&Value> {
-        self.entries.iter().find(|(name, _)| name == key).map(|(_, value)| value)
+    /// The value of `key`, if the key exists.
+    ///
+    /// # Errors
+    /// If the value could not be represented: it is over a limit, not UTF-8 or an array of arrays.
+    pub fn get(&self, key: &str) -> Result<Option<&Value>, Error> {
+        self.read_value(key).map_err(Error::Gguf)
     }
 
-    /// All keys and values, in the order of the file.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &Value)> + '_ {
-        self.entries.iter().map(|(key, value)| (key.as_str(), value))
+    pub(super) fn read_value(&self, key: &str) -> Result<Option<&Value>, Box<Mismatch>> {
+        let found = self.entries.iter().find(|(name, _)| name == key);
+        found.map(|(_, outcome)| outcome.as_ref().map_err(Clone::clone)).transpose()
+    }
+
+    /// Whether the file has the key, readable or not.
+    #[must_use]
+    pub fn contains(&self, key: &str) -> bool {
+        self.entries.iter().any(|(name, _)| name == key)
+    }
+
+    /// All keys whose values were read, in the order of the file.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Value)> + '_ {
+        self.entries.iter().filter_map(|(key, outcome)| Some((key.as_str(), outcome.as_ref().ok()?)))
+    }
+
+    /// Checks that the values of all keys that begin with `prefix` are exactly those of the file, before they are copied.
+    ///
+    /// # Errors
+    /// If one of them could not be represented, or one of its texts is not UTF-8.
+    pub(crate) fn check_exact(&self, prefix: &str) -> Result<(), Error> {
+        for (key, outcome) in self.entries.iter().filter(|(key, _)| key.starts_with(prefix)) {
+            if let Value::Array(Array::String(texts)) =
+                outcome.as_ref().map_err(|reason| Error::Gguf(reason.clone()))?
+                && let Some(index) = texts.invalid().first()
+            {
+                return Err(self.mismatch(key, "texts in UTF-8", format!("other bytes in element {index}")));
+            }
+        }
+        Ok(())
     }
 
     /// The text of `key`, if the key exists.
@@ -67,12 +106,28 @@ impl Metadata {
 
     /// The integer of `key`, of any width and not negative, if the key exists.
     pub fn count(&self, key: &str) -> Result<Option<usize>, Error> {
-        self.typed(key, "an integer that is not negative", |value| value.as_u64()?.try_into().ok())
+        self.typed(key, COUNT, as_count)
     }
 
-    /// The floating-point number of `key`, if the key exists.
+    /// The number of `key`, if the key exists.
     pub fn number(&self, key: &str) -> Result<Option<f32>, Error> {
-        self.typed(key, "a finite floating-point number", |value| value.as_f32().filter(|number| number.is_finite()))
+        self.typed(key, NUMBER, as_number)
+    }
+
+    /// The integer of `key`, which may also be an array of one value per layer. All must be equal.
+    ///
+    /// # Errors
+    /// [`Cause::Unsupported`] with the first layer that differs.
+    pub fn count_of_layers(&self, key: &str, layers: usize) -> Result<Option<usize>, Error> {
+        self.of_layers(key, layers, COUNT, as_count)
+    }
+
+    /// The number of `key`, which may also be an array of one value per layer. All must be equal.
+    ///
+    /// # Errors
+    /// [`Cause::Unsupported`] with the first layer that differs.
+    pub fn number_of_layers(&self, key: &str, layers: usize) -> Result<Option<f32>, Error> {
+        self.of_layers(key, layers, NUMBER, as_number)
     }
 
     /// The truth value of `key`, if the key exists.
@@ -113,13 +168,16 @@ impl Metadata {
     /// The error of an invalid value of `key`.
     #[must_use]
     pub fn mismatch(&self, key: &str, expected: impl Into<String>, found: impl Into<String>) -> Error {
-        Error::Gguf(Mismatch::at(&self.file, format!("key `{}`", printable(key)), expected, found, CONVERT_AGAIN))
+        self.error(key, expected, found, Cause::WrittenWrongly)
     }
 
     /// The error of a valid value of `key` that asks for something that is not implemented.
     pub(crate) fn unsupported(&self, key: &str, expected: impl Into<String>, found: impl Into<String>) -> Error {
-        let advice = "this variant is not supported: take another model";
-        Error::Gguf(Mismatch::at(&self.file, format!("key `{}`", printable(key)), expected, found, advice))
+        self.error(key, expected, found, Cause::Unsupported)
+    }
+
+    fn error(&self, key: &str, expected: impl Into<String>, found: impl Into<String>, cause: Cause) -> Error {
+        Error::Gguf(Mismatch::at(&self.file, format!("key `{}`", printable(key)), expected, found, cause))
     }
 
     fn typed<'a, T>(
@@ -128,13 +186,45 @@ impl Metadata {
         expected: &str,
         convert: impl FnOnce(&'a Value) -> Option<T>,
     ) -> Result<Option<T>, Error> {
-        self.get(key)
+        self.get(key)?
             .map(|value| convert(value).ok_or_else(|| self.mismatch(key, expected, value.to_string())))
             .transpose()
     }
+
+    fn of_layers<T>(
+        &self,
+        key: &str,
+        layers: usize,
+        expected: &str,
+        convert: fn(&Value) -> Option<T>,
+    ) -> Result<Option<T>, Error> {
+        let Some(Value::Array(array)) = self.get(key)? else { return self.typed(key, expected, convert) };
+        let mut values = (0..array.len()).map_while(|layer| array.get(layer)).enumerate();
+        let Some((_, first)) = values.next().filter(|_| array.len() == layers) else {
+            let expected = format!("{expected}, or an array of {layers}, one per layer");
+            return Err(self.mismatch(key, expected, Value::Array(array.clone()).to_string()));
+        };
+        if let Some((layer, other)) = values.find(|(_, value)| *value != first) {
+            let expected = format!("the same value in all layers, {first} as in layer 0");
+            return Err(self.unsupported(key, expected, format!("{other} in layer {layer}")));
+        }
+        convert(&first).map(Some).ok_or_else(|| self.mismatch(key, expected, format!("{first} in all layers")))
+    }
 }
 
-fn scalar(reader: &mut Reader<'_>, what: &str, type_at: usize, id: u32) -> Result<Value, Box<Mismatch>> {
+const COUNT: &str = "an integer that is not negative";
+const NUMBER: &str = "a finite number";
+
+fn as_count(value: &Value) -> Option<usize> {
+    value.as_u64()?.try_into().ok()
+}
+
+fn as_number(value: &Value) -> Option<f32> {
+    value.as_f32().filter(|number| number.is_finite())
+}
+
+/// Reads a value. The outer error ends the reading of the file, the inner one is the reason why the value was passed over.
+fn scalar(reader: &mut Reader<'_>, what: &str, type_at: usize, id: u32) -> Result<Outcome, Box<Mismatch>> {
     macro_rules! number {
         ($type:ty) => {{
             let mut bytes = [0; size_of::<$type>()];
@@ -142,7 +232,7 @@ fn scalar(reader: &mut Reader<'_>, what: &str, type_at: usize, id: u32) -> Resul
             <$type>::from_le_bytes(bytes)
         }};
     }
-    Ok(match id {
+    Ok(Ok(match id {
         0 => Value::U8(number!(u8)),
         1 => Value::I8(number!(i8)),
         2 => Value::U16(number!(u16)),
@@ -153,62 +243,89 @@ fn scalar(reader: &mut Reader<'_>, what: &str, type_at: usize, id: u32) -> Resul
         BOOL => {
             let at = reader.at();
             let byte = number!(u8);
-            Value::Bool(boolean(reader, what, at, byte)?)
+            return Ok(boolean(reader, what, at, byte).map(Value::Bool));
         }
-        STRING => Value::String(reader.text(what, limits::STRING)?.to_owned()),
+        STRING => {
+            let bytes = reader.sized(what)?;
+            // Some writers count the closing zero of a C string.
+            let text = reader.text(bytes, what, limits::STRING);
+            return Ok(text.map(|text| Value::String(text.trim_end_matches('\0').to_owned())));
+        }
         10 => Value::U64(number!(u64)),
         11 => Value::I64(number!(i64)),
         12 => Value::F64(number!(f64)),
         _ => return Err(unknown_type(reader, what, type_at, id)),
-    })
+    }))
 }
 
-/// An array. `held` counts the bytes in memory of all arrays so far; the limit is checked before an array is allocated.
-fn array(reader: &mut Reader<'_>, what: &str, held: &mut u64) -> Result<Array, Box<Mismatch>> {
+/// The type and the number of elements of an array, of which at least the smallest form is in the file.
+struct ArrayHead {
+    id: u32,
+    count_at: usize,
+    count: u64,
+    /// Bytes of the elements in the file; of texts and arrays: of their lengths.
+    bytes: u64,
+}
+
+impl ArrayHead {
+    fn read(reader: &mut Reader<'_>, what: &str) -> Result<Self, Box<Mismatch>> {
+        let type_at = reader.at();
+        let id = reader.u32(what)?;
+        let Some(&(name, size)) = TYPES.get(id as usize) else {
+            return Err(unknown_type(reader, what, type_at, id));
+        };
+        let count_at = reader.at();
+        let count = reader.u64(what)?;
+        let bytes = count.checked_mul(size).filter(|bytes| *bytes <= reader.left());
+        let Some(bytes) = bytes else {
+            let expected = format!("at most {} {name} (the rest of the file)", reader.left() / size);
+            let found = format!("a count of {}", signed(count));
+            return Err(reader.mismatch(count_at, what, expected, found, Cause::Damaged));
+        };
+        Ok(Self { id, count_at, count, bytes })
+    }
+
+    /// Moves the reader behind the elements.
+    fn skip(&self, reader: &mut Reader<'_>, what: &str, level: u32) -> Result<(), Box<Mismatch>> {
+        match self.id {
+            STRING => (0..self.count).try_for_each(|_| reader.sized(what).map(drop)),
+            ARRAY if level == limits::NESTED_ARRAYS => {
+                let expected = format!("arrays of at most {} levels", limits::NESTED_ARRAYS);
+                Err(reader.mismatch(self.count_at, what, expected, "more", Cause::Unexpected))
+            }
+            ARRAY => (0..self.count).try_for_each(|_| Self::read(reader, what)?.skip(reader, what, level + 1)),
+            _ => reader.take(self.bytes, what).map(drop),
+        }
+    }
+}
+
+/// Reads an array; see [`scalar`] for the two errors. `held` counts the bytes in memory of all arrays so far; the limit is checked
+/// before an array is allocated.
+fn array(reader: &mut Reader<'_>, what: &str, held: &mut u64) -> Result<Outcome, Box<Mismatch>> {
     let type_at = reader.at();
-    let id = reader.u32(what)?;
-    if id == ARRAY {
-        return Err(reader.mismatch(
-            type_at,
-            what,
-            "an array of numbers or texts",
-            "an array of arrays",
-            CONVERT_AGAIN,
-        ));
-    }
-    let Some(&(name, size)) = TYPES.get(id as usize) else {
-        return Err(unknown_type(reader, what, type_at, id));
+    let head = ArrayHead::read(reader, what)?;
+    let ArrayHead { id, count_at, count, bytes } = head;
+    let over = |reader: &Reader<'_>, expected: String, found: String| {
+        reader.mismatch(count_at, what, expected, found, Cause::OverLimit)
     };
-    let count_at = reader.at();
-    let count = reader.u64(what)?;
-    let bytes = count.checked_mul(size).filter(|bytes| *bytes <= reader.left());
-    let Some(bytes) = bytes else {
-        let fitting = reader.left() / size;
-        return Err(reader.mismatch(
-            count_at,
-            what,
-            format!("at most {fitting} {name} (the rest of the file)"),
-            format!("a count of {}", signed(count)),
-            FETCH_AGAIN,
-        ));
-    };
-    if id == STRING && count > limits::STRINGS {
-        return Err(reader.mismatch(
-            count_at,
-            what,
-            format!("at most {} texts", limits::STRINGS),
-            count.to_string(),
-            CONVERT_AGAIN,
-        ));
-    }
-    // A text takes its length and four bytes in memory, which is at most what it takes in the file.
-    *held += bytes;
-    let too_much = |reader: &Reader<'_>, held: u64| {
+    let all = |reader: &Reader<'_>, held: u64| {
         let most = format!("at most {} bytes of arrays in the header", limits::ARRAYS);
-        reader.mismatch(count_at, what, most, format!("{held} or more"), CONVERT_AGAIN)
+        over(reader, most, format!("{held} or more"))
     };
-    if *held > limits::ARRAYS {
-        return Err(too_much(reader, *held));
+    // A text takes its length and four bytes in memory, which is at most what it takes in the file.
+    let refused = if id == ARRAY {
+        let expected = "an array of numbers or texts";
+        Some(reader.mismatch(type_at, what, expected, "an array of arrays", Cause::Unsupported))
+    } else if id == STRING && count > limits::STRINGS {
+        Some(over(reader, format!("at most {} texts", limits::STRINGS), count.to_string()))
+    } else if *held + bytes > limits::ARRAYS {
+        Some(all(reader, *held + bytes))
+    } else {
+        None
+    };
+    if let Some(reason) = refused {
+        head.skip(reader, what, 1)?;
+        return Ok(Err(reason));
     }
     macro_rules! numbers {
         ($variant:ident, $type:ty) => {{
@@ -216,7 +333,7 @@ fn array(reader: &mut Reader<'_>, what: &str, held: &mut u64) -> Result<Array, B
             Array::$variant(numbers.iter().map(|bytes| <$type>::from_le_bytes(*bytes)).collect())
         }};
     }
-    Ok(match id {
+    let array = match id {
         0 => Array::U8(reader.take(bytes, what)?.to_vec()),
         1 => numbers!(I8, i8),
         2 => numbers!(U16, u16),
@@ -229,37 +346,55 @@ fn array(reader: &mut Reader<'_>, what: &str, held: &mut u64) -> Result<Array, B
             let flags = reader.take(bytes, what)?;
             let flags: Result<Vec<bool>, _> =
                 flags.iter().enumerate().map(|(index, byte)| boolean(reader, what, at + index, *byte)).collect();
-            Array::Bool(flags?)
+            match flags {
+                Ok(flags) => Array::Bool(flags),
+                Err(reason) => return Ok(Err(reason)),
+            }
         }
         STRING => {
             #[allow(clippy::cast_possible_truncation, reason = "at most limits::STRINGS")]
             let mut strings = Strings::with_capacity(count as usize);
+            let mut refused = None;
+            let mut text_bytes = 0;
             for index in 0..count {
-                let text = reader.text(what, limits::STRING).map_err(|mut mismatch| {
+                let element = |mut mismatch: Box<Mismatch>| {
                     mismatch.place.push_str(&format!(", element {index}"));
                     mismatch
-                })?;
-                *held += text.len() as u64;
-                if *held > limits::ARRAYS || !strings.push(text) {
-                    return Err(too_much(reader, *held));
+                };
+                let bytes = reader.sized(what).map_err(element)?;
+                text_bytes += bytes.len() as u64;
+                if refused.is_some() {
+                    continue;
+                }
+                if bytes.len() as u64 > limits::STRING {
+                    refused = reader.text(bytes, what, limits::STRING).map_err(element).err();
+                } else if *held + head.bytes + text_bytes > limits::ARRAYS || !strings.push_bytes(bytes) {
+                    refused = Some(all(reader, *held + head.bytes + text_bytes));
                 }
             }
+            if let Some(reason) = refused {
+                return Ok(Err(reason));
+            }
+            *held += text_bytes;
             Array::String(strings)
         }
         10 => numbers!(U64, u64),
         11 => numbers!(I64, i64),
         _ => numbers!(F64, f64),
-    })
+    };
+    *held += bytes;
+    Ok(Ok(Value::Array(array)))
 }
 
 fn boolean(reader: &Reader<'_>, what: &str, at: usize, byte: u8) -> Result<bool, Box<Mismatch>> {
     match byte {
         0 => Ok(false),
         1 => Ok(true),
-        _ => Err(reader.mismatch(at, what, "0 or 1 for a truth value", byte.to_string(), CONVERT_AGAIN)),
+        _ => Err(reader.mismatch(at, what, "0 or 1 for a truth value", byte.to_string(), Cause::WrittenWrongly)),
     }
 }
 
 fn unknown_type(reader: &Reader<'_>, what: &str, at: usize, id: u32) -> Box<Mismatch> {
-    reader.mismatch(at, what, format!("a value type from 0 to {}", TYPES.len() - 1), id.to_string(), FETCH_AGAIN)
+    let expected = format!("a value type from 0 to {}", TYPES.len() - 1);
+    reader.mismatch(at, what, expected, id.to_string(), Cause::Unexpected)
 }

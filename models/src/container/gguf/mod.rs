@@ -18,10 +18,10 @@ pub use metadata::Metadata;
 pub use tensors::TensorEntry;
 pub use value::{Array, Strings, Value};
 
-use self::reader::{CONVERT_AGAIN, FETCH_AGAIN, Reader, limits, signed};
+use self::reader::{Reader, limits, signed};
 pub(crate) use self::write::{ALIGNMENT, KeyValues, NewTensor, header};
-use super::weights_file::{self, FileFormat};
-use crate::error::{Error, Mismatch};
+use super::{FileFormat, OtherFormat, by_name, identify, map};
+use crate::error::{Cause, Error, Mismatch};
 
 /// A GGUF file: its header, and its bytes as a mapping.
 #[derive(Clone, Debug)]
@@ -50,7 +50,7 @@ pub struct Header {
 impl File {
     /// Maps the file at `path` and reads its header. A file without tensors (a vocabulary) is valid here.
     pub fn open(path: &Path) -> Result<Self, Error> {
-        let map = weights_file::map(path)?;
+        let map = map(path)?;
         let header = Header::parse(path, &map)?;
         Ok(Self { header, map })
     }
@@ -59,28 +59,35 @@ impl File {
 impl Header {
     /// Reads the header of the GGUF file whose bytes are `bytes`, all of them; `file` is for messages only.
     pub fn parse(file: &Path, bytes: &[u8]) -> Result<Self, Error> {
-        match weights_file::identify(bytes) {
+        let other = |OtherFormat { name, advice }| Error::NotAModel {
+            path: file.to_path_buf(),
+            found: format!("it is {name}"),
+            advice: advice.to_owned(),
+        };
+        match identify(bytes) {
             FileFormat::Gguf => Self::read(file, bytes).map_err(Error::Gguf),
-            FileFormat::Other { name, advice } => Err(Error::NotAModel {
-                path: file.to_path_buf(),
-                found: format!("it is {name}"),
-                advice: advice.to_owned(),
-            }),
-            FileFormat::Safetensors => Err(Error::NotAModel {
-                path: file.to_path_buf(),
-                found: "it is a safetensors file".to_owned(),
-                advice: "give the folder that holds it together with config.json".to_owned(),
-            }),
+            FileFormat::Other(format) => Err(other(format)),
+            FileFormat::Safetensors => {
+                let folder = file.parent().filter(|folder| folder.join("config.json").is_file());
+                Err(Error::NotAModel {
+                    path: file.to_path_buf(),
+                    found: "it is a safetensors file".to_owned(),
+                    advice: match folder {
+                        Some(folder) if !folder.as_os_str().is_empty() => {
+                            format!("give its folder, {}", folder.display())
+                        }
+                        _ => "give the folder that holds it together with config.json".to_owned(),
+                    },
+                })
+            }
             FileFormat::Unknown => {
+                if let Some(format) = by_name(file) {
+                    return Err(other(format));
+                }
                 let start: Vec<String> = bytes.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
                 let found = if start.is_empty() { "nothing".to_owned() } else { start.join(" ") };
-                Err(Error::Gguf(Mismatch::at(
-                    file,
-                    "byte 0, magic",
-                    "`GGUF` (47 47 55 46)",
-                    found,
-                    "give a .gguf file or a folder with config.json",
-                )))
+                let (expected, advice) = ("`GGUF` (47 47 55 46)", "give a .gguf file or a folder with config.json");
+                Err(Error::Gguf(Mismatch::at(file, "byte 0, magic", expected, found, advice)))
             }
         }
     }
@@ -88,13 +95,13 @@ impl Header {
     fn read(file: &Path, bytes: &[u8]) -> Result<Self, Box<Mismatch>> {
         let mut reader = Reader::new(file, bytes);
         reader.take(4, "magic")?;
-        let version = version(&mut reader)?;
+        let version = version(file, &mut reader)?;
         let counts_at = reader.at();
         let tensor_count = reader.u64("number of tensors")?;
         let entry_count = reader.u64("number of metadata keys")?;
         let too_many = |what: &str, at: usize, size: u64, count: u64, left: u64| {
             let fits = format!("at most {} (the rest of the file)", left / size);
-            reader.mismatch(at, what, fits, signed(count), FETCH_AGAIN)
+            reader.mismatch(at, what, fits, signed(count), Cause::Damaged)
         };
         let left = reader.left();
         let tensors_take = tensor_count.checked_mul(limits::SMALLEST_TENSOR).filter(|bytes| *bytes <= left);
@@ -119,32 +126,31 @@ impl Header {
     }
 }
 
-fn version(reader: &mut Reader<'_>) -> Result<u32, Box<Mismatch>> {
-    let at = reader.at();
+fn version(file: &Path, reader: &mut Reader<'_>) -> Result<u32, Box<Mismatch>> {
+    let place = format!("byte {}, version", reader.at());
     let version = reader.u32("version")?;
     let (found, advice) = match version {
         2 | 3 => return Ok(version),
-        0 => ("0".to_owned(), FETCH_AGAIN),
         1 => (
             "1, the first draft of the format".to_owned(),
             "convert the model again with a current llama.cpp, or take a newer file",
         ),
         // In a big-endian file, the low half of the version is zero when it is read as little-endian.
-        _ if version.trailing_zeros() >= 16 => {
+        _ if version != 0 && version.trailing_zeros() >= 16 => {
             (format!("{} in big-endian order", version.swap_bytes()), "take the little-endian file of this model")
         }
-        _ => (version.to_string(), "the file is newer than this program, or damaged"),
+        _ => (version.to_string(), Cause::Unexpected.advice()),
     };
-    Err(reader.mismatch(at, "version", "2 or 3", found, advice))
+    Err(Mismatch::at(file, place, "2 or 3", found, advice))
 }
 
 fn alignment(file: &Path, metadata: &Metadata) -> Result<u32, Box<Mismatch>> {
     const KEY: &str = "general.alignment";
     let mismatch = |found: String| {
         let expected = format!("a U32 that is a power of two, at most {}", limits::ALIGNMENT);
-        Mismatch::at(file, format!("key `{KEY}`"), expected, found, CONVERT_AGAIN)
+        Mismatch::at(file, format!("key `{KEY}`"), expected, found, Cause::WrittenWrongly)
     };
-    match metadata.get(KEY) {
+    match metadata.read_value(KEY)? {
         None => Ok(limits::DEFAULT_ALIGNMENT),
         Some(Value::U32(alignment)) if alignment.is_power_of_two() && *alignment <= limits::ALIGNMENT => Ok(*alignment),
         Some(Value::U32(alignment)) => Err(mismatch(alignment.to_string())),

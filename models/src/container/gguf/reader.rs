@@ -2,15 +2,10 @@
 
 use std::path::Path;
 
-use crate::error::Mismatch;
+use crate::error::{Cause, Mismatch};
 
-/// Advice where the file ends too early, or its bytes are invalid.
-pub(super) const FETCH_AGAIN: &str = "the file is incomplete or damaged: fetch it again";
-/// Advice where the file is complete, but was written incorrectly.
-pub(super) const CONVERT_AGAIN: &str =
-    "the file was made wrongly: take another, or convert the model again with a current llama.cpp";
-
-/// What a GGUF header may ask for. Real files stay far below; a malicious one is refused before memory is allocated for it.
+/// What a GGUF header may ask for. Memory is never allocated for more. A value over a limit is passed over; only who asks for it
+/// gets an error.
 pub(super) mod limits {
     /// Bytes of a key. llama.cpp's longest is under 64.
     pub(in super::super) const KEY: u64 = 1 << 10;
@@ -20,6 +15,8 @@ pub(super) mod limits {
     pub(in super::super) const ARRAYS: u64 = 64 << 20;
     /// Elements of an array of texts.
     pub(in super::super) const STRINGS: u64 = 1 << 21;
+    /// Levels of arrays in arrays.
+    pub(in super::super) const NESTED_ARRAYS: u32 = 4;
     /// Bytes of a tensor name, less one: ggml keeps 64 with the closing zero.
     pub(in super::super) const TENSOR_NAME: u64 = 63;
     /// Dimensions of a tensor in ggml.
@@ -63,9 +60,9 @@ impl<'a> Reader<'a> {
         what: &str,
         expected: impl Into<String>,
         found: impl Into<String>,
-        advice: &str,
+        cause: Cause,
     ) -> Box<Mismatch> {
-        Mismatch::at(self.file, format!("byte {at}, {what}"), expected, found, advice)
+        Mismatch::at(self.file, format!("byte {at}, {what}"), expected, found, cause)
     }
 
     /// The next `count` bytes.
@@ -76,7 +73,7 @@ impl<'a> Reader<'a> {
                 what,
                 format!("{count} more bytes"),
                 format!("{} before the end of the file", self.left()),
-                FETCH_AGAIN,
+                Cause::Damaged,
             ));
         }
         // Within the slice, so it fits usize.
@@ -101,28 +98,41 @@ impl<'a> Reader<'a> {
         Ok(u64::from_le_bytes(self.array(what)?))
     }
 
-    /// A length and that many bytes of UTF-8, at most `limit`.
-    pub(super) fn text(&mut self, what: &str, limit: u64) -> Result<&'a str, Box<Mismatch>> {
+    /// A length and that many bytes.
+    pub(super) fn sized(&mut self, what: &str) -> Result<&'a [u8], Box<Mismatch>> {
         let start = self.at;
         let length = self.u64(what)?;
+        if length > self.left() {
+            let expected = format!("a text of at most {} bytes (the rest of the file)", self.left());
+            return Err(self.mismatch(
+                start,
+                what,
+                expected,
+                format!("a length of {}", signed(length)),
+                Cause::Damaged,
+            ));
+        }
+        self.take(length, what)
+    }
+
+    /// The text in `bytes`, which end here: UTF-8 of at most `limit` bytes.
+    pub(super) fn text(&self, bytes: &'a [u8], what: &str, limit: u64) -> Result<&'a str, Box<Mismatch>> {
+        let start = self.at - bytes.len();
+        let length = bytes.len() as u64;
         if length > limit {
+            let found = format!("{length} bytes");
             return Err(self.mismatch(
                 start,
                 what,
                 format!("a text of at most {limit} bytes"),
-                format!("a length of {}", signed(length)),
-                FETCH_AGAIN,
+                found,
+                Cause::OverLimit,
             ));
         }
-        let bytes = self.take(length, what)?;
         std::str::from_utf8(bytes).map_err(|error| {
-            self.mismatch(
-                start + 8 + error.valid_up_to(),
-                what,
-                "UTF-8",
-                format!("byte 0x{:02x}", bytes[error.valid_up_to()]),
-                CONVERT_AGAIN,
-            )
+            let at = start + error.valid_up_to();
+            let found = format!("byte 0x{:02x}", bytes[error.valid_up_to()]);
+            self.mismatch(at, what, "UTF-8", found, Cause::WrittenWrongly)
         })
     }
 }

@@ -4,9 +4,9 @@ use std::collections::HashSet;
 use std::ops::Range;
 use std::path::Path;
 
-use super::reader::{CONVERT_AGAIN, FETCH_AGAIN, Reader, limits, signed};
+use super::reader::{Reader, limits, signed};
 use crate::dtype::DType;
-use crate::error::{Mismatch, printable};
+use crate::error::{Cause, Mismatch, printable};
 
 /// One tensor: its description and its position.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,7 +15,7 @@ pub struct TensorEntry {
     pub name: String,
     /// How its elements are stored.
     pub dtype: DType,
-    /// Row-major shape: the file's dimensions in reverse.
+    /// Row-major shape: the file's dimensions in reverse. A single number has none; a dimension may be 0.
     pub shape: Vec<usize>,
     /// Its bytes in the file.
     pub range: Range<usize>,
@@ -38,34 +38,38 @@ pub(super) fn read(reader: &mut Reader<'_>, count: u64) -> Result<Vec<UnplacedTe
     let mut seen = HashSet::new();
     for index in 0..count {
         let start = reader.at();
-        let name = reader.text(&format!("name of tensor {} of {count}", index + 1), limits::TENSOR_NAME)?;
+        let nth = format!("name of tensor {} of {count}", index + 1);
+        let bytes = reader.sized(&nth)?;
+        let name = reader.text(bytes, &nth, limits::TENSOR_NAME)?;
         let what = format!("tensor `{}`", printable(name));
         if !seen.insert(name) {
-            return Err(reader.mismatch(start, &what, "each tensor once", "it again", CONVERT_AGAIN));
+            return Err(reader.mismatch(start, &what, "each tensor once", "it again", Cause::WrittenWrongly));
         }
         let (shape, elements) = dimensions(reader, &what)?;
         let type_at = reader.at();
         let id = reader.u32(&what)?;
         let Some(dtype) = DType::from_ggml_id(id) else {
-            let found =
-                DType::ggml_name(id).map_or_else(|| format!("number {id}"), |name| format!("{name} (number {id})"));
+            let (found, cause) = match DType::ggml_name(id) {
+                Some(name) => (format!("{name} (number {id})"), Cause::OtherQuantisation),
+                None => (format!("number {id}"), Cause::Unexpected),
+            };
             return Err(reader.mismatch(
                 type_at,
                 &what,
                 "a type among F32, F16, BF16, Q4_0 to Q8_1, Q2_K to Q8_K",
                 found,
-                "take the model in another quantisation",
+                cause,
             ));
         };
         let block = dtype.block_elems() as u64;
-        let row = shape.last().map_or(0, |cols| *cols as u64);
+        let row = shape.last().map_or(1, |cols| *cols as u64);
         if row % block != 0 {
             return Err(reader.mismatch(
                 type_at,
                 &what,
                 format!("rows of a multiple of {block} elements ({dtype})"),
                 format!("rows of {row}"),
-                CONVERT_AGAIN,
+                Cause::WrittenWrongly,
             ));
         }
         let Some(bytes) = (elements / block).checked_mul(dtype.block_bytes() as u64) else {
@@ -74,7 +78,7 @@ pub(super) fn read(reader: &mut Reader<'_>, count: u64) -> Result<Vec<UnplacedTe
                 &what,
                 "a size that a file can have",
                 format!("{elements} elements of {dtype}"),
-                CONVERT_AGAIN,
+                Cause::WrittenWrongly,
             ));
         };
         let at = reader.at();
@@ -88,23 +92,19 @@ pub(super) fn read(reader: &mut Reader<'_>, count: u64) -> Result<Vec<UnplacedTe
 fn dimensions(reader: &mut Reader<'_>, what: &str) -> Result<(Vec<usize>, u64), Box<Mismatch>> {
     let at = reader.at();
     let count = reader.u32(what)?;
-    if !(1..=limits::DIMENSIONS).contains(&count) {
-        return Err(reader.mismatch(
-            at,
-            what,
-            format!("1 to {} dimensions", limits::DIMENSIONS),
-            count.to_string(),
-            FETCH_AGAIN,
-        ));
+    if count > limits::DIMENSIONS {
+        let expected = format!("at most {} dimensions", limits::DIMENSIONS);
+        return Err(reader.mismatch(at, what, expected, count.to_string(), Cause::Unexpected));
     }
     let mut shape = Vec::with_capacity(count as usize);
     let mut elements = 1u64;
     for _ in 0..count {
         let at = reader.at();
         let dimension = reader.u64(what)?;
-        let size = usize::try_from(dimension).ok().filter(|size| (1..=i64::MAX as u64).contains(&(*size as u64)));
+        let size = usize::try_from(dimension).ok().filter(|size| *size as u64 <= i64::MAX as u64);
         let Some(size) = size else {
-            return Err(reader.mismatch(at, what, "a dimension of at least 1", signed(dimension), FETCH_AGAIN));
+            let expected = "a dimension below 2^63";
+            return Err(reader.mismatch(at, what, expected, signed(dimension), Cause::WrittenWrongly));
         };
         // ggml counts elements in an i64.
         let product = elements.checked_mul(dimension).filter(|product| *product <= i64::MAX as u64);
@@ -114,7 +114,7 @@ fn dimensions(reader: &mut Reader<'_>, what: &str) -> Result<(Vec<usize>, u64), 
                 what,
                 "fewer than 2^63 elements in all",
                 format!("{elements} x {dimension}"),
-                FETCH_AGAIN,
+                Cause::WrittenWrongly,
             ));
         };
         elements = product;
@@ -134,20 +134,20 @@ pub(super) fn place(
 ) -> Result<Vec<TensorEntry>, Box<Mismatch>> {
     let mut entries = Vec::with_capacity(tensors.len());
     for tensor in tensors {
-        let mismatch = |expected: String, found: String, advice: &str| {
+        let mismatch = |expected: String, found: String, cause: Cause| {
             Mismatch::at(
                 file,
                 format!("byte {}, tensor `{}`", tensor.at, printable(&tensor.name)),
                 expected,
                 found,
-                advice,
+                cause,
             )
         };
         if tensor.offset % u64::from(alignment) != 0 {
             return Err(mismatch(
                 format!("an offset that is a multiple of {alignment}"),
                 signed(tensor.offset),
-                CONVERT_AGAIN,
+                Cause::WrittenWrongly,
             ));
         }
         let start = data_start.checked_add(tensor.offset);
@@ -157,11 +157,11 @@ pub(super) fn place(
         let range = range.and_then(|(start, end)| Some(usize::try_from(start).ok()?..usize::try_from(end).ok()?));
         let Some(range) = range else {
             let place = format!("{} bytes at {data_start} + {}", tensor.bytes, signed(tensor.offset));
-            return Err(mismatch(format!("data inside the file of {file_bytes} bytes"), place, FETCH_AGAIN));
+            return Err(mismatch(format!("data inside the file of {file_bytes} bytes"), place, Cause::Damaged));
         };
         entries.push(TensorEntry { name: tensor.name, dtype: tensor.dtype, shape: tensor.shape, range });
     }
-    let mut order: Vec<&TensorEntry> = entries.iter().collect();
+    let mut order: Vec<&TensorEntry> = entries.iter().filter(|entry| !entry.range.is_empty()).collect();
     order.sort_by_key(|entry| entry.range.start);
     for pair in order.windows(2) {
         if let [first, second] = pair
@@ -172,7 +172,7 @@ pub(super) fn place(
                 format!("tensor `{}`", printable(&second.name)),
                 format!("data after `{}`, which ends at byte {}", printable(&first.name), first.range.end),
                 format!("data from byte {}", second.range.start),
-                CONVERT_AGAIN,
+                Cause::WrittenWrongly,
             ));
         }
     }

@@ -47,6 +47,8 @@ pub struct Strings {
     text: String,
     /// Where each text ends in `text`.
     ends: Vec<u32>,
+    /// The texts that are not UTF-8 in the file, in order. U+FFFD replaces their invalid bytes.
+    invalid: Vec<u32>,
 }
 
 /// The types by their number in the file, with the bytes of an element there (of a text: the bytes of its length).
@@ -87,14 +89,18 @@ impl Value {
         }
     }
 
-    /// A floating-point number, rounded to single precision.
+    /// A number, rounded to single precision. Some writers store whole numbers as integers.
     #[must_use]
-    #[allow(clippy::cast_possible_truncation, reason = "rounding is what is asked for")]
+    #[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "rounding is what is asked for")]
     pub fn as_f32(&self) -> Option<f32> {
         match *self {
             Self::F32(value) => Some(value),
             Self::F64(value) => Some(value as f32),
-            _ => None,
+            Self::I8(value) => Some(value.into()),
+            Self::I16(value) => Some(value.into()),
+            Self::I32(value) => Some(value as f32),
+            Self::I64(value) => Some(value as f32),
+            _ => self.as_u64().map(|value| value as f32),
         }
     }
 
@@ -180,6 +186,20 @@ impl Array {
         self.len() == 0
     }
 
+    /// The element at `index`.
+    #[must_use]
+    pub fn get(&self, index: usize) -> Option<Value> {
+        macro_rules! element {
+            ($($variant:ident),*) => {
+                match self {
+                    $(Self::$variant(values) => values.get(index).copied().map(Value::$variant),)*
+                    Self::String(texts) => texts.get(index).map(|text| Value::String(text.to_owned())),
+                }
+            };
+        }
+        element!(U8, I8, U16, I16, U32, I32, F32, Bool, U64, I64, F64)
+    }
+
     /// The name of the element type.
     #[must_use]
     pub const fn type_name(&self) -> &'static str {
@@ -208,7 +228,7 @@ impl Array {
 impl Strings {
     /// An empty list with capacity for `count` texts.
     pub(crate) fn with_capacity(count: usize) -> Self {
-        Self { text: String::new(), ends: Vec::with_capacity(count) }
+        Self { text: String::new(), ends: Vec::with_capacity(count), invalid: Vec::new() }
     }
 
     /// Adds a text; `false` if the buffer would exceed 4 GiB.
@@ -218,6 +238,24 @@ impl Strings {
             self.ends.push(end);
             true
         })
+    }
+
+    /// Adds the text in `bytes`; `false` if the buffer would exceed 4 GiB.
+    pub(crate) fn push_bytes(&mut self, bytes: &[u8]) -> bool {
+        let index = self.ends.len();
+        match std::str::from_utf8(bytes) {
+            Ok(text) => self.push(text),
+            Err(_) => {
+                self.invalid.extend(u32::try_from(index));
+                self.push(&String::from_utf8_lossy(bytes))
+            }
+        }
+    }
+
+    /// The indices of the texts that are not UTF-8 in the file, in order.
+    #[must_use]
+    pub fn invalid(&self) -> &[u32] {
+        &self.invalid
     }
 
     /// Number of texts.

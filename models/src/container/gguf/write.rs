@@ -181,7 +181,7 @@ mod tests {
         ];
         let pairs: KeyValues = values.into_iter().enumerate().map(|(at, value)| (format!("key.{at}"), value)).collect();
         let found = read(&pairs);
-        assert_eq!(found.iter().len(), pairs.len());
+        assert_eq!(found.iter().count(), pairs.len());
         for ((key, value), (found_key, found)) in pairs.iter().zip(found.iter()) {
             assert_eq!((key.as_str(), value), (found_key, found));
         }

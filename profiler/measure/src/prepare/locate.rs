@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use models::fetch::{Fetcher, Origin, Progress, Reference, Settings};
+use models::fetch::{self, Fetcher, Origin, Progress, Reference, Settings};
 use models::registry::{self, Entry};
 use models::synth::{self, Quant, Recipe};
 use models::{Error as ModelError, Spec};
@@ -45,7 +45,7 @@ pub(super) fn locate_with(
     settings: Settings,
     progress: &dyn Progress,
 ) -> Result<LocatedModel, Error> {
-    let parsed = Reference::parse(reference)?;
+    let mut parsed = Reference::parse(reference)?;
     if options.synthetic {
         return synthetic(options, reference, &parsed, progress);
     }
@@ -59,7 +59,15 @@ pub(super) fn locate_with(
     }
     let fetcher = Fetcher::new(settings, progress);
     let entry = entry_of(&parsed)?;
-    let located = match (&options.quant, entry) {
+    let mut quant = options.quant.as_ref();
+    // A repository has a file for each quantisation.
+    if let Reference::Hub(hub) = &mut parsed
+        && hub.file.is_none()
+        && hub.quant.is_none()
+    {
+        hub.quant = quant.take().cloned();
+    }
+    let located = match (quant, entry) {
         (None, _) => fetcher.locate(&parsed)?,
         (Some(quant), Some(entry)) => {
             let source = entry.quant(quant).ok_or_else(|| {
@@ -81,7 +89,7 @@ pub(super) fn locate_with(
     let known =
         entry.filter(|entry| options.quant.as_deref().is_none_or(|quant| entry.quant(quant) == Some(entry.gguf)));
     Ok(LocatedModel {
-        name: name_of(&parsed, &located.path, options.quant.as_deref()),
+        name: name_of(&parsed, &located.path, quant.map(String::as_str)),
         reference: reference.to_owned(),
         origin: origin_name(located.origin),
         sha256: known.and_then(|entry| entry.gguf.sha256).map(str::to_owned),
@@ -109,6 +117,7 @@ fn entry_of(reference: &Reference) -> Result<Option<&'static Entry>, ModelError>
 fn name_of(reference: &Reference, path: &Path, quant: Option<&str>) -> String {
     let plain = match reference {
         Reference::Name(name) => registry::find(name).map_or_else(|_| name.clone(), |entry| entry.name.to_owned()),
+        Reference::Path(_) if path.is_dir() => fetch::repository_name(path).unwrap_or_else(|| stem(path)),
         Reference::Path(_) => stem(path),
         Reference::Hub(hub) if path.is_dir() => hub.repo.rsplit('/').next().unwrap_or(&hub.repo).to_owned(),
         Reference::Hub(_) => stem(path),

@@ -107,7 +107,7 @@ fn tokenizer_with_heap(checkpoint: &Checkpoint) -> Result<(Tokenizer, Result<u64
 
 /// Whether the file states that its weights are random.
 fn is_synthetic(checkpoint: &Checkpoint) -> bool {
-    checkpoint.metadata().is_some_and(|metadata| metadata.get(models::synth::SYNTHETIC_KEY).is_some())
+    checkpoint.metadata().is_some_and(|metadata| metadata.contains(models::synth::SYNTHETIC_KEY))
 }
 
 /// The tokens that the longest case needs, rounded up; or `--ctx`, if it suffices.
