@@ -319,6 +319,18 @@ pub struct MemoryFile {
     pub reasons: Reasons,
 }
 
+/// What names the token ids of a prompt that a server computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PromptIdsOf {
+    /// The request: the prompt was sent as ids.
+    Request,
+    /// The server's response to the request.
+    Response,
+    /// The server's tokenizer, on the text of the server's own chat template, in a separate query.
+    Tokenizer,
+}
+
 /// The output of a case.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct CaseOutput {
@@ -326,8 +338,12 @@ pub struct CaseOutput {
     pub text: String,
     /// Its token ids.
     pub token_ids: Vec<u32>,
-    /// The prompt's token ids as the model saw them.
+    /// The prompt's token ids as the model saw them; empty where they are unknown, with the reason in the case.
     pub prompt_ids: Vec<u32>,
+    /// How a server's prompt ids are known; absent where an engine computed in this process. Files of earlier versions do not have
+    /// it: their ids of a server's prompt are those of this program's tokenizer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt_ids_of: Option<PromptIdsOf>,
     /// The prompt after the chat template.
     pub rendered_prompt: String,
     /// `stop`, `length` or `interrupted`.

@@ -33,7 +33,9 @@ mod verdict;
 
 pub use atomic::write as write_atomically;
 pub use attribution::{AllocationRow, LayerRow, MemoryPoint, PhaseSum, Roof, Series, Stall, WorkerRow};
-pub use case::{Case, CaseOutput, EnergyRow, MemoryFile, MemoryNodeRow, OpCounters, OpRow, PhaseRow, Status};
+pub use case::{
+    Case, CaseOutput, EnergyRow, MemoryFile, MemoryNodeRow, OpCounters, OpRow, PhaseRow, PromptIdsOf, Status,
+};
 pub use ceilings::{CacheCeiling, CeilingProbe, Ceilings, Spread, ThreadCeilings};
 pub use environment::{Conditions, Environment};
 pub use error::{Error, ErrorKind};

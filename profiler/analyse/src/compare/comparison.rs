@@ -109,6 +109,8 @@ pub struct ContrastSide {
 pub enum Comparability {
     /// The same prompts, weights and settings.
     Equal,
+    /// The same as far as known: what a server computed and how is in part the user's word, because the server does not report it.
+    EqualOnWord,
     /// The same weights in another quantisation of about as many bits.
     QuantEquivalent,
     /// Anything else.
@@ -121,6 +123,7 @@ impl Comparability {
     pub const fn text(self) -> &'static str {
         match self {
             Self::Equal => "equal",
+            Self::EqualOnWord => "equal, on your word",
             Self::QuantEquivalent => "quant-equivalent",
             Self::NotComparable => "not comparable",
         }

@@ -39,6 +39,11 @@ pub enum PromptInput {
 }
 
 impl PromptInput {
+    /// Whether it is messages: a server renders them by its own chat template.
+    pub fn is_chat(&self) -> bool {
+        matches!(self, Self::Text { messages, .. } if !messages.is_empty())
+    }
+
     /// The same as engines take it.
     pub fn prompt(&self) -> Prompt {
         match self {

@@ -17,6 +17,6 @@ pub use messages::{
     Allocations, Examine, Examined, FirstRequest, FromWorker, Load, Loaded, Measured, MemoryReading, MemoryTimeline,
     Open, Opened, PassFigures, RequestSpec, SteppedFigures, ToWorker, TracePart, TraceTargets, TracedFigures,
 };
-pub use preprocessing::{PreprocessingTimes, ServerStep};
+pub use preprocessing::{PreprocessingTimes, ServerPrompt, ServerStep};
 pub use probe::{MachineCeilings, ProberCommand, ProberReply, ShortProbe};
 pub use shared_status::SharedStatus;

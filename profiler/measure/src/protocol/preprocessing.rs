@@ -63,7 +63,22 @@ pub struct PreprocessingTimes {
     pub reasons: Reasons,
 }
 
+/// A prompt as a server's own template and tokenizer make it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ServerPrompt {
+    /// The rendered text; `None` if the server has no endpoint that renders it.
+    pub text: Option<String>,
+    /// The token ids of that text, or of a prompt that needs no template; `None` if they are unknown.
+    pub ids: Option<Vec<u32>>,
+}
+
 impl PreprocessingTimes {
+    /// The prompt as the server's own template and tokenizer make it. The tokenizer's ids of a text that this program rendered are
+    /// not known to be those of the prompt.
+    pub fn prompt(&self, is_chat: bool) -> ServerPrompt {
+        ServerPrompt { text: self.text.clone(), ids: self.ids.clone().filter(|_| self.text.is_some() || !is_chat) }
+    }
+
     /// The figures of the record. `rendered` and `own` are the text and the ids of this program's own template and tokenizer; both
     /// are empty for a model whose files it does not have.
     pub fn figures(self, rendered: &str, own: &[u32]) -> record::Preprocessing {

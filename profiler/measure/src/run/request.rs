@@ -98,12 +98,13 @@ fn store(
         let preprocessing = first.preprocessing.take();
         memory::after_first_request(&mut state.case.memory, &measured, state.case.server.as_ref());
         if let Some((preprocessing, server)) = preprocessing.zip(state.case.server.as_mut()) {
+            state.server_prompt = preprocessing.prompt(prompt.input.is_chat());
             server.before_model = Some(preprocessing.figures(&prompt.rendered, &prompt.ids));
         }
     }
     let is_first = state.case.output.is_none();
     let (prompt_tokens, output_tokens) = (measured.answer.prompt_tokens, measured.answer.output_tokens);
-    let sample = state.store(measured, &prompt.rendered, &prompt.ids);
+    let sample = state.store(measured, prompt);
     if sample.pass == Pass::Traced
         && let Some(weights) = &block.model.weights
     {

@@ -1,15 +1,18 @@
 //! [`CaseState`]: one case while it is measured.
 
-use record::{Case, CaseOutput, OpCounters, Pass, Reason, Recorded, Sample, Status, mark_repeated};
+use record::{Case, CaseOutput, OpCounters, Pass, PromptIdsOf, Reason, Recorded, Sample, Status, mark_repeated};
 use statistics::rounds::DesignCell;
 
 use super::counter_sets;
-use crate::plan::CasePlan;
-use crate::protocol::{Measured, MemoryTimeline, PassFigures, SteppedFigures, TracedFigures};
+use crate::plan::{CasePlan, PreparedPrompt, PromptInput};
+use crate::protocol::{Answer, Measured, MemoryTimeline, PassFigures, ServerPrompt, SteppedFigures, TracedFigures};
 
 /// Why there are no figures of single threads.
 const NO_THREADS: &str =
     "the engine marks no shared work of its threads: kernels of libraries distribute it themselves";
+
+/// The name of a case's reason why the token ids of its prompt are unknown, or that they are not those of this program's tokenizer.
+const PROMPT_IDS: &str = "prompt_ids";
 
 /// The results of a case so far.
 pub(super) struct CaseState<'a> {
@@ -25,6 +28,8 @@ pub(super) struct CaseState<'a> {
     pub(super) sets: usize,
     /// Whether any event is counted.
     pub(super) counts_events: bool,
+    /// The prompt as the server's own template and tokenizer make it.
+    pub(super) server_prompt: ServerPrompt,
     stepped: Vec<Kept<SteppedFigures>>,
     traced: Vec<Kept<TracedFigures>>,
     counted: Vec<Kept<Vec<OpCounters>>>,
@@ -46,6 +51,7 @@ impl<'a> CaseState<'a> {
             due: false,
             sets: 1,
             counts_events: false,
+            server_prompt: ServerPrompt::default(),
             stepped: Vec::new(),
             traced: Vec::new(),
             counted: Vec::new(),
@@ -102,8 +108,8 @@ impl<'a> CaseState<'a> {
     }
 
     /// Stores a request: its sample, and the figures of the middle request of its pass.
-    pub(super) fn store(&mut self, mut measured: Measured, rendered: &str, prompt_ids: &[u32]) -> Sample {
-        self.check_output(&mut measured, rendered, prompt_ids);
+    pub(super) fn store(&mut self, mut measured: Measured, prompt: &PreparedPrompt) -> Sample {
+        self.check_output(&mut measured, prompt);
         let Measured { sample, figures, .. } = measured;
         match figures {
             PassFigures::Clean => {
@@ -177,23 +183,33 @@ impl<'a> CaseState<'a> {
     }
 
     /// The first answer is that of the case; a request with another answer has no valid timing.
-    fn check_output(&mut self, measured: &mut Measured, rendered: &str, prompt_ids: &[u32]) {
+    fn check_output(&mut self, measured: &mut Measured, prompt: &PreparedPrompt) {
         let answer = &measured.answer;
         let sha256 = answer.sha256();
         let Some(output) = &self.case.output else {
-            if !answer.prompt_ids.is_empty() && answer.prompt_ids != prompt_ids {
+            let known = self.known_prompt_ids(answer, prompt);
+            let rendered_prompt = self.rendered_prompt(prompt);
+            let (prompt_ids, prompt_ids_of) = match known {
+                Ok(known) => known,
+                Err(reason) => {
+                    self.case.reasons.insert(PROMPT_IDS.to_owned(), reason);
+                    (Vec::new(), None)
+                }
+            };
+            if !prompt_ids.is_empty() && !prompt.ids.is_empty() && prompt_ids != prompt.ids {
                 let text = format!(
                     "the engine had {} prompt tokens, which differ from the {} of the tokenizer",
-                    answer.prompt_ids.len(),
-                    prompt_ids.len()
+                    prompt_ids.len(),
+                    prompt.ids.len()
                 );
-                self.case.reasons.insert("prompt_ids".to_owned(), text);
+                self.case.reasons.insert(PROMPT_IDS.to_owned(), text);
             }
             self.case.output = Some(CaseOutput {
                 text: answer.text.clone(),
                 token_ids: answer.token_ids.clone(),
-                prompt_ids: if answer.prompt_ids.is_empty() { prompt_ids.to_vec() } else { answer.prompt_ids.clone() },
-                rendered_prompt: rendered.to_owned(),
+                prompt_ids,
+                prompt_ids_of,
+                rendered_prompt,
                 finish_reason: match answer.finish {
                     engine_api::FinishReason::Stop => "stop",
                     engine_api::FinishReason::Length => "length",
@@ -206,11 +222,60 @@ impl<'a> CaseState<'a> {
             return;
         };
         // With other digits at the start of the prompt the answer may differ.
-        let same_prompt = answer.reported.as_ref().is_none_or(|reported| reported.nonce.is_none());
-        if output.sha256 != sha256 && same_prompt {
+        if output.sha256 != sha256 && !has_nonce(answer) {
             void(&mut measured.sample);
         }
     }
+
+    /// The text that the model's template rendered; empty where only the server knows it. This program's template does not render the
+    /// text of a server.
+    fn rendered_prompt(&mut self, prompt: &PreparedPrompt) -> String {
+        if self.case.server.is_none() || !prompt.input.is_chat() {
+            return prompt.rendered.clone();
+        }
+        self.server_prompt.text.clone().unwrap_or_else(|| {
+            let reason = "the server renders it by its own chat template and does not report it";
+            self.case.reasons.insert("rendered_prompt".to_owned(), reason.to_owned());
+            String::new()
+        })
+    }
+
+    /// The token ids that the model saw and, for a server, what names them; or why they are unknown. This program's tokenizer does
+    /// not name a server's.
+    fn known_prompt_ids(
+        &self,
+        answer: &Answer,
+        prompt: &PreparedPrompt,
+    ) -> Result<(Vec<u32>, Option<PromptIdsOf>), String> {
+        if self.case.server.is_none() {
+            let ids = if answer.prompt_ids.is_empty() { &prompt.ids } else { &answer.prompt_ids };
+            return Ok((ids.clone(), None));
+        }
+        if !answer.prompt_ids.is_empty() {
+            let is_sent = matches!(prompt.input, PromptInput::Tokens(_));
+            let named_by = if is_sent { PromptIdsOf::Request } else { PromptIdsOf::Response };
+            return Ok((answer.prompt_ids.clone(), Some(named_by)));
+        }
+        if has_nonce(answer) {
+            return Err("digits that bypass the server's prefix cache are in the prompt, other ones in each request".to_owned());
+        }
+        let Some(ids) = &self.server_prompt.ids else {
+            return Err("the server does not report them".to_owned());
+        };
+        let counted = answer.reported.as_ref().and_then(|reported| reported.prompt_tokens);
+        match counted.filter(|counted| *counted != ids.len()) {
+            None => Ok((ids.clone(), Some(PromptIdsOf::Tokenizer))),
+            Some(counted) => Err(format!(
+                "the server's tokenizer makes {} tokens of the prompt, and the server counts {counted} in its response",
+                ids.len()
+            )),
+        }
+    }
+}
+
+/// Whether random digits in the prompt bypass the server's prefix cache.
+fn has_nonce(answer: &Answer) -> bool {
+    answer.reported.as_ref().is_some_and(|reported| reported.nonce.is_some())
 }
 
 /// Memory over a request, or why it is unknown.
@@ -301,6 +366,37 @@ mod tests {
         }
     }
 
+    /// A chat of one message that this program's template and tokenizer turn into these ids.
+    fn prompt(ids: &[u32]) -> PreparedPrompt {
+        let messages = vec![models::chat::Message::new("user", "hi")];
+        PreparedPrompt {
+            id: "p".to_owned(),
+            tests: String::new(),
+            rendered: "<user>hi".to_owned(),
+            input: PromptInput::Text { text: "<user>hi".to_owned(), add_bos: false, messages },
+            ids: ids.to_vec(),
+            new_tokens: 2,
+        }
+    }
+
+    /// A case of a server that counted so many prompt tokens, after its first answer.
+    fn served(server_prompt: ServerPrompt, counted: Option<usize>, nonce: Option<&str>, prompt: &PreparedPrompt) -> Case {
+        let plan = plan();
+        let case = Case { server: Some(record::ServerFile::default()), ..Case::default() };
+        let mut state = CaseState::new(0, &plan, case);
+        state.server_prompt = server_prompt;
+        let mut measured = measured(Pass::Clean, 0, 1.0, &[]);
+        measured.answer.prompt_ids = match &prompt.input {
+            PromptInput::Tokens(ids) => ids.clone(),
+            PromptInput::Text { .. } => Vec::new(),
+        };
+        let nonce = nonce.map(str::to_owned);
+        measured.answer.reported =
+            Some(engine_api::ServerReport { prompt_tokens: counted, nonce, ..engine_api::ServerReport::default() });
+        state.store(measured, prompt);
+        state.case
+    }
+
     fn plan() -> CasePlan {
         CasePlan { id: "c".to_owned(), slot: 0, prompt: 0, filler: Filler::default() }
     }
@@ -309,8 +405,8 @@ mod tests {
     fn another_output_makes_the_timing_invalid() {
         let plan = plan();
         let mut state = CaseState::new(0, &plan, Case::default());
-        assert!(state.store(measured(Pass::Clean, 0, 1.0, &[1, 2]), "p", &[9]).latency_s.is_present());
-        let wrong = state.store(measured(Pass::Clean, 1, 1.0, &[1, 3]), "p", &[9]);
+        assert!(state.store(measured(Pass::Clean, 0, 1.0, &[1, 2]), &prompt(&[9])).latency_s.is_present());
+        let wrong = state.store(measured(Pass::Clean, 1, 1.0, &[1, 3]), &prompt(&[9]));
         assert_eq!((wrong.latency_s.value(), wrong.tps.value()), (None, None));
         assert!(wrong.latency_s.reason().unwrap().as_str().starts_with("void"));
         assert_eq!(state.case.output.as_ref().map(|output| output.token_ids.as_slice()), Some(&[1, 2][..]));
@@ -322,7 +418,7 @@ mod tests {
         let plan = plan();
         let mut state = CaseState::new(0, &plan, Case::default());
         for (round, latency) in [3.0, 1.0, 2.0].into_iter().enumerate() {
-            state.store(measured(Pass::Stepped, round, latency, &[1]), "p", &[9]);
+            state.store(measured(Pass::Stepped, round, latency, &[1]), &prompt(&[9]));
         }
         assert_eq!(state.case.phases[0].time_s, Some(2.0));
     }
@@ -333,9 +429,9 @@ mod tests {
         let mut state = CaseState::new(0, &plan, Case::default());
         let mut first = measured(Pass::Clean, 0, 1.5, &[1]);
         first.sample.disturbed = Some("load of other processes".to_owned());
-        state.store(first, "p", &[9]);
+        state.store(first, &prompt(&[9]));
         assert!(state.is_disturbed(0) && state.repeats(0) == 0);
-        state.store(measured(Pass::Clean, 0, 1.0, &[1]), "p", &[9]);
+        state.store(measured(Pass::Clean, 0, 1.0, &[1]), &prompt(&[9]));
         assert!(!state.is_disturbed(0) && state.repeats(0) == 1 && state.has(Pass::Clean, 0));
         let counting: Vec<_> = state.case.clean_samples().filter_map(|sample| sample.latency_s.value()).collect();
         assert_eq!((counting, state.case.samples.len()), (vec![1.0], 2));
@@ -345,7 +441,33 @@ mod tests {
     fn different_prompt_ids_are_reported() {
         let plan = plan();
         let mut state = CaseState::new(0, &plan, Case::default());
-        state.store(measured(Pass::Clean, 0, 1.0, &[1]), "p", &[9, 9]);
+        state.store(measured(Pass::Clean, 0, 1.0, &[1]), &prompt(&[9, 9]));
         assert!(state.case.reasons.contains_key("prompt_ids"));
+    }
+
+    #[test]
+    fn the_ids_of_a_servers_prompt_are_those_that_it_names() {
+        let own = prompt(&[1, 2, 3]);
+        let text = || Some("<system>be kind<user>hi".to_owned());
+        let shown = |server_prompt: ServerPrompt, counted, nonce, prompt: &PreparedPrompt| {
+            let case = served(server_prompt, counted, nonce, prompt);
+            let output = case.output.unwrap();
+            let why = case.reasons.get("prompt_ids").cloned().unwrap_or_default();
+            (output.prompt_ids, output.prompt_ids_of, output.rendered_prompt, why)
+        };
+        let found = shown(ServerPrompt::default(), Some(3), None, &own);
+        assert_eq!((found.0, found.1, found.2.as_str()), (vec![], None, ""), "this program's are not the server's");
+        assert_eq!(found.3, "the server does not report them");
+        let full = ServerPrompt { text: text(), ids: Some(vec![7, 8, 1, 2, 3]) };
+        let found = shown(full.clone(), Some(5), None, &own);
+        assert_eq!((found.0, found.1), (vec![7, 8, 1, 2, 3], Some(PromptIdsOf::Tokenizer)));
+        assert_eq!(found.2, "<system>be kind<user>hi", "the text of the server's own template");
+        assert!(found.3.contains("5 prompt tokens, which differ from the 3"), "{}", found.3);
+        let found = shown(full.clone(), Some(6), None, &own);
+        assert!(found.0.is_empty() && found.3.contains("makes 5 tokens of the prompt, and the server counts 6"));
+        assert!(shown(full, Some(9), Some("1234 "), &own).3.starts_with("digits that bypass"));
+        let ids = PreparedPrompt { input: PromptInput::Tokens(vec![4, 5]), ids: vec![4, 5], ..prompt(&[]) };
+        let found = shown(ServerPrompt::default(), Some(2), None, &ids);
+        assert_eq!((found.0, found.1), (vec![4, 5], Some(PromptIdsOf::Request)));
     }
 }

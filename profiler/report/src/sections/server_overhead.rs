@@ -14,6 +14,9 @@
 //! latency                    latency                                 latency
 //! ```
 //! On both sides the first token is sampled in prefill, and the indented rows add up to the row above them.
+//!
+//! Times are subtracted only where they are those of the same amount of work: prompts of other lengths are left out, and answers of
+//! other lengths leave only the time until the first token.
 
 use super::RunView;
 use crate::content::Section;
@@ -33,15 +36,21 @@ struct Row {
     in_process: Option<Time>,
     /// Through the server.
     server: Time,
+    /// Whether the length of the answer changes it.
+    is_after_first_token: bool,
 }
 
 const fn row(name: &'static str, in_process: Time, server: Time) -> Row {
-    Row { name, in_process: Some(in_process), server }
+    Row { name, in_process: Some(in_process), server, is_after_first_token: false }
+}
+
+const fn row_after(name: &'static str, in_process: Time, server: Time) -> Row {
+    Row { name, in_process: Some(in_process), server, is_after_first_token: true }
 }
 
 /// A part that only a server has.
 const fn server_only(name: &'static str, server: Time) -> Row {
-    Row { name, in_process: None, server }
+    Row { name, in_process: None, server, is_after_first_token: false }
 }
 
 const ROWS: &[Row] = &[
@@ -51,18 +60,18 @@ const ROWS: &[Row] = &[
     row("  tokenize", |_, s| s.tokenize_s.value(), |c, _| before(c)?.tokenize_s),
     server_only("  queue and remainder", |c, s| Some(s.ttft_s.value()? - s.server.as_ref()?.prefill_s? - known(c))),
     row("  prefill", |_, s| Some(s.ttft_s.value()? - s.tokenize_s.value()?), |_, s| s.server.as_ref()?.prefill_s),
-    row("after the first token", |_, s| rest(s), |_, s| rest(s)),
-    row(
+    row_after("after the first token", |_, s| rest(s), |_, s| rest(s)),
+    row_after(
         "  decode",
         |_, s| Some(rest(s)? - s.detokenize_s.value()? - s.other_s.value()?),
         |_, s| s.server.as_ref()?.decode_s,
     ),
-    row(
+    row_after(
         "  text and transport",
         |_, s| Some(s.detokenize_s.value()? + s.other_s.value()?),
         |_, s| Some(rest(s)? - s.server.as_ref()?.decode_s?),
     ),
-    row("latency", |_, s| s.latency_s.value(), |_, s| s.latency_s.value()),
+    row_after("latency", |_, s| s.latency_s.value(), |_, s| s.latency_s.value()),
 ];
 
 fn rest(sample: &Sample) -> Option<f64> {
@@ -89,14 +98,16 @@ pub(super) fn section(view: &RunView<'_>) -> Section {
         };
         let in_process: Vec<&Summary> = view.file.summaries.iter().filter(same).collect();
         for summary in &in_process {
-            section.add_table(table(view, summary, server));
+            let pairs = Pairs::new(view, summary, server);
+            section.add_table(table(view, (summary, server), &pairs));
+            pairs.left_out(&server.engine).into_iter().for_each(|sentence| section.add_sentence(sentence));
         }
         if !in_process.is_empty() {
             unknown(view, server).into_iter().for_each(|sentence| section.add_sentence(sentence));
         }
     }
     if !section.blocks.is_empty() {
-        section.add_sentence("Means in ms over the prompts that both answered. Preprocessing by a server is HTTP, chat template and tokenizing. It was measured separately, outside of the measured requests. Queue and remainder is the rest of TTFT. In process, the text is rendered before the request. On both sides the first token is sampled in prefill. Prefill and decode of the server are its own figures; without them the rows are empty. Answers may differ in length.");
+        section.add_sentence("Means in ms over the prompts that both answered. Preprocessing by a server is HTTP, chat template and tokenizing. It was measured separately, outside of the measured requests. Queue and remainder is the rest of TTFT. In process, the text is rendered before the request. On both sides the first token is sampled in prefill. Prefill and decode of the server are its own figures; without them the rows are empty.");
     }
     section
 }
@@ -113,24 +124,112 @@ fn unknown(view: &RunView<'_>, server: &Summary) -> Vec<String> {
     parts.into_iter().filter_map(of_part).collect()
 }
 
-fn table(view: &RunView<'_>, in_process: &Summary, server: &Summary) -> Table {
+/// The prompts that both sides answered, by what their times can be held against.
+struct Pairs<'a> {
+    /// Prompts of the same length on both sides: in process, and through the server.
+    same: Vec<(&'a Case, &'a Case)>,
+    /// Whether the answers of these have the same length too.
+    has_answers: bool,
+    /// Prompts of other lengths, in words.
+    other_prompts: Vec<String>,
+    /// Prompts whose length is unknown on a side.
+    unknown_prompts: Vec<String>,
+    /// Answers of other lengths, in words.
+    other_answers: Vec<String>,
+}
+
+impl<'a> Pairs<'a> {
+    fn new(view: &'a RunView<'a>, in_process: &'a Summary, server: &'a Summary) -> Self {
+        let mut found = Self {
+            same: Vec::new(),
+            has_answers: false,
+            other_prompts: Vec::new(),
+            unknown_prompts: Vec::new(),
+            other_answers: Vec::new(),
+        };
+        let has_samples = |case: &Case| case.clean_samples().next().is_some();
+        let all = view.cases(in_process).filter_map(|one| {
+            let other = view.cases(server).find(|other| other.prompt == one.prompt)?;
+            (has_samples(one) && has_samples(other)).then_some((one, other))
+        });
+        let (mut equal, mut longer) = (Vec::new(), Vec::new());
+        for (one, other) in all {
+            let prompt = &one.prompt;
+            match (tokens(one, |s| s.prompt_tokens.value()), tokens(other, |s| s.prompt_tokens.value())) {
+                (Some(a), Some(b)) if a == b => {}
+                (Some(a), Some(b)) => {
+                    found.other_prompts.push(format!("{prompt} ({a} and {b})"));
+                    continue;
+                }
+                _ => {
+                    found.unknown_prompts.push(prompt.clone());
+                    continue;
+                }
+            }
+            match (tokens(one, |s| s.output_tokens.value()), tokens(other, |s| s.output_tokens.value())) {
+                (Some(a), Some(b)) if a == b => equal.push((one, other)),
+                (a, b) => {
+                    let text_of = |n: Option<usize>| n.map_or_else(|| "?".to_owned(), |n| n.to_string());
+                    found.other_answers.push(format!("{prompt} ({} and {})", text_of(a), text_of(b)));
+                    longer.push((one, other));
+                }
+            }
+        }
+        found.has_answers = !equal.is_empty();
+        found.same = if found.has_answers { equal } else { longer };
+        found
+    }
+
+    /// Which prompts are not in the table, and why, one sentence for each cause.
+    fn left_out(&self, engine: &str) -> Vec<String> {
+        let mut sentences = Vec::new();
+        if !self.other_prompts.is_empty() {
+            sentences.push(format!(
+                "{engine}: left out, because the numbers of prompt tokens differ, in process and through the server: {}.",
+                self.other_prompts.join(", ")
+            ));
+        }
+        if !self.unknown_prompts.is_empty() {
+            sentences.push(format!(
+                "{engine}: left out, because the number of prompt tokens is unknown on a side: {}.",
+                self.unknown_prompts.join(", ")
+            ));
+        }
+        if !self.other_answers.is_empty() {
+            let what = if self.has_answers { "left out" } else { "no times after the first token" };
+            sentences.push(format!(
+                "{engine}: {what}, because the numbers of output tokens differ or are unknown, in process and through the server: {}.",
+                self.other_answers.join(", ")
+            ));
+        }
+        sentences
+    }
+}
+
+/// The median number of tokens of the requests of a case that count; `None` where a request has no number.
+fn tokens(case: &Case, of: fn(&Sample) -> Option<usize>) -> Option<usize> {
+    let mut counts: Vec<usize> = case.clean_samples().map(of).collect::<Option<_>>()?;
+    counts.sort_unstable();
+    counts.get(counts.len().saturating_sub(1) / 2).copied()
+}
+
+fn table(view: &RunView<'_>, (in_process, server): (&Summary, &Summary), pairs: &Pairs<'_>) -> Table {
     let caption = format!("{}, and {}.", view.subject(in_process), view.subject(server));
     let mut table =
         Table::new(caption, &["<part", "in process", "through the server", "difference", "share of difference"]);
-    let pairs: Vec<(&Case, &Case)> = view
-        .cases(in_process)
-        .filter_map(|one| view.cases(server).find(|other| other.prompt == one.prompt).map(|other| (one, other)))
-        .filter(|(one, other)| one.clean_samples().next().is_some() && other.clean_samples().next().is_some())
-        .collect();
+    if pairs.same.is_empty() {
+        return table;
+    }
     let of = |time: Time, pick: fn(&(&Case, &Case)) -> usize| {
-        let cases = pairs.iter().map(|pair| if pick(pair) == 0 { pair.0 } else { pair.1 });
+        let cases = pairs.same.iter().map(|pair| if pick(pair) == 0 { pair.0 } else { pair.1 });
         let of_case =
             |case: &Case| mean(&case.clean_samples().filter_map(|sample| time(case, sample)).collect::<Vec<f64>>());
         cases.map(of_case).collect::<Option<Vec<f64>>>().and_then(|means| mean(&means))
     };
     let both = |row: &Row| (row.in_process.map_or(Some(0.0), |time| of(time, |_| 0)), of(row.server, |_| 1));
-    let whole = ROWS.last().map(both).and_then(|(one, other)| Some(other? - one?));
-    for row in ROWS {
+    let rows = || ROWS.iter().filter(|row| pairs.has_answers || !row.is_after_first_token);
+    let whole = ROWS.last().filter(|_| pairs.has_answers).map(both).and_then(|(one, other)| Some(other? - one?));
+    for row in rows() {
         let (one, other) = both(row);
         let difference = one.zip(other).map(|(one, other)| other - one);
         let share = difference.zip(whole.filter(|whole| whole.abs() > 0.0)).map(|(part, whole)| part / whole);
@@ -141,9 +240,6 @@ fn table(view: &RunView<'_>, in_process: &Summary, server: &Summary) -> Table {
             or_absent(difference.map(milliseconds)),
             or_absent(share.map(|share| format!("{:.0} %", share * 100.0))),
         ]);
-    }
-    if pairs.is_empty() {
-        table.rows.clear();
     }
     table
 }
@@ -157,6 +253,8 @@ mod tests {
     fn run(before_model: Option<Preprocessing>) -> RunFile {
         let in_process = Sample {
             latency_s: 1.0.into(),
+            prompt_tokens: 33.into(),
+            output_tokens: 8.into(),
             ttft_s: 0.22.into(),
             tokenize_s: 0.01.into(),
             prefill_s: 0.2.into(),
@@ -168,6 +266,8 @@ mod tests {
         };
         let through_server = Sample {
             latency_s: 1.5.into(),
+            prompt_tokens: 33.into(),
+            output_tokens: 8.into(),
             ttft_s: 0.4.into(),
             server: Some(ServerSample { prefill_s: Some(0.3), decode_s: Some(0.9), ..ServerSample::default() }),
             ..Sample::absent("not measured")
@@ -187,7 +287,9 @@ mod tests {
     }
 
     fn cells(file: &RunFile) -> Vec<String> {
-        let found = table(&RunView { file }, &file.summaries[0], &file.summaries[1]);
+        let view = RunView { file };
+        let both = (&file.summaries[0], &file.summaries[1]);
+        let found = table(&view, both, &Pairs::new(&view, both.0, both.1));
         found.rows.iter().map(|row| row[1..].join(" ")).collect()
     }
 
@@ -234,5 +336,26 @@ mod tests {
         );
         assert_eq!(sentences.len(), 2);
         assert_eq!(cells(&run(None))[4], "none 100.0 100.0 20 %", "a run without separate measurements");
+    }
+
+    #[test]
+    fn prompts_and_answers_of_other_lengths_are_not_subtracted() {
+        let mut file = run(None);
+        file.cases[1].samples[0].output_tokens = 7.into();
+        let until_first_token = cells(&file);
+        assert_eq!((until_first_token.len(), until_first_token[0].as_str()), (6, "220.0 400.0 180.0 –"));
+        let sentences = |file: &RunFile| {
+            let view = RunView { file };
+            Pairs::new(&view, &file.summaries[0], &file.summaries[1]).left_out("b")
+        };
+        let found = sentences(&file);
+        assert!(found[0].starts_with("b: no times after the first token") && found[0].ends_with("p (8 and 7)."), "{found:?}");
+        file.cases[1].samples[0].prompt_tokens = 46.into();
+        assert!(cells(&file).is_empty());
+        let found = sentences(&file);
+        assert!(found.len() == 1 && found[0].ends_with("through the server: p (33 and 46)."), "{found:?}");
+        file.cases[1].samples[0].prompt_tokens = record::Recorded::absent("not counted");
+        let found = sentences(&file);
+        assert!(cells(&file).is_empty() && found[0].contains("is unknown on a side: p."), "{found:?}");
     }
 }

@@ -1,14 +1,18 @@
 //! Whether two sides did the same work: one check per row, and the label that all of them allow.
 
-use super::answers::{NEAR_TIE, answers};
-use super::comparison::{Check, Comparability, ProbabilityDistance, Work};
-use super::pairing::GroupPair;
-use super::probabilities::distance;
-use record::plan::PlannedModel;
-use record::{Case, DECODED_AFTER, Reasons, Status};
+mod prompts;
+mod served;
+#[cfg(test)]
+mod tests;
+mod weights;
 
-/// Bits per weight that may differ between two quantisations that are called equivalent, as a share.
-const BITS: f64 = 0.10;
+use super::answers::{NEAR_TIE, answers};
+use super::comparison::{Agreement, Check, Comparability, ProbabilityDistance, Work};
+use super::pairing::{Group, GroupPair};
+use super::probabilities::distance;
+use record::plan::{PlannedModel, THREADS};
+use record::{Case, DECODED_AFTER, Reasons, ServerFile, Status};
+
 /// Up to this mean divergence in nats, two models are quantisations of the same weights. Quantising to four bits causes hundredths;
 /// another model of the same shape differs by whole nats.
 const SAME_SOURCE: f64 = 0.1;
@@ -22,20 +26,20 @@ pub(super) fn work(pair: &GroupPair<'_>) -> Work {
     let probabilities = distance(pair).map_err(|reason| reasons.insert("probabilities".to_owned(), reason.into())).ok();
     let answers = answers(pair);
     let mut checks = vec![
-        prompts(pair),
-        weights(pair, probabilities.as_ref()),
+        prompts::check(pair),
+        weights::check(pair, probabilities.as_ref()),
         tokens(pair),
-        setting(pair, "cache of keys and values", |pair| {
-            both(pair, |group| group.file().plan.kv_type.name().to_owned())
-        }),
-        setting(pair, "threads", |pair| both(pair, |group| group.threads().to_string())),
-        setting(pair, "tokens before the prompt", |pair| both(pair, |group| group.depth().to_string())),
+        cache_type(pair),
+        threads(pair),
+        setting("tokens before the prompt", both(pair, |group| group.depth().to_string())),
         context(pair),
+        settings_of_server(pair),
         ended(pair),
         elsewhere(pair),
         build(pair),
         machine(pair),
         same_answers(pair, &answers, &probabilities),
+        same_texts(pair),
     ];
     checks.retain(|check| !check.what.is_empty());
     let allowed = checks.iter().map(|check| check.allows).max_by_key(|allows| rank(*allows)).unwrap_or_default();
@@ -46,12 +50,13 @@ pub(super) fn work(pair: &GroupPair<'_>) -> Work {
 const fn rank(sameness: Comparability) -> u8 {
     match sameness {
         Comparability::Equal => 0,
-        Comparability::QuantEquivalent => 1,
-        Comparability::NotComparable => 2,
+        Comparability::EqualOnWord => 1,
+        Comparability::QuantEquivalent => 2,
+        Comparability::NotComparable => 3,
     }
 }
 
-fn both(pair: &GroupPair<'_>, of: impl Fn(&super::pairing::Group<'_>) -> String) -> (String, String) {
+fn both(pair: &GroupPair<'_>, of: impl Fn(&Group<'_>) -> String) -> (String, String) {
     (of(&pair.baseline), of(&pair.other))
 }
 
@@ -61,90 +66,66 @@ fn check(what: &str, (baseline, other): (String, String), allows: Comparability,
 }
 
 /// A setting that must be equal.
-fn setting(pair: &GroupPair<'_>, what: &str, of: impl Fn(&GroupPair<'_>) -> (String, String)) -> Check {
-    let values = of(pair);
+fn setting(what: &str, values: (String, String)) -> Check {
     let allows = if values.0 == values.1 { Comparability::Equal } else { Comparability::NotComparable };
     check(what, values, allows, &format!("{what} differ"))
 }
 
-/// The token ids that the model saw.
-fn prompts(pair: &GroupPair<'_>) -> Check {
-    let ids = |case: &Case| case.output.as_ref().map(|output| output.prompt_ids.clone()).filter(|ids| !ids.is_empty());
-    let (mut same, mut other, mut unknown) = (0, Vec::new(), Vec::new());
-    for (b, o) in pair.prompts() {
-        match (ids(b), ids(o)) {
-            (Some(b), Some(o)) if b == o => same += 1,
-            (Some(_), Some(_)) => other.push(b.prompt.as_str()),
-            _ => unknown.push(b.prompt.as_str()),
+/// Whether a side's work was done by a server.
+fn is_served(pair: &GroupPair<'_>) -> bool {
+    served::server(&pair.baseline).is_some() || served::server(&pair.other).is_some()
+}
+
+/// The type of the cache of keys and values. A server sets its own.
+fn cache_type(pair: &GroupPair<'_>) -> Check {
+    if is_served(pair) {
+        return Check::default();
+    }
+    setting("cache of keys and values", both(pair, |group| group.file().plan.kv_type.name().to_owned()))
+}
+
+/// Whether the number of threads of a group is only a label: its server sets its own.
+fn has_own_threads(group: &Group<'_>) -> bool {
+    group.cases.iter().any(|case| case.reasons.contains_key(THREADS))
+}
+
+fn threads(pair: &GroupPair<'_>) -> Check {
+    if has_own_threads(&pair.baseline) || has_own_threads(&pair.other) {
+        return Check::default();
+    }
+    setting("threads", both(pair, |group| group.threads().to_string()))
+}
+
+/// The settings of a group's server that are unknown.
+fn unknown_settings<'a>(group: &Group<'a>) -> Option<(&'a ServerFile, Vec<&'static str>)> {
+    let server = served::server(group)?;
+    let mut unknown = vec!["cache type"];
+    unknown.extend(has_own_threads(group).then_some("threads"));
+    unknown.extend(served::context(server).is_none().then_some("context"));
+    unknown.extend((!served::is_here(server)).then_some("machine"));
+    Some((server, unknown))
+}
+
+/// Settings that a server has of its own and that are therefore unknown.
+fn settings_of_server(pair: &GroupPair<'_>) -> Check {
+    let sides = (unknown_settings(&pair.baseline), unknown_settings(&pair.other));
+    let text_of = |side: &Option<(&ServerFile, Vec<&str>)>| match side {
+        None => "as recorded".to_owned(),
+        Some((server, unknown)) => {
+            let context = served::context(server).map(|tokens| format!("context {tokens}; "));
+            format!("{}unknown: {}", context.unwrap_or_default(), unknown.join(", "))
         }
-    }
-    let count = |group: &super::pairing::Group<'_>| match group.cases.len() {
-        1 => "1 prompt".to_owned(),
-        n => format!("{n} prompts"),
     };
-    let values = both(pair, count);
-    let text = match (other.is_empty(), unknown.is_empty()) {
-        (true, true) => String::new(),
-        (false, _) => format!("the token ids differ in {} ({same} are the same)", other.join(", ")),
-        (true, false) => format!("the token ids of {} are unknown on a side", unknown.join(", ")),
-    };
-    let allows = if text.is_empty() { Comparability::Equal } else { Comparability::NotComparable };
-    check("prompt tokens", values, allows, &text)
-}
-
-/// The weights: by their hash, else by their source and their bits per weight.
-fn weights(pair: &GroupPair<'_>, probabilities: Option<&ProbabilityDistance>) -> Check {
-    const WHAT: &str = "weights";
-    let (Some(b), Some(o)) = (pair.baseline.planned(), pair.other.planned()) else {
-        return check(
-            WHAT,
-            both(pair, |_| "?".to_owned()),
-            Comparability::NotComparable,
-            "the plan does not contain the model",
-        );
-    };
-    let values = (text_of(b), text_of(o));
-    if pair.interleaved && std::ptr::eq(b, o) {
-        return check(WHAT, values, Comparability::Equal, "");
+    let found: Vec<String> = [&sides.0, &sides.1]
+        .into_iter()
+        .flatten()
+        .map(|(server, unknown)| format!("{} of {}", unknown.join(", "), server.software))
+        .collect();
+    if found.is_empty() {
+        return Check::default();
     }
-    if b.sha256.is_some() && b.sha256 == o.sha256 {
-        return check(WHAT, values, Comparability::Equal, "");
-    }
-    if b.architecture != o.architecture && !b.architecture.is_empty() && !o.architecture.is_empty() {
-        return check(WHAT, values, Comparability::NotComparable, "the architectures differ");
-    }
-    if b.parameters.is_some() && o.parameters.is_some() && b.parameters != o.parameters {
-        return check(WHAT, values, Comparability::NotComparable, "the numbers of parameters differ");
-    }
-    let Some((bits_b, bits_o)) = bits(b).zip(bits(o)) else {
-        return check(WHAT, values, Comparability::NotComparable, "a hash and the bits per weight are unknown");
-    };
-    if (bits_b / bits_o).max(bits_o / bits_b) > 1.0 + BITS {
-        let text = format!("{bits_b:.2} and {bits_o:.2} bits per weight: the bytes that a token reads differ");
-        return check(WHAT, values, Comparability::NotComparable, &text);
-    }
-    let related = source(b).is_some() && source(b) == source(o);
-    let near = probabilities.is_some_and(is_near);
-    if related || near {
-        let how = if related { "the same source" } else { "probabilities as close as those of the same weights" };
-        let text = format!("other quantisations of {bits_b:.2} and {bits_o:.2} bits per weight, with {how}");
-        return check(WHAT, values, Comparability::QuantEquivalent, &text);
-    }
-    let text = "their hashes differ or are unknown, and nothing shows that they have the same source";
-    check(WHAT, values, Comparability::NotComparable, text)
-}
-
-fn text_of(model: &PlannedModel) -> String {
-    let hash = model.sha256.as_ref().map_or_else(|| "hash unknown".to_owned(), |hash| hash.chars().take(12).collect());
-    format!("{} {} ({hash})", model.name, model.quantisation)
-}
-
-/// Bits per weight: from the plan, else the size of the file over the parameters.
-fn bits(model: &PlannedModel) -> Option<f64> {
-    model.bits_per_weight.or_else(|| {
-        let parameters = model.parameters.filter(|number| *number > 0)?;
-        Some(model.file_bytes? as f64 * 8.0 / parameters as f64)
-    })
+    let because = format!("unknown are {}", found.join(" and "));
+    check("settings of a server", (text_of(&sides.0), text_of(&sides.1)), Comparability::EqualOnWord, &because)
 }
 
 /// Probabilities as near as those of the same weights.
@@ -154,11 +135,6 @@ fn is_near(found: &ProbabilityDistance) -> bool {
 
 fn hash(model: Option<&PlannedModel>) -> Option<&str> {
     model?.sha256.as_deref()
-}
-
-/// The hash of the source of the weights, or their own.
-fn source(model: &PlannedModel) -> Option<&str> {
-    model.source.as_ref().map(|source| source.sha256.as_str()).or(model.sha256.as_deref())
 }
 
 /// A prompt with the output tokens of both sides.
@@ -189,6 +165,9 @@ fn tokens(pair: &GroupPair<'_>) -> Check {
 
 /// The context size of the sessions. It changes the reserved memory, not the computation. Foreign runs do not record it.
 fn context(pair: &GroupPair<'_>) -> Check {
+    if is_served(pair) {
+        return Check::default();
+    }
     let of = |model: Option<&PlannedModel>| model.map(|model| model.context).filter(|tokens| *tokens > 0);
     let (b, o) = (of(pair.baseline.planned()), of(pair.other.planned()));
     let text_of = |tokens: Option<usize>| tokens.map_or_else(|| "not recorded".to_owned(), |tokens| tokens.to_string());
@@ -231,6 +210,9 @@ fn elsewhere(pair: &GroupPair<'_>) -> Check {
 
 /// The builds: other target features make another program. Different programs are not compared.
 fn build(pair: &GroupPair<'_>) -> Check {
+    if is_served(pair) {
+        return Check::default();
+    }
     let (b, o) = (&pair.baseline.file().tool, &pair.other.file().tool);
     if pair.interleaved {
         return check("build", ("this program".to_owned(), "this program".to_owned()), Comparability::Equal, "");
@@ -275,10 +257,15 @@ fn build(pair: &GroupPair<'_>) -> Check {
 
 /// Both sides ran on the same processor.
 fn machine(pair: &GroupPair<'_>) -> Check {
+    let is_elsewhere = |group: &Group<'_>| served::server(group).is_some_and(|server| !served::is_here(server));
+    // What is unknown of a server's machine is a check of its own.
+    if is_elsewhere(&pair.baseline) || is_elsewhere(&pair.other) {
+        return Check::default();
+    }
     if pair.interleaved {
         return check("processor", ("this run".to_owned(), "this run".to_owned()), Comparability::Equal, "");
     }
-    let text_of = |group: &super::pairing::Group<'_>| {
+    let text_of = |group: &Group<'_>| {
         let processor = &group.file().environment.processor;
         processor.model.clone().unwrap_or_else(|| "not recorded".to_owned())
     };
@@ -290,7 +277,7 @@ fn machine(pair: &GroupPair<'_>) -> Check {
 /// Answers that diverge without a near-tie are those of another computation.
 fn same_answers(
     pair: &GroupPair<'_>,
-    answers: &[super::comparison::Agreement],
+    answers: &[Agreement],
     probabilities: &Option<ProbabilityDistance>,
 ) -> Check {
     const WHAT: &str = "greedy answers";
@@ -299,7 +286,7 @@ fn same_answers(
         // Foreign runs and servers do not report their tokens.
         return Check::default();
     }
-    let apart: Vec<&super::comparison::Agreement> = answers.iter().filter(|row| row.same < row.of).collect();
+    let apart: Vec<&Agreement> = answers.iter().filter(|row| row.same < row.of).collect();
     let difference = match apart.len() {
         0 => "the same tokens".to_owned(),
         parted => {
@@ -326,4 +313,39 @@ fn same_answers(
         return check(WHAT, values, Comparability::NotComparable, text);
     }
     check(WHAT, values, Comparability::Equal, "")
+}
+
+/// The answers of a server as text: it reports no probabilities, so whether answers diverge at a near-tie is unknown.
+fn same_texts(pair: &GroupPair<'_>) -> Check {
+    const WHAT: &str = "answers as text";
+    if !is_served(pair) {
+        return Check::default();
+    }
+    let text_of = |case: &Case| case.output.as_ref().map_or("", |output| output.text.as_str()).to_owned();
+    let (mut of, mut digits, mut other) = (0, Vec::new(), Vec::new());
+    for (b, o) in pair.prompts() {
+        let (one, two) = (text_of(b), text_of(o));
+        of += 1;
+        if served::has_nonce(b) || served::has_nonce(o) {
+            digits.push(b.prompt.as_str());
+        } else if one != two {
+            let same = one.chars().zip(two.chars()).take_while(|(a, b)| a == b).count();
+            other.push(format!("{} after {same} characters", b.prompt));
+        }
+    }
+    let same = of - digits.len() - other.len();
+    let values = ("reference".to_owned(), format!("{same} of {of} are the same"));
+    if !other.is_empty() {
+        let text = format!(
+            "the answers diverge, and whether at near-ties is unknown, since a server reports no probabilities: {}",
+            other.join(", ")
+        );
+        return check(WHAT, values, Comparability::NotComparable, &text);
+    }
+    let allows = if digits.is_empty() { Comparability::Equal } else { Comparability::EqualOnWord };
+    let text = format!(
+        "the answers to {} are not compared: other digits are in each request, to bypass the prefix cache",
+        digits.join(", ")
+    );
+    check(WHAT, values, allows, &text)
 }
