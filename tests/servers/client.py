@@ -3,10 +3,12 @@
 It shares no code with inferometer. It sends a request over a plain socket, stores every read with its time, and interprets the
 stored bytes afterwards.
 
-    latency     from before connecting to the last event with text                                      [s]
-    TTFT        from before connecting to the first event with text                                     [s]
-    decode      (output tokens - tokens of the first event) / (last event with text - first one)      [1/s]
+    latency     from before connecting to the event that ends the answer (`finish_reason`), at least to its last text     [s]
+    TTFT        from before connecting to the first event with text                                                        [s]
+    decode      (tokens with text - tokens of the first event) / (last event with text - first one)                      [1/s]
     counts      of `usage`, else of `timings`; an event with text counts as one token where the server counts none
+
+An end token is counted by some servers and has no text: one token more than events with text is no token with text.
 
 An event arrives when the read arrives that ends its line.
 """
@@ -131,7 +133,7 @@ def text_of(event: dict) -> str:
 
 def figures(exchange: Exchange) -> Figures:
     """The figures of a complete exchange."""
-    found, times, counts = Figures(), [], []
+    found, times, counts, ended = Figures(), [], [], 0.0
     for when, event in events(exchange):
         if event.get("error"):
             raise ValueError(f"error in the stream: {event['error']}")
@@ -144,6 +146,8 @@ def figures(exchange: Exchange) -> Figures:
         counted = usage.get("completion_tokens") or timings.get("predicted_n")
         if counted:
             found.output_tokens = counted
+        if any(choice.get("finish_reason") for choice in event.get("choices") or []) or event.get("stop") is True:
+            ended = ended or when
         if text:
             found.text += text
             times.append(when)
@@ -151,8 +155,10 @@ def figures(exchange: Exchange) -> Figures:
     found.pieces = len(times)
     if not times:
         return found
-    found.ttft_s, found.latency_s = times[0], times[-1]
+    found.ttft_s, found.latency_s = times[0], max(times[-1], ended)
     tokens = found.output_tokens or found.pieces
+    if tokens == found.pieces + 1:
+        tokens = found.pieces
     first = counts[0] or 1
     if len(times) > 1 and times[-1] > times[0]:
         found.decode_tps = (tokens - first) / (times[-1] - times[0])

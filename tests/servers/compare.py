@@ -1,8 +1,8 @@
 """Measures one server with inferometer and with an independent client, in turn, and prints both figures and their ratios.
 
-    compare.py --inferometer PATH --name NAME [--json FILE] [--rounds N] -- COMMAND WITH {port}
+    compare.py --inferometer PATH --name NAME [--json FILE] [--rounds N] COMMAND
 
-The command starts the server. Two comparisons are made:
+The command, with {port} for the port, starts the server; a number instead of it is the port of a server that runs already. Two comparisons are made:
 
     client    client.py sends the requests that inferometer sent, in turn with it: medians over all requests. Digits that bypass a
               prefix cache are replaced by other digits. Both share the server's own variation.
@@ -149,9 +149,11 @@ def shown(name: str, found: dict) -> str:
 
 
 def measure(args: argparse.Namespace) -> dict:
-    port = free_port()
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
+        if args.command.isdigit():
+            return exchange_all(args, int(args.command), folder)
+        port = free_port()
         server = Server(args.command, port, folder / "log")
         try:
             return exchange_all(args, port, folder)

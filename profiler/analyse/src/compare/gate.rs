@@ -89,11 +89,15 @@ fn judge(contrast: &Contrast, gate: &Gate) -> GateRow {
         (Some(figure), Some((ratio, low, high))) => {
             let beyond = if figure.higher_is_better { high < 1.0 - gate.allowed } else { low > 1.0 + gate.allowed };
             let change = |ratio: f64| format!("{:+.1} %", (ratio - 1.0) * 100.0);
+            let on_word = match contrast.work.label {
+                Comparability::EqualOnWord => "; the work is equal on your word",
+                _ => "",
+            };
             let text = format!("{} [{}, {}]", change(ratio), change(low), change(high));
             let limit = if figure.higher_is_better { change(1.0 - gate.allowed) } else { change(1.0 + gate.allowed) };
             match beyond {
-                true => (Outcome::Failed, format!("{text}: the whole interval is worse than {limit}")),
-                false => (Outcome::Passed, format!("{text}: not all of the interval is worse than {limit}")),
+                true => (Outcome::Failed, format!("{text}: the whole interval is worse than {limit}{on_word}")),
+                false => (Outcome::Passed, format!("{text}: not all of the interval is worse than {limit}{on_word}")),
             }
         }
     };
@@ -132,6 +136,10 @@ mod tests {
         let found = judge(&contrast("memory_peak_bytes", false, (1.2, 1.11, 1.3), Comparability::Equal), &gate);
         assert_eq!(found.outcome, Outcome::Failed);
         assert!(found.text.contains("+20.0 %") && found.text.contains("+10.0 %"), "{}", found.text);
+        let on_word = contrast("memory_peak_bytes", false, (1.0, 0.98, 1.02), Comparability::EqualOnWord);
+        let found = judge(&on_word, &gate);
+        assert_eq!(found.outcome, Outcome::Passed);
+        assert!(found.text.ends_with("equal on your word"), "{}", found.text);
     }
 
     #[test]
