@@ -257,7 +257,9 @@ impl<'a> CaseState<'a> {
             return Ok((answer.prompt_ids.clone(), Some(named_by)));
         }
         if has_nonce(answer) {
-            return Err("digits that bypass the server's prefix cache are in the prompt, other ones in each request".to_owned());
+            return Err(
+                "digits that bypass the server's prefix cache are in the prompt, other ones in each request".to_owned()
+            );
         }
         let Some(ids) = &self.server_prompt.ids else {
             return Err("the server does not report them".to_owned());
@@ -380,7 +382,12 @@ mod tests {
     }
 
     /// A case of a server that counted so many prompt tokens, after its first answer.
-    fn served(server_prompt: ServerPrompt, counted: Option<usize>, nonce: Option<&str>, prompt: &PreparedPrompt) -> Case {
+    fn served(
+        server_prompt: ServerPrompt,
+        counted: Option<usize>,
+        nonce: Option<&str>,
+        prompt: &PreparedPrompt,
+    ) -> Case {
         let plan = plan();
         let case = Case { server: Some(record::ServerFile::default()), ..Case::default() };
         let mut state = CaseState::new(0, &plan, case);

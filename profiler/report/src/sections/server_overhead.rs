@@ -349,7 +349,10 @@ mod tests {
             Pairs::new(&view, &file.summaries[0], &file.summaries[1]).left_out("b")
         };
         let found = sentences(&file);
-        assert!(found[0].starts_with("b: no times after the first token") && found[0].ends_with("p (8 and 7)."), "{found:?}");
+        assert!(
+            found[0].starts_with("b: no times after the first token") && found[0].ends_with("p (8 and 7)."),
+            "{found:?}"
+        );
         file.cases[1].samples[0].prompt_tokens = 46.into();
         assert!(cells(&file).is_empty());
         let found = sentences(&file);

@@ -275,11 +275,7 @@ fn machine(pair: &GroupPair<'_>) -> Check {
 }
 
 /// Answers that diverge without a near-tie are those of another computation.
-fn same_answers(
-    pair: &GroupPair<'_>,
-    answers: &[Agreement],
-    probabilities: &Option<ProbabilityDistance>,
-) -> Check {
+fn same_answers(pair: &GroupPair<'_>, answers: &[Agreement], probabilities: &Option<ProbabilityDistance>) -> Check {
     const WHAT: &str = "greedy answers";
     let (same, of) = answers.iter().fold((0, 0), |sum, row| (sum.0 + row.same, sum.1 + row.of));
     if of == 0 {

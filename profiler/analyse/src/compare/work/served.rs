@@ -39,7 +39,8 @@ pub(super) fn named_by(case: &Case) -> Option<&'static str> {
 
 /// Tokens of the prompt by the requests that count. The digits that bypass a prefix cache may make one token more or less of a prompt.
 pub(super) fn prompt_tokens(case: &Case) -> Option<f64> {
-    let counts: Option<Vec<f64>> = case.clean_samples().map(|sample| Some(sample.prompt_tokens.value()? as f64)).collect();
+    let counts: Option<Vec<f64>> =
+        case.clean_samples().map(|sample| Some(sample.prompt_tokens.value()? as f64)).collect();
     median(&counts?)
 }
 
@@ -71,14 +72,18 @@ pub(super) fn is_here(server: &ServerFile) -> bool {
 
 /// The type that a text such as `Q4_1`, `Q4_K - Medium`, `all F32` or `torch.bfloat16` names, in one spelling.
 pub(super) fn weight_type(text: &str) -> Option<String> {
-    let text = text.to_ascii_lowercase().replace("bfloat16", "bf16").replace("float16", "f16").replace("float32", "f32");
+    let text =
+        text.to_ascii_lowercase().replace("bfloat16", "bf16").replace("float16", "f16").replace("float32", "f32");
     let words = text.split(|letter: char| !(letter.is_ascii_alphanumeric() || letter == '_'));
     let is_type = |word: &&str| {
         let rest = word.trim_start_matches("bf").trim_start_matches("iq").trim_start_matches(['f', 'q']);
         rest.len() < word.len() && rest.starts_with(|letter: char| letter.is_ascii_digit())
     };
     // The suffix of a mixture: `q4_k_m` holds mostly `q4_k`.
-    words.map(|word| word.trim_end_matches("_s").trim_end_matches("_m").trim_end_matches("_l")).find(is_type).map(str::to_owned)
+    words
+        .map(|word| word.trim_end_matches("_s").trim_end_matches("_m").trim_end_matches("_l"))
+        .find(is_type)
+        .map(str::to_owned)
 }
 
 #[cfg(test)]
@@ -87,8 +92,9 @@ mod tests {
 
     #[test]
     fn types_are_found_in_the_words_of_servers() {
-        let found = ["Q4_1", "Q4_K - Medium", "all F32", "torch.bfloat16", "float16", "Q4_K_M", "IQ2_XS", "auto", "mlx 4bit"]
-            .map(|text| weight_type(text).unwrap_or_else(|| "-".to_owned()));
+        let found =
+            ["Q4_1", "Q4_K - Medium", "all F32", "torch.bfloat16", "float16", "Q4_K_M", "IQ2_XS", "auto", "mlx 4bit"]
+                .map(|text| weight_type(text).unwrap_or_else(|| "-".to_owned()));
         assert_eq!(found, ["q4_1", "q4_k", "f32", "bf16", "f16", "q4_k", "iq2_xs", "-", "-"]);
     }
 }

@@ -2,10 +2,12 @@
 
 use std::path::PathBuf;
 
-use super::super::{ComparedRun, Comparability, Contrast, Side, Sides, compare};
+use super::super::{Comparability, ComparedRun, Contrast, Side, Sides, compare};
 use super::Work;
 use record::plan::{PlanFile, PlannedModel};
-use record::{Case, CaseOutput, Preprocessing, PromptIdsOf, Recorded, RunFile, Sample, ServerFile, ServerSample, Status};
+use record::{
+    Case, CaseOutput, Preprocessing, PromptIdsOf, Recorded, RunFile, Sample, ServerFile, ServerSample, Status,
+};
 
 /// One side: what a case of it has.
 #[derive(Clone)]
@@ -150,7 +152,11 @@ fn said(work: &Work) -> String {
 
 #[test]
 fn a_servers_work_is_equal_at_most_on_the_users_word() {
-    let named = OneCase { ids: vec![1, 2, 3], ids_of: Some(PromptIdsOf::Tokenizer), ..with_details(&[("model_ftype", "Q4_1")]) };
+    let named = OneCase {
+        ids: vec![1, 2, 3],
+        ids_of: Some(PromptIdsOf::Tokenizer),
+        ..with_details(&[("model_ftype", "Q4_1")])
+    };
     let found = in_one_run(&in_process(), &named);
     assert_eq!(
         said(&found),
@@ -200,7 +206,10 @@ fn what_a_server_says_of_its_weights_is_held_against_the_file() {
     assert_eq!(found, Comparability::NotComparable, "{why}");
     assert!(why.starts_with("5.00 and 16.00 bits per weight"), "{why}");
     let (found, why) = label(&[("n_params", "9000")]);
-    assert_eq!((found, why.as_str()), (Comparability::NotComparable, "1000 and 9000 parameters: these are other models"));
+    assert_eq!(
+        (found, why.as_str()),
+        (Comparability::NotComparable, "1000 and 9000 parameters: these are other models")
+    );
     assert_eq!(label(&[("n_params", "1000"), ("size", "625"), ("model_ftype", "Q4_1")]).0, Comparability::EqualOnWord);
 }
 
@@ -209,7 +218,11 @@ fn other_answers_of_a_server_are_other_work() {
     let other = OneCase { text: "Hello you", ..through_server() };
     let found = in_one_run(&in_process(), &other);
     assert_eq!(found.label, Comparability::NotComparable);
-    assert!(said(&found).contains("the answers diverge") && said(&found).contains("p after 6 characters"), "{}", said(&found));
+    assert!(
+        said(&found).contains("the answers diverge") && said(&found).contains("p after 6 characters"),
+        "{}",
+        said(&found)
+    );
     let digits = OneCase { text: "Hello you", nonce: true, ..through_server() };
     let found = in_one_run(&digits, &OneCase { text: "Hello 7", ..digits.clone() });
     assert_eq!(found.label, Comparability::EqualOnWord);

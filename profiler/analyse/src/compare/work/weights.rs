@@ -50,7 +50,9 @@ fn of_servers(pair: &GroupPair<'_>, servers: (Option<&ServerFile>, Option<&Serve
         (None, None) if servers.0.map(|server| &server.model) == servers.1.map(|server| &server.model) => {
             on_word("by the name that both servers give them")
         }
-        (Some(_), Some(_)) => not_comparable("-m names other models, and nothing shows that they have the same weights"),
+        (Some(_), Some(_)) => {
+            not_comparable("-m names other models, and nothing shows that they have the same weights")
+        }
         _ => not_comparable("which weights the server has is unknown: name the model with -m"),
     }
 }
@@ -103,10 +105,9 @@ impl<'a> Claimed<'a> {
         match self.server {
             None => self.planned.map_or_else(|| "?".to_owned(), text_of),
             Some(server) => {
-                let precision = self.precision().map_or_else(
-                    || "precision unknown".to_owned(),
-                    |said| format!("{said} by its own words"),
-                );
+                let precision = self
+                    .precision()
+                    .map_or_else(|| "precision unknown".to_owned(), |said| format!("{said} by its own words"));
                 format!("`{}` on {} ({precision}, hash unknown)", server.model, server.software)
             }
         }
