@@ -24,7 +24,7 @@ pub mod threads;
 
 pub use engine_api::{
     Advice, CacheBypass, CacheHit, Caps, Device, DeviceMemory, Engine, EngineError, FinishReason, FlashAttention, Flow,
-    Identity, KvBytes, KvType, LoadOptions, NullObserver, Observer, OpTimes, Phase, PhaseSplit, Piece,
-    PreprocessingOutput, PreprocessingStep, Prompt, RecordedKvType, Request, Server, ServerInfo, ServerReport, Session,
-    Steps, UnsupportedKvType, Usage,
+    Identity, KvBytes, KvType, LoadFigure, LoadOptions, LoggedRequest, NullObserver, Observer, OpTimes, Phase,
+    PhaseSplit, Piece, PreprocessingOutput, PreprocessingStep, Prompt, RecordedKvType, Request, Server, ServerInfo,
+    ServerLoad, ServerReport, Session, Steps, UnsupportedKvType, Usage,
 };

@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::server::{Script, Server, end_events, head, text_event, unknown_server, whole};
+use crate::server::{Script, Server, end_events, head, route, send, text_event, unknown_server, whole, with_headers};
 #[cfg(target_os = "linux")]
 use crate::support::signal;
 use crate::support::{Done, TestFolder};
@@ -173,4 +173,77 @@ fn servers_need_an_address_and_other_engines_refuse_one() {
     assert_eq!(done.code, Some(1), "{}", done.err);
     let error = folder.run_file("r")["cases"][0]["error"].as_str().unwrap().to_owned();
     assert!(error.contains("127.0.0.1:1") && error.contains("loading failed"), "{error}");
+}
+
+/// A server of the kind of llama-server whose second slot works for someone else, or not.
+fn with_slots(is_busy: bool) -> Server {
+    let slots =
+        format!(r#"[{{"id":0,"id_task":-1,"is_processing":false}},{{"id":1,"id_task":7,"is_processing":{is_busy}}}]"#);
+    Server::start(vec![
+        route("GET /v1/models", || whole(200, "application/json", r#"{"data":[{"id":"small"}]}"#)),
+        route("GET /props", || whole(200, "application/json", r#"{"default_generation_settings":{"n_ctx":512}}"#)),
+        route("GET /slots", move || whole(200, "application/json", &slots)),
+        route("POST /v1/chat/completions", || answer(8)),
+    ])
+}
+
+#[test]
+fn another_client_of_the_server_is_a_disturbance() {
+    let (folder, server) = (TestFolder::new(), with_slots(true));
+    let done = run(&folder, &server, "--prompts smoke");
+    assert_eq!(done.code, Some(0), "{}{}", done.out, done.err);
+    assert!(done.err.contains("disturbed: the server worked on 1 request of other clients"), "{}", done.err);
+    let file = folder.run_file("r");
+    for sample in counted(&file["cases"][0]) {
+        assert_eq!(sample["server"]["other_requests"], 1);
+        assert!(sample["disturbed"].as_str().unwrap().contains("other clients"));
+    }
+    let findings = file["cases"][0]["server"]["findings"].as_array().unwrap();
+    assert!(findings.iter().any(|finding| finding["rule"] == "no_other_client"), "{findings:?}");
+    assert!(fs::read_to_string(folder.path("r/report.md")).unwrap().contains("other requests"));
+
+    let (folder, alone) = (TestFolder::new(), with_slots(false));
+    let done = run(&folder, &alone, "--prompts smoke");
+    assert_eq!(done.code, Some(0), "{}{}", done.out, done.err);
+    for sample in counted(&folder.run_file("r")["cases"][0]) {
+        assert_eq!(sample["server"]["other_requests"], 0);
+        assert!(!sample["disturbed"].as_str().unwrap_or_default().contains("other clients"));
+    }
+}
+
+/// What a server says only in its responses is in the record; why it does not say the rest is too.
+#[test]
+fn what_responses_say_of_the_server_is_recorded() {
+    let script = || {
+        let usage = r#"data: {"choices":[],"usage":{"prompt_tokens":40,"completion_tokens":8,"avg_compl_tok_per_sec":9.5,"total_time_sec":0.5}}"#;
+        let mut script = answer(8);
+        script.insert(script.len() - 1, send(&format!("{usage}\n\n")));
+        script
+    };
+    let (folder, server) = (TestFolder::new(), unknown_server(script));
+    let done = run(&folder, &server, "--prompts smoke");
+    assert_eq!(done.code, Some(0), "{}{}", done.out, done.err);
+    let file = folder.run_file("r");
+    let server = &file["cases"][0]["server"];
+    assert_eq!((&server["software"], &server["reasons"]["software"]), (&Value::from("mistral.rs"), &Value::Null));
+    assert!(server["reasons"]["other_requests"].as_str().unwrap().contains("does not say"), "{server}");
+    assert_eq!(counted(&file["cases"][0])[0]["server"]["whole_s"], 0.5);
+}
+
+/// The waits of a server that is busy are no part of any time.
+#[test]
+fn a_server_that_asks_to_wait_is_measured_after_the_wait() {
+    let mut requests = 0;
+    let script = move || {
+        requests += 1;
+        let busy = || with_headers(429, "application/json", "Retry-After: 1", r#"{"error":"busy"}"#);
+        if requests == 3 { busy() } else { answer(8) }
+    };
+    let (folder, server) = (TestFolder::new(), unknown_server(script));
+    let done = run(&folder, &server, "--prompts smoke");
+    assert_eq!(done.code, Some(0), "{}{}", done.out, done.err);
+    assert!(done.err.contains("HTTP 429: busy; it asks to wait 1 s"), "{}", done.err);
+    for sample in counted(&folder.run_file("r")["cases"][0]) {
+        assert!(sample["latency_s"].as_f64().unwrap() < 0.9, "the wait is no part of the latency: {sample}");
+    }
 }

@@ -12,6 +12,7 @@ mod observer;
 mod options;
 mod request;
 mod server;
+mod server_load;
 mod traits;
 
 pub use device::Device;
@@ -22,4 +23,5 @@ pub use observer::{Flow, NullObserver, Observer, Phase, Piece};
 pub use options::{FlashAttention, LoadOptions};
 pub use request::{FinishReason, Prompt, Request, Usage};
 pub use server::{CacheBypass, CacheHit, PreprocessingOutput, PreprocessingStep, ServerInfo, ServerReport};
+pub use server_load::{LoadFigure, LoggedRequest, ServerLoad, SingleRequest};
 pub use traits::{DeviceMemory, Engine, KvBytes, Server, Session, Steps};

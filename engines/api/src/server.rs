@@ -90,6 +90,24 @@ pub struct ServerReport {
     pub energy_j: Option<f64>,
     /// The hit in its prefix cache, as reported or derived from its token counts.
     pub cache: Option<CacheHit>,
+    /// Time to the first token.
+    #[serde(default)]
+    pub first_token: Option<Nanos>,
+    /// Time in its queue.
+    #[serde(default)]
+    pub queue: Option<Nanos>,
+    /// Time of the whole request.
+    #[serde(default)]
+    pub whole: Option<Nanos>,
+    /// Tokens that a draft model proposed.
+    #[serde(default)]
+    pub drafted_tokens: Option<usize>,
+    /// Proposed tokens that the model accepted.
+    #[serde(default)]
+    pub accepted_tokens: Option<usize>,
+    /// Requests of other clients that it worked on meanwhile.
+    #[serde(default)]
+    pub other_requests: Option<usize>,
     /// Whether its usage has rates beside the counts, as only that of mistral.rs.
     #[serde(default)]
     pub has_usage_rates: bool,
@@ -97,6 +115,17 @@ pub struct ServerReport {
     pub chunks: usize,
     /// The text in front of the prompt that bypasses the cache; it makes the prompt longer.
     pub nonce: Option<String>,
+}
+
+impl CacheHit {
+    /// From token counts. The last token is always computed, so all tokens but one are an exact hit.
+    pub fn of(cached: Option<usize>, prompt: Option<usize>) -> Option<Self> {
+        match (cached?, prompt?) {
+            (0, _) => Some(Self::Cold),
+            (cached, prompt) if cached + 1 >= prompt => Some(Self::Exact),
+            _ => Some(Self::Partial),
+        }
+    }
 }
 
 /// How much of a prompt a server's prefix cache contained.

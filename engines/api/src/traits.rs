@@ -4,7 +4,7 @@ use models::Checkpoint;
 
 use crate::{
     Caps, Device, EngineError, Identity, LoadOptions, Observer, PreprocessingOutput, PreprocessingStep, Prompt,
-    Request, ServerInfo, Usage,
+    Request, ServerInfo, ServerLoad, Usage,
 };
 
 /// A backend.
@@ -111,6 +111,13 @@ pub trait Steps {
 pub trait Server {
     /// Its identity, as far as it is known by now.
     fn info(&self) -> ServerInfo;
+    /// How busy it is now, and what it has counted since its start; `None` if it does not say. To be called outside of timed regions.
+    ///
+    /// # Errors
+    /// When the server does not answer, or not as expected.
+    fn load(&self) -> Result<Option<ServerLoad>, EngineError> {
+        Ok(None)
+    }
     /// Runs one step that comes before the model for this prompt, and nothing else; the caller times it. `None` if the server has
     /// no endpoint for it, or the prompt does not need it.
     ///

@@ -1,5 +1,6 @@
 //! Connects to a server: starts it if necessary, identifies it, selects the model, and waits until it is ready.
 
+use std::cell::RefCell;
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 
@@ -8,6 +9,7 @@ use redaction::Sensitive;
 use super::NAME;
 use super::exo;
 use super::http::Http;
+use super::load;
 use super::readiness::ReadinessWait;
 use super::refused_fields::RefusedFields;
 use super::server_process::ServerProcess;
@@ -40,7 +42,7 @@ pub(super) fn connect(
         _ => (model(&http, &found, &settings)?, None),
     };
     let software = found.software;
-    let remote = ServerInfo {
+    let mut remote = ServerInfo {
         software: software.name().to_owned(),
         version: found.version,
         model,
@@ -51,9 +53,14 @@ pub(super) fn connect(
         details: found.details,
         reasons: found.reasons,
     };
+    let (sources, reason) = load::sources(&http, software, &remote.model);
+    let has_log = software == Software::Tinygrad && process.is_some();
+    remote.reasons.extend(reason.filter(|_| !has_log).map(|reason| ("other_requests".to_owned(), reason)));
+    let log = has_log.then(RefCell::default);
     let was_started_here = process.is_some();
     let refused = RefusedFields::default();
-    let mut connection = Connection { http, settings, software, remote, refused, _placed: placed, process };
+    let mut connection =
+        Connection { http, settings, software, remote, refused, sources, log, _placed: placed, process };
     if was_started_here && software == Software::MlxLm {
         notify("waiting for the server to load the model, which it does at the first request");
         connection.warm_up(notify)?;

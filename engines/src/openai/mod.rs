@@ -12,6 +12,7 @@ mod error;
 mod exo;
 mod http;
 mod http_date;
+mod load;
 mod nonce;
 mod preprocessing;
 mod readiness;
@@ -24,6 +25,7 @@ mod session;
 mod settings;
 mod software;
 mod sse;
+mod tinygrad_log;
 
 use models::Checkpoint;
 

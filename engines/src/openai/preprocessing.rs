@@ -23,7 +23,7 @@ pub(super) struct Query {
 enum Expected {
     /// Any response.
     Anything,
-    /// A text under this key.
+    /// A text under these keys, each below the one before.
     Text(&'static str),
     /// Token ids under this key.
     Tokens(&'static str),
@@ -44,15 +44,24 @@ impl Query {
                 Some(Self { path: cheapest_path(software), body: None, expected: Expected::Anything })
             }
             (PreprocessingStep::Template, Prompt::Text { messages, .. }) if !messages.is_empty() => {
-                if software != Software::LlamaServer {
-                    return None;
-                }
                 let message =
                     |message: &models::chat::Message| json!({"role": message.role, "content": message.content});
                 let mut body = Map::new();
                 body.insert("messages".to_owned(), messages.iter().map(message).collect());
+                let (path, expected) = match software {
+                    Software::LlamaServer => ("/apply-template", Expected::Text("prompt")),
+                    Software::Ollama => {
+                        // A version that does not know the last field answers with one token.
+                        let more =
+                            [("model", json!(model)), ("stream", json!(false)), ("options", json!({"num_predict": 1}))];
+                        body.extend(more.map(|(name, value)| (name.to_owned(), value)));
+                        body.insert("_debug_render_only".to_owned(), json!(true));
+                        ("/api/chat", Expected::Text("_debug_info/rendered_template"))
+                    }
+                    _ => return None,
+                };
                 merge(&mut body, &settings.body);
-                post("/apply-template", Value::Object(body), Expected::Text("prompt"))
+                post(path, Value::Object(body), expected)
             }
             (PreprocessingStep::Tokenize, Prompt::Text { text, messages, .. }) => match software {
                 // As for a request: the server adds the BOS token itself if the model has one.
@@ -95,8 +104,9 @@ impl Query {
         let document = response.json().unwrap_or(Value::Null);
         match self.expected {
             Expected::Anything => Ok(PreprocessingOutput::None),
-            Expected::Text(key) => document[key]
-                .as_str()
+            Expected::Text(key) => document
+                .pointer(&format!("/{key}"))
+                .and_then(Value::as_str)
                 .map(|text| PreprocessingOutput::Text(text.to_owned()))
                 .ok_or_else(|| unexpected("a text", key)),
             Expected::Tokens(key) => {
@@ -168,7 +178,7 @@ mod tests {
         };
         insta::assert_snapshot!(ALL.map(line).join("\n"), @r#"
         llama-server: /health null, /apply-template {"messages":[{"role":"user","content":"hi"}]}, /tokenize {"content":"rendered","add_special":true,"parse_special":true}
-        ollama: /api/version null, -, -
+        ollama: /api/version null, /api/chat {"messages":[{"role":"user","content":"hi"}],"model":"m","stream":false,"options":{"num_predict":1},"_debug_render_only":true}, -
         exo: /node_id null, -, -
         tinygrad: /v1/models null, -, -
         mlx_lm.server: /health null, -, -

@@ -110,15 +110,21 @@ impl ServerProcess {
     /// The last bytes of its output.
     fn output_end(&self) -> io::Result<Vec<u8>> {
         let start = self.output.metadata()?.len().saturating_sub(LAST_BYTES);
+        let mut bytes = self.output_since(start)?;
+        // Half a word at the start may be half a secret, which nothing recognises.
+        let is_space = u8::is_ascii_whitespace;
+        let cut = if start > 0 { bytes.iter().position(is_space).unwrap_or(bytes.len()) } else { 0 };
+        Ok(bytes.split_off(cut))
+    }
+
+    /// Its output from this position on.
+    pub(super) fn output_since(&self, start: u64) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
         let mut chunk = [0; 4096];
         loop {
             let read = self.output.read_at(&mut chunk, start + bytes.len() as u64)?;
             if read == 0 {
-                // Half a word at the start may be half a secret, which nothing recognises.
-                let is_space = u8::is_ascii_whitespace;
-                let cut = if start > 0 { bytes.iter().position(is_space).unwrap_or(bytes.len()) } else { 0 };
-                return Ok(bytes.split_off(cut));
+                return Ok(bytes);
             }
             bytes.extend_from_slice(&chunk[..read]);
         }

@@ -17,6 +17,7 @@ pub(super) trait ReportEvents {
 impl ReportEvents for ServerReport {
     fn read_event(&mut self, document: &Value) {
         usage(self, &document["usage"]);
+        usage_rates(self, &document["usage"]);
         timings(self, &document["timings"]);
         generation_stats(self, &document["generation_stats"]);
         power(self, &document["power_usage"]);
@@ -28,7 +29,7 @@ impl ReportEvents for ServerReport {
             ollama(self, document);
         }
         if self.cache.is_none() {
-            self.cache = cache_hit(self.cached_tokens, self.prompt_tokens);
+            self.cache = CacheHit::of(self.cached_tokens, self.prompt_tokens);
         }
     }
 
@@ -48,9 +49,22 @@ fn usage(reported: &mut ServerReport, usage: &Value) {
     update(&mut reported.cached_tokens, count(&usage["prompt_tokens_details"]["cached_tokens"]));
 }
 
+/// mistral.rs, in seconds: `{"avg_prompt_tok_per_sec":90.5,"avg_compl_tok_per_sec":30.1,"total_prompt_time_sec":0.4, ...}`.
+fn usage_rates(reported: &mut ServerReport, usage: &Value) {
+    let seconds = |key: &str| rate(&usage[key]).map(Nanos::from_secs_f64);
+    reported.has_usage_rates |= usage["avg_compl_tok_per_sec"].is_number();
+    update(&mut reported.prefill_tps, rate(&usage["avg_prompt_tok_per_sec"]));
+    update(&mut reported.decode_tps, rate(&usage["avg_compl_tok_per_sec"]));
+    update(&mut reported.prefill, seconds("total_prompt_time_sec"));
+    update(&mut reported.decode, seconds("total_completion_time_sec"));
+    update(&mut reported.whole, seconds("total_time_sec"));
+}
+
 /// llama-server. Its output time starts at the first token, so that an output of one token has a meaningless 0.001 ms.
 fn timings(reported: &mut ServerReport, timings: &Value) {
     update(&mut reported.cached_tokens, count(&timings["cache_n"]));
+    update(&mut reported.drafted_tokens, count(&timings["draft_n"]));
+    update(&mut reported.accepted_tokens, count(&timings["draft_n_accepted"]));
     let computed = count(&timings["prompt_n"]).filter(|tokens| *tokens > 0);
     if let Some(computed) = computed {
         // Without a count of cached tokens the number of prompt tokens is unknown.
@@ -103,15 +117,6 @@ fn ollama(reported: &mut ServerReport, last: &Value) {
     update(&mut reported.load, nanos("load_duration"));
 }
 
-/// Derived from token counts. The last token is always computed, so all tokens but one are an exact hit.
-fn cache_hit(cached: Option<usize>, prompt: Option<usize>) -> Option<CacheHit> {
-    match (cached?, prompt?) {
-        (0, _) => Some(CacheHit::Cold),
-        (cached, prompt) if cached + 1 >= prompt => Some(CacheHit::Exact),
-        _ => Some(CacheHit::Partial),
-    }
-}
-
 /// A later report replaces an earlier one; an absent value changes nothing.
 fn update<T>(field: &mut Option<T>, value: Option<T>) {
     if value.is_some() {
@@ -156,6 +161,26 @@ mod tests {
             (Some(Nanos::from_nanos(16_694_729_000)), Some(Nanos::from_nanos(147_455_000)))
         );
         assert_eq!((report.prefill_tps, report.decode_tps), (Some(91.65), Some(13.56)));
+    }
+
+    #[test]
+    fn llama_server_counts_the_tokens_of_a_draft_model() {
+        let report = after(&[r#"{"timings":{"predicted_n":9,"draft_n":12,"draft_n_accepted":7}}"#]);
+        assert_eq!((report.drafted_tokens, report.accepted_tokens), (Some(12), Some(7)));
+        assert_eq!(after(&[r#"{"timings":{"predicted_n":9}}"#]).drafted_tokens, None);
+    }
+
+    #[test]
+    fn mistral_rs_reports_rates_and_times_in_its_usage() {
+        let report = after(&[
+            r#"{"choices":[],"usage":{"completion_tokens":8,"prompt_tokens":40,"total_tokens":48,"avg_tok_per_sec":48.0,"avg_prompt_tok_per_sec":80.0,"avg_compl_tok_per_sec":16.0,"total_time_sec":1.0,"total_prompt_time_sec":0.5,"total_completion_time_sec":0.5}}"#,
+        ]);
+        let half = Some(Nanos::from_millis(500));
+        assert_eq!((report.prefill, report.decode, report.whole), (half, half, Some(Nanos::from_millis(1000))));
+        assert_eq!((report.prefill_tps, report.decode_tps, report.has_usage_rates), (Some(80.0), Some(16.0), true));
+        let empty =
+            after(&[r#"{"usage":{"prompt_tokens":40,"avg_compl_tok_per_sec":null,"total_prompt_time_sec":0.0}}"#]);
+        assert_eq!((empty.prefill, empty.decode_tps, empty.has_usage_rates), (None, None, false));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! A session with a server: one request after the other, each on a new connection.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use traces::{Nanos, clock};
 use super::error::{Problem, RequestError};
 use super::exo::Placed;
 use super::http::Http;
+use super::load::{self, LoadSource};
 use super::preprocessing::Query;
 use super::refused_fields::RefusedFields;
 use super::response::{Next, Response};
@@ -17,9 +19,10 @@ use super::server_request::ServerRequest;
 use super::settings::Settings;
 use super::software::{self, Software};
 use super::sse::{Parser, TooLong};
+use super::tinygrad_log::RequestLog;
 use crate::{
-    CacheBypass, EngineError, KvBytes, NullObserver, Observer, PreprocessingOutput, PreprocessingStep, Prompt, Request,
-    Server, ServerInfo, Session, Steps, Usage,
+    CacheBypass, EngineError, KvBytes, LoadFigure, NullObserver, Observer, PreprocessingOutput, PreprocessingStep,
+    Prompt, Request, Server, ServerInfo, ServerLoad, Session, Steps, Usage,
 };
 
 /// Maximum number of bytes per read.
@@ -33,6 +36,10 @@ pub(super) struct Connection {
     pub(super) remote: ServerInfo,
     /// Fields that the server refuses.
     pub(super) refused: RefusedFields,
+    /// Where the server says how busy it is.
+    pub(super) sources: Vec<LoadSource>,
+    /// The log of a server that writes there what it does.
+    pub(super) log: Option<RefCell<RequestLog>>,
     /// The instance that exo placed for this connection. It is dropped before the process.
     pub(super) _placed: Option<Placed>,
     /// The process of the server, if it was started here.
@@ -91,6 +98,19 @@ impl Connection {
             },
             (error, _) => error,
         }
+    }
+
+    /// Reads what the server has added to its log.
+    fn read_log(&self, load: &mut ServerLoad) {
+        let (Some(log), Some(process)) = (&self.log, &self.process) else { return };
+        let mut log = log.borrow_mut();
+        // An output that cannot be read has no further requests.
+        if let Ok(bytes) = process.output_since(log.position) {
+            log.push(&bytes);
+        }
+        load.sources.push("log".to_owned());
+        load.figures.insert(LoadFigure::Ended, log.requests as f64);
+        load.logged.clone_from(&log.last);
     }
 
     /// The error of a request, or the command to repeat it: if the server refuses a field that it does not need, or asks to wait for a
@@ -175,6 +195,15 @@ impl Session for Connection {
 impl Server for Connection {
     fn info(&self) -> ServerInfo {
         self.remote.clone()
+    }
+
+    fn load(&self) -> Result<Option<ServerLoad>, EngineError> {
+        if self.sources.is_empty() && self.log.is_none() {
+            return Ok(None);
+        }
+        let mut load = load::read(&self.http, &self.sources, &self.remote.model)?;
+        self.read_log(&mut load);
+        Ok(Some(load))
     }
 
     fn preprocess(&self, part: PreprocessingStep, prompt: &Prompt) -> Result<Option<PreprocessingOutput>, EngineError> {

@@ -328,7 +328,7 @@ fn value<'a>(answers: &'a Answers, path: &str, pointer: &str) -> Option<&'a Valu
 }
 
 /// A value as it is recorded; an empty text says nothing.
-fn shown(value: &Value) -> Option<String> {
+pub(super) fn shown(value: &Value) -> Option<String> {
     match value {
         Value::String(text) if text.is_empty() => None,
         Value::String(text) => Some(text.clone()),
@@ -340,10 +340,11 @@ fn shown(value: &Value) -> Option<String> {
 pub(super) fn learn(software: Software, info: &mut ServerInfo, fingerprint: Option<String>, reported: &ServerReport) {
     if let Some(fingerprint) = fingerprint {
         // That of mlx_lm.server contains its version, that of MLX and the system's, separated by dashes. That of llama-server is its
-        // build.
+        // build. That of vLLM is `vllm-VERSION-HASH`.
         let version = match software {
             Software::MlxLm => fingerprint.split('-').next(),
             Software::LlamaServer => Some(fingerprint.as_str()),
+            Software::Vllm => fingerprint.strip_prefix("vllm-").and_then(|rest| rest.split('-').next()),
             _ => None,
         };
         if info.version.is_none()
@@ -358,5 +359,44 @@ pub(super) fn learn(software: Software, info: &mut ServerInfo, fingerprint: Opti
     if software == Software::Unknown && reported.has_usage_rates {
         info.software = Software::MistralRs.name().to_owned();
         info.reasons.remove("software");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_rule_has_evidence_and_every_known_server_a_rule() {
+        for rule in RULES {
+            assert!(!rule.evidence.is_empty() && rule.software != Software::Unknown, "{rule:?}");
+        }
+        assert_eq!(RULES.iter().filter(|rule| rule.software == Software::MlxLm).count(), 1);
+    }
+
+    #[test]
+    fn versions_are_learnt_from_fingerprints() {
+        let learnt = |software: Software, fingerprint: &str| {
+            let mut info =
+                ServerInfo { reasons: [("version".to_owned(), "?".to_owned())].into(), ..ServerInfo::default() };
+            learn(software, &mut info, Some(fingerprint.to_owned()), &ServerReport::default());
+            assert_eq!(info.version.is_none(), info.reasons.contains_key("version"));
+            info.version.unwrap_or_default()
+        };
+        assert_eq!(learnt(Software::MlxLm, "0.32.2-0.32.4-Linux"), "0.32.2");
+        assert_eq!(learnt(Software::LlamaServer, "b9931-0c1e570"), "b9931-0c1e570");
+        assert_eq!(learnt(Software::Vllm, "vllm-0.32.0-9689089d"), "0.32.0");
+        assert_eq!(learnt(Software::Unknown, "fp_44709d6fcb"), "", "a fingerprint of an unknown server is no version");
+    }
+
+    #[test]
+    fn rates_in_the_usage_are_those_of_mistral_rs() {
+        let report = ServerReport { has_usage_rates: true, ..ServerReport::default() };
+        let mut info = ServerInfo { software: "unknown".to_owned(), ..ServerInfo::default() };
+        learn(Software::Unknown, &mut info, None, &report);
+        assert_eq!(info.software, "mistral.rs");
+        let mut known = ServerInfo { software: "vllm".to_owned(), ..ServerInfo::default() };
+        learn(Software::Vllm, &mut known, None, &report);
+        assert_eq!(known.software, "vllm");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use engine_api::{CacheBypass, CacheHit};
+use engine_api::{CacheBypass, CacheHit, ServerInfo};
 use serde::{Deserialize, Serialize};
 
 use super::Reasons;
@@ -35,6 +35,22 @@ pub struct ServerFile {
     /// Why a field is `null`.
     #[serde(default, skip_serializing_if = "Reasons::is_empty")]
     pub reasons: Reasons,
+}
+
+impl ServerFile {
+    /// Takes over what is known of the server by now: responses may name its software, its version or its model.
+    pub fn learn(&mut self, info: ServerInfo) {
+        for field in ["software", "version", "models", "other_requests"] {
+            match info.reasons.get(field) {
+                Some(reason) => drop(self.reasons.insert(field.to_owned(), reason.clone())),
+                None => drop(self.reasons.remove(field)),
+            }
+        }
+        self.software = info.software;
+        self.version = info.version;
+        self.cache = info.cache;
+        self.details = info.details;
+    }
 }
 
 /// The preprocessing of a prompt by the server, measured after the first request of the case, and its result.
@@ -93,6 +109,24 @@ pub struct ServerSample {
     pub chunks: usize,
     /// Whether a nonce before the prompt bypassed the cache.
     pub nonce: bool,
+    /// Time to the first token, by its own clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_token_s: Option<f64>,
+    /// Time in its queue.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue_s: Option<f64>,
+    /// Time of the whole request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub whole_s: Option<f64>,
+    /// Tokens that its draft model proposed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drafted_tokens: Option<usize>,
+    /// Proposed tokens that the model accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accepted_tokens: Option<usize>,
+    /// Requests of other clients that it worked on meanwhile; absent where it does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub other_requests: Option<usize>,
     /// Counters of the server's processes over the request: name to value; unavailable ones are left out.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub counters: BTreeMap<String, f64>,
@@ -111,4 +145,28 @@ pub struct AuditFinding {
     pub requests: usize,
     /// Requests that it applies to.
     pub of: usize,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_learnt_later_replaces_what_was_unknown() {
+        let reason = |field: &str| (field.to_owned(), "not told".to_owned());
+        let mut file = ServerFile {
+            software: "unknown".to_owned(),
+            reasons: [reason("software"), reason("version"), reason("pid")].into(),
+            ..ServerFile::default()
+        };
+        let info = ServerInfo {
+            software: "mistral.rs".to_owned(),
+            reasons: [reason("version")].into(),
+            details: [("size".to_owned(), "5".to_owned())].into(),
+            ..ServerInfo::default()
+        };
+        file.learn(info);
+        assert_eq!((file.software.as_str(), file.details["size"].as_str()), ("mistral.rs", "5"));
+        assert_eq!(file.reasons.keys().collect::<Vec<_>>(), ["pid", "version"]);
+    }
 }

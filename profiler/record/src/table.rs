@@ -16,7 +16,16 @@ pub fn csv(file: &RunFile) -> Vec<u8> {
     let whole = Sample { disturbed: Some(String::new()), repeated: true, ..Sample::absent("") };
     let mut fields = fields(&whole);
     if file.cases.iter().flat_map(|case| &case.samples).any(|sample| sample.server.is_some()) {
-        fields.extend(self::fields(&ServerSample::default()).iter().map(|field| format!("{OF_SERVER}{field}")));
+        let whole = ServerSample {
+            first_token_s: Some(0.0),
+            queue_s: Some(0.0),
+            whole_s: Some(0.0),
+            drafted_tokens: Some(0),
+            accepted_tokens: Some(0),
+            other_requests: Some(0),
+            ..ServerSample::default()
+        };
+        fields.extend(self::fields(&whole).iter().map(|field| format!("{OF_SERVER}{field}")));
     }
     let mut out = csv::Writer::from_writer(Vec::new());
     let header = COLUMNS_OF_CASE.iter().copied().chain(fields.iter().map(String::as_str)).chain(["reasons"]);

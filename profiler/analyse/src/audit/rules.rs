@@ -56,6 +56,7 @@ pub(super) struct Rule {
 /// Every rule; contradictions first.
 pub(super) const RULES: &[Rule] = &[
     Rule { name: "prefill_before_first_token", impossible: true, check: prefill_before_first_token },
+    Rule { name: "first_token_before_ours", impossible: true, check: first_token_before_ours },
     Rule { name: "work_within_latency", impossible: true, check: work_within_latency },
     Rule { name: "pieces_are_tokens", impossible: true, check: pieces_are_tokens },
     Rule { name: "below_memory_bandwidth", impossible: true, check: below_memory_bandwidth },
@@ -68,13 +69,40 @@ pub(super) const RULES: &[Rule] = &[
     Rule { name: "same_tokens", impossible: false, check: same_tokens },
     Rule { name: "empty_prefix_cache", impossible: false, check: empty_prefix_cache },
     Rule { name: "known_prefix_cache", impossible: false, check: known_prefix_cache },
+    Rule { name: "no_other_client", impossible: false, check: no_other_client },
 ];
 
 /// `server prefill <= TTFT`: the first token needs the whole prompt.
 fn prefill_before_first_token(request: &AuditedRequest<'_>) -> Option<Check> {
-    let (said, first) = (request.server.prefill_s?, request.sample.ttft_s.value()?);
+    let (said, first) = (prefill_s(request)?, request.sample.ttft_s.value()?);
     Some(Check::violated_if(said > first * SHARE + ROUNDING_S, said / first, || {
         format!("the server reports {said:.3} s for the prompt, but its first text arrived after {first:.3} s")
+    }))
+}
+
+/// The server's time of the prompt, or that which follows from its rate.
+fn prefill_s(request: &AuditedRequest<'_>) -> Option<f64> {
+    let server = request.server;
+    let by_rate = || Some(server.prompt_tokens?.saturating_sub(server.cached_tokens?) as f64 / server.prefill_tps?);
+    server.prefill_s.or_else(by_rate)
+}
+
+/// `server time to the first token <= TTFT`: ours also contains the way to the server and back.
+fn first_token_before_ours(request: &AuditedRequest<'_>) -> Option<Check> {
+    let (said, first) = (request.server.first_token_s?, request.sample.ttft_s.value()?);
+    Some(Check::violated_if(said > first * SHARE + ROUNDING_S, said / first, || {
+        format!("the server reports its first token after {said:.3} s, but its first text arrived after {first:.3} s")
+    }))
+}
+
+/// `requests of other clients = 0`, where the server counts them.
+fn no_other_client(request: &AuditedRequest<'_>) -> Option<Check> {
+    let others = request.server.other_requests?;
+    Some(Check::violated_if(others > 0, others as f64, || {
+        let requests = if others == 1 { "request" } else { "requests" };
+        format!(
+            "the server worked on {others} {requests} of other clients meanwhile: times are not those of this request alone"
+        )
     }))
 }
 

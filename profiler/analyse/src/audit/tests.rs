@@ -101,6 +101,9 @@ fn each_rule_has_a_request_that_violates_it() {
     insta::assert_snapshot!(text(|s| s.chunks = 10, "one_token_an_event"), @"20 tokens arrived in 10 pieces of text: the gaps are those of pieces, not of tokens");
     insta::assert_snapshot!(text(|s| (s.prompt_tokens, s.prefill_tps) = (Some(44), None), "same_prompt"), @"the server counts 44 prompt tokens, the tokenizer of the model file counts 40: the template or the model differs");
     insta::assert_snapshot!(text(|s| (s.cached_tokens, s.cache, s.prefill_tps) = (Some(39), Some(CacheHit::Exact), None), "empty_prefix_cache"), @"39 of 40 prompt tokens are from the server's prefix cache: TTFT and prefill are not those of the whole prompt");
+    insta::assert_snapshot!(text(|s| s.first_token_s = Some(0.2), "first_token_before_ours"), @"the server reports its first token after 0.200 s, but its first text arrived after 0.110 s");
+    insta::assert_snapshot!(text(|s| s.other_requests = Some(1), "no_other_client"), @"the server worked on 1 request of other clients meanwhile: times are not those of this request alone");
+    insta::assert_snapshot!(text(|s| (s.prefill_s, s.prefill_tps) = (None, Some(200.0)), "prefill_before_first_token"), @"the server reports 0.200 s for the prompt, but its first text arrived after 0.110 s");
     let found = findings(|case| {
         case.server.as_mut().unwrap().cache = CacheBypass::None;
         case.samples[2].server.as_mut().unwrap().cache = None;

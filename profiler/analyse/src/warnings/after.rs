@@ -41,8 +41,12 @@ pub fn after(file: &RunFile, probes: &[ProbeEffect]) -> Vec<Warning> {
     if !synthetic.is_empty() {
         found.push(Warning::Synthetic(synthetic));
     }
-    found
-        .extend(file.cases.iter().filter(|case| outputs(case) > 1).map(|case| Warning::OutputDiffers(case.id.clone())));
+    found.extend(
+        file.cases
+            .iter()
+            .filter(|case| outputs(case) > 1)
+            .map(|case| Warning::OutputDiffers(case.id.clone(), has_others(case))),
+    );
     found.extend(steps_differ(&file.cases));
     found
         .extend(worst(&file.cases, spread, SPREAD).map(|(cases, worst, spread)| Warning::Spread(cases, worst, spread)));
@@ -109,6 +113,12 @@ fn outputs(case: &Case) -> usize {
     samples.filter_map(|sample| sample.output_sha256.as_ref()).collect::<BTreeSet<_>>().len()
 }
 
+/// Whether the server of a case worked on requests of other clients meanwhile.
+fn has_others(case: &Case) -> bool {
+    let others = |sample: &Sample| sample.server.as_ref().and_then(|server| server.other_requests);
+    case.clean_samples().filter_map(others).any(|others| others > 0)
+}
+
 /// The cases with an output token that is not the most likely one of the engine's steps.
 fn steps_differ(cases: &[Case]) -> Option<Warning> {
     let found: Vec<(&Case, usize)> = cases.iter().filter_map(|case| Some((case, differs_at(case)?))).collect();
@@ -152,6 +162,18 @@ mod tests {
 
     fn case(id: &str, samples: Vec<Sample>) -> Case {
         Case { id: id.to_owned(), samples, ..Case::default() }
+    }
+
+    #[test]
+    fn other_clients_are_named_where_outputs_differ() {
+        let sample = |others| Sample {
+            server: Some(record::ServerSample { other_requests: others, ..record::ServerSample::default() }),
+            ..Sample::absent("not measured")
+        };
+        assert!(has_others(&case("c", vec![sample(Some(0)), sample(Some(1))])));
+        assert!(!has_others(&case("c", vec![sample(Some(0)), sample(None)])));
+        let text = Warning::OutputDiffers("c".to_owned(), true).text();
+        assert!(text.contains("other clients"), "{text}");
     }
 
     #[test]

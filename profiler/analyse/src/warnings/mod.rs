@@ -86,8 +86,8 @@ pub enum Warning {
     RemoteMemory(usize, String, f64),
     /// A library is loaded into every process: its name.
     Preload(String),
-    /// Samples of one case have different outputs: the case.
-    OutputDiffers(String),
+    /// Samples of one case have different outputs: the case, whether its server worked for other clients meanwhile.
+    OutputDiffers(String, bool),
     /// An output token is not the most likely one of the steps: cases, the first of them, its output token from 1.
     StepsDiffer(usize, String, usize),
     /// The instruments slowed a pass down: the pass, ratio (median over the cases).

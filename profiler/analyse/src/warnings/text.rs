@@ -59,7 +59,10 @@ impl Warning {
                 share * 100.0
             ),
             Self::Preload(name) => format!("LD_PRELOAD loads {name} into every process: allocations may be served or counted differently; unset it"),
-            Self::OutputDiffers(case) => format!("{case}: samples have different outputs at temperature 0, so their times are those of different work; check outputs/ and samples.jsonl"),
+            Self::OutputDiffers(case, has_others) => {
+                let cause = if *has_others { "; the server worked for other clients meanwhile, and answers of a shared batch can differ: measure it alone" } else { "" };
+                format!("{case}: samples have different outputs at temperature 0, so their times are those of different work{cause}; check outputs/ and samples.jsonl")
+            }
             Self::StepsDiffer(cases, first, token) => format!(
                 "the engine's own loop and its steps differ in {cases} of the cases: in {first}, output token {token} is not the most likely one of the steps, so the stepped pass may do other work than the clean pass; check output.top_logprobs in run.json, and report it to the engine's authors"
             ),

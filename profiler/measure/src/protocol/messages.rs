@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use engine_api::{DeviceMemory, Identity, LoadOptions, Request};
+use engine_api::{DeviceMemory, Identity, LoadOptions, Request, ServerInfo};
 use record::{
     AllocationRow, LayerRow, MemoryNodeRow, OpCounters, OpRow, Pass, PhaseRow, Reason, Reasons, Sample, ServerFile,
     TopLogprobs, WorkerRow,
@@ -258,6 +258,9 @@ pub struct Measured {
     /// What the engine's own allocator holds on its device after the request.
     #[serde(default)]
     pub device: Option<DeviceMemory>,
+    /// The server, where more is known of it than after the load or the request before.
+    #[serde(default)]
+    pub server: Option<ServerInfo>,
     /// Figures of the first request of a fresh session.
     #[serde(default)]
     pub first: Option<FirstRequest>,
@@ -421,6 +424,7 @@ mod tests {
             kv_used: 1,
             kv_reserved: 2,
             device: Some(DeviceMemory { active: 3, peak: Some(4), cache: None }),
+            server: Some(ServerInfo::default()),
             first: Some(FirstRequest {
                 preprocessing: Some(PreprocessingTimes::default()),
                 huge_pages: Err(Reason::new("why")),

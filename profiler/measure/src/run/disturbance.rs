@@ -126,6 +126,7 @@ impl DisturbanceDetector {
             .collect();
         found.extend(self.slowed(sample));
         found.extend(after.since(before));
+        found.extend(others(sample));
         self.learn(sample);
         (!found.is_empty()).then(|| found.join("; "))
     }
@@ -147,6 +148,13 @@ impl DisturbanceDetector {
     }
 }
 
+/// Other clients of the server: none is usual, however often they appear.
+fn others(sample: &Sample) -> Option<String> {
+    let others = sample.server.as_ref()?.other_requests.filter(|&others| others > 0)?;
+    let requests = if others == 1 { "request" } else { "requests" };
+    Some(format!("the server worked on {others} {requests} of other clients"))
+}
+
 /// The median, and how far values usually vary around it.
 fn usual(seen: &[f64]) -> Option<(f64, f64)> {
     (seen.len() >= FEWEST).then_some(())?;
@@ -155,6 +163,8 @@ fn usual(seen: &[f64]) -> Option<(f64, f64)> {
 
 #[cfg(test)]
 mod tests {
+    use record::ServerSample;
+
     use super::*;
 
     fn sample(others: f64) -> Sample {
@@ -196,6 +206,21 @@ mod tests {
         insta::assert_snapshot!(detected(&|s| s.frequency_hz = 2_600_000_000.into()), @"the processors ran at 2.60 GHz, 3.00 is usual");
         let two = detected(&|s| (s.load_others, s.steal) = (0.5.into(), 0.5.into()));
         assert_eq!(two.matches("is usual").count(), 2);
+    }
+
+    #[test]
+    fn other_clients_of_a_server_are_always_a_disturbance() {
+        let with = |others: Option<usize>| Sample {
+            server: Some(ServerSample { other_requests: others, ..ServerSample::default() }),
+            ..sample(0.0)
+        };
+        let mut detector = detector(&[]);
+        assert_eq!(detect(&mut detector, &with(Some(0))), None);
+        assert_eq!(detect(&mut detector, &with(None)), None, "an unknown number is no disturbance");
+        for _ in 0..5 {
+            let found = detect(&mut detector, &with(Some(2)));
+            assert_eq!(found.as_deref(), Some("the server worked on 2 requests of other clients"));
+        }
     }
 
     #[test]

@@ -94,6 +94,9 @@ fn store(
     note_flaws(run, state, &measured);
     run.virtual_time_spent += Nanos::from_secs_f64(measured.sample.latency_s.value().unwrap_or(0.0));
     find_disturbance(run, state, &mut measured.sample, totals);
+    if let Some((info, server)) = measured.server.take().zip(state.case.server.as_mut()) {
+        server.learn(info);
+    }
     if let Some(first) = &mut measured.first {
         let preprocessing = first.preprocessing.take();
         memory::after_first_request(&mut state.case.memory, &measured, state.case.server.as_ref());

@@ -292,7 +292,9 @@ fn show_timeline(case: &mut Case, sample: &Sample, timeline: &MemoryTimeline) {
 
 /// A wrong output makes the timing invalid: the figures are removed, with the reason.
 fn void(sample: &mut Sample) {
-    const REASON: &str = "void: the output differs from the case's first one";
+    let has_others = sample.server.as_ref().and_then(|server| server.other_requests).is_some_and(|others| others > 0);
+    let cause = if has_others { "; the server worked for other clients meanwhile" } else { "" };
+    let reason = format!("void: the output differs from the case's first one{cause}");
     for figure in [
         &mut sample.latency_s,
         &mut sample.ttft_s,
@@ -306,7 +308,7 @@ fn void(sample: &mut Sample) {
         &mut sample.prefill_tps,
         &mut sample.decode_tps,
     ] {
-        *figure = Recorded::absent(REASON);
+        *figure = Recorded::absent(reason.as_str());
     }
     sample.token_times_s.clear();
 }
@@ -362,6 +364,7 @@ mod tests {
             kv_used: 0,
             kv_reserved: 0,
             device: None,
+            server: None,
             first: None,
             figures,
             trace_error: None,

@@ -30,6 +30,8 @@ pub(super) struct OpenEngine {
     pub(super) files: Vec<String>,
     /// The server's processes, if another process computes; or why they cannot be measured.
     pub(super) server: Option<Result<ServerProcesses, Reason>>,
+    /// What is known of the server.
+    pub(super) info: Option<ServerInfo>,
     /// Reads what delays requests besides the engine; `None` where time is virtual.
     pub(super) pressure: Option<PressureReader>,
     /// Held while time is virtual.
@@ -70,6 +72,7 @@ impl OpenEngine {
             marks_per_thread: 0,
             files: Vec::new(),
             server: None,
+            info: None,
             pressure: virtual_clock.is_none().then(|| PressureReader::open(Root::system())),
             virtual_clock,
         };
@@ -187,6 +190,7 @@ impl OpenEngine {
     /// Measures the server's processes from now on, instead of this one.
     fn attach(&mut self, info: ServerInfo, load: &Load) -> ServerFile {
         let processes = ServerProcesses::find(&info, load.pid);
+        self.info = Some(info.clone());
         let mut reasons: Reasons = info.reasons;
         let pid = processes.as_ref().map(ServerProcesses::pid).map_err(Reason::clone);
         let pid = value_or_reason(&mut reasons, "pid", pid);
@@ -208,7 +212,7 @@ impl OpenEngine {
 
     /// Drops the session and returns free memory to the system, so that the next session starts with the same memory.
     pub(super) fn unload(&mut self) {
-        self.server = None;
+        (self.server, self.info) = (None, None);
         if self.session.take().is_some() {
             return_free_memory();
         }

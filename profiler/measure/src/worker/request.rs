@@ -5,7 +5,7 @@
 //!                                                read outside of          timed     the timed region
 //! ```
 
-use engine_api::{Advice as _, EngineError, PhaseSplit, Request, Session, Usage};
+use engine_api::{Advice as _, EngineError, PhaseSplit, Request, ServerInfo, ServerLoad, Session, Usage};
 use meter::{MemorySampler, Root, Tally, VIRTUAL};
 use record::{OpCounters, Pass, Reason, Reasons, Sample};
 use traces::record::Batch;
@@ -128,6 +128,7 @@ fn run(
     let request = spec.request();
     let mut watch = Stopwatch::new(spec.new_tokens, status);
     let mut trace = RequestTrace::new(&spec.trace, engine.process.clone(), engine.is_virtual(), spec);
+    let load_before = server_load(session);
     let sampler = memory_sampler(engine, spec.pass);
     let before = Before::read(engine);
     let started = rfc3339(clock::unix_time());
@@ -149,7 +150,15 @@ fn run(
         points.push(later.point(returned));
         points.sort_by_key(|point| point.at);
     }
-    let answer = passes::answer(&watch, usage);
+    let load = load_after(session, load_before);
+    let mut answer = passes::answer(&watch, usage);
+    let mut notes = Reasons::new();
+    match (&load, &mut answer.reported) {
+        (Ok(Some((before, after))), Some(reported)) => reported.add_load(before, after),
+        (Err(reason), _) => drop(notes.insert("server.other_requests".to_owned(), reason.to_string())),
+        _ => {}
+    }
+    let server = learned(engine, session, load.ok().flatten().map(|(_, after)| after));
     let from_tokens = matches!(spec.input, PromptInput::Tokens(_));
     let times = passes::time_figures(&timing, &answer, phase_split(engine, spec.pass), from_tokens);
     let trace_us = spec.trace.start_us(timing.start());
@@ -193,7 +202,7 @@ fn run(
             passes::server_figures(reported, &timing, watch.prefill_began(), difference.server_counters)
         }),
         output_sha256: answer.sha256().into(),
-        notes: Reasons::new(),
+        notes,
     };
     let kv = session.kv_bytes();
     let first = pages.map(|(huge_pages, nodes)| FirstRequest {
@@ -235,12 +244,52 @@ fn run(
         kv_used: kv.used,
         kv_reserved: kv.reserved,
         device: session.device_memory(),
+        server,
         first,
         figures,
         answer,
         trace_error,
         sample,
     })
+}
+
+/// How often the load is read again after a request until the server has counted it, and the time between.
+const MOST_READINGS: usize = 10;
+const READING_PAUSE: Nanos = Nanos::from_millis(20);
+
+/// How busy the server is, if it says so.
+fn server_load(session: &dyn Session) -> Result<Option<ServerLoad>, Reason> {
+    let Some(server) = session.server() else { return Ok(None) };
+    server.load().map_err(|error| Reason::new(error.with_advice()))
+}
+
+/// The load before and after a request.
+fn load_after(
+    session: &dyn Session,
+    before: Result<Option<ServerLoad>, Reason>,
+) -> Result<Option<(ServerLoad, ServerLoad)>, Reason> {
+    let Some(before) = before? else { return Ok(None) };
+    for reading in 1.. {
+        let Some(after) = server_load(session)? else { return Ok(None) };
+        if after.has_settled_since(&before) || reading == MOST_READINGS {
+            return Ok(Some((before, after)));
+        }
+        clock::sleep(READING_PAUSE);
+    }
+    Ok(None)
+}
+
+/// What is known of the server, if that is more than before.
+fn learned(engine: &mut OpenEngine, session: &dyn Session, load: Option<ServerLoad>) -> Option<ServerInfo> {
+    let mut info = session.server()?.info();
+    // Facts about a loaded model are kept when a later reading lacks them.
+    for (name, text) in engine.info.iter().flat_map(|earlier| &earlier.details) {
+        info.details.entry(name.clone()).or_insert_with(|| text.clone());
+    }
+    info.details.extend(load.map(|load| load.details).unwrap_or_default());
+    let is_new = engine.info.as_ref() != Some(&info);
+    engine.info = Some(info.clone());
+    is_new.then_some(info)
 }
 
 /// Runs the request in its pass.

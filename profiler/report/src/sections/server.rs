@@ -35,6 +35,7 @@ pub(super) fn section(view: &RunView<'_>) -> Section {
         );
         table.rows.extend(cases.iter().map(|case| row(case)));
         section.add_table(table);
+        section.add_table(own_figures(&cases));
         section.add_table(before_model(&cases));
         section.add_table(processes(&cases));
         section.add_table(findings(&cases));
@@ -103,6 +104,16 @@ fn properties(subject: &str, server: &ServerFile) -> Vec<(String, String)> {
         ("process".to_owned(), process),
         ("prefix cache".to_owned(), cache.to_owned()),
     ];
+    let reasons = [
+        ("software", "software"),
+        ("version", "version"),
+        ("models", "list of models"),
+        ("other_requests", "other clients"),
+    ];
+    let reason = |(field, name): (&str, &str)| {
+        server.reasons.get(field).map(|reason| (name.to_owned(), format!("not known: {reason}")))
+    };
+    properties.extend(reasons.into_iter().filter_map(reason));
     let short = |text: &String| {
         let cut: String = text.chars().take(DETAIL).collect();
         if cut.len() < text.len() { format!("{cut} ... (complete in run.json)") } else { cut }
@@ -129,6 +140,41 @@ fn row(case: &Case) -> Vec<String> {
         or_absent(of_server(|server| server.output_tokens.map(|n| n as f64)).map(significant)),
         or_absent(of_server(|server| Some(server.chunks as f64)).map(significant)),
     ]
+}
+
+/// A column of further figures, and how it is read.
+type OwnFigure = (&'static str, fn(&ServerSample) -> Option<f64>, fn(f64) -> String);
+
+/// Figures that only some servers report. A column without any figure is left out.
+fn own_figures(cases: &[&Case]) -> Table {
+    let all: [OwnFigure; 9] = [
+        ("first token ms", |server| server.first_token_s, milliseconds),
+        ("queue ms", |server| server.queue_s, milliseconds),
+        ("prefill/s", |server| server.prefill_tps, significant),
+        ("decode ms", |server| server.decode_s, milliseconds),
+        ("whole ms", |server| server.whole_s, milliseconds),
+        ("load ms", |server| server.load_s, milliseconds),
+        ("drafted", |server| server.drafted_tokens.map(|n| n as f64), significant),
+        ("accepted", |server| server.accepted_tokens.map(|n| n as f64), significant),
+        ("other requests", |server| server.other_requests.map(|n| n as f64), significant),
+    ];
+    let of = |case: &Case, value: fn(&ServerSample) -> Option<f64>| {
+        mean(&case.clean_samples().filter_map(|sample| value(sample.server.as_ref()?)).collect::<Vec<f64>>())
+    };
+    let known: Vec<&OwnFigure> =
+        all.iter().filter(|(_, value, _)| cases.iter().any(|case| of(case, *value).is_some())).collect();
+    let columns: Vec<&str> = ["<prompt"].into_iter().chain(known.iter().map(|(name, ..)| *name)).collect();
+    let mut table = Table::new(
+        "Further figures that the server reports: means over the clean samples. Other requests are those of other clients that it worked on meanwhile.",
+        &columns,
+    );
+    if !known.is_empty() {
+        table.rows.extend(cases.iter().map(|case| {
+            let figures = known.iter().map(|(_, value, shown)| or_absent(of(case, *value).map(shown)));
+            [case.prompt.clone()].into_iter().chain(figures).collect()
+        }));
+    }
+    table
 }
 
 /// The time before the model by part, measured separately, and whether the server's tokens equal this program's.
