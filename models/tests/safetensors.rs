@@ -201,6 +201,21 @@ fn a_config_as_people_have_it() {
     assert!(folder.error_text().contains("field `rms_norm_eps`: expected a finite number, found the text `NaN`"));
 }
 
+/// A file whose blob was removed from the hub's cache is an error, not an absent file with a default.
+#[test]
+fn links_to_removed_files_are_errors() {
+    for name in ["model.safetensors", "config.json", "tokenizer_config.json"] {
+        let folder = Folder::whole(&config());
+        let _ = std::fs::remove_file(folder.path().join(name));
+        std::os::unix::fs::symlink("../../blobs/0a1b", folder.path().join(name)).unwrap();
+        let error = folder.error_text();
+        assert!(
+            error.contains(name) && (error.contains("../../blobs/0a1b") || error.contains("No such file")),
+            "{error}"
+        );
+    }
+}
+
 #[test]
 fn folders_without_safetensors_name_what_they_have() {
     let of = |names: &[&str]| {

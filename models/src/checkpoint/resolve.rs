@@ -142,13 +142,14 @@ fn missing(path: &Path, source: std::io::Error) -> Error {
         return dangling(path);
     }
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let there: Vec<String> = entries(folder)
-        .iter()
-        .filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned()))
-        .filter(|name| !name.starts_with('.'))
-        .collect();
-    let wanted = path.file_name().unwrap_or_default().to_string_lossy();
-    match (folder.is_dir(), nearest(&wanted, there.iter().map(String::as_str))) {
+    // Only the stems are compared: all names share the ending.
+    let stem = |path: &Path| path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let mut there = entries(folder);
+    there.retain(|other| other.extension() == path.extension() && !stem(other).starts_with('.'));
+    let stems: Vec<String> = there.iter().map(|other| stem(other)).collect();
+    let near = nearest(&stem(path), stems.iter().map(String::as_str));
+    let near = near.and_then(|near| there.iter().find(|other| stem(other) == near));
+    match (folder.is_dir(), near) {
         (false, _) => Error::Io {
             action: "open",
             path: path.to_path_buf(),
@@ -159,7 +160,7 @@ fn missing(path: &Path, source: std::io::Error) -> Error {
             action: "open",
             path: path.to_path_buf(),
             source,
-            advice: format!("did you mean {}?", folder.join(near).display()),
+            advice: format!("did you mean {}?", near.display()),
         },
         (true, None) => Error::io("open", path, source),
     }

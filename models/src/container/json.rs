@@ -23,7 +23,8 @@ pub(crate) fn read(path: &Path, limit: u64) -> Result<Value, Error> {
 
 /// Reads a JSON file of at most `limit` bytes; `null` if it does not exist.
 pub(crate) fn read_if_there(path: &Path, limit: u64) -> Result<Value, Error> {
-    if path.exists() { read(path, limit) } else { Ok(Value::Null) }
+    // A link whose target is gone is an error, not an absent file.
+    if path.is_symlink() || path.exists() { read(path, limit) } else { Ok(Value::Null) }
 }
 
 /// Reads a text file of at most `limit` bytes, in the forms that [`text_input`] reads, without its byte order mark.

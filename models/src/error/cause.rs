@@ -52,3 +52,26 @@ impl From<Cause> for String {
         cause.advice().to_owned()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_missing_bytes_are_fetched_again() {
+        let all = [
+            Cause::Damaged,
+            Cause::Unexpected,
+            Cause::WrittenWrongly,
+            Cause::OverLimit,
+            Cause::Unsupported,
+            Cause::OtherQuantisation,
+            Cause::OfDifferentModels,
+            Cause::WrongField,
+        ];
+        let again: Vec<Cause> = all.into_iter().filter(|cause| cause.advice().contains("fetch it again")).collect();
+        assert_eq!(again, [Cause::Damaged]);
+        let advice: std::collections::BTreeSet<_> = all.iter().map(|cause| cause.advice()).collect();
+        assert_eq!(advice.len(), all.len(), "each cause has its own");
+    }
+}

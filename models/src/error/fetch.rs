@@ -172,6 +172,9 @@ impl OriginError {
     pub fn advice(&self) -> Option<&'static str> {
         match self {
             Self::Offline => Some("unset HF_HUB_OFFLINE to allow connections"),
+            Self::Unreachable { .. } => Some("check the network and HF_ENDPOINT"),
+            Self::Interrupted { .. } => Some("try again: the transfer continues where it ended"),
+            Self::WrongContent { .. } => Some("check whether the network asks for a login, and HF_ENDPOINT"),
             Self::Status { code: Some(code), .. } if code == "RepoNotFound" => {
                 Some("check the name; for a private repository set HF_TOKEN")
             }

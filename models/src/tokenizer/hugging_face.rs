@@ -48,7 +48,7 @@ impl HuggingFace {
 /// Opens `tokenizer.json` in a folder.
 pub(super) fn open(folder: &Path) -> Result<Tokenizer, Error> {
     let file = folder.join("tokenizer.json");
-    if !file.exists() {
+    if !file.exists() && !file.is_symlink() {
         return Err(no_tokenizer(folder, &file));
     }
     let text = json::read_text(&file, MAX_FILE).map_err(of_tokenizer)?;

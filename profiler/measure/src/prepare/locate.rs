@@ -200,7 +200,7 @@ mod tests {
     fn refused(change: impl FnOnce(&mut Options), reference: &str) -> String {
         let mut options = Options::default();
         change(&mut options);
-        locate(&options, reference, &models::fetch::Quiet).unwrap_err().with_advice()
+        locate(&options, reference, &fetch::Quiet).unwrap_err().with_advice()
     }
 
     #[test]
