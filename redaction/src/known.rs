@@ -111,11 +111,18 @@ fn is_distinctive(value: &str) -> bool {
     letters == 1 && (length >= 6 && kinds >= 2 || length >= 12)
 }
 
+/// Variables of the shell that name folders.
+const SHELL_FOLDERS: [&str; 2] = ["PWD", "OLDPWD"];
+
 /// Remembers the secrets of the environment: the values of variables with names such as `HF_TOKEN`, and the user information of
 /// addresses in all variables.
 pub fn learn_environment(variables: impl Iterator<Item = (OsString, OsString)>) {
     for (name, value) in variables {
         let (name, value) = (name.to_string_lossy(), value.to_string_lossy());
+        // The shell's names of the current and the last folder, in spite of `pwd`.
+        if SHELL_FOLDERS.contains(&&*name) {
+            continue;
+        }
         if is_secret_name(&name) {
             remember(&value);
         } else if value.contains("://") {
@@ -218,8 +225,15 @@ mod tests {
 
     #[test]
     fn the_environment_is_searched() {
-        let variables = [("MY_TOKEN", "env-tok-1"), ("DATABASE", "db://u:env-pw-2@h"), ("MY_TOKEN_FILE", "/run/t-3")];
+        let variables = [
+            ("MY_TOKEN", "env-tok-1"),
+            ("DATABASE", "db://u:env-pw-2@h"),
+            ("MY_TOKEN_FILE", "/run/t-3"),
+            ("PWD", "/home/me/work-4"),
+            ("OLDPWD", "/home/me/work-5"),
+        ];
         learn_environment(variables.iter().map(|(name, value)| (OsString::from(name), OsString::from(value))));
-        assert_eq!(without_known("env-tok-1 env-pw-2 /run/t-3"), "*** *** /run/t-3");
+        let shown = without_known("env-tok-1 env-pw-2 /run/t-3 /home/me/work-4/x /home/me/work-5");
+        assert_eq!(shown, "*** *** /run/t-3 /home/me/work-4/x /home/me/work-5");
     }
 }

@@ -243,18 +243,19 @@ fn is_ignored(name: &str, spec: &Spec) -> bool {
         || (spec.tied_embeddings && name.starts_with("lm_head."))
 }
 
-/// The GGUF name of a tensor with this name in transformers.
+/// The GGUF name of a tensor with this name in transformers. A model that was saved without its head has no `model.` in its names.
 fn gguf_name(name: &str) -> Option<String> {
+    let name = name.strip_prefix("model.").unwrap_or(name);
     Some(match name {
-        "model.norm.weight" => "output_norm.weight".to_owned(),
-        _ if let Some(kind @ ("weight" | "scales" | "biases")) = name.strip_prefix("model.embed_tokens.") => {
+        "norm.weight" => "output_norm.weight".to_owned(),
+        _ if let Some(kind @ ("weight" | "scales" | "biases")) = name.strip_prefix("embed_tokens.") => {
             format!("token_embd.{kind}")
         }
         _ if let Some(kind @ ("weight" | "scales" | "biases")) = name.strip_prefix("lm_head.") => {
             format!("output.{kind}")
         }
         _ => {
-            let (layer, part) = name.strip_prefix("model.layers.")?.split_once('.')?;
+            let (layer, part) = name.strip_prefix("layers.")?.split_once('.')?;
             // Only the plain number: `07` would give two tensors one name.
             let number: usize = layer.parse().ok()?;
             let (module, kind) = part.rsplit_once('.')?;
@@ -286,7 +287,9 @@ mod tests {
     fn transformers_names_become_gguf_names() {
         assert_eq!(gguf_name("model.layers.12.self_attn.o_proj.weight").as_deref(), Some("blk.12.attn_output.weight"));
         assert_eq!(gguf_name("model.layers.0.self_attn.q_proj.bias").as_deref(), Some("blk.0.attn_q.bias"));
+        assert_eq!(gguf_name("embed_tokens.weight").as_deref(), Some("token_embd.weight"));
         for odd in [
+            "model.model.norm.weight",
             "model.layers.07.mlp.up_proj.weight",
             "model.layers.x.mlp.up_proj.weight",
             "model.layers.0.mlp.up_proj.zeros",
