@@ -248,9 +248,13 @@ pub struct MemoryFile {
     pub file_bytes: Option<u64>,
     /// Resident before loading.
     pub before_load_bytes: Option<u64>,
-    /// Resident after loading, before the first request.
+    /// Resident after loading, before the first request. Of a server with several processes, pages that they share count in each.
     pub after_load_bytes: Option<u64>,
-    /// Of that, backed by files.
+    /// Resident memory of a server's processes when it could answer, with pages that they share counted once (PSS): the memory that the
+    /// server takes. Absent for engines in this program's processes, and where the system does not report it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server_resident_bytes: Option<u64>,
+    /// Of `after_load_bytes`, backed by files.
     pub file_backed_bytes: Option<u64>,
     /// Of that, anonymous.
     pub anonymous_bytes: Option<u64>,

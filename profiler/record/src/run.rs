@@ -69,6 +69,22 @@ pub struct RunFile {
 }
 
 impl RunFile {
+    /// Whether some request was measured.
+    pub fn has_samples(&self) -> bool {
+        self.cases.iter().any(|case| case.clean_samples().next().is_some())
+    }
+
+    /// Whether every engine of the run uses a server: its code and its threads are not those of this program.
+    pub fn uses_only_servers(&self) -> bool {
+        let engines = &self.environment.engines;
+        !engines.is_empty() && engines.iter().all(|engine| engine.device.is_remote())
+    }
+
+    /// Whether the thread counts of the plan are only names: every engine uses a server, and no command takes them.
+    pub fn threads_are_names(&self) -> bool {
+        self.uses_only_servers() && !self.command_line.iter().any(|word| word.contains("{threads}"))
+    }
+
     /// The identity of an engine by the label of its cases. `environment.engines` has the order of `plan.engines`.
     pub fn identity(&self, label: &str) -> Option<&engine_api::Identity> {
         let index = self.plan.engines.iter().position(|engine| engine == label);

@@ -45,6 +45,11 @@ pub const CASE_FIGURES: &[CaseFigure] = &[
         value: |c| c.memory.first_peak_delta_bytes.map(|bytes| bytes as f64),
     },
     CaseFigure { name: "load_s", unit: Unit::Seconds, value: |c| c.memory.load_s },
+    CaseFigure {
+        name: "server_resident_bytes",
+        unit: Unit::Bytes,
+        value: |c| c.memory.server_resident_bytes.map(|bytes| bytes as f64),
+    },
 ];
 
 /// Summaries in the order of their first case in the run. A case without a sample that counts is left out; a case that failed later

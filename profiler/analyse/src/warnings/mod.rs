@@ -15,14 +15,24 @@ use crate::summary::Disturbances;
 pub use after::after;
 pub use before::{before, throttled};
 
-use record::{Pass, ProbeEffect, RunFile};
+use record::{Pass, ProbeEffect, RunFile, Status};
 
 /// Every warning of a run as text: from its environment, its notes, and its samples. `probes` are the probe effects of its cases.
 #[must_use]
 pub fn texts(file: &RunFile, probes: &[ProbeEffect]) -> Vec<String> {
     let mut found = Vec::new();
+    // Without a measurement nothing was disturbed: what failed is what matters.
+    let has_failed = file.cases.iter().any(|case| case.status != Status::Ok);
+    if has_failed && !file.has_samples() {
+        found.extend(after(file, probes).iter().filter(|warning| warning.is_about_the_run()).map(Warning::text));
+        found.extend(file.notes.iter().cloned());
+        return found;
+    }
     if !file.plan.virtual_time {
-        found.extend(before(&file.environment, &file.tool, &file.plan.threads).iter().map(Warning::text));
+        let threads = if file.threads_are_names() { &[][..] } else { &file.plan.threads };
+        let of_this_run = |warning: &&Warning| !(file.uses_only_servers() && warning.is_about_own_kernels());
+        let before = before(&file.environment, &file.tool, threads);
+        found.extend(before.iter().filter(of_this_run).map(Warning::text));
     }
     found.extend(file.notes.iter().cloned());
     found.extend(throttled(&file.environment, file.throttle_events_after).map(|warning| warning.text()));
@@ -120,4 +130,62 @@ pub enum Warning {
     Failures(usize, usize),
     /// The run was interrupted.
     Interrupted,
+}
+
+impl Warning {
+    /// Whether it concerns the code of engines in this program's processes, which a server does not run.
+    const fn is_about_own_kernels(&self) -> bool {
+        matches!(self, Self::FeaturesMissing(_))
+    }
+
+    /// Whether it concerns the run as a whole, not what disturbed its measurements.
+    const fn is_about_the_run(&self) -> bool {
+        matches!(self, Self::Interrupted | Self::Failures(..))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use engine_api::{Device, Identity};
+    use record::environment::Environment;
+    use record::{Case, Sample};
+
+    use super::*;
+
+    /// A run on a loaded machine with fewer features than it could have, whose only engine computes on this device.
+    fn run(device: Device, case: Case) -> RunFile {
+        let identity =
+            Identity { name: "e".to_owned(), variant: None, version: "1".to_owned(), device, features: Vec::new() };
+        let mut environment = Environment { engines: vec![identity], ..Environment::default() };
+        environment.host.architecture = "x86_64".to_owned();
+        environment.processor.features = vec!["avx2".to_owned(), "fma".to_owned()];
+        environment.processor.usable_threads = Some(2);
+        environment.state.load_1m = Some(9.0);
+        let plan = record::plan::PlanFile { threads: vec![4], ..record::plan::PlanFile::default() };
+        RunFile { environment, plan, cases: vec![case], ..RunFile::default() }
+    }
+
+    fn measured() -> Case {
+        Case { samples: vec![Sample { latency_s: 1.0.into(), ..Sample::absent("not measured") }], ..Case::default() }
+    }
+
+    #[test]
+    fn a_run_without_a_measurement_has_no_warnings_about_disturbances() {
+        let failed = Case { status: Status::Failed, ..Case::default() };
+        let found = texts(&run(Device::Cpu, failed), &[]);
+        assert_eq!(found, ["1 of 1 cases failed; their rows contain the reasons"]);
+    }
+
+    #[test]
+    fn a_server_has_its_own_code_and_threads() {
+        let has = |found: &[String], part: &str| found.iter().any(|text| text.contains(part));
+        let own = texts(&run(Device::Cpu, measured()), &[]);
+        assert!(
+            has(&own, "built without") && has(&own, "threads share") && has(&own, "load of the last minute"),
+            "{own:?}"
+        );
+        let server = texts(&run(Device::Server, measured()), &[]);
+        assert!(!has(&server, "built without") && !has(&server, "threads share"), "{server:?}");
+        assert!(has(&server, "load of the last minute"), "{server:?}");
+    }
 }

@@ -53,7 +53,7 @@ impl Warning {
                 "storage pressure: tasks of this machine waited for storage for {:.0} ms during {samples}, up to {:.0} % of the latency of one: the model is read during the computation (check read_bytes), or another program writes; run again on a quieter machine",
                 seconds * 1e3, share * 100.0, samples = plural(*samples)
             ),
-            Self::Refaults(bytes) => format!("{} of files were evicted from memory and read again during the run: the control group or the machine has too little memory for the model; raise memory.max or close programs", models::Bytes(*bytes)),
+            Self::Refaults(bytes) => format!("{} of files were evicted from memory and read again during the run: the programs of this machine, or of the control group, need more memory than there is; close programs, or raise memory.max", models::Bytes(*bytes)),
             Self::RemoteMemory(cases, worst, share) => format!(
                 "{:.0} % of the model's pages are on memory nodes where no thread runs, in {worst} (of {cases} cases): each read crosses the link between sockets; bind both to one node (`numactl --cpunodebind=0 --membind=0`), or spread the pages (`numactl --interleave=all`)",
                 share * 100.0

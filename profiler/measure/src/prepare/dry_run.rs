@@ -40,7 +40,7 @@ pub fn dry_run(options: &Options, environment: &Environment) -> Result<String, E
     }
     for reference in &options.models {
         if only_servers && served::is_served(&options, reference) {
-            line(&mut text, "model", &format!("{reference}: on the server, not on this disk"));
+            line(&mut text, "model", &format!("{reference}: the server's model, which this program does not read"));
         } else {
             add_model(&mut text, &options, &set, reference)?;
         }

@@ -220,6 +220,9 @@ pub struct Loaded {
     pub before: Option<MemoryReading>,
     /// Memory after.
     pub after: Option<MemoryReading>,
+    /// Resident memory of a server after loading, with shared pages counted once.
+    #[serde(default)]
+    pub server_resident: Option<u64>,
     /// Bytes of KV cache that are reserved.
     pub kv_reserved: u64,
     /// Sets of counters; each takes a stepped request of its own.

@@ -82,6 +82,7 @@ pub(super) fn after_load(model: &PreparedModel, kv: DType, loaded: &Loaded, virt
         file_bytes: own.map(|weights| weights.file_bytes),
         before_load_bytes: loaded.before.map(|edge| edge.resident),
         after_load_bytes: loaded.after.map(|edge| edge.resident),
+        server_resident_bytes: loaded.server_resident,
         file_backed_bytes: loaded.after.map(|edge| edge.file),
         anonymous_bytes: loaded.after.map(|edge| edge.anonymous),
         weights_bytes: own.map(|weights| weights.bytes),

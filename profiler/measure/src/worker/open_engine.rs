@@ -144,6 +144,10 @@ impl OpenEngine {
         };
         loaded.read_bytes = value_or_reason(&mut loaded.reasons, "load_read_bytes", read);
         loaded.after = value_or_reason(&mut loaded.reasons, "after_load_bytes", self.memory());
+        if let Some(server) = &self.server {
+            let resident = server.as_ref().map_err(Reason::clone).and_then(ServerProcesses::proportional);
+            loaded.server_resident = value_or_reason(&mut loaded.reasons, "server_resident_bytes", resident);
+        }
         loaded.kv_reserved = session.kv_bytes().reserved;
         if let Some(part) = &load.part {
             let readings = [(loaded.started, loaded.before), (loaded.ended, loaded.after)];

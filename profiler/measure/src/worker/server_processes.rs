@@ -45,6 +45,11 @@ impl ServerProcesses {
         lock(&self.meter).read().map_err(|error| Reason::new(error.to_string()))
     }
 
+    /// Resident memory with shared pages counted once. It takes milliseconds per gigabyte: only after loading.
+    pub(super) fn proportional(&self) -> Result<u64, Reason> {
+        lock(&self.meter).proportional()
+    }
+
     pub(super) fn reset_peak(&self) {
         lock(&self.meter).reset_peak();
     }

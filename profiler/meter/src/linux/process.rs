@@ -87,6 +87,28 @@ impl Processes {
         let _ = self.root.write(&format!("/proc/{pid}/clear_refs"), "5");
     }
 
+    /// Proportional set size in bytes: each page divided by the number of processes that map it. 0 for a process that has ended.
+    pub(crate) fn proportional(&self, pid: u32) -> Result<u64, Reason> {
+        let path = format!("/proc/{pid}/smaps_rollup");
+        let has_ended = || {
+            let stat = self.root.text(&format!("/proc/{pid}/stat")).ok();
+            stat.and_then(|text| parse_stat(&text)).is_none_or(|stat| stat.has_ended())
+        };
+        match self.root.read(&path) {
+            Ok(text) => match number(&text, "Pss:") {
+                Some(kilobytes) => Ok(kilobytes * 1024),
+                // A process that has ended has no mappings: the file is empty.
+                None if has_ended() => Ok(0),
+                None => Err(reason!("{path}: has no Pss")),
+            },
+            Err(_) if has_ended() => Ok(0),
+            Err(error @ FileError::Denied(_)) => {
+                Err(reason!("{error}: the process belongs to another user; measure as that user or as root"))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Bytes read from storage and written to it.
     fn storage(&self, pid: u32) -> Result<(u64, u64), Reason> {
         let path = format!("/proc/{pid}/io");

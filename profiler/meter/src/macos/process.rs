@@ -49,6 +49,13 @@ impl Processes {
         ))
     }
 
+    /// Proportional set size: not reported by macOS.
+    #[cfg(target_os = "macos")]
+    #[allow(clippy::unused_self, reason = "all platforms have the same methods")]
+    pub(crate) fn proportional(&self, pid: u32) -> Result<u64, record::Reason> {
+        Err(reason!("macOS does not report the shared memory of process {pid} by process"))
+    }
+
     /// One process; `None` where it does not exist or this user may not see it.
     pub(crate) fn snapshot(&self, pid: u32) -> Option<ProcessSnapshot> {
         let (usage, _) = Rusage::first(&*self.system, pid).ok()?;

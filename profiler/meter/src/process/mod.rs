@@ -133,6 +133,18 @@ impl ProcessMeter {
         Ok(self.sum(at, &tree))
     }
 
+    /// Resident memory of the tree's processes in bytes, with each page that several processes share counted once: the sum of their
+    /// proportional set sizes (PSS, `/proc/PID/smaps_rollup`). Pages that processes outside of the tree share count in part.
+    ///
+    /// The kernel walks all mappings for it, which takes milliseconds per gigabyte: do not call it near a timed region.
+    ///
+    /// # Errors
+    /// Why the system does not report it for one of the processes.
+    pub fn proportional(&mut self) -> Result<u64, Reason> {
+        self.read().map_err(|error| reason!("{error}"))?;
+        self.totals.pids().map(|pid| self.system.proportional(pid)).sum()
+    }
+
     /// Sets the peak to the present resident memory. The system's own peak of each process is reset too, where this user may.
     pub fn reset_peak(&mut self) {
         for pid in self.totals.pids() {

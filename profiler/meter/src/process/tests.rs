@@ -165,3 +165,43 @@ fn the_storage_of_another_user_has_a_reason_and_a_fix() {
     assert_eq!(foreign.read_bytes, None);
     insta::assert_snapshot!(foreign.reasons["read_bytes"], @"/proc/10/io: permission denied: the process belongs to another user; measure as that user or as root");
 }
+
+/// A parent and a child that map the same pages: each has 300 MB of them, which are 300 MB together.
+#[test]
+fn shared_pages_count_once_in_proportional_memory() {
+    let stat = |pid: u32, parent: u32, state: &str| {
+        let zeros = "0 ".repeat(50);
+        (format!("proc/{pid}/stat"), format!("{pid} (srv) {state} {parent} {zeros}\n"))
+    };
+    let rollup = |pid: u32, text: &str| (format!("proc/{pid}/smaps_rollup"), text.to_owned());
+    let body = |rss: u64, pss: u64| format!("00400000-7fff [rollup]\nRss: {rss} kB\nPss: {pss} kB\nPss_Anon: 1 kB\n");
+    let files = [
+        stat(10, 1, "S"),
+        stat(11, 10, "S"),
+        stat(12, 10, "Z"),
+        ("proc/10/task/10/children".to_owned(), "11 12 ".to_owned()),
+        rollup(10, &body(310_000, 160_000)),
+        rollup(11, &body(305_000, 155_000)),
+        rollup(12, ""),
+    ];
+    let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
+    let folder = recorded_tree(&files);
+    let processes = || Processes::recorded(Root::recorded(folder.path()));
+    let mut meter = ProcessMeter::attach_in(processes(), 10).unwrap();
+    assert_eq!(meter.proportional(), Ok(315_000 * 1024));
+    // Without the file of a living process there is a reason, not a smaller sum.
+    std::fs::remove_file(folder.path().join("proc/11/smaps_rollup")).unwrap();
+    let reason = ProcessMeter::attach_in(processes(), 10).unwrap().proportional().unwrap_err();
+    assert!(reason.as_str().contains("smaps_rollup"), "{reason}");
+}
+
+#[test]
+fn proportional_memory_of_a_real_process_is_at_most_its_resident_memory() {
+    let child = shell(":");
+    let mut meter = ProcessMeter::attach(child.id()).unwrap();
+    let reading = until(&mut meter, |reading| reading.memory.resident > 0);
+    let proportional = meter.proportional().unwrap();
+    // The counters of the resident size are exact to some pages per thread.
+    assert!(proportional > 0 && proportional <= reading.memory.resident + (1 << 20), "{proportional} of {reading:?}");
+    finish(child);
+}

@@ -15,6 +15,7 @@ const MAIN: &[&str] = &[
     "latency_s",
     "tps",
     "first_peak_delta_bytes",
+    "server_resident_bytes",
     "memory_peak_bytes",
     "load_s",
 ];

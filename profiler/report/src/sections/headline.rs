@@ -10,6 +10,9 @@ use record::figures::{milliseconds, significant};
 /// With fewer samples than this, an interval is too narrow.
 const FEW: usize = 5;
 
+/// The column of a server's resident memory.
+const RESIDENT: &str = "resident MB";
+
 /// Maximal number of cards of the overview.
 const MOST_CARDS: usize = 6;
 
@@ -27,6 +30,7 @@ pub(super) fn section(view: &RunView<'_>) -> Section {
         "threads",
         "depth",
         "latency s",
+        RESIDENT,
         "memory MB",
         "TPS 1/s",
         "TTFT ms",
@@ -34,15 +38,23 @@ pub(super) fn section(view: &RunView<'_>) -> Section {
         "decode 1/s",
         "samples",
     ];
+    let has_servers = view.file.cases.iter().any(|case| case.server.is_some());
+    let columns: Vec<&str> = columns.into_iter().filter(|name| has_servers || *name != RESIDENT).collect();
     let mut table = Table::new("", &columns);
     for summary in summaries {
         let metric = |name: &str, show: fn(f64) -> String| estimate(summary.metrics.get(name), show);
-        table.rows.push(vec![
+        let threads = view.threads(&summary.engine, summary.threads);
+        let mut row = vec![
             view.model(&summary.model),
             summary.engine.clone(),
-            summary.threads.to_string(),
+            if threads.starts_with("its") { "its own".to_owned() } else { summary.threads.to_string() },
             summary.depth.to_string(),
             metric("latency_s", significant),
+        ];
+        if has_servers {
+            row.push(resident(view, summary).0);
+        }
+        row.extend([
             metric("first_peak_delta_bytes", megabytes),
             metric("tps", significant),
             metric("ttft_s", milliseconds),
@@ -50,12 +62,21 @@ pub(super) fn section(view: &RunView<'_>) -> Section {
             metric("decode_tps", significant),
             summary.samples.to_string(),
         ]);
+        table.rows.push(row);
     }
     section.add_table(table.without_constant(&["engine", "threads", "depth"]));
     section.add_sentence(
         "Means over the prompts, each the mean over its samples; brackets contain the bootstrap 95 % interval. Latency runs from the start of encoding the prompt to the end of \
          decoding the response, without loading. TPS is output tokens / latency. Memory is the peak during the first request of a fresh session minus the resident memory before it (MB = 10^6 bytes).",
     );
+    if has_servers {
+        section.add_sentence(
+            "Resident is the memory of a server's processes when it could answer, with shared pages counted once (PSS). Memory is what the first request added to it.",
+        );
+        let mut reasons: Vec<String> = summaries.iter().filter_map(|summary| resident(view, summary).1).collect();
+        reasons.dedup();
+        reasons.into_iter().for_each(|reason| section.add_sentence(reason));
+    }
     if view.file.summaries.iter().any(|summary| (1..FEW).contains(&summary.samples)) {
         section.add_sentence("With so few samples, an interval is hardly wider than their range. Use a larger -r.");
     }
@@ -75,6 +96,31 @@ pub(super) fn section(view: &RunView<'_>) -> Section {
     section
 }
 
+/// The resident memory of the server of a summary, and what has to be known about the figure.
+fn resident(view: &RunView<'_>, summary: &Summary) -> (String, Option<String>) {
+    if let Some(found) = summary.metrics.get("server_resident_bytes") {
+        return (megabytes(found.mean), None);
+    }
+    let Some(memory) = view.cases(summary).find(|case| case.server.is_some()).map(|case| &case.memory) else {
+        return (ABSENT.to_owned(), None);
+    };
+    let why = |field: &str| memory.reasons.get(field).map_or("it was not measured", String::as_str);
+    match memory.after_load_bytes {
+        Some(bytes) => (
+            format!("{} (RSS)", megabytes(bytes as f64)),
+            Some(format!(
+                "{}: resident is the sum of the processes' resident sizes (RSS), which counts shared pages more than once: {}.",
+                summary.engine,
+                why("server_resident_bytes")
+            )),
+        ),
+        None => (
+            ABSENT.to_owned(),
+            Some(format!("{}: the memory of the server is unknown: {}.", summary.engine, why("after_load_bytes"))),
+        ),
+    }
+}
+
 /// The main figures of a summary, decode speed first.
 fn card(view: &RunView<'_>, summary: &Summary) -> Card {
     let figure = |name: &str, field: &str, unit: &str, show: fn(f64) -> String| {
@@ -88,12 +134,22 @@ fn card(view: &RunView<'_>, summary: &Summary) -> Card {
         }
     };
     let depth = if summary.depth == 0 { String::new() } else { format!(", depth {}", summary.depth) };
+    let is_server = view.cases(summary).any(|case| case.server.is_some());
+    let memory = match resident(view, summary).0 {
+        _ if !is_server => figure("memory of a request", "first_peak_delta_bytes", "MB", megabytes),
+        value => CardFigure {
+            name: "memory of the server".to_owned(),
+            unit: if value == ABSENT { String::new() } else { "MB".to_owned() },
+            value,
+            interval: String::new(),
+        },
+    };
     Card {
         title: view.model(&summary.model),
         subtitle: format!(
             "{}, {}{depth}, {}",
             summary.engine,
-            count(summary.threads, "thread"),
+            view.threads(&summary.engine, summary.threads),
             count(summary.samples, "sample")
         ),
         figures: vec![
@@ -101,7 +157,7 @@ fn card(view: &RunView<'_>, summary: &Summary) -> Card {
             figure("prefill", "prefill_tps", "tokens/s", significant),
             figure("time to first token", "ttft_s", "ms", milliseconds),
             figure("latency", "latency_s", "s", significant),
-            figure("memory of a request", "first_peak_delta_bytes", "MB", megabytes),
+            memory,
         ],
     }
 }

@@ -41,6 +41,14 @@ const OTHERS: &[Line] = &[
     ("first request: after - before", "first_delta_bytes", |m| m.first_delta_bytes.map(|b| b as f64)),
 ];
 
+/// Of a server: its processes when it could answer.
+const SERVER: &[Line] = &[
+    ("resident, shared pages counted once (PSS)", "server_resident_bytes", |m| {
+        m.server_resident_bytes.map(|b| b as f64)
+    }),
+    ("sum of resident sizes (RSS)", "after_load_bytes", |m| m.after_load_bytes.map(|b| b as f64)),
+];
+
 /// Figures of the engine's own allocator, if it has one.
 const DEVICE: &[Line] = &[
     ("in use", "device_active_bytes", |m| m.device_active_bytes.map(|b| b as f64)),
@@ -54,6 +62,13 @@ pub(super) fn section(view: &RunView<'_>) -> Section {
         let Some(case) = fresh(view, summary) else { continue };
         let subject = view.subject(summary);
         let caption = format!("{subject}: the first request of a fresh session ({}).", case.prompt);
+        if case.server.is_some() {
+            section.add_table(table(
+                format!("{subject}: the server's processes when it could answer."),
+                SERVER,
+                &case.memory,
+            ));
+        }
         section.add_table(table(caption, PARTS, &case.memory));
         section.add_table(table(format!("{subject}: other figures of the same request."), OTHERS, &case.memory));
         if case.memory.device_active_bytes.is_some() {

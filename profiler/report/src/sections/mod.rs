@@ -42,12 +42,12 @@ pub fn content(file: &RunFile) -> Content {
     let mut memory = memory::section(&view);
     memory.blocks.splice(0..0, timeline::charts(&view));
     let sections = [
+        checks::failures(&view),
         headline::section(&view).sortable(),
         precision::section(&view),
         verdicts::section(&view),
         server::short(&view),
         checks::warnings(&view),
-        checks::failures(&view),
         setup::section(&view),
         phases::section(&view),
         verdicts::evidence(&view).collapsed(),
@@ -104,9 +104,19 @@ impl RunView<'_> {
 
     /// The subject of a table: engine, model, threads, depth.
     fn subject(&self, summary: &Summary) -> String {
-        let depth = if summary.depth == 0 { String::new() } else { format!(", depth {}", summary.depth) };
-        let is_label = self.cases(summary).any(|case| case.reasons.contains_key(record::plan::THREADS));
-        let threads = if is_label { "its own threads".to_owned() } else { count(summary.threads, "thread") };
-        format!("{} on {}, {threads}{depth}", self.model(&summary.model), summary.engine)
+        let Summary { engine, model, threads, depth, .. } = summary;
+        self.subject_of(engine, model, *threads, *depth)
+    }
+
+    fn subject_of(&self, engine: &str, model: &str, threads: usize, depth: usize) -> String {
+        let threads = self.threads(engine, threads);
+        let depth = if depth == 0 { String::new() } else { format!(", depth {depth}") };
+        format!("{} on {engine}, {threads}{depth}", self.model(model))
+    }
+
+    /// `2 threads`; a server has threads of its own, and the number of the plan is only a name.
+    fn threads(&self, engine: &str, threads: usize) -> String {
+        let is_name = |case: &Case| case.engine == engine && case.reasons.contains_key(record::plan::THREADS);
+        if self.file.cases.iter().any(is_name) { "its own threads".to_owned() } else { count(threads, "thread") }
     }
 }

@@ -13,6 +13,7 @@
 //!   text and transport       detokenize + other                      latency - TTFT - its own decode   (text, HTTP)
 //! latency                    latency                                 latency
 //! ```
+//! A remainder below zero is no time: the server's own figure then covers another interval than the client's, and the row has no value.
 //! On both sides the first token is sampled in prefill, and the indented rows add up to the row above them.
 //!
 //! Times are subtracted only where they are those of the same amount of work: prompts of other lengths are left out, and answers of
@@ -74,6 +75,11 @@ const ROWS: &[Row] = &[
     row_after("latency", |_, s| s.latency_s.value(), |_, s| s.latency_s.value()),
 ];
 
+/// Whether a row is what remains of the client's time without the server's own.
+fn is_remainder(row: &Row) -> bool {
+    ["  queue and remainder", "  text and transport"].contains(&row.name)
+}
+
 fn rest(sample: &Sample) -> Option<f64> {
     Some(sample.latency_s.value()? - sample.ttft_s.value()?)
 }
@@ -103,7 +109,8 @@ pub(super) fn section(view: &RunView<'_>) -> Section {
             pairs.left_out(&server.engine).into_iter().for_each(|sentence| section.add_sentence(sentence));
         }
         if !in_process.is_empty() {
-            unknown(view, server).into_iter().for_each(|sentence| section.add_sentence(sentence));
+            let sentences = unknown(view, server).into_iter().chain(contradictions(view, server));
+            sentences.for_each(|sentence| section.add_sentence(sentence));
         }
     }
     if !section.blocks.is_empty() {
@@ -226,7 +233,10 @@ fn table(view: &RunView<'_>, (in_process, server): (&Summary, &Summary), pairs: 
             |case: &Case| mean(&case.clean_samples().filter_map(|sample| time(case, sample)).collect::<Vec<f64>>());
         cases.map(of_case).collect::<Option<Vec<f64>>>().and_then(|means| mean(&means))
     };
-    let both = |row: &Row| (row.in_process.map_or(Some(0.0), |time| of(time, |_| 0)), of(row.server, |_| 1));
+    let both = |row: &Row| {
+        let server = of(row.server, |_| 1).filter(|&time| time >= 0.0 || !is_remainder(row));
+        (row.in_process.map_or(Some(0.0), |time| of(time, |_| 0)), server)
+    };
     let rows = || ROWS.iter().filter(|row| pairs.has_answers || !row.is_after_first_token);
     let whole = ROWS.last().filter(|_| pairs.has_answers).map(both).and_then(|(one, other)| Some(other? - one?));
     for row in rows() {
@@ -242,6 +252,29 @@ fn table(view: &RunView<'_>, (in_process, server): (&Summary, &Summary), pairs: 
         ]);
     }
     table
+}
+
+/// The parts in which the server's own times are longer than the client's, as a sentence; `None` where there are none.
+fn contradictions(view: &RunView<'_>, server: &Summary) -> Option<String> {
+    let is_negative = |row: &&Row| {
+        let of_case = |case: &Case| {
+            mean(&case.clean_samples().filter_map(|sample| (row.server)(case, sample)).collect::<Vec<f64>>())
+        };
+        view.cases(server)
+            .map(of_case)
+            .collect::<Option<Vec<f64>>>()
+            .and_then(|means| mean(&means))
+            .is_some_and(|time| time < 0.0)
+    };
+    let remainders = ROWS.iter().filter(|row| is_remainder(row));
+    let parts: Vec<&str> = remainders.filter(is_negative).map(|row| row.name.trim()).collect();
+    (!parts.is_empty()).then(|| {
+        format!(
+            "{}: no value for {}: by its own figures the server computed longer than the client waited, so they cover another interval.",
+            server.engine,
+            parts.join(" and ")
+        )
+    })
 }
 
 #[cfg(test)]
@@ -318,6 +351,22 @@ mod tests {
             ]
         );
         assert_eq!(section(&RunView { file: &file }).blocks.len(), 2);
+    }
+
+    #[test]
+    fn a_time_below_zero_is_no_time() {
+        let mut file = run(None);
+        for sample in file.cases[1].samples.iter_mut() {
+            // The client sees 1.1 s after the first token.
+            if let Some(server) = &mut sample.server {
+                server.decode_s = Some(1.2);
+            }
+        }
+        assert_eq!(cells(&file)[8], "40.00 – – –");
+        let sentence = contradictions(&RunView { file: &file }, &file.summaries[1]).unwrap();
+        assert!(sentence.starts_with("b: no value for text and transport: "), "{sentence}");
+        assert_eq!(contradictions(&RunView { file: &file }, &file.summaries[0]), None);
+        assert_eq!(contradictions(&RunView { file: &run(None) }, &file.summaries[1]), None);
     }
 
     #[test]

@@ -59,7 +59,7 @@ pub(super) fn section(view: &RunView<'_>) -> Section {
             eos(view)
         ),
     );
-    property("threads", list(&plan.threads));
+    property("threads", if file.threads_are_names() { "the server's own".to_owned() } else { list(&plan.threads) });
     if plan.depths.iter().any(|&depth| depth > 0) {
         property("depth", format!("{} tokens in the context before the prompt", list(&plan.depths)));
     }
@@ -101,7 +101,7 @@ fn model_text(view: &RunView<'_>, model: &PlannedModel) -> String {
     let (Some(parameters), Some(bytes)) = (model.parameters, model.file_bytes) else {
         let asked =
             if model.reference.is_empty() { String::new() } else { format!(", requested as {}", model.reference) };
-        return format!("{}: the server's model; its weights are not on this disk{asked}", model.name);
+        return format!("{}: the server's model, whose files this program did not read{asked}", model.name);
     };
     let (parameters, size) = (models::Params(parameters), models::Bytes(bytes));
     format!(

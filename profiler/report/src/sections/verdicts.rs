@@ -142,9 +142,7 @@ fn confidence(confidence: Confidence) -> &'static str {
 }
 
 fn subject(view: &RunView<'_>, group: &GroupVerdict) -> String {
-    let depth = if group.depth == 0 { String::new() } else { format!(", depth {}", group.depth) };
-    let threads = if group.threads == 1 { "thread" } else { "threads" };
-    format!("{} on {}, {} {threads}{depth}", view.model(&group.model), group.engine, group.threads)
+    view.subject_of(&group.engine, &group.model, group.threads, group.depth)
 }
 
 fn groups<'a>(verdicts: impl Iterator<Item = &'a GroupVerdict>) -> usize {
