@@ -34,7 +34,7 @@ pub(crate) fn command_line() -> Vec<String> {
 
 /// A command line without secrets. Each argument of this program is read as what it is: an address, a command, a setting. A prompt is
 /// not a secret.
-fn redacted(arguments: impl Iterator<Item = String>) -> Vec<String> {
+pub(crate) fn redacted(arguments: impl Iterator<Item = String>) -> Vec<String> {
     let mut kept = Vec::new();
     let mut option: Option<String> = None;
     for argument in arguments {

@@ -78,6 +78,6 @@ fn a_set_in_utf16_is_read() {
     fs::write(&path, text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>()).unwrap();
     let set = Set::from_file(&path);
     fs::remove_file(&path).unwrap();
-    let expected = prompts::Input::Text { text: "é".to_owned(), system: None };
+    let expected = Input::Text { text: "é".to_owned(), system: None };
     assert_eq!(set.unwrap().prompts[0].input, expected);
 }

@@ -1,5 +1,7 @@
 //! Markdown as GitHub renders it.
 
+use record::printable;
+
 use super::content::{Block, Content};
 use super::table::{Align, Table};
 
@@ -16,7 +18,7 @@ pub fn markdown(content: &Content) -> String {
             }
         }
     }
-    out
+    printable(&out).into_owned()
 }
 
 fn render(block: &Block) -> String {

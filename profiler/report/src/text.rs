@@ -1,5 +1,7 @@
 //! The format for terminals.
 
+use record::printable;
+
 use super::content::{Block, Content};
 use super::layout;
 use super::table::Table;
@@ -70,7 +72,8 @@ fn marked(mark: &str, text: &str, colour: &str, options: TextOptions) -> String 
 
 fn table_text(table: &Table, options: TextOptions) -> String {
     let lines = layout::lines(table, options.width.saturating_sub(INDENT.len()));
-    let body: String = lines.iter().map(|line| format!("{}\n", format!("{INDENT}{line}").trim_end())).collect();
+    let body: String =
+        lines.iter().map(|line| format!("{}\n", format!("{INDENT}{}", printable(line)).trim_end())).collect();
     match table.caption.as_str() {
         "" => body,
         caption => format!("{}{body}", paint(&wrapped(caption, INDENT, options.width), DIM, options)),
@@ -79,8 +82,9 @@ fn table_text(table: &Table, options: TextOptions) -> String {
 
 /// Colours the text before its trailing line ends.
 fn paint(text: &str, code: &str, options: TextOptions) -> String {
+    let text = printable(text);
     if !options.colour {
-        return text.to_owned();
+        return text.into_owned();
     }
     let body = text.trim_end_matches('\n');
     format!("\u{1b}[{code}m{body}\u{1b}[0m{}", &text[body.len()..])
@@ -88,6 +92,7 @@ fn paint(text: &str, code: &str, options: TextOptions) -> String {
 
 /// Lines of at most `width` characters, broken at spaces. A word that is longer has its own line. Ends with a line end.
 fn wrapped(text: &str, indent: &str, width: usize) -> String {
+    let text = printable(text);
     let mut out = String::new();
     let mut line = indent.to_owned();
     for word in text.split_whitespace() {
@@ -135,6 +140,24 @@ mod tests {
             assert!(!shown.contains('\u{1b}'));
         }
         insta::assert_snapshot!(text(&sample(), TextOptions { width: 40, colour: false }));
+    }
+
+    #[test]
+    fn control_characters_in_the_content_are_shown() {
+        let active = "x\u{1b}[31m\u{7}".to_owned();
+        let mut table = Table::new(&active, &["<a"]);
+        table.rows.push(vec![active.clone()]);
+        let mut section = Section::new(&active);
+        section.add_sentence(&active);
+        section.blocks.push(Block::Warning(active.clone()));
+        section.blocks.push(Block::Failure(active.clone()));
+        section.blocks.push(Block::Properties(vec![(active.clone(), active.clone())]));
+        section.add_table(table);
+        let content = Content { title: active, sections: vec![section] };
+        let shown = text(&content, TextOptions { width: 60, colour: false });
+        assert!(!shown.contains(['\u{1b}', '\u{7}']) && shown.contains("x␛[31m␇"), "{shown}");
+        assert!(!crate::markdown(&content).contains(['\u{1b}', '\u{7}']));
+        assert!(!crate::page(&content).contains(['\u{1b}', '\u{7}']));
     }
 
     #[test]

@@ -22,6 +22,11 @@ impl UsageError {
     pub(super) fn new(problem: impl Into<String>, advice: impl Into<String>) -> Self {
         Self { problem: problem.into(), advice: advice.into() }
     }
+
+    /// What to do.
+    pub(super) fn advice(&self) -> &str {
+        &self.advice
+    }
 }
 
 /// What to do about an error; `None` where there is nothing to advise.

@@ -1,10 +1,11 @@
 //! How errors are reported on stderr, and the exit code that follows.
 
+use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
-use record::{Error, ErrorKind};
+use record::{Error, ErrorKind, printable};
 
 use super::advice::{UsageError, advice, is_full_disk};
 
@@ -40,11 +41,19 @@ pub(super) fn exit_code(done: anyhow::Result<Code>) -> ExitCode {
     ExitCode::from(code(&failure))
 }
 
-/// Prints what clap says about the command line: help and version on stdout, errors on stderr.
-pub(super) fn of_arguments(error: &clap::Error) -> ExitCode {
+/// Reports what clap says about the command line: help and version on stdout, errors on stderr. Control characters in the words of the
+/// user are shown and not written.
+pub(super) fn of_command_line(error: &clap::Error, words: &[OsString]) -> ExitCode {
+    if error.kind() == clap::error::ErrorKind::InvalidUtf8
+        && let Some(error) = super::habits::not_text(words)
+    {
+        return exit_code(Err(error.into()));
+    }
     let text = error.render();
-    let paint = |is_terminal: bool| {
-        if is_terminal && super::output::colours() { text.ansi().to_string() } else { text.to_string() }
+    let has_controls = words.iter().any(|word| word.to_string_lossy().chars().any(char::is_control));
+    let paint = |is_terminal: bool| match is_terminal && super::output::colours() && !has_controls {
+        true => text.ansi().to_string(),
+        false => printable(&text.to_string()).into_owned(),
     };
     if error.use_stderr() {
         super::output::complain(&redaction::redact(&paint(io::stderr().is_terminal())));
@@ -74,10 +83,10 @@ fn code(failure: &anyhow::Error) -> u8 {
 fn message(problem: &str, advice: Option<&str>, colour: bool) -> String {
     let paint =
         |word: &str, code: &str| if colour { format!("\u{1b}[1;{code}m{word}\u{1b}[0m") } else { word.to_owned() };
-    let mut out = format!("{} {problem}\n", paint("error:", "31"));
+    let mut out = format!("{} {}\n", paint("error:", "31"), printable(problem));
     if let Some(advice) = advice {
         // Writing to a string cannot fail.
-        let _ = writeln!(out, "{} {advice}", paint("help:", "36"));
+        let _ = writeln!(out, "{} {}", paint("help:", "36"), printable(advice));
     }
     out
 }
@@ -95,6 +104,7 @@ mod tests {
         let text = message("no model is called `x`; really", Some("try y"), false);
         assert_eq!(text, "error: no model is called `x`; really\nhelp: try y\n");
         assert_eq!(message("it broke", None, false), "error: it broke\n");
+        assert_eq!(message("\u{1b}[31m", Some("\u{7}"), true).matches('\u{1b}').count(), 4, "only its own colours");
     }
 
     #[test]

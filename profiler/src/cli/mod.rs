@@ -9,6 +9,7 @@ mod completions;
 mod engines;
 mod failure;
 mod form;
+mod habits;
 mod interrupt;
 mod machine;
 mod models;
@@ -23,21 +24,33 @@ mod self_trace;
 mod trace;
 mod worker;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use failure::Code;
 
 /// Measure where an LLM inference engine spends its time and memory on this machine, and why.
 ///
-/// Without a command this is `inferometer run`: the default model on the default engine over the five seed prompts.
+/// Without a command this is `inferometer run`: the default model on the default engine over the five seed prompts. The options of
+/// `run` work without the word `run`, and a model may be the first word.
 #[derive(Debug, Parser)]
 #[command(name = "inferometer", version, propagate_version = true, max_term_width = 100)]
+#[command(override_usage = "inferometer [MODEL] [OPTIONS OF run]\n       inferometer COMMAND [OPTIONS]")]
+#[command(after_help = "\
+Examples:
+  inferometer model.gguf --prompt-tokens 512 -n 128 -t 1,2
+  inferometer -m owner/repo:Q4_K_M --prompt 'Hello'
+  inferometer -e openai --url http://localhost:8080
+  inferometer compare llama-bench.json runs/NAME
+
+`inferometer run --help` has the options. Options of llama-bench, llama-cli, hyperfine and others are answered with the command
+to type; docs/from-other-tools.md lists them.")]
 struct Arguments {
     #[command(subcommand)]
-    verb: Option<Verb>,
+    verb: Verb,
     /// Record this program's own work (fetching, loading, reporting) as a Chrome trace
     #[arg(long, value_name = "FILE", global = true)]
     self_trace: Option<PathBuf>,
@@ -68,23 +81,19 @@ pub(crate) fn main() -> ExitCode {
     redaction::learn_environment(std::env::vars_os());
     // The command line's secrets are known before anything is printed.
     let _ = crate::tool::command_line();
-    let arguments = match Arguments::try_parse() {
-        Ok(arguments) => arguments,
-        Err(error) => return failure::of_arguments(&error),
+    let words: Vec<OsString> = std::env::args_os().collect();
+    let words = match habits::understood(words, &Arguments::command()) {
+        Ok(words) => words,
+        Err(error) => return failure::exit_code(Err(error.into())),
     };
-    let verb = arguments.verb.unwrap_or_else(default_verb);
+    let arguments = match Arguments::try_parse_from(&words) {
+        Ok(arguments) => arguments,
+        Err(error) => return failure::of_command_line(&error, &words),
+    };
     // Dropped at the end of this function, which completes the trace.
     let recording = arguments.self_trace.as_deref().map(self_trace::start).transpose();
-    let done = recording.and_then(|_guard| dispatch(verb));
+    let done = recording.and_then(|_guard| dispatch(arguments.verb));
     failure::exit_code(done)
-}
-
-/// `inferometer` alone is `inferometer run` with its defaults.
-fn default_verb() -> Verb {
-    match Arguments::parse_from(["inferometer", "run"]).verb {
-        Some(verb) => verb,
-        None => unreachable!("a command was given"),
-    }
 }
 
 fn dispatch(verb: Verb) -> anyhow::Result<Code> {
@@ -105,8 +114,6 @@ fn dispatch(verb: Verb) -> anyhow::Result<Code> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]

@@ -10,7 +10,7 @@ use ::models::Bytes;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use measure::plan::Plan;
 use measure::run;
-use record::{RunFile, Sample};
+use record::{RunFile, Sample, printable};
 use redaction::without_known;
 
 use super::output::complain;
@@ -56,6 +56,7 @@ impl Live {
     }
 
     fn print_line(&self, text: &str) {
+        let text = &printable(text);
         if self.shown {
             let _ = self.bars.println(without_known(text));
         } else {
@@ -71,6 +72,7 @@ impl Live {
 
 impl ::models::fetch::Progress for Live {
     fn started(&self, what: &str, total: Option<Bytes>) {
+        let what = &printable(what);
         let bar = match total {
             Some(total) => ProgressBar::new(total.get()).with_style(style(BYTES)),
             None => ProgressBar::new_spinner().with_style(style(BYTES_UNKNOWN)),
@@ -112,9 +114,10 @@ impl run::Progress for Live {
 
     fn request(&self, case: &str, done: usize, total: usize) {
         let mut state = self.state();
+        let shown = printable(case);
         if !self.shown {
             if state.reported.insert(case.to_owned()) {
-                complain(&format!("{case} ({done} of {total} requests done)\n"));
+                complain(&format!("{shown} ({done} of {total} requests done)\n"));
             }
             return;
         }

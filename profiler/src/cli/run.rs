@@ -14,25 +14,30 @@ use record::{RunFile, Status, files};
 use redaction::Sensitive;
 use traces::Nanos;
 
+use super::advice::UsageError;
 use super::failure::Code;
 use super::progress::Live;
 use super::{interrupt, output};
 
 /// Measure engines, models and prompts; `inferometer` alone runs this with all defaults
 #[derive(Debug, Args)]
+#[command(allow_negative_numbers = true)]
 pub(super) struct Arguments {
     /// Engine: `name` or `name:variant` (see `engines list`), or NAME=ENGINE for results under NAME; can be repeated
-    #[arg(short, long = "engine", value_name = "ENGINE", help_heading = "What", default_value = DEFAULT_ENGINE)]
+    #[arg(short, long = "engine", value_name = "ENGINE", help_heading = "What", default_value = DEFAULT_ENGINE, value_parser = not_empty)]
     engines: Vec<String>,
     /// Registry name, .gguf file, safetensors folder, config.json (with --synthetic), owner/repo or owner/repo:file; can be repeated [default: smollm2-135m; for a server: its model]
     #[arg(short, long = "model", value_name = "MODEL", help_heading = "What")]
     models: Vec<String>,
     /// A built-in prompt set, or a TOML file
-    #[arg(long, value_name = "SET|FILE", help_heading = "What", default_value = DEFAULT_PROMPTS, conflicts_with_all = ["prompt", "prompt_tokens"])]
+    #[arg(long, value_name = "SET|FILE", help_heading = "What", default_value = DEFAULT_PROMPTS, conflicts_with_all = ["prompt", "prompt_file", "prompt_tokens"])]
     prompts: String,
     /// One prompt
-    #[arg(long, value_name = "TEXT", help_heading = "What", conflicts_with = "prompt_tokens")]
+    #[arg(long, value_name = "TEXT", help_heading = "What", conflicts_with_all = ["prompt_file", "prompt_tokens"])]
     prompt: Option<String>,
+    /// One prompt: the text of a file, without its last line end
+    #[arg(long, value_name = "FILE", help_heading = "What", conflicts_with = "prompt_tokens")]
+    prompt_file: Option<PathBuf>,
     /// One prompt of exactly N random tokens (implies --ignore-eos)
     #[arg(long, value_name = "N", help_heading = "What", value_parser = at_least_one)]
     prompt_tokens: Option<usize>,
@@ -96,17 +101,17 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "N", help_heading = "Engine settings", value_parser = at_least_one)]
     batch: Option<usize>,
     /// The device, such as cpu, cuda:0 or metal
-    #[arg(long, value_name = "D", help_heading = "Engine settings", default_value = "cpu")]
+    #[arg(long, value_name = "D", help_heading = "Engine settings", default_value = "cpu", value_parser = not_empty)]
     device: String,
     /// A setting of an engine, or of an engine's NAME; can be repeated
     #[arg(long = "set", value_name = "ENGINE.KEY=VALUE", help_heading = "Engine settings", value_parser = setting)]
     settings: Vec<(String, String, Sensitive)>,
 
     /// Address of the server that `-e openai` measures, such as http://127.0.0.1:8080
-    #[arg(long, value_name = "URL", help_heading = "A server")]
+    #[arg(long, value_name = "URL", help_heading = "A server", value_parser = not_empty)]
     url: Option<String>,
     /// Start this server, measure it and stop it; `{port}` in the command is replaced by a free port
-    #[arg(long, value_name = "COMMAND", help_heading = "A server", conflicts_with = "pid")]
+    #[arg(long, value_name = "COMMAND", help_heading = "A server", conflicts_with = "pid", value_parser = not_empty)]
     spawn: Option<String>,
     /// Process id of the server; its process tree is measured [default: the process that listens at the URL, if it is on this machine]
     #[arg(long, value_name = "PID", help_heading = "A server")]
@@ -119,7 +124,14 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "NAME,...", help_heading = "What is kept")]
     counters: Vec<String>,
     /// The run folder [default: a new one under runs/]
-    #[arg(long, value_name = "DIR", help_heading = "What is kept", conflicts_with = "resume")]
+    #[arg(
+        short,
+        long,
+        visible_alias = "output",
+        value_name = "DIR",
+        help_heading = "What is kept",
+        conflicts_with = "resume"
+    )]
     out: Option<PathBuf>,
     /// Continue an interrupted run; give the same options
     #[arg(long, value_name = "DIR", help_heading = "What is kept")]
@@ -158,6 +170,10 @@ pub(super) fn at_least_one(text: &str) -> Result<usize, String> {
         Ok(number) => Ok(number),
         Err(_) => Err("expected a whole number".to_owned()),
     }
+}
+
+fn not_empty(text: &str) -> Result<String, String> {
+    if text.trim().is_empty() { Err("expected a text that is not empty".to_owned()) } else { Ok(text.to_owned()) }
 }
 
 fn seconds(text: &str) -> Result<Nanos, String> {
@@ -204,6 +220,22 @@ fn setting(text: &str) -> Result<(String, String, Sensitive), String> {
 }
 
 impl Arguments {
+    /// Reads the file of `--prompt-file` as the prompt.
+    fn with_prompt_of_file(mut self) -> anyhow::Result<Self> {
+        if let Some(path) = self.prompt_file.take() {
+            let text = text_input::read(&path).map_err(record::Error::text(&path))?;
+            let text = text.strip_suffix('\n').map_or(text.as_str(), |text| text.strip_suffix('\r').unwrap_or(text));
+            if text.trim().is_empty() {
+                let problem = format!("--prompt-file {}: the file has no text", path.display());
+                return Err(
+                    UsageError::new(problem, "give a file with a text, or leave it out for the seed prompts").into()
+                );
+            }
+            self.prompt = Some(text.to_owned());
+        }
+        Ok(self)
+    }
+
     fn options(self) -> Options {
         let prompts = match (self.prompt, self.prompt_tokens) {
             (Some(text), _) => PromptChoice::Text(text),
@@ -272,7 +304,7 @@ fn prompt_choice(text: &str) -> PromptChoice {
 }
 
 pub(super) fn run(arguments: Arguments) -> anyhow::Result<Code> {
-    let options = arguments.options();
+    let options = arguments.with_prompt_of_file()?.options();
     // Here, because the library's error would have no flags in its advice.
     for engine in &options.engines {
         let name = engine.split_once('=').map_or(engine.as_str(), |(_, name)| name);
@@ -408,6 +440,10 @@ mod tests {
         for line in [
             "--prompt a --prompts smoke",
             "--prompt a --prompt-tokens 5",
+            "--prompt a --prompt-file f",
+            "--engine= ",
+            "--url=",
+            "-n -1",
             "--out a --resume b",
             "-r 0",
             "-t 0",

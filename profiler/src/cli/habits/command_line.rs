@@ -1,0 +1,157 @@
+//! [`CommandLine`]: a command of this program, built to be shown and typed.
+
+use super::answer::Answer;
+
+/// The most command lines that are shown for lists of values; beyond them only the first values are used.
+const MOST_LINES: usize = 6;
+
+/// A command with its words, and what belongs around it.
+#[derive(Debug)]
+pub(super) struct CommandLine {
+    /// Variables before it, such as `HF_HUB_OFFLINE=1`.
+    environment: Vec<String>,
+    verb: String,
+    /// Its words in order; those in [`choices`](Self::choices) follow them.
+    pub(super) words: Vec<String>,
+    /// Several values for one option, where each needs a command of its own.
+    choices: Vec<Vec<Vec<String>>>,
+    /// The file of the repository that is the model.
+    model_file: Option<String>,
+    /// The format and the file of a report after the run.
+    reports: Vec<(&'static str, Option<String>)>,
+    /// The file that its output goes to.
+    pub(super) redirect: Option<String>,
+}
+
+impl CommandLine {
+    pub(super) fn new(verb: &str) -> Self {
+        Self {
+            environment: Vec::new(),
+            verb: verb.to_owned(),
+            words: Vec::new(),
+            choices: Vec::new(),
+            model_file: None,
+            reports: Vec::new(),
+            redirect: None,
+        }
+    }
+
+    /// Adds what an option of another program becomes.
+    pub(super) fn take(&mut self, answer: Answer) {
+        match answer {
+            // The same option in two spellings, such as for keys and values of a cache, is given once.
+            Answer::Words(words) => words.chunks(2).for_each(|pair| {
+                if !self.words.windows(pair.len()).any(|given| given == pair) {
+                    self.words.extend_from_slice(pair);
+                }
+            }),
+            Answer::ModelFile(file) => self.model_file = Some(file),
+            Answer::Choices(choices) => self.choices.push(choices),
+            Answer::Environment(variable) => self.environment.push(variable.to_owned()),
+            Answer::Report(format, file) => self.reports.push((format, file)),
+            Answer::Instead(verb, words) => {
+                self.verb = verb.to_owned();
+                self.words = words;
+            }
+            Answer::None(_) => {}
+        }
+    }
+
+    /// The text to type. Secrets are hidden.
+    pub(super) fn shown(mut self) -> String {
+        if !self.reports.is_empty() && !self.words.iter().any(|word| word == "--out") {
+            self.words.extend(["--out".to_owned(), "runs/mine".to_owned()]);
+        }
+        if let Some(file) = self.model_file.take() {
+            let model = self.words.iter().rposition(|word| word == "-m").map(|place| place + 1);
+            match model.and_then(|place| self.words.get_mut(place)) {
+                Some(model) => *model = format!("{}:{file}", model.split(':').next().unwrap_or_default()),
+                None => self.words.extend(["-m".to_owned(), format!("OWNER/REPO:{file}")]),
+            }
+        }
+        let mut variants = vec![self.words.clone()];
+        for choice in &self.choices {
+            let more = |words: &Vec<String>| {
+                choice.iter().map(|chosen| [words.clone(), chosen.clone()].concat()).collect::<Vec<_>>()
+            };
+            variants = variants.iter().flat_map(more).collect();
+        }
+        variants.truncate(MOST_LINES);
+        let several = variants.len() > 1;
+        let lines: Vec<String> =
+            variants.into_iter().enumerate().map(|(number, words)| self.one(words, number, several)).collect();
+        lines.join(" && ")
+    }
+
+    fn one(&self, mut words: Vec<String>, number: usize, several: bool) -> String {
+        // Each command needs a folder of its own.
+        let folder =
+            words.iter().position(|word| word == "--out").map(|place| place + 1).filter(|place| *place < words.len());
+        if let Some(folder) = folder.filter(|_| several) {
+            words[folder] = format!("{}-{}", words[folder], number + 1);
+        }
+        let name = folder.map(|folder| words[folder].clone()).unwrap_or_default();
+        let command = self.verb.split(' ').map(str::to_owned).chain(words);
+        let command: Vec<String> = crate::tool::redacted(command).iter().map(|word| quoted(word)).collect();
+        let mut line = self.environment.join(" ");
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(&format!("inferometer {}", command.join(" ")));
+        if let Some(file) = &self.redirect {
+            line.push_str(&format!(" > {}", quoted(file)));
+        }
+        for (format, file) in &self.reports {
+            line.push_str(&format!(" && inferometer report {} --format {format}", quoted(&name)));
+            if let Some(file) = file {
+                line.push_str(&format!(" > {}", quoted(file)));
+            }
+        }
+        line
+    }
+}
+
+/// A word as a POSIX shell reads it; `$(...)` stays, because the shell replaces it.
+pub(super) fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "@%+=:,./-_~{}*".contains(c);
+    if !word.is_empty() && word.chars().all(plain) || word.starts_with("\"$(") {
+        word.to_owned()
+    } else if word.chars().any(char::is_control) {
+        let escaped: String =
+            word.chars().flat_map(|c| if c == '\'' { vec!['\\', '\''] } else { shell_escape(c) }).collect();
+        format!("$'{escaped}'")
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
+    }
+}
+
+/// A character between `$'` and `'`.
+fn shell_escape(c: char) -> Vec<char> {
+    match c {
+        '\\' => vec!['\\', '\\'],
+        '\n' => vec!['\\', 'n'],
+        '\t' => vec!['\\', 't'],
+        c if c.is_control() => format!("\\u{:04x}", u32::from(c)).chars().collect(),
+        c => vec![c],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_quoted_for_a_shell() {
+        for (word, expected) in [
+            ("plain-1.gguf", "plain-1.gguf"),
+            ("a b", "'a b'"),
+            ("it's", "'it'\\''s'"),
+            ("", "''"),
+            ("$HOME", "'$HOME'"),
+            ("\u{1b}[31m'", "$'\\u001b[31m\\''"),
+            ("\"$(cat p.txt)\"", "\"$(cat p.txt)\""),
+        ] {
+            assert_eq!(quoted(word), expected);
+        }
+    }
+}

@@ -1,0 +1,654 @@
+//! [`FLAGS`]: options of other programs, and this program's for each, or why there is none.
+//!
+//! Spellings are those of `llama-bench --help`, `llama-cli --help`, `llama-server --help`, `hyperfine --help`, `vllm bench --help` and
+//! `mlx_lm.benchmark --help`. An option that this program has under the same name and meaning is not in the table.
+
+use super::answer::{Answer, list, report_format, switch, words};
+
+/// An option of another program.
+pub(super) struct Flag {
+    /// Its spellings.
+    pub(super) names: &'static [&'static str],
+    /// The programs that have it.
+    pub(super) of: &'static str,
+    /// The words after it.
+    pub(super) values: Values,
+    /// What it becomes; `None` where the value shows that this program's own option is meant.
+    pub(super) ours: fn(&[String]) -> Option<Answer>,
+    /// Whether the value must not be printed.
+    pub(super) is_secret: bool,
+    /// The answer for the documentation.
+    #[allow(dead_code, reason = "docs/from-other-tools.md is generated from it, by a test")]
+    pub(super) documented: &'static str,
+}
+
+/// How many words belong to an option.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Values {
+    None,
+    /// `0`, `1`, `on`, `off` or `auto`, or none.
+    Switch,
+    Number(usize),
+}
+
+impl Values {
+    /// The number of words, of which the first is `next`.
+    pub(super) fn count(self, next: Option<&str>) -> usize {
+        match self {
+            Self::None => 0,
+            Self::Switch => usize::from(next.is_some_and(|next| switch(next).is_some())),
+            Self::Number(count) => count,
+        }
+    }
+}
+
+const BENCH: &str = "llama-bench";
+const CLI: &str = "llama-cli";
+const LLAMA: &str = "llama.cpp's programs";
+const SERVER: &str = "llama-server";
+const HYPERFINE: &str = "hyperfine";
+const VLLM: &str = "vllm bench";
+const MLX: &str = "mlx_lm";
+
+const fn flag(
+    names: &'static [&'static str],
+    of: &'static str,
+    values: Values,
+    ours: fn(&[String]) -> Option<Answer>,
+    documented: &'static str,
+) -> Flag {
+    Flag { names, of, values, ours, is_secret: false, documented }
+}
+
+const fn secret(
+    names: &'static [&'static str],
+    of: &'static str,
+    ours: fn(&[String]) -> Option<Answer>,
+    documented: &'static str,
+) -> Flag {
+    Flag { names, of, values: ONE, ours, is_secret: true, documented }
+}
+
+const NO: Values = Values::None;
+const ONE: Values = Values::Number(1);
+const SWITCH: Values = Values::Switch;
+
+macro_rules! none {
+    ($reason:literal) => {
+        |_| Some(Answer::None($reason))
+    };
+}
+
+/// The same value under another name; without a value nothing is answered.
+macro_rules! same {
+    ($name:literal) => {
+        |values| Some(words([$name, values.first()?]))
+    };
+}
+
+/// Grouped by what they are about.
+pub(super) const FLAGS: &[Flag] = &[
+    // Models.
+    flag(&["-hf", "-hfr", "--hf-repo"], LLAMA, ONE, same!("-m"), "`-m OWNER/REPO[:QUANT]`"),
+    flag(
+        &["-hff", "--hf-file"],
+        LLAMA,
+        ONE,
+        |values| Some(Answer::ModelFile(values.first()?.clone())),
+        "`-m OWNER/REPO:FILE`",
+    ),
+    secret(
+        &["-hft", "--hf-token"],
+        LLAMA,
+        none!("set the environment variable HF_TOKEN"),
+        "the environment variable `HF_TOKEN`",
+    ),
+    flag(&["-mu", "--model-url"], LLAMA, ONE, same!("-m"), "`-m URL`"),
+    flag(&["--model-path", "--gguf", "--checkpoint"], LLAMA, ONE, same!("-m"), "`-m FILE`"),
+    flag(
+        &["--offline"],
+        LLAMA,
+        NO,
+        |_| Some(Answer::Environment("HF_HUB_OFFLINE=1")),
+        "the environment variable `HF_HUB_OFFLINE=1`",
+    ),
+    flag(
+        &[
+            "-md",
+            "--model-draft",
+            "--draft-model",
+            "-hfd",
+            "-hfrd",
+            "--hf-repo-draft",
+            "--draft-max",
+            "--draft",
+            "--draft-min",
+        ],
+        LLAMA,
+        ONE,
+        none!("no speculative decoding"),
+        "none: no speculative decoding",
+    ),
+    flag(
+        &["--lora", "--lora-scaled", "--control-vector", "-mm", "--mmproj"],
+        LLAMA,
+        ONE,
+        none!("models are measured as their file has them, without adapters"),
+        "none: no adapters",
+    ),
+    flag(
+        &["--tokenizer"],
+        VLLM,
+        ONE,
+        none!("the model's own tokenizer is used"),
+        "none: the model's own tokenizer is used",
+    ),
+    // Work.
+    flag(&["-p", "--n-prompt"], BENCH, ONE, prompt, "`--prompt-tokens N` for a number, `--prompt TEXT` for a text"),
+    flag(
+        &["--input-len", "--random-input-len", "--prompt-len", "--prompt-length", "--n-prompt-tokens"],
+        VLLM,
+        ONE,
+        same!("--prompt-tokens"),
+        "`--prompt-tokens N`",
+    ),
+    flag(
+        &[
+            "--n-gen",
+            "--n-predict",
+            "--predict",
+            "-g",
+            "--generation-tokens",
+            "--output-len",
+            "--random-output-len",
+            "--max-tokens",
+            "--max-new-tokens",
+            "--num-predict",
+        ],
+        LLAMA,
+        ONE,
+        generated,
+        "`-n N`",
+    ),
+    flag(&["-pg"], BENCH, ONE, prompt_and_generation, "`--prompt-tokens P -n G`: every request has both phases"),
+    flag(&["-d", "--n-depth"], BENCH, ONE, depth, "`--depth N,...`"),
+    flag(&["-f", "--file"], CLI, ONE, same!("--prompt-file"), "`--prompt-file FILE`"),
+    flag(
+        &["-sys", "--system-prompt", "-sysf", "--system-prompt-file", "--dataset-name", "--dataset-path", "--dataset"],
+        LLAMA,
+        ONE,
+        none!("a set of prompts, also with system messages, is a TOML file: --prompts FILE.toml"),
+        "`--prompts FILE.toml`",
+    ),
+    flag(
+        &["-c", "--ctx-size", "--max-model-len", "--num-ctx"],
+        LLAMA,
+        ONE,
+        |values| {
+            number(values).map(|n| words(["--ctx", &n])).or(Some(Answer::None("no command runs between requests")))
+        },
+        "`--ctx N`",
+    ),
+    flag(
+        &["-s", "--random-seed"],
+        CLI,
+        ONE,
+        |values| {
+            number(values).map(|n| words(["--seed", &n])).or(Some(Answer::None("no command runs between requests")))
+        },
+        "`--seed N`",
+    ),
+    flag(
+        &["--chat-template", "--chat-template-file"],
+        LLAMA,
+        ONE,
+        none!("the model's own chat template is used; --raw sends the prompt without it"),
+        "none: the model's own; `--raw` sends the prompt without it",
+    ),
+    flag(
+        &[
+            "--jinja",
+            "-cnv",
+            "--conversation",
+            "-i",
+            "--interactive",
+            "--interactive-first",
+            "-ins",
+            "--instruct",
+            "-st",
+            "--single-turn",
+        ],
+        CLI,
+        NO,
+        none!("prompts are sent through the model's chat template, one request each"),
+        "none: prompts are sent through the chat template, one request each",
+    ),
+    flag(&["-no-cnv", "--no-conversation", "--no-chat-template"], CLI, NO, |_| Some(words(["--raw"])), "`--raw`"),
+    flag(
+        &[
+            "--temp",
+            "--temperature",
+            "--top-k",
+            "--top-p",
+            "--min-p",
+            "--typical",
+            "--repeat-penalty",
+            "--repeat-last-n",
+            "--presence-penalty",
+            "--frequency-penalty",
+            "--mirostat",
+            "--samplers",
+            "-l",
+            "--logit-bias",
+            "--grammar",
+            "--grammar-file",
+            "-jf",
+            "--json-schema",
+        ],
+        LLAMA,
+        ONE,
+        none!("decoding is greedy, so that every repetition does the same work"),
+        "none: decoding is greedy",
+    ),
+    // Repetitions.
+    flag(
+        &["--repetitions", "--num-trials", "--num-iters", "-R", "--min-runs", "--num-prompts", "--iterations"],
+        BENCH,
+        ONE,
+        same!("-r"),
+        "`-r N`",
+    ),
+    flag(
+        &["-M", "--max-runs"],
+        HYPERFINE,
+        ONE,
+        none!("-r N is the number of requests; --precision 2% ends the run when the interval is small enough"),
+        "`-r N`, or `--precision 2%`",
+    ),
+    flag(&["-w"], HYPERFINE, ONE, same!("--warmup"), "`--warmup N`"),
+    flag(&["--num-warmups", "--num-iters-warmup", "--n-warmup"], VLLM, ONE, same!("--warmup"), "`--warmup N`"),
+    flag(&["--no-warmup"], LLAMA, NO, |_| Some(words(["--warmup", "0"])), "`--warmup 0`"),
+    flag(
+        &["--prepare", "--setup", "--cleanup", "--conclude"],
+        HYPERFINE,
+        ONE,
+        none!("no command runs between requests; --cold drops the model file from the page cache before each load"),
+        "none: `--cold` drops the model file from the page cache",
+    ),
+    flag(
+        &["-S", "--shell"],
+        HYPERFINE,
+        ONE,
+        none!("engines run in this program or behind a server, without a shell"),
+        "none: no shell",
+    ),
+    flag(
+        &["-N"],
+        HYPERFINE,
+        NO,
+        none!("engines run in this program or behind a server, without a shell"),
+        "none: no shell",
+    ),
+    flag(
+        &["-L", "--parameter-list"],
+        HYPERFINE,
+        Values::Number(2),
+        parameter_list,
+        "repeat `-m` or `-e`; `-t 1,2` and `--depth 0,512` are lists",
+    ),
+    flag(
+        &["-P", "--parameter-scan"],
+        HYPERFINE,
+        Values::Number(3),
+        none!("lists are given in the option itself, such as -t 1,2,4 or --depth 0,512"),
+        "`-t 1,2,4`, `--depth 0,512`",
+    ),
+    flag(
+        &["-D", "--parameter-step-size"],
+        HYPERFINE,
+        ONE,
+        none!("lists are given in the option itself, such as -t 1,2,4"),
+        "`-t 1,2,4`",
+    ),
+    flag(
+        &["--ignore-failure"],
+        HYPERFINE,
+        NO,
+        none!("a failed case is reported, and the others go on"),
+        "none: a failed case is reported, and the others go on",
+    ),
+    flag(
+        &["--command-name", "--reference", "--reference-name"],
+        HYPERFINE,
+        ONE,
+        none!("a name is given to an engine: -e NAME=ENGINE"),
+        "`-e NAME=ENGINE`",
+    ),
+    flag(&["--delay"], BENCH, ONE, none!("requests follow each other; disturbed ones are repeated"), "none"),
+    flag(
+        &["--concurrency", "--max-concurrency", "--request-rate", "-np", "--parallel", "--num-concurrent"],
+        VLLM,
+        ONE,
+        none!("one request is sent at a time"),
+        "none: one request is sent at a time",
+    ),
+    flag(
+        &["-cb", "--cont-batching"],
+        SERVER,
+        NO,
+        none!("one request is sent at a time"),
+        "none: one request is sent at a time",
+    ),
+    // Output.
+    flag(
+        &["-o", "--output", "-oe", "--output-err", "--output-format"],
+        BENCH,
+        ONE,
+        output_format,
+        "`inferometer report RUN --format json`, `md`, `csv`; `-o DIR` is the run folder",
+    ),
+    flag(
+        &["--export-json", "--save-result", "--result-filename", "--output-json"],
+        HYPERFINE,
+        ONE,
+        |values| Some(Answer::Report("json", values.first().cloned())),
+        "`inferometer report RUN --format json > FILE`; the run folder has `run.json`",
+    ),
+    flag(
+        &["--export-markdown", "--export-asciidoc", "--export-orgmode"],
+        HYPERFINE,
+        ONE,
+        |values| Some(Answer::Report("md", values.first().cloned())),
+        "`inferometer report RUN --format md > FILE`; the run folder has `report.md`",
+    ),
+    flag(
+        &["--export-csv"],
+        HYPERFINE,
+        ONE,
+        |values| Some(Answer::Report("csv", values.first().cloned())),
+        "`inferometer report RUN --format csv > FILE`; the run folder has `results.csv`",
+    ),
+    flag(&["--json"], MLX, NO, |_| Some(Answer::Report("json", None)), "`inferometer report RUN --format json`"),
+    flag(
+        &["--style", "--sort", "-u", "--time-unit"],
+        HYPERFINE,
+        ONE,
+        none!("units and order are fixed, so that reports can be compared"),
+        "none",
+    ),
+    flag(
+        &["--show-output"],
+        HYPERFINE,
+        NO,
+        none!("the answers are in the folder outputs/ of the run"),
+        "none: the answers are in `outputs/` of the run folder",
+    ),
+    flag(
+        &[
+            "-v",
+            "--verbose",
+            "--progress",
+            "--verbose-prompt",
+            "--perf",
+            "--show-timings",
+            "--no-display-prompt",
+            "--simple-io",
+            "--log-disable",
+            "--color",
+            "-co",
+        ],
+        LLAMA,
+        NO,
+        none!("progress is always shown, and the report has the details"),
+        "none: progress is always shown",
+    ),
+    // Processors and memory.
+    flag(
+        &["-ngl", "--gpu-layers", "--n-gpu-layers"],
+        LLAMA,
+        ONE,
+        gpu_layers,
+        "0: the default; else `--device cuda:0` or `metal`, in builds that have it: a model is on one device as a whole",
+    ),
+    flag(&["-dev"], LLAMA, ONE, same!("--device"), "`--device D`"),
+    flag(
+        &["--list-devices"],
+        LLAMA,
+        NO,
+        |_| Some(Answer::Instead("engines list", Vec::new())),
+        "`inferometer engines list`",
+    ),
+    flag(
+        &[
+            "-sm",
+            "--split-mode",
+            "-mg",
+            "--main-gpu",
+            "-ts",
+            "--tensor-split",
+            "-tp",
+            "--tensor-parallel-size",
+            "-ot",
+            "--override-tensor",
+            "-ncmoe",
+            "--n-cpu-moe",
+            "--gpu-memory-utilization",
+            "-fitt",
+            "--fit-target",
+            "-fitc",
+            "--fit-ctx",
+            "-rpc",
+            "--rpc",
+        ],
+        LLAMA,
+        ONE,
+        none!("a model is on one device as a whole; a server that splits it is measured with -e openai"),
+        "none: a model is on one device as a whole",
+    ),
+    flag(
+        &["-cmoe", "--cpu-moe"],
+        LLAMA,
+        NO,
+        none!("a model is on one device as a whole"),
+        "none: a model is on one device as a whole",
+    ),
+    flag(&["-fa"], LLAMA, SWITCH, flash_attention, "`--flash-attn on`, `off` or `auto`"),
+    flag(&["--no-flash-attn"], LLAMA, NO, |_| Some(words(["--flash-attn", "off"])), "`--flash-attn off`"),
+    flag(
+        &["-ctk", "--cache-type-k", "-ctv", "--cache-type-v", "--kv-cache-dtype", "--kv-bits"],
+        LLAMA,
+        ONE,
+        cache_type,
+        "`--kv-type f16` or `f32`, for keys and values; quantised caches only behind a server",
+    ),
+    flag(&["-ub", "--ubatch-size", "--prefill-step-size"], LLAMA, ONE, same!("--batch"), "`--batch N`"),
+    flag(
+        &["-b", "--batch-size"],
+        LLAMA,
+        ONE,
+        none!("one request is a batch; --batch N is the number of prompt tokens in a pass (llama.cpp's -ub)"),
+        "none: `--batch` is llama.cpp's `-ub`",
+    ),
+    flag(
+        &["-tb", "--threads-batch"],
+        LLAMA,
+        ONE,
+        none!("prefill and decode use the same threads: -t N"),
+        "none: `-t` is for both phases",
+    ),
+    flag(&["--num-threads", "--n-threads", "-nt"], LLAMA, ONE, same!("-t"), "`-t N,...`"),
+    flag(
+        &[
+            "-nkvo",
+            "--no-kv-offload",
+            "-mmp",
+            "--mmap",
+            "-dio",
+            "--direct-io",
+            "-embd",
+            "--embeddings",
+            "-nopo",
+            "--no-op-offload",
+            "--no-host",
+            "--repack",
+            "-nr",
+            "--no-repack",
+            "--cpu-strict",
+            "-kvu",
+            "--kv-unified",
+        ],
+        LLAMA,
+        SWITCH,
+        none!("the engine's own choice; settings of an engine are given with --set ENGINE.KEY=VALUE"),
+        "none: `--set ENGINE.KEY=VALUE` has the settings of an engine",
+    ),
+    flag(
+        &["--no-mmap", "--mlock", "--swa-full", "--no-context-shift"],
+        LLAMA,
+        NO,
+        none!("weights are mapped; --cold drops them from the page cache before each load"),
+        "none: weights are mapped",
+    ),
+    flag(
+        &[
+            "-lm",
+            "--load-mode",
+            "-lzm",
+            "--lazy-mode",
+            "--poll",
+            "--prio",
+            "--numa",
+            "-C",
+            "--cpu-mask",
+            "-Cr",
+            "--cpu-range",
+        ],
+        LLAMA,
+        ONE,
+        none!("the system's own choice; `taskset` and `numactl` in front of inferometer set it"),
+        "none: `taskset` and `numactl` in front of the command",
+    ),
+    // Servers.
+    flag(
+        &["--base-url", "--endpoint", "--api-base", "--server", "--address"],
+        VLLM,
+        ONE,
+        |values| Some(words(["-e", "openai", "--url", values.first()?])),
+        "`-e openai --url URL`",
+    ),
+    flag(
+        &["--host"],
+        SERVER,
+        ONE,
+        none!("the address of a server is given with -e openai --url http://HOST:PORT"),
+        "`-e openai --url http://HOST:PORT`",
+    ),
+    flag(
+        &["--port"],
+        SERVER,
+        ONE,
+        |values| Some(words(["-e", "openai", "--url", &format!("http://localhost:{}", values.first()?)])),
+        "`-e openai --url http://localhost:PORT`",
+    ),
+    secret(
+        &["--api-key", "--openai-api-key"],
+        SERVER,
+        none!("set the environment variable OPENAI_API_KEY"),
+        "the environment variable `OPENAI_API_KEY`",
+    ),
+    flag(&["--backend", "--engine-name", "--framework"], VLLM, ONE, same!("-e"), "`-e ENGINE`"),
+    flag(&["-a", "--alias", "--served-model-name"], SERVER, ONE, same!("-m"), "`-m NAME`"),
+];
+
+/// A number of tokens, or a text.
+fn prompt(values: &[String]) -> Option<Answer> {
+    let value = values.first()?;
+    match list(value) {
+        Some(numbers) => match numbers.as_slice() {
+            [0] => Some(Answer::Words(["--prompt-tokens", "1"].map(str::to_owned).into())),
+            [one] => Some(words(["--prompt-tokens", &one.to_string()])),
+            many => Some(Answer::Choices(
+                many.iter().map(|number| vec!["--prompt-tokens".to_owned(), number.max(&1).to_string()]).collect(),
+            )),
+        },
+        None => Some(words(["--prompt", value])),
+    }
+}
+
+fn generated(values: &[String]) -> Option<Answer> {
+    let value = values.first()?;
+    match super::values::foreign("-n", value) {
+        Some((_, answer)) => Some(answer),
+        None => Some(words(["-n", value])),
+    }
+}
+
+fn prompt_and_generation(values: &[String]) -> Option<Answer> {
+    let (prompt, generation) = values.first()?.split_once(',')?;
+    Some(words(["--prompt-tokens", prompt, "-n", generation]))
+}
+
+fn depth(values: &[String]) -> Option<Answer> {
+    let value = values.first()?;
+    let joined = list(value).map(|numbers| numbers.iter().map(ToString::to_string).collect::<Vec<_>>().join(","));
+    Some(words(["--depth", joined.as_deref().unwrap_or(value)]))
+}
+
+fn number(values: &[String]) -> Option<String> {
+    values.first().filter(|value| value.parse::<i64>().is_ok()).cloned()
+}
+
+fn gpu_layers(values: &[String]) -> Option<Answer> {
+    let value = values.first()?;
+    Some(if value == "0" {
+        Answer::None("0 layers on a GPU is the default: --device cpu")
+    } else if cfg!(feature = "cuda") {
+        words(["--device", "cuda:0"])
+    } else if cfg!(target_os = "macos") {
+        words(["--device", "metal"])
+    } else {
+        Answer::None(
+            "this build computes on the CPU; a build with `--features cuda` has --device cuda:0, and a model is on one device as a whole",
+        )
+    })
+}
+
+fn flash_attention(values: &[String]) -> Option<Answer> {
+    let when = values.first().map_or(Some("on"), |value| switch(value))?;
+    Some(words(["--flash-attn", when]))
+}
+
+fn cache_type(values: &[String]) -> Option<Answer> {
+    Some(match values.first()?.to_ascii_lowercase().as_str() {
+        "f16" | "fp16" | "float16" | "auto" => words(["--kv-type", "f16"]),
+        "f32" | "fp32" | "float32" => words(["--kv-type", "f32"]),
+        _ => Answer::None(
+            "the engines of this program have caches of f16 or f32; a quantised cache is measured behind a server, with --spawn",
+        ),
+    })
+}
+
+fn parameter_list(values: &[String]) -> Option<Answer> {
+    let (name, list) = (values.first()?, values.get(1)?);
+    Some(match name.to_ascii_lowercase().as_str() {
+        "threads" | "t" | "n_threads" => words(["-t", list]),
+        "depth" | "d" => words(["--depth", list]),
+        "model" | "m" => Answer::Words(list.split(',').flat_map(|model| ["-m".to_owned(), model.to_owned()]).collect()),
+        "engine" | "e" | "backend" => {
+            Answer::Words(list.split(',').flat_map(|engine| ["-e".to_owned(), engine.to_owned()]).collect())
+        }
+        _ => Answer::None("lists are given in the option itself: -t 1,2, --depth 0,512, or -m and -e several times"),
+    })
+}
+
+/// A format of llama-bench; another value is a folder for this program's own `-o`.
+fn output_format(values: &[String]) -> Option<Answer> {
+    let value = values.first()?;
+    match value.as_str() {
+        "jsonl" => Some(Answer::None("the run folder has samples.jsonl, one line for each request")),
+        "sql" | "none" | "null" | "inherit" | "pipe" => {
+            Some(Answer::None("the run folder has run.json and results.csv"))
+        }
+        other => report_format(other).map(|format| Answer::Report(format, None)),
+    }
+}

@@ -1,0 +1,174 @@
+//! The words of `run`, with the options of other programs answered.
+
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
+
+use clap::Command;
+
+use super::super::advice::UsageError;
+use super::command_line::CommandLine;
+use super::{flags, values};
+
+/// Whether a word without an option before it can only be a model.
+pub(super) fn is_model(word: &str) -> bool {
+    let path = Path::new(word);
+    let is_file = path
+        .extension()
+        .and_then(OsStr::to_str)
+        .is_some_and(|extension| ["gguf", "safetensors"].iter().any(|known| extension.eq_ignore_ascii_case(known)));
+    let is_repository = || {
+        let name = word.split([':', '@']).next().unwrap_or_default();
+        !path.exists()
+            && !name.starts_with(['.', '/', '~'])
+            && name.split('/').filter(|part| !part.is_empty()).count() == 2
+            && name.matches('/').count() == 1
+            && !word.contains(char::is_whitespace)
+            && !word.contains("://")
+    };
+    let is_hub_page = || ["https://huggingface.co/", "https://hf.co/"].iter().any(|hub| word.starts_with(hub));
+    is_file
+        || path.join("config.json").is_file()
+        || ::models::registry::MODELS.iter().any(|entry| entry.name == word)
+        || is_repository()
+        || is_hub_page()
+}
+
+/// Options of `run` by their spelling, and whether a value follows.
+pub(super) struct OwnOptions(Vec<(String, bool)>);
+
+impl OwnOptions {
+    pub(super) fn of(program: &Command) -> Self {
+        let mut names = Vec::new();
+        let run = program.get_subcommands().find(|command| command.get_name() == "run");
+        for option in run.into_iter().chain([program]).flat_map(Command::get_arguments) {
+            let takes_value = option.get_action().takes_values();
+            let long = option.get_long_and_visible_aliases().unwrap_or_default();
+            names.extend(long.into_iter().map(|name| (format!("--{name}"), takes_value)));
+            let short = option.get_short_and_visible_aliases().unwrap_or_default();
+            names.extend(short.into_iter().map(|name| (format!("-{name}"), takes_value)));
+        }
+        Self(names)
+    }
+
+    /// Whether a value follows this option; `None` where it is no option of this program.
+    pub(super) fn takes_value(&self, name: &str) -> Option<bool> {
+        self.0.iter().find(|(own, _)| own == name).map(|(_, takes_value)| *takes_value)
+    }
+}
+
+/// The words of `run`. With options of other programs an error that lists each of them.
+pub(super) fn run(words: Vec<OsString>, program: &Command) -> Result<Vec<OsString>, UsageError> {
+    let own = OwnOptions::of(program);
+    let mut line = CommandLine::new("run");
+    let mut notes: Vec<(String, String)> = Vec::new();
+    let mut programs: Vec<&str> = Vec::new();
+    let mut kept: Vec<OsString> = Vec::new();
+    let mut rest = words.into_iter().peekable();
+    // The program and everything up to the command.
+    for word in rest.by_ref() {
+        let is_run = word == "run";
+        kept.push(word);
+        if is_run {
+            break;
+        }
+    }
+    let mut waiting: Vec<OsString> = rest.collect();
+    waiting.reverse();
+    while let Some(word) = waiting.pop() {
+        let Some(text) = word.to_str().map(str::to_owned) else {
+            line.words.push(word.to_string_lossy().into_owned());
+            kept.push(word);
+            continue;
+        };
+        if text == "--" {
+            kept.push(word);
+            kept.extend(waiting.drain(..).rev());
+            break;
+        }
+        if !text.starts_with('-') || text == "-" {
+            if is_model(&text) {
+                line.words.extend(["-m".to_owned(), text]);
+                kept.extend(["-m".into(), word]);
+            } else {
+                notes.push((
+                    text.clone(),
+                    "has no option before it: a model is given with -m, a prompt with --prompt".to_owned(),
+                ));
+                line.words
+                    .extend([if text.contains(char::is_whitespace) { "--prompt" } else { "-m" }.to_owned(), text]);
+            }
+            continue;
+        }
+        let (name, attached) = match text.split_once('=') {
+            Some((name, value)) if name.starts_with('-') => (name.to_owned(), Some(value.to_owned())),
+            _ => (text.clone(), None),
+        };
+        let next = |waiting: &Vec<OsString>| waiting.last().and_then(|word| word.to_str()).map(str::to_owned);
+        let value = attached.clone().or_else(|| next(&waiting));
+        if let Some(flag) = flags::FLAGS.iter().find(|flag| flag.names.contains(&name.as_str())) {
+            let count = flag.values.count(value.as_deref());
+            let mut values: Vec<String> = attached.clone().into_iter().collect();
+            let available: Vec<String> = waiting
+                .iter()
+                .rev()
+                .take(count.saturating_sub(values.len()))
+                .map(|word| word.to_string_lossy().into_owned())
+                .collect();
+            values.extend(available);
+            if let Some(answer) = (flag.ours)(&values) {
+                let taken = values.len().saturating_sub(usize::from(attached.is_some()));
+                waiting.truncate(waiting.len() - taken);
+                let typed =
+                    if flag.is_secret { format!("{name} ***") } else { [vec![name], values].concat().join(" ") };
+                notes.push((typed, answer.note()));
+                if !programs.contains(&flag.of) {
+                    programs.push(flag.of);
+                }
+                line.take(answer);
+                continue;
+            }
+        }
+        let takes_value = own.takes_value(&name);
+        if let (Some(true), Some(value)) = (takes_value, &value)
+            && let Some((problem, answer)) = values::foreign(&name, value)
+        {
+            if attached.is_none() {
+                waiting.pop();
+            }
+            notes.push((format!("{name} {value}"), problem));
+            line.take(answer);
+            continue;
+        }
+        line.words.push(text);
+        kept.push(word);
+        if takes_value == Some(true)
+            && attached.is_none()
+            && let Some(value) = waiting.pop()
+        {
+            line.words.push(value.to_string_lossy().into_owned());
+            kept.push(value);
+        }
+    }
+    if notes.is_empty() {
+        return Ok(kept);
+    }
+    Err(UsageError::new(problem(&notes, &programs), line.shown()))
+}
+
+/// One line for each word that this program does not have.
+pub(super) fn problem(notes: &[(String, String)], programs: &[&str]) -> String {
+    let known = match programs {
+        [] => String::new(),
+        programs => format!(" (they are options of {})", programs.join(", ")),
+    };
+    let widest = notes.iter().map(|(typed, _)| typed.chars().count()).max().unwrap_or(0).min(32);
+    let head = match notes {
+        [(typed, _)] => match programs {
+            [] => format!("`{typed}` is not understood"),
+            programs => format!("`{typed}` is an option of {}, not of this program", programs.join(", ")),
+        },
+        many => format!("{} words are not understood{known}", many.len()),
+    };
+    let lines: Vec<String> = notes.iter().map(|(typed, note)| format!("  {typed:widest$}  {note}")).collect();
+    redaction::redact(&format!("{head}\n{}", lines.join("\n"))).into_owned()
+}

@@ -1,0 +1,220 @@
+//! Command lines of other programs, and the answers.
+
+use std::ffi::OsStr;
+use std::fmt::Write as _;
+use std::path::Path;
+
+use clap::CommandFactory;
+
+use super::answer::Answer;
+use super::run_words::OwnOptions;
+use super::*;
+
+fn words(line: &str) -> Vec<OsString> {
+    // Words in quotes are one.
+    let mut found = vec!["inferometer".to_owned()];
+    for (place, part) in line.split('\'').enumerate() {
+        match place % 2 {
+            0 => found.extend(part.split_whitespace().map(str::to_owned)),
+            _ => found.push(part.to_owned()),
+        }
+    }
+    found.into_iter().map(OsString::from).collect()
+}
+
+fn program() -> Command {
+    super::super::Arguments::command()
+}
+
+/// The words that are parsed, without the program's name, or the command line that is advised.
+fn answer(line: &str) -> Result<String, String> {
+    match understood(words(line), &program()) {
+        Ok(words) => {
+            Ok(words[1..].iter().map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" "))
+        }
+        Err(error) => Err(error.advice().to_owned()),
+    }
+}
+
+#[test]
+fn own_command_lines_stay() {
+    for line in [
+        "run -m x.gguf -n 8 -t 1,2 -r 3",
+        "run --prompt -ngl",
+        "run --prompt=-hf -n8",
+        "run --depth 0,64 --out runs/a -o runs/b",
+        "compare a b --format html",
+        "report runs/x --format json",
+        "models fetch x",
+        "--help",
+        "-V",
+        "help",
+        "trace summary a.json",
+        "unknown",
+    ] {
+        assert_eq!(answer(line).as_deref(), Ok(line));
+    }
+}
+
+#[test]
+fn run_is_implied_by_options_and_models() {
+    for (line, expected) in [
+        ("", "run"),
+        ("-m x.gguf -n 8", "run -m x.gguf -n 8"),
+        ("--out x", "run --out x"),
+        ("--self-trace t.json", "run --self-trace t.json"),
+        ("--self-trace t.json --dry-run", "--self-trace t.json run --dry-run"),
+        ("--self-trace=t.json machine", "--self-trace=t.json machine"),
+        ("model.gguf", "run -m model.gguf"),
+        ("smollm2-135m -n 4", "run -m smollm2-135m -n 4"),
+        ("owner/repo:Q4_1", "run -m owner/repo:Q4_1"),
+        ("run model.GGUF", "run -m model.GGUF"),
+        ("https://huggingface.co/o/r/resolve/main/x.gguf", "run -m https://huggingface.co/o/r/resolve/main/x.gguf"),
+    ] {
+        assert_eq!(answer(line).as_deref(), Ok(expected), "{line}");
+    }
+}
+
+#[test]
+fn options_of_other_programs_are_answered_with_the_whole_command() {
+    for (line, expected) in [
+        ("-m x.gguf -p 512 -n 128", "inferometer run -m x.gguf --prompt-tokens 512 -n 128"),
+        (
+            "run -m x.gguf -p 512,1024 -n 128",
+            "inferometer run -m x.gguf -n 128 --prompt-tokens 512 && inferometer run -m x.gguf -n 128 --prompt-tokens 1024",
+        ),
+        ("-m x.gguf -p 0 -n 32", "inferometer run -m x.gguf --prompt-tokens 1 -n 32"),
+        ("-m x.gguf -p 512 -n 0", "inferometer run -m x.gguf --prompt-tokens 512 -n 1"),
+        ("-m x.gguf -pg 512,128", "inferometer run -m x.gguf --prompt-tokens 512 -n 128"),
+        ("-m x.gguf -p 'Hello there' -n 64", "inferometer run -m x.gguf --prompt 'Hello there' -n 64"),
+        ("-hf owner/repo", "inferometer run -m owner/repo"),
+        ("-hf owner/repo:Q4_K_M -hff a.gguf", "inferometer run -m owner/repo:a.gguf"),
+        ("-hf owner/repo --offline", "HF_HUB_OFFLINE=1 inferometer run -m owner/repo"),
+        ("-m x.gguf -ngl 0 -fa 1 -r 5", "inferometer run -m x.gguf --flash-attn on -r 5"),
+        ("-m x.gguf -fa -t 2", "inferometer run -m x.gguf --flash-attn on -t 2"),
+        ("-m x.gguf -ctk f16 -ctv f16", "inferometer run -m x.gguf --kv-type f16"),
+        ("-m x.gguf -ctk q8_0 -ctv q8_0 -fa on", "inferometer run -m x.gguf --flash-attn on"),
+        ("-m x.gguf -d 0-2048+1024", "inferometer run -m x.gguf --depth 0,1024,2048"),
+        ("-m x.gguf -t 1-8*2", "inferometer run -m x.gguf -t 1,2,4,8"),
+        ("-m a.gguf,b.gguf", "inferometer run -m a.gguf -m b.gguf"),
+        ("-m x.gguf -b 2048 -ub 512 --no-warmup", "inferometer run -m x.gguf --batch 512 --warmup 0"),
+        (
+            "-m x.gguf -o json",
+            "inferometer run -m x.gguf --out runs/mine && inferometer report runs/mine --format json",
+        ),
+        ("-m x.gguf --out a -o md", "inferometer run -m x.gguf --out a && inferometer report a --format md"),
+        (
+            "-m x.gguf --export-json b.json -w 3 --runs 10",
+            "inferometer run -m x.gguf --warmup 3 --runs 10 --out runs/mine && inferometer report runs/mine --format json > b.json",
+        ),
+        ("-m x.gguf -c 4096 -s 42 --temp 0", "inferometer run -m x.gguf --ctx 4096 --seed 42"),
+        ("-m x.gguf -f p.txt --n-predict 64", "inferometer run -m x.gguf --prompt-file p.txt -n 64"),
+        ("-L threads 1,2,4 -m x.gguf", "inferometer run -t 1,2,4 -m x.gguf"),
+        (
+            "--base-url http://h:1 --input-len 128 --output-len 16",
+            "inferometer run -e openai --url http://h:1 --prompt-tokens 128 -n 16",
+        ),
+        ("run 'a text' -m x.gguf", "inferometer run --prompt 'a text' -m x.gguf"),
+        ("llama-bench -m x.gguf -p 512 -ngl 0", "inferometer run -m x.gguf --prompt-tokens 512"),
+        ("bench -m x.gguf", "inferometer run -m x.gguf"),
+        ("ls", "inferometer models list"),
+        ("diff runs/a runs/b", "inferometer compare runs/a runs/b"),
+        ("http://localhost:8080 -n 8", "inferometer run -e openai --url http://localhost:8080 -n 8"),
+        ("compare a b -o md", "inferometer compare a b --format md"),
+        ("compare a b --export-markdown c.md", "inferometer compare a b --format md > c.md"),
+        ("report runs/x --json", "inferometer report runs/x --format json"),
+        ("report runs/x -o page.html", "inferometer report runs/x --format html > page.html"),
+        ("--list-devices", "inferometer engines list"),
+    ] {
+        assert_eq!(answer(line), Err(expected.to_owned()), "{line}");
+    }
+}
+
+#[test]
+fn each_word_is_named_with_its_answer() {
+    let error =
+        understood(words("-m x.gguf -p 512 --lora a.bin -hft hf_abcdefghijkl"), &program()).unwrap_err().to_string();
+    let lines: Vec<&str> = error.lines().map(str::trim_start).collect();
+    assert_eq!(lines[0], "3 words are not understood (they are options of llama-bench, llama.cpp's programs)");
+    assert_eq!(lines[1].split_whitespace().collect::<Vec<_>>().join(" "), "-p 512 --prompt-tokens 512");
+    assert!(lines[2].starts_with("--lora a.bin  no counterpart: "), "{error}");
+    assert!(lines[3].starts_with("-hft ***") && !error.contains("abcdef"), "{error}");
+}
+
+#[test]
+fn a_word_that_is_not_text_is_named() {
+    use std::os::unix::ffi::OsStrExt;
+    let word = OsStr::from_bytes(b"\xff.gguf").to_owned();
+    let error = not_text(&["inferometer".into(), "-m".into(), word.clone()]).unwrap();
+    assert!(error.to_string().starts_with("the value of -m is not UTF-8 text: "), "{error}");
+    let joined = OsStr::from_bytes(b"--prompt=\xff").to_owned();
+    assert!(not_text(&[joined]).unwrap().to_string().starts_with("the value of --prompt is not"));
+    assert!(not_text(&["a".into(), word]).unwrap().to_string().starts_with("argument 1 is not"));
+    assert!(not_text(&["a".into()]).is_none());
+}
+
+/// A value that the answers of the table understand.
+fn example(flag: &flags::Flag) -> Vec<String> {
+    let value = match flag.names[0] {
+        "-pg" => "512,128",
+        "-o" => "json",
+        _ => "1",
+    };
+    vec![value.to_owned(); 3]
+}
+
+#[test]
+fn every_spelling_is_in_the_table_once_and_has_an_answer() {
+    let own = OwnOptions::of(&program());
+    let mut seen = Vec::new();
+    for flag in flags::FLAGS {
+        for name in flag.names {
+            assert!(!seen.contains(name), "{name} is in the table twice");
+            seen.push(name);
+            let shared = ["-o", "--output", "--offline"];
+            assert!(own.takes_value(name).is_none() || shared.contains(name), "{name} is this program's own");
+        }
+        let answer = (flag.ours)(&example(flag)).unwrap_or_else(|| panic!("{} has no answer", flag.names[0]));
+        assert!(!answer.note().is_empty() && !flag.documented.is_empty());
+        // What is advised exists.
+        if let Answer::Words(words) = answer {
+            let name = &words[0];
+            assert!(own.takes_value(name).is_some(), "{} is answered with {name}, which does not exist", flag.names[0]);
+        }
+    }
+}
+
+#[test]
+fn the_commands_that_are_advised_exist() {
+    let program = program();
+    for habit in commands::COMMANDS {
+        let advice = habit.advice(&[], &program);
+        let verb = advice.split(' ').nth(1).unwrap();
+        let exists = verb == "--version" || program.get_subcommands().any(|command| command.get_name() == verb);
+        assert!(exists, "{advice}");
+        for name in habit.names {
+            assert!(program.get_subcommands().all(|command| command.get_name() != *name), "{name} is a command");
+        }
+    }
+}
+
+/// docs/from-other-tools.md has the table; `INFEROMETER_BLESS=1` writes it.
+#[test]
+fn the_documentation_has_the_table() {
+    let mut table = "| option | of | here |\n|---|---|---|\n".to_owned();
+    for flag in flags::FLAGS {
+        let names: Vec<String> = flag.names.iter().map(|name| format!("`{name}`")).collect();
+        writeln!(table, "| {} | {} | {} |", names.join(", "), flag.of, flag.documented).unwrap();
+    }
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/from-other-tools.md");
+    let page = std::fs::read_to_string(&path).unwrap();
+    let opening = "<!-- options: generated, held by a test -->\n";
+    let (before, rest) = page.split_once(opening).unwrap();
+    let (_, after) = rest.split_once("<!-- /options -->").unwrap();
+    let fresh = format!("{before}{opening}{table}<!-- /options -->{after}");
+    if std::env::var_os("INFEROMETER_BLESS").is_some() {
+        std::fs::write(&path, &fresh).unwrap();
+        return;
+    }
+    assert_eq!(page, fresh, "run `INFEROMETER_BLESS=1 cargo test -p profiler habits`");
+}
