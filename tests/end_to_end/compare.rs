@@ -132,12 +132,16 @@ fn invalid_comparisons_are_errors() {
 fn llama_benchs_file_counts_as_a_run() {
     let folder = folder();
     folder.run("run -e mock -m tiny.gguf --prompt-tokens 16 -n 9 -r 2 -t 2 --out ours").ends_with(0);
-    let test = |n_prompt: usize, n_gen: usize, depth: usize, rates: &str| {
+    let test = |n_prompt: usize, n_gen: usize, depth: usize, times: &str, rates: &str| {
         format!(
-            r#"{{"build_commit":"abc","build_number":1,"cpu_info":"","backends":"CPU","model_filename":"tiny.gguf","model_type":"llama","model_size":1,"model_n_params":2,"n_threads":2,"type_k":"f16","type_v":"f16","n_prompt":{n_prompt},"n_gen":{n_gen},"n_depth":{depth},"test_time":"2026-01-01T00:00:00Z","samples_ns":[1,1],"samples_ts":[{rates}]}}"#
+            r#"{{"build_commit":"abc","build_number":1,"cpu_info":"","backends":"CPU","model_filename":"tiny.gguf","model_type":"llama","model_size":1,"model_n_params":2,"n_threads":2,"type_k":"f16","type_v":"f16","n_prompt":{n_prompt},"n_gen":{n_gen},"n_depth":{depth},"test_time":"2026-01-01T00:00:00Z","samples_ns":[{times}],"samples_ts":[{rates}]}}"#
         )
     };
-    let file = format!("[{},{}]", test(16, 0, 0, "100,110"), test(0, 8, 16, "50,51"));
+    let file = format!(
+        "[{},{}]",
+        test(16, 0, 0, "160000000,145454545", "100,110"),
+        test(0, 8, 16, "160000000,156862745", "50,51")
+    );
     fs::write(folder.path("bench.json"), file).unwrap();
     let found = json(&folder, "compare bench.json ours");
     assert_eq!(found["contrasts"][0]["work"]["label"], "not_comparable", "its weights cannot be known");

@@ -15,6 +15,7 @@ pub mod figures;
 mod findings;
 mod folders;
 mod llama_bench;
+mod looks_like;
 mod pass;
 pub mod plan;
 mod precision;

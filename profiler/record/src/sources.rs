@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::looks_like::looks_like;
 use super::{Error, Opened, RunFile, folders, llama_bench, named, open};
 
 /// A run with its path.
@@ -13,6 +14,8 @@ pub struct Source {
     pub opened: Opened,
     /// Whether another program measured it.
     pub foreign: bool,
+    /// What was left out of a file of another program, and what it does not have: sentences without a full stop.
+    pub notes: Vec<String>,
 }
 
 /// A run, and the names after it that are not runs: engines or models of it.
@@ -64,12 +67,10 @@ pub fn open_all(parent: &Path) -> Result<Vec<Result<Opened, Error>>, Error> {
 /// The run of an argument; `None` where it names none.
 fn source(argument: &str, parent: &Path) -> Result<Option<Source>, Error> {
     let path = Path::new(argument);
-    if path.is_file() {
-        let text = text_input::read(path).map_err(Error::text(path))?;
-        if llama_bench::is_llama_bench(text.as_bytes()) {
-            let opened = Opened { file: llama_bench::parse(path, text.as_bytes())?, samples_added: false };
-            return Ok(Some(Source { path: path.to_path_buf(), opened, foreign: true }));
-        }
+    if path.is_file()
+        && let Some(source) = foreign(path)?
+    {
+        return Ok(Some(source));
     }
     let path = match named(parent, argument) {
         Some(path) => path,
@@ -78,7 +79,31 @@ fn source(argument: &str, parent: &Path) -> Result<Option<Source>, Error> {
         None => return Ok(None),
     };
     let opened = open(&path)?;
-    Ok(Some(Source { path, opened, foreign: false }))
+    Ok(Some(Source { path, opened, foreign: false, notes: Vec::new() }))
+}
+
+/// The run in a file of another program; `None` for a `run.json`.
+fn foreign(path: &Path) -> Result<Option<Source>, Error> {
+    let text = text_input::read(path).map_err(Error::text(path))?;
+    if is_run_file(&text) {
+        return Ok(None);
+    }
+    let Some(bench) = llama_bench::parse(path, &text)? else {
+        let (found, advice) = looks_like(&text);
+        return Err(Error::Content {
+            path: path.to_path_buf(),
+            problem: format!("is not a run: it is {found}"),
+            advice,
+        });
+    };
+    let opened = Opened { file: bench.file, samples_added: false };
+    Ok(Some(Source { path: path.to_path_buf(), opened, foreign: true, notes: bench.notes }))
+}
+
+/// Whether a text is a `run.json`, whose first field is the version of its schema.
+fn is_run_file(text: &str) -> bool {
+    let head = text.trim_start().strip_prefix('{').map(str::trim_start);
+    head.is_some_and(|head| head.starts_with("\"schema_version\""))
 }
 
 /// The run that was started last, for an argument that needs one.
@@ -92,11 +117,13 @@ fn newest(argument: &str, parent: &Path) -> Result<Source, Error> {
         )
     })?;
     let opened = open(&path)?;
-    Ok(Source { path, opened, foreign: false })
+    Ok(Source { path, opened, foreign: false, notes: Vec::new() })
 }
 
 #[cfg(test)]
 mod tests {
+    use engine_api::Advice;
+
     use super::*;
     use crate::files;
 
@@ -132,6 +159,20 @@ mod tests {
         );
         let bench = place.path().join("bench.json").display().to_string();
         assert_eq!(names(&[&bench], place.path()), [("bench".to_owned(), true, vec![])]);
+    }
+
+    #[test]
+    fn a_file_of_another_program_is_named() {
+        let place = place();
+        let path = place.path().join("other.json");
+        std::fs::write(&path, "{\"results\": [{\"command\": \"x\", \"times\": [1.0]}]}").unwrap();
+        let error = sources(&[path.display().to_string()], place.path()).unwrap_err().with_advice();
+        assert!(error.contains("is not a run: it is results of hyperfine"), "{error}");
+        // In UTF-16, as PowerShell writes what a program prints.
+        let bench = std::fs::read_to_string(place.path().join("bench.json")).unwrap();
+        let bytes: Vec<u8> = std::iter::once(0xfeff).chain(bench.encode_utf16()).flat_map(u16::to_le_bytes).collect();
+        std::fs::write(&path, bytes).unwrap();
+        assert_eq!(names(&[&path.display().to_string()], place.path()), [("other".to_owned(), true, vec![])]);
     }
 
     #[test]

@@ -45,6 +45,9 @@ pub struct SideRow {
     pub tool: String,
     /// Measured by another program.
     pub foreign: bool,
+    /// What was left out of the file of another program, and what it does not have: sentences without a full stop.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
     /// Only cases of this engine.
     pub engine: Option<String>,
     /// Only cases of this model.

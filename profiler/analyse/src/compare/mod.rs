@@ -67,6 +67,7 @@ fn row(side: &Side, sides: &Sides) -> SideRow {
         started: run.file.started.clone(),
         tool: text_of(&run.file.tool),
         foreign: run.foreign,
+        notes: run.notes.clone(),
         engine: side.engine.clone(),
         model: side.model.clone(),
     }

@@ -13,6 +13,8 @@ pub struct ComparedRun {
     pub file: RunFile,
     /// Whether another program measured it.
     pub foreign: bool,
+    /// What was left out of a file of another program, and what it does not have.
+    pub notes: Vec<String>,
 }
 
 /// One side of a comparison: a run, or a part of it.
@@ -47,7 +49,12 @@ impl Sides {
         let alone = named.len() == 1;
         let mut found = Self { runs: Vec::new(), sides: Vec::new() };
         for (index, NamedSource { source, parts }) in named.into_iter().enumerate() {
-            let run = ComparedRun { path: source.path, file: crate::complete(source.opened), foreign: source.foreign };
+            let run = ComparedRun {
+                path: source.path,
+                file: crate::complete(source.opened),
+                foreign: source.foreign,
+                notes: source.notes,
+            };
             let sides = match parts.is_empty() {
                 true if alone => within(&run.file),
                 true => vec![Side { label: run.file.name.clone(), run: 0, engine: None, model: None }],

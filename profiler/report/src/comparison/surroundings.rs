@@ -40,6 +40,13 @@ pub(super) fn section(found: &Comparison) -> Section {
             row.side.clone(),
         ]
     }));
+    let mut noted: Vec<&str> = Vec::new();
+    for side in found.sides.iter().filter(|side| !side.notes.is_empty()) {
+        if !noted.contains(&side.path.as_str()) {
+            noted.push(&side.path);
+            section.add_sentence(format!("About the file {}: {}.", side.path, side.notes.join("; ")));
+        }
+    }
     let foreign = found.sides.iter().any(|side| side.foreign);
     if foreign {
         section.add_sentence(

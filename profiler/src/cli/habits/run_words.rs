@@ -170,5 +170,5 @@ pub(super) fn problem(notes: &[(String, String)], programs: &[&str]) -> String {
         many => format!("{} words are not understood{known}", many.len()),
     };
     let lines: Vec<String> = notes.iter().map(|(typed, note)| format!("  {typed:widest$}  {note}")).collect();
-    redaction::redact(&format!("{head}\n{}", lines.join("\n"))).into_owned()
+    redaction::redact(&format!("{head}\n{}", lines.join("\n")))
 }

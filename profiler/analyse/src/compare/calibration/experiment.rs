@@ -51,6 +51,7 @@ impl Experiment<'_> {
             path: "simulated".into(),
             file: RunFile { plan: PlanFile { seed, ..PlanFile::default() }, cases, ..RunFile::default() },
             foreign: false,
+            notes: Vec::new(),
         };
         let (one, two) = (file(baseline), file(other));
         fn group<'s>(label: &'s str, run: &'s ComparedRun) -> Group<'s> {
