@@ -62,7 +62,8 @@ fn is_word(byte: u8) -> bool {
 /// The beginning of a text for a message: at most 40 characters of its first line that is not blank, with control characters escaped.
 pub fn excerpt(text: &str) -> String {
     let line = text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default().trim();
-    let mut shown: String = line.chars().take(40).flat_map(char::escape_debug).collect();
+    let escaped = |c: char| if c.is_control() { c.escape_debug().to_string() } else { c.to_string() };
+    let mut shown: String = line.chars().take(40).map(escaped).collect();
     if line.chars().count() > 40 {
         shown.push('…');
     }

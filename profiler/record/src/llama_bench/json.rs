@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::forms::{Found, Record, is_record};
+use super::found::{Found, Record, is_record};
 
 /// Words that only a record of llama-bench has, for one that has no end.
 const SIGNS: &[&str] = &["\"n_prompt\"", "\"model_filename\"", "\"build_commit\""];

@@ -13,10 +13,12 @@
 
 mod cases;
 mod forms;
+mod found;
 mod json;
 mod settings;
 mod table;
 mod test;
+mod variants;
 
 use std::path::Path;
 
@@ -68,7 +70,7 @@ pub(crate) fn parse(path: &Path, text: &str) -> Result<Option<Bench>, Error> {
         tests.push(test);
     }
     let mut tests = test::merged(tests);
-    settings::distinguish(&mut tests);
+    variants::distinguish(&mut tests);
     let cases = cases::cases(&tests);
     let mut notes = found.notes();
     if tests.iter().any(|test| test.only_means) {

@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::forms::Record;
-use super::test::Test;
+use super::found::Record;
 
 /// Fields that are settings, and the short names of llama-bench's options for them. Threads are not among them: cases have them.
-const FIELDS: &[(&str, &str)] = &[
+pub(super) const FIELDS: &[(&str, &str)] = &[
     ("backends", "backend"),
     ("cpu_info", "cpu"),
     ("gpu_info", "gpu"),
@@ -45,9 +44,6 @@ const FIELDS: &[(&str, &str)] = &[
 
 /// Fields of the first releases: a back end each.
 const BACKENDS: &[&str] = &["cuda", "opencl", "vulkan", "kompute", "metal", "sycl", "rpc", "gpu_blas"];
-
-/// The name under which builds are compared.
-const BUILD: &str = "build";
 
 /// Values by field, as text; switches are `1` or `0`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -132,31 +128,5 @@ pub(super) fn text_of(value: &Value) -> Option<String> {
             text => Some(text.to_owned()),
         },
         other => Some(other.to_string()),
-    }
-}
-
-/// Gives every test the settings that distinguish it from others of the file, as its variant: `fa=1,ngl=99`. A field that only some
-/// records have distinguishes nothing.
-pub(super) fn distinguish(tests: &mut [Test]) {
-    let value = |test: &Test, field: &str| match field {
-        BUILD => Some(test.build.clone()).filter(|build| !build.is_empty()),
-        field => test.settings.get(field).map(str::to_owned),
-    };
-    let varies = |field: &&(&str, &str)| {
-        let mut values: Vec<String> = tests.iter().filter_map(|test| value(test, field.0)).collect();
-        values.sort();
-        values.dedup();
-        values.len() > 1
-    };
-    let varying: Vec<&(&str, &str)> = FIELDS.iter().chain(&[(BUILD, BUILD)]).filter(varies).collect();
-    let variants: Vec<String> = tests
-        .iter()
-        .map(|test| {
-            let parts = varying.iter().filter_map(|(field, short)| Some(format!("{short}={}", value(test, field)?)));
-            parts.collect::<Vec<_>>().join(",")
-        })
-        .collect();
-    for (test, variant) in tests.iter_mut().zip(variants) {
-        test.variant = variant;
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::forms::{Found, Record, is_record};
+use super::found::{Found, Record, is_record};
 
 /// Delimiters of CSV files, also of those that a spreadsheet has saved again.
 const DELIMITERS: &[char] = &[',', ';', '\t'];

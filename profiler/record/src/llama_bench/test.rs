@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::ENGINE;
-use super::forms::Record;
+use super::found::Record;
 use super::settings::{Settings, text_of};
 
 /// One test with its figures.

@@ -1,3 +1,5 @@
+//! The forms of llama-bench, and what people do to its files.
+
 use engine_api::Advice;
 
 use super::*;
