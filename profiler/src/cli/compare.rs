@@ -15,7 +15,7 @@ use super::output;
 /// Compare engines, models or runs: whether they did the same work, how they differ, and how certain that is
 ///
 /// Without arguments, the engines of the newest run below runs/ are compared. Otherwise give runs by folder or name; the first one is
-/// the baseline. After a run, give engines or models of it. A JSON file of llama-bench is accepted as a run.
+/// the baseline. After a run, give engines or models of it. Results of llama-bench (json, jsonl, csv, md, sql) are accepted as a run.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

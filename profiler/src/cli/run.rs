@@ -67,10 +67,10 @@ pub(super) struct Arguments {
     #[arg(short, long, value_name = "N,...", help_heading = "How", value_delimiter = ',', value_parser = at_least_one)]
     threads: Vec<usize>,
     /// Tokens in the context before the prompt, separated by commas [default: 0]
-    #[arg(long, value_name = "N,...", help_heading = "How", value_delimiter = ',')]
+    #[arg(long, value_name = "N,...", help_heading = "How", value_delimiter = ',', value_parser = whole)]
     depth: Vec<usize>,
     /// Warm-up requests after the first request of a session [default: until steady]
-    #[arg(long, value_name = "N", help_heading = "How")]
+    #[arg(long, value_name = "N", help_heading = "How", value_parser = whole)]
     warmup: Option<usize>,
     /// Seed of all random numbers
     #[arg(long, value_name = "N", help_heading = "How", default_value_t = DEFAULT_SEED)]
@@ -170,6 +170,10 @@ pub(super) fn at_least_one(text: &str) -> Result<usize, String> {
         Ok(number) => Ok(number),
         Err(_) => Err("expected a whole number".to_owned()),
     }
+}
+
+fn whole(text: &str) -> Result<usize, String> {
+    text.parse().map_err(|_| "expected a whole number that is not negative".to_owned())
 }
 
 fn not_empty(text: &str) -> Result<String, String> {

@@ -121,6 +121,11 @@ impl Test {
         if self.variant.is_empty() { ENGINE.to_owned() } else { format!("{ENGINE}:{}", self.variant) }
     }
 
+    /// What distinguishes builds: the commit, else the number.
+    pub(super) fn build(&self) -> &str {
+        if self.build_commit.is_empty() { &self.build } else { &self.build_commit }
+    }
+
     /// Number and commit of the build.
     pub(super) fn version(&self) -> String {
         match (self.build.as_str(), self.build_commit.as_str()) {
@@ -143,7 +148,7 @@ impl Test {
     /// The same test in another run of llama-bench.
     fn repeats(&self, other: &Self) -> bool {
         let what = |test: &Self| {
-            (test.prompt, test.generated, test.depth, test.only_means, test.build.clone(), test.processor.clone())
+            (test.prompt, test.generated, test.depth, test.only_means, test.build().to_owned(), test.processor.clone())
         };
         what(self) == what(other)
             && self.settings == other.settings

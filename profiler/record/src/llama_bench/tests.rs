@@ -241,6 +241,9 @@ fn numbers_as_text_and_missing_values_are_read() {
     let file = read(&text).unwrap();
     assert_eq!(rates(&file), [("llama-bench/a/pp64/t2/d0".to_owned(), Some(200.0), Some(40.0))]);
     assert_eq!(file.tool.version, "7-dirty (0c1e5)");
+    // One build has one commit, whatever its number is called.
+    let file = read(&JSONL.replacen(": 7", ": \"7-dirty\"", 1)).unwrap();
+    assert_eq!(rates(&file), [("llama-bench/a/pp64/t2/d0".to_owned(), Some(200.0), Some(40.0))]);
 }
 
 #[test]

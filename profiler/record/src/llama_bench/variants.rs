@@ -10,7 +10,7 @@ const BUILD: &str = "build";
 /// records have distinguishes nothing.
 pub(super) fn distinguish(tests: &mut [Test]) {
     let value = |test: &Test, field: &str| match field {
-        BUILD => Some(test.build.clone()).filter(|build| !build.is_empty()),
+        BUILD => Some(test.build().to_owned()).filter(|build| !build.is_empty()),
         field => test.settings.get(field).map(str::to_owned),
     };
     let varies = |field: &&(&str, &str)| {

@@ -34,7 +34,7 @@ impl Answer {
             Self::Environment(variable) => format!("the environment variable {variable}"),
             Self::Report(format, file) => {
                 let file = file.as_ref().map(|file| format!(" > {file}")).unwrap_or_default();
-                format!("afterwards `inferometer report RUN --format {format}`{file}")
+                format!("afterwards `inferometer report RUN --format {format}{file}`")
             }
             Self::Instead(verb, _) => format!("`inferometer {verb}`"),
             Self::None(reason) => format!("no counterpart: {reason}"),

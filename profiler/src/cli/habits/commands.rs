@@ -59,8 +59,8 @@ pub(super) const COMMANDS: &[Habit] = &[
 ];
 
 impl Habit {
-    /// The command line to type, with the words after it.
-    pub(super) fn advice(&self, rest: &[OsString], program: &Command) -> String {
+    /// The command line to type, with the words after it; and what their options become, one line each.
+    pub(super) fn advice(&self, rest: &[OsString], program: &Command) -> (String, String) {
         let words: Vec<OsString> = if self.keeps_words { rest.to_vec() } else { Vec::new() };
         let full: Vec<OsString> =
             ["inferometer"].into_iter().chain(self.ours.split(' ')).map(OsString::from).chain(words.clone()).collect();
@@ -68,10 +68,13 @@ impl Habit {
         if self.ours == "run"
             && let Err(error) = super::run_words::run(full, program)
         {
-            return error.advice().to_owned();
+            let problem = error.to_string();
+            let notes = problem.split_once('\n').map_or("", |(_, notes)| notes);
+            return (error.advice().to_owned(), format!("\n{notes}"));
         }
         let words = crate::tool::redacted(words.iter().map(|word| word.to_string_lossy().into_owned()));
         let words = words.iter().map(|word| super::command_line::quoted(word));
-        ["inferometer".to_owned(), self.ours.to_owned()].into_iter().chain(words).collect::<Vec<_>>().join(" ")
+        let line: Vec<String> = ["inferometer".to_owned(), self.ours.to_owned()].into_iter().chain(words).collect();
+        (line.join(" "), String::new())
     }
 }

@@ -499,7 +499,7 @@ pub(super) const FLAGS: &[Flag] = &[
         ],
         LLAMA,
         SWITCH,
-        none!("the engine's own choice; settings of an engine are given with --set ENGINE.KEY=VALUE"),
+        none!("the engine's own choice; --set gives an engine its settings"),
         "none: `--set ENGINE.KEY=VALUE` has the settings of an engine",
     ),
     flag(

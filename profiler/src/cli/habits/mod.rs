@@ -76,7 +76,8 @@ fn with_command(mut words: Vec<OsString>, program: &Command) -> Result<Vec<OsStr
     match commands::COMMANDS.iter().find(|command| command.names.contains(&shown.as_str())) {
         Some(command) => {
             let rest: Vec<OsString> = words[first + 1..].to_vec();
-            Err(UsageError::new(format!("`{shown}` is not a command of this program"), command.advice(&rest, program)))
+            let (advice, notes) = command.advice(&rest, program);
+            Err(UsageError::new(format!("`{shown}` is not a command of this program{notes}"), advice))
         }
         None => Ok(words),
     }

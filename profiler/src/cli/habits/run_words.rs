@@ -7,6 +7,7 @@ use clap::Command;
 
 use super::super::advice::UsageError;
 use super::command_line::CommandLine;
+use super::flags::Values;
 use super::{flags, values};
 
 /// Whether a word without an option before it can only be a model.
@@ -26,7 +27,8 @@ pub(super) fn is_model(word: &str) -> bool {
             && !word.contains("://")
     };
     let is_hub_page = || ["https://huggingface.co/", "https://hf.co/"].iter().any(|hub| word.starts_with(hub));
-    is_file
+    // With spaces and no such file it is a command of a shell.
+    is_file && (!word.contains(char::is_whitespace) || path.exists())
         || path.join("config.json").is_file()
         || ::models::registry::MODELS.iter().any(|entry| entry.name == word)
         || is_repository()
@@ -115,6 +117,11 @@ pub(super) fn run(words: Vec<OsString>, program: &Command) -> Result<Vec<OsStrin
                 .map(|word| word.to_string_lossy().into_owned())
                 .collect();
             values.extend(available);
+            if values.len() < count.max(1) && flag.values != Values::Switch && flag.values != Values::None {
+                notes.push((name, format!("needs a value; here: {}", flag.documented)));
+                waiting.clear();
+                continue;
+            }
             if let Some(answer) = (flag.ours)(&values) {
                 let taken = values.len().saturating_sub(usize::from(attached.is_some()));
                 waiting.truncate(waiting.len() - taken);

@@ -125,6 +125,12 @@ fn options_of_other_programs_are_answered_with_the_whole_command() {
         ("report runs/x --json", "inferometer report runs/x --format json"),
         ("report runs/x -o page.html", "inferometer report runs/x --format html > page.html"),
         ("--list-devices", "inferometer engines list"),
+        ("-hf", "inferometer run"),
+        ("-m x.gguf -ngl", "inferometer run -m x.gguf"),
+        (
+            "'./llama-cli -m x.gguf'",
+            "a command that starts a server is measured with: inferometer run -e openai --spawn 'SERVER --port {port}'",
+        ),
     ] {
         assert_eq!(answer(line), Err(expected.to_owned()), "{line}");
     }
@@ -188,7 +194,7 @@ fn every_spelling_is_in_the_table_once_and_has_an_answer() {
 fn the_commands_that_are_advised_exist() {
     let program = program();
     for habit in commands::COMMANDS {
-        let advice = habit.advice(&[], &program);
+        let (advice, _) = habit.advice(&[], &program);
         let verb = advice.split(' ').nth(1).unwrap();
         let exists = verb == "--version" || program.get_subcommands().any(|command| command.get_name() == verb);
         assert!(exists, "{advice}");

@@ -119,7 +119,7 @@ fn in_one_run(b: &OneCase, o: &OneCase) -> Work {
     only(compare(
         &Sides {
             sides: vec![side(b.engine), side(other.engine)],
-            runs: vec![ComparedRun { path: PathBuf::from("r"), file, foreign: false }],
+            runs: vec![ComparedRun { path: PathBuf::from("r"), file, foreign: false, notes: Vec::new() }],
         },
         0.02,
         &[],
@@ -130,7 +130,12 @@ fn in_one_run(b: &OneCase, o: &OneCase) -> Work {
 fn in_two_runs(b: (&OneCase, PlannedModel), o: (&OneCase, PlannedModel)) -> Work {
     let one = |(side, model): (&OneCase, PlannedModel), path: &str| {
         let name = model.name.clone();
-        ComparedRun { path: PathBuf::from(path), file: run(&[(side, name.as_str())], vec![model]), foreign: false }
+        ComparedRun {
+            path: PathBuf::from(path),
+            file: run(&[(side, name.as_str())], vec![model]),
+            foreign: false,
+            notes: Vec::new(),
+        }
     };
     let side = |index: usize| Side { label: format!("run {index}"), run: index, engine: None, model: None };
     let sides = Sides { sides: vec![side(0), side(1)], runs: vec![one(b, "a"), one(o, "b")] };
