@@ -294,6 +294,10 @@ fn is_scheme(word: &str) -> bool {
 
 /// Whether a value stands for a secret without being one: nothing, a switch, `{port}`, `${NAME}`.
 fn is_placeholder(value: &str) -> bool {
+    // A help text: `ENGINE.KEY=VALUE`, `<ENGINE.KEY=VALUE>`.
+    if value.trim_end_matches(['>', '\'']) == "VALUE" {
+        return true;
+    }
     let name = value.strip_prefix('$').unwrap_or(value).strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
     name.is_some_and(|name| name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_'))
         || ["", MARK, "null", "none", "None", "true", "false", "True", "False"].contains(&value)

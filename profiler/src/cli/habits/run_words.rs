@@ -148,7 +148,12 @@ pub(super) fn run(words: Vec<OsString>, program: &Command) -> Result<Vec<OsStrin
         }
         line.words.push(text);
         kept.push(word);
-        if takes_value == Some(true)
+        // Of an option that is in no table, a word after it may be the value: the parser names the nearest option.
+        let may_take_value = match takes_value {
+            Some(takes_value) => takes_value,
+            None => attached.is_none() && waiting.last().is_some_and(|next| !next.to_string_lossy().starts_with('-')),
+        };
+        if may_take_value
             && attached.is_none()
             && let Some(value) = waiting.pop()
         {

@@ -41,6 +41,8 @@ fn own_command_lines_stay() {
     for line in [
         "run -m x.gguf -n 8 -t 1,2 -r 3",
         "run --prompt -ngl",
+        "run --thread 2",
+        "run -n8 --nope x",
         "run --prompt=-hf -n8",
         "run --depth 0,64 --out runs/a -o runs/b",
         "compare a b --format html",
