@@ -52,6 +52,12 @@ impl OwnOptions {
         Self(names)
     }
 
+    /// Whether a word is a short option of this program together with its value, such as `-n8`.
+    fn has_its_value(&self, word: &str) -> bool {
+        let option: String = word.chars().take(2).collect();
+        !word.starts_with("--") && self.takes_value(&option) == Some(true)
+    }
+
     /// Whether a value follows this option; `None` where it is no option of this program.
     pub(super) fn takes_value(&self, name: &str) -> Option<bool> {
         self.0.iter().find(|(own, _)| own == name).map(|(_, takes_value)| *takes_value)
@@ -135,7 +141,7 @@ pub(super) fn run(words: Vec<OsString>, program: &Command) -> Result<Vec<OsStrin
                 continue;
             }
         }
-        let takes_value = own.takes_value(&name);
+        let takes_value = own.takes_value(&name).or_else(|| own.has_its_value(&name).then_some(false));
         if let (Some(true), Some(value)) = (takes_value, &value)
             && let Some((problem, answer)) = values::foreign(&name, value)
         {

@@ -71,6 +71,7 @@ fn run_is_implied_by_options_and_models() {
         ("smollm2-135m -n 4", "run -m smollm2-135m -n 4"),
         ("owner/repo:Q4_1", "run -m owner/repo:Q4_1"),
         ("run model.GGUF", "run -m model.GGUF"),
+        ("-n8 -t2 model.gguf", "run -n8 -t2 -m model.gguf"),
         ("https://huggingface.co/o/r/resolve/main/x.gguf", "run -m https://huggingface.co/o/r/resolve/main/x.gguf"),
     ] {
         assert_eq!(answer(line).as_deref(), Ok(expected), "{line}");
