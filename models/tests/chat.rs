@@ -10,7 +10,7 @@ mod tokenizer_files;
 
 use std::fs;
 
-use models::chat::{ChatTemplate, DEFAULT_DATE, Date, Message, PLAIN, RenderOptions};
+use models::chat::{ChatTemplate, DEFAULT_DATE, Date, Message, PLAIN, RenderOptions, SpecialToken};
 use models::{Checkpoint, EncodeOptions};
 
 /// Llama 3: headers, trimmed contents, a date in the system turn, BOS from the template.
@@ -94,11 +94,12 @@ fn conversation() -> Vec<Message> {
 }
 
 fn render(source: &str, bos: &str, eos: &str, messages: &[Message]) -> String {
-    ChatTemplate::new(source, Some(bos), Some(eos)).unwrap().render(messages, RenderOptions::default()).unwrap()
+    let tokens = [SpecialToken::new("bos_token", bos), SpecialToken::new("eos_token", eos)];
+    ChatTemplate::new(source, &tokens).unwrap().render(messages, RenderOptions::default()).unwrap()
 }
 
 fn error_text(source: &str) -> String {
-    match ChatTemplate::new(source, None, None) {
+    match ChatTemplate::new(source, &[]) {
         Ok(template) => template.render(&user("Hi"), RenderOptions::default()).expect_err("a failure").with_advice(),
         Err(error) => error.with_advice(),
     }
@@ -123,7 +124,7 @@ fn llama3_renders_headers_and_the_default_date() {
 
 #[test]
 fn the_date_and_the_generation_prompt_are_options() {
-    let template = ChatTemplate::new(LLAMA3, None, None).unwrap();
+    let template = ChatTemplate::new(LLAMA3, &[]).unwrap();
     let options = RenderOptions { add_generation_prompt: false, date: Date::new(2026, 11, 3).unwrap() };
     let text = template.render(&user("Hi"), options).unwrap();
     assert!(text.contains("Today Date: 03 Nov 2026\n") && text.ends_with("Hi<|eot_id|>"), "{text}");
@@ -146,7 +147,7 @@ fn chatml_blocks_are_trimmed() {
 fn mistral_refuses_roles_that_do_not_alternate() {
     let turns = [Message::new("user", "Hi"), Message::new("assistant", "Hello"), Message::new("user", "Bye")];
     assert_eq!(render(MISTRAL, "<s>", "</s>", &turns), "<s>[INST] Hi [/INST]Hello</s> [INST] Bye [/INST]");
-    let template = ChatTemplate::new(MISTRAL, Some("<s>"), Some("</s>")).unwrap();
+    let template = ChatTemplate::new(MISTRAL, &[SpecialToken::new("bos_token", "<s>")]).unwrap();
     let error = template.render(&conversation(), RenderOptions::default()).unwrap_err();
     insta::assert_snapshot!(error.with_advice(), @"chat template of the model: line 1: expected a template that renders this conversation, found an exception of the template: Conversation roles must alternate user/assistant/user/assistant/...; send the prompt without a template, or take another conversion of the model");
 }
@@ -168,9 +169,14 @@ fn the_plain_template_has_a_line_per_message() {
 fn errors_name_the_line_and_what_to_do() {
     let cases = [
         ("syntax", "a\n{% if x %}\n"),
-        ("syntax, unknown tag", "{% generation %}"),
+        ("syntax, unknown tag", "{% generate %}"),
+        ("unsupported tag", "a\n{% include 'x' %}"),
+        ("unsupported filter", "{{ messages | pprint }}"),
+        ("unsupported text", "{{ messages[0].content.upper }}"),
         ("unknown function", "a\n\n{{ fetch('x') }}"),
         ("unknown filter", "{{ 'x' | shout }}"),
+        ("unknown test", "{{ 'x' is loud }}"),
+        ("a type that Python refuses", "{{ 'x' + 1 }}"),
         ("unknown method", "\n{{ messages[0]['content'].shout() }}"),
         ("field of an undefined value", "{{ tools.first.name }}"),
         ("unknown date", "{{ strftime_now('%Q') }}"),
@@ -186,6 +192,74 @@ fn errors_name_the_line_and_what_to_do() {
     assert!(long.contains("expected at most 1048576 bytes, found 1048577"), "{long}");
 }
 
+/// The conversation of the fragments in `fixtures/chat_templates.json`, and of `tests/oracle/chat_templates.py`.
+fn fragment_conversation() -> Vec<Message> {
+    [
+        ("system", " Be terse. "),
+        ("user", "Hi <b>there</b>"),
+        ("assistant", "<think>\nhm\n</think>\n\nHello 'you'"),
+        ("user", "Bye \u{e9}\u{1f600}\n"),
+    ]
+    .map(|(role, content)| Message::new(role, content))
+    .to_vec()
+}
+
+#[derive(serde::Deserialize)]
+struct Fragment {
+    name: String,
+    template: String,
+    /// What transformers renders; `null` where it raises an error.
+    ok: Option<String>,
+}
+
+#[test]
+fn fragments_render_as_transformers_renders_them() {
+    let fragments: Vec<Fragment> = serde_json::from_str(include_str!("fixtures/chat_templates.json")).unwrap();
+    let tokens: Vec<_> = [("bos_token", "<s>"), ("eos_token", "</s>"), ("unk_token", "<unk>"), ("pad_token", "<pad>")]
+        .map(|(name, text)| SpecialToken::new(name, text))
+        .to_vec();
+    let messages = fragment_conversation();
+    let mut wrong = Vec::new();
+    for Fragment { name, template, ok } in &fragments {
+        let rendered = ChatTemplate::new(template, &tokens)
+            .and_then(|template| template.render(&messages, RenderOptions::default()));
+        match (&rendered, ok) {
+            (Ok(ours), Some(theirs)) if ours == theirs => {}
+            (Err(_), None) => {}
+            _ => wrong.push(format!("{name}: {template:?}\n  ours {rendered:?}\n  transformers {ok:?}")),
+        }
+    }
+    assert!(fragments.len() > 300 && wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_token_that_the_model_does_not_have_is_undefined() {
+    let template = "{{ bos_token is defined }}{{ pad_token is defined }}{{ bos_token }}|{{ eos_token }}";
+    let template = ChatTemplate::new(template, &[SpecialToken::new("bos_token", "<s>")]).unwrap();
+    assert_eq!(template.render(&user("Hi"), RenderOptions::default()).unwrap(), "TrueFalse<s>|");
+}
+
+#[test]
+fn a_template_cannot_exhaust_the_stack_or_the_memory() {
+    let recursion = "{% macro f(n) %}{{ f(n + 1) }}{% endmacro %}{{ f(0) }}";
+    let doubling =
+        "{% set ns = namespace(s='x' * 1000000) %}{% for i in range(60) %}{% set ns.s = ns.s + ns.s %}{% endfor %}";
+    let kept =
+        "{% set ns = namespace(l=[]) %}{% for i in range(100000) %}{% set ns.l = ns.l + ['x' * 1000000] %}{% endfor %}";
+    let chain = format!("{{{{ 1{} }}}}", " + 1".repeat(100_000));
+    for source in
+        [recursion, doubling, kept, "{{ '%9999999999d' % 1 }}", "{{ 'x'.center(999999999) }}", "{{ 9 ** 999 }}"]
+    {
+        let text = error_text(source);
+        assert!(text.contains("expected") && text.len() < 400, "{text}");
+    }
+    assert_eq!(render(&chain, "", "", &user("Hi")), "100001");
+    let nested = format!("{{{{ {}1{} }}}}", "(".repeat(5000), ")".repeat(5000));
+    assert!(error_text(&nested).contains("nested"), "{}", error_text(&nested));
+    let tags = "{% if true %}".repeat(5000);
+    assert!(error_text(&tags).contains("nested"), "{}", error_text(&tags));
+}
+
 #[test]
 #[ignore = "needs INFEROMETER_SMOLLM2: the path of SmolLM2-135M-Instruct.Q4_1.gguf"]
 fn smollm2_renders_and_encodes_the_prompts_given_to_llama_cpp() {
@@ -194,8 +268,8 @@ fn smollm2_renders_and_encodes_the_prompts_given_to_llama_cpp() {
     let golden: serde_json::Value = serde_json::from_slice(&fs::read(golden).unwrap()).unwrap();
     let checkpoint = Checkpoint::open(&path).unwrap();
     let tokenizer = checkpoint.tokenizer().unwrap();
-    let source = checkpoint.chat_template().unwrap();
-    let template = ChatTemplate::new(source, checkpoint.bos_text(), checkpoint.eos_text()).unwrap();
+    let source = checkpoint.chat_template().unwrap().unwrap();
+    let template = ChatTemplate::new(&source.text, &checkpoint.special_tokens().unwrap()).unwrap();
     let prompts = golden["prompts"].as_array().unwrap();
     assert_eq!(prompts.len(), 5);
     for prompt in prompts {

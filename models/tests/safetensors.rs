@@ -4,6 +4,7 @@
 
 use std::path::Path;
 
+use models::chat::SpecialToken;
 use models::{Arch, Checkpoint, DType, Format, RopeLayout, RopeScaling, Spec};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -116,10 +117,70 @@ fn a_folder_with_one_weights_file() {
     let down = checkpoint.tensor("blk.1.ffn_down.weight").unwrap();
     assert_eq!((down.info().dtype, down.info().shape.as_slice()), (DType::BF16, &[8, 16][..]));
     assert!(down.bytes().len() == 256 && down.bytes().iter().all(|byte| *byte == 18));
-    assert_eq!((checkpoint.bos_text(), checkpoint.eos_text()), (Some("<s>"), Some("</s>")));
-    assert_eq!(checkpoint.chat_template(), Some("{{ 1 }}"));
+    let tokens = checkpoint.special_tokens().unwrap();
+    assert_eq!(tokens, [SpecialToken::new("bos_token", "<s>"), SpecialToken::new("eos_token", "</s>")]);
+    assert_eq!(checkpoint.chat_template().unwrap().unwrap().text, "{{ 1 }}");
     folder.write("chat_template.jinja", b"{{ 2 }}");
-    assert_eq!(folder.open().chat_template(), Some("{{ 2 }}"));
+    assert_eq!(folder.open().chat_template().unwrap().unwrap().text, "{{ 2 }}");
+}
+
+#[test]
+fn templates_are_found_where_transformers_finds_them() {
+    let folder = Folder::whole(&config());
+    let config = |json: &str| folder.write("tokenizer_config.json", json.as_bytes());
+    let found = || folder.open().chat_template();
+    let text =
+        || found().unwrap().map(|template| format!("{} of {}: {}", template.name, template.place, template.text));
+    let refused = |expected: &str| {
+        let error = found().unwrap_err().with_advice();
+        assert!(error.contains(expected), "{error}");
+    };
+    assert_eq!(text(), None);
+    // A processor's file, which tokenizers do not read where they have a template of their own.
+    folder.write("chat_template.json", br#"{"chat_template": "P"}"#);
+    assert_eq!(text().as_deref(), Some("default of chat_template.json: P"));
+    config(r#"{"chat_template": null}"#);
+    assert_eq!(text().as_deref(), Some("default of chat_template.json: P"));
+    config(r#"{"chat_template": [{"name": "tool_use", "template": "T"}, {"name": "default", "template": "D"}]}"#);
+    assert_eq!(text().as_deref(), Some("default of tokenizer_config.json: D"));
+    assert_eq!(found().unwrap().unwrap().others, ["tool_use"]);
+    config(r#"{"chat_template": {"rag": "R", "default": "O"}}"#);
+    assert_eq!(text().as_deref(), Some("default of tokenizer_config.json: O"));
+    config(r#"{"chat_template": {"rag": "R"}}"#);
+    refused("only `rag`");
+    config(r#"{"chat_template": [{"name": "tool_use", "template": "T"}, {"name": "rag", "template": "R"}]}"#);
+    refused("only `tool_use`, `rag`");
+    for broken in [
+        r#"{"chat_template": 7}"#,
+        r#"{"chat_template": [{"name": "default"}]}"#,
+        r#"{"chat_template": {"default": 1}}"#,
+    ] {
+        config(broken);
+        refused("field `chat_template`");
+    }
+    // Files of their own come before the configuration, also where only some of them are there.
+    std::fs::create_dir(folder.path().join("additional_chat_templates")).unwrap();
+    folder.write("additional_chat_templates/tool_use.jinja", b"A");
+    refused("only `tool_use`");
+    folder.write("chat_template.jinja", b"J");
+    assert_eq!(text().as_deref(), Some("default of chat_template.jinja: J"));
+    assert_eq!(found().unwrap().unwrap().others, ["tool_use"]);
+}
+
+#[test]
+fn special_tokens_are_those_that_transformers_gives_to_templates() {
+    let folder = Folder::whole(&config());
+    folder.write(
+        "tokenizer_config.json",
+        br#"{"bos_token": null, "eos_token": {"content": "</s>"}, "pad_token": "<pad>", "image_token": "<image>",
+            "add_bos_token": true, "extra_special_tokens": {"think_end": "</think>"}}"#,
+    );
+    folder.write("special_tokens_map.json", br#"{"unk_token": "<unk>", "pad_token": "<other>"}"#);
+    let tokens = folder.open().special_tokens().unwrap();
+    let tokens: Vec<_> = tokens.iter().map(|token| format!("{} {}", token.name, token.text)).collect();
+    let expected =
+        ["eos_token </s>", "pad_token <pad>", "image_token <image>", "think_end </think>", "unk_token <unk>"];
+    assert_eq!(tokens, expected);
 }
 
 #[test]
@@ -194,7 +255,7 @@ fn a_config_as_people_have_it() {
     for bytes in [[b"\xef\xbb\xbf", odd.as_bytes()].concat(), odd.encode_utf16().flat_map(u16::to_le_bytes).collect()] {
         folder.write("config.json", &bytes);
         folder.write("tokenizer_config.json", &[b"\xef\xbb\xbf", &br#"{"eos_token": "</s>"}"#[..]].concat());
-        assert_eq!(folder.open().eos_text(), Some("</s>"));
+        assert!(folder.open().special_tokens().unwrap().contains(&SpecialToken::new("eos_token", "</s>")));
     }
     let needed = changed(|config| config["rms_norm_eps"] = json!("EPS")).to_string().replace("\"EPS\"", "NaN");
     folder.write("config.json", needed.as_bytes());

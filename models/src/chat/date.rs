@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use minijinja::{Error, ErrorKind};
-
 /// A day of the Gregorian calendar.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Date {
@@ -14,6 +12,10 @@ pub struct Date {
 
 /// The default date: 26 July 2024, which Llama 3's templates use if there is no clock.
 pub const DEFAULT_DATE: Date = Date { year: 2024, month: 7, day: 26 };
+
+/// A code of `strftime` that is not supported, such as `%Q`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct UnsupportedCode(pub(super) String);
 
 const MONTHS: [(&str, u8); 12] = [
     ("January", 31),
@@ -52,10 +54,9 @@ impl Date {
         (days % 7) as usize
     }
 
-    /// `strftime` at midnight of the day.
-    pub(super) fn format(self, format: &str) -> Result<String, Error> {
-        let month = MONTHS[usize::from(self.month) - 1].0;
-        let weekday = WEEKDAYS[self.weekday()];
+    /// Python's `strftime` at midnight of the day, in the locale C.
+    pub(super) fn format(self, format: &str) -> Result<String, UnsupportedCode> {
+        let (month, weekday) = (MONTHS[usize::from(self.month) - 1].0, self.weekday());
         let mut text = String::new();
         let mut characters = format.chars();
         while let Some(character) = characters.next() {
@@ -72,26 +73,49 @@ impl Date {
             let number = |value: u16, width: usize| {
                 if padded { format!("{value:0width$}") } else { value.to_string() }
             };
+            // The weeks of a year begin on its first Sunday or Monday.
+            let week = |days_into: usize| (self.day_of_year() + 6 - u16::try_from(days_into).unwrap_or(0)) / 7;
             text.push_str(&match code {
                 Some('Y') => number(self.year, 4),
+                Some('C') => number(self.year / 100, 2),
                 Some('y') => number(self.year % 100, 2),
                 Some('m') => number(self.month.into(), 2),
                 Some('d') => number(self.day.into(), 2),
-                Some('e') => format!("{:2}", self.day),
+                Some('e') => {
+                    if padded {
+                        format!("{:2}", self.day)
+                    } else {
+                        self.day.to_string()
+                    }
+                }
                 Some('j') => number(self.day_of_year(), 3),
+                Some('u') => if weekday == 0 { 7 } else { weekday }.to_string(),
+                Some('w') => weekday.to_string(),
+                Some('U') => number(week(weekday), 2),
+                Some('W') => number(week((weekday + 6) % 7), 2),
                 Some('H' | 'M' | 'S') => number(0, 2),
-                Some('I') => number(12, 2),
+                Some('I' | 'l') => number(12, 2),
+                Some('k') => " 0".to_owned(),
+                Some('f') => "000000".to_owned(),
                 Some('p') => "AM".to_owned(),
+                Some('P') => "am".to_owned(),
                 Some('B') => month.to_owned(),
                 Some('b' | 'h') => month[..3].to_owned(),
-                Some('A') => weekday.to_owned(),
-                Some('a') => weekday[..3].to_owned(),
+                Some('A') => WEEKDAYS[weekday].to_owned(),
+                Some('a') => WEEKDAYS[weekday][..3].to_owned(),
                 Some('F') => self.to_string(),
+                Some('D' | 'x') => self.format("%m/%d/%y")?,
+                Some('T' | 'X') => "00:00:00".to_owned(),
+                Some('R') => "00:00".to_owned(),
+                Some('r') => "12:00:00 AM".to_owned(),
+                Some('c') => self.format("%a %b %e %H:%M:%S %Y")?,
+                // A time without a time zone.
+                Some('z' | 'Z') => String::new(),
+                Some('n') => "\n".to_owned(),
+                Some('t') => "\t".to_owned(),
                 Some('%') => "%".to_owned(),
                 other => {
-                    let code = other.map_or_else(String::new, String::from);
-                    let detail = format!("strftime_now does not support %{code}");
-                    return Err(Error::new(ErrorKind::InvalidOperation, detail));
+                    return Err(UnsupportedCode(other.map_or_else(|| "%".to_owned(), |code| format!("%{code}"))));
                 }
             });
         }

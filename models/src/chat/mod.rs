@@ -1,22 +1,17 @@
 //! Chat templates: rendering a conversation in the format that a model was trained on.
 //!
-//! Templates are Jinja, written for Python; they run here in minijinja with Python's string methods, loop controls and
-//! trimmed blocks, as in Hugging Face's `transformers`. A template is part of a model's file and therefore not trusted: its steps and
-//! its output are limited. (A single expression can still build a text of 100 MB, and several of them exhaust the memory; the limit
-//! is on steps, not on intermediate bytes.)
+//! Templates are Jinja, written for Python. [`jinja`] renders them as `apply_chat_template` of Hugging Face's `transformers` does,
+//! without tools and documents (both are none). A construct that it does not support is an error that names it. A template is part of
+//! a model's file and therefore not trusted: its steps, its texts and its nesting are limited.
 //!
-//! `tools` and `documents` are undefined. The current date of a template is [`RenderOptions::date`]: with a real clock, the prompt would
-//! change every day.
+//! The current date of a template is [`RenderOptions::date`]: with a real clock, the prompt would change every day.
 
 mod date;
-mod tojson;
-
-use std::io;
+mod jinja;
 
 pub use date::{DEFAULT_DATE, Date};
-use minijinja::syntax::SyntaxConfig;
-use minijinja::{Environment, ErrorKind, Value, context};
 
+use self::jinja::{Failure, Kind, Template};
 use crate::error::{Error, Mismatch};
 
 /// A template for models without one and for synthetic models: a line `role: text` per message.
@@ -24,15 +19,8 @@ pub const PLAIN: &str = "{% for message in messages %}{{ message.role }}: {{ mes
 
 /// The size limit of a template in bytes; the longest known ones have 30 kB.
 const MAX_SOURCE: usize = 1 << 20;
-/// The limit of instructions of one rendering; known templates need a few thousand.
-const MAX_STEPS: u64 = 1_000_000;
-/// The size limit of one rendering in bytes.
-const MAX_OUTPUT: usize = 64 << 20;
-/// The name of the only template of an environment.
-const NAME: &str = "chat";
-
-/// The start of the detail of an error that a template raises itself.
-const EXCEPTION: &str = "an exception of the template: ";
+/// What a template should be that fails.
+const RENDERS: &str = "a template that renders this conversation";
 
 /// One message of a conversation.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -65,33 +53,40 @@ impl Default for RenderOptions {
     }
 }
 
-/// A parsed template with the texts of the special tokens that it may use.
+/// A special token that templates name, such as `bos_token`, with its text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SpecialToken {
+    /// The name of the variable.
+    pub name: String,
+    /// The text of the token.
+    pub text: String,
+}
+
+impl SpecialToken {
+    /// The token `text`, which templates call `name`.
+    pub fn new(name: impl Into<String>, text: impl Into<String>) -> Self {
+        Self { name: name.into(), text: text.into() }
+    }
+}
+
+/// A parsed template with the special tokens that it may use.
 #[derive(Debug)]
 pub struct ChatTemplate {
-    environment: Environment<'static>,
-    bos: String,
-    eos: String,
+    template: Template,
+    tokens: Vec<SpecialToken>,
 }
 
 impl ChatTemplate {
-    /// Parses a template; `bos` and `eos` are the texts of those tokens, empty in the template if there are none.
+    /// Parses a template. A special token that is not among `tokens` is undefined in the template.
     ///
     /// # Errors
-    /// If the template cannot be parsed; the error names the line.
-    pub fn new(source: &str, bos: Option<&str>, eos: Option<&str>) -> Result<Self, Error> {
+    /// If the template cannot be parsed, or has a construct that is not supported; the error names the line.
+    pub fn new(source: &str, tokens: &[SpecialToken]) -> Result<Self, Error> {
         if source.len() > MAX_SOURCE {
             return Err(mismatch("source", format!("at most {MAX_SOURCE} bytes"), format!("{}", source.len())));
         }
-        let mut environment = Environment::new();
-        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).keep_trailing_newline(false).build();
-        environment.set_syntax(syntax.map_err(|error| render_error(&error))?);
-        environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
-        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-        environment.set_fuel(Some(MAX_STEPS));
-        environment.add_filter("tojson", tojson::tojson);
-        environment.add_function("raise_exception", raise_exception);
-        environment.add_template_owned(NAME, source.to_owned()).map_err(|error| render_error(&error))?;
-        Ok(Self { environment, bos: bos.unwrap_or_default().to_owned(), eos: eos.unwrap_or_default().to_owned() })
+        let template = Template::parse(source).map_err(|failure| render_error(&failure))?;
+        Ok(Self { template, tokens: tokens.to_vec() })
     }
 
     /// The conversation as text.
@@ -99,61 +94,23 @@ impl ChatTemplate {
     /// # Errors
     /// If the template fails, rejects the conversation, or exceeds a limit; the error names the line.
     pub fn render(&self, messages: &[Message], options: RenderOptions) -> Result<String, Error> {
-        let messages: Vec<Value> = messages
-            .iter()
-            .map(|Message { role, content }| context! { role => role.as_str(), content => content.as_str() })
-            .collect();
-        let date = options.date;
-        let context = context! {
-            messages => messages,
-            add_generation_prompt => options.add_generation_prompt,
-            bos_token => self.bos.as_str(),
-            eos_token => self.eos.as_str(),
-            strftime_now => Value::from_function(move |format: &str| date.format(format)),
-        };
-        let template = self.environment.get_template(NAME).map_err(|error| render_error(&error))?;
-        let mut output = LimitedOutput(Vec::new());
-        template.render_captured_to(context, &mut output).map_err(|error| render_error(&error))?;
-        String::from_utf8(output.0).map_err(|_| mismatch("output", "UTF-8".to_owned(), "other bytes".to_owned()))
+        let RenderOptions { add_generation_prompt, date } = options;
+        let rendered = self.template.render(messages, add_generation_prompt, &self.tokens, date);
+        rendered.map_err(|failure| render_error(&failure))
     }
 }
 
-/// The function `raise_exception` for templates.
-fn raise_exception(message: &str) -> Result<Value, minijinja::Error> {
-    Err(minijinja::Error::new(ErrorKind::InvalidOperation, format!("{EXCEPTION}{message}")))
-}
-
-/// The rendered text, up to [`MAX_OUTPUT`].
-struct LimitedOutput(Vec<u8>);
-
-impl io::Write for LimitedOutput {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if bytes.len() > MAX_OUTPUT - self.0.len() {
-            return Err(io::Error::other("too long"));
-        }
-        self.0.extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// Converts an error of minijinja; the place is the line of the template.
-fn render_error(error: &minijinja::Error) -> Error {
-    let place = error.line().map_or_else(|| "source".to_owned(), |line| format!("line {line}"));
-    let (expected, found) = match error.kind() {
-        ErrorKind::SyntaxError => ("Jinja syntax that minijinja supports".to_owned(), None),
-        ErrorKind::OutOfFuel => (format!("at most {MAX_STEPS} steps"), Some("more".to_owned())),
-        ErrorKind::WriteFailure => (format!("at most {MAX_OUTPUT} bytes of text"), Some("more".to_owned())),
-        _ => ("a template that renders this conversation".to_owned(), None),
+/// The error of a template; its place is the line.
+fn render_error(failure: &Failure) -> Error {
+    let place = failure.line().map_or_else(|| "source".to_owned(), |line| format!("line {line}"));
+    let message = failure.message();
+    let (expected, found) = match failure.kind() {
+        Kind::Syntax => ("Jinja syntax".to_owned(), message.to_owned()),
+        Kind::Unsupported => ("a construct that this tool renders as transformers does".to_owned(), message.to_owned()),
+        Kind::Limit => (message.to_owned(), "more".to_owned()),
+        Kind::Raised => (RENDERS.to_owned(), format!("an exception of the template: {message}")),
+        Kind::Error => (RENDERS.to_owned(), message.to_owned()),
     };
-    let found = found.unwrap_or_else(|| match error.detail() {
-        Some(detail) if detail.starts_with(EXCEPTION) => detail.to_owned(),
-        Some(detail) => format!("{}: {detail}", error.kind()),
-        None => error.kind().to_string(),
-    });
     mismatch(&place, expected, found)
 }
 

@@ -47,12 +47,6 @@ pub(super) fn open(path: &Path) -> Result<Parts, Error> {
     Ok(Parts { path: path.to_path_buf(), name, spec, source: Source::Gguf(metadata), files, maps, tensors })
 }
 
-/// The text of the token whose id is the value of `key`.
-pub(super) fn token_text<'a>(metadata: &'a Metadata, key: &str) -> Option<&'a str> {
-    let id = metadata.count(key).ok()??;
-    metadata.texts("tokenizer.ggml.tokens").ok()??.get(id)
-}
-
 /// The name of the quantisation according to `general.file_type`. Source: `enum llama_ftype` in llama.h.
 pub(super) fn file_type(metadata: &Metadata) -> Option<&'static str> {
     Some(match metadata.count("general.file_type").ok()?? {

@@ -9,6 +9,7 @@ mod quantisation;
 mod resolve;
 mod safetensors;
 mod split;
+mod templates;
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -18,6 +19,7 @@ use std::sync::Arc;
 use memmap2::Mmap;
 
 use crate::arch;
+use crate::chat::SpecialToken;
 use crate::container::gguf::Metadata;
 use crate::container::json::{self, CONFIG_LIMIT, Object};
 use crate::dtype::DType;
@@ -27,10 +29,10 @@ use crate::tensor::{TensorInfo, TensorView};
 use crate::units::Bytes;
 
 use self::parts::{Parts, Source};
-
 pub use self::resolve::repository_name;
 pub(crate) use self::resolve::resolve;
 pub(crate) use self::split::Part;
+pub use self::templates::TemplateSource;
 
 /// Weights on disk, mapped, and their description. Views of tensors share the mappings.
 #[derive(Debug)]
@@ -70,14 +72,14 @@ impl Checkpoint {
         let Parts { path, name, spec, source, files, maps, tensors } = parts;
         let missing = match source {
             Source::Gguf(_) => Cause::WrittenWrongly.advice(),
-            Source::Folder { .. } => {
+            Source::Folder(_) => {
                 "files are missing, or config.json is of another model: compare the folder with its source"
             }
         };
         let checked = arch::check(&path, &spec, tensors.iter().map(|(info, ..)| info), missing);
         checked.map_err(|mismatch| match source {
             Source::Gguf(_) => Error::Gguf(mismatch),
-            Source::Folder { .. } => Error::Safetensors(mismatch),
+            Source::Folder(_) => Error::Safetensors(mismatch),
         })?;
         let index = tensors.iter().enumerate().map(|(at, (info, ..))| (info.name.clone(), at)).collect();
         let (tensors, places) = tensors.into_iter().map(|(info, map, range)| (info, (map, range))).unzip();
@@ -114,7 +116,7 @@ impl Checkpoint {
     pub const fn format(&self) -> Format {
         match self.source {
             Source::Gguf(_) => Format::Gguf,
-            Source::Folder { .. } => Format::Safetensors,
+            Source::Folder(_) => Format::Safetensors,
         }
     }
 
@@ -158,7 +160,7 @@ impl Checkpoint {
     pub const fn metadata(&self) -> Option<&Metadata> {
         match &self.source {
             Source::Gguf(metadata) => Some(metadata),
-            Source::Folder { .. } => None,
+            Source::Folder(_) => None,
         }
     }
 
@@ -167,35 +169,29 @@ impl Checkpoint {
     pub fn folder(&self) -> Option<&Path> {
         match &self.source {
             Source::Gguf(_) => None,
-            Source::Folder { folder, .. } => Some(folder),
+            Source::Folder(folder) => Some(folder),
         }
     }
 
-    /// The chat template (Jinja), if the checkpoint has one.
-    #[must_use]
-    pub fn chat_template(&self) -> Option<&str> {
+    /// The chat template, if the checkpoint has one: of several, the one called `default`.
+    ///
+    /// # Errors
+    /// If there are several and none is called `default`, or a file that has templates cannot be read.
+    pub fn chat_template(&self) -> Result<Option<TemplateSource>, Error> {
         match &self.source {
-            // Read when the file was opened, so it is readable.
-            Source::Gguf(metadata) => metadata.text("tokenizer.chat_template").ok()?,
-            Source::Folder { texts, .. } => texts.chat_template.as_deref(),
+            Source::Gguf(metadata) => templates::of_gguf(metadata),
+            Source::Folder(folder) => templates::of_folder(folder),
         }
     }
 
-    /// The text of the beginning-of-sequence token, for chat templates.
-    #[must_use]
-    pub fn bos_text(&self) -> Option<&str> {
+    /// The special tokens that chat templates may name, such as `bos_token`.
+    ///
+    /// # Errors
+    /// If a file that names them cannot be read.
+    pub fn special_tokens(&self) -> Result<Vec<SpecialToken>, Error> {
         match &self.source {
-            Source::Gguf(metadata) => gguf_file::token_text(metadata, "tokenizer.ggml.bos_token_id"),
-            Source::Folder { texts, .. } => texts.bos.as_deref(),
-        }
-    }
-
-    /// The text of the end-of-sequence token, for chat templates.
-    #[must_use]
-    pub fn eos_text(&self) -> Option<&str> {
-        match &self.source {
-            Source::Gguf(metadata) => gguf_file::token_text(metadata, "tokenizer.ggml.eos_token_id"),
-            Source::Folder { texts, .. } => texts.eos.as_deref(),
+            Source::Gguf(metadata) => templates::tokens_of_gguf(metadata),
+            Source::Folder(folder) => templates::tokens_of_folder(folder),
         }
     }
 

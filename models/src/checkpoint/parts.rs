@@ -30,18 +30,5 @@ pub(super) enum Source {
     /// The metadata of a GGUF file.
     Gguf(Metadata),
     /// A folder with config.json, tokenizer.json and other files.
-    Folder {
-        /// The folder.
-        folder: PathBuf,
-        /// The chat template and the texts of bos and eos.
-        texts: Texts,
-    },
-}
-
-/// Texts that chat templates need.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Texts {
-    pub(super) chat_template: Option<String>,
-    pub(super) bos: Option<String>,
-    pub(super) eos: Option<String>,
+    Folder(PathBuf),
 }

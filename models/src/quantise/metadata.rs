@@ -84,9 +84,9 @@ fn from_folder(checkpoint: &Checkpoint, target: Target, header: Option<&Path>) -
         other => other,
     })?;
     // The folder has the template of the model; that of the other file may be of another version.
-    if let Some(template) = checkpoint.chat_template() {
-        tokenizer.retain(|(key, _)| key != "tokenizer.chat_template");
-        tokenizer.push(("tokenizer.chat_template".to_owned(), Value::String(template.to_owned())));
+    if let Some(template) = checkpoint.chat_template()? {
+        tokenizer.retain(|(key, _)| !key.starts_with("tokenizer.chat_template"));
+        tokenizer.push(("tokenizer.chat_template".to_owned(), Value::String(template.text)));
     }
     check_vocabulary(checkpoint, &tokenizer, header)?;
     keys.extend(tokenizer);

@@ -21,6 +21,7 @@ use std::sync::Arc;
 
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Mismatch};
+use crate::substitution::Substitution;
 
 pub use self::vocabulary::{SpecialIds, TokenKind, TokenizerData};
 
@@ -97,6 +98,26 @@ impl Checkpoint {
             (Some(metadata), _) => Tokenizer::new(TokenizerData::from_gguf(metadata)?),
             (None, folder) => Tokenizer::from_folder(folder.unwrap_or(self.path())),
         }
+    }
+
+    /// What the tokenizer of a GGUF file has in place of keys that the file lacks; the values are those of llama.cpp. A folder's
+    /// tokenizer.json is complete.
+    #[must_use]
+    pub fn tokenizer_substitutions(&self) -> Vec<Substitution> {
+        let Some(metadata) = self.metadata() else { return Vec::new() };
+        let model = metadata.text("tokenizer.ggml.model").ok().flatten();
+        let all = [
+            ("gpt2", "pre", "pre-tokenizer", "`default`, which splits texts otherwise than most models do"),
+            ("llama", "bos_token_id", "beginning-of-sequence token", "the token 1"),
+            ("llama", "eos_token_id", "end-of-sequence token", "the token 2"),
+            ("llama", "scores", "token scores", "0 for each token, so that the order of merges is that of the text"),
+            ("", "token_type", "token types", "ordinary text for each token, so that no special token is recognised"),
+        ];
+        let missing = |key: &str| !metadata.contains(&format!("tokenizer.ggml.{key}"));
+        all.into_iter()
+            .filter(|(of, key, ..)| (of.is_empty() || model == Some(of)) && missing(key))
+            .map(|(_, key, what, used)| Substitution::new(format!("{what} (tokenizer.ggml.{key})"), used))
+            .collect()
     }
 }
 

@@ -59,6 +59,12 @@ fn tiny_of(arch: &str, theta: f32, bias: bool) -> File {
 }
 
 /// Adds an F32 tensor after the others.
+/// `NAME TEXT` of each special token.
+fn special_tokens(checkpoint: &Checkpoint) -> Vec<String> {
+    let tokens = checkpoint.special_tokens().unwrap();
+    tokens.into_iter().map(|token| format!("{} {}", token.name, token.text)).collect()
+}
+
 fn add(file: &mut File, name: &str, dims: &[u64]) {
     add_data(file, name, dims, 0, &vec![0; 4 * dims.iter().product::<u64>() as usize]);
 }
@@ -98,8 +104,8 @@ fn the_shape_of_a_llama() {
     assert_eq!(checkpoint.format(), Format::Gguf);
     assert_eq!(checkpoint.quantisation(), "F32");
     assert_eq!(checkpoint.name(), "Tiny");
-    assert_eq!(checkpoint.chat_template(), Some("{{ messages }}"));
-    assert_eq!((checkpoint.bos_text(), checkpoint.eos_text()), (Some("<s>"), Some("</s>")));
+    assert_eq!(checkpoint.chat_template().unwrap().unwrap().text, "{{ messages }}");
+    assert_eq!(special_tokens(&checkpoint), ["bos_token <s>", "eos_token </s>"]);
     let parameters: usize = checkpoint.tensors().iter().map(|info| info.shape.iter().product::<usize>()).sum();
     assert_eq!(spec.parameters().get(), parameters as u64);
     let down = checkpoint.tensor("blk.1.ffn_down.weight").unwrap();
@@ -456,6 +462,49 @@ fn smollm2() {
     let parameters: usize = checkpoint.tensors().iter().map(|info| info.shape.iter().product::<usize>()).sum();
     assert_eq!(entry.parameters.get(), parameters as u64);
     assert_eq!(checkpoint.tensor("blk.29.ffn_down.weight").unwrap().info().dtype, DType::Q4_1);
-    assert!(checkpoint.chat_template().unwrap().contains("<|im_start|>"));
-    assert_eq!((checkpoint.bos_text(), checkpoint.eos_text()), (Some("<|im_start|>"), Some("<|im_end|>")));
+    assert!(checkpoint.chat_template().unwrap().unwrap().text.contains("<|im_start|>"));
+    assert_eq!(special_tokens(&checkpoint)[..2], ["bos_token <|im_start|>", "eos_token <|im_end|>"]);
+}
+
+#[test]
+fn the_default_one_of_several_templates_is_used() {
+    let template = |name: &str, source: &str| key(&format!("tokenizer.chat_template{name}"), STRING, &text(source));
+    let with = |keys: Vec<_>| {
+        let mut file = tiny();
+        file.keys.retain(|entry| !entry.starts_with(&text("tokenizer.chat_template")));
+        file.keys.extend(keys);
+        file
+    };
+    let open = |file: &File| open("templates.gguf", &file.bytes()).unwrap().chat_template();
+    let both = open(&with(vec![template(".tool_use", "T"), template("", "D")])).unwrap().unwrap();
+    assert_eq!(
+        (both.text.as_str(), both.name.as_str(), both.place.as_str()),
+        ("D", "default", "tokenizer.chat_template")
+    );
+    assert_eq!((both.others.as_slice(), both.sha256().len()), (&["tool_use".to_owned()][..], 64));
+    let named = open(&with(vec![template(".default", "E"), template(".rag", "R")])).unwrap().unwrap();
+    assert_eq!((named.text.as_str(), named.place.as_str()), ("E", "tokenizer.chat_template.default"));
+    let error = open(&with(vec![template(".tool_use", "T"), template(".rag", "R")])).unwrap_err().with_advice();
+    assert!(error.contains("called `default`") && error.contains("only `tool_use`, `rag`"), "{error}");
+    let error = error_text(&with(vec![key("tokenizer.chat_template", U32, &7u32.to_le_bytes())]).bytes());
+    assert!(error.contains("tokenizer.chat_template") && error.contains("a text"), "{error}");
+    assert_eq!(open(&with(Vec::new())).unwrap(), None);
+}
+
+#[test]
+fn what_stands_in_for_missing_keys_is_said() {
+    let missing = |keys: Vec<_>| {
+        let mut file = tiny();
+        file.keys.extend(keys);
+        let checkpoint = open("missing.gguf", &file.bytes()).unwrap();
+        let all = checkpoint.tokenizer_substitutions().into_iter();
+        all.map(|substitution| substitution.what).collect::<Vec<_>>().join(", ")
+    };
+    let model = |name: &str| key("tokenizer.ggml.model", STRING, &text(name));
+    let types = key("tokenizer.ggml.token_type", ARRAY, &array(U32, 3, &[0; 12]));
+    let token_types = "token types (tokenizer.ggml.token_type)";
+    assert_eq!(missing(vec![model("gpt2")]), format!("pre-tokenizer (tokenizer.ggml.pre), {token_types}"));
+    assert_eq!(missing(vec![model("llama")]), format!("token scores (tokenizer.ggml.scores), {token_types}"));
+    let pre = key("tokenizer.ggml.pre", STRING, &text("qwen2"));
+    assert_eq!(missing(vec![model("gpt2"), pre, types]), "");
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use engine_api::{Device, FlashAttention, RecordedKvType};
 use models::Spec;
+pub use models::Substitution;
 use models::cost::WeightTypes;
 use models::quantise::Provenance;
 use serde::{Deserialize, Serialize};
@@ -128,9 +129,32 @@ pub struct PlannedModel {
     /// The types of its weights.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub types: Option<WeightTypes>,
-    /// Why there is no `sha256`, `bits_per_weight` or `source`.
+    /// The chat template that its prompts were rendered with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chat_template: Option<PlannedTemplate>,
+    /// What stands in for something that its files do not contain.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub substitutions: Vec<Substitution>,
+    /// Why there is no `sha256`, `bits_per_weight`, `source` or `chat_template`.
     #[serde(default, skip_serializing_if = "Reasons::is_empty")]
     pub reasons: Reasons,
+}
+
+/// The chat template of a model.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlannedTemplate {
+    /// The file of the model's folder or the key of its GGUF file that has the template.
+    pub place: String,
+    /// Its name among the model's templates, such as `default`.
+    pub name: String,
+    /// SHA-256 of the template.
+    pub sha256: String,
+    /// The model's other templates, which were not used.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub others: Vec<String>,
+    /// The date that the template wrote into prompts, where it asks for one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub date: Option<String>,
 }
 
 /// A prompt of the plan, for one model.

@@ -164,8 +164,23 @@ fn of_checkpoint(checkpoint: &Checkpoint) -> anyhow::Result<Content> {
     ];
     facts.extend(checkpoint.provenance()?.as_ref().map(origin).unwrap_or_default());
     facts.extend(shape(checkpoint.spec()));
-    facts.push(("chat template", if checkpoint.chat_template().is_some() { "in the file" } else { "none" }.to_owned()));
+    facts.push(("chat template", template(checkpoint)));
     Ok(page(checkpoint.name(), facts))
+}
+
+/// The chat template that prompts are rendered with, or why there is none.
+fn template(checkpoint: &Checkpoint) -> String {
+    match checkpoint.chat_template() {
+        Ok(None) => "none".to_owned(),
+        Ok(Some(template)) => {
+            let others = match template.others.as_slice() {
+                [] => String::new(),
+                others => format!("; not used: {}", others.join(", ")),
+            };
+            format!("{} of {}, sha256 {}{others}", template.name, template.place, template.sha256())
+        }
+        Err(error) => format!("not usable: {error}"),
+    }
 }
 
 /// The source of quantised weights.

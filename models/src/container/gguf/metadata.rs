@@ -78,6 +78,11 @@ impl Metadata {
         self.entries.iter().any(|(name, _)| name == key)
     }
 
+    /// All keys, readable or not, in the order of the file.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &str> {
+        self.entries.iter().map(|(key, _)| key.as_str())
+    }
+
     /// All keys whose values were read, in the order of the file.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Value)> + '_ {
         self.entries.iter().filter_map(|(key, outcome)| Some((key.as_str(), outcome.as_ref().ok()?)))

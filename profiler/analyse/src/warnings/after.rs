@@ -41,6 +41,11 @@ pub fn after(file: &RunFile, probes: &[ProbeEffect]) -> Vec<Warning> {
     if !synthetic.is_empty() {
         found.push(Warning::Synthetic(synthetic));
     }
+    for model in &file.plan.models {
+        found.extend(model.substitutions.iter().map(|substitution| {
+            Warning::Substituted(model.name.clone(), substitution.what.clone(), substitution.used.clone())
+        }));
+    }
     found.extend(
         file.cases
             .iter()

@@ -124,6 +124,8 @@ pub enum Warning {
     CeilingsDiffer(usize, f64),
     /// The weights are random: the models.
     Synthetic(Vec<String>),
+    /// Something stands in for what a model's files do not contain: the model, what is missing, what was used.
+    Substituted(String, String, String),
     /// Time was virtual: the numbers are not those of a machine.
     VirtualTime,
     /// Cases failed: their number, and that of all cases.

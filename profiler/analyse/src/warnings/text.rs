@@ -99,6 +99,7 @@ impl Warning {
                 share * 100.0
             ),
             Self::Synthetic(names) => format!("{}: synthetic weights: shapes and types are those of the model, values are random, and outputs are meaningless", names.join(", ")),
+            Self::Substituted(model, what, used) => format!("{model}: its files contain no {what}; used instead: {used}"),
             Self::VirtualTime => "time is virtual: the engine advances a clock instead of computing, and the numbers are not those of this machine".to_owned(),
             Self::Failures(failed, all) => format!("{failed} of {all} cases failed; their rows contain the reasons"),
             Self::Interrupted => "the run was interrupted: the samples until then are kept; continue it with --resume".to_owned(),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use models::Spec;
 use models::cost::WeightTypes;
 use record::Reason;
-use record::plan::WeightSource;
+use record::plan::{PlannedTemplate, Substitution, WeightSource};
 
 use super::prompt::{Filler, PreparedPrompt};
 
@@ -22,6 +22,10 @@ pub struct PreparedModel {
     pub weights: Option<Weights>,
     /// Token ids that end a generation.
     pub end_tokens: Vec<u32>,
+    /// The chat template that its prompts are rendered with, or why there is none.
+    pub template: Result<PlannedTemplate, Reason>,
+    /// What stands in for something that its files do not contain.
+    pub substitutions: Vec<Substitution>,
     /// Its prompts.
     pub prompts: Vec<PreparedPrompt>,
     /// The tokens that fill the context to each depth.

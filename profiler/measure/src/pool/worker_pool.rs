@@ -290,6 +290,8 @@ mod tests {
             origin: "server".to_owned(),
             weights: None,
             end_tokens: Vec::new(),
+            template: Err(record::Reason::new("the prompts are token ids")),
+            substitutions: Vec::new(),
             prompts: Vec::new(),
             fillers: Vec::new(),
             passage: Vec::new(),

@@ -124,6 +124,14 @@ fn add_model(text: &mut String, options: &Options, set: &prompts::Set, reference
                     ),
                 );
             }
+            let template = match &model.template {
+                Ok(template) => format!("chat template {} of {}", template.name, template.place),
+                Err(reason) => reason.to_string(),
+            };
+            line(text, "", &template);
+            for substitution in &model.substitutions {
+                line(text, "", &format!("no {}; used instead: {}", substitution.what, substitution.used));
+            }
             for prompt in &model.prompts {
                 line(
                     text,

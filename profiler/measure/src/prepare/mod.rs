@@ -152,8 +152,13 @@ fn plan_file(
             origin: model.origin.clone(),
             context: model.context,
             together: block.together,
+            chat_template: model.template.clone().ok(),
+            substitutions: model.substitutions.clone(),
             ..PlannedModel::default()
         };
+        if let Err(reason) = &model.template {
+            planned.reasons.insert("chat_template".to_owned(), reason.to_string());
+        }
         identity::describe(&mut planned, model.weights.as_ref());
         let Some(weights) = &model.weights else { return planned };
         PlannedModel {

@@ -4,7 +4,7 @@ use meter::heap::AllocationCounter;
 use models::cost::{self, WeightTypes};
 use models::{Bytes, Checkpoint, Format, Spec, Tokenizer, registry};
 use prompts::Set;
-use record::plan::WeightSource;
+use record::plan::{Substitution, WeightSource};
 use record::{Error, Reason};
 
 use super::locate::LocatedModel;
@@ -25,7 +25,13 @@ pub(super) fn prepare(options: &Options, set: &Set, located: LocatedModel) -> Re
     let checkpoint = if window.is_some() { checkpoint.with_window(window) } else { checkpoint };
     let (tokenizer, tokenizer_bytes) = tokenizer_with_heap(&checkpoint)?;
     let ordinary = OrdinaryTokens::of(&tokenizer, checkpoint.spec().vocab)?;
-    let prompts = prompt::prepare(options, set, &checkpoint, &tokenizer, &ordinary)?;
+    let format = prompt::format(options, set, &checkpoint)?;
+    let prompts = prompt::prepare(options, set, &format, &tokenizer, &ordinary)?;
+    let mut substitutions: Vec<Substitution> = format.substitution.into_iter().collect();
+    substitutions.extend(window.map(|window| {
+        Substitution::new("sliding window", format!("{window} tokens, which the registry has for this model"))
+    }));
+    substitutions.extend(checkpoint.tokenizer_substitutions());
     let fillers: Vec<Filler> = options.depths.iter().map(|&depth| ordinary.filler(depth, options.seed)).collect();
     let context = context(options, &located.name, checkpoint.spec(), &prompts)?;
     let passage = passage::ids(&tokenizer, context)?;
@@ -60,6 +66,8 @@ pub(super) fn prepare(options: &Options, set: &Set, located: LocatedModel) -> Re
         origin: located.origin.to_owned(),
         weights: Some(weights),
         end_tokens: tokenizer.end_of_generation().to_vec(),
+        template: format.planned,
+        substitutions,
         prompts,
         fillers,
         passage,
@@ -86,6 +94,12 @@ pub(super) fn served(options: &Options, set: &Set, name: &str, reference: &str) 
         origin: "server".to_owned(),
         weights: None,
         end_tokens: Vec::new(),
+        template: Err(Reason::new(if options.raw {
+            "the prompts are sent without a chat template"
+        } else {
+            "the server renders the messages"
+        })),
+        substitutions: Vec::new(),
         prompts,
         fillers: vec![Filler::default()],
         passage: Vec::new(),

@@ -3,8 +3,8 @@
 use models::chat::{ChatTemplate, Message, PLAIN, RenderOptions};
 use models::{Checkpoint, EncodeOptions, Tokenizer};
 use prompts::{Prompt, Set};
-use record::plan::PromptChoice;
-use record::{Error, nearest};
+use record::plan::{PlannedTemplate, PromptChoice, Substitution};
+use record::{Error, Reason, nearest};
 
 use super::tokens::OrdinaryTokens;
 use crate::plan::{DEFAULT_NEW_TOKENS, Options, PreparedPrompt, PromptInput};
@@ -26,19 +26,53 @@ pub(super) fn prompt_set(choice: &PromptChoice) -> Result<Set, Error> {
     }
 }
 
+/// The chat template of a model, parsed, and what is recorded of it.
+pub(super) struct Format {
+    template: Option<ChatTemplate>,
+    pub(super) planned: Result<PlannedTemplate, Reason>,
+    pub(super) substitution: Option<Substitution>,
+}
+
+/// The chat template that the prompts of a set are rendered with.
+///
+/// # Errors
+/// When the model's template cannot be parsed, or the model has several and none is the default one. A template that no prompt needs
+/// is not read.
+pub(super) fn format(options: &Options, set: &Set, checkpoint: &Checkpoint) -> Result<Format, Error> {
+    let without = |reason| Ok(Format { template: None, planned: Err(Reason::new(reason)), substitution: None });
+    if options.raw {
+        return without("the prompts are sent without a chat template");
+    }
+    if !set.prompts.iter().any(|prompt| matches!(prompt.input, prompts::Input::Text { .. })) {
+        return without("the prompts are token ids");
+    }
+    let tokens = checkpoint.special_tokens()?;
+    let Some(source) = checkpoint.chat_template()? else {
+        return Ok(Format {
+            template: Some(ChatTemplate::new(PLAIN, &tokens)?),
+            planned: Err(Reason::new("the model has no chat template")),
+            substitution: Some(Substitution::new("chat template", "a line `role: text` for each message")),
+        });
+    };
+    let planned = PlannedTemplate {
+        sha256: source.sha256(),
+        place: source.place,
+        name: source.name,
+        others: source.others,
+        date: source.text.contains("strftime_now").then(|| RenderOptions::default().date.to_string()),
+    };
+    Ok(Format { template: Some(ChatTemplate::new(&source.text, &tokens)?), planned: Ok(planned), substitution: None })
+}
+
 /// Renders and tokenizes every prompt of a set.
 pub(super) fn prepare(
     options: &Options,
     set: &Set,
-    checkpoint: &Checkpoint,
+    format: &Format,
     tokenizer: &Tokenizer,
     ordinary: &OrdinaryTokens,
 ) -> Result<Vec<PreparedPrompt>, Error> {
-    let template =
-        ChatTemplate::new(checkpoint.chat_template().unwrap_or(PLAIN), checkpoint.bos_text(), checkpoint.eos_text());
-    // A template that is not used need not parse.
-    let template = if options.raw { template.ok() } else { Some(template?) };
-    set.prompts.iter().map(|prompt| one(options, prompt, template.as_ref(), tokenizer, ordinary)).collect()
+    set.prompts.iter().map(|prompt| one(options, prompt, format.template.as_ref(), tokenizer, ordinary)).collect()
 }
 
 /// Prepares a prompt for a model whose tokenizer only a server has.
@@ -76,12 +110,12 @@ fn one(
         prompts::Input::Text { text, system } => {
             let mut messages = Vec::new();
             let rendered = match template {
-                Some(template) if !options.raw => {
+                Some(template) => {
                     let system = system.as_ref().map(|text| Message::new("system", text));
                     messages.extend(system.into_iter().chain([Message::new("user", text)]));
                     template.render(&messages, RenderOptions::default())?
                 }
-                _ => text.clone(),
+                None => text.clone(),
             };
             // Templates that write BOS themselves must not get a second one.
             let add_bos = tokenizer.wants_bos(&rendered);

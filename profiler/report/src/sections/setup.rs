@@ -24,6 +24,9 @@ pub(super) fn section(view: &RunView<'_>) -> Section {
     }
     for model in &plan.models {
         property("model", model_text(view, model));
+        if let Some(text) = template_text(model) {
+            property("chat template", text);
+        }
     }
     let ids: Vec<&str> = plan
         .prompts
@@ -114,6 +117,18 @@ fn model_text(view: &RunView<'_>, model: &PlannedModel) -> String {
         model.source.as_ref().map(source_text).unwrap_or_default(),
         model.context
     )
+}
+
+/// The chat template of a model's prompts, or why there is none. Runs of the first version do not say it.
+fn template_text(model: &PlannedModel) -> Option<String> {
+    let Some(template) = &model.chat_template else { return model.reasons.get("chat_template").cloned() };
+    let hash = template.sha256.get(..12).unwrap_or(&template.sha256);
+    let date = template.date.as_ref().map(|date| format!(", with the date {date}")).unwrap_or_default();
+    let others = match template.others.as_slice() {
+        [] => String::new(),
+        others => format!("; not used: {}", others.join(", ")),
+    };
+    Some(format!("{} of {}, sha256 {hash}{date}{others}", template.name, template.place))
 }
 
 /// `, made from F16 (sha256 0123456789ab) with an error of 0.5500 %`
