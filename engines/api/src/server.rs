@@ -52,6 +52,8 @@ pub enum PreprocessingStep {
     Template,
     /// Text to tokens.
     Tokenize,
+    /// Messages to tokens, by the server's own chat template and tokenizer, in one query.
+    TokenizeChat,
 }
 
 /// The output of such a step.

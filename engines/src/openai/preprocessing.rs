@@ -39,13 +39,12 @@ impl Query {
         prompt: &Prompt,
     ) -> Option<Self> {
         let post = |path, body, expected| Some(Self { path, body: Some(body), expected });
+        let message = |message: &models::chat::Message| json!({"role": message.role, "content": message.content});
         match (part, prompt) {
             (PreprocessingStep::RoundTrip, _) => {
                 Some(Self { path: cheapest_path(software), body: None, expected: Expected::Anything })
             }
             (PreprocessingStep::Template, Prompt::Text { messages, .. }) if !messages.is_empty() => {
-                let message =
-                    |message: &models::chat::Message| json!({"role": message.role, "content": message.content});
                 let mut body = Map::new();
                 body.insert("messages".to_owned(), messages.iter().map(message).collect());
                 let (path, expected) = match software {
@@ -82,8 +81,20 @@ impl Query {
                 // The others have none, or one of another form.
                 _ => None,
             },
-            (PreprocessingStep::Template, Prompt::Text { .. })
-            | (PreprocessingStep::Template | PreprocessingStep::Tokenize, Prompt::Tokens(_)) => None,
+            (PreprocessingStep::TokenizeChat, Prompt::Text { messages, .. })
+                if !messages.is_empty() && software == Software::Vllm =>
+            {
+                let mut body = Map::new();
+                body.insert("model".to_owned(), json!(model));
+                body.insert("messages".to_owned(), messages.iter().map(message).collect());
+                merge(&mut body, &settings.body);
+                post("/tokenize", Value::Object(body), Expected::Tokens("tokens"))
+            }
+            (PreprocessingStep::Template | PreprocessingStep::TokenizeChat, Prompt::Text { .. })
+            | (
+                PreprocessingStep::Template | PreprocessingStep::Tokenize | PreprocessingStep::TokenizeChat,
+                Prompt::Tokens(_),
+            ) => None,
         }
     }
 
@@ -189,6 +200,17 @@ mod tests {
     }
 
     #[test]
+    fn a_chat_is_tokenized_by_the_server_that_takes_messages() {
+        let chat = text(&[("user", "hi")]);
+        let of = |software: Software, prompt: &Prompt| shown(software, PreprocessingStep::TokenizeChat, prompt);
+        assert_eq!(of(Software::Vllm, &chat), r#"/tokenize {"model":"m","messages":[{"role":"user","content":"hi"}]}"#);
+        assert_eq!(
+            (of(Software::LlamaServer, &chat), of(Software::Vllm, &text(&[]))),
+            ("-".to_owned(), "-".to_owned())
+        );
+    }
+
+    #[test]
     fn only_text_is_rendered_and_tokenized() {
         let raw = text(&[]);
         assert_eq!(
@@ -198,7 +220,7 @@ mod tests {
         );
         assert!(shown(Software::Vllm, PreprocessingStep::Tokenize, &raw).contains(r#""add_special_tokens":true"#));
         let ids = Prompt::Tokens(vec![1]);
-        for part in [PreprocessingStep::Template, PreprocessingStep::Tokenize] {
+        for part in [PreprocessingStep::Template, PreprocessingStep::Tokenize, PreprocessingStep::TokenizeChat] {
             assert_eq!(shown(Software::LlamaServer, part, &ids), "-");
         }
     }

@@ -57,8 +57,11 @@ pub struct PreprocessingTimes {
     pub times_s: BTreeMap<ServerStep, Vec<f64>>,
     /// The text that the server's template rendered.
     pub text: Option<String>,
-    /// The ids that the server's tokenizer made of that text.
+    /// The ids that the server's tokenizer made of that text, or of this program's.
     pub ids: Option<Vec<u32>>,
+    /// The ids that the server's own template and tokenizer made of the chat, in one query.
+    #[serde(default)]
+    pub chat_ids: Option<Vec<u32>>,
     /// Why a step is absent, by its field.
     pub reasons: Reasons,
 }
@@ -76,13 +79,15 @@ impl PreprocessingTimes {
     /// The prompt as the server's own template and tokenizer make it. The tokenizer's ids of a text that this program rendered are
     /// not known to be those of the prompt.
     pub fn prompt(&self, is_chat: bool) -> ServerPrompt {
-        ServerPrompt { text: self.text.clone(), ids: self.ids.clone().filter(|_| self.text.is_some() || !is_chat) }
+        let ids = self.ids.as_ref().filter(|_| self.text.is_some() || !is_chat);
+        ServerPrompt { text: self.text.clone(), ids: self.chat_ids.as_ref().or(ids).cloned() }
     }
 
     /// The figures of the record. `rendered` and `own` are the text and the ids of this program's own template and tokenizer; both
     /// are empty for a model whose files it does not have.
     pub fn figures(self, rendered: &str, own: &[u32]) -> record::Preprocessing {
-        let Self { times_s, text, ids, mut reasons } = self;
+        let Self { times_s, text, ids, chat_ids, mut reasons } = self;
+        let ids = chat_ids.or(ids);
         let middle = |step: ServerStep| times_s.get(&step).and_then(|times| median(times));
         let round_trip_s = middle(ServerStep::RoundTrip);
         let mut beyond_round_trip = |step: ServerStep| {

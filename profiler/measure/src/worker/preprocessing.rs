@@ -1,6 +1,6 @@
 //! Times the steps that a server runs before the model.
 
-use engine_api::{Advice as _, PreprocessingOutput, Prompt, Server};
+use engine_api::{Advice as _, PreprocessingOutput, PreprocessingStep, Prompt, Server};
 use record::Reason;
 use traces::clock;
 
@@ -11,7 +11,7 @@ const TIMES: usize = 9;
 
 /// Times every step that this prompt needs. A step that fails once is not tried again.
 pub(super) fn measure(server: &dyn Server, prompt: &Prompt) -> PreprocessingTimes {
-    let mut measured = PreprocessingTimes::default();
+    let mut measured = PreprocessingTimes { chat_ids: chat_ids(server, prompt), ..PreprocessingTimes::default() };
     let mut steps: Vec<ServerStep> = Vec::new();
     for step in ServerStep::ALL {
         match not_needed(step, prompt) {
@@ -31,6 +31,15 @@ pub(super) fn measure(server: &dyn Server, prompt: &Prompt) -> PreprocessingTime
         });
     }
     measured
+}
+
+/// The ids of the chat by the server's own template and tokenizer, where one query returns them; it is not timed. A server without
+/// it is asked for the text and its tokens.
+fn chat_ids(server: &dyn Server, prompt: &Prompt) -> Option<Vec<u32>> {
+    match server.preprocess(PreprocessingStep::TokenizeChat, prompt) {
+        Ok(Some(PreprocessingOutput::Tokens(ids))) => Some(ids),
+        _ => None,
+    }
 }
 
 /// Runs a step once. The tokenizer gets the text that the template rendered.
@@ -76,7 +85,7 @@ fn not_needed(step: ServerStep, prompt: &Prompt) -> Option<&'static str> {
 mod tests {
     use std::cell::Cell;
 
-    use engine_api::{EngineError, PreprocessingStep, ServerInfo};
+    use engine_api::{EngineError, ServerInfo};
     use models::chat::Message;
     use traces::Nanos;
     use traces::clock::VirtualClock;
@@ -87,6 +96,7 @@ mod tests {
     struct Scripted {
         has_template: bool,
         tokenizer_fails: bool,
+        chat_ids: Option<Vec<u32>>,
         calls: Cell<usize>,
     }
 
@@ -102,6 +112,10 @@ mod tests {
         ) -> Result<Option<PreprocessingOutput>, EngineError> {
             self.calls.set(self.calls.get() + 1);
             let (micros, given) = match part {
+                PreprocessingStep::TokenizeChat => {
+                    self.calls.set(self.calls.get() - 1);
+                    return Ok(self.chat_ids.clone().map(PreprocessingOutput::Tokens));
+                }
                 PreprocessingStep::RoundTrip => (1000, PreprocessingOutput::None),
                 PreprocessingStep::Template if !self.has_template => return Ok(None),
                 PreprocessingStep::Template => (3000, PreprocessingOutput::Text("<s>hi".to_owned())),
@@ -121,7 +135,7 @@ mod tests {
     }
 
     fn server() -> Scripted {
-        Scripted { has_template: true, tokenizer_fails: false, calls: Cell::new(0) }
+        Scripted { has_template: true, tokenizer_fails: false, chat_ids: None, calls: Cell::new(0) }
     }
 
     #[test]
@@ -163,5 +177,22 @@ mod tests {
         let unknown = measure(&server(), &chat()).figures("", &[]);
         assert_eq!((unknown.same_ids, unknown.tokens), (None, Some(5)));
         assert!(unknown.reasons["same_ids"].contains("no file of the model"));
+    }
+
+    #[test]
+    fn the_ids_of_a_chat_are_those_of_the_servers_own_template() {
+        let _clock = VirtualClock::install();
+        let own: Vec<u32> = "our own".bytes().map(u32::from).collect();
+        let without = measure(&Scripted { has_template: false, ..server() }, &chat());
+        assert_eq!((without.prompt(true).ids, without.figures("our own", &own).same_ids), (None, Some(true)));
+        let longer = Scripted { has_template: false, chat_ids: Some(vec![1, 2, 3]), ..server() };
+        let found = measure(&longer, &chat());
+        assert_eq!(found.prompt(true).ids, Some(vec![1, 2, 3]));
+        let found = found.figures("our own", &own);
+        assert_eq!(
+            (found.same_ids, found.tokens),
+            (Some(false), Some(3)),
+            "its tokens of this program's text do not count"
+        );
     }
 }
