@@ -166,6 +166,45 @@ fn servers_that_only_resemble_a_known_one_are_unknown() {
 }
 
 #[test]
+fn vllm_and_transformers_are_known_by_their_recorded_answers() {
+    let known = |recordings: &[&str], settings: &[(&str, &str)]| {
+        let server = replay(recordings);
+        let mut session = connect(&server.url(), settings).unwrap_or_else(|error| panic!("{recordings:?}: {error}"));
+        let mut record = Record::default();
+        let usage = session.generate(&chat("Name three colours.", 12), &mut record).expect("an answer");
+        let info = session.server().expect("a server").info();
+        (info.software, info.version, usage.prompt_tokens, usage.output_tokens, record.text())
+    };
+    assert_eq!(
+        known(&["vllm/models.txt", "vllm/version.txt", "vllm/chat.txt"], &[]),
+        (
+            "vllm".to_owned(),
+            Some("0.32.0".to_owned()),
+            34,
+            12,
+            "1. Red: The most obvious colour, but there are".to_owned()
+        )
+    );
+    let transformers = ["models", "health", "openapi", "chat"].map(|name| format!("transformers/{name}.txt"));
+    let transformers: Vec<&str> = transformers.iter().map(String::as_str).collect();
+    assert_eq!(
+        known(&transformers, &[("model", "/path")]),
+        ("transformers serve".to_owned(), None, 34, 12, "1. Red: This is the most obvious colour, but".to_owned())
+    );
+}
+
+/// The last query of vLLM for the ids of a chat, which its own template lengthens.
+#[test]
+fn vllm_names_the_tokens_of_a_chat_by_its_own_template() {
+    let server = replay(&["vllm/models.txt", "vllm/version.txt", "vllm/tokenize_chat.txt"]);
+    let session = connect(&server.url(), &[]).expect("a session");
+    let prompt = chat("Name three colours.", 12).prompt;
+    let found = session.server().expect("a server").preprocess(PreprocessingStep::TokenizeChat, &prompt);
+    let Ok(Some(PreprocessingOutput::Tokens(ids))) = found else { panic!("{found:?}") };
+    assert_eq!((ids.len(), ids[0], ids[33]), (34, 1, 198));
+}
+
+#[test]
 fn llama_server_streams_progress_times_and_text() {
     let (record, usage) = answer(&with(&LLAMA, "llama-server/chat_progress.txt"), &chat("long", 3));
     assert_eq!((record.text().as_str(), record.pieces.len()), ("The original sentence", 3));
