@@ -327,9 +327,10 @@ fn value<'a>(answers: &'a Answers, path: &str, pointer: &str) -> Option<&'a Valu
     answers.json(path)?.pointer(pointer).filter(|value| !value.is_null())
 }
 
-/// A value as it is recorded; an empty text says nothing.
+/// A value as it is recorded; `null` and an empty text say nothing.
 pub(super) fn shown(value: &Value) -> Option<String> {
     match value {
+        Value::Null => None,
         Value::String(text) if text.is_empty() => None,
         Value::String(text) => Some(text.clone()),
         other => Some(other.to_string()),
