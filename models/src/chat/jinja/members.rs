@@ -4,8 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::failure::{Failure, Result};
-use super::operators::place;
-use super::value::{Text, Value};
+use super::value::{Text, Value, place};
 
 const STR: &[&str] = &[
     "capitalize",

@@ -239,13 +239,6 @@ pub(super) fn contains(container: &Value, item: &Value) -> Result<bool> {
     })
 }
 
-/// The place that a possibly negative index names; `None` if it is outside.
-pub(super) fn place(index: i128, length: usize) -> Option<usize> {
-    let length = i128::try_from(length).ok()?;
-    let index = if index < 0 { index + length } else { index };
-    if (0..length).contains(&index) { usize::try_from(index).ok() } else { None }
-}
-
 /// Python's `value[start:stop:step]`.
 pub(super) fn slice(value: &Value, bounds: [Option<&Value>; 3]) -> Result<Value> {
     let bound = |value: Option<&Value>| match value {

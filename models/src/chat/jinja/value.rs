@@ -479,3 +479,10 @@ impl Value {
         Ok(())
     }
 }
+
+/// The place that a possibly negative index names; `None` if it is outside.
+pub(super) fn place(index: i128, length: usize) -> Option<usize> {
+    let length = i128::try_from(length).ok()?;
+    let index = if index < 0 { index + length } else { index };
+    if (0..length).contains(&index) { usize::try_from(index).ok() } else { None }
+}
