@@ -26,5 +26,5 @@ pub use engine_api::{
     Advice, CacheBypass, CacheHit, Caps, Device, DeviceMemory, Engine, EngineError, FinishReason, FlashAttention, Flow,
     Identity, KvBytes, KvType, LoadFigure, LoadOptions, LoggedRequest, NullObserver, Observer, OpTimes, Phase,
     PhaseSplit, Piece, PreprocessingOutput, PreprocessingStep, Prompt, RecordedKvType, Request, Server, ServerInfo,
-    ServerLoad, ServerReport, Session, Steps, UnsupportedKvType, Usage,
+    ServerLoad, ServerReport, Session, Steps, StreamFacts, UnsupportedKvType, Usage,
 };

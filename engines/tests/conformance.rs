@@ -98,6 +98,10 @@ impl Observer for Record {
         self.edges.push((false, phase));
     }
 
+    fn cancel(&mut self, phase: Phase) {
+        panic!("an engine in this process knows that {} takes place", phase.name());
+    }
+
     fn piece(&mut self, piece: Piece<'_>) -> Flow {
         assert_eq!(piece.index, self.tokens.len(), "pieces come in order");
         self.tokens.push(piece.token.expect("an engine in this process reports its tokens"));

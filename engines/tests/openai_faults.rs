@@ -112,6 +112,35 @@ fn an_error_in_the_stream() {
 }
 
 #[test]
+fn an_error_in_the_stream_in_other_forms() {
+    let fault_of = |error: &'static str| fault(move || vec![head(), text_event("one"), send(error)]);
+    let named = "event: error\ndata: {\"message\":\"worker died\",\"code\":500}\n\ndata: [DONE]\n\n";
+    insta::assert_snapshot!(fault_of(named), @"engine openai failed in POST URL/v1/chat/completions: the server reported an error in its stream: worker died (after 1 piece of text)");
+    for error in [
+        "event: error\ndata: worker died\n\n",
+        "data: {\"detail\":\"worker died\"}\n\ndata: [DONE]\n\n",
+        "data: {\"errors\":[{\"message\":\"worker died\"}]}\n\n",
+        "data: {\"type\":\"error\",\"error\":{\"message\":\"worker died\"}}\n\n",
+        "data: {\"choices\":[{\"error\":{\"message\":\"worker died\"},\"finish_reason\":\"error\"}]}\n\n",
+        "{\"error\":{\"message\":\"worker died\"}}\n",
+        "{\n  \"message\": \"worker died\"\n}\n",
+    ] {
+        let shown = fault_of(error);
+        assert!(shown.ends_with("in its stream: worker died (after 1 piece of text)"), "{error}: {shown}");
+    }
+}
+
+#[test]
+fn a_compressed_stream_that_is_not_decoded() {
+    let script = || {
+        vec![send(
+            "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Encoding: br\r\nConnection: close\r\n\r\nxyz",
+        )]
+    };
+    insta::assert_snapshot!(fault(script), @"engine openai failed in POST URL/v1/chat/completions: the response is compressed (br), but the request allows no compression; turn compression off in the server, or in the proxy in front of it");
+}
+
+#[test]
 fn http_errors() {
     let object = r#"{"error":{"message":"Rate limit reached","type":"requests"}}"#;
     insta::assert_snapshot!(fault(|| whole(429, "application/json", object)), @"engine openai failed in POST URL/v1/chat/completions: HTTP 429: Rate limit reached");
@@ -203,6 +232,7 @@ struct Notifier(Vec<Sender<()>>);
 impl Observer for Notifier {
     fn begin(&mut self, _phase: Phase) {}
     fn end(&mut self, _phase: Phase) {}
+    fn cancel(&mut self, _phase: Phase) {}
     fn piece(&mut self, piece: Piece<'_>) -> Flow {
         if let Some(seen) = self.0.get(piece.index) {
             seen.send(()).expect("the server waits");

@@ -130,7 +130,7 @@ fn servers_are_identified_by_their_responses() {
     llama-server b1-0c1e570: /path, Switch, context_length model_ftype model_path slots
     mlx_lm.server ?: /path, Nonce
     tinygrad ?: Smollm2 135M 8k Lc100K Mix1 Ep2, Nonce
-    vllm 0.11.0: m, Nonce, context_length model_path
+    vllm 0.11.0: m, Switch, context_length model_path
     sglang 0.5.3: m, Nonce, context_length
     tensorrt-llm 1.1.0: m, Nonce
     koboldcpp 1.98: koboldcpp/m, Nonce
@@ -232,6 +232,7 @@ fn llama_server_is_told_not_to_use_its_cache() {
         (json!(false), json!(true), json!(0))
     );
     assert_eq!(part("messages"), json!([{"role": "user", "content": "hello"}]));
+    assert_eq!(part("timings_per_token"), json!(true), "a running count of tokens");
 }
 
 /// The recorded request allowed the cache, and the server reports the hit.
@@ -314,7 +315,11 @@ fn each_request_has_another_nonce() {
         nonces.extend(usage.reported.and_then(|report| report.nonce));
     }
     let sent: Vec<Value> = server.bodies("POST /v1/chat/completions");
-    let contents: Vec<String> = nonces.iter().map(|nonce| format!("{nonce}hello")).collect();
+    // They are in a system message of their own: the chat template puts its own system text before a user's message.
+    let contents: Vec<&str> = nonces.iter().map(|nonce| nonce.trim_end()).collect();
+    assert!(
+        sent.iter().all(|body| body["messages"][0]["role"] == "system" && body["messages"][1]["content"] == "hello")
+    );
     let expected: Vec<&str> = sent.iter().filter_map(|body| body["messages"][0]["content"].as_str()).collect();
     assert_eq!(contents, expected);
     assert!(nonces[0] != nonces[1] && nonces[1] != nonces[2] && nonces.iter().all(|nonce| nonce.len() == 13));

@@ -22,6 +22,8 @@ pub use kv_type::{KvType, RecordedKvType, UnsupportedKvType};
 pub use observer::{Flow, NullObserver, Observer, Phase, Piece};
 pub use options::{FlashAttention, LoadOptions};
 pub use request::{FinishReason, Prompt, Request, Usage};
-pub use server::{CacheBypass, CacheHit, PreprocessingOutput, PreprocessingStep, ServerInfo, ServerReport};
+pub use server::{
+    CacheBypass, CacheHit, PreprocessingOutput, PreprocessingStep, ServerInfo, ServerReport, StreamFacts,
+};
 pub use server_load::{LoadFigure, LoggedRequest, ServerLoad, SingleRequest};
 pub use traits::{DeviceMemory, Engine, KvBytes, Server, Session, Steps};

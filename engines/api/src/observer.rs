@@ -64,11 +64,18 @@ pub enum Flow {
 /// The order is `Tokenize`, `Prefill`, `Sample`, `Detokenize`, piece, then for each further token `Decode`, `Sample`, `Detokenize`,
 /// piece. Each phase begins and ends. The time between the end of a phase and the start of the next belongs to the engine's own
 /// loop. An engine that cannot separate two phases reports only the later one ([`PhaseSplit`](crate::PhaseSplit)).
+///
+/// "Now" is the time of the call. For a server it is the time of its last [`Observer::arrival`]: everything that one read brought has
+/// one time.
 pub trait Observer {
     /// A phase begins now.
     fn begin(&mut self, phase: Phase);
     /// The phase that began last ends now.
     fn end(&mut self, phase: Phase);
+    /// The phase that began last did not take place: nothing followed that could end it.
+    fn cancel(&mut self, phase: Phase);
+    /// Bytes of a server's response arrived now.
+    fn arrival(&mut self) {}
     /// Progress of a prefill that a server reports: `done` of `total` prompt tokens are processed.
     fn progress(&mut self, _done: usize, _total: usize) {}
     /// An output token, or one chunk of text from a server. Called after the phases that made it have ended.
@@ -82,6 +89,7 @@ pub struct NullObserver;
 impl Observer for NullObserver {
     fn begin(&mut self, _phase: Phase) {}
     fn end(&mut self, _phase: Phase) {}
+    fn cancel(&mut self, _phase: Phase) {}
     fn piece(&mut self, _piece: Piece<'_>) -> Flow {
         Flow::Continue
     }

@@ -16,6 +16,15 @@ pub struct Request {
     pub ignore_eos: bool,
 }
 
+impl Request {
+    /// The most pieces of text that are read of a server's answer: several per token, for servers that send less than a token at
+    /// once, and some more. A server that sends more ignores the limit of the request.
+    #[must_use]
+    pub const fn most_pieces(&self) -> usize {
+        self.max_new_tokens.saturating_mul(4).saturating_add(64)
+    }
+}
+
 /// The input of the model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Prompt {

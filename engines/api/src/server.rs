@@ -39,7 +39,8 @@ pub enum CacheBypass {
     None,
     /// By the server's own switch, in each request.
     Switch,
-    /// By random digits at the start of each prompt, always of the same length.
+    /// By random digits in front of each prompt, always of the same length: a system message of their own, or the start of the first
+    /// message.
     Nonce,
 }
 
@@ -117,6 +118,33 @@ pub struct ServerReport {
     pub chunks: usize,
     /// The text in front of the prompt that bypasses the cache; it makes the prompt longer.
     pub nonce: Option<String>,
+    /// How this request bypassed the prefix cache.
+    #[serde(default)]
+    pub bypass: CacheBypass,
+    /// What its stream shows about these figures.
+    #[serde(default)]
+    pub stream: StreamFacts,
+}
+
+/// What a stream shows about its tokens and their counts, as it arrived. Nothing here is judged.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StreamFacts {
+    /// Output tokens so far, after each piece of text: by the ids or the running count in its event; `None` where it has neither.
+    pub running: Vec<Option<usize>>,
+    /// Output tokens that the server counts as reasoning.
+    pub reasoning_tokens: Option<usize>,
+    /// Whether text of reasoning arrived.
+    pub has_reasoning: bool,
+    /// Fields with output that is not understood, such as `delta.images`.
+    pub unread: Vec<String>,
+    /// Pieces of text that arrived after a finish reason.
+    pub reopened: usize,
+    /// A finish reason that is no known word.
+    pub unknown_finish: Option<String>,
+    /// Counts that are no counts: their field, and its value as it was sent.
+    pub no_counts: BTreeMap<String, String>,
+    /// Whether the rest of the answer was not read, because it had more than [`Request::most_pieces`](crate::Request::most_pieces).
+    pub is_cut: bool,
 }
 
 impl CacheHit {

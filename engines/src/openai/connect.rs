@@ -10,6 +10,7 @@ use super::NAME;
 use super::exo;
 use super::http::Http;
 use super::load;
+use super::nonce::NoncePlace;
 use super::readiness::ReadinessWait;
 use super::refused_fields::RefusedFields;
 use super::server_process::ServerProcess;
@@ -49,7 +50,7 @@ pub(super) fn connect(
         url: http.base(),
         address: http.socket(),
         pid: process.as_ref().map(ServerProcess::pid),
-        cache: server_request::cache_bypass(software, &settings),
+        cache: server_request::cache_bypass(software, &settings, &RefusedFields::default()),
         details: found.details,
         reasons: found.reasons,
     };
@@ -59,8 +60,19 @@ pub(super) fn connect(
     let log = has_log.then(RefCell::default);
     let was_started_here = process.is_some();
     let refused = RefusedFields::default();
-    let mut connection =
-        Connection { http, settings, software, remote, refused, sources, log, _placed: placed, process };
+    let mut connection = Connection {
+        http,
+        settings,
+        software,
+        remote,
+        refused,
+        sources,
+        log,
+        nonce_place: NoncePlace::default(),
+        is_nonce_accepted: false,
+        _placed: placed,
+        process,
+    };
     if was_started_here && software == Software::MlxLm {
         notify("waiting for the server to load the model, which it does at the first request");
         connection.warm_up(notify)?;

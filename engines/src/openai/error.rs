@@ -26,7 +26,7 @@ pub(super) struct RequestError {
 }
 
 /// Why a request failed.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub(super) enum Problem {
     /// The address is invalid.
     Address(String),
@@ -63,6 +63,8 @@ pub(super) enum Problem {
         /// The server's message.
         message: String,
     },
+    /// The response is compressed in this way.
+    Compressed(String),
     /// The stream contains an error message of the server.
     InStream(String),
 }
@@ -93,6 +95,17 @@ impl RequestError {
         Self { repeat: self.repeat.filter(|time| *time <= limit), ..self }
     }
 
+    /// Whether the error is about the messages of the request: the chat template refuses one of them. Servers report that with various
+    /// statuses, and in their streams.
+    pub(super) fn is_about_messages(&self) -> bool {
+        let message = match &self.problem {
+            Problem::Status { status: 400 | 404 | 422 | 500, message } | Problem::InStream(message) => message,
+            _ => return false,
+        };
+        let message = message.to_lowercase();
+        self.pieces == 0 && ["role", "system message", "template", "jinja"].iter().any(|word| message.contains(word))
+    }
+
     /// Whether a server that is still starting can cause this error.
     pub(super) fn is_transient(&self) -> bool {
         matches!(self.problem, Problem::Unreachable(_) | Problem::Timeout(..) | Problem::Closed)
@@ -110,6 +123,7 @@ impl RequestError {
             | Problem::Unexpected(_)
             | Problem::Status { .. }
             | Problem::NoStream { .. }
+            | Problem::Compressed(_)
             | Problem::InStream(_) => true,
         }
     }
@@ -164,6 +178,9 @@ impl Problem {
             Self::Status { status: 400, message } if message.contains("HTTPS") => {
                 Some("give its address with https:// in place of http://".to_owned())
             }
+            Self::Compressed(_) => {
+                Some("turn compression off in the server, or in the proxy in front of it".to_owned())
+            }
             Self::Closed | Self::Unexpected(_) | Self::Status { .. } | Self::NoStream { .. } | Self::InStream(_) => {
                 None
             }
@@ -190,6 +207,9 @@ impl fmt::Display for Problem {
             Self::NoStream { kind, message } => {
                 let kind = if kind.is_empty() { "something else" } else { kind };
                 write!(f, "expected a stream of events, found {kind}{}", with_message(message))
+            }
+            Self::Compressed(encoding) => {
+                write!(f, "the response is compressed ({encoding}), but the request allows no compression")
             }
             Self::InStream(message) => write!(f, "the server reported an error in its stream{}", with_message(message)),
         }

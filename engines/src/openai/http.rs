@@ -194,6 +194,9 @@ impl Http {
         let failed = |error: &ureq::Error| RequestError::new(&place, problem(error, timeout));
         let response = self.send(&self.streams, &url, body).map_err(|error| failed(&error))?;
         let status = response.status().as_u16();
+        if let Some(encoding) = compression(&response) {
+            return Err(RequestError::new(&place, Problem::Compressed(encoding)));
+        }
         if (200..300).contains(&status) {
             let kind = kind_of(response.headers());
             let mut stream =
@@ -279,6 +282,12 @@ impl Http {
         let text = text_of(response, LONGEST_RESPONSE).map_err(|error| failure(&error))?;
         Ok(HttpResponse { status, text, is_http_10, redirect })
     }
+}
+
+/// The compression of a response that is not decoded. gzip is, although it is not requested: pieces of its text then arrive together.
+fn compression(response: &Response<Body>) -> Option<String> {
+    let encoding = response.headers().get(header::CONTENT_ENCODING)?.to_str().unwrap_or("an unknown way").trim();
+    (!encoding.is_empty() && !encoding.eq_ignore_ascii_case("identity")).then(|| encoding.to_owned())
 }
 
 /// A response that is still arriving.

@@ -4,6 +4,7 @@ use serde_json::Value;
 use traces::Nanos;
 
 use super::completion_chunk::count;
+use super::error::quote;
 use crate::{CacheHit, ServerReport};
 
 /// Collects the figures that the events and comments of a stream report.
@@ -47,6 +48,15 @@ fn usage(reported: &mut ServerReport, usage: &Value) {
     update(&mut reported.prompt_tokens, count(&usage["prompt_tokens"]));
     update(&mut reported.output_tokens, count(&usage["completion_tokens"]));
     update(&mut reported.cached_tokens, count(&usage["prompt_tokens_details"]["cached_tokens"]));
+    update(&mut reported.stream.reasoning_tokens, count(&usage["completion_tokens_details"]["reasoning_tokens"]));
+    for field in ["prompt_tokens", "completion_tokens"] {
+        match (&usage[field], count(&usage[field])) {
+            (Value::Null, _) => {}
+            // A later count replaces an earlier value that is none.
+            (_, Some(_)) => drop(reported.stream.no_counts.remove(field)),
+            (value, None) => drop(reported.stream.no_counts.insert(field.to_owned(), quote(&value.to_string()))),
+        }
+    }
 }
 
 /// mistral.rs, in seconds: `{"avg_prompt_tok_per_sec":90.5,"avg_compl_tok_per_sec":30.1,"total_prompt_time_sec":0.4, ...}`.

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::NAME;
-use super::nonce;
+use super::nonce::{self, NoncePlace};
 use super::refused_fields::RefusedFields;
 use super::settings::{Bench, Cache, Settings, merge};
 use super::software::Software;
@@ -18,11 +18,26 @@ pub(super) struct ServerRequest {
     pub(super) framing: Framing,
     /// The text in front of the prompt that bypasses the prefix cache.
     pub(super) nonce: Option<String>,
+    /// How it bypasses the prefix cache.
+    pub(super) bypass: CacheBypass,
 }
 
-/// How a server's prefix cache is bypassed.
-pub(super) fn cache_bypass(software: Software, settings: &Settings) -> CacheBypass {
-    let has_switch = software == Software::LlamaServer || software == Software::Exo && settings.bench == Bench::On;
+/// The field of a request that bypasses a server's prefix cache, and whether its value does.
+type Switch = (&'static str, fn(Option<&Value>) -> bool);
+
+/// The switch of a server. That of vLLM is a salt, which makes the cached blocks of a request its own.
+fn switch(software: Software) -> Option<Switch> {
+    match software {
+        Software::LlamaServer => Some(("cache_prompt", |value| value == Some(&json!(false)))),
+        Software::Vllm => Some(("cache_salt", |value| value.is_some_and(|value| !value.is_null()))),
+        _ => None,
+    }
+}
+
+/// How a server's prefix cache is bypassed. A switch that the server refuses is none.
+pub(super) fn cache_bypass(software: Software, settings: &Settings, refused: &RefusedFields) -> CacheBypass {
+    let has_switch = switch(software).is_some_and(|(field, _)| !refused.contains(field))
+        || software == Software::Exo && settings.bench == Bench::On;
     match settings.cache {
         Cache::Keep => CacheBypass::None,
         Cache::Auto if has_switch => CacheBypass::Switch,
@@ -39,16 +54,19 @@ impl ServerRequest {
         settings: &Settings,
         refused: &RefusedFields,
         request: &Request,
+        place: NoncePlace,
     ) -> Result<Self, EngineError> {
         if request.max_new_tokens == 0 {
             return Err(unsupported(software, "a request for no new tokens", "request at least one"));
         }
-        let bypass = cache_bypass(software, settings);
-        let nonce = match &request.prompt {
-            Prompt::Text { .. } if bypass == CacheBypass::Nonce => Some(nonce::line()),
-            _ => None,
+        // Token ids take no digits.
+        let bypass = match (cache_bypass(software, settings, refused), &request.prompt) {
+            (CacheBypass::Nonce, Prompt::Tokens(_)) if software == Software::Vllm => CacheBypass::Switch,
+            (CacheBypass::Nonce, Prompt::Tokens(_)) => CacheBypass::None,
+            (bypass, _) => bypass,
         };
-        let (path, mut body) = prompt(software, settings, request, nonce.as_deref().unwrap_or_default())?;
+        let nonce = (bypass == CacheBypass::Nonce).then(nonce::line);
+        let (path, mut body) = prompt(software, settings, request, nonce.as_deref().unwrap_or_default(), place)?;
         let framing = if software == Software::Ollama { Framing::Lines } else { Framing::Events };
         body.insert("model".to_owned(), json!(model));
         body.insert("stream".to_owned(), json!(true));
@@ -58,8 +76,7 @@ impl ServerRequest {
                 body.insert("cache_prompt".to_owned(), json!(bypass != CacheBypass::Switch));
                 body.insert("return_progress".to_owned(), json!(true));
             }
-            // Token ids take no nonce; a salt makes the cache blocks of a request private.
-            Software::Vllm if bypass == CacheBypass::Nonce && nonce.is_none() => {
+            Software::Vllm if bypass == CacheBypass::Switch => {
                 body.insert("cache_salt".to_owned(), json!(nonce::line().trim_end()));
             }
             Software::Exo if path.starts_with("/bench") && bypass == CacheBypass::None => {
@@ -69,7 +86,14 @@ impl ServerRequest {
         }
         refused.leave_out(&mut body);
         merge(&mut body, &settings.body);
-        Ok(Self { path, body: Value::Object(body), framing, nonce })
+        let bypass =
+            if switch(software).is_some_and(|(field, on)| bypass == CacheBypass::Switch && !on(body.get(field))) {
+                // The settings remove the switch, or turn it off.
+                CacheBypass::None
+            } else {
+                bypass
+            };
+        Ok(Self { path, body: Value::Object(body), framing, nonce, bypass })
     }
 }
 
@@ -79,6 +103,7 @@ fn prompt(
     settings: &Settings,
     request: &Request,
     nonce: &str,
+    place: NoncePlace,
 ) -> Result<(&'static str, Map<String, Value>), EngineError> {
     let object = |fields: Value| match fields {
         Value::Object(fields) => fields,
@@ -93,7 +118,7 @@ fn prompt(
                 _ => "/v1/chat/completions",
             };
             let message = |message: &models::chat::Message| json!({"role": message.role, "content": message.content});
-            let messages: Vec<Value> = nonce::before(nonce, messages).iter().map(message).collect();
+            let messages: Vec<Value> = nonce::before(nonce, place, messages).iter().map(message).collect();
             Ok((path, object(json!({"messages": messages}))))
         }
         Prompt::Text { text, .. } => {
@@ -137,7 +162,15 @@ fn limits(software: Software, request: &Request, body: &mut Map<String, Value>) 
     if matches!(software, Software::LlamaServer | Software::Sglang | Software::TensorRtLlm | Software::Vllm) {
         body.insert("ignore_eos".to_owned(), json!(request.ignore_eos));
     }
-    body.insert("stream_options".to_owned(), json!({"include_usage": true}));
+    // A running count of tokens with every piece, from servers that are known to accept the question.
+    let stream_options = match software {
+        Software::Vllm => json!({"include_usage": true, "continuous_usage_stats": true}),
+        _ => json!({"include_usage": true}),
+    };
+    body.insert("stream_options".to_owned(), stream_options);
+    if software == Software::LlamaServer {
+        body.insert("timings_per_token".to_owned(), json!(true));
+    }
 }
 
 fn unsupported(software: Software, what: &str, advice: &str) -> EngineError {
@@ -162,13 +195,8 @@ mod tests {
         prompt: Prompt,
         ignore_eos: bool,
     ) -> Result<ServerRequest, EngineError> {
-        ServerRequest::new(
-            software,
-            "m",
-            settings,
-            &RefusedFields::default(),
-            &Request { prompt, max_new_tokens: 8, ignore_eos },
-        )
+        let request = Request { prompt, max_new_tokens: 8, ignore_eos };
+        ServerRequest::new(software, "m", settings, &RefusedFields::default(), &request, NoncePlace::System)
     }
 
     #[test]
@@ -176,13 +204,15 @@ mod tests {
         let body = |software| {
             let call = call(software, &Settings::default(), text(&[("user", "hi")]), true).expect("a chat");
             let shown = call.body.to_string().replace(call.nonce.as_deref().unwrap_or("-").trim_end(), "NONCE");
+            let salt = call.body["cache_salt"].as_str().unwrap_or("-");
+            let shown = if salt == "-" { shown } else { shown.replace(salt, "SALT") };
             format!("{} {shown}", call.path)
         };
-        insta::assert_snapshot!(body(Software::LlamaServer), @r#"/v1/chat/completions {"messages":[{"role":"user","content":"hi"}],"model":"m","stream":true,"temperature":0,"max_tokens":8,"n_predict":8,"ignore_eos":true,"stream_options":{"include_usage":true},"cache_prompt":false,"return_progress":true}"#);
-        insta::assert_snapshot!(body(Software::Exo), @r#"/bench/chat/completions {"messages":[{"role":"user","content":"NONCE\nhi"}],"model":"m","stream":true,"temperature":0,"max_tokens":8,"stream_options":{"include_usage":true}}"#);
-        insta::assert_snapshot!(body(Software::MlxLm), @r#"/v1/chat/completions {"messages":[{"role":"user","content":"NONCE\nhi"}],"model":"m","stream":true,"temperature":0,"max_tokens":8,"stream_options":{"include_usage":true}}"#);
-        insta::assert_snapshot!(body(Software::Vllm), @r#"/v1/chat/completions {"messages":[{"role":"user","content":"NONCE\nhi"}],"model":"m","stream":true,"temperature":0,"max_tokens":8,"ignore_eos":true,"stream_options":{"include_usage":true}}"#);
-        insta::assert_snapshot!(body(Software::Ollama), @r#"/api/chat {"messages":[{"role":"user","content":"NONCE\nhi"}],"model":"m","stream":true,"options":{"temperature":0,"num_predict":8}}"#);
+        insta::assert_snapshot!(body(Software::LlamaServer), @r#"/v1/chat/completions {"messages":[{"role":"user","content":"hi"}],"model":"m","stream":true,"temperature":0,"max_tokens":8,"n_predict":8,"ignore_eos":true,"stream_options":{"include_usage":true},"timings_per_token":true,"cache_prompt":false,"return_progress":true}"#);
+        insta::assert_snapshot!(body(Software::Exo), @r#"/bench/chat/completions {"messages":[{"role":"system","content":"NONCE"},{"role":"user","content":"hi"}],"model":"m","stream":true,"temperature":0,"max_tokens":8,"stream_options":{"include_usage":true}}"#);
+        insta::assert_snapshot!(body(Software::MlxLm), @r#"/v1/chat/completions {"messages":[{"role":"system","content":"NONCE"},{"role":"user","content":"hi"}],"model":"m","stream":true,"temperature":0,"max_tokens":8,"stream_options":{"include_usage":true}}"#);
+        insta::assert_snapshot!(body(Software::Vllm), @r#"/v1/chat/completions {"messages":[{"role":"user","content":"hi"}],"model":"m","stream":true,"temperature":0,"max_tokens":8,"ignore_eos":true,"stream_options":{"include_usage":true,"continuous_usage_stats":true},"cache_salt":"SALT"}"#);
+        insta::assert_snapshot!(body(Software::Ollama), @r#"/api/chat {"messages":[{"role":"system","content":"NONCE"},{"role":"user","content":"hi"}],"model":"m","stream":true,"options":{"temperature":0,"num_predict":8}}"#);
     }
 
     #[test]
@@ -207,12 +237,18 @@ mod tests {
         assert_eq!((&kept.body["cache_prompt"], kept.nonce), (&json!(true), None));
         let nonce = Settings { cache: Cache::Nonce, ..Settings::default() };
         assert!(call(Software::LlamaServer, &nonce, text(&[("user", "hi")]), false).expect("a chat").nonce.is_some());
+        let ids = call(Software::Vllm, &nonce, Prompt::Tokens(vec![1]), false).expect("ids");
+        assert_eq!((ids.bypass, ids.nonce, ids.body["cache_salt"].is_string()), (CacheBypass::Switch, None, true));
         let body = serde_json::from_str(r#"{"seed": 7, "temperature": 0.1}"#).expect("an object");
         let with = Settings { body, ..Settings::default() };
         let with = call(Software::Unknown, &with, text(&[("user", "hi")]), false).expect("a chat").body;
         assert_eq!((&with["seed"], &with["temperature"]), (&json!(7), &json!(0.1)));
         assert_eq!(
-            cache_bypass(Software::Exo, &Settings { bench: Bench::On, ..Settings::default() }),
+            cache_bypass(
+                Software::Exo,
+                &Settings { bench: Bench::On, ..Settings::default() },
+                &RefusedFields::default()
+            ),
             CacheBypass::Switch
         );
     }

@@ -11,18 +11,19 @@ use super::error::{Problem, RequestError};
 use super::exo::Placed;
 use super::http::Http;
 use super::load::{self, LoadSource};
+use super::nonce::{self, NoncePlace};
 use super::preprocessing::Query;
 use super::refused_fields::RefusedFields;
 use super::response::{Next, Response};
 use super::server_process::ServerProcess;
-use super::server_request::ServerRequest;
+use super::server_request::{ServerRequest, cache_bypass};
 use super::settings::Settings;
 use super::software::{self, Software};
 use super::sse::{Parser, TooLong};
 use super::tinygrad_log::RequestLog;
 use crate::{
-    CacheBypass, EngineError, KvBytes, LoadFigure, NullObserver, Observer, PreprocessingOutput, PreprocessingStep,
-    Prompt, Request, Server, ServerInfo, ServerLoad, Session, Steps, Usage,
+    EngineError, KvBytes, LoadFigure, NullObserver, Observer, PreprocessingOutput, PreprocessingStep, Prompt, Request,
+    Server, ServerInfo, ServerLoad, Session, Steps, Usage,
 };
 
 /// Maximum number of bytes per read.
@@ -40,6 +41,10 @@ pub(super) struct Connection {
     pub(super) sources: Vec<LoadSource>,
     /// The log of a server that writes there what it does.
     pub(super) log: Option<RefCell<RequestLog>>,
+    /// Where the digits that bypass the prefix cache are in a chat.
+    pub(super) nonce_place: NoncePlace,
+    /// Whether the server has answered a chat with digits there.
+    pub(super) is_nonce_accepted: bool,
     /// The instance that exo placed for this connection. It is dropped before the process.
     pub(super) _placed: Option<Placed>,
     /// The process of the server, if it was started here.
@@ -57,6 +62,11 @@ impl Connection {
         Ok(())
     }
 
+    fn request(&self, request: &Request) -> Result<ServerRequest, EngineError> {
+        let (software, settings) = (self.software, &self.settings);
+        ServerRequest::new(software, &self.remote.model, settings, &self.refused, request, self.nonce_place)
+    }
+
     /// Sends a request and processes its response.
     fn send(
         &self,
@@ -69,6 +79,7 @@ impl Connection {
         let (mut buffer, mut events) = (vec![0; READ_BYTES], Vec::new());
         loop {
             let length = stream.read(&mut buffer)?;
+            observer.arrival();
             let failed = |problem| RequestError::new(stream.place(), problem);
             if length == 0 {
                 parser.finish(&mut events);
@@ -115,20 +126,38 @@ impl Connection {
 
     /// The error of a request, or the command to repeat it: if the server refuses a field that it does not need, or asks to wait for a
     /// time that the settings allow.
-    fn failure(&mut self, error: RequestError, request: &ServerRequest) -> EngineError {
+    fn failure(&mut self, error: RequestError, request: &ServerRequest, of: &Request) -> EngineError {
         let error = match self.refused.learn(&error, &request.body, &self.settings.body) {
             Some(field) => {
                 let error =
                     error.repeat_after(Duration::ZERO).and(&format!("it is sent without `{field}` from now on"));
                 self.remote.details.insert("left_out".to_owned(), self.refused.to_string());
-                if self.refused.contains("cache_prompt") || self.refused.contains("cache_salt") {
-                    self.remote.cache = CacheBypass::None;
-                }
+                self.remote.cache = cache_bypass(self.software, &self.settings, &self.refused);
                 error
+            }
+            None if self.may_refuse_digits(&error, request, of) => {
+                // The next request has its digits elsewhere. If it fails too, they were not the cause.
+                self.nonce_place = match self.nonce_place {
+                    NoncePlace::System => NoncePlace::FirstMessage,
+                    NoncePlace::FirstMessage => NoncePlace::System,
+                };
+                match self.nonce_place {
+                    NoncePlace::System => error.within(self.settings.ready),
+                    NoncePlace::FirstMessage => error
+                        .repeat_after(Duration::ZERO)
+                        .and("the digits that bypass the prefix cache are in the first message from now on"),
+                }
             }
             None => error.within(self.settings.ready),
         };
         self.with_exit(error)
+    }
+}
+
+impl Connection {
+    /// Whether the error may come from a chat template that takes no system message, which the digits are.
+    fn may_refuse_digits(&self, error: &RequestError, sent: &ServerRequest, request: &Request) -> bool {
+        !self.is_nonce_accepted && has_own_system_message(sent, request) && error.is_about_messages()
     }
 }
 
@@ -152,16 +181,26 @@ fn repeated(
     send()
 }
 
+/// Whether the digits of a request are a system message of their own.
+fn has_own_system_message(sent: &ServerRequest, request: &Request) -> bool {
+    match &request.prompt {
+        Prompt::Text { messages, .. } => {
+            sent.nonce.is_some() && !messages.is_empty() && nonce::needs_system_message(messages)
+        }
+        Prompt::Tokens(_) => false,
+    }
+}
+
 impl Session for Connection {
     fn generate(&mut self, request: &Request, observer: &mut dyn Observer) -> Result<Usage, EngineError> {
-        let server_request =
-            ServerRequest::new(self.software, &self.remote.model, &self.settings, &self.refused, request)?;
-        let mut response = Response::begin(request.max_new_tokens, observer);
+        let server_request = self.request(request)?;
+        let mut response = Response::begin(request, observer);
         let sent = self.send(&server_request, &mut response, observer);
         response.close(observer);
-        sent.map_err(|error| self.failure(error.after(response.pieces()), &server_request))?;
+        sent.map_err(|error| self.failure(error.after(response.pieces()), &server_request, request))?;
+        self.is_nonce_accepted |= server_request.nonce.is_some();
         let failed = |problem| RequestError::new(&self.http.place("POST", server_request.path), problem);
-        let (finish, output_tokens) = response.end().map_err(failed)?;
+        let (finish, output_tokens) = response.finish().map_err(failed)?;
         let prompt_ids = match &request.prompt {
             Prompt::Tokens(ids) => ids.clone(),
             Prompt::Text { .. } => Vec::new(),
@@ -169,6 +208,7 @@ impl Session for Connection {
         software::learn(self.software, &mut self.remote, response.fingerprint, &response.reported);
         let mut reported = response.reported;
         reported.nonce = server_request.nonce;
+        reported.bypass = server_request.bypass;
         let prompt_tokens = reported.prompt_tokens.unwrap_or(prompt_ids.len());
         Ok(Usage { prompt_ids, prompt_tokens, output_tokens, finish, reported: Some(reported) })
     }

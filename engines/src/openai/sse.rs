@@ -18,7 +18,7 @@ pub(super) enum Event {
     Data(String),
     /// A line that begins with a colon, without the colon and the space after it.
     Comment(String),
-    /// The value of a field `error`, which some servers use instead of data.
+    /// The value of a field `error`, which some servers use instead of data, or the data of an event of that name.
     Error(String),
     /// A line that is not part of the format, such as an error page.
     Unknown(String),
@@ -35,6 +35,8 @@ pub(super) struct Parser {
     line: Vec<u8>,
     /// Lines of an incomplete event.
     data: Option<String>,
+    /// Whether the incomplete event has the name `error`.
+    is_error: bool,
 }
 
 /// A line is too long.
@@ -43,7 +45,7 @@ pub(super) struct TooLong;
 
 impl Parser {
     pub(super) fn new(framing: Framing) -> Self {
-        Self { framing, line: Vec::new(), data: None }
+        Self { framing, line: Vec::new(), data: None, is_error: false }
     }
 
     /// Parses the bytes that arrived and appends the events that they complete.
@@ -69,7 +71,13 @@ impl Parser {
         if !rest.is_empty() {
             self.parse_line(&rest, events);
         }
-        events.extend(self.data.take().map(Event::Data));
+        self.end_event(events);
+    }
+
+    /// Appends the event whose lines have arrived, if there is one.
+    fn end_event(&mut self, events: &mut Vec<Event>) {
+        let is_error = std::mem::take(&mut self.is_error);
+        events.extend(self.data.take().map(|data| if is_error { Event::Error(data) } else { Event::Data(data) }));
     }
 
     fn parse_line(&mut self, line: &[u8], events: &mut Vec<Event>) {
@@ -79,7 +87,7 @@ impl Parser {
             return;
         }
         if line.is_empty() {
-            events.extend(self.data.take().map(Event::Data));
+            self.end_event(events);
             return;
         }
         let (field, value) = line.split_once(':').unwrap_or((&line, ""));
@@ -94,7 +102,8 @@ impl Parser {
                 None => self.data = Some(value.to_owned()),
             },
             "error" => events.push(Event::Error(value.to_owned())),
-            "event" | "id" | "retry" => {}
+            "event" => self.is_error = value.trim().eq_ignore_ascii_case("error"),
+            "id" | "retry" => {}
             _ => events.push(Event::Unknown(line.into_owned())),
         }
     }
@@ -137,6 +146,10 @@ mod tests {
         assert_eq!(at_once("event: x\nid: 1\nretry: 5\ndata: a\ndata:b\ndata\n\n"), [data("a\nb\n")]);
         assert_eq!(at_once("data: no end"), [data("no end")]);
         assert_eq!(at_once("error: {}\n\n"), [Event::Error("{}".to_owned())]);
+        assert_eq!(
+            at_once("event: error\ndata: {}\n\ndata: a\n\nevent: message\ndata: b\n\n"),
+            [Event::Error("{}".to_owned()), data("a"), data("b")]
+        );
         assert_eq!(at_once("<html>\n\n\n"), [Event::Unknown("<html>".to_owned())]);
         assert_eq!(at_once("data: a\n: between\ndata: b\n\n"), [comment("between"), data("a\nb")]);
         assert_eq!(

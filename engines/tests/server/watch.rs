@@ -27,7 +27,9 @@ impl Record {
         for pair in self.edges.chunks(2) {
             assert!(matches!(pair, [(a, true), (b, false)] if a == b), "{:?}", self.edges);
         }
-        assert_eq!(phases.first(), Some(&Phase::Prefill));
+        let prefills = phases.iter().take_while(|phase| **phase == Phase::Prefill).count();
+        assert!((1..=2).contains(&prefills), "a finish reason before the text splits it: {phases:?}");
+        let phases = &phases[prefills - 1..];
         assert!(phases[1..].iter().all(|phase| *phase == Phase::Decode), "{phases:?}");
         let pieces = self.pieces.len().max(1);
         assert!(phases.len() == pieces || phases.len() == pieces + 1, "{phases:?} for {pieces} pieces");
@@ -41,6 +43,10 @@ impl Observer for Record {
 
     fn end(&mut self, phase: Phase) {
         self.edges.push((phase, false));
+    }
+
+    fn cancel(&mut self, phase: Phase) {
+        assert_eq!(self.edges.pop(), Some((phase, true)));
     }
 
     fn progress(&mut self, done: usize, total: usize) {

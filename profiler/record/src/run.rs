@@ -159,6 +159,9 @@ pub struct Summary {
     pub metrics: BTreeMap<String, Estimate>,
     /// Gaps between output tokens in seconds: p50, p90, p99, max.
     pub itl_s: BTreeMap<String, f64>,
+    /// Why a metric is an estimate or a bound in one of its samples.
+    #[serde(default, skip_serializing_if = "Reasons::is_empty")]
+    pub estimated: Reasons,
     /// Why a metric or an end of its interval is absent.
     #[serde(default, skip_serializing_if = "Reasons::is_empty")]
     pub reasons: Reasons,

@@ -32,7 +32,7 @@ with_reasons! {
         pub started: String,
         /// When its first phase began on the axis of the run's trace, in microseconds; `null` without a trace.
         pub trace_us: Recorded<f64>,
-        /// Start of encoding the prompt to end of decoding the response.
+        /// Start of encoding the prompt to end of decoding the response; of a server, to the event that ends the answer.
         pub latency_s: Recorded<f64>,
         /// Start of encoding to the first output token known.
         pub ttft_s: Recorded<f64>,
@@ -54,9 +54,9 @@ with_reasons! {
         pub output_tokens: Recorded<usize>,
         /// Output tokens / latency.
         pub tps: Recorded<f64>,
-        /// Prompt tokens / prefill time.
+        /// Prompt tokens that were computed / prefill time: those of a prefix cache do not count.
         pub prefill_tps: Recorded<f64>,
-        /// (n - 1) / (t_last - t_first).
+        /// (n - 1) / (t_last - t_first); from a server, (n - tokens of the first arrival) / (t_last - t_first).
         pub decode_tps: Recorded<f64>,
         /// Resident memory after the request less before it.
         pub memory_delta_bytes: Recorded<i64>,
@@ -78,13 +78,16 @@ with_reasons! {
         pub io_stall_s: Recorded<f64>,
         /// Frequency of the fastest processor when the request ended, in Hz.
         pub frequency_hz: Recorded<u64>,
-        /// When each output token was known, from the start of encoding.
+        /// When each output token was known, from the start of encoding; empty where a server's pieces are not its tokens.
         pub token_times_s: Vec<f64>,
         /// The report of the server on this request, where one computed.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub server: Option<ServerSample>,
         /// SHA-256 of the output token ids (or of the text where ids are unknown): a wrong output voids a timing.
         pub output_sha256: Recorded<String>,
+        /// Why a field is an estimate or a bound: field name to reason. Other fields are measured.
+        #[serde(default, skip_serializing_if = "Reasons::is_empty")]
+        pub estimated: Reasons,
         /// Entries of `reasons` under other names.
         #[serde(default, rename = "reasons", getter = "Self::reasons", skip_serializing_if = "Reasons::is_empty")]
         pub notes: Reasons,
@@ -95,6 +98,12 @@ impl Sample {
     /// Whether it is part of figures: neither warm-up nor measured again.
     pub const fn counts(&self) -> bool {
         !self.warmup && !self.repeated
+    }
+
+    /// Prompt tokens that the model computed: those that a server reports as cached do not count.
+    pub fn computed_prompt_tokens(&self) -> Option<usize> {
+        let cached = self.server.as_ref().and_then(|server| server.cached_tokens).unwrap_or(0);
+        self.prompt_tokens.value()?.checked_sub(cached).filter(|&tokens| tokens > 0)
     }
 
     /// Seconds of latency per output token.
@@ -183,7 +192,7 @@ pub const METRICS: &[Metric] = &[
         name: "prefill_tps",
         unit: Unit::PerSecond,
         higher_is_better: true,
-        meaning: "prompt tokens / prefill time",
+        meaning: "prompt tokens that were computed / prefill time",
         value: |s| s.prefill_tps.value(),
     },
     Metric {

@@ -127,6 +127,15 @@ pub struct ServerSample {
     /// Requests of other clients that it worked on meanwhile; absent where it does not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub other_requests: Option<usize>,
+    /// Pieces of text that arrived after a finish reason.
+    #[serde(default)]
+    pub reopened: usize,
+    /// A finish reason that is no known word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unknown_finish: Option<String>,
+    /// When each piece of text arrived, where these are not the times of tokens (`token_times_s` is empty).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub piece_times_s: Vec<f64>,
     /// Counters of the server's processes over the request: name to value; unavailable ones are left out.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub counters: BTreeMap<String, f64>,

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Case, RunFile, Sample, ServerSample};
+use super::{Case, Reasons, RunFile, Sample, ServerSample};
 
 /// The first columns: the case of a sample.
 pub const COLUMNS_OF_CASE: &[&str] = &["engine", "model", "prompt", "threads", "depth", "status"];
@@ -10,7 +10,7 @@ pub const COLUMNS_OF_CASE: &[&str] = &["engine", "model", "prompt", "threads", "
 /// The prefix of the columns of a server; only where one computed.
 const OF_SERVER: &str = "server.";
 
-/// The table. An absent value is an empty cell; the last column contains the reasons.
+/// The table. An absent value is an empty cell; the last columns contain why figures are estimates, and why others are absent.
 pub fn csv(file: &RunFile) -> Vec<u8> {
     // Fields that may be left out of a line always have a column.
     let whole = Sample { disturbed: Some(String::new()), repeated: true, ..Sample::absent("") };
@@ -23,12 +23,15 @@ pub fn csv(file: &RunFile) -> Vec<u8> {
             drafted_tokens: Some(0),
             accepted_tokens: Some(0),
             other_requests: Some(0),
+            unknown_finish: Some(String::new()),
+            piece_times_s: vec![0.0],
             ..ServerSample::default()
         };
         fields.extend(self::fields(&whole).iter().map(|field| format!("{OF_SERVER}{field}")));
     }
     let mut out = csv::Writer::from_writer(Vec::new());
-    let header = COLUMNS_OF_CASE.iter().copied().chain(fields.iter().map(String::as_str)).chain(["reasons"]);
+    let header =
+        COLUMNS_OF_CASE.iter().copied().chain(fields.iter().map(String::as_str)).chain(["estimated", "reasons"]);
     let mut written = out.write_record(header);
     for case in &file.cases {
         for sample in case.samples.iter().chain(&case.stepped).chain(&case.traced) {
@@ -40,10 +43,12 @@ pub fn csv(file: &RunFile) -> Vec<u8> {
     out.into_inner().unwrap_or_default()
 }
 
-/// The fields of a type in its own order, without `reasons`.
+/// The fields of a type in its own order, without the columns at the end.
 fn fields(of: &impl serde::Serialize) -> Vec<String> {
     match serde_json::to_value(of) {
-        Ok(Value::Object(object)) => object.keys().filter(|key| *key != "reasons").cloned().collect(),
+        Ok(Value::Object(object)) => {
+            object.keys().filter(|key| *key != "reasons" && *key != "estimated").cloned().collect()
+        }
         _ => Vec::new(),
     }
 }
@@ -64,9 +69,10 @@ fn row(case: &Case, sample: &Sample, fields: &[String]) -> Vec<String> {
         None if field == "repeated" => sample.repeated.to_string(),
         None => cell(&value[field]),
     }));
-    row.push(
-        sample.reasons().iter().map(|(field, reason)| format!("{field}: {reason}")).collect::<Vec<_>>().join("; "),
-    );
+    let listed = |reasons: &Reasons| {
+        reasons.iter().map(|(field, reason)| format!("{field}: {reason}")).collect::<Vec<_>>().join("; ")
+    };
+    row.extend([listed(&sample.estimated), listed(&sample.reasons())]);
     row
 }
 
@@ -126,11 +132,16 @@ mod tests {
 
     #[test]
     fn lists_and_gaps_have_their_cells() {
-        let sample = Sample { token_times_s: vec![0.5, 1.0], latency_s: 0.25.into(), ..Sample::absent("merged") };
+        let sample = Sample {
+            token_times_s: vec![0.5, 1.0],
+            latency_s: 0.25.into(),
+            estimated: [("decode_tps".to_owned(), "from pieces".to_owned())].into(),
+            ..Sample::absent("merged")
+        };
         let fields = vec!["latency_s".to_owned(), "ttft_s".to_owned(), "token_times_s".to_owned()];
         let row = row(&Case::default(), &sample, &fields);
         let (reasons, cells) = row[COLUMNS_OF_CASE.len()..].split_last().unwrap();
-        assert_eq!(cells, ["0.25", "", "0.5 1.0"]);
+        assert_eq!(cells, ["0.25", "", "0.5 1.0", "decode_tps: from pieces"]);
         assert!(reasons.contains("; ttft_s: merged"), "{reasons}");
     }
 }

@@ -1,9 +1,12 @@
 //! Numbers as text: four significant digits, units in the column's heading.
 
-use record::Estimate;
+use record::{Estimate, Summary};
 
 /// Shown for a value that was not measured.
 pub(super) const ABSENT: &str = "–";
+
+/// In front of a figure that is an estimate or a bound.
+pub(super) const ESTIMATED: &str = "~";
 
 pub(super) fn percent(share: f64) -> String {
     format!("{:.2} %", share * 100.0)
@@ -27,6 +30,17 @@ pub(super) fn estimate(found: Option<&Estimate>, show: impl Fn(f64) -> String) -
     }
 }
 
+/// A metric of a summary as [`estimate`] shows it, with [`ESTIMATED`] in front if its samples estimate it.
+pub(super) fn metric(summary: &Summary, name: &str, show: impl Fn(f64) -> String) -> String {
+    let found = summary.metrics.get(name);
+    marked(estimate(found, show), found.is_some() && summary.estimated.contains_key(name))
+}
+
+/// A shown figure, with [`ESTIMATED`] in front if it is an estimate.
+pub(super) fn marked(shown: String, is_estimate: bool) -> String {
+    if is_estimate && shown != ABSENT { format!("{ESTIMATED}{shown}") } else { shown }
+}
+
 /// `1 case`, `2 cases`.
 pub(super) fn count(n: usize, noun: &str) -> String {
     format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
@@ -44,5 +58,17 @@ mod tests {
         assert_eq!(estimate(Some(&whole), significant), "2.000\n[1.000, 3.000]");
         assert_eq!(estimate(Some(&Estimate { low: None, ..whole }), significant), "2.000");
         assert_eq!(estimate(None, significant), "–");
+    }
+
+    #[test]
+    fn an_estimate_is_marked() {
+        let found = Estimate { mean: 2.0, ..Estimate::default() };
+        let mut summary = Summary { metrics: [("tps".to_owned(), found)].into(), ..Summary::default() };
+        assert_eq!(metric(&summary, "tps", significant), "2.000");
+        for name in ["tps", "decode_tps"] {
+            summary.estimated.insert(name.to_owned(), "pieces stand in".to_owned());
+        }
+        assert_eq!(metric(&summary, "tps", significant), "~2.000");
+        assert_eq!(metric(&summary, "decode_tps", significant), "–");
     }
 }

@@ -64,6 +64,8 @@ pub(super) const RULES: &[Rule] = &[
     Rule { name: "decode_rate_fits_arrivals", impossible: false, check: decode_rate_fits_arrivals },
     Rule { name: "one_token_an_event", impossible: false, check: one_token_an_event },
     Rule { name: "counted_tokens", impossible: false, check: counted_tokens },
+    Rule { name: "no_text_after_the_end", impossible: false, check: no_text_after_the_end },
+    Rule { name: "known_finish_reason", impossible: false, check: known_finish_reason },
     Rule { name: "same_file", impossible: false, check: same_file },
     Rule { name: "same_prompt", impossible: false, check: same_prompt },
     Rule { name: "same_tokens", impossible: false, check: same_tokens },
@@ -184,6 +186,25 @@ fn counted_tokens(request: &AuditedRequest<'_>) -> Option<Check> {
     }))
 }
 
+/// `pieces after a finish reason = 0`: a finish reason ends the answer.
+fn no_text_after_the_end(request: &AuditedRequest<'_>) -> Option<Check> {
+    let (late, pieces) = (request.server.reopened, request.server.chunks);
+    Some(Check::violated_if(late > 0, late as f64, || {
+        format!(
+            "{late} of {pieces} pieces of text arrived after a finish_reason: the answer ends with the last of them"
+        )
+    }))
+}
+
+/// Whether its finish reasons are known words.
+fn known_finish_reason(request: &AuditedRequest<'_>) -> Option<Check> {
+    let word = request.server.unknown_finish.as_ref();
+    Some(Check::violated_if(word.is_some(), 1.0, || {
+        let word = word.map_or("", String::as_str);
+        format!("the finish_reason `{word}` is unknown: the answer ends with the stream instead")
+    }))
+}
+
 /// `name of the server's GGUF file = name of the model's file`, where the server names one.
 fn same_file(request: &AuditedRequest<'_>) -> Option<Check> {
     let server = request.case.server.as_ref()?;
@@ -200,11 +221,11 @@ fn same_file(request: &AuditedRequest<'_>) -> Option<Check> {
     }))
 }
 
-/// `prompt tokens = those of the model's own tokenizer`; with a nonce before the prompt, more.
+/// `prompt tokens = those of the model's own tokenizer`. With digits in front it is another prompt: they replace the system text of
+/// the chat template.
 fn same_prompt(request: &AuditedRequest<'_>) -> Option<Check> {
-    let (said, own) = (request.server.prompt_tokens?, request.own_prompt_tokens?);
-    let fits = if request.server.nonce { said > own } else { said == own };
-    Some(Check::violated_if(!fits, said.abs_diff(own) as f64, || {
+    let (said, own) = (request.server.prompt_tokens?, request.own_prompt_tokens.filter(|_| !request.server.nonce)?);
+    Some(Check::violated_if(said != own, said.abs_diff(own) as f64, || {
         format!(
             "the server counts {said} prompt tokens, the tokenizer of the model file counts {own}: the template or the model differs"
         )
@@ -234,7 +255,8 @@ fn empty_prefix_cache(request: &AuditedRequest<'_>) -> Option<Check> {
     }))
 }
 
-/// Whether the prefix cache is bypassed, or the server reports its use.
+/// Whether the prefix cache is bypassed, or the server reports its use. Digits are in front of the messages, not of the text that a
+/// chat template puts before them.
 fn known_prefix_cache(request: &AuditedRequest<'_>) -> Option<Check> {
     let kept_out = request.case.server.as_ref().is_some_and(|server| server.cache != engine_api::CacheBypass::None);
     Some(Check::violated_if(!kept_out && request.server.cache.is_none(), 1.0, || {

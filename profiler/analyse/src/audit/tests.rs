@@ -129,19 +129,23 @@ fn a_rate_above_the_memory_bandwidth_is_impossible() {
 }
 
 #[test]
-fn a_longer_prompt_because_of_a_nonce_is_no_finding() {
-    let found = said(|server| {
-        server.nonce = true;
-        server.prompt_tokens = Some(53);
-        server.prefill_tps = Some(530.0);
-    });
-    assert_eq!(found, []);
-    let found = said(|server| {
-        server.nonce = true;
-        server.prompt_tokens = Some(30);
-        server.prefill_tps = None;
-    });
-    assert!(only(&found, "same_prompt").contains("30"));
+fn a_prompt_with_a_nonce_is_another_prompt() {
+    for tokens in [30, 53] {
+        let found = said(|server| {
+            server.nonce = true;
+            server.prompt_tokens = Some(tokens);
+            server.prefill_tps = None;
+        });
+        assert_eq!(found, []);
+    }
+}
+
+#[test]
+fn what_a_finish_reason_does_not_end_is_told() {
+    let late = said(|server| server.reopened = 19);
+    insta::assert_snapshot!(only(&late, "no_text_after_the_end"), @"19 of 20 pieces of text arrived after a finish_reason: the answer ends with the last of them");
+    let unknown = said(|server| server.unknown_finish = Some("pondering".to_owned()));
+    insta::assert_snapshot!(only(&unknown, "known_finish_reason"), @"the finish_reason `pondering` is unknown: the answer ends with the stream instead");
 }
 
 #[test]

@@ -24,7 +24,11 @@ struct Phase {
 }
 
 const PHASES: [Phase; 2] = [
-    Phase { name: "prefill", tokens: |s| s.prompt_tokens.value().map(|n| n as f64), rate: |s| s.prefill_tps.value() },
+    Phase {
+        name: "prefill",
+        tokens: |s| s.computed_prompt_tokens().map(|n| n as f64),
+        rate: |s| s.prefill_tps.value(),
+    },
     Phase {
         name: "decode",
         tokens: |s| s.output_tokens.value().map(|n| n.saturating_sub(1) as f64),

@@ -40,8 +40,7 @@ const BETWEEN: &str = "between the ops";
 
 /// The splits that both sides have the figures for.
 pub(super) fn splits(pair: &GroupPair<'_>) -> Vec<Split> {
-    let prefill =
-        |sample: &Sample| Some(sample.prefill_s.value()? / sample.prompt_tokens.value().filter(|n| *n > 0)? as f64);
+    let prefill = |sample: &Sample| Some(sample.prefill_s.value()? / sample.computed_prompt_tokens()? as f64);
     let decode = |sample: &Sample| {
         let steps = sample.output_tokens.value().and_then(|tokens| tokens.checked_sub(1)).filter(|steps| *steps > 0)?;
         Some(sample.decode_s.value()? / steps as f64)

@@ -52,6 +52,9 @@ pub const CASE_FIGURES: &[CaseFigure] = &[
     },
 ];
 
+/// The field of a sample whose differences are the gaps.
+const TOKEN_TIMES: &str = "token_times_s";
+
 /// Summaries in the order of their first case in the run. A case without a sample that counts is left out; a case that failed later
 /// counts with its samples.
 pub fn summarise(cases: &[Case], seed: u64) -> Vec<Summary> {
@@ -72,6 +75,7 @@ fn key(case: &Case) -> (&str, &str, usize, usize) {
 fn summary(cases: &[&Case], seed: u64) -> Summary {
     let mut metrics = BTreeMap::new();
     let mut reasons = Reasons::new();
+    let samples = || cases.iter().flat_map(|case| case.clean_samples());
     let per_sample = METRICS.iter().map(|metric| {
         let groups: Vec<Vec<f64>> =
             cases.iter().map(|case| case.clean_samples().filter_map(metric.value).collect()).collect();
@@ -87,11 +91,22 @@ fn summary(cases: &[&Case], seed: u64) -> Summary {
                 metrics.insert(name.to_owned(), estimate);
             }
             None => {
-                reasons.insert(name.to_owned(), "no sample has it".to_owned());
+                let why = samples().find_map(|sample| sample.reasons().get(name).cloned());
+                reasons.insert(name.to_owned(), why.unwrap_or_else(|| "no sample has it".to_owned()));
             }
         }
     }
-    let samples = || cases.iter().flat_map(|case| case.clean_samples());
+    let itl_s = itl(samples());
+    if itl_s.is_empty()
+        && let Some(why) = samples().find_map(|sample| sample.notes.get(TOKEN_TIMES))
+    {
+        reasons.insert("itl_s".to_owned(), why.clone());
+    }
+    let mut estimated = Reasons::new();
+    for (field, why) in samples().flat_map(|sample| &sample.estimated) {
+        let name = if field == TOKEN_TIMES { "itl_s" } else { field };
+        estimated.entry(name.to_owned()).or_insert_with(|| why.clone());
+    }
     Summary {
         engine: cases[0].engine.clone(),
         model: cases[0].model.clone(),
@@ -100,7 +115,8 @@ fn summary(cases: &[&Case], seed: u64) -> Summary {
         cases: cases.len(),
         samples: samples().count(),
         metrics,
-        itl_s: itl(samples()),
+        itl_s,
+        estimated,
         reasons,
     }
 }
@@ -170,8 +186,20 @@ mod tests {
         let found = summarise(&[case("b", "p", &[5.0])], 1);
         assert_eq!(found[0].metrics["latency_s"].low, None);
         assert!(found[0].reasons["latency_s.low"].contains("one sample"));
-        assert_eq!(found[0].reasons["ttft_s"], "no sample has it");
+        assert_eq!(found[0].reasons["ttft_s"], "not measured", "as its samples say");
         assert!(!found[0].metrics.contains_key("ttft_s"));
+    }
+
+    #[test]
+    fn estimates_and_the_reasons_of_samples_are_kept() {
+        let mut case = case("b", "p", &[5.0, 6.0]);
+        let first = &mut case.samples[0];
+        first.estimated.insert("tps".to_owned(), "pieces stand in".to_owned());
+        first.estimated.insert("token_times_s".to_owned(), "pieces stand in".to_owned());
+        first.decode_tps = Recorded::absent("held back");
+        let found = summarise(&[case], 1);
+        assert_eq!(found[0].estimated.keys().collect::<Vec<_>>(), ["itl_s", "tps"]);
+        assert_eq!(found[0].reasons["decode_tps"], "held back");
     }
 
     #[test]

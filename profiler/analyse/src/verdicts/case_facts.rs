@@ -75,7 +75,7 @@ impl CaseView<'_> {
             facts.latency_share = latency.filter(|&latency| latency > 0.0).map(|latency| facts.time_s / latency);
             facts.others = self.median(|sample| sample.load_others.value());
             facts.steal = self.median(|sample| sample.steal.value());
-            facts.prompt_tokens = self.median(|sample| sample.prompt_tokens.value().map(|tokens| tokens as f64));
+            facts.prompt_tokens = self.median(|sample| sample.computed_prompt_tokens().map(|tokens| tokens as f64));
             facts.with_fewer_threads = self.with_fewer_threads(&facts);
             self.counters(&mut facts);
             self.allocations(&mut facts);

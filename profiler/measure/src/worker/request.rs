@@ -126,7 +126,9 @@ fn run(
     fill_context(session, &spec.filler, &engine.name())?;
     engine.meter.select(spec.counter_set)?;
     let request = spec.request();
-    let mut watch = Stopwatch::new(spec.new_tokens, status);
+    // A server may send more pieces of text than tokens.
+    let most = if session.server().is_some() { request.most_pieces() } else { spec.new_tokens };
+    let mut watch = Stopwatch::new(most, status);
     let mut trace = RequestTrace::new(&spec.trace, engine.process.clone(), engine.is_virtual(), spec);
     let load_before = server_load(session);
     let sampler = memory_sampler(engine, spec.pass);
@@ -160,7 +162,11 @@ fn run(
     }
     let server = learned(engine, session, load.ok().flatten().map(|(_, after)| after));
     let from_tokens = matches!(spec.input, PromptInput::Tokens(_));
-    let times = passes::time_figures(&timing, &answer, phase_split(engine, spec.pass), from_tokens);
+    let mut times = passes::time_figures(&timing, &answer, phase_split(engine, spec.pass), from_tokens);
+    let progress = watch.prefill_began();
+    let counters = difference.server_counters;
+    let of_request = passes::server_figures(&mut times, &timing, &answer, &request, progress, counters);
+    notes.append(&mut times.notes);
     let trace_us = spec.trace.start_us(timing.start());
     let pressure = difference.pressure;
     let sample = Sample {
@@ -198,10 +204,9 @@ fn run(
         io_stall_s: pressure.io_stall_s,
         frequency_hz: pressure.frequency_hz,
         token_times_s: times.token_times_s,
-        server: answer.reported.as_ref().map(|reported| {
-            passes::server_figures(reported, &timing, watch.prefill_began(), difference.server_counters)
-        }),
+        server: of_request,
         output_sha256: answer.sha256().into(),
+        estimated: times.estimated,
         notes,
     };
     let kv = session.kv_bytes();

@@ -2,7 +2,7 @@
 
 use super::{RunView, prompts};
 use crate::content::{Block, Card, CardFigure, Section};
-use crate::figures::{ABSENT, count, estimate, megabytes, or_absent};
+use crate::figures::{ABSENT, ESTIMATED, count, marked, megabytes, metric, or_absent};
 use crate::table::Table;
 use record::Summary;
 use record::figures::{milliseconds, significant};
@@ -12,6 +12,9 @@ const FEW: usize = 5;
 
 /// The column of a server's resident memory.
 const RESIDENT: &str = "resident MB";
+
+/// The reason of a metric that no sample has, and no sample says why.
+const NO_SAMPLE: &str = "no sample has it";
 
 /// Maximal number of cards of the overview.
 const MOST_CARDS: usize = 6;
@@ -42,7 +45,7 @@ pub(super) fn section(view: &RunView<'_>) -> Section {
     let columns: Vec<&str> = columns.into_iter().filter(|name| has_servers || *name != RESIDENT).collect();
     let mut table = Table::new("", &columns);
     for summary in summaries {
-        let metric = |name: &str, show: fn(f64) -> String| estimate(summary.metrics.get(name), show);
+        let metric = |name: &str, show: fn(f64) -> String| metric(summary, name, show);
         let threads = view.threads(&summary.engine, summary.threads);
         let mut row = vec![
             view.model(&summary.model),
@@ -76,6 +79,9 @@ pub(super) fn section(view: &RunView<'_>) -> Section {
         let mut reasons: Vec<String> = summaries.iter().filter_map(|summary| resident(view, summary).1).collect();
         reasons.dedup();
         reasons.into_iter().for_each(|reason| section.add_sentence(reason));
+    }
+    for sentence in doubts(summaries) {
+        section.add_sentence(sentence);
     }
     if view.file.summaries.iter().any(|summary| (1..FEW).contains(&summary.samples)) {
         section.add_sentence("With so few samples, an interval is hardly wider than their range. Use a larger -r.");
@@ -121,10 +127,48 @@ fn resident(view: &RunView<'_>, summary: &Summary) -> (String, Option<String>) {
     }
 }
 
+/// Metrics of the table that may be absent or estimated, by their names there.
+const DOUBTFUL: [(&str, &str); 6] = [
+    ("latency", "latency_s"),
+    ("TPS", "tps"),
+    ("TTFT", "ttft_s"),
+    ("prefill", "prefill_tps"),
+    ("decode", "decode_tps"),
+    ("gaps between tokens", "itl_s"),
+];
+
+/// Which figures are estimates and which are absent, with the reason: one sentence for each engine and reason.
+fn doubts(summaries: &[Summary]) -> Vec<String> {
+    let mut told: Vec<(String, Vec<&str>)> = Vec::new();
+    for summary in summaries {
+        for (name, field) in DOUBTFUL {
+            let is_there = summary.metrics.contains_key(field) || field == "itl_s" && !summary.itl_s.is_empty();
+            // A reason that no sample gives says nothing.
+            let absent = summary.reasons.get(field).filter(|reason| !is_there && *reason != NO_SAMPLE);
+            let (kind, reason) = match (absent, summary.estimated.get(field).filter(|_| is_there)) {
+                (Some(reason), _) => ("is absent", reason),
+                (None, Some(reason)) => ("is an estimate", reason),
+                (None, None) => continue,
+            };
+            let end = format!("of {} {kind}: {reason}.", summary.engine);
+            match told.iter_mut().find(|(known, _)| *known == end) {
+                Some((_, names)) if names.contains(&name) => {}
+                Some((_, names)) => names.push(name),
+                None => told.push((end, vec![name])),
+            }
+        }
+    }
+    let sentence = |(end, names): (String, Vec<&str>)| {
+        let mark = if end.contains(" is an estimate: ") { format!("{ESTIMATED} ") } else { String::new() };
+        format!("{mark}{} {end}", names.join(", "))
+    };
+    told.into_iter().map(sentence).collect()
+}
+
 /// The main figures of a summary, decode speed first.
 fn card(view: &RunView<'_>, summary: &Summary) -> Card {
     let figure = |name: &str, field: &str, unit: &str, show: fn(f64) -> String| {
-        let shown = estimate(summary.metrics.get(field), show);
+        let shown = metric(summary, field, show);
         let (value, interval) = shown.split_once('\n').unwrap_or((&shown, ""));
         CardFigure {
             name: name.to_owned(),
@@ -178,7 +222,8 @@ pub(super) fn gaps(view: &RunView<'_>) -> Section {
             summary.threads.to_string(),
             summary.depth.to_string(),
         ];
-        row.extend(names.map(|name| or_absent(value(name).map(milliseconds))));
+        let is_estimate = summary.estimated.contains_key("itl_s");
+        row.extend(names.map(|name| marked(or_absent(value(name).map(milliseconds)), is_estimate)));
         let ratio =
             value("max").zip(value("p50")).filter(|(_, middle)| *middle > 0.0).map(|(max, middle)| max / middle);
         row.push(ratio.map_or(ABSENT.to_owned(), |ratio| format!("{ratio:.1}")));

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::RunView;
 use crate::content::Section;
-use crate::figures::or_absent;
+use crate::figures::{marked, or_absent};
 use crate::table::Table;
 use analyse::summary::itl;
 use record::figures::{milliseconds, significant};
@@ -54,6 +54,10 @@ fn row(case: &Case) -> Vec<String> {
         let metric = METRICS.iter().find(|metric| metric.name == name)?;
         mean(&case.clean_samples().filter_map(metric.value).collect::<Vec<f64>>())
     };
+    let shown = |name: &str, show: fn(f64) -> String| {
+        let is_estimate = case.clean_samples().any(|sample| sample.estimated.contains_key(name));
+        marked(or_absent(metric(name).map(show)), is_estimate)
+    };
     let gaps = itl(case.clean_samples());
     let tokens = |value: fn(&Sample) -> Option<usize>| {
         let all: Vec<usize> = case.clean_samples().filter_map(value).collect();
@@ -74,11 +78,11 @@ fn row(case: &Case) -> Vec<String> {
         tokens(|sample| sample.prompt_tokens.value()),
         tokens(|sample| sample.output_tokens.value()),
         or_absent(end.map(|end| if outputs.len() > 1 { "differs".to_owned() } else { end })),
-        or_absent(metric("latency_s").map(significant)),
-        or_absent(metric("ttft_s").map(milliseconds)),
-        or_absent(metric("tps").map(significant)),
-        or_absent(metric("prefill_tps").map(significant)),
-        or_absent(metric("decode_tps").map(significant)),
+        shown("latency_s", significant),
+        shown("ttft_s", milliseconds),
+        shown("tps", significant),
+        shown("prefill_tps", significant),
+        shown("decode_tps", significant),
         or_absent(gaps.get("p50").copied().map(milliseconds)),
         or_absent(gaps.get("p99").copied().map(milliseconds)),
         case.clean_samples().count().to_string(),

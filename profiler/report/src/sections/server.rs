@@ -2,7 +2,7 @@
 
 use super::RunView;
 use crate::content::{Block, Section};
-use crate::figures::{count, megabytes, or_absent};
+use crate::figures::{count, marked, megabytes, or_absent};
 use crate::table::Table;
 use record::figures::{milliseconds, significant};
 use record::{Case, Sample, ServerFile, ServerSample};
@@ -16,7 +16,7 @@ pub(super) fn section(view: &RunView<'_>) -> Section {
     for summary in &view.file.summaries {
         let cases: Vec<&Case> = view.cases(summary).filter(|case| case.server.is_some()).collect();
         let Some(server) = cases.first().and_then(|case| case.server.as_ref()) else { continue };
-        section.blocks.push(Block::Properties(properties(&view.subject(summary), server)));
+        section.blocks.push(Block::Properties(properties(&view.subject(summary), server, &cases)));
         let columns = [
             "<prompt",
             "TTFT ms",
@@ -30,7 +30,7 @@ pub(super) fn section(view: &RunView<'_>) -> Section {
             "  chunks",
         ];
         let mut table = Table::new(
-            "Means over the clean samples. Figures reported by the server are not used elsewhere.",
+            "Means over the clean samples. Of the server's own figures only its counts of tokens are used elsewhere, where they agree with what arrived.",
             &columns,
         );
         table.rows.extend(cases.iter().map(|case| row(case)));
@@ -82,7 +82,36 @@ fn named(server: &ServerFile) -> String {
     format!("{}{version}", server.software)
 }
 
-fn properties(subject: &str, server: &ServerFile) -> Vec<(String, String)> {
+/// How the prefix cache was bypassed, and what the server's counts say about it.
+fn prefix_cache(server: &ServerFile, cases: &[&Case]) -> String {
+    let meant = match server.cache {
+        engine_api::CacheBypass::None => "not bypassed",
+        engine_api::CacheBypass::Switch => "bypassed by the server's own means in each request",
+        engine_api::CacheBypass::Nonce => {
+            "bypassed by twelve digits in front of each prompt, so prompts differ and answers too"
+        }
+    };
+    let samples = || cases.iter().flat_map(|case| case.clean_samples()).filter_map(|sample| sample.server.as_ref());
+    let all = samples().count();
+    let told: Vec<(usize, Option<usize>)> =
+        samples().filter_map(|server| Some((server.cached_tokens?, server.prompt_tokens))).collect();
+    let found = match told.iter().max_by_key(|(cached, _)| *cached) {
+        None if all == 0 => return meant.to_owned(),
+        None => "the server does not report the tokens from it".to_owned(),
+        Some((0, _)) => format!("the server reports no token from it ({} of {})", told.len(), count(all, "request")),
+        Some((cached, prompt)) => {
+            let of = prompt.map_or_else(String::new, |prompt| format!(" of {prompt}"));
+            let hits = told.iter().filter(|(cached, _)| *cached > 0).count();
+            format!(
+                "the server reports up to {cached}{of} prompt tokens from it ({hits} of {}), which do not count as prefill",
+                count(all, "request")
+            )
+        }
+    };
+    format!("{meant}; {found}")
+}
+
+fn properties(subject: &str, server: &ServerFile, cases: &[&Case]) -> Vec<(String, String)> {
     let process = match (server.pid, server.reasons.get("pid")) {
         (Some(pid), _) => {
             format!("{pid} and its children{}", if server.started_here { ", started by this run" } else { "" })
@@ -90,19 +119,12 @@ fn properties(subject: &str, server: &ServerFile) -> Vec<(String, String)> {
         (None, Some(reason)) => format!("not measured: {reason}"),
         (None, None) => "not measured".to_owned(),
     };
-    let cache = match server.cache {
-        engine_api::CacheBypass::None => "may be used",
-        engine_api::CacheBypass::Switch => "disabled by the server's own switch",
-        engine_api::CacheBypass::Nonce => {
-            "avoided by twelve digits in front of each prompt, so prompts are longer and answers differ"
-        }
-    };
     let mut properties = vec![
         ("subject".to_owned(), subject.to_owned()),
         ("server".to_owned(), format!("{} at {}", named(server), server.url)),
         ("model".to_owned(), server.model.clone()),
         ("process".to_owned(), process),
-        ("prefix cache".to_owned(), cache.to_owned()),
+        ("prefix cache".to_owned(), prefix_cache(server, cases)),
     ];
     let reasons = [
         ("software", "software"),
@@ -133,7 +155,10 @@ fn row(case: &Case) -> Vec<String> {
         or_absent(of_sample(|sample| sample.ttft_s.value()).map(milliseconds)),
         or_absent(of_server(|server| server.prefill_s).map(milliseconds)),
         or_absent(of_server(|server| server.queued_s).map(milliseconds)),
-        or_absent(of_sample(|sample| sample.decode_tps.value()).map(significant)),
+        marked(
+            or_absent(of_sample(|sample| sample.decode_tps.value()).map(significant)),
+            case.clean_samples().any(|sample| sample.estimated.contains_key("decode_tps")),
+        ),
         or_absent(of_server(|server| server.decode_tps).map(significant)),
         or_absent(of_server(|server| server.prompt_tokens.map(|n| n as f64)).map(significant)),
         or_absent(of_server(|server| server.cached_tokens.map(|n| n as f64)).map(significant)),

@@ -90,6 +90,16 @@ impl Observer for AllocationEdges<'_> {
         self.skip();
     }
 
+    fn cancel(&mut self, phase: Phase) {
+        self.close(OTHER);
+        self.observer.cancel(phase);
+        self.skip();
+    }
+
+    fn arrival(&mut self) {
+        self.observer.arrival();
+    }
+
     fn piece(&mut self, piece: Piece<'_>) -> Flow {
         self.observer.piece(piece)
     }

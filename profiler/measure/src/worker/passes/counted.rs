@@ -118,6 +118,15 @@ impl Observer for CountedEdges<'_, '_> {
         set_phase(None);
     }
 
+    fn cancel(&mut self, phase: Phase) {
+        self.watch.cancel(phase);
+        set_phase(None);
+    }
+
+    fn arrival(&mut self) {
+        self.watch.arrival();
+    }
+
     fn piece(&mut self, piece: Piece<'_>) -> Flow {
         self.watch.piece(piece)
     }

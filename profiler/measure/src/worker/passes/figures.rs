@@ -1,7 +1,7 @@
 //! The figures of a request: its answer, its times and rates.
 
-use engine_api::{FinishReason, Phase, PhaseSplit, Usage};
-use record::{Reason, Recorded};
+use engine_api::{Phase, PhaseSplit, Usage};
+use record::{Reason, Reasons, Recorded};
 use traces::Nanos;
 
 use super::stopwatch::Stopwatch;
@@ -40,10 +40,13 @@ pub(crate) struct TimeFigures {
     pub(crate) prefill_tps: Recorded<f64>,
     pub(crate) decode_tps: Recorded<f64>,
     pub(crate) token_times_s: Vec<f64>,
+    pub(crate) estimated: Reasons,
+    pub(crate) notes: Reasons,
 }
 
 /// The figures of a request. A phase that the engine merges into another one, or that the request does not have, is absent; a phase
-/// that did not occur has a time of 0.
+/// that did not occur has a time of 0. Every piece is one token here; [`server_figures`](super::server_figures) corrects the figures of a
+/// server, whose pieces need not be.
 #[allow(clippy::cast_precision_loss, reason = "token counts stay far below 2^53")]
 pub(crate) fn time_figures(timing: &Timing, answer: &Answer, split: PhaseSplit, from_tokens: bool) -> TimeFigures {
     let seconds = |phase| Recorded::Present(timing.phase(phase).as_secs_f64());
@@ -52,8 +55,6 @@ pub(crate) fn time_figures(timing: &Timing, answer: &Answer, split: PhaseSplit, 
         false => Recorded::absent(format!("the engine does not report it separately: part of {into}")),
     };
     let token_times_s: Vec<f64> = timing.tokens.iter().map(|time| time.as_secs_f64()).collect();
-    let prompt_tokens = prompt_tokens(answer);
-    let prompt_rate = |tokens: usize| rate(tokens as f64, timing.phase(Phase::Prefill));
     TimeFigures {
         latency_s: timing.latency.as_secs_f64().into(),
         ttft_s: token_times_s.first().copied().ok_or_else(|| Reason::new("the answer has no token")).into(),
@@ -68,42 +69,27 @@ pub(crate) fn time_figures(timing: &Timing, answer: &Answer, split: PhaseSplit, 
         other_s: timing.other.as_secs_f64().into(),
         output_tokens: answer.output_tokens.into(),
         tps: rate(answer.output_tokens as f64, timing.latency).into(),
-        prefill_tps: prompt_tokens.clone().and_then(prompt_rate).into(),
-        prompt_tokens: prompt_tokens.into(),
-        decode_tps: decode_rate(timing, answer).into(),
+        prefill_tps: rate(answer.prompt_tokens as f64, timing.phase(Phase::Prefill)).into(),
+        prompt_tokens: answer.prompt_tokens.into(),
+        decode_tps: decode_rate(timing).into(),
         token_times_s,
+        estimated: Reasons::new(),
+        notes: Reasons::new(),
     }
 }
 
-/// The tokens of the prompt. The count of a server is the only one that is right for its prompt.
-fn prompt_tokens(answer: &Answer) -> Result<usize, Reason> {
-    match &answer.reported {
-        Some(reported) if reported.prompt_tokens.is_none() => {
-            Err(Reason::new("the server does not report the number of prompt tokens"))
-        }
-        _ => Ok(answer.prompt_tokens),
-    }
-}
-
-/// Tokens per second after the first one. If an event of a server carries several tokens, or tokens have no text, these are the tokens
-/// that the server counts.
+/// Tokens per second after the first one.
 #[allow(clippy::cast_precision_loss, reason = "token counts stay far below 2^53")]
-fn decode_rate(timing: &Timing, answer: &Answer) -> Result<f64, Reason> {
-    let arrived = timing.tokens.len();
+fn decode_rate(timing: &Timing) -> Result<f64, Reason> {
     let (first, last) = match timing.tokens.as_slice() {
         [first, .., last] => (*first, *last),
         _ => return Err(Reason::new("the answer has fewer than two tokens")),
     };
-    // The end token has no text.
-    let with_text = arrived + usize::from(answer.finish == FinishReason::Stop);
-    let tokens = match &answer.reported {
-        Some(_) if answer.output_tokens > with_text => answer.output_tokens,
-        _ => arrived,
-    };
-    rate((tokens - 1) as f64, last.saturating_sub(first))
+    rate((timing.tokens.len() - 1) as f64, last.saturating_sub(first))
 }
 
-fn rate(amount: f64, time: Nanos) -> Result<f64, Reason> {
+/// A rate; none over a time of 0.
+pub(super) fn rate(amount: f64, time: Nanos) -> Result<f64, Reason> {
     match time {
         Nanos::ZERO => Err(Reason::new("it took less time than the clock can measure")),
         time => Ok(amount / time.as_secs_f64()),
@@ -112,7 +98,7 @@ fn rate(amount: f64, time: Nanos) -> Result<f64, Reason> {
 
 #[cfg(test)]
 mod tests {
-    use engine_api::ServerReport;
+    use engine_api::FinishReason;
 
     use super::super::timing::PhaseSpan;
     use super::*;
@@ -186,32 +172,5 @@ mod tests {
         let found = time_figures(&timing, &answer(0), WHOLE, true);
         assert!(found.tokenize_s.reason().unwrap().as_str().contains("token ids"));
         assert!(found.ttft_s.is_absent());
-    }
-
-    fn of_server(output_tokens: usize, finish: FinishReason, prompt_tokens: Option<usize>) -> TimeFigures {
-        let reported = Some(ServerReport { prompt_tokens, chunks: 3, ..ServerReport::default() });
-        let timing = Timing {
-            spans: vec![span(Phase::Prefill, 0, 100)],
-            latency: Nanos::from_millis(300),
-            other: Nanos::ZERO,
-            tokens: [100, 200, 300].map(Nanos::from_millis).to_vec(),
-        };
-        time_figures(&timing, &Answer { finish, reported, ..answer(output_tokens) }, WHOLE, false)
-    }
-
-    #[test]
-    fn tokens_that_arrive_together_count_as_tokens() {
-        near(&of_server(3, FinishReason::Length, Some(3)).decode_tps, 10.0);
-        near(&of_server(4, FinishReason::Stop, Some(3)).decode_tps, 10.0);
-        near(&of_server(4, FinishReason::Length, Some(3)).decode_tps, 15.0);
-        near(&of_server(9, FinishReason::Length, Some(3)).decode_tps, 40.0);
-    }
-
-    #[test]
-    fn a_prompt_of_unknown_length_has_no_rate() {
-        let found = of_server(3, FinishReason::Length, None);
-        insta::assert_snapshot!(found.prompt_tokens.reason().unwrap(), @"the server does not report the number of prompt tokens");
-        assert_eq!(found.prefill_tps.reason(), found.prompt_tokens.reason());
-        near(&of_server(3, FinishReason::Length, Some(3)).prefill_tps, 30.0);
     }
 }

@@ -9,6 +9,7 @@
 //! was touched before.
 
 mod allocations;
+mod arrivals;
 mod counted;
 mod energy;
 mod event_rates;

@@ -1,22 +1,166 @@
-//! A server's own figures of a request, beside those that its client measured.
+//! The figures of a request that a server answered: what arrived, as [`judge`] decides, and the server's own report beside it.
 
 use std::collections::BTreeMap;
 
-use engine_api::ServerReport;
-use record::ServerSample;
+use engine_api::{CacheBypass, CacheHit, Phase, Prompt, Request, ServerReport};
+use record::{Reason, Reasons, Recorded, ServerSample};
 use traces::Nanos;
 
+use super::arrivals::{Judged, Judgement, StreamedAnswer, judge};
+use super::figures::{TimeFigures, rate};
 use super::timing::Timing;
+use crate::protocol::Answer;
 
-/// The figures that a server reports. `progress` is the time of its first event about the prompt, `counters` are those of its processes.
+/// More tokens than any chat template adds to a prompt. Of the prompt itself a token is at least one byte.
+const TEMPLATE_TOKENS: usize = 100_000;
+
+/// Replaces the figures that follow from tokens by those that the stream and the server's counts support, and returns the server's own
+/// figures. `progress` is the time of its first event about the prompt, `counters` are those of its processes. `None` where no server
+/// answered.
 pub(crate) fn server_figures(
-    reported: &ServerReport,
+    figures: &mut TimeFigures,
     timing: &Timing,
+    answer: &Answer,
+    request: &Request,
     progress: Option<Nanos>,
     counters: BTreeMap<String, f64>,
-) -> ServerSample {
-    let seconds = |time: Option<Nanos>| time.map(Nanos::as_secs_f64);
+) -> Option<ServerSample> {
+    let reported = answer.reported.as_ref()?;
     let queued = progress.filter(|&at| at >= timing.start()).map(|at| at.saturating_sub(timing.start()));
+    let mut server = ServerSample { counters, ..server_sample(reported, queued) };
+    let judgement = judge(StreamedAnswer {
+        times: &timing.tokens,
+        text: &answer.text,
+        facts: &reported.stream,
+        told: reported.output_tokens,
+        requested: request.max_new_tokens,
+        finish: answer.finish,
+    });
+    if let Some(reason) = &judgement.not_counted {
+        server.output_tokens = None;
+        figures.notes.insert("server.output_tokens".to_owned(), reason.to_string());
+    }
+    match &judgement.token_times {
+        Ok(times) => mark(&mut figures.estimated, "token_times_s", times.estimated.as_ref()),
+        Err(reason) => {
+            server.piece_times_s = std::mem::take(&mut figures.token_times_s);
+            figures.notes.insert("token_times_s".to_owned(), reason.to_string());
+        }
+    }
+    output_figures(figures, &judgement, timing);
+    let prompt = prompt_tokens(reported, &request.prompt);
+    server.prompt_tokens = server.prompt_tokens.filter(|&tokens| tokens > 0);
+    prompt_figures(figures, &judgement, prompt, reported, timing);
+    Some(server)
+}
+
+/// Tokens of the prompt, or why they are not known.
+fn prompt_tokens(reported: &ServerReport, prompt: &Prompt) -> Result<usize, Reason> {
+    let bytes = match prompt {
+        // The server gets them as they are.
+        Prompt::Tokens(ids) => return Ok(ids.len()),
+        Prompt::Text { text, messages, .. } => {
+            messages.iter().map(|message| message.content.len()).sum::<usize>().max(text.len())
+        }
+    };
+    match reported.prompt_tokens {
+        None => Err(Reason::new("the server does not report the number of prompt tokens")),
+        Some(0) => Err(Reason::new("the server reports 0 prompt tokens: it does not count them")),
+        Some(tokens) if tokens > bytes + TEMPLATE_TOKENS => Err(Reason::new(format!(
+            "void: the server reports {tokens} prompt tokens, but the prompt has {bytes} bytes"
+        ))),
+        Some(tokens) => Ok(tokens),
+    }
+}
+
+/// Prompt tokens that the model computed in prefill, or why they are not known.
+fn computed(tokens: usize, reported: &ServerReport) -> Result<Judged<usize>, Reason> {
+    let exact = |value| Ok(Judged { value, estimated: None });
+    let unknown = |text: &str| Err(Reason::new(text));
+    match (reported.cached_tokens, reported.cache) {
+        (Some(cached), _) if cached > tokens => {
+            Err(Reason::new(format!("void: the server reports {cached} cached prompt tokens of {tokens}")))
+        }
+        (Some(cached), _) if cached == tokens => {
+            unknown("all prompt tokens are from the server's prefix cache: nothing was computed")
+        }
+        (Some(cached), _) => exact(tokens - cached),
+        (None, Some(CacheHit::Cold)) => exact(tokens),
+        (None, Some(CacheHit::Partial | CacheHit::Exact)) => {
+            unknown("the server reports that tokens are from its prefix cache, but not how many")
+        }
+        (None, None) => match reported.bypass {
+            CacheBypass::Switch => exact(tokens),
+            CacheBypass::Nonce => Ok(Judged {
+                value: tokens,
+                estimated: Some(Reason::new(
+                    "an upper bound: the server does not report the tokens from its prefix cache, which may hold the text that its chat template puts before the digits",
+                )),
+            }),
+            CacheBypass::None => {
+                unknown("the server's prefix cache is not bypassed, and the server does not report the tokens from it")
+            }
+        },
+    }
+}
+
+/// Marks a field as an estimate.
+fn mark(estimated: &mut Reasons, field: &str, reason: Option<&Reason>) {
+    if let Some(reason) = reason {
+        estimated.insert(field.to_owned(), reason.to_string());
+    }
+}
+
+/// The value of a field, which is marked if it is an estimate.
+fn recorded<T>(estimated: &mut Reasons, field: &str, judged: Result<Judged<T>, Reason>) -> Recorded<T> {
+    let found = judged.inspect(|judged| mark(estimated, field, judged.estimated.as_ref()));
+    found.map(|judged| judged.value).into()
+}
+
+#[allow(clippy::cast_precision_loss, reason = "token counts stay far below 2^53")]
+fn output_figures(figures: &mut TimeFigures, judgement: &Judgement, timing: &Timing) {
+    let estimated = &mut figures.estimated;
+    let per_second = |judged: Judged<usize>| {
+        if judged.value == 0 {
+            return Err(Reason::new("the answer has no token"));
+        }
+        Ok(Judged { value: rate(judged.value as f64, timing.latency)?, estimated: judged.estimated })
+    };
+    figures.tps = recorded(estimated, "tps", judgement.output_tokens.clone().and_then(per_second));
+    figures.output_tokens = recorded(estimated, "output_tokens", judgement.output_tokens.clone());
+    figures.decode_tps = recorded(estimated, "decode_tps", judgement.decode_tps.clone());
+    if let Err(reason) = &judgement.decode_time {
+        figures.decode_s = Recorded::Absent(reason.clone());
+    }
+}
+
+#[allow(clippy::cast_precision_loss, reason = "token counts stay far below 2^53")]
+fn prompt_figures(
+    figures: &mut TimeFigures,
+    judgement: &Judgement,
+    prompt: Result<usize, Reason>,
+    reported: &ServerReport,
+    timing: &Timing,
+) {
+    let per_second = |tokens: usize| {
+        if let Some(void) = &judgement.void {
+            return Err(void.clone());
+        }
+        let ended = judgement.prefill.clone()?;
+        let tokens = computed(tokens, reported)?;
+        let value = rate(tokens.value as f64, timing.phase(Phase::Prefill))?;
+        let bounds = [tokens.estimated, ended.estimated].into_iter().flatten().map(|reason| reason.to_string());
+        Ok(Judged { value, estimated: bounds.reduce(|one, other| format!("{one}; {other}")).map(Reason::new) })
+    };
+    figures.prefill_tps = recorded(&mut figures.estimated, "prefill_tps", prompt.clone().and_then(per_second));
+    figures.prompt_tokens = prompt.into();
+    if let Err(reason) = &judgement.prefill {
+        figures.prefill_s = Recorded::Absent(reason.clone());
+    }
+}
+
+fn server_sample(reported: &ServerReport, queued: Option<Nanos>) -> ServerSample {
+    let seconds = |time: Option<Nanos>| time.map(Nanos::as_secs_f64);
     ServerSample {
         prompt_tokens: reported.prompt_tokens,
         cached_tokens: reported.cached_tokens,
@@ -38,29 +182,166 @@ pub(crate) fn server_figures(
         other_requests: reported.other_requests,
         chunks: reported.chunks,
         nonce: reported.nonce.is_some(),
-        counters,
+        reopened: reported.stream.reopened,
+        unknown_finish: reported.stream.unknown_finish.clone(),
+        piece_times_s: Vec::new(),
+        counters: BTreeMap::new(),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use engine_api::Phase;
+    use engine_api::{FinishReason, PhaseSplit};
+    use models::chat::Message;
 
+    use super::super::figures::time_figures;
     use super::super::timing::PhaseSpan;
     use super::*;
 
-    #[test]
-    fn the_queue_ends_with_the_first_progress_event() {
-        let spans =
-            vec![PhaseSpan { phase: Phase::Prefill, start: Nanos::from_millis(100), end: Nanos::from_millis(200) }];
-        let timing = Timing { spans, latency: Nanos::from_millis(300), other: Nanos::ZERO, tokens: Vec::new() };
-        let reported = ServerReport { prefill: Some(Nanos::from_millis(20)), chunks: 3, ..ServerReport::default() };
-        let found = |progress: Option<u64>| {
-            server_figures(&reported, &timing, progress.map(Nanos::from_millis), BTreeMap::new())
+    fn request() -> Request {
+        let prompt = Prompt::Text {
+            text: "<user>hello</user>".to_owned(),
+            add_bos: false,
+            messages: vec![Message::new("user", "hello")],
         };
-        let server = found(Some(130));
+        Request { prompt, max_new_tokens: 8, ignore_eos: false }
+    }
+
+    fn report() -> ServerReport {
+        ServerReport {
+            prefill: Some(Nanos::from_millis(20)),
+            prompt_tokens: Some(30),
+            cached_tokens: Some(0),
+            output_tokens: Some(3),
+            chunks: 3,
+            bypass: CacheBypass::Nonce,
+            ..ServerReport::default()
+        }
+    }
+
+    fn answer(reported: ServerReport) -> Answer {
+        Answer {
+            text: "one two three".to_owned(),
+            token_ids: Vec::new(),
+            prompt_ids: Vec::new(),
+            prompt_tokens: 30,
+            output_tokens: 3,
+            finish: FinishReason::Length,
+            reported: Some(reported),
+        }
+    }
+
+    /// Prefill until 100 ms, then two gaps of 100 ms.
+    fn timing() -> Timing {
+        let span =
+            |phase, start, end| PhaseSpan { phase, start: Nanos::from_millis(start), end: Nanos::from_millis(end) };
+        Timing {
+            spans: vec![span(Phase::Prefill, 50, 150), span(Phase::Decode, 150, 250), span(Phase::Decode, 250, 350)],
+            latency: Nanos::from_millis(300),
+            other: Nanos::ZERO,
+            tokens: [100, 200, 300].map(Nanos::from_millis).to_vec(),
+        }
+    }
+
+    fn figures(reported: ServerReport) -> (TimeFigures, ServerSample) {
+        let (timing, answer) = (timing(), answer(reported));
+        let merged = PhaseSplit { tokenize: false, sample: false, detokenize: false };
+        let mut figures = time_figures(&timing, &answer, merged, false);
+        let progress = Some(Nanos::from_millis(80));
+        let server = server_figures(&mut figures, &timing, &answer, &request(), progress, BTreeMap::new());
+        (figures, server.expect("a server answered"))
+    }
+
+    fn reason(figure: &Recorded<f64>) -> &str {
+        figure.reason().expect("it is absent").as_str()
+    }
+
+    fn near(found: &Recorded<f64>, expected: f64) {
+        let found = found.value().expect("a figure");
+        assert!((found - expected).abs() < 1e-9, "{found} for {expected}");
+    }
+
+    #[test]
+    fn figures_of_a_server_that_counts_follow_their_formulas() {
+        let (found, server) = figures(report());
+        near(&found.tps, 10.0);
+        near(&found.decode_tps, 10.0);
+        near(&found.prefill_tps, 300.0);
+        assert_eq!((found.output_tokens.value(), found.prompt_tokens.value()), (Some(3), Some(30)));
+        assert_eq!((found.notes.len(), found.estimated.len()), (0, 0), "{found:?}");
         assert_eq!((server.queued_s, server.prefill_s, server.decode_s), (Some(0.03), Some(0.02), None));
-        assert_eq!(found(Some(90)).queued_s, None, "an event of an earlier request");
-        assert_eq!(found(None).queued_s, None);
+    }
+
+    #[test]
+    fn cached_tokens_are_no_prefilled_tokens() {
+        let with = |change: &dyn Fn(&mut ServerReport)| {
+            let mut report = report();
+            change(&mut report);
+            figures(report).0
+        };
+        let part = with(&|report| report.cached_tokens = Some(20));
+        near(&part.prefill_tps, 100.0);
+        assert!(part.estimated.is_empty());
+        let unknown = with(&|report| report.cached_tokens = None);
+        near(&unknown.prefill_tps, 300.0);
+        assert!(unknown.estimated["prefill_tps"].starts_with("an upper bound"), "{unknown:?}");
+        let switched = with(&|report| (report.cached_tokens, report.bypass) = (None, CacheBypass::Switch));
+        assert!(switched.prefill_tps.is_present() && switched.estimated.is_empty());
+        for change in [
+            (&|report: &mut ServerReport| report.cached_tokens = Some(31)) as &dyn Fn(&mut ServerReport),
+            &|report| report.cached_tokens = Some(30),
+            &|report| (report.cached_tokens, report.bypass) = (None, CacheBypass::None),
+            &|report| (report.cached_tokens, report.cache) = (None, Some(CacheHit::Partial)),
+        ] {
+            let none = with(change);
+            assert!(none.prefill_tps.is_absent(), "{none:?}");
+            assert!(none.ttft_s.is_present() && none.prefill_s.is_present(), "the time is what it is");
+        }
+    }
+
+    #[test]
+    fn a_prompt_of_unknown_length_has_no_rate() {
+        for tokens in [None, Some(0), Some(900_000_000)] {
+            let (found, _) = figures(ServerReport { prompt_tokens: tokens, ..report() });
+            assert!(found.prompt_tokens.is_absent() && found.prefill_tps.is_absent(), "{tokens:?}");
+            assert_eq!(found.prefill_tps.reason(), found.prompt_tokens.reason());
+            assert!(found.decode_tps.is_present());
+        }
+    }
+
+    #[test]
+    fn a_count_that_cannot_be_true_voids_every_rate() {
+        let (found, server) = figures(ServerReport { output_tokens: Some(900), ..report() });
+        for figure in [&found.tps, &found.decode_tps, &found.prefill_tps] {
+            assert_eq!(reason(figure), "void: the server counts 900 output tokens, but at most 8 were requested");
+        }
+        assert_eq!(found.notes["token_times_s"], reason(&found.tps));
+        assert!(found.output_tokens.is_absent() && found.token_times_s.is_empty());
+        assert_eq!((server.output_tokens, server.piece_times_s.len()), (Some(900), 3));
+        assert!(found.ttft_s.is_present() && found.decode_s.is_present(), "times are no counts");
+    }
+
+    #[test]
+    fn without_a_count_pieces_stand_in_and_say_so() {
+        for tokens in [None, Some(0)] {
+            let (found, server) = figures(ServerReport { output_tokens: tokens, ..report() });
+            near(&found.decode_tps, 10.0);
+            near(&found.tps, 10.0);
+            assert_eq!((found.output_tokens.value(), server.output_tokens), (Some(3), None));
+            for field in ["decode_tps", "tps", "output_tokens", "token_times_s"] {
+                assert!(found.estimated[field].contains("pieces of text stand in"), "{field}: {found:?}");
+            }
+            assert_eq!(found.notes.contains_key("server.output_tokens"), tokens.is_some());
+        }
+    }
+
+    #[test]
+    fn an_engine_of_this_process_keeps_its_figures() {
+        let (timing, own) = (timing(), Answer { reported: None, ..answer(report()) });
+        let merged = PhaseSplit { tokenize: false, sample: false, detokenize: false };
+        let mut found = time_figures(&timing, &own, merged, false);
+        assert_eq!(server_figures(&mut found, &timing, &own, &request(), None, BTreeMap::new()), None);
+        near(&found.decode_tps, 10.0);
+        assert_eq!(found.token_times_s.len(), 3);
     }
 }

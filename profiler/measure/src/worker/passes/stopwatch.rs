@@ -39,6 +39,8 @@ pub struct Stopwatch<'a> {
     text: String,
     /// When a server reported that it began with the prompt.
     progress: Option<Nanos>,
+    /// When the last bytes of a server's response arrived.
+    arrival: Option<Nanos>,
     status: &'a SharedStatus,
     full: bool,
     stopped: bool,
@@ -55,10 +57,16 @@ impl<'a> Stopwatch<'a> {
             // An empty vector is valid UTF-8.
             text: String::from_utf8(touched(b' ', (new_tokens + 1) * BYTES_PER_TOKEN)).unwrap_or_default(),
             progress: None,
+            arrival: None,
             status,
             full: false,
             stopped: false,
         }
+    }
+
+    /// The time of an event: that of the bytes which brought it, else now.
+    fn event_time(&self) -> Nanos {
+        self.arrival.unwrap_or_else(clock::now)
     }
 
     /// Stores an edge, for a pass that runs the steps itself.
@@ -103,24 +111,39 @@ impl<'a> Stopwatch<'a> {
 impl Observer for Stopwatch<'_> {
     fn begin(&mut self, phase: Phase) {
         self.status.set_phase(phase);
-        let at = clock::now();
+        let at = self.event_time();
         self.mark(Edge { phase, begins: true, at });
     }
 
     fn end(&mut self, phase: Phase) {
-        let at = clock::now();
+        let at = self.event_time();
         self.mark(Edge { phase, begins: false, at });
+    }
+
+    fn cancel(&mut self, phase: Phase) {
+        // Any other edge stays, and makes the timing invalid.
+        if self.edges.last().is_some_and(|edge| edge.begins && edge.phase == phase) {
+            self.edges.pop();
+        }
+        // Without a phase the request begins again.
+        if self.edges.is_empty() {
+            self.arrival = None;
+        }
+    }
+
+    fn arrival(&mut self) {
+        self.arrival = Some(clock::now());
     }
 
     fn progress(&mut self, done: usize, _total: usize) {
         // Some servers report progress only after a part of the prompt is done.
         if done == 0 && self.progress.is_none() {
-            self.progress = Some(clock::now());
+            self.progress = Some(self.event_time());
         }
     }
 
     fn piece(&mut self, piece: Piece<'_>) -> Flow {
-        let at = clock::now();
+        let at = self.event_time();
         if self.arrivals.len() < self.arrivals.capacity() && self.text.len() + piece.text.len() <= self.text.capacity()
         {
             self.arrivals.push(Arrival { at, token: piece.token });
@@ -162,6 +185,40 @@ mod tests {
         }
         assert!(watch.is_full());
         assert_eq!(capacities, (watch.edges.capacity(), watch.arrivals.capacity(), watch.text.capacity()));
+    }
+
+    #[test]
+    fn everything_that_one_read_brings_has_its_time() {
+        let status = SharedStatus::unshared();
+        let mut watch = Stopwatch::new(4, &status);
+        watch.begin(Phase::Prefill);
+        watch.arrival();
+        watch.end(Phase::Prefill);
+        for index in 0..3 {
+            let _ = watch.piece(Piece { index, token: None, text: "a" });
+            watch.begin(Phase::Decode);
+            watch.end(Phase::Decode);
+        }
+        let read = watch.edges()[1].at;
+        assert!(watch.edges()[0].at <= read);
+        assert!(watch.edges()[1..].iter().all(|edge| edge.at == read), "{:?}", watch.edges());
+        assert!(watch.arrivals().iter().all(|arrival| arrival.at == read));
+        watch.arrival();
+        watch.begin(Phase::Decode);
+        assert!(watch.edges().last().is_some_and(|edge| edge.at >= read));
+    }
+
+    #[test]
+    fn a_phase_that_did_not_take_place_has_no_edge() {
+        let status = SharedStatus::unshared();
+        let mut watch = Stopwatch::new(1, &status);
+        watch.begin(Phase::Prefill);
+        watch.end(Phase::Prefill);
+        watch.begin(Phase::Decode);
+        watch.cancel(Phase::Decode);
+        assert_eq!(watch.edges().len(), 2);
+        watch.cancel(Phase::Prefill);
+        assert_eq!(watch.edges().len(), 2, "its end is no begin");
     }
 
     #[test]

@@ -90,6 +90,14 @@ impl Observer for TracedEdges<'_, '_, '_, '_> {
         }
     }
 
+    fn cancel(&mut self, phase: Phase) {
+        self.watch.cancel(phase);
+    }
+
+    fn arrival(&mut self) {
+        self.watch.arrival();
+    }
+
     fn piece(&mut self, piece: Piece<'_>) -> Flow {
         self.watch.piece(piece)
     }
