@@ -12,7 +12,7 @@
 mod common;
 
 use engines::{Engine, Session};
-use models::{Checkpoint, DType};
+use models::{Checkpoint, DType, Layer};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use serde::Deserialize;
@@ -69,13 +69,17 @@ fn golden(name: &str) -> Golden {
 #[cfg(feature = "candle")]
 fn in_f32(checkpoint: &Checkpoint, folder: &std::path::Path) -> Checkpoint {
     let spec = checkpoint.spec();
+    let Layer { attention, feed_forward, .. } = &spec.layers[0];
+    let rope = attention.rope.as_ref().expect("every layer has one");
     let mut tensors: Vec<(String, Vec<usize>, Vec<u8>)> = Vec::new();
     for info in checkpoint.tensors() {
         let view = checkpoint.tensor(&info.name).expect("it is listed");
         let mut numbers = dequantised(info.dtype, view.bytes());
         if info.name.contains("attn_q") || info.name.contains("attn_k") {
-            numbers =
-                numbers.chunks(spec.head_dim * spec.hidden).flat_map(|head| unpermuted(head, spec.hidden)).collect();
+            numbers = numbers
+                .chunks(attention.head_dim * spec.hidden)
+                .flat_map(|head| unpermuted(head, spec.hidden))
+                .collect();
         }
         let bytes = numbers.iter().flat_map(|x| x.to_le_bytes()).collect();
         tensors.push((hugging_face_name(&info.name), info.shape.clone(), bytes));
@@ -85,10 +89,10 @@ fn in_f32(checkpoint: &Checkpoint, folder: &std::path::Path) -> Checkpoint {
     safetensors::serialize_to_file(views, None, &folder.join("model.safetensors")).expect("it can be written");
     let config = serde_json::json!({
         "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu",
-        "hidden_size": spec.hidden, "intermediate_size": spec.ffn, "num_hidden_layers": spec.layers,
-        "num_attention_heads": spec.heads, "num_key_value_heads": spec.kv_heads, "head_dim": spec.head_dim,
+        "hidden_size": spec.hidden, "intermediate_size": feed_forward.width, "num_hidden_layers": spec.layers.len(),
+        "num_attention_heads": attention.heads, "num_key_value_heads": attention.kv_heads, "head_dim": attention.head_dim,
         "vocab_size": spec.vocab, "max_position_embeddings": spec.context_length, "rms_norm_eps": spec.norm_eps,
-        "rope_theta": spec.rope.theta, "tie_word_embeddings": spec.tied_embeddings, "torch_dtype": "float32",
+        "rope_theta": rope.theta, "tie_word_embeddings": spec.tied_embeddings, "torch_dtype": "float32",
     });
     std::fs::write(folder.join("config.json"), config.to_string()).expect("it can be written");
     Checkpoint::open(folder).expect("it opens")

@@ -4,7 +4,7 @@
 //! Modules use those above them in this list, never those below:
 //!
 //! ```text
-//! units, dtype, spec                     sizes, element types, the shape of a model
+//! units, dtype, op_kind, spec            sizes, element types, names of operations, the shape of a model
 //! error, progress, filesystem            errors, progress reports, files and folders
 //! digest, tensor, tensor_types, blocks   SHA-256 of files, tensors, which tensor gets which type, (de)quantising blocks
 //! container                              GGUF and JSON files, without knowledge of architectures
@@ -20,6 +20,7 @@ mod container;
 mod dtype;
 mod error;
 mod filesystem;
+mod op_kind;
 mod progress;
 mod spec;
 mod substitution;
@@ -43,7 +44,9 @@ pub use dtype::DType;
 pub use error::{Cause, Error, Mismatch};
 pub use filesystem::cache_home;
 pub use progress::{Progress, Quiet};
-pub use spec::{Arch, Rope, RopeLayout, RopeScaling, Spec};
+pub use spec::{
+    Activation, Arch, Attention, FeedForward, Layer, NormPlacement, Rope, RopeLayout, RopeScaling, Spec, Temperature,
+};
 pub use substitution::Substitution;
 pub use tensor::{TensorInfo, TensorView};
 pub use tokenizer::{DecodeStream, EncodeOptions, SpecialIds, TokenKind, Tokenizer, TokenizerData};

@@ -1,7 +1,8 @@
 //! The type of each tensor in a file that is named after one type, by the rules of llama.cpp.
 
 use crate::dtype::DType;
-use crate::spec::Spec;
+use crate::op_kind::OpKind;
+use crate::spec::{EMBEDDING, OUTPUT, Spec, Weight};
 
 /// The roles of matrices that the rules distinguish.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,8 +23,19 @@ impl Role {
     /// The role of the matrix of this name in a plain file, whose rules do not depend on layers: `v` and `down` are plain matrices.
     pub(crate) fn of(name: &str) -> Self {
         match name {
-            "token_embd.weight" => Self::Embedding,
-            "output.weight" => Self::Output,
+            EMBEDDING => Self::Embedding,
+            OUTPUT => Self::Output,
+            _ => Self::Matrix,
+        }
+    }
+
+    /// The role of a matrix.
+    pub(crate) fn of_weight(weight: &Weight) -> Self {
+        match (weight.op, weight.layer) {
+            (OpKind::Embed, _) => Self::Embedding,
+            (OpKind::LmHead, _) => Self::Output,
+            (OpKind::VProj, Some(layer)) => Self::Value(layer),
+            (OpKind::DownProj, Some(layer)) => Self::Down(layer),
             _ => Self::Matrix,
         }
     }

@@ -1,27 +1,42 @@
 //! The cost model against numbers computed by hand, and against sums computed in another way.
 
-use models::cost::{self, OpKind, WeightTypes, attended_pairs, batched_prefill_ops, decode_ops, prefill_ops, totals};
+use models::cost::{
+    self, OpCost, OpKind, WeightTypes, attended_pairs, batched_prefill_ops, decode_ops, prefill_ops, totals,
+};
 use models::registry::MODELS;
-use models::{Arch, Bytes, Checkpoint, DType, Flops, Rope, RopeLayout, Spec};
+use models::{
+    Activation, Arch, Attention, Bytes, Checkpoint, DType, Flops, Layer, NormPlacement, Rope, RopeLayout, Spec,
+    Temperature,
+};
 use proptest::prelude::*;
 
 /// hidden 8, ffn 16, 2 heads of 4 over 1 key-value head, 10 tokens, window 4, biases, tied.
 fn tiny() -> Spec {
     Spec {
-        arch: Arch::Qwen2,
-        layers: 1,
+        arch: Arch::QWEN2,
         hidden: 8,
-        ffn: 16,
-        heads: 2,
-        kv_heads: 1,
-        head_dim: 4,
         vocab: 10,
         context_length: 64,
         norm_eps: 1e-5,
-        rope: Rope { theta: 1e4, dim: 4, layout: RopeLayout::Halves, scaling: None },
-        window: Some(4),
-        qkv_bias: true,
+        norm_offset: 0.0,
         tied_embeddings: true,
+        embedding_scale: None,
+        layers: vec![
+            Layer::plain(
+                Attention {
+                    window: Some(4),
+                    qkv_bias: true,
+                    ..Attention::plain(
+                        2,
+                        1,
+                        4,
+                        Some(Rope { theta: 1e4, dim: 4, layout: RopeLayout::Halves, scaling: None })
+                    )
+                },
+                16
+            );
+            1
+        ],
     }
 }
 
@@ -65,16 +80,53 @@ fn a_prefill_computed_by_hand() {
     assert!(prefill_ops(&spec, &types, DType::F16, 0, 2).is_empty());
 }
 
+/// The same shape with norms on heads and after the parts, GELU, scaled embeddings and a factor of the queries.
+#[test]
+fn parts_that_some_architectures_have_computed_by_hand() {
+    let mut spec = tiny();
+    spec.embedding_scale = Some(2.0);
+    let layer = &mut spec.layers[0];
+    layer.norms = NormPlacement::BeforeAndAfter;
+    layer.feed_forward.activation = Activation::GeluTanh;
+    layer.attention.qk_norm = true;
+    layer.attention.temperature = Some(Temperature { scale: 0.1, context: 16 });
+    let types = WeightTypes::uniform(&spec, DType::F16);
+    // name, FLOP, bytes of weights, of activations: what differs from the plain layer.
+    let expected = [
+        ("embed", 24, 48, 96),
+        ("q_norm", 6 * 19, 16, 192),
+        ("k_norm", 3 * 19, 16, 96),
+        ("rope", 108 + 24, 0, 288),
+        ("attn_post_norm", 105, 32, 192),
+        ("gelu_mul", 480, 0, 576),
+        ("ffn_post_norm", 105, 32, 192),
+    ];
+    let plain: Vec<OpKind> = prefill_ops(&tiny(), &types, DType::F16, 3, 2).iter().map(|op| op.kind).collect();
+    let ops = prefill_ops(&spec, &types, DType::F16, 3, 2);
+    let changed = |op: &&OpCost| !plain.contains(&op.kind) || matches!(op.kind, OpKind::Embed | OpKind::Rope);
+    let found: Vec<_> = ops
+        .iter()
+        .filter(changed)
+        .map(|op| (op.kind.name(), op.flops.get(), op.weight_bytes.get(), op.activation_bytes.get()))
+        .collect();
+    assert_eq!(found, expected);
+    assert_eq!(ops.len(), plain.len() + 4);
+    spec.layers[0].attention.rope = None;
+    assert_eq!(prefill_ops(&spec, &types, DType::F16, 3, 2).len(), plain.len() + 3);
+}
+
 /// Matmuls of a decode are two operations per parameter, without norms and an embedding table that is not the output matrix.
 #[test]
 fn a_decode_takes_two_operations_per_parameter() {
     for entry in &MODELS {
-        let spec = &entry.spec;
+        let spec = &entry.spec();
         let ops = decode_ops(spec, &WeightTypes::uniform(spec, DType::Q4_0), DType::F16, 100);
         let matmuls: u64 = ops.iter().filter(|op| op.kind.is_matmul()).map(|op| op.flops.get()).sum();
         let table = if spec.tied_embeddings { 0 } else { (spec.vocab * spec.hidden) as u64 };
-        let norms = ((2 * spec.layers + 1) * spec.hidden) as u64;
-        let biases = if spec.qkv_bias { (spec.layers * (spec.q_width() + 2 * spec.kv_width())) as u64 } else { 0 };
+        let norms = ((2 * spec.layers.len() + 1) * spec.hidden) as u64;
+        let bias = |attention: &Attention| attention.q_width() + 2 * attention.kv_width();
+        let biases: usize = spec.attentions().filter(|attention| attention.qkv_bias).map(bias).sum();
+        let biases = biases as u64;
         // A bias is one operation per parameter.
         assert_eq!(matmuls, 2 * (entry.parameters.get() - table - norms - biases) + biases, "{}", entry.name);
     }
@@ -84,7 +136,7 @@ fn a_decode_takes_two_operations_per_parameter() {
 #[test]
 fn a_decode_reads_every_weight_once() {
     for entry in &MODELS {
-        let spec = &entry.spec;
+        let spec = &entry.spec();
         let ops = decode_ops(spec, &WeightTypes::uniform(spec, DType::F32), DType::F16, 0);
         let table = if spec.tied_embeddings { 0 } else { spec.vocab as u64 * spec.hidden as u64 };
         let expected = 4 * (entry.parameters.get() - table) + 4 * spec.hidden as u64;
@@ -108,10 +160,10 @@ fn a_decode_of_smollm2_reads_the_file_once() {
 #[test]
 fn a_decode_reads_the_cache_once() {
     for entry in &MODELS {
-        let spec = &entry.spec;
+        let spec = &entry.spec();
         for position in [0, 1, 4095, 4096, 10_000] {
             let ops = decode_ops(spec, &WeightTypes::uniform(spec, DType::Q4_0), DType::F16, position);
-            let rows = (position + 1).min(spec.window.unwrap_or(usize::MAX)) as u64;
+            let rows = (position + 1).min(spec.smallest_window().unwrap_or(usize::MAX)) as u64;
             let expected = spec.kv_bytes_per_token(DType::F16) * (rows + 1);
             assert_eq!(totals(&ops).kv_bytes, expected, "{} at {position}", entry.name);
         }
@@ -129,7 +181,7 @@ fn each_batch_reads_the_weights_and_the_last_one_the_head() {
     assert_eq!((of(OpKind::LmHead).len(), of(OpKind::OutputNorm).len()), (1, 1));
     assert_eq!(of(OpKind::Embed).iter().map(|op| op.shape[0]).sum::<usize>(), 7);
     let pairs: u64 = of(OpKind::Attention).iter().map(|op| op.flops.get()).sum();
-    assert_eq!(pairs, attended_pairs(7, 2, spec.window) * 2 * (4 * 4 + 5));
+    assert_eq!(pairs, attended_pairs(7, 2, spec.smallest_window()) * 2 * (4 * 4 + 5));
     assert_eq!(batched_prefill_ops(&spec, &types, DType::F16, 3, 2, 8), prefill_ops(&spec, &types, DType::F16, 3, 2));
     assert!(batched_prefill_ops(&spec, &types, DType::F16, 0, 2, 8).is_empty());
 }
@@ -152,7 +204,7 @@ fn memory_by_hand() {
     assert_eq!(estimate.activations, Bytes(64 * 4 * 3));
     assert_eq!(estimate.logits, Bytes(40));
     assert_eq!(estimate.total(), Bytes(1000 + 96 + 768 + 40));
-    let whole = Spec { window: None, ..tiny() };
+    let whole = tiny().with_window(None);
     assert_eq!(cost::estimate_memory(&whole, Bytes(0), 64, DType::Q8_0, 1).kv, Bytes(64 * 2 * 34));
 }
 

@@ -8,25 +8,31 @@ use models::Quiet;
 use models::blocks::dequantise;
 use models::quantise::{self, Quantised, Request, Target};
 use models::synth::{self, Quant, Recipe};
-use models::{Arch, Checkpoint, DType, Rope, RopeLayout, RopeScaling, Spec, digest};
+use models::{Arch, Attention, Checkpoint, DType, Layer, Rope, RopeLayout, RopeScaling, Spec, digest};
 use serde_json::json;
 
 fn spec() -> Spec {
     Spec {
-        arch: Arch::Llama,
-        layers: 2,
+        arch: Arch::LLAMA,
         hidden: 256,
-        ffn: 512,
-        heads: 4,
-        kv_heads: 2,
-        head_dim: 64,
         vocab: 320,
         context_length: 512,
         norm_eps: 1e-5,
-        rope: Rope { theta: 10_000.0, dim: 64, layout: RopeLayout::Interleaved, scaling: None },
-        window: None,
-        qkv_bias: false,
+        norm_offset: 0.0,
         tied_embeddings: false,
+        embedding_scale: None,
+        layers: vec![
+            Layer::plain(
+                Attention::plain(
+                    4,
+                    2,
+                    64,
+                    Some(Rope { theta: 10_000.0, dim: 64, layout: RopeLayout::Interleaved, scaling: None })
+                ),
+                512
+            );
+            2
+        ],
     }
 }
 
@@ -193,8 +199,9 @@ fn repeated_quantisation_keeps_the_original_and_names_the_last_source() {
 fn tied_embeddings_and_rows_that_do_not_fill_blocks_get_other_types() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("out.gguf");
-    let spec = Spec { hidden: 160, heads: 4, kv_heads: 4, head_dim: 40, ffn: 200, tied_embeddings: true, ..spec() };
-    let spec = Spec { rope: Rope { dim: 40, ..spec.rope.clone() }, ..spec };
+    let rope = Rope { theta: 10_000.0, dim: 40, layout: RopeLayout::Interleaved, scaling: None };
+    let layers = vec![Layer::plain(Attention::plain(4, 4, 40, Some(rope)), 200); 2];
+    let spec = Spec { hidden: 160, tied_embeddings: true, layers, ..spec() };
     quantise(&synthetic(folder.path(), &spec, Quant::F16), "q4_0", &out).unwrap();
     let after = Checkpoint::open(&out).unwrap();
     let of = |name: &str| after.tensor(name).unwrap().info().dtype;
@@ -252,10 +259,12 @@ fn a_folder_is_reordered_for_gguf() {
     assert_eq!((made.provenance.error, made.provenance.source_quantisation.as_str()), (0.0, "F32"));
     let (before, after) = (Checkpoint::open(folder.path()).unwrap(), Checkpoint::open(&out).unwrap());
     let shape = after.spec();
-    assert_eq!((shape.layers, shape.hidden, shape.ffn, shape.vocab), (1, 64, 128, 320));
-    assert_eq!(shape.rope.layout, RopeLayout::Interleaved);
-    assert!(matches!(shape.rope.scaling, Some(RopeScaling::Factors(_))));
-    for (read, expected) in shape.inverse_frequencies().iter().zip(before.spec().inverse_frequencies()) {
+    assert_eq!((shape.layers.len(), shape.hidden, shape.vocab), (1, 64, 320));
+    assert_eq!(shape.layers[0].feed_forward.width, 128);
+    let rope = |spec: &Spec| spec.layers[0].attention.rope.clone().unwrap();
+    assert_eq!(rope(shape).layout, RopeLayout::Interleaved);
+    assert!(matches!(rope(shape).scaling, Some(RopeScaling::Factors(_))));
+    for (read, expected) in rope(shape).inverse_frequencies().iter().zip(rope(before.spec()).inverse_frequencies()) {
         assert!((read / expected - 1.0).abs() < 1e-5, "{read} {expected}");
     }
     // Row 1 of q is row 16 of the folder (half a head of 32 later), row 2 is row 1, row 33 is row 48.

@@ -20,21 +20,26 @@ fn entries_are_sorted_and_names_are_unique() {
 #[test]
 fn every_shape_has_the_published_number_of_parameters() {
     for entry in &MODELS {
-        assert_eq!(entry.spec.parameters(), entry.parameters, "{}", entry.name);
+        assert_eq!(entry.spec().parameters(), entry.parameters, "{}", entry.name);
     }
 }
 
 #[test]
 fn every_shape_is_supported_by_the_decoder() {
     for entry in &MODELS {
-        let spec = &entry.spec;
-        assert_eq!(spec.heads % spec.kv_heads, 0, "{}", entry.name);
-        assert_eq!(spec.q_width(), spec.hidden, "{}", entry.name);
-        assert_eq!(spec.rope.dim, spec.head_dim, "{}", entry.name);
-        assert_eq!(spec.qkv_bias, spec.arch == Arch::Qwen2, "{}", entry.name);
-        assert_eq!(spec.inverse_frequencies().len(), spec.rope.dim / 2);
-        // Rows of every matrix can be stored in blocks of 32.
-        assert!(spec.hidden.is_multiple_of(32) && spec.ffn.is_multiple_of(32), "{}", entry.name);
+        let spec = entry.spec();
+        for layer in &spec.layers {
+            let attention = &layer.attention;
+            assert_eq!(attention.heads % attention.kv_heads, 0, "{}", entry.name);
+            assert_eq!(attention.qkv_bias, spec.arch == Arch::QWEN2, "{}", entry.name);
+            if let Some(rope) = &attention.rope {
+                assert!(rope.dim <= attention.head_dim, "{}", entry.name);
+                assert_eq!(rope.inverse_frequencies().len(), rope.dim / 2);
+            }
+            // Rows of every matrix can be stored in blocks of 32.
+            let widths = [spec.hidden, layer.feed_forward.width, attention.q_width()];
+            assert!(widths.iter().all(|width| width.is_multiple_of(32)), "{}", entry.name);
+        }
     }
 }
 

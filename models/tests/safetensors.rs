@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use models::chat::SpecialToken;
-use models::{Arch, Checkpoint, DType, Format, RopeLayout, RopeScaling, Spec};
+use models::{Activation, Arch, Checkpoint, DType, Format, NormPlacement, RopeLayout, RopeScaling, Spec, Temperature};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -111,8 +111,10 @@ fn a_folder_with_one_weights_file() {
     assert_eq!(checkpoint.quantisation(), "BF16");
     assert_eq!(checkpoint.tensors().len(), tensors().len());
     let spec = checkpoint.spec();
-    assert_eq!((spec.arch, spec.head_dim, spec.rope.layout), (Arch::Llama, 4, RopeLayout::Halves));
-    assert!((spec.rope.theta - 5e5).abs() < 1.0 && !spec.tied_embeddings && !spec.qkv_bias);
+    let attention = &spec.layers[0].attention;
+    let rope = attention.rope.as_ref().unwrap();
+    assert_eq!((&spec.arch, attention.head_dim, rope.layout), (&Arch::LLAMA, 4, RopeLayout::Halves));
+    assert!((rope.theta - 5e5).abs() < 1.0 && !spec.tied_embeddings && !attention.qkv_bias);
     // model.layers.1.mlp.down_proj is the nineteenth, filled with 18.
     let down = checkpoint.tensor("blk.1.ffn_down.weight").unwrap();
     assert_eq!((down.info().dtype, down.info().shape.as_slice()), (DType::BF16, &[8, 16][..]));
@@ -335,12 +337,13 @@ fn rope_scaling_is_read_in_both_spellings() {
     assert_eq!(old, new);
     let expected =
         RopeScaling::Llama3 { factor: 32.0, low_freq_factor: 1.0, high_freq_factor: 4.0, original_context: 8192 };
-    assert_eq!(old.rope.scaling, Some(expected));
+    let rope = |spec: &Spec| spec.layers[0].attention.rope.clone().unwrap();
+    assert_eq!(rope(&old).scaling, Some(expected));
     let oldest = Folder::spec(&changed(|config| config["rope_scaling"] = json!({"type": "linear", "factor": 2.0})));
-    assert_eq!(oldest.rope.scaling, Some(RopeScaling::Linear { factor: 2.0 }));
+    assert_eq!(rope(&oldest).scaling, Some(RopeScaling::Linear { factor: 2.0 }));
     let plain =
         Folder::spec(&changed(|config| config["rope_parameters"] = json!({"rope_type": "default", "rope_theta": 1e6})));
-    assert!(plain.rope.scaling.is_none() && (plain.rope.theta - 1e6).abs() < 1.0);
+    assert!(rope(&plain).scaling.is_none() && (rope(&plain).theta - 1e6).abs() < 1.0);
 }
 
 #[test]
@@ -352,19 +355,99 @@ fn sliding_windows_by_architecture() {
             config.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
         }))
     };
-    let mistral = |fields| of("mistral", "MistralForCausalLM", fields).window;
-    assert_eq!(mistral(json!({"sliding_window": 4096})), Some(4096));
-    assert_eq!(mistral(json!({"sliding_window": null})), None);
+    let windows = |spec: Spec| spec.attentions().map(|attention| attention.window).collect::<Vec<_>>();
+    let mistral = |fields| windows(of("mistral", "MistralForCausalLM", fields));
+    assert_eq!(mistral(json!({"sliding_window": 4096})), [Some(4096); 2]);
+    assert_eq!(mistral(json!({"sliding_window": null})), [None; 2]);
     let qwen = |fields| of("qwen2", "Qwen2ForCausalLM", fields);
-    assert!(qwen(json!({})).qkv_bias);
-    assert_eq!(qwen(json!({"sliding_window": 4096, "use_sliding_window": false})).window, None);
-    assert_eq!(qwen(json!({"sliding_window": 4096})).window, None);
-    assert_eq!(
-        qwen(json!({"sliding_window": 32, "use_sliding_window": true, "max_window_layers": 0})).window,
-        Some(32)
-    );
-    assert_eq!(qwen(json!({"sliding_window": 32, "use_sliding_window": true, "max_window_layers": 2})).window, None);
-    assert_eq!(of("llama", "LlamaForCausalLM", json!({"head_dim": 16})).head_dim, 16);
+    assert!(qwen(json!({})).attentions().all(|attention| attention.qkv_bias));
+    let qwen = |fields| windows(qwen(fields));
+    assert_eq!(qwen(json!({"sliding_window": 4096, "use_sliding_window": false})), [None; 2]);
+    assert_eq!(qwen(json!({"sliding_window": 4096})), [None; 2]);
+    let from_layer =
+        |layers: usize| qwen(json!({"sliding_window": 32, "use_sliding_window": true, "max_window_layers": layers}));
+    assert_eq!(from_layer(0), [Some(32); 2]);
+    assert_eq!(from_layer(1), [None, Some(32)]);
+    assert_eq!(from_layer(2), [None; 2]);
+    assert_eq!(of("llama", "LlamaForCausalLM", json!({"head_dim": 16})).layers[0].attention.head_dim, 16);
+}
+
+/// The fields of transformers 4 and 5 give the same shape.
+#[test]
+fn gemma3_has_windows_norms_and_two_rotary_bases() {
+    let of = |fields: Value| {
+        Folder::spec(&changed(|config| {
+            let config = config.as_object_mut().unwrap();
+            config.remove("rope_theta");
+            config.insert("model_type".to_owned(), json!("gemma3_text"));
+            config.insert("architectures".to_owned(), json!(["Gemma3ForCausalLM"]));
+            config.insert("hidden_activation".to_owned(), json!("gelu_pytorch_tanh"));
+            config.remove("hidden_act");
+            config.insert("query_pre_attn_scalar".to_owned(), json!(16));
+            config.insert("num_hidden_layers".to_owned(), json!(3));
+            config.insert("sliding_window".to_owned(), json!(32));
+            config.extend(fields.as_object().unwrap().clone());
+        }))
+    };
+    let linear = json!({"rope_type": "linear", "factor": 8.0});
+    let old = of(json!({
+        "rope_theta": 1e6, "rope_local_base_freq": 1e4, "rope_scaling": linear, "sliding_window_pattern": 2,
+    }));
+    let new = of(json!({
+        "rope_parameters": {
+            "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1e6},
+            "sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
+        },
+        "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
+    }));
+    assert_eq!(old, new);
+    let windows: Vec<_> = old.attentions().map(|attention| attention.window).collect();
+    assert_eq!(windows, [Some(32), None, Some(32)]);
+    let rope = |layer: usize| old.layers[layer].attention.rope.clone().unwrap();
+    assert_eq!((rope(0).theta, rope(0).scaling), (1e4, None));
+    assert_eq!((rope(1).theta, rope(1).scaling), (1e6, Some(RopeScaling::Linear { factor: 8.0 })));
+    let layer = &old.layers[0];
+    assert_eq!(layer.norms, NormPlacement::BeforeAndAfter);
+    assert_eq!(layer.feed_forward.activation, Activation::GeluTanh);
+    assert_eq!((layer.attention.qk_norm, layer.attention.scale), (true, Some(0.25)));
+    assert_eq!((old.norm_offset, old.embedding_scale), (1.0, Some(8f32.sqrt())));
+}
+
+#[test]
+fn qwen3_smollm3_and_ministral3() {
+    let of = |arch: &str, class: &str, fields: Value| {
+        Folder::spec(&changed(|config| {
+            config["model_type"] = json!(arch);
+            config["architectures"] = json!([class]);
+            config["num_hidden_layers"] = json!(8);
+            config.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        }))
+    };
+    let qwen = of("qwen3", "Qwen3ForCausalLM", json!({}));
+    assert!(qwen.attentions().all(|attention| attention.qk_norm && !attention.qkv_bias && attention.rope.is_some()));
+    let without = |spec: Spec| {
+        spec.attentions().enumerate().filter(|(_, a)| a.rope.is_none()).map(|(layer, _)| layer).collect::<Vec<_>>()
+    };
+    let smollm = |fields| without(of("smollm3", "SmolLM3ForCausalLM", fields));
+    assert_eq!(smollm(json!({})), [3, 7]);
+    assert_eq!(smollm(json!({"no_rope_layers": [1, 0, 1, 1, 1, 1, 1, 0]})), [1, 7]);
+    assert_eq!(smollm(json!({"no_rope_layer_interval": 3})), [2, 5]);
+    let yarn = json!({
+        "rope_type": "yarn", "factor": 16.0, "beta_fast": 32.0, "beta_slow": 1.0, "mscale": 1.0, "mscale_all_dim": 1.0,
+        "original_max_position_embeddings": 16, "rope_theta": 1e6, "llama_4_scaling_beta": 0.1,
+    });
+    let ministral = of("ministral3", "Ministral3ForCausalLM", json!({"rope_parameters": yarn}));
+    let attention = &ministral.layers[7].attention;
+    assert_eq!(attention.temperature, Some(Temperature { scale: 0.1, context: 16 }));
+    let temperature = attention.temperature.unwrap();
+    assert_eq!(temperature.factor(15), 1.0);
+    assert!((temperature.factor(40) - (1.0 + 0.1 * 3f32.ln())).abs() < 1e-6);
+    let rope = attention.rope.as_ref().unwrap();
+    assert_eq!(rope.magnitude(), 1.0, "both scales are equal");
+    let plain = json!({"rope_scaling": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64}});
+    let spec = of("qwen3", "Qwen3ForCausalLM", plain);
+    let magnitude = spec.layers[0].attention.rope.as_ref().unwrap().magnitude();
+    assert!((magnitude - (1.0 + 0.1 * 4f32.ln())).abs() < 1e-6, "{magnitude}");
 }
 
 #[test]
@@ -399,16 +482,7 @@ fn wrong_folders_are_refused() {
         ("heads that do not divide", with_config(&|config| config["num_attention_heads"] = json!(3))),
         ("gelu", with_config(&|config| config["hidden_act"] = json!("gelu"))),
         ("biases in the feed-forward block", with_config(&|config| config["mlp_bias"] = json!(true))),
-        ("yarn", with_config(&|config| config["rope_scaling"] = json!({"rope_type": "yarn", "factor": 4.0}))),
-        (
-            "a window in some layers",
-            with_config(&|config| {
-                config["model_type"] = json!("qwen2");
-                config["architectures"] = json!(["Qwen2ForCausalLM"]);
-                let fields = json!({"use_sliding_window": true, "sliding_window": 32, "max_window_layers": 1});
-                config.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
-            }),
-        ),
+        ("dynamic", with_config(&|config| config["rope_scaling"] = json!({"rope_type": "dynamic", "factor": 4.0}))),
         (
             "llama3 without factor",
             with_config(&|config| {

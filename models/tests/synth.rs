@@ -6,24 +6,37 @@ use std::path::{Path, PathBuf};
 
 use models::Quiet;
 use models::synth::{self, Quant, Recipe};
-use models::{Arch, Bytes, Checkpoint, DType, Rope, RopeLayout, RopeScaling, Spec};
+use models::{
+    Activation, Arch, Attention, Bytes, Checkpoint, DType, Layer, NormPlacement, Rope, RopeLayout, RopeScaling, Spec,
+    Temperature,
+};
 
 fn spec(arch: Arch) -> Spec {
     Spec {
-        arch,
-        layers: 9,
+        arch: arch.clone(),
         hidden: 256,
-        ffn: 768,
-        heads: 4,
-        kv_heads: 2,
-        head_dim: 64,
         vocab: 1024,
         context_length: 512,
         norm_eps: 1e-5,
-        rope: Rope { theta: 10_000.0, dim: 64, layout: RopeLayout::Interleaved, scaling: None },
-        window: (arch == Arch::Mistral).then_some(64),
-        qkv_bias: arch == Arch::Qwen2,
-        tied_embeddings: arch == Arch::Llama,
+        norm_offset: 0.0,
+        tied_embeddings: arch == Arch::LLAMA,
+        embedding_scale: None,
+        layers: vec![
+            Layer::plain(
+                Attention {
+                    window: (arch == Arch::MISTRAL).then_some(64),
+                    qkv_bias: arch == Arch::QWEN2,
+                    ..Attention::plain(
+                        4,
+                        2,
+                        64,
+                        Some(Rope { theta: 10_000.0, dim: 64, layout: RopeLayout::Interleaved, scaling: None })
+                    )
+                },
+                768
+            );
+            9
+        ],
     }
 }
 
@@ -43,7 +56,7 @@ fn with_threads<T: Send>(threads: usize, work: impl FnOnce() -> T + Send) -> T {
 #[test]
 fn the_same_recipe_gives_the_same_bytes_on_any_number_of_threads() {
     let folder = tempfile::tempdir().unwrap();
-    let shape = spec(Arch::Llama);
+    let shape = spec(Arch::LLAMA);
     for quant in Quant::ALL {
         let one = with_threads(1, || write(&recipe(&shape, quant), &folder.path().join("one.gguf")));
         let four = with_threads(4, || write(&recipe(&shape, quant), &folder.path().join("four.gguf")));
@@ -58,7 +71,7 @@ fn the_same_recipe_gives_the_same_bytes_on_any_number_of_threads() {
 fn every_file_has_the_planned_shape_and_sizes() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("m.gguf");
-    for arch in [Arch::Llama, Arch::Mistral, Arch::Qwen2] {
+    for arch in [Arch::LLAMA, Arch::MISTRAL, Arch::QWEN2] {
         let shape = spec(arch);
         for quant in Quant::ALL {
             let recipe = recipe(&shape, quant);
@@ -68,9 +81,14 @@ fn every_file_has_the_planned_shape_and_sizes() {
             let checkpoint = Checkpoint::open(&path).unwrap();
             assert_eq!(checkpoint.file_bytes(), written.file_bytes);
             let read = checkpoint.spec();
-            assert_eq!((read.layers, read.hidden, read.ffn, read.vocab), (9, 256, 768, 1024), "{arch:?} {quant}");
-            assert_eq!((read.heads, read.kv_heads, read.head_dim, read.window), (4, 2, 64, shape.window));
-            assert_eq!((read.qkv_bias, read.tied_embeddings), (shape.qkv_bias, shape.tied_embeddings));
+            // GGUF files of Mistral say `llama`; the window is added by the caller.
+            let mut expected = shape.clone();
+            expected.arch = read.arch.clone();
+            expected.layers.iter_mut().for_each(|layer| {
+                layer.attention.window = None;
+                layer.attention.rope.as_mut().unwrap().layout = read.layers[0].attention.rope.as_ref().unwrap().layout;
+            });
+            assert_eq!(read, &expected, "{quant}");
             assert_eq!(read.parameters(), written.plan.parameters);
             let planned: Bytes = written.plan.tensors.iter().map(|tensor| tensor.bytes).sum();
             assert_eq!(checkpoint.tensors().iter().map(|tensor| tensor.bytes).sum::<Bytes>(), planned);
@@ -78,17 +96,72 @@ fn every_file_has_the_planned_shape_and_sizes() {
     }
 }
 
+/// A file of each architecture is read back as the shape that it was made from.
+#[test]
+fn shapes_of_every_architecture_are_read_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("m.gguf");
+    let rope = |theta, layout, scaling| Rope { theta, dim: 64, layout, scaling };
+    let plain = spec(Arch::LLAMA);
+    let make = |name: &'static str, change: &dyn Fn(usize, &mut Layer)| {
+        let mut spec = Spec { arch: Arch::new(name), ..plain.clone() };
+        spec.layers.iter_mut().enumerate().for_each(|(at, layer)| change(at, layer));
+        spec
+    };
+    let qwen3 = make("qwen3", &|_, layer| {
+        layer.attention.qk_norm = true;
+        layer.attention.rope = Some(rope(1e6, RopeLayout::Halves, None));
+    });
+    let mut gemma3 = make("gemma3", &|at, layer| {
+        layer.norms = NormPlacement::BeforeAndAfter;
+        layer.feed_forward.activation = Activation::GeluTanh;
+        layer.attention.qk_norm = true;
+        let is_global = at % 6 == 5;
+        layer.attention.window = (!is_global).then_some(48);
+        let scaling = is_global.then_some(RopeScaling::Linear { factor: 8.0 });
+        layer.attention.rope = Some(rope(if is_global { 1e6 } else { 1e4 }, RopeLayout::Halves, scaling));
+    });
+    gemma3.embedding_scale = Some(16.0);
+    let smollm3 = make("smollm3", &|at, layer| {
+        layer.attention.rope = (at % 4 != 3).then(|| rope(5e6, RopeLayout::Interleaved, None));
+    });
+    let yarn = |context, magnitude| RopeScaling::Yarn {
+        factor: 4.0,
+        beta_fast: 32.0,
+        beta_slow: 1.0,
+        original_context: context,
+        magnitude,
+    };
+    let ministral3 = make("ministral3", &|_, layer| {
+        layer.attention.rope = Some(rope(1e6, RopeLayout::Interleaved, Some(yarn(64, 1.0))));
+        layer.attention.temperature = Some(Temperature { scale: 0.1, context: 64 });
+    });
+    let with_yarn = make("qwen3", &|_, layer| {
+        layer.attention.qk_norm = true;
+        layer.attention.rope = Some(rope(1e6, RopeLayout::Halves, Some(yarn(64, 1.138_629_4))));
+    });
+    for shape in [qwen3, gemma3, smollm3, ministral3, with_yarn] {
+        write(&recipe(&shape, Quant::Q4_0), &path);
+        assert_eq!(Checkpoint::open(&path).unwrap().spec(), &shape);
+        std::fs::remove_file(&path).unwrap();
+    }
+}
+
 #[test]
 fn llama3_frequencies_are_read_back() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("m.gguf");
-    let mut shape = spec(Arch::Llama);
-    shape.rope.theta = 500_000.0;
-    shape.rope.scaling =
-        Some(RopeScaling::Llama3 { factor: 8.0, low_freq_factor: 1.0, high_freq_factor: 4.0, original_context: 256 });
+    let mut shape = spec(Arch::LLAMA);
+    let llama3 =
+        RopeScaling::Llama3 { factor: 8.0, low_freq_factor: 1.0, high_freq_factor: 4.0, original_context: 256 };
+    for layer in &mut shape.layers {
+        let rope = layer.attention.rope.as_mut().unwrap();
+        (rope.theta, rope.scaling) = (500_000.0, Some(llama3.clone()));
+    }
+    let frequencies = |spec: &Spec| spec.layers[8].attention.rope.as_ref().unwrap().inverse_frequencies();
     write(&recipe(&shape, Quant::F16), &path);
-    let read = Checkpoint::open(&path).unwrap().spec().inverse_frequencies();
-    for (read, expected) in read.iter().zip(shape.inverse_frequencies()) {
+    let read = frequencies(Checkpoint::open(&path).unwrap().spec());
+    for (read, expected) in read.iter().zip(frequencies(&shape)) {
         assert!((read / expected - 1.0).abs() < 1e-5, "{read} {expected}");
     }
 }
@@ -97,7 +170,7 @@ fn llama3_frequencies_are_read_back() {
 fn a_synthetic_file_is_marked() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("m.gguf");
-    let shape = spec(Arch::Llama);
+    let shape = spec(Arch::LLAMA);
     write(&recipe(&shape, Quant::Q4_0), &path);
     let file = models::gguf::File::open(&path).unwrap();
     assert_eq!(file.header.metadata.flag(synth::SYNTHETIC_KEY).unwrap(), Some(true));
@@ -108,7 +181,7 @@ fn a_synthetic_file_is_marked() {
 fn the_generated_tokenizer_decodes_what_it_encoded() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("m.gguf");
-    let shape = spec(Arch::Llama);
+    let shape = spec(Arch::LLAMA);
     write(&recipe(&shape, Quant::Q4_0), &path);
     let tokenizer = Checkpoint::open(&path).unwrap().tokenizer().unwrap();
     assert_eq!(tokenizer.vocab_size(), 1024);
@@ -123,8 +196,8 @@ fn the_generated_tokenizer_decodes_what_it_encoded() {
 fn the_tokenizer_of_another_file_is_copied() {
     let folder = tempfile::tempdir().unwrap();
     let (small, path) = (folder.path().join("small.gguf"), folder.path().join("m.gguf"));
-    write(&recipe(&Spec { vocab: 600, ..spec(Arch::Llama) }, Quant::Q4_0), &small);
-    let shape = spec(Arch::Llama);
+    write(&recipe(&Spec { vocab: 600, ..spec(Arch::LLAMA) }, Quant::Q4_0), &small);
+    let shape = spec(Arch::LLAMA);
     write(&Recipe { header: Some(&small), ..recipe(&shape, Quant::Q4_0) }, &path);
     let copied = models::gguf::File::open(&path).unwrap().header.metadata;
     let tokens = copied.texts("tokenizer.ggml.tokens").unwrap().unwrap();
@@ -142,7 +215,7 @@ fn the_tokenizer_of_another_file_is_copied() {
 
 #[test]
 fn q4_k_m_has_the_types_of_llama_cpp() {
-    let shape = spec(Arch::Llama);
+    let shape = spec(Arch::LLAMA);
     let plan = synth::plan(&shape, Quant::Q4_K_M).unwrap();
     let of = |name: &str| plan.tensors.iter().find(|tensor| tensor.name == name).unwrap().dtype;
     assert_eq!(of("token_embd.weight"), DType::Q6_K);
@@ -160,7 +233,7 @@ fn ensure(recipe: &Recipe<'_>, folder: &Path) -> PathBuf {
 #[test]
 fn a_cached_file_is_reused_and_replaced_when_damaged() {
     let folder = tempfile::tempdir().unwrap();
-    let shape = spec(Arch::Qwen2);
+    let shape = spec(Arch::QWEN2);
     let recipe = recipe(&shape, Quant::Q8_0);
     let path = ensure(&recipe, folder.path());
     let whole = std::fs::read(&path).unwrap();

@@ -10,7 +10,7 @@ use measure::plan::{Options, Plan};
 use measure::run::{Context, Progress, execute};
 use models::fetch::Quiet;
 use models::synth::{Quant, Recipe, write};
-use models::{Arch, Rope, RopeLayout, Spec};
+use models::{Arch, Attention, Layer, Rope, RopeLayout, Spec};
 use record::plan::PromptChoice;
 use record::{Ceilings, RunFile, Sample, Spread, ThreadCeilings, Tool};
 use tempfile::TempDir;
@@ -30,20 +30,26 @@ impl Progress for NoProgress {
 
 fn spec(layers: usize, hidden: usize) -> Spec {
     Spec {
-        arch: Arch::Llama,
-        layers,
+        arch: Arch::LLAMA,
         hidden,
-        ffn: 3 * hidden,
-        heads: hidden / 32,
-        kv_heads: hidden / 64,
-        head_dim: 32,
         vocab: 640,
         context_length: 512,
         norm_eps: 1e-5,
-        rope: Rope { theta: 10_000.0, dim: 32, layout: RopeLayout::Interleaved, scaling: None },
-        window: None,
-        qkv_bias: false,
+        norm_offset: 0.0,
         tied_embeddings: false,
+        embedding_scale: None,
+        layers: vec![
+            Layer::plain(
+                Attention::plain(
+                    hidden / 32,
+                    hidden / 64,
+                    32,
+                    Some(Rope { theta: 10_000.0, dim: 32, layout: RopeLayout::Interleaved, scaling: None })
+                ),
+                3 * hidden
+            );
+            layers
+        ],
     }
 }
 

@@ -1,17 +1,18 @@
-//! The decoder of all models: embedding, blocks of attention and SwiGLU, norm, output projection.
+//! The decoder of all models: embedding, layers of attention and gated feed-forward parts, norm, output projection. What a layer has
+//! beyond that follows from its description ([`models::Layer`]).
 //!
 //! It is independent of the device: [`Kernels`] does the arithmetic. Every operation is marked with its layer and its shape: `[rows, inputs, outputs]` of a
 //! product, `[rows, positions visible to the last row, heads]` of attention, `[rows, width]` of other operations.
 
 use std::borrow::Cow;
 
-use models::{Checkpoint, Spec, TensorView};
+use models::{Activation, Attention, Checkpoint, FeedForward, Layer, NormPlacement, Rope, Spec, TensorView};
 use traces::op;
 use traces::record::NO_LAYER;
 
 use super::failed;
 use super::kernels::{Kernels, Linear};
-use crate::{EngineError, KvBytes};
+use crate::{EngineError, KvBytes, LoadOptions};
 
 /// A model with its weights, its KV cache and the buffers of a forward pass.
 pub(super) struct Decoder<K: Kernels> {
@@ -21,10 +22,15 @@ pub(super) struct Decoder<K: Kernels> {
     blocks: Vec<Block<K>>,
     output_norm: K::Vector, // [hidden]
     lm_head: Linear<K>,     // [vocab, hidden]; the embedding table itself where they are tied
-    caches: Vec<K::Cache>,
+    /// The rotary embeddings of the layers, each once.
+    rotations: Vec<K::Rotation>,
     buffers: Buffers<K>,
     /// Number of tokens in the context: the position of the next one.
     position: usize,
+    /// Capacity of the context in tokens.
+    context: usize,
+    /// Element type of the KV cache.
+    kv: models::DType,
     /// Maximum number of tokens per forward pass.
     batch: usize,
     extra: Option<Extra<K>>,
@@ -37,31 +43,60 @@ struct Extra<K: Kernels> {
     out: K::Rows, // [rows, hidden]
 }
 
-/// The weights of one layer.
+/// The weights and the cache of one layer.
 struct Block<K: Kernels> {
-    attn_norm: K::Vector, // [hidden]
-    q: Linear<K>,         // [heads * head_dim, hidden]
-    k: Linear<K>,         // [kv_heads * head_dim, hidden]
-    v: Linear<K>,         // [kv_heads * head_dim, hidden]
-    o: Linear<K>,         // [hidden, heads * head_dim]
-    ffn_norm: K::Vector,  // [hidden]
-    gate: Linear<K>,      // [ffn, hidden]
-    up: Linear<K>,        // [ffn, hidden]
-    down: Linear<K>,      // [hidden, ffn]
+    attention: AttentionWeights<K>,
+    feed_forward: FeedForwardWeights<K>,
+    cache: K::Cache,
+}
+
+/// The weights of an attention part.
+struct AttentionWeights<K: Kernels> {
+    norm: K::Vector, // [hidden]
+    q: Linear<K>,    // [heads * head_dim, hidden]
+    k: Linear<K>,    // [kv_heads * head_dim, hidden]
+    v: Linear<K>,    // [kv_heads * head_dim, hidden]
+    o: Linear<K>,    // [hidden, heads * head_dim]
+    /// Norms of the heads of q and k, each `[head_dim]`.
+    head_norms: Option<[K::Vector; 2]>,
+    /// `[hidden]`
+    post_norm: Option<K::Vector>,
+    /// Index of the rotary embedding.
+    rotation: Option<usize>,
+}
+
+/// The weights of a feed-forward part.
+struct FeedForwardWeights<K: Kernels> {
+    norm: K::Vector, // [hidden]
+    gate: Linear<K>, // [width, hidden]
+    up: Linear<K>,   // [width, hidden]
+    down: Linear<K>, // [hidden, width]
+    /// `[hidden]`
+    post_norm: Option<K::Vector>,
 }
 
 /// Buffers of a forward pass, reused by all layers and all passes.
 struct Buffers<K: Kernels> {
     x: K::Rows,         // [rows, hidden]: the residual stream
     h: K::Rows,         // [rows, hidden]: its norm; the output of attention and feed-forward
+    normed: K::Rows,    // [rows, hidden]: the norm of that output
     q: K::Rows,         // [rows, heads * head_dim]
     k: K::Rows,         // [rows, kv_heads * head_dim]
     v: K::Rows,         // [rows, kv_heads * head_dim]
     attention: K::Rows, // [rows, heads * head_dim]
-    gate: K::Rows,      // [rows, ffn]
-    up: K::Rows,        // [rows, ffn]
+    gate: K::Rows,      // [rows, width]
+    up: K::Rows,        // [rows, width]
     last: K::Rows,      // [1, hidden]: the last row, whose logits are computed
     logits: K::Rows,    // [1, vocab]
+}
+
+/// What stays the same for all layers of a pass.
+#[derive(Clone, Copy)]
+struct Pass {
+    rows: usize,
+    position: usize,
+    hidden: usize,
+    epsilon: f32,
 }
 
 impl<K: Kernels> Decoder<K> {
@@ -70,11 +105,13 @@ impl<K: Kernels> Decoder<K> {
     pub(super) fn load(
         kernels: K,
         checkpoint: &Checkpoint,
+        options: &LoadOptions,
         batch: usize,
         extra_mlp: usize,
     ) -> Result<Self, EngineError> {
         let spec = checkpoint.spec().clone();
-        let (hidden, q_width, kv_width) = (spec.hidden, spec.q_width(), spec.kv_width());
+        let hidden = spec.hidden;
+        let buffers = Buffers::new(&kernels, &spec)?;
         let source = Source { kernels: &kernels, checkpoint };
         let embedding = source.matrix("token_embd.weight", spec.vocab, hidden)?;
         let lm_head = if spec.tied_embeddings {
@@ -82,40 +119,40 @@ impl<K: Kernels> Decoder<K> {
         } else {
             source.linear("output", spec.vocab, hidden, false)?
         };
-        let block = |layer: usize| -> Result<Block<K>, EngineError> {
-            let name = |part: &str| format!("blk.{layer}.{part}");
+        let ropes = distinct_ropes(&spec);
+        let rotation = |(rope, head_dim): &(&Rope, usize)| kernels.rotation(rope, *head_dim);
+        let rotations = ropes.iter().map(rotation).collect::<Result<_, _>>()?;
+        let block = |(at, layer): (usize, &Layer)| -> Result<Block<K>, EngineError> {
+            let rope = layer.attention.rope.as_ref();
+            let rotation = rope.and_then(|rope| ropes.iter().position(|(known, _)| *known == rope));
             Ok(Block {
-                attn_norm: source.vector(&name("attn_norm.weight"), hidden)?,
-                q: source.linear(&name("attn_q"), q_width, hidden, spec.qkv_bias)?,
-                k: source.linear(&name("attn_k"), kv_width, hidden, spec.qkv_bias)?,
-                v: source.linear(&name("attn_v"), kv_width, hidden, spec.qkv_bias)?,
-                o: source.linear(&name("attn_output"), hidden, q_width, false)?,
-                ffn_norm: source.vector(&name("ffn_norm.weight"), hidden)?,
-                gate: source.linear(&name("ffn_gate"), spec.ffn, hidden, false)?,
-                up: source.linear(&name("ffn_up"), spec.ffn, hidden, false)?,
-                down: source.linear(&name("ffn_down"), hidden, spec.ffn, false)?,
+                attention: source.attention(at, layer, rotation)?,
+                feed_forward: source.feed_forward(at, layer)?,
+                cache: kernels.cache(&layer.attention)?,
             })
         };
-        let blocks = (0..spec.layers).map(block).collect::<Result<_, _>>()?;
-        let output_norm = source.vector("output_norm.weight", hidden)?;
-        let caches = (0..spec.layers).map(|_| kernels.cache(&spec)).collect::<Result<_, _>>()?;
-        let buffers = Buffers {
-            x: kernels.rows(hidden)?,
-            h: kernels.rows(hidden)?,
-            q: kernels.rows(q_width)?,
-            k: kernels.rows(kv_width)?,
-            v: kernels.rows(kv_width)?,
-            attention: kernels.rows(q_width)?,
-            gate: kernels.rows(spec.ffn)?,
-            up: kernels.rows(spec.ffn)?,
-            last: kernels.rows(hidden)?,
-            logits: kernels.rows(spec.vocab)?,
-        };
+        let blocks = spec.layers.iter().enumerate().map(block).collect::<Result<_, _>>()?;
+        let output_norm = source.norm("output_norm.weight", hidden)?;
         let extra = match extra_mlp {
             0 => None,
             layers => Some(Extra { layers, out: kernels.rows(hidden)? }),
         };
-        Ok(Self { kernels, spec, embedding, blocks, output_norm, lm_head, caches, buffers, position: 0, batch, extra })
+        let (context, kv) = (options.context, options.kv_type.dtype());
+        Ok(Self {
+            kernels,
+            spec,
+            embedding,
+            blocks,
+            output_norm,
+            lm_head,
+            rotations,
+            buffers,
+            position: 0,
+            context,
+            kv,
+            batch,
+            extra,
+        })
     }
 
     /// Appends tokens to the context and runs them in batches; afterwards the logits are those of the last one.
@@ -129,90 +166,28 @@ impl<K: Kernels> Decoder<K> {
 
     /// Runs one batch through all layers, and computes its logits if requested.
     fn pass(&mut self, tokens: &[u32], with_logits: bool) -> Result<(), EngineError> {
-        let Self { kernels, spec, buffers: b, position, extra, .. } = self;
-        let (rows, position) = (tokens.len(), *position);
-        let (hidden, q_width, kv_width, ffn) = (spec.hidden, spec.q_width(), spec.kv_width(), spec.ffn);
-        let seen = spec.window.map_or(position + rows, |window| (position + rows).min(window));
+        let Self { kernels, spec, buffers: b, extra, .. } = self;
+        let (rows, hidden, epsilon) = (tokens.len(), spec.hidden, spec.norm_eps);
+        let pass = Pass { rows, position: self.position, hidden, epsilon };
         {
             let _op = op!("embed", NO_LAYER, [rows, hidden]);
             kernels.embed(&self.embedding, tokens, &mut b.x)?;
-        }
-        for (layer, (block, cache)) in self.blocks.iter().zip(&mut self.caches).enumerate() {
-            {
-                let _op = op!("attn_norm", layer, [rows, hidden]);
-                kernels.norm(&b.x, &block.attn_norm, spec.norm_eps, &mut b.h)?;
-            }
-            {
-                let _op = op!("q_proj", layer, [rows, hidden, q_width]);
-                kernels.linear(&mut b.h, &block.q, &mut b.q)?;
-            }
-            {
-                let _op = op!("k_proj", layer, [rows, hidden, kv_width]);
-                kernels.linear(&mut b.h, &block.k, &mut b.k)?;
-            }
-            {
-                let _op = op!("v_proj", layer, [rows, hidden, kv_width]);
-                kernels.linear(&mut b.h, &block.v, &mut b.v)?;
-            }
-            {
-                let _op = op!("rope", layer, [rows, q_width + kv_width]);
-                kernels.rope(&mut b.q, position)?;
-                kernels.rope(&mut b.k, position)?;
-            }
-            {
-                let _op = op!("kv_write", layer, [rows, kv_width]);
-                kernels.store(cache, &b.k, &b.v, position)?;
-            }
-            {
-                let _op = op!("attention", layer, [rows, seen, spec.heads]);
-                kernels.attend(&b.q, cache, position, &mut b.attention)?;
-            }
-            {
-                let _op = op!("o_proj", layer, [rows, q_width, hidden]);
-                kernels.linear(&mut b.attention, &block.o, &mut b.h)?;
-            }
-            {
-                let _op = op!("attn_residual", layer, [rows, hidden]);
-                kernels.add(&mut b.x, &b.h)?;
-            }
-            {
-                let _op = op!("ffn_norm", layer, [rows, hidden]);
-                kernels.norm(&b.x, &block.ffn_norm, spec.norm_eps, &mut b.h)?;
-            }
-            if let Some(extra) = extra.as_mut().filter(|extra| layer < extra.layers) {
-                let _op = op!("extra_mlp", layer, [rows, hidden, ffn]);
-                kernels.linear(&mut b.h, &block.gate, &mut b.gate)?;
-                kernels.linear(&mut b.h, &block.up, &mut b.up)?;
-                kernels.silu_mul(&mut b.gate, &b.up)?;
-                kernels.linear(&mut b.gate, &block.down, &mut extra.out)?;
-            }
-            {
-                let _op = op!("gate_proj", layer, [rows, hidden, ffn]);
-                kernels.linear(&mut b.h, &block.gate, &mut b.gate)?;
-            }
-            {
-                let _op = op!("up_proj", layer, [rows, hidden, ffn]);
-                kernels.linear(&mut b.h, &block.up, &mut b.up)?;
-            }
-            {
-                let _op = op!("silu_mul", layer, [rows, ffn]);
-                kernels.silu_mul(&mut b.gate, &b.up)?;
-            }
-            {
-                let _op = op!("down_proj", layer, [rows, ffn, hidden]);
-                kernels.linear(&mut b.gate, &block.down, &mut b.h)?;
-            }
-            {
-                let _op = op!("ffn_residual", layer, [rows, hidden]);
-                kernels.add(&mut b.x, &b.h)?;
+            if let Some(factor) = spec.embedding_scale {
+                kernels.scale(&mut b.x, factor)?;
             }
         }
-        self.position = position + rows;
+        for (at, (layer, block)) in spec.layers.iter().zip(&mut self.blocks).enumerate() {
+            let rotation = block.attention.rotation.map(|index| &mut self.rotations[index]);
+            pass.attention(kernels, at, &layer.attention, &block.attention, rotation, &mut block.cache, b)?;
+            let extra = extra.as_mut().filter(|extra| at < extra.layers);
+            pass.feed_forward(kernels, at, &layer.feed_forward, &block.feed_forward, extra, b)?;
+        }
+        self.position += rows;
         if with_logits {
             {
                 let _op = op!("output_norm", NO_LAYER, [1, hidden]);
                 kernels.last(&b.x, &mut b.last)?;
-                kernels.norm(&b.last, &self.output_norm, spec.norm_eps, &mut b.h)?;
+                kernels.norm(&b.last, &self.output_norm, epsilon, &mut b.h)?;
             }
             {
                 let _op = op!("lm_head", NO_LAYER, [1, hidden, spec.vocab]);
@@ -239,7 +214,8 @@ impl<K: Kernels> Decoder<K> {
 
     /// Bytes of the KV cache.
     pub(super) fn kv_bytes(&self) -> KvBytes {
-        self.kernels.kv_bytes(&self.spec, self.position)
+        let bytes = |tokens| self.spec.kv_bytes(self.kv, tokens, self.batch).get();
+        KvBytes { used: bytes(self.position), reserved: bytes(self.context) }
     }
 
     /// Memory of the device's allocator.
@@ -258,6 +234,165 @@ impl<K: Kernels> Decoder<K> {
     }
 }
 
+impl<K: Kernels> Buffers<K> {
+    fn new(kernels: &K, spec: &Spec) -> Result<Self, EngineError> {
+        let first = spec.layers.first().ok_or_else(|| failed("load", "the model has no layers"))?;
+        let widths = |layer: &Layer| [layer.attention.q_width(), layer.attention.kv_width(), layer.feed_forward.width];
+        let [q_width, kv_width, width] = widths(first);
+        // Buffers are shared by all layers.
+        if let Some(other) = spec.layers.iter().position(|layer| widths(layer) != widths(first)) {
+            let what = format!("layers of different widths (layer {other} differs from layer 0)");
+            return Err(EngineError::unsupported(super::NAME, what, "use another engine, such as llama-cpp"));
+        }
+        Ok(Self {
+            x: kernels.rows(spec.hidden)?,
+            h: kernels.rows(spec.hidden)?,
+            normed: kernels.rows(spec.hidden)?,
+            q: kernels.rows(q_width)?,
+            k: kernels.rows(kv_width)?,
+            v: kernels.rows(kv_width)?,
+            attention: kernels.rows(q_width)?,
+            gate: kernels.rows(width)?,
+            up: kernels.rows(width)?,
+            last: kernels.rows(spec.hidden)?,
+            logits: kernels.rows(spec.vocab)?,
+        })
+    }
+}
+
+/// The rotary embeddings of a model with the width of the heads that they rotate, each once.
+fn distinct_ropes(spec: &Spec) -> Vec<(&Rope, usize)> {
+    let mut ropes: Vec<(&Rope, usize)> = Vec::new();
+    for attention in spec.attentions() {
+        if let Some(rope) = &attention.rope
+            && !ropes.contains(&(rope, attention.head_dim))
+        {
+            ropes.push((rope, attention.head_dim));
+        }
+    }
+    ropes
+}
+
+impl Pass {
+    /// The attention part of layer `at`.
+    #[allow(clippy::too_many_arguments, reason = "the parts of the decoder, borrowed separately")]
+    fn attention<K: Kernels>(
+        self,
+        kernels: &mut K,
+        at: usize,
+        attention: &Attention,
+        weights: &AttentionWeights<K>,
+        rotation: Option<&mut K::Rotation>,
+        cache: &mut K::Cache,
+        b: &mut Buffers<K>,
+    ) -> Result<(), EngineError> {
+        let Self { rows, position, hidden, epsilon } = self;
+        let (q_width, kv_width) = (attention.q_width(), attention.kv_width());
+        let end = position + rows;
+        let seen = attention.window.map_or(end, |window| end.min(window));
+        {
+            let _op = op!("attn_norm", at, [rows, hidden]);
+            kernels.norm(&b.x, &weights.norm, epsilon, &mut b.h)?;
+        }
+        {
+            let _op = op!("q_proj", at, [rows, hidden, q_width]);
+            kernels.linear(&mut b.h, &weights.q, &mut b.q)?;
+        }
+        {
+            let _op = op!("k_proj", at, [rows, hidden, kv_width]);
+            kernels.linear(&mut b.h, &weights.k, &mut b.k)?;
+        }
+        {
+            let _op = op!("v_proj", at, [rows, hidden, kv_width]);
+            kernels.linear(&mut b.h, &weights.v, &mut b.v)?;
+        }
+        if let Some([q_norm, k_norm]) = &weights.head_norms {
+            {
+                let _op = op!("q_norm", at, [rows, q_width]);
+                kernels.norm_heads(&mut b.q, q_norm, epsilon)?;
+            }
+            let _op = op!("k_norm", at, [rows, kv_width]);
+            kernels.norm_heads(&mut b.k, k_norm, epsilon)?;
+        }
+        if let Some(rotation) = rotation {
+            let _op = op!("rope", at, [rows, q_width + kv_width]);
+            kernels.rope(&mut b.q, rotation, position)?;
+            kernels.rope(&mut b.k, rotation, position)?;
+            if let Some(temperature) = attention.temperature {
+                kernels.scale_by_position(&mut b.q, temperature, position)?;
+            }
+        }
+        {
+            let _op = op!("kv_write", at, [rows, kv_width]);
+            kernels.store(cache, &b.k, &b.v, position)?;
+        }
+        {
+            let _op = op!("attention", at, [rows, seen, attention.heads]);
+            kernels.attend(&b.q, cache, attention, position, &mut b.attention)?;
+        }
+        {
+            let _op = op!("o_proj", at, [rows, q_width, hidden]);
+            kernels.linear(&mut b.attention, &weights.o, &mut b.h)?;
+        }
+        if let Some(norm) = &weights.post_norm {
+            let _op = op!("attn_post_norm", at, [rows, hidden]);
+            kernels.norm(&b.h, norm, epsilon, &mut b.normed)?;
+        }
+        let _op = op!("attn_residual", at, [rows, hidden]);
+        kernels.add(&mut b.x, if weights.post_norm.is_some() { &b.normed } else { &b.h })
+    }
+
+    /// The feed-forward part of layer `at`.
+    fn feed_forward<K: Kernels>(
+        self,
+        kernels: &mut K,
+        at: usize,
+        feed_forward: &FeedForward,
+        weights: &FeedForwardWeights<K>,
+        extra: Option<&mut Extra<K>>,
+        b: &mut Buffers<K>,
+    ) -> Result<(), EngineError> {
+        let Self { rows, hidden, epsilon, .. } = self;
+        let &FeedForward { width, activation } = feed_forward;
+        {
+            let _op = op!("ffn_norm", at, [rows, hidden]);
+            kernels.norm(&b.x, &weights.norm, epsilon, &mut b.h)?;
+        }
+        if let Some(extra) = extra {
+            let _op = op!("extra_mlp", at, [rows, hidden, width]);
+            kernels.linear(&mut b.h, &weights.gate, &mut b.gate)?;
+            kernels.linear(&mut b.h, &weights.up, &mut b.up)?;
+            kernels.activate(activation, &mut b.gate, &b.up)?;
+            kernels.linear(&mut b.gate, &weights.down, &mut extra.out)?;
+        }
+        {
+            let _op = op!("gate_proj", at, [rows, hidden, width]);
+            kernels.linear(&mut b.h, &weights.gate, &mut b.gate)?;
+        }
+        {
+            let _op = op!("up_proj", at, [rows, hidden, width]);
+            kernels.linear(&mut b.h, &weights.up, &mut b.up)?;
+        }
+        {
+            let _op = match activation {
+                Activation::Silu => op!("silu_mul", at, [rows, width]),
+                Activation::GeluTanh => op!("gelu_mul", at, [rows, width]),
+            };
+            kernels.activate(activation, &mut b.gate, &b.up)?;
+        }
+        {
+            let _op = op!("down_proj", at, [rows, width, hidden]);
+            kernels.linear(&mut b.gate, &weights.down, &mut b.h)?;
+        }
+        if let Some(norm) = &weights.post_norm {
+            let _op = op!("ffn_post_norm", at, [rows, hidden]);
+            kernels.norm(&b.h, norm, epsilon, &mut b.normed)?;
+        }
+        let _op = op!("ffn_residual", at, [rows, hidden]);
+        kernels.add(&mut b.x, if weights.post_norm.is_some() { &b.normed } else { &b.h })
+    }
+}
+
 /// Takes tensors by name and checks their shapes against the spec.
 struct Source<'a, K> {
     kernels: &'a K,
@@ -270,7 +405,46 @@ impl<K: Kernels> Source<'_, K> {
     }
 
     fn vector(&self, name: &str, length: usize) -> Result<K::Vector, EngineError> {
-        self.kernels.vector(&self.tensor(name, &[length])?)
+        self.kernels.vector(&self.tensor(name, &[length])?, 0.0)
+    }
+
+    /// The weight of a norm.
+    fn norm(&self, name: &str, length: usize) -> Result<K::Vector, EngineError> {
+        self.kernels.vector(&self.tensor(name, &[length])?, self.checkpoint.spec().norm_offset)
+    }
+
+    fn attention(&self, at: usize, layer: &Layer, rotation: Option<usize>) -> Result<AttentionWeights<K>, EngineError> {
+        let (attention, hidden) = (&layer.attention, self.checkpoint.spec().hidden);
+        let (q_width, kv_width, biased) = (attention.q_width(), attention.kv_width(), attention.qkv_bias);
+        let name = |part: &str| format!("blk.{at}.{part}");
+        let head_norm = |part: &str| self.norm(&name(part), attention.head_dim);
+        let has_post_norm = layer.norms == NormPlacement::BeforeAndAfter;
+        Ok(AttentionWeights {
+            norm: self.norm(&name("attn_norm.weight"), hidden)?,
+            q: self.linear(&name("attn_q"), q_width, hidden, biased)?,
+            k: self.linear(&name("attn_k"), kv_width, hidden, biased)?,
+            v: self.linear(&name("attn_v"), kv_width, hidden, biased)?,
+            o: self.linear(&name("attn_output"), hidden, q_width, false)?,
+            head_norms: match attention.qk_norm {
+                true => Some([head_norm("attn_q_norm.weight")?, head_norm("attn_k_norm.weight")?]),
+                false => None,
+            },
+            post_norm: has_post_norm.then(|| self.norm(&name("post_attention_norm.weight"), hidden)).transpose()?,
+            rotation,
+        })
+    }
+
+    fn feed_forward(&self, at: usize, layer: &Layer) -> Result<FeedForwardWeights<K>, EngineError> {
+        let (width, hidden) = (layer.feed_forward.width, self.checkpoint.spec().hidden);
+        let name = |part: &str| format!("blk.{at}.{part}");
+        let has_post_norm = layer.norms == NormPlacement::BeforeAndAfter;
+        Ok(FeedForwardWeights {
+            norm: self.norm(&name("ffn_norm.weight"), hidden)?,
+            gate: self.linear(&name("ffn_gate"), width, hidden, false)?,
+            up: self.linear(&name("ffn_up"), width, hidden, false)?,
+            down: self.linear(&name("ffn_down"), hidden, width, false)?,
+            post_norm: has_post_norm.then(|| self.norm(&name("post_ffw_norm.weight"), hidden)).transpose()?,
+        })
     }
 
     /// `name.weight` and, if the model has one, `name.bias`.

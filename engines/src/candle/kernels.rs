@@ -2,9 +2,9 @@
 
 use std::borrow::Cow;
 
-use models::{Spec, TensorView};
+use models::{Activation, Attention, Rope, Temperature, TensorView};
 
-use crate::{DeviceMemory, EngineError, KvBytes};
+use crate::{DeviceMemory, EngineError};
 
 /// Memory of a device.
 pub(super) trait Memory {
@@ -16,17 +16,19 @@ pub(super) trait Memory {
     type Rows;
     /// Keys and values of one layer.
     type Cache;
+    /// A rotary embedding, shared by all layers that have it.
+    type Rotation;
 
     /// Takes a matrix from the checkpoint.
     fn weight(&self, view: &TensorView<'_>) -> Result<Self::Weight, EngineError>;
-    /// Takes a vector from the checkpoint.
-    fn vector(&self, view: &TensorView<'_>) -> Result<Self::Vector, EngineError>;
+    /// Takes a vector from the checkpoint and adds `offset` to its elements.
+    fn vector(&self, view: &TensorView<'_>, offset: f32) -> Result<Self::Vector, EngineError>;
     /// A buffer for activations of this width.
     fn rows(&self, width: usize) -> Result<Self::Rows, EngineError>;
     /// The cache of one layer.
-    fn cache(&self, spec: &Spec) -> Result<Self::Cache, EngineError>;
-    /// Bytes of all caches with `tokens` in the context.
-    fn kv_bytes(&self, spec: &Spec, tokens: usize) -> KvBytes;
+    fn cache(&self, attention: &Attention) -> Result<Self::Cache, EngineError>;
+    /// A rotary embedding of heads of width `head_dim`.
+    fn rotation(&self, rope: &Rope, head_dim: usize) -> Result<Self::Rotation, EngineError>;
     /// Memory of its allocator; `None` if it has no statistics.
     fn device_memory(&self) -> Option<DeviceMemory> {
         None
@@ -47,10 +49,21 @@ pub(super) trait Kernels: Memory {
         epsilon: f32,
         out: &mut Self::Rows,
     ) -> Result<(), EngineError>;
+    /// The same for each head of each row, in place; `weight` is `[head_dim]`.
+    fn norm_heads(&mut self, x: &mut Self::Rows, weight: &Self::Vector, epsilon: f32) -> Result<(), EngineError>;
+    /// `x *= factor`
+    fn scale(&mut self, x: &mut Self::Rows, factor: f32) -> Result<(), EngineError>;
+    /// Multiplies each row by the factor of its position.
+    fn scale_by_position(
+        &mut self,
+        x: &mut Self::Rows,
+        temperature: Temperature,
+        position: usize,
+    ) -> Result<(), EngineError>;
     /// `out = x weight^T (+ bias)`
     fn linear(&mut self, x: &mut Self::Rows, linear: &Linear<Self>, out: &mut Self::Rows) -> Result<(), EngineError>;
     /// Rotates each head of each row by its position.
-    fn rope(&mut self, x: &mut Self::Rows, position: usize) -> Result<(), EngineError>;
+    fn rope(&mut self, x: &mut Self::Rows, rotation: &mut Self::Rotation, position: usize) -> Result<(), EngineError>;
     /// Stores keys and values of the rows from `position` on.
     fn store(
         &mut self,
@@ -59,18 +72,19 @@ pub(super) trait Kernels: Memory {
         values: &Self::Rows,
         position: usize,
     ) -> Result<(), EngineError>;
-    /// `out = softmax(q k^T / sqrt(d)) v` per head over the positions that are visible to each row.
+    /// `out = softmax(scale q k^T) v` per head over the positions that are visible to each row.
     fn attend(
         &mut self,
         q: &Self::Rows,
         cache: &Self::Cache,
+        attention: &Attention,
         position: usize,
         out: &mut Self::Rows,
     ) -> Result<(), EngineError>;
     /// `x += y`
     fn add(&mut self, x: &mut Self::Rows, y: &Self::Rows) -> Result<(), EngineError>;
-    /// `gate = silu(gate) * up`
-    fn silu_mul(&mut self, gate: &mut Self::Rows, up: &Self::Rows) -> Result<(), EngineError>;
+    /// `gate = activation(gate) * up`
+    fn activate(&mut self, activation: Activation, gate: &mut Self::Rows, up: &Self::Rows) -> Result<(), EngineError>;
     /// `out[0] = x[last]`
     fn last(&mut self, x: &Self::Rows, out: &mut Self::Rows) -> Result<(), EngineError>;
     /// Waits until the device is done.

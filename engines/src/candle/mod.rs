@@ -85,21 +85,21 @@ impl Engine for Candle {
     fn load(&self, checkpoint: &Checkpoint, options: &LoadOptions) -> Result<Box<dyn Session>, EngineError> {
         self.check(options)?;
         let settings = Settings::new(&options.settings)?;
-        settings.check_layers(checkpoint.spec().layers)?;
+        settings.check_layers(checkpoint.spec().layers.len())?;
         check_threads(options.threads)?;
         let device = tensor::open_device(&options.device)?;
         let is_fused = device.is_cpu() && self.variant == Variant::Native;
         let batch = options.batch.unwrap_or(DEFAULT_BATCH).clamp(1, options.context.max(1));
         let text = Text::new(NAME, checkpoint);
-        let spec = checkpoint.spec();
         let context = options.context;
+        let extra = settings.extra_mlp;
         catch_panic("load", || {
             if is_fused {
-                let decoder = Decoder::load(Cpu::new(spec, options, batch), checkpoint, batch, settings.extra_mlp)?;
+                let decoder = Decoder::load(Cpu::new(options, batch), checkpoint, options, batch, extra)?;
                 return Ok(Box::new(CandleSession::new(decoder, text, context)) as Box<dyn Session>);
             }
-            let kernels = OnDevice::new(spec, options, batch, device)?;
-            let decoder = Decoder::load(kernels, checkpoint, batch, settings.extra_mlp)?;
+            let kernels = OnDevice::new(options, batch, device);
+            let decoder = Decoder::load(kernels, checkpoint, options, batch, extra)?;
             Ok(Box::new(CandleSession::new(decoder, text, context)) as Box<dyn Session>)
         })
     }

@@ -67,8 +67,11 @@ impl Engine for LlamaCpp {
                 "use a .gguf file, or the engine candle",
             ));
         }
-        let spec = checkpoint.spec();
-        if let Some(window) = spec.window.filter(|window| options.context > *window) {
+        // llama.cpp knows no window of these architectures; that of Mistral 7B comes from the registry.
+        let metadata = checkpoint.metadata().and_then(|metadata| metadata.get("general.architecture")?.as_str());
+        let ignores_window = matches!(metadata, Some("llama" | "qwen2" | "qwen3"));
+        let window = checkpoint.spec().smallest_window().filter(|_| ignores_window);
+        if let Some(window) = window.filter(|window| options.context > *window) {
             return Err(unsupported(
                 format!("a context of {} beyond this model's sliding window of {window}", options.context),
                 "keep the context within the window: llama.cpp attends to all positions",

@@ -32,7 +32,11 @@ pub(super) fn classify(node: &Node<'_>, biased: bool) -> Option<(OpKind, u32)> {
         sys::GGML_OP_SET_ROWS | sys::GGML_OP_CPY if node.name.starts_with("cache_") => OpKind::KvWrite,
         sys::GGML_OP_FLASH_ATTN_EXT | sys::GGML_OP_SOFT_MAX => OpKind::Attention,
         sys::GGML_OP_CONT if node.name.starts_with("kqv_out") => OpKind::Attention,
+        sys::GGML_OP_GLU | sys::GGML_OP_UNARY if node.name.contains("gelu") || node.name.contains("geglu") => {
+            OpKind::GeluMul
+        }
         sys::GGML_OP_GLU | sys::GGML_OP_UNARY if node.name.starts_with("ffn_") => OpKind::SiluMul,
+        sys::GGML_OP_SCALE if node.name.starts_with("inp_scaled") => OpKind::Embed,
         _ => return None,
     };
     Some((kind, layer_of_name(node.name)))
@@ -62,6 +66,10 @@ fn norm(node: &Node<'_>) -> Option<(OpKind, u32)> {
     let (layer, part) = place(node.inputs[1]);
     let kind = match part {
         "attn_norm" => OpKind::AttnNorm,
+        "attn_q_norm" => OpKind::QNorm,
+        "attn_k_norm" => OpKind::KNorm,
+        "post_attention_norm" => OpKind::AttnPostNorm,
+        "post_ffw_norm" => OpKind::FfnPostNorm,
         "ffn_norm" => OpKind::FfnNorm,
         "output_norm" => OpKind::OutputNorm,
         _ => return None,
@@ -75,7 +83,9 @@ fn addition(node: &Node<'_>) -> Option<(OpKind, u32)> {
         "attn_q" => OpKind::QProj,
         "attn_k" => OpKind::KProj,
         "attn_v" => OpKind::VProj,
-        _ if node.name.starts_with("ffn_inp") => return Some((OpKind::AttnResidual, layer_of_name(node.name))),
+        _ if node.name.starts_with("ffn_inp") || node.name.starts_with("sa_out") => {
+            return Some((OpKind::AttnResidual, layer_of_name(node.name)));
+        }
         _ if node.name.starts_with("l_out") || node.name.starts_with("ffn_out") => {
             return Some((OpKind::FfnResidual, layer_of_name(node.name)));
         }
@@ -112,9 +122,9 @@ pub(super) fn mark(kind: OpKind, layer: u32, [columns, rows]: [usize; 2]) -> OpG
     }
     named!(
         Embed => "embed", AttnNorm => "attn_norm", QProj => "q_proj", KProj => "k_proj", VProj => "v_proj",
-        Rope => "rope", KvWrite => "kv_write", Attention => "attention", OProj => "o_proj",
-        AttnResidual => "attn_residual", FfnNorm => "ffn_norm", GateProj => "gate_proj", UpProj => "up_proj",
-        SiluMul => "silu_mul", DownProj => "down_proj", FfnResidual => "ffn_residual", OutputNorm => "output_norm",
+        QNorm => "q_norm", KNorm => "k_norm", Rope => "rope", KvWrite => "kv_write", Attention => "attention", OProj => "o_proj",
+        AttnPostNorm => "attn_post_norm", AttnResidual => "attn_residual", FfnNorm => "ffn_norm", GateProj => "gate_proj", UpProj => "up_proj",
+        SiluMul => "silu_mul", GeluMul => "gelu_mul", DownProj => "down_proj", FfnPostNorm => "ffn_post_norm", FfnResidual => "ffn_residual", OutputNorm => "output_norm",
         LmHead => "lm_head",
     )
 }
@@ -158,6 +168,15 @@ mod tests {
         assert_eq!(op(sys::GGML_OP_ROPE, "Qcur-1", ["", ""], false), Some((OpKind::Rope, 1)));
         assert_eq!(op(sys::GGML_OP_SET_ROWS, "cache_k_l9 (view)", ["", ""], false), Some((OpKind::KvWrite, 9)));
         assert_eq!(op(sys::GGML_OP_GLU, "ffn_swiglu-5", ["", ""], false), Some((OpKind::SiluMul, 5)));
+        assert_eq!(op(sys::GGML_OP_GLU, "ffn_geglu-5", ["", ""], false), Some((OpKind::GeluMul, 5)));
+        assert_eq!(
+            op(sys::GGML_OP_MUL, "Qcur_normed-2", ["norm-2", "blk.2.attn_q_norm.weight"], false),
+            Some((OpKind::QNorm, 2))
+        );
+        assert_eq!(
+            op(sys::GGML_OP_ADD, "sa_out-2", ["attn_post_norm-2", "l_out-1"], false),
+            Some((OpKind::AttnResidual, 2))
+        );
         assert_eq!(op(sys::GGML_OP_VIEW, "Qcur-1 (view)", ["Qcur-1", ""], false), None);
         assert_eq!(
             op(sys::GGML_OP_GET_ROWS, "embd", ["token_embd.weight", "inp"], false).map(|op| op.0),

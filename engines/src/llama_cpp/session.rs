@@ -48,10 +48,11 @@ impl LlamaSession {
                 threads: options.threads,
                 wide_kv: options.kv_type == KvType::F32,
                 flash_attention: options.flash_attention,
-                biased: spec.qkv_bias,
+                biased: spec.attentions().any(|attention| attention.qkv_bias),
             },
         )?;
-        let per_token = 2 * spec.layers * spec.kv_width() * options.kv_type.bytes();
+        // llama.cpp's default: layers with a window keep all positions too.
+        let per_token = spec.kv_bytes_per_token(options.kv_type.dtype()).get();
         Ok(Self {
             context,
             text: TextDecoder::new(space_prefix),
@@ -61,7 +62,7 @@ impl LlamaSession {
             capacity: options.context,
             position: 0,
             has_logits: false,
-            kv_bytes_per_token: per_token as u64,
+            kv_bytes_per_token: per_token,
         })
     }
 

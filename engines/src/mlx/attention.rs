@@ -1,5 +1,8 @@
 //! Keys and values of the context, and attention over them.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
 use mlx_rs::fast::{ScaledDotProductAttentionMask, scaled_dot_product_attention};
 use mlx_rs::ops::indexing::{TryIndexMutOp, TryIndexOp};
 use mlx_rs::ops::zeros_dtype;
@@ -25,6 +28,11 @@ impl Cache {
         };
         let empty = || empty().map_err(at("kv cache"));
         Ok(Self { keys: empty()?, values: empty()?, capacity })
+    }
+
+    /// Capacity in positions.
+    pub(super) const fn capacity(&self) -> usize {
+        self.capacity
     }
 
     /// Stores rows `[1, kv_heads, rows, head_dim]`, starting at `position`: in one part, or in two if they wrap around the ring.
@@ -65,7 +73,29 @@ impl Cache {
     }
 }
 
-/// The slots that are visible to the rows of a pass; all layers share it.
+/// The masks of one pass, one for each sliding window.
+pub(super) struct Masks {
+    rows: usize,
+    position: usize,
+    masks: BTreeMap<Option<usize>, Mask>,
+}
+
+impl Masks {
+    /// For `rows` rows from `position` on.
+    pub(super) const fn new(rows: usize, position: usize) -> Self {
+        Self { rows, position, masks: BTreeMap::new() }
+    }
+
+    /// That of layers with this window, whose caches have this capacity.
+    pub(super) fn of(&mut self, window: Option<usize>, capacity: usize) -> Result<&Mask, EngineError> {
+        match self.masks.entry(window) {
+            Entry::Occupied(known) => Ok(known.into_mut()),
+            Entry::Vacant(place) => Ok(place.insert(Mask::new(self.rows, self.position, window, capacity)?)),
+        }
+    }
+}
+
+/// The slots that are visible to the rows of a pass.
 pub(super) enum Mask {
     /// All slots are visible to all rows.
     None,

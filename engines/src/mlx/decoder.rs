@@ -1,18 +1,19 @@
-//! The decoder of all models on MLX's operations: embedding, blocks of attention and SwiGLU, norm, output projection.
+//! The decoder of all models on MLX's operations: embedding, layers of attention and gated feed-forward parts, norm, output projection.
+//! What a layer has beyond that follows from its description ([`models::Layer`]).
 //!
 //! A forward pass builds a graph and computes nothing, except while marks are recorded: then it waits for each operation inside its
 //! mark. Names and shapes of the marks are those of the cost model.
 
 use mlx_rs::fast::rope;
 use mlx_rs::ops::indexing::TryIndexOp;
-use mlx_rs::ops::sigmoid;
+use mlx_rs::ops::{sigmoid, tanh};
 use mlx_rs::transforms::eval;
 use mlx_rs::{Array, Dtype};
-use models::{Checkpoint, RopeLayout, Spec};
+use models::{Activation, Attention, Checkpoint, Layer, NormPlacement, Rope, RopeLayout, Spec};
 use traces::op;
 use traces::record::NO_LAYER;
 
-use super::attention::{Cache, Mask};
+use super::attention::{Cache, Mask, Masks};
 use super::device;
 use super::settings::Settings;
 use super::weight::{Linear, Matrix, Norm, Source};
@@ -28,13 +29,11 @@ pub(super) struct Decoder {
     /// `[vocab, hidden]`; `None`: the embedding table itself.
     lm_head: Option<Linear>,
     caches: Vec<Cache>,
-    /// Capacity of each cache in positions.
-    capacity: usize,
+    /// Capacity of the context in tokens.
+    context: usize,
     kv_type: KvType,
     /// The type of activations.
     activations: Dtype,
-    /// Positions per radian, `[dim / 2]`: MLX divides by them.
-    periods: Array,
     /// Number of tokens in the context: the position of the next one.
     position: usize,
     /// Maximum number of tokens per forward pass.
@@ -50,10 +49,37 @@ struct Block {
     k: Linear, // [kv_heads * head_dim, hidden]
     v: Linear, // [kv_heads * head_dim, hidden]
     o: Linear, // [hidden, heads * head_dim]
+    /// Norms of the heads of q and k.
+    head_norms: Option<[Norm; 2]>,
+    /// Norms after attention and after the feed-forward part.
+    post_norms: Option<[Norm; 2]>,
+    rotation: Option<Rotation>,
     ffn_norm: Norm,
-    gate: Linear, // [ffn, hidden]
-    up: Linear,   // [ffn, hidden]
-    down: Linear, // [hidden, ffn]
+    gate: Linear, // [width, hidden]
+    up: Linear,   // [width, hidden]
+    down: Linear, // [hidden, width]
+}
+
+/// The rotary embedding of a layer.
+struct Rotation {
+    /// Positions per radian, `[dim / 2]`: MLX divides by them.
+    periods: Array,
+    dim: i32,
+    pairs_are_neighbours: bool,
+    /// Multiplier of cosines and sines, which is one of the rotated elements.
+    magnitude: f32,
+}
+
+impl Rotation {
+    fn new(rope: &Rope) -> Result<Self, EngineError> {
+        let periods: Vec<f32> = rope.inverse_frequencies().iter().map(|frequency| 1.0 / frequency).collect();
+        Ok(Self {
+            periods: Array::from_slice(&periods, &[int(periods.len())?]),
+            dim: int(rope.dim)?,
+            pairs_are_neighbours: rope.layout == RopeLayout::Interleaved,
+            magnitude: rope.magnitude(),
+        })
+    }
 }
 
 impl Decoder {
@@ -70,41 +96,58 @@ impl Decoder {
             Some(requested) => requested,
             None => activations(&options.device, checkpoint)?,
         };
-        let (hidden, q_width, kv_width, epsilon) = (spec.hidden, spec.q_width(), spec.kv_width(), spec.norm_eps);
+        check_layers(&spec)?;
+        let (hidden, epsilon) = (spec.hidden, spec.norm_eps);
         let source = Source { checkpoint, activations, dequantise: settings.dequantise };
-        let block = |layer: usize| -> Result<Block, EngineError> {
-            let name = |part: &str| format!("blk.{layer}.{part}");
+        let block = |(at, layer): (usize, &Layer)| -> Result<Block, EngineError> {
+            let name = |part: &str| format!("blk.{at}.{part}");
+            let (attention, width) = (&layer.attention, layer.feed_forward.width);
+            let (q_width, kv_width, biased) = (attention.q_width(), attention.kv_width(), attention.qkv_bias);
+            let norm = |part: &str, width: usize| source.norm(&name(part), width, epsilon);
             Ok(Block {
+                head_norms: match attention.qk_norm {
+                    true => Some([
+                        norm("attn_q_norm.weight", attention.head_dim)?,
+                        norm("attn_k_norm.weight", attention.head_dim)?,
+                    ]),
+                    false => None,
+                },
+                post_norms: match layer.norms {
+                    NormPlacement::BeforeAndAfter => {
+                        Some([norm("post_attention_norm.weight", hidden)?, norm("post_ffw_norm.weight", hidden)?])
+                    }
+                    NormPlacement::Before => None,
+                },
+                rotation: attention.rope.as_ref().map(Rotation::new).transpose()?,
                 attn_norm: source.norm(&name("attn_norm.weight"), hidden, epsilon)?,
-                q: source.linear(&name("attn_q"), q_width, hidden, spec.qkv_bias)?,
-                k: source.linear(&name("attn_k"), kv_width, hidden, spec.qkv_bias)?,
-                v: source.linear(&name("attn_v"), kv_width, hidden, spec.qkv_bias)?,
+                q: source.linear(&name("attn_q"), q_width, hidden, biased)?,
+                k: source.linear(&name("attn_k"), kv_width, hidden, biased)?,
+                v: source.linear(&name("attn_v"), kv_width, hidden, biased)?,
                 o: source.linear(&name("attn_output"), hidden, q_width, false)?,
                 ffn_norm: source.norm(&name("ffn_norm.weight"), hidden, epsilon)?,
-                gate: source.linear(&name("ffn_gate"), spec.ffn, hidden, false)?,
-                up: source.linear(&name("ffn_up"), spec.ffn, hidden, false)?,
-                down: source.linear(&name("ffn_down"), hidden, spec.ffn, false)?,
+                gate: source.linear(&name("ffn_gate"), width, hidden, false)?,
+                up: source.linear(&name("ffn_up"), width, hidden, false)?,
+                down: source.linear(&name("ffn_down"), hidden, width, false)?,
             })
         };
-        // With a window, a batch must not overwrite positions that are visible to its first row.
-        let capacity = spec.window.map_or(options.context, |window| options.context.min(window + batch - 1));
         let kv_dtype = match options.kv_type {
             KvType::F16 => Dtype::Float16,
             KvType::F32 => Dtype::Float32,
         };
-        let cache = |_| Cache::new(kv_dtype, spec.kv_heads, capacity, spec.head_dim);
-        let periods: Vec<f32> = spec.inverse_frequencies().iter().map(|frequency| 1.0 / frequency).collect();
+        let cache = |attention: &Attention| {
+            let capacity = attention.cache_capacity(options.context, batch);
+            Cache::new(kv_dtype, attention.kv_heads, capacity, attention.head_dim)
+        };
         let lm_head = || source.linear("output", spec.vocab, hidden, false);
         Ok(Self {
             embedding: source.matrix("token_embd.weight", spec.vocab, hidden)?,
-            blocks: (0..spec.layers).map(block).collect::<Result<_, _>>()?,
+            blocks: spec.layers.iter().enumerate().map(block).collect::<Result<_, _>>()?,
             output_norm: source.norm("output_norm.weight", hidden, epsilon)?,
             lm_head: (!spec.tied_embeddings).then(lm_head).transpose()?,
-            caches: (0..spec.layers).map(cache).collect::<Result<_, _>>()?,
-            capacity,
+            caches: spec.attentions().map(cache).collect::<Result<_, _>>()?,
+            context: options.context,
             kv_type: options.kv_type,
             activations,
-            periods: Array::from_slice(&periods, &[int(periods.len())?]),
             position: 0,
             batch,
             waits: false,
@@ -148,86 +191,23 @@ impl Decoder {
 
     /// Runs one batch through all layers: `[rows, hidden]`.
     fn pass(&mut self, tokens: &Array) -> Result<Array, EngineError> {
-        let (rows, position) = (tokens.size(), self.position);
-        let Spec { hidden, heads, kv_heads, head_dim, ffn, .. } = self.spec;
-        let (q_width, kv_width) = (self.spec.q_width(), self.spec.kv_width());
-        let seen = self.spec.window.map_or(position + rows, |window| (position + rows).min(window));
-        let slots = (position + rows).min(self.capacity);
-        #[allow(clippy::cast_precision_loss, reason = "a width is far below 2^23")]
-        let scale = 1.0 / (head_dim as f32).sqrt();
-        let mask = Mask::new(rows, position, self.spec.window, self.capacity)?;
+        let (rows, position, hidden) = (tokens.size(), self.position, self.spec.hidden);
+        let mut masks = Masks::new(rows, position);
         let mut caches = std::mem::take(&mut self.caches);
         let mut run_layers = || {
             let mut x = {
                 let _op = op!("embed", NO_LAYER, [rows, hidden]);
-                self.done("embed", self.embedding.lookup(tokens, self.activations))?
+                let embedded = self.embedding.lookup(tokens, self.activations);
+                let scaled = embedded.and_then(|embedded| match self.spec.embedding_scale {
+                    Some(factor) => scaled(&embedded, factor),
+                    None => Ok(embedded),
+                });
+                self.done("embed", scaled)?
             };
-            for (layer, (block, cache)) in self.blocks.iter().zip(&mut caches).enumerate() {
-                let h = {
-                    let _op = op!("attn_norm", layer, [rows, hidden]);
-                    self.done("attn_norm", block.attn_norm.apply(&x))?
-                };
-                let q = {
-                    let _op = op!("q_proj", layer, [rows, hidden, q_width]);
-                    self.done("q_proj", block.q.apply(&h))?
-                };
-                let k = {
-                    let _op = op!("k_proj", layer, [rows, hidden, kv_width]);
-                    self.done("k_proj", block.k.apply(&h))?
-                };
-                let v = {
-                    let _op = op!("v_proj", layer, [rows, hidden, kv_width]);
-                    self.done("v_proj", block.v.apply(&h))?
-                };
-                let (q, k) = {
-                    let _op = op!("rope", layer, [rows, q_width + kv_width]);
-                    let (q, k) = (self.rotated(&q, heads)?, self.rotated(&k, kv_heads)?);
-                    self.wait("rope", [&q, &k])?;
-                    (q, k)
-                };
-                {
-                    let _op = op!("kv_write", layer, [rows, kv_width]);
-                    let v = self.heads(&v, kv_heads)?;
-                    cache.store(&k, &v, position)?;
-                    self.wait("kv_write", [&cache.keys, &cache.values])?;
-                }
-                let attention = {
-                    let _op = op!("attention", layer, [rows, seen, heads]);
-                    let attention = cache.attend(&q, slots, scale, &mask)?;
-                    self.done("attention", flat(&attention, int(rows)?, int(q_width)?))?
-                };
-                let h = {
-                    let _op = op!("o_proj", layer, [rows, q_width, hidden]);
-                    self.done("o_proj", block.o.apply(&attention))?
-                };
-                x = {
-                    let _op = op!("attn_residual", layer, [rows, hidden]);
-                    self.done("attn_residual", x.add(&h))?
-                };
-                let h = {
-                    let _op = op!("ffn_norm", layer, [rows, hidden]);
-                    self.done("ffn_norm", block.ffn_norm.apply(&x))?
-                };
-                let gate = {
-                    let _op = op!("gate_proj", layer, [rows, hidden, ffn]);
-                    self.done("gate_proj", block.gate.apply(&h))?
-                };
-                let up = {
-                    let _op = op!("up_proj", layer, [rows, hidden, ffn]);
-                    self.done("up_proj", block.up.apply(&h))?
-                };
-                let inner = {
-                    let _op = op!("silu_mul", layer, [rows, ffn]);
-                    self.done("silu_mul", silu_mul(&gate, &up))?
-                };
-                let h = {
-                    let _op = op!("down_proj", layer, [rows, ffn, hidden]);
-                    self.done("down_proj", block.down.apply(&inner))?
-                };
-                x = {
-                    let _op = op!("ffn_residual", layer, [rows, hidden]);
-                    self.done("ffn_residual", x.add(&h))?
-                };
+            for (at, (block, cache)) in self.blocks.iter().zip(&mut caches).enumerate() {
+                let mask = masks.of(self.spec.layers[at].attention.window, cache.capacity())?;
+                x = self.attention(at, block, cache, mask, &x)?;
+                x = self.feed_forward(at, block, &x)?;
             }
             Ok(x)
         };
@@ -237,19 +217,128 @@ impl Decoder {
         x
     }
 
-    /// Rows `[rows, heads * head_dim]` as `[1, heads, rows, head_dim]`.
-    fn heads(&self, rows: &Array, heads: usize) -> Result<Array, EngineError> {
-        let shape = [1, rows.dim(0), int(heads)?, int(self.spec.head_dim)?];
-        rows.reshape(&shape).and_then(|rows| rows.transpose_axes(&[0, 2, 1, 3])).map_err(at("heads"))
+    /// The attention part of layer `at`: the residual stream after it, `[rows, hidden]`.
+    fn attention(
+        &self,
+        at: usize,
+        block: &Block,
+        cache: &mut Cache,
+        mask: &Mask,
+        x: &Array,
+    ) -> Result<Array, EngineError> {
+        let (attention, hidden, position) = (&self.spec.layers[at].attention, self.spec.hidden, self.position);
+        let &Attention { heads, kv_heads, head_dim, window, .. } = attention;
+        let (q_width, kv_width) = (attention.q_width(), attention.kv_width());
+        let rows = usize::try_from(x.dim(0)).unwrap_or_default();
+        let end = position + rows;
+        let (seen, slots) = (window.map_or(end, |window| end.min(window)), end.min(cache.capacity()));
+        let h = {
+            let _op = op!("attn_norm", at, [rows, hidden]);
+            self.done("attn_norm", block.attn_norm.apply(x))?
+        };
+        let q = {
+            let _op = op!("q_proj", at, [rows, hidden, q_width]);
+            self.done("q_proj", block.q.apply(&h))?
+        };
+        let k = {
+            let _op = op!("k_proj", at, [rows, hidden, kv_width]);
+            self.done("k_proj", block.k.apply(&h))?
+        };
+        let v = {
+            let _op = op!("v_proj", at, [rows, hidden, kv_width]);
+            self.done("v_proj", block.v.apply(&h))?
+        };
+        let (mut q, mut k) = (by_head(&q, heads, head_dim)?, by_head(&k, kv_heads, head_dim)?);
+        if let Some([q_norm, k_norm]) = &block.head_norms {
+            q = {
+                let _op = op!("q_norm", at, [rows, q_width]);
+                self.done("q_norm", q_norm.apply(&q))?
+            };
+            k = {
+                let _op = op!("k_norm", at, [rows, kv_width]);
+                self.done("k_norm", k_norm.apply(&k))?
+            };
+        }
+        if let Some(rotation) = &block.rotation {
+            let _op = op!("rope", at, [rows, q_width + kv_width]);
+            (q, k) = (self.rotated(&q, rotation)?, self.rotated(&k, rotation)?);
+            if let Some(temperature) = attention.temperature {
+                let factors: Vec<f32> = (position..end).map(|position| temperature.factor(position)).collect();
+                let factors = Array::from_slice(&factors, &[int(rows)?, 1]).as_dtype(q.dtype());
+                q = factors.and_then(|factors| q.multiply(&factors)).map_err(super::at("rope"))?;
+            }
+            self.wait("rope", [&q, &k])?;
+        }
+        {
+            let _op = op!("kv_write", at, [rows, kv_width]);
+            let v = by_head(&v, kv_heads, head_dim)?;
+            cache.store(&k, &v, position)?;
+            self.wait("kv_write", [&cache.keys, &cache.values])?;
+        }
+        let output = {
+            let _op = op!("attention", at, [rows, seen, heads]);
+            let output = cache.attend(&q, slots, attention.score_scale(), mask)?;
+            self.done("attention", flat(&output, int(rows)?, int(q_width)?))?
+        };
+        let mut h = {
+            let _op = op!("o_proj", at, [rows, q_width, hidden]);
+            self.done("o_proj", block.o.apply(&output))?
+        };
+        if let Some([norm, _]) = &block.post_norms {
+            let _op = op!("attn_post_norm", at, [rows, hidden]);
+            h = self.done("attn_post_norm", norm.apply(&h))?;
+        }
+        let _op = op!("attn_residual", at, [rows, hidden]);
+        self.done("attn_residual", x.add(&h))
     }
 
-    /// As [`Decoder::heads`], with each head rotated by its position.
-    fn rotated(&self, rows: &Array, heads: usize) -> Result<Array, EngineError> {
-        let heads = self.heads(rows, heads)?;
-        let pairs_are_neighbours = self.spec.rope.layout == RopeLayout::Interleaved;
-        let (dim, position) = (int(self.spec.rope.dim)?, int(self.position)?);
-        let rotated = rope(&heads, dim, pairs_are_neighbours, None, 1.0, position, &self.periods);
-        rotated.and_then(|rotated| rotated.as_dtype(rows.dtype())).map_err(at("rope"))
+    /// The feed-forward part of layer `at`: the residual stream after it, `[rows, hidden]`.
+    fn feed_forward(&self, at: usize, block: &Block, x: &Array) -> Result<Array, EngineError> {
+        let (hidden, rows) = (self.spec.hidden, usize::try_from(x.dim(0)).unwrap_or_default());
+        let models::FeedForward { width, activation } = self.spec.layers[at].feed_forward;
+        let h = {
+            let _op = op!("ffn_norm", at, [rows, hidden]);
+            self.done("ffn_norm", block.ffn_norm.apply(x))?
+        };
+        let gate = {
+            let _op = op!("gate_proj", at, [rows, hidden, width]);
+            self.done("gate_proj", block.gate.apply(&h))?
+        };
+        let up = {
+            let _op = op!("up_proj", at, [rows, hidden, width]);
+            self.done("up_proj", block.up.apply(&h))?
+        };
+        let inner = match activation {
+            Activation::Silu => {
+                let _op = op!("silu_mul", at, [rows, width]);
+                self.done("silu_mul", silu_mul(&gate, &up))?
+            }
+            Activation::GeluTanh => {
+                let _op = op!("gelu_mul", at, [rows, width]);
+                self.done("gelu_mul", gelu_mul(&gate, &up))?
+            }
+        };
+        let mut h = {
+            let _op = op!("down_proj", at, [rows, width, hidden]);
+            self.done("down_proj", block.down.apply(&inner))?
+        };
+        if let Some([_, norm]) = &block.post_norms {
+            let _op = op!("ffn_post_norm", at, [rows, hidden]);
+            h = self.done("ffn_post_norm", norm.apply(&h))?;
+        }
+        let _op = op!("ffn_residual", at, [rows, hidden]);
+        self.done("ffn_residual", x.add(&h))
+    }
+
+    /// Heads `[1, heads, rows, head_dim]`, each rotated by its position.
+    fn rotated(&self, heads: &Array, rotation: &Rotation) -> Result<Array, EngineError> {
+        let Rotation { periods, dim, pairs_are_neighbours, magnitude } = rotation;
+        let rotated = rope(heads, *dim, *pairs_are_neighbours, None, 1.0, int(self.position)?, periods);
+        let rotated = rotated.and_then(|rotated| match *magnitude {
+            1.0 => Ok(rotated),
+            factor => scaled(&rotated, factor),
+        });
+        rotated.and_then(|rotated| rotated.as_dtype(heads.dtype())).map_err(at("rope"))
     }
 
     /// The result of an op, computed if the decoder waits for ops.
@@ -280,10 +369,30 @@ impl Decoder {
 
     /// Bytes of the KV cache.
     pub(super) fn kv_bytes(&self) -> KvBytes {
-        let per_token = 2 * self.spec.layers * self.spec.kv_width() * self.kv_type.bytes();
-        let bytes = |tokens: usize| (tokens * per_token) as u64;
-        KvBytes { used: bytes(self.position.min(self.capacity)), reserved: bytes(self.capacity) }
+        let bytes = |tokens| self.spec.kv_bytes(self.kv_type.dtype(), tokens, self.batch).get();
+        KvBytes { used: bytes(self.position), reserved: bytes(self.context) }
     }
+}
+
+/// Refuses what the rotation of MLX cannot do: multiply the rotated elements only, where others are not rotated.
+fn check_layers(spec: &Spec) -> Result<(), EngineError> {
+    let is_partial = |attention: &Attention| {
+        attention.rope.as_ref().is_some_and(|rope| rope.dim < attention.head_dim && rope.magnitude() != 1.0)
+    };
+    let Some(layer) = spec.attentions().position(is_partial) else { return Ok(()) };
+    let what = format!("a partial rotary embedding with a magnitude (layer {layer})");
+    Err(EngineError::unsupported(super::NAME, what, "use the engine candle or llama-cpp"))
+}
+
+/// Rows `[rows, heads * head_dim]` as `[1, heads, rows, head_dim]`.
+fn by_head(rows: &Array, heads: usize, head_dim: usize) -> Result<Array, EngineError> {
+    let shape = [1, rows.dim(0), int(heads)?, int(head_dim)?];
+    rows.reshape(&shape).and_then(|rows| rows.transpose_axes(&[0, 2, 1, 3])).map_err(at("heads"))
+}
+
+/// `x factor`, in the type of `x`.
+fn scaled(x: &Array, factor: f32) -> mlx_rs::error::Result<Array> {
+    x.multiply(Array::from_f32(factor).as_dtype(x.dtype())?)
 }
 
 /// The default type of activations: on the GPU that of the weights, as in MLX's own models; on the CPU, which has no 16-bit float
@@ -309,4 +418,12 @@ fn flat(heads: &Array, rows: i32, width: i32) -> mlx_rs::error::Result<Array> {
 /// `silu(gate) * up`
 fn silu_mul(gate: &Array, up: &Array) -> mlx_rs::error::Result<Array> {
     gate.multiply(sigmoid(gate)?)?.multiply(up)
+}
+
+/// `gelu(gate) * up` by the approximation with tanh. Source: arXiv:1606.08415, section 2.
+fn gelu_mul(gate: &Array, up: &Array) -> mlx_rs::error::Result<Array> {
+    let cubed = gate.multiply(gate)?.multiply(gate)?;
+    let inner = scaled(&gate.add(scaled(&cubed, 0.044_715)?)?, (2.0 / std::f32::consts::PI).sqrt())?;
+    let one = Array::from_f32(1.0).as_dtype(gate.dtype())?;
+    scaled(gate, 0.5)?.multiply(tanh(&inner)?.add(one)?)?.multiply(up)
 }

@@ -161,9 +161,8 @@ impl Session for MockSession {
     }
 
     fn kv_bytes(&self) -> KvBytes {
-        let per_token = 2 * self.spec.layers * self.spec.kv_width() * self.kv_type.bytes();
-        let capacity = self.spec.window.map_or(self.context, |window| self.context.min(window + self.batch - 1));
-        KvBytes { used: (self.position.min(capacity) * per_token) as u64, reserved: (capacity * per_token) as u64 }
+        let bytes = |tokens| self.spec.kv_bytes(self.kv_type.dtype(), tokens, self.batch).get();
+        KvBytes { used: bytes(self.position), reserved: bytes(self.context) }
     }
 
     fn steps(&mut self) -> Option<&mut dyn Steps> {

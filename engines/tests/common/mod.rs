@@ -1,6 +1,8 @@
 //! Shared by the test binaries: paths of fixtures and of the real model, loading with the thread count of this process.
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
+pub(crate) mod tiny;
+
 use std::path::{Path, PathBuf};
 
 use engines::{Engine, EngineError, KvType, LoadOptions, Session};

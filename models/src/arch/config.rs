@@ -1,13 +1,16 @@
 //! The shape of a model from the fields of config.json that all architectures share, in the spelling of transformers before and
 //! since version 5.
 
-use super::tensors::check_spec;
+use super::architecture::Architecture;
+use super::tensors::{check_layer_count, check_spec};
 use crate::container::json::Object;
 use crate::error::Error;
-use crate::spec::{Arch, Rope, RopeLayout, RopeScaling, Spec};
+use crate::spec::{
+    Activation, Arch, Attention, FeedForward, Layer, Rope, RopeLayout, RopeScaling, Spec, yarn_magnitude,
+};
 
-/// Reads the shape without sliding window and biases, which each architecture reads by itself.
-pub(super) fn read(config: &Object<'_>, arch: Arch) -> Result<Spec, Error> {
+/// Reads the shape: first a plain decoder of equal layers, then what is the architecture's own.
+pub(super) fn read(config: &Object<'_>, architecture: &Architecture) -> Result<Spec, Error> {
     let required = |name: &str| config.required(name, config.count(name)?);
     let hidden = required("hidden_size")?;
     let heads = required("num_attention_heads")?;
@@ -27,54 +30,78 @@ pub(super) fn read(config: &Object<'_>, arch: Arch) -> Result<Spec, Error> {
             return Err(config.unsupported(name, "false", "true"));
         }
     }
-    if let Some(activation) = config.text("hidden_act")?
-        && activation != "silu"
-    {
-        return Err(config.unsupported("hidden_act", "`silu`", format!("`{activation}`")));
-    }
-    let spec = Spec {
-        arch,
-        layers: required("num_hidden_layers")?,
-        hidden,
-        ffn: required("intermediate_size")?,
-        heads,
-        kv_heads: config.count("num_key_value_heads")?.unwrap_or(heads),
-        head_dim,
-        vocab: required("vocab_size")?,
-        context_length: required("max_position_embeddings")?,
-        norm_eps: config.required("rms_norm_eps", config.number("rms_norm_eps")?)?,
-        rope: rope(config, head_dim)?,
-        window: None,
-        qkv_bias: false,
-        // The default of all three configurations in transformers.
-        tied_embeddings: config.flag("tie_word_embeddings")?.unwrap_or(false),
+    let activation = match architecture.activation {
+        Activation::Silu => "silu",
+        Activation::GeluTanh => "gelu_pytorch_tanh",
     };
+    for name in ["hidden_act", "hidden_activation"] {
+        if let Some(found) = config.text(name)?
+            && found != activation
+        {
+            return Err(config.unsupported(name, format!("`{activation}`"), format!("`{found}`")));
+        }
+    }
+    let kv_heads = config.count("num_key_value_heads")?.unwrap_or(heads);
+    let context_length = required("max_position_embeddings")?;
+    let layer = Layer {
+        feed_forward: FeedForward { width: required("intermediate_size")?, activation: architecture.activation },
+        ..Layer::plain(Attention::plain(heads, kv_heads, head_dim, Some(rope(config, head_dim, context_length)?)), 0)
+    };
+    let layers = required("num_hidden_layers")?;
+    check_layer_count(config.file(), layers).map_err(Error::Config)?;
+    let spec = Spec {
+        arch: Arch::new(architecture.arch),
+        hidden,
+        vocab: required("vocab_size")?,
+        context_length,
+        norm_eps: config.required("rms_norm_eps", config.number("rms_norm_eps")?)?,
+        norm_offset: 0.0,
+        tied_embeddings: config.flag("tie_word_embeddings")?.unwrap_or(architecture.tied_by_default),
+        embedding_scale: None,
+        layers: vec![layer; layers],
+    };
+    check_spec(config.file(), &spec).map_err(Error::Config)?;
+    let spec = (architecture.from_config)(config, spec)?;
     check_spec(config.file(), &spec).map_err(Error::Config)?;
     Ok(spec)
 }
 
 /// `rope_theta` and `rope_scaling` before version 5 of transformers, `rope_parameters` with both since.
-fn rope(config: &Object<'_>, head_dim: usize) -> Result<Rope, Error> {
-    let new = config.object("rope_parameters", "rope_parameters.")?;
-    let old = config.object("rope_scaling", "rope_scaling.")?;
-    let theta = match new.as_ref().map(|new| new.number("rope_theta")).transpose()?.flatten() {
-        Some(theta) => theta,
-        None => config.number("rope_theta")?.unwrap_or(10_000.0),
-    };
-    let scaling = match new.or(old) {
-        Some(parameters) => scaling(&parameters)?,
+fn rope(config: &Object<'_>, head_dim: usize, context: usize) -> Result<Rope, Error> {
+    if let Some(new) = config.object("rope_parameters", "rope_parameters.")? {
+        let rope = rope_of(&new, head_dim, context)?;
+        // Some files have the base beside the object.
+        let theta = if new.number("rope_theta")?.is_none() { config.number("rope_theta")? } else { None };
+        return Ok(Rope { theta: theta.unwrap_or(rope.theta), ..rope });
+    }
+    let theta = config.number("rope_theta")?.unwrap_or(10_000.0);
+    let scaling = match config.object("rope_scaling", "rope_scaling.")? {
+        Some(parameters) => scaling(&parameters, context)?,
         None => None,
     };
     Ok(Rope { theta, dim: head_dim, layout: RopeLayout::Halves, scaling })
 }
 
-fn scaling(parameters: &Object<'_>) -> Result<Option<RopeScaling>, Error> {
-    let number = |name: &str| parameters.required(name, parameters.number(name)?.filter(|number| *number > 0.0));
+/// An object with `rope_theta` and the parameters of the scaling.
+pub(super) fn rope_of(parameters: &Object<'_>, head_dim: usize, context: usize) -> Result<Rope, Error> {
+    let theta = parameters.number("rope_theta")?.unwrap_or(10_000.0);
+    Ok(Rope { theta, dim: head_dim, layout: RopeLayout::Halves, scaling: scaling(parameters, context)? })
+}
+
+fn scaling(parameters: &Object<'_>, context: usize) -> Result<Option<RopeScaling>, Error> {
+    let positive = |name: &str| -> Result<Option<f32>, Error> {
+        match parameters.number(name)? {
+            Some(number) if number <= 0.0 => Err(parameters.mismatch(name, "a positive number", number.to_string())),
+            other => Ok(other),
+        }
+    };
+    let number = |name: &str| parameters.required(name, positive(name)?);
     // `type` is the older name of `rope_type`.
     let (name, kind) = match parameters.text("rope_type")? {
         Some(kind) => ("rope_type", kind),
         None => ("type", parameters.text("type")?.unwrap_or("default")),
     };
+    let original = || parameters.count("original_max_position_embeddings");
     match kind {
         "default" => Ok(None),
         "linear" => Ok(Some(RopeScaling::Linear { factor: number("factor")? })),
@@ -87,14 +114,29 @@ fn scaling(parameters: &Object<'_>) -> Result<Option<RopeScaling>, Error> {
                     high.to_string(),
                 ));
             }
-            let original = parameters.count("original_max_position_embeddings")?;
             Ok(Some(RopeScaling::Llama3 {
                 factor: number("factor")?,
                 low_freq_factor: low,
                 high_freq_factor: high,
-                original_context: parameters.required("original_max_position_embeddings", original)?,
+                original_context: parameters.required("original_max_position_embeddings", original()?)?,
             }))
         }
-        other => Err(parameters.unsupported(name, "default, linear or llama3", format!("`{other}`"))),
+        "yarn" => {
+            let factor = number("factor")?;
+            let (mscale, all) = (positive("mscale")?, positive("mscale_all_dim")?);
+            let magnitude = match (positive("attention_factor")?, mscale, all) {
+                (Some(factor), ..) => factor,
+                (None, Some(mscale), Some(all)) => yarn_magnitude(factor, mscale) / yarn_magnitude(factor, all),
+                _ => yarn_magnitude(factor, 1.0),
+            };
+            Ok(Some(RopeScaling::Yarn {
+                factor,
+                beta_fast: positive("beta_fast")?.unwrap_or(32.0),
+                beta_slow: positive("beta_slow")?.unwrap_or(1.0),
+                original_context: original()?.unwrap_or(context),
+                magnitude,
+            }))
+        }
+        other => Err(parameters.unsupported(name, "default, linear, llama3 or yarn", format!("`{other}`"))),
     }
 }

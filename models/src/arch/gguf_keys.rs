@@ -1,20 +1,25 @@
 //! The keys of a GGUF header that describe the shape of a model, under the architecture's prefix: reading and writing them.
 
-use super::tensors::check_spec;
+use super::architecture::Architecture;
+use super::tensors::{check_layer_count, check_spec};
 use crate::container::gguf::{KeyValues, Metadata, Value};
 use crate::dtype::DType;
 use crate::error::{Cause, Error, Mismatch};
-use crate::spec::{Arch, Rope, RopeLayout, RopeScaling, Spec};
+use crate::spec::{
+    Arch, Attention, EMBEDDING, FeedForward, Layer, NormPlacement, OUTPUT, Rope, RopeScaling, Spec, yarn_magnitude,
+};
 use crate::tensor::TensorInfo;
 
 /// Finds a tensor of the file by its name: its description and its bytes.
 pub(crate) type FindTensor<'a> = dyn Fn(&str) -> Option<(&'a TensorInfo, &'a [u8])> + 'a;
 
-/// Reads the shape. Vocabulary size, tied embeddings and biases follow from the tensors.
-pub(super) fn read(metadata: &Metadata, find: &FindTensor<'_>, arch: Arch, layout: RopeLayout) -> Result<Spec, Error> {
-    let prefix = arch.name();
+/// Reads the shape: first a plain decoder of equal layers, then what is the architecture's own. Vocabulary size, tied embeddings and
+/// biases follow from the tensors.
+pub(super) fn read(metadata: &Metadata, find: &FindTensor<'_>, architecture: &Architecture) -> Result<Spec, Error> {
+    let prefix = architecture.gguf.unwrap_or(architecture.arch);
     let key = |rest: &str| format!("{prefix}.{rest}");
     let layers = metadata.required(&key("block_count"), metadata.count(&key("block_count"))?)?;
+    check_layer_count(metadata.file(), layers).map_err(Error::Gguf)?;
     // Files of models whose layers differ have arrays of one value per layer, and so have some files whose layers are all equal.
     let count = |rest: &str| metadata.count_of_layers(&key(rest), layers);
     let required = |rest: &str| metadata.required(&key(rest), count(rest)?);
@@ -52,11 +57,11 @@ pub(super) fn read(metadata: &Metadata, find: &FindTensor<'_>, arch: Arch, layou
             width.to_string(),
         ));
     }
-    let table = find("token_embd.weight").and_then(|(info, _)| info.shape.first().copied());
+    let table = find(EMBEDDING).and_then(|(info, _)| info.shape.first().copied());
     let vocab = match (table, count("vocab_size")?) {
         (Some(rows), _) => rows,
         (None, Some(size)) => size,
-        (None, None) => return Err(missing(metadata, "token_embd.weight")),
+        (None, None) => return Err(missing(metadata, EMBEDDING)),
     };
     if let Some(tokens) = metadata.texts("tokenizer.ggml.tokens")?
         && tokens.len() > vocab
@@ -68,28 +73,35 @@ pub(super) fn read(metadata: &Metadata, find: &FindTensor<'_>, arch: Arch, layou
         ));
     }
     let dim = count("rope.dimension_count")?.unwrap_or(head_dim);
+    let context_length = required("context_length")?;
+    let rope = Rope {
+        theta: number("rope.freq_base")?.unwrap_or(10_000.0),
+        dim,
+        layout: architecture.gguf_layout,
+        scaling: scaling(metadata, find, prefix, dim, context_length)?,
+    };
+    let layer = Layer {
+        attention: Attention {
+            qkv_bias: find("blk.0.attn_q.bias").is_some(),
+            ..Attention::plain(heads, count("attention.head_count_kv")?.unwrap_or(heads), head_dim, Some(rope))
+        },
+        feed_forward: FeedForward { width: required("feed_forward_length")?, activation: architecture.activation },
+        norms: NormPlacement::Before,
+    };
     let spec = Spec {
-        arch,
-        layers,
+        arch: Arch::new(architecture.arch),
         hidden,
-        ffn: required("feed_forward_length")?,
-        heads,
-        kv_heads: count("attention.head_count_kv")?.unwrap_or(heads),
-        head_dim,
         vocab,
-        context_length: required("context_length")?,
+        context_length,
         norm_eps: metadata
             .required(&key("attention.layer_norm_rms_epsilon"), number("attention.layer_norm_rms_epsilon")?)?,
-        rope: Rope {
-            theta: number("rope.freq_base")?.unwrap_or(10_000.0),
-            dim,
-            layout,
-            scaling: scaling(metadata, find, prefix, dim)?,
-        },
-        window: count("attention.sliding_window")?.filter(|window| *window > 0),
-        qkv_bias: find("blk.0.attn_q.bias").is_some(),
-        tied_embeddings: find("output.weight").is_none(),
+        norm_offset: 0.0,
+        tied_embeddings: find(OUTPUT).is_none(),
+        embedding_scale: None,
+        layers: vec![layer; layers],
     };
+    check_spec(metadata.file(), &spec).map_err(Error::Gguf)?;
+    let spec = (architecture.from_gguf)(metadata, spec)?;
     check_spec(metadata.file(), &spec).map_err(Error::Gguf)?;
     Ok(spec)
 }
@@ -101,7 +113,13 @@ fn missing(metadata: &Metadata, name: &str) -> Error {
 }
 
 /// The factors of `rope_freqs.weight` if that tensor exists (Llama 3 files store their scaling in it), else the scaling in the keys.
-fn scaling(metadata: &Metadata, find: &FindTensor<'_>, prefix: &str, dim: usize) -> Result<Option<RopeScaling>, Error> {
+fn scaling(
+    metadata: &Metadata,
+    find: &FindTensor<'_>,
+    prefix: &str,
+    dim: usize,
+    context: usize,
+) -> Result<Option<RopeScaling>, Error> {
     if let Some((info, bytes)) = find("rope_freqs.weight") {
         let mismatch = |expected: String, found: String| {
             let place = "tensor `rope_freqs.weight`";
@@ -134,58 +152,90 @@ fn scaling(metadata: &Metadata, find: &FindTensor<'_>, prefix: &str, dim: usize)
         (None | Some("linear"), Some(factor)) => {
             Err(metadata.mismatch(&format!("{prefix}.rope.scaling.factor"), "a positive factor", factor.to_string()))
         }
-        (Some(other), _) => Err(metadata.unsupported(&key, "none or linear", format!("`{other}`"))),
+        (Some("yarn"), Some(factor)) if factor > 0.0 => yarn(metadata, prefix, factor, context).map(Some),
+        (Some("yarn"), factor) => {
+            let found = factor.map_or_else(|| "no such key".to_owned(), |factor| factor.to_string());
+            Err(metadata.mismatch(&format!("{prefix}.rope.scaling.factor"), "a positive factor", found))
+        }
+        (Some(other), _) => Err(metadata.unsupported(&key, "none, linear or yarn", format!("`{other}`"))),
     }
 }
 
-/// The name of the architecture in llama.cpp, which has none for Mistral 7B: its converter names those files `llama`.
-pub(crate) const fn gguf_name(spec: &Spec) -> &'static str {
-    match spec.arch {
-        Arch::Llama | Arch::Mistral => "llama",
-        Arch::Qwen2 => "qwen2",
-    }
+/// The keys of YaRN. llama.cpp's defaults are those of the paper; the magnitude is computed as in its `llama_context`.
+fn yarn(metadata: &Metadata, prefix: &str, factor: f32, context: usize) -> Result<RopeScaling, Error> {
+    let positive = |rest: &str| -> Result<Option<f32>, Error> {
+        let key = format!("{prefix}.rope.scaling.{rest}");
+        match metadata.number(&key)? {
+            Some(number) if number < 0.0 => Err(metadata.mismatch(&key, "a positive number", number.to_string())),
+            other => Ok(other.filter(|number| *number > 0.0)),
+        }
+    };
+    let original = metadata.count(&format!("{prefix}.rope.scaling.original_context_length"))?;
+    let magnitude = match positive("yarn_log_multiplier")? {
+        Some(scale) => yarn_magnitude(factor, 1.0) / yarn_magnitude(factor, scale),
+        None => yarn_magnitude(factor, 1.0),
+    };
+    Ok(RopeScaling::Yarn {
+        factor,
+        beta_fast: positive("yarn_beta_fast")?.unwrap_or(32.0),
+        beta_slow: positive("yarn_beta_slow")?.unwrap_or(1.0),
+        original_context: original.filter(|original| *original > 0).unwrap_or(context),
+        magnitude: magnitude * positive("attn_factor")?.unwrap_or(1.0),
+    })
 }
 
-/// The keys that describe the shape, to be written to a GGUF file.
-pub(crate) fn shape_keys(spec: &Spec) -> KeyValues {
+/// The keys that describe the shape in all architectures, without their prefix. The rotary embedding is that of the first layer that
+/// attends to all positions.
+pub(super) fn shape_keys(spec: &Spec) -> KeyValues {
     let mut keys = KeyValues::new();
-    let arch = gguf_name(spec);
     let number = |size: usize| Value::U32(u32::try_from(size).unwrap_or(u32::MAX));
-    let mut add = |key: &str, value: Value| keys.push((format!("{arch}.{key}"), value));
+    let mut add = |key: &str, value: Value| keys.push((key.to_owned(), value));
     add("vocab_size", number(spec.vocab));
     add("context_length", number(spec.context_length));
     add("embedding_length", number(spec.hidden));
-    add("block_count", number(spec.layers));
-    add("feed_forward_length", number(spec.ffn));
-    add("attention.head_count", number(spec.heads));
-    add("attention.head_count_kv", number(spec.kv_heads));
-    add("attention.key_length", number(spec.head_dim));
-    add("attention.value_length", number(spec.head_dim));
+    add("block_count", number(spec.layers.len()));
+    let Some(Layer { attention, feed_forward, .. }) = spec.layers.first() else { return keys };
+    add("feed_forward_length", number(feed_forward.width));
+    add("attention.head_count", number(attention.heads));
+    add("attention.head_count_kv", number(attention.kv_heads));
+    add("attention.key_length", number(attention.head_dim));
+    add("attention.value_length", number(attention.head_dim));
     add("attention.layer_norm_rms_epsilon", Value::F32(spec.norm_eps));
-    if let Some(window) = spec.window {
-        add("attention.sliding_window", number(window));
-    }
-    add("rope.dimension_count", number(spec.rope.dim));
-    add("rope.freq_base", Value::F32(spec.rope.theta));
-    if let Some(RopeScaling::Linear { factor }) = spec.rope.scaling {
-        add("rope.scaling.type", Value::String("linear".into()));
-        add("rope.scaling.factor", Value::F32(factor));
+    let Some(rope) = global_rope(spec) else { return keys };
+    add("rope.dimension_count", number(rope.dim));
+    add("rope.freq_base", Value::F32(rope.theta));
+    match &rope.scaling {
+        Some(RopeScaling::Linear { factor }) => {
+            add("rope.scaling.type", Value::String("linear".into()));
+            add("rope.scaling.factor", Value::F32(*factor));
+        }
+        Some(RopeScaling::Yarn { factor, beta_fast, beta_slow, original_context, magnitude }) => {
+            add("rope.scaling.type", Value::String("yarn".into()));
+            add("rope.scaling.factor", Value::F32(*factor));
+            add("rope.scaling.original_context_length", number(*original_context));
+            add("rope.scaling.yarn_beta_fast", Value::F32(*beta_fast));
+            add("rope.scaling.yarn_beta_slow", Value::F32(*beta_slow));
+            add("rope.scaling.yarn_log_multiplier", Value::F32(1.0));
+            add("rope.scaling.attn_factor", Value::F32(*magnitude));
+        }
+        // In the tensor of factors.
+        None | Some(RopeScaling::Llama3 { .. } | RopeScaling::Factors(_)) => {}
     }
     keys
 }
 
-/// The divisors of the rotary frequencies that GGUF stores as `rope_freqs.weight`, unless the scaling is one common factor.
-///
-/// They follow from the spec's own frequencies: `theta^(-2 i / dim) / scaled_i`.
+/// The rotary embedding of the layers that attend to all positions, or of the first layer that has one.
+fn global_rope(spec: &Spec) -> Option<&Rope> {
+    let global = spec.attentions().find(|attention| attention.window.is_none() && attention.rope.is_some());
+    global.or_else(|| spec.attentions().find(|attention| attention.rope.is_some()))?.rope.as_ref()
+}
+
+/// The divisors of the rotary frequencies that GGUF stores as `rope_freqs.weight`, where its keys cannot express the scaling.
 pub(crate) fn rope_factors(spec: &Spec) -> Option<Vec<f32>> {
-    match &spec.rope.scaling {
-        None | Some(RopeScaling::Linear { .. }) => None,
+    let rope = global_rope(spec)?;
+    match &rope.scaling {
+        None | Some(RopeScaling::Linear { .. } | RopeScaling::Yarn { .. }) => None,
         Some(RopeScaling::Factors(factors)) => Some(factors.clone()),
-        Some(RopeScaling::Llama3 { .. }) => {
-            let (theta, dim) = (f64::from(spec.rope.theta), spec.rope.dim as f64);
-            let scaled = spec.inverse_frequencies();
-            let divisor = |(i, &f): (usize, &f32)| (theta.powf(-2.0 * i as f64 / dim) / f64::from(f)) as f32;
-            Some(scaled.iter().enumerate().map(divisor).collect())
-        }
+        Some(RopeScaling::Llama3 { .. }) => Some(rope.divisors().into_iter().map(|divisor| divisor as f32).collect()),
     }
 }

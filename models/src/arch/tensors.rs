@@ -1,50 +1,12 @@
-//! Which tensors a model of a given shape has, and the check of a checkpoint against them.
+//! The checks of a shape, and of a checkpoint's tensors against it.
 
 use std::collections::HashMap;
 use std::path::Path;
 
 use crate::dtype::DType;
 use crate::error::{Cause, Mismatch, printable};
-use crate::spec::Spec;
+use crate::spec::{Attention, Spec, Weight, weights};
 use crate::tensor::TensorInfo;
-
-/// A tensor that a model of a given shape has.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Expected {
-    /// Its GGUF name.
-    pub(crate) name: String,
-    /// Row-major shape.
-    pub(crate) shape: Vec<usize>,
-}
-
-/// All tensors of a model of shape `spec`, in the order of the computation. All architectures have the same decoder; biases and
-/// tied embeddings are part of the shape.
-pub(crate) fn expected(spec: &Spec) -> Vec<Expected> {
-    let (hidden, q, kv, ffn) = (spec.hidden, spec.q_width(), spec.kv_width(), spec.ffn);
-    let mut tensors = Vec::new();
-    let mut add = |name: String, shape: &[usize]| tensors.push(Expected { name, shape: shape.to_vec() });
-    add("token_embd.weight".to_owned(), &[spec.vocab, hidden]);
-    for layer in 0..spec.layers {
-        let mut add = |part: &str, shape: &[usize]| add(format!("blk.{layer}.{part}"), shape);
-        add("attn_norm.weight", &[hidden]);
-        for (projection, width) in [("attn_q", q), ("attn_k", kv), ("attn_v", kv)] {
-            add(&format!("{projection}.weight"), &[width, hidden]);
-            if spec.qkv_bias {
-                add(&format!("{projection}.bias"), &[width]);
-            }
-        }
-        add("attn_output.weight", &[hidden, q]);
-        add("ffn_norm.weight", &[hidden]);
-        add("ffn_gate.weight", &[ffn, hidden]);
-        add("ffn_up.weight", &[ffn, hidden]);
-        add("ffn_down.weight", &[hidden, ffn]);
-    }
-    add("output_norm.weight".to_owned(), &[hidden]);
-    if !spec.tied_embeddings {
-        add("output.weight".to_owned(), &[spec.vocab, hidden]);
-    }
-    tensors
-}
 
 /// Checks the tensors against the shape: none is missing, none has another shape or an unusable type, and none is left over that
 /// would change the result. `missing` is the advice where one is missing.
@@ -58,7 +20,7 @@ pub(crate) fn check<'a>(
     let mismatch = |name: &str, expected: String, found: String, advice: &str| {
         Err(Mismatch::at(file, format!("tensor `{}`", printable(name)), expected, found, advice))
     };
-    for Expected { name, shape } in expected(spec) {
+    for Weight { name, shape, .. } in weights(spec) {
         let Some(info) = left.remove(name.as_str()) else {
             return mismatch(&name, format!("a tensor of {}", dimensions(&shape)), "none".to_owned(), missing);
         };
@@ -118,47 +80,63 @@ fn dimensions(shape: &[usize]) -> String {
     shape.iter().map(usize::to_string).collect::<Vec<_>>().join(" x ")
 }
 
+/// Refuses an impossible number of layers, before a list of them is made. Real models have up to about 200.
+pub(super) fn check_layer_count(file: &Path, layers: usize) -> Result<(), Box<Mismatch>> {
+    within(file, "number of layers", layers, 1024)
+}
+
 /// Refuses a shape that no model can have, before anything is computed from it.
 pub(crate) fn check_spec(file: &Path, spec: &Spec) -> Result<(), Box<Mismatch>> {
     const WIDTH: usize = 1 << 24;
-    let mismatch = |place: &str, expected: &str, found: String| {
-        let advice = "header (or config.json) contradicts itself: take the model from another source";
-        Err(Mismatch::at(file, place, expected, found, advice))
-    };
-    let within = |place: &str, value: usize, most: usize| match value {
-        0 => mismatch(place, &format!("1 to {most}"), value.to_string()),
-        value if value > most => {
-            Err(Mismatch::at(file, place, format!("1 to {most}"), value.to_string(), Cause::Unexpected))
-        }
-        _ => Ok(()),
-    };
-    within("number of layers", spec.layers, 1024)?;
-    within("hidden width", spec.hidden, WIDTH)?;
-    within("feed-forward width", spec.ffn, WIDTH)?;
-    within("number of heads", spec.heads, 4096)?;
-    within("number of key-value heads", spec.kv_heads, spec.heads)?;
-    within("width of a head", spec.head_dim, 4096)?;
-    within("vocabulary", spec.vocab, WIDTH)?;
-    within("context length", spec.context_length, 1 << 28)?;
-    if !spec.heads.is_multiple_of(spec.kv_heads) {
-        return mismatch(
-            "number of key-value heads",
-            &format!("a divisor of {} heads", spec.heads),
-            spec.kv_heads.to_string(),
-        );
-    }
-    if spec.rope.dim == 0 || !spec.rope.dim.is_multiple_of(2) || spec.rope.dim > spec.head_dim {
-        return mismatch(
-            "rotary width",
-            &format!("an even number up to {} (width of a head)", spec.head_dim),
-            spec.rope.dim.to_string(),
-        );
-    }
+    let mismatch = |place: &str, expected: &str, found: String| Err(wrong_shape(file, place, expected, found));
+    check_layer_count(file, spec.layers.len())?;
+    within(file, "hidden width", spec.hidden, WIDTH)?;
+    within(file, "vocabulary", spec.vocab, WIDTH)?;
+    within(file, "context length", spec.context_length, 1 << 28)?;
     if !(spec.norm_eps > 0.0 && spec.norm_eps < 1.0) {
         return mismatch("epsilon of the norms", "a number between 0 and 1", spec.norm_eps.to_string());
     }
-    if !(spec.rope.theta > 1.0 && spec.rope.theta.is_finite()) {
-        return mismatch("base of the rotary frequencies", "a number above 1", spec.rope.theta.to_string());
+    // Equal layers in a row are checked once.
+    let mut layers = spec.layers.iter().collect::<Vec<_>>();
+    layers.dedup();
+    for layer in layers {
+        within(file, "feed-forward width", layer.feed_forward.width, WIDTH)?;
+        check_attention(file, &layer.attention)?;
     }
     Ok(())
+}
+
+fn check_attention(file: &Path, attention: &Attention) -> Result<(), Box<Mismatch>> {
+    let mismatch = |place: &str, expected: &str, found: String| Err(wrong_shape(file, place, expected, found));
+    let &Attention { heads, kv_heads, head_dim, .. } = attention;
+    within(file, "number of heads", heads, 4096)?;
+    within(file, "number of key-value heads", kv_heads, heads)?;
+    within(file, "width of a head", head_dim, 4096)?;
+    if !heads.is_multiple_of(kv_heads) {
+        return mismatch("number of key-value heads", &format!("a divisor of {heads} heads"), kv_heads.to_string());
+    }
+    if let Some(rope) = &attention.rope {
+        if rope.dim == 0 || !rope.dim.is_multiple_of(2) || rope.dim > head_dim {
+            let expected = format!("an even number up to {head_dim} (width of a head)");
+            return mismatch("rotary width", &expected, rope.dim.to_string());
+        }
+        if !(rope.theta > 1.0 && rope.theta.is_finite()) {
+            return mismatch("base of the rotary frequencies", "a number above 1", rope.theta.to_string());
+        }
+    }
+    Ok(())
+}
+
+fn within(file: &Path, place: &str, value: usize, most: usize) -> Result<(), Box<Mismatch>> {
+    let expected = format!("1 to {most}");
+    match value {
+        0 => Err(wrong_shape(file, place, &expected, value.to_string())),
+        value if value > most => Err(Mismatch::at(file, place, expected, value.to_string(), Cause::Unexpected)),
+        _ => Ok(()),
+    }
+}
+
+fn wrong_shape(file: &Path, place: &str, expected: &str, found: String) -> Box<Mismatch> {
+    let advice = "header (or config.json) contradicts itself: take the model from another source";
+    Mismatch::at(file, place, expected, found, advice)
 }

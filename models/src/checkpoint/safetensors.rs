@@ -15,7 +15,7 @@ use super::resolve::{dangling, entries, files_with, names as names_of, other_wei
 use crate::container::{self, FileFormat, OtherFormat, json};
 use crate::dtype::DType;
 use crate::error::{Cause, Error, Mismatch, printable};
-use crate::spec::Spec;
+use crate::spec::{NormPlacement, Spec};
 use crate::tensor::TensorInfo;
 use crate::units::Bytes;
 
@@ -172,7 +172,7 @@ fn table(
         if is_ignored(&name, spec) {
             continue;
         }
-        let Some(gguf_name) = gguf_name(&name) else {
+        let Some(gguf_name) = gguf_name(&name, spec) else {
             return Err(mismatch("a tensor of a plain decoder", "this name".to_owned(), Cause::Unsupported.advice()));
         };
         let mut shape = info.shape.clone();
@@ -244,7 +244,7 @@ fn is_ignored(name: &str, spec: &Spec) -> bool {
 }
 
 /// The GGUF name of a tensor with this name in transformers. A model that was saved without its head has no `model.` in its names.
-fn gguf_name(name: &str) -> Option<String> {
+fn gguf_name(name: &str, spec: &Spec) -> Option<String> {
     let name = name.strip_prefix("model.").unwrap_or(name);
     Some(match name {
         "norm.weight" => "output_norm.weight".to_owned(),
@@ -259,7 +259,14 @@ fn gguf_name(name: &str) -> Option<String> {
             // Only the plain number: `07` would give two tensors one name.
             let number: usize = layer.parse().ok()?;
             let (module, kind) = part.rsplit_once('.')?;
+            let norms = spec.layers.get(number).map_or(NormPlacement::Before, |layer| layer.norms);
             let module = match module {
+                // With norms after the parts, this name is that of the norm after attention.
+                "post_attention_layernorm" if norms == NormPlacement::BeforeAndAfter => "post_attention_norm",
+                "pre_feedforward_layernorm" if norms == NormPlacement::BeforeAndAfter => "ffn_norm",
+                "post_feedforward_layernorm" if norms == NormPlacement::BeforeAndAfter => "post_ffw_norm",
+                "self_attn.q_norm" => "attn_q_norm",
+                "self_attn.k_norm" => "attn_k_norm",
                 "input_layernorm" => "attn_norm",
                 "self_attn.q_proj" => "attn_q",
                 "self_attn.k_proj" => "attn_k",
@@ -285,6 +292,8 @@ mod tests {
 
     #[test]
     fn transformers_names_become_gguf_names() {
+        let spec = crate::registry::find("smollm2-135m").unwrap().spec();
+        let gguf_name = |name| gguf_name(name, &spec);
         assert_eq!(gguf_name("model.layers.12.self_attn.o_proj.weight").as_deref(), Some("blk.12.attn_output.weight"));
         assert_eq!(gguf_name("model.layers.0.self_attn.q_proj.bias").as_deref(), Some("blk.0.attn_q.bias"));
         assert_eq!(gguf_name("embed_tokens.weight").as_deref(), Some("token_embd.weight"));

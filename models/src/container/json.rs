@@ -249,6 +249,17 @@ impl<'a> Object<'a> {
         self.typed(name, "a list of texts", |value| value.as_array()?.first()?.as_str())
     }
 
+    /// A list of texts.
+    pub(crate) fn texts(&self, name: &str) -> Result<Option<Vec<&'a str>>, Error> {
+        self.typed(name, "a list of texts", |value| value.as_array()?.iter().map(Value::as_str).collect())
+    }
+
+    /// A list of counts.
+    pub(crate) fn counts(&self, name: &str) -> Result<Option<Vec<usize>>, Error> {
+        let count = |value: &Value| value.as_u64()?.try_into().ok();
+        self.typed(name, "a list of integers", |value| value.as_array()?.iter().map(count).collect())
+    }
+
     /// `value`, or the error of a missing field.
     pub(crate) fn required<T>(&self, name: &str, value: Option<T>) -> Result<T, Error> {
         value.ok_or_else(|| self.mismatch(name, "a value", "no such field"))

@@ -1,7 +1,7 @@
 //! The estimated memory of a session before it is started.
 
 use crate::dtype::DType;
-use crate::spec::Spec;
+use crate::spec::{Layer, Spec};
 use crate::units::Bytes;
 
 /// The parts of the estimate.
@@ -29,23 +29,25 @@ impl MemoryEstimate {
 /// of `batch` tokens:
 ///
 /// ```text
-/// kv           R 2 layers row(kv_heads head_dim),  R = min(context, window + batch - 1)
-/// activations  4 batch max(2 H + 2 q + 2 kv,  2 H + 3 F)    residual and norm beside q, k, v and output, or beside gate, up and product
-/// logits       4 V                                          for one position
+/// kv           sum over layers of R 2 row(kv_heads head_dim),  R = min(context, window + batch - 1)
+/// activations  4 batch max over layers of (2 H + 2 q + 2 kv,  2 H + 3 F)    residual and norm beside q, k, v and output, or beside
+///                                                                           gate, up and product
+/// logits       4 V                                                          for one position
 /// ```
 ///
 /// Unit: bytes; activations and logits in f32. Source: the order of the decoder's ops ([`super::prefill_ops`]). Memory
 /// that depends on the engine (copies of weights, attention scores, the tokenizer, the program itself) is not included.
 #[must_use]
 pub fn estimate_memory(spec: &Spec, weights: Bytes, context: usize, kv: DType, batch: usize) -> MemoryEstimate {
-    let rows = spec.window.map_or(context, |window| context.min(window.saturating_add(batch.saturating_sub(1))));
-    let (hidden, q, k) = (spec.hidden as u64, spec.q_width() as u64, spec.kv_width() as u64);
-    let attention = 2 * hidden + 2 * q + 2 * k;
-    let feed_forward = 2 * hidden + 3 * spec.ffn as u64;
+    let widest = |layer: &Layer| {
+        let attention = 2 * (layer.attention.q_width() + layer.attention.kv_width());
+        2 * spec.hidden + attention.max(3 * layer.feed_forward.width)
+    };
+    let activations = spec.layers.iter().map(widest).max().unwrap_or(0) as u64;
     MemoryEstimate {
         weights,
-        kv: spec.kv_bytes_per_token(kv) * rows as u64,
-        activations: Bytes(attention.max(feed_forward)) * (4 * batch as u64),
+        kv: spec.kv_bytes(kv, context, batch),
+        activations: Bytes(activations) * (4 * batch as u64),
         logits: Bytes(4 * spec.vocab as u64),
     }
 }

@@ -1,102 +1,7 @@
-//! The ops of a decoder, the cost of one, and sums of costs.
+//! The cost of an op, and sums of costs.
 
-use std::fmt;
-
+use crate::op_kind::OpKind;
 use crate::units::{Bytes, Flops};
-
-/// One operation of the decoder. Engines mark their ops with these names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[allow(missing_docs, reason = "the names describe the ops")]
-pub enum OpKind {
-    Embed,
-    AttnNorm,
-    QProj,
-    KProj,
-    VProj,
-    Rope,
-    KvWrite,
-    Attention,
-    OProj,
-    AttnResidual,
-    FfnNorm,
-    GateProj,
-    UpProj,
-    SiluMul,
-    DownProj,
-    FfnResidual,
-    OutputNorm,
-    LmHead,
-}
-
-/// Every op with its name, in the order of the computation.
-const NAMES: [(OpKind, &str); 18] = [
-    (OpKind::Embed, "embed"),
-    (OpKind::AttnNorm, "attn_norm"),
-    (OpKind::QProj, "q_proj"),
-    (OpKind::KProj, "k_proj"),
-    (OpKind::VProj, "v_proj"),
-    (OpKind::Rope, "rope"),
-    (OpKind::KvWrite, "kv_write"),
-    (OpKind::Attention, "attention"),
-    (OpKind::OProj, "o_proj"),
-    (OpKind::AttnResidual, "attn_residual"),
-    (OpKind::FfnNorm, "ffn_norm"),
-    (OpKind::GateProj, "gate_proj"),
-    (OpKind::UpProj, "up_proj"),
-    (OpKind::SiluMul, "silu_mul"),
-    (OpKind::DownProj, "down_proj"),
-    (OpKind::FfnResidual, "ffn_residual"),
-    (OpKind::OutputNorm, "output_norm"),
-    (OpKind::LmHead, "lm_head"),
-];
-
-impl OpKind {
-    /// Every op, in the order of the computation.
-    pub const ALL: [Self; 18] = {
-        let mut all = [Self::Embed; 18];
-        let mut at = 0;
-        while at < all.len() {
-            all[at] = NAMES[at].0;
-            at += 1;
-        }
-        all
-    };
-
-    /// The name, as in traces and reports.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        // The table is in the order of the enum, which a test checks.
-        NAMES[self as usize].1
-    }
-
-    /// The op of this name.
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
-        NAMES.iter().find(|(_, known)| *known == name).map(|(kind, _)| *kind)
-    }
-
-    /// Whether it multiplies activations with a weight matrix.
-    #[must_use]
-    pub const fn is_matmul(self) -> bool {
-        matches!(
-            self,
-            Self::QProj
-                | Self::KProj
-                | Self::VProj
-                | Self::OProj
-                | Self::GateProj
-                | Self::UpProj
-                | Self::DownProj
-                | Self::LmHead
-        )
-    }
-}
-
-impl fmt::Display for OpKind {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.pad(self.name())
-    }
-}
 
 /// The cost of one op in one pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -192,18 +97,4 @@ pub fn by_layer(ops: &[OpCost]) -> Vec<Totals> {
         }
     }
     sums
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_are_in_the_order_of_the_enum() {
-        for (at, (kind, name)) in NAMES.into_iter().enumerate() {
-            assert_eq!(kind as usize, at);
-            assert_eq!((kind.name(), OpKind::from_name(name)), (name, Some(kind)));
-        }
-        assert_eq!(OpKind::from_name("sample"), None);
-    }
 }

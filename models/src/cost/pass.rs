@@ -3,10 +3,11 @@
 //!
 //! Letters: `H` hidden, `F` ffn, `V` vocab, `d` head_dim, `q = heads d`, `kv = kv_heads d`, `r` rotary width, `W` window.
 
-use super::op::{OpCost, OpKind};
+use super::op::OpCost;
 use super::weight_types::WeightTypes;
 use crate::dtype::DType;
-use crate::spec::Spec;
+use crate::op_kind::OpKind;
+use crate::spec::{Activation, Attention, NormPlacement, Spec};
 use crate::units::{Bytes, Flops};
 
 /// Bytes of an activation (f32).
@@ -59,7 +60,7 @@ pub fn pruned_prefill_ops(
     position: usize,
     batch: usize,
 ) -> Vec<OpCost> {
-    let last_block = spec.layers.checked_sub(1);
+    let last_block = spec.layers.len().checked_sub(1);
     let is_skipped = |op: &OpCost| op.layer == last_block && AFTER_ATTENTION.contains(&op.kind);
     let mut ops = batched_prefill_ops(spec, types, kv, tokens, position, batch);
     ops.retain(|op| !is_skipped(op));
@@ -70,13 +71,16 @@ pub fn pruned_prefill_ops(
 }
 
 /// The ops of a block after its attention, in which rows are independent of each other.
-const AFTER_ATTENTION: [OpKind; 7] = [
+const AFTER_ATTENTION: [OpKind; 10] = [
+    OpKind::AttnPostNorm,
     OpKind::AttnResidual,
     OpKind::FfnNorm,
     OpKind::GateProj,
     OpKind::UpProj,
     OpKind::SiluMul,
+    OpKind::GeluMul,
     OpKind::DownProj,
+    OpKind::FfnPostNorm,
     OpKind::FfnResidual,
 ];
 
@@ -121,66 +125,96 @@ struct Pass<'a> {
 
 impl Pass<'_> {
     fn ops(&self) -> Vec<OpCost> {
-        let Spec { hidden, ffn, vocab, .. } = *self.spec;
-        let (q, kv) = (self.spec.q_width(), self.spec.kv_width());
-        let mut ops = Vec::with_capacity(3 + 16 * self.spec.layers);
+        let Spec { hidden, vocab, .. } = *self.spec;
+        let mut ops = Vec::with_capacity(3 + 20 * self.spec.layers.len());
         ops.push(self.embed());
-        for layer in (0..self.spec.layers).map(Some) {
-            ops.extend([
-                self.norm(OpKind::AttnNorm, layer, self.tokens),
-                self.matmul(OpKind::QProj, layer, [self.tokens, hidden, q]),
-                self.matmul(OpKind::KProj, layer, [self.tokens, hidden, kv]),
-                self.matmul(OpKind::VProj, layer, [self.tokens, hidden, kv]),
-                self.rope(layer),
-                self.kv_write(layer),
-                self.attention(layer),
-                self.matmul(OpKind::OProj, layer, [self.tokens, q, hidden]),
-                self.elementwise(OpKind::AttnResidual, layer, hidden, 1),
-                self.norm(OpKind::FfnNorm, layer, self.tokens),
-                self.matmul(OpKind::GateProj, layer, [self.tokens, hidden, ffn]),
-                self.matmul(OpKind::UpProj, layer, [self.tokens, hidden, ffn]),
-                self.elementwise(OpKind::SiluMul, layer, ffn, 5),
-                self.matmul(OpKind::DownProj, layer, [self.tokens, ffn, hidden]),
-                self.elementwise(OpKind::FfnResidual, layer, hidden, 1),
-            ]);
+        for layer in 0..self.spec.layers.len() {
+            self.attention_part(layer, &mut ops);
+            self.feed_forward_part(layer, &mut ops);
         }
-        ops.push(self.norm(OpKind::OutputNorm, None, 1));
-        ops.push(self.matmul(OpKind::LmHead, None, [1, hidden, vocab]));
+        ops.push(self.norm(OpKind::OutputNorm, None, 1, hidden));
+        ops.push(self.matmul(OpKind::LmHead, None, [1, hidden, vocab], false));
         ops
+    }
+
+    fn attention_part(&self, at: usize, ops: &mut Vec<OpCost>) {
+        let (layer, hidden, tokens) = (&self.spec.layers[at], self.spec.hidden, self.tokens);
+        let attention = &layer.attention;
+        let (q, kv, biased, at) = (attention.q_width(), attention.kv_width(), attention.qkv_bias, Some(at));
+        ops.push(self.norm(OpKind::AttnNorm, at, tokens, hidden));
+        ops.push(self.matmul(OpKind::QProj, at, [tokens, hidden, q], biased));
+        ops.push(self.matmul(OpKind::KProj, at, [tokens, hidden, kv], biased));
+        ops.push(self.matmul(OpKind::VProj, at, [tokens, hidden, kv], biased));
+        if attention.qk_norm {
+            ops.push(self.head_norm(OpKind::QNorm, at, attention.heads, attention.head_dim));
+            ops.push(self.head_norm(OpKind::KNorm, at, attention.kv_heads, attention.head_dim));
+        }
+        ops.extend(self.rope(attention, at));
+        ops.push(self.kv_write(attention, at));
+        ops.push(self.attention(attention, at));
+        ops.push(self.matmul(OpKind::OProj, at, [tokens, q, hidden], false));
+        if layer.norms == NormPlacement::BeforeAndAfter {
+            ops.push(self.norm(OpKind::AttnPostNorm, at, tokens, hidden));
+        }
+        ops.push(self.elementwise(OpKind::AttnResidual, at, hidden, 1));
+    }
+
+    fn feed_forward_part(&self, at: usize, ops: &mut Vec<OpCost>) {
+        let (layer, hidden, tokens) = (&self.spec.layers[at], self.spec.hidden, self.tokens);
+        let (width, at) = (layer.feed_forward.width, Some(at));
+        ops.push(self.norm(OpKind::FfnNorm, at, tokens, hidden));
+        ops.push(self.matmul(OpKind::GateProj, at, [tokens, hidden, width], false));
+        ops.push(self.matmul(OpKind::UpProj, at, [tokens, hidden, width], false));
+        ops.push(match layer.feed_forward.activation {
+            Activation::Silu => self.elementwise(OpKind::SiluMul, at, width, 5),
+            Activation::GeluTanh => self.elementwise(OpKind::GeluMul, at, width, 10),
+        });
+        ops.push(self.matmul(OpKind::DownProj, at, [tokens, width, hidden], false));
+        if layer.norms == NormPlacement::BeforeAndAfter {
+            ops.push(self.norm(OpKind::FfnPostNorm, at, tokens, hidden));
+        }
+        ops.push(self.elementwise(OpKind::FfnResidual, at, hidden, 1));
     }
 
     /// Looking up `T` rows of the embedding table:
     ///
     /// ```text
-    /// FLOP 0    weight bytes T row(H)    activation bytes 4 T H (written)
+    /// FLOP 0, with a factor T H    weight bytes T row(H)    activation bytes 4 T H (written)
     /// ```
     ///
     /// Source: the definition; dequantising is not counted.
     fn embed(&self) -> OpCost {
         let (tokens, hidden) = (self.tokens as u64, self.spec.hidden);
         OpCost {
+            flops: Flops(if self.spec.embedding_scale.is_some() { tokens * hidden as u64 } else { 0 }),
             weight_bytes: self.types.of_op(OpKind::Embed, None).row_bytes(hidden) * tokens,
             activation_bytes: Bytes(ACTIVATION * tokens * hidden as u64),
             ..self.op(OpKind::Embed, None, [self.tokens, hidden, 0])
         }
     }
 
-    /// RMS norm of `t` rows, `y = x / sqrt(mean(x^2) + eps) w`:
+    /// RMS norm of `t` rows of `n` elements, `y = x / sqrt(mean(x^2) + eps) w`:
     ///
     /// ```text
-    /// FLOP t (4 H + 3)    H squares, H - 1 sums, then mean, epsilon, root and reciprocal, then 2 H products
-    /// weight bytes row(H)    activation bytes 4 t 2 H (read, written)
+    /// FLOP t (4 n + 3)    n squares, n - 1 sums, then mean, epsilon, root and reciprocal, then 2 n products
+    /// weight bytes row(n)    activation bytes 4 t 2 n (read, written)
     /// ```
     ///
     /// Source: Zhang and Sennrich, arXiv:1910.07467, equation 4.
-    fn norm(&self, kind: OpKind, layer: Option<usize>, rows: usize) -> OpCost {
-        let (rows_u64, hidden) = (rows as u64, self.spec.hidden as u64);
+    fn norm(&self, kind: OpKind, layer: Option<usize>, rows: usize, width: usize) -> OpCost {
+        let (rows_u64, elements) = (rows as u64, width as u64);
         OpCost {
-            flops: Flops(rows_u64 * (4 * hidden + 3)),
-            weight_bytes: self.types.of_op(kind, layer).row_bytes(self.spec.hidden),
-            activation_bytes: Bytes(ACTIVATION * rows_u64 * 2 * hidden),
-            ..self.op(kind, layer, [rows, self.spec.hidden, 0])
+            flops: Flops(rows_u64 * (4 * elements + 3)),
+            weight_bytes: self.types.of_op(kind, layer).row_bytes(width),
+            activation_bytes: Bytes(ACTIVATION * rows_u64 * 2 * elements),
+            ..self.op(kind, layer, [rows, width, 0])
         }
+    }
+
+    /// RMS norm of each head: `T heads` rows of `d` elements that share one weight.
+    fn head_norm(&self, kind: OpKind, layer: Option<usize>, heads: usize, head_dim: usize) -> OpCost {
+        let norm = self.norm(kind, layer, self.tokens * heads, head_dim);
+        OpCost { shape: [self.tokens, heads * head_dim, 0], ..norm }
     }
 
     /// `[t, in] x [out, in]^T + bias -> [t, out]`:
@@ -191,10 +225,9 @@ impl Pass<'_> {
     /// ```
     ///
     /// Source: Kaplan et al., arXiv:2001.08361, 2.1 (a multiply-add is two operations).
-    fn matmul(&self, kind: OpKind, layer: Option<usize>, shape: [usize; 3]) -> OpCost {
+    fn matmul(&self, kind: OpKind, layer: Option<usize>, shape: [usize; 3], biased: bool) -> OpCost {
         let [rows, inputs, outputs] = shape;
         let (rows, outputs_u64) = (rows as u64, outputs as u64);
-        let biased = self.spec.qkv_bias && matches!(kind, OpKind::QProj | OpKind::KProj | OpKind::VProj);
         let bias = if biased { self.types.of_bias(kind, layer).row_bytes(outputs) } else { Bytes(0) };
         OpCost {
             flops: Flops(rows * outputs_u64 * (2 * inputs as u64 + u64::from(biased))),
@@ -212,14 +245,18 @@ impl Pass<'_> {
     /// ```
     ///
     /// Source: RoFormer, arXiv:2104.09864, equation 34. Sines and cosines are taken from a table, which is not counted.
-    fn rope(&self, layer: Option<usize>) -> OpCost {
-        let heads = (self.spec.heads + self.spec.kv_heads) as u64;
-        let width = self.spec.q_width() + self.spec.kv_width();
-        OpCost {
-            flops: Flops(3 * self.tokens as u64 * heads * self.spec.rope.dim as u64),
-            activation_bytes: Bytes(ACTIVATION * self.tokens as u64 * 2 * width as u64),
+    ///
+    /// A factor of the queries that depends on their position takes `T q` more.
+    fn rope(&self, attention: &Attention, layer: Option<usize>) -> Option<OpCost> {
+        let (heads, tokens) = ((attention.heads + attention.kv_heads) as u64, self.tokens as u64);
+        let width = attention.q_width() + attention.kv_width();
+        let rotated = attention.rope.as_ref()?.dim as u64;
+        let scaled = if attention.temperature.is_some() { attention.q_width() as u64 } else { 0 };
+        Some(OpCost {
+            flops: Flops(tokens * (3 * heads * rotated + scaled)),
+            activation_bytes: Bytes(ACTIVATION * tokens * 2 * width as u64),
             ..self.op(OpKind::Rope, layer, [self.tokens, width, 0])
-        }
+        })
     }
 
     /// Appending `T` rows of k and v to the cache, in its type:
@@ -229,8 +266,8 @@ impl Pass<'_> {
     /// ```
     ///
     /// Source: the definition; rounding to the type of the cache is not counted.
-    fn kv_write(&self, layer: Option<usize>) -> OpCost {
-        let (tokens, kv) = (self.tokens as u64, self.spec.kv_width());
+    fn kv_write(&self, attention: &Attention, layer: Option<usize>) -> OpCost {
+        let (tokens, kv) = (self.tokens as u64, attention.kv_width());
         OpCost {
             kv_bytes: self.kv.row_bytes(kv) * (2 * tokens),
             activation_bytes: Bytes(ACTIVATION * tokens * 2 * kv as u64),
@@ -249,15 +286,15 @@ impl Pass<'_> {
     ///
     /// Unit: the masked half of a prefill's scores is not counted, though some kernels compute it. Source: FlashAttention,
     /// arXiv:2205.14135, 2.2 and 3 (what is read and what stays on chip).
-    fn attention(&self, layer: Option<usize>) -> OpCost {
-        let Spec { heads, head_dim, window, .. } = *self.spec;
+    fn attention(&self, attention: &Attention, layer: Option<usize>) -> OpCost {
+        let &Attention { heads, head_dim, window, .. } = attention;
         let end = self.position + self.tokens;
-        let rows = window.map_or(end, |window| end.min(window.saturating_add(self.tokens - 1)));
+        let rows = attention.cached_rows(self.tokens, self.position);
         let pairs = attended_pairs(self.tokens, self.position, window);
         OpCost {
             flops: Flops(pairs.saturating_mul(heads as u64 * (4 * head_dim as u64 + 5))),
-            kv_bytes: self.kv.row_bytes(self.spec.kv_width()) * (2 * rows as u64),
-            activation_bytes: Bytes(ACTIVATION * self.tokens as u64 * 2 * self.spec.q_width() as u64),
+            kv_bytes: self.kv.row_bytes(attention.kv_width()) * (2 * rows as u64),
+            activation_bytes: Bytes(ACTIVATION * self.tokens as u64 * 2 * attention.q_width() as u64),
             ..self.op(OpKind::Attention, layer, [self.tokens, window.map_or(end, |window| end.min(window)), heads])
         }
     }
@@ -265,7 +302,8 @@ impl Pass<'_> {
     /// An op on two inputs of `width`, element by element:
     ///
     /// ```text
-    /// FLOP T width per_element    residual 1 (a sum); silu(g) u = g / (1 + exp(-g)) u: 5 (negate, exp, sum, quotient, product)
+    /// FLOP T width per_element    residual 1 (a sum); silu(g) u = g / (1 + exp(-g)) u: 5 (negate, exp, sum, quotient, product); GELU by
+    ///                           tanh: 10 (square, cube, product, sum, product, tanh, sum, two products, product with u)
     /// activation bytes 4 T 3 width (two read, one written)
     /// ```
     ///

@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::op::OpKind;
 use crate::checkpoint::Checkpoint;
 use crate::dtype::DType;
+use crate::op_kind::OpKind;
 use crate::spec::Spec;
 use crate::tensor::TensorInfo;
 
@@ -30,8 +30,19 @@ struct LayerTypes {
     down: DType,
     attn_norm: DType,
     ffn_norm: DType,
+    /// Of the norms that only some architectures have: of q, of k, after attention, after the feed-forward part.
+    #[serde(default = "all_f32", skip_serializing_if = "are_f32")]
+    other_norms: [DType; 4],
     /// Of q, k and v.
     bias: [DType; 3],
+}
+
+fn all_f32() -> [DType; 4] {
+    [DType::F32; 4]
+}
+
+fn are_f32(types: &[DType; 4]) -> bool {
+    *types == all_f32()
 }
 
 impl WeightTypes {
@@ -70,6 +81,8 @@ impl WeightTypes {
                 down: of("ffn_down.weight"),
                 attn_norm: of("attn_norm.weight"),
                 ffn_norm: of("ffn_norm.weight"),
+                other_norms: ["attn_q_norm", "attn_k_norm", "post_attention_norm", "post_ffw_norm"]
+                    .map(|part| of(&format!("{part}.weight"))),
                 bias: ["q", "k", "v"].map(|part| of(&format!("attn_{part}.bias"))),
             }
         };
@@ -77,7 +90,7 @@ impl WeightTypes {
             embed: dtype("token_embd.weight"),
             output_norm: dtype("output_norm.weight"),
             lm_head: dtype(if spec.tied_embeddings { "token_embd.weight" } else { "output.weight" }),
-            layers: without_repeats((0..spec.layers).map(layer).collect()),
+            layers: without_repeats((0..spec.layers.len()).map(layer).collect()),
         }
     }
 
@@ -88,8 +101,7 @@ impl WeightTypes {
     /// The type of the weights that `kind` reads in block `layer`; `None` for an op that reads none.
     #[must_use]
     pub fn read_by(&self, kind: OpKind, layer: Option<usize>) -> Option<DType> {
-        let reads =
-            kind.is_matmul() || matches!(kind, OpKind::Embed | OpKind::AttnNorm | OpKind::FfnNorm | OpKind::OutputNorm);
+        let reads = kind.is_matmul() || kind.is_norm() || kind == OpKind::Embed;
         reads.then(|| self.of_op(kind, layer))
     }
 
@@ -110,6 +122,10 @@ impl WeightTypes {
             OpKind::DownProj => in_block(|types| types.down),
             OpKind::AttnNorm => in_block(|types| types.attn_norm),
             OpKind::FfnNorm => in_block(|types| types.ffn_norm),
+            OpKind::QNorm => in_block(|types| types.other_norms[0]),
+            OpKind::KNorm => in_block(|types| types.other_norms[1]),
+            OpKind::AttnPostNorm => in_block(|types| types.other_norms[2]),
+            OpKind::FfnPostNorm => in_block(|types| types.other_norms[3]),
             _ => DType::F32,
         }
     }
@@ -141,8 +157,8 @@ mod tests {
 
     #[test]
     fn equal_blocks_are_stored_once_and_read_back() {
-        let mut spec = crate::registry::find("llama-3.2-1b").unwrap().spec.clone();
-        spec.layers = 4;
+        let mut spec = crate::registry::find("llama-3.2-1b").unwrap().spec();
+        spec.layers.truncate(4);
         let types =
             WeightTypes::by_name(&spec, |name| if name == "blk.0.ffn_down.weight" { DType::Q6_K } else { DType::Q4_K });
         assert_eq!(types.layers.len(), 2);

@@ -121,8 +121,11 @@ fn check_vocabulary(checkpoint: &Checkpoint, keys: &KeyValues, header: &Path) ->
     Ok(())
 }
 
-/// Whether rows of q and k must be reordered: in GGUF files of architecture llama, the rows of a rotary pair are adjacent.
+/// Whether rows of q and k must be reordered: in GGUF files of some architectures, the rows of a rotary pair are adjacent.
 pub(super) fn needs_permutation(checkpoint: &Checkpoint) -> bool {
     let spec = checkpoint.spec();
-    checkpoint.metadata().is_none() && spec.rope.layout == RopeLayout::Halves && arch::gguf_name(spec) == "llama"
+    let layout = spec.attentions().find_map(|attention| Some(attention.rope.as_ref()?.layout));
+    checkpoint.metadata().is_none()
+        && layout == Some(RopeLayout::Halves)
+        && arch::gguf_layout(spec) == RopeLayout::Interleaved
 }

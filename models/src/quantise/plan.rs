@@ -6,6 +6,7 @@ use crate::checkpoint::Checkpoint;
 use crate::container::gguf::{ALIGNMENT, NewTensor};
 use crate::dtype::DType;
 use crate::error::{Error, Mismatch};
+use crate::spec::{EMBEDDING, weights};
 use crate::tensor::TensorView;
 use crate::units::Bytes;
 
@@ -66,9 +67,9 @@ pub(super) fn plan(checkpoint: &Checkpoint, target: Target) -> Result<Vec<Planne
         }
         return Ok(builder.tensors);
     }
-    for expected in arch::expected(checkpoint.spec()) {
-        builder.add(&expected.name)?;
-        if expected.name == "token_embd.weight"
+    for weight in weights(checkpoint.spec()) {
+        builder.add(&weight.name)?;
+        if weight.name == EMBEDDING
             && let Some(factors) = arch::rope_factors(checkpoint.spec())
         {
             builder.push("rope_freqs.weight", DType::F32, &[factors.len()], TensorSource::Values(factors));
@@ -94,6 +95,8 @@ impl<'a> PlanBuilder<'a> {
         let source = if info.dtype.mlx_bits_and_group_size().is_some() {
             let companion = |kind: &str| checkpoint.tensor(&name.replace("weight", kind));
             TensorSource::Mlx { scales: companion("scales")?, biases: companion("biases")?, view, order }
+        } else if let Some(values) = self.offset_norm(&view)? {
+            TensorSource::Values(values)
         } else if info.dtype == dtype && order.is_none() {
             TensorSource::Copy(view)
         } else {
@@ -103,12 +106,28 @@ impl<'a> PlanBuilder<'a> {
         Ok(())
     }
 
+    /// The weights of a norm whose file stores them with an offset, which GGUF does not have.
+    fn offset_norm(&self, view: &TensorView<'_>) -> Result<Option<Vec<f32>>, Error> {
+        let (info, offset) = (view.info(), self.checkpoint.spec().norm_offset);
+        let [length] = info.shape[..] else { return Ok(None) };
+        if offset == 0.0 || !info.name.ends_with("norm.weight") {
+            return Ok(None);
+        }
+        let mut values = vec![0.0; length];
+        dequantise(view, 0, &mut values).map_err(Error::Quantise)?;
+        values.iter_mut().for_each(|value| *value += offset);
+        Ok(Some(values))
+    }
+
     /// The reordering of a weight or bias of q or k, if the source has another order than GGUF.
     fn order(&self, name: &str) -> Option<RotaryOrder> {
         let is_rotated = name.contains(".attn_q.") || name.contains(".attn_k.");
-        let spec = self.checkpoint.spec();
-        (is_rotated && needs_permutation(self.checkpoint))
-            .then_some(RotaryOrder { width: spec.head_dim, rotated: spec.rope.dim })
+        if !is_rotated || !needs_permutation(self.checkpoint) {
+            return None;
+        }
+        // All layers are permuted, as by llama.cpp's converter, also those without rotation.
+        let attention = &self.checkpoint.spec().layers.first()?.attention;
+        Some(RotaryOrder { width: attention.head_dim, rotated: attention.rope.as_ref()?.dim })
     }
 
     fn push(&mut self, name: &str, dtype: DType, shape: &[usize], source: TensorSource<'a>) {

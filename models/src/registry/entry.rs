@@ -24,8 +24,8 @@ pub struct Entry {
     pub safetensors: Source,
     /// A Python package that contains the default GGUF file.
     pub mirror: Option<Mirror>,
-    /// The shape, with the rotary layout of the original weights.
-    pub spec: Spec,
+    /// Makes the shape, with the rotary layout of the original weights.
+    pub(super) shape: fn() -> Spec,
     /// The published number of parameters; a test compares it with the shape.
     pub parameters: Params,
     /// The chat template family, for checkpoints without a template.
@@ -38,6 +38,12 @@ impl Entry {
     /// Its name and its aliases.
     pub fn names(&self) -> impl Iterator<Item = &'static str> + use<> {
         std::iter::once(self.name).chain(self.aliases.iter().copied())
+    }
+
+    /// The shape, with the rotary layout of the original weights.
+    #[must_use]
+    pub fn spec(&self) -> Spec {
+        (self.shape)()
     }
 
     /// The GGUF file in this quantisation, ignoring case, if the registry lists it.

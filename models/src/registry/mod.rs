@@ -8,7 +8,7 @@ pub use entry::{ChatStyle, Entry, Mirror, Source};
 
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, nearest, printable};
-use crate::spec::Spec;
+use crate::spec::{Attention, Layer, Spec};
 
 /// The default model.
 pub const DEFAULT: &str = "smollm2-135m";
@@ -32,14 +32,26 @@ pub fn missing_window(checkpoint: &Checkpoint) -> Option<usize> {
     let metadata = |key: &str| checkpoint.metadata().and_then(|metadata| metadata.text(key).ok()?).unwrap_or_default();
     let path = checkpoint.path().file_name().unwrap_or_default().to_string_lossy();
     let names = [checkpoint.name(), metadata("general.basename"), &path].map(str::to_lowercase);
-    let has_name = |entry: &Entry| names.iter().any(|name| name.contains(entry.spec.arch.name()));
-    let entry =
-        MODELS.iter().find(|entry| entry.spec.window.is_some() && same_shape(&entry.spec, spec) && has_name(entry))?;
-    if spec.window.is_some() { None } else { entry.spec.window }
+    let has_name = |spec: &Spec| names.iter().any(|name| name.contains(spec.arch.name()));
+    let found = MODELS.iter().find_map(|entry| {
+        let known = entry.spec();
+        let window = known.smallest_window()?;
+        (same_shape(&known, spec) && has_name(&known)).then_some(window)
+    });
+    found.filter(|_| spec.smallest_window().is_none())
 }
 
-/// Whether two shapes have the same layers and frequencies. Vocabularies may differ: fine-tuned models add tokens.
+/// Whether two shapes have the same layers and frequencies, apart from windows and from the order of rotated elements, which a file may
+/// lack or change. Vocabularies may differ: fine-tuned models add tokens.
 fn same_shape(one: &Spec, other: &Spec) -> bool {
-    let sizes = |spec: &Spec| [spec.layers, spec.hidden, spec.ffn, spec.heads, spec.kv_heads, spec.head_dim];
-    sizes(one) == sizes(other) && (one.rope.theta - other.rope.theta).abs() < 1.0
+    let same = |one: &Layer, other: &Layer| {
+        let (a, b) = (&one.attention, &other.attention);
+        let base = |attention: &Attention| attention.rope.as_ref().map_or(0.0, |rope| rope.theta);
+        (a.heads, a.kv_heads, a.head_dim, one.feed_forward.width)
+            == (b.heads, b.kv_heads, b.head_dim, other.feed_forward.width)
+            && (base(a) - base(b)).abs() < 1.0
+    };
+    one.hidden == other.hidden
+        && one.layers.len() == other.layers.len()
+        && one.layers.iter().zip(&other.layers).all(|(one, other)| same(one, other))
 }

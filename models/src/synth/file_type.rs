@@ -71,7 +71,7 @@ impl Quant {
         let bulk = self.bulk();
         match role {
             Role::Value(layer) | Role::Down(layer) if self == Self::Q4_K_M => {
-                let wanted = if gets_more_bits(layer, spec.layers) {
+                let wanted = if gets_more_bits(layer, spec.layers.len()) {
                     DType::Q6_K
                 } else if matches!(role, Role::Value(_)) && is_70b(spec) {
                     DType::Q5_K
@@ -93,7 +93,7 @@ fn gets_more_bits(layer: usize, layers: usize) -> bool {
 
 /// In Llama 2 and 3 70B eight query heads share a value head; v is small, and llama.cpp gives it 5 bits.
 fn is_70b(spec: &Spec) -> bool {
-    spec.layers == 80 && spec.heads != spec.kv_heads
+    spec.layers.len() == 80 && spec.attentions().all(|attention| attention.heads != attention.kv_heads)
 }
 
 impl fmt::Display for Quant {
@@ -163,7 +163,7 @@ mod tests {
     #[test]
     fn rows_that_do_not_fill_blocks_get_other_types() {
         let mut spec = tiny();
-        spec.layers = 16;
+        spec.layers = vec![spec.layers[0].clone(); 16];
         assert_eq!(Quant::Q4_K_M.dtype(&spec, Role::Matrix, 576), DType::Q5_0);
         assert_eq!(Quant::Q4_K_M.dtype(&spec, Role::Value(0), 576), DType::Q8_0);
         assert_eq!(Quant::Q4_K_M.dtype(&spec, Role::Down(2), 1536), DType::Q4_K);

@@ -23,25 +23,31 @@ pub use write::{Written, cache_folder, write, write_cached};
 #[cfg(test)]
 mod tests {
     use super::{Quant, Recipe};
-    use crate::spec::{Arch, Rope, RopeLayout, Spec};
+    use crate::spec::{Arch, Attention, Layer, Rope, RopeLayout, Spec};
 
     /// A small model whose rows are multiples of 256.
     pub(super) fn tiny() -> Spec {
         Spec {
-            arch: Arch::Llama,
-            layers: 3,
+            arch: Arch::LLAMA,
             hidden: 256,
-            ffn: 512,
-            heads: 4,
-            kv_heads: 2,
-            head_dim: 64,
             vocab: 640,
             context_length: 128,
             norm_eps: 1e-5,
-            rope: Rope { theta: 10_000.0, dim: 64, layout: RopeLayout::Interleaved, scaling: None },
-            window: None,
-            qkv_bias: false,
+            norm_offset: 0.0,
             tied_embeddings: false,
+            embedding_scale: None,
+            layers: vec![
+                Layer::plain(
+                    Attention::plain(
+                        4,
+                        2,
+                        64,
+                        Some(Rope { theta: 10_000.0, dim: 64, layout: RopeLayout::Interleaved, scaling: None })
+                    ),
+                    512
+                );
+                3
+            ],
         }
     }
 

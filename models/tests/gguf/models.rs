@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use models::{Arch, Checkpoint, DType, Error, Format, RopeLayout, RopeScaling, registry};
+use models::{Arch, Attention, Checkpoint, DType, Error, Format, Layer, Rope, RopeLayout, RopeScaling, registry};
 
 use crate::writer::{ARRAY, F32, File, STRING, U32, array, key, tensor, text};
 
@@ -93,14 +93,19 @@ fn error_text(bytes: &[u8]) -> String {
     error.replace(&folder.path().display().to_string(), "DIR")
 }
 
+/// The rotary embedding of the first layer.
+fn rope(checkpoint: &Checkpoint) -> Rope {
+    checkpoint.spec().layers[0].attention.rope.clone().expect("the layer has one")
+}
+
 #[test]
 fn the_shape_of_a_llama() {
     let checkpoint = open("tiny.gguf", &tiny().bytes()).unwrap();
     let spec = checkpoint.spec();
-    assert_eq!((spec.arch, spec.layers, spec.hidden, spec.ffn), (Arch::Llama, 2, 8, 16));
-    assert_eq!((spec.heads, spec.kv_heads, spec.head_dim, spec.vocab), (2, 1, 4, 3));
-    assert_eq!((spec.rope.layout, spec.rope.dim, &spec.rope.scaling), (RopeLayout::Interleaved, 4, &None));
-    assert!(spec.tied_embeddings && !spec.qkv_bias && spec.window.is_none());
+    assert_eq!((&spec.arch, spec.layers.len(), spec.hidden, spec.vocab), (&Arch::LLAMA, 2, 8, 3));
+    let rope = Rope { theta: 10_000.0, dim: 4, layout: RopeLayout::Interleaved, scaling: None };
+    assert!(spec.layers.iter().all(|layer| *layer == Layer::plain(Attention::plain(2, 1, 4, Some(rope.clone())), 16)));
+    assert!(spec.tied_embeddings);
     assert_eq!(checkpoint.format(), Format::Gguf);
     assert_eq!(checkpoint.quantisation(), "F32");
     assert_eq!(checkpoint.name(), "Tiny");
@@ -116,8 +121,8 @@ fn the_shape_of_a_llama() {
 #[test]
 fn qwen2_has_biases_and_the_halves_layout() {
     let checkpoint = open("tiny.gguf", &tiny_of("qwen2", 1e6, true).bytes()).unwrap();
-    assert!(checkpoint.spec().qkv_bias);
-    assert_eq!(checkpoint.spec().rope.layout, RopeLayout::Halves);
+    assert!(checkpoint.spec().attentions().all(|attention| attention.qkv_bias));
+    assert_eq!(rope(&checkpoint).layout, RopeLayout::Halves);
     let without = error_text(&tiny_of("qwen2", 1e6, false).bytes());
     assert!(without.contains("tensor `blk.0.attn_q.bias`: expected a tensor of 8, found none; "), "{without}");
 }
@@ -126,7 +131,7 @@ fn qwen2_has_biases_and_the_halves_layout() {
 fn rope_factors_and_linear_scaling_are_read() {
     let mut file = tiny();
     add_data(&mut file, "rope_freqs.weight", &[2], 0, &[1f32.to_le_bytes(), 8f32.to_le_bytes()].concat());
-    let scaling = |file: &File| open("tiny.gguf", &file.bytes()).unwrap().spec().rope.scaling.clone();
+    let scaling = |file: &File| rope(&open("tiny.gguf", &file.bytes()).unwrap()).scaling;
     assert_eq!(scaling(&file), Some(RopeScaling::Factors(vec![1.0, 8.0])));
     let mut file = tiny();
     file.keys.push(key("llama.rope.scaling.type", STRING, &text("linear")));
@@ -205,7 +210,7 @@ fn values_per_layer_must_be_equal() {
         let elements: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
         with(array(5, values.len() as u64, &elements))
     };
-    assert_eq!(open("tiny.gguf", &numbers(&[1, 1])).unwrap().spec().kv_heads, 1);
+    assert_eq!(open("tiny.gguf", &numbers(&[1, 1])).unwrap().spec().layers[0].attention.kv_heads, 1);
     insta::assert_snapshot!(error_text(&numbers(&[1, 2])), @"GGUF DIR/tiny.gguf: key `llama.attention.head_count_kv`: expected the same value in all layers, 1 as in layer 0, found 2 in layer 1; this variant is not supported: take another model");
     insta::assert_snapshot!(error_text(&numbers(&[1])), @"GGUF DIR/tiny.gguf: key `llama.attention.head_count_kv`: expected an integer that is not negative, or an array of 2, one per layer, found an array of 1 I32; the file was made wrongly: take another, or convert the model again with a current llama.cpp");
     insta::assert_snapshot!(error_text(&numbers(&[-1, -1])), @"GGUF DIR/tiny.gguf: key `llama.attention.head_count_kv`: expected an integer that is not negative, found -1 in all layers; the file was made wrongly: take another, or convert the model again with a current llama.cpp");
@@ -388,24 +393,25 @@ fn the_window_of_mistral_comes_from_the_registry() {
     let entry = registry::find("mistral-7b").unwrap();
     // The real shape without weights: a sparse file of the right length.
     let build = |name: &str, theta: f32| {
-        let spec = &entry.spec;
+        let spec = entry.spec();
+        let (attention, ffn) = (&spec.layers[0].attention, spec.layers[0].feed_forward.width);
         let number = |name: &str, value: usize| key(&format!("llama.{name}"), U32, &(value as u32).to_le_bytes());
         let mut file = File {
             keys: vec![
                 key("general.architecture", STRING, &text("llama")),
                 key("general.name", STRING, &text(name)),
-                number("block_count", spec.layers),
+                number("block_count", spec.layers.len()),
                 number("context_length", spec.context_length),
                 number("embedding_length", spec.hidden),
-                number("feed_forward_length", spec.ffn),
-                number("attention.head_count", spec.heads),
-                number("attention.head_count_kv", spec.kv_heads),
+                number("feed_forward_length", ffn),
+                number("attention.head_count", attention.heads),
+                number("attention.head_count_kv", attention.kv_heads),
                 key("llama.attention.layer_norm_rms_epsilon", F32, &1e-5f32.to_le_bytes()),
                 key("llama.rope.freq_base", F32, &theta.to_le_bytes()),
             ],
             ..File::default()
         };
-        let (hidden, kv, ffn, vocab) = (spec.hidden as u64, spec.kv_width() as u64, spec.ffn as u64, spec.vocab as u64);
+        let (hidden, kv, ffn, vocab) = (spec.hidden as u64, attention.kv_width() as u64, ffn as u64, spec.vocab as u64);
         let mut end = 0;
         let mut sparse = |name: String, dims: &[u64]| {
             let float = dims.len() == 1;
@@ -414,7 +420,7 @@ fn the_window_of_mistral_comes_from_the_registry() {
             end += (if float { 4 * elements } else { elements / 32 * 18 }).next_multiple_of(32);
         };
         sparse("token_embd.weight".to_owned(), &[hidden, vocab]);
-        for layer in 0..spec.layers {
+        for layer in 0..spec.layers.len() {
             for (name, dims) in [
                 ("attn_norm", &[hidden][..]),
                 ("attn_q", &[hidden, hidden]),
@@ -442,7 +448,7 @@ fn the_window_of_mistral_comes_from_the_registry() {
     assert_eq!(registry::missing_window(&first), Some(4096));
     assert_eq!(first.spec().parameters(), entry.parameters);
     assert_eq!(first.quantisation(), "Q4_0");
-    assert_eq!(first.with_window(Some(4096)).spec().window, Some(4096));
+    assert_eq!(first.with_window(Some(4096)).spec().smallest_window(), Some(4096));
     assert_eq!(registry::missing_window(&build("mistral-7b-instruct-v0.2", 1e6)), None);
     assert_eq!(registry::missing_window(&build("Other", 10_000.0)), None);
 }
@@ -454,8 +460,10 @@ fn smollm2() {
     let path = std::env::var_os("INFEROMETER_SMOLLM2").map(PathBuf::from).expect("INFEROMETER_SMOLLM2 is set");
     let checkpoint = Checkpoint::open(&path).unwrap();
     let entry = registry::find("smollm2").unwrap();
-    let mut expected = entry.spec.clone();
-    expected.rope.layout = RopeLayout::Interleaved;
+    let mut expected = entry.spec();
+    for layer in &mut expected.layers {
+        layer.attention.rope.as_mut().unwrap().layout = RopeLayout::Interleaved;
+    }
     assert_eq!(checkpoint.spec(), &expected);
     assert_eq!(Some(checkpoint.file_bytes()), entry.gguf.bytes);
     assert_eq!(checkpoint.quantisation(), "Q4_1");

@@ -6,7 +6,7 @@ use ::models::fetch::{Fetcher, Origin, Quiet, Reference, Settings};
 use ::models::quantise::{self, Provenance, Quantised, Request, Target};
 use ::models::registry::{self, Entry, MODELS, Source};
 use ::models::synth::{self, Quant, Recipe};
-use ::models::{Bytes, Checkpoint, DType, Spec, digest};
+use ::models::{Bytes, Checkpoint, DType, Layer, Spec, digest};
 use anyhow::Context;
 use clap::{Args, Subcommand};
 use measure::plan::DEFAULT_SEED;
@@ -141,7 +141,7 @@ fn of_entry(entry: &Entry) -> Content {
     if !entry.aliases.is_empty() {
         facts.push(("also called", entry.aliases.join(", ")));
     }
-    facts.extend(shape(&entry.spec));
+    facts.extend(shape(&entry.spec()));
     facts.push(("GGUF", source(&entry.gguf)));
     facts.push(("quantisations", entry.quants.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(" ")));
     facts.push(("safetensors", source(&entry.safetensors)));
@@ -205,21 +205,40 @@ fn percent(error: f32) -> String {
 }
 
 fn shape(spec: &Spec) -> Vec<(&'static str, String)> {
-    let window = spec.window.map_or("none".to_owned(), |window| format!("{window} tokens"));
+    let mut kinds = spec.layers.clone();
+    kinds.dedup();
+    // Widths differ between layers of few models: then all are listed.
+    let different = |value: fn(&Layer) -> usize| {
+        let mut values: Vec<usize> = kinds.iter().map(value).collect();
+        values.sort_unstable();
+        values.dedup();
+        values.iter().map(usize::to_string).collect::<Vec<_>>().join(" or ")
+    };
+    let windowed = spec.attentions().filter(|attention| attention.window.is_some()).count();
+    let window = match (spec.smallest_window(), spec.layers.len()) {
+        (None, _) => "none".to_owned(),
+        (Some(window), layers) if windowed == layers => format!("{window} tokens"),
+        (Some(window), layers) => format!("{window} tokens in {windowed} of {layers} layers"),
+    };
     vec![
         ("architecture", spec.arch.name().to_owned()),
         (
             "shape",
             format!(
                 "{} layers, hidden {}, feed-forward {}, vocabulary {}",
-                spec.layers, spec.hidden, spec.ffn, spec.vocab
+                spec.layers.len(),
+                spec.hidden,
+                different(|layer| layer.feed_forward.width),
+                spec.vocab
             ),
         ),
         (
             "attention",
             format!(
                 "{} heads of {}, {} of keys and values, sliding window {window}",
-                spec.heads, spec.head_dim, spec.kv_heads
+                different(|layer| layer.attention.heads),
+                different(|layer| layer.attention.head_dim),
+                different(|layer| layer.attention.kv_heads)
             ),
         ),
         (
@@ -268,7 +287,7 @@ fn synth(arguments: &Synth) -> anyhow::Result<()> {
     let _span = tracing::info_span!("synth", model = redact(&arguments.model)).entered();
     let quant: Quant = arguments.quant.parse()?;
     let (name, spec) = match Reference::parse(&arguments.model)? {
-        Reference::Name(name) => registry::find(&name).map(|entry| (entry.name.to_owned(), entry.spec.clone()))?,
+        Reference::Name(name) => registry::find(&name).map(|entry| (entry.name.to_owned(), entry.spec()))?,
         Reference::Path(path) => {
             (path.file_stem().unwrap_or_default().to_string_lossy().into_owned(), Spec::from_config(&path)?)
         }

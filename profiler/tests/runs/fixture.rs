@@ -8,7 +8,7 @@ use measure::plan::{Options, Plan};
 use measure::run::{Context, Outcome, Progress, execute};
 use models::fetch::Quiet;
 use models::synth::{Quant, Recipe, write};
-use models::{Arch, Rope, RopeLayout, Spec};
+use models::{Arch, Attention, Layer, Rope, RopeLayout, Spec};
 use record::Error;
 use record::plan::PromptChoice;
 use record::{Case, RunFile, Sample, Tool};
@@ -73,20 +73,26 @@ impl Fixture {
     pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let spec = Spec {
-            arch: Arch::Llama,
-            layers: 2,
+            arch: Arch::LLAMA,
             hidden: 256,
-            ffn: 512,
-            heads: 4,
-            kv_heads: 2,
-            head_dim: 64,
             vocab: 640,
             context_length: 512,
             norm_eps: 1e-5,
-            rope: Rope { theta: 10_000.0, dim: 64, layout: RopeLayout::Interleaved, scaling: None },
-            window: None,
-            qkv_bias: false,
+            norm_offset: 0.0,
             tied_embeddings: false,
+            embedding_scale: None,
+            layers: vec![
+                Layer::plain(
+                    Attention::plain(
+                        4,
+                        2,
+                        64,
+                        Some(Rope { theta: 10_000.0, dim: 64, layout: RopeLayout::Interleaved, scaling: None })
+                    ),
+                    512
+                );
+                2
+            ],
         };
         let recipe = Recipe { name: "tiny", spec: &spec, quant: Quant::Q8_0, seed: 1, header: None };
         write(&recipe, &folder.path().join("tiny.gguf"), &Quiet).unwrap();

@@ -13,6 +13,8 @@ use std::array;
 use std::cell::RefCell;
 use std::ops::Range;
 
+use models::Attention;
+
 use super::cache::{Cache, Ring};
 use super::element::Element;
 use super::lanes::{LANES, Lanes};
@@ -40,9 +42,16 @@ pub(super) struct Shape {
     pub(super) kv_heads: usize,
     /// Sliding window: a position attends to itself and the `window - 1` positions before it.
     pub(super) window: Option<usize>,
+    /// Factor of the scores.
+    pub(super) scale: f32,
 }
 
 impl Shape {
+    pub(super) fn new(attention: &Attention) -> Self {
+        let &Attention { heads, kv_heads, window, .. } = attention;
+        Self { heads, kv_heads, window, scale: attention.score_scale() }
+    }
+
     /// Number of query heads that share a key and value head.
     fn group(self) -> usize {
         self.heads / self.kv_heads
@@ -80,7 +89,7 @@ fn with_scratch<const N: usize>(lengths: [usize; N], work: impl FnOnce([&mut [f3
     });
 }
 
-/// `out = softmax(q k^T / sqrt(head_dim)) v` per head and row. Source: arXiv:1706.03762, equation 1.
+/// `out = softmax(scale q k^T) v` per head and row. Source: arXiv:1706.03762, equation 1.
 ///
 /// `q` and `out` are `[rows, heads * head_dim]`; row 0 is at `position`, and the cache contains the keys of all rows. `scores` is a
 /// buffer that is reused between calls.
@@ -133,7 +142,7 @@ fn decode<E: Element>(
                 for member in head * group..(head + 1) * group {
                     // SAFETY: the slots of one split of one head; no other work item has these slots and this head.
                     let scores = unsafe { parts.part(member * stride + span.start..member * stride + span.end) };
-                    score(&q[member * d..][..d], keys, scores);
+                    score(&q[member * d..][..d], keys, shape.scale, scores);
                 }
             }
         });
@@ -169,21 +178,20 @@ fn each_item(items: usize, cost: usize, work: impl Fn(usize) + Sync) {
     }
 }
 
-/// `scores_i = q k_i / sqrt(head_dim)`; `q` is `[head_dim]`, `keys` `[scores, head_dim]`.
-fn score(q: &[f32], keys: &[f32], scores: &mut [f32]) {
+/// `scores_i = scale q k_i`; `q` is `[head_dim]`, `keys` `[scores, head_dim]`.
+fn score(q: &[f32], keys: &[f32], scale: f32, scores: &mut [f32]) {
     // Constant lengths for the common widths, so that the query stays in registers.
     match q.len() {
-        64 => score_of(&q[..64], keys, scores),
-        128 => score_of(&q[..128], keys, scores),
-        _ => score_of(q, keys, scores),
+        64 => score_of(&q[..64], keys, scale, scores),
+        128 => score_of(&q[..128], keys, scale, scores),
+        256 => score_of(&q[..256], keys, scale, scores),
+        _ => score_of(q, keys, scale, scores),
     }
 }
 
 #[inline(always)]
-#[allow(clippy::cast_precision_loss, reason = "a width is far below 2^24")]
-fn score_of(q: &[f32], keys: &[f32], scores: &mut [f32]) {
+fn score_of(q: &[f32], keys: &[f32], scale: f32, scores: &mut [f32]) {
     let d = q.len();
-    let scale = 1.0 / (d as f32).sqrt();
     let (by_sixteen, rest) = scores.as_chunks_mut::<LANES>();
     let behind = &keys[by_sixteen.len() * LANES * d..];
     for (scores, keys) in by_sixteen.iter_mut().zip(keys.chunks_exact(LANES * d)) {
@@ -248,7 +256,7 @@ fn prefill_tile<E: Element>(
             for (row, scores) in scores.chunks_exact_mut(stride).enumerate() {
                 let end = span.end.min(visible(row)[1].end.next_multiple_of(LANES));
                 if span.start < end {
-                    score(&q[place(row)..][..d], keys, &mut scores[span.start..end]);
+                    score(&q[place(row)..][..d], keys, shape.scale, &mut scores[span.start..end]);
                 }
             }
         }
@@ -346,7 +354,7 @@ mod tests {
     }
 
     fn check(kind: KvType, rows: usize, position: usize, window: Option<usize>, capacity: usize, tolerance: f32) {
-        let (shape, d) = (Shape { heads: 6, kv_heads: 2, window }, 16);
+        let (shape, d) = (Shape { heads: 6, kv_heads: 2, window, scale: 0.25 }, 16);
         let total = position + rows;
         let (keys, values) = (noise(total * 2 * d, 1), noise(total * 2 * d, 2));
         let q = noise(rows * 6 * d, 3);

@@ -1,6 +1,6 @@
 //! The operations between the matrix products: norm, rotation, gate, residual. Each makes one pass over its rows.
 
-use models::{Rope, RopeLayout, RopeScaling, Spec};
+use models::{Rope, RopeLayout};
 
 use super::lanes::fused;
 use super::pool::each_part;
@@ -13,17 +13,36 @@ pub(super) fn rms_norm(x: &[f32], weight: &[f32], epsilon: f32, out: &mut [f32])
     let hidden = weight.len();
     each_part(out, hidden, x.len() * 2, |row, out| {
         let x = &x[row * hidden..][..hidden];
-        #[allow(
-            clippy::cast_precision_loss,
-            clippy::cast_possible_truncation,
-            reason = "a width is small; rounded once"
-        )]
-        let mean = (vector::squares(x) / hidden as f64) as f32;
-        let scale = 1.0 / (mean + epsilon).sqrt();
+        let scale = reciprocal_rms(x, epsilon);
         for ((out, x), weight) in out.iter_mut().zip(x).zip(weight) {
             *out = x * scale * weight;
         }
     });
+}
+
+/// RMS norm of each head, in place: `x` is `[rows, heads * head_dim]`, `weight` is `[head_dim]`.
+pub(super) fn rms_norm_in_place(x: &mut [f32], weight: &[f32], epsilon: f32) {
+    let cost = x.len() * 2;
+    each_part(x, weight.len(), cost, |_, head| {
+        let scale = reciprocal_rms(head, epsilon);
+        for (x, weight) in head.iter_mut().zip(weight) {
+            *x = *x * scale * weight;
+        }
+    });
+}
+
+/// `1 / sqrt(mean(x^2) + epsilon)`
+#[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "a width is small; rounded once")]
+fn reciprocal_rms(x: &[f32], epsilon: f32) -> f32 {
+    let mean = (vector::squares(x) / x.len() as f64) as f32;
+    1.0 / (mean + epsilon).sqrt()
+}
+
+/// `x *= factor`
+pub(super) fn scale(x: &mut [f32], factor: f32) {
+    const PART: usize = 4096;
+    let cost = x.len();
+    each_part(x, PART, cost, |_, x| x.iter_mut().for_each(|x| *x *= factor));
 }
 
 /// `x += y`, both `[rows, hidden]`.
@@ -56,14 +75,33 @@ pub(super) fn silu_mul(gate: &mut [f32], up: &[f32]) {
     });
 }
 
-/// Cosines and sines of the positions of one forward pass, shared by all layers and heads.
+/// GEGLU's gate: `gate = gelu(gate) * up` by the approximation with tanh; both `[rows, ffn]`. Source: arXiv:1606.08415, section 2.
+///
+/// `(1 + tanh(u)) / 2 = 1 / (1 + e^(-2 u))`, so that one exponential is sufficient.
+pub(super) fn gelu_mul(gate: &mut [f32], up: &[f32]) {
+    const PART: usize = 2048;
+    // sqrt(2 / pi), twice.
+    const TWICE: f32 = 2.0 * 0.797_884_6;
+    each_part(gate, PART, up.len() * 12, |part, gate| {
+        for (gate, up) in gate.iter_mut().zip(&up[part * PART..]) {
+            let x = *gate;
+            let inner = TWICE * x * (1.0 + 0.044_715 * x * x);
+            *gate = x / (1.0 + vector::exp(-inner)) * up;
+        }
+    });
+}
+
+/// Cosines and sines of the positions of one forward pass, shared by all layers and heads with one rotary embedding.
 #[derive(Debug)]
-pub(super) struct Angles {
+pub(crate) struct Rotation {
     /// `theta^(-2 / dim)`: the ratio of the frequencies of successive pairs of elements.
     step: f32,
     /// Divisor of each pair's angle by RoPE scaling, `[dim / 2]`.
     divisors: Vec<f32>,
     layout: RopeLayout,
+    head_dim: usize,
+    /// Multiplier of cosines and sines.
+    magnitude: f32,
     /// The positions of the tables: the first one and the number of rows.
     span: (usize, usize),
     /// `[rows, dim / 2]`
@@ -72,31 +110,29 @@ pub(super) struct Angles {
     sin: Vec<f32>,
 }
 
-impl Angles {
-    pub(super) fn new(spec: &Spec) -> Self {
+impl Rotation {
+    pub(super) fn new(rope: &Rope, head_dim: usize) -> Self {
         #[allow(clippy::cast_precision_loss, reason = "a width is far below 2^24")]
-        let step = spec.rope.theta.powf(-2.0 / spec.rope.dim as f32);
-        let divisors = match &spec.rope.scaling {
-            None => vec![1.0; spec.rope.dim / 2],
-            Some(RopeScaling::Linear { factor }) => vec![*factor; spec.rope.dim / 2],
-            Some(RopeScaling::Factors(factors)) => {
-                // Pairs without a factor are not scaled.
-                (0..spec.rope.dim / 2).map(|pair| factors.get(pair).copied().unwrap_or(1.0)).collect()
-            }
-            Some(RopeScaling::Llama3 { .. }) => {
-                let plain = Spec { rope: Rope { scaling: None, ..spec.rope.clone() }, ..spec.clone() };
-                let pairs = plain.inverse_frequencies().into_iter().zip(spec.inverse_frequencies());
-                pairs.map(|(plain, scaled)| plain / scaled).collect()
-            }
-        };
-        Self { step, divisors, layout: spec.rope.layout, span: (0, 0), cos: Vec::new(), sin: Vec::new() }
+        let step = rope.theta.powf(-2.0 / rope.dim as f32);
+        #[allow(clippy::cast_possible_truncation, reason = "rounded once")]
+        let divisors = rope.divisors().into_iter().map(|divisor| divisor as f32).collect();
+        Self {
+            step,
+            divisors,
+            layout: rope.layout,
+            head_dim,
+            magnitude: rope.magnitude(),
+            span: (0, 0),
+            cos: Vec::new(),
+            sin: Vec::new(),
+        }
     }
 
     /// Rotates each head of each row by its row's position: `(a, b) -> (a cos - b sin, a sin + b cos)`.
     /// Source: arXiv:2104.09864, equation 34.
     ///
     /// `x` is `[rows, heads * head_dim]`; row 0 is at `position`.
-    pub(super) fn rotate(&mut self, x: &mut [f32], width: usize, head_dim: usize, position: usize) {
+    pub(super) fn rotate(&mut self, x: &mut [f32], width: usize, position: usize) {
         let rows = x.len() / width;
         self.fill(position, rows);
         let half = self.divisors.len();
@@ -104,7 +140,7 @@ impl Angles {
         let rotate = |a: f32, b: f32, cos: f32, sin: f32| (fused(a, cos, -(b * sin)), fused(a, sin, b * cos));
         each_part(x, width, cost, |row, heads| {
             let (cos, sin) = (&self.cos[row * half..][..half], &self.sin[row * half..][..half]);
-            for head in heads.chunks_exact_mut(head_dim) {
+            for head in heads.chunks_exact_mut(self.head_dim) {
                 match self.layout {
                     RopeLayout::Halves => {
                         let (first, second) = head[..2 * half].split_at_mut(half);
@@ -138,8 +174,8 @@ impl Angles {
             let mut angle = (position + row) as f32;
             for divisor in &self.divisors {
                 let (sin, cos) = (angle / divisor).sin_cos();
-                self.cos.push(cos);
-                self.sin.push(sin);
+                self.cos.push(cos * self.magnitude);
+                self.sin.push(sin * self.magnitude);
                 angle *= self.step;
             }
         }
@@ -151,9 +187,8 @@ impl Angles {
 mod tests {
     use super::*;
 
-    fn angles(theta: f32, dim: usize, layout: RopeLayout) -> Angles {
-        let step = theta.powf(-2.0 / dim as f32);
-        Angles { step, divisors: vec![1.0; dim / 2], layout, span: (0, 0), cos: Vec::new(), sin: Vec::new() }
+    fn rotation(theta: f32, dim: usize, head_dim: usize, layout: RopeLayout) -> Rotation {
+        Rotation::new(&Rope { theta, dim, layout, scaling: None }, head_dim)
     }
 
     #[test]
@@ -176,8 +211,8 @@ mod tests {
                 .collect::<Vec<_>>()
         };
         let (mut a, mut b) = (halves.clone(), interleave(&halves));
-        angles(1000.0, 6, RopeLayout::Halves).rotate(&mut a, 12, 6, 7);
-        angles(1000.0, 6, RopeLayout::Interleaved).rotate(&mut b, 12, 6, 7);
+        rotation(1000.0, 6, 6, RopeLayout::Halves).rotate(&mut a, 12, 7);
+        rotation(1000.0, 6, 6, RopeLayout::Interleaved).rotate(&mut b, 12, 7);
         assert_eq!(interleave(&a), b);
         assert!((a[0] - (halves[0] * 7f32.cos() - halves[3] * 7f32.sin())).abs() < 1e-5);
     }
@@ -185,7 +220,7 @@ mod tests {
     #[test]
     fn elements_after_the_rotated_part_are_unchanged() {
         let mut x = vec![1.0; 8];
-        angles(10.0, 2, RopeLayout::Halves).rotate(&mut x, 8, 4, 3);
+        rotation(10.0, 2, 4, RopeLayout::Halves).rotate(&mut x, 8, 3);
         assert_eq!((x[2], x[3], x[6], x[7]), (1.0, 1.0, 1.0, 1.0));
         assert!(x[0] != 1.0 && x[0] == x[4]);
     }

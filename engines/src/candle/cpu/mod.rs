@@ -18,15 +18,15 @@ mod weight;
 
 use std::borrow::Cow;
 
-use models::{Spec, TensorView};
+use models::{Activation, Attention, Rope, Temperature, TensorView};
 
 use self::attention::Shape;
 use self::cache::Cache;
-use self::elementwise::Angles;
+use self::elementwise::Rotation;
 use self::rows::Rows;
 use super::failed;
 use super::kernels::{Kernels, Linear, Memory};
-use crate::{EngineError, KvBytes, KvType, LoadOptions};
+use crate::{EngineError, KvType, LoadOptions};
 
 pub(super) use self::pool::threads;
 pub(super) use self::weight::Weight;
@@ -35,30 +35,17 @@ pub(super) use self::weight::Weight;
 pub(super) struct Cpu {
     /// Maximum number of rows in a pass.
     batch: usize,
-    /// Capacity of each layer's cache in positions.
-    capacity: usize,
+    /// Capacity of the context in tokens.
+    context: usize,
     kv_type: KvType,
-    shape: Shape,
-    head_dim: usize,
-    angles: Angles,
     /// Scores of a decode step's attention.
     scores: Vec<f32>,
 }
 
 impl Cpu {
-    /// Kernels for this model, for at most `batch` rows per pass.
-    pub(super) fn new(spec: &Spec, options: &LoadOptions, batch: usize) -> Self {
-        // Positions before the window are never read again, so a ring for the window and one batch is sufficient.
-        let capacity = spec.window.map_or(options.context, |window| options.context.min(window + batch - 1));
-        Self {
-            batch,
-            capacity,
-            kv_type: options.kv_type,
-            shape: Shape { heads: spec.heads, kv_heads: spec.kv_heads, window: spec.window },
-            head_dim: spec.head_dim,
-            angles: Angles::new(spec),
-            scores: Vec::new(),
-        }
+    /// Kernels for at most `batch` rows per pass.
+    pub(super) fn new(options: &LoadOptions, batch: usize) -> Self {
+        Self { batch, context: options.context, kv_type: options.kv_type, scores: Vec::new() }
     }
 }
 
@@ -67,15 +54,19 @@ impl Memory for Cpu {
     type Vector = Vec<f32>;
     type Rows = Rows;
     type Cache = Cache;
+    type Rotation = Rotation;
 
     fn weight(&self, view: &TensorView<'_>) -> Result<Weight, EngineError> {
         Weight::new(view)
     }
 
-    fn vector(&self, view: &TensorView<'_>) -> Result<Vec<f32>, EngineError> {
+    fn vector(&self, view: &TensorView<'_>, offset: f32) -> Result<Vec<f32>, EngineError> {
         let weight = Weight::new(view)?;
         let mut vector = vec![0.0; weight.columns];
         weight.row(0, &mut vector);
+        if offset != 0.0 {
+            vector.iter_mut().for_each(|element| *element += offset);
+        }
         Ok(vector)
     }
 
@@ -83,13 +74,13 @@ impl Memory for Cpu {
         Ok(Rows::new(self.batch, width))
     }
 
-    fn cache(&self, spec: &Spec) -> Result<Cache, EngineError> {
-        Ok(Cache::new(self.kv_type, spec.kv_heads, self.capacity, spec.head_dim))
+    fn cache(&self, attention: &Attention) -> Result<Cache, EngineError> {
+        let capacity = attention.cache_capacity(self.context, self.batch);
+        Ok(Cache::new(self.kv_type, attention.kv_heads, capacity, attention.head_dim))
     }
 
-    fn kv_bytes(&self, spec: &Spec, tokens: usize) -> KvBytes {
-        let per_token = 2 * spec.layers * spec.kv_width() * self.kv_type.bytes();
-        KvBytes { used: (tokens.min(self.capacity) * per_token) as u64, reserved: (self.capacity * per_token) as u64 }
+    fn rotation(&self, rope: &Rope, head_dim: usize) -> Result<Rotation, EngineError> {
+        Ok(Rotation::new(rope, head_dim))
     }
 
     fn read<'a>(&self, rows: &'a Rows) -> Result<Cow<'a, [f32]>, EngineError> {
@@ -113,6 +104,29 @@ impl Kernels for Cpu {
         Ok(())
     }
 
+    fn norm_heads(&mut self, x: &mut Rows, weight: &Vec<f32>, epsilon: f32) -> Result<(), EngineError> {
+        elementwise::rms_norm_in_place(x.write(), weight, epsilon);
+        Ok(())
+    }
+
+    fn scale(&mut self, x: &mut Rows, factor: f32) -> Result<(), EngineError> {
+        elementwise::scale(x.write(), factor);
+        Ok(())
+    }
+
+    fn scale_by_position(
+        &mut self,
+        x: &mut Rows,
+        temperature: Temperature,
+        position: usize,
+    ) -> Result<(), EngineError> {
+        let width = x.width();
+        for (row, x) in x.write().chunks_exact_mut(width).enumerate() {
+            elementwise::scale(x, temperature.factor(position + row));
+        }
+        Ok(())
+    }
+
     fn linear(&mut self, x: &mut Rows, linear: &Linear<Self>, out: &mut Rows) -> Result<(), EngineError> {
         matmul::matmul(x, &linear.weight, out);
         if let Some(bias) = &linear.bias {
@@ -121,9 +135,9 @@ impl Kernels for Cpu {
         Ok(())
     }
 
-    fn rope(&mut self, x: &mut Rows, position: usize) -> Result<(), EngineError> {
+    fn rope(&mut self, x: &mut Rows, rotation: &mut Rotation, position: usize) -> Result<(), EngineError> {
         let width = x.width();
-        self.angles.rotate(x.write(), width, self.head_dim, position);
+        rotation.rotate(x.write(), width, position);
         Ok(())
     }
 
@@ -132,8 +146,16 @@ impl Kernels for Cpu {
         Ok(())
     }
 
-    fn attend(&mut self, q: &Rows, cache: &Cache, position: usize, out: &mut Rows) -> Result<(), EngineError> {
-        attention::attend(q.read(), cache, position, self.shape, &mut self.scores, out.resize(q.count()));
+    fn attend(
+        &mut self,
+        q: &Rows,
+        cache: &Cache,
+        attention: &Attention,
+        position: usize,
+        out: &mut Rows,
+    ) -> Result<(), EngineError> {
+        let shape = Shape::new(attention);
+        attention::attend(q.read(), cache, position, shape, &mut self.scores, out.resize(q.count()));
         Ok(())
     }
 
@@ -142,8 +164,11 @@ impl Kernels for Cpu {
         Ok(())
     }
 
-    fn silu_mul(&mut self, gate: &mut Rows, up: &Rows) -> Result<(), EngineError> {
-        elementwise::silu_mul(gate.write(), up.read());
+    fn activate(&mut self, activation: Activation, gate: &mut Rows, up: &Rows) -> Result<(), EngineError> {
+        match activation {
+            Activation::Silu => elementwise::silu_mul(gate.write(), up.read()),
+            Activation::GeluTanh => elementwise::gelu_mul(gate.write(), up.read()),
+        }
         Ok(())
     }
 

@@ -1,6 +1,7 @@
 //! Attention as two matrix products per layer. The query heads of a group are additional rows, so that nothing is repeated.
 
 use candle_core::{DType, Device, Result, Tensor};
+use models::Attention;
 
 use crate::KvType;
 
@@ -8,7 +9,7 @@ use crate::KvType;
 pub(crate) struct Cache {
     keys: Tensor,   // [kv_heads, capacity, head_dim]
     values: Tensor, // [kv_heads, capacity, head_dim]
-    capacity: usize,
+    pub(super) capacity: usize,
 }
 
 impl Cache {
@@ -45,7 +46,7 @@ impl Cache {
     }
 }
 
-/// The slots that are visible to each row, as terms for the scores: 0 or -inf.
+/// The slots that are visible to each row, as terms for the scores: 0 or -inf. Layers with the same window share one.
 #[derive(Default)]
 pub(super) struct Mask {
     /// Position and number of rows of `tensor`; all layers of a pass share it.
@@ -92,23 +93,22 @@ fn visible(rows: usize, position: usize, window: Option<usize>, capacity: usize)
     (0..rows).flat_map(|row| (0..slots).map(move |slot| is_visible(row, slot))).collect()
 }
 
-/// `softmax(q k^T / sqrt(head_dim) + mask) v`; `q` and the result are `[rows, heads * head_dim]`.
+/// `softmax(scale q k^T + mask) v`; `q` and the result are `[rows, heads * head_dim]`.
 pub(super) fn attend(
     q: &Tensor,
     cache: &Cache,
     position: usize,
     mask: Option<&Tensor>,
-    (heads, kv_heads, head_dim): (usize, usize, usize),
+    attention: &Attention,
 ) -> Result<Tensor> {
+    let &Attention { heads, kv_heads, head_dim, .. } = attention;
     let (rows, width) = q.dims2()?;
     let group = heads / kv_heads;
     let slots = (position + rows).min(cache.capacity);
     let stored = |side: &Tensor| side.narrow(1, 0, slots)?.to_dtype(DType::F32);
-    #[allow(clippy::cast_precision_loss, reason = "a width is far below 2^52")]
-    let scale = 1.0 / (head_dim as f64).sqrt();
     // [kv_heads, group * rows, head_dim]
     let q = q.reshape((rows, kv_heads, group, head_dim))?.permute((1, 2, 0, 3))?.contiguous()?;
-    let q = (q.reshape((kv_heads, group * rows, head_dim))? * scale)?;
+    let q = (q.reshape((kv_heads, group * rows, head_dim))? * f64::from(attention.score_scale()))?;
     let scores = q.matmul(&stored(&cache.keys)?.t()?)?; // [kv_heads, group * rows, slots]
     let scores = match mask {
         Some(mask) => scores.reshape((kv_heads, group, rows, slots))?.broadcast_add(mask)?.reshape((

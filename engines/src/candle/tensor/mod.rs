@@ -7,15 +7,16 @@ mod attention;
 mod weight;
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use candle_core::{DType, Tensor};
-use models::{RopeLayout, Spec, TensorView};
+use models::{Activation, Attention, Rope, RopeLayout, Temperature, TensorView};
 
 use self::attention::{Cache, Mask};
 use self::weight::Weight;
 use super::kernels::{Kernels, Linear, Memory};
 use super::{NAME, failed};
-use crate::{Device, EngineError, KvBytes, KvType, LoadOptions};
+use crate::{Device, EngineError, KvType, LoadOptions};
 
 /// Refuses a device that this build cannot open.
 pub(super) fn check_device(device: &Device) -> Result<(), EngineError> {
@@ -58,62 +59,61 @@ impl Rows {
 /// Kernels on one device.
 pub(super) struct OnDevice {
     device: candle_core::Device,
-    /// Capacity of each layer's cache in positions.
-    capacity: usize,
+    /// Maximum number of rows in a pass.
+    batch: usize,
+    /// Capacity of the context in tokens.
+    context: usize,
     kv_type: KvType,
-    heads: usize,
-    kv_heads: usize,
-    head_dim: usize,
-    window: Option<usize>,
+    /// By sliding window.
+    masks: BTreeMap<Option<usize>, Mask>,
+}
+
+/// A rotary embedding.
+pub(crate) struct Rotation {
     /// Radians per position, `[dim / 2]`.
     frequencies: Tensor,
     layout: RopeLayout,
-    mask: Mask,
+    head_dim: usize,
+    /// Multiplier of cosines and sines.
+    magnitude: f32,
 }
 
 impl OnDevice {
-    pub(super) fn new(
-        spec: &Spec,
-        options: &LoadOptions,
-        batch: usize,
-        device: candle_core::Device,
-    ) -> Result<Self, EngineError> {
-        let frequencies = Tensor::new(spec.inverse_frequencies(), &device).map_err(at("load"))?;
-        Ok(Self {
-            capacity: spec.window.map_or(options.context, |window| options.context.min(window + batch - 1)),
-            kv_type: options.kv_type,
-            heads: spec.heads,
-            kv_heads: spec.kv_heads,
-            head_dim: spec.head_dim,
-            window: spec.window,
-            frequencies,
-            layout: spec.rope.layout,
-            mask: Mask::default(),
-            device,
-        })
+    pub(super) fn new(options: &LoadOptions, batch: usize, device: candle_core::Device) -> Self {
+        Self { device, batch, context: options.context, kv_type: options.kv_type, masks: BTreeMap::new() }
     }
 
     /// Rotates the heads of `x` `[rows, width]`.
-    fn rotated(&self, x: &Tensor, position: usize) -> candle_core::Result<Tensor> {
+    fn rotated(&self, x: &Tensor, rotation: &Rotation, position: usize) -> candle_core::Result<Tensor> {
         let (rows, width) = x.dims2()?;
-        let dim = 2 * self.frequencies.elem_count();
+        let &Rotation { ref frequencies, layout, head_dim, magnitude } = rotation;
+        let dim = 2 * frequencies.elem_count();
         #[allow(clippy::cast_possible_truncation, reason = "positions are below 2^24")]
         let positions =
             Tensor::arange(position as u32, (position + rows) as u32, &self.device)?.to_dtype(DType::F32)?;
-        let angles = positions.reshape((rows, 1))?.broadcast_mul(&self.frequencies.reshape((1, dim / 2))?)?;
-        let (cos, sin) = (angles.cos()?, angles.sin()?);
+        let angles = positions.reshape((rows, 1))?.broadcast_mul(&frequencies.reshape((1, dim / 2))?)?;
+        let factor = f64::from(magnitude);
+        let (cos, sin) = ((angles.cos()? * factor)?, (angles.sin()? * factor)?);
         // [1, heads, rows, head_dim]
-        let x = x.reshape((1, rows, width / self.head_dim, self.head_dim))?.transpose(1, 2)?;
+        let x = x.reshape((1, rows, width / head_dim, head_dim))?.transpose(1, 2)?;
         let rotated_part = x.narrow(3, 0, dim)?.contiguous()?;
-        let rotated = match self.layout {
+        let rotated = match layout {
             RopeLayout::Halves => candle_nn::rotary_emb::rope(&rotated_part, &cos, &sin)?,
             RopeLayout::Interleaved => candle_nn::rotary_emb::rope_i(&rotated_part, &cos, &sin)?,
         };
-        let all = match self.head_dim - dim {
+        let all = match head_dim - dim {
             0 => rotated,
             rest => Tensor::cat(&[&rotated, &x.narrow(3, dim, rest)?.contiguous()?], 3)?,
         };
         all.transpose(1, 2)?.contiguous()?.reshape((rows, width))
+    }
+
+    /// As [`Kernels::norm_heads`].
+    fn heads_normed(&self, x: &Tensor, weight: &Tensor, epsilon: f32) -> candle_core::Result<Tensor> {
+        let (rows, width) = x.dims2()?;
+        let head_dim = weight.elem_count();
+        let heads = x.reshape((rows * (width / head_dim), head_dim))?;
+        candle_nn::ops::rms_norm(&heads, weight, epsilon)?.reshape((rows, width))
     }
 }
 
@@ -122,26 +122,28 @@ impl Memory for OnDevice {
     type Vector = Tensor;
     type Rows = Rows;
     type Cache = Cache;
+    type Rotation = Rotation;
 
     fn weight(&self, view: &TensorView<'_>) -> Result<Weight, EngineError> {
         Weight::new(view, &self.device)
     }
 
-    fn vector(&self, view: &TensorView<'_>) -> Result<Tensor, EngineError> {
-        weight::vector(view, &self.device)
+    fn vector(&self, view: &TensorView<'_>, offset: f32) -> Result<Tensor, EngineError> {
+        weight::vector(view, offset, &self.device)
     }
 
     fn rows(&self, _width: usize) -> Result<Rows, EngineError> {
         Ok(Rows(None))
     }
 
-    fn cache(&self, spec: &Spec) -> Result<Cache, EngineError> {
-        Cache::new(self.kv_type, spec.kv_heads, self.capacity, spec.head_dim, &self.device).map_err(at("load"))
+    fn cache(&self, attention: &Attention) -> Result<Cache, EngineError> {
+        let capacity = attention.cache_capacity(self.context, self.batch);
+        Cache::new(self.kv_type, attention.kv_heads, capacity, attention.head_dim, &self.device).map_err(at("load"))
     }
 
-    fn kv_bytes(&self, spec: &Spec, tokens: usize) -> KvBytes {
-        let per_token = 2 * spec.layers * spec.kv_width() * self.kv_type.bytes();
-        KvBytes { used: (tokens.min(self.capacity) * per_token) as u64, reserved: (self.capacity * per_token) as u64 }
+    fn rotation(&self, rope: &Rope, head_dim: usize) -> Result<Rotation, EngineError> {
+        let frequencies = Tensor::new(rope.inverse_frequencies(), &self.device).map_err(at("load"))?;
+        Ok(Rotation { frequencies, layout: rope.layout, head_dim, magnitude: rope.magnitude() })
     }
 
     /// Metal's own figure (`MTLDevice.currentAllocatedSize`): all memory of this process on the device, including buffers that candle
@@ -170,6 +172,30 @@ impl Kernels for OnDevice {
         Ok(())
     }
 
+    fn norm_heads(&mut self, x: &mut Rows, weight: &Tensor, epsilon: f32) -> Result<(), EngineError> {
+        *x = Rows(Some(self.heads_normed(x.get()?, weight, epsilon).map_err(at("norm"))?));
+        Ok(())
+    }
+
+    fn scale(&mut self, x: &mut Rows, factor: f32) -> Result<(), EngineError> {
+        *x = Rows(Some((x.get()? * f64::from(factor)).map_err(at("scale"))?));
+        Ok(())
+    }
+
+    fn scale_by_position(
+        &mut self,
+        x: &mut Rows,
+        temperature: Temperature,
+        position: usize,
+    ) -> Result<(), EngineError> {
+        let rows = x.get()?;
+        let count = rows.dim(0).map_err(at("scale"))?;
+        let factors: Vec<f32> = (position..position + count).map(|position| temperature.factor(position)).collect();
+        let factors = Tensor::from_vec(factors, (count, 1), &self.device);
+        *x = Rows(Some(factors.and_then(|factors| rows.broadcast_mul(&factors)).map_err(at("scale"))?));
+        Ok(())
+    }
+
     fn linear(&mut self, x: &mut Rows, linear: &Linear<Self>, out: &mut Rows) -> Result<(), EngineError> {
         let product = linear.weight.apply(x.get()?);
         let product = match &linear.bias {
@@ -180,8 +206,8 @@ impl Kernels for OnDevice {
         Ok(())
     }
 
-    fn rope(&mut self, x: &mut Rows, position: usize) -> Result<(), EngineError> {
-        *x = Rows(Some(self.rotated(x.get()?, position).map_err(at("rope"))?));
+    fn rope(&mut self, x: &mut Rows, rotation: &mut Rotation, position: usize) -> Result<(), EngineError> {
+        *x = Rows(Some(self.rotated(x.get()?, rotation, position).map_err(at("rope"))?));
         Ok(())
     }
 
@@ -189,13 +215,20 @@ impl Kernels for OnDevice {
         cache.store(keys.get()?, values.get()?, position).map_err(at("kv_write"))
     }
 
-    fn attend(&mut self, q: &Rows, cache: &Cache, position: usize, out: &mut Rows) -> Result<(), EngineError> {
-        let q = q.get()?;
-        let attention = self
-            .mask
-            .for_rows(q, position, self.window, self.capacity, &self.device)
-            .and_then(|mask| attention::attend(q, cache, position, mask, (self.heads, self.kv_heads, self.head_dim)));
-        *out = Rows(Some(attention.map_err(at("attention"))?));
+    fn attend(
+        &mut self,
+        q: &Rows,
+        cache: &Cache,
+        attention: &Attention,
+        position: usize,
+        out: &mut Rows,
+    ) -> Result<(), EngineError> {
+        let (q, window) = (q.get()?, attention.window);
+        let mask = self.masks.entry(window).or_default();
+        let output = mask
+            .for_rows(q, position, window, cache.capacity, &self.device)
+            .and_then(|mask| attention::attend(q, cache, position, mask, attention));
+        *out = Rows(Some(output.map_err(at("attention"))?));
         Ok(())
     }
 
@@ -204,9 +237,13 @@ impl Kernels for OnDevice {
         Ok(())
     }
 
-    fn silu_mul(&mut self, gate: &mut Rows, up: &Rows) -> Result<(), EngineError> {
-        let product = gate.get()?.silu().and_then(|gate| gate * up.get().map_err(candle_core::Error::wrap)?);
-        *gate = Rows(Some(product.map_err(at("silu_mul"))?));
+    fn activate(&mut self, activation: Activation, gate: &mut Rows, up: &Rows) -> Result<(), EngineError> {
+        let activated = match activation {
+            Activation::Silu => gate.get()?.silu(),
+            Activation::GeluTanh => gate.get()?.gelu(),
+        };
+        let up = up.get()?;
+        *gate = Rows(Some(activated.and_then(|gate| gate * up).map_err(at("activation"))?));
         Ok(())
     }
 

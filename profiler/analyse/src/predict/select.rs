@@ -86,7 +86,7 @@ mod tests {
     fn only_runs_of_this_machine_and_build_are_used() {
         let tool = Tool { version: "1".to_owned(), profile: "release".to_owned(), ..Tool::default() };
         let good = || {
-            let spec = models::registry::find("smollm2-135m").unwrap().spec.clone();
+            let spec = models::registry::find("smollm2-135m").unwrap().spec();
             let own = super::super::Target::synthetic("m", "m", spec, models::synth::Quant::Q8_0, None).unwrap();
             let mut file = run_file(&[&own]);
             file.tool = tool.clone();

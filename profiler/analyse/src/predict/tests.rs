@@ -1,10 +1,10 @@
 //! Estimates against a machine whose costs are planted, on run files made by hand.
 
 use engine_api::Advice;
-use models::Spec;
 use models::cost::{OpCost, OpKind, batched_prefill_ops, by_kind, decode_ops};
 use models::registry;
 use models::synth::Quant;
+use models::{Attention, Layer, Rope, Spec};
 
 use super::*;
 use record::plan::{PlanFile, PlannedModel, PlannedPrompt};
@@ -187,9 +187,10 @@ pub(super) fn run_of(subjects: &[&Target], machine: Machine) -> RunFile {
 }
 
 pub(super) fn spec(layers: usize, hidden: usize, ffn: usize, heads: usize, vocab: usize) -> Spec {
-    let mut spec = registry::find("llama-3.2-1b").unwrap().spec.clone();
-    (spec.layers, spec.hidden, spec.ffn, spec.heads, spec.kv_heads) = (layers, hidden, ffn, heads, heads / 4);
-    (spec.head_dim, spec.rope.dim, spec.vocab) = (64, 64, vocab);
+    let mut spec = registry::find("llama-3.2-1b").unwrap().spec();
+    let rope = spec.layers[0].attention.rope.take().map(|rope| Rope { dim: 64, ..rope });
+    spec.layers = vec![Layer::plain(Attention::plain(heads, heads / 4, 64, rope), ffn); layers];
+    (spec.hidden, spec.vocab) = (hidden, vocab);
     spec
 }
 

@@ -58,12 +58,12 @@ pub fn what_if(file: &RunFile) -> Result<Vec<WhatIf>, Reason> {
     let settings = settings(&file.plan, base, &base.model, kv_type);
     for entry in MODELS.iter().filter(|entry| entry.name != registry::DEFAULT) {
         let measured = |(model, spec): &(&PlannedModel, &Spec)| {
-            model.quantisation.eq_ignore_ascii_case(SEED_QUANT.name()) && spec.parameters() == entry.spec.parameters()
+            model.quantisation.eq_ignore_ascii_case(SEED_QUANT.name()) && spec.parameters() == entry.spec().parameters()
         };
         if !models.iter().any(measured) {
             let what = format!("{} in {}", entry.name, SEED_QUANT.name());
             rows.extend(
-                of_quant(entry.name, &entry.spec, SEED_QUANT).and_then(|other| row(file, what, &other, &settings)),
+                of_quant(entry.name, &entry.spec(), SEED_QUANT).and_then(|other| row(file, what, &other, &settings)),
             );
         }
     }

@@ -89,7 +89,7 @@ impl PreparedModel {
         const CHUNK: usize = 32;
         /// A mark takes 64 bytes: 16 MiB per thread.
         const MOST: usize = 1 << 18;
-        let per_pass = self.weights.as_ref().map_or(0, |weights| 2 * (weights.shape.spec.layers * 16 + 8));
+        let per_pass = self.weights.as_ref().map_or(0, |weights| 2 * (weights.shape.spec.layers.len() * 20 + 8));
         let longest = self.prompts.iter().map(|prompt| prompt.new_tokens + prompt.ids.len() / CHUNK + 1).max();
         (per_pass.saturating_mul(longest.unwrap_or(0)) / 8).saturating_mul(9).min(MOST)
     }

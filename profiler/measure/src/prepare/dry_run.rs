@@ -156,7 +156,7 @@ fn add_model(text: &mut String, options: &Options, set: &prompts::Set, reference
             let size_text = size.map_or_else(|| "of unknown size".to_owned(), |size| size.to_string());
             line(text, "model", &format!("{reference}: not on this disk; {what} ({size_text}) would be fetched"));
             if let (Some(entry), Some(size)) = (entry, size) {
-                estimate(text, options, &entry.spec, size);
+                estimate(text, options, &entry.spec(), size);
             }
             Ok(())
         }

@@ -139,7 +139,7 @@ fn shape(reference: &Reference) -> Result<(String, Spec), Error> {
     match reference {
         Reference::Name(name) => {
             let entry = registry::find(name)?;
-            Ok((entry.name.to_owned(), entry.spec.clone()))
+            Ok((entry.name.to_owned(), entry.spec()))
         }
         Reference::Path(path) if path.extension().is_some_and(|extension| extension == "json") => {
             let name = path.parent().filter(|parent| !parent.as_os_str().is_empty()).map_or_else(|| stem(path), stem);

@@ -61,8 +61,8 @@ impl TracedWork<'_> {
                     (None, None, None)
                 }
             };
-            row.dtype =
-                OpKind::from_name(&row.op).and_then(|kind| dtypes(&self.shape.types, kind, self.shape.spec.layers));
+            row.dtype = OpKind::from_name(&row.op)
+                .and_then(|kind| dtypes(&self.shape.types, kind, self.shape.spec.layers.len()));
         }
         for row in &mut case.layers {
             let costs = match row.phase.as_str() {
@@ -160,7 +160,7 @@ mod tests {
     use record::{LayerRow, OpRow};
 
     fn shape() -> Shape {
-        let spec = registry::find("smollm2-135m").unwrap().spec.clone();
+        let spec = registry::find("smollm2-135m").unwrap().spec();
         // llama.cpp's mixtures give some layers another type.
         let types = WeightTypes::by_name(&spec, |name| match name {
             "blk.0.ffn_down.weight" => DType::Q6_K,
@@ -178,7 +178,7 @@ mod tests {
     fn rows_get_the_costs_of_their_phase() {
         let shape = shape();
         let spec = &shape.spec;
-        let layers = spec.layers;
+        let (layers, attention) = (spec.layers.len(), &spec.layers[0].attention);
         let layer = |phase: &str, layer| LayerRow { phase: phase.to_owned(), layer, ..LayerRow::default() };
         let mut case = Case {
             ops: vec![
@@ -202,7 +202,7 @@ mod tests {
         };
         work.add_costs(&mut case);
         // q_proj: 2 x tokens x hidden x hidden x layers; its weights are read once in each of the two batches.
-        let per_token = 2.0 * (spec.hidden * spec.heads * spec.head_dim * layers) as f64;
+        let per_token = 2.0 * (spec.hidden * attention.q_width() * layers) as f64;
         let ops = &case.ops;
         assert!((ops[0].flops.unwrap() / (10.0 * per_token) - 1.0).abs() < 1e-9);
         assert!((ops[3].flops.unwrap() / (4.0 * per_token) - 1.0).abs() < 1e-9);
@@ -211,7 +211,7 @@ mod tests {
         assert!((ops[3].streamed_bytes.unwrap() / (4.0 * weights) - 1.0).abs() < 1e-9);
         assert!(ops[0].bytes.unwrap() > ops[0].streamed_bytes.unwrap());
         // Attention reads the cache up to and with its own position: 14 + 15 + 16 + 17 rows, the depth included.
-        let row = (2 * spec.kv_width() * 2 * layers) as f64;
+        let row = (2 * attention.kv_width() * 2 * layers) as f64;
         assert!((ops[4].streamed_bytes.unwrap() / (62.0 * row) - 1.0).abs() < 1e-9);
         let dtypes: Vec<_> = ops.iter().map(|row| row.dtype.as_deref()).collect();
         assert_eq!(dtypes, [Some("q4_0"), Some("q6_k+q4_0"), Some("q4_0"), Some("q4_0"), None]);
@@ -222,7 +222,7 @@ mod tests {
     #[test]
     fn a_pruned_last_block_runs_once() {
         let shape = shape();
-        let layers = shape.spec.layers;
+        let layers = shape.spec.layers.len();
         let mut work = TracedWork {
             shape: &shape,
             kv: DType::F16,
@@ -290,7 +290,7 @@ mod tests {
                 |sums: Vec<&CostSum>| sums.iter().map(|sum| sum.flops + sum.streamed + sum.activations).sum::<f64>();
             let (ops, layers) = (sum(costs.by_op.values().collect()), sum(costs.by_layer.values().collect()));
             assert!(ops > 0.0 && (ops - layers).abs() < 1e-6 * ops);
-            assert_eq!(costs.by_layer.len(), shape.spec.layers + 1);
+            assert_eq!(costs.by_layer.len(), shape.spec.layers.len() + 1);
         }
     }
 }

@@ -1,0 +1,72 @@
+//! Every architecture on every engine of this build: logits of the same small random model, which is the same computation.
+//!
+//! The weights are F32, so that results differ only by the order of sums.
+
+mod common;
+
+use std::path::Path;
+
+use engines::{KvType, LoadOptions};
+use models::Checkpoint;
+use models::fetch::Quiet;
+use models::quantise::{self, Target};
+use models::synth::{self, Quant, Recipe};
+
+/// The largest allowed difference of two logits, relative to the largest logit.
+const TOLERANCE: f32 = 1e-3;
+
+/// Labels of engines that compute, with steps. Those that are not in this build are skipped.
+const ENGINES: [&str; 4] = ["candle", "candle:tensor", "llama-cpp", "mlx"];
+
+#[test]
+fn engines_agree_on_every_architecture() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    for arch in common::tiny::ARCHITECTURES {
+        let checkpoint = in_f32(arch, folder.path());
+        assert_eq!(checkpoint.spec().arch.name(), arch);
+        let results: Vec<(&str, Vec<Vec<f32>>)> =
+            ENGINES.into_iter().filter_map(|label| Some((label, logits(label, &checkpoint)?))).collect();
+        let Some(((first, reference), others)) = results.split_first() else { continue };
+        for (label, found) in others {
+            for (at, (reference, found)) in reference.iter().zip(found).enumerate() {
+                let largest = reference.iter().fold(0f32, |most, logit| most.max(logit.abs()));
+                let difference = reference.iter().zip(found).map(|(a, b)| (a - b).abs()).fold(0f32, f32::max);
+                println!("{arch}, {first} and {label}, position {at}: {:.1e}", difference / largest);
+                assert!(
+                    difference <= TOLERANCE * largest,
+                    "{arch}: {first} and {label} differ by {difference} of {largest} at position {at}"
+                );
+            }
+        }
+    }
+}
+
+/// Logits after a prefill in batches of 16 tokens, beyond the windows and the original contexts of the small models, and after each of
+/// four further tokens. `None` if the engine is not in this build.
+fn logits(label: &str, checkpoint: &Checkpoint) -> Option<Vec<Vec<f32>>> {
+    let engine = engines::registry::find(label).expect("it is in the registry").open().ok()?;
+    let options = LoadOptions { context: 128, batch: Some(16), kv_type: KvType::F32, ..LoadOptions::default() };
+    let mut session = common::load(engine.as_ref(), checkpoint, &options);
+    let steps = session.steps().expect("it has steps");
+    let tokens: Vec<u32> = (0..75).map(|at| (at * 37 + 11) % 384).collect();
+    steps.prefill(&tokens).expect("it runs");
+    let mut all = vec![steps.logits().expect("logits")];
+    for token in [3, 141, 59, 265] {
+        steps.decode(token).expect("it runs");
+        all.push(steps.logits().expect("logits"));
+    }
+    Some(all)
+}
+
+/// The small model of an architecture in F32.
+fn in_f32(arch: &'static str, folder: &Path) -> Checkpoint {
+    let (half, full) = (folder.join(format!("{arch}-f16.gguf")), folder.join(format!("{arch}.gguf")));
+    let spec = common::tiny::spec(arch);
+    let recipe = Recipe { name: "tiny", spec: &spec, quant: Quant::F16, seed: 7, header: None };
+    synth::write(&recipe, &half, &Quiet).expect("a small file can be written");
+    let target: Target = "F32".parse().expect("it is a target");
+    let source = Checkpoint::open(&half).expect("it opens");
+    let request = quantise::Request { checkpoint: &source, sha256: "", target, header: None };
+    quantise::quantise(&request, &full, &Quiet).expect("it converts");
+    Checkpoint::open(&full).expect("it opens")
+}

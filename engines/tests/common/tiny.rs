@@ -1,0 +1,61 @@
+//! A small model of each architecture, with everything that distinguishes it.
+
+use models::{Activation, Arch, Attention, Layer, NormPlacement, Rope, RopeLayout, RopeScaling, Spec, Temperature};
+
+/// Every architecture that can be written as a GGUF file.
+pub(crate) const ARCHITECTURES: [&str; 6] = ["llama", "qwen2", "qwen3", "gemma3", "smollm3", "ministral3"];
+
+/// Six layers of width 256 with four query heads over two key and value heads of 64.
+pub(crate) fn spec(arch: &'static str) -> Spec {
+    let layers = (0..6).map(|at| layer(arch, at)).collect();
+    Spec {
+        arch: Arch::new(arch),
+        hidden: 256,
+        vocab: 384,
+        context_length: 512,
+        norm_eps: 1e-5,
+        norm_offset: 0.0,
+        tied_embeddings: matches!(arch, "gemma3" | "smollm3"),
+        embedding_scale: (arch == "gemma3").then_some(16.0),
+        layers,
+    }
+}
+
+fn layer(arch: &str, at: usize) -> Layer {
+    let rope = |theta, layout, scaling| Some(Rope { theta, dim: 64, layout, scaling });
+    let plain = |rope| Attention::plain(4, 2, 64, rope);
+    let halves = |theta, scaling| plain(rope(theta, RopeLayout::Halves, scaling));
+    let interleaved = |theta, scaling| plain(rope(theta, RopeLayout::Interleaved, scaling));
+    let layer = |attention| Layer::plain(attention, 512);
+    match arch {
+        "llama" => layer(interleaved(1e4, None)),
+        "qwen2" => layer(Attention { qkv_bias: true, ..halves(1e6, None) }),
+        "qwen3" => layer(Attention { qk_norm: true, ..halves(1e6, None) }),
+        "gemma3" => {
+            let is_global = at == 5;
+            let attention = match is_global {
+                true => halves(1e6, Some(RopeScaling::Linear { factor: 8.0 })),
+                false => halves(1e4, None),
+            };
+            Layer {
+                attention: Attention { qk_norm: true, window: (!is_global).then_some(16), ..attention },
+                norms: NormPlacement::BeforeAndAfter,
+                feed_forward: models::FeedForward { width: 512, activation: Activation::GeluTanh },
+            }
+        }
+        "smollm3" if at == 3 => layer(plain(None)),
+        "smollm3" => layer(interleaved(5e6, None)),
+        "ministral3" => {
+            let yarn = RopeScaling::Yarn {
+                factor: 16.0,
+                beta_fast: 32.0,
+                beta_slow: 1.0,
+                original_context: 32,
+                magnitude: 1.0,
+            };
+            let temperature = Some(Temperature { scale: 0.1, context: 32 });
+            layer(Attention { temperature, ..interleaved(1e6, Some(yarn)) })
+        }
+        other => panic!("no tiny model of {other}"),
+    }
+}

@@ -1,0 +1,49 @@
+//! [`Architecture`]: what distinguishes one architecture from the plain decoder.
+
+use crate::container::gguf::{KeyValues, Metadata};
+use crate::container::json::Object;
+use crate::error::Error;
+use crate::spec::{Activation, RopeLayout, Spec};
+
+/// How one architecture is recognised and read. The keys and fields that all architectures share are read by `gguf_keys` and `config`;
+/// `from_gguf` and `from_config` add what is its own to that plain shape, in which all layers are equal.
+pub(super) struct Architecture {
+    /// Its name in shapes.
+    pub(super) arch: &'static str,
+    /// `general.architecture` of its GGUF files.
+    pub(super) gguf: Option<&'static str>,
+    /// `model_type` of its config.json.
+    pub(super) model_type: &'static str,
+    /// The class in `architectures` of its config.json.
+    pub(super) class: &'static str,
+    /// The pairs of rotated elements in its GGUF files.
+    pub(super) gguf_layout: RopeLayout,
+    /// The activation of its feed-forward part.
+    pub(super) activation: Activation,
+    /// The default of `tie_word_embeddings` in transformers.
+    pub(super) tied_by_default: bool,
+    /// The shape from a GGUF header.
+    pub(super) from_gguf: fn(&Metadata, Spec) -> Result<Spec, Error>,
+    /// The shape from a config.json.
+    pub(super) from_config: fn(&Object<'_>, Spec) -> Result<Spec, Error>,
+    /// Further keys of its GGUF files, without the prefix.
+    pub(super) gguf_keys: fn(&Spec) -> KeyValues,
+}
+
+impl Architecture {
+    /// An architecture without anything of its own.
+    pub(super) const fn plain(name: &'static str, class: &'static str) -> Self {
+        Self {
+            arch: name,
+            gguf: Some(name),
+            model_type: name,
+            class,
+            gguf_layout: RopeLayout::Halves,
+            activation: Activation::Silu,
+            tied_by_default: false,
+            from_gguf: |_, spec| Ok(spec),
+            from_config: |_, spec| Ok(spec),
+            gguf_keys: |_| KeyValues::new(),
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! The names of the decoder's operations, shared by cost model, engines, traces and reports.
+
+use std::fmt;
+
+/// One operation of the decoder. Engines mark their ops with these names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[allow(missing_docs, reason = "the names describe the ops")]
+pub enum OpKind {
+    Embed,
+    AttnNorm,
+    QProj,
+    KProj,
+    VProj,
+    QNorm,
+    KNorm,
+    Rope,
+    KvWrite,
+    Attention,
+    OProj,
+    AttnPostNorm,
+    AttnResidual,
+    FfnNorm,
+    GateProj,
+    UpProj,
+    SiluMul,
+    GeluMul,
+    DownProj,
+    FfnPostNorm,
+    FfnResidual,
+    OutputNorm,
+    LmHead,
+}
+
+/// Every op with its name, in the order of the computation.
+const NAMES: [(OpKind, &str); 23] = [
+    (OpKind::Embed, "embed"),
+    (OpKind::AttnNorm, "attn_norm"),
+    (OpKind::QProj, "q_proj"),
+    (OpKind::KProj, "k_proj"),
+    (OpKind::VProj, "v_proj"),
+    (OpKind::QNorm, "q_norm"),
+    (OpKind::KNorm, "k_norm"),
+    (OpKind::Rope, "rope"),
+    (OpKind::KvWrite, "kv_write"),
+    (OpKind::Attention, "attention"),
+    (OpKind::OProj, "o_proj"),
+    (OpKind::AttnPostNorm, "attn_post_norm"),
+    (OpKind::AttnResidual, "attn_residual"),
+    (OpKind::FfnNorm, "ffn_norm"),
+    (OpKind::GateProj, "gate_proj"),
+    (OpKind::UpProj, "up_proj"),
+    (OpKind::SiluMul, "silu_mul"),
+    (OpKind::GeluMul, "gelu_mul"),
+    (OpKind::DownProj, "down_proj"),
+    (OpKind::FfnPostNorm, "ffn_post_norm"),
+    (OpKind::FfnResidual, "ffn_residual"),
+    (OpKind::OutputNorm, "output_norm"),
+    (OpKind::LmHead, "lm_head"),
+];
+
+impl OpKind {
+    /// Every op, in the order of the computation.
+    pub const ALL: [Self; NAMES.len()] = {
+        let mut all = [Self::Embed; NAMES.len()];
+        let mut at = 0;
+        while at < all.len() {
+            all[at] = NAMES[at].0;
+            at += 1;
+        }
+        all
+    };
+
+    /// The name, as in traces and reports.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        // The table is in the order of the enum, which a test checks.
+        NAMES[self as usize].1
+    }
+
+    /// The op of this name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        NAMES.iter().find(|(_, known)| *known == name).map(|(kind, _)| *kind)
+    }
+
+    /// Whether it multiplies activations with a weight matrix.
+    #[must_use]
+    pub const fn is_matmul(self) -> bool {
+        matches!(
+            self,
+            Self::QProj
+                | Self::KProj
+                | Self::VProj
+                | Self::OProj
+                | Self::GateProj
+                | Self::UpProj
+                | Self::DownProj
+                | Self::LmHead
+        )
+    }
+
+    /// Whether it is an RMS norm with a weight.
+    #[must_use]
+    pub const fn is_norm(self) -> bool {
+        matches!(
+            self,
+            Self::AttnNorm
+                | Self::QNorm
+                | Self::KNorm
+                | Self::AttnPostNorm
+                | Self::FfnNorm
+                | Self::FfnPostNorm
+                | Self::OutputNorm
+        )
+    }
+}
+
+impl fmt::Display for OpKind {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.pad(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_in_the_order_of_the_enum() {
+        for (at, (kind, name)) in NAMES.into_iter().enumerate() {
+            assert_eq!(kind as usize, at);
+            assert_eq!((kind.name(), OpKind::from_name(name)), (name, Some(kind)));
+        }
+        assert_eq!(OpKind::from_name("sample"), None);
+    }
+}

@@ -1,0 +1,96 @@
+//! The weights of a model of a given shape: the one list from which checking, counting, costs and synthetic files follow.
+
+use super::{NormPlacement, Spec};
+use crate::op_kind::OpKind;
+
+/// A weight of a model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Weight {
+    /// Its GGUF name.
+    pub(crate) name: String,
+    /// Row-major: `[rows (out), columns (in)]` or `[elements]`.
+    pub(crate) shape: Vec<usize>,
+    /// The op that reads it.
+    pub(crate) op: OpKind,
+    /// What it is.
+    pub(crate) kind: WeightKind,
+    /// Its layer; `None` before the first and after the last one.
+    pub(crate) layer: Option<usize>,
+}
+
+/// What a weight is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WeightKind {
+    /// A matrix that activations are multiplied with, or a table of rows.
+    Matrix,
+    /// The factors of a norm.
+    Norm,
+    /// A vector that is added.
+    Bias,
+}
+
+impl Weight {
+    /// The number of elements.
+    pub(crate) fn elements(&self) -> u64 {
+        self.shape.iter().map(|&size| size as u64).product()
+    }
+}
+
+/// The name of the table of embeddings.
+pub(crate) const EMBEDDING: &str = "token_embd.weight";
+/// The name of the output projection, where it is not the table of embeddings.
+pub(crate) const OUTPUT: &str = "output.weight";
+
+/// All weights in the order of the computation.
+pub(crate) fn weights(spec: &Spec) -> Vec<Weight> {
+    let mut list = List::default();
+    list.add(EMBEDDING, None, OpKind::Embed, WeightKind::Matrix, &[spec.vocab, spec.hidden]);
+    for layer in 0..spec.layers.len() {
+        of_layer(spec, layer, &mut list);
+    }
+    list.add("output_norm.weight", None, OpKind::OutputNorm, WeightKind::Norm, &[spec.hidden]);
+    if !spec.tied_embeddings {
+        list.add(OUTPUT, None, OpKind::LmHead, WeightKind::Matrix, &[spec.vocab, spec.hidden]);
+    }
+    list.0
+}
+
+fn of_layer(spec: &Spec, at: usize, list: &mut List) {
+    let (layer, hidden) = (&spec.layers[at], spec.hidden);
+    let (attention, width) = (&layer.attention, layer.feed_forward.width);
+    let (q, kv) = (attention.q_width(), attention.kv_width());
+    let mut add = |name: &str, op, kind, shape: &[usize]| list.add(name, Some(at), op, kind, shape);
+    add("attn_norm.weight", OpKind::AttnNorm, WeightKind::Norm, &[hidden]);
+    let projections = [("attn_q", OpKind::QProj, q), ("attn_k", OpKind::KProj, kv), ("attn_v", OpKind::VProj, kv)];
+    for (projection, op, outputs) in projections {
+        add(&format!("{projection}.weight"), op, WeightKind::Matrix, &[outputs, hidden]);
+    }
+    for (projection, op, outputs) in projections.into_iter().filter(|_| attention.qkv_bias) {
+        add(&format!("{projection}.bias"), op, WeightKind::Bias, &[outputs]);
+    }
+    if attention.qk_norm {
+        add("attn_q_norm.weight", OpKind::QNorm, WeightKind::Norm, &[attention.head_dim]);
+        add("attn_k_norm.weight", OpKind::KNorm, WeightKind::Norm, &[attention.head_dim]);
+    }
+    add("attn_output.weight", OpKind::OProj, WeightKind::Matrix, &[hidden, q]);
+    if layer.norms == NormPlacement::BeforeAndAfter {
+        add("post_attention_norm.weight", OpKind::AttnPostNorm, WeightKind::Norm, &[hidden]);
+    }
+    add("ffn_norm.weight", OpKind::FfnNorm, WeightKind::Norm, &[hidden]);
+    add("ffn_gate.weight", OpKind::GateProj, WeightKind::Matrix, &[width, hidden]);
+    add("ffn_up.weight", OpKind::UpProj, WeightKind::Matrix, &[width, hidden]);
+    add("ffn_down.weight", OpKind::DownProj, WeightKind::Matrix, &[hidden, width]);
+    if layer.norms == NormPlacement::BeforeAndAfter {
+        add("post_ffw_norm.weight", OpKind::FfnPostNorm, WeightKind::Norm, &[hidden]);
+    }
+}
+
+#[derive(Default)]
+struct List(Vec<Weight>);
+
+impl List {
+    fn add(&mut self, name: &str, layer: Option<usize>, op: OpKind, kind: WeightKind, shape: &[usize]) {
+        let name = layer.map_or_else(|| name.to_owned(), |layer| format!("blk.{layer}.{name}"));
+        self.0.push(Weight { name, shape: shape.to_vec(), op, kind, layer });
+    }
+}
