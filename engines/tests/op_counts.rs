@@ -83,7 +83,8 @@ fn extra_work_is_a_separate_op(checkpoint: &Checkpoint, batch: usize) {
         let batches = 20_usize.div_ceil(batch) + 1;
         assert_eq!(more.remove("extra_mlp"), Some(2 * batches), "{label}");
         assert_eq!(plain, more, "{label}: the number of other ops is unchanged");
-        let settings = [("extra_mlp".to_owned(), redaction::Sensitive::setting("extra_mlp", "4"))].into();
+        let too_many = (checkpoint.spec().layers.len() + 1).to_string();
+        let settings = [("extra_mlp".to_owned(), redaction::Sensitive::setting("extra_mlp", &too_many))].into();
         let error = engine.load(checkpoint, &LoadOptions { settings, ..LoadOptions::default() }).err();
         assert!(
             error.is_some_and(|error| error.with_advice().contains("the number of layers of the model")),

@@ -465,7 +465,7 @@ fn wrong_folders_are_refused() {
     };
     let sound = weights(&tensors(), "BF16");
     let mut renamed = tensors();
-    renamed[3].0 = "model.layers.0.self_attn.q_norm.weight".to_owned();
+    renamed[3].0 = "model.layers.0.self_attn.inner_norm.weight".to_owned();
     let mut reshaped = tensors();
     reshaped[3].1 = vec![8, 4];
     let errors = [

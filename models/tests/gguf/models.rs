@@ -156,7 +156,7 @@ fn wrong_models_are_refused() {
     };
     let retyped = |at: usize, entry: Vec<u8>| changed(&move |file| file.tensors[at] = entry.clone());
     let errors = [
-        ("architecture", changed(&|file| file.keys[0] = key("general.architecture", STRING, &text("gemma3")))),
+        ("architecture", changed(&|file| file.keys[0] = key("general.architecture", STRING, &text("falcon")))),
         ("no architecture", without_key("general.architecture")),
         ("architecture of another type", changed(&|file| file.keys[0] = key("general.architecture", U32, &[0; 4]))),
         ("experts", changed(&|file| file.keys.push(key("llama.expert_count", U32, &8u32.to_le_bytes())))),
