@@ -222,11 +222,11 @@ proptest! {
         let spec = tiny();
         let types = WeightTypes::uniform(&spec, DType::F16);
         let pass = |tokens, position| prefill_ops(&spec, &types, DType::F16, tokens, position);
-        let sum = |ops: &[cost::OpCost]| totals(&ops.iter().filter(|op| op.layer.is_some()).copied().collect::<Vec<_>>());
+        let sum = |ops: &[OpCost]| totals(&ops.iter().filter(|op| op.layer.is_some()).copied().collect::<Vec<_>>());
         let whole = pass(first + second, position);
         let chunks = [pass(first, position), pass(second, position + first)].concat();
         prop_assert_eq!(sum(&whole).flops, sum(&chunks).flops);
-        let written = |ops: &[cost::OpCost]| ops.iter().filter(|op| op.kind == OpKind::KvWrite).map(|op| op.kv_bytes).sum::<Bytes>();
+        let written = |ops: &[OpCost]| ops.iter().filter(|op| op.kind == OpKind::KvWrite).map(|op| op.kv_bytes).sum::<Bytes>();
         prop_assert_eq!(written(&whole), written(&chunks));
         prop_assert!(sum(&whole).weight_bytes < sum(&chunks).weight_bytes);
         prop_assert!(sum(&whole).kv_bytes <= sum(&chunks).kv_bytes);
