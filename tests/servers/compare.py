@@ -54,7 +54,11 @@ class Server:
         self.process = subprocess.Popen(
             words, stdout=log.open("wb"), stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True
         )
-        self.wait(port)
+        try:
+            self.wait(port)
+        except BaseException:
+            self.stop()
+            raise
 
     def wait(self, port: int) -> None:
         until = time.monotonic() + READY_S
