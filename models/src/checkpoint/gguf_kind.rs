@@ -75,7 +75,7 @@ impl Kind {
 /// The other GGUF files of the folder, for the end of an advice.
 fn others(path: &Path) -> String {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut names: Vec<PathBuf> = super::resolve::gguf_files(folder);
+    let mut names: Vec<PathBuf> = super::listing::gguf_files(folder);
     names.retain(|other| other.file_name() != path.file_name());
-    if names.is_empty() { String::new() } else { format!("; the folder also has {}", super::resolve::names(&names)) }
+    if names.is_empty() { String::new() } else { format!("; the folder also has {}", super::listing::names(&names)) }
 }

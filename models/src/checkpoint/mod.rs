@@ -4,6 +4,7 @@
 mod folder;
 mod gguf_file;
 mod gguf_kind;
+mod listing;
 mod parts;
 mod quantisation;
 mod resolve;

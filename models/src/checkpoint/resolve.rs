@@ -5,6 +5,7 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use super::listing::{entries, files_with, gguf_files, names};
 use super::split::Part;
 use crate::container::{self, OtherFormat};
 use crate::error::{Error, nearest};
@@ -53,29 +54,6 @@ pub fn repository_name(path: &Path) -> Option<String> {
     parts[at].rsplit("--").next().filter(|name| !name.is_empty()).map(str::to_owned)
 }
 
-/// The GGUF files of a folder, sorted.
-pub(super) fn gguf_files(folder: &Path) -> Vec<PathBuf> {
-    files_with(folder, "gguf")
-}
-
-/// The files of a folder with this extension, sorted. Hidden ones (`._x.gguf` of macOS) do not count.
-pub(super) fn files_with(folder: &Path, extension: &str) -> Vec<PathBuf> {
-    let has = |path: &PathBuf| path.extension().is_some_and(|own| own.eq_ignore_ascii_case(extension));
-    let is_hidden = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
-    let mut files = entries(folder);
-    files.retain(|path| has(path) && !is_hidden(path));
-    files
-}
-
-/// File names for a message: at most eight.
-pub(super) fn names(paths: &[PathBuf]) -> String {
-    const SHOWN: usize = 8;
-    let name = |path: &PathBuf| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let shown: Vec<String> = paths.iter().take(SHOWN).map(name).collect();
-    let more = paths.len().saturating_sub(SHOWN);
-    shown.join(", ") + &if more > 0 { format!(" and {more} more") } else { String::new() }
-}
-
 /// Whether a folder of safetensors lacks weights that other files of the folder have in another form: that form, and the files.
 pub(super) fn other_weights(folder: &Path) -> Option<(OtherFormat, Vec<PathBuf>)> {
     // `training_args.bin` and `rng_state.pth` are no weights.
@@ -87,14 +65,6 @@ pub(super) fn other_weights(folder: &Path) -> Option<(OtherFormat, Vec<PathBuf>)
     let form = files.iter().find_map(|path| container::by_name(path))?;
     files.retain(|path| container::by_name(path).as_ref() == Some(&form));
     Some((form, files))
-}
-
-/// All entries of a folder, sorted.
-pub(super) fn entries(folder: &Path) -> Vec<PathBuf> {
-    let mut paths: Vec<PathBuf> =
-        fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
-    paths.sort();
-    paths
 }
 
 /// The files without the projectors of multimodal models and without the later parts of split files.

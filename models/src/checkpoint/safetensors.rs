@@ -9,9 +9,10 @@ use std::sync::Arc;
 use memmap2::Mmap;
 use safetensors::{Dtype, SafeTensorError, SafeTensors};
 
+use super::listing::{entries, files_with, names as names_of};
 use super::parts::PlacedTensor;
 use super::quantisation::MlxScheme;
-use super::resolve::{dangling, entries, files_with, names as names_of, other_weights};
+use super::resolve::{dangling, other_weights};
 use crate::container::{self, FileFormat, OtherFormat, json};
 use crate::dtype::DType;
 use crate::error::{Cause, Error, Mismatch, printable};

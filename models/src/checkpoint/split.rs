@@ -78,8 +78,8 @@ pub(super) fn open_others(path: &Path, first: &File) -> Result<Vec<(PathBuf, Fil
     let files: Vec<PathBuf> = (2..=count).map(|number| name.file(number)).collect();
     let (there, missing): (Vec<_>, Vec<_>) = files.iter().cloned().partition(|file| file.is_file());
     if !missing.is_empty() {
-        let there = if there.is_empty() { "no other part".to_owned() } else { super::resolve::names(&there) };
-        let found = format!("{found}; the folder has {there}, and lacks {}", super::resolve::names(&missing));
+        let there = if there.is_empty() { "no other part".to_owned() } else { super::listing::names(&there) };
+        let found = format!("{found}; the folder has {there}, and lacks {}", super::listing::names(&missing));
         return refused(found, "fetch the missing parts into the same folder".to_owned());
     }
     let mut parts = Vec::new();

@@ -2,14 +2,23 @@
 
 use std::path::PathBuf;
 
-use super::reference::{HubReference, Reference};
+use super::hub_reference::{DEFAULT_REVISION, HubReference, not_a_reference};
 use crate::error::Error;
 
 /// Hosts of the hub. Their addresses name repositories, wherever `HF_ENDPOINT` fetches from.
 const HUB_HOSTS: [&str; 4] = ["hf.co", "huggingface.co", "www.hf.co", "www.huggingface.co"];
 
-/// The reference in an address; `None` if the text is none. `endpoint` is the hub that files are fetched from.
-pub(super) fn parse(text: &str, endpoint: &str) -> Option<Result<Reference, Error>> {
+/// What an address names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Address {
+    /// A file or folder of this machine.
+    File(PathBuf),
+    /// A repository of the hub, or one of its files.
+    Hub(HubReference),
+}
+
+/// What the address `text` names; `None` if it is no address. `endpoint` is the hub that files are fetched from.
+pub(super) fn parse(text: &str, endpoint: &str) -> Option<Result<Address, Error>> {
     if let Some(path) = text.strip_prefix("file:") {
         return Some(file(text, path));
     }
@@ -25,7 +34,7 @@ pub(super) fn parse(text: &str, endpoint: &str) -> Option<Result<Reference, Erro
     if let Some((scheme, _)) = text.split_once("://") {
         let expected = "an https address of the hub, or a path";
         let found = format!("an address of the scheme `{scheme}`");
-        return Some(Err(Reference::invalid(&shown(text), expected, &found, "fetch the file and give its path")));
+        return Some(Err(not_a_reference(&shown(text), expected, &found, "fetch the file and give its path")));
     }
     let (host, path) = text.split_once('/')?;
     is_hub(host).then(|| hub(text, path))
@@ -67,20 +76,15 @@ fn other_host(text: &str, host: &str) -> Error {
     } else {
         "fetch the file and give its path".to_owned()
     };
-    Reference::invalid(
-        &shown(text),
-        "an address of the hub (huggingface.co)",
-        &format!("another host, {host}"),
-        &advice,
-    )
+    not_a_reference(&shown(text), "an address of the hub (huggingface.co)", &format!("another host, {host}"), &advice)
 }
 
 /// `owner/repo`, `owner/repo:QUANT`, `owner/repo/tree/REVISION`, `owner/repo/blob/REVISION/FILE` (also `resolve` and `raw`), as in the
 /// addresses of the hub; for `hf://` also `owner/repo/FILE`.
-fn hub(text: &str, path: &str) -> Result<Reference, Error> {
+fn hub(text: &str, path: &str) -> Result<Address, Error> {
     let invalid = |expected: &str, found: &str| {
         let advice = "copy the address of the model's page, or give owner/repo[:file][@revision]";
-        Err(Reference::invalid(&shown(text), expected, found, advice))
+        Err(not_a_reference(&shown(text), expected, found, advice))
     };
     let path = decoded(path.split(['?', '#']).next().unwrap_or_default());
     let path = path.strip_prefix("api/models/").or_else(|| path.strip_prefix("models/")).unwrap_or(&path);
@@ -105,24 +109,24 @@ fn hub(text: &str, path: &str) -> Result<Reference, Error> {
         [page, ..] => return invalid("a model's page, or one of its files", &format!("`{page}`")),
     };
     // `main` is what a reference without a revision means.
-    let revision = revision.filter(|revision| revision != super::reference::DEFAULT_REVISION).or(plain.revision);
+    let revision = revision.filter(|revision| revision != DEFAULT_REVISION).or(plain.revision);
     let file = (!file.is_empty()).then(|| file.join("/"));
     // Weights in safetensors are read with the other files of their repository.
     let file = file.filter(|file| !file.ends_with(".safetensors") && !file.ends_with("config.json")).or(plain.file);
-    HubReference { repo: plain.repo, revision, file, quant: plain.quant }.checked(&shown(text)).map(Reference::Hub)
+    HubReference { repo: plain.repo, revision, file, quant: plain.quant }.checked(&shown(text)).map(Address::Hub)
 }
 
 /// `file:///path`, `file://localhost/path`, `file:/path`.
-fn file(text: &str, path: &str) -> Result<Reference, Error> {
+fn file(text: &str, path: &str) -> Result<Address, Error> {
     let path = match path.strip_prefix("//") {
         Some(rest) => rest.strip_prefix("localhost").filter(|rest| rest.starts_with('/')).unwrap_or(rest),
         None => path,
     };
     if !path.starts_with('/') {
         let (expected, found) = ("an absolute path after file://", format!("`{path}`"));
-        return Err(Reference::invalid(text, expected, &found, "give the path without file://"));
+        return Err(not_a_reference(text, expected, &found, "give the path without file://"));
     }
-    Ok(Reference::Path(PathBuf::from(decoded(path))))
+    Ok(Address::File(PathBuf::from(decoded(path))))
 }
 
 /// The text with its percent-encoded bytes decoded, where they are UTF-8.
@@ -154,7 +158,8 @@ mod tests {
     fn parsed(text: &str) -> String {
         match parse(text, "https://user:word@mirror.example/") {
             None => "no address".to_owned(),
-            Some(Ok(reference)) => reference.to_string(),
+            Some(Ok(Address::File(path))) => path.display().to_string(),
+            Some(Ok(Address::Hub(hub))) => hub.to_string(),
             Some(Err(error)) => error.with_advice(),
         }
     }

@@ -16,7 +16,7 @@ use crate::units::Bytes;
 use super::download::Transfer;
 use super::http::{Http, Response};
 use super::hub_file::{ExpectedContent, HubFile};
-use super::reference::is_safe_path;
+use super::hub_reference::is_safe_path;
 use super::repository_files::{self, ModelFiles};
 use super::settings::Settings;
 use super::verify;

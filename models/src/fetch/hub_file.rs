@@ -3,7 +3,7 @@
 use crate::registry::{Entry, MODELS, Mirror, Source};
 use crate::units::Bytes;
 
-use super::reference::{DEFAULT_REVISION, HubReference};
+use super::hub_reference::{DEFAULT_REVISION, HubReference};
 
 /// A file of the hub.
 #[derive(Clone, Debug, PartialEq)]

@@ -8,6 +8,7 @@ mod download;
 mod http;
 mod hub;
 mod hub_file;
+mod hub_reference;
 mod mirror;
 mod ollama;
 mod reference;
@@ -26,7 +27,8 @@ pub use crate::checkpoint::repository_name;
 pub use crate::error::{Attempt, OriginError, PipError};
 pub use crate::filesystem::cache_home;
 pub use crate::progress::{Progress, Quiet};
-pub use reference::{HubReference, Reference};
+pub use hub_reference::HubReference;
+pub use reference::Reference;
 pub use settings::Settings;
 
 use hub::Hub;

@@ -4,8 +4,10 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use super::{address, ollama};
-use crate::error::{Error, Mismatch, printable};
+use super::address::{self, Address};
+use super::hub_reference::{HubReference, invalid, is_safe_segment, not_a_reference};
+use super::ollama;
+use crate::error::Error;
 use crate::filesystem::home;
 use crate::registry;
 
@@ -19,22 +21,6 @@ pub enum Reference {
     /// A repository of the hub.
     Hub(HubReference),
 }
-
-/// `owner/repo[:file][@revision]` or `owner/repo:QUANT[@revision]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HubReference {
-    /// `owner/repo`.
-    pub repo: String,
-    /// A branch, a tag or a commit; `None`: `main`.
-    pub revision: Option<String>,
-    /// One file of the repository; `None`: its only GGUF file, or its safetensors files.
-    pub file: Option<String>,
-    /// The quantisation whose GGUF file is meant, such as `Q4_K_M`, where no file is named.
-    pub quant: Option<String>,
-}
-
-/// The hub's default branch.
-pub(super) const DEFAULT_REVISION: &str = "main";
 
 impl Reference {
     /// Parses a reference. An address (`https://huggingface.co/...`, `hf.co/owner/repo`, `file://`) is what it names. A text that ends in
@@ -53,8 +39,11 @@ impl Reference {
         if text.is_empty() {
             return Err(invalid(text, "a name, a path or owner/repo", "nothing"));
         }
-        if let Some(reference) = address::parse(text, endpoint) {
-            return reference;
+        if let Some(address) = address::parse(text, endpoint) {
+            return address.map(|address| match address {
+                Address::File(path) => Self::Path(path),
+                Address::Hub(hub) => Self::Hub(hub),
+            });
         }
         // The shell expands `~` only at the start of a word, not in `--model=~/x.gguf`.
         if let (Some(rest), Some(home)) = (text.strip_prefix('~'), home)
@@ -85,12 +74,6 @@ impl Reference {
         }
         HubReference::parse(text).map(Self::Hub)
     }
-
-    /// The error of a text that is no reference.
-    pub(super) fn invalid(text: &str, expected: &str, found: &str, advice: &str) -> Error {
-        let (text, found) = (redaction::redact(text), redaction::redact(found));
-        Error::Reference(Mismatch::at(format!("`{}`", printable(&text)), "syntax", expected, &*found, advice))
-    }
 }
 
 /// The error of `name:tag`, as Ollama names its models.
@@ -110,66 +93,12 @@ fn tagged_name(text: &str, name: &str, tag: &str) -> Error {
             ),
         ),
     };
-    Reference::invalid(text, "owner/repo, a path or a registered name", &found, &advice)
+    not_a_reference(text, "owner/repo, a path or a registered name", &found, &advice)
 }
 
 fn is_model_file(text: &str) -> bool {
     let extension = Path::new(text).extension().map(std::ffi::OsStr::to_ascii_lowercase);
     extension.is_some_and(|extension| ["gguf", "json", "safetensors"].iter().any(|known| extension == *known))
-}
-
-/// Whether what follows `owner/repo:` names a file rather than a quantisation: it has a folder, or an ending that files of models have.
-fn names_file(text: &str) -> bool {
-    const ENDINGS: [&str; 6] = [".bin", ".gguf", ".json", ".onnx", ".pth", ".safetensors"];
-    let lower = text.to_lowercase();
-    text.contains('/') || ENDINGS.iter().any(|ending| lower.ends_with(ending))
-}
-
-impl HubReference {
-    pub(super) fn parse(text: &str) -> Result<Self, Error> {
-        let (rest, revision) = match text.rsplit_once('@') {
-            Some((rest, revision)) => (rest, Some(revision.to_owned())),
-            None => (text, None),
-        };
-        let (repo, part) = match rest.split_once(':') {
-            Some((repo, part)) => (repo.to_owned(), Some(part.to_owned())),
-            None => (rest.to_owned(), None),
-        };
-        // `latest` is the tag that Ollama gives to a repository without one.
-        let part = part.filter(|part| part != "latest");
-        let (file, quant) = if part.as_deref().is_some_and(names_file) { (part, None) } else { (None, part) };
-        Self { repo, revision, file, quant }.checked(text)
-    }
-
-    /// The reference itself, if its parts can be parts of addresses and file names; `text` is what the user wrote.
-    pub(super) fn checked(self, text: &str) -> Result<Self, Error> {
-        let halves = self.repo.split_once('/').filter(|(owner, name)| is_safe_segment(owner) && is_safe_segment(name));
-        if halves.is_none() {
-            return Err(invalid(text, "owner/repo of letters, digits, `.`, `_`, `-`", &format!("`{}`", self.repo)));
-        }
-        if let Some(file) = &self.file
-            && !is_safe_path(file)
-        {
-            return Err(invalid(text, "a file inside the repository, without `..`", &format!("`{file}`")));
-        }
-        if let Some(quant) = &self.quant
-            && !is_safe_segment(quant)
-        {
-            return Err(invalid(text, "a file or a quantisation after `:`", &format!("`{quant}`")));
-        }
-        if let Some(revision) = &self.revision
-            && !is_safe_path(revision)
-        {
-            return Err(invalid(text, "a branch, tag or commit", &format!("`{revision}`")));
-        }
-        Ok(self)
-    }
-
-    /// The revision, or the default one.
-    #[must_use]
-    pub fn revision(&self) -> &str {
-        self.revision.as_deref().unwrap_or(DEFAULT_REVISION)
-    }
 }
 
 impl FromStr for Reference {
@@ -188,39 +117,6 @@ impl fmt::Display for Reference {
             Self::Hub(hub) => hub.fmt(out),
         }
     }
-}
-
-impl fmt::Display for HubReference {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(&self.repo)?;
-        if let Some(part) = self.file.as_ref().or(self.quant.as_ref()) {
-            write!(out, ":{part}")?;
-        }
-        if let Some(revision) = &self.revision {
-            write!(out, "@{revision}")?;
-        }
-        Ok(())
-    }
-}
-
-/// Whether `path` can be joined to a cache folder safely: it is relative, without `..` and hidden segments. Names from users and servers
-/// become parts of URLs and file names.
-pub(super) fn is_safe_path(path: &str) -> bool {
-    path.len() <= 512 && path.split('/').all(is_safe_segment)
-}
-
-fn is_safe_segment(segment: &str) -> bool {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "._-+=".contains(c);
-    !segment.is_empty()
-        && segment.len() <= 200
-        && !segment.starts_with('.')
-        && !segment.starts_with('-')
-        && segment.chars().all(plain)
-}
-
-fn invalid(text: &str, expected: &str, found: &str) -> Error {
-    let advice = "give a registered name, a path to a .gguf file or a folder, or owner/repo[:file][@revision]";
-    Reference::invalid(text, expected, found, advice)
 }
 
 #[cfg(test)]
