@@ -1,10 +1,10 @@
-"""Writes a GGUF file again with every weight in F32.
+"""Copies a GGUF file and converts every weight to F32.
 
     dequantise_gguf.py SOURCE.gguf TARGET.gguf
 
-A quantised model is not computed alike by any two programs: they round the activations to 8 bits before each product,
-and a difference in the last bit of a sum becomes one in the rounding. With the same weights in F32 there is one right
-answer, up to the order of sums.
+Two programs do not compute the same logits from a quantised model. They round the activations to 8 bits before each product,
+so a difference in the last bit of a sum can change the rounded value. With F32 weights the results differ only by the order of
+sums.
 """
 
 import argparse

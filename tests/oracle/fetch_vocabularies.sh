@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# fetch_vocabularies.sh DIR: llama.cpp's vocabulary files (ggml-vocab-*.gguf with their .inp texts and .out ids) in DIR,
-# out of the source package of llama-cpp-python. Does nothing where they are there already.
+# fetch_vocabularies.sh DIR: writes llama.cpp's vocabulary files (ggml-vocab-*.gguf with their .inp texts and .out ids) to DIR. They
+# are in the source package of llama-cpp-python. Files that exist are not fetched again.
 set -euo pipefail
 
 version=0.3.36

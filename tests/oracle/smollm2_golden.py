@@ -1,13 +1,12 @@
-"""Writes engines/tests/fixtures/smollm2_golden*.{json,safetensors}: what llama.cpp makes of the five seed prompts.
+"""Writes engines/tests/fixtures/smollm2_golden*.{json,safetensors}: the output of llama.cpp for the five seed prompts.
 
     smollm2_golden.py SMOLLM2.gguf .../smollm2_golden
     smollm2_golden.py --dequantise SMOLLM2.gguf .../smollm2_golden_f32
 
-For each prompt: the text of the chat template, its ids, up to 64 greedy tokens one at a time (with the two best logits
-each), and then, over prompt and answer in one batch, logits at every position. As stored also one token at a time over
-all of it: llama.cpp adds up in another order then, and with quantised weights every bit of a sum counts. With
---dequantise the weights are first written out in F32, which leaves no rounding of activations: dequantise_gguf.py says
-why that matters.
+For each prompt it writes the rendered text, its ids, up to 64 greedy tokens, generated one at a time (with the two highest logits
+of each), and the logits at every position of prompt and answer, computed in one batch. With the weights as stored, it also
+computes these logits one token at a time: llama.cpp then uses another order of sums, which changes the results of quantised
+weights. With --dequantise the weights are first converted to F32, so that activations are not rounded (see dequantise_gguf.py).
 """
 
 import argparse
@@ -48,7 +47,7 @@ def best(logits: np.ndarray, count: int) -> np.ndarray:
 
 
 class Template:
-    """The chat template that a GGUF file carries."""
+    """The chat template of a GGUF file."""
 
     def __init__(self, path: str):
         _, metadata = gguf_metadata.read(path)
@@ -73,7 +72,7 @@ def prompt_ids(vocabulary: Vocabulary, text: str, bos_text: str) -> list[int]:
 
 
 def greedy(model, vocabulary: Vocabulary, ids: list[int]) -> tuple[dict, np.ndarray]:
-    """The answer token by token, and the logits it was chosen from."""
+    """The answer token by token, and the logits of each step."""
     steps, rows, finish = [], [], "length"
     with open_context(model, len(ids) + NEW_TOKENS, THREADS) as context:
         logits = context.decode(ids)[-1]
@@ -95,7 +94,7 @@ def greedy(model, vocabulary: Vocabulary, ids: list[int]) -> tuple[dict, np.ndar
 
 
 def examine(model, vocabulary: Vocabulary, template: Template, number: int, sample: np.ndarray, stepwise: bool):
-    """One seed prompt: its entry in the JSON, and its arrays; `stepwise` asks for one token at a time, too."""
+    """One seed prompt: its entry in the JSON, and its arrays; `stepwise` adds the logits of single-token passes."""
     content = PROMPTS[number - 1]
     rendered = template.render(content)
     ids = prompt_ids(vocabulary, rendered, template.names["bos_token"])
@@ -103,7 +102,7 @@ def examine(model, vocabulary: Vocabulary, template: Template, number: int, samp
     sequence = ids + answer["generated"]
     with open_context(model, len(sequence), THREADS) as context:
         logits = context.decode(sequence)
-    # The step that chose token n saw everything before it: row len(ids) - 1 + n of the one batch.
+    # The logits from which token n was chosen are those of row len(ids) - 1 + n of the batch.
     difference = logits[len(ids) - 1 :][: len(stepped)] - stepped[: len(sequence) - len(ids) + 1]
     top = np.stack([best(row, TOP) for row in logits])
     wide = logits.astype(np.float64)

@@ -1,11 +1,11 @@
-"""Writes engines/tests/fixtures/tiny/: random models of a few hundred kB, with the logits that transformers computes.
+"""Writes engines/tests/fixtures/tiny/: models of a few hundred kB with random weights, and their logits by transformers.
 
     tiny_models.py OUT_DIR
 
 Every folder has the layout of a Hugging Face model (config.json, model.safetensors) and expected.safetensors with
-input_ids [T] and logits [T, vocabulary], computed in F32 with eager attention. Three of the models are written as GGUF
-too, and llama.cpp has to agree with transformers about them. All weights are random, norms and biases included: a
-reader that forgets one of them gets other logits.
+input_ids [T] and logits [T, vocabulary], computed in F32 with eager attention. Three of the models are also written as GGUF
+files, for which llama.cpp must compute the same logits as transformers. All weights are random, also norms and biases, so that a
+reader that ignores one of them computes other logits.
 """
 
 import argparse
@@ -56,7 +56,7 @@ class Tiny:
     options: dict = field(default_factory=dict)
     dtype: torch.dtype = torch.float32
     old_keys: bool = False
-    """config.json spells rope_theta, rope_scaling and torch_dtype instead of rope_parameters and dtype."""
+    """config.json has rope_theta, rope_scaling and torch_dtype instead of rope_parameters and dtype."""
     shard_size: str = "1GB"
 
     def config(self, **changes):
@@ -135,7 +135,7 @@ def write_old_keys(folder: str) -> None:
 
 
 def llama3_factors(rope: dict, head_dim: int) -> list[float]:
-    """By what each frequency is divided; what llama.cpp's converter writes as rope_freqs.weight."""
+    """The divisors of the frequencies, as llama.cpp's converter writes them to rope_freqs.weight."""
     context = rope["original_max_position_embeddings"]
     longest, shortest = context / rope["low_freq_factor"], context / rope["high_freq_factor"]
     factors = []
@@ -173,7 +173,7 @@ def toy_vocabulary() -> tuple[list[str], list[int], list[str]]:
     control = gguf.TokenType.CONTROL
     tokens = ["<unk>", "<s>", "</s>", *(chr(c) for c in range(33, 127)), "Ġ", "Ċ", *pairs]
     types = [gguf.TokenType.UNKNOWN, control, control] + [gguf.TokenType.NORMAL] * (len(tokens) - 3)
-    require(len(tokens) == VOCABULARY, "the toy vocabulary has another size")
+    require(len(tokens) == VOCABULARY, "the vocabulary has another size than expected")
     return tokens, types, [f"{pair[0]} {pair[1]}" for pair in pairs]
 
 
@@ -255,7 +255,7 @@ def write_gguf(path: str, tiny: Tiny, model) -> None:
 
 
 def check_gguf(path: str, ids: torch.Tensor, expected: torch.Tensor) -> float:
-    """How far llama.cpp's logits are from `expected`; ends the script where that is too far."""
+    """The largest difference of llama.cpp's logits from `expected`; the script ends if it exceeds the tolerance."""
     with load_model(path) as model, open_context(model, LENGTH) as context:
         got = torch.from_numpy(context.decode(ids.tolist()))
     far = distance(got, expected)
@@ -277,7 +277,7 @@ def make(tiny: Tiny, seed: int, out: str) -> str:
     if tiny.name == "llama-rope-scaled":
         plain = {"rope_type": "default", "rope_theta": LLAMA3["rope_theta"]}
         unscaled = logits(tiny.build(model.state_dict(), rope_parameters=plain), ids)
-        require(distance(unscaled, expected["logits"]) > 0.1, "the scaling of RoPE makes no difference")
+        require(distance(unscaled, expected["logits"]) > 0.1, "the scaling of RoPE does not change the logits")
     if tiny.name in ("llama-rope-scaled", "mistral-window", "qwen2-bias"):
         path = os.path.join(out, tiny.name + ".gguf")
         write_gguf(path, tiny, model)
@@ -298,10 +298,10 @@ def make(tiny: Tiny, seed: int, out: str) -> str:
         folder, dtype=torch.float32, attn_implementation="eager", local_files_only=True
     ).eval()
     far = distance(logits(read_back, ids), expected["logits"])
-    require(far < 1e-5, f"{tiny.name}: read back, the logits differ by {far}")
+    require(far < 1e-5, f"{tiny.name}: the logits of the written model differ by {far}")
     size = sum(os.path.getsize(os.path.join(folder, name)) for name in os.listdir(folder))
     require(size < 400_000, f"{tiny.name}: {size} bytes")
-    return f"{report}; read back within {far:.1e}; {size} bytes"
+    return f"{report}; the written model within {far:.1e}; {size} bytes"
 
 
 def main() -> None:

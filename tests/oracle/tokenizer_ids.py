@@ -1,9 +1,9 @@
-"""Writes models/tests/fixtures/tokenizer_ids.json: what llama.cpp makes of awkward texts, for five vocabularies.
+"""Writes models/tests/fixtures/tokenizer_ids.json: llama.cpp's token ids of difficult texts, for five vocabularies.
 
     tokenizer_ids.py VOCABULARIES SMOLLM2.gguf OUT.json
 
-VOCABULARIES is the folder that fetch_vocabularies.sh fills. Before it writes anything, the script checks that
-llama.cpp gives the ids of the .out files for the texts of the .inp files beside the vocabularies.
+VOCABULARIES is the folder that fetch_vocabularies.sh writes. The script first checks that llama.cpp returns the ids of the .out
+files for the texts of the .inp files next to the vocabularies.
 """
 
 import argparse
@@ -79,7 +79,7 @@ TEXTS = [
 
 
 def check_published(vocabulary: Vocabulary, stem: str) -> int:
-    """Compares with the .inp/.out pair beside a vocabulary file; how many texts agree."""
+    """Compares with the .inp/.out pair of a vocabulary file; returns the number of texts."""
     with open(stem + ".inp", encoding="utf-8", newline="") as file:
         texts = file.read().split(SEPARATOR)
     with open(stem + ".out", encoding="utf-8") as file:
@@ -96,7 +96,7 @@ def check_published(vocabulary: Vocabulary, stem: str) -> int:
 
 
 def utf8(data: bytes) -> dict:
-    """Text where it is UTF-8, else its bytes in hexadecimal."""
+    """The text if it is UTF-8, otherwise its bytes in hexadecimal."""
     try:
         return {"text": data.decode()}
     except UnicodeDecodeError:
@@ -171,7 +171,7 @@ def main() -> None:
 
 
 def compact(document: dict) -> str:
-    """JSON with one text and one case a line: small, and still readable in a diff."""
+    """JSON with one text or case per line, so that it is small and a diff can be read."""
     lines = ["{"]
     for key in ("made_by", "oracle", "flags", "back"):
         lines.append(f" {json.dumps(key)}: {json.dumps(document[key])},")
