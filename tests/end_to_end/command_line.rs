@@ -87,22 +87,29 @@ fn a_closed_stdout_is_not_an_error() {
     assert_eq!((status.code(), errors.as_str()), (Some(0), ""));
 }
 
+/// A folder with `tiny.json`, a configuration with this size of the vocabulary.
+fn with_configuration(vocabulary: usize) -> TestFolder {
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/../engines/tests/fixtures/tiny/llama-tied/config.json");
+    let mut config: serde_json::Value = serde_json::from_slice(&std::fs::read(source).unwrap()).unwrap();
+    config["vocab_size"] = vocabulary.into();
+    let folder = TestFolder::new();
+    std::fs::write(folder.path("tiny.json"), config.to_string()).unwrap();
+    folder
+}
+
 #[test]
 fn a_synthetic_model_is_the_same_file_each_time() {
-    let folder = TestFolder::new();
-    std::fs::write(
-        folder.path("tiny.json"),
-        std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/../engines/tests/fixtures/tiny/llama-tied/config.json"))
-            .unwrap(),
-    )
-    .unwrap();
-    let done = folder.run("models synth tiny.json --quant f16 -o a.gguf");
-    // If the vocabulary of this fixture is too small for a generated tokenizer, the command fails and writes nothing.
-    if done.code == Some(0) {
-        folder.run("models synth tiny.json --quant f16 -o b.gguf").ends_with(0);
-        assert!(std::fs::read(folder.path("a.gguf")).unwrap() == std::fs::read(folder.path("b.gguf")).unwrap());
-    } else {
-        done.ends_with(2);
-        assert!(!folder.path("a.gguf").exists());
+    let folder = with_configuration(512);
+    for output in ["a.gguf", "b.gguf"] {
+        folder.run(&format!("models synth tiny.json --quant f16 -o {output}")).ends_with(0);
     }
+    assert!(std::fs::read(folder.path("a.gguf")).unwrap() == std::fs::read(folder.path("b.gguf")).unwrap());
+}
+
+#[test]
+fn a_vocabulary_that_is_too_small_for_a_tokenizer_writes_no_model() {
+    let folder = with_configuration(128);
+    let done = folder.run("models synth tiny.json --quant f16 -o a.gguf").ends_with(2);
+    assert!(done.err.contains("expected at least 259 tokens"), "{}", done.err);
+    assert!(!folder.path("a.gguf").exists());
 }
