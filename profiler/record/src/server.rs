@@ -139,6 +139,9 @@ pub struct ServerSample {
     /// Counters of the server's processes over the request: name to value; unavailable ones are left out.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub counters: BTreeMap<String, f64>,
+    /// Why a counter is left out; under `counters`, why all are.
+    #[serde(default, skip_serializing_if = "Reasons::is_empty")]
+    pub reasons: Reasons,
 }
 
 /// A rule of the audit that some requests violate.

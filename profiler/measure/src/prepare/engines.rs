@@ -2,7 +2,7 @@
 
 use engine_api::Engine;
 use engines::registry;
-use meter::process::{ProcessError, ProcessMeter};
+use meter::process::ProcessMeter;
 use record::{Error, nearest};
 use redaction::Sensitive;
 
@@ -51,13 +51,7 @@ fn check_address(options: &Options, choices: &[EngineChoice]) -> Result<(), Erro
         [("--url", options.url.is_some()), ("--spawn", options.spawn.is_some()), ("--pid", options.pid.is_some())];
     let given = given.iter().find(|(_, given)| *given).map(|(name, _)| *name);
     if let Some(pid) = options.pid {
-        ProcessMeter::attach(pid).map_err(|error| {
-            let problem = match error {
-                ProcessError::Absent(_) => format!("--pid {pid}: no such process, or this user may not see it"),
-                ProcessError::Ended(_) => format!("--pid {pid}: the process has ended"),
-            };
-            Error::usage(problem, "give the id of the server's running process (`pgrep -fa NAME` lists them)")
-        })?;
+        ProcessMeter::attach(pid).map_err(|error| Error::from_advice(&error))?;
     }
     match (client, given) {
         (None, Some(option)) => Err(Error::usage(

@@ -1,14 +1,12 @@
 //! Readings before and after a request, outside of its timed region: memory, CPU time, load of the machine, storage, pressure.
 
-use std::collections::BTreeMap;
-
 use meter::environment::{PressureReader, PressureTotals, RequestPressure};
 use meter::process::ProcessReading;
 use meter::{MachineLoad, VIRTUAL};
 use record::{Reason, Recorded};
 
 use super::open_engine::OpenEngine;
-use super::server_processes::{self, ServerProcesses};
+use super::server_processes::{self, ServerCounters, ServerProcesses};
 use crate::protocol::MemoryReading;
 
 /// The readings before a request.
@@ -43,8 +41,8 @@ pub(super) struct Difference {
     pub(super) pressure: RequestPressure,
     /// Bytes read from storage.
     pub(super) read_bytes: Result<u64, Reason>,
-    /// Counters of the server's processes; empty if this process computes, or if they cannot be read.
-    pub(super) server_counters: BTreeMap<String, f64>,
+    /// Counters of the server's processes; empty if this process computes.
+    pub(super) server_counters: ServerCounters,
 }
 
 impl Before {
@@ -81,8 +79,9 @@ impl Before {
             Some(server) => server.clone().map(|(_, later)| (server_processes::memory(&later), later.memory.peak)),
         };
         let server_counters = match &server {
-            Some(Ok((earlier, later))) => server_processes::counters_between(earlier, later),
-            Some(Err(_)) | None => BTreeMap::new(),
+            Some(Ok((earlier, later))) => ServerCounters::between(earlier, later),
+            Some(Err(reason)) => ServerCounters::absent(reason),
+            None => ServerCounters::default(),
         };
         let load = meter::machine_load();
         let read_bytes = match &server {

@@ -4,10 +4,10 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use engine_api::ServerInfo;
+use engine_api::{Advice as _, ServerInfo};
 use meter::MemorySampler;
 use meter::process::{ProcessMeter, ProcessReading, listener};
-use record::Reason;
+use record::{Reason, Reasons};
 
 use crate::protocol::MemoryReading;
 
@@ -28,7 +28,7 @@ impl ServerProcesses {
             None => Err(Reason::new("the server's address is not known: name its process with --pid")),
         };
         let pid = named.or(info.pid).map_or_else(listening, Ok)?;
-        let meter = ProcessMeter::attach(pid).map_err(|error| Reason::new(error.to_string()))?;
+        let meter = ProcessMeter::attach(pid).map_err(|error| Reason::new(error.with_advice()))?;
         if pid != std::process::id() && meter.has(std::process::id()) && named.is_some() {
             return Err(Reason::new(format!(
                 "process {pid} is an ancestor of this program, not the server; name the server's own process with --pid"
@@ -42,7 +42,7 @@ impl ServerProcesses {
     }
 
     pub(super) fn read(&self) -> Result<ProcessReading, Reason> {
-        lock(&self.meter).read().map_err(|error| Reason::new(error.to_string()))
+        lock(&self.meter).read().map_err(|error| Reason::new(error.with_advice()))
     }
 
     /// Resident memory with shared pages counted once. It takes milliseconds per gigabyte: only after loading.
@@ -80,22 +80,40 @@ pub(super) fn cpu_seconds(reading: &ProcessReading) -> f64 {
     reading.cpu_user_s + reading.cpu_system_s
 }
 
-/// Counters between two readings, named as in the registry of counters.
-#[allow(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
-pub(super) fn counters_between(earlier: &ProcessReading, later: &ProcessReading) -> BTreeMap<String, f64> {
-    let grown = |earlier: u64, later: u64| Some(later.saturating_sub(earlier) as f64);
-    let both = |earlier: Option<u64>, later: Option<u64>| grown(earlier?, later?);
-    let figures = [
-        ("cpu_user_s", Some(later.cpu_user_s - earlier.cpu_user_s)),
-        ("cpu_system_s", Some(later.cpu_system_s - earlier.cpu_system_s)),
-        ("minor_faults", grown(earlier.minor_faults, later.minor_faults)),
-        ("major_faults", grown(earlier.major_faults, later.major_faults)),
-        ("voluntary_switches", both(earlier.voluntary_switches, later.voluntary_switches)),
-        ("involuntary_switches", both(earlier.involuntary_switches, later.involuntary_switches)),
-        ("read_bytes", both(earlier.read_bytes, later.read_bytes)),
-        ("written_bytes", both(earlier.written_bytes, later.written_bytes)),
-    ];
-    figures.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
+/// Counters of a server's processes over a request.
+#[derive(Debug, Default)]
+pub(crate) struct ServerCounters {
+    /// Name to value.
+    pub(crate) values: BTreeMap<String, f64>,
+    /// Why a counter is absent; under `counters`, why all are.
+    pub(crate) reasons: Reasons,
+}
+
+impl ServerCounters {
+    /// The counters between two readings, named as in the registry of counters.
+    #[allow(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
+    pub(super) fn between(earlier: &ProcessReading, later: &ProcessReading) -> Self {
+        let grown = |earlier: u64, later: u64| Some(later.saturating_sub(earlier) as f64);
+        let both = |earlier: Option<u64>, later: Option<u64>| grown(earlier?, later?);
+        let figures = [
+            ("cpu_user_s", Some(later.cpu_user_s - earlier.cpu_user_s)),
+            ("cpu_system_s", Some(later.cpu_system_s - earlier.cpu_system_s)),
+            ("minor_faults", grown(earlier.minor_faults, later.minor_faults)),
+            ("major_faults", grown(earlier.major_faults, later.major_faults)),
+            ("voluntary_switches", both(earlier.voluntary_switches, later.voluntary_switches)),
+            ("involuntary_switches", both(earlier.involuntary_switches, later.involuntary_switches)),
+            ("read_bytes", both(earlier.read_bytes, later.read_bytes)),
+            ("written_bytes", both(earlier.written_bytes, later.written_bytes)),
+        ];
+        let values = figures.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect();
+        let reasons = later.reasons.iter().chain(&earlier.reasons).map(|(name, reason)| (name.clone(), reason.clone()));
+        Self { values, reasons: reasons.collect() }
+    }
+
+    /// Without any counter.
+    pub(super) fn absent(reason: &Reason) -> Self {
+        Self { values: BTreeMap::new(), reasons: [("counters".to_owned(), reason.to_string())].into() }
+    }
 }
 
 /// Bytes that a server read from storage between two readings.
@@ -105,4 +123,44 @@ pub(super) fn read_bytes_between(earlier: &ProcessReading, later: &ProcessReadin
         let reason = later.reasons.get("read_bytes").or_else(|| earlier.reasons.get("read_bytes"));
         Reason::new(reason.map_or("the bytes that the server read were not measured", String::as_str))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use traces::Nanos;
+
+    use super::*;
+
+    fn reading(switches: u64, read_bytes: Option<u64>) -> ProcessReading {
+        let reasons = match read_bytes {
+            Some(_) => Reasons::new(),
+            None => [("read_bytes".to_owned(), "permission denied".to_owned())].into(),
+        };
+        ProcessReading {
+            at: Nanos::ZERO,
+            processes: 1,
+            threads: 1,
+            cpu_user_s: 0.0,
+            cpu_system_s: 0.0,
+            minor_faults: 0,
+            major_faults: 0,
+            voluntary_switches: Some(switches),
+            involuntary_switches: Some(0),
+            read_bytes,
+            written_bytes: Some(0),
+            memory: Default::default(),
+            reasons,
+        }
+    }
+
+    #[test]
+    fn a_counter_that_one_reading_lacks_has_its_reason() {
+        let found = ServerCounters::between(&reading(1, Some(7)), &reading(4, None));
+        assert!((found.values["voluntary_switches"] - 3.0).abs() < 1e-12);
+        assert!(!found.values.contains_key("read_bytes"));
+        assert_eq!(found.reasons["read_bytes"], "permission denied");
+        assert_eq!(found.reasons.len(), 1);
+        let ended = ServerCounters::absent(&Reason::new("process 7 ended"));
+        assert_eq!((ended.values.len(), ended.reasons["counters"].as_str()), (0, "process 7 ended"));
+    }
 }

@@ -42,15 +42,21 @@ fn energy_preference(root: &Root) -> Result<String, Reason> {
         .map_err(|reason| reason!("{reason}: only processors with hardware-managed frequencies have a preference"))
 }
 
-/// Frequency of each processor now, in Hz.
+/// Frequency of each processor now, in Hz. A processor that is off line has none.
 ///
 /// # Errors
-/// When the kernel does not report it, as on most virtual machines.
+/// When the kernel does not report it, as on most virtual machines, or a file cannot be read.
 pub fn frequencies(root: &Root) -> Result<Vec<u64>, Reason> {
     let mut found = Vec::new();
     let numbered = |name: &str| name.strip_prefix("cpu").is_some_and(|rest| rest.parse::<u32>().is_ok());
     for cpu in root.names(CPUS)?.iter().filter(|name| numbered(name)) {
-        found.extend(root.number::<u64>(&format!("{CPUS}/{cpu}/cpufreq/scaling_cur_freq")).map(|khz| khz * 1000));
+        if root.read(&format!("{CPUS}/{cpu}/online")).is_ok_and(|online| online == "0") {
+            continue;
+        }
+        let path = format!("{CPUS}/{cpu}/cpufreq/scaling_cur_freq");
+        if root.has(&path) {
+            found.push(root.number::<u64>(&path)? * 1000);
+        }
     }
     if found.is_empty() {
         return Err(reason!("{CPUS}/cpu*/cpufreq/scaling_cur_freq: not on this system"));
@@ -83,5 +89,20 @@ mod tests {
                 assert!(part["reasons"].get(field).is_some(), "{field} is null without a reason");
             }
         }
+    }
+
+    #[test]
+    fn a_frequency_that_cannot_be_read_is_not_left_out() {
+        let cpu = "/sys/devices/system/cpu";
+        let frequency =
+            |number: u32, text: &str| (format!("{cpu}/cpu{number}/cpufreq/scaling_cur_freq"), text.to_owned());
+        let read = |mut files: Vec<(String, String)>, online: &str| {
+            files.push((format!("{cpu}/cpu1/online"), online.to_owned()));
+            let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
+            frequencies(&Root::recorded(tree(&files).path()))
+        };
+        let files = || vec![frequency(0, "1200000\n"), frequency(1, "busy\n")];
+        insta::assert_snapshot!(read(files(), "1\n").unwrap_err(), @r#"/sys/devices/system/cpu/cpu1/cpufreq/scaling_cur_freq: expected a number, found "busy""#);
+        assert_eq!(read(files(), "0\n").unwrap(), [1_200_000_000], "a processor that is off line has none");
     }
 }

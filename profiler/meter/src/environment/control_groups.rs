@@ -9,6 +9,9 @@ use record::environment::{GroupUsage, Limits};
 use record::{Reason, Reasons};
 
 const MOUNT: &str = "/sys/fs/cgroup";
+/// Why there is no throttled time.
+const UNLIMITED: &str = "no control group here limits processor time";
+
 /// Below this folder a system with both versions mounts version 2.
 const UNIFIED: &str = "/sys/fs/cgroup/unified";
 
@@ -98,10 +101,11 @@ impl ControlGroups {
             let found = names.iter().find_map(|name| value(&text, name));
             found.ok_or_else(|| reason!("memory.stat: has no {}", names.join(" and no ")))
         };
-        let throttling: Vec<(u64, f64)> = throttling(self, root);
-        let unlimited = || Reason::new("no control group here limits processor time");
-        let periods = throttling.iter().map(|(periods, _)| *periods).max().ok_or_else(unlimited);
-        let throttled = throttling.iter().map(|(_, time)| *time).max_by(f64::total_cmp).ok_or_else(unlimited);
+        let throttling = throttling(self, root);
+        let periods = throttling.clone().and_then(|totals| {
+            totals.into_iter().map(|(periods, _)| periods).max().ok_or_else(|| Reason::new(UNLIMITED))
+        });
+        let throttled = throttling.and_then(longest);
         GroupUsage {
             memory_bytes: noted(
                 &mut reasons,
@@ -127,10 +131,9 @@ impl ControlGroups {
     /// How long the groups were throttled so far: one or two small files.
     ///
     /// # Errors
-    /// When no group reports it.
+    /// When no group reports it, or a file cannot be read.
     pub fn throttled_s(&self, root: &Root) -> Result<f64, Reason> {
-        let times = throttling(self, root).into_iter().map(|(_, time)| time);
-        times.max_by(f64::total_cmp).ok_or_else(|| Reason::new("no control group here limits processor time"))
+        throttling(self, root).and_then(longest)
     }
 
     /// The smallest limit of memory along the path, in bytes.
@@ -212,17 +215,33 @@ fn files<'a>(folders: &'a [String], name: &'a str) -> impl Iterator<Item = Strin
     folders.iter().rev().map(move |folder| format!("{folder}/{name}"))
 }
 
-/// `cpu.stat` of every group along the path: throttled periods and time. Version 2 counts microseconds, version 1 nanoseconds.
-fn throttling(groups: &ControlGroups, root: &Root) -> Vec<(u64, f64)> {
-    let texts = files(&groups.unified, "cpu.stat").chain(files(&groups.cpu, "cpu.stat"));
-    let texts = texts.filter_map(|file| root.text(&file).ok());
-    texts
-        .filter_map(|text| {
-            let time = value(&text, "throttled_usec").map(|micros| micros as f64 / 1e6);
-            let time = time.or_else(|| value(&text, "throttled_time").map(|nanos| nanos as f64 / 1e9))?;
-            Some((value(&text, "nr_throttled")?, time))
-        })
-        .collect()
+/// `cpu.stat` of every group along the path: throttled periods and time. Version 2 counts microseconds, version 1 nanoseconds. A group
+/// without a limit of processor time has no such totals, or no such file.
+///
+/// # Errors
+/// When a file cannot be read, or a total in it is not a number.
+fn throttling(groups: &ControlGroups, root: &Root) -> Result<Vec<(u64, f64)>, Reason> {
+    let mut found = Vec::new();
+    for file in files(&groups.unified, "cpu.stat").chain(files(&groups.cpu, "cpu.stat")) {
+        let text = match root.read(&file) {
+            Ok(text) => text,
+            Err(FileError::Absent(_)) => continue,
+            Err(error) => return Err(error.into()),
+        };
+        let total = |name: &str| -> Result<Option<u64>, Reason> {
+            let text = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+            text.map(whole_number).transpose().map_err(|problem| reason!("{file}: {name}: {problem}"))
+        };
+        let micros = total("throttled_usec")?.map(|micros| micros as f64 / 1e6);
+        let seconds = micros.or(total("throttled_time")?.map(|nanos| nanos as f64 / 1e9));
+        found.extend(total("nr_throttled")?.zip(seconds));
+    }
+    Ok(found)
+}
+
+/// The longest throttled time.
+fn longest(totals: Vec<(u64, f64)>) -> Result<f64, Reason> {
+    totals.into_iter().map(|(_, time)| time).max_by(f64::total_cmp).ok_or_else(|| Reason::new(UNLIMITED))
 }
 
 /// The number after a name.
@@ -370,5 +389,21 @@ mod tests {
         let folder = tree(&[("proc/self/cgroup", "0::/a\n"), ("sys/fs/cgroup/a/cpu.max", "many\n")]);
         let limits = read_limits(&Root::recorded(folder.path()));
         assert!(limits.reasons["cpus"].contains("found \"many\""), "{limits:?}");
+    }
+
+    #[test]
+    fn a_total_that_cannot_be_read_is_absent_with_its_reason() {
+        let group = |stat: &str| {
+            let tree = tree(&[("/proc/self/cgroup", "0::/a\n"), ("/sys/fs/cgroup/a/cpu.stat", stat)]);
+            let root = Root::recorded(tree.path());
+            let groups = ControlGroups::find(&root).unwrap();
+            (groups.usage(&root), groups.throttled_s(&root))
+        };
+        let (usage, throttled) = group("usage_usec 9\nnr_throttled 2\nthrottled_usec many\n");
+        insta::assert_snapshot!(throttled.unwrap_err(), @r#"/sys/fs/cgroup/a/cpu.stat: throttled_usec: expected a number, found "many""#);
+        assert_eq!((usage.throttled_s, usage.throttled_periods), (None, None));
+        assert_eq!(usage.reasons["throttled_s"], usage.reasons["throttled_periods"]);
+        let (_, unlimited) = group("usage_usec 9\n");
+        assert_eq!(unlimited.unwrap_err(), UNLIMITED);
     }
 }

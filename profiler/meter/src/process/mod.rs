@@ -9,8 +9,10 @@
 mod descendants;
 mod totals;
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
+use engine_api::Advice;
 use record::{Reason, Reasons};
 use traces::{Nanos, clock};
 
@@ -54,13 +56,20 @@ pub struct ProcessReading {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ProcessError {
     /// No process has this id.
-    #[error(
-        "process {0} does not exist, or this user may not see it: give the number of a running process (`pgrep -fa NAME` lists them)"
-    )]
+    #[error("process {0} does not exist, or this user may not see it")]
     Absent(u32),
     /// It ended; another process may have its id now.
     #[error("process {0} ended during the measurement: its figures end with the last reading")]
     Ended(u32),
+}
+
+impl Advice for ProcessError {
+    fn advice(&self) -> Option<Cow<'_, str>> {
+        match self {
+            Self::Absent(_) => Some("give the number of a running process (`pgrep -fa NAME` lists them)".into()),
+            Self::Ended(_) => None,
+        }
+    }
 }
 
 /// Reads one process and its descendants.

@@ -115,7 +115,7 @@ fn absent_and_ended_processes_are_two_errors() {
     assert_eq!(meter.read().unwrap_err(), ProcessError::Ended(pid));
     let absent = ProcessMeter::attach(u32::MAX).unwrap_err();
     assert_eq!(absent, ProcessError::Absent(u32::MAX));
-    insta::assert_snapshot!(ProcessError::Absent(4242), @"process 4242 does not exist, or this user may not see it: give the number of a running process (`pgrep -fa NAME` lists them)");
+    insta::assert_snapshot!(ProcessError::Absent(4242).with_advice(), @"process 4242 does not exist, or this user may not see it; give the number of a running process (`pgrep -fa NAME` lists them)");
     insta::assert_snapshot!(ProcessError::Ended(4242), @"process 4242 ended during the measurement: its figures end with the last reading");
 }
 

@@ -1,11 +1,10 @@
 //! The figures of a request that a server answered: what arrived, as [`judge`] decides, and the server's own report beside it.
 
-use std::collections::BTreeMap;
-
 use engine_api::{CacheBypass, CacheHit, Phase, Prompt, Request, ServerReport};
 use record::{Reason, Reasons, Recorded, ServerSample};
 use traces::Nanos;
 
+use super::super::server_processes::ServerCounters;
 use super::arrivals::{Judged, Judgement, StreamedAnswer, judge};
 use super::figures::{TimeFigures, rate};
 use super::timing::Timing;
@@ -23,11 +22,15 @@ pub(crate) fn server_figures(
     answer: &Answer,
     request: &Request,
     progress: Option<Nanos>,
-    counters: BTreeMap<String, f64>,
+    counters: ServerCounters,
 ) -> Option<ServerSample> {
     let reported = answer.reported.as_ref()?;
     let queued = progress.filter(|&at| at >= timing.start()).map(|at| at.saturating_sub(timing.start()));
-    let mut server = ServerSample { counters, ..server_sample(reported, queued) };
+    let mut server = ServerSample {
+        counters: counters.values,
+        reasons: counters.reasons,
+        ..server_sample(reported, queued)
+    };
     let judgement = judge(StreamedAnswer {
         times: &timing.tokens,
         text: &answer.text,
@@ -185,7 +188,8 @@ fn server_sample(reported: &ServerReport, queued: Option<Nanos>) -> ServerSample
         reopened: reported.stream.reopened,
         unknown_finish: reported.stream.unknown_finish.clone(),
         piece_times_s: Vec::new(),
-        counters: BTreeMap::new(),
+        counters: Default::default(),
+        reasons: Reasons::new(),
     }
 }
 
@@ -248,7 +252,7 @@ mod tests {
         let merged = PhaseSplit { tokenize: false, sample: false, detokenize: false };
         let mut figures = time_figures(&timing, &answer, merged, false);
         let progress = Some(Nanos::from_millis(80));
-        let server = server_figures(&mut figures, &timing, &answer, &request(), progress, BTreeMap::new());
+        let server = server_figures(&mut figures, &timing, &answer, &request(), progress, ServerCounters::default());
         (figures, server.expect("a server answered"))
     }
 
@@ -340,7 +344,7 @@ mod tests {
         let (timing, own) = (timing(), Answer { reported: None, ..answer(report()) });
         let merged = PhaseSplit { tokenize: false, sample: false, detokenize: false };
         let mut found = time_figures(&timing, &own, merged, false);
-        assert_eq!(server_figures(&mut found, &timing, &own, &request(), None, BTreeMap::new()), None);
+        assert_eq!(server_figures(&mut found, &timing, &own, &request(), None, ServerCounters::default()), None);
         near(&found.decode_tps, 10.0);
         assert_eq!(found.token_times_s.len(), 3);
     }
