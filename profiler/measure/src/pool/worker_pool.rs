@@ -290,7 +290,7 @@ mod tests {
             origin: "server".to_owned(),
             weights: None,
             end_tokens: Vec::new(),
-            template: Err(record::Reason::new("the prompts are token ids")),
+            template: Err(Reason::new("the prompts are token ids")),
             substitutions: Vec::new(),
             prompts: Vec::new(),
             fillers: Vec::new(),

@@ -26,11 +26,8 @@ pub(crate) fn server_figures(
 ) -> Option<ServerSample> {
     let reported = answer.reported.as_ref()?;
     let queued = progress.filter(|&at| at >= timing.start()).map(|at| at.saturating_sub(timing.start()));
-    let mut server = ServerSample {
-        counters: counters.values,
-        reasons: counters.reasons,
-        ..server_sample(reported, queued)
-    };
+    let mut server =
+        ServerSample { counters: counters.values, reasons: counters.reasons, ..server_sample(reported, queued) };
     let judgement = judge(StreamedAnswer {
         times: &timing.tokens,
         text: &answer.text,
