@@ -80,11 +80,11 @@ impl CompletionChunk {
         self.listed = listed.map(|tokens| tokens + self.listed.unwrap_or(0)).or(self.listed);
         match finish::read(&choice["finish_reason"]) {
             None => {}
-            Some(Ok(Finish::Ended(reason))) => self.finish = Some(reason),
-            Some(Ok(Finish::Failed)) => {
+            Some(Finish::Ended(reason)) => self.finish = Some(reason),
+            Some(Finish::Failed) => {
                 return Err(StreamError(format!("finish_reason is {}", choice["finish_reason"])));
             }
-            Some(Err(word)) => self.unknown_finish = Some(word),
+            Some(Finish::Unknown(word)) => self.unknown_finish = Some(word),
         }
         Ok(())
     }
@@ -138,7 +138,7 @@ fn error_of(document: &Value) -> Option<String> {
 /// Where another field already says that the answer has ended.
 fn length_or_stop(reason: &Value) -> FinishReason {
     match finish::read(reason) {
-        Some(Ok(Finish::Ended(reason))) => reason,
+        Some(Finish::Ended(reason)) => reason,
         _ => FinishReason::Stop,
     }
 }

@@ -5,12 +5,14 @@ use serde_json::Value;
 use crate::FinishReason;
 
 /// What a finish reason means.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Finish {
     /// The answer has ended.
     Ended(FinishReason),
     /// The server gave up.
     Failed,
+    /// A word that is not known: it ends nothing.
+    Unknown(String),
 }
 
 /// Every known word, in lower case.
@@ -46,20 +48,20 @@ const WORDS: [(&str, Finish); 26] = [
 /// Words for "not ended".
 const OPEN: [&str; 6] = ["", "null", "none", "nil", "undefined", "not_finished"];
 
-/// The finish reason of a chunk: its meaning, or the word that is not known. `None`: the answer has not ended.
-pub(super) fn read(reason: &Value) -> Option<Result<Finish, String>> {
+/// The meaning of the finish reason of a chunk. `None`: the answer has not ended.
+pub(super) fn read(reason: &Value) -> Option<Finish> {
     let word = match reason {
         Value::Null => return None,
         Value::String(word) => word.trim().to_ascii_lowercase(),
         // TGI and others send an object: `{"type":"length"}`.
         Value::Object(fields) => return read(fields.get("type")?),
-        other => return Some(Err(other.to_string())),
+        other => return Some(Finish::Unknown(other.to_string())),
     };
     if OPEN.contains(&word.as_str()) {
         return None;
     }
-    let known = WORDS.iter().find(|(known, _)| *known == word);
-    Some(known.map(|(_, finish)| *finish).ok_or(word))
+    let known = WORDS.iter().find(|(known, _)| *known == word).map(|(_, finish)| finish.clone());
+    Some(known.unwrap_or(Finish::Unknown(word)))
 }
 
 #[cfg(test)]
@@ -75,7 +77,7 @@ mod tests {
 
     #[test]
     fn a_word_that_is_not_known_is_no_end() {
-        let ended = |finish| Some(Ok(Finish::Ended(finish)));
+        let ended = |finish| Some(Finish::Ended(finish));
         assert_eq!(read(&json!("stop")), ended(FinishReason::Stop));
         assert_eq!(read(&json!("STOP")), ended(FinishReason::Stop));
         assert_eq!(read(&json!("MAX_TOKENS")), ended(FinishReason::Length));
@@ -83,8 +85,8 @@ mod tests {
         for open in [json!(null), json!(""), json!("null"), json!(" None "), json!({})] {
             assert_eq!(read(&open), None, "{open}");
         }
-        assert_eq!(read(&json!("pondering")), Some(Err("pondering".to_owned())));
-        assert_eq!(read(&json!(true)), Some(Err("true".to_owned())));
-        assert_eq!(read(&json!("error")), Some(Ok(Finish::Failed)));
+        assert_eq!(read(&json!("pondering")), Some(Finish::Unknown("pondering".to_owned())));
+        assert_eq!(read(&json!(true)), Some(Finish::Unknown("true".to_owned())));
+        assert_eq!(read(&json!("error")), Some(Finish::Failed));
     }
 }
