@@ -1,13 +1,10 @@
 //! The values of secrets that this process was given. Texts from outside are searched for them.
 
 use std::borrow::Cow;
-use std::ffi::OsString;
 use std::sync::{PoisonError, RwLock};
 
-use crate::secret::base64;
-use crate::text::{Syntax, scan};
-use crate::url::percent_decoded;
-use crate::{MARK, is_secret_name};
+use crate::MARK;
+use crate::encoding::{base64, percent_decoded, percent_encoded};
 
 /// Every remembered value, in each form in which a text may contain it, the longest first.
 static KNOWN: RwLock<Vec<Known>> = RwLock::new(Vec::new());
@@ -97,11 +94,6 @@ fn forms(value: &str) -> Vec<String> {
     forms
 }
 
-fn percent_encoded(text: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
-    text.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
-}
-
 /// At least 6 characters of two kinds (letters, digits, others), or 12 that are not only digits.
 fn is_distinctive(value: &str) -> bool {
     let has = |kind: fn(char) -> bool| usize::from(value.chars().any(kind));
@@ -109,28 +101,6 @@ fn is_distinctive(value: &str) -> bool {
     let kinds = letters + has(char::is_numeric) + has(|c| !c.is_alphanumeric());
     let length = value.chars().count();
     letters == 1 && (length >= 6 && kinds >= 2 || length >= 12)
-}
-
-/// Variables of the shell that name folders.
-const SHELL_FOLDERS: [&str; 2] = ["PWD", "OLDPWD"];
-
-/// Remembers the secrets of the environment: the values of variables with names such as `HF_TOKEN`, and the user information of
-/// addresses in all variables.
-pub fn learn_environment(variables: impl Iterator<Item = (OsString, OsString)>) {
-    for (name, value) in variables {
-        let (name, value) = (name.to_string_lossy(), value.to_string_lossy());
-        // The shell's names of the current and the last folder, in spite of `pwd`.
-        if SHELL_FOLDERS.contains(&&*name) {
-            continue;
-        }
-        if is_secret_name(&name) {
-            remember(&value);
-        } else if value.contains("://") {
-            let mut found = Vec::new();
-            scan(&value, Syntax::Message, &mut found);
-            found.iter().for_each(|secret| remember(secret));
-        }
-    }
 }
 
 /// The text with [`MARK`] in place of each secret that this process was given, as far as its value is long and mixed enough not to
@@ -187,7 +157,6 @@ fn without_word(text: &str, word: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::redact;
 
     /// The registry belongs to the process: each test has values of its own.
     #[test]
@@ -212,28 +181,17 @@ mod tests {
     fn short_values_and_words_are_replaced_only_in_texts_from_outside() {
         remember("qzx");
         assert_eq!(without_known("bad qzx"), "bad qzx");
-        assert_eq!(redact("bad qzx, not qzxs or aqzx: `qzx`"), "bad ***, not qzxs or aqzx: `***`");
+        assert_eq!(
+            without_known_in_outside_text("bad qzx, not qzxs or aqzx: `qzx`"),
+            "bad ***, not qzxs or aqzx: `***`"
+        );
     }
 
     #[test]
     fn words_in_place_of_a_key_are_not_remembered() {
         for word in ["EMPTY", "ollama", "none", "x", "***"] {
             remember(word);
-            assert_eq!(redact(&format!("with {word} here")), format!("with {word} here"));
+            assert_eq!(without_known_in_outside_text(&format!("with {word} here")), format!("with {word} here"));
         }
-    }
-
-    #[test]
-    fn the_environment_is_searched() {
-        let variables = [
-            ("MY_TOKEN", "env-tok-1"),
-            ("DATABASE", "db://u:env-pw-2@h"),
-            ("MY_TOKEN_FILE", "/run/t-3"),
-            ("PWD", "/home/me/work-4"),
-            ("OLDPWD", "/home/me/work-5"),
-        ];
-        learn_environment(variables.iter().map(|(name, value)| (OsString::from(name), OsString::from(value))));
-        let shown = without_known("env-tok-1 env-pw-2 /run/t-3 /home/me/work-4/x /home/me/work-5");
-        assert_eq!(shown, "*** *** /run/t-3 /home/me/work-4/x /home/me/work-5");
     }
 }

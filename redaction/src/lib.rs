@@ -8,14 +8,18 @@
 //! secrets, and every value that one of the types above has held. [`without_known`] and [`without_known_bytes`] replace only those
 //! values; everything that is printed or stored goes through one of them at the end.
 
+mod encoding;
+mod environment;
 mod known;
 mod name;
+mod parts;
 mod secret;
 mod sensitive;
 mod text;
 mod url;
 
-pub use known::{learn_environment, without_known, without_known_bytes};
+pub use environment::learn_environment;
+pub use known::{without_known, without_known_bytes};
 pub use name::is_secret_name;
 pub use secret::Secret;
 pub use sensitive::{Sensitive, exposed_map, exposed_option};

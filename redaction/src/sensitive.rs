@@ -57,7 +57,7 @@ impl Sensitive {
     #[must_use]
     pub fn address(text: &str) -> Self {
         let mut secrets = Vec::new();
-        crate::url::Parts::new(text.trim()).redacted(&mut secrets);
+        crate::parts::Parts::new(text.trim()).redacted(&mut secrets);
         Self::new(text, Url::parse(text).to_string(), secrets)
     }
 

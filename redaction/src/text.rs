@@ -1,7 +1,7 @@
 //! [`redact`]: the secrets in a text of any kind, found by their form.
 
 use crate::name::{is_secret_name, is_weak, strengthens};
-use crate::url::Parts;
+use crate::parts::Parts;
 use crate::{MARK, known};
 
 /// How values end in a text.

@@ -192,7 +192,7 @@ impl<'a> CaseState<'a> {
             let (prompt_ids, prompt_ids_of) = match known {
                 Ok(known) => known,
                 Err(reason) => {
-                    self.case.reasons.insert(PROMPT_IDS.to_owned(), reason);
+                    self.case.reasons.insert(PROMPT_IDS.to_owned(), reason.into());
                     (Vec::new(), None)
                 }
             };
@@ -246,7 +246,7 @@ impl<'a> CaseState<'a> {
         &self,
         answer: &Answer,
         prompt: &PreparedPrompt,
-    ) -> Result<(Vec<u32>, Option<PromptIdsOf>), String> {
+    ) -> Result<(Vec<u32>, Option<PromptIdsOf>), Reason> {
         if self.case.server.is_none() {
             let ids = if answer.prompt_ids.is_empty() { &prompt.ids } else { &answer.prompt_ids };
             return Ok((ids.clone(), None));
@@ -257,20 +257,20 @@ impl<'a> CaseState<'a> {
             return Ok((answer.prompt_ids.clone(), Some(named_by)));
         }
         if has_nonce(answer) {
-            return Err(
-                "digits that bypass the server's prefix cache are in the prompt, other ones in each request".to_owned()
-            );
+            return Err(Reason::new(
+                "digits that bypass the server's prefix cache are in the prompt, other ones in each request",
+            ));
         }
         let Some(ids) = &self.server_prompt.ids else {
-            return Err("the server does not report them".to_owned());
+            return Err(Reason::new("the server does not report them"));
         };
         let counted = answer.reported.as_ref().and_then(|reported| reported.prompt_tokens);
         match counted.filter(|counted| *counted != ids.len()) {
             None => Ok((ids.clone(), Some(PromptIdsOf::Tokenizer))),
-            Some(counted) => Err(format!(
+            Some(counted) => Err(Reason::new(format!(
                 "the server's tokenizer makes {} tokens of the prompt, and the server counts {counted} in its response",
                 ids.len()
-            )),
+            ))),
         }
     }
 }
