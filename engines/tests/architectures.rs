@@ -2,6 +2,13 @@
 //!
 //! The weights are F32, so that results differ only by the order of sums.
 
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test prints figures and fails by panicking"
+)]
+
 mod common;
 
 use std::path::Path;

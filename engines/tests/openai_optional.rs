@@ -13,7 +13,7 @@ mod server;
 use std::time::Duration;
 
 use engines::{Advice, CacheBypass, EngineError, Session, Usage};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use server::watch::{Record, chat, connect, connect_notified, options, shown};
 use server::{Script, Server, Step, end_events, head, route, send, text_event, whole, with_headers};
@@ -44,9 +44,12 @@ fn with_other_paths(other: fn() -> Script) -> Server {
     ])
 }
 
+/// A kind of answer and its script.
+type Way = (&'static str, fn() -> Script);
+
 #[test]
 fn other_paths_may_answer_in_any_way() {
-    let ways: [(&str, fn() -> Script); 6] = [
+    let ways: [Way; 6] = [
         ("503", || whole(503, "text/html", "<html>no backend for this path</html>")),
         ("429", || whole(429, "text/plain", "slow down")),
         ("nothing", || vec![Step::Hang]),
@@ -66,7 +69,7 @@ fn other_paths_may_answer_in_any_way() {
 
 #[test]
 fn with_the_model_named_no_list_is_needed() {
-    let ways: [(&str, fn() -> Script); 6] = [
+    let ways: [Way; 6] = [
         ("404", || whole(404, "application/json", r#"{"detail":"Not Found"}"#)),
         ("401", || whole(401, "application/json", r#"{"error":{"message":"key lacks scope models.read"}}"#)),
         ("405", || whole(405, "text/html", "<h1>405</h1>")),
@@ -212,7 +215,7 @@ fn a_field_that_the_server_refuses_is_left_out() {
 }
 
 #[test]
-fn a_server_without_its_own_switch_for_the_cache_may_use_its_cache() {
+fn a_server_that_refuses_its_switch_for_the_cache_gets_digits() {
     let props = r#"{"default_generation_settings":{"n_ctx":4096},"total_slots":1,"build_info":"b1"}"#;
     let mut is_first = true;
     let chat = move || match std::mem::take(&mut is_first) {
@@ -225,7 +228,13 @@ fn a_server_without_its_own_switch_for_the_cache_may_use_its_cache() {
         route("POST /v1/chat/completions", chat),
     ]);
     let (.., session) = repeated(&server, &[]);
-    assert_eq!(session.server().expect("a server").info().cache, CacheBypass::None);
+    assert_eq!(session.server().expect("a server").info().cache, CacheBypass::Nonce);
+    let bodies = server.bodies("POST /v1/chat/completions");
+    let first_message = |body: &Value| body["messages"][0]["role"].as_str().map(str::to_owned);
+    assert_eq!(bodies.iter().map(first_message).collect::<Vec<_>>(), [Some("user".into()), Some("system".into())]);
+    assert!(
+        bodies[1]["messages"][0]["content"].as_str().is_some_and(|text| text.starts_with(|c: char| c.is_ascii_digit()))
+    );
 }
 
 #[test]

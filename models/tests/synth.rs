@@ -11,7 +11,7 @@ use models::{
     Temperature,
 };
 
-fn spec(arch: Arch) -> Spec {
+fn spec(arch: &Arch) -> Spec {
     Spec {
         arch: arch.clone(),
         hidden: 256,
@@ -19,13 +19,13 @@ fn spec(arch: Arch) -> Spec {
         context_length: 512,
         norm_eps: 1e-5,
         norm_offset: 0.0,
-        tied_embeddings: arch == Arch::LLAMA,
+        tied_embeddings: *arch == Arch::LLAMA,
         embedding_scale: None,
         layers: vec![
             Layer::plain(
                 Attention {
-                    window: (arch == Arch::MISTRAL).then_some(64),
-                    qkv_bias: arch == Arch::QWEN2,
+                    window: (*arch == Arch::MISTRAL).then_some(64),
+                    qkv_bias: *arch == Arch::QWEN2,
                     ..Attention::plain(
                         4,
                         2,
@@ -56,7 +56,7 @@ fn with_threads<T: Send>(threads: usize, work: impl FnOnce() -> T + Send) -> T {
 #[test]
 fn the_same_recipe_gives_the_same_bytes_on_any_number_of_threads() {
     let folder = tempfile::tempdir().unwrap();
-    let shape = spec(Arch::LLAMA);
+    let shape = spec(&Arch::LLAMA);
     for quant in Quant::ALL {
         let one = with_threads(1, || write(&recipe(&shape, quant), &folder.path().join("one.gguf")));
         let four = with_threads(4, || write(&recipe(&shape, quant), &folder.path().join("four.gguf")));
@@ -72,7 +72,7 @@ fn every_file_has_the_planned_shape_and_sizes() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("m.gguf");
     for arch in [Arch::LLAMA, Arch::MISTRAL, Arch::QWEN2] {
-        let shape = spec(arch);
+        let shape = spec(&arch);
         for quant in Quant::ALL {
             let recipe = recipe(&shape, quant);
             let written = synth::write(&recipe, &path, &Quiet).unwrap();
@@ -102,7 +102,7 @@ fn shapes_of_every_architecture_are_read_back() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("m.gguf");
     let rope = |theta, layout, scaling| Rope { theta, dim: 64, layout, scaling };
-    let plain = spec(Arch::LLAMA);
+    let plain = spec(&Arch::LLAMA);
     let make = |name: &'static str, change: &dyn Fn(usize, &mut Layer)| {
         let mut spec = Spec { arch: Arch::new(name), ..plain.clone() };
         spec.layers.iter_mut().enumerate().for_each(|(at, layer)| change(at, layer));
@@ -151,7 +151,7 @@ fn shapes_of_every_architecture_are_read_back() {
 fn llama3_frequencies_are_read_back() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("m.gguf");
-    let mut shape = spec(Arch::LLAMA);
+    let mut shape = spec(&Arch::LLAMA);
     let llama3 =
         RopeScaling::Llama3 { factor: 8.0, low_freq_factor: 1.0, high_freq_factor: 4.0, original_context: 256 };
     for layer in &mut shape.layers {
@@ -170,7 +170,7 @@ fn llama3_frequencies_are_read_back() {
 fn a_synthetic_file_is_marked() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("m.gguf");
-    let shape = spec(Arch::LLAMA);
+    let shape = spec(&Arch::LLAMA);
     write(&recipe(&shape, Quant::Q4_0), &path);
     let file = models::gguf::File::open(&path).unwrap();
     assert_eq!(file.header.metadata.flag(synth::SYNTHETIC_KEY).unwrap(), Some(true));
@@ -181,7 +181,7 @@ fn a_synthetic_file_is_marked() {
 fn the_generated_tokenizer_decodes_what_it_encoded() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("m.gguf");
-    let shape = spec(Arch::LLAMA);
+    let shape = spec(&Arch::LLAMA);
     write(&recipe(&shape, Quant::Q4_0), &path);
     let tokenizer = Checkpoint::open(&path).unwrap().tokenizer().unwrap();
     assert_eq!(tokenizer.vocab_size(), 1024);
@@ -196,8 +196,8 @@ fn the_generated_tokenizer_decodes_what_it_encoded() {
 fn the_tokenizer_of_another_file_is_copied() {
     let folder = tempfile::tempdir().unwrap();
     let (small, path) = (folder.path().join("small.gguf"), folder.path().join("m.gguf"));
-    write(&recipe(&Spec { vocab: 600, ..spec(Arch::LLAMA) }, Quant::Q4_0), &small);
-    let shape = spec(Arch::LLAMA);
+    write(&recipe(&Spec { vocab: 600, ..spec(&Arch::LLAMA) }, Quant::Q4_0), &small);
+    let shape = spec(&Arch::LLAMA);
     write(&Recipe { header: Some(&small), ..recipe(&shape, Quant::Q4_0) }, &path);
     let copied = models::gguf::File::open(&path).unwrap().header.metadata;
     let tokens = copied.texts("tokenizer.ggml.tokens").unwrap().unwrap();
@@ -215,7 +215,7 @@ fn the_tokenizer_of_another_file_is_copied() {
 
 #[test]
 fn q4_k_m_has_the_types_of_llama_cpp() {
-    let shape = spec(Arch::LLAMA);
+    let shape = spec(&Arch::LLAMA);
     let plan = synth::plan(&shape, Quant::Q4_K_M).unwrap();
     let of = |name: &str| plan.tensors.iter().find(|tensor| tensor.name == name).unwrap().dtype;
     assert_eq!(of("token_embd.weight"), DType::Q6_K);
@@ -233,7 +233,7 @@ fn ensure(recipe: &Recipe<'_>, folder: &Path) -> PathBuf {
 #[test]
 fn a_cached_file_is_reused_and_replaced_when_damaged() {
     let folder = tempfile::tempdir().unwrap();
-    let shape = spec(Arch::QWEN2);
+    let shape = spec(&Arch::QWEN2);
     let recipe = recipe(&shape, Quant::Q8_0);
     let path = ensure(&recipe, folder.path());
     let whole = std::fs::read(&path).unwrap();

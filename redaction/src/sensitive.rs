@@ -102,7 +102,11 @@ fn redact_document(document: &mut Value, secrets: &mut Vec<String>) -> bool {
             is_changed
         }
         Value::Array(values) => {
-            values.iter_mut().fold(false, |is_changed, value| redact_document(value, secrets) || is_changed)
+            let mut is_changed = false;
+            for value in values {
+                is_changed |= redact_document(value, secrets);
+            }
+            is_changed
         }
         Value::String(text) => {
             let shown = scan(text, Syntax::Message, secrets);

@@ -176,8 +176,8 @@ fn the_same_model_in_process_and_through_a_server() {
     assert_eq!(done.code, Some(0), "{}", done.err);
     let report = fs::read_to_string(folder.path("r/report.md")).unwrap();
     assert!(report.contains("In process and through a server"), "{report}");
-    assert!(report.contains("HTTP") && report.contains("queue and remainder"), "{report}");
-    assert!(report.contains("chat template was not measured separately and is part of the remainder"), "{report}");
+    // This server counts 40 tokens in each prompt, so that no times can be subtracted.
+    assert!(report.contains("left out, because the numbers of prompt tokens differ"), "{report}");
     for case in folder.run_file("r")["cases"].as_array().unwrap().iter().filter(|case| case["engine"] == "openai") {
         let before = &case["server"]["before_model"];
         assert!(before["round_trip_s"].as_f64().unwrap() > 0.0, "{before}");

@@ -162,6 +162,7 @@ mod tests {
 
     use super::*;
 
+    #[allow(clippy::needless_pass_by_value, reason = "the argument is written with json!")]
     fn text(delta: Value) -> String {
         let found = Delta::new(&delta, "delta");
         assert!(found.unread.is_empty(), "{delta}: {found:?}");

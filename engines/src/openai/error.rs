@@ -15,14 +15,14 @@ const LONGEST_QUOTE: usize = 300;
 #[derive(Debug)]
 pub(super) struct RequestError {
     /// `METHOD URL`.
-    place: String,
+    place: Box<str>,
     pub(super) problem: Problem,
     /// Number of pieces of text that had arrived.
     pieces: usize,
     /// After how long the same request may be sent again, if the server says so or another form of it can succeed.
     repeat: Option<Duration>,
     /// What follows from it; empty where nothing has to be said.
-    consequence: String,
+    consequence: Box<str>,
 }
 
 /// Why a request failed.
@@ -72,7 +72,7 @@ pub(super) enum Problem {
 impl RequestError {
     /// The place may be a URL with secrets: it is redacted.
     pub(super) fn new(place: &str, problem: Problem) -> Self {
-        Self { place: redaction::redact(place), problem, pieces: 0, repeat: None, consequence: String::new() }
+        Self { place: redaction::redact(place).into(), problem, pieces: 0, repeat: None, consequence: Box::default() }
     }
 
     /// The same error after this number of pieces of text.
@@ -87,7 +87,7 @@ impl RequestError {
 
     /// The same error with what follows from it.
     pub(super) fn and(self, consequence: &str) -> Self {
-        Self { consequence: consequence.to_owned(), ..self }
+        Self { consequence: consequence.into(), ..self }
     }
 
     /// The same error, which is final if the time to wait is longer than the limit.
@@ -140,19 +140,19 @@ impl From<RequestError> for EngineError {
             },
             problem => {
                 if let Some(wait) = error.repeat.filter(|_| error.pieces == 0) {
-                    let reason = match error.consequence.as_str() {
+                    let reason = match &*error.consequence {
                         "" if wait.is_zero() => problem.to_string(),
                         "" => format!("{problem}; it asks to wait {} s", wait.as_secs_f64()),
                         consequence => format!("{problem}; {consequence}"),
                     };
-                    return Self::Repeat { engine: NAME, place: error.place, reason, wait };
+                    return Self::Repeat { engine: NAME, place: error.place.into(), reason, wait };
                 }
                 let before = match error.pieces {
                     0 => String::new(),
                     1 => " (after 1 piece of text)".to_owned(),
                     pieces => format!(" (after {pieces} pieces of text)"),
                 };
-                Self::Failed { engine: NAME, place: error.place, reason: format!("{problem}{before}"), advice }
+                Self::Failed { engine: NAME, place: error.place.into(), reason: format!("{problem}{before}"), advice }
             }
         }
     }

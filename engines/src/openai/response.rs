@@ -338,10 +338,12 @@ mod tests {
         (spans, finish, response.reported)
     }
 
+    #[allow(clippy::needless_pass_by_value, reason = "the argument is written with json!")]
     fn text(text: &str, finish: Value) -> Value {
         json!({"choices": [{"delta": {"content": text}, "finish_reason": finish}]})
     }
 
+    #[allow(clippy::needless_pass_by_value, reason = "the argument is written with json!")]
     fn end(finish: Value) -> Value {
         json!({"choices": [{"delta": {}, "finish_reason": finish}]})
     }

@@ -9,6 +9,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use super::resolve::dangling;
 use crate::chat::SpecialToken;
 use crate::container::gguf::{self, Metadata};
 use crate::container::json::{self, CONFIG_LIMIT};
@@ -53,18 +54,26 @@ struct Found {
     place: String,
 }
 
+/// Whether a file exists. A link to a removed file is an error: the model would have another template, or other tokens.
+fn is_there(path: &Path) -> Result<bool, Error> {
+    if !path.is_file() && path.is_symlink() {
+        return Err(dangling(path));
+    }
+    Ok(path.is_file())
+}
+
 /// The template of a folder.
 pub(super) fn of_folder(folder: &Path) -> Result<Option<TemplateSource>, Error> {
     let mut found = Vec::new();
     let own = folder.join(TEMPLATE_FILE);
-    if own.is_file() {
+    if is_there(&own)? {
         let text = json::read_text(&own, CONFIG_LIMIT)?;
         found.push(Found { name: DEFAULT.to_owned(), text, place: TEMPLATE_FILE.to_owned() });
     }
     found.extend(additional(folder)?);
     for file in [TOKENIZER_CONFIG, PROCESSOR_FILE] {
         let path = folder.join(file);
-        if found.is_empty() && path.is_file() {
+        if found.is_empty() && is_there(&path)? {
             found.extend(of_json(&path, file)?);
         }
     }
@@ -172,7 +181,7 @@ pub(super) fn tokens_of_folder(folder: &Path) -> Result<Vec<SpecialToken>, Error
     };
     for file in [TOKENIZER_CONFIG, "special_tokens_map.json"] {
         let path = folder.join(file);
-        if !path.is_file() {
+        if !is_there(&path)? {
             continue;
         }
         let json = json::read(&path, CONFIG_LIMIT)?;

@@ -185,10 +185,10 @@ impl<'a> Fetcher<'a> {
             Ok((ModelFiles::Gguf(parts), commit)) => self.parts(repo, Some(&commit), &parts),
             Ok((ModelFiles::Folder(files), commit)) => self.folder(reference, &files, &commit),
             // The hub is unreachable or refuses access: use the cache if it is complete.
-            Err(error) => Self::cached_repository(&hub, reference).or_else(|of_cache| {
+            Err(error) => Self::cached_repository(&hub, reference).map_err(|of_cache| {
                 let cache = Attempt { origin: "the cache".to_owned(), error: of_cache };
                 let hub = Attempt { origin: self.settings.endpoint.to_string(), error };
-                Err(unavailable(reference, vec![cache, hub]))
+                unavailable(reference, vec![cache, hub])
             }),
         }
     }

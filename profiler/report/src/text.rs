@@ -58,7 +58,7 @@ fn render(block: &Block, options: TextOptions) -> String {
             let line = |(name, value): &(String, String)| {
                 let gap = " ".repeat(widest + 2 - name.chars().count());
                 let body = wrapped(value, &indent, options.width);
-                format!("  {name}{gap}{}", body.trim_start())
+                format!("  {}{gap}{}", printable(name), body.trim_start())
             };
             facts.iter().map(line).collect()
         }

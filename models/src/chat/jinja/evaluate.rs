@@ -261,7 +261,7 @@ impl Rendering {
 
     fn filtered(&self, mut value: Value, filters: &[Step], scope: &Rc<Scope>) -> Result<Value> {
         for step in filters {
-            value = self.apply(value, step, scope)?;
+            value = self.apply(&value, step, scope)?;
         }
         Ok(value)
     }
@@ -280,7 +280,7 @@ impl Rendering {
         };
         let mut function = self.eval(base, scope)?;
         for step in before {
-            function = self.apply(function, step, scope)?;
+            function = self.apply(&function, step, scope)?;
         }
         let mut evaluated = self.arguments(arguments, scope)?;
         evaluated.keyword.push((Arc::from("caller"), self.macro_value(caller, scope)));
@@ -525,7 +525,7 @@ impl Rendering {
             Expr::Postfix { base, steps } => {
                 let mut value = self.eval(base, scope)?;
                 for step in steps {
-                    value = self.apply(value, step, scope)?;
+                    value = self.apply(&value, step, scope)?;
                 }
                 Ok(value)
             }
@@ -557,34 +557,34 @@ impl Rendering {
         Ok(Value::Bool(true))
     }
 
-    fn apply(&self, value: Value, step: &Step, scope: &Rc<Scope>) -> Result<Value> {
+    fn apply(&self, value: &Value, step: &Step, scope: &Rc<Scope>) -> Result<Value> {
         self.step()?;
         self.apply_kind(value, &step.kind, scope).map_err(|failure| failure.at(step.line))
     }
 
-    fn apply_kind(&self, value: Value, step: &StepKind, scope: &Rc<Scope>) -> Result<Value> {
+    fn apply_kind(&self, value: &Value, step: &StepKind, scope: &Rc<Scope>) -> Result<Value> {
         match step {
-            StepKind::Attribute(name) => members::attribute(&value, name),
-            StepKind::Item(key) => members::item(&value, &self.eval(key, scope)?),
+            StepKind::Attribute(name) => members::attribute(value, name),
+            StepKind::Item(key) => members::item(value, &self.eval(key, scope)?),
             StepKind::Slice(bounds) => {
                 let mut evaluated = [None, None, None];
                 for (slot, bound) in evaluated.iter_mut().zip(bounds) {
                     *slot = bound.as_ref().map(|bound| self.eval(bound, scope)).transpose()?;
                 }
                 let [start, stop, step] = &evaluated;
-                self.made(operators::slice(&value, [start.as_ref(), stop.as_ref(), step.as_ref()])?)
+                self.made(operators::slice(value, [start.as_ref(), stop.as_ref(), step.as_ref()])?)
             }
             StepKind::Call(arguments) => {
                 let call = self.arguments(arguments, scope)?;
-                self.made(self.call(&value, call)?)
+                self.made(self.call(value, call)?)
             }
             StepKind::Filter { name, arguments } => {
                 let call = self.arguments(arguments, scope)?;
-                self.made(filters::apply(name, &value, call)?)
+                self.made(filters::apply(name, value, call)?)
             }
             StepKind::Test { name, arguments, negated } => {
                 let call = self.arguments(arguments, scope)?;
-                Ok(Value::Bool(predicates::test(name, &value, call)? != *negated))
+                Ok(Value::Bool(predicates::test(name, value, call)? != *negated))
             }
         }
     }

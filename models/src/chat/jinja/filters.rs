@@ -214,6 +214,7 @@ fn number(name: &str, function: &str, value: &Value, call: Call) -> Result<Value
             } else {
                 ["kB", "MB", "GB", "TB", "PB", "EB", "ZB", "YB"]
             };
+            #[allow(clippy::float_cmp, reason = "exactly one byte")]
             if bytes == 1.0 {
                 return Ok(Value::text("1 Byte"));
             }

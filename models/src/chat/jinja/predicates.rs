@@ -90,8 +90,8 @@ pub(super) fn test(name: &str, value: &Value, call: Call) -> Result<bool> {
         "integer" => matches!(value, Value::Int(_)),
         "number" => matches!(value, Value::Int(_) | Value::Float(_) | Value::Bool(_)),
         "iterable" => value.is_iterable(),
-        "lower" => case(value, |c| c.is_uppercase())?,
-        "upper" => case(value, |c| c.is_lowercase())?,
+        "lower" => case(value, char::is_uppercase)?,
+        "upper" => case(value, char::is_lowercase)?,
         "mapping" => matches!(value, Value::Dict(_)),
         "none" => matches!(value, Value::None),
         "sequence" => matches!(

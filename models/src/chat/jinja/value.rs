@@ -362,6 +362,7 @@ impl Value {
     }
 
     /// Python's `==`.
+    #[allow(clippy::float_cmp, reason = "Python's equality of numbers is exact")]
     pub(super) fn equals(&self, other: &Self) -> bool {
         let all = |one: &[Self], other: &[Self]| {
             one.len() == other.len() && one.iter().zip(other).all(|(one, other)| one.equals(other))

@@ -106,7 +106,7 @@ impl<'a> WorkerPool<'a> {
             }
         }
         self.start(slot)?;
-        let command = ToWorker::Load(self.load_command(slot, part));
+        let command = ToWorker::Load(Box::new(self.load_command(slot, part)));
         match self.ask(slot, &command, None) {
             Ok(FromWorker::Loaded(loaded)) => {
                 self.slots[slot].loaded = true;

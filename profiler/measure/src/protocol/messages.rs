@@ -23,7 +23,7 @@ pub enum ToWorker {
     /// Open an engine. It comes first.
     Open(Open),
     /// Make a fresh session; the previous one is dropped.
-    Load(Load),
+    Load(Box<Load>),
     /// Drop the session and give its memory back.
     Unload,
     /// Run one request and measure it.
@@ -380,7 +380,7 @@ mod tests {
                 title: "mock:slow".to_owned(),
                 number: 2,
             }),
-            ToWorker::Load(Load {
+            ToWorker::Load(Box::new(Load {
                 path: Some("/m.gguf".into()),
                 files: vec!["/m.gguf".into()],
                 options: LoadOptions::default(),
@@ -390,7 +390,7 @@ mod tests {
                 end_tokens: vec![2],
                 window: Some(4096),
                 part: Some(TracePart { path: "/p".into(), epoch: Nanos(7) }),
-            }),
+            })),
             ToWorker::Unload,
             ToWorker::Measure(Box::new(spec)),
             ToWorker::Probe(ProberCommand::Short { threads: 2, bytes: 1 << 28 }),

@@ -28,7 +28,7 @@ pub(super) fn understood(words: Vec<OsString>, program: &Command) -> Result<Vec<
     let verb = words.iter().skip(1).find_map(|word| word.to_str().filter(|word| !word.starts_with('-')));
     match verb {
         Some("run") => run_words::run(words, program),
-        Some(verb @ ("compare" | "report")) => reports(verb.to_owned(), words),
+        Some(verb @ ("compare" | "report")) => reports(verb, words),
         _ => Ok(words),
     }
 }
@@ -84,8 +84,8 @@ fn with_command(mut words: Vec<OsString>, program: &Command) -> Result<Vec<OsStr
 }
 
 /// `compare` and `report` print one format: options that choose a format or a file elsewhere are answered with `--format`.
-fn reports(verb: String, words: Vec<OsString>) -> Result<Vec<OsString>, UsageError> {
-    let mut line = CommandLine::new(&verb);
+fn reports(verb: &str, words: Vec<OsString>) -> Result<Vec<OsString>, UsageError> {
+    let mut line = CommandLine::new(verb);
     let mut notes = Vec::new();
     let mut rest = words
         .iter()
