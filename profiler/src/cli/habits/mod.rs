@@ -26,7 +26,8 @@ use run_words::{is_model, problem};
 pub(super) fn understood(words: Vec<OsString>, program: &Command) -> Result<Vec<OsString>, UsageError> {
     let words = with_command(words, program)?;
     let verb = words.iter().skip(1).find_map(|word| word.to_str().filter(|word| !word.starts_with('-')));
-    match verb {
+    let verb = verb.map(str::to_owned);
+    match verb.as_deref() {
         Some("run") => run_words::run(words, program),
         Some(verb @ ("compare" | "report")) => reports(verb, words),
         _ => Ok(words),
