@@ -267,15 +267,24 @@ fn a_config_as_people_have_it() {
 /// A file whose blob was removed from the hub's cache is an error, not an absent file with a default.
 #[test]
 fn links_to_removed_files_are_errors() {
-    for name in ["model.safetensors", "config.json", "tokenizer_config.json"] {
+    let with_link = |name: &str| {
         let folder = Folder::whole(&config());
         let _ = std::fs::remove_file(folder.path().join(name));
         std::os::unix::fs::symlink("../../blobs/0a1b", folder.path().join(name)).unwrap();
-        let error = folder.error_text();
+        folder
+    };
+    for name in ["model.safetensors", "config.json"] {
+        let error = with_link(name).error_text();
         assert!(
             error.contains(name) && (error.contains("../../blobs/0a1b") || error.contains("No such file")),
             "{error}"
         );
+    }
+    // Template and special tokens are read when they are needed.
+    let folder = with_link("tokenizer_config.json");
+    let checkpoint = folder.open();
+    for error in [checkpoint.chat_template().unwrap_err(), checkpoint.special_tokens().unwrap_err()] {
+        assert!(error.to_string().contains("../../blobs/0a1b"), "{error}");
     }
 }
 
