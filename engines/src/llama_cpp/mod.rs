@@ -68,8 +68,8 @@ impl Engine for LlamaCpp {
             ));
         }
         // llama.cpp knows no window of these architectures; that of Mistral 7B comes from the registry.
-        let metadata = checkpoint.metadata().and_then(|metadata| metadata.get("general.architecture")?.as_str());
-        let ignores_window = matches!(metadata, Some("llama" | "qwen2" | "qwen3"));
+        let architecture = checkpoint.metadata().map(|metadata| metadata.text("general.architecture")).transpose()?;
+        let ignores_window = matches!(architecture.flatten(), Some("llama" | "qwen2" | "qwen3"));
         let window = checkpoint.spec().smallest_window().filter(|_| ignores_window);
         if let Some(window) = window.filter(|window| options.context > *window) {
             return Err(unsupported(

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use askama::Template;
+use record::printable;
 
 use super::chart::Chart;
 use super::content::{Block, Card, Content};
@@ -29,7 +30,7 @@ pub fn page(content: &Content) -> String {
             body: blocks.iter().map(|block| show(block, &mut charts)).collect(),
         });
     }
-    rendered(&PageTemplate { title: &content.title, charts, sections })
+    printable(&rendered(&PageTemplate { title: &content.title, charts, sections })).into_owned()
 }
 
 #[derive(Template)]
@@ -186,6 +187,8 @@ fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use record::printable;
+
     use crate::content::Section;
     use crate::{Bar, Bars, Figure};
 
