@@ -10,7 +10,7 @@ use crate::{Secret, known};
 
 /// An address, parsed once. User information is not part of [`Url::expose`]; it is sent as a header.
 ///
-/// `Display`, `Debug` and `Serialize` show [`MARK`] in place of user information and of the values of secret parameters:
+/// `Display`, `Debug` and `Serialize` show [`MARK`](crate::MARK) in place of user information and of the values of secret parameters:
 /// `http://***@host/path?api_key=***`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Url {

@@ -1,7 +1,7 @@
 //! Servers that compute in another process, through the HTTP interface of OpenAI's clients.
 //!
 //! A session is a connection to a running server, or to one that it starts. Servers are identified by their responses
-//! ([`software`]); each has its own options to bypass its prefix cache, to ignore the end of the text and to report its times. Only the arrival of text is observed: the phases are prefill (from sending the request
+//! (module `software`); each has its own options to bypass its prefix cache, to ignore the end of the text and to report its times. Only the arrival of text is observed: the phases are prefill (from sending the request
 //! to the first text) and decode. What the server reports itself is in [`ServerReport`](crate::ServerReport).
 
 mod address;

@@ -1,6 +1,6 @@
 //! Chat templates: rendering a conversation in the format that a model was trained on.
 //!
-//! Templates are Jinja, written for Python. [`jinja`] renders them as `apply_chat_template` of Hugging Face's `transformers` does,
+//! Templates are Jinja, written for Python. The module `jinja` renders them as `apply_chat_template` of Hugging Face's `transformers` does,
 //! without tools and documents (both are none). A construct that it does not support is an error that names it. A template is part of
 //! a model's file and therefore not trusted: its steps, its texts and its nesting are limited.
 //!

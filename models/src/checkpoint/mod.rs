@@ -61,7 +61,7 @@ pub enum Format {
 }
 
 impl Checkpoint {
-    /// Opens what [`resolve`] finds at `path`: a .gguf file (of a model in parts: the first), or a folder with config.json and
+    /// Opens what `resolve` finds at `path`: a .gguf file (of a model in parts: the first), or a folder with config.json and
     /// safetensors.
     pub fn open(path: &Path) -> Result<Self, Error> {
         let path = &resolve(path)?;

@@ -5,7 +5,7 @@
 //! supported (`include`, `import`, `extends`, `block`, `autoescape`, the filters `pprint`, `random`, `urlize`, `wordwrap`, `xmlattr`)
 //! is an error that names it. Nothing is rendered approximately.
 //!
-//! The modules from the bottom: [`failure`], [`text`], [`ast`], [`value`], [`operators`], [`members`], [`format`], [`json`],
+//! The modules from the bottom: [`failure`], [`text`], [`ast`], [`value`], [`operators`], [`members`], [`mod@format`], [`json`],
 //! [`arguments`], [`methods`], [`predicates`] (tests), [`filters`], [`lexer`], [`parser`], [`evaluate`].
 
 mod arguments;

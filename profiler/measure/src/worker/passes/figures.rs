@@ -45,7 +45,7 @@ pub(crate) struct TimeFigures {
 }
 
 /// The figures of a request. A phase that the engine merges into another one, or that the request does not have, is absent; a phase
-/// that did not occur has a time of 0. Every piece is one token here; [`server_figures`](super::server_figures) corrects the figures of a
+/// that did not occur has a time of 0. Every piece is one token here; [`server_figures`](super::server_figures()) corrects the figures of a
 /// server, whose pieces need not be.
 #[allow(clippy::cast_precision_loss, reason = "token counts stay far below 2^53")]
 pub(crate) fn time_figures(timing: &Timing, answer: &Answer, split: PhaseSplit, from_tokens: bool) -> TimeFigures {
