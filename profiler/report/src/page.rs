@@ -187,7 +187,6 @@ fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use record::printable;
 
     use crate::content::Section;
     use crate::{Bar, Bars, Figure};
