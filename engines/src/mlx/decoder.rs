@@ -229,7 +229,7 @@ impl Decoder {
         let (attention, hidden, position) = (&self.spec.layers[at].attention, self.spec.hidden, self.position);
         let &Attention { heads, kv_heads, head_dim, window, .. } = attention;
         let (q_width, kv_width) = (attention.q_width(), attention.kv_width());
-        let rows = usize::try_from(x.dim(0)).unwrap_or_default();
+        let rows = x.size() / hidden;
         let end = position + rows;
         let (seen, slots) = (window.map_or(end, |window| end.min(window)), end.min(cache.capacity()));
         let h = {
@@ -294,7 +294,8 @@ impl Decoder {
 
     /// The feed-forward part of layer `at`: the residual stream after it, `[rows, hidden]`.
     fn feed_forward(&self, at: usize, block: &Block, x: &Array) -> Result<Array, EngineError> {
-        let (hidden, rows) = (self.spec.hidden, usize::try_from(x.dim(0)).unwrap_or_default());
+        let hidden = self.spec.hidden;
+        let rows = x.size() / hidden;
         let models::FeedForward { width, activation } = self.spec.layers[at].feed_forward;
         let h = {
             let _op = op!("ffn_norm", at, [rows, hidden]);

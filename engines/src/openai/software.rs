@@ -240,8 +240,12 @@ pub(super) fn identify(http: &Http, known: Known) -> Result<ServerIdentity, Requ
         return Err(RequestError::new(&http.place("GET", path), problem));
     }
     match list_error {
-        // exo has a list of its instances.
-        Some(error) if !known.model && rule.is_none_or(|rule| rule.software != Software::Exo) => return Err(error),
+        // exo has a list of its instances. mlx_lm.server lists the hub cache, which may not exist, and has a default model.
+        Some(error)
+            if !known.model && rule.is_none_or(|rule| !matches!(rule.software, Software::Exo | Software::MlxLm)) =>
+        {
+            return Err(error);
+        }
         Some(error) => drop(reasons.insert("models".to_owned(), error.to_string())),
         None => {}
     }

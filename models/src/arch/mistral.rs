@@ -11,8 +11,10 @@ pub(super) const MISTRAL: Architecture = Architecture {
         Ok(spec.with_window(window))
     },
     gguf_keys: |spec| {
-        let window = spec.smallest_window().and_then(|window| u32::try_from(window).ok());
-        window.map(|window| ("attention.sliding_window".to_owned(), Value::U32(window))).into_iter().collect()
+        // A window beyond the range of the type is as good as none: contexts are shorter.
+        let number = |window: usize| Value::U32(u32::try_from(window).unwrap_or(u32::MAX));
+        let window = spec.smallest_window();
+        window.map(|window| ("attention.sliding_window".to_owned(), number(window))).into_iter().collect()
     },
     ..Architecture::plain("mistral", "MistralForCausalLM")
 };

@@ -147,7 +147,7 @@ fn errors_name_the_place_and_what_to_do() {
     insta::assert_snapshot!(errors);
 }
 
-/// A file is not refused for a value that nobody needs. Who asks for its key gets the reason.
+/// A value that cannot be read does not make the file invalid. Reading its key returns the reason.
 #[test]
 fn values_that_cannot_be_represented_are_passed_over() {
     let mut errors = String::new();

@@ -1,7 +1,7 @@
 //! The key-value part of a GGUF header: reading it, and typed access to it.
 //!
-//! A value that cannot be represented (over a limit, not UTF-8, an array of arrays) is passed over, and the reason is kept. Only who
-//! asks for its key gets the reason as an error: a file is not refused for a description that nobody needs.
+//! A value that cannot be represented (over a limit, not UTF-8, an array of arrays) is skipped, and the reason is kept: reading
+//! its key is an error. A file is refused only for a value that is read.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
