@@ -88,6 +88,24 @@ fn with_the_model_named_no_list_is_needed() {
     }
 }
 
+/// As recorded from mlx_lm.server where the hub cache does not exist: an empty body with the head of a JSON document.
+#[test]
+fn mlx_lm_server_without_a_hub_cache_needs_no_list() {
+    let old = |body: &'static str| {
+        move || vec![send(&format!("HTTP/1.0 200 OK\r\nContent-type: application/json\r\n\r\n{body}"))]
+    };
+    let server = Server::start(vec![
+        route("GET /v1/models", old("")),
+        route("GET /health", old(r#"{"status": "ok"}"#)),
+        route("POST /v1/chat/completions", answer),
+    ]);
+    let mut session = connect(&server.url(), &[SHORT]).expect("it has a default model");
+    let info = session.server().expect("a server").info();
+    assert_eq!((info.software.as_str(), info.model.as_str()), ("mlx_lm.server", "default_model"));
+    assert!(info.reasons["models"].contains("expected a list of models"), "{:?}", info.reasons);
+    ask(session.as_mut()).expect("an answer");
+}
+
 #[test]
 fn lists_of_models_in_other_forms() {
     for list in [r#"[{"id":"acme/tiny"}]"#, r#"{"models":[{"name":"acme/tiny"}]}"#, r#"["acme/tiny"]"#] {
