@@ -2,7 +2,7 @@
 
     tokenizer_ids.py VOCABULARIES SMOLLM2.gguf OUT.json
 
-VOCABULARIES is the folder that fetch_vocabularies.sh writes. The script first checks that llama.cpp returns the ids of the .out
+VOCABULARIES is the folder that fetch_llama_cpp.sh writes. The script first checks that llama.cpp returns the ids of the .out
 files for the texts of the .inp files next to the vocabularies.
 """
 
