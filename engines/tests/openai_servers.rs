@@ -222,7 +222,7 @@ fn llama_server_streams_progress_times_and_text() {
 }
 
 #[test]
-fn llama_server_is_told_not_to_use_its_cache() {
+fn llama_server_gets_the_switch_of_its_cache() {
     let (server, _, _) = ask(&with(&LLAMA, "llama-server/chat_cached.txt"), &chat("hello", 4));
     let bodies = server.bodies("POST /v1/chat/completions");
     assert_eq!(bodies.len(), 1);

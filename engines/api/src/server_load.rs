@@ -235,9 +235,9 @@ mod tests {
         report.add_load(&reading(1.0, 0.0), &reading(2.0, 8.0));
         assert_eq!((report.other_requests, report.prefill), (Some(0), Some(Nanos::from_millis(250))));
         assert_eq!((report.cached_tokens, report.cache), (Some(16), Some(CacheHit::Partial)));
-        let mut told = ServerReport { prefill: Some(Nanos::from_millis(1)), cached_tokens: Some(0), ..counted() };
-        told.add_load(&reading(1.0, 0.0), &reading(2.0, 8.0));
-        assert_eq!((told.prefill, told.cached_tokens), (Some(Nanos::from_millis(1)), Some(0)));
+        let mut reported = ServerReport { prefill: Some(Nanos::from_millis(1)), cached_tokens: Some(0), ..counted() };
+        reported.add_load(&reading(1.0, 0.0), &reading(2.0, 8.0));
+        assert_eq!((reported.prefill, reported.cached_tokens), (Some(Nanos::from_millis(1)), Some(0)));
         let mut shared = counted();
         shared.add_load(&reading(1.0, 0.0), &reading(3.0, 40.0));
         assert_eq!((shared.other_requests, shared.prefill, shared.cached_tokens), (Some(1), None, None));

@@ -165,7 +165,7 @@ mod tests {
 
     #[test]
     fn what_is_learnt_later_replaces_what_was_unknown() {
-        let reason = |field: &str| (field.to_owned(), "not told".to_owned());
+        let reason = |field: &str| (field.to_owned(), "not reported".to_owned());
         let mut file = ServerFile {
             software: "unknown".to_owned(),
             reasons: [reason("software"), reason("version"), reason("pid")].into(),

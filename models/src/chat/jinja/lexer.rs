@@ -408,7 +408,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_and_items_are_told_apart() {
+    fn numbers_and_items_are_distinguished() {
         let inside = |source: &str| {
             tokens(&format!("{{{{ {source} }}}}")).unwrap().into_iter().map(|(_, token)| token).collect::<Vec<_>>()
         };

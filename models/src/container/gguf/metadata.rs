@@ -17,7 +17,7 @@ pub struct Metadata {
     entries: Vec<(String, Outcome)>,
 }
 
-/// A value, or why it was passed over.
+/// A value, or why it was skipped.
 type Outcome = Result<Value, Box<Mismatch>>;
 
 impl Metadata {
@@ -228,7 +228,7 @@ fn as_number(value: &Value) -> Option<f32> {
     value.as_f32().filter(|number| number.is_finite())
 }
 
-/// Reads a value. The outer error ends the reading of the file, the inner one is the reason why the value was passed over.
+/// Reads a value. The outer error ends the reading of the file, the inner one is the reason why the value was skipped.
 fn scalar(reader: &mut Reader<'_>, what: &str, type_at: usize, id: u32) -> Result<Outcome, Box<Mismatch>> {
     macro_rules! number {
         ($type:ty) => {{

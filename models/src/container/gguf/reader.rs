@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::error::{Cause, Mismatch};
 
-/// What a GGUF header may ask for. Memory is never allocated for more. A value over a limit is passed over; only who asks for it
+/// What a GGUF header may ask for. Memory is never allocated for more. A value over a limit is skipped; reading it
 /// gets an error.
 pub(super) mod limits {
     /// Bytes of a key. llama.cpp's longest is under 64.

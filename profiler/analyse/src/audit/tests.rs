@@ -141,7 +141,7 @@ fn a_prompt_with_a_nonce_is_another_prompt() {
 }
 
 #[test]
-fn what_a_finish_reason_does_not_end_is_told() {
+fn text_after_a_finish_reason_is_reported() {
     let late = said(|server| server.reopened = 19);
     insta::assert_snapshot!(only(&late, "no_text_after_the_end"), @"19 of 20 pieces of text arrived after a finish_reason: the answer ends with the last of them");
     let unknown = said(|server| server.unknown_finish = Some("pondering".to_owned()));

@@ -266,7 +266,7 @@ fn a_type_that_was_never_measured_says_so() {
 }
 
 #[test]
-fn another_thread_count_is_scaled_and_told() {
+fn another_thread_count_is_scaled_and_reported() {
     let mut runs = run_file(&[&small(), &medium()]);
     runs.ceilings = Some(ceilings(&[1, 2], 20e9, 400e9));
     let one = predict(&large(), &settings(1), &[&runs], None).unwrap();

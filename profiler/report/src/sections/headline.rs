@@ -139,7 +139,7 @@ const DOUBTFUL: [(&str, &str); 6] = [
 
 /// Which figures are estimates and which are absent, with the reason: one sentence for each engine and reason.
 fn doubts(summaries: &[Summary]) -> Vec<String> {
-    let mut told: Vec<(String, Vec<&str>)> = Vec::new();
+    let mut sentences: Vec<(String, Vec<&str>)> = Vec::new();
     for summary in summaries {
         for (name, field) in DOUBTFUL {
             let is_there = summary.metrics.contains_key(field) || field == "itl_s" && !summary.itl_s.is_empty();
@@ -151,10 +151,10 @@ fn doubts(summaries: &[Summary]) -> Vec<String> {
                 (None, None) => continue,
             };
             let end = format!("of {} {kind}: {reason}.", summary.engine);
-            match told.iter_mut().find(|(known, _)| *known == end) {
+            match sentences.iter_mut().find(|(known, _)| *known == end) {
                 Some((_, names)) if names.contains(&name) => {}
                 Some((_, names)) => names.push(name),
-                None => told.push((end, vec![name])),
+                None => sentences.push((end, vec![name])),
             }
         }
     }
@@ -162,7 +162,7 @@ fn doubts(summaries: &[Summary]) -> Vec<String> {
         let mark = if end.contains(" is an estimate: ") { format!("{ESTIMATED} ") } else { String::new() };
         format!("{mark}{} {end}", names.join(", "))
     };
-    told.into_iter().map(sentence).collect()
+    sentences.into_iter().map(sentence).collect()
 }
 
 /// The main figures of a summary, decode speed first.

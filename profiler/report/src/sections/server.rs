@@ -93,15 +93,15 @@ fn prefix_cache(server: &ServerFile, cases: &[&Case]) -> String {
     };
     let samples = || cases.iter().flat_map(|case| case.clean_samples()).filter_map(|sample| sample.server.as_ref());
     let all = samples().count();
-    let told: Vec<(usize, Option<usize>)> =
+    let counts: Vec<(usize, Option<usize>)> =
         samples().filter_map(|server| Some((server.cached_tokens?, server.prompt_tokens))).collect();
-    let found = match told.iter().max_by_key(|(cached, _)| *cached) {
+    let found = match counts.iter().max_by_key(|(cached, _)| *cached) {
         None if all == 0 => return meant.to_owned(),
         None => "the server does not report the tokens from it".to_owned(),
-        Some((0, _)) => format!("the server reports no token from it ({} of {})", told.len(), count(all, "request")),
+        Some((0, _)) => format!("the server reports no token from it ({} of {})", counts.len(), count(all, "request")),
         Some((cached, prompt)) => {
             let of = prompt.map_or_else(String::new, |prompt| format!(" of {prompt}"));
-            let hits = told.iter().filter(|(cached, _)| *cached > 0).count();
+            let hits = counts.iter().filter(|(cached, _)| *cached > 0).count();
             format!(
                 "the server reports up to {cached}{of} prompt tokens from it ({hits} of {}), which do not count as prefill",
                 count(all, "request")

@@ -32,7 +32,7 @@ pub(super) struct StreamedAnswer<'a> {
     pub(super) text: &'a str,
     pub(super) facts: &'a StreamFacts,
     /// Output tokens as the server counts them.
-    pub(super) told: Option<usize>,
+    pub(super) reported: Option<usize>,
     /// The most tokens that were requested.
     pub(super) requested: usize,
     pub(super) finish: FinishReason,
@@ -98,7 +98,7 @@ impl StreamedAnswer<'_> {
 
     /// The server's count; 0 beside a text is none.
     fn count(&self) -> Option<usize> {
-        self.told.filter(|&tokens| tokens > 0 || self.pieces() == 0)
+        self.reported.filter(|&tokens| tokens > 0 || self.pieces() == 0)
     }
 
     /// Why the counts cannot be true.
@@ -112,25 +112,25 @@ impl StreamedAnswer<'_> {
                 "more than {pieces} pieces of text arrived, but at most {requested} tokens were requested"
             ));
         }
-        let Some(told) = self.count() else {
+        let Some(reported) = self.count() else {
             return (pieces > requested && !self.shows_more_than_requested()).then(|| {
                 format!("{pieces} pieces of text arrived, but at most {requested} tokens were requested: pieces are no tokens")
             });
         };
         // The end token may be beyond the limit.
         let limit = requested + usize::from(self.finish == FinishReason::Stop);
-        if told > limit && !(self.shows_more_than_requested() && told <= self.text.len()) {
-            return Some(format!("the server counts {told} output tokens, but at most {requested} were requested"));
+        if reported > limit && !(self.shows_more_than_requested() && reported <= self.text.len()) {
+            return Some(format!("the server counts {reported} output tokens, but at most {requested} were requested"));
         }
-        if pieces > told {
-            return Some(format!("{pieces} pieces of text arrived, but the server counts {told} tokens"));
+        if pieces > reported {
+            return Some(format!("{pieces} pieces of text arrived, but the server counts {reported} tokens"));
         }
         let running: Vec<usize> = self.facts.running.iter().copied().flatten().collect();
         if running.windows(2).any(|pair| pair[1] < pair[0]) {
             return Some("the server's running count of output tokens decreases".to_owned());
         }
-        let last = running.last().copied().filter(|&last| last > told)?;
-        Some(format!("the server counted {last} output tokens while they arrived, and {told} at the end"))
+        let last = running.last().copied().filter(|&last| last > reported)?;
+        Some(format!("the server counted {last} output tokens while they arrived, and {reported} at the end"))
     }
 
     /// Whether the text has more words than tokens were requested: the server ignored the limit. A word is at least one token.
@@ -139,18 +139,18 @@ impl StreamedAnswer<'_> {
     }
 
     /// Tokens that have text: without an end token and without reasoning that was not sent.
-    fn visible(&self, told: usize) -> usize {
+    fn visible(&self, reported: usize) -> usize {
         let pieces = self.pieces();
-        let visible = told.saturating_sub(self.hidden(told));
+        let visible = reported.saturating_sub(self.hidden(reported));
         // The end token has no text.
         if self.finish == FinishReason::Stop && visible == pieces + 1 { pieces } else { visible }
     }
 
     /// Tokens of reasoning that was not sent.
-    fn hidden(&self, told: usize) -> usize {
+    fn hidden(&self, reported: usize) -> usize {
         let hidden = self.facts.reasoning_tokens.filter(|_| !self.facts.has_reasoning).unwrap_or(0);
         // Otherwise its text is in the answer under another name.
-        if told.saturating_sub(hidden) >= self.pieces() { hidden } else { 0 }
+        if reported.saturating_sub(hidden) >= self.pieces() { hidden } else { 0 }
     }
 
     /// Tokens from the first arrival to the last one, without those of the first: by the running count.
@@ -165,7 +165,7 @@ impl StreamedAnswer<'_> {
 /// Decides from what arrived. No text at all is an answer of an end token alone.
 pub(super) fn judge(answer: StreamedAnswer<'_>) -> Judgement {
     let void = answer.impossible().map(|reason| Reason::new(format!("void: {reason}")));
-    let not_counted = (answer.told == Some(0) && answer.pieces() > 0)
+    let not_counted = (answer.reported == Some(0) && answer.pieces() > 0)
         .then(|| Reason::new("the server counts 0 output tokens, but text arrived: it does not count them"));
     let arrivals = answer.arrivals();
     let bundled = bundled(answer, &arrivals);
@@ -206,7 +206,7 @@ fn bundled(answer: StreamedAnswer<'_>, arrivals: &[Arrival]) -> Option<Reason> {
 
 /// Why an answer of one arrival has no decode, if it has several tokens.
 fn at_once(answer: StreamedAnswer<'_>, arrivals: &[Arrival]) -> Option<Reason> {
-    let tokens = answer.count().map_or(answer.pieces(), |told| answer.visible(told));
+    let tokens = answer.count().map_or(answer.pieces(), |reported| answer.visible(reported));
     (arrivals.len() == 1 && tokens > 1)
         .then(|| Reason::new("all tokens arrived in one piece of text: their rate is not known"))
 }
@@ -231,16 +231,16 @@ fn output_tokens(
 ) -> Result<Judged<usize>, Reason> {
     match (void, answer.count(), unread) {
         (Some(reason), ..) | (None, None, Some(reason)) => Err(reason.clone()),
-        (None, Some(told), _) => Ok(Judged::exact(told)),
+        (None, Some(reported), _) => Ok(Judged::exact(reported)),
         (None, None, None) => Ok(Judged { value: answer.pieces(), estimated: Some(Reason::new(PIECES_STAND_IN)) }),
     }
 }
 
 fn token_times(answer: StreamedAnswer<'_>, arrivals: usize) -> Result<Judged<()>, Reason> {
-    let Some(told) = answer.count() else {
+    let Some(reported) = answer.count() else {
         return Ok(Judged { value: (), estimated: Some(Reason::new(PIECES_STAND_IN)) });
     };
-    let tokens = answer.visible(told);
+    let tokens = answer.visible(reported);
     if tokens.saturating_sub(arrivals) > allowed(tokens) {
         return Err(Reason::new(format!(
             "{tokens} tokens arrived in {} pieces of text: the gaps are those of pieces, not of tokens",
@@ -265,14 +265,14 @@ fn prefill(
     if let Some(reason) = unread {
         return Err(reason.clone());
     }
-    let Some(told) = answer.count() else { return Ok(Judged::exact(())) };
-    let hidden = answer.hidden(told);
+    let Some(reported) = answer.count() else { return Ok(Judged::exact(())) };
+    let hidden = answer.hidden(reported);
     if hidden > 0 {
         return Err(Reason::new(format!(
             "{hidden} tokens of reasoning were not sent: the time until the first text contains their decoding"
         )));
     }
-    let tokens = first_tokens(answer, *first, told);
+    let tokens = first_tokens(answer, *first, reported);
     let estimated = (tokens >= SEVERAL).then(|| {
         Reason::new(format!(
             "a lower bound: the first text has about {tokens:.0} tokens, so its time contains the decoding of all but one"
@@ -282,8 +282,8 @@ fn prefill(
 }
 
 /// Tokens of the first arrival: its pieces where every piece is a token, else its share of them.
-fn first_tokens(answer: StreamedAnswer<'_>, first: Arrival, told: usize) -> f64 {
-    answer.visible(told) as f64 * first.pieces as f64 / answer.pieces().max(1) as f64
+fn first_tokens(answer: StreamedAnswer<'_>, first: Arrival, reported: usize) -> f64 {
+    answer.visible(reported) as f64 * first.pieces as f64 / answer.pieces().max(1) as f64
 }
 
 fn decode(answer: StreamedAnswer<'_>, arrivals: &[Arrival]) -> Result<Judged<f64>, Reason> {
@@ -296,18 +296,21 @@ fn decode(answer: StreamedAnswer<'_>, arrivals: &[Arrival]) -> Result<Judged<f64
     };
     let duration = last.at.saturating_sub(first.at).as_secs_f64();
     let pieces_after = answer.pieces() - first.pieces;
-    let Some(told) = answer.count() else {
+    let Some(reported) = answer.count() else {
         let value = pieces_after as f64 / duration;
         return Ok(Judged { value, estimated: Some(Reason::new(PIECES_STAND_IN)) });
     };
-    let ignored = (told > answer.requested + usize::from(answer.finish == FinishReason::Stop)).then(|| {
-        format!("the server ignored the limit of {} tokens, and its count of {told} is not confirmed", answer.requested)
+    let ignored = (reported > answer.requested + usize::from(answer.finish == FinishReason::Stop)).then(|| {
+        format!(
+            "the server ignored the limit of {} tokens, and its count of {reported} is not confirmed",
+            answer.requested
+        )
     });
     if let Some(tokens) = answer.counted_after(first) {
         return Ok(Judged { value: tokens as f64 / duration, estimated: ignored.map(Reason::new) });
     }
-    let (tokens, pieces) = (answer.visible(told), answer.pieces());
-    let after = tokens as f64 - first_tokens(answer, first, told);
+    let (tokens, pieces) = (answer.visible(reported), answer.pieces());
+    let after = tokens as f64 - first_tokens(answer, first, reported);
     let shared = (tokens != pieces).then(|| {
         format!("{tokens} tokens arrived in {pieces} pieces of text: those of the first piece are taken as the average of all")
     });

@@ -32,7 +32,7 @@ pub(crate) fn server_figures(
         times: &timing.tokens,
         text: &answer.text,
         facts: &reported.stream,
-        told: reported.output_tokens,
+        reported: reported.output_tokens,
         requested: request.max_new_tokens,
         finish: answer.finish,
     });

@@ -9,22 +9,22 @@ struct Case {
     times: Vec<Nanos>,
     text: String,
     facts: StreamFacts,
-    told: Option<usize>,
+    reported: Option<usize>,
     requested: usize,
     finish: FinishReason,
 }
 
 impl Case {
-    fn new(times_ms: &[f64], told: Option<usize>) -> Self {
+    fn new(times_ms: &[f64], reported: Option<usize>) -> Self {
         let times: Vec<Nanos> = times_ms.iter().map(|ms| Nanos::from_secs_f64(ms / 1e3)).collect();
         let words = vec!["word"; times.len()];
         let (text, requested) = (words.join(" "), times.len().max(8));
-        Self { times, text, facts: StreamFacts::default(), told, requested, finish: FinishReason::Length }
+        Self { times, text, facts: StreamFacts::default(), reported, requested, finish: FinishReason::Length }
     }
 
     /// First text after 100 ms, then a gap of 20 ms each.
-    fn even(pieces: usize, told: Option<usize>) -> Self {
-        Self::new(&(0..pieces).map(|nth| 100.0 + 20.0 * nth as f64).collect::<Vec<_>>(), told)
+    fn even(pieces: usize, reported: Option<usize>) -> Self {
+        Self::new(&(0..pieces).map(|nth| 100.0 + 20.0 * nth as f64).collect::<Vec<_>>(), reported)
     }
 
     fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
@@ -37,7 +37,7 @@ impl Case {
             times: &self.times,
             text: &self.text,
             facts: &self.facts,
-            told: self.told,
+            reported: self.reported,
             requested: self.requested,
             finish: self.finish,
         })
@@ -142,7 +142,7 @@ fn counts_that_cannot_be_true_void_the_rates() {
         .iter()
         .map(|case| {
             let found = case.judge();
-            let void = found.void.unwrap_or_else(|| panic!("told {:?}", case.told));
+            let void = found.void.unwrap_or_else(|| panic!("reported {:?}", case.reported));
             assert_eq!(found.decode_tps.as_ref(), Err(&void));
             assert_eq!(found.output_tokens.as_ref(), Err(&void));
             assert!(found.decode_time.is_ok(), "a time needs no count");
@@ -174,12 +174,12 @@ fn a_server_that_ignores_the_limit_is_estimated() {
 
 #[test]
 fn no_count_and_a_count_of_zero_are_the_same() {
-    for told in [None, Some(0)] {
-        let found = Case::even(8, told).judge();
+    for reported in [None, Some(0)] {
+        let found = Case::even(8, reported).judge();
         assert!(is_near(rate(&found), 50.0) && is_estimate(&found), "{found:?}");
         assert!(found.output_tokens.is_ok_and(|tokens| tokens.value == 8 && tokens.estimated.is_some()));
         assert!(found.token_times.is_ok_and(|times| times.estimated.is_some()));
-        assert_eq!(found.not_counted.is_some(), told.is_some());
+        assert_eq!(found.not_counted.is_some(), reported.is_some());
     }
     let empty = Case::even(0, Some(0)).judge();
     assert_eq!((empty.not_counted, empty.output_tokens), (None, Ok(Judged::exact(0))));
