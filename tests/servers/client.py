@@ -156,9 +156,9 @@ def figures(exchange: Exchange) -> Figures:
     if not times:
         return found
     found.ttft_s, found.latency_s = times[0], max(times[-1], ended)
-    tokens = found.output_tokens or found.pieces
-    if tokens == found.pieces + 1:
-        tokens = found.pieces
+    found.output_tokens = found.output_tokens or found.pieces
+    # Without an end token, which has no text.
+    tokens = found.pieces if found.output_tokens == found.pieces + 1 else found.output_tokens
     first = counts[0] or 1
     if len(times) > 1 and times[-1] > times[0]:
         found.decode_tps = (tokens - first) / (times[-1] - times[0])

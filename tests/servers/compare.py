@@ -2,10 +2,11 @@
 
     compare.py --inferometer PATH --name NAME [--json FILE] [--rounds N] COMMAND
 
-The command, with {port} for the port, starts the server; a number instead of it is the port of a server that runs already. Two comparisons are made:
+The command, with {port} for the port, starts the server; a number instead of it is the port of a server that runs already. Two
+comparisons are made:
 
     client    client.py sends the requests that inferometer sent, in turn with it: medians over all requests. Digits that bypass a
-              prefix cache are replaced by other digits. Both share the server's own variation.
+              prefix cache are replaced by other digits, so that answers may have other lengths. Both share the server's own variation.
     wire      a relay between inferometer and the server stores every read of the same requests; client.py computes their figures
               from the stored bytes. The largest deviation of one request is printed.
 
@@ -217,7 +218,8 @@ def main() -> int:
     parser.add_argument("command")
     args = parser.parse_args()
     found = measure(args)
-    print(f"{args.name}: told as {found['software']} {found['version']}, {found['requests']} requests of each side")
+    version = found["version"] or "of unknown version"
+    print(f"{args.name}: identified as {found['software']} {version}, {found['requests']} requests of each side")
     print(f"{'server':22} {'figure':14} {'ours':>9} {'client':>9} {'ratio':>7}  {'wire, worst request':>22}")
     for one in found["rows"]:
         print(shown(args.name, one))

@@ -48,6 +48,10 @@ class Figures(unittest.TestCase):
         found = client.figures(client.Exchange("/", b"", parts))
         self.assertEqual((found.ttft_s, found.latency_s), (1.0, 2.0))
 
+    def test_without_counts_an_event_is_a_token(self) -> None:
+        found = client.figures(stream((1.0, event("a")), (1.5, event("b")), (2.0, event(finish="stop"))))
+        self.assertEqual((found.output_tokens, found.decode_tps), (2, 2.0))
+
 
 if __name__ == "__main__":
     unittest.main()
