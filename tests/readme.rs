@@ -1,4 +1,5 @@
-//! The README's tables of engines and models and docs/counters.md are generated from the registries.
+//! The README's tables of engines and models and docs/counters.md are generated from the registries. The files and headings that the
+//! documents name exist.
 //!
 //! `INFEROMETER_BLESS=1 cargo test -p profiler --test readme` writes them.
 #![allow(clippy::expect_used, reason = "a test that cannot read the README fails")]
@@ -124,4 +125,87 @@ fn the_page_of_counters_is_that_of_the_registry() {
 fn the_readme_is_short() {
     let readme = include_str!("../README.md");
     assert!(readme.lines().count() <= 150, "the README has {} lines", readme.lines().count());
+}
+
+/// Every Markdown file of the repository, relative to its root.
+fn documents(root: &Path) -> Vec<String> {
+    let listed =
+        std::process::Command::new("git").args(["ls-files", "*.md"]).current_dir(root).output().expect("git runs");
+    assert!(listed.status.success(), "the tests run in a git checkout");
+    String::from_utf8(listed.stdout).expect("names are UTF-8").lines().map(str::to_owned).collect()
+}
+
+/// The words of a document that begin with a folder of the repository, without patterns such as `golden.{json,gguf}`.
+fn named_paths(text: &str) -> impl Iterator<Item = &str> {
+    const FOLDERS: [&str; 11] = [
+        ".ci/",
+        ".cargo/",
+        "docs/",
+        "engines/",
+        "models/",
+        "profiler/",
+        "prompts/",
+        "redaction/",
+        "tests/",
+        "text-input/",
+        "traces/",
+    ];
+    text.split(|c: char| !(c.is_ascii_alphanumeric() || "._-/{*".contains(c)))
+        .map(|word| word.trim_end_matches('.'))
+        .filter(|word| FOLDERS.iter().any(|folder| word.starts_with(folder)) && !word.contains(['{', '*']))
+}
+
+/// Headings as the anchors that GitHub gives them.
+fn anchors(text: &str) -> Vec<String> {
+    let anchor = |heading: &str| -> String {
+        let kept = heading.trim_start_matches('#').trim().to_lowercase();
+        kept.chars()
+            .filter(|c| c.is_alphanumeric() || " -_".contains(*c))
+            .map(|c| if c == ' ' { '-' } else { c })
+            .collect()
+    };
+    text.lines().filter(|line| line.starts_with('#')).map(anchor).collect()
+}
+
+/// Whether a file or folder of this name is there, or files with this name before their extension.
+fn exists(path: &Path) -> bool {
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return false };
+    let has_stem = |entry: std::io::Result<std::fs::DirEntry>| {
+        entry.is_ok_and(|entry| Path::new(&entry.file_name()).file_stem() == Some(name))
+    };
+    path.exists() || std::fs::read_dir(folder).is_ok_and(|mut entries| entries.any(has_stem))
+}
+
+#[test]
+fn what_the_documents_name_exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut missing = Vec::new();
+    for document in documents(&root) {
+        let text = std::fs::read_to_string(root.join(&document)).expect("the document can be read");
+        // A placeholder in capitals, such as NAME, stands for any file.
+        let concrete = |path: &&str| {
+            !path.split(['/', '.']).any(|part| part.len() > 1 && part.chars().all(|c| c.is_ascii_uppercase()))
+        };
+        missing.extend(
+            named_paths(&text)
+                .filter(concrete)
+                .filter(|path| !exists(&root.join(path)))
+                .map(|path| format!("{document}: {path}")),
+        );
+        for target in
+            text.split("](").skip(1).filter_map(|rest| rest.split(')').next()).filter(|target| !target.contains("://"))
+        {
+            let (file, anchor) = target.split_once('#').unwrap_or((target, ""));
+            let path =
+                if file.is_empty() { root.join(&document) } else { root.join(&document).with_file_name("").join(file) };
+            let found = match std::fs::read_to_string(&path) {
+                Ok(linked) => anchor.is_empty() || anchors(&linked).iter().any(|heading| heading == anchor),
+                Err(_) => path.exists() && anchor.is_empty(),
+            };
+            if !found {
+                missing.push(format!("{document}: {target}"));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "documents name what does not exist:\n{}", missing.join("\n"));
 }
