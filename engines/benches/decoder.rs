@@ -88,7 +88,7 @@ struct Times {
 
 fn compare(name: &str, path: &Path, rounds: usize) {
     let checkpoint = Checkpoint::open(path).expect("the file opens");
-    let vocab = u32::try_from(checkpoint.spec().vocab).expect("a vocabulary");
+    let vocab = u32::try_from(checkpoint.spec().unwrap().vocab).expect("a vocabulary");
     let depths = depths();
     let context = depths.iter().max().expect("one depth at least") + PROMPTS[1] + DECODED;
     let options = LoadOptions { threads: Candle::threads(), context, ..LoadOptions::default() };

@@ -61,7 +61,7 @@ fn measure(path: &Path) {
         steps.decode(token).expect("it runs");
     }
     // VmHWM is the peak of VmRSS, which is RssAnon + RssFile + RssShmem; there is no shared memory here.
-    let kv = session.kv_bytes().used;
+    let kv = session.kv_bytes().expect("its cache is known").used;
     println!("{} {} {} {kv}", checkpoint.file_bytes().get(), status("VmHWM"), status("RssAnon"));
 }
 

@@ -185,7 +185,7 @@ fn steps_give_the_tokens_of_generate() {
         }
         assert_eq!(tokens, record.tokens);
         let logits = steps.logits().expect("logits");
-        assert_eq!(logits.len(), checkpoint.spec().vocab);
+        assert_eq!(logits.len(), checkpoint.spec().unwrap().vocab);
         assert!(logits.iter().all(|logit| *logit <= logits[tokens[11] as usize]), "the sampled token is the best one");
     });
 }
@@ -210,14 +210,14 @@ fn cache_bytes_are_exact_per_token() {
     for_every_engine(|engine, checkpoint| {
         for (kv_type, dtype) in [(KvType::F16, DType::F16), (KvType::F32, DType::F32)] {
             let mut session = common::load(engine, checkpoint, &LoadOptions { kv_type, ..options() });
-            let per_token = checkpoint.spec().kv_bytes_per_token(dtype).get();
-            assert_eq!(session.kv_bytes().used, 0);
-            assert!(session.kv_bytes().reserved >= 64 * per_token);
+            let per_token = checkpoint.spec().unwrap().kv_bytes_per_token(dtype).get();
+            assert_eq!(session.kv_bytes().expect("its cache is known").used, 0);
+            assert!(session.kv_bytes().expect("its cache is known").reserved >= 64 * per_token);
             session.generate(&request(5..25, 4), &mut NullObserver).expect("it runs");
             // The last token was sampled, not run.
-            assert_eq!(session.kv_bytes().used, (20 + 3) * per_token);
+            assert_eq!(session.kv_bytes().expect("its cache is known").used, (20 + 3) * per_token);
             session.reset().expect("it resets");
-            assert_eq!(session.kv_bytes().used, 0);
+            assert_eq!(session.kv_bytes().expect("its cache is known").used, 0);
         }
     });
 }
@@ -240,8 +240,8 @@ fn a_window_bounds_the_cache() {
         }
         let mut session = common::load(engine.as_ref(), &checkpoint, &options);
         session.generate(&request(0..50, 10), &mut NullObserver).expect("it runs past its window");
-        let per_token = checkpoint.spec().kv_bytes_per_token(DType::F16).get();
-        let kv = session.kv_bytes();
+        let per_token = checkpoint.spec().unwrap().kv_bytes_per_token(DType::F16).get();
+        let kv = session.kv_bytes().expect("its cache is known");
         assert!(kv.reserved <= (16 + 8) * per_token, "{}: {kv:?}", entry.name);
         assert_eq!(kv.used, kv.reserved, "{}", entry.name);
     }
@@ -310,8 +310,8 @@ fn ops_have_the_names_and_shapes_of_the_cost_model() {
             assert!(ops.is_empty());
             return;
         }
-        let types = WeightTypes::of(checkpoint);
-        for cost in cost::decode_ops(checkpoint.spec(), &types, DType::F16, 20) {
+        let types = WeightTypes::of(checkpoint).unwrap();
+        for cost in cost::decode_ops(checkpoint.spec().unwrap(), &types, DType::F16, 20) {
             let kind = cost.kind;
             assert!(ops.iter().any(|op| op.name == kind.name()), "no op is called {}", kind.name());
         }

@@ -47,15 +47,15 @@ fn compare_counts(checkpoint: &Checkpoint, tokens: u32, batch: usize) {
         record::stop();
         let found = counts(record::drain().of(record::Kind::Op).map(|op| op.name));
         let of_cost = if engine.prunes_last_block() { cost::pruned_prefill_ops } else { cost::batched_prefill_ops };
-        let types = WeightTypes::of(checkpoint);
-        let ops = of_cost(checkpoint.spec(), &types, DType::F16, tokens as usize, 0, batch);
+        let types = WeightTypes::of(checkpoint).unwrap();
+        let ops = of_cost(checkpoint.spec().unwrap(), &types, DType::F16, tokens as usize, 0, batch);
         println!("{}: {found:?}", entry.name);
         for (name, expected) in counts(ops.iter().map(|op| op.kind.name())) {
             let has_weights = OpKind::from_name(name).is_some_and(|kind| types.read_by(kind, Some(0)).is_some());
             let found = found.get(name).copied().unwrap_or(0);
             // An op without weights may be marked in several equal parts.
             let fits = if has_weights { found == expected } else { found > 0 && found.is_multiple_of(expected) };
-            let arch = checkpoint.spec().arch.name();
+            let arch = checkpoint.spec().unwrap().arch.name();
             assert!(fits, "{}, {arch}: {found} of {name}, the cost model has {expected}", entry.name);
         }
     }
@@ -83,7 +83,7 @@ fn extra_work_is_a_separate_op(checkpoint: &Checkpoint, batch: usize) {
         let batches = 20_usize.div_ceil(batch) + 1;
         assert_eq!(more.remove("extra_mlp"), Some(2 * batches), "{label}");
         assert_eq!(plain, more, "{label}: the number of other ops is unchanged");
-        let too_many = (checkpoint.spec().layers.len() + 1).to_string();
+        let too_many = (checkpoint.spec().unwrap().layers.len() + 1).to_string();
         let settings = [("extra_mlp".to_owned(), redaction::Sensitive::setting("extra_mlp", &too_many))].into();
         let error = engine.load(checkpoint, &LoadOptions { settings, ..LoadOptions::default() }).err();
         assert!(

@@ -12,7 +12,7 @@ mod server;
 
 use engines::openai::OpenAi;
 use engines::registry::find;
-use engines::{Advice, Engine, EngineError, FinishReason, KvBytes, LoadOptions, OpTimes, Request};
+use engines::{Advice, Engine, EngineError, FinishReason, LoadOptions, OpTimes, Request};
 
 use server::replay::server as replay;
 use server::watch::{Record, chat, connect, options};
@@ -34,7 +34,7 @@ fn capabilities_are_those_of_a_server() {
         let server = replay(recordings);
         let mut session = engine.connect(&options(&server.url(), &[]), &mut |_| {}).expect("it connects");
         assert!(session.steps().is_none() && session.device_memory().is_none(), "{name}");
-        assert_eq!(session.kv_bytes(), KvBytes::default(), "{name}: not reported");
+        assert_eq!(session.kv_bytes(), None, "{name}: not reported");
         assert_eq!(session.server().expect("a server").info().software, name);
     }
 }

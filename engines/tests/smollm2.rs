@@ -68,7 +68,7 @@ fn golden(name: &str) -> Golden {
 /// results differ only by the order of sums.
 #[cfg(feature = "candle")]
 fn in_f32(checkpoint: &Checkpoint, folder: &std::path::Path) -> Checkpoint {
-    let spec = checkpoint.spec();
+    let spec = checkpoint.spec().unwrap();
     let Layer { attention, feed_forward, .. } = &spec.layers[0];
     let rope = attention.rope.as_ref().expect("every layer has one");
     let mut tensors: Vec<(String, Vec<usize>, Vec<u8>)> = Vec::new();
@@ -358,7 +358,7 @@ fn candle_and_llama_cpp_agree_with_default_settings() {
         assert!(agreed.iter().all(|(_, gap)| *gap < ROUNDED_TIE), "agreed lengths and gaps {agreed:?}");
     }
     let (mut engines, mut settings, mut same) = (Difference::default(), Difference::default(), 0);
-    let all: Vec<u32> = (0..).take(checkpoint.spec().vocab).collect();
+    let all: Vec<u32> = (0..).take(checkpoint.spec().unwrap().vocab).collect();
     for prompt in &golden.prompts {
         sessions.iter_mut().for_each(|session| session.reset().expect("it resets"));
         for tokens in std::iter::once(prompt.prompt_ids.as_slice()).chain(prompt.generated.chunks(1)) {

@@ -38,10 +38,10 @@ pub mod quantise;
 pub mod registry;
 pub mod synth;
 
-pub use checkpoint::{Checkpoint, Format, TemplateSource};
+pub use checkpoint::{Checkpoint, Description, Format, Outline, TemplateSource};
 pub use container::gguf;
 pub use dtype::DType;
-pub use error::{Cause, Error, Mismatch};
+pub use error::{Cause, CauseOrAdvice, Error, Mismatch, NotModelled};
 pub use filesystem::cache_home;
 pub use progress::{Progress, Quiet};
 pub use spec::{

@@ -83,6 +83,31 @@ impl OpKind {
         NAMES.iter().find(|(_, known)| *known == name).map(|(kind, _)| *kind)
     }
 
+    /// The op that reads the weight of this name in GGUF files, without layer and ending: `attn_q` is read by [`Self::QProj`]. A tied table
+    /// of embeddings is read by [`Self::LmHead`] too.
+    #[must_use]
+    pub fn of_weight(part: &str) -> Option<Self> {
+        Some(match part {
+            "token_embd" => Self::Embed,
+            "attn_norm" => Self::AttnNorm,
+            "attn_q" => Self::QProj,
+            "attn_k" => Self::KProj,
+            "attn_v" => Self::VProj,
+            "attn_q_norm" => Self::QNorm,
+            "attn_k_norm" => Self::KNorm,
+            "attn_output" => Self::OProj,
+            "post_attention_norm" => Self::AttnPostNorm,
+            "ffn_norm" => Self::FfnNorm,
+            "ffn_gate" => Self::GateProj,
+            "ffn_up" => Self::UpProj,
+            "ffn_down" => Self::DownProj,
+            "post_ffw_norm" => Self::FfnPostNorm,
+            "output_norm" => Self::OutputNorm,
+            "output" => Self::LmHead,
+            _ => return None,
+        })
+    }
+
     /// Whether it multiplies activations with a weight matrix.
     #[must_use]
     pub const fn is_matmul(self) -> bool {

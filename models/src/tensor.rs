@@ -22,6 +22,14 @@ pub struct TensorInfo {
     pub bytes: Bytes,
 }
 
+impl TensorInfo {
+    /// The number of elements.
+    #[must_use]
+    pub fn elements(&self) -> u64 {
+        self.shape.iter().map(|&size| size as u64).product()
+    }
+}
+
 /// A tensor's bytes in the mapping. They may begin at any address that the file's alignment allows.
 #[derive(Clone, Debug)]
 pub struct TensorView<'a> {

@@ -150,10 +150,10 @@ fn a_decode_reads_every_weight_once() {
 fn a_decode_of_smollm2_reads_the_file_once() {
     let path = std::env::var_os("INFEROMETER_SMOLLM2").unwrap();
     let checkpoint = Checkpoint::open(std::path::Path::new(&path)).unwrap();
-    let ops = decode_ops(checkpoint.spec(), &WeightTypes::of(&checkpoint), DType::F16, 0);
+    let ops = decode_ops(checkpoint.spec().unwrap(), &WeightTypes::of(&checkpoint).unwrap(), DType::F16, 0);
     let all: Bytes = checkpoint.tensors().iter().map(|info| info.bytes).sum();
     let table = checkpoint.tensor("token_embd.weight").unwrap().info().dtype;
-    assert_eq!(totals(&ops).weight_bytes, all + table.row_bytes(checkpoint.spec().hidden));
+    assert_eq!(totals(&ops).weight_bytes, all + table.row_bytes(checkpoint.spec().unwrap().hidden));
 }
 
 /// In every layer, a decode reads all rows of the cache including its own, and writes one.

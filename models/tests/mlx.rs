@@ -101,7 +101,7 @@ fn matrices_are_read_with_their_scales_and_biases() {
             })
             .sum()
     );
-    assert_ne!(WeightTypes::of(&checkpoint), WeightTypes::uniform(checkpoint.spec(), DType::MLX4_64));
+    assert_ne!(WeightTypes::of(&checkpoint).unwrap(), WeightTypes::uniform(checkpoint.spec().unwrap(), DType::MLX4_64));
 }
 
 #[test]

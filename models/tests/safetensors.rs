@@ -110,7 +110,7 @@ fn a_folder_with_one_weights_file() {
     assert_eq!(checkpoint.format(), Format::Safetensors);
     assert_eq!(checkpoint.quantisation(), "BF16");
     assert_eq!(checkpoint.tensors().len(), tensors().len());
-    let spec = checkpoint.spec();
+    let spec = checkpoint.spec().unwrap();
     let attention = &spec.layers[0].attention;
     let rope = attention.rope.as_ref().unwrap();
     assert_eq!((&spec.arch, attention.head_dim, rope.layout), (&Arch::LLAMA, 4, RopeLayout::Halves));
@@ -238,8 +238,8 @@ fn embeddings_are_tied_where_there_is_no_output_and_no_word_about_it() {
     let without: Vec<_> = tensors().into_iter().filter(|(name, _)| name != "lm_head.weight").collect();
     let folder = Folder::new(&silent);
     folder.write("model.safetensors", &weights(&without, "BF16"));
-    assert!(folder.open().spec().tied_embeddings);
-    assert!(!Folder::whole(&silent).open().spec().tied_embeddings);
+    assert!(folder.open().spec().unwrap().tied_embeddings);
+    assert!(!Folder::whole(&silent).open().spec().unwrap().tied_embeddings);
     let said = Folder::new(&config());
     said.write("model.safetensors", &weights(&without, "BF16"));
     let error = said.error_text();
@@ -325,7 +325,7 @@ fn paths_in_the_index_are_refused() {
 fn a_copy_of_tied_embeddings_is_ignored() {
     let tied = changed(|config| config["tie_word_embeddings"] = json!(true));
     let checkpoint = Folder::whole(&tied).open();
-    assert!(checkpoint.spec().tied_embeddings);
+    assert!(checkpoint.spec().unwrap().tied_embeddings);
     assert!(checkpoint.tensor("output.weight").is_err());
 }
 

@@ -45,8 +45,8 @@ impl Session for AllocatingSession {
         Ok(())
     }
 
-    fn kv_bytes(&self) -> KvBytes {
-        KvBytes::default()
+    fn kv_bytes(&self) -> Option<KvBytes> {
+        None
     }
 
     fn steps(&mut self) -> Option<&mut dyn Steps> {

@@ -95,7 +95,7 @@ fn a_larger_model_than_any_measured_one() {
     let (_, medium) = run(&folder, "medium", &spec(4, 512));
     let (path, truth) = run(&folder, "large", &spec(6, 1024));
 
-    let subject = Target::of_checkpoint("large", &models::Checkpoint::open(&path).unwrap());
+    let subject = Target::of_checkpoint("large", &models::Checkpoint::open(&path).unwrap()).unwrap();
     let settings = Settings {
         engine: "mock".to_owned(),
         threads: 1,

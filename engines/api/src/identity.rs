@@ -44,6 +44,9 @@ pub struct Caps {
     pub virtual_time: bool,
     /// Whether another process computes: its sessions come from [`Engine::connect`](crate::Engine::connect) and need no checkpoint.
     pub remote: bool,
+    /// Whether it computes from the described shape of a model. An engine that reads the model's file itself can run models that are not
+    /// described ([`models::Description::Opaque`]).
+    pub needs_shape: bool,
 }
 
 /// What the time of an op measures.

@@ -26,4 +26,4 @@ pub use server::{
     CacheBypass, CacheHit, PreprocessingOutput, PreprocessingStep, ServerInfo, ServerReport, StreamFacts,
 };
 pub use server_load::{LoadFigure, LoggedRequest, ServerLoad, SingleRequest};
-pub use traits::{DeviceMemory, Engine, KvBytes, Server, Session, Steps};
+pub use traits::{DeviceMemory, EncodedText, Engine, KvBytes, Server, Session, Steps, Vocabulary, VocabularyFacts};

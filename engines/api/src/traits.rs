@@ -1,4 +1,4 @@
-//! The four traits: an engine, a loaded model, its single steps, and the server that computes.
+//! The traits: an engine, its vocabulary, a loaded model, its single steps, and the server that computes.
 
 use models::Checkpoint;
 
@@ -32,6 +32,13 @@ pub trait Engine: Send + Sync {
     /// # Errors
     /// When the checkpoint, the architecture or an option is not supported, or memory is insufficient.
     fn load(&self, checkpoint: &Checkpoint, options: &LoadOptions) -> Result<Box<dyn Session>, EngineError>;
+    /// The vocabulary that the engine itself reads from a checkpoint, without its weights; `None` if the engine has none of its own.
+    ///
+    /// # Errors
+    /// When the engine cannot read the checkpoint.
+    fn vocabulary(&self, _checkpoint: &Checkpoint) -> Result<Option<Box<dyn Vocabulary>>, EngineError> {
+        Ok(None)
+    }
     /// Makes a session with a server that has the weights, or starts that server: it is ready on return. Only for engines with
     /// [`Caps::remote`]. `notify` receives messages for the user about what is waited for.
     ///
@@ -40,6 +47,37 @@ pub trait Engine: Send + Sync {
     fn connect(&self, _options: &LoadOptions, _notify: &mut dyn FnMut(&str)) -> Result<Box<dyn Session>, EngineError> {
         Err(EngineError::OutOfOrder { step: "connect", needs: "an engine that uses a server" })
     }
+}
+
+/// A vocabulary as an engine reads it from a model's file: for models whose tokenizer is supported nowhere else.
+pub trait Vocabulary {
+    /// What is known of its tokens.
+    fn facts(&self) -> VocabularyFacts;
+    /// Text to ids, with exactly one BOS in front if the model expects one; special tokens in the text are parsed if requested.
+    ///
+    /// # Errors
+    /// When the file has no tokenizer, or it fails.
+    fn encode(&self, text: &str, parse_special: bool) -> Result<EncodedText, EngineError>;
+}
+
+/// The tokens of a vocabulary.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct VocabularyFacts {
+    /// Ids of ordinary tokens: without control tokens and those that end a generation. Of a vocabulary without texts, all ids.
+    pub ordinary: Vec<u32>,
+    /// Ids that end a generation.
+    pub ends: Vec<u32>,
+    /// Whether it has texts: files for tests have ids alone.
+    pub has_texts: bool,
+}
+
+/// A text as ids.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct EncodedText {
+    /// The ids.
+    pub ids: Vec<u32>,
+    /// Whether a BOS was added in front, which the text itself does not have.
+    pub add_bos: bool,
 }
 
 /// One loaded model with one context.
@@ -54,8 +92,9 @@ pub trait Session {
     /// # Errors
     /// When the engine fails.
     fn reset(&mut self) -> Result<(), EngineError>;
-    /// Bytes of the KV cache.
-    fn kv_bytes(&self) -> KvBytes;
+    /// Bytes of the KV cache; `None` where they are not known: of a server, or of a model that is not described before it has computed
+    /// anything.
+    fn kv_bytes(&self) -> Option<KvBytes>;
     /// Memory of the engine's own device allocator; `None` if it has no statistics.
     fn device_memory(&self) -> Option<DeviceMemory> {
         None
@@ -126,7 +165,7 @@ pub trait Server {
     fn preprocess(&self, part: PreprocessingStep, prompt: &Prompt) -> Result<Option<PreprocessingOutput>, EngineError>;
 }
 
-/// Bytes of a KV cache.
+/// Bytes of a KV cache, states of recurrent layers included.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct KvBytes {
     /// Bytes with keys and values of the current context.

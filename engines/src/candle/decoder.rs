@@ -109,7 +109,7 @@ impl<K: Kernels> Decoder<K> {
         batch: usize,
         extra_mlp: usize,
     ) -> Result<Self, EngineError> {
-        let spec = checkpoint.spec().clone();
+        let spec = checkpoint.spec()?.clone();
         let hidden = spec.hidden;
         let buffers = Buffers::new(&kernels, &spec)?;
         let source = Source { kernels: &kernels, checkpoint };
@@ -410,11 +410,11 @@ impl<K: Kernels> Source<'_, K> {
 
     /// The weight of a norm.
     fn norm(&self, name: &str, length: usize) -> Result<K::Vector, EngineError> {
-        self.kernels.vector(&self.tensor(name, &[length])?, self.checkpoint.spec().norm_offset)
+        self.kernels.vector(&self.tensor(name, &[length])?, self.checkpoint.spec()?.norm_offset)
     }
 
     fn attention(&self, at: usize, layer: &Layer, rotation: Option<usize>) -> Result<AttentionWeights<K>, EngineError> {
-        let (attention, hidden) = (&layer.attention, self.checkpoint.spec().hidden);
+        let (attention, hidden) = (&layer.attention, self.checkpoint.spec()?.hidden);
         let (q_width, kv_width, biased) = (attention.q_width(), attention.kv_width(), attention.qkv_bias);
         let name = |part: &str| format!("blk.{at}.{part}");
         let head_norm = |part: &str| self.norm(&name(part), attention.head_dim);
@@ -435,7 +435,7 @@ impl<K: Kernels> Source<'_, K> {
     }
 
     fn feed_forward(&self, at: usize, layer: &Layer) -> Result<FeedForwardWeights<K>, EngineError> {
-        let (width, hidden) = (layer.feed_forward.width, self.checkpoint.spec().hidden);
+        let (width, hidden) = (layer.feed_forward.width, self.checkpoint.spec()?.hidden);
         let name = |part: &str| format!("blk.{at}.{part}");
         let has_post_norm = layer.norms == NormPlacement::BeforeAndAfter;
         Ok(FeedForwardWeights {

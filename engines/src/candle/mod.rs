@@ -73,6 +73,7 @@ impl Engine for Candle {
             thread_variables: &THREAD_VARIABLES,
             virtual_time: false,
             remote: false,
+            needs_shape: true,
         }
     }
 
@@ -85,7 +86,7 @@ impl Engine for Candle {
     fn load(&self, checkpoint: &Checkpoint, options: &LoadOptions) -> Result<Box<dyn Session>, EngineError> {
         self.check(options)?;
         let settings = Settings::new(&options.settings)?;
-        settings.check_layers(checkpoint.spec().layers.len())?;
+        settings.check_layers(checkpoint.spec()?.layers.len())?;
         check_threads(options.threads)?;
         let device = tensor::open_device(&options.device)?;
         let is_fused = device.is_cpu() && self.variant == Variant::Native;

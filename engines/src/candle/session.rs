@@ -68,8 +68,8 @@ impl<K: Kernels> Session for CandleSession<K> {
         Ok(())
     }
 
-    fn kv_bytes(&self) -> KvBytes {
-        self.decoder.kv_bytes()
+    fn kv_bytes(&self) -> Option<KvBytes> {
+        Some(self.decoder.kv_bytes())
     }
 
     fn device_memory(&self) -> Option<DeviceMemory> {

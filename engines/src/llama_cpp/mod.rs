@@ -11,7 +11,7 @@ mod session;
 mod settings;
 mod text_decoder;
 
-use models::{Checkpoint, Format};
+use models::{Checkpoint, Description, Format, Spec};
 
 use self::session::LlamaSession;
 use self::settings::Settings;
@@ -45,6 +45,7 @@ impl Engine for LlamaCpp {
             thread_variables: &[],
             virtual_time: false,
             remote: false,
+            needs_shape: false,
         }
     }
 
@@ -67,19 +68,25 @@ impl Engine for LlamaCpp {
                 "use a .gguf file, or the engine candle",
             ));
         }
-        // llama.cpp knows no window of these architectures; that of Mistral 7B comes from the registry.
-        let architecture = checkpoint.metadata().map(|metadata| metadata.text("general.architecture")).transpose()?;
-        let ignores_window = matches!(architecture.flatten(), Some("llama" | "qwen2" | "qwen3"));
-        let window = checkpoint.spec().smallest_window().filter(|_| ignores_window);
-        if let Some(window) = window.filter(|window| options.context > *window) {
-            return Err(unsupported(
-                format!("a context of {} beyond this model's sliding window of {window}", options.context),
-                "keep the context within the window: llama.cpp attends to all positions",
-            ));
+        if let Description::Described(spec) = checkpoint.description() {
+            check_window(checkpoint, spec, options.context)?;
         }
         let settings = Settings::parse(&options.settings)?;
         let batch = options.batch.unwrap_or(DEFAULT_BATCH).clamp(1, options.context.max(1));
         Ok(Box::new(LlamaSession::load(checkpoint, options, &settings, batch)?))
+    }
+}
+
+/// llama.cpp knows no window of these architectures; that of Mistral 7B comes from the registry.
+fn check_window(checkpoint: &Checkpoint, spec: &Spec, context: usize) -> Result<(), EngineError> {
+    let architecture = checkpoint.metadata().map(|metadata| metadata.text("general.architecture")).transpose()?;
+    let ignores_window = matches!(architecture.flatten(), Some("llama" | "qwen2" | "qwen3"));
+    match spec.smallest_window().filter(|window| ignores_window && context > *window) {
+        None => Ok(()),
+        Some(window) => Err(unsupported(
+            format!("a context of {context} beyond this model's sliding window of {window}"),
+            "keep the context within the window: llama.cpp attends to all positions",
+        )),
     }
 }
 

@@ -1,6 +1,6 @@
 //! One loaded model on llama.cpp.
 
-use models::Checkpoint;
+use models::{Checkpoint, Description};
 
 use super::failed;
 use super::raw::{Context, ContextOptions, Model};
@@ -21,7 +21,8 @@ pub(super) struct LlamaSession {
     capacity: usize,
     position: usize,
     has_logits: bool,
-    kv_bytes_per_token: u64,
+    /// Of a model that is described.
+    kv_bytes_per_token: Option<u64>,
 }
 
 impl LlamaSession {
@@ -31,12 +32,14 @@ impl LlamaSession {
         settings: &Settings,
         batch: usize,
     ) -> Result<Self, EngineError> {
-        let spec = checkpoint.spec();
+        let spec = match checkpoint.description() {
+            Description::Described(spec) => Some(spec),
+            Description::Opaque(_) => None,
+        };
         let model = Model::load(checkpoint.path(), settings)?;
         let vocab = model.vocab();
-        if vocab != spec.vocab {
-            let reason = format!("expected {} tokens in the vocabulary, llama.cpp found {vocab}", spec.vocab);
-            return Err(failed("load", reason));
+        if let Some(rows) = spec.map(|spec| spec.vocab).filter(|rows| *rows != vocab) {
+            return Err(failed("load", format!("expected {rows} tokens in the vocabulary, llama.cpp found {vocab}")));
         }
         let end_of_generation = model.end_of_generation();
         let space_prefix = prepends_space(&model)?;
@@ -48,11 +51,11 @@ impl LlamaSession {
                 threads: options.threads,
                 wide_kv: options.kv_type == KvType::F32,
                 flash_attention: options.flash_attention,
-                biased: spec.attentions().any(|attention| attention.qkv_bias),
+                biased: spec.is_some_and(|spec| spec.attentions().any(|attention| attention.qkv_bias)),
             },
         )?;
         // llama.cpp's default: layers with a window keep all positions too.
-        let per_token = spec.kv_bytes_per_token(options.kv_type.dtype()).get();
+        let per_token = spec.map(|spec| spec.kv_bytes_per_token(options.kv_type.dtype()).get());
         Ok(Self {
             context,
             text: TextDecoder::new(space_prefix),
@@ -110,9 +113,10 @@ impl Session for LlamaSession {
         Ok(())
     }
 
-    fn kv_bytes(&self) -> KvBytes {
-        let tokens = |count: usize| count as u64 * self.kv_bytes_per_token;
-        KvBytes { used: tokens(self.position), reserved: tokens(self.context.cells()) }
+    fn kv_bytes(&self) -> Option<KvBytes> {
+        let per_token = self.kv_bytes_per_token?;
+        let tokens = |count: usize| count as u64 * per_token;
+        Some(KvBytes { used: tokens(self.position), reserved: tokens(self.context.cells()) })
     }
 
     fn steps(&mut self) -> Option<&mut dyn Steps> {

@@ -90,7 +90,7 @@ impl Decoder {
         default_batch: usize,
     ) -> Result<Self, EngineError> {
         let settings = Settings::new(&options.settings)?;
-        let spec = checkpoint.spec().clone();
+        let spec = checkpoint.spec()?.clone();
         let batch = options.batch.unwrap_or(default_batch).clamp(1, options.context.max(1));
         let activations = match settings.activations {
             Some(requested) => requested,

@@ -53,6 +53,7 @@ impl Engine for Mlx {
             thread_variables: &[],
             virtual_time: false,
             remote: false,
+            needs_shape: true,
         }
     }
 

@@ -88,8 +88,8 @@ impl Session for MlxSession {
         memory::reset_peak_memory().map_err(at("reset"))
     }
 
-    fn kv_bytes(&self) -> KvBytes {
-        self.decoder.kv_bytes()
+    fn kv_bytes(&self) -> Option<KvBytes> {
+        Some(self.decoder.kv_bytes())
     }
 
     fn device_memory(&self) -> Option<DeviceMemory> {

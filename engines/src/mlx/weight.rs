@@ -116,7 +116,7 @@ impl Source<'_> {
     }
 
     pub(super) fn norm(&self, name: &str, width: usize, epsilon: f32) -> Result<Norm, EngineError> {
-        let offset = self.checkpoint.spec().norm_offset;
+        let offset = self.checkpoint.spec()?.norm_offset;
         let weight = stored(&self.tensor(name, &[width])?)?;
         // In f32, and rounded to the type of the activations once.
         let weight = weight.as_dtype(Dtype::Float32).and_then(|weight| weight.add(Array::from_f32(offset)));

@@ -11,7 +11,7 @@ use traces::virtual_counters::{self, VirtualCounters};
 use traces::{Nanos, clock, op};
 
 use super::settings::{Hardware, Settings};
-use crate::LoadOptions;
+use crate::{EngineError, LoadOptions};
 
 /// Time slice of the scheduler in seconds.
 const SLICE_S: f64 = 0.004;
@@ -45,12 +45,16 @@ pub(super) struct Machine {
 
 impl Machine {
     #[allow(clippy::cast_precision_loss, reason = "counts of threads are small")]
-    pub(super) fn new(checkpoint: &Checkpoint, options: &LoadOptions, settings: &Settings) -> Self {
+    pub(super) fn new(
+        checkpoint: &Checkpoint,
+        options: &LoadOptions,
+        settings: &Settings,
+    ) -> Result<Self, EngineError> {
         let threads = options.threads.max(1);
         virtual_counters::set_hardware_counters(settings.hardware.registers);
-        Self {
-            spec: checkpoint.spec().clone(),
-            types: WeightTypes::of(checkpoint),
+        Ok(Self {
+            spec: checkpoint.spec()?.clone(),
+            types: WeightTypes::of(checkpoint)?,
             kv: options.kv_type.dtype(),
             hardware: settings.hardware,
             threads: threads as f64,
@@ -59,7 +63,7 @@ impl Machine {
             extra_load: 0.0,
             switches: 0.0,
             tracks: (1..threads).map(|thread| Track::named(&format!("mock {thread}"))).collect(),
-        }
+        })
     }
 
     /// Simulates a forward pass, op by op, and marks each op.

@@ -41,6 +41,7 @@ impl Engine for Mock {
             thread_variables: &[],
             virtual_time: true,
             remote: false,
+            needs_shape: true,
         }
     }
 

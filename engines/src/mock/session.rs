@@ -40,9 +40,9 @@ pub(super) struct MockSession {
 impl MockSession {
     pub(super) fn new(checkpoint: &Checkpoint, options: &LoadOptions, settings: Settings) -> Result<Self, EngineError> {
         let mut session = Self {
-            machine: Machine::new(checkpoint, options, &settings),
+            machine: Machine::new(checkpoint, options, &settings)?,
             text: Text::new(NAME, checkpoint),
-            spec: checkpoint.spec().clone(),
+            spec: checkpoint.spec()?.clone(),
             kv_type: options.kv_type,
             context: options.context,
             batch: options.batch.unwrap_or(DEFAULT_BATCH).clamp(1, options.context.max(1)),
@@ -160,9 +160,9 @@ impl Session for MockSession {
         Ok(())
     }
 
-    fn kv_bytes(&self) -> KvBytes {
+    fn kv_bytes(&self) -> Option<KvBytes> {
         let bytes = |tokens| self.spec.kv_bytes(self.kv_type.dtype(), tokens, self.batch).get();
-        KvBytes { used: bytes(self.position), reserved: bytes(self.context) }
+        Some(KvBytes { used: bytes(self.position), reserved: bytes(self.context) })
     }
 
     fn steps(&mut self) -> Option<&mut dyn Steps> {

@@ -63,6 +63,7 @@ impl Engine for OpenAi {
             thread_variables: &[],
             virtual_time: false,
             remote: true,
+            needs_shape: false,
         }
     }
 

@@ -219,8 +219,8 @@ impl Session for Connection {
     }
 
     /// Servers do not report it.
-    fn kv_bytes(&self) -> KvBytes {
-        KvBytes::default()
+    fn kv_bytes(&self) -> Option<KvBytes> {
+        None
     }
 
     fn server(&self) -> Option<&dyn Server> {

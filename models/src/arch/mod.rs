@@ -41,10 +41,14 @@ fn of(arch: &Arch) -> Option<&'static Architecture> {
     ARCHITECTURES.iter().find(|architecture| architecture.arch == arch.name())
 }
 
-/// The shape of the model in a GGUF file.
-pub(crate) fn from_gguf(metadata: &Metadata, find: &FindTensor<'_>) -> Result<Spec, Error> {
+/// The architecture that a GGUF file names.
+pub(crate) fn required_name(metadata: &Metadata) -> Result<&str, Error> {
     const KEY: &str = "general.architecture";
-    let name = metadata.required(KEY, metadata.text(KEY)?)?;
+    metadata.required(KEY, metadata.text(KEY)?)
+}
+
+/// The shape of the model of architecture `name` in a GGUF file.
+pub(crate) fn from_gguf(metadata: &Metadata, name: &str, find: &FindTensor<'_>) -> Result<Spec, Error> {
     match ARCHITECTURES.iter().find(|architecture| architecture.gguf == Some(name)) {
         Some(architecture) => gguf_keys::read(metadata, find, architecture),
         None => {

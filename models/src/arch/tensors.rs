@@ -1,15 +1,16 @@
 //! The checks of a shape, and of a checkpoint's tensors against it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use crate::dtype::DType;
-use crate::error::{Cause, Mismatch, printable};
+use crate::error::{Cause, CauseOrAdvice, Mismatch, printable};
 use crate::spec::{Attention, Spec, Weight, weights};
 use crate::tensor::TensorInfo;
 
 /// Checks the tensors against the shape: none is missing, none has another shape or an unusable type, and none is left over that
-/// would change the result. `missing` is the advice where one is missing.
+/// would change the result. `missing` is the advice where one is missing. The cause is [`Cause::Unsupported`] where the file has tensors of
+/// another variant of the architecture.
 pub(crate) fn check<'a>(
     file: &Path,
     spec: &Spec,
@@ -17,15 +18,28 @@ pub(crate) fn check<'a>(
     missing: &str,
 ) -> Result<(), Box<Mismatch>> {
     let mut left: HashMap<&str, &TensorInfo> = tensors.map(|info| (info.name.as_str(), info)).collect();
-    let mismatch = |name: &str, expected: String, found: String, advice: &str| {
-        Err(Mismatch::at(file, format!("tensor `{}`", printable(name)), expected, found, advice))
+    let mismatch = |name: &str, expected: String, found: String, cause: CauseOrAdvice| {
+        Err(Mismatch::at(file, format!("tensor `{}`", printable(name)), expected, found, cause))
     };
-    for Weight { name, shape, .. } in weights(spec) {
+    let weights = weights(spec);
+    let variant = |left: &HashMap<&str, &TensorInfo>| {
+        let known: HashSet<&str> = weights.iter().map(|weight| weight.name.as_str()).collect();
+        surplus(left).into_iter().find(|name| !known.contains(name) && !is_of_mlx(name)).map(str::to_owned)
+    };
+    for Weight { name, shape, .. } in &weights {
         let Some(info) = left.remove(name.as_str()) else {
-            return mismatch(&name, format!("a tensor of {}", dimensions(&shape)), "none".to_owned(), missing);
+            let expected = format!("a tensor of {}", dimensions(shape));
+            // Other tensors in its place, such as a fused projection or experts.
+            return match variant(&left) {
+                Some(other) => {
+                    let found = format!("none, and `{}`", printable(&other));
+                    mismatch(name, expected, found, Cause::Unsupported.into())
+                }
+                None => mismatch(name, expected, "none".to_owned(), missing.into()),
+            };
         };
-        if info.shape != shape {
-            return mismatch(&name, dimensions(&shape), dimensions(&info.shape), Cause::OfDifferentModels.advice());
+        if info.shape != *shape {
+            return mismatch(name, dimensions(shape), dimensions(&info.shape), Cause::OfDifferentModels.into());
         }
         let usable = match shape.len() {
             1 => !info.dtype.is_quantised(),
@@ -33,7 +47,7 @@ pub(crate) fn check<'a>(
         };
         if !usable {
             let expected = if shape.len() == 1 { "F32, F16 or BF16" } else { "a type for weights" };
-            return mismatch(&name, expected.to_owned(), info.dtype.to_string(), Cause::OtherQuantisation.advice());
+            return mismatch(name, expected.to_owned(), info.dtype.to_string(), Cause::OtherQuantisation.into());
         }
         if let Some((_, group)) = info.dtype.mlx_bits_and_group_size() {
             // Scales and biases of the groups are separate tensors.
@@ -51,28 +65,34 @@ pub(crate) fn check<'a>(
                         &name,
                         expected,
                         found,
-                        "config.json and weights belong to different models, or the conversion was wrong",
+                        "config.json and weights belong to different models, or the conversion was wrong".into(),
                     );
                 }
             }
         }
     }
-    // Frequencies are read with the shape; the second name is an older table of them, which is not used.
-    let ignored = |name: &str| name == "rope_freqs.weight" || name.ends_with(".attn_rot_embd.weight");
-    let mut surplus: Vec<&str> = left.into_keys().filter(|name| !ignored(name)).collect();
-    surplus.sort_unstable();
+    let surplus = surplus(&left);
     match surplus.first() {
         None => Ok(()),
         Some(name) => {
             let found = format!("this one ({} unknown in all)", surplus.len());
-            mismatch(
-                name,
-                format!("only the tensors of {}", spec.arch.name()),
-                found,
-                "this variant is not supported: take a plain model of the architecture",
-            )
+            mismatch(name, format!("only the tensors of {}", spec.arch.name()), found, Cause::Unsupported.into())
         }
     }
+}
+
+/// Those of the tensors that are left over, sorted, which would change the result.
+fn surplus<'a>(left: &HashMap<&'a str, &TensorInfo>) -> Vec<&'a str> {
+    // Frequencies are read with the shape; the second name is an older table of them, which is not used.
+    let ignored = |name: &str| name == "rope_freqs.weight" || name.ends_with(".attn_rot_embd.weight");
+    let mut surplus: Vec<&str> = left.keys().copied().filter(|name| !ignored(name)).collect();
+    surplus.sort_unstable();
+    surplus
+}
+
+/// Whether a tensor holds scales or biases of groups.
+fn is_of_mlx(name: &str) -> bool {
+    name.ends_with(".scales") || name.ends_with(".biases")
 }
 
 /// The sizes of a shape for an error: `192 x 576`.

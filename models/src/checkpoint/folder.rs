@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use super::description::Description;
 use super::parts::{Parts, Source};
 use super::resolve::repository_name;
 use super::{quantisation, safetensors};
@@ -32,5 +33,6 @@ pub(super) fn open(path: &Path) -> Result<Parts, Error> {
             .map(|name| name.to_string_lossy().into_owned())
     };
     let name = own_name.map(printable).or_else(|| repository_name(path)).or_else(folder_name).unwrap_or_default();
-    Ok(Parts { path: path.to_path_buf(), name, spec, source: Source::Folder(path.to_path_buf()), files, maps, tensors })
+    let (description, source) = (Description::Described(spec), Source::Folder(path.to_path_buf()));
+    Ok(Parts { path: path.to_path_buf(), name, description, source, files, maps, tensors })
 }

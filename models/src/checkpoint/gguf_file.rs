@@ -2,11 +2,12 @@
 
 use std::path::Path;
 
+use super::description::Description;
 use super::parts::{Parts, Source};
 use super::{gguf_kind, split};
 use crate::arch;
 use crate::container::gguf::{File, Metadata};
-use crate::error::{Error, Mismatch, printable};
+use crate::error::{Error, Mismatch, NotModelled, printable};
 use crate::tensor::TensorInfo;
 use crate::units::Bytes;
 
@@ -35,16 +36,21 @@ pub(super) fn open(path: &Path) -> Result<Parts, Error> {
             tensors.push((info, map, entry.range.clone()));
         }
     }
-    let spec = arch::from_gguf(&metadata, &|name| {
+    let architecture = arch::required_name(&metadata)?;
+    let spec = arch::from_gguf(&metadata, architecture, &|name| {
         let found = tensors.iter().find(|(info, ..)| info.name == name);
         found.map(|(info, map, range)| (info, &files[*map].1.map[range.clone()]))
-    })?;
+    });
+    let description = match spec {
+        Ok(spec) => Description::Described(spec),
+        Err(error) => Description::Opaque(NotModelled::of(&printable(architecture), path, error)?),
+    };
     // A name is only shown: one that cannot be read is replaced by that of the file.
     let own_name = metadata.text("general.name").ok().flatten().filter(|name| !name.is_empty());
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
     let name = own_name.map_or_else(|| stem.into_owned(), printable);
     let (files, maps) = files.into_iter().map(|(file, part)| (file, part.map)).unzip();
-    Ok(Parts { path: path.to_path_buf(), name, spec, source: Source::Gguf(metadata), files, maps, tensors })
+    Ok(Parts { path: path.to_path_buf(), name, description, source: Source::Gguf(metadata), files, maps, tensors })
 }
 
 /// The name of the quantisation according to `general.file_type`. Source: `enum llama_ftype` in llama.h.

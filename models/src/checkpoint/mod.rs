@@ -1,6 +1,7 @@
 //! A checkpoint: weights on disk and their shape, from a GGUF file or a folder of safetensors. Opening one checks every tensor
 //! against the shape. The weights are mapped, not read.
 
+mod description;
 mod folder;
 mod gguf_file;
 mod gguf_kind;
@@ -24,12 +25,13 @@ use crate::chat::SpecialToken;
 use crate::container::gguf::Metadata;
 use crate::container::json::{self, CONFIG_LIMIT, Object};
 use crate::dtype::DType;
-use crate::error::{Cause, Error, nearest};
-use crate::spec::Spec;
+use crate::error::{Cause, Error, NotModelled, nearest};
+use crate::spec::{EMBEDDING, Spec};
 use crate::tensor::{TensorInfo, TensorView};
-use crate::units::Bytes;
+use crate::units::{Bytes, Params};
 
-use self::parts::{Parts, Source};
+pub use self::description::{Description, Outline};
+use self::parts::{Parts, PlacedTensor, Source};
 pub use self::resolve::repository_name;
 pub(crate) use self::resolve::resolve;
 pub(crate) use self::split::Part;
@@ -40,7 +42,7 @@ pub use self::templates::TemplateSource;
 pub struct Checkpoint {
     path: PathBuf,
     name: String,
-    spec: Spec,
+    description: Description,
     source: Source,
     files: Vec<PathBuf>,
     maps: Vec<Arc<Mmap>>,
@@ -70,21 +72,14 @@ impl Checkpoint {
 
     /// Checks every tensor against the shape and indexes them by name.
     fn assemble(parts: Parts) -> Result<Self, Error> {
-        let Parts { path, name, spec, source, files, maps, tensors } = parts;
-        let missing = match source {
-            Source::Gguf(_) => Cause::WrittenWrongly.advice(),
-            Source::Folder(_) => {
-                "files are missing, or config.json is of another model: compare the folder with its source"
-            }
+        let Parts { path, name, description, source, files, maps, tensors } = parts;
+        let description = match description {
+            Description::Described(spec) => check(&path, spec, &source, &tensors)?,
+            opaque @ Description::Opaque(_) => opaque,
         };
-        let checked = arch::check(&path, &spec, tensors.iter().map(|(info, ..)| info), missing);
-        checked.map_err(|mismatch| match source {
-            Source::Gguf(_) => Error::Gguf(mismatch),
-            Source::Folder(_) => Error::Safetensors(mismatch),
-        })?;
         let index = tensors.iter().enumerate().map(|(at, (info, ..))| (info.name.clone(), at)).collect();
         let (tensors, places) = tensors.into_iter().map(|(info, map, range)| (info, (map, range))).unzip();
-        Ok(Self { path, name, spec, source, files, maps, tensors, places, index })
+        Ok(Self { path, name, description, source, files, maps, tensors, places, index })
     }
 
     /// The file or folder that was opened.
@@ -99,16 +94,54 @@ impl Checkpoint {
         &self.name
     }
 
-    /// The shape.
+    /// What is known of the model.
     #[must_use]
-    pub const fn spec(&self) -> &Spec {
-        &self.spec
+    pub const fn description(&self) -> &Description {
+        &self.description
+    }
+
+    /// The shape.
+    ///
+    /// # Errors
+    /// [`Error::NotModelled`] if the architecture is not described.
+    pub fn spec(&self) -> Result<&Spec, Error> {
+        match &self.description {
+            Description::Described(spec) => Ok(spec),
+            Description::Opaque(reason) => Err(Error::NotModelled { reason: Box::new(reason.clone()) }),
+        }
+    }
+
+    /// What the checkpoint states about its model, whether it is described or not.
+    #[must_use]
+    pub fn outline(&self) -> Outline {
+        match &self.description {
+            Description::Described(spec) => Outline {
+                architecture: spec.arch.name().to_owned(),
+                layers: Some(spec.layers.len()),
+                context_length: Some(spec.context_length),
+                vocab: Some(spec.vocab),
+                parameters: spec.parameters(),
+            },
+            Description::Opaque(NotModelled { architecture, .. }) => {
+                let key = |rest: &str| self.metadata()?.count(&format!("{architecture}.{rest}")).ok()?;
+                let rows = self.index.get(EMBEDDING).and_then(|at| self.tensors[*at].shape.first().copied());
+                Outline {
+                    architecture: architecture.clone(),
+                    layers: key("block_count"),
+                    context_length: key("context_length"),
+                    vocab: rows.or_else(|| key("vocab_size")),
+                    parameters: Params(self.tensors.iter().map(TensorInfo::elements).sum()),
+                }
+            }
+        }
     }
 
     /// Sets the sliding window of a GGUF file that lacks it (Mistral's files say `llama`). The caller knows it from the registry.
     #[must_use]
     pub fn with_window(mut self, window: Option<usize>) -> Self {
-        self.spec = self.spec.with_window(window);
+        if let Description::Described(spec) = self.description {
+            self.description = Description::Described(spec.with_window(window));
+        }
         self
     }
 
@@ -143,7 +176,7 @@ impl Checkpoint {
     #[must_use]
     pub fn bits_per_weight(&self) -> f64 {
         let bytes: Bytes = self.tensors.iter().map(|info| info.bytes).sum();
-        bytes.as_f64() * 8.0 / self.spec.parameters().as_f64()
+        bytes.as_f64() * 8.0 / self.outline().parameters.as_f64()
     }
 
     /// The tensor of this GGUF name, in both formats.
@@ -206,6 +239,23 @@ impl Checkpoint {
             |dtype: DType| self.tensors.iter().filter(|info| info.dtype == dtype).map(|info| info.bytes).sum::<Bytes>();
         let all = DType::ALL.into_iter().chain(DType::MLX);
         all.max_by_key(|dtype| bytes_of(*dtype)).map_or_else(String::new, |dtype| dtype.to_string())
+    }
+}
+
+/// Checks the tensors against the shape. Tensors of a GGUF file that belong to another variant of the architecture make its model opaque.
+fn check(path: &Path, spec: Spec, source: &Source, tensors: &[PlacedTensor]) -> Result<Description, Error> {
+    let missing = match source {
+        Source::Gguf(_) => Cause::WrittenWrongly.advice(),
+        Source::Folder(_) => {
+            "files are missing, or config.json is of another model: compare the folder with its source"
+        }
+    };
+    match (arch::check(path, &spec, tensors.iter().map(|(info, ..)| info), missing), source) {
+        (Ok(()), _) => Ok(Description::Described(spec)),
+        (Err(mismatch), Source::Gguf(_)) => {
+            NotModelled::of(arch::gguf_name(&spec), path, Error::Gguf(mismatch)).map(Description::Opaque)
+        }
+        (Err(mismatch), Source::Folder(_)) => Err(Error::Safetensors(mismatch)),
     }
 }
 

@@ -6,15 +6,15 @@ use std::sync::Arc;
 
 use memmap2::Mmap;
 
+use super::description::Description;
 use crate::container::gguf::Metadata;
-use crate::spec::Spec;
 use crate::tensor::TensorInfo;
 
 /// The parts of a checkpoint.
 pub(super) struct Parts {
     pub(super) path: PathBuf,
     pub(super) name: String,
-    pub(super) spec: Spec,
+    pub(super) description: Description,
     pub(super) source: Source,
     pub(super) files: Vec<PathBuf>,
     pub(super) maps: Vec<Arc<Mmap>>,

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::Checkpoint;
 use crate::dtype::DType;
+use crate::error::Error;
 use crate::op_kind::OpKind;
 use crate::spec::Spec;
 use crate::tensor::TensorInfo;
@@ -53,9 +54,11 @@ impl WeightTypes {
     }
 
     /// The types in an opened checkpoint.
-    #[must_use]
-    pub fn of(checkpoint: &Checkpoint) -> Self {
-        Self::of_tensors(checkpoint.spec(), checkpoint.tensors())
+    ///
+    /// # Errors
+    /// [`Error::NotModelled`] if its architecture is not described.
+    pub fn of(checkpoint: &Checkpoint) -> Result<Self, Error> {
+        Ok(Self::of_tensors(checkpoint.spec()?, checkpoint.tensors()))
     }
 
     /// The types in a list of tensors, of an existing or a planned file. Missing names (such as biases) count as F32.

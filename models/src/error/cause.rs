@@ -53,6 +53,31 @@ impl From<Cause> for String {
     }
 }
 
+/// A cause with its advice, or an advice of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CauseOrAdvice {
+    pub(super) cause: Option<Cause>,
+    pub(super) advice: String,
+}
+
+impl From<Cause> for CauseOrAdvice {
+    fn from(cause: Cause) -> Self {
+        Self { cause: Some(cause), advice: cause.into() }
+    }
+}
+
+impl From<String> for CauseOrAdvice {
+    fn from(advice: String) -> Self {
+        Self { cause: None, advice }
+    }
+}
+
+impl From<&str> for CauseOrAdvice {
+    fn from(advice: &str) -> Self {
+        advice.to_owned().into()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,6 +3,7 @@
 
 mod cause;
 mod fetch;
+mod not_modelled;
 
 use std::borrow::Cow;
 use std::io::ErrorKind;
@@ -10,8 +11,9 @@ use std::path::{Path, PathBuf};
 
 use crate::units::Bytes;
 
-pub use cause::Cause;
+pub use cause::{Cause, CauseOrAdvice};
 pub use fetch::{Attempt, OriginError, PipError};
+pub use not_modelled::NotModelled;
 
 /// An error of finding, fetching, reading or writing a model.
 #[derive(Debug, thiserror::Error)]
@@ -81,6 +83,12 @@ pub enum Error {
         /// The supported names, as a list for the user.
         supported: String,
     },
+    /// The shape of the model is needed and not known.
+    #[error("{}: {reason}", reason.file.display())]
+    NotModelled {
+        /// Why it is not known.
+        reason: Box<NotModelled>,
+    },
     /// The weights are quantised in a way that is not supported.
     #[error("{}: the weights are {found}", file.display())]
     UnsupportedQuantisation {
@@ -137,23 +145,27 @@ pub struct Mismatch {
     pub found: String,
     /// What to do about it.
     pub advice: String,
+    /// The cause, where the advice is that of one.
+    pub cause: Option<Cause>,
 }
 
 impl Mismatch {
-    /// A mismatch in `file` at `place`, boxed for the variants of [`Error`].
+    /// A mismatch in `file` at `place`, boxed for the variants of [`Error`]. The advice is a text or a [`Cause`].
     pub fn at(
         file: impl AsRef<Path>,
         place: impl Into<String>,
         expected: impl Into<String>,
         found: impl Into<String>,
-        advice: impl Into<String>,
+        advice: impl Into<CauseOrAdvice>,
     ) -> Box<Self> {
+        let CauseOrAdvice { cause, advice } = advice.into();
         Box::new(Self {
             file: file.as_ref().to_path_buf(),
             place: place.into(),
             expected: expected.into(),
             found: found.into(),
-            advice: advice.into(),
+            advice,
+            cause,
         })
     }
 }
@@ -181,6 +193,10 @@ impl Error {
             }
             Self::UnsupportedArchitecture { supported, .. } => {
                 format!("take a model of a supported architecture: {supported}").into()
+            }
+            Self::NotModelled { .. } => {
+                "run it with the engine llama-cpp, which reads the file itself, or take a model that is described"
+                    .into()
             }
             Self::UnknownTensor { near: Some(near), .. } => format!("did you mean `{near}`?").into(),
             Self::UnknownTensor { near: None, .. } => "check the names of the tensors in the file".into(),

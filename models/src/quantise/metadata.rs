@@ -6,7 +6,7 @@ use crate::arch;
 use crate::checkpoint::{Checkpoint, Format};
 use crate::container::gguf::{self, ALIGNMENT, Array, KeyValues, Metadata, Value};
 use crate::error::{Error, Mismatch, printable};
-use crate::spec::RopeLayout;
+use crate::spec::{RopeLayout, Spec};
 use crate::synth;
 
 use super::provenance;
@@ -72,7 +72,7 @@ fn from_folder(checkpoint: &Checkpoint, target: Target, header: Option<&Path>) -
             "give any GGUF file of the same model for the tokenizer, or convert the folder with llama.cpp's convert_hf_to_gguf.py",
         )));
     };
-    let spec = checkpoint.spec();
+    let spec = checkpoint.spec()?;
     let mut keys: KeyValues = vec![
         ("general.architecture".to_owned(), Value::String(arch::gguf_name(spec).to_owned())),
         ("general.name".to_owned(), Value::String(checkpoint.name().to_owned())),
@@ -122,8 +122,7 @@ fn check_vocabulary(checkpoint: &Checkpoint, keys: &KeyValues, header: &Path) ->
 }
 
 /// Whether rows of q and k must be reordered: in GGUF files of some architectures, the rows of a rotary pair are adjacent.
-pub(super) fn needs_permutation(checkpoint: &Checkpoint) -> bool {
-    let spec = checkpoint.spec();
+pub(super) fn needs_permutation(checkpoint: &Checkpoint, spec: &Spec) -> bool {
     let layout = spec.attentions().find_map(|attention| Some(attention.rope.as_ref()?.layout));
     checkpoint.metadata().is_none()
         && layout == Some(RopeLayout::Halves)

@@ -75,7 +75,7 @@ pub fn quantise(request: &Request<'_>, path: &Path, progress: &dyn Progress) -> 
     let bytes: u64 = tensors.iter().map(|tensor| tensor.bytes).sum();
     Ok(Quantised {
         file_bytes,
-        bits_per_weight: Bytes(bytes).as_f64() * 8.0 / checkpoint.spec().parameters().as_f64(),
+        bits_per_weight: Bytes(bytes).as_f64() * 8.0 / checkpoint.outline().parameters.as_f64(),
         tensors: tensors.len(),
         changed: tensors.iter().filter(|tensor| tensor.is_changed()).count(),
         provenance: Provenance::new(checkpoint, sha256, error)?,

@@ -6,7 +6,7 @@ use crate::checkpoint::Checkpoint;
 use crate::container::gguf::{ALIGNMENT, NewTensor};
 use crate::dtype::DType;
 use crate::error::{Error, Mismatch};
-use crate::spec::{EMBEDDING, weights};
+use crate::spec::{EMBEDDING, Spec, weights};
 use crate::tensor::TensorView;
 use crate::units::Bytes;
 
@@ -60,17 +60,18 @@ impl RotaryOrder {
 
 /// All tensors in the order of a GGUF source, else in the order of the computation.
 pub(super) fn plan(checkpoint: &Checkpoint, target: Target) -> Result<Vec<PlannedTensor<'_>>, Error> {
-    let mut builder = PlanBuilder { checkpoint, target, tensors: Vec::new(), offset: 0 };
+    let spec = checkpoint.spec()?;
+    let mut builder = PlanBuilder { checkpoint, spec, target, tensors: Vec::new(), offset: 0 };
     if checkpoint.metadata().is_some() {
         for info in checkpoint.tensors() {
             builder.add(&info.name)?;
         }
         return Ok(builder.tensors);
     }
-    for weight in weights(checkpoint.spec()) {
+    for weight in weights(spec) {
         builder.add(&weight.name)?;
         if weight.name == EMBEDDING
-            && let Some(factors) = arch::rope_factors(checkpoint.spec())
+            && let Some(factors) = arch::rope_factors(spec)
         {
             builder.push("rope_freqs.weight", DType::F32, &[factors.len()], TensorSource::Values(factors));
         }
@@ -81,6 +82,7 @@ pub(super) fn plan(checkpoint: &Checkpoint, target: Target) -> Result<Vec<Planne
 /// Collects the tensors and computes their positions.
 struct PlanBuilder<'a> {
     checkpoint: &'a Checkpoint,
+    spec: &'a Spec,
     target: Target,
     tensors: Vec<PlannedTensor<'a>>,
     offset: u64,
@@ -90,7 +92,7 @@ impl<'a> PlanBuilder<'a> {
     fn add(&mut self, name: &str) -> Result<(), Error> {
         let (checkpoint, view) = (self.checkpoint, self.checkpoint.tensor(name)?);
         let info = view.info();
-        let dtype = self.target.dtype(checkpoint.spec(), name, &info.shape);
+        let dtype = self.target.dtype(self.spec, name, &info.shape);
         let order = self.order(name);
         let source = if info.dtype.mlx_bits_and_group_size().is_some() {
             let companion = |kind: &str| checkpoint.tensor(&name.replace("weight", kind));
@@ -108,7 +110,7 @@ impl<'a> PlanBuilder<'a> {
 
     /// The weights of a norm whose file stores them with an offset, which GGUF does not have.
     fn offset_norm(&self, view: &TensorView<'_>) -> Result<Option<Vec<f32>>, Error> {
-        let (info, offset) = (view.info(), self.checkpoint.spec().norm_offset);
+        let (info, offset) = (view.info(), self.spec.norm_offset);
         let [length] = info.shape[..] else { return Ok(None) };
         if offset == 0.0 || !info.name.ends_with("norm.weight") {
             return Ok(None);
@@ -122,11 +124,11 @@ impl<'a> PlanBuilder<'a> {
     /// The reordering of a weight or bias of q or k, if the source has another order than GGUF.
     fn order(&self, name: &str) -> Option<RotaryOrder> {
         let is_rotated = name.contains(".attn_q.") || name.contains(".attn_k.");
-        if !is_rotated || !needs_permutation(self.checkpoint) {
+        if !is_rotated || !needs_permutation(self.checkpoint, self.spec) {
             return None;
         }
         // All layers are permuted, as by llama.cpp's converter, also those without rotation.
-        let attention = &self.checkpoint.spec().layers.first()?.attention;
+        let attention = &self.spec.layers.first()?.attention;
         Some(RotaryOrder { width: attention.head_dim, rotated: attention.rope.as_ref()?.dim })
     }
 

@@ -6,7 +6,7 @@ mod entry;
 pub use entries::MODELS;
 pub use entry::{ChatStyle, Entry, Mirror, Source};
 
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, Description};
 use crate::error::{Error, nearest, printable};
 use crate::spec::{Attention, Layer, Spec};
 
@@ -28,7 +28,7 @@ pub fn find(name: &str) -> Result<&'static Entry, Error> {
 /// (in the header or the file name). Mistral's GGUF files need it; v0.2 and later have another base and no window.
 #[must_use]
 pub fn missing_window(checkpoint: &Checkpoint) -> Option<usize> {
-    let spec = checkpoint.spec();
+    let Description::Described(spec) = checkpoint.description() else { return None };
     let metadata = |key: &str| checkpoint.metadata().and_then(|metadata| metadata.text(key).ok()?).unwrap_or_default();
     let path = checkpoint.path().file_name().unwrap_or_default().to_string_lossy();
     let names = [checkpoint.name(), metadata("general.basename"), &path].map(str::to_lowercase);

@@ -2,7 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use models::{Arch, Attention, Checkpoint, DType, Error, Format, Layer, Rope, RopeLayout, RopeScaling, registry};
+use models::cost::WeightTypes;
+use models::{
+    Arch, Attention, Checkpoint, DType, Description, Error, Format, Layer, Params, Rope, RopeLayout, RopeScaling,
+    TensorInfo, registry,
+};
 
 use crate::writer::{ARRAY, F32, File, STRING, U32, array, key, tensor, text};
 
@@ -84,24 +88,25 @@ fn open(name: &str, bytes: &[u8]) -> Result<Checkpoint, Error> {
     Checkpoint::open(&path)
 }
 
-/// The error text without the temporary folder.
+/// The error text without the temporary folder: that of opening the file, or of asking for its shape.
 fn error_text(bytes: &[u8]) -> String {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("tiny.gguf");
     std::fs::write(&path, bytes).unwrap();
-    let error = Checkpoint::open(&path).expect_err("this file is wrong").with_advice();
+    let shape = Checkpoint::open(&path).and_then(|checkpoint| checkpoint.spec().cloned());
+    let error = shape.expect_err("this file is wrong").with_advice();
     error.replace(&folder.path().display().to_string(), "DIR")
 }
 
 /// The rotary embedding of the first layer.
 fn rope(checkpoint: &Checkpoint) -> Rope {
-    checkpoint.spec().layers[0].attention.rope.clone().expect("the layer has one")
+    checkpoint.spec().unwrap().layers[0].attention.rope.clone().expect("the layer has one")
 }
 
 #[test]
 fn the_shape_of_a_llama() {
     let checkpoint = open("tiny.gguf", &tiny().bytes()).unwrap();
-    let spec = checkpoint.spec();
+    let spec = checkpoint.spec().unwrap();
     assert_eq!((&spec.arch, spec.layers.len(), spec.hidden, spec.vocab), (&Arch::LLAMA, 2, 8, 3));
     let rope = Rope { theta: 10_000.0, dim: 4, layout: RopeLayout::Interleaved, scaling: None };
     assert!(spec.layers.iter().all(|layer| *layer == Layer::plain(Attention::plain(2, 1, 4, Some(rope.clone())), 16)));
@@ -121,7 +126,7 @@ fn the_shape_of_a_llama() {
 #[test]
 fn qwen2_has_biases_and_the_halves_layout() {
     let checkpoint = open("tiny.gguf", &tiny_of("qwen2", 1e6, true).bytes()).unwrap();
-    assert!(checkpoint.spec().attentions().all(|attention| attention.qkv_bias));
+    assert!(checkpoint.spec().unwrap().attentions().all(|attention| attention.qkv_bias));
     assert_eq!(rope(&checkpoint).layout, RopeLayout::Halves);
     let without = error_text(&tiny_of("qwen2", 1e6, false).bytes());
     assert!(without.contains("tensor `blk.0.attn_q.bias`: expected a tensor of 8, found none; "), "{without}");
@@ -197,6 +202,27 @@ fn wrong_models_are_refused() {
     insta::assert_snapshot!(errors);
 }
 
+/// A valid file of an architecture that is not described is opened as opaque, and states its outline.
+#[test]
+fn a_model_that_is_not_described_has_an_outline() {
+    let mut file = tiny_of("falcon", 1e4, false);
+    add(&mut file, "blk.0.attn_qkv.weight", &[8, 8]);
+    let checkpoint = open("falcon.gguf", &file.bytes()).unwrap();
+    let Description::Opaque(reason) = checkpoint.description() else { panic!("it is not described") };
+    assert_eq!(reason.architecture, "falcon");
+    let outline = checkpoint.outline();
+    assert_eq!((outline.layers, outline.context_length, outline.vocab), (Some(2), Some(64), Some(3)));
+    let elements = checkpoint.tensors().iter().map(TensorInfo::elements).sum();
+    assert_eq!(outline.parameters, Params(elements));
+    assert!(checkpoint.bits_per_weight() > 31.0);
+    assert!(WeightTypes::of(&checkpoint).is_err() && registry::missing_window(&checkpoint).is_none());
+    // A file without these keys does not state them.
+    file.keys.retain(|key| !key[8..].starts_with(b"falcon."));
+    file.tensors.remove(0);
+    let outline = open("falcon.gguf", &file.bytes()).unwrap().outline();
+    assert_eq!((outline.layers, outline.context_length, outline.vocab), (None, None, None));
+}
+
 /// Newer converters write one value per layer. Equal ones are the one value.
 #[test]
 fn values_per_layer_must_be_equal() {
@@ -210,11 +236,11 @@ fn values_per_layer_must_be_equal() {
         let elements: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
         with(array(5, values.len() as u64, &elements))
     };
-    assert_eq!(open("tiny.gguf", &numbers(&[1, 1])).unwrap().spec().layers[0].attention.kv_heads, 1);
-    insta::assert_snapshot!(error_text(&numbers(&[1, 2])), @"GGUF DIR/tiny.gguf: key `llama.attention.head_count_kv`: expected the same value in all layers, 1 as in layer 0, found 2 in layer 1; this variant is not supported: take another model");
+    assert_eq!(open("tiny.gguf", &numbers(&[1, 1])).unwrap().spec().unwrap().layers[0].attention.kv_heads, 1);
+    insta::assert_snapshot!(error_text(&numbers(&[1, 2])), @"DIR/tiny.gguf: architecture `llama` is not modelled: key `llama.attention.head_count_kv`: expected the same value in all layers, 1 as in layer 0, found 2 in layer 1; run it with the engine llama-cpp, which reads the file itself, or take a model that is described");
     insta::assert_snapshot!(error_text(&numbers(&[1])), @"GGUF DIR/tiny.gguf: key `llama.attention.head_count_kv`: expected an integer that is not negative, or an array of 2, one per layer, found an array of 1 I32; the file was made wrongly: take another, or convert the model again with a current llama.cpp");
     insta::assert_snapshot!(error_text(&numbers(&[-1, -1])), @"GGUF DIR/tiny.gguf: key `llama.attention.head_count_kv`: expected an integer that is not negative, found -1 in all layers; the file was made wrongly: take another, or convert the model again with a current llama.cpp");
-    insta::assert_snapshot!(error_text(&with(array(7, 2, &[1, 0]))), @"GGUF DIR/tiny.gguf: key `llama.attention.head_count_kv`: expected the same value in all layers, true as in layer 0, found false in layer 1; this variant is not supported: take another model");
+    insta::assert_snapshot!(error_text(&with(array(7, 2, &[1, 0]))), @"DIR/tiny.gguf: architecture `llama` is not modelled: key `llama.attention.head_count_kv`: expected the same value in all layers, true as in layer 0, found false in layer 1; run it with the engine llama-cpp, which reads the file itself, or take a model that is described");
 }
 
 /// Descriptions that cannot be read do not refuse a file; a template that cannot be read does.
@@ -446,9 +472,9 @@ fn the_window_of_mistral_comes_from_the_registry() {
     };
     let first = build("mistralai_mistral-7b-instruct-v0.1", 10_000.0);
     assert_eq!(registry::missing_window(&first), Some(4096));
-    assert_eq!(first.spec().parameters(), entry.parameters);
+    assert_eq!(first.spec().unwrap().parameters(), entry.parameters);
     assert_eq!(first.quantisation(), "Q4_0");
-    assert_eq!(first.with_window(Some(4096)).spec().smallest_window(), Some(4096));
+    assert_eq!(first.with_window(Some(4096)).spec().unwrap().smallest_window(), Some(4096));
     assert_eq!(registry::missing_window(&build("mistral-7b-instruct-v0.2", 1e6)), None);
     assert_eq!(registry::missing_window(&build("Other", 10_000.0)), None);
 }
@@ -464,7 +490,7 @@ fn smollm2() {
     for layer in &mut expected.layers {
         layer.attention.rope.as_mut().unwrap().layout = RopeLayout::Interleaved;
     }
-    assert_eq!(checkpoint.spec(), &expected);
+    assert_eq!(checkpoint.spec().unwrap(), &expected);
     assert_eq!(Some(checkpoint.file_bytes()), entry.gguf.bytes);
     assert_eq!(checkpoint.quantisation(), "Q4_1");
     let parameters: usize = checkpoint.tensors().iter().map(|info| info.shape.iter().product::<usize>()).sum();

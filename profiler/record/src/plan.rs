@@ -135,7 +135,7 @@ pub struct PlannedModel {
     /// What stands in for something that its files do not contain.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub substitutions: Vec<Substitution>,
-    /// Why there is no `sha256`, `bits_per_weight`, `source` or `chat_template`.
+    /// Why there is no `sha256`, `bits_per_weight`, `source`, `chat_template`, `spec`, `types` or `predicted_bytes`.
     #[serde(default, skip_serializing_if = "Reasons::is_empty")]
     pub reasons: Reasons,
 }

@@ -6,7 +6,7 @@ use ::models::fetch::{Fetcher, Origin, Quiet, Reference, Settings};
 use ::models::quantise::{self, Provenance, Quantised, Request, Target};
 use ::models::registry::{self, Entry, MODELS, Source};
 use ::models::synth::{self, Quant, Recipe};
-use ::models::{Bytes, Checkpoint, DType, Layer, Spec, digest};
+use ::models::{Bytes, Checkpoint, DType, Description, Layer, NotModelled, Outline, Spec, digest};
 use anyhow::Context;
 use clap::{Args, Subcommand};
 use measure::plan::DEFAULT_SEED;
@@ -159,11 +159,14 @@ fn of_checkpoint(checkpoint: &Checkpoint) -> anyhow::Result<Content> {
         ("size", checkpoint.file_bytes().to_string()),
         ("quantisation", checkpoint.quantisation()),
         ("tensors", checkpoint.tensors().len().to_string()),
-        ("parameters", checkpoint.spec().parameters().to_string()),
+        ("parameters", checkpoint.outline().parameters.to_string()),
         ("bits per weight", format!("{:.3}", checkpoint.bits_per_weight())),
     ];
     facts.extend(checkpoint.provenance()?.as_ref().map(origin).unwrap_or_default());
-    facts.extend(shape(checkpoint.spec()));
+    facts.extend(match checkpoint.description() {
+        Description::Described(spec) => shape(spec),
+        Description::Opaque(reason) => outline(&checkpoint.outline(), reason),
+    });
     facts.push(("chat template", template(checkpoint)));
     Ok(page(checkpoint.name(), facts))
 }
@@ -249,6 +252,21 @@ fn shape(spec: &Spec) -> Vec<(&'static str, String)> {
                 spec.kv_bytes_per_token(DType::F16)
             ),
         ),
+    ]
+}
+
+/// What is known of a model that is not described.
+fn outline(outline: &Outline, reason: &NotModelled) -> Vec<(&'static str, String)> {
+    let or_unknown = |value: Option<usize>, what: &str| match value {
+        Some(value) => format!("{value} {what}"),
+        None => format!("an unknown number of {what}"),
+    };
+    let (layers, rows) = (or_unknown(outline.layers, "layers"), or_unknown(outline.vocab, "tokens in the vocabulary"));
+    vec![
+        ("architecture", outline.architecture.clone()),
+        ("shape", format!("{layers}, {rows}; not modelled: {}", reason.missing)),
+        ("context", or_unknown(outline.context_length, "tokens")),
+        ("engine", "llama-cpp, which reads the file itself".to_owned()),
     ]
 }
 

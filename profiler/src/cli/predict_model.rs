@@ -27,7 +27,7 @@ pub(super) fn find(reference: &str, quant: Option<&str>) -> Result<Target, Error
                     "omit --quant, or give a config.json or a registered model",
                 ));
             }
-            Ok(Target::of_checkpoint(reference, &Checkpoint::open(path)?))
+            Ok(Target::of_checkpoint(reference, &Checkpoint::open(path)?)?)
         }
         Reference::Path(_) => of_shape(reference, &parsed, quant, None),
         Reference::Name(name) => {

@@ -144,6 +144,35 @@ impl Args {
     }
 }
 
+/// The work of an operation, as the engine that ran it states it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cost {
+    /// Floating-point operations; `None` where they are not known.
+    pub flops: Option<u64>,
+    /// Bytes of weights, caches and states that it reads and writes.
+    pub streamed_bytes: u64,
+    /// Bytes of activations that it reads and writes.
+    pub activation_bytes: u64,
+}
+
+/// The names of the values of a [`Cost`].
+const FLOPS: &str = "flops";
+const STREAMED_BYTES: &str = "streamed_bytes";
+const ACTIVATION_BYTES: &str = "activation_bytes";
+
+impl Cost {
+    /// The same as values of an event.
+    pub(super) fn args(self) -> Args {
+        let mut args = Args::default();
+        args.set(0, STREAMED_BYTES, self.streamed_bytes.into());
+        args.set(1, ACTIVATION_BYTES, self.activation_bytes.into());
+        if let Some(flops) = self.flops {
+            args.set(2, FLOPS, flops.into());
+        }
+        args
+    }
+}
+
 /// One recorded event.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Event {
@@ -163,7 +192,7 @@ pub struct Event {
     pub layer: Option<u32>,
     /// The sizes of an op; 0 beyond its rank. Larger sizes are recorded as `u32::MAX`.
     pub shape: [u32; 3],
-    /// Its values; for a counter its series.
+    /// Its values; for a counter its series; for an op its [`Cost`], if it was stated.
     pub args: Args,
 }
 
@@ -171,6 +200,19 @@ impl Event {
     /// Its end.
     pub fn end(&self) -> Nanos {
         self.start + self.duration
+    }
+
+    /// The work of an op, if the engine stated it.
+    pub fn cost(&self) -> Option<Cost> {
+        let bytes = |key| match self.args.get(key) {
+            Some(Value::Unsigned(bytes)) => Some(bytes),
+            _ => None,
+        };
+        Some(Cost {
+            flops: bytes(FLOPS),
+            streamed_bytes: bytes(STREAMED_BYTES)?,
+            activation_bytes: bytes(ACTIVATION_BYTES)?,
+        })
     }
 
     /// The sizes of an op up to its rank.

@@ -3,9 +3,9 @@
 use std::cell::Cell;
 use std::marker::PhantomData;
 
-use super::event::{Category, Kind, MAX_ARGS, Value};
+use super::event::{Category, Cost, Kind, MAX_ARGS, Value};
 use super::hook::{self, OpEdge};
-use super::names::{Name, NameId};
+use super::names::{self, Name, NameId};
 use super::raw::{LayerIndex, NO_LAYER, Raw, shape_words};
 use super::registry;
 use crate::{Nanos, clock};
@@ -26,6 +26,7 @@ pub struct OpGuard {
     outer: NameId,
     layer: u32,
     shape: [u32; MAX_ARGS],
+    cost: Option<Cost>,
     /// Not `Send`: the record belongs into the ring of the thread that created the guard.
     this_thread: PhantomData<*const ()>,
 }
@@ -35,17 +36,45 @@ impl OpGuard {
     #[inline]
     pub const fn off() -> Self {
         let (start, name, layer, shape) = (Nanos::ZERO, NameId::NONE, NO_LAYER, [0; MAX_ARGS]);
-        Self { start, name, outer: NameId::NONE, layer, shape, this_thread: PhantomData }
+        Self { start, name, outer: NameId::NONE, layer, shape, cost: None, this_thread: PhantomData }
     }
 
     /// Begins at the current time.
     #[inline]
     pub fn begin<const RANK: usize>(name: &'static Name, layer: impl LayerIndex, shape: [usize; RANK]) -> Self {
-        let (text, name, layer, shape) = (name.text(), name.id(), layer.layer(), shape_words(shape));
+        Self::start(name.text(), name.id(), layer.layer(), shape_words(shape))
+    }
+
+    /// The same with a name that is not a literal, which is looked up at each use (a lock and a hash). The number of different texts is
+    /// bounded. Records nothing while the recorder is off.
+    pub fn begin_text<const RANK: usize>(text: &str, layer: impl LayerIndex, shape: [usize; RANK]) -> Self {
+        if !super::is_on() {
+            return Self::off();
+        }
+        let (text, name) = names::intern_text(text);
+        Self::start(text, name, layer.layer(), shape_words(shape))
+    }
+
+    #[inline]
+    fn start(text: &'static str, name: NameId, layer: u32, shape: [u32; MAX_ARGS]) -> Self {
         hook::call(OpEdge::Begins(text));
         let outer = CURRENT_OP.replace(name);
         // The clock is read last, so that the lines above are not part of the op's time.
-        Self { start: clock::now(), name, outer, layer, shape, this_thread: PhantomData }
+        Self { start: clock::now(), name, outer, layer, shape, cost: None, this_thread: PhantomData }
+    }
+
+    /// States the work of the op, which is recorded with it.
+    pub fn state_cost(&mut self, cost: Cost) {
+        self.cost = Some(cost);
+    }
+
+    /// Ends without a record.
+    pub fn cancel(mut self) {
+        if self.name != NameId::NONE {
+            self.name = NameId::NONE;
+            CURRENT_OP.set(self.outer);
+            hook::call(OpEdge::Ended);
+        }
     }
 }
 
@@ -54,7 +83,12 @@ impl Drop for OpGuard {
     fn drop(&mut self) {
         if self.name != NameId::NONE {
             let duration = clock::now().saturating_sub(self.start);
-            registry::push(|slot| *slot = Raw::op(self.name, self.layer, self.shape, self.start, duration));
+            registry::push(|slot| {
+                *slot = Raw::op(self.name, self.layer, self.shape, self.start, duration);
+                if let Some(cost) = self.cost {
+                    slot.set_cost(cost);
+                }
+            });
             CURRENT_OP.set(self.outer);
             hook::call(OpEdge::Ended);
         }

@@ -95,6 +95,13 @@ pub(super) fn intern(text: &str) -> NameId {
     lock().intern_dynamic(text)
 }
 
+/// Any text as a name: the interned text and its number.
+pub(super) fn intern_text(text: &str) -> (&'static str, NameId) {
+    let mut table = lock();
+    let id = table.intern_dynamic(text);
+    (table.text(id), id)
+}
+
 /// The locked table; a drain resolves a whole batch under one lock.
 pub(super) fn lock() -> MutexGuard<'static, Table> {
     static TABLE: LazyLock<Mutex<Table>> = LazyLock::new(Mutex::default);

@@ -1,6 +1,6 @@
 //! [`Raw`]: a record in a ring, 64 bytes, one cache line.
 
-use super::event::{Args, Category, Event, Kind, MAX_ARGS, Value};
+use super::event::{Args, Category, Cost, Event, Kind, MAX_ARGS, Value};
 use super::names::{self, NameId, Table};
 use crate::Nanos;
 
@@ -53,7 +53,10 @@ pub(super) fn shape_words<const RANK: usize>(shape: [usize; RANK]) -> [u32; MAX_
     words
 }
 
-/// A recorded event. The `words` of an op are its layer and shape. Those of other kinds are the keys of `values`, each with the
+/// A number of a cost that is not known.
+const UNKNOWN: u64 = u64::MAX;
+
+/// A recorded event. The `words` of an op are its layer and shape, and its `values` are its cost. Those of other kinds are the keys of `values`, each with the
 /// type of its value in the upper two bits; 0 is an unused slot.
 #[derive(Debug, Clone, Copy)]
 #[repr(C, align(64))]
@@ -88,7 +91,21 @@ impl Raw {
         let mut raw = Self::new(Kind::Op, Category::Op, name, start);
         raw.duration = duration.0;
         raw.words = [layer, shape[0], shape[1], shape[2]];
+        raw.values = [UNKNOWN; MAX_ARGS];
         raw
+    }
+
+    /// States the work of an op.
+    #[inline]
+    pub(super) fn set_cost(&mut self, cost: Cost) {
+        self.values = [cost.streamed_bytes, cost.activation_bytes, cost.flops.unwrap_or(UNKNOWN)];
+    }
+
+    /// The work of an op, if it was stated.
+    fn cost(&self) -> Option<Cost> {
+        let known = |number: u64| (number != UNKNOWN).then_some(number);
+        let [streamed, activations, flops] = self.values;
+        Some(Cost { flops: known(flops), streamed_bytes: known(streamed)?, activation_bytes: known(activations)? })
     }
 
     #[inline]
@@ -152,6 +169,7 @@ impl Raw {
             let [layer, shape @ ..] = self.words;
             event.layer = (layer != NO_LAYER).then_some(layer);
             event.shape = shape;
+            event.args = self.cost().map(Cost::args).unwrap_or_default();
             return event;
         }
         for (slot, (&word, &bits)) in self.words.iter().zip(&self.values).enumerate() {
@@ -194,6 +212,15 @@ mod tests {
         let raw = Raw::op(names::intern("q_proj"), 3, [1, 576, 0], Nanos(1), Nanos(2));
         let event = raw.event(1, &names::lock());
         assert_eq!((event.layer, event.sizes()), (Some(3), &[1, 576][..]));
+        assert_eq!(event.cost(), None);
+        for cost in [
+            Cost { flops: Some(7), streamed_bytes: 5, activation_bytes: 0 },
+            Cost { flops: None, streamed_bytes: 0, activation_bytes: 3 },
+        ] {
+            let mut raw = raw;
+            raw.set_cost(cost);
+            assert_eq!(raw.event(1, &names::lock()).cost(), Some(cost));
+        }
         let raw = Raw::op(names::intern("lm_head"), NO_LAYER, [0; 3], Nanos(1), Nanos(2));
         assert_eq!(raw.event(1, &names::lock()).layer, None);
     }

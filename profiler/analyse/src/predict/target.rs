@@ -11,19 +11,22 @@ impl Target {
     /// A model from an opened checkpoint.
     ///
     /// `reference` is how the user named it.
-    pub fn of_checkpoint(reference: &str, checkpoint: &Checkpoint) -> Self {
+    ///
+    /// # Errors
+    /// When its architecture is not described.
+    pub fn of_checkpoint(reference: &str, checkpoint: &Checkpoint) -> Result<Self, Error> {
         let window = registry::missing_window(checkpoint);
-        let spec = checkpoint.spec().clone();
+        let spec = checkpoint.spec()?.clone();
         let path = checkpoint.path();
         let stem = if path.is_dir() { path.file_name() } else { path.file_stem() };
-        Self {
+        Ok(Self {
             name: stem.map_or_else(|| "model".to_owned(), |name| name.to_string_lossy().into_owned()),
             reference: reference.to_owned(),
             quant: checkpoint.quantisation(),
-            types: WeightTypes::of(checkpoint),
+            types: WeightTypes::of(checkpoint)?,
             spec: if window.is_some() { spec.with_window(window) } else { spec },
             file_bytes: checkpoint.file_bytes(),
-        }
+        })
     }
 
     /// A shape in a type; a file size that is not given is that of the tensors alone.

@@ -42,7 +42,9 @@ pub fn what_if(file: &RunFile) -> Result<Vec<WhatIf>, Reason> {
         .filter_map(|model| Some((model, model.spec.as_ref()?)))
         .collect();
     if models.is_empty() {
-        return Err(Reason::new("the run file does not contain the shapes of its models"));
+        let not_modelled = file.plan.models.iter().find_map(|model| model.reasons.get("spec"));
+        let reason = not_modelled.map_or("the run file does not contain the shapes of its models", String::as_str);
+        return Err(Reason::new(reason));
     }
     let kv_type = KvType::try_from(&file.plan.kv_type).map_err(|error| Reason::new(error.to_string()))?;
     let mut rows = Vec::new();

@@ -16,7 +16,7 @@ pub use cores::physical_cores;
 pub(crate) use engine::setting_owner;
 pub use engine::{EngineArgument, EngineChoice};
 pub use folder::{folder_name, new_folder};
-pub use model::{PreparedModel, Shape, Weights};
+pub use model::{ModelledShape, PreparedModel, Shape, Weights};
 pub use options::{
     DEFAULT_BUDGET, DEFAULT_ENGINE, DEFAULT_MODEL, DEFAULT_NEW_TOKENS, DEFAULT_RUNS, DEFAULT_SEED, Options,
 };

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use models::Spec;
-use models::cost::WeightTypes;
+use models::cost::{OpTypes, WeightTypes};
+use models::{NotModelled, Outline, Spec};
 use record::Reason;
 use record::plan::{PlannedTemplate, Substitution, WeightSource};
 
@@ -63,21 +63,46 @@ pub struct Weights {
     pub window: Option<usize>,
     /// Heap of the tokenizer, or why it is unknown.
     pub tokenizer_bytes: Result<u64, Reason>,
-    /// Predicted memory of one worker, in bytes.
-    pub predicted_bytes: u64,
+    /// Predicted memory of one worker, in bytes; or why it is unknown.
+    pub predicted_bytes: Result<u64, Reason>,
 }
 
-/// The shape of a model, for the cost model.
+/// The shape of a model.
 #[derive(Debug, Clone)]
 pub struct Shape {
-    /// Its dimensions, window included.
-    pub spec: Spec,
-    /// The types of its weights.
-    pub types: WeightTypes,
+    /// What its checkpoint states about it.
+    pub outline: Outline,
+    /// What the cost model counts with, or why there is none.
+    pub modelled: Result<ModelledShape, NotModelled>,
+    /// The types of the weights by the name of the op that reads them.
+    pub types_of_ops: OpTypes,
     /// File format.
     pub format: String,
     /// Quantisation.
     pub quantisation: String,
+}
+
+/// The shape of a model as the cost model needs it.
+#[derive(Debug, Clone)]
+pub struct ModelledShape {
+    /// Its dimensions, window included.
+    pub spec: Spec,
+    /// The types of its weights.
+    pub types: WeightTypes,
+}
+
+impl Shape {
+    /// Why figures of the cost model are absent.
+    pub fn not_modelled(&self) -> Option<Reason> {
+        self.modelled.as_ref().err().map(|reason| Reason::new(reason.to_string()))
+    }
+}
+
+impl Weights {
+    /// Bytes that one worker needs at least.
+    pub fn least_bytes(&self) -> u64 {
+        self.predicted_bytes.as_ref().map_or(self.bytes, |bytes| *bytes)
+    }
 }
 
 impl PreparedModel {
@@ -89,7 +114,12 @@ impl PreparedModel {
         const CHUNK: usize = 32;
         /// A mark takes 64 bytes: 16 MiB per thread.
         const MOST: usize = 1 << 18;
-        let per_pass = self.weights.as_ref().map_or(0, |weights| 2 * (weights.shape.spec.layers.len() * 20 + 8));
+        /// Marks per layer of a model that is not described: one for each node of the engine's graph.
+        const NODES: usize = 128;
+        let per_pass = self.weights.as_ref().map_or(0, |Weights { shape, .. }| match &shape.modelled {
+            Ok(modelled) => 2 * (modelled.spec.layers.len() * 20 + 8),
+            Err(_) => (shape.outline.layers.unwrap_or(1) + 1) * NODES,
+        });
         let longest = self.prompts.iter().map(|prompt| prompt.new_tokens + prompt.ids.len() / CHUNK + 1).max();
         (per_pass.saturating_mul(longest.unwrap_or(0)) / 8).saturating_mul(9).min(MOST)
     }

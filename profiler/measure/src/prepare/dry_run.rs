@@ -9,7 +9,7 @@ use record::{Error, short_percent};
 use traces::Nanos;
 
 use super::{defaults, engines, locate, model, prompt, served};
-use crate::plan::{Options, check};
+use crate::plan::{EngineChoice, Options, check};
 
 /// The plan: engines, models with their place or source, prompts, cases, memory.
 ///
@@ -42,7 +42,7 @@ pub fn dry_run(options: &Options, environment: &Environment) -> Result<String, E
         if only_servers && served::is_served(&options, reference) {
             line(&mut text, "model", &format!("{reference}: the server's model, which this program does not read"));
         } else {
-            add_model(&mut text, &options, &set, reference)?;
+            add_model(&mut text, &options, &set, &choices, reference)?;
         }
     }
     let threads: Vec<_> = options.threads.iter().map(ToString::to_string).collect();
@@ -88,7 +88,13 @@ fn line(text: &mut String, name: &str, value: &str) {
     let _ = writeln!(text, "{name:<9} {value}");
 }
 
-fn add_model(text: &mut String, options: &Options, set: &prompts::Set, reference: &str) -> Result<(), Error> {
+fn add_model(
+    text: &mut String,
+    options: &Options,
+    set: &prompts::Set,
+    choices: &[EngineChoice],
+    reference: &str,
+) -> Result<(), Error> {
     let parsed = Reference::parse(reference)?;
     if options.synthetic {
         let (name, spec, _) = locate::synthetic_shape(options, &parsed)?;
@@ -108,7 +114,7 @@ fn add_model(text: &mut String, options: &Options, set: &prompts::Set, reference
     let settings = Settings { offline: true, ..Settings::from_env() };
     match locate::locate_with(options, reference, settings, &Quiet) {
         Ok(located) => {
-            let model = model::prepare(options, set, located)?;
+            let model = model::prepare(options, set, choices, located)?;
             if let Some(weights) = &model.weights {
                 line(
                     text,
@@ -120,7 +126,7 @@ fn add_model(text: &mut String, options: &Options, set: &prompts::Set, reference
                         model.origin,
                         Bytes(weights.file_bytes),
                         weights.shape.quantisation,
-                        weights.shape.spec.parameters()
+                        weights.shape.outline.parameters
                     ),
                 );
             }
@@ -145,8 +151,11 @@ fn add_model(text: &mut String, options: &Options, set: &prompts::Set, reference
                 );
             }
             if let Some(weights) = &model.weights {
-                let need = Bytes(weights.predicted_bytes);
-                line(text, "", &format!("context {} tokens; one worker needs about {need}", model.context));
+                let need = match &weights.predicted_bytes {
+                    Ok(bytes) => format!("one worker needs about {}", Bytes(*bytes)),
+                    Err(reason) => format!("the memory of a worker is not known: {reason}"),
+                };
+                line(text, "", &format!("context {} tokens; {need}", model.context));
             }
             Ok(())
         }

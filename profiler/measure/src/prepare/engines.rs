@@ -3,6 +3,7 @@
 use engine_api::Engine;
 use engines::registry;
 use meter::process::ProcessMeter;
+use models::{Checkpoint, Description};
 use record::{Error, nearest};
 use redaction::Sensitive;
 
@@ -35,6 +36,25 @@ pub(super) fn open(options: &mut Options) -> Result<Vec<EngineChoice>, Error> {
         engine.check(&given).map_err(|error| Error::from_advice(&error))?;
     }
     Ok(choices)
+}
+
+/// Checks that every engine can run the model of a checkpoint.
+///
+/// # Errors
+/// When the model is not described, and an engine needs its shape.
+pub(super) fn check_model(checkpoint: &Checkpoint, choices: &[EngineChoice]) -> Result<(), Error> {
+    let Description::Opaque(reason) = checkpoint.description() else { return Ok(()) };
+    let Some(choice) = choices.iter().find(|choice| choice.caps.needs_shape) else { return Ok(()) };
+    let able = registry::ENGINES.iter().find_map(|entry| {
+        let engine = registry::find(entry.name).ok()?.open().ok()?;
+        (!engine.caps().needs_shape && !engine.caps().remote).then_some(entry.name)
+    });
+    let advice = match able {
+        Some(name) => format!("measure it with -e {name}, which reads the file itself"),
+        None => "measure it with -e llama-cpp, which reads the file itself: build with --features llama-cpp".to_owned(),
+    };
+    let problem = format!("{}: {reason}, and engine {} needs its shape", checkpoint.path().display(), choice.label);
+    Err(Error::usage(problem, advice))
 }
 
 /// Whether all of these engines use a server; false for an engine that cannot be opened, which [`open`] reports.

@@ -30,6 +30,11 @@ pub(super) fn describe(planned: &mut PlannedModel, weights: Option<&Weights>) {
     if let Err(why) = &weights.sha256 {
         reason("sha256", why.as_str());
     }
+    if let Some(why) = weights.shape.not_modelled() {
+        for field in ["spec", "types", "predicted_bytes"] {
+            reason(field, why.as_str());
+        }
+    }
     if weights.source.is_none() {
         reason("source", "the file does not state what it was made from");
     }

@@ -12,6 +12,7 @@ mod passage;
 mod prompt;
 mod served;
 mod tokens;
+mod vocabulary;
 
 use models::fetch;
 use record::Error;
@@ -22,7 +23,7 @@ pub use dry_run::dry_run;
 pub use locate::{synthetic_bytes, synthetic_shape};
 pub use passage::PASSAGE;
 
-use crate::plan::{self, CasePlan, EngineChoice, ModelBlock, Options, Plan, PreparedModel, WorkerSlot};
+use crate::plan::{self, CasePlan, EngineChoice, ModelBlock, Options, Plan, PreparedModel, Weights, WorkerSlot};
 use crate::working_set::buffer_bytes;
 
 /// The most stepped and the most traced requests per case; each is paired with a clean request of its round.
@@ -85,7 +86,7 @@ fn block(options: &Options, engines: &[EngineChoice], model: PreparedModel, envi
     let limit = [available, environment.limits.memory_bytes].into_iter().flatten().min();
     // The prober of the machine's ceilings needs its buffer in addition.
     let limit = limit.map(|limit| limit.saturating_sub(buffer_bytes(&environment.processor.caches)));
-    let need = model.weights.as_ref().map(|weights| weights.predicted_bytes);
+    let need = model.weights.as_ref().map(Weights::least_bytes);
     let together = workers <= 1 || need.zip(limit).is_none_or(|(need, limit)| fits(need, workers, limit));
     ModelBlock { model, slots, cases: Vec::new(), together }
 }
@@ -161,17 +162,18 @@ fn plan_file(
         }
         identity::describe(&mut planned, model.weights.as_ref());
         let Some(weights) = &model.weights else { return planned };
+        let modelled = weights.shape.modelled.as_ref().ok();
         PlannedModel {
             path: weights.path.display().to_string(),
             file_bytes: Some(weights.file_bytes),
             format: weights.shape.format.clone(),
             quantisation: weights.shape.quantisation.clone(),
-            architecture: weights.shape.spec.arch.name().to_owned(),
-            parameters: Some(weights.shape.spec.parameters().get()),
+            architecture: weights.shape.outline.architecture.clone(),
+            parameters: Some(weights.shape.outline.parameters.get()),
             synthetic: weights.synthetic,
-            predicted_bytes: Some(weights.predicted_bytes),
-            spec: Some(weights.shape.spec.clone()),
-            types: Some(weights.shape.types.clone()),
+            predicted_bytes: weights.predicted_bytes.as_ref().ok().copied(),
+            spec: modelled.map(|modelled| modelled.spec.clone()),
+            types: modelled.map(|modelled| modelled.types.clone()),
             ..planned
         }
     };

@@ -1,17 +1,17 @@
 //! Prepares one model: opens its checkpoint, renders its prompts, and computes the context that they need.
 
 use meter::heap::AllocationCounter;
-use models::cost::{self, WeightTypes};
-use models::{Bytes, Checkpoint, Format, Spec, Tokenizer, registry};
+use models::cost::{self, OpTypes, WeightTypes};
+use models::{Bytes, Checkpoint, Description, Format, registry};
 use prompts::Set;
 use record::plan::{Substitution, WeightSource};
 use record::{Error, Reason};
 
 use super::locate::LocatedModel;
-use super::passage;
-use super::prompt;
 use super::tokens::OrdinaryTokens;
-use crate::plan::{Filler, Options, PreparedModel, PreparedPrompt, Shape, Weights};
+use super::vocabulary::Vocabulary;
+use super::{engines, passage, prompt};
+use crate::plan::{EngineChoice, Filler, ModelledShape, Options, PreparedModel, PreparedPrompt, Shape, Weights};
 
 /// Contexts are multiples of this many tokens, as engines expect.
 const CONTEXT_STEP: usize = 256;
@@ -19,25 +19,44 @@ const CONTEXT_STEP: usize = 256;
 const DEFAULT_BATCH: usize = 512;
 
 /// Opens a model and renders the prompts for it.
-pub(super) fn prepare(options: &Options, set: &Set, located: LocatedModel) -> Result<PreparedModel, Error> {
+pub(super) fn prepare(
+    options: &Options,
+    set: &Set,
+    choices: &[EngineChoice],
+    located: LocatedModel,
+) -> Result<PreparedModel, Error> {
     let checkpoint = Checkpoint::open(&located.path)?;
     let window = registry::missing_window(&checkpoint);
     let checkpoint = if window.is_some() { checkpoint.with_window(window) } else { checkpoint };
-    let (tokenizer, tokenizer_bytes) = tokenizer_with_heap(&checkpoint)?;
-    let ordinary = OrdinaryTokens::of(&tokenizer, checkpoint.spec().vocab)?;
+    engines::check_model(&checkpoint, choices)?;
+    let outline = checkpoint.outline();
+    let (vocabulary, tokenizer_bytes) = vocabulary_with_heap(&checkpoint, choices)?;
+    let ordinary = OrdinaryTokens::of(&vocabulary, outline.vocab)?;
     let format = prompt::format(options, set, &checkpoint)?;
-    let prompts = prompt::prepare(options, set, &format, &tokenizer, &ordinary)?;
+    let prompts = prompt::prepare(options, set, &format, &vocabulary, &ordinary)?;
     let mut substitutions: Vec<Substitution> = format.substitution.into_iter().collect();
     substitutions.extend(window.map(|window| {
         Substitution::new("sliding window", format!("{window} tokens, which the registry has for this model"))
     }));
-    substitutions.extend(checkpoint.tokenizer_substitutions());
+    substitutions.extend(vocabulary.substitution());
+    if let Vocabulary::Own(_) = vocabulary {
+        substitutions.extend(checkpoint.tokenizer_substitutions());
+    }
     let fillers: Vec<Filler> = options.depths.iter().map(|&depth| ordinary.filler(depth, options.seed)).collect();
-    let context = context(options, &located.name, checkpoint.spec(), &prompts)?;
-    let passage = passage::ids(&tokenizer, context)?;
+    let context = context(options, &located.name, outline.context_length, &prompts)?;
+    let passage = passage::ids(&vocabulary, &ordinary, context)?;
     let weights: Bytes = checkpoint.tensors().iter().map(|tensor| tensor.bytes).sum();
     let batch = options.batch.unwrap_or(DEFAULT_BATCH).min(context);
-    let estimate = cost::estimate_memory(checkpoint.spec(), weights, context, options.kv_type.dtype(), batch);
+    let modelled = match checkpoint.description() {
+        Description::Described(spec) => Ok(ModelledShape { spec: spec.clone(), types: WeightTypes::of(&checkpoint)? }),
+        Description::Opaque(reason) => Err(reason.clone()),
+    };
+    let predicted_bytes = match &modelled {
+        Ok(ModelledShape { spec, .. }) => {
+            Ok(cost::estimate_memory(spec, weights, context, options.kv_type.dtype(), batch).total().get())
+        }
+        Err(reason) => Err(Reason::new(reason.to_string())),
+    };
     let weights = Weights {
         files: checkpoint.files().to_vec(),
         path: located.path,
@@ -48,8 +67,9 @@ pub(super) fn prepare(options: &Options, set: &Set, located: LocatedModel) -> Re
         bits_per_weight: checkpoint.bits_per_weight(),
         source: checkpoint.provenance()?.map(WeightSource::from),
         shape: Shape {
-            spec: checkpoint.spec().clone(),
-            types: WeightTypes::of(&checkpoint),
+            outline,
+            modelled,
+            types_of_ops: OpTypes::of_tensors(checkpoint.tensors()),
             format: match checkpoint.format() {
                 Format::Gguf => "gguf".to_owned(),
                 Format::Safetensors => "safetensors".to_owned(),
@@ -58,14 +78,14 @@ pub(super) fn prepare(options: &Options, set: &Set, located: LocatedModel) -> Re
         },
         window,
         tokenizer_bytes,
-        predicted_bytes: estimate.total().get(),
+        predicted_bytes,
     };
     Ok(PreparedModel {
         name: located.name,
         reference: located.reference,
         origin: located.origin.to_owned(),
         weights: Some(weights),
-        end_tokens: tokenizer.end_of_generation().to_vec(),
+        end_tokens: vocabulary.end_of_generation().to_vec(),
         template: format.planned,
         substitutions,
         prompts,
@@ -108,15 +128,22 @@ pub(super) fn served(options: &Options, set: &Set, name: &str, reference: &str) 
     })
 }
 
-/// A checkpoint's tokenizer, and the heap that it holds after loading: each session has a tokenizer of the same size.
-fn tokenizer_with_heap(checkpoint: &Checkpoint) -> Result<(Tokenizer, Result<u64, Reason>), models::Error> {
+/// A checkpoint's vocabulary, and the heap that it holds after loading: each session has a tokenizer of the same size.
+fn vocabulary_with_heap(
+    checkpoint: &Checkpoint,
+    engines: &[EngineChoice],
+) -> Result<(Vocabulary, Result<u64, Reason>), Error> {
     let counting = AllocationCounter::start(0);
-    let tokenizer = checkpoint.tokenizer()?;
+    let vocabulary = Vocabulary::of(checkpoint, engines)?;
+    if vocabulary.substitution().is_some() {
+        let reason = "the tokenizer is the engine's own, whose heap is not measured apart";
+        return Ok((vocabulary, Err(Reason::new(reason))));
+    }
     let held = counting.map(|counting| counting.read().held);
     let bytes = held.and_then(|held| {
         u64::try_from(held).map_err(|_| Reason::new("the heap was smaller after loading the tokenizer than before"))
     });
-    Ok((tokenizer, bytes))
+    Ok((vocabulary, bytes))
 }
 
 /// Whether the file states that its weights are random.
@@ -125,7 +152,7 @@ fn is_synthetic(checkpoint: &Checkpoint) -> bool {
 }
 
 /// The tokens that the longest case needs, rounded up; or `--ctx`, if it suffices.
-fn context(options: &Options, model: &str, spec: &Spec, prompts: &[PreparedPrompt]) -> Result<usize, Error> {
+fn context(options: &Options, model: &str, trained: Option<usize>, prompts: &[PreparedPrompt]) -> Result<usize, Error> {
     let depth = options.depths.iter().copied().max().unwrap_or(0);
     let needs = |prompt: &PreparedPrompt| depth + prompt.ids.len() + prompt.new_tokens;
     let Some(longest) = prompts.iter().max_by_key(|prompt| needs(prompt)) else { return Ok(CONTEXT_STEP) };
@@ -139,9 +166,11 @@ fn context(options: &Options, model: &str, spec: &Spec, prompts: &[PreparedPromp
             longest.new_tokens
         )
     };
-    if needed > spec.context_length {
+    // A file that does not state a length, such as that of a recurrent model, sets no limit.
+    let most = trained.unwrap_or(usize::MAX);
+    if needed > most {
         return Err(Error::usage(
-            format!("{}, the model has {}", parts(), spec.context_length),
+            format!("{}, the model has {most}", parts()),
             "shorten the prompt, or lower -n or --depth",
         ));
     }
@@ -149,11 +178,10 @@ fn context(options: &Options, model: &str, spec: &Spec, prompts: &[PreparedPromp
         Some(given) if given < needed => {
             Err(Error::usage(format!("{}, --ctx gives {given}", parts()), "raise --ctx, or leave it out"))
         }
-        Some(given) if given > spec.context_length => Err(Error::usage(
-            format!("--ctx {given}: {model} has a context of {}", spec.context_length),
-            "lower --ctx, or leave it out",
-        )),
+        Some(given) if given > most => {
+            Err(Error::usage(format!("--ctx {given}: {model} has a context of {most}"), "lower --ctx, or leave it out"))
+        }
         Some(given) => Ok(given),
-        None => Ok(needed.next_multiple_of(CONTEXT_STEP).min(spec.context_length.max(needed))),
+        None => Ok(needed.next_multiple_of(CONTEXT_STEP).min(most.max(needed))),
     }
 }

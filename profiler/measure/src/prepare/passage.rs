@@ -1,7 +1,9 @@
 //! The fixed text in which every engine is examined.
 
-use models::{EncodeOptions, Tokenizer};
 use record::Error;
+
+use super::tokens::OrdinaryTokens;
+use super::vocabulary::Vocabulary;
 
 /// Plain prose of about sixty tokens, the same in every run: token probabilities in it can be compared across runs, and do not depend
 /// on the engines' answers. It is not a prompt: nothing is generated from it, and it is not rendered through a chat template. New runs
@@ -13,10 +15,14 @@ pub const PASSAGE: &str = "The ferry left the harbour a little after six, when t
 /// The most tokens of it: a vocabulary of bytes would make more tokens without more information.
 const LONGEST: usize = 64;
 
-/// The token ids of the passage, with BOS if the model expects one; at most as many as the context and [`LONGEST`].
-pub(super) fn ids(tokenizer: &Tokenizer, context: usize) -> Result<Vec<u32>, Error> {
-    let add_bos = tokenizer.wants_bos(PASSAGE);
-    let mut ids = tokenizer.encode(PASSAGE, EncodeOptions { add_bos, parse_special: false })?;
-    ids.truncate(context.min(LONGEST));
+/// The token ids of the passage, with BOS if the model expects one; at most as many as the context and [`LONGEST`]. A vocabulary without
+/// texts has ids in place of the passage, the same in every run.
+pub(super) fn ids(vocabulary: &Vocabulary, ordinary: &OrdinaryTokens, context: usize) -> Result<Vec<u32>, Error> {
+    let most = context.min(LONGEST);
+    if !vocabulary.has_texts() {
+        return Ok(ordinary.draw(most, 0, "passage"));
+    }
+    let mut ids = vocabulary.encode(PASSAGE, false)?.ids;
+    ids.truncate(most);
     Ok(ids)
 }

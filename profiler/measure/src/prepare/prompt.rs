@@ -1,12 +1,14 @@
 //! Prepares prompts for a model: renders them through its chat template and tokenizes them.
 
+use engine_api::EncodedText;
+use models::Checkpoint;
 use models::chat::{ChatTemplate, Message, PLAIN, RenderOptions};
-use models::{Checkpoint, EncodeOptions, Tokenizer};
 use prompts::{Prompt, Set};
 use record::plan::{PlannedTemplate, PromptChoice, Substitution};
 use record::{Error, Reason, nearest};
 
 use super::tokens::OrdinaryTokens;
+use super::vocabulary::Vocabulary;
 use crate::plan::{DEFAULT_NEW_TOKENS, Options, PreparedPrompt, PromptInput};
 
 /// The prompts of a run.
@@ -69,10 +71,10 @@ pub(super) fn prepare(
     options: &Options,
     set: &Set,
     format: &Format,
-    tokenizer: &Tokenizer,
+    vocabulary: &Vocabulary,
     ordinary: &OrdinaryTokens,
 ) -> Result<Vec<PreparedPrompt>, Error> {
-    set.prompts.iter().map(|prompt| one(options, prompt, format.template.as_ref(), tokenizer, ordinary)).collect()
+    set.prompts.iter().map(|prompt| one(options, prompt, format.template.as_ref(), vocabulary, ordinary)).collect()
 }
 
 /// Prepares a prompt for a model whose tokenizer only a server has.
@@ -99,7 +101,7 @@ fn one(
     options: &Options,
     prompt: &Prompt,
     template: Option<&ChatTemplate>,
-    tokenizer: &Tokenizer,
+    vocabulary: &Vocabulary,
     ordinary: &OrdinaryTokens,
 ) -> Result<PreparedPrompt, Error> {
     let (rendered, input, ids) = match &prompt.input {
@@ -117,9 +119,14 @@ fn one(
                 }
                 None => text.clone(),
             };
+            if !vocabulary.has_texts() {
+                return Err(Error::usage(
+                    format!("prompt `{}` is a text, and the model's file has no texts of tokens", prompt.id),
+                    "give prompts of exact lengths: --prompts lengths, or --prompt-tokens N",
+                ));
+            }
             // Templates that write BOS themselves must not get a second one.
-            let add_bos = tokenizer.wants_bos(&rendered);
-            let ids = tokenizer.encode(&rendered, EncodeOptions { add_bos, parse_special: true })?;
+            let EncodedText { ids, add_bos } = vocabulary.encode(&rendered, true)?;
             (rendered.clone(), PromptInput::Text { text: rendered, add_bos, messages }, ids)
         }
     };

@@ -27,7 +27,7 @@ pub(super) fn models(
         if only_servers && is_served(options, reference) {
             return model::served(options, set, short(reference), reference);
         }
-        let mut model = model::prepare(options, set, locate(options, reference, progress)?)?;
+        let mut model = model::prepare(options, set, engines, locate(options, reference, progress)?)?;
         identity::identify(&mut model, progress);
         Ok(model)
     };

@@ -3,10 +3,10 @@
 //! Special tokens are left out, because they end texts or switch modes. Tokens are not repeated on purpose, because caches and sparse
 //! attention patterns would make repeated tokens cheaper than text.
 
-use models::Tokenizer;
 use rand::seq::IndexedRandom;
 use record::Error;
 
+use super::vocabulary::Vocabulary;
 use crate::plan::Filler;
 
 /// The tokens of a vocabulary that represent text.
@@ -17,18 +17,12 @@ pub(super) struct OrdinaryTokens(Vec<u32>);
 const FEWEST: usize = 16;
 
 impl OrdinaryTokens {
-    /// The ordinary tokens below `vocab`: those that decode to a text and do not end a generation.
+    /// The ordinary tokens of a vocabulary, below the `rows` of the model's embedding table.
     ///
     /// # Errors
     /// When there are too few.
-    pub(super) fn of(tokenizer: &Tokenizer, vocab: usize) -> Result<Self, Error> {
-        let special = [tokenizer.bos(), tokenizer.eos()];
-        let ordinary = |id: &u32| {
-            let has_text = tokenizer.decode(&[*id]).is_ok_and(|text| !text.is_empty());
-            has_text && !tokenizer.ends_generation(*id) && !special.contains(&Some(*id))
-        };
-        let count = u32::try_from(vocab.min(tokenizer.vocab_size())).unwrap_or(u32::MAX);
-        Self::from_ids((0..count).filter(ordinary).collect())
+    pub(super) fn of(vocabulary: &Vocabulary, rows: Option<usize>) -> Result<Self, Error> {
+        Self::from_ids(vocabulary.ordinary(rows))
     }
 
     fn from_ids(ids: Vec<u32>) -> Result<Self, Error> {

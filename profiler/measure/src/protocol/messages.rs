@@ -223,8 +223,8 @@ pub struct Loaded {
     /// Resident memory of a server after loading, with shared pages counted once.
     #[serde(default)]
     pub server_resident: Option<u64>,
-    /// Bytes of KV cache that are reserved.
-    pub kv_reserved: u64,
+    /// Bytes of KV cache that are reserved; `None` if the engine does not know them yet.
+    pub kv_reserved: Option<u64>,
     /// Sets of counters; each takes a stepped request of its own.
     #[serde(default)]
     pub counter_sets: usize,
@@ -254,10 +254,10 @@ pub struct Measured {
     pub memory: Option<(MemoryReading, MemoryReading)>,
     /// Bytes read from storage.
     pub read_bytes: Option<u64>,
-    /// Bytes of KV cache in use at the end.
-    pub kv_used: u64,
-    /// Bytes of KV cache that are reserved.
-    pub kv_reserved: u64,
+    /// Bytes of KV cache in use at the end; `None` if the engine does not know them.
+    pub kv_used: Option<u64>,
+    /// Bytes of KV cache that are reserved; `None` if the engine does not know them.
+    pub kv_reserved: Option<u64>,
     /// What the engine's own allocator holds on its device after the request.
     #[serde(default)]
     pub device: Option<DeviceMemory>,
@@ -424,8 +424,8 @@ mod tests {
             outside_s: 0.0,
             memory: Some((MemoryReading::default(), MemoryReading { resident: 5, anonymous: 2, file: 3 })),
             read_bytes: Some(7),
-            kv_used: 1,
-            kv_reserved: 2,
+            kv_used: Some(1),
+            kv_reserved: Some(2),
             device: Some(DeviceMemory { active: 3, peak: Some(4), cache: None }),
             server: Some(ServerInfo::default()),
             first: Some(FirstRequest {

@@ -26,6 +26,9 @@ const OF_A_SESSION: &[&str] = &[
     "predicted_bytes",
 ];
 
+/// Why the size of a cache is absent.
+const NOT_KNOWN_YET: &str = "the engine does not report the size of its cache before the first request";
+
 /// The figures after loading, before the first request; `kv` is the type of the cache.
 pub(super) fn after_load(model: &PreparedModel, kv: DType, loaded: &Loaded, virtual_time: bool) -> MemoryFile {
     let mut reasons: Reasons = loaded.reasons.clone();
@@ -60,6 +63,15 @@ pub(super) fn after_load(model: &PreparedModel, kv: DType, loaded: &Loaded, virt
             reasons.insert((*field).to_owned(), SERVER.to_owned());
         }
     }
+    let modelled = own.and_then(|weights| weights.shape.modelled.as_ref().ok());
+    if let Some(reason) = own.and_then(|weights| weights.shape.not_modelled()) {
+        for field in ["kv_bytes_per_token", "predicted_bytes"] {
+            reasons.insert(field.to_owned(), reason.to_string());
+        }
+    }
+    if own.is_some() && loaded.kv_reserved.is_none() {
+        reasons.insert("kv_reserved_bytes".to_owned(), NOT_KNOWN_YET.to_owned());
+    }
     let ran_before = loaded.server.as_ref().is_some_and(|server| !server.started_here);
     if ran_before {
         reasons.insert(
@@ -90,9 +102,9 @@ pub(super) fn after_load(model: &PreparedModel, kv: DType, loaded: &Loaded, virt
         weights_anonymous_bytes: weights.map(|(_, anonymous)| anonymous),
         code_bytes: weights.zip(edges).map(|((file, _), edges)| file_growth(edges).saturating_sub(file)),
         tokenizer_bytes: tokenizer.ok(),
-        kv_bytes_per_token: own.map(|weights| weights.shape.spec.kv_bytes_per_token(kv).as_f64()),
-        kv_reserved_bytes: own.map(|_| loaded.kv_reserved),
-        predicted_bytes: own.map(|weights| weights.predicted_bytes),
+        kv_bytes_per_token: modelled.map(|modelled| modelled.spec.kv_bytes_per_token(kv).as_f64()),
+        kv_reserved_bytes: own.and(loaded.kv_reserved),
+        predicted_bytes: own.and_then(|weights| weights.predicted_bytes.as_ref().ok().copied()),
         reasons,
         ..MemoryFile::default()
     }
@@ -129,9 +141,7 @@ pub(super) fn after_first_request(memory: &mut MemoryFile, measured: &Measured, 
     let not_first = server.and_then(not_first);
     let sample = &measured.sample;
     memory.first_read_bytes = measured.read_bytes;
-    let has_session = !memory.reasons.contains_key("kv_reserved_bytes");
-    memory.kv_used_bytes = has_session.then_some(measured.kv_used);
-    memory.kv_reserved_bytes = has_session.then_some(measured.kv_reserved);
+    (memory.kv_used_bytes, memory.kv_reserved_bytes) = (measured.kv_used, measured.kv_reserved);
     memory.device_active_bytes = measured.device.map(|device| device.active);
     memory.device_peak_bytes = measured.device.and_then(|device| device.peak);
     memory.device_cache_bytes = measured.device.and_then(|device| device.cache);
@@ -144,8 +154,15 @@ pub(super) fn after_first_request(memory: &mut MemoryFile, measured: &Measured, 
         None => (Err(Reason::new(NOT_FRESH)), Err(Reason::new(NOT_FRESH))),
     };
     let reasons = &mut memory.reasons;
-    if has_session {
-        reasons.remove("kv_used_bytes");
+    if server.is_none() {
+        for (field, known) in
+            [("kv_used_bytes", measured.kv_used.is_some()), ("kv_reserved_bytes", measured.kv_reserved.is_some())]
+        {
+            reasons.remove(field);
+            if !known {
+                reasons.insert(field.to_owned(), "the engine does not report it".to_owned());
+            }
+        }
     }
     let delta_reason = || sample.memory_delta_bytes.reason().map(Reason::to_string);
     let peak_reason = || sample.memory_peak_delta_bytes.reason().map(Reason::to_string);

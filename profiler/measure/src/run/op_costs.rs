@@ -1,17 +1,17 @@
-//! Adds the cost model's figures to the ops of a traced request.
+//! Adds the cost model's figures to the ops of a traced request, or says why there are none.
 
 use std::collections::BTreeMap;
 
-use models::DType;
 use models::cost::{self, OpCost, OpKind, WeightTypes};
+use models::{DType, NotModelled};
 use record::Case;
 
-use crate::plan::Shape;
+use crate::plan::{ModelledShape, Shape};
 
 /// The work of a traced request.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct TracedWork<'a> {
-    pub(super) shape: &'a Shape,
+    pub(super) shape: &'a ModelledShape,
     /// Type of the KV cache.
     pub(super) kv: DType,
     /// Prompt tokens per pass.
@@ -28,6 +28,20 @@ pub(super) struct TracedWork<'a> {
 
 /// The fields of a row that the cost model computes.
 const FIELDS: [&str; 3] = ["flops", "bytes", "streamed_bytes"];
+
+/// Completes the ops of a model that is not modelled: operations and bytes are those that the engine stated with the marks; where it stated
+/// none, the reason says so.
+pub(super) fn complete_stated(case: &mut Case, shape: &Shape, not_modelled: &NotModelled) {
+    for row in &mut case.ops {
+        row.dtype = shape.types_of_ops.of_op(&row.op);
+        for (field, value) in FIELDS.into_iter().zip([row.flops, row.bytes, row.streamed_bytes]) {
+            row.reasons.remove(field);
+            if value.is_none() {
+                row.reasons.insert(field.to_owned(), format!("{not_modelled}, and the engine does not state it"));
+            }
+        }
+    }
+}
 
 impl TracedWork<'_> {
     /// Adds operations, bytes and types to each row of ops and of layers. An op that the cost model does not contain, or with another
@@ -77,13 +91,13 @@ impl TracedWork<'_> {
     }
 
     fn prefill(&self) -> impl Iterator<Item = OpCost> {
-        let Shape { spec, types, .. } = self.shape;
+        let ModelledShape { spec, types } = self.shape;
         let ops_of = if self.prunes { cost::pruned_prefill_ops } else { cost::batched_prefill_ops };
         ops_of(spec, types, self.kv, self.prompt_tokens, self.depth, self.batch).into_iter()
     }
 
     fn decode(&self) -> impl Iterator<Item = OpCost> {
-        let Shape { spec, types, .. } = self.shape;
+        let ModelledShape { spec, types } = self.shape;
         let first = self.depth + self.prompt_tokens;
         let positions = first..first + self.output_tokens.saturating_sub(1);
         positions.flat_map(|position| cost::decode_ops(spec, types, self.kv, position))
@@ -159,7 +173,7 @@ mod tests {
     use super::*;
     use record::{LayerRow, OpRow};
 
-    fn shape() -> Shape {
+    fn shape() -> ModelledShape {
         let spec = registry::find("smollm2-135m").unwrap().spec();
         // llama.cpp's mixtures give some layers another type.
         let types = WeightTypes::by_name(&spec, |name| match name {
@@ -167,7 +181,7 @@ mod tests {
             name if name.contains("norm") => DType::F32,
             _ => DType::Q4_0,
         });
-        Shape { spec, types, format: String::new(), quantisation: String::new() }
+        ModelledShape { spec, types }
     }
 
     fn row(phase: &str, op: &str, count: usize) -> OpRow {

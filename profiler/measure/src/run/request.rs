@@ -8,7 +8,7 @@ use traces::Nanos;
 use super::active_run::{ActiveRun, RequestKind};
 use super::disturbance::MachineTotals;
 use super::memory;
-use super::op_costs::TracedWork;
+use super::op_costs::{self, TracedWork};
 use super::state::CaseState;
 use crate::plan::ModelBlock;
 use crate::pool::WorkerPool;
@@ -111,16 +111,22 @@ fn store(
     if sample.pass == Pass::Traced
         && let Some(weights) = &block.model.weights
     {
-        let work = TracedWork {
-            shape: &weights.shape,
-            kv: plan.options.kv_type.dtype(),
-            batch: block.model.batch,
-            prunes: plan.engine(block.slot(state.plan)).prunes_last_block,
-            depth: state.plan.filler.depth(),
-            prompt_tokens,
-            output_tokens,
-        };
-        work.add_costs(&mut state.case);
+        let engine = plan.engine(block.slot(state.plan));
+        match &weights.shape.modelled {
+            Ok(shape) => {
+                let work = TracedWork {
+                    shape,
+                    kv: plan.options.kv_type.dtype(),
+                    batch: block.model.batch,
+                    prunes: engine.prunes_last_block,
+                    depth: state.plan.filler.depth(),
+                    prompt_tokens,
+                    output_tokens,
+                };
+                work.add_costs(&mut state.case);
+            }
+            Err(not_modelled) => op_costs::complete_stated(&mut state.case, &weights.shape, not_modelled),
+        }
     }
     run.store.sample(&sample)?;
     if let Some(output) = state.case.output.as_ref().filter(|_| is_first) {

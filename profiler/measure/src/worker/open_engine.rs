@@ -148,7 +148,7 @@ impl OpenEngine {
             let resident = server.as_ref().map_err(Reason::clone).and_then(ServerProcesses::proportional);
             loaded.server_resident = value_or_reason(&mut loaded.reasons, "server_resident_bytes", resident);
         }
-        loaded.kv_reserved = session.kv_bytes().reserved;
+        loaded.kv_reserved = session.kv_bytes().map(|kv| kv.reserved);
         if let Some(part) = &load.part {
             let readings = [(loaded.started, loaded.before), (loaded.ended, loaded.after)];
             let points: Vec<_> = readings.into_iter().filter_map(|(at, memory)| Some(memory?.point(at))).collect();

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use ::record::{LayerRow, OpRow};
 use traces::Nanos;
-use traces::record::{Event, Kind};
+use traces::record::{Cost, Event, Kind};
 
 use super::timing::{PhaseSpan, Timing};
 
@@ -14,19 +14,65 @@ type OpKey = (Option<engine_api::Phase>, &'static str, Option<u32>);
 
 /// Sums of the ops of a request. They are added in batches, because a long request has more ops than are in memory at once.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct OpSums(BTreeMap<OpKey, (usize, Nanos)>);
+pub(crate) struct OpSums(BTreeMap<OpKey, OpSum>);
+
+/// A sum of ops.
+#[derive(Debug, Clone, Copy, Default)]
+struct OpSum {
+    count: usize,
+    time: Nanos,
+    /// The work that the engine stated.
+    stated: Stated,
+}
+
+impl OpSum {
+    fn add(&mut self, other: Self) {
+        // A sum of none has the work of what is added.
+        self.stated = if self.count == 0 { other.stated } else { self.stated.plus(other.stated) };
+        self.count += other.count;
+        self.time = self.time.saturating_add(other.time);
+    }
+}
+
+/// Operations, streamed bytes and all bytes of ops; unknown where one of them has no such figure.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+struct Stated {
+    flops: Option<f64>,
+    streamed: Option<f64>,
+    bytes: Option<f64>,
+}
+
+impl Stated {
+    #[allow(clippy::cast_precision_loss, reason = "figures of one op are far below 2^53")]
+    fn of(cost: Option<Cost>) -> Self {
+        Self {
+            flops: cost.and_then(|cost| cost.flops).map(|flops| flops as f64),
+            streamed: cost.map(|cost| cost.streamed_bytes as f64),
+            bytes: cost.map(|cost| cost.streamed_bytes as f64 + cost.activation_bytes as f64),
+        }
+    }
+
+    fn plus(self, other: Self) -> Self {
+        let both = |a: Option<f64>, b: Option<f64>| Some(a? + b?);
+        Self {
+            flops: both(self.flops, other.flops),
+            streamed: both(self.streamed, other.streamed),
+            bytes: both(self.bytes, other.bytes),
+        }
+    }
+}
 
 impl OpSums {
     /// Adds the ops that were recorded during these phases.
     pub(crate) fn add(&mut self, events: &[Event], phases: &[PhaseSpan]) {
         for op in events.iter().filter(|event| event.kind == Kind::Op) {
             let sum = self.0.entry((phase_at(phases, op.start), op.name, op.layer)).or_default();
-            *sum = (sum.0 + 1, sum.1.saturating_add(op.duration));
+            sum.add(OpSum { count: 1, time: op.duration, stated: Stated::of(op.cost()) });
         }
     }
 
-    /// The number and the total time of each kind of op.
-    fn iter(&self) -> impl Iterator<Item = (OpKey, (usize, Nanos))> + '_ {
+    /// The sum of each kind of op.
+    fn iter(&self) -> impl Iterator<Item = (OpKey, OpSum)> + '_ {
         self.0.iter().map(|(&key, &sum)| (key, sum))
     }
 }
@@ -42,34 +88,37 @@ pub(crate) struct AttributedOps {
 
 /// Sums ops. Ops between phases belong to `other`. The share of a row is relative to the time of its phase in this request.
 pub(crate) fn attribute(ops: &OpSums, timing: &Timing) -> AttributedOps {
-    let mut by_op: BTreeMap<(PhaseOrOther, &str), (usize, Nanos)> = BTreeMap::new();
-    let mut by_layer: BTreeMap<(PhaseOrOther, (bool, Option<usize>)), Nanos> = BTreeMap::new();
-    for ((phase, name, layer), (count, time)) in ops.iter() {
+    let mut by_op: BTreeMap<(PhaseOrOther, &str), OpSum> = BTreeMap::new();
+    let mut by_layer: BTreeMap<(PhaseOrOther, (bool, Option<usize>)), OpSum> = BTreeMap::new();
+    for ((phase, name, layer), sum) in ops.iter() {
         let place = PhaseOrOther::of(phase);
-        let sum = by_op.entry((place, name)).or_default();
-        *sum = (sum.0 + count, sum.1.saturating_add(time));
+        by_op.entry((place, name)).or_default().add(sum);
         let layer = layer.map(|layer| layer as usize);
-        let sum = by_layer.entry((place, (layer.is_none(), layer))).or_default();
-        *sum = sum.saturating_add(time);
+        by_layer.entry((place, (layer.is_none(), layer))).or_default().add(sum);
     }
-    let row = |((place, op), (count, time)): ((PhaseOrOther, &str), (usize, Nanos))| OpRow {
+    let row = |((place, op), OpSum { count, time, stated }): ((PhaseOrOther, &str), OpSum)| OpRow {
         phase: place.name().to_owned(),
         op: op.to_owned(),
         count,
         time_s: time.as_secs_f64(),
         share: place.share(time, timing),
+        flops: stated.flops,
+        bytes: stated.bytes,
+        streamed_bytes: stated.streamed,
         ..OpRow::default()
     };
-    let layer = |((place, (_, layer)), time): ((PhaseOrOther, (bool, Option<usize>)), Nanos)| LayerRow {
-        phase: place.name().to_owned(),
-        layer,
-        time_s: time.as_secs_f64(),
-        share: place.share(time, timing),
-        ..LayerRow::default()
-    };
+    let layer =
+        |((place, (_, layer)), OpSum { time, stated, .. }): ((PhaseOrOther, (bool, Option<usize>)), OpSum)| LayerRow {
+            phase: place.name().to_owned(),
+            layer,
+            time_s: time.as_secs_f64(),
+            share: place.share(time, timing),
+            flops: stated.flops,
+            bytes: stated.bytes,
+        };
     let mut by_op: Vec<_> = by_op.into_iter().collect();
-    by_op.sort_by(|((place, op), (_, time)), ((other, name), (_, longer))| {
-        place.cmp(other).then(longer.cmp(time)).then(op.cmp(name))
+    by_op.sort_by(|((place, op), sum), ((other, name), longer)| {
+        place.cmp(other).then(longer.time.cmp(&sum.time)).then(op.cmp(name))
     });
     AttributedOps { ops: by_op.into_iter().map(row).collect(), layers: by_layer.into_iter().map(layer).collect() }
 }

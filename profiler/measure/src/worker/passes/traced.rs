@@ -146,8 +146,8 @@ mod tests {
             Ok(())
         }
 
-        fn kv_bytes(&self) -> KvBytes {
-            KvBytes { used: 0, reserved: 0 }
+        fn kv_bytes(&self) -> Option<KvBytes> {
+            None
         }
 
         fn steps(&mut self) -> Option<&mut dyn Steps> {
