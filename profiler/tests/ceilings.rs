@@ -12,9 +12,10 @@ fn run(rates: &[f64]) -> RunFile {
     let mut file =
         analyse::complete(record::open(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/run-v1")).unwrap());
     let ceiling = Spread { median: 40e9, low: 39e9, high: 41e9, n: 7 };
-    let entry = ThreadCeilings { threads: 2, memory_read: Some(ceiling), ..ThreadCeilings::default() };
-    file.ceilings = Some(Ceilings { threads: vec![entry], ..Ceilings::default() });
-    let probe = |&rate: &f64| CeilingProbe { threads: 2, memory_read: Some(rate), ..CeilingProbe::default() };
+    let entry = ThreadCeilings { threads: 2, memory_read: ceiling.into(), ..ThreadCeilings::absent("not measured") };
+    file.ceilings = Some(Ceilings { threads: vec![entry], ..Ceilings::absent("not measured") });
+    let probe =
+        |&rate: &f64| CeilingProbe { threads: 2, memory_read: rate.into(), ..CeilingProbe::absent("not probed") };
     file.ceiling_probes = rates.iter().map(probe).collect();
     file
 }

@@ -55,9 +55,14 @@ fn spec(layers: usize, hidden: usize) -> Spec {
 
 /// The ceilings of the mock's machine.
 fn ceilings() -> Ceilings {
-    let rate = |value: f64| Some(Spread { median: value, low: value, high: value, n: 1 });
-    let of = ThreadCeilings { threads: 1, memory_read: rate(20e9), fma_f32: rate(200e9), ..ThreadCeilings::default() };
-    Ceilings { threads: vec![of], file_read_warm: rate(20e9), ..Ceilings::default() }
+    let rate = |value: f64| record::Recorded::Present(Spread { median: value, low: value, high: value, n: 1 });
+    let of = ThreadCeilings {
+        threads: 1,
+        memory_read: rate(20e9),
+        fma_f32: rate(200e9),
+        ..ThreadCeilings::absent("not measured")
+    };
+    Ceilings { threads: vec![of], file_read_warm: rate(20e9), ..Ceilings::absent("not measured") }
 }
 
 /// A run of one shape on the mock: 64 prompt tokens, 16 new ones.

@@ -8,7 +8,10 @@ use std::path::{Path, PathBuf};
 use analyse::compare::{Comparability, Outcome, Sides, THRESHOLD, compare};
 use analyse::summary::series;
 use engine_api::Advice as _;
-use record::{CacheCeiling, Ceilings, Error, MemoryPoint, OpRow, RunFile, Spread, Store, ThreadCeilings, files};
+use record::{
+    CacheCeiling, Ceilings, Error, MemoryPoint, OpRow, Reason, RecordedList, RunFile, Spread, Store, ThreadCeilings,
+    files,
+};
 use report::{Block, Content, FORMATS, TextOptions, content, markdown, text};
 use serde_json::Value;
 
@@ -238,8 +241,8 @@ fn the_page_has_every_section_and_loads_nothing() {
 }
 
 /// A spread without width.
-fn exactly(median: f64) -> Option<Spread> {
-    Some(Spread { median, low: median, high: median, n: 1 })
+fn exactly(median: f64) -> Spread {
+    Spread { median, low: median, high: median, n: 1 }
 }
 
 /// The fixture with invented data of later versions: two thread counts, ceilings, operations, series, memory over time.
@@ -274,15 +277,16 @@ fn rich(folder: &Path) -> RunFile {
             .collect();
         case.series = series(case);
     }
+    let cache = CacheCeiling { level: 1, size_bytes: 65536, read: exactly(4e11) };
     let threads = ThreadCeilings {
         threads: 1,
-        memory_read: exactly(2e10),
-        caches: vec![CacheCeiling { level: 1, size_bytes: 65536, read: exactly(4e11).unwrap() }],
-        fma_f32: exactly(1.5e11),
-        dot_i8: exactly(6e11),
-        ..ThreadCeilings::default()
+        memory_read: exactly(2e10).into(),
+        caches: RecordedList::new(vec![cache], "none"),
+        fma_f32: exactly(1.5e11).into(),
+        dot_i8: exactly(6e11).into(),
+        ..ThreadCeilings::absent(Reason::unrecorded())
     };
-    file.ceilings = Some(Ceilings { threads: vec![threads], ..Ceilings::default() });
+    file.ceilings = Some(Ceilings { threads: vec![threads], ..Ceilings::absent(Reason::unrecorded()) });
     file.summaries = analyse::summary::summarise(&file.cases, file.plan.seed);
     file
 }

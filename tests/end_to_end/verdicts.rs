@@ -97,7 +97,7 @@ fn two_runs_agree_and_a_drift_lowers_the_confidence() {
     let before = of(&drifted.cases[0], "decode").clone();
     assert_eq!(before.confidence, Confidence::High, "{before:#?}");
     let threads = drifted.cases[0].threads;
-    let probe = |rate: f64| CeilingProbe { threads, memory_read: Some(rate), ..CeilingProbe::default() };
+    let probe = |rate: f64| CeilingProbe { threads, memory_read: rate.into(), ..CeilingProbe::absent("not probed") };
     drifted.ceiling_probes = vec![probe(1e6), probe(0.95e6)];
     drifted.set_findings(analyse::findings(&drifted));
     assert_eq!(of(&drifted.cases[0], "decode").confidence, Confidence::High, "5 % is not a drift");

@@ -42,7 +42,7 @@ fn of(probes: &[CeilingProbe], threads: usize) -> Option<Drift> {
     let rates: Vec<f64> = probes
         .iter()
         .filter(|probe| probe.threads == threads)
-        .filter_map(|probe| probe.memory_read.filter(|&rate| rate > 0.0))
+        .filter_map(|probe| probe.memory_read.value().filter(|&rate| rate > 0.0))
         .collect();
     let [first, .., last] = rates.as_slice() else { return None };
     let median = median(&rates)?;
@@ -56,7 +56,8 @@ mod tests {
     use super::*;
 
     fn probes(threads: usize, rates: &[f64]) -> Vec<CeilingProbe> {
-        let probe = |&rate: &f64| CeilingProbe { threads, memory_read: Some(rate), ..CeilingProbe::default() };
+        let probe =
+            |&rate: &f64| CeilingProbe { threads, memory_read: rate.into(), ..CeilingProbe::absent("not probed") };
         rates.iter().map(probe).collect()
     }
 
@@ -79,7 +80,7 @@ mod tests {
     fn thread_counts_are_apart_and_gaps_are_skipped() {
         let mut all = probes(4, &[80e9, 60e9]);
         all.extend(probes(1, &[15e9]));
-        all.push(CeilingProbe { threads: 1, memory_read: None, ..CeilingProbe::default() });
+        all.push(CeilingProbe { threads: 1, ..CeilingProbe::absent("not probed") });
         let found = drift(&all);
         assert_eq!(found.iter().map(|drift| drift.threads).collect::<Vec<_>>(), [4], "one probe shows no drift");
         assert!(drift(&[]).is_empty());

@@ -15,7 +15,7 @@ pub fn findings(file: &RunFile) -> Findings {
         cases.iter().zip(&attributions).map(|(case, attribution)| verdicts::of_case(file, case, attribution)).collect();
     let probes: Vec<_> = cases.iter().filter(|case| !case.samples.is_empty()).map(summary::probe_effect).collect();
     let of_groups = verdicts::of_groups(cases, &verdicts);
-    let line = file.environment.processor.cache_line_bytes;
+    let line = file.environment.processor.cache_line_bytes.value();
     let mut of_cases = Vec::new();
     for (((case, attribution), verdicts), memory) in
         cases.iter().zip(attributions).zip(verdicts).zip(attribution::memory(cases))

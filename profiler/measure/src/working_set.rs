@@ -1,6 +1,6 @@
 //! How much memory a measurement of bandwidth reads: more than all caches hold, or half of what one level holds.
 
-use record::environment::Cache;
+use record::environment::{Cache, CacheKind};
 
 /// Fewest bytes that are read from memory.
 const LEAST: u64 = 256 << 20;
@@ -45,7 +45,7 @@ pub(crate) fn levels(caches: &[Cache], threads: usize) -> Vec<Level> {
 }
 
 fn holds_data(cache: &Cache) -> bool {
-    cache.kind != "instruction"
+    cache.kind != CacheKind::Instruction
 }
 
 #[cfg(test)]
@@ -53,12 +53,12 @@ mod tests {
     use super::*;
 
     fn caches() -> Vec<Cache> {
-        let cache = |level, kind: &str, bytes, instances| Cache { level, kind: kind.to_owned(), bytes, instances };
+        let cache = |level, kind, bytes, instances| Cache { level, kind, bytes, instances };
         vec![
-            cache(1, "data", 32 << 10, 8),
-            cache(1, "instruction", 64 << 10, 8),
-            cache(2, "unified", 1 << 20, 8),
-            cache(3, "unified", 96 << 20, 2),
+            cache(1, CacheKind::Data, 32 << 10, 8),
+            cache(1, CacheKind::Instruction, 64 << 10, 8),
+            cache(2, CacheKind::Unified, 1 << 20, 8),
+            cache(3, CacheKind::Unified, 96 << 20, 2),
         ]
     }
 

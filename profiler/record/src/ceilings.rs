@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Reasons;
+use super::recorded::with_reasons;
+use super::{Moment, Reasons, Recorded, RecordedList};
 
 /// [`Ceilings::machine`] where time is virtual: the limits are those of the mock engine's machine.
 pub const SIMULATED: &str = "virtual";
@@ -32,27 +33,27 @@ impl Spread {
     }
 }
 
-/// The limits of this machine, measured with the threads that engines compute on.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Ceilings {
-    /// When they were measured, RFC 3339.
-    pub measured: String,
-    /// The machine that they belong to: a digest over processor, caches, memory, kernel and build features.
-    pub machine: String,
-    /// One entry per thread count, ascending.
-    pub threads: Vec<ThreadCeilings>,
-    /// Bytes per second from storage, by `read`, with none of the file in the page cache.
-    pub file_read_cold: Option<Spread>,
-    /// Bytes per second from the page cache, through a fresh mapping, on one thread.
-    pub file_read_warm: Option<Spread>,
-    /// Seconds that the first touch of a small page (4 KiB on most machines) of anonymous memory takes.
-    pub page_fault_s: Option<Spread>,
-    /// Share of all processors that other programs used or the hypervisor took just before; `None` where it is unknown.
-    #[serde(default)]
-    pub disturbed: Option<f64>,
-    /// Why a field is `null`.
-    #[serde(default, skip_serializing_if = "Reasons::is_empty")]
-    pub reasons: Reasons,
+with_reasons! {
+    /// The limits of this machine, measured with the threads that engines compute on.
+    pub struct Ceilings {
+        /// When they were measured, RFC 3339.
+        pub measured: String,
+        /// The machine that they belong to: a digest over processor, caches, memory, kernel and build features.
+        pub machine: String,
+        /// One entry per thread count, ascending.
+        pub threads: Vec<ThreadCeilings>,
+        /// Bytes per second from storage, by `read`, with none of the file in the page cache.
+        pub file_read_cold: Recorded<Spread>,
+        /// Bytes per second from the page cache, through a fresh mapping, on one thread.
+        pub file_read_warm: Recorded<Spread>,
+        /// Seconds that the first touch of a small page (4 KiB on most machines) of anonymous memory takes.
+        pub page_fault_s: Recorded<Spread>,
+        /// Share of all processors that other programs used or the hypervisor took just before.
+        pub disturbed: Recorded<f64>,
+        /// Entries of `reasons` under other names.
+        #[serde(default, rename = "reasons", getter = "Self::reasons", skip_serializing_if = "Reasons::is_empty")]
+        pub notes: Reasons,
+    }
 }
 
 impl Ceilings {
@@ -62,7 +63,7 @@ impl Ceilings {
     /// Whether they were measured beside other work, and are too low.
     #[must_use]
     pub fn is_disturbed(&self) -> bool {
-        self.disturbed.is_some_and(|share| share >= Self::DISTURBED)
+        self.disturbed.value().is_some_and(|share| share >= Self::DISTURBED)
     }
 
     /// The limits for a thread count, or those of the nearest lower one that was measured.
@@ -72,28 +73,29 @@ impl Ceilings {
     }
 }
 
-/// The limits of a number of threads together.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct ThreadCeilings {
-    /// Threads.
-    pub threads: usize,
-    /// Bytes per second read from memory, in 4 KiB pages (files are mapped so).
-    pub memory_read: Option<Spread>,
-    /// The same in huge pages.
-    pub memory_read_huge: Option<Spread>,
-    /// Bytes per second read from each level of cache, level 1 first.
-    pub caches: Vec<CacheCeiling>,
-    /// Bytes per second copied from memory to memory, counting each byte once.
-    pub copy: Option<Spread>,
-    /// Floating-point operations per second of fused multiply-adds in f32 (one is two operations).
-    pub fma_f32: Option<Spread>,
-    /// Operations per second of the 8-bit integer dot product (a multiply-add is two operations).
-    pub dot_i8: Option<Spread>,
-    /// Seconds to pass an empty task to all threads and to wait for them.
-    pub dispatch_s: Option<Spread>,
-    /// Why a field is `null`.
-    #[serde(default, skip_serializing_if = "Reasons::is_empty")]
-    pub reasons: Reasons,
+with_reasons! {
+    /// The limits of a number of threads together.
+    pub struct ThreadCeilings {
+        /// Threads.
+        pub threads: usize,
+        /// Bytes per second read from memory, in 4 KiB pages (files are mapped so).
+        pub memory_read: Recorded<Spread>,
+        /// The same in huge pages.
+        pub memory_read_huge: Recorded<Spread>,
+        /// Bytes per second read from each level of cache, level 1 first.
+        pub caches: RecordedList<CacheCeiling>,
+        /// Bytes per second copied from memory to memory, counting each byte once.
+        pub copy: Recorded<Spread>,
+        /// Floating-point operations per second of fused multiply-adds in f32 (one is two operations).
+        pub fma_f32: Recorded<Spread>,
+        /// Operations per second of the 8-bit integer dot product (a multiply-add is two operations).
+        pub dot_i8: Recorded<Spread>,
+        /// Seconds to pass an empty task to all threads and to wait for them.
+        pub dispatch_s: Recorded<Spread>,
+        /// Why a level of cache is not in the list, under `caches.LEVEL`.
+        #[serde(default, rename = "reasons", getter = "Self::reasons", skip_serializing_if = "Reasons::is_empty")]
+        pub notes: Reasons,
+    }
 }
 
 /// One level of cache.
@@ -107,26 +109,26 @@ pub struct CacheCeiling {
     pub read: Spread,
 }
 
-/// A short measurement of the memory's bandwidth between the requests of a run: machines that share their memory drift.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct CeilingProbe {
-    /// `before`, `round` or `after`.
-    pub moment: String,
-    /// The round before which it was taken.
-    pub round: Option<usize>,
-    /// When, RFC 3339 with milliseconds.
-    pub at: String,
-    /// The model whose block it belongs to.
-    pub model: String,
-    /// Threads.
-    pub threads: usize,
-    /// Bytes per second read from memory, 4 KiB pages.
-    pub memory_read: Option<f64>,
-    /// Operations per second: the 8-bit dot product, or f32 multiply-adds where the processor has none.
-    pub compute: Option<f64>,
-    /// Why a field is `null`.
-    #[serde(default, skip_serializing_if = "Reasons::is_empty")]
-    pub reasons: Reasons,
+with_reasons! {
+    /// A short measurement of the memory's bandwidth between the requests of a run: machines that share their memory drift.
+    pub struct CeilingProbe {
+        /// When it was taken: the fields `moment` and `round` of a file.
+        #[serde(flatten)]
+        pub moment: Moment,
+        /// When, RFC 3339 with milliseconds.
+        pub at: String,
+        /// The model whose block it belongs to.
+        pub model: String,
+        /// Threads.
+        pub threads: usize,
+        /// Bytes per second read from memory, 4 KiB pages.
+        pub memory_read: Recorded<f64>,
+        /// Operations per second: the 8-bit dot product, or f32 multiply-adds where the processor has none.
+        pub compute: Recorded<f64>,
+        /// Entries of `reasons` under other names.
+        #[serde(default, rename = "reasons", getter = "Self::reasons", skip_serializing_if = "Reasons::is_empty")]
+        pub notes: Reasons,
+    }
 }
 
 #[cfg(test)]
@@ -138,5 +140,19 @@ mod tests {
         assert_eq!(Spread::of(&[3.0, 1.0, 2.0]), Some(Spread { median: 2.0, low: 1.0, high: 3.0, n: 3 }));
         assert_eq!(Spread::of(&[4.0, 1.0, f64::NAN]), Some(Spread { median: 2.5, low: 1.0, high: 4.0, n: 2 }));
         assert_eq!(Spread::of(&[]), None);
+    }
+
+    #[test]
+    fn older_ceilings_and_probes_are_written_as_they_were_read() {
+        let ceilings = r#"{"measured":"t","machine":"m","threads":[{"threads":2,"memory_read":{"median":1.0,"low":1.0,"high":1.0,"n":1},"memory_read_huge":null,"caches":[],"copy":null,"fma_f32":null,"dot_i8":null,"dispatch_s":null,"reasons":{"caches":"none","caches.2":"too small","copy":"no memory"}}],"file_read_cold":null,"file_read_warm":null,"page_fault_s":null,"disturbed":null,"reasons":{"page_fault_s":"why"}}"#;
+        let read: Ceilings = serde_json::from_str(ceilings).unwrap();
+        assert_eq!(serde_json::to_string(&read).unwrap(), ceilings);
+        let one = &read.threads[0];
+        assert_eq!(one.caches.reason().unwrap(), &"none");
+        assert_eq!((one.copy.reason().unwrap(), one.notes.len()), (&"no memory".into(), 1));
+        let probe = r#"{"moment":"round","round":3,"at":"t","model":"m","threads":1,"memory_read":null,"compute":2.5,"reasons":{"memory_read":"it failed"}}"#;
+        let read: CeilingProbe = serde_json::from_str(probe).unwrap();
+        assert_eq!((read.moment, read.memory_read.reason().unwrap()), (Moment::Round(3), &"it failed".into()));
+        assert_eq!(serde_json::to_string(&read).unwrap(), probe);
     }
 }

@@ -19,8 +19,9 @@ impl Reason {
         Self(text.into())
     }
 
-    /// The reason of values in files that have none.
-    pub(crate) fn unrecorded() -> Self {
+    /// The reason of values in files that have none. It is not written to files.
+    #[must_use]
+    pub fn unrecorded() -> Self {
         Self::new("no reason was recorded")
     }
 

@@ -10,10 +10,11 @@
 //! [`with_reasons`] defines such a row. Its code cannot create a `null` without a reason, or a reason for a field that does not exist.
 
 use std::collections::BTreeMap;
+use std::ops::Deref;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{Pass, Reason, Reasons};
+use super::{Moment, Pass, Reason, Reasons};
 
 /// A value of a record, or the reason why it is absent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +42,14 @@ impl<T> Recorded<T> {
     /// A reference to the value, without the reason of its absence.
     pub fn as_ref(&self) -> Option<&T> {
         self.as_result().ok()
+    }
+
+    /// What the value points to, without the reason of its absence.
+    pub fn as_deref(&self) -> Option<&T::Target>
+    where
+        T: Deref,
+    {
+        self.as_ref().map(Deref::deref)
     }
 
     /// The reason of its absence.
@@ -113,11 +122,88 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Recorded<T> {
     }
 }
 
+/// A list of a record that has an entry, or the reason why it has none. In a file the list without an entry is `[]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecordedList<T>(Recorded<Vec<T>>);
+
+impl<T> RecordedList<T> {
+    /// A list without an entry.
+    pub fn absent(reason: impl Into<Reason>) -> Self {
+        Self(Recorded::absent(reason))
+    }
+
+    /// These entries; `without` is the reason where there are none.
+    pub fn new(entries: Vec<T>, without: impl Into<Reason>) -> Self {
+        if entries.is_empty() { Self::absent(without) } else { Self(Recorded::Present(entries)) }
+    }
+
+    /// The reason why it has no entry.
+    pub fn reason(&self) -> Option<&Reason> {
+        self.0.reason()
+    }
+
+    /// Adds entries at the end.
+    pub fn extend(&mut self, entries: impl IntoIterator<Item = T>) {
+        let mut entries = entries.into_iter().peekable();
+        match &mut self.0 {
+            Recorded::Present(known) => known.extend(entries),
+            Recorded::Absent(_) if entries.peek().is_some() => self.0 = Recorded::Present(entries.collect()),
+            Recorded::Absent(_) => {}
+        }
+    }
+}
+
+impl<T> From<Result<Vec<T>, Reason>> for RecordedList<T> {
+    fn from(found: Result<Vec<T>, Reason>) -> Self {
+        match found {
+            Ok(entries) => Self::new(entries, "the list is empty"),
+            Err(reason) => Self::absent(reason),
+        }
+    }
+}
+
+impl<T> Deref for RecordedList<T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        self.0.as_deref().unwrap_or_default()
+    }
+}
+
+impl<'a, T> IntoIterator for &'a RecordedList<T> {
+    type Item = &'a T;
+    type IntoIter = std::slice::Iter<'a, T>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+impl<T: Serialize> Serialize for RecordedList<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.deref().serialize(serializer)
+    }
+}
+
+/// A list without an entry is absent; the row adds its reason.
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for RecordedList<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Self::new(Vec::deserialize(deserializer)?, Reason::unrecorded()))
+    }
+}
+
+/// The list of a file that has none.
+impl<T> Default for RecordedList<T> {
+    fn default() -> Self {
+        Self::absent(Reason::unrecorded())
+    }
+}
+
 /// Values by name, such as counters.
 pub type RecordedMap = BTreeMap<String, Recorded<f64>>;
 
 /// A field of a row. Only [`Recorded`] values have reasons; for other types the provided methods do nothing.
-pub(crate) trait Field {
+pub trait Field: Sized {
     /// The field of a row in which every value is absent for the same reason.
     fn absent(reason: &Reason) -> Self;
 
@@ -126,6 +212,16 @@ pub(crate) trait Field {
 
     /// Takes the reasons of absent values out of those that were read.
     fn take_reasons(&mut self, _name: &str, _reasons: &mut Reasons) {}
+
+    /// The absent value whose reason was read although the field was not.
+    fn of_reason(_name: &str, _reasons: &mut Reasons) -> Option<Self> {
+        None
+    }
+}
+
+/// The field of a file that does not have it.
+pub(crate) fn unrecorded<T: Field>() -> T {
+    T::absent(&Reason::unrecorded())
 }
 
 impl<T> Field for Recorded<T> {
@@ -146,6 +242,24 @@ impl<T> Field for Recorded<T> {
             *absent = reason.into();
         }
     }
+
+    fn of_reason(name: &str, reasons: &mut Reasons) -> Option<Self> {
+        reasons.remove(name).map(Self::absent)
+    }
+}
+
+impl<T> Field for RecordedList<T> {
+    fn absent(reason: &Reason) -> Self {
+        Self::absent(reason.clone())
+    }
+
+    fn add_reasons(&self, name: &str, reasons: &mut Reasons) {
+        self.0.add_reasons(name, reasons);
+    }
+
+    fn take_reasons(&mut self, name: &str, reasons: &mut Reasons) {
+        self.0.take_reasons(name, reasons);
+    }
 }
 
 /// The reasons are under the names of the values.
@@ -165,18 +279,41 @@ impl Field for RecordedMap {
 
 /// Types of fields that are never `null`, or not written where they do not apply.
 macro_rules! without_reason {
-    ($($type:ty),* $(,)?) => { $(impl Field for $type {
-        fn absent(_reason: &Reason) -> Self {
+    ($($type:ty),* $(,)?) => { $(impl $crate::recorded::Field for $type {
+        fn absent(_reason: &$crate::Reason) -> Self {
             Self::default()
         }
     })* };
 }
+pub(crate) use without_reason;
 
 without_reason!(String, bool, u32, u64, usize, f64, Pass, Reasons, BTreeMap<String, f64>);
 
-impl<T> Field for Option<T> {
+impl Field for Moment {
+    /// A row that has a moment has it always.
+    fn absent(_reason: &Reason) -> Self {
+        Self::Before
+    }
+}
+
+/// `None` is a field that does not apply to this row.
+impl<T: Field> Field for Option<T> {
     fn absent(_reason: &Reason) -> Self {
         None
+    }
+
+    fn add_reasons(&self, name: &str, reasons: &mut Reasons) {
+        if let Some(value) = self {
+            value.add_reasons(name, reasons);
+        }
+    }
+
+    fn take_reasons(&mut self, name: &str, reasons: &mut Reasons) {
+        match self {
+            Some(value) => value.take_reasons(name, reasons),
+            // In a file the field that does not apply and the absent value are alike, but for the reason.
+            None => *self = T::of_reason(name, reasons),
+        }
     }
 }
 
@@ -190,9 +327,10 @@ impl<T> Field for Vec<T> {
 /// the absent values.
 ///
 /// The row can be written and read, and has `absent` and `reasons`. An `Option` in a row must not be written while it is `None`: it is
-/// a field that does not apply to every row.
+/// a field that does not apply to every row. `Option<Recorded<T>>` is one that may be absent where it applies.
 ///
 /// `remote = "Self"` has serde derive functions instead of the traits, so that reading can move the reasons to their values.
+#[macro_export]
 macro_rules! with_reasons {
     (
         $(#[$attribute:meta])*
@@ -222,6 +360,13 @@ macro_rules! with_reasons {
             }
         }
 
+        /// A row in a row has reasons of its own.
+        impl $crate::recorded::Field for $row {
+            fn absent(reason: &$crate::Reason) -> Self {
+                Self::absent(reason.clone())
+            }
+        }
+
         impl serde::Serialize for $row {
             fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 Self::serialize(self, serializer)
@@ -239,7 +384,7 @@ macro_rules! with_reasons {
         }
     };
 }
-pub(crate) use with_reasons;
+pub use with_reasons;
 
 #[cfg(test)]
 mod tests {
@@ -255,6 +400,22 @@ mod tests {
             #[serde(default, rename = "reasons", getter = "Self::reasons", skip_serializing_if = "Reasons::is_empty")]
             notes: Reasons,
         }
+    }
+
+    with_reasons! {
+        /// A row with a value that some rows do not have, and a list.
+        struct Wide {
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            watts: Option<Recorded<f64>>,
+            #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
+            levels: RecordedList<u32>,
+            #[serde(default, rename = "reasons", getter = "Self::reasons", skip_serializing_if = "Reasons::is_empty")]
+            notes: Reasons,
+        }
+    }
+
+    fn wide(text: &str) -> Wide {
+        serde_json::from_str(text).unwrap()
     }
 
     fn read(text: &str) -> Row {
@@ -279,6 +440,34 @@ mod tests {
         assert_eq!(read(&text), row);
         let complete = Row { time_s: 1.5.into(), bytes: 7.into(), ..Row::absent("unused") };
         insta::assert_snapshot!(serde_json::to_string(&complete).unwrap(), @r#"{"name":"","time_s":1.5,"bytes":7,"counters":{}}"#);
+    }
+
+    #[test]
+    fn a_value_that_applies_to_some_rows_is_not_written_for_the_others() {
+        let applies = Wide { watts: Some(Recorded::absent("not allowed")), ..Wide::absent(Reason::unrecorded()) };
+        let text = serde_json::to_string(&applies).unwrap();
+        insta::assert_snapshot!(text, @r#"{"watts":null,"reasons":{"watts":"not allowed"}}"#);
+        assert_eq!(wide(&text), applies);
+        assert_eq!(wide(r#"{"reasons":{"watts":"not allowed"}}"#), applies, "older files do not have the null");
+        assert_eq!(serde_json::to_string(&wide("{}")).unwrap(), "{}");
+        assert_eq!(wide(r#"{"watts":2.5}"#).watts, Some(Recorded::Present(2.5)));
+    }
+
+    #[test]
+    fn a_list_without_an_entry_has_its_reason() {
+        let row = |levels| Wide { levels, ..Wide::absent("unused") };
+        let text = serde_json::to_string(&row(RecordedList::new(Vec::new(), "not reported"))).unwrap();
+        insta::assert_snapshot!(text, @r#"{"reasons":{"levels":"not reported"}}"#);
+        assert_eq!(wide(&text).levels, RecordedList::absent("not reported"));
+        let mut some = RecordedList::new(vec![2], "unused");
+        assert_eq!(wide(&serde_json::to_string(&row(some.clone())).unwrap()).levels, some);
+        some.extend([3]);
+        assert_eq!((&*some, some.reason()), (&[2, 3][..], None));
+        let mut none = RecordedList::absent("not yet");
+        none.extend([]);
+        assert_eq!(none.reason().unwrap(), &"not yet");
+        none.extend([5]);
+        assert_eq!(none, RecordedList::new(vec![5], "unused"));
     }
 
     #[test]

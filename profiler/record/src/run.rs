@@ -37,7 +37,7 @@ pub struct RunFile {
     pub ceiling_probes: Vec<super::CeilingProbe>,
     /// The machine between the rounds: frequencies, temperatures, use of control groups, pressure.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub conditions: Vec<crate::environment::Conditions>,
+    pub conditions: Vec<crate::ConditionsAt>,
     /// The most likely tokens of each engine in one passage: per engine, model and thread count.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub examinations: Vec<super::Examination>,

@@ -6,6 +6,7 @@ use engine_api::{CacheBypass, CacheHit, ServerInfo};
 use serde::{Deserialize, Serialize};
 
 use super::Reasons;
+use super::recorded::without_reason;
 
 /// The server of a case.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -143,6 +144,8 @@ pub struct ServerSample {
     #[serde(default, skip_serializing_if = "Reasons::is_empty")]
     pub reasons: Reasons,
 }
+
+without_reason!(ServerSample);
 
 /// A rule of the audit that some requests violate.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

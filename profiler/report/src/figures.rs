@@ -1,6 +1,6 @@
 //! Numbers as text: four significant digits, units in the column's heading.
 
-use record::{Estimate, Summary};
+use record::{Estimate, Reason, Recorded, Summary};
 
 /// Shown for a value that was not measured.
 pub(super) const ABSENT: &str = "–";
@@ -19,6 +19,16 @@ pub(super) fn megabytes(bytes: f64) -> String {
 
 pub(super) fn or_absent(value: Option<String>) -> String {
     value.unwrap_or_else(|| ABSENT.to_owned())
+}
+
+/// A value as `show` writes it, or that it is unknown and why.
+pub(super) fn shown<T>(value: &Recorded<T>, show: impl FnOnce(&T) -> String) -> String {
+    value.as_result().map_or_else(|reason| unknown(Some(reason)), show)
+}
+
+/// What stands for an absent value, with the reason where one is known.
+pub(super) fn unknown(reason: Option<&Reason>) -> String {
+    reason.map_or_else(|| "unknown".to_owned(), |reason| format!("unknown ({reason})"))
 }
 
 /// A mean, and below it the interval where there is one.
@@ -51,6 +61,12 @@ mod tests {
     use record::figures::significant;
 
     use super::*;
+
+    #[test]
+    fn an_absent_value_is_unknown_with_its_reason() {
+        assert_eq!(shown(&Recorded::Present(2), u32::to_string), "2");
+        assert_eq!(shown(&Recorded::absent("not read"), u32::to_string), "unknown (not read)");
+    }
 
     #[test]
     fn an_interval_is_below_its_mean() {

@@ -69,8 +69,8 @@ fn ceilings(environment: &Environment, again: bool) -> anyhow::Result<Section> {
     let tell = |text: &str| output::complain(&format!("{text}\n"));
     let resources =
         ProbeResources { binary: &binary, worker_folder: &worker_folder, interrupt: &interrupt, report: &tell };
-    let threads = environment.processor.usable_threads.or(environment.processor.threads);
-    let cores = plan::physical_cores(environment.limits.cpus);
+    let threads = environment.processor.usable_threads.value().or(environment.processor.threads.value());
+    let cores = plan::physical_cores(environment.limits.cpus.value());
     let counts = ceilings::thread_counts(cores, threads.unwrap_or(cores));
     let found = ceilings::ceilings(resources, environment, &crate::tool::tool(), &counts, again);
     let mut section = section(CEILINGS, Vec::new());

@@ -78,7 +78,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Code> {
     let environment = meter::environment::capture(&[]);
     let settings = Settings {
         engine: arguments.engine.clone(),
-        threads: arguments.threads.unwrap_or_else(|| plan::physical_cores(environment.limits.cpus)),
+        threads: arguments.threads.unwrap_or_else(|| plan::physical_cores(environment.limits.cpus.value())),
         depth: arguments.depth,
         prompt_tokens: arguments.prompt_tokens,
         new_tokens: arguments.new_tokens,

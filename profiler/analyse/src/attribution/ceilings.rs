@@ -114,8 +114,8 @@ pub fn case_ceilings(file: &RunFile, case: &Case) -> Result<CaseCeilings, Reason
         caches.collect()
     });
     caches.sort_by_key(|cache| cache.level);
-    let page_fault = file.ceilings.as_ref().and_then(|ceilings| ceilings.page_fault_s);
-    let (f32, i8) = (of(|known| known.fma_f32), of(|known| known.dot_i8));
+    let page_fault = file.ceilings.as_ref().and_then(|ceilings| ceilings.page_fault_s.value());
+    let (f32, i8) = (of(|known| known.fma_f32.value()), of(|known| known.dot_i8.value()));
     // A probe of this run shows what is possible: a stored ceiling below it was measured beside other work.
     let probed = probed_compute(file, case, threads);
     let raised = |stored: f64| FlopsPerSecond(probed.map_or(stored, |probed| stored.max(probed)));
@@ -126,7 +126,7 @@ pub fn case_ceilings(file: &RunFile, case: &Case) -> Result<CaseCeilings, Reason
         // The probe computes in the type that is faster here.
         f32: if i8.is_none() { f32.map(raised) } else { f32.map(FlopsPerSecond) },
         i8: i8.map(raised),
-        dispatch: of(|known| known.dispatch_s).map(Seconds),
+        dispatch: of(|known| known.dispatch_s.value()).map(Seconds),
         page_fault: page_fault.and_then(|spread| positive(spread.median)).map(Seconds),
     })
 }
@@ -143,7 +143,7 @@ fn probed_bandwidth(file: &RunFile, case: &Case, threads: usize) -> Option<(Byte
         let probes = file.ceiling_probes.iter();
         let fitting = probes.filter(|probe| probe.threads == threads || probe.threads == case.threads);
         let fitting = fitting.filter(|probe| !own || probe.model == case.model);
-        fitting.filter_map(|probe| positive(probe.memory_read?)).collect()
+        fitting.filter_map(|probe| positive(probe.memory_read.value()?)).collect()
     };
     let own = of(true);
     let rates = if own.is_empty() { of(false) } else { own };
@@ -154,7 +154,7 @@ fn probed_bandwidth(file: &RunFile, case: &Case, threads: usize) -> Option<(Byte
 fn probed_compute(file: &RunFile, case: &Case, threads: usize) -> Option<f64> {
     let probes = file.ceiling_probes.iter();
     let fitting = probes.filter(|probe| probe.threads == threads || probe.threads == case.threads);
-    fitting.filter_map(|probe| positive(probe.compute?)).reduce(f64::max)
+    fitting.filter_map(|probe| positive(probe.compute.value()?)).reduce(f64::max)
 }
 
 /// A rate or a time that can be divided by.
@@ -166,10 +166,12 @@ fn positive(value: f64) -> Option<f64> {
 mod tests {
     use super::super::tests::{ceilings, file, spread};
     use super::*;
-    use record::CeilingProbe;
+    use record::{CeilingProbe, Recorded};
 
     fn probe(model: &str, threads: usize, memory_read: Option<f64>) -> CeilingProbe {
-        CeilingProbe { model: model.to_owned(), threads, memory_read, ..CeilingProbe::default() }
+        let absent = CeilingProbe::absent("not probed");
+        let memory_read = memory_read.map_or_else(|| absent.memory_read.clone(), Into::into);
+        CeilingProbe { model: model.to_owned(), threads, memory_read, ..absent }
     }
 
     #[test]
@@ -200,7 +202,7 @@ mod tests {
     #[test]
     fn a_probe_raises_a_ceiling_below_it() {
         let mut file = file(Case { threads: 2, ..Case::default() });
-        let compute = |rate: f64| CeilingProbe { compute: Some(rate), ..probe("m", 2, None) };
+        let compute = |rate: f64| CeilingProbe { compute: rate.into(), ..probe("m", 2, None) };
         file.ceiling_probes = vec![compute(500e9), compute(300e9)];
         let found = case_ceilings(&file, &file.cases[0]).unwrap();
         assert_eq!((found.i8, found.f32), (Some(FlopsPerSecond(500e9)), Some(FlopsPerSecond(100e9))));
@@ -210,7 +212,7 @@ mod tests {
             Some(FlopsPerSecond(400e9)),
             "a lower one proves nothing"
         );
-        file.ceilings.as_mut().unwrap().threads[1].dot_i8 = None;
+        file.ceilings.as_mut().unwrap().threads[1].dot_i8 = Recorded::absent("not measured");
         assert_eq!(case_ceilings(&file, &file.cases[0]).unwrap().f32, Some(FlopsPerSecond(300e9)));
     }
 
@@ -224,7 +226,7 @@ mod tests {
         let found = case_ceilings(&file, &file.cases[0]).unwrap();
         assert_eq!((found.memory.unwrap().0, found.f32), (BytesPerSecond(5e9), None));
         let mut broken = ceilings();
-        broken.threads[1].fma_f32 = Some(spread(0.0));
+        broken.threads[1].fma_f32 = spread(0.0).into();
         file.ceilings = Some(broken);
         assert_eq!(case_ceilings(&file, &file.cases[0]).unwrap().f32, None, "a rate of 0 was not measured");
     }

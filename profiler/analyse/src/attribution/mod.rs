@@ -55,7 +55,7 @@ pub(crate) fn counters(case: &Case, line: Option<u64>) -> [Vec<BTreeMap<String, 
 
 #[cfg(test)]
 mod tests {
-    use record::{CacheCeiling, Case, Ceilings, OpRow, RunFile, Spread, ThreadCeilings};
+    use record::{CacheCeiling, Case, Ceilings, OpRow, RecordedList, RunFile, Spread, ThreadCeilings};
 
     pub(super) fn spread(median: f64) -> Spread {
         Spread { median, low: median, high: median, n: 1 }
@@ -66,21 +66,26 @@ mod tests {
         let cache = |level, size_bytes, read| CacheCeiling { level, size_bytes, read: spread(read) };
         let of = |threads: usize| {
             let part = threads as f64 / 2.0;
+            let caches = vec![
+                cache(1, 32 << 10, 200e9 * part),
+                cache(2, 1 << 20, 100e9 * part),
+                cache(3, 32 << 20, 40e9 * part),
+            ];
             ThreadCeilings {
                 threads,
-                memory_read: Some(spread(10e9 * part)),
-                caches: vec![
-                    cache(1, 32 << 10, 200e9 * part),
-                    cache(2, 1 << 20, 100e9 * part),
-                    cache(3, 32 << 20, 40e9 * part),
-                ],
-                fma_f32: Some(spread(100e9 * part)),
-                dot_i8: Some(spread(400e9 * part)),
-                dispatch_s: Some(spread(1e-6)),
-                ..ThreadCeilings::default()
+                memory_read: spread(10e9 * part).into(),
+                caches: RecordedList::new(caches, "not measured"),
+                fma_f32: spread(100e9 * part).into(),
+                dot_i8: spread(400e9 * part).into(),
+                dispatch_s: spread(1e-6).into(),
+                ..ThreadCeilings::absent("not measured")
             }
         };
-        Ceilings { threads: vec![of(1), of(2)], page_fault_s: Some(spread(0.5e-6)), ..Ceilings::default() }
+        Ceilings {
+            threads: vec![of(1), of(2)],
+            page_fault_s: spread(0.5e-6).into(),
+            ..Ceilings::absent("not measured")
+        }
     }
 
     /// A run of one case on this machine.

@@ -5,7 +5,7 @@ use engine_api::{CacheBypass, CacheHit};
 use super::*;
 use crate::attribution::case_ceilings;
 use record::plan::{PlanFile, PlannedModel, PlannedPrompt};
-use record::{CacheCeiling, Ceilings, Preprocessing, ServerFile, Spread, ThreadCeilings};
+use record::{CacheCeiling, Ceilings, Preprocessing, RecordedList, ServerFile, Spread, ThreadCeilings};
 
 /// 100 MB of weights at 50 tokens/s (5 GB/s of 10), 20 tokens in 0.5 s after a prompt of 40 tokens in 0.1 s.
 fn run(change: impl FnOnce(&mut Case)) -> RunFile {
@@ -39,14 +39,15 @@ fn run(change: impl FnOnce(&mut Case)) -> RunFile {
     };
     change(&mut case);
     let spread = |median| Spread { median, low: median, high: median, n: 1 };
+    let cache = CacheCeiling { level: 3, size_bytes: 32 << 20, read: spread(40e9) };
     let ceilings = ThreadCeilings {
         threads: 1,
-        memory_read: Some(spread(10e9)),
-        caches: vec![CacheCeiling { level: 3, size_bytes: 32 << 20, read: spread(40e9) }],
-        ..ThreadCeilings::default()
+        memory_read: spread(10e9).into(),
+        caches: RecordedList::new(vec![cache], "not measured"),
+        ..ThreadCeilings::absent("not measured")
     };
     RunFile {
-        ceilings: Some(Ceilings { threads: vec![ceilings], ..Ceilings::default() }),
+        ceilings: Some(Ceilings { threads: vec![ceilings], ..Ceilings::absent("not measured") }),
         cases: vec![case],
         plan: PlanFile {
             models: vec![PlannedModel {

@@ -163,13 +163,13 @@ mod tests {
     fn the_likeliest_cause_is_first_and_noise_is_left_out() {
         let mut baseline = RunFile::default();
         baseline.tool.target_features = vec!["avx2".to_owned()];
-        baseline.environment.host.kernel = Some("6.1".to_owned());
-        baseline.environment.state.load_1m = Some(0.1);
+        baseline.environment.host.kernel = "6.1".to_owned().into();
+        baseline.environment.state.load_1m = 0.1.into();
         let mut other = baseline.clone();
         other.tool.target_features = vec!["avx2".to_owned(), "avx512f".to_owned()];
-        other.environment.host.kernel = Some("6.2".to_owned());
-        other.environment.memory.available_bytes = Some(7);
-        other.environment.state.load_1m = Some(0.4);
+        other.environment.host.kernel = "6.2".to_owned().into();
+        other.environment.memory.available_bytes = 7.into();
+        other.environment.state.load_1m = 0.4.into();
         let mut rows = differences(&baseline, &other, "b");
         rows.sort_by_key(|row| std::cmp::Reverse(row.weight));
         let found: Vec<(&str, u8)> = rows.iter().map(|row| (row.what.as_str(), row.weight)).collect();

@@ -16,8 +16,8 @@ pub(super) fn shift(pair: &GroupPair<'_>) -> Option<Shift> {
         let (baseline, other) = (probed(&pair.baseline, of)?, probed(&pair.other, of)?);
         Some(other / baseline)
     };
-    found.memory_read = ratio(|probe| probe.memory_read);
-    found.compute = ratio(|probe| probe.compute);
+    found.memory_read = ratio(|probe| probe.memory_read.value());
+    found.compute = ratio(|probe| probe.compute.value());
     for (field, value) in [("memory_read", found.memory_read), ("compute", found.compute)] {
         if value.is_none() {
             let reason =

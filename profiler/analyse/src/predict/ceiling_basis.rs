@@ -33,8 +33,8 @@ impl CeilingBasis {
         };
         let probes = if of(true).is_empty() { of(false) } else { of(true) };
         let known = file.ceilings.as_ref().and_then(|ceilings| Self::of_ceilings(ceilings, threads));
-        let memory = middle(&probes.iter().filter_map(|probe| probe.memory_read).collect::<Vec<_>>());
-        let compute = middle(&probes.iter().filter_map(|probe| probe.compute).collect::<Vec<_>>())
+        let memory = middle(&probes.iter().filter_map(|probe| probe.memory_read.value()).collect::<Vec<_>>());
+        let compute = middle(&probes.iter().filter_map(|probe| probe.compute.value()).collect::<Vec<_>>())
             .filter(|(_, spread)| *spread < UNSTEADY);
         let Some((memory, memory_spread)) = memory else { return known };
         let compute = compute.or(known.and_then(|known| Some((known.compute?, known.compute_spread))));
@@ -49,8 +49,12 @@ impl CeilingBasis {
     /// Of measured ceilings alone.
     pub(super) fn of_ceilings(ceilings: &Ceilings, threads: usize) -> Option<Self> {
         let of = ceilings.of(threads).filter(|of| of.threads == threads)?;
-        let memory = of.memory_read.filter(|spread| spread.median > 0.0)?;
-        let compute = of.dot_i8.or(of.fma_f32).filter(|spread| spread.median > 0.0 && relative(*spread) < UNSTEADY);
+        let memory = of.memory_read.value().filter(|spread| spread.median > 0.0)?;
+        let compute = of
+            .dot_i8
+            .value()
+            .or(of.fma_f32.value())
+            .filter(|spread| spread.median > 0.0 && relative(*spread) < UNSTEADY);
         Some(Self {
             memory: memory.median,
             compute: compute.map(|spread| spread.median),

@@ -340,14 +340,15 @@ impl Estimator<'_> {
             Some((seconds, half)) => Some(Figure::within(seconds, half)),
             None => {
                 prediction.notes.push("load: no run loaded from a warm page cache: a lower bound".to_owned());
-                self.read_time(rates.and_then(|rates| rates.file_read_warm)).map(|(seconds, _)| Figure::bound(seconds))
+                self.read_time(rates.and_then(|rates| rates.file_read_warm.value()))
+                    .map(|(seconds, _)| Figure::bound(seconds))
             }
         };
         if prediction.load_warm_s.is_none() {
             let reason = "neither a warm load nor the read rate of the page cache was measured";
             prediction.reasons.insert("load_warm_s".to_owned(), reason.to_owned());
         }
-        let cold = self.read_time(rates.and_then(|rates| rates.file_read_cold));
+        let cold = self.read_time(rates.and_then(|rates| rates.file_read_cold.value()));
         prediction.load_cold_s = warm.zip(cold).map(|((warm, half), (read, spread))| {
             let seconds = warm + read;
             Figure::within(seconds, (warm * half).hypot(read * SIDES * spread) / seconds)
@@ -373,7 +374,8 @@ impl Estimator<'_> {
         if most <= 0.0 || most >= least * LIKE_FILES {
             return 0.0;
         }
-        let rate = rates.and_then(|rates| rates.file_read_warm).map(|rate| rate.median).filter(|rate| *rate > 0.0);
+        let rate =
+            rates.and_then(|rates| rates.file_read_warm.value()).map(|rate| rate.median).filter(|rate| *rate > 0.0);
         let file = self.subject.file_bytes.as_f64();
         (file - file.clamp(least, most)) / rate.unwrap_or(self.basis.memory)
     }
@@ -402,10 +404,12 @@ impl Estimator<'_> {
         prediction.decode_tps = Some(Figure::bound(1.0 / decode.seconds()));
         (prediction.prefill, prediction.decode) = (Some(prefill), Some(decode));
         prediction.memory_bytes = Some(Figure::bound(self.need()));
-        prediction.load_warm_s =
-            self.read_time(rates.and_then(|rates| rates.file_read_warm)).map(|(seconds, _)| Figure::bound(seconds));
-        prediction.load_cold_s =
-            self.read_time(rates.and_then(|rates| rates.file_read_cold)).map(|(seconds, _)| Figure::bound(seconds));
+        prediction.load_warm_s = self
+            .read_time(rates.and_then(|rates| rates.file_read_warm.value()))
+            .map(|(seconds, _)| Figure::bound(seconds));
+        prediction.load_cold_s = self
+            .read_time(rates.and_then(|rates| rates.file_read_cold.value()))
+            .map(|(seconds, _)| Figure::bound(seconds));
         for (field, absent) in
             [("load_warm_s", prediction.load_warm_s.is_none()), ("load_cold_s", prediction.load_cold_s.is_none())]
         {

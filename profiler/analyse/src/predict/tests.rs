@@ -9,7 +9,8 @@ use models::{Attention, Layer, Rope, Spec};
 use super::*;
 use record::plan::{PlanFile, PlannedModel, PlannedPrompt};
 use record::{
-    Case, Ceilings, MemoryFile, OpRow, Reasons, RunFile, SCHEMA_VERSION, Sample, Spread, Status, ThreadCeilings, Tool,
+    Case, Ceilings, MemoryFile, OpRow, Reasons, Recorded, RunFile, SCHEMA_VERSION, Sample, Spread, Status,
+    ThreadCeilings, Tool,
 };
 
 /// Prompt and new tokens of the runs.
@@ -18,19 +19,19 @@ const TOKENS: (usize, usize) = (128, 9);
 const MARKS: f64 = 1.05;
 
 pub(super) fn ceilings(threads: &[usize], memory: f64, compute: f64) -> Ceilings {
-    let rate = |value: f64| Some(Spread { median: value, low: value, high: value, n: 5 });
+    let rate = |value: f64| Recorded::Present(Spread { median: value, low: value, high: value, n: 5 });
     let of = |&threads: &usize| ThreadCeilings {
         threads,
         memory_read: rate(memory * threads as f64),
         dot_i8: rate(compute * threads as f64),
-        ..ThreadCeilings::default()
+        ..ThreadCeilings::absent("not measured")
     };
     Ceilings {
         machine: "a machine".to_owned(),
         threads: threads.iter().map(of).collect(),
         file_read_cold: rate(1e9),
         file_read_warm: rate(10e9),
-        ..Ceilings::default()
+        ..Ceilings::absent("not measured")
     }
 }
 

@@ -62,8 +62,8 @@ impl CaseView<'_> {
             ..Facts::default()
         };
         let processor = &self.file.environment.processor;
-        facts.usable = processor.usable_threads.or(processor.threads);
-        facts.processors = processor.threads.or(processor.usable_threads);
+        facts.usable = processor.usable_threads.value().or(processor.threads.value());
+        facts.processors = processor.threads.value().or(processor.usable_threads.value());
         if self.case.reasons.contains_key(record::plan::THREADS) {
             // The number of threads of a server is unknown, so it cannot be too large.
             facts.usable = None;
@@ -116,8 +116,10 @@ impl CaseView<'_> {
     /// The ceilings.
     fn machine(&self, facts: &mut Facts) {
         let ceilings = self.file.ceilings.as_ref();
-        facts.cold_rate = ceilings.and_then(|known| known.file_read_cold).and_then(|rate| positive(rate.median));
-        facts.warm_rate = ceilings.and_then(|known| known.file_read_warm).and_then(|rate| positive(rate.median));
+        facts.cold_rate =
+            ceilings.and_then(|known| known.file_read_cold.value()).and_then(|rate| positive(rate.median));
+        facts.warm_rate =
+            ceilings.and_then(|known| known.file_read_warm.value()).and_then(|rate| positive(rate.median));
         let Some(own) = self.ceilings() else { return };
         facts.bandwidth = own.memory.map(|(rate, _)| rate.0);
         facts.dispatch_s = own.dispatch.map(|time| time.0);
@@ -127,16 +129,17 @@ impl CaseView<'_> {
         let within = || ceilings.threads.iter().filter(|known| known.threads <= usable);
         let most = |rates: Vec<(usize, f64)>| rates.into_iter().max_by(|a, b| a.1.total_cmp(&b.1));
         facts.bandwidth_most =
-            most(within().filter_map(|known| Some((known.threads, known.memory_read?.median))).collect());
+            most(within().filter_map(|known| Some((known.threads, known.memory_read.value()?.median))).collect());
         let own = ceilings.of(self.case.threads);
         facts.bandwidth_huge = own
-            .and_then(|own| own.memory_read_huge)
-            .zip(own.and_then(|own| own.memory_read))
+            .and_then(|own| own.memory_read_huge.value())
+            .zip(own.and_then(|own| own.memory_read.value()))
             .and_then(|(huge, small)| {
                 // Both from one measurement, so that drift since then cancels.
                 Some(facts.bandwidth? * positive(huge.median / small.median)?)
             });
-        let compute = |known: &record::ThreadCeilings| known.dot_i8.or(known.fma_f32).map(|rate| rate.median);
+        let compute =
+            |known: &record::ThreadCeilings| known.dot_i8.value().or(known.fma_f32.value()).map(|rate| rate.median);
         facts.compute_most = own
             .and_then(compute)
             .and_then(positive)
@@ -382,9 +385,9 @@ mod tests {
         let spread = |median| Spread { median, low: median, high: median, n: 1 };
         let ceilings = ThreadCeilings {
             threads: 1,
-            memory_read: Some(spread(2e9)),
-            fma_f32: Some(spread(1e12)),
-            ..ThreadCeilings::default()
+            memory_read: spread(2e9).into(),
+            fma_f32: spread(1e12).into(),
+            ..ThreadCeilings::absent("not measured")
         };
         let sample = Sample {
             latency_s: 1.0.into(),
@@ -404,7 +407,7 @@ mod tests {
         };
         change(&mut case);
         let mut file = RunFile {
-            ceilings: Some(Ceilings { threads: vec![ceilings], ..Ceilings::default() }),
+            ceilings: Some(Ceilings { threads: vec![ceilings], ..Ceilings::absent("not measured") }),
             cases: vec![case],
             ..RunFile::default()
         };

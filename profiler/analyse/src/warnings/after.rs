@@ -100,7 +100,7 @@ pub fn after(file: &RunFile, probes: &[ProbeEffect]) -> Vec<Warning> {
 /// The probes of a run against the ceiling of the same thread count.
 fn differs(file: &RunFile, drift: &Drift) -> Option<Warning> {
     let entry = file.ceilings.as_ref()?.threads.iter().find(|entry| entry.threads == drift.threads)?;
-    let ratio = drift.median / entry.memory_read?.median;
+    let ratio = drift.median / entry.memory_read.value()?.median;
     ((ratio - 1.0).abs() > CEILING).then_some(Warning::CeilingsDiffer(drift.threads, ratio))
 }
 
@@ -207,7 +207,7 @@ mod tests {
     }
 
     fn probed(threads: usize, rate: f64) -> CeilingProbe {
-        CeilingProbe { threads, memory_read: Some(rate), ..CeilingProbe::default() }
+        CeilingProbe { threads, memory_read: rate.into(), ..CeilingProbe::absent("not probed") }
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! Warnings that are known before the measurements.
 
 use super::{STEAL, Warning};
-use record::Tool;
-use record::environment::{Environment, missing_in_build};
+use record::environment::{Environment, PowerSource, missing_in_build};
+use record::{Recorded, Tool};
 
 /// Tasks per hardware thread before the run: above this other programs are running.
 const LOAD_PER_THREAD: f64 = 0.5;
@@ -20,36 +20,38 @@ pub fn before(environment: &Environment, tool: &Tool, threads: &[usize]) -> Vec<
     if !missing.is_empty() {
         found.push(Warning::FeaturesMissing(missing));
     }
-    let usable = processor.usable_threads.or(processor.threads);
-    let load = state.load_1m.zip(usable).filter(|(load, usable)| *load > LOAD_PER_THREAD * *usable as f64);
+    let usable = processor.usable_threads.value().or(processor.threads.value());
+    let load = state.load_1m.value().zip(usable).filter(|(load, usable)| *load > LOAD_PER_THREAD * *usable as f64);
     found.extend(load.map(|(load, usable)| Warning::Load(load, usable)));
-    found.extend(state.busy_now.filter(|&share| share > BUSY).map(Warning::Busy));
-    found.extend(state.steal_now.filter(|&share| share > STEAL).map(Warning::StealBefore));
+    found.extend(state.busy_now.value().filter(|&share| share > BUSY).map(Warning::Busy));
+    found.extend(state.steal_now.value().filter(|&share| share > STEAL).map(Warning::StealBefore));
     found.extend(
         processor
             .governor
-            .clone()
-            .filter(|name| name == "powersave" || name == "conservative")
+            .as_ref()
+            .filter(|name| *name == "powersave" || *name == "conservative")
             .filter(|_| !is_hardware_managed(environment))
+            .cloned()
             .map(Warning::Governor),
     );
     if environment.memory.transparent_huge_pages.as_deref() == Some("never") {
         found.push(Warning::HugePagesOff);
     }
-    found.extend(environment.memory.swap_used_bytes.filter(|&bytes| bytes > 0).map(Warning::SwapInUse));
+    found.extend(environment.memory.swap_used_bytes.value().filter(|&bytes| bytes > 0).map(Warning::SwapInUse));
     if let (Some(&most), Some(usable)) = (threads.iter().max(), usable) {
         if most > usable {
             found.push(Warning::Oversubscribed(most, usable));
         }
-        found.extend(environment.limits.cpus.filter(|&limit| limit < most as f64).map(Warning::ProcessorLimit));
+        found.extend(environment.limits.cpus.value().filter(|&limit| limit < most as f64).map(Warning::ProcessorLimit));
     }
-    if environment.power.source.as_deref() == Some("battery") {
+    if environment.power.source == Recorded::Present(PowerSource::Battery) {
         found.push(Warning::Battery);
     }
-    if environment.host.virtualised == Some(true) {
-        found.push(Warning::Virtual(environment.host.hypervisor.clone()));
+    let is_virtual = environment.host.virtualised == Recorded::Present(true);
+    if is_virtual {
+        found.push(Warning::Virtual(environment.host.hypervisor.as_ref().cloned()));
     }
-    if processor.throttle_events.is_none() && environment.host.virtualised != Some(true) {
+    if processor.throttle_events.is_absent() && !is_virtual {
         found.push(Warning::ThrottlingUnknown);
     }
     found.extend(
@@ -60,13 +62,13 @@ pub fn before(environment: &Environment, tool: &Tool, threads: &[usize]) -> Vec<
 
 /// With hardware-managed frequencies "powersave" is the normal mode; Intel's driver then reports turbo.
 fn is_hardware_managed(environment: &Environment) -> bool {
-    environment.processor.turbo.is_some() && environment.processor.governor.as_deref() == Some("powersave")
+    environment.processor.turbo.is_present() && environment.processor.governor.as_deref() == Some("powersave")
 }
 
 /// Thermal throttle events since the environment was read; `None` where there were none or they are not reported.
 #[must_use]
 pub fn throttled(before: &Environment, now: Option<u64>) -> Option<Warning> {
-    let events = now?.saturating_sub(before.processor.throttle_events?);
+    let events = now?.saturating_sub(before.processor.throttle_events.value()?);
     (events > 0).then_some(Warning::Throttled(events))
 }
 
@@ -81,8 +83,8 @@ mod tests {
     fn quiet() -> Environment {
         let mut environment = Environment::default();
         environment.host.architecture = "x86_64".to_owned();
-        environment.processor.usable_threads = Some(4);
-        environment.processor.throttle_events = Some(0);
+        environment.processor.usable_threads = 4.into();
+        environment.processor.throttle_events = 0.into();
         environment
     }
 
@@ -95,15 +97,15 @@ mod tests {
     fn each_disturbance_has_its_warning() {
         let mut environment = quiet();
         environment.processor.features = vec!["avx2".to_owned(), "avx512f".to_owned()];
-        environment.state.load_1m = Some(3.0);
-        environment.state.busy_now = Some(0.5);
-        environment.state.steal_now = Some(0.1);
-        environment.processor.governor = Some("powersave".to_owned());
-        environment.memory.transparent_huge_pages = Some("never".to_owned());
-        environment.memory.swap_used_bytes = Some(1);
-        environment.limits.cpus = Some(1.5);
-        environment.power.source = Some("battery".to_owned());
-        environment.host.virtualised = Some(true);
+        environment.state.load_1m = 3.0.into();
+        environment.state.busy_now = 0.5.into();
+        environment.state.steal_now = 0.1.into();
+        environment.processor.governor = "powersave".to_owned().into();
+        environment.memory.transparent_huge_pages = "never".to_owned().into();
+        environment.memory.swap_used_bytes = 1.into();
+        environment.limits.cpus = 1.5.into();
+        environment.power.source = PowerSource::Battery.into();
+        environment.host.virtualised = true.into();
         environment.variables.kept.insert("LD_PRELOAD".to_owned(), "libx.so".to_owned());
         let tool = Tool { profile: "debug".to_owned(), target_features: vec!["avx2".to_owned()], ..Tool::default() };
         let found = before(&environment, &tool, &[8]);

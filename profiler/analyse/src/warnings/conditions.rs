@@ -4,7 +4,7 @@
 use super::Warning;
 use super::worst::worst;
 use record::environment::Conditions;
-use record::{Case, MemoryFile, RunFile, Sample};
+use record::{Case, MemoryFile, Recorded, RunFile, Sample};
 
 /// Lost time over the latency of a sample: less is within the noise of a quiet machine.
 const LOST: f64 = 0.01;
@@ -36,12 +36,16 @@ pub(super) fn warnings(file: &RunFile) -> Vec<Warning> {
     let remote = worst(&file.cases, |case| remote(&case.memory), REMOTE);
     found.extend(remote.map(|(cases, worst, share)| Warning::RemoteMemory(cases, worst, share)));
     if let (Some(first), Some(last)) = (file.conditions.first(), file.conditions.last()) {
-        found.extend(between(first, last, file.environment.memory.page_bytes.unwrap_or(4096)));
+        found.extend(between(
+            &first.conditions,
+            &last.conditions,
+            file.environment.memory.page_bytes.value().unwrap_or(4096),
+        ));
     }
     found.extend(
         file.conditions
             .iter()
-            .filter_map(hot)
+            .filter_map(|at| hot(&at.conditions))
             .max_by(|a, b| a.0.total_cmp(&b.0))
             .map(|(degrees, limit)| Warning::Hot(degrees, limit)),
     );
@@ -55,22 +59,19 @@ fn between(first: &Conditions, last: &Conditions, page: u64) -> Vec<Warning> {
         Some(value(last)?.saturating_sub(value(first)?)).filter(|&grown| grown > 0)
     };
     // Throttled cores have a warning of their own; a package may be throttled without them.
-    if grown(|at| at.heat.core_throttles).is_none() {
-        found.extend(grown(|at| at.heat.package_throttles).map(Warning::PackageThrottled));
+    if grown(|at| at.heat.core_throttles.value()).is_none() {
+        found.extend(grown(|at| at.heat.package_throttles.value()).map(Warning::PackageThrottled));
     }
-    let read_again = grown(|at| at.group.refaults).map(|pages| pages * page);
+    let read_again = grown(|at| at.group.refaults.value()).map(|pages| pages * page);
     found.extend(read_again.filter(|&bytes| bytes > REFAULTS).map(Warning::Refaults));
+    let turbo = |at: &Conditions| at.turbo.clone().map(|on| if on { "on" } else { "off" }.to_owned());
     let settings = [
         ("the frequency governor", &first.governor, &last.governor),
         ("the energy preference", &first.energy_preference, &last.energy_preference),
-        (
-            "turbo",
-            &first.turbo.map(|on| if on { "on" } else { "off" }.to_owned()),
-            &last.turbo.map(|on| if on { "on" } else { "off" }.to_owned()),
-        ),
+        ("turbo", &turbo(first), &turbo(last)),
     ];
     for (name, before, now) in settings {
-        if let (Some(before), Some(now)) = (before, now)
+        if let (Recorded::Present(before), Recorded::Present(now)) = (before, now)
             && before != now
         {
             found.push(Warning::SettingChanged(name, before.clone(), now.clone()));
@@ -112,27 +113,31 @@ fn remote(memory: &MemoryFile) -> Option<f64> {
 
 /// Temperature and critical temperature, where they are close.
 fn hot(at: &Conditions) -> Option<(f64, f64)> {
-    let (degrees, limit) = (at.heat.processor_celsius?, at.heat.limit_celsius?);
+    let (degrees, limit) = (at.heat.processor_celsius.value()?, at.heat.limit_celsius.value()?);
     (degrees > limit - NEAR_LIMIT).then_some((degrees, limit))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use record::MemoryNodeRow;
+    use record::{ConditionsAt, MemoryNodeRow, Moment};
 
     fn sample(latency: f64) -> Sample {
         Sample { latency_s: latency.into(), ..Sample::absent("not measured") }
     }
 
+    fn at(conditions: Conditions) -> ConditionsAt {
+        ConditionsAt { moment: Moment::Before, model: "m".to_owned(), conditions }
+    }
+
     #[test]
     fn a_quiet_run_gives_none() {
-        let calm = Conditions { governor: Some("performance".to_owned()), ..Conditions::default() };
+        let calm = Conditions { governor: "performance".to_owned().into(), ..Conditions::absent("not read") };
         let case = Case {
             samples: vec![Sample { throttled_s: 0.0.into(), memory_stall_s: 0.001.into(), ..sample(1.0) }],
             ..Case::default()
         };
-        let file = RunFile { cases: vec![case], conditions: vec![calm.clone(), calm], ..RunFile::default() };
+        let file = RunFile { cases: vec![case], conditions: vec![at(calm.clone()), at(calm)], ..RunFile::default() };
         assert_eq!(warnings(&file), []);
     }
 
@@ -149,19 +154,22 @@ mod tests {
         let node = |node, model_bytes, threads| MemoryNodeRow { node, model_bytes, threads, anonymous_bytes: 7 };
         let memory = MemoryFile { nodes: vec![node(0, 100, 4), node(1, 300, 0)], ..MemoryFile::default() };
         let case = Case { id: "e/m/p".to_owned(), samples: vec![held.clone(), held, fast], memory, ..Case::default() };
-        let mut first =
-            Conditions { governor: Some("performance".to_owned()), turbo: Some(true), ..Conditions::default() };
-        first.heat.package_throttles = Some(5);
-        first.heat.core_throttles = Some(1);
-        first.group.refaults = Some(0);
+        let mut first = Conditions {
+            governor: "performance".to_owned().into(),
+            turbo: true.into(),
+            ..Conditions::absent("not read")
+        };
+        first.heat.package_throttles = 5.into();
+        first.heat.core_throttles = 1.into();
+        first.group.refaults = 0.into();
         let mut last = first.clone();
-        last.heat.package_throttles = Some(9);
-        last.heat.processor_celsius = Some(97.0);
-        last.heat.limit_celsius = Some(100.0);
-        last.group.refaults = Some(10_000);
-        last.governor = Some("powersave".to_owned());
-        last.energy_preference = Some("balance_power".to_owned());
-        let file = RunFile { cases: vec![case], conditions: vec![first, last], ..RunFile::default() };
+        last.heat.package_throttles = 9.into();
+        last.heat.processor_celsius = 97.0.into();
+        last.heat.limit_celsius = 100.0.into();
+        last.group.refaults = 10_000.into();
+        last.governor = "powersave".to_owned().into();
+        last.energy_preference = "balance_power".to_owned().into();
+        let file = RunFile { cases: vec![case], conditions: vec![at(first), at(last)], ..RunFile::default() };
         let found = warnings(&file);
         assert_eq!(found.len(), 10, "{found:#?}");
         insta::assert_snapshot!(found.iter().map(Warning::text).collect::<Vec<_>>().join("\n"));

@@ -161,8 +161,8 @@ mod tests {
         let mut environment = Environment { engines: vec![identity], ..Environment::default() };
         environment.host.architecture = "x86_64".to_owned();
         environment.processor.features = vec!["avx2".to_owned(), "fma".to_owned()];
-        environment.processor.usable_threads = Some(2);
-        environment.state.load_1m = Some(9.0);
+        environment.processor.usable_threads = 2.into();
+        environment.state.load_1m = 9.0.into();
         let plan = record::plan::PlanFile { threads: vec![4], ..record::plan::PlanFile::default() };
         RunFile { environment, plan, cases: vec![case], ..RunFile::default() }
     }

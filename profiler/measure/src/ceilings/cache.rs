@@ -67,7 +67,7 @@ mod tests {
         let cache = CeilingCache::at(&folder.path().join("deep/down"));
         assert_eq!(cache.read("abc"), None);
         let lock = cache.lock(|| panic!("no other process measures")).unwrap();
-        let ceilings = Ceilings { machine: "abc".to_owned(), ..Ceilings::default() };
+        let ceilings = Ceilings { machine: "abc".to_owned(), ..Ceilings::absent("not measured") };
         cache.write(&ceilings).unwrap();
         drop(lock);
         assert_eq!(cache.read("abc"), Some(ceilings));

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use engine_api::Advice as _;
 use record::environment::Environment;
-use record::{Ceilings, Reason, Reasons, ThreadCeilings, Tool};
+use record::{Ceilings, Reason, Recorded, ThreadCeilings, Tool};
 use traces::clock;
 
 use super::cache::CeilingCache;
@@ -15,6 +15,9 @@ use crate::pool::WorkerFolder;
 use crate::protocol::{MachineCeilings, ProberCommand, ProberReply};
 use crate::timestamp::rfc3339;
 use crate::working_set::buffer_bytes;
+
+/// Why ceilings are absent before they are measured.
+const NOT_MEASURED: &str = "not measured yet";
 
 /// What measuring ceilings needs from the program around it.
 #[derive(Clone, Copy)]
@@ -56,11 +59,12 @@ fn in_folder(
     again: bool,
 ) -> Ceilings {
     let machine = machine_digest(environment, tool);
-    let known =
-        || folder.read(&machine).unwrap_or_else(|| Ceilings { machine: machine.clone(), ..Ceilings::default() });
+    let known = || {
+        folder.read(&machine).unwrap_or_else(|| Ceilings { machine: machine.clone(), ..Ceilings::absent(NOT_MEASURED) })
+    };
     let before = known();
     let disturbed = disturbed(environment);
-    let now = Ceilings { disturbed, ..Ceilings::default() };
+    let now = Ceilings { disturbed: disturbed.clone(), ..Ceilings::absent(NOT_MEASURED) };
     // Ceilings that were measured on a busy machine are measured again when it is idle.
     let again = again || (before.is_disturbed() && !now.is_disturbed());
     if !again && missing(&before, threads).is_empty() && is_whole(&before) {
@@ -98,7 +102,7 @@ fn in_folder(
     found.threads.sort_by_key(|entry| entry.threads);
     found.measured = rfc3339(clock::unix_time());
     found.disturbed = disturbed;
-    if let Some(share) = disturbed.filter(|_| found.is_disturbed()) {
+    if let Some(share) = found.disturbed.value().filter(|_| found.is_disturbed()) {
         let kept = if is_whole(&before) {
             "the earlier ones are kept"
         } else {
@@ -114,7 +118,7 @@ fn in_folder(
     }
     if lock.is_some() && !resources.interrupt.is_set() {
         // An entry without its first figure failed: it is not stored.
-        let kept = found.threads.iter().filter(|entry| entry.memory_read.is_some()).cloned().collect();
+        let kept = found.threads.iter().filter(|entry| entry.memory_read.is_present()).cloned().collect();
         if let Err(error) = folder.write(&Ceilings { threads: kept, ..found.clone() }) {
             (resources.report)(&format!("ceilings are not stored: {}", error.with_advice()));
         }
@@ -123,9 +127,10 @@ fn in_folder(
 }
 
 /// Share of the processors that other processes used just before, if the system reports it.
-fn disturbed(environment: &Environment) -> Option<f64> {
+fn disturbed(environment: &Environment) -> Recorded<f64> {
     let state = &environment.state;
-    state.busy_now.map(|busy| busy + state.steal_now.unwrap_or(0.0))
+    let steal = state.steal_now.value().unwrap_or(0.0);
+    state.busy_now.clone().map(|busy| busy + steal)
 }
 
 /// The thread counts of a list that were not measured, each once.
@@ -133,7 +138,7 @@ fn missing(known: &Ceilings, threads: &[usize]) -> Vec<usize> {
     let mut missing: Vec<usize> = threads
         .iter()
         .copied()
-        .filter(|count| !known.threads.iter().any(|entry| entry.threads == *count && entry.memory_read.is_some()))
+        .filter(|count| !known.threads.iter().any(|entry| entry.threads == *count && entry.memory_read.is_present()))
         .collect();
     missing.sort_unstable();
     missing.dedup();
@@ -142,50 +147,39 @@ fn missing(known: &Ceilings, threads: &[usize]) -> Vec<usize> {
 
 /// Whether the limits that do not depend on threads were measured.
 fn is_whole(known: &Ceilings) -> bool {
-    known.page_fault_s.is_some()
+    known.page_fault_s.is_present()
 }
 
 fn add_machine_wide(found: &mut Ceilings, resources: ProbeResources<'_>, folder: &Path) {
     (resources.report)("page faults and reading a file, a few seconds");
     let wide = match probe_once(resources, 1, ProberCommand::Machine { folder: folder.to_path_buf() }) {
         Ok(ProberReply::Machine(wide)) => wide,
-        Ok(_) => failed_machine_wide(WRONG_REPLY),
-        Err(reason) => failed_machine_wide(reason.as_str()),
+        Ok(_) => MachineCeilings::absent(WRONG_REPLY),
+        Err(reason) => MachineCeilings::absent(reason),
     };
     found.file_read_cold = wide.file_read_cold;
     found.file_read_warm = wide.file_read_warm;
     found.page_fault_s = wide.page_fault_s;
-    found.reasons = wide.reasons;
-}
-
-fn failed_machine_wide(reason: &str) -> MachineCeilings {
-    MachineCeilings {
-        reasons: all(&["file_read_cold", "file_read_warm", "page_fault_s"], reason),
-        ..MachineCeilings::default()
-    }
 }
 
 fn of_threads(resources: ProbeResources<'_>, environment: &Environment, threads: usize) -> ThreadCeilings {
-    let caches = environment.processor.caches.clone();
+    let caches = environment.processor.caches.to_vec();
     let bytes = buffer_bytes(&caches);
-    let fields = ["memory_read", "memory_read_huge", "caches", "copy", "fma_f32", "dot_i8", "dispatch_s"];
-    let failed = |reason: &str| ThreadCeilings { threads, reasons: all(&fields, reason), ..ThreadCeilings::default() };
+    let failed = |reason: Reason| ThreadCeilings { threads, ..ThreadCeilings::absent(reason) };
     match probe_once(resources, threads, ProberCommand::Threads { caches, bytes }) {
         Ok(ProberReply::Threads(found)) if found.threads == threads => found,
         Ok(ProberReply::Threads(found)) => {
-            failed(&format!("the prober had {} threads, expected {threads}: check {}", found.threads, variables()))
+            let problem =
+                format!("the prober had {} threads, expected {threads}: check {}", found.threads, variables());
+            failed(problem.into())
         }
-        Ok(_) => failed(WRONG_REPLY),
-        Err(reason) => failed(reason.as_str()),
+        Ok(_) => failed(WRONG_REPLY.into()),
+        Err(reason) => failed(reason),
     }
 }
 
 fn variables() -> String {
     engines::threads::VARIABLES.join(" and ")
-}
-
-fn all(fields: &[&str], reason: &str) -> Reasons {
-    fields.iter().map(|field| ((*field).to_owned(), reason.to_owned())).collect()
 }
 
 /// Starts a prober, sends one command, and ends it.
@@ -219,9 +213,11 @@ mod tests {
         let (environment, tool) = (Environment::default(), Tool::default());
         let found = in_folder(&folder, resources, &environment, &tool, &[2, 1], false);
         assert_eq!(found.threads.iter().map(|entry| entry.threads).collect::<Vec<_>>(), [1, 2]);
-        assert!(found.threads[0].memory_read.is_none());
-        assert!(found.threads[0].reasons["memory_read"].contains("/nowhere/at/all"));
-        assert!(found.reasons.contains_key("page_fault_s"));
+        let one = &found.threads[0];
+        for reason in [one.memory_read.reason(), one.caches.reason(), found.page_fault_s.reason()] {
+            assert!(reason.is_some_and(|reason| reason.as_str().contains("/nowhere/at/all")), "{found:?}");
+        }
+        assert!(found.disturbed.is_absent());
         assert_eq!(folder.read(&found.machine).map(|kept| kept.threads.len()), Some(0));
         assert!(reported.borrow().iter().any(|text| text.contains("2 threads")), "{reported:?}");
     }
@@ -232,11 +228,11 @@ mod tests {
         let folder = CeilingCache::at(cache.path());
         let (mut environment, tool) = (Environment::default(), Tool::default());
         let machine = machine_digest(&environment, &tool);
-        let spread = Some(Spread { median: 1.0, low: 1.0, high: 1.0, n: 5 });
-        let entry = ThreadCeilings { threads: 2, memory_read: spread, ..ThreadCeilings::default() };
-        let idle = Ceilings { machine, threads: vec![entry], page_fault_s: spread, ..Ceilings::default() };
+        let spread = Spread { median: 1.0, low: 1.0, high: 1.0, n: 5 };
+        let entry = ThreadCeilings { threads: 2, memory_read: spread.into(), ..ThreadCeilings::absent("not measured") };
+        let idle = Ceilings { machine, threads: vec![entry], page_fault_s: spread.into(), ..Ceilings::absent("no") };
         folder.write(&idle).unwrap();
-        environment.state.busy_now = Some(0.4);
+        environment.state.busy_now = 0.4.into();
         let worker_folder = WorkerFolder::create().unwrap();
         let reported = RefCell::new(Vec::new());
         let report = |text: &str| reported.borrow_mut().push(text.to_owned());
@@ -255,10 +251,11 @@ mod tests {
         );
         assert_eq!(folder.read(&idle.machine), Some(idle.clone()));
         // Ceilings of an idle machine replace disturbed ones, without `again`.
-        folder.write(&Ceilings { disturbed: Some(0.4), ..idle.clone() }).unwrap();
-        environment.state.busy_now = Some(0.01);
+        folder.write(&Ceilings { disturbed: 0.4.into(), ..idle.clone() }).unwrap();
+        environment.state.busy_now = 0.01.into();
         let found = in_folder(&folder, resources, &environment, &tool, &[2], false);
-        assert_eq!((found.disturbed, found.threads[0].memory_read), (Some(0.01), None), "it was measured again");
+        assert_eq!(found.disturbed.value(), Some(0.01));
+        assert!(found.threads[0].memory_read.is_absent(), "it was measured again");
     }
 
     #[test]
@@ -266,13 +263,13 @@ mod tests {
         let cache = tempfile::tempdir().unwrap();
         let folder = CeilingCache::at(cache.path());
         let (environment, tool) = (Environment::default(), Tool::default());
-        let spread = Some(Spread { median: 1.0, low: 1.0, high: 1.0, n: 5 });
-        let entry = ThreadCeilings { threads: 2, memory_read: spread, ..ThreadCeilings::default() };
+        let spread = Spread { median: 1.0, low: 1.0, high: 1.0, n: 5 };
+        let entry = ThreadCeilings { threads: 2, memory_read: spread.into(), ..ThreadCeilings::absent("not measured") };
         let kept = Ceilings {
             machine: machine_digest(&environment, &tool),
             threads: vec![entry],
-            page_fault_s: spread,
-            ..Ceilings::default()
+            page_fault_s: spread.into(),
+            ..Ceilings::absent("not measured")
         };
         folder.write(&kept).unwrap();
         let worker_folder = WorkerFolder::create().unwrap();

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use engine_api::Advice as _;
 use engines::mock;
 use record::ceilings::SIMULATED;
-use record::{Ceilings, Reason, Reasons, Spread, ThreadCeilings};
+use record::{Ceilings, Reason, Reasons, Recorded, Spread, ThreadCeilings};
 use redaction::Sensitive;
 use traces::clock;
 
@@ -19,7 +19,7 @@ const ABSENT: &str = "time is virtual: the simulated machine of the mock engine 
 /// When a setting of the mock engine is invalid.
 pub(crate) fn simulated(settings: &BTreeMap<String, Sensitive>, threads: &[usize]) -> Result<Ceilings, Reason> {
     let limits = mock::limits(settings).map_err(|error| Reason::new(error.with_advice()))?;
-    let exact = |value: f64| Some(Spread { median: value, low: value, high: value, n: 1 });
+    let exact = |value: f64| Recorded::Present(Spread { median: value, low: value, high: value, n: 1 });
     let mut counts = threads.to_vec();
     counts.sort_unstable();
     counts.dedup();
@@ -28,8 +28,7 @@ pub(crate) fn simulated(settings: &BTreeMap<String, Sensitive>, threads: &[usize
         memory_read: exact(limits.memory_read),
         fma_f32: exact(limits.flops),
         dispatch_s: exact(limits.dispatch_s),
-        reasons: absent(&["memory_read_huge", "caches", "copy", "dot_i8"]),
-        ..ThreadCeilings::default()
+        ..ThreadCeilings::absent(ABSENT)
     };
     Ok(Ceilings {
         measured: rfc3339(clock::unix_time()),
@@ -38,13 +37,9 @@ pub(crate) fn simulated(settings: &BTreeMap<String, Sensitive>, threads: &[usize
         file_read_cold: exact(limits.storage),
         file_read_warm: exact(limits.memory_read),
         page_fault_s: exact(limits.page_fault_s),
-        ..Ceilings::default()
+        disturbed: Recorded::absent("time is virtual: no other program disturbs the simulated machine"),
+        notes: Reasons::new(),
     })
-}
-
-/// Reasons for the ceilings that are absent.
-fn absent(fields: &[&str]) -> Reasons {
-    fields.iter().map(|field| ((*field).to_owned(), ABSENT.to_owned())).collect()
 }
 
 #[cfg(test)]
@@ -58,8 +53,12 @@ mod tests {
         let found = simulated(&settings, &[2, 1, 2]).unwrap();
         assert_eq!(found, simulated(&settings, &[1, 2]).unwrap());
         assert_eq!(found.threads.iter().map(|one| one.threads).collect::<Vec<_>>(), [1, 2]);
-        assert_eq!(found.of(2).and_then(|one| one.memory_read).map(|read| (read.low, read.high)), Some((50e9, 50e9)));
-        assert!(found.threads[0].copy.is_none() && found.threads[0].reasons.contains_key("copy"));
-        assert_eq!(found.file_read_cold.map(|rate| rate.median), Some(1e9));
+        assert_eq!(
+            found.of(2).and_then(|one| one.memory_read.value()).map(|read| (read.low, read.high)),
+            Some((50e9, 50e9))
+        );
+        assert_eq!(found.threads[0].copy.reason().unwrap(), &ABSENT);
+        assert_eq!(found.threads[0].caches.reason().unwrap(), &ABSENT);
+        assert_eq!(found.file_read_cold.value().map(|rate| rate.median), Some(1e9));
     }
 }

@@ -63,7 +63,7 @@ fn defaults(options: &Options, environment: &Environment) -> Options {
         options.models = vec![plan::DEFAULT_MODEL.to_owned()];
     }
     if options.threads.is_empty() {
-        options.threads = vec![plan::physical_cores(environment.limits.cpus)];
+        options.threads = vec![plan::physical_cores(environment.limits.cpus.value())];
     }
     if options.precision.is_some() {
         options.budget = options.budget.or(Some(plan::DEFAULT_BUDGET));
@@ -82,8 +82,8 @@ fn block(options: &Options, engines: &[EngineChoice], model: PreparedModel, envi
         .flat_map(|engine| options.threads.iter().map(move |&threads| WorkerSlot { engine, threads }))
         .collect();
     let workers = slots.iter().filter(|slot| !uses_running_server(engines, slot, options)).count();
-    let available = environment.memory.available_bytes;
-    let limit = [available, environment.limits.memory_bytes].into_iter().flatten().min();
+    let available = environment.memory.available_bytes.value();
+    let limit = [available, environment.limits.memory_bytes.value()].into_iter().flatten().min();
     // The prober of the machine's ceilings needs its buffer in addition.
     let limit = limit.map(|limit| limit.saturating_sub(buffer_bytes(&environment.processor.caches)));
     let need = model.weights.as_ref().map(Weights::least_bytes);

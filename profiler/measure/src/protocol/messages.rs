@@ -454,7 +454,7 @@ mod tests {
             }),
             PassFigures::Counted(vec![OpCounters::default()]),
         ];
-        let short = ShortProbe { memory_read: Some(1e10), ..ShortProbe::default() };
+        let short = ShortProbe { memory_read: 1e10.into(), ..ShortProbe::absent("not probed") };
         let replies = [
             FromWorker::Unloaded,
             FromWorker::Examined(Examined { positions: vec![TopLogprobs { ids: vec![3], logprobs: vec![-0.1] }] }),

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use record::environment::Cache;
-use record::{Reasons, Spread, ThreadCeilings};
+use record::recorded::with_reasons;
+use record::{Reasons, Recorded, Spread, ThreadCeilings};
 
 /// What a prober measures.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,26 +45,30 @@ pub enum ProberReply {
     Short(ShortProbe),
 }
 
-/// Limits that do not depend on threads: the fields of [`Ceilings`](record::Ceilings) of these names.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct MachineCeilings {
-    /// Bytes per second from storage.
-    pub file_read_cold: Option<Spread>,
-    /// Bytes per second from the page cache.
-    pub file_read_warm: Option<Spread>,
-    /// Seconds per page.
-    pub page_fault_s: Option<Spread>,
-    /// Why a field is absent.
-    pub reasons: Reasons,
+with_reasons! {
+    /// Limits that do not depend on threads: the fields of [`Ceilings`](record::Ceilings) of these names.
+    pub struct MachineCeilings {
+        /// Bytes per second from storage.
+        pub file_read_cold: Recorded<Spread>,
+        /// Bytes per second from the page cache.
+        pub file_read_warm: Recorded<Spread>,
+        /// Seconds per page.
+        pub page_fault_s: Recorded<Spread>,
+        /// Entries of `reasons` under other names.
+        #[serde(default, rename = "reasons", getter = "Self::reasons", skip_serializing_if = "Reasons::is_empty")]
+        pub notes: Reasons,
+    }
 }
 
-/// A short probe: the fields of [`CeilingProbe`](record::CeilingProbe) of these names.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct ShortProbe {
-    /// Bytes per second.
-    pub memory_read: Option<f64>,
-    /// Operations per second.
-    pub compute: Option<f64>,
-    /// Why a field is absent.
-    pub reasons: Reasons,
+with_reasons! {
+    /// A short probe: the fields of [`CeilingProbe`](record::CeilingProbe) of these names.
+    pub struct ShortProbe {
+        /// Bytes per second.
+        pub memory_read: Recorded<f64>,
+        /// Operations per second.
+        pub compute: Recorded<f64>,
+        /// Entries of `reasons` under other names.
+        #[serde(default, rename = "reasons", getter = "Self::reasons", skip_serializing_if = "Reasons::is_empty")]
+        pub notes: Reasons,
+    }
 }

@@ -2,12 +2,11 @@
 
 use meter::MachineLoad;
 use meter::environment;
-use record::environment::Conditions;
-use record::{Error, Pass, RunFile, Status, Store};
+use record::{ConditionsAt, Error, Moment, Pass, RunFile, Status, Store};
 use traces::{Nanos, clock};
 
 use super::Context;
-use super::ceiling_probes::{CeilingProbes, ProbeTime};
+use super::ceiling_probes::CeilingProbes;
 use super::disturbance::DisturbanceDetector;
 use super::resume::EarlierRun;
 use super::state::CaseState;
@@ -119,14 +118,14 @@ impl<'a> ActiveRun<'a> {
     }
 
     /// Probes the machine's ceilings with the thread counts of a block, while its workers are stopped.
-    pub(super) fn probe(&mut self, pool: &mut WorkerPool<'_>, block: &ModelBlock, time: ProbeTime) {
+    pub(super) fn probe(&mut self, pool: &mut WorkerPool<'_>, block: &ModelBlock, moment: Moment) {
         let threads: Vec<usize> = block.slots.iter().map(|slot| slot.threads).collect();
         if !self.plan().file.virtual_time && !self.is_interrupted() {
-            let now = environment::conditions_now();
-            self.file.conditions.push(Conditions { moment: time.text(), model: block.model.name.clone(), ..now });
+            let (model, conditions) = (block.model.name.clone(), environment::conditions_now());
+            self.file.conditions.push(ConditionsAt { moment, model, conditions });
         }
         let probes = &mut self.probes;
-        let taken = pool.while_stopped(|| probes.take(time, &block.model.name, &threads));
+        let taken = pool.while_stopped(|| probes.take(moment, &block.model.name, &threads));
         self.file.ceiling_probes.extend(taken);
     }
 

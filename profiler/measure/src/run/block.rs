@@ -1,10 +1,9 @@
 //! Measures the cases of one model: warm-up, rounds, examination.
 
 use record::plan::{MOST_WARMUPS, STEADY, THREADS};
-use record::{Case, Error, Pass, PrecisionReached, Status, StoppedBy, mark_repeated};
+use record::{Case, Error, Moment, Pass, PrecisionReached, Status, StoppedBy, mark_repeated};
 
 use super::active_run::{ActiveRun, RequestKind, RunInputs};
-use super::ceiling_probes::ProbeTime;
 use super::examination::examine;
 use super::memory;
 use super::precision::{self, StopRule};
@@ -54,14 +53,14 @@ fn measure(
     run.reset_detector(&states);
     let is_unfinished = states.iter().any(|state| !state.over);
     if is_unfinished {
-        run.probe(&mut pool, block, ProbeTime::Before);
+        run.probe(&mut pool, block, Moment::Before);
     }
     for slot in 0..block.slots.len() {
         warm_up_slot(run, &mut pool, block, slot, &mut states)?;
     }
     rounds(run, &mut pool, block, &mut states, rule)?;
     if is_unfinished {
-        run.probe(&mut pool, block, ProbeTime::After);
+        run.probe(&mut pool, block, Moment::After);
     }
     run.publish(&mut states)?;
     for name in &pool.busy_while_stopped {

@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use record::{CeilingProbe, Reason, Reasons};
+use record::{CeilingProbe, Moment, Reason};
 use traces::clock;
 
 use crate::ceilings::{ProberProcess, WRONG_REPLY};
@@ -14,35 +14,6 @@ use crate::plan::Plan;
 use crate::pool::WorkerFolder;
 use crate::protocol::{ProberCommand, ProberReply, ShortProbe};
 use crate::timestamp::rfc3339;
-
-/// When a probe is taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum ProbeTime {
-    /// Before the first request of a block.
-    Before,
-    /// Before a round.
-    Round(usize),
-    /// After the last request of a block.
-    After,
-}
-
-impl ProbeTime {
-    /// In words; rounds count from 1.
-    pub(super) fn text(self) -> String {
-        match self {
-            Self::Round(round) => format!("round {}", round + 1),
-            _ => self.name().to_owned(),
-        }
-    }
-
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Before => "before",
-            Self::Round(_) => "round",
-            Self::After => "after",
-        }
-    }
-}
 
 /// The prober of a run.
 pub(super) struct CeilingProbes<'a> {
@@ -84,7 +55,7 @@ impl<'a> CeilingProbes<'a> {
     }
 
     /// Probes with each thread count. The caller has stopped all workers.
-    pub(super) fn take(&mut self, time: ProbeTime, model: &str, threads: &[usize]) -> Vec<CeilingProbe> {
+    pub(super) fn take(&mut self, moment: Moment, model: &str, threads: &[usize]) -> Vec<CeilingProbe> {
         if matches!(self.state, ProberState::Off) || self.interrupt.is_set() {
             return Vec::new();
         }
@@ -96,23 +67,18 @@ impl<'a> CeilingProbes<'a> {
         counts.dedup();
         let mut taken = Vec::new();
         for threads in counts {
-            let found = self.probe(threads).unwrap_or_else(|reason| {
-                let reasons: Reasons =
-                    ["memory_read", "compute"].map(|name| (name.to_owned(), reason.to_string())).into();
-                ShortProbe { reasons, ..ShortProbe::default() }
-            });
+            let found = self.probe(threads).unwrap_or_else(ShortProbe::absent);
             if self.interrupt.is_set() {
                 break;
             }
             taken.push(CeilingProbe {
-                moment: time.name().to_owned(),
-                round: if let ProbeTime::Round(round) = time { Some(round) } else { None },
+                moment,
                 at: rfc3339(clock::unix_time()),
                 model: model.to_owned(),
                 threads,
                 memory_read: found.memory_read,
                 compute: found.compute,
-                reasons: found.reasons,
+                notes: found.notes,
             });
         }
         if let ProberState::Running(prober) = &mut self.state {
@@ -190,13 +156,13 @@ mod tests {
     fn a_prober_that_fails_leaves_probes_with_the_reason() {
         let (worker_folder, interrupt) = (WorkerFolder::create().unwrap(), Interrupt::default());
         let mut probes = probes(&worker_folder, &interrupt, ProberState::NotStarted);
-        for time in [ProbeTime::Before, ProbeTime::Round(3), ProbeTime::After] {
-            let taken = probes.take(time, "m", &[2, 1, 2]);
+        for moment in [Moment::Before, Moment::Round(3), Moment::After] {
+            let taken = probes.take(moment, "m", &[2, 1, 2]);
             assert_eq!(taken.iter().map(|probe| probe.threads).collect::<Vec<_>>(), [1, 2]);
             for probe in &taken {
-                assert_eq!((probe.memory_read, probe.compute), (None, None));
-                assert!(probe.reasons["memory_read"].contains("/nowhere/at/all"), "{probe:?}");
-                assert_eq!(probe.round, if time == ProbeTime::Round(3) { Some(3) } else { None });
+                assert_eq!(probe.memory_read.reason(), probe.compute.reason());
+                assert!(probe.reasons()["memory_read"].contains("/nowhere/at/all"), "{probe:?}");
+                assert_eq!(probe.moment, moment);
             }
         }
         assert!(probes.problem().is_some_and(|text| text.contains("/nowhere/at/all")));
@@ -206,10 +172,10 @@ mod tests {
     #[test]
     fn virtual_time_and_an_interrupted_run_are_not_probed() {
         let (worker_folder, interrupt) = (WorkerFolder::create().unwrap(), Interrupt::default());
-        assert!(probes(&worker_folder, &interrupt, ProberState::Off).take(ProbeTime::Before, "m", &[1]).is_empty());
+        assert!(probes(&worker_folder, &interrupt, ProberState::Off).take(Moment::Before, "m", &[1]).is_empty());
         interrupt.set();
         let mut probes = probes(&worker_folder, &interrupt, ProberState::NotStarted);
-        assert!(probes.take(ProbeTime::Before, "m", &[1]).is_empty() && probes.problem().is_none());
+        assert!(probes.take(Moment::Before, "m", &[1]).is_empty() && probes.problem().is_none());
         assert_eq!(worker_folder.started(), 0, "no process was started");
     }
 }

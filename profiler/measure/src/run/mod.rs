@@ -80,7 +80,7 @@ pub fn execute(options: &Options, context: Context<'_>) -> Result<Outcome, Error
     // With a virtual clock the results do not depend on this machine: two runs are equal, byte for byte.
     let virtual_clock = plan.file.virtual_time.then(VirtualClock::install);
     if virtual_clock.is_some() {
-        environment = Environment::default();
+        environment = Environment::absent("time is virtual: the results do not depend on this machine");
     }
     environment.engines = identities;
 

@@ -5,11 +5,10 @@
 
 use engine_api::OpTimes;
 use record::plan::TraceLevel;
-use record::{Error, Pass, PrecisionReached, StoppedBy};
+use record::{Error, Moment, Pass, PrecisionReached, StoppedBy};
 use statistics::rounds::{self, DesignCell};
 
 use super::active_run::{ActiveRun, RequestKind};
-use super::ceiling_probes::ProbeTime;
 use super::precision::{self, StopRule};
 use super::request::request;
 use super::state::CaseState;
@@ -53,7 +52,7 @@ pub(super) fn rounds(
             next_report = round + round.div_ceil(2);
         }
         if states.iter().any(|state| !state.over && !state.has(Pass::Clean, round)) {
-            run.probe(pool, block, ProbeTime::Round(round));
+            run.probe(pool, block, Moment::Round(round));
         }
         run_round(run, pool, block, states, round)?;
         run.publish_when_due(states)?;

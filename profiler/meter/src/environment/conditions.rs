@@ -3,9 +3,9 @@
 //! They are read between the rounds, while no engine computes. Each is a level or a total since boot; `analyse` computes the
 //! differences.
 
-use super::{ControlGroups, noted};
+use super::ControlGroups;
 use crate::root::Root;
-use record::environment::Conditions;
+use record::environment::{Conditions, GroupUsage};
 use record::{Reason, Reasons};
 
 const CPUS: &str = "/sys/devices/system/cpu";
@@ -17,22 +17,20 @@ pub fn conditions_now() -> Conditions {
 
 /// The conditions of a machine from the files below a root.
 pub fn read_conditions(root: &Root) -> Conditions {
-    let mut reasons = Reasons::new();
     let policy = format!("{CPUS}/cpu0/cpufreq");
     let group = match ControlGroups::find(root) {
         Ok(groups) => groups.usage(root),
-        Err(reason) => super::control_groups::unknown_usage(reason.as_str()),
+        Err(reason) => GroupUsage::absent(reason),
     };
     Conditions {
-        frequencies_hz: noted(&mut reasons, "frequencies_hz", frequencies(root)).unwrap_or_default(),
-        governor: noted(&mut reasons, "governor", root.text(&format!("{policy}/scaling_governor"))),
-        energy_preference: noted(&mut reasons, "energy_preference", energy_preference(root)),
-        turbo: noted(&mut reasons, "turbo", super::processor::turbo(root)),
+        frequencies_hz: frequencies(root).into(),
+        governor: root.text(&format!("{policy}/scaling_governor")).into(),
+        energy_preference: energy_preference(root).into(),
+        turbo: super::processor::turbo(root).into(),
         heat: super::read_heat(root),
         group,
         pressure: super::read_pressure(root),
-        reasons,
-        ..Conditions::default()
+        notes: Reasons::new(),
     }
 }
 
@@ -80,8 +78,8 @@ mod tests {
             ("/sys/devices/system/cpu/intel_pstate/no_turbo", "0\n"),
         ]);
         let found = read_conditions(&Root::recorded(tree.path()));
-        assert_eq!(found.frequencies_hz, [2_400_000_000, 800_000_000]);
-        assert_eq!((found.energy_preference.as_deref(), found.turbo), (Some("balance_power"), Some(true)));
+        assert_eq!(*found.frequencies_hz, [2_400_000_000, 800_000_000]);
+        assert_eq!((found.energy_preference.as_deref(), found.turbo.value()), (Some("balance_power"), Some(true)));
         let nothing = read_conditions(&Root::recorded(tree.path().join("nowhere")));
         let value = serde_json::to_value(&nothing).unwrap();
         for part in [&value, &value["heat"], &value["group"], &value["pressure"]] {
@@ -89,6 +87,7 @@ mod tests {
                 assert!(part["reasons"].get(field).is_some(), "{field} is null without a reason");
             }
         }
+        assert!(value["reasons"].get("frequencies_hz").is_some(), "{value}");
     }
 
     #[test]

@@ -3,9 +3,8 @@
 //! The figures of a group include the page cache and all other processes of the same container. A limit of an outer group
 //! binds the inner ones, so the smallest limit along the path counts.
 
-use super::noted;
 use crate::root::{FileError, Root};
-use record::environment::{GroupUsage, Limits};
+use record::environment::{GroupUsage, GroupVersion, Limits};
 use record::{Reason, Reasons};
 
 const MOUNT: &str = "/sys/fs/cgroup";
@@ -20,39 +19,23 @@ const NO_LIMIT_V1: u64 = 1 << 62;
 
 /// Memory and processor time that control groups grant.
 pub fn read_limits(root: &Root) -> Limits {
-    let mut reasons = Reasons::new();
     let groups = ControlGroups::find(root);
     let found = groups.as_ref().map_err(Reason::clone);
     let memory = found.clone().and_then(|groups| groups.memory_limit(root));
     let cpus = found.and_then(|groups| groups.cpu_limit(root));
     Limits {
-        memory_bytes: noted(&mut reasons, "memory_bytes", memory),
-        cpus: noted(&mut reasons, "cpus", cpus),
-        version: noted(&mut reasons, "version", groups.map(|groups| groups.version)),
-        reasons,
+        memory_bytes: memory.into(),
+        cpus: cpus.into(),
+        version: groups.map(|groups| groups.version).into(),
+        notes: Reasons::new(),
     }
 }
 
-/// No figure is known, for one reason.
-pub(super) fn unknown_usage(reason: &str) -> GroupUsage {
-    let fields = [
-        "memory_bytes",
-        "memory_peak_bytes",
-        "anonymous_bytes",
-        "file_bytes",
-        "refaults",
-        "throttled_periods",
-        "throttled_s",
-        "memory_stall_s",
-    ];
-    GroupUsage { reasons: fields.map(|field| (field.to_owned(), reason.to_owned())).into(), ..GroupUsage::default() }
-}
-
 /// The folders of this process's own groups, the outermost first.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ControlGroups {
-    /// `v1`, `v2` or `hybrid`.
-    pub version: String,
+    /// Which versions the system has.
+    pub version: GroupVersion,
     /// Version 2, alone or next to version 1.
     pub unified: Vec<String>,
     /// Version 1: memory.
@@ -71,13 +54,13 @@ impl ControlGroups {
         let unified = text.lines().any(|line| line.starts_with("0::"));
         let split = text.lines().any(|line| !line.starts_with("0::"));
         let version = match (unified, split) {
-            (true, true) => "hybrid",
-            (true, false) => "v2",
-            _ => "v1",
+            (true, true) => GroupVersion::Hybrid,
+            (true, false) => GroupVersion::V2,
+            (false, _) => GroupVersion::V1,
         };
         let mount = if root.has(UNIFIED) { UNIFIED } else { MOUNT };
         Ok(Self {
-            version: version.to_owned(),
+            version,
             unified: ancestors(mount, path_of(&text, "")),
             memory: ancestors(&format!("{MOUNT}/memory"), path_of(&text, "memory")),
             cpu: ancestors(&format!("{MOUNT}/cpu"), path_of(&text, "cpu")),
@@ -87,7 +70,6 @@ impl ControlGroups {
     /// Use so far. Throttling of an outer group stops the inner ones too, so times are the largest along the path; memory is
     /// that of the innermost group that reports it.
     pub fn usage(&self, root: &Root) -> GroupUsage {
-        let mut reasons = Reasons::new();
         let inner = |v2: &str, v1: &str| {
             let files = files(&self.unified, v2).chain(files(&self.memory, v1));
             files.map(|file| root.number::<u64>(&file)).reduce(Result::or)
@@ -107,24 +89,16 @@ impl ControlGroups {
         });
         let throttled = throttling.and_then(longest);
         GroupUsage {
-            memory_bytes: noted(
-                &mut reasons,
-                "memory_bytes",
-                or_none(inner("memory.current", "memory.usage_in_bytes")),
-            ),
-            memory_peak_bytes: noted(
-                &mut reasons,
-                "memory_peak_bytes",
-                or_none(inner("memory.peak", "memory.max_usage_in_bytes")),
-            ),
+            memory_bytes: or_none(inner("memory.current", "memory.usage_in_bytes")).into(),
+            memory_peak_bytes: or_none(inner("memory.peak", "memory.max_usage_in_bytes")).into(),
             // Version 1 without `total_` leaves the groups below out.
-            anonymous_bytes: noted(&mut reasons, "anonymous_bytes", part(&["anon", "total_rss", "rss"])),
-            file_bytes: noted(&mut reasons, "file_bytes", part(&["file", "total_cache", "cache"])),
-            refaults: noted(&mut reasons, "refaults", part(&["workingset_refault_file", "workingset_refault"])),
-            throttled_periods: noted(&mut reasons, "throttled_periods", periods),
-            throttled_s: noted(&mut reasons, "throttled_s", throttled),
-            memory_stall_s: noted(&mut reasons, "memory_stall_s", self.memory_stall_s(root)),
-            reasons,
+            anonymous_bytes: part(&["anon", "total_rss", "rss"]).into(),
+            file_bytes: part(&["file", "total_cache", "cache"]).into(),
+            refaults: part(&["workingset_refault_file", "workingset_refault"]).into(),
+            throttled_periods: periods.into(),
+            throttled_s: throttled.into(),
+            memory_stall_s: self.memory_stall_s(root).into(),
+            notes: Reasons::new(),
         }
     }
 
@@ -301,18 +275,18 @@ mod tests {
         ]);
         let root = Root::recorded(tree.path());
         let groups = ControlGroups::find(&root).unwrap();
-        assert_eq!(groups.version, "v2");
+        assert_eq!(groups.version, GroupVersion::V2);
         let usage = groups.usage(&root);
         let expected = GroupUsage {
-            memory_bytes: Some(1000),
-            memory_peak_bytes: Some(3000),
-            anonymous_bytes: Some(600),
-            file_bytes: Some(400),
-            refaults: Some(12),
-            throttled_periods: Some(7),
-            throttled_s: Some(0.35),
-            memory_stall_s: Some(0.25),
-            reasons: Reasons::new(),
+            memory_bytes: 1000.into(),
+            memory_peak_bytes: 3000.into(),
+            anonymous_bytes: 600.into(),
+            file_bytes: 400.into(),
+            refaults: 12.into(),
+            throttled_periods: 7.into(),
+            throttled_s: 0.35.into(),
+            memory_stall_s: 0.25.into(),
+            notes: Reasons::new(),
         };
         assert_eq!(usage, expected, "the outer group's throttling counts");
     }
@@ -328,11 +302,11 @@ mod tests {
         ]);
         let root = Root::recorded(tree.path());
         let usage = ControlGroups::find(&root).unwrap().usage(&root);
-        assert_eq!((usage.memory_bytes, usage.memory_peak_bytes), (Some(500), Some(900)));
-        assert_eq!((usage.anonymous_bytes, usage.file_bytes, usage.refaults), (Some(300), Some(100), None));
-        assert_eq!((usage.throttled_periods, usage.throttled_s), (Some(4), Some(1.5)));
-        assert!(usage.reasons["refaults"].contains("workingset_refault"));
-        assert!(usage.reasons["memory_stall_s"].contains("version 2"));
+        assert_eq!((usage.memory_bytes.value(), usage.memory_peak_bytes.value()), (Some(500), Some(900)));
+        assert_eq!((usage.anonymous_bytes.value(), usage.file_bytes.value()), (Some(300), Some(100)));
+        assert_eq!((usage.throttled_periods.value(), usage.throttled_s.value()), (Some(4), Some(1.5)));
+        assert!(usage.reasons()["refaults"].contains("workingset_refault"));
+        assert!(usage.reasons()["memory_stall_s"].contains("version 2"));
     }
 
     #[test]
@@ -340,7 +314,7 @@ mod tests {
         let tree = tree(&[("/proc/self/cgroup", "0::/\n")]);
         let root = Root::recorded(tree.path());
         let usage = ControlGroups::find(&root).unwrap().usage(&root);
-        assert_eq!(usage.reasons.len(), 8, "{usage:?}");
+        assert_eq!(usage.reasons().len(), 8, "{usage:?}");
         assert!(
             ControlGroups::find(&Root::recorded(tree.path().join("sys")))
                 .unwrap_err()
@@ -359,9 +333,9 @@ mod tests {
             ("sys/fs/cgroup/outer/inner/cpu.max", "150000 100000\n"),
         ]);
         let limits = read_limits(&Root::recorded(folder.path()));
-        assert_eq!(limits.version.as_deref(), Some("v2"));
-        assert_eq!(limits.memory_bytes, Some(1_000_000));
-        assert!(limits.cpus.is_some_and(|cpus| (cpus - 1.5).abs() < 1e-12));
+        assert_eq!(limits.version.value(), Some(GroupVersion::V2));
+        assert_eq!(limits.memory_bytes.value(), Some(1_000_000));
+        assert!(limits.cpus.value().is_some_and(|cpus| (cpus - 1.5).abs() < 1e-12));
     }
 
     #[test]
@@ -374,21 +348,19 @@ mod tests {
             ("sys/fs/cgroup/cpu/a/cpu.cfs_period_us", "100000\n"),
         ]);
         let limits = read_limits(&Root::recorded(folder.path()));
-        assert_eq!(limits.version.as_deref(), Some("v1"));
-        assert_eq!(limits.memory_bytes, Some(2 << 30));
-        assert_eq!(limits.cpus, None);
-        assert_eq!(limits.reasons["cpus"], "no limit is set");
+        assert_eq!(limits.version.value(), Some(GroupVersion::V1));
+        assert_eq!(limits.memory_bytes.value(), Some(2 << 30));
+        assert_eq!(limits.cpus.reason().unwrap(), &"no limit is set");
     }
 
     #[test]
     fn a_limit_that_cannot_be_read_is_not_reported_as_no_limit() {
         let folder = tree(&[("proc/self/cgroup", "0::/a\n"), ("sys/fs/cgroup/a/memory.max", "1000000\n")]);
         let limits = read_limits(&Root::recorded(folder.path()).denying("memory.max"));
-        assert_eq!(limits.memory_bytes, None);
-        assert!(limits.reasons["memory_bytes"].contains("permission denied"), "{limits:?}");
+        assert!(limits.reasons()["memory_bytes"].contains("permission denied"), "{limits:?}");
         let folder = tree(&[("proc/self/cgroup", "0::/a\n"), ("sys/fs/cgroup/a/cpu.max", "many\n")]);
         let limits = read_limits(&Root::recorded(folder.path()));
-        assert!(limits.reasons["cpus"].contains("found \"many\""), "{limits:?}");
+        assert!(limits.reasons()["cpus"].contains("found \"many\""), "{limits:?}");
     }
 
     #[test]
@@ -401,8 +373,8 @@ mod tests {
         };
         let (usage, throttled) = group("usage_usec 9\nnr_throttled 2\nthrottled_usec many\n");
         insta::assert_snapshot!(throttled.unwrap_err(), @r#"/sys/fs/cgroup/a/cpu.stat: throttled_usec: expected a number, found "many""#);
-        assert_eq!((usage.throttled_s, usage.throttled_periods), (None, None));
-        assert_eq!(usage.reasons["throttled_s"], usage.reasons["throttled_periods"]);
+        assert!(usage.throttled_s.is_absent());
+        assert_eq!(usage.throttled_s.reason(), usage.throttled_periods.reason());
         let (_, unlimited) = group("usage_usec 9\n");
         assert_eq!(unlimited.unwrap_err(), UNLIMITED);
     }

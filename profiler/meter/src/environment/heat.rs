@@ -1,6 +1,5 @@
 //! Temperatures, and thermal throttling of the processor.
 
-use super::noted;
 use crate::root::Root;
 use record::environment::{Heat, Sensor};
 use record::{Reason, Reasons};
@@ -13,7 +12,6 @@ const OF_PROCESSOR: [&str; 6] = ["coretemp", "k10temp", "zenpower", "cpu_thermal
 
 /// Reads `/sys/class/hwmon`, `/sys/class/thermal` and the throttle counts.
 pub fn read(root: &Root) -> Heat {
-    let mut reasons = Reasons::new();
     let mut sensors = hwmon(root);
     // Thermal zones repeat the sensors of hwmon; small boards have only zones.
     if !sensors.iter().any(is_of_processor) {
@@ -26,22 +24,20 @@ pub fn read(root: &Root) -> Heat {
             "no sensor of the processor in {HWMON} and {ZONES}: virtual machines have none; on other machines the driver (coretemp, k10temp) is not loaded"
         )
     };
-    let processor_celsius =
-        noted(&mut reasons, "processor_celsius", hottest.map(|sensor| sensor.celsius).ok_or_else(none));
+    let processor_celsius = hottest.map(|sensor| sensor.celsius).ok_or_else(none);
     let limit = hottest.ok_or_else(none).and_then(|sensor| {
         sensor.critical_celsius.ok_or_else(|| reason!("{} has no critical temperature", sensor.name))
     });
-    let limit_celsius = noted(&mut reasons, "limit_celsius", limit);
     let per_core = |file: &str| sum(root, file, false);
     let millis = per_core("core_throttle_total_time_ms");
     Heat {
-        processor_celsius,
-        limit_celsius,
+        processor_celsius: processor_celsius.into(),
+        limit_celsius: limit.into(),
         sensors,
-        core_throttles: noted(&mut reasons, "core_throttles", per_core("core_throttle_count")),
-        package_throttles: noted(&mut reasons, "package_throttles", sum(root, "package_throttle_count", true)),
-        throttled_s: noted(&mut reasons, "throttled_s", millis.map(|millis| millis as f64 / 1e3)),
-        reasons,
+        core_throttles: per_core("core_throttle_count").into(),
+        package_throttles: sum(root, "package_throttle_count", true).into(),
+        throttled_s: millis.map(|millis| millis as f64 / 1e3).into(),
+        notes: Reasons::new(),
     }
 }
 
@@ -133,11 +129,12 @@ mod tests {
             ("/sys/devices/system/cpu/cpu2/topology/core_id", "1\n"),
         ]);
         let heat = read(&Root::recorded(tree.path()));
-        assert_eq!((heat.processor_celsius, heat.limit_celsius), (Some(71.5), Some(100.0)));
+        assert_eq!((heat.processor_celsius.value(), heat.limit_celsius.value()), (Some(71.5), Some(100.0)));
         assert_eq!(heat.sensors.len(), 3, "a sensor without a value is left out: {heat:?}");
-        assert_eq!((heat.core_throttles, heat.package_throttles), (Some(7), Some(5)), "hardware threads share a count");
-        assert_eq!(heat.throttled_s, Some(0.25));
-        assert!(heat.reasons.is_empty());
+        assert_eq!(heat.core_throttles.value(), Some(7), "hardware threads share a count");
+        assert_eq!(heat.package_throttles.value(), Some(5));
+        assert_eq!(heat.throttled_s.value(), Some(0.25));
+        assert!(heat.reasons().is_empty());
     }
 
     #[test]
@@ -147,10 +144,10 @@ mod tests {
             ("/sys/class/thermal/thermal_zone0/type", "cpu-thermal\n"),
         ]);
         let heat = read(&Root::recorded(board.path()));
-        assert_eq!(heat.processor_celsius, Some(55.123));
-        assert!(heat.reasons["limit_celsius"].contains("no critical"));
+        assert_eq!(heat.processor_celsius.value(), Some(55.123));
+        assert!(heat.reasons()["limit_celsius"].contains("no critical"));
         let nothing = read(&Root::recorded(board.path().join("nowhere")));
-        assert!(nothing.reasons["processor_celsius"].contains("virtual machine"));
-        assert_eq!(nothing.reasons.len(), 5);
+        assert!(nothing.reasons()["processor_celsius"].contains("virtual machine"));
+        assert_eq!(nothing.reasons().len(), 5);
     }
 }

@@ -1,13 +1,11 @@
 //! Operating system, kernel, clock source, and whether this is a virtual machine or a container.
 
-use super::noted;
 use crate::root::Root;
 use record::environment::Host;
 use record::{Reason, Reasons};
 
 /// Reads `/etc/os-release`, `/proc` and `/sys/class/dmi`.
 pub fn read(root: &Root) -> Host {
-    let mut reasons = Reasons::new();
     let machine = root.text("/sys/class/dmi/id/sys_vendor").and_then(|vendor| {
         let product = root.text("/sys/class/dmi/id/product_name")?;
         Ok(format!("{vendor} {product}"))
@@ -22,16 +20,16 @@ pub fn read(root: &Root) -> Host {
     };
     let clock = root.text("/sys/devices/system/clocksource/clocksource0/current_clocksource");
     Host {
-        system: noted(&mut reasons, "system", system(root)),
-        kernel: noted(&mut reasons, "kernel", root.text("/proc/sys/kernel/osrelease")),
+        system: system(root).into(),
+        kernel: root.text("/proc/sys/kernel/osrelease").into(),
         architecture: std::env::consts::ARCH.to_owned(),
-        virtualised: noted(&mut reasons, "virtualised", hypervisor.map(|found| found != Hypervisor::None)),
-        hypervisor: noted(&mut reasons, "hypervisor", hypervisor_name),
-        machine: noted(&mut reasons, "machine", machine),
-        container: Some(container(root)),
-        clock_source: noted(&mut reasons, "clock_source", clock),
+        virtualised: hypervisor.map(|found| found != Hypervisor::None).into(),
+        hypervisor: hypervisor_name.into(),
+        machine: machine.into(),
+        container: container(root).into(),
+        clock_source: clock.into(),
         translated: None,
-        reasons,
+        notes: Reasons::new(),
     }
 }
 

@@ -5,27 +5,31 @@ use std::time::Duration;
 
 use traces::clock;
 
-use super::state::SAMPLING;
-use record::environment::{Cache, CoreKind, Environment, Host, Limits, Memory, Power, Processor, State};
+use super::state::{NOT_SAMPLED, SAMPLING};
+use record::environment::{
+    Cache, CacheKind, CoreKind, Environment, Host, Limits, Memory, Power, PowerSource, Processor, SchedulingClass,
+    State, ThermalPressure, Variables,
+};
 
-use super::{CpuTimes, noted};
+use super::CpuTimes;
+use super::processor::usable_threads;
 use crate::macos::memory::{MachineMemory, processor_ticks, swap};
 use crate::macos::sysctl::{count, number, text};
 use crate::macos::system::{Answer, Question, System};
-use record::{Reason, Reasons};
+use record::{Reason, Reasons, Recorded, RecordedList};
 
 const NOT_HERE: &str = "macOS does not report it";
-/// `kOSThermalNotificationPressureLevelName` of libkern/OSThermalNotification.h, and its levels on a Mac.
+const NO_SETTING: &str = "macOS has no such setting";
+/// `kOSThermalNotificationPressureLevelName` of libkern/OSThermalNotification.h, whose levels on a Mac are those of [`ThermalPressure`].
 const PRESSURE: &str = "com.apple.system.thermalpressurelevel";
-const PRESSURE_LEVELS: [&str; 5] = ["nominal", "moderate", "heavy", "trapping", "sleeping"];
-/// Classes of sys/qos.h. Background work stays on efficiency cores.
-const QOS: [(u32, &str); 6] = [
-    (0x21, "user-interactive"),
-    (0x19, "user-initiated"),
-    (0x15, "default"),
-    (0x11, "utility"),
-    (0x09, "background"),
-    (0x00, "unspecified"),
+/// Classes of sys/qos.h.
+const QOS: [(u32, SchedulingClass); 6] = [
+    (0x21, SchedulingClass::UserInteractive),
+    (0x19, SchedulingClass::UserInitiated),
+    (0x15, SchedulingClass::Default),
+    (0x11, SchedulingClass::Utility),
+    (0x09, SchedulingClass::Background),
+    (0x00, SchedulingClass::Unspecified),
 ];
 
 pub(super) fn read(system: &dyn System) -> Environment {
@@ -33,16 +37,12 @@ pub(super) fn read(system: &dyn System) -> Environment {
         host: host(system),
         processor: processor(system),
         memory: memory(system),
-        limits: limits(),
+        limits: Limits::absent("macOS has no control groups"),
         power: power(system),
         state: state(system),
-        ..Environment::default()
+        engines: Vec::new(),
+        variables: Variables::default(),
     }
-}
-
-/// Notes the same reason for several fields.
-fn note_all(reasons: &mut Reasons, fields: &[&str], reason: &str) {
-    reasons.extend(fields.iter().map(|&field| (field.to_owned(), reason.to_owned())));
 }
 
 /// Like [`read`], and samples the processors for a tenth of a second.
@@ -53,65 +53,52 @@ pub(super) fn sampled(system: &dyn System) -> Environment {
         clock::sleep(SAMPLING);
         times()?.busy_share(before).ok_or_else(|| Reason::new("no tick passed during the sampling"))
     });
-    let state = &mut found.state;
-    state.reasons.remove("busy_now");
-    state.busy_now = noted(&mut state.reasons, "busy_now", busy);
+    found.state.busy_now = busy.into();
     found
 }
 
 fn host(system: &dyn System) -> Host {
-    let mut reasons = Reasons::new();
-    note_all(&mut reasons, &["hypervisor"], NOT_HERE);
     let version = text(system, "kern.osproductversion").map(|version| match text(system, "kern.osversion") {
         Ok(build) => format!("macOS {version} ({build})"),
         Err(_) => format!("macOS {version}"),
     });
     let kernel = text(system, "kern.osrelease").map(|release| format!("Darwin {release}"));
     Host {
-        system: noted(&mut reasons, "system", version),
-        kernel: noted(&mut reasons, "kernel", kernel),
+        system: version.into(),
+        kernel: kernel.into(),
         architecture: std::env::consts::ARCH.to_owned(),
-        machine: noted(&mut reasons, "machine", text(system, "hw.model")),
-        virtualised: noted(&mut reasons, "virtualised", number(system, "kern.hv_vmm_present").map(|guest| guest == 1)),
-        hypervisor: None,
-        container: Some("none".to_owned()),
-        clock_source: Some("mach_absolute_time".to_owned()),
+        machine: text(system, "hw.model").into(),
+        virtualised: number(system, "kern.hv_vmm_present").map(|guest| guest == 1).into(),
+        hypervisor: Recorded::absent(NOT_HERE),
+        container: "none".to_owned().into(),
+        clock_source: "mach_absolute_time".to_owned().into(),
         // Intel Macs have no such value.
         translated: Some(number(system, "sysctl.proc_translated") == Ok(1)),
-        reasons,
+        notes: Reasons::new(),
     }
 }
 
 fn processor(system: &dyn System) -> Processor {
-    let mut reasons = Reasons::new();
-    note_all(
-        &mut reasons,
-        &["governor", "energy_preference", "frequency_now_hz", "turbo", "throttle_events"],
-        NOT_HERE,
-    );
     let kinds = core_kinds(system);
     let caches = caches(system, &kinds);
-    if caches.is_empty() {
-        note_all(&mut reasons, &["caches"], NOT_HERE);
-    }
     let frequency = |name: &str| {
         number(system, name).map_err(|reason| reason!("{reason}: Apple Silicon does not report a fixed frequency"))
     };
     Processor {
-        model: noted(&mut reasons, "model", text(system, "machdep.cpu.brand_string")),
-        sockets: noted(&mut reasons, "sockets", count(system, "hw.packages")),
-        cores: noted(&mut reasons, "cores", count(system, "hw.physicalcpu")),
-        threads: noted(&mut reasons, "threads", count(system, "hw.logicalcpu")),
-        usable_threads: std::thread::available_parallelism().ok().map(std::num::NonZero::get),
-        caches,
+        model: text(system, "machdep.cpu.brand_string").into(),
+        sockets: count(system, "hw.packages").into(),
+        cores: count(system, "hw.physicalcpu").into(),
+        threads: count(system, "hw.logicalcpu").into(),
+        usable_threads: usable_threads().into(),
+        caches: RecordedList::new(caches, NOT_HERE),
         kinds,
-        frequency_min_hz: noted(&mut reasons, "frequency_min_hz", frequency("hw.cpufrequency_min")),
-        frequency_max_hz: noted(&mut reasons, "frequency_max_hz", frequency("hw.cpufrequency_max")),
+        frequency_min_hz: frequency("hw.cpufrequency_min").into(),
+        frequency_max_hz: frequency("hw.cpufrequency_max").into(),
         features: features(system),
         // One memory for all cores.
-        numa_nodes: Some(1),
-        reasons,
-        ..Processor::default()
+        numa_nodes: 1.into(),
+        cache_line_bytes: Recorded::absent("it is not read on macOS"),
+        ..Processor::absent(NOT_HERE)
     }
 }
 
@@ -144,15 +131,15 @@ fn caches(system: &dyn System, kinds: &[CoreKind]) -> Vec<Cache> {
 fn caches_of(system: &dyn System, prefix: &str, cores: usize) -> Vec<Cache> {
     let shared = |name: &str| count(system, &format!("{prefix}{name}")).ok().filter(|&cores| cores > 0);
     let known = [
-        (1, "data", "l1dcachesize", Some(1)),
-        (1, "instruction", "l1icachesize", Some(1)),
-        (2, "unified", "l2cachesize", shared("cpusperl2")),
-        (3, "unified", "l3cachesize", shared("cpusperl3")),
+        (1, CacheKind::Data, "l1dcachesize", Some(1)),
+        (1, CacheKind::Instruction, "l1icachesize", Some(1)),
+        (2, CacheKind::Unified, "l2cachesize", shared("cpusperl2")),
+        (3, CacheKind::Unified, "l3cachesize", shared("cpusperl3")),
     ];
-    let cache = |(level, kind, name, sharing): (u32, &str, &str, Option<usize>)| {
+    let cache = |(level, kind, name, sharing): (u32, CacheKind, &str, Option<usize>)| {
         let bytes = number(system, &format!("{prefix}{name}")).ok().filter(|&bytes| bytes > 0)?;
         let instances = sharing.map_or(1, |sharing| cores.div_ceil(sharing));
-        Some(Cache { level, kind: kind.to_owned(), bytes, instances })
+        Some(Cache { level, kind, bytes, instances })
     };
     known.into_iter().filter_map(cache).collect()
 }
@@ -175,34 +162,26 @@ fn features(system: &dyn System) -> Vec<String> {
 }
 
 fn memory(system: &dyn System) -> Memory {
-    let mut reasons = Reasons::new();
-    note_all(&mut reasons, &["transparent_huge_pages", "huge_page_defrag"], "macOS has no such setting");
     let available = MachineMemory::read(system).map(|memory| memory.available);
     let swap = swap(system);
     Memory {
-        total_bytes: noted(&mut reasons, "total_bytes", number(system, "hw.memsize")),
-        available_bytes: noted(&mut reasons, "available_bytes", available),
-        swap_total_bytes: noted(&mut reasons, "swap_total_bytes", swap.clone().map(|(total, _)| total)),
-        swap_used_bytes: noted(&mut reasons, "swap_used_bytes", swap.map(|(_, used)| used)),
-        page_bytes: noted(&mut reasons, "page_bytes", number(system, "hw.pagesize")),
-        reasons,
-        ..Memory::default()
+        total_bytes: number(system, "hw.memsize").into(),
+        available_bytes: available.into(),
+        swap_total_bytes: swap.clone().map(|(total, _)| total).into(),
+        swap_used_bytes: swap.map(|(_, used)| used).into(),
+        page_bytes: number(system, "hw.pagesize").into(),
+        transparent_huge_pages: Recorded::absent(NO_SETTING),
+        huge_page_defrag: Recorded::absent(NO_SETTING),
+        notes: Reasons::new(),
     }
 }
 
-fn limits() -> Limits {
-    let mut reasons = Reasons::new();
-    note_all(&mut reasons, &["version", "memory_bytes", "cpus"], "macOS has no control groups");
-    Limits { reasons, ..Limits::default() }
-}
-
 fn power(system: &dyn System) -> Power {
-    let mut reasons = Reasons::new();
     let source = Answer::<64>::to(system, Question::PowerSource).and_then(|answer| {
         match String::from_utf8_lossy(answer.bytes()).as_ref() {
-            "AC Power" => Ok("mains".to_owned()),
-            "Battery Power" => Ok("battery".to_owned()),
-            "UPS Power" => Ok("ups".to_owned()),
+            "AC Power" => Ok(PowerSource::Mains),
+            "Battery Power" => Ok(PowerSource::Battery),
+            "UPS Power" => Ok(PowerSource::Ups),
             other => Err(reason!("IOPSGetProvidingPowerSourceType: expected a kind of power, found \"{other}\"")),
         }
     });
@@ -213,30 +192,29 @@ fn power(system: &dyn System) -> Power {
     });
     let low = Answer::<1>::to(system, Question::LowPowerMode).map(|answer| answer.bytes() == [1]);
     Power {
-        source: noted(&mut reasons, "source", source),
-        battery_percent: noted(&mut reasons, "battery_percent", percent),
-        low_power_mode: noted(&mut reasons, "low_power_mode", low),
-        reasons,
+        source: source.into(),
+        battery_percent: percent.into(),
+        low_power_mode: Some(low.into()),
+        notes: Reasons::new(),
     }
 }
 
 fn state(system: &dyn System) -> State {
-    let mut reasons = Reasons::new();
-    note_all(&mut reasons, &["steal_since_boot", "steal_now"], NOT_HERE);
-    note_all(&mut reasons, &["busy_now"], "not sampled");
     let load = Answer::<24>::to(system, Question::Load);
     let average = |index: usize| {
         let bits = load.as_ref().map_err(Reason::clone)?.u64(8 * index);
         bits.map(f64::from_bits).ok_or_else(|| Reason::new("getloadavg gave fewer than three numbers"))
     };
     State {
-        load_1m: noted(&mut reasons, "load_1m", average(0)),
-        load_15m: noted(&mut reasons, "load_15m", average(2)),
-        uptime_s: noted(&mut reasons, "uptime_s", uptime(system, clock::unix_time())),
-        thermal_pressure: noted(&mut reasons, "thermal_pressure", thermal_pressure(system)),
-        scheduling_class: noted(&mut reasons, "scheduling_class", scheduling_class(system)),
-        reasons,
-        ..State::default()
+        load_1m: average(0).into(),
+        load_15m: average(2).into(),
+        uptime_s: uptime(system, clock::unix_time()).into(),
+        thermal_pressure: Some(thermal_pressure(system).into()),
+        scheduling_class: Some(scheduling_class(system).into()),
+        steal_since_boot: Recorded::absent(NOT_HERE),
+        steal_now: Recorded::absent(NOT_HERE),
+        busy_now: Recorded::absent(NOT_SAMPLED),
+        notes: Reasons::new(),
     }
 }
 
@@ -251,16 +229,16 @@ fn uptime(system: &dyn System, now: Duration) -> Result<f64, Reason> {
 ///
 /// # Errors
 /// When the call fails or the level is unknown.
-fn thermal_pressure(system: &dyn System) -> Result<String, Reason> {
+fn thermal_pressure(system: &dyn System) -> Result<ThermalPressure, Reason> {
     let answer = Answer::<8>::to(system, Question::Notified(PRESSURE))?;
     let level = answer.u64(0).ok_or_else(|| reason!("{PRESSURE}: expected 8 bytes, found {}", answer.bytes().len()))?;
-    let name = usize::try_from(level).ok().and_then(|level| PRESSURE_LEVELS.get(level));
-    name.map(|&name| name.to_owned()).ok_or_else(|| reason!("{PRESSURE}: expected a level from 0 to 4, found {level}"))
+    let name = usize::try_from(level).ok().and_then(|level| ThermalPressure::ALL.get(level));
+    name.copied().ok_or_else(|| reason!("{PRESSURE}: expected a level from 0 to 4, found {level}"))
 }
 
-fn scheduling_class(system: &dyn System) -> Result<String, Reason> {
+fn scheduling_class(system: &dyn System) -> Result<SchedulingClass, Reason> {
     let class = Answer::<4>::to(system, Question::Qos)?.u32(0);
-    let known = QOS.iter().find(|(number, _)| Some(*number) == class).map(|&(_, name)| name.to_owned());
+    let known = QOS.iter().find(|(number, _)| Some(*number) == class).map(|&(_, name)| name);
     known.ok_or_else(|| reason!("qos_class_self: expected a class of sys/qos.h, found {class:?}"))
 }
 

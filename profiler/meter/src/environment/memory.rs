@@ -1,6 +1,5 @@
 //! Memory of the machine: size, huge pages, swap and swap traffic.
 
-use super::noted;
 use crate::root::Root;
 use record::environment::Memory;
 use record::{Reason, Reasons};
@@ -9,21 +8,20 @@ const VMSTAT: &str = "/proc/vmstat";
 
 /// Reads `/proc/meminfo` and `/sys/kernel/mm/transparent_hugepage`.
 pub fn read(root: &Root) -> Memory {
-    let mut reasons = Reasons::new();
     let info = root.text("/proc/meminfo");
     let bytes = |name: &str| info.clone().and_then(|info| kibibytes(&info, name));
     let huge =
         |file: &str| root.text(&format!("/sys/kernel/mm/transparent_hugepage/{file}")).and_then(|text| chosen(&text));
     let swap_used = bytes("SwapTotal").and_then(|total| Ok(total.saturating_sub(bytes("SwapFree")?)));
     Memory {
-        total_bytes: noted(&mut reasons, "total_bytes", bytes("MemTotal")),
-        available_bytes: noted(&mut reasons, "available_bytes", bytes("MemAvailable")),
-        swap_total_bytes: noted(&mut reasons, "swap_total_bytes", bytes("SwapTotal")),
-        swap_used_bytes: noted(&mut reasons, "swap_used_bytes", swap_used),
-        transparent_huge_pages: noted(&mut reasons, "transparent_huge_pages", huge("enabled")),
-        huge_page_defrag: noted(&mut reasons, "huge_page_defrag", huge("defrag")),
-        page_bytes: Some(page_bytes()),
-        reasons,
+        total_bytes: bytes("MemTotal").into(),
+        available_bytes: bytes("MemAvailable").into(),
+        swap_total_bytes: bytes("SwapTotal").into(),
+        swap_used_bytes: swap_used.into(),
+        transparent_huge_pages: huge("enabled").into(),
+        huge_page_defrag: huge("defrag").into(),
+        page_bytes: page_bytes().into(),
+        notes: Reasons::new(),
     }
 }
 

@@ -1,8 +1,7 @@
 //! The environment of a measurement: machine, limits, state, versions, variables.
 //!
 //! On Linux everything comes from text files below one [`Root`], on macOS from system calls behind one interface, so tests run on
-//! recorded trees and recorded answers. A figure that cannot be read is `null`, and `reasons` of the same object says why.
-//! `analyse` judges the figures.
+//! recorded trees and recorded answers. A figure that cannot be read carries the reason. `analyse` judges the figures.
 
 mod conditions;
 mod control_groups;
@@ -19,7 +18,7 @@ mod processor;
 mod state;
 mod variables;
 
-use record::{Environment, Reason, Reasons};
+use record::Environment;
 
 use crate::root::Root;
 
@@ -65,9 +64,4 @@ fn machine() -> Environment {
     let mut found = read(&root);
     state::sample(&root, &mut found.state);
     found
-}
-
-/// The value, or `None` with a note of the reason.
-fn noted<T>(reasons: &mut Reasons, field: &str, found: Result<T, Reason>) -> Option<T> {
-    found.map_err(|reason| reasons.insert(field.to_owned(), reason.into())).ok()
 }

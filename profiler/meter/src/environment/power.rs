@@ -1,20 +1,19 @@
 //! The power source: processors are slower on batteries.
 
 use crate::root::Root;
-use record::Reason;
-use record::environment::Power;
+use record::environment::{Power, PowerSource};
+use record::{Reason, Reasons};
 
 const SUPPLIES: &str = "/sys/class/power_supply";
 
 /// Reads `/sys/class/power_supply`. Batteries of mice and keyboards (`scope` is `Device`) are left out.
 pub fn read(root: &Root) -> Power {
-    let mut power = Power::default();
     let mut mains = None;
     let mut discharging = None;
     let mut charge = Err(Reason::new("no battery"));
-    let mut none = format!("{SUPPLIES}: has no supply");
+    let mut none = reason!("{SUPPLIES}: has no supply");
     let names = root.names(SUPPLIES).unwrap_or_else(|why| {
-        none = why.into();
+        none = why;
         Vec::new()
     });
     for name in names {
@@ -31,14 +30,10 @@ pub fn read(root: &Root) -> Power {
             _ => {}
         }
     }
-    power.source = match (mains, discharging) {
-        (Some(true), _) | (None, Some(false)) => Some("mains".to_owned()),
-        (Some(false), Some(_)) | (None, Some(true)) => Some("battery".to_owned()),
-        (Some(false), None) | (None, None) => None,
+    let source = match (mains, discharging) {
+        (Some(true), _) | (None, Some(false)) => Ok(PowerSource::Mains),
+        (Some(false), Some(_)) | (None, Some(true)) => Ok(PowerSource::Battery),
+        (Some(false), None) | (None, None) => Err(none),
     };
-    if power.source.is_none() {
-        power.reasons.insert("source".to_owned(), none.clone());
-    }
-    power.battery_percent = super::noted(&mut power.reasons, "battery_percent", charge);
-    power
+    Power { source: source.into(), battery_percent: charge.into(), low_power_mode: None, notes: Reasons::new() }
 }

@@ -1,21 +1,19 @@
 //! Pressure stall information: how long tasks waited for processors, memory or storage.
 
-use super::noted;
 use crate::root::Root;
 use record::environment::Pressure;
 use record::{Reason, Reasons};
 
 /// Reads `/proc/pressure`.
 pub fn read(root: &Root) -> Pressure {
-    let mut reasons = Reasons::new();
-    let mut field = |field: &str, resource: &str, kind: &str| noted(&mut reasons, field, one(root, resource, kind));
+    let total = |resource: &str, kind: &str| one(root, resource, kind).into();
     Pressure {
-        cpu_some_s: field("cpu_some_s", "cpu", "some"),
-        memory_some_s: field("memory_some_s", "memory", "some"),
-        memory_full_s: field("memory_full_s", "memory", "full"),
-        io_some_s: field("io_some_s", "io", "some"),
-        io_full_s: field("io_full_s", "io", "full"),
-        reasons,
+        cpu_some_s: total("cpu", "some"),
+        memory_some_s: total("memory", "some"),
+        memory_full_s: total("memory", "full"),
+        io_some_s: total("io", "some"),
+        io_full_s: total("io", "full"),
+        notes: Reasons::new(),
     }
 }
 
@@ -50,10 +48,9 @@ mod tests {
             ("/proc/pressure/memory", "some avg10=0.00 total=5909142\nfull avg10=0.00 total=1904301\n"),
         ]);
         let found = read(&Root::recorded(tree.path()));
-        assert_eq!(found.cpu_some_s, Some(2.5));
-        assert_eq!((found.memory_some_s, found.memory_full_s), (Some(5.909_142), Some(1.904_301)));
-        assert_eq!(found.io_some_s, None);
-        assert!(found.reasons["io_some_s"].contains("psi=1"), "{found:?}");
+        assert_eq!(found.cpu_some_s.value(), Some(2.5));
+        assert_eq!((found.memory_some_s.value(), found.memory_full_s.value()), (Some(5.909_142), Some(1.904_301)));
+        assert!(found.reasons()["io_some_s"].contains("psi=1"), "{found:?}");
         assert_eq!(total("full total=x", "full"), None);
     }
 }

@@ -1,9 +1,8 @@
 //! The processor: model, topology, caches, frequencies, features.
 
-use record::environment::{Cache, Processor};
+use record::environment::{Cache, CacheKind, Processor};
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::noted;
 use crate::root::Root;
 use record::{Reason, Reasons};
 
@@ -11,11 +10,11 @@ const CPUS: &str = "/sys/devices/system/cpu";
 
 /// Reads `/proc/cpuinfo` and `/sys/devices/system/cpu`.
 pub fn read(root: &Root) -> Processor {
-    let mut reasons = Reasons::new();
     let info = root.text("/proc/cpuinfo");
-    let model = noted(&mut reasons, "model", info.clone().and_then(|text| model(&text)));
+    let model = info.clone().and_then(|text| model(&text));
     let info = info.unwrap_or_default();
-    let topology = noted(&mut reasons, "cores", topology(root));
+    let topology = topology(root);
+    let counted = |count: fn(&Topology) -> usize| topology.as_ref().map(count).map_err(Reason::clone).into();
     let flags = field(&info, "flags").or_else(|| field(&info, "Features")).unwrap_or_default();
     let flags: Vec<&str> = flags.split_whitespace().collect();
     // The architecture of the tree, not of this program: a recorded tree may be of another one.
@@ -26,27 +25,32 @@ pub fn read(root: &Root) -> Processor {
         mhz.map(|mhz| (mhz * 1e6) as u64).ok_or(why)
     });
     Processor {
-        model,
-        sockets: topology.as_ref().map(|t| t.sockets),
-        cores: topology.as_ref().map(|t| t.cores),
-        threads: topology.as_ref().map(|t| t.threads),
-        usable_threads: std::thread::available_parallelism().ok().map(std::num::NonZero::get),
+        model: model.into(),
+        sockets: counted(|topology| topology.sockets),
+        cores: counted(|topology| topology.cores),
+        threads: counted(|topology| topology.threads),
+        usable_threads: usable_threads().into(),
         kinds: Vec::new(),
-        cache_line_bytes: cache_line(root),
-        caches: caches(root).unwrap_or_else(|why| {
-            reasons.insert("caches".to_owned(), why.into());
-            Vec::new()
-        }),
-        governor: noted(&mut reasons, "governor", root.text(&format!("{CPUS}/cpu0/cpufreq/scaling_governor"))),
-        frequency_min_hz: noted(&mut reasons, "frequency_min_hz", frequency("cpuinfo_min_freq")),
-        frequency_max_hz: noted(&mut reasons, "frequency_max_hz", frequency("cpuinfo_max_freq")),
-        frequency_now_hz: noted(&mut reasons, "frequency_now_hz", now),
-        turbo: noted(&mut reasons, "turbo", turbo(root)),
-        throttle_events: noted(&mut reasons, "throttle_events", throttle_events(root)),
+        cache_line_bytes: cache_line(root).into(),
+        caches: caches(root).into(),
+        governor: root.text(&format!("{CPUS}/cpu0/cpufreq/scaling_governor")).into(),
+        frequency_min_hz: frequency("cpuinfo_min_freq").into(),
+        frequency_max_hz: frequency("cpuinfo_max_freq").into(),
+        frequency_now_hz: now.into(),
+        turbo: turbo(root).into(),
+        throttle_events: throttle_events(root).into(),
         features: record::environment::present(architecture, &flags),
-        numa_nodes: noted(&mut reasons, "numa_nodes", numa_nodes(root)),
-        reasons,
+        numa_nodes: numa_nodes(root).into(),
+        notes: Reasons::new(),
     }
+}
+
+/// Threads that this process may use at once.
+///
+/// # Errors
+/// When the system does not report them.
+pub(super) fn usable_threads() -> Result<usize, Reason> {
+    std::thread::available_parallelism().map(std::num::NonZero::get).map_err(|error| reason!("{error}"))
 }
 
 struct Topology {
@@ -99,15 +103,16 @@ fn processors(root: &Root) -> Result<Vec<String>, Reason> {
 
 /// Instances of a cache are distinguished by the processors that share them.
 fn caches(root: &Root) -> Result<Vec<Cache>, Reason> {
-    let mut found: BTreeMap<(u32, String, u64), BTreeSet<String>> = BTreeMap::new();
+    let mut found: BTreeMap<(u32, CacheKind, u64), BTreeSet<String>> = BTreeMap::new();
     for cpu in processors(root)? {
         let folder = format!("{CPUS}/{cpu}/cache");
         for index in root.names(&folder).unwrap_or_default().iter().filter(|name| name.starts_with("index")) {
             let text = |name: &str| root.text(&format!("{folder}/{index}/{name}"));
             let (Ok(level), Ok(kind), Ok(size)) = (text("level"), text("type"), text("size")) else { continue };
-            let (Ok(level), Some(bytes)) = (level.parse(), size_bytes(&size)) else { continue };
+            let kind = CacheKind::of_name(&kind.to_lowercase());
+            let (Ok(level), Some(kind), Some(bytes)) = (level.parse(), kind, size_bytes(&size)) else { continue };
             let shared = text("shared_cpu_list").unwrap_or_else(|_| cpu.clone());
-            found.entry((level, kind.to_lowercase(), bytes)).or_default().insert(shared);
+            found.entry((level, kind, bytes)).or_default().insert(shared);
         }
     }
     if found.is_empty() {
@@ -120,9 +125,13 @@ fn caches(root: &Root) -> Result<Vec<Cache>, Reason> {
 }
 
 /// The cache line size of the last cache level of the first processor.
-fn cache_line(root: &Root) -> Option<u64> {
+///
+/// # Errors
+/// When the system does not report it.
+fn cache_line(root: &Root) -> Result<u64, Reason> {
     let line = |index: u32| root.number(&format!("{CPUS}/cpu0/cache/index{index}/coherency_line_size")).ok();
-    (0..8).rev().find_map(line).filter(|&bytes| bytes > 0)
+    let found = (0..8).rev().find_map(line).filter(|&bytes| bytes > 0);
+    found.ok_or_else(|| reason!("{CPUS}/cpu0/cache/index*/coherency_line_size: not on this system"))
 }
 
 /// `32K`, `1024K`, `32M` -> bytes.

@@ -3,12 +3,14 @@
 use record::environment::State;
 use traces::{Nanos, clock};
 
-use super::noted;
 use crate::root::Root;
-use record::{Reason, Reasons};
+use record::{Reason, Reasons, Recorded};
 
 /// How long load and steal are sampled.
 pub(super) const SAMPLING: Nanos = Nanos::from_millis(100);
+
+/// Why the shares of a recorded machine are absent.
+pub(super) const NOT_SAMPLED: &str = "not sampled";
 
 /// Processor time by kind, in the kernel's ticks, all processors.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -55,7 +57,6 @@ fn share(part: u64, whole: u64) -> Option<f64> {
 
 /// Reads `/proc/loadavg`, `/proc/uptime` and `/proc/stat`.
 pub fn read(root: &Root) -> State {
-    let mut reasons = Reasons::new();
     let load = root.text("/proc/loadavg");
     let average = |index: usize| {
         load.clone().and_then(|text| word(&text, index).ok_or_else(|| reason!("/proc/loadavg: found \"{text}\"")))
@@ -67,16 +68,16 @@ pub fn read(root: &Root) -> State {
     let steal = times.and_then(|times| {
         times.steal_share(CpuTimes::default()).ok_or_else(|| Reason::new("/proc/stat: no time has passed"))
     });
-    for field in ["steal_now", "busy_now"] {
-        reasons.insert(field.to_owned(), "not sampled".to_owned());
-    }
     State {
-        load_1m: noted(&mut reasons, "load_1m", average(0)),
-        load_15m: noted(&mut reasons, "load_15m", average(2)),
-        uptime_s: noted(&mut reasons, "uptime_s", uptime),
-        steal_since_boot: noted(&mut reasons, "steal_since_boot", steal),
-        reasons,
-        ..State::default()
+        load_1m: average(0).into(),
+        load_15m: average(2).into(),
+        uptime_s: uptime.into(),
+        steal_since_boot: steal.into(),
+        steal_now: Recorded::absent(NOT_SAMPLED),
+        busy_now: Recorded::absent(NOT_SAMPLED),
+        thermal_pressure: None,
+        scheduling_class: None,
+        notes: Reasons::new(),
     }
 }
 
@@ -89,13 +90,10 @@ pub(super) fn sample(root: &Root, state: &mut State) {
         Ok((before, times()?))
     });
     let short = || Reason::new("no tick passed during the sampling");
-    for field in ["steal_now", "busy_now"] {
-        state.reasons.remove(field);
-    }
     let steal = sampled.clone().and_then(|(before, after)| after.steal_share(before).ok_or_else(short));
     let busy = sampled.and_then(|(before, after)| after.busy_share(before).ok_or_else(short));
-    state.steal_now = noted(&mut state.reasons, "steal_now", steal);
-    state.busy_now = noted(&mut state.reasons, "busy_now", busy);
+    state.steal_now = steal.into();
+    state.busy_now = busy.into();
 }
 
 fn word(text: &str, index: usize) -> Option<f64> {

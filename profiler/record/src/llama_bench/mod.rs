@@ -25,7 +25,7 @@ use std::path::Path;
 use engine_api::{Device, FlashAttention, Identity, RecordedKvType};
 
 use super::plan::{PlanFile, PlannedModel};
-use super::{Error, RunFile, SCHEMA_VERSION, Tool};
+use super::{Error, Reason, RunFile, SCHEMA_VERSION, Tool};
 use settings::Settings;
 use test::Test;
 
@@ -99,7 +99,8 @@ pub(crate) fn parse(path: &Path, text: &str) -> Result<Option<Bench>, Error> {
     };
     file.cases = cases;
     let processors = tests.iter().map(|test| test.processor.clone());
-    file.environment.processor.model = Some(one_or_all(processors)).filter(|model| !model.is_empty());
+    let processor = Some(one_or_all(processors)).filter(|model| !model.is_empty());
+    file.environment.processor.model = processor.ok_or_else(Reason::unrecorded).into();
     for label in &file.plan.engines {
         let own: Vec<&Test> = tests.iter().filter(|test| test.label() == *label).collect();
         file.environment.engines.push(Identity {

@@ -24,7 +24,7 @@ pub(super) fn section(view: &RunView<'_>) -> Section {
     let threads = ceilings.threads.iter().filter(shown).cloned().collect();
     section.blocks = blocks(&Ceilings { threads, ..ceilings.clone() });
     // Probes use the same kernel as the ceilings.
-    let dot_products = ceilings.threads.iter().any(|entry| entry.dot_i8.is_some());
+    let dot_products = ceilings.threads.iter().any(|entry| entry.dot_i8.is_present());
     section.add_table(probes(&view.file.ceiling_probes, dot_products));
     section
 }
@@ -62,17 +62,17 @@ fn table(ceilings: &Ceilings) -> Table {
         }
     };
     let fixed = |text: &str| text.to_owned();
-    row(fixed("memory read, 4 KiB pages, GB/s"), 1e-9, &|entry| entry.memory_read);
-    row(fixed("memory read, huge pages, GB/s"), 1e-9, &|entry| entry.memory_read_huge);
-    row(fixed("memory copy, GB/s"), 1e-9, &|entry| entry.copy);
+    row(fixed("memory read, 4 KiB pages, GB/s"), 1e-9, &|entry| entry.memory_read.value());
+    row(fixed("memory read, huge pages, GB/s"), 1e-9, &|entry| entry.memory_read_huge.value());
+    row(fixed("memory copy, GB/s"), 1e-9, &|entry| entry.copy.value());
     for level in levels(ceilings) {
         let of =
             |entry: &ThreadCeilings| entry.caches.iter().find(|cache| cache.level == level).map(|cache| cache.read);
         row(format!("level {level} cache read, GB/s"), 1e-9, &of);
     }
-    row(fixed("f32 multiply-add, GFLOP/s"), 1e-9, &|entry| entry.fma_f32);
-    row(fixed("8-bit dot product, GOP/s"), 1e-9, &|entry| entry.dot_i8);
-    row(fixed("dispatch to all threads, µs"), 1e6, &|entry| entry.dispatch_s);
+    row(fixed("f32 multiply-add, GFLOP/s"), 1e-9, &|entry| entry.fma_f32.value());
+    row(fixed("8-bit dot product, GOP/s"), 1e-9, &|entry| entry.dot_i8.value());
+    row(fixed("dispatch to all threads, µs"), 1e6, &|entry| entry.dispatch_s.value());
     table
 }
 
@@ -97,21 +97,21 @@ fn of_machine(ceilings: &Ceilings) -> Vec<(String, String)> {
         Some((name.to_owned(), text))
     };
     let facts = [
-        property("file read, cold", ceilings.file_read_cold, 1e-9, "GB/s"),
-        property("file read, warm", ceilings.file_read_warm, 1e-9, "GB/s, mapped, one thread"),
-        property("first touch of a page", ceilings.page_fault_s, 1e6, "µs"),
+        property("file read, cold", ceilings.file_read_cold.value(), 1e-9, "GB/s"),
+        property("file read, warm", ceilings.file_read_warm.value(), 1e-9, "GB/s, mapped, one thread"),
+        property("first touch of a page", ceilings.page_fault_s.value(), 1e6, "µs"),
     ];
     facts.into_iter().flatten().collect()
 }
 
 /// Why ceilings are absent, one sentence per reason.
 fn reasons(ceilings: &Ceilings) -> Vec<String> {
-    let all = ceilings.threads.iter().flat_map(|entry| &entry.reasons).chain(&ceilings.reasons);
-    let mut fields_of: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    let all = ceilings.threads.iter().flat_map(ThreadCeilings::reasons).chain(ceilings.reasons());
+    let mut fields_of: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for (field, reason) in all {
         fields_of.entry(reason).or_default().insert(field);
     }
-    let sentence = |(reason, fields): (&str, BTreeSet<&str>)| {
+    let sentence = |(reason, fields): (String, BTreeSet<String>)| {
         format!("Not measured ({}): {reason}.", fields.into_iter().collect::<Vec<_>>().join(", "))
     };
     fields_of.into_iter().map(sentence).collect()
@@ -132,10 +132,10 @@ fn probes(probes: &[CeilingProbe], dot_products: bool) -> Table {
         table.rows.push(vec![
             drift.threads.to_string(),
             drift.n.to_string(),
-            own(|probe| probe.memory_read),
+            own(|probe| probe.memory_read.value()),
             format!("{:.2}", drift.last_to_first),
             format!("{:.2}", drift.range),
-            own(|probe| probe.compute),
+            own(|probe| probe.compute.value()),
         ]);
     }
     table
@@ -144,22 +144,27 @@ fn probes(probes: &[CeilingProbe], dot_products: bool) -> Table {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use record::{CacheCeiling, Reason, Recorded, RecordedList};
 
-    fn exact(value: f64) -> Option<Spread> {
-        Some(Spread { median: value, low: value * 0.9, high: value * 1.1, n: 7 })
+    fn exact(value: f64) -> Spread {
+        Spread { median: value, low: value * 0.9, high: value * 1.1, n: 7 }
     }
 
     #[test]
     fn every_ceiling_has_a_row_or_a_reason() {
         let entry = |threads: usize| ThreadCeilings {
             threads,
-            memory_read: exact(20e9 * threads as f64),
-            caches: vec![record::CacheCeiling { level: 2, size_bytes: 1, read: exact(1e11).unwrap() }],
-            dispatch_s: exact(2e-6),
-            reasons: [("copy".to_owned(), "not enough memory".to_owned())].into(),
-            ..ThreadCeilings::default()
+            memory_read: exact(20e9 * threads as f64).into(),
+            caches: RecordedList::new(vec![CacheCeiling { level: 2, size_bytes: 1, read: exact(1e11) }], "none"),
+            dispatch_s: exact(2e-6).into(),
+            copy: Recorded::absent("not enough memory"),
+            ..ThreadCeilings::absent(Reason::unrecorded())
         };
-        let ceilings = Ceilings { threads: vec![entry(1), entry(2)], page_fault_s: exact(5e-7), ..Ceilings::default() };
+        let ceilings = Ceilings {
+            threads: vec![entry(1), entry(2)],
+            page_fault_s: exact(5e-7).into(),
+            ..Ceilings::absent(Reason::unrecorded())
+        };
         let content = crate::Content {
             title: String::new(),
             sections: vec![Section { heading: "Ceilings".to_owned(), short: true, blocks: blocks(&ceilings) }],
@@ -171,9 +176,9 @@ mod tests {
     fn probes_show_their_range() {
         let probe = |rate: f64| CeilingProbe {
             threads: 2,
-            memory_read: Some(rate),
-            compute: Some(1e11),
-            ..CeilingProbe::default()
+            memory_read: rate.into(),
+            compute: 1e11.into(),
+            ..CeilingProbe::absent("not probed")
         };
         let table = probes(&[probe(40e9), probe(30e9), probe(36e9)], true);
         assert_eq!(table.rows, [["2", "3", "36.00\n[30.00, 40.00]", "0.90", "0.28", "100.0\n[100.0, 100.0]"]]);

@@ -2,8 +2,9 @@
 
 use super::RunView;
 use crate::content::{Block, Section};
-use record::Tool;
-use record::environment::{Environment, Processor};
+use crate::figures::{shown, unknown};
+use record::environment::{Cache, Environment, Processor};
+use record::{Reason, Recorded, Tool};
 
 pub(super) fn section(view: &RunView<'_>) -> Section {
     let mut section = Section::new("Machine and build");
@@ -33,111 +34,98 @@ fn build(tool: &Tool) -> Vec<(String, String)> {
 
 /// The environment as names and values, also for `inferometer machine`.
 pub fn properties(environment: &Environment) -> Vec<(String, String)> {
-    let (host, processor, memory, state) =
-        (&environment.host, &environment.processor, &environment.memory, &environment.state);
+    let Environment { host, processor, memory, limits, power, state, .. } = environment;
     let mut properties = Vec::new();
-    let mut property = |name: &str, value: Option<String>, reason: Option<&String>| {
-        let value =
-            value.unwrap_or_else(|| format!("unknown ({})", reason.map_or("no reason recorded", String::as_str)));
-        properties.push((name.to_owned(), value));
-    };
-    property("processor", processor.model.clone(), processor.reasons.get("model"));
-    property("cores", topology(processor), processor.reasons.get("cores"));
-    property("features", Some(processor.features.join(" ")), None);
-    let caches: Vec<String> = processor
-        .caches
-        .iter()
-        .map(|cache| format!("L{} {} {} x {}", cache.level, cache.kind, binary(cache.bytes), cache.instances))
-        .collect();
-    property("caches", (!caches.is_empty()).then(|| caches.join(", ")), processor.reasons.get("caches"));
-    property("frequency", frequency(processor), processor.reasons.get("frequency_now_hz"));
-    property("governor", processor.governor.clone(), processor.reasons.get("governor"));
-    let bytes = |bytes: Option<u64>| bytes.map(|bytes| models::Bytes(bytes).to_string());
-    let all = bytes(memory.total_bytes)
-        .map(|total| format!("{total}, {} available", bytes(memory.available_bytes).unwrap_or_default()));
-    property("memory", all, memory.reasons.get("total_bytes"));
-    let swap = bytes(memory.swap_total_bytes)
-        .map(|total| format!("{total}, {} in use", bytes(memory.swap_used_bytes).unwrap_or_default()));
-    property("swap", swap, memory.reasons.get("swap_total_bytes"));
-    let pages = memory
-        .transparent_huge_pages
-        .clone()
-        .map(|pages| format!("{pages}, defrag {}", memory.huge_page_defrag.as_deref().unwrap_or("unknown")));
-    property("huge pages", pages, memory.reasons.get("transparent_huge_pages"));
-    property("system", host.system.clone(), host.reasons.get("system"));
-    property("kernel", host.kernel.clone(), host.reasons.get("kernel"));
-    property("machine", host.machine.clone(), host.reasons.get("machine"));
-    let virtualised = host.virtualised.map(|guest| match (guest, &host.hypervisor) {
+    let mut property = |name: &str, value: String| properties.push((name.to_owned(), value));
+    property("processor", shown(&processor.model, String::clone));
+    property("cores", topology(processor).unwrap_or_else(|reason| unknown(Some(reason))));
+    property("features", processor.features.join(" "));
+    let cache =
+        |cache: &Cache| format!("L{} {} {} x {}", cache.level, cache.kind, binary(cache.bytes), cache.instances);
+    let caches = processor.caches.iter().map(cache).collect::<Vec<_>>().join(", ");
+    property("caches", processor.caches.reason().map_or(caches, |reason| unknown(Some(reason))));
+    property("frequency", frequency(processor));
+    property("governor", shown(&processor.governor, String::clone));
+    let bytes = |bytes: u64| models::Bytes(bytes).to_string();
+    let part = |part: &Recorded<u64>| part.value().map(bytes).unwrap_or_default();
+    let available = part(&memory.available_bytes);
+    property("memory", shown(&memory.total_bytes, |total| format!("{}, {available} available", bytes(*total))));
+    let in_use = part(&memory.swap_used_bytes);
+    property("swap", shown(&memory.swap_total_bytes, |total| format!("{}, {in_use} in use", bytes(*total))));
+    let defrag = memory.huge_page_defrag.as_deref().unwrap_or("unknown");
+    property("huge pages", shown(&memory.transparent_huge_pages, |pages| format!("{pages}, defrag {defrag}")));
+    property("system", shown(&host.system, String::clone));
+    property("kernel", shown(&host.kernel, String::clone));
+    property("machine", shown(&host.machine, String::clone));
+    let virtualised = |guest: &bool| match (guest, &host.hypervisor) {
         (false, _) => "no".to_owned(),
-        (true, Some(name)) => name.clone(),
-        (true, None) => "yes".to_owned(),
-    });
-    property("virtual", virtualised, host.reasons.get("virtualised"));
-    property("container", host.container.clone(), host.reasons.get("container"));
-    let limits = &environment.limits;
+        (true, Recorded::Present(name)) => name.clone(),
+        (true, Recorded::Absent(_)) => "yes".to_owned(),
+    };
+    property("virtual", shown(&host.virtualised, virtualised));
+    property("container", shown(&host.container, String::clone));
     let granted = [
-        limits.memory_bytes.map(|limit| format!("memory {}", models::Bytes(limit))),
-        limits.cpus.map(|limit| format!("{limit:.2} processors")),
+        limits.memory_bytes.value().map(|limit| format!("memory {}", models::Bytes(limit))),
+        limits.cpus.value().map(|limit| format!("{limit:.2} processors")),
     ];
     let granted: Vec<String> = granted.into_iter().flatten().collect();
-    property("limits", Some(if granted.is_empty() { "none".to_owned() } else { granted.join(", ") }), None);
+    property("limits", if granted.is_empty() { "none".to_owned() } else { granted.join(", ") });
     if host.translated == Some(true) {
-        property("translated", Some("by Rosetta; build for this processor instead".to_owned()), None);
+        property("translated", "by Rosetta; build for this processor instead".to_owned());
     }
-    property("clock source", host.clock_source.clone(), host.reasons.get("clock_source"));
-    let low = if environment.power.low_power_mode == Some(true) { ", low power mode" } else { "" };
-    let source = environment.power.source.as_ref().map(|source| format!("{source}{low}"));
-    property("power", source, environment.power.reasons.get("source"));
+    property("clock source", shown(&host.clock_source, String::clone));
+    let is_low = power.low_power_mode == Some(Recorded::Present(true));
+    let low = if is_low { ", low power mode" } else { "" };
+    property("power", shown(&power.source, |source| format!("{source}{low}")));
     // macOS reports pressure, Linux temperatures.
-    if state.thermal_pressure.is_some() || state.reasons.contains_key("thermal_pressure") {
-        property("thermal pressure", state.thermal_pressure.clone(), state.reasons.get("thermal_pressure"));
+    if let Some(pressure) = &state.thermal_pressure {
+        property("thermal pressure", shown(pressure, ToString::to_string));
     }
-    if let Some(class) = &state.scheduling_class {
-        property("scheduling class", Some(class.clone()), None);
+    if let Some(Recorded::Present(class)) = &state.scheduling_class {
+        property("scheduling class", class.to_string());
     }
-    let share = |share: Option<f64>, what: &str| {
-        share.map(|share| format!(", {:.1} % of the processors {what} just before", share * 100.0)).unwrap_or_default()
+    let share = |share: &Recorded<f64>, what: &str| {
+        let text = |share: f64| format!(", {:.1} % of the processors {what} just before", share * 100.0);
+        share.value().map(text).unwrap_or_default()
     };
-    let load = state.load_1m.map(|load| {
-        format!("{load:.2} over the last minute{}{}", share(state.busy_now, "busy"), share(state.steal_now, "stolen"))
-    });
-    property("load", load, state.reasons.get("load_1m"));
+    let shares = share(&state.busy_now, "busy") + &share(&state.steal_now, "stolen");
+    property("load", shown(&state.load_1m, |load| format!("{load:.2} over the last minute{shares}")));
     let variables = &environment.variables;
     if !variables.kept.is_empty() {
-        property(
-            "variables",
-            Some(variables.kept.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(" ")),
-            None,
-        );
+        let kept = variables.kept.iter().map(|(name, value)| format!("{name}={value}"));
+        property("variables", kept.collect::<Vec<_>>().join(" "));
     }
     if !variables.hidden.is_empty() {
-        property("variables not shown", Some(variables.hidden.join(" ")), None);
+        property("variables not shown", variables.hidden.join(" "));
     }
     properties
 }
 
-fn topology(processor: &Processor) -> Option<String> {
-    let (sockets, cores, threads) = (processor.sockets?, processor.cores?, processor.threads?);
+fn topology(processor: &Processor) -> Result<String, &Reason> {
+    let counts = [&processor.sockets, &processor.cores, &processor.threads].map(Recorded::as_result);
+    let [sockets, cores, threads] = counts;
+    let (sockets, cores, threads) = (sockets?, cores?, threads?);
     let usable = processor
         .usable_threads
-        .filter(|&usable| usable != threads)
+        .as_ref()
+        .filter(|usable| *usable != threads)
         .map(|usable| format!(", {usable} usable"))
         .unwrap_or_default();
     let kinds: Vec<String> = processor.kinds.iter().map(|kind| format!("{} {}", kind.cores, kind.name)).collect();
     let kinds = if kinds.is_empty() { String::new() } else { format!(" ({})", kinds.join(", ")) };
-    Some(format!(
+    Ok(format!(
         "{cores} cores{kinds}, {threads} hardware threads{usable}, sockets: {sockets}, memory nodes: {}",
-        processor.numa_nodes.map_or("unknown".to_owned(), |nodes| nodes.to_string())
+        processor.numa_nodes.as_ref().map_or("unknown".to_owned(), usize::to_string)
     ))
 }
 
-fn frequency(processor: &Processor) -> Option<String> {
+fn frequency(processor: &Processor) -> String {
     let gigahertz = |hertz: u64| format!("{:.2} GHz", hertz as f64 / 1e9);
-    let now = gigahertz(processor.frequency_now_hz?);
-    Some(match (processor.frequency_min_hz, processor.frequency_max_hz) {
-        (Some(min), Some(max)) => format!("{now} when read, {} to {}", gigahertz(min), gigahertz(max)),
-        _ => format!("{now} when read, limits unknown"),
-    })
+    let limits = match (processor.frequency_min_hz.value(), processor.frequency_max_hz.value()) {
+        (Some(min), Some(max)) => format!("{} to {}", gigahertz(min), gigahertz(max)),
+        _ => "limits unknown".to_owned(),
+    };
+    shown(&processor.frequency_now_hz, |now| format!("{} when read, {limits}", gigahertz(*now)))
 }
 
 /// Sizes of caches in binary units.

@@ -8,7 +8,7 @@ use crate::content::{Block, Section};
 use crate::figures::percent;
 use analyse::attribution;
 use record::figures::significant;
-use record::{Case, Spread, Summary, ThreadCeilings};
+use record::{Case, Recorded, Spread, Summary, ThreadCeilings};
 
 /// Phases that run the model.
 const PHASES: &[&str] = &["decode", "prefill"];
@@ -127,7 +127,7 @@ pub(crate) fn lines(ceilings: &ThreadCeilings, memory: Option<f64>) -> Vec<Ceili
         })
     };
     let caches = ceilings.caches.iter().map(|cache| line(&format!("L{}", cache.level), Some(cache.read.median), true));
-    let middle = |spread: &Option<Spread>| spread.map(|spread| spread.median);
+    let middle = |spread: &Recorded<Spread>| spread.value().map(|spread| spread.median);
     let memory = line("memory", memory.or_else(|| middle(&ceilings.memory_read)), true);
     let peaks = [line("f32", middle(&ceilings.fma_f32), false), line("int8", middle(&ceilings.dot_i8), false)];
     std::iter::once(memory).chain(caches).chain(peaks).flatten().filter(|line| line.level > 0.0).collect()

@@ -267,7 +267,7 @@ fn machine(pair: &GroupPair<'_>) -> Check {
     }
     let text_of = |group: &Group<'_>| {
         let processor = &group.file().environment.processor;
-        processor.model.clone().unwrap_or_else(|| "not recorded".to_owned())
+        processor.model.as_deref().unwrap_or("not recorded").to_owned()
     };
     let values = both(pair, text_of);
     let allows = if values.0 == values.1 { Comparability::Equal } else { Comparability::NotComparable };

@@ -216,7 +216,8 @@ fn affordable(bytes: u64) -> Result<(), Reason> {
 /// Available memory by the system and the control groups; `None` if neither reports it.
 fn available() -> Option<u64> {
     let root = Root::system();
-    [read_memory(&root).available_bytes, read_limits(&root).memory_bytes].into_iter().flatten().min()
+    let known = [read_memory(&root).available_bytes.value(), read_limits(&root).memory_bytes.value()];
+    known.into_iter().flatten().min()
 }
 
 /// `AnonHugePages` of the mappings in `smaps` that overlap a range.

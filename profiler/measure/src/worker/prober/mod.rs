@@ -11,11 +11,10 @@ use std::sync::Mutex;
 
 use engines::threads;
 use record::environment::Cache;
-use record::{CacheCeiling, Reason, Reasons, Spread, ThreadCeilings};
+use record::{CacheCeiling, Reason, Reasons, Recorded, RecordedList, Spread, ThreadCeilings};
 use statistics::median;
 use traces::{Nanos, clock};
 
-use super::value_or_reason;
 use crate::protocol::{MachineCeilings, ProberCommand, ProberReply, ShortProbe};
 use crate::working_set::{Level, levels};
 use kernels::{dot, fault, fma, read};
@@ -51,7 +50,6 @@ impl Prober {
     }
 
     fn short(&mut self, threads: usize, bytes: u64) -> ShortProbe {
-        let mut reasons = Reasons::new();
         let team = Team::of(threads);
         let buffer = match self.buffer.take() {
             Some(buffer) => Ok(buffer),
@@ -65,11 +63,10 @@ impl Prober {
             Ok(rates)
         });
         let compute = if dot::EXISTS { dots(team, SHORT_COMPUTE) } else { Ok(multiply_adds(team, SHORT_COMPUTE)) };
-        let mut middle = |name: &str, rates: Result<Vec<f64>, Reason>| {
-            let found = rates.and_then(|rates| median(&rates).ok_or_else(|| CLOCK.into()));
-            value_or_reason(&mut reasons, name, found)
+        let middle = |rates: Result<Vec<f64>, Reason>| {
+            Recorded::from(rates.and_then(|rates| median(&rates).ok_or_else(|| CLOCK.into())))
         };
-        ShortProbe { memory_read: middle("memory_read", memory), compute: middle("compute", compute), reasons }
+        ShortProbe { memory_read: middle(memory), compute: middle(compute), notes: Reasons::new() }
     }
 }
 
@@ -79,39 +76,42 @@ const CLOCK: &str = "the clock did not advance";
 /// Every limit that depends on the number of threads, with all threads.
 fn all(caches: &[Cache], bytes: u64) -> ThreadCeilings {
     let team = Team::whole();
-    let mut reasons = Reasons::new();
-    let mut spread = |name: &str, values: Result<Vec<f64>, Reason>| {
-        let found = values.and_then(|values| Spread::of(&values).ok_or_else(|| CLOCK.into()));
-        value_or_reason(&mut reasons, name, found)
-    };
     let memory = |pages: Pages| Buffer::new(team, bytes, pages).and_then(|buffer| buffer.read(team, MEMORY));
-    let memory_read = spread("memory_read", memory(Pages::Small));
-    let memory_read_huge = spread("memory_read_huge", memory(Pages::Huge));
-    let copy = spread("copy", memory::copy(team, bytes, MEMORY));
-    let fma_f32 = spread("fma_f32", Ok(multiply_adds(team, COMPUTE)));
-    let dot_i8 = spread("dot_i8", dots(team, COMPUTE));
-    let dispatch_s = spread("dispatch_s", dispatch(team));
-    let mut found = Vec::new();
+    let memory_read = spread(memory(Pages::Small));
+    let memory_read_huge = spread(memory(Pages::Huge));
+    let copy = spread(memory::copy(team, bytes, MEMORY));
+    let fma_f32 = spread(Ok(multiply_adds(team, COMPUTE)));
+    let dot_i8 = spread(dots(team, COMPUTE));
+    let dispatch_s = spread(dispatch(team));
+    let (mut found, mut notes) = (Vec::new(), Reasons::new());
     for level in levels(caches, team.size()) {
-        let name = format!("caches.{}", level.level);
-        if let Some(read) = spread(&name, cache(team, level)) {
-            found.push(CacheCeiling { level: level.level, size_bytes: level.size, read });
+        match spread(cache(team, level)) {
+            Recorded::Present(read) => {
+                found.push(CacheCeiling { level: level.level, size_bytes: level.size, read });
+            }
+            Recorded::Absent(reason) => drop(notes.insert(format!("caches.{}", level.level), reason.into())),
         }
     }
-    if caches.is_empty() {
-        reasons.insert("caches".to_owned(), "the system does not report its caches".to_owned());
-    }
+    let without_caches = match caches {
+        [] => "the system does not report its caches",
+        _ => "no level of cache was measured",
+    };
     ThreadCeilings {
         threads: team.size(),
         memory_read,
         memory_read_huge,
-        caches: found,
+        caches: RecordedList::new(found, without_caches),
         copy,
         fma_f32,
         dot_i8,
         dispatch_s,
-        reasons,
+        notes,
     }
+}
+
+/// The spread of repetitions.
+fn spread(values: Result<Vec<f64>, Reason>) -> Recorded<Spread> {
+    values.and_then(|values| Spread::of(&values).ok_or_else(|| CLOCK.into())).into()
 }
 
 /// Bytes per second from a level of cache: `threads x part / time of a pass`. Each thread reads its own part.
@@ -185,17 +185,12 @@ fn dispatch(team: Team) -> Result<Vec<f64>, Reason> {
 }
 
 fn machine_wide(folder: &std::path::Path) -> MachineCeilings {
-    let mut reasons = Reasons::new();
-    let mut spread = |name: &str, values: Result<Vec<f64>, Reason>| {
-        let found = values.and_then(|values| Spread::of(&values).ok_or_else(|| CLOCK.into()));
-        value_or_reason(&mut reasons, name, found)
-    };
     let (cold, warm) = file::read(folder);
     MachineCeilings {
-        file_read_cold: spread("file_read_cold", cold),
-        file_read_warm: spread("file_read_warm", warm),
-        page_fault_s: spread("page_fault_s", faults()),
-        reasons,
+        file_read_cold: spread(cold),
+        file_read_warm: spread(warm),
+        page_fault_s: spread(faults()),
+        notes: Reasons::new(),
     }
 }
 
@@ -214,33 +209,36 @@ fn faults() -> Result<Vec<f64>, Reason> {
 
 #[cfg(test)]
 mod tests {
+    use record::environment::CacheKind;
+
     use super::*;
 
     #[test]
     fn every_limit_has_a_value_or_a_reason() {
-        let cache = |level, bytes| Cache { level, kind: "unified".to_owned(), bytes, instances: 1 };
+        let cache = |level, bytes| Cache { level, kind: CacheKind::Unified, bytes, instances: 1 };
         let found = all(&[cache(1, 256 << 10), cache(2, 0)], 8 << 20);
         assert_eq!(found.threads, threads::count());
         let fields = [
-            ("memory_read", found.memory_read),
-            ("memory_read_huge", found.memory_read_huge),
-            ("copy", found.copy),
-            ("fma_f32", found.fma_f32),
-            ("dot_i8", found.dot_i8),
-            ("dispatch_s", found.dispatch_s),
+            ("memory_read", &found.memory_read),
+            ("memory_read_huge", &found.memory_read_huge),
+            ("copy", &found.copy),
+            ("fma_f32", &found.fma_f32),
+            ("dot_i8", &found.dot_i8),
+            ("dispatch_s", &found.dispatch_s),
         ];
         for (name, spread) in fields {
             match spread {
-                Some(spread) => assert!(
+                Recorded::Present(spread) => assert!(
                     spread.n >= 5 && 0.0 < spread.low && spread.low <= spread.median && spread.median <= spread.high,
                     "{name}: {spread:?}"
                 ),
-                None => assert!(found.reasons.contains_key(name), "{name} has no reason"),
+                Recorded::Absent(reason) => assert!(!reason.as_str().is_empty(), "{name} has no reason"),
             }
         }
-        assert_eq!(found.caches.len(), 1, "{:?}", found.reasons);
-        assert!(found.reasons.contains_key("caches.2"));
-        assert_eq!(found.dot_i8.is_some(), dot::EXISTS);
+        assert_eq!(found.caches.len(), 1, "{found:?}");
+        assert!(found.notes.contains_key("caches.2"));
+        assert_eq!(found.dot_i8.is_present(), dot::EXISTS);
+        assert_eq!(all(&[], 8 << 20).caches.reason().unwrap(), &"the system does not report its caches");
     }
 
     #[test]
@@ -250,7 +248,7 @@ mod tests {
             let ProberReply::Short(short) = prober.probe(&ProberCommand::Short { threads: 1, bytes: 8 << 20 }) else {
                 panic!("a reply of the wrong type");
             };
-            assert!(short.memory_read > Some(0.0) && short.compute > Some(0.0), "{short:?}");
+            assert!(short.memory_read.value() > Some(0.0) && short.compute.value() > Some(0.0), "{short:?}");
         }
     }
 

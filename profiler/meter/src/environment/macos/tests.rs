@@ -58,9 +58,9 @@ fn a_notebook_with_apple_silicon() {
     let (host, processor, memory, power) = (&found.host, &found.processor, &found.memory, &found.power);
     assert_eq!(host.system.as_deref(), Some("macOS 15.5 (24F74)"));
     assert_eq!((host.machine.as_deref(), host.kernel.as_deref()), (Some("Mac16,1"), Some("Darwin 24.5.0")));
-    assert_eq!((host.virtualised, host.translated), (Some(false), Some(false)));
+    assert_eq!((host.virtualised.value(), host.translated), (Some(false), Some(false)));
     assert_eq!(
-        (processor.model.as_deref(), processor.cores, processor.threads),
+        (processor.model.as_deref(), processor.cores.value(), processor.threads.value()),
         (Some("Apple M4"), Some(10), Some(10))
     );
     let kinds: Vec<_> = processor.kinds.iter().map(|kind| (kind.name.as_str(), kind.cores)).collect();
@@ -69,15 +69,13 @@ fn a_notebook_with_apple_silicon() {
         processor.caches.iter().map(|cache| (cache.level, cache.bytes >> 10, cache.instances)).collect();
     assert_eq!(caches, [(1, 128, 4), (2, 16 << 10, 1), (1, 64, 6), (2, 4 << 10, 1)]);
     assert_eq!(processor.features, ["neon", "dotprod"]);
-    assert_eq!(memory.available_bytes, Some(500_000 * 16384));
-    assert_eq!((memory.swap_total_bytes, memory.swap_used_bytes), (Some(2 << 30), Some(1 << 30)));
-    assert_eq!(
-        (power.source.as_deref(), power.battery_percent, power.low_power_mode),
-        (Some("battery"), Some(57), Some(true))
-    );
-    assert_eq!(found.state.thermal_pressure.as_deref(), Some("moderate"));
-    assert_eq!(found.state.scheduling_class.as_deref(), Some("default"));
-    assert_eq!((found.state.load_1m, found.state.load_15m), (Some(1.5), Some(2.5)));
+    assert_eq!(memory.available_bytes.value(), Some(500_000 * 16384));
+    assert_eq!((memory.swap_total_bytes.value(), memory.swap_used_bytes.value()), (Some(2 << 30), Some(1 << 30)));
+    assert_eq!((power.source.value(), power.battery_percent.value()), (Some(PowerSource::Battery), Some(57)));
+    assert_eq!(power.low_power_mode, Some(true.into()));
+    assert_eq!(found.state.thermal_pressure, Some(ThermalPressure::Moderate.into()));
+    assert_eq!(found.state.scheduling_class, Some(SchedulingClass::Default.into()));
+    assert_eq!((found.state.load_1m.value(), found.state.load_15m.value()), (Some(1.5), Some(2.5)));
     let day = Duration::from_secs(1_700_086_400);
     assert!((uptime(&apple_silicon(), day).unwrap() - 86_400.0).abs() < 1e-6);
 }
@@ -85,24 +83,25 @@ fn a_notebook_with_apple_silicon() {
 #[test]
 fn every_missing_figure_has_a_reason() {
     let found = read(&Recorded::default());
+    let (host, processor, memory) = (&found.host, &found.processor, &found.memory);
+    let pressure = found.state.thermal_pressure.as_ref().and_then(record::Recorded::reason);
+    let class = found.state.scheduling_class.as_ref().and_then(record::Recorded::reason);
     let reasons = [
-        (found.host.system.is_none(), found.host.reasons.get("system")),
-        (found.processor.model.is_none(), found.processor.reasons.get("model")),
-        (found.processor.frequency_max_hz.is_none(), found.processor.reasons.get("frequency_max_hz")),
-        (found.processor.caches.is_empty(), found.processor.reasons.get("caches")),
-        (found.memory.available_bytes.is_none(), found.memory.reasons.get("available_bytes")),
-        (found.memory.swap_used_bytes.is_none(), found.memory.reasons.get("swap_used_bytes")),
-        (found.power.source.is_none(), found.power.reasons.get("source")),
-        (found.power.battery_percent.is_none(), found.power.reasons.get("battery_percent")),
-        (found.power.low_power_mode.is_none(), found.power.reasons.get("low_power_mode")),
-        (found.state.load_1m.is_none(), found.state.reasons.get("load_1m")),
-        (found.state.uptime_s.is_none(), found.state.reasons.get("uptime_s")),
-        (found.state.thermal_pressure.is_none(), found.state.reasons.get("thermal_pressure")),
-        (found.state.scheduling_class.is_none(), found.state.reasons.get("scheduling_class")),
+        host.system.reason(),
+        processor.model.reason(),
+        processor.frequency_max_hz.reason(),
+        processor.caches.reason(),
+        memory.available_bytes.reason(),
+        memory.swap_used_bytes.reason(),
+        found.power.source.reason(),
+        found.power.battery_percent.reason(),
+        found.power.low_power_mode.as_ref().and_then(record::Recorded::reason),
+        found.state.load_1m.reason(),
+        found.state.uptime_s.reason(),
+        pressure,
+        class,
     ];
-    let texts: Vec<_> = reasons.into_iter().map(|(absent, reason)| (absent, reason.unwrap().as_str())).collect();
-    assert!(texts.iter().all(|(absent, _)| *absent));
-    let texts: Vec<_> = texts.into_iter().map(|(_, text)| text).collect();
+    let texts: Vec<_> = reasons.into_iter().map(|reason| reason.expect("it is absent").as_str()).collect();
     insta::assert_snapshot!(texts.join("\n"), @"
     kern.osproductversion: not on this system
     machdep.cpu.brand_string: not on this system
@@ -136,11 +135,11 @@ fn an_intel_mac_and_unexpected_answers() {
     assert!(found.processor.kinds.is_empty());
     let caches: Vec<_> = found.processor.caches.iter().map(|cache| (cache.level, cache.instances)).collect();
     assert_eq!(caches, [(1, 8), (3, 1)]);
-    assert_eq!(found.processor.frequency_max_hz, Some(2_400_000_000));
-    assert_eq!(found.power.source.as_deref(), Some("mains"));
-    insta::assert_snapshot!(found.power.reasons["battery_percent"], @"IOPSGetPowerSourceDescription: found a charge of Some(0) of Some(0)");
-    insta::assert_snapshot!(found.state.reasons["thermal_pressure"], @"com.apple.system.thermalpressurelevel: expected a level from 0 to 4, found 30");
-    insta::assert_snapshot!(found.state.reasons["scheduling_class"], @"qos_class_self: expected a class of sys/qos.h, found Some(99)");
+    assert_eq!(found.processor.frequency_max_hz.value(), Some(2_400_000_000));
+    assert_eq!(found.power.source.value(), Some(PowerSource::Mains));
+    insta::assert_snapshot!(found.power.reasons()["battery_percent"], @"IOPSGetPowerSourceDescription: found a charge of Some(0) of Some(0)");
+    insta::assert_snapshot!(found.state.reasons()["thermal_pressure"], @"com.apple.system.thermalpressurelevel: expected a level from 0 to 4, found 30");
+    insta::assert_snapshot!(found.state.reasons()["scheduling_class"], @"qos_class_self: expected a class of sys/qos.h, found Some(99)");
 }
 
 #[test]
@@ -148,6 +147,5 @@ fn the_processors_are_sampled() {
     let ticks = |user: u32, idle: u32| [user, 0, idle, 0].map(u32::to_ne_bytes).concat();
     let system = apple_silicon().with(Question::Host(3), ticks(100, 1000)).with(Question::Host(3), ticks(110, 1030));
     let state = sampled(&system).state;
-    assert_eq!(state.busy_now, Some(0.25));
-    assert!(!state.reasons.contains_key("busy_now"));
+    assert_eq!(state.busy_now, 0.25.into());
 }
