@@ -89,7 +89,7 @@ fn in_f32(checkpoint: &Checkpoint, folder: &std::path::Path) -> Checkpoint {
     safetensors::serialize_to_file(views, None, &folder.join("model.safetensors")).expect("it can be written");
     let config = serde_json::json!({
         "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu",
-        "hidden_size": spec.hidden, "intermediate_size": feed_forward.width, "num_hidden_layers": spec.layers.len(),
+        "hidden_size": spec.hidden, "intermediate_size": feed_forward.gated().width, "num_hidden_layers": spec.layers.len(),
         "num_attention_heads": attention.heads, "num_key_value_heads": attention.kv_heads, "head_dim": attention.head_dim,
         "vocab_size": spec.vocab, "max_position_embeddings": spec.context_length, "rms_norm_eps": spec.norm_eps,
         "rope_theta": rope.theta, "tie_word_embeddings": spec.tied_embeddings, "torch_dtype": "float32",

@@ -20,11 +20,17 @@ pub enum OpKind {
     AttnPostNorm,
     AttnResidual,
     FfnNorm,
+    Router,
+    ExpertChoice,
     GateProj,
     UpProj,
+    ExpertsGateUp,
     SiluMul,
     GeluMul,
     DownProj,
+    ExpertsDown,
+    ExpertsSum,
+    SharedExpert,
     FfnPostNorm,
     FfnResidual,
     OutputNorm,
@@ -32,7 +38,7 @@ pub enum OpKind {
 }
 
 /// Every op with its name, in the order of the computation.
-const NAMES: [(OpKind, &str); 23] = [
+const NAMES: [(OpKind, &str); 29] = [
     (OpKind::Embed, "embed"),
     (OpKind::AttnNorm, "attn_norm"),
     (OpKind::QProj, "q_proj"),
@@ -47,11 +53,17 @@ const NAMES: [(OpKind, &str); 23] = [
     (OpKind::AttnPostNorm, "attn_post_norm"),
     (OpKind::AttnResidual, "attn_residual"),
     (OpKind::FfnNorm, "ffn_norm"),
+    (OpKind::Router, "router"),
+    (OpKind::ExpertChoice, "expert_choice"),
     (OpKind::GateProj, "gate_proj"),
     (OpKind::UpProj, "up_proj"),
+    (OpKind::ExpertsGateUp, "experts_gate_up"),
     (OpKind::SiluMul, "silu_mul"),
     (OpKind::GeluMul, "gelu_mul"),
     (OpKind::DownProj, "down_proj"),
+    (OpKind::ExpertsDown, "experts_down"),
+    (OpKind::ExpertsSum, "experts_sum"),
+    (OpKind::SharedExpert, "shared_expert"),
     (OpKind::FfnPostNorm, "ffn_post_norm"),
     (OpKind::FfnResidual, "ffn_residual"),
     (OpKind::OutputNorm, "output_norm"),
@@ -117,9 +129,13 @@ impl OpKind {
                 | Self::KProj
                 | Self::VProj
                 | Self::OProj
+                | Self::Router
                 | Self::GateProj
                 | Self::UpProj
+                | Self::ExpertsGateUp
                 | Self::DownProj
+                | Self::ExpertsDown
+                | Self::SharedExpert
                 | Self::LmHead
         )
     }

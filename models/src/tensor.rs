@@ -1,5 +1,6 @@
 //! A tensor of a checkpoint: its description, and a view of its bytes in a mapped file.
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -16,7 +17,8 @@ pub struct TensorInfo {
     pub name: String,
     /// How its elements are stored.
     pub dtype: DType,
-    /// Row-major: `[rows (out), cols (in)]` of a matrix, `[elements]` of a vector.
+    /// Row-major: `[rows (out), cols (in)]` of a matrix, `[elements]` of a vector, `[experts, rows, cols]` of the matrices of all
+    /// experts.
     pub shape: Vec<usize>,
     /// Its size on disk, without scales and biases in separate tensors.
     pub bytes: Bytes,
@@ -33,7 +35,7 @@ impl TensorInfo {
 /// A tensor's bytes in the mapping. They may begin at any address that the file's alignment allows.
 #[derive(Clone, Debug)]
 pub struct TensorView<'a> {
-    info: &'a TensorInfo,
+    info: Cow<'a, TensorInfo>,
     map: &'a Arc<Mmap>,
     range: Range<usize>,
 }
@@ -41,13 +43,27 @@ pub struct TensorView<'a> {
 impl<'a> TensorView<'a> {
     /// The tensor `info` at `range` of `map`; the caller has checked that the range lies inside.
     pub(crate) const fn new(info: &'a TensorInfo, map: &'a Arc<Mmap>, range: Range<usize>) -> Self {
-        Self { info, map, range }
+        Self { info: Cow::Borrowed(info), map, range }
     }
 
     /// The description of the tensor.
     #[must_use]
-    pub const fn info(&self) -> &'a TensorInfo {
-        self.info
+    pub fn info(&self) -> &TensorInfo {
+        &self.info
+    }
+
+    /// Part `index` of its first dimension: one expert of `[experts, rows, columns]` is `[rows, columns]`. `None` if there is no such
+    /// part, or the parts are not complete blocks.
+    pub(crate) fn part(&self, index: usize) -> Option<Self> {
+        let (count, shape) = self.info.shape.split_first()?;
+        let bytes = self.range.len().checked_div(*count).filter(|bytes| bytes * count == self.range.len())?;
+        let columns = shape.last().copied().unwrap_or(1);
+        if index >= *count || !columns.is_multiple_of(self.info.dtype.block_elems()) {
+            return None;
+        }
+        let start = self.range.start + index * bytes;
+        let info = TensorInfo { shape: shape.to_vec(), bytes: Bytes(bytes as u64), ..TensorInfo::clone(&self.info) };
+        Some(Self { info: Cow::Owned(info), map: self.map, range: start..start + bytes })
     }
 
     /// Its bytes, `info().bytes` of them.

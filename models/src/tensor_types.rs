@@ -13,7 +13,7 @@ pub(crate) enum Role {
     Output,
     /// `blk.N.attn_v.weight`.
     Value(usize),
-    /// `blk.N.ffn_down.weight`.
+    /// `blk.N.ffn_down.weight` or `blk.N.ffn_down_exps.weight`.
     Down(usize),
     /// Every other matrix.
     Matrix,
@@ -35,7 +35,7 @@ impl Role {
             (OpKind::Embed, _) => Self::Embedding,
             (OpKind::LmHead, _) => Self::Output,
             (OpKind::VProj, Some(layer)) => Self::Value(layer),
-            (OpKind::DownProj, Some(layer)) => Self::Down(layer),
+            (OpKind::DownProj | OpKind::ExpertsDown, Some(layer)) => Self::Down(layer),
             _ => Self::Matrix,
         }
     }

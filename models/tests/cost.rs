@@ -3,7 +3,7 @@
 use models::cost::{
     self, OpCost, OpKind, WeightTypes, attended_pairs, batched_prefill_ops, decode_ops, prefill_ops, totals,
 };
-use models::registry::MODELS;
+use models::registry::{self, MODELS};
 use models::{
     Activation, Arch, Attention, Bytes, Checkpoint, DType, Flops, Layer, NormPlacement, Rope, RopeLayout, Spec,
     Temperature,
@@ -87,7 +87,7 @@ fn parts_that_some_architectures_have_computed_by_hand() {
     spec.embedding_scale = Some(2.0);
     let layer = &mut spec.layers[0];
     layer.norms = NormPlacement::BeforeAndAfter;
-    layer.feed_forward.activation = Activation::GeluTanh;
+    layer.feed_forward.gated_mut().activation = Activation::GeluTanh;
     layer.attention.qk_norm = true;
     layer.attention.temperature = Some(Temperature { scale: 0.1, context: 16 });
     let types = WeightTypes::uniform(&spec, DType::F16);
@@ -115,7 +115,23 @@ fn parts_that_some_architectures_have_computed_by_hand() {
     assert_eq!(prefill_ops(&spec, &types, DType::F16, 3, 2).len(), plain.len() + 3);
 }
 
-/// Matmuls of a decode are two operations per parameter, without norms and an embedding table that is not the output matrix.
+/// The elements of all norms.
+fn norm_elements(spec: &Spec) -> u64 {
+    let of_layer = |layer: &Layer| {
+        let parts = if layer.norms == NormPlacement::BeforeAndAfter { 4 } else { 2 };
+        parts * spec.hidden + if layer.attention.qk_norm { 2 * layer.attention.head_dim } else { 0 }
+    };
+    (spec.layers.iter().map(of_layer).sum::<usize>() + spec.hidden) as u64
+}
+
+/// The elements of the experts that a token does not use.
+fn unused_expert_elements(spec: &Spec) -> u64 {
+    let experts = spec.layers.iter().filter_map(|layer| layer.feed_forward.experts());
+    experts.map(|experts| ((experts.count - experts.used) * 3 * spec.hidden * experts.expert.width) as u64).sum()
+}
+
+/// Matmuls of a decode are two operations per parameter that a token uses, without norms and an embedding table that is not the output
+/// matrix.
 #[test]
 fn a_decode_takes_two_operations_per_parameter() {
     for entry in &MODELS {
@@ -123,7 +139,7 @@ fn a_decode_takes_two_operations_per_parameter() {
         let ops = decode_ops(spec, &WeightTypes::uniform(spec, DType::Q4_0), DType::F16, 100);
         let matmuls: u64 = ops.iter().filter(|op| op.kind.is_matmul()).map(|op| op.flops.get()).sum();
         let table = if spec.tied_embeddings { 0 } else { (spec.vocab * spec.hidden) as u64 };
-        let norms = ((2 * spec.layers.len() + 1) * spec.hidden) as u64;
+        let norms = norm_elements(spec) + unused_expert_elements(spec);
         let bias = |attention: &Attention| attention.q_width() + 2 * attention.kv_width();
         let biases: usize = spec.attentions().filter(|attention| attention.qkv_bias).map(bias).sum();
         let biases = biases as u64;
@@ -132,14 +148,14 @@ fn a_decode_takes_two_operations_per_parameter() {
     }
 }
 
-/// A decode reads every weight once, and one row of an embedding table that is not the output matrix.
+/// A decode reads every weight that it uses once, and one row of an embedding table that is not the output matrix.
 #[test]
 fn a_decode_reads_every_weight_once() {
     for entry in &MODELS {
         let spec = &entry.spec();
         let ops = decode_ops(spec, &WeightTypes::uniform(spec, DType::F32), DType::F16, 0);
         let table = if spec.tied_embeddings { 0 } else { spec.vocab as u64 * spec.hidden as u64 };
-        let expected = 4 * (entry.parameters.get() - table) + 4 * spec.hidden as u64;
+        let expected = 4 * (entry.parameters.get() - table - unused_expert_elements(spec)) + 4 * spec.hidden as u64;
         assert_eq!(totals(&ops).weight_bytes, Bytes(expected), "{}", entry.name);
     }
 }
@@ -163,11 +179,46 @@ fn a_decode_reads_the_cache_once() {
         let spec = &entry.spec();
         for position in [0, 1, 4095, 4096, 10_000] {
             let ops = decode_ops(spec, &WeightTypes::uniform(spec, DType::Q4_0), DType::F16, position);
-            let rows = (position + 1).min(spec.smallest_window().unwrap_or(usize::MAX)) as u64;
-            let expected = spec.kv_bytes_per_token(DType::F16) * (rows + 1);
+            let of_layer = |attention: &Attention| {
+                let rows = (position + 1).min(attention.window.unwrap_or(usize::MAX)) as u64;
+                DType::F16.row_bytes(attention.kv_width()) * (2 * (rows + 1))
+            };
+            let expected: Bytes = spec.attentions().map(of_layer).sum();
             assert_eq!(totals(&ops).kv_bytes, expected, "{} at {position}", entry.name);
         }
     }
+}
+
+/// What a token of Qwen 3 30B A3B reads and computes, from the numbers of its config.json: hidden 2048, 48 layers, 32 heads of 128
+/// over 4, 8 of 128 experts of width 768, vocabulary 151,936. Weights in Q8_0: 34 bytes for 32 elements; norms and routers in F32.
+#[test]
+fn a_token_of_a_mixture_of_experts_by_hand() {
+    let spec = registry::find("qwen-3-30b-a3b").unwrap().spec();
+    let types = WeightTypes::uniform(&spec, DType::Q8_0);
+    let q8 = |elements: u64| elements * 34 / 32;
+    let attention = 2048 * (4096 + 2 * 512) + 4096 * 2048;
+    let expert = 3 * 2048 * 768;
+    let layer = q8(attention + 8 * expert) + 4 * (128 * 2048 + 2 * 2048 + 2 * 128);
+    let around = q8(2048 * 151_936) + q8(2048) + 4 * 2048;
+    let decode = decode_ops(&spec, &types, DType::F16, 0);
+    assert_eq!(totals(&decode).weight_bytes, Bytes(48 * layer + around));
+    // All weights together: ten times as much.
+    let all = q8(2048 * 151_936) * 2 + 48 * (layer + q8(120 * expert)) + 4 * 2048;
+    assert!((all as f64 / totals(&decode).weight_bytes.as_f64() - 9.5).abs() < 0.5);
+    // A prefill of 512 tokens uses nearly all experts: the share (1 - 8 / 128)^512 is left out.
+    let prefill = prefill_ops(&spec, &types, DType::F16, 512, 0);
+    let bytes: u64 = cost::by_kind(&prefill)
+        .iter()
+        .filter(|(kind, _)| matches!(kind, OpKind::ExpertsGateUp | OpKind::ExpertsDown))
+        .map(|(_, sum)| sum.weight_bytes.get())
+        .sum();
+    assert_eq!(bytes, 48 * q8(128 * expert));
+    let one = cost::expert_bytes(&spec, &types, 0).unwrap();
+    assert_eq!((one.gate_up, one.down), (Bytes(q8(2 * 2048 * 768)), Bytes(q8(2048 * 768))));
+    // Products of a prefill token, without the output matrix: two operations per element.
+    let products: u64 =
+        prefill.iter().filter(|op| op.kind.is_matmul() && op.layer.is_some()).map(|op| op.flops.get()).sum();
+    assert_eq!(products, 512 * 48 * 2 * (attention + 8 * expert + 128 * 2048));
 }
 
 #[test]

@@ -417,7 +417,7 @@ fn gemma3_has_windows_norms_and_two_rotary_bases() {
     assert_eq!((rope(1).theta, rope(1).scaling), (1e6, Some(RopeScaling::Linear { factor: 8.0 })));
     let layer = &old.layers[0];
     assert_eq!(layer.norms, NormPlacement::BeforeAndAfter);
-    assert_eq!(layer.feed_forward.activation, Activation::GeluTanh);
+    assert_eq!(layer.feed_forward.gated().activation, Activation::GeluTanh);
     assert_eq!((layer.attention.qk_norm, layer.attention.scale), (true, Some(0.25)));
     assert_eq!((old.norm_offset, old.embedding_scale), (1.0, Some(8f32.sqrt())));
 }

@@ -114,7 +114,7 @@ fn shapes_of_every_architecture_are_read_back() {
     });
     let mut gemma3 = make("gemma3", &|at, layer| {
         layer.norms = NormPlacement::BeforeAndAfter;
-        layer.feed_forward.activation = Activation::GeluTanh;
+        layer.feed_forward.gated_mut().activation = Activation::GeluTanh;
         layer.attention.qk_norm = true;
         let is_global = at % 6 == 5;
         layer.attention.window = (!is_global).then_some(48);

@@ -1,6 +1,6 @@
 """Writes engines/tests/fixtures/tiny/: models of a few hundred kB with random weights, and their logits by transformers.
 
-    tiny_models.py OUT_DIR
+    tiny_models.py OUT_DIR [NAME...]
 
 Every folder has the layout of a Hugging Face model (config.json, model.safetensors) and expected.safetensors with
 input_ids [T] and logits [T, vocabulary], computed in F32 with eager attention. Three of the models are also written as GGUF
@@ -19,7 +19,6 @@ import gguf
 import numpy as np
 import torch
 import transformers
-from llama_oracle import load_model, open_context
 from safetensors.torch import save_file
 
 LENGTH = 48
@@ -64,6 +63,7 @@ class Tiny:
             "llama": transformers.LlamaConfig,
             "mistral": transformers.MistralConfig,
             "qwen2": transformers.Qwen2Config,
+            "qwen3_moe": transformers.Qwen3MoeConfig,
         }[self.family]
         return kind(**(COMMON | self.options | changes))
 
@@ -86,6 +86,20 @@ MODELS = [
     Tiny("llama-sharded", "llama", shard_size="120KB"),
     Tiny("llama-bf16", "llama", {"num_hidden_layers": 3}, dtype=torch.bfloat16),
     Tiny("llama-f16", "llama", {"num_hidden_layers": 3}, dtype=torch.float16, old_keys=True),
+    Tiny(
+        "qwen3moe",
+        "qwen3_moe",
+        {
+            "hidden_size": 32,
+            "head_dim": 32,
+            "num_hidden_layers": 3,
+            "num_experts": 5,
+            "num_experts_per_tok": 2,
+            "moe_intermediate_size": 32,
+            "norm_topk_prob": True,
+            "mlp_only_layers": [1],
+        },
+    ),
 ]
 
 
@@ -256,6 +270,8 @@ def write_gguf(path: str, tiny: Tiny, model) -> None:
 
 def check_gguf(path: str, ids: torch.Tensor, expected: torch.Tensor) -> float:
     """The largest difference of llama.cpp's logits from `expected`; the script ends if it exceeds the tolerance."""
+    from llama_oracle import load_model, open_context
+
     with load_model(path) as model, open_context(model, LENGTH) as context:
         got = torch.from_numpy(context.decode(ids.tolist()))
     far = distance(got, expected)
@@ -307,6 +323,7 @@ def make(tiny: Tiny, seed: int, out: str) -> str:
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("out_dir")
+    arguments.add_argument("names", nargs="*", help="the models to write; all without one")
     args = arguments.parse_args()
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
@@ -314,7 +331,8 @@ def main() -> None:
     transformers.utils.logging.disable_progress_bar()
     os.makedirs(args.out_dir, exist_ok=True)
     for seed, tiny in enumerate(MODELS, 1):
-        print(make(tiny, seed, args.out_dir))
+        if not args.names or tiny.name in args.names:
+            print(make(tiny, seed, args.out_dir))
 
 
 if __name__ == "__main__":

@@ -1,17 +1,20 @@
-//! The decoder of all models: embedding, layers of attention and gated feed-forward parts, norm, output projection. What a layer has
-//! beyond that follows from its description ([`models::Layer`]).
+//! The decoder of all models: embedding, layers of attention and feed-forward parts, norm, output projection. What a layer has beyond
+//! that follows from its description ([`models::Layer`]). The feed-forward part is in `feed_forward`.
 //!
-//! It is independent of the device: [`Kernels`] does the arithmetic. Every operation is marked with its layer and its shape: `[rows, inputs, outputs]` of a
-//! product, `[rows, positions visible to the last row, heads]` of attention, `[rows, width]` of other operations.
+//! It is independent of the device: [`Kernels`] does the arithmetic. Every operation is marked with its layer and its shape:
+//! `[rows, inputs, outputs]` of a product, `[rows, positions visible to the last row, heads]` of attention, `[rows, width]` of other
+//! operations.
 
 use std::borrow::Cow;
 
-use models::{Activation, Attention, Checkpoint, FeedForward, Layer, NormPlacement, Rope, Spec, TensorView};
+use models::{Attention, Checkpoint, Layer, NormPlacement, Rope, Spec};
 use traces::op;
 use traces::record::NO_LAYER;
 
 use super::failed;
+use super::feed_forward::{FeedForwardBuffers, FeedForwardWeights, Place, Stream};
 use super::kernels::{Kernels, Linear};
+use super::source::Source;
 use crate::{EngineError, KvBytes, LoadOptions};
 
 /// A model with its weights, its KV cache and the buffers of a forward pass.
@@ -33,14 +36,8 @@ pub(super) struct Decoder<K: Kernels> {
     kv: models::DType,
     /// Maximum number of tokens per forward pass.
     batch: usize,
-    extra: Option<Extra<K>>,
-}
-
-/// Additional feed-forward work whose result is discarded.
-struct Extra<K: Kernels> {
-    /// Number of layers that do it, from the first.
-    layers: usize,
-    out: K::Rows, // [rows, hidden]
+    /// Number of layers, from the first, that compute their feed-forward part twice.
+    extra_mlp: usize,
 }
 
 /// The weights and the cache of one layer.
@@ -65,29 +62,16 @@ struct AttentionWeights<K: Kernels> {
     rotation: Option<usize>,
 }
 
-/// The weights of a feed-forward part.
-struct FeedForwardWeights<K: Kernels> {
-    norm: K::Vector, // [hidden]
-    gate: Linear<K>, // [width, hidden]
-    up: Linear<K>,   // [width, hidden]
-    down: Linear<K>, // [hidden, width]
-    /// `[hidden]`
-    post_norm: Option<K::Vector>,
-}
-
 /// Buffers of a forward pass, reused by all layers and all passes.
 struct Buffers<K: Kernels> {
-    x: K::Rows,         // [rows, hidden]: the residual stream
-    h: K::Rows,         // [rows, hidden]: its norm; the output of attention and feed-forward
-    normed: K::Rows,    // [rows, hidden]: the norm of that output
+    stream: Stream<K>,
     q: K::Rows,         // [rows, heads * head_dim]
     k: K::Rows,         // [rows, kv_heads * head_dim]
     v: K::Rows,         // [rows, kv_heads * head_dim]
     attention: K::Rows, // [rows, heads * head_dim]
-    gate: K::Rows,      // [rows, width]
-    up: K::Rows,        // [rows, width]
-    last: K::Rows,      // [1, hidden]: the last row, whose logits are computed
-    logits: K::Rows,    // [1, vocab]
+    feed_forward: FeedForwardBuffers<K>,
+    last: K::Rows,   // [1, hidden]: the last row, whose logits are computed
+    logits: K::Rows, // [1, vocab]
 }
 
 /// What stays the same for all layers of a pass.
@@ -111,7 +95,7 @@ impl<K: Kernels> Decoder<K> {
     ) -> Result<Self, EngineError> {
         let spec = checkpoint.spec()?.clone();
         let hidden = spec.hidden;
-        let buffers = Buffers::new(&kernels, &spec)?;
+        let buffers = Buffers::new(&kernels, &spec, extra_mlp > 0)?;
         let source = Source { kernels: &kernels, checkpoint };
         let embedding = source.matrix("token_embd.weight", spec.vocab, hidden)?;
         let lm_head = if spec.tied_embeddings {
@@ -126,17 +110,13 @@ impl<K: Kernels> Decoder<K> {
             let rope = layer.attention.rope.as_ref();
             let rotation = rope.and_then(|rope| ropes.iter().position(|(known, _)| *known == rope));
             Ok(Block {
-                attention: source.attention(at, layer, rotation)?,
-                feed_forward: source.feed_forward(at, layer)?,
+                attention: AttentionWeights::load(&source, at, layer, rotation)?,
+                feed_forward: FeedForwardWeights::load(&source, at, layer)?,
                 cache: kernels.cache(&layer.attention)?,
             })
         };
         let blocks = spec.layers.iter().enumerate().map(block).collect::<Result<_, _>>()?;
         let output_norm = source.norm("output_norm.weight", hidden)?;
-        let extra = match extra_mlp {
-            0 => None,
-            layers => Some(Extra { layers, out: kernels.rows(hidden)? }),
-        };
         let (context, kv) = (options.context, options.kv_type.dtype());
         Ok(Self {
             kernels,
@@ -151,7 +131,7 @@ impl<K: Kernels> Decoder<K> {
             context,
             kv,
             batch,
-            extra,
+            extra_mlp,
         })
     }
 
@@ -166,32 +146,33 @@ impl<K: Kernels> Decoder<K> {
 
     /// Runs one batch through all layers, and computes its logits if requested.
     fn pass(&mut self, tokens: &[u32], with_logits: bool) -> Result<(), EngineError> {
-        let Self { kernels, spec, buffers: b, extra, .. } = self;
+        let Self { kernels, spec, buffers: b, .. } = self;
         let (rows, hidden, epsilon) = (tokens.len(), spec.hidden, spec.norm_eps);
         let pass = Pass { rows, position: self.position, hidden, epsilon };
         {
             let _op = op!("embed", NO_LAYER, [rows, hidden]);
-            kernels.embed(&self.embedding, tokens, &mut b.x)?;
+            kernels.embed(&self.embedding, tokens, &mut b.stream.x)?;
             if let Some(factor) = spec.embedding_scale {
-                kernels.scale(&mut b.x, factor)?;
+                kernels.scale(&mut b.stream.x, factor)?;
             }
         }
         for (at, (layer, block)) in spec.layers.iter().zip(&mut self.blocks).enumerate() {
             let rotation = block.attention.rotation.map(|index| &mut self.rotations[index]);
             pass.attention(kernels, at, &layer.attention, &block.attention, rotation, &mut block.cache, b)?;
-            let extra = extra.as_mut().filter(|extra| at < extra.layers);
-            pass.feed_forward(kernels, at, &layer.feed_forward, &block.feed_forward, extra, b)?;
+            let (place, twice) = (Place { at, rows, hidden, epsilon }, at < self.extra_mlp);
+            let Buffers { stream, feed_forward, .. } = b;
+            block.feed_forward.run(kernels, place, &layer.feed_forward, twice, stream, feed_forward)?;
         }
         self.position += rows;
         if with_logits {
             {
                 let _op = op!("output_norm", NO_LAYER, [1, hidden]);
-                kernels.last(&b.x, &mut b.last)?;
-                kernels.norm(&b.last, &self.output_norm, epsilon, &mut b.h)?;
+                kernels.last(&b.stream.x, &mut b.last)?;
+                kernels.norm(&b.last, &self.output_norm, epsilon, &mut b.stream.h)?;
             }
             {
                 let _op = op!("lm_head", NO_LAYER, [1, hidden, spec.vocab]);
-                kernels.linear(&mut b.h, &self.lm_head, &mut b.logits)?;
+                kernels.linear(&mut b.stream.h, &self.lm_head, &mut b.logits)?;
             }
         }
         Ok(())
@@ -235,25 +216,22 @@ impl<K: Kernels> Decoder<K> {
 }
 
 impl<K: Kernels> Buffers<K> {
-    fn new(kernels: &K, spec: &Spec) -> Result<Self, EngineError> {
+    fn new(kernels: &K, spec: &Spec, discards: bool) -> Result<Self, EngineError> {
         let first = spec.layers.first().ok_or_else(|| failed("load", "the model has no layers"))?;
-        let widths = |layer: &Layer| [layer.attention.q_width(), layer.attention.kv_width(), layer.feed_forward.width];
-        let [q_width, kv_width, width] = widths(first);
+        let widths = |layer: &Layer| [layer.attention.q_width(), layer.attention.kv_width()];
+        let [q_width, kv_width] = widths(first);
         // Buffers are shared by all layers.
         if let Some(other) = spec.layers.iter().position(|layer| widths(layer) != widths(first)) {
-            let what = format!("layers of different widths (layer {other} differs from layer 0)");
+            let what = format!("attention of different widths (layer {other} differs from layer 0)");
             return Err(EngineError::unsupported(super::NAME, what, "use another engine, such as llama-cpp"));
         }
         Ok(Self {
-            x: kernels.rows(spec.hidden)?,
-            h: kernels.rows(spec.hidden)?,
-            normed: kernels.rows(spec.hidden)?,
+            stream: Stream::new(kernels, spec.hidden)?,
             q: kernels.rows(q_width)?,
             k: kernels.rows(kv_width)?,
             v: kernels.rows(kv_width)?,
             attention: kernels.rows(q_width)?,
-            gate: kernels.rows(width)?,
-            up: kernels.rows(width)?,
+            feed_forward: FeedForwardBuffers::new(kernels, spec, discards)?,
             last: kernels.rows(spec.hidden)?,
             logits: kernels.rows(spec.vocab)?,
         })
@@ -287,24 +265,24 @@ impl Pass {
         b: &mut Buffers<K>,
     ) -> Result<(), EngineError> {
         let Self { rows, position, hidden, epsilon } = self;
-        let (q_width, kv_width) = (attention.q_width(), attention.kv_width());
+        let (q_width, kv_width, s) = (attention.q_width(), attention.kv_width(), &mut b.stream);
         let end = position + rows;
         let seen = attention.window.map_or(end, |window| end.min(window));
         {
             let _op = op!("attn_norm", at, [rows, hidden]);
-            kernels.norm(&b.x, &weights.norm, epsilon, &mut b.h)?;
+            kernels.norm(&s.x, &weights.norm, epsilon, &mut s.h)?;
         }
         {
             let _op = op!("q_proj", at, [rows, hidden, q_width]);
-            kernels.linear(&mut b.h, &weights.q, &mut b.q)?;
+            kernels.linear(&mut s.h, &weights.q, &mut b.q)?;
         }
         {
             let _op = op!("k_proj", at, [rows, hidden, kv_width]);
-            kernels.linear(&mut b.h, &weights.k, &mut b.k)?;
+            kernels.linear(&mut s.h, &weights.k, &mut b.k)?;
         }
         {
             let _op = op!("v_proj", at, [rows, hidden, kv_width]);
-            kernels.linear(&mut b.h, &weights.v, &mut b.v)?;
+            kernels.linear(&mut s.h, &weights.v, &mut b.v)?;
         }
         if let Some([q_norm, k_norm]) = &weights.head_norms {
             {
@@ -332,136 +310,36 @@ impl Pass {
         }
         {
             let _op = op!("o_proj", at, [rows, q_width, hidden]);
-            kernels.linear(&mut b.attention, &weights.o, &mut b.h)?;
+            kernels.linear(&mut b.attention, &weights.o, &mut s.h)?;
         }
         if let Some(norm) = &weights.post_norm {
             let _op = op!("attn_post_norm", at, [rows, hidden]);
-            kernels.norm(&b.h, norm, epsilon, &mut b.normed)?;
+            kernels.norm(&s.h, norm, epsilon, &mut s.normed)?;
         }
         let _op = op!("attn_residual", at, [rows, hidden]);
-        kernels.add(&mut b.x, if weights.post_norm.is_some() { &b.normed } else { &b.h })
-    }
-
-    /// The feed-forward part of layer `at`.
-    fn feed_forward<K: Kernels>(
-        self,
-        kernels: &mut K,
-        at: usize,
-        feed_forward: &FeedForward,
-        weights: &FeedForwardWeights<K>,
-        extra: Option<&mut Extra<K>>,
-        b: &mut Buffers<K>,
-    ) -> Result<(), EngineError> {
-        let Self { rows, hidden, epsilon, .. } = self;
-        let &FeedForward { width, activation } = feed_forward;
-        {
-            let _op = op!("ffn_norm", at, [rows, hidden]);
-            kernels.norm(&b.x, &weights.norm, epsilon, &mut b.h)?;
-        }
-        if let Some(extra) = extra {
-            let _op = op!("extra_mlp", at, [rows, hidden, width]);
-            kernels.linear(&mut b.h, &weights.gate, &mut b.gate)?;
-            kernels.linear(&mut b.h, &weights.up, &mut b.up)?;
-            kernels.activate(activation, &mut b.gate, &b.up)?;
-            kernels.linear(&mut b.gate, &weights.down, &mut extra.out)?;
-        }
-        {
-            let _op = op!("gate_proj", at, [rows, hidden, width]);
-            kernels.linear(&mut b.h, &weights.gate, &mut b.gate)?;
-        }
-        {
-            let _op = op!("up_proj", at, [rows, hidden, width]);
-            kernels.linear(&mut b.h, &weights.up, &mut b.up)?;
-        }
-        {
-            let _op = match activation {
-                Activation::Silu => op!("silu_mul", at, [rows, width]),
-                Activation::GeluTanh => op!("gelu_mul", at, [rows, width]),
-            };
-            kernels.activate(activation, &mut b.gate, &b.up)?;
-        }
-        {
-            let _op = op!("down_proj", at, [rows, width, hidden]);
-            kernels.linear(&mut b.gate, &weights.down, &mut b.h)?;
-        }
-        if let Some(norm) = &weights.post_norm {
-            let _op = op!("ffn_post_norm", at, [rows, hidden]);
-            kernels.norm(&b.h, norm, epsilon, &mut b.normed)?;
-        }
-        let _op = op!("ffn_residual", at, [rows, hidden]);
-        kernels.add(&mut b.x, if weights.post_norm.is_some() { &b.normed } else { &b.h })
+        kernels.add(&mut s.x, if weights.post_norm.is_some() { &s.normed } else { &s.h })
     }
 }
 
-/// Takes tensors by name and checks their shapes against the spec.
-struct Source<'a, K> {
-    kernels: &'a K,
-    checkpoint: &'a Checkpoint,
-}
-
-impl<K: Kernels> Source<'_, K> {
-    fn matrix(&self, name: &str, rows: usize, columns: usize) -> Result<K::Weight, EngineError> {
-        self.kernels.weight(&self.tensor(name, &[rows, columns])?)
-    }
-
-    fn vector(&self, name: &str, length: usize) -> Result<K::Vector, EngineError> {
-        self.kernels.vector(&self.tensor(name, &[length])?, 0.0)
-    }
-
-    /// The weight of a norm.
-    fn norm(&self, name: &str, length: usize) -> Result<K::Vector, EngineError> {
-        self.kernels.vector(&self.tensor(name, &[length])?, self.checkpoint.spec()?.norm_offset)
-    }
-
-    fn attention(&self, at: usize, layer: &Layer, rotation: Option<usize>) -> Result<AttentionWeights<K>, EngineError> {
-        let (attention, hidden) = (&layer.attention, self.checkpoint.spec()?.hidden);
+impl<K: Kernels> AttentionWeights<K> {
+    fn load(source: &Source<'_, K>, at: usize, layer: &Layer, rotation: Option<usize>) -> Result<Self, EngineError> {
+        let (attention, hidden) = (&layer.attention, source.spec()?.hidden);
         let (q_width, kv_width, biased) = (attention.q_width(), attention.kv_width(), attention.qkv_bias);
         let name = |part: &str| format!("blk.{at}.{part}");
-        let head_norm = |part: &str| self.norm(&name(part), attention.head_dim);
+        let head_norm = |part: &str| source.norm(&name(part), attention.head_dim);
         let has_post_norm = layer.norms == NormPlacement::BeforeAndAfter;
-        Ok(AttentionWeights {
-            norm: self.norm(&name("attn_norm.weight"), hidden)?,
-            q: self.linear(&name("attn_q"), q_width, hidden, biased)?,
-            k: self.linear(&name("attn_k"), kv_width, hidden, biased)?,
-            v: self.linear(&name("attn_v"), kv_width, hidden, biased)?,
-            o: self.linear(&name("attn_output"), hidden, q_width, false)?,
+        Ok(Self {
+            norm: source.norm(&name("attn_norm.weight"), hidden)?,
+            q: source.linear(&name("attn_q"), q_width, hidden, biased)?,
+            k: source.linear(&name("attn_k"), kv_width, hidden, biased)?,
+            v: source.linear(&name("attn_v"), kv_width, hidden, biased)?,
+            o: source.linear(&name("attn_output"), hidden, q_width, false)?,
             head_norms: match attention.qk_norm {
                 true => Some([head_norm("attn_q_norm.weight")?, head_norm("attn_k_norm.weight")?]),
                 false => None,
             },
-            post_norm: has_post_norm.then(|| self.norm(&name("post_attention_norm.weight"), hidden)).transpose()?,
+            post_norm: has_post_norm.then(|| source.norm(&name("post_attention_norm.weight"), hidden)).transpose()?,
             rotation,
         })
-    }
-
-    fn feed_forward(&self, at: usize, layer: &Layer) -> Result<FeedForwardWeights<K>, EngineError> {
-        let (width, hidden) = (layer.feed_forward.width, self.checkpoint.spec()?.hidden);
-        let name = |part: &str| format!("blk.{at}.{part}");
-        let has_post_norm = layer.norms == NormPlacement::BeforeAndAfter;
-        Ok(FeedForwardWeights {
-            norm: self.norm(&name("ffn_norm.weight"), hidden)?,
-            gate: self.linear(&name("ffn_gate"), width, hidden, false)?,
-            up: self.linear(&name("ffn_up"), width, hidden, false)?,
-            down: self.linear(&name("ffn_down"), hidden, width, false)?,
-            post_norm: has_post_norm.then(|| self.norm(&name("post_ffw_norm.weight"), hidden)).transpose()?,
-        })
-    }
-
-    /// `name.weight` and, if the model has one, `name.bias`.
-    fn linear(&self, name: &str, outputs: usize, inputs: usize, with_bias: bool) -> Result<Linear<K>, EngineError> {
-        let weight = self.matrix(&format!("{name}.weight"), outputs, inputs)?;
-        let bias = with_bias.then(|| self.vector(&format!("{name}.bias"), outputs)).transpose()?;
-        Ok(Linear { weight, bias })
-    }
-
-    fn tensor(&self, name: &str, shape: &[usize]) -> Result<TensorView<'_>, EngineError> {
-        let view = self.checkpoint.tensor(name)?;
-        if view.info().shape == shape {
-            return Ok(view);
-        }
-        Err(failed(
-            name,
-            format!("its shape is {:?}, the spec requires {shape:?}: the file is damaged", view.info().shape),
-        ))
     }
 }

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use models::{Activation, Attention, Rope, Temperature, TensorView};
 
+use super::routing::Routing;
 use crate::{DeviceMemory, EngineError};
 
 /// Memory of a device.
@@ -25,6 +26,8 @@ pub(super) trait Memory {
     fn vector(&self, view: &TensorView<'_>, offset: f32) -> Result<Self::Vector, EngineError>;
     /// A buffer for activations of this width.
     fn rows(&self, width: usize) -> Result<Self::Rows, EngineError>;
+    /// A buffer of this width for pairs of a token and one of the `used` experts that it uses.
+    fn pair_rows(&self, used: usize, width: usize) -> Result<Self::Rows, EngineError>;
     /// The cache of one layer.
     fn cache(&self, attention: &Attention) -> Result<Self::Cache, EngineError>;
     /// A rotary embedding of heads of width `head_dim`.
@@ -85,12 +88,34 @@ pub(super) trait Kernels: Memory {
     fn add(&mut self, x: &mut Self::Rows, y: &Self::Rows) -> Result<(), EngineError>;
     /// `gate = activation(gate) * up`
     fn activate(&mut self, activation: Activation, gate: &mut Self::Rows, up: &Self::Rows) -> Result<(), EngineError>;
+    /// `out[p] = x[input of p] weight[expert of p]^T (+ bias)` for each pair `p` of a token and an expert.
+    fn expert_linear(
+        &mut self,
+        x: &mut Self::Rows,
+        input: PairInput,
+        experts: &[Linear<Self>],
+        routing: &Routing,
+        out: &mut Self::Rows,
+    ) -> Result<(), EngineError>;
+    /// `out[t] = sum over the pairs p of token t of weight[p] x[p]`
+    fn sum_experts(&mut self, x: &Self::Rows, routing: &Routing, out: &mut Self::Rows) -> Result<(), EngineError>;
+    /// Multiplies each row of `x` by `sigmoid(h gate)`, `h` being the same row of another buffer and `gate` as wide as it.
+    fn scale_by_gate(&mut self, x: &mut Self::Rows, h: &Self::Rows, gate: &Self::Vector) -> Result<(), EngineError>;
     /// `out[0] = x[last]`
     fn last(&mut self, x: &Self::Rows, out: &mut Self::Rows) -> Result<(), EngineError>;
     /// Waits until the device is done.
     fn sync(&mut self) -> Result<(), EngineError>;
     /// Called before the first operation of a request whose marks are recorded.
     fn prepare_recording(&mut self) {}
+}
+
+/// What a pair of a token and an expert reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PairInput {
+    /// The row of its token.
+    Tokens,
+    /// Its own row.
+    Pairs,
 }
 
 /// A weight with its optional bias.

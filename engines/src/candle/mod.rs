@@ -5,9 +5,12 @@
 
 mod cpu;
 mod decoder;
+mod feed_forward;
 mod kernels;
+mod routing;
 mod session;
 mod settings;
+mod source;
 mod tensor;
 
 use models::Checkpoint;

@@ -9,7 +9,7 @@ use mlx_rs::ops::indexing::TryIndexOp;
 use mlx_rs::ops::{sigmoid, tanh};
 use mlx_rs::transforms::eval;
 use mlx_rs::{Array, Dtype};
-use models::{Activation, Attention, Checkpoint, Layer, NormPlacement, Rope, RopeLayout, Spec};
+use models::{Activation, Attention, Checkpoint, Gated, Layer, NormPlacement, Rope, RopeLayout, Spec};
 use traces::op;
 use traces::record::NO_LAYER;
 
@@ -101,7 +101,7 @@ impl Decoder {
         let source = Source { checkpoint, activations, dequantise: settings.dequantise };
         let block = |(at, layer): (usize, &Layer)| -> Result<Block, EngineError> {
             let name = |part: &str| format!("blk.{at}.{part}");
-            let (attention, width) = (&layer.attention, layer.feed_forward.width);
+            let (attention, width) = (&layer.attention, layer.feed_forward.gated().width);
             let (q_width, kv_width, biased) = (attention.q_width(), attention.kv_width(), attention.qkv_bias);
             let norm = |part: &str, width: usize| source.norm(&name(part), width, epsilon);
             Ok(Block {
@@ -296,7 +296,7 @@ impl Decoder {
     fn feed_forward(&self, at: usize, block: &Block, x: &Array) -> Result<Array, EngineError> {
         let hidden = self.spec.hidden;
         let rows = x.size() / hidden;
-        let models::FeedForward { width, activation } = self.spec.layers[at].feed_forward;
+        let &Gated { width, activation } = self.spec.layers[at].feed_forward.gated();
         let h = {
             let _op = op!("ffn_norm", at, [rows, hidden]);
             self.done("ffn_norm", block.ffn_norm.apply(x))?
@@ -375,8 +375,13 @@ impl Decoder {
     }
 }
 
-/// Refuses what the rotation of MLX cannot do: multiply the rotated elements only, where others are not rotated.
+/// Refuses mixtures of experts, and what the rotation of MLX cannot do: multiply the rotated elements only, where others are not
+/// rotated.
 fn check_layers(spec: &Spec) -> Result<(), EngineError> {
+    if let Some(layer) = spec.layers.iter().position(|layer| layer.feed_forward.experts().is_some()) {
+        let what = format!("a mixture of experts (layer {layer})");
+        return Err(EngineError::unsupported(super::NAME, what, "use the engine candle or llama-cpp"));
+    }
     let is_partial = |attention: &Attention| {
         attention.rope.as_ref().is_some_and(|rope| rope.dim < attention.head_dim && rope.magnitude() != 1.0)
     };

@@ -1,9 +1,12 @@
 //! A small model of each architecture, with everything that distinguishes it.
 
-use models::{Activation, Arch, Attention, Layer, NormPlacement, Rope, RopeLayout, RopeScaling, Spec, Temperature};
+use models::{
+    Activation, Arch, Attention, Experts, FeedForward, Gated, Gating, Layer, NormPlacement, Rope, RopeLayout,
+    RopeScaling, Scores, Spec, Temperature,
+};
 
 /// Every architecture that can be written as a GGUF file.
-pub(crate) const ARCHITECTURES: [&str; 6] = ["llama", "qwen2", "qwen3", "gemma3", "smollm3", "ministral3"];
+pub(crate) const ARCHITECTURES: [&str; 7] = ["llama", "qwen2", "qwen3", "qwen3moe", "gemma3", "smollm3", "ministral3"];
 
 /// Six layers of width 256 with four query heads over two key and value heads of 64.
 pub(crate) fn spec(arch: &'static str) -> Spec {
@@ -31,6 +34,17 @@ fn layer(arch: &str, at: usize) -> Layer {
         "llama" => layer(interleaved(1e4, None)),
         "qwen2" => layer(Attention { qkv_bias: true, ..halves(1e6, None) }),
         "qwen3" => layer(Attention { qk_norm: true, ..halves(1e6, None) }),
+        "qwen3moe" => Layer {
+            feed_forward: FeedForward::Experts(Experts {
+                count: 6,
+                used: 2,
+                expert: Gated { width: 128, activation: Activation::Silu },
+                gating: Gating { scores: Scores::Softmax, normalised: true, scale: None },
+                biased: false,
+                shared: None,
+            }),
+            ..layer(Attention { qk_norm: true, ..halves(1e6, None) })
+        },
         "gemma3" => {
             let is_global = at == 5;
             let attention = match is_global {
@@ -40,7 +54,7 @@ fn layer(arch: &str, at: usize) -> Layer {
             Layer {
                 attention: Attention { qk_norm: true, window: (!is_global).then_some(16), ..attention },
                 norms: NormPlacement::BeforeAndAfter,
-                feed_forward: models::FeedForward { width: 512, activation: Activation::GeluTanh },
+                feed_forward: FeedForward::Dense(Gated { width: 512, activation: Activation::GeluTanh }),
             }
         }
         "smollm3" if at == 3 => layer(plain(None)),

@@ -20,6 +20,8 @@ pub(super) struct Architecture {
     pub(super) gguf_layout: RopeLayout,
     /// The activation of its feed-forward part.
     pub(super) activation: Activation,
+    /// Whether its feed-forward parts are mixtures of experts, which `from_gguf` and `from_config` then read.
+    pub(super) has_experts: bool,
     /// The default of `tie_word_embeddings` in transformers.
     pub(super) tied_by_default: bool,
     /// The shape from a GGUF header.
@@ -40,6 +42,7 @@ impl Architecture {
             class,
             gguf_layout: RopeLayout::Halves,
             activation: Activation::Silu,
+            has_experts: false,
             tied_by_default: false,
             from_gguf: |_, spec| Ok(spec),
             from_config: |_, spec| Ok(spec),

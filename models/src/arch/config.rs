@@ -6,7 +6,7 @@ use super::tensors::{check_layer_count, check_spec};
 use crate::container::json::Object;
 use crate::error::Error;
 use crate::spec::{
-    Activation, Arch, Attention, FeedForward, Layer, Rope, RopeLayout, RopeScaling, Spec, yarn_magnitude,
+    Activation, Arch, Attention, FeedForward, Gated, Layer, Rope, RopeLayout, RopeScaling, Spec, yarn_magnitude,
 };
 
 /// Reads the shape: first a plain decoder of equal layers, then what is the architecture's own.
@@ -44,7 +44,10 @@ pub(super) fn read(config: &Object<'_>, architecture: &Architecture) -> Result<S
     let kv_heads = config.count("num_key_value_heads")?.unwrap_or(heads);
     let context_length = required("max_position_embeddings")?;
     let layer = Layer {
-        feed_forward: FeedForward { width: required("intermediate_size")?, activation: architecture.activation },
+        feed_forward: FeedForward::Dense(Gated {
+            width: required("intermediate_size")?,
+            activation: architecture.activation,
+        }),
         ..Layer::plain(Attention::plain(heads, kv_heads, head_dim, Some(rope(config, head_dim, context_length)?)), 0)
     };
     let layers = required("num_hidden_layers")?;

@@ -1,12 +1,14 @@
 //! The keys of a GGUF header that describe the shape of a model, under the architecture's prefix: reading and writing them.
 
 use super::architecture::Architecture;
+use super::experts;
 use super::tensors::{check_layer_count, check_spec};
 use crate::container::gguf::{KeyValues, Metadata, Value};
 use crate::dtype::DType;
 use crate::error::{Cause, Error, Mismatch};
 use crate::spec::{
-    Arch, Attention, EMBEDDING, FeedForward, Layer, NormPlacement, OUTPUT, Rope, RopeScaling, Spec, yarn_magnitude,
+    Arch, Attention, EMBEDDING, FeedForward, Gated, Layer, NormPlacement, OUTPUT, Rope, RopeScaling, Spec,
+    yarn_magnitude,
 };
 use crate::tensor::TensorInfo;
 
@@ -27,6 +29,7 @@ pub(super) fn read(metadata: &Metadata, find: &FindTensor<'_>, architecture: &Ar
 
     if let Some(experts) = count("expert_count")?
         && experts > 0
+        && !architecture.has_experts
     {
         let found = format!("{prefix} with {experts} experts");
         return Err(Error::UnsupportedArchitecture {
@@ -85,7 +88,10 @@ pub(super) fn read(metadata: &Metadata, find: &FindTensor<'_>, architecture: &Ar
             qkv_bias: find("blk.0.attn_q.bias").is_some(),
             ..Attention::plain(heads, count("attention.head_count_kv")?.unwrap_or(heads), head_dim, Some(rope))
         },
-        feed_forward: FeedForward { width: required("feed_forward_length")?, activation: architecture.activation },
+        feed_forward: FeedForward::Dense(Gated {
+            width: required("feed_forward_length")?,
+            activation: architecture.activation,
+        }),
         norms: NormPlacement::Before,
     };
     let spec = Spec {
@@ -195,7 +201,23 @@ pub(super) fn shape_keys(spec: &Spec) -> KeyValues {
     add("embedding_length", number(spec.hidden));
     add("block_count", number(spec.layers.len()));
     let Some(Layer { attention, feed_forward, .. }) = spec.layers.first() else { return keys };
-    add("feed_forward_length", number(feed_forward.width));
+    match feed_forward {
+        FeedForward::Dense(gated) => add("feed_forward_length", number(gated.width)),
+        FeedForward::Experts(experts) => {
+            // The width of the experts that a token uses, as in published files.
+            add("feed_forward_length", number(experts.used * experts.expert.width));
+            add("expert_feed_forward_length", number(experts.expert.width));
+            add("expert_count", number(experts.count));
+            add("expert_used_count", number(experts.used));
+            add("expert_gating_func", Value::U32(experts::function_number(experts.gating.scores)));
+            if let Some(scale) = experts.gating.scale {
+                add("expert_weights_scale", Value::F32(scale));
+            }
+            if let Some(shared) = experts.shared {
+                add("expert_shared_feed_forward_length", number(shared.width));
+            }
+        }
+    }
     add("attention.head_count", number(attention.heads));
     add("attention.head_count_kv", number(attention.kv_heads));
     add("attention.key_length", number(attention.head_dim));

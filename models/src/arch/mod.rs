@@ -5,6 +5,7 @@
 
 mod architecture;
 mod config;
+mod experts;
 mod gemma3;
 mod gguf_keys;
 mod llama;
@@ -12,6 +13,7 @@ mod ministral3;
 mod mistral;
 mod qwen2;
 mod qwen3;
+mod qwen3moe;
 mod smollm3;
 mod tensors;
 
@@ -26,11 +28,12 @@ use architecture::Architecture;
 pub(crate) use gguf_keys::{FindTensor, rope_factors};
 pub(crate) use tensors::{check, check_spec};
 
-const ARCHITECTURES: [Architecture; 7] = [
+const ARCHITECTURES: [Architecture; 8] = [
     llama::LLAMA,
     mistral::MISTRAL,
     qwen2::QWEN2,
     qwen3::QWEN3,
+    qwen3moe::QWEN3_MOE,
     gemma3::GEMMA3,
     smollm3::SMOLLM3,
     ministral3::MINISTRAL3,

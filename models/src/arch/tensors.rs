@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::dtype::DType;
 use crate::error::{Cause, CauseOrAdvice, Mismatch, printable};
-use crate::spec::{Attention, Spec, Weight, weights};
+use crate::spec::{Attention, Experts, FeedForward, Spec, Weight, WeightKind, expert_part, weights};
 use crate::tensor::TensorInfo;
 
 /// Checks the tensors against the shape: none is missing, none has another shape or an unusable type, and none is left over that
@@ -21,12 +21,12 @@ pub(crate) fn check<'a>(
     let mismatch = |name: &str, expected: String, found: String, cause: CauseOrAdvice| {
         Err(Mismatch::at(file, format!("tensor `{}`", printable(name)), expected, found, cause))
     };
-    let weights = weights(spec);
+    let weights = parts_of_experts(weights(spec), &left);
     let variant = |left: &HashMap<&str, &TensorInfo>| {
         let known: HashSet<&str> = weights.iter().map(|weight| weight.name.as_str()).collect();
         surplus(left).into_iter().find(|name| !known.contains(name) && !is_of_mlx(name)).map(str::to_owned)
     };
-    for Weight { name, shape, .. } in &weights {
+    for Weight { name, shape, kind, .. } in &weights {
         let Some(info) = left.remove(name.as_str()) else {
             let expected = format!("a tensor of {}", dimensions(shape));
             // Other tensors in its place, such as a fused projection or experts.
@@ -41,17 +41,19 @@ pub(crate) fn check<'a>(
         if info.shape != *shape {
             return mismatch(name, dimensions(shape), dimensions(&info.shape), Cause::OfDifferentModels.into());
         }
-        let usable = match shape.len() {
-            1 => !info.dtype.is_quantised(),
-            _ => !matches!(info.dtype, DType::Q8_1 | DType::Q8_K),
+        let is_vector = matches!(kind, WeightKind::Norm | WeightKind::Bias);
+        let usable = match is_vector {
+            true => !info.dtype.is_quantised(),
+            false => !matches!(info.dtype, DType::Q8_1 | DType::Q8_K),
         };
         if !usable {
-            let expected = if shape.len() == 1 { "F32, F16 or BF16" } else { "a type for weights" };
+            let expected = if is_vector { "F32, F16 or BF16" } else { "a type for weights" };
             return mismatch(name, expected.to_owned(), info.dtype.to_string(), Cause::OtherQuantisation.into());
         }
         if let Some((_, group)) = info.dtype.mlx_bits_and_group_size() {
             // Scales and biases of the groups are separate tensors.
-            let groups = [shape[0], shape[1] / group];
+            let mut groups = shape.clone();
+            groups.iter_mut().next_back().into_iter().for_each(|columns| *columns /= group);
             for kind in ["scales", "biases"] {
                 let name = name.replace("weight", kind);
                 let found = left.remove(name.as_str());
@@ -95,6 +97,18 @@ fn is_of_mlx(name: &str) -> bool {
     name.ends_with(".scales") || name.ends_with(".biases")
 }
 
+/// Replaces weights of all experts that the checkpoint stores as tensors of each expert by these.
+fn parts_of_experts(weights: Vec<Weight>, there: &HashMap<&str, &TensorInfo>) -> Vec<Weight> {
+    let parts = |weight: Weight| match weight.shape.as_slice() {
+        [count, one @ ..] if !one.is_empty() && there.contains_key(expert_part(&weight.name, 0).as_str()) => (0
+            ..*count)
+            .map(|expert| Weight { name: expert_part(&weight.name, expert), shape: one.to_vec(), ..weight })
+            .collect(),
+        _ => vec![weight],
+    };
+    weights.into_iter().flat_map(parts).collect()
+}
+
 /// The sizes of a shape for an error: `192 x 576`.
 fn dimensions(shape: &[usize]) -> String {
     shape.iter().map(usize::to_string).collect::<Vec<_>>().join(" x ")
@@ -120,10 +134,27 @@ pub(crate) fn check_spec(file: &Path, spec: &Spec) -> Result<(), Box<Mismatch>> 
     let mut layers = spec.layers.iter().collect::<Vec<_>>();
     layers.dedup();
     for layer in layers {
-        within(file, "feed-forward width", layer.feed_forward.width, WIDTH)?;
+        within(file, "feed-forward width", layer.feed_forward.gated().width, WIDTH)?;
+        if let FeedForward::Experts(experts) = &layer.feed_forward {
+            check_experts(file, experts)?;
+        }
         check_attention(file, &layer.attention)?;
     }
     Ok(())
+}
+
+fn check_experts(file: &Path, experts: &Experts) -> Result<(), Box<Mismatch>> {
+    within(file, "number of experts", experts.count, 1 << 16)?;
+    within(file, "number of experts that a token uses", experts.used, experts.count)?;
+    if let Some(shared) = experts.shared {
+        within(file, "width of the shared expert", shared.width, 1 << 24)?;
+    }
+    match experts.gating.scale {
+        Some(scale) if !(scale.is_finite() && scale != 0.0) => {
+            Err(wrong_shape(file, "factor of the weights of experts", "a number other than 0", scale.to_string()))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn check_attention(file: &Path, attention: &Attention) -> Result<(), Box<Mismatch>> {

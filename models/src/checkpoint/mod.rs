@@ -25,8 +25,8 @@ use crate::chat::SpecialToken;
 use crate::container::gguf::Metadata;
 use crate::container::json::{self, CONFIG_LIMIT, Object};
 use crate::dtype::DType;
-use crate::error::{Cause, Error, NotModelled, nearest};
-use crate::spec::{EMBEDDING, Spec};
+use crate::error::{Cause, Error, Mismatch, NotModelled, nearest};
+use crate::spec::{EMBEDDING, Spec, expert_part};
 use crate::tensor::{TensorInfo, TensorView};
 use crate::units::{Bytes, Params};
 
@@ -187,6 +187,34 @@ impl Checkpoint {
         };
         let (map, range) = &self.places[at];
         Ok(TensorView::new(&self.tensors[at], &self.maps[*map], range.clone()))
+    }
+
+    /// The weights of each expert, of the tensor of this GGUF name: matrices `[rows, columns]` or vectors `[elements]`. A GGUF file has
+    /// one tensor for all experts, a folder one for each.
+    ///
+    /// # Errors
+    /// If there is neither.
+    pub fn experts(&self, name: &str) -> Result<Vec<TensorView<'_>>, Error> {
+        if !self.index.contains_key(name) && self.index.contains_key(&expert_part(name, 0)) {
+            let parts = (0..).map(|expert| expert_part(name, expert)).take_while(|part| self.index.contains_key(part));
+            return parts.map(|part| self.tensor(&part)).collect();
+        }
+        let all = self.tensor(name)?;
+        let count = all.info().shape.first().copied().unwrap_or(0);
+        let part = |expert: usize| {
+            all.part(expert).ok_or_else(|| {
+                let (place, found) =
+                    (format!("tensor `{name}`"), format!("{:?} {}", all.info().shape, all.info().dtype));
+                Error::Gguf(Mismatch::at(
+                    &self.path,
+                    place,
+                    "complete blocks for each expert",
+                    found,
+                    Cause::WrittenWrongly,
+                ))
+            })
+        };
+        (0..count).map(part).collect()
     }
 
     /// The metadata of the GGUF file; `None` for a folder. Tokenizers are built from it.

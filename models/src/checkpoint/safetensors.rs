@@ -16,7 +16,7 @@ use super::resolve::{dangling, other_weights};
 use crate::container::{self, FileFormat, OtherFormat, json};
 use crate::dtype::DType;
 use crate::error::{Cause, Error, Mismatch, printable};
-use crate::spec::{NormPlacement, Spec};
+use crate::spec::{NormPlacement, Spec, expert_part};
 use crate::tensor::TensorInfo;
 use crate::units::Bytes;
 
@@ -260,6 +260,9 @@ fn gguf_name(name: &str, spec: &Spec) -> Option<String> {
             // Only the plain number: `07` would give two tensors one name.
             let number: usize = layer.parse().ok()?;
             let (module, kind) = part.rsplit_once('.')?;
+            if let Some(expert) = module.strip_prefix("mlp.experts.") {
+                return expert_name(layer, number, expert, kind);
+            }
             let norms = spec.layers.get(number).map_or(NormPlacement::Before, |layer| layer.norms);
             let module = match module {
                 // With norms after the parts, this name is that of the norm after attention.
@@ -274,6 +277,7 @@ fn gguf_name(name: &str, spec: &Spec) -> Option<String> {
                 "self_attn.v_proj" => "attn_v",
                 "self_attn.o_proj" => "attn_output",
                 "post_attention_layernorm" => "ffn_norm",
+                "mlp.gate" => "ffn_gate_inp",
                 "mlp.gate_proj" => "ffn_gate",
                 "mlp.up_proj" => "ffn_up",
                 "mlp.down_proj" => "ffn_down",
@@ -285,6 +289,20 @@ fn gguf_name(name: &str, spec: &Spec) -> Option<String> {
             format!("blk.{number}.{module}.{kind}")
         }
     })
+}
+
+/// The name of a tensor of one expert: `7.up_proj` of layer 3 is `blk.3.ffn_up_exps.7`.
+fn expert_name(layer: &str, number: usize, expert: &str, kind: &str) -> Option<String> {
+    let (expert, projection) = expert.split_once('.')?;
+    let index: usize = expert.parse().ok()?;
+    let module = match projection {
+        "gate_proj" => "ffn_gate_exps",
+        "up_proj" => "ffn_up_exps",
+        "down_proj" => "ffn_down_exps",
+        _ => return None,
+    };
+    let is_plain = number.to_string() == layer && index.to_string() == expert && kind == "weight";
+    is_plain.then(|| expert_part(&format!("blk.{number}.{module}.{kind}"), index))
 }
 
 #[cfg(test)]

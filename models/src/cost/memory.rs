@@ -1,7 +1,7 @@
 //! The estimated memory of a session before it is started.
 
 use crate::dtype::DType;
-use crate::spec::{Layer, Spec};
+use crate::spec::{FeedForward, Layer, Spec};
 use crate::units::Bytes;
 
 /// The parts of the estimate.
@@ -32,6 +32,8 @@ impl MemoryEstimate {
 /// kv           sum over layers of R 2 row(kv_heads head_dim),  R = min(context, window + batch - 1)
 /// activations  4 batch max over layers of (2 H + 2 q + 2 kv,  2 H + 3 F)    residual and norm beside q, k, v and output, or beside
 ///                                                                           gate, up and product
+///              with experts 2 H + E + K (3 F + H) + 3 S                     the scores of E experts; gate, up, product and output
+///                                                                           of the K that a token uses; a shared expert of width S
 /// logits       4 V                                                          for one position
 /// ```
 ///
@@ -41,7 +43,14 @@ impl MemoryEstimate {
 pub fn estimate_memory(spec: &Spec, weights: Bytes, context: usize, kv: DType, batch: usize) -> MemoryEstimate {
     let widest = |layer: &Layer| {
         let attention = 2 * (layer.attention.q_width() + layer.attention.kv_width());
-        2 * spec.hidden + attention.max(3 * layer.feed_forward.width)
+        let feed_forward = match &layer.feed_forward {
+            FeedForward::Dense(gated) => 3 * gated.width,
+            FeedForward::Experts(experts) => {
+                let shared = experts.shared.map_or(0, |shared| shared.width);
+                experts.count + experts.used * (3 * experts.expert.width + spec.hidden) + 3 * shared
+            }
+        };
+        2 * spec.hidden + attention.max(feed_forward)
     };
     let activations = spec.layers.iter().map(widest).max().unwrap_or(0) as u64;
     MemoryEstimate {

@@ -1,13 +1,15 @@
 //! The cost of one pass over the decoder: `T` tokens at once, the first of them at position `P` (a prefill, or a chunk of one;
 //! a decode is `T = 1`).
 //!
-//! Letters: `H` hidden, `F` ffn, `V` vocab, `d` head_dim, `q = heads d`, `kv = kv_heads d`, `r` rotary width, `W` window.
+//! Letters: `H` hidden, `F` ffn, `V` vocab, `d` head_dim, `q = heads d`, `kv = kv_heads d`, `r` rotary width, `W` window, `E` experts,
+//! of which a token uses `K`.
 
+use super::experts::{ExpertBytes, expert_bytes};
 use super::op::OpCost;
 use super::weight_types::WeightTypes;
 use crate::dtype::DType;
 use crate::op_kind::OpKind;
-use crate::spec::{Activation, Attention, NormPlacement, Spec};
+use crate::spec::{Activation, Attention, Experts, FeedForward, Gated, NormPlacement, SharedExpert, Spec};
 use crate::units::{Bytes, Flops};
 
 /// Bytes of an activation (f32).
@@ -71,15 +73,21 @@ pub fn pruned_prefill_ops(
 }
 
 /// The ops of a block after its attention, in which rows are independent of each other.
-const AFTER_ATTENTION: [OpKind; 10] = [
+const AFTER_ATTENTION: [OpKind; 16] = [
     OpKind::AttnPostNorm,
     OpKind::AttnResidual,
     OpKind::FfnNorm,
+    OpKind::Router,
+    OpKind::ExpertChoice,
     OpKind::GateProj,
     OpKind::UpProj,
+    OpKind::ExpertsGateUp,
     OpKind::SiluMul,
     OpKind::GeluMul,
     OpKind::DownProj,
+    OpKind::ExpertsDown,
+    OpKind::ExpertsSum,
+    OpKind::SharedExpert,
     OpKind::FfnPostNorm,
     OpKind::FfnResidual,
 ];
@@ -112,6 +120,14 @@ pub fn attended_pairs(tokens: usize, position: usize, window: Option<usize>) -> 
         _ => triangle(end),
     };
     u64::try_from(pairs).unwrap_or(u64::MAX)
+}
+
+/// The op of an activation, and its operations per element, see [`Pass::elementwise`].
+const fn activation_cost(activation: Activation) -> (OpKind, u64) {
+    match activation {
+        Activation::Silu => (OpKind::SiluMul, 5),
+        Activation::GeluTanh => (OpKind::GeluMul, 10),
+    }
 }
 
 /// One pass.
@@ -156,24 +172,128 @@ impl Pass<'_> {
         if layer.norms == NormPlacement::BeforeAndAfter {
             ops.push(self.norm(OpKind::AttnPostNorm, at, tokens, hidden));
         }
-        ops.push(self.elementwise(OpKind::AttnResidual, at, hidden, 1));
+        ops.push(self.elementwise(OpKind::AttnResidual, at, [tokens, hidden], 1));
     }
 
     fn feed_forward_part(&self, at: usize, ops: &mut Vec<OpCost>) {
         let (layer, hidden, tokens) = (&self.spec.layers[at], self.spec.hidden, self.tokens);
-        let (width, at) = (layer.feed_forward.width, Some(at));
-        ops.push(self.norm(OpKind::FfnNorm, at, tokens, hidden));
-        ops.push(self.matmul(OpKind::GateProj, at, [tokens, hidden, width], false));
-        ops.push(self.matmul(OpKind::UpProj, at, [tokens, hidden, width], false));
-        ops.push(match layer.feed_forward.activation {
-            Activation::Silu => self.elementwise(OpKind::SiluMul, at, width, 5),
-            Activation::GeluTanh => self.elementwise(OpKind::GeluMul, at, width, 10),
-        });
-        ops.push(self.matmul(OpKind::DownProj, at, [tokens, width, hidden], false));
+        ops.push(self.norm(OpKind::FfnNorm, Some(at), tokens, hidden));
+        match &layer.feed_forward {
+            FeedForward::Dense(gated) => {
+                let (width, at) = (gated.width, Some(at));
+                ops.push(self.matmul(OpKind::GateProj, at, [tokens, hidden, width], false));
+                ops.push(self.matmul(OpKind::UpProj, at, [tokens, hidden, width], false));
+                ops.push(self.activation(gated, at, tokens));
+                ops.push(self.matmul(OpKind::DownProj, at, [tokens, width, hidden], false));
+            }
+            FeedForward::Experts(experts) => self.experts(experts, at, ops),
+        }
+        let at = Some(at);
         if layer.norms == NormPlacement::BeforeAndAfter {
             ops.push(self.norm(OpKind::FfnPostNorm, at, tokens, hidden));
         }
-        ops.push(self.elementwise(OpKind::FfnResidual, at, hidden, 1));
+        ops.push(self.elementwise(OpKind::FfnResidual, at, [tokens, hidden], 1));
+    }
+
+    fn experts(&self, experts: &Experts, layer: usize, ops: &mut Vec<OpCost>) {
+        let (tokens, at) = (self.tokens, Some(layer));
+        ops.push(self.matmul(OpKind::Router, at, [tokens, self.spec.hidden, experts.count], experts.biased));
+        ops.push(self.expert_choice(experts, at));
+        let bytes = expert_bytes(self.spec, self.types, layer).unwrap_or_default();
+        ops.extend(self.expert_products(experts, bytes, at));
+        ops.push(self.experts_sum(experts, at));
+        ops.extend(experts.shared.map(|shared| self.shared_expert(&shared, experts.expert.activation, at)));
+    }
+
+    /// The choice of `K` of `E` experts for each token, and their weights, from the scores of the router:
+    ///
+    /// ```text
+    /// FLOP t (5 E + 2 K)    softmax: maximum, difference, exponential, sum, quotient; a sigmoid has fewer; normalising: sum and
+    ///                       quotient. The comparisons of the choice are not counted
+    /// activation bytes 4 t (E + 2 K)    scores read; indices and weights written
+    /// ```
+    ///
+    /// Source: arXiv:1701.06538, equations 3 to 5, without noise.
+    fn expert_choice(&self, experts: &Experts, layer: Option<usize>) -> OpCost {
+        let (tokens, count, used) = (self.tokens as u64, experts.count as u64, experts.used as u64);
+        OpCost {
+            flops: Flops(tokens * (5 * count + 2 * used)),
+            activation_bytes: Bytes(ACTIVATION * tokens * (count + 2 * used)),
+            ..self.op(OpKind::ExpertChoice, layer, [self.tokens, experts.count, 0])
+        }
+    }
+
+    /// The products of the chosen experts and the activation between them: gate and up of `t K` pairs of a token and an expert, then
+    /// down.
+    ///
+    /// ```text
+    /// gate and up   FLOP 2 t K H 2 F  (+ 2 t K F with biases)    activation bytes 4 t (H + 2 K F)
+    /// down          FLOP 2 t K F H    (+ t K H with a bias)      activation bytes 4 t K (F + H)
+    /// weight bytes  D x those of one expert, D = E (1 - (1 - K / E)^t) distinct experts, K for one token
+    /// ```
+    ///
+    /// `D` is exact for one token; for several it is an estimate, see [`Experts::expected_distinct`]. Source: arXiv:1701.06538, 2.
+    fn expert_products(&self, experts: &Experts, bytes: ExpertBytes, layer: Option<usize>) -> [OpCost; 3] {
+        let (tokens, hidden, width, used) = (self.tokens, self.spec.hidden, experts.expert.width, experts.used);
+        let (pairs, biases) = ((tokens * used) as u64, u64::from(experts.biased));
+        let [inner, outer] = [width as u64, hidden as u64];
+        let weight_bytes = |of_one: Bytes| Bytes((of_one.as_f64() * experts.expected_distinct(tokens)).round() as u64);
+        let gate_up = OpCost {
+            flops: Flops(pairs * 2 * inner * (2 * outer + biases)),
+            weight_bytes: weight_bytes(bytes.gate_up),
+            activation_bytes: Bytes(ACTIVATION * (tokens as u64 * outer + pairs * 2 * inner)),
+            ..self.op(OpKind::ExpertsGateUp, layer, [tokens, hidden, used * 2 * width])
+        };
+        let down = OpCost {
+            flops: Flops(pairs * outer * (2 * inner + biases)),
+            weight_bytes: weight_bytes(bytes.down),
+            activation_bytes: Bytes(ACTIVATION * pairs * (inner + outer)),
+            ..self.op(OpKind::ExpertsDown, layer, [tokens, width, used * hidden])
+        };
+        [gate_up, self.activation(&experts.expert, layer, tokens * used), down]
+    }
+
+    /// The weighted sum of the outputs of the chosen experts:
+    ///
+    /// ```text
+    /// FLOP t K 2 H    a product and a sum    activation bytes 4 t (K H + H)
+    /// ```
+    fn experts_sum(&self, experts: &Experts, layer: Option<usize>) -> OpCost {
+        let (tokens, hidden, used) = (self.tokens as u64, self.spec.hidden as u64, experts.used as u64);
+        OpCost {
+            flops: Flops(tokens * used * 2 * hidden),
+            activation_bytes: Bytes(ACTIVATION * tokens * (used + 1) * hidden),
+            ..self.op(OpKind::ExpertsSum, layer, [self.tokens, self.spec.hidden, 0])
+        }
+    }
+
+    /// An expert of width `S` that all tokens use, its activation and the sum with the other experts:
+    ///
+    /// ```text
+    /// FLOP t (6 H S + activation S + H)    with a gate: t (2 H + 3 + H) more
+    /// weight bytes as those of gate, up and down    activation bytes 4 t (H + 2 S, 3 S, S + H, 2 H)
+    /// ```
+    ///
+    /// Source: arXiv:2401.06066, section 3.2.
+    fn shared_expert(&self, shared: &SharedExpert, activation: Activation, layer: Option<usize>) -> OpCost {
+        let (tokens, hidden, width) = (self.tokens as u64, self.spec.hidden, shared.width);
+        let [gate, up, down] = self.types.of_shared_expert(layer);
+        let (h, s) = (hidden as u64, width as u64);
+        let gate_vector = if shared.gated { DType::F32.row_bytes(hidden) } else { Bytes(0) };
+        let gate_flops = if shared.gated { 3 * h + 3 } else { 0 };
+        let (_, per_element) = activation_cost(activation);
+        OpCost {
+            flops: Flops(tokens * (6 * h * s + per_element * s + h + gate_flops)),
+            weight_bytes: (gate.row_bytes(hidden) + up.row_bytes(hidden)) * s + down.row_bytes(width) * h + gate_vector,
+            activation_bytes: Bytes(ACTIVATION * tokens * (4 * h + 6 * s)),
+            ..self.op(OpKind::SharedExpert, layer, [self.tokens, hidden, width])
+        }
+    }
+
+    /// The activation of a gated part on `rows` rows.
+    fn activation(&self, gated: &Gated, layer: Option<usize>, rows: usize) -> OpCost {
+        let (kind, per_element) = activation_cost(gated.activation);
+        self.elementwise(kind, layer, [rows, gated.width], per_element)
     }
 
     /// Looking up `T` rows of the embedding table:
@@ -299,21 +419,21 @@ impl Pass<'_> {
         }
     }
 
-    /// An op on two inputs of `width`, element by element:
+    /// An op on two inputs `[t, width]`, element by element:
     ///
     /// ```text
-    /// FLOP T width per_element    residual 1 (a sum); silu(g) u = g / (1 + exp(-g)) u: 5 (negate, exp, sum, quotient, product); GELU by
+    /// FLOP t width per_element    residual 1 (a sum); silu(g) u = g / (1 + exp(-g)) u: 5 (negate, exp, sum, quotient, product); GELU by
     ///                           tanh: 10 (square, cube, product, sum, product, tanh, sum, two products, product with u)
-    /// activation bytes 4 T 3 width (two read, one written)
+    /// activation bytes 4 t 3 width (two read, one written)
     /// ```
     ///
     /// Source: the definition; SwiGLU, Shazeer, arXiv:2002.05202, equation 6.
-    fn elementwise(&self, kind: OpKind, layer: Option<usize>, width: usize, per_element: u64) -> OpCost {
-        let elements = self.tokens as u64 * width as u64;
+    fn elementwise(&self, kind: OpKind, layer: Option<usize>, [rows, width]: [usize; 2], per_element: u64) -> OpCost {
+        let elements = rows as u64 * width as u64;
         OpCost {
             flops: Flops(elements * per_element),
             activation_bytes: Bytes(ACTIVATION * 3 * elements),
-            ..self.op(kind, layer, [self.tokens, width, 0])
+            ..self.op(kind, layer, [rows, width, 0])
         }
     }
 

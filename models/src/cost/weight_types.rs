@@ -6,7 +6,7 @@ use crate::checkpoint::Checkpoint;
 use crate::dtype::DType;
 use crate::error::Error;
 use crate::op_kind::OpKind;
-use crate::spec::Spec;
+use crate::spec::{FeedForward, Layer, Spec, expert_part};
 use crate::tensor::TensorInfo;
 
 /// The type of each weight.
@@ -26,6 +26,7 @@ struct LayerTypes {
     k: DType,
     v: DType,
     o: DType,
+    /// Of the dense part, or of all experts.
     gate: DType,
     up: DType,
     down: DType,
@@ -36,6 +37,21 @@ struct LayerTypes {
     other_norms: [DType; 4],
     /// Of q, k and v.
     bias: [DType; 3],
+    /// Of a router.
+    #[serde(default = "f32", skip_serializing_if = "is_f32")]
+    router: DType,
+    /// Of gate, up and down of a shared expert.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    shared: Option<[DType; 3]>,
+}
+
+fn f32() -> DType {
+    DType::F32
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_f32(dtype: &DType) -> bool {
+    *dtype == DType::F32
 }
 
 fn all_f32() -> [DType; 4] {
@@ -47,10 +63,12 @@ fn are_f32(types: &[DType; 4]) -> bool {
 }
 
 impl WeightTypes {
-    /// All matrices of one type, all vectors in F32, as in llama.cpp's plain quantisations except for the embedding table.
+    /// All matrices of one type, all vectors and routers in F32, as in llama.cpp's plain quantisations except for the embedding
+    /// table.
     #[must_use]
     pub fn uniform(spec: &Spec, matrices: DType) -> Self {
-        Self::by_name(spec, |name| if name.contains("norm") || name.ends_with(".bias") { DType::F32 } else { matrices })
+        let is_f32 = |name: &str| name.contains("norm") || name.ends_with(".bias") || name.contains("ffn_gate_inp");
+        Self::by_name(spec, |name| if is_f32(name) { DType::F32 } else { matrices })
     }
 
     /// The types in an opened checkpoint.
@@ -66,34 +84,44 @@ impl WeightTypes {
     pub fn of_tensors(spec: &Spec, tensors: &[TensorInfo]) -> Self {
         let types: std::collections::HashMap<&str, DType> =
             tensors.iter().map(|info| (info.name.as_str(), info.dtype)).collect();
-        Self::by_name(spec, |name| types.get(name).copied().unwrap_or(DType::F32))
+        let of = |name: &str| types.get(name).or_else(|| types.get(expert_part(name, 0).as_str())).copied();
+        Self::by_name(spec, |name| of(name).unwrap_or(DType::F32))
     }
 
     /// The types by the tensor's name.
     #[must_use]
     pub fn by_name(spec: &Spec, dtype: impl Fn(&str) -> DType) -> Self {
-        let layer = |layer: usize| {
-            let of = |part: &str| dtype(&format!("blk.{layer}.{part}"));
+        let layer = |(at, layer): (usize, &Layer)| {
+            let of = |part: &str| dtype(&format!("blk.{at}.{part}"));
+            let experts = layer.feed_forward.experts();
+            let [gate, up, down] = ["ffn_gate", "ffn_up", "ffn_down"].map(|part| match layer.feed_forward {
+                FeedForward::Dense(_) => of(&format!("{part}.weight")),
+                FeedForward::Experts(_) => of(&format!("{part}_exps.weight")),
+            });
             LayerTypes {
                 q: of("attn_q.weight"),
                 k: of("attn_k.weight"),
                 v: of("attn_v.weight"),
                 o: of("attn_output.weight"),
-                gate: of("ffn_gate.weight"),
-                up: of("ffn_up.weight"),
-                down: of("ffn_down.weight"),
+                gate,
+                up,
+                down,
                 attn_norm: of("attn_norm.weight"),
                 ffn_norm: of("ffn_norm.weight"),
                 other_norms: ["attn_q_norm", "attn_k_norm", "post_attention_norm", "post_ffw_norm"]
                     .map(|part| of(&format!("{part}.weight"))),
                 bias: ["q", "k", "v"].map(|part| of(&format!("attn_{part}.bias"))),
+                router: experts.map_or(DType::F32, |_| of("ffn_gate_inp.weight")),
+                shared: experts
+                    .and_then(|experts| experts.shared)
+                    .map(|_| ["ffn_gate", "ffn_up", "ffn_down"].map(|part| of(&format!("{part}_shexp.weight")))),
             }
         };
         Self {
             embed: dtype("token_embd.weight"),
             output_norm: dtype("output_norm.weight"),
             lm_head: dtype(if spec.tied_embeddings { "token_embd.weight" } else { "output.weight" }),
-            layers: without_repeats((0..spec.layers.len()).map(layer).collect()),
+            layers: without_repeats(spec.layers.iter().enumerate().map(layer).collect()),
         }
     }
 
@@ -101,7 +129,8 @@ impl WeightTypes {
         self.layers.get(layer).or(self.layers.last())
     }
 
-    /// The type of the weights that `kind` reads in block `layer`; `None` for an op that reads none.
+    /// The type of the weights that `kind` reads in block `layer`; `None` for an op that reads none. Of an op that reads several
+    /// matrices, the type of the first.
     #[must_use]
     pub fn read_by(&self, kind: OpKind, layer: Option<usize>) -> Option<DType> {
         let reads = kind.is_matmul() || kind.is_norm() || kind == OpKind::Embed;
@@ -120,9 +149,11 @@ impl WeightTypes {
             OpKind::KProj => in_block(|types| types.k),
             OpKind::VProj => in_block(|types| types.v),
             OpKind::OProj => in_block(|types| types.o),
-            OpKind::GateProj => in_block(|types| types.gate),
+            OpKind::Router => in_block(|types| types.router),
+            OpKind::GateProj | OpKind::ExpertsGateUp => in_block(|types| types.gate),
             OpKind::UpProj => in_block(|types| types.up),
-            OpKind::DownProj => in_block(|types| types.down),
+            OpKind::DownProj | OpKind::ExpertsDown => in_block(|types| types.down),
+            OpKind::SharedExpert => in_block(|types| types.shared.map_or(DType::F32, |[gate, ..]| gate)),
             OpKind::AttnNorm => in_block(|types| types.attn_norm),
             OpKind::FfnNorm => in_block(|types| types.ffn_norm),
             OpKind::QNorm => in_block(|types| types.other_norms[0]),
@@ -133,12 +164,23 @@ impl WeightTypes {
         }
     }
 
+    /// The types of gate, up and down of a dense part or of the experts in block `layer`.
+    pub(super) fn gate_up_down(&self, layer: usize) -> [DType; 3] {
+        self.layer(layer).map_or([DType::F32; 3], |types| [types.gate, types.up, types.down])
+    }
+
+    /// The types of gate, up and down of a shared expert in block `layer`.
+    pub(super) fn of_shared_expert(&self, layer: Option<usize>) -> [DType; 3] {
+        layer.and_then(|layer| self.layer(layer)?.shared).unwrap_or([DType::F32; 3])
+    }
+
     /// The type of the bias that `kind` adds in block `layer`.
     pub(super) fn of_bias(&self, kind: OpKind, layer: Option<usize>) -> DType {
         let at = match kind {
             OpKind::QProj => 0,
             OpKind::KProj => 1,
-            _ => 2,
+            OpKind::VProj => 2,
+            _ => return DType::F32,
         };
         layer.and_then(|layer| self.layer(layer)).map_or(DType::F32, |types| types.bias[at])
     }

@@ -1,12 +1,14 @@
 //! The tensors of a quantised file with their types, positions and sources.
 
+use std::collections::HashMap;
+
 use crate::arch;
 use crate::blocks::{self, MlxGroups};
 use crate::checkpoint::Checkpoint;
 use crate::container::gguf::{ALIGNMENT, NewTensor};
 use crate::dtype::DType;
 use crate::error::{Error, Mismatch};
-use crate::spec::{EMBEDDING, Spec, weights};
+use crate::spec::{EMBEDDING, Spec, Weight, WeightKind, weights};
 use crate::tensor::TensorView;
 use crate::units::Bytes;
 
@@ -32,6 +34,8 @@ pub(super) enum TensorSource<'a> {
     Copy(TensorView<'a>),
     /// A tensor to be converted, its rows reordered by `order`.
     Convert { view: TensorView<'a>, order: Option<RotaryOrder> },
+    /// The matrices of the experts, one after another.
+    Experts(Vec<TensorView<'a>>),
     /// A matrix that MLX quantised.
     Mlx { view: TensorView<'a>, scales: TensorView<'a>, biases: TensorView<'a>, order: Option<RotaryOrder> },
     /// These values.
@@ -61,7 +65,8 @@ impl RotaryOrder {
 /// All tensors in the order of a GGUF source, else in the order of the computation.
 pub(super) fn plan(checkpoint: &Checkpoint, target: Target) -> Result<Vec<PlannedTensor<'_>>, Error> {
     let spec = checkpoint.spec()?;
-    let mut builder = PlanBuilder { checkpoint, spec, target, tensors: Vec::new(), offset: 0 };
+    let kinds = weights(spec).into_iter().map(|Weight { name, kind, .. }| (name, kind)).collect();
+    let mut builder = PlanBuilder { checkpoint, spec, target, kinds, tensors: Vec::new(), offset: 0 };
     if checkpoint.metadata().is_some() {
         for info in checkpoint.tensors() {
             builder.add(&info.name)?;
@@ -69,7 +74,10 @@ pub(super) fn plan(checkpoint: &Checkpoint, target: Target) -> Result<Vec<Planne
         return Ok(builder.tensors);
     }
     for weight in weights(spec) {
-        builder.add(&weight.name)?;
+        match weight.shape.len() {
+            3.. => builder.add_experts(&weight.name)?,
+            _ => builder.add(&weight.name)?,
+        }
         if weight.name == EMBEDDING
             && let Some(factors) = arch::rope_factors(spec)
         {
@@ -84,6 +92,8 @@ struct PlanBuilder<'a> {
     checkpoint: &'a Checkpoint,
     spec: &'a Spec,
     target: Target,
+    /// What the weights of the shape are, by their names.
+    kinds: HashMap<String, WeightKind>,
     tensors: Vec<PlannedTensor<'a>>,
     offset: u64,
 }
@@ -91,21 +101,35 @@ struct PlanBuilder<'a> {
 impl<'a> PlanBuilder<'a> {
     fn add(&mut self, name: &str) -> Result<(), Error> {
         let (checkpoint, view) = (self.checkpoint, self.checkpoint.tensor(name)?);
-        let info = view.info();
-        let dtype = self.target.dtype(self.spec, name, &info.shape);
+        let (stored, shape) = (view.info().dtype, view.info().shape.clone());
+        let dtype = self.dtype(name, shape.last().copied().unwrap_or(1));
         let order = self.order(name);
-        let source = if info.dtype.mlx_bits_and_group_size().is_some() {
+        let source = if stored.mlx_bits_and_group_size().is_some() {
             let companion = |kind: &str| checkpoint.tensor(&name.replace("weight", kind));
             TensorSource::Mlx { scales: companion("scales")?, biases: companion("biases")?, view, order }
         } else if let Some(values) = self.offset_norm(&view)? {
             TensorSource::Values(values)
-        } else if info.dtype == dtype && order.is_none() {
+        } else if stored == dtype && order.is_none() {
             TensorSource::Copy(view)
         } else {
             TensorSource::Convert { view, order }
         };
-        self.push(name, dtype, &info.shape, source);
+        self.push(name, dtype, &shape, source);
         Ok(())
+    }
+
+    /// A matrix of all experts, from one tensor for all or from one for each.
+    fn add_experts(&mut self, name: &str) -> Result<(), Error> {
+        let views = self.checkpoint.experts(name)?;
+        let one = views.first().map_or(&[][..], |view| &view.info().shape);
+        let shape = [&[views.len()], one].concat();
+        let dtype = self.dtype(name, one.last().copied().unwrap_or(1));
+        self.push(name, dtype, &shape, TensorSource::Experts(views));
+        Ok(())
+    }
+
+    fn dtype(&self, name: &str, cols: usize) -> DType {
+        self.target.dtype(self.spec, name, self.kinds.get(name).copied(), cols)
     }
 
     /// The weights of a norm whose file stores them with an offset, which GGUF does not have.
@@ -166,6 +190,7 @@ impl PlannedTensor<'_> {
         let source = match &self.source {
             TensorSource::Copy(_) | TensorSource::Values(_) => self.dtype,
             TensorSource::Convert { view, .. } | TensorSource::Mlx { view, .. } => view.info().dtype,
+            TensorSource::Experts(views) => views.first().map_or(self.dtype, |view| view.info().dtype),
         };
         self.shape.len() > 1 && source != self.dtype
     }
@@ -176,6 +201,11 @@ impl PlannedTensor<'_> {
         match &self.source {
             TensorSource::Values(values) => out.copy_from_slice(values),
             TensorSource::Copy(view) => dequantise(view, row, out)?,
+            TensorSource::Experts(views) => {
+                let rows = dimensions(self.shape.get(1..).unwrap_or_default()).0.max(1);
+                let Some(view) = views.get(row / rows) else { return Err(no_such_row(&self.name, row)) };
+                dequantise(view, row % rows, out)?;
+            }
             // A bias is one row; its elements belong to the rows of its matrix.
             TensorSource::Convert { view, order: Some(order) } if self.shape.len() == 1 => {
                 let mut values = vec![0.0; cols];
@@ -219,8 +249,13 @@ fn dequantise(view: &TensorView<'_>, row: usize, out: &mut [f32]) -> Result<(), 
 }
 
 /// The bytes of row `row`, if each row has `bytes` bytes.
-fn row_bytes<'a>(view: &TensorView<'a>, row: usize, bytes: usize) -> Result<&'a [u8], Box<Mismatch>> {
+fn row_bytes<'a>(view: &'a TensorView<'_>, row: usize, bytes: usize) -> Result<&'a [u8], Box<Mismatch>> {
     view.bytes().get(row * bytes..(row + 1) * bytes).ok_or_else(|| unreadable(view))
+}
+
+fn no_such_row(name: &str, row: usize) -> Box<Mismatch> {
+    let (expected, found) = ("a matrix for each expert", format!("none for row {row}"));
+    Mismatch::at("source", format!("tensor `{name}`"), expected, found, "take the model from another source")
 }
 
 fn unreadable(view: &TensorView<'_>) -> Box<Mismatch> {

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use crate::dtype::DType;
 use crate::error::{Error, Mismatch, printable};
-use crate::spec::Spec;
+use crate::spec::{Spec, WeightKind};
 use crate::tensor_types::{Role, matrix_type};
 
 /// The type of most matrices of the new file: one of llama.cpp's plain types.
@@ -53,15 +53,16 @@ impl Target {
         FILE_TYPES.iter().find(|(dtype, _)| *dtype == self.0).map_or(0, |(_, number)| *number)
     }
 
-    /// The type of a tensor of this name and shape: F32 for vectors (norms, biases, frequencies), [`matrix_type`] for matrices.
+    /// The type of a tensor of this name, kind and width: [`matrix_type`] for matrices, F32 for all others (norms, biases, routers,
+    /// frequencies).
     /// llama.cpp uses Q6_K for the matrix that computes the logits; Q8_0 replaces it, since Q6_K cannot be written.
-    pub(super) fn dtype(self, spec: &Spec, name: &str, shape: &[usize]) -> DType {
-        match *shape {
-            [_, cols] => match matrix_type(self.0, spec, Role::of(name), cols) {
+    pub(super) fn dtype(self, spec: &Spec, name: &str, kind: Option<WeightKind>, cols: usize) -> DType {
+        match kind {
+            Some(WeightKind::Matrix) => match matrix_type(self.0, spec, Role::of(name), cols) {
                 DType::Q6_K => DType::Q8_0,
                 other => other,
             },
-            _ => DType::F32,
+            Some(WeightKind::Router | WeightKind::Norm | WeightKind::Bias) | None => DType::F32,
         }
     }
 }

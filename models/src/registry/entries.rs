@@ -1,11 +1,28 @@
-//! The data of the registry, sorted by name. Shapes are from each model's config.json, parameter counts from its page on the hub.
+//! The data of the registry. Shapes are from each model's config.json, parameter counts from its page on the hub; of models with a
+//! vision part, those of the text part.
 
 use super::entry::{ChatStyle, Entry, Mirror, Source};
-use crate::spec::{Arch, Attention, Layer, Rope, RopeLayout, RopeScaling, Spec};
+use crate::spec::{
+    Activation, Arch, Attention, Experts, FeedForward, Gated, Gating, Layer, NormPlacement, Rope, RopeLayout,
+    RopeScaling, Scores, Spec, Temperature,
+};
 use crate::units::{Bytes, Params};
 
-/// All models, sorted by name.
-pub static MODELS: [Entry; 6] = [DEEPSEEK_R1, LLAMA_3_1_8B, LLAMA_3_2_1B, MISTRAL_7B, QWEN_1_5_7B, SMOLLM2_135M];
+/// All models: first those that the tool was built for, then the others, each sorted by name.
+pub static MODELS: [Entry; 12] = [
+    DEEPSEEK_R1,
+    LLAMA_3_1_8B,
+    LLAMA_3_2_1B,
+    MISTRAL_7B,
+    QWEN_1_5_7B,
+    SMOLLM2_135M,
+    GEMMA_3_4B,
+    MINISTRAL_3_8B,
+    QWEN_3_0_6B,
+    QWEN_3_30B_A3B,
+    QWEN_3_4B,
+    SMOLLM3_3B,
+];
 
 const DEEPSEEK_R1: Entry = Entry {
     name: "deepseek-r1",
@@ -180,6 +197,218 @@ const SMOLLM2_135M: Entry = Entry {
         ..NO_LAYERS
     },
     parameters: Params(134_515_008),
+    chat: ChatStyle::ChatMl,
+    note: None,
+};
+
+const GEMMA_3_4B: Entry = Entry {
+    name: "gemma-3-4b",
+    aliases: &["gemma-3-4b-it", "gemma3-4b"],
+    title: "Gemma 3 4B",
+    summary: "Google's 4B model of 2025: a window of 1,024 in five of six layers",
+    license: "Gemma Terms of Use",
+    gguf: file("unsloth/gemma-3-4b-it-GGUF", "gemma-3-4b-it-Q4_K_M.gguf"),
+    quants: &[
+        ("Q4_0", "gemma-3-4b-it-Q4_0.gguf"),
+        ("Q4_K_M", "gemma-3-4b-it-Q4_K_M.gguf"),
+        ("Q8_0", "gemma-3-4b-it-Q8_0.gguf"),
+    ],
+    safetensors: Source { gated: true, ..file("google/gemma-3-4b-it", INDEX) },
+    mirror: None,
+    shape: || Spec {
+        arch: Arch::new("gemma3"),
+        hidden: 2560,
+        vocab: 262_208,
+        context_length: 131_072,
+        norm_eps: 1e-6,
+        norm_offset: 1.0,
+        tied_embeddings: true,
+        // The root of the width.
+        embedding_scale: Some(2560f32.sqrt()),
+        layers: (1..=34).map(|number| gemma3_layer(number % 6 == 0)).collect(),
+        ..NO_LAYERS
+    },
+    parameters: Params(3_880_263_168),
+    chat: ChatStyle::Gemma,
+    note: Some("the original weights also have a vision part, which is not supported: the GGUF file has the text part"),
+};
+
+/// A layer of Gemma 3 4B.
+fn gemma3_layer(is_global: bool) -> Layer {
+    let rope = match is_global {
+        true => rope(1_000_000.0, 256, Some(RopeScaling::Linear { factor: 8.0 })),
+        false => rope(10_000.0, 256, None),
+    };
+    let window = (!is_global).then_some(1024);
+    Layer {
+        attention: Attention {
+            window,
+            qk_norm: true,
+            scale: Some(1.0 / 16.0),
+            ..Attention::plain(8, 4, 256, Some(rope))
+        },
+        feed_forward: FeedForward::Dense(Gated { width: 10_240, activation: Activation::GeluTanh }),
+        norms: NormPlacement::BeforeAndAfter,
+    }
+}
+
+const MINISTRAL_3_8B: Entry = Entry {
+    name: "ministral-3-8b",
+    aliases: &["ministral-3-8b-instruct", "ministral-3-8b-instruct-2512"],
+    title: "Ministral 3 8B Instruct",
+    summary: "Mistral's 8B model of December 2025, with YaRN",
+    license: "Apache-2.0",
+    gguf: file("unsloth/Ministral-3-8B-Instruct-2512-GGUF", "Ministral-3-8B-Instruct-2512-Q4_K_M.gguf"),
+    quants: &[
+        ("Q4_K_M", "Ministral-3-8B-Instruct-2512-Q4_K_M.gguf"),
+        ("Q8_0", "Ministral-3-8B-Instruct-2512-Q8_0.gguf"),
+    ],
+    safetensors: file("mistralai/Ministral-3-8B-Instruct-2512-BF16", INDEX),
+    mirror: None,
+    // The defaults of `Ministral3Config` in transformers, which are those of this model.
+    shape: || Spec {
+        arch: Arch::new("ministral3"),
+        hidden: 4096,
+        vocab: 131_072,
+        context_length: 262_144,
+        norm_eps: 1e-5,
+        tied_embeddings: false,
+        layers: equal_layers(
+            34,
+            14_336,
+            Attention {
+                temperature: Some(Temperature { scale: 0.1, context: 16_384 }),
+                ..Attention::plain(
+                    32,
+                    8,
+                    128,
+                    Some(rope(
+                        1_000_000.0,
+                        128,
+                        Some(RopeScaling::Yarn {
+                            factor: 16.0,
+                            beta_fast: 32.0,
+                            beta_slow: 1.0,
+                            original_context: 16_384,
+                            magnitude: 1.0,
+                        }),
+                    )),
+                )
+            },
+        ),
+        ..NO_LAYERS
+    },
+    parameters: Params(8_489_553_920),
+    chat: ChatStyle::Mistral,
+    note: Some("the original weights also have a vision part, which is not supported: the GGUF file has the text part"),
+};
+
+const QWEN_3_0_6B: Entry = Entry {
+    name: "qwen-3-0.6b",
+    aliases: &["qwen3-0.6b"],
+    title: "Qwen 3 0.6B",
+    summary: "Alibaba's smallest model of 2025",
+    license: "Apache-2.0",
+    gguf: file("unsloth/Qwen3-0.6B-GGUF", "Qwen3-0.6B-Q4_K_M.gguf"),
+    quants: &[("Q4_0", "Qwen3-0.6B-Q4_0.gguf"), ("Q4_K_M", "Qwen3-0.6B-Q4_K_M.gguf"), ("Q8_0", "Qwen3-0.6B-Q8_0.gguf")],
+    safetensors: file("Qwen/Qwen3-0.6B", SINGLE),
+    mirror: None,
+    shape: || Spec {
+        hidden: 1024,
+        tied_embeddings: true,
+        layers: equal_layers(28, 3072, qwen3_attention(16, 8)),
+        ..qwen3("qwen3")
+    },
+    parameters: Params(596_049_920),
+    chat: ChatStyle::ChatMl,
+    note: Some("reasons before it answers: answers are long"),
+};
+
+const QWEN_3_30B_A3B: Entry = Entry {
+    name: "qwen-3-30b-a3b",
+    aliases: &["qwen3-30b-a3b"],
+    title: "Qwen 3 30B A3B",
+    summary: "128 experts, of which a token uses 8: it reads a tenth of its weights",
+    license: "Apache-2.0",
+    gguf: file("unsloth/Qwen3-30B-A3B-GGUF", "Qwen3-30B-A3B-Q4_K_M.gguf"),
+    quants: &[
+        ("Q4_0", "Qwen3-30B-A3B-Q4_0.gguf"),
+        ("Q4_K_M", "Qwen3-30B-A3B-Q4_K_M.gguf"),
+        ("Q8_0", "Qwen3-30B-A3B-Q8_0.gguf"),
+    ],
+    safetensors: file("Qwen/Qwen3-30B-A3B", INDEX),
+    mirror: None,
+    shape: || {
+        let experts = Experts {
+            count: 128,
+            used: 8,
+            expert: Gated { width: 768, activation: Activation::Silu },
+            gating: Gating { scores: Scores::Softmax, normalised: true, scale: None },
+            biased: false,
+            shared: None,
+        };
+        let layer = Layer { feed_forward: FeedForward::Experts(experts), ..Layer::plain(qwen3_attention(32, 4), 0) };
+        Spec { hidden: 2048, layers: vec![layer; 48], ..qwen3("qwen3moe") }
+    },
+    parameters: Params(30_532_122_624),
+    chat: ChatStyle::ChatMl,
+    note: Some("reasons before it answers: answers are long"),
+};
+
+const QWEN_3_4B: Entry = Entry {
+    name: "qwen-3-4b",
+    aliases: &["qwen3-4b"],
+    title: "Qwen 3 4B",
+    summary: "Alibaba's 4B model of 2025",
+    license: "Apache-2.0",
+    gguf: file("unsloth/Qwen3-4B-GGUF", "Qwen3-4B-Q4_K_M.gguf"),
+    quants: &[("Q4_0", "Qwen3-4B-Q4_0.gguf"), ("Q4_K_M", "Qwen3-4B-Q4_K_M.gguf"), ("Q8_0", "Qwen3-4B-Q8_0.gguf")],
+    safetensors: file("Qwen/Qwen3-4B", INDEX),
+    mirror: None,
+    shape: || Spec {
+        hidden: 2560,
+        tied_embeddings: true,
+        layers: equal_layers(36, 9728, qwen3_attention(32, 8)),
+        ..qwen3("qwen3")
+    },
+    parameters: Params(4_022_468_096),
+    chat: ChatStyle::ChatMl,
+    note: Some("reasons before it answers: answers are long"),
+};
+
+/// What all models of Qwen 3 have around their layers.
+fn qwen3(arch: &'static str) -> Spec {
+    Spec { arch: Arch::new(arch), vocab: 151_936, context_length: 40_960, norm_eps: 1e-6, ..NO_LAYERS }
+}
+
+fn qwen3_attention(heads: usize, kv_heads: usize) -> Attention {
+    Attention { qk_norm: true, ..Attention::plain(heads, kv_heads, 128, Some(rope(1_000_000.0, 128, None))) }
+}
+
+const SMOLLM3_3B: Entry = Entry {
+    name: "smollm3-3b",
+    aliases: &["smollm3"],
+    title: "SmolLM3 3B",
+    summary: "Hugging Face's 3B model of 2025: every fourth layer has no rotary embedding",
+    license: "Apache-2.0",
+    gguf: file("unsloth/SmolLM3-3B-GGUF", "SmolLM3-3B-Q4_K_M.gguf"),
+    quants: &[("Q4_0", "SmolLM3-3B-Q4_0.gguf"), ("Q4_K_M", "SmolLM3-3B-Q4_K_M.gguf"), ("Q8_0", "SmolLM3-3B-Q8_0.gguf")],
+    safetensors: file("HuggingFaceTB/SmolLM3-3B", INDEX),
+    mirror: None,
+    shape: || {
+        let rope = |number: usize| (!number.is_multiple_of(4)).then(|| rope(5_000_000.0, 128, None));
+        Spec {
+            arch: Arch::new("smollm3"),
+            hidden: 2048,
+            vocab: 128_256,
+            context_length: 65_536,
+            norm_eps: 1e-6,
+            tied_embeddings: true,
+            layers: (1..=36).map(|number| Layer::plain(Attention::plain(16, 4, 128, rope(number)), 11_008)).collect(),
+            ..NO_LAYERS
+        }
+    },
+    parameters: Params(3_075_098_624),
     chat: ChatStyle::ChatMl,
     note: None,
 };

@@ -84,10 +84,12 @@ pub struct Mirror {
 /// The families of chat templates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChatStyle {
-    /// `<|im_start|>role`: Qwen, SmolLM2.
+    /// `<|im_start|>role`: Qwen, SmolLM.
     ChatMl,
     /// `<|User|>`, `<|Assistant|>` with full-width bars.
     DeepSeek,
+    /// `<start_of_turn>role`: Gemma.
+    Gemma,
     /// `<|start_header_id|>role<|end_header_id|>`.
     Llama3,
     /// `[INST] ... [/INST]`.

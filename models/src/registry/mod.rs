@@ -47,8 +47,7 @@ fn same_shape(one: &Spec, other: &Spec) -> bool {
     let same = |one: &Layer, other: &Layer| {
         let (a, b) = (&one.attention, &other.attention);
         let base = |attention: &Attention| attention.rope.as_ref().map_or(0.0, |rope| rope.theta);
-        (a.heads, a.kv_heads, a.head_dim, one.feed_forward.width)
-            == (b.heads, b.kv_heads, b.head_dim, other.feed_forward.width)
+        (a.heads, a.kv_heads, a.head_dim, &one.feed_forward) == (b.heads, b.kv_heads, b.head_dim, &other.feed_forward)
             && (base(a) - base(b)).abs() < 1.0
     };
     one.hidden == other.hidden

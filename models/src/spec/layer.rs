@@ -1,8 +1,8 @@
-//! One layer of a decoder: its attention, its feed-forward part and its norms.
+//! One layer of a decoder: its attention and its norms. The feed-forward part is in `feed_forward`.
 
 use serde::{Deserialize, Serialize};
 
-use super::Rope;
+use super::{FeedForward, Rope};
 
 /// One layer.
 #[derive(Clone, Debug, PartialEq)]
@@ -57,26 +57,6 @@ impl Temperature {
     }
 }
 
-/// A gated feed-forward part: `down(activation(gate x) * up x)`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct FeedForward {
-    /// Width of gate and up.
-    pub width: usize,
-    /// The activation of the gate.
-    pub activation: Activation,
-}
-
-/// An activation function.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Activation {
-    /// `x / (1 + e^-x)`. Source: arXiv:2002.05202, section 2.
-    #[default]
-    Silu,
-    /// The approximation of GELU by tanh: `x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))`. Source: arXiv:1606.08415, section 2.
-    GeluTanh,
-}
-
 /// Where the norms of attention and feed-forward part are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -89,11 +69,10 @@ pub enum NormPlacement {
 }
 
 impl Layer {
-    /// Norms before each part, and a feed-forward part of this width with SiLU.
+    /// Norms before each part, and a dense feed-forward part of this width with SiLU.
     #[must_use]
     pub const fn plain(attention: Attention, width: usize) -> Self {
-        let feed_forward = FeedForward { width, activation: Activation::Silu };
-        Self { attention, feed_forward, norms: NormPlacement::Before }
+        Self { attention, feed_forward: FeedForward::dense(width), norms: NormPlacement::Before }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The shape of a model, as data: a list of layers and what is around them. It determines the weights and their sizes, the arithmetic,
 //! the cache, and what the decoder does.
 
+mod feed_forward;
 mod layer;
 mod rope;
 mod weights;
@@ -13,10 +14,11 @@ use serde::{Deserialize, Serialize};
 use crate::dtype::DType;
 use crate::units::{Bytes, Params};
 
-pub use layer::{Activation, Attention, FeedForward, Layer, NormPlacement, Temperature};
+pub use feed_forward::{Activation, Experts, FeedForward, Gated, Gating, Scores, SharedExpert};
+pub use layer::{Attention, Layer, NormPlacement, Temperature};
 pub(crate) use rope::yarn_magnitude;
 pub use rope::{Rope, RopeLayout, RopeScaling};
-pub(crate) use weights::{EMBEDDING, OUTPUT, Weight, WeightKind, weights};
+pub(crate) use weights::{EMBEDDING, OUTPUT, Weight, WeightKind, expert_part, weights};
 
 /// The name of an architecture: `model_type` in config.json and, except for Mistral 7B, `general.architecture` in GGUF files.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -161,13 +163,40 @@ mod tests {
         spec.layers = vec![layer(); 7];
         for at in [2, 3, 6] {
             spec.layers[at].attention.window = Some(4);
-            spec.layers[at].feed_forward.activation = Activation::GeluTanh;
+            spec.layers[at].feed_forward.gated_mut().activation = Activation::GeluTanh;
         }
         spec.embedding_scale = Some(2.0);
         let json = serde_json::to_value(&spec).unwrap();
         let starts: Vec<_> = json["other_layers"].as_array().unwrap().iter().map(|run| run["from"].clone()).collect();
         assert_eq!(starts, [2, 4, 6]);
         assert_eq!(serde_json::from_value::<Spec>(json).unwrap(), spec);
+    }
+
+    #[test]
+    fn experts_are_read_back() {
+        let mut spec = spec();
+        let experts = Experts {
+            count: 4,
+            used: 2,
+            expert: Gated { width: 16, activation: Activation::GeluTanh },
+            gating: Gating { scores: Scores::SoftmaxOfChosen, normalised: false, scale: Some(2.5) },
+            biased: true,
+            shared: Some(SharedExpert { width: 24, gated: true }),
+        };
+        spec.layers[1].feed_forward = FeedForward::Experts(experts);
+        let json = serde_json::to_value(&spec).unwrap();
+        assert_eq!(
+            (&json["experts"], &json["other_layers"][0]["experts"]["count"]),
+            (&serde_json::Value::Null, &4.into())
+        );
+        assert_eq!(serde_json::from_value::<Spec>(json).unwrap(), spec);
+        // Router 4 x 8 + 4, gate and up 2 x 4 x (16 x 8 + 16), down 4 x (8 x 16 + 8), shared 3 x 24 x 8 + 8 instead of 3 x 16 x 8.
+        let dense = {
+            let mut spec = spec.clone();
+            spec.layers[1] = layer();
+            spec.parameters().get()
+        };
+        assert_eq!(spec.parameters().get(), dense - 384 + 36 + 2 * 4 * 144 + 4 * 136 + 576 + 8);
     }
 
     /// As released versions wrote it.

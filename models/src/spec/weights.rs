@@ -1,6 +1,6 @@
 //! The weights of a model of a given shape: the one list from which checking, counting, costs and synthetic files follow.
 
-use super::{NormPlacement, Spec};
+use super::{Experts, FeedForward, NormPlacement, Spec};
 use crate::op_kind::OpKind;
 
 /// A weight of a model.
@@ -8,7 +8,8 @@ use crate::op_kind::OpKind;
 pub(crate) struct Weight {
     /// Its GGUF name.
     pub(crate) name: String,
-    /// Row-major: `[rows (out), columns (in)]` or `[elements]`.
+    /// Row-major: `[rows (out), columns (in)]` or `[elements]`; of all experts together `[experts, rows, columns]` or
+    /// `[experts, elements]`.
     pub(crate) shape: Vec<usize>,
     /// The op that reads it.
     pub(crate) op: OpKind,
@@ -23,9 +24,11 @@ pub(crate) struct Weight {
 pub(crate) enum WeightKind {
     /// A matrix that activations are multiplied with, or a table of rows.
     Matrix,
+    /// The matrix of a router. It is small and decides which experts run: files keep it in F32.
+    Router,
     /// The factors of a norm.
     Norm,
-    /// A vector that is added.
+    /// A vector that is added, or one for each expert; the vector of the gate of a shared expert.
     Bias,
 }
 
@@ -40,6 +43,15 @@ impl Weight {
 pub(crate) const EMBEDDING: &str = "token_embd.weight";
 /// The name of the output projection, where it is not the table of embeddings.
 pub(crate) const OUTPUT: &str = "output.weight";
+
+/// The name of the part of one expert, in checkpoints that store each expert as tensors of its own (safetensors folders):
+/// `blk.0.ffn_up_exps.weight` of expert 7 is `blk.0.ffn_up_exps.7.weight`.
+pub(crate) fn expert_part(name: &str, expert: usize) -> String {
+    match name.rsplit_once('.') {
+        Some((stem, kind)) => format!("{stem}.{expert}.{kind}"),
+        None => format!("{name}.{expert}"),
+    }
+}
 
 /// All weights in the order of the computation.
 pub(crate) fn weights(spec: &Spec) -> Vec<Weight> {
@@ -57,7 +69,7 @@ pub(crate) fn weights(spec: &Spec) -> Vec<Weight> {
 
 fn of_layer(spec: &Spec, at: usize, list: &mut List) {
     let (layer, hidden) = (&spec.layers[at], spec.hidden);
-    let (attention, width) = (&layer.attention, layer.feed_forward.width);
+    let attention = &layer.attention;
     let (q, kv) = (attention.q_width(), attention.kv_width());
     let mut add = |name: &str, op, kind, shape: &[usize]| list.add(name, Some(at), op, kind, shape);
     add("attn_norm.weight", OpKind::AttnNorm, WeightKind::Norm, &[hidden]);
@@ -77,12 +89,43 @@ fn of_layer(spec: &Spec, at: usize, list: &mut List) {
         add("post_attention_norm.weight", OpKind::AttnPostNorm, WeightKind::Norm, &[hidden]);
     }
     add("ffn_norm.weight", OpKind::FfnNorm, WeightKind::Norm, &[hidden]);
-    add("ffn_gate.weight", OpKind::GateProj, WeightKind::Matrix, &[width, hidden]);
-    add("ffn_up.weight", OpKind::UpProj, WeightKind::Matrix, &[width, hidden]);
-    add("ffn_down.weight", OpKind::DownProj, WeightKind::Matrix, &[hidden, width]);
+    match &layer.feed_forward {
+        FeedForward::Dense(gated) => {
+            let width = gated.width;
+            add("ffn_gate.weight", OpKind::GateProj, WeightKind::Matrix, &[width, hidden]);
+            add("ffn_up.weight", OpKind::UpProj, WeightKind::Matrix, &[width, hidden]);
+            add("ffn_down.weight", OpKind::DownProj, WeightKind::Matrix, &[hidden, width]);
+        }
+        FeedForward::Experts(experts) => of_experts(experts, hidden, &mut add),
+    }
     if layer.norms == NormPlacement::BeforeAndAfter {
         add("post_ffw_norm.weight", OpKind::FfnPostNorm, WeightKind::Norm, &[hidden]);
     }
+}
+
+fn of_experts(experts: &Experts, hidden: usize, add: &mut impl FnMut(&str, OpKind, WeightKind, &[usize])) {
+    let &Experts { count, biased, shared, .. } = experts;
+    let width = experts.expert.width;
+    let matrices = [
+        ("ffn_gate_inp", OpKind::Router, WeightKind::Router, vec![count, hidden]),
+        ("ffn_gate_exps", OpKind::ExpertsGateUp, WeightKind::Matrix, vec![count, width, hidden]),
+        ("ffn_up_exps", OpKind::ExpertsGateUp, WeightKind::Matrix, vec![count, width, hidden]),
+        ("ffn_down_exps", OpKind::ExpertsDown, WeightKind::Matrix, vec![count, hidden, width]),
+    ];
+    for (name, op, kind, shape) in matrices {
+        add(&format!("{name}.weight"), op, kind, &shape);
+        if biased {
+            add(&format!("{name}.bias"), op, WeightKind::Bias, &shape[..shape.len() - 1]);
+        }
+    }
+    let Some(shared) = shared else { return };
+    let op = OpKind::SharedExpert;
+    if shared.gated {
+        add("ffn_gate_inp_shexp.weight", op, WeightKind::Bias, &[hidden]);
+    }
+    add("ffn_gate_shexp.weight", op, WeightKind::Matrix, &[shared.width, hidden]);
+    add("ffn_up_shexp.weight", op, WeightKind::Matrix, &[shared.width, hidden]);
+    add("ffn_down_shexp.weight", op, WeightKind::Matrix, &[hidden, shared.width]);
 }
 
 #[derive(Default)]

@@ -3,7 +3,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Activation, Arch, Attention, FeedForward, Layer, NormPlacement, Rope, Spec, Temperature};
+use super::{
+    Activation, Arch, Attention, Experts, FeedForward, Gated, Gating, Layer, NormPlacement, Rope, SharedExpert, Spec,
+    Temperature,
+};
 
 /// [`Spec`] in JSON.
 #[derive(Serialize, Deserialize)]
@@ -54,8 +57,23 @@ struct LayerWire {
     temperature: Option<Temperature>,
     #[serde(default, skip_serializing_if = "is_default")]
     activation: Activation,
+    /// Of a mixture of experts; `ffn` and `activation` are then those of each expert.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    experts: Option<ExpertsWire>,
     #[serde(default, skip_serializing_if = "is_default")]
     norms: NormPlacement,
+}
+
+/// What [`Experts`] has beside the shape of each expert, in JSON.
+#[derive(Serialize, Deserialize)]
+struct ExpertsWire {
+    count: usize,
+    used: usize,
+    gating: Gating,
+    #[serde(default, skip_serializing_if = "is_default")]
+    biased: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    shared: Option<SharedExpert>,
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -66,7 +84,7 @@ impl From<&Layer> for LayerWire {
     fn from(layer: &Layer) -> Self {
         let Layer { attention, feed_forward, norms } = layer;
         Self {
-            ffn: feed_forward.width,
+            ffn: feed_forward.gated().width,
             heads: attention.heads,
             kv_heads: attention.kv_heads,
             head_dim: attention.head_dim,
@@ -76,7 +94,14 @@ impl From<&Layer> for LayerWire {
             qk_norm: attention.qk_norm,
             score_scale: attention.scale,
             temperature: attention.temperature,
-            activation: feed_forward.activation,
+            activation: feed_forward.gated().activation,
+            experts: feed_forward.experts().map(|experts| ExpertsWire {
+                count: experts.count,
+                used: experts.used,
+                gating: experts.gating,
+                biased: experts.biased,
+                shared: experts.shared,
+            }),
             norms: *norms,
         }
     }
@@ -84,6 +109,13 @@ impl From<&Layer> for LayerWire {
 
 impl From<LayerWire> for Layer {
     fn from(wire: LayerWire) -> Self {
+        let gated = Gated { width: wire.ffn, activation: wire.activation };
+        let feed_forward = match wire.experts {
+            None => FeedForward::Dense(gated),
+            Some(ExpertsWire { count, used, gating, biased, shared }) => {
+                FeedForward::Experts(Experts { count, used, expert: gated, gating, biased, shared })
+            }
+        };
         Self {
             attention: Attention {
                 heads: wire.heads,
@@ -96,7 +128,7 @@ impl From<LayerWire> for Layer {
                 scale: wire.score_scale,
                 temperature: wire.temperature,
             },
-            feed_forward: FeedForward { width: wire.ffn, activation: wire.activation },
+            feed_forward,
             norms: wire.norms,
         }
     }

@@ -105,9 +105,12 @@ struct PlanBuilder<'a> {
 impl PlanBuilder<'_> {
     fn weight(&mut self, weight: Weight) {
         match weight.kind {
-            WeightKind::Matrix => {
-                let columns = weight.shape[1];
-                let dtype = self.quant.dtype(self.spec, Role::of_weight(&weight), columns);
+            kind @ (WeightKind::Matrix | WeightKind::Router) => {
+                let columns = weight.shape.last().copied().unwrap_or(1);
+                let dtype = match kind {
+                    WeightKind::Router => DType::F32,
+                    _ => self.quant.dtype(self.spec, Role::of_weight(&weight), columns),
+                };
                 let values = Values::Weights { std: 1.0 / (columns as f32).sqrt() };
                 self.push(&weight.name, dtype, weight.shape, values);
             }
@@ -117,9 +120,9 @@ impl PlanBuilder<'_> {
     }
 
     fn push(&mut self, name: &str, dtype: DType, shape: Vec<usize>, values: Values) {
-        let (rows, cols) = match shape[..] {
-            [rows, cols] => (rows as u64, cols),
-            _ => (1, shape[0]),
+        let (rows, cols) = match shape.split_last() {
+            Some((cols, rows)) => (rows.iter().map(|&rows| rows as u64).product(), *cols),
+            None => (0, 0),
         };
         let bytes = dtype.row_bytes(cols) * rows;
         if !matches!(values, Values::Exact(_)) {
@@ -184,7 +187,7 @@ mod tests {
     #[test]
     fn impossible_shapes_are_refused() {
         let mut zero = tiny();
-        zero.layers[1].feed_forward.width = 0;
+        zero.layers[1].feed_forward.gated_mut().width = 0;
         insta::assert_snapshot!(plan(&zero, Quant::F16).unwrap_err().with_advice(), @"synthetic model shape: feed-forward width: expected 1 to 16777216, found 0; correct the config.json, or take a registered model");
         let mut uneven = tiny();
         uneven.layers[2].attention.kv_heads = 3;

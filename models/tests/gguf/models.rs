@@ -420,7 +420,7 @@ fn the_window_of_mistral_comes_from_the_registry() {
     // The real shape without weights: a sparse file of the right length.
     let build = |name: &str, theta: f32| {
         let spec = entry.spec();
-        let (attention, ffn) = (&spec.layers[0].attention, spec.layers[0].feed_forward.width);
+        let (attention, ffn) = (&spec.layers[0].attention, spec.layers[0].feed_forward.gated().width);
         let number = |name: &str, value: usize| key(&format!("llama.{name}"), U32, &(value as u32).to_le_bytes());
         let mut file = File {
             keys: vec![

@@ -6,7 +6,9 @@ use ::models::fetch::{Fetcher, Origin, Quiet, Reference, Settings};
 use ::models::quantise::{self, Provenance, Quantised, Request, Target};
 use ::models::registry::{self, Entry, MODELS, Source};
 use ::models::synth::{self, Quant, Recipe};
-use ::models::{Bytes, Checkpoint, DType, Description, Layer, NotModelled, Outline, Spec, digest};
+use ::models::{
+    Bytes, Checkpoint, DType, Description, Experts, FeedForward, Layer, NotModelled, Outline, Spec, digest,
+};
 use anyhow::Context;
 use clap::{Args, Subcommand};
 use measure::plan::DEFAULT_SEED;
@@ -207,6 +209,17 @@ fn percent(error: f32) -> String {
     format!("{:.4} %", error * 100.0)
 }
 
+/// `1536`, or `8 of 128 experts of 768`.
+fn feed_forward_text(part: &FeedForward) -> String {
+    match part {
+        FeedForward::Dense(gated) => gated.width.to_string(),
+        FeedForward::Experts(Experts { count, used, expert, shared, .. }) => {
+            let shared = shared.map_or_else(String::new, |shared| format!(" and a shared one of {}", shared.width));
+            format!("{used} of {count} experts of {}{shared}", expert.width)
+        }
+    }
+}
+
 fn shape(spec: &Spec) -> Vec<(&'static str, String)> {
     let mut kinds = spec.layers.clone();
     kinds.dedup();
@@ -217,6 +230,9 @@ fn shape(spec: &Spec) -> Vec<(&'static str, String)> {
         values.dedup();
         values.iter().map(usize::to_string).collect::<Vec<_>>().join(" or ")
     };
+    let mut feed_forward: Vec<String> = kinds.iter().map(|layer| feed_forward_text(&layer.feed_forward)).collect();
+    feed_forward.sort_unstable();
+    feed_forward.dedup();
     let windowed = spec.attentions().filter(|attention| attention.window.is_some()).count();
     let window = match (spec.smallest_window(), spec.layers.len()) {
         (None, _) => "none".to_owned(),
@@ -231,7 +247,7 @@ fn shape(spec: &Spec) -> Vec<(&'static str, String)> {
                 "{} layers, hidden {}, feed-forward {}, vocabulary {}",
                 spec.layers.len(),
                 spec.hidden,
-                different(|layer| layer.feed_forward.width),
+                feed_forward.join(" or "),
                 spec.vocab
             ),
         ),

@@ -6,12 +6,14 @@ mod cache;
 mod dots;
 mod element;
 mod elementwise;
+mod experts;
 mod lanes;
 mod matmul;
 mod pool;
 mod product;
 #[cfg(all(target_arch = "x86_64", target_feature = "avx2", target_feature = "fma"))]
 mod q8;
+mod quantised;
 mod rows;
 mod vector;
 mod weight;
@@ -25,7 +27,8 @@ use self::cache::Cache;
 use self::elementwise::Rotation;
 use self::rows::Rows;
 use super::failed;
-use super::kernels::{Kernels, Linear, Memory};
+use super::kernels::{Kernels, Linear, Memory, PairInput};
+use super::routing::Routing;
 use crate::{EngineError, KvType, LoadOptions};
 
 pub(super) use self::pool::threads;
@@ -72,6 +75,10 @@ impl Memory for Cpu {
 
     fn rows(&self, width: usize) -> Result<Rows, EngineError> {
         Ok(Rows::new(self.batch, width))
+    }
+
+    fn pair_rows(&self, used: usize, width: usize) -> Result<Rows, EngineError> {
+        Ok(Rows::new(self.batch * used, width))
     }
 
     fn cache(&self, attention: &Attention) -> Result<Cache, EngineError> {
@@ -168,6 +175,31 @@ impl Kernels for Cpu {
         match activation {
             Activation::Silu => elementwise::silu_mul(gate.write(), up.read()),
             Activation::GeluTanh => elementwise::gelu_mul(gate.write(), up.read()),
+        }
+        Ok(())
+    }
+
+    fn expert_linear(
+        &mut self,
+        x: &mut Rows,
+        input: PairInput,
+        experts: &[Linear<Self>],
+        routing: &Routing,
+        out: &mut Rows,
+    ) -> Result<(), EngineError> {
+        experts::products(x, input, experts, routing, out)
+    }
+
+    fn sum_experts(&mut self, x: &Rows, routing: &Routing, out: &mut Rows) -> Result<(), EngineError> {
+        let tokens = routing.tokens().len() / routing.used();
+        experts::sum(x.read(), routing, x.width(), out.resize(tokens));
+        Ok(())
+    }
+
+    fn scale_by_gate(&mut self, x: &mut Rows, h: &Rows, gate: &Vec<f32>) -> Result<(), EngineError> {
+        let width = x.width();
+        for (x, h) in x.write().chunks_exact_mut(width).zip(h.read().chunks_exact(gate.len())) {
+            elementwise::scale(x, 1.0 / (1.0 + (-vector::dot(h, gate)).exp()));
         }
         Ok(())
     }

@@ -62,6 +62,60 @@ macro_rules! with_blocks {
     };
 }
 
+/// Evaluates one of two expressions for the elements of a weight: for floats, or for quantised blocks.
+macro_rules! by_kind {
+    ($data:expr, $w:ident, floats => $floats:expr, quantised => $quantised:expr $(,)?) => {
+        match $data {
+            Data::F32($w) => $floats,
+            Data::F16($w) => $floats,
+            Data::BF16($w) => $floats,
+            Data::Q4_0($w) => $quantised,
+            Data::Q4_1($w) => $quantised,
+            Data::Q5_0($w) => $quantised,
+            Data::Q5_1($w) => $quantised,
+            Data::Q8_0($w) => $quantised,
+            Data::Q2K($w) => $quantised,
+            Data::Q3K($w) => $quantised,
+            Data::Q4K($w) => $quantised,
+            Data::Q5K($w) => $quantised,
+            Data::Q6K($w) => $quantised,
+        }
+    };
+}
+pub(super) use by_kind;
+
+/// A type of elements or blocks that weights have.
+pub(super) trait Stored: Sized {
+    /// The elements of a weight of this type; `None` if it has another one.
+    fn of(data: &Data) -> Option<&Blocks<Self>>;
+}
+
+macro_rules! stored {
+    ($($block:ty => $variant:ident),* $(,)?) => {
+        $(impl Stored for $block {
+            fn of(data: &Data) -> Option<&Blocks<Self>> {
+                if let Data::$variant(blocks) = data { Some(blocks) } else { None }
+            }
+        })*
+    };
+}
+
+stored!(
+    f32 => F32,
+    f16 => F16,
+    bf16 => BF16,
+    blocks::BlockQ4_0 => Q4_0,
+    blocks::BlockQ4_1 => Q4_1,
+    blocks::BlockQ5_0 => Q5_0,
+    blocks::BlockQ5_1 => Q5_1,
+    blocks::BlockQ8_0 => Q8_0,
+    blocks::BlockQ2K => Q2K,
+    blocks::BlockQ3K => Q3K,
+    blocks::BlockQ4K => Q4K,
+    blocks::BlockQ5K => Q5K,
+    blocks::BlockQ6K => Q6K,
+);
+
 impl Weight {
     /// Takes a tensor in the mapped file and makes its pages resident.
     pub(in crate::candle) fn new(view: &TensorView<'_>) -> Result<Self, EngineError> {
@@ -165,19 +219,6 @@ impl<T> Blocks<T> {
             Bytes::Copied(bytes.chunks(8).map(word).collect(), bytes.len())
         };
         Ok(Self { bytes, kind: PhantomData })
-    }
-}
-
-impl<T> Blocks<T> {
-    /// The same blocks as another type with the same layout.
-    ///
-    /// # Safety
-    /// `U` has the size of `T`, no greater alignment, and no invalid bit patterns.
-    #[cfg(target_arch = "x86_64")]
-    pub(super) unsafe fn cast<U>(&self) -> &[U] {
-        const { assert!(size_of::<T>() == size_of::<U>() && align_of::<U>() <= align_of::<T>()) };
-        // SAFETY: the same number of blocks of the same size at the same address; the caller guarantees the rest.
-        unsafe { std::slice::from_raw_parts(self.as_ptr().cast(), self.len()) }
     }
 }
 

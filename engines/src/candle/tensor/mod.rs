@@ -14,7 +14,8 @@ use models::{Activation, Attention, Rope, RopeLayout, Temperature, TensorView};
 
 use self::attention::{Cache, Mask};
 use self::weight::Weight;
-use super::kernels::{Kernels, Linear, Memory};
+use super::kernels::{Kernels, Linear, Memory, PairInput};
+use super::routing::{Group, Routing};
 use super::{NAME, failed};
 use crate::{Device, EngineError, KvType, LoadOptions};
 
@@ -108,6 +109,41 @@ impl OnDevice {
         all.transpose(1, 2)?.contiguous()?.reshape((rows, width))
     }
 
+    /// As [`Kernels::expert_linear`].
+    fn products_of_experts(
+        &self,
+        x: &Tensor,
+        input: PairInput,
+        experts: &[Linear<Self>],
+        routing: &Routing,
+    ) -> candle_core::Result<Tensor> {
+        let tokens = match input {
+            PairInput::Tokens => Some(Tensor::new(routing.tokens(), &self.device)?),
+            PairInput::Pairs => None,
+        };
+        let product = |Group { expert, pairs }: &Group| {
+            let rows = match &tokens {
+                Some(tokens) => x.index_select(&tokens.narrow(0, pairs.start, pairs.len())?, 0)?,
+                None => x.narrow(0, pairs.start, pairs.len())?.contiguous()?,
+            };
+            let Linear { weight, bias } = &experts[*expert];
+            let product = weight.apply(&rows)?;
+            match bias {
+                Some(bias) => product.broadcast_add(bias),
+                None => Ok(product),
+            }
+        };
+        Tensor::cat(&routing.groups().iter().map(product).collect::<Result<Vec<_>, _>>()?, 0)
+    }
+
+    /// As [`Kernels::sum_experts`]: the outputs in the order of tokens and ranks, times their weights, summed over the ranks.
+    fn sum_of_experts(&self, x: &Tensor, routing: &Routing) -> candle_core::Result<Tensor> {
+        let (used, width) = (routing.used(), x.dim(1)?);
+        let ranked = x.index_select(&Tensor::new(routing.pairs(), &self.device)?, 0)?.reshape(((), used, width))?;
+        let weights = Tensor::new(routing.weights(), &self.device)?.reshape(((), used, 1))?;
+        ranked.broadcast_mul(&weights)?.sum(1)
+    }
+
     /// As [`Kernels::norm_heads`].
     fn heads_normed(&self, x: &Tensor, weight: &Tensor, epsilon: f32) -> candle_core::Result<Tensor> {
         let (rows, width) = x.dims2()?;
@@ -133,6 +169,10 @@ impl Memory for OnDevice {
     }
 
     fn rows(&self, _width: usize) -> Result<Rows, EngineError> {
+        Ok(Rows(None))
+    }
+
+    fn pair_rows(&self, _used: usize, _width: usize) -> Result<Rows, EngineError> {
         Ok(Rows(None))
     }
 
@@ -244,6 +284,33 @@ impl Kernels for OnDevice {
         };
         let up = up.get()?;
         *gate = Rows(Some(activated.and_then(|gate| gate * up).map_err(at("activation"))?));
+        Ok(())
+    }
+
+    fn expert_linear(
+        &mut self,
+        x: &mut Rows,
+        input: PairInput,
+        experts: &[Linear<Self>],
+        routing: &Routing,
+        out: &mut Rows,
+    ) -> Result<(), EngineError> {
+        *out = Rows(Some(self.products_of_experts(x.get()?, input, experts, routing).map_err(at("experts"))?));
+        Ok(())
+    }
+
+    fn sum_experts(&mut self, x: &Rows, routing: &Routing, out: &mut Rows) -> Result<(), EngineError> {
+        *out = Rows(Some(self.sum_of_experts(x.get()?, routing).map_err(at("experts"))?));
+        Ok(())
+    }
+
+    fn scale_by_gate(&mut self, x: &mut Rows, h: &Rows, gate: &Tensor) -> Result<(), EngineError> {
+        let (rows, h) = (x.get()?, h.get()?);
+        let scaled = gate
+            .reshape(((), 1))
+            .and_then(|gate| candle_nn::ops::sigmoid(&h.matmul(&gate)?))
+            .and_then(|factors| rows.broadcast_mul(&factors));
+        *x = Rows(Some(scaled.map_err(at("shared expert"))?));
         Ok(())
     }
 

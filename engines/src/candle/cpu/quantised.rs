@@ -1,0 +1,170 @@
+//! Quantised weights: for each type of blocks the activations that it is multiplied with, and its dot products.
+#![allow(unsafe_code, reason = "blocks are read as another type with the same layout")]
+
+use std::ops::Range;
+
+use candle_core::quantized::GgmlType;
+use candle_core::quantized::k_quants::{
+    BlockQ2K, BlockQ3K, BlockQ4_0, BlockQ4_1, BlockQ4K, BlockQ5_0, BlockQ5_1, BlockQ5K, BlockQ6K, BlockQ8_0,
+};
+
+use super::rows::Plain;
+
+/// Rows of weights that one row of activations is multiplied with together.
+pub(super) const QUAD: usize = 4;
+
+/// A type of blocks of weights.
+pub(super) trait Quantised: Send + Sync + Sized + 'static {
+    /// Blocks of activations.
+    type Activations: Plain;
+    /// Elements of a block of weights, and of a block of activations.
+    const BLOCK: usize;
+
+    /// Quantises a row of activations.
+    fn pack(x: &[f32], out: &mut [Self::Activations]);
+
+    /// The product of one row of weights with one of activations.
+    fn one(w: &[Self], x: &[Self::Activations]) -> f32;
+
+    /// The products of four rows of weights with one of activations.
+    fn four(w: &[&[Self]; QUAD], x: &[Self::Activations]) -> [f32; QUAD];
+
+    /// The products of the rows `columns` of weights with the rows `rows` of activations: `store(row, column, outputs)` gets them.
+    fn tile<'a>(
+        w: &impl Fn(usize) -> &'a [Self],
+        x: &impl Fn(usize) -> &'a [Self::Activations],
+        rows: Range<usize>,
+        columns: Range<usize>,
+        store: &dyn Fn(usize, usize, &[f32]),
+    ) {
+        for row in rows {
+            let x = x(row);
+            let mut column = columns.start;
+            while column + QUAD <= columns.end {
+                store(row, column, &Self::four(&[w(column), w(column + 1), w(column + 2), w(column + 3)], x));
+                column += QUAD;
+            }
+            (column..columns.end).for_each(|column| store(row, column, &[Self::one(w(column), x)]));
+        }
+    }
+}
+
+/// Types that candle's kernels multiply.
+macro_rules! by_candle {
+    ($($block:ident),* $(,)?) => {
+        $(impl Quantised for $block {
+            type Activations = <$block as GgmlType>::VecDotType;
+            const BLOCK: usize = <$block as GgmlType>::BLCK_SIZE;
+
+            fn pack(x: &[f32], out: &mut [Self::Activations]) {
+                Self::Activations::from_float(x, out);
+            }
+
+            fn one(w: &[Self], x: &[Self::Activations]) -> f32 {
+                Self::vec_dot(w.len() * Self::BLOCK, w, x)
+            }
+
+            fn four(w: &[&[Self]; QUAD], x: &[Self::Activations]) -> [f32; QUAD] {
+                Self::vec_dot_4(w[0].len() * Self::BLOCK, w[0], w[1], w[2], w[3], x).into()
+            }
+        })*
+    };
+}
+
+by_candle!(BlockQ5_0, BlockQ5_1, BlockQ2K, BlockQ3K, BlockQ4K, BlockQ5K, BlockQ6K);
+
+/// In builds without the instructions of this crate's kernels, candle's compute these types too.
+#[cfg(not(all(target_arch = "x86_64", target_feature = "avx2", target_feature = "fma")))]
+by_candle!(BlockQ4_0, BlockQ4_1, BlockQ8_0);
+
+#[cfg(all(target_arch = "x86_64", target_feature = "avx2", target_feature = "fma"))]
+mod own {
+    use super::super::dots::{Format, Q4_0, Q4_1, Q8_0, dots};
+    use super::super::q8::{self, Q8};
+    use super::{BlockQ4_0, BlockQ4_1, BlockQ8_0, QUAD, Quantised, Range};
+
+    /// Types that the kernels of this crate multiply.
+    macro_rules! own {
+        ($($block:ident as $format:ident),* $(,)?) => {
+            $(impl Quantised for $block {
+                type Activations = Q8;
+                const BLOCK: usize = q8::BLOCK;
+
+                fn pack(x: &[f32], out: &mut [Q8]) {
+                    q8::quantise(x, out);
+                }
+
+                fn one(w: &[Self], x: &[Q8]) -> f32 {
+                    let [[out]] = dots([as_format::<Self, $format>(w)], [x]);
+                    out
+                }
+
+                fn four(w: &[&[Self]; QUAD], x: &[Q8]) -> [f32; QUAD] {
+                    dots(w.map(as_format::<Self, $format>), [x]).map(|[out]| out)
+                }
+
+                fn tile<'a>(
+                    w: &impl Fn(usize) -> &'a [Self],
+                    x: &impl Fn(usize) -> &'a [Q8],
+                    rows: Range<usize>,
+                    columns: Range<usize>,
+                    store: &dyn Fn(usize, usize, &[f32]),
+                ) {
+                    tile(&|row| as_format::<Self, $format>(w(row)), x, rows, columns, store);
+                }
+            })*
+        };
+    }
+
+    own!(BlockQ4_0 as Q4_0, BlockQ4_1 as Q4_1, BlockQ8_0 as Q8_0);
+
+    /// Blocks of a type as the kernels read them: the same numbers in the same places.
+    #[inline(always)]
+    fn as_format<T, F: Format>(blocks: &[T]) -> &[F] {
+        const { assert!(size_of::<T>() == size_of::<F>() && align_of::<F>() <= align_of::<T>()) };
+        // SAFETY: the same number of blocks of the same size at the same address. Both are f16 and bytes in the order of the file,
+        // without invalid bit patterns.
+        unsafe { std::slice::from_raw_parts(blocks.as_ptr().cast(), blocks.len()) }
+    }
+
+    /// Four rows of activations and two of weights at a time: eight independent sums for the processor's pipelines. A single row of
+    /// activations takes four of weights.
+    fn tile<'a, F: Format + 'a>(
+        w: &impl Fn(usize) -> &'a [F],
+        x: &impl Fn(usize) -> &'a [Q8],
+        rows: Range<usize>,
+        columns: Range<usize>,
+        store: &dyn Fn(usize, usize, &[f32]),
+    ) {
+        let mut row = rows.start;
+        while row < rows.end {
+            let (mut column, together) = (columns.start, if row + 4 <= rows.end { 4 } else { 1 });
+            while column < columns.end {
+                let left = columns.end - column;
+                column += match (together, left) {
+                    (4, 2..) => {
+                        let rows = [x(row), x(row + 1), x(row + 2), x(row + 3)];
+                        let [a, b] = dots([w(column), w(column + 1)], rows);
+                        (0..4).for_each(|at| store(row + at, column, &[a[at], b[at]]));
+                        2
+                    }
+                    (4, _) => {
+                        let [a] = dots([w(column)], [x(row), x(row + 1), x(row + 2), x(row + 3)]);
+                        a.iter().enumerate().for_each(|(at, a)| store(row + at, column, &[*a]));
+                        1
+                    }
+                    (_, QUAD..) => {
+                        let four = [w(column), w(column + 1), w(column + 2), w(column + 3)];
+                        store(row, column, &dots(four, [x(row)]).map(|[out]| out));
+                        QUAD
+                    }
+                    _ => {
+                        store(row, column, &dots([w(column)], [x(row)])[0]);
+                        1
+                    }
+                };
+            }
+            row += together;
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! The weights of a checkpoint, taken by name.
+
+use models::{Checkpoint, Spec, TensorView};
+
+use super::failed;
+use super::kernels::{Kernels, Linear};
+use crate::EngineError;
+
+/// Takes tensors by name and checks their shapes against the spec.
+pub(super) struct Source<'a, K> {
+    pub(super) kernels: &'a K,
+    pub(super) checkpoint: &'a Checkpoint,
+}
+
+impl<K: Kernels> Source<'_, K> {
+    pub(super) fn matrix(&self, name: &str, rows: usize, columns: usize) -> Result<K::Weight, EngineError> {
+        self.kernels.weight(&self.tensor(name, &[rows, columns])?)
+    }
+
+    pub(super) fn vector(&self, name: &str, length: usize) -> Result<K::Vector, EngineError> {
+        self.kernels.vector(&self.tensor(name, &[length])?, 0.0)
+    }
+
+    /// The weight of a norm.
+    pub(super) fn norm(&self, name: &str, length: usize) -> Result<K::Vector, EngineError> {
+        self.kernels.vector(&self.tensor(name, &[length])?, self.checkpoint.spec()?.norm_offset)
+    }
+
+    /// `name.weight` and, if the model has one, `name.bias`.
+    pub(super) fn linear(
+        &self,
+        name: &str,
+        outputs: usize,
+        inputs: usize,
+        with_bias: bool,
+    ) -> Result<Linear<K>, EngineError> {
+        let weight = self.matrix(&format!("{name}.weight"), outputs, inputs)?;
+        let bias = with_bias.then(|| self.vector(&format!("{name}.bias"), outputs)).transpose()?;
+        Ok(Linear { weight, bias })
+    }
+
+    /// The weights of each expert, as [`Source::linear`]: `name.weight` is `[experts, outputs, inputs]`.
+    pub(super) fn experts(
+        &self,
+        name: &str,
+        outputs: usize,
+        inputs: usize,
+        with_bias: bool,
+    ) -> Result<Vec<Linear<K>>, EngineError> {
+        let (weight, bias) = (format!("{name}.weight"), format!("{name}.bias"));
+        let weights = self.checkpoint.experts(&weight)?;
+        let biases = if with_bias { self.checkpoint.experts(&bias)? } else { Vec::new() };
+        let one = |(at, view): (usize, TensorView<'_>)| {
+            let view = with_shape(view, &weight, &[outputs, inputs])?;
+            let bias = biases.get(at).map(|bias| {
+                let bias = with_shape(bias.clone(), &bias.info().name, &[outputs])?;
+                self.kernels.vector(&bias, 0.0)
+            });
+            Ok(Linear { weight: self.kernels.weight(&view)?, bias: bias.transpose()? })
+        };
+        weights.into_iter().enumerate().map(one).collect()
+    }
+
+    /// The shape of the model.
+    pub(super) fn spec(&self) -> Result<&Spec, EngineError> {
+        Ok(self.checkpoint.spec()?)
+    }
+
+    fn tensor(&self, name: &str, shape: &[usize]) -> Result<TensorView<'_>, EngineError> {
+        with_shape(self.checkpoint.tensor(name)?, name, shape)
+    }
+}
+
+fn with_shape<'a>(view: TensorView<'a>, name: &str, shape: &[usize]) -> Result<TensorView<'a>, EngineError> {
+    if view.info().shape == shape {
+        return Ok(view);
+    }
+    let found = &view.info().shape;
+    Err(failed(name, format!("its shape is {found:?}, the spec requires {shape:?}: the file is damaged")))
+}

@@ -1,0 +1,53 @@
+//! What one expert of a layer weighs, and what a pass reads of all experts.
+
+use super::weight_types::WeightTypes;
+use crate::op_kind::OpKind;
+use crate::spec::Spec;
+use crate::units::Bytes;
+
+/// Bytes of the weights of one expert, as stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ExpertBytes {
+    /// Gate and up, read by the op `experts_gate_up`.
+    pub gate_up: Bytes,
+    /// Down, read by the op `experts_down`.
+    pub down: Bytes,
+}
+
+impl ExpertBytes {
+    /// All of them.
+    #[must_use]
+    pub fn total(&self) -> Bytes {
+        self.gate_up + self.down
+    }
+
+    /// Those that an op reads of each expert; `None` for an op that reads none.
+    #[must_use]
+    pub fn of_op(&self, kind: OpKind) -> Option<Bytes> {
+        match kind {
+            OpKind::ExpertsGateUp => Some(self.gate_up),
+            OpKind::ExpertsDown => Some(self.down),
+            _ => None,
+        }
+    }
+}
+
+/// The bytes of one expert of a layer; `None` if its feed-forward part is dense.
+///
+/// ```text
+/// gate_up   F (row(H) in the type of gate + row(H) in the type of up)  (+ 2 row(F) of biases)
+/// down      H row(F)  (+ row(H) of a bias)
+/// ```
+///
+/// Unit: bytes; biases in F32. Source: the definition.
+#[must_use]
+pub fn expert_bytes(spec: &Spec, types: &WeightTypes, layer: usize) -> Option<ExpertBytes> {
+    let experts = spec.layers.get(layer)?.feed_forward.experts()?;
+    let (hidden, width) = (spec.hidden, experts.expert.width);
+    let [gate, up, down] = types.gate_up_down(layer);
+    let bias = |elements: usize| Bytes(if experts.biased { 4 * elements as u64 } else { 0 });
+    Some(ExpertBytes {
+        gate_up: (gate.row_bytes(hidden) + up.row_bytes(hidden)) * width as u64 + bias(2 * width),
+        down: down.row_bytes(width) * hidden as u64 + bias(hidden),
+    })
+}

@@ -1,0 +1,183 @@
+//! The feed-forward part of a layer: one gated part, or a mixture of experts.
+
+use serde::{Deserialize, Serialize};
+
+/// The feed-forward part of a layer.
+#[derive(Clone, Debug, PartialEq)]
+pub enum FeedForward {
+    /// One gated part that all tokens go through.
+    Dense(Gated),
+    /// Several gated parts, of which a router chooses some for each token.
+    Experts(Experts),
+}
+
+/// A gated feed-forward part: `down(activation(gate x) * up x)`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gated {
+    /// Width of gate and up.
+    pub width: usize,
+    /// The activation of the gate.
+    pub activation: Activation,
+}
+
+/// A mixture of experts: `sum over the chosen experts e of weight_e expert_e(x)`. Source: arXiv:1701.06538, section 2.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Experts {
+    /// The number of experts.
+    pub count: usize,
+    /// The number that a token uses, at most `count`.
+    pub used: usize,
+    /// The shape of each expert.
+    pub expert: Gated,
+    /// How the router's scores become a choice and weights.
+    pub gating: Gating,
+    /// Whether the router and the projections of the experts have a bias.
+    pub biased: bool,
+    /// An expert that all tokens use beside the chosen ones.
+    pub shared: Option<SharedExpert>,
+}
+
+/// An expert that all tokens use; it has the activation of the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SharedExpert {
+    /// Width of gate and up.
+    pub width: usize,
+    /// Whether its output is multiplied by the sigmoid of a product of the input with a vector.
+    pub gated: bool,
+}
+
+/// How scores `s`, one for each expert, become the choice of a token and the weights of the chosen experts.
+///
+/// ```text
+/// softmax             p = softmax(s); the largest p are chosen; weight p
+/// sigmoid             p = sigmoid(s); the largest p are chosen; weight p
+/// softmax of chosen   the largest s are chosen; weight = softmax over the chosen s
+/// normalised          weights are divided by their sum
+/// scale               weights are multiplied by it, last
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Gating {
+    /// From scores to weights.
+    pub scores: Scores,
+    /// Whether the weights of the chosen experts are divided by their sum.
+    pub normalised: bool,
+    /// Factor of the weights; `None`: 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scale: Option<f32>,
+}
+
+/// The function from scores to weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scores {
+    /// Softmax over all experts, then the choice.
+    Softmax,
+    /// Sigmoid of each score, then the choice.
+    Sigmoid,
+    /// The choice, then softmax over the chosen experts.
+    SoftmaxOfChosen,
+}
+
+/// An activation function.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Activation {
+    /// `x / (1 + e^-x)`. Source: arXiv:2002.05202, section 2.
+    #[default]
+    Silu,
+    /// The approximation of GELU by tanh: `x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))`. Source: arXiv:1606.08415, section 2.
+    GeluTanh,
+}
+
+impl FeedForward {
+    /// One gated part with SiLU.
+    #[must_use]
+    pub const fn dense(width: usize) -> Self {
+        Self::Dense(Gated { width, activation: Activation::Silu })
+    }
+
+    /// The shape of its gated part, or of each of its experts.
+    #[must_use]
+    pub const fn gated(&self) -> &Gated {
+        match self {
+            Self::Dense(gated) => gated,
+            Self::Experts(experts) => &experts.expert,
+        }
+    }
+
+    /// The same, to be changed.
+    pub const fn gated_mut(&mut self) -> &mut Gated {
+        match self {
+            Self::Dense(gated) => gated,
+            Self::Experts(experts) => &mut experts.expert,
+        }
+    }
+
+    /// Its experts; `None` if it is dense.
+    #[must_use]
+    pub const fn experts(&self) -> Option<&Experts> {
+        match self {
+            Self::Dense(_) => None,
+            Self::Experts(experts) => Some(experts),
+        }
+    }
+}
+
+impl Experts {
+    /// The fewest and the most experts that a pass of `tokens` tokens can use.
+    ///
+    /// ```text
+    /// used  to  min(count, used tokens);  none without tokens
+    /// ```
+    #[must_use]
+    pub fn distinct_bounds(&self, tokens: usize) -> (usize, usize) {
+        if tokens == 0 { (0, 0) } else { (self.used, self.count.min(self.used.saturating_mul(tokens))) }
+    }
+
+    /// The expected number of distinct experts that a pass of `tokens` tokens uses if each token chooses any `used` experts with the
+    /// same probability, independently of the others. Exact for one token; an estimate for a trained router, which prefers some
+    /// experts for similar tokens: the true number is then smaller.
+    ///
+    /// ```text
+    /// count (1 - (1 - used / count)^tokens)
+    /// ```
+    #[must_use]
+    #[allow(clippy::cast_precision_loss, reason = "numbers of experts and tokens are far below 2^53")]
+    pub fn expected_distinct(&self, tokens: usize) -> f64 {
+        let (count, used) = (self.count as f64, self.used as f64);
+        if tokens == 1 {
+            return used;
+        }
+        count * (1.0 - (1.0 - used / count).powf(tokens as f64))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn experts(count: usize, used: usize) -> Experts {
+        Experts {
+            count,
+            used,
+            expert: Gated { width: 8, activation: Activation::Silu },
+            gating: Gating { scores: Scores::Softmax, normalised: true, scale: None },
+            biased: false,
+            shared: None,
+        }
+    }
+
+    /// Two tokens that choose one of two: the same with probability 1/2. Four choose two of four: each is left out with (1/2)^4.
+    #[test]
+    fn distinct_experts_by_hand() {
+        let distinct = |count, used, tokens| experts(count, used).expected_distinct(tokens);
+        assert!((distinct(2, 1, 2) - 1.5).abs() < 1e-12);
+        assert!((distinct(4, 2, 4) - 4.0 * 15.0 / 16.0).abs() < 1e-12);
+        assert!((distinct(128, 8, 1) - 8.0).abs() < 1e-12 && distinct(128, 8, 0).abs() < 1e-12);
+        assert!((distinct(4, 4, 3) - 4.0).abs() < 1e-12);
+        assert_eq!(experts(128, 8).distinct_bounds(1), (8, 8));
+        assert_eq!(experts(128, 8).distinct_bounds(3), (8, 24));
+        assert_eq!(experts(128, 8).distinct_bounds(512), (8, 128));
+        assert_eq!(experts(128, 8).distinct_bounds(0), (0, 0));
+    }
+}
