@@ -23,6 +23,9 @@ pub(super) struct Node<'a> {
 /// The op that ends with a node, and its layer; `None` if the node belongs to the op after it. In a model with biases a projection
 /// ends with the addition of its bias.
 pub(super) fn classify(node: &Node<'_>, biased: bool) -> Option<(OpKind, u32)> {
+    if let Some(kind) = of_experts(node) {
+        return Some((kind, layer_of_name(node.name)));
+    }
     let kind = match node.op {
         sys::GGML_OP_GET_ROWS if node.inputs[0] == "token_embd.weight" => OpKind::Embed,
         sys::GGML_OP_MUL_MAT => return product(node, biased),
@@ -40,6 +43,36 @@ pub(super) fn classify(node: &Node<'_>, biased: bool) -> Option<(OpKind, u32)> {
         _ => return None,
     };
     Some((kind, layer_of_name(node.name)))
+}
+
+/// The ops of a mixture of experts, by llama.cpp's names in `build_moe_ffn`. The product of the gates follows that of up and ends both.
+/// The choice has several nodes; the sum is a multiplication with the weights and an addition.
+fn of_experts(node: &Node<'_>) -> Option<OpKind> {
+    let (_, part) = place(node.inputs[0]);
+    let has_name = |names: &[&str]| names.iter().any(|name| node.name.starts_with(name));
+    Some(match node.op {
+        sys::GGML_OP_MUL_MAT if part == "ffn_gate_inp" => OpKind::Router,
+        sys::GGML_OP_MUL_MAT if part == "ffn_down_shexp" => OpKind::SharedExpert,
+        sys::GGML_OP_MUL_MAT_ID if matches!(part, "ffn_gate_exps" | "ffn_gate_up_exps") => OpKind::ExpertsGateUp,
+        sys::GGML_OP_MUL_MAT_ID if part == "ffn_down_exps" => OpKind::ExpertsDown,
+        sys::GGML_OP_MUL if has_name(&["ffn_moe_weighted"]) => OpKind::ExpertsSum,
+        sys::GGML_OP_ADD if has_name(&["ffn_moe_out"]) => OpKind::ExpertsSum,
+        sys::GGML_OP_SOFT_MAX
+        | sys::GGML_OP_UNARY
+        | sys::GGML_OP_ADD
+        | sys::GGML_OP_ARGSORT
+        | sys::GGML_OP_TOP_K
+        | sys::GGML_OP_GET_ROWS
+        | sys::GGML_OP_SUM_ROWS
+        | sys::GGML_OP_CLAMP
+        | sys::GGML_OP_DIV
+        | sys::GGML_OP_SCALE
+            if has_name(&["ffn_moe_logits", "ffn_moe_probs", "ffn_moe_argsort", "ffn_moe_topk", "ffn_moe_weights"]) =>
+        {
+            OpKind::ExpertChoice
+        }
+        _ => return None,
+    })
 }
 
 fn product(node: &Node<'_>, biased: bool) -> Option<(OpKind, u32)> {
@@ -123,7 +156,9 @@ pub(super) fn mark(kind: OpKind, layer: u32, [columns, rows]: [usize; 2]) -> OpG
     named!(
         Embed => "embed", AttnNorm => "attn_norm", QProj => "q_proj", KProj => "k_proj", VProj => "v_proj",
         QNorm => "q_norm", KNorm => "k_norm", Rope => "rope", KvWrite => "kv_write", Attention => "attention", OProj => "o_proj",
-        AttnPostNorm => "attn_post_norm", AttnResidual => "attn_residual", FfnNorm => "ffn_norm", GateProj => "gate_proj", UpProj => "up_proj",
+        AttnPostNorm => "attn_post_norm", AttnResidual => "attn_residual", FfnNorm => "ffn_norm", Router => "router",
+        ExpertChoice => "expert_choice", ExpertsGateUp => "experts_gate_up", ExpertsDown => "experts_down", ExpertsSum => "experts_sum",
+        SharedExpert => "shared_expert", GateProj => "gate_proj", UpProj => "up_proj",
         SiluMul => "silu_mul", GeluMul => "gelu_mul", DownProj => "down_proj", FfnPostNorm => "ffn_post_norm", FfnResidual => "ffn_residual", OutputNorm => "output_norm",
         LmHead => "lm_head",
     )
@@ -143,9 +178,36 @@ mod tests {
         assert_eq!(product("blk.12.attn_q.weight"), Some((OpKind::QProj, 12)));
         assert_eq!(product("blk.0.ffn_down.weight"), Some((OpKind::DownProj, 0)));
         assert_eq!(product("token_embd.weight"), Some((OpKind::LmHead, NO_LAYER)));
-        assert_eq!(product("blk.0.ffn_gate_inp.weight"), None);
+        assert_eq!(product("blk.0.ffn_gate_inp_shexp.weight"), None);
         let scores = op(sys::GGML_OP_MUL_MAT, "kq-4", ["k-4 (view)", "q-4"], false);
         assert_eq!(scores, Some((OpKind::Attention, 4)));
+    }
+
+    #[test]
+    fn experts_are_identified_by_weight_and_name() {
+        let kind = |code, name: &str, input: &str| op(code, name, [input, "x"], false);
+        assert_eq!(
+            kind(sys::GGML_OP_MUL_MAT, "ffn_moe_logits-3", "blk.3.ffn_gate_inp.weight"),
+            Some((OpKind::Router, 3))
+        );
+        for (code, name) in [
+            (sys::GGML_OP_SOFT_MAX, "ffn_moe_probs-3"),
+            (sys::GGML_OP_ARGSORT, "ffn_moe_argsort-3"),
+            (sys::GGML_OP_GET_ROWS, "ffn_moe_weights-3"),
+            (sys::GGML_OP_DIV, "ffn_moe_weights_norm-3"),
+        ] {
+            assert_eq!(kind(code, name, "ffn_moe_logits-3"), Some((OpKind::ExpertChoice, 3)), "{name}");
+        }
+        assert_eq!(kind(sys::GGML_OP_VIEW, "ffn_moe_topk-3", "ffn_moe_argsort-3"), None);
+        assert_eq!(kind(sys::GGML_OP_MUL_MAT_ID, "ffn_moe_up-3", "blk.3.ffn_up_exps.weight"), None);
+        let gate = kind(sys::GGML_OP_MUL_MAT_ID, "ffn_moe_gate-3", "blk.3.ffn_gate_exps.weight");
+        assert_eq!(gate, Some((OpKind::ExpertsGateUp, 3)));
+        assert_eq!(kind(sys::GGML_OP_GLU, "ffn_moe_swiglu-3", "ffn_moe_gate-3"), Some((OpKind::SiluMul, 3)));
+        let down = kind(sys::GGML_OP_MUL_MAT_ID, "ffn_moe_down-3", "blk.3.ffn_down_exps.weight");
+        assert_eq!(down, Some((OpKind::ExpertsDown, 3)));
+        assert_eq!(kind(sys::GGML_OP_MUL, "ffn_moe_weighted-3", "ffn_moe_down-3"), Some((OpKind::ExpertsSum, 3)));
+        assert_eq!(kind(sys::GGML_OP_ADD, "ffn_moe_out-3", "node_9"), Some((OpKind::ExpertsSum, 3)));
+        assert_eq!(kind(sys::GGML_OP_ADD, "l_out-3", "ffn_moe_out-3"), Some((OpKind::FfnResidual, 3)));
     }
 
     #[test]

@@ -8,6 +8,9 @@ use crate::spec::{
 };
 use crate::units::{Bytes, Params};
 
+/// The number of models, from the first, that the tool was built for.
+pub(super) const REFERENCE: usize = 6;
+
 /// All models: first those that the tool was built for, then the others, each sorted by name.
 pub static MODELS: [Entry; 12] = [
     DEEPSEEK_R1,

@@ -13,6 +13,12 @@ use crate::spec::{Attention, Layer, Spec};
 /// The default model.
 pub const DEFAULT: &str = "smollm2-135m";
 
+/// The models that predictions of a run are shown for: those that the tool was built for.
+#[must_use]
+pub fn reference_models() -> &'static [Entry] {
+    MODELS.split_at(entries::REFERENCE).0
+}
+
 /// The entry of this name or alias, ignoring case; else an error with the nearest name and the list of names.
 pub fn find(name: &str) -> Result<&'static Entry, Error> {
     let wanted = name.trim();

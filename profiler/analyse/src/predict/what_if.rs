@@ -5,7 +5,7 @@ use engine_api::KvType;
 use std::collections::BTreeSet;
 
 use models::cost::WeightTypes;
-use models::registry::{self, MODELS};
+use models::registry;
 use models::synth::Quant;
 use models::{Bytes, Spec};
 
@@ -58,7 +58,7 @@ pub fn what_if(file: &RunFile) -> Result<Vec<WhatIf>, Reason> {
         }
     }
     let settings = settings(&file.plan, base, &base.model, kv_type);
-    for entry in MODELS.iter().filter(|entry| entry.name != registry::DEFAULT) {
+    for entry in registry::reference_models().iter().filter(|entry| entry.name != registry::DEFAULT) {
         let measured = |(model, spec): &(&PlannedModel, &Spec)| {
             model.quantisation.eq_ignore_ascii_case(SEED_QUANT.name()) && spec.parameters() == entry.spec().parameters()
         };
