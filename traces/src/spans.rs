@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::num::NonZeroU32;
 
-use crate::chrome::{Phase, Record};
+use crate::chrome::{Id, Phase, Record};
 
 /// The number of a string, from 1, so that an `Option` takes no more memory.
 pub(crate) type StringId = NonZeroU32;
@@ -64,10 +64,10 @@ pub(crate) struct OpenSpan {
 }
 
 /// The spans of one thread.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct ThreadSpans {
-    pub(crate) pid: u64,
-    pub(crate) tid: u64,
+    pub(crate) pid: Id,
+    pub(crate) tid: Id,
     pub(crate) spans: Vec<Span>,
     pub(crate) open: Vec<OpenSpan>,
     /// The time of the last `B` or `E` record; they must be in order of time.
@@ -92,14 +92,14 @@ pub(crate) enum PairingError {
 pub(crate) struct SpansByThread {
     pub(crate) strings: StringTable,
     pub(crate) threads: Vec<ThreadSpans>,
-    indices: HashMap<(u64, u64), usize>,
+    indices: HashMap<(Id, Id), usize>,
     last: usize,
 }
 
 impl SpansByThread {
     /// Adds an `X`, `B` or `E` record. Other records, and records without ids or times, are ignored.
     pub(crate) fn add(&mut self, record: &Record<'_>) -> Result<(), PairingError> {
-        let (Some(pid), Some(tid), Some(start)) = (record.pid, record.tid, record.start) else { return Ok(()) };
+        let (Some(pid), Some(tid), Some(start)) = (&record.pid, &record.tid, record.start) else { return Ok(()) };
         let start = start.nanos;
         if !matches!(record.phase, Phase::Complete | Phase::Begin | Phase::End) {
             return Ok(());
@@ -127,11 +127,11 @@ impl SpansByThread {
         self.threads.get_mut(index).map(|thread| (index, thread))
     }
 
-    fn thread(&mut self, pid: u64, tid: u64) -> &mut ThreadSpans {
+    fn thread(&mut self, pid: &Id, tid: &Id) -> &mut ThreadSpans {
         // Records of one thread often follow each other.
-        if self.threads.get(self.last).is_none_or(|thread| (thread.pid, thread.tid) != (pid, tid)) {
-            self.last = *self.indices.entry((pid, tid)).or_insert_with(|| {
-                self.threads.push(ThreadSpans { pid, tid, last_edge: i64::MIN, ..ThreadSpans::default() });
+        if self.threads.get(self.last).is_none_or(|thread| (&thread.pid, &thread.tid) != (pid, tid)) {
+            self.last = *self.indices.entry((pid.clone(), tid.clone())).or_insert_with_key(|(pid, tid)| {
+                self.threads.push(ThreadSpans::new(pid.clone(), tid.clone()));
                 self.threads.len() - 1
             });
         }
@@ -140,6 +140,10 @@ impl SpansByThread {
 }
 
 impl ThreadSpans {
+    const fn new(pid: Id, tid: Id) -> Self {
+        Self { pid, tid, spans: Vec::new(), open: Vec::new(), last_edge: i64::MIN }
+    }
+
     fn complete(&mut self, span: Span) -> Result<(), PairingError> {
         if span.duration < 0 {
             return Err(PairingError::NegativeDuration(span.duration));

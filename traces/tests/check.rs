@@ -53,6 +53,29 @@ fn the_summary_is_by_name_and_phase() {
 }
 
 #[test]
+fn ids_that_are_texts_are_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("texts.json");
+    let file = r#"{"traceEvents":[
+        {"ph":"X","pid":"Spans","tid":"Profiler","ts":10,"dur":5,"name":"step","cat":"op"},
+        {"ph":"X","pid":"Spans","tid":"Profiler","ts":11,"dur":2,"name":"inner","cat":"op"},
+        {"ph":"X","pid":"Spans","tid":"stream 7","ts":10,"dur":5,"name":"kernel","cat":"op"},
+        {"ph":"X","pid":"GPU 0","tid":"Profiler","ts":12,"dur":9,"name":"kernel","cat":"op"},
+        {"ph":"M","pid":"7","name":"process_name","args":{"name":"python"}},
+        {"ph":"C","pid":7,"ts":12,"name":"memory","args":{"bytes":1}},
+        {"ph":"B","pid":"Spans","tid":null,"ts":1,"name":"nobody"}]}"#;
+    fs::write(&path, file).unwrap();
+    let report = check::check(&path).unwrap();
+    let problems: Vec<String> = report.problems.iter().map(ToString::to_string).collect();
+    assert_eq!(problems, ["error: line 8, pid \"Spans\" \"nobody\", `tid`: is missing"]);
+    assert_eq!((report.counts.processes, report.counts.threads, report.counts.spans), (3, 3, 4));
+    let summary = summarise(&chrome::read(&path).unwrap()).unwrap();
+    let own = |name: &str| summary.rows.iter().find(|row| row.name == *name).map(|row| (row.count, row.own));
+    assert_eq!(own("step"), Some((1, Nanos(3000))), "the threads of one process are apart");
+    assert_eq!(own("kernel"), Some((2, Nanos(14000))));
+}
+
+#[test]
 fn files_of_other_tools_are_read_and_checked() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("foreign.json");

@@ -9,13 +9,13 @@ use std::path::Path;
 
 use proptest::prelude::*;
 use support::{PID, batch, span, written};
-use traces::chrome::{self, Item};
+use traces::chrome::{self, Id, Item};
 use traces::record::{Batch, Category, Event};
 use traces::summary::summarise;
 use traces::{Nanos, check};
 
 /// The spans of a file, as `(tid, name, category, start, duration)`.
-fn spans(path: &Path) -> Vec<(u64, String, String, i64, i64)> {
+fn spans(path: &Path) -> Vec<(Id, String, String, i64, i64)> {
     let mut all = Vec::new();
     let visit = |item: Item<'_>| match item {
         Item::Record(record) if record.phase == chrome::Phase::Complete => all.push((
@@ -110,7 +110,7 @@ proptest! {
 
         let mut expected: Vec<_> = events
             .iter()
-            .map(|e| (u64::from(e.tid), e.name.to_owned(), "op".to_owned(), e.start.0 as i64, e.duration.0 as i64))
+            .map(|e| (Id::Number(e.tid.into()), e.name.to_owned(), "op".to_owned(), e.start.0 as i64, e.duration.0 as i64))
             .collect();
         let mut found = spans(&path);
         expected.sort();

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::{Problem, Report, Severity, fields};
 use crate::Nanos;
-use crate::chrome::{Broken, Phase, Record, is_numeric_id};
+use crate::chrome::{Broken, Id, Phase, Record};
 use crate::nesting::{CategoryIds, NestedSpan, nest};
 use crate::spans::{PairingError, SpansByThread, StringTable, ThreadSpans};
 
@@ -18,12 +18,12 @@ pub(super) struct Rules {
     /// The largest number of decimals of a time in this file: its resolution.
     decimals: u8,
     /// The last time of each counter, by process and name.
-    counters: HashMap<(u64, String), i64>,
-    named_processes: HashSet<u64>,
-    named_threads: HashSet<(u64, u64)>,
+    counters: HashMap<(Id, String), i64>,
+    named_processes: HashSet<Id>,
+    named_threads: HashSet<(Id, Id)>,
     /// The first line of each process, and of each thread that has spans.
-    processes: BTreeMap<u64, u64>,
-    threads: BTreeMap<(u64, u64), u64>,
+    processes: BTreeMap<Id, u64>,
+    threads: BTreeMap<(Id, Id), u64>,
     others: BTreeMap<char, u64>,
     dropped: u64,
 }
@@ -100,22 +100,23 @@ impl Rules {
 
     /// Ids are not 0. Reported once per process and thread, at its first record.
     fn ids(&mut self, record: &Record<'_>) {
-        let Some(pid) = record.pid else { return };
-        if record.phase != Phase::Metadata && first(&mut self.processes, pid, record.line) && pid == 0 {
+        let Some(pid) = &record.pid else { return };
+        let is_0 = |id: &Id| *id == Id::Number(0);
+        if record.phase != Phase::Metadata && first(&mut self.processes, pid, record.line) && is_0(pid) {
             let text = "is 0: viewers show it as the idle process";
             self.put(Severity::Error, Some(record.line), format!("{}, `pid`", place(record)), text.to_owned());
         }
-        let Some(tid) = record.tid else { return };
+        let Some(tid) = &record.tid else { return };
         let spans = matches!(record.phase, Phase::Complete | Phase::Begin | Phase::End);
-        if spans && first(&mut self.threads, (pid, tid), record.line) && tid == 0 {
+        if spans && first(&mut self.threads, &(pid.clone(), tid.clone()), record.line) && is_0(tid) {
             let text = "is 0: Perfetto merges such a thread with the process's main thread, and their spans overlap";
             self.put(Severity::Error, Some(record.line), format!("{}, `tid`", place(record)), text.to_owned());
         }
     }
 
     fn counter_order(&mut self, record: &Record<'_>) {
-        let (Some(pid), Some(time)) = (record.pid, record.start) else { return };
-        let key = (pid, record.name.clone().into_owned());
+        let (Some(pid), Some(time)) = (&record.pid, record.start) else { return };
+        let key = (pid.clone(), record.name.clone().into_owned());
         if let Some(before) = self.counters.insert(key, time.nanos)
             && time.nanos < before
         {
@@ -126,19 +127,19 @@ impl Rules {
     }
 
     fn name(&mut self, record: &Record<'_>) {
-        match (record.name.as_ref(), record.pid, record.tid) {
+        match (record.name.as_ref(), &record.pid, &record.tid) {
             ("process_name", Some(pid), _) => {
-                self.named_processes.insert(pid);
+                self.named_processes.insert(pid.clone());
             }
             ("thread_name", Some(pid), Some(tid)) => {
-                self.named_threads.insert((pid, tid));
+                self.named_threads.insert((pid.clone(), tid.clone()));
             }
             _ => {}
         }
     }
 
     fn nesting(&mut self, thread: &mut ThreadSpans, strings: &StringTable, categories: CategoryIds, tolerance: i64) {
-        let ids = format!("pid {} tid {}", id(thread.pid), id(thread.tid));
+        let ids = format!("pid {} tid {}", thread.pid, thread.tid);
         let mut deepest: Option<NestedSpan> = None;
         nest(&mut thread.spans, categories, |nested| {
             if deepest.is_none_or(|deepest| nested.depth > deepest.depth) {
@@ -171,22 +172,25 @@ impl Rules {
     fn open_spans(&mut self, thread: &ThreadSpans, strings: &StringTable, closed: bool) {
         let severity = if closed { Severity::Error } else { Severity::Warning };
         for open in &thread.open {
-            let place = format!("pid {} tid {} {:?}", id(thread.pid), id(thread.tid), strings.get(open.name));
+            let place = format!("pid {} tid {} {:?}", thread.pid, thread.tid, strings.get(open.name));
             self.put(severity, Some(open.line), place, "begins and never ends".to_owned());
         }
     }
 
+    /// A process and a thread have names, of a record or as their id.
     fn names(&mut self) {
+        let is_name = |id: &Id| matches!(id, Id::Text(_));
         for (pid, line) in self.processes.clone() {
-            if !self.named_processes.contains(&pid) {
+            if !is_name(&pid) && !self.named_processes.contains(&pid) {
                 let text = "has no name: a `process_name` record is missing";
-                self.put(Severity::Warning, Some(line), format!("pid {}", id(pid)), text.to_owned());
+                self.put(Severity::Warning, Some(line), format!("pid {pid}"), text.to_owned());
             }
         }
-        for ((pid, tid), line) in self.threads.clone() {
-            if !self.named_threads.contains(&(pid, tid)) {
+        for (thread, line) in self.threads.clone() {
+            let (pid, tid) = &thread;
+            if !is_name(tid) && !self.named_threads.contains(&thread) {
                 let text = "has no name: a `thread_name` record is missing";
-                self.put(Severity::Warning, Some(line), format!("pid {} tid {}", id(pid), id(tid)), text.to_owned());
+                self.put(Severity::Warning, Some(line), format!("pid {pid} tid {tid}"), text.to_owned());
             }
         }
     }
@@ -223,22 +227,19 @@ impl Rules {
 }
 
 /// Stores the first line of a key; returns whether this is it.
-fn first<K: Ord>(lines: &mut BTreeMap<K, u64>, key: K, line: u64) -> bool {
-    let known = lines.len();
-    lines.entry(key).or_insert(line);
-    lines.len() > known
-}
-
-/// An id for a message. One that is not a number in the file has no printable value.
-fn id(number: u64) -> String {
-    if is_numeric_id(number) { number.to_string() } else { "(not a number)".to_owned() }
+fn first<K: Ord + Clone>(lines: &mut BTreeMap<K, u64>, key: &K, line: u64) -> bool {
+    let is_new = !lines.contains_key(key);
+    if is_new {
+        lines.insert(key.clone(), line);
+    }
+    is_new
 }
 
 /// The record: its thread and name, if it has them.
 fn place(record: &Record<'_>) -> String {
     let mut place = Vec::new();
-    place.extend(record.pid.map(|pid| format!("pid {}", id(pid))));
-    place.extend(record.tid.map(|tid| format!("tid {}", id(tid))));
+    place.extend(record.pid.as_ref().map(|pid| format!("pid {pid}")));
+    place.extend(record.tid.as_ref().map(|tid| format!("tid {tid}")));
     if !record.name.is_empty() {
         place.push(format!("{:?}", record.name));
     }

@@ -35,6 +35,6 @@ mod writer;
 
 pub use other::Other;
 pub use read::{Broken, Form, Item, ReadError, Trace, read};
-pub use record::{Flaw, Phase, Record, Time, TimeAxis};
-pub(crate) use record::{excerpt, is_numeric_id};
+pub(crate) use record::excerpt;
+pub use record::{Flaw, Id, Phase, Record, Time, TimeAxis};
 pub use writer::{AppendError, Appended, Process, WriteError, Writer, Written};

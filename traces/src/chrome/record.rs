@@ -1,10 +1,11 @@
-//! [`Record`]: one record of a trace file as it is read, with the [`Flaw`]s in its fields; and the [`TimeAxis`] that the `clock`
-//! record of a file defines.
+//! [`Record`]: one record of a trace file as it is read, with the [`Flaw`]s in its fields; the [`Id`] of its process and its thread;
+//! and the [`TimeAxis`] that the `clock` record of a file defines.
 //!
 //! Every field is read as raw JSON first and interpreted afterwards, so that a field of the wrong type becomes a flaw with the
 //! field's name and does not hide the other fields.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -94,6 +95,35 @@ pub struct Time {
     pub decimals: u8,
 }
 
+/// The id of a process or a thread. The format has numbers; some writers use texts, such as `"GPU 0"`, which viewers show as the name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Id {
+    /// A number. A text of digits is that number.
+    Number(u64),
+    /// A text.
+    Text(Box<str>),
+}
+
+impl Id {
+    /// The id in a JSON value; `None` if the value is neither a whole number that is not negative, nor a text.
+    fn of(raw: &RawValue) -> Option<Self> {
+        if let Ok(number) = raw.get().parse() {
+            return Some(Self::Number(number));
+        }
+        let text = text(raw)?;
+        Some(text.parse().map_or_else(|_| Self::Text(text.into()), Self::Number))
+    }
+}
+
+impl fmt::Display for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(number) => write!(f, "{number}"),
+            Self::Text(text) => write!(f, "{text:?}"),
+        }
+    }
+}
+
 /// One record.
 #[derive(Debug)]
 pub struct Record<'a> {
@@ -105,10 +135,10 @@ pub struct Record<'a> {
     pub name: Cow<'a, str>,
     /// Its category; empty if it has none.
     pub category: Cow<'a, str>,
-    /// The process id. An id that is not a number gets a number derived from its text.
-    pub pid: Option<u64>,
+    /// The process id. An invalid id is the text of its JSON, so that records with the same one belong together.
+    pub pid: Option<Id>,
     /// The thread id, likewise.
-    pub tid: Option<u64>,
+    pub tid: Option<Id>,
     /// `ts`.
     pub start: Option<Time>,
     /// `dur`.
@@ -270,26 +300,13 @@ fn text(raw: &RawValue) -> Option<Cow<'_, str>> {
     Some(Cow::Borrowed(inner))
 }
 
-fn id_of(field: &'static str, raw: Option<&RawValue>, flaws: &mut Vec<Flaw>) -> Option<u64> {
+fn id_of(field: &'static str, raw: Option<&RawValue>, flaws: &mut Vec<Flaw>) -> Option<Id> {
     let raw = raw?;
-    if let Ok(number) = raw.get().parse() {
-        return Some(number);
+    let id = Id::of(raw);
+    if id.is_none() {
+        flaws.push(Flaw { field, text: format!("expected a whole number or a text, found {}", excerpt(raw)) });
     }
-    flaws.push(Flaw { field, text: format!("expected a whole number, found {}", excerpt(raw)) });
-    // FNV-1a: records with the same invalid id still belong together.
-    let hash = raw
-        .get()
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
-    Some(hash | DERIVED_ID)
-}
-
-/// The bit that marks ids derived from other types than numbers.
-const DERIVED_ID: u64 = 1 << 63;
-
-/// Whether an id was a number in the file.
-pub(crate) fn is_numeric_id(id: u64) -> bool {
-    id & DERIVED_ID == 0
+    Some(id.unwrap_or_else(|| Id::Text(raw.get().into())))
 }
 
 fn time_of(field: &'static str, raw: Option<&RawValue>, flaws: &mut Vec<Flaw>) -> Option<Time> {
@@ -351,7 +368,7 @@ mod tests {
 
     #[test]
     fn each_invalid_field_is_reported_and_hides_no_other_field() {
-        let text = br#"{"ph":"Q","name":7,"pid":"p","tid":1.5,"ts":"12.5","dur":[1],"args":{}}"#;
+        let text = br#"{"ph":"Q","name":7,"pid":-1,"tid":1.5,"ts":"12.5","dur":[1],"args":{}}"#;
         let record = Record::parse(3, text).unwrap();
         let flaws: Vec<_> = record.flaws.iter().map(|flaw| format!("{}: {}", flaw.field, flaw.text)).collect();
         assert_eq!(
@@ -359,8 +376,8 @@ mod tests {
             [
                 "ph: \"Q\" is not a phase of the format",
                 "name: expected a text, found 7",
-                "pid: expected a whole number, found \"p\"",
-                "tid: expected a whole number, found 1.5",
+                "pid: expected a whole number or a text, found -1",
+                "tid: expected a whole number or a text, found 1.5",
                 "ts: expected a number of microseconds, found \"12.5\"",
                 "dur: expected a number of microseconds, found [1]",
             ]
@@ -368,6 +385,20 @@ mod tests {
         assert_eq!(record.start.map(|time| time.nanos), Some(12_500));
         assert_eq!(record.duration, None);
         assert!(record.pid.is_some() && record.pid != record.tid);
+    }
+
+    #[test]
+    fn ids_are_numbers_or_texts() {
+        let ids = |text: &str| {
+            let record = Record::parse(1, text.as_bytes()).unwrap();
+            assert_eq!(record.flaws, [], "{text}");
+            (record.pid.unwrap(), record.tid.unwrap())
+        };
+        let text = |text: &str| Id::Text(text.into());
+        assert_eq!(ids(r#"{"pid":7,"tid":18446744073709551615}"#), (Id::Number(7), Id::Number(u64::MAX)));
+        assert_eq!(ids(r#"{"pid":"Spans","tid":"GPU 0 \u00e9"}"#), (text("Spans"), text("GPU 0 é")));
+        assert_eq!(ids(r#"{"pid":"7","tid":""}"#), (Id::Number(7), text("")));
+        assert_eq!((Id::Number(7).to_string(), text("a\n").to_string()), ("7".to_owned(), r#""a\n""#.to_owned()));
     }
 
     #[test]
