@@ -249,6 +249,9 @@ pub struct FigureRow {
     pub more_rounds: Option<usize>,
     /// The ratio of each prompt.
     pub prompts: Vec<PromptRatio>,
+    /// Why the figure of a side is an estimate or a bound: `baseline` and `other` to the reason. The ratio is an estimate too then.
+    #[serde(default, skip_serializing_if = "Reasons::is_empty")]
+    pub estimated: Reasons,
     /// Why a figure is `null`.
     #[serde(default, skip_serializing_if = "Reasons::is_empty")]
     pub reasons: Reasons,

@@ -79,9 +79,13 @@ fn row<'a>(pair: &GroupPair<'a>, metric: &Compared, shift: Option<&Shift>, thres
     let values: Vec<Values<'_>> = pair.prompts().map(of_prompt).collect();
     row.baseline = middle(values.iter().map(|values| values.baseline.as_slice()));
     row.other = middle(values.iter().map(|values| values.other.as_slice()));
-    for (field, value) in [("baseline", row.baseline), ("other", row.other)] {
+    for (field, value, cases) in
+        [("baseline", row.baseline, cases(pair, |(b, _)| b)), ("other", row.other, cases(pair, |(_, o)| o))]
+    {
         if value.is_none() {
             row.reasons.insert(field.to_owned(), "no sample has it".to_owned());
+        } else if let Some(reason) = estimated(&cases, metric) {
+            row.estimated.insert(field.to_owned(), reason.clone());
         }
     }
     if row.baseline.is_none() || row.other.is_none() {
@@ -104,6 +108,16 @@ fn row<'a>(pair: &GroupPair<'a>, metric: &Compared, shift: Option<&Shift>, thres
         }
     }
     row
+}
+
+/// The cases of one side whose prompts both sides have.
+fn cases<'a>(pair: &GroupPair<'a>, side: fn((&'a Case, &'a Case)) -> &'a Case) -> Vec<&'a Case> {
+    pair.prompts().map(side).collect()
+}
+
+/// Why the metric is an estimate in one of the samples, if it is in any.
+fn estimated<'a>(cases: &[&'a Case], metric: &Compared) -> Option<&'a String> {
+    cases.iter().flat_map(|case| case.clean_samples()).find_map(|sample| sample.estimated.get(metric.name))
 }
 
 /// The row without these fields, and why.
@@ -261,6 +275,12 @@ pub fn assess(low: f64, high: f64, higher_is_better: bool, threshold: f64) -> As
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
+    use record::{RunFile, Sample};
+
+    use super::super::pairing::Group;
+    use super::super::side::ComparedRun;
     use super::*;
 
     #[test]
@@ -276,6 +296,31 @@ mod tests {
             assert_eq!(assess(low, high, true, 0.02), expected, "{low} {high}");
         }
         assert_eq!(assess(1.03, 1.10, false, 0.02), Assessment::Worse);
+    }
+
+    #[test]
+    fn estimates_of_a_side_are_said() {
+        let sample = |estimated: &[(&str, &str)]| Sample {
+            latency_s: 1.0.into(),
+            decode_tps: 50.0.into(),
+            estimated: estimated.iter().map(|(name, why)| ((*name).to_owned(), (*why).to_owned())).collect(),
+            ..Sample::absent("not measured")
+        };
+        let case = |samples| Case { prompt: "p".to_owned(), samples, ..Case::default() };
+        let run = |cases| {
+            let file = RunFile { cases, ..RunFile::default() };
+            ComparedRun { path: PathBuf::new(), file, foreign: false, notes: Vec::new() }
+        };
+        let exact = run(vec![case(vec![sample(&[])])]);
+        let server =
+            run(vec![case(vec![sample(&[]), sample(&[("decode_tps", "from pieces"), ("tps", "from pieces")])])]);
+        let group = |run| Group { label: "side", run, cases: run.file.cases.iter().collect() };
+        let pair = GroupPair { baseline: group(&exact), other: group(&server), interleaved: false };
+        let rows = rows(&pair, None, 0.02);
+        let of = |name: &str| rows.iter().find(|row| row.metric == name).unwrap().estimated.clone();
+        assert_eq!(of("decode_tps"), [("other".to_owned(), "from pieces".to_owned())].into());
+        assert!(of("latency_s").is_empty());
+        assert!(!rows.iter().any(|row| row.metric == "tps"), "no sample has it, so it is no estimate");
     }
 
     #[test]

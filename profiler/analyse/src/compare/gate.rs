@@ -93,11 +93,18 @@ fn judge(contrast: &Contrast, gate: &Gate) -> GateRow {
                 Comparability::EqualOnWord => "; the work is equal on your word",
                 _ => "",
             };
+            let estimate = figure.estimated.values().next();
+            let estimate = estimate.map_or_else(String::new, |reason| format!("; it is an estimate: {reason}"));
             let text = format!("{} [{}, {}]", change(ratio), change(low), change(high));
             let limit = if figure.higher_is_better { change(1.0 - gate.allowed) } else { change(1.0 + gate.allowed) };
             match beyond {
-                true => (Outcome::Failed, format!("{text}: the whole interval is worse than {limit}{on_word}")),
-                false => (Outcome::Passed, format!("{text}: not all of the interval is worse than {limit}{on_word}")),
+                true => {
+                    (Outcome::Failed, format!("{text}: the whole interval is worse than {limit}{on_word}{estimate}"))
+                }
+                false => (
+                    Outcome::Passed,
+                    format!("{text}: not all of the interval is worse than {limit}{on_word}{estimate}"),
+                ),
             }
         }
     };

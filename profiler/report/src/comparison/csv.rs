@@ -2,7 +2,7 @@
 
 use analyse::compare::{Comparison, Contrast, FigureRow};
 
-const COLUMNS: [&str; 17] = [
+const COLUMNS: [&str; 18] = [
     "baseline",
     "other",
     "model",
@@ -20,6 +20,7 @@ const COLUMNS: [&str; 17] = [
     "low",
     "high",
     "outlier",
+    "estimated",
 ];
 
 pub(super) fn csv(found: &Comparison) -> Vec<u8> {
@@ -39,6 +40,7 @@ pub(super) fn csv(found: &Comparison) -> Vec<u8> {
 
 fn records(contrast: &Contrast, row: &FigureRow) -> Vec<Vec<String>> {
     let number = |value: Option<f64>| value.map_or_else(String::new, |value| value.to_string());
+    let estimated: Vec<String> = row.estimated.iter().map(|(side, reason)| format!("{side}: {reason}")).collect();
     let record = |prompt: &str, round: String, means: [Option<f64>; 2], ratio: [Option<f64>; 3], outlier: &str| {
         let mut cells = vec![
             contrast.baseline.name.clone(),
@@ -54,7 +56,7 @@ fn records(contrast: &Contrast, row: &FigureRow) -> Vec<Vec<String>> {
             round,
         ];
         cells.extend(means.into_iter().chain(ratio).map(number));
-        cells.push(outlier.to_owned());
+        cells.extend([outlier.to_owned(), estimated.join("; ")]);
         cells
     };
     let mut found = vec![record("", String::new(), [row.baseline, row.other], [row.ratio, row.low, row.high], "")];

@@ -3,7 +3,7 @@
 use super::headline::{cells, value};
 use super::ratio_text::{change, plain};
 use crate::content::Section;
-use crate::figures::{ABSENT, or_absent};
+use crate::figures::{ABSENT, marked, or_absent};
 use crate::table::Table;
 use analyse::compare::{Comparison, PromptRatio};
 
@@ -52,7 +52,8 @@ pub(super) fn prompts(found: &Comparison) -> Section {
                 let interval = prompt.low.zip(prompt.high);
                 let interval =
                     interval.map_or_else(String::new, |(low, high)| format!("\n[{}, {}]", change(low), change(high)));
-                vec![prompt.prompt.clone(), format!("{}{interval}", change(prompt.ratio)), pairs(prompt)]
+                let ratio = marked(format!("{}{interval}", change(prompt.ratio)), !row.estimated.is_empty());
+                vec![prompt.prompt.clone(), ratio, pairs(prompt)]
             }));
             section.add_table(table);
         }

@@ -2,7 +2,7 @@
 
 use super::ratio_text::{finding, interval, sentence};
 use crate::content::{Block, Section};
-use crate::figures::or_absent;
+use crate::figures::{ESTIMATED, marked, or_absent};
 use crate::table::Table;
 use analyse::compare::{Comparability, Comparison, Contrast, FigureRow};
 use record::figures::significant;
@@ -73,6 +73,23 @@ fn conclude(section: &mut Section, contrast: &Contrast, threshold: f64) {
             section.add_sentence(sentence);
         }
     }
+    estimates(contrast).into_iter().for_each(|text| section.add_sentence(text));
+}
+
+/// Which figures are estimates: one sentence for each side and reason.
+fn estimates(contrast: &Contrast) -> Vec<String> {
+    let mut found: Vec<(String, Vec<&str>)> = Vec::new();
+    for row in &contrast.figures {
+        for (side, name) in [("baseline", &contrast.baseline.name), ("other", &contrast.other.name)] {
+            let Some(reason) = row.estimated.get(side) else { continue };
+            let end = format!("of {name} is an estimate: {reason}.");
+            match found.iter_mut().find(|(known, _)| *known == end) {
+                Some((_, metrics)) => metrics.push(&row.metric),
+                None => found.push((end, vec![&row.metric])),
+            }
+        }
+    }
+    found.into_iter().map(|(end, metrics)| format!("{ESTIMATED} {} {end}", metrics.join(", "))).collect()
 }
 
 fn capital(text: &str) -> String {
@@ -115,9 +132,9 @@ pub(super) fn cells(contrast: &Contrast, row: &FigureRow, threshold: f64) -> Vec
     };
     vec![
         row.metric.clone(),
-        value(row.baseline, &row.unit),
-        value(row.other, &row.unit),
-        or_absent(interval(row)),
+        marked(value(row.baseline, &row.unit), row.estimated.contains_key("baseline")),
+        marked(value(row.other, &row.unit), row.estimated.contains_key("other")),
+        marked(or_absent(interval(row)), !row.estimated.is_empty()),
         finding_text,
     ]
 }

@@ -3,6 +3,8 @@
 use analyse::compare::{Assessment, Contrast, FigureRow};
 use record::figures::significant;
 
+use crate::figures::marked;
+
 /// Changes from this ratio on are given as a factor instead of a percentage.
 const FACTOR: f64 = 1.5;
 
@@ -47,6 +49,7 @@ pub(super) fn sentence(contrast: &Contrast, row: &FigureRow, threshold: f64) -> 
     let (_, verb) = VERBS.iter().find(|(metric, _)| *metric == row.metric)?;
     let (ratio, low, high) = (row.ratio?, row.low?, row.high?);
     let (other, baseline) = (&contrast.other.name, &contrast.baseline.name);
+    let is_estimate = !row.estimated.is_empty();
     let text = match row.finding {
         Assessment::Unknown => {
             let found = row
@@ -57,7 +60,7 @@ pub(super) fn sentence(contrast: &Contrast, row: &FigureRow, threshold: f64) -> 
             });
             return Some(format!(
                 "{other} {verb} as fast as {baseline}: no difference detectable, {} [{}, {}]{found}{more}.",
-                change(ratio),
+                marked(change(ratio), is_estimate),
                 change(low),
                 change(high)
             ));
@@ -66,12 +69,12 @@ pub(super) fn sentence(contrast: &Contrast, row: &FigureRow, threshold: f64) -> 
             return Some(format!(
                 "{other} {verb} as fast as {baseline} within {} %: {} [{}, {}].",
                 plain(threshold),
-                change(ratio),
+                marked(change(ratio), is_estimate),
                 change(low),
                 change(high)
             ));
         }
-        _ => faster(other, verb, baseline, (ratio, low, high)),
+        _ => faster(other, verb, baseline, (ratio, low, high), is_estimate),
     };
     let small = match row.finding {
         Assessment::Small => format!(", perhaps by less than the relevant {} %", plain(threshold)),
@@ -82,12 +85,12 @@ pub(super) fn sentence(contrast: &Contrast, row: &FigureRow, threshold: f64) -> 
 
 /// `B decodes 4.0 % faster than A [3.0 %, 5.0 %]`, `10.0 % slower`: by the change of the rate, as in the tables; `at 1.902 times the
 /// speed of A [1.850, 1.960]` where it is large.
-fn faster(other: &str, verb: &str, baseline: &str, (ratio, low, high): (f64, f64, f64)) -> String {
+fn faster(other: &str, verb: &str, baseline: &str, (ratio, low, high): (f64, f64, f64), is_estimate: bool) -> String {
     if !(1.0 / FACTOR..=FACTOR).contains(&ratio) {
         let show = significant;
         return format!(
             "{other} {verb} at {} times the speed of {baseline} [{}, {}]",
-            show(ratio),
+            marked(show(ratio), is_estimate),
             show(low),
             show(high)
         );
@@ -95,7 +98,8 @@ fn faster(other: &str, verb: &str, baseline: &str, (ratio, low, high): (f64, f64
     let (word, sign) = if ratio >= 1.0 { ("faster", 1.0) } else { ("slower", -1.0) };
     let show = |ratio: f64| format!("{:.1} %", (ratio - 1.0) * 100.0 * sign);
     let (low, high) = if ratio >= 1.0 { (low, high) } else { (high, low) };
-    format!("{other} {verb} {} {word} than {baseline} [{}, {}]", show(ratio), show(low), show(high))
+    let change = marked(show(ratio), is_estimate);
+    format!("{other} {verb} {change} {word} than {baseline} [{}, {}]", show(low), show(high))
 }
 
 /// The part with most of the difference: `; 81 % of the difference is in gate/up/down projections`.
@@ -139,6 +143,21 @@ mod tests {
             more_rounds: Some(15),
             finding,
             ..FigureRow::default()
+        }
+    }
+
+    #[test]
+    fn an_estimate_is_marked_in_sentences() {
+        let estimated: record::Reasons = [("other".to_owned(), "from pieces".to_owned())].into();
+        for (interval, finding, shown) in [
+            ((1.9, 1.85, 1.96), Assessment::Better, "at ~1.900 times"),
+            ((1.04, 1.03, 1.05), Assessment::Better, "decodes ~4.0 % faster"),
+            ((0.999, 0.99, 1.008), Assessment::Same, ": ~-0.1 % ["),
+            ((1.008, 0.984, 1.032), Assessment::Unknown, ", ~+0.8 % ["),
+        ] {
+            let row = FigureRow { estimated: estimated.clone(), ..row(interval, finding) };
+            let text = sentence(&contrast(), &row, 0.02).unwrap();
+            assert!(text.contains(shown) && text.matches('~').count() == 1, "{text}");
         }
     }
 

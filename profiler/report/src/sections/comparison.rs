@@ -3,7 +3,7 @@
 use super::RunView;
 use crate::chart::{Bar, Bars, Chart, Figure};
 use crate::content::Section;
-use crate::figures::megabytes;
+use crate::figures::{marked, megabytes};
 use record::figures::significant;
 use record::{Estimate, Summary};
 
@@ -33,7 +33,7 @@ pub(super) fn section(view: &RunView<'_>) -> Section {
                 label: view.subject(summary),
                 value: found.mean * scale,
                 interval,
-                text: format!("{} {unit}{range}", show(found.mean)),
+                text: format!("{} {unit}{range}", marked(show(found.mean), summary.estimated.contains_key(*metric))),
             })
         };
         let rows: Vec<Bar> = view.file.summaries.iter().filter_map(bar).collect();

@@ -54,11 +54,10 @@ fn row(case: &Case) -> Vec<String> {
         let metric = METRICS.iter().find(|metric| metric.name == name)?;
         mean(&case.clean_samples().filter_map(metric.value).collect::<Vec<f64>>())
     };
-    let shown = |name: &str, show: fn(f64) -> String| {
-        let is_estimate = case.clean_samples().any(|sample| sample.estimated.contains_key(name));
-        marked(or_absent(metric(name).map(show)), is_estimate)
-    };
+    let is_estimate = |name: &str| case.clean_samples().any(|sample| sample.estimated.contains_key(name));
+    let shown = |name: &str, show: fn(f64) -> String| marked(or_absent(metric(name).map(show)), is_estimate(name));
     let gaps = itl(case.clean_samples());
+    let gap = |name: &str| marked(or_absent(gaps.get(name).copied().map(milliseconds)), is_estimate("token_times_s"));
     let tokens = |value: fn(&Sample) -> Option<usize>| {
         let all: Vec<usize> = case.clean_samples().filter_map(value).collect();
         let same = all.windows(2).all(|pair| pair[0] == pair[1]);
@@ -76,15 +75,15 @@ fn row(case: &Case) -> Vec<String> {
     vec![
         format!("{}{status}", case.prompt),
         tokens(|sample| sample.prompt_tokens.value()),
-        tokens(|sample| sample.output_tokens.value()),
+        marked(tokens(|sample| sample.output_tokens.value()), is_estimate("output_tokens")),
         or_absent(end.map(|end| if outputs.len() > 1 { "differs".to_owned() } else { end })),
         shown("latency_s", significant),
         shown("ttft_s", milliseconds),
         shown("tps", significant),
         shown("prefill_tps", significant),
         shown("decode_tps", significant),
-        or_absent(gaps.get("p50").copied().map(milliseconds)),
-        or_absent(gaps.get("p99").copied().map(milliseconds)),
+        gap("p50"),
+        gap("p99"),
         case.clean_samples().count().to_string(),
     ]
 }

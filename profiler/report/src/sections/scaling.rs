@@ -3,7 +3,7 @@
 use super::RunView;
 use crate::chart::{Chart, Figure, Line, Lines, Point};
 use crate::content::{Block, Section};
-use crate::figures::{ABSENT, count, estimate};
+use crate::figures::{ABSENT, count, metric as shown};
 use crate::table::Table;
 use record::Summary;
 use record::figures::significant;
@@ -100,7 +100,7 @@ fn chart(axis: &Axis, what: &str, metric: &str, lines: &[(String, Vec<&Summary>)
         let ratio = (first.y > 0.0).then(|| last.y / first.y);
         let cell = |place: &usize| {
             let found = summaries.iter().find(|summary| (axis.of)(summary) == *place);
-            estimate(found.and_then(|summary| summary.metrics.get(metric)), significant)
+            found.map_or_else(|| ABSENT.to_owned(), |summary| shown(summary, metric, significant))
         };
         let cells = std::iter::once(name.clone()).chain(places.iter().map(cell));
         numbers.rows.push(cells.chain([ratio.map_or(ABSENT.to_owned(), |ratio| format!("{ratio:.2}"))]).collect());
