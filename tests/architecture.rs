@@ -1,10 +1,13 @@
 //! The invariants of ARCHITECTURE.md that can be read from the sources: which crate uses which, no cycles among the modules of a
-//! crate, where the clock, the terminal and the network are used, and that errors of libraries are typed.
+//! crate, where the clock, the terminal and the network are used, that errors of libraries are typed, and that only the binary names
+//! its flags.
 //!
 //! `cargo test -p profiler --test architecture -- --nocapture` prints the graph of modules of every crate.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a test that cannot go on fails")]
 
+#[path = "architecture/command_line.rs"]
+mod command_line;
 #[path = "architecture/modules.rs"]
 mod modules;
 #[path = "architecture/source.rs"]
@@ -55,6 +58,13 @@ const EDGES: &[(&str, &str, &[&str])] = &[
             "traces",
         ],
     ),
+];
+
+/// Files whose texts are arguments of other programs, with the program.
+const OTHER_PROGRAMS: &[(&str, &str)] = &[
+    ("models/src/fetch/mirror.rs", "pip"),
+    ("models/src/fetch/settings.rs", "python"),
+    ("engines/src/openai/server_process.rs", "the shell"),
 ];
 
 /// The folder of the crate with the command line. All others are libraries.
@@ -184,6 +194,21 @@ fn errors_of_libraries_are_typed() {
         }
     }
     assert!(found.is_empty(), "{} results have a text as their error:\n{}", found.len(), found.join("\n"));
+}
+
+#[test]
+fn only_the_binary_names_flags_and_commands() {
+    let flags = command_line::flags();
+    let libraries = EDGES.iter().map(|(folder, ..)| *folder).filter(|folder| *folder != BINARY);
+    let mut found = Vec::new();
+    for module in libraries.flat_map(trees).flat_map(|tree| tree.modules) {
+        let other_programs = OTHER_PROGRAMS.iter().any(|(file, _)| *file == module.file);
+        for (line, text) in module.texts.iter().filter(|_| !other_programs) {
+            let named = command_line::named(text, &flags);
+            found.extend(named.iter().map(|name| format!("{}:{line} names {name}", module.file)));
+        }
+    }
+    assert!(found.is_empty(), "use record::Setting or record::Action:\n{}", found.join("\n"));
 }
 
 #[test]

@@ -50,6 +50,8 @@ pub(crate) struct Module {
     pub(crate) references: Vec<Reference>,
     /// The lines with a `Result` whose error is a text.
     pub(crate) text_errors: Vec<usize>,
+    /// The texts in its code, with their lines; documentation is left out.
+    pub(crate) texts: Vec<(usize, String)>,
 }
 
 /// The modules of one crate; the first one is the root.
@@ -95,6 +97,7 @@ impl SourceTree {
         module.globs = collector.globs;
         module.references = collector.references;
         module.text_errors = collector.text_errors;
+        module.texts = collector.texts;
         index
     }
 
@@ -228,6 +231,7 @@ struct Collector {
     globs: Vec<Segments>,
     references: Vec<Reference>,
     text_errors: Vec<usize>,
+    texts: Vec<(usize, String)>,
 }
 
 impl Collector {
@@ -262,6 +266,21 @@ impl Collector {
                 self.globs.push(prefix.clone());
             }
             UseTree::Group(group) => group.items.iter().for_each(|tree| self.import(tree, prefix)),
+        }
+    }
+
+    /// The texts among the tokens of a macro or an attribute.
+    fn texts_in(&mut self, tokens: TokenStream) {
+        for token in tokens {
+            match token {
+                TokenTree::Group(group) => self.texts_in(group.stream()),
+                TokenTree::Literal(literal) => {
+                    if let Ok(text) = syn::parse2::<syn::LitStr>(TokenTree::from(literal).into()) {
+                        self.visit_lit_str(&text);
+                    }
+                }
+                _ => {}
+            }
         }
     }
 
@@ -382,9 +401,14 @@ impl<'ast> Visit<'ast> for Collector {
         visit::visit_attribute(self, attribute);
     }
 
-    /// The tokens of a macro.
+    fn visit_lit_str(&mut self, text: &syn::LitStr) {
+        self.texts.push((text.span().start().line, text.value()));
+    }
+
+    /// The tokens of a macro or an attribute.
     fn visit_token_stream(&mut self, tokens: &'ast TokenStream) {
         self.references.extend(references_in(tokens.clone()));
+        self.texts_in(tokens.clone());
     }
 }
 

@@ -1,6 +1,6 @@
 //! [`Meter`]: the instruments of the process that computes.
 
-use record::{Reason, Reasons};
+use record::{Reason, Reasons, Setting};
 
 use crate::counters::{Counter, MAX_COUNTERS, Reading, Source};
 use crate::energy::Energy;
@@ -47,7 +47,8 @@ impl Meter {
         let events = open_events(&offered, &mut absent);
         let (mut present, process) = platform::OwnProcess::open(&offered, &mut absent);
         for counter in present.iter().skip(MAX_COUNTERS) {
-            let reason = format!("at most {MAX_COUNTERS} counters are read at once: name fewer with --counters");
+            let reason =
+                format!("at most {MAX_COUNTERS} counters are read at once: name fewer with {}", Setting::Counters);
             absent.insert(counter.name.to_owned(), reason);
         }
         present.truncate(MAX_COUNTERS);

@@ -10,13 +10,8 @@ use engine_api::Advice;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The request names something that does not exist, or its parts do not fit together.
-    #[error("{problem}")]
-    Usage {
-        /// What is wrong.
-        problem: String,
-        /// What to do; `None` where there is nothing to advise.
-        advice: Option<String>,
-    },
+    #[error("{0}")]
+    Usage(Box<dyn Advice + Send + Sync>),
     /// A model that cannot be found, read or made.
     #[error(transparent)]
     Model(#[from] models::Error),
@@ -58,6 +53,20 @@ pub enum Error {
     },
 }
 
+/// A wrong request in words.
+#[derive(Debug, thiserror::Error)]
+#[error("{problem}")]
+struct WrongRequest {
+    problem: String,
+    advice: String,
+}
+
+impl Advice for WrongRequest {
+    fn advice(&self) -> Option<Cow<'_, str>> {
+        Some(self.advice.as_str().into())
+    }
+}
+
 /// The kind of an error, which determines the exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorKind {
@@ -70,18 +79,18 @@ pub enum ErrorKind {
 impl Error {
     /// A wrong request, with what to do about it.
     pub fn usage(problem: impl Into<String>, advice: impl Into<String>) -> Self {
-        Self::Usage { problem: problem.into(), advice: Some(advice.into()) }
+        Self::from_advice(WrongRequest { problem: problem.into(), advice: advice.into() })
     }
 
     /// A wrong request, from an error that carries its own advice.
-    pub fn from_advice(error: &dyn Advice) -> Self {
-        Self::Usage { problem: error.to_string(), advice: error.advice().map(Cow::into_owned) }
+    pub fn from_advice(error: impl Advice + Send + Sync + 'static) -> Self {
+        Self::Usage(Box::new(error))
     }
 
     /// Which exit code follows.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Usage { .. } | Self::Model(_) | Self::Content { .. } => ErrorKind::Usage,
+            Self::Usage(_) | Self::Model(_) | Self::Content { .. } => ErrorKind::Usage,
             Self::File { source, .. } if is_of_the_machine(source.kind()) => ErrorKind::Failed,
             Self::File { .. } => ErrorKind::Usage,
             Self::Worker { .. } | Self::Trace { .. } => ErrorKind::Failed,
@@ -111,7 +120,7 @@ impl Error {
 impl Advice for Error {
     fn advice(&self) -> Option<Cow<'_, str>> {
         match self {
-            Self::Usage { advice, .. } => advice.as_deref().map(Cow::from),
+            Self::Usage(error) => error.advice(),
             Self::Model(error) => Some(error.advice()),
             Self::File { source, .. } => Some(advice_for(source.kind()).into()),
             Self::Content { advice, .. } => Some(advice.into()),
@@ -163,9 +172,9 @@ mod tests {
 
     #[test]
     fn the_advice_is_apart_from_the_problem() {
-        let error = Error::usage("-r 0: at least one run per case is needed", "leave -r out for 5");
-        assert_eq!(error.to_string(), "-r 0: at least one run per case is needed");
-        assert_eq!(error.advice().as_deref(), Some("leave -r out for 5"));
-        assert!(error.with_advice().ends_with("; leave -r out for 5"));
+        let error = Error::usage("0 runs: at least one is needed", "leave it out for 5");
+        assert_eq!(error.to_string(), "0 runs: at least one is needed");
+        assert_eq!(error.advice().as_deref(), Some("leave it out for 5"));
+        assert!(error.with_advice().ends_with("; leave it out for 5"));
     }
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{RunFile, Status, files, open};
+use super::{Action, RunFile, Status, files, open};
 use crate::Error;
 use crate::nearest;
 use crate::plan::RUNS;
@@ -82,7 +82,7 @@ pub fn find(parent: &Path, name: &str) -> Result<PathBuf, Error> {
                 parent.display(),
                 nearest(name, &known)
             ),
-            "`inferometer runs list` shows them",
+            format!("{} shows them", Action::ListRuns),
         )
     })
 }

@@ -77,9 +77,9 @@ fn redact_old_fields(file: &mut RunFile) {
     let mut option = String::new();
     for argument in &mut file.command_line {
         let given = std::mem::take(argument);
-        *argument = match option.as_str() {
+        *argument = match option.trim_start_matches('-') {
             // A prompt is not a secret.
-            "--prompt" => given.clone(),
+            "prompt" => given.clone(),
             option => Sensitive::setting(option, &given).to_string(),
         };
         option = if given.starts_with('-') && !given.contains('=') { given } else { String::new() };

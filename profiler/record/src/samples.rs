@@ -6,7 +6,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use super::Sample;
+use super::{Sample, Setting};
 use crate::Error;
 
 /// The file, open for more lines.
@@ -63,7 +63,7 @@ fn parse(path: &Path, text: &str) -> Result<Vec<Sample>, Error> {
         serde_json::from_str(line).map_err(|error| Error::Content {
             path: path.to_path_buf(),
             problem: format!("line {}: expected a sample ({error})", number + 1),
-            advice: "remove the line, or start a new run without --resume".to_owned(),
+            advice: format!("remove the line, or start a new run without {}", Setting::Resume),
         })
     };
     text.lines().enumerate().map(parsed).collect()

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::looks_like::looks_like;
-use super::{Error, Opened, RunFile, folders, llama_bench, named, open};
+use super::{Action, Error, Opened, RunFile, folders, llama_bench, named, open};
 
 /// A run with its path.
 #[derive(Debug)]
@@ -113,7 +113,7 @@ fn newest(argument: &str, parent: &Path) -> Result<Source, Error> {
     let (_, path) = newest.ok_or_else(|| {
         Error::usage(
             format!("{argument}: no run is named, and there is none below {}", parent.display()),
-            "give the folder of a run, or make one with `inferometer run`",
+            format!("give the folder of a run, or make one with {}", Action::Run),
         )
     })?;
     let opened = open(&path)?;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::samples::Samples;
-use super::{CaseOutput, Error, RunFile, Sample, atomic, files, table};
+use super::{CaseOutput, Error, RunFile, Sample, Setting, atomic, files, table};
 
 /// An open run folder. Samples are appended as they happen; every other file is replaced whole.
 #[derive(Debug)]
@@ -24,7 +24,8 @@ impl Store {
         for taken in [files::RUN, files::SAMPLES] {
             if dir.join(taken).exists() {
                 let problem = format!("already contains a run ({taken})");
-                let advice = format!("choose another folder, or continue it with --resume {}", dir.display());
+                let advice =
+                    format!("choose another folder, or continue it with {} {}", Setting::Resume, dir.display());
                 return Err(Error::Content { path: dir.to_path_buf(), problem, advice });
             }
         }
@@ -44,7 +45,7 @@ impl Store {
             return Err(Error::Content {
                 path: dir.to_path_buf(),
                 problem,
-                advice: "give the folder of an earlier run, or omit --resume".to_owned(),
+                advice: format!("give the folder of an earlier run, or omit {}", Setting::Resume),
             });
         }
         let outputs = dir.join(files::OUTPUTS);
@@ -138,7 +139,7 @@ mod tests {
         let mut store = Store::create(&dir).unwrap();
         store.sample(&Sample::absent("not measured")).unwrap();
         let text = Store::create(&dir).unwrap_err().with_advice();
-        assert!(text.contains("already contains a run") && text.contains("--resume"), "{text}");
+        assert!(text.contains("already contains a run") && text.contains("`resume`"), "{text}");
         assert_eq!(Store::resume(&dir).unwrap().1.len(), 1);
     }
 

@@ -1,14 +1,16 @@
-//! The advice of an error, with the flags of this command line. Libraries name things, such as a context or a file; this
-//! module is the only place that adds the flags for them.
+//! The advice of an error, with the flags of this command line. Crates below `record` name things, such as a context or a file; this
+//! module adds the flags for them. Crates above it name a [`Setting`], which is displayed as its flag.
 
 use std::borrow::Cow;
 use std::io;
 
 use ::engines::registry::{Unavailable, UnknownEngine};
 use ::engines::{Advice, EngineError};
-use record::Error;
+use record::{Error, Setting};
+use traces::chrome::{Other, ReadError, Reader};
 
 use super::browser::OpenError;
+use super::names::flag;
 
 /// A wrong command line that only the command line can detect.
 #[derive(Debug, thiserror::Error)]
@@ -31,32 +33,60 @@ impl UsageError {
 
 /// What to do about an error; `None` where there is nothing to advise.
 pub(super) fn advice(failure: &anyhow::Error) -> Option<String> {
+    of_error(failure.as_ref())
+}
+
+fn of_error(failure: &(dyn std::error::Error + 'static)) -> Option<String> {
     let of = |error: &dyn Advice| error.advice().map(Cow::into_owned);
     if let Some(error) = failure.downcast_ref::<UsageError>() {
         Some(error.advice.clone())
     } else if let Some(error) = failure.downcast_ref::<Error>() {
         match error {
             Error::Model(error) => Some(of_model(error)),
-            Error::File { source, .. } if is_full(source) => of(error).map(|advice| with_flag(&advice, "--out")),
+            Error::Usage(error) => of_usage(error.as_ref()),
+            Error::File { source, .. } if is_full(source) => {
+                of(error).map(|advice| with_flag(&advice, flag(Setting::Out)))
+            }
             other => of(other),
         }
     } else if let Some(error) = failure.downcast_ref::<::models::Error>() {
         Some(of_model(error))
     } else if let Some(error) = failure.downcast_ref::<UnknownEngine>() {
-        match error {
-            UnknownEngine::Server { port, .. } => Some(format!("use -e openai --url http://localhost:{port}")),
-            other => of(other),
-        }
+        of_usage(error)
     } else if let Some(error) = failure.downcast_ref::<EngineError>() {
         of_engine(error)
     } else if let Some(error) = failure.downcast_ref::<Unavailable>() {
         of(error)
     } else if let Some(error) = failure.downcast_ref::<prompts::Error>() {
         Some(error.advice().into_owned())
-    } else if let Some(error) = failure.downcast_ref::<traces::chrome::ReadError>() {
-        error.advice().map(str::to_owned)
+    } else if let Some(error) = failure.downcast_ref::<ReadError>() {
+        of_trace(error)
     } else {
         failure.downcast_ref::<OpenError>().map(|_| OpenError::ADVICE.to_owned())
+    }
+}
+
+/// The advice of a wrong request. Errors of `engines` name no flags, so they are added here; those of `measure` have them already.
+fn of_usage(error: &(dyn Advice + 'static)) -> Option<String> {
+    let any: &(dyn std::error::Error + 'static) = error;
+    if let Some(error) = any.downcast_ref::<EngineError>() {
+        of_engine(error)
+    } else if let Some(UnknownEngine::Server { port, .. }) = any.downcast_ref::<UnknownEngine>() {
+        Some(format!("use {} openai {} http://localhost:{port}", flag(Setting::Engine), flag(Setting::Url)))
+    } else {
+        error.advice().map(Cow::into_owned)
+    }
+}
+
+fn of_trace(error: &ReadError) -> Option<String> {
+    let reader = match error {
+        ReadError::NotATrace { found: Other::Known(format), .. } => format.reader,
+        _ => None,
+    };
+    match reader {
+        Some(Reader::Run) => Some("`inferometer run -m FILE` measures it".to_owned()),
+        Some(Reader::Compare) => Some("`inferometer compare FILE OTHER` reads it".to_owned()),
+        None => error.advice().map(str::to_owned),
     }
 }
 
@@ -64,7 +94,7 @@ fn of_engine(error: &EngineError) -> Option<String> {
     match error {
         EngineError::Model(error) => Some(of_model(error)),
         EngineError::ContextFull { needed, .. } => {
-            error.advice().map(|advice| with_flag(&advice, &format!("--ctx {needed}")))
+            error.advice().map(|advice| with_flag(&advice, &format!("{} {needed}", flag(Setting::Context))))
         }
         other => other.advice().map(Cow::into_owned),
     }
@@ -75,14 +105,14 @@ fn of_model(error: &::models::Error) -> String {
     let advice = error.advice();
     let flag = match error {
         Model::Unavailable { .. } => "-m PATH.gguf or --synthetic of `inferometer run`",
-        Model::Template(_) => "--raw",
+        Model::Template(_) => flag(Setting::Raw),
         Model::Quantise(mismatch) | Model::Synth(mismatch) => match mismatch.place.as_str() {
             "tokenizer" | "vocabulary" | "tokenizer.ggml.tokens" => "--header GGUF",
             "output" => "-o FILE",
-            "type" | "file type" => "--quant",
+            "type" | "file type" => flag(Setting::Quant),
             _ => return advice.into_owned(),
         },
-        other if is_full_disk(other) => "--out",
+        other if is_full_disk(other) => flag(Setting::Out),
         _ => return advice.into_owned(),
     };
     with_flag(&advice, flag)

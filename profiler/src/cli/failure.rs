@@ -109,7 +109,7 @@ mod tests {
 
     #[test]
     fn bad_input_and_failures_of_the_machine_have_different_codes() {
-        assert_eq!(code(&Error::Usage { problem: "x".to_owned(), advice: None }.into()), 2);
+        assert_eq!(code(&Error::usage("x", "y").into()), 2);
         assert_eq!(code(&Error::Worker { worker: "w".to_owned(), problem: "p".to_owned() }.into()), 1);
         assert_eq!(code(&UsageError::new("x", "y").into()), 2);
         assert_eq!(code(&anyhow::anyhow!("x")), 1);

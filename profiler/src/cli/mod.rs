@@ -13,6 +13,7 @@ mod habits;
 mod interrupt;
 mod machine;
 mod models;
+mod names;
 mod output;
 mod predict;
 mod predict_model;
@@ -79,6 +80,7 @@ enum Verb {
 /// Runs a command. Exit codes: 0 success, 1 something failed, 2 bad usage or input, 3 a gate failed, 130 interrupted.
 pub(crate) fn main() -> ExitCode {
     redaction::learn_environment(std::env::vars_os());
+    record::name_settings(names::NAMES);
     // The command line's secrets are known before anything is printed.
     let _ = crate::tool::command_line();
     let words: Vec<OsString> = std::env::args_os().collect();

@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use ::engines::registry::{UnknownEngine, find};
 use ::engines::{FlashAttention, KvType};
 use clap::{Args, ValueEnum};
 use measure::plan::{DEFAULT_ENGINE, DEFAULT_RUNS, DEFAULT_SEED, Options};
@@ -309,13 +308,6 @@ fn prompt_choice(text: &str) -> PromptChoice {
 
 pub(super) fn run(arguments: Arguments) -> anyhow::Result<Code> {
     let options = arguments.with_prompt_of_file()?.options();
-    // Here, because the library's error would have no flags in its advice.
-    for engine in &options.engines {
-        let name = engine.split_once('=').map_or(engine.as_str(), |(_, name)| name);
-        if let Err(error @ UnknownEngine::Server { .. }) = find(name) {
-            return Err(error.into());
-        }
-    }
     if options.dry_run {
         output::print(prepare::dry_run(&options, &meter::environment::capture(&[]))?.as_bytes())?;
         return Ok(Code::Done);

@@ -10,7 +10,7 @@ use super::failure::Code;
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     /// The socket of the run
-    #[arg(long, value_name = "PATH")]
+    #[arg(value_name = "PATH")]
     socket: PathBuf,
 }
 

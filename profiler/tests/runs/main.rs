@@ -43,7 +43,7 @@ fn a_hang_affects_one_case_after_the_timeout() {
     let (_, status, error) = only_long_fails("hang", Some(Nanos::from_millis(400)));
     assert_eq!(status, Status::Timeout);
     assert!(
-        error.starts_with("the request took longer than --timeout 0.4 s and was ended in phase decode; peak memory"),
+        error.starts_with("the request took longer than `timeout` 0.4 s and was ended in phase decode; peak memory"),
         "{error}"
     );
 }
@@ -223,12 +223,12 @@ fn invalid_options_are_errors_before_the_run() {
         assert!(!fixture.path("never").exists(), "nothing was written");
         error.with_advice().replace(&fixture.folder.path().display().to_string(), "DIR")
     };
-    insta::assert_snapshot!(error_of(&|o| o.new_tokens = Some(4000)), @"prompt `long` on tiny: 20 prompt tokens and 4000 new tokens need a context of 4020, the model has 512; shorten the prompt, or lower -n or --depth");
-    insta::assert_snapshot!(error_of(&|o| o.ctx = Some(8)), @"prompt `long` on tiny: 20 prompt tokens and 8 new tokens need a context of 28, --ctx gives 8; raise --ctx, or leave it out");
-    insta::assert_snapshot!(error_of(&|o| o.depths = vec![600]), @"prompt `long` on tiny: depth 600, 20 prompt tokens and 8 new tokens need a context of 628, the model has 512; shorten the prompt, or lower -n or --depth");
+    insta::assert_snapshot!(error_of(&|o| o.new_tokens = Some(4000)), @"prompt `long` on tiny: 20 prompt tokens and 4000 new tokens need a context of 4020, the model has 512; shorten the prompt, or lower `new_tokens` or `depth`");
+    insta::assert_snapshot!(error_of(&|o| o.ctx = Some(8)), @"prompt `long` on tiny: 20 prompt tokens and 8 new tokens need a context of 28, `context` gives 8; raise `context`, or leave it out");
+    insta::assert_snapshot!(error_of(&|o| o.depths = vec![600]), @"prompt `long` on tiny: depth 600, 20 prompt tokens and 8 new tokens need a context of 628, the model has 512; shorten the prompt, or lower `new_tokens` or `depth`");
     insta::assert_snapshot!(error_of(&|o| o.engines = vec!["mokc".to_owned()]), @"no engine is called `mokc`; did you mean `mock`? known engines: candle, llama-cpp, mlx, mock, openai");
     insta::assert_snapshot!(error_of(&|o| o.models = vec!["./nowhere.gguf".to_owned()]), @"cannot open ./nowhere.gguf: No such file or directory (os error 2); check the path");
-    insta::assert_snapshot!(error_of(&|o| o.settings = vec![("mokc".to_owned(), "a".to_owned(), Sensitive::setting("a", "b"))]), @"--set mokc.a=b: engine mokc takes no part in this run; did you mean `mock`?; the engines of this run are mock");
+    insta::assert_snapshot!(error_of(&|o| o.settings = vec![("mokc".to_owned(), "a".to_owned(), Sensitive::setting("a", "b"))]), @"`settings` mokc.a=b: engine mokc takes no part in this run; did you mean `mock`?; the engines of this run are mock");
     assert!(
         error_of(&|o| o.models = vec!["smollm2-135".to_owned()])
             .starts_with("no model is called `smollm2-135`; did you mean `smollm2-135m`?")

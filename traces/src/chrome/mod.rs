@@ -33,7 +33,7 @@ mod record;
 mod scan;
 mod writer;
 
-pub use other::Other;
+pub use other::{Other, Reader};
 pub use read::{Broken, Form, Item, ReadError, Trace, read};
 pub(crate) use record::excerpt;
 pub use record::{Flaw, Id, Phase, Record, Time, TimeAxis};

@@ -19,11 +19,22 @@ pub struct Format {
     /// Its name.
     pub name: &'static str,
     /// What to do.
-    pub advice: &'static str,
+    advice: &'static str,
+    /// What this program does with such files, where it does something.
+    pub reader: Option<Reader>,
     /// One of these is in the beginning of the file.
     signs: &'static [&'static [u8]],
     /// Whether the sign is at the very beginning.
     first: bool,
+}
+
+/// What another part of this program does with a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reader {
+    /// It is the model of a run.
+    Run,
+    /// It is compared with other results.
+    Compare,
 }
 
 /// Bytes of the beginning that are shown.
@@ -31,52 +42,66 @@ const SHOWN_BYTES: usize = 24;
 
 /// The first match counts.
 const FORMATS: &[Format] = &[
-    Format { name: "a model (GGUF)", advice: "`inferometer run -m FILE` measures it", signs: &[b"GGUF"], first: true },
+    Format {
+        name: "a model (GGUF)",
+        advice: "a run measures it",
+        reader: Some(Reader::Run),
+        signs: &[b"GGUF"],
+        first: true,
+    },
     Format {
         name: "an archive (zip)",
         advice: "unpack it, and give the trace inside",
+        reader: None,
         signs: &[b"PK\x03\x04"],
         first: true,
     },
     Format {
         name: "zstd data",
         advice: "unpack it with `zstd -d FILE`; gzip is read directly",
+        reader: None,
         signs: &[b"\x28\xb5\x2f\xfd"],
         first: true,
     },
     Format {
         name: "xz data",
         advice: "unpack it with `xz -d FILE`; gzip is read directly",
+        reader: None,
         signs: &[b"\xfd7zXZ"],
         first: true,
     },
     Format {
         name: "bzip2 data",
         advice: "unpack it with `bzip2 -d FILE`; gzip is read directly",
+        reader: None,
         signs: &[b"BZh"],
         first: true,
     },
     Format {
         name: "an SQLite database, such as a report of Nsight Systems",
         advice: "export a Chrome trace from the profiler that wrote it",
+        reader: None,
         signs: &[b"SQLite format 3"],
         first: true,
     },
     Format {
         name: "data of perf",
         advice: "convert it, such as with `perf data convert --to-json` and a converter for Chrome traces",
+        reader: None,
         signs: &[b"PERFILE2"],
         first: true,
     },
     Format {
         name: "a profile of speedscope",
         advice: "open it at speedscope.app; it has samples and no spans",
+        reader: None,
         signs: &[b"speedscope.app/file-format-schema"],
         first: false,
     },
     Format {
         name: "a profile of the Firefox Profiler, such as samply writes",
         advice: "open it at profiler.firefox.com; it has samples and no spans",
+        reader: None,
         signs: &[
             b"\"product\": \"samply\"",
             b"\"product\":\"samply\"",
@@ -88,18 +113,21 @@ const FORMATS: &[Format] = &[
     Format {
         name: "run.json of inferometer",
         advice: "give a trace file of its folder, such as trace.json",
+        reader: None,
         signs: &[b"\"schema_version\""],
         first: false,
     },
     Format {
         name: "results of llama-bench",
-        advice: "`inferometer compare FILE OTHER` reads it",
+        advice: "a comparison reads it",
+        reader: Some(Reader::Compare),
         signs: &[b"\"model_filename\"", b"build_commit,build_number"],
         first: false,
     },
     Format {
         name: "a trace of Perfetto in protobuf form",
         advice: "open it at ui.perfetto.dev, or convert it with `traceconv json FILE OUTPUT`",
+        reader: None,
         signs: &[b"\x0a\x15\x50", b"\x0a\x0b\x50", b"\x0a\x13\x50", b"\x0a\x11\x50", b"\x0a\x0d\x50"],
         first: true,
     },

@@ -10,7 +10,7 @@
 
 use std::collections::BTreeMap;
 
-use record::{Case, MemoryFile, MemoryFindings, Reason, Sample, Slope};
+use record::{Case, MemoryFile, MemoryFindings, Reason, Sample, Setting, Slope};
 use statistics::mean_interval;
 
 /// The least number of requests that show a leak.
@@ -74,7 +74,10 @@ pub(super) fn leaks(cases: &[Case]) -> Vec<Result<Slope, Reason>> {
             let found = if growths.len() >= REQUESTS { mean_interval(&growths) } else { None };
             found.ok_or_else(|| {
                 let n = growths.len();
-                Reason::new(format!("{n} clean requests of settled sessions count, {REQUESTS} are needed: raise -r"))
+                Reason::new(format!(
+                    "{n} clean requests of settled sessions count, {REQUESTS} are needed: raise {}",
+                    Setting::Runs
+                ))
             })
         });
         of_worker.clone()

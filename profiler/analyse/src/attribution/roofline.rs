@@ -16,7 +16,7 @@ use models::DType;
 use models::cost::OpKind;
 
 use super::ceilings::{BytesPerSecond, CacheLevel, CaseCeilings};
-use record::{Attainable, OpFindings, OpRow, Reason, Roof, Roofline};
+use record::{Action, Attainable, OpFindings, OpRow, Reason, Roof, Roofline};
 
 /// A ratio above this is not rounding and needs an explanation.
 const IMPOSSIBLE: f64 = 1.05;
@@ -39,7 +39,7 @@ pub(super) fn of(rows: &[OpRow], ceilings: &Result<CaseCeilings, Reason>) -> Vec
         Some(cost) => {
             let attainable = ceilings.as_ref().map_err(Reason::clone).and_then(|ceilings| {
                 let stream = stream(ceilings, streamed_per_pass(rows, &row.phase));
-                attainable(row, &cost, ceilings, stream).ok_or_else(|| Reason::new(NOT_MEASURED))
+                attainable(row, &cost, ceilings, stream).ok_or_else(not_measured)
             });
             let roofline = attainable.clone().and_then(|attainable| roofline(row, attainable));
             OpFindings { intensity: cost.intensity(), attainable, roofline }
@@ -49,7 +49,9 @@ pub(super) fn of(rows: &[OpRow], ceilings: &Result<CaseCeilings, Reason>) -> Vec
 }
 
 /// The reason of an op without an attainable time.
-const NOT_MEASURED: &str = "a ceiling that it needs was not measured: see `inferometer machine`";
+fn not_measured() -> Reason {
+    Reason::new(format!("a ceiling that it needs was not measured: see {}", Action::MeasureMachine))
+}
 
 /// What the cost model says about a row.
 struct Cost {

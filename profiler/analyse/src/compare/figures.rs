@@ -2,7 +2,7 @@
 
 use super::comparison::{Assessment, FigureRow, PairRow, PromptRatio, Shift};
 use super::pairing::GroupPair;
-use crate::summary::CASE_FIGURES;
+use crate::summary::{CASE_FIGURES, no_interval};
 use record::{Case, METRICS, Unit};
 use statistics::{NoInterval, Ratio, mad, mean, median, more_rounds, ratio, ratio_apart};
 
@@ -103,7 +103,7 @@ fn row<'a>(pair: &GroupPair<'a>, metric: &Compared, shift: Option<&Shift>, thres
         Ok(found) => set_ratio(&mut row, widened(found, metric, shift), rounds, threshold),
         Err(reason) => {
             row.ratio = overall(&values);
-            let reason = if metric.once { ONE_VALUE.to_owned() } else { reason.to_string() };
+            let reason = if metric.once { ONE_VALUE.to_owned() } else { no_interval(reason) };
             return without(row, &["low", "high", "detectable"], &reason);
         }
     }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use record::{Error, NamedSource, RunFile, nearest};
+use record::{Action, Error, NamedSource, RunFile, nearest};
 
 /// A run that takes part.
 #[derive(Debug)]
@@ -67,7 +67,7 @@ impl Sides {
             let only = found.sides.first().map_or("nothing", |side| side.label.as_str());
             return Err(Error::usage(
                 format!("there is {only} and nothing to compare it with"),
-                "name two runs, or a run of several engines (`inferometer run -e candle -e again=candle`)",
+                format!("name two runs, or a run of several engines ({})", Action::RunTwice),
             ));
         }
         found.make_labels_unique();

@@ -4,8 +4,7 @@ use std::path::Path;
 
 use super::CeilingBasis;
 use super::prediction::{Figure, PREDICTION_VERSION, Prediction};
-use record::Error;
-use record::{Case, RunFile, Sample, Status};
+use record::{Action, Case, Error, RunFile, Sample, Status};
 use statistics::median;
 
 /// A measured figure and its estimate.
@@ -41,23 +40,26 @@ impl CheckedFigure {
 /// # Errors
 /// When it is not an estimate, or was written by a newer version.
 pub fn parse(path: &Path, bytes: &[u8]) -> Result<Prediction, Error> {
-    let wrong =
-        |problem: String, advice: &str| Error::Content { path: path.to_path_buf(), problem, advice: advice.to_owned() };
+    let wrong = |problem: String, advice: String| Error::Content { path: path.to_path_buf(), problem, advice };
     let value: serde_json::Value =
-        serde_json::from_slice(bytes).map_err(|error| wrong(format!("is not JSON: {error}"), MAKE_ONE))?;
+        serde_json::from_slice(bytes).map_err(|error| wrong(format!("is not JSON: {error}"), write_one()))?;
     match value["prediction_version"].as_u64() {
-        None => Err(wrong("has no prediction_version, so it is not a prediction of inferometer".to_owned(), MAKE_ONE)),
+        None => {
+            Err(wrong("has no prediction_version, so it is not a prediction of inferometer".to_owned(), write_one()))
+        }
         Some(version) if version > u64::from(PREDICTION_VERSION) => Err(wrong(
             format!("has prediction version {version}, this program reads up to {PREDICTION_VERSION}"),
-            "read it with the version of inferometer that wrote it, or a newer one",
+            "read it with the version of inferometer that wrote it, or a newer one".to_owned(),
         )),
         Some(_) => serde_json::from_slice(bytes).map_err(|error| {
-            wrong(format!("does not match its version: {error}"), "it was changed after it was written")
+            wrong(format!("does not match its version: {error}"), "it was changed after it was written".to_owned())
         }),
     }
 }
 
-const MAKE_ONE: &str = "write one with `inferometer predict -m MODEL -o FILE`";
+fn write_one() -> String {
+    format!("write one with {}", Action::WritePrediction)
+}
 
 /// The comparison of an estimate with a case of a run.
 #[derive(Debug, Clone, PartialEq)]

@@ -12,8 +12,7 @@ use super::extrapolation::PositionRange;
 use super::fitted_models::{FittedModels, load_features, overhead_features};
 use super::observe::{BATCH, ForwardPass, MemoryNeed, PassShape, RunObservations, observe};
 use super::prediction::{Extrapolation, Figure, PREDICTION_VERSION, Prediction, TimeParts};
-use record::Error;
-use record::{Ceilings, Reason, Reasons, RunFile, Spread};
+use record::{Action, Ceilings, Error, Reason, Reasons, RunFile, Spread};
 
 /// Standard errors to either side of a nominal 95 % interval.
 const SIDES: f64 = 1.96;
@@ -138,7 +137,7 @@ fn no_basis(threads: usize, runs: &[&RunFile]) -> Error {
     };
     Error::usage(
         format!("the machine's ceilings for thread count {threads} are unknown (known: {known})"),
-        "measure them with `inferometer machine`, or with a run of this thread count",
+        format!("measure them with {}, or with a run of this thread count", Action::MeasureMachine),
     )
 }
 

@@ -276,7 +276,7 @@ fn another_thread_count_is_scaled_and_reported() {
     assert!((1.8..=2.0).contains(&ratio), "{ratio}");
     assert!(two.notes.iter().any(|note| note.starts_with("2 threads were never measured")));
     let error = predict(&large(), &settings(4), &[&runs], None).unwrap_err().with_advice();
-    insta::assert_snapshot!(error, @"the machine's ceilings for thread count 4 are unknown (known: 1, 2); measure them with `inferometer machine`, or with a run of this thread count");
+    insta::assert_snapshot!(error, @"the machine's ceilings for thread count 4 are unknown (known: 1, 2); measure them with the measurement of the machine, or with a run of this thread count");
 }
 
 #[test]
@@ -292,7 +292,7 @@ fn without_runs_there_are_only_bounds() {
     assert!(of("decode_tps").error() > 0.0 && of("prefill_tps").error() > 0.0, "no engine is faster");
     assert!(of("memory_bytes").error() < 0.0 && of("load_warm_s").predicted.value > 0.0);
     let error = predict(&large(), &settings(1), &[], None).unwrap_err().with_advice();
-    insta::assert_snapshot!(error, @"the machine's ceilings for thread count 1 are unknown (known: none); measure them with `inferometer machine`, or with a run of this thread count");
+    insta::assert_snapshot!(error, @"the machine's ceilings for thread count 1 are unknown (known: none); measure them with the measurement of the machine, or with a run of this thread count");
 }
 
 #[test]
@@ -337,6 +337,6 @@ fn what_is_written_is_read_back() {
     let found = predict(&large(), &settings(1), &[&run_file(&[&small(), &medium()])], None).unwrap();
     assert_eq!(parse(path, &serde_json::to_vec(&found).unwrap()).unwrap(), found);
     let message = |text: &str| parse(path, text.as_bytes()).unwrap_err().with_advice();
-    insta::assert_snapshot!(message("{}"), @"p.json: has no prediction_version, so it is not a prediction of inferometer; write one with `inferometer predict -m MODEL -o FILE`");
+    insta::assert_snapshot!(message("{}"), @"p.json: has no prediction_version, so it is not a prediction of inferometer; write one with a prediction that is written to a file");
     insta::assert_snapshot!(message("{\"prediction_version\": 9}"), @"p.json: has prediction version 9, this program reads up to 1; read it with the version of inferometer that wrote it, or a newer one");
 }

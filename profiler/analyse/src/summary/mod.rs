@@ -14,4 +14,5 @@ pub use disturbances::{Disturbances, disturbances};
 pub use intervals::{gaps, itl};
 pub use probe_effect::probe_effect;
 pub use series::series;
+pub(crate) use summarise::no_interval;
 pub use summarise::{CASE_FIGURES, CaseFigure, PHASE_TIMES, PhaseTime, summarise};

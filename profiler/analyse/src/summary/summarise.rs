@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use engine_api::Phase;
-use statistics::{interval, mean, median, percentile};
+use statistics::{NoInterval, interval, mean, median, percentile};
 
 use super::intervals::itl;
-use record::{Case, Estimate, METRICS, Reasons, Recorded, Sample, Summary, Unit};
+use record::{Case, Estimate, METRICS, Reasons, Recorded, Sample, Setting, Summary, Unit};
 
 /// A time of one sample.
 pub type PhaseTime = fn(&Sample) -> &Recorded<f64>;
@@ -127,8 +127,8 @@ fn estimate(groups: &[Vec<f64>], seed: u64, name: &str, reasons: &mut Reasons) -
     let means: Vec<f64> = groups.iter().filter_map(|group| mean(group)).collect();
     let found = interval(groups, seed);
     if let Err(why) = found {
-        reasons.insert(format!("{name}.low"), why.to_string());
-        reasons.insert(format!("{name}.high"), why.to_string());
+        reasons.insert(format!("{name}.low"), no_interval(why));
+        reasons.insert(format!("{name}.high"), no_interval(why));
     }
     let estimate = Estimate {
         mean: mean(&means)?,
@@ -140,6 +140,11 @@ fn estimate(groups: &[Vec<f64>], seed: u64, name: &str, reasons: &mut Reasons) -
         n: values.len(),
     };
     Some(estimate)
+}
+
+/// Why there is no interval, with what would give one.
+pub(crate) fn no_interval(why: NoInterval) -> String {
+    if why.needs_more_rounds() { format!("{why} ({} 2)", Setting::Runs) } else { why.to_string() }
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use super::facts::Facts;
 use super::shares::{self, ALLOCATION_S};
-use record::Advice;
+use record::{Advice, Setting};
 
 /// Smaller weight types with good answers, the larger first, with their bits per weight (ggml's blocks: quantised bits and scales).
 const TYPES: &[(&str, f64)] = &[("q4_0", 4.5), ("q3_k", 3.4375)];
@@ -40,7 +40,7 @@ pub(super) fn oversubscription(facts: &Facts) -> Vec<Advice> {
     let measured = facts.with_fewer_threads.map(|(threads, time)| (threads, facts.time_s / time));
     let threads = measured.map(|(threads, _)| threads).or(facts.usable);
     let text = threads.map_or("use as many threads as there are hardware threads".to_owned(), |threads| {
-        format!("use -t {threads}: no more threads than hardware threads")
+        format!("use {} {threads}: no more threads than hardware threads", Setting::Threads)
     });
     vec![say(text, measured.map(|(_, gain)| gain))]
 }
@@ -143,14 +143,18 @@ pub(super) fn dispatch(facts: &Facts) -> Vec<Advice> {
         gain,
     )];
     if facts.threads > 1 {
-        advice.push(say("use fewer threads (-t): each of these operations waits for all threads", None));
+        let text = format!("use fewer threads ({}): each of these operations waits for all threads", Setting::Threads);
+        advice.push(say(text, None));
     }
     advice
 }
 
 pub(super) fn imbalance(facts: &Facts) -> Vec<Advice> {
     vec![say(
-        "split the work into smaller tasks that idle threads can take, or use only cores of one kind (fewer threads, -t)",
+        format!(
+            "split the work into smaller tasks that idle threads can take, or use only cores of one kind (fewer threads, {})",
+            Setting::Threads
+        ),
         without(facts.idle_s, facts.in_traced_pass()),
     )]
 }

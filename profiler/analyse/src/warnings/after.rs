@@ -248,7 +248,7 @@ mod tests {
         let file = RunFile { cases: vec![of(&[4.0, 3.0, 2.0, 1.5])], ..RunFile::default() };
         let found = after(&file, &[]);
         let text = found.iter().find(|warning| matches!(warning, Warning::Unsteady(..))).map(Warning::text);
-        insta::assert_snapshot!(text.unwrap(), @"warm-up reached its limit in 1 of the cases before the latency was steady, most in c: the last request differs by 25 % from the one before; use more warm-up requests (--warmup), and check whether other programs are running");
+        insta::assert_snapshot!(text.unwrap(), @"warm-up reached its limit in 1 of the cases before the latency was steady, most in c: the last request differs by 25 % from the one before; use more warm-up requests (`warmup`), and check whether other programs are running");
         let requested = RunFile { plan: record::plan::PlanFile { warmup: Some(3), ..file.plan.clone() }, ..file };
         assert!(
             !after(&requested, &[]).iter().any(|warning| matches!(warning, Warning::Unsteady(..))),

@@ -1,6 +1,7 @@
 //! The text of each warning: the problem, its effect on the numbers, and the advice.
 
 use super::Warning;
+use record::{Action, Setting};
 
 impl Warning {
     /// One line: the problem, its effect on the numbers; the advice.
@@ -15,7 +16,7 @@ impl Warning {
             }
             Self::Busy(share) => format!("{:.0} % of the processor time was in use just before the run; end other programs", share * 100.0),
             Self::StealBefore(share) => {
-                format!("the hypervisor gave {:.1} % of the processor time to other guests just before the run; use a machine with dedicated processors, or more runs (-r)", share * 100.0)
+                format!("the hypervisor gave {:.1} % of the processor time to other guests just before the run; use a machine with dedicated processors, or more runs ({})", share * 100.0, Setting::Runs)
             }
             Self::Governor(name) => format!("the frequency governor is {name}: the processor starts at a low frequency and raises it late; try `cpupower frequency-set -g performance`"),
             Self::HugePagesOff => {
@@ -23,10 +24,10 @@ impl Warning {
             }
             Self::SwapInUse(bytes) => format!("{} of swap is in use: weights may be read from disk again; close programs, or run `swapoff -a`", models::Bytes(*bytes)),
             Self::Oversubscribed(asked, usable) => {
-                format!("{asked} threads share the {usable} hardware threads that this process may use: threads wait for each other; use -t {usable} or fewer")
+                format!("{asked} threads share the {usable} hardware threads that this process may use: threads wait for each other; use {} {usable} or fewer", Setting::Threads)
             }
             Self::Battery => "the machine runs on battery, which lowers frequencies; connect it to a power supply".to_owned(),
-            Self::ProcessorLimit(limit) => format!("a control group allows {limit:.2} processors: it stops the threads for part of each period if they use more; use fewer threads (-t) or raise the limit"),
+            Self::ProcessorLimit(limit) => format!("a control group allows {limit:.2} processors: it stops the threads for part of each period if they use more; use fewer threads ({}) or raise the limit", Setting::Threads),
             Self::Virtual(name) => {
                 let name = name.as_deref().map(|name| format!(" ({name})")).unwrap_or_default();
                 format!("this is a virtual machine{name}: other guests share the memory bandwidth, and their load is not visible; compare only figures of one run")
@@ -42,8 +43,8 @@ impl Warning {
             Self::Preference(name) => format!("the processor's energy preference is {name}: it saves energy at the cost of speed; try `cpupower set --epp performance`, or write it to /sys/devices/system/cpu/cpu*/cpufreq/energy_performance_preference"),
             Self::SettingChanged(what, before, now) => format!("{what} changed from {before} to {now} during the run: rounds before and after the change are not comparable; stop the program that changes it (a power daemon) and run again"),
             Self::GroupThrottled(samples, seconds, share) => format!(
-                "the control group throttled the engine for {:.0} ms during {samples}, up to {:.0} % of the latency of one, because its processor time was used up; use fewer threads (-t) or raise the limit (cpu.max)",
-                seconds * 1e3, share * 100.0, samples = plural(*samples)
+                "the control group throttled the engine for {:.0} ms during {samples}, up to {:.0} % of the latency of one, because its processor time was used up; use fewer threads ({}) or raise the limit (cpu.max)",
+                seconds * 1e3, share * 100.0, Setting::Threads, samples = plural(*samples)
             ),
             Self::MemoryPressure(samples, seconds, share) => format!(
                 "memory pressure: tasks of this machine waited for memory for {:.0} ms during {samples}, up to {:.0} % of the latency of one; weights may be evicted and read again: close programs, raise the group's limit (memory.max), or use a smaller model",
@@ -70,7 +71,7 @@ impl Warning {
                 format!("the {} pass took {ratio:.2} times as long as the clean pass: use its shares, not its times (published times are those of the clean pass)", pass.name())
             }
             Self::ProbeNoise(pass, ratio) => {
-                format!("the {} pass took {ratio:.2} times as long as the clean pass, which no instrument can cause: the machine was not quiet; use more runs (-r)", pass.name())
+                format!("the {} pass took {ratio:.2} times as long as the clean pass, which no instrument can cause: the machine was not quiet; use more runs ({})", pass.name(), Setting::Runs)
             }
             Self::Steal(samples, share) => format!("the hypervisor took up to {:.1} % of the processor time during {samples}; check `steal` in results.csv and run again", share * 100.0, samples = plural(*samples)),
             Self::Others(samples, share) => format!("other processes used up to {:.0} % of the processor time during {samples}; check `load_others` in results.csv and run again", share * 100.0, samples = plural(*samples)),
@@ -79,20 +80,20 @@ impl Warning {
             Self::Drift(ratio) if *ratio < 1.0 => format!("the last rounds took {ratio:.2} times as long as the first ones: other programs disturbed the first rounds; run again on a quieter machine"),
             Self::Drift(ratio) => format!("the last rounds took {ratio:.2} times as long as the first ones: the processor became hot, or another program started; let the machine cool down and run again"),
             Self::Spread(cases, worst, spread) => format!(
-                "latencies vary widely in {cases} of the cases, most in {worst}, where their range is {:.0} % of the median; use more runs (-r) on a quieter machine",
-                spread * 100.0
+                "latencies vary widely in {cases} of the cases, most in {worst}, where their range is {:.0} % of the median; use more runs ({}) on a quieter machine",
+                spread * 100.0, Setting::Runs
             ),
             Self::BandwidthDrift(drift) => format!(
                 "the memory bandwidth with {} drifted during the run: the last probe is {:.2} times the first, and the range is {:.0} % of the median of {} probes; rely on ratios within a round rather than on absolute rates, and run again on a quieter machine",
                 counted(drift.threads), drift.last_to_first, drift.range * 100.0, drift.n
             ),
             Self::CeilingsDiffer(threads, ratio) => format!(
-                "during this run the memory bandwidth with {} was {ratio:.2} times the stored ceiling of this machine: one of the two was measured beside other work; `inferometer machine --refresh` on a quiet machine measures the ceiling again",
-                counted(*threads)
+                "during this run the memory bandwidth with {} was {ratio:.2} times the stored ceiling of this machine: one of the two was measured beside other work; {} on a quiet machine measures the ceiling again",
+                counted(*threads), Action::RefreshCeilings
             ),
             Self::Unsteady(cases, worst, change) => format!(
-                "warm-up reached its limit in {cases} of the cases before the latency was steady, most in {worst}: the last request differs by {:.0} % from the one before; use more warm-up requests (--warmup), and check whether other programs are running",
-                change * 100.0
+                "warm-up reached its limit in {cases} of the cases before the latency was steady, most in {worst}: the last request differs by {:.0} % from the one before; use more warm-up requests ({}), and check whether other programs are running",
+                change * 100.0, Setting::Warmup
             ),
             Self::OtherTime(cases, worst, share) => format!(
                 "the phases do not account for the whole latency in {cases} of the cases: most time is missing in {worst}, {:.1} % of the latency; the engine does work there that belongs to no phase",
@@ -102,7 +103,7 @@ impl Warning {
             Self::Substituted(model, what, used) => format!("{model}: its files contain no {what}; used instead: {used}"),
             Self::VirtualTime => "time is virtual: the engine advances a clock instead of computing, and the numbers are not those of this machine".to_owned(),
             Self::Failures(failed, all) => format!("{failed} of {all} cases failed; their rows contain the reasons"),
-            Self::Interrupted => "the run was interrupted: the samples until then are kept; continue it with --resume".to_owned(),
+            Self::Interrupted => format!("the run was interrupted: the samples until then are kept; continue it with {}", Setting::Resume),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use engine_api::Advice as _;
 use record::environment::Environment;
-use record::{Ceilings, Reason, Recorded, ThreadCeilings, Tool};
+use record::{Action, Ceilings, Reason, Recorded, ThreadCeilings, Tool};
 use traces::clock;
 
 use super::cache::CeilingCache;
@@ -81,9 +81,10 @@ fn in_folder(
     if wanted.is_empty() && is_whole(&found) {
         return found;
     }
-    (resources.report)(
-        "measuring the ceilings of this machine (stored for later runs; `inferometer machine --refresh` measures them again)",
-    );
+    (resources.report)(&format!(
+        "measuring the ceilings of this machine (stored for later runs; {} measures them again)",
+        Action::RefreshCeilings
+    ));
     if again || !is_whole(&found) {
         add_machine_wide(&mut found, resources, folder.path());
     }

@@ -1,8 +1,9 @@
-//! The engines of a run, and their labels: `-e ENGINE`, or `-e LABEL=ENGINE` where one engine takes part twice.
+//! The engines of a run, and their labels: `ENGINE`, or `LABEL=ENGINE` where one engine takes part twice.
 
 use engine_api::{Caps, Identity};
 use engines::registry::ENGINES;
-use record::Error;
+
+use super::option_error::OptionError;
 
 /// An engine that takes part.
 #[derive(Debug, Clone)]
@@ -19,7 +20,7 @@ pub struct EngineChoice {
     pub prunes_last_block: bool,
 }
 
-/// The argument of `-e`.
+/// An engine as users write it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EngineArgument<'a> {
     /// The name of the engine in this run: in ids of cases, in results, in reports.
@@ -33,25 +34,15 @@ impl<'a> EngineArgument<'a> {
     ///
     /// # Errors
     /// When the label could be mistaken for something else. Whether the engine exists is not checked here.
-    pub fn new(text: &'a str) -> Result<Self, Error> {
+    pub fn new(text: &'a str) -> Result<Self, OptionError> {
         let Some((label, engine)) = text.split_once('=') else { return Ok(Self { label: text, engine: text }) };
         let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '_' | '-');
         let begins_well = label.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit());
         if !begins_well || !label.chars().all(inner) {
-            return Err(Error::usage(
-                format!(
-                    "-e {text}: the name `{label}` is used in ids and names of files: expected small letters, digits, `.`, `_` and `-`, a letter or digit first"
-                ),
-                "write it like -e again=candle",
-            ));
+            return Err(OptionError::Label { argument: text.to_owned(), label: label.to_owned() });
         }
         if label != engine && ENGINES.iter().any(|entry| entry.name == label) {
-            return Err(Error::usage(
-                format!(
-                    "-e {text}: `{label}` is an engine itself, so results under this name would be read as its own"
-                ),
-                format!("choose another name, such as -e {label}-2={engine}"),
-            ));
+            return Err(OptionError::LabelIsEngine { label: label.to_owned(), engine: engine.to_owned() });
         }
         Ok(Self { label, engine })
     }
@@ -89,11 +80,11 @@ mod tests {
 
     #[test]
     fn ambiguous_labels_are_refused() {
-        insta::assert_snapshot!(refused("A=candle"), @"-e A=candle: the name `A` is used in ids and names of files: expected small letters, digits, `.`, `_` and `-`, a letter or digit first; write it like -e again=candle");
-        insta::assert_snapshot!(refused("mock=candle"), @"-e mock=candle: `mock` is an engine itself, so results under this name would be read as its own; choose another name, such as -e mock-2=candle");
+        insta::assert_snapshot!(refused("A=candle"), @"`engine` A=candle: the name `A` is used in ids and names of files: expected small letters, digits, `.`, `_` and `-`, a letter or digit first; write it like `engine` again=candle");
+        insta::assert_snapshot!(refused("mock=candle"), @"`engine` mock=candle: `mock` is an engine itself, so results under this name would be read as its own; choose another name, such as `engine` mock-2=candle");
         for text in ["=candle", "a/b=candle", "a:b=candle", ".a=candle", "-=candle", "é=candle"] {
             assert!(refused(text).contains("expected small letters"), "{text}");
         }
-        assert!(refused("candle=candle:tensor").contains("-e candle-2=candle:tensor"));
+        assert!(refused("candle=candle:tensor").contains("`engine` candle-2=candle:tensor"));
     }
 }

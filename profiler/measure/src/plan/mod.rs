@@ -6,6 +6,7 @@ mod cores;
 mod engine;
 mod folder;
 mod model;
+mod option_error;
 mod options;
 mod prompt;
 
@@ -17,6 +18,7 @@ pub(crate) use engine::setting_owner;
 pub use engine::{EngineArgument, EngineChoice};
 pub use folder::{folder_name, new_folder};
 pub use model::{ModelledShape, PreparedModel, Shape, Weights};
+pub use option_error::OptionError;
 pub use options::{
     DEFAULT_BUDGET, DEFAULT_ENGINE, DEFAULT_MODEL, DEFAULT_NEW_TOKENS, DEFAULT_RUNS, DEFAULT_SEED, Options,
 };

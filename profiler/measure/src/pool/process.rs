@@ -33,13 +33,13 @@ pub(super) struct StartCommand<'a> {
 }
 
 impl ChildProcess {
-    /// Starts `inferometer worker --socket SOCKET` in a process group of its own, so that Ctrl-C reaches only the main
+    /// Starts `inferometer worker SOCKET` in a process group of its own, so that Ctrl-C reaches only the main
     /// process. The kernel kills it when the main process ends, even if it is stopped.
     #[allow(unsafe_code, reason = "pre_exec runs between fork and exec")]
     pub(super) fn start(start: &StartCommand<'_>) -> io::Result<Self> {
         let log = File::create(start.log)?;
         let mut command = Command::new(start.binary);
-        command.arg("worker").arg("--socket").arg(start.socket);
+        command.arg("worker").arg(start.socket);
         command.envs(start.environment.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).process_group(0);
         #[cfg(target_os = "linux")]

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use engine_api::{Advice as _, Caps, Phase};
 use models::Bytes;
-use record::Reason;
+use record::{Reason, Setting};
 use redaction::Sensitive;
 use traces::Nanos;
 
@@ -265,7 +265,7 @@ fn timed_out(limit: Option<Nanos>, report: &ExitReport) -> String {
         .phase
         .map_or_else(|| "between its phases".to_owned(), |phase| format!("in phase {}", Phase::name(phase)));
     let peak = report.peak.map_or_else(String::new, |peak| format!("; peak memory {}", Bytes(peak)));
-    format!("the request took longer than --timeout{limit} and was ended {phase}{peak}")
+    format!("the request took longer than {}{limit} and was ended {phase}{peak}", Setting::Timeout)
 }
 
 #[cfg(test)]

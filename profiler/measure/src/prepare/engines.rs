@@ -4,9 +4,10 @@ use engine_api::Engine;
 use engines::registry;
 use meter::process::ProcessMeter;
 use models::{Checkpoint, Description};
-use record::{Error, nearest};
+use record::{Error, Setting, nearest};
 use redaction::Sensitive;
 
+use super::prepare_error::PrepareError;
 use crate::plan::{EngineArgument, EngineChoice, Options, setting_owner};
 
 /// Opens every engine of the options, and assigns each setting to its engine or label.
@@ -14,8 +15,8 @@ pub(super) fn open(options: &mut Options) -> Result<Vec<EngineChoice>, Error> {
     let mut opened: Vec<(EngineArgument<'_>, Box<dyn Engine>)> = Vec::new();
     for text in &options.engines {
         let asked = EngineArgument::new(text)?;
-        let selection = registry::find(asked.engine).map_err(|error| Error::from_advice(&error))?;
-        opened.push((asked, selection.open().map_err(|error| Error::from_advice(&error))?));
+        let selection = registry::find(asked.engine).map_err(Error::from_advice)?;
+        opened.push((asked, selection.open().map_err(Error::from_advice)?));
     }
     let choices: Vec<EngineChoice> = opened
         .iter()
@@ -33,7 +34,7 @@ pub(super) fn open(options: &mut Options) -> Result<Vec<EngineChoice>, Error> {
     for (engine, choice) in engines.iter().zip(&choices) {
         // Settings that depend on the model and the threads of a worker are checked when the worker loads.
         let given = options.load_options(choice, 1, 1);
-        engine.check(&given).map_err(|error| Error::from_advice(&error))?;
+        engine.check(&given).map_err(Error::from_advice)?;
     }
     Ok(choices)
 }
@@ -42,19 +43,19 @@ pub(super) fn open(options: &mut Options) -> Result<Vec<EngineChoice>, Error> {
 ///
 /// # Errors
 /// When the model is not described, and an engine needs its shape.
-pub(super) fn check_model(checkpoint: &Checkpoint, choices: &[EngineChoice]) -> Result<(), Error> {
+pub(super) fn check_model(checkpoint: &Checkpoint, choices: &[EngineChoice]) -> Result<(), PrepareError> {
     let Description::Opaque(reason) = checkpoint.description() else { return Ok(()) };
     let Some(choice) = choices.iter().find(|choice| choice.caps.needs_shape) else { return Ok(()) };
     let able = registry::ENGINES.iter().find_map(|entry| {
         let engine = registry::find(entry.name).ok()?.open().ok()?;
         (!engine.caps().needs_shape && !engine.caps().remote).then_some(entry.name)
     });
-    let advice = match able {
-        Some(name) => format!("measure it with -e {name}, which reads the file itself"),
-        None => "measure it with -e llama-cpp, which reads the file itself: build with --features llama-cpp".to_owned(),
-    };
-    let problem = format!("{}: {reason}, and engine {} needs its shape", checkpoint.path().display(), choice.label);
-    Err(Error::usage(problem, advice))
+    Err(PrepareError::NoShapeForEngine {
+        path: checkpoint.path().to_path_buf(),
+        reason: reason.to_string(),
+        engine: choice.label.clone(),
+        able,
+    })
 }
 
 /// Whether all of these engines use a server; false for an engine that cannot be opened, which [`open`] reports.
@@ -67,44 +68,39 @@ pub(super) fn all_use_servers(engines: &[String]) -> bool {
 /// An engine that uses a server needs its address; other engines have no use for one.
 fn check_address(options: &Options, choices: &[EngineChoice]) -> Result<(), Error> {
     let client = choices.iter().find(|choice| choice.caps.remote);
-    let given =
-        [("--url", options.url.is_some()), ("--spawn", options.spawn.is_some()), ("--pid", options.pid.is_some())];
-    let given = given.iter().find(|(_, given)| *given).map(|(name, _)| *name);
+    let given = [
+        (Setting::Url, options.url.is_some()),
+        (Setting::Spawn, options.spawn.is_some()),
+        (Setting::Pid, options.pid.is_some()),
+    ];
+    let given = given.iter().find(|(_, given)| *given).map(|(setting, _)| *setting);
     if let Some(pid) = options.pid {
-        ProcessMeter::attach(pid).map_err(|error| Error::from_advice(&error))?;
+        ProcessMeter::attach(pid).map_err(Error::from_advice)?;
     }
     match (client, given) {
-        (None, Some(option)) => Err(Error::usage(
-            format!("{option} is about a server, and no engine of this run uses a server"),
-            format!("add -e openai, or leave {option} out"),
-        )),
-        (Some(client), _) if options.url.is_none() && options.spawn.is_none() => Err(Error::usage(
-            format!("engine {} uses a server", client.label),
-            "give --url URL of a running one, or --spawn COMMAND that starts one",
-        )),
-        (Some(_), _) => spawned_threads(options),
+        (None, Some(setting)) => Err(PrepareError::NoServer { setting }.into()),
+        (Some(client), _) if options.url.is_none() && options.spawn.is_none() => {
+            Err(PrepareError::NoAddress { engine: client.label.clone() }.into())
+        }
+        (Some(_), _) => Ok(spawned_threads(options)?),
         (None, None) => Ok(()),
     }
 }
 
 /// Only a command with `{threads}` can be measured with several numbers of threads.
-fn spawned_threads(options: &Options) -> Result<(), Error> {
+fn spawned_threads(options: &Options) -> Result<(), PrepareError> {
     let takes = options.spawn.as_ref().is_some_and(|command| command.contains("{threads}"));
     if options.threads.len() < 2 || takes {
         return Ok(());
     }
-    let threads: Vec<String> = options.threads.iter().map(ToString::to_string).collect();
-    Err(Error::usage(
-        format!("-t {}: a server sets its own number of threads", threads.join(",")),
-        "give one number, or start the server with --spawn and {threads} in the command",
-    ))
+    Err(PrepareError::ThreadsOfServer { threads: options.threads.clone() })
 }
 
 /// Settings with their engine or label; refuses those of engines that take no part.
 fn owned(
     settings: &[(String, String, Sensitive)],
     choices: &[EngineChoice],
-) -> Result<Vec<(String, String, Sensitive)>, Error> {
+) -> Result<Vec<(String, String, Sensitive)>, PrepareError> {
     let one = |(engine, key, value): &(String, String, Sensitive)| {
         let found = setting_owner(choices, (engine, key)).map(|(owner, key)| (owner.to_owned(), key, value.clone()));
         found.ok_or_else(|| {
@@ -114,11 +110,13 @@ fn owned(
                     names.push(name);
                 }
             }
-            let near = nearest(engine, &names);
-            Error::usage(
-                format!("--set {engine}.{key}={value}: engine {engine} takes no part in this run{near}"),
-                format!("the engines of this run are {}", names.join(", ")),
-            )
+            PrepareError::OtherEngine {
+                engine: engine.clone(),
+                key: key.clone(),
+                value: value.clone(),
+                near: nearest(engine, &names),
+                known: names.into_iter().map(str::to_owned).collect(),
+            }
         })
     };
     settings.iter().map(one).collect()

@@ -8,6 +8,7 @@ use models::synth::{self, Quant, Recipe};
 use models::{Error as ModelError, Spec};
 use record::Error;
 
+use super::prepare_error::PrepareError;
 use crate::plan::Options;
 
 /// A model on this disk.
@@ -27,7 +28,7 @@ pub(super) struct LocatedModel {
 
 /// The seed of synthetic weights: one file per shape and type serves all runs, whatever their own seed.
 const WEIGHTS_SEED: u64 = 1;
-/// The quantisation of synthetic weights without `--quant`.
+/// The quantisation of synthetic weights if none is given.
 const DEFAULT_QUANT: Quant = Quant::Q4_0;
 
 /// Finds a model, fetching or writing it where needed.
@@ -52,10 +53,7 @@ pub(super) fn locate_with(
     if let Reference::Path(path) = &parsed
         && path.extension().is_some_and(|extension| extension == "json")
     {
-        return Err(Error::usage(
-            format!("{reference} gives a shape without weights"),
-            "add --synthetic, or name the folder with its safetensors",
-        ));
+        return Err(PrepareError::ShapeWithoutWeights { reference: reference.to_owned() }.into());
     }
     let fetcher = Fetcher::new(settings, progress);
     let entry = entry_of(&parsed)?;
@@ -70,20 +68,15 @@ pub(super) fn locate_with(
     let located = match (quant, entry) {
         (None, _) => fetcher.locate(&parsed)?,
         (Some(quant), Some(entry)) => {
-            let source = entry.quant(quant).ok_or_else(|| {
-                let known: Vec<_> = entry.quants.iter().map(|(name, _)| *name).collect();
-                Error::usage(
-                    format!("--quant {quant}: {} is not known to exist in this quantisation", entry.name),
-                    format!("choose one of {}, or add --synthetic", known.join(", ")),
-                )
+            let source = entry.quant(quant).ok_or_else(|| PrepareError::UnknownQuant {
+                quant: quant.clone(),
+                model: entry.name,
+                known: entry.quants.iter().map(|(name, _)| *name).collect(),
             })?;
             fetcher.locate_source(&source, if source == entry.gguf { entry.mirror } else { None })?
         }
         (Some(quant), None) => {
-            return Err(Error::usage(
-                format!("--quant {quant}: {reference} is one file with the quantisation that it has"),
-                "leave --quant out, or name a registered model",
-            ));
+            return Err(PrepareError::QuantOfFile { quant: quant.clone(), reference: reference.to_owned() }.into());
         }
     };
     let known =
@@ -151,10 +144,7 @@ fn shape(reference: &Reference) -> Result<(String, Spec), Error> {
 }
 
 fn no_shape(reference: &dyn std::fmt::Display) -> Error {
-    Error::usage(
-        format!("--synthetic -m {reference}: synthetic weights need a shape"),
-        "name a registered model or a config.json",
-    )
+    PrepareError::NoShape { reference: reference.to_string() }.into()
 }
 
 /// The synthetic weights of a run: name with type, shape, type.
@@ -205,9 +195,9 @@ mod tests {
 
     #[test]
     fn references_without_a_file_are_refused_by_name() {
-        insta::assert_snapshot!(refused(|_| {}, "shapes/config.json"), @"shapes/config.json gives a shape without weights; add --synthetic, or name the folder with its safetensors");
-        insta::assert_snapshot!(refused(|o| o.quant = Some("q4_0".to_owned()), "./x.gguf"), @"--quant q4_0: ./x.gguf is one file with the quantisation that it has; leave --quant out, or name a registered model");
-        insta::assert_snapshot!(refused(|o| o.synthetic = true, "./x.gguf"), @"--synthetic -m ./x.gguf: synthetic weights need a shape; name a registered model or a config.json");
+        insta::assert_snapshot!(refused(|_| {}, "shapes/config.json"), @"shapes/config.json gives a shape without weights; add `synthetic`, or name the folder with its safetensors");
+        insta::assert_snapshot!(refused(|o| o.quant = Some("q4_0".to_owned()), "./x.gguf"), @"`quant` q4_0: ./x.gguf is one file with the quantisation that it has; leave `quant` out, or name a registered model");
+        insta::assert_snapshot!(refused(|o| o.synthetic = true, "./x.gguf"), @"`synthetic` `model` ./x.gguf: synthetic weights need a shape; name a registered model or a config.json");
         assert!(refused(|_| {}, "smollm2-135").contains("did you mean"));
     }
 

@@ -9,6 +9,7 @@ mod identity;
 mod locate;
 mod model;
 mod passage;
+mod prepare_error;
 mod prompt;
 mod served;
 mod tokens;
@@ -22,6 +23,7 @@ use record::plan::{PlanFile, PlannedCase, PlannedModel, PlannedPrompt, PromptCho
 pub use dry_run::dry_run;
 pub use locate::{synthetic_bytes, synthetic_shape};
 pub use passage::PASSAGE;
+pub use prepare_error::{ContextNeed, PrepareError};
 
 use crate::plan::{self, CasePlan, EngineChoice, ModelBlock, Options, Plan, PreparedModel, Weights, WorkerSlot};
 use crate::working_set::buffer_bytes;
@@ -102,7 +104,7 @@ fn fits(each: u64, workers: usize, limit: u64) -> bool {
 }
 
 /// Two models with the same name would share the ids of their cases.
-fn unique_names(blocks: &[ModelBlock]) -> Result<(), Error> {
+fn unique_names(blocks: &[ModelBlock]) -> Result<(), PrepareError> {
     for (index, block) in blocks.iter().enumerate() {
         let name = &block.model.name;
         if let Some(same) = blocks.iter().take(index).find(|other| other.model.name == *name) {
@@ -113,11 +115,7 @@ fn unique_names(blocks: &[ModelBlock]) -> Result<(), Error> {
                     .as_ref()
                     .map_or_else(|| "a server's".to_owned(), |own| own.path.display().to_string())
             };
-            let (one, other) = (place(same), place(block));
-            return Err(Error::usage(
-                format!("two models are called `{name}` ({one} and {other}): their results would have the same names"),
-                "rename one of the files",
-            ));
+            return Err(PrepareError::TwoModels { name: name.clone(), places: [place(same), place(block)] });
         }
     }
     Ok(())

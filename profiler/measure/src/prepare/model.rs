@@ -8,6 +8,7 @@ use record::plan::{Substitution, WeightSource};
 use record::{Error, Reason};
 
 use super::locate::LocatedModel;
+use super::prepare_error::{ContextNeed, PrepareError};
 use super::tokens::OrdinaryTokens;
 use super::vocabulary::Vocabulary;
 use super::{engines, passage, prompt};
@@ -101,11 +102,8 @@ pub(super) fn prepare(
 /// # Errors
 /// When the prompts or the depths need a tokenizer.
 pub(super) fn served(options: &Options, set: &Set, name: &str, reference: &str) -> Result<PreparedModel, Error> {
-    if let Some(depth) = options.depths.iter().find(|&&depth| depth > 0) {
-        return Err(Error::usage(
-            format!("--depth {depth}: the context of a server cannot be filled"),
-            "leave --depth out, or measure longer prompts",
-        ));
+    if let Some(&depth) = options.depths.iter().find(|&&depth| depth > 0) {
+        return Err(PrepareError::DepthOfServer { depth }.into());
     }
     let prompts = set.prompts.iter().map(|prompt| prompt::served(options, prompt)).collect::<Result<Vec<_>, _>>()?;
     Ok(PreparedModel {
@@ -151,37 +149,30 @@ fn is_synthetic(checkpoint: &Checkpoint) -> bool {
     checkpoint.metadata().is_some_and(|metadata| metadata.contains(models::synth::SYNTHETIC_KEY))
 }
 
-/// The tokens that the longest case needs, rounded up; or `--ctx`, if it suffices.
-fn context(options: &Options, model: &str, trained: Option<usize>, prompts: &[PreparedPrompt]) -> Result<usize, Error> {
-    let depth = options.depths.iter().copied().max().unwrap_or(0);
-    let needs = |prompt: &PreparedPrompt| depth + prompt.ids.len() + prompt.new_tokens;
-    let Some(longest) = prompts.iter().max_by_key(|prompt| needs(prompt)) else { return Ok(CONTEXT_STEP) };
-    let needed = needs(longest);
-    let parts = || {
-        let depth = if depth > 0 { format!("depth {depth}, ") } else { String::new() };
-        format!(
-            "prompt `{}` on {model}: {depth}{} prompt tokens and {} new tokens need a context of {needed}",
-            longest.id,
-            longest.ids.len(),
-            longest.new_tokens
-        )
+/// The tokens that the longest case needs, rounded up; or the given context, if it suffices.
+fn context(
+    options: &Options,
+    model: &str,
+    trained: Option<usize>,
+    prompts: &[PreparedPrompt],
+) -> Result<usize, PrepareError> {
+    let need = |prompt: &PreparedPrompt| ContextNeed {
+        model: model.to_owned(),
+        prompt: prompt.id.clone(),
+        depth: options.depths.iter().copied().max().unwrap_or(0),
+        prompt_tokens: prompt.ids.len(),
+        new_tokens: prompt.new_tokens,
     };
+    let Some(need) = prompts.iter().map(need).max_by_key(ContextNeed::tokens) else { return Ok(CONTEXT_STEP) };
     // A file that does not state a length, such as that of a recurrent model, sets no limit.
-    let most = trained.unwrap_or(usize::MAX);
-    if needed > most {
-        return Err(Error::usage(
-            format!("{}, the model has {most}", parts()),
-            "shorten the prompt, or lower -n or --depth",
-        ));
+    let (needed, context) = (need.tokens(), trained.unwrap_or(usize::MAX));
+    if needed > context {
+        return Err(PrepareError::LongerThanModel { need, context });
     }
     match options.ctx {
-        Some(given) if given < needed => {
-            Err(Error::usage(format!("{}, --ctx gives {given}", parts()), "raise --ctx, or leave it out"))
-        }
-        Some(given) if given > most => {
-            Err(Error::usage(format!("--ctx {given}: {model} has a context of {most}"), "lower --ctx, or leave it out"))
-        }
+        Some(given) if given < needed => Err(PrepareError::LongerThanContext { need, context: given }),
+        Some(given) if given > context => Err(PrepareError::ContextOfModel { given, model: model.to_owned(), context }),
         Some(given) => Ok(given),
-        None => Ok(needed.next_multiple_of(CONTEXT_STEP).min(most.max(needed))),
+        None => Ok(needed.next_multiple_of(CONTEXT_STEP).min(context.max(needed))),
     }
 }

@@ -7,6 +7,7 @@ use prompts::{Prompt, Set};
 use record::plan::{PlannedTemplate, PromptChoice, Substitution};
 use record::{Error, Reason, nearest};
 
+use super::prepare_error::PrepareError;
 use super::tokens::OrdinaryTokens;
 use super::vocabulary::Vocabulary;
 use crate::plan::{DEFAULT_NEW_TOKENS, Options, PreparedPrompt, PromptInput};
@@ -15,14 +16,15 @@ use crate::plan::{DEFAULT_NEW_TOKENS, Options, PreparedPrompt, PromptInput};
 ///
 /// # Errors
 /// When the set does not exist, or the file is not a prompt set.
-pub(super) fn prompt_set(choice: &PromptChoice) -> Result<Set, Error> {
-    let usage = |error: prompts::Error| Error::usage(error.to_string(), error.advice());
+pub(super) fn prompt_set(choice: &PromptChoice) -> Result<Set, PrepareError> {
     match choice {
         PromptChoice::Set(name) => Set::named(name).map_err(|error| {
             let names: Vec<_> = prompts::SETS.iter().map(|source| source.name).collect();
-            Error::usage(format!("{error}{}", nearest(name, &names)), error.advice())
+            PrepareError::PromptSet { error, near: nearest(name, &names) }
         }),
-        PromptChoice::File(path) => Set::from_file(path).map_err(usage),
+        PromptChoice::File(path) => {
+            Set::from_file(path).map_err(|error| PrepareError::PromptSet { error, near: String::new() })
+        }
         PromptChoice::Text(text) => Ok(Set::of_text(text)),
         PromptChoice::Tokens(tokens) => Ok(Set::of_tokens(*tokens)),
     }
@@ -80,10 +82,7 @@ pub(super) fn prepare(
 /// Prepares a prompt for a model whose tokenizer only a server has.
 pub(super) fn served(options: &Options, prompt: &Prompt) -> Result<PreparedPrompt, Error> {
     let prompts::Input::Text { text, system } = &prompt.input else {
-        return Err(Error::usage(
-            format!("prompt `{}` is a number of tokens, and only the server has the tokenizer of its model", prompt.id),
-            "name the file of the model with -m, or give --prompt TEXT",
-        ));
+        return Err(PrepareError::TokensOfServer { id: prompt.id.clone() }.into());
     };
     let system = system.as_ref().map(|text| Message::new("system", text));
     let messages = system.into_iter().chain([Message::new("user", text)]).filter(|_| !options.raw).collect();
@@ -120,10 +119,7 @@ fn one(
                 None => text.clone(),
             };
             if !vocabulary.has_texts() {
-                return Err(Error::usage(
-                    format!("prompt `{}` is a text, and the model's file has no texts of tokens", prompt.id),
-                    "give prompts of exact lengths: --prompts lengths, or --prompt-tokens N",
-                ));
+                return Err(PrepareError::TextWithoutVocabulary { id: prompt.id.clone() }.into());
             }
             // Templates that write BOS themselves must not get a second one.
             let EncodedText { ids, add_bos } = vocabulary.encode(&rendered, true)?;
@@ -131,10 +127,7 @@ fn one(
         }
     };
     if ids.is_empty() {
-        return Err(Error::usage(
-            format!("prompt `{}` is empty: expected at least one token", prompt.id),
-            "give the prompt a text",
-        ));
+        return Err(PrepareError::EmptyPrompt { id: prompt.id.clone() }.into());
     }
     Ok(PreparedPrompt {
         id: prompt.id.clone(),

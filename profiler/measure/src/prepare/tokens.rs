@@ -4,8 +4,8 @@
 //! attention patterns would make repeated tokens cheaper than text.
 
 use rand::seq::IndexedRandom;
-use record::Error;
 
+use super::prepare_error::PrepareError;
 use super::vocabulary::Vocabulary;
 use crate::plan::Filler;
 
@@ -21,16 +21,13 @@ impl OrdinaryTokens {
     ///
     /// # Errors
     /// When there are too few.
-    pub(super) fn of(vocabulary: &Vocabulary, rows: Option<usize>) -> Result<Self, Error> {
+    pub(super) fn of(vocabulary: &Vocabulary, rows: Option<usize>) -> Result<Self, PrepareError> {
         Self::from_ids(vocabulary.ordinary(rows))
     }
 
-    fn from_ids(ids: Vec<u32>) -> Result<Self, Error> {
+    fn from_ids(ids: Vec<u32>) -> Result<Self, PrepareError> {
         if ids.len() < FEWEST {
-            return Err(Error::usage(
-                format!("the vocabulary has {} ordinary tokens: expected at least {FEWEST}", ids.len()),
-                "choose another model or tokenizer",
-            ));
+            return Err(PrepareError::FewTokens { found: ids.len(), needed: FEWEST });
         }
         Ok(Self(ids))
     }

@@ -34,9 +34,9 @@ impl Vocabulary {
             Err(error) => error,
         };
         for choice in engines {
-            let selection = registry::find(&choice.engine).map_err(|error| Error::from_advice(&error))?;
-            let engine = selection.open().map_err(|error| Error::from_advice(&error))?;
-            let vocabulary = engine.vocabulary(checkpoint).map_err(|error| Error::from_advice(&error))?;
+            let selection = registry::find(&choice.engine).map_err(Error::from_advice)?;
+            let engine = selection.open().map_err(Error::from_advice)?;
+            let vocabulary = engine.vocabulary(checkpoint).map_err(Error::from_advice)?;
             if let Some(vocabulary) = vocabulary {
                 let (facts, reason) = (vocabulary.facts(), Reason::new(error.to_string()));
                 return Ok(Self::OfEngine { engine: choice.label.clone(), facts, vocabulary, reason });
@@ -91,9 +91,7 @@ impl Vocabulary {
                 let ids = tokenizer.encode(text, EncodeOptions { add_bos, parse_special })?;
                 Ok(EncodedText { ids, add_bos })
             }
-            Self::OfEngine { vocabulary, .. } => {
-                vocabulary.encode(text, parse_special).map_err(|error| Error::from_advice(&error))
-            }
+            Self::OfEngine { vocabulary, .. } => vocabulary.encode(text, parse_special).map_err(Error::from_advice),
         }
     }
 

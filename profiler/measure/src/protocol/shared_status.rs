@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use engine_api::Phase;
 use memmap2::{MmapMut, MmapOptions};
-use record::Error;
+use record::{Action, Error};
 
 const PHASE: usize = 0;
 const STOP: usize = 1;
@@ -42,7 +42,7 @@ impl SharedStatus {
             return Err(Error::Content {
                 path: path.to_path_buf(),
                 problem: format!("expected {BYTES} bytes of shared memory"),
-                advice: "start workers through `inferometer run`".to_owned(),
+                advice: format!("start workers through {}", Action::Run),
             });
         }
         // SAFETY: both processes access the mapping only through the atomics below, and neither shortens the file.

@@ -2,7 +2,7 @@
 
 use meter::MachineLoad;
 use meter::environment;
-use record::{ConditionsAt, Error, Moment, Pass, RunFile, Status, Store};
+use record::{ConditionsAt, Error, Moment, Pass, RunFile, Setting, Status, Store};
 use traces::{Nanos, clock};
 
 use super::Context;
@@ -172,7 +172,7 @@ impl<'a> ActiveRun<'a> {
             let count = state.case.clean_samples().count();
             if !state.over {
                 let missing = match self.rounds_needed {
-                    None => Some(format!("not complete: {count} rounds, and --precision may need more")),
+                    None => Some(format!("not complete: {count} rounds, and {} may need more", Setting::Precision)),
                     Some(needed) if count < needed => Some(format!("not complete: {count} of {needed} rounds")),
                     _ => state.due.then(|| "not complete: a disturbed request was not repeated".to_owned()),
                 };

@@ -1,7 +1,7 @@
 //! Measures the cases of one model: warm-up, rounds, examination.
 
 use record::plan::{MOST_WARMUPS, STEADY, THREADS};
-use record::{Case, Error, Moment, Pass, PrecisionReached, Status, StoppedBy, mark_repeated};
+use record::{Case, Error, Moment, Pass, PrecisionReached, Setting, Status, StoppedBy, mark_repeated};
 
 use super::active_run::{ActiveRun, RequestKind, RunInputs};
 use super::examination::examine;
@@ -151,8 +151,12 @@ fn warm_up(
     state.case.server.clone_from(&loaded.server);
     let takes_threads = plan.options.spawn.as_ref().is_some_and(|command| command.contains("{threads}"));
     if loaded.server.is_some() && !takes_threads {
-        let reason = "the server sets its own number of threads: -t is only a name here; use {threads} in the command of --spawn";
-        state.case.reasons.insert(THREADS.to_owned(), reason.to_owned());
+        let reason = format!(
+            "the server sets its own number of threads: {} is only a name here; use {{threads}} in the command of {}",
+            Setting::Threads,
+            Setting::Spawn
+        );
+        state.case.reasons.insert(THREADS.to_owned(), reason);
     }
     (state.sets, state.counts_events) = (loaded.counter_sets.max(1), loaded.counts_events);
     state.case.memory = memory::after_load(&block.model, plan.options.kv_type.dtype(), &loaded, plan.file.virtual_time);
@@ -161,8 +165,9 @@ fn warm_up(
             .cached_share
             .map_or_else(|| "an unknown share".to_owned(), |share| format!("{:.0} %", share * 100.0));
         run.note_once(format!(
-            "{}: --cold was given, but {share} of the file was in the page cache: another process maps it, such as the worker of another engine or thread count; measure one at a time",
-            state.plan.id
+            "{}: {} was given, but {share} of the file was in the page cache: another process maps it, such as the worker of another engine or thread count; measure one at a time",
+            state.plan.id,
+            Setting::Cold
         ));
     }
     if let Some(error) = loaded.trace_error {

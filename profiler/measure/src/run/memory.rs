@@ -2,7 +2,7 @@
 //! from them.
 
 use models::DType;
-use record::{MemoryFile, Reason, Reasons, ServerFile};
+use record::{MemoryFile, Reason, Reasons, ServerFile, Setting};
 
 use crate::plan::PreparedModel;
 use crate::protocol::{FirstRequest, Loaded, Measured, MemoryReading};
@@ -76,7 +76,10 @@ pub(super) fn after_load(model: &PreparedModel, kv: DType, loaded: &Loaded, virt
     if ran_before {
         reasons.insert(
             "load_s".to_owned(),
-            "the server was running before, so the time of loading is unknown; start it with --spawn".to_owned(),
+            format!(
+                "the server was running before, so the time of loading is unknown; start it with {}",
+                Setting::Spawn
+            ),
         );
     }
     // Cold means that no page of the file is in the page cache, warm that all are.

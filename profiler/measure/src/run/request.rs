@@ -2,7 +2,7 @@
 
 use meter::Root;
 use meter::environment::{swapped_bytes, throttle_events_now};
-use record::{Error, Pass, Sample, Status};
+use record::{Error, Pass, Sample, Setting, Status};
 use traces::Nanos;
 
 use super::active_run::{ActiveRun, RequestKind};
@@ -170,7 +170,8 @@ fn note_flaws(run: &mut ActiveRun<'_>, state: &CaseState<'_>, measured: &Measure
         && figures.dropped > 0
     {
         run.note_once(format!(
-            "{id}: one phase has more marks than the recorder holds, so the sums and the trace are incomplete: choose a shorter prompt or a larger --batch"
+            "{id}: one phase has more marks than the recorder holds, so the sums and the trace are incomplete: choose a shorter prompt or a larger {}",
+            Setting::Batch
         ));
     }
     if let Some(error) = &measured.trace_error {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use record::plan::PlanFile;
-use record::{Case, CeilingProbe, Error, Examination, PrecisionReached, RunFile, Sample, Status};
+use record::{Case, CeilingProbe, Error, Examination, PrecisionReached, RunFile, Sample, Setting, Status};
 use serde_json::Value;
 
 use crate::plan::Plan;
@@ -40,7 +40,7 @@ pub(super) fn earlier(dir: &Path, plan: &PlanFile, samples: Vec<Sample>) -> Resu
         return Err(Error::Content {
             path: dir.to_path_buf(),
             problem,
-            advice: "resume with the same options, or start a new run without --resume".to_owned(),
+            advice: format!("resume with the same options, or start a new run without {}", Setting::Resume),
         });
     }
     let RunFile { started, cases, ceiling_probes, examinations, precision, .. } = file;

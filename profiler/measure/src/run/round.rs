@@ -5,7 +5,7 @@
 
 use engine_api::OpTimes;
 use record::plan::TraceLevel;
-use record::{Error, Moment, Pass, PrecisionReached, StoppedBy};
+use record::{Error, Moment, Pass, PrecisionReached, Setting, StoppedBy};
 use statistics::rounds::{self, DesignCell};
 
 use super::active_run::{ActiveRun, RequestKind};
@@ -75,7 +75,9 @@ fn note_spent_budget(run: &mut ActiveRun<'_>, model: &str, rounds: usize, by: St
     let requested = run.plan().file.runs;
     if by == StoppedBy::Budget && rounds < requested {
         run.note_once(format!(
-            "{model}: the budget was spent after {rounds} of {requested} rounds; give more time (--budget), or continue with --resume"
+            "{model}: the budget was spent after {rounds} of {requested} rounds; give more time ({}), or continue with {}",
+            Setting::Budget,
+            Setting::Resume
         ));
     }
 }
@@ -212,7 +214,7 @@ fn missing_passes(run: &ActiveRun<'_>, block: &ModelBlock, state: &mut CaseState
         state.case.reasons.insert("phases".to_owned(), reason);
     }
     if plan.file.trace != TraceLevel::Ops {
-        state.case.reasons.insert("ops".to_owned(), "--trace ops was not given".to_owned());
+        state.case.reasons.insert("ops".to_owned(), format!("{} ops was not given", Setting::Trace));
     } else if engine.caps.op_times == OpTimes::None {
         state.case.reasons.insert("ops".to_owned(), format!("engine {} marks no ops", engine.label));
     } else {

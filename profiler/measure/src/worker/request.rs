@@ -7,7 +7,7 @@
 
 use engine_api::{Advice as _, EngineError, PhaseSplit, Request, ServerInfo, ServerLoad, Session, Usage};
 use meter::{MemorySampler, Root, Tally, VIRTUAL};
-use record::{OpCounters, Pass, Reason, Reasons, Sample};
+use record::{OpCounters, Pass, Reason, Reasons, Sample, Setting};
 use traces::record::Batch;
 use traces::{Nanos, clock};
 
@@ -179,7 +179,9 @@ fn run(
         counter_set: spec.counter_set,
         fresh: spec.fresh,
         started,
-        trace_us: trace_us.ok_or_else(|| Reason::new("the run writes no trace (--trace off)")).into(),
+        trace_us: trace_us
+            .ok_or_else(|| Reason::new(format!("the run writes no trace ({} off)", Setting::Trace)))
+            .into(),
         latency_s: times.latency_s,
         ttft_s: times.ttft_s,
         tokenize_s: times.tokenize_s,

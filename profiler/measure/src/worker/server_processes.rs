@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use engine_api::{Advice as _, ServerInfo};
 use meter::MemorySampler;
 use meter::process::{ProcessMeter, ProcessReading, listener};
-use record::{Reason, Reasons};
+use record::{Reason, Reasons, Setting};
 
 use crate::protocol::MemoryReading;
 
@@ -25,13 +25,16 @@ impl ServerProcesses {
     pub(super) fn find(info: &ServerInfo, named: Option<u32>) -> Result<Self, Reason> {
         let listening = || match info.address {
             Some(address) => listener(address),
-            None => Err(Reason::new("the server's address is not known: name its process with --pid")),
+            None => {
+                Err(Reason::new(format!("the server's address is not known: name its process with {}", Setting::Pid)))
+            }
         };
         let pid = named.or(info.pid).map_or_else(listening, Ok)?;
         let meter = ProcessMeter::attach(pid).map_err(|error| Reason::new(error.with_advice()))?;
         if pid != std::process::id() && meter.has(std::process::id()) && named.is_some() {
             return Err(Reason::new(format!(
-                "process {pid} is an ancestor of this program, not the server; name the server's own process with --pid"
+                "process {pid} is an ancestor of this program, not the server; name the server's own process with {}",
+                Setting::Pid
             )));
         }
         Ok(Self { pid, meter: Arc::new(Mutex::new(meter)) })

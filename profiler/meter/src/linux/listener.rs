@@ -1,7 +1,8 @@
 //! The process that listens on a port, from `/proc/net/tcp`, `/proc/net/tcp6` and the open files of all processes.
 
-use record::Reason;
 use std::collections::BTreeSet;
+
+use record::{Reason, Setting};
 
 use crate::root::Root;
 
@@ -13,17 +14,21 @@ pub(crate) fn listener(root: &Root, port: u16) -> Result<u32, Reason> {
     // A kernel without IPv6 has no second table.
     let tables = [root.text("/proc/net/tcp"), root.text("/proc/net/tcp6")];
     if let [Err(reason), Err(_)] = &tables {
-        return Err(reason!("{reason}: name the server's process with --pid"));
+        return Err(reason!("{reason}: name the server's process with {}", Setting::Pid));
     }
     let wanted: BTreeSet<String> = tables.iter().flatten().flat_map(|table| sockets(table, port)).collect();
     if wanted.is_empty() {
-        return Err(reason!("no process of this machine listens on port {port}: name the server's process with --pid"));
+        return Err(reason!(
+            "no process of this machine listens on port {port}: name the server's process with {}",
+            Setting::Pid
+        ));
     }
     let processes = root.names("/proc")?.into_iter().filter_map(|name| name.parse::<u32>().ok());
     let mut holders = processes.filter(|pid| holds(root, *pid, &wanted));
     holders.next().ok_or_else(|| {
         reason!(
-            "the process that listens on port {port} belongs to another user or container: name it with --pid, or measure as that user"
+            "the process that listens on port {port} belongs to another user or container: name it with {}, or measure as that user",
+            Setting::Pid
         )
     })
 }
@@ -57,7 +62,7 @@ mod tests {
         assert_eq!(listener(&Root::system(), port), Ok(std::process::id()));
         drop(socket);
         let reason = listener(&Root::system(), port).unwrap_err();
-        assert!(reason.as_str().contains("--pid") && reason.as_str().contains(&port.to_string()), "{reason}");
+        assert!(reason.as_str().contains("`pid`") && reason.as_str().contains(&port.to_string()), "{reason}");
     }
 
     #[test]

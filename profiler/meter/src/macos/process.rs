@@ -45,7 +45,8 @@ impl Processes {
     #[allow(clippy::unused_self, reason = "all platforms have the same methods")]
     pub(crate) fn listener(&self, port: u16) -> Result<u32, record::Reason> {
         Err(reason!(
-            "the process that listens on port {port} cannot be looked up on macOS: name it with --pid (`lsof -ti :{port} -sTCP:LISTEN` prints it)"
+            "the process that listens on port {port} cannot be looked up on macOS: name it with {} (`lsof -ti :{port} -sTCP:LISTEN` prints it)",
+            record::Setting::Pid
         ))
     }
 

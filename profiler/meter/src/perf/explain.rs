@@ -1,6 +1,6 @@
 //! What a refused event means, and what to do about it.
 
-use record::Reason;
+use record::{Reason, Setting};
 
 use super::system::Errno;
 
@@ -41,9 +41,9 @@ pub(super) fn explain(Errno(code): Errno, mode: EventMode, paranoid: Option<i64>
             "perf_event_open does not exist: the kernel lacks CONFIG_PERF_EVENTS, or a container's seccomp filter hides it",
         ),
         libc::EMFILE | libc::ENFILE => Reason::new("too many open files: raise `ulimit -n`"),
-        libc::EINVAL => Reason::new("the kernel rejects this event (EINVAL): name others with --counters"),
+        libc::EINVAL => reason!("the kernel rejects this event (EINVAL): name others with {}", Setting::Counters),
         libc::ENOSPC | libc::EBUSY => {
-            Reason::new("another profiler uses the processor's counters: end it, or name fewer with --counters")
+            reason!("another profiler uses the processor's counters: end it, or name fewer with {}", Setting::Counters)
         }
         code => reason!("perf_event_open failed: {}", std::io::Error::from_raw_os_error(code)),
     }
@@ -71,7 +71,7 @@ mod tests {
         assert!(text(libc::ENOSYS, None).contains("CONFIG_PERF_EVENTS"));
         assert!(text(libc::EMFILE, None).contains("ulimit"));
         assert!(text(libc::EBUSY, None).contains("another profiler"));
-        assert!(text(libc::EINVAL, None).contains("--counters"));
+        assert!(text(libc::EINVAL, None).contains("`counters`"));
         assert!(text(libc::EIO, None).contains("failed"));
     }
 

@@ -143,7 +143,7 @@ fn each_refusal_has_its_reason_and_its_fix() {
         (libc::ENOENT, "without a PMU"),
         (libc::EACCES, "container"),
         (libc::ENOSYS, "CONFIG_PERF_EVENTS"),
-        (libc::EINVAL, "name others with --counters"),
+        (libc::EINVAL, "name others with `counters`"),
         (libc::EBUSY, "another profiler"),
         (libc::EMFILE, "ulimit -n"),
     ];

@@ -13,7 +13,7 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use engine_api::Advice;
-use record::{Reason, Reasons};
+use record::{Reason, Reasons, Setting};
 use traces::{Nanos, clock};
 
 use crate::platform::process::Processes;
@@ -90,7 +90,8 @@ pub struct ProcessMeter {
 pub fn listener(address: std::net::SocketAddr) -> Result<u32, Reason> {
     if !address.ip().is_loopback() {
         return Err(reason!(
-            "{address} is not a loopback address: if the server runs on this machine, name its process with --pid"
+            "{address} is not a loopback address: if the server runs on this machine, name its process with {}",
+            Setting::Pid
         ));
     }
     Processes::system().listener(address.port())

@@ -58,7 +58,7 @@ pub(crate) fn parse(path: &Path, text: &str) -> Result<Option<Bench>, Error> {
         Error::Content {
         path: path.to_path_buf(),
         problem,
-        advice: "write it with `llama-bench -o json`, such as `-p 512 -n 0` and `-p 0 -n 64 -d 512` in one call or in two files"
+        advice: "write it with `llama-bench -o json`, such as `llama-bench -o json -p 512 -n 0` and `llama-bench -o json -p 0 -n 64 -d 512` in one call or in two files"
             .to_owned(),
     }
     };

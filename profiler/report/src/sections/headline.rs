@@ -4,8 +4,8 @@ use super::{RunView, prompts};
 use crate::content::{Block, Card, CardFigure, Section};
 use crate::figures::{ABSENT, ESTIMATED, count, marked, megabytes, metric, or_absent};
 use crate::table::Table;
-use record::Summary;
 use record::figures::{milliseconds, significant};
+use record::{Setting, Summary};
 
 /// With fewer samples than this, an interval is too narrow.
 const FEW: usize = 5;
@@ -84,7 +84,10 @@ pub(super) fn section(view: &RunView<'_>) -> Section {
         section.add_sentence(sentence);
     }
     if view.file.summaries.iter().any(|summary| (1..FEW).contains(&summary.samples)) {
-        section.add_sentence("With so few samples, an interval is hardly wider than their range. Use a larger -r.");
+        section.add_sentence(format!(
+            "With so few samples, an interval is hardly wider than their range. Use a larger {}.",
+            Setting::Runs
+        ));
     }
     if prompts::differ_in_length(view) {
         section.add_sentence(

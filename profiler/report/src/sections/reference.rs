@@ -2,7 +2,7 @@
 
 use super::RunView;
 use crate::content::{Block, Section};
-use record::files;
+use record::{Action, files};
 
 pub(super) fn files(view: &RunView<'_>) -> Section {
     let mut section = Section::new("Files");
@@ -24,7 +24,11 @@ pub(super) fn files(view: &RunView<'_>) -> Section {
     }
     section.blocks.push(Block::Properties(properties));
     if view.file.plan.trace != record::plan::TraceLevel::Off {
-        section.add_sentence("To view a trace, open ui.perfetto.dev in a browser and drop the file on the page (nothing is uploaded). `inferometer trace open FILE` prints these steps; `inferometer trace summary FILE` prints self and total times.");
+        section.add_sentence(format!(
+            "To view a trace, open ui.perfetto.dev in a browser and drop the file on the page (nothing is uploaded); {} prints these steps, and {} prints self and total times.",
+            Action::OpenTrace,
+            Action::SummariseTrace
+        ));
     }
     section
 }

@@ -4,8 +4,8 @@ use super::RunView;
 use crate::content::{Block, Section};
 use crate::figures::count;
 use analyse::summary::disturbances;
-use record::Status;
 use record::plan::{PlannedModel, WeightSource};
+use record::{Action, Status};
 
 pub(super) fn section(view: &RunView<'_>) -> Section {
     let file = view.file;
@@ -89,7 +89,11 @@ pub(super) fn section(view: &RunView<'_>) -> Section {
     );
     property("started", file.started.clone());
     if file.finished.is_none() {
-        property("ended", "not finished: the run is still active or was killed. This report has the samples so far; `inferometer run --resume DIR` with the same options continues the run".to_owned());
+        let text = format!(
+            "not finished: the run is still active or was killed. This report has the samples so far; {} with the same options continues the run",
+            Action::ResumeRun
+        );
+        property("ended", text);
     }
     section.blocks.push(Block::Properties(properties));
     if plan.virtual_time {

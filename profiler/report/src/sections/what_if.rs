@@ -4,8 +4,8 @@ use super::RunView;
 use crate::content::Section;
 use crate::figures::ABSENT;
 use crate::table::Table;
-use record::Spread;
 use record::figures::significant;
+use record::{Action, Spread};
 
 pub(super) fn section(view: &RunView<'_>) -> Section {
     let mut section = Section::new("What if");
@@ -49,7 +49,10 @@ pub(super) fn section(view: &RunView<'_>) -> Section {
     for (at, note) in notes.iter().enumerate() {
         section.add_sentence(format!("{}: {note}.", at + 1));
     }
-    section.add_sentence("Estimated from the ceilings and efficiencies of this run only, for its prompt length. None of these figures was measured. `inferometer predict` uses all runs.");
+    section.add_sentence(format!(
+        "Estimated from the ceilings and efficiencies of this run only, for its prompt length. None of these figures was measured; {} uses all runs.",
+        Action::Predict
+    ));
     section
 }
 

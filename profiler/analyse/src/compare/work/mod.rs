@@ -11,7 +11,7 @@ use super::comparison::{Agreement, Check, Comparability, ProbabilityDistance, Wo
 use super::pairing::{Group, GroupPair};
 use super::probabilities::distance;
 use record::plan::{PlannedModel, THREADS};
-use record::{Case, DECODED_AFTER, Reasons, ServerFile, Status};
+use record::{Case, DECODED_AFTER, Reasons, ServerFile, Setting, Status};
 
 /// Up to this mean divergence in nats, two models are quantisations of the same weights. Quantising to four bits causes hundredths;
 /// another model of the same shape differs by whole nats.
@@ -158,7 +158,8 @@ fn tokens(pair: &GroupPair<'_>) -> Check {
         })
         .collect();
     let unknown = counts.iter().any(|(_, b, o)| b.is_none() || o.is_none());
-    let text = format!("the answers have different lengths in {}; --ignore-eos makes them equal", other.join(", "));
+    let text =
+        format!("the answers have different lengths in {}; {} makes them equal", other.join(", "), Setting::IgnoreEos);
     let allows = if other.is_empty() && !unknown { Comparability::Equal } else { Comparability::NotComparable };
     check("output tokens", (sum(|row| row.1), sum(|row| row.2)), allows, &text)
 }
@@ -172,7 +173,8 @@ fn context(pair: &GroupPair<'_>) -> Check {
     let (b, o) = (of(pair.baseline.planned()), of(pair.other.planned()));
     let text_of = |tokens: Option<usize>| tokens.map_or_else(|| "not recorded".to_owned(), |tokens| tokens.to_string());
     let allows = if b.zip(o).is_none_or(|(b, o)| b == o) { Comparability::Equal } else { Comparability::NotComparable };
-    check("context", (text_of(b), text_of(o)), allows, "the context sizes differ; --ctx sets them")
+    let text = format!("the context sizes differ; {} sets them", Setting::Context);
+    check("context", (text_of(b), text_of(o)), allows, &text)
 }
 
 /// Every case must be complete.

@@ -4,8 +4,8 @@
 use super::super::comparison::{Check, Comparability, ProbabilityDistance};
 use super::super::pairing::{Group, GroupPair};
 use super::{both, check as check_of, is_near, served};
-use record::ServerFile;
 use record::plan::PlannedModel;
+use record::{ServerFile, Setting};
 
 const WHAT: &str = "weights";
 /// Bits per weight that may differ between two quantisations that are called equivalent, as a share.
@@ -41,19 +41,24 @@ fn of_servers(pair: &GroupPair<'_>, servers: (Option<&ServerFile>, Option<&Serve
         check_of(WHAT, values.clone(), Comparability::EqualOnWord, &text)
     };
     match (sides.0.hash, sides.1.hash) {
-        (Some(b), Some(o)) if b == o => return on_word("on your word: -m names this file for the server"),
-        (Some(_), Some(_)) => return not_comparable("-m names files with other hashes"),
+        (Some(b), Some(o)) if b == o => {
+            return on_word(&format!("on your word: {} names this file for the server", Setting::Model));
+        }
+        (Some(_), Some(_)) => return not_comparable(&format!("{} names files with other hashes", Setting::Model)),
         _ => {}
     }
     match (sides.0.named, sides.1.named) {
-        (Some(b), Some(o)) if b == o => on_word(&format!("on your word: -m names {b}")),
+        (Some(b), Some(o)) if b == o => on_word(&format!("on your word: {} names {b}", Setting::Model)),
         (None, None) if servers.0.map(|server| &server.model) == servers.1.map(|server| &server.model) => {
             on_word("by the name that both servers give them")
         }
-        (Some(_), Some(_)) => {
-            not_comparable("-m names other models, and nothing shows that they have the same weights")
+        (Some(_), Some(_)) => not_comparable(&format!(
+            "{} names other models, and nothing shows that they have the same weights",
+            Setting::Model
+        )),
+        _ => {
+            not_comparable(&format!("which weights the server has is unknown: name the model with {}", Setting::Model))
         }
-        _ => not_comparable("which weights the server has is unknown: name the model with -m"),
     }
 }
 
