@@ -64,11 +64,11 @@ fn allocations_show_in_their_phase() {
     let mut watch = Stopwatch::new(3, &status);
     let found =
         run_traced(&mut session, &request, 64, None, &mut watch, &mut |_, _, _| {}).unwrap().allocations.unwrap();
-    let of = |phase: &str| found.rows.iter().find(|row| row.phase == phase).unwrap();
+    let of = |phase: &str| found.rows.iter().find(|row| row.phase.name() == phase).unwrap();
     let mib = |bytes: u64| bytes as f64 / MIB as f64;
     let near = |found: f64, expected: f64| (found - expected).abs() < 0.01;
     assert_eq!(
-        found.rows.iter().map(|row| row.phase.as_str()).collect::<Vec<_>>(),
+        found.rows.iter().map(|row| row.phase.name()).collect::<Vec<_>>(),
         ["prefill", "decode", "sample", "other"]
     );
     assert!(near(mib(of("prefill").bytes), 8.0) && near(mib(of("prefill").peak_bytes), 8.0), "{found:?}");
@@ -82,7 +82,7 @@ fn allocations_show_in_their_phase() {
     let found =
         run_traced(&mut session, &request, 64, None, &mut watch, &mut |_, _, _| {}).unwrap().allocations.unwrap();
     assert!(near(found.held as f64 / MIB as f64, 3.0), "{found:?}");
-    let decode = found.rows.iter().find(|row| row.phase == "decode").unwrap();
+    let decode = found.rows.iter().find(|row| row.phase == Phase::Decode).unwrap();
     assert!(near(mib(decode.peak_bytes), 3.0), "{found:?}");
 
     let mut watch = Stopwatch::new(3, &status);

@@ -9,8 +9,8 @@ use analyse::compare::{Comparability, Outcome, Sides, THRESHOLD, compare};
 use analyse::summary::series;
 use engine_api::Advice as _;
 use record::{
-    CacheCeiling, Ceilings, Error, MemoryPoint, OpRow, Reason, RecordedList, RunFile, Spread, Store, ThreadCeilings,
-    files,
+    CacheCeiling, Ceilings, Error, MemoryPoint, OpRow, PhaseOrOther, Reason, RecordedList, RunFile, Spread, Store,
+    ThreadCeilings, files,
 };
 use report::{Block, Content, FORMATS, TextOptions, content, markdown, text};
 use serde_json::Value;
@@ -252,14 +252,14 @@ fn rich(folder: &Path) -> RunFile {
     more.iter_mut().for_each(|case| case.threads += 2);
     file.cases.extend(more);
     let op = |phase: &str, op: &str, time_s: f64, flops: f64, bytes: f64| OpRow {
-        phase: phase.to_owned(),
+        phase: PhaseOrOther::from_name(phase),
         op: op.to_owned(),
         count: 10,
         time_s,
         share: 0.5,
-        flops: Some(flops),
-        bytes: Some(bytes),
-        ..OpRow::default()
+        flops: flops.into(),
+        bytes: bytes.into(),
+        ..OpRow::absent("not computed")
     };
     for case in &mut file.cases {
         case.ops = vec![

@@ -175,7 +175,7 @@ fn cold(folder: &TestFolder) {
     let file = open(folder, "cold");
     let case = &file.cases[0];
     // On some file systems pages cannot be dropped from the page cache. The run must say so then.
-    if case.memory.load_cache.as_deref() != Some("cold") {
+    if case.memory.load_cache.value() != Some(record::LoadCache::Cold) {
         assert!(file.notes.iter().any(|note| note.contains("was in the page cache")), "{:#?}", file.notes);
         return;
     }

@@ -36,6 +36,12 @@ impl Phase {
             Self::Detokenize => "detokenize",
         }
     }
+
+    /// The phase with this name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|phase| phase.name() == name)
+    }
 }
 
 /// One output token.

@@ -194,7 +194,9 @@ impl Settings {
             "registers" => self.hardware.registers = number(value)?,
             "tokenize_us" => self.tokenize_s = Some(positive(value)? / 1e6),
             "sample_us" => self.sample_s = Some(positive(value)? / 1e6),
-            "cold" => self.cold = Some(phase(value).filter(|phase| matches!(phase, Phase::Load | Phase::Prefill))?),
+            "cold" => {
+                self.cold = Some(Phase::from_name(value).filter(|phase| matches!(phase, Phase::Load | Phase::Prefill))?)
+            }
             "page_faults" => self.page_faults.push(amount(value)?),
             "allocations" => self.allocations.push(amount(value)?),
             "wait_us" => self.waits_us.push(amount(value)?),
@@ -229,14 +231,10 @@ fn share(text: &str) -> Option<f64> {
     number::<f64>(text).filter(|percent| (0.0..100.0).contains(percent)).map(|percent| percent / 100.0)
 }
 
-fn phase(text: &str) -> Option<Phase> {
-    Phase::ALL.into_iter().find(|known| known.name() == text)
-}
-
 /// `PHASE:COUNT`.
 fn amount(text: &str) -> Option<(Phase, u64)> {
     let (name, count) = text.split_once(':')?;
-    Some((phase(name)?, number(count)?))
+    Some((Phase::from_name(name)?, number(count)?))
 }
 
 /// `FIRST-LAST:PERCENT`.
@@ -250,7 +248,7 @@ fn extra_load(text: &str) -> Option<ExtraLoad> {
 /// `PHASE` or `PHASE:N`.
 fn fault(kind: Kind, text: &str) -> Option<Fault> {
     let (name, nth) = text.split_once(':').unwrap_or((text, "1"));
-    Some(Fault { kind, phase: phase(name)?, nth: number(nth).filter(|nth| *nth > 0)? })
+    Some(Fault { kind, phase: Phase::from_name(name)?, nth: number(nth).filter(|nth| *nth > 0)? })
 }
 
 fn refused(key: &str, value: &dyn Display) -> EngineError {

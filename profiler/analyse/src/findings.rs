@@ -45,7 +45,7 @@ pub fn findings(file: &RunFile) -> Findings {
 
 #[cfg(test)]
 mod tests {
-    use record::PhaseRow;
+    use record::{PhaseRow, Recorded};
 
     use super::*;
     use crate::predict::tests::{run_file, small};
@@ -55,18 +55,19 @@ mod tests {
         let mut file = run_file(&[&small()]);
         let case = &mut file.cases[0];
         for op in &mut case.ops {
-            (op.flops, op.bytes, op.streamed_bytes) = (Some(0.0), Some(2e6), Some(1e6));
+            (op.flops, op.bytes, op.streamed_bytes) = (0.0.into(), 2e6.into(), 1e6.into());
         }
-        case.ops[0].flops = None;
+        case.ops[0].flops = Recorded::absent("no model");
         case.phases = vec![PhaseRow {
-            phase: "decode".to_owned(),
-            time_s: Some(1.0),
-            counters: [("cycles", 2e9), ("instructions", 4e9)].map(|(name, n)| (name.to_owned(), Some(n))).into(),
-            ..PhaseRow::default()
+            phase: engine_api::Phase::Decode.into(),
+            time_s: 1.0.into(),
+            counters: [("cycles", 2e9), ("instructions", 4e9)].map(|(name, n)| (name.to_owned(), n.into())).into(),
+            ..PhaseRow::absent("not measured")
         }];
         for sample in case.samples.iter_mut().chain(&mut case.traced) {
             (sample.latency_s, sample.token_times_s) = (2.0.into(), vec![0.5, 1.0, 1.5, 2.0]);
         }
+        file.clear_findings();
         file
     }
 
@@ -86,7 +87,7 @@ mod tests {
         let mut other = file.clone();
         other.cases[0].sums[0].time_s = 99.0;
         other.cases[0].verdicts.clear();
-        other.cases[0].ops.iter_mut().for_each(|op| op.attainable_s = Some(7.0));
+        other.cases[0].ops.iter_mut().for_each(|op| op.attainable_s = 7.0.into());
         other.probes.clear();
         assert_eq!(findings(&other), first, "the same from a file with wrong findings");
         file.clear_findings();

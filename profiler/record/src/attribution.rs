@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use statistics::Slope;
 
-use super::Pass;
+use super::{Pass, PhaseOrOther};
 
 /// A ceiling of the roofline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -34,7 +34,7 @@ impl Roof {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct PhaseSum {
     /// The phase.
-    pub phase: String,
+    pub phase: PhaseOrOther,
     /// Its time in the traced request, in seconds.
     pub time_s: f64,
     /// The sum of its ops.
@@ -57,7 +57,7 @@ pub struct PhaseSum {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct LayerRow {
     /// The phase.
-    pub phase: String,
+    pub phase: PhaseOrOther,
     /// The block.
     pub layer: Option<usize>,
     /// Its ops, summed, in seconds.
@@ -74,7 +74,7 @@ pub struct LayerRow {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct WorkerRow {
     /// The phase.
-    pub phase: String,
+    pub phase: PhaseOrOther,
     /// The thread's name, made unique by a number where several share it.
     pub thread: String,
     /// Time in pieces of work, in seconds.
@@ -86,8 +86,8 @@ pub struct WorkerRow {
 /// Allocations in one phase of the traced pass, by the allocator of the process; directly mapped memory is not included.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AllocationRow {
-    /// The phase, or `other`.
-    pub phase: String,
+    /// The phase.
+    pub phase: PhaseOrOther,
     /// Allocations.
     pub count: u64,
     /// Bytes allocated, summed.

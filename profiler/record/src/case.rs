@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::named::named;
+use super::recorded::with_reasons;
 use super::{
-    AllocationRow, LayerRow, MemoryPoint, PhaseSum, Reasons, Roof, Sample, Series, ServerFile, Slope, TopLogprobs,
-    Verdict, WorkerRow,
+    AllocationRow, CaseNotes, LayerRow, MemoryPoint, PhaseOrOther, PhaseSum, Reasons, Recorded, RecordedList,
+    RecordedMap, Roof, Sample, Series, ServerFile, Slope, TopLogprobs, Verdict, WorkerRow,
 };
 
 /// How a case ended.
@@ -25,7 +27,11 @@ pub enum Status {
 }
 
 /// One case with its measurements.
+///
+/// An `Option` here is a part that the case does not have. The reasons of absent figures are in their rows. Why a list is empty, and
+/// other facts in words, are notes of the case.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub struct Case {
     /// Unique in the run, such as `candle/smollm2-135m/photosynthesis/t2/d0`.
     pub id: String,
@@ -88,14 +94,14 @@ pub struct Case {
     /// CPU time of the thread that reads memory over the time that it ran for, in one request of the stepped or traced pass.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_timer_share: Option<f64>,
-    /// Counters of the stepped pass, summed over a request: name to value; absent ones have a reason in `reasons`.
-    pub counters: BTreeMap<String, Option<f64>>,
+    /// Counters of the stepped pass, summed over a request: name to value.
+    pub counters: RecordedMap,
     /// Energy per token by the energy counters of the stepped request: one row per counter with a value.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub energy: Vec<EnergyRow>,
-    /// Why a counter is absent.
-    #[serde(default)]
-    pub reasons: Reasons,
+    /// Its notes. In a file, the reasons of absent counters are beside them.
+    #[serde(default, rename = "reasons", getter = "Self::notes_and_reasons")]
+    pub notes: CaseNotes,
     /// Which limit binds each phase: one per phase.
     pub verdicts: Vec<Verdict>,
     /// The output of the case.
@@ -108,6 +114,27 @@ impl Case {
     /// The samples that count: clean pass, without warm-up and without those that were measured again.
     pub fn clean_samples(&self) -> impl Iterator<Item = &Sample> {
         self.samples.iter().filter(|sample| sample.counts())
+    }
+
+    /// The map `reasons` as it is written.
+    fn notes_and_reasons(&self) -> CaseNotes {
+        let mut all = self.notes.clone();
+        all.add_reasons_of(&self.counters);
+        all
+    }
+}
+
+impl Serialize for Case {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Self::serialize(self, serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Case {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut case = Self::deserialize(deserializer)?;
+        case.notes.give_reasons_to(&mut case.counters);
+        Ok(case)
     }
 }
 
@@ -124,203 +151,214 @@ pub struct MemoryNodeRow {
     pub threads: usize,
 }
 
-/// One energy account of the machine over the request of the stepped pass that `phases` are of.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct EnergyRow {
-    /// The counter: `energy_package_j`, `energy_core_j`, `energy_dram_j`.
-    pub counter: String,
-    /// Joules of the whole request, of the whole machine.
-    pub request_j: Option<f64>,
-    /// The same over the request's time, in watts.
-    pub mean_w: Option<f64>,
-    /// Energy of prefill / tokens of the prompt.
-    pub per_prompt_token_j: Option<f64>,
-    /// Energy from the end of prefill to the end of the request / decode steps (output tokens - 1).
-    pub per_output_token_j: Option<f64>,
-    /// Why a figure is absent.
-    #[serde(default, skip_serializing_if = "Reasons::is_empty")]
-    pub reasons: Reasons,
+with_reasons! {
+    /// One energy account of the machine over the request of the stepped pass that `phases` are of.
+    pub struct EnergyRow {
+        /// The counter: `energy_package_j`, `energy_core_j`, `energy_dram_j`.
+        pub counter: String,
+        /// Joules of the whole request, of the whole machine.
+        pub request_j: Recorded<f64>,
+        /// The same over the request's time, in watts.
+        pub mean_w: Recorded<f64>,
+        /// Energy of prefill / tokens of the prompt.
+        pub per_prompt_token_j: Recorded<f64>,
+        /// Energy from the end of prefill to the end of the request / decode steps (output tokens - 1).
+        pub per_output_token_j: Recorded<f64>,
+        /// Notes on values that are present, by field name.
+        #[serde(default, rename = "reasons", getter = "Self::reasons", skip_serializing_if = "Reasons::is_empty")]
+        pub notes: Reasons,
+    }
 }
 
-/// A phase of the stepped pass, for one request.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct PhaseRow {
-    /// Phase name, or `other`.
-    pub phase: String,
-    /// How often it ran in the request.
-    pub count: usize,
-    /// Wall time in seconds; `null` where the engine merges it into the next phase.
-    pub time_s: Option<f64>,
-    /// Share of the latency, 0 to 1.
-    pub share: Option<f64>,
-    /// CPU time in seconds, all threads.
-    pub cpu_s: Option<f64>,
-    /// Counters over the phase: name to value.
-    pub counters: BTreeMap<String, Option<f64>>,
-    /// Counters that another request of the same case counted, with the time that the phase took there, in seconds.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub counted_s: BTreeMap<String, f64>,
-    /// Figures that follow from the counters: name to value; a figure without its counters is left out.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub derived: BTreeMap<String, f64>,
-    /// Why a figure is absent.
-    #[serde(default, skip_serializing_if = "Reasons::is_empty")]
-    pub reasons: Reasons,
+with_reasons! {
+    /// A phase of the stepped pass, for one request.
+    pub struct PhaseRow {
+        /// The phase.
+        pub phase: PhaseOrOther,
+        /// How often it ran in the request.
+        pub count: usize,
+        /// Wall time in seconds; `null` where the engine merges it into the next phase.
+        pub time_s: Recorded<f64>,
+        /// Share of the latency, 0 to 1.
+        pub share: Recorded<f64>,
+        /// CPU time in seconds, all threads.
+        pub cpu_s: Recorded<f64>,
+        /// Counters over the phase: name to value.
+        pub counters: RecordedMap,
+        /// Counters that another request of the same case counted, with the time that the phase took there, in seconds.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        pub counted_s: BTreeMap<String, f64>,
+        /// Figures that follow from the counters: name to value; a figure without its counters is left out.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        pub derived: BTreeMap<String, f64>,
+        /// Notes on values that are present, by field name.
+        #[serde(default, rename = "reasons", getter = "Self::reasons", skip_serializing_if = "Reasons::is_empty")]
+        pub notes: Reasons,
+    }
 }
 
-/// An op of the traced pass, summed over layers and calls of one request.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct OpRow {
-    /// Phase that it ran in.
-    pub phase: String,
-    /// Op name, such as `q_proj`.
-    pub op: String,
-    /// Calls.
-    pub count: usize,
-    /// Wall time in seconds.
-    pub time_s: f64,
-    /// Share of its phase, 0 to 1.
-    pub share: f64,
-    /// Floating-point operations by the cost model.
-    pub flops: Option<f64>,
-    /// Bytes moved by the cost model: weights, KV cache and activations.
-    pub bytes: Option<f64>,
-    /// Of these, weights and KV cache, which are read from memory.
-    #[serde(default)]
-    pub streamed_bytes: Option<f64>,
-    /// Types of the weights that it reads, such as `q4_0`; joined by `+` where layers differ; `null` for an op that reads none.
-    #[serde(default)]
-    pub dtype: Option<String>,
-    /// `flops / bytes`.
-    #[serde(default)]
-    pub intensity: Option<f64>,
-    /// The least time by the ceilings, in seconds: the larger of operations / peak and bytes / bandwidth.
-    #[serde(default)]
-    pub attainable_s: Option<f64>,
-    /// `attainable_s / time_s`: 1 = at the roofline.
-    #[serde(default)]
-    pub roofline: Option<f64>,
-    /// The ceiling that sets that time.
-    #[serde(default)]
-    pub limit: Option<Roof>,
-    /// Why a figure is absent.
-    #[serde(default, skip_serializing_if = "Reasons::is_empty")]
-    pub reasons: Reasons,
+with_reasons! {
+    /// An op of the traced pass, summed over layers and calls of one request.
+    pub struct OpRow {
+        /// Phase that it ran in.
+        pub phase: PhaseOrOther,
+        /// Op name, such as `q_proj`.
+        pub op: String,
+        /// Calls.
+        pub count: usize,
+        /// Wall time in seconds.
+        pub time_s: f64,
+        /// Share of its phase, 0 to 1.
+        pub share: f64,
+        /// Floating-point operations by the cost model.
+        pub flops: Recorded<f64>,
+        /// Bytes moved by the cost model: weights, KV cache and activations.
+        pub bytes: Recorded<f64>,
+        /// Of these, weights and KV cache, which are read from memory.
+        pub streamed_bytes: Recorded<f64>,
+        /// Types of the weights that it reads, such as `q4_0`; joined by `+` where layers differ; `null` for an op that reads none.
+        pub dtype: Recorded<String>,
+        /// `flops / bytes`.
+        pub intensity: Recorded<f64>,
+        /// The least time by the ceilings, in seconds: the larger of operations / peak and bytes / bandwidth.
+        pub attainable_s: Recorded<f64>,
+        /// `attainable_s / time_s`: 1 = at the roofline.
+        pub roofline: Recorded<f64>,
+        /// The ceiling that sets that time.
+        pub limit: Recorded<Roof>,
+        /// Notes on values that are present, by field name.
+        #[serde(default, rename = "reasons", getter = "Self::reasons", skip_serializing_if = "Reasons::is_empty")]
+        pub notes: Reasons,
+    }
 }
 
-/// Counters of an op, summed over layers and calls of one request.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct OpCounters {
-    /// Phase that it ran in.
-    pub phase: String,
-    /// Op name, such as `q_proj`.
-    pub op: String,
-    /// Calls.
-    pub count: usize,
-    /// Name to value.
-    pub counters: BTreeMap<String, Option<f64>>,
-    /// Figures that follow from the counters; rates use the time of the op in the traced pass.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub derived: BTreeMap<String, f64>,
-    /// Why a counter is absent, or how far it is extrapolated.
-    #[serde(default, skip_serializing_if = "Reasons::is_empty")]
-    pub reasons: Reasons,
+with_reasons! {
+    /// Counters of an op, summed over layers and calls of one request.
+    pub struct OpCounters {
+        /// Phase that it ran in.
+        pub phase: PhaseOrOther,
+        /// Op name, such as `q_proj`.
+        pub op: String,
+        /// Calls.
+        pub count: usize,
+        /// Name to value.
+        pub counters: RecordedMap,
+        /// Figures that follow from the counters; rates use the time of the op in the traced pass.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        pub derived: BTreeMap<String, f64>,
+        /// How far a counter is extrapolated, by its name.
+        #[serde(default, rename = "reasons", getter = "Self::reasons", skip_serializing_if = "Reasons::is_empty")]
+        pub notes: Reasons,
+    }
 }
 
-/// The memory of a case by its parts, in bytes.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct MemoryFile {
-    /// Time to load, in seconds.
-    pub load_s: Option<f64>,
-    /// `cold` (nothing of the file was cached), `warm` (all of it) or `partial`.
-    pub load_cache: Option<String>,
-    /// Share of the model file that was in the page cache before loading, 0 to 1.
-    pub load_cached_share: Option<f64>,
-    /// Bytes that loading read from storage.
-    pub load_read_bytes: Option<u64>,
-    /// Bytes that the first request of a fresh session read from storage, because loading did not.
-    #[serde(default)]
-    pub first_read_bytes: Option<u64>,
-    /// Counters over the load: name to value.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub load_counters: BTreeMap<String, Option<f64>>,
-    /// Size of the model's files.
-    pub file_bytes: Option<u64>,
-    /// Resident before loading.
-    pub before_load_bytes: Option<u64>,
-    /// Resident after loading, before the first request. Of a server with several processes, pages that they share count in each.
-    pub after_load_bytes: Option<u64>,
-    /// Resident memory of a server's processes when it could answer, with pages that they share counted once (PSS): the memory that the
-    /// server takes. Absent for engines in this program's processes, and where the system does not report it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub server_resident_bytes: Option<u64>,
-    /// Of `after_load_bytes`, backed by files.
-    pub file_backed_bytes: Option<u64>,
-    /// Of that, anonymous.
-    pub anonymous_bytes: Option<u64>,
-    /// Weights as stored in the file.
-    pub weights_bytes: Option<u64>,
-    /// KV cache in use at the end of the first request.
-    pub kv_used_bytes: Option<u64>,
-    /// KV cache reserved.
-    pub kv_reserved_bytes: Option<u64>,
-    /// Peak resident memory during the first request of a fresh session, less before it: the headline.
-    pub first_peak_delta_bytes: Option<i64>,
-    /// Resident memory after that request less before it: the headline.
-    pub first_delta_bytes: Option<i64>,
-    /// Resident after the first request.
-    #[serde(default)]
-    pub after_first_bytes: Option<u64>,
-    /// Weights that are resident and backed by the model's files.
-    #[serde(default)]
-    pub weights_file_backed_bytes: Option<u64>,
-    /// Weights that are resident as anonymous memory: copied or converted by the engine.
-    #[serde(default)]
-    pub weights_anonymous_bytes: Option<u64>,
-    /// Other memory backed by files that loading and the first request made resident: code, shared libraries.
-    #[serde(default)]
-    pub code_bytes: Option<u64>,
-    /// KV cache that is resident after the first request: the used part, or all of it where an engine touches it while loading.
-    #[serde(default)]
-    pub kv_resident_bytes: Option<u64>,
-    /// Heap that a traced request allocated and did not free, less older allocations that it freed.
-    #[serde(default)]
-    pub held_bytes: Option<i64>,
-    /// `after_first_bytes` less the memory before loading, resident weights, code, resident KV cache, tokenizer and `held_bytes`.
-    pub unaccounted_bytes: Option<i64>,
-    /// Predicted need from the cost model.
-    pub predicted_bytes: Option<u64>,
-    /// Of what is resident after the first request, in huge pages.
-    #[serde(default)]
-    pub huge_pages_bytes: Option<u64>,
-    /// Memory of the engine's own allocator on its device after the first request; absent where the engine does not report it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub device_active_bytes: Option<u64>,
-    /// The peak of it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub device_peak_bytes: Option<u64>,
-    /// Of it, memory that is kept for reuse.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub device_cache_bytes: Option<u64>,
-    /// On which memory nodes the model, anonymous memory and threads were after the first request; empty with its reason where
-    /// the machine has one node.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub nodes: Vec<MemoryNodeRow>,
-    /// Heap of the tokenizer, measured by loading it alone.
-    #[serde(default)]
-    pub tokenizer_bytes: Option<u64>,
-    /// Growth of resident memory per token of the first request, in bytes.
-    #[serde(default)]
-    pub growth_bytes_per_token: Option<f64>,
-    /// Growth of the KV cache per token by the cost model, in bytes.
-    #[serde(default)]
-    pub kv_bytes_per_token: Option<f64>,
-    /// Growth of resident memory per repeated request, in bytes: above 0 it leaks.
-    #[serde(default)]
-    pub leak_bytes_per_request: Option<Slope>,
-    /// Why a figure is absent.
-    #[serde(default, skip_serializing_if = "Reasons::is_empty")]
-    pub reasons: Reasons,
+named! {
+    /// How much of a model file was in the page cache before loading.
+    pub enum LoadCache {
+        /// Nothing.
+        Cold = "cold",
+        /// A part.
+        Partial = "partial",
+        /// All of it.
+        Warm = "warm",
+    }
+}
+
+with_reasons! {
+    /// The memory of a case by its parts, in bytes.
+    pub struct MemoryFile {
+        /// Time to load, in seconds.
+        pub load_s: Recorded<f64>,
+        /// How much of the model file was in the page cache before loading.
+        pub load_cache: Recorded<LoadCache>,
+        /// Share of the model file that was in the page cache before loading, 0 to 1.
+        pub load_cached_share: Recorded<f64>,
+        /// Bytes that loading read from storage.
+        pub load_read_bytes: Recorded<u64>,
+        /// Bytes that the first request of a fresh session read from storage, because loading did not.
+        pub first_read_bytes: Recorded<u64>,
+        /// Counters over the load: name to value.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        pub load_counters: RecordedMap,
+        /// Size of the model's files.
+        pub file_bytes: Recorded<u64>,
+        /// Resident before loading.
+        pub before_load_bytes: Recorded<u64>,
+        /// Resident after loading, before the first request. Of a server with several processes, pages that they share count in each.
+        pub after_load_bytes: Recorded<u64>,
+        /// Resident memory of a server's processes when it could answer, with pages that they share counted once (PSS): the memory that the
+        /// server takes. Absent for engines in this program's processes, and where the system does not report it.
+        #[serde(default, skip_serializing_if = "is_not_present")]
+        pub server_resident_bytes: Option<Recorded<u64>>,
+        /// Of `after_load_bytes`, backed by files.
+        pub file_backed_bytes: Recorded<u64>,
+        /// Of that, anonymous.
+        pub anonymous_bytes: Recorded<u64>,
+        /// Weights as stored in the file.
+        pub weights_bytes: Recorded<u64>,
+        /// KV cache in use at the end of the first request.
+        pub kv_used_bytes: Recorded<u64>,
+        /// KV cache reserved.
+        pub kv_reserved_bytes: Recorded<u64>,
+        /// Peak resident memory during the first request of a fresh session, less before it: the headline.
+        pub first_peak_delta_bytes: Recorded<i64>,
+        /// Resident memory after that request less before it: the headline.
+        pub first_delta_bytes: Recorded<i64>,
+        /// Resident after the first request.
+        pub after_first_bytes: Recorded<u64>,
+        /// Weights that are resident and backed by the model's files.
+        pub weights_file_backed_bytes: Recorded<u64>,
+        /// Weights that are resident as anonymous memory: copied or converted by the engine.
+        pub weights_anonymous_bytes: Recorded<u64>,
+        /// Other memory backed by files that loading and the first request made resident: code, shared libraries.
+        pub code_bytes: Recorded<u64>,
+        /// KV cache that is resident after the first request: the used part, or all of it where an engine touches it while loading.
+        pub kv_resident_bytes: Recorded<u64>,
+        /// Heap that a traced request allocated and did not free, less older allocations that it freed.
+        pub held_bytes: Recorded<i64>,
+        /// `after_first_bytes` less the memory before loading, resident weights, code, resident KV cache, tokenizer and `held_bytes`.
+        pub unaccounted_bytes: Recorded<i64>,
+        /// Predicted need from the cost model.
+        pub predicted_bytes: Recorded<u64>,
+        /// Of what is resident after the first request, in huge pages.
+        pub huge_pages_bytes: Recorded<u64>,
+        /// Memory of the engine's own allocator on its device after the first request; absent where the engine does not report it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub device_active_bytes: Option<u64>,
+        /// The peak of it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub device_peak_bytes: Option<u64>,
+        /// Of it, memory that is kept for reuse.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub device_cache_bytes: Option<u64>,
+        /// On which memory nodes the model, anonymous memory and threads were after the first request; empty with its reason where
+        /// the machine has one node.
+        #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
+        pub nodes: RecordedList<MemoryNodeRow>,
+        /// Heap of the tokenizer, measured by loading it alone.
+        pub tokenizer_bytes: Recorded<u64>,
+        /// Growth of resident memory per token of the first request, in bytes.
+        pub growth_bytes_per_token: Recorded<f64>,
+        /// Growth of the KV cache per token by the cost model, in bytes.
+        pub kv_bytes_per_token: Recorded<f64>,
+        /// Growth of resident memory per repeated request, in bytes: above 0 it leaks.
+        pub leak_bytes_per_request: Recorded<Slope>,
+        /// Notes on values that are present, by field name.
+        #[serde(default, rename = "reasons", getter = "Self::reasons", skip_serializing_if = "Reasons::is_empty")]
+        pub notes: Reasons,
+    }
+}
+
+/// Only its reason is written where it is absent.
+fn is_not_present(bytes: &Option<Recorded<u64>>) -> bool {
+    bytes.as_ref().is_none_or(Recorded::is_absent)
+}
+
+/// Of a case that was not measured.
+impl Default for MemoryFile {
+    fn default() -> Self {
+        Self::absent("the case was not measured")
+    }
 }
 
 /// What names the token ids of a prompt that a server computed.
@@ -358,4 +396,62 @@ pub struct CaseOutput {
     /// empty, the `reasons` of the case contain the reason.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub top_logprobs: Vec<TopLogprobs>,
+}
+
+#[cfg(test)]
+mod tests {
+    use engine_api::Phase;
+
+    use super::*;
+
+    /// Writes what was read.
+    fn again<T: Serialize + for<'de> Deserialize<'de>>(text: &str) -> String {
+        serde_json::to_string(&serde_json::from_str::<T>(text).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn rows_are_written_as_they_were_read() {
+        let energy = r#"{"counter":"energy_core_j","request_j":2.5,"mean_w":null,"per_prompt_token_j":null,"per_output_token_j":0.5,"reasons":{"mean_w":"no times"}}"#;
+        assert_eq!(again::<EnergyRow>(energy), energy);
+        let phase = r#"{"phase":"speculate","count":2,"time_s":0.5,"share":null,"cpu_s":null,"counters":{"cycles":null,"faults":3.0},"reasons":{"counters":"an older note","cpu_s":"why","cycles":"not allowed","faults":"extrapolated"}}"#;
+        assert_eq!(again::<PhaseRow>(phase), phase);
+        let op = r#"{"phase":"other","op":"q_proj","count":1,"time_s":0.1,"share":1.0,"flops":null,"bytes":4.0,"streamed_bytes":null,"dtype":"q4_0","intensity":null,"attainable_s":0.2,"roofline":2.0,"limit":"cache","reasons":{"flops":"no model","roofline":"above 1"}}"#;
+        assert_eq!(again::<OpRow>(op), op);
+        let counters = r#"{"phase":"decode","op":"q_proj","count":1,"counters":{"cycles":null},"reasons":{"cycles":"not allowed"}}"#;
+        assert_eq!(again::<OpCounters>(counters), counters);
+    }
+
+    #[test]
+    fn a_row_of_an_earlier_version_lacks_fields() {
+        let row: OpRow = serde_json::from_str(
+            r#"{"phase":"decode","op":"q_proj","count":1,"time_s":0.1,"share":1.0,"flops":7.0,"bytes":null}"#,
+        )
+        .unwrap();
+        assert!(row.phase == Phase::Decode && row.flops.value() == Some(7.0));
+        assert!(row.roofline.is_absent() && row.why_roofline().is_none() && row.bytes.stated_reason().is_none());
+        assert!(row.reasons().is_empty(), "no reason is invented");
+    }
+
+    #[test]
+    fn the_memory_of_a_case_has_a_reason_for_each_absent_figure() {
+        let value = serde_json::to_value(MemoryFile::default()).unwrap();
+        let (fields, reasons) = (value.as_object().unwrap(), value["reasons"].as_object().unwrap());
+        let absent: Vec<_> = fields.iter().filter(|(_, value)| value.is_null()).map(|(name, _)| name).collect();
+        assert!(absent.len() > 25 && absent.iter().all(|name| reasons.contains_key(*name)), "{value}");
+        assert!(reasons.contains_key("nodes") && !fields.contains_key("nodes"));
+        assert_eq!(serde_json::from_value::<MemoryFile>(value).unwrap(), MemoryFile::default());
+    }
+
+    #[test]
+    fn memory_of_an_earlier_version_is_written_as_it_was_read() {
+        let mut value = serde_json::to_value(MemoryFile::default()).unwrap();
+        value["load_cache"] = "partial".into();
+        value["nodes"] = serde_json::json!([{"node": 1, "model_bytes": 2, "anonymous_bytes": 3, "threads": 4}]);
+        value["load_counters"] = serde_json::json!({"cpu_user_s": null});
+        value["reasons"] = serde_json::json!({"load_s": "unknown", "cpu_user_s": "not allowed"});
+        let memory: MemoryFile = serde_json::from_value(value.clone()).unwrap();
+        assert_eq!((memory.load_cache.value(), memory.nodes.len()), (Some(LoadCache::Partial), 1));
+        assert_eq!(memory.load_counters["cpu_user_s"].reason().unwrap(), &"not allowed");
+        assert_eq!(serde_json::to_value(&memory).unwrap(), value);
+    }
 }

@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 
 use super::{
-    AuditFinding, Case, EnergyRow, GroupVerdict, OpRow, PhaseSum, ProbeEffect, Reason, Reasons, Roof, RunFile, Series,
-    Slope, Summary, Verdict, WhatIf,
+    AuditFinding, Case, EnergyRow, GroupVerdict, OpRow, PhaseSum, ProbeEffect, Reason, Reasons, Recorded, Roof,
+    RunFile, Series, Slope, Summary, Verdict, WhatIf,
 };
 
 /// Everything that follows from the measurements of a run.
@@ -112,11 +112,8 @@ pub struct MemoryFindings {
     pub leak_bytes_per_request: Result<Slope, Reason>,
 }
 
-/// The fields of [`OpRow`] that contain findings.
-const OP_FIELDS: [&str; 4] = ["intensity", "attainable_s", "roofline", "limit"];
-/// The fields of [`super::MemoryFile`] that contain findings.
-const MEMORY_FIELDS: [&str; 4] =
-    ["kv_resident_bytes", "unaccounted_bytes", "growth_bytes_per_token", "leak_bytes_per_request"];
+/// The field of [`OpRow`] whose value may have a note.
+const ROOFLINE: &str = "roofline";
 
 impl RunFile {
     /// Replaces the findings in the file. They must be those of this file: one entry for each case, op and phase.
@@ -158,12 +155,10 @@ impl Case {
             row.derived = derived;
         }
         let (memory, found) = (&mut self.memory, findings.memory);
-        let reasons = &mut memory.reasons;
-        let [kv_resident, unaccounted, growth, leak] = MEMORY_FIELDS;
-        memory.kv_resident_bytes = store(reasons, kv_resident, found.kv_resident_bytes);
-        memory.unaccounted_bytes = store(reasons, unaccounted, found.unaccounted_bytes);
-        memory.growth_bytes_per_token = store(reasons, growth, found.growth_bytes_per_token);
-        memory.leak_bytes_per_request = store(reasons, leak, found.leak_bytes_per_request);
+        memory.kv_resident_bytes = found.kv_resident_bytes.into();
+        memory.unaccounted_bytes = found.unaccounted_bytes.into();
+        memory.growth_bytes_per_token = found.growth_bytes_per_token.into();
+        memory.leak_bytes_per_request = found.leak_bytes_per_request.into();
         self.verdicts = findings.verdicts;
         if let Some((server, found)) = self.server.as_mut().zip(findings.audit) {
             server.findings = found;
@@ -175,16 +170,14 @@ impl Case {
         self.sums.clear();
         self.energy.clear();
         self.verdicts.clear();
-        for row in &mut self.ops {
-            (row.intensity, row.attainable_s, row.roofline, row.limit) = (None, None, None, None);
-            row.reasons.retain(|field, _| !OP_FIELDS.contains(&field.as_str()));
-        }
+        self.ops.iter_mut().for_each(OpRow::clear_findings);
         self.phases.iter_mut().for_each(|row| row.derived.clear());
         self.op_counters.iter_mut().for_each(|row| row.derived.clear());
         let memory = &mut self.memory;
-        (memory.kv_resident_bytes, memory.unaccounted_bytes) = (None, None);
-        (memory.growth_bytes_per_token, memory.leak_bytes_per_request) = (None, None);
-        memory.reasons.retain(|field, _| !MEMORY_FIELDS.contains(&field.as_str()));
+        memory.kv_resident_bytes = Recorded::unrecorded();
+        memory.unaccounted_bytes = Recorded::unrecorded();
+        memory.growth_bytes_per_token = Recorded::unrecorded();
+        memory.leak_bytes_per_request = Recorded::unrecorded();
         if let Some(server) = &mut self.server {
             server.findings.clear();
         }
@@ -193,17 +186,25 @@ impl Case {
 
 impl OpRow {
     fn set_findings(&mut self, findings: OpFindings) {
-        let [intensity, attainable_s, roofline, limit] = OP_FIELDS;
-        let (seconds, roof) = match findings.attainable {
-            Ok(Attainable { seconds, roof }) => (Ok(seconds), Ok(roof)),
-            Err(reason) => (Err(reason.clone()), Err(reason)),
-        };
         let note = findings.roofline.as_ref().ok().and_then(|roofline| roofline.note.clone());
-        self.intensity = store(&mut self.reasons, intensity, findings.intensity);
-        self.attainable_s = store(&mut self.reasons, attainable_s, seconds);
-        self.limit = store(&mut self.reasons, limit, roof);
-        self.roofline = store(&mut self.reasons, roofline, findings.roofline).map(|roofline| roofline.ratio);
-        self.reasons.extend(note.map(|note| (roofline.to_owned(), note.into())));
+        self.intensity = findings.intensity.into();
+        self.attainable_s = findings.attainable.clone().map(|attainable| attainable.seconds).into();
+        self.limit = findings.attainable.map(|attainable| attainable.roof).into();
+        self.roofline = findings.roofline.map(|roofline| roofline.ratio).into();
+        self.notes.remove(ROOFLINE);
+        self.notes.extend(note.map(|note| (ROOFLINE.to_owned(), note.into())));
+    }
+
+    fn clear_findings(&mut self) {
+        (self.intensity, self.attainable_s) = (Recorded::unrecorded(), Recorded::unrecorded());
+        (self.roofline, self.limit) = (Recorded::unrecorded(), Recorded::unrecorded());
+        self.notes.remove(ROOFLINE);
+    }
+
+    /// The reason why its share of the roofline is absent, or the note on it.
+    pub fn why_roofline(&self) -> Option<&str> {
+        let reason = self.roofline.stated_reason().map(Reason::as_str);
+        reason.or_else(|| self.notes.get(ROOFLINE).map(String::as_str))
     }
 }
 
@@ -227,9 +228,11 @@ mod tests {
     use crate::PhaseRow;
 
     fn file() -> RunFile {
-        let ops = vec![OpRow { reasons: [("flops".to_owned(), "no model".to_owned())].into(), ..OpRow::default() }];
-        let case = Case { ops, phases: vec![PhaseRow::default()], ..Case::default() };
-        RunFile { cases: vec![case], ..RunFile::default() }
+        let ops = vec![OpRow { time_s: 1.0, ..OpRow::absent("no model") }];
+        let case = Case { ops, phases: vec![PhaseRow::absent("not measured")], ..Case::default() };
+        let mut file = RunFile { cases: vec![case], ..RunFile::default() };
+        file.clear_findings();
+        file
     }
 
     fn findings(op: OpFindings) -> Findings {
@@ -266,10 +269,13 @@ mod tests {
         let mut file = file();
         file.set_findings(findings(OpFindings::absent(&Reason::new("no cost"))));
         let row = &file.cases[0].ops[0];
-        assert!(OP_FIELDS.iter().all(|field| row.reasons[*field] == "no cost"), "{:?}", row.reasons);
+        for reason in [row.intensity.reason(), row.attainable_s.reason(), row.roofline.reason(), row.limit.reason()] {
+            assert_eq!(reason.unwrap(), &"no cost");
+        }
+        assert_eq!(row.why_roofline(), Some("no cost"));
         assert_eq!(file.reasons["what_if"], "no ceilings");
-        assert_eq!(file.cases[0].memory.kv_resident_bytes, Some(7));
-        assert_eq!(file.cases[0].memory.reasons["unaccounted_bytes"], "too few");
+        assert_eq!(file.cases[0].memory.kv_resident_bytes.value(), Some(7));
+        assert_eq!(file.cases[0].memory.unaccounted_bytes.reason().unwrap(), &"too few");
         let known = OpFindings {
             intensity: Ok(2.0),
             attainable: Ok(Attainable { seconds: 0.5, roof: Roof::Cache }),
@@ -277,8 +283,11 @@ mod tests {
         };
         file.set_findings(findings(known));
         let row = &file.cases[0].ops[0];
-        assert_eq!((row.attainable_s, row.limit, row.roofline), (Some(0.5), Some(Roof::Cache), Some(1.5)));
-        assert_eq!(row.reasons.keys().collect::<Vec<_>>(), ["flops", "roofline"], "a ratio above 1 has a note");
+        let found = (row.attainable_s.value(), row.limit.value(), row.roofline.value());
+        assert_eq!(found, (Some(0.5), Some(Roof::Cache), Some(1.5)));
+        assert_eq!(row.why_roofline(), Some("above 1"), "a ratio above 1 has a note");
+        let reasons: Vec<_> = row.reasons().into_keys().collect();
+        assert_eq!(reasons, ["bytes", "dtype", "flops", "roofline", "streamed_bytes"], "no reason of a value is left");
     }
 
     #[test]

@@ -6,7 +6,9 @@
 mod atomic;
 mod attribution;
 mod case;
+mod case_notes;
 pub mod ceilings;
+mod counter_totals;
 pub mod environment;
 mod error;
 mod examination;
@@ -19,6 +21,7 @@ mod looks_like;
 mod moment;
 mod named;
 mod pass;
+mod phase;
 pub mod plan;
 mod precision;
 mod printable;
@@ -39,17 +42,19 @@ mod verdict;
 pub use atomic::write as write_atomically;
 pub use attribution::{AllocationRow, LayerRow, MemoryPoint, PhaseSum, Roof, Series, Stall, WorkerRow};
 pub use case::{
-    Case, CaseOutput, EnergyRow, MemoryFile, MemoryNodeRow, OpCounters, OpRow, PhaseRow, PromptIdsOf, Status,
+    Case, CaseOutput, EnergyRow, LoadCache, MemoryFile, MemoryNodeRow, OpCounters, OpRow, PhaseRow, PromptIdsOf, Status,
 };
+pub use case_notes::{CaseNote, CaseNotes};
 pub use ceilings::{CacheCeiling, CeilingProbe, Ceilings, Spread, ThreadCeilings};
+pub use counter_totals::CounterTotals;
 pub use environment::{Conditions, ConditionsAt, Environment};
 pub use error::{Error, ErrorKind};
 pub use examination::{Examination, TopLogprobs};
 pub use findings::{Attainable, CaseFindings, Findings, MemoryFindings, OpFindings, Roofline};
 pub use folders::{Folder, find, folders, folders_of, named, remove};
-pub use llama_bench::DECODED_AFTER;
 pub use moment::{Moment, NotAMoment};
 pub use pass::Pass;
+pub use phase::PhaseOrOther;
 pub use plan::PlanFile;
 pub use precision::{PrecisionReached, StoppedBy, short_percent};
 pub use printable::printable;

@@ -16,8 +16,6 @@ use crate::Reasons;
 pub const RUNS: &str = "runs";
 /// The prompt set of `inferometer` alone.
 pub const DEFAULT_PROMPTS: &str = "seed";
-/// The key in the reasons of a case under which the reason is that its number of threads is only a label.
-pub const THREADS: &str = "threads";
 /// Warm-up requests after the first one, at most, where the user gives no number.
 pub const MOST_WARMUPS: usize = 3;
 /// Warm-up ends when two successive requests differ by no more than this share.

@@ -14,7 +14,7 @@ use std::ops::Deref;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{Moment, Pass, Reason, Reasons};
+use super::{Moment, Pass, PhaseOrOther, Reason, Reasons};
 
 /// A value of a record, or the reason why it is absent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,6 +55,16 @@ impl<T> Recorded<T> {
     /// The reason of its absence.
     pub fn reason(&self) -> Option<&Reason> {
         self.as_result().err()
+    }
+
+    /// The reason of its absence, where one is known: files of earlier versions do not always have one.
+    pub fn stated_reason(&self) -> Option<&Reason> {
+        self.reason().filter(|reason| **reason != Reason::unrecorded())
+    }
+
+    /// An absent value of a file that has no reason for it.
+    pub(crate) fn unrecorded() -> Self {
+        Self::Absent(Reason::unrecorded())
     }
 
     /// The value or the reason, as references.
@@ -118,7 +128,7 @@ impl<T: Serialize> Serialize for Recorded<T> {
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Recorded<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let value = Option::deserialize(deserializer)?;
-        Ok(value.map_or_else(|| Self::Absent(Reason::unrecorded()), Self::Present))
+        Ok(value.map_or_else(Self::unrecorded, Self::Present))
     }
 }
 
@@ -230,7 +240,7 @@ impl<T> Field for Recorded<T> {
     }
 
     fn add_reasons(&self, name: &str, reasons: &mut Reasons) {
-        if let Some(reason) = self.reason().filter(|reason| **reason != Reason::unrecorded()) {
+        if let Some(reason) = self.stated_reason() {
             reasons.insert(name.to_owned(), reason.to_string());
         }
     }
@@ -287,7 +297,7 @@ macro_rules! without_reason {
 }
 pub(crate) use without_reason;
 
-without_reason!(String, bool, u32, u64, usize, f64, Pass, Reasons, BTreeMap<String, f64>);
+without_reason!(String, bool, u32, u64, usize, f64, Pass, PhaseOrOther, Reasons, BTreeMap<String, f64>);
 
 impl Field for Moment {
     /// A row that has a moment has it always.

@@ -100,7 +100,7 @@ fn time_between_phases_is_other_and_everything_adds_up() {
                     sample.other_s.value().unwrap()
                 );
             }
-            let rows: f64 = case.phases.iter().filter_map(|row| row.time_s).sum();
+            let rows: f64 = case.phases.iter().filter_map(|row| row.time_s.value()).sum();
             assert!(
                 case.stepped.iter().any(|sample| (sample.latency_s.value().unwrap() - rows).abs() < 1e-12),
                 "rows of one request add up"
@@ -173,7 +173,7 @@ fn an_interrupted_run_keeps_its_results_and_can_be_resumed() {
         rounds.sort_unstable();
         assert_eq!(rounds, [0, 1, 2], "every round once");
         assert_eq!((case.stepped.len(), case.traced.len()), (2, 2));
-        assert!(case.output.is_some() && case.memory.load_s.is_some() && !case.ops.is_empty());
+        assert!(case.output.is_some() && case.memory.load_s.is_present() && !case.ops.is_empty());
     }
     assert!(rest.file.cases.iter().flat_map(|case| &case.samples).count() > before);
     let lines = std::fs::read_to_string(rest.dir.join("samples.jsonl")).unwrap().lines().count();
@@ -204,7 +204,7 @@ fn depth_fills_the_context_and_costs_time() {
     let decode = |depth: usize| {
         let case = outcome.file.cases.iter().find(|case| case.depth == depth && case.prompt == "long").unwrap();
         assert_eq!(case.status, Status::Ok, "{:?}", case.error);
-        (case.memory.kv_used_bytes.unwrap(), case.samples.last().unwrap().prompt_tokens.value().unwrap())
+        (case.memory.kv_used_bytes.value().unwrap(), case.samples.last().unwrap().prompt_tokens.value().unwrap())
     };
     let (shallow, deep) = (decode(0), decode(256));
     assert_eq!(shallow.1, deep.1, "the filler is not part of the prompt");

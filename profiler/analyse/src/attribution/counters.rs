@@ -12,7 +12,7 @@
 
 use std::collections::BTreeMap;
 
-use record::{Case, OpCounters, PhaseRow};
+use record::{Case, OpCounters, PhaseRow, Recorded, RecordedMap};
 
 /// Names of misses and of what they become.
 const MISSES: [(&str, &str); 4] = [
@@ -33,7 +33,7 @@ const LEVELS: [(&str, &str); 4] = [
 /// The derived figures of each row of [`Case::phases`]. `line` is the size of a cache line in bytes.
 pub(super) fn of_phases(case: &Case, line: Option<u64>) -> Vec<BTreeMap<String, f64>> {
     let of = |row: &PhaseRow| {
-        let misses_s = row.counted_s.get("cache_misses").copied().or(row.time_s);
+        let misses_s = row.counted_s.get("cache_misses").copied().or(row.time_s.value());
         derived(&row.counters, misses_s, line)
     };
     case.phases.iter().map(of).collect()
@@ -50,12 +50,8 @@ pub(super) fn of_ops(case: &Case, line: Option<u64>) -> Vec<BTreeMap<String, f64
 
 /// The derived figures of a phase or op, as far as their counters have values. `misses_s` is the time in which the misses were
 /// counted, `line` the bytes that a miss brings.
-fn derived(
-    counters: &BTreeMap<String, Option<f64>>,
-    misses_s: Option<f64>,
-    line: Option<u64>,
-) -> BTreeMap<String, f64> {
-    let of = |name: &str| counters.get(name).copied().flatten();
+fn derived(counters: &RecordedMap, misses_s: Option<f64>, line: Option<u64>) -> BTreeMap<String, f64> {
+    let of = |name: &str| counters.get(name).and_then(Recorded::value);
     let over = |part: Option<f64>, whole: Option<f64>| Some(part? / whole.filter(|&whole| whole > 0.0)?);
     let mut figures = BTreeMap::new();
     let mut add = |name: &str, value: Option<f64>| {
@@ -80,8 +76,8 @@ fn derived(
 mod tests {
     use super::*;
 
-    fn counters(values: &[(&str, f64)]) -> BTreeMap<String, Option<f64>> {
-        values.iter().map(|&(name, value)| (name.to_owned(), Some(value))).collect()
+    fn counters(values: &[(&str, f64)]) -> RecordedMap {
+        values.iter().map(|&(name, value)| (name.to_owned(), value.into())).collect()
     }
 
     #[test]

@@ -10,7 +10,7 @@
 
 use std::collections::BTreeMap;
 
-use record::{Case, MemoryFile, MemoryFindings, Reason, Sample, Setting, Slope};
+use record::{Case, MemoryFile, MemoryFindings, Reason, Recorded, Sample, Setting, Slope};
 use statistics::mean_interval;
 
 /// The least number of requests that show a leak.
@@ -19,47 +19,50 @@ const REQUESTS: usize = 4;
 /// The memory of a case, reconciled. `leak` is that of its worker ([`leaks`]).
 pub(super) fn reconcile(case: &Case, leak: Result<Slope, Reason>) -> MemoryFindings {
     let memory = &case.memory;
-    let absent = |parts: &[&str]| {
-        let reason = parts.iter().find_map(|field| memory.reasons.get(*field));
-        Reason::new(reason.map_or("a part of it was not measured", String::as_str))
+    let absent = |parts: &[Option<&Reason>]| {
+        let reason = parts.iter().copied().flatten().next().cloned();
+        reason.unwrap_or_else(|| Reason::new("a part of it was not measured"))
     };
     let fresh = case.samples.iter().find(|sample| sample.fresh);
     let kv_resident = kv_resident(memory);
     let unaccounted = kv_resident.and_then(|kv_resident| unaccounted(memory, kv_resident));
+    let (after_first, after_load) = (memory.after_first_bytes.stated_reason(), memory.after_load_bytes.stated_reason());
     MemoryFindings {
         kv_resident_bytes: kv_resident
-            .ok_or_else(|| absent(&["kv_used_bytes", "after_first_bytes", "after_load_bytes"])),
-        unaccounted_bytes: unaccounted
-            .ok_or_else(|| absent(&["after_first_bytes", "before_load_bytes", "weights_file_backed_bytes"])),
+            .ok_or_else(|| absent(&[memory.kv_used_bytes.stated_reason(), after_first, after_load])),
+        unaccounted_bytes: unaccounted.ok_or_else(|| {
+            let parts = [&memory.before_load_bytes, &memory.weights_file_backed_bytes].map(Recorded::stated_reason);
+            absent(&[after_first, parts[0], parts[1]])
+        }),
         growth_bytes_per_token: fresh
             .and_then(|fresh| growth(memory, fresh))
-            .ok_or_else(|| absent(&["first_delta_bytes"])),
+            .ok_or_else(|| absent(&[memory.first_delta_bytes.stated_reason()])),
         leak_bytes_per_request: leak,
     }
 }
 
 fn kv_resident(memory: &MemoryFile) -> Option<u64> {
-    let (used, reserved) = (memory.kv_used_bytes?, memory.kv_reserved_bytes?);
-    let grown = i128::from(memory.after_first_bytes?) - i128::from(memory.after_load_bytes?);
+    let (used, reserved) = (memory.kv_used_bytes.value()?, memory.kv_reserved_bytes.value()?);
+    let grown = i128::from(memory.after_first_bytes.value()?) - i128::from(memory.after_load_bytes.value()?);
     Some(if 2 * grown >= i128::from(used) { used } else { reserved.max(used) })
 }
 
 /// Code, tokenizer and what a request holds are part of it where they were not measured.
 fn unaccounted(memory: &MemoryFile, kv_resident: u64) -> Option<i64> {
-    let known = i128::from(memory.before_load_bytes?)
-        + i128::from(memory.weights_file_backed_bytes?)
-        + i128::from(memory.weights_anonymous_bytes?)
+    let known = i128::from(memory.before_load_bytes.value()?)
+        + i128::from(memory.weights_file_backed_bytes.value()?)
+        + i128::from(memory.weights_anonymous_bytes.value()?)
         + i128::from(kv_resident)
-        + i128::from(memory.code_bytes.unwrap_or(0))
-        + i128::from(memory.tokenizer_bytes.unwrap_or(0))
-        + i128::from(memory.held_bytes.unwrap_or(0));
-    i64::try_from(i128::from(memory.after_first_bytes?) - known).ok()
+        + i128::from(memory.code_bytes.value().unwrap_or(0))
+        + i128::from(memory.tokenizer_bytes.value().unwrap_or(0))
+        + i128::from(memory.held_bytes.value().unwrap_or(0));
+    i64::try_from(i128::from(memory.after_first_bytes.value()?) - known).ok()
 }
 
 /// `(resident after the first request - before it) / (prompt tokens + output tokens)`, in bytes.
 fn growth(memory: &MemoryFile, fresh: &Sample) -> Option<f64> {
     let tokens = fresh.prompt_tokens.value()? + fresh.output_tokens.value()?;
-    (tokens > 0).then_some(memory.first_delta_bytes? as f64 / tokens as f64)
+    (tokens > 0).then_some(memory.first_delta_bytes.value()? as f64 / tokens as f64)
 }
 
 /// Growth of resident memory per request, for each case: the mean of what each clean request added, over all cases of an engine,
@@ -112,18 +115,18 @@ mod tests {
     /// 10 MB before, 100 MB of weights mapped, 20 MB of tokenizer, a cache of 8 MB of which 2 MB are used.
     fn memory() -> MemoryFile {
         MemoryFile {
-            before_load_bytes: Some(10_000_000),
-            after_load_bytes: Some(133_000_000),
-            weights_file_backed_bytes: Some(100_000_000),
-            weights_anonymous_bytes: Some(0),
-            code_bytes: Some(1_000_000),
-            kv_used_bytes: Some(2_000_000),
-            kv_reserved_bytes: Some(8_000_000),
-            tokenizer_bytes: Some(20_000_000),
-            held_bytes: Some(0),
-            after_first_bytes: Some(136_000_000),
-            first_delta_bytes: Some(3_000_000),
-            ..MemoryFile::default()
+            before_load_bytes: 10_000_000.into(),
+            after_load_bytes: 133_000_000.into(),
+            weights_file_backed_bytes: 100_000_000.into(),
+            weights_anonymous_bytes: 0.into(),
+            code_bytes: 1_000_000.into(),
+            kv_used_bytes: 2_000_000.into(),
+            kv_reserved_bytes: 8_000_000.into(),
+            tokenizer_bytes: 20_000_000.into(),
+            held_bytes: 0.into(),
+            after_first_bytes: 136_000_000.into(),
+            first_delta_bytes: 3_000_000.into(),
+            ..MemoryFile::absent("not measured")
         }
     }
 
@@ -146,19 +149,21 @@ mod tests {
 
     #[test]
     fn a_cache_that_was_touched_while_loading_counts_whole() {
-        let found = reconciled(MemoryFile { after_first_bytes: Some(133_500_000), ..memory() });
+        let found = reconciled(MemoryFile { after_first_bytes: 133_500_000.into(), ..memory() });
         assert_eq!((found.kv_resident_bytes, found.unaccounted_bytes), (Ok(8_000_000), Ok(-5_500_000)));
     }
 
     #[test]
     fn the_reason_of_a_missing_part_is_that_of_the_figure() {
-        let mut lacking = MemoryFile { after_first_bytes: None, first_delta_bytes: None, ..memory() };
-        lacking.reasons.insert("after_first_bytes".to_owned(), "virtual".to_owned());
-        let found = reconciled(lacking);
+        let found = reconciled(MemoryFile {
+            after_first_bytes: Recorded::absent("virtual"),
+            first_delta_bytes: Recorded::absent("not fresh"),
+            ..memory()
+        });
         assert_eq!(found.kv_resident_bytes, Err(Reason::new("virtual")));
         assert_eq!(found.unaccounted_bytes, Err(Reason::new("virtual")));
-        assert_eq!(found.growth_bytes_per_token, Err(Reason::new("a part of it was not measured")));
-        let found = reconciled(MemoryFile { tokenizer_bytes: None, ..memory() });
+        assert_eq!(found.growth_bytes_per_token, Err(Reason::new("not fresh")));
+        let found = reconciled(MemoryFile { tokenizer_bytes: Recorded::absent("not measured"), ..memory() });
         assert_eq!(found.unaccounted_bytes, Ok(23_000_000), "an unknown tokenizer is part of it");
     }
 

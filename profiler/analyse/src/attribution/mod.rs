@@ -55,7 +55,7 @@ pub(crate) fn counters(case: &Case, line: Option<u64>) -> [Vec<BTreeMap<String, 
 
 #[cfg(test)]
 mod tests {
-    use record::{CacheCeiling, Case, Ceilings, OpRow, RecordedList, RunFile, Spread, ThreadCeilings};
+    use record::{CacheCeiling, Case, Ceilings, OpRow, PhaseOrOther, RecordedList, RunFile, Spread, ThreadCeilings};
 
     pub(super) fn spread(median: f64) -> Spread {
         Spread { median, low: median, high: median, n: 1 }
@@ -102,14 +102,14 @@ mod tests {
         [flops, streamed, activations]: [f64; 3],
     ) -> OpRow {
         OpRow {
-            phase: phase.to_owned(),
+            phase: PhaseOrOther::from_name(phase),
             op: op.to_owned(),
             count,
             time_s,
-            flops: Some(flops),
-            bytes: Some(streamed + activations),
-            streamed_bytes: Some(streamed),
-            ..OpRow::default()
+            flops: flops.into(),
+            bytes: (streamed + activations).into(),
+            streamed_bytes: streamed.into(),
+            ..OpRow::absent("not computed")
         }
     }
 }

@@ -16,7 +16,7 @@ use models::DType;
 use models::cost::OpKind;
 
 use super::ceilings::{BytesPerSecond, CacheLevel, CaseCeilings};
-use record::{Action, Attainable, OpFindings, OpRow, Reason, Roof, Roofline};
+use record::{Action, Attainable, OpFindings, OpRow, PhaseOrOther, Reason, Roof, Roofline};
 
 /// A ratio above this is not rounding and needs an explanation.
 const IMPOSSIBLE: f64 = 1.05;
@@ -33,7 +33,7 @@ struct Stream {
 pub(super) fn of(rows: &[OpRow], ceilings: &Result<CaseCeilings, Reason>) -> Vec<OpFindings> {
     let of_row = |row: &OpRow| match Cost::of(row) {
         None => {
-            let reason = row.reasons.get("flops").map_or("its cost is not known", String::as_str);
+            let reason = row.flops.stated_reason().map_or("its cost is not known", Reason::as_str);
             OpFindings::absent(&Reason::new(reason))
         }
         Some(cost) => {
@@ -62,8 +62,9 @@ struct Cost {
 
 impl Cost {
     fn of(row: &OpRow) -> Option<Self> {
-        let streamed = row.streamed_bytes?;
-        Some(Self { flops: row.flops?, streamed, activations: (row.bytes? - streamed).max(0.0) })
+        let streamed = row.streamed_bytes.value()?;
+        let activations = (row.bytes.value()? - streamed).max(0.0);
+        Some(Self { flops: row.flops.value()?, streamed, activations })
     }
 
     /// `flops / bytes`.
@@ -123,16 +124,16 @@ fn stream(ceilings: &CaseCeilings, per_pass: Option<f64>) -> Option<Stream> {
 }
 
 /// Bytes of weights and KV cache that one pass of a phase streams; a pass looks up its tokens once. `None` where that is not known.
-fn streamed_per_pass(rows: &[OpRow], phase: &str) -> Option<f64> {
-    let of_phase = || rows.iter().filter(|row| row.phase == phase);
+fn streamed_per_pass(rows: &[OpRow], phase: &PhaseOrOther) -> Option<f64> {
+    let of_phase = || rows.iter().filter(|row| row.phase == *phase);
     let passes = of_phase().find(|row| row.op == OpKind::Embed.name())?.count;
-    let bytes = of_phase().map(|row| row.streamed_bytes).sum::<Option<f64>>()?;
+    let bytes = of_phase().map(|row| row.streamed_bytes.value()).sum::<Option<f64>>()?;
     (passes > 0).then(|| bytes / passes as f64)
 }
 
 /// Whether it multiplies with quantised weights: engines quantise the activations and multiply integers.
 fn is_integer_product(row: &OpRow) -> bool {
-    let Some(dtypes) = &row.dtype else { return false };
+    let Some(dtypes) = row.dtype.as_ref() else { return false };
     let is_matmul = OpKind::from_name(&row.op).is_some_and(OpKind::is_matmul);
     is_matmul && dtypes.split('+').all(|name| DType::from_name(name).is_some_and(DType::is_quantised))
 }
@@ -144,7 +145,7 @@ mod tests {
     use super::super::tests::{file, row};
     use super::*;
     use crate::attribution::case_ceilings;
-    use record::Case;
+    use record::{Case, Recorded};
 
     fn placed(rows: Vec<OpRow>) -> Vec<OpFindings> {
         let file = file(Case { threads: 2, ops: rows, ..Case::default() });
@@ -164,12 +165,12 @@ mod tests {
     fn each_ceiling_in_turn_is_the_nearest() {
         let rows = placed(vec![
             // A pass of a model that no cache holds: 100 MB.
-            OpRow { dtype: Some("q4_0".to_owned()), ..row("decode", "lm_head", 1, 0.02, [1e6, 100e6, 1e3]) },
+            OpRow { dtype: "q4_0".to_owned().into(), ..row("decode", "lm_head", 1, 0.02, [1e6, 100e6, 1e3]) },
             row("decode", "embed", 1, 1e-6, [0.0, 300.0, 2e3]),
             // Activations of 64 KB a call: the second level.
             row("decode", "silu_mul", 10, 1e-4, [1e3, 0.0, 640e3]),
-            OpRow { dtype: Some("q4_0".to_owned()), ..row("decode", "up_proj", 1, 0.1, [4e9, 1e6, 1e3]) },
-            OpRow { dtype: Some("f16".to_owned()), ..row("decode", "down_proj", 1, 0.1, [4e9, 1e6, 1e3]) },
+            OpRow { dtype: "q4_0".to_owned().into(), ..row("decode", "up_proj", 1, 0.1, [4e9, 1e6, 1e3]) },
+            OpRow { dtype: "f16".to_owned().into(), ..row("decode", "down_proj", 1, 0.1, [4e9, 1e6, 1e3]) },
             row("decode", "attention", 1, 0.1, [4e9, 1e6, 1e3]),
         ]);
         let roofs: Vec<Roof> = rows.iter().map(|op| op.roof().unwrap()).collect();
@@ -206,8 +207,8 @@ mod tests {
     #[test]
     fn an_absent_figure_has_its_reason() {
         let mut unknown = row("other", "q_proj", 1, 1.0, [0.0; 3]);
-        (unknown.flops, unknown.bytes, unknown.streamed_bytes) = (None, None, None);
-        unknown.reasons.insert("flops".to_owned(), "no model".to_owned());
+        let absent = || Recorded::absent("no model");
+        (unknown.flops, unknown.bytes, unknown.streamed_bytes) = (absent(), absent(), absent());
         let rows = [unknown, row("decode", "q_proj", 1, 1.0, [1.0, 1.0, 1.0])];
         let found = of(&rows, &Err(Reason::new("no ceilings")));
         assert_eq!(found[0], OpFindings::absent(&Reason::new("no model")));

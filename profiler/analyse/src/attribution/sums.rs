@@ -9,10 +9,10 @@
 use engine_api::Phase;
 
 use crate::summary::PHASE_TIMES;
-use record::{Case, OpFindings, OpRow, PhaseSum, Sample};
+use record::{Case, OpFindings, OpRow, PhaseOrOther, PhaseSum, Sample};
 
 /// The phases that are forward passes.
-const FORWARD: [&str; 2] = [Phase::Prefill.name(), Phase::Decode.name()];
+const FORWARD: [Phase; 2] = [Phase::Prefill, Phase::Decode];
 
 /// The sums of the phases of a case in the order of a request; none where no request was traced. `ops` are the findings of its ops.
 pub(super) fn of(case: &Case, ops: &[OpFindings]) -> Vec<PhaseSum> {
@@ -29,12 +29,12 @@ fn traced(case: &Case) -> Option<&Sample> {
     of_round.or_else(|| valid.get(valid.len().saturating_sub(1) / 2)).map(|(_, sample)| *sample)
 }
 
-fn sum(case: &Case, ops: &[OpFindings], phase: &str, time_s: f64) -> PhaseSum {
-    let empty = PhaseSum { phase: phase.to_owned(), time_s, ops_s: time_s, ..PhaseSum::default() };
-    if !FORWARD.contains(&phase) {
+fn sum(case: &Case, ops: &[OpFindings], phase: &PhaseOrOther, time_s: f64) -> PhaseSum {
+    let empty = PhaseSum { phase: phase.clone(), time_s, ops_s: time_s, ..PhaseSum::default() };
+    if FORWARD.iter().all(|forward| phase != forward) {
         return empty;
     }
-    let rows = || case.ops.iter().zip(ops).filter(|(row, _)| row.phase == phase);
+    let rows = || case.ops.iter().zip(ops).filter(|(row, _)| row.phase == *phase);
     let ops_s: f64 = rows().map(|(row, _)| row.time_s).sum();
     let unattributed_s = whole_nanos(time_s - ops_s);
     // The sum is unknown where one op has no value; a phase without ops has no sum.
@@ -49,8 +49,8 @@ fn sum(case: &Case, ops: &[OpFindings], phase: &str, time_s: f64) -> PhaseSum {
         unattributed_share: if time_s > 0.0 { unattributed_s / time_s } else { 0.0 },
         attainable_s,
         roofline: attainable_s.filter(|_| time_s > 0.0).map(|attainable| attainable / time_s),
-        bytes: whole(|row, _| row.bytes),
-        flops: whole(|row, _| row.flops),
+        bytes: whole(|row, _| row.bytes.value()),
+        flops: whole(|row, _| row.flops.value()),
         ..empty
     }
 }
@@ -93,7 +93,7 @@ mod tests {
             ops_round: Some(1),
             ..Case::default()
         };
-        case.ops.iter_mut().for_each(|row| row.share = row.time_s / if row.phase == "decode" { 1.0 } else { 0.2 });
+        case.ops.iter_mut().for_each(|row| row.share = row.time_s / if row.phase == Phase::Decode { 1.0 } else { 0.2 });
         case
     }
 
@@ -107,13 +107,13 @@ mod tests {
         let file = file(case());
         let case = &file.cases[0];
         let sums = attribute(&file, case).sums;
-        let names: Vec<_> = sums.iter().map(|sum| sum.phase.as_str()).collect();
+        let names: Vec<_> = sums.iter().map(|sum| sum.phase.name()).collect();
         assert_eq!(names, ["prefill", "decode", "sample", "detokenize", "other"], "a merged phase is left out");
         for sum in &sums {
             assert!((sum.ops_s + sum.unattributed_s - sum.time_s).abs() < 1e-12);
         }
         let decode = &sums[1];
-        let shares: f64 = case.ops.iter().filter(|row| row.phase == "decode").map(|row| row.share).sum();
+        let shares: f64 = case.ops.iter().filter(|row| row.phase == Phase::Decode).map(|row| row.share).sum();
         assert!((shares + decode.unattributed_share - 1.0).abs() < 1e-12);
         assert!((decode.unattributed_share - 0.1).abs() < 1e-12);
         // 6 GB at 10 GB/s.
@@ -140,7 +140,7 @@ mod tests {
     #[test]
     fn the_sum_is_unknown_where_one_op_has_no_cost() {
         let mut case = case();
-        case.ops[2].flops = None;
+        case.ops[2].flops = record::Recorded::absent("no cost");
         let sums = sums(&case);
         assert_eq!((sums[1].flops, sums[1].bytes.is_some()), (None, true));
     }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use record::{Reasons, Tool};
+use record::{PhaseOrOther, Reasons, Tool};
 
 /// The version of this format.
 pub const COMPARISON_VERSION: u32 = 1;
@@ -287,7 +287,7 @@ pub struct PairRow {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct NormalisedRow {
     /// `prefill` or `decode`.
-    pub phase: String,
+    pub phase: PhaseOrOther,
     /// What it shows: a field name.
     pub metric: String,
     /// Its unit.

@@ -6,31 +6,33 @@
 //! of the roofline    = least time that the ceilings allow for the ops / (tokens / tokens per second of the clean pass)
 //! ```
 
+use engine_api::Phase;
+
 use super::comparison::NormalisedRow;
 use super::pairing::{Group, GroupPair};
 use record::{Case, Sample};
 use statistics::mean;
 
 /// A figure of one case.
-type OfCase = fn(&Case, &Phase) -> Option<f64>;
+type OfCase = fn(&Case, &ForwardPass) -> Option<f64>;
 
 /// A forward pass.
-struct Phase {
-    name: &'static str,
+struct ForwardPass {
+    phase: Phase,
     /// Tokens that it computes in a request.
     tokens: fn(&Sample) -> Option<f64>,
     /// Tokens per second.
     rate: fn(&Sample) -> Option<f64>,
 }
 
-const PHASES: [Phase; 2] = [
-    Phase {
-        name: "prefill",
+const PASSES: [ForwardPass; 2] = [
+    ForwardPass {
+        phase: Phase::Prefill,
         tokens: |s| s.computed_prompt_tokens().map(|n| n as f64),
         rate: |s| s.prefill_tps.value(),
     },
-    Phase {
-        name: "decode",
+    ForwardPass {
+        phase: Phase::Decode,
         tokens: |s| s.output_tokens.value().map(|n| n.saturating_sub(1) as f64),
         rate: |s| s.decode_tps.value(),
     },
@@ -39,24 +41,24 @@ const PHASES: [Phase; 2] = [
 /// Name, unit and what it is.
 const FIGURES: [(&str, &str, OfCase); 3] = [
     ("bytes_per_token", "B", bytes_per_token),
-    ("effective_bytes_per_s", "B/s", |case, phase| Some(bytes_per_token(case, phase)? * rate(case, phase)?)),
-    ("roofline", "share", |case, phase| {
-        let sum = case.sums.iter().find(|sum| sum.phase == phase.name)?;
-        Some(sum.attainable_s? * rate(case, phase)? / tokens(case, phase)?)
+    ("effective_bytes_per_s", "B/s", |case, pass| Some(bytes_per_token(case, pass)? * rate(case, pass)?)),
+    ("roofline", "share", |case, pass| {
+        let sum = case.sums.iter().find(|sum| sum.phase == pass.phase)?;
+        Some(sum.attainable_s? * rate(case, pass)? / tokens(case, pass)?)
     }),
 ];
 
 /// One row for each phase and figure.
 pub(super) fn rows(pair: &GroupPair<'_>) -> Vec<NormalisedRow> {
     let mut rows = Vec::new();
-    for phase in &PHASES {
+    for pass in &PASSES {
         for (metric, unit, of) in FIGURES {
             let mut row = NormalisedRow {
-                phase: phase.name.to_owned(),
+                phase: pass.phase.into(),
                 metric: metric.to_owned(),
                 unit: unit.to_owned(),
-                baseline: middle(&pair.baseline, phase, of),
-                other: middle(&pair.other, phase, of),
+                baseline: middle(&pair.baseline, pass, of),
+                other: middle(&pair.other, pass, of),
                 ..NormalisedRow::default()
             };
             for (field, value) in [("baseline", row.baseline), ("other", row.other)] {
@@ -73,21 +75,21 @@ pub(super) fn rows(pair: &GroupPair<'_>) -> Vec<NormalisedRow> {
 }
 
 /// Mean over the prompts that have it.
-fn middle(group: &Group<'_>, phase: &Phase, of: OfCase) -> Option<f64> {
-    mean(&group.cases.iter().filter_map(|case| of(case, phase)).collect::<Vec<_>>())
+fn middle(group: &Group<'_>, pass: &ForwardPass, of: OfCase) -> Option<f64> {
+    mean(&group.cases.iter().filter_map(|case| of(case, pass)).collect::<Vec<_>>())
 }
 
-fn bytes_per_token(case: &Case, phase: &Phase) -> Option<f64> {
-    let rows = || case.ops.iter().filter(|row| row.phase == phase.name);
+fn bytes_per_token(case: &Case, pass: &ForwardPass) -> Option<f64> {
+    let rows = || case.ops.iter().filter(|row| row.phase == pass.phase);
     rows().next()?;
-    let streamed: Option<f64> = rows().map(|row| row.streamed_bytes).sum();
-    Some(streamed? / tokens(case, phase)?)
+    let streamed: Option<f64> = rows().map(|row| row.streamed_bytes.value()).sum();
+    Some(streamed? / tokens(case, pass)?)
 }
 
-fn tokens(case: &Case, phase: &Phase) -> Option<f64> {
-    case.clean_samples().find_map(phase.tokens).filter(|tokens| *tokens > 0.0)
+fn tokens(case: &Case, pass: &ForwardPass) -> Option<f64> {
+    case.clean_samples().find_map(pass.tokens).filter(|tokens| *tokens > 0.0)
 }
 
-fn rate(case: &Case, phase: &Phase) -> Option<f64> {
-    mean(&case.clean_samples().filter_map(phase.rate).collect::<Vec<_>>())
+fn rate(case: &Case, pass: &ForwardPass) -> Option<f64> {
+    mean(&case.clean_samples().filter_map(pass.rate).collect::<Vec<_>>())
 }

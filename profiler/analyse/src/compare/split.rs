@@ -13,6 +13,8 @@
 
 use std::collections::BTreeSet;
 
+use engine_api::Phase;
+
 use super::comparison::{Split, SplitPart};
 use super::pairing::{Group, GroupPair};
 use crate::summary::PHASE_TIMES;
@@ -58,10 +60,9 @@ pub(super) fn splits(pair: &GroupPair<'_>) -> Vec<Split> {
         let steps = sample.output_tokens.value().and_then(|tokens| tokens.checked_sub(1)).filter(|steps| *steps > 0)?;
         Some(sample.decode_s.value()? / steps as f64)
     };
-    [latency(pair), forward(pair, "prefill", "prompt token", prefill), forward(pair, "decode", "output token", decode)]
-        .into_iter()
-        .flatten()
-        .collect()
+    let prefill = forward(pair, Phase::Prefill, "prompt token", prefill);
+    let decode = forward(pair, Phase::Decode, "output token", decode);
+    [latency(pair), prefill, decode].into_iter().flatten().collect()
 }
 
 /// Mean over the prompts that both answered of the means over their samples, or `None` where one of them has no value.
@@ -76,9 +77,9 @@ fn latency(pair: &GroupPair<'_>) -> Option<Split> {
     let mut parts: Vec<(String, [f64; 2])> = Vec::new();
     // A phase that a side does not separate is part of its next phase: both sides are summed up to there.
     let mut waiting: (Vec<&str>, [f64; 2]) = (Vec::new(), [0.0; 2]);
-    for (name, of) in PHASE_TIMES {
+    for (phase, of) in PHASE_TIMES {
         let times = [0, 1].map(|side| middle(pair, side, |s| of(s).value()));
-        waiting.0.push(name);
+        waiting.0.push(phase.name());
         for (sum, time) in waiting.1.iter_mut().zip(times) {
             *sum += time.unwrap_or_default();
         }
@@ -93,7 +94,7 @@ fn latency(pair: &GroupPair<'_>) -> Option<Split> {
     Some(split("latency", "request", whole, parts))
 }
 
-fn forward(pair: &GroupPair<'_>, phase: &str, per: &str, of: fn(&Sample) -> Option<f64>) -> Option<Split> {
+fn forward(pair: &GroupPair<'_>, phase: Phase, per: &str, of: fn(&Sample) -> Option<f64>) -> Option<Split> {
     let whole = [middle(pair, 0, of)?, middle(pair, 1, of)?];
     let shares = [shares(&pair.baseline, phase)?, shares(&pair.other, phase)?];
     let others = others(pair, phase);
@@ -103,11 +104,11 @@ fn forward(pair: &GroupPair<'_>, phase: &str, per: &str, of: fn(&Sample) -> Opti
         (name.to_owned(), [time(0), time(1)])
     });
     let parts = parts.filter(|(_, times)| times.iter().any(|time| *time > 0.0)).collect();
-    Some(split(phase, per, whole, parts))
+    Some(split(phase.name(), per, whole, parts))
 }
 
 /// The ops of no group by their names: `other ops (extra_mlp)`.
-fn others(pair: &GroupPair<'_>, phase: &str) -> String {
+fn others(pair: &GroupPair<'_>, phase: Phase) -> String {
     let rows = [&pair.baseline, &pair.other].into_iter().flat_map(|group| &group.cases).flat_map(|case| &case.ops);
     let of_none = |op: &str| GROUPS.iter().all(|(_, ops)| !ops.contains(&op));
     let names: BTreeSet<&str> =
@@ -117,7 +118,7 @@ fn others(pair: &GroupPair<'_>, phase: &str) -> String {
 }
 
 /// Shares of the traced time of a phase: one per group, then other ops, then the time between them.
-fn shares(group: &Group<'_>, phase: &str) -> Option<Vec<f64>> {
+fn shares(group: &Group<'_>, phase: Phase) -> Option<Vec<f64>> {
     let sums = || group.cases.iter().flat_map(|case| &case.sums).filter(|sum| sum.phase == phase);
     let whole: f64 = sums().map(|sum| sum.time_s).sum();
     let rows = |case: &&Case| {

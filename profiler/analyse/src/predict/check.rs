@@ -180,12 +180,12 @@ fn rows(prediction: &Prediction, file: &RunFile, cases: &[&Case], chosen: &Case)
         |value: fn(&Sample) -> Option<f64>| median(&chosen.clean_samples().filter_map(value).collect::<Vec<_>>());
     let on = |parts: Option<super::TimeParts>| Some(parts?.on(&prediction.basis, &basis?));
     let load = |cold: bool| {
-        let loads = cases.iter().filter(|case| match case.memory.load_cached_share {
+        let loads = cases.iter().filter(|case| match case.memory.load_cached_share.value() {
             Some(share) if cold => share <= 0.0,
             Some(share) => share >= 1.0,
             None => false,
         });
-        median(&loads.filter_map(|case| case.memory.load_s).collect::<Vec<_>>())
+        median(&loads.filter_map(|case| case.memory.load_s.value()).collect::<Vec<_>>())
     };
     let first = chosen.samples.iter().find(|sample| sample.fresh);
     let peak = first.and_then(|sample| sample.memory_peak_bytes.value()).map(|bytes| bytes as f64);

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use engine_api::Phase;
 use models::cost::{self, OpKind, WeightTypes};
 use models::{DType, Spec};
 
@@ -42,11 +43,15 @@ pub(super) enum ForwardPass {
 impl ForwardPass {
     pub(super) const ALL: [Self; 2] = [Self::Prefill, Self::Decode];
 
-    pub(super) const fn name(self) -> &'static str {
+    pub(super) const fn phase(self) -> Phase {
         match self {
-            Self::Prefill => "prefill",
-            Self::Decode => "decode",
+            Self::Prefill => Phase::Prefill,
+            Self::Decode => Phase::Decode,
         }
+    }
+
+    pub(super) const fn name(self) -> &'static str {
+        self.phase().name()
     }
 }
 
@@ -184,14 +189,18 @@ impl SampleObservations {
             positions: case.depth + used,
             batch: file.plan.batch.unwrap_or(BATCH).min(prompt_tokens.max(case.depth).max(1)),
         });
-        let footprint = case.memory.file_bytes.map(|file_bytes| Footprint {
+        let footprint = case.memory.file_bytes.value().map(|file_bytes| Footprint {
             file_bytes: file_bytes as f64,
             vocab: spec.vocab as f64,
             overhead: first
                 .and_then(|sample| sample.memory_peak_bytes.value())
                 .zip(need.as_ref())
                 .map(|(peak, need)| peak as f64 - file_bytes as f64 - need.bytes()),
-            warm_load: case.memory.load_s.filter(|_| case.memory.load_cached_share.is_some_and(|share| share >= 1.0)),
+            warm_load: case
+                .memory
+                .load_s
+                .value()
+                .filter(|_| case.memory.load_cached_share.value().is_some_and(|share| share >= 1.0)),
         });
         Self { footprint, token }
     }
@@ -251,7 +260,7 @@ fn phase(seen: &mut CaseObservations, case: &Case, pass: ForwardPass, calls: &BT
     let rows: Vec<(&OpRow, OpKind)> = case
         .ops
         .iter()
-        .filter(|row| row.phase == pass.name() && row.time_s > 0.0 && row.share > 0.0)
+        .filter(|row| row.phase == pass.phase() && row.time_s > 0.0 && row.share > 0.0)
         .filter_map(|row| Some((row, OpKind::from_name(&row.op)?)))
         .collect();
     let Some((first, _)) = rows.first() else { return };

@@ -1,6 +1,6 @@
 //! Estimates against a machine whose costs are planted, on run files made by hand.
 
-use engine_api::Advice;
+use engine_api::{Advice, Phase};
 use models::cost::{OpCost, OpKind, batched_prefill_ops, by_kind, decode_ops};
 use models::registry;
 use models::synth::Quant;
@@ -73,21 +73,21 @@ fn measured(subject: &Target, machine: Machine) -> Planted {
     let decode: Vec<OpCost> = (TOKENS.0..TOKENS.0 + TOKENS.1 - 1)
         .flat_map(|position| decode_ops(&subject.spec, &subject.types, kv, position))
         .collect();
-    for (phase, ops) in [("prefill", prefill), ("decode", decode)] {
+    for (phase, ops) in [(Phase::Prefill, prefill), (Phase::Decode, decode)] {
         let whole: f64 = ops.iter().map(|op| cost(op, machine) + 1e-7).sum();
         for (kind, _) in by_kind(&ops) {
             let own: Vec<&OpCost> = ops.iter().filter(|op| op.kind == kind).collect();
             let time_s: f64 = own.iter().map(|op| cost(op, machine)).sum();
             found.ops.push(OpRow {
-                phase: phase.to_owned(),
+                phase: phase.into(),
                 op: kind.name().to_owned(),
                 count: own.len(),
                 time_s: time_s * MARKS,
                 share: time_s / whole,
-                ..OpRow::default()
+                ..OpRow::absent("no cost")
             });
         }
-        *(if phase == "prefill" { &mut found.prefill } else { &mut found.decode }) = whole;
+        *(if phase == Phase::Prefill { &mut found.prefill } else { &mut found.decode }) = whole;
     }
     found
 }
@@ -152,9 +152,9 @@ pub(super) fn run_of(subjects: &[&Target], machine: Machine) -> RunFile {
             traced: vec![sample(false)],
             ops: found.ops.clone(),
             memory: MemoryFile {
-                file_bytes: Some(subject.file_bytes.get()),
-                load_s: Some(load_s),
-                load_cached_share: Some(1.0),
+                file_bytes: subject.file_bytes.get().into(),
+                load_s: load_s.into(),
+                load_cached_share: 1.0.into(),
                 ..MemoryFile::default()
             },
             ..Case::default()

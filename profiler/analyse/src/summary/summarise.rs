@@ -6,19 +6,19 @@ use engine_api::Phase;
 use statistics::{NoInterval, interval, mean, median, percentile};
 
 use super::intervals::itl;
-use record::{Case, Estimate, METRICS, Reasons, Recorded, Sample, Setting, Summary, Unit};
+use record::{Case, Estimate, METRICS, PhaseOrOther, Reasons, Recorded, Sample, Setting, Summary, Unit};
 
 /// A time of one sample.
 pub type PhaseTime = fn(&Sample) -> &Recorded<f64>;
 
-/// The phases of a sample in the order of a request, with `other` at the end: name and time in seconds.
-pub const PHASE_TIMES: &[(&str, PhaseTime)] = &[
-    (Phase::Tokenize.name(), |s| &s.tokenize_s),
-    (Phase::Prefill.name(), |s| &s.prefill_s),
-    (Phase::Decode.name(), |s| &s.decode_s),
-    (Phase::Sample.name(), |s| &s.sample_s),
-    (Phase::Detokenize.name(), |s| &s.detokenize_s),
-    ("other", |s| &s.other_s),
+/// The phases of a sample in the order of a request, with `other` at the end, and the time in seconds.
+pub const PHASE_TIMES: &[(PhaseOrOther, PhaseTime)] = &[
+    (PhaseOrOther::Phase(Phase::Tokenize), |s| &s.tokenize_s),
+    (PhaseOrOther::Phase(Phase::Prefill), |s| &s.prefill_s),
+    (PhaseOrOther::Phase(Phase::Decode), |s| &s.decode_s),
+    (PhaseOrOther::Phase(Phase::Sample), |s| &s.sample_s),
+    (PhaseOrOther::Phase(Phase::Detokenize), |s| &s.detokenize_s),
+    (PhaseOrOther::Other, |s| &s.other_s),
 ];
 
 /// A figure that a case has once; lower is better.
@@ -37,18 +37,18 @@ pub const CASE_FIGURES: &[CaseFigure] = &[
     CaseFigure {
         name: "first_delta_bytes",
         unit: Unit::Bytes,
-        value: |c| c.memory.first_delta_bytes.map(|bytes| bytes as f64),
+        value: |c| c.memory.first_delta_bytes.value().map(|bytes| bytes as f64),
     },
     CaseFigure {
         name: "first_peak_delta_bytes",
         unit: Unit::Bytes,
-        value: |c| c.memory.first_peak_delta_bytes.map(|bytes| bytes as f64),
+        value: |c| c.memory.first_peak_delta_bytes.value().map(|bytes| bytes as f64),
     },
-    CaseFigure { name: "load_s", unit: Unit::Seconds, value: |c| c.memory.load_s },
+    CaseFigure { name: "load_s", unit: Unit::Seconds, value: |c| c.memory.load_s.value() },
     CaseFigure {
         name: "server_resident_bytes",
         unit: Unit::Bytes,
-        value: |c| c.memory.server_resident_bytes.map(|bytes| bytes as f64),
+        value: |c| c.memory.server_resident_bytes.as_ref()?.value().map(|bytes| bytes as f64),
     },
 ];
 

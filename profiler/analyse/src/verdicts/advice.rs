@@ -1,5 +1,7 @@
 //! What would help, with the predicted gain: time of the phase now / time after the change.
 
+use engine_api::Phase;
+
 use super::facts::Facts;
 use super::shares::{self, ALLOCATION_S};
 use record::{Advice, Setting};
@@ -55,7 +57,7 @@ pub(super) fn noisy_neighbour(facts: &Facts) -> Vec<Advice> {
 
 pub(super) fn page_faults(facts: &Facts) -> Vec<Advice> {
     let saved = facts.minor_faults.zip(facts.page_fault_s).map(|(faults, time)| faults * time);
-    if facts.name() == "load" {
+    if facts.is_load() {
         return vec![say(
             "use huge pages, of which each fault serves 512 small pages; or load once and keep the session",
             without(saved, facts.counted_s),
@@ -68,7 +70,7 @@ pub(super) fn page_faults(facts: &Facts) -> Vec<Advice> {
 }
 
 pub(super) fn memory_bandwidth(facts: &Facts) -> Vec<Advice> {
-    if facts.name() == "load" {
+    if facts.is_load() {
         return vec![say(
             "use a smaller file (a smaller quantisation): this part of loading is proportional to its size",
             None,
@@ -116,7 +118,7 @@ fn smaller(facts: &Facts) -> Option<(&'static str, f64)> {
 }
 
 pub(super) fn compute(facts: &Facts) -> Vec<Advice> {
-    if facts.name() == "load" {
+    if facts.is_load() {
         return vec![say(
             "load once and keep the session: each load reads the header, builds the tokenizer and repacks weights again",
             None,
@@ -128,7 +130,7 @@ pub(super) fn compute(facts: &Facts) -> Vec<Advice> {
         let text = format!("use more threads: {threads} threads compute {ratio:.1} times as fast on this machine");
         advice.extend(worth(gain).map(|gain| say(text, Some(gain))));
     }
-    let tokens = facts.prompt_tokens.filter(|_| facts.name() == "prefill");
+    let tokens = facts.prompt_tokens.filter(|_| facts.phase == Some(Phase::Prefill));
     advice.push(match tokens {
         Some(tokens) => say(format!("use fewer prompt tokens ({tokens:.0} now), or keep a common prefix between requests: the time grows with them"), None),
         None => say("use a faster processor or device, or a smaller model", None),

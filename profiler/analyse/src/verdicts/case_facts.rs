@@ -7,7 +7,9 @@ use crate::attribution::{Attribution, CaseCeilings, has_processor_ceilings};
 use crate::drift;
 use crate::summary::{PHASE_TIMES, probe_effect};
 use record::plan::PlannedModel;
-use record::{Case, OpFindings, OpRow, PhaseRow, Reason, Roof, RunFile, Sample, ServerSample};
+use record::{
+    Case, CaseNote, OpFindings, OpRow, PhaseRow, Reason, Recorded, RecordedMap, Roof, RunFile, Sample, ServerSample,
+};
 use statistics::median;
 
 /// An op is small where its attainable time per call is below this number of dispatches to the threads. Up to this number of
@@ -44,13 +46,13 @@ impl CaseView<'_> {
     }
 
     /// The ops of a phase with their findings.
-    fn ops(&self, phase: &str) -> Vec<(&OpRow, &OpFindings)> {
+    fn ops(&self, phase: Phase) -> Vec<(&OpRow, &OpFindings)> {
         let rows = self.case.ops.iter().zip(&self.attribution.ops);
         rows.filter(|(row, _)| row.phase == phase).collect()
     }
 
     fn phase(&self, phase: Phase) -> Option<Facts> {
-        let time_s = if phase == Phase::Load { self.case.memory.load_s } else { self.median(time_of(phase)?) };
+        let time_s = if phase == Phase::Load { self.case.memory.load_s.value() } else { self.median(time_of(phase)?) };
         let latency = self.median(|sample| sample.latency_s.value());
         let mut facts = Facts {
             phase: Some(phase),
@@ -64,7 +66,7 @@ impl CaseView<'_> {
         let processor = &self.file.environment.processor;
         facts.usable = processor.usable_threads.value().or(processor.threads.value());
         facts.processors = processor.threads.value().or(processor.usable_threads.value());
-        if self.case.reasons.contains_key(record::plan::THREADS) {
+        if self.case.notes.has(CaseNote::Threads) {
             // The number of threads of a server is unknown, so it cannot be too large.
             facts.usable = None;
         }
@@ -77,16 +79,16 @@ impl CaseView<'_> {
             facts.steal = self.median(|sample| sample.steal.value());
             facts.prompt_tokens = self.median(|sample| sample.computed_prompt_tokens().map(|tokens| tokens as f64));
             facts.with_fewer_threads = self.with_fewer_threads(&facts);
-            self.counters(&mut facts);
-            self.allocations(&mut facts);
+            self.counters(&mut facts, phase);
+            self.allocations(&mut facts, phase);
             facts.server_s = self.reported_by_server(phase);
         }
         if facts.is_forward() {
-            self.work(&mut facts);
-            self.small_ops(&mut facts);
-            self.idle(&mut facts);
+            self.work(&mut facts, phase);
+            self.small_ops(&mut facts, phase);
+            self.idle(&mut facts, phase);
         }
-        self.explain(&mut facts);
+        self.explain(&mut facts, phase);
         Some(facts)
     }
 
@@ -147,14 +149,14 @@ impl CaseView<'_> {
     }
 
     /// The least time that the ceilings allow: for the traced ops, else for the model as a whole.
-    fn work(&self, facts: &mut Facts) {
-        let name = facts.name();
-        let sum = self.attribution.sums.iter().find(|sum| sum.phase == name);
-        let ops = self.ops(name);
+    fn work(&self, facts: &mut Facts, phase: Phase) {
+        let sum = self.attribution.sums.iter().find(|sum| sum.phase == phase);
+        let ops = self.ops(phase);
         facts.bits_per_weight = self
             .case
             .memory
             .weights_bytes
+            .value()
             .zip(self.model.and_then(|model| model.parameters))
             .and_then(|(bytes, parameters)| positive(bytes as f64 * 8.0 / parameters as f64));
         let limited_by = |roofs: &[Roof]| -> f64 {
@@ -203,7 +205,7 @@ impl CaseView<'_> {
             Phase::Prefill => (facts.prompt_tokens? / PASS_TOKENS).ceil(),
             _ => self.decoded()?,
         };
-        Some(self.case.memory.weights_bytes? as f64 * passes)
+        Some(self.case.memory.weights_bytes.value()? as f64 * passes)
     }
 
     /// Two operations a parameter and token.
@@ -221,9 +223,9 @@ impl CaseView<'_> {
     }
 
     /// The number of ops that are so small that dispatch matters, and their time beyond the attainable time.
-    fn small_ops(&self, facts: &mut Facts) {
+    fn small_ops(&self, facts: &mut Facts, phase: Phase) {
         let Some(dispatch) = facts.dispatch_s else { return };
-        let rows = self.ops(facts.name()).into_iter().filter(|(row, _)| row.count > 0);
+        let rows = self.ops(phase).into_iter().filter(|(row, _)| row.count > 0);
         let known: Vec<(&OpRow, f64)> = rows.filter_map(|(row, op)| Some((row, op.attainable_s()?))).collect();
         if known.is_empty() {
             return;
@@ -238,8 +240,8 @@ impl CaseView<'_> {
 
     /// `mean of the threads' idle shares x time of the shared work`, where `time of the shared work = busy / (1 - idle share)`
     /// of any thread that worked.
-    fn idle(&self, facts: &mut Facts) {
-        let rows = || self.case.workers.iter().filter(|worker| worker.phase == facts.name());
+    fn idle(&self, facts: &mut Facts, phase: Phase) {
+        let rows = || self.case.workers.iter().filter(|worker| worker.phase == phase);
         let shared =
             rows().filter(|worker| worker.idle_share < 1.0).map(|worker| worker.busy_s / (1.0 - worker.idle_share));
         let Some(shared) = shared.reduce(f64::max) else { return };
@@ -248,11 +250,11 @@ impl CaseView<'_> {
     }
 
     /// The counters of the phase in the stepped pass; the CPU time of the whole request where the engine has no steps.
-    fn counters(&self, facts: &mut Facts) {
-        if let Some(row) = self.case.phases.iter().find(|row| row.phase == facts.name() && row.time_s.is_some()) {
-            let of = |name: &str| row.counters.get(name).copied().flatten();
-            facts.counted_s = row.time_s;
-            facts.cpu_s = row.cpu_s;
+    fn counters(&self, facts: &mut Facts, phase: Phase) {
+        if let Some(row) = self.case.phases.iter().find(|row| row.phase == phase && row.time_s.is_present()) {
+            let of = |name: &str| row.counters.get(name).and_then(Recorded::value);
+            facts.counted_s = row.time_s.value();
+            facts.cpu_s = row.cpu_s.value();
             facts.minor_faults = of("minor_faults");
             facts.read_bytes = of("read_bytes");
             facts.involuntary_switches = of("involuntary_switches");
@@ -262,23 +264,23 @@ impl CaseView<'_> {
         facts.cpu_s = self.median(|sample| sample.cpu_s.value());
     }
 
-    fn allocations(&self, facts: &mut Facts) {
-        let Some(row) = self.case.allocations.iter().find(|row| row.phase == facts.name()) else { return };
+    fn allocations(&self, facts: &mut Facts, phase: Phase) {
+        let Some(row) = self.case.allocations.iter().find(|row| row.phase == phase) else { return };
         facts.allocations = Some(row.count as f64);
         facts.allocated_bytes = Some(row.bytes as f64);
-        let traced = self.attribution.sums.iter().find(|sum| sum.phase == facts.name()).map(|sum| sum.time_s);
+        let traced = self.attribution.sums.iter().find(|sum| sum.phase == phase).map(|sum| sum.time_s);
         facts.allocating_s = traced.or(Some(facts.time_s));
     }
 
     /// Loading, including the excess of the first prefill where the file was read from storage only then.
     fn load(&self, facts: &mut Facts) {
         let memory = &self.case.memory;
-        let number = |bytes: Option<u64>| bytes.map(|bytes| bytes as f64);
-        facts.load_s = memory.load_s;
-        facts.file_bytes = number(memory.file_bytes);
-        facts.cached_share = memory.load_cached_share;
-        facts.load_read_bytes = number(memory.load_read_bytes);
-        let later = number(memory.first_read_bytes).filter(|&bytes| bytes > 0.0);
+        let number = |bytes: &Recorded<u64>| bytes.value().map(|bytes| bytes as f64);
+        facts.load_s = memory.load_s.value();
+        facts.file_bytes = number(&memory.file_bytes);
+        facts.cached_share = memory.load_cached_share.value();
+        facts.load_read_bytes = number(&memory.load_read_bytes);
+        let later = number(&memory.first_read_bytes).filter(|&bytes| bytes > 0.0);
         let first = self.case.samples.iter().find(|sample| sample.fresh).and_then(|sample| sample.prefill_s.value());
         facts.first_prefill_excess_s = later
             .and(first)
@@ -287,7 +289,7 @@ impl CaseView<'_> {
         facts.time_s += facts.first_prefill_excess_s.unwrap_or(0.0);
         facts.read_bytes = facts.load_read_bytes.map(|bytes| bytes + later.unwrap_or(0.0));
         facts.counted_s = Some(facts.time_s);
-        let of = |name: &str| memory.load_counters.get(name).copied().flatten();
+        let of = |name: &str| memory.load_counters.get(name).and_then(Recorded::value);
         facts.cpu_s = of("cpu_user_s").zip(of("cpu_system_s")).map(|(user, system)| user + system);
         facts.minor_faults = of("minor_faults");
         facts.user_s = of("cpu_user_s");
@@ -313,20 +315,23 @@ impl CaseView<'_> {
     }
 
     /// The reasons of absent figures: those of the run file where it has one.
-    fn explain(&self, facts: &mut Facts) {
-        let reason = |name: &str| {
-            let row = self.case.phases.iter().find(|row: &&PhaseRow| row.phase == facts.name());
-            let of_case = row.and_then(|row| row.reasons.get(name)).or_else(|| self.case.reasons.get(name));
-            of_case.or_else(|| self.case.memory.reasons.get(name)).cloned()
-        };
+    fn explain(&self, facts: &mut Facts, phase: Phase) {
+        let case = self.case;
+        let note = |note: CaseNote| case.notes.get(note).map(str::to_owned);
         let ceiling = || match &self.attribution.ceilings {
             Err(reason) if !has_processor_ceilings(self.device) => reason.to_string(),
             _ => self.file.reasons.get("ceilings").cloned().unwrap_or_else(|| NO_CEILING.to_owned()),
         };
         let counter = |name: &str| {
-            reason(name).or_else(|| reason("phases")).unwrap_or_else(|| "it was not counted in this phase".to_owned())
+            let row = case.phases.iter().find(|row: &&PhaseRow| row.phase == phase);
+            let of_row = || row.and_then(|row| why_absent(&row.counters, name));
+            let found = of_row()
+                .or_else(|| why_absent(&case.counters, name).or_else(|| case.notes.of_counter(name)))
+                .or_else(|| why_absent(&case.memory.load_counters, name))
+                .map(str::to_owned);
+            found.or_else(|| note(CaseNote::Phases)).unwrap_or_else(|| "it was not counted in this phase".to_owned())
         };
-        let ops = || reason("ops").unwrap_or_else(|| "no op of this phase has an attainable time".to_owned());
+        let ops = || note(CaseNote::Ops).unwrap_or_else(|| "no op of this phase has an attainable time".to_owned());
         let missing = [
             (Fact::MemoryTime, facts.memory_s.is_none(), ceiling()),
             (Fact::ComputeTime, facts.compute_s.is_none(), ceiling()),
@@ -344,7 +349,7 @@ impl CaseView<'_> {
             (
                 Fact::Allocations,
                 facts.allocations.is_none(),
-                reason("allocations").unwrap_or_else(|| "allocations were not counted".to_owned()),
+                note(CaseNote::Allocations).unwrap_or_else(|| "allocations were not counted".to_owned()),
             ),
             (
                 Fact::Others,
@@ -365,7 +370,12 @@ impl CaseView<'_> {
 const NO_CEILING: &str = "no such ceiling was measured for this thread count";
 
 fn time_of(phase: Phase) -> Option<impl Fn(&Sample) -> Option<f64>> {
-    PHASE_TIMES.iter().find(|(name, _)| *name == phase.name()).map(|(_, of)| |sample: &Sample| of(sample).value())
+    PHASE_TIMES.iter().find(|(timed, _)| *timed == phase).map(|(_, of)| |sample: &Sample| of(sample).value())
+}
+
+/// Why a counter has no value.
+fn why_absent<'a>(counters: &'a RecordedMap, name: &str) -> Option<&'a str> {
+    counters.get(name)?.stated_reason().map(Reason::as_str)
 }
 
 fn positive(value: f64) -> Option<f64> {
@@ -401,7 +411,7 @@ mod tests {
         let mut case = Case {
             engine: "an-engine".to_owned(),
             threads: 1,
-            memory: MemoryFile { weights_bytes: Some(1_000_000_000), ..MemoryFile::default() },
+            memory: MemoryFile { weights_bytes: 1_000_000_000.into(), ..MemoryFile::default() },
             samples: vec![sample],
             ..Case::default()
         };

@@ -16,7 +16,7 @@ fn known(figures: impl IntoIterator<Item = Option<Evidence>>) -> Vec<Evidence> {
 
 /// The figures that come first in every verdict.
 pub(super) fn common(facts: &Facts) -> Vec<Evidence> {
-    let time = if facts.name() == "load" { "memory.load_s" } else { "samples" };
+    let time = if facts.is_load() { "memory.load_s" } else { "samples" };
     known([
         figure("time of the phase", Some(facts.time_s), "s", time),
         figure("share of the latency", facts.latency_share, "1", "samples"),
@@ -25,12 +25,12 @@ pub(super) fn common(facts: &Facts) -> Vec<Evidence> {
 }
 
 fn counted(facts: &Facts) -> &'static str {
-    if facts.name() == "load" { "memory.load_counters" } else { "phases" }
+    if facts.is_load() { "memory.load_counters" } else { "phases" }
 }
 
 fn attained(facts: &Facts) -> &'static str {
-    match (facts.name(), facts.whole_model) {
-        ("load", _) => "memory.file_bytes, ceilings.file_read_warm",
+    match (facts.is_load(), facts.whole_model) {
+        (true, _) => "memory.file_bytes, ceilings.file_read_warm",
         (_, true) => "memory.weights_bytes, plan.models, ceilings",
         (_, false) => "sums, ops",
     }
@@ -79,7 +79,7 @@ pub(super) fn memory_bandwidth(facts: &Facts) -> Vec<Evidence> {
     known([
         figure("attainable time of its bytes", facts.memory_s, "s", attained(facts)),
         figure("of it, from a cache", facts.cache_s.filter(|&time| time > 0.0), "s", attained(facts)),
-        if facts.name() == "load" {
+        if facts.is_load() {
             figure("read rate of the page cache", facts.warm_rate, "B/s", "ceilings.file_read_warm")
         } else {
             figure("memory bandwidth", facts.bandwidth, "B/s", "ceiling_probes, ceilings")
@@ -88,7 +88,7 @@ pub(super) fn memory_bandwidth(facts: &Facts) -> Vec<Evidence> {
 }
 
 pub(super) fn compute(facts: &Facts) -> Vec<Evidence> {
-    if facts.name() == "load" {
+    if facts.is_load() {
         return known([
             figure("CPU time in user mode", facts.user_s, "s", "memory.load_counters"),
             figure(

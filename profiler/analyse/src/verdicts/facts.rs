@@ -181,6 +181,11 @@ impl Facts {
         self.phase.map_or("other", Phase::name)
     }
 
+    /// Whether this is the load.
+    pub(super) fn is_load(&self) -> bool {
+        self.phase == Some(Phase::Load)
+    }
+
     /// The time that times of ops and of threads are parts of.
     pub(super) fn in_traced_pass(&self) -> Option<f64> {
         self.traced_s.or(self.work_s)

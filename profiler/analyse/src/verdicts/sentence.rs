@@ -58,7 +58,7 @@ fn body(facts: &Facts, limit: Limit, share: f64) -> String {
     let of_work = ms(facts.work_s);
     let of_traced = ms(facts.in_traced_pass());
     match limit {
-        Limit::MemoryBandwidth if facts.name() == "load" => {
+        Limit::MemoryBandwidth if facts.is_load() => {
             format!(
                 "reading {} MB into the process takes {}",
                 megabytes(facts.file_bytes),
@@ -69,7 +69,7 @@ fn body(facts: &Facts, limit: Limit, share: f64) -> String {
             let rate = facts.bandwidth.map_or(String::new(), |rate| format!("at {} GB/s ", significant(rate / 1e9)));
             format!("{rate}its bytes take {}", least(facts.memory_s, facts.work_s))
         }
-        Limit::Compute if facts.name() == "load" => format!(
+        Limit::Compute if facts.is_load() => format!(
             "the processor computes for {} of {of_work} ({percent}), on the header, the tokenizer and the weights, beyond reading the file",
             ms(facts.compute_s)
         ),
@@ -146,7 +146,7 @@ fn least(least: Option<f64>, measured: Option<f64>) -> String {
 /// Names the phase that waited for storage: the load, the first prefill, or the phase itself.
 fn cold_file(facts: &Facts, percent: &str) -> String {
     let read = megabytes(facts.read_bytes);
-    if facts.name() != "load" {
+    if !facts.is_load() {
         return format!(
             "{read} MB were read from storage again, which takes about {percent} of the time: the file does not stay in memory"
         );

@@ -120,7 +120,7 @@ fn hot(at: &Conditions) -> Option<(f64, f64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use record::{ConditionsAt, MemoryNodeRow, Moment};
+    use record::{ConditionsAt, MemoryNodeRow, Moment, RecordedList};
 
     fn sample(latency: f64) -> Sample {
         Sample { latency_s: latency.into(), ..Sample::absent("not measured") }
@@ -152,7 +152,10 @@ mod tests {
         };
         let fast = Sample { frequency_hz: 4_000_000_000.into(), ..sample(1.0) };
         let node = |node, model_bytes, threads| MemoryNodeRow { node, model_bytes, threads, anonymous_bytes: 7 };
-        let memory = MemoryFile { nodes: vec![node(0, 100, 4), node(1, 300, 0)], ..MemoryFile::default() };
+        let memory = MemoryFile {
+            nodes: RecordedList::new(vec![node(0, 100, 4), node(1, 300, 0)], ""),
+            ..MemoryFile::default()
+        };
         let case = Case { id: "e/m/p".to_owned(), samples: vec![held.clone(), held, fast], memory, ..Case::default() };
         let mut first = Conditions {
             governor: "performance".to_owned().into(),
@@ -178,7 +181,10 @@ mod tests {
     #[test]
     fn copied_weights_are_anonymous() {
         let node = |node, anonymous_bytes, threads| MemoryNodeRow { node, anonymous_bytes, threads, model_bytes: 0 };
-        let memory = MemoryFile { nodes: vec![node(0, 300, 0), node(1, 100, 2)], ..MemoryFile::default() };
+        let memory = MemoryFile {
+            nodes: RecordedList::new(vec![node(0, 300, 0), node(1, 100, 2)], ""),
+            ..MemoryFile::default()
+        };
         assert_eq!(remote(&memory), Some(0.75));
         assert_eq!(remote(&MemoryFile::default()), None);
     }

@@ -1,12 +1,11 @@
 //! The messages: one JSON value per line, one reply per message.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use engine_api::{DeviceMemory, Identity, LoadOptions, Request, ServerInfo};
 use record::{
-    AllocationRow, LayerRow, MemoryNodeRow, OpCounters, OpRow, Pass, PhaseRow, Reason, Reasons, Sample, ServerFile,
-    TopLogprobs, WorkerRow,
+    AllocationRow, CounterTotals, LayerRow, MemoryNodeRow, OpCounters, OpRow, Pass, PhaseRow, Reason, Reasons, Sample,
+    ServerFile, TopLogprobs, WorkerRow,
 };
 use serde::{Deserialize, Serialize};
 use traces::Nanos;
@@ -204,25 +203,24 @@ impl MemoryReading {
 }
 
 /// The figures of loading.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Loaded {
     /// When opening the checkpoint began.
     pub started: Nanos,
     /// When the session could answer.
     pub ended: Nanos,
     /// Share of the model's files in the page cache before.
-    pub cached_share: Option<f64>,
+    pub cached_share: Result<f64, Reason>,
     /// Bytes read from storage while loading.
-    pub read_bytes: Option<u64>,
+    pub read_bytes: Result<u64, Reason>,
     /// Counters while loading.
-    pub counters: BTreeMap<String, Option<f64>>,
+    pub counters: CounterTotals,
     /// Memory before.
-    pub before: Option<MemoryReading>,
+    pub before: Result<MemoryReading, Reason>,
     /// Memory after.
-    pub after: Option<MemoryReading>,
-    /// Resident memory of a server after loading, with shared pages counted once.
-    #[serde(default)]
-    pub server_resident: Option<u64>,
+    pub after: Result<MemoryReading, Reason>,
+    /// Resident memory of a server after loading, with shared pages counted once; `None` where no server computes.
+    pub server_resident: Option<Result<u64, Reason>>,
     /// Bytes of KV cache that are reserved; `None` if the engine does not know them yet.
     pub kv_reserved: Option<u64>,
     /// Sets of counters; each takes a stepped request of its own.
@@ -234,8 +232,6 @@ pub struct Loaded {
     /// The server that computes, if it is another process.
     #[serde(default)]
     pub server: Option<ServerFile>,
-    /// Why a figure is absent.
-    pub reasons: Reasons,
     /// Why the trace could not be written.
     pub trace_error: Option<String>,
 }
@@ -251,9 +247,9 @@ pub struct Measured {
     /// the engine spends outside of its phases.
     pub outside_s: f64,
     /// Memory before and after.
-    pub memory: Option<(MemoryReading, MemoryReading)>,
+    pub memory: Result<(MemoryReading, MemoryReading), Reason>,
     /// Bytes read from storage.
-    pub read_bytes: Option<u64>,
+    pub read_bytes: Result<u64, Reason>,
     /// Bytes of KV cache in use at the end; `None` if the engine does not know them.
     pub kv_used: Option<u64>,
     /// Bytes of KV cache that are reserved; `None` if the engine does not know them.
@@ -304,9 +300,7 @@ pub struct SteppedFigures {
     /// Phases with their counters.
     pub phases: Vec<PhaseRow>,
     /// Counters over the request.
-    pub counters: BTreeMap<String, Option<f64>>,
-    /// Why a counter is absent, or how far it is extrapolated.
-    pub counter_reasons: Reasons,
+    pub counters: CounterTotals,
     /// Memory over the request.
     pub timeline: MemoryTimeline,
 }
@@ -355,6 +349,8 @@ pub struct Examined {
 
 #[cfg(test)]
 mod tests {
+    use record::Recorded;
+
     use super::super::probe::ShortProbe;
     use super::*;
 
@@ -422,8 +418,8 @@ mod tests {
                 reported: None,
             },
             outside_s: 0.0,
-            memory: Some((MemoryReading::default(), MemoryReading { resident: 5, anonymous: 2, file: 3 })),
-            read_bytes: Some(7),
+            memory: Ok((MemoryReading::default(), MemoryReading { resident: 5, anonymous: 2, file: 3 })),
+            read_bytes: Err(Reason::new("why")),
             kv_used: Some(1),
             kv_reserved: Some(2),
             device: Some(DeviceMemory { active: 3, peak: Some(4), cache: None }),
@@ -439,21 +435,38 @@ mod tests {
         let figures = [
             PassFigures::Clean,
             PassFigures::Stepped(SteppedFigures {
-                phases: vec![PhaseRow::default()],
-                counters: [("cycles".to_owned(), None)].into(),
-                counter_reasons: [("cycles".to_owned(), "why".to_owned())].into(),
+                phases: vec![PhaseRow::absent("not measured")],
+                counters: CounterTotals {
+                    values: [("cycles".to_owned(), Recorded::absent("why"))].into(),
+                    notes: [("faults".to_owned(), "extrapolated".to_owned())].into(),
+                },
                 timeline: timeline.clone(),
             }),
             PassFigures::Traced(TracedFigures {
-                ops: vec![OpRow::default()],
+                ops: vec![OpRow::absent("no cost")],
                 layers: vec![LayerRow::default()],
                 threads: vec![WorkerRow::default()],
                 allocations: Ok(Allocations { rows: vec![AllocationRow::default()], held: -5 }),
                 dropped: 1,
                 timeline,
             }),
-            PassFigures::Counted(vec![OpCounters::default()]),
+            PassFigures::Counted(vec![OpCounters::absent("unused")]),
         ];
+        let loaded = Loaded {
+            started: Nanos(1),
+            ended: Nanos(2),
+            cached_share: Ok(0.5),
+            read_bytes: Err(Reason::new("why")),
+            counters: CounterTotals::default(),
+            before: Ok(MemoryReading::default()),
+            after: Err(Reason::new("it ended")),
+            server_resident: Some(Ok(7)),
+            kv_reserved: Some(3),
+            counter_sets: 1,
+            counts_events: false,
+            server: None,
+            trace_error: None,
+        };
         let short = ShortProbe { memory_read: 1e10.into(), ..ShortProbe::absent("not probed") };
         let replies = [
             FromWorker::Unloaded,
@@ -461,7 +474,7 @@ mod tests {
             FromWorker::Probed(Box::new(ProberReply::Short(short))),
             FromWorker::Failed(Reason::new("no")),
             FromWorker::Notice("waiting".to_owned()),
-            FromWorker::Loaded(Box::new(Loaded { cached_share: Some(0.5), ..Loaded::default() })),
+            FromWorker::Loaded(Box::new(loaded)),
         ];
         for reply in replies.into_iter().chain(figures.map(|figures| FromWorker::Measured(Box::new(measured(figures)))))
         {

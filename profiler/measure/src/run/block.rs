@@ -1,7 +1,9 @@
 //! Measures the cases of one model: warm-up, rounds, examination.
 
-use record::plan::{MOST_WARMUPS, STEADY, THREADS};
-use record::{Case, Error, Moment, Pass, PrecisionReached, Setting, Status, StoppedBy, mark_repeated};
+use record::plan::{MOST_WARMUPS, STEADY};
+use record::{
+    Case, CaseNote, Error, LoadCache, Moment, Pass, PrecisionReached, Setting, Status, StoppedBy, mark_repeated,
+};
 
 use super::active_run::{ActiveRun, RequestKind, RunInputs};
 use super::examination::examine;
@@ -156,14 +158,15 @@ fn warm_up(
             Setting::Threads,
             Setting::Spawn
         );
-        state.case.reasons.insert(THREADS.to_owned(), reason);
+        state.case.notes.set(CaseNote::Threads, reason);
     }
     (state.sets, state.counts_events) = (loaded.counter_sets.max(1), loaded.counts_events);
     state.case.memory = memory::after_load(&block.model, plan.options.kv_type.dtype(), &loaded, plan.file.virtual_time);
-    if plan.file.cold && state.case.memory.load_cache.as_deref() != Some("cold") {
+    if plan.file.cold && state.case.memory.load_cache.value() != Some(LoadCache::Cold) {
         let share = loaded
             .cached_share
-            .map_or_else(|| "an unknown share".to_owned(), |share| format!("{:.0} %", share * 100.0));
+            .as_ref()
+            .map_or_else(|_| "an unknown share".to_owned(), |share| format!("{:.0} %", share * 100.0));
         run.note_once(format!(
             "{}: {} was given, but {share} of the file was in the page cache: another process maps it, such as the worker of another engine or thread count; measure one at a time",
             state.plan.id,
@@ -175,7 +178,7 @@ fn warm_up(
     }
     if !block.together {
         let reason = "reloaded for each case: memory does not suffice for all workers at once";
-        state.case.reasons.insert("session".to_owned(), reason.to_owned());
+        state.case.notes.set(CaseNote::Session, reason);
     }
     let (least, most) = plan.file.warmup.map_or((1, MOST_WARMUPS), |number| (number, number));
     let mut last = None;

@@ -1,6 +1,6 @@
 //! Merges counters that were read in several requests, one set of counters per request.
 
-use record::{Case, OpCounters};
+use record::{Case, OpCounters, Recorded};
 
 use crate::protocol::SteppedFigures;
 
@@ -8,9 +8,9 @@ use crate::protocol::SteppedFigures;
 pub(super) fn add(case: &mut Case, other: &SteppedFigures) {
     for row in &mut case.phases {
         let Some(theirs) = other.phases.iter().find(|theirs| theirs.phase == row.phase) else {
-            for name in other.counters.keys().filter(|name| !case.counters.contains_key(*name)) {
-                row.counters.insert(name.clone(), None);
-                row.reasons.insert(name.clone(), "the request that read it has no such phase".to_owned());
+            for name in other.counters.values.keys().filter(|name| !case.counters.contains_key(*name)) {
+                let absent = Recorded::absent("the request that read it has no such phase");
+                row.counters.insert(name.clone(), absent);
             }
             continue;
         };
@@ -18,15 +18,15 @@ pub(super) fn add(case: &mut Case, other: &SteppedFigures) {
             if row.counters.contains_key(name) {
                 continue;
             }
-            row.counters.insert(name.clone(), *value);
-            row.counted_s.extend(theirs.time_s.map(|time| (name.clone(), time)));
-            row.reasons.extend(theirs.reasons.get(name).map(|reason| (name.clone(), reason.clone())));
+            row.counters.insert(name.clone(), value.clone());
+            row.counted_s.extend(theirs.time_s.value().map(|time| (name.clone(), time)));
+            row.notes.extend(theirs.notes.get(name).map(|note| (name.clone(), note.clone())));
         }
     }
-    for (name, value) in &other.counters {
+    for (name, value) in &other.counters.values {
         if !case.counters.contains_key(name) {
-            case.counters.insert(name.clone(), *value);
-            case.reasons.extend(other.counter_reasons.get(name).map(|reason| (name.clone(), reason.clone())));
+            case.counters.insert(name.clone(), value.clone());
+            case.notes.set_of_counters(other.counters.notes.get(name).map(|note| (name.clone(), note.clone())));
         }
     }
 }
@@ -39,8 +39,8 @@ pub(super) fn merged(sets: &[&[OpCounters]]) -> Vec<OpCounters> {
             Some(row) => {
                 for (name, value) in &theirs.counters {
                     if !row.counters.contains_key(name) {
-                        row.counters.insert(name.clone(), *value);
-                        row.reasons.extend(theirs.reasons.get(name).map(|reason| (name.clone(), reason.clone())));
+                        row.counters.insert(name.clone(), value.clone());
+                        row.notes.extend(theirs.notes.get(name).map(|note| (name.clone(), note.clone())));
                     }
                 }
             }

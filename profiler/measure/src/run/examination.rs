@@ -2,7 +2,7 @@
 //!
 //! It comes after all measurements, and is not measured itself. An examination that fails affects only its own field, not its case.
 
-use record::{CaseOutput, Error, Examination, Reason, Status, TopLogprobs};
+use record::{CaseNote, CaseOutput, Error, Examination, Reason, Status, TopLogprobs};
 use traces::Nanos;
 
 use super::active_run::ActiveRun;
@@ -15,8 +15,6 @@ use crate::protocol::{Examine, FromWorker, ToWorker};
 const TOP_OF_ANSWER: usize = 4;
 /// The same for the passage: enough to compare two distributions.
 const TOP_OF_PASSAGE: usize = 32;
-/// The name of a case's reason why its answer was not examined.
-const TOP_LOGPROBS: &str = "top_logprobs";
 /// The same of the passage.
 const POSITIONS: &str = "positions";
 /// Why a text is not examined.
@@ -76,13 +74,13 @@ fn examine_answer(
     };
     match found {
         Ok(positions) => {
-            state.case.reasons.remove(TOP_LOGPROBS);
+            state.case.notes.remove(CaseNote::TopLogprobs);
             let output = CaseOutput { top_logprobs: positions, ..output.clone() };
             run.store.output(id, &output)?;
             state.case.output = Some(output);
         }
         Err(reason) => {
-            state.case.reasons.insert(TOP_LOGPROBS.to_owned(), reason.into());
+            state.case.notes.set(CaseNote::TopLogprobs, reason);
         }
     }
     Ok(())

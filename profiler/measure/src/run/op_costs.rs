@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use engine_api::Phase;
 use models::cost::{self, OpCost, OpKind, WeightTypes};
 use models::{DType, NotModelled};
-use record::Case;
+use record::{Case, PhaseOrOther, Reason, Recorded};
 
 use crate::plan::{ModelledShape, Shape};
 
@@ -26,18 +27,16 @@ pub(super) struct TracedWork<'a> {
     pub(super) output_tokens: usize,
 }
 
-/// The fields of a row that the cost model computes.
-const FIELDS: [&str; 3] = ["flops", "bytes", "streamed_bytes"];
-
 /// Completes the ops of a model that is not modelled: operations and bytes are those that the engine stated with the marks; where it stated
 /// none, the reason says so.
 pub(super) fn complete_stated(case: &mut Case, shape: &Shape, not_modelled: &NotModelled) {
+    let absent = || Recorded::absent(format!("{not_modelled}, and the engine does not state it"));
     for row in &mut case.ops {
-        row.dtype = shape.types_of_ops.of_op(&row.op);
-        for (field, value) in FIELDS.into_iter().zip([row.flops, row.bytes, row.streamed_bytes]) {
-            row.reasons.remove(field);
-            if value.is_none() {
-                row.reasons.insert(field.to_owned(), format!("{not_modelled}, and the engine does not state it"));
+        let types = shape.types_of_ops.of_op(&row.op);
+        row.dtype = types.ok_or_else(|| Reason::new("no weights of the file are known to be those of the op")).into();
+        for figure in [&mut row.flops, &mut row.bytes, &mut row.streamed_bytes] {
+            if figure.is_absent() {
+                *figure = absent();
             }
         }
     }
@@ -49,39 +48,37 @@ impl TracedWork<'_> {
     pub(super) fn add_costs(&self, case: &mut Case) {
         let prefill = Costs::of(self.prefill());
         let decode = Costs::of(self.decode());
-        let mut incomplete: Vec<String> = Vec::new();
+        let mut incomplete: Vec<PhaseOrOther> = Vec::new();
         for row in &mut case.ops {
-            let costs = match row.phase.as_str() {
-                "prefill" => Ok(&prefill),
-                "decode" => Ok(&decode),
-                phase => Err(format!("the cost model covers prefill and decode, and this op ran in {phase}")),
+            let costs = match &row.phase {
+                PhaseOrOther::Phase(Phase::Prefill) => Ok(&prefill),
+                PhaseOrOther::Phase(Phase::Decode) => Ok(&decode),
+                phase => Err(format!("the cost model covers prefill and decode, and this op ran in {phase}").into()),
             };
-            let found = costs.and_then(|costs| match costs.by_op.get(row.op.as_str()) {
-                None => Err(format!("the cost model does not contain the op {}", row.op)),
+            let found: Result<&CostSum, Reason> = costs.and_then(|costs| match costs.by_op.get(row.op.as_str()) {
+                None => Err(format!("the cost model does not contain the op {}", row.op).into()),
                 Some(sum) if sum.calls == row.count || sum.may_be_split(row.count) => Ok(sum),
                 Some(sum) => Err(format!(
                     "the trace has {} calls, the cost model expects {}: marks were lost, or the engine uses other batches",
                     row.count, sum.calls
-                )),
+                )
+                .into()),
             });
-            for field in FIELDS {
-                row.reasons.remove(field);
+            if found.is_err() {
+                incomplete.push(row.phase.clone());
             }
-            (row.flops, row.bytes, row.streamed_bytes) = match found {
-                Ok(sum) => (Some(sum.flops), Some(sum.streamed + sum.activations), Some(sum.streamed)),
-                Err(reason) => {
-                    incomplete.push(row.phase.clone());
-                    row.reasons.extend(FIELDS.map(|field| (field.to_owned(), reason.clone())));
-                    (None, None, None)
-                }
-            };
+            row.flops = found.clone().map(|sum| sum.flops).into();
+            row.bytes = found.clone().map(|sum| sum.streamed + sum.activations).into();
+            row.streamed_bytes = found.map(|sum| sum.streamed).into();
             row.dtype = OpKind::from_name(&row.op)
-                .and_then(|kind| dtypes(&self.shape.types, kind, self.shape.spec.layers.len()));
+                .and_then(|kind| dtypes(&self.shape.types, kind, self.shape.spec.layers.len()))
+                .ok_or_else(|| Reason::new("it reads no weights of the cost model"))
+                .into();
         }
         for row in &mut case.layers {
-            let costs = match row.phase.as_str() {
-                "prefill" => Some(&prefill),
-                "decode" => Some(&decode),
+            let costs = match &row.phase {
+                PhaseOrOther::Phase(Phase::Prefill) => Some(&prefill),
+                PhaseOrOther::Phase(Phase::Decode) => Some(&decode),
                 _ => None,
             };
             let sum =
@@ -185,7 +182,7 @@ mod tests {
     }
 
     fn row(phase: &str, op: &str, count: usize) -> OpRow {
-        OpRow { phase: phase.to_owned(), op: op.to_owned(), count, ..OpRow::default() }
+        OpRow { phase: PhaseOrOther::from_name(phase), op: op.to_owned(), count, ..OpRow::absent("no cost") }
     }
 
     #[test]
@@ -193,7 +190,8 @@ mod tests {
         let shape = shape();
         let spec = &shape.spec;
         let (layers, attention) = (spec.layers.len(), &spec.layers[0].attention);
-        let layer = |phase: &str, layer| LayerRow { phase: phase.to_owned(), layer, ..LayerRow::default() };
+        let layer =
+            |phase: &str, layer| LayerRow { phase: PhaseOrOther::from_name(phase), layer, ..LayerRow::default() };
         let mut case = Case {
             ops: vec![
                 row("prefill", "q_proj", 2 * layers),
@@ -218,18 +216,18 @@ mod tests {
         // q_proj: 2 x tokens x hidden x hidden x layers; its weights are read once in each of the two batches.
         let per_token = 2.0 * (spec.hidden * attention.q_width() * layers) as f64;
         let ops = &case.ops;
-        assert!((ops[0].flops.unwrap() / (10.0 * per_token) - 1.0).abs() < 1e-9);
-        assert!((ops[3].flops.unwrap() / (4.0 * per_token) - 1.0).abs() < 1e-9);
+        assert!((ops[0].flops.value().unwrap() / (10.0 * per_token) - 1.0).abs() < 1e-9);
+        assert!((ops[3].flops.value().unwrap() / (4.0 * per_token) - 1.0).abs() < 1e-9);
         let weights = per_token / 2.0 * 18.0 / 32.0;
-        assert!((ops[0].streamed_bytes.unwrap() / (2.0 * weights) - 1.0).abs() < 1e-9);
-        assert!((ops[3].streamed_bytes.unwrap() / (4.0 * weights) - 1.0).abs() < 1e-9);
-        assert!(ops[0].bytes.unwrap() > ops[0].streamed_bytes.unwrap());
+        assert!((ops[0].streamed_bytes.value().unwrap() / (2.0 * weights) - 1.0).abs() < 1e-9);
+        assert!((ops[3].streamed_bytes.value().unwrap() / (4.0 * weights) - 1.0).abs() < 1e-9);
+        assert!(ops[0].bytes.value().unwrap() > ops[0].streamed_bytes.value().unwrap());
         // Attention reads the cache up to and with its own position: 14 + 15 + 16 + 17 rows, the depth included.
         let row = (2 * attention.kv_width() * 2 * layers) as f64;
-        assert!((ops[4].streamed_bytes.unwrap() / (62.0 * row) - 1.0).abs() < 1e-9);
-        let dtypes: Vec<_> = ops.iter().map(|row| row.dtype.as_deref()).collect();
+        assert!((ops[4].streamed_bytes.value().unwrap() / (62.0 * row) - 1.0).abs() < 1e-9);
+        let dtypes: Vec<_> = ops.iter().map(|row| row.dtype.as_ref().map(String::as_str)).collect();
         assert_eq!(dtypes, [Some("q4_0"), Some("q6_k+q4_0"), Some("q4_0"), Some("q4_0"), None]);
-        assert!(ops.iter().all(|row| row.reasons.is_empty()));
+        assert!(ops.iter().all(|row| row.flops.is_present() && row.bytes.is_present()));
         assert!(case.layers.iter().all(|row| row.flops.unwrap() > 0.0 && row.bytes.unwrap() > 0.0));
     }
 
@@ -251,15 +249,15 @@ mod tests {
             ..Case::default()
         };
         work.add_costs(&mut case);
-        let pruned = case.ops[1].flops.unwrap();
+        let pruned = case.ops[1].flops.value().unwrap();
         work.prunes = false;
         case.ops[1].count = 3 * layers;
         work.add_costs(&mut case);
         // Of the last block one row of 20 is left.
         let rows = |blocks: usize, last: usize| (20 * blocks + last) as f64;
-        let expected = case.ops[1].flops.unwrap() * rows(layers - 1, 1) / rows(layers - 1, 20);
+        let expected = case.ops[1].flops.value().unwrap() * rows(layers - 1, 1) / rows(layers - 1, 20);
         assert!((pruned / expected - 1.0).abs() < 1e-9, "{pruned} {expected}");
-        assert!(case.ops.iter().all(|row| row.reasons.is_empty()));
+        assert!(case.ops.iter().all(|row| row.flops.is_present() && row.streamed_bytes.is_present()));
     }
 
     #[test]
@@ -267,7 +265,7 @@ mod tests {
         let shape = shape();
         let mut case = Case {
             ops: vec![row("decode", "warp", 4), row("other", "q_proj", 1), row("decode", "q_proj", 7)],
-            layers: vec![LayerRow { phase: "decode".to_owned(), layer: Some(0), ..LayerRow::default() }],
+            layers: vec![LayerRow { phase: Phase::Decode.into(), layer: Some(0), ..LayerRow::default() }],
             ..Case::default()
         };
         TracedWork {
@@ -281,8 +279,9 @@ mod tests {
         }
         .add_costs(&mut case);
         for (row, words) in case.ops.iter().zip(["does not contain the op warp", "ran in other", "has 7 calls"]) {
-            assert_eq!((row.flops, row.bytes, row.streamed_bytes), (None, None, None));
-            assert!(FIELDS.iter().all(|field| row.reasons[*field].contains(words)), "{:?}", row.reasons);
+            for figure in [&row.flops, &row.bytes, &row.streamed_bytes] {
+                assert!(figure.reason().unwrap().as_str().contains(words), "{figure:?}");
+            }
         }
         assert_eq!(case.layers[0].flops, None, "an incomplete phase has no sum");
     }

@@ -5,7 +5,7 @@
 
 use engine_api::OpTimes;
 use record::plan::TraceLevel;
-use record::{Error, Moment, Pass, PrecisionReached, Setting, StoppedBy};
+use record::{CaseNote, Error, Moment, Pass, PrecisionReached, Setting, StoppedBy};
 use statistics::rounds::{self, DesignCell};
 
 use super::active_run::{ActiveRun, RequestKind};
@@ -211,12 +211,12 @@ fn missing_passes(run: &ActiveRun<'_>, block: &ModelBlock, state: &mut CaseState
         wanted.push(Pass::Stepped);
     } else {
         let reason = format!("engine {} has no steps, so it has no stepped pass and no counters", engine.label);
-        state.case.reasons.insert("phases".to_owned(), reason);
+        state.case.notes.set(CaseNote::Phases, reason);
     }
     if plan.file.trace != TraceLevel::Ops {
-        state.case.reasons.insert("ops".to_owned(), format!("{} ops was not given", Setting::Trace));
+        state.case.notes.set(CaseNote::Ops, format!("{} ops was not given", Setting::Trace));
     } else if engine.caps.op_times == OpTimes::None {
-        state.case.reasons.insert("ops".to_owned(), format!("engine {} marks no ops", engine.label));
+        state.case.notes.set(CaseNote::Ops, format!("engine {} marks no ops", engine.label));
     } else {
         wanted.push(Pass::Traced);
         // A reading at each edge of an op takes about as long as a small op, so this pass runs only if events are named.

@@ -1,6 +1,8 @@
 //! [`CaseState`]: one case while it is measured.
 
-use record::{Case, CaseOutput, OpCounters, Pass, PromptIdsOf, Reason, Recorded, Sample, Status, mark_repeated};
+use record::{
+    Case, CaseNote, CaseOutput, OpCounters, Pass, PromptIdsOf, Reason, Recorded, Sample, Status, mark_repeated,
+};
 use statistics::rounds::DesignCell;
 
 use super::counter_sets;
@@ -10,9 +12,6 @@ use crate::protocol::{Answer, Measured, MemoryTimeline, PassFigures, ServerPromp
 /// Why there are no figures of single threads.
 const NO_THREADS: &str =
     "the engine marks no shared work of its threads: kernels of libraries distribute it themselves";
-
-/// The name of a case's reason why the token ids of its prompt are unknown, or that they are not those of this program's tokenizer.
-const PROMPT_IDS: &str = "prompt_ids";
 
 /// The results of a case so far.
 pub(super) struct CaseState<'a> {
@@ -145,8 +144,8 @@ impl<'a> CaseState<'a> {
         let figures = &kept.figures;
         show_timeline(&mut self.case, &kept.sample, &figures.timeline);
         self.case.phases = figures.phases.clone();
-        self.case.counters = figures.counters.clone();
-        self.case.reasons.extend(figures.counter_reasons.clone());
+        self.case.counters = figures.counters.values.clone();
+        self.case.notes.set_of_counters(figures.counters.notes.clone());
         for other in (1..self.sets).filter_map(|set| middle_of_set(&self.stepped, set)) {
             counter_sets::add(&mut self.case, &other.figures);
         }
@@ -166,19 +165,17 @@ impl<'a> CaseState<'a> {
         match &figures.allocations {
             Ok(allocations) => {
                 self.case.allocations = allocations.rows.clone();
-                self.case.memory.held_bytes = Some(allocations.held);
-                self.case.reasons.remove("allocations");
-                self.case.memory.reasons.remove("held_bytes");
+                self.case.memory.held_bytes = allocations.held.into();
+                self.case.notes.remove(CaseNote::Allocations);
             }
             Err(reason) => {
                 self.case.allocations = Vec::new();
-                self.case.memory.held_bytes = None;
-                self.case.reasons.insert("allocations".to_owned(), reason.to_string());
-                self.case.memory.reasons.insert("held_bytes".to_owned(), reason.to_string());
+                self.case.memory.held_bytes = Recorded::Absent(reason.clone());
+                self.case.notes.set(CaseNote::Allocations, reason.clone());
             }
         }
         if figures.threads.is_empty() {
-            self.case.reasons.insert("workers".to_owned(), NO_THREADS.to_owned());
+            self.case.notes.set(CaseNote::Workers, NO_THREADS);
         }
     }
 
@@ -192,7 +189,7 @@ impl<'a> CaseState<'a> {
             let (prompt_ids, prompt_ids_of) = match known {
                 Ok(known) => known,
                 Err(reason) => {
-                    self.case.reasons.insert(PROMPT_IDS.to_owned(), reason.into());
+                    self.case.notes.set(CaseNote::PromptIds, reason);
                     (Vec::new(), None)
                 }
             };
@@ -202,7 +199,7 @@ impl<'a> CaseState<'a> {
                     prompt_ids.len(),
                     prompt.ids.len()
                 );
-                self.case.reasons.insert(PROMPT_IDS.to_owned(), text);
+                self.case.notes.set(CaseNote::PromptIds, text);
             }
             self.case.output = Some(CaseOutput {
                 text: answer.text.clone(),
@@ -235,7 +232,7 @@ impl<'a> CaseState<'a> {
         }
         self.server_prompt.text.clone().unwrap_or_else(|| {
             let reason = "the server renders it by its own chat template and does not report it";
-            self.case.reasons.insert("rendered_prompt".to_owned(), reason.to_owned());
+            self.case.notes.set(CaseNote::RenderedPrompt, reason);
             String::new()
         })
     }
@@ -286,7 +283,7 @@ fn show_timeline(case: &mut Case, sample: &Sample, timeline: &MemoryTimeline) {
     case.memory_timer_share = timeline.timer_share;
     if timeline.points.is_empty() {
         let reason = sample.memory_delta_bytes.reason().map_or("no reading of memory succeeded", Reason::as_str);
-        case.reasons.insert("memory_timeline".to_owned(), reason.to_owned());
+        case.notes.set(CaseNote::MemoryTimeline, reason);
     }
 }
 
@@ -336,7 +333,7 @@ mod tests {
     use crate::protocol::Answer;
 
     fn measured(pass: Pass, round: usize, latency: f64, ids: &[u32]) -> Measured {
-        let phases = vec![PhaseRow { time_s: Some(latency), ..PhaseRow::default() }];
+        let phases = vec![PhaseRow { time_s: latency.into(), ..PhaseRow::absent("not measured") }];
         let figures = match pass {
             Pass::Stepped => PassFigures::Stepped(SteppedFigures { phases, ..SteppedFigures::default() }),
             _ => PassFigures::Clean,
@@ -359,8 +356,8 @@ mod tests {
                 reported: None,
             },
             outside_s: 0.0,
-            memory: None,
-            read_bytes: None,
+            memory: Err(Reason::new("not read")),
+            read_bytes: Err(Reason::new("not read")),
             kv_used: Some(0),
             kv_reserved: Some(0),
             device: None,
@@ -430,7 +427,7 @@ mod tests {
         for (round, latency) in [3.0, 1.0, 2.0].into_iter().enumerate() {
             state.store(measured(Pass::Stepped, round, latency, &[1]), &prompt(&[9]));
         }
-        assert_eq!(state.case.phases[0].time_s, Some(2.0));
+        assert_eq!(state.case.phases[0].time_s.value(), Some(2.0));
     }
 
     #[test]
@@ -452,7 +449,7 @@ mod tests {
         let plan = plan();
         let mut state = CaseState::new(0, &plan, Case::default());
         state.store(measured(Pass::Clean, 0, 1.0, &[1]), &prompt(&[9, 9]));
-        assert!(state.case.reasons.contains_key("prompt_ids"));
+        assert!(state.case.notes.has(CaseNote::PromptIds));
     }
 
     #[test]
@@ -462,7 +459,7 @@ mod tests {
         let shown = |server_prompt: ServerPrompt, counted, nonce, prompt: &PreparedPrompt| {
             let case = served(server_prompt, counted, nonce, prompt);
             let output = case.output.unwrap();
-            let why = case.reasons.get("prompt_ids").cloned().unwrap_or_default();
+            let why = case.notes.get(CaseNote::PromptIds).unwrap_or_default().to_owned();
             (output.prompt_ids, output.prompt_ids_of, output.rendered_prompt, why)
         };
         let found = shown(ServerPrompt::default(), Some(3), None, &own);

@@ -5,7 +5,7 @@ use engines::registry;
 use meter::environment::PressureReader;
 use meter::{Counter, Meter, Root, Tally, VIRTUAL, page_cache};
 use models::Checkpoint;
-use record::{Reason, Reasons, ServerFile};
+use record::{CounterTotals, Reason, Reasons, ServerFile};
 use traces::chrome::Process;
 use traces::clock::{self, VirtualClock, VirtualClockGuard};
 
@@ -108,60 +108,53 @@ impl OpenEngine {
         notify: &mut dyn FnMut(&str),
     ) -> Result<Loaded, Reason> {
         self.unload();
-        let mut loaded = Loaded::default();
         let virtual_time = self.is_virtual();
         if load.cold && !virtual_time {
             page_cache::drop_files(&load.files)?;
         }
-        let share = if virtual_time { Err(Reason::new(VIRTUAL)) } else { page_cache::share(&load.files) };
-        loaded.cached_share = value_or_reason(&mut loaded.reasons, "load_cached_share", share);
-        loaded.before = value_or_reason(&mut loaded.reasons, "before_load_bytes", self.memory());
+        let mut cached_share = if virtual_time { Err(Reason::new(VIRTUAL)) } else { page_cache::share(&load.files) };
+        let mut before = self.memory();
         self.meter.select(0)?;
         let read_before = self.meter.read_bytes();
         let counters_before = self.meter.read();
         status.set_phase(Phase::Load);
-        loaded.started = clock::now();
+        let started = clock::now();
         let session = self.make_session(load, notify)?;
-        loaded.ended = clock::now();
+        let ended = clock::now();
         status.clear_phase();
         let mut tally = Tally::default();
         tally.add(&counters_before, &self.meter.read());
-        loaded.counters = totals(&tally, &self.meter.counted()).values;
-        if let Some(info) = session.server().map(engine_api::Server::info) {
-            loaded.server = Some(self.attach(info, load));
+        let mut counters = totals(&tally, &self.meter.counted());
+        let server = session.server().map(|server| self.attach(server.info(), load));
+        if server.is_some() {
             // Nothing read the memory of the server's processes before the connection.
-            loaded.before = None;
-            loaded.reasons.insert("before_load_bytes".to_owned(), server_processes::BEFORE.to_owned());
-            loaded.counters.clear();
-            loaded.cached_share = None;
-            let reason = "the file that the server loads is not known";
-            loaded.reasons.insert("load_cached_share".to_owned(), reason.to_owned());
+            before = Err(Reason::new(server_processes::BEFORE));
+            counters = CounterTotals::default();
+            cached_share = Err(Reason::new("the file that the server loads is not known"));
         }
-        let read = if self.server.is_some() {
+        let read_bytes = if self.server.is_some() {
             Err(Reason::new(server_processes::BEFORE))
         } else {
             read_before.and_then(|before| Ok(self.meter.read_bytes()?.saturating_sub(before)))
         };
-        loaded.read_bytes = value_or_reason(&mut loaded.reasons, "load_read_bytes", read);
-        loaded.after = value_or_reason(&mut loaded.reasons, "after_load_bytes", self.memory());
-        if let Some(server) = &self.server {
-            let resident = server.as_ref().map_err(Reason::clone).and_then(ServerProcesses::proportional);
-            loaded.server_resident = value_or_reason(&mut loaded.reasons, "server_resident_bytes", resident);
-        }
-        loaded.kv_reserved = session.kv_bytes().map(|kv| kv.reserved);
+        let after = self.memory();
+        let processes = self.server.as_ref();
+        let server_resident =
+            processes.map(|server| server.as_ref().map_err(Reason::clone).and_then(ServerProcesses::proportional));
+        let kv_reserved = session.kv_bytes().map(|kv| kv.reserved);
+        let mut trace_error = None;
         if let Some(part) = &load.part {
-            let readings = [(loaded.started, loaded.before), (loaded.ended, loaded.after)];
-            let points: Vec<_> = readings.into_iter().filter_map(|(at, memory)| Some(memory?.point(at))).collect();
-            let written = request_trace::write_load(part, &self.process, (loaded.started, loaded.ended), &points);
-            loaded.trace_error = written.err().map(|error| error.to_string());
+            let readings = [(started, &before), (ended, &after)];
+            let points: Vec<_> =
+                readings.into_iter().filter_map(|(at, memory)| Some(memory.as_ref().ok()?.point(at))).collect();
+            let written = request_trace::write_load(part, &self.process, (started, ended), &points);
+            trace_error = written.err().map(|error| error.to_string());
         }
         if virtual_time {
             // The session sets the counters of the virtual machine.
             self.meter = Meter::virtual_machine(&self.wanted);
             self.absent.clone_from(self.meter.absent());
         }
-        loaded.counter_sets = self.meter.sets();
-        loaded.counts_events = self.meter.has_events();
         self.session = Some(session);
         self.end_tokens.clone_from(&load.end_tokens);
         self.marks_per_thread = load.marks_per_thread;
@@ -173,7 +166,21 @@ impl OpenEngine {
                 path.canonicalize().map_or_else(|_| path.display().to_string(), |path| path.display().to_string())
             })
             .collect();
-        Ok(loaded)
+        Ok(Loaded {
+            started,
+            ended,
+            cached_share,
+            read_bytes,
+            counters,
+            before,
+            after,
+            server_resident,
+            kv_reserved,
+            counter_sets: self.meter.sets(),
+            counts_events: self.meter.has_events(),
+            server,
+            trace_error,
+        })
     }
 
     /// A session of the checkpoint, or with the server that has the model.

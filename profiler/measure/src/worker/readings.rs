@@ -24,7 +24,7 @@ pub(super) struct Before {
 /// What the readings before and after a request show.
 pub(super) struct Difference {
     /// Memory before and after.
-    pub(super) memory: Option<(MemoryReading, MemoryReading)>,
+    pub(super) memory: Result<(MemoryReading, MemoryReading), Reason>,
     /// Resident memory after the request less before it.
     pub(super) memory_delta_bytes: Recorded<i64>,
     /// Highest resident memory during the request less before it.
@@ -122,7 +122,7 @@ impl Before {
             load_others: shares.clone().map(|(others, _)| others).into(),
             steal: shares.map(|(_, steal)| steal).into(),
             pressure,
-            memory: memory.ok().map(|(earlier, later, _)| (earlier, later)),
+            memory: memory.map(|(earlier, later, _)| (earlier, later)),
             read_bytes,
             server_counters,
         }

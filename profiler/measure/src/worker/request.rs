@@ -7,7 +7,7 @@
 
 use engine_api::{Advice as _, EngineError, PhaseSplit, Request, ServerInfo, ServerLoad, Session, Usage};
 use meter::{MemorySampler, Root, Tally, VIRTUAL};
-use record::{OpCounters, Pass, Reason, Reasons, Sample, Setting};
+use record::{OpCounters, Pass, Reason, Reasons, Recorded, Sample, Setting};
 use traces::record::Batch;
 use traces::{Nanos, clock};
 
@@ -20,7 +20,6 @@ use super::passes::{
 use super::preprocessing;
 use super::readings::Before;
 use super::request_trace::RequestTrace;
-use super::value_or_reason;
 use crate::plan::PromptInput;
 use crate::protocol::{
     Allocations, FirstRequest, Measured, MemoryTimeline, PassFigures, RequestSpec, SharedStatus, SteppedFigures,
@@ -147,7 +146,7 @@ fn run(
     let pages = spec.fresh.then(|| pages(engine));
     let timer_share = samples.cpu_share();
     let mut points = samples.points;
-    if let Some((earlier, later)) = difference.memory {
+    if let Ok((earlier, later)) = difference.memory {
         points.insert(0, earlier.point(called));
         points.push(later.point(returned));
         points.sort_by_key(|point| point.at);
@@ -221,13 +220,12 @@ fn run(
     let timeline = || MemoryTimeline { points: memory_timeline::reduced(&points, timing.start()), timer_share };
     let read_bytes = difference.read_bytes;
     let (mut last, mut last_phases, mut rates) = (Batch::default(), Vec::new(), EventRates::default());
-    let read = read_bytes.as_ref().ok().copied();
     let figures = match output {
         PassOutput::Clean => PassFigures::Clean,
         PassOutput::Counted(rows) => PassFigures::Counted(rows),
         PassOutput::Stepped { counts, rates: measured } => {
             rates = measured;
-            PassFigures::Stepped(stepped_figures(engine, &timing, &counts, read_bytes, timeline()))
+            PassFigures::Stepped(stepped_figures(engine, &timing, &counts, read_bytes.clone(), timeline()))
         }
         PassOutput::Traced { marks, allocations } => {
             (last, last_phases) = (marks.last, marks.last_phases);
@@ -247,7 +245,7 @@ fn run(
         // The profiler itself runs the steps of a stepped request.
         outside_s: if spec.pass == Pass::Stepped { 0.0 } else { outside.as_secs_f64() },
         memory: difference.memory,
-        read_bytes: read,
+        read_bytes,
         kv_used: kv.map(|kv| kv.used),
         kv_reserved: kv.map(|kv| kv.reserved),
         device: session.device_memory(),
@@ -401,19 +399,14 @@ fn stepped_figures(
     let counted = engine.meter.counted();
     let mut whole = Tally::default();
     counts.values().for_each(|tally| whole.merge(tally));
-    let totals = passes::totals(&whole, &counted);
     let mut figures = SteppedFigures {
         phases: passes::phase_rows(timing, counts, &counted),
-        counters: totals.values,
-        counter_reasons: totals.reasons,
+        counters: passes::totals(&whole, &counted),
         timeline,
     };
-    for (name, reason) in &engine.absent {
-        figures.counters.insert(name.clone(), None);
-        figures.counter_reasons.insert(name.clone(), reason.clone());
-    }
-    let read = value_or_reason(&mut figures.counter_reasons, "read_bytes", read_bytes).map(|bytes| bytes as f64);
-    figures.counters.insert("read_bytes".to_owned(), read);
+    let counters = &mut figures.counters.values;
+    counters.extend(engine.absent.iter().map(|(name, reason)| (name.clone(), Recorded::absent(reason.as_str()))));
+    counters.insert("read_bytes".to_owned(), read_bytes.map(|bytes| bytes as f64).into());
     passes::add_energy(&mut figures, engine.meter.energy());
     figures
 }

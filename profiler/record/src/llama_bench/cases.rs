@@ -1,9 +1,7 @@
 //! Cases from tests: prompts with their generations, and tests that stand alone.
 
-use super::DECODED_AFTER;
 use super::test::Test;
-use crate::plan::THREADS;
-use crate::{Case, Reason, Recorded, Sample, Status};
+use crate::{Case, CaseNote, MemoryFile, Reason, Recorded, Sample, Status};
 
 /// Why a figure is absent.
 const NOT_MEASURED: &str = "llama-bench does not measure it";
@@ -61,10 +59,11 @@ fn case(test: &Test, prompt: String) -> Case {
         threads,
         depth: test.depth,
         status: Status::Ok,
+        memory: MemoryFile::absent(NOT_MEASURED),
         ..Case::default()
     };
     if test.threads.is_none() {
-        case.reasons.insert(THREADS.to_owned(), "the file does not have the number of threads".to_owned());
+        case.notes.set(CaseNote::Threads, "the file does not have the number of threads");
     }
     case
 }
@@ -89,12 +88,12 @@ fn of_prompt(prompt: &Test, generation: Option<&Test>) -> Case {
         .collect();
     match generation {
         Some(test) if test.depth != end => {
-            case.reasons
-                .insert(DECODED_AFTER.to_owned(), format!("decoded after {} tokens, not after {end}", test.depth));
+            let note = format!("decoded after {} tokens, not after {end}", test.depth);
+            case.notes.set(CaseNote::DecodedAfter, note);
         }
         Some(_) => {}
         None => {
-            case.reasons.insert("decode_tps".to_owned(), NO_GENERATION.to_owned());
+            case.notes.set(CaseNote::DecodeTps, NO_GENERATION);
         }
     }
     case

@@ -3,8 +3,8 @@
 //! A test of llama-bench is a prompt (`n_prompt` tokens, none decoded), a generation (`n_gen` tokens after `n_depth`), or both in one.
 //! Here a prompt and a generation are parts of one request: the test of a prompt of P tokens after D, and the generation after D + P
 //! tokens, become the case `ppP` at depth D, which is what `inferometer run --prompt-tokens P --depth D` measures. Where no generation
-//! starts at the end of a prompt, the one that starts nearest to it is taken, and the case contains the difference as a reason
-//! ([`DECODED_AFTER`]). A generation that belongs to no prompt is the case `tgN`, a test of both `ppP+tgN`.
+//! starts at the end of a prompt, the one that starts nearest to it is taken, and the case contains the difference as a note
+//! ([`CaseNote::DecodedAfter`](crate::CaseNote::DecodedAfter)). A generation that belongs to no prompt is the case `tgN`, a test of both `ppP+tgN`.
 //!
 //! Tests of other settings (threads apart) are other engines of the run: `llama-bench:fa=1`. Every setting is in the plan.
 //!
@@ -31,8 +31,6 @@ use test::Test;
 
 /// The engine's label in such a run.
 pub(crate) const ENGINE: &str = "llama-bench";
-/// The reason under this name: the tokens of a case were decoded at another position of the context.
-pub const DECODED_AFTER: &str = "decoded_behind";
 /// The forms that are read, for messages.
 pub(crate) const FORMS: &str = "llama-bench's json, jsonl, csv, md and sql";
 

@@ -3,7 +3,7 @@
 use engine_api::Advice;
 
 use super::*;
-use crate::Case;
+use crate::{Case, CaseNote};
 
 /// Two tests as llama-bench writes them, cut to the fields that are read and one that is not.
 const JSON: &str = r#"[
@@ -76,7 +76,7 @@ fn a_prompt_and_the_generation_after_it_are_one_case() {
     assert_eq!(case.samples.len(), 2);
     assert_eq!((case.samples[0].prefill_tps.value(), case.samples[0].decode_tps.value()), (Some(320.0), Some(100.0)));
     assert!(case.samples[1].decode_tps.reason().unwrap().as_str().contains("more repetitions"));
-    assert!(!case.reasons.contains_key(DECODED_AFTER), "the generation after 512 tokens is the nearest");
+    assert!(!case.notes.has(CaseNote::DecodedAfter), "the generation after 512 tokens is the nearest");
     assert_eq!(file.plan.models[0].parameters, Some(134_515_008));
     // The generation that belongs to no prompt is kept.
     assert_eq!(file.cases[1].id, "llama-bench/tiny.Q4_1/tg128/t2/d0");
@@ -88,7 +88,7 @@ fn every_form_is_the_same_run() {
     for text in [JSONL, CSV, SQL, MARKDOWN] {
         let file = read(text).unwrap();
         assert_eq!(rates(&file), [("llama-bench/a/pp64/t2/d0".to_owned(), Some(200.0), Some(40.0))], "{text}");
-        assert!(!file.cases[0].reasons.contains_key(DECODED_AFTER));
+        assert!(!file.cases[0].notes.has(CaseNote::DecodedAfter));
         assert_eq!(file.tool.version, "7 (0c1e5)", "{text}");
     }
     assert_eq!(read(CSV).unwrap().environment.processor.model.as_deref(), Some("A \"CPU\""));
@@ -259,7 +259,7 @@ fn a_test_of_both_parts_has_a_latency_and_no_rates() {
 #[test]
 fn a_generation_at_another_position_is_reported() {
     let file = read(&JSONL.replace("\"n_depth\": 64", "\"n_depth\": 10")).unwrap();
-    assert_eq!(file.cases[0].reasons[DECODED_AFTER], "decoded after 10 tokens, not after 64");
+    assert_eq!(file.cases[0].notes.get(CaseNote::DecodedAfter), Some("decoded after 10 tokens, not after 64"));
 }
 
 #[test]

@@ -84,7 +84,7 @@ pub(super) fn normalised(found: &Comparison) -> Section {
         let mut table = Table::new(format!("{other} against {baseline}."), &["<phase", "<figure", baseline, other]);
         table.rows.extend(contrast.normalised.iter().map(|row| {
             vec![
-                row.phase.clone(),
+                row.phase.to_string(),
                 row.metric.replace('_', " "),
                 value(row.baseline, &row.unit),
                 value(row.other, &row.unit),

@@ -1,5 +1,7 @@
 //! Both sides in one roofline chart.
 
+use engine_api::Phase;
+
 use crate::chart::{Chart, Dot, Figure, Scatter};
 use crate::content::Section;
 use crate::sections::{OpTotals, roofline_lines};
@@ -8,7 +10,7 @@ use analyse::compare::{Comparison, GroupPair, Sides, pair_groups};
 use record::figures::significant;
 
 /// The phases that run the model.
-const PHASES: [&str; 2] = ["decode", "prefill"];
+const PHASES: [Phase; 2] = [Phase::Decode, Phase::Prefill];
 
 pub(super) fn section(found: &Comparison, sides: &Sides) -> Section {
     let mut section = Section::new("Both on one roofline");
@@ -26,7 +28,7 @@ pub(super) fn section(found: &Comparison, sides: &Sides) -> Section {
     section
 }
 
-fn chart(pair: &GroupPair<'_>, phase: &str, baseline: &str, other: &str) -> Option<Chart> {
+fn chart(pair: &GroupPair<'_>, phase: Phase, baseline: &str, other: &str) -> Option<Chart> {
     let file = pair.baseline.file();
     let ceilings = file.ceilings.as_ref()?.of(pair.baseline.threads())?;
     let groups = [(baseline, &pair.baseline.cases), (other, &pair.other.cases)];
@@ -45,6 +47,7 @@ fn chart(pair: &GroupPair<'_>, phase: &str, baseline: &str, other: &str) -> Opti
         .iter()
         .filter_map(|(name, dots)| Some(format!("on {name} most time is spent in {}", heaviest(dots)?)))
         .collect();
+    let phase = phase.name();
     Some(Chart {
         title: format!("Operations of {phase}: {baseline} and {other}"),
         summary: format!("{phase}: {}.", descriptions.join("; ")),

@@ -7,7 +7,7 @@ use crate::content::{Block, Section};
 use crate::figures::ABSENT;
 use crate::table::Table;
 use record::figures::{milliseconds, significant};
-use record::{OpCounters, PhaseRow, Summary};
+use record::{OpCounters, PhaseOrOther, PhaseRow, Recorded, RecordedMap, Summary};
 use statistics::mean;
 
 pub(super) fn section(view: &RunView<'_>) -> Section {
@@ -24,8 +24,11 @@ pub(super) fn section(view: &RunView<'_>) -> Section {
     }
     let mut absent: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for case in &view.file.cases {
-        let known = |name: &str| case.counters.get(name).is_some_and(Option::is_some);
-        for (name, reason) in case.reasons.iter().filter(|(name, _)| !known(name)) {
+        let counters = case.counters.iter();
+        let reasons = counters.filter_map(|(name, value)| Some((name.as_str(), value.stated_reason()?.as_str())));
+        // Notes on counters with a value are shown below their table.
+        let notes = case.notes.iter().filter(|(name, _)| !has(&case.counters, name));
+        for (name, reason) in reasons.chain(notes) {
             absent.entry(reason).or_default().insert(name);
         }
     }
@@ -55,28 +58,26 @@ fn table(view: &RunView<'_>, summary: &Summary) -> Table {
     let rows: Vec<&PhaseRow> = view.cases(summary).flat_map(|case| &case.phases).collect();
     let names: BTreeSet<&str> = rows
         .iter()
-        .flat_map(|row| row.counters.iter().filter(|(_, value)| value.is_some()).map(|(name, _)| name.as_str()))
+        .flat_map(|row| row.counters.iter().filter(|(_, value)| value.is_present()).map(|(name, _)| name.as_str()))
         .collect();
     let columns: Vec<&str> = ["<phase", "ms", "CPU ms"].into_iter().chain(names.iter().copied()).collect();
     let mut table = Table::new(format!("{}.", view.subject(summary)), &columns);
-    let mut phases: Vec<&str> = Vec::new();
+    let mut phases: Vec<&PhaseOrOther> = Vec::new();
     for row in &rows {
-        if !phases.contains(&row.phase.as_str()) {
+        if !phases.contains(&&row.phase) {
             phases.push(&row.phase);
         }
     }
     for phase in phases {
         let of_phase = |value: &dyn Fn(&PhaseRow) -> Option<f64>| {
-            mean(&rows.iter().filter(|row| row.phase == phase).filter_map(|row| value(row)).collect::<Vec<f64>>())
+            mean(&rows.iter().filter(|row| row.phase == *phase).filter_map(|row| value(row)).collect::<Vec<f64>>())
         };
-        let mut cells = vec![phase.to_owned()];
-        cells.push(of_phase(&|row| row.time_s).map_or(ABSENT.to_owned(), milliseconds));
-        cells.push(of_phase(&|row| row.cpu_s).map_or(ABSENT.to_owned(), milliseconds));
-        cells.extend(
-            names.iter().map(|name| {
-                of_phase(&|row| row.counters.get(*name).copied().flatten()).map_or(ABSENT.to_owned(), amount)
-            }),
-        );
+        let mut cells = vec![phase.to_string()];
+        cells.push(of_phase(&|row| row.time_s.value()).map_or(ABSENT.to_owned(), milliseconds));
+        cells.push(of_phase(&|row| row.cpu_s.value()).map_or(ABSENT.to_owned(), milliseconds));
+        cells.extend(names.iter().map(|name| {
+            of_phase(&|row| row.counters.get(*name).and_then(Recorded::value)).map_or(ABSENT.to_owned(), amount)
+        }));
         table.rows.push(cells);
     }
     table
@@ -84,12 +85,16 @@ fn table(view: &RunView<'_>, summary: &Summary) -> Table {
 
 /// Counters that had a register for only a part of the time, each with its note.
 fn extrapolated<'v>(view: &RunView<'v>) -> BTreeSet<(&'v str, &'v str)> {
-    let has = |row: &PhaseRow, name: &str| row.counters.get(name).is_some_and(Option::is_some);
     let rows = view.file.cases.iter().flat_map(|case| &case.phases);
     rows.flat_map(|row| {
-        row.reasons.iter().filter(|(name, _)| has(row, name)).map(|(name, reason)| (name.as_str(), reason.as_str()))
+        let notes = row.notes.iter().filter(|(name, _)| has(&row.counters, name));
+        notes.map(|(name, note)| (name.as_str(), note.as_str()))
     })
     .collect()
+}
+
+fn has(counters: &RecordedMap, name: &str) -> bool {
+    counters.get(name).is_some_and(Recorded::is_present)
 }
 
 /// Field, heading, and printed unit in units of the field of each derived figure.
@@ -117,19 +122,19 @@ fn derived(view: &RunView<'_>, summary: &Summary) -> Option<Table> {
     let columns: Vec<&str> = std::iter::once("<phase").chain(shown.iter().map(|(_, title, _)| *title)).collect();
     let mut table =
         Table::new(format!("{}: derived figures; misses are per 1,000 instructions.", view.subject(summary)), &columns);
-    let mut phases: Vec<&str> = Vec::new();
+    let mut phases: Vec<&PhaseOrOther> = Vec::new();
     for row in rows.iter().filter(|row| !row.derived.is_empty()) {
-        if !phases.contains(&row.phase.as_str()) {
+        if !phases.contains(&&row.phase) {
             phases.push(&row.phase);
         }
     }
     for phase in phases {
         let cells = shown.iter().map(|(name, _, unit)| {
-            let of_phase = rows.iter().filter(|row| row.phase == phase);
+            let of_phase = rows.iter().filter(|row| row.phase == *phase);
             let values: Vec<f64> = of_phase.filter_map(|row| row.derived.get(*name).copied()).collect();
             mean(&values).map_or(ABSENT.to_owned(), |value| significant(value / unit))
         });
-        table.rows.push(std::iter::once(phase.to_owned()).chain(cells).collect());
+        table.rows.push(std::iter::once(phase.to_string()).chain(cells).collect());
     }
     Some(table)
 }
@@ -138,7 +143,7 @@ fn derived(view: &RunView<'_>, summary: &Summary) -> Option<Table> {
 fn by_op(view: &RunView<'_>, summary: &Summary) -> Option<Table> {
     let rows: Vec<&OpCounters> = view.cases(summary).flat_map(|case| &case.op_counters).collect();
     let values = rows.iter().flat_map(|row| &row.counters);
-    let names: BTreeSet<&str> = values.filter(|(_, value)| value.is_some()).map(|(name, _)| name.as_str()).collect();
+    let names: BTreeSet<&str> = values.filter(|(_, value)| value.is_present()).map(|(name, _)| name.as_str()).collect();
     if names.is_empty() {
         return None;
     }
@@ -149,24 +154,22 @@ fn by_op(view: &RunView<'_>, summary: &Summary) -> Option<Table> {
         ["<phase", "<op", "calls"].into_iter().chain(names.iter().copied()).chain(titles).collect();
     let caption = format!("{}: from the counted pass. Its times are not used.", view.subject(summary));
     let mut table = Table::new(caption, &columns);
-    let mut places: Vec<(&str, &str)> = Vec::new();
+    let mut places: Vec<(&PhaseOrOther, &str)> = Vec::new();
     for row in &rows {
         if !places.contains(&(&row.phase, &row.op)) {
             places.push((&row.phase, &row.op));
         }
     }
     for (phase, op) in places {
-        let of_op: Vec<_> = rows.iter().filter(|row| row.phase == phase && row.op == op).collect();
+        let of_op: Vec<_> = rows.iter().filter(|row| row.phase == *phase && row.op == op).collect();
         let mean_of = |value: &dyn Fn(&OpCounters) -> Option<f64>| {
             mean(&of_op.iter().filter_map(|row| value(row)).collect::<Vec<f64>>())
         };
-        let mut cells = vec![phase.to_owned(), op.to_owned()];
+        let mut cells = vec![phase.to_string(), op.to_owned()];
         cells.push(mean_of(&|row| Some(row.count as f64)).map_or(ABSENT.to_owned(), amount));
-        cells.extend(
-            names.iter().map(|name| {
-                mean_of(&|row| row.counters.get(*name).copied().flatten()).map_or(ABSENT.to_owned(), amount)
-            }),
-        );
+        cells.extend(names.iter().map(|name| {
+            mean_of(&|row| row.counters.get(*name).and_then(Recorded::value)).map_or(ABSENT.to_owned(), amount)
+        }));
         cells.extend(shown.iter().map(|(name, _, unit)| {
             mean_of(&|row| row.derived.get(*name).copied()).map_or(ABSENT.to_owned(), |value| significant(value / unit))
         }));

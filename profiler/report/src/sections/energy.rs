@@ -4,8 +4,8 @@ use super::RunView;
 use crate::content::Section;
 use crate::figures::ABSENT;
 use crate::table::Table;
-use record::EnergyRow;
 use record::figures::significant;
+use record::{EnergyRow, Recorded};
 use statistics::mean;
 
 pub(super) fn section(view: &RunView<'_>) -> Section {
@@ -21,16 +21,16 @@ pub(super) fn section(view: &RunView<'_>) -> Section {
         let columns = ["<counter", "J per request", "W", "J per prompt token", "J per output token"];
         let mut table = Table::new(format!("{}.", view.subject(summary)), &columns);
         for counter in counters {
-            let figure = |value: fn(&EnergyRow) -> Option<f64>| {
-                let of_counter = rows.iter().filter(|row| row.counter == counter).filter_map(|row| value(row));
+            let figure = |value: fn(&EnergyRow) -> &Recorded<f64>| {
+                let of_counter = rows.iter().filter(|row| row.counter == counter).filter_map(|row| value(row).value());
                 mean(&of_counter.collect::<Vec<f64>>()).map_or(ABSENT.to_owned(), significant)
             };
             table.rows.push(vec![
                 counter.to_owned(),
-                figure(|row| row.request_j),
-                figure(|row| row.mean_w),
-                figure(|row| row.per_prompt_token_j),
-                figure(|row| row.per_output_token_j),
+                figure(|row| &row.request_j),
+                figure(|row| &row.mean_w),
+                figure(|row| &row.per_prompt_token_j),
+                figure(|row| &row.per_output_token_j),
             ]);
         }
         section.add_table(table);
@@ -50,10 +50,10 @@ mod tests {
     fn a_counter_is_a_row_and_the_section_names_its_scope() {
         let row = EnergyRow {
             counter: "energy_package_j".to_owned(),
-            request_j: Some(52.0),
-            mean_w: Some(26.0),
-            per_output_token_j: Some(3.0),
-            ..EnergyRow::default()
+            request_j: 52.0.into(),
+            mean_w: 26.0.into(),
+            per_output_token_j: 3.0.into(),
+            ..EnergyRow::absent("too short")
         };
         let case = Case { engine: "e".to_owned(), model: "m".to_owned(), energy: vec![row], ..Case::default() };
         let summary = Summary { engine: "e".to_owned(), model: "m".to_owned(), ..Summary::default() };

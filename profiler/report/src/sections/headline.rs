@@ -5,7 +5,7 @@ use crate::content::{Block, Card, CardFigure, Section};
 use crate::figures::{ABSENT, ESTIMATED, count, marked, megabytes, metric, or_absent};
 use crate::table::Table;
 use record::figures::{milliseconds, significant};
-use record::{Setting, Summary};
+use record::{Reason, Recorded, Setting, Summary};
 
 /// With fewer samples than this, an interval is too narrow.
 const FEW: usize = 5;
@@ -113,19 +113,25 @@ fn resident(view: &RunView<'_>, summary: &Summary) -> (String, Option<String>) {
     let Some(memory) = view.cases(summary).find(|case| case.server.is_some()).map(|case| &case.memory) else {
         return (ABSENT.to_owned(), None);
     };
-    let why = |field: &str| memory.reasons.get(field).map_or("it was not measured", String::as_str);
-    match memory.after_load_bytes {
+    let why = |value: Option<&Recorded<u64>>| {
+        value.and_then(Recorded::stated_reason).map_or_else(|| "it was not measured".to_owned(), Reason::to_string)
+    };
+    match memory.after_load_bytes.value() {
         Some(bytes) => (
             format!("{} (RSS)", megabytes(bytes as f64)),
             Some(format!(
                 "{}: resident is the sum of the processes' resident sizes (RSS), which counts shared pages more than once: {}.",
                 summary.engine,
-                why("server_resident_bytes")
+                why(memory.server_resident_bytes.as_ref())
             )),
         ),
         None => (
             ABSENT.to_owned(),
-            Some(format!("{}: the memory of the server is unknown: {}.", summary.engine, why("after_load_bytes"))),
+            Some(format!(
+                "{}: the memory of the server is unknown: {}.",
+                summary.engine,
+                why(Some(&memory.after_load_bytes))
+            )),
         ),
     }
 }

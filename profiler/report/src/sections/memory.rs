@@ -5,56 +5,84 @@ use crate::content::Section;
 use crate::figures::{ABSENT, megabytes, percent};
 use crate::table::Table;
 use record::figures::significant;
-use record::{AllocationRow, Case, MemoryFile, Summary};
+use record::{AllocationRow, Case, MemoryFile, Reason, Recorded, Summary};
 
-/// A row: its label, its field and its value in bytes.
-type Line = (&'static str, &'static str, fn(&MemoryFile) -> Option<f64>);
+/// A row: its label and its value in bytes.
+type Line = (&'static str, fn(&MemoryFile) -> Recorded<f64>);
 
 /// The resident memory after the first request as a sum.
 const PARTS: &[Line] = &[
-    ("resident before load", "before_load_bytes", |m| m.before_load_bytes.map(|b| b as f64)),
-    ("weights, backed by the file", "weights_file_backed_bytes", |m| m.weights_file_backed_bytes.map(|b| b as f64)),
-    ("weights, anonymous", "weights_anonymous_bytes", |m| m.weights_anonymous_bytes.map(|b| b as f64)),
-    ("code and other files", "code_bytes", |m| m.code_bytes.map(|b| b as f64)),
-    ("KV cache", "kv_resident_bytes", |m| m.kv_resident_bytes.map(|b| b as f64)),
-    ("tokenizer", "tokenizer_bytes", |m| m.tokenizer_bytes.map(|b| b as f64)),
-    ("buffers of the request", "held_bytes", |m| m.held_bytes.map(|b| b as f64)),
-    ("unaccounted", "unaccounted_bytes", |m| m.unaccounted_bytes.map(|b| b as f64)),
-    ("sum: resident after the first request", "after_first_bytes", |m| m.after_first_bytes.map(|b| b as f64)),
-    ("  of that in huge pages", "huge_pages_bytes", |m| m.huge_pages_bytes.map(|b| b as f64)),
-    ("growth since before the load", "after_first_bytes", |m| {
-        Some(m.after_first_bytes? as f64 - m.before_load_bytes? as f64)
+    ("resident before load", |m| bytes(&m.before_load_bytes)),
+    ("weights, backed by the file", |m| bytes(&m.weights_file_backed_bytes)),
+    ("weights, anonymous", |m| bytes(&m.weights_anonymous_bytes)),
+    ("code and other files", |m| bytes(&m.code_bytes)),
+    ("KV cache", |m| bytes(&m.kv_resident_bytes)),
+    ("tokenizer", |m| bytes(&m.tokenizer_bytes)),
+    ("buffers of the request", |m| signed_bytes(&m.held_bytes)),
+    ("unaccounted", |m| signed_bytes(&m.unaccounted_bytes)),
+    ("sum: resident after the first request", |m| bytes(&m.after_first_bytes)),
+    ("  of that in huge pages", |m| bytes(&m.huge_pages_bytes)),
+    ("growth since before the load", |m| {
+        let before = bytes(&m.before_load_bytes).value();
+        match (bytes(&m.after_first_bytes), before) {
+            (Recorded::Present(after), Some(before)) => Recorded::Present(after - before),
+            (Recorded::Present(_), None) => bytes(&m.before_load_bytes),
+            (absent, _) => absent,
+        }
     }),
-    ("  predicted by the cost model", "predicted_bytes", |m| m.predicted_bytes.map(|b| b as f64)),
+    ("  predicted by the cost model", |m| bytes(&m.predicted_bytes)),
 ];
 
 /// Other figures of the first request.
 const OTHERS: &[Line] = &[
-    ("model files on disk", "file_bytes", |m| m.file_bytes.map(|b| b as f64)),
-    ("weights in them", "weights_bytes", |m| m.weights_bytes.map(|b| b as f64)),
-    ("resident after load", "after_load_bytes", |m| m.after_load_bytes.map(|b| b as f64)),
-    ("  of that backed by files", "file_backed_bytes", |m| m.file_backed_bytes.map(|b| b as f64)),
-    ("  of that anonymous", "anonymous_bytes", |m| m.anonymous_bytes.map(|b| b as f64)),
-    ("KV cache used by the first request", "kv_used_bytes", |m| m.kv_used_bytes.map(|b| b as f64)),
-    ("KV cache reserved", "kv_reserved_bytes", |m| m.kv_reserved_bytes.map(|b| b as f64)),
-    ("first request: peak - before", "first_peak_delta_bytes", |m| m.first_peak_delta_bytes.map(|b| b as f64)),
-    ("first request: after - before", "first_delta_bytes", |m| m.first_delta_bytes.map(|b| b as f64)),
+    ("model files on disk", |m| bytes(&m.file_bytes)),
+    ("weights in them", |m| bytes(&m.weights_bytes)),
+    ("resident after load", |m| bytes(&m.after_load_bytes)),
+    ("  of that backed by files", |m| bytes(&m.file_backed_bytes)),
+    ("  of that anonymous", |m| bytes(&m.anonymous_bytes)),
+    ("KV cache used by the first request", |m| bytes(&m.kv_used_bytes)),
+    ("KV cache reserved", |m| bytes(&m.kv_reserved_bytes)),
+    ("first request: peak - before", |m| signed_bytes(&m.first_peak_delta_bytes)),
+    ("first request: after - before", |m| signed_bytes(&m.first_delta_bytes)),
 ];
 
 /// Of a server: its processes when it could answer.
 const SERVER: &[Line] = &[
-    ("resident, shared pages counted once (PSS)", "server_resident_bytes", |m| {
-        m.server_resident_bytes.map(|b| b as f64)
-    }),
-    ("sum of resident sizes (RSS)", "after_load_bytes", |m| m.after_load_bytes.map(|b| b as f64)),
+    ("resident, shared pages counted once (PSS)", |m| resident_of_server(m)),
+    ("sum of resident sizes (RSS)", |m| bytes(&m.after_load_bytes)),
 ];
 
 /// Figures of the engine's own allocator, if it has one.
 const DEVICE: &[Line] = &[
-    ("in use", "device_active_bytes", |m| m.device_active_bytes.map(|b| b as f64)),
-    ("highest", "device_peak_bytes", |m| m.device_peak_bytes.map(|b| b as f64)),
-    ("kept for reuse", "device_cache_bytes", |m| m.device_cache_bytes.map(|b| b as f64)),
+    ("in use", |m| of_device(m.device_active_bytes)),
+    ("highest", |m| of_device(m.device_peak_bytes)),
+    ("kept for reuse", |m| of_device(m.device_cache_bytes)),
 ];
+
+fn bytes(bytes: &Recorded<u64>) -> Recorded<f64> {
+    bytes.clone().map(|bytes| bytes as f64)
+}
+
+/// The resident memory of a server's processes.
+fn resident_of_server(memory: &MemoryFile) -> Recorded<f64> {
+    let Some(resident) = &memory.server_resident_bytes else { return Recorded::absent("it was not measured") };
+    bytes(resident)
+}
+
+fn signed_bytes(bytes: &Recorded<i64>) -> Recorded<f64> {
+    bytes.clone().map(|bytes| bytes as f64)
+}
+
+fn of_device(bytes: Option<u64>) -> Recorded<f64> {
+    bytes.map(|bytes| bytes as f64).ok_or_else(|| Reason::new(NOT_MEASURED)).into()
+}
+
+/// Why a figure is absent in a file without a reason for it.
+const NOT_MEASURED: &str = "not measured";
+
+fn why<T>(value: &Recorded<T>) -> &str {
+    value.stated_reason().map_or(NOT_MEASURED, Reason::as_str)
+}
 
 pub(super) fn section(view: &RunView<'_>) -> Section {
     let mut section = Section::new("Memory");
@@ -90,11 +118,12 @@ pub(super) fn section(view: &RunView<'_>) -> Section {
 
 fn table(caption: String, lines: &[Line], memory: &MemoryFile) -> Table {
     let mut table = Table::new(caption, &["<what", "MB", "<reason"]);
-    for (label, field, value) in lines {
-        let found = value(memory);
-        let why =
-            found.is_none().then(|| memory.reasons.get(*field).cloned().unwrap_or_else(|| "not measured".to_owned()));
-        table.rows.push(vec![(*label).to_owned(), found.map_or(ABSENT.to_owned(), megabytes), why.unwrap_or_default()]);
+    for (label, value) in lines {
+        let (megabytes, why) = match value(memory) {
+            Recorded::Present(bytes) => (megabytes(bytes), String::new()),
+            absent => (ABSENT.to_owned(), why(&absent).to_owned()),
+        };
+        table.rows.push(vec![(*label).to_owned(), megabytes, why]);
     }
     if table.rows.iter().all(|row| row[2].is_empty()) { table.without_constant(&["reason"]) } else { table }
 }
@@ -102,19 +131,17 @@ fn table(caption: String, lines: &[Line], memory: &MemoryFile) -> Table {
 /// Growth per token and over requests.
 fn growth(memory: &MemoryFile) -> String {
     let kilobytes = |bytes: f64| significant(bytes / 1e3);
-    let absent = |field: &str| {
-        let reason = memory.reasons.get(field).map_or("not measured", String::as_str);
-        format!("unknown ({reason})")
+    let grown = match &memory.growth_bytes_per_token {
+        Recorded::Present(bytes) => format!("{} kB", kilobytes(*bytes)),
+        absent => format!("unknown ({})", why(absent)),
     };
-    let grown = memory
-        .growth_bytes_per_token
-        .map_or_else(|| absent("growth_bytes_per_token"), |bytes| format!("{} kB", kilobytes(bytes)));
     let predicted = memory
         .kv_bytes_per_token
+        .value()
         .map_or_else(String::new, |bytes| format!("; the KV cache takes {} kB by the cost model", kilobytes(bytes)));
     let leak = match &memory.leak_bytes_per_request {
-        None => absent("leak_bytes_per_request"),
-        Some(slope) => {
+        absent @ Recorded::Absent(_) => format!("unknown ({})", why(absent)),
+        Recorded::Present(slope) => {
             let range = format!("{} kB [{}, {}]", kilobytes(slope.value), kilobytes(slope.low), kilobytes(slope.high));
             let meaning = if slope.low > 0.0 { "memory leaks" } else { "no leak detectable" };
             format!("{range} over {} requests: {meaning}", slope.n)
@@ -141,7 +168,7 @@ fn allocations<'a>(caption: String, cases: impl Iterator<Item = &'a Case>) -> Ta
     let mut table = Table::new(caption, &["<phase", "allocations", "MB allocated", "peak MB"]);
     table.rows.extend(sums.into_iter().map(|sum| {
         vec![
-            sum.phase,
+            sum.phase.to_string(),
             sum.count.to_string(),
             significant(sum.bytes as f64 / 1e6),
             significant(sum.peak_bytes as f64 / 1e6),
@@ -168,27 +195,27 @@ fn nodes(caption: String, memory: &MemoryFile) -> Table {
 fn fresh<'a>(view: &'a RunView<'_>, summary: &'a Summary) -> Option<&'a Case> {
     let known = view
         .cases(summary)
-        .filter(|case| case.memory.after_load_bytes.is_some() || case.memory.first_peak_delta_bytes.is_some());
-    known.max_by_key(|case| case.memory.first_peak_delta_bytes)
+        .filter(|case| case.memory.after_load_bytes.is_present() || case.memory.first_peak_delta_bytes.is_present());
+    known.max_by_key(|case| case.memory.first_peak_delta_bytes.value())
 }
 
 /// Loading the weights.
 pub(super) fn load(view: &RunView<'_>) -> Section {
     let mut section = Section::new("Load");
     for summary in &view.file.summaries {
-        let Some(case) = view.cases(summary).find(|case| case.memory.load_s.is_some()) else { continue };
+        let Some(case) = view.cases(summary).find(|case| case.memory.load_s.is_present()) else { continue };
         let memory = &case.memory;
-        let seconds = memory.load_s.map_or(ABSENT.to_owned(), significant);
-        let cache = match (&memory.load_cache, memory.load_cached_share) {
-            (Some(cache), Some(share)) => format!("{cache}: {} of the file was in the page cache", percent(share)),
-            (Some(cache), None) => cache.clone(),
-            (None, _) => format!(
-                "page cache unknown: {}",
-                memory.reasons.get("load_cached_share").map_or("not measured", String::as_str)
-            ),
+        let seconds = memory.load_s.value().map_or(ABSENT.to_owned(), significant);
+        let cache = match (memory.load_cache.value(), memory.load_cached_share.value()) {
+            (Some(cache), Some(share)) => {
+                format!("{}: {} of the file was in the page cache", cache.name(), percent(share))
+            }
+            (Some(cache), None) => cache.name().to_owned(),
+            (None, _) => format!("page cache unknown: {}", why(&memory.load_cached_share)),
         };
         let read = memory
             .load_read_bytes
+            .value()
             .map(|bytes| format!("; {} MB read from storage", megabytes(bytes as f64)))
             .unwrap_or_default();
         section.add_sentence(format!("{}: {seconds} s ({cache}{read}).", view.subject(summary)));

@@ -31,7 +31,7 @@ pub(super) use roofline::{OpTotals, lines as roofline_lines};
 
 use super::content::Content;
 use super::figures::count;
-use record::{Case, RunFile, Summary};
+use record::{Case, CaseNote, RunFile, Summary};
 
 /// Maximal number of charts of one kind in a report. Tables have all values.
 const MOST_CHARTS: usize = 6;
@@ -116,7 +116,7 @@ impl RunView<'_> {
 
     /// `2 threads`; a server has threads of its own, and the number of the plan is only a name.
     fn threads(&self, engine: &str, threads: usize) -> String {
-        let is_name = |case: &Case| case.engine == engine && case.reasons.contains_key(record::plan::THREADS);
+        let is_name = |case: &Case| case.engine == engine && case.notes.has(CaseNote::Threads);
         if self.file.cases.iter().any(is_name) { "its own threads".to_owned() } else { count(threads, "thread") }
     }
 }

@@ -2,19 +2,21 @@
 
 use std::collections::BTreeMap;
 
+use engine_api::Phase;
+
 use super::RunView;
 use crate::content::Section;
 use crate::figures::{ABSENT, count, or_absent, percent};
 use crate::table::Table;
 use analyse::summary::PHASE_TIMES;
 use record::figures::{milliseconds, significant};
-use record::{Case, OpRow, PhaseSum, Summary};
+use record::{Case, OpRow, PhaseOrOther, PhaseSum, Recorded, Summary};
 use statistics::median;
 
 /// Operations below this share of their phase share one row.
 const SMALL: f64 = 0.005;
 /// The phases with recorded operations.
-const FORWARD: [&str; 2] = ["prefill", "decode"];
+const FORWARD: [Phase; 2] = [Phase::Prefill, Phase::Decode];
 
 pub(super) fn section(view: &RunView<'_>) -> Section {
     let mut section = Section::new("Operations");
@@ -48,15 +50,15 @@ pub(super) fn section(view: &RunView<'_>) -> Section {
 
 /// Sums of each phase over cases, in the order of a request. A sum with an unknown part is unknown.
 fn sums(cases: &[&Case]) -> Vec<PhaseSum> {
-    let of = |phase: &str| {
-        let parts = || cases.iter().flat_map(|case| &case.sums).filter(|sum| sum.phase == phase);
+    let of = |phase: &PhaseOrOther| {
+        let parts = || cases.iter().flat_map(|case| &case.sums).filter(|sum| sum.phase == *phase);
         parts().next()?;
         let add = |of: fn(&PhaseSum) -> f64| parts().map(of).sum::<f64>();
         let known = |of: fn(&PhaseSum) -> Option<f64>| parts().map(of).sum::<Option<f64>>();
         let (time_s, unattributed_s) = (add(|sum| sum.time_s), add(|sum| sum.unattributed_s));
         let attainable_s = known(|sum| sum.attainable_s);
         Some(PhaseSum {
-            phase: phase.to_owned(),
+            phase: phase.clone(),
             time_s,
             ops_s: add(|sum| sum.ops_s),
             unattributed_s,
@@ -71,7 +73,7 @@ fn sums(cases: &[&Case]) -> Vec<PhaseSum> {
 }
 
 /// Time of a phase over cases, in seconds. Files without sums give it as time / share of an operation.
-fn phase_s(cases: &[&Case], phase: &str) -> f64 {
+fn phase_s(cases: &[&Case], phase: Phase) -> f64 {
     let of = |case: &&Case| {
         let summed = case.sums.iter().find(|sum| sum.phase == phase).map(|sum| sum.time_s);
         let by_share = || case.ops.iter().find(|row| row.phase == phase && row.share > 0.0);
@@ -81,7 +83,7 @@ fn phase_s(cases: &[&Case], phase: &str) -> f64 {
 }
 
 /// Operations of a phase over cases, the longest first.
-fn merged(cases: &[&Case], phase: &str) -> Vec<OpRow> {
+fn merged(cases: &[&Case], phase: Phase) -> Vec<OpRow> {
     let mut sums: BTreeMap<&str, OpRow> = BTreeMap::new();
     for row in cases.iter().flat_map(|case| &case.ops).filter(|row| row.phase == phase) {
         sums.entry(&row.op).and_modify(|sum| add(sum, row)).or_insert_with(|| row.clone());
@@ -93,15 +95,19 @@ fn merged(cases: &[&Case], phase: &str) -> Vec<OpRow> {
 
 /// Adds a row of the same operation. The ceiling is that of the longer row.
 fn add(sum: &mut OpRow, row: &OpRow) {
-    let both = |a: Option<f64>, b: Option<f64>| a.zip(b).map(|(a, b)| a + b);
+    let both = |sum: &mut Recorded<f64>, row: &Recorded<f64>| match (&mut *sum, row) {
+        (Recorded::Present(sum), Recorded::Present(row)) => *sum += row,
+        (Recorded::Absent(_), _) => {}
+        (_, absent) => *sum = absent.clone(),
+    };
     if row.time_s > sum.time_s {
-        sum.limit = row.limit;
+        sum.limit = row.limit.clone();
     }
     sum.count += row.count;
     sum.time_s += row.time_s;
-    sum.flops = both(sum.flops, row.flops);
-    sum.bytes = both(sum.bytes, row.bytes);
-    sum.attainable_s = both(sum.attainable_s, row.attainable_s);
+    both(&mut sum.flops, &row.flops);
+    both(&mut sum.bytes, &row.bytes);
+    both(&mut sum.attainable_s, &row.attainable_s);
 }
 
 /// The traced requests as sums of their phases.
@@ -111,9 +117,9 @@ fn whole(view: &RunView<'_>, summary: &Summary, sums: &[PhaseSum]) -> Table {
     let mut table = Table::new(caption, &columns);
     let latency: f64 = sums.iter().map(|sum| sum.time_s).sum();
     for sum in sums {
-        let is_forward = FORWARD.contains(&sum.phase.as_str());
+        let is_forward = FORWARD.iter().any(|phase| sum.phase == *phase);
         table.rows.push(vec![
-            sum.phase.clone(),
+            sum.phase.to_string(),
             milliseconds(sum.time_s),
             percent(part(sum.time_s, latency)),
             if is_forward { percent(sum.unattributed_share) } else { ABSENT.to_owned() },
@@ -126,8 +132,8 @@ fn whole(view: &RunView<'_>, summary: &Summary, sums: &[PhaseSum]) -> Table {
 }
 
 /// The operations of a phase. Their shares add up to 100 %.
-fn ops(view: &RunView<'_>, summary: &Summary, phase: &str, rows: &[OpRow], time: f64) -> Table {
-    let caption = format!("{}: operations of {phase}, sum over all prompts.", view.subject(summary));
+fn ops(view: &RunView<'_>, summary: &Summary, phase: Phase, rows: &[OpRow], time: f64) -> Table {
+    let caption = format!("{}: operations of {}, sum over all prompts.", view.subject(summary), phase.name());
     let columns = [
         "<operation",
         "calls",
@@ -147,37 +153,39 @@ fn ops(view: &RunView<'_>, summary: &Summary, phase: &str, rows: &[OpRow], time:
     }
     table.rows.extend(large.iter().map(|row| cells(row, time)));
     if let Some((first, rest)) = small.split_first() {
-        let mut others =
-            OpRow { op: format!("{} below 0.5 %", count(small.len(), "operation")), limit: None, ..(*first).clone() };
+        let mut others = OpRow { op: format!("{} below 0.5 %", count(small.len(), "operation")), ..(*first).clone() };
         rest.iter().for_each(|row| add(&mut others, row));
-        others.limit = None;
+        others.limit = Recorded::absent("each operation has its own ceiling");
         table.rows.push(cells(&others, time));
     }
     let in_ops: f64 = rows.iter().map(|row| row.time_s).sum();
     // Times are whole nanoseconds; a smaller difference is rounding.
     let rest = ((time - in_ops) * 1e9).round() / 1e9;
-    table.rows.push(cells(&OpRow { op: "unattributed".to_owned(), time_s: rest, ..OpRow::default() }, time));
+    let unattributed =
+        OpRow { op: "unattributed".to_owned(), time_s: rest, ..OpRow::absent("it is the time outside of operations") };
+    table.rows.push(cells(&unattributed, time));
     table
 }
 
 fn cells(row: &OpRow, phase_s: f64) -> Vec<String> {
-    let intensity = row.flops.zip(row.bytes.filter(|&bytes| bytes > 0.0)).map(|(flops, bytes)| flops / bytes);
-    let roofline = row.attainable_s.filter(|_| row.time_s > 0.0).map(|attainable| attainable / row.time_s);
+    let (flops, bytes) = (row.flops.value(), row.bytes.value());
+    let intensity = flops.zip(bytes.filter(|&bytes| bytes > 0.0)).map(|(flops, bytes)| flops / bytes);
+    let roofline = row.attainable_s.value().filter(|_| row.time_s > 0.0).map(|attainable| attainable / row.time_s);
     vec![
         row.op.clone(),
         if row.count > 0 { row.count.to_string() } else { ABSENT.to_owned() },
         milliseconds(row.time_s),
         percent(part(row.time_s, phase_s)),
-        rate(row.flops, row.time_s),
-        rate(row.bytes, row.time_s),
+        rate(flops, row.time_s),
+        rate(bytes, row.time_s),
         or_absent(intensity.map(significant)),
         or_absent(roofline.map(percent)),
-        or_absent(row.limit.map(|roof| roof.name().to_owned())),
+        or_absent(row.limit.value().map(|roof| roof.name().to_owned())),
     ]
 }
 
 /// How much the times of the decoder blocks differ.
-fn layers(cases: &[&Case], phase: &str) -> Option<String> {
+fn layers(cases: &[&Case], phase: Phase) -> Option<String> {
     let mut blocks: BTreeMap<usize, f64> = BTreeMap::new();
     for row in cases.iter().flat_map(|case| &case.layers).filter(|row| row.phase == phase) {
         if let Some(layer) = row.layer {
@@ -189,7 +197,8 @@ fn layers(cases: &[&Case], phase: &str) -> Option<String> {
     let (slowest, time) = blocks.iter().max_by(|a, b| a.1.total_cmp(b.1))?;
     let fastest = times.iter().copied().fold(f64::INFINITY, f64::min);
     Some(format!(
-        "Blocks in {phase}: the slowest of {} is block {slowest} with {} ms ({} times the median); the fastest takes {} ms.",
+        "Blocks in {}: the slowest of {} is block {slowest} with {} ms ({} times the median); the fastest takes {} ms.",
+        phase.name(),
         times.len(),
         milliseconds(*time),
         significant(time / middle),
@@ -210,7 +219,12 @@ fn threads(view: &RunView<'_>, summary: &Summary, cases: &[&Case]) -> Table {
             *sum = (sum.0 + row.busy_s, sum.1 + shared);
         }
         table.rows.extend(busy.into_iter().map(|(thread, (busy, shared))| {
-            vec![phase.to_owned(), thread.to_owned(), milliseconds(busy), percent(1.0 - part(busy, shared).min(1.0))]
+            vec![
+                phase.name().to_owned(),
+                thread.to_owned(),
+                milliseconds(busy),
+                percent(1.0 - part(busy, shared).min(1.0)),
+            ]
         }));
     }
     table
@@ -219,8 +233,8 @@ fn threads(view: &RunView<'_>, summary: &Summary, cases: &[&Case]) -> Table {
 /// Why roofline figures are absent or above 100 %, with the operations that each reason is about.
 fn reasons(cases: &[&Case]) -> Vec<String> {
     let mut by_reason: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    for row in cases.iter().flat_map(|case| &case.ops).filter(|row| FORWARD.contains(&row.phase.as_str())) {
-        if let Some(reason) = row.reasons.get("roofline") {
+    for row in cases.iter().flat_map(|case| &case.ops).filter(|row| FORWARD.iter().any(|phase| row.phase == *phase)) {
+        if let Some(reason) = row.why_roofline() {
             let ops = by_reason.entry(reason).or_default();
             if !ops.contains(&row.op.as_str()) {
                 ops.push(&row.op);

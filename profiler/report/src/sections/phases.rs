@@ -37,15 +37,15 @@ pub(super) fn section(view: &RunView<'_>) -> Section {
             continue;
         };
         let mut sum = 0.0;
-        for (name, time) in PHASE_TIMES {
+        for (phase, time) in PHASE_TIMES {
             let row = match mean_of(*time) {
                 Some(mean) => {
                     sum += mean;
-                    vec![(*name).to_owned(), milliseconds(mean), percent(mean / latency)]
+                    vec![phase.to_string(), milliseconds(mean), percent(mean / latency)]
                 }
                 None => {
                     let why = samples.iter().find_map(|sample| time(sample).reason());
-                    vec![(*name).to_owned(), ABSENT.to_owned(), why.map_or("not measured", Reason::as_str).to_owned()]
+                    vec![phase.to_string(), ABSENT.to_owned(), why.map_or("not measured", Reason::as_str).to_owned()]
                 }
             };
             table.rows.push(row);
@@ -89,7 +89,7 @@ fn bars(title: &str, rows: Vec<(String, Vec<&Case>)>) -> Option<Chart> {
     let only = |parts: &[f64]| shown.iter().filter_map(|&place| parts.get(place).copied()).collect::<Vec<f64>>();
     let stack = StackedBars {
         axis: "seconds".to_owned(),
-        parts: shown.iter().filter_map(|&place| PHASE_TIMES.get(place)).map(|(name, _)| (*name).to_owned()).collect(),
+        parts: shown.iter().filter_map(|&place| PHASE_TIMES.get(place)).map(|(phase, _)| phase.to_string()).collect(),
         rows: rows.iter().map(|(label, whole, parts)| (label.clone(), whole.clone(), only(parts))).collect(),
     };
     Some(Chart {

@@ -2,16 +2,18 @@
 
 use std::collections::BTreeMap;
 
+use engine_api::Phase;
+
 use super::RunView;
 use crate::chart::{CeilingLine, Chart, Dot, Figure, Scatter};
 use crate::content::{Block, Section};
 use crate::figures::percent;
 use analyse::attribution;
 use record::figures::significant;
-use record::{Case, Recorded, Spread, Summary, ThreadCeilings};
+use record::{Case, PhaseOrOther, Recorded, Spread, Summary, ThreadCeilings};
 
 /// Phases that run the model.
-const PHASES: &[&str] = &["decode", "prefill"];
+const PHASES: [Phase; 2] = [Phase::Decode, Phase::Prefill];
 
 pub(super) fn section(view: &RunView<'_>) -> Section {
     let mut section = Section::new("Roofline");
@@ -40,28 +42,28 @@ impl OpTotal {
 }
 
 /// Operations by phase and name, summed over cases, for the charts of runs and of comparisons.
-pub(crate) struct OpTotals<'a>(BTreeMap<(&'a str, &'a str), OpTotal>);
+pub(crate) struct OpTotals<'a>(BTreeMap<(&'a PhaseOrOther, &'a str), OpTotal>);
 
 impl<'a> OpTotals<'a> {
     /// Sums the operations with known costs.
     pub(crate) fn of(cases: impl Iterator<Item = &'a Case>) -> Self {
-        let mut sums: BTreeMap<(&str, &str), OpTotal> = BTreeMap::new();
+        let mut sums: BTreeMap<(&PhaseOrOther, &str), OpTotal> = BTreeMap::new();
         for row in cases.flat_map(|case| &case.ops) {
-            let (Some(flops), Some(bytes)) = (row.flops, row.bytes) else { continue };
+            let (Some(flops), Some(bytes)) = (row.flops.value(), row.bytes.value()) else { continue };
             let start = || OpTotal { attainable: Some(0.0), ..OpTotal::default() };
             let sum = sums.entry((&row.phase, &row.op)).or_insert_with(start);
             sum.time += row.time_s;
             sum.flops += flops;
             sum.bytes += bytes;
-            sum.attainable = sum.attainable.zip(row.attainable_s).map(|(a, b)| a + b);
+            sum.attainable = sum.attainable.zip(row.attainable_s.value()).map(|(a, b)| a + b);
         }
         Self(sums)
     }
 
     /// The points of a phase. Their weights are relative to the longest operation of all phases.
-    pub(crate) fn dots(&self, phase: &str) -> Vec<Dot> {
+    pub(crate) fn dots(&self, phase: Phase) -> Vec<Dot> {
         let longest = self.0.values().map(|sum| sum.time).fold(0.0, f64::max);
-        let of_phase = self.0.iter().filter(|((of, _), sum)| *of == phase && sum.is_usable());
+        let of_phase = self.0.iter().filter(|((of, _), sum)| **of == phase && sum.is_usable());
         of_phase
             .map(|((_, op), sum)| Dot {
                 label: (*op).to_owned(),
@@ -76,8 +78,8 @@ impl<'a> OpTotals<'a> {
 fn chart(view: &RunView<'_>, summary: &Summary) -> Option<Chart> {
     let ceilings = view.file.ceilings.as_ref()?.of(summary.threads)?;
     let ops = OpTotals::of(view.cases(summary));
-    let group = |phase: &&str| ((*phase).to_owned(), ops.dots(phase));
-    let groups: Vec<(String, Vec<Dot>)> = PHASES.iter().map(group).filter(|(_, dots)| !dots.is_empty()).collect();
+    let group = |phase: Phase| (phase.name().to_owned(), ops.dots(phase));
+    let groups: Vec<(String, Vec<Dot>)> = PHASES.into_iter().map(group).filter(|(_, dots)| !dots.is_empty()).collect();
     let count: usize = groups.iter().map(|(_, dots)| dots.len()).sum();
     if count == 0 {
         return None;

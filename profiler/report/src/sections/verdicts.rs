@@ -1,5 +1,7 @@
 //! The limit of each phase, in sentences, and the evidence.
 
+use engine_api::Phase;
+
 use super::RunView;
 use crate::content::Section;
 use crate::figures::{ABSENT, or_absent, percent};
@@ -11,7 +13,7 @@ use record::{Advice, Confidence, GroupVerdict};
 /// A phase below this share of the latency is reported only in the evidence.
 const MIN_SHARE: f64 = 0.05;
 /// Phases that are reported even if they are short.
-const ALWAYS: [&str; 3] = ["load", "prefill", "decode"];
+const ALWAYS: [Phase; 3] = [Phase::Load, Phase::Prefill, Phase::Decode];
 
 /// The limit of each relevant phase: sentences for one summary, a table for several.
 pub(super) fn section(view: &RunView<'_>) -> Section {
@@ -126,7 +128,7 @@ fn advice(advice: &Advice) -> String {
 }
 
 fn is_relevant(group: &GroupVerdict) -> bool {
-    if ALWAYS.contains(&group.verdict.phase.name()) {
+    if ALWAYS.contains(&group.verdict.phase) {
         return true;
     }
     let share = group.verdict.evidence.iter().find(|figure| figure.name == "share of the latency");

@@ -10,8 +10,8 @@ use super::answers::{NEAR_TIE, answers};
 use super::comparison::{Agreement, Check, Comparability, ProbabilityDistance, Work};
 use super::pairing::{Group, GroupPair};
 use super::probabilities::distance;
-use record::plan::{PlannedModel, THREADS};
-use record::{Case, DECODED_AFTER, Reasons, ServerFile, Setting, Status};
+use record::plan::PlannedModel;
+use record::{Case, CaseNote, Reasons, ServerFile, Setting, Status};
 
 /// Up to this mean divergence in nats, two models are quantisations of the same weights. Quantising to four bits causes hundredths;
 /// another model of the same shape differs by whole nats.
@@ -86,7 +86,7 @@ fn cache_type(pair: &GroupPair<'_>) -> Check {
 
 /// Whether the number of threads of a group is only a label: its server sets its own.
 fn has_own_threads(group: &Group<'_>) -> bool {
-    group.cases.iter().any(|case| case.reasons.contains_key(THREADS))
+    group.cases.iter().any(|case| case.notes.has(CaseNote::Threads))
 }
 
 fn threads(pair: &GroupPair<'_>) -> Check {
@@ -198,7 +198,7 @@ fn unfinished(case: &Case) -> String {
 
 /// A generation that a foreign run measured at another position of the context.
 fn elsewhere(pair: &GroupPair<'_>) -> Check {
-    let of = |case: &Case| case.reasons.get(DECODED_AFTER).cloned();
+    let of = |case: &Case| case.notes.get(CaseNote::DecodedAfter).map(str::to_owned);
     match pair.prompts().filter(|(b, o)| of(b) != of(o)).find_map(|(b, o)| of(b).or_else(|| of(o))) {
         Some(text) => check(
             "position of the decoded tokens",

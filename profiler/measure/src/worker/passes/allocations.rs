@@ -3,7 +3,7 @@
 
 use engine_api::{Flow, Observer, Phase, Piece};
 use meter::heap::{AllocationCounter, AllocationTotals};
-use record::AllocationRow;
+use record::{AllocationRow, PhaseOrOther};
 
 use crate::protocol::Allocations;
 
@@ -61,9 +61,9 @@ impl<'o> AllocationEdges<'o> {
         self.close(OTHER);
         let held = self.last.held - self.own;
         drop(self.counting);
-        let names = Phase::ALL.map(Phase::name).into_iter().chain(["other"]);
-        let rows = names.zip(&self.sums).filter(|(_, sum)| sum.entered).map(|(name, sum)| AllocationRow {
-            phase: name.to_owned(),
+        let phases = Phase::ALL.map(PhaseOrOther::Phase).into_iter().chain([PhaseOrOther::Other]);
+        let rows = phases.zip(&self.sums).filter(|(_, sum)| sum.entered).map(|(phase, sum)| AllocationRow {
+            phase,
             count: sum.count,
             bytes: sum.bytes,
             peak_bytes: u64::try_from(sum.peak).unwrap_or(0),

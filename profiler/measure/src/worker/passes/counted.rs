@@ -6,12 +6,12 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
-use ::record::OpCounters;
+use ::record::{CounterTotals, OpCounters};
 use engine_api::{EngineError, Flow, Observer, Phase, Piece, Request, Session, Usage};
 use meter::{Meter, Reading, Tally};
 use traces::record::{self, OpEdge};
 
-use super::phase_rows::{Totals, totals};
+use super::phase_rows::totals;
 use super::stopwatch::Stopwatch;
 
 thread_local! {
@@ -85,9 +85,15 @@ pub(crate) fn run_counted(
         let counted: Vec<_> =
             counting.meter.counted().into_iter().filter(|(_, counter)| counter.source.is_event()).collect();
         for ((phase, op), (count, tally)) in &counting.sums {
-            let Totals { values, reasons } = totals(tally, &counted);
-            let (phase, op) = (phase.name().to_owned(), (*op).to_owned());
-            rows.push(OpCounters { phase, op, count: *count, counters: values, reasons, ..OpCounters::default() });
+            let CounterTotals { values, notes } = totals(tally, &counted);
+            rows.push(OpCounters {
+                phase: (*phase).into(),
+                op: (*op).to_owned(),
+                count: *count,
+                counters: values,
+                derived: BTreeMap::new(),
+                notes,
+            });
         }
         *meter = counting.meter;
     }

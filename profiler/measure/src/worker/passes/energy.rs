@@ -1,10 +1,8 @@
 //! Energy of a stepped request: per phase, and over the request.
 
-use std::collections::BTreeMap;
-
 use engine_api::Phase;
 use meter::{Counter, Energy, EnergySpan};
-use record::{Reason, Reasons};
+use record::{PhaseOrOther, Reason};
 
 use crate::protocol::SteppedFigures;
 
@@ -22,41 +20,31 @@ pub(crate) fn add_energy(figures: &mut SteppedFigures, energy: &mut Energy) {
 /// `counters` are in the order of the spans' joules.
 fn add(figures: &mut SteppedFigures, counters: &[&'static Counter], spans: &[EnergySpan], whole: Option<&EnergySpan>) {
     for (index, counter) in counters.iter().enumerate() {
-        for row in figures.phases.iter_mut().filter(|row| row.count > 0 && row.phase != "other") {
-            let span = spans.iter().find(|span| span.phase.is_some_and(|phase| phase.name() == row.phase));
-            let is_part = [Phase::Sample, Phase::Detokenize].iter().any(|phase| phase.name() == row.phase);
+        for row in figures.phases.iter_mut().filter(|row| row.count > 0 && row.phase != PhaseOrOther::Other) {
+            let span = spans.iter().find(|span| span.phase.is_some_and(|phase| row.phase == phase));
+            let is_part = [Phase::Sample, Phase::Detokenize].into_iter().any(|phase| row.phase == phase);
             let value = match span {
                 _ if is_part => Err(Reason::new(PART_OF_DECODE)),
                 Some(span) => span.joules[index].clone(),
                 None => Err(Reason::new("it was not read at the end of this phase")),
             };
-            if row.phase == Phase::Decode.name() && value.is_ok() {
-                row.reasons.insert(counter.name.to_owned(), TOGETHER.to_owned());
+            if row.phase == Phase::Decode && value.is_ok() {
+                row.notes.insert(counter.name.to_owned(), TOGETHER.to_owned());
             }
-            set(&mut row.counters, &mut row.reasons, counter, value);
+            row.counters.insert(counter.name.to_owned(), value.into());
         }
         let value = match whole {
             Some(span) => span.joules[index].clone(),
             None => Err(Reason::new("it was not read over the whole request")),
         };
-        set(&mut figures.counters, &mut figures.counter_reasons, counter, value);
+        figures.counters.values.insert(counter.name.to_owned(), value.into());
     }
-}
-
-fn set(
-    counters: &mut BTreeMap<String, Option<f64>>,
-    reasons: &mut Reasons,
-    counter: &Counter,
-    value: Result<f64, Reason>,
-) {
-    let value = value.map_err(|reason| reasons.insert(counter.name.to_owned(), reason.into())).ok();
-    counters.insert(counter.name.to_owned(), value);
 }
 
 #[cfg(test)]
 mod tests {
     use meter::registered_counter;
-    use record::PhaseRow;
+    use record::{PhaseRow, Recorded};
     use traces::Nanos;
 
     use super::*;
@@ -64,7 +52,11 @@ mod tests {
     #[test]
     fn long_phases_have_values_and_the_others_reasons() {
         let counter = registered_counter("energy_package_j").unwrap();
-        let row = |phase: &str, count| PhaseRow { phase: phase.to_owned(), count, ..PhaseRow::default() };
+        let row = |phase: &str, count| PhaseRow {
+            phase: PhaseOrOther::from_name(phase),
+            count,
+            ..PhaseRow::absent("not measured")
+        };
         let rows = vec![
             row("tokenize", 1),
             row("prefill", 1),
@@ -83,11 +75,12 @@ mod tests {
         let whole = span(None, Ok(7.5));
         add(&mut figures, &[counter], &spans, Some(&whole));
         let rows = &figures.phases;
-        let values: Vec<_> = rows.iter().map(|row| row.counters.get("energy_package_j").copied()).collect();
-        assert_eq!(values, [Some(None), Some(Some(2.0)), Some(Some(5.0)), Some(None), None, None]);
-        assert!(rows[0].reasons["energy_package_j"].contains("too short"));
-        assert!(rows[2].reasons["energy_package_j"].contains("together"));
-        assert!(rows[3].reasons["energy_package_j"].contains("part of decode"));
-        assert_eq!((figures.counters["energy_package_j"], figures.counter_reasons.len()), (Some(7.5), 0));
+        let found: Vec<_> = rows.iter().map(|row| row.counters.get("energy_package_j").cloned()).collect();
+        let absent = |reason: &str| Some(Recorded::absent(reason));
+        let expected = [absent("too short"), Some(2.0.into()), Some(5.0.into()), absent(PART_OF_DECODE), None, None];
+        assert_eq!(found, expected);
+        assert_eq!(rows[2].notes["energy_package_j"], TOGETHER);
+        assert_eq!(figures.counters.values["energy_package_j"], Recorded::Present(7.5));
+        assert!(figures.counters.reasons().is_empty());
     }
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use ::record::{LayerRow, OpRow};
+use ::record::{LayerRow, OpRow, PhaseOrOther, Reason};
 use traces::Nanos;
 use traces::record::{Cost, Event, Kind};
 
@@ -86,33 +86,37 @@ pub(crate) struct AttributedOps {
     pub(crate) layers: Vec<LayerRow>,
 }
 
+/// Why a row has no work of its own; the main process adds the cost model's.
+const NOT_STATED: &str = "the engine does not state it";
+
 /// Sums ops. Ops between phases belong to `other`. The share of a row is relative to the time of its phase in this request.
 pub(crate) fn attribute(ops: &OpSums, timing: &Timing) -> AttributedOps {
     let mut by_op: BTreeMap<(PhaseOrOther, &str), OpSum> = BTreeMap::new();
     let mut by_layer: BTreeMap<(PhaseOrOther, (bool, Option<usize>)), OpSum> = BTreeMap::new();
     for ((phase, name, layer), sum) in ops.iter() {
-        let place = PhaseOrOther::of(phase);
-        by_op.entry((place, name)).or_default().add(sum);
+        let place = phase.map_or(PhaseOrOther::Other, PhaseOrOther::Phase);
+        by_op.entry((place.clone(), name)).or_default().add(sum);
         let layer = layer.map(|layer| layer as usize);
         by_layer.entry((place, (layer.is_none(), layer))).or_default().add(sum);
     }
-    let row = |((place, op), OpSum { count, time, stated }): ((PhaseOrOther, &str), OpSum)| OpRow {
-        phase: place.name().to_owned(),
+    let stated = |figure: Option<f64>| figure.ok_or_else(|| Reason::new(NOT_STATED)).into();
+    let row = |((phase, op), OpSum { count, time, stated: work }): ((PhaseOrOther, &str), OpSum)| OpRow {
+        share: share(&phase, time, timing),
+        phase,
         op: op.to_owned(),
         count,
         time_s: time.as_secs_f64(),
-        share: place.share(time, timing),
-        flops: stated.flops,
-        bytes: stated.bytes,
-        streamed_bytes: stated.streamed,
-        ..OpRow::default()
+        flops: stated(work.flops),
+        bytes: stated(work.bytes),
+        streamed_bytes: stated(work.streamed),
+        ..OpRow::absent(NOT_STATED)
     };
     let layer =
-        |((place, (_, layer)), OpSum { time, stated, .. }): ((PhaseOrOther, (bool, Option<usize>)), OpSum)| LayerRow {
-            phase: place.name().to_owned(),
+        |((phase, (_, layer)), OpSum { time, stated, .. }): ((PhaseOrOther, (bool, Option<usize>)), OpSum)| LayerRow {
+            share: share(&phase, time, timing),
+            phase,
             layer,
             time_s: time.as_secs_f64(),
-            share: place.share(time, timing),
             flops: stated.flops,
             bytes: stated.bytes,
         };
@@ -123,32 +127,10 @@ pub(crate) fn attribute(ops: &OpSums, timing: &Timing) -> AttributedOps {
     AttributedOps { ops: by_op.into_iter().map(row).collect(), layers: by_layer.into_iter().map(layer).collect() }
 }
 
-/// A phase, or the time between phases; in the order of a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum PhaseOrOther {
-    In(engine_api::Phase),
-    Between,
-}
-
-impl PhaseOrOther {
-    fn of(phase: Option<engine_api::Phase>) -> Self {
-        phase.map_or(Self::Between, Self::In)
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::In(phase) => phase.name(),
-            Self::Between => "other",
-        }
-    }
-
-    fn share(self, time: Nanos, timing: &Timing) -> f64 {
-        let whole = match self {
-            Self::In(phase) => timing.phase(phase),
-            Self::Between => timing.other,
-        };
-        if whole > Nanos::ZERO { time.as_secs_f64() / whole.as_secs_f64() } else { 0.0 }
-    }
+/// A time over the time of its phase in this request.
+fn share(place: &PhaseOrOther, time: Nanos, timing: &Timing) -> f64 {
+    let whole = place.phase().map_or(timing.other, |phase| timing.phase(phase));
+    if whole > Nanos::ZERO { time.as_secs_f64() / whole.as_secs_f64() } else { 0.0 }
 }
 
 /// The phase at a time. Spans are in order and do not overlap.
@@ -201,14 +183,14 @@ mod tests {
         sums.add(&ops[..2], first);
         sums.add(&ops[2..], rest);
         let AttributedOps { ops: rows, layers } = attribute(&sums, &timing);
-        let found: Vec<_> = rows.iter().map(|row| (row.phase.as_str(), row.op.as_str(), row.count)).collect();
+        let found: Vec<_> = rows.iter().map(|row| (row.phase.name(), row.op.as_str(), row.count)).collect();
         assert_eq!(
             found,
             [("prefill", "attention", 1), ("prefill", "q_proj", 1), ("decode", "q_proj", 2), ("other", "lost", 1)]
         );
         assert!((rows[0].share - 0.6).abs() < 1e-9 && (rows[2].share - 0.25).abs() < 1e-9);
         let found: Vec<_> =
-            layers.iter().map(|row| (row.phase.as_str(), row.layer, (row.time_s * 1e9).round())).collect();
+            layers.iter().map(|row| (row.phase.name(), row.layer, (row.time_s * 1e9).round())).collect();
         assert_eq!(
             found,
             [

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use engine_api::Phase;
 use meter::{Counter, Tally};
-use record::{PhaseRow, Reasons};
+use record::{CounterTotals, PhaseOrOther, PhaseRow, Reason, Reasons, Recorded, RecordedMap};
 
 use super::stepped::PhaseCounts;
 use super::timing::Timing;
@@ -12,36 +12,19 @@ use super::timing::Timing;
 /// The phases of a request in the order of reports.
 const ORDER: [Phase; 5] = [Phase::Tokenize, Phase::Prefill, Phase::Decode, Phase::Sample, Phase::Detokenize];
 
-/// The totals of counters, each with a value or a reason.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct Totals {
-    /// Name to value.
-    pub(crate) values: BTreeMap<String, Option<f64>>,
-    /// Name to why it is absent, or how far it is extrapolated.
-    pub(crate) reasons: Reasons,
-}
-
 /// The totals of a tally. `counted` are its counters, each with its index.
-pub(crate) fn totals(tally: &Tally, counted: &[(usize, &'static Counter)]) -> Totals {
-    let mut totals = Totals::default();
+pub(crate) fn totals(tally: &Tally, counted: &[(usize, &'static Counter)]) -> CounterTotals {
+    let mut totals = CounterTotals::default();
     for &(index, counter) in counted {
-        let value = match tally.value(index, counter) {
-            Ok(counted) => {
-                if counted.counted_share < 1.0 {
-                    let share = counted.counted_share * 100.0;
-                    totals.reasons.insert(
-                        counter.name.to_owned(),
-                        format!("extrapolated: it counted {share:.0} % of the time (multiplexed)"),
-                    );
-                }
-                Some(counted.value)
-            }
-            Err(reason) => {
-                totals.reasons.insert(counter.name.to_owned(), reason.into());
-                None
-            }
-        };
-        totals.values.insert(counter.name.to_owned(), value);
+        let found = tally.value(index, counter);
+        if let Ok(counted) = &found
+            && counted.counted_share < 1.0
+        {
+            let share = counted.counted_share * 100.0;
+            let note = format!("extrapolated: it counted {share:.0} % of the time (multiplexed)");
+            totals.notes.insert(counter.name.to_owned(), note);
+        }
+        totals.values.insert(counter.name.to_owned(), found.map(|counted| counted.value).into());
     }
     totals
 }
@@ -53,53 +36,57 @@ pub(crate) fn phase_rows(
     counted: &[(usize, &'static Counter)],
 ) -> Vec<PhaseRow> {
     let latency = timing.latency.as_secs_f64();
-    let share = |time: f64| (latency > 0.0).then(|| time / latency);
+    let share = |time: f64| -> Recorded<f64> {
+        if latency > 0.0 { (time / latency).into() } else { Recorded::absent("the request took no time") }
+    };
     let mut rows: Vec<PhaseRow> = ORDER
         .iter()
         .map(|&phase| {
-            let name = phase.name().to_owned();
             let count = timing.count(phase);
             if count == 0 {
-                let reasons = Reasons::from([("time_s".to_owned(), "it did not occur in this request".to_owned())]);
-                return PhaseRow { phase: name, reasons, ..PhaseRow::default() };
+                return PhaseRow { phase: phase.into(), ..PhaseRow::absent("it did not occur in this request") };
             }
             let time = timing.phase(phase).as_secs_f64();
-            let Totals { values, mut reasons } = match counts.get(&phase) {
+            let CounterTotals { values, notes } = match counts.get(&phase) {
                 Some(tally) => totals(tally, counted),
                 None => not_read(counted),
             };
-            let cpu_s = cpu(&values);
-            if cpu_s.is_none() {
-                reasons.insert("cpu_s".to_owned(), "CPU time was not read".to_owned());
+            PhaseRow {
+                phase: phase.into(),
+                count,
+                time_s: time.into(),
+                share: share(time),
+                cpu_s: cpu(&values).ok_or_else(|| Reason::new("CPU time was not read")).into(),
+                counters: values,
+                counted_s: BTreeMap::new(),
+                derived: BTreeMap::new(),
+                notes,
             }
-            let (time_s, share) = (Some(time), share(time));
-            PhaseRow { phase: name, count, time_s, share, cpu_s, counters: values, reasons, ..PhaseRow::default() }
         })
         .collect();
     let other = timing.other.as_secs_f64();
     let reason = "one reading of the counters is the end of a phase and the begin of the next one: what is counted between phases belongs to the phases";
     rows.push(PhaseRow {
-        phase: "other".to_owned(),
+        phase: PhaseOrOther::Other,
         count: timing.spans.len().saturating_sub(1),
-        time_s: Some(other),
+        time_s: other.into(),
         share: share(other),
-        reasons: Reasons::from([("cpu_s".to_owned(), reason.to_owned()), ("counters".to_owned(), reason.to_owned())]),
-        ..PhaseRow::default()
+        notes: Reasons::from([("counters".to_owned(), reason.to_owned())]),
+        ..PhaseRow::absent(reason)
     });
     rows
 }
 
 /// Counters that were not read in a phase.
-fn not_read(counted: &[(usize, &'static Counter)]) -> Totals {
-    let names = || counted.iter().map(|(_, counter)| counter.name.to_owned());
-    Totals {
-        values: names().map(|name| (name, None)).collect(),
-        reasons: names().map(|name| (name, "it was not read in this phase".to_owned())).collect(),
-    }
+fn not_read(counted: &[(usize, &'static Counter)]) -> CounterTotals {
+    let absent = |(_, counter): &(usize, &'static Counter)| {
+        (counter.name.to_owned(), Recorded::absent("it was not read in this phase"))
+    };
+    CounterTotals { values: counted.iter().map(absent).collect(), ..CounterTotals::default() }
 }
 
-fn cpu(values: &BTreeMap<String, Option<f64>>) -> Option<f64> {
-    Some(values.get("cpu_user_s").copied()?? + values.get("cpu_system_s").copied()??)
+fn cpu(values: &RecordedMap) -> Option<f64> {
+    Some(values.get("cpu_user_s")?.value()? + values.get("cpu_system_s")?.value()?)
 }
 
 #[cfg(test)]
@@ -134,16 +121,18 @@ mod tests {
         let mut tally = Tally::default();
         tally.add(&before, &after);
         let rows = phase_rows(&timing, &PhaseCounts::from([(Phase::Prefill, tally)]), &counters);
-        let sum: f64 = rows.iter().filter_map(|row| row.time_s).sum();
+        let sum: f64 = rows.iter().filter_map(|row| row.time_s.value()).sum();
         assert!((sum - 100e-9).abs() < 1e-15);
         assert_eq!(
-            rows.iter().map(|row| row.phase.as_str()).collect::<Vec<_>>(),
+            rows.iter().map(|row| row.phase.name()).collect::<Vec<_>>(),
             ["tokenize", "prefill", "decode", "sample", "detokenize", "other"]
         );
-        assert_eq!((rows[0].time_s, rows[3].count, rows[5].count), (None, 2, 3));
-        assert!((rows[1].cpu_s.unwrap() - 40e-6).abs() < 1e-12);
-        assert!(rows[2].cpu_s.is_none() && rows[2].reasons.contains_key("cpu_s"));
-        assert_eq!((rows[2].counters["cpu_user_s"], rows[2].reasons.contains_key("cpu_user_s")), (None, true));
-        assert!((rows[5].share.unwrap() - 0.15).abs() < 1e-9);
+        assert_eq!((rows[0].time_s.value(), rows[3].count, rows[5].count), (None, 2, 3));
+        let absent = [&rows[0].time_s, &rows[0].share, &rows[0].cpu_s].map(|value| value.reason().unwrap().as_str());
+        assert_eq!(absent, ["it did not occur in this request"; 3]);
+        assert!((rows[1].cpu_s.value().unwrap() - 40e-6).abs() < 1e-12);
+        assert_eq!(rows[2].cpu_s.reason().unwrap(), &"CPU time was not read");
+        assert_eq!(rows[2].counters["cpu_user_s"].reason().unwrap(), &"it was not read in this phase");
+        assert!((rows[5].share.value().unwrap() - 0.15).abs() < 1e-9);
     }
 }

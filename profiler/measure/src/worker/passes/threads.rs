@@ -62,7 +62,7 @@ impl ThreadWork {
                 let share = if shared > Nanos::ZERO { busy_s / shared.as_secs_f64() } else { 1.0 };
                 // A mark that extends into the next phase belongs to the phase in which it began, so the share may exceed 1.
                 let idle_share = (1.0 - share).max(0.0);
-                rows.push(WorkerRow { phase: phase.name().to_owned(), thread: name.clone(), busy_s, idle_share });
+                rows.push(WorkerRow { phase: phase.into(), thread: name.clone(), busy_s, idle_share });
             }
         }
         rows
