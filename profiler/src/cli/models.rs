@@ -148,7 +148,7 @@ fn of_entry(entry: &Entry) -> Content {
     facts.push(("quantisations", entry.quants.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(" ")));
     facts.push(("safetensors", source(&entry.safetensors)));
     if let Some(mirror) = entry.mirror {
-        facts.push(("mirror", format!("{} in the Python package {}", mirror.member, mirror.requirement)));
+        facts.push(("mirror", format!("Python {mirror}")));
     }
     facts.extend(entry.note.map(|note| ("note", note.to_owned())));
     page(&format!("{}: {}", entry.name, entry.title), facts)
