@@ -1,4 +1,5 @@
-//! The README's tables of engines and models and docs/counters.md are generated from the registries. The files and headings that the
+//! The tables of engines and models in the README and in docs/models-and-weights.md, and docs/counters.md are generated from the
+//! registries. The files and headings that the
 //! documents name exist.
 //!
 //! `INFEROMETER_BLESS=1 cargo test -p profiler --test readme` writes them.
@@ -7,13 +8,13 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-/// The README with the text between `<!-- NAME: ...` and `<!-- /NAME -->` replaced.
-fn with_table(readme: &str, name: &str, table: &str) -> String {
+/// A document with the text between `<!-- NAME: ...` and `<!-- /NAME -->` replaced.
+fn with_table(document: &str, name: &str, table: &str) -> String {
     let opening = format!("<!-- {name}: generated, held by a test -->\n");
     let closing = format!("<!-- /{name} -->");
-    let start = readme.find(&opening).expect("the README has the opening mark") + opening.len();
-    let end = readme[start..].find(&closing).expect("the README has the closing mark") + start;
-    format!("{}{table}{}", &readme[..start], &readme[end..])
+    let start = document.find(&opening).expect("the document has the opening mark") + opening.len();
+    let end = document[start..].find(&closing).expect("the document has the closing mark") + start;
+    format!("{}{table}{}", &document[..start], &document[end..])
 }
 
 fn engines_table() -> String {
@@ -27,9 +28,9 @@ fn engines_table() -> String {
     table
 }
 
-fn models_table() -> String {
+fn models_table(models: &[models::registry::Entry]) -> String {
     let mut table = "| model | what it is | parameters | source | licence |\n|---|---|--:|---|---|\n".to_owned();
-    for entry in &models::registry::MODELS {
+    for entry in models {
         let (name, title, parameters) = (entry.name, entry.title, entry.parameters);
         writeln!(table, "| `{name}` | {title} | {parameters} | `{}` | {} |", entry.gguf.repo, entry.license)
             .expect("writing to a string cannot fail");
@@ -37,16 +38,24 @@ fn models_table() -> String {
     table
 }
 
-#[test]
-fn the_tables_are_those_of_the_registries() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md");
-    let readme = std::fs::read_to_string(&path).expect("the README can be read");
-    let fresh = with_table(&with_table(&readme, "engines", &engines_table()), "models", &models_table());
+/// Compares a document with what it should be, or writes it.
+fn holds(document: &str, fresh: impl Fn(&str) -> String) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(document);
+    let found = std::fs::read_to_string(&path).expect("the document can be read");
+    let fresh = fresh(&found);
     if std::env::var_os("INFEROMETER_BLESS").is_some() {
-        std::fs::write(&path, &fresh).expect("the README can be written");
+        std::fs::write(&path, &fresh).expect("the document can be written");
         return;
     }
-    assert_eq!(readme, fresh, "run `INFEROMETER_BLESS=1 cargo test -p profiler --test readme`");
+    assert_eq!(found, fresh, "{document}: run `INFEROMETER_BLESS=1 cargo test -p profiler --test readme`");
+}
+
+#[test]
+fn the_tables_are_those_of_the_registries() {
+    let reference = models_table(models::registry::reference_models());
+    holds("README.md", |readme| with_table(&with_table(readme, "engines", &engines_table()), "models", &reference));
+    let all = models_table(&models::registry::MODELS);
+    holds("docs/models-and-weights.md", |page| with_table(page, "models", &all));
 }
 
 /// docs/counters.md. The text above and between the tables is here, too.
@@ -109,16 +118,10 @@ two kinds of cores, generic events count on the kind that the kernel calls `cpu_
 
 #[test]
 fn the_page_of_counters_is_that_of_the_registry() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/counters.md");
     let fresh = counters_page();
     let rows = meter::COUNTERS.len();
     assert_eq!(fresh.lines().filter(|line| line.starts_with("| `")).count(), rows, "each counter has its line");
-    if std::env::var_os("INFEROMETER_BLESS").is_some() {
-        std::fs::write(&path, &fresh).expect("the page can be written");
-        return;
-    }
-    let page = std::fs::read_to_string(&path).expect("the page can be read");
-    assert_eq!(page, fresh, "run `INFEROMETER_BLESS=1 cargo test -p profiler --test readme`");
+    holds("docs/counters.md", |_| fresh.clone());
 }
 
 #[test]
