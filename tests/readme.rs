@@ -47,7 +47,11 @@ fn holds(document: &str, fresh: impl Fn(&str) -> String) {
         std::fs::write(&path, &fresh).expect("the document can be written");
         return;
     }
-    assert_eq!(found, fresh, "{document}: run `INFEROMETER_BLESS=1 cargo test -p profiler --test readme`");
+    let differing = found.lines().zip(fresh.lines()).find(|(one, other)| one != other);
+    assert!(
+        found == fresh,
+        "{document} is not up to date, first at {differing:?}: run `INFEROMETER_BLESS=1 cargo test -p profiler --test readme`"
+    );
 }
 
 #[test]

@@ -67,9 +67,12 @@ fn sources_are_plain_names() {
                 "{}",
                 entry.name
             );
-            // A branch can change, so only a commit can have a hash.
-            assert!(source.sha256.is_none() || source.revision.len() == 40, "{}", entry.name);
+            // A branch can change: a hash needs a commit, or packages of a fixed version that contain the file.
+            let is_fixed = source.revision.len() == 40 || entry.mirror.is_some();
+            assert!(source.sha256.is_none() || is_fixed, "{}", entry.name);
         }
+        let wheels = entry.mirror.map_or(&[][..], |mirror| mirror.wheels);
+        assert!(wheels.iter().all(|wheel| wheel.requirement.contains("==")), "{}", entry.name);
         assert!(entry.gguf.file.ends_with(".gguf"), "{}", entry.name);
         assert!(entry.quants.iter().any(|(_, file)| *file == entry.gguf.file), "{}", entry.name);
         for (quant, file) in entry.quants {
