@@ -10,12 +10,15 @@ mod raw;
 mod session;
 mod settings;
 mod text_decoder;
+mod vocabulary;
+mod work;
 
 use models::{Checkpoint, Description, Format, Spec};
 
 use self::session::LlamaSession;
 use self::settings::Settings;
-use crate::{Caps, Device, Engine, EngineError, Identity, LoadOptions, OpTimes, PhaseSplit, Session};
+use self::vocabulary::LlamaVocabulary;
+use crate::{Caps, Device, Engine, EngineError, Identity, LoadOptions, OpTimes, PhaseSplit, Session, Vocabulary};
 
 /// The name in the registry.
 pub(crate) const NAME: &str = "llama-cpp";
@@ -58,6 +61,13 @@ impl Engine for LlamaCpp {
             return Err(unsupported(format!("the device `{}`", options.device), "use cpu: this build has no other"));
         }
         Settings::parse(&options.settings).map(drop)
+    }
+
+    fn vocabulary(&self, checkpoint: &Checkpoint) -> Result<Option<Box<dyn Vocabulary>>, EngineError> {
+        if checkpoint.format() != Format::Gguf {
+            return Ok(None);
+        }
+        Ok(Some(Box::new(LlamaVocabulary::load(checkpoint.path())?)))
     }
 
     fn load(&self, checkpoint: &Checkpoint, options: &LoadOptions) -> Result<Box<dyn Session>, EngineError> {
@@ -111,6 +121,6 @@ mod tests {
         insta::assert_snapshot!(on("metal").unwrap_err().with_advice(), @"engine llama-cpp does not support the device `metal`; use cpu: this build has no other");
         let settings = [("mmpa".to_owned(), redaction::Sensitive::setting("mmpa", "on"))].into();
         let error = LlamaCpp.check(&LoadOptions { settings, ..LoadOptions::default() }).unwrap_err();
-        insta::assert_snapshot!(error.with_advice(), @"engine llama-cpp does not support the setting `mmpa`; its settings: mmap=on|off, repack=on|off");
+        insta::assert_snapshot!(error.with_advice(), @"engine llama-cpp does not support the setting `mmpa`; its settings: load_mode=none|mmap|mlock|mmap+mlock|dio, mmap=on|off, repack=on|off, n_batch=N, threads_batch=N, cpu_mask=0x..., cpu_strict=on|off");
     }
 }

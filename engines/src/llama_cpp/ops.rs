@@ -139,7 +139,7 @@ fn place(tensor: &str) -> (u32, &str) {
 }
 
 /// `Qcur-3` and `cache_k_l3 (view)` belong to layer 3.
-fn layer_of_name(name: &str) -> u32 {
+pub(super) fn layer_of_name(name: &str) -> u32 {
     let number = |text: &str| text.split(' ').next().and_then(|digits| digits.parse().ok());
     let after = |mark: &str| name.rsplit_once(mark).and_then(|(_, rest)| number(rest));
     after("-").or_else(|| after("_l")).unwrap_or(NO_LAYER)

@@ -2,10 +2,10 @@
 
 use models::{Checkpoint, Description};
 
-use super::failed;
-use super::raw::{Context, ContextOptions, Model};
+use super::raw::{Context, ContextOptions, Graph, Model, Part};
 use super::settings::Settings;
 use super::text_decoder::TextDecoder;
+use super::{failed, unsupported};
 use crate::greedy::{GreedySession, argmax, generate};
 use crate::{EngineError, KvBytes, KvType, LoadOptions, Observer, Request, Session, Steps, Usage};
 
@@ -36,7 +36,13 @@ impl LlamaSession {
             Description::Described(spec) => Some(spec),
             Description::Opaque(_) => None,
         };
-        let model = Model::load(checkpoint.path(), settings)?;
+        let model = Model::load(checkpoint.path(), Part::All, settings)?;
+        if model.has_encoder() {
+            return Err(unsupported(
+                "a model with an encoder, which reads its whole input before it writes".to_owned(),
+                "take a model that continues a text",
+            ));
+        }
         let vocab = model.vocab();
         if let Some(rows) = spec.map(|spec| spec.vocab).filter(|rows| *rows != vocab) {
             return Err(failed("load", format!("expected {rows} tokens in the vocabulary, llama.cpp found {vocab}")));
@@ -49,9 +55,13 @@ impl LlamaSession {
                 context: options.context,
                 batch,
                 threads: options.threads,
+                settings: *settings,
                 wide_kv: options.kv_type == KvType::F32,
                 flash_attention: options.flash_attention,
-                biased: spec.is_some_and(|spec| spec.attentions().any(|attention| attention.qkv_bias)),
+                graph: match spec {
+                    Some(spec) => Graph::Described { biased: spec.attentions().any(|attention| attention.qkv_bias) },
+                    None => Graph::Opaque,
+                },
             },
         )?;
         // llama.cpp's default: layers with a window keep all positions too.
@@ -94,7 +104,10 @@ impl LlamaSession {
 
 /// Whether the tokenizer prepends a space to a text.
 fn prepends_space(model: &Model) -> Result<bool, EngineError> {
-    let ids = model.tokenize("a", false)?;
+    if !model.has_texts() {
+        return Ok(false);
+    }
+    let ids = model.tokenize("a", false, true)?;
     let first = ids.first().map(|id| model.piece(*id)).transpose()?;
     Ok(first.is_some_and(|bytes| bytes.starts_with(b" ")))
 }
@@ -114,7 +127,7 @@ impl Session for LlamaSession {
     }
 
     fn kv_bytes(&self) -> Option<KvBytes> {
-        let per_token = self.kv_bytes_per_token?;
+        let Some(per_token) = self.kv_bytes_per_token else { return self.context.cache_bytes(self.position) };
         let tokens = |count: usize| count as u64 * per_token;
         Some(KvBytes { used: tokens(self.position), reserved: tokens(self.context.cells()) })
     }
@@ -126,7 +139,7 @@ impl Session for LlamaSession {
 
 impl Steps for LlamaSession {
     fn tokenize(&mut self, text: &str, add_bos: bool) -> Result<Vec<u32>, EngineError> {
-        self.context.model().tokenize(text, add_bos)
+        self.context.model().tokenize(text, add_bos, true)
     }
 
     fn prefill(&mut self, tokens: &[u32]) -> Result<(), EngineError> {

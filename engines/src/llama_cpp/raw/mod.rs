@@ -1,0 +1,88 @@
+//! Safe types for llama.cpp's C interface: the only unsafe code of this engine, in the files of this folder.
+//!
+//! Memory that is passed to C outlives its use there: a context owns its model and the state of its callback. Log lines of llama.cpp
+//! are only used for the reason of an error.
+#![allow(unsafe_code, reason = "a C library is called")]
+
+mod context;
+mod graph;
+mod model;
+
+use std::ffi::{CStr, c_char, c_void};
+use std::ptr;
+use std::sync::{Mutex, Once, PoisonError};
+
+use llama_cpp_sys_2 as sys;
+
+pub(super) use context::{Context, ContextOptions};
+pub(super) use graph::Graph;
+pub(super) use model::{Model, Part};
+
+/// Maximum size of llama.cpp's messages in an error, in bytes.
+const MESSAGE_BYTES: usize = 1000;
+
+static START: Once = Once::new();
+/// llama.cpp's error messages since the start of the last call that may fail.
+static MESSAGES: Mutex<String> = Mutex::new(String::new());
+
+/// Starts llama.cpp, once per process.
+fn start() {
+    START.call_once(|| {
+        // SAFETY: the callback is a function, which lives as long as the process, and takes no data.
+        unsafe { sys::llama_log_set(Some(on_log), ptr::null_mut()) };
+        // SAFETY: called once, before anything else of the library.
+        unsafe { sys::llama_backend_init() };
+    });
+}
+
+/// Keeps error messages; the first ones are the closest to the cause.
+unsafe extern "C" fn on_log(level: sys::ggml_log_level, text: *const c_char, _data: *mut c_void) {
+    if level != sys::GGML_LOG_LEVEL_ERROR || text.is_null() {
+        return;
+    }
+    // SAFETY: llama.cpp passes a text that ends with a zero byte and lives during this call.
+    let text = unsafe { CStr::from_ptr(text) }.to_string_lossy();
+    let mut messages = MESSAGES.lock().unwrap_or_else(PoisonError::into_inner);
+    if messages.len() + text.len() <= MESSAGE_BYTES {
+        let separator = if messages.is_empty() { "" } else { ", " };
+        messages.push_str(separator);
+        messages.push_str(text.trim());
+    }
+}
+
+/// llama.cpp's messages about the last error, or a default.
+fn messages_or(default: &str) -> String {
+    let messages = std::mem::take(&mut *MESSAGES.lock().unwrap_or_else(PoisonError::into_inner));
+    if messages.is_empty() { default.to_owned() } else { messages }
+}
+
+/// To be called before a call that may fail.
+fn clear_messages() {
+    MESSAGES.lock().unwrap_or_else(PoisonError::into_inner).clear();
+}
+
+/// Copies a text of the library.
+fn text(from: *const c_char) -> String {
+    if from.is_null() {
+        return String::new();
+    }
+    // SAFETY: not null; the library's texts end with a zero byte and are alive at least until its next call.
+    unsafe { CStr::from_ptr(from) }.to_string_lossy().into_owned()
+}
+
+/// The versions of llama.cpp and of ggml. Their commits are not used: the build reads them from the git repository around the
+/// source, which for a package is an unrelated one.
+pub(super) fn versions() -> [String; 2] {
+    // SAFETY: it takes nothing and returns a constant text.
+    let llama = text(unsafe { sys::llama_version() });
+    // SAFETY: as above.
+    let ggml = text(unsafe { sys::ggml_version() });
+    [llama, ggml]
+}
+
+/// Features of the build, in llama.cpp's format: `CPU : AVX2 = 1 | F16C = 0 | ...`.
+pub(super) fn system_info() -> String {
+    start();
+    // SAFETY: it takes nothing and returns a text that lives until the next call; it is copied immediately.
+    text(unsafe { sys::llama_print_system_info() })
+}
