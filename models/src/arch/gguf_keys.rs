@@ -136,8 +136,20 @@ fn scaling(
         }
         let (factors, _) = bytes.as_chunks::<4>();
         let factors: Vec<f32> = factors.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
-        if let Some(bad) = factors.iter().find(|factor| !factor.is_finite() || **factor <= 0.0) {
-            return mismatch("positive finite factors".to_owned(), bad.to_string());
+        if let Some(bad) = factors.iter().find(|factor| !factor.is_finite()) {
+            return mismatch("finite factors".to_owned(), bad.to_string());
+        }
+        // llama.cpp computes with them; real models have none.
+        if let Some(bad) = factors.iter().find(|factor| **factor <= 0.0) {
+            let place = "tensor `rope_freqs.weight`";
+            let found = bad.to_string();
+            return Err(Error::Gguf(Mismatch::at(
+                metadata.file(),
+                place,
+                "positive factors",
+                found,
+                Cause::Unsupported,
+            )));
         }
         // Factors of 1 (synthetic or unscaled files) have no effect.
         return Ok(factors
@@ -154,6 +166,11 @@ fn scaling(
         (Some("none"), _) | (None | Some("linear"), None) => Ok(None),
         (None | Some("linear"), Some(factor)) if factor > 0.0 => {
             Ok(((factor - 1.0).abs() > f32::EPSILON).then_some(RopeScaling::Linear { factor }))
+        }
+        // llama.cpp takes 0 for no scaling, and writes it so.
+        (None | Some("linear"), Some(0.0)) => Ok(None),
+        (Some("yarn"), Some(0.0)) => {
+            Err(metadata.unsupported(&format!("{prefix}.rope.scaling.factor"), "a positive factor", "0"))
         }
         (None | Some("linear"), Some(factor)) => {
             Err(metadata.mismatch(&format!("{prefix}.rope.scaling.factor"), "a positive factor", factor.to_string()))

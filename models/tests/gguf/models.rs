@@ -223,6 +223,17 @@ fn a_model_that_is_not_described_has_an_outline() {
     assert_eq!((outline.layers, outline.context_length, outline.vocab), (None, None, None));
 }
 
+/// A factor of 0 is no scaling, as in llama.cpp, which writes it for models without scaling.
+#[test]
+fn a_scaling_factor_of_zero_is_no_scaling() {
+    for kind in [None, Some("linear")] {
+        let mut file = tiny();
+        file.keys.push(key("llama.rope.scaling.factor", F32, &0f32.to_le_bytes()));
+        file.keys.extend(kind.map(|kind| key("llama.rope.scaling.type", STRING, &text(kind))));
+        assert_eq!(rope(&open("tiny.gguf", &file.bytes()).unwrap()).scaling, None);
+    }
+}
+
 /// Newer converters write one value per layer. Equal ones are the one value.
 #[test]
 fn values_per_layer_must_be_equal() {
