@@ -246,7 +246,7 @@ mod tests {
         let case = CaseFindings {
             series: None,
             ops: vec![op],
-            sums: vec![PhaseSum::default()],
+            sums: vec![PhaseSum::absent("not computed")],
             energy: Vec::new(),
             phase_counters: vec![[("ipc".to_owned(), 1.5)].into()],
             op_counters: Vec::new(),

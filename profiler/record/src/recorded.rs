@@ -336,8 +336,8 @@ impl<T> Field for Vec<T> {
 /// Defines a row: a structure with [`Recorded`] fields, and a field `notes` that is written as `reasons` together with the reasons of
 /// the absent values.
 ///
-/// The row can be written and read, and has `absent` and `reasons`. An `Option` in a row must not be written while it is `None`: it is
-/// a field that does not apply to every row. `Option<Recorded<T>>` is one that may be absent where it applies.
+/// The row can be written and read, and has `absent` and `reasons`. An `Option` in a row is no absent figure:
+/// `None` is a field that does not apply to the row. `Option<Recorded<T>>` is one that may be absent where it applies.
 ///
 /// `remote = "Self"` has serde derive functions instead of the traits, so that reading can move the reasons to their values.
 #[macro_export]

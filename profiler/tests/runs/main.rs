@@ -234,3 +234,54 @@ fn invalid_options_are_errors_before_the_run() {
             .starts_with("no model is called `smollm2-135`; did you mean `smollm2-135m`?")
     );
 }
+
+/// The paths of figures that are `null` without a reason in the same object. `facts` are fields whose `null` is a fact.
+fn without_reason(value: &serde_json::Value, path: &str, facts: &[&str], found: &mut Vec<String>) {
+    match value {
+        serde_json::Value::Object(fields) => {
+            for (name, field) in fields {
+                let path = format!("{path}.{name}");
+                // The reasons of counters are in the row that has the counters.
+                let is_counter = ["counters", "load_counters"].contains(&name.as_str());
+                let nulls: Vec<&String> = match field {
+                    serde_json::Value::Null => vec![name],
+                    serde_json::Value::Object(map) if is_counter => {
+                        map.iter().filter(|(_, value)| value.is_null()).map(|(name, _)| name).collect()
+                    }
+                    _ => Vec::new(),
+                };
+                let has_reason =
+                    |name: &&String| fields.get("reasons").is_some_and(|reasons| reasons.get(*name).is_some());
+                let missing = nulls.iter().any(|name| !has_reason(name) && !facts.contains(&name.as_str()));
+                found.extend(missing.then(|| path.clone()));
+                if !is_counter {
+                    without_reason(field, &path, facts, found);
+                }
+            }
+        }
+        serde_json::Value::Array(entries) => {
+            entries.iter().for_each(|entry| without_reason(entry, &format!("{path}[]"), facts, found));
+        }
+        _ => {}
+    }
+}
+
+#[test]
+fn every_absent_figure_of_a_case_has_its_reason() {
+    let fixture = Fixture::new();
+    for settings in [&[][..], &[("fail", SEVENTH)], &[("abort", "load")]] {
+        let outcome = run(&fixture.options("run", settings)).unwrap();
+        let text = std::fs::read_to_string(outcome.dir.join("run.json")).unwrap();
+        let file: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let mut found = Vec::new();
+        // Parts that a case does not have, and ops outside of the blocks.
+        let facts = ["error", "output", "trace", "series", "ops_round", "layer", "server"];
+        for case in file["cases"].as_array().unwrap() {
+            without_reason(case, "case", &facts, &mut found);
+        }
+        found.sort();
+        found.dedup();
+        assert!(found.is_empty(), "{settings:?}: {found:#?}");
+        std::fs::remove_dir_all(&outcome.dir).unwrap();
+    }
+}

@@ -9,7 +9,7 @@
 use engine_api::Phase;
 
 use crate::summary::PHASE_TIMES;
-use record::{Case, OpFindings, OpRow, PhaseOrOther, PhaseSum, Sample};
+use record::{Case, OpFindings, OpRow, PhaseOrOther, PhaseSum, Reason, Recorded, Sample};
 
 /// The phases that are forward passes.
 const FORWARD: [Phase; 2] = [Phase::Prefill, Phase::Decode];
@@ -30,7 +30,12 @@ fn traced(case: &Case) -> Option<&Sample> {
 }
 
 fn sum(case: &Case, ops: &[OpFindings], phase: &PhaseOrOther, time_s: f64) -> PhaseSum {
-    let empty = PhaseSum { phase: phase.clone(), time_s, ops_s: time_s, ..PhaseSum::default() };
+    let empty = PhaseSum {
+        phase: phase.clone(),
+        time_s,
+        ops_s: time_s,
+        ..PhaseSum::absent("no operation is marked in this phase")
+    };
     if FORWARD.iter().all(|forward| phase != forward) {
         return empty;
     }
@@ -38,19 +43,28 @@ fn sum(case: &Case, ops: &[OpFindings], phase: &PhaseOrOther, time_s: f64) -> Ph
     let ops_s: f64 = rows().map(|(row, _)| row.time_s).sum();
     let unattributed_s = whole_nanos(time_s - ops_s);
     // The sum is unknown where one op has no value; a phase without ops has no sum.
-    let whole = |of: fn(&OpRow, &OpFindings) -> Option<f64>| -> Option<f64> {
-        rows().next()?;
-        rows().map(|(row, op)| of(row, op)).sum()
+    type OfOp = for<'a> fn(&'a OpRow, &'a OpFindings) -> Result<f64, &'a Reason>;
+    let whole = |of: OfOp| -> Recorded<f64> {
+        if rows().next().is_none() {
+            return Recorded::absent("no operation of this phase was traced");
+        }
+        let named = |row: &OpRow, reason: &Reason| Reason::new(format!("{}: {reason}", row.op));
+        rows().map(|(row, op)| of(row, op).map_err(|reason| named(row, reason))).sum::<Result<f64, Reason>>().into()
     };
-    let attainable_s = whole(|_, op| op.attainable_s());
+    let attainable_s = whole(|_, op| op.attainable.as_ref().map(|attainable| attainable.seconds));
+    let roofline = match attainable_s.as_result() {
+        Ok(_) if time_s <= 0.0 => Err(Reason::new("the phase took no time")),
+        Ok(attainable_s) => Ok(attainable_s / time_s),
+        Err(reason) => Err(reason.clone()),
+    };
     PhaseSum {
         ops_s,
         unattributed_s,
         unattributed_share: if time_s > 0.0 { unattributed_s / time_s } else { 0.0 },
         attainable_s,
-        roofline: attainable_s.filter(|_| time_s > 0.0).map(|attainable| attainable / time_s),
-        bytes: whole(|row, _| row.bytes.value()),
-        flops: whole(|row, _| row.flops.value()),
+        roofline: roofline.into(),
+        bytes: whole(|row, _| row.bytes.as_result().copied()),
+        flops: whole(|row, _| row.flops.as_result().copied()),
         ..empty
     }
 }
@@ -99,7 +113,7 @@ mod tests {
 
     /// Without ceilings.
     fn sums(case: &Case) -> Vec<PhaseSum> {
-        of(case, &roofline::of(&case.ops, &Err(record::Reason::new("none"))))
+        of(case, &roofline::of(&case.ops, &Err(Reason::new("none"))))
     }
 
     #[test]
@@ -117,9 +131,12 @@ mod tests {
         assert!((shares + decode.unattributed_share - 1.0).abs() < 1e-12);
         assert!((decode.unattributed_share - 0.1).abs() < 1e-12);
         // 6 GB at 10 GB/s.
-        assert!((decode.roofline.unwrap() - 0.6).abs() < 1e-3, "{decode:?}");
-        assert!((decode.bytes.unwrap() - 6e9).abs() < 1e4);
-        assert!((sums[2].ops_s - 0.01).abs() < 1e-12 && sums[2].roofline.is_none());
+        assert!((decode.roofline.value().unwrap() - 0.6).abs() < 1e-3, "{decode:?}");
+        assert!((decode.bytes.value().unwrap() - 6e9).abs() < 1e4);
+        assert!(
+            (sums[2].ops_s - 0.01).abs() < 1e-12
+                && sums[2].roofline.reason().unwrap() == &"no operation is marked in this phase"
+        );
         let latency: f64 = sums.iter().map(|sum| sum.time_s).sum();
         assert!((latency - 1.213).abs() < 1e-12);
     }
@@ -140,9 +157,10 @@ mod tests {
     #[test]
     fn the_sum_is_unknown_where_one_op_has_no_cost() {
         let mut case = case();
-        case.ops[2].flops = record::Recorded::absent("no cost");
+        case.ops[2].flops = Recorded::absent("no cost");
         let sums = sums(&case);
-        assert_eq!((sums[1].flops, sums[1].bytes.is_some()), (None, true));
+        assert_eq!(sums[1].flops.reason().unwrap(), &"lm_head: no cost");
+        assert!(sums[1].bytes.is_present());
     }
 
     proptest! {

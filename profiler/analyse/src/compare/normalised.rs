@@ -44,7 +44,7 @@ const FIGURES: [(&str, &str, OfCase); 3] = [
     ("effective_bytes_per_s", "B/s", |case, pass| Some(bytes_per_token(case, pass)? * rate(case, pass)?)),
     ("roofline", "share", |case, pass| {
         let sum = case.sums.iter().find(|sum| sum.phase == pass.phase)?;
-        Some(sum.attainable_s? * rate(case, pass)? / tokens(case, pass)?)
+        Some(sum.attainable_s.value()? * rate(case, pass)? / tokens(case, pass)?)
     }),
 ];
 

@@ -1,7 +1,7 @@
 //! The gaps between tokens over time: warm-up, trend and stalls.
 
 use super::intervals::gaps;
-use record::{Case, Sample, Series, Stall};
+use record::{Case, Reason, Reasons, Sample, Series, Stall};
 use statistics::{median, slope};
 
 /// A gap so many times the median of its request is a stall.
@@ -46,9 +46,10 @@ pub fn series(case: &Case) -> Option<Series> {
         high_gap_s: (0..longest).map(|place| at(place).into_iter().fold(0.0, f64::max)).collect(),
         median_gap_s,
         warm_up_tokens,
-        trend_s_per_1000: trend,
+        trend_s_per_1000: trend.ok_or_else(|| Reason::new("fewer than three gaps follow the warm-up")).into(),
         stalls,
         stall_count,
+        notes: Reasons::new(),
     })
 }
 
@@ -66,7 +67,8 @@ fn stalls(sample: &Sample) -> Vec<Stall> {
             gap_s: *gap,
             median_s: middle,
             at_s,
-            trace_us: sample.trace_us.value().map(|start| start + at_s * 1e6),
+            trace_us: sample.trace_us.clone().map(|start| start + at_s * 1e6),
+            notes: Reasons::new(),
         }
     };
     gaps.iter().enumerate().filter(|(_, gap)| **gap > STALL * middle).map(stall).collect()
@@ -110,7 +112,7 @@ mod tests {
         gaps.extend((0..200).map(|place| 0.1 + 1e-5 * f64::from(place)));
         let found = series(&case(vec![sample(0, &gaps)])).unwrap();
         assert_eq!(found.warm_up_tokens, 2);
-        let trend = found.trend_s_per_1000.unwrap();
+        let trend = found.trend_s_per_1000.value().unwrap();
         assert!((trend.value - 0.01).abs() < 1e-6 && trend.low <= trend.value && trend.n == 200, "{trend:?}");
     }
 
@@ -122,7 +124,7 @@ mod tests {
         let stall = &found.stalls[0];
         assert_eq!((stall.round, stall.token, stall.pass), (1, 4, record::Pass::Clean));
         assert!((stall.gap_s - 0.4).abs() < 1e-9 && (stall.at_s - 1.2).abs() < 1e-9);
-        assert!((stall.trace_us.unwrap() - 6.2e6).abs() < 1e-3);
+        assert!((stall.trace_us.value().unwrap() - 6.2e6).abs() < 1e-3);
     }
 
     #[test]

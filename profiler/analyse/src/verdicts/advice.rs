@@ -4,7 +4,7 @@ use engine_api::Phase;
 
 use super::facts::Facts;
 use super::shares::{self, ALLOCATION_S};
-use record::{Advice, Setting};
+use record::{Advice, Reason, Reasons, Setting};
 
 /// Smaller weight types with good answers, the larger first, with their bits per weight (ggml's blocks: quantised bits and scales).
 const TYPES: &[(&str, f64)] = &[("q4_0", 4.5), ("q3_k", 3.4375)];
@@ -12,7 +12,12 @@ const TYPES: &[(&str, f64)] = &[("q4_0", 4.5), ("q3_k", 3.4375)];
 const WORTH: f64 = 1.05;
 
 fn say(text: impl Into<String>, predicted_gain: Option<f64>) -> Advice {
-    Advice { text: text.into(), predicted_gain: predicted_gain.filter(|gain| gain.is_finite()) }
+    let gain = predicted_gain.filter(|gain| gain.is_finite());
+    Advice {
+        text: text.into(),
+        predicted_gain: gain.ok_or_else(|| Reason::new("the figures of the run do not give it")).into(),
+        notes: Reasons::new(),
+    }
 }
 
 /// `time / (time - saved)`: the gain of removing a part of the time. `None` where no time would remain.

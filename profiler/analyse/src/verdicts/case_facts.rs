@@ -167,7 +167,7 @@ impl CaseView<'_> {
             // The attainable time does not depend on measured times, so it is compared with the clean pass.
             facts.work_s = Some(facts.time_s);
             facts.traced_s = Some(sum.time_s);
-            facts.attainable_s = sum.attainable_s;
+            facts.attainable_s = sum.attainable_s.value();
             facts.memory_s = Some(limited_by(&[Roof::Memory, Roof::Cache]));
             facts.compute_s = Some(limited_by(&[Roof::Compute]));
             facts.cache_s = Some(limited_by(&[Roof::Cache]));
@@ -463,7 +463,7 @@ mod tests {
     fn an_engine_on_a_gpu_is_not_compared_with_the_processor() {
         let found = decode(&run(Device::Cpu, |_| {})).unwrap();
         assert_eq!(found.limit, Limit::MemoryBandwidth);
-        assert!((found.headroom.unwrap() - 0.5).abs() < 1e-9);
+        assert!((found.headroom.value().unwrap() - 0.5).abs() < 1e-9);
         for device in [Device::Cuda(0), Device::Metal(0)] {
             assert_eq!(decode(&run(device.clone(), |_| {})), None, "{device}: its ceilings were not measured");
             let idle = run(device.clone(), |case| case.samples[0].cpu_s = 0.0.into());

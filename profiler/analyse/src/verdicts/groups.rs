@@ -66,11 +66,12 @@ mod tests {
             limit,
             sentence: String::new(),
             share: 1.0,
-            headroom: None,
+            headroom: record::Recorded::absent("not computed"),
             confidence: Confidence::High,
             doubts: Vec::new(),
             evidence: Vec::new(),
             advice: Vec::new(),
+            notes: record::Reasons::new(),
         };
         vec![PhaseVerdict { time_s, verdict }]
     }

@@ -94,7 +94,7 @@ fn sentences_carry_their_figures() {
         .iter()
         .map(|(facts, _)| {
             let verdict = verdict(facts).unwrap();
-            let gain = verdict.advice.iter().map(|advice| match advice.predicted_gain {
+            let gain = verdict.advice.iter().map(|advice| match advice.predicted_gain.value() {
                 Some(gain) => format!("  {} [{gain:.2}]", advice.text),
                 None => format!("  {}", advice.text),
             });
@@ -227,7 +227,7 @@ proptest! {
                 prop_assert!(verdict.share > 0.0 && verdict.share <= 1.0);
                 prop_assert!(!verdict.advice.is_empty() && !verdict.sentence.contains("NaN"));
                 for advice in &verdict.advice {
-                    prop_assert!(advice.predicted_gain.is_none_or(|gain| gain >= 1.0 && gain.is_finite()));
+                    prop_assert!(advice.predicted_gain.value().is_none_or(|gain| gain >= 1.0 && gain.is_finite()));
                 }
                 // No other rule of its kind explains more.
                 prop_assert!(ranks.iter().all(|other| other.rule.kind != ranks[0].rule.kind || other.share <= ranks[0].share));

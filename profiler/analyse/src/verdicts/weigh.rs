@@ -8,11 +8,11 @@
 
 use super::candidate::{Candidate, headroom, leaves_most};
 use super::evidence;
-use super::facts::Facts;
+use super::facts::{Fact, Facts};
 use super::rules::{CauseKind, RULES};
 use super::sentence;
 use crate::drift::Drift;
-use record::{Confidence, Limit, Verdict};
+use record::{Confidence, Limit, Reason, Reasons, Verdict};
 
 /// Another limit is near if its share is at least this part of the winner's.
 const NEAR: f64 = 0.7;
@@ -51,12 +51,21 @@ pub(super) fn verdict(facts: &Facts) -> Option<Verdict> {
         limit: winner.rule.limit,
         sentence: sentence::of(facts, winner),
         share: winner.share,
-        headroom: headroom(facts),
+        headroom: headroom(facts).ok_or_else(|| why_no_headroom(facts)).into(),
         confidence,
         doubts,
         evidence: figures,
         advice: (winner.rule.advice)(facts),
+        notes: Reasons::new(),
     })
+}
+
+fn why_no_headroom(facts: &Facts) -> Reason {
+    if !facts.is_forward() && !facts.is_load() {
+        return Reason::new("the ceilings give an attainable time to the load and to forward passes only");
+    }
+    let absent = [Fact::MemoryTime, Fact::ComputeTime].iter().find_map(|fact| facts.absent.get(fact));
+    absent.cloned().unwrap_or_else(|| Reason::new("the attainable time is unknown"))
 }
 
 /// The doubts about the verdict; each lowers the confidence by one step.

@@ -444,7 +444,7 @@ mod tests {
             }),
             PassFigures::Traced(TracedFigures {
                 ops: vec![OpRow::absent("no cost")],
-                layers: vec![LayerRow::default()],
+                layers: vec![LayerRow::absent("no cost")],
                 threads: vec![WorkerRow::default()],
                 allocations: Ok(Allocations { rows: vec![AllocationRow::default()], held: -5 }),
                 dropped: 1,

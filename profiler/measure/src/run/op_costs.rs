@@ -40,6 +40,11 @@ pub(super) fn complete_stated(case: &mut Case, shape: &Shape, not_modelled: &Not
             }
         }
     }
+    for figure in case.layers.iter_mut().flat_map(|row| [&mut row.flops, &mut row.bytes]) {
+        if figure.is_absent() {
+            *figure = absent();
+        }
+    }
 }
 
 impl TracedWork<'_> {
@@ -48,14 +53,14 @@ impl TracedWork<'_> {
     pub(super) fn add_costs(&self, case: &mut Case) {
         let prefill = Costs::of(self.prefill());
         let decode = Costs::of(self.decode());
-        let mut incomplete: Vec<PhaseOrOther> = Vec::new();
+        let of_phase = |phase: &PhaseOrOther| match phase {
+            PhaseOrOther::Phase(Phase::Prefill) => Ok(&prefill),
+            PhaseOrOther::Phase(Phase::Decode) => Ok(&decode),
+            phase => Err(Reason::new(format!("the cost model covers prefill and decode, and this op ran in {phase}"))),
+        };
+        let mut incomplete: BTreeMap<PhaseOrOther, Reason> = BTreeMap::new();
         for row in &mut case.ops {
-            let costs = match &row.phase {
-                PhaseOrOther::Phase(Phase::Prefill) => Ok(&prefill),
-                PhaseOrOther::Phase(Phase::Decode) => Ok(&decode),
-                phase => Err(format!("the cost model covers prefill and decode, and this op ran in {phase}").into()),
-            };
-            let found: Result<&CostSum, Reason> = costs.and_then(|costs| match costs.by_op.get(row.op.as_str()) {
+            let found: Result<&CostSum, Reason> = of_phase(&row.phase).and_then(|costs| match costs.by_op.get(row.op.as_str()) {
                 None => Err(format!("the cost model does not contain the op {}", row.op).into()),
                 Some(sum) if sum.calls == row.count || sum.may_be_split(row.count) => Ok(sum),
                 Some(sum) => Err(format!(
@@ -64,8 +69,9 @@ impl TracedWork<'_> {
                 )
                 .into()),
             });
-            if found.is_err() {
-                incomplete.push(row.phase.clone());
+            if let Err(reason) = &found {
+                let named = || Reason::new(format!("{}: {reason}", row.op));
+                incomplete.entry(row.phase.clone()).or_insert_with(named);
             }
             row.flops = found.clone().map(|sum| sum.flops).into();
             row.bytes = found.clone().map(|sum| sum.streamed + sum.activations).into();
@@ -76,14 +82,15 @@ impl TracedWork<'_> {
                 .into();
         }
         for row in &mut case.layers {
-            let costs = match &row.phase {
-                PhaseOrOther::Phase(Phase::Prefill) => Some(&prefill),
-                PhaseOrOther::Phase(Phase::Decode) => Some(&decode),
-                _ => None,
+            let costs = match incomplete.get(&row.phase) {
+                Some(reason) => Err(reason.clone()),
+                None => of_phase(&row.phase),
             };
-            let sum =
-                costs.filter(|_| !incomplete.contains(&row.phase)).and_then(|costs| costs.by_layer.get(&row.layer));
-            (row.flops, row.bytes) = sum.map(|sum| (sum.flops, sum.streamed + sum.activations)).unzip();
+            let sum = costs.and_then(|costs| {
+                costs.by_layer.get(&row.layer).ok_or_else(|| Reason::new("the cost model does not contain the block"))
+            });
+            row.flops = sum.clone().map(|sum| sum.flops).into();
+            row.bytes = sum.map(|sum| sum.streamed + sum.activations).into();
         }
     }
 
@@ -190,8 +197,11 @@ mod tests {
         let shape = shape();
         let spec = &shape.spec;
         let (layers, attention) = (spec.layers.len(), &spec.layers[0].attention);
-        let layer =
-            |phase: &str, layer| LayerRow { phase: PhaseOrOther::from_name(phase), layer, ..LayerRow::default() };
+        let layer = |phase: &str, layer| LayerRow {
+            phase: PhaseOrOther::from_name(phase),
+            layer,
+            ..LayerRow::absent("no cost")
+        };
         let mut case = Case {
             ops: vec![
                 row("prefill", "q_proj", 2 * layers),
@@ -228,7 +238,7 @@ mod tests {
         let dtypes: Vec<_> = ops.iter().map(|row| row.dtype.as_ref().map(String::as_str)).collect();
         assert_eq!(dtypes, [Some("q4_0"), Some("q6_k+q4_0"), Some("q4_0"), Some("q4_0"), None]);
         assert!(ops.iter().all(|row| row.flops.is_present() && row.bytes.is_present()));
-        assert!(case.layers.iter().all(|row| row.flops.unwrap() > 0.0 && row.bytes.unwrap() > 0.0));
+        assert!(case.layers.iter().all(|row| row.flops.value().unwrap() > 0.0 && row.bytes.value().unwrap() > 0.0));
     }
 
     #[test]
@@ -265,7 +275,7 @@ mod tests {
         let shape = shape();
         let mut case = Case {
             ops: vec![row("decode", "warp", 4), row("other", "q_proj", 1), row("decode", "q_proj", 7)],
-            layers: vec![LayerRow { phase: Phase::Decode.into(), layer: Some(0), ..LayerRow::default() }],
+            layers: vec![LayerRow { phase: Phase::Decode.into(), layer: Some(0), ..LayerRow::absent("no cost") }],
             ..Case::default()
         };
         TracedWork {
@@ -283,7 +293,8 @@ mod tests {
                 assert!(figure.reason().unwrap().as_str().contains(words), "{figure:?}");
             }
         }
-        assert_eq!(case.layers[0].flops, None, "an incomplete phase has no sum");
+        let reason = case.layers[0].flops.reason().unwrap().as_str();
+        assert_eq!(reason, "warp: the cost model does not contain the op warp", "an incomplete phase has no sum");
     }
 
     #[test]

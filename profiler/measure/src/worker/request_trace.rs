@@ -131,7 +131,7 @@ pub(super) fn write_load(
     (start, end): (Nanos, Nanos),
     points: &[MemoryPoint],
 ) -> Result<(), WriteError> {
-    let event = span(Category::Phase, "load", process.pid, start, end, Args::default());
+    let event = span(Category::Phase, engine_api::Phase::Load.name(), process.pid, start, end, Args::default());
     let batch = Batch { events: vec![event], threads: vec![thread(process.pid)], dropped: 0 };
     write(&part.path, part.epoch, process, &batch, &Curves { points, rates: &EventRates::default() })
 }

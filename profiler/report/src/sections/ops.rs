@@ -10,7 +10,7 @@ use crate::figures::{ABSENT, count, or_absent, percent};
 use crate::table::Table;
 use analyse::summary::PHASE_TIMES;
 use record::figures::{milliseconds, significant};
-use record::{Case, OpRow, PhaseOrOther, PhaseSum, Recorded, Summary};
+use record::{Case, OpRow, PhaseOrOther, PhaseSum, Reason, Reasons, Recorded, Summary};
 use statistics::median;
 
 /// Operations below this share of their phase share one row.
@@ -54,9 +54,16 @@ fn sums(cases: &[&Case]) -> Vec<PhaseSum> {
         let parts = || cases.iter().flat_map(|case| &case.sums).filter(|sum| sum.phase == *phase);
         parts().next()?;
         let add = |of: fn(&PhaseSum) -> f64| parts().map(of).sum::<f64>();
-        let known = |of: fn(&PhaseSum) -> Option<f64>| parts().map(of).sum::<Option<f64>>();
+        let known = |of: fn(&PhaseSum) -> &Recorded<f64>| -> Recorded<f64> {
+            let values = parts().map(|sum| of(sum).as_result().copied());
+            values.sum::<Result<f64, &Reason>>().map_err(Reason::clone).into()
+        };
         let (time_s, unattributed_s) = (add(|sum| sum.time_s), add(|sum| sum.unattributed_s));
-        let attainable_s = known(|sum| sum.attainable_s);
+        let attainable_s = known(|sum| &sum.attainable_s);
+        let roofline = match time_s > 0.0 {
+            true => attainable_s.clone().map(|attainable| attainable / time_s),
+            false => Recorded::absent("the phase took no time"),
+        };
         Some(PhaseSum {
             phase: phase.clone(),
             time_s,
@@ -64,9 +71,10 @@ fn sums(cases: &[&Case]) -> Vec<PhaseSum> {
             unattributed_s,
             unattributed_share: part(unattributed_s, time_s),
             attainable_s,
-            roofline: attainable_s.filter(|_| time_s > 0.0).map(|attainable| attainable / time_s),
-            bytes: known(|sum| sum.bytes),
-            flops: known(|sum| sum.flops),
+            roofline,
+            bytes: known(|sum| &sum.bytes),
+            flops: known(|sum| &sum.flops),
+            notes: Reasons::new(),
         })
     };
     PHASE_TIMES.iter().filter_map(|(phase, _)| of(phase)).collect()
@@ -123,9 +131,9 @@ fn whole(view: &RunView<'_>, summary: &Summary, sums: &[PhaseSum]) -> Table {
             milliseconds(sum.time_s),
             percent(part(sum.time_s, latency)),
             if is_forward { percent(sum.unattributed_share) } else { ABSENT.to_owned() },
-            rate(sum.flops, sum.time_s),
-            rate(sum.bytes, sum.time_s),
-            or_absent(sum.roofline.map(percent)),
+            rate(sum.flops.value(), sum.time_s),
+            rate(sum.bytes.value(), sum.time_s),
+            or_absent(sum.roofline.value().map(percent)),
         ]);
     }
     table

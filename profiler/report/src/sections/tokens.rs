@@ -41,7 +41,7 @@ fn row(case: &Case, series: &Series) -> Vec<String> {
         or_absent(ttft.map(milliseconds)),
         or_absent(median(&series.median_gap_s).map(milliseconds)),
         series.warm_up_tokens.to_string(),
-        or_absent(series.trend_s_per_1000.map(trend)),
+        or_absent(series.trend_s_per_1000.value().map(trend)),
         series.stall_count.to_string(),
     ]
 }
@@ -74,7 +74,7 @@ fn chart(view: &RunView<'_>, summary: &Summary) -> Option<Chart> {
     let facts = [
         Some(format!("median gap {} ms", milliseconds(middle))),
         ttft.map(|ttft| format!("the first token, after {} ms, is not drawn", milliseconds(ttft))),
-        series.trend_s_per_1000.map(|slope| {
+        series.trend_s_per_1000.value().map(|slope| {
             format!(
                 "trend {} ms per 1,000 tokens [{}, {}]",
                 milliseconds(slope.value),
@@ -131,7 +131,7 @@ fn stalls(view: &RunView<'_>, section: &mut Section) {
             milliseconds(stall.gap_s),
             if stall.median_s > 0.0 { format!("{:.1}", stall.gap_s / stall.median_s) } else { ABSENT.to_owned() },
             significant(stall.at_s),
-            or_absent(stall.trace_us.map(|at| format!("{:.3}", at / 1e6))),
+            or_absent(stall.trace_us.value().map(|at| format!("{:.3}", at / 1e6))),
         ]
     }));
     if !table.rows.is_empty() {

@@ -51,7 +51,7 @@ fn overview<'a>(view: &RunView<'_>, verdicts: impl Iterator<Item = &'a GroupVerd
     );
     for group in verdicts {
         let verdict = &group.verdict;
-        let gain = verdict.advice.first().and_then(|advice| advice.predicted_gain);
+        let gain = verdict.advice.first().and_then(|advice| advice.predicted_gain.value());
         table.rows.push(vec![
             view.model(&group.model),
             group.engine.clone(),
@@ -60,7 +60,7 @@ fn overview<'a>(view: &RunView<'_>, verdicts: impl Iterator<Item = &'a GroupVerd
             verdict.phase.name().to_owned(),
             name(verdict.limit).to_owned(),
             percent(verdict.share),
-            or_absent(verdict.headroom.and_then(factor)),
+            or_absent(verdict.headroom.value().and_then(factor)),
             confidence(verdict.confidence).to_owned(),
             or_absent(gain.map(|gain| format!("{gain:.2}x"))),
             format!("{} of {}", group.agree, group.cases),
@@ -101,7 +101,7 @@ fn text(group: &GroupVerdict) -> String {
     let verdict = &group.verdict;
     let mut text = verdict.sentence.clone();
     let mut facts = Vec::new();
-    let headroom = verdict.headroom.and_then(factor);
+    let headroom = verdict.headroom.value().and_then(factor);
     facts.extend(headroom.map(|factor| format!("Headroom {factor}")));
     let word = if facts.is_empty() { "Confidence" } else { "confidence" };
     facts.push(format!("{word} {}", confidence(verdict.confidence)));
@@ -121,7 +121,7 @@ fn factor(headroom: f64) -> Option<String> {
 }
 
 fn advice(advice: &Advice) -> String {
-    match advice.predicted_gain {
+    match advice.predicted_gain.value() {
         Some(gain) => format!("{} (up to {gain:.2}x as fast)", advice.text),
         None => advice.text.clone(),
     }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use engines::Phase;
 use record::figures::significant;
 use report::{Align, Block, Column, Content, Section, Table, text};
 use traces::chrome::{self, Trace};
@@ -60,8 +61,8 @@ fn section(found: &Diff) -> Section {
 
 /// The unit that one occurrence of a phase processes.
 fn unit(phase: &str) -> &'static str {
-    match phase {
-        "decode" | "sample" | "detokenize" => "per token",
+    match Phase::from_name(phase) {
+        Some(Phase::Decode | Phase::Sample | Phase::Detokenize) => "per token",
         _ => "per request",
     }
 }

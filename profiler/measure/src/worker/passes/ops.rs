@@ -112,13 +112,16 @@ pub(crate) fn attribute(ops: &OpSums, timing: &Timing) -> AttributedOps {
         ..OpRow::absent(NOT_STATED)
     };
     let layer =
-        |((phase, (_, layer)), OpSum { time, stated, .. }): ((PhaseOrOther, (bool, Option<usize>)), OpSum)| LayerRow {
-            share: share(&phase, time, timing),
-            phase,
-            layer,
-            time_s: time.as_secs_f64(),
-            flops: stated.flops,
-            bytes: stated.bytes,
+        |((phase, (_, layer)), OpSum { time, stated: work, .. }): ((PhaseOrOther, (bool, Option<usize>)), OpSum)| {
+            LayerRow {
+                share: share(&phase, time, timing),
+                phase,
+                layer,
+                time_s: time.as_secs_f64(),
+                flops: stated(work.flops),
+                bytes: stated(work.bytes),
+                ..LayerRow::absent(NOT_STATED)
+            }
         };
     let mut by_op: Vec<_> = by_op.into_iter().collect();
     by_op.sort_by(|((place, op), sum), ((other, name), longer)| {
