@@ -69,16 +69,14 @@ fn ceilings() -> Ceilings {
 fn run(folder: &TempDir, name: &str, spec: &Spec) -> (PathBuf, RunFile) {
     let path = folder.path().join(format!("{name}.gguf"));
     write(&Recipe { name, spec, quant: Quant::Q8_0, seed: 1, header: None }, &path, &Quiet).unwrap();
-    let options = Options {
-        engines: vec!["mock".to_owned()],
-        models: vec![path.display().to_string()],
-        prompts: PromptChoice::Tokens(64),
-        new_tokens: Some(16),
-        runs: 2,
-        threads: vec![1],
-        out: Some(folder.path().join(name)),
-        ..Options::default()
-    };
+    let mut options = Options::default();
+    options.subject.engines = vec!["mock".to_owned()];
+    options.subject.models = vec![path.display().to_string()];
+    options.workload.prompts = PromptChoice::Tokens(64);
+    options.workload.new_tokens = Some(16);
+    options.engine.threads = vec![1];
+    options.design.runs = 2;
+    options.output.out = Some(folder.path().join(name));
     let binary = Path::new(env!("CARGO_BIN_EXE_inferometer"));
     let interrupt = Interrupt::default();
     let context = Context {

@@ -49,9 +49,9 @@ macro_rules! settings {
 
 settings! {
     /// The engines.
-    Engine => "engine",
+    Engine => "engines",
     /// The models.
-    Model => "model",
+    Model => "models",
     /// A prompt set.
     Prompts => "prompts",
     /// One prompt.
@@ -77,7 +77,7 @@ settings! {
     /// The numbers of threads.
     Threads => "threads",
     /// Tokens in the context before the prompt.
-    Depth => "depth",
+    Depth => "depths",
     /// Warm-up requests.
     Warmup => "warmup",
     /// The seed of all random numbers.
@@ -116,8 +116,6 @@ settings! {
     Out => "out",
     /// The folder of the run that is continued.
     Resume => "resume",
-    /// Only the plan.
-    DryRun => "dry_run",
 }
 
 impl fmt::Display for Setting {

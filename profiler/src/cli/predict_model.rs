@@ -2,7 +2,7 @@
 //! written.
 
 use analyse::predict::Target;
-use measure::plan::Options;
+use measure::plan::Subject;
 use measure::prepare::{synthetic_bytes, synthetic_shape};
 use models::fetch::Reference;
 use models::{Bytes, Checkpoint, registry};
@@ -43,9 +43,9 @@ pub(super) fn find(reference: &str, quant: Option<&str>) -> Result<Target, Error
 
 /// A model with the tensor types that llama.cpp's quantiser would choose.
 fn of_shape(reference: &str, parsed: &Reference, quant: Option<&str>, name: Option<&str>) -> Result<Target, Error> {
-    let options = Options { quant: quant.map(str::to_owned), synthetic: true, ..Options::default() };
-    let (run_name, spec, quant) = synthetic_shape(&options, parsed)?;
-    let bytes = synthetic_bytes(&options, parsed)?;
+    let subject = Subject { quant: quant.map(str::to_owned), synthetic: true, ..Subject::default() };
+    let (run_name, spec, quant) = synthetic_shape(&subject, parsed)?;
+    let bytes = synthetic_bytes(&subject, parsed)?;
     Target::synthetic(name.unwrap_or(&run_name), reference, spec, quant, Some(Bytes(bytes)))
 }
 

@@ -4,7 +4,10 @@ use std::path::{Path, PathBuf};
 
 use ::engines::{FlashAttention, KvType};
 use clap::{Args, ValueEnum};
-use measure::plan::{DEFAULT_ENGINE, DEFAULT_RUNS, DEFAULT_SEED, Options};
+use measure::plan::{
+    DEFAULT_ENGINE, DEFAULT_RUNS, DEFAULT_SEED, Design, EngineOptions, Instruments, Options, Output, ServerOptions,
+    Subject, Workload,
+};
 use measure::prepare;
 use measure::run::{self, Context};
 use meter::split_counter_names;
@@ -22,121 +25,145 @@ use super::{interrupt, output};
 #[derive(Debug, Args)]
 #[command(allow_negative_numbers = true)]
 pub(super) struct Arguments {
+    #[command(flatten)]
+    what: What,
+    #[command(flatten)]
+    how: How,
+    #[command(flatten)]
+    engine: EngineSettings,
+    #[command(flatten)]
+    server: Server,
+    #[command(flatten)]
+    kept: Kept,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "What")]
+struct What {
     /// Engine: `name` or `name:variant` (see `engines list`), or NAME=ENGINE for results under NAME; can be repeated
-    #[arg(short, long = "engine", value_name = "ENGINE", help_heading = "What", default_value = DEFAULT_ENGINE, value_parser = not_empty)]
+    #[arg(short, long = "engine", value_name = "ENGINE", default_value = DEFAULT_ENGINE, value_parser = not_empty)]
     engines: Vec<String>,
     /// Registry name, .gguf file, safetensors folder, config.json (with --synthetic), owner/repo or owner/repo:file; can be repeated [default: smollm2-135m; for a server: its model]
-    #[arg(short, long = "model", value_name = "MODEL", help_heading = "What")]
+    #[arg(short, long = "model", value_name = "MODEL")]
     models: Vec<String>,
     /// A built-in prompt set, or a TOML file
-    #[arg(long, value_name = "SET|FILE", help_heading = "What", default_value = DEFAULT_PROMPTS, conflicts_with_all = ["prompt", "prompt_file", "prompt_tokens"])]
+    #[arg(long, value_name = "SET|FILE", default_value = DEFAULT_PROMPTS, conflicts_with_all = ["prompt", "prompt_file", "prompt_tokens"])]
     prompts: String,
     /// One prompt
-    #[arg(long, value_name = "TEXT", help_heading = "What", conflicts_with_all = ["prompt_file", "prompt_tokens"])]
+    #[arg(long, value_name = "TEXT", conflicts_with_all = ["prompt_file", "prompt_tokens"])]
     prompt: Option<String>,
     /// One prompt: the text of a file, without its last line end
-    #[arg(long, value_name = "FILE", help_heading = "What", conflicts_with = "prompt_tokens")]
+    #[arg(long, value_name = "FILE", conflicts_with = "prompt_tokens")]
     prompt_file: Option<PathBuf>,
     /// One prompt of exactly N random tokens (implies --ignore-eos)
-    #[arg(long, value_name = "N", help_heading = "What", value_parser = at_least_one)]
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
     prompt_tokens: Option<usize>,
     /// Maximal new tokens per request [default: as set by the prompt, else 128]
-    #[arg(short, long, value_name = "N", help_heading = "What", value_parser = at_least_one)]
+    #[arg(short, long, value_name = "N", value_parser = at_least_one)]
     new_tokens: Option<usize>,
     /// Use random weights in the model's exact shape, without a download (implies --ignore-eos)
-    #[arg(long, help_heading = "What")]
+    #[arg(long)]
     synthetic: bool,
     /// Quantisation of synthetic weights: f16, q4_0, q4_1, q8_0, q4_k_m
-    #[arg(long, value_name = "Q", help_heading = "What", requires = "synthetic")]
+    #[arg(long, value_name = "Q", requires = "synthetic")]
     quant: Option<String>,
     /// A GGUF file with the tokenizer for synthetic models
-    #[arg(long, value_name = "GGUF", help_heading = "What", requires = "synthetic")]
+    #[arg(long, value_name = "GGUF", requires = "synthetic")]
     header: Option<PathBuf>,
+}
 
+#[derive(Debug, Args)]
+#[command(next_help_heading = "How")]
+struct How {
     /// Measured requests per case; with --precision their minimal number
-    #[arg(short, long, value_name = "N", help_heading = "How", default_value_t = DEFAULT_RUNS, value_parser = at_least_one)]
+    #[arg(short, long, value_name = "N", default_value_t = DEFAULT_RUNS, value_parser = at_least_one)]
     runs: usize,
     /// Measure until a difference of PERCENT, such as 2%, is detectable with 90 % power: between the first engine and each other one, or of a single engine from a known figure
-    #[arg(long, value_name = "PERCENT", help_heading = "How", value_parser = percent)]
+    #[arg(long, value_name = "PERCENT", value_parser = percent)]
     precision: Option<f64>,
     /// End the rounds after this time, such as 90s, 5m or 1h; the current round is finished [default: 10m with --precision, else none]
-    #[arg(long, value_name = "TIME", help_heading = "How", value_parser = time)]
+    #[arg(long, value_name = "TIME", value_parser = time)]
     budget: Option<Nanos>,
     /// Thread counts, separated by commas [default: the physical cores]
-    #[arg(short, long, value_name = "N,...", help_heading = "How", value_delimiter = ',', value_parser = at_least_one)]
+    #[arg(short, long, value_name = "N,...", value_delimiter = ',', value_parser = at_least_one)]
     threads: Vec<usize>,
     /// Tokens in the context before the prompt, separated by commas [default: 0]
-    #[arg(long, value_name = "N,...", help_heading = "How", value_delimiter = ',', value_parser = whole)]
+    #[arg(long, value_name = "N,...", value_delimiter = ',', value_parser = whole)]
     depth: Vec<usize>,
     /// Warm-up requests after the first request of a session [default: until steady]
-    #[arg(long, value_name = "N", help_heading = "How", value_parser = whole)]
+    #[arg(long, value_name = "N", value_parser = whole)]
     warmup: Option<usize>,
     /// Seed of all random numbers
-    #[arg(long, value_name = "N", help_heading = "How", default_value_t = DEFAULT_SEED)]
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_SEED)]
     seed: u64,
     /// Send prompts without the model's chat template
-    #[arg(long, help_heading = "How")]
+    #[arg(long)]
     raw: bool,
     /// Continue after the end token, so that every answer has its full length
-    #[arg(long, help_heading = "How")]
+    #[arg(long)]
     ignore_eos: bool,
     /// Drop the model file from the page cache before each load
-    #[arg(long, help_heading = "How")]
+    #[arg(long)]
     cold: bool,
     /// Time limit of one request in seconds
-    #[arg(long, value_name = "S", help_heading = "How", value_parser = seconds)]
+    #[arg(long, value_name = "S", value_parser = seconds)]
     timeout: Option<Nanos>,
+}
 
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Engine settings")]
+struct EngineSettings {
     /// Size of the context in tokens [default: as needed, rounded up to 256]
-    #[arg(long, value_name = "N", help_heading = "Engine settings", value_parser = at_least_one)]
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
     ctx: Option<usize>,
     /// Element type of the KV cache
-    #[arg(long, value_name = "T", help_heading = "Engine settings", value_enum, default_value_t)]
+    #[arg(long, value_name = "T", value_enum, default_value_t)]
     kv_type: Kv,
     /// Fused attention
-    #[arg(long, value_name = "WHEN", help_heading = "Engine settings", value_enum, default_value_t)]
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t)]
     flash_attn: When,
     /// Prompt tokens per forward pass [default: the engine's]
-    #[arg(long, value_name = "N", help_heading = "Engine settings", value_parser = at_least_one)]
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
     batch: Option<usize>,
     /// The device, such as cpu, cuda:0 or metal
-    #[arg(long, value_name = "D", help_heading = "Engine settings", default_value = "cpu", value_parser = not_empty)]
+    #[arg(long, value_name = "D", default_value = "cpu", value_parser = not_empty)]
     device: String,
     /// A setting of an engine, or of an engine's NAME; can be repeated
-    #[arg(long = "set", value_name = "ENGINE.KEY=VALUE", help_heading = "Engine settings", value_parser = setting)]
+    #[arg(long = "set", value_name = "ENGINE.KEY=VALUE", value_parser = setting)]
     settings: Vec<(String, String, Sensitive)>,
+}
 
+#[derive(Debug, Args)]
+#[command(next_help_heading = "A server")]
+struct Server {
     /// Address of the server that `-e openai` measures, such as http://127.0.0.1:8080
-    #[arg(long, value_name = "URL", help_heading = "A server", value_parser = not_empty)]
+    #[arg(long, value_name = "URL", value_parser = not_empty)]
     url: Option<String>,
     /// Start this server, measure it and stop it; `{port}` in the command is replaced by a free port
-    #[arg(long, value_name = "COMMAND", help_heading = "A server", conflicts_with = "pid", value_parser = not_empty)]
+    #[arg(long, value_name = "COMMAND", conflicts_with = "pid", value_parser = not_empty)]
     spawn: Option<String>,
     /// Process id of the server; its process tree is measured [default: the process that listens at the URL, if it is on this machine]
-    #[arg(long, value_name = "PID", help_heading = "A server")]
+    #[arg(long, value_name = "PID")]
     pid: Option<u32>,
+}
 
+#[derive(Debug, Args)]
+#[command(next_help_heading = "What is kept")]
+struct Kept {
     /// What to trace: nothing, requests and phases, or every operation in a separate pass
-    #[arg(long, value_name = "LEVEL", help_heading = "What is kept", value_enum, default_value_t)]
+    #[arg(long, value_name = "LEVEL", value_enum, default_value_t)]
     trace: Level,
     /// Counters to read at the edges of phases, separated by commas (see `machine`) [default: those marked there]
-    #[arg(long, value_name = "NAME,...", help_heading = "What is kept")]
+    #[arg(long, value_name = "NAME,...")]
     counters: Vec<String>,
     /// The run folder [default: a new one under runs/]
-    #[arg(
-        short,
-        long,
-        visible_alias = "output",
-        value_name = "DIR",
-        help_heading = "What is kept",
-        conflicts_with = "resume"
-    )]
+    #[arg(short, long, visible_alias = "output", value_name = "DIR", conflicts_with = "resume")]
     out: Option<PathBuf>,
     /// Continue an interrupted run; give the same options
-    #[arg(long, value_name = "DIR", help_heading = "What is kept")]
+    #[arg(long, value_name = "DIR")]
     resume: Option<PathBuf>,
     /// Show the plan without measuring or writing anything
-    #[arg(long, help_heading = "What is kept")]
+    #[arg(long)]
     dry_run: bool,
 }
 
@@ -225,7 +252,7 @@ fn setting(text: &str) -> Result<(String, String, Sensitive), String> {
 impl Arguments {
     /// Reads the file of `--prompt-file` as the prompt.
     fn with_prompt_of_file(mut self) -> anyhow::Result<Self> {
-        if let Some(path) = self.prompt_file.take() {
+        if let Some(path) = self.what.prompt_file.take() {
             let text = text_input::read(&path).map_err(record::Error::text(&path))?;
             let text = text.strip_suffix('\n').map_or(text.as_str(), |text| text.strip_suffix('\r').unwrap_or(text));
             if text.trim().is_empty() {
@@ -234,62 +261,72 @@ impl Arguments {
                     UsageError::new(problem, "give a file with a text, or leave it out for the seed prompts").into()
                 );
             }
-            self.prompt = Some(text.to_owned());
+            self.what.prompt = Some(text.to_owned());
         }
         Ok(self)
     }
 
     fn options(self) -> Options {
-        let prompts = match (self.prompt, self.prompt_tokens) {
+        let Self { what, how, engine, server, kept } = self;
+        let prompts = match (what.prompt, what.prompt_tokens) {
             (Some(text), _) => PromptChoice::Text(text),
             (None, Some(tokens)) => PromptChoice::Tokens(tokens),
-            (None, None) => prompt_choice(&self.prompts),
+            (None, None) => prompt_choice(&what.prompts),
         };
         Options {
-            engines: self.engines,
-            models: self.models,
-            prompts,
-            new_tokens: self.new_tokens,
-            runs: self.runs,
-            precision: self.precision,
-            budget: self.budget,
-            threads: self.threads,
-            depths: self.depth,
-            warmup: self.warmup,
-            seed: self.seed,
-            raw: self.raw,
-            ignore_eos: self.ignore_eos,
-            cold: self.cold,
-            ctx: self.ctx,
-            kv_type: match self.kv_type {
-                Kv::F16 => KvType::F16,
-                Kv::F32 => KvType::F32,
+            subject: Subject {
+                engines: what.engines,
+                models: what.models,
+                synthetic: what.synthetic,
+                quant: what.quant,
+                header: what.header,
             },
-            flash_attention: match self.flash_attn {
-                When::Auto => FlashAttention::Auto,
-                When::On => FlashAttention::On,
-                When::Off => FlashAttention::Off,
+            workload: Workload {
+                prompts,
+                new_tokens: what.new_tokens,
+                depths: how.depth,
+                raw: how.raw,
+                ignore_eos: how.ignore_eos,
             },
-            batch: self.batch,
-            device: self.device.as_str().into(),
-            settings: self.settings,
-            url: self.url.as_deref().map(Sensitive::address),
-            spawn: self.spawn.as_deref().map(Sensitive::command),
-            pid: self.pid,
-            trace: match self.trace {
-                Level::Off => TraceLevel::Off,
-                Level::Phases => TraceLevel::Phases,
-                Level::Ops => TraceLevel::Ops,
+            engine: EngineOptions {
+                threads: how.threads,
+                context: engine.ctx,
+                kv_type: match engine.kv_type {
+                    Kv::F16 => KvType::F16,
+                    Kv::F32 => KvType::F32,
+                },
+                flash_attention: match engine.flash_attn {
+                    When::Auto => FlashAttention::Auto,
+                    When::On => FlashAttention::On,
+                    When::Off => FlashAttention::Off,
+                },
+                batch: engine.batch,
+                device: engine.device.as_str().into(),
+                settings: engine.settings,
             },
-            counters: self.counters.iter().flat_map(|names| split_counter_names(names)).collect(),
-            synthetic: self.synthetic,
-            quant: self.quant,
-            header: self.header,
-            out: self.out,
-            resume: self.resume,
-            timeout: self.timeout,
-            dry_run: self.dry_run,
-            command_line: crate::tool::command_line(),
+            server: ServerOptions {
+                url: server.url.as_deref().map(Sensitive::address),
+                spawn: server.spawn.as_deref().map(Sensitive::command),
+                pid: server.pid,
+            },
+            design: Design {
+                runs: how.runs,
+                precision: how.precision,
+                budget: how.budget,
+                warmup: how.warmup,
+                seed: how.seed,
+                cold: how.cold,
+                timeout: how.timeout,
+            },
+            instruments: Instruments {
+                trace: match kept.trace {
+                    Level::Off => TraceLevel::Off,
+                    Level::Phases => TraceLevel::Phases,
+                    Level::Ops => TraceLevel::Ops,
+                },
+                counters: kept.counters.iter().flat_map(|names| split_counter_names(names)).collect(),
+            },
+            output: Output { out: kept.out, resume: kept.resume, command_line: crate::tool::command_line() },
         }
     }
 }
@@ -307,8 +344,9 @@ fn prompt_choice(text: &str) -> PromptChoice {
 }
 
 pub(super) fn run(arguments: Arguments) -> anyhow::Result<Code> {
+    let dry_run = arguments.kept.dry_run;
     let options = arguments.with_prompt_of_file()?.options();
-    if options.dry_run {
+    if dry_run {
         output::print(prepare::dry_run(&options, &meter::environment::capture(&[]))?.as_bytes())?;
         return Ok(Code::Done);
     }
@@ -375,11 +413,9 @@ mod tests {
     #[test]
     fn no_arguments_mean_the_defaults() {
         let found = parsed("").unwrap();
-        let expected = Options {
-            engines: vec![DEFAULT_ENGINE.to_owned()],
-            command_line: found.command_line.clone(),
-            ..Options::default()
-        };
+        let mut expected = Options::default();
+        expected.subject.engines = vec![DEFAULT_ENGINE.to_owned()];
+        expected.output.command_line.clone_from(&found.output.command_line);
         assert_eq!(found, expected);
         assert_eq!(measure::plan::DEFAULT_NEW_TOKENS, 128, "the help text names it");
         assert_eq!(measure::plan::DEFAULT_MODEL, "smollm2-135m", "the help text names it");
@@ -389,44 +425,50 @@ mod tests {
     fn every_flag_arrives() {
         let found = parsed(
             "-e mock -e candle:stock -m a -m b --prompts smoke -n 7 -r 3 -t 1,2 --depth 0,64 --warmup 2 --seed 9 --raw --ignore-eos --cold --ctx 512 --kv-type f32 --flash-attn off \
-             --batch 64 --device cuda:0 --set candle.a=b=c --url http://h:1 --pid 7 --trace phases --counters cycles,instructions --synthetic --quant q4_0 --header v.gguf --out d --timeout 1.5 --precision 2.5% --budget 5m --dry-run",
+             --batch 64 --device cuda:0 --set candle.a=b=c --url http://h:1 --pid 7 --trace phases --counters cycles,instructions --synthetic --quant q4_0 --header v.gguf --out d --timeout 1.5 --precision 2.5% --budget 5m",
         )
         .unwrap();
         let words = |list: &[&str]| list.iter().map(|&word| word.to_owned()).collect::<Vec<_>>();
         let expected = Options {
-            engines: words(&["mock", "candle:stock"]),
-            models: words(&["a", "b"]),
-            prompts: PromptChoice::Set("smoke".to_owned()),
-            new_tokens: Some(7),
-            runs: 3,
-            precision: Some(0.025),
-            budget: Some(Nanos::from_secs(300)),
-            threads: vec![1, 2],
-            depths: vec![0, 64],
-            warmup: Some(2),
-            seed: 9,
-            raw: true,
-            ignore_eos: true,
-            cold: true,
-            ctx: Some(512),
-            kv_type: KvType::F32,
-            flash_attention: FlashAttention::Off,
-            batch: Some(64),
-            device: "cuda:0".into(),
-            settings: vec![("candle".to_owned(), "a".to_owned(), Sensitive::setting("a", "b=c"))],
-            url: Some(Sensitive::address("http://h:1")),
-            spawn: None,
-            pid: Some(7),
-            trace: TraceLevel::Phases,
-            counters: words(&["cycles", "instructions"]),
-            synthetic: true,
-            quant: Some("q4_0".to_owned()),
-            header: Some(PathBuf::from("v.gguf")),
-            out: Some(PathBuf::from("d")),
-            resume: None,
-            timeout: Some(Nanos::from_millis(1500)),
-            dry_run: true,
-            command_line: found.command_line.clone(),
+            subject: Subject {
+                engines: words(&["mock", "candle:stock"]),
+                models: words(&["a", "b"]),
+                synthetic: true,
+                quant: Some("q4_0".to_owned()),
+                header: Some(PathBuf::from("v.gguf")),
+            },
+            workload: Workload {
+                prompts: PromptChoice::Set("smoke".to_owned()),
+                new_tokens: Some(7),
+                depths: vec![0, 64],
+                raw: true,
+                ignore_eos: true,
+            },
+            engine: EngineOptions {
+                threads: vec![1, 2],
+                context: Some(512),
+                kv_type: KvType::F32,
+                flash_attention: FlashAttention::Off,
+                batch: Some(64),
+                device: "cuda:0".into(),
+                settings: vec![("candle".to_owned(), "a".to_owned(), Sensitive::setting("a", "b=c"))],
+            },
+            server: ServerOptions { url: Some(Sensitive::address("http://h:1")), spawn: None, pid: Some(7) },
+            design: Design {
+                runs: 3,
+                precision: Some(0.025),
+                budget: Some(Nanos::from_secs(300)),
+                warmup: Some(2),
+                seed: 9,
+                cold: true,
+                timeout: Some(Nanos::from_millis(1500)),
+            },
+            instruments: Instruments { trace: TraceLevel::Phases, counters: words(&["cycles", "instructions"]) },
+            output: Output {
+                out: Some(PathBuf::from("d")),
+                resume: None,
+                command_line: found.output.command_line.clone(),
+            },
         };
         assert_eq!(found, expected);
     }

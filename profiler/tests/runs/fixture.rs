@@ -106,20 +106,25 @@ impl Fixture {
     }
 
     pub(crate) fn options(&self, out: &str, settings: &[(&str, &str)]) -> Options {
-        Options {
-            engines: vec!["mock".to_owned()],
-            models: vec![self.path("tiny.gguf").display().to_string()],
-            prompts: PromptChoice::File(self.path("two.toml")),
-            runs: 1,
-            threads: vec![1],
-            settings: settings
-                .iter()
-                .map(|(key, value)| ("mock".to_owned(), (*key).to_owned(), Sensitive::setting(key, value)))
-                .collect(),
-            out: Some(self.path(out)),
-            ..Options::default()
-        }
+        let setting =
+            |(key, value): &(&str, &str)| ("mock".to_owned(), (*key).to_owned(), Sensitive::setting(key, value));
+        let mut options = Options::default();
+        options.subject.engines = vec!["mock".to_owned()];
+        options.subject.models = vec![self.path("tiny.gguf").display().to_string()];
+        options.workload.prompts = PromptChoice::File(self.path("two.toml"));
+        options.engine.threads = vec![1];
+        options.engine.settings = settings.iter().map(setting).collect();
+        options.design.runs = 1;
+        options.output.out = Some(self.path(out));
+        options
     }
+}
+
+/// The same options for the run that continues this one.
+pub(crate) fn resumed(options: &Options, earlier: &Outcome) -> Options {
+    let mut options = options.clone();
+    (options.output.out, options.output.resume) = (None, Some(earlier.dir.clone()));
+    options
 }
 
 pub(crate) fn case<'a>(outcome: &'a Outcome, prompt: &str) -> &'a Case {

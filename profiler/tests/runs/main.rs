@@ -13,14 +13,15 @@ use record::Status;
 use redaction::Sensitive;
 use traces::Nanos;
 
-use fixture::{Fixture, case, open, run, run_until};
+use fixture::{Fixture, case, open, resumed, run, run_until};
 
 /// `long` has its seventh decode in its first request; `short` has at most six in any session.
 const SEVENTH: &str = "decode:7";
 
 fn only_long_fails(kind: &str, timeout: Option<Nanos>) -> (Outcome, Status, String) {
     let fixture = Fixture::new();
-    let options = Options { timeout, ..fixture.options("run", &[(kind, SEVENTH)]) };
+    let mut options = fixture.options("run", &[(kind, SEVENTH)]);
+    options.design.timeout = timeout;
     let outcome = run(&options).unwrap();
     let short = case(&outcome, "short");
     assert_eq!((short.status, short.error.as_deref()), (Status::Ok, None), "the other case continues");
@@ -152,7 +153,8 @@ fn two_runs_are_equal_byte_for_byte() {
 #[test]
 fn an_interrupted_run_keeps_its_results_and_can_be_resumed() {
     let fixture = Fixture::new();
-    let options = Options { runs: 3, ..fixture.options("run", &[]) };
+    let mut options = fixture.options("run", &[]);
+    options.design.runs = 3;
     let cut = run_until(&options, 9).unwrap();
     assert!(cut.file.interrupted);
     assert_eq!(open(&cut.dir), cut.file, "run.json is complete");
@@ -164,7 +166,7 @@ fn an_interrupted_run_keeps_its_results_and_can_be_resumed() {
     );
     let before = cut.file.cases.iter().flat_map(|case| &case.samples).count();
 
-    let rest = run(&Options { out: None, resume: Some(cut.dir.clone()), ..options.clone() }).unwrap();
+    let rest = run(&resumed(&options, &cut)).unwrap();
     assert!(!rest.file.interrupted);
     for case in &rest.file.cases {
         assert_eq!(case.status, Status::Ok, "{:?}", case.error);
@@ -189,18 +191,21 @@ fn a_different_plan_cannot_be_resumed() {
     let fixture = Fixture::new();
     let options = fixture.options("run", &[]);
     let done = run(&options).unwrap();
-    let other = Options { out: None, resume: Some(done.dir.clone()), seed: 5, ..options.clone() };
+    let mut other = resumed(&options, &done);
+    other.design.seed = 5;
     let error = run(&other).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Usage);
     assert!(error.with_advice().contains("has another plan: `seed` differs; resume with the same options"), "{error}");
-    let again = run(&Options { out: None, resume: Some(done.dir.clone()), ..options }).unwrap();
+    let again = run(&resumed(&options, &done)).unwrap();
     assert_eq!(again.file.cases, done.file.cases, "nothing remained");
 }
 
 #[test]
 fn depth_fills_the_context_and_costs_time() {
     let fixture = Fixture::new();
-    let outcome = run(&Options { depths: vec![0, 256], ..fixture.options("run", &[]) }).unwrap();
+    let mut options = fixture.options("run", &[]);
+    options.workload.depths = vec![0, 256];
+    let outcome = run(&options).unwrap();
     let decode = |depth: usize| {
         let case = outcome.file.cases.iter().find(|case| case.depth == depth && case.prompt == "long").unwrap();
         assert_eq!(case.status, Status::Ok, "{:?}", case.error);
@@ -223,14 +228,14 @@ fn invalid_options_are_errors_before_the_run() {
         assert!(!fixture.path("never").exists(), "nothing was written");
         error.with_advice().replace(&fixture.folder.path().display().to_string(), "DIR")
     };
-    insta::assert_snapshot!(error_of(&|o| o.new_tokens = Some(4000)), @"prompt `long` on tiny: 20 prompt tokens and 4000 new tokens need a context of 4020, the model has 512; shorten the prompt, or lower `new_tokens` or `depth`");
-    insta::assert_snapshot!(error_of(&|o| o.ctx = Some(8)), @"prompt `long` on tiny: 20 prompt tokens and 8 new tokens need a context of 28, `context` gives 8; raise `context`, or leave it out");
-    insta::assert_snapshot!(error_of(&|o| o.depths = vec![600]), @"prompt `long` on tiny: depth 600, 20 prompt tokens and 8 new tokens need a context of 628, the model has 512; shorten the prompt, or lower `new_tokens` or `depth`");
-    insta::assert_snapshot!(error_of(&|o| o.engines = vec!["mokc".to_owned()]), @"no engine is called `mokc`; did you mean `mock`? known engines: candle, llama-cpp, mlx, mock, openai");
-    insta::assert_snapshot!(error_of(&|o| o.models = vec!["./nowhere.gguf".to_owned()]), @"cannot open ./nowhere.gguf: No such file or directory (os error 2); check the path");
-    insta::assert_snapshot!(error_of(&|o| o.settings = vec![("mokc".to_owned(), "a".to_owned(), Sensitive::setting("a", "b"))]), @"`settings` mokc.a=b: engine mokc takes no part in this run; did you mean `mock`?; the engines of this run are mock");
+    insta::assert_snapshot!(error_of(&|o| o.workload.new_tokens = Some(4000)), @"prompt `long` on tiny: 20 prompt tokens and 4000 new tokens need a context of 4020, the model has 512; shorten the prompt, or lower `new_tokens` or `depths`");
+    insta::assert_snapshot!(error_of(&|o| o.engine.context = Some(8)), @"prompt `long` on tiny: 20 prompt tokens and 8 new tokens need a context of 28, `context` gives 8; raise `context`, or leave it out");
+    insta::assert_snapshot!(error_of(&|o| o.workload.depths = vec![600]), @"prompt `long` on tiny: depth 600, 20 prompt tokens and 8 new tokens need a context of 628, the model has 512; shorten the prompt, or lower `new_tokens` or `depths`");
+    insta::assert_snapshot!(error_of(&|o| o.subject.engines = vec!["mokc".to_owned()]), @"no engine is called `mokc`; did you mean `mock`? known engines: candle, llama-cpp, mlx, mock, openai");
+    insta::assert_snapshot!(error_of(&|o| o.subject.models = vec!["./nowhere.gguf".to_owned()]), @"cannot open ./nowhere.gguf: No such file or directory (os error 2); check the path");
+    insta::assert_snapshot!(error_of(&|o| o.engine.settings = vec![("mokc".to_owned(), "a".to_owned(), Sensitive::setting("a", "b"))]), @"`settings` mokc.a=b: engine mokc takes no part in this run; did you mean `mock`?; the engines of this run are mock");
     assert!(
-        error_of(&|o| o.models = vec!["smollm2-135".to_owned()])
+        error_of(&|o| o.subject.models = vec!["smollm2-135".to_owned()])
             .starts_with("no model is called `smollm2-135`; did you mean `smollm2-135m`?")
     );
 }

@@ -1,20 +1,24 @@
 //! Repeated and additional rounds: disturbances, `--precision`, `--budget`.
 
-use measure::plan::Options;
+use measure::plan::{Design, Options};
 use measure::run::Outcome;
 use record::plan::{PromptChoice, TraceLevel};
 use record::{Case, Sample, Status, StoppedBy};
 use redaction::Sensitive;
 use traces::Nanos;
 
-use crate::fixture::{Fixture, open, run, run_until};
+use crate::fixture::{Fixture, open, resumed, run, run_until};
 
 /// Two workers, two prompts, three rounds without jitter. The last round has the requests 11 and 12 of each session: before it are
 /// two of warm-up, and two rounds of two prompts with a clean and a stepped request each.
 fn disturbed_options(fixture: &Fixture, out: &str, disturbance: Option<&str>) -> Options {
     let mut settings = vec![("jitter_percent", "0")];
     settings.extend(disturbance.map(|requests| ("spell", requests)));
-    Options { runs: 3, threads: vec![1, 2], warmup: Some(1), trace: TraceLevel::Off, ..fixture.options(out, &settings) }
+    let mut options = fixture.options(out, &settings);
+    (options.design.runs, options.design.warmup) = (3, Some(1));
+    options.engine.threads = vec![1, 2];
+    options.instruments.trace = TraceLevel::Off;
+    options
 }
 
 /// Rounds whose request counts, and rounds that were repeated.
@@ -76,7 +80,7 @@ fn a_run_that_ends_before_a_block_is_repeated_is_resumed_there() {
     let cut = run_until(&options, 29).unwrap();
     let open = cut.file.cases.iter().filter(|case| case.status == Status::Skipped);
     assert_eq!(open.filter(|case| case.error.as_ref().unwrap().contains("disturbed")).count(), 2);
-    let rest = run(&Options { out: None, resume: Some(cut.dir.clone()), ..options }).unwrap();
+    let rest = run(&resumed(&options, &cut)).unwrap();
     for case in &rest.file.cases {
         assert_eq!((case.status, rounds(case).0), (Status::Ok, vec![0, 1, 2]), "{:?}", case.error);
         assert!(case.samples.iter().filter(|sample| sample.counts()).all(|sample| sample.disturbed.is_none()));
@@ -86,16 +90,13 @@ fn a_run_that_ends_before_a_block_is_repeated_is_resumed_there() {
 /// One prompt on an engine and on the same engine under another name with different jitter.
 fn precise(fixture: &Fixture, out: &str, percent: f64) -> Options {
     let mut options = fixture.options(out, &[("jitter_percent", "20")]);
-    options.settings.push(("again".to_owned(), "seed".to_owned(), Sensitive::setting("seed", "7")));
-    Options {
-        engines: vec!["mock".to_owned(), "again=mock".to_owned()],
-        runs: 3,
-        precision: Some(percent / 100.0),
-        prompts: PromptChoice::Text("Hello there".to_owned()),
-        new_tokens: Some(4),
-        trace: TraceLevel::Off,
-        ..options
-    }
+    options.engine.settings.push(("again".to_owned(), "seed".to_owned(), Sensitive::setting("seed", "7")));
+    options.subject.engines = vec!["mock".to_owned(), "again=mock".to_owned()];
+    (options.design.runs, options.design.precision) = (3, Some(percent / 100.0));
+    options.workload.prompts = PromptChoice::Text("Hello there".to_owned());
+    options.workload.new_tokens = Some(4);
+    options.instruments.trace = TraceLevel::Off;
+    options
 }
 
 #[test]
@@ -117,7 +118,9 @@ fn rounds_continue_until_the_precision_is_reached() {
     let coarse = run(&precise(&fixture, "coarse", 12.0)).unwrap();
     assert!(rounds(&coarse.file.cases[0]).0.len() < counting.len());
     // A single engine has a precision, too.
-    let alone = Options { engines: vec!["mock".to_owned()], settings: Vec::new(), ..precise(&fixture, "alone", 3.0) };
+    let mut alone = precise(&fixture, "alone", 3.0);
+    alone.subject.engines = vec!["mock".to_owned()];
+    alone.engine.settings = Vec::new();
     let alone = run(&alone).unwrap().file.precision;
     assert!(alone.len() == 2 && alone.iter().all(|found| found.reached && found.baseline.is_none()), "{alone:#?}");
 }
@@ -127,11 +130,15 @@ fn a_budget_ends_the_rounds_and_a_larger_one_continues_them() {
     let fixture = Fixture::new();
     let asked = precise(&fixture, "run", 0.2);
     let latency = {
-        let plain = run(&Options { precision: None, ..precise(&fixture, "plain", 1.0) }).unwrap();
+        let mut plain = precise(&fixture, "plain", 1.0);
+        plain.design.precision = None;
+        let plain = run(&plain).unwrap();
         plain.file.summaries[0].metrics["latency_s"].mean
     };
     let budget = |times: f64| Some(Nanos::from_secs_f64(times * latency));
-    let short = run(&Options { budget: budget(20.0), ..asked.clone() }).unwrap();
+    let mut short = asked.clone();
+    short.design.budget = budget(20.0);
+    let short = run(&short).unwrap();
     let count = |outcome: &Outcome| rounds(&outcome.file.cases[0]).0.len();
     assert!((4..20).contains(&count(&short)), "{}", count(&short));
     assert_eq!(short.file.cases[0].status, Status::Ok, "the planned rounds are complete");
@@ -140,14 +147,17 @@ fn a_budget_ends_the_rounds_and_a_larger_one_continues_them() {
     let report = std::fs::read_to_string(short.dir.join("report.md")).unwrap();
     assert!(report.contains("a difference of 0.2 % is not detectable within the budget"), "{report}");
 
-    let more = Options { out: None, resume: Some(short.dir.clone()), budget: budget(30.0), ..asked.clone() };
+    let mut more = resumed(&asked, &short);
+    more.design.budget = budget(30.0);
     let more = run(&more).unwrap();
     assert!(count(&more) > count(&short));
     assert_eq!(more.file.precision.len(), short.file.precision.len());
 
     // Without a precision, the budget only reduces the rounds, to at least two.
-    let cut = run(&Options { precision: None, runs: 50, budget: budget(1.0), out: Some(fixture.path("cut")), ..asked });
-    let cut = cut.unwrap();
+    let mut cut = asked;
+    cut.design = Design { precision: None, runs: 50, budget: budget(1.0), ..cut.design };
+    cut.output.out = Some(fixture.path("cut"));
+    let cut = run(&cut).unwrap();
     assert_eq!((count(&cut), cut.file.cases[0].status), (2, Status::Ok));
     let warning = cut.file.warnings.iter().find(|warning| warning.contains("budget")).unwrap();
     assert!(warning.contains("the budget was spent after 2 of 50 rounds"), "{warning}");

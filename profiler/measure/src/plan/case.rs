@@ -80,8 +80,8 @@ impl Plan {
 
     /// The same of one case.
     pub fn requests_of_case(&self) -> usize {
-        let passes = usize::from(self.options.trace == record::plan::TraceLevel::Ops) + 1;
-        1 + self.options.warmup.unwrap_or(1) + self.file.runs + passes * self.file.instrumented_runs
+        let passes = usize::from(self.options.instruments.trace == record::plan::TraceLevel::Ops) + 1;
+        1 + self.options.design.warmup.unwrap_or(1) + self.file.runs + passes * self.file.instrumented_runs
     }
 
     /// Texts that are examined: the answer of each case, and the passage once per worker slot.

@@ -14,42 +14,42 @@ use super::options::Options;
 /// When an option is invalid.
 pub fn check(options: &Options) -> Result<(), OptionError> {
     let zero = |setting, needed, default| Err(OptionError::Zero { setting, needed, default });
-    if options.runs == 0 {
+    if options.design.runs == 0 {
         return zero(Setting::Runs, "at least one run per case", Some("5"));
     }
-    if let Some(share) = options.precision.filter(|share| *share <= 0.0 || *share >= 1.0) {
+    if let Some(share) = options.design.precision.filter(|share| *share <= 0.0 || *share >= 1.0) {
         return Err(OptionError::Precision(share));
     }
-    if options.threads.contains(&0) {
+    if options.engine.threads.contains(&0) {
         return zero(Setting::Threads, "at least one thread", Some("the physical cores"));
     }
-    if options.new_tokens == Some(0) {
+    if options.workload.new_tokens == Some(0) {
         return zero(Setting::NewTokens, "at least one new token", Some("128"));
     }
-    if options.ctx == Some(0) {
+    if options.engine.context == Some(0) {
         return zero(Setting::Context, "a context of at least one token", Some("what the prompts need"));
     }
-    if options.batch == Some(0) {
+    if options.engine.batch == Some(0) {
         return zero(Setting::Batch, "at least one token per pass", Some("the engine's default"));
     }
-    match &options.prompts {
+    match &options.workload.prompts {
         PromptChoice::Tokens(0) => return zero(Setting::PromptTokens, "at least one prompt token", None),
         PromptChoice::Text(text) if text.is_empty() => return Err(OptionError::EmptyPrompt),
         _ => {}
     }
-    if options.header.is_some() && !options.synthetic {
+    if options.subject.header.is_some() && !options.subject.synthetic {
         return Err(OptionError::HeaderWithoutSynthetic);
     }
-    if let (Some(out), Some(resume)) = (&options.out, &options.resume) {
+    if let (Some(out), Some(resume)) = (&options.output.out, &options.output.resume) {
         return Err(OptionError::TwoFolders { out: out.clone(), resume: resume.clone() });
     }
-    for name in &options.counters {
+    for name in &options.instruments.counters {
         counter(name)?;
     }
-    unique_engines(&options.engines)?;
-    unique(Setting::Model, &options.models)?;
-    unique(Setting::Threads, &options.threads)?;
-    unique(Setting::Depth, &options.depths)
+    unique_engines(&options.subject.engines)?;
+    unique(Setting::Model, &options.subject.models)?;
+    unique(Setting::Threads, &options.engine.threads)?;
+    unique(Setting::Depth, &options.workload.depths)
 }
 
 /// The counter or event of this name.
@@ -102,22 +102,25 @@ mod tests {
     #[test]
     fn invalid_options_are_refused_by_name() {
         assert_eq!(checked(|_| {}), "accepted");
-        insta::assert_snapshot!(checked(|o| o.runs = 0), @"`runs` 0: at least one run per case is needed; leave `runs` out for 5");
-        insta::assert_snapshot!(checked(|o| o.precision = Some(1.0)), @"`precision`: expected more than 0 and less than 100 percent; give a share such as 2%");
-        insta::assert_snapshot!(checked(|o| o.threads = vec![2, 0]), @"`threads` 0: at least one thread is needed; leave `threads` out for the physical cores");
-        insta::assert_snapshot!(checked(|o| o.new_tokens = Some(0)), @"`new_tokens` 0: at least one new token is needed; leave `new_tokens` out for 128");
-        insta::assert_snapshot!(checked(|o| o.prompts = PromptChoice::Tokens(0)), @"`prompt_tokens` 0: at least one prompt token is needed; give 1 or more");
-        insta::assert_snapshot!(checked(|o| o.threads = vec![1, 2, 1]), @"`threads` 1 is given twice: each case is measured once per run; raise `runs` for more samples");
+        insta::assert_snapshot!(checked(|o| o.design.runs = 0), @"`runs` 0: at least one run per case is needed; leave `runs` out for 5");
+        insta::assert_snapshot!(checked(|o| o.design.precision = Some(1.0)), @"`precision`: expected more than 0 and less than 100 percent; give a share such as 2%");
+        insta::assert_snapshot!(checked(|o| o.engine.threads = vec![2, 0]), @"`threads` 0: at least one thread is needed; leave `threads` out for the physical cores");
+        insta::assert_snapshot!(checked(|o| o.workload.new_tokens = Some(0)), @"`new_tokens` 0: at least one new token is needed; leave `new_tokens` out for 128");
+        insta::assert_snapshot!(checked(|o| o.workload.prompts = PromptChoice::Tokens(0)), @"`prompt_tokens` 0: at least one prompt token is needed; give 1 or more");
+        insta::assert_snapshot!(checked(|o| o.engine.threads = vec![1, 2, 1]), @"`threads` 1 is given twice: each case is measured once per run; raise `runs` for more samples");
         let engines = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
-        insta::assert_snapshot!(checked(|o| o.engines = engines(&["mock", "candle", "candle"])), @"`engine` candle is given twice: each case is measured once per run; raise `runs` for more samples; to compare an engine with itself, name one of them: `engine` candle `engine` again=candle");
-        insta::assert_snapshot!(checked(|o| o.engines = engines(&["a=mock", "a=candle"])), @"`engine` a=candle: another engine of this run is called `a`; choose another name for one of them");
-        assert_eq!(checked(|o| o.engines = engines(&["candle", "again=candle", "third=candle"])), "accepted");
-        insta::assert_snapshot!(checked(|o| o.counters = vec!["cycels".to_owned()]), @"no counter is called `cycels`; did you mean `cycles`?; the measurement of the machine and docs/counters.md list the counters; write other events as rHEX or PMU/TERM=VALUE,.../");
+        insta::assert_snapshot!(checked(|o| o.subject.engines = engines(&["mock", "candle", "candle"])), @"`engines` candle is given twice: each case is measured once per run; raise `runs` for more samples; to compare an engine with itself, name one of them: `engines` candle `engines` again=candle");
+        insta::assert_snapshot!(checked(|o| o.subject.engines = engines(&["a=mock", "a=candle"])), @"`engines` a=candle: another engine of this run is called `a`; choose another name for one of them");
+        assert_eq!(checked(|o| o.subject.engines = engines(&["candle", "again=candle", "third=candle"])), "accepted");
+        insta::assert_snapshot!(checked(|o| o.instruments.counters = vec!["cycels".to_owned()]), @"no counter is called `cycels`; did you mean `cycles`?; the measurement of the machine and docs/counters.md list the counters; write other events as rHEX or PMU/TERM=VALUE,.../");
         assert_eq!(
-            checked(|o| o.counters = vec!["LLC-loads".to_owned(), "cpu/event=0x3c/".to_owned(), "r01c2".to_owned()]),
+            checked(|o| o.instruments.counters =
+                vec!["LLC-loads".to_owned(), "cpu/event=0x3c/".to_owned(), "r01c2".to_owned()]),
             "accepted"
         );
-        assert!(checked(|o| o.header = Some("x".into())).contains("`synthetic`"));
-        assert!(checked(|o| (o.out, o.resume) = (Some("a".into()), Some("b".into()))).contains("one of them"));
+        assert!(checked(|o| o.subject.header = Some("x".into())).contains("`synthetic`"));
+        assert!(
+            checked(|o| (o.output.out, o.output.resume) = (Some("a".into()), Some("b".into()))).contains("one of them")
+        );
     }
 }

@@ -80,11 +80,11 @@ mod tests {
 
     #[test]
     fn ambiguous_labels_are_refused() {
-        insta::assert_snapshot!(refused("A=candle"), @"`engine` A=candle: the name `A` is used in ids and names of files: expected small letters, digits, `.`, `_` and `-`, a letter or digit first; write it like `engine` again=candle");
-        insta::assert_snapshot!(refused("mock=candle"), @"`engine` mock=candle: `mock` is an engine itself, so results under this name would be read as its own; choose another name, such as `engine` mock-2=candle");
+        insta::assert_snapshot!(refused("A=candle"), @"`engines` A=candle: the name `A` is used in ids and names of files: expected small letters, digits, `.`, `_` and `-`, a letter or digit first; write it like `engines` again=candle");
+        insta::assert_snapshot!(refused("mock=candle"), @"`engines` mock=candle: `mock` is an engine itself, so results under this name would be read as its own; choose another name, such as `engines` mock-2=candle");
         for text in ["=candle", "a/b=candle", "a:b=candle", ".a=candle", "-=candle", "é=candle"] {
             assert!(refused(text).contains("expected small letters"), "{text}");
         }
-        assert!(refused("candle=candle:tensor").contains("`engine` candle-2=candle:tensor"));
+        assert!(refused("candle=candle:tensor").contains("`engines` candle-2=candle:tensor"));
     }
 }

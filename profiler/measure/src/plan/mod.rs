@@ -20,6 +20,7 @@ pub use folder::{folder_name, new_folder};
 pub use model::{ModelledShape, PreparedModel, Shape, Weights};
 pub use option_error::OptionError;
 pub use options::{
-    DEFAULT_BUDGET, DEFAULT_ENGINE, DEFAULT_MODEL, DEFAULT_NEW_TOKENS, DEFAULT_RUNS, DEFAULT_SEED, Options,
+    DEFAULT_BUDGET, DEFAULT_ENGINE, DEFAULT_MODEL, DEFAULT_NEW_TOKENS, DEFAULT_RUNS, DEFAULT_SEED, Design,
+    EngineOptions, Instruments, Options, Output, ServerOptions, Subject, Workload,
 };
 pub use prompt::{Filler, PreparedPrompt, PromptInput};

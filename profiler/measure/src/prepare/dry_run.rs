@@ -19,7 +19,7 @@ pub fn dry_run(options: &Options, environment: &Environment) -> Result<String, E
     check(options)?;
     let mut options = defaults(options, environment);
     let choices = engines::open(&mut options)?;
-    let set = prompt::prompt_set(&options.prompts)?;
+    let set = prompt::prompt_set(&options.workload.prompts)?;
     let mut text = String::new();
     let labels: Vec<_> = choices
         .iter()
@@ -29,24 +29,24 @@ pub fn dry_run(options: &Options, environment: &Environment) -> Result<String, E
         })
         .collect();
     line(&mut text, "engines", &labels.join(", "));
-    for (name, value) in [("server", &options.url), ("command", &options.spawn)] {
+    for (name, value) in [("server", &options.server.url), ("command", &options.server.spawn)] {
         if let Some(value) = value {
             line(&mut text, name, &value.to_string());
         }
     }
     let only_servers = choices.iter().all(|engine| engine.caps.remote);
-    if options.models.is_empty() {
+    if options.subject.models.is_empty() {
         line(&mut text, "model", "that of the server");
     }
-    for reference in &options.models {
+    for reference in &options.subject.models {
         if only_servers && served::is_served(&options, reference) {
             line(&mut text, "model", &format!("{reference}: the server's model, which this program does not read"));
         } else {
             add_model(&mut text, &options, &set, &choices, reference)?;
         }
     }
-    let threads: Vec<_> = options.threads.iter().map(ToString::to_string).collect();
-    let depths: Vec<_> = options.depths.iter().map(ToString::to_string).collect();
+    let threads: Vec<_> = options.engine.threads.iter().map(ToString::to_string).collect();
+    let depths: Vec<_> = options.workload.depths.iter().map(ToString::to_string).collect();
     line(&mut text, "threads", &threads.join(", "));
     line(&mut text, "depth", &depths.join(", "));
     line(
@@ -58,8 +58,11 @@ pub fn dry_run(options: &Options, environment: &Environment) -> Result<String, E
             set.prompts.iter().map(|prompt| prompt.id.as_str()).collect::<Vec<_>>().join(", ")
         ),
     );
-    let cases =
-        choices.len() * options.models.len().max(1) * options.threads.len() * options.depths.len() * set.prompts.len();
+    let cases = choices.len()
+        * options.subject.models.len().max(1)
+        * options.engine.threads.len()
+        * options.workload.depths.len()
+        * set.prompts.len();
     line(
         &mut text,
         "cases",
@@ -71,8 +74,8 @@ pub fn dry_run(options: &Options, environment: &Environment) -> Result<String, E
 
 /// How often each case is measured, as far as it is known in advance.
 fn rounds(options: &Options) -> String {
-    let runs = options.runs;
-    match (options.precision, options.budget.map(|budget| Nanos::as_secs_f64(budget).to_string())) {
+    let runs = options.design.runs;
+    match (options.design.precision, options.design.budget.map(|budget| Nanos::as_secs_f64(budget).to_string())) {
         (Some(share), budget) => {
             let most = budget.map(|budget| format!(", for at most {budget} s in all")).unwrap_or_default();
             let share = short_percent(share);
@@ -96,9 +99,9 @@ fn add_model(
     reference: &str,
 ) -> Result<(), Error> {
     let parsed = Reference::parse(reference)?;
-    if options.synthetic {
-        let (name, spec, _) = locate::synthetic_shape(options, &parsed)?;
-        let bytes = Bytes(locate::synthetic_bytes(options, &parsed)?);
+    if options.subject.synthetic {
+        let (name, spec, _) = locate::synthetic_shape(&options.subject, &parsed)?;
+        let bytes = Bytes(locate::synthetic_bytes(&options.subject, &parsed)?);
         line(
             text,
             "model",
@@ -112,7 +115,7 @@ fn add_model(
         return Ok(());
     }
     let settings = Settings { offline: true, ..Settings::from_env() };
-    match locate::locate_with(options, reference, settings, &Quiet) {
+    match locate::locate_with(&options.subject, reference, settings, &Quiet) {
         Ok(located) => {
             let model = model::prepare(options, set, choices, located)?;
             if let Some(weights) = &model.weights {
@@ -177,13 +180,14 @@ fn add_model(
 fn estimate(text: &mut String, options: &Options, spec: &models::Spec, weights: Bytes) {
     /// A context for short prompts.
     const CONTEXT: usize = 512;
-    let context = options.ctx.unwrap_or(CONTEXT + options.depths.iter().copied().max().unwrap_or(0));
+    let context =
+        options.engine.context.unwrap_or(CONTEXT + options.workload.depths.iter().copied().max().unwrap_or(0));
     let need = cost::estimate_memory(
         spec,
         weights,
         context,
-        options.kv_type.dtype(),
-        options.batch.unwrap_or(CONTEXT).min(context),
+        options.engine.kv_type.dtype(),
+        options.engine.batch.unwrap_or(CONTEXT).min(context),
     );
     line(text, "", &format!("one worker needs about {} with a context of {context} tokens", need.total()));
 }

@@ -13,7 +13,7 @@ use crate::plan::{EngineArgument, EngineChoice, Options, setting_owner};
 /// Opens every engine of the options, and assigns each setting to its engine or label.
 pub(super) fn open(options: &mut Options) -> Result<Vec<EngineChoice>, Error> {
     let mut opened: Vec<(EngineArgument<'_>, Box<dyn Engine>)> = Vec::new();
-    for text in &options.engines {
+    for text in &options.subject.engines {
         let asked = EngineArgument::new(text)?;
         let selection = registry::find(asked.engine).map_err(Error::from_advice)?;
         opened.push((asked, selection.open().map_err(Error::from_advice)?));
@@ -23,13 +23,13 @@ pub(super) fn open(options: &mut Options) -> Result<Vec<EngineChoice>, Error> {
         .map(|(asked, engine)| EngineChoice {
             label: asked.label.to_owned(),
             engine: asked.engine.to_owned(),
-            identity: engine.identity_on(&options.device),
+            identity: engine.identity_on(&options.engine.device),
             caps: engine.caps(),
             prunes_last_block: engine.prunes_last_block(),
         })
         .collect();
     let engines: Vec<_> = opened.into_iter().map(|(_, engine)| engine).collect();
-    options.settings = owned(&options.settings, &choices)?;
+    options.engine.settings = owned(&options.engine.settings, &choices)?;
     check_address(options, &choices)?;
     for (engine, choice) in engines.iter().zip(&choices) {
         // Settings that depend on the model and the threads of a worker are checked when the worker loads.
@@ -69,17 +69,17 @@ pub(super) fn all_use_servers(engines: &[String]) -> bool {
 fn check_address(options: &Options, choices: &[EngineChoice]) -> Result<(), Error> {
     let client = choices.iter().find(|choice| choice.caps.remote);
     let given = [
-        (Setting::Url, options.url.is_some()),
-        (Setting::Spawn, options.spawn.is_some()),
-        (Setting::Pid, options.pid.is_some()),
+        (Setting::Url, options.server.url.is_some()),
+        (Setting::Spawn, options.server.spawn.is_some()),
+        (Setting::Pid, options.server.pid.is_some()),
     ];
     let given = given.iter().find(|(_, given)| *given).map(|(setting, _)| *setting);
-    if let Some(pid) = options.pid {
+    if let Some(pid) = options.server.pid {
         ProcessMeter::attach(pid).map_err(Error::from_advice)?;
     }
     match (client, given) {
         (None, Some(setting)) => Err(PrepareError::NoServer { setting }.into()),
-        (Some(client), _) if options.url.is_none() && options.spawn.is_none() => {
+        (Some(client), _) if options.server.url.is_none() && options.server.spawn.is_none() => {
             Err(PrepareError::NoAddress { engine: client.label.clone() }.into())
         }
         (Some(_), _) => Ok(spawned_threads(options)?),
@@ -89,11 +89,11 @@ fn check_address(options: &Options, choices: &[EngineChoice]) -> Result<(), Erro
 
 /// Only a command with `{threads}` can be measured with several numbers of threads.
 fn spawned_threads(options: &Options) -> Result<(), PrepareError> {
-    let takes = options.spawn.as_ref().is_some_and(|command| command.contains("{threads}"));
-    if options.threads.len() < 2 || takes {
+    let takes = options.server.takes_threads();
+    if options.engine.threads.len() < 2 || takes {
         return Ok(());
     }
-    Err(PrepareError::ThreadsOfServer { threads: options.threads.clone() })
+    Err(PrepareError::ThreadsOfServer { threads: options.engine.threads.clone() })
 }
 
 /// Settings with their engine or label; refuses those of engines that take no part.

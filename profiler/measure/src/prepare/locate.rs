@@ -9,7 +9,7 @@ use models::{Error as ModelError, Spec};
 use record::Error;
 
 use super::prepare_error::PrepareError;
-use crate::plan::Options;
+use crate::plan::Subject;
 
 /// A model on this disk.
 #[derive(Debug, Clone)]
@@ -35,20 +35,20 @@ const DEFAULT_QUANT: Quant = Quant::Q4_0;
 ///
 /// # Errors
 /// When the model does not exist, or cannot be fetched.
-pub(super) fn locate(options: &Options, reference: &str, progress: &dyn Progress) -> Result<LocatedModel, Error> {
-    locate_with(options, reference, Settings::from_env(), progress)
+pub(super) fn locate(subject: &Subject, reference: &str, progress: &dyn Progress) -> Result<LocatedModel, Error> {
+    locate_with(subject, reference, Settings::from_env(), progress)
 }
 
 /// The same with other settings of the fetcher.
 pub(super) fn locate_with(
-    options: &Options,
+    subject: &Subject,
     reference: &str,
     settings: Settings,
     progress: &dyn Progress,
 ) -> Result<LocatedModel, Error> {
     let mut parsed = Reference::parse(reference)?;
-    if options.synthetic {
-        return synthetic(options, reference, &parsed, progress);
+    if subject.synthetic {
+        return synthetic(subject, reference, &parsed, progress);
     }
     if let Reference::Path(path) = &parsed
         && path.extension().is_some_and(|extension| extension == "json")
@@ -57,7 +57,7 @@ pub(super) fn locate_with(
     }
     let fetcher = Fetcher::new(settings, progress);
     let entry = entry_of(&parsed)?;
-    let mut quant = options.quant.as_ref();
+    let mut quant = subject.quant.as_ref();
     // A repository has a file for each quantisation.
     if let Reference::Hub(hub) = &mut parsed
         && hub.file.is_none()
@@ -80,7 +80,7 @@ pub(super) fn locate_with(
         }
     };
     let known =
-        entry.filter(|entry| options.quant.as_deref().is_none_or(|quant| entry.quant(quant) == Some(entry.gguf)));
+        entry.filter(|entry| subject.quant.as_deref().is_none_or(|quant| entry.quant(quant) == Some(entry.gguf)));
     Ok(LocatedModel {
         name: name_of(&parsed, &located.path, quant.map(String::as_str)),
         reference: reference.to_owned(),
@@ -151,21 +151,21 @@ fn no_shape(reference: &dyn std::fmt::Display) -> Error {
 ///
 /// # Errors
 /// When the reference names no shape, or the quantisation is unknown.
-pub fn synthetic_shape(options: &Options, reference: &Reference) -> Result<(String, Spec, Quant), Error> {
+pub fn synthetic_shape(subject: &Subject, reference: &Reference) -> Result<(String, Spec, Quant), Error> {
     let (name, spec) = shape(reference)?;
-    let quant = options.quant.as_deref().map_or(Ok(DEFAULT_QUANT), str::parse)?;
+    let quant = subject.quant.as_deref().map_or(Ok(DEFAULT_QUANT), str::parse)?;
     Ok((format!("{name}-{}", quant.name().to_lowercase()), spec, quant))
 }
 
 fn synthetic(
-    options: &Options,
+    subject: &Subject,
     text: &str,
     reference: &Reference,
     progress: &dyn Progress,
 ) -> Result<LocatedModel, Error> {
-    let (name, spec, quant) = synthetic_shape(options, reference)?;
+    let (name, spec, quant) = synthetic_shape(subject, reference)?;
     let (base, _) = shape(reference)?;
-    let recipe = Recipe { name: &base, spec: &spec, quant, seed: WEIGHTS_SEED, header: options.header.as_deref() };
+    let recipe = Recipe { name: &base, spec: &spec, quant, seed: WEIGHTS_SEED, header: subject.header.as_deref() };
     let path = synth::write_cached(&recipe, &synth::cache_folder(), progress)?;
     Ok(LocatedModel { name, reference: text.to_owned(), path, origin: "synthetic", sha256: None })
 }
@@ -174,10 +174,10 @@ fn synthetic(
 ///
 /// # Errors
 /// When the reference names no shape, or the quantisation is unknown.
-pub fn synthetic_bytes(options: &Options, reference: &Reference) -> Result<u64, Error> {
-    let (_, spec, quant) = synthetic_shape(options, reference)?;
+pub fn synthetic_bytes(subject: &Subject, reference: &Reference) -> Result<u64, Error> {
+    let (_, spec, quant) = synthetic_shape(subject, reference)?;
     let (base, _) = shape(reference)?;
-    let recipe = Recipe { name: &base, spec: &spec, quant, seed: WEIGHTS_SEED, header: options.header.as_deref() };
+    let recipe = Recipe { name: &base, spec: &spec, quant, seed: WEIGHTS_SEED, header: subject.header.as_deref() };
     Ok(recipe.file_bytes()?.get())
 }
 
@@ -187,17 +187,17 @@ mod tests {
 
     use super::*;
 
-    fn refused(change: impl FnOnce(&mut Options), reference: &str) -> String {
-        let mut options = Options::default();
-        change(&mut options);
-        locate(&options, reference, &fetch::Quiet).unwrap_err().with_advice()
+    fn refused(change: impl FnOnce(&mut Subject), reference: &str) -> String {
+        let mut subject = Subject::default();
+        change(&mut subject);
+        locate(&subject, reference, &fetch::Quiet).unwrap_err().with_advice()
     }
 
     #[test]
     fn references_without_a_file_are_refused_by_name() {
         insta::assert_snapshot!(refused(|_| {}, "shapes/config.json"), @"shapes/config.json gives a shape without weights; add `synthetic`, or name the folder with its safetensors");
         insta::assert_snapshot!(refused(|o| o.quant = Some("q4_0".to_owned()), "./x.gguf"), @"`quant` q4_0: ./x.gguf is one file with the quantisation that it has; leave `quant` out, or name a registered model");
-        insta::assert_snapshot!(refused(|o| o.synthetic = true, "./x.gguf"), @"`synthetic` `model` ./x.gguf: synthetic weights need a shape; name a registered model or a config.json");
+        insta::assert_snapshot!(refused(|o| o.synthetic = true, "./x.gguf"), @"`synthetic` `models` ./x.gguf: synthetic weights need a shape; name a registered model or a config.json");
         assert!(refused(|_| {}, "smollm2-135").contains("did you mean"));
     }
 

@@ -41,8 +41,8 @@ pub fn prepare(options: &Options, environment: &Environment, progress: &dyn fetc
     plan::check(options)?;
     let mut options = defaults(options, environment);
     let engines = engines::open(&mut options)?;
-    let set = prompt::prompt_set(&options.prompts)?;
-    let ignore_eos = options.ignore_eos || options.synthetic || set.has_exact_lengths();
+    let set = prompt::prompt_set(&options.workload.prompts)?;
+    let ignore_eos = options.workload.ignore_eos || options.subject.synthetic || set.has_exact_lengths();
     let mut blocks = Vec::new();
     for model in served::models(&options, &set, &engines, progress)? {
         blocks.push(block(&options, &engines, model, environment));
@@ -58,30 +58,30 @@ pub fn prepare(options: &Options, environment: &Environment, progress: &dyn fetc
 /// Options with their defaults filled in.
 fn defaults(options: &Options, environment: &Environment) -> Options {
     let mut options = options.clone();
-    if options.engines.is_empty() {
-        options.engines = vec![plan::DEFAULT_ENGINE.to_owned()];
+    if options.subject.engines.is_empty() {
+        options.subject.engines = vec![plan::DEFAULT_ENGINE.to_owned()];
     }
-    if options.models.is_empty() && !engines::all_use_servers(&options.engines) {
-        options.models = vec![plan::DEFAULT_MODEL.to_owned()];
+    if options.subject.models.is_empty() && !engines::all_use_servers(&options.subject.engines) {
+        options.subject.models = vec![plan::DEFAULT_MODEL.to_owned()];
     }
-    if options.threads.is_empty() {
-        options.threads = vec![plan::physical_cores(environment.limits.cpus.value())];
+    if options.engine.threads.is_empty() {
+        options.engine.threads = vec![plan::physical_cores(environment.limits.cpus.value())];
     }
-    if options.precision.is_some() {
-        options.budget = options.budget.or(Some(plan::DEFAULT_BUDGET));
+    if options.design.precision.is_some() {
+        options.design.budget = options.design.budget.or(Some(plan::DEFAULT_BUDGET));
     }
-    if options.depths.is_empty() {
-        options.depths = vec![0];
+    if options.workload.depths.is_empty() {
+        options.workload.depths = vec![0];
     }
-    if matches!(options.prompts, PromptChoice::Tokens(_)) || options.synthetic {
-        options.ignore_eos = true;
+    if matches!(options.workload.prompts, PromptChoice::Tokens(_)) || options.subject.synthetic {
+        options.workload.ignore_eos = true;
     }
     options
 }
 
 fn block(options: &Options, engines: &[EngineChoice], model: PreparedModel, environment: &Environment) -> ModelBlock {
     let slots: Vec<WorkerSlot> = (0..engines.len())
-        .flat_map(|engine| options.threads.iter().map(move |&threads| WorkerSlot { engine, threads }))
+        .flat_map(|engine| options.engine.threads.iter().map(move |&threads| WorkerSlot { engine, threads }))
         .collect();
     let workers = slots.iter().filter(|slot| !uses_running_server(engines, slot, options)).count();
     let available = environment.memory.available_bytes.value();
@@ -95,7 +95,7 @@ fn block(options: &Options, engines: &[EngineChoice], model: PreparedModel, envi
 
 /// Whether the engine of a slot uses a server that is already running.
 fn uses_running_server(engines: &[EngineChoice], slot: &WorkerSlot, options: &Options) -> bool {
-    engines[slot.engine].caps.remote && options.spawn.is_none()
+    engines[slot.engine].caps.remote && options.server.spawn.is_none()
 }
 
 #[allow(clippy::cast_precision_loss, reason = "byte counts stay far below 2^53")]
@@ -208,30 +208,31 @@ fn plan_file(
         models: blocks.iter().map(planned).collect(),
         prompt_set: set.to_owned(),
         prompts: prompts.collect(),
-        threads: options.threads.clone(),
-        depths: options.depths.clone(),
-        runs: options.runs,
-        precision: options.precision,
-        budget_s: options.budget.map(traces::Nanos::as_secs_f64),
-        instrumented_runs: options.runs.min(INSTRUMENTED_RUNS),
-        warmup: options.warmup,
-        seed: options.seed,
+        threads: options.engine.threads.clone(),
+        depths: options.workload.depths.clone(),
+        runs: options.design.runs,
+        precision: options.design.precision,
+        budget_s: options.design.budget.map(traces::Nanos::as_secs_f64),
+        instrumented_runs: options.design.runs.min(INSTRUMENTED_RUNS),
+        warmup: options.design.warmup,
+        seed: options.design.seed,
         temperature: 0.0,
-        raw: options.raw,
+        raw: options.workload.raw,
         ignore_eos,
-        cold: options.cold,
-        kv_type: options.kv_type.into(),
-        flash_attention: options.flash_attention,
-        batch: options.batch,
-        device: options.device.clone(),
+        cold: options.design.cold,
+        kv_type: options.engine.kv_type.into(),
+        flash_attention: options.engine.flash_attention,
+        batch: options.engine.batch,
+        device: options.engine.device.clone(),
         settings: options
+            .engine
             .settings
             .iter()
             .map(|(engine, key, value)| (engine.clone(), key.clone(), value.to_string()))
             .collect(),
-        trace: options.trace,
+        trace: options.instruments.trace,
         counters,
-        timeout_s: options.timeout.map(traces::Nanos::as_secs_f64),
+        timeout_s: options.design.timeout.map(traces::Nanos::as_secs_f64),
         virtual_time: engines.iter().all(|engine| engine.caps.virtual_time),
         cases: cases.collect(),
     })
@@ -241,7 +242,7 @@ fn plan_file(
 /// `topdown_slots`, since they are shares of it.
 fn counters(options: &Options) -> Result<Vec<&'static meter::Counter>, Error> {
     use meter::{COUNTERS, Source, default_counters};
-    if options.counters.is_empty() {
+    if options.instruments.counters.is_empty() {
         return Ok(default_counters());
     }
     let mut counters: Vec<_> = COUNTERS.iter().filter(|counter| matches!(counter.source, Source::Usage(_))).collect();
@@ -250,7 +251,7 @@ fn counters(options: &Options) -> Result<Vec<&'static meter::Counter>, Error> {
             counters.push(counter);
         }
     };
-    for name in &options.counters {
+    for name in &options.instruments.counters {
         let event = plan::counter(name)?;
         if event.name.starts_with("topdown_") {
             add(plan::counter("topdown_slots")?);

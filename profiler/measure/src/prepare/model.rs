@@ -43,18 +43,19 @@ pub(super) fn prepare(
     if let Vocabulary::Own(_) = vocabulary {
         substitutions.extend(checkpoint.tokenizer_substitutions());
     }
-    let fillers: Vec<Filler> = options.depths.iter().map(|&depth| ordinary.filler(depth, options.seed)).collect();
+    let fillers: Vec<Filler> =
+        options.workload.depths.iter().map(|&depth| ordinary.filler(depth, options.design.seed)).collect();
     let context = context(options, &located.name, outline.context_length, &prompts)?;
     let passage = passage::ids(&vocabulary, &ordinary, context)?;
     let weights: Bytes = checkpoint.tensors().iter().map(|tensor| tensor.bytes).sum();
-    let batch = options.batch.unwrap_or(DEFAULT_BATCH).min(context);
+    let batch = options.engine.batch.unwrap_or(DEFAULT_BATCH).min(context);
     let modelled = match checkpoint.description() {
         Description::Described(spec) => Ok(ModelledShape { spec: spec.clone(), types: WeightTypes::of(&checkpoint)? }),
         Description::Opaque(reason) => Err(reason.clone()),
     };
     let predicted_bytes = match &modelled {
         Ok(ModelledShape { spec, .. }) => {
-            Ok(cost::estimate_memory(spec, weights, context, options.kv_type.dtype(), batch).total().get())
+            Ok(cost::estimate_memory(spec, weights, context, options.engine.kv_type.dtype(), batch).total().get())
         }
         Err(reason) => Err(Reason::new(reason.to_string())),
     };
@@ -102,7 +103,7 @@ pub(super) fn prepare(
 /// # Errors
 /// When the prompts or the depths need a tokenizer.
 pub(super) fn served(options: &Options, set: &Set, name: &str, reference: &str) -> Result<PreparedModel, Error> {
-    if let Some(&depth) = options.depths.iter().find(|&&depth| depth > 0) {
+    if let Some(&depth) = options.workload.depths.iter().find(|&&depth| depth > 0) {
         return Err(PrepareError::DepthOfServer { depth }.into());
     }
     let prompts = set.prompts.iter().map(|prompt| prompt::served(options, prompt)).collect::<Result<Vec<_>, _>>()?;
@@ -112,7 +113,7 @@ pub(super) fn served(options: &Options, set: &Set, name: &str, reference: &str) 
         origin: "server".to_owned(),
         weights: None,
         end_tokens: Vec::new(),
-        template: Err(Reason::new(if options.raw {
+        template: Err(Reason::new(if options.workload.raw {
             "the prompts are sent without a chat template"
         } else {
             "the server renders the messages"
@@ -121,8 +122,8 @@ pub(super) fn served(options: &Options, set: &Set, name: &str, reference: &str) 
         prompts,
         fillers: vec![Filler::default()],
         passage: Vec::new(),
-        context: options.ctx.unwrap_or(0),
-        batch: options.batch.unwrap_or(DEFAULT_BATCH),
+        context: options.engine.context.unwrap_or(0),
+        batch: options.engine.batch.unwrap_or(DEFAULT_BATCH),
     })
 }
 
@@ -159,7 +160,7 @@ fn context(
     let need = |prompt: &PreparedPrompt| ContextNeed {
         model: model.to_owned(),
         prompt: prompt.id.clone(),
-        depth: options.depths.iter().copied().max().unwrap_or(0),
+        depth: options.workload.depths.iter().copied().max().unwrap_or(0),
         prompt_tokens: prompt.ids.len(),
         new_tokens: prompt.new_tokens,
     };
@@ -169,7 +170,7 @@ fn context(
     if needed > context {
         return Err(PrepareError::LongerThanModel { need, context });
     }
-    match options.ctx {
+    match options.engine.context {
         Some(given) if given < needed => Err(PrepareError::LongerThanContext { need, context: given }),
         Some(given) if given > context => Err(PrepareError::ContextOfModel { given, model: model.to_owned(), context }),
         Some(given) => Ok(given),

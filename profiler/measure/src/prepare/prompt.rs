@@ -44,7 +44,7 @@ pub(super) struct Format {
 /// is not read.
 pub(super) fn format(options: &Options, set: &Set, checkpoint: &Checkpoint) -> Result<Format, Error> {
     let without = |reason| Ok(Format { template: None, planned: Err(Reason::new(reason)), substitution: None });
-    if options.raw {
+    if options.workload.raw {
         return without("the prompts are sent without a chat template");
     }
     if !set.prompts.iter().any(|prompt| matches!(prompt.input, prompts::Input::Text { .. })) {
@@ -85,7 +85,7 @@ pub(super) fn served(options: &Options, prompt: &Prompt) -> Result<PreparedPromp
         return Err(PrepareError::TokensOfServer { id: prompt.id.clone() }.into());
     };
     let system = system.as_ref().map(|text| Message::new("system", text));
-    let messages = system.into_iter().chain([Message::new("user", text)]).filter(|_| !options.raw).collect();
+    let messages = system.into_iter().chain([Message::new("user", text)]).filter(|_| !options.workload.raw).collect();
     Ok(PreparedPrompt {
         id: prompt.id.clone(),
         tests: prompt.tests.clone(),
@@ -105,7 +105,7 @@ fn one(
 ) -> Result<PreparedPrompt, Error> {
     let (rendered, input, ids) = match &prompt.input {
         prompts::Input::Tokens(count) => {
-            let ids = ordinary.draw(*count, options.seed, &prompt.id);
+            let ids = ordinary.draw(*count, options.design.seed, &prompt.id);
             (String::new(), PromptInput::Tokens(ids.clone()), ids)
         }
         prompts::Input::Text { text, system } => {
@@ -141,7 +141,7 @@ fn one(
 
 /// New tokens of a prompt: the number on the command line, else the prompt's own, else the default.
 fn new_tokens(options: &Options, own: Option<usize>) -> usize {
-    options.new_tokens.or(own).unwrap_or(DEFAULT_NEW_TOKENS)
+    options.workload.new_tokens.or(own).unwrap_or(DEFAULT_NEW_TOKENS)
 }
 
 #[cfg(test)]

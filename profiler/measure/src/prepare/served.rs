@@ -19,28 +19,28 @@ pub(super) fn models(
     progress: &dyn fetch::Progress,
 ) -> Result<Vec<PreparedModel>, Error> {
     let only_servers = engines.iter().all(|engine| engine.caps.remote);
-    if options.models.is_empty() {
-        let asked = options.settings.iter().find(|(_, key, _)| key == "model").map(|(.., id)| id.expose());
+    if options.subject.models.is_empty() {
+        let asked = options.engine.settings.iter().find(|(_, key, _)| key == "model").map(|(.., id)| id.expose());
         return Ok(vec![model::served(options, set, asked.map_or(SERVED, short), asked.unwrap_or_default())?]);
     }
     let one = |reference: &String| {
         if only_servers && is_served(options, reference) {
             return model::served(options, set, short(reference), reference);
         }
-        let mut model = model::prepare(options, set, engines, locate(options, reference, progress)?)?;
+        let mut model = model::prepare(options, set, engines, locate(&options.subject, reference, progress)?)?;
         identity::identify(&mut model, progress);
         Ok(model)
     };
-    options.models.iter().map(one).collect()
+    options.subject.models.iter().map(one).collect()
 }
 
 /// Whether a name is a model of the server: it is not on this disk. Nothing is fetched for a server.
 pub(super) fn is_served(options: &Options, reference: &str) -> bool {
-    if options.synthetic || matches!(Reference::parse(reference), Ok(Reference::Path(_))) {
+    if options.subject.synthetic || matches!(Reference::parse(reference), Ok(Reference::Path(_))) {
         return false;
     }
     let offline = Settings { offline: true, ..Settings::from_env() };
-    locate_with(options, reference, offline, &fetch::Quiet).is_err()
+    locate_with(&options.subject, reference, offline, &fetch::Quiet).is_err()
 }
 
 /// The last part of a name such as `mlx-community/SmolLM2-135M-4bit`: names of cases and folders have no slashes.

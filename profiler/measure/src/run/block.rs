@@ -30,7 +30,7 @@ pub(super) fn measure_all(run: &mut ActiveRun<'_>) -> Result<(), Error> {
             break;
         }
         let left = plan.blocks.len() - index;
-        let deadline = plan.options.budget.map(|budget| precision::deadline(budget, run.elapsed(), left));
+        let deadline = plan.options.design.budget.map(|budget| precision::deadline(budget, run.elapsed(), left));
         let rule = StopRule { rounds: plan.file.runs, wanted: plan.file.precision, deadline };
         measure(run, block, first_case, first_number, rule)?;
         first_case += block.cases.len();
@@ -151,7 +151,7 @@ fn warm_up(
     };
     run.trace.take_over_part()?;
     state.case.server.clone_from(&loaded.server);
-    let takes_threads = plan.options.spawn.as_ref().is_some_and(|command| command.contains("{threads}"));
+    let takes_threads = plan.options.server.takes_threads();
     if loaded.server.is_some() && !takes_threads {
         let reason = format!(
             "the server sets its own number of threads: {} is only a name here; use {{threads}} in the command of {}",
@@ -161,7 +161,8 @@ fn warm_up(
         state.case.notes.set(CaseNote::Threads, reason);
     }
     (state.sets, state.counts_events) = (loaded.counter_sets.max(1), loaded.counts_events);
-    state.case.memory = memory::after_load(&block.model, plan.options.kv_type.dtype(), &loaded, plan.file.virtual_time);
+    state.case.memory =
+        memory::after_load(&block.model, plan.options.engine.kv_type.dtype(), &loaded, plan.file.virtual_time);
     if plan.file.cold && state.case.memory.load_cache.value() != Some(LoadCache::Cold) {
         let share = loaded
             .cached_share

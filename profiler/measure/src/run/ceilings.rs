@@ -20,7 +20,7 @@ pub(super) fn measured_or_simulated(
         // Of several mock engines the first one, which is the baseline.
         let mock = plan.engines.iter().find(|choice| choice.identity.name == engines::mock::NAME);
         let mock = mock.ok_or("time is virtual, and no engine of the run has a simulated machine")?;
-        return ceilings::simulated(&plan.options.settings_of(mock), threads);
+        return ceilings::simulated(&plan.options.engine.settings_of(mock), threads);
     }
     let report = |text: &str| context.progress.note(text);
     let resources =

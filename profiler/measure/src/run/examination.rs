@@ -125,7 +125,7 @@ fn top_logprobs(
     let worker = pool.name(slot);
     run.total = run.total.max(run.done + 1);
     run.inputs.context.progress.request(&format!("{worker}: logits"), run.done, run.total);
-    let found = ask(pool, slot, text, run.plan().options.timeout);
+    let found = ask(pool, slot, text, run.plan().options.design.timeout);
     run.done += 1;
     if let Err(reason) = &found
         && !run.is_interrupted()

@@ -85,7 +85,7 @@ pub fn execute(options: &Options, context: Context<'_>) -> Result<Outcome, Error
     environment.engines = identities;
 
     let dir = folder(&plan, began);
-    let (store, earlier) = match &plan.options.resume {
+    let (store, earlier) = match &plan.options.output.resume {
         Some(dir) => {
             let (store, samples) = Store::resume(dir)?;
             (store, Some(resume::earlier(dir, &plan.file, samples)?))
@@ -103,7 +103,7 @@ pub fn execute(options: &Options, context: Context<'_>) -> Result<Outcome, Error
         schema_version: SCHEMA_VERSION,
         name: dir.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned()),
         tool: tool.clone(),
-        command_line: plan.options.command_line.clone(),
+        command_line: plan.options.output.command_line.clone(),
         started: earlier.as_ref().map_or_else(|| rfc3339(clock::unix_time()), |earlier| earlier.started.clone()),
         finished: None,
         interrupted: false,
@@ -134,7 +134,7 @@ pub fn execute(options: &Options, context: Context<'_>) -> Result<Outcome, Error
 }
 
 fn folder(plan: &Plan, began: std::time::Duration) -> PathBuf {
-    if let Some(dir) = plan.options.resume.as_ref().or(plan.options.out.as_ref()) {
+    if let Some(dir) = plan.options.output.resume.as_ref().or(plan.options.output.out.as_ref()) {
         return dir.clone();
     }
     let models: Vec<_> = plan.file.models.iter().map(|model| model.name.as_str()).collect();

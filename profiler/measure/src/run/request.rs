@@ -49,7 +49,7 @@ pub(super) fn request(
     let slot = state.plan.slot;
     let totals = || if reads_totals { machine_totals() } else { MachineTotals::default() };
     let before = totals();
-    let reply = pool.ask(slot, &ToWorker::Measure(Box::new(spec)), plan.options.timeout);
+    let reply = pool.ask(slot, &ToWorker::Measure(Box::new(spec)), plan.options.design.timeout);
     let after = totals();
     run.done += 1;
     run.trace.take_over_part()?;
@@ -116,7 +116,7 @@ fn store(
             Ok(shape) => {
                 let work = TracedWork {
                     shape,
-                    kv: plan.options.kv_type.dtype(),
+                    kv: plan.options.engine.kv_type.dtype(),
                     batch: block.model.batch,
                     prunes: engine.prunes_last_block,
                     depth: state.plan.filler.depth(),

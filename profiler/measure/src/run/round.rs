@@ -220,7 +220,8 @@ fn missing_passes(run: &ActiveRun<'_>, block: &ModelBlock, state: &mut CaseState
     } else {
         wanted.push(Pass::Traced);
         // A reading at each edge of an op takes about as long as a small op, so this pass runs only if events are named.
-        if state.counts_events && !plan.options.counters.is_empty() && engine.caps.op_times == OpTimes::Host {
+        if state.counts_events && !plan.options.instruments.counters.is_empty() && engine.caps.op_times == OpTimes::Host
+        {
             wanted.push(Pass::Counted);
         }
     }
