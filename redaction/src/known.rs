@@ -117,15 +117,6 @@ pub fn without_known(text: &str) -> Cow<'_, str> {
     out
 }
 
-/// [`without_known`] of bytes; bytes that are not UTF-8 are not searched.
-#[must_use]
-pub fn without_known_bytes(bytes: &[u8]) -> Cow<'_, [u8]> {
-    match std::str::from_utf8(bytes).map(without_known) {
-        Ok(Cow::Owned(text)) => Cow::Owned(text.into_bytes()),
-        Ok(Cow::Borrowed(_)) | Err(_) => Cow::Borrowed(bytes),
-    }
-}
-
 /// The same for a text from outside: also values that are short, where they are whole words.
 pub(crate) fn without_known_in_outside_text(text: &str) -> String {
     let mut out = without_known(text).into_owned();
@@ -172,7 +163,6 @@ mod tests {
         ] {
             let expected = "x *** y";
             assert_eq!(without_known(text), expected);
-            assert_eq!(without_known_bytes(text.as_bytes()).as_ref(), expected.as_bytes());
         }
         assert!(matches!(without_known("nothing"), Cow::Borrowed("nothing")));
     }

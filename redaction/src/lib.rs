@@ -5,8 +5,8 @@
 //! the network are reached only by their `expose` methods.
 //!
 //! Texts from outside, such as the error messages of servers and libraries, go through [`redact`]: it knows the usual forms of
-//! secrets, and every value that one of the types above has held. [`without_known`] and [`without_known_bytes`] replace only those
-//! values; everything that is printed or stored goes through one of them at the end.
+//! secrets, and every value that one of the types above has held. [`without_known`] replaces only those values;
+//! everything that is printed or stored goes through it at the end.
 
 mod encoding;
 mod environment;
@@ -19,7 +19,7 @@ mod text;
 mod url;
 
 pub use environment::learn_environment;
-pub use known::{without_known, without_known_bytes};
+pub use known::without_known;
 pub use name::is_secret_name;
 pub use secret::Secret;
 pub use sensitive::{Sensitive, exposed_map, exposed_option};

@@ -4,16 +4,17 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
 
+use super::Printable;
 use crate::Error;
 
 /// Writes a file without the secrets that this process knows: beside it, waits until the bytes are stored, and renames it. After an error the old file is unchanged and the partial
 /// one is removed.
-pub fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+pub fn write(path: &Path, text: &Printable) -> Result<(), Error> {
     let mut name = path.file_name().unwrap_or_default().to_os_string();
     name.push(".partial");
     let partial = path.with_file_name(name);
     let written = File::create(&partial).and_then(|mut file| {
-        file.write_all(&redaction::without_known_bytes(bytes))?;
+        file.write_all(&redaction::without_known(text.as_str()).as_bytes())?;
         file.sync_all()
     });
     written.and_then(|()| fs::rename(&partial, path)).map_err(|source| {
@@ -31,8 +32,8 @@ mod tests {
     fn the_new_file_replaces_the_old_one_and_leaves_nothing_beside() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.json");
-        write(&path, b"one").unwrap();
-        write(&path, b"two").unwrap();
+        write(&path, &Printable::new("one")).unwrap();
+        write(&path, &Printable::new("two")).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"two");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
@@ -43,7 +44,7 @@ mod tests {
         let path = folder.path().join("taken");
         fs::create_dir(&path).unwrap();
         fs::write(path.join("x"), "").unwrap();
-        assert!(write(&path, b"one").is_err());
+        assert!(write(&path, &Printable::new("one")).is_err());
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 }

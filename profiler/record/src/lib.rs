@@ -57,7 +57,7 @@ pub use pass::Pass;
 pub use phase::PhaseOrOther;
 pub use plan::PlanFile;
 pub use precision::{PrecisionReached, StoppedBy, short_percent};
-pub use printable::printable;
+pub use printable::{Printable, printable};
 pub use read::{Opened, open};
 pub use reason::{Reason, Reasons};
 pub use recorded::{Recorded, RecordedList, RecordedMap};

@@ -6,7 +6,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use super::{Sample, Setting};
+use super::{Printable, Sample, Setting};
 use crate::Error;
 
 /// The file, open for more lines.
@@ -41,10 +41,10 @@ impl Samples {
 
     /// Appends one line without the secrets that this process knows, in one write.
     pub(super) fn append(&mut self, sample: &Sample) -> Result<(), Error> {
-        let mut line =
-            serde_json::to_vec(sample).map_err(|error| Error::file(&self.path, "encode a sample for")(error.into()))?;
-        line.push(b'\n');
-        self.file.write_all(&redaction::without_known_bytes(&line)).map_err(Error::file(&self.path, "append to"))
+        let encoded = Printable::json_line(sample);
+        let line = encoded.map_err(|error| Error::file(&self.path, "encode a sample for")(error.into()))?;
+        let line = redaction::without_known(line.as_str());
+        self.file.write_all(line.as_bytes()).map_err(Error::file(&self.path, "append to"))
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::samples::Samples;
-use super::{CaseOutput, Error, RunFile, Sample, Setting, atomic, files, table};
+use super::{CaseOutput, Error, Printable, RunFile, Sample, Setting, atomic, files, table};
 
 /// An open run folder. Samples are appended as they happen; every other file is replaced whole.
 #[derive(Debug)]
@@ -67,14 +67,15 @@ impl Store {
         self.samples.append(sample)
     }
 
-    /// Writes the output of a case: its text as `outputs/CASE.txt`, all of it as `outputs/CASE.json`.
+    /// Writes the output of a case: its text as `outputs/CASE.txt`, in a form that a terminal can show, and all of it as
+    /// `outputs/CASE.json`.
     ///
     /// # Errors
     /// When a file cannot be written.
     pub fn output(&self, case: &str, output: &CaseOutput) -> Result<(), Error> {
         let name = file_name(case);
         let folder = self.dir.join(files::OUTPUTS);
-        atomic::write(&folder.join(format!("{name}.txt")), output.text.as_bytes())?;
+        atomic::write(&folder.join(format!("{name}.txt")), &Printable::new(&output.text))?;
         write_json(&folder.join(format!("{name}.json")), output)
     }
 
@@ -97,9 +98,8 @@ impl Store {
 }
 
 fn write_json(path: &Path, value: &impl Serialize) -> Result<(), Error> {
-    let mut bytes = serde_json::to_vec_pretty(value).map_err(|error| Error::file(path, "encode")(error.into()))?;
-    bytes.push(b'\n');
-    atomic::write(path, &bytes)
+    let text = Printable::json(value).map_err(|error| Error::file(path, "encode")(error.into()))?;
+    atomic::write(path, &text)
 }
 
 /// A case's id as a file name: `candle/smollm2-135m/photosynthesis/t2/d0` -> `candle_smollm2-135m_photosynthesis_t2_d0`.

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Case, Reasons, RunFile, Sample, ServerSample};
+use super::{Case, Printable, Reasons, RunFile, Sample, ServerSample};
 
 /// The first columns: the case of a sample.
 pub const COLUMNS_OF_CASE: &[&str] = &["engine", "model", "prompt", "threads", "depth", "status"];
@@ -11,7 +11,7 @@ pub const COLUMNS_OF_CASE: &[&str] = &["engine", "model", "prompt", "threads", "
 const OF_SERVER: &str = "server.";
 
 /// The table. An absent value is an empty cell; the last columns contain why figures are estimates, and why others are absent.
-pub fn csv(file: &RunFile) -> Vec<u8> {
+pub fn csv(file: &RunFile) -> Printable {
     // Fields that may be left out of a line always have a column.
     let whole = Sample { disturbed: Some(String::new()), repeated: true, ..Sample::absent("") };
     let mut fields = fields(&whole);
@@ -40,7 +40,7 @@ pub fn csv(file: &RunFile) -> Vec<u8> {
     }
     // Writing into a vector cannot fail.
     let _ = written;
-    out.into_inner().unwrap_or_default()
+    Printable::new(&String::from_utf8_lossy(&out.into_inner().unwrap_or_default()))
 }
 
 /// The fields of a type in its own order, without the columns at the end.
@@ -116,7 +116,7 @@ mod tests {
         let sample = Sample { prefill_s: 0.7.into(), server: Some(server), ..Sample::absent("not measured") };
         let case = Case { samples: vec![sample], ..Case::default() };
         let file = RunFile { cases: vec![case], ..RunFile::default() };
-        let text = String::from_utf8(csv(&file)).unwrap();
+        let text = csv(&file).to_string();
         let mut rows = csv::Reader::from_reader(text.as_bytes());
         let place = |name: &str| rows.headers().unwrap().iter().position(|header| header == name).unwrap();
         let mut places = ["prefill_s", "server.prefill_s"].map(place).into_iter();
@@ -127,7 +127,15 @@ mod tests {
             cases: vec![Case { samples: vec![Sample::absent("not measured")], ..Case::default() }],
             ..RunFile::default()
         };
-        assert!(!String::from_utf8(csv(&plain)).unwrap().contains(OF_SERVER));
+        assert!(!csv(&plain).as_str().contains(OF_SERVER));
+    }
+
+    #[test]
+    fn control_characters_of_names_and_reasons_are_shown() {
+        let sample = Sample::absent("a server said \u{1b}[2J");
+        let case = Case { model: "m\u{9b}1m".to_owned(), samples: vec![sample], ..Case::default() };
+        let table = csv(&RunFile { cases: vec![case], ..RunFile::default() });
+        assert!(table.as_str().contains("m\u{fffd}1m") && table.as_str().contains("␛[2J"), "{table}");
     }
 
     #[test]

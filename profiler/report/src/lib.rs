@@ -1,7 +1,7 @@
 //! Reports: one content, several formats.
 //!
 //! [`content()`] turns a run file into sections of sentences, tables and charts. The renderers do not use run files. All functions
-//! return text or bytes; the command line prints.
+//! return text; the command line prints.
 
 mod chart;
 mod comparison;
@@ -30,7 +30,7 @@ pub use text::{TextOptions, text};
 
 use std::path::{Path, PathBuf};
 
-use record::{Error, RunFile, csv, files, write_atomically};
+use record::{Error, Printable, RunFile, csv, files, write_atomically};
 
 /// Writes the reports of a finished run into its folder: `report.md` and `report.html`.
 ///
@@ -38,8 +38,8 @@ use record::{Error, RunFile, csv, files, write_atomically};
 /// When a file cannot be written. An older one is kept.
 pub fn write(dir: &Path, file: &RunFile) -> Result<(), Error> {
     let content = content(file);
-    write_atomically(&dir.join(files::REPORT_MARKDOWN), markdown(&content).as_bytes())?;
-    write_atomically(&dir.join(files::REPORT_PAGE), page(&content).as_bytes())
+    write_atomically(&dir.join(files::REPORT_MARKDOWN), &Printable::new(&markdown(&content)))?;
+    write_atomically(&dir.join(files::REPORT_PAGE), &Printable::new(&page(&content)))
 }
 
 /// Writes the page of a run into its folder and returns its path.
@@ -48,7 +48,7 @@ pub fn write(dir: &Path, file: &RunFile) -> Result<(), Error> {
 /// When it cannot be written. An older one is kept.
 pub fn write_page(dir: &Path, file: &RunFile) -> Result<PathBuf, Error> {
     let path = dir.join(files::REPORT_PAGE);
-    write_atomically(&path, page(&content(file)).as_bytes())?;
+    write_atomically(&path, &Printable::new(&page(&content(file))))?;
     Ok(path)
 }
 
@@ -60,7 +60,7 @@ pub struct Format {
     /// What it contains.
     pub summary: &'static str,
     /// Renders the report. Only the format for terminals uses the options.
-    pub render: fn(&RunFile, TextOptions) -> Vec<u8>,
+    pub render: fn(&RunFile, TextOptions) -> Printable,
 }
 
 /// Every format, sorted by name.
@@ -69,17 +69,17 @@ pub const FORMATS: &[Format] = &[
     Format {
         name: "html",
         summary: "one page with charts, without other files",
-        render: |file, _| page(&content(file)).into_bytes(),
+        render: |file, _| Printable::new(&page(&content(file))),
     },
     Format {
         name: "json",
         summary: "the run file, including the samples of an interrupted run",
         render: |file, _| json::json(file),
     },
-    Format { name: "md", summary: "Markdown", render: |file, _| markdown(&content(file)).into_bytes() },
+    Format { name: "md", summary: "Markdown", render: |file, _| Printable::new(&markdown(&content(file))) },
     Format {
         name: "text",
         summary: "for a terminal",
-        render: |file, options| text(&content(file), options).into_bytes(),
+        render: |file, options| Printable::styled(&text(&content(file), options)),
     },
 ];

@@ -54,8 +54,8 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Code> {
     let mut found = compare(&sides, arguments.threshold / 100.0, &gates);
     found.tool = crate::tool::tool();
     let wanted = COMPARISON_FORMATS.iter().find(|format| format.name == arguments.format.name());
-    let bytes = wanted.map(|format| (format.render)(&found, &sides, output::text_options())).unwrap_or_default();
-    output::print(&bytes)?;
+    let shown = wanted.map(|format| (format.render)(&found, &sides, output::text_options())).unwrap_or_default();
+    output::print(&shown)?;
     for gate in found.gates.iter().filter(|gate| gate.outcome != Outcome::Passed) {
         output::complain(&format!("gate {} of {}: {}\n", gate.metric, gate.subject, gate.text));
     }

@@ -17,6 +17,6 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Code> {
     let mut script = Vec::new();
     clap_complete::generate(arguments.shell, &mut super::Arguments::command(), "inferometer", &mut script);
-    super::output::print(&script)?;
+    super::output::print(&record::Printable::new(&String::from_utf8_lossy(&script)))?;
     Ok(Code::Done)
 }

@@ -3,6 +3,7 @@
 use ::engines::registry::{ENGINES, Entry, find};
 use ::engines::{Caps, OpTimes};
 use clap::Subcommand;
+use record::Printable;
 use report::{Align, Block, Column, Content, Section, Table, text};
 
 use super::failure::Code;
@@ -34,7 +35,7 @@ pub(super) fn run(verb: &Verb) -> anyhow::Result<Code> {
         sections: content.sections.into_iter().filter(|section| !section.blocks.is_empty()).collect(),
         ..content
     };
-    output::print(text(&content, output::text_options()).as_bytes())?;
+    output::print(&Printable::styled(&text(&content, output::text_options())))?;
     Ok(Code::Done)
 }
 

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
-use record::{Error, ErrorKind, printable};
+use record::{Error, ErrorKind, Printable, printable};
 
 use super::advice::{UsageError, advice, is_full_disk};
 
@@ -52,15 +52,15 @@ pub(super) fn of_command_line(error: &clap::Error, words: &[OsString]) -> ExitCo
     let text = error.render();
     let has_controls = words.iter().any(|word| word.to_string_lossy().chars().any(char::is_control));
     let paint = |is_terminal: bool| match is_terminal && super::output::colours() && !has_controls {
-        true => text.ansi().to_string(),
-        false => printable(&text.to_string()).into_owned(),
+        true => Printable::styled(&text.ansi().to_string()),
+        false => Printable::new(&text.to_string()),
     };
     if error.use_stderr() {
-        super::output::complain(&redaction::redact(&paint(io::stderr().is_terminal())));
+        super::output::complain(&redaction::redact(paint(io::stderr().is_terminal()).as_str()));
         return ExitCode::from(2);
     }
     // A reader that stopped early is not an error.
-    let _ = super::output::print(paint(io::stdout().is_terminal()).as_bytes());
+    let _ = super::output::print(&paint(io::stdout().is_terminal()));
     ExitCode::SUCCESS
 }
 

@@ -9,9 +9,9 @@ use measure::plan;
 use measure::pool::WorkerFolder;
 use meter::environment::{self, Noise};
 use meter::{COUNTERS, Counter, Meter};
-use record::Reason;
 use record::environment::Environment;
 use record::figures::milliseconds;
+use record::{Printable, Reason};
 use report::{Align, Block, Column, Content, Section, Table, condition_properties, environment_properties, text};
 
 use super::failure::Code;
@@ -54,7 +54,8 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Code> {
     ];
     let interrupted = sections.iter().any(|section| section.blocks.is_empty() && section.heading == CEILINGS);
     let sections = sections.into_iter().filter(|section| !section.blocks.is_empty()).collect();
-    output::print(text(&Content { title: "This machine".to_owned(), sections }, output::text_options()).as_bytes())?;
+    let shown = text(&Content { title: "This machine".to_owned(), sections }, output::text_options());
+    output::print(&Printable::styled(&shown))?;
     Ok(if interrupted { Code::Interrupted } else { Code::Done })
 }
 

@@ -12,6 +12,7 @@ use ::models::{
 use anyhow::Context;
 use clap::{Args, Subcommand};
 use measure::plan::DEFAULT_SEED;
+use record::Printable;
 use redaction::redact;
 use report::{Align, Block, Column, Content, Section, Table, text};
 
@@ -117,7 +118,7 @@ fn list() -> anyhow::Result<()> {
         title: format!("{} registered models; {} is the default", MODELS.len(), registry::DEFAULT),
         sections: vec![section],
     };
-    output::print(text(&content, output::text_options()).as_bytes())?;
+    output::print(&Printable::styled(&text(&content, output::text_options())))?;
     Ok(())
 }
 
@@ -130,7 +131,7 @@ fn show(model: &str) -> anyhow::Result<()> {
             of_checkpoint(&Checkpoint::open(&located.path)?)?
         }
     };
-    output::print(text(&content, output::text_options()).as_bytes())?;
+    output::print(&Printable::styled(&text(&content, output::text_options())))?;
     Ok(())
 }
 
@@ -313,7 +314,7 @@ fn fetch(model: &str) -> anyhow::Result<()> {
         Origin::Mirror => "came from the mirror",
     };
     output::complain(&format!("{model} {origin}\n"));
-    output::print(format!("{}\n", located.path.display()).as_bytes())?;
+    output::print(&Printable::new(&format!("{}\n", located.path.display())))?;
     Ok(())
 }
 
@@ -343,7 +344,7 @@ fn synth(arguments: &Synth) -> anyhow::Result<()> {
     let path = written?;
     let size = std::fs::metadata(&path).with_context(|| path.display().to_string())?.len();
     output::complain(&format!("{name} in {}, random weights, {}\n", quant.name(), Bytes(size)));
-    output::print(format!("{}\n", path.display()).as_bytes())?;
+    output::print(&Printable::new(&format!("{}\n", path.display())))?;
     Ok(())
 }
 
@@ -355,7 +356,7 @@ fn quantize(arguments: &Quantize) -> anyhow::Result<()> {
     live.clear();
     let (path, made) = made?;
     output::complain(&format!("{}\n", description(target, &made)));
-    output::print(format!("{}\n", path.display()).as_bytes())?;
+    output::print(&Printable::new(&format!("{}\n", path.display())))?;
     Ok(())
 }
 

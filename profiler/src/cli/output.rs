@@ -2,7 +2,8 @@
 
 use std::io::{self, IsTerminal, Write};
 
-use redaction::{without_known, without_known_bytes};
+use record::Printable;
+use redaction::without_known;
 use report::TextOptions;
 
 /// Width if stdout is not a terminal.
@@ -12,15 +13,16 @@ const PLAIN_WIDTH: usize = 100;
 ///
 /// # Errors
 /// When stdout cannot be written, also because its reader has closed it.
-pub(super) fn print(bytes: &[u8]) -> io::Result<()> {
+pub(super) fn print(text: &Printable) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    out.write_all(&without_known_bytes(bytes))?;
+    out.write_all(without_known(text.as_str()).as_bytes())?;
     out.flush()
 }
 
-/// Writes to stderr, without the secrets that this process knows. Errors are ignored: there is no other place to report them.
+/// Writes to stderr, without the secrets that this process knows and in a form that a terminal does not execute; colours stay. Errors are
+/// ignored: there is no other place to report them.
 pub(super) fn complain(text: &str) {
-    let _ = io::stderr().lock().write_all(without_known(text).as_bytes());
+    let _ = io::stderr().lock().write_all(without_known(Printable::styled(text).as_str()).as_bytes());
 }
 
 /// Width and colours of stdout.

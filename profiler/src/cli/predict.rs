@@ -6,6 +6,7 @@ use analyse::predict::{self, Basis, CheckedFigure, Figure, Prediction, Runs, Set
 use clap::{Args, ValueEnum};
 use measure::ceilings;
 use measure::plan::{self, DEFAULT_ENGINE, DEFAULT_NEW_TOKENS};
+use record::Printable;
 use record::figures::significant;
 use record::plan::RUNS;
 use report::{Block, Content, Section, Table, text};
@@ -99,15 +100,14 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Code> {
     prediction.tool = tool.clone();
     prediction.made = Some(measure::timestamp::rfc3339(traces::clock::unix_time()));
     prediction.skipped.splice(0..0, runs.skipped);
-    let mut json = serde_json::to_vec_pretty(&prediction)?;
-    json.push(b'\n');
+    let json = Printable::json(&prediction)?;
     if let Some(path) = &arguments.out {
-        let text = redaction::without_known_bytes(&json);
-        std::fs::write(path, text).map_err(record::Error::file(path, "write"))?;
+        let text = redaction::without_known(json.as_str());
+        std::fs::write(path, text.as_bytes()).map_err(record::Error::file(path, "write"))?;
     }
     match arguments.format {
         Form::Json => output::print(&json)?,
-        Form::Text => output::print(text(&content(&prediction), output::text_options()).as_bytes())?,
+        Form::Text => output::print(&Printable::styled(&text(&content(&prediction), output::text_options())))?,
     }
     Ok(Code::Done)
 }
@@ -244,7 +244,7 @@ fn check(run: &Path, path: &Path) -> anyhow::Result<Code> {
         title: format!("{} against {}: {}", prediction.model, file.name, checked.case),
         sections: vec![section],
     };
-    output::print(text(&content, output::text_options()).as_bytes())?;
+    output::print(&Printable::styled(&text(&content, output::text_options())))?;
     Ok(Code::Done)
 }
 

@@ -127,7 +127,7 @@ impl run::Progress for Live {
         // No ticking thread, because it would run during timed requests. The bar moves between requests.
         bar.set_length(total as u64);
         bar.set_position(done as u64);
-        bar.set_message(without_known(case).into_owned());
+        bar.set_message(without_known(&shown).into_owned());
     }
 
     fn sample(&self, sample: &Sample) {

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use record::Printable;
 use report::FORMATS;
 
 use super::browser;
@@ -29,11 +30,11 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Code> {
     if arguments.open {
         let page = report::write_page(&arguments.run_dir, &file)?;
         browser::open(page.as_os_str())?;
-        output::print(format!("{}\n", page.display()).as_bytes())?;
+        output::print(&Printable::new(&format!("{}\n", page.display())))?;
         return Ok(Code::Done);
     }
     let wanted = FORMATS.iter().find(|format| format.name == arguments.format.name());
-    let bytes = wanted.map(|format| (format.render)(&file, output::text_options())).unwrap_or_default();
-    output::print(&bytes)?;
+    let shown = wanted.map(|format| (format.render)(&file, output::text_options())).unwrap_or_default();
+    output::print(&shown)?;
     Ok(Code::Done)
 }

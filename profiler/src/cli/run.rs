@@ -12,7 +12,7 @@ use measure::prepare;
 use measure::run::{self, Context};
 use meter::split_counter_names;
 use record::plan::{DEFAULT_PROMPTS, PromptChoice, TraceLevel};
-use record::{RunFile, Status, files};
+use record::{Printable, RunFile, Status, files};
 use redaction::Sensitive;
 use traces::Nanos;
 
@@ -347,7 +347,7 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<Code> {
     let dry_run = arguments.kept.dry_run;
     let options = arguments.with_prompt_of_file()?.options();
     if dry_run {
-        output::print(prepare::dry_run(&options, &meter::environment::capture(&[]))?.as_bytes())?;
+        output::print(&Printable::new(&prepare::dry_run(&options, &meter::environment::capture(&[]))?))?;
         return Ok(Code::Done);
     }
     let interrupt = interrupt::listen()?;
@@ -371,7 +371,7 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<Code> {
     report::write(&outcome.dir, &outcome.file)?;
     let mut shown = report::text(&report::content(&outcome.file).short(), output::text_options());
     shown.push_str(&closing(&outcome.dir));
-    output::print(shown.as_bytes())?;
+    output::print(&Printable::styled(&shown))?;
     Ok(code(&outcome.file))
 }
 

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use record::Folder;
 use record::plan::RUNS;
+use record::{Folder, Printable};
 use report::{Align, Block, Column, Content, Section, Table, content, text};
 
 use super::failure::Code;
@@ -47,14 +47,14 @@ pub(super) fn run(verb: &Verb) -> anyhow::Result<Code> {
         Verb::List(places) => list(parent, &places.places)?,
         Verb::Show(name) => {
             let file = analyse::complete(record::open(&record::find(parent, &name.run)?)?);
-            output::print(text(&content(&file).short(), output::text_options()).as_bytes())?;
+            output::print(&Printable::styled(&text(&content(&file).short(), output::text_options())))?;
         }
         Verb::Rm(names) => {
             // Find all of them before removing the first.
             let paths = names.runs.iter().map(|name| record::find(parent, name)).collect::<Result<Vec<_>, _>>()?;
             for path in paths {
                 record::remove(&path)?;
-                output::print(format!("removed {}\n", path.display()).as_bytes())?;
+                output::print(&Printable::new(&format!("removed {}\n", path.display())))?;
             }
         }
     }
@@ -89,7 +89,7 @@ fn list(parent: &Path, places: &[PathBuf]) -> anyhow::Result<()> {
     let blocks = if folders.is_empty() { Vec::new() } else { vec![Block::Table(table)] };
     let section = Section { heading: "Runs".to_owned(), short: true, blocks };
     let sections = if section.blocks.is_empty() { Vec::new() } else { vec![section] };
-    output::print(text(&Content { title, sections }, output::text_options()).as_bytes())?;
+    output::print(&Printable::styled(&text(&Content { title, sections }, output::text_options())))?;
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use record::{Ceilings, Error, write_atomically};
+use record::{Ceilings, Error, Printable, write_atomically};
 
 /// A folder with one file per machine.
 #[derive(Debug, Clone)]
@@ -35,8 +35,7 @@ impl CeilingCache {
 
     pub(super) fn write(&self, ceilings: &Ceilings) -> Result<(), Error> {
         let path = self.file(&ceilings.machine);
-        let text = serde_json::to_vec_pretty(ceilings)
-            .map_err(|error| Error::file(&path, "write")(std::io::Error::other(error)))?;
+        let text = Printable::json(ceilings).map_err(|error| Error::file(&path, "write")(error.into()))?;
         write_atomically(&path, &text)
     }
 

@@ -1,6 +1,7 @@
 //! CSV: one row per metric, prompt and pair. Rows without a prompt are of all prompts, rows without a round of all rounds of a prompt.
 
 use analyse::compare::{Comparison, Contrast, FigureRow};
+use record::Printable;
 
 const COLUMNS: [&str; 18] = [
     "baseline",
@@ -23,7 +24,7 @@ const COLUMNS: [&str; 18] = [
     "estimated",
 ];
 
-pub(super) fn csv(found: &Comparison) -> Vec<u8> {
+pub(super) fn csv(found: &Comparison) -> Printable {
     let mut out = csv::Writer::from_writer(Vec::new());
     let mut written = out.write_record(COLUMNS);
     for contrast in &found.contrasts {
@@ -35,7 +36,7 @@ pub(super) fn csv(found: &Comparison) -> Vec<u8> {
     }
     // Writing to a vector cannot fail.
     let _ = written;
-    out.into_inner().unwrap_or_default()
+    Printable::new(&String::from_utf8_lossy(&out.into_inner().unwrap_or_default()))
 }
 
 fn records(contrast: &Contrast, row: &FigureRow) -> Vec<Vec<String>> {

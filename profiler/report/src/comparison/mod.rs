@@ -14,6 +14,7 @@ mod work;
 use super::content::{Content, Section};
 use super::{TextOptions, markdown, page, text};
 use analyse::compare::{Comparison, Sides};
+use record::Printable;
 
 /// A format of a comparison.
 #[derive(Debug, Clone, Copy)]
@@ -23,7 +24,7 @@ pub struct ComparisonFormat {
     /// What it contains.
     pub summary: &'static str,
     /// Renders the comparison. Only the format for terminals uses the options.
-    pub render: fn(&Comparison, &Sides, TextOptions) -> Vec<u8>,
+    pub render: fn(&Comparison, &Sides, TextOptions) -> Printable,
 }
 
 /// Every format, sorted by name.
@@ -36,26 +37,23 @@ pub const COMPARISON_FORMATS: &[ComparisonFormat] = &[
     ComparisonFormat {
         name: "html",
         summary: "one page with charts, without other files",
-        render: |found, sides, _| page(&content(found, sides)).into_bytes(),
+        render: |found, sides, _| Printable::new(&page(&content(found, sides))),
     },
     ComparisonFormat {
         name: "json",
         summary: "everything, for programs",
-        render: |found, _, _| {
-            let mut bytes = serde_json::to_vec_pretty(found).unwrap_or_default();
-            bytes.push(b'\n');
-            bytes
-        },
+        // Only maps with other keys than strings could fail, and a comparison has none.
+        render: |found, _, _| Printable::json(found).unwrap_or_default(),
     },
     ComparisonFormat {
         name: "md",
         summary: "the main findings as Markdown, for a comment on a pull request",
-        render: |found, sides, _| markdown(&content(found, sides).short()).into_bytes(),
+        render: |found, sides, _| Printable::new(&markdown(&content(found, sides).short())),
     },
     ComparisonFormat {
         name: "text",
         summary: "for a terminal",
-        render: |found, sides, options| text(&content(found, sides), options).into_bytes(),
+        render: |found, sides, options| Printable::styled(&text(&content(found, sides), options)),
     },
 ];
 

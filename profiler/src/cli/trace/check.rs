@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
+use record::Printable;
 use traces::check;
 
 use super::super::failure::Code;
@@ -46,7 +47,7 @@ pub(super) fn check_all(files: &[PathBuf]) -> anyhow::Result<Code> {
         for unchecked in &report.unchecked {
             let _ = writeln!(out, "{}: not checked: {unchecked}", file.display());
         }
-        output::print(out.as_bytes())?;
+        output::print(&Printable::new(&out))?;
     }
     if let Some(error) = unreadable {
         return Err(error.into());

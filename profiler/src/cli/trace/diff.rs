@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use engines::Phase;
+use record::Printable;
 use record::figures::significant;
 use report::{Align, Block, Column, Content, Section, Table, text};
 use traces::chrome::{self, Trace};
@@ -32,11 +33,11 @@ pub(super) fn print(a: &Path, b: &Path, form: Form) -> anyhow::Result<Code> {
     let shown = match form {
         Form::Text => {
             let title = format!("{} against {}", b.display(), a.display());
-            text(&Content { title, sections: vec![section(&found)] }, output::text_options())
+            Printable::styled(&text(&Content { title, sections: vec![section(&found)] }, output::text_options()))
         }
-        Form::Json => super::json(&found)?,
+        Form::Json => Printable::json(&found)?,
     };
-    output::print(shown.as_bytes())?;
+    output::print(&shown)?;
     Ok(Code::Done)
 }
 

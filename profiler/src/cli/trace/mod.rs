@@ -8,7 +8,6 @@ mod summary;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
-use serde::Serialize;
 
 use super::advice::UsageError;
 use super::failure::Code;
@@ -67,10 +66,6 @@ pub(super) fn run(verb: &Verb) -> anyhow::Result<Code> {
         Verb::Diff { a, b, format } => diff::print(a, b, *format),
         Verb::Open { path } => open::print(path),
     }
-}
-
-fn json(value: &impl Serialize) -> anyhow::Result<String> {
-    Ok(serde_json::to_string_pretty(value)? + "\n")
 }
 
 /// The trace of the whole run.

@@ -5,6 +5,7 @@
 
 use std::path::Path;
 
+use record::Printable;
 use traces::chrome;
 
 use super::super::failure::Code;
@@ -26,7 +27,7 @@ pub(super) fn print(path: &Path) -> anyhow::Result<Code> {
         chrome::read(file)?;
         sizes.push(std::fs::metadata(file).map_err(record::Error::file(file, "read"))?.len());
     }
-    output::print(steps(&files, &sizes).as_bytes())?;
+    output::print(&Printable::new(&steps(&files, &sizes)))?;
     Ok(Code::Done)
 }
 

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+use record::Printable;
 use record::figures::milliseconds;
 use report::{Align, Block, Column, Content, Section, Table, text};
 use traces::{chrome, summary};
@@ -19,10 +20,10 @@ pub(super) fn print(files: &[PathBuf], form: Form) -> anyhow::Result<Code> {
     for file in files {
         let summary = summary::summarise(&chrome::read(file)?)?;
         let shown = match form {
-            Form::Text => text_of(file, &summary),
-            Form::Json => super::json(&summary)?,
+            Form::Text => Printable::styled(&text_of(file, &summary)),
+            Form::Json => Printable::json(&summary)?,
         };
-        output::print(shown.as_bytes())?;
+        output::print(&shown)?;
     }
     Ok(Code::Done)
 }
