@@ -33,19 +33,19 @@ fn worth(gain: Option<f64>) -> Option<f64> {
 pub(super) fn cold_file(facts: &Facts) -> Vec<Advice> {
     // The share of the verdict, less the time for the same bytes at the warm rate.
     let share = shares::cold_file(facts);
-    let saved = share.zip(facts.counted_s).map(|(share, time)| {
-        let warm = facts.read_bytes.zip(facts.warm_rate).map_or(0.0, |(bytes, rate)| bytes / rate);
+    let saved = share.zip(facts.counted.time_s).map(|(share, time)| {
+        let warm = facts.counted.read_bytes.zip(facts.machine.warm_rate).map_or(0.0, |(bytes, rate)| bytes / rate);
         (share * time - warm).max(0.0)
     });
     vec![say(
         "keep the file in the page cache: free memory, avoid reading other large files in between, or load once and keep the session",
-        without(saved, facts.counted_s),
+        without(saved, facts.counted.time_s),
     )]
 }
 
 pub(super) fn oversubscription(facts: &Facts) -> Vec<Advice> {
     let measured = facts.with_fewer_threads.map(|(threads, time)| (threads, facts.time_s / time));
-    let threads = measured.map(|(threads, _)| threads).or(facts.usable);
+    let threads = measured.map(|(threads, _)| threads).or(facts.machine.usable);
     let text = threads.map_or("use as many threads as there are hardware threads".to_owned(), |threads| {
         format!("use {} {threads}: no more threads than hardware threads", Setting::Threads)
     });
@@ -61,16 +61,16 @@ pub(super) fn noisy_neighbour(facts: &Facts) -> Vec<Advice> {
 }
 
 pub(super) fn page_faults(facts: &Facts) -> Vec<Advice> {
-    let saved = facts.minor_faults.zip(facts.page_fault_s).map(|(faults, time)| faults * time);
+    let saved = facts.counted.minor_faults.zip(facts.machine.page_fault_s).map(|(faults, time)| faults * time);
     if facts.is_load() {
         return vec![say(
             "use huge pages, of which each fault serves 512 small pages; or load once and keep the session",
-            without(saved, facts.counted_s),
+            without(saved, facts.counted.time_s),
         )];
     }
     vec![say(
         "allocate buffers and the KV cache once, at load; or use huge pages, of which each fault serves 512 small pages",
-        without(saved, facts.counted_s),
+        without(saved, facts.counted.time_s),
     )]
 }
 
@@ -83,21 +83,21 @@ pub(super) fn memory_bandwidth(facts: &Facts) -> Vec<Advice> {
     }
     let mut advice = Vec::new();
     if let Some((name, bits)) = smaller(facts) {
-        let fewer = facts.bits_per_weight.map_or(0.0, |now| 1.0 - bits / now);
-        let saved = facts.memory_s.map(|time| time * fewer);
+        let fewer = facts.work.bits_per_weight.map_or(0.0, |now| 1.0 - bits / now);
+        let saved = facts.work.memory_s.map(|time| time * fewer);
         let text = format!(
             "use a smaller quantisation: {name} in all matrices reads {:.0} % fewer bytes (most files keep the output matrix at 6 to 8 bits); check the answers",
             fewer * 100.0
         );
-        advice.extend(worth(without(saved, facts.work_s)).map(|gain| say(text, Some(gain))));
+        advice.extend(worth(without(saved, facts.work.time_s)).map(|gain| say(text, Some(gain))));
     }
-    if let Some((threads, rate)) = facts.bandwidth_most.filter(|(threads, _)| *threads > facts.threads) {
-        let gain = faster(facts.memory_s, facts.bandwidth.map(|now| now / rate), facts.work_s);
+    if let Some((threads, rate)) = facts.machine.bandwidth_most.filter(|(threads, _)| *threads > facts.threads) {
+        let gain = faster(facts.work.memory_s, facts.machine.bandwidth.map(|now| now / rate), facts.work.time_s);
         let text = format!("use more threads: {threads} threads read {:.1} GB/s on this machine", rate / 1e9);
         advice.extend(worth(gain).map(|gain| say(text, Some(gain))));
     }
-    if let Some(huge) = facts.bandwidth_huge {
-        let gain = faster(facts.memory_s, facts.bandwidth.map(|now| now / huge), facts.work_s);
+    if let Some(huge) = facts.machine.bandwidth_huge {
+        let gain = faster(facts.work.memory_s, facts.machine.bandwidth.map(|now| now / huge), facts.work.time_s);
         let text = format!(
             "keep the weights in huge pages: with them the memory reads {:.1} GB/s on this machine",
             huge / 1e9
@@ -118,7 +118,7 @@ fn faster(part: Option<f64>, factor: Option<f64>, time: Option<f64>) -> Option<f
 
 /// The largest of these types with at least a tenth fewer bits.
 fn smaller(facts: &Facts) -> Option<(&'static str, f64)> {
-    let now = facts.bits_per_weight?;
+    let now = facts.work.bits_per_weight?;
     TYPES.iter().copied().find(|(_, bits)| *bits < 0.9 * now)
 }
 
@@ -130,8 +130,8 @@ pub(super) fn compute(facts: &Facts) -> Vec<Advice> {
         )];
     }
     let mut advice = Vec::new();
-    if let Some((threads, ratio)) = facts.compute_most.filter(|(threads, _)| *threads > facts.threads) {
-        let gain = faster(facts.compute_s, Some(1.0 / ratio), facts.work_s);
+    if let Some((threads, ratio)) = facts.machine.compute_most.filter(|(threads, _)| *threads > facts.threads) {
+        let gain = faster(facts.work.compute_s, Some(1.0 / ratio), facts.work.time_s);
         let text = format!("use more threads: {threads} threads compute {ratio:.1} times as fast on this machine");
         advice.extend(worth(gain).map(|gain| say(text, Some(gain))));
     }
@@ -144,7 +144,7 @@ pub(super) fn compute(facts: &Facts) -> Vec<Advice> {
 }
 
 pub(super) fn dispatch(facts: &Facts) -> Vec<Advice> {
-    let gain = without(facts.small_ops_s, facts.in_traced_pass());
+    let gain = without(facts.traced.small_ops_s, facts.in_traced_pass());
     let mut advice = vec![say(
         "run fewer, larger operations: fuse the small ones, or run several of them on one thread without synchronisation",
         gain,
@@ -162,13 +162,13 @@ pub(super) fn imbalance(facts: &Facts) -> Vec<Advice> {
             "split the work into smaller tasks that idle threads can take, or use only cores of one kind (fewer threads, {})",
             Setting::Threads
         ),
-        without(facts.idle_s, facts.in_traced_pass()),
+        without(facts.traced.idle_s, facts.in_traced_pass()),
     )]
 }
 
 pub(super) fn allocation(facts: &Facts) -> Vec<Advice> {
-    let saved = facts.allocations.map(|count| count * ALLOCATION_S);
-    vec![say("reuse buffers instead of allocating them for each operation", without(saved, facts.allocating_s))]
+    let saved = facts.allocated.count.map(|count| count * ALLOCATION_S);
+    vec![say("reuse buffers instead of allocating them for each operation", without(saved, facts.allocated.time_s))]
 }
 
 /// The share of the phase in the latency, which bounds the gain.

@@ -31,6 +31,6 @@ pub(super) fn leaves_most(facts: &Facts, winner: Candidate) -> bool {
 
 /// `attainable time / time`; above 1 where a cache serves what the model says comes from memory.
 pub(super) fn headroom(facts: &Facts) -> Option<f64> {
-    let share = facts.attainable_s? / facts.work_s.filter(|&time| time > 0.0)?;
+    let share = facts.work.attainable_s? / facts.work.time_s.filter(|&time| time > 0.0)?;
     share.is_finite().then_some(share)
 }

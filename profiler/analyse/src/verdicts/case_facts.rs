@@ -2,7 +2,7 @@
 
 use engine_api::{Device, Phase};
 
-use super::facts::{Fact, Facts};
+use super::facts::{Fact, Facts, MachineFacts, TracedFacts};
 use crate::attribution::{Attribution, CaseCeilings, has_processor_ceilings};
 use crate::drift;
 use crate::summary::{PHASE_TIMES, probe_effect};
@@ -59,16 +59,16 @@ impl CaseView<'_> {
             time_s: time_s.filter(|&time| time > 0.0)?,
             threads: self.case.threads,
             on_processor: has_processor_ceilings(self.device),
-            drift: self.drift(),
-            probe_effect: probe_effect(self.case).traced,
+            machine: MachineFacts { drift: self.drift(), ..MachineFacts::default() },
+            traced: TracedFacts { probe_effect: probe_effect(self.case).traced, ..TracedFacts::default() },
             ..Facts::default()
         };
         let processor = &self.file.environment.processor;
-        facts.usable = processor.usable_threads.value().or(processor.threads.value());
-        facts.processors = processor.threads.value().or(processor.usable_threads.value());
+        facts.machine.usable = processor.usable_threads.value().or(processor.threads.value());
+        facts.machine.processors = processor.threads.value().or(processor.usable_threads.value());
         if self.case.notes.has(CaseNote::Threads) {
             // The number of threads of a server is unknown, so it cannot be too large.
-            facts.usable = None;
+            facts.machine.usable = None;
         }
         self.machine(&mut facts);
         if phase == Phase::Load {
@@ -118,31 +118,31 @@ impl CaseView<'_> {
     /// The ceilings.
     fn machine(&self, facts: &mut Facts) {
         let ceilings = self.file.ceilings.as_ref();
-        facts.cold_rate =
+        facts.machine.cold_rate =
             ceilings.and_then(|known| known.file_read_cold.value()).and_then(|rate| positive(rate.median));
-        facts.warm_rate =
+        facts.machine.warm_rate =
             ceilings.and_then(|known| known.file_read_warm.value()).and_then(|rate| positive(rate.median));
         let Some(own) = self.ceilings() else { return };
-        facts.bandwidth = own.memory.map(|(rate, _)| rate.0);
-        facts.dispatch_s = own.dispatch.map(|time| time.0);
-        facts.page_fault_s = own.page_fault.map(|time| time.0);
+        facts.machine.bandwidth = own.memory.map(|(rate, _)| rate.0);
+        facts.machine.dispatch_s = own.dispatch.map(|time| time.0);
+        facts.machine.page_fault_s = own.page_fault.map(|time| time.0);
         let Some(ceilings) = ceilings else { return };
-        let usable = facts.usable.unwrap_or(usize::MAX);
+        let usable = facts.machine.usable.unwrap_or(usize::MAX);
         let within = || ceilings.threads.iter().filter(|known| known.threads <= usable);
         let most = |rates: Vec<(usize, f64)>| rates.into_iter().max_by(|a, b| a.1.total_cmp(&b.1));
-        facts.bandwidth_most =
+        facts.machine.bandwidth_most =
             most(within().filter_map(|known| Some((known.threads, known.memory_read.value()?.median))).collect());
         let own = ceilings.of(self.case.threads);
-        facts.bandwidth_huge = own
+        facts.machine.bandwidth_huge = own
             .and_then(|own| own.memory_read_huge.value())
             .zip(own.and_then(|own| own.memory_read.value()))
             .and_then(|(huge, small)| {
                 // Both from one measurement, so that drift since then cancels.
-                Some(facts.bandwidth? * positive(huge.median / small.median)?)
+                Some(facts.machine.bandwidth? * positive(huge.median / small.median)?)
             });
         let compute =
             |known: &record::ThreadCeilings| known.dot_i8.value().or(known.fma_f32.value()).map(|rate| rate.median);
-        facts.compute_most = own
+        facts.machine.compute_most = own
             .and_then(compute)
             .and_then(positive)
             .and_then(|now| most(within().filter_map(|known| Some((known.threads, compute(known)? / now))).collect()));
@@ -152,7 +152,7 @@ impl CaseView<'_> {
     fn work(&self, facts: &mut Facts, phase: Phase) {
         let sum = self.attribution.sums.iter().find(|sum| sum.phase == phase);
         let ops = self.ops(phase);
-        facts.bits_per_weight = self
+        facts.work.bits_per_weight = self
             .case
             .memory
             .weights_bytes
@@ -165,22 +165,22 @@ impl CaseView<'_> {
         };
         if let Some(sum) = sum.filter(|_| ops.iter().any(|(_, op)| op.attainable.is_ok())) {
             // The attainable time does not depend on measured times, so it is compared with the clean pass.
-            facts.work_s = Some(facts.time_s);
-            facts.traced_s = Some(sum.time_s);
-            facts.attainable_s = sum.attainable_s.value();
-            facts.memory_s = Some(limited_by(&[Roof::Memory, Roof::Cache]));
-            facts.compute_s = Some(limited_by(&[Roof::Compute]));
-            facts.cache_s = Some(limited_by(&[Roof::Cache]));
+            facts.work.time_s = Some(facts.time_s);
+            facts.traced.time_s = Some(sum.time_s);
+            facts.work.attainable_s = sum.attainable_s.value();
+            facts.work.memory_s = Some(limited_by(&[Roof::Memory, Roof::Cache]));
+            facts.work.compute_s = Some(limited_by(&[Roof::Compute]));
+            facts.work.cache_s = Some(limited_by(&[Roof::Cache]));
             return;
         }
-        facts.work_s = Some(facts.time_s);
+        facts.work.time_s = Some(facts.time_s);
         if self.case.server.is_some() {
             // The weights that a server reads and their types are unknown.
             return;
         }
-        facts.whole_model = true;
+        facts.work.whole_model = true;
         let (bytes, flops) = (self.bytes(facts), self.flops(facts));
-        let memory = bytes.zip(facts.bandwidth).map(|(bytes, rate)| bytes / rate);
+        let memory = bytes.zip(facts.machine.bandwidth).map(|(bytes, rate)| bytes / rate);
         let peak = self.ceilings().and_then(|ceilings| {
             let quantised = self.model.is_some_and(|model| model.quantisation.to_lowercase().contains('q'));
             ceilings.i8.filter(|_| quantised).or(ceilings.f32).map(|rate| rate.0)
@@ -189,12 +189,13 @@ impl CaseView<'_> {
         // The forward pass counts as one operation: the slower of the two limits it.
         match (memory, compute) {
             (Some(memory), Some(compute)) => {
-                facts.attainable_s = Some(memory.max(compute));
-                facts.memory_s = Some(if memory >= compute { memory } else { 0.0 });
-                facts.compute_s = Some(if compute > memory { compute } else { 0.0 });
+                facts.work.attainable_s = Some(memory.max(compute));
+                facts.work.memory_s = Some(if memory >= compute { memory } else { 0.0 });
+                facts.work.compute_s = Some(if compute > memory { compute } else { 0.0 });
             }
             (memory, compute) => {
-                (facts.memory_s, facts.compute_s, facts.attainable_s) = (memory, compute, memory.or(compute));
+                (facts.work.memory_s, facts.work.compute_s, facts.work.attainable_s) =
+                    (memory, compute, memory.or(compute));
             }
         }
     }
@@ -224,7 +225,7 @@ impl CaseView<'_> {
 
     /// The number of ops that are so small that dispatch matters, and their time beyond the attainable time.
     fn small_ops(&self, facts: &mut Facts, phase: Phase) {
-        let Some(dispatch) = facts.dispatch_s else { return };
+        let Some(dispatch) = facts.machine.dispatch_s else { return };
         let rows = self.ops(phase).into_iter().filter(|(row, _)| row.count > 0);
         let known: Vec<(&OpRow, f64)> = rows.filter_map(|(row, op)| Some((row, op.attainable_s()?))).collect();
         if known.is_empty() {
@@ -235,7 +236,7 @@ impl CaseView<'_> {
             let beyond = (op.time_s - attainable).clamp(0.0, op.count as f64 * SMALL * dispatch);
             (count + op.count as f64, time + beyond)
         });
-        (facts.small_ops, facts.small_ops_s) = (Some(count), Some(time));
+        (facts.traced.small_ops, facts.traced.small_ops_s) = (Some(count), Some(time));
     }
 
     /// `mean of the threads' idle shares x time of the shared work`, where `time of the shared work = busy / (1 - idle share)`
@@ -246,64 +247,68 @@ impl CaseView<'_> {
             rows().filter(|worker| worker.idle_share < 1.0).map(|worker| worker.busy_s / (1.0 - worker.idle_share));
         let Some(shared) = shared.reduce(f64::max) else { return };
         let count = rows().count() as f64;
-        facts.idle_s = Some(rows().map(|worker| worker.idle_share).sum::<f64>() / count * shared);
+        facts.traced.idle_s = Some(rows().map(|worker| worker.idle_share).sum::<f64>() / count * shared);
     }
 
     /// The counters of the phase in the stepped pass; the CPU time of the whole request where the engine has no steps.
     fn counters(&self, facts: &mut Facts, phase: Phase) {
         if let Some(row) = self.case.phases.iter().find(|row| row.phase == phase && row.time_s.is_present()) {
             let of = |name: &str| row.counters.get(name).and_then(Recorded::value);
-            facts.counted_s = row.time_s.value();
-            facts.cpu_s = row.cpu_s.value();
-            facts.minor_faults = of("minor_faults");
-            facts.read_bytes = of("read_bytes");
-            facts.involuntary_switches = of("involuntary_switches");
+            facts.counted.time_s = row.time_s.value();
+            facts.counted.cpu_s = row.cpu_s.value();
+            facts.counted.minor_faults = of("minor_faults");
+            facts.counted.read_bytes = of("read_bytes");
+            facts.counted.involuntary_switches = of("involuntary_switches");
             return;
         }
-        facts.counted_s = self.median(|sample| sample.latency_s.value());
-        facts.cpu_s = self.median(|sample| sample.cpu_s.value());
+        facts.counted.time_s = self.median(|sample| sample.latency_s.value());
+        facts.counted.cpu_s = self.median(|sample| sample.cpu_s.value());
     }
 
     fn allocations(&self, facts: &mut Facts, phase: Phase) {
         let Some(row) = self.case.allocations.iter().find(|row| row.phase == phase) else { return };
-        facts.allocations = Some(row.count as f64);
-        facts.allocated_bytes = Some(row.bytes as f64);
+        facts.allocated.count = Some(row.count as f64);
+        facts.allocated.bytes = Some(row.bytes as f64);
         let traced = self.attribution.sums.iter().find(|sum| sum.phase == phase).map(|sum| sum.time_s);
-        facts.allocating_s = traced.or(Some(facts.time_s));
+        facts.allocated.time_s = traced.or(Some(facts.time_s));
     }
 
     /// Loading, including the excess of the first prefill where the file was read from storage only then.
     fn load(&self, facts: &mut Facts) {
         let memory = &self.case.memory;
         let number = |bytes: &Recorded<u64>| bytes.value().map(|bytes| bytes as f64);
-        facts.load_s = memory.load_s.value();
-        facts.file_bytes = number(&memory.file_bytes);
-        facts.cached_share = memory.load_cached_share.value();
-        facts.load_read_bytes = number(&memory.load_read_bytes);
+        facts.load.time_s = memory.load_s.value();
+        facts.load.file_bytes = number(&memory.file_bytes);
+        facts.load.cached_share = memory.load_cached_share.value();
+        facts.load.read_bytes = number(&memory.load_read_bytes);
         let later = number(&memory.first_read_bytes).filter(|&bytes| bytes > 0.0);
         let first = self.case.samples.iter().find(|sample| sample.fresh).and_then(|sample| sample.prefill_s.value());
-        facts.first_prefill_excess_s = later
+        facts.load.first_prefill_excess_s = later
             .and(first)
             .zip(self.median(|sample| sample.prefill_s.value()))
             .map(|(first, others)| (first - others).max(0.0));
-        facts.time_s += facts.first_prefill_excess_s.unwrap_or(0.0);
-        facts.read_bytes = facts.load_read_bytes.map(|bytes| bytes + later.unwrap_or(0.0));
-        facts.counted_s = Some(facts.time_s);
+        facts.time_s += facts.load.first_prefill_excess_s.unwrap_or(0.0);
+        facts.counted.read_bytes = facts.load.read_bytes.map(|bytes| bytes + later.unwrap_or(0.0));
+        facts.counted.time_s = Some(facts.time_s);
         let of = |name: &str| memory.load_counters.get(name).and_then(Recorded::value);
-        facts.cpu_s = of("cpu_user_s").zip(of("cpu_system_s")).map(|(user, system)| user + system);
-        facts.minor_faults = of("minor_faults");
-        facts.user_s = of("cpu_user_s");
+        facts.counted.cpu_s = of("cpu_user_s").zip(of("cpu_system_s")).map(|(user, system)| user + system);
+        facts.counted.minor_faults = of("minor_faults");
+        facts.load.user_s = of("cpu_user_s");
         // The least work of loading is to read the file into the process, from the page cache or from memory.
-        facts.work_s = Some(facts.time_s);
-        facts.memory_s = facts.file_bytes.zip(facts.warm_rate.or(facts.bandwidth)).map(|(bytes, rate)| bytes / rate);
-        facts.attainable_s = facts.memory_s;
+        facts.work.time_s = Some(facts.time_s);
+        facts.work.memory_s = facts
+            .load
+            .file_bytes
+            .zip(facts.machine.warm_rate.or(facts.machine.bandwidth))
+            .map(|(bytes, rate)| bytes / rate);
+        facts.work.attainable_s = facts.work.memory_s;
         // The processor's work beyond that: the header, the tokenizer, weights that are repacked.
-        facts.compute_s = facts.user_s.map(|user| (user - facts.memory_s.unwrap_or(0.0)).max(0.0));
+        facts.work.compute_s = facts.load.user_s.map(|user| (user - facts.work.memory_s.unwrap_or(0.0)).max(0.0));
     }
 
     /// The same case with as many threads as there are processors, or the nearest lower count: its threads and its time.
     fn with_fewer_threads(&self, facts: &Facts) -> Option<(usize, f64)> {
-        let usable = facts.usable.filter(|&usable| self.case.threads > usable)?;
+        let usable = facts.machine.usable.filter(|&usable| self.case.threads > usable)?;
         let like = |other: &&Case| {
             (&other.engine, &other.model, &other.prompt, other.depth)
                 == (&self.case.engine, &self.case.model, &self.case.prompt, self.case.depth)
@@ -333,22 +338,22 @@ impl CaseView<'_> {
         };
         let ops = || note(CaseNote::Ops).unwrap_or_else(|| "no op of this phase has an attainable time".to_owned());
         let missing = [
-            (Fact::MemoryTime, facts.memory_s.is_none(), ceiling()),
-            (Fact::ComputeTime, facts.compute_s.is_none(), ceiling()),
+            (Fact::MemoryTime, facts.work.memory_s.is_none(), ceiling()),
+            (Fact::ComputeTime, facts.work.compute_s.is_none(), ceiling()),
             (
                 Fact::SmallOpsTime,
-                facts.small_ops_s.is_none(),
-                if facts.dispatch_s.is_none() { ceiling() } else { ops() },
+                facts.traced.small_ops_s.is_none(),
+                if facts.machine.dispatch_s.is_none() { ceiling() } else { ops() },
             ),
-            (Fact::IdleTime, facts.idle_s.is_none(), "no thread recorded its tasks".to_owned()),
-            (Fact::ColdRate, facts.cold_rate.is_none(), ceiling()),
-            (Fact::PageFaultTime, facts.page_fault_s.is_none(), ceiling()),
-            (Fact::CpuTime, facts.cpu_s.is_none(), counter("cpu_user_s")),
-            (Fact::MinorFaults, facts.minor_faults.is_none(), counter("minor_faults")),
-            (Fact::ReadBytes, facts.read_bytes.is_none(), counter("read_bytes")),
+            (Fact::IdleTime, facts.traced.idle_s.is_none(), "no thread recorded its tasks".to_owned()),
+            (Fact::ColdRate, facts.machine.cold_rate.is_none(), ceiling()),
+            (Fact::PageFaultTime, facts.machine.page_fault_s.is_none(), ceiling()),
+            (Fact::CpuTime, facts.counted.cpu_s.is_none(), counter("cpu_user_s")),
+            (Fact::MinorFaults, facts.counted.minor_faults.is_none(), counter("minor_faults")),
+            (Fact::ReadBytes, facts.counted.read_bytes.is_none(), counter("read_bytes")),
             (
                 Fact::Allocations,
-                facts.allocations.is_none(),
+                facts.allocated.count.is_none(),
                 note(CaseNote::Allocations).unwrap_or_else(|| "allocations were not counted".to_owned()),
             ),
             (
@@ -357,7 +362,7 @@ impl CaseView<'_> {
                 "no request was long enough to measure the load of other programs".to_owned(),
             ),
             (Fact::Steal, facts.steal.is_none(), "no request was long enough to measure the steal time".to_owned()),
-            (Fact::Usable, facts.usable.is_none(), "the number of processors is unknown".to_owned()),
+            (Fact::Usable, facts.machine.usable.is_none(), "the number of processors is unknown".to_owned()),
         ];
         facts.absent = missing
             .into_iter()

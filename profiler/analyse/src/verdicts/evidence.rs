@@ -20,7 +20,7 @@ pub(super) fn common(facts: &Facts) -> Vec<Evidence> {
     known([
         figure("time of the phase", Some(facts.time_s), "s", time),
         figure("share of the latency", facts.latency_share, "1", "samples"),
-        figure("attainable time by the ceilings", facts.attainable_s, "s", attained(facts)),
+        figure("attainable time by the ceilings", facts.work.attainable_s, "s", attained(facts)),
     ])
 }
 
@@ -29,7 +29,7 @@ fn counted(facts: &Facts) -> &'static str {
 }
 
 fn attained(facts: &Facts) -> &'static str {
-    match (facts.is_load(), facts.whole_model) {
+    match (facts.is_load(), facts.work.whole_model) {
         (true, _) => "memory.file_bytes, ceilings.file_read_warm",
         (_, true) => "memory.weights_bytes, plan.models, ceilings",
         (_, false) => "sums, ops",
@@ -38,26 +38,31 @@ fn attained(facts: &Facts) -> &'static str {
 
 pub(super) fn cold_file(facts: &Facts) -> Vec<Evidence> {
     known([
-        figure("bytes from storage", facts.read_bytes, "B", "memory.load_read_bytes, memory.first_read_bytes, phases"),
-        figure("size of the files", facts.file_bytes, "B", "memory.file_bytes"),
-        figure("share in the page cache before the load", facts.cached_share, "1", "memory.load_cached_share"),
-        figure("read rate of storage", facts.cold_rate, "B/s", "ceilings.file_read_cold"),
-        figure("excess of the first prefill over the later ones", facts.first_prefill_excess_s, "s", "samples"),
+        figure(
+            "bytes from storage",
+            facts.counted.read_bytes,
+            "B",
+            "memory.load_read_bytes, memory.first_read_bytes, phases",
+        ),
+        figure("size of the files", facts.load.file_bytes, "B", "memory.file_bytes"),
+        figure("share in the page cache before the load", facts.load.cached_share, "1", "memory.load_cached_share"),
+        figure("read rate of storage", facts.machine.cold_rate, "B/s", "ceilings.file_read_cold"),
+        figure("excess of the first prefill over the later ones", facts.load.first_prefill_excess_s, "s", "samples"),
     ])
 }
 
 pub(super) fn oversubscription(facts: &Facts) -> Vec<Evidence> {
-    let busy = facts.counted_s.map(|time| time * facts.threads as f64);
+    let busy = facts.counted.time_s.map(|time| time * facts.threads as f64);
     known([
         figure("threads", Some(facts.threads as f64), "1", "threads"),
         figure(
             "hardware threads",
-            facts.usable.map(|usable| usable as f64),
+            facts.machine.usable.map(|usable| usable as f64),
             "1",
             "environment.processor.usable_threads",
         ),
-        figure("CPU time / (time x threads)", Facts::share(facts.cpu_s, busy), "1", "phases"),
-        figure("involuntary context switches", facts.involuntary_switches, "1", "phases"),
+        figure("CPU time / (time x threads)", Facts::share(facts.counted.cpu_s, busy), "1", "phases"),
+        figure("involuntary context switches", facts.counted.involuntary_switches, "1", "phases"),
     ])
 }
 
@@ -70,19 +75,19 @@ pub(super) fn noisy_neighbour(facts: &Facts) -> Vec<Evidence> {
 
 pub(super) fn page_faults(facts: &Facts) -> Vec<Evidence> {
     known([
-        figure("page faults", facts.minor_faults, "1", counted(facts)),
-        figure("first touch of a page", facts.page_fault_s, "s", "ceilings.page_fault_s"),
+        figure("page faults", facts.counted.minor_faults, "1", counted(facts)),
+        figure("first touch of a page", facts.machine.page_fault_s, "s", "ceilings.page_fault_s"),
     ])
 }
 
 pub(super) fn memory_bandwidth(facts: &Facts) -> Vec<Evidence> {
     known([
-        figure("attainable time of its bytes", facts.memory_s, "s", attained(facts)),
-        figure("of it, from a cache", facts.cache_s.filter(|&time| time > 0.0), "s", attained(facts)),
+        figure("attainable time of its bytes", facts.work.memory_s, "s", attained(facts)),
+        figure("of it, from a cache", facts.work.cache_s.filter(|&time| time > 0.0), "s", attained(facts)),
         if facts.is_load() {
-            figure("read rate of the page cache", facts.warm_rate, "B/s", "ceilings.file_read_warm")
+            figure("read rate of the page cache", facts.machine.warm_rate, "B/s", "ceilings.file_read_warm")
         } else {
-            figure("memory bandwidth", facts.bandwidth, "B/s", "ceiling_probes, ceilings")
+            figure("memory bandwidth", facts.machine.bandwidth, "B/s", "ceiling_probes, ceilings")
         },
     ])
 }
@@ -90,51 +95,51 @@ pub(super) fn memory_bandwidth(facts: &Facts) -> Vec<Evidence> {
 pub(super) fn compute(facts: &Facts) -> Vec<Evidence> {
     if facts.is_load() {
         return known([
-            figure("CPU time in user mode", facts.user_s, "s", "memory.load_counters"),
+            figure("CPU time in user mode", facts.load.user_s, "s", "memory.load_counters"),
             figure(
                 "the same beyond the attainable time of the file's bytes",
-                facts.compute_s,
+                facts.work.compute_s,
                 "s",
                 "memory.load_counters",
             ),
         ]);
     }
-    known([figure("attainable time of its arithmetic", facts.compute_s, "s", attained(facts))])
+    known([figure("attainable time of its arithmetic", facts.work.compute_s, "s", attained(facts))])
 }
 
 pub(super) fn dispatch(facts: &Facts) -> Vec<Evidence> {
     known([
-        figure("time of the phase in the traced pass", facts.traced_s, "s", "sums"),
-        figure("small ops", facts.small_ops, "1", "ops"),
-        figure("their time beyond the attainable time", facts.small_ops_s, "s", "ops"),
-        figure("dispatch to the threads", facts.dispatch_s, "s", "ceilings.threads.dispatch_s"),
+        figure("time of the phase in the traced pass", facts.traced.time_s, "s", "sums"),
+        figure("small ops", facts.traced.small_ops, "1", "ops"),
+        figure("their time beyond the attainable time", facts.traced.small_ops_s, "s", "ops"),
+        figure("dispatch to the threads", facts.machine.dispatch_s, "s", "ceilings.threads.dispatch_s"),
     ])
 }
 
 pub(super) fn imbalance(facts: &Facts) -> Vec<Evidence> {
     known([
-        figure("time of the phase in the traced pass", facts.traced_s, "s", "sums"),
-        figure("waiting for other threads", facts.idle_s, "s", "workers"),
+        figure("time of the phase in the traced pass", facts.traced.time_s, "s", "sums"),
+        figure("waiting for other threads", facts.traced.idle_s, "s", "workers"),
         figure("threads", Some(facts.threads as f64), "1", "threads"),
     ])
 }
 
 pub(super) fn allocation(facts: &Facts) -> Vec<Evidence> {
     known([
-        figure("allocations", facts.allocations, "1", "allocations"),
-        figure("bytes allocated", facts.allocated_bytes, "B", "allocations"),
+        figure("allocations", facts.allocated.count, "1", "allocations"),
+        figure("bytes allocated", facts.allocated.bytes, "B", "allocations"),
         figure("time of an allocation, assumed", Some(ALLOCATION_S), "s", "docs/roofline-and-verdicts.md"),
     ])
 }
 
 pub(super) fn own_work(facts: &Facts) -> Vec<Evidence> {
-    known([figure("CPU time", facts.cpu_s, "s", "phases")])
+    known([figure("CPU time", facts.counted.cpu_s, "s", "phases")])
 }
 
 pub(super) fn queue_or_network(facts: &Facts) -> Vec<Evidence> {
     known([
-        figure("CPU time", facts.cpu_s, "s", "phases, samples"),
-        figure("time in the same pass", facts.counted_s, "s", "phases, samples"),
+        figure("CPU time", facts.counted.cpu_s, "s", "phases, samples"),
+        figure("time in the same pass", facts.counted.time_s, "s", "phases, samples"),
         figure("time of the phase by the server's report", facts.server_s, "s", "samples.server"),
     ])
 }

@@ -11,31 +11,31 @@ use record::Reason;
 /// A figure of [`Facts`] that a rule needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fact {
-    /// [`Facts::memory_s`].
+    /// [`WorkFacts::memory_s`].
     MemoryTime,
-    /// [`Facts::compute_s`].
+    /// [`WorkFacts::compute_s`].
     ComputeTime,
-    /// [`Facts::small_ops_s`].
+    /// [`TracedFacts::small_ops_s`].
     SmallOpsTime,
-    /// [`Facts::idle_s`].
+    /// [`TracedFacts::idle_s`].
     IdleTime,
-    /// [`Facts::cold_rate`].
+    /// [`MachineFacts::cold_rate`].
     ColdRate,
-    /// [`Facts::page_fault_s`].
+    /// [`MachineFacts::page_fault_s`].
     PageFaultTime,
-    /// [`Facts::cpu_s`].
+    /// [`CountedFacts::cpu_s`].
     CpuTime,
-    /// [`Facts::minor_faults`].
+    /// [`CountedFacts::minor_faults`].
     MinorFaults,
-    /// [`Facts::read_bytes`].
+    /// [`CountedFacts::read_bytes`].
     ReadBytes,
-    /// [`Facts::allocations`].
+    /// [`AllocatedFacts::count`].
     Allocations,
     /// [`Facts::others`].
     Others,
     /// [`Facts::steal`].
     Steal,
-    /// [`Facts::usable`].
+    /// [`MachineFacts::usable`].
     Usable,
 }
 
@@ -73,29 +73,41 @@ pub struct Facts {
     pub latency_share: Option<f64>,
     /// Requested threads of the engine.
     pub threads: usize,
+    /// Tokens of the prompt.
+    pub prompt_tokens: Option<f64>,
+    /// The engine computes on a processor: its ceilings and its CPU time apply.
+    pub on_processor: bool,
+    /// The machine: its hardware threads and its ceilings.
+    pub machine: MachineFacts,
+    /// The work of the phase in the clean pass, against the ceilings.
+    pub work: WorkFacts,
+    /// What the traced pass shows of the phase.
+    pub traced: TracedFacts,
+    /// The counters of the phase, in the pass that has them.
+    pub counted: CountedFacts,
+    /// The allocations of the phase, in the pass that has them.
+    pub allocated: AllocatedFacts,
+    /// Of `load` alone.
+    pub load: LoadFacts,
+    /// Share of all processors that other programs used, median over the clean requests.
+    pub others: Option<f64>,
+    /// Share that the hypervisor took, the same.
+    pub steal: Option<f64>,
+    /// Time of the phase by the server's own report, in seconds.
+    pub server_s: Option<f64>,
+    /// The same case with no more threads than hardware threads: its threads, its time of this phase.
+    pub with_fewer_threads: Option<(usize, f64)>,
+    /// Why a figure is `None`.
+    pub absent: BTreeMap<Fact, Reason>,
+}
+
+/// The machine: its hardware threads and its ceilings.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct MachineFacts {
     /// Hardware threads that the process may use.
     pub usable: Option<usize>,
     /// Hardware threads of the machine, of which `others` and `steal` are shares.
     pub processors: Option<usize>,
-    /// Tokens of the prompt.
-    pub prompt_tokens: Option<f64>,
-
-    /// The time of the phase that is compared with the ceilings: that of the clean pass.
-    pub work_s: Option<f64>,
-    /// The time of the phase in the traced pass, which the times of ops and threads are parts of.
-    pub traced_s: Option<f64>,
-    /// CPU time in user mode while loading, in seconds.
-    pub user_s: Option<f64>,
-    /// Least time that the ceilings allow, in seconds.
-    pub attainable_s: Option<f64>,
-    /// The part of it that is set by memory or a cache.
-    pub memory_s: Option<f64>,
-    /// The part of it that is set by arithmetic.
-    pub compute_s: Option<f64>,
-    /// The part of `memory_s` that is set by a cache.
-    pub cache_s: Option<f64>,
-    /// The attainable time is that of the model as a whole: its ops were not traced or have no cost.
-    pub whole_model: bool,
     /// Memory read bandwidth, in bytes per second.
     pub bandwidth: Option<f64>,
     /// The thread count with the highest measured bandwidth, and that bandwidth.
@@ -106,17 +118,55 @@ pub struct Facts {
     pub compute_most: Option<(usize, f64)>,
     /// Seconds to pass a task to all threads and to wait for them.
     pub dispatch_s: Option<f64>,
+    /// Seconds of the first touch of a page.
+    pub page_fault_s: Option<f64>,
+    /// Bytes per second from storage.
+    pub cold_rate: Option<f64>,
+    /// Bytes per second from the page cache.
+    pub warm_rate: Option<f64>,
+    /// The relative range of the run's own probes of bandwidth, or the change from the first to the last if that is larger.
+    pub drift: Option<f64>,
+}
+
+/// The work of the phase in the clean pass, against the ceilings.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct WorkFacts {
+    /// The time of the phase that is compared with the ceilings: that of the clean pass.
+    pub time_s: Option<f64>,
+    /// Least time that the ceilings allow, in seconds.
+    pub attainable_s: Option<f64>,
+    /// The part of it that is set by memory or a cache.
+    pub memory_s: Option<f64>,
+    /// The part of it that is set by arithmetic.
+    pub compute_s: Option<f64>,
+    /// The part of `memory_s` that is set by a cache.
+    pub cache_s: Option<f64>,
+    /// The attainable time is that of the model as a whole: its ops were not traced or have no cost.
+    pub whole_model: bool,
+    /// Bits per weight, and the name of the type.
+    pub bits_per_weight: Option<f64>,
+}
+
+/// What the traced pass shows of the phase.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct TracedFacts {
+    /// The time of the phase in the traced pass, which the times of ops and threads are parts of.
+    pub time_s: Option<f64>,
     /// The number of ops that are so small that dispatch matters.
     pub small_ops: Option<f64>,
     /// Their time beyond the attainable time, in seconds.
     pub small_ops_s: Option<f64>,
     /// Time that a thread waits for the others in shared work, mean over the threads, in seconds.
     pub idle_s: Option<f64>,
-    /// Bits per weight, and the name of the type.
-    pub bits_per_weight: Option<f64>,
+    /// Traced pass over clean pass.
+    pub probe_effect: Option<f64>,
+}
 
+/// The counters of the phase, in the pass that has them.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CountedFacts {
     /// Time of the phase in the pass that has the counters, in seconds.
-    pub counted_s: Option<f64>,
+    pub time_s: Option<f64>,
     /// CPU time in it, all threads, in seconds.
     pub cpu_s: Option<f64>,
     /// Page faults served from memory.
@@ -125,48 +175,34 @@ pub struct Facts {
     pub read_bytes: Option<f64>,
     /// Involuntary context switches.
     pub involuntary_switches: Option<f64>,
-    /// Seconds of the first touch of a page.
-    pub page_fault_s: Option<f64>,
-    /// Bytes per second from storage.
-    pub cold_rate: Option<f64>,
-    /// Bytes per second from the page cache.
-    pub warm_rate: Option<f64>,
+}
 
+/// The allocations of the phase, in the pass that has them.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct AllocatedFacts {
     /// Time of the phase in the pass that has the allocations, in seconds.
-    pub allocating_s: Option<f64>,
+    pub time_s: Option<f64>,
     /// Allocations.
-    pub allocations: Option<f64>,
+    pub count: Option<f64>,
     /// Bytes allocated.
-    pub allocated_bytes: Option<f64>,
+    pub bytes: Option<f64>,
+}
 
-    /// Share of all processors that other programs used, median over the clean requests.
-    pub others: Option<f64>,
-    /// Share that the hypervisor took, the same.
-    pub steal: Option<f64>,
-    /// The engine computes on a processor: its ceilings and its CPU time apply.
-    pub on_processor: bool,
-    /// Time of the phase by the server's own report, in seconds.
-    pub server_s: Option<f64>,
-
-    /// Of `load`: size of the model's files.
+/// Of `load` alone.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct LoadFacts {
+    /// size of the model's files.
     pub file_bytes: Option<f64>,
-    /// Of `load`: share of them that the page cache had before.
+    /// share of them that the page cache had before.
     pub cached_share: Option<f64>,
-    /// Of `load`: the load itself, in seconds.
-    pub load_s: Option<f64>,
-    /// Of `load`: bytes that the load itself read from storage.
-    pub load_read_bytes: Option<f64>,
-    /// Of `load`: the excess of the first prefill over the later ones, in seconds.
+    /// the load itself, in seconds.
+    pub time_s: Option<f64>,
+    /// bytes that the load itself read from storage.
+    pub read_bytes: Option<f64>,
+    /// the excess of the first prefill over the later ones, in seconds.
     pub first_prefill_excess_s: Option<f64>,
-
-    /// The same case with no more threads than hardware threads: its threads, its time of this phase.
-    pub with_fewer_threads: Option<(usize, f64)>,
-    /// The relative range of the run's own probes of bandwidth, or the change from the first to the last if that is larger.
-    pub drift: Option<f64>,
-    /// Traced pass over clean pass.
-    pub probe_effect: Option<f64>,
-    /// Why a figure is `None`.
-    pub absent: BTreeMap<Fact, Reason>,
+    /// CPU time in user mode while loading, in seconds.
+    pub user_s: Option<f64>,
 }
 
 impl Facts {
@@ -188,7 +224,7 @@ impl Facts {
 
     /// The time that times of ops and of threads are parts of.
     pub(super) fn in_traced_pass(&self) -> Option<f64> {
-        self.traced_s.or(self.work_s)
+        self.traced.time_s.or(self.work.time_s)
     }
 
     /// Whether this is one of the forward passes.

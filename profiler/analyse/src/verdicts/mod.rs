@@ -14,7 +14,7 @@ mod sentence;
 mod shares;
 mod weigh;
 
-pub use facts::{Fact, Facts};
+pub use facts::{AllocatedFacts, CountedFacts, Fact, Facts, LoadFacts, MachineFacts, TracedFacts, WorkFacts};
 pub use rules::{CauseKind, RULES, Rule};
 pub use sentence::name;
 

@@ -55,47 +55,56 @@ fn heading(phase: &str, limit: Limit) -> String {
 fn body(facts: &Facts, limit: Limit, share: f64) -> String {
     let percent = format!("{:.0} %", share * 100.0);
     let count = |count: Option<f64>| count.map_or("an unknown number of".to_owned(), |count| format!("{count:.0}"));
-    let of_work = ms(facts.work_s);
+    let of_work = ms(facts.work.time_s);
     let of_traced = ms(facts.in_traced_pass());
     match limit {
         Limit::MemoryBandwidth if facts.is_load() => {
             format!(
                 "reading {} MB into the process takes {}",
-                megabytes(facts.file_bytes),
-                least(facts.memory_s, facts.work_s)
+                megabytes(facts.load.file_bytes),
+                least(facts.work.memory_s, facts.work.time_s)
             )
         }
         Limit::MemoryBandwidth => {
-            let rate = facts.bandwidth.map_or(String::new(), |rate| format!("at {} GB/s ", significant(rate / 1e9)));
-            format!("{rate}its bytes take {}", least(facts.memory_s, facts.work_s))
+            let rate =
+                facts.machine.bandwidth.map_or(String::new(), |rate| format!("at {} GB/s ", significant(rate / 1e9)));
+            format!("{rate}its bytes take {}", least(facts.work.memory_s, facts.work.time_s))
         }
         Limit::Compute if facts.is_load() => format!(
             "the processor computes for {} of {of_work} ({percent}), on the header, the tokenizer and the weights, beyond reading the file",
-            ms(facts.compute_s)
+            ms(facts.work.compute_s)
         ),
         Limit::Compute => {
-            format!("at the peak rate its arithmetic takes {}", least(facts.compute_s, facts.work_s))
+            format!("at the peak rate its arithmetic takes {}", least(facts.work.compute_s, facts.work.time_s))
         }
         Limit::Dispatch => format!(
             "{} small operations take {} of {of_traced} ({percent}) beyond their attainable time",
-            count(facts.small_ops),
-            ms(facts.small_ops_s)
+            count(facts.traced.small_ops),
+            ms(facts.traced.small_ops_s)
         ),
         Limit::Imbalance => format!(
             "each of {} threads waits on average for {} of {of_traced} ({percent}) for the others",
             facts.threads,
-            ms(facts.idle_s)
+            ms(facts.traced.idle_s)
         ),
         Limit::Oversubscription => {
-            let on = facts.usable.map_or(String::new(), |usable| format!(" on {usable} hardware threads"));
+            let on = facts.machine.usable.map_or(String::new(), |usable| format!(" on {usable} hardware threads"));
             format!("{} threads{on} run for {:.0} % of the time", facts.threads, (1.0 - share) * 100.0)
         }
         Limit::PageFaults => {
-            format!("{} page faults take about {percent} of {}", count(facts.minor_faults), ms(facts.counted_s))
+            format!(
+                "{} page faults take about {percent} of {}",
+                count(facts.counted.minor_faults),
+                ms(facts.counted.time_s)
+            )
         }
         Limit::ColdFile => cold_file(facts, &percent),
         Limit::Allocation => {
-            format!("{} allocations take about {percent} of {}", count(facts.allocations), ms(facts.allocating_s))
+            format!(
+                "{} allocations take about {percent} of {}",
+                count(facts.allocated.count),
+                ms(facts.allocated.time_s)
+            )
         }
         Limit::Tokenizer | Limit::Sampler => {
             let part =
@@ -118,7 +127,7 @@ fn body(facts: &Facts, limit: Limit, share: f64) -> String {
             ms(Some(facts.time_s))
         ),
         Limit::QueueOrNetwork => {
-            format!("no thread of the engine's processes ran for {percent} of {}", ms(facts.counted_s))
+            format!("no thread of the engine's processes ran for {percent} of {}", ms(facts.counted.time_s))
         }
     }
 }
@@ -145,26 +154,26 @@ fn least(least: Option<f64>, measured: Option<f64>) -> String {
 
 /// Names the phase that waited for storage: the load, the first prefill, or the phase itself.
 fn cold_file(facts: &Facts, percent: &str) -> String {
-    let read = megabytes(facts.read_bytes);
+    let read = megabytes(facts.counted.read_bytes);
     if !facts.is_load() {
         return format!(
             "{read} MB were read from storage again, which takes about {percent} of the time: the file does not stay in memory"
         );
     }
-    let (by_load, all) = (facts.load_read_bytes.unwrap_or(0.0), facts.read_bytes.unwrap_or(0.0));
-    let excess = facts.first_prefill_excess_s;
+    let (by_load, all) = (facts.load.read_bytes.unwrap_or(0.0), facts.counted.read_bytes.unwrap_or(0.0));
+    let excess = facts.load.first_prefill_excess_s;
     let who = if by_load >= 0.5 * all {
-        format!("the load waited for it ({})", ms(facts.load_s))
+        format!("the load waited for it ({})", ms(facts.load.time_s))
     } else {
         format!(
             "the first prefill waited for it ({} longer than the later ones; the load itself took {})",
             ms(excess),
-            ms(facts.load_s)
+            ms(facts.load.time_s)
         )
     };
     format!(
         "{read} of {} MB were read from storage, which takes about {percent} of the time; {who}",
-        megabytes(facts.file_bytes)
+        megabytes(facts.load.file_bytes)
     )
 }
 

@@ -9,18 +9,18 @@ pub(super) const DISTURBS: f64 = 0.1;
 /// least half of the file. Without a measured rate and CPU time, what a warm read of the bytes does not explain:
 /// `1 - bytes / warm rate / time`.
 pub(super) fn cold_file(facts: &Facts) -> Option<f64> {
-    let bytes = facts.read_bytes?;
+    let bytes = facts.counted.read_bytes?;
     if bytes <= 0.0 {
         return Some(0.0);
     }
-    let time = facts.counted_s;
-    let most = facts.file_bytes.is_some_and(|file| bytes >= 0.5 * file);
-    let at_rate = facts.cold_rate.map(|rate| bytes / rate);
-    let waiting = time.zip(facts.cpu_s).filter(|_| most).map(|(time, cpu)| (time - cpu).max(0.0));
+    let time = facts.counted.time_s;
+    let most = facts.load.file_bytes.is_some_and(|file| bytes >= 0.5 * file);
+    let at_rate = facts.machine.cold_rate.map(|rate| bytes / rate);
+    let waiting = time.zip(facts.counted.cpu_s).filter(|_| most).map(|(time, cpu)| (time - cpu).max(0.0));
     if let Some(read) = at_rate.into_iter().chain(waiting).reduce(f64::max) {
         return Facts::share(Some(read), time);
     }
-    let warm = bytes / facts.warm_rate.or(facts.bandwidth).filter(|_| most)?;
+    let warm = bytes / facts.machine.warm_rate.or(facts.machine.bandwidth).filter(|_| most)?;
     Facts::share(Some(warm), time).map(|warm| 1.0 - warm)
 }
 
@@ -29,22 +29,22 @@ pub(super) fn cold_file(facts: &Facts) -> Option<f64> {
 pub(super) fn oversubscription(facts: &Facts) -> Option<f64> {
     /// Involuntary switches per second and thread: a thread that does not share its processor has a few.
     const INVOLUNTARY: f64 = 20.0;
-    let thread_seconds = facts.counted_s? * facts.threads as f64;
-    let beyond = match facts.usable {
+    let thread_seconds = facts.counted.time_s? * facts.threads as f64;
+    let beyond = match facts.machine.usable {
         Some(usable) => facts.threads > usable,
-        None => facts.involuntary_switches? > INVOLUNTARY * thread_seconds,
+        None => facts.counted.involuntary_switches? > INVOLUNTARY * thread_seconds,
     };
     if !beyond {
         return Some(0.0);
     }
-    Facts::share(facts.cpu_s, Some(thread_seconds)).map(|busy| 1.0 - busy)
+    Facts::share(facts.counted.cpu_s, Some(thread_seconds)).map(|busy| 1.0 - busy)
 }
 
 /// The part of the processors that the phase needs and others use: with `d = min(threads / processors, 1)` needed and
 /// `1 - others - steal` free, `1 - (1 - others - steal) / d`; 0 where enough is free.
 pub(super) fn noisy_neighbour(facts: &Facts) -> Option<f64> {
     let left = 1.0 - facts.others? - facts.steal.unwrap_or(0.0);
-    let wanted = facts.processors.map_or(1.0, |processors| {
+    let wanted = facts.machine.processors.map_or(1.0, |processors| {
         let threads = if facts.is_forward() { facts.threads } else { 1 };
         (threads as f64 / processors.max(1) as f64).min(1.0)
     });
@@ -57,34 +57,34 @@ pub(super) fn page_faults(facts: &Facts) -> Option<f64> {
     if cold_file(facts).is_some_and(|share| share >= DISTURBS) {
         return Some(0.0);
     }
-    Facts::share(Some(facts.minor_faults? * facts.page_fault_s?), facts.counted_s)
+    Facts::share(Some(facts.counted.minor_faults? * facts.machine.page_fault_s?), facts.counted.time_s)
 }
 
 /// The sum of the attainable times of the ops that memory or a cache limits, over their phase. Roofline: Williams et al.,
 /// doi:10.1145/1498765.1498785.
 pub(super) fn memory_bandwidth(facts: &Facts) -> Option<f64> {
-    Facts::share(facts.memory_s, facts.work_s)
+    Facts::share(facts.work.memory_s, facts.work.time_s)
 }
 
 /// The same of the ops that arithmetic limits. While loading, CPU time in user mode beyond the least time for the file's bytes.
 pub(super) fn compute(facts: &Facts) -> Option<f64> {
-    Facts::share(facts.compute_s, facts.work_s)
+    Facts::share(facts.work.compute_s, facts.work.time_s)
 }
 
 /// What small ops take beyond their attainable time ([`super::case_facts`] defines which are small), over their phase in the same pass.
 pub(super) fn dispatch(facts: &Facts) -> Option<f64> {
-    Facts::share(facts.small_ops_s, facts.in_traced_pass())
+    Facts::share(facts.traced.small_ops_s, facts.in_traced_pass())
 }
 
 /// Waiting for other threads in shared work, mean over the threads, over the phase in the same pass.
 pub(super) fn imbalance(facts: &Facts) -> Option<f64> {
-    Facts::share(facts.idle_s, facts.in_traced_pass())
+    Facts::share(facts.traced.idle_s, facts.in_traced_pass())
 }
 
 /// `allocations x 100 ns / time`. 100 ns for an allocation and its release is an assumption, of the order of glibc beyond its fast
 /// path. It is not measured, which is a doubt of the verdict.
 pub(super) fn allocation(facts: &Facts) -> Option<f64> {
-    Facts::share(Some(facts.allocations? * ALLOCATION_S), facts.allocating_s)
+    Facts::share(Some(facts.allocated.count? * ALLOCATION_S), facts.allocated.time_s)
 }
 
 /// Seconds for an allocation and its release, assumed.
@@ -103,8 +103,8 @@ pub(super) fn queue_or_network(facts: &Facts) -> Option<f64> {
     if facts.server_s.is_some() {
         return Facts::share(facts.server_s, Some(facts.time_s)).map(|reported| 1.0 - reported);
     }
-    if !facts.on_processor || facts.counted_s? < SHORTEST_S {
+    if !facts.on_processor || facts.counted.time_s? < SHORTEST_S {
         return None;
     }
-    Facts::share(facts.cpu_s, facts.counted_s).map(|busy| 1.0 - busy)
+    Facts::share(facts.counted.cpu_s, facts.counted.time_s).map(|busy| 1.0 - busy)
 }

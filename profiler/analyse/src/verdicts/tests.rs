@@ -9,47 +9,55 @@ use record::{Confidence, Limit, Reason};
 
 /// Decoding for one second on two of two processors, everything known, nothing remarkable.
 fn quiet(phase: Phase) -> Facts {
-    Facts {
-        phase: Some(phase),
-        time_s: 1.0,
-        latency_share: Some(0.6),
-        threads: 2,
-        usable: Some(2),
-        processors: Some(2),
-        prompt_tokens: Some(100.0),
-        work_s: Some(1.0),
-        attainable_s: Some(0.1),
-        memory_s: Some(0.05),
-        compute_s: Some(0.05),
-        cache_s: Some(0.0),
-        bandwidth: Some(20e9),
-        dispatch_s: Some(2e-6),
-        small_ops: Some(10.0),
-        small_ops_s: Some(0.001),
-        idle_s: Some(0.01),
-        bits_per_weight: Some(8.5),
-        counted_s: Some(1.0),
-        cpu_s: Some(2.0),
-        minor_faults: Some(10.0),
-        read_bytes: Some(0.0),
-        involuntary_switches: Some(3.0),
-        page_fault_s: Some(1e-6),
-        cold_rate: Some(1e9),
-        warm_rate: Some(10e9),
-        allocating_s: Some(1.0),
-        allocations: Some(100.0),
-        allocated_bytes: Some(1e6),
-        others: Some(0.0),
-        steal: Some(0.0),
-        on_processor: true,
-        drift: Some(0.01),
-        probe_effect: Some(1.0),
-        ..Facts::default()
-    }
+    with(Facts::default(), |facts| {
+        facts.phase = Some(phase);
+        facts.time_s = 1.0;
+        facts.latency_share = Some(0.6);
+        facts.threads = 2;
+        facts.machine.usable = Some(2);
+        facts.machine.processors = Some(2);
+        facts.prompt_tokens = Some(100.0);
+        facts.work.time_s = Some(1.0);
+        facts.work.attainable_s = Some(0.1);
+        facts.work.memory_s = Some(0.05);
+        facts.work.compute_s = Some(0.05);
+        facts.work.cache_s = Some(0.0);
+        facts.machine.bandwidth = Some(20e9);
+        facts.machine.dispatch_s = Some(2e-6);
+        facts.traced.small_ops = Some(10.0);
+        facts.traced.small_ops_s = Some(0.001);
+        facts.traced.idle_s = Some(0.01);
+        facts.work.bits_per_weight = Some(8.5);
+        facts.counted.time_s = Some(1.0);
+        facts.counted.cpu_s = Some(2.0);
+        facts.counted.minor_faults = Some(10.0);
+        facts.counted.read_bytes = Some(0.0);
+        facts.counted.involuntary_switches = Some(3.0);
+        facts.machine.page_fault_s = Some(1e-6);
+        facts.machine.cold_rate = Some(1e9);
+        facts.machine.warm_rate = Some(10e9);
+        facts.allocated.time_s = Some(1.0);
+        facts.allocated.count = Some(100.0);
+        facts.allocated.bytes = Some(1e6);
+        facts.others = Some(0.0);
+        facts.steal = Some(0.0);
+        facts.on_processor = true;
+        facts.machine.drift = Some(0.01);
+        facts.traced.probe_effect = Some(1.0);
+    })
+}
+
+/// The same facts with a change.
+fn with(mut facts: Facts, change: impl FnOnce(&mut Facts)) -> Facts {
+    change(&mut facts);
+    facts
 }
 
 fn memory_bound() -> Facts {
-    Facts { memory_s: Some(0.9), attainable_s: Some(0.95), ..quiet(Phase::Decode) }
+    with(quiet(Phase::Decode), |facts| {
+        facts.work.memory_s = Some(0.9);
+        facts.work.attainable_s = Some(0.95);
+    })
 }
 
 /// One entry per limit.
@@ -57,18 +65,38 @@ fn known() -> Vec<(Facts, Limit)> {
     let decode = || quiet(Phase::Decode);
     vec![
         (memory_bound(), Limit::MemoryBandwidth),
-        (Facts { compute_s: Some(0.9), ..quiet(Phase::Prefill) }, Limit::Compute),
-        (Facts { small_ops_s: Some(0.6), ..decode() }, Limit::Dispatch),
-        (Facts { idle_s: Some(0.6), ..decode() }, Limit::Imbalance),
-        (Facts { threads: 8, cpu_s: Some(2.0), memory_s: Some(0.9), ..decode() }, Limit::Oversubscription),
-        (Facts { minor_faults: Some(4e5), memory_s: Some(0.5), ..decode() }, Limit::PageFaults),
-        (Facts { read_bytes: Some(5e8), ..quiet(Phase::Load) }, Limit::ColdFile),
-        (Facts { allocations: Some(7e6), ..decode() }, Limit::Allocation),
+        (with(quiet(Phase::Prefill), |facts| facts.work.compute_s = Some(0.9)), Limit::Compute),
+        (with(decode(), |facts| facts.traced.small_ops_s = Some(0.6)), Limit::Dispatch),
+        (with(decode(), |facts| facts.traced.idle_s = Some(0.6)), Limit::Imbalance),
+        (
+            with(decode(), |facts| {
+                facts.threads = 8;
+                facts.counted.cpu_s = Some(2.0);
+                facts.work.memory_s = Some(0.9);
+            }),
+            Limit::Oversubscription,
+        ),
+        (
+            with(decode(), |facts| {
+                facts.counted.minor_faults = Some(4e5);
+                facts.work.memory_s = Some(0.5);
+            }),
+            Limit::PageFaults,
+        ),
+        (with(quiet(Phase::Load), |facts| facts.counted.read_bytes = Some(5e8)), Limit::ColdFile),
+        (with(decode(), |facts| facts.allocated.count = Some(7e6)), Limit::Allocation),
         (quiet(Phase::Tokenize), Limit::Tokenizer),
         (quiet(Phase::Detokenize), Limit::Tokenizer),
         (quiet(Phase::Sample), Limit::Sampler),
-        (Facts { others: Some(0.4), cpu_s: Some(1.2), memory_s: Some(0.5), ..decode() }, Limit::NoisyNeighbour),
-        (Facts { cpu_s: Some(0.02), ..decode() }, Limit::QueueOrNetwork),
+        (
+            with(decode(), |facts| {
+                facts.others = Some(0.4);
+                facts.counted.cpu_s = Some(1.2);
+                facts.work.memory_s = Some(0.5);
+            }),
+            Limit::NoisyNeighbour,
+        ),
+        (with(decode(), |facts| facts.counted.cpu_s = Some(0.02)), Limit::QueueOrNetwork),
     ]
 }
 
@@ -106,12 +134,15 @@ fn sentences_carry_their_figures() {
 
 #[test]
 fn a_disturbing_cause_wins_over_a_larger_steady_one() {
-    let facts = Facts { others: Some(0.2), ..memory_bound() };
+    let facts = with(memory_bound(), |facts| facts.others = Some(0.2));
     assert_eq!(verdict(&facts).unwrap().limit, Limit::NoisyNeighbour);
-    let below = Facts { others: Some(0.05), ..memory_bound() };
+    let below = with(memory_bound(), |facts| facts.others = Some(0.05));
     assert_eq!(verdict(&below).unwrap().limit, Limit::MemoryBandwidth);
     // Others may use processors that the phase does not need.
-    let spare = Facts { others: Some(0.5), processors: Some(8), ..memory_bound() };
+    let spare = with(memory_bound(), |facts| {
+        facts.others = Some(0.5);
+        facts.machine.processors = Some(8);
+    });
     assert_eq!(verdict(&spare).unwrap().limit, Limit::MemoryBandwidth);
 }
 
@@ -119,16 +150,27 @@ fn a_disturbing_cause_wins_over_a_larger_steady_one() {
 fn what_lowers_the_confidence() {
     let confidence = |facts: Facts| verdict(&facts).unwrap().confidence;
     assert_eq!(confidence(memory_bound()), Confidence::High);
-    assert_eq!(confidence(Facts { drift: Some(0.12), ..memory_bound() }), Confidence::Medium, "drift over 10 %");
-    assert_eq!(confidence(Facts { drift: Some(0.09), ..memory_bound() }), Confidence::High);
-    assert_eq!(confidence(Facts { compute_s: Some(0.8), ..memory_bound() }), Confidence::Medium, "another is near");
-    assert_eq!(confidence(Facts { whole_model: true, ..memory_bound() }), Confidence::Medium, "no ops");
     assert_eq!(
-        confidence(Facts { drift: Some(0.3), probe_effect: Some(1.3), ..memory_bound() }),
+        confidence(with(memory_bound(), |facts| facts.machine.drift = Some(0.12))),
+        Confidence::Medium,
+        "drift over 10 %"
+    );
+    assert_eq!(confidence(with(memory_bound(), |facts| facts.machine.drift = Some(0.09))), Confidence::High);
+    assert_eq!(
+        confidence(with(memory_bound(), |facts| facts.work.compute_s = Some(0.8))),
+        Confidence::Medium,
+        "another is near"
+    );
+    assert_eq!(confidence(with(memory_bound(), |facts| facts.work.whole_model = true)), Confidence::Medium, "no ops");
+    assert_eq!(
+        confidence(with(memory_bound(), |facts| {
+            facts.machine.drift = Some(0.3);
+            facts.traced.probe_effect = Some(1.3);
+        })),
         Confidence::Low,
         "two doubts"
     );
-    let weak = Facts { memory_s: Some(0.2), ..memory_bound() };
+    let weak = with(memory_bound(), |facts| facts.work.memory_s = Some(0.2));
     let found = verdict(&weak).unwrap();
     assert_eq!((found.limit, found.confidence), (Limit::MemoryBandwidth, Confidence::Low));
     assert!(found.sentence.starts_with("No limit explains decode"), "{}", found.sentence);
@@ -136,24 +178,35 @@ fn what_lowers_the_confidence() {
 
 #[test]
 fn the_phase_that_waited_for_a_cold_file_is_named() {
-    let cold = Facts { file_bytes: Some(1e8), read_bytes: Some(1e8), load_s: Some(0.2), ..quiet(Phase::Load) };
-    let by_load = Facts { load_read_bytes: Some(1e8), ..cold.clone() };
+    let cold = with(quiet(Phase::Load), |facts| {
+        facts.load.file_bytes = Some(1e8);
+        facts.counted.read_bytes = Some(1e8);
+        facts.load.time_s = Some(0.2);
+    });
+    let by_load = with(cold.clone(), |facts| facts.load.read_bytes = Some(1e8));
     assert!(verdict(&by_load).unwrap().sentence.contains("the load waited for it"));
-    let later = Facts { load_read_bytes: Some(1e6), first_prefill_excess_s: Some(0.09), ..cold };
+    let later = with(cold, |facts| {
+        facts.load.read_bytes = Some(1e6);
+        facts.load.first_prefill_excess_s = Some(0.09);
+    });
     assert!(verdict(&later).unwrap().sentence.contains("the first prefill waited for it (90.00 ms longer"));
 }
 
 #[test]
 fn an_absent_fact_that_the_rule_needs_is_a_doubt() {
     let absent = [(Fact::IdleTime, Reason::new("no thread recorded its tasks")), (Fact::MemoryTime, Reason::new("x"))];
-    let found = verdict(&Facts { absent: absent.into(), ..memory_bound() }).unwrap();
+    let found = verdict(&with(memory_bound(), |facts| facts.absent = absent.into())).unwrap();
     assert_eq!(found.doubts, ["the attainable time of memory traffic is unknown: x"]);
     assert_eq!(found.confidence, Confidence::Medium);
 }
 
 #[test]
 fn nothing_known_is_no_verdict() {
-    let nothing = Facts { phase: Some(Phase::Decode), time_s: 1.0, threads: 2, ..Facts::default() };
+    let nothing = with(Facts::default(), |facts| {
+        facts.phase = Some(Phase::Decode);
+        facts.time_s = 1.0;
+        facts.threads = 2;
+    });
     assert_eq!(verdict(&nothing), None);
 }
 
@@ -173,19 +226,18 @@ fn the_rules_are_in_order_and_each_limit_has_one() {
 #[test]
 fn a_warm_load_that_computes_is_bound_by_compute() {
     // 61 of 72.6 ms in user mode, 9,096 pages at 1.6 us, 4.4 ms for the bytes: a tokenizer that is built.
-    let load = Facts {
-        time_s: 0.0726,
-        counted_s: Some(0.0726),
-        work_s: Some(0.0726),
-        memory_s: Some(0.0044),
-        attainable_s: Some(0.0044),
-        user_s: Some(0.061),
-        compute_s: Some(0.0566),
-        minor_faults: Some(9096.0),
-        page_fault_s: Some(1.6e-6),
-        latency_share: None,
-        ..quiet(Phase::Load)
-    };
+    let load = with(quiet(Phase::Load), |facts| {
+        facts.time_s = 0.0726;
+        facts.counted.time_s = Some(0.0726);
+        facts.work.time_s = Some(0.0726);
+        facts.work.memory_s = Some(0.0044);
+        facts.work.attainable_s = Some(0.0044);
+        facts.load.user_s = Some(0.061);
+        facts.work.compute_s = Some(0.0566);
+        facts.counted.minor_faults = Some(9096.0);
+        facts.machine.page_fault_s = Some(1.6e-6);
+        facts.latency_share = None;
+    });
     let found = verdict(&load).unwrap();
     assert_eq!(found.limit, Limit::Compute, "{found:#?}");
     assert!(found.sentence.contains("56.60 ms of 72.60 ms (78 %)"), "{}", found.sentence);
@@ -204,15 +256,7 @@ prop_compose! {
         a in proptest::collection::vec(figure(), 12),
         b in proptest::collection::vec(figure(), 12),
     ) -> Facts {
-        Facts {
-            phase: Some(Phase::ALL[phase]), time_s: a[0].unwrap_or(0.5), threads, usable, processors: usable, on_processor,
-            work_s: a[1], attainable_s: a[2], memory_s: a[3], compute_s: a[4], small_ops_s: a[5], idle_s: a[6],
-            counted_s: a[7], cpu_s: a[8], minor_faults: a[9], read_bytes: a[10], involuntary_switches: a[11],
-            page_fault_s: b[0], cold_rate: b[1], warm_rate: b[2], allocating_s: b[3], allocations: b[4],
-            others: b[5], steal: b[6], file_bytes: b[7], bandwidth: b[8], drift: b[9], probe_effect: b[10],
-            bits_per_weight: b[11], latency_share: Some(0.5), small_ops: Some(3.0),
-            ..Facts::default()
-        }
+        with(Facts::default(), |facts| { facts.phase = Some(Phase::ALL[phase]); facts.time_s = a[0].unwrap_or(0.5); facts.threads = threads; facts.machine.usable = usable; facts.machine.processors = usable; facts.on_processor = on_processor; facts.work.time_s = a[1]; facts.work.attainable_s = a[2]; facts.work.memory_s = a[3]; facts.work.compute_s = a[4]; facts.traced.small_ops_s = a[5]; facts.traced.idle_s = a[6]; facts.counted.time_s = a[7]; facts.counted.cpu_s = a[8]; facts.counted.minor_faults = a[9]; facts.counted.read_bytes = a[10]; facts.counted.involuntary_switches = a[11]; facts.machine.page_fault_s = b[0]; facts.machine.cold_rate = b[1]; facts.machine.warm_rate = b[2]; facts.allocated.time_s = b[3]; facts.allocated.count = b[4]; facts.others = b[5]; facts.steal = b[6]; facts.load.file_bytes = b[7]; facts.machine.bandwidth = b[8]; facts.machine.drift = b[9]; facts.traced.probe_effect = b[10]; facts.work.bits_per_weight = b[11]; facts.latency_share = Some(0.5); facts.traced.small_ops = Some(3.0); })
     }
 }
 

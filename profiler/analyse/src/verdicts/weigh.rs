@@ -90,13 +90,15 @@ fn doubts(facts: &Facts, winner: Candidate, second: Option<&Candidate>) -> Vec<S
     }
     let rests_on_ceilings = matches!(winner.rule.limit, Limit::MemoryBandwidth | Limit::Compute | Limit::Dispatch);
     if rests_on_ceilings && facts.is_forward() {
-        if facts.whole_model {
+        if facts.work.whole_model {
             doubts.push("the model was treated as one operation, because its ops were not traced".to_owned());
         }
-        if let Some(drift) = facts.drift.filter(|&drift| drift > Drift::LIMIT) {
+        if let Some(drift) = facts.machine.drift.filter(|&drift| drift > Drift::LIMIT) {
             doubts.push(format!("the memory bandwidth drifted by {:.0} % during the run", drift * 100.0));
         }
-        if let Some(ratio) = facts.probe_effect.filter(|ratio| !facts.whole_model && (ratio - 1.0).abs() > PROBE) {
+        if let Some(ratio) =
+            facts.traced.probe_effect.filter(|ratio| !facts.work.whole_model && (ratio - 1.0).abs() > PROBE)
+        {
             doubts.push(format!("the traced pass took {ratio:.2} times as long as the clean pass"));
         }
     }
