@@ -25,7 +25,7 @@ pub mod threads;
 pub use engine_api::{
     Advice, CacheBypass, CacheHit, Caps, Device, DeviceMemory, EncodedText, Engine, EngineError, FinishReason,
     FlashAttention, Flow, Identity, KvBytes, KvType, LoadFigure, LoadOptions, LoggedRequest, NullObserver, Observer,
-    OpTimes, Phase, PhaseSplit, Piece, PreprocessingOutput, PreprocessingStep, Prompt, RecordedKvType, Request, Server,
-    ServerInfo, ServerLoad, ServerReport, Session, Steps, StreamFacts, UnsupportedKvType, Usage, Vocabulary,
+    OpTimes, Phase, PhaseSplit, Piece, PreprocessingOutput, PreprocessingStep, Prompt, Reason, RecordedKvType, Request,
+    Server, ServerInfo, ServerLoad, ServerReport, Session, Steps, StreamFacts, UnsupportedKvType, Usage, Vocabulary,
     VocabularyFacts,
 };

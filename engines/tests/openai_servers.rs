@@ -59,10 +59,11 @@ fn answering(answers: &[(&'static str, &'static str)]) -> Server {
 fn identity(server: &Server) -> String {
     let session = connect(&server.url(), &[]).unwrap_or_else(|error| panic!("{error}"));
     let remote = session.server().expect("a server").info();
-    assert_eq!((remote.url, remote.address.map(|a| format!("http://{a}"))), (server.url(), Some(server.url())));
+    assert_eq!((remote.url.clone(), remote.address.map(|a| format!("http://{a}"))), (server.url(), Some(server.url())));
     let details: Vec<&str> = remote.details.keys().map(String::as_str).collect();
-    let version = remote.version.unwrap_or_else(|| "?".to_owned());
-    let shown = [format!("{} {version}: {}, {:?}", remote.software, remote.model, remote.cache), details.join(" ")];
+    let version = remote.version.as_deref().unwrap_or("?");
+    let shown =
+        [format!("{} {version}: {}, {:?}", remote.software_name(), remote.model, remote.cache), details.join(" ")];
     shown.join(", ").trim_end_matches(", ").to_owned()
 }
 
@@ -162,7 +163,7 @@ fn servers_that_only_resemble_a_known_one_are_unknown() {
     let empty = answering(&[("/v1/models", r#"{"object":"list","data":[]}"#), ("/health", r#"{"status":"ok"}"#)]);
     assert!(connect(&empty.url(), &[]).is_err());
     let named = connect(&empty.url(), &[("model", "org/m")]).expect("the model is named");
-    assert_eq!(named.server().expect("a server").info().software, "unknown");
+    assert_eq!(named.server().expect("a server").info().software_name(), "unknown");
 }
 
 #[test]
@@ -173,7 +174,7 @@ fn vllm_and_transformers_are_known_by_their_recorded_answers() {
         let mut record = Record::default();
         let usage = session.generate(&chat("Name three colours.", 12), &mut record).expect("an answer");
         let info = session.server().expect("a server").info();
-        (info.software, info.version, usage.prompt_tokens, usage.output_tokens, record.text())
+        (info.software_name().to_owned(), info.version.ok(), usage.prompt_tokens, usage.output_tokens, record.text())
     };
     assert_eq!(
         known(&["vllm/models.txt", "vllm/version.txt", "vllm/chat.txt"], &[]),
@@ -268,11 +269,11 @@ fn pings_are_not_pieces() {
 fn mlx_lm_reports_progress_in_comments_and_its_version_in_responses() {
     let server = replay(&with(&MLX, "mlx_lm/chat.txt"));
     let mut session = connect(&server.url(), &[]).expect("it connects");
-    assert_eq!(session.server().expect("a server").info().version, None);
+    assert!(session.server().expect("a server").info().version.is_err());
     let mut record = Record::default();
     let usage = session.generate(&chat("hello", 32), &mut record).expect("a response");
     record.check();
-    assert_eq!(session.server().expect("a server").info().version.as_deref(), Some("0.32.2"));
+    assert_eq!(session.server().expect("a server").info().version.as_deref(), Ok("0.32.2"));
     assert_eq!((record.pieces.len(), record.progress.as_slice()), (32, [(1, 1)].as_slice()));
     let report = usage.reported.expect("a report");
     assert_eq!((usage.prompt_tokens, usage.output_tokens, report.cached_tokens), (37, 32, Some(36)));
@@ -468,7 +469,7 @@ fn connecting_waits_for_a_loading_model() {
 fn a_server_that_lists_a_model_may_still_load_it() {
     let server = replay(&["mlx_lm/models.txt", "llama-server/loading.txt", "llama-server/props.txt"]);
     let remote = connect(&server.url(), &[]).expect("it loads").server().expect("a server").info();
-    assert_eq!((remote.software.as_str(), server.bodies("GET /props").len()), ("llama-server", 2));
+    assert_eq!((remote.software_name(), server.bodies("GET /props").len()), ("llama-server", 2));
 }
 
 /// ollama's native interface: one JSON document per line, the last one with its times.

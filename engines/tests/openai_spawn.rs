@@ -96,7 +96,7 @@ fn a_server_is_started_and_ends_with_all_its_children() {
     let pids = std::fs::read_to_string(folder.path().join("pids")).expect("the server wrote them");
     let pids: Vec<&str> = pids.split(' ').collect();
     let remote = session.server().expect("a server").info();
-    assert_eq!((remote.software.as_str(), remote.model.as_str()), ("unknown", "small"));
+    assert_eq!((remote.software_name(), remote.model.as_str()), ("unknown", "small"));
     assert_eq!(remote.pid.map(|pid| pid.to_string()).as_deref(), Some(pids[0]));
     let mut record = Record::default();
     session.generate(&chat("hello", 4), &mut record).expect("a response");

@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use analyse::warnings::{Warning, after};
-use record::{CeilingProbe, Ceilings, RunFile, Spread, ThreadCeilings};
+use record::{CeilingProbe, Ceilings, RecordedList, RunFile, Spread, ThreadCeilings};
 
 /// A recorded run with these probes, on a machine with a ceiling of 40 GB/s.
 fn run(rates: &[f64]) -> RunFile {
@@ -13,10 +13,10 @@ fn run(rates: &[f64]) -> RunFile {
         analyse::complete(record::open(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/run-v1")).unwrap());
     let ceiling = Spread { median: 40e9, low: 39e9, high: 41e9, n: 7 };
     let entry = ThreadCeilings { threads: 2, memory_read: ceiling.into(), ..ThreadCeilings::absent("not measured") };
-    file.ceilings = Some(Ceilings { threads: vec![entry], ..Ceilings::absent("not measured") });
+    file.ceilings = Ceilings { threads: vec![entry], ..Ceilings::absent("not measured") }.into();
     let probe =
         |&rate: &f64| CeilingProbe { threads: 2, memory_read: rate.into(), ..CeilingProbe::absent("not probed") };
-    file.ceiling_probes = rates.iter().map(probe).collect();
+    file.ceiling_probes = RecordedList::new(rates.iter().map(probe).collect(), "none");
     file
 }
 

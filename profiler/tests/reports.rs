@@ -286,7 +286,7 @@ fn rich(folder: &Path) -> RunFile {
         dot_i8: exactly(6e11).into(),
         ..ThreadCeilings::absent(Reason::unrecorded())
     };
-    file.ceilings = Some(Ceilings { threads: vec![threads], ..Ceilings::absent(Reason::unrecorded()) });
+    file.ceilings = Ceilings { threads: vec![threads], ..Ceilings::absent(Reason::unrecorded()) }.into();
     file.summaries = analyse::summary::summarise(&file.cases, file.plan.seed);
     file
 }

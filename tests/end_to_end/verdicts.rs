@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use analyse::verdicts::RULES;
-use record::{Case, CeilingProbe, Confidence, Limit, RunFile, Verdict};
+use record::{Case, CeilingProbe, Confidence, Limit, RecordedList, RunFile, Verdict};
 
 use crate::support::TestFolder;
 
@@ -97,12 +97,13 @@ fn two_runs_agree_and_a_drift_lowers_the_confidence() {
     let before = of(&drifted.cases[0], "decode").clone();
     assert_eq!(before.confidence, Confidence::High, "{before:#?}");
     let threads = drifted.cases[0].threads;
-    let probe = |rate: f64| CeilingProbe { threads, memory_read: rate.into(), ..CeilingProbe::absent("not probed") };
-    drifted.ceiling_probes = vec![probe(1e6), probe(0.95e6)];
+    let probe = |&rate: &f64| CeilingProbe { threads, memory_read: rate.into(), ..CeilingProbe::absent("not probed") };
+    let probes = |rates: &[f64]| RecordedList::new(rates.iter().map(probe).collect(), "none");
+    drifted.ceiling_probes = probes(&[1e6, 0.95e6]);
     drifted.set_findings(analyse::findings(&drifted));
     assert_eq!(of(&drifted.cases[0], "decode").confidence, Confidence::High, "5 % is not a drift");
     // The last probe is an eighth below the first.
-    drifted.ceiling_probes = vec![probe(1e6), probe(1e6), probe(0.875e6)];
+    drifted.ceiling_probes = probes(&[1e6, 1e6, 0.875e6]);
     drifted.set_findings(analyse::findings(&drifted));
     let after = of(&drifted.cases[0], "decode");
     assert_eq!(after.limit, before.limit);
@@ -176,7 +177,7 @@ fn cold(folder: &TestFolder) {
     let case = &file.cases[0];
     // On some file systems pages cannot be dropped from the page cache. The run must say so then.
     if case.memory.load_cache.value() != Some(record::LoadCache::Cold) {
-        assert!(file.notes.iter().any(|note| note.contains("was in the page cache")), "{:#?}", file.notes);
+        assert!(file.messages.iter().any(|note| note.contains("was in the page cache")), "{:#?}", file.messages);
         return;
     }
     let found = of(case, "load");

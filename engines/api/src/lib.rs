@@ -10,6 +10,7 @@ mod identity;
 mod kv_type;
 mod observer;
 mod options;
+mod reason;
 mod request;
 mod server;
 mod server_load;
@@ -21,6 +22,7 @@ pub use identity::{Caps, Identity, OpTimes, PhaseSplit};
 pub use kv_type::{KvType, RecordedKvType, UnsupportedKvType};
 pub use observer::{Flow, NullObserver, Observer, Phase, Piece};
 pub use options::{FlashAttention, LoadOptions};
+pub use reason::Reason;
 pub use request::{FinishReason, Prompt, Request, Usage};
 pub use server::{
     CacheBypass, CacheHit, PreprocessingOutput, PreprocessingStep, ServerInfo, ServerReport, StreamFacts,

@@ -6,13 +6,15 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 use traces::Nanos;
 
+use crate::Reason;
+
 /// The server behind a session.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServerInfo {
-    /// The server software, such as `llama-server`; `unknown` if it was not recognised.
-    pub software: String,
-    /// Its version, if it reports one.
-    pub version: Option<String>,
+    /// The server software, such as `llama-server`, or why it was not recognised.
+    pub software: Result<String, Reason>,
+    /// Its version, or why it is not known.
+    pub version: Result<String, Reason>,
     /// The name of the model on the server.
     pub model: String,
     /// Its base address, such as `http://127.0.0.1:8080`.
@@ -25,9 +27,37 @@ pub struct ServerInfo {
     pub cache: CacheBypass,
     /// Other facts that it reports (context length, model file, nodes), as JSON text where the value is more than a word.
     pub details: BTreeMap<String, String>,
-    /// Why its software, its version or its models are not known, by name.
-    #[serde(default)]
-    pub reasons: BTreeMap<String, String>,
+    /// Why its list of models is not known; `None` where it is known.
+    pub without_models: Option<Reason>,
+    /// Why it is not known whether it works on requests of other clients; `None` where it says so.
+    pub without_load: Option<Reason>,
+}
+
+impl ServerInfo {
+    /// The software of a server that was not recognised.
+    pub const UNKNOWN: &str = "unknown";
+
+    /// A server of which nothing is known, for one reason.
+    pub fn unknown(reason: impl Into<Reason>) -> Self {
+        let reason = reason.into();
+        Self {
+            software: Err(reason.clone()),
+            version: Err(reason.clone()),
+            model: String::new(),
+            url: String::new(),
+            address: None,
+            pid: None,
+            cache: CacheBypass::default(),
+            details: BTreeMap::new(),
+            without_models: Some(reason.clone()),
+            without_load: Some(reason),
+        }
+    }
+
+    /// The name of its software, [`ServerInfo::UNKNOWN`] if it was not recognised.
+    pub fn software_name(&self) -> &str {
+        self.software.as_deref().unwrap_or(Self::UNKNOWN)
+    }
 }
 
 /// How a server's prefix cache is bypassed, so that the model computes every prompt.

@@ -44,7 +44,7 @@ pub(super) fn connect(
     };
     let software = found.software;
     let mut remote = ServerInfo {
-        software: software.name().to_owned(),
+        software: found.unrecognised.map_or_else(|| Ok(software.name().to_owned()), Err),
         version: found.version,
         model,
         url: http.base(),
@@ -52,11 +52,12 @@ pub(super) fn connect(
         pid: process.as_ref().map(ServerProcess::pid),
         cache: server_request::cache_bypass(software, &settings, &RefusedFields::default()),
         details: found.details,
-        reasons: found.reasons,
+        without_models: found.without_models,
+        without_load: None,
     };
-    let (sources, reason) = load::sources(&http, software, &remote.model);
+    let (sources, without_load) = load::sources(&http, software, &remote.model);
     let has_log = software == Software::Tinygrad && process.is_some();
-    remote.reasons.extend(reason.filter(|_| !has_log).map(|reason| ("other_requests".to_owned(), reason)));
+    remote.without_load = without_load.filter(|_| !has_log);
     let log = has_log.then(RefCell::default);
     let was_started_here = process.is_some();
     let refused = RefusedFields::default();

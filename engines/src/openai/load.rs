@@ -10,7 +10,7 @@ use super::software::{Software, shown};
 use crate::LoadFigure::{
     self, CacheHits, CacheQueries, Decode, Ended, FirstToken, OutputTokens, Prefill, Queue, Running, Waiting, Whole,
 };
-use crate::ServerLoad;
+use crate::{Reason, ServerLoad};
 
 /// A place where a server says how busy it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,7 +86,7 @@ const METRICS: &[(&str, LoadFigure)] = &[
 ];
 
 /// The places of a server that answer as expected, and why it is not known whether it works on other requests.
-pub(super) fn sources(http: &Http, software: Software, model: &str) -> (Vec<LoadSource>, Option<String>) {
+pub(super) fn sources(http: &Http, software: Software, model: &str) -> (Vec<LoadSource>, Option<Reason>) {
     let (mut found, mut load, mut reasons) = (Vec::new(), ServerLoad::default(), Vec::new());
     for &source in LoadSource::of(software) {
         if !found.is_empty() && matches!(source, LoadSource::Load | LoadSource::GetLoad) {
@@ -103,7 +103,7 @@ pub(super) fn sources(http: &Http, software: Software, model: &str) -> (Vec<Load
     if reasons.is_empty() {
         reasons.push(format!("{} does not say how many requests it works on", software.name()));
     }
-    (found, Some(reasons.join(", ")))
+    (found, Some(Reason::new(reasons.join(", "))))
 }
 
 /// Reads all of these places.

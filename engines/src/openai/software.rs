@@ -10,7 +10,7 @@ use super::address::V1;
 use super::answers::{Answer, Answers, LIST};
 use super::error::{Problem, RequestError};
 use super::http::{Http, HttpResponse};
-use crate::{ServerInfo, ServerReport};
+use crate::{Reason, ServerInfo, ServerReport};
 
 /// Servers with special support, or with a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -190,12 +190,14 @@ impl Rule {
 #[derive(Debug)]
 pub(super) struct ServerIdentity {
     pub(super) software: Software,
-    pub(super) version: Option<String>,
+    /// Why the software was not recognised, where that is so.
+    pub(super) unrecognised: Option<Reason>,
+    pub(super) version: Result<String, Reason>,
     /// Names of the models that it lists, or of those that are loaded if it says which.
     pub(super) models: Vec<String>,
+    /// Why the list of models is not known, where that is so.
+    pub(super) without_models: Option<Reason>,
     pub(super) details: BTreeMap<String, String>,
-    /// Why something is not known.
-    pub(super) reasons: BTreeMap<String, String>,
 }
 
 /// What is known before a server is identified.
@@ -211,7 +213,6 @@ pub(super) struct Known {
 /// and needs one.
 pub(super) fn identify(http: &Http, known: Known) -> Result<ServerIdentity, RequestError> {
     let mut answers = Answers::default();
-    let mut reasons = BTreeMap::new();
     let listed = list(http).and_then(|answer| match answer.json.is_some() {
         true => Ok(answer),
         false => {
@@ -239,28 +240,38 @@ pub(super) fn identify(http: &Http, known: Known) -> Result<ServerIdentity, Requ
     if let Some((path, problem)) = answers.loading() {
         return Err(RequestError::new(&http.place("GET", path), problem));
     }
-    match list_error {
+    let without_models = match list_error {
         // exo has a list of its instances. mlx_lm.server lists the hub cache, which may not exist, and has a default model.
         Some(error)
             if !known.model && rule.is_none_or(|rule| !matches!(rule.software, Software::Exo | Software::MlxLm)) =>
         {
             return Err(error);
         }
-        Some(error) => drop(reasons.insert("models".to_owned(), error.to_string())),
-        None => {}
-    }
-    let mut found = ServerIdentity {
-        software: rule.map_or(Software::Unknown, |rule| rule.software),
-        version: None,
-        models: models(&answers, rule),
-        details: BTreeMap::new(),
-        reasons,
+        Some(error) => Some(Reason::new(error.to_string())),
+        None => None,
     };
-    match rule {
-        Some(rule) => found.read(rule, &answers),
-        None => drop(found.reasons.insert("software".to_owned(), unknown(&answers))),
-    }
-    Ok(found)
+    let models = models(&answers, rule);
+    Ok(match rule {
+        Some(rule) => ServerIdentity {
+            software: rule.software,
+            unrecognised: None,
+            version: version(rule, &answers),
+            models,
+            without_models,
+            details: details(rule, &answers),
+        },
+        None => {
+            let unrecognised = unknown(&answers);
+            ServerIdentity {
+                software: Software::Unknown,
+                version: Err(Reason::new("its software is not known")),
+                unrecognised: Some(unrecognised),
+                models,
+                without_models,
+                details: BTreeMap::new(),
+            }
+        }
+    })
 }
 
 /// The list of models. Where the given path has no list, it is looked for below `/v1`.
@@ -304,26 +315,32 @@ fn models(answers: &Answers, rule: Option<&Rule>) -> Vec<String> {
 }
 
 /// Why the software is not known: what was asked, and what was answered.
-fn unknown(answers: &Answers) -> String {
+fn unknown(answers: &Answers) -> Reason {
     let answered: Vec<String> = answers.reasons.iter().map(|(path, reason)| format!("{path}: {reason}")).collect();
-    format!("none of its answers are those of a known server ({})", super::error::quote(&answered.join(", ")))
+    let answered = super::error::quote(&answered.join(", "));
+    Reason::new(format!("none of its answers are those of a known server ({answered})"))
 }
 
-impl ServerIdentity {
-    fn read(&mut self, rule: &Rule, answers: &Answers) {
-        let text = |(path, pointer): &(&str, &str)| value(answers, path, pointer).and_then(shown);
-        self.version = rule.version.iter().find_map(text);
-        if self.version.is_none() && !rule.version.is_empty() {
-            let asked = rule.version.iter().map(|(path, _)| match answers.reasons.get(path) {
-                Some(reason) => format!("{path}: {reason}"),
-                None => format!("{path} does not name it"),
-            });
-            self.reasons.insert("version".to_owned(), asked.collect::<Vec<_>>().join(", "));
-        }
-        for (name, path, pointer) in rule.details {
-            self.details.extend(text(&(path, pointer)).map(|text| ((*name).to_owned(), text)));
-        }
-    }
+/// The version, or why it is not known.
+fn version(rule: &Rule, answers: &Answers) -> Result<String, Reason> {
+    let text = |(path, pointer): &(&str, &str)| value(answers, path, pointer).and_then(shown);
+    rule.version.iter().find_map(text).ok_or_else(|| {
+        let asked = rule.version.iter().map(|(path, _)| match answers.reasons.get(path) {
+            Some(reason) => format!("{path}: {reason}"),
+            None => format!("{path} does not name it"),
+        });
+        let asked = asked.collect::<Vec<_>>().join(", ");
+        Reason::new(if asked.is_empty() { "no answer to a query names it".to_owned() } else { asked })
+    })
+}
+
+/// Other facts, by name.
+fn details(rule: &Rule, answers: &Answers) -> BTreeMap<String, String> {
+    let known = rule
+        .details
+        .iter()
+        .filter_map(|(name, path, pointer)| Some(((*name).to_owned(), value(answers, path, pointer).and_then(shown)?)));
+    known.collect()
 }
 
 /// A value of a response that is not `null`.
@@ -352,18 +369,16 @@ pub(super) fn learn(software: Software, info: &mut ServerInfo, fingerprint: Opti
             Software::Vllm => fingerprint.strip_prefix("vllm-").and_then(|rest| rest.split('-').next()),
             _ => None,
         };
-        if info.version.is_none()
+        if info.version.is_err()
             && let Some(version) = version.filter(|version| !version.is_empty())
         {
-            info.version = Some(version.to_owned());
-            info.reasons.remove("version");
+            info.version = Ok(version.to_owned());
         }
         info.details.insert("system_fingerprint".to_owned(), fingerprint);
     }
     // Only mistral.rs reports rates in its usage.
     if software == Software::Unknown && reported.has_usage_rates {
-        info.software = Software::MistralRs.name().to_owned();
-        info.reasons.remove("software");
+        info.software = Ok(Software::MistralRs.name().to_owned());
     }
 }
 
@@ -382,10 +397,8 @@ mod tests {
     #[test]
     fn versions_are_learnt_from_fingerprints() {
         let learnt = |software: Software, fingerprint: &str| {
-            let mut info =
-                ServerInfo { reasons: [("version".to_owned(), "?".to_owned())].into(), ..ServerInfo::default() };
+            let mut info = ServerInfo::unknown("not asked");
             learn(software, &mut info, Some(fingerprint.to_owned()), &ServerReport::default());
-            assert_eq!(info.version.is_none(), info.reasons.contains_key("version"));
             info.version.unwrap_or_default()
         };
         assert_eq!(learnt(Software::MlxLm, "0.32.2-0.32.4-Linux"), "0.32.2");
@@ -397,11 +410,11 @@ mod tests {
     #[test]
     fn rates_in_the_usage_are_those_of_mistral_rs() {
         let report = ServerReport { has_usage_rates: true, ..ServerReport::default() };
-        let mut info = ServerInfo { software: "unknown".to_owned(), ..ServerInfo::default() };
+        let mut info = ServerInfo::unknown("not asked");
         learn(Software::Unknown, &mut info, None, &report);
-        assert_eq!(info.software, "mistral.rs");
-        let mut known = ServerInfo { software: "vllm".to_owned(), ..ServerInfo::default() };
+        assert_eq!(info.software_name(), "mistral.rs");
+        let mut known = ServerInfo { software: Ok("vllm".to_owned()), ..ServerInfo::unknown("not asked") };
         learn(Software::Vllm, &mut known, None, &report);
-        assert_eq!(known.software, "vllm");
+        assert_eq!(known.software_name(), "vllm");
     }
 }

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Reasons;
+use super::recorded::with_reasons;
+use super::{Reasons, RecordedList};
 
 /// The most likely tokens of one position.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -21,23 +22,24 @@ impl TopLogprobs {
     }
 }
 
-/// The most likely tokens of one engine with one thread count in a text that is the same in every run: the passage of
-/// `measure::prepare::PASSAGE`.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Examination {
-    /// Engine label.
-    pub engine: String,
-    /// Model name.
-    pub model: String,
-    /// Threads that computed.
-    pub threads: usize,
-    /// The text's token ids by the model's own tokenizer, with BOS in front where the model wants one.
-    pub ids: Vec<u32>,
-    /// The most likely tokens before each of these ids but the first: `positions[i]` is about `ids[i + 1]`.
-    pub positions: Vec<TopLogprobs>,
-    /// Why a field is empty.
-    #[serde(default, skip_serializing_if = "Reasons::is_empty")]
-    pub reasons: Reasons,
+with_reasons! {
+    /// The most likely tokens of one engine with one thread count in a text that is the same in every run: the passage of
+    /// `measure::prepare::PASSAGE`.
+    pub struct Examination {
+        /// Engine label.
+        pub engine: String,
+        /// Model name.
+        pub model: String,
+        /// Threads that computed.
+        pub threads: usize,
+        /// The text's token ids by the model's own tokenizer, with BOS in front where the model wants one.
+        pub ids: Vec<u32>,
+        /// The most likely tokens before each of these ids but the first: `positions[i]` is about `ids[i + 1]`.
+        pub positions: RecordedList<TopLogprobs>,
+        /// Entries of `reasons` under other names.
+        #[serde(default, rename = "reasons", getter = "Self::reasons", skip_serializing_if = "Reasons::is_empty")]
+        pub notes: Reasons,
+    }
 }
 
 #[cfg(test)]

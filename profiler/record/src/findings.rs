@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    AuditFinding, Case, EnergyRow, GroupVerdict, OpRow, PhaseSum, ProbeEffect, Reason, Reasons, Recorded, Roof,
+    AuditFinding, Case, EnergyRow, GroupVerdict, OpRow, PhaseSum, ProbeEffect, Reason, Recorded, RecordedList, Roof,
     RunFile, Series, Slope, Summary, Verdict, WhatIf,
 };
 
@@ -121,7 +121,7 @@ impl RunFile {
         self.summaries = findings.summaries;
         self.probes = findings.probes;
         self.verdicts = findings.verdicts;
-        self.what_if = store(&mut self.reasons, "what_if", findings.what_if).unwrap_or_default();
+        self.what_if = findings.what_if.into();
         self.warnings = findings.warnings;
         for (case, findings) in self.cases.iter_mut().zip(findings.cases) {
             case.set_findings(findings);
@@ -133,9 +133,8 @@ impl RunFile {
         self.summaries.clear();
         self.probes.clear();
         self.verdicts.clear();
-        self.what_if.clear();
+        self.what_if = RecordedList::default();
         self.warnings.clear();
-        self.reasons.remove("what_if");
         self.cases.iter_mut().for_each(Case::clear_findings);
     }
 }
@@ -208,20 +207,6 @@ impl OpRow {
     }
 }
 
-/// The value of a field, or `None` with its reason under the field's name.
-fn store<T>(reasons: &mut Reasons, field: &str, value: Result<T, Reason>) -> Option<T> {
-    match value {
-        Ok(value) => {
-            reasons.remove(field);
-            Some(value)
-        }
-        Err(reason) => {
-            reasons.insert(field.to_owned(), reason.into());
-            None
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -273,7 +258,7 @@ mod tests {
             assert_eq!(reason.unwrap(), &"no cost");
         }
         assert_eq!(row.why_roofline(), Some("no cost"));
-        assert_eq!(file.reasons["what_if"], "no ceilings");
+        assert_eq!(file.what_if.reason().unwrap(), &"no ceilings");
         assert_eq!(file.cases[0].memory.kv_resident_bytes.value(), Some(7));
         assert_eq!(file.cases[0].memory.unaccounted_bytes.reason().unwrap(), &"too few");
         let known = OpFindings {

@@ -10,7 +10,8 @@ use models::cost::WeightTypes;
 use models::quantise::Provenance;
 use serde::{Deserialize, Serialize};
 
-use crate::Reasons;
+use crate::recorded::with_reasons;
+use crate::{Reasons, Recorded};
 
 /// The folder of all runs, below the working directory.
 pub const RUNS: &str = "runs";
@@ -84,58 +85,59 @@ pub struct PlanFile {
     pub cases: Vec<PlannedCase>,
 }
 
-/// A model of the plan.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct PlannedModel {
-    /// Registry name, or the file's name.
-    pub name: String,
-    /// The reference that the user gave.
-    pub reference: String,
-    /// The path of its file.
-    pub path: String,
-    /// Where it came from, such as `cache`, `hub`, `mirror`, `local`, `synthetic`.
-    pub origin: String,
-    /// Size of its files in bytes; `null` where only a server has it, as below.
-    pub file_bytes: Option<u64>,
-    /// SHA-256 of the file; of several, that of the list that `sha256sum` prints of them, sorted by name.
-    pub sha256: Option<String>,
-    /// File format, such as `gguf`.
-    pub format: String,
-    /// Its quantisation, such as `Q4_1`.
-    pub quantisation: String,
-    /// Architecture, such as `llama`.
-    pub architecture: String,
-    /// Parameters.
-    pub parameters: Option<u64>,
-    /// Bytes of its tensors x 8 / parameters.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub bits_per_weight: Option<f64>,
-    /// The source of its weights, where the file contains it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub source: Option<WeightSource>,
-    /// Random weights.
-    pub synthetic: bool,
-    /// Tokens that its sessions hold.
-    pub context: usize,
-    /// Predicted need of one worker in bytes.
-    pub predicted_bytes: Option<u64>,
-    /// Whether all its workers are alive together; else they were reloaded in turn.
-    pub together: bool,
-    /// Its shape: what the cost model counts with. Runs of the first version do not have it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub spec: Option<Spec>,
-    /// The types of its weights.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub types: Option<WeightTypes>,
-    /// The chat template that its prompts were rendered with.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub chat_template: Option<PlannedTemplate>,
-    /// What stands in for something that its files do not contain.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub substitutions: Vec<Substitution>,
-    /// Why there is no `sha256`, `bits_per_weight`, `source`, `chat_template`, `spec`, `types` or `predicted_bytes`.
-    #[serde(default, skip_serializing_if = "Reasons::is_empty")]
-    pub reasons: Reasons,
+with_reasons! {
+    /// A model of the plan.
+    pub struct PlannedModel {
+        /// Registry name, or the file's name.
+        pub name: String,
+        /// The reference that the user gave.
+        pub reference: String,
+        /// The path of its file.
+        pub path: String,
+        /// Where it came from, such as `cache`, `hub`, `mirror`, `local`, `synthetic`.
+        pub origin: String,
+        /// Size of its files in bytes; like the other properties of its files absent where only a server has it.
+        pub file_bytes: Recorded<u64>,
+        /// SHA-256 of the file; of several, that of the list that `sha256sum` prints of them, sorted by name.
+        pub sha256: Recorded<String>,
+        /// File format, such as `gguf`.
+        pub format: String,
+        /// Its quantisation, such as `Q4_1`.
+        pub quantisation: String,
+        /// Architecture, such as `llama`.
+        pub architecture: String,
+        /// Parameters.
+        pub parameters: Recorded<u64>,
+        /// Bytes of its tensors x 8 / parameters.
+        #[serde(skip_serializing_if = "Recorded::is_absent")]
+        pub bits_per_weight: Recorded<f64>,
+        /// The source of its weights, where the file contains it.
+        #[serde(skip_serializing_if = "Recorded::is_absent")]
+        pub source: Recorded<WeightSource>,
+        /// Random weights.
+        pub synthetic: bool,
+        /// Tokens that its sessions hold.
+        pub context: usize,
+        /// Predicted need of one worker in bytes.
+        pub predicted_bytes: Recorded<u64>,
+        /// Whether all its workers are alive together; else they were reloaded in turn.
+        pub together: bool,
+        /// Its shape: what the cost model counts with. Runs of the first version do not have it.
+        #[serde(skip_serializing_if = "Recorded::is_absent")]
+        pub spec: Recorded<Spec>,
+        /// The types of its weights.
+        #[serde(skip_serializing_if = "Recorded::is_absent")]
+        pub types: Recorded<WeightTypes>,
+        /// The chat template that its prompts were rendered with.
+        #[serde(skip_serializing_if = "Recorded::is_absent")]
+        pub chat_template: Recorded<PlannedTemplate>,
+        /// What stands in for something that its files do not contain.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        pub substitutions: Vec<Substitution>,
+        /// Entries of `reasons` under other names.
+        #[serde(default, rename = "reasons", getter = "Self::reasons", skip_serializing_if = "Reasons::is_empty")]
+        pub notes: Reasons,
+    }
 }
 
 /// The chat template of a model.

@@ -92,7 +92,7 @@ fn redact_old_fields(file: &mut RunFile) {
         .cases
         .iter_mut()
         .flat_map(|case| case.error.iter_mut().chain(case.server.as_mut().map(|server| &mut server.url)));
-    for text in references.chain(cases).chain(&mut file.notes) {
+    for text in references.chain(cases).chain(&mut file.messages) {
         *text = redact(text);
     }
 }

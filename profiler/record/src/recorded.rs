@@ -14,7 +14,10 @@ use std::ops::Deref;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{Moment, Pass, PhaseOrOther, Reason, Reasons};
+use super::{Moment, Pass, PhaseOrOther, Reason};
+
+/// Why fields of the same object are absent: field name to reason.
+pub type Reasons = BTreeMap<String, String>;
 
 /// A value of a record, or the reason why it is absent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +45,14 @@ impl<T> Recorded<T> {
     /// A reference to the value, without the reason of its absence.
     pub fn as_ref(&self) -> Option<&T> {
         self.as_result().ok()
+    }
+
+    /// A reference to the value that can change it.
+    pub fn as_mut(&mut self) -> Option<&mut T> {
+        match self {
+            Self::Present(value) => Some(value),
+            Self::Absent(_) => None,
+        }
     }
 
     /// What the value points to, without the reason of its absence.

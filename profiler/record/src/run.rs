@@ -4,68 +4,82 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Case, Reasons};
+use super::recorded::{with_reasons, without_reason};
+use super::{Case, Environment, PlanFile, Reason, Reasons, Recorded, RecordedList};
 
 /// The version of `run.json`; a reader refuses a newer one.
 pub const SCHEMA_VERSION: u32 = 1;
 
-/// `run.json`.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct RunFile {
-    /// [`SCHEMA_VERSION`].
-    pub schema_version: u32,
-    /// Name of the run folder.
-    pub name: String,
-    /// The program that measured.
-    pub tool: Tool,
-    /// The whole command line.
-    pub command_line: Vec<String>,
-    /// RFC 3339.
-    pub started: String,
-    /// RFC 3339; `null` while it runs or when it was killed.
-    pub finished: Option<String>,
-    /// Whether it was interrupted: the samples until then are kept.
-    pub interrupted: bool,
-    /// The machine and its state.
-    pub environment: crate::environment::Environment,
-    /// The requested run.
-    pub plan: crate::PlanFile,
-    /// Measured limits of this machine; `null` until they are measured.
-    pub ceilings: Option<super::Ceilings>,
-    /// Short measurements of the same limits before, during and after the run.
-    #[serde(default)]
-    pub ceiling_probes: Vec<super::CeilingProbe>,
-    /// The machine between the rounds: frequencies, temperatures, use of control groups, pressure.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub conditions: Vec<crate::ConditionsAt>,
-    /// The most likely tokens of each engine in one passage: per engine, model and thread count.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub examinations: Vec<super::Examination>,
-    /// Every case.
-    pub cases: Vec<Case>,
-    /// Averages over the prompts, per engine, model, threads and depth.
-    pub summaries: Vec<Summary>,
-    /// The smallest detectable differences; only with `--precision`.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub precision: Vec<super::PrecisionReached>,
-    /// The cost of the instruments.
-    pub probes: Vec<ProbeEffect>,
-    /// Messages of the run itself, such as a failed probe.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub notes: Vec<String>,
-    /// Thermal throttle events since boot when the run ended; compare with `environment.processor.throttle_events`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub throttle_events_after: Option<u64>,
-    /// What may have disturbed the numbers, with advice.
-    pub warnings: Vec<String>,
-    /// Which limit binds each phase, per engine, model, thread count and depth.
-    pub verdicts: Vec<super::GroupVerdict>,
-    /// Estimates for other settings and models, from this run.
-    #[serde(default)]
-    pub what_if: Vec<WhatIf>,
-    /// Why a field is `null`.
-    #[serde(default)]
-    pub reasons: Reasons,
+/// The key in the reasons of a [`WhatIf`] under which its basis is.
+pub const RESTS_ON: &str = "rests on";
+
+with_reasons! {
+    /// `run.json`.
+    pub struct RunFile {
+        /// [`SCHEMA_VERSION`].
+        pub schema_version: u32,
+        /// Name of the run folder.
+        pub name: String,
+        /// The program that measured.
+        pub tool: Tool,
+        /// The whole command line.
+        pub command_line: Vec<String>,
+        /// RFC 3339.
+        pub started: String,
+        /// RFC 3339; absent while it runs or when it was killed.
+        pub finished: Recorded<String>,
+        /// Whether it was interrupted: the samples until then are kept.
+        pub interrupted: bool,
+        /// The machine and its state.
+        pub environment: Environment,
+        /// The requested run.
+        pub plan: PlanFile,
+        /// Measured limits of this machine.
+        pub ceilings: Recorded<super::Ceilings>,
+        /// Short measurements of the same limits before, during and after the run.
+        #[serde(default)]
+        pub ceiling_probes: RecordedList<super::CeilingProbe>,
+        /// The machine between the rounds: frequencies, temperatures, use of control groups, pressure.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        pub conditions: Vec<crate::ConditionsAt>,
+        /// The most likely tokens of each engine in one passage: per engine, model and thread count.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        pub examinations: Vec<super::Examination>,
+        /// Every case.
+        pub cases: Vec<Case>,
+        /// Averages over the prompts, per engine, model, threads and depth.
+        pub summaries: Vec<Summary>,
+        /// The smallest detectable differences; only with `--precision`.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        pub precision: Vec<super::PrecisionReached>,
+        /// The cost of the instruments.
+        pub probes: Vec<ProbeEffect>,
+        /// Messages of the run itself, such as a failed probe.
+        #[serde(default, rename = "notes", skip_serializing_if = "Vec::is_empty")]
+        pub messages: Vec<String>,
+        /// Thermal throttle events since boot when the run ended; compare with `environment.processor.throttle_events`.
+        #[serde(skip_serializing_if = "Recorded::is_absent")]
+        pub throttle_events_after: Recorded<u64>,
+        /// What may have disturbed the numbers, with advice.
+        pub warnings: Vec<String>,
+        /// Which limit binds each phase, per engine, model, thread count and depth.
+        pub verdicts: Vec<super::GroupVerdict>,
+        /// Estimates for other settings and models, from this run.
+        #[serde(default)]
+        pub what_if: RecordedList<WhatIf>,
+        /// Entries of `reasons` under other names.
+        #[serde(default, rename = "reasons", getter = "Self::reasons")]
+        pub notes: Reasons,
+    }
+}
+
+without_reason!(Environment, PlanFile, Tool);
+
+/// A record without content, for those of other programs.
+impl Default for RunFile {
+    fn default() -> Self {
+        Self::absent(Reason::unrecorded())
+    }
 }
 
 impl RunFile {
@@ -93,32 +107,34 @@ impl RunFile {
     }
 }
 
-/// An estimate for settings or a model without a run.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct WhatIf {
-    /// The change or the model, in words: `q8_0 instead of q4_0`, `llama-3.1-8b q4_0`.
-    pub what: String,
-    /// Model name.
-    pub model: String,
-    /// Quantisation.
-    pub quant: String,
-    /// Engine label.
-    #[serde(default)]
-    pub engine: String,
-    /// Threads.
-    pub threads: usize,
-    /// Tokens in the context.
-    pub depth: usize,
-    /// Seconds to load with a warm page cache.
-    pub load_s: Option<super::Spread>,
-    /// Peak resident memory, in bytes.
-    pub memory_bytes: Option<super::Spread>,
-    /// Prompt tokens per second.
-    pub prefill_tps: Option<super::Spread>,
-    /// Output tokens per second.
-    pub decode_tps: Option<super::Spread>,
-    /// Its basis (`rests on`), and why a field is `null`.
-    pub reasons: Reasons,
+with_reasons! {
+    /// An estimate for settings or a model without a run.
+    pub struct WhatIf {
+        /// The change or the model, in words: `q8_0 instead of q4_0`, `llama-3.1-8b q4_0`.
+        pub what: String,
+        /// Model name.
+        pub model: String,
+        /// Quantisation.
+        pub quant: String,
+        /// Engine label.
+        #[serde(default)]
+        pub engine: String,
+        /// Threads.
+        pub threads: usize,
+        /// Tokens in the context.
+        pub depth: usize,
+        /// Seconds to load with a warm page cache.
+        pub load_s: Recorded<super::Spread>,
+        /// Peak resident memory, in bytes.
+        pub memory_bytes: Recorded<super::Spread>,
+        /// Prompt tokens per second.
+        pub prefill_tps: Recorded<super::Spread>,
+        /// Output tokens per second.
+        pub decode_tps: Recorded<super::Spread>,
+        /// Its basis, under [`RESTS_ON`].
+        #[serde(default, rename = "reasons", getter = "Self::reasons")]
+        pub notes: Reasons,
+    }
 }
 
 /// The program that measured.

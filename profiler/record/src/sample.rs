@@ -102,7 +102,7 @@ impl Sample {
 
     /// Prompt tokens that the model computed: those that a server reports as cached do not count.
     pub fn computed_prompt_tokens(&self) -> Option<usize> {
-        let cached = self.server.as_ref().and_then(|server| server.cached_tokens).unwrap_or(0);
+        let cached = self.server.as_ref().and_then(|server| server.cached_tokens.value()).unwrap_or(0);
         self.prompt_tokens.value()?.checked_sub(cached).filter(|&tokens| tokens > 0)
     }
 

@@ -25,7 +25,7 @@ pub fn csv(file: &RunFile) -> Printable {
             other_requests: Some(0),
             unknown_finish: Some(String::new()),
             piece_times_s: vec![0.0],
-            ..ServerSample::default()
+            ..ServerSample::absent("")
         };
         fields.extend(self::fields(&whole).iter().map(|field| format!("{OF_SERVER}{field}")));
     }
@@ -112,7 +112,7 @@ mod tests {
 
     #[test]
     fn the_report_of_a_server_has_its_own_columns() {
-        let server = ServerSample { prefill_s: Some(0.5), ..ServerSample::default() };
+        let server = ServerSample { prefill_s: 0.5.into(), ..ServerSample::absent("not reported") };
         let sample = Sample { prefill_s: 0.7.into(), server: Some(server), ..Sample::absent("not measured") };
         let case = Case { samples: vec![sample], ..Case::default() };
         let file = RunFile { cases: vec![case], ..RunFile::default() };

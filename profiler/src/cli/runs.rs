@@ -101,7 +101,7 @@ fn row(name: String, folder: &Folder) -> Vec<String> {
         cells.extend(["cannot be read".to_owned(), size]);
         return cells;
     };
-    let state = match (file.interrupted, file.finished.is_some()) {
+    let state = match (file.interrupted, file.finished.is_present()) {
         (true, _) => "interrupted",
         (false, true) => "finished",
         (false, false) => "running or killed",

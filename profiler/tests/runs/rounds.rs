@@ -109,7 +109,7 @@ fn rounds_continue_until_the_precision_is_reached() {
     assert!(counting.len() > 3, "more than -r: {}", counting.len());
     assert_eq!(outcome.file.precision.len(), 2, "{:#?}", outcome.file.precision);
     for found in &outcome.file.precision {
-        assert!(found.reached && found.detectable.unwrap() <= 0.03 && found.stopped_by == StoppedBy::Precision);
+        assert!(found.reached && found.detectable.value().unwrap() <= 0.03 && found.stopped_by == StoppedBy::Precision);
         assert_eq!((found.rounds, found.baseline.as_deref()), (counting.len(), Some("mock")));
     }
     let report = std::fs::read_to_string(outcome.dir.join("report.md")).unwrap();
@@ -143,7 +143,10 @@ fn a_budget_ends_the_rounds_and_a_larger_one_continues_them() {
     assert!((4..20).contains(&count(&short)), "{}", count(&short));
     assert_eq!(short.file.cases[0].status, Status::Ok, "the planned rounds are complete");
     let found = &short.file.precision[0];
-    assert!(!found.reached && found.stopped_by == StoppedBy::Budget && found.more_rounds.unwrap() > 0, "{found:?}");
+    assert!(
+        !found.reached && found.stopped_by == StoppedBy::Budget && found.more_rounds.value().unwrap() > 0,
+        "{found:?}"
+    );
     let report = std::fs::read_to_string(short.dir.join("report.md")).unwrap();
     assert!(report.contains("a difference of 0.2 % is not detectable within the budget"), "{report}");
 

@@ -166,7 +166,11 @@ fn positive(value: f64) -> Option<f64> {
 mod tests {
     use super::super::tests::{ceilings, file, spread};
     use super::*;
-    use record::{CeilingProbe, Recorded};
+    use record::{CeilingProbe, Recorded, RecordedList};
+
+    fn list(probes: Vec<CeilingProbe>) -> RecordedList<CeilingProbe> {
+        RecordedList::new(probes, "none")
+    }
 
     fn probe(model: &str, threads: usize, memory_read: Option<f64>) -> CeilingProbe {
         let absent = CeilingProbe::absent("not probed");
@@ -179,7 +183,7 @@ mod tests {
         let mut file = file(Case { model: "m".to_owned(), threads: 2, ..Case::default() });
         let at = |file: &RunFile| case_ceilings(file, &file.cases[0]).unwrap().memory.unwrap();
         assert_eq!(at(&file), (BytesPerSecond(10e9), BandwidthSource::Machine));
-        file.ceiling_probes = vec![probe("other", 2, Some(7e9)), probe("m", 1, Some(4e9)), probe("m", 2, None)];
+        file.ceiling_probes = list(vec![probe("other", 2, Some(7e9)), probe("m", 1, Some(4e9)), probe("m", 2, None)]);
         assert_eq!(
             at(&file),
             (BytesPerSecond(7e9), BandwidthSource::Run { probes: 1 }),
@@ -203,10 +207,10 @@ mod tests {
     fn a_probe_raises_a_ceiling_below_it() {
         let mut file = file(Case { threads: 2, ..Case::default() });
         let compute = |rate: f64| CeilingProbe { compute: rate.into(), ..probe("m", 2, None) };
-        file.ceiling_probes = vec![compute(500e9), compute(300e9)];
+        file.ceiling_probes = list(vec![compute(500e9), compute(300e9)]);
         let found = case_ceilings(&file, &file.cases[0]).unwrap();
         assert_eq!((found.i8, found.f32), (Some(FlopsPerSecond(500e9)), Some(FlopsPerSecond(100e9))));
-        file.ceiling_probes = vec![compute(300e9)];
+        file.ceiling_probes = list(vec![compute(300e9)]);
         assert_eq!(
             case_ceilings(&file, &file.cases[0]).unwrap().i8,
             Some(FlopsPerSecond(400e9)),
@@ -219,15 +223,15 @@ mod tests {
     #[test]
     fn nothing_measured_is_no_ceiling() {
         let mut file = file(Case { threads: 2, ..Case::default() });
-        file.ceilings = None;
+        file.ceilings = Recorded::absent("not measured");
         let reason = case_ceilings(&file, &file.cases[0]).unwrap_err();
         assert_eq!(reason, "the machine's ceilings were not measured");
-        file.ceiling_probes = vec![probe("m", 2, Some(5e9))];
+        file.ceiling_probes = list(vec![probe("m", 2, Some(5e9))]);
         let found = case_ceilings(&file, &file.cases[0]).unwrap();
         assert_eq!((found.memory.unwrap().0, found.f32), (BytesPerSecond(5e9), None));
         let mut broken = ceilings();
         broken.threads[1].fma_f32 = spread(0.0).into();
-        file.ceilings = Some(broken);
+        file.ceilings = broken.into();
         assert_eq!(case_ceilings(&file, &file.cases[0]).unwrap().f32, None, "a rate of 0 was not measured");
     }
 

@@ -90,7 +90,7 @@ mod tests {
 
     /// A run of one case on this machine.
     pub(super) fn file(case: Case) -> RunFile {
-        RunFile { ceilings: Some(ceilings()), cases: vec![case], ..RunFile::default() }
+        RunFile { ceilings: ceilings().into(), cases: vec![case], ..RunFile::default() }
     }
 
     /// A row with operations, streamed bytes and activation bytes.

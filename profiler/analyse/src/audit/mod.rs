@@ -32,7 +32,7 @@ pub(crate) fn audit(file: &RunFile, case: &Case, ceilings: &Result<CaseCeilings,
 }
 
 fn of_case(file: &RunFile, case: &Case, ceilings: Option<&CaseCeilings>) -> Vec<AuditFinding> {
-    let is_here = case.server.as_ref().is_some_and(|server| server.pid.is_some());
+    let is_here = case.server.as_ref().is_some_and(|server| server.pid.is_present());
     let model = file.plan.models.iter().find(|model| model.name == case.model);
     let planned = file.plan.prompts.iter().find(|prompt| prompt.model == case.model && prompt.id == case.prompt);
     let requests: Vec<AuditedRequest<'_>> = case
@@ -42,7 +42,7 @@ fn of_case(file: &RunFile, case: &Case, ceilings: Option<&CaseCeilings>) -> Vec<
                 case,
                 sample,
                 server: sample.server.as_ref()?,
-                file_bytes: model.and_then(|model| model.file_bytes).filter(|_| is_here),
+                file_bytes: model.and_then(|model| model.file_bytes.value()).filter(|_| is_here),
                 ceilings,
                 file: model.map(|model| Path::new(&model.path)).filter(|path| !path.as_os_str().is_empty()),
                 own_prompt_tokens: planned.map(|prompt| prompt.prompt_tokens).filter(|&tokens| tokens > 0),

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use engine_api::CacheHit;
+use record::Recorded;
 
 use super::AuditedRequest;
 
@@ -85,8 +86,11 @@ fn prefill_before_first_token(request: &AuditedRequest<'_>) -> Option<Check> {
 /// The server's time of the prompt, or that which follows from its rate.
 fn prefill_s(request: &AuditedRequest<'_>) -> Option<f64> {
     let server = request.server;
-    let by_rate = || Some(server.prompt_tokens?.saturating_sub(server.cached_tokens?) as f64 / server.prefill_tps?);
-    server.prefill_s.or_else(by_rate)
+    let by_rate = || {
+        let computed = server.prompt_tokens.value()?.saturating_sub(server.cached_tokens.value()?);
+        Some(computed as f64 / server.prefill_tps.value()?)
+    };
+    server.prefill_s.value().or_else(by_rate)
 }
 
 /// `server time to the first token <= TTFT`: ours also contains the way to the server and back.
@@ -110,7 +114,8 @@ fn no_other_client(request: &AuditedRequest<'_>) -> Option<Check> {
 
 /// `server prefill + decode <= latency`.
 fn work_within_latency(request: &AuditedRequest<'_>) -> Option<Check> {
-    let (said, latency) = (request.server.prefill_s? + request.server.decode_s?, request.sample.latency_s.value()?);
+    let said = request.server.prefill_s.value()? + request.server.decode_s.value()?;
+    let latency = request.sample.latency_s.value()?;
     Some(Check::violated_if(said > latency * SHARE + ROUNDING_S, said / latency, || {
         format!("the server reports {said:.3} s of work, but the whole request took {latency:.3} s")
     }))
@@ -118,7 +123,7 @@ fn work_within_latency(request: &AuditedRequest<'_>) -> Option<Check> {
 
 /// `pieces <= tokens`: a token is sent once, in one piece.
 fn pieces_are_tokens(request: &AuditedRequest<'_>) -> Option<Check> {
-    let (tokens, pieces) = (request.server.output_tokens?, request.server.chunks);
+    let (tokens, pieces) = (request.server.output_tokens.value()?, request.server.chunks);
     Some(Check::violated_if(pieces > tokens, pieces as f64 / tokens.max(1) as f64, || {
         format!("{pieces} pieces of text arrived, but the server counts {tokens} tokens: its count is wrong")
     }))
@@ -128,7 +133,8 @@ fn pieces_are_tokens(request: &AuditedRequest<'_>) -> Option<Check> {
 /// weight once.
 fn below_memory_bandwidth(request: &AuditedRequest<'_>) -> Option<Check> {
     let (bytes, ceilings) = (request.file_bytes? as f64, request.ceilings?);
-    let rate = [request.sample.decode_tps.value(), request.server.decode_tps].into_iter().flatten().reduce(f64::max)?;
+    let rate = [&request.sample.decode_tps, &request.server.decode_tps].into_iter().filter_map(Recorded::value);
+    let rate = rate.reduce(f64::max)?;
     let most = ceilings.holding(bytes).map(|cache| cache.read.0).or_else(|| ceilings.memory.map(|(rate, _)| rate.0))?;
     let needed = bytes * rate;
     Some(Check::violated_if(needed > most * BANDWIDTH, needed / most, || {
@@ -144,8 +150,10 @@ fn below_memory_bandwidth(request: &AuditedRequest<'_>) -> Option<Check> {
 
 /// `prefill rate = (prompt tokens - cached ones) / prefill time`.
 fn prefill_rate_fits_its_time(request: &AuditedRequest<'_>) -> Option<Check> {
-    let (rate, time) = (request.server.prefill_tps?, request.server.prefill_s.filter(|&time| time > 0.0)?);
-    let worked = request.server.prompt_tokens?.saturating_sub(request.server.cached_tokens.unwrap_or(0));
+    let (rate, time) =
+        (request.server.prefill_tps.value()?, request.server.prefill_s.value().filter(|&time| time > 0.0)?);
+    let worked =
+        request.server.prompt_tokens.value()?.saturating_sub(request.server.cached_tokens.value().unwrap_or(0));
     let own = worked as f64 / time;
     Some(apart(rate, own, || {
         format!(
@@ -156,11 +164,11 @@ fn prefill_rate_fits_its_time(request: &AuditedRequest<'_>) -> Option<Check> {
 
 /// `server decode rate = that of the arrivals`, where both count the gaps between tokens.
 fn decode_rate_fits_arrivals(request: &AuditedRequest<'_>) -> Option<Check> {
-    let counted = request.server.output_tokens.zip(request.server.decode_s.filter(|&time| time > 0.0));
-    let said = request.server.decode_tps.or_else(|| counted.map(|(tokens, time)| tokens as f64 / time))?;
+    let counted = request.server.output_tokens.value().zip(request.server.decode_s.value().filter(|&time| time > 0.0));
+    let said = request.server.decode_tps.value().or_else(|| counted.map(|(tokens, time)| tokens as f64 / time))?;
     let arrived = request.sample.decode_tps.value()?;
     // A rate over n tokens and one over n - 1 gaps differ by that much in short answers.
-    let tokens = request.server.output_tokens.unwrap_or(2).max(2) as f64;
+    let tokens = request.server.output_tokens.value().unwrap_or(2).max(2) as f64;
     Some(apart_by(said, arrived, RATE * tokens / (tokens - 1.0), || {
         format!(
             "the server reports {said:.1} tokens/s, but they arrived at {arrived:.1} tokens/s: its time is incomplete, or it delays tokens"
@@ -170,7 +178,7 @@ fn decode_rate_fits_arrivals(request: &AuditedRequest<'_>) -> Option<Check> {
 
 /// `pieces = tokens`, an end token without text aside.
 fn one_token_an_event(request: &AuditedRequest<'_>) -> Option<Check> {
-    let (tokens, pieces) = (request.server.output_tokens?, request.server.chunks);
+    let (tokens, pieces) = (request.server.output_tokens.value()?, request.server.chunks);
     Some(Check::violated_if(pieces + 1 < tokens, tokens as f64 / pieces.max(1) as f64, || {
         format!("{tokens} tokens arrived in {pieces} pieces of text: the gaps are those of pieces, not of tokens")
     }))
@@ -178,7 +186,7 @@ fn one_token_an_event(request: &AuditedRequest<'_>) -> Option<Check> {
 
 /// Whether the server counts its tokens.
 fn counted_tokens(request: &AuditedRequest<'_>) -> Option<Check> {
-    Some(Check::violated_if(request.server.output_tokens.is_none(), 1.0, || {
+    Some(Check::violated_if(request.server.output_tokens.is_absent(), 1.0, || {
         format!(
             "the server does not count its tokens: all rates use its {} pieces of text instead",
             request.server.chunks
@@ -224,7 +232,8 @@ fn same_file(request: &AuditedRequest<'_>) -> Option<Check> {
 /// `prompt tokens = those of the model's own tokenizer`. With digits in front it is another prompt: they replace the system text of
 /// the chat template.
 fn same_prompt(request: &AuditedRequest<'_>) -> Option<Check> {
-    let (said, own) = (request.server.prompt_tokens?, request.own_prompt_tokens.filter(|_| !request.server.nonce)?);
+    let said = request.server.prompt_tokens.value()?;
+    let own = request.own_prompt_tokens.filter(|_| !request.server.nonce)?;
     Some(Check::violated_if(said != own, said.abs_diff(own) as f64, || {
         format!(
             "the server counts {said} prompt tokens, the tokenizer of the model file counts {own}: the template or the model differs"
@@ -235,8 +244,9 @@ fn same_prompt(request: &AuditedRequest<'_>) -> Option<Check> {
 /// `token ids of the server's template and tokenizer = those of the model file`, where the server has such an endpoint.
 fn same_tokens(request: &AuditedRequest<'_>) -> Option<Check> {
     let before = request.case.server.as_ref()?.before_model.as_ref()?;
-    Some(Check::violated_if(!before.same_ids?, 1.0, || {
-        let text = if before.same_text == Some(false) { "its template produces another text; " } else { "" };
+    Some(Check::violated_if(!before.same_ids.value()?, 1.0, || {
+        let text =
+            if before.same_text == Recorded::Present(false) { "its template produces another text; " } else { "" };
         let differs = before.differs.as_deref().unwrap_or("they differ");
         format!("the server's tokens of the prompt differ from those of the model file: {text}{differs}")
     }))
@@ -244,10 +254,10 @@ fn same_tokens(request: &AuditedRequest<'_>) -> Option<Check> {
 
 /// `cached tokens = 0`.
 fn empty_prefix_cache(request: &AuditedRequest<'_>) -> Option<Check> {
-    let hit = request.server.cache?;
-    let cached = request.server.cached_tokens;
+    let hit = request.server.cache.value()?;
+    let cached = request.server.cached_tokens.value();
     Some(Check::violated_if(hit != CacheHit::Cold, cached.unwrap_or(0) as f64, || {
-        let of = request.server.prompt_tokens.map_or_else(String::new, |all| format!(" of {all}"));
+        let of = request.server.prompt_tokens.value().map_or_else(String::new, |all| format!(" of {all}"));
         let cached = cached.map_or_else(|| "a part".to_owned(), |cached| cached.to_string());
         format!(
             "{cached}{of} prompt tokens are from the server's prefix cache: TTFT and prefill are not those of the whole prompt"
@@ -259,7 +269,7 @@ fn empty_prefix_cache(request: &AuditedRequest<'_>) -> Option<Check> {
 /// chat template puts before them.
 fn known_prefix_cache(request: &AuditedRequest<'_>) -> Option<Check> {
     let kept_out = request.case.server.as_ref().is_some_and(|server| server.cache != engine_api::CacheBypass::None);
-    Some(Check::violated_if(!kept_out && request.server.cache.is_none(), 1.0, || {
+    Some(Check::violated_if(!kept_out && request.server.cache.is_absent(), 1.0, || {
         "the server's prefix cache is not bypassed, and the server does not report its use: TTFT and prefill may include cached tokens".to_owned()
     }))
 }

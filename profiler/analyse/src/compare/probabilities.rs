@@ -39,12 +39,9 @@ fn examined<'a>(group: &Group<'a>) -> Result<&'a Examination, Reason> {
     };
     let found = group.file().examinations.iter().find(same);
     let found = found.ok_or_else(|| Reason::new(format!("{} was not examined", group.subject())))?;
-    match found.positions.is_empty() {
-        false => Ok(found),
-        true => {
-            let reason = found.reasons.get("positions").map_or("no reason is given", String::as_str);
-            Err(Reason::new(format!("{} was not examined: {reason}", group.subject())))
-        }
+    match found.positions.reason() {
+        None => Ok(found),
+        Some(reason) => Err(Reason::new(format!("{} was not examined: {reason}", group.subject()))),
     }
 }
 

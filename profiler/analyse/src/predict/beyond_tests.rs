@@ -65,7 +65,7 @@ fn a_depth_beyond_the_context_is_an_error() {
     short.spec.context_length = 2048;
     let rows = what_if(&run_file(&[&short])).unwrap();
     let row = rows.iter().find(|row| row.what == "small after 4096 tokens").unwrap();
-    assert!(row.decode_tps.is_none() && row.reasons["decode_tps"].contains("context of 2048"));
+    assert!(row.decode_tps.is_absent() && row.reasons()["decode_tps"].contains("context of 2048"));
 }
 
 #[test]

@@ -55,7 +55,7 @@ fn refusal(file: &RunFile, machine: Option<&str>, tool: &Tool) -> Option<String>
     let own = file.ceilings.as_ref().map(|ceilings| ceilings.machine.as_str());
     if file.plan.virtual_time {
         Some("its time is virtual".to_owned())
-    } else if file.interrupted || file.finished.is_none() {
+    } else if file.interrupted || file.finished.is_absent() {
         Some("it is incomplete".to_owned())
     } else if own.is_none() && file.ceiling_probes.is_empty() {
         Some("it has no ceilings".to_owned())
@@ -81,6 +81,7 @@ fn others(file: &RunFile) -> Option<f64> {
 mod tests {
     use super::super::tests::{ceilings, run_file};
     use super::*;
+    use record::Recorded;
 
     #[test]
     fn only_runs_of_this_machine_and_build_are_used() {
@@ -90,8 +91,8 @@ mod tests {
             let own = super::super::Target::synthetic("m", "m", spec, models::synth::Quant::Q8_0, None).unwrap();
             let mut file = run_file(&[&own]);
             file.tool = tool.clone();
-            file.finished = Some("2026-01-01T00:00:00Z".to_owned());
-            file.ceilings = Some(ceilings(&[1], 20e9, 200e9));
+            file.finished = "2026-01-01T00:00:00Z".to_owned().into();
+            file.ceilings = ceilings(&[1], 20e9, 200e9).into();
             file
         };
         let machine = ceilings(&[1], 1.0, 1.0).machine;
@@ -104,8 +105,8 @@ mod tests {
         for (change, word) in [
             ((|file| file.plan.virtual_time = true) as fn(&mut RunFile), "virtual"),
             (|file| file.interrupted = true, "incomplete"),
-            (|file| file.finished = None, "incomplete"),
-            (|file| file.ceilings = None, "no ceilings"),
+            (|file| file.finished = Recorded::absent("killed"), "incomplete"),
+            (|file| file.ceilings = Recorded::absent("not measured"), "no ceilings"),
             (|file| file.ceilings.as_mut().unwrap().machine = "other".to_owned(), "another machine"),
             (|file| file.tool.profile = "debug".to_owned(), "another build"),
             (

@@ -9,8 +9,8 @@ use models::{Attention, Layer, Rope, Spec};
 use super::*;
 use record::plan::{PlanFile, PlannedModel, PlannedPrompt};
 use record::{
-    Case, Ceilings, MemoryFile, OpRow, Reasons, Recorded, RunFile, SCHEMA_VERSION, Sample, Spread, Status,
-    ThreadCeilings, Tool,
+    Case, Ceilings, MemoryFile, OpRow, Reasons, Recorded, RecordedList, RunFile, SCHEMA_VERSION, Sample, Spread,
+    Status, ThreadCeilings, Tool,
 };
 
 /// Prompt and new tokens of the runs.
@@ -104,10 +104,10 @@ pub(super) fn run_of(subjects: &[&Target], machine: Machine) -> RunFile {
         plan.models.push(PlannedModel {
             name: subject.name.clone(),
             quantisation: subject.quant.clone(),
-            file_bytes: Some(subject.file_bytes.get()),
-            spec: Some(subject.spec.clone()),
-            types: Some(subject.types.clone()),
-            ..PlannedModel::default()
+            file_bytes: subject.file_bytes.get().into(),
+            spec: subject.spec.clone().into(),
+            types: subject.types.clone().into(),
+            ..PlannedModel::absent("not recorded")
         });
         plan.prompts.push(PlannedPrompt {
             model: subject.name.clone(),
@@ -166,24 +166,24 @@ pub(super) fn run_of(subjects: &[&Target], machine: Machine) -> RunFile {
         tool: Tool::default(),
         command_line: Vec::new(),
         started: String::new(),
-        finished: None,
+        finished: Recorded::absent("invented"),
         interrupted: false,
         environment: record::environment::Environment::default(),
         plan,
-        ceilings: Some(ceilings(&[1], 20e9, 400e9)),
-        ceiling_probes: Vec::new(),
+        ceilings: ceilings(&[1], 20e9, 400e9).into(),
+        ceiling_probes: RecordedList::default(),
         conditions: Vec::new(),
         examinations: Vec::new(),
         cases,
         precision: Vec::new(),
         summaries: Vec::new(),
         probes: Vec::new(),
-        notes: Vec::new(),
-        throttle_events_after: None,
+        messages: Vec::new(),
+        throttle_events_after: Recorded::absent("invented"),
         warnings: Vec::new(),
         verdicts: Vec::new(),
-        what_if: Vec::new(),
-        reasons: Reasons::new(),
+        what_if: RecordedList::default(),
+        notes: Reasons::new(),
     }
 }
 
@@ -244,7 +244,7 @@ fn ceilings_that_moved_move_the_estimate() {
     let found = predict(&large(), &settings(1), &[&runs], None).unwrap();
     // The memory became slower by a half between the estimate and the measurement; arithmetic did not.
     let mut truth = run_of(&[&large()], (10e9, 0.0));
-    truth.ceilings = Some(ceilings(&[1], 10e9, 400e9));
+    truth.ceilings = ceilings(&[1], 10e9, 400e9).into();
     let rows = check(&found, &truth).unwrap().rows;
     let of = |field: &str| rows.iter().find(|row| row.field == field).unwrap();
     assert!(of("decode_tps").predicted.value > 1.7 * of("decode_tps").measured, "{rows:?}");
@@ -269,7 +269,7 @@ fn a_type_that_was_never_measured_says_so() {
 #[test]
 fn another_thread_count_is_scaled_and_reported() {
     let mut runs = run_file(&[&small(), &medium()]);
-    runs.ceilings = Some(ceilings(&[1, 2], 20e9, 400e9));
+    runs.ceilings = ceilings(&[1, 2], 20e9, 400e9).into();
     let one = predict(&large(), &settings(1), &[&runs], None).unwrap();
     let two = predict(&large(), &settings(2), &[&runs], None).unwrap();
     let ratio = two.decode_tps.unwrap().value / one.decode_tps.unwrap().value;
@@ -306,7 +306,7 @@ fn a_run_of_other_models_is_refused_by_name() {
 #[test]
 fn the_table_of_a_run_rests_on_it_alone() {
     let mut file = run_file(&[&small()]);
-    file.ceilings = Some(ceilings(&[1, 2], 20e9, 400e9));
+    file.ceilings = ceilings(&[1, 2], 20e9, 400e9).into();
     let rows = what_if(&file).unwrap();
     let changes: Vec<&str> = rows.iter().map(|row| row.what.as_str()).collect();
     assert_eq!(
@@ -325,9 +325,9 @@ fn the_table_of_a_run_rests_on_it_alone() {
     );
     let own = &rows[0];
     let measured = file.cases[0].samples[1].decode_tps.value().unwrap();
-    assert!(own.decode_tps.unwrap().median < measured, "a longer context is slower");
-    assert!(rows.iter().all(|row| row.decode_tps.is_some() && row.memory_bytes.is_some()));
-    file.ceilings = None;
+    assert!(own.decode_tps.value().unwrap().median < measured, "a longer context is slower");
+    assert!(rows.iter().all(|row| row.decode_tps.is_present() && row.memory_bytes.is_present()));
+    file.ceilings = Recorded::absent("not measured");
     assert_eq!(what_if(&file).unwrap_err(), "the run has no ceilings to estimate from");
 }
 

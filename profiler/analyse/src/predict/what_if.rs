@@ -12,7 +12,7 @@ use models::{Bytes, Spec};
 use super::estimate::{Settings, Target, predict};
 use super::prediction::{Basis, Figure, Prediction};
 use record::plan::{PlanFile, PlannedModel};
-use record::{Case, Reason, Reasons, RunFile, Spread, Status, WhatIf};
+use record::{Case, RESTS_ON, Reason, Recorded, RunFile, Spread, Status, WhatIf};
 
 /// The quantisations in the table.
 const QUANTS: [Quant; 3] = [Quant::Q4_0, Quant::Q8_0, Quant::F16];
@@ -28,7 +28,7 @@ const DEPTH: usize = 4096;
 /// # Errors
 /// The reason, where there is nothing to estimate from.
 pub fn what_if(file: &RunFile) -> Result<Vec<WhatIf>, Reason> {
-    if file.ceilings.is_none() && file.ceiling_probes.is_empty() {
+    if file.ceilings.is_absent() && file.ceiling_probes.is_empty() {
         return Err(Reason::new("the run has no ceilings to estimate from"));
     }
     let traced = |case: &&Case| case.status == Status::Ok && !case.ops.is_empty();
@@ -42,15 +42,15 @@ pub fn what_if(file: &RunFile) -> Result<Vec<WhatIf>, Reason> {
         .filter_map(|model| Some((model, model.spec.as_ref()?)))
         .collect();
     if models.is_empty() {
-        let not_modelled = file.plan.models.iter().find_map(|model| model.reasons.get("spec"));
-        let reason = not_modelled.map_or("the run file does not contain the shapes of its models", String::as_str);
-        return Err(Reason::new(reason));
+        let not_modelled = file.plan.models.iter().find_map(|model| model.spec.stated_reason()).cloned();
+        let without = || Reason::new("the run file does not contain the shapes of its models");
+        return Err(not_modelled.unwrap_or_else(without));
     }
     let kv_type = KvType::try_from(&file.plan.kv_type).map_err(|error| Reason::new(error.to_string()))?;
     let mut rows = Vec::new();
     for (model, spec) in &models {
         let settings = settings(&file.plan, base, &model.name, kv_type);
-        let own = model.types.clone().and_then(|types| of_model(model, spec, types));
+        let own = model.types.as_ref().cloned().and_then(|types| of_model(model, spec, types));
         rows.extend(own.iter().flat_map(|own| changes(file, own, &settings)));
         for quant in QUANTS.into_iter().filter(|quant| !model.quantisation.eq_ignore_ascii_case(quant.name())) {
             let what = format!("{} in {} instead of {}", plain(model), quant.name(), model.quantisation);
@@ -85,7 +85,8 @@ fn changes(file: &RunFile, own: &Target, settings: &Settings) -> Vec<WhatIf> {
             rows.push(too_long(what, own, &deep));
         }
     }
-    let known: BTreeSet<usize> = file.ceilings.iter().flat_map(|known| &known.threads).map(|of| of.threads).collect();
+    let known: BTreeSet<usize> =
+        file.ceilings.as_ref().into_iter().flat_map(|known| &known.threads).map(|of| of.threads).collect();
     for threads in known.into_iter().filter(|threads| !file.plan.threads.contains(threads)) {
         let noun = if threads == 1 { "thread" } else { "threads" };
         rows.extend(row(
@@ -132,7 +133,7 @@ fn of_model(model: &PlannedModel, spec: &Spec, types: WeightTypes) -> Option<Tar
         quant: model.quantisation.clone(),
         spec: spec.clone(),
         types,
-        file_bytes: Bytes(model.file_bytes?),
+        file_bytes: Bytes(model.file_bytes.value()?),
     })
 }
 
@@ -144,41 +145,36 @@ fn of_quant(name: &str, spec: &Spec, quant: Quant) -> Option<Target> {
 /// `None` where the ceilings of that thread count are not known.
 fn row(file: &RunFile, what: String, subject: &Target, settings: &Settings) -> Option<WhatIf> {
     let found = predict(subject, settings, &[file], None).ok()?;
+    let runs = found.rests_on.len();
     let mut reasons = found.reasons.clone();
-    reasons.insert("rests on".to_owned(), rests_on(&found));
-    let estimate = |field: &str, figure: Option<Figure>, reasons: &mut Reasons| match figure {
+    let mut estimate = |field: &str, figure: Option<Figure>| match figure {
         Some(Figure { value, low: Some(low), high: Some(high), basis: Basis::Estimate }) => {
-            Some(Spread { median: value, low, high, n: found.rests_on.len() })
+            Recorded::Present(Spread { median: value, low, high, n: runs })
         }
         // A bound is no estimate.
-        Some(_) => {
-            reasons.insert(field.to_owned(), "no similar op was measured in this run".to_owned());
-            None
-        }
-        None => None,
+        Some(_) => Recorded::absent("no similar op was measured in this run"),
+        None => Recorded::Absent(reasons.remove(field).map_or_else(Reason::unrecorded, Reason::from)),
     };
-    Some(WhatIf {
-        load_s: estimate("load_s", found.load_warm_s, &mut reasons),
-        memory_bytes: estimate("memory_bytes", found.memory_bytes, &mut reasons),
-        prefill_tps: estimate("prefill_tps", found.prefill_tps, &mut reasons),
-        decode_tps: estimate("decode_tps", found.decode_tps, &mut reasons),
-        reasons,
-        ..unknown(what, subject, settings)
-    })
+    let row = WhatIf {
+        load_s: estimate("load_s", found.load_warm_s),
+        memory_bytes: estimate("memory_bytes", found.memory_bytes),
+        prefill_tps: estimate("prefill_tps", found.prefill_tps),
+        decode_tps: estimate("decode_tps", found.decode_tps),
+        ..absent(what, subject, settings, Reason::unrecorded(), rests_on(&found))
+    };
+    let notes = row.notes.iter().map(|(name, text)| (name.clone(), text.clone())).chain(reasons).collect();
+    Some(WhatIf { notes, ..row })
 }
 
 /// A row without figures: the tokens exceed the context of the model.
 fn too_long(what: String, subject: &Target, settings: &Settings) -> WhatIf {
     let reason = format!("the model has a context of {} tokens", subject.spec.context_length);
-    let fields = ["load_s", "memory_bytes", "prefill_tps", "decode_tps"];
-    let mut reasons: Reasons = fields.into_iter().map(|field| (field.to_owned(), reason.clone())).collect();
-    let text = format!("{SOURCE}; {} tokens in all: {reason}", settings.tokens());
-    reasons.insert("rests on".to_owned(), text);
-    WhatIf { reasons, ..unknown(what, subject, settings) }
+    let rests_on = format!("{SOURCE}; {} tokens in all: {reason}", settings.tokens());
+    absent(what, subject, settings, reason.into(), rests_on)
 }
 
 /// A row without figures.
-fn unknown(what: String, subject: &Target, settings: &Settings) -> WhatIf {
+fn absent(what: String, subject: &Target, settings: &Settings, reason: Reason, rests_on: String) -> WhatIf {
     WhatIf {
         what,
         model: subject.name.clone(),
@@ -186,11 +182,8 @@ fn unknown(what: String, subject: &Target, settings: &Settings) -> WhatIf {
         engine: settings.engine.clone(),
         threads: settings.threads,
         depth: settings.depth,
-        load_s: None,
-        memory_bytes: None,
-        prefill_tps: None,
-        decode_tps: None,
-        reasons: Reasons::new(),
+        notes: [(RESTS_ON.to_owned(), rests_on)].into(),
+        ..WhatIf::absent(reason)
     }
 }
 

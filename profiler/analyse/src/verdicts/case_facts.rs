@@ -100,8 +100,8 @@ impl CaseView<'_> {
     /// The time of a forward phase by the server's own report: median over the clean requests; `None` where no server reports it.
     fn reported_by_server(&self, phase: Phase) -> Option<f64> {
         let time: fn(&ServerSample) -> Option<f64> = match phase {
-            Phase::Prefill => |server| server.prefill_s,
-            Phase::Decode => |server| server.decode_s,
+            Phase::Prefill => |server| server.prefill_s.value(),
+            Phase::Decode => |server| server.decode_s.value(),
             Phase::Load | Phase::Tokenize | Phase::Sample | Phase::Detokenize => return None,
         };
         self.median(|sample| time(sample.server.as_ref()?))
@@ -157,7 +157,7 @@ impl CaseView<'_> {
             .memory
             .weights_bytes
             .value()
-            .zip(self.model.and_then(|model| model.parameters))
+            .zip(self.model.and_then(|model| model.parameters.value()))
             .and_then(|(bytes, parameters)| positive(bytes as f64 * 8.0 / parameters as f64));
         let limited_by = |roofs: &[Roof]| -> f64 {
             let attainable = ops.iter().filter_map(|(_, op)| op.attainable.as_ref().ok());
@@ -215,7 +215,7 @@ impl CaseView<'_> {
             Phase::Prefill => facts.prompt_tokens?,
             _ => self.decoded()?,
         };
-        Some(2.0 * self.model?.parameters? as f64 * tokens)
+        Some(2.0 * self.model?.parameters.value()? as f64 * tokens)
     }
 
     /// Passes of the decode phase: one for each output token but the last.
@@ -325,7 +325,10 @@ impl CaseView<'_> {
         let note = |note: CaseNote| case.notes.get(note).map(str::to_owned);
         let ceiling = || match &self.attribution.ceilings {
             Err(reason) if !has_processor_ceilings(self.device) => reason.to_string(),
-            _ => self.file.reasons.get("ceilings").cloned().unwrap_or_else(|| NO_CEILING.to_owned()),
+            _ => match &self.file.ceilings {
+                Recorded::Absent(reason) if *reason != Reason::unrecorded() => reason.to_string(),
+                _ => NO_CEILING.to_owned(),
+            },
         };
         let counter = |name: &str| {
             let row = case.phases.iter().find(|row: &&PhaseRow| row.phase == phase);
@@ -422,7 +425,7 @@ mod tests {
         };
         change(&mut case);
         let mut file = RunFile {
-            ceilings: Some(Ceilings { threads: vec![ceilings], ..Ceilings::absent("not measured") }),
+            ceilings: Ceilings { threads: vec![ceilings], ..Ceilings::absent("not measured") }.into(),
             cases: vec![case],
             ..RunFile::default()
         };
@@ -446,9 +449,12 @@ mod tests {
     /// A request of a server with these times of the decode: CPU time of its processes, and its own report.
     fn server(cpu_s: Option<f64>, decode_s: Option<f64>) -> RunFile {
         run(Device::Server, |case| {
-            case.server = Some(record::ServerFile::default());
+            case.server = Some(record::ServerFile::absent("not reported"));
             case.samples[0].cpu_s = cpu_s.ok_or(Reason::new("not measured")).into();
-            case.samples[0].server = Some(ServerSample { decode_s, ..ServerSample::default() });
+            case.samples[0].server = Some(ServerSample {
+                decode_s: decode_s.ok_or_else(|| "not reported".into()).into(),
+                ..ServerSample::absent("not reported")
+            });
         })
     }
 

@@ -172,7 +172,10 @@ mod tests {
     #[test]
     fn other_clients_are_named_where_outputs_differ() {
         let sample = |others| Sample {
-            server: Some(record::ServerSample { other_requests: others, ..record::ServerSample::default() }),
+            server: Some(record::ServerSample {
+                other_requests: others,
+                ..record::ServerSample::absent("not reported")
+            }),
             ..Sample::absent("not measured")
         };
         assert!(has_others(&case("c", vec![sample(Some(0)), sample(Some(1))])));

@@ -25,7 +25,7 @@ pub fn texts(file: &RunFile, probes: &[ProbeEffect]) -> Vec<String> {
     let has_failed = file.cases.iter().any(|case| case.status != Status::Ok);
     if has_failed && !file.has_samples() {
         found.extend(after(file, probes).iter().filter(|warning| warning.is_about_the_run()).map(Warning::text));
-        found.extend(file.notes.iter().cloned());
+        found.extend(file.messages.iter().cloned());
         return found;
     }
     if !file.plan.virtual_time {
@@ -34,8 +34,8 @@ pub fn texts(file: &RunFile, probes: &[ProbeEffect]) -> Vec<String> {
         let before = before(&file.environment, &file.tool, threads);
         found.extend(before.iter().filter(of_this_run).map(Warning::text));
     }
-    found.extend(file.notes.iter().cloned());
-    found.extend(throttled(&file.environment, file.throttle_events_after).map(|warning| warning.text()));
+    found.extend(file.messages.iter().cloned());
+    found.extend(throttled(&file.environment, file.throttle_events_after.value()).map(|warning| warning.text()));
     found.extend(after(file, probes).iter().map(Warning::text));
     found
 }

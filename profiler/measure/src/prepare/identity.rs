@@ -16,31 +16,28 @@ pub(super) fn identify(model: &mut PreparedModel, progress: &dyn fetch::Progress
     }
 }
 
-/// Adds the identity of the weights to the plan, or why it is unknown.
-pub(super) fn describe(planned: &mut PlannedModel, weights: Option<&Weights>) {
-    let mut reason = |field: &str, reason: &str| {
-        planned.reasons.insert(field.to_owned(), reason.to_owned());
-    };
-    let Some(weights) = weights else {
-        for field in ["sha256", "bits_per_weight", "source"] {
-            reason(field, "only the server has the weights");
-        }
-        return;
-    };
-    if let Err(why) = &weights.sha256 {
-        reason("sha256", why.as_str());
+/// A model of the plan with the identity and the properties of its weights, or why they are unknown.
+pub(super) fn describe(weights: Option<&Weights>) -> PlannedModel {
+    let absent = PlannedModel::absent("only the server has the weights");
+    let Some(weights) = weights else { return absent };
+    let source = weights.source.clone();
+    let modelled = weights.shape.modelled.as_ref().map_err(|reason| Reason::new(reason.to_string()));
+    PlannedModel {
+        path: weights.path.display().to_string(),
+        file_bytes: weights.file_bytes.into(),
+        sha256: weights.sha256.clone().into(),
+        format: weights.shape.format.clone(),
+        quantisation: weights.shape.quantisation.clone(),
+        architecture: weights.shape.outline.architecture.clone(),
+        parameters: weights.shape.outline.parameters.get().into(),
+        bits_per_weight: weights.bits_per_weight.into(),
+        source: source.ok_or_else(|| Reason::new("the file does not state what it was made from")).into(),
+        synthetic: weights.synthetic,
+        predicted_bytes: weights.predicted_bytes.clone().into(),
+        spec: modelled.clone().map(|modelled| modelled.spec.clone()).into(),
+        types: modelled.map(|modelled| modelled.types.clone()).into(),
+        ..absent
     }
-    if let Some(why) = weights.shape.not_modelled() {
-        for field in ["spec", "types", "predicted_bytes"] {
-            reason(field, why.as_str());
-        }
-    }
-    if weights.source.is_none() {
-        reason("source", "the file does not state what it was made from");
-    }
-    planned.sha256 = weights.sha256.clone().ok();
-    planned.bits_per_weight = Some(weights.bits_per_weight);
-    planned.source = weights.source.clone();
 }
 
 #[cfg(test)]
@@ -49,9 +46,8 @@ mod tests {
 
     #[test]
     fn weights_of_a_server_are_unknown_with_a_reason() {
-        let mut planned = PlannedModel::default();
-        describe(&mut planned, None);
-        assert_eq!((&planned.sha256, planned.bits_per_weight, &planned.source), (&None, None, &None));
-        assert_eq!(planned.reasons.len(), 3, "{:?}", planned.reasons);
+        let planned = describe(None);
+        assert_eq!(planned.sha256.reason().unwrap(), &"only the server has the weights");
+        assert_eq!(planned.file_bytes.reason(), planned.sha256.reason());
     }
 }

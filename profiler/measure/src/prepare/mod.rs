@@ -145,34 +145,15 @@ fn plan_file(
 ) -> Result<PlanFile, Error> {
     let planned = |block: &ModelBlock| {
         let model = &block.model;
-        let mut planned = PlannedModel {
+        PlannedModel {
             name: model.name.clone(),
             reference: redaction::redact(&model.reference),
             origin: model.origin.clone(),
             context: model.context,
             together: block.together,
-            chat_template: model.template.clone().ok(),
+            chat_template: model.template.clone().into(),
             substitutions: model.substitutions.clone(),
-            ..PlannedModel::default()
-        };
-        if let Err(reason) = &model.template {
-            planned.reasons.insert("chat_template".to_owned(), reason.to_string());
-        }
-        identity::describe(&mut planned, model.weights.as_ref());
-        let Some(weights) = &model.weights else { return planned };
-        let modelled = weights.shape.modelled.as_ref().ok();
-        PlannedModel {
-            path: weights.path.display().to_string(),
-            file_bytes: Some(weights.file_bytes),
-            format: weights.shape.format.clone(),
-            quantisation: weights.shape.quantisation.clone(),
-            architecture: weights.shape.outline.architecture.clone(),
-            parameters: Some(weights.shape.outline.parameters.get()),
-            synthetic: weights.synthetic,
-            predicted_bytes: weights.predicted_bytes.as_ref().ok().copied(),
-            spec: modelled.map(|modelled| modelled.spec.clone()),
-            types: modelled.map(|modelled| modelled.types.clone()),
-            ..planned
+            ..identity::describe(model.weights.as_ref())
         }
     };
     let prompts = blocks.iter().flat_map(|block| {

@@ -423,7 +423,7 @@ mod tests {
             kv_used: Some(1),
             kv_reserved: Some(2),
             device: Some(DeviceMemory { active: 3, peak: Some(4), cache: None }),
-            server: Some(ServerInfo::default()),
+            server: Some(ServerInfo::unknown("not asked")),
             first: Some(FirstRequest {
                 preprocessing: Some(PreprocessingTimes::default()),
                 huge_pages: Err(Reason::new("why")),

@@ -9,9 +9,14 @@
 use std::collections::BTreeMap;
 
 use engine_api::PreprocessingStep;
-use record::Reasons;
+use record::{Reason, Reasons};
 use serde::{Deserialize, Serialize};
 use statistics::median;
+
+/// Why a step has no time, where it has no reason of its own.
+const NOT_TIMED: &str = "it was not timed";
+/// Why the time of a step is not known although its query was timed.
+const NO_ROUND_TRIP: &str = "the time of a round trip is not known";
 
 /// A step, under the name of the field of [`record::Preprocessing`] that holds its time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -62,8 +67,8 @@ pub struct PreprocessingTimes {
     /// The ids that the server's own template and tokenizer made of the chat, in one query.
     #[serde(default)]
     pub chat_ids: Option<Vec<u32>>,
-    /// Why a step is absent, by its field.
-    pub reasons: Reasons,
+    /// Why a step is absent.
+    pub reasons: BTreeMap<ServerStep, Reason>,
 }
 
 /// A prompt as a server's own template and tokenizer make it.
@@ -86,41 +91,41 @@ impl PreprocessingTimes {
     /// The figures of the record. `rendered` and `own` are the text and the ids of this program's own template and tokenizer; both
     /// are empty for a model whose files it does not have.
     pub fn figures(self, rendered: &str, own: &[u32]) -> record::Preprocessing {
-        let Self { times_s, text, ids, chat_ids, mut reasons } = self;
+        let Self { times_s, text, ids, chat_ids, reasons } = self;
         let ids = chat_ids.or(ids);
-        let middle = |step: ServerStep| times_s.get(&step).and_then(|times| median(times));
+        let why_not = |step: ServerStep| Reason::new(reasons.get(&step).map_or(NOT_TIMED, Reason::as_str));
+        let middle = |step: ServerStep| {
+            let median = times_s.get(&step).and_then(|times| median(times));
+            median.ok_or_else(|| why_not(step))
+        };
         let round_trip_s = middle(ServerStep::RoundTrip);
-        let mut beyond_round_trip = |step: ServerStep| {
-            if middle(step).is_some() && round_trip_s.is_none() {
-                reasons.insert(step.field().to_owned(), "the time of a round trip is not known".to_owned());
-            }
-            Some(middle(step)? - round_trip_s?)
+        let beyond_round_trip = |step: ServerStep| {
+            let seconds = middle(step)?;
+            let round_trip_s = round_trip_s.clone().map_err(|_| Reason::new(NO_ROUND_TRIP))?;
+            Ok::<f64, Reason>(seconds - round_trip_s)
         };
         let (template_s, tokenize_s) =
             (beyond_round_trip(ServerStep::Template), beyond_round_trip(ServerStep::Tokenize));
-        let mut compared = |field: &str, step: ServerStep, same: Option<bool>| {
-            if same.is_none() {
-                let reason = match reasons.get(step.field()) {
-                    Some(reason) => reason.clone(),
-                    None => "this program has no file of the model".to_owned(),
-                };
-                reasons.insert(field.to_owned(), reason);
-            }
-            same
-        };
         let has_tokenizer = !own.is_empty();
-        let same_text = text.as_ref().filter(|_| has_tokenizer).map(|text| is_same_text(text, rendered));
-        let same_ids = ids.as_ref().filter(|_| has_tokenizer).map(|ids| ids == own);
+        let compared = |step: ServerStep, same: Option<bool>| {
+            same.filter(|_| has_tokenizer).ok_or_else(|| match reasons.get(&step) {
+                Some(reason) => reason.clone(),
+                None if has_tokenizer => Reason::new("the server returned no result of it"),
+                None => Reason::new("this program has no file of the model"),
+            })
+        };
+        let same_text = compared(ServerStep::Template, text.as_ref().map(|text| is_same_text(text, rendered)));
+        let same_ids = compared(ServerStep::Tokenize, ids.as_ref().map(|ids| ids == own));
         record::Preprocessing {
-            round_trip_s,
-            template_s,
-            tokenize_s,
-            tokens: ids.as_ref().map(Vec::len),
-            same_text: compared("same_text", ServerStep::Template, same_text),
-            same_ids: compared("same_ids", ServerStep::Tokenize, same_ids),
-            differs: ids.as_ref().filter(|_| same_ids == Some(false)).map(|ids| difference(ids, own)),
+            differs: ids.as_ref().filter(|_| same_ids == Ok(false)).map(|ids| difference(ids, own)),
+            tokens: ids.map(|ids| ids.len()).ok_or_else(|| why_not(ServerStep::Tokenize)).into(),
+            round_trip_s: round_trip_s.into(),
+            template_s: template_s.into(),
+            tokenize_s: tokenize_s.into(),
+            same_text: same_text.into(),
+            same_ids: same_ids.into(),
             times_s: times_s.into_iter().map(|(step, times)| (step.field().to_owned(), times)).collect(),
-            reasons,
+            notes: Reasons::new(),
         }
     }
 }
@@ -154,11 +159,12 @@ mod tests {
     fn the_first_different_token_is_named() {
         let measured = |ids: &[u32]| PreprocessingTimes { ids: Some(ids.to_vec()), ..PreprocessingTimes::default() };
         let found = measured(&[60, 115, 62, 104, 105]).figures("hi", &[60, 115, 7]);
-        assert_eq!(found.same_ids, Some(false));
+        assert_eq!(found.same_ids, false.into());
         assert_eq!(found.differs.as_deref(), Some("token 3 is 62 on the server and 7 here, of 5 and 3 tokens"));
         let unknown = measured(&[1, 2]).figures("", &[]);
-        assert_eq!((unknown.same_ids, unknown.tokens), (None, Some(2)));
-        assert!(unknown.reasons["same_ids"].contains("no file of the model"));
+        assert_eq!(unknown.tokens.value(), Some(2));
+        assert!(unknown.same_ids.reason().unwrap().as_str().contains("no file of the model"));
+        assert_eq!(unknown.tokenize_s.reason().unwrap(), &NOT_TIMED);
     }
 
     #[test]

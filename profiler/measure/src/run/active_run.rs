@@ -142,9 +142,9 @@ impl<'a> ActiveRun<'a> {
 
     /// Adds a note to the record and reports it, unless the record has it already.
     pub(super) fn note_once(&mut self, note: String) {
-        if !self.file.notes.contains(&note) {
+        if !self.file.messages.contains(&note) {
             self.report(&note);
-            self.file.notes.push(note);
+            self.file.messages.push(note);
         }
     }
 
@@ -196,12 +196,9 @@ impl<'a> ActiveRun<'a> {
         self.probes.quit();
         self.file.interrupted = self.is_interrupted();
         if !self.file.plan.virtual_time {
-            match environment::throttle_events_now() {
-                Ok(events) => self.file.throttle_events_after = Some(events),
-                Err(reason) => drop(self.file.reasons.insert("throttle_events_after".to_owned(), reason.into())),
-            }
+            self.file.throttle_events_after = environment::throttle_events_now().into();
         }
-        self.file.finished = Some(rfc3339(clock::unix_time()));
+        self.file.finished = rfc3339(clock::unix_time()).into();
         let findings = (self.inputs.context.analyse)(&self.file);
         self.file.set_findings(findings);
         self.trace.finish()?;

@@ -66,7 +66,7 @@ fn measure(
     }
     run.publish(&mut states)?;
     for name in &pool.busy_while_stopped {
-        run.file.notes.push(format!(
+        run.file.messages.push(format!(
             "worker {name} used the processor while it was stopped and another worker measured: compare with a run of one engine"
         ));
     }

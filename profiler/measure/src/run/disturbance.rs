@@ -211,7 +211,7 @@ mod tests {
     #[test]
     fn other_clients_of_a_server_are_always_a_disturbance() {
         let with = |others: Option<usize>| Sample {
-            server: Some(ServerSample { other_requests: others, ..ServerSample::default() }),
+            server: Some(ServerSample { other_requests: others, ..ServerSample::absent("not reported") }),
             ..sample(0.0)
         };
         let mut detector = detector(&[]);

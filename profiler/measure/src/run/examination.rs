@@ -2,7 +2,7 @@
 //!
 //! It comes after all measurements, and is not measured itself. An examination that fails affects only its own field, not its case.
 
-use record::{CaseNote, CaseOutput, Error, Examination, Reason, Status, TopLogprobs};
+use record::{CaseNote, CaseOutput, Error, Examination, Reason, Reasons, Status, TopLogprobs};
 use traces::Nanos;
 
 use super::active_run::ActiveRun;
@@ -15,8 +15,6 @@ use crate::protocol::{Examine, FromWorker, ToWorker};
 const TOP_OF_ANSWER: usize = 4;
 /// The same for the passage: enough to compare two distributions.
 const TOP_OF_PASSAGE: usize = 32;
-/// The same of the passage.
-const POSITIONS: &str = "positions";
 /// Why a text is not examined.
 const INTERRUPTED: &str = "the run was interrupted before it";
 
@@ -93,18 +91,14 @@ fn store_examination(
     slot: WorkerSlot,
     found: Result<Vec<TopLogprobs>, Reason>,
 ) {
-    let (positions, reason) = match found {
-        Ok(positions) => (positions, None),
-        Err(reason) => (Vec::new(), Some((POSITIONS.to_owned(), reason.into()))),
-    };
     run.file.examinations.retain(|known| !is_of(known, block, engine, slot));
     run.file.examinations.push(Examination {
         engine: engine.label.clone(),
         model: block.model.name.clone(),
         threads: slot.threads,
         ids: block.model.passage.clone(),
-        positions,
-        reasons: reason.into_iter().collect(),
+        positions: found.into(),
+        notes: Reasons::new(),
     });
 }
 

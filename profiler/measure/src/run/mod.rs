@@ -30,7 +30,7 @@ use std::path::{Path, PathBuf};
 
 use record::environment::Environment;
 use record::plan::{PlannedCase, RUNS};
-use record::{Case, Error, RunFile, SCHEMA_VERSION, Status, Store, Tool};
+use record::{Case, Error, Reasons, Recorded, RecordedList, RunFile, SCHEMA_VERSION, Status, Store, Tool};
 use traces::clock::{self, VirtualClock};
 
 use crate::interrupt::Interrupt;
@@ -66,6 +66,11 @@ pub struct Context<'a> {
     pub interrupt: &'a Interrupt,
 }
 
+/// Why a run in virtual time does not have the figures of this machine.
+const VIRTUAL: &str = "time is virtual: the results do not depend on this machine";
+/// Why a run does not have yet what is known at its end.
+const NOT_ENDED: &str = "the run has not ended";
+
 /// Measures the run that `options` describe.
 ///
 /// # Errors
@@ -80,7 +85,7 @@ pub fn execute(options: &Options, context: Context<'_>) -> Result<Outcome, Error
     // With a virtual clock the results do not depend on this machine: two runs are equal, byte for byte.
     let virtual_clock = plan.file.virtual_time.then(VirtualClock::install);
     if virtual_clock.is_some() {
-        environment = Environment::absent("time is virtual: the results do not depend on this machine");
+        environment = Environment::absent(VIRTUAL);
     }
     environment.engines = identities;
 
@@ -94,35 +99,34 @@ pub fn execute(options: &Options, context: Context<'_>) -> Result<Outcome, Error
     };
     let worker_folder = WorkerFolder::create()?;
     let measured = ceilings::measured_or_simulated(&plan, &worker_folder, &environment, context);
-    let mut reasons = record::Reasons::new();
-    let ceilings = measured.map_err(|reason| reasons.insert("ceilings".to_owned(), reason.into())).ok();
-    if virtual_clock.is_some() {
-        reasons.insert("ceiling_probes".to_owned(), "time is virtual: the machine does not drift".to_owned());
-    }
+    let is_virtual = virtual_clock.is_some();
+    let without_probes = if is_virtual { "time is virtual: the machine does not drift" } else { "none was taken" };
+    let probes = earlier.as_ref().map(|earlier| earlier.ceiling_probes.clone()).unwrap_or_default();
+    let without_throttling = if is_virtual { VIRTUAL } else { NOT_ENDED };
     let file = RunFile {
         schema_version: SCHEMA_VERSION,
         name: dir.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned()),
         tool: tool.clone(),
         command_line: plan.options.output.command_line.clone(),
         started: earlier.as_ref().map_or_else(|| rfc3339(clock::unix_time()), |earlier| earlier.started.clone()),
-        finished: None,
+        finished: Recorded::absent(NOT_ENDED),
         interrupted: false,
         environment,
         plan: plan.file.clone(),
-        ceilings,
-        ceiling_probes: earlier.as_ref().map(|earlier| earlier.ceiling_probes.clone()).unwrap_or_default(),
+        ceilings: measured.into(),
+        ceiling_probes: RecordedList::new(probes, without_probes),
         conditions: Vec::new(),
         examinations: earlier.as_ref().map(|earlier| earlier.examinations.clone()).unwrap_or_default(),
         cases: plan.file.cases.iter().map(empty_case).collect(),
         summaries: Vec::new(),
         precision: Vec::new(),
         probes: Vec::new(),
-        notes: Vec::new(),
-        throttle_events_after: None,
+        messages: Vec::new(),
+        throttle_events_after: Recorded::absent(without_throttling),
         warnings: Vec::new(),
         verdicts: Vec::new(),
-        what_if: Vec::new(),
-        reasons,
+        what_if: RecordedList::absent("not estimated yet"),
+        notes: Reasons::new(),
     };
     let inputs = RunInputs { plan: &plan, worker_folder: &worker_folder, context };
     let mut run = ActiveRun::new(inputs, store, file, earlier)?;

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use record::{Case, METRICS, Metric, PrecisionReached, Status, StoppedBy};
+use record::{Case, METRICS, Metric, PrecisionReached, Reason, Reasons, Status, StoppedBy};
 use statistics::{mean, more_rounds, ratio};
 use traces::Nanos;
 
@@ -14,6 +14,9 @@ use traces::Nanos;
 const COMPARED: [&str; 2] = ["prefill_tps", "decode_tps"];
 /// Rounds that are run whatever the budget: one round alone has no interval.
 const FEWEST: usize = 2;
+
+/// Why the number of further rounds is unknown.
+const NO_WIDTH: &str = "the width of the interval is unknown";
 
 /// Metric values of one case: round to logarithm.
 type Logs = BTreeMap<usize, f64>;
@@ -94,7 +97,14 @@ pub(super) fn reached<'a>(
                 let rounds = strata.iter().map(Vec::len).max().unwrap_or(0);
                 // An engine without samples of this metric has no precision.
                 let Some(first) = of(engine).first().copied().filter(|_| rounds > 0) else { continue };
-                let empty = PrecisionReached {
+                let ratio = ratio(&strata, seed).map_err(|reason| Reason::new(reason.to_string()));
+                let detectable = ratio.clone().map(|ratio| ratio.detectable);
+                let reached = detectable.as_ref().is_ok_and(|detectable| *detectable <= wanted);
+                let more = ratio.and_then(|ratio| match reached {
+                    true => Ok(0),
+                    false => more_rounds(&ratio, rounds, wanted).ok_or_else(|| Reason::new(NO_WIDTH)),
+                });
+                found.push(PrecisionReached {
                     model: first.model.clone(),
                     engine: (*engine).clone(),
                     baseline: baseline.cloned(),
@@ -102,33 +112,16 @@ pub(super) fn reached<'a>(
                     depth,
                     metric: metric.name.to_owned(),
                     rounds,
-                    ..PrecisionReached::default()
-                };
-                found.push(with_precision(empty, &strata, wanted, seed));
+                    detectable: detectable.into(),
+                    reached,
+                    more_rounds: more.into(),
+                    stopped_by: StoppedBy::default(),
+                    notes: Reasons::new(),
+                });
             }
         }
     }
     found
-}
-
-fn with_precision(mut precision: PrecisionReached, strata: &[Vec<f64>], wanted: f64, seed: u64) -> PrecisionReached {
-    match ratio(strata, seed) {
-        Ok(ratio) => {
-            precision.detectable = Some(ratio.detectable);
-            precision.reached = ratio.detectable <= wanted;
-            precision.more_rounds =
-                if precision.reached { Some(0) } else { more_rounds(&ratio, precision.rounds, wanted) };
-            if precision.more_rounds.is_none() {
-                precision.reasons.insert("more_rounds".to_owned(), "the width of the interval is unknown".to_owned());
-            }
-        }
-        Err(reason) => {
-            for field in ["detectable", "more_rounds"] {
-                precision.reasons.insert(field.to_owned(), reason.to_string());
-            }
-        }
-    }
-    precision
 }
 
 /// The logarithms of the ratios of each prompt, one per round that both sides have.
@@ -200,9 +193,9 @@ mod tests {
         assert_eq!(found.len(), 1, "no sample has prefill_tps");
         let one = &found[0];
         assert_eq!((one.engine.as_str(), one.baseline.as_deref(), one.rounds, one.threads), ("b", Some("a"), 8, 2));
-        assert!(one.reached && one.detectable.unwrap() < 0.02 && one.more_rounds == Some(0), "{one:?}");
+        assert!(one.reached && one.detectable.value().unwrap() < 0.02 && one.more_rounds.value() == Some(0), "{one:?}");
         let noisy = &precision_of(&drifting(0.2, 8), &["a", "b"], 0.02)[0];
-        assert!(!noisy.reached && noisy.more_rounds.unwrap() > 50, "{noisy:?}");
+        assert!(!noisy.reached && noisy.more_rounds.value().unwrap() > 50, "{noisy:?}");
         let alone = &precision_of(&drifting(0.01, 8)[..2], &["a"], 0.02)[0];
         assert!(!alone.reached && alone.baseline.is_none(), "the drift is its own: {alone:?}");
     }
@@ -210,7 +203,9 @@ mod tests {
     #[test]
     fn one_round_has_no_precision_and_failed_cases_are_left_out() {
         let short = &precision_of(&[case("a", "p", &[1.0])], &["a"], 0.02)[0];
-        assert!(!short.reached && short.detectable.is_none() && short.reasons.contains_key("detectable"));
+        assert!(!short.reached);
+        assert!(short.detectable.reason().unwrap().as_str().starts_with("one pair: "), "{short:?}");
+        assert_eq!(short.more_rounds.reason(), short.detectable.reason());
         let mut cases = drifting(0.01, 8);
         for case in &mut cases[2..] {
             case.status = Status::Failed;
@@ -222,7 +217,7 @@ mod tests {
     fn rounds_end_by_number_by_precision_or_by_time() {
         let rule = StopRule { rounds: 5, wanted: Some(0.02), deadline: Some(Nanos::from_secs(9)) };
         let (soon, late) = (Nanos::from_secs(1), Nanos::from_secs(9));
-        let of = |reached| [PrecisionReached { reached, ..PrecisionReached::default() }];
+        let of = |reached| [PrecisionReached { reached, ..PrecisionReached::absent("not computed") }];
         let (yes, no) = (of(true), of(false));
         assert_eq!(rule.stops_after(4, soon, &yes), None, "-r is the fewest rounds");
         assert_eq!(rule.stops_after(5, soon, &yes), Some(StoppedBy::Precision));

@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use record::plan::PlanFile;
-use record::{Case, CeilingProbe, Error, Examination, PrecisionReached, RunFile, Sample, Setting, Status};
+use record::{
+    Case, CeilingProbe, Error, Examination, PrecisionReached, Reason, Recorded, RunFile, Sample, Setting, Status,
+};
 use serde_json::Value;
 
 use crate::plan::Plan;
@@ -44,7 +46,13 @@ pub(super) fn earlier(dir: &Path, plan: &PlanFile, samples: Vec<Sample>) -> Resu
         });
     }
     let RunFile { started, cases, ceiling_probes, examinations, precision, .. } = file;
+    let ceiling_probes = ceiling_probes.to_vec();
     Ok(EarlierRun { started, cases, samples, ceiling_probes, examinations, precision })
+}
+
+/// A property of a model that is not compared.
+fn not_compared<T>() -> Recorded<T> {
+    Recorded::Absent(Reason::unrecorded())
 }
 
 /// The first field in which two plans differ. Not compared are the origin of a file, the available memory, the time budget, and
@@ -54,16 +62,19 @@ fn differs(one: &PlanFile, other: &PlanFile) -> Option<String> {
         let mut plan = PlanFile { budget_s: None, ..plan.clone() };
         for (index, model) in plan.models.iter_mut().enumerate() {
             model.origin.clear();
-            model.predicted_bytes = None;
+            model.predicted_bytes = not_compared();
             model.together = true;
             // Hashes are compared if both are known; the other properties follow from the file.
-            if other.models.get(index).is_some_and(|other| other.sha256.is_none()) {
-                model.sha256 = None;
+            if other.models.get(index).is_some_and(|other| other.sha256.is_absent()) {
+                model.sha256 = not_compared();
             }
-            (model.bits_per_weight, model.source) = (None, None);
-            model.reasons.clear();
+            (model.bits_per_weight, model.source) = (not_compared(), not_compared());
         }
-        serde_json::to_value(plan).unwrap_or(Value::Null)
+        let mut plan = serde_json::to_value(plan).unwrap_or(Value::Null);
+        // Older versions gave fewer reasons.
+        let models = plan.get_mut("models").and_then(Value::as_array_mut).into_iter().flatten();
+        models.filter_map(Value::as_object_mut).for_each(|model| drop(model.remove("reasons")));
+        plan
     };
     let (one, other) = (compared(one, other), compared(other, one));
     let (Value::Object(one), Value::Object(other)) = (one, other) else { return Some("plan".to_owned()) };
@@ -80,7 +91,7 @@ mod tests {
     fn another_plan_is_reported_by_its_field() {
         let plan = PlanFile {
             runs: 5,
-            models: vec![PlannedModel { origin: "hub".to_owned(), ..PlannedModel::default() }],
+            models: vec![PlannedModel { origin: "hub".to_owned(), ..PlannedModel::absent("not recorded") }],
             ..PlanFile::default()
         };
         let mut other = plan.clone();
@@ -91,12 +102,15 @@ mod tests {
         other.precision = Some(0.02);
         assert_eq!(differs(&plan, &other).as_deref(), Some("precision"));
         other.precision = None;
-        other.models[0].sha256 = Some("1".repeat(64));
-        other.models[0].bits_per_weight = Some(4.5);
+        other.models[0].sha256 = "1".repeat(64).into();
+        other.models[0].bits_per_weight = 4.5.into();
         assert_eq!(differs(&plan, &other), None, "the earlier run did not hash its file");
         assert_eq!(differs(&other, &plan), None);
+        let mut older = other.clone();
+        older.models[0].parameters = not_compared();
+        assert_eq!(differs(&older, &other), None, "another reason is not another plan");
         let mut changed = other.clone();
-        changed.models[0].sha256 = Some("2".repeat(64));
+        changed.models[0].sha256 = "2".repeat(64).into();
         assert_eq!(differs(&other, &changed).as_deref(), Some("models"));
         other.runs = 6;
         assert_eq!(differs(&plan, &other).as_deref(), Some("runs"));

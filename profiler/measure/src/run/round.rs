@@ -84,11 +84,11 @@ fn note_spent_budget(run: &mut ActiveRun<'_>, model: &str, rounds: usize, by: St
 
 /// Reports the difference with the lowest precision, and estimates the remaining requests from it.
 fn report_precision(run: &mut ActiveRun<'_>, found: &[PrecisionReached], rule: StopRule, cases: usize) {
-    let detectable = |one: &PrecisionReached| one.detectable.unwrap_or(f64::INFINITY);
+    let detectable = |one: &PrecisionReached| one.detectable.value().unwrap_or(f64::INFINITY);
     let worst = found.iter().max_by(|a, b| detectable(a).total_cmp(&detectable(b)));
     if let (Some(worst), Some(wanted)) = (worst, rule.wanted) {
         run.report(&format!("after {} rounds: {}", worst.rounds, worst.text(wanted)));
-        run.total = run.done + worst.more_rounds.unwrap_or(1).max(1) * cases;
+        run.total = run.done + worst.more_rounds.value().unwrap_or(1).max(1) * cases;
     }
 }
 

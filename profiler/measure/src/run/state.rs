@@ -389,7 +389,7 @@ mod tests {
         prompt: &PreparedPrompt,
     ) -> Case {
         let plan = plan();
-        let case = Case { server: Some(record::ServerFile::default()), ..Case::default() };
+        let case = Case { server: Some(record::ServerFile::absent("not reported")), ..Case::default() };
         let mut state = CaseState::new(0, &plan, case);
         state.server_prompt = server_prompt;
         let mut measured = measured(Pass::Clean, 0, 1.0, &[]);

@@ -18,16 +18,3 @@ mod serve;
 mod server_processes;
 
 pub use serve::serve;
-
-use record::{Reason, Reasons};
-
-/// A value, or `None` with its reason under this name.
-fn value_or_reason<T>(reasons: &mut Reasons, name: &str, result: Result<T, Reason>) -> Option<T> {
-    match result {
-        Ok(value) => Some(value),
-        Err(reason) => {
-            reasons.insert(name.to_owned(), reason.into());
-            None
-        }
-    }
-}

@@ -10,8 +10,8 @@ use traces::chrome::Process;
 use traces::clock::{self, VirtualClock, VirtualClockGuard};
 
 use super::passes::totals;
+use super::request_trace;
 use super::server_processes::{self, ServerProcesses};
-use super::{request_trace, value_or_reason};
 use crate::protocol::{Load, Loaded, MemoryReading, Open, Opened, SharedStatus};
 
 /// An engine, its session and the instruments.
@@ -202,23 +202,9 @@ impl OpenEngine {
     fn attach(&mut self, info: ServerInfo, load: &Load) -> ServerFile {
         let processes = ServerProcesses::find(&info, load.pid);
         self.info = Some(info.clone());
-        let mut reasons: Reasons = info.reasons;
         let pid = processes.as_ref().map(ServerProcesses::pid).map_err(Reason::clone);
-        let pid = value_or_reason(&mut reasons, "pid", pid);
         self.server = Some(processes);
-        ServerFile {
-            software: info.software,
-            version: info.version,
-            model: info.model,
-            url: info.url,
-            started_here: info.pid.is_some(),
-            pid,
-            cache: info.cache,
-            details: info.details,
-            before_model: None,
-            findings: Vec::new(),
-            reasons,
-        }
+        ServerFile::new(info, pid)
     }
 
     /// Drops the session and returns free memory to the system, so that the next session starts with the same memory.

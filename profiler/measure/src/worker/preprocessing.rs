@@ -15,7 +15,7 @@ pub(super) fn measure(server: &dyn Server, prompt: &Prompt) -> PreprocessingTime
     let mut steps: Vec<ServerStep> = Vec::new();
     for step in ServerStep::ALL {
         match not_needed(step, prompt) {
-            Some(reason) => drop(measured.reasons.insert(step.field().to_owned(), reason.to_owned())),
+            Some(reason) => drop(measured.reasons.insert(step, Reason::new(reason))),
             None => steps.push(step),
         }
     }
@@ -25,7 +25,7 @@ pub(super) fn measure(server: &dyn Server, prompt: &Prompt) -> PreprocessingTime
             Ok(()) => true,
             Err(reason) => {
                 measured.times_s.remove(&step);
-                measured.reasons.insert(step.field().to_owned(), reason.into());
+                measured.reasons.insert(step, reason);
                 false
             }
         });
@@ -54,7 +54,7 @@ fn run(
     let seconds = clock::now().saturating_sub(began).as_secs_f64();
     let output = output
         .map_err(|error| Reason::new(error.with_advice()))?
-        .ok_or_else(|| Reason::new(format!("{} has no endpoint for it", server.info().software)))?;
+        .ok_or_else(|| Reason::new(format!("{} has no endpoint for it", server.info().software_name())))?;
     measured.times_s.entry(step).or_default().push(seconds);
     match output {
         PreprocessingOutput::None => {}
@@ -90,6 +90,8 @@ mod tests {
     use traces::Nanos;
     use traces::clock::VirtualClock;
 
+    use record::Recorded;
+
     use super::*;
 
     /// A server that takes 1 ms for HTTP, 3 ms with its template, 1.5 ms with its tokens.
@@ -102,7 +104,7 @@ mod tests {
 
     impl Server for Scripted {
         fn info(&self) -> ServerInfo {
-            ServerInfo { software: "scripted".to_owned(), ..ServerInfo::default() }
+            ServerInfo { software: Ok("scripted".to_owned()), ..ServerInfo::unknown("not asked") }
         }
 
         fn preprocess(
@@ -143,15 +145,14 @@ mod tests {
         let _clock = VirtualClock::install();
         let own: Vec<u32> = "<s>hi".bytes().map(u32::from).collect();
         let found = measure(&server(), &chat()).figures("<s>hi", &own);
-        let near = |value: Option<f64>, wanted: f64| assert!((value.unwrap() - wanted).abs() < 1e-9, "{value:?}");
-        near(found.round_trip_s, 1e-3);
-        near(found.template_s, 2e-3);
-        near(found.tokenize_s, 0.5e-3);
-        assert_eq!(
-            (found.same_text, found.same_ids, found.tokens, found.differs),
-            (Some(true), Some(true), Some(5), None)
-        );
-        assert!(found.reasons.is_empty() && found.times_s["tokenize_s"].len() == TIMES);
+        let near =
+            |value: &Recorded<f64>, wanted: f64| assert!((value.value().unwrap() - wanted).abs() < 1e-9, "{value:?}");
+        near(&found.round_trip_s, 1e-3);
+        near(&found.template_s, 2e-3);
+        near(&found.tokenize_s, 0.5e-3);
+        assert_eq!((found.same_text.value(), found.same_ids.value()), (Some(true), Some(true)));
+        assert_eq!((found.tokens.value(), &found.differs), (Some(5), &None));
+        assert!(found.reasons().is_empty() && found.times_s["tokenize_s"].len() == TIMES);
     }
 
     #[test]
@@ -160,23 +161,24 @@ mod tests {
         let failing = Scripted { has_template: false, tokenizer_fails: true, ..server() };
         let found = measure(&failing, &chat()).figures("<s>hi", &[1]);
         assert_eq!(failing.calls.get(), TIMES + 2);
-        assert_eq!((found.template_s, found.tokenize_s, found.same_text, found.same_ids), (None, None, None, None));
-        assert_eq!(found.reasons["template_s"], "scripted has no endpoint for it");
-        assert!(found.reasons["tokenize_s"].contains("prompt is empty"), "{:?}", found.reasons);
-        assert_eq!(found.reasons["same_ids"], found.reasons["tokenize_s"]);
+        assert_eq!(found.template_s.reason().unwrap(), &"scripted has no endpoint for it");
+        assert_eq!(found.same_text.reason(), found.template_s.reason());
+        let tokenizer = found.tokenize_s.reason().unwrap();
+        assert!(tokenizer.as_str().contains("prompt is empty"), "{tokenizer}");
+        assert_eq!((found.same_ids.reason(), found.tokens.reason()), (Some(tokenizer), Some(tokenizer)));
         let ids = measure(&server(), &Prompt::Tokens(vec![1])).figures("", &[1]);
-        assert!(ids.round_trip_s.is_some() && ids.reasons["tokenize_s"].contains("token ids"));
+        assert!(ids.round_trip_s.is_present() && ids.reasons()["tokenize_s"].contains("token ids"));
     }
 
     #[test]
     fn other_tokens_are_a_difference() {
         let _clock = VirtualClock::install();
         let found = measure(&server(), &chat()).figures("hi", &[60, 115, 7]);
-        assert_eq!((found.same_text, found.same_ids), (Some(false), Some(false)));
+        assert_eq!((found.same_text.value(), found.same_ids.value()), (Some(false), Some(false)));
         assert_eq!(found.differs.as_deref(), Some("token 3 is 62 on the server and 7 here, of 5 and 3 tokens"));
         let unknown = measure(&server(), &chat()).figures("", &[]);
-        assert_eq!((unknown.same_ids, unknown.tokens), (None, Some(5)));
-        assert!(unknown.reasons["same_ids"].contains("no file of the model"));
+        assert_eq!(unknown.tokens.value(), Some(5));
+        assert!(unknown.reasons()["same_ids"].contains("no file of the model"));
     }
 
     #[test]
@@ -184,13 +186,13 @@ mod tests {
         let _clock = VirtualClock::install();
         let own: Vec<u32> = "our own".bytes().map(u32::from).collect();
         let without = measure(&Scripted { has_template: false, ..server() }, &chat());
-        assert_eq!((without.prompt(true).ids, without.figures("our own", &own).same_ids), (None, Some(true)));
+        assert_eq!((without.prompt(true).ids, without.figures("our own", &own).same_ids.value()), (None, Some(true)));
         let longer = Scripted { has_template: false, chat_ids: Some(vec![1, 2, 3]), ..server() };
         let found = measure(&longer, &chat());
         assert_eq!(found.prompt(true).ids, Some(vec![1, 2, 3]));
         let found = found.figures("our own", &own);
         assert_eq!(
-            (found.same_ids, found.tokens),
+            (found.same_ids.value(), found.tokens.value()),
             (Some(false), Some(3)),
             "its tokens of this program's text do not count"
         );

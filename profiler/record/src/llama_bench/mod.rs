@@ -91,7 +91,7 @@ pub(crate) fn parse(path: &Path, text: &str) -> Result<Option<Bench>, Error> {
         name,
         tool: Tool { name: ENGINE.to_owned(), version: first.version(), ..Tool::default() },
         started: first.time.clone(),
-        finished: Some(first.time.clone()),
+        finished: first.time.clone().into(),
         plan: plan(&tests, &cases),
         ..RunFile::default()
     };
@@ -121,11 +121,11 @@ fn plan(tests: &[Test], cases: &[super::Case]) -> PlanFile {
                 reference: test.model_path.clone(),
                 path: test.model_path.clone(),
                 origin: ENGINE.to_owned(),
-                file_bytes: test.model_bytes,
-                parameters: test.parameters,
+                file_bytes: test.model_bytes.ok_or_else(Reason::unrecorded).into(),
+                parameters: test.parameters.ok_or_else(Reason::unrecorded).into(),
                 format: "gguf".to_owned(),
                 quantisation: test.model_type.clone(),
-                ..PlannedModel::default()
+                ..PlannedModel::absent(Reason::unrecorded())
             });
         }
     }

@@ -77,7 +77,7 @@ fn a_prompt_and_the_generation_after_it_are_one_case() {
     assert_eq!((case.samples[0].prefill_tps.value(), case.samples[0].decode_tps.value()), (Some(320.0), Some(100.0)));
     assert!(case.samples[1].decode_tps.reason().unwrap().as_str().contains("more repetitions"));
     assert!(!case.notes.has(CaseNote::DecodedAfter), "the generation after 512 tokens is the nearest");
-    assert_eq!(file.plan.models[0].parameters, Some(134_515_008));
+    assert_eq!(file.plan.models[0].parameters.value(), Some(134_515_008));
     // The generation that belongs to no prompt is kept.
     assert_eq!(file.cases[1].id, "llama-bench/tiny.Q4_1/tg128/t2/d0");
     assert_eq!(file.cases[1].samples[0].decode_tps.value(), Some(128.0));

@@ -9,16 +9,19 @@ use crate::table::Table;
 use analyse::drift::drift;
 use record::ceilings::SIMULATED;
 use record::figures::significant;
-use record::{CeilingProbe, Ceilings, Spread, ThreadCeilings};
+use record::{CeilingProbe, Ceilings, Reason, Recorded, Spread, ThreadCeilings};
 
 pub(super) fn section(view: &RunView<'_>) -> Section {
     let mut section = Section::new("Ceilings of this machine");
-    let Some(ceilings) = &view.file.ceilings else {
-        // Run files of earlier versions have no ceilings.
-        if let Some(reason) = view.file.reasons.get("ceilings") {
-            section.add_sentence(format!("Not measured: {reason}."));
+    let ceilings = match &view.file.ceilings {
+        Recorded::Present(ceilings) => ceilings,
+        Recorded::Absent(reason) => {
+            // Run files of earlier versions have no ceilings.
+            if *reason != Reason::unrecorded() {
+                section.add_sentence(format!("Not measured: {reason}."));
+            }
+            return section;
         }
-        return section;
     };
     let shown = |entry: &&ThreadCeilings| view.file.plan.threads.contains(&entry.threads);
     let threads = ceilings.threads.iter().filter(shown).cloned().collect();
@@ -144,7 +147,7 @@ fn probes(probes: &[CeilingProbe], dot_products: bool) -> Table {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use record::{CacheCeiling, Reason, Recorded, RecordedList};
+    use record::{CacheCeiling, RecordedList};
 
     fn exact(value: f64) -> Spread {
         Spread { median: value, low: value * 0.9, high: value * 1.1, n: 7 }

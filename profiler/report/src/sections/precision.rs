@@ -48,9 +48,9 @@ mod tests {
             baseline: Some("a".to_owned()),
             metric: "decode_tps".to_owned(),
             threads: 2,
-            detectable: Some(0.018),
+            detectable: 0.018.into(),
             reached: true,
-            ..PrecisionReached::default()
+            ..PrecisionReached::absent("not computed")
         };
         let plan = PlanFile { precision: Some(0.02), threads: vec![1, 2], ..PlanFile::default() };
         let mut file = RunFile { plan, precision: vec![found], ..RunFile::default() };

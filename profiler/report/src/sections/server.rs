@@ -2,10 +2,10 @@
 
 use super::RunView;
 use crate::content::{Block, Section};
-use crate::figures::{count, marked, megabytes, or_absent};
+use crate::figures::{ABSENT, count, marked, megabytes, or_absent};
 use crate::table::Table;
 use record::figures::{milliseconds, significant};
-use record::{Case, Sample, ServerFile, ServerSample};
+use record::{Case, Reason, Recorded, Sample, ServerFile, ServerSample};
 use statistics::mean;
 
 /// Maximal length of a detail; `run.json` has all of it.
@@ -94,7 +94,7 @@ fn prefix_cache(server: &ServerFile, cases: &[&Case]) -> String {
     let samples = || cases.iter().flat_map(|case| case.clean_samples()).filter_map(|sample| sample.server.as_ref());
     let all = samples().count();
     let counts: Vec<(usize, Option<usize>)> =
-        samples().filter_map(|server| Some((server.cached_tokens?, server.prompt_tokens))).collect();
+        samples().filter_map(|server| Some((server.cached_tokens.value()?, server.prompt_tokens.value()))).collect();
     let found = match counts.iter().max_by_key(|(cached, _)| *cached) {
         None if all == 0 => return meant.to_owned(),
         None => "the server does not report the tokens from it".to_owned(),
@@ -112,12 +112,12 @@ fn prefix_cache(server: &ServerFile, cases: &[&Case]) -> String {
 }
 
 fn properties(subject: &str, server: &ServerFile, cases: &[&Case]) -> Vec<(String, String)> {
-    let process = match (server.pid, server.reasons.get("pid")) {
-        (Some(pid), _) => {
+    let process = match &server.pid {
+        Recorded::Present(pid) => {
             format!("{pid} and its children{}", if server.started_here { ", started by this run" } else { "" })
         }
-        (None, Some(reason)) => format!("not measured: {reason}"),
-        (None, None) => "not measured".to_owned(),
+        Recorded::Absent(reason) if *reason == Reason::unrecorded() => "not measured".to_owned(),
+        Recorded::Absent(reason) => format!("not measured: {reason}"),
     };
     let mut properties = vec![
         ("subject".to_owned(), subject.to_owned()),
@@ -132,8 +132,9 @@ fn properties(subject: &str, server: &ServerFile, cases: &[&Case]) -> Vec<(Strin
         ("models", "list of models"),
         ("other_requests", "other clients"),
     ];
+    let reasons_of = server.reasons();
     let reason = |(field, name): (&str, &str)| {
-        server.reasons.get(field).map(|reason| (name.to_owned(), format!("not known: {reason}")))
+        reasons_of.get(field).map(|reason| (name.to_owned(), format!("not known: {reason}")))
     };
     properties.extend(reasons.into_iter().filter_map(reason));
     let short = |text: &String| {
@@ -153,16 +154,16 @@ fn row(case: &Case) -> Vec<String> {
     vec![
         case.prompt.clone(),
         or_absent(of_sample(|sample| sample.ttft_s.value()).map(milliseconds)),
-        or_absent(of_server(|server| server.prefill_s).map(milliseconds)),
-        or_absent(of_server(|server| server.queued_s).map(milliseconds)),
+        or_absent(of_server(|server| server.prefill_s.value()).map(milliseconds)),
+        or_absent(of_server(|server| server.queued_s.value()).map(milliseconds)),
         marked(
             or_absent(of_sample(|sample| sample.decode_tps.value()).map(significant)),
             case.clean_samples().any(|sample| sample.estimated.contains_key("decode_tps")),
         ),
-        or_absent(of_server(|server| server.decode_tps).map(significant)),
-        or_absent(of_server(|server| server.prompt_tokens.map(|n| n as f64)).map(significant)),
-        or_absent(of_server(|server| server.cached_tokens.map(|n| n as f64)).map(significant)),
-        or_absent(of_server(|server| server.output_tokens.map(|n| n as f64)).map(significant)),
+        or_absent(of_server(|server| server.decode_tps.value()).map(significant)),
+        or_absent(of_server(|server| server.prompt_tokens.value().map(|n| n as f64)).map(significant)),
+        or_absent(of_server(|server| server.cached_tokens.value().map(|n| n as f64)).map(significant)),
+        or_absent(of_server(|server| server.output_tokens.value().map(|n| n as f64)).map(significant)),
         or_absent(of_server(|server| Some(server.chunks as f64)).map(significant)),
     ]
 }
@@ -175,10 +176,10 @@ fn own_figures(cases: &[&Case]) -> Table {
     let all: [OwnFigure; 9] = [
         ("first token ms", |server| server.first_token_s, milliseconds),
         ("queue ms", |server| server.queue_s, milliseconds),
-        ("prefill/s", |server| server.prefill_tps, significant),
-        ("decode ms", |server| server.decode_s, milliseconds),
+        ("prefill/s", |server| server.prefill_tps.value(), significant),
+        ("decode ms", |server| server.decode_s.value(), milliseconds),
         ("whole ms", |server| server.whole_s, milliseconds),
-        ("load ms", |server| server.load_s, milliseconds),
+        ("load ms", |server| server.load_s.value(), milliseconds),
         ("drafted", |server| server.drafted_tokens.map(|n| n as f64), significant),
         ("accepted", |server| server.accepted_tokens.map(|n| n as f64), significant),
         ("other requests", |server| server.other_requests.map(|n| n as f64), significant),
@@ -212,20 +213,25 @@ fn before_model(cases: &[&Case]) -> Table {
     for case in cases {
         let Some(found) = case.server.as_ref().and_then(|server| server.before_model.as_ref()) else { continue };
 
-        let same = match (found.same_ids, &found.differs) {
-            (Some(true), _) => "yes".to_owned(),
-            (Some(false), Some(differs)) => {
-                let text = if found.same_text == Some(false) { "its template renders a different text: " } else { "" };
+        let same = match (&found.same_ids, &found.differs) {
+            (Recorded::Present(true), _) => "yes".to_owned(),
+            (Recorded::Present(false), Some(differs)) => {
+                let text = if found.same_text == Recorded::Present(false) {
+                    "its template renders a different text: "
+                } else {
+                    ""
+                };
                 format!("no: {text}{differs}")
             }
-            _ => or_absent(found.reasons.get("same_ids").map(|reason| format!("unknown: {reason}"))),
+            (Recorded::Absent(reason), _) if *reason != Reason::unrecorded() => format!("unknown: {reason}"),
+            _ => ABSENT.to_owned(),
         };
         table.rows.push(vec![
             case.prompt.clone(),
-            or_absent(found.round_trip_s.map(milliseconds)),
-            or_absent(found.template_s.map(milliseconds)),
-            or_absent(found.tokenize_s.map(milliseconds)),
-            or_absent(found.tokens.map(|tokens| tokens.to_string())),
+            or_absent(found.round_trip_s.value().map(milliseconds)),
+            or_absent(found.template_s.value().map(milliseconds)),
+            or_absent(found.tokenize_s.value().map(milliseconds)),
+            or_absent(found.tokens.value().map(|tokens| tokens.to_string())),
             same,
         ]);
     }

@@ -24,7 +24,7 @@ use crate::content::Section;
 use crate::figures::or_absent;
 use crate::table::Table;
 use record::figures::milliseconds;
-use record::{Case, Preprocessing, Sample, Summary};
+use record::{Case, Preprocessing, Reason, Recorded, Sample, Summary};
 use statistics::mean;
 
 /// A time in seconds of one request of a case.
@@ -56,21 +56,27 @@ const fn server_only(name: &'static str, server: Time) -> Row {
 
 const ROWS: &[Row] = &[
     row("until the first token", |_, s| s.ttft_s.value(), |_, s| s.ttft_s.value()),
-    server_only("  HTTP", |c, _| before(c)?.round_trip_s),
-    server_only("  chat template", |c, _| before(c)?.template_s),
-    row("  tokenize", |_, s| s.tokenize_s.value(), |c, _| before(c)?.tokenize_s),
-    server_only("  queue and remainder", |c, s| Some(s.ttft_s.value()? - s.server.as_ref()?.prefill_s? - known(c))),
-    row("  prefill", |_, s| Some(s.ttft_s.value()? - s.tokenize_s.value()?), |_, s| s.server.as_ref()?.prefill_s),
+    server_only("  HTTP", |c, _| before(c)?.round_trip_s.value()),
+    server_only("  chat template", |c, _| before(c)?.template_s.value()),
+    row("  tokenize", |_, s| s.tokenize_s.value(), |c, _| before(c)?.tokenize_s.value()),
+    server_only("  queue and remainder", |c, s| {
+        Some(s.ttft_s.value()? - s.server.as_ref()?.prefill_s.value()? - known(c))
+    }),
+    row(
+        "  prefill",
+        |_, s| Some(s.ttft_s.value()? - s.tokenize_s.value()?),
+        |_, s| s.server.as_ref()?.prefill_s.value(),
+    ),
     row_after("after the first token", |_, s| rest(s), |_, s| rest(s)),
     row_after(
         "  decode",
         |_, s| Some(rest(s)? - s.detokenize_s.value()? - s.other_s.value()?),
-        |_, s| s.server.as_ref()?.decode_s,
+        |_, s| s.server.as_ref()?.decode_s.value(),
     ),
     row_after(
         "  text and transport",
         |_, s| Some(s.detokenize_s.value()? + s.other_s.value()?),
-        |_, s| Some(rest(s)? - s.server.as_ref()?.decode_s?),
+        |_, s| Some(rest(s)? - s.server.as_ref()?.decode_s.value()?),
     ),
     row_after("latency", |_, s| s.latency_s.value(), |_, s| s.latency_s.value()),
 ];
@@ -90,7 +96,8 @@ fn before(case: &Case) -> Option<&Preprocessing> {
 
 /// The known time before the model. An unknown part is in the remainder.
 fn known(case: &Case) -> f64 {
-    let parts = |found: &Preprocessing| [found.round_trip_s, found.template_s, found.tokenize_s];
+    let parts =
+        |found: &Preprocessing| [&found.round_trip_s, &found.template_s, &found.tokenize_s].map(Recorded::value);
     before(case).map(parts).into_iter().flatten().flatten().sum()
 }
 
@@ -119,11 +126,19 @@ pub(super) fn section(view: &RunView<'_>) -> Section {
     section
 }
 
+/// A part of the time before the model.
+type Part = fn(&Preprocessing) -> &Recorded<f64>;
+
 /// Why parts of the time before the model are unknown, one sentence per part.
 fn unknown(view: &RunView<'_>, server: &Summary) -> Vec<String> {
-    let parts = [("HTTP", "round_trip_s"), ("chat template", "template_s"), ("tokenize", "tokenize_s")];
-    let of_part = |(name, field): (&str, &str)| {
-        let mut reasons = view.cases(server).filter_map(|case| before(case)?.reasons.get(field));
+    let parts: [(&str, Part); 3] = [
+        ("HTTP", |found| &found.round_trip_s),
+        ("chat template", |found| &found.template_s),
+        ("tokenize", |found| &found.tokenize_s),
+    ];
+    let of_part = |(name, part): (&str, Part)| {
+        let reasons = view.cases(server).filter_map(|case| part(before(case)?).reason());
+        let mut reasons = reasons.filter(|reason| **reason != Reason::unrecorded());
         reasons.next().map(|reason| {
             format!("{}: {name} was not measured separately and is part of the remainder: {reason}.", server.engine)
         })
@@ -302,7 +317,11 @@ mod tests {
             prompt_tokens: 33.into(),
             output_tokens: 8.into(),
             ttft_s: 0.4.into(),
-            server: Some(ServerSample { prefill_s: Some(0.3), decode_s: Some(0.9), ..ServerSample::default() }),
+            server: Some(ServerSample {
+                prefill_s: 0.3.into(),
+                decode_s: 0.9.into(),
+                ..ServerSample::absent("not reported")
+            }),
             ..Sample::absent("not measured")
         };
         let case = |engine: &str, sample: Sample, server: Option<ServerFile>| Case {
@@ -313,7 +332,7 @@ mod tests {
             server,
             ..Case::default()
         };
-        let server = ServerFile { before_model, ..ServerFile::default() };
+        let server = ServerFile { before_model, ..ServerFile::absent("not reported") };
         let cases = vec![case("a", in_process, None), case("b", through_server, Some(server))];
         let summaries = analyse::summary::summarise(&cases, 1);
         RunFile { cases, summaries, ..RunFile::default() }
@@ -329,10 +348,10 @@ mod tests {
     #[test]
     fn the_parts_add_up_to_the_difference() {
         let separate = Preprocessing {
-            round_trip_s: Some(0.01),
-            template_s: Some(0.02),
-            tokenize_s: Some(0.005),
-            ..Preprocessing::default()
+            round_trip_s: 0.01.into(),
+            template_s: 0.02.into(),
+            tokenize_s: 0.005.into(),
+            ..Preprocessing::absent("not measured")
         };
         let file = run(Some(separate));
         assert_eq!(
@@ -359,7 +378,7 @@ mod tests {
         for sample in file.cases[1].samples.iter_mut() {
             // The client sees 1.1 s after the first token.
             if let Some(server) = &mut sample.server {
-                server.decode_s = Some(1.2);
+                server.decode_s = 1.2.into();
             }
         }
         assert_eq!(cells(&file)[8], "40.00 – – –");
@@ -371,9 +390,8 @@ mod tests {
 
     #[test]
     fn an_unmeasured_part_is_in_the_remainder_with_its_reason() {
-        let reason = |field: &str| (field.to_owned(), "x has no such endpoint".to_owned());
-        let reasons = [reason("template_s"), reason("tokenize_s")].into();
-        let file = run(Some(Preprocessing { round_trip_s: Some(0.01), reasons, ..Preprocessing::default() }));
+        let separate = Preprocessing { round_trip_s: 0.01.into(), ..Preprocessing::absent("x has no such endpoint") };
+        let file = run(Some(separate));
         assert_eq!(
             cells(&file)[1..5],
             ["none 10.00 10.00 2 %", "none – – –", "10.00 – – –", "none 90.00 90.00 18 %"].map(str::to_owned)
@@ -406,7 +424,7 @@ mod tests {
         assert!(cells(&file).is_empty());
         let found = sentences(&file);
         assert!(found.len() == 1 && found[0].ends_with("through the server: p (33 and 46)."), "{found:?}");
-        file.cases[1].samples[0].prompt_tokens = record::Recorded::absent("not counted");
+        file.cases[1].samples[0].prompt_tokens = Recorded::absent("not counted");
         let found = sentences(&file);
         assert!(cells(&file).is_empty() && found[0].contains("is unknown on a side: p."), "{found:?}");
     }

@@ -5,7 +5,7 @@ use crate::content::{Block, Section};
 use crate::figures::count;
 use analyse::summary::disturbances;
 use record::plan::{PlannedModel, WeightSource};
-use record::{Action, Status};
+use record::{Action, Recorded, Status};
 
 pub(super) fn section(view: &RunView<'_>) -> Section {
     let file = view.file;
@@ -88,7 +88,7 @@ pub(super) fn section(view: &RunView<'_>) -> Section {
         format!("{ok} of {} ok{}", file.cases.len(), if file.interrupted { ", interrupted" } else { "" }),
     );
     property("started", file.started.clone());
-    if file.finished.is_none() {
+    if file.finished.is_absent() {
         let text = format!(
             "not finished: the run is still active or was killed. This report has the samples so far; {} with the same options continues the run",
             Action::ResumeRun
@@ -105,7 +105,7 @@ pub(super) fn section(view: &RunView<'_>) -> Section {
 fn model_text(view: &RunView<'_>, model: &PlannedModel) -> String {
     let hash =
         model.sha256.as_deref().map(|hash| format!(", sha256 {}", &hash[..hash.len().min(12)])).unwrap_or_default();
-    let (Some(parameters), Some(bytes)) = (model.parameters, model.file_bytes) else {
+    let (Some(parameters), Some(bytes)) = (model.parameters.value(), model.file_bytes.value()) else {
         let asked =
             if model.reference.is_empty() { String::new() } else { format!(", requested as {}", model.reference) };
         return format!("{}: the server's model, whose files this program did not read{asked}", model.name);
@@ -125,7 +125,10 @@ fn model_text(view: &RunView<'_>, model: &PlannedModel) -> String {
 
 /// The chat template of a model's prompts, or why there is none. Runs of the first version do not say it.
 fn template_text(model: &PlannedModel) -> Option<String> {
-    let Some(template) = &model.chat_template else { return model.reasons.get("chat_template").cloned() };
+    let template = match &model.chat_template {
+        Recorded::Present(template) => template,
+        Recorded::Absent(_) => return model.chat_template.stated_reason().map(ToString::to_string),
+    };
     let hash = template.sha256.get(..12).unwrap_or(&template.sha256);
     let date = template.date.as_ref().map(|date| format!(", with the date {date}")).unwrap_or_default();
     let others = match template.others.as_slice() {

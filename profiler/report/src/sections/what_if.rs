@@ -5,7 +5,7 @@ use crate::content::Section;
 use crate::figures::ABSENT;
 use crate::table::Table;
 use record::figures::significant;
-use record::{Action, Spread};
+use record::{Action, RESTS_ON, Recorded, Spread};
 
 pub(super) fn section(view: &RunView<'_>) -> Section {
     let mut section = Section::new("What if");
@@ -20,7 +20,7 @@ pub(super) fn section(view: &RunView<'_>) -> Section {
     // Notes in order of their first use, listed below the table.
     let mut notes: Vec<&str> = Vec::new();
     for row in &file.what_if {
-        let rests_on = row.reasons.get("rests on").and_then(|text| text.split_once("; ")).map(|(_, notes)| notes);
+        let rests_on = row.notes.get(RESTS_ON).and_then(|text| text.split_once("; ")).map(|(_, notes)| notes);
         let own: Vec<String> = rests_on
             .map(|text| text.split("; ").collect::<Vec<_>>())
             .unwrap_or_default()
@@ -38,10 +38,10 @@ pub(super) fn section(view: &RunView<'_>) -> Section {
             row.what.clone(),
             row.engine.clone(),
             row.threads.to_string(),
-            cell(row.load_s, 1.0),
-            cell(row.memory_bytes, 1e-6),
-            cell(row.prefill_tps, 1.0),
-            cell(row.decode_tps, 1.0),
+            cell(&row.load_s, 1.0),
+            cell(&row.memory_bytes, 1e-6),
+            cell(&row.prefill_tps, 1.0),
+            cell(&row.decode_tps, 1.0),
             own.join(", "),
         ]);
     }
@@ -56,9 +56,9 @@ pub(super) fn section(view: &RunView<'_>) -> Section {
     section
 }
 
-fn cell(spread: Option<Spread>, factor: f64) -> String {
+fn cell(spread: &Recorded<Spread>, factor: f64) -> String {
     let number = |value: f64| significant(value * factor);
-    spread.map_or_else(
+    spread.value().map_or_else(
         || ABSENT.to_owned(),
         |spread| format!("{}\n[{}, {}]", number(spread.median), number(spread.low), number(spread.high)),
     )

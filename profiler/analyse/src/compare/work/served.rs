@@ -1,7 +1,7 @@
 //! What is known of the work of a server: only what it reports itself. Everything else is the user's word.
 
 use super::super::pairing::Group;
-use record::{Case, PromptIdsOf, ServerFile};
+use record::{Case, PromptIdsOf, Recorded, ServerFile};
 use statistics::median;
 
 /// Details of a server under which it names the type or the quantisation of its weights.
@@ -19,10 +19,9 @@ pub(super) fn prompt_ids(case: &Case) -> Option<&[u32]> {
     let named = match &case.server {
         None => true,
         Some(_) if output.prompt_ids_of.is_some() => true,
-        Some(server) => server
-            .before_model
-            .as_ref()
-            .is_some_and(|before| before.same_text == Some(true) && before.same_ids == Some(true)),
+        Some(server) => server.before_model.as_ref().is_some_and(|before| {
+            before.same_text == Recorded::Present(true) && before.same_ids == Recorded::Present(true)
+        }),
     };
     Some(output.prompt_ids.as_slice()).filter(|ids| named && !ids.is_empty())
 }
@@ -67,7 +66,7 @@ pub(super) fn context(server: &ServerFile) -> Option<usize> {
 
 /// Whether it runs on the machine that measured it.
 pub(super) fn is_here(server: &ServerFile) -> bool {
-    server.started_here || server.pid.is_some()
+    server.started_here || server.pid.is_present()
 }
 
 /// The type that a text such as `Q4_1`, `Q4_K - Medium`, `all F32` or `torch.bfloat16` names, in one spelling.

@@ -41,9 +41,9 @@ fn through_server() -> OneCase {
         software: "llama-server".to_owned(),
         model: "m.gguf".to_owned(),
         url: "http://127.0.0.1:1".to_owned(),
-        pid: Some(1),
+        pid: 1.into(),
         details,
-        ..ServerFile::default()
+        ..ServerFile::absent("not reported")
     };
     OneCase { engine: "openai", ids: Vec::new(), server: Some(server), ..in_process() }
 }
@@ -60,19 +60,19 @@ fn model() -> PlannedModel {
     PlannedModel {
         name: "m".to_owned(),
         reference: "m.gguf".to_owned(),
-        sha256: Some("abc".to_owned()),
+        sha256: "abc".to_owned().into(),
         quantisation: "Q4_1".to_owned(),
         architecture: "llama".to_owned(),
-        parameters: Some(1000),
-        bits_per_weight: Some(5.0),
+        parameters: 1000.into(),
+        bits_per_weight: 5.0.into(),
         context: 64,
-        ..PlannedModel::default()
+        ..PlannedModel::absent("not recorded")
     }
 }
 
 /// A model that only a server has.
 fn served_model(name: &str, reference: &str) -> PlannedModel {
-    PlannedModel { name: name.to_owned(), reference: reference.to_owned(), ..PlannedModel::default() }
+    PlannedModel { name: name.to_owned(), reference: reference.to_owned(), ..PlannedModel::absent("not recorded") }
 }
 
 fn run(sides: &[(&OneCase, &str)], models: Vec<PlannedModel>) -> RunFile {
@@ -87,7 +87,10 @@ fn run(sides: &[(&OneCase, &str)], models: Vec<PlannedModel>) -> RunFile {
             latency_s: 1.0.into(),
             prompt_tokens: side.prompt_tokens.map_or_else(|| Recorded::absent("not counted"), Recorded::Present),
             output_tokens: side.output_tokens.into(),
-            server: side.server.as_ref().map(|_| ServerSample { nonce: side.nonce, ..ServerSample::default() }),
+            server: side
+                .server
+                .as_ref()
+                .map(|_| ServerSample { nonce: side.nonce, ..ServerSample::absent("not reported") }),
             ..Sample::absent("not measured")
         }],
         output: Some(CaseOutput {
@@ -193,7 +196,7 @@ fn ids_that_an_earlier_version_stored_for_a_server_are_not_its_own() {
     assert_eq!(in_one_run(&in_process(), &stored).label, Comparability::NotComparable);
     let mut confirmed = OneCase { prompt_tokens: Some(3), ..stored };
     assert!(said(&in_one_run(&in_process(), &confirmed)).contains("as many prompt tokens"));
-    let before = Preprocessing { same_text: Some(true), same_ids: Some(true), ..Preprocessing::default() };
+    let before = Preprocessing { same_text: true.into(), same_ids: true.into(), ..Preprocessing::absent("not asked") };
     confirmed.server.as_mut().unwrap().before_model = Some(before);
     assert!(!said(&in_one_run(&in_process(), &confirmed)).contains("as many prompt tokens"));
 }
@@ -246,7 +249,7 @@ fn two_servers_are_compared_by_the_names_of_their_models() {
     assert!(found.starts_with("not comparable") && found.contains("name the model with `models`"), "{found}");
     let found = said_of(served_model("m", "owner/m"), served_model("m", "owner/m"), &another);
     assert!(found.starts_with("equal, on your word") && found.contains("`models` names m"), "{found}");
-    let found = said_of(model(), PlannedModel { sha256: Some("other".to_owned()), ..model() }, &server);
+    let found = said_of(model(), PlannedModel { sha256: "other".to_owned().into(), ..model() }, &server);
     assert!(found.contains("`models` names files with other hashes"), "{found}");
     // One server measured twice in the same rounds is the same work, whatever its weights are.
     let twice = in_one_run(&server, &server);
@@ -257,7 +260,7 @@ fn two_servers_are_compared_by_the_names_of_their_models() {
 #[test]
 fn the_machine_of_a_server_elsewhere_is_unknown() {
     let mut remote = through_server();
-    remote.server.as_mut().unwrap().pid = None;
+    remote.server.as_mut().unwrap().pid = Recorded::absent("elsewhere");
     let found = in_one_run(&in_process(), &remote);
     assert!(said(&found).contains("unknown are cache type, machine of llama-server"), "{}", said(&found));
     assert!(found.checks.iter().all(|check| check.what != "processor"));

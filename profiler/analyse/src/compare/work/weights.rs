@@ -102,7 +102,7 @@ impl<'a> Claimed<'a> {
     fn parameters(&self) -> Option<f64> {
         match self.server {
             Some(server) => server.details.get("n_params")?.parse().ok(),
-            None => self.planned?.parameters.map(|number| number as f64),
+            None => self.planned?.parameters.value().map(|number| number as f64),
         }
     }
 
@@ -158,13 +158,13 @@ fn of_files(pair: &GroupPair<'_>, probabilities: Option<&ProbabilityDistance>) -
     if pair.interleaved && std::ptr::eq(b, o) {
         return check_of(WHAT, values, Comparability::Equal, "");
     }
-    if b.sha256.is_some() && b.sha256 == o.sha256 {
+    if b.sha256.is_present() && b.sha256 == o.sha256 {
         return check_of(WHAT, values, Comparability::Equal, "");
     }
     if b.architecture != o.architecture && !b.architecture.is_empty() && !o.architecture.is_empty() {
         return check_of(WHAT, values, Comparability::NotComparable, "the architectures differ");
     }
-    if b.parameters.is_some() && o.parameters.is_some() && b.parameters != o.parameters {
+    if b.parameters.is_present() && o.parameters.is_present() && b.parameters != o.parameters {
         return check_of(WHAT, values, Comparability::NotComparable, "the numbers of parameters differ");
     }
     let Some((bits_b, bits_o)) = bits(b).zip(bits(o)) else {
@@ -192,9 +192,9 @@ fn text_of(model: &PlannedModel) -> String {
 
 /// Bits per weight: from the plan, else the size of the file over the parameters.
 fn bits(model: &PlannedModel) -> Option<f64> {
-    model.bits_per_weight.or_else(|| {
-        let parameters = model.parameters.filter(|number| *number > 0)?;
-        Some(model.file_bytes? as f64 * 8.0 / parameters as f64)
+    model.bits_per_weight.value().or_else(|| {
+        let parameters = model.parameters.value().filter(|number| *number > 0)?;
+        Some(model.file_bytes.value()? as f64 * 8.0 / parameters as f64)
     })
 }
 

@@ -12,6 +12,10 @@ use crate::protocol::Answer;
 
 /// More tokens than any chat template adds to a prompt. Of the prompt itself a token is at least one byte.
 const TEMPLATE_TOKENS: usize = 100_000;
+/// Why there is no number of prompt tokens although the server reports one.
+const NO_PROMPT_TOKENS: &str = "the server reports 0 prompt tokens: it does not count them";
+/// Why a figure of a server is absent.
+const NOT_REPORTED: &str = "the server does not report it";
 
 /// Replaces the figures that follow from tokens by those that the stream and the server's counts support, and returns the server's own
 /// figures. `progress` is the time of its first event about the prompt, `counters` are those of its processes. `None` where no server
@@ -27,7 +31,7 @@ pub(crate) fn server_figures(
     let reported = answer.reported.as_ref()?;
     let queued = progress.filter(|&at| at >= timing.start()).map(|at| at.saturating_sub(timing.start()));
     let mut server =
-        ServerSample { counters: counters.values, reasons: counters.reasons, ..server_sample(reported, queued) };
+        ServerSample { counters: counters.values, notes: counters.reasons, ..server_sample(reported, queued) };
     let judgement = judge(StreamedAnswer {
         times: &timing.tokens,
         text: &answer.text,
@@ -37,7 +41,7 @@ pub(crate) fn server_figures(
         finish: answer.finish,
     });
     if let Some(reason) = &judgement.not_counted {
-        server.output_tokens = None;
+        server.output_tokens = Recorded::Absent(reason.clone());
         figures.notes.insert("server.output_tokens".to_owned(), reason.to_string());
     }
     match &judgement.token_times {
@@ -49,7 +53,9 @@ pub(crate) fn server_figures(
     }
     output_figures(figures, &judgement, timing);
     let prompt = prompt_tokens(reported, &request.prompt);
-    server.prompt_tokens = server.prompt_tokens.filter(|&tokens| tokens > 0);
+    if server.prompt_tokens.value() == Some(0) {
+        server.prompt_tokens = Recorded::absent(NO_PROMPT_TOKENS);
+    }
     prompt_figures(figures, &judgement, prompt, reported, timing);
     Some(server)
 }
@@ -65,7 +71,7 @@ fn prompt_tokens(reported: &ServerReport, prompt: &Prompt) -> Result<usize, Reas
     };
     match reported.prompt_tokens {
         None => Err(Reason::new("the server does not report the number of prompt tokens")),
-        Some(0) => Err(Reason::new("the server reports 0 prompt tokens: it does not count them")),
+        Some(0) => Err(Reason::new(NO_PROMPT_TOKENS)),
         Some(tokens) if tokens > bytes + TEMPLATE_TOKENS => Err(Reason::new(format!(
             "void: the server reports {tokens} prompt tokens, but the prompt has {bytes} bytes"
         ))),
@@ -159,21 +165,27 @@ fn prompt_figures(
     }
 }
 
+/// A figure that the server reports, or that it does not.
+fn reported_value<T>(value: Option<T>) -> Recorded<T> {
+    value.ok_or_else(|| Reason::new(NOT_REPORTED)).into()
+}
+
 fn server_sample(reported: &ServerReport, queued: Option<Nanos>) -> ServerSample {
     let seconds = |time: Option<Nanos>| time.map(Nanos::as_secs_f64);
+    let queued = seconds(queued).ok_or_else(|| Reason::new("no event about the progress of the prompt arrived"));
     ServerSample {
-        prompt_tokens: reported.prompt_tokens,
-        cached_tokens: reported.cached_tokens,
-        cache: reported.cache,
-        output_tokens: reported.output_tokens,
-        prefill_s: seconds(reported.prefill),
-        decode_s: seconds(reported.decode),
-        load_s: seconds(reported.load),
-        prefill_tps: reported.prefill_tps,
-        decode_tps: reported.decode_tps,
-        peak_memory_bytes: reported.peak_memory_bytes,
-        energy_j: reported.energy_j,
-        queued_s: seconds(queued),
+        prompt_tokens: reported_value(reported.prompt_tokens),
+        cached_tokens: reported_value(reported.cached_tokens),
+        cache: reported_value(reported.cache),
+        output_tokens: reported_value(reported.output_tokens),
+        prefill_s: reported_value(seconds(reported.prefill)),
+        decode_s: reported_value(seconds(reported.decode)),
+        load_s: reported_value(seconds(reported.load)),
+        prefill_tps: reported_value(reported.prefill_tps),
+        decode_tps: reported_value(reported.decode_tps),
+        peak_memory_bytes: reported_value(reported.peak_memory_bytes),
+        energy_j: reported_value(reported.energy_j),
+        queued_s: queued.into(),
         first_token_s: seconds(reported.first_token),
         queue_s: seconds(reported.queue),
         whole_s: seconds(reported.whole),
@@ -186,7 +198,7 @@ fn server_sample(reported: &ServerReport, queued: Option<Nanos>) -> ServerSample
         unknown_finish: reported.stream.unknown_finish.clone(),
         piece_times_s: Vec::new(),
         counters: Default::default(),
-        reasons: Reasons::new(),
+        notes: Reasons::new(),
     }
 }
 
@@ -270,7 +282,8 @@ mod tests {
         near(&found.prefill_tps, 300.0);
         assert_eq!((found.output_tokens.value(), found.prompt_tokens.value()), (Some(3), Some(30)));
         assert_eq!((found.notes.len(), found.estimated.len()), (0, 0), "{found:?}");
-        assert_eq!((server.queued_s, server.prefill_s, server.decode_s), (Some(0.03), Some(0.02), None));
+        assert_eq!((server.queued_s.value(), server.prefill_s.value()), (Some(0.03), Some(0.02)));
+        assert_eq!(server.decode_s.reason().unwrap(), &NOT_REPORTED);
     }
 
     #[test]
@@ -318,7 +331,7 @@ mod tests {
         }
         assert_eq!(found.notes["token_times_s"], reason(&found.tps));
         assert!(found.output_tokens.is_absent() && found.token_times_s.is_empty());
-        assert_eq!((server.output_tokens, server.piece_times_s.len()), (Some(900), 3));
+        assert_eq!((server.output_tokens.value(), server.piece_times_s.len()), (Some(900), 3));
         assert!(found.ttft_s.is_present() && found.decode_s.is_present(), "times are no counts");
     }
 
@@ -328,7 +341,7 @@ mod tests {
             let (found, server) = figures(ServerReport { output_tokens: tokens, ..report() });
             near(&found.decode_tps, 10.0);
             near(&found.tps, 10.0);
-            assert_eq!((found.output_tokens.value(), server.output_tokens), (Some(3), None));
+            assert_eq!((found.output_tokens.value(), server.output_tokens.value()), (Some(3), None));
             for field in ["decode_tps", "tps", "output_tokens", "token_times_s"] {
                 assert!(found.estimated[field].contains("pieces of text stand in"), "{field}: {found:?}");
             }

@@ -1,12 +1,8 @@
 //! Why a value is absent.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-
-/// Why a field of the same object is `null`: field name to reason.
-pub type Reasons = BTreeMap<String, String>;
 
 /// Why a value could not be measured or computed: one sentence without a full stop, for a person.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
