@@ -39,6 +39,12 @@ pub enum DType {
     Q6_K,
     /// 256 elements: scale (f32), 8 bits each, 16 sums; for activations.
     Q8_K,
+    /// 32 elements: scale (f16), indices of 4 bits in a table.
+    IQ4_NL,
+    /// 256 elements: scale (f16), 8 scales of 6 bits, indices of 4 bits in a table.
+    IQ4_XS,
+    /// 32 elements: a power of two, floats of 4 bits (E2M1).
+    MXFP4,
     /// MLX's affine quantisation: 2 bits in groups of 32.
     MLX2_32,
     /// MLX's affine quantisation: 2 bits in groups of 64.
@@ -94,7 +100,7 @@ const NO_ID: u32 = u32::MAX;
 
 /// All supported types: name, number, elements and bytes per block.
 /// Source: `ggml.h` (numbers) and the `block_*` structs of `ggml-common.h` (sizes); MLX's `quantize`, mode affine.
-const TABLE: [Row; 33] = [
+const TABLE: [Row; 36] = [
     Row { dtype: DType::F32, name: "F32", id: 0, elems: 1, bytes: 4 },
     Row { dtype: DType::F16, name: "F16", id: 1, elems: 1, bytes: 2 },
     Row { dtype: DType::BF16, name: "BF16", id: 30, elems: 1, bytes: 2 },
@@ -110,6 +116,9 @@ const TABLE: [Row; 33] = [
     Row { dtype: DType::Q5_K, name: "Q5_K", id: 13, elems: 256, bytes: 176 },
     Row { dtype: DType::Q6_K, name: "Q6_K", id: 14, elems: 256, bytes: 210 },
     Row { dtype: DType::Q8_K, name: "Q8_K", id: 15, elems: 256, bytes: 292 },
+    Row { dtype: DType::IQ4_NL, name: "IQ4_NL", id: 20, elems: 32, bytes: 18 },
+    Row { dtype: DType::IQ4_XS, name: "IQ4_XS", id: 23, elems: 256, bytes: 136 },
+    Row { dtype: DType::MXFP4, name: "MXFP4", id: 39, elems: 32, bytes: 17 },
     mlx(DType::MLX2_32, "MLX2_32", 2, 32),
     mlx(DType::MLX2_64, "MLX2_64", 2, 64),
     mlx(DType::MLX2_128, "MLX2_128", 2, 128),
@@ -136,15 +145,13 @@ const fn mlx(dtype: DType, name: &'static str, bits: usize, group: usize) -> Row
 }
 
 /// Types of `enum ggml_type` that are not supported, for the names in errors.
-const UNSUPPORTED: [(u32, &str); 19] = [
+const UNSUPPORTED: [(u32, &str); 16] = [
     (16, "IQ2_XXS"),
     (17, "IQ2_XS"),
     (18, "IQ3_XXS"),
     (19, "IQ1_S"),
-    (20, "IQ4_NL"),
     (21, "IQ3_S"),
     (22, "IQ2_S"),
-    (23, "IQ4_XS"),
     (24, "I8"),
     (25, "I16"),
     (26, "I32"),
@@ -154,14 +161,13 @@ const UNSUPPORTED: [(u32, &str); 19] = [
     (34, "TQ1_0"),
     (35, "TQ2_0"),
     (31, "Q4_0_4_4"),
-    (39, "MXFP4"),
     (40, "NVFP4"),
 ];
 
 impl DType {
     /// The types of GGUF files: the float formats and ggml's types, in the order of the table.
-    pub const ALL: [Self; 15] = {
-        let mut all = [Self::F32; 15];
+    pub const ALL: [Self; 18] = {
+        let mut all = [Self::F32; 18];
         let mut at = 0;
         while at < all.len() {
             all[at] = TABLE[at].dtype;
@@ -294,6 +300,9 @@ mod tests {
         assert_eq!(DType::Q5_K.block_bytes(), 2 + 2 + 12 + 256 / 8 + 256 / 2);
         assert_eq!(DType::Q6_K.block_bytes(), 256 / 2 + 256 / 4 + 256 / 16 + 2);
         assert_eq!(DType::Q8_K.block_bytes(), 4 + 256 + 256 / 16 * 2);
+        assert_eq!(DType::IQ4_NL.block_bytes(), 2 + 32 / 2);
+        assert_eq!(DType::IQ4_XS.block_bytes(), 2 + 2 + 256 / 64 + 256 / 2);
+        assert_eq!(DType::MXFP4.block_bytes(), 1 + 32 / 2);
     }
 
     #[test]

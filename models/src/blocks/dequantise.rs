@@ -6,7 +6,7 @@
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 
-use super::{DequantiseBlock, blocks_of_32, blocks_of_256};
+use super::{DequantiseBlock, blocks_of_32, blocks_of_256, tables};
 use crate::dtype::DType;
 
 /// The numbers of complete blocks; `None` for the types of activations (Q8_1, Q8_K), and for those of MLX, whose scales are in
@@ -51,6 +51,9 @@ fn block_function(dtype: DType) -> Option<DequantiseBlock> {
         DType::Q4_K => blocks_of_256::q4_k,
         DType::Q5_K => blocks_of_256::q5_k,
         DType::Q6_K => blocks_of_256::q6_k,
+        DType::IQ4_NL => tables::iq4_nl,
+        DType::IQ4_XS => tables::iq4_xs,
+        DType::MXFP4 => tables::mxfp4,
         _ => return None,
     })
 }
@@ -76,6 +79,27 @@ fn convert_runs<T: Copy + Default>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Random blocks and their values by the Python package gguf, from `tests/oracle/block_values.py`.
+    #[test]
+    fn blocks_with_tables_have_the_values_of_gguf_to_the_bit() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/block_values.json");
+        let types: serde_json::Map<String, serde_json::Value> =
+            serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+        assert_eq!(types.len(), 3);
+        let bytes = |hexadecimal: &serde_json::Value| -> Vec<u8> {
+            let pairs = hexadecimal.as_str().unwrap().as_bytes().chunks(2);
+            pairs.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap()).collect()
+        };
+        for (name, blocks) in &types {
+            let dtype = DType::from_name(name).unwrap();
+            for block in blocks.as_array().unwrap() {
+                let found = dequantise(dtype, &bytes(&block["block"])).unwrap();
+                let found: Vec<u8> = found.iter().flat_map(|value| value.to_le_bytes()).collect();
+                assert_eq!(found, bytes(&block["values"]), "{name}");
+            }
+        }
+    }
 
     #[test]
     fn floats_of_any_length() {

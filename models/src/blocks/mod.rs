@@ -6,6 +6,7 @@ mod blocks_of_32;
 mod dequantise;
 mod mlx;
 mod quantise;
+mod tables;
 
 use half::f16;
 
@@ -13,6 +14,7 @@ pub use dequantise::dequantise;
 pub(crate) use dequantise::dequantise_into;
 pub(crate) use mlx::{MlxGroups, dequantise_mlx};
 pub use quantise::{can_quantise, quantise};
+pub use tables::{IQ4_VALUES, MXFP4_VALUES, half_power_of_two};
 
 /// Writes the numbers of one block, `block_elems` of them.
 type DequantiseBlock = fn(&[u8], &mut [f32]);

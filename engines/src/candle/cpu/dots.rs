@@ -1,4 +1,4 @@
-//! Dot products of Q4_0, Q4_1 and Q8_0 weights with activations in [`Q8`] blocks, for x86 with AVX2.
+//! Dot products of Q4_0, Q4_1, Q8_0, IQ4_NL, IQ4_XS and MXFP4 weights with activations in [`Q8`] blocks, for x86 with AVX2.
 //!
 //! The weights are read from the mapped file. In each block of 32 the products are summed exactly in integers; the sums are scaled
 //! and added in f32, in eight lanes. Several rows are processed together, so that a block of weights is unpacked once for all
@@ -7,23 +7,27 @@
 
 use std::arch::x86_64::{
     __m128i, __m256, __m256i, _mm_add_ps, _mm_add_ss, _mm_cvtss_f32, _mm_loadu_si128, _mm_movehdup_ps, _mm_movehl_ps,
-    _mm_srli_epi16, _mm256_abs_epi8, _mm256_and_si256, _mm256_castps256_ps128, _mm256_castsi128_si256,
-    _mm256_cvtepi32_ps, _mm256_extractf128_ps, _mm256_fmadd_ps, _mm256_inserti128_si256, _mm256_loadu_si256,
-    _mm256_set1_epi8, _mm256_set1_ps, _mm256_setzero_ps, _mm256_sign_epi8,
+    _mm_srli_epi16, _mm256_abs_epi8, _mm256_and_si256, _mm256_broadcastsi128_si256, _mm256_castps256_ps128,
+    _mm256_castsi128_si256, _mm256_cvtepi32_ps, _mm256_extractf128_ps, _mm256_fmadd_ps, _mm256_inserti128_si256,
+    _mm256_loadu_si256, _mm256_set1_epi8, _mm256_set1_ps, _mm256_setzero_ps, _mm256_shuffle_epi8, _mm256_sign_epi8,
 };
 
 use half::f16;
 
 use super::q8::Q8;
+use super::table_blocks::TableBlock;
 
-/// A format of blocks of 32 weights.
+/// A format of blocks of one or more parts of 32 weights.
 pub(super) trait Format: Copy + Send + Sync {
-    /// The scale of the block.
-    fn scale(&self) -> f32;
+    /// Parts of 32 weights.
+    const PARTS: usize = 1;
+
+    /// The scale of a part.
+    fn scale(&self, part: usize) -> f32;
     /// `sum` plus the contribution of the block's minimum or zero point, which is independent of its quants.
     fn offset(&self, x: &Q8, sum: f32) -> f32;
-    /// Products of quants and activations, summed in groups of four: 8 lanes of i32.
-    fn products(&self, x: &[i8; 32]) -> __m256i;
+    /// Products of the quants of a part and activations, summed in groups of four: 8 lanes of i32.
+    fn products(&self, part: usize, x: &[i8; 32]) -> __m256i;
 }
 
 /// 32 weights of 4 bits with a scale: `d (q - 8)`.
@@ -53,7 +57,7 @@ pub(super) struct Q8_0 {
 
 impl Format for Q4_0 {
     #[inline(always)]
-    fn scale(&self) -> f32 {
+    fn scale(&self, _part: usize) -> f32 {
         self.d.to_f32()
     }
 
@@ -63,14 +67,14 @@ impl Format for Q4_0 {
     }
 
     #[inline(always)]
-    fn products(&self, x: &[i8; 32]) -> __m256i {
+    fn products(&self, _part: usize, x: &[i8; 32]) -> __m256i {
         unsigned_products(nibbles(&self.quants), load(x))
     }
 }
 
 impl Format for Q4_1 {
     #[inline(always)]
-    fn scale(&self) -> f32 {
+    fn scale(&self, _part: usize) -> f32 {
         self.d.to_f32()
     }
 
@@ -80,14 +84,14 @@ impl Format for Q4_1 {
     }
 
     #[inline(always)]
-    fn products(&self, x: &[i8; 32]) -> __m256i {
+    fn products(&self, _part: usize, x: &[i8; 32]) -> __m256i {
         unsigned_products(nibbles(&self.quants), load(x))
     }
 }
 
 impl Format for Q8_0 {
     #[inline(always)]
-    fn scale(&self) -> f32 {
+    fn scale(&self, _part: usize) -> f32 {
         self.d.to_f32()
     }
 
@@ -96,31 +100,55 @@ impl Format for Q8_0 {
         sum
     }
 
-    /// The instruction requires one unsigned operand: `|w| (x sign(w))`.
     #[inline(always)]
-    fn products(&self, x: &[i8; 32]) -> __m256i {
-        let w = load(&self.quants);
+    fn products(&self, _part: usize, x: &[i8; 32]) -> __m256i {
+        signed_products(load(&self.quants), load(x))
+    }
+}
+
+/// Blocks whose quants are indices of a table.
+impl<T: TableBlock> Format for T {
+    const PARTS: usize = <T as TableBlock>::PARTS;
+
+    #[inline(always)]
+    fn scale(&self, part: usize) -> f32 {
+        TableBlock::scale(self, part)
+    }
+
+    #[inline(always)]
+    fn offset(&self, _x: &Q8, sum: f32) -> f32 {
+        sum
+    }
+
+    #[inline(always)]
+    fn products(&self, part: usize, x: &[i8; 32]) -> __m256i {
+        let indices = nibbles(self.quants(part));
         #[allow(clippy::multiple_unsafe_ops_per_block, reason = "one reason for all of them")]
-        // SAFETY: this module exists only in builds for processors with AVX2; no operand is memory.
-        let (magnitude, signed) = unsafe { (_mm256_abs_epi8(w), _mm256_sign_epi8(load(x), w)) };
-        unsigned_products(magnitude, signed)
+        // SAFETY: 16 readable bytes, and the load needs no alignment; this module exists only in builds for processors with AVX2.
+        let values = unsafe {
+            let table = _mm_loadu_si128(T::VALUES.as_ptr().cast());
+            _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(table), indices)
+        };
+        signed_products(values, load(x))
     }
 }
 
 /// `R` rows of weights times `M` rows of activations; all rows have the same number of blocks.
 #[inline]
 pub(super) fn dots<F: Format, const R: usize, const M: usize>(w: [&[F]; R], x: [&[Q8]; M]) -> [[f32; M]; R] {
-    let blocks = w.iter().map(|row| row.len()).chain(x.iter().map(|row| row.len())).min().unwrap_or(0);
+    let blocks = w.iter().map(|row| row.len()).chain(x.iter().map(|row| row.len() / F::PARTS)).min().unwrap_or(0);
     // SAFETY: this module exists only in builds for processors with AVX2.
     let mut lanes = unsafe { [[_mm256_setzero_ps(); M]; R] };
     let mut offsets = [[0f32; M]; R];
     for block in 0..blocks {
-        for r in 0..R {
-            let w = &w[r][block];
-            for m in 0..M {
-                let x = &x[m][block];
-                lanes[r][m] = scaled_sum(w.products(&x.quants), w.scale() * x.scale, lanes[r][m]);
-                offsets[r][m] = w.offset(x, offsets[r][m]);
+        for part in 0..F::PARTS {
+            for r in 0..R {
+                let w = &w[r][block];
+                for m in 0..M {
+                    let x = &x[m][block * F::PARTS + part];
+                    lanes[r][m] = scaled_sum(w.products(part, &x.quants), w.scale(part) * x.scale, lanes[r][m]);
+                    offsets[r][m] = w.offset(x, offsets[r][m]);
+                }
             }
         }
     }
@@ -148,6 +176,16 @@ fn nibbles(bytes: &[u8; 16]) -> __m256i {
         let both = _mm256_inserti128_si256::<1>(_mm256_castsi128_si256(low), _mm_srli_epi16::<4>(low));
         _mm256_and_si256(both, _mm256_set1_epi8(15))
     }
+}
+
+/// Sums of four products of signed bytes, of which the first are not -128. The instruction requires one unsigned operand:
+/// `|w| (x sign(w))`.
+#[inline(always)]
+fn signed_products(w: __m256i, x: __m256i) -> __m256i {
+    #[allow(clippy::multiple_unsafe_ops_per_block, reason = "one reason for all of them")]
+    // SAFETY: this module exists only in builds for processors with AVX2; no operand is memory.
+    let (magnitude, signed) = unsafe { (_mm256_abs_epi8(w), _mm256_sign_epi8(x, w)) };
+    unsigned_products(magnitude, signed)
 }
 
 /// Sums of four products of an unsigned and a signed byte.

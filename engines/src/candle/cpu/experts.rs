@@ -92,12 +92,12 @@ impl<'a> Products<'a> {
     }
 
     fn quantised<T: Quantised>(&self, experts: &[&Blocks<T>], x: &mut Rows, out: &mut [f32]) {
-        let per_row = self.inputs / T::BLOCK;
-        let x = x.packed(T::BLOCK, T::pack);
+        let (per_row, packed_row) = (self.inputs / T::BLOCK, self.inputs / T::ACTIVATION_BLOCK);
+        let x = x.packed(T::ACTIVATION_BLOCK, T::pack);
         self.tiles(out, |Group { expert, pairs }, columns, out| {
             let w: &[T] = experts[*expert];
             let w = |row: usize| &w[row * per_row..][..per_row];
-            let x = |pair: usize| &x[self.row(pair) * per_row..][..per_row];
+            let x = |pair: usize| &x[self.row(pair) * packed_row..][..packed_row];
             let store = |pair: usize, column: usize, outputs: &[f32]| out.store(pair, column, outputs);
             T::tile(&w, &x, pairs.clone(), columns, &store);
         });

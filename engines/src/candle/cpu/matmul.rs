@@ -26,8 +26,8 @@ pub(super) fn matmul(x: &mut Rows, weight: &Weight, out: &mut Rows) {
 /// The activations are quantised once, then every output is a sum of integer products of blocks.
 fn quantised<T: Quantised>(x: &mut Rows, weight: &Weight, w: &[T], out: &mut [f32]) {
     let (m, k, n) = (x.count(), weight.columns, weight.rows);
-    let per_row = k / T::BLOCK;
-    let x = x.packed(T::BLOCK, T::pack);
+    let (per_row, packed_row) = (k / T::BLOCK, k / T::ACTIVATION_BLOCK);
+    let x = x.packed(T::ACTIVATION_BLOCK, T::pack);
     let w = |row: usize| &w[row * per_row..][..per_row];
     if m == 1 {
         each_part(out, QUAD, n * k, |quad, out| {
@@ -40,7 +40,7 @@ fn quantised<T: Quantised>(x: &mut Rows, weight: &Weight, w: &[T], out: &mut [f3
         });
         return;
     }
-    let x = |row: usize| &x[row * per_row..][..per_row];
+    let x = |row: usize| &x[row * packed_row..][..packed_row];
     tiles(m, n, out, |rows, columns, store| T::tile(&w, &x, rows, columns, store));
 }
 

@@ -11,10 +11,10 @@ mod lanes;
 mod matmul;
 mod pool;
 mod product;
-#[cfg(all(target_arch = "x86_64", target_feature = "avx2", target_feature = "fma"))]
 mod q8;
 mod quantised;
 mod rows;
+mod table_blocks;
 mod vector;
 mod weight;
 

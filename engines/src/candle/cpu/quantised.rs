@@ -8,7 +8,11 @@ use candle_core::quantized::k_quants::{
     BlockQ2K, BlockQ3K, BlockQ4_0, BlockQ4_1, BlockQ4K, BlockQ5_0, BlockQ5_1, BlockQ5K, BlockQ6K, BlockQ8_0,
 };
 
+use super::q8::{self, Q8};
 use super::rows::Plain;
+#[cfg(not(all(target_arch = "x86_64", target_feature = "avx2", target_feature = "fma")))]
+use super::table_blocks::{self, TableBlock};
+use super::table_blocks::{Iq4Nl, Iq4Xs, Mxfp4};
 
 /// Rows of weights that one row of activations is multiplied with together.
 pub(super) const QUAD: usize = 4;
@@ -17,8 +21,10 @@ pub(super) const QUAD: usize = 4;
 pub(super) trait Quantised: Send + Sync + Sized + 'static {
     /// Blocks of activations.
     type Activations: Plain;
-    /// Elements of a block of weights, and of a block of activations.
+    /// Elements of a block of weights.
     const BLOCK: usize;
+    /// Elements of a block of activations.
+    const ACTIVATION_BLOCK: usize;
 
     /// Quantises a row of activations.
     fn pack(x: &[f32], out: &mut [Self::Activations]);
@@ -55,6 +61,7 @@ macro_rules! by_candle {
         $(impl Quantised for $block {
             type Activations = <$block as GgmlType>::VecDotType;
             const BLOCK: usize = <$block as GgmlType>::BLCK_SIZE;
+            const ACTIVATION_BLOCK: usize = Self::BLOCK;
 
             fn pack(x: &[f32], out: &mut [Self::Activations]) {
                 Self::Activations::from_float(x, out);
@@ -77,18 +84,45 @@ by_candle!(BlockQ5_0, BlockQ5_1, BlockQ2K, BlockQ3K, BlockQ4K, BlockQ5K, BlockQ6
 #[cfg(not(all(target_arch = "x86_64", target_feature = "avx2", target_feature = "fma")))]
 by_candle!(BlockQ4_0, BlockQ4_1, BlockQ8_0);
 
+/// In builds without the instructions of this crate's kernels, blocks with tables are multiplied one number at a time.
+#[cfg(not(all(target_arch = "x86_64", target_feature = "avx2", target_feature = "fma")))]
+macro_rules! by_table {
+    ($($block:ident),* $(,)?) => {
+        $(impl Quantised for $block {
+            type Activations = Q8;
+            const BLOCK: usize = q8::BLOCK * <$block as TableBlock>::PARTS;
+            const ACTIVATION_BLOCK: usize = q8::BLOCK;
+
+            fn pack(x: &[f32], out: &mut [Q8]) {
+                q8::quantise(x, out);
+            }
+
+            fn one(w: &[Self], x: &[Q8]) -> f32 {
+                table_blocks::dot(w, x)
+            }
+
+            fn four(w: &[&[Self]; QUAD], x: &[Q8]) -> [f32; QUAD] {
+                w.map(|w| table_blocks::dot(w, x))
+            }
+        })*
+    };
+}
+
+#[cfg(not(all(target_arch = "x86_64", target_feature = "avx2", target_feature = "fma")))]
+by_table!(Iq4Nl, Iq4Xs, Mxfp4);
+
 #[cfg(all(target_arch = "x86_64", target_feature = "avx2", target_feature = "fma"))]
 mod own {
     use super::super::dots::{Format, Q4_0, Q4_1, Q8_0, dots};
-    use super::super::q8::{self, Q8};
-    use super::{BlockQ4_0, BlockQ4_1, BlockQ8_0, QUAD, Quantised, Range};
+    use super::{BlockQ4_0, BlockQ4_1, BlockQ8_0, Iq4Nl, Iq4Xs, Mxfp4, Q8, QUAD, Quantised, Range, q8};
 
     /// Types that the kernels of this crate multiply.
     macro_rules! own {
         ($($block:ident as $format:ident),* $(,)?) => {
             $(impl Quantised for $block {
                 type Activations = Q8;
-                const BLOCK: usize = q8::BLOCK;
+                const BLOCK: usize = q8::BLOCK * <$format as Format>::PARTS;
+                const ACTIVATION_BLOCK: usize = q8::BLOCK;
 
                 fn pack(x: &[f32], out: &mut [Q8]) {
                     q8::quantise(x, out);
@@ -116,7 +150,7 @@ mod own {
         };
     }
 
-    own!(BlockQ4_0 as Q4_0, BlockQ4_1 as Q4_1, BlockQ8_0 as Q8_0);
+    own!(BlockQ4_0 as Q4_0, BlockQ4_1 as Q4_1, BlockQ8_0 as Q8_0, Iq4Nl as Iq4Nl, Iq4Xs as Iq4Xs, Mxfp4 as Mxfp4,);
 
     /// Blocks of a type as the kernels read them: the same numbers in the same places.
     #[inline(always)]

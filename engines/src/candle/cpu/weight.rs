@@ -12,6 +12,7 @@ use memmap2::Mmap;
 use models::{DType, TensorView};
 
 use super::pool::each_part;
+use super::table_blocks::{self, Iq4Nl, Iq4Xs, Mxfp4, TableBlock};
 use crate::EngineError;
 use crate::candle::{NAME, failed};
 
@@ -39,27 +40,9 @@ pub(super) enum Data {
     Q4K(Blocks<blocks::BlockQ4K>),
     Q5K(Blocks<blocks::BlockQ5K>),
     Q6K(Blocks<blocks::BlockQ6K>),
-}
-
-/// Evaluates an expression for the block type of a weight.
-macro_rules! with_blocks {
-    ($data:expr, $blocks:ident => $body:expr) => {
-        match $data {
-            Data::F32($blocks) => $body,
-            Data::F16($blocks) => $body,
-            Data::BF16($blocks) => $body,
-            Data::Q4_0($blocks) => $body,
-            Data::Q4_1($blocks) => $body,
-            Data::Q5_0($blocks) => $body,
-            Data::Q5_1($blocks) => $body,
-            Data::Q8_0($blocks) => $body,
-            Data::Q2K($blocks) => $body,
-            Data::Q3K($blocks) => $body,
-            Data::Q4K($blocks) => $body,
-            Data::Q5K($blocks) => $body,
-            Data::Q6K($blocks) => $body,
-        }
-    };
+    Iq4Nl(Blocks<Iq4Nl>),
+    Iq4Xs(Blocks<Iq4Xs>),
+    Mxfp4(Blocks<Mxfp4>),
 }
 
 /// Evaluates one of two expressions for the elements of a weight: for floats, or for quantised blocks.
@@ -79,6 +62,9 @@ macro_rules! by_kind {
             Data::Q4K($w) => $quantised,
             Data::Q5K($w) => $quantised,
             Data::Q6K($w) => $quantised,
+            Data::Iq4Nl($w) => $quantised,
+            Data::Iq4Xs($w) => $quantised,
+            Data::Mxfp4($w) => $quantised,
         }
     };
 }
@@ -86,21 +72,39 @@ pub(super) use by_kind;
 
 /// A type of elements or blocks that weights have.
 pub(super) trait Stored: Sized {
+    /// Elements of a block.
+    const ELEMENTS: usize;
+
     /// The elements of a weight of this type; `None` if it has another one.
     fn of(data: &Data) -> Option<&Blocks<Self>>;
+    /// Converts blocks to f32; `out` has the length of their elements.
+    fn widen(blocks: &[Self], out: &mut [f32]);
 }
 
 macro_rules! stored {
-    ($($block:ty => $variant:ident),* $(,)?) => {
+    ($($block:ty => $variant:ident, $elements:expr, $widen:expr;)*) => {
         $(impl Stored for $block {
+            const ELEMENTS: usize = $elements;
+
             fn of(data: &Data) -> Option<&Blocks<Self>> {
                 if let Data::$variant(blocks) = data { Some(blocks) } else { None }
+            }
+
+            fn widen(blocks: &[Self], out: &mut [f32]) {
+                $widen(blocks, out);
             }
         })*
     };
 }
 
-stored!(
+/// Types that candle converts.
+macro_rules! stored_as_in_candle {
+    ($($block:ty => $variant:ident,)*) => {
+        stored!($($block => $variant, <$block as GgmlType>::BLCK_SIZE, <$block as GgmlType>::to_float;)*);
+    };
+}
+
+stored_as_in_candle!(
     f32 => F32,
     f16 => F16,
     bf16 => BF16,
@@ -114,6 +118,11 @@ stored!(
     blocks::BlockQ4K => Q4K,
     blocks::BlockQ5K => Q5K,
     blocks::BlockQ6K => Q6K,
+);
+stored!(
+    Iq4Nl => Iq4Nl, 32 * Iq4Nl::PARTS, table_blocks::widen;
+    Iq4Xs => Iq4Xs, 32 * Iq4Xs::PARTS, table_blocks::widen;
+    Mxfp4 => Mxfp4, 32 * Mxfp4::PARTS, table_blocks::widen;
 );
 
 impl Weight {
@@ -144,6 +153,9 @@ impl Weight {
             DType::Q4_K => Data::Q4K(Blocks::new(view)?),
             DType::Q5_K => Data::Q5K(Blocks::new(view)?),
             DType::Q6_K => Data::Q6K(Blocks::new(view)?),
+            DType::IQ4_NL => Data::Iq4Nl(Blocks::new(view)?),
+            DType::IQ4_XS => Data::Iq4Xs(Blocks::new(view)?),
+            DType::MXFP4 => Data::Mxfp4(Blocks::new(view)?),
             DType::Q8_1 | DType::Q8_K => {
                 return Err(failed(&info.name, format!("{} is a type for activations, not for weights", info.dtype)));
             }
@@ -160,15 +172,15 @@ impl Weight {
 
     /// Rows must be whole blocks, and none may be missing.
     fn check(&self, name: &str) -> Result<(), EngineError> {
-        fn check<T: GgmlType>(weight: &Weight, blocks: &Blocks<T>, name: &str) -> Result<(), EngineError> {
-            let per_row = weight.columns / T::BLCK_SIZE;
-            if weight.columns.is_multiple_of(T::BLCK_SIZE) && blocks.len() == per_row * weight.rows {
+        fn check<T: Stored>(weight: &Weight, blocks: &Blocks<T>, name: &str) -> Result<(), EngineError> {
+            let per_row = weight.columns / T::ELEMENTS;
+            if weight.columns.is_multiple_of(T::ELEMENTS) && blocks.len() == per_row * weight.rows {
                 return Ok(());
             }
-            let expected = format!("{} rows of {} elements in blocks of {}", weight.rows, weight.columns, T::BLCK_SIZE);
+            let expected = format!("{} rows of {} elements in blocks of {}", weight.rows, weight.columns, T::ELEMENTS);
             Err(failed(name, format!("expected {expected}, found {} blocks", blocks.len())))
         }
-        with_blocks!(&self.data, blocks => check(self, blocks, name))
+        by_kind!(&self.data, blocks, floats => check(self, blocks, name), quantised => check(self, blocks, name))
     }
 
     /// Rows and columns; a vector is one row.
@@ -178,11 +190,13 @@ impl Weight {
 
     /// Converts row `row` to f32; `out` is `[columns]`. The caller has checked that the row exists.
     pub(in crate::candle) fn row(&self, row: usize, out: &mut [f32]) {
-        fn convert<T: GgmlType>(blocks: &[T], columns: usize, row: usize, out: &mut [f32]) {
-            let per_row = columns / T::BLCK_SIZE;
-            T::to_float(&blocks[row * per_row..][..per_row], out);
+        fn convert<T: Stored>(blocks: &[T], columns: usize, row: usize, out: &mut [f32]) {
+            let per_row = columns / T::ELEMENTS;
+            T::widen(&blocks[row * per_row..][..per_row], out);
         }
-        with_blocks!(&self.data, blocks => convert(blocks, self.columns, row, out));
+        by_kind!(&self.data, blocks, floats => convert(blocks, self.columns, row, out), quantised => {
+            convert(blocks, self.columns, row, out);
+        });
     }
 }
 
@@ -274,6 +288,32 @@ pub(super) mod tests {
             });
             Blocks { bytes: Bytes::Copied(words.collect(), length), kind: PhantomData }
         }
+        /// Blocks of this number of bytes: `head` gets the largest of the numbers and makes the bytes before the quants and the scale of
+        /// all of them; quants are the nearest values of the table.
+        fn by_table<T: TableBlock>(numbers: &[f32], head: impl Fn(f32) -> (Vec<u8>, f32)) -> Blocks<T> {
+            let mut bytes = Vec::new();
+            for block in numbers.chunks(32 * T::PARTS) {
+                let (start, scale) = head(block.iter().fold(0f32, |most, x| most.max(x.abs())));
+                bytes.extend(start);
+                let nearest = |x: f32| {
+                    let distance = |value: i8| (x / scale - f32::from(value)).abs();
+                    (0u8..16).min_by(|a, b| {
+                        distance(T::VALUES[usize::from(*a)]).total_cmp(&distance(T::VALUES[usize::from(*b)]))
+                    })
+                };
+                for part in block.chunks(32) {
+                    bytes.extend((0..16).map(|i| nearest(part[i]).unwrap() | nearest(part[i + 16]).unwrap() << 4));
+                }
+            }
+            let length = bytes.len();
+            let words = bytes.chunks(8).map(|part| {
+                let mut word = [0; 8];
+                word[..part.len()].copy_from_slice(part);
+                u64::from_ne_bytes(word)
+            });
+            Blocks { bytes: Bytes::Copied(words.collect(), length), kind: PhantomData }
+        }
+        let half = |x: f32| f16::from_f32(x).to_le_bytes().to_vec();
         let data = match dtype {
             DType::F32 => Data::F32(of(numbers)),
             DType::F16 => Data::F16(of(numbers)),
@@ -288,6 +328,16 @@ pub(super) mod tests {
             DType::Q4_K => Data::Q4K(of(numbers)),
             DType::Q5_K => Data::Q5K(of(numbers)),
             DType::Q6_K => Data::Q6K(of(numbers)),
+            DType::IQ4_NL => Data::Iq4Nl(by_table(numbers, |most| (half(most / 127.0), most / 127.0))),
+            // Scales of 31: all six bits.
+            DType::IQ4_XS => Data::Iq4Xs(by_table(numbers, |most| {
+                ([half(most / 127.0 / 31.0), vec![0xFF; 6]].concat(), most / 127.0)
+            })),
+            DType::MXFP4 => Data::Mxfp4(by_table(numbers, |most| {
+                // The scale of the table of twice the values, a power of two: 12 of it are at least the largest.
+                let exponent = (most / 12.0).log2().ceil();
+                (vec![(exponent + 128.0) as u8], exponent.exp2())
+            })),
             _ => panic!("{dtype} is not a weight type of this engine"),
         };
         Weight { rows, columns, data }
