@@ -1,5 +1,6 @@
 //! The feed-forward part of a layer: one gated part, or a mixture of experts.
 
+use models::cost::ExpertBytes;
 use models::{Activation, Experts, FeedForward, Gated, Layer, NormPlacement, SharedExpert, Spec};
 use traces::op;
 use traces::record::OpGuard;
@@ -37,6 +38,8 @@ struct ExpertWeights<K: Kernels> {
     up: Vec<Linear<K>>,   // of each expert [width, hidden]
     down: Vec<Linear<K>>, // of each expert [hidden, width]
     shared: Option<SharedWeights<K>>,
+    /// Bytes of one expert, as stored.
+    bytes: ExpertBytes,
 }
 
 /// The weights of an expert that all tokens use.
@@ -101,7 +104,7 @@ impl<K: Kernels> FeedForwardWeights<K> {
                     ["ffn_gate", "ffn_up", "ffn_down"].map(name),
                     gated.width,
                 )?),
-                FeedForward::Experts(experts) => PartWeights::Experts(ExpertWeights::load(source, experts, name)?),
+                FeedForward::Experts(experts) => PartWeights::Experts(ExpertWeights::load(source, at, experts, name)?),
             },
             post_norm: has_post_norm.then(|| source.norm(&name("post_ffw_norm.weight"), hidden)).transpose()?,
         })
@@ -205,7 +208,12 @@ impl<K: Kernels> GatedWeights<K> {
 }
 
 impl<K: Kernels> ExpertWeights<K> {
-    fn load(source: &Source<'_, K>, experts: &Experts, name: impl Fn(&str) -> String) -> Result<Self, EngineError> {
+    fn load(
+        source: &Source<'_, K>,
+        at: usize,
+        experts: &Experts,
+        name: impl Fn(&str) -> String,
+    ) -> Result<Self, EngineError> {
         let &Experts { count, biased, .. } = experts;
         let (hidden, width) = (source.spec()?.hidden, experts.expert.width);
         let shared = |SharedExpert { width, gated }: SharedExpert| -> Result<_, EngineError> {
@@ -219,6 +227,7 @@ impl<K: Kernels> ExpertWeights<K> {
             up: source.experts(&name("ffn_up_exps"), width, hidden, biased)?,
             down: source.experts(&name("ffn_down_exps"), hidden, width, biased)?,
             shared: experts.shared.map(shared).transpose()?,
+            bytes: source.expert_bytes(at)?,
         };
         let found = [&weights.gate, &weights.up, &weights.down].map(Vec::len);
         if found != [count; 3] {
@@ -247,7 +256,8 @@ impl<K: Kernels> ExpertWeights<K> {
             b.routing.choose(&kernels.read(&b.scores)?, experts);
         }
         {
-            let _op = op!("experts_gate_up", at, [rows, hidden, used * 2 * width]);
+            let mut op = op!("experts_gate_up", at, [rows, hidden, used * 2 * width]);
+            op.state_cost(b.routing.cost(self.bytes.gate_up, rows * (hidden + used * 2 * width)));
             kernels.expert_linear(&mut s.h, PairInput::Tokens, &self.gate, &b.routing, &mut b.gate)?;
             kernels.expert_linear(&mut s.h, PairInput::Tokens, &self.up, &b.routing, &mut b.up)?;
         }
@@ -256,7 +266,8 @@ impl<K: Kernels> ExpertWeights<K> {
             kernels.activate(activation, &mut b.gate, &b.up)?;
         }
         {
-            let _op = op!("experts_down", at, [rows, width, used * hidden]);
+            let mut op = op!("experts_down", at, [rows, width, used * hidden]);
+            op.state_cost(b.routing.cost(self.bytes.down, rows * used * (width + hidden)));
             kernels.expert_linear(&mut b.gate, PairInput::Pairs, &self.down, &b.routing, &mut b.out)?;
         }
         {

@@ -3,7 +3,8 @@
 
 use std::ops::Range;
 
-use models::{Experts, Gating, Scores};
+use models::{Bytes, Experts, Gating, Scores};
+use traces::record::Cost;
 
 /// The choice for the tokens of one pass in one layer. The buffers are reused.
 #[derive(Debug, Default)]
@@ -138,6 +139,15 @@ impl Routing {
         &self.weights
     }
 
+    /// What an op moves that reads weights of each of these experts, `of_one` bytes, and reads or writes so many activations.
+    pub(super) fn cost(&self, of_one: Bytes, activations: usize) -> Cost {
+        Cost {
+            flops: None,
+            streamed_bytes: of_one.get() * self.groups.len() as u64,
+            activation_bytes: size_of::<f32>() as u64 * activations as u64,
+        }
+    }
+
     /// Experts that a token uses.
     pub(super) fn used(&self) -> usize {
         self.used
@@ -199,6 +209,7 @@ mod tests {
         assert_eq!(groups, [(0, 0..2), (1, 2..4), (2, 4..6)]);
         assert_eq!(routing.tokens(), [1, 2, 0, 2, 0, 1]);
         assert_eq!(routing.pairs(), [2, 4, 5, 0, 3, 1]);
+        assert_eq!(routing.cost(Bytes(10), 6).streamed_bytes, 30);
         // The buffers are reused for fewer tokens and other experts.
         routing.choose(&[0.0, 0.0, 1.0, 5.0], &experts(4, 1, Scores::Softmax, true));
         assert_eq!((routing.groups(), routing.tokens()), (&[Group { expert: 3, pairs: 0..1 }][..], &[0][..]));

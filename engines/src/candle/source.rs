@@ -1,5 +1,6 @@
 //! The weights of a checkpoint, taken by name.
 
+use models::cost::{self, ExpertBytes, WeightTypes};
 use models::{Checkpoint, Spec, TensorView};
 
 use super::failed;
@@ -64,6 +65,12 @@ impl<K: Kernels> Source<'_, K> {
     /// The shape of the model.
     pub(super) fn spec(&self) -> Result<&Spec, EngineError> {
         Ok(self.checkpoint.spec()?)
+    }
+
+    /// Bytes of one expert of layer `at`, as stored; none if its feed-forward part is dense.
+    pub(super) fn expert_bytes(&self, at: usize) -> Result<ExpertBytes, EngineError> {
+        let types = WeightTypes::of(self.checkpoint)?;
+        Ok(cost::expert_bytes(self.spec()?, &types, at).unwrap_or_default())
     }
 
     fn tensor(&self, name: &str, shape: &[usize]) -> Result<TensorView<'_>, EngineError> {

@@ -216,6 +216,10 @@ with_reasons! {
         pub bytes: Recorded<f64>,
         /// Of these, weights and KV cache, which are read from memory.
         pub streamed_bytes: Recorded<f64>,
+        /// Of an op that reads experts: the mean number of distinct experts per call that the engine used; absent where it does not state
+        /// which.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub distinct_experts: Option<f64>,
         /// Types of the weights that it reads, such as `q4_0`; joined by `+` where layers differ; `null` for an op that reads none.
         pub dtype: Recorded<String>,
         /// `flops / bytes`.

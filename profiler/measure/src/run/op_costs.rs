@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use engine_api::Phase;
-use models::cost::{self, OpCost, OpKind, WeightTypes};
-use models::{DType, NotModelled};
-use record::{Case, PhaseOrOther, Reason, Recorded};
+use models::cost::{self, ExpertBytes, OpCost, OpKind, WeightTypes};
+use models::{Bytes, DType, NotModelled};
+use record::{Case, OpRow, PhaseOrOther, Reason, Recorded};
 
 use crate::plan::{ModelledShape, Shape};
 
@@ -51,8 +51,10 @@ impl TracedWork<'_> {
     /// Adds operations, bytes and types to each row of ops and of layers. An op that the cost model does not contain, or with another
     /// number of calls than in the model, has a reason instead.
     pub(super) fn add_costs(&self, case: &mut Case) {
-        let prefill = Costs::of(self.prefill());
-        let decode = Costs::of(self.decode());
+        let ModelledShape { spec, types } = self.shape;
+        let experts: Vec<_> = (0..spec.layers.len()).map(|layer| cost::expert_bytes(spec, types, layer)).collect();
+        let prefill = Costs::of(self.prefill(), &experts);
+        let decode = Costs::of(self.decode(), &experts);
         let of_phase = |phase: &PhaseOrOther| match phase {
             PhaseOrOther::Phase(Phase::Prefill) => Ok(&prefill),
             PhaseOrOther::Phase(Phase::Decode) => Ok(&decode),
@@ -73,9 +75,10 @@ impl TracedWork<'_> {
                 let named = || Reason::new(format!("{}: {reason}", row.op));
                 incomplete.entry(row.phase.clone()).or_insert_with(named);
             }
-            row.flops = found.clone().map(|sum| sum.flops).into();
-            row.bytes = found.clone().map(|sum| sum.streamed + sum.activations).into();
-            row.streamed_bytes = found.map(|sum| sum.streamed).into();
+            let found = found.map(|sum| (sum, seen_experts(row, sum)));
+            row.flops = found.clone().map(|(sum, _)| sum.flops).into();
+            row.bytes = found.clone().map(|(sum, streamed)| streamed + sum.activations).into();
+            row.streamed_bytes = found.map(|(_, streamed)| streamed).into();
             row.dtype = OpKind::from_name(&row.op)
                 .and_then(|kind| dtypes(&self.shape.types, kind, self.shape.spec.layers.len()))
                 .ok_or_else(|| Reason::new("it reads no weights of the cost model"))
@@ -105,6 +108,28 @@ impl TracedWork<'_> {
         let first = self.depth + self.prompt_tokens;
         let positions = first..first + self.output_tokens.saturating_sub(1);
         positions.flat_map(|position| cost::decode_ops(spec, types, self.kv, position))
+    }
+}
+
+/// The bytes that an op streamed: those of the cost model, except for the experts of a pass of several tokens, which the model can only
+/// estimate. Where the engine stated which bytes it read, those count, and the mean number of distinct experts of a call follows; else a
+/// note says that the bytes are an estimate.
+fn seen_experts(row: &mut OpRow, sum: &CostSum) -> f64 {
+    const STREAMED: &str = "streamed_bytes";
+    if sum.expert_bytes <= 0.0 {
+        return sum.streamed;
+    }
+    // A row that was completed before has the bytes of the model, and the note.
+    match row.streamed_bytes.value().filter(|_| !row.notes.contains_key(STREAMED)) {
+        Some(stated) => {
+            row.distinct_experts = Some(stated / sum.expert_bytes);
+            stated
+        }
+        None => {
+            let note = "estimated for an even choice: the engine does not state which experts it used";
+            row.notes.insert(STREAMED.to_owned(), note.to_owned());
+            sum.streamed
+        }
     }
 }
 
@@ -142,10 +167,13 @@ struct CostSum {
     activations: f64,
     /// Weights alone.
     weights: f64,
+    /// Of the ops that read experts: bytes of one expert, summed over the calls.
+    expert_bytes: f64,
 }
 
 impl CostSum {
-    fn add(&mut self, op: &OpCost) {
+    fn add(&mut self, op: &OpCost, expert_bytes: f64) {
+        self.expert_bytes += expert_bytes;
         self.calls += 1;
         self.flops += op.flops.as_f64();
         self.streamed += (op.weight_bytes + op.kv_bytes).as_f64();
@@ -160,11 +188,14 @@ impl CostSum {
 }
 
 impl Costs {
-    fn of(ops: impl Iterator<Item = OpCost>) -> Self {
+    /// `experts` are the bytes of one expert of each layer.
+    fn of(ops: impl Iterator<Item = OpCost>, experts: &[Option<ExpertBytes>]) -> Self {
         let mut costs = Self { by_op: BTreeMap::new(), by_layer: BTreeMap::new() };
         for op in ops {
-            costs.by_op.entry(op.kind.name()).or_default().add(&op);
-            costs.by_layer.entry(op.layer).or_default().add(&op);
+            let of_one = op.layer.and_then(|layer| *experts.get(layer)?).and_then(|bytes| bytes.of_op(op.kind));
+            let of_one = of_one.map_or(0.0, Bytes::as_f64);
+            costs.by_op.entry(op.kind.name()).or_default().add(&op, of_one);
+            costs.by_layer.entry(op.layer).or_default().add(&op, of_one);
         }
         costs
     }
@@ -175,7 +206,7 @@ mod tests {
     use models::registry;
 
     use super::*;
-    use record::{LayerRow, OpRow};
+    use record::LayerRow;
 
     fn shape() -> ModelledShape {
         let spec = registry::find("smollm2-135m").unwrap().spec();
@@ -239,6 +270,47 @@ mod tests {
         assert_eq!(dtypes, [Some("q4_0"), Some("q6_k+q4_0"), Some("q4_0"), Some("q4_0"), None]);
         assert!(ops.iter().all(|row| row.flops.is_present() && row.bytes.is_present()));
         assert!(case.layers.iter().all(|row| row.flops.value().unwrap() > 0.0 && row.bytes.value().unwrap() > 0.0));
+    }
+
+    /// One token uses exactly K experts; of a batch the bytes that the engine stated count, else the estimate with its reason.
+    #[test]
+    fn the_experts_that_ran_decide_over_the_estimate() {
+        let spec = registry::find("qwen-3-30b-a3b").unwrap().spec();
+        let types = WeightTypes::uniform(&spec, DType::Q4_0);
+        let (layers, one) = (spec.layers.len(), cost::expert_bytes(&spec, &types, 0).unwrap());
+        let shape = ModelledShape { spec, types };
+        let stated = |experts: usize| Recorded::Present(one.gate_up.as_f64() * (experts * layers) as f64);
+        let mut case = Case {
+            ops: vec![
+                OpRow { streamed_bytes: stated(20), ..row("prefill", "experts_gate_up", layers) },
+                row("prefill", "experts_down", layers),
+                OpRow { streamed_bytes: stated(8 * 4), ..row("decode", "experts_gate_up", 4 * layers) },
+            ],
+            ..Case::default()
+        };
+        let work = TracedWork {
+            shape: &shape,
+            kv: DType::F16,
+            batch: 512,
+            prunes: false,
+            depth: 0,
+            prompt_tokens: 10,
+            output_tokens: 5,
+        };
+        // Twice, as after the next round: nothing changes.
+        work.add_costs(&mut case);
+        work.add_costs(&mut case);
+        let [prefill, estimated, decode] = case.ops.as_slice() else { panic!("{:?}", case.ops) };
+        assert!(
+            (prefill.distinct_experts.unwrap() - 20.0).abs() < 1e-9
+                && prefill.streamed_bytes.value() == stated(20).value()
+        );
+        assert!((decode.distinct_experts.unwrap() - 8.0).abs() < 1e-9);
+        assert_eq!(estimated.distinct_experts, None);
+        assert!(estimated.notes["streamed_bytes"].contains("estimated for an even choice"));
+        let expected = one.down.as_f64() * layers as f64 * 128.0 * (1.0 - (1.0 - 8.0 / 128.0f64).powi(10));
+        assert!((estimated.streamed_bytes.value().unwrap() / expected - 1.0).abs() < 1e-6);
+        assert!(prefill.bytes.value() > prefill.streamed_bytes.value());
     }
 
     #[test]
@@ -309,7 +381,7 @@ mod tests {
             prompt_tokens: 20,
             output_tokens: 5,
         };
-        for costs in [Costs::of(work.prefill()), Costs::of(work.decode())] {
+        for costs in [Costs::of(work.prefill(), &[]), Costs::of(work.decode(), &[])] {
             let sum =
                 |sums: Vec<&CostSum>| sums.iter().map(|sum| sum.flops + sum.streamed + sum.activations).sum::<f64>();
             let (ops, layers) = (sum(costs.by_op.values().collect()), sum(costs.by_layer.values().collect()));
