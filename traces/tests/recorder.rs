@@ -117,6 +117,21 @@ fn marks_record_and_evaluate_nothing_while_off() {
 }
 
 #[test]
+fn an_op_can_have_any_name_and_state_its_work() {
+    let _lock = lock();
+    let cost = record::Cost { flops: Some(6), streamed_bytes: 5, activation_bytes: 4 };
+    let batch = recorded(64, || {
+        let name = record::TextName::of(&["ssm", "in"].join("_"));
+        let mut op = record::OpGuard::begin_text(name, 3_u32, [1, 2]);
+        op.state_cost(cost);
+        drop(op);
+        drop(record::OpGuard::begin_text(name, NO_LAYER, []));
+    });
+    let ops: Vec<_> = batch.of(Kind::Op).map(|op| (op.name, op.layer, op.cost())).collect();
+    assert_eq!(ops, [("ssm_in", Some(3), Some(cost)), ("ssm_in", None, None)]);
+}
+
+#[test]
 fn a_span_that_is_open_at_the_stop_is_recorded() {
     let _lock = lock();
     let batch = recorded(8, || {

@@ -45,14 +45,12 @@ impl OpGuard {
         Self::start(name.text(), name.id(), layer.layer(), shape_words(shape))
     }
 
-    /// The same with a name that is not a literal, which is looked up at each use (a lock and a hash). The number of different texts is
-    /// bounded. Records nothing while the recorder is off.
-    pub fn begin_text<const RANK: usize>(text: &str, layer: impl LayerIndex, shape: [usize; RANK]) -> Self {
+    /// The same with a name that is not a literal. Records nothing while the recorder is off.
+    pub fn begin_text<const RANK: usize>(name: TextName, layer: impl LayerIndex, shape: [usize; RANK]) -> Self {
         if !super::is_on() {
             return Self::off();
         }
-        let (text, name) = names::intern_text(text);
-        Self::start(text, name, layer.layer(), shape_words(shape))
+        Self::start(name.text, name.id, layer.layer(), shape_words(shape))
     }
 
     #[inline]
@@ -66,15 +64,6 @@ impl OpGuard {
     /// States the work of the op, which is recorded with it.
     pub fn state_cost(&mut self, cost: Cost) {
         self.cost = Some(cost);
-    }
-
-    /// Ends without a record.
-    pub fn cancel(mut self) {
-        if self.name != NameId::NONE {
-            self.name = NameId::NONE;
-            CURRENT_OP.set(self.outer);
-            hook::call(OpEdge::Ended);
-        }
     }
 }
 
@@ -92,6 +81,21 @@ impl Drop for OpGuard {
             CURRENT_OP.set(self.outer);
             hook::call(OpEdge::Ended);
         }
+    }
+}
+
+/// The name of an op that is not a literal. It is looked up before the op begins, so that the look-up is not part of the op's time.
+#[derive(Debug, Clone, Copy)]
+pub struct TextName {
+    text: &'static str,
+    id: NameId,
+}
+
+impl TextName {
+    /// Looks a text up, with a lock and a hash. The number of different texts is bounded.
+    pub fn of(text: &str) -> Self {
+        let (text, id) = names::intern_text(text);
+        Self { text, id }
     }
 }
 

@@ -24,7 +24,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 pub use complete::Complete;
 pub use event::{Args, Batch, Category, Cost, Event, Kind, Value};
-pub use guard::{OpGuard, SpanGuard, Work};
+pub use guard::{OpGuard, SpanGuard, TextName, Work};
 pub use hook::{OpEdge, OpHook, disable_op_hook, set_op_hook};
 pub use names::{Label, Name};
 pub use raw::{LayerIndex, NO_LAYER};

@@ -5,14 +5,14 @@ use std::ffi::{CStr, c_char, c_void};
 use std::ptr::NonNull;
 
 use llama_cpp_sys_2 as sys;
-use traces::record::{self, Cost, NO_LAYER, OpGuard};
+use traces::record::{self, Cost, NO_LAYER, Name, OpGuard, TextName};
 
 use super::super::ops::{self, Node};
 use super::super::work::{self, Attended, GraphNode, Operand, SOURCES};
 use crate::KvBytes;
 
 /// The name of the time outside of the nodes of the graph: building and scheduling it, its inputs and outputs, and this callback.
-const BETWEEN: &str = "graph";
+static BETWEEN: Name = Name::new("graph");
 /// The work of that time.
 const NO_WORK: Cost = Cost { flops: Some(0), streamed_bytes: 0, activation_bytes: 0 };
 /// Minus infinity as F16: a position that a query does not see.
@@ -121,7 +121,7 @@ impl Marks {
         if self.graph != Graph::Opaque || !record::is_on() {
             return None;
         }
-        let mut between = OpGuard::begin_text(BETWEEN, NO_LAYER, []);
+        let mut between = OpGuard::begin(&BETWEEN, NO_LAYER, []);
         between.state_cost(NO_WORK);
         Some(between)
     }
@@ -157,9 +157,10 @@ impl Marks {
                 let node = self.view(tensor);
                 let mut buffer = [0; work::NAME_BYTES];
                 let work = work::of(&node, &mut buffer);
+                let name = TextName::of(work.name);
                 // The time before it ends here.
                 self.open = None;
-                let mut op = OpGuard::begin_text(work.name, work.layer, work.shape);
+                let mut op = OpGuard::begin_text(name, work.layer, work.shape);
                 op.state_cost(work.cost);
                 Some(op)
             }
