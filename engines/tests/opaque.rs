@@ -49,7 +49,23 @@ fn an_opaque_model_is_run_by_llama_cpp_and_refused_by_name_elsewhere() {
             assert!(error.contains("`gemma` is not modelled") && error.contains("llama-cpp"), "{error}");
         } else if !engine.caps().remote {
             runs(engine.as_ref(), &checkpoint, &options);
+            lends_its_vocabulary(engine.as_ref(), &checkpoint);
         }
+    }
+}
+
+/// Its own vocabulary gives the ids that the tokenizer of the file gives here, which knows this one.
+fn lends_its_vocabulary(engine: &dyn engines::Engine, checkpoint: &Checkpoint) {
+    let own = checkpoint.tokenizer().expect("it is supported");
+    let vocabulary = engine.vocabulary(checkpoint).expect("it can be read").expect("the engine has one");
+    let facts = vocabulary.facts();
+    assert!(facts.has_texts && facts.ends == own.end_of_generation(), "{:?}", facts.ends);
+    assert!(facts.ordinary.len() > 100 && facts.ordinary.iter().all(|id| !facts.ends.contains(id)));
+    for text in ["Hello, world", "  two  spaces", "caf\u{e9} 12345"] {
+        let add_bos = own.wants_bos(text);
+        let ids = own.encode(text, models::EncodeOptions { add_bos, parse_special: true }).expect("it has all bytes");
+        let found = vocabulary.encode(text, true).expect("it has all bytes");
+        assert_eq!((found.ids, found.add_bos), (ids, add_bos), "{text}");
     }
 }
 
