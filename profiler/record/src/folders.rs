@@ -186,7 +186,7 @@ mod tests {
         assert!(remove(&link).is_err() && place.path().join("b").exists());
         remove(&find(place.path(), "a").unwrap()).unwrap();
         let error = find(place.path(), "a").unwrap_err().with_advice();
-        assert!(error.contains("runs list"), "{error}");
+        assert!(error.contains("the list of runs shows them"), "{error}");
         assert_eq!(folders(place.path()).unwrap().len(), 1);
     }
 }
