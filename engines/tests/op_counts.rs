@@ -1,6 +1,11 @@
 //! Engines mark the same number of ops per batch as the cost model has. A separate test binary, since the recorder belongs to the
 //! process.
-#![allow(clippy::expect_used, clippy::print_stdout, reason = "a test prints figures and fails by panicking")]
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test prints figures and fails by panicking"
+)]
 
 mod common;
 

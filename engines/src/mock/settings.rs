@@ -195,7 +195,8 @@ impl Settings {
             "tokenize_us" => self.tokenize_s = Some(positive(value)? / 1e6),
             "sample_us" => self.sample_s = Some(positive(value)? / 1e6),
             "cold" => {
-                self.cold = Some(Phase::from_name(value).filter(|phase| matches!(phase, Phase::Load | Phase::Prefill))?)
+                self.cold =
+                    Some(Phase::from_name(value).filter(|phase| matches!(phase, Phase::Load | Phase::Prefill))?);
             }
             "page_faults" => self.page_faults.push(amount(value)?),
             "allocations" => self.allocations.push(amount(value)?),

@@ -1,5 +1,5 @@
 //! Shared by the test binaries: paths of fixtures and of the real model, loading with the thread count of this process.
-#![allow(dead_code, reason = "each test binary uses a part of it")]
+#![allow(dead_code, clippy::print_stdout, reason = "each test binary uses a part of it, and tests print figures")]
 
 pub(crate) mod golden;
 pub(crate) mod tiny;

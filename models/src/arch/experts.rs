@@ -26,7 +26,9 @@ pub(super) fn from_gguf(metadata: &Metadata, mut spec: Spec, prefix: &str, gatin
     if let Some(found) = count("expert_gating_func")?.filter(|found| ![0, function].contains(found)) {
         return Err(metadata.unsupported(&key("expert_gating_func"), function.to_string(), found.to_string()));
     }
-    let scale = metadata.number(&key("expert_weights_scale"))?.filter(|scale| *scale != 0.0 && *scale != 1.0);
+    // Files without a scale have 0 or 1 here.
+    let is_neutral = |scale: &f32| [0.0, 1.0].iter().any(|neutral: &f32| neutral.to_bits() == scale.to_bits());
+    let scale = metadata.number(&key("expert_weights_scale"))?.filter(|scale| !is_neutral(scale));
     let (count, used) = (required("expert_count")?, required("expert_used_count")?);
     let dense = *dense_part(&spec);
     let width = match metadata.count_of_layers(&key("expert_feed_forward_length"), layers)? {

@@ -245,7 +245,6 @@ const GEMMA_3_270M: Entry = Entry {
         // The root of the width.
         embedding_scale: Some(640f32.sqrt()),
         layers: gemma3_layers(18, 2048, (4, 1), 512, None),
-        ..NO_LAYERS
     },
     parameters: Params(268_098_176),
     note: Some("a base model without a chat template"),
@@ -275,8 +274,7 @@ const GEMMA_3_4B: Entry = Entry {
         tied_embeddings: true,
         // The root of the width.
         embedding_scale: Some(2560f32.sqrt()),
-        layers: gemma3_layers(34, 10_240, (8, 4), 1024, Some(RopeScaling::Linear { factor: 8.0 })),
-        ..NO_LAYERS
+        layers: gemma3_layers(34, 10_240, (8, 4), 1024, Some(&RopeScaling::Linear { factor: 8.0 })),
     },
     parameters: Params(3_880_263_168),
     note: Some("the original weights also have a vision part, which is not supported: the GGUF file has the text part"),
@@ -289,11 +287,11 @@ fn gemma3_layers(
     width: usize,
     (heads, kv_heads): (usize, usize),
     window: usize,
-    scaling: Option<RopeScaling>,
+    scaling: Option<&RopeScaling>,
 ) -> Vec<Layer> {
     let layer = |number: usize| {
         let (window, rope) = match number.is_multiple_of(6) {
-            true => (None, rope(1_000_000.0, 256, scaling.clone())),
+            true => (None, rope(1_000_000.0, 256, scaling.cloned())),
             false => (Some(window), rope(10_000.0, 256, None)),
         };
         Layer {

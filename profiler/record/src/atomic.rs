@@ -14,7 +14,7 @@ pub fn write(path: &Path, text: &Printable) -> Result<(), Error> {
     name.push(".partial");
     let partial = path.with_file_name(name);
     let written = File::create(&partial).and_then(|mut file| {
-        file.write_all(&redaction::without_known(text.as_str()).as_bytes())?;
+        file.write_all(redaction::without_known(text.as_str()).as_bytes())?;
         file.sync_all()
     });
     written.and_then(|()| fs::rename(&partial, path)).map_err(|source| {

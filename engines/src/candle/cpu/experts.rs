@@ -132,7 +132,7 @@ impl<'a> Products<'a> {
                         gathered.copy_from_slice(row(pair));
                     }
                     let x = View::new(gathered, some.len(), k);
-                    let target = Target { parts: &out.parts, column: start * n + columns.start, stride: n };
+                    let target = Target { parts: out.parts, column: start * n + columns.start, stride: n };
                     // SAFETY: the pairs and columns are those of this item, which no other item has.
                     unsafe { multiply_into(x, w.transposed(), &target) };
                 }

@@ -113,7 +113,7 @@ fn owned(
             PrepareError::OtherEngine {
                 engine: engine.clone(),
                 key: key.clone(),
-                value: value.clone(),
+                value: Box::new(value.clone()),
                 near: nearest(engine, &names),
                 known: names.into_iter().map(str::to_owned).collect(),
             }

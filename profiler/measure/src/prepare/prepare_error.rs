@@ -153,7 +153,7 @@ pub enum PrepareError {
         /// The key.
         key: String,
         /// The value, without secrets where it is shown.
-        value: Sensitive,
+        value: Box<Sensitive>,
         /// The most similar name as a question, or nothing.
         near: String,
         /// The engines and labels of the run.

@@ -114,7 +114,8 @@ impl<'a> ActiveRun<'a> {
         // Without this value the detector assumes that of Linux.
         let ticks_per_second = meter::machine_load().ok().map(|load: MachineLoad| load.ticks_per_second as f64);
         self.detector = DisturbanceDetector::new(ticks_per_second);
-        states.iter().flat_map(|state| &state.case.samples).for_each(|sample| self.detector.learn(sample));
+        let earlier = states.iter().flat_map(|state| &state.case.samples);
+        earlier.filter(|sample| sample.disturbed.is_none()).for_each(|sample| self.detector.learn(sample));
     }
 
     /// Probes the machine's ceilings with the thread counts of a block, while its workers are stopped.
