@@ -111,7 +111,7 @@ fn tensors() -> Vec<(&'static str, Vec<u8>)> {
         ("tensor: elements overflow to 0", with_tensor(tensor("first", &[1 << 33, 1 << 33], 0, 0))),
         ("tensor: bytes overflow", with_tensor(tensor("first", &[1 << 31, 1 << 31], 0, 0))),
         ("tensor: type 4, removed", with_tensor(tensor("first", &[32], 4, 0))),
-        ("tensor: type IQ4_NL", with_tensor(tensor("first", &[32], 20, 0))),
+        ("tensor: type IQ2_XXS", with_tensor(tensor("first", &[256], 16, 0))),
         ("tensor: type -1", with_tensor(tensor("first", &[32], u32::MAX, 0))),
         ("tensor: row no multiple of the block", with_tensor(tensor("first", &[24, 4], 2, 0))),
         ("tensor: row of 32 in a type of 256", with_tensor(tensor("first", &[32, 8], 12, 0))),

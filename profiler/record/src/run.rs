@@ -49,7 +49,7 @@ with_reasons! {
         pub cases: Vec<Case>,
         /// Averages over the prompts, per engine, model, threads and depth.
         pub summaries: Vec<Summary>,
-        /// The smallest detectable differences; only with `--precision`.
+        /// The smallest detectable differences; only where a precision ends the rounds.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         pub precision: Vec<super::PrecisionReached>,
         /// The cost of the instruments.

@@ -19,7 +19,7 @@ with_reasons! {
         pub model: String,
         /// Its URL.
         pub url: String,
-        /// Whether this run started it (`--spawn`): only then is its load measured.
+        /// Whether this run started it: only then is its load measured.
         pub started_here: bool,
         /// The root of the process tree that was measured.
         pub pid: Recorded<u32>,

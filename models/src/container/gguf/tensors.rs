@@ -56,7 +56,7 @@ pub(super) fn read(reader: &mut Reader<'_>, count: u64) -> Result<Vec<UnplacedTe
             return Err(reader.mismatch(
                 type_at,
                 &what,
-                "a type among F32, F16, BF16, Q4_0 to Q8_1, Q2_K to Q8_K",
+                format!("a type among {}", DType::ALL.map(|dtype| dtype.to_string()).join(", ")),
                 found,
                 cause,
             ));
