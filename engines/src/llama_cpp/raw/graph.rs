@@ -141,6 +141,10 @@ impl Marks {
 
     /// Begins the op that ends with a node; `None` if the node belongs to the op after it.
     fn mark(&mut self, tensor: &sys::ggml_tensor) -> Option<OpGuard> {
+        // A batch without outputs keeps some nodes of the last block, with no rows.
+        if tensor.ne.contains(&0) {
+            return None;
+        }
         match self.graph {
             Graph::Described { biased } => {
                 let input = |place: usize| tensor.src.get(place).and_then(|input| reference(*input)).map_or("", name);
@@ -304,8 +308,10 @@ fn experts(ids: &sys::ggml_tensor) -> Option<u64> {
     let mut others = Vec::new();
     for token in 0..usize::try_from(size(ids, 1)).ok()? {
         for used in 0..usize::try_from(size(ids, 0)).ok()? {
-            // SAFETY: the element is inside of the tensor, whose strides are `nb`; its data is computed and aligned to its type.
-            let id = unsafe { data.add(token * ids.nb[1] + used * ids.nb[0]).cast::<i32>().read_unaligned() };
+            // SAFETY: the element is inside of the tensor, whose strides are `nb`.
+            let place = unsafe { data.add(token * ids.nb[1] + used * ids.nb[0]) };
+            // SAFETY: its data is computed, and 4 bytes there are an id.
+            let id = unsafe { place.cast::<i32>().read_unaligned() };
             let id = usize::try_from(id).ok()?;
             match seen.get_mut(id / 64) {
                 Some(word) => *word |= 1 << (id % 64),
@@ -327,8 +333,10 @@ fn visible(mask: &sys::ggml_tensor, queries: u64) -> Option<Attended> {
     let mut seen = vec![false; positions];
     let mut pairs = 0;
     for query in 0..usize::try_from(queries.min(size(mask, 1))).ok()? {
-        // SAFETY: a row of the tensor, whose elements are next to each other; masks are inputs, which were set before.
-        let row = unsafe { std::slice::from_raw_parts(data.add(query * mask.nb[1]).cast::<u16>(), positions) };
+        // SAFETY: a row of the tensor, whose strides are `nb`.
+        let start = unsafe { data.add(query * mask.nb[1]) };
+        // SAFETY: the elements of a row are next to each other; masks are inputs, which were set before.
+        let row = unsafe { std::slice::from_raw_parts(start.cast::<u16>(), positions) };
         for (seen, value) in seen.iter_mut().zip(row) {
             let is_visible = *value != MASKED;
             *seen |= is_visible;
