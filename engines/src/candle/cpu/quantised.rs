@@ -36,6 +36,7 @@ pub(super) trait Quantised: Send + Sync + Sized + 'static {
     fn four(w: &[&[Self]; QUAD], x: &[Self::Activations]) -> [f32; QUAD];
 
     /// The products of the rows `columns` of weights with the rows `rows` of activations: `store(row, column, outputs)` gets them.
+    #[inline(always)]
     fn tile<'a>(
         w: &impl Fn(usize) -> &'a [Self],
         x: &impl Fn(usize) -> &'a [Self::Activations],
@@ -80,11 +81,11 @@ macro_rules! by_candle {
 
 by_candle!(BlockQ5_0, BlockQ5_1, BlockQ2K, BlockQ3K, BlockQ4K, BlockQ5K, BlockQ6K);
 
-/// In builds without the instructions of this crate's kernels, candle's compute these types too.
+// In builds without the instructions of this crate's kernels, candle's compute these types too.
 #[cfg(not(all(target_arch = "x86_64", target_feature = "avx2", target_feature = "fma")))]
 by_candle!(BlockQ4_0, BlockQ4_1, BlockQ8_0);
 
-/// In builds without the instructions of this crate's kernels, blocks with tables are multiplied one number at a time.
+// In builds without the instructions of this crate's kernels, blocks with tables are multiplied one number at a time.
 #[cfg(not(all(target_arch = "x86_64", target_feature = "avx2", target_feature = "fma")))]
 macro_rules! by_table {
     ($($block:ident),* $(,)?) => {
@@ -137,6 +138,7 @@ mod own {
                     dots(w.map(as_format::<Self, $format>), [x]).map(|[out]| out)
                 }
 
+                #[inline(always)]
                 fn tile<'a>(
                     w: &impl Fn(usize) -> &'a [Self],
                     x: &impl Fn(usize) -> &'a [Q8],
@@ -163,6 +165,7 @@ mod own {
 
     /// Four rows of activations and two of weights at a time: eight independent sums for the processor's pipelines. A single row of
     /// activations takes four of weights.
+    #[inline(always)]
     fn tile<'a, F: Format + 'a>(
         w: &impl Fn(usize) -> &'a [F],
         x: &impl Fn(usize) -> &'a [Q8],
