@@ -49,10 +49,13 @@ fn engines_agree_on_every_architecture() {
 }
 
 /// Logits after a prefill in batches of 16 tokens, beyond the windows and the original contexts of the small models, and after each of
-/// four further tokens. `None` if the engine is not in this build.
+/// four further tokens. `None` if the engine is not in this build, or has no such part.
 fn logits(label: &str, checkpoint: &Checkpoint) -> Option<Vec<Vec<f32>>> {
     let engine = engines::registry::find(label).expect("it is in the registry").open().ok()?;
     let options = LoadOptions { context: 128, batch: Some(16), kv_type: KvType::F32, ..LoadOptions::default() };
+    if common::is_refused(label, checkpoint, &options) {
+        return None;
+    }
     let mut session = common::load(engine.as_ref(), checkpoint, &options);
     let steps = session.steps().expect("it has steps");
     let tokens: Vec<u32> = (0..75).map(|at| (at * 37 + 11) % 384).collect();

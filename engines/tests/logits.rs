@@ -96,6 +96,9 @@ fn check(label: &str, path: &Path, expected: &Expected, bound: f32, chunk: usize
 fn logits_equal_those_of_transformers() {
     for label in engines() {
         for (path, expected) in fixtures() {
+            if common::is_refused(label, &open(&path), &common::exact(expected.ids.len())) {
+                continue;
+            }
             // The fused kernels keep activations in f32. candle's products of 16-bit weights round activations to the same
             // type: f16 has 11 significant bits, bf16 has 8.
             let bound = match label {

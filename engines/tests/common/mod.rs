@@ -51,6 +51,19 @@ pub(crate) fn load(engine: &dyn Engine, checkpoint: &Checkpoint, options: &LoadO
     }
 }
 
+/// Whether an engine refuses a model that others run: MLX has no experts. It must say so; any other refusal fails.
+pub(crate) fn is_refused(label: &str, checkpoint: &Checkpoint, options: &LoadOptions) -> bool {
+    let has_experts =
+        checkpoint.spec().is_ok_and(|spec| spec.layers.iter().any(|layer| layer.feed_forward.experts().is_some()));
+    if label != "mlx" || !has_experts {
+        return false;
+    }
+    let engine = engines::registry::find(label).expect("it is registered").open().expect("it is built in");
+    let error = engine.load(checkpoint, options).err().expect("it is refused");
+    assert!(error.to_string().contains("experts"), "{error}");
+    true
+}
+
 /// Largest difference of two vectors, relative to the largest element of the second.
 pub(crate) fn relative_error(found: &[f32], expected: &[f32]) -> f32 {
     assert_eq!(found.len(), expected.len(), "lengths differ");
