@@ -134,12 +134,25 @@ fn the_readme_is_short() {
     assert!(readme.lines().count() <= 150, "the README has {} lines", readme.lines().count());
 }
 
-/// Every Markdown file of the repository, relative to its root.
+/// Every Markdown file of the repository, relative to its root: not those of builds, runs and hidden folders.
 fn documents(root: &Path) -> Vec<String> {
-    let listed =
-        std::process::Command::new("git").args(["ls-files", "*.md"]).current_dir(root).output().expect("git runs");
-    assert!(listed.status.success(), "the tests run in a git checkout");
-    String::from_utf8(listed.stdout).expect("names are UTF-8").lines().map(str::to_owned).collect()
+    fn gather(root: &Path, folder: &str, documents: &mut Vec<String>) {
+        for entry in std::fs::read_dir(root.join(folder)).expect("the folder can be read") {
+            let entry = entry.expect("the entry can be read");
+            let name = entry.file_name().into_string().expect("names are UTF-8");
+            let path = if folder.is_empty() { name.clone() } else { format!("{folder}/{name}") };
+            if entry.file_type().expect("the type can be read").is_dir() {
+                if !name.starts_with('.') && !["target", "runs"].contains(&name.as_str()) {
+                    gather(root, &path, documents);
+                }
+            } else if name.ends_with(".md") {
+                documents.push(path);
+            }
+        }
+    }
+    let mut documents = Vec::new();
+    gather(root, "", &mut documents);
+    documents
 }
 
 /// The words of a document that begin with a folder of the repository, without patterns such as `golden.{json,gguf}`.
