@@ -49,13 +49,13 @@ fn an_opaque_model_is_run_by_llama_cpp_and_refused_by_name_elsewhere() {
             assert!(error.contains("`gemma` is not modelled") && error.contains("llama-cpp"), "{error}");
         } else if !engine.caps().remote {
             runs(engine.as_ref(), &checkpoint, &options);
-            lends_its_vocabulary(engine.as_ref(), &checkpoint);
+            gives_its_vocabulary(engine.as_ref(), &checkpoint);
         }
     }
 }
 
 /// Its own vocabulary gives the ids that the tokenizer of the file gives here, which knows this one.
-fn lends_its_vocabulary(engine: &dyn engines::Engine, checkpoint: &Checkpoint) {
+fn gives_its_vocabulary(engine: &dyn engines::Engine, checkpoint: &Checkpoint) {
     let own = checkpoint.tokenizer().expect("it is supported");
     let vocabulary = engine.vocabulary(checkpoint).expect("it can be read").expect("the engine has one");
     let facts = vocabulary.facts();

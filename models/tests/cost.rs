@@ -213,7 +213,8 @@ fn a_token_of_a_mixture_of_experts_by_hand() {
         .map(|(_, sum)| sum.weight_bytes.get())
         .sum();
     assert_eq!(bytes, 48 * q8(128 * expert));
-    let one = cost::expert_bytes(&spec, &types, 0).unwrap();
+    let experts = spec.layers[0].feed_forward.experts().unwrap();
+    let one = cost::expert_bytes(spec.hidden, experts, &types, 0);
     assert_eq!((one.gate_up, one.down), (Bytes(q8(2 * 2048 * 768)), Bytes(q8(2048 * 768))));
     // Products of a prefill token, without the output matrix: two operations per element.
     let products: u64 =

@@ -227,7 +227,7 @@ impl<K: Kernels> ExpertWeights<K> {
             up: source.experts(&name("ffn_up_exps"), width, hidden, biased)?,
             down: source.experts(&name("ffn_down_exps"), hidden, width, biased)?,
             shared: experts.shared.map(shared).transpose()?,
-            bytes: source.expert_bytes(at)?,
+            bytes: source.expert_bytes(experts, at)?,
         };
         let found = [&weights.gate, &weights.up, &weights.down].map(Vec::len);
         if found != [count; 3] {

@@ -1,7 +1,7 @@
 //! The weights of a checkpoint, taken by name.
 
 use models::cost::{self, ExpertBytes, WeightTypes};
-use models::{Checkpoint, Spec, TensorView};
+use models::{Checkpoint, Experts, Spec, TensorView};
 
 use super::failed;
 use super::kernels::{Kernels, Linear};
@@ -67,10 +67,10 @@ impl<K: Kernels> Source<'_, K> {
         Ok(self.checkpoint.spec()?)
     }
 
-    /// Bytes of one expert of layer `at`, as stored; none if its feed-forward part is dense.
-    pub(super) fn expert_bytes(&self, at: usize) -> Result<ExpertBytes, EngineError> {
+    /// Bytes of one of the experts of layer `at`, as stored.
+    pub(super) fn expert_bytes(&self, experts: &Experts, at: usize) -> Result<ExpertBytes, EngineError> {
         let types = WeightTypes::of(self.checkpoint)?;
-        Ok(cost::expert_bytes(self.spec()?, &types, at).unwrap_or_default())
+        Ok(cost::expert_bytes(self.spec()?.hidden, experts, &types, at))
     }
 
     fn tensor(&self, name: &str, shape: &[usize]) -> Result<TensorView<'_>, EngineError> {

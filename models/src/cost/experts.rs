@@ -2,7 +2,7 @@
 
 use super::weight_types::WeightTypes;
 use crate::op_kind::OpKind;
-use crate::spec::Spec;
+use crate::spec::Experts;
 use crate::units::Bytes;
 
 /// Bytes of the weights of one expert, as stored.
@@ -32,7 +32,7 @@ impl ExpertBytes {
     }
 }
 
-/// The bytes of one expert of a layer; `None` if its feed-forward part is dense.
+/// The bytes of one of the experts of a layer, whose inputs have the width `hidden`.
 ///
 /// ```text
 /// gate_up   F (row(H) in the type of gate + row(H) in the type of up)  (+ 2 row(F) of biases)
@@ -41,13 +41,12 @@ impl ExpertBytes {
 ///
 /// Unit: bytes; biases in F32. Source: the definition.
 #[must_use]
-pub fn expert_bytes(spec: &Spec, types: &WeightTypes, layer: usize) -> Option<ExpertBytes> {
-    let experts = spec.layers.get(layer)?.feed_forward.experts()?;
-    let (hidden, width) = (spec.hidden, experts.expert.width);
+pub fn expert_bytes(hidden: usize, experts: &Experts, types: &WeightTypes, layer: usize) -> ExpertBytes {
+    let width = experts.expert.width;
     let [gate, up, down] = types.gate_up_down(layer);
     let bias = |elements: usize| Bytes(if experts.biased { 4 * elements as u64 } else { 0 });
-    Some(ExpertBytes {
+    ExpertBytes {
         gate_up: (gate.row_bytes(hidden) + up.row_bytes(hidden)) * width as u64 + bias(2 * width),
         down: down.row_bytes(width) * hidden as u64 + bias(hidden),
-    })
+    }
 }

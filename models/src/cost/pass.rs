@@ -199,7 +199,7 @@ impl Pass<'_> {
         let (tokens, at) = (self.tokens, Some(layer));
         ops.push(self.matmul(OpKind::Router, at, [tokens, self.spec.hidden, experts.count], experts.biased));
         ops.push(self.expert_choice(experts, at));
-        let bytes = expert_bytes(self.spec, self.types, layer).unwrap_or_default();
+        let bytes = expert_bytes(self.spec.hidden, experts, self.types, layer);
         ops.extend(self.expert_products(experts, bytes, at));
         ops.push(self.experts_sum(experts, at));
         ops.extend(experts.shared.map(|shared| self.shared_expert(&shared, experts.expert.activation, at)));

@@ -52,7 +52,9 @@ impl TracedWork<'_> {
     /// number of calls than in the model, has a reason instead.
     pub(super) fn add_costs(&self, case: &mut Case) {
         let ModelledShape { spec, types } = self.shape;
-        let experts: Vec<_> = (0..spec.layers.len()).map(|layer| cost::expert_bytes(spec, types, layer)).collect();
+        let experts: Vec<_> = (spec.layers.iter().enumerate())
+            .map(|(at, layer)| Some(cost::expert_bytes(spec.hidden, layer.feed_forward.experts()?, types, at)))
+            .collect();
         let prefill = Costs::of(self.prefill(), &experts);
         let decode = Costs::of(self.decode(), &experts);
         let of_phase = |phase: &PhaseOrOther| match phase {
@@ -277,7 +279,8 @@ mod tests {
     fn the_experts_that_ran_decide_over_the_estimate() {
         let spec = registry::find("qwen-3-30b-a3b").unwrap().spec();
         let types = WeightTypes::uniform(&spec, DType::Q4_0);
-        let (layers, one) = (spec.layers.len(), cost::expert_bytes(&spec, &types, 0).unwrap());
+        let experts = spec.layers[0].feed_forward.experts().unwrap();
+        let (layers, one) = (spec.layers.len(), cost::expert_bytes(spec.hidden, experts, &types, 0));
         let shape = ModelledShape { spec, types };
         let stated = |experts: usize| Recorded::Present(one.gate_up.as_f64() * (experts * layers) as f64);
         let mut case = Case {
