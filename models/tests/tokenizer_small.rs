@@ -144,6 +144,20 @@ fn a_stream_returns_a_character_with_its_last_token() {
 }
 
 #[test]
+fn tokens_end_where_their_last_character_does() {
+    let tokenizer = Tokenizer::new(byte_level()).unwrap();
+    let ends = |text: &str| tokenizer.token_ends(text).unwrap();
+    // The four bytes of the llama are four tokens, and all arrive with its last one.
+    assert_eq!(ends("a🦙b"), Some(vec![1, 5, 5, 5, 5, 6]));
+    assert_eq!(ends("hello world").unwrap().last(), Some(&11));
+    assert_eq!(ends("a<|im_end|>"), Some(vec![1, 11]), "a special token is one token, with its text");
+    assert_eq!(ends(""), Some(vec![]));
+    // The space that encoding adds has no bytes of the text.
+    let sentencepiece = Tokenizer::new(spm()).unwrap();
+    assert_eq!(sentencepiece.token_ends("b").unwrap(), Some(vec![1, 1]));
+}
+
+#[test]
 fn errors_of_damaged_vocabularies_name_the_place() {
     type Damage = fn(&mut TokenizerData);
     let cases: &[(&str, Damage)] = &[

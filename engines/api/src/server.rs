@@ -161,6 +161,9 @@ pub struct ServerReport {
 pub struct StreamFacts {
     /// Output tokens so far, after each piece of text: by the ids or the running count in its event; `None` where it has neither.
     pub running: Vec<Option<usize>>,
+    /// Bytes of text so far, after each piece.
+    #[serde(default)]
+    pub text_bytes: Vec<usize>,
     /// Output tokens that the server counts as reasoning.
     pub reasoning_tokens: Option<usize>,
     /// Whether text of reasoning arrived.

@@ -159,6 +159,8 @@ impl Response {
             let piece = Piece { index: self.pieces, token: chunk.tokens.get(nth).copied(), text };
             self.pieces += 1;
             let flow = observer.piece(piece);
+            let stream = &mut self.reported.stream;
+            stream.text_bytes.push(stream.text_bytes.last().unwrap_or(&0) + text.len());
             self.count(chunk, nth);
             if flow == Flow::Stop {
                 return flow;

@@ -51,7 +51,8 @@ pub(super) fn choose(names: &[&str], quant: Option<&str>) -> Result<ModelFiles, 
         .filter(|name| name.starts_with("model") && has_extension(name, "safetensors") && !name.contains('/'));
     let shards: Vec<&str> = shards.collect();
     if names.contains(&"config.json") && !shards.is_empty() {
-        let small = names.iter().copied().filter(|name| SMALL_FILES.contains(name) || *name == INDEX);
+        let is_small = |name: &&str| SMALL_FILES.contains(name) || *name == INDEX || is_further_template(name);
+        let small = names.iter().copied().filter(is_small);
         return Ok(ModelFiles::Folder(small.chain(shards).map(str::to_owned).collect()));
     }
     match models[..] {
@@ -59,6 +60,12 @@ pub(super) fn choose(names: &[&str], quant: Option<&str>) -> Result<ModelFiles, 
         [] => Err(OriginError::NoModelFile { there: listed(names) }),
         _ => Err(OriginError::SeveralModelFiles { count: models.len(), names: listed(&models) }),
     }
+}
+
+/// Whether a file is a chat template beside `chat_template.jinja`.
+fn is_further_template(name: &str) -> bool {
+    name.strip_prefix("additional_chat_templates/")
+        .is_some_and(|file| has_extension(file, "jinja") && !file.contains('/'))
 }
 
 /// The parts of the model whose first part is `first`, or that file alone.
@@ -162,13 +169,16 @@ mod tests {
             "README.md",
             "config.json",
             "tokenizer.json",
+            "additional_chat_templates/tool_use.jinja",
+            "additional_chat_templates/notes.md",
+            "additional_chat_templates/old/tool_use.jinja",
             "model-00001-of-00002.safetensors",
             "model-00002-of-00002.safetensors",
             INDEX,
             "consolidated.safetensors",
         ];
         let ModelFiles::Folder(files) = choose(&names, None).unwrap() else { panic!("no folder") };
-        assert_eq!(files, ["config.json", "tokenizer.json", INDEX, names[3], names[4]]);
+        assert_eq!(files, ["config.json", "tokenizer.json", names[3], INDEX, names[6], names[7]]);
     }
 
     #[test]

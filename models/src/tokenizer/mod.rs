@@ -244,6 +244,25 @@ impl Tokenizer {
         Ok(text)
     }
 
+    /// Where each token of a text ends, as a byte offset in it, special tokens parsed. A token that completes no character ends where
+    /// the one that completes it does. `None` if the tokens do not spell the text, because the tokenizer changes it.
+    ///
+    /// # Errors
+    /// If the vocabulary cannot represent the text.
+    pub fn token_ends(&self, text: &str) -> Result<Option<Vec<usize>>, Error> {
+        let ids = self.encode(text, EncodeOptions { add_bos: false, parse_special: true })?;
+        let (mut ends, mut end, mut utf8) = (Vec::with_capacity(ids.len()), 0, Utf8Decoder::default());
+        let mut spelled = String::with_capacity(text.len());
+        for (index, id) in ids.iter().enumerate() {
+            utf8.push(self.token_bytes(*id, index == 0, true)?, &mut spelled);
+            if spelled.len() > end {
+                end = spelled.len();
+                ends.resize(index + 1, end);
+            }
+        }
+        Ok(Some(ends).filter(|ends| spelled == text && ends.len() == ids.len()))
+    }
+
     /// A decoder for one id at a time, without control tokens.
     pub fn decode_stream(&self) -> DecodeStream {
         DecodeStream::new(self.clone())

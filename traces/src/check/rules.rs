@@ -98,13 +98,14 @@ impl Rules {
         }
     }
 
-    /// Ids are not 0. Reported once per process and thread, at its first record.
+    /// Ids are not 0. Reported once per process and thread, at its first record. Traces of GPUs have processes that are device numbers,
+    /// so a process 0 is only a warning.
     fn ids(&mut self, record: &Record<'_>) {
         let Some(pid) = &record.pid else { return };
         let is_0 = |id: &Id| *id == Id::Number(0);
         if record.phase != Phase::Metadata && first(&mut self.processes, pid, record.line) && is_0(pid) {
             let text = "is 0: viewers show it as the idle process";
-            self.put(Severity::Error, Some(record.line), format!("{}, `pid`", place(record)), text.to_owned());
+            self.put(Severity::Warning, Some(record.line), format!("{}, `pid`", place(record)), text.to_owned());
         }
         let Some(tid) = &record.tid else { return };
         let spans = matches!(record.phase, Phase::Complete | Phase::Begin | Phase::End);

@@ -7,7 +7,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::Deserialize;
+use serde::de::{IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use crate::Nanos;
@@ -19,25 +20,70 @@ pub(super) const UNIX_MICROS: &str = "unix_us";
 pub(super) const EPOCH_NANOS: &str = "epoch_ns";
 pub(super) const UNCATEGORISED: &str = "uncategorised";
 
-/// The fields that are read; others are allowed.
-#[derive(Deserialize)]
+/// The names of the fields that are read; others are allowed.
+const FIELDS: [&str; 8] = ["ph", "name", "cat", "pid", "tid", "ts", "dur", "args"];
+
+/// The fields that are read, and which of them stand more than once. JSON allows that; as in other readers, the last one counts.
+#[derive(Default)]
 struct Fields<'a> {
-    #[serde(borrow)]
-    ph: Option<&'a RawValue>,
-    #[serde(borrow)]
-    name: Option<&'a RawValue>,
-    #[serde(borrow)]
-    cat: Option<&'a RawValue>,
-    #[serde(borrow)]
-    pid: Option<&'a RawValue>,
-    #[serde(borrow)]
-    tid: Option<&'a RawValue>,
-    #[serde(borrow)]
-    ts: Option<&'a RawValue>,
-    #[serde(borrow)]
-    dur: Option<&'a RawValue>,
-    #[serde(borrow)]
-    args: Option<&'a RawValue>,
+    values: [Option<&'a RawValue>; FIELDS.len()],
+    repeated: Vec<&'static str>,
+}
+
+impl<'a> Fields<'a> {
+    fn value(&self, field: &str) -> Option<&'a RawValue> {
+        FIELDS.iter().position(|name| *name == field).and_then(|index| self.values[index])
+    }
+}
+
+impl<'de> Deserialize<'de> for Fields<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct FieldsVisitor;
+        impl<'de> Visitor<'de> for FieldsVisitor {
+            type Value = Fields<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a record")
+            }
+
+            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Self::Value, M::Error> {
+                let mut fields = Fields::default();
+                while let Some(Key(index)) = map.next_key()? {
+                    let Some(index) = index else {
+                        map.next_value::<IgnoredAny>()?;
+                        continue;
+                    };
+                    // `null` is as no value.
+                    if std::mem::replace(&mut fields.values[index], map.next_value()?).is_some() {
+                        fields.repeated.push(FIELDS[index]);
+                    }
+                }
+                Ok(fields)
+            }
+        }
+        deserializer.deserialize_map(FieldsVisitor)
+    }
+}
+
+/// The index of a field's name in [`FIELDS`], if it is one of them.
+struct Key(Option<usize>);
+
+impl<'de> Deserialize<'de> for Key {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct KeyVisitor;
+        impl Visitor<'_> for KeyVisitor {
+            type Value = Key;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("the name of a field")
+            }
+
+            fn visit_str<E>(self, name: &str) -> Result<Key, E> {
+                Ok(Key(FIELDS.iter().position(|field| *field == name)))
+            }
+        }
+        deserializer.deserialize_str(KeyVisitor)
+    }
 }
 
 /// An invalid field.
@@ -95,17 +141,18 @@ pub struct Time {
     pub decimals: u8,
 }
 
-/// The id of a process or a thread. The format has numbers; some writers use texts, such as `"GPU 0"`, which viewers show as the name.
+/// The id of a process or a thread. The format has numbers; some writers use texts, such as `"GPU 0"`, which viewers show as the name,
+/// and negative numbers for what is no process of the system.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Id {
     /// A number. A text of digits is that number.
-    Number(u64),
+    Number(i128),
     /// A text.
     Text(Box<str>),
 }
 
 impl Id {
-    /// The id in a JSON value; `None` if the value is neither a whole number that is not negative, nor a text.
+    /// The id in a JSON value; `None` if the value is neither a whole number nor a text.
     fn of(raw: &RawValue) -> Option<Self> {
         if let Ok(number) = raw.get().parse() {
             return Some(Self::Number(number));
@@ -153,25 +200,28 @@ impl<'a> Record<'a> {
     /// Reads a record.
     ///
     /// # Errors
-    /// When the text is not one JSON object, or has a field twice.
+    /// When the text is not one JSON object.
     pub(super) fn parse(line: u64, text: &'a [u8]) -> Result<Self, serde_json::Error> {
         let fields: Fields<'a> = serde_json::from_slice(text)?;
-        let mut flaws = Vec::new();
-        let letter = text_of("ph", fields.ph, &mut flaws);
+        let stands_twice =
+            |&field: &&'static str| Flaw { field, text: "stands more than once: the last one counts".to_owned() };
+        let mut flaws: Vec<Flaw> = fields.repeated.iter().map(stands_twice).collect();
+        let before = flaws.len();
+        let letter = text_of("ph", fields.value("ph"), &mut flaws);
         let phase = Phase::of(&letter);
-        if phase == Phase::Unknown && fields.ph.is_some() && flaws.is_empty() {
+        if phase == Phase::Unknown && fields.value("ph").is_some() && flaws.len() == before {
             flaws.push(Flaw { field: "ph", text: format!("{letter:?} is not a phase of the format") });
         }
         Ok(Self {
             line,
             phase,
-            name: text_of("name", fields.name, &mut flaws),
-            category: text_of("cat", fields.cat, &mut flaws),
-            pid: id_of("pid", fields.pid, &mut flaws),
-            tid: id_of("tid", fields.tid, &mut flaws),
-            start: time_of("ts", fields.ts, &mut flaws),
-            duration: time_of("dur", fields.dur, &mut flaws),
-            args: fields.args,
+            name: text_of("name", fields.value("name"), &mut flaws),
+            category: text_of("cat", fields.value("cat"), &mut flaws),
+            pid: id_of("pid", fields.value("pid"), &mut flaws),
+            tid: id_of("tid", fields.value("tid"), &mut flaws),
+            start: time_of("ts", fields.value("ts"), &mut flaws),
+            duration: time_of("dur", fields.value("dur"), &mut flaws),
+            args: fields.value("args"),
             flaws,
         })
     }
@@ -368,7 +418,7 @@ mod tests {
 
     #[test]
     fn each_invalid_field_is_reported_and_hides_no_other_field() {
-        let text = br#"{"ph":"Q","name":7,"pid":-1,"tid":1.5,"ts":"12.5","dur":[1],"args":{}}"#;
+        let text = br#"{"ph":"Q","name":7,"pid":[1],"tid":1.5,"ts":"12.5","dur":[1],"args":{}}"#;
         let record = Record::parse(3, text).unwrap();
         let flaws: Vec<_> = record.flaws.iter().map(|flaw| format!("{}: {}", flaw.field, flaw.text)).collect();
         assert_eq!(
@@ -376,7 +426,7 @@ mod tests {
             [
                 "ph: \"Q\" is not a phase of the format",
                 "name: expected a text, found 7",
-                "pid: expected a whole number or a text, found -1",
+                "pid: expected a whole number or a text, found [1]",
                 "tid: expected a whole number or a text, found 1.5",
                 "ts: expected a number of microseconds, found \"12.5\"",
                 "dur: expected a number of microseconds, found [1]",
@@ -388,6 +438,17 @@ mod tests {
     }
 
     #[test]
+    fn the_last_of_several_fields_of_one_name_counts() {
+        let text =
+            br#"{"ph":"X","name":"a","n\u0061me":"b","other":1,"other":2,"ts":1,"dur":2,"ts":3,"pid":1,"tid":1}"#;
+        let record = Record::parse(1, text).unwrap();
+        assert_eq!((record.name.as_ref(), record.start.map(|time| time.nanos)), ("b", Some(3_000)));
+        let flaws: Vec<_> = record.flaws.iter().map(|flaw| (flaw.field, flaw.text.as_str())).collect();
+        let text = "stands more than once: the last one counts";
+        assert_eq!(flaws, [("name", text), ("ts", text)]);
+    }
+
+    #[test]
     fn ids_are_numbers_or_texts() {
         let ids = |text: &str| {
             let record = Record::parse(1, text.as_bytes()).unwrap();
@@ -395,7 +456,8 @@ mod tests {
             (record.pid.unwrap(), record.tid.unwrap())
         };
         let text = |text: &str| Id::Text(text.into());
-        assert_eq!(ids(r#"{"pid":7,"tid":18446744073709551615}"#), (Id::Number(7), Id::Number(u64::MAX)));
+        assert_eq!(ids(r#"{"pid":7,"tid":18446744073709551615}"#), (Id::Number(7), Id::Number(u64::MAX.into())));
+        assert_eq!(ids(r#"{"pid":-1,"tid":0}"#), (Id::Number(-1), Id::Number(0)));
         assert_eq!(ids(r#"{"pid":"Spans","tid":"GPU 0 \u00e9"}"#), (text("Spans"), text("GPU 0 é")));
         assert_eq!(ids(r#"{"pid":"7","tid":""}"#), (Id::Number(7), text("")));
         assert_eq!((Id::Number(7).to_string(), text("a\n").to_string()), ("7".to_owned(), r#""a\n""#.to_owned()));

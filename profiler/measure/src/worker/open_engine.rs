@@ -4,7 +4,7 @@ use engine_api::{Advice as _, Caps, Engine, Phase, ServerInfo, Session};
 use engines::registry;
 use meter::environment::PressureReader;
 use meter::{Counter, Meter, Root, Tally, VIRTUAL, page_cache};
-use models::Checkpoint;
+use models::{Checkpoint, Tokenizer};
 use record::{CounterTotals, Reason, Reasons, ServerFile};
 use traces::chrome::Process;
 use traces::clock::{self, VirtualClock, VirtualClockGuard};
@@ -32,6 +32,8 @@ pub(super) struct OpenEngine {
     pub(super) server: Option<Result<ServerProcesses, Reason>>,
     /// What is known of the server.
     pub(super) info: Option<ServerInfo>,
+    /// The tokenizer of the model that a server has, if its files are on this machine.
+    pub(super) tokenizer_of_server: Option<Tokenizer>,
     /// Reads what delays requests besides the engine; `None` where time is virtual.
     pub(super) pressure: Option<PressureReader>,
     /// Held while time is virtual.
@@ -73,6 +75,7 @@ impl OpenEngine {
             files: Vec::new(),
             server: None,
             info: None,
+            tokenizer_of_server: None,
             pressure: virtual_clock.is_none().then(|| PressureReader::open(Root::system())),
             virtual_clock,
         };
@@ -202,6 +205,9 @@ impl OpenEngine {
     fn attach(&mut self, info: ServerInfo, load: &Load) -> ServerFile {
         let processes = ServerProcesses::find(&info, load.pid);
         self.info = Some(info.clone());
+        // A model whose tokenizer is not supported is as one without files: the server's counts are used.
+        self.tokenizer_of_server =
+            load.path.as_ref().and_then(|path| Checkpoint::open(path).and_then(|files| files.tokenizer()).ok());
         let pid = processes.as_ref().map(ServerProcesses::pid).map_err(Reason::clone);
         self.server = Some(processes);
         ServerFile::new(info, pid)
@@ -209,7 +215,7 @@ impl OpenEngine {
 
     /// Drops the session and returns free memory to the system, so that the next session starts with the same memory.
     pub(super) fn unload(&mut self) {
-        (self.server, self.info) = (None, None);
+        (self.server, self.info, self.tokenizer_of_server) = (None, None, None);
         if self.session.take().is_some() {
             return_free_memory();
         }

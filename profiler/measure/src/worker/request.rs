@@ -164,7 +164,8 @@ fn run(
     let mut times = passes::time_figures(&timing, &answer, phase_split(engine, spec.pass), from_tokens);
     let progress = watch.prefill_began();
     let counters = difference.server_counters;
-    let of_request = passes::server_figures(&mut times, &timing, &answer, &request, progress, counters);
+    let tokenizer = engine.tokenizer_of_server.as_ref();
+    let of_request = passes::server_figures(&mut times, &timing, &answer, &request, tokenizer, progress, counters);
     notes.append(&mut times.notes);
     let trace_us = spec.trace.start_us(timing.start());
     let pressure = difference.pressure;

@@ -3,13 +3,16 @@
 //! ```text
 //! piece     = the text of one event; its time is that of the read that completed it
 //! arrival   = pieces whose times are less than SEPARATE apart: they came in one read, or waited together in a buffer
-//! n         = tokens of the text: the server's count, less reasoning that it hides and an end token; else the pieces
+//! n         = tokens of the text: the server's count, less reasoning that it hides and an end token; else those that the model's own
+//!             tokenizer makes of the text; else the pieces
 //! decode    = (n - tokens of the first arrival) / (time of the last arrival - time of the first)
 //! ```
 //!
 //! What a server says of itself is held against this. A count that cannot be true voids the rates of the request. Several pieces in
-//! one arrival are no separate token times: beyond what a busy machine does by chance, decode and gaps are not measured. Where the
-//! tokens of a piece are not known one by one, the rate is an estimate and says so.
+//! one arrival are no separate token times: beyond what a busy machine does by chance, decode and gaps are not measured.
+//!
+//! The tokens of the first arrival are known by the server's running count; else by the model's own tokenizer, if it makes as many
+//! tokens of the whole text as the server counts; else they are taken as an average share of all, and the rate is an estimate.
 
 use engine_api::{FinishReason, StreamFacts};
 use record::Reason;
@@ -31,6 +34,8 @@ pub(super) struct StreamedAnswer<'a> {
     /// Their text.
     pub(super) text: &'a str,
     pub(super) facts: &'a StreamFacts,
+    /// The number of tokens of the text after each piece, as the model's own tokenizer divides it; `None` without a tokenizer.
+    pub(super) tokenized: Option<&'a [usize]>,
     /// Output tokens as the server counts them.
     pub(super) reported: Option<usize>,
     /// The most tokens that were requested.
@@ -153,12 +158,31 @@ impl StreamedAnswer<'_> {
         if reported.saturating_sub(hidden) >= self.pieces() { hidden } else { 0 }
     }
 
-    /// Tokens from the first arrival to the last one, without those of the first: by the running count.
+    /// Tokens from the first arrival to the last one, without those of the first: by the server's running count, else by the model's
+    /// own tokenizer.
     fn counted_after(&self, first: Arrival) -> Option<usize> {
         let running = &self.facts.running;
-        let (from, to) = ((*running.get(first.pieces - 1)?)?, (*running.get(self.pieces() - 1)?)?);
+        let running = || Some(((*running.get(first.pieces - 1)?)?, (*running.get(self.pieces() - 1)?)?));
+        let tokenized = || {
+            let tokens = self.tokens_by_piece()?;
+            Some((*tokens.get(first.pieces - 1)?, *tokens.last()?))
+        };
         // A total that is sent with each piece counts nothing.
-        to.checked_sub(from).filter(|&tokens| tokens >= self.pieces() - first.pieces)
+        let after =
+            |(from, to): (usize, usize)| to.checked_sub(from).filter(|&tokens| tokens >= self.pieces() - first.pieces);
+        running().and_then(after).or_else(|| tokenized().and_then(after))
+    }
+
+    /// The number of tokens after each piece, as the model's own tokenizer divides the text; `None` if it makes another number of tokens
+    /// of the whole text than the server counts.
+    fn tokens_by_piece(&self) -> Option<&[usize]> {
+        let total = self.tokenized_total()?;
+        self.tokenized.filter(|_| self.count().is_none_or(|reported| self.visible(reported) == total))
+    }
+
+    /// Tokens of the whole text by the model's own tokenizer. Each piece of text is at least one token.
+    fn tokenized_total(&self) -> Option<usize> {
+        self.tokenized?.last().copied().filter(|&tokens| tokens >= self.pieces())
     }
 }
 
@@ -206,7 +230,7 @@ fn bundled(answer: StreamedAnswer<'_>, arrivals: &[Arrival]) -> Option<Reason> {
 
 /// Why an answer of one arrival has no decode, if it has several tokens.
 fn at_once(answer: StreamedAnswer<'_>, arrivals: &[Arrival]) -> Option<Reason> {
-    let tokens = answer.count().map_or(answer.pieces(), |reported| answer.visible(reported));
+    let tokens = answer.count().map_or_else(|| uncounted(answer).value, |reported| answer.visible(reported));
     (arrivals.len() == 1 && tokens > 1)
         .then(|| Reason::new("all tokens arrived in one piece of text: their rate is not known"))
 }
@@ -223,6 +247,8 @@ fn unread(answer: StreamedAnswer<'_>) -> Option<Reason> {
 }
 
 const PIECES_STAND_IN: &str = "the server does not count its tokens: pieces of text stand in for them";
+const TOKENIZED: &str =
+    "the server does not count its tokens: they are those that the model's own tokenizer makes of the text";
 
 fn output_tokens(
     answer: StreamedAnswer<'_>,
@@ -232,22 +258,32 @@ fn output_tokens(
     match (void, answer.count(), unread) {
         (Some(reason), ..) | (None, None, Some(reason)) => Err(reason.clone()),
         (None, Some(reported), _) => Ok(Judged::exact(reported)),
-        (None, None, None) => Ok(Judged { value: answer.pieces(), estimated: Some(Reason::new(PIECES_STAND_IN)) }),
+        (None, None, None) => Ok(uncounted(answer)),
     }
 }
 
-fn token_times(answer: StreamedAnswer<'_>, arrivals: usize) -> Result<Judged<()>, Reason> {
-    let Some(reported) = answer.count() else {
-        return Ok(Judged { value: (), estimated: Some(Reason::new(PIECES_STAND_IN)) });
+/// Tokens of an answer whose server does not count them.
+fn uncounted(answer: StreamedAnswer<'_>) -> Judged<usize> {
+    let (value, why) = match answer.tokenized_total() {
+        Some(tokens) => (tokens, TOKENIZED),
+        None => (answer.pieces(), PIECES_STAND_IN),
     };
-    let tokens = answer.visible(reported);
+    Judged { value, estimated: Some(Reason::new(why)) }
+}
+
+fn token_times(answer: StreamedAnswer<'_>, arrivals: usize) -> Result<Judged<()>, Reason> {
+    let found = match answer.count() {
+        Some(reported) => Judged::exact(answer.visible(reported)),
+        None => uncounted(answer),
+    };
+    let tokens = found.value;
     if tokens.saturating_sub(arrivals) > allowed(tokens) {
         return Err(Reason::new(format!(
             "{tokens} tokens arrived in {} pieces of text: the gaps are those of pieces, not of tokens",
             answer.pieces()
         )));
     }
-    Ok(Judged::exact(()))
+    Ok(Judged { value: (), estimated: found.estimated })
 }
 
 fn prefill(
@@ -265,14 +301,13 @@ fn prefill(
     if let Some(reason) = unread {
         return Err(reason.clone());
     }
-    let Some(reported) = answer.count() else { return Ok(Judged::exact(())) };
-    let hidden = answer.hidden(reported);
+    let hidden = answer.count().map_or(0, |reported| answer.hidden(reported));
     if hidden > 0 {
         return Err(Reason::new(format!(
             "{hidden} tokens of reasoning were not sent: the time until the first text contains their decoding"
         )));
     }
-    let tokens = first_tokens(answer, *first, reported);
+    let tokens = first_tokens(answer, *first);
     let estimated = (tokens >= SEVERAL).then(|| {
         Reason::new(format!(
             "a lower bound: the first text has about {tokens:.0} tokens, so its time contains the decoding of all but one"
@@ -281,9 +316,13 @@ fn prefill(
     Ok(Judged { value: (), estimated })
 }
 
-/// Tokens of the first arrival: its pieces where every piece is a token, else its share of them.
-fn first_tokens(answer: StreamedAnswer<'_>, first: Arrival, reported: usize) -> f64 {
-    answer.visible(reported) as f64 * first.pieces as f64 / answer.pieces().max(1) as f64
+/// Tokens of the first arrival: by the model's own tokenizer; else its pieces where every piece is a token, else its share of them.
+fn first_tokens(answer: StreamedAnswer<'_>, first: Arrival) -> f64 {
+    if let Some(tokens) = answer.tokens_by_piece().and_then(|tokens| tokens.get(first.pieces - 1)) {
+        return *tokens as f64;
+    }
+    let tokens = answer.count().map_or(answer.pieces(), |reported| answer.visible(reported));
+    tokens as f64 * first.pieces as f64 / answer.pieces().max(1) as f64
 }
 
 fn decode(answer: StreamedAnswer<'_>, arrivals: &[Arrival]) -> Result<Judged<f64>, Reason> {
@@ -297,8 +336,8 @@ fn decode(answer: StreamedAnswer<'_>, arrivals: &[Arrival]) -> Result<Judged<f64
     let duration = last.at.saturating_sub(first.at).as_secs_f64();
     let pieces_after = answer.pieces() - first.pieces;
     let Some(reported) = answer.count() else {
-        let value = pieces_after as f64 / duration;
-        return Ok(Judged { value, estimated: Some(Reason::new(PIECES_STAND_IN)) });
+        let after = answer.counted_after(first).unwrap_or(pieces_after);
+        return Ok(Judged { value: after as f64 / duration, estimated: uncounted(answer).estimated });
     };
     let ignored = (reported > answer.requested + usize::from(answer.finish == FinishReason::Stop)).then(|| {
         format!(
@@ -310,7 +349,7 @@ fn decode(answer: StreamedAnswer<'_>, arrivals: &[Arrival]) -> Result<Judged<f64
         return Ok(Judged { value: tokens as f64 / duration, estimated: ignored.map(Reason::new) });
     }
     let (tokens, pieces) = (answer.visible(reported), answer.pieces());
-    let after = tokens as f64 - first_tokens(answer, first, reported);
+    let after = tokens as f64 - first_tokens(answer, first);
     let shared = (tokens != pieces).then(|| {
         format!("{tokens} tokens arrived in {pieces} pieces of text: those of the first piece are taken as the average of all")
     });

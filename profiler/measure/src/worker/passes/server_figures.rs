@@ -1,6 +1,7 @@
 //! The figures of a request that a server answered: what arrived, as [`judge`] decides, and the server's own report beside it.
 
 use engine_api::{CacheBypass, CacheHit, Phase, Prompt, Request, ServerReport};
+use models::Tokenizer;
 use record::{Reason, Reasons, Recorded, ServerSample};
 use traces::Nanos;
 
@@ -18,13 +19,14 @@ const NO_PROMPT_TOKENS: &str = "the server reports 0 prompt tokens: it does not 
 const NOT_REPORTED: &str = "the server does not report it";
 
 /// Replaces the figures that follow from tokens by those that the stream and the server's counts support, and returns the server's own
-/// figures. `progress` is the time of its first event about the prompt, `counters` are those of its processes. `None` where no server
+/// figures. `tokenizer` is the model's own, `progress` is the time of its first event about the prompt, `counters` are those of its processes. `None` where no server
 /// answered.
 pub(crate) fn server_figures(
     figures: &mut TimeFigures,
     timing: &Timing,
     answer: &Answer,
     request: &Request,
+    tokenizer: Option<&Tokenizer>,
     progress: Option<Nanos>,
     counters: ServerCounters,
 ) -> Option<ServerSample> {
@@ -32,10 +34,13 @@ pub(crate) fn server_figures(
     let queued = progress.filter(|&at| at >= timing.start()).map(|at| at.saturating_sub(timing.start()));
     let mut server =
         ServerSample { counters: counters.values, notes: counters.reasons, ..server_sample(reported, queued) };
+    let tokenized =
+        tokenizer.and_then(|tokenizer| tokens_after_pieces(tokenizer, &answer.text, &reported.stream.text_bytes));
     let judgement = judge(StreamedAnswer {
         times: &timing.tokens,
         text: &answer.text,
         facts: &reported.stream,
+        tokenized: tokenized.as_deref(),
         reported: reported.output_tokens,
         requested: request.max_new_tokens,
         finish: answer.finish,
@@ -58,6 +63,14 @@ pub(crate) fn server_figures(
     }
     prompt_figures(figures, &judgement, prompt, reported, timing);
     Some(server)
+}
+
+/// The number of tokens of the answer after each piece of text, as the model's own tokenizer divides it. `None` if its tokens do not
+/// spell the text.
+fn tokens_after_pieces(tokenizer: &Tokenizer, text: &str, piece_ends: &[usize]) -> Option<Vec<usize>> {
+    // An error is as a text that is not spelled: the server's counts are used.
+    let ends = tokenizer.token_ends(text).ok().flatten()?;
+    Some(piece_ends.iter().map(|&piece_end| ends.partition_point(|&end| end <= piece_end)).collect())
 }
 
 /// Tokens of the prompt, or why they are not known.
@@ -261,7 +274,8 @@ mod tests {
         let merged = PhaseSplit { tokenize: false, sample: false, detokenize: false };
         let mut figures = time_figures(&timing, &answer, merged, false);
         let progress = Some(Nanos::from_millis(80));
-        let server = server_figures(&mut figures, &timing, &answer, &request(), progress, ServerCounters::default());
+        let server =
+            server_figures(&mut figures, &timing, &answer, &request(), None, progress, ServerCounters::default());
         (figures, server.expect("a server answered"))
     }
 
@@ -354,7 +368,7 @@ mod tests {
         let (timing, own) = (timing(), Answer { reported: None, ..answer(report()) });
         let merged = PhaseSplit { tokenize: false, sample: false, detokenize: false };
         let mut found = time_figures(&timing, &own, merged, false);
-        assert_eq!(server_figures(&mut found, &timing, &own, &request(), None, ServerCounters::default()), None);
+        assert_eq!(server_figures(&mut found, &timing, &own, &request(), None, None, ServerCounters::default()), None);
         near(&found.decode_tps, 10.0);
         assert_eq!(found.token_times_s.len(), 3);
     }

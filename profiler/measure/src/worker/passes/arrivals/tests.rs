@@ -9,6 +9,7 @@ struct Case {
     times: Vec<Nanos>,
     text: String,
     facts: StreamFacts,
+    tokenized: Option<Vec<usize>>,
     reported: Option<usize>,
     requested: usize,
     finish: FinishReason,
@@ -19,7 +20,8 @@ impl Case {
         let times: Vec<Nanos> = times_ms.iter().map(|ms| Nanos::from_secs_f64(ms / 1e3)).collect();
         let words = vec!["word"; times.len()];
         let (text, requested) = (words.join(" "), times.len().max(8));
-        Self { times, text, facts: StreamFacts::default(), reported, requested, finish: FinishReason::Length }
+        let (facts, finish) = (StreamFacts::default(), FinishReason::Length);
+        Self { times, text, facts, tokenized: None, reported, requested, finish }
     }
 
     /// First text after 100 ms, then a gap of 20 ms each.
@@ -37,6 +39,7 @@ impl Case {
             times: &self.times,
             text: &self.text,
             facts: &self.facts,
+            tokenized: self.tokenized.as_deref(),
             reported: self.reported,
             requested: self.requested,
             finish: self.finish,
@@ -112,6 +115,39 @@ fn several_tokens_a_piece_are_an_estimate() {
     let running = (0..8).map(|nth| Some(11 + 3 * nth)).collect();
     let found = four.with(|case| case.facts.running = running).judge();
     assert!(is_near(rate(&found), 21.0 / 0.56) && !is_estimate(&found), "{found:?}");
+}
+
+#[test]
+fn the_tokenizer_tells_the_tokens_of_each_piece() {
+    // First 11 tokens, then 3 with each piece.
+    let times: Vec<f64> = (0..8).map(|nth| 100.0 + 80.0 * f64::from(nth)).collect();
+    let by_piece: Vec<usize> = (0..8).map(|nth| 11 + 3 * nth).collect();
+    let case = |reported| {
+        Case::new(&times, reported).with(|case| {
+            case.requested = 40;
+            case.tokenized = Some(by_piece.clone());
+        })
+    };
+    let agrees = case(Some(32)).judge();
+    assert!(is_near(rate(&agrees), 21.0 / 0.56) && !is_estimate(&agrees), "{agrees:?}");
+    let reason = agrees.prefill.clone().unwrap().estimated.unwrap().to_string();
+    insta::assert_snapshot!(reason, @"a lower bound: the first text has about 11 tokens, so its time contains the decoding of all but one");
+    // The server counts another number of tokens of the same text: its total decides, and its share is an average.
+    let differs = case(Some(40)).judge();
+    assert!(is_near(rate(&differs), 35.0 / 0.56) && is_estimate(&differs), "{differs:?}");
+    // A server that counts as it sends is believed first.
+    let counts = case(Some(32)).with(|case| case.facts.running = (0..8).map(|nth| Some(4 + 4 * nth)).collect()).judge();
+    assert!(is_near(rate(&counts), 28.0 / 0.56) && !is_estimate(&counts), "{counts:?}");
+    // A server that does not count at all: the tokens of the tokenizer stand in, not the pieces.
+    let uncounted = case(None).judge();
+    assert!(is_near(rate(&uncounted), 21.0 / 0.56) && is_estimate(&uncounted), "{uncounted:?}");
+    let tokens = uncounted.output_tokens.clone().unwrap();
+    assert_eq!(tokens.value, 32);
+    insta::assert_snapshot!(tokens.estimated.unwrap().to_string(), @"the server does not count its tokens: they are those that the model's own tokenizer makes of the text");
+    assert!(uncounted.token_times.is_err(), "pieces are not tokens: {uncounted:?}");
+    // Fewer tokens than pieces: another tokenizer than the server's.
+    let other = case(None).with(|case| case.tokenized = Some(vec![1, 1, 2, 2, 3, 3, 4, 4])).judge();
+    assert_eq!(other.output_tokens.unwrap().value, 8);
 }
 
 #[test]
