@@ -1,0 +1,227 @@
+//! The shapes of the registry against the published config.json of each model, and the cost model against bytes and operations that are
+//! counted here from the same numbers, without the description of a model.
+
+use models::cost::{WeightTypes, decode_ops, prefill_ops, totals};
+use models::registry::MODELS;
+use models::{DType, Spec};
+use serde_json::{Value, json};
+
+/// The fields of a model's config.json that describe its shape; of models with a vision part, those of `text_config`.
+fn config(name: &str) -> Value {
+    let llama3 = |factor: f64| json!({"rope_type": "llama3", "factor": factor, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192});
+    let qwen3 = |hidden: usize, layers: usize, heads: usize, kv_heads: usize, tied: bool| {
+        json!({
+            "architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3", "hidden_size": hidden,
+            "num_hidden_layers": layers, "num_attention_heads": heads, "num_key_value_heads": kv_heads, "head_dim": 128,
+            "vocab_size": 151_936, "max_position_embeddings": 40_960, "rms_norm_eps": 1e-6, "rope_theta": 1_000_000,
+            "tie_word_embeddings": tied, "hidden_act": "silu", "attention_bias": false, "use_sliding_window": false,
+        })
+    };
+    let with = |mut base: Value, more: Value| {
+        let (Value::Object(base_fields), Value::Object(more)) = (&mut base, more) else { panic!("objects") };
+        base_fields.extend(more);
+        base
+    };
+    match name {
+        "deepseek-r1" => json!({
+            "architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2", "hidden_size": 3584, "intermediate_size": 18_944,
+            "num_hidden_layers": 28, "num_attention_heads": 28, "num_key_value_heads": 4, "vocab_size": 152_064,
+            "max_position_embeddings": 131_072, "rms_norm_eps": 1e-6, "rope_theta": 10_000, "tie_word_embeddings": false,
+            "hidden_act": "silu", "use_sliding_window": false, "sliding_window": 4096,
+        }),
+        "llama-3.1-8b" => json!({
+            "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 4096, "intermediate_size": 14_336,
+            "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8, "vocab_size": 128_256,
+            "max_position_embeddings": 131_072, "rms_norm_eps": 1e-5, "rope_theta": 500_000.0,
+            "rope_scaling": llama3(8.0), "tie_word_embeddings": false, "hidden_act": "silu",
+        }),
+        "llama-3.2-1b" => json!({
+            "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 2048, "intermediate_size": 8192,
+            "num_hidden_layers": 16, "num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 64,
+            "vocab_size": 128_256, "max_position_embeddings": 131_072, "rms_norm_eps": 1e-5, "rope_theta": 500_000.0,
+            "rope_scaling": llama3(32.0), "tie_word_embeddings": true, "hidden_act": "silu",
+        }),
+        "mistral-7b" => json!({
+            "architectures": ["MistralForCausalLM"], "model_type": "mistral", "hidden_size": 4096,
+            "intermediate_size": 14_336, "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8,
+            "vocab_size": 32_000, "max_position_embeddings": 32_768, "rms_norm_eps": 1e-5, "rope_theta": 10_000.0,
+            "sliding_window": 4096, "tie_word_embeddings": false, "hidden_act": "silu",
+        }),
+        "qwen-1.5-7b" => json!({
+            "architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2", "hidden_size": 4096, "intermediate_size": 11_008,
+            "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 32, "vocab_size": 151_936,
+            "max_position_embeddings": 32_768, "rms_norm_eps": 1e-6, "rope_theta": 1_000_000.0,
+            "tie_word_embeddings": false, "hidden_act": "silu", "use_sliding_window": false, "sliding_window": 32_768,
+        }),
+        "smollm2-135m" => json!({
+            "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 576, "intermediate_size": 1536,
+            "num_hidden_layers": 30, "num_attention_heads": 9, "num_key_value_heads": 3, "vocab_size": 49_152,
+            "max_position_embeddings": 8192, "rms_norm_eps": 1e-5, "rope_theta": 100_000, "rope_scaling": null,
+            "tie_word_embeddings": true, "hidden_act": "silu",
+        }),
+        "gemma-3-270m" => json!({
+            "architectures": ["Gemma3ForCausalLM"], "model_type": "gemma3_text", "hidden_size": 640,
+            "intermediate_size": 2048, "num_hidden_layers": 18, "num_attention_heads": 4, "num_key_value_heads": 1,
+            "head_dim": 256, "vocab_size": 262_144, "max_position_embeddings": 32_768, "rms_norm_eps": 1e-6,
+            "rope_theta": 1_000_000.0, "rope_local_base_freq": 10_000.0, "rope_scaling": null,
+            "query_pre_attn_scalar": 256, "sliding_window": 512, "_sliding_window_pattern": 6,
+            "hidden_activation": "gelu_pytorch_tanh", "attention_bias": false,
+        }),
+        "gemma-3-4b" => json!({
+            "model_type": "gemma3_text", "hidden_size": 2560, "intermediate_size": 10_240, "num_hidden_layers": 34,
+            "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 256, "vocab_size": 262_208,
+            "max_position_embeddings": 131_072, "rms_norm_eps": 1e-6, "rope_theta": 1_000_000.0,
+            "rope_local_base_freq": 10_000.0, "rope_scaling": {"factor": 8.0, "rope_type": "linear"},
+            "query_pre_attn_scalar": 256, "sliding_window": 1024, "sliding_window_pattern": 6,
+            "hidden_activation": "gelu_pytorch_tanh", "attention_bias": false,
+        }),
+        "ministral-3-8b" => json!({
+            "model_type": "ministral3", "hidden_size": 4096, "intermediate_size": 14_336, "num_hidden_layers": 34,
+            "num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 128, "vocab_size": 131_072,
+            "max_position_embeddings": 262_144, "rms_norm_eps": 1e-5, "hidden_act": "silu", "sliding_window": null,
+            "tie_word_embeddings": false,
+            "rope_parameters": {
+                "type": "yarn", "rope_type": "yarn", "rope_theta": 1_000_000.0, "factor": 16.0,
+                "original_max_position_embeddings": 16_384, "beta_fast": 32.0, "beta_slow": 1.0, "mscale": 1.0,
+                "mscale_all_dim": 1.0, "llama_4_scaling_beta": 0.1,
+            },
+        }),
+        "qwen-3-0.6b" => with(qwen3(1024, 28, 16, 8, true), json!({"intermediate_size": 3072})),
+        "qwen-3-4b" => with(qwen3(2560, 36, 32, 8, true), json!({"intermediate_size": 9728})),
+        "qwen-3-30b-a3b" => with(
+            qwen3(2048, 48, 32, 4, false),
+            json!({
+                "architectures": ["Qwen3MoeForCausalLM"], "model_type": "qwen3_moe", "intermediate_size": 6144,
+                "num_experts": 128, "num_experts_per_tok": 8, "moe_intermediate_size": 768, "norm_topk_prob": true,
+                "decoder_sparse_step": 1, "mlp_only_layers": [],
+            }),
+        ),
+        "smollm3-3b" => json!({
+            "architectures": ["SmolLM3ForCausalLM"], "model_type": "smollm3", "hidden_size": 2048,
+            "intermediate_size": 11_008, "num_hidden_layers": 36, "num_attention_heads": 16, "num_key_value_heads": 4,
+            "vocab_size": 128_256, "max_position_embeddings": 65_536, "rms_norm_eps": 1e-6, "rope_theta": 5_000_000.0,
+            "no_rope_layer_interval": 4, "hidden_act": "silu", "attention_bias": false, "use_sliding_window": false,
+        }),
+        other => panic!("{other} has no config.json here"),
+    }
+}
+
+#[test]
+fn shapes_of_the_registry_are_those_of_the_published_files() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    for entry in &MODELS {
+        let path = folder.path().join("config.json");
+        std::fs::write(&path, config(entry.name).to_string()).expect("it can be written");
+        let spec = Spec::from_config(&path).unwrap_or_else(|error| panic!("{}: {error}", entry.name));
+        assert_eq!(spec, entry.spec(), "{}", entry.name);
+    }
+}
+
+/// Elements that a token reads: of matrices, and of the vectors and routers that stay in F32.
+struct Elements {
+    matrices_of_layers: f64,
+    head: f64,
+    f32: f64,
+}
+
+/// The numbers of a config.json.
+struct Published(Value);
+
+impl Published {
+    fn number(&self, name: &str) -> f64 {
+        self.0[name].as_f64().unwrap_or_else(|| panic!("{name}"))
+    }
+
+    fn kind(&self) -> &str {
+        self.0["model_type"].as_str().expect("a text")
+    }
+
+    fn head_dim(&self) -> f64 {
+        self.0["head_dim"].as_f64().unwrap_or_else(|| self.number("hidden_size") / self.number("num_attention_heads"))
+    }
+
+    /// The sliding window of a layer, counted from 0.
+    fn window(&self, layer: u64) -> f64 {
+        match self.kind() {
+            "mistral" => self.number("sliding_window"),
+            "gemma3_text" if !(layer + 1).is_multiple_of(6) => self.number("sliding_window"),
+            _ => f64::INFINITY,
+        }
+    }
+
+    fn layers(&self) -> u64 {
+        self.0["num_hidden_layers"].as_u64().expect("a count")
+    }
+
+    fn elements(&self) -> Elements {
+        let (hidden, head_dim) = (self.number("hidden_size"), self.head_dim());
+        let (q, kv) = (self.number("num_attention_heads") * head_dim, self.number("num_key_value_heads") * head_dim);
+        let is_moe = self.kind() == "qwen3_moe";
+        let feed_forward = match is_moe {
+            true => 3.0 * hidden * self.number("moe_intermediate_size") * self.number("num_experts_per_tok"),
+            false => 3.0 * hidden * self.number("intermediate_size"),
+        };
+        let router = if is_moe { hidden * self.number("num_experts") } else { 0.0 };
+        let norms = match self.kind() {
+            "gemma3_text" => 4.0 * hidden + 2.0 * head_dim,
+            "qwen3" | "qwen3_moe" => 2.0 * hidden + 2.0 * head_dim,
+            _ => 2.0 * hidden,
+        };
+        let biases = if self.kind() == "qwen2" { q + 2.0 * kv } else { 0.0 };
+        Elements {
+            matrices_of_layers: self.layers() as f64 * (hidden * (q + 2.0 * kv) + q * hidden + feed_forward),
+            head: self.number("vocab_size") * hidden,
+            f32: self.layers() as f64 * (norms + biases + router) + hidden,
+        }
+    }
+}
+
+fn is_near(found: f64, expected: f64) -> bool {
+    (found / expected - 1.0).abs() < 0.005
+}
+
+/// Weights in Q8_0 (34 bytes for 32 elements), what is no matrix in F32, a cache in F16, at several depths.
+#[test]
+fn a_decoded_token_reads_the_bytes_that_its_config_implies() {
+    for entry in &MODELS {
+        let published = Published(config(entry.name));
+        let elements = published.elements();
+        let row = published.number("hidden_size");
+        let weights = (elements.matrices_of_layers + elements.head + row) * 34.0 / 32.0 + 4.0 * elements.f32;
+        let of_position = 2.0 * 2.0 * published.number("num_key_value_heads") * published.head_dim();
+        let spec = entry.spec();
+        for position in [0_usize, 1000, 6000] {
+            // Every position that is attended to is read, and one is written.
+            let rows: f64 =
+                (0..published.layers()).map(|layer| published.window(layer).min(position as f64 + 1.0) + 1.0).sum();
+            let found = totals(&decode_ops(&spec, &WeightTypes::uniform(&spec, DType::Q8_0), DType::F16, position));
+            let found = (found.weight_bytes + found.kv_bytes).as_f64();
+            let expected = weights + rows * of_position;
+            assert!(is_near(found, expected), "{} at {position}: {found} for {expected}", entry.name);
+        }
+    }
+}
+
+/// Two operations per element of a matrix, and four per attended pair and element of a query head.
+#[test]
+fn a_prefilled_token_takes_the_operations_that_its_config_implies() {
+    const TOKENS: usize = 512;
+    for entry in &MODELS {
+        let published = Published(config(entry.name));
+        let elements = published.elements();
+        let router = if published.kind() == "qwen3_moe" {
+            published.layers() as f64 * published.number("hidden_size") * published.number("num_experts")
+        } else {
+            0.0
+        };
+        let pairs: f64 = (0..published.layers())
+            .map(|layer| (1..=TOKENS).map(|position| published.window(layer).min(position as f64)).sum::<f64>())
+            .sum();
+        let attention = 4.0 * published.number("num_attention_heads") * published.head_dim() * pairs;
+        let products = 2.0 * (elements.matrices_of_layers + router) * TOKENS as f64 + 2.0 * elements.head;
+        let spec = entry.spec();
+        let found = totals(&prefill_ops(&spec, &WeightTypes::uniform(&spec, DType::Q8_0), DType::F16, TOKENS, 0));
+        let (found, expected) = (found.flops.get() as f64 / TOKENS as f64, (products + attention) / TOKENS as f64);
+        assert!(is_near(found, expected), "{}: {found} for {expected} ({})", entry.name, found / expected - 1.0);
+    }
+}
