@@ -116,7 +116,7 @@ fn a_stored_baseline_can_be_compared() {
     assert!(contrast.interleaved && contrast.work.label == Comparability::Equal, "{:#?}", contrast.work.checks);
     let decode = contrast.figures.iter().find(|row| row.metric == "decode_tps").unwrap();
     // The second machine's memory has 90 % of the bandwidth.
-    assert!((decode.ratio.unwrap() - 0.9).abs() < 0.01 && decode.pairs == 8, "{decode:?}");
+    assert!((decode.ratio.value().unwrap() - 0.9).abs() < 0.01 && decode.pairs == 8, "{decode:?}");
     let outcomes: Vec<Outcome> = found.gates.iter().map(|gate| gate.outcome).collect();
     assert_eq!(outcomes, [Outcome::Failed, Outcome::Passed]);
     // As a whole it is a baseline for another run of the same engines; here for itself.
@@ -125,7 +125,7 @@ fn a_stored_baseline_can_be_compared() {
     let found = compare(&sides, THRESHOLD, &[]);
     assert_eq!(found.contrasts.len(), 2, "engine by engine");
     for contrast in &found.contrasts {
-        let same = contrast.figures.iter().filter_map(|row| row.ratio).all(|ratio| (ratio - 1.0).abs() < 1e-12);
+        let same = contrast.figures.iter().filter_map(|row| row.ratio.value()).all(|ratio| (ratio - 1.0).abs() < 1e-12);
         assert!(same && contrast.work.label == Comparability::Equal, "{}", contrast.other.text);
     }
 }

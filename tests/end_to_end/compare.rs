@@ -5,6 +5,7 @@ use std::fs;
 
 use serde_json::Value;
 
+use crate::nulls;
 use crate::support::{TestFolder, prompts};
 
 /// Two names of the mock. The memory of the second one's machine is 10 % slower, and limits decoding.
@@ -51,13 +52,16 @@ fn engines_of_the_newest_run_are_compared() {
 #[test]
 fn every_null_has_a_reason() {
     let folder = folder();
-    folder.run(RUN).ends_with(0);
-    let found = json(&folder, "compare");
-    for row in found["contrasts"][0]["figures"].as_array().unwrap() {
-        let object = row.as_object().unwrap();
-        for field in ["baseline", "other", "ratio", "low", "high", "detectable"] {
-            assert!(!object[field].is_null() || !row["reasons"][field].is_null(), "{field} of {row}");
-        }
+    folder.run(&format!("{RUN} --out six")).ends_with(0);
+    folder.run("run -e mock -m tiny.gguf --prompts three.toml -n 8 -r 1 -t 2 --out once").ends_with(0);
+    folder.run("run -e mock -m tiny.gguf --prompts three.toml -n 8 -r 2 -t 2 --out twice").ends_with(0);
+    for line in
+        ["compare six", "compare once twice", "compare once twice --gate decode_tps=5 --gate memory_peak_bytes=5"]
+    {
+        // A gate that cannot be judged is another exit code.
+        let found = serde_json::from_str(&folder.run(&format!("{line} --format json")).out).unwrap();
+        let found = nulls::without_reason(&found, &["tool.revision", "sides[].engine", "sides[].model"]);
+        assert!(found.is_empty(), "{line}: {found:#?}");
     }
 }
 

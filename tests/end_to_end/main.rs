@@ -14,6 +14,8 @@ mod examination;
 mod failures;
 #[cfg(target_os = "linux")]
 mod linux_counters;
+#[path = "../../profiler/tests/nulls/mod.rs"]
+mod nulls;
 mod quantize;
 mod run;
 mod secrets;

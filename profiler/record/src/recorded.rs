@@ -34,6 +34,11 @@ impl<T> Recorded<T> {
         Self::Absent(reason.into())
     }
 
+    /// A value; `without` is the reason where there is none.
+    pub fn of(value: Option<T>, without: impl Into<Reason>) -> Self {
+        value.map_or_else(|| Self::absent(without), Self::Present)
+    }
+
     /// The value, without the reason of its absence.
     pub fn value(&self) -> Option<T>
     where
@@ -298,7 +303,8 @@ impl Field for RecordedMap {
     }
 }
 
-/// Types of fields that are never `null`, or not written where they do not apply.
+/// Declares types of fields that are never `null`, or not written where they do not apply.
+#[macro_export]
 macro_rules! without_reason {
     ($($type:ty),* $(,)?) => { $(impl $crate::recorded::Field for $type {
         fn absent(_reason: &$crate::Reason) -> Self {
@@ -306,7 +312,7 @@ macro_rules! without_reason {
         }
     })* };
 }
-pub(crate) use without_reason;
+pub use without_reason;
 
 without_reason!(String, bool, u32, u64, usize, f64, Pass, PhaseOrOther, Reasons, BTreeMap<String, f64>);
 

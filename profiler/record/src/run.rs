@@ -202,18 +202,22 @@ pub struct Estimate {
     pub n: usize,
 }
 
-/// What the instruments cost: a pass's latency per output token against the clean pass's, same case.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct ProbeEffect {
-    /// The case.
-    pub case: String,
-    /// Stepped / clean; 1 = no effect.
-    pub stepped: Option<f64>,
-    /// Traced / clean.
-    pub traced: Option<f64>,
-    /// Counted / clean; `null` without a counted pass.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub counted: Option<f64>,
-    /// Clean latency of the last half of the rounds / the first half: the effect of drift alone.
-    pub clean: Option<f64>,
+with_reasons! {
+    /// What the instruments cost: a pass's latency per output token against the clean pass's, same case.
+    pub struct ProbeEffect {
+        /// The case.
+        pub case: String,
+        /// Stepped / clean; 1 = no effect.
+        pub stepped: Recorded<f64>,
+        /// Traced / clean.
+        pub traced: Recorded<f64>,
+        /// Counted / clean; `None` without a counted pass.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub counted: Option<Recorded<f64>>,
+        /// Clean latency of the last half of the rounds / the first half: the effect of drift alone.
+        pub clean: Recorded<f64>,
+        /// Entries of `reasons` under other names.
+        #[serde(default, rename = "reasons", getter = "Self::reasons", skip_serializing_if = "Reasons::is_empty")]
+        pub notes: Reasons,
+    }
 }

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
 mod fixture;
+#[path = "../nulls/mod.rs"]
+mod nulls;
 mod rounds;
 
 use engine_api::Advice as _;
@@ -17,6 +19,24 @@ use fixture::{Fixture, case, open, resumed, run, run_until};
 
 /// `long` has its seventh decode in its first request; `short` has at most six in any session.
 const SEVENTH: &str = "decode:7";
+
+/// Fields of `run.json` whose `null` is a fact: choices that nobody made, parts that a model or a case does not have.
+const FACTS: [&str; 14] = [
+    "cases[].error",
+    "cases[].layers[].layer",
+    "cases[].ops_round",
+    "cases[].output",
+    "cases[].series",
+    "cases[].trace",
+    "environment.engines[].variant",
+    "plan.batch",
+    "plan.context",
+    "plan.models[].spec.rope.scaling",
+    "plan.models[].spec.window",
+    "plan.timeout_s",
+    "plan.warmup",
+    "tool.revision",
+];
 
 fn only_long_fails(kind: &str, timeout: Option<Nanos>) -> (Outcome, Status, String) {
     let fixture = Fixture::new();
@@ -240,52 +260,13 @@ fn invalid_options_are_errors_before_the_run() {
     );
 }
 
-/// The paths of figures that are `null` without a reason in the same object. `facts` are fields whose `null` is a fact.
-fn without_reason(value: &serde_json::Value, path: &str, facts: &[&str], found: &mut Vec<String>) {
-    match value {
-        serde_json::Value::Object(fields) => {
-            for (name, field) in fields {
-                let path = format!("{path}.{name}");
-                // The reasons of counters are in the row that has the counters.
-                let is_counter = ["counters", "load_counters"].contains(&name.as_str());
-                let nulls: Vec<&String> = match field {
-                    serde_json::Value::Null => vec![name],
-                    serde_json::Value::Object(map) if is_counter => {
-                        map.iter().filter(|(_, value)| value.is_null()).map(|(name, _)| name).collect()
-                    }
-                    _ => Vec::new(),
-                };
-                let has_reason =
-                    |name: &&String| fields.get("reasons").is_some_and(|reasons| reasons.get(*name).is_some());
-                let missing = nulls.iter().any(|name| !has_reason(name) && !facts.contains(&name.as_str()));
-                found.extend(missing.then(|| path.clone()));
-                if !is_counter {
-                    without_reason(field, &path, facts, found);
-                }
-            }
-        }
-        serde_json::Value::Array(entries) => {
-            entries.iter().for_each(|entry| without_reason(entry, &format!("{path}[]"), facts, found));
-        }
-        _ => {}
-    }
-}
-
 #[test]
-fn every_absent_figure_of_a_case_has_its_reason() {
+fn every_absent_figure_of_a_run_has_its_reason() {
     let fixture = Fixture::new();
     for settings in [&[][..], &[("fail", SEVENTH)], &[("abort", "load")]] {
         let outcome = run(&fixture.options("run", settings)).unwrap();
         let text = std::fs::read_to_string(outcome.dir.join("run.json")).unwrap();
-        let file: serde_json::Value = serde_json::from_str(&text).unwrap();
-        let mut found = Vec::new();
-        // Parts that a case does not have, and ops outside of the blocks.
-        let facts = ["error", "output", "trace", "series", "ops_round", "layer", "server"];
-        for case in file["cases"].as_array().unwrap() {
-            without_reason(case, "case", &facts, &mut found);
-        }
-        found.sort();
-        found.dedup();
+        let found = nulls::without_reason(&serde_json::from_str(&text).unwrap(), &FACTS);
         assert!(found.is_empty(), "{settings:?}: {found:#?}");
         std::fs::remove_dir_all(&outcome.dir).unwrap();
     }

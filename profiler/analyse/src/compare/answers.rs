@@ -2,7 +2,7 @@
 
 use super::comparison::Agreement;
 use super::pairing::GroupPair;
-use record::{CaseOutput, TopLogprobs};
+use record::{CaseOutput, Reasons, Recorded, TopLogprobs};
 
 /// Two tokens are a near-tie if both sides together prefer their own token by no more than this, in nats. Rounding alone
 /// (half-precision caches, other orders of sums) changes log-probabilities of a quantised model by tenths of that.
@@ -17,40 +17,29 @@ pub(super) fn answers(pair: &GroupPair<'_>) -> Vec<Agreement> {
 }
 
 fn agreement(prompt: &str, baseline: &CaseOutput, other: &CaseOutput) -> Agreement {
-    let mut row = Agreement {
-        prompt: prompt.to_owned(),
-        of: baseline.token_ids.len().min(other.token_ids.len()),
-        ..Agreement::default()
-    };
-    if baseline.token_ids.is_empty() || other.token_ids.is_empty() {
-        return without(row, &["same", "gap", "near_tie"], "a side does not report its tokens");
+    let of = baseline.token_ids.len().min(other.token_ids.len());
+    let absent = |reason: &str| Agreement { prompt: prompt.to_owned(), of, ..Agreement::absent(reason) };
+    if of == 0 {
+        return absent("a side does not report its tokens");
     }
-    row.same = baseline.token_ids.iter().zip(&other.token_ids).take_while(|(a, b)| a == b).count();
-    if row.same == row.of {
-        return without(row, &["gap", "near_tie"], "the answers do not diverge");
+    let same = baseline.token_ids.iter().zip(&other.token_ids).take_while(|(a, b)| a == b).count();
+    if same == of {
+        return Agreement { same: same.into(), ..absent("the answers do not diverge") };
     }
-    let chosen = |output: &CaseOutput| output.token_ids.get(row.same).copied();
-    let listed = |output: &CaseOutput| output.top_logprobs.get(row.same).cloned();
+    let chosen = |output: &CaseOutput| output.token_ids.get(same).copied();
+    let listed = |output: &CaseOutput| output.top_logprobs.get(same).cloned();
     let gap = chosen(baseline).zip(chosen(other)).and_then(|(ours, theirs)| {
         Some(preference(&listed(baseline)?, ours, theirs)? + preference(&listed(other)?, theirs, ours)?)
     });
-    match gap {
-        Some(gap) => {
-            row.gap = Some(gap);
-            row.near_tie = Some(gap <= NEAR_TIE);
-        }
-        None => {
-            let reason = "a side does not list the probabilities of both tokens at this position";
-            return without(row, &["gap", "near_tie"], reason);
-        }
+    let gap = Recorded::of(gap, "a side does not list the probabilities of both tokens at this position");
+    Agreement {
+        prompt: prompt.to_owned(),
+        same: same.into(),
+        of,
+        near_tie: gap.clone().map(|gap| gap <= NEAR_TIE),
+        gap,
+        notes: Reasons::new(),
     }
-    row
-}
-
-/// The row without these fields, and why.
-fn without(mut row: Agreement, fields: &[&str], reason: &str) -> Agreement {
-    row.reasons.extend(fields.iter().map(|field| ((*field).to_owned(), reason.to_owned())));
-    row
 }
 
 /// How much more likely a token is than another on one side, in nats; `None` where one of them is not listed.
@@ -83,20 +72,20 @@ mod tests {
     fn answers_diverge_at_a_near_tie_or_not() {
         let baseline = output(&[1, 2, 3], &[(3, -0.5), (4, -0.7)]);
         let near = agreement("p", &baseline, &output(&[1, 2, 4], &[(4, -0.5), (3, -0.6)]));
-        assert_eq!((near.same, near.of, near.near_tie), (2, 3, Some(true)));
-        assert!((near.gap.unwrap() - 0.3).abs() < 1e-6);
+        assert_eq!((near.same.value(), near.of, near.near_tie.value()), (Some(2), 3, Some(true)));
+        assert!((near.gap.value().unwrap() - 0.3).abs() < 1e-6);
         let far = agreement("p", &baseline, &output(&[1, 2, 4], &[(4, -0.1), (3, -3.0)]));
-        assert_eq!(far.near_tie, Some(false));
+        assert_eq!(far.near_tie.value(), Some(false));
         let unknown = agreement("p", &baseline, &output(&[1, 2, 9], &[(9, -0.1), (3, -3.0)]));
-        assert_eq!((unknown.gap, unknown.near_tie), (None, None), "the baseline does not list 9");
-        assert!(unknown.reasons.contains_key("gap"));
+        let reason = unknown.gap.reason().expect("the baseline does not list 9");
+        assert_eq!(unknown.near_tie.reason(), Some(reason));
     }
 
     #[test]
     fn equal_answers_do_not_diverge() {
         let baseline = output(&[1, 2, 3], &[]);
         let row = agreement("p", &baseline, &output(&[1, 2, 3, 4], &[]));
-        assert_eq!((row.same, row.of, row.near_tie), (3, 3, None));
-        assert!(agreement("p", &baseline, &CaseOutput::default()).reasons["same"].contains("does not report"));
+        assert_eq!((row.same.value(), row.of, row.near_tie.value()), (Some(3), 3, None));
+        assert!(agreement("p", &baseline, &CaseOutput::default()).reasons()["same"].contains("does not report"));
     }
 }

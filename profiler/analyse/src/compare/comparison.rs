@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use record::{PhaseOrOther, Reasons, Tool};
+use record::recorded::{with_reasons, without_reason};
+use record::{PhaseOrOther, Reasons, Recorded, Tool};
 
 /// The version of this format.
 pub const COMPARISON_VERSION: u32 = 1;
@@ -63,29 +64,32 @@ pub struct UnmatchedRow {
     pub reason: String,
 }
 
-/// One engine, model, thread count and depth against another.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Contrast {
-    /// The baseline.
-    pub baseline: ContrastSide,
-    /// The side that is compared with it.
-    pub other: ContrastSide,
-    /// Whether both were measured in the same rounds of one run.
-    pub interleaved: bool,
-    /// Whether it is the same work.
-    pub work: Work,
-    /// Every metric that either side has.
-    pub figures: Vec<FigureRow>,
-    /// Figures relative to the bytes per token.
-    pub normalised: Vec<NormalisedRow>,
-    /// How the machine itself differed between two runs; `null` where the sides were interleaved.
-    pub shift: Option<Shift>,
-    /// The parts of the difference of each phase.
-    pub splits: Vec<Split>,
-    /// Why a field is `null`.
-    #[serde(default, skip_serializing_if = "Reasons::is_empty")]
-    pub reasons: Reasons,
+with_reasons! {
+    /// One engine, model, thread count and depth against another.
+    pub struct Contrast {
+        /// The baseline.
+        pub baseline: ContrastSide,
+        /// The side that is compared with it.
+        pub other: ContrastSide,
+        /// Whether both were measured in the same rounds of one run.
+        pub interleaved: bool,
+        /// Whether it is the same work.
+        pub work: Work,
+        /// Every metric that either side has.
+        pub figures: Vec<FigureRow>,
+        /// Figures relative to the bytes per token.
+        pub normalised: Vec<NormalisedRow>,
+        /// How the machine itself differed between two runs; absent where the sides were interleaved.
+        pub shift: Recorded<Shift>,
+        /// The parts of the difference of each phase.
+        pub splits: Vec<Split>,
+        /// Entries of `reasons` under other names.
+        #[serde(default, rename = "reasons", getter = "Self::reasons", skip_serializing_if = "Reasons::is_empty")]
+        pub notes: Reasons,
+    }
 }
+
+without_reason!(Assessment, Comparability, ContrastSide, Outcome);
 
 /// One side of a contrast.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -133,20 +137,21 @@ impl Comparability {
     }
 }
 
-/// The same-work label with what it rests on.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Work {
-    /// The label.
-    pub label: Comparability,
-    /// All checks.
-    pub checks: Vec<Check>,
-    /// How far the answers agree, one entry per prompt.
-    pub answers: Vec<Agreement>,
-    /// How far the probabilities differ on the same text; `null` where a side has none.
-    pub probabilities: Option<ProbabilityDistance>,
-    /// Why a field is `null`.
-    #[serde(default, skip_serializing_if = "Reasons::is_empty")]
-    pub reasons: Reasons,
+with_reasons! {
+    /// The same-work label with what it rests on.
+    pub struct Work {
+        /// The label.
+        pub label: Comparability,
+        /// All checks.
+        pub checks: Vec<Check>,
+        /// How far the answers agree, one entry per prompt.
+        pub answers: Vec<Agreement>,
+        /// How far the probabilities differ on the same text; absent where a side has none.
+        pub probabilities: Recorded<ProbabilityDistance>,
+        /// Entries of `reasons` under other names.
+        #[serde(default, rename = "reasons", getter = "Self::reasons", skip_serializing_if = "Reasons::is_empty")]
+        pub notes: Reasons,
+    }
 }
 
 /// One thing that must be the same.
@@ -164,23 +169,23 @@ pub struct Check {
     pub because: String,
 }
 
-/// Two answers to a prompt.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Agreement {
-    /// The prompt.
-    pub prompt: String,
-    /// Tokens that agree before the first one that differs.
-    pub same: usize,
-    /// Tokens of the shorter answer.
-    pub of: usize,
-    /// The gap where they diverge: the sum over both sides of the log-probability by which a side prefers its own token, in nats;
-    /// `null` where they do not diverge or it is unknown.
-    pub gap: Option<f64>,
-    /// Whether that is a near-tie.
-    pub near_tie: Option<bool>,
-    /// Why it is not known.
-    #[serde(default, skip_serializing_if = "Reasons::is_empty")]
-    pub reasons: Reasons,
+with_reasons! {
+    /// Two answers to a prompt.
+    pub struct Agreement {
+        /// The prompt.
+        pub prompt: String,
+        /// Tokens that agree before the first one that differs.
+        pub same: Recorded<usize>,
+        /// Tokens of the shorter answer.
+        pub of: usize,
+        /// The gap where they diverge: the sum over both sides of the log-probability by which a side prefers its own token, in nats.
+        pub gap: Recorded<f64>,
+        /// Whether that is a near-tie.
+        pub near_tie: Recorded<bool>,
+        /// Entries of `reasons` under other names.
+        #[serde(default, rename = "reasons", getter = "Self::reasons", skip_serializing_if = "Reasons::is_empty")]
+        pub notes: Reasons,
+    }
 }
 
 /// Two distributions over the vocabulary at each position of one text.
@@ -220,56 +225,61 @@ pub enum Assessment {
     Unknown,
 }
 
-/// One metric on both sides.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct FigureRow {
-    /// Field name of a sample, or of what a case has once.
-    pub metric: String,
-    /// Its unit.
-    pub unit: String,
-    /// Whether a higher value is the better one.
-    pub higher_is_better: bool,
-    /// Mean over the prompts of the means over their samples.
-    pub baseline: Option<f64>,
-    /// The same of the other side.
-    pub other: Option<f64>,
-    /// Other / baseline: the geometric mean over pairs.
-    pub ratio: Option<f64>,
-    /// Lower end of its 95 % interval.
-    pub low: Option<f64>,
-    /// Upper end.
-    pub high: Option<f64>,
-    /// The smallest difference that is detectable with 90 % power, as a share.
-    pub detectable: Option<f64>,
-    /// The number of pairs, or of rounds where they are not paired.
-    pub pairs: usize,
-    /// The assessment.
-    pub finding: Assessment,
-    /// How many more rounds would show a difference of the threshold.
-    pub more_rounds: Option<usize>,
-    /// The ratio of each prompt.
-    pub prompts: Vec<PromptRatio>,
-    /// Why the figure of a side is an estimate or a bound: `baseline` and `other` to the reason. The ratio is an estimate too then.
-    #[serde(default, skip_serializing_if = "Reasons::is_empty")]
-    pub estimated: Reasons,
-    /// Why a figure is `null`.
-    #[serde(default, skip_serializing_if = "Reasons::is_empty")]
-    pub reasons: Reasons,
+with_reasons! {
+    /// One metric on both sides.
+    pub struct FigureRow {
+        /// Field name of a sample, or of what a case has once.
+        pub metric: String,
+        /// Its unit.
+        pub unit: String,
+        /// Whether a higher value is the better one.
+        pub higher_is_better: bool,
+        /// Mean over the prompts of the means over their samples.
+        pub baseline: Recorded<f64>,
+        /// The same of the other side.
+        pub other: Recorded<f64>,
+        /// Other / baseline: the geometric mean over pairs.
+        pub ratio: Recorded<f64>,
+        /// Lower end of its 95 % interval.
+        pub low: Recorded<f64>,
+        /// Upper end.
+        pub high: Recorded<f64>,
+        /// The smallest difference that is detectable with 90 % power, as a share.
+        pub detectable: Recorded<f64>,
+        /// The number of pairs, or of rounds where they are not paired.
+        pub pairs: usize,
+        /// The assessment.
+        pub finding: Assessment,
+        /// How many more rounds would show a difference of the threshold; absent where the interval shows a finding.
+        pub more_rounds: Recorded<usize>,
+        /// The ratio of each prompt.
+        pub prompts: Vec<PromptRatio>,
+        /// Why the figure of a side is an estimate or a bound: `baseline` and `other` to the reason. The ratio is an estimate too then.
+        #[serde(default, skip_serializing_if = "Reasons::is_empty")]
+        pub estimated: Reasons,
+        /// Entries of `reasons` under other names.
+        #[serde(default, rename = "reasons", getter = "Self::reasons", skip_serializing_if = "Reasons::is_empty")]
+        pub notes: Reasons,
+    }
 }
 
-/// The ratio in one prompt.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct PromptRatio {
-    /// The prompt.
-    pub prompt: String,
-    /// Geometric mean of its pairs.
-    pub ratio: f64,
-    /// Lower end of its interval.
-    pub low: Option<f64>,
-    /// Upper end.
-    pub high: Option<f64>,
-    /// The ratio of each pair with its round; empty where they are not paired.
-    pub pairs: Vec<PairRow>,
+with_reasons! {
+    /// The ratio in one prompt.
+    pub struct PromptRatio {
+        /// The prompt.
+        pub prompt: String,
+        /// Geometric mean of its pairs.
+        pub ratio: f64,
+        /// Lower end of its interval.
+        pub low: Recorded<f64>,
+        /// Upper end.
+        pub high: Recorded<f64>,
+        /// The ratio of each pair with its round; empty where they are not paired.
+        pub pairs: Vec<PairRow>,
+        /// Entries of `reasons` under other names.
+        #[serde(default, rename = "reasons", getter = "Self::reasons", skip_serializing_if = "Reasons::is_empty")]
+        pub notes: Reasons,
+    }
 }
 
 /// One pair.
@@ -283,34 +293,36 @@ pub struct PairRow {
     pub outlier: bool,
 }
 
-/// A phase per token and per byte.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct NormalisedRow {
-    /// `prefill` or `decode`.
-    pub phase: PhaseOrOther,
-    /// What it shows: a field name.
-    pub metric: String,
-    /// Its unit.
-    pub unit: String,
-    /// The baseline.
-    pub baseline: Option<f64>,
-    /// The other side.
-    pub other: Option<f64>,
-    /// Why a figure is `null`.
-    #[serde(default, skip_serializing_if = "Reasons::is_empty")]
-    pub reasons: Reasons,
+with_reasons! {
+    /// A phase per token and per byte.
+    pub struct NormalisedRow {
+        /// `prefill` or `decode`.
+        pub phase: PhaseOrOther,
+        /// What it shows: a field name.
+        pub metric: String,
+        /// Its unit.
+        pub unit: String,
+        /// The baseline.
+        pub baseline: Recorded<f64>,
+        /// The other side.
+        pub other: Recorded<f64>,
+        /// Entries of `reasons` under other names.
+        #[serde(default, rename = "reasons", getter = "Self::reasons", skip_serializing_if = "Reasons::is_empty")]
+        pub notes: Reasons,
+    }
 }
 
-/// How the machine's own limits, probed between the rounds, differ between two runs.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Shift {
-    /// Memory bandwidth, other / baseline: mean of the probes.
-    pub memory_read: Option<f64>,
-    /// Arithmetic, other / baseline.
-    pub compute: Option<f64>,
-    /// Why a figure is `null`.
-    #[serde(default, skip_serializing_if = "Reasons::is_empty")]
-    pub reasons: Reasons,
+with_reasons! {
+    /// How the machine's own limits, probed between the rounds, differ between two runs.
+    pub struct Shift {
+        /// Memory bandwidth, other / baseline: mean of the probes.
+        pub memory_read: Recorded<f64>,
+        /// Arithmetic, other / baseline.
+        pub compute: Recorded<f64>,
+        /// Entries of `reasons` under other names.
+        #[serde(default, rename = "reasons", getter = "Self::reasons", skip_serializing_if = "Reasons::is_empty")]
+        pub notes: Reasons,
+    }
 }
 
 /// The difference of a whole split into parts that add up to it.
@@ -328,17 +340,21 @@ pub struct Split {
     pub parts: Vec<SplitPart>,
 }
 
-/// A part of a split.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct SplitPart {
-    /// The phase, or a group of ops.
-    pub name: String,
-    /// Seconds on the baseline's side.
-    pub baseline_s: f64,
-    /// On the other.
-    pub other_s: f64,
-    /// `(other_s - baseline_s) / (whole other_s - whole baseline_s)`; `null` where the whole does not differ.
-    pub share: Option<f64>,
+with_reasons! {
+    /// A part of a split.
+    pub struct SplitPart {
+        /// The phase, or a group of ops.
+        pub name: String,
+        /// Seconds on the baseline's side.
+        pub baseline_s: f64,
+        /// On the other.
+        pub other_s: f64,
+        /// `(other_s - baseline_s) / (whole other_s - whole baseline_s)`; absent where the whole does not differ.
+        pub share: Recorded<f64>,
+        /// Entries of `reasons` under other names.
+        #[serde(default, rename = "reasons", getter = "Self::reasons", skip_serializing_if = "Reasons::is_empty")]
+        pub notes: Reasons,
+    }
 }
 
 /// Something that differs between two runs.
@@ -371,23 +387,27 @@ pub enum Outcome {
     NotJudged,
 }
 
-/// A gate on one contrast.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct GateRow {
-    /// The metric.
-    pub metric: String,
-    /// How much worse it may be, as a share.
-    pub allowed: f64,
-    /// The contrast.
-    pub subject: String,
-    /// Its outcome.
-    pub outcome: Outcome,
-    /// Other / baseline.
-    pub ratio: Option<f64>,
-    /// Lower end of its interval.
-    pub low: Option<f64>,
-    /// Upper end.
-    pub high: Option<f64>,
-    /// In words.
-    pub text: String,
+with_reasons! {
+    /// A gate on one contrast.
+    pub struct GateRow {
+        /// The metric.
+        pub metric: String,
+        /// How much worse it may be, as a share.
+        pub allowed: f64,
+        /// The contrast.
+        pub subject: String,
+        /// Its outcome.
+        pub outcome: Outcome,
+        /// Other / baseline.
+        pub ratio: Recorded<f64>,
+        /// Lower end of its interval.
+        pub low: Recorded<f64>,
+        /// Upper end.
+        pub high: Recorded<f64>,
+        /// In words.
+        pub text: String,
+        /// Entries of `reasons` under other names.
+        #[serde(default, rename = "reasons", getter = "Self::reasons", skip_serializing_if = "Reasons::is_empty")]
+        pub notes: Reasons,
+    }
 }

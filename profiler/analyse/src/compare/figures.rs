@@ -3,7 +3,7 @@
 use super::comparison::{Assessment, FigureRow, PairRow, PromptRatio, Shift};
 use super::pairing::GroupPair;
 use crate::summary::{CASE_FIGURES, no_interval};
-use record::{Case, METRICS, Unit};
+use record::{Case, METRICS, Reason, Reasons, Recorded, Unit};
 use statistics::{NoInterval, Ratio, mad, mean, median, more_rounds, ratio, ratio_apart};
 
 /// A ratio is an outlier where the distance of its logarithm from the median of its prompt exceeds this multiple of the median
@@ -12,6 +12,10 @@ const OUTLIER: f64 = 3.5 * 1.4826;
 
 /// Why a figure that a case has once has no interval with one prompt.
 const ONE_VALUE: &str = "measured once for each prompt: an interval needs at least two prompts";
+/// Why a side has no mean.
+const NO_SAMPLE: &str = "no sample has it";
+/// Why the number of further rounds is unknown.
+const NO_WIDTH: &str = "the width of the interval is unknown";
 
 /// Values with the round that each is of.
 type Rounds = Vec<(usize, f64)>;
@@ -61,53 +65,67 @@ fn compared() -> Vec<Compared> {
 /// The rows of a contrast: those metrics that at least one side has.
 pub(super) fn rows(pair: &GroupPair<'_>, shift: Option<&Shift>, threshold: f64) -> Vec<FigureRow> {
     let rows = compared().into_iter().map(|metric| row(pair, &metric, shift, threshold));
-    rows.filter(|row| row.baseline.is_some() || row.other.is_some()).collect()
+    rows.filter(|row| row.baseline.is_present() || row.other.is_present()).collect()
 }
 
 fn row<'a>(pair: &GroupPair<'a>, metric: &Compared, shift: Option<&Shift>, threshold: f64) -> FigureRow {
-    let mut row = FigureRow {
-        metric: metric.name.to_owned(),
-        unit: metric.unit.symbol().to_owned(),
-        higher_is_better: metric.higher_is_better,
-        ..FigureRow::default()
-    };
     let of_prompt = |(b, o): (&'a Case, &'a Case)| Values {
         prompt: &b.prompt,
         baseline: (metric.values)(b),
         other: (metric.values)(o),
     };
     let values: Vec<Values<'_>> = pair.prompts().map(of_prompt).collect();
-    row.baseline = middle(values.iter().map(|values| values.baseline.as_slice()));
-    row.other = middle(values.iter().map(|values| values.other.as_slice()));
-    for (field, value, cases) in
-        [("baseline", row.baseline, cases(pair, |(b, _)| b)), ("other", row.other, cases(pair, |(_, o)| o))]
-    {
-        if value.is_none() {
-            row.reasons.insert(field.to_owned(), "no sample has it".to_owned());
-        } else if let Some(reason) = estimated(&cases, metric) {
-            row.estimated.insert(field.to_owned(), reason.clone());
-        }
-    }
-    if row.baseline.is_none() || row.other.is_none() {
-        return without(row, &["ratio", "low", "high", "detectable"], "only one side has it");
+    let baseline = middle(values.iter().map(|values| values.baseline.as_slice()));
+    let other = middle(values.iter().map(|values| values.other.as_slice()));
+    let sides = [("baseline", baseline, cases(pair, |(b, _)| b)), ("other", other, cases(pair, |(_, o)| o))];
+    let estimated = sides.into_iter().filter_map(|(side, value, cases)| {
+        value?;
+        Some((side.to_owned(), estimated(&cases, metric)?.clone()))
+    });
+    let estimated: Reasons = estimated.collect();
+    let without_ratio = |reason: &str| FigureRow {
+        metric: metric.name.to_owned(),
+        unit: metric.unit.symbol().to_owned(),
+        higher_is_better: metric.higher_is_better,
+        baseline: Recorded::of(baseline, NO_SAMPLE),
+        other: Recorded::of(other, NO_SAMPLE),
+        estimated: estimated.clone(),
+        ..FigureRow::absent(reason)
+    };
+    if baseline.is_none() || other.is_none() {
+        return without_ratio("only one side has it");
     }
     let negative =
         values.iter().flat_map(|values| values.baseline.iter().chain(&values.other)).any(|(_, value)| *value <= 0.0);
     if negative {
-        return without(row, &["ratio", "low", "high", "detectable"], "a value is zero or below: there is no ratio");
+        return without_ratio("a value is zero or below: there is no ratio");
     }
     let seed = pair.baseline.file().plan.seed;
-    let found = if pair.interleaved { paired(&mut row, &values, seed) } else { apart(&mut row, &values) };
-    let rounds = rounds(&values);
-    match found {
-        Ok(found) => set_ratio(&mut row, widened(found, metric, shift), rounds, threshold),
-        Err(reason) => {
-            row.ratio = overall(&values);
-            let reason = if metric.once { ONE_VALUE.to_owned() } else { no_interval(reason) };
-            return without(row, &["low", "high", "detectable"], &reason);
+    let (prompts, pairs, found) = if pair.interleaved { paired(&values, seed) } else { apart(&values) };
+    let found = match found {
+        Ok(found) => widened(found, metric, shift),
+        Err(why) => {
+            let reason = if metric.once { ONE_VALUE.to_owned() } else { no_interval(why) };
+            let ratio = Recorded::of(overall(&values), reason.as_str());
+            return FigureRow { ratio, pairs, prompts, ..without_ratio(&reason) };
         }
+    };
+    let finding = assess(found.low, found.high, metric.higher_is_better, threshold);
+    let more_rounds = match finding {
+        Assessment::Unknown => Recorded::of(more_rounds(&found, rounds(&values), threshold), NO_WIDTH),
+        _ => Recorded::absent("the interval shows a finding already"),
+    };
+    FigureRow {
+        ratio: found.ratio.into(),
+        low: found.low.into(),
+        high: found.high.into(),
+        detectable: found.detectable.into(),
+        pairs,
+        finding,
+        more_rounds,
+        prompts,
+        ..without_ratio("")
     }
-    row
 }
 
 /// The cases of one side whose prompts both sides have.
@@ -118,12 +136,6 @@ fn cases<'a>(pair: &GroupPair<'a>, side: fn((&'a Case, &'a Case)) -> &'a Case) -
 /// Why the metric is an estimate in one of the samples, if it is in any.
 fn estimated<'a>(cases: &[&'a Case], metric: &Compared) -> Option<&'a String> {
     cases.iter().flat_map(|case| case.clean_samples()).find_map(|sample| sample.estimated.get(metric.name))
-}
-
-/// The row without these fields, and why.
-fn without(mut row: FigureRow, fields: &[&str], reason: &str) -> FigureRow {
-    row.reasons.extend(fields.iter().map(|field| ((*field).to_owned(), reason.to_owned())));
-    row
 }
 
 /// Mean over the prompts of their means.
@@ -150,22 +162,24 @@ fn overall(values: &[Values<'_>]) -> Option<f64> {
     mean(&ratios).map(f64::exp)
 }
 
-/// By the pairs of each round; fills in the ratios of the prompts.
-fn paired(row: &mut FigureRow, values: &[Values<'_>], seed: u64) -> Result<Ratio, NoInterval> {
-    let mut strata = Vec::new();
+/// The ratios of the prompts, the number of pairs, and the ratio over all of them.
+type Ratios = (Vec<PromptRatio>, usize, Result<Ratio, NoInterval>);
+
+/// By the pairs of each round.
+fn paired(values: &[Values<'_>], seed: u64) -> Ratios {
+    let (mut prompts, mut strata) = (Vec::new(), Vec::new());
     for Values { prompt, baseline, other } in values {
         let of_round = |round: usize| other.iter().find(|(other, _)| *other == round).map(|(_, value)| value);
         let pairs: Vec<(usize, f64)> =
             baseline.iter().filter_map(|(round, value)| Some((*round, (of_round(*round)? / value).ln()))).collect();
         let stratum: Vec<f64> = pairs.iter().map(|(_, log)| *log).collect();
         if let Some(prompt) = of_prompt(prompt, ratio(std::slice::from_ref(&stratum), seed), &stratum, &pairs) {
-            row.prompts.push(prompt);
+            prompts.push(prompt);
         }
         strata.push(stratum);
     }
-    mark_outliers(&mut row.prompts);
-    row.pairs = strata.iter().map(Vec::len).sum();
-    ratio(&strata, seed)
+    mark_outliers(&mut prompts);
+    (prompts, strata.iter().map(Vec::len).sum(), ratio(&strata, seed))
 }
 
 fn of_prompt(
@@ -174,13 +188,14 @@ fn of_prompt(
     logs: &[f64],
     pairs: &[(usize, f64)],
 ) -> Option<PromptRatio> {
-    let found = found.ok();
+    let end = |end: fn(Ratio) -> f64| Recorded::from(found.map(end).map_err(|why| Reason::new(no_interval(why))));
     Some(PromptRatio {
         prompt: prompt.to_owned(),
         ratio: mean(logs)?.exp(),
-        low: found.map(|found| found.low),
-        high: found.map(|found| found.high),
+        low: end(|found| found.low),
+        high: end(|found| found.high),
         pairs: pairs.iter().map(|(round, log)| PairRow { round: *round, ratio: log.exp(), outlier: false }).collect(),
+        notes: Reasons::new(),
     })
 }
 
@@ -201,18 +216,18 @@ fn mark_outliers(prompts: &mut [PromptRatio]) {
 }
 
 /// By the rounds of either side.
-fn apart(row: &mut FigureRow, values: &[Values<'_>]) -> Result<Ratio, NoInterval> {
+fn apart(values: &[Values<'_>]) -> Ratios {
+    let mut prompts = Vec::new();
     let baseline: Vec<Rounds> = values.iter().map(|values| logs(&values.baseline)).collect();
     let other: Vec<Rounds> = values.iter().map(|values| logs(&values.other)).collect();
     for (Values { prompt, .. }, (b, o)) in values.iter().zip(baseline.iter().zip(&other)) {
         let found = ratio_apart(std::slice::from_ref(b), std::slice::from_ref(o));
         let of = |values: &[(usize, f64)]| mean(&values.iter().map(|(_, value)| *value).collect::<Vec<_>>());
         let difference: Vec<f64> = of(o).zip(of(b)).map(|(o, b)| o - b).into_iter().collect();
-        row.prompts.extend(of_prompt(prompt, found, &difference, &[]));
+        prompts.extend(of_prompt(prompt, found, &difference, &[]));
     }
     let found = ratio_apart(&baseline, &other);
-    row.pairs = found.map_or(0, |found| found.pairs);
-    found
+    (prompts, found.map_or(0, |found| found.pairs), found)
 }
 
 /// The interval, widened to include the difference with and without the shift of the machine itself:
@@ -223,7 +238,7 @@ fn apart(row: &mut FigureRow, values: &[Values<'_>]) -> Result<Ratio, NoInterval
 /// Prefill and time to the first token follow the shift of arithmetic, decoding that of the memory, whole requests either.
 fn widened(found: Ratio, metric: &Compared, shift: Option<&Shift>) -> Ratio {
     let Some(shift) = shift else { return found };
-    let (memory, compute) = (shift.memory_read, shift.compute);
+    let (memory, compute) = (shift.memory_read.value(), shift.compute.value());
     let candidates = match metric.name {
         "prefill_tps" | "prefill_s" | "ttft_s" => vec![compute],
         "decode_tps" | "decode_s" => vec![memory],
@@ -241,15 +256,6 @@ fn widened(found: Ratio, metric: &Compared, shift: Option<&Shift>) -> Ratio {
         wide.detectable = (found.detectable.ln_1p() * wider).exp_m1();
     }
     wide
-}
-
-fn set_ratio(row: &mut FigureRow, found: Ratio, rounds: usize, threshold: f64) {
-    row.ratio = Some(found.ratio);
-    row.low = Some(found.low);
-    row.high = Some(found.high);
-    row.detectable = Some(found.detectable);
-    row.finding = assess(found.low, found.high, row.higher_is_better, threshold);
-    row.more_rounds = more_rounds(&found, rounds, threshold).filter(|_| row.finding == Assessment::Unknown);
 }
 
 /// The assessment of an interval, where `threshold` (a share) is the least difference that matters.
@@ -327,7 +333,7 @@ mod tests {
     fn a_shift_of_the_machine_widens_to_both_sides() {
         let found = Ratio { ratio: 1.2, low: 1.18, high: 1.22, detectable: 0.03, pairs: 9 };
         let metric = |name: &str| compared().into_iter().find(|metric| metric.name == name).unwrap();
-        let shift = Shift { memory_read: Some(1.2), compute: Some(1.0), ..Shift::default() };
+        let shift = Shift { memory_read: 1.2.into(), compute: 1.0.into(), ..Shift::absent("not probed") };
         let wide = widened(found, &metric("decode_tps"), Some(&shift));
         assert!((wide.low - 1.18 / 1.2).abs() < 1e-12 && (wide.high - 1.22).abs() < 1e-12, "{wide:?}");
         assert!(wide.detectable > found.detectable);
@@ -342,7 +348,7 @@ mod tests {
         let pair = |round: usize, ratio: f64| PairRow { round, ratio, outlier: false };
         let mut pairs: Vec<PairRow> = (0..20).map(|round| pair(round, 1.0 + 0.002 * (round % 5) as f64)).collect();
         pairs.push(pair(20, 1.5));
-        let mut prompts = [PromptRatio { pairs, ..PromptRatio::default() }];
+        let mut prompts = [PromptRatio { pairs, ..PromptRatio::absent("not compared") }];
         mark_outliers(&mut prompts);
         let marked: Vec<usize> = prompts[0].pairs.iter().filter(|pair| pair.outlier).map(|pair| pair.round).collect();
         assert_eq!(marked, [20]);

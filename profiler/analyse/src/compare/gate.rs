@@ -2,8 +2,10 @@
 
 use super::comparison::{Comparability, Comparison, Contrast, FigureRow, GateRow, Outcome};
 use super::figures;
-use record::Error;
-use record::nearest;
+use record::{Error, Reason, Reasons, Recorded, nearest};
+
+/// Why a metric has no ratio in a contrast without a row of it.
+const NO_SAMPLE: &str = "no sample of either side has this metric";
 
 /// A gate as it was asked for.
 #[derive(Debug, Clone, PartialEq)]
@@ -64,56 +66,60 @@ pub fn outcome(comparison: &Comparison) -> Outcome {
 /// ```
 fn judge(contrast: &Contrast, gate: &Gate) -> GateRow {
     let found = contrast.figures.iter().find(|row| row.metric == gate.metric);
-    let mut row = GateRow {
+    let (outcome, text) = match found {
+        _ if contrast.work.label == Comparability::NotComparable => {
+            let checks = contrast.work.checks.iter().map(|check| check.because.as_str());
+            let why: Vec<&str> = checks.filter(|text| !text.is_empty()).collect();
+            (Outcome::NotJudged, format!("not the same work ({})", why.join("; ")))
+        }
+        None => (Outcome::NotJudged, NO_SAMPLE.to_owned()),
+        Some(figure) => match interval(figure) {
+            Ok(interval) => judge_interval(contrast, figure, interval, gate.allowed),
+            Err(reason) => (Outcome::NotJudged, reason.to_string()),
+        },
+    };
+    let of = |value: fn(&FigureRow) -> &Recorded<f64>| {
+        found.map_or_else(|| Recorded::absent(NO_SAMPLE), |figure| value(figure).clone())
+    };
+    GateRow {
         metric: gate.metric.clone(),
         allowed: gate.allowed,
         subject: format!("{} against {}", contrast.other.name, contrast.baseline.name),
-        ratio: found.and_then(|row| row.ratio),
-        low: found.and_then(|row| row.low),
-        high: found.and_then(|row| row.high),
-        ..GateRow::default()
-    };
-    (row.outcome, row.text) = match (found, found.and_then(|row| Some((row.ratio?, row.low?, row.high?)))) {
-        _ if contrast.work.label == Comparability::NotComparable => {
-            let why: Vec<&str> = contrast
-                .work
-                .checks
-                .iter()
-                .map(|check| check.because.as_str())
-                .filter(|text| !text.is_empty())
-                .collect();
-            (Outcome::NotJudged, format!("not the same work ({})", why.join("; ")))
-        }
-        (None, _) => (Outcome::NotJudged, "no sample of either side has this metric".to_owned()),
-        (Some(figure), None) => (Outcome::NotJudged, reason(figure).to_owned()),
-        (Some(figure), Some((ratio, low, high))) => {
-            let beyond = if figure.higher_is_better { high < 1.0 - gate.allowed } else { low > 1.0 + gate.allowed };
-            let change = |ratio: f64| format!("{:+.1} %", (ratio - 1.0) * 100.0);
-            let on_word = match contrast.work.label {
-                Comparability::EqualOnWord => "; the work is equal on your word",
-                _ => "",
-            };
-            let estimate = figure.estimated.values().next();
-            let estimate = estimate.map_or_else(String::new, |reason| format!("; it is an estimate: {reason}"));
-            let text = format!("{} [{}, {}]", change(ratio), change(low), change(high));
-            let limit = if figure.higher_is_better { change(1.0 - gate.allowed) } else { change(1.0 + gate.allowed) };
-            match beyond {
-                true => {
-                    (Outcome::Failed, format!("{text}: the whole interval is worse than {limit}{on_word}{estimate}"))
-                }
-                false => (
-                    Outcome::Passed,
-                    format!("{text}: not all of the interval is worse than {limit}{on_word}{estimate}"),
-                ),
-            }
-        }
-    };
-    row
+        outcome,
+        ratio: of(|figure| &figure.ratio),
+        low: of(|figure| &figure.low),
+        high: of(|figure| &figure.high),
+        text,
+        notes: Reasons::new(),
+    }
 }
 
-fn reason(figure: &FigureRow) -> &str {
-    let known = ["ratio", "low"].iter().find_map(|field| figure.reasons.get(*field));
-    known.map_or("it has no interval", String::as_str)
+/// The ratio and the ends of its interval.
+fn interval(figure: &FigureRow) -> Result<[f64; 3], &Reason> {
+    Ok([*figure.ratio.as_result()?, *figure.low.as_result()?, *figure.high.as_result()?])
+}
+
+/// The outcome for an interval, and its text.
+fn judge_interval(
+    contrast: &Contrast,
+    figure: &FigureRow,
+    [ratio, low, high]: [f64; 3],
+    allowed: f64,
+) -> (Outcome, String) {
+    let beyond = if figure.higher_is_better { high < 1.0 - allowed } else { low > 1.0 + allowed };
+    let change = |ratio: f64| format!("{:+.1} %", (ratio - 1.0) * 100.0);
+    let on_word = match contrast.work.label {
+        Comparability::EqualOnWord => "; the work is equal on your word",
+        _ => "",
+    };
+    let estimate = figure.estimated.values().next();
+    let estimate = estimate.map_or_else(String::new, |reason| format!("; it is an estimate: {reason}"));
+    let text = format!("{} [{}, {}]", change(ratio), change(low), change(high));
+    let limit = if figure.higher_is_better { change(1.0 - allowed) } else { change(1.0 + allowed) };
+    match beyond {
+        true => (Outcome::Failed, format!("{text}: the whole interval is worse than {limit}{on_word}{estimate}")),
+        false => (Outcome::Passed, format!("{text}: not all of the interval is worse than {limit}{on_word}{estimate}")),
+    }
 }
 
 #[cfg(test)]
@@ -124,10 +130,19 @@ mod tests {
     use crate::compare::comparison::Work;
 
     fn contrast(metric: &str, higher_is_better: bool, interval: (f64, f64, f64), label: Comparability) -> Contrast {
-        let (ratio, low, high) = (Some(interval.0), Some(interval.1), Some(interval.2));
-        let figure =
-            FigureRow { metric: metric.to_owned(), higher_is_better, ratio, low, high, ..FigureRow::default() };
-        Contrast { figures: vec![figure], work: Work { label, ..Work::default() }, ..Contrast::default() }
+        let figure = FigureRow {
+            metric: metric.to_owned(),
+            higher_is_better,
+            ratio: interval.0.into(),
+            low: interval.1.into(),
+            high: interval.2.into(),
+            ..FigureRow::absent("not compared")
+        };
+        Contrast {
+            figures: vec![figure],
+            work: Work { label, ..Work::absent("not compared") },
+            ..Contrast::absent("not compared")
+        }
     }
 
     #[test]
@@ -156,7 +171,10 @@ mod tests {
         assert_eq!(found.outcome, Outcome::NotJudged);
         assert_eq!(
             judge(
-                &Contrast { work: Work { label: Comparability::Equal, ..Work::default() }, ..Contrast::default() },
+                &Contrast {
+                    work: Work { label: Comparability::Equal, ..Work::absent("not compared") },
+                    ..Contrast::absent("not compared")
+                },
                 &gate
             )
             .outcome,

@@ -34,7 +34,7 @@ pub use gate::{Gate, outcome};
 pub use pairing::{Group, GroupPair, Unmatched, pair_groups};
 pub use side::{ComparedRun, Side, Sides};
 
-use record::Tool;
+use record::{Reasons, Tool};
 
 /// The default of the least difference that matters in practice.
 pub const THRESHOLD: f64 = 0.02;
@@ -81,23 +81,17 @@ fn text_of(tool: &Tool) -> String {
 /// Everything about one pair of groups.
 pub fn contrast(pair: &GroupPair<'_>, threshold: f64) -> Contrast {
     let shift = shift::shift(pair);
-    let mut contrast = Contrast {
+    Contrast {
         baseline: subject(&pair.baseline, pair),
         other: subject(&pair.other, pair),
         interleaved: pair.interleaved,
         work: work::work(pair),
-        figures: figures::rows(pair, shift.as_ref(), threshold),
+        figures: figures::rows(pair, shift.as_ref().ok(), threshold),
         normalised: normalised::rows(pair),
-        shift,
+        shift: shift.into(),
         splits: split::splits(pair),
-        ..Contrast::default()
-    };
-    if contrast.shift.is_none() {
-        contrast
-            .reasons
-            .insert("shift".to_owned(), "the sides were interleaved, so the machine was the same".to_owned());
+        notes: Reasons::new(),
     }
-    contrast
 }
 
 fn subject(group: &Group<'_>, pair: &GroupPair<'_>) -> ContrastSide {

@@ -10,7 +10,7 @@ use engine_api::Phase;
 
 use super::comparison::NormalisedRow;
 use super::pairing::{Group, GroupPair};
-use record::{Case, Sample};
+use record::{Case, Reasons, Recorded, Sample};
 use statistics::mean;
 
 /// A figure of one case.
@@ -53,30 +53,25 @@ pub(super) fn rows(pair: &GroupPair<'_>) -> Vec<NormalisedRow> {
     let mut rows = Vec::new();
     for pass in &PASSES {
         for (metric, unit, of) in FIGURES {
-            let mut row = NormalisedRow {
+            let row = NormalisedRow {
                 phase: pass.phase.into(),
                 metric: metric.to_owned(),
                 unit: unit.to_owned(),
                 baseline: middle(&pair.baseline, pass, of),
                 other: middle(&pair.other, pass, of),
-                ..NormalisedRow::default()
+                notes: Reasons::new(),
             };
-            for (field, value) in [("baseline", row.baseline), ("other", row.other)] {
-                if value.is_none() {
-                    let reason = "it needs ops of the traced pass with costs, and measured ceilings";
-                    row.reasons.insert(field.to_owned(), reason.to_owned());
-                }
-            }
             rows.push(row);
         }
     }
-    rows.retain(|row| row.baseline.is_some() || row.other.is_some());
+    rows.retain(|row| row.baseline.is_present() || row.other.is_present());
     rows
 }
 
 /// Mean over the prompts that have it.
-fn middle(group: &Group<'_>, pass: &ForwardPass, of: OfCase) -> Option<f64> {
-    mean(&group.cases.iter().filter_map(|case| of(case, pass)).collect::<Vec<_>>())
+fn middle(group: &Group<'_>, pass: &ForwardPass, of: OfCase) -> Recorded<f64> {
+    let found = mean(&group.cases.iter().filter_map(|case| of(case, pass)).collect::<Vec<_>>());
+    Recorded::of(found, "it needs ops of the traced pass with costs, and measured ceilings")
 }
 
 fn bytes_per_token(case: &Case, pass: &ForwardPass) -> Option<f64> {

@@ -2,30 +2,30 @@
 
 use super::comparison::Shift;
 use super::pairing::{Group, GroupPair};
-use record::CeilingProbe;
+use record::{CeilingProbe, Reason, Reasons, Recorded};
 use statistics::mean;
 
-/// Means of the probes of either run with the same thread count, other / baseline. `None` where the sides were interleaved: one
-/// machine at one time.
-pub(super) fn shift(pair: &GroupPair<'_>) -> Option<Shift> {
+/// Why it is unknown whether a ceiling changed.
+const NOT_PROBED: &str =
+    "one of the runs has no probe of it with these threads: whether the machine changed is unknown";
+
+/// Means of the probes of either run with the same thread count, other / baseline.
+///
+/// # Errors
+/// Where the sides were interleaved: one machine at one time.
+pub(super) fn shift(pair: &GroupPair<'_>) -> Result<Shift, Reason> {
     if pair.interleaved {
-        return None;
+        return Err(Reason::new("the sides were interleaved, so the machine was the same"));
     }
-    let mut found = Shift::default();
     let ratio = |of: fn(&CeilingProbe) -> Option<f64>| {
-        let (baseline, other) = (probed(&pair.baseline, of)?, probed(&pair.other, of)?);
-        Some(other / baseline)
+        let ratio = probed(&pair.other, of).zip(probed(&pair.baseline, of)).map(|(other, baseline)| other / baseline);
+        Recorded::of(ratio, NOT_PROBED)
     };
-    found.memory_read = ratio(|probe| probe.memory_read.value());
-    found.compute = ratio(|probe| probe.compute.value());
-    for (field, value) in [("memory_read", found.memory_read), ("compute", found.compute)] {
-        if value.is_none() {
-            let reason =
-                "one of the runs has no probe of it with these threads: whether the machine changed is unknown";
-            found.reasons.insert(field.to_owned(), reason.to_owned());
-        }
-    }
-    Some(found)
+    Ok(Shift {
+        memory_read: ratio(|probe| probe.memory_read.value()),
+        compute: ratio(|probe| probe.compute.value()),
+        notes: Reasons::new(),
+    })
 }
 
 fn probed(group: &Group<'_>, of: fn(&CeilingProbe) -> Option<f64>) -> Option<f64> {

@@ -18,7 +18,7 @@ use engine_api::Phase;
 use super::comparison::{Split, SplitPart};
 use super::pairing::{Group, GroupPair};
 use crate::summary::PHASE_TIMES;
-use record::{Case, Sample};
+use record::{Case, Reasons, Recorded, Sample};
 use statistics::mean;
 
 /// Groups of ops with the names of their ops. Ops with other names are those of an engine.
@@ -144,7 +144,11 @@ fn split(whole: &str, per: &str, times: [f64; 2], parts: Vec<(String, [f64; 2])>
         name,
         baseline_s,
         other_s,
-        share: (difference != 0.0).then(|| (other_s - baseline_s) / difference),
+        share: Recorded::of(
+            (difference != 0.0).then(|| (other_s - baseline_s) / difference),
+            "the whole does not differ",
+        ),
+        notes: Reasons::new(),
     };
     Split {
         whole: whole.to_owned(),
@@ -167,9 +171,10 @@ mod tests {
             [2.0, 1.0],
             vec![("a".to_owned(), [1.5, 0.7]), ("b".to_owned(), [0.5, 0.3])],
         );
-        let shares: Vec<f64> = found.parts.iter().filter_map(|part| part.share).collect();
+        let shares: Vec<f64> = found.parts.iter().filter_map(|part| part.share.value()).collect();
         assert!((shares[0] - 0.8).abs() < 1e-12 && (shares[1] - 0.2).abs() < 1e-12);
-        assert_eq!(split("x", "y", [1.0, 1.0], vec![("a".to_owned(), [1.0, 1.0])]).parts[0].share, None);
+        let same = split("x", "y", [1.0, 1.0], vec![("a".to_owned(), [1.0, 1.0])]);
+        assert_eq!(same.parts[0].share.reason().unwrap(), &"the whole does not differ");
     }
 
     #[test]

@@ -147,6 +147,7 @@ fn row(file: &RunFile, what: String, subject: &Target, settings: &Settings) -> O
     let found = predict(subject, settings, &[file], None).ok()?;
     let runs = found.rests_on.len();
     let mut reasons = found.reasons.clone();
+    // The estimate has its reasons under the names of its own fields.
     let mut estimate = |field: &str, figure: Option<Figure>| match figure {
         Some(Figure { value, low: Some(low), high: Some(high), basis: Basis::Estimate }) => {
             Recorded::Present(Spread { median: value, low, high, n: runs })
@@ -156,7 +157,7 @@ fn row(file: &RunFile, what: String, subject: &Target, settings: &Settings) -> O
         None => Recorded::Absent(reasons.remove(field).map_or_else(Reason::unrecorded, Reason::from)),
     };
     let row = WhatIf {
-        load_s: estimate("load_s", found.load_warm_s),
+        load_s: estimate("load_warm_s", found.load_warm_s),
         memory_bytes: estimate("memory_bytes", found.memory_bytes),
         prefill_tps: estimate("prefill_tps", found.prefill_tps),
         decode_tps: estimate("decode_tps", found.decode_tps),

@@ -7,8 +7,11 @@
 //! The requests of one round ran one after the other, so slow drift cancels. The last ratio shows the effect of drift alone.
 //! With an odd number of rounds the middle one is in neither half.
 
-use record::{Case, ProbeEffect, Sample};
+use record::{Case, ProbeEffect, Reasons, Recorded, Sample};
 use statistics::median;
+
+/// Why a pass has no ratio.
+const NO_PAIR: &str = "no round has a request of this pass and a clean one";
 
 /// The ratios of one case.
 pub fn probe_effect(case: &Case) -> ProbeEffect {
@@ -16,15 +19,19 @@ pub fn probe_effect(case: &Case) -> ProbeEffect {
     let half = measured.len() / 2;
     let of = |samples: &[&Sample]| median(&samples.iter().filter_map(|sample| sample.pace()).collect::<Vec<_>>());
     let (first, last) = (of(&measured[..half]), of(&measured[measured.len() - half..]));
+    let clean = last.zip(first.filter(|&pace| pace > 0.0)).map(|(last, first)| last / first);
+    let ratio = |pass: &[Sample]| Recorded::of(paired(&measured, pass), NO_PAIR);
     ProbeEffect {
         case: case.id.clone(),
-        stepped: paired(&measured, &case.stepped),
-        traced: paired(&measured, &case.traced),
-        counted: paired(&measured, &case.counted),
-        clean: last.zip(first.filter(|&pace| pace > 0.0)).map(|(last, first)| last / first),
+        stepped: ratio(&case.stepped),
+        traced: ratio(&case.traced),
+        counted: (!case.counted.is_empty()).then(|| ratio(&case.counted)),
+        clean: Recorded::of(clean, "fewer than two clean rounds have a latency per token"),
+        notes: Reasons::new(),
     }
 }
 
+/// `None` where no round has requests of both passes.
 fn paired(clean: &[&Sample], pass: &[Sample]) -> Option<f64> {
     let ratio = |sample: &Sample| {
         let partner = clean.iter().find(|other| other.round == sample.round)?;
@@ -50,13 +57,16 @@ mod tests {
             ..Case::default()
         };
         let probe = probe_effect(&case);
-        assert!((probe.stepped.unwrap() - 1.1).abs() < 1e-9);
-        assert!((probe.clean.unwrap() - 2.0).abs() < 1e-9, "round 2 against round 0; round 1 is in neither half");
-        assert_eq!(probe.traced, None);
+        assert!((probe.stepped.value().unwrap() - 1.1).abs() < 1e-9);
+        assert!(
+            (probe.clean.value().unwrap() - 2.0).abs() < 1e-9,
+            "round 2 against round 0; round 1 is in neither half"
+        );
+        assert_eq!(probe.traced.reason().unwrap(), &NO_PAIR);
     }
 
     #[test]
     fn one_round_shows_no_drift() {
-        assert_eq!(probe_effect(&Case { samples: vec![sample(0, 1.0)], ..Case::default() }).clean, None);
+        assert!(probe_effect(&Case { samples: vec![sample(0, 1.0)], ..Case::default() }).clean.is_absent());
     }
 }

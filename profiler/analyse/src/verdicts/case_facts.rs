@@ -60,7 +60,7 @@ impl CaseView<'_> {
             threads: self.case.threads,
             on_processor: has_processor_ceilings(self.device),
             machine: MachineFacts { drift: self.drift(), ..MachineFacts::default() },
-            traced: TracedFacts { probe_effect: probe_effect(self.case).traced, ..TracedFacts::default() },
+            traced: TracedFacts { probe_effect: probe_effect(self.case).traced.value(), ..TracedFacts::default() },
             ..Facts::default()
         };
         let processor = &self.file.environment.processor;

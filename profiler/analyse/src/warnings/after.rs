@@ -72,7 +72,8 @@ pub fn after(file: &RunFile, probes: &[ProbeEffect]) -> Vec<Warning> {
         return found;
     }
     let ratio = |value: fn(&ProbeEffect) -> Option<f64>| median(&probes.iter().filter_map(value).collect::<Vec<f64>>());
-    let passes = [(Pass::Stepped, ratio(|probe| probe.stepped)), (Pass::Traced, ratio(|probe| probe.traced))];
+    let passes =
+        [(Pass::Stepped, ratio(|probe| probe.stepped.value())), (Pass::Traced, ratio(|probe| probe.traced.value()))];
     for (pass, found_ratio) in passes {
         match found_ratio {
             Some(ratio) if ratio > PROBE => found.push(Warning::ProbeEffect(pass, ratio)),
@@ -81,7 +82,7 @@ pub fn after(file: &RunFile, probes: &[ProbeEffect]) -> Vec<Warning> {
         }
     }
     let drifts = |ratio: &f64| *ratio > DRIFT || *ratio < 1.0 / DRIFT;
-    found.extend(ratio(|probe| probe.clean).filter(drifts).map(Warning::Drift));
+    found.extend(ratio(|probe| probe.clean.value()).filter(drifts).map(Warning::Drift));
     let drifts = drift(&file.ceiling_probes);
     found.extend(drifts.iter().filter_map(|drift| differs(file, drift)));
     found.extend(drifts.into_iter().filter(Drift::is_large).map(Warning::BandwidthDrift));

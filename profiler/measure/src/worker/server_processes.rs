@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use engine_api::{Advice as _, ServerInfo};
 use meter::MemorySampler;
 use meter::process::{ProcessMeter, ProcessReading, listener};
-use record::{Reason, Reasons, Setting};
+use record::{Reason, Reasons, Recorded, Setting};
 
 use crate::protocol::MemoryReading;
 
@@ -96,21 +96,29 @@ impl ServerCounters {
     /// The counters between two readings, named as in the registry of counters.
     #[allow(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
     pub(super) fn between(earlier: &ProcessReading, later: &ProcessReading) -> Self {
-        let grown = |earlier: u64, later: u64| Some(later.saturating_sub(earlier) as f64);
-        let both = |earlier: Option<u64>, later: Option<u64>| grown(earlier?, later?);
+        let grown = |earlier: u64, later: u64| later.saturating_sub(earlier) as f64;
+        let both = |earlier: &Recorded<u64>, later: &Recorded<u64>| match (earlier, later) {
+            (Recorded::Present(earlier), Recorded::Present(later)) => Ok(grown(*earlier, *later)),
+            (Recorded::Absent(reason), _) | (_, Recorded::Absent(reason)) => Err(reason.clone()),
+        };
         let figures = [
-            ("cpu_user_s", Some(later.cpu_user_s - earlier.cpu_user_s)),
-            ("cpu_system_s", Some(later.cpu_system_s - earlier.cpu_system_s)),
-            ("minor_faults", grown(earlier.minor_faults, later.minor_faults)),
-            ("major_faults", grown(earlier.major_faults, later.major_faults)),
-            ("voluntary_switches", both(earlier.voluntary_switches, later.voluntary_switches)),
-            ("involuntary_switches", both(earlier.involuntary_switches, later.involuntary_switches)),
-            ("read_bytes", both(earlier.read_bytes, later.read_bytes)),
-            ("written_bytes", both(earlier.written_bytes, later.written_bytes)),
+            ("cpu_user_s", Ok(later.cpu_user_s - earlier.cpu_user_s)),
+            ("cpu_system_s", Ok(later.cpu_system_s - earlier.cpu_system_s)),
+            ("minor_faults", Ok(grown(earlier.minor_faults, later.minor_faults))),
+            ("major_faults", Ok(grown(earlier.major_faults, later.major_faults))),
+            ("voluntary_switches", both(&earlier.voluntary_switches, &later.voluntary_switches)),
+            ("involuntary_switches", both(&earlier.involuntary_switches, &later.involuntary_switches)),
+            ("read_bytes", both(&earlier.read_bytes, &later.read_bytes)),
+            ("written_bytes", both(&earlier.written_bytes, &later.written_bytes)),
         ];
-        let values = figures.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect();
-        let reasons = later.reasons.iter().chain(&earlier.reasons).map(|(name, reason)| (name.clone(), reason.clone()));
-        Self { values, reasons: reasons.collect() }
+        let mut found = Self::default();
+        for (name, figure) in figures {
+            match figure {
+                Ok(value) => drop(found.values.insert(name.to_owned(), value)),
+                Err(reason) => drop(found.reasons.insert(name.to_owned(), reason.into())),
+            }
+        }
+        found
     }
 
     /// Without any counter.
@@ -121,11 +129,8 @@ impl ServerCounters {
 
 /// Bytes that a server read from storage between two readings.
 pub(super) fn read_bytes_between(earlier: &ProcessReading, later: &ProcessReading) -> Result<u64, Reason> {
-    let bytes = earlier.read_bytes.zip(later.read_bytes).map(|(earlier, later)| later.saturating_sub(earlier));
-    bytes.ok_or_else(|| {
-        let reason = later.reasons.get("read_bytes").or_else(|| earlier.reasons.get("read_bytes"));
-        Reason::new(reason.map_or("the bytes that the server read were not measured", String::as_str))
-    })
+    let bytes = |reading: &ProcessReading| Result::from(reading.read_bytes.clone());
+    Ok(bytes(later)?.saturating_sub(bytes(earlier)?))
 }
 
 #[cfg(test)]
@@ -134,11 +139,7 @@ mod tests {
 
     use super::*;
 
-    fn reading(switches: u64, read_bytes: Option<u64>) -> ProcessReading {
-        let reasons = match read_bytes {
-            Some(_) => Reasons::new(),
-            None => [("read_bytes".to_owned(), "permission denied".to_owned())].into(),
-        };
+    fn reading(switches: u64, read_bytes: Recorded<u64>) -> ProcessReading {
         ProcessReading {
             at: Nanos::ZERO,
             processes: 1,
@@ -147,18 +148,17 @@ mod tests {
             cpu_system_s: 0.0,
             minor_faults: 0,
             major_faults: 0,
-            voluntary_switches: Some(switches),
-            involuntary_switches: Some(0),
+            voluntary_switches: switches.into(),
+            involuntary_switches: 0.into(),
             read_bytes,
-            written_bytes: Some(0),
+            written_bytes: 0.into(),
             memory: Default::default(),
-            reasons,
         }
     }
 
     #[test]
     fn a_counter_that_one_reading_lacks_has_its_reason() {
-        let found = ServerCounters::between(&reading(1, Some(7)), &reading(4, None));
+        let found = ServerCounters::between(&reading(1, 7.into()), &reading(4, Recorded::absent("permission denied")));
         assert!((found.values["voluntary_switches"] - 3.0).abs() < 1e-12);
         assert!(!found.values.contains_key("read_bytes"));
         assert_eq!(found.reasons["read_bytes"], "permission denied");

@@ -3,7 +3,7 @@
 //! Used for engines that are measured from outside. The figures are totals of a process tree that changes: the totals of a
 //! process that ends between two readings go to the parent that waits for it (`totals` makes sure that nothing counts twice), a
 //! process that leaves its parent stays in the tree, and a process id that the system reuses is recognised by its start time.
-//! Figures that only the owner of a process may read are `None` with a reason. A process that started and ended between two
+//! Figures that only the owner of a process may read are absent with a reason. A process that started and ended between two
 //! readings is counted through its parent, if the parent waited for it.
 
 mod descendants;
@@ -13,7 +13,7 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use engine_api::Advice;
-use record::{Reason, Reasons, Setting};
+use record::{Reason, Recorded, Setting};
 use traces::{Nanos, clock};
 
 use crate::platform::process::Processes;
@@ -39,17 +39,15 @@ pub struct ProcessReading {
     /// Page faults that waited for storage.
     pub major_faults: u64,
     /// Context switches because a thread waited, of all threads that some reading has seen.
-    pub voluntary_switches: Option<u64>,
+    pub voluntary_switches: Recorded<u64>,
     /// Context switches because the scheduler preferred another thread.
-    pub involuntary_switches: Option<u64>,
+    pub involuntary_switches: Recorded<u64>,
     /// Bytes read from storage.
-    pub read_bytes: Option<u64>,
+    pub read_bytes: Recorded<u64>,
     /// Bytes written to storage.
-    pub written_bytes: Option<u64>,
+    pub written_bytes: Recorded<u64>,
     /// Memory.
     pub memory: ProcessMemory,
-    /// Why a field is `None`.
-    pub reasons: Reasons,
 }
 
 /// Why a process cannot be read.
@@ -164,7 +162,6 @@ impl ProcessMeter {
     }
 
     fn sum(&mut self, at: Nanos, tree: &[ProcessSnapshot]) -> ProcessReading {
-        let mut reasons = Reasons::new();
         let [user, system, minor, major, read, written] = self.totals.update(tree);
         let (voluntary, involuntary) = self.totals.switches();
         let mut memory = ProcessMemory::default();
@@ -180,16 +177,12 @@ impl ProcessMeter {
         self.highest = self.highest.max(memory.resident);
         memory.peak = self.highest;
         let no_storage = tree.iter().find_map(|member| member.no_storage.clone());
-        if let Some(reason) = &no_storage {
-            reasons.insert("read_bytes".to_owned(), reason.to_string());
-            reasons.insert("written_bytes".to_owned(), reason.to_string());
-        }
-        let counted = tree.iter().all(|member| member.switches.is_some());
-        if !counted {
-            for field in ["voluntary_switches", "involuntary_switches"] {
-                reasons.insert(field.to_owned(), "the system does not report them for another process".to_owned());
-            }
-        }
+        let storage = |bytes: u64| no_storage.clone().map_or(Recorded::Present(bytes), Recorded::Absent);
+        let are_counted = tree.iter().all(|member| member.switches.is_some());
+        let switches = |count: u64| match are_counted {
+            true => Recorded::Present(count),
+            false => Recorded::absent("the system does not report them for another process"),
+        };
         ProcessReading {
             at,
             processes: tree.len(),
@@ -198,12 +191,11 @@ impl ProcessMeter {
             cpu_system_s: Nanos(system).as_secs_f64(),
             minor_faults: minor,
             major_faults: major,
-            voluntary_switches: counted.then_some(voluntary),
-            involuntary_switches: counted.then_some(involuntary),
-            read_bytes: no_storage.is_none().then_some(read),
-            written_bytes: no_storage.is_none().then_some(written),
+            voluntary_switches: switches(voluntary),
+            involuntary_switches: switches(involuntary),
+            read_bytes: storage(read),
+            written_bytes: storage(written),
             memory,
-            reasons,
         }
     }
 }

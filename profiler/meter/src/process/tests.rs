@@ -102,7 +102,7 @@ fn a_known_allocation_is_resident_and_its_bytes_are_read() {
     assert!((24 << 20..200 << 20).contains(&grown), "{grown}");
     assert!(after.memory.peak >= after.memory.resident && after.minor_faults >= before.minor_faults + 1000);
     assert_eq!(after.memory.resident, after.memory.anonymous + after.memory.file + after.memory.shared);
-    assert!(after.read_bytes.is_some() && after.voluntary_switches > Some(0), "{after:?}");
+    assert!(after.read_bytes.is_present() && after.voluntary_switches.value() > Some(0), "{after:?}");
     finish(child);
 }
 
@@ -134,7 +134,9 @@ fn kernels_without_lists_of_children_are_scanned() {
     let reading = meter.read().unwrap();
     assert_eq!((reading.processes, reading.threads), (3, 6));
     assert!((reading.cpu_user_s - 0.18).abs() < 1e-9 && (reading.cpu_system_s - 0.06).abs() < 1e-9, "{reading:?}");
-    assert!(reading.read_bytes.is_none() && reading.reasons["read_bytes"].contains("/proc/10/io"));
+    let reason = reading.read_bytes.reason().unwrap();
+    assert!(reason.as_str().contains("/proc/10/io"), "{reason}");
+    assert_eq!(reading.written_bytes.reason(), Some(reason));
 }
 
 #[test]
@@ -160,10 +162,9 @@ fn the_storage_of_another_user_has_a_reason_and_a_fix() {
     let tree = recorded_tree(&[(&path, &text), ("/proc/10/io", "read_bytes: 5\nwrite_bytes: 6\n")]);
     let open = |root: Root| ProcessMeter::attach_in(Processes::recorded(root), 10).unwrap().read().unwrap();
     let own = open(Root::recorded(tree.path()));
-    assert_eq!((own.read_bytes, own.written_bytes), (Some(5), Some(6)));
+    assert_eq!((own.read_bytes.value(), own.written_bytes.value()), (Some(5), Some(6)));
     let foreign = open(Root::recorded(tree.path()).denying("/io"));
-    assert_eq!(foreign.read_bytes, None);
-    insta::assert_snapshot!(foreign.reasons["read_bytes"], @"/proc/10/io: permission denied: the process belongs to another user; measure as that user or as root");
+    insta::assert_snapshot!(foreign.read_bytes.reason().unwrap(), @"/proc/10/io: permission denied: the process belongs to another user; measure as that user or as root");
 }
 
 /// A parent and a child that map the same pages: each has 300 MB of them, which are 300 MB together.

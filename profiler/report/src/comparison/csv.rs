@@ -1,7 +1,7 @@
 //! CSV: one row per metric, prompt and pair. Rows without a prompt are of all prompts, rows without a round of all rounds of a prompt.
 
 use analyse::compare::{Comparison, Contrast, FigureRow};
-use record::Printable;
+use record::{Printable, Recorded};
 
 const COLUMNS: [&str; 18] = [
     "baseline",
@@ -60,9 +60,11 @@ fn records(contrast: &Contrast, row: &FigureRow) -> Vec<Vec<String>> {
         cells.extend([outlier.to_owned(), estimated.join("; ")]);
         cells
     };
-    let mut found = vec![record("", String::new(), [row.baseline, row.other], [row.ratio, row.low, row.high], "")];
+    let means = [&row.baseline, &row.other].map(Recorded::value);
+    let ratio = [&row.ratio, &row.low, &row.high].map(Recorded::value);
+    let mut found = vec![record("", String::new(), means, ratio, "")];
     for prompt in &row.prompts {
-        let ratio = [Some(prompt.ratio), prompt.low, prompt.high];
+        let ratio = [Some(prompt.ratio), prompt.low.value(), prompt.high.value()];
         found.push(record(&prompt.prompt, String::new(), [None; 2], ratio, ""));
         found.extend(prompt.pairs.iter().map(|pair| {
             let outlier = if pair.outlier { "true" } else { "false" };

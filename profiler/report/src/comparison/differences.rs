@@ -36,9 +36,13 @@ fn chart(contrast: &Contrast, row: &FigureRow, threshold: f64) -> Option<Chart> 
             None => change(ratio),
         },
     };
-    let mut rows = vec![bar("all prompts", row.ratio?, row.low.zip(row.high))];
+    let mut rows = vec![bar("all prompts", row.ratio.value()?, row.low.value().zip(row.high.value()))];
     if row.prompts.len() > 1 {
-        rows.extend(row.prompts.iter().map(|prompt| bar(&prompt.prompt, prompt.ratio, prompt.low.zip(prompt.high))));
+        rows.extend(
+            row.prompts
+                .iter()
+                .map(|prompt| bar(&prompt.prompt, prompt.ratio, prompt.low.value().zip(prompt.high.value()))),
+        );
     }
     let better = if row.higher_is_better { "higher" } else { "lower" };
     let label = match contrast.work.label {

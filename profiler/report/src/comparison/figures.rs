@@ -18,13 +18,10 @@ pub(super) fn section(found: &Comparison) -> Section {
             let mut shown = cells(contrast, row, found.threshold);
             let finding = shown.pop().unwrap_or_default();
             let outliers = row.prompts.iter().flat_map(|prompt| &prompt.pairs).filter(|pair| pair.outlier).count();
-            shown.push(or_absent(row.detectable.map(plain)));
+            shown.push(or_absent(row.detectable.value().map(plain)));
             let marked = if outliers == 0 { String::new() } else { format!("\n{outliers} outliers") };
             shown.push(format!("{}{marked}", row.pairs));
-            shown.push(match row.reasons.get("ratio") {
-                Some(reason) => reason.clone(),
-                None => finding,
-            });
+            shown.push(row.ratio.reason().map_or(finding, ToString::to_string));
             table.rows.push(shown);
         }
         section.add_table(table);
@@ -49,7 +46,7 @@ pub(super) fn prompts(found: &Comparison) -> Section {
             );
             let mut table = Table::new(caption, &["<prompt", "other / baseline", "<pairs, in the order of the rounds"]);
             table.rows.extend(row.prompts.iter().map(|prompt| {
-                let interval = prompt.low.zip(prompt.high);
+                let interval = prompt.low.value().zip(prompt.high.value());
                 let interval =
                     interval.map_or_else(String::new, |(low, high)| format!("\n[{}, {}]", change(low), change(high)));
                 let ratio = marked(format!("{}{interval}", change(prompt.ratio)), !row.estimated.is_empty());
@@ -86,8 +83,8 @@ pub(super) fn normalised(found: &Comparison) -> Section {
             vec![
                 row.phase.to_string(),
                 row.metric.replace('_', " "),
-                value(row.baseline, &row.unit),
-                value(row.other, &row.unit),
+                value(row.baseline.value(), &row.unit),
+                value(row.other.value(), &row.unit),
             ]
         }));
         section.add_table(table);

@@ -132,8 +132,8 @@ pub(super) fn cells(contrast: &Contrast, row: &FigureRow, threshold: f64) -> Vec
     };
     vec![
         row.metric.clone(),
-        marked(value(row.baseline, &row.unit), row.estimated.contains_key("baseline")),
-        marked(value(row.other, &row.unit), row.estimated.contains_key("other")),
+        marked(value(row.baseline.value(), &row.unit), row.estimated.contains_key("baseline")),
+        marked(value(row.other.value(), &row.unit), row.estimated.contains_key("other")),
         marked(or_absent(interval(row)), !row.estimated.is_empty()),
         finding_text,
     ]

@@ -21,8 +21,8 @@ pub(super) fn change(ratio: f64) -> String {
 
 /// `1.032` and below it `[1.025, 1.039]`.
 pub(super) fn interval(row: &FigureRow) -> Option<String> {
-    let ratio = significant(row.ratio?);
-    Some(match row.low.zip(row.high) {
+    let ratio = significant(row.ratio.value()?);
+    Some(match row.low.value().zip(row.high.value()) {
         Some((low, high)) => format!("{ratio}\n[{}, {}]", significant(low), significant(high)),
         None => ratio,
     })
@@ -32,7 +32,7 @@ pub(super) fn interval(row: &FigureRow) -> Option<String> {
 pub(super) fn finding(row: &FigureRow, threshold: f64) -> String {
     let matters = format!("{} %", plain(threshold));
     match row.finding {
-        _ if row.low.is_none() => "no interval".to_owned(),
+        _ if row.low.is_absent() => "no interval".to_owned(),
         Assessment::Better => "better".to_owned(),
         Assessment::Worse => "worse".to_owned(),
         Assessment::Small => format!("differs, perhaps by less than {matters}"),
@@ -47,15 +47,16 @@ const VERBS: &[(&str, &str)] = &[("decode_tps", "decodes"), ("prefill_tps", "pre
 /// One sentence about a rate; `None` for other metrics and without a ratio.
 pub(super) fn sentence(contrast: &Contrast, row: &FigureRow, threshold: f64) -> Option<String> {
     let (_, verb) = VERBS.iter().find(|(metric, _)| *metric == row.metric)?;
-    let (ratio, low, high) = (row.ratio?, row.low?, row.high?);
+    let (ratio, low, high) = (row.ratio.value()?, row.low.value()?, row.high.value()?);
     let (other, baseline) = (&contrast.other.name, &contrast.baseline.name);
     let is_estimate = !row.estimated.is_empty();
     let text = match row.finding {
         Assessment::Unknown => {
             let found = row
                 .detectable
+                .value()
                 .map_or_else(String::new, |share| format!("; detectable are differences from {} %", plain(share)));
-            let more = row.more_rounds.filter(|rounds| *rounds > 0).map_or_else(String::new, |rounds| {
+            let more = row.more_rounds.value().filter(|rounds| *rounds > 0).map_or_else(String::new, |rounds| {
                 format!("; about {rounds} more rounds are needed to detect {} %", plain(threshold))
             });
             return Some(format!(
@@ -111,7 +112,7 @@ fn largest_part(contrast: &Contrast, row: &FigureRow) -> String {
     };
     let split = contrast.splits.iter().find(|split| split.whole == whole);
     let largest = split.and_then(|split| {
-        split.parts.iter().filter_map(|part| Some((part.share?, part))).max_by(|a, b| a.0.total_cmp(&b.0))
+        split.parts.iter().filter_map(|part| Some((part.share.value()?, part))).max_by(|a, b| a.0.total_cmp(&b.0))
     });
     largest.map_or_else(String::new, |(share, part)| {
         format!("; {:.0} % of the difference is in {}", share * 100.0, part.name)
@@ -125,24 +126,27 @@ mod tests {
 
     fn contrast() -> Contrast {
         let name = |name: &str| ContrastSide { name: name.to_owned(), ..ContrastSide::default() };
-        let part =
-            |name: &str, share: f64| SplitPart { name: name.to_owned(), share: Some(share), ..SplitPart::default() };
+        let part = |name: &str, share: f64| SplitPart {
+            name: name.to_owned(),
+            share: share.into(),
+            ..SplitPart::absent("unused")
+        };
         let parts = vec![part("attention", 0.19), part("gate/up/down projections", 0.81)];
         let split = Split { whole: "decode".to_owned(), parts, ..Split::default() };
-        Contrast { baseline: name("A"), other: name("B"), splits: vec![split], ..Contrast::default() }
+        Contrast { baseline: name("A"), other: name("B"), splits: vec![split], ..Contrast::absent("not compared") }
     }
 
     fn row(interval: (f64, f64, f64), finding: Assessment) -> FigureRow {
         FigureRow {
             metric: "decode_tps".to_owned(),
             higher_is_better: true,
-            ratio: Some(interval.0),
-            low: Some(interval.1),
-            high: Some(interval.2),
-            detectable: Some(0.04),
-            more_rounds: Some(15),
+            ratio: interval.0.into(),
+            low: interval.1.into(),
+            high: interval.2.into(),
+            detectable: 0.04.into(),
+            more_rounds: 15.into(),
             finding,
-            ..FigureRow::default()
+            ..FigureRow::absent("not compared")
         }
     }
 

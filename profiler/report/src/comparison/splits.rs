@@ -46,7 +46,9 @@ fn table(contrast: &Contrast, split: &Split) -> Table {
         let difference = format!("{}{}", if change > 0.0 { "+" } else { "" }, milliseconds(change));
         vec![name.to_owned(), milliseconds(baseline), milliseconds(other), difference, or_absent(share.map(percent))]
     };
-    table.rows.extend(split.parts.iter().map(|part| row(&part.name, part.baseline_s, part.other_s, part.share)));
+    table
+        .rows
+        .extend(split.parts.iter().map(|part| row(&part.name, part.baseline_s, part.other_s, part.share.value())));
     table.rows.push(row("total", split.baseline_s, split.other_s, None));
     table
 }

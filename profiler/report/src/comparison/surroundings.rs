@@ -2,6 +2,7 @@
 
 use super::ratio_text::change;
 use crate::content::Section;
+use crate::figures::shown;
 use crate::table::Table;
 use analyse::compare::Comparison;
 
@@ -13,12 +14,9 @@ pub(super) fn section(found: &Comparison) -> Section {
         return section;
     }
     for contrast in &found.contrasts {
-        let Some(shift) = &contrast.shift else { continue };
-        let shifts = [("memory bandwidth", "memory_read", shift.memory_read), ("arithmetic", "compute", shift.compute)];
-        let shifts = shifts.map(|(name, field, value)| match value {
-            Some(value) => format!("{name} {}", change(value)),
-            None => format!("{name} unknown ({})", shift.reasons.get(field).map_or("", String::as_str)),
-        });
+        let Some(shift) = contrast.shift.as_ref() else { continue };
+        let shifts = [("memory bandwidth", &shift.memory_read), ("arithmetic", &shift.compute)];
+        let shifts = shifts.map(|(name, value)| format!("{name} {}", shown(value, |value| change(*value))));
         section.add_sentence(format!(
             "{} against {}: the machine's ceilings, probed between the rounds of both runs, changed: {}. It is unknown whether this change is part of the difference; the intervals above are wide enough to cover both cases.",
             contrast.other.name,

@@ -3,7 +3,8 @@
 use crate::content::Section;
 use crate::figures::{ABSENT, count, percent};
 use crate::table::Table;
-use analyse::compare::{Comparison, Contrast, NEAR_TIE, ProbabilityDistance};
+use analyse::compare::{Agreement, Comparison, Contrast, NEAR_TIE, ProbabilityDistance};
+use record::Recorded;
 use record::figures::significant;
 
 /// Below this share of the probability, the tokens in common are too few for a conclusion.
@@ -17,10 +18,8 @@ pub(super) fn section(found: &Comparison) -> Section {
             section.add_sentence(sentence);
         }
         section.add_sentence(match &contrast.work.probabilities {
-            Some(distance) => probabilities(contrast, distance),
-            None => {
-                let reason =
-                    contrast.work.reasons.get("probabilities").map_or("no reason was recorded", String::as_str);
+            Recorded::Present(distance) => probabilities(contrast, distance),
+            Recorded::Absent(reason) => {
                 format!("{}: the probabilities were not compared: {reason}.", names(contrast))
             }
         });
@@ -51,22 +50,22 @@ fn failed(contrast: &Contrast) -> Table {
 }
 
 fn agreement(contrast: &Contrast) -> Option<String> {
-    let answers: Vec<_> =
-        contrast.work.answers.iter().filter(|row| row.of > 0 && !row.reasons.contains_key("same")).collect();
-    let (same, of) = answers.iter().fold((0, 0), |sum, row| (sum.0 + row.same, sum.1 + row.of));
+    let known = |row| -> Option<(&Agreement, usize)> { Some((row, row.same.value()?)) };
+    let answers: Vec<_> = contrast.work.answers.iter().filter(|row| row.of > 0).filter_map(known).collect();
+    let (same, of) = answers.iter().fold((0, 0), |sum, (row, same)| (sum.0 + same, sum.1 + row.of));
     if of == 0 {
         return None;
     }
     let parted: Vec<String> = answers
         .iter()
-        .filter(|row| row.same < row.of)
-        .map(|row| {
-            let how = match (row.gap, row.near_tie) {
+        .filter(|(row, same)| *same < row.of)
+        .map(|(row, same)| {
+            let how = match (row.gap.value(), row.near_tie.value()) {
                 (Some(gap), Some(true)) => format!("a near-tie, {gap:.2} nats"),
                 (Some(gap), _) => format!("not a near-tie, {gap:.2} nats"),
                 (None, _) => "unknown whether a near-tie".to_owned(),
             };
-            format!("{} at token {} ({how})", row.prompt, row.same + 1)
+            format!("{} at token {} ({how})", row.prompt, same + 1)
         })
         .collect();
     Some(match parted.is_empty() {

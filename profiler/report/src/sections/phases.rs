@@ -107,10 +107,10 @@ pub(super) fn probe(view: &RunView<'_>) -> Section {
         median(&view.file.probes.iter().filter_map(value).collect::<Vec<f64>>())
     };
     let parts = [
-        ("stepped pass (counters at the edges of phases)", middle(|probe| probe.stepped)),
-        ("traced pass (operations recorded)", middle(|probe| probe.traced)),
-        ("counted pass (counters at the edges of operations)", middle(|probe| probe.counted)),
-        ("second half of the clean rounds / first half (drift only)", middle(|probe| probe.clean)),
+        ("stepped pass (counters at the edges of phases)", middle(|probe| probe.stepped.value())),
+        ("traced pass (operations recorded)", middle(|probe| probe.traced.value())),
+        ("counted pass (counters at the edges of operations)", middle(|probe| probe.counted.as_ref()?.value())),
+        ("second half of the clean rounds / first half (drift only)", middle(|probe| probe.clean.value())),
     ];
     let ratios: Vec<String> = parts
         .iter()

@@ -63,12 +63,12 @@ impl Experiment<'_> {
             interleaved: self.interleaved,
         };
         let row = figures::rows(&pair, None, 0.02).into_iter().find(|row| row.metric == "decode_tps").unwrap();
-        let (low, high) = (row.low.unwrap(), row.high.unwrap());
+        let (low, high) = (row.low.value().unwrap(), row.high.value().unwrap());
         Verdict {
-            ratio: row.ratio.unwrap(),
+            ratio: row.ratio.value().unwrap(),
             low,
             high,
-            detectable: row.detectable.unwrap(),
+            detectable: row.detectable.value().unwrap(),
             is_difference: low > 1.0 || high < 1.0,
         }
     }

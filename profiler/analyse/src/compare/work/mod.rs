@@ -11,7 +11,7 @@ use super::comparison::{Agreement, Check, Comparability, ProbabilityDistance, Wo
 use super::pairing::{Group, GroupPair};
 use super::probabilities::distance;
 use record::plan::PlannedModel;
-use record::{Case, CaseNote, Reasons, ServerFile, Setting, Status};
+use record::{Case, CaseNote, Reasons, Recorded, ServerFile, Setting, Status};
 
 /// Up to this mean divergence in nats, two models are quantisations of the same weights. Quantising to four bits causes hundredths;
 /// another model of the same shape differs by whole nats.
@@ -22,8 +22,7 @@ const SAME_TOP: f64 = 0.75;
 
 /// All checks, and the label that they allow.
 pub(super) fn work(pair: &GroupPair<'_>) -> Work {
-    let mut reasons = Reasons::new();
-    let probabilities = distance(pair).map_err(|reason| reasons.insert("probabilities".to_owned(), reason.into())).ok();
+    let probabilities = Recorded::from(distance(pair));
     let answers = answers(pair);
     let mut checks = vec![
         prompts::check(pair),
@@ -38,12 +37,12 @@ pub(super) fn work(pair: &GroupPair<'_>) -> Work {
         elsewhere(pair),
         build(pair),
         machine(pair),
-        same_answers(pair, &answers, &probabilities),
+        same_answers(pair, &answers, probabilities.as_ref()),
         same_texts(pair),
     ];
     checks.retain(|check| !check.what.is_empty());
     let allowed = checks.iter().map(|check| check.allows).max_by_key(|allows| rank(*allows)).unwrap_or_default();
-    Work { label: allowed, checks, answers, probabilities, reasons }
+    Work { label: allowed, checks, answers, probabilities, notes: Reasons::new() }
 }
 
 /// The check that allows the least decides.
@@ -277,14 +276,15 @@ fn machine(pair: &GroupPair<'_>) -> Check {
 }
 
 /// Answers that diverge without a near-tie are those of another computation.
-fn same_answers(pair: &GroupPair<'_>, answers: &[Agreement], probabilities: &Option<ProbabilityDistance>) -> Check {
+fn same_answers(pair: &GroupPair<'_>, answers: &[Agreement], probabilities: Option<&ProbabilityDistance>) -> Check {
     const WHAT: &str = "greedy answers";
-    let (same, of) = answers.iter().fold((0, 0), |sum, row| (sum.0 + row.same, sum.1 + row.of));
+    let known: Vec<(&Agreement, usize)> = answers.iter().filter_map(|row| Some((row, row.same.value()?))).collect();
+    let (same, of) = known.iter().fold((0, 0), |sum, (row, same)| (sum.0 + same, sum.1 + row.of));
     if of == 0 {
         // Foreign runs and servers do not report their tokens.
         return Check::default();
     }
-    let apart: Vec<&Agreement> = answers.iter().filter(|row| row.same < row.of).collect();
+    let apart: Vec<(&Agreement, usize)> = known.into_iter().filter(|(row, same)| *same < row.of).collect();
     let difference = match apart.len() {
         0 => "the same tokens".to_owned(),
         parted => {
@@ -294,11 +294,11 @@ fn same_answers(pair: &GroupPair<'_>, answers: &[Agreement], probabilities: &Opt
     let values = ("reference".to_owned(), difference);
     let far: Vec<String> = apart
         .iter()
-        .filter(|row| row.near_tie == Some(false))
-        .map(|row| format!("{} at token {} ({:.2} nats)", row.prompt, row.same + 1, row.gap.unwrap_or_default()))
+        .filter(|(row, _)| row.near_tie.value() == Some(false))
+        .filter_map(|(row, same)| Some(format!("{} at token {} ({:.2} nats)", row.prompt, same + 1, row.gap.value()?)))
         .collect();
-    let unknown = apart.iter().any(|row| row.near_tie.is_none());
-    let near = probabilities.as_ref().is_some_and(is_near);
+    let unknown = apart.iter().any(|(row, _)| row.near_tie.is_absent());
+    let near = probabilities.is_some_and(is_near);
     let same_bytes = pair.interleaved
         || hash(pair.baseline.planned()).is_some_and(|hash_of| Some(hash_of) == hash(pair.other.planned()));
     // Other weights may have other answers: the check of the weights covers them.
