@@ -27,6 +27,7 @@ pub enum OpKind {
     ExpertsGateUp,
     SiluMul,
     GeluMul,
+    ClampedSwiglu,
     DownProj,
     ExpertsDown,
     ExpertsSum,
@@ -38,7 +39,7 @@ pub enum OpKind {
 }
 
 /// Every op with its name, in the order of the computation.
-const NAMES: [(OpKind, &str); 29] = [
+const NAMES: [(OpKind, &str); 30] = [
     (OpKind::Embed, "embed"),
     (OpKind::AttnNorm, "attn_norm"),
     (OpKind::QProj, "q_proj"),
@@ -60,6 +61,7 @@ const NAMES: [(OpKind, &str); 29] = [
     (OpKind::ExpertsGateUp, "experts_gate_up"),
     (OpKind::SiluMul, "silu_mul"),
     (OpKind::GeluMul, "gelu_mul"),
+    (OpKind::ClampedSwiglu, "clamped_swiglu"),
     (OpKind::DownProj, "down_proj"),
     (OpKind::ExpertsDown, "experts_down"),
     (OpKind::ExpertsSum, "experts_sum"),

@@ -1,4 +1,4 @@
-//! A tensor of a checkpoint: its description, and a view of its bytes in a mapped file.
+//! A tensor of a checkpoint: its description, and a view of its bytes in a mapped file, or in a copy of its own.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -36,14 +36,20 @@ impl TensorInfo {
 #[derive(Clone, Debug)]
 pub struct TensorView<'a> {
     info: Cow<'a, TensorInfo>,
-    map: &'a Arc<Mmap>,
+    map: Cow<'a, Arc<Mmap>>,
     range: Range<usize>,
 }
 
 impl<'a> TensorView<'a> {
     /// The tensor `info` at `range` of `map`; the caller has checked that the range lies inside.
     pub(crate) const fn new(info: &'a TensorInfo, map: &'a Arc<Mmap>, range: Range<usize>) -> Self {
-        Self { info: Cow::Borrowed(info), map, range }
+        Self { info: Cow::Borrowed(info), map: Cow::Borrowed(map), range }
+    }
+
+    /// The tensor `info` in memory of its own.
+    pub(crate) fn of_own(info: &'a TensorInfo, map: Mmap) -> Self {
+        let range = 0..map.len();
+        Self { info: Cow::Borrowed(info), map: Cow::Owned(Arc::new(map)), range }
     }
 
     /// The description of the tensor.
@@ -63,19 +69,19 @@ impl<'a> TensorView<'a> {
         }
         let start = self.range.start + index * bytes;
         let info = TensorInfo { shape: shape.to_vec(), bytes: Bytes(bytes as u64), ..TensorInfo::clone(&self.info) };
-        Some(Self { info: Cow::Owned(info), map: self.map, range: start..start + bytes })
+        Some(Self { info: Cow::Owned(info), map: self.map.clone(), range: start..start + bytes })
     }
 
     /// Its bytes, `info().bytes` of them.
     #[must_use]
-    pub fn bytes(&self) -> &'a [u8] {
+    pub fn bytes(&self) -> &[u8] {
         &self.map[self.range.clone()]
     }
 
     /// The mapping that contains the bytes at [`Self::range`]; the clone keeps it alive.
     #[must_use]
     pub fn owner(&self) -> Arc<Mmap> {
-        Arc::clone(self.map)
+        Arc::clone(&self.map)
     }
 
     /// Where this tensor's bytes are in [`Self::owner`].

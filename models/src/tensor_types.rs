@@ -11,7 +11,7 @@ pub(crate) enum Role {
     Embedding,
     /// `output.weight`.
     Output,
-    /// `blk.N.attn_v.weight`.
+    /// `blk.N.attn_v.weight`, or a matrix that has it.
     Value(usize),
     /// `blk.N.ffn_down.weight` or `blk.N.ffn_down_exps.weight`.
     Down(usize),
@@ -34,6 +34,7 @@ impl Role {
         match (weight.op, weight.layer) {
             (OpKind::Embed, _) => Self::Embedding,
             (OpKind::LmHead, _) => Self::Output,
+            (OpKind::QProj, Some(layer)) if weight.name.ends_with(".attn_qkv.weight") => Self::Value(layer),
             (OpKind::VProj, Some(layer)) => Self::Value(layer),
             (OpKind::DownProj | OpKind::ExpertsDown, Some(layer)) => Self::Down(layer),
             _ => Self::Matrix,

@@ -5,8 +5,8 @@ use models::cost::{
 };
 use models::registry::{self, MODELS};
 use models::{
-    Activation, Arch, Attention, Bytes, Checkpoint, DType, Flops, Layer, NormPlacement, Rope, RopeLayout, Spec,
-    Temperature,
+    Activation, Arch, Attention, Bytes, Checkpoint, DType, Experts, Flops, Layer, NormPlacement, Rope, RopeLayout,
+    Spec, Temperature,
 };
 use proptest::prelude::*;
 
@@ -127,7 +127,22 @@ fn norm_elements(spec: &Spec) -> u64 {
 /// The elements of the experts that a token does not use.
 fn unused_expert_elements(spec: &Spec) -> u64 {
     let experts = spec.layers.iter().filter_map(|layer| layer.feed_forward.experts());
-    experts.map(|experts| ((experts.count - experts.used) * 3 * spec.hidden * experts.expert.width) as u64).sum()
+    let of_one = |experts: &Experts| {
+        let biases = if experts.biased { 2 * experts.expert.width + spec.hidden } else { 0 };
+        3 * spec.hidden * experts.expert.width + biases
+    };
+    experts.map(|experts| ((experts.count - experts.used) * of_one(experts)) as u64).sum()
+}
+
+/// The elements of the biases that a token adds.
+fn biases_of_token(hidden: usize, Layer { attention, feed_forward, .. }: &Layer) -> usize {
+    let if_has = |has: bool, elements: usize| if has { elements } else { 0 };
+    let of_experts = feed_forward.experts().map_or(0, |experts| {
+        if_has(experts.biased, experts.count + experts.used * (2 * experts.expert.width + hidden))
+    });
+    if_has(attention.qkv_bias, attention.q_width() + 2 * attention.kv_width())
+        + if_has(attention.output_bias, hidden)
+        + of_experts
 }
 
 /// Matmuls of a decode are two operations per parameter that a token uses, without norms and an embedding table that is not the output
@@ -140,11 +155,12 @@ fn a_decode_takes_two_operations_per_parameter() {
         let matmuls: u64 = ops.iter().filter(|op| op.kind.is_matmul()).map(|op| op.flops.get()).sum();
         let table = if spec.tied_embeddings { 0 } else { (spec.vocab * spec.hidden) as u64 };
         let norms = norm_elements(spec) + unused_expert_elements(spec);
-        let bias = |attention: &Attention| attention.q_width() + 2 * attention.kv_width();
-        let biases: usize = spec.attentions().filter(|attention| attention.qkv_bias).map(bias).sum();
+        let biases: usize = spec.layers.iter().map(|layer| biases_of_token(spec.hidden, layer)).sum();
         let biases = biases as u64;
+        let sinks: usize = spec.attentions().filter(|attention| attention.sinks).map(|attention| attention.heads).sum();
+        let elements = entry.parameters.get() - table - norms - biases - sinks as u64;
         // A bias is one operation per parameter.
-        assert_eq!(matmuls, 2 * (entry.parameters.get() - table - norms - biases) + biases, "{}", entry.name);
+        assert_eq!(matmuls, 2 * elements + biases, "{}", entry.name);
     }
 }
 
@@ -220,6 +236,47 @@ fn a_token_of_a_mixture_of_experts_by_hand() {
     let products: u64 =
         prefill.iter().filter(|op| op.kind.is_matmul() && op.layer.is_some()).map(|op| op.flops.get()).sum();
     assert_eq!(products, 512 * 48 * 2 * (attention + 8 * expert + 128 * 2048));
+}
+
+/// What a token of gpt-oss 20B reads and computes, from the numbers of its config.json: hidden 2880, 24 layers, 64 heads of 64 over 8, 4
+/// of 32 experts of width 2880, vocabulary 201,088, window 128 in every second layer; biases everywhere, 64 sinks. Experts in MXFP4, 17
+/// bytes for 32 elements; other matrices in Q8_0, 34 for 32; norms, routers, biases and sinks in F32.
+#[test]
+fn a_token_of_gpt_oss_by_hand() {
+    let spec = registry::find("gpt-oss-20b").unwrap().spec();
+    let plan = models::synth::plan(&spec, models::synth::Quant::MXFP4).unwrap();
+    let types = WeightTypes::of_stored(&spec, plan.tensors.iter().map(|tensor| (tensor.name.as_str(), tensor.dtype)));
+    let (q8, mxfp4) = (|elements: u64| elements * 34 / 32, |elements: u64| elements * 17 / 32);
+    let attention = 2880 * (4096 + 2 * 512) + 4096 * 2880;
+    let attention_vectors = 4096 + 2 * 512 + 2880 + 64;
+    let (expert, expert_biases) = (3 * 2880 * 2880, 3 * 2880);
+    let (router, router_bias) = (32 * 2880, 32);
+    let layer = q8(attention)
+        + 4 * mxfp4(expert)
+        + 4 * (attention_vectors + 4 * expert_biases + router + router_bias + 2 * 2880);
+    let around = q8(2880 * 201_088) + q8(2880) + 4 * 2880;
+    let decode = decode_ops(&spec, &types, DType::F16, 1000);
+    assert_eq!(totals(&decode).weight_bytes, Bytes(24 * layer + around));
+    // One row of keys and values of 512 in F16 is written, 1001 are read, of which a window leaves 128.
+    assert_eq!(totals(&decode).kv_bytes, Bytes(2 * 2 * 512 * (24 + 12 * 1001 + 12 * 128)));
+    // The whole file: 11 to 12 GB.
+    let file = 24 * (layer + 28 * (mxfp4(expert) + 4 * expert_biases)) + around + q8(2880 * 201_087);
+    assert_eq!(plan.tensors.iter().map(|tensor| tensor.bytes.get()).sum::<u64>(), file);
+    let experts = spec.layers[0].feed_forward.experts().unwrap();
+    let one = cost::expert_bytes(spec.hidden, experts, &types, 0);
+    assert_eq!(one.total(), Bytes(mxfp4(expert) + 4 * expert_biases));
+    // A prefill token: two operations per element, one per bias; 128 tokens attend to 1 + 2 + ... + 128 positions in every layer.
+    let prefill = prefill_ops(&spec, &types, DType::F16, 128, 0);
+    let of = |wanted: &[OpKind]| {
+        let ops = prefill.iter().filter(|op| wanted.contains(&op.kind));
+        ops.map(|op| op.flops.get()).sum::<u64>()
+    };
+    let experts = of(&[OpKind::ExpertsGateUp, OpKind::ExpertsDown]);
+    assert_eq!(experts, 128 * 24 * 4 * (2 * expert + expert_biases));
+    assert_eq!(of(&[OpKind::Router]), 128 * 24 * (2 * router + router_bias));
+    assert_eq!(of(&[OpKind::OProj]), 128 * 24 * (2 * 4096 * 2880 + 2880));
+    assert_eq!(of(&[OpKind::ClampedSwiglu]), 128 * 24 * 4 * 2880 * 9);
+    assert_eq!(of(&[OpKind::Attention]), 24 * 64 * (128 * 129 / 2 * (4 * 64 + 5) + 128 * 4));
 }
 
 #[test]

@@ -36,7 +36,7 @@ fn every_shape_is_supported_by_the_decoder() {
         for layer in &spec.layers {
             let attention = &layer.attention;
             assert_eq!(attention.heads % attention.kv_heads, 0, "{}", entry.name);
-            assert_eq!(attention.qkv_bias, spec.arch == Arch::QWEN2, "{}", entry.name);
+            assert_eq!(attention.qkv_bias, spec.arch == Arch::QWEN2 || attention.sinks, "{}", entry.name);
             if let Some(rope) = &attention.rope {
                 assert!(rope.dim <= attention.head_dim, "{}", entry.name);
                 assert_eq!(rope.inverse_frequencies().len(), rope.dim / 2);

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use models::Quiet;
 use models::synth::{self, Quant, Recipe};
 use models::{
-    Activation, Arch, Attention, Bytes, Checkpoint, DType, Layer, NormPlacement, Rope, RopeLayout, RopeScaling, Spec,
-    Temperature,
+    Activation, Arch, Attention, Bytes, Checkpoint, DType, Experts, FeedForward, Gated, Gating, Layer, NormPlacement,
+    Rope, RopeLayout, RopeScaling, Scores, Spec, Temperature,
 };
 
 fn spec(arch: &Arch) -> Spec {
@@ -131,6 +131,7 @@ fn shapes_of_every_architecture_are_read_back() {
         beta_slow: 1.0,
         original_context: context,
         magnitude,
+        truncate: true,
     };
     let ministral3 = make("ministral3", &|_, layer| {
         layer.attention.rope = Some(rope(1e6, RopeLayout::Interleaved, Some(yarn(64, 1.0))));
@@ -140,7 +141,25 @@ fn shapes_of_every_architecture_are_read_back() {
         layer.attention.qk_norm = true;
         layer.attention.rope = Some(rope(1e6, RopeLayout::Halves, Some(yarn(64, 1.138_629_4))));
     });
-    for shape in [qwen3, gemma3, smollm3, ministral3, with_yarn] {
+    let gpt_oss = make("gpt-oss", &|at, layer| {
+        layer.attention = Attention {
+            qkv_bias: true,
+            output_bias: true,
+            sinks: true,
+            window: at.is_multiple_of(2).then_some(48),
+            rope: Some(rope(1.5e5, RopeLayout::Halves, Some(yarn(64, 1.138_629_4)))),
+            ..layer.attention.clone()
+        };
+        layer.feed_forward = FeedForward::Experts(Experts {
+            count: 5,
+            used: 2,
+            expert: Gated { width: 64, activation: Activation::ClampedSwiglu },
+            gating: Gating { scores: Scores::SoftmaxOfChosen, normalised: false, scale: None },
+            biased: true,
+            shared: None,
+        });
+    });
+    for shape in [qwen3, gemma3, smollm3, ministral3, with_yarn, gpt_oss] {
         write(&recipe(&shape, Quant::Q4_0), &path);
         assert_eq!(Checkpoint::open(&path).unwrap().spec().unwrap(), &shape);
         std::fs::remove_file(&path).unwrap();

@@ -64,6 +64,7 @@ class Tiny:
             "mistral": transformers.MistralConfig,
             "qwen2": transformers.Qwen2Config,
             "qwen3_moe": transformers.Qwen3MoeConfig,
+            "gpt_oss": transformers.GptOssConfig,
         }[self.family]
         return kind(**(COMMON | self.options | changes))
 
@@ -100,6 +101,28 @@ MODELS = [
             "mlp_only_layers": [1],
         },
     ),
+    Tiny(
+        "gpt-oss",
+        "gpt_oss",
+        {
+            "hidden_size": 32,
+            "head_dim": 16,
+            "intermediate_size": 32,
+            "num_hidden_layers": 3,
+            "num_local_experts": 5,
+            "num_experts_per_tok": 2,
+            "sliding_window": WINDOW,
+            "rope_parameters": {
+                "rope_type": "yarn",
+                "rope_theta": 10000.0,
+                "factor": 4.0,
+                "beta_fast": 8.0,
+                "beta_slow": 1.0,
+                "truncate": False,
+                "original_max_position_embeddings": 128,
+            },
+        },
+    ),
 ]
 
 
@@ -113,6 +136,10 @@ def randomise(model, seed: int, dtype: torch.dtype) -> None:
                 value = 1.0 + 0.3 * noise
             elif name.endswith("bias"):
                 value = 0.5 * noise
+            elif name.endswith("sinks"):
+                value = 2.0 * noise
+            elif name.endswith("experts.gate_up_proj"):
+                value = noise  # beyond the bounds of the activation
             elif "embed" in name or "lm_head" in name:
                 value = 0.3 * noise
             else:
@@ -179,6 +206,17 @@ def check_window(tiny: Tiny, model, ids: torch.Tensor) -> torch.Tensor:
     reach = tiny.config().num_hidden_layers * (WINDOW - 1)
     require(bool(moved[reach]) and not bool(moved[reach + 1 :].any()), "the window is not of the expected width")
     return open_logits
+
+
+def check_gpt_oss(tiny: Tiny, model, ids: torch.Tensor) -> None:
+    """Sinks, bounds of the activation, window and exact YaRN all make a difference."""
+    expected = logits(model, ids)
+    rope = tiny.options["rope_parameters"] | {"truncate": True}
+    for what, changes in [("YaRN", {"rope_parameters": rope}), ("the window", {"sliding_window": 512}), ("the bound", {"swiglu_limit": 100.0})]:
+        other = logits(tiny.build(model.state_dict(), **changes), ids)
+        require(distance(other, expected) > 1e-2, f"{what} makes no difference")
+    without = {name: torch.full_like(value, -100.0) if name.endswith("sinks") else value for name, value in model.state_dict().items()}
+    require(distance(logits(tiny.build(without), ids), expected) > 0.1, "sinks make no difference")
 
 
 def toy_vocabulary() -> tuple[list[str], list[int], list[str]]:
@@ -294,6 +332,8 @@ def make(tiny: Tiny, seed: int, out: str) -> str:
         plain = {"rope_type": "default", "rope_theta": LLAMA3["rope_theta"]}
         unscaled = logits(tiny.build(model.state_dict(), rope_parameters=plain), ids)
         require(distance(unscaled, expected["logits"]) > 0.1, "the scaling of RoPE does not change the logits")
+    if tiny.family == "gpt_oss":
+        check_gpt_oss(tiny, model, ids)
     if tiny.name in ("llama-rope-scaled", "mistral-window", "qwen2-bias"):
         path = os.path.join(out, tiny.name + ".gguf")
         write_gguf(path, tiny, model)

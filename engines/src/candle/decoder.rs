@@ -54,6 +54,8 @@ struct AttentionWeights<K: Kernels> {
     k: Linear<K>,    // [kv_heads * head_dim, hidden]
     v: Linear<K>,    // [kv_heads * head_dim, hidden]
     o: Linear<K>,    // [hidden, heads * head_dim]
+    /// `[heads]`
+    sinks: Option<K::Vector>,
     /// Norms of the heads of q and k, each `[head_dim]`.
     head_norms: Option<[K::Vector; 2]>,
     /// `[hidden]`
@@ -306,7 +308,7 @@ impl Pass {
         }
         {
             let _op = op!("attention", at, [rows, seen, attention.heads]);
-            kernels.attend(&b.q, cache, attention, position, &mut b.attention)?;
+            kernels.attend(&b.q, cache, attention, weights.sinks.as_ref(), position, &mut b.attention)?;
         }
         {
             let _op = op!("o_proj", at, [rows, q_width, hidden]);
@@ -333,7 +335,11 @@ impl<K: Kernels> AttentionWeights<K> {
             q: source.linear(&name("attn_q"), q_width, hidden, biased)?,
             k: source.linear(&name("attn_k"), kv_width, hidden, biased)?,
             v: source.linear(&name("attn_v"), kv_width, hidden, biased)?,
-            o: source.linear(&name("attn_output"), hidden, q_width, false)?,
+            o: source.linear(&name("attn_output"), hidden, q_width, attention.output_bias)?,
+            sinks: match attention.sinks {
+                true => Some(source.vector(&name("attn_sinks.weight"), attention.heads)?),
+                false => None,
+            },
             head_norms: match attention.qk_norm {
                 true => Some([head_norm("attn_q_norm.weight")?, head_norm("attn_k_norm.weight")?]),
                 false => None,

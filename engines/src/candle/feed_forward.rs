@@ -356,5 +356,6 @@ fn activation_op(activation: Activation, at: usize, [rows, width]: [usize; 2]) -
     match activation {
         Activation::Silu => op!("silu_mul", at, [rows, width]),
         Activation::GeluTanh => op!("gelu_mul", at, [rows, width]),
+        Activation::ClampedSwiglu => op!("clamped_swiglu", at, [rows, width]),
     }
 }

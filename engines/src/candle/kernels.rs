@@ -11,7 +11,7 @@ use crate::{DeviceMemory, EngineError};
 pub(super) trait Memory {
     /// A matrix `[outputs, inputs]` in its file format.
     type Weight: Clone;
-    /// A vector in f32: the weight of a norm, or a bias.
+    /// A vector in f32: the weight of a norm, a bias, or sinks.
     type Vector;
     /// Activations `[rows, width]` in f32.
     type Rows;
@@ -75,18 +75,20 @@ pub(super) trait Kernels: Memory {
         values: &Self::Rows,
         position: usize,
     ) -> Result<(), EngineError>;
-    /// `out = softmax(scale q k^T) v` per head over the positions that are visible to each row.
+    /// `out = softmax(scale q k^T) v` per head over the positions that are visible to each row; `sinks` are further scores of each
+    /// head, `[heads]`, that take part in the softmax and have no value.
     fn attend(
         &mut self,
         q: &Self::Rows,
         cache: &Self::Cache,
         attention: &Attention,
+        sinks: Option<&Self::Vector>,
         position: usize,
         out: &mut Self::Rows,
     ) -> Result<(), EngineError>;
     /// `x += y`
     fn add(&mut self, x: &mut Self::Rows, y: &Self::Rows) -> Result<(), EngineError>;
-    /// `gate = activation(gate) * up`
+    /// `gate = activation(gate) * up`, or as the activation combines them
     fn activate(&mut self, activation: Activation, gate: &mut Self::Rows, up: &Self::Rows) -> Result<(), EngineError>;
     /// `out[p] = x[input of p] weight[expert of p]^T (+ bias)` for each pair `p` of a token and an expert.
     fn expert_linear(

@@ -5,6 +5,7 @@
 
 use llama_cpp_sys_2 as sys;
 use models::cost::OpKind;
+use models::{NormPlacement, Spec};
 use traces::record::{NO_LAYER, OpGuard};
 
 /// A node of the graph.
@@ -20,16 +21,43 @@ pub(super) struct Node<'a> {
     pub(super) shape: [usize; 2],
 }
 
-/// The op that ends with a node, and its layer; `None` if the node belongs to the op after it. In a model with biases a projection
-/// ends with the addition of its bias.
-pub(super) fn classify(node: &Node<'_>, biased: bool) -> Option<(OpKind, u32)> {
-    if let Some(kind) = of_experts(node) {
+/// What the description of a model says about its nodes, and their names do not.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Described {
+    /// q, k and v have biases.
+    qkv_bias: bool,
+    /// The output projection has a bias.
+    output_bias: bool,
+    /// Router and experts have biases.
+    expert_biases: bool,
+    /// There is a norm after attention. Without it, a norm of that name is the one before the feed-forward part (gpt-oss).
+    norm_after_attention: bool,
+}
+
+impl Described {
+    pub(super) fn new(spec: &Spec) -> Self {
+        Self {
+            qkv_bias: spec.attentions().any(|attention| attention.qkv_bias),
+            output_bias: spec.attentions().any(|attention| attention.output_bias),
+            expert_biases: spec
+                .layers
+                .iter()
+                .any(|layer| layer.feed_forward.experts().is_some_and(|experts| experts.biased)),
+            norm_after_attention: spec.layers.iter().any(|layer| layer.norms == NormPlacement::BeforeAndAfter),
+        }
+    }
+}
+
+/// The op that ends with a node, and its layer; `None` if the node belongs to the op after it. A projection with a bias ends with the
+/// addition of its bias.
+pub(super) fn classify(node: &Node<'_>, described: Described) -> Option<(OpKind, u32)> {
+    if let Some(kind) = of_experts(node, described) {
         return Some((kind, layer_of_name(node.name)));
     }
     let kind = match node.op {
         sys::GGML_OP_GET_ROWS if node.inputs[0] == "token_embd.weight" => OpKind::Embed,
-        sys::GGML_OP_MUL_MAT => return product(node, biased),
-        sys::GGML_OP_MUL => return norm(node),
+        sys::GGML_OP_MUL_MAT => return product(node, described),
+        sys::GGML_OP_MUL => return norm(node, described),
         sys::GGML_OP_ADD => return addition(node),
         sys::GGML_OP_ROPE => OpKind::Rope,
         sys::GGML_OP_SET_ROWS | sys::GGML_OP_CPY if node.name.starts_with("cache_") => OpKind::KvWrite,
@@ -38,6 +66,7 @@ pub(super) fn classify(node: &Node<'_>, biased: bool) -> Option<(OpKind, u32)> {
         sys::GGML_OP_GLU | sys::GGML_OP_UNARY if node.name.contains("gelu") || node.name.contains("geglu") => {
             OpKind::GeluMul
         }
+        sys::GGML_OP_GLU if node.name.contains("swiglu_oai") => OpKind::ClampedSwiglu,
         sys::GGML_OP_GLU | sys::GGML_OP_UNARY if node.name.starts_with("ffn_") => OpKind::SiluMul,
         sys::GGML_OP_SCALE if node.name.starts_with("inp_scaled") => OpKind::Embed,
         _ => return None,
@@ -47,14 +76,19 @@ pub(super) fn classify(node: &Node<'_>, biased: bool) -> Option<(OpKind, u32)> {
 
 /// The ops of a mixture of experts, by llama.cpp's names in `build_moe_ffn`. The product of the gates follows that of up and ends both.
 /// The choice has several nodes; the sum is a multiplication with the weights and an addition.
-fn of_experts(node: &Node<'_>) -> Option<OpKind> {
-    let (_, part) = place(node.inputs[0]);
+fn of_experts(node: &Node<'_>, Described { expert_biases, .. }: Described) -> Option<OpKind> {
+    let ((_, part), (_, added)) = (place(node.inputs[0]), place(node.inputs[1]));
     let has_name = |names: &[&str]| names.iter().any(|name| node.name.starts_with(name));
     Some(match node.op {
-        sys::GGML_OP_MUL_MAT if part == "ffn_gate_inp" => OpKind::Router,
+        sys::GGML_OP_MUL_MAT if part == "ffn_gate_inp" && !expert_biases => OpKind::Router,
+        sys::GGML_OP_ADD if added == "ffn_gate_inp" => OpKind::Router,
         sys::GGML_OP_MUL_MAT if part == "ffn_down_shexp" => OpKind::SharedExpert,
-        sys::GGML_OP_MUL_MAT_ID if matches!(part, "ffn_gate_exps" | "ffn_gate_up_exps") => OpKind::ExpertsGateUp,
-        sys::GGML_OP_MUL_MAT_ID if part == "ffn_down_exps" => OpKind::ExpertsDown,
+        sys::GGML_OP_MUL_MAT_ID if matches!(part, "ffn_gate_exps" | "ffn_gate_up_exps") && !expert_biases => {
+            OpKind::ExpertsGateUp
+        }
+        sys::GGML_OP_MUL_MAT_ID if part == "ffn_down_exps" && !expert_biases => OpKind::ExpertsDown,
+        sys::GGML_OP_ADD_ID if matches!(added, "ffn_gate_exps" | "ffn_gate_up_exps") => OpKind::ExpertsGateUp,
+        sys::GGML_OP_ADD_ID if added == "ffn_down_exps" => OpKind::ExpertsDown,
         sys::GGML_OP_MUL if has_name(&["ffn_moe_weighted"]) => OpKind::ExpertsSum,
         sys::GGML_OP_ADD if has_name(&["ffn_moe_out"]) => OpKind::ExpertsSum,
         sys::GGML_OP_SOFT_MAX
@@ -75,11 +109,12 @@ fn of_experts(node: &Node<'_>) -> Option<OpKind> {
     })
 }
 
-fn product(node: &Node<'_>, biased: bool) -> Option<(OpKind, u32)> {
+fn product(node: &Node<'_>, described: Described) -> Option<(OpKind, u32)> {
     let weight = node.inputs[0];
     let (layer, part) = place(weight);
     let kind = match part {
-        "attn_q" | "attn_k" | "attn_v" if biased => return None,
+        "attn_q" | "attn_k" | "attn_v" if described.qkv_bias => return None,
+        "attn_output" if described.output_bias => return None,
         "attn_q" => OpKind::QProj,
         "attn_k" => OpKind::KProj,
         "attn_v" => OpKind::VProj,
@@ -95,13 +130,14 @@ fn product(node: &Node<'_>, biased: bool) -> Option<(OpKind, u32)> {
     Some((kind, layer))
 }
 
-fn norm(node: &Node<'_>) -> Option<(OpKind, u32)> {
+fn norm(node: &Node<'_>, described: Described) -> Option<(OpKind, u32)> {
     let (layer, part) = place(node.inputs[1]);
     let kind = match part {
         "attn_norm" => OpKind::AttnNorm,
         "attn_q_norm" => OpKind::QNorm,
         "attn_k_norm" => OpKind::KNorm,
-        "post_attention_norm" => OpKind::AttnPostNorm,
+        "post_attention_norm" if described.norm_after_attention => OpKind::AttnPostNorm,
+        "post_attention_norm" => OpKind::FfnNorm,
         "post_ffw_norm" => OpKind::FfnPostNorm,
         "ffn_norm" => OpKind::FfnNorm,
         "output_norm" => OpKind::OutputNorm,
@@ -116,6 +152,7 @@ fn addition(node: &Node<'_>) -> Option<(OpKind, u32)> {
         "attn_q" => OpKind::QProj,
         "attn_k" => OpKind::KProj,
         "attn_v" => OpKind::VProj,
+        "attn_output" => OpKind::OProj,
         _ if node.name.starts_with("ffn_inp") || node.name.starts_with("sa_out") => {
             return Some((OpKind::AttnResidual, layer_of_name(node.name)));
         }
@@ -159,7 +196,7 @@ pub(super) fn mark(kind: OpKind, layer: u32, [columns, rows]: [usize; 2]) -> OpG
         AttnPostNorm => "attn_post_norm", AttnResidual => "attn_residual", FfnNorm => "ffn_norm", Router => "router",
         ExpertChoice => "expert_choice", ExpertsGateUp => "experts_gate_up", ExpertsDown => "experts_down", ExpertsSum => "experts_sum",
         SharedExpert => "shared_expert", GateProj => "gate_proj", UpProj => "up_proj",
-        SiluMul => "silu_mul", GeluMul => "gelu_mul", DownProj => "down_proj", FfnPostNorm => "ffn_post_norm", FfnResidual => "ffn_residual", OutputNorm => "output_norm",
+        SiluMul => "silu_mul", GeluMul => "gelu_mul", ClampedSwiglu => "clamped_swiglu", DownProj => "down_proj", FfnPostNorm => "ffn_post_norm", FfnResidual => "ffn_residual", OutputNorm => "output_norm",
         LmHead => "lm_head",
     )
 }
@@ -168,8 +205,12 @@ pub(super) fn mark(kind: OpKind, layer: u32, [columns, rows]: [usize; 2]) -> OpG
 mod tests {
     use super::*;
 
-    fn op(op: sys::ggml_op, name: &str, inputs: [&str; 2], biased: bool) -> Option<(OpKind, u32)> {
-        classify(&Node { op, name, inputs, shape: [1, 1] }, biased)
+    fn op(op: sys::ggml_op, name: &str, inputs: [&str; 2], qkv_bias: bool) -> Option<(OpKind, u32)> {
+        described(op, name, inputs, Described { qkv_bias, norm_after_attention: true, ..Described::default() })
+    }
+
+    fn described(op: sys::ggml_op, name: &str, inputs: [&str; 2], described: Described) -> Option<(OpKind, u32)> {
+        classify(&Node { op, name, inputs, shape: [1, 1] }, described)
     }
 
     #[test]
@@ -216,6 +257,30 @@ mod tests {
         assert_eq!(op(sys::GGML_OP_MUL_MAT, "Kcur-2", inputs, true), None);
         let added = op(sys::GGML_OP_ADD, "Kcur-2", ["Kcur-2", "blk.2.attn_k.bias"], true);
         assert_eq!(added, Some((OpKind::KProj, 2)));
+    }
+
+    /// gpt-oss.
+    #[test]
+    fn biases_end_router_experts_and_output_and_names_follow_the_description() {
+        let spec = models::registry::find("gpt-oss-20b").unwrap().spec();
+        let of = |code, name: &str, inputs| described(code, name, inputs, Described::new(&spec));
+        let product = |weight: &str| of(sys::GGML_OP_MUL_MAT, "x-3", [weight, "x"]);
+        assert_eq!(product("blk.3.ffn_gate_inp.weight"), None);
+        assert_eq!(product("blk.3.attn_output.weight"), None);
+        assert_eq!(of(sys::GGML_OP_MUL_MAT_ID, "ffn_moe_gate-3", ["blk.3.ffn_gate_exps.weight", "x"]), None);
+        let added = |code, name: &str, bias: &str| of(code, name, ["x", bias]);
+        for (code, name, bias, expected) in [
+            (sys::GGML_OP_ADD, "ffn_moe_logits_biased-3", "blk.3.ffn_gate_inp.bias", Some(OpKind::Router)),
+            (sys::GGML_OP_ADD, "attn_out-3", "blk.3.attn_output.bias", Some(OpKind::OProj)),
+            (sys::GGML_OP_ADD_ID, "ffn_moe_up_biased-3", "blk.3.ffn_up_exps.bias", None),
+            (sys::GGML_OP_ADD_ID, "ffn_moe_gate_biased-3", "blk.3.ffn_gate_exps.bias", Some(OpKind::ExpertsGateUp)),
+            (sys::GGML_OP_ADD_ID, "ffn_moe_down_biased-3", "blk.3.ffn_down_exps.bias", Some(OpKind::ExpertsDown)),
+            (sys::GGML_OP_GLU, "ffn_moe_swiglu_oai-3", "ffn_moe_up_biased-3", Some(OpKind::ClampedSwiglu)),
+            (sys::GGML_OP_SOFT_MAX, "ffn_moe_weights_softmax-3", "", Some(OpKind::ExpertChoice)),
+            (sys::GGML_OP_MUL, "attn_post_norm-3", "blk.3.post_attention_norm.weight", Some(OpKind::FfnNorm)),
+        ] {
+            assert_eq!(added(code, name, bias), expected.map(|kind| (kind, 3)), "{name}");
+        }
     }
 
     #[test]

@@ -59,7 +59,7 @@ impl LlamaSession {
                 wide_kv: options.kv_type == KvType::F32,
                 flash_attention: options.flash_attention,
                 graph: match spec {
-                    Some(spec) => Graph::Described { biased: spec.attentions().any(|attention| attention.qkv_bias) },
+                    Some(spec) => Graph::Described(ops::Described::new(spec)),
                     None => Graph::Opaque,
                 },
             },

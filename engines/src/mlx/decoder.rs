@@ -123,7 +123,7 @@ impl Decoder {
                 q: source.linear(&name("attn_q"), q_width, hidden, biased)?,
                 k: source.linear(&name("attn_k"), kv_width, hidden, biased)?,
                 v: source.linear(&name("attn_v"), kv_width, hidden, biased)?,
-                o: source.linear(&name("attn_output"), hidden, q_width, false)?,
+                o: source.linear(&name("attn_output"), hidden, q_width, attention.output_bias)?,
                 ffn_norm: source.norm(&name("ffn_norm.weight"), hidden, epsilon)?,
                 gate: source.linear(&name("ffn_gate"), width, hidden, false)?,
                 up: source.linear(&name("ffn_up"), width, hidden, false)?,
@@ -318,6 +318,7 @@ impl Decoder {
                 let _op = op!("gelu_mul", at, [rows, width]);
                 self.done("gelu_mul", gelu_mul(&gate, &up))?
             }
+            Activation::ClampedSwiglu => return Err(missing("clamped SwiGLU", at)),
         };
         let mut h = {
             let _op = op!("down_proj", at, [rows, width, hidden]);
@@ -375,19 +376,28 @@ impl Decoder {
     }
 }
 
-/// Refuses mixtures of experts, and what the rotation of MLX cannot do: multiply the rotated elements only, where others are not
-/// rotated.
+/// Refuses layers with a part that this decoder does not have. Its rotation multiplies whole heads by the magnitude, also elements that
+/// are not rotated.
 fn check_layers(spec: &Spec) -> Result<(), EngineError> {
-    if let Some(layer) = spec.layers.iter().position(|layer| layer.feed_forward.experts().is_some()) {
-        let what = format!("a mixture of experts (layer {layer})");
-        return Err(EngineError::unsupported(super::NAME, what, "use the engine candle or llama-cpp"));
-    }
-    let is_partial = |attention: &Attention| {
-        attention.rope.as_ref().is_some_and(|rope| rope.dim < attention.head_dim && rope.magnitude() != 1.0)
-    };
-    let Some(layer) = spec.attentions().position(is_partial) else { return Ok(()) };
-    let what = format!("a partial rotary embedding with a magnitude (layer {layer})");
-    Err(EngineError::unsupported(super::NAME, what, "use the engine candle or llama-cpp"))
+    type HasPart = fn(&Layer) -> bool;
+    const MISSING: [(&str, HasPart); 4] = [
+        ("a mixture of experts", |layer| layer.feed_forward.experts().is_some()),
+        ("clamped SwiGLU", |layer| layer.feed_forward.gated().activation == Activation::ClampedSwiglu),
+        ("attention with sinks", |layer| layer.attention.sinks),
+        ("a partial rotary embedding with a magnitude", |layer| {
+            let Attention { rope, head_dim, .. } = &layer.attention;
+            rope.as_ref().is_some_and(|rope| rope.dim < *head_dim && rope.magnitude() != 1.0)
+        }),
+    ];
+    let layers = || spec.layers.iter().enumerate();
+    let found =
+        layers().find_map(|(at, layer)| MISSING.iter().find(|(_, has)| has(layer)).map(|(part, _)| (*part, at)));
+    found.map_or(Ok(()), |(part, at)| Err(missing(part, at)))
+}
+
+/// The error of a part that this decoder does not have.
+fn missing(part: &str, layer: usize) -> EngineError {
+    EngineError::unsupported(super::NAME, format!("{part} (layer {layer})"), "use the engine candle or llama-cpp")
 }
 
 /// Rows `[rows, heads * head_dim]` as `[1, heads, rows, head_dim]`.

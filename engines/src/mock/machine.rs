@@ -249,6 +249,7 @@ fn mark(cost: &OpCost) -> record::OpGuard {
         ExpertsGateUp "experts_gate_up",
         SiluMul "silu_mul",
         GeluMul "gelu_mul",
+        ClampedSwiglu "clamped_swiglu",
         DownProj "down_proj",
         ExpertsDown "experts_down",
         ExpertsSum "experts_sum",

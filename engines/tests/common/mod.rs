@@ -7,7 +7,7 @@ pub(crate) mod tiny;
 use std::path::{Path, PathBuf};
 
 use engines::{Engine, EngineError, KvType, LoadOptions, Session};
-use models::Checkpoint;
+use models::{Activation, Checkpoint, Layer};
 
 /// The variable with the path of the real model.
 const SMOLLM2: &str = "INFEROMETER_SMOLLM2";
@@ -51,16 +51,21 @@ pub(crate) fn load(engine: &dyn Engine, checkpoint: &Checkpoint, options: &LoadO
     }
 }
 
-/// Whether an engine refuses a model that others run: MLX has no experts. It must say so; any other refusal fails.
+/// The parts of layers that MLX's decoder does not have, by their names in its refusals.
+const MISSING_IN_MLX: [(&str, fn(&Layer) -> bool); 3] = [
+    ("experts", |layer| layer.feed_forward.experts().is_some()),
+    ("clamped SwiGLU", |layer| layer.feed_forward.gated().activation == Activation::ClampedSwiglu),
+    ("sinks", |layer| layer.attention.sinks),
+];
+
+/// Whether an engine refuses a model that others run. It must name the part that is missing; any other refusal fails.
 pub(crate) fn is_refused(label: &str, checkpoint: &Checkpoint, options: &LoadOptions) -> bool {
-    let has_experts =
-        checkpoint.spec().is_ok_and(|spec| spec.layers.iter().any(|layer| layer.feed_forward.experts().is_some()));
-    if label != "mlx" || !has_experts {
-        return false;
-    }
+    let layers = checkpoint.spec().map_or(&[][..], |spec| &spec.layers);
+    let missing = layers.iter().find_map(|layer| MISSING_IN_MLX.iter().find(|(_, has)| has(layer)));
+    let Some((part, _)) = missing.filter(|_| label == "mlx") else { return false };
     let engine = engines::registry::find(label).expect("it is registered").open().expect("it is built in");
     let error = engine.load(checkpoint, options).err().expect("it is refused");
-    assert!(error.to_string().contains("experts"), "{error}");
+    assert!(error.to_string().contains(part), "{error}");
     true
 }
 

@@ -6,7 +6,8 @@ use models::{
 };
 
 /// Every architecture that can be written as a GGUF file.
-pub(crate) const ARCHITECTURES: [&str; 7] = ["llama", "qwen2", "qwen3", "qwen3moe", "gemma3", "smollm3", "ministral3"];
+pub(crate) const ARCHITECTURES: [&str; 8] =
+    ["llama", "qwen2", "qwen3", "qwen3moe", "gemma3", "smollm3", "ministral3", "gpt-oss"];
 
 /// Six layers of width 256 with four query heads over two key and value heads of 64.
 pub(crate) fn spec(arch: &'static str) -> Spec {
@@ -66,9 +67,37 @@ fn layer(arch: &str, at: usize) -> Layer {
                 beta_slow: 1.0,
                 original_context: 32,
                 magnitude: 1.0,
+                truncate: true,
             };
             let temperature = Some(Temperature { scale: 0.1, context: 32 });
             layer(Attention { temperature, ..interleaved(1e6, Some(yarn)) })
+        }
+        "gpt-oss" => {
+            let yarn = RopeScaling::Yarn {
+                factor: 16.0,
+                beta_fast: 8.0,
+                beta_slow: 1.0,
+                original_context: 32,
+                magnitude: 1.277_258_9, // 0.1 ln 16 + 1
+                truncate: true,
+            };
+            Layer {
+                feed_forward: FeedForward::Experts(Experts {
+                    count: 6,
+                    used: 2,
+                    expert: Gated { width: 128, activation: Activation::ClampedSwiglu },
+                    gating: Gating { scores: Scores::SoftmaxOfChosen, normalised: false, scale: None },
+                    biased: true,
+                    shared: None,
+                }),
+                ..layer(Attention {
+                    qkv_bias: true,
+                    output_bias: true,
+                    sinks: true,
+                    window: at.is_multiple_of(2).then_some(16),
+                    ..halves(1.5e5, Some(yarn))
+                })
+            }
         }
         other => panic!("no tiny model of {other}"),
     }

@@ -1,5 +1,6 @@
 //! [`Architecture`]: what distinguishes one architecture from the plain decoder.
 
+use super::stored::Stored;
 use crate::container::gguf::{KeyValues, Metadata};
 use crate::container::json::Object;
 use crate::error::Error;
@@ -22,6 +23,8 @@ pub(super) struct Architecture {
     pub(super) activation: Activation,
     /// Whether its feed-forward parts are mixtures of experts, which `from_gguf` and `from_config` then read.
     pub(super) has_experts: bool,
+    /// What its GGUF files store otherwise than the description lists it.
+    pub(super) stored: &'static [Stored],
     /// The default of `tie_word_embeddings` in transformers.
     pub(super) tied_by_default: bool,
     /// The shape from a GGUF header.
@@ -43,6 +46,7 @@ impl Architecture {
             gguf_layout: RopeLayout::Halves,
             activation: Activation::Silu,
             has_experts: false,
+            stored: &[],
             tied_by_default: false,
             from_gguf: |_, spec| Ok(spec),
             from_config: |_, spec| Ok(spec),

@@ -31,7 +31,8 @@ pub(super) fn read(config: &Object<'_>, architecture: &Architecture) -> Result<S
         }
     }
     let activation = match architecture.activation {
-        Activation::Silu => "silu",
+        // The fields of its bounds are read by the architecture.
+        Activation::Silu | Activation::ClampedSwiglu => "silu",
         Activation::GeluTanh => "gelu_pytorch_tanh",
     };
     for name in ["hidden_act", "hidden_activation"] {
@@ -138,8 +139,36 @@ fn scaling(parameters: &Object<'_>, context: usize) -> Result<Option<RopeScaling
                 beta_slow: positive("beta_slow")?.unwrap_or(1.0),
                 original_context: original()?.unwrap_or(context),
                 magnitude,
+                truncate: parameters.flag("truncate")?.unwrap_or(true),
             }))
         }
         other => Err(parameters.unsupported(name, "default, linear, llama3 or yarn", format!("`{other}`"))),
+    }
+}
+
+/// Whether each layer has the sliding window, by `layer_types`; `None` without that list.
+pub(super) fn layer_kinds(config: &Object<'_>, layers: usize) -> Result<Option<Vec<bool>>, Error> {
+    let is_local = |kind: &&str| match *kind {
+        "sliding_attention" => Ok(true),
+        "full_attention" => Ok(false),
+        other => Err(config.unsupported("layer_types", "sliding_attention and full_attention", other)),
+    };
+    match config.texts("layer_types")? {
+        None => Ok(None),
+        Some(kinds) if kinds.len() == layers => kinds.iter().map(is_local).collect::<Result<_, _>>().map(Some),
+        Some(kinds) => {
+            let expected = format!("one for each of {layers} layers");
+            Err(config.mismatch("layer_types", expected, kinds.len().to_string()))
+        }
+    }
+}
+
+/// Refuses a field that has another value than the only one that is computed with.
+pub(super) fn one_number(config: &Object<'_>, name: &str, only: f32) -> Result<(), Error> {
+    match config.number(name)? {
+        Some(found) if (found - only).abs() > 1e-6 => {
+            Err(config.unsupported(name, only.to_string(), found.to_string()))
+        }
+        _ => Ok(()),
     }
 }

@@ -2,7 +2,7 @@
 //! before and after each part, norms on the heads of q and k, GELU, scaled embeddings (arXiv:2503.19786).
 
 use super::architecture::Architecture;
-use super::config::rope_of;
+use super::config::{layer_kinds, rope_of};
 use crate::container::gguf::{Array, Metadata, Value};
 use crate::container::json::Object;
 use crate::error::Error;
@@ -84,19 +84,8 @@ fn from_config(config: &Object<'_>, spec: Spec) -> Result<Spec, Error> {
         spec.layers.iter_mut().for_each(|layer| layer.attention.scale = Some(1.0 / scalar.sqrt()));
     }
     let Some(window) = config.count("sliding_window")?.filter(|window| *window > 0) else { return Ok(spec) };
-    let local: Vec<bool> = match config.texts("layer_types")? {
-        Some(types) if types.len() == spec.layers.len() => {
-            let is_local = |kind: &&str| match *kind {
-                "sliding_attention" => Ok(true),
-                "full_attention" => Ok(false),
-                other => Err(config.unsupported("layer_types", "sliding_attention and full_attention", other)),
-            };
-            types.iter().map(is_local).collect::<Result<_, _>>()?
-        }
-        Some(types) => {
-            let expected = format!("one for each of {} layers", spec.layers.len());
-            return Err(config.mismatch("layer_types", expected, types.len().to_string()));
-        }
+    let local = match layer_kinds(config, spec.layers.len())? {
+        Some(kinds) => kinds,
         None => by_interval(spec.layers.len(), config.count("sliding_window_pattern")?.unwrap_or(PATTERN)),
     };
     // Since version 5 of transformers each kind of layer has an object of its own.

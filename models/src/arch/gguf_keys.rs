@@ -204,6 +204,8 @@ fn yarn(metadata: &Metadata, prefix: &str, factor: f32, context: usize) -> Resul
         beta_slow: positive("yarn_beta_slow")?.unwrap_or(1.0),
         original_context: original.filter(|original| *original > 0).unwrap_or(context),
         magnitude: magnitude * positive("attn_factor")?.unwrap_or(1.0),
+        // There is no key for it: llama.cpp rounds.
+        truncate: true,
     })
 }
 
@@ -248,7 +250,7 @@ pub(super) fn shape_keys(spec: &Spec) -> KeyValues {
             add("rope.scaling.type", Value::String("linear".into()));
             add("rope.scaling.factor", Value::F32(*factor));
         }
-        Some(RopeScaling::Yarn { factor, beta_fast, beta_slow, original_context, magnitude }) => {
+        Some(RopeScaling::Yarn { factor, beta_fast, beta_slow, original_context, magnitude, .. }) => {
             add("rope.scaling.type", Value::String("yarn".into()));
             add("rope.scaling.factor", Value::F32(*factor));
             add("rope.scaling.original_context_length", number(*original_context));

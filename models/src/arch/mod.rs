@@ -8,6 +8,7 @@ mod config;
 mod experts;
 mod gemma3;
 mod gguf_keys;
+mod gpt_oss;
 mod llama;
 mod ministral3;
 mod mistral;
@@ -15,6 +16,7 @@ mod qwen2;
 mod qwen3;
 mod qwen3moe;
 mod smollm3;
+mod stored;
 mod tensors;
 
 use std::path::Path;
@@ -26,9 +28,10 @@ use crate::spec::{Arch, RopeLayout, Spec};
 use architecture::Architecture;
 
 pub(crate) use gguf_keys::{FindTensor, rope_factors};
+pub(crate) use stored::{as_described, as_stored, described_names, place};
 pub(crate) use tensors::{check, check_spec};
 
-const ARCHITECTURES: [Architecture; 8] = [
+const ARCHITECTURES: [Architecture; 9] = [
     llama::LLAMA,
     mistral::MISTRAL,
     qwen2::QWEN2,
@@ -37,6 +40,7 @@ const ARCHITECTURES: [Architecture; 8] = [
     gemma3::GEMMA3,
     smollm3::SMOLLM3,
     ministral3::MINISTRAL3,
+    gpt_oss::GPT_OSS,
 ];
 
 /// The architecture of a shape.

@@ -23,7 +23,7 @@ pub(super) fn open(path: &Path) -> Result<Parts, Error> {
     // The default of transformers is "not tied", with which a model without `lm_head` could not be computed: llama.cpp's converter and
     // mlx_lm tie such a model, too.
     if config.get("tie_word_embeddings").is_none_or(Value::is_null) {
-        spec.tied_embeddings = !tensors.iter().any(|(info, ..)| info.name.starts_with("output."));
+        spec.tied_embeddings = !tensors.iter().any(|(info, _)| info.name.starts_with("output."));
     }
     let own_name = config.get("_name_or_path").and_then(Value::as_str).filter(|name| !name.is_empty());
     let folder_name = || {

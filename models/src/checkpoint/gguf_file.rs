@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::description::Description;
-use super::parts::{Parts, Source};
+use super::parts::{self, Parts, Place, Source};
 use super::{gguf_kind, split};
 use crate::arch;
 use crate::container::gguf::{File, Metadata};
@@ -33,16 +33,19 @@ pub(super) fn open(path: &Path) -> Result<Parts, Error> {
             }
             let bytes = Bytes(entry.range.len() as u64);
             let info = TensorInfo { name: entry.name.clone(), dtype: entry.dtype, shape: entry.shape.clone(), bytes };
-            tensors.push((info, map, entry.range.clone()));
+            tensors.push((info, Place::plain(map, entry.range.clone())));
         }
     }
     let architecture = arch::required_name(&metadata)?;
     let spec = arch::from_gguf(&metadata, architecture, &|name| {
-        let found = tensors.iter().find(|(info, ..)| info.name == name);
-        found.map(|(info, map, range)| (info, &files[*map].1.map[range.clone()]))
+        let found = tensors.iter().find(|(info, _)| info.name == name);
+        found.map(|(info, place)| (info, &files[place.map].1.map[place.range.clone()]))
     });
     let description = match spec {
-        Ok(spec) => Description::Described(spec),
+        Ok(spec) => {
+            tensors = parts::as_described(&spec, tensors);
+            Description::Described(spec)
+        }
         Err(error) => Description::Opaque(NotModelled::of(&printable(architecture), path, error)?),
     };
     // A name is only shown: one that cannot be read is replaced by that of the file.
@@ -74,6 +77,7 @@ pub(super) fn file_type(metadata: &Metadata) -> Option<&'static str> {
         18 => "Q6_K",
         21 => "Q2_K_S",
         32 => "BF16",
+        38 => "MXFP4",
         _ => return None,
     })
 }

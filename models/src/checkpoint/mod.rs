@@ -3,18 +3,19 @@
 
 mod description;
 mod folder;
+mod fused_experts;
 mod gguf_file;
 mod gguf_kind;
 mod listing;
 mod parts;
 mod quantisation;
+mod rearranged;
 mod resolve;
 mod safetensors;
 mod split;
 mod templates;
 
 use std::collections::HashMap;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -31,7 +32,7 @@ use crate::tensor::{TensorInfo, TensorView};
 use crate::units::{Bytes, Params};
 
 pub use self::description::{Description, Outline};
-use self::parts::{Parts, PlacedTensor, Source};
+use self::parts::{Parts, Place, PlacedTensor, Source};
 pub use self::resolve::repository_name;
 pub(crate) use self::resolve::resolve;
 pub(crate) use self::split::Part;
@@ -47,8 +48,8 @@ pub struct Checkpoint {
     files: Vec<PathBuf>,
     maps: Vec<Arc<Mmap>>,
     tensors: Vec<TensorInfo>,
-    /// Where each of `tensors` is: the index of its mapping, and its bytes there.
-    places: Vec<(usize, Range<usize>)>,
+    /// Where each of `tensors` is.
+    places: Vec<Place>,
     /// Index of each tensor by its name.
     index: HashMap<String, usize>,
 }
@@ -77,8 +78,8 @@ impl Checkpoint {
             Description::Described(spec) => check(&path, spec, &source, &tensors)?,
             opaque @ Description::Opaque(_) => opaque,
         };
-        let index = tensors.iter().enumerate().map(|(at, (info, ..))| (info.name.clone(), at)).collect();
-        let (tensors, places) = tensors.into_iter().map(|(info, map, range)| (info, (map, range))).unzip();
+        let index = tensors.iter().enumerate().map(|(at, (info, _))| (info.name.clone(), at)).collect();
+        let (tensors, places) = tensors.into_iter().unzip();
         Ok(Self { path, name, description, source, files, maps, tensors, places, index })
     }
 
@@ -179,14 +180,19 @@ impl Checkpoint {
         bytes.as_f64() * 8.0 / self.outline().parameters.as_f64()
     }
 
-    /// The tensor of this GGUF name, in both formats.
+    /// The tensor of this GGUF name, in both formats. Its bytes are in the mapped file, except for the experts of gpt-oss in a folder,
+    /// which are copied in another order at each call.
     pub fn tensor(&self, name: &str) -> Result<TensorView<'_>, Error> {
         let Some(&at) = self.index.get(name) else {
             let near = nearest(name, self.tensors.iter().map(|info| info.name.as_str()));
             return Err(Error::UnknownTensor { file: self.path.clone(), name: name.to_owned(), near });
         };
-        let (map, range) = &self.places[at];
-        Ok(TensorView::new(&self.tensors[at], &self.maps[*map], range.clone()))
+        let (info, Place { map, range, arrangement }) = (&self.tensors[at], &self.places[at]);
+        let map = &self.maps[*map];
+        let Some(arrangement) = arrangement else { return Ok(TensorView::new(info, map, range.clone())) };
+        let own = arrangement.apply(&map[range.clone()], &self.maps);
+        let own = own.map_err(|error| Error::io("take memory for a tensor of", &self.path, error))?;
+        Ok(TensorView::of_own(info, own))
     }
 
     /// The weights of each expert, of the tensor of this GGUF name: matrices `[rows, columns]` or vectors `[elements]`. A GGUF file has

@@ -1,5 +1,5 @@
-//! How the weights of a safetensors folder are quantised, according to its config.json. Only MLX's affine mode is supported: one form
-//! for all matrices, with exceptions by module.
+//! How the weights of a safetensors folder are quantised, according to its config.json. Supported are MLX's affine mode (one form
+//! for all matrices, with exceptions by module) and the MXFP4 of gpt-oss, whose experts are recognised by their tensors.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -27,6 +27,10 @@ pub(super) fn of_config(path: &Path, config: &Value) -> Result<Option<MlxScheme>
         config.get("quantization_config").filter(|scheme| scheme.as_object().is_some_and(|fields| !fields.is_empty()))
     {
         let method = scheme.get("quant_method").and_then(Value::as_str).unwrap_or("an unnamed method");
+        // Experts in MXFP4, recognised by their tensors.
+        if method == "mxfp4" {
+            return Ok(None);
+        }
         let found = format!("quantised by {}", printable(method));
         return refused(found, "take the GGUF file or the unquantised safetensors of this model");
     }

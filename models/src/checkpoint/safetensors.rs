@@ -9,8 +9,9 @@ use std::sync::Arc;
 use memmap2::Mmap;
 use safetensors::{Dtype, SafeTensorError, SafeTensors};
 
+use super::fused_experts::{self, Raw};
 use super::listing::{entries, files_with, names as names_of};
-use super::parts::PlacedTensor;
+use super::parts::{self, Place, PlacedTensor};
 use super::quantisation::MlxScheme;
 use super::resolve::{dangling, other_weights};
 use crate::container::{self, FileFormat, OtherFormat, json};
@@ -119,38 +120,48 @@ pub(super) fn read(
 ) -> Result<(Vec<Arc<Mmap>>, Vec<PlacedTensor>), Error> {
     let mut maps = Vec::new();
     let mut tensors = Vec::new();
+    let mut experts = Vec::new();
     let mut seen: HashMap<String, PathBuf> = HashMap::new();
     for (at, file) in files.iter().enumerate() {
         let map = container::map(file)?;
-        for (info, range) in table(file, &map, spec, scheme)? {
-            if let Some(first) = seen.insert(info.name.clone(), file.clone()) {
+        let Table { plain, fused } = table(file, &map, spec, scheme)?;
+        let names = plain.iter().map(|(info, _)| &info.name).chain(fused.iter().map(|(_, raw)| &raw.name));
+        for name in names {
+            if let Some(first) = seen.insert(name.clone(), file.clone()) {
                 let (expected, found) =
                     ("each tensor once in the folder", format!("it again, after {}", first.display()));
                 return Err(Error::Safetensors(Mismatch::at(
                     file,
-                    format!("tensor `{}`", info.name),
+                    format!("tensor `{}`", printable(name)),
                     expected,
                     found,
                     "remove the file that does not belong to the model",
                 )));
             }
-            tensors.push((info, at, range));
         }
+        let placed = plain.into_iter().map(|(info, range)| (info, Place::plain(at, range)));
+        tensors.extend(parts::as_described(spec, placed.collect()));
+        experts.extend(fused.into_iter().map(|(name, raw)| (name, Raw { map: at, ..raw })));
         maps.push(map);
     }
+    tensors.extend(fused_experts::described(folder, spec, &experts)?);
     if tensors.is_empty() {
         return Err(Error::Safetensors(Mismatch::at(folder, "weights", "tensors", "none", Cause::WrittenWrongly)));
     }
     Ok((maps, tensors))
 }
 
+/// The tensors of one file.
+#[derive(Default)]
+struct Table {
+    /// Those that are stored as in the description, or in one with others.
+    plain: Vec<(TensorInfo, Range<usize>)>,
+    /// Experts in one tensor.
+    fused: Vec<(fused_experts::Name, Raw)>,
+}
+
 /// The tensors of one file, in the order of their bytes.
-fn table(
-    file: &Path,
-    bytes: &[u8],
-    spec: &Spec,
-    scheme: Option<&MlxScheme>,
-) -> Result<Vec<(TensorInfo, Range<usize>)>, Error> {
+fn table(file: &Path, bytes: &[u8], spec: &Spec, scheme: Option<&MlxScheme>) -> Result<Table, Error> {
     let wrong_format = match container::identify(bytes) {
         FileFormat::Safetensors | FileFormat::Unknown => None,
         FileFormat::Gguf => Some(("a GGUF file".to_owned(), "give that file alone, not the folder")),
@@ -163,14 +174,30 @@ fn table(
     let header = SafeTensors::read_metadata(bytes);
     let (header_bytes, metadata) = header.map_err(|error| invalid_header(file, bytes, &error))?;
     let data_start = 8 + header_bytes;
-    let mut tensors = Vec::new();
+    let mut tensors = Table::default();
     // In the order of their bytes, so that a file with several errors always gets the same one.
     for name in metadata.offset_keys() {
         let Some(info) = metadata.info(&name) else { continue };
         let mismatch = |expected: &str, found: String, advice: &str| {
             Error::Safetensors(Mismatch::at(file, format!("tensor `{}`", printable(&name)), expected, found, advice))
         };
+        let not_a_float = |name: &str, found: Dtype| {
+            let advice = "take the unquantised weights of this model, or a GGUF file";
+            let place = format!("tensor `{}`", printable(name));
+            Error::Safetensors(Mismatch::at(file, place, "F32, F16 or BF16", format!("{found:?}"), advice))
+        };
         if is_ignored(&name, spec) {
+            continue;
+        }
+        let (start, end) = info.data_offsets;
+        let range = data_start + start..data_start + end;
+        if let Some(fused) = fused_experts::name_of(&name) {
+            let dtype = match info.dtype {
+                Dtype::U8 => None,
+                other => Some(float_type(other).ok_or_else(|| not_a_float(&name, other))?),
+            };
+            let raw = Raw { name, dtype, shape: info.shape.clone(), map: 0, range };
+            tensors.fused.push((fused, raw));
             continue;
         }
         let Some(gguf_name) = gguf_name(&name, spec) else {
@@ -178,9 +205,6 @@ fn table(
         };
         let mut shape = info.shape.clone();
         let dtype = match (info.dtype, scheme) {
-            (Dtype::F32, _) => DType::F32,
-            (Dtype::F16, _) => DType::F16,
-            (Dtype::BF16, _) => DType::BF16,
             (Dtype::U32, Some(scheme)) => {
                 let dtype = scheme.dtype(name.strip_suffix(".weight").unwrap_or(&name));
                 // The file counts words of 32 bits; the shape counts elements.
@@ -189,19 +213,22 @@ fn table(
                 }
                 dtype
             }
-            (other, _) => {
-                return Err(mismatch(
-                    "F32, F16 or BF16",
-                    format!("{other:?}"),
-                    "take the unquantised weights of this model, or a GGUF file",
-                ));
-            }
+            (other, _) => float_type(other).ok_or_else(|| not_a_float(&name, other))?,
         };
-        let (start, end) = info.data_offsets;
         let info = TensorInfo { name: gguf_name, dtype, shape, bytes: Bytes((end - start) as u64) };
-        tensors.push((info, data_start + start..data_start + end));
+        tensors.plain.push((info, range));
     }
     Ok(tensors)
+}
+
+/// The type of floats; `None` for every other.
+const fn float_type(stored: Dtype) -> Option<DType> {
+    match stored {
+        Dtype::F32 => Some(DType::F32),
+        Dtype::F16 => Some(DType::F16),
+        Dtype::BF16 => Some(DType::BF16),
+        _ => None,
+    }
 }
 
 /// The error of a header: whether bytes are missing, or the table is wrong in a file that is whole.
@@ -264,6 +291,9 @@ fn gguf_name(name: &str, spec: &Spec) -> Option<String> {
                 return expert_name(layer, number, expert, kind);
             }
             let norms = spec.layers.get(number).map_or(NormPlacement::Before, |layer| layer.norms);
+            if (module, kind) == ("self_attn", "sinks") && number.to_string() == layer {
+                return Some(format!("blk.{number}.attn_sinks.weight"));
+            }
             let module = match module {
                 // With norms after the parts, this name is that of the norm after attention.
                 "post_attention_layernorm" if norms == NormPlacement::BeforeAndAfter => "post_attention_norm",
@@ -277,7 +307,7 @@ fn gguf_name(name: &str, spec: &Spec) -> Option<String> {
                 "self_attn.v_proj" => "attn_v",
                 "self_attn.o_proj" => "attn_output",
                 "post_attention_layernorm" => "ffn_norm",
-                "mlp.gate" => "ffn_gate_inp",
+                "mlp.gate" | "mlp.router" => "ffn_gate_inp",
                 "mlp.gate_proj" => "ffn_gate",
                 "mlp.up_proj" => "ffn_up",
                 "mlp.down_proj" => "ffn_down",

@@ -35,18 +35,19 @@ impl ExpertBytes {
 /// The bytes of one of the experts of a layer, whose inputs have the width `hidden`.
 ///
 /// ```text
-/// gate_up   F (row(H) in the type of gate + row(H) in the type of up)  (+ 2 row(F) of biases)
+/// gate_up   F (row(H) in the type of gate + row(H) in the type of up)  (+ row(F) of each bias)
 /// down      H row(F)  (+ row(H) of a bias)
 /// ```
 ///
-/// Unit: bytes; biases in F32. Source: the definition.
+/// Unit: bytes; each weight in its own type. Source: the definition.
 #[must_use]
 pub fn expert_bytes(hidden: usize, experts: &Experts, types: &WeightTypes, layer: usize) -> ExpertBytes {
     let width = experts.expert.width;
     let [gate, up, down] = types.gate_up_down(layer);
-    let bias = |elements: usize| Bytes(if experts.biased { 4 * elements as u64 } else { 0 });
+    let biases = types.of_expert_biases(layer);
+    let bias = |at: usize, elements: usize| if experts.biased { biases[at].row_bytes(elements) } else { Bytes(0) };
     ExpertBytes {
-        gate_up: (gate.row_bytes(hidden) + up.row_bytes(hidden)) * width as u64 + bias(2 * width),
-        down: down.row_bytes(width) * hidden as u64 + bias(hidden),
+        gate_up: (gate.row_bytes(hidden) + up.row_bytes(hidden)) * width as u64 + bias(0, width) + bias(1, width),
+        down: down.row_bytes(width) * hidden as u64 + bias(2, hidden),
     }
 }

@@ -73,7 +73,7 @@ pub fn pruned_prefill_ops(
 }
 
 /// The ops of a block after its attention, in which rows are independent of each other.
-const AFTER_ATTENTION: [OpKind; 16] = [
+const AFTER_ATTENTION: [OpKind; 17] = [
     OpKind::AttnPostNorm,
     OpKind::AttnResidual,
     OpKind::FfnNorm,
@@ -84,6 +84,7 @@ const AFTER_ATTENTION: [OpKind; 16] = [
     OpKind::ExpertsGateUp,
     OpKind::SiluMul,
     OpKind::GeluMul,
+    OpKind::ClampedSwiglu,
     OpKind::DownProj,
     OpKind::ExpertsDown,
     OpKind::ExpertsSum,
@@ -127,6 +128,7 @@ const fn activation_cost(activation: Activation) -> (OpKind, u64) {
     match activation {
         Activation::Silu => (OpKind::SiluMul, 5),
         Activation::GeluTanh => (OpKind::GeluMul, 10),
+        Activation::ClampedSwiglu => (OpKind::ClampedSwiglu, 9),
     }
 }
 
@@ -168,7 +170,7 @@ impl Pass<'_> {
         ops.extend(self.rope(attention, at));
         ops.push(self.kv_write(attention, at));
         ops.push(self.attention(attention, at));
-        ops.push(self.matmul(OpKind::OProj, at, [tokens, q, hidden], false));
+        ops.push(self.matmul(OpKind::OProj, at, [tokens, q, hidden], attention.output_bias));
         if layer.norms == NormPlacement::BeforeAndAfter {
             ops.push(self.norm(OpKind::AttnPostNorm, at, tokens, hidden));
         }
@@ -404,6 +406,8 @@ impl Pass<'_> {
     /// activation bytes 4 T 2 q  (q read, output written; scores stay on chip)
     /// ```
     ///
+    /// With sinks, `T heads 4` operations more (maximum, difference, exponential, sum) and their weights are read.
+    ///
     /// Unit: the masked half of a prefill's scores is not counted, though some kernels compute it. Source: FlashAttention,
     /// arXiv:2205.14135, 2.2 and 3 (what is read and what stays on chip).
     fn attention(&self, attention: &Attention, layer: Option<usize>) -> OpCost {
@@ -411,8 +415,11 @@ impl Pass<'_> {
         let end = self.position + self.tokens;
         let rows = attention.cached_rows(self.tokens, self.position);
         let pairs = attended_pairs(self.tokens, self.position, window);
+        let sinks = if attention.sinks { heads } else { 0 };
+        let of_pairs = pairs.saturating_mul(heads as u64 * (4 * head_dim as u64 + 5));
         OpCost {
-            flops: Flops(pairs.saturating_mul(heads as u64 * (4 * head_dim as u64 + 5))),
+            flops: Flops(of_pairs.saturating_add(self.tokens as u64 * sinks as u64 * 4)),
+            weight_bytes: self.types.of_sinks(layer).row_bytes(sinks),
             kv_bytes: self.kv.row_bytes(attention.kv_width()) * (2 * rows as u64),
             activation_bytes: Bytes(ACTIVATION * self.tokens as u64 * 2 * attention.q_width() as u64),
             ..self.op(OpKind::Attention, layer, [self.tokens, window.map_or(end, |window| end.min(window)), heads])
@@ -423,7 +430,8 @@ impl Pass<'_> {
     ///
     /// ```text
     /// FLOP t width per_element    residual 1 (a sum); silu(g) u = g / (1 + exp(-g)) u: 5 (negate, exp, sum, quotient, product); GELU by
-    ///                           tanh: 10 (square, cube, product, sum, product, tanh, sum, two products, product with u)
+    ///                           tanh: 10 (square, cube, product, sum, product, tanh, sum, two products, product with u); clamped
+    ///                           SwiGLU: 9 (three bounds, product, exp, sum, quotient; sum with 1, product)
     /// activation bytes 4 t 3 width (two read, one written)
     /// ```
     ///

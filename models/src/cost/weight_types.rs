@@ -2,11 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::arch::described_names;
 use crate::checkpoint::Checkpoint;
 use crate::dtype::DType;
 use crate::error::Error;
 use crate::op_kind::OpKind;
-use crate::spec::{FeedForward, Layer, Spec, expert_part};
+use crate::spec::{FeedForward, Layer, Spec, WeightKind, expert_part, weights};
 use crate::tensor::TensorInfo;
 
 /// The type of each weight.
@@ -37,6 +38,12 @@ struct LayerTypes {
     other_norms: [DType; 4],
     /// Of q, k and v.
     bias: [DType; 3],
+    /// Of the output projection, of a router, and of gate, up and down of experts.
+    #[serde(default = "all_f32", skip_serializing_if = "are_f32")]
+    other_biases: [DType; 5],
+    /// Of the sinks.
+    #[serde(default = "f32", skip_serializing_if = "is_f32")]
+    sinks: DType,
     /// Of a router.
     #[serde(default = "f32", skip_serializing_if = "is_f32")]
     router: DType,
@@ -54,11 +61,11 @@ fn is_f32(dtype: &DType) -> bool {
     *dtype == DType::F32
 }
 
-fn all_f32() -> [DType; 4] {
-    [DType::F32; 4]
+fn all_f32<const N: usize>() -> [DType; N] {
+    [DType::F32; N]
 }
 
-fn are_f32(types: &[DType; 4]) -> bool {
+fn are_f32<const N: usize>(types: &[DType; N]) -> bool {
     *types == all_f32()
 }
 
@@ -67,8 +74,13 @@ impl WeightTypes {
     /// table.
     #[must_use]
     pub fn uniform(spec: &Spec, matrices: DType) -> Self {
-        let is_f32 = |name: &str| name.contains("norm") || name.ends_with(".bias") || name.contains("ffn_gate_inp");
-        Self::by_name(spec, |name| if is_f32(name) { DType::F32 } else { matrices })
+        let weights = weights(spec);
+        let of_matrices: std::collections::HashSet<&str> = weights
+            .iter()
+            .filter(|weight| weight.kind == WeightKind::Matrix)
+            .map(|weight| weight.name.as_str())
+            .collect();
+        Self::by_name(spec, |name| if of_matrices.contains(name) { matrices } else { DType::F32 })
     }
 
     /// The types in an opened checkpoint.
@@ -82,8 +94,18 @@ impl WeightTypes {
     /// The types in a list of tensors, of an existing or a planned file. Missing names (such as biases) count as F32.
     #[must_use]
     pub fn of_tensors(spec: &Spec, tensors: &[TensorInfo]) -> Self {
-        let types: std::collections::HashMap<&str, DType> =
-            tensors.iter().map(|info| (info.name.as_str(), info.dtype)).collect();
+        Self::of_stored(spec, tensors.iter().map(|info| (info.name.as_str(), info.dtype)))
+    }
+
+    /// The types of tensors by their names in a GGUF file, which may have other names or join matrices. Missing names count as F32.
+    #[must_use]
+    pub fn of_stored<'a>(spec: &Spec, tensors: impl Iterator<Item = (&'a str, DType)>) -> Self {
+        let mut types = std::collections::HashMap::new();
+        for (name, dtype) in tensors {
+            for part in described_names(spec, name) {
+                types.insert(part.into_owned(), dtype);
+            }
+        }
         let of = |name: &str| types.get(name).or_else(|| types.get(expert_part(name, 0).as_str())).copied();
         Self::by_name(spec, |name| of(name).unwrap_or(DType::F32))
     }
@@ -94,6 +116,7 @@ impl WeightTypes {
         let layer = |(at, layer): (usize, &Layer)| {
             let of = |part: &str| dtype(&format!("blk.{at}.{part}"));
             let experts = layer.feed_forward.experts();
+            let has_biases = experts.is_some_and(|experts| experts.biased);
             let [gate, up, down] = ["ffn_gate", "ffn_up", "ffn_down"].map(|part| match layer.feed_forward {
                 FeedForward::Dense(_) => of(&format!("{part}.weight")),
                 FeedForward::Experts(_) => of(&format!("{part}_exps.weight")),
@@ -111,6 +134,15 @@ impl WeightTypes {
                 other_norms: ["attn_q_norm", "attn_k_norm", "post_attention_norm", "post_ffw_norm"]
                     .map(|part| of(&format!("{part}.weight"))),
                 bias: ["q", "k", "v"].map(|part| of(&format!("attn_{part}.bias"))),
+                other_biases: [
+                    ("attn_output", layer.attention.output_bias),
+                    ("ffn_gate_inp", has_biases),
+                    ("ffn_gate_exps", has_biases),
+                    ("ffn_up_exps", has_biases),
+                    ("ffn_down_exps", has_biases),
+                ]
+                .map(|(part, is_there)| if is_there { of(&format!("{part}.bias")) } else { DType::F32 }),
+                sinks: if layer.attention.sinks { of("attn_sinks.weight") } else { DType::F32 },
                 router: experts.map_or(DType::F32, |_| of("ffn_gate_inp.weight")),
                 shared: experts
                     .and_then(|experts| experts.shared)
@@ -176,13 +208,28 @@ impl WeightTypes {
 
     /// The type of the bias that `kind` adds in block `layer`.
     pub(super) fn of_bias(&self, kind: OpKind, layer: Option<usize>) -> DType {
-        let at = match kind {
-            OpKind::QProj => 0,
-            OpKind::KProj => 1,
-            OpKind::VProj => 2,
+        let pick: fn(&LayerTypes) -> DType = match kind {
+            OpKind::QProj => |types| types.bias[0],
+            OpKind::KProj => |types| types.bias[1],
+            OpKind::VProj => |types| types.bias[2],
+            OpKind::OProj => |types| types.other_biases[0],
+            OpKind::Router => |types| types.other_biases[1],
             _ => return DType::F32,
         };
-        layer.and_then(|layer| self.layer(layer)).map_or(DType::F32, |types| types.bias[at])
+        layer.and_then(|layer| self.layer(layer)).map_or(DType::F32, pick)
+    }
+
+    /// The types of the biases of gate, up and down of the experts in block `layer`.
+    pub(super) fn of_expert_biases(&self, layer: usize) -> [DType; 3] {
+        self.layer(layer).map_or([DType::F32; 3], |types| {
+            let [_, _, gate, up, down] = types.other_biases;
+            [gate, up, down]
+        })
+    }
+
+    /// The type of the sinks in block `layer`.
+    pub(super) fn of_sinks(&self, layer: Option<usize>) -> DType {
+        layer.and_then(|layer| self.layer(layer)).map_or(DType::F32, |types| types.sinks)
     }
 }
 

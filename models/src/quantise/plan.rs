@@ -34,8 +34,8 @@ pub(super) enum TensorSource<'a> {
     Copy(TensorView<'a>),
     /// A tensor to be converted, its rows reordered by `order`.
     Convert { view: TensorView<'a>, order: Option<RotaryOrder> },
-    /// The matrices of the experts, one after another.
-    Experts(Vec<TensorView<'a>>),
+    /// Matrices one after another: those of experts, or those that GGUF stores in one.
+    Joined(Vec<TensorView<'a>>),
     /// A matrix that MLX quantised.
     Mlx { view: TensorView<'a>, scales: TensorView<'a>, biases: TensorView<'a>, order: Option<RotaryOrder> },
     /// These values.
@@ -69,14 +69,14 @@ pub(super) fn plan(checkpoint: &Checkpoint, target: Target) -> Result<Vec<Planne
     let mut builder = PlanBuilder { checkpoint, spec, target, kinds, tensors: Vec::new(), offset: 0 };
     if checkpoint.metadata().is_some() {
         for info in checkpoint.tensors() {
-            builder.add(&info.name)?;
+            builder.add_stored(&info.name)?;
         }
         return Ok(builder.tensors);
     }
     for weight in weights(spec) {
         match weight.shape.len() {
             3.. => builder.add_experts(&weight.name)?,
-            _ => builder.add(&weight.name)?,
+            _ => builder.add_stored(&weight.name)?,
         }
         if weight.name == EMBEDDING
             && let Some(factors) = arch::rope_factors(spec)
@@ -99,7 +99,27 @@ struct PlanBuilder<'a> {
 }
 
 impl<'a> PlanBuilder<'a> {
-    fn add(&mut self, name: &str) -> Result<(), Error> {
+    /// A weight of the description, as GGUF files of the architecture store it.
+    fn add_stored(&mut self, name: &str) -> Result<(), Error> {
+        let Some(place) = arch::place(self.spec, name) else { return self.add(name, name) };
+        if place.parts.first().is_some_and(|first| first != name) {
+            return Ok(()); // stored with the first
+        }
+        if place.parts.len() == 1 {
+            return self.add(name, &place.name);
+        }
+        let views = place.parts.iter().map(|part| self.checkpoint.tensor(part)).collect::<Result<Vec<_>, _>>()?;
+        let mut shape = views.first().map_or_else(Vec::new, |view| view.info().shape.clone());
+        if let Some(rows) = shape.first_mut() {
+            *rows = views.iter().filter_map(|view| view.info().shape.first()).sum();
+        }
+        let dtype = self.dtype(name, shape.last().copied().unwrap_or(1));
+        self.push(&place.name, dtype, &shape, TensorSource::Joined(views));
+        Ok(())
+    }
+
+    /// A weight of the description under a name of the file.
+    fn add(&mut self, name: &str, stored_name: &str) -> Result<(), Error> {
         let (checkpoint, view) = (self.checkpoint, self.checkpoint.tensor(name)?);
         let (stored, shape) = (view.info().dtype, view.info().shape.clone());
         let dtype = self.dtype(name, shape.last().copied().unwrap_or(1));
@@ -114,7 +134,7 @@ impl<'a> PlanBuilder<'a> {
         } else {
             TensorSource::Convert { view, order }
         };
-        self.push(name, dtype, &shape, source);
+        self.push(stored_name, dtype, &shape, source);
         Ok(())
     }
 
@@ -124,7 +144,7 @@ impl<'a> PlanBuilder<'a> {
         let one = views.first().map_or(&[][..], |view| &view.info().shape);
         let shape = [&[views.len()], one].concat();
         let dtype = self.dtype(name, one.last().copied().unwrap_or(1));
-        self.push(name, dtype, &shape, TensorSource::Experts(views));
+        self.push(name, dtype, &shape, TensorSource::Joined(views));
         Ok(())
     }
 
@@ -190,7 +210,7 @@ impl PlannedTensor<'_> {
         let source = match &self.source {
             TensorSource::Copy(_) | TensorSource::Values(_) => self.dtype,
             TensorSource::Convert { view, .. } | TensorSource::Mlx { view, .. } => view.info().dtype,
-            TensorSource::Experts(views) => views.first().map_or(self.dtype, |view| view.info().dtype),
+            TensorSource::Joined(views) => views.first().map_or(self.dtype, |view| view.info().dtype),
         };
         self.shape.len() > 1 && source != self.dtype
     }
@@ -201,10 +221,15 @@ impl PlannedTensor<'_> {
         match &self.source {
             TensorSource::Values(values) => out.copy_from_slice(values),
             TensorSource::Copy(view) => dequantise(view, row, out)?,
-            TensorSource::Experts(views) => {
-                let rows = dimensions(self.shape.get(1..).unwrap_or_default()).0.max(1);
-                let Some(view) = views.get(row / rows) else { return Err(no_such_row(&self.name, row)) };
-                dequantise(view, row % rows, out)?;
+            TensorSource::Joined(views) => {
+                let mut row = row;
+                let view = views.iter().find(|view| {
+                    let rows = view.info().elements() as usize / cols;
+                    let is_here = row < rows;
+                    row -= if is_here { 0 } else { rows };
+                    is_here
+                });
+                dequantise(view.ok_or_else(|| no_such_row(&self.name, row))?, row, out)?;
             }
             // A bias is one row; its elements belong to the rows of its matrix.
             TensorSource::Convert { view, order: Some(order) } if self.shape.len() == 1 => {

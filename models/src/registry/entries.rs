@@ -12,7 +12,7 @@ use crate::units::{Bytes, Params};
 pub(super) const REFERENCE: usize = 6;
 
 /// All models: first those that the tool was built for, then the others, each sorted by name.
-pub static MODELS: [Entry; 13] = [
+pub static MODELS: [Entry; 14] = [
     DEEPSEEK_R1,
     LLAMA_3_1_8B,
     LLAMA_3_2_1B,
@@ -21,6 +21,7 @@ pub static MODELS: [Entry; 13] = [
     SMOLLM2_135M,
     GEMMA_3_270M,
     GEMMA_3_4B,
+    GPT_OSS_20B,
     MINISTRAL_3_8B,
     QWEN_3_0_6B,
     QWEN_3_30B_A3B,
@@ -308,6 +309,58 @@ fn gemma3_layers(
     (1..=count).map(layer).collect()
 }
 
+const GPT_OSS_20B: Entry = Entry {
+    name: "gpt-oss-20b",
+    aliases: &["gpt-oss"],
+    title: "gpt-oss 20B",
+    summary: "OpenAI's open model of 2025: 32 experts in 4 bits, of which a token uses 4",
+    license: "Apache-2.0",
+    gguf: file("ggml-org/gpt-oss-20b-GGUF", "gpt-oss-20b-mxfp4.gguf"),
+    quants: &[("MXFP4", "gpt-oss-20b-mxfp4.gguf")],
+    safetensors: file("openai/gpt-oss-20b", INDEX),
+    mirror: None,
+    shape: || {
+        let yarn = RopeScaling::Yarn {
+            factor: 32.0,
+            beta_fast: 32.0,
+            beta_slow: 1.0,
+            original_context: 4096,
+            // 0.1 ln 32 + 1.
+            magnitude: 1.346_573_6,
+            truncate: false,
+        };
+        let experts = Experts {
+            count: 32,
+            used: 4,
+            expert: Gated { width: 2880, activation: Activation::ClampedSwiglu },
+            gating: Gating { scores: Scores::SoftmaxOfChosen, normalised: false, scale: None },
+            biased: true,
+            shared: None,
+        };
+        let attention = Attention {
+            qkv_bias: true,
+            output_bias: true,
+            sinks: true,
+            ..Attention::plain(64, 8, 64, Some(rope(150_000.0, 64, Some(yarn))))
+        };
+        let layer = |at: usize| Layer {
+            attention: Attention { window: at.is_multiple_of(2).then_some(128), ..attention.clone() },
+            feed_forward: FeedForward::Experts(experts.clone()),
+            norms: NormPlacement::Before,
+        };
+        Spec {
+            arch: Arch::new("gpt-oss"),
+            hidden: 2880,
+            vocab: 201_088,
+            context_length: 131_072,
+            layers: (0..24).map(layer).collect(),
+            ..NO_LAYERS
+        }
+    },
+    parameters: Params(20_914_757_184),
+    note: Some("reasons before it answers: answers are long"),
+};
+
 const MINISTRAL_3_8B: Entry = Entry {
     name: "ministral-3-8b",
     aliases: &["ministral-3-8b-instruct", "ministral-3-8b-instruct-2512"],
@@ -347,6 +400,7 @@ const MINISTRAL_3_8B: Entry = Entry {
                             beta_slow: 1.0,
                             original_context: 16_384,
                             magnitude: 1.0,
+                            truncate: true,
                         }),
                     )),
                 )

@@ -87,7 +87,15 @@ pub enum Activation {
     Silu,
     /// The approximation of GELU by tanh: `x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))`. Source: arXiv:1606.08415, section 2.
     GeluTanh,
+    /// SwiGLU with bounds: `min(g, 7) sigmoid(1.702 min(g, 7)) (clamp(u, -7, 7) + 1)` of gate `g` and up `u`. Source: arXiv:2508.10925 (gpt-oss)
+    /// and its code; the constants are [`CLAMP_LIMIT`] and [`CLAMP_ALPHA`].
+    ClampedSwiglu,
 }
+
+/// The bound of [`Activation::ClampedSwiglu`].
+pub const CLAMP_LIMIT: f32 = 7.0;
+/// The factor in the sigmoid of [`Activation::ClampedSwiglu`].
+pub const CLAMP_ALPHA: f32 = 1.702;
 
 impl FeedForward {
     /// One gated part with SiLU.

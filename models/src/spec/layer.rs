@@ -30,6 +30,10 @@ pub struct Attention {
     pub window: Option<usize>,
     /// Whether q, k and v projections have a bias.
     pub qkv_bias: bool,
+    /// Whether the output projection has a bias.
+    pub output_bias: bool,
+    /// Whether each head has a sink: a learned score of its own that takes part in the softmax and has no value.
+    pub sinks: bool,
     /// Whether each head of q and k is normalised (RMS norm over the head, before the rotation).
     pub qk_norm: bool,
     /// Factor of the scores; `None`: `1 / sqrt(head_dim)`.
@@ -87,6 +91,8 @@ impl Attention {
             rope,
             window: None,
             qkv_bias: false,
+            output_bias: false,
+            sinks: false,
             qk_norm: false,
             scale: None,
             temperature: None,

@@ -14,7 +14,9 @@ use serde::{Deserialize, Serialize};
 use crate::dtype::DType;
 use crate::units::{Bytes, Params};
 
-pub use feed_forward::{Activation, Experts, FeedForward, Gated, Gating, Scores, SharedExpert};
+pub use feed_forward::{
+    Activation, CLAMP_ALPHA, CLAMP_LIMIT, Experts, FeedForward, Gated, Gating, Scores, SharedExpert,
+};
 pub use layer::{Attention, Layer, NormPlacement, Temperature};
 pub(crate) use rope::yarn_magnitude;
 pub use rope::{Rope, RopeLayout, RopeScaling};

@@ -60,7 +60,19 @@ pub enum RopeScaling {
         original_context: usize,
         /// Multiplier of cosines and sines.
         magnitude: f32,
+        /// Whether the bounds of the ramp are rounded to whole pairs, as llama.cpp does; gpt-oss was trained without.
+        #[serde(default = "rounded", skip_serializing_if = "is_rounded")]
+        truncate: bool,
     },
+}
+
+const fn rounded() -> bool {
+    true
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+const fn is_rounded(truncate: &bool) -> bool {
+    *truncate
 }
 
 impl Rope {
@@ -75,7 +87,7 @@ impl Rope {
     ///           w > original_context / low_freq_factor    f_i / factor
     ///           else   (1 - s) f_i / factor + s f_i,   s = (original_context / w - low) / (high - low)
     /// yarn:     d(turns) = dim ln(original_context / (2 pi turns)) / (2 ln theta)         YaRN, arXiv:2309.00071, section 3.2 (and its code)
-    ///           low = floor(d(beta_fast)), high = ceil(d(beta_slow)), both within 0 .. dim - 1
+    ///           low = floor(d(beta_fast)), high = ceil(d(beta_slow)), not rounded without `truncate`; both within 0 .. dim - 1
     ///           s = 1 - clamp((i - low) / (high - low), 0, 1);   (1 - s) f_i / factor + s f_i
     /// ```
     ///
@@ -106,14 +118,15 @@ impl Rope {
                 };
                 unscaled.iter().map(|&f| interpolated(factor, share(f))).collect()
             }
-            Some(RopeScaling::Yarn { factor, beta_fast, beta_slow, original_context, .. }) => {
+            Some(RopeScaling::Yarn { factor, beta_fast, beta_slow, original_context, truncate, .. }) => {
                 let dim = self.dim as f64;
                 let index_of_turns = |turns: f32| {
                     let wavelength = *original_context as f64 / (f64::from(turns) * std::f64::consts::TAU);
                     dim * wavelength.ln() / (2.0 * f64::from(self.theta).ln())
                 };
-                let low = index_of_turns(*beta_fast).floor().max(0.0);
-                let high = index_of_turns(*beta_slow).ceil().min(dim - 1.0);
+                let (low, high) = (index_of_turns(*beta_fast), index_of_turns(*beta_slow));
+                let (low, high) = if *truncate { (low.floor(), high.ceil()) } else { (low, high) };
+                let (low, high) = (low.max(0.0), high.min(dim - 1.0));
                 let width = (high - low).max(0.001);
                 let share = |i: usize| 1.0 - ((i as f64 - low) / width).clamp(0.0, 1.0);
                 (0..unscaled.len()).map(|i| interpolated(f64::from(*factor), share(i))).collect()
@@ -185,6 +198,7 @@ mod tests {
             beta_slow: 1.0,
             original_context: 16_384,
             magnitude: 1.277,
+            truncate: true,
         };
         let rope = rope(1e6, 128, Some(scaling));
         let divisors = rope.divisors();
@@ -193,5 +207,25 @@ mod tests {
         // In the middle of the ramp a share of 9 / 17 is unchanged.
         assert!((divisors[28] - 1.0 / (8.0 / 17.0 / 16.0 + 9.0 / 17.0)).abs() < 1e-9, "{}", divisors[28]);
         assert!((rope.magnitude() - 1.277).abs() < 1e-6);
+    }
+
+    /// gpt-oss by hand: `64 ln(4096 / (2 pi 32)) / (2 ln 150000) = 8.09` and `64 ln(4096 / (2 pi)) / (2 ln 150000) = 17.40`.
+    #[test]
+    fn a_ramp_may_begin_between_pairs() {
+        let share = |truncate, pair: usize| {
+            let scaling = RopeScaling::Yarn {
+                factor: 32.0,
+                beta_fast: 32.0,
+                beta_slow: 1.0,
+                original_context: 4096,
+                magnitude: 1.3466,
+                truncate,
+            };
+            let divisor = rope(150_000.0, 64, Some(scaling)).divisors()[pair];
+            (1.0 / divisor - 1.0 / 32.0) / (1.0 - 1.0 / 32.0)
+        };
+        assert!((share(true, 9) - 0.9).abs() < 1e-6 && (share(true, 17) - 0.1).abs() < 1e-6);
+        assert!((share(false, 8) - 1.0).abs() < 1e-12 && share(false, 18).abs() < 1e-12);
+        assert!((share(false, 9) - (1.0 - (9.0 - 8.0928) / (17.3981 - 8.0928))).abs() < 1e-3, "{}", share(false, 9));
     }
 }

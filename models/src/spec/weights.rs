@@ -28,7 +28,7 @@ pub(crate) enum WeightKind {
     Router,
     /// The factors of a norm.
     Norm,
-    /// A vector that is added, or one for each expert; the vector of the gate of a shared expert.
+    /// A vector that is added, or one for each expert; the sinks of heads; the vector of the gate of a shared expert.
     Bias,
 }
 
@@ -84,7 +84,13 @@ fn of_layer(spec: &Spec, at: usize, list: &mut List) {
         add("attn_q_norm.weight", OpKind::QNorm, WeightKind::Norm, &[attention.head_dim]);
         add("attn_k_norm.weight", OpKind::KNorm, WeightKind::Norm, &[attention.head_dim]);
     }
+    if attention.sinks {
+        add("attn_sinks.weight", OpKind::Attention, WeightKind::Bias, &[attention.heads]);
+    }
     add("attn_output.weight", OpKind::OProj, WeightKind::Matrix, &[hidden, q]);
+    if attention.output_bias {
+        add("attn_output.bias", OpKind::OProj, WeightKind::Bias, &[hidden]);
+    }
     if layer.norms == NormPlacement::BeforeAndAfter {
         add("post_attention_norm.weight", OpKind::AttnPostNorm, WeightKind::Norm, &[hidden]);
     }

@@ -50,6 +50,10 @@ struct LayerWire {
     window: Option<usize>,
     qkv_bias: bool,
     #[serde(default, skip_serializing_if = "is_default")]
+    output_bias: bool,
+    #[serde(default, skip_serializing_if = "is_default")]
+    sinks: bool,
+    #[serde(default, skip_serializing_if = "is_default")]
     qk_norm: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     score_scale: Option<f32>,
@@ -91,6 +95,8 @@ impl From<&Layer> for LayerWire {
             rope: attention.rope.clone(),
             window: attention.window,
             qkv_bias: attention.qkv_bias,
+            output_bias: attention.output_bias,
+            sinks: attention.sinks,
             qk_norm: attention.qk_norm,
             score_scale: attention.scale,
             temperature: attention.temperature,
@@ -124,6 +130,8 @@ impl From<LayerWire> for Layer {
                 rope: wire.rope,
                 window: wire.window,
                 qkv_bias: wire.qkv_bias,
+                output_bias: wire.output_bias,
+                sinks: wire.sinks,
                 qk_norm: wire.qk_norm,
                 scale: wire.score_scale,
                 temperature: wire.temperature,

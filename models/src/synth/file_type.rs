@@ -5,7 +5,8 @@ use std::str::FromStr;
 
 use crate::dtype::DType;
 use crate::error::{Error, Mismatch};
-use crate::spec::Spec;
+use crate::op_kind::OpKind;
+use crate::spec::{Spec, Weight};
 use crate::tensor_types::{Role, fitting_type, matrix_type};
 
 /// The quantisation of a file: a mixture of tensor types under one name.
@@ -22,11 +23,13 @@ pub enum Quant {
     Q8_0,
     /// 4 bits in super-blocks of 256, and 6 bits for the most sensitive matrices.
     Q4_K_M,
+    /// Floats of 4 bits with one exponent per 32 in the matrices of experts, 8 bits elsewhere: the published form of gpt-oss.
+    MXFP4,
 }
 
 impl Quant {
     /// All file types that can be written.
-    pub const ALL: [Self; 5] = [Self::F16, Self::Q4_0, Self::Q4_1, Self::Q8_0, Self::Q4_K_M];
+    pub const ALL: [Self; 6] = [Self::F16, Self::Q4_0, Self::Q4_1, Self::Q8_0, Self::Q4_K_M, Self::MXFP4];
 
     /// The name in llama.cpp.
     #[must_use]
@@ -37,6 +40,7 @@ impl Quant {
             Self::Q4_1 => "Q4_1",
             Self::Q8_0 => "Q8_0",
             Self::Q4_K_M => "Q4_K_M",
+            Self::MXFP4 => "MXFP4",
         }
     }
 
@@ -49,6 +53,7 @@ impl Quant {
             Self::Q4_1 => 3,
             Self::Q8_0 => 7,
             Self::Q4_K_M => 15,
+            Self::MXFP4 => 38,
         }
     }
 
@@ -60,14 +65,23 @@ impl Quant {
             Self::Q4_1 => DType::Q4_1,
             Self::Q8_0 => DType::Q8_0,
             Self::Q4_K_M => DType::Q4_K,
+            Self::MXFP4 => DType::Q8_0,
         }
     }
 
-    /// The type of one matrix with rows of `cols` elements.
+    /// The type of a matrix with rows of `cols` elements.
+    pub(super) fn dtype_of(self, spec: &Spec, weight: &Weight, cols: usize) -> DType {
+        match (self, weight.op) {
+            (Self::MXFP4, OpKind::ExpertsGateUp | OpKind::ExpertsDown) => fitting_type(DType::MXFP4, cols),
+            _ => self.dtype(spec, Role::of_weight(weight), cols),
+        }
+    }
+
+    /// The type of a matrix of this role with rows of `cols` elements.
     ///
     /// The rules are those of llama.cpp's quantiser ([`matrix_type`]); in Q4_K_M, v and down have 6 bits in the first and last eighth of
     /// the layers and in every third layer between.
-    pub(super) fn dtype(self, spec: &Spec, role: Role, cols: usize) -> DType {
+    fn dtype(self, spec: &Spec, role: Role, cols: usize) -> DType {
         let bulk = self.bulk();
         match role {
             Role::Value(layer) | Role::Down(layer) if self == Self::Q4_K_M => {
@@ -130,7 +144,7 @@ mod tests {
             assert_eq!(quant.name().to_lowercase().parse::<Quant>().unwrap(), quant);
         }
         let error = "q3".parse::<Quant>().unwrap_err().with_advice();
-        insta::assert_snapshot!(error, @"synthetic model weights: file type: expected F16, Q4_0, Q4_1, Q8_0, Q4_K_M, found `q3`; choose one of these");
+        insta::assert_snapshot!(error, @"synthetic model weights: file type: expected F16, Q4_0, Q4_1, Q8_0, Q4_K_M, MXFP4, found `q3`; choose one of these");
     }
 
     #[test]

@@ -2,12 +2,11 @@
 
 use std::path::Path;
 
-use crate::arch::{check_spec, rope_factors};
+use crate::arch::{as_stored, check_spec, rope_factors};
 use crate::container::gguf::{ALIGNMENT, NewTensor};
 use crate::dtype::DType;
 use crate::error::{Error, Mismatch};
 use crate::spec::{Spec, Weight, WeightKind, weights};
-use crate::tensor_types::Role;
 use crate::units::{Bytes, Params};
 
 use super::file_type::Quant;
@@ -82,7 +81,7 @@ pub fn plan(spec: &Spec, quant: Quant) -> Result<Plan, Error> {
         )
     })?;
     let mut builder = PlanBuilder { spec, quant, tensors: Vec::new(), offset: 0, parameters: 0 };
-    for (at, weight) in weights(spec).into_iter().enumerate() {
+    for (at, weight) in as_stored(spec, weights(spec)).into_iter().enumerate() {
         builder.weight(weight);
         if at == 0
             && let Some(factors) = rope_factors(spec)
@@ -109,7 +108,7 @@ impl PlanBuilder<'_> {
                 let columns = weight.shape.last().copied().unwrap_or(1);
                 let dtype = match kind {
                     WeightKind::Router => DType::F32,
-                    _ => self.quant.dtype(self.spec, Role::of_weight(&weight), columns),
+                    _ => self.quant.dtype_of(self.spec, &weight, columns),
                 };
                 let values = Values::Weights { std: 1.0 / (columns as f32).sqrt() };
                 self.push(&weight.name, dtype, weight.shape, values);

@@ -25,6 +25,9 @@ const CODES_32: f32 = 9.233_093;
 const CODES_64: f32 = 18.472_953;
 const CODES_255: f32 = 73.611_14;
 
+/// Root mean square of the values of MXFP4's table, which are twice the weights: sqrt((1 + 4 + 9 + 16 + 36 + 64 + 144) / 8).
+const MXFP4_RMS: f32 = 5.852_35;
+
 /// Root mean square of the 6-bit sub-scales, which are 32 to 63: sqrt(47.5² + (32² - 1) / 12).
 const SUB_SCALE_RMS: f32 = 48.388_84;
 
@@ -46,6 +49,7 @@ pub(super) fn fill(out: &mut [u8], dtype: DType, values: &Values, first: usize, 
         (Values::Weights { std }, DType::Q4_K) => super_blocks(out, dtype, std / CODES_16, 7.5, random),
         (Values::Weights { std }, DType::Q5_K) => super_blocks(out, dtype, std / CODES_32, 15.5, random),
         (Values::Weights { std }, DType::Q6_K) => q6_k(out, std / CODES_64, random),
+        (Values::Weights { std }, DType::MXFP4) => mxfp4(out, std / MXFP4_RMS, random),
         (Values::Weights { std }, _) => normal(out, dtype, *std, random),
     }
 }
@@ -168,6 +172,19 @@ fn q6_k(out: &mut [u8], d: f32, random: &mut Random) {
     }
 }
 
+/// MXFP4: `exponent, codes`; a weight is `2^(exponent - 128) table[code]`. The square of the scale is `d^2` on average: it is one of the
+/// two neighbouring powers of four, with the probability that gives this mean.
+fn mxfp4(out: &mut [u8], d: f32, random: &mut Random) {
+    let lower = d.log2().floor();
+    let share = ((d / lower.exp2()).powi(2) - 1.0) / 3.0;
+    for block in out.chunks_exact_mut(DType::MXFP4.block_bytes()) {
+        let (head, codes) = block.split_at_mut(1);
+        let is_larger = (random.next() & 0xFFFF) as f32 / 65_536.0 < share;
+        head[0] = (lower + 128.0 + f32::from(u8::from(is_larger))).clamp(0.0, 254.0) as u8;
+        random.fill(codes);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -235,6 +252,17 @@ mod tests {
                         out.push(d * f32::from(b[192 + i / 16].cast_signed()) * code);
                     }
                 }
+                DType::MXFP4 => {
+                    let value = |code: u8| {
+                        let (sign, exponent, fraction) =
+                            (code >> 3, i32::from(code >> 1 & 3), f32::from(code & 1) / 2.0);
+                        let size = if exponent == 0 { fraction } else { (1.0 + fraction) * 2f32.powi(exponent - 1) };
+                        let scale = 2f32.powi(i32::from(b[0]) - 127);
+                        if sign == 1 { -size * scale } else { size * scale }
+                    };
+                    out.extend(b[1..].iter().map(|c| value(c & 15)));
+                    out.extend(b[1..].iter().map(|c| value(c >> 4)));
+                }
                 other => panic!("{other}"),
             }
         }
@@ -270,6 +298,7 @@ mod tests {
             DType::Q4_K,
             DType::Q5_K,
             DType::Q6_K,
+            DType::MXFP4,
         ];
         for dtype in types {
             // Deviations as in real models; small ones reach the smallest scales of f16.

@@ -92,11 +92,19 @@ fn with_scratch<const N: usize>(lengths: [usize; N], work: impl FnOnce([&mut [f3
 /// `out = softmax(scale q k^T) v` per head and row. Source: arXiv:1706.03762, equation 1.
 ///
 /// `q` and `out` are `[rows, heads * head_dim]`; row 0 is at `position`, and the cache contains the keys of all rows. `scores` is a
-/// buffer that is reused between calls.
-pub(super) fn attend(q: &[f32], cache: &Cache, position: usize, shape: Shape, scores: &mut Vec<f32>, out: &mut [f32]) {
+/// buffer that is reused between calls. `sinks` are `[heads]`, see [`vector::softmax`].
+pub(super) fn attend(
+    q: &[f32],
+    cache: &Cache,
+    position: usize,
+    shape: Shape,
+    sinks: Option<&[f32]>,
+    scores: &mut Vec<f32>,
+    out: &mut [f32],
+) {
     match cache {
-        Cache::F16(ring) => attend_in(q, ring, position, shape, scores, out),
-        Cache::F32(ring) => attend_in(q, ring, position, shape, scores, out),
+        Cache::F16(ring) => attend_in(q, ring, position, shape, sinks, scores, out),
+        Cache::F32(ring) => attend_in(q, ring, position, shape, sinks, scores, out),
     }
 }
 
@@ -105,13 +113,14 @@ fn attend_in<E: Element>(
     ring: &Ring<E>,
     position: usize,
     shape: Shape,
+    sinks: Option<&[f32]>,
     scores: &mut Vec<f32>,
     out: &mut [f32],
 ) {
     if q.len() == shape.heads * ring.head_dim() {
-        decode(q, ring, position, shape, scores, out);
+        decode(q, ring, position, shape, sinks, scores, out);
     } else {
-        prefill(q, ring, position, shape, out);
+        prefill(q, ring, position, shape, sinks, out);
     }
 }
 
@@ -121,6 +130,7 @@ fn decode<E: Element>(
     ring: &Ring<E>,
     position: usize,
     shape: Shape,
+    sinks: Option<&[f32]>,
     scores: &mut Vec<f32>,
     out: &mut [f32],
 ) {
@@ -148,7 +158,9 @@ fn decode<E: Element>(
         });
     });
     let visible = ring.slots(shape.visible_to(position));
-    each_part(scores, stride, shape.heads * stride * 8, |_, scores| softmax_visible(scores, &visible));
+    each_part(scores, stride, shape.heads * stride * 8, |head, scores| {
+        softmax_visible(scores, &visible, sinks.map(|sinks| sinks[head]));
+    });
     let scores = &*scores;
     let chunks = d.div_ceil(ELEMENTS);
     let out = Parts::new(out);
@@ -204,18 +216,25 @@ fn score_of(q: &[f32], keys: &[f32], scale: f32, scores: &mut [f32]) {
 }
 
 /// Softmax over the scores of a row; slots outside the two ranges of `visible` get weight zero.
-fn softmax_visible(scores: &mut [f32], visible: &[Range<usize>; 2]) {
+fn softmax_visible(scores: &mut [f32], visible: &[Range<usize>; 2], sink: Option<f32>) {
     let [first, second] = visible;
     let (live, behind) = scores.split_at_mut(second.end.next_multiple_of(LANES));
     live[..first.start].fill(f32::NEG_INFINITY);
     live[first.end..second.start].fill(f32::NEG_INFINITY);
     live[second.end..].fill(f32::NEG_INFINITY);
-    vector::softmax(live);
+    vector::softmax(live, sink);
     behind.fill(0.0);
 }
 
 /// Many rows: tiles of rows, each over all slots that are visible to it.
-fn prefill<E: Element>(q: &[f32], ring: &Ring<E>, position: usize, shape: Shape, out: &mut [f32]) {
+fn prefill<E: Element>(
+    q: &[f32],
+    ring: &Ring<E>,
+    position: usize,
+    shape: Shape,
+    sinks: Option<&[f32]>,
+    out: &mut [f32],
+) {
     let (d, group) = (ring.head_dim(), shape.group());
     let rows = q.len() / (shape.heads * d);
     let tile = (TILE_ROWS.min(TILE_SCORES / ring.used(position + rows)) / group).max(1);
@@ -227,17 +246,20 @@ fn prefill<E: Element>(q: &[f32], ring: &Ring<E>, position: usize, shape: Shape,
             // The last rows have the most visible positions. They run first, so that the threads finish together.
             let first = (tiles - 1 - item / shape.kv_heads) * tile;
             let tokens = first..(first + tile).min(rows);
-            prefill_tile(q, ring, position, shape, head, tokens, &out);
+            let sinks = sinks.map(|sinks| &sinks[head * group..(head + 1) * group]);
+            prefill_tile(q, ring, position, shape, sinks, head, tokens, &out);
         }
     });
 }
 
-/// One group of heads for the rows `tokens`.
+/// One group of heads, with its `sinks`, for the rows `tokens`.
+#[allow(clippy::too_many_arguments, reason = "the inputs of attention, and the part of it that is computed")]
 fn prefill_tile<E: Element>(
     q: &[f32],
     ring: &Ring<E>,
     position: usize,
     shape: Shape,
+    sinks: Option<&[f32]>,
     head: usize,
     tokens: Range<usize>,
     out: &Parts<'_, f32>,
@@ -261,7 +283,7 @@ fn prefill_tile<E: Element>(
             }
         }
         for (row, scores) in scores.chunks_exact_mut(stride).enumerate() {
-            softmax_visible(scores, &visible(row));
+            softmax_visible(scores, &visible(row), sinks.map(|sinks| sinks[row % group]));
         }
         for element in (0..d).step_by(4) {
             let four: [usize; 4] = array::from_fn(|i| (element + i).min(d - 1));
@@ -328,7 +350,15 @@ mod tests {
     }
 
     /// Attention by the formula, in f64.
-    fn reference(q: &[f32], keys: &[f32], values: &[f32], position: usize, shape: Shape, d: usize) -> Vec<f32> {
+    fn reference(
+        q: &[f32],
+        keys: &[f32],
+        values: &[f32],
+        position: usize,
+        shape: Shape,
+        sinks: Option<&[f32]>,
+        d: usize,
+    ) -> Vec<f32> {
         let (width, kv_width) = (shape.heads * d, shape.kv_heads * d);
         let mut out = vec![0.0; q.len()];
         for (row, head) in (0..q.len() / width).flat_map(|row| (0..shape.heads).map(move |head| (row, head))) {
@@ -343,7 +373,8 @@ mod tests {
                 })
                 .collect();
             let most = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-            let sum: f64 = scores.iter().map(|s| (s - most).exp()).sum();
+            let sink = sinks.map_or(0.0, |sinks| (f64::from(sinks[head]) - most).exp());
+            let sum: f64 = sink + scores.iter().map(|s| (s - most).exp()).sum::<f64>();
             for (p, score) in visible.zip(&scores) {
                 for (i, value) in kv(values, p).iter().enumerate() {
                     out[row * width + head * d + i] += ((score - most).exp() / sum * f64::from(*value)) as f32;
@@ -363,14 +394,16 @@ mod tests {
             let row = p * 2 * d..(p + 1) * 2 * d;
             cache.write(&keys[row.clone()], &values[row], p);
         }
-        let mut out = vec![f32::NAN; q.len()];
-        attend(&q, &cache, position, shape, &mut Vec::new(), &mut out);
-        let expected = reference(&q, &keys, &values, position, shape, d);
-        for (at, (out, expected)) in out.iter().zip(&expected).enumerate() {
-            assert!(
-                (out - expected).abs() < tolerance,
-                "{kind:?}, {rows} rows at {position}, window {window:?}, element {at}: {out}, not {expected}"
-            );
+        for sinks in [None, Some(&[0.5, -3.0, 6.0, 0.0, 1.0, 40.0][..])] {
+            let mut out = vec![f32::NAN; q.len()];
+            attend(&q, &cache, position, shape, sinks, &mut Vec::new(), &mut out);
+            let expected = reference(&q, &keys, &values, position, shape, sinks, d);
+            for (at, (out, expected)) in out.iter().zip(&expected).enumerate() {
+                assert!(
+                    (out - expected).abs() < tolerance,
+                    "{kind:?}, {rows} rows at {position}, window {window:?}, element {at}: {out}, not {expected}"
+                );
+            }
         }
     }
 

@@ -1,6 +1,6 @@
 //! The operations between the matrix products: norm, rotation, gate, residual. Each makes one pass over its rows.
 
-use models::{Rope, RopeLayout};
+use models::{CLAMP_ALPHA, CLAMP_LIMIT, Rope, RopeLayout};
 
 use super::lanes::fused;
 use super::pool::each_part;
@@ -87,6 +87,19 @@ pub(super) fn gelu_mul(gate: &mut [f32], up: &[f32]) {
             let x = *gate;
             let inner = TWICE * x * (1.0 + 0.044_715 * x * x);
             *gate = x / (1.0 + vector::exp(-inner)) * up;
+        }
+    });
+}
+
+/// The gate of gpt-oss: `gate = g sigmoid(alpha g) (u + 1)` with gates bounded from above and `up` on both sides; both `[rows, ffn]`.
+/// Source: [`models::Activation::ClampedSwiglu`].
+pub(super) fn clamped_swiglu(gate: &mut [f32], up: &[f32]) {
+    const PART: usize = 2048;
+    each_part(gate, PART, up.len() * 8, |part, gate| {
+        for (gate, up) in gate.iter_mut().zip(&up[part * PART..]) {
+            // A comparison instead of `min`, so that a number that is none stays none.
+            let g = if *gate > CLAMP_LIMIT { CLAMP_LIMIT } else { *gate };
+            *gate = g / (1.0 + vector::exp(-CLAMP_ALPHA * g)) * (up.clamp(-CLAMP_LIMIT, CLAMP_LIMIT) + 1.0);
         }
     });
 }
@@ -231,6 +244,12 @@ mod tests {
         silu_mul(&mut gate, &up);
         for (gate, x) in gate.iter().zip([0.0f32, 1.0, -2.0]) {
             assert!((gate - 3.0 * x / (1.0 + (-x).exp())).abs() < 1e-5);
+        }
+        let mut clamped = [1.0, 9.0, -30.0];
+        clamped_swiglu(&mut clamped, &[0.5, -8.0, 100.0]);
+        let swish = |x: f32| x / (1.0 + (-1.702 * x).exp());
+        for (found, expected) in clamped.iter().zip([1.5 * swish(1.0), -6.0 * swish(7.0), 8.0 * swish(-30.0)]) {
+            assert!((found - expected).abs() < 1e-5, "{found} {expected}");
         }
         add(&mut gate, &up);
         add_bias(&mut gate, &[1.0]);

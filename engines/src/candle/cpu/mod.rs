@@ -158,11 +158,13 @@ impl Kernels for Cpu {
         q: &Rows,
         cache: &Cache,
         attention: &Attention,
+        sinks: Option<&Vec<f32>>,
         position: usize,
         out: &mut Rows,
     ) -> Result<(), EngineError> {
         let shape = Shape::new(attention);
-        attention::attend(q.read(), cache, position, shape, &mut self.scores, out.resize(q.count()));
+        let sinks = sinks.map(Vec::as_slice);
+        attention::attend(q.read(), cache, position, shape, sinks, &mut self.scores, out.resize(q.count()));
         Ok(())
     }
 
@@ -175,6 +177,7 @@ impl Kernels for Cpu {
         match activation {
             Activation::Silu => elementwise::silu_mul(gate.write(), up.read()),
             Activation::GeluTanh => elementwise::gelu_mul(gate.write(), up.read()),
+            Activation::ClampedSwiglu => elementwise::clamped_swiglu(gate.write(), up.read()),
         }
         Ok(())
     }

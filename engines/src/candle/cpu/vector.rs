@@ -67,12 +67,12 @@ pub(super) fn exp(x: f32) -> f32 {
 
 /// `w_i = e^(s_i - max s) / sum_j e^(s_j - max s)`. A score of -inf gets weight zero. The number of scores is a multiple of 16.
 ///
-/// Sixteen terms are added in the order of [`Lanes`], their sums in f64.
+/// Sixteen terms are added in the order of [`Lanes`], their sums in f64. A `sink` is one further score, whose weight is not stored.
 #[inline]
-pub(super) fn softmax(scores: &mut [f32]) {
+pub(super) fn softmax(scores: &mut [f32], sink: Option<f32>) {
     debug_assert!(scores.len().is_multiple_of(LANES), "{} scores are not a multiple of 16", scores.len());
-    let most = max(scores);
-    let mut sum = 0f64;
+    let most = sink.map_or_else(|| max(scores), |sink| max(scores).max(sink));
+    let mut sum = sink.map_or(0f64, |sink| f64::from(exp(sink - most)));
     let chunks = scores.as_chunks_mut::<LANES>().0;
     for chunk in chunks.iter_mut() {
         for score in chunk.iter_mut() {
@@ -121,14 +121,21 @@ mod tests {
         scores[40..].fill(f32::NEG_INFINITY);
         let terms: Vec<f64> = scores.iter().map(|score| f64::from(*score).exp()).collect();
         let sum: f64 = terms.iter().sum();
-        softmax(&mut scores);
-        for (weight, term) in scores.iter().zip(terms) {
+        let mut with_sink = scores.clone();
+        softmax(&mut scores, None);
+        for (weight, term) in scores.iter().zip(&terms) {
             assert!((f64::from(*weight) - term / sum).abs() < 1e-7);
         }
         assert!(scores[40..].iter().all(|weight| *weight == 0.0));
+        // A sink takes its part of the sum: of a score above all others nearly everything.
+        softmax(&mut with_sink, Some(12.0));
+        let total: f64 = terms.iter().sum::<f64>() + 12f64.exp();
+        for (weight, term) in with_sink.iter().zip(&terms) {
+            assert!((f64::from(*weight) - term / total).abs() < 1e-7);
+        }
         let mut invalid = [f32::NAN; 16];
         invalid[3] = 1.0;
-        softmax(&mut invalid);
+        softmax(&mut invalid, None);
         assert!(invalid.iter().all(|weight| weight.is_nan()));
     }
 }

@@ -93,12 +93,13 @@ fn visible(rows: usize, position: usize, window: Option<usize>, capacity: usize)
     (0..rows).flat_map(|row| (0..slots).map(move |slot| is_visible(row, slot))).collect()
 }
 
-/// `softmax(scale q k^T + mask) v`; `q` and the result are `[rows, heads * head_dim]`.
+/// `softmax(scale q k^T + mask) v`; `q` and the result are `[rows, heads * head_dim]`. `sinks` are `[heads]`: one further score of each head.
 pub(super) fn attend(
     q: &Tensor,
     cache: &Cache,
     position: usize,
     mask: Option<&Tensor>,
+    sinks: Option<&Tensor>,
     attention: &Attention,
 ) -> Result<Tensor> {
     let &Attention { heads, kv_heads, head_dim, .. } = attention;
@@ -118,7 +119,16 @@ pub(super) fn attend(
         ))?,
         None => scores,
     };
-    let weights = candle_nn::ops::softmax_last_dim(&scores)?;
+    let weights = match sinks {
+        None => candle_nn::ops::softmax_last_dim(&scores)?,
+        Some(sinks) => {
+            let column = sinks.reshape((kv_heads, group, 1, 1))?.broadcast_as((kv_heads, group, rows, 1))?;
+            let column = column.contiguous()?.reshape((kv_heads, group * rows, 1))?;
+            candle_nn::ops::softmax_last_dim(&Tensor::cat(&[&scores, &column], 2)?)?
+                .narrow(2, 0, slots)?
+                .contiguous()?
+        }
+    };
     let sums = weights.matmul(&stored(&cache.values)?.contiguous()?)?; // [kv_heads, group * rows, head_dim]
     sums.reshape((kv_heads, group, rows, head_dim))?.permute((2, 0, 1, 3))?.contiguous()?.reshape((rows, width))
 }

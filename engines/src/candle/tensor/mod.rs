@@ -10,7 +10,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use candle_core::{DType, Tensor};
-use models::{Activation, Attention, Rope, RopeLayout, Temperature, TensorView};
+use models::{Activation, Attention, CLAMP_ALPHA, CLAMP_LIMIT, Rope, RopeLayout, Temperature, TensorView};
 
 use self::attention::{Cache, Mask};
 use self::weight::Weight;
@@ -260,6 +260,7 @@ impl Kernels for OnDevice {
         q: &Rows,
         cache: &Cache,
         attention: &Attention,
+        sinks: Option<&Tensor>,
         position: usize,
         out: &mut Rows,
     ) -> Result<(), EngineError> {
@@ -267,7 +268,7 @@ impl Kernels for OnDevice {
         let mask = self.masks.entry(window).or_default();
         let output = mask
             .for_rows(q, position, window, cache.capacity, &self.device)
-            .and_then(|mask| attention::attend(q, cache, position, mask, attention));
+            .and_then(|mask| attention::attend(q, cache, position, mask, sinks, attention));
         *out = Rows(Some(output.map_err(at("attention"))?));
         Ok(())
     }
@@ -278,12 +279,13 @@ impl Kernels for OnDevice {
     }
 
     fn activate(&mut self, activation: Activation, gate: &mut Rows, up: &Rows) -> Result<(), EngineError> {
+        let (x, up) = (gate.get()?, up.get()?);
         let activated = match activation {
-            Activation::Silu => gate.get()?.silu(),
-            Activation::GeluTanh => gate.get()?.gelu(),
+            Activation::Silu => x.silu().and_then(|x| x * up),
+            Activation::GeluTanh => x.gelu().and_then(|x| x * up),
+            Activation::ClampedSwiglu => clamped_swiglu(x, up),
         };
-        let up = up.get()?;
-        *gate = Rows(Some(activated.and_then(|gate| gate * up).map_err(at("activation"))?));
+        *gate = Rows(Some(activated.map_err(at("activation"))?));
         Ok(())
     }
 
@@ -324,6 +326,13 @@ impl Kernels for OnDevice {
     fn sync(&mut self) -> Result<(), EngineError> {
         self.device.synchronize().map_err(at("sync"))
     }
+}
+
+/// See [`Activation::ClampedSwiglu`].
+fn clamped_swiglu(gate: &Tensor, up: &Tensor) -> candle_core::Result<Tensor> {
+    let gate = gate.minimum(CLAMP_LIMIT)?;
+    let share = candle_nn::ops::sigmoid(&(&gate * f64::from(CLAMP_ALPHA))?)?;
+    gate * share * (up.clamp(-CLAMP_LIMIT, CLAMP_LIMIT)? + 1.0)?
 }
 
 #[cfg(test)]

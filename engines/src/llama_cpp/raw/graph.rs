@@ -22,10 +22,7 @@ const MASKED: u16 = 0xfc00;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in super::super) enum Graph {
     /// As ops of the described decoder, several nodes each.
-    Described {
-        /// The projections have biases.
-        biased: bool,
-    },
+    Described(ops::Described),
     /// One op for each node, with the work that its shapes state.
     Opaque,
 }
@@ -146,12 +143,12 @@ impl Marks {
             return None;
         }
         match self.graph {
-            Graph::Described { biased } => {
+            Graph::Described(described) => {
                 let input = |place: usize| tensor.src.get(place).and_then(|input| reference(*input)).map_or("", name);
                 let count = |dimension| usize::try_from(size(tensor, dimension)).unwrap_or(0);
                 let shape = [count(0), count(1)];
                 let node = Node { op: tensor.op, name: name(tensor), inputs: [input(0), input(1)], shape };
-                let (kind, layer) = ops::classify(&node, biased)?;
+                let (kind, layer) = ops::classify(&node, described)?;
                 Some(ops::mark(kind, layer, node.shape))
             }
             Graph::Opaque => {

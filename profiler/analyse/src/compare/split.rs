@@ -39,6 +39,7 @@ pub(super) const GROUPS: &[(&str, &[&str])] = &[
             "output_norm",
             "silu_mul",
             "gelu_mul",
+            "clamped_swiglu",
             "attn_residual",
             "ffn_residual",
         ],

@@ -41,13 +41,12 @@ impl Target {
         file_bytes: Option<Bytes>,
     ) -> Result<Self, Error> {
         let plan = synth::plan(&spec, quant)?;
-        let types: std::collections::HashMap<&str, models::DType> =
-            plan.tensors.iter().map(|tensor| (tensor.name.as_str(), tensor.dtype)).collect();
+        let types = plan.tensors.iter().map(|tensor| (tensor.name.as_str(), tensor.dtype));
         Ok(Self {
             name: name.to_owned(),
             reference: reference.to_owned(),
             quant: quant.name().to_owned(),
-            types: WeightTypes::by_name(&spec, |name| types.get(name).copied().unwrap_or(models::DType::F32)),
+            types: WeightTypes::of_stored(&spec, types),
             file_bytes: file_bytes.unwrap_or(plan.data_bytes),
             spec,
         })

@@ -1,0 +1,121 @@
+//! Tensors of safetensors folders that store other rows or another order than the description has: the experts of gpt-oss. Their bytes
+//! are rearranged when they are taken, into memory of the process; everything else of a checkpoint stays in the mapped files.
+
+use std::io;
+use std::ops::Range;
+
+use memmap2::{Mmap, MmapMut};
+
+/// How the stored bytes of all experts become rows `[experts, outputs, inputs]`. Output `o` is stored as number `first + step o`: gate
+/// and up alternate in one tensor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Arrangement {
+    pub(super) experts: usize,
+    pub(super) outputs: usize,
+    pub(super) inputs: usize,
+    pub(super) first: usize,
+    pub(super) step: usize,
+    pub(super) stored: Stored,
+}
+
+/// The stored form.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Stored {
+    /// Floats `[experts, inputs, step outputs]` of this many bytes each.
+    Transposed { element: usize },
+    /// Codes `[experts, step outputs, inputs / 32, 16]`, two in a byte, the first in the low half; and one exponent for 32 codes, in
+    /// another tensor: its mapping and its bytes.
+    Mxfp4 { scales: (usize, Range<usize>) },
+}
+
+/// Elements of a block of MXFP4, and the bytes of their codes.
+const ELEMENTS: usize = 32;
+const CODES: usize = ELEMENTS / 2;
+
+impl Arrangement {
+    /// The bytes of the tensor, as a mapping of memory. The caller has checked that `bytes` and `scales` have the stored sizes.
+    ///
+    /// # Errors
+    /// If the memory cannot be mapped.
+    pub(super) fn apply(&self, bytes: &[u8], maps: &[std::sync::Arc<Mmap>]) -> io::Result<Mmap> {
+        match &self.stored {
+            Stored::Transposed { element } => self.transposed(bytes, *element),
+            Stored::Mxfp4 { scales: (map, range) } => {
+                let scales = maps.get(*map).and_then(|map| map.get(range.clone())).unwrap_or_default();
+                self.blocks(bytes, scales)
+            }
+        }
+    }
+
+    fn transposed(&self, bytes: &[u8], element: usize) -> io::Result<Mmap> {
+        let &Self { experts, outputs, inputs, first, step, .. } = self;
+        let mut out = MmapMut::map_anon(experts * outputs * inputs * element)?;
+        let stored_row = outputs * step * element;
+        let of_one = bytes.chunks_exact(inputs * stored_row).zip(out.chunks_exact_mut(outputs * inputs * element));
+        for (stored, out) in of_one {
+            // Tiles of outputs, so that the rows that are written stay in the cache.
+            const TILE: usize = 64;
+            for tile in (0..outputs).step_by(TILE) {
+                let tile = tile..outputs.min(tile + TILE);
+                for (input, row) in stored.chunks_exact(stored_row).enumerate() {
+                    for output in tile.clone() {
+                        let from = (first + step * output) * element;
+                        let to = (output * inputs + input) * element;
+                        out[to..to + element].copy_from_slice(&row[from..from + element]);
+                    }
+                }
+            }
+        }
+        out.make_read_only()
+    }
+
+    /// Blocks of ggml: the exponent, then bytes with element `i` in the low half and `i + 16` in the high half.
+    fn blocks(&self, codes: &[u8], scales: &[u8]) -> io::Result<Mmap> {
+        let &Self { experts, outputs, inputs, first, step, .. } = self;
+        let per_row = inputs / ELEMENTS;
+        let mut out = MmapMut::map_anon(experts * outputs * per_row * (1 + CODES))?;
+        for (row, out) in out.chunks_exact_mut(per_row * (1 + CODES)).enumerate() {
+            let (expert, output) = (row / outputs, row % outputs);
+            let stored = expert * outputs * step + first + step * output;
+            let (codes, scales) = (&codes[stored * per_row * CODES..], &scales[stored * per_row..]);
+            for (block, out) in out.chunks_exact_mut(1 + CODES).enumerate() {
+                let code = |element: usize| codes[block * CODES + element / 2] >> (4 * (element % 2)) & 15;
+                out[0] = scales[block];
+                for at in 0..CODES {
+                    out[1 + at] = code(at) | code(at + CODES) << 4;
+                }
+            }
+        }
+        out.make_read_only()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One expert with two inputs and outputs g0 u0 g1 u1 per input.
+    #[test]
+    fn alternating_columns_become_rows() {
+        let stored = [10, 20, 11, 21, 12, 22, 13, 23];
+        let of = |first| {
+            let form = Stored::Transposed { element: 1 };
+            Arrangement { experts: 1, outputs: 2, inputs: 2, first, step: 2, stored: form }.apply(&stored, &[]).unwrap()
+        };
+        assert_eq!((&of(0)[..], &of(1)[..]), (&[10, 12, 11, 13][..], &[20, 22, 21, 23][..]));
+    }
+
+    /// Two experts of two rows of one block; codes count up from 0, each byte has two.
+    #[test]
+    fn blocks_of_mxfp4_are_those_of_ggml() {
+        let codes: Vec<u8> = (0..4).flat_map(|_| (0u8..16).map(|at| 2 * at % 16 | (2 * at + 1) % 16 << 4)).collect();
+        let mut scales = MmapMut::map_anon(4).unwrap();
+        scales.copy_from_slice(&[1, 2, 3, 4]);
+        let maps = [std::sync::Arc::new(scales.make_read_only().unwrap())];
+        let form = Stored::Mxfp4 { scales: (0, 0..4) };
+        let up = Arrangement { experts: 2, outputs: 1, inputs: 32, first: 1, step: 2, stored: form };
+        let blocks = up.apply(&codes, &maps).unwrap();
+        assert_eq!((blocks.len(), blocks[0], blocks[17]), (34, 2, 4));
+        assert_eq!(&blocks[1..4], [0x00, 0x11, 0x22]);
+    }
+}
