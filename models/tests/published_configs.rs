@@ -75,6 +75,18 @@ fn config(name: &str) -> Value {
             "query_pre_attn_scalar": 256, "sliding_window": 1024, "sliding_window_pattern": 6,
             "hidden_activation": "gelu_pytorch_tanh", "attention_bias": false,
         }),
+        "gpt-oss-20b" => json!({
+            "architectures": ["GptOssForCausalLM"], "model_type": "gpt_oss", "hidden_size": 2880, "intermediate_size": 2880,
+            "num_hidden_layers": 24, "num_attention_heads": 64, "num_key_value_heads": 8, "head_dim": 64,
+            "num_local_experts": 32, "num_experts_per_tok": 4, "vocab_size": 201_088, "max_position_embeddings": 131_072,
+            "rms_norm_eps": 1e-5, "rope_theta": 150_000, "sliding_window": 128, "attention_bias": true,
+            "swiglu_limit": 7.0, "hidden_act": "silu", "tie_word_embeddings": false,
+            "layer_types": (0..24).map(|at| ["sliding_attention", "full_attention"][at % 2]).collect::<Vec<_>>(),
+            "rope_scaling": {
+                "rope_type": "yarn", "factor": 32.0, "beta_fast": 32.0, "beta_slow": 1.0,
+                "original_max_position_embeddings": 4096, "truncate": false,
+            },
+        }),
         "ministral-3-8b" => json!({
             "model_type": "ministral3", "hidden_size": 4096, "intermediate_size": 14_336, "num_hidden_layers": 34,
             "num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 128, "vocab_size": 131_072,
@@ -117,11 +129,12 @@ fn shapes_of_the_registry_are_those_of_the_published_files() {
     }
 }
 
-/// Elements that a token reads: of matrices, and of the vectors and routers that stay in F32.
+/// Elements that a token reads: of matrices, of routers, and of the vectors, which stay in F32 as routers do.
 struct Elements {
     matrices_of_layers: f64,
+    routers: f64,
     head: f64,
-    f32: f64,
+    vectors: f64,
 }
 
 /// The numbers of a config.json.
@@ -145,6 +158,7 @@ impl Published {
         match self.kind() {
             "mistral" => self.number("sliding_window"),
             "gemma3_text" if !(layer + 1).is_multiple_of(6) => self.number("sliding_window"),
+            "gpt_oss" if layer.is_multiple_of(2) => self.number("sliding_window"),
             _ => f64::INFINITY,
         }
     }
@@ -156,22 +170,36 @@ impl Published {
     fn elements(&self) -> Elements {
         let (hidden, head_dim) = (self.number("hidden_size"), self.head_dim());
         let (q, kv) = (self.number("num_attention_heads") * head_dim, self.number("num_key_value_heads") * head_dim);
-        let is_moe = self.kind() == "qwen3_moe";
-        let feed_forward = match is_moe {
-            true => 3.0 * hidden * self.number("moe_intermediate_size") * self.number("num_experts_per_tok"),
-            false => 3.0 * hidden * self.number("intermediate_size"),
+        // Width of an expert, experts of a token, experts in all.
+        let experts = match self.kind() {
+            "qwen3_moe" => Some((self.number("moe_intermediate_size"), self.number("num_experts"))),
+            "gpt_oss" => Some((self.number("intermediate_size"), self.number("num_local_experts"))),
+            _ => None,
         };
-        let router = if is_moe { hidden * self.number("num_experts") } else { 0.0 };
+        let experts = experts.map(|(width, count)| (width, self.number("num_experts_per_tok"), count));
+        let feed_forward = match experts {
+            Some((width, used, _)) => 3.0 * hidden * width * used,
+            None => 3.0 * hidden * self.number("intermediate_size"),
+        };
         let norms = match self.kind() {
             "gemma3_text" => 4.0 * hidden + 2.0 * head_dim,
             "qwen3" | "qwen3_moe" => 2.0 * hidden + 2.0 * head_dim,
             _ => 2.0 * hidden,
         };
-        let biases = if self.kind() == "qwen2" { q + 2.0 * kv } else { 0.0 };
+        let biases = match (self.kind(), experts) {
+            ("qwen2", _) => q + 2.0 * kv,
+            // Also of the output projection, the router and the experts; and a sink for each head.
+            ("gpt_oss", Some((width, used, count))) => {
+                q + 2.0 * kv + hidden + count + used * (2.0 * width + hidden) + self.number("num_attention_heads")
+            }
+            _ => 0.0,
+        };
+        let layers = self.layers() as f64;
         Elements {
-            matrices_of_layers: self.layers() as f64 * (hidden * (q + 2.0 * kv) + q * hidden + feed_forward),
+            matrices_of_layers: layers * (hidden * (q + 2.0 * kv) + q * hidden + feed_forward),
+            routers: layers * experts.map_or(0.0, |(_, _, count)| hidden * count),
             head: self.number("vocab_size") * hidden,
-            f32: self.layers() as f64 * (norms + biases + router) + hidden,
+            vectors: layers * (norms + biases) + hidden,
         }
     }
 }
@@ -187,7 +215,8 @@ fn a_decoded_token_reads_the_bytes_that_its_config_implies() {
         let published = Published(config(entry.name));
         let elements = published.elements();
         let row = published.number("hidden_size");
-        let weights = (elements.matrices_of_layers + elements.head + row) * 34.0 / 32.0 + 4.0 * elements.f32;
+        let weights = (elements.matrices_of_layers + elements.head + row) * 34.0 / 32.0
+            + 4.0 * (elements.routers + elements.vectors);
         let of_position = 2.0 * 2.0 * published.number("num_key_value_heads") * published.head_dim();
         let spec = entry.spec();
         for position in [0_usize, 1000, 6000] {
@@ -209,16 +238,11 @@ fn a_prefilled_token_takes_the_operations_that_its_config_implies() {
     for entry in &MODELS {
         let published = Published(config(entry.name));
         let elements = published.elements();
-        let router = if published.kind() == "qwen3_moe" {
-            published.layers() as f64 * published.number("hidden_size") * published.number("num_experts")
-        } else {
-            0.0
-        };
         let pairs: f64 = (0..published.layers())
             .map(|layer| (1..=TOKENS).map(|position| published.window(layer).min(position as f64)).sum::<f64>())
             .sum();
         let attention = 4.0 * published.number("num_attention_heads") * published.head_dim() * pairs;
-        let products = 2.0 * (elements.matrices_of_layers + router) * TOKENS as f64 + 2.0 * elements.head;
+        let products = 2.0 * (elements.matrices_of_layers + elements.routers) * TOKENS as f64 + 2.0 * elements.head;
         let spec = entry.spec();
         let found = totals(&prefill_ops(&spec, &WeightTypes::uniform(&spec, DType::Q8_0), DType::F16, TOKENS, 0));
         let (found, expected) = (found.flops.get() as f64 / TOKENS as f64, (products + attention) / TOKENS as f64);
