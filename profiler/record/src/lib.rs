@@ -35,6 +35,7 @@ mod setting;
 mod sources;
 mod store;
 mod suggest;
+mod summary;
 mod table;
 mod verdict;
 
@@ -60,7 +61,7 @@ pub use precision::{PrecisionReached, StoppedBy, short_percent};
 pub use printable::{Printable, printable};
 pub use read::{Opened, open};
 pub use recorded::{Reasons, Recorded, RecordedList, RecordedMap};
-pub use run::{Estimate, ProbeEffect, RESTS_ON, RunFile, SCHEMA_VERSION, Summary, Tool, WhatIf};
+pub use run::{ProbeEffect, RESTS_ON, RunFile, SCHEMA_VERSION, Tool, WhatIf};
 pub use sample::{METRICS, Metric, Sample, Unit, mark_repeated};
 pub use server::{AuditFinding, Preprocessing, ServerFile, ServerSample};
 pub use setting::{Action, Names, Setting, name_settings};
@@ -68,6 +69,7 @@ pub use sources::{NamedSource, Source, open_all, sources};
 pub use statistics::Slope;
 pub use store::{Store, file_name};
 pub use suggest::nearest;
+pub use summary::{Estimate, Summary, SummaryMetrics, TokenGaps};
 pub use table::{COLUMNS_OF_CASE, csv};
 pub use verdict::{Advice, Confidence, Evidence, GroupVerdict, Limit, Verdict};
 

@@ -1,11 +1,9 @@
 //! The whole run: `run.json`.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 
 use super::recorded::{with_reasons, without_reason};
-use super::{Case, Environment, PlanFile, Reason, Reasons, Recorded, RecordedList};
+use super::{Case, Environment, PlanFile, Reason, Reasons, Recorded, RecordedList, Summary};
 
 /// The version of `run.json`; a reader refuses a newer one.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -154,52 +152,6 @@ pub struct Tool {
     pub target_features: Vec<String>,
     /// The compiler.
     pub compiler: String,
-}
-
-/// Averages of one engine, model, thread count and depth.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Summary {
-    /// Engine label.
-    pub engine: String,
-    /// Model name.
-    pub model: String,
-    /// Threads.
-    pub threads: usize,
-    /// Depth.
-    pub depth: usize,
-    /// The number of cases.
-    pub cases: usize,
-    /// The number of samples.
-    pub samples: usize,
-    /// Metric name to estimate.
-    pub metrics: BTreeMap<String, Estimate>,
-    /// Gaps between output tokens in seconds: p50, p90, p99, max.
-    pub itl_s: BTreeMap<String, f64>,
-    /// Why a metric is an estimate or a bound in one of its samples.
-    #[serde(default, skip_serializing_if = "Reasons::is_empty")]
-    pub estimated: Reasons,
-    /// Why a metric or an end of its interval is absent.
-    #[serde(default, skip_serializing_if = "Reasons::is_empty")]
-    pub reasons: Reasons,
-}
-
-/// A mean with its interval.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-pub struct Estimate {
-    /// Mean over the prompts of the means over their samples.
-    pub mean: f64,
-    /// Lower end of the bootstrap 95 % interval.
-    pub low: Option<f64>,
-    /// Upper end.
-    pub high: Option<f64>,
-    /// Smallest sample.
-    pub min: f64,
-    /// Median sample.
-    pub median: f64,
-    /// Largest sample.
-    pub max: f64,
-    /// Samples.
-    pub n: usize,
 }
 
 with_reasons! {

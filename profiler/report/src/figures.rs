@@ -34,9 +34,9 @@ pub(super) fn unknown(reason: Option<&Reason>) -> String {
 /// A mean, and below it the interval where there is one.
 pub(super) fn estimate(found: Option<&Estimate>, show: impl Fn(f64) -> String) -> String {
     let Some(found) = found else { return ABSENT.to_owned() };
-    match (found.low, found.high) {
-        (Some(low), Some(high)) => format!("{}\n[{}, {}]", show(found.mean), show(low), show(high)),
-        _ => show(found.mean),
+    match found.interval() {
+        Some((low, high)) => format!("{}\n[{}, {}]", show(found.mean), show(low), show(high)),
+        None => show(found.mean),
     }
 }
 
@@ -68,18 +68,23 @@ mod tests {
         assert_eq!(shown(&Recorded::absent("not read"), u32::to_string), "unknown (not read)");
     }
 
+    fn of_one_sample(mean: f64) -> Estimate {
+        let absent = || Recorded::absent("one sample");
+        Estimate { mean, low: absent(), high: absent(), min: mean, median: mean, max: mean, n: 1 }
+    }
+
     #[test]
     fn an_interval_is_below_its_mean() {
-        let whole = Estimate { mean: 2.0, low: Some(1.0), high: Some(3.0), ..Estimate::default() };
+        let whole = Estimate { low: 1.0.into(), high: 3.0.into(), ..of_one_sample(2.0) };
         assert_eq!(estimate(Some(&whole), significant), "2.000\n[1.000, 3.000]");
-        assert_eq!(estimate(Some(&Estimate { low: None, ..whole }), significant), "2.000");
+        assert_eq!(estimate(Some(&of_one_sample(2.0)), significant), "2.000");
         assert_eq!(estimate(None, significant), "–");
     }
 
     #[test]
     fn an_estimate_is_marked() {
-        let found = Estimate { mean: 2.0, ..Estimate::default() };
-        let mut summary = Summary { metrics: [("tps".to_owned(), found)].into(), ..Summary::default() };
+        let metrics = [("tps".to_owned(), of_one_sample(2.0).into())].into_iter().collect();
+        let mut summary = Summary { metrics, ..Summary::absent("unused") };
         assert_eq!(metric(&summary, "tps", significant), "2.000");
         for name in ["tps", "decode_tps"] {
             summary.estimated.insert(name.to_owned(), "pieces stand in".to_owned());

@@ -2,13 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use analyse::predict::{self, Basis, CheckedFigure, Figure, Prediction, Runs, Settings};
+use analyse::predict::{self, CheckedFigure, Figure, Prediction, Runs, Settings};
 use clap::{Args, ValueEnum};
 use measure::ceilings;
 use measure::plan::{self, DEFAULT_ENGINE, DEFAULT_NEW_TOKENS};
-use record::Printable;
 use record::figures::significant;
 use record::plan::RUNS;
+use record::{Printable, Recorded};
 use report::{Block, Content, Section, Table, text};
 
 use super::advice::UsageError;
@@ -98,7 +98,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Code> {
     let used: Vec<&record::RunFile> = runs.used.iter().collect();
     let mut prediction = predict::predict(&subject, &settings, &used, known.as_ref())?;
     prediction.tool = tool.clone();
-    prediction.made = Some(measure::timestamp::rfc3339(traces::clock::unix_time()));
+    prediction.made = measure::timestamp::rfc3339(traces::clock::unix_time()).into();
     prediction.skipped.splice(0..0, runs.skipped);
     let json = Printable::json(&prediction)?;
     if let Some(path) = &arguments.out {
@@ -130,21 +130,22 @@ fn content(prediction: &Prediction) -> Content {
         columns: columns(&["<", "estimate", "95 % interval", "<unit", "<limit"]),
         rows: Vec::new(),
     };
-    let limit =
-        |parts: Option<predict::TimeParts>| parts.map_or_else(String::new, |parts| parts.limit_name().to_owned());
+    let limit = |parts: &Recorded<predict::TimeParts>| {
+        parts.as_ref().map_or_else(String::new, |parts| parts.limit_name().to_owned())
+    };
     let figures = [
-        ("load_warm_s", prediction.load_warm_s, String::new()),
-        ("load_cold_s", prediction.load_cold_s, String::new()),
-        ("memory_bytes", prediction.memory_bytes, String::new()),
-        ("prefill_tps", prediction.prefill_tps, limit(prediction.prefill)),
-        ("decode_tps", prediction.decode_tps, limit(prediction.decode)),
+        ("load_warm_s", &prediction.load_warm_s, String::new()),
+        ("load_cold_s", &prediction.load_cold_s, String::new()),
+        ("memory_bytes", &prediction.memory_bytes, String::new()),
+        ("prefill_tps", &prediction.prefill_tps, limit(&prediction.prefill)),
+        ("decode_tps", &prediction.decode_tps, limit(&prediction.decode)),
     ];
     let mut absent = Vec::new();
     for (field, figure, limit) in figures {
         let (unit, factor, name) = shown(field);
         match figure {
-            Some(figure) => table.rows.push(row(name, unit, factor, field, figure, limit)),
-            None => absent.extend(prediction.reasons.get(field).map(|reason| format!("{name}: {reason}."))),
+            Recorded::Present(figure) => table.rows.push(row(name, unit, factor, field, *figure, limit)),
+            Recorded::Absent(reason) => absent.push(format!("{name}: {reason}.")),
         }
     }
     let mut facts = vec![
@@ -160,7 +161,7 @@ fn content(prediction: &Prediction) -> Content {
             ),
         ),
     ];
-    facts.extend(prediction.extrapolation.filter(|far| far.error > 0.005).map(|far| {
+    facts.extend(prediction.extrapolation.value().filter(|far| far.error > 0.005).map(|far| {
         let known = if far.one_model { "the one model measured" } else { "the nearest model measured" };
         let (ratio, wider) = (significant(far.ratio), 196.0 * far.error);
         (
@@ -180,7 +181,7 @@ fn content(prediction: &Prediction) -> Content {
             blocks: [Block::Table(table)].into_iter().chain(absent.into_iter().map(Block::Sentence)).collect(),
         },
         Section { heading: "Basis".to_owned(), short: true, blocks: vec![Block::Properties(facts)] },
-        Section { heading: "Notes".to_owned(), short: true, blocks: sentences(&prediction.notes) },
+        Section { heading: "Notes".to_owned(), short: true, blocks: sentences(&prediction.remarks) },
         Section { heading: "Not used".to_owned(), short: true, blocks: skipped },
     ];
     Content {
@@ -203,12 +204,12 @@ fn columns(names: &[&str]) -> Vec<report::Column> {
 
 fn row(name: &str, unit: &str, factor: f64, field: &str, figure: Figure, limit: String) -> Vec<String> {
     let number = |value: f64| significant(value * factor);
-    let interval = match (figure.basis, figure.low.zip(figure.high)) {
-        (Basis::Estimate, Some((low, high))) => format!("{} to {}", number(low), number(high)),
+    let interval = match figure.interval() {
+        Some((low, high)) => format!("{} to {}", number(low), number(high)),
         _ if field.ends_with("tps") => "at most".to_owned(),
         _ => "at least".to_owned(),
     };
-    vec![name.to_owned(), number(figure.value), interval, unit.to_owned(), limit]
+    vec![name.to_owned(), number(figure.value()), interval, unit.to_owned(), limit]
 }
 
 /// A line with a capital letter and a full stop.
@@ -258,7 +259,7 @@ fn compared(found: &CheckedFigure) -> Vec<String> {
     };
     vec![
         name.to_owned(),
-        number(found.predicted.value),
+        number(found.predicted.value()),
         found.scaled.map_or_else(|| "–".to_owned(), number),
         number(found.measured),
         format!("{:+.1} %", found.error() * 100.0),

@@ -2,7 +2,7 @@
 
 use super::comparison::{Assessment, FigureRow, PairRow, PromptRatio, Shift};
 use super::pairing::GroupPair;
-use crate::summary::{CASE_FIGURES, no_interval};
+use crate::summary::{CASE_FIGURES, NO_SAMPLE, no_interval};
 use record::{Case, METRICS, Reason, Reasons, Recorded, Unit};
 use statistics::{NoInterval, Ratio, mad, mean, median, more_rounds, ratio, ratio_apart};
 
@@ -12,8 +12,6 @@ const OUTLIER: f64 = 3.5 * 1.4826;
 
 /// Why a figure that a case has once has no interval with one prompt.
 const ONE_VALUE: &str = "measured once for each prompt: an interval needs at least two prompts";
-/// Why a side has no mean.
-const NO_SAMPLE: &str = "no sample has it";
 /// Why the number of further rounds is unknown.
 const NO_WIDTH: &str = "the width of the interval is unknown";
 

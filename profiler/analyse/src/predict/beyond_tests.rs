@@ -3,7 +3,7 @@
 use engine_api::Advice;
 use models::synth::Quant;
 
-use super::tests::{large, medium, run_file, settings, small, spec, subject};
+use super::tests::{large, medium, run_file, settings, small, spec, subject, width};
 use super::*;
 use record::{Limit, RunFile};
 
@@ -19,10 +19,6 @@ fn one_length() -> RunFile {
     file
 }
 
-fn width(figure: Option<Figure>) -> f64 {
-    figure.map(|figure| figure.high.unwrap() / figure.value).unwrap()
-}
-
 #[test]
 fn a_longer_context_than_measured_has_a_cost() {
     let runs = one_length();
@@ -30,15 +26,15 @@ fn a_longer_context_than_measured_has_a_cost() {
     let found = [0, 128, 1500, 4096].map(at);
     for pair in found.windows(2) {
         let (near, far) = (&pair[0], &pair[1]);
-        assert!(far.decode_tps.unwrap().value < near.decode_tps.unwrap().value, "{near:?} {far:?}");
-        assert!(far.prefill_tps.unwrap().value < near.prefill_tps.unwrap().value);
-        assert!(far.memory_bytes.unwrap().value > near.memory_bytes.unwrap().value);
+        assert!(far.decode_tps.value().unwrap().value() < near.decode_tps.value().unwrap().value(), "{near:?} {far:?}");
+        assert!(far.prefill_tps.value().unwrap().value() < near.prefill_tps.value().unwrap().value());
+        assert!(far.memory_bytes.value().unwrap().value() > near.memory_bytes.value().unwrap().value());
     }
-    let matching = |found: &Prediction| found.notes.iter().filter(|note| note.contains("was never measured")).count();
-    assert_eq!((matching(&found[0]), matching(&found[2])), (0, 2), "{:?}", found[2].notes);
-    assert!(width(found[2].decode_tps) > width(found[0].decode_tps) + 0.1);
+    let matching = |found: &Prediction| found.remarks.iter().filter(|note| note.contains("was never measured")).count();
+    assert_eq!((matching(&found[0]), matching(&found[2])), (0, 2), "{:?}", found[2].remarks);
+    assert!(width(&found[2].decode_tps) > width(&found[0].decode_tps) + 0.1);
     // Not below what the memory allows; four queries share each row of the cache, so that operations decide.
-    let more = found[2].decode.unwrap().seconds() - found[0].decode.unwrap().seconds();
+    let more = found[2].decode.value().unwrap().seconds() - found[0].decode.value().unwrap().seconds();
     let bytes = 1500.0 * small().spec.kv_bytes_per_token(engine_api::KvType::default().dtype()).as_f64();
     assert!((1.0..8.0).contains(&(more * 20e9 / bytes)), "{}", more * 20e9 / bytes);
 }
@@ -53,7 +49,7 @@ fn a_depth_that_was_measured_follows_the_fitted_cost() {
     }
     runs.cases.push(deep);
     let found = predict(&small(), &Settings { depth: 800, ..settings(1) }, &[&runs], None).unwrap();
-    assert!(!found.notes.iter().any(|note| note.contains("positions")), "{:?}", found.notes);
+    assert!(!found.remarks.iter().any(|note| note.contains("positions")), "{:?}", found.remarks);
 }
 
 #[test]
@@ -76,12 +72,15 @@ fn more_bytes_are_never_as_fast_or_faster() {
     let found = [Quant::Q4_0, Quant::Q4_1, Quant::Q8_0, Quant::F16].map(of);
     for pair in found.windows(2) {
         let (less, more) = (&pair[0], &pair[1]);
-        assert!(less.decode_tps.unwrap().value > more.decode_tps.unwrap().value, "{less:?} {more:?}");
-        assert!(less.prefill_tps.unwrap().value > more.prefill_tps.unwrap().value);
-        assert!(less.load_warm_s.unwrap().value < more.load_warm_s.unwrap().value);
-        assert!(less.memory_bytes.unwrap().value < more.memory_bytes.unwrap().value);
+        assert!(
+            less.decode_tps.value().unwrap().value() > more.decode_tps.value().unwrap().value(),
+            "{less:?} {more:?}"
+        );
+        assert!(less.prefill_tps.value().unwrap().value() > more.prefill_tps.value().unwrap().value());
+        assert!(less.load_warm_s.value().unwrap().value() < more.load_warm_s.value().unwrap().value());
+        assert!(less.memory_bytes.value().unwrap().value() < more.memory_bytes.value().unwrap().value());
     }
-    let matching = |found: &Prediction, text: &str| found.notes.iter().any(|note| note.contains(text));
+    let matching = |found: &Prediction, text: &str| found.remarks.iter().any(|note| note.contains(text));
     assert!(matching(
         &found[3],
         "F16 was never measured: products on one token are estimated with the bytes per second of"
@@ -90,14 +89,14 @@ fn more_bytes_are_never_as_fast_or_faster() {
         &found[0],
         "Q4_0 was never measured: products on one token are estimated with the operations per second of"
     ));
-    assert!(width(found[3].decode_tps) > width(found[1].decode_tps), "{found:?}");
-    assert!(found[3].extrapolation.unwrap().error > 0.1);
+    assert!(width(&found[3].decode_tps) > width(&found[1].decode_tps), "{found:?}");
+    assert!(found[3].extrapolation.value().unwrap().error > 0.1);
 }
 
 #[test]
 fn the_limit_is_that_of_the_verdicts() {
     let found = predict(&large(), &settings(1), &[&run_file(&[&small(), &medium()])], None).unwrap();
-    let (prefill, decode) = (found.prefill.unwrap(), found.decode.unwrap());
+    let (prefill, decode) = (found.prefill.value().unwrap(), found.decode.value().unwrap());
     assert_eq!((prefill.limit(), decode.limit()), (Some(Limit::Compute), Some(Limit::MemoryBandwidth)));
     assert_eq!((prefill.limit_name(), decode.limit_name()), ("compute", "memory bandwidth"));
     // By the least times, not by the time that kernels leave.
@@ -111,15 +110,16 @@ fn the_limit_is_that_of_the_verdicts() {
 fn a_larger_model_has_wider_intervals_and_a_single_observed_model_the_widest() {
     let of = |runs: &RunFile, target: &Target| predict(target, &settings(1), &[runs], None).unwrap();
     let (one, two) = (run_file(&[&medium()]), run_file(&[&small(), &medium()]));
-    let far = of(&one, &large()).extrapolation.unwrap();
+    let far = of(&one, &large()).extrapolation.value().unwrap();
     assert!(far.one_model && far.ratio > 3.0 && (far.error - 0.2 * far.ratio.ln()).abs() < 1e-12);
-    assert!(width(of(&one, &large()).decode_tps) > 1.0 + 1.96 * far.error);
-    let known = of(&two, &large()).extrapolation.unwrap();
+    assert!(width(&of(&one, &large()).decode_tps) > 1.0 + 1.96 * far.error);
+    let known = of(&two, &large()).extrapolation.value().unwrap();
     assert!(!known.one_model && (known.error - 0.1 * known.ratio.ln()).abs() < 1e-12);
-    assert!(of(&two, &medium()).extrapolation.unwrap().error < 0.01);
+    assert!(of(&two, &medium()).extrapolation.value().unwrap().error < 0.01);
     for target in [small(), medium(), large()] {
-        let memory = of(&two, &target).memory_bytes.unwrap();
-        assert!(memory.high.unwrap() >= 1.05 * memory.value && memory.low.unwrap() <= 0.95 * memory.value);
+        let memory = of(&two, &target).memory_bytes.value().unwrap();
+        let (low, high) = memory.interval().unwrap();
+        assert!(high >= 1.05 * memory.value() && low <= 0.95 * memory.value());
     }
 }
 

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use record::{CeilingProbe, Ceilings, RunFile, Spread};
+use record::recorded::with_reasons;
+use record::{CeilingProbe, Ceilings, Reasons, Recorded, RunFile, Spread};
 use statistics::percentile;
 
 /// A rate of operations with a larger relative spread is not used: times are then not scaled by it.
@@ -10,15 +11,42 @@ const UNSTEADY: f64 = 0.3;
 
 /// Ceilings for a number of threads.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(into = "BasisRow", from = "BasisRow")]
 pub struct CeilingBasis {
     /// Bytes per second read from memory.
     pub memory: f64,
-    /// Operations per second of the 8-bit dot product, or of f32 multiply-adds where there is none.
+    /// Operations per second of the 8-bit dot product, or of f32 multiply-adds where there is none; `None` where neither was measured or
+    /// the measurements spread too far.
     pub compute: Option<f64>,
     /// Relative spread of the bandwidth, one standard deviation.
     pub memory_spread: f64,
     /// Relative spread of the operations.
     pub compute_spread: f64,
+}
+
+with_reasons! {
+    /// The basis as it is written.
+    struct BasisRow {
+        memory: f64,
+        compute: Recorded<f64>,
+        memory_spread: f64,
+        compute_spread: f64,
+        #[serde(default, rename = "reasons", getter = "Self::reasons", skip_serializing_if = "Reasons::is_empty")]
+        notes: Reasons,
+    }
+}
+
+impl From<CeilingBasis> for BasisRow {
+    fn from(CeilingBasis { memory, compute, memory_spread, compute_spread }: CeilingBasis) -> Self {
+        let compute = Recorded::of(compute, "no rate of operations was measured with a spread below 30 %");
+        Self { memory, compute, memory_spread, compute_spread, notes: Reasons::new() }
+    }
+}
+
+impl From<BasisRow> for CeilingBasis {
+    fn from(BasisRow { memory, compute, memory_spread, compute_spread, .. }: BasisRow) -> Self {
+        Self { memory, compute: compute.value(), memory_spread, compute_spread }
+    }
 }
 
 impl CeilingBasis {

@@ -24,14 +24,15 @@ impl CheckedFigure {
     /// `scaled (or predicted) / measured - 1`.
     #[must_use]
     pub fn error(&self) -> f64 {
-        self.scaled.unwrap_or(self.predicted.value) / self.measured - 1.0
+        self.scaled.unwrap_or(self.predicted.value()) / self.measured - 1.0
     }
 
     /// Whether the measured figure is inside the interval, scaled with the ceilings; `None` for a bound.
     #[must_use]
     pub fn inside(&self) -> Option<bool> {
-        let moved = self.scaled.map_or(1.0, |scaled| scaled / self.predicted.value);
-        Some((self.predicted.low? * moved..=self.predicted.high? * moved).contains(&self.measured))
+        let moved = self.scaled.map_or(1.0, |scaled| scaled / self.predicted.value());
+        let (low, high) = self.predicted.interval()?;
+        Some((low * moved..=high * moved).contains(&self.measured))
     }
 }
 
@@ -190,19 +191,19 @@ fn rows(prediction: &Prediction, file: &RunFile, cases: &[&Case], chosen: &Case)
     let first = chosen.samples.iter().find(|sample| sample.fresh);
     let peak = first.and_then(|sample| sample.memory_peak_bytes.value()).map(|bytes| bytes as f64);
     let rows = [
-        ("load_warm_s", prediction.load_warm_s, None, load(false)),
-        ("load_cold_s", prediction.load_cold_s, None, load(true)),
-        ("memory_bytes", prediction.memory_bytes, None, peak),
+        ("load_warm_s", prediction.load_warm_s.value(), None, load(false)),
+        ("load_cold_s", prediction.load_cold_s.value(), None, load(true)),
+        ("memory_bytes", prediction.memory_bytes.value(), None, peak),
         (
             "prefill_tps",
-            prediction.prefill_tps,
-            on(prediction.prefill).map(|seconds| prediction.prompt_tokens as f64 / seconds),
+            prediction.prefill_tps.value(),
+            on(prediction.prefill.value()).map(|seconds| prediction.prompt_tokens as f64 / seconds),
             middle(|sample| sample.prefill_tps.value()),
         ),
         (
             "decode_tps",
-            prediction.decode_tps,
-            on(prediction.decode).map(|seconds| 1.0 / seconds),
+            prediction.decode_tps.value(),
+            on(prediction.decode.value()).map(|seconds| 1.0 / seconds),
             middle(|sample| sample.decode_tps.value()),
         ),
     ];

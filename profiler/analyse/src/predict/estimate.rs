@@ -12,7 +12,7 @@ use super::extrapolation::PositionRange;
 use super::fitted_models::{FittedModels, load_features, overhead_features};
 use super::observe::{BATCH, ForwardPass, MemoryNeed, PassShape, RunObservations, observe};
 use super::prediction::{Extrapolation, Figure, PREDICTION_VERSION, Prediction, TimeParts};
-use record::{Action, Ceilings, Error, Reason, Reasons, RunFile, Spread};
+use record::{Action, Ceilings, Error, Reason, Recorded, RunFile, Spread};
 
 /// Standard errors to either side of a nominal 95 % interval.
 const SIDES: f64 = 1.96;
@@ -144,8 +144,7 @@ fn no_basis(threads: usize, runs: &[&RunFile]) -> Error {
 fn empty(subject: &Target, settings: &Settings, basis: CeilingBasis) -> Prediction {
     Prediction {
         prediction_version: PREDICTION_VERSION,
-        made: None,
-        tool: record::Tool::default(),
+        made: Recorded::absent("it was not written to a file"),
         model: subject.name.clone(),
         reference: subject.reference.clone(),
         quant: subject.quant.clone(),
@@ -156,18 +155,7 @@ fn empty(subject: &Target, settings: &Settings, basis: CeilingBasis) -> Predicti
         new_tokens: settings.new_tokens,
         file_bytes: subject.file_bytes.get(),
         basis,
-        extrapolation: None,
-        load_warm_s: None,
-        load_cold_s: None,
-        memory_bytes: None,
-        prefill_tps: None,
-        decode_tps: None,
-        prefill: None,
-        decode: None,
-        rests_on: Vec::new(),
-        skipped: Vec::new(),
-        notes: Vec::new(),
-        reasons: Reasons::new(),
+        ..Prediction::absent("it was not estimated yet")
     }
 }
 
@@ -185,6 +173,12 @@ struct Sum {
     error: f64,
 }
 
+/// Tokens per second; `far` is the error that the extrapolation adds.
+fn rate(sum: &Result<Sum, Reason>, tokens: f64, far: f64) -> Recorded<Figure> {
+    let rate = |sum: &Sum| Figure::within(tokens / sum.parts.seconds(), SIDES * sum.error.hypot(far));
+    sum.as_ref().map(rate).map_err(Reason::clone).into()
+}
+
 impl Estimator<'_> {
     fn estimates(&self, prediction: &mut Prediction, seen: &[RunObservations], rates: Option<&Ceilings>) {
         let models = FittedModels::fit(seen, self.settings.threads, self.basis);
@@ -197,26 +191,15 @@ impl Estimator<'_> {
             ));
         }
         let far = self.extrapolation(&models);
-        prediction.extrapolation = far;
+        prediction.extrapolation = Recorded::of(far, "no measured model has a size per token");
         let far = far.map_or(0.0, |far| far.error);
-        match self.sum(&models, ForwardPass::Prefill, &mut notes) {
-            Ok(sum) => {
-                let tokens = self.settings.prompt_tokens as f64;
-                let half = SIDES * sum.error.hypot(far);
-                prediction.prefill_tps = Some(Figure::within(tokens / sum.parts.seconds(), half));
-                prediction.prefill = Some(sum.parts);
-            }
-            Err(reason) => drop(prediction.reasons.insert("prefill_tps".to_owned(), reason.into())),
-        }
-        match self.sum(&models, ForwardPass::Decode, &mut notes) {
-            Ok(sum) => {
-                let half = SIDES * sum.error.hypot(far);
-                prediction.decode_tps = Some(Figure::within(1.0 / sum.parts.seconds(), half));
-                prediction.decode = Some(sum.parts);
-            }
-            Err(reason) => drop(prediction.reasons.insert("decode_tps".to_owned(), reason.into())),
-        }
-        prediction.notes = notes.into_iter().collect();
+        let prefill = self.sum(&models, ForwardPass::Prefill, &mut notes);
+        prediction.prefill_tps = rate(&prefill, self.settings.prompt_tokens as f64, far);
+        prediction.prefill = prefill.map(|sum| sum.parts).into();
+        let decode = self.sum(&models, ForwardPass::Decode, &mut notes);
+        prediction.decode_tps = rate(&decode, 1.0, far);
+        prediction.decode = decode.map(|sum| sum.parts).into();
+        prediction.remarks = notes.into_iter().collect();
         self.memory(prediction, &models, far);
         self.load(prediction, &models, far, rates);
     }
@@ -314,16 +297,15 @@ impl Estimator<'_> {
     fn memory(&self, prediction: &mut Prediction, models: &FittedModels, far: f64) {
         let known = self.need();
         let Some(cost) = &models.overhead else {
-            prediction.memory_bytes = Some(Figure::bound(known));
+            prediction.memory_bytes = Figure::Bound(known).into();
             let reason = "no run shows the engine's memory besides weights and cache: a lower bound";
-            prediction.notes.push(format!("memory: {reason}"));
+            prediction.remarks.push(format!("memory: {reason}"));
             return;
         };
         let overhead = cost.value(&self.features(overhead_features));
         let value = known + overhead;
         let half = (SIDES * (overhead * cost.error.hypot(far)).hypot(known * SIZES)).max(MEMORY * value);
-        prediction.memory_bytes =
-            Some(Figure { low: Some((value - half).max(0.0)), high: Some(value + half), ..Figure::within(value, 0.0) });
+        prediction.memory_bytes = Figure::Estimate { value, low: (value - half).max(0.0), high: value + half }.into();
     }
 
     /// `warm = cost(vocabulary, file)`, or `file / warm read rate` as a bound; `cold = warm + file / cold read rate`, in seconds.
@@ -336,30 +318,22 @@ impl Estimator<'_> {
             ((seconds + more).max(seconds / 2.0), SIDES * cost.error.hypot(far))
         });
         prediction.load_warm_s = match warm {
-            Some((seconds, half)) => Some(Figure::within(seconds, half)),
+            Some((seconds, half)) => Figure::within(seconds, half).into(),
             None => {
-                prediction.notes.push("load: no run loaded from a warm page cache: a lower bound".to_owned());
-                self.read_time(rates.and_then(|rates| rates.file_read_warm.value()))
-                    .map(|(seconds, _)| Figure::bound(seconds))
+                prediction.remarks.push("load: no run loaded from a warm page cache: a lower bound".to_owned());
+                let read = rates.and_then(|rates| rates.file_read_warm.value());
+                self.read_bound(read, "neither a warm load nor the read rate of the page cache was measured")
             }
         };
-        if prediction.load_warm_s.is_none() {
-            let reason = "neither a warm load nor the read rate of the page cache was measured";
-            prediction.reasons.insert("load_warm_s".to_owned(), reason.to_owned());
-        }
         let cold = self.read_time(rates.and_then(|rates| rates.file_read_cold.value()));
-        prediction.load_cold_s = warm.zip(cold).map(|((warm, half), (read, spread))| {
-            let seconds = warm + read;
-            Figure::within(seconds, (warm * half).hypot(read * SIDES * spread) / seconds)
-        });
-        if prediction.load_cold_s.is_none() {
-            let reason = if cold.is_none() {
-                "the read rate of storage was not measured"
-            } else {
-                "no run loaded from a warm page cache, which a cold load includes"
-            };
-            prediction.reasons.insert("load_cold_s".to_owned(), reason.to_owned());
-        }
+        prediction.load_cold_s = match (warm, cold) {
+            (Some((warm, half)), Some((read, spread))) => {
+                let seconds = warm + read;
+                Figure::within(seconds, (warm * half).hypot(read * SIDES * spread) / seconds).into()
+            }
+            (_, None) => Recorded::absent("the read rate of storage was not measured"),
+            (None, _) => Recorded::absent("no run loaded from a warm page cache, which a cold load includes"),
+        };
     }
 
     /// Where the loaded files are too similar to fit the cost of a byte: the difference of this file at the read rate of the page cache.
@@ -385,6 +359,11 @@ impl Estimator<'_> {
         Some((self.subject.file_bytes.as_f64() / rate.median, (rate.high - rate.low).max(0.0) / 4.0 / rate.median))
     }
 
+    /// The bound of a load: the seconds to read the file at a rate; `without` is the reason where there is no rate.
+    fn read_bound(&self, rate: Option<Spread>, without: &str) -> Recorded<Figure> {
+        Recorded::of(self.read_time(rate).map(|(seconds, _)| Figure::Bound(seconds)), without)
+    }
+
     /// The bounds: the roofline of each phase, `max(FLOP / peak, streamed bytes / bandwidth)`.
     fn bounds(&self, prediction: &mut Prediction, rates: Option<&Ceilings>) {
         let least = |pass: ForwardPass| {
@@ -399,24 +378,17 @@ impl Estimator<'_> {
             }
         };
         let (prefill, decode) = (least(ForwardPass::Prefill), least(ForwardPass::Decode));
-        prediction.prefill_tps = Some(Figure::bound(self.settings.prompt_tokens as f64 / prefill.seconds()));
-        prediction.decode_tps = Some(Figure::bound(1.0 / decode.seconds()));
-        (prediction.prefill, prediction.decode) = (Some(prefill), Some(decode));
-        prediction.memory_bytes = Some(Figure::bound(self.need()));
-        prediction.load_warm_s = self
-            .read_time(rates.and_then(|rates| rates.file_read_warm.value()))
-            .map(|(seconds, _)| Figure::bound(seconds));
-        prediction.load_cold_s = self
-            .read_time(rates.and_then(|rates| rates.file_read_cold.value()))
-            .map(|(seconds, _)| Figure::bound(seconds));
-        for (field, absent) in
-            [("load_warm_s", prediction.load_warm_s.is_none()), ("load_cold_s", prediction.load_cold_s.is_none())]
-        {
-            if absent {
-                prediction.reasons.insert(field.to_owned(), "the read rate of files was not measured".to_owned());
-            }
-        }
-        prediction.notes.push(format!(
+        prediction.extrapolation = Recorded::absent("no model was measured");
+        prediction.prefill_tps = Figure::Bound(self.settings.prompt_tokens as f64 / prefill.seconds()).into();
+        prediction.decode_tps = Figure::Bound(1.0 / decode.seconds()).into();
+        (prediction.prefill, prediction.decode) = (prefill.into(), decode.into());
+        prediction.memory_bytes = Figure::Bound(self.need()).into();
+        let read = |rate: fn(&Ceilings) -> Option<Spread>| {
+            self.read_bound(rates.and_then(rate), "the read rate of files was not measured")
+        };
+        prediction.load_warm_s = read(|rates| rates.file_read_warm.value());
+        prediction.load_cold_s = read(|rates| rates.file_read_cold.value());
+        prediction.remarks.push(format!(
             "no run traced ops of {}: the figures are bounds by the ceilings alone; rates are upper bounds, memory and load are lower bounds",
             self.settings.engine
         ));

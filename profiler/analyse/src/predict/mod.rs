@@ -29,6 +29,6 @@ mod what_if;
 pub use ceiling_basis::CeilingBasis;
 pub use check::{CheckedFigure, PredictionCheck, check, parse};
 pub use estimate::{Settings, Target, predict};
-pub use prediction::{Basis, Extrapolation, Figure, PREDICTION_VERSION, Prediction, TimeParts};
+pub use prediction::{Extrapolation, Figure, PREDICTION_VERSION, Prediction, TimeParts};
 pub use select::Runs;
 pub use what_if::what_if;

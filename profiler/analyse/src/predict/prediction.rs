@@ -3,68 +3,72 @@
 use serde::{Deserialize, Serialize};
 
 use super::CeilingBasis;
-use record::{Limit, Reasons, Tool};
+use record::recorded::{with_reasons, without_reason};
+use record::{Limit, Reasons, Recorded, Tool};
 
 /// The version of the file; a reader refuses a newer one.
 pub const PREDICTION_VERSION: u32 = 1;
 
-/// The estimate of a model under given settings.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Prediction {
-    /// [`PREDICTION_VERSION`].
-    pub prediction_version: u32,
-    /// RFC 3339; `null` in virtual time.
-    pub made: Option<String>,
-    /// The program.
-    pub tool: Tool,
-    /// Model name, as a run would call it.
-    pub model: String,
-    /// The reference that the user gave.
-    pub reference: String,
-    /// Quantisation.
-    pub quant: String,
-    /// Engine label.
-    pub engine: String,
-    /// Threads.
-    pub threads: usize,
-    /// Tokens in the context before the prompt.
-    pub depth: usize,
-    /// Tokens of the prompt.
-    pub prompt_tokens: usize,
-    /// New tokens.
-    pub new_tokens: usize,
-    /// Size of the model's file, in bytes.
-    pub file_bytes: u64,
-    /// The ceilings that it is computed with.
-    #[serde(rename = "ground")]
-    pub basis: CeilingBasis,
-    /// How far the model's size is from those that were measured.
-    #[serde(default)]
-    pub extrapolation: Option<Extrapolation>,
-    /// Seconds to load with a warm page cache.
-    pub load_warm_s: Option<Figure>,
-    /// Seconds to load from storage.
-    pub load_cold_s: Option<Figure>,
-    /// Peak resident memory of the process during the first request, in bytes.
-    pub memory_bytes: Option<Figure>,
-    /// Prompt tokens per second.
-    pub prefill_tps: Option<Figure>,
-    /// Output tokens per second after the first.
-    pub decode_tps: Option<Figure>,
-    /// Seconds of the prefill, by limit.
-    pub prefill: Option<TimeParts>,
-    /// Seconds per output token, by limit.
-    pub decode: Option<TimeParts>,
-    /// The runs that it is fitted to, each with its models.
-    pub rests_on: Vec<String>,
-    /// Runs and cases that were not used, with the reason.
-    pub skipped: Vec<String>,
-    /// Substitutes for figures that were never measured.
-    pub notes: Vec<String>,
-    /// Why a field is `null`.
-    #[serde(default)]
-    pub reasons: Reasons,
+with_reasons! {
+    /// The estimate of a model under given settings.
+    pub struct Prediction {
+        /// [`PREDICTION_VERSION`].
+        pub prediction_version: u32,
+        /// When it was written: RFC 3339.
+        pub made: Recorded<String>,
+        /// The program.
+        pub tool: Tool,
+        /// Model name, as a run would call it.
+        pub model: String,
+        /// The reference that the user gave.
+        pub reference: String,
+        /// Quantisation.
+        pub quant: String,
+        /// Engine label.
+        pub engine: String,
+        /// Threads.
+        pub threads: usize,
+        /// Tokens in the context before the prompt.
+        pub depth: usize,
+        /// Tokens of the prompt.
+        pub prompt_tokens: usize,
+        /// New tokens.
+        pub new_tokens: usize,
+        /// Size of the model's file, in bytes.
+        pub file_bytes: u64,
+        /// The ceilings that it is computed with.
+        #[serde(rename = "ground")]
+        pub basis: CeilingBasis,
+        /// How far the model's size is from those that were measured.
+        pub extrapolation: Recorded<Extrapolation>,
+        /// Seconds to load with a warm page cache.
+        pub load_warm_s: Recorded<Figure>,
+        /// Seconds to load from storage.
+        pub load_cold_s: Recorded<Figure>,
+        /// Peak resident memory of the process during the first request, in bytes.
+        pub memory_bytes: Recorded<Figure>,
+        /// Prompt tokens per second.
+        pub prefill_tps: Recorded<Figure>,
+        /// Output tokens per second after the first.
+        pub decode_tps: Recorded<Figure>,
+        /// Seconds of the prefill, by limit.
+        pub prefill: Recorded<TimeParts>,
+        /// Seconds per output token, by limit.
+        pub decode: Recorded<TimeParts>,
+        /// The runs that it is fitted to, each with its models.
+        pub rests_on: Vec<String>,
+        /// Runs and cases that were not used, with the reason.
+        pub skipped: Vec<String>,
+        /// Substitutes for figures that were never measured.
+        #[serde(rename = "notes")]
+        pub remarks: Vec<String>,
+        /// Entries of `reasons` under other names.
+        #[serde(default, rename = "reasons", getter = "Self::reasons")]
+        pub notes: Reasons,
+    }
 }
+
+without_reason!(CeilingBasis);
 
 /// How far a model's size is from those that were measured.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -79,25 +83,70 @@ pub struct Extrapolation {
 
 /// An estimated figure.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Figure {
-    /// The figure.
-    pub value: f64,
-    /// Lower end of the interval, nominally 95 %; `null` for a bound.
-    pub low: Option<f64>,
-    /// Upper end.
-    pub high: Option<f64>,
-    /// Its basis.
-    pub basis: Basis,
+#[serde(into = "FigureRow", try_from = "FigureRow")]
+pub enum Figure {
+    /// From ceilings and efficiencies that were measured.
+    Estimate {
+        /// The figure.
+        value: f64,
+        /// Lower end of the interval, nominally 95 %.
+        low: f64,
+        /// Upper end.
+        high: f64,
+    },
+    /// From ceilings alone: no engine can do better.
+    Bound(f64),
+}
+
+with_reasons! {
+    /// A figure as it is written.
+    struct FigureRow {
+        value: f64,
+        low: Recorded<f64>,
+        high: Recorded<f64>,
+        basis: Basis,
+        #[serde(default, rename = "reasons", getter = "Self::reasons", skip_serializing_if = "Reasons::is_empty")]
+        notes: Reasons,
+    }
 }
 
 /// The basis of an estimated figure.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Basis {
-    /// Ceilings and efficiencies that were measured.
+enum Basis {
     Estimate,
-    /// Ceilings alone: no engine can do better.
+    #[default]
     Bound,
+}
+
+without_reason!(Basis);
+
+impl From<Figure> for FigureRow {
+    fn from(figure: Figure) -> Self {
+        let bound = Self { value: figure.value(), ..Self::absent("a bound has no interval") };
+        match figure.interval() {
+            Some((low, high)) => Self { low: low.into(), high: high.into(), basis: Basis::Estimate, ..bound },
+            None => bound,
+        }
+    }
+}
+
+/// An estimate of a file has no interval.
+#[derive(Debug, thiserror::Error)]
+#[error("an estimate of {0} has no interval")]
+struct WithoutInterval(f64);
+
+impl TryFrom<FigureRow> for Figure {
+    type Error = WithoutInterval;
+
+    fn try_from(row: FigureRow) -> Result<Self, WithoutInterval> {
+        let FigureRow { value, low, high, basis, .. } = row;
+        match (basis, low.value().zip(high.value())) {
+            (Basis::Bound, _) => Ok(Self::Bound(value)),
+            (Basis::Estimate, Some((low, high))) => Ok(Self::Estimate { value, low, high }),
+            (Basis::Estimate, None) => Err(WithoutInterval(value)),
+        }
+    }
 }
 
 /// Seconds by limit.
@@ -164,13 +213,49 @@ impl TimeParts {
 }
 
 impl Figure {
-    /// With a relative half-width: from `value / (1 + h)` to `value (1 + h)`, which never falls below 0.
+    /// An estimate with a relative half-width: from `value / (1 + h)` to `value (1 + h)`, which never falls below 0.
     pub(super) fn within(value: f64, half: f64) -> Self {
-        Self { value, low: Some(value / (1.0 + half)), high: Some(value * (1.0 + half)), basis: Basis::Estimate }
+        Self::Estimate { value, low: value / (1.0 + half), high: value * (1.0 + half) }
     }
 
-    /// A bound, without an interval.
-    pub(super) const fn bound(value: f64) -> Self {
-        Self { value, low: None, high: None, basis: Basis::Bound }
+    /// The figure.
+    #[must_use]
+    pub const fn value(self) -> f64 {
+        match self {
+            Self::Estimate { value, .. } | Self::Bound(value) => value,
+        }
+    }
+
+    /// The ends of the interval; `None` for a bound.
+    #[must_use]
+    pub const fn interval(self) -> Option<(f64, f64)> {
+        match self {
+            Self::Estimate { low, high, .. } => Some((low, high)),
+            Self::Bound(_) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bound_has_a_reason_in_place_of_its_interval() {
+        let text = serde_json::to_string(&Figure::Bound(2.0)).unwrap();
+        insta::assert_snapshot!(text, @r#"{"value":2.0,"low":null,"high":null,"basis":"bound","reasons":{"high":"a bound has no interval","low":"a bound has no interval"}}"#);
+        assert_eq!(serde_json::from_str::<Figure>(&text).unwrap(), Figure::Bound(2.0));
+        let older: Figure = serde_json::from_str(r#"{"value":2.0,"low":null,"high":null,"basis":"bound"}"#).unwrap();
+        assert_eq!(older, Figure::Bound(2.0));
+    }
+
+    #[test]
+    fn an_estimate_has_an_interval() {
+        let text = r#"{"value":2.0,"low":1.0,"high":4.0,"basis":"estimate"}"#;
+        let figure: Figure = serde_json::from_str(text).unwrap();
+        assert_eq!((figure.interval(), serde_json::to_string(&figure).unwrap().as_str()), (Some((1.0, 4.0)), text));
+        let error =
+            serde_json::from_str::<Figure>(r#"{"value":2.0,"low":null,"high":4.0,"basis":"estimate"}"#).unwrap_err();
+        insta::assert_snapshot!(error, @"an estimate of 2 has no interval");
     }
 }

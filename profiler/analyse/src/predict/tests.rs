@@ -223,11 +223,16 @@ pub(super) fn large() -> Target {
     subject("large", spec(12, 2048, 8192, 32, 32_000), Quant::Q4_0)
 }
 
+pub(super) fn width(figure: &Recorded<Figure>) -> f64 {
+    let figure = figure.value().unwrap();
+    figure.interval().unwrap().1 / figure.value()
+}
+
 #[test]
 fn a_larger_model_is_as_fast_as_the_machine_makes_it() {
     let runs = run_file(&[&small(), &medium()]);
     let found = predict(&large(), &settings(1), &[&runs], None).unwrap();
-    assert_eq!((found.notes.as_slice(), found.skipped.as_slice()), (&[][..], &[][..]));
+    assert_eq!((found.remarks.as_slice(), found.skipped.as_slice()), (&[][..], &[][..]));
     assert_eq!(found.rests_on, ["planted: small (Q4_0), medium (Q4_0)"]);
     let truth = run_file(&[&large()]);
     for row in check(&found, &truth).unwrap().rows {
@@ -235,7 +240,7 @@ fn a_larger_model_is_as_fast_as_the_machine_makes_it() {
         assert_ne!(row.inside(), Some(false), "{row:?}");
     }
     assert_eq!(check(&found, &truth).unwrap().rows.len(), 4, "all but the cold load");
-    assert!(found.load_cold_s.unwrap().value > found.load_warm_s.unwrap().value);
+    assert!(found.load_cold_s.value().unwrap().value() > found.load_warm_s.value().unwrap().value());
 }
 
 #[test]
@@ -247,7 +252,7 @@ fn ceilings_that_moved_move_the_estimate() {
     truth.ceilings = ceilings(&[1], 10e9, 400e9).into();
     let rows = check(&found, &truth).unwrap().rows;
     let of = |field: &str| rows.iter().find(|row| row.field == field).unwrap();
-    assert!(of("decode_tps").predicted.value > 1.7 * of("decode_tps").measured, "{rows:?}");
+    assert!(of("decode_tps").predicted.value() > 1.7 * of("decode_tps").measured, "{rows:?}");
     assert!(of("decode_tps").error().abs() < 0.06, "{rows:?}");
     assert!(of("prefill_tps").error().abs() < 0.03, "{rows:?}");
 }
@@ -258,12 +263,12 @@ fn a_type_that_was_never_measured_says_so() {
     let own = predict(&large(), &settings(1), &[&runs], None).unwrap();
     let f16 = subject("large", large().spec, Quant::F16);
     let other = predict(&f16, &settings(1), &[&runs], None).unwrap();
-    assert!(other.notes.iter().any(|note| note.starts_with("F16 was never measured")), "{:?}", other.notes);
-    let width = |found: &Prediction| found.decode_tps.map(|figure| figure.high.unwrap() / figure.value).unwrap();
+    assert!(other.remarks.iter().any(|note| note.starts_with("F16 was never measured")), "{:?}", other.remarks);
+    let width = |found: &Prediction| width(&found.decode_tps);
     assert!(width(&other) > width(&own) + 0.2);
     // Four times the bytes cannot come faster than the memory allows.
     let floor = f16.file_bytes.as_f64() / 20e9;
-    assert!(other.decode.unwrap().seconds() > floor * 0.95);
+    assert!(other.decode.value().unwrap().seconds() > floor * 0.95);
 }
 
 #[test]
@@ -272,9 +277,9 @@ fn another_thread_count_is_scaled_and_reported() {
     runs.ceilings = ceilings(&[1, 2], 20e9, 400e9).into();
     let one = predict(&large(), &settings(1), &[&runs], None).unwrap();
     let two = predict(&large(), &settings(2), &[&runs], None).unwrap();
-    let ratio = two.decode_tps.unwrap().value / one.decode_tps.unwrap().value;
+    let ratio = two.decode_tps.value().unwrap().value() / one.decode_tps.value().unwrap().value();
     assert!((1.8..=2.0).contains(&ratio), "{ratio}");
-    assert!(two.notes.iter().any(|note| note.starts_with("2 threads were never measured")));
+    assert!(two.remarks.iter().any(|note| note.starts_with("2 threads were never measured")));
     let error = predict(&large(), &settings(4), &[&runs], None).unwrap_err().with_advice();
     insta::assert_snapshot!(error, @"the machine's ceilings for thread count 4 are unknown (known: 1, 2); measure them with the measurement of the machine, or with a run of this thread count");
 }
@@ -283,14 +288,12 @@ fn another_thread_count_is_scaled_and_reported() {
 fn without_runs_there_are_only_bounds() {
     let known = ceilings(&[1], 20e9, 400e9);
     let found = predict(&large(), &settings(1), &[], Some(&known)).unwrap();
-    let figures = [found.load_warm_s, found.load_cold_s, found.memory_bytes, found.prefill_tps, found.decode_tps];
-    assert!(
-        figures.iter().all(|figure| figure.is_some_and(|figure| figure.basis == Basis::Bound && figure.low.is_none()))
-    );
+    let figures = [&found.load_warm_s, &found.load_cold_s, &found.memory_bytes, &found.prefill_tps, &found.decode_tps];
+    assert!(figures.iter().all(|figure| matches!(figure, Recorded::Present(Figure::Bound(_)))));
     let truth = check(&found, &run_file(&[&large()])).unwrap().rows;
     let of = |field: &str| truth.iter().find(|row| row.field == field).unwrap();
     assert!(of("decode_tps").error() > 0.0 && of("prefill_tps").error() > 0.0, "no engine is faster");
-    assert!(of("memory_bytes").error() < 0.0 && of("load_warm_s").predicted.value > 0.0);
+    assert!(of("memory_bytes").error() < 0.0 && of("load_warm_s").predicted.value() > 0.0);
     let error = predict(&large(), &settings(1), &[], None).unwrap_err().with_advice();
     insta::assert_snapshot!(error, @"the machine's ceilings for thread count 1 are unknown (known: none); measure them with the measurement of the machine, or with a run of this thread count");
 }

@@ -10,7 +10,7 @@ use models::synth::Quant;
 use models::{Bytes, Spec};
 
 use super::estimate::{Settings, Target, predict};
-use super::prediction::{Basis, Figure, Prediction};
+use super::prediction::{Figure, Prediction};
 use record::plan::{PlanFile, PlannedModel};
 use record::{Case, RESTS_ON, Reason, Recorded, RunFile, Spread, Status, WhatIf};
 
@@ -146,25 +146,21 @@ fn of_quant(name: &str, spec: &Spec, quant: Quant) -> Option<Target> {
 fn row(file: &RunFile, what: String, subject: &Target, settings: &Settings) -> Option<WhatIf> {
     let found = predict(subject, settings, &[file], None).ok()?;
     let runs = found.rests_on.len();
-    let mut reasons = found.reasons.clone();
-    // The estimate has its reasons under the names of its own fields.
-    let mut estimate = |field: &str, figure: Option<Figure>| match figure {
-        Some(Figure { value, low: Some(low), high: Some(high), basis: Basis::Estimate }) => {
-            Recorded::Present(Spread { median: value, low, high, n: runs })
+    let estimate = |figure: &Recorded<Figure>| match figure {
+        Recorded::Present(Figure::Estimate { value, low, high }) => {
+            Recorded::Present(Spread { median: *value, low: *low, high: *high, n: runs })
         }
         // A bound is no estimate.
-        Some(_) => Recorded::absent("no similar op was measured in this run"),
-        None => Recorded::Absent(reasons.remove(field).map_or_else(Reason::unrecorded, Reason::from)),
+        Recorded::Present(Figure::Bound(_)) => Recorded::absent("no similar op was measured in this run"),
+        Recorded::Absent(reason) => Recorded::Absent(reason.clone()),
     };
-    let row = WhatIf {
-        load_s: estimate("load_warm_s", found.load_warm_s),
-        memory_bytes: estimate("memory_bytes", found.memory_bytes),
-        prefill_tps: estimate("prefill_tps", found.prefill_tps),
-        decode_tps: estimate("decode_tps", found.decode_tps),
+    Some(WhatIf {
+        load_s: estimate(&found.load_warm_s),
+        memory_bytes: estimate(&found.memory_bytes),
+        prefill_tps: estimate(&found.prefill_tps),
+        decode_tps: estimate(&found.decode_tps),
         ..absent(what, subject, settings, Reason::unrecorded(), rests_on(&found))
-    };
-    let notes = row.notes.iter().map(|(name, text)| (name.clone(), text.clone())).chain(reasons).collect();
-    Some(WhatIf { notes, ..row })
+    })
 }
 
 /// A row without figures: the tokens exceed the context of the model.
@@ -190,6 +186,6 @@ fn absent(what: String, subject: &Target, settings: &Settings, reason: Reason, r
 
 /// The basis of a row, with its notes. Notes on bounds are left out, as the bounds are.
 fn rests_on(found: &Prediction) -> String {
-    let notes = found.notes.iter().filter(|note| !note.starts_with("memory: ") && !note.starts_with("load: "));
+    let notes = found.remarks.iter().filter(|note| !note.starts_with("memory: ") && !note.starts_with("load: "));
     [SOURCE].into_iter().chain(notes.map(String::as_str)).collect::<Vec<_>>().join("; ")
 }

@@ -15,4 +15,4 @@ pub use intervals::{gaps, itl};
 pub use probe_effect::probe_effect;
 pub use series::series;
 pub(crate) use summarise::no_interval;
-pub use summarise::{CASE_FIGURES, CaseFigure, PHASE_TIMES, PhaseTime, summarise};
+pub use summarise::{CASE_FIGURES, CaseFigure, NO_SAMPLE, PHASE_TIMES, PhaseTime, summarise};

@@ -1,12 +1,12 @@
 //! From cases to summaries: one per engine, model, thread count and depth.
 
-use std::collections::BTreeMap;
-
 use engine_api::Phase;
 use statistics::{NoInterval, interval, mean, median, percentile};
 
 use super::intervals::itl;
-use record::{Case, Estimate, METRICS, PhaseOrOther, Reasons, Recorded, Sample, Setting, Summary, Unit};
+use record::{
+    Case, Estimate, METRICS, PhaseOrOther, Reason, Reasons, Recorded, Sample, Setting, Summary, TokenGaps, Unit,
+};
 
 /// A time of one sample.
 pub type PhaseTime = fn(&Sample) -> &Recorded<f64>;
@@ -52,6 +52,8 @@ pub const CASE_FIGURES: &[CaseFigure] = &[
     },
 ];
 
+/// Why a metric is absent whose samples give no reason.
+pub const NO_SAMPLE: &str = "no sample has it";
 /// The field of a sample whose differences are the gaps.
 const TOKEN_TIMES: &str = "token_times_s";
 
@@ -73,8 +75,6 @@ fn key(case: &Case) -> (&str, &str, usize, usize) {
 }
 
 fn summary(cases: &[&Case], seed: u64) -> Summary {
-    let mut metrics = BTreeMap::new();
-    let mut reasons = Reasons::new();
     let samples = || cases.iter().flat_map(|case| case.clean_samples());
     let per_sample = METRICS.iter().map(|metric| {
         let groups: Vec<Vec<f64>> =
@@ -85,23 +85,14 @@ fn summary(cases: &[&Case], seed: u64) -> Summary {
         let groups = cases.iter().map(|case| (once.value)(case).into_iter().collect()).collect();
         (once.name, groups)
     });
-    for (name, groups) in per_sample.chain(once) {
-        match estimate(&groups, seed, name, &mut reasons) {
-            Some(estimate) => {
-                metrics.insert(name.to_owned(), estimate);
-            }
-            None => {
-                let why = samples().find_map(|sample| sample.reasons().get(name).cloned());
-                reasons.insert(name.to_owned(), why.unwrap_or_else(|| "no sample has it".to_owned()));
-            }
-        }
-    }
-    let itl_s = itl(samples());
-    if itl_s.is_empty()
-        && let Some(why) = samples().find_map(|sample| sample.notes.get(TOKEN_TIMES))
-    {
-        reasons.insert("itl_s".to_owned(), why.clone());
-    }
+    let metrics = per_sample.chain(once).map(|(name, groups): (&str, Vec<Vec<f64>>)| {
+        let without =
+            || samples().find_map(|sample| sample.reasons().remove(name)).map_or(NO_SAMPLE.into(), Reason::new);
+        (name.to_owned(), Recorded::from(estimate(&groups, seed).ok_or_else(without)))
+    });
+    let metrics = metrics.collect();
+    let without_gaps = samples().find_map(|sample| sample.notes.get(TOKEN_TIMES));
+    let itl_s = TokenGaps::new(itl(samples()), without_gaps.map_or(NO_SAMPLE, String::as_str));
     let mut estimated = Reasons::new();
     for (field, why) in samples().flat_map(|sample| &sample.estimated) {
         let name = if field == TOKEN_TIMES { "itl_s" } else { field };
@@ -117,23 +108,19 @@ fn summary(cases: &[&Case], seed: u64) -> Summary {
         metrics,
         itl_s,
         estimated,
-        reasons,
+        notes: Reasons::new(),
     }
 }
 
 /// Mean over the groups of their means, with the interval of [`interval`]; extremes and median over all values.
-fn estimate(groups: &[Vec<f64>], seed: u64, name: &str, reasons: &mut Reasons) -> Option<Estimate> {
+fn estimate(groups: &[Vec<f64>], seed: u64) -> Option<Estimate> {
     let values: Vec<f64> = groups.concat();
     let means: Vec<f64> = groups.iter().filter_map(|group| mean(group)).collect();
-    let found = interval(groups, seed);
-    if let Err(why) = found {
-        reasons.insert(format!("{name}.low"), no_interval(why));
-        reasons.insert(format!("{name}.high"), no_interval(why));
-    }
+    let interval = interval(groups, seed).map_err(|why| Reason::new(no_interval(why)));
     let estimate = Estimate {
         mean: mean(&means)?,
-        low: found.ok().map(|interval| interval.low),
-        high: found.ok().map(|interval| interval.high),
+        low: interval.as_ref().map(|interval| interval.low).map_err(Reason::clone).into(),
+        high: interval.map(|interval| interval.high).into(),
         min: percentile(&values, 0.0)?,
         median: median(&values)?,
         max: percentile(&values, 100.0)?,
@@ -179,20 +166,22 @@ mod tests {
             found.iter().map(|s| (s.model.as_str(), s.cases, s.samples)).collect::<Vec<_>>(),
             [("a", 2, 4), ("b", 1, 1)]
         );
-        let latency = found[0].metrics["latency_s"];
+        let latency = found[0].metrics.get("latency_s").unwrap();
         assert!((latency.mean - 2.0).abs() < 1e-12, "mean of 1 and 3, not of 1, 1, 1 and 3");
         assert!((latency.max - 3.0).abs() < 1e-12);
         assert_eq!(latency.n, 4);
-        assert!(latency.low.is_some());
+        assert!(latency.interval().is_some());
     }
 
     #[test]
     fn what_is_absent_has_a_reason() {
         let found = summarise(&[case("b", "p", &[5.0])], 1);
-        assert_eq!(found[0].metrics["latency_s"].low, None);
-        assert!(found[0].reasons["latency_s.low"].contains("one sample"));
-        assert_eq!(found[0].reasons["ttft_s"], "not measured", "as its samples say");
-        assert!(!found[0].metrics.contains_key("ttft_s"));
+        let low = &found[0].metrics.get("latency_s").unwrap().low;
+        assert!(low.reason().unwrap().as_str().contains("one sample"), "{low:?}");
+        assert_eq!(found[0].reasons()["latency_s.low"], low.reason().unwrap().as_str());
+        assert_eq!(found[0].metrics.reason("ttft_s").unwrap(), &"not measured", "as its samples say");
+        assert!(found[0].metrics.get("ttft_s").is_none());
+        assert_eq!(found[0].itl_s.reason().unwrap(), &NO_SAMPLE);
     }
 
     #[test]
@@ -204,7 +193,7 @@ mod tests {
         first.decode_tps = Recorded::absent("held back");
         let found = summarise(&[case], 1);
         assert_eq!(found[0].estimated.keys().collect::<Vec<_>>(), ["itl_s", "tps"]);
-        assert_eq!(found[0].reasons["decode_tps"], "held back");
+        assert_eq!(found[0].metrics.reason("decode_tps").unwrap(), &"held back");
     }
 
     #[test]

@@ -26,9 +26,9 @@ pub(super) fn section(view: &RunView<'_>) -> Section {
     for (title, metric, unit, scale, show) in CHARTS {
         let bar = |summary: &Summary| {
             let found: &Estimate = summary.metrics.get(*metric)?;
-            let interval = found.low.zip(found.high).map(|(low, high)| (low * scale, high * scale));
-            let range = found.low.zip(found.high);
-            let range = range.map(|(low, high)| format!(" [{}, {}]", show(low), show(high))).unwrap_or_default();
+            let interval = found.interval().map(|(low, high)| (low * scale, high * scale));
+            let range =
+                found.interval().map(|(low, high)| format!(" [{}, {}]", show(low), show(high))).unwrap_or_default();
             Some(Bar {
                 label: view.subject(summary),
                 value: found.mean * scale,

@@ -56,7 +56,7 @@ mod tests {
             ..EnergyRow::absent("too short")
         };
         let case = Case { engine: "e".to_owned(), model: "m".to_owned(), energy: vec![row], ..Case::default() };
-        let summary = Summary { engine: "e".to_owned(), model: "m".to_owned(), ..Summary::default() };
+        let summary = Summary { engine: "e".to_owned(), model: "m".to_owned(), ..Summary::absent("unused") };
         let mut file = RunFile { cases: vec![case], summaries: vec![summary], ..RunFile::default() };
         let found = section(&RunView { file: &file });
         let text = format!("{found:?}");

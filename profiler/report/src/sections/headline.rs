@@ -4,6 +4,7 @@ use super::{RunView, prompts};
 use crate::content::{Block, Card, CardFigure, Section};
 use crate::figures::{ABSENT, ESTIMATED, count, marked, megabytes, metric, or_absent};
 use crate::table::Table;
+use analyse::summary::NO_SAMPLE;
 use record::figures::{milliseconds, significant};
 use record::{Reason, Recorded, Setting, Summary};
 
@@ -12,9 +13,6 @@ const FEW: usize = 5;
 
 /// The column of a server's resident memory.
 const RESIDENT: &str = "resident MB";
-
-/// The reason of a metric that no sample has, and no sample says why.
-const NO_SAMPLE: &str = "no sample has it";
 
 /// Maximal number of cards of the overview.
 const MOST_CARDS: usize = 6;
@@ -136,6 +134,9 @@ fn resident(view: &RunView<'_>, summary: &Summary) -> (String, Option<String>) {
     }
 }
 
+/// The field of a summary with the gaps between tokens.
+const GAPS: &str = "itl_s";
+
 /// Metrics of the table that may be absent or estimated, by their names there.
 const DOUBTFUL: [(&str, &str); 6] = [
     ("latency", "latency_s"),
@@ -143,7 +144,7 @@ const DOUBTFUL: [(&str, &str); 6] = [
     ("TTFT", "ttft_s"),
     ("prefill", "prefill_tps"),
     ("decode", "decode_tps"),
-    ("gaps between tokens", "itl_s"),
+    ("gaps between tokens", GAPS),
 ];
 
 /// Which figures are estimates and which are absent, with the reason: one sentence for each engine and reason.
@@ -151,12 +152,12 @@ fn doubts(summaries: &[Summary]) -> Vec<String> {
     let mut sentences: Vec<(String, Vec<&str>)> = Vec::new();
     for summary in summaries {
         for (name, field) in DOUBTFUL {
-            let is_there = summary.metrics.contains_key(field) || field == "itl_s" && !summary.itl_s.is_empty();
-            // A reason that no sample gives says nothing.
-            let absent = summary.reasons.get(field).filter(|reason| !is_there && *reason != NO_SAMPLE);
-            let (kind, reason) = match (absent, summary.estimated.get(field).filter(|_| is_there)) {
-                (Some(reason), _) => ("is absent", reason),
-                (None, Some(reason)) => ("is an estimate", reason),
+            let absent = if field == GAPS { summary.itl_s.reason() } else { summary.metrics.reason(field) };
+            let (kind, reason) = match (absent, summary.estimated.get(field)) {
+                // A reason that no sample gives says nothing.
+                (Some(reason), _) if *reason == NO_SAMPLE => continue,
+                (Some(reason), _) => ("is absent", reason.as_str()),
+                (None, Some(reason)) => ("is an estimate", reason.as_str()),
                 (None, None) => continue,
             };
             let end = format!("of {} {kind}: {reason}.", summary.engine);
@@ -223,15 +224,15 @@ pub(super) fn gaps(view: &RunView<'_>) -> Section {
         "Milliseconds, over all gaps of all clean samples.",
         &["<model", "<engine", "threads", "depth", "p50", "p90", "p99", "max", "max / p50"],
     );
-    for summary in view.file.summaries.iter().filter(|summary| !summary.itl_s.is_empty()) {
-        let value = |name: &str| summary.itl_s.get(name).copied();
+    for summary in view.file.summaries.iter().filter(|summary| summary.itl_s.reason().is_none()) {
+        let value = |name: &str| summary.itl_s.get(name);
         let mut row = vec![
             view.model(&summary.model),
             summary.engine.clone(),
             summary.threads.to_string(),
             summary.depth.to_string(),
         ];
-        let is_estimate = summary.estimated.contains_key("itl_s");
+        let is_estimate = summary.estimated.contains_key(GAPS);
         row.extend(names.map(|name| marked(or_absent(value(name).map(milliseconds)), is_estimate)));
         let ratio =
             value("max").zip(value("p50")).filter(|(_, middle)| *middle > 0.0).map(|(max, middle)| max / middle);

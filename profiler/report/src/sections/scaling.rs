@@ -92,10 +92,8 @@ fn chart(axis: &Axis, what: &str, metric: &str, lines: &[(String, Vec<&Summary>)
     let mut descriptions = Vec::new();
     for (name, summaries) in lines {
         let known = summaries.iter().filter_map(|summary| Some(((axis.of)(summary), summary.metrics.get(metric)?)));
-        let points: Vec<Point> = known
-            .clone()
-            .map(|(x, found)| Point { x: x as f64, y: found.mean, range: found.low.zip(found.high) })
-            .collect();
+        let points: Vec<Point> =
+            known.clone().map(|(x, found)| Point { x: x as f64, y: found.mean, range: found.interval() }).collect();
         let (Some(first), Some(last)) = (points.first(), points.last()) else { continue };
         let ratio = (first.y > 0.0).then(|| last.y / first.y);
         let cell = |place: &usize| {
