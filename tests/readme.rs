@@ -112,12 +112,32 @@ two kinds of cores, generic events count on the kind that the kernel calls `cpu_
             .expect("writing to a string cannot fail");
         for counter in COUNTERS.iter().filter(|counter| counter.source.kind() == kind) {
             let star = if counter.default && !matches!(counter.source, Source::Usage(_)) { " *" } else { "" };
-            let (name, unit, meaning) = (counter.name, counter.unit, counter.meaning);
+            let (name, unit, meaning) = (counter.name, record::counter_unit(counter.name), counter.meaning);
             writeln!(page, "| `{name}`{star} | {unit} | {meaning} | {} |", counter.systems().name())
                 .expect("writing to a string cannot fail");
         }
     }
     page
+}
+
+#[test]
+fn documents_that_texts_name_have_their_titles() {
+    for document in record::Document::ALL {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(document.path());
+        let text = std::fs::read_to_string(&path).expect("the document can be read");
+        assert_eq!(text.lines().next(), Some(format!("# {}", document.title()).as_str()), "{document}");
+    }
+}
+
+/// One place of the documents defines the passes, in the words of the reports.
+#[test]
+fn the_passes_are_defined_as_in_reports() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/metrics.md");
+    let page = std::fs::read_to_string(path).expect("the page can be read");
+    for pass in record::Pass::ALL {
+        let row = format!("| {} | {} |", pass.name(), pass.meaning());
+        assert!(page.contains(&row), "docs/metrics.md has no row `{row}`");
+    }
 }
 
 #[test]

@@ -21,7 +21,7 @@ fn run(rates: &[f64]) -> RunFile {
 }
 
 fn of_bandwidth(file: &RunFile) -> Vec<Warning> {
-    let is_one = |warning: &Warning| matches!(warning, Warning::BandwidthDrift(_) | Warning::CeilingsDiffer(..));
+    let is_one = |warning: &Warning| matches!(warning, Warning::Bandwidth { .. });
     after(file, &[]).into_iter().filter(is_one).collect()
 }
 
@@ -34,14 +34,25 @@ fn a_steady_bandwidth_has_no_warning() {
 #[test]
 fn a_drift_has_a_warning() {
     let found = of_bandwidth(&run(&[40e9, 38e9, 35e9]));
-    assert!(matches!(found.as_slice(), [Warning::BandwidthDrift(drift)] if drift.threads == 2), "{found:?}");
+    assert!(
+        matches!(found.as_slice(), [Warning::Bandwidth { probes, of_ceiling: None }] if probes.threads == 2),
+        "{found:?}"
+    );
     let dip = of_bandwidth(&run(&[40e9, 33e9, 40e9]));
-    assert!(matches!(dip.as_slice(), [Warning::BandwidthDrift(drift)] if drift.range > 0.1), "{dip:?}");
+    assert!(matches!(dip.as_slice(), [Warning::Bandwidth { probes, .. }] if probes.range > 0.1), "{dip:?}");
 }
 
 #[test]
 fn ceilings_that_differ_from_probes_have_a_warning() {
     let found = of_bandwidth(&run(&[20e9, 20.5e9, 20e9]));
-    assert!(matches!(found.as_slice(), [Warning::CeilingsDiffer(2, ratio)] if (ratio - 0.5).abs() < 0.02), "{found:?}");
+    assert!(
+        matches!(found.as_slice(), [Warning::Bandwidth { of_ceiling: Some(ratio), .. }] if (ratio - 0.5).abs() < 0.02),
+        "{found:?}"
+    );
     assert!(found[0].text().contains("a new measurement of the machine"));
+    let both = of_bandwidth(&run(&[20e9, 15e9, 20e9]));
+    assert!(
+        matches!(both.as_slice(), [Warning::Bandwidth { of_ceiling: Some(_), .. }]),
+        "one fact, one warning: {both:?}"
+    );
 }

@@ -49,7 +49,9 @@ fn without_prose(mut content: Content) -> Content {
     }
     fn reduce(block: &mut Block) {
         match block {
-            Block::Sentence(text) | Block::Warning(text) | Block::Failure(text) => *text = figures(text),
+            Block::Sentence(text) | Block::Warning(text) | Block::Failure(text) | Block::ChartNote(text) => {
+                *text = figures(text);
+            }
             Block::Table(table) | Block::Sortable(table) if !table.caption.is_empty() => {
                 table.caption = figures(&table.caption);
             }
@@ -69,7 +71,9 @@ fn without_prose(mut content: Content) -> Content {
 fn sentence(file: &RunFile, heading: &str, words: &str) -> String {
     fn texts(blocks: &[Block]) -> Vec<String> {
         let text = |block: &Block| match block {
-            Block::Sentence(text) | Block::Warning(text) | Block::Failure(text) => vec![text.clone()],
+            Block::Sentence(text) | Block::Warning(text) | Block::Failure(text) | Block::ChartNote(text) => {
+                vec![text.clone()]
+            }
             Block::Chart(chart) => vec![chart.summary.clone()],
             Block::Details { blocks, .. } => texts(blocks),
             Block::Table(_) | Block::Sortable(_) | Block::Properties(_) | Block::Cards(_) => Vec::new(),
@@ -167,7 +171,7 @@ fn the_sentence_on_latency_by_phase() {
 #[test]
 fn the_sentence_on_growth_of_memory() {
     let folder = tempfile::tempdir().unwrap();
-    insta::assert_snapshot!(sentence(&whole(folder.path()), "Memory", "Growth per token"));
+    insta::assert_snapshot!(sentence(&whole(folder.path()), "Memory", "memory grew"));
 }
 
 #[test]
@@ -209,7 +213,7 @@ fn the_sentence_on_equal_outputs() {
 #[test]
 fn the_sentence_on_a_failed_case() {
     let folder = tempfile::tempdir().unwrap();
-    insta::assert_snapshot!(sentence(&whole(folder.path()), "Failures", "("));
+    insta::assert_snapshot!(sentence(&whole(folder.path()), "Failures", ":"));
 }
 
 #[test]
@@ -301,7 +305,7 @@ fn every_measurement_has_its_chart() {
         "Gap before each token",
         "Memory over a request",
         "Latency (lower is better)",
-        "Peak memory during the first request",
+        "Resident memory, highest in the first request",
         "Decode speed against threads",
     ] {
         assert!(page.contains(&format!("<figcaption>{title}")), "{title}");

@@ -60,7 +60,7 @@ fn seconds(value: &Value) -> f64 {
 fn every_file_exists_and_the_files_agree() {
     let folder = folder();
     let done = folder.run(RUN).ends_with(0);
-    for words in ["Results", "tiny", "Time is virtual", "inferometer report run"] {
+    for words in ["Results", "tiny", "time is virtual", "inferometer report run"] {
         assert!(done.out.contains(words), "{words}:\n{}", done.out);
     }
     for name in ["run.json", "samples.jsonl", "results.csv", "trace.json", "report.md", "report.html"] {

@@ -167,7 +167,7 @@ fn provocations_change_the_verdict() {
     folder.run(&format!("{REAL} -n 24 -t 1 --trace off --out hog")).ends_with(0);
     drop(busy);
     let file = open(&folder, "hog");
-    let warned = file.warnings.iter().any(|warning| warning.contains("other processes used"));
+    let warned = file.warnings.iter().any(|warning| warning.contains("other programs used"));
     assert!(warned, "another program that uses the memory causes a warning: {:#?}", file.warnings);
 }
 

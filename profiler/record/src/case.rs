@@ -21,9 +21,34 @@ pub enum Status {
     Failed,
     /// It took longer than `--timeout`.
     Timeout,
-    /// It was not run; `error` contains the reason.
+    /// It is incomplete: the run ended before all of its requests; `error` contains how many are missing.
     #[default]
     Skipped,
+}
+
+impl Status {
+    /// The word in reports.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Failed => "failed",
+            Self::Timeout => "timed out",
+            Self::Skipped => "incomplete",
+        }
+    }
+
+    /// Whether something went wrong.
+    #[must_use]
+    pub const fn is_failure(self) -> bool {
+        matches!(self, Self::Failed | Self::Timeout)
+    }
+
+    /// Whether the run ended before the case.
+    #[must_use]
+    pub const fn is_incomplete(self) -> bool {
+        matches!(self, Self::Skipped)
+    }
 }
 
 /// One case with its measurements.

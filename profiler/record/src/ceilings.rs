@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::recorded::with_reasons;
-use super::{Moment, Reasons, Recorded, RecordedList};
+use super::{Moment, Reason, Reasons, Recorded, RecordedList};
 
 /// [`Ceilings::machine`] where time is virtual: the limits are those of the mock engine's machine.
 pub const SIMULATED: &str = "virtual";
@@ -98,6 +98,45 @@ with_reasons! {
     }
 }
 
+impl ThreadCeilings {
+    /// A nearer level that is slower than a farther one by more than this share is not explained by the spread of a quiet machine.
+    const SLOWER: f64 = 0.05;
+
+    /// The levels of cache whose rate contradicts that of a farther level or of the memory, nearest first, with the reason. Data from a
+    /// farther level pass through the nearer ones, so a nearer level is at least as fast: its figure is too low.
+    #[must_use]
+    pub fn contradictions(&self) -> Vec<(usize, Reason)> {
+        let caches = self.caches.iter().map(|cache| (format!("level {}", cache.level), cache.level, cache.read.median));
+        let memory = self.memory_read.value().map(|read| ("memory".to_owned(), usize::MAX, read.median));
+        let all: Vec<(String, usize, f64)> = caches.chain(memory).collect();
+        let contradiction = |(_, level, rate): &(String, usize, f64)| {
+            let farther = all.iter().filter(|(_, other, _)| other > level);
+            let (name, _, fastest) = farther.max_by(|a, b| a.2.total_cmp(&b.2))?;
+            (*rate < fastest * (1.0 - Self::SLOWER)).then(|| {
+                let rates = [*rate, *fastest].map(|rate| crate::figures::significant(rate / 1e9));
+                let [rate, fastest] = rates;
+                let text = format!("it was measured at {rate} GB/s, slower than {name} ({fastest} GB/s), which cannot be: other programs disturbed it");
+                (*level, Reason::new(text))
+            })
+        };
+        all.iter().filter_map(contradiction).collect()
+    }
+
+    /// The same without the levels of cache that contradict others; each has its reason instead.
+    #[must_use]
+    pub fn without_contradictions(mut self) -> Self {
+        let found = self.contradictions();
+        if found.is_empty() {
+            return self;
+        }
+        let is_consistent = |cache: &&CacheCeiling| !found.iter().any(|(level, _)| *level == cache.level);
+        let kept: Vec<CacheCeiling> = self.caches.iter().filter(is_consistent).cloned().collect();
+        self.caches = RecordedList::new(kept, "every measured level contradicts another ceiling");
+        self.notes.extend(found.into_iter().map(|(level, reason)| (format!("caches.{level}"), reason.into())));
+        self
+    }
+}
+
 /// One level of cache.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct CacheCeiling {
@@ -140,6 +179,33 @@ mod tests {
         assert_eq!(Spread::of(&[3.0, 1.0, 2.0]), Some(Spread { median: 2.0, low: 1.0, high: 3.0, n: 3 }));
         assert_eq!(Spread::of(&[4.0, 1.0, f64::NAN]), Some(Spread { median: 2.5, low: 1.0, high: 4.0, n: 2 }));
         assert_eq!(Spread::of(&[]), None);
+    }
+
+    fn with_rates(memory: f64, caches: &[f64]) -> ThreadCeilings {
+        let exactly = |rate: f64| Spread { median: rate, low: rate, high: rate, n: 7 };
+        let cache =
+            |(index, rate): (usize, &f64)| CacheCeiling { level: index + 1, size_bytes: 1, read: exactly(*rate) };
+        ThreadCeilings {
+            threads: 2,
+            memory_read: exactly(memory).into(),
+            caches: RecordedList::new(caches.iter().enumerate().map(cache).collect(), "none"),
+            ..ThreadCeilings::absent("not measured")
+        }
+    }
+
+    #[test]
+    fn a_level_that_is_slower_than_a_farther_one_is_withheld_with_the_reason() {
+        let quiet = with_rates(20e9, &[400e9, 200e9, 60e9]);
+        assert!(quiet.contradictions().is_empty());
+        assert_eq!(quiet.clone().without_contradictions(), quiet);
+        assert!(with_rates(20e9, &[195e9, 200e9]).contradictions().is_empty(), "within the spread");
+        let disturbed = with_rates(20e9, &[90e9, 200e9, 15e9]);
+        let levels: Vec<usize> = disturbed.contradictions().iter().map(|(level, _)| *level).collect();
+        assert_eq!(levels, [1, 3], "level 3 is slower than the memory");
+        let found = disturbed.without_contradictions();
+        assert_eq!(found.caches.iter().map(|cache| cache.level).collect::<Vec<_>>(), [2]);
+        insta::assert_snapshot!(found.notes["caches.1"], @"it was measured at 90.00 GB/s, slower than level 2 (200.0 GB/s), which cannot be: other programs disturbed it");
+        assert!(found.contradictions().is_empty());
     }
 
     #[test]

@@ -9,6 +9,8 @@ mod case;
 mod case_notes;
 pub mod ceilings;
 mod counter_totals;
+mod counter_unit;
+mod document;
 pub mod environment;
 mod error;
 mod examination;
@@ -47,6 +49,8 @@ pub use case::{
 pub use case_notes::{CaseNote, CaseNotes};
 pub use ceilings::{CacheCeiling, CeilingProbe, Ceilings, Spread, ThreadCeilings};
 pub use counter_totals::CounterTotals;
+pub use counter_unit::counter_unit;
+pub use document::Document;
 pub use engine_api::Reason;
 pub use environment::{Conditions, ConditionsAt, Environment};
 pub use error::{Error, ErrorKind};

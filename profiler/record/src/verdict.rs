@@ -61,7 +61,12 @@ pub struct Verdict {
     pub sentence: String,
     /// Share of the phase's time that this limit explains, 0 to 1.
     pub share: f64,
+    /// Neither this limit nor the ceilings together explain half of the time: something else binds the phase, and the limit is only
+    /// the nearest one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unexplained: bool,
     /// Attainable time by the ceilings / measured time: 1 = no gain without other hardware or fewer bytes. Reports show its inverse.
+    /// Absent where the times are disturbed or the limit is not known.
     pub headroom: Recorded<f64>,
     /// Its confidence.
     pub confidence: Confidence,
@@ -162,6 +167,7 @@ mod tests {
             limit: Limit::Sampler,
             sentence: String::new(),
             share: 1.0,
+            unexplained: false,
             headroom: Recorded::absent("no ceiling"),
             confidence: Confidence::Low,
             doubts: Vec::new(),

@@ -40,6 +40,8 @@ pub enum Block {
     Properties(Vec<(String, String)>),
     /// A chart.
     Chart(Box<Chart>),
+    /// A sentence about the pictures of charts. Formats without pictures leave it out.
+    ChartNote(String),
     /// The main figures at a glance. A table repeats them, so text formats leave the cards out.
     Cards(Vec<Card>),
     /// Blocks that the page shows when they are opened. Other formats always show them.
@@ -113,6 +115,10 @@ impl Section {
 
     pub(super) fn add_chart(&mut self, chart: Chart) {
         self.blocks.push(Block::Chart(Box::new(chart)));
+    }
+
+    pub(super) fn add_chart_note(&mut self, note: impl Into<String>) {
+        self.blocks.push(Block::ChartNote(note.into()));
     }
 
     pub(super) fn add_sentence(&mut self, sentence: impl Into<String>) {

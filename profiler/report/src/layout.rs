@@ -143,7 +143,7 @@ mod tests {
     use super::*;
 
     fn table() -> Table {
-        let mut table = Table::new("", &["<model", "latency s", "memory MB", "TPS 1/s"]);
+        let mut table = Table::new("", &["<model", "latency s", "memory MB", "TPS tokens/s"]);
         table.rows.push(
             ["llama-3.2-1b (synthetic weights)", "4.994\n[4.970, 5.016]", "12.5", "12.82"].map(str::to_owned).into(),
         );

@@ -34,7 +34,7 @@ fn render(block: &Block) -> String {
             Some(numbers) => table_text(numbers),
             None => format!("{}\n", escaped(&chart.summary)),
         },
-        Block::Cards(_) => String::new(),
+        Block::Cards(_) | Block::ChartNote(_) => String::new(),
         Block::Details { blocks, .. } => blocks.iter().map(render).collect::<Vec<_>>().join("\n"),
     }
 }
@@ -93,6 +93,16 @@ mod tests {
         assert_eq!(escaped("q4_k_m and _x_"), "q4_k_m and \\_x\\_");
         assert_eq!(escaped("# no heading"), "\\# no heading");
         assert_eq!(escaped("1.0\n[0.9, 1.1]"), "1.0 \\[0.9, 1.1]");
+    }
+
+    #[test]
+    fn what_describes_pictures_is_only_beside_them() {
+        let mut section = Section::new("S");
+        section.add_chart_note("Lines are ceilings.");
+        let content = Content { title: "T".to_owned(), sections: vec![section] };
+        assert_eq!(markdown(&content), "# T\n\n## S\n");
+        assert!(!crate::text(&content, crate::TextOptions::default()).contains("ceilings"));
+        assert!(crate::page(&content).contains("<p>Lines are ceilings.</p>"));
     }
 
     #[test]

@@ -104,7 +104,7 @@ fn rendered(part: &impl Template) -> String {
 
 fn show(block: &Block, charts: &mut usize) -> String {
     match block {
-        Block::Sentence(sentence) => format!("<p>{}</p>\n", escaped(sentence)),
+        Block::Sentence(sentence) | Block::ChartNote(sentence) => format!("<p>{}</p>\n", escaped(sentence)),
         Block::Warning(warning) => format!("<p class=\"warning\"><strong>Warning:</strong> {}</p>\n", escaped(warning)),
         Block::Failure(failure) => format!("<p class=\"failure\"><strong>Failed:</strong> {}</p>\n", escaped(failure)),
         Block::Table(table) => show_table(table, false),

@@ -50,7 +50,7 @@ fn render(block: &Block, options: TextOptions) -> String {
             Some(numbers) => table_text(numbers, options),
             None => wrapped(&chart.summary, "", options.width),
         },
-        Block::Cards(_) => String::new(),
+        Block::Cards(_) | Block::ChartNote(_) => String::new(),
         Block::Details { blocks, .. } => blocks.iter().map(|block| render(block, options)).collect(),
         Block::Properties(facts) => {
             let widest = facts.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);

@@ -47,8 +47,8 @@ Examples:
   inferometer -e openai --url http://localhost:8080
   inferometer compare llama-bench.json runs/NAME
 
-`inferometer run --help` has the options. Options of llama-bench, llama-cli, hyperfine and others are answered with the command
-to type; docs/from-other-tools.md lists them.")]
+`inferometer run --help` has the options. Options of llama-bench, llama-cli, hyperfine and others are \
+answered with the command to type; docs/from-other-tools.md in the source of inferometer lists them.")]
 struct Arguments {
     #[command(subcommand)]
     verb: Verb,

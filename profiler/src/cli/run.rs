@@ -382,7 +382,7 @@ fn closing(dir: &Path) -> String {
     if trace.exists() {
         lines.push(format!("trace   {} (open it at ui.perfetto.dev)", trace.display()));
     }
-    lines.push(format!("all     inferometer report {}\n", dir.display()));
+    lines.push(format!("more    `inferometer report {}` prints the whole report\n", dir.display()));
     lines.join("\n")
 }
 

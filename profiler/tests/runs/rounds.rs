@@ -45,17 +45,17 @@ fn a_disturbed_block_is_repeated_and_no_figure_includes_it() {
     }
     let first = again[0].samples.iter().find(|sample| sample.repeated).unwrap();
     let second = again[0].samples.last().unwrap();
-    insta::assert_snapshot!(first.disturbed.as_ref().unwrap(), @"other processes used 0.50 of the processors, 0.00 is usual");
+    insta::assert_snapshot!(first.disturbed.as_ref().unwrap(), @"other programs used 0.50 of the processors (usually 0.00)");
     assert!(second.disturbed.is_none() && first.latency_s.value().unwrap() > 1.9 * second.latency_s.value().unwrap());
     for (a, b) in quiet.file.summaries.iter().zip(&disturbed.file.summaries) {
         assert_eq!(a.metrics.get("decode_tps").unwrap(), b.metrics.get("decode_tps").unwrap());
         assert_eq!(a.samples, b.samples);
     }
-    let warning = disturbed.file.warnings.iter().find(|warning| warning.contains("blocks")).unwrap();
-    insta::assert_snapshot!(warning, @"1 of 6 blocks (a prompt in a round, on all engines) was disturbed (other processes used 0.50 of the processors, 0.00 is usual): 1 measured again, 0 kept although disturbed; the earlier attempts are in results.csv (`repeated`) and in no figure");
-    assert!(!quiet.file.warnings.iter().any(|warning| warning.contains("blocks")));
+    let warning = disturbed.file.warnings.iter().find(|warning| warning.contains("prompt rounds")).unwrap();
+    insta::assert_snapshot!(warning, @"1 of 6 prompt rounds (one prompt in one round, on all engines) was disturbed, first because other programs used 0.50 of the processors (usually 0.00): 1 measured again, 0 still disturbed in the attempt that counts; the earlier attempts are in results.csv (`repeated`) and in no figure");
+    assert!(!quiet.file.warnings.iter().any(|warning| warning.contains("prompt rounds")));
     let table = std::fs::read_to_string(disturbed.dir.join("results.csv")).unwrap();
-    assert_eq!(table.lines().filter(|line| line.contains("other processes used 0.50")).count(), 2);
+    assert_eq!(table.lines().filter(|line| line.contains("other programs used 0.50")).count(), 2);
     let read = open(&disturbed.dir);
     assert_eq!(read, disturbed.file);
 }
@@ -68,8 +68,8 @@ fn a_permanent_disturbance_exhausts_the_repetitions_and_has_a_warning() {
         assert_eq!((case.status, rounds(case)), (Status::Ok, (vec![0, 1, 2], vec![2, 2, 2])));
         assert!(case.samples.last().unwrap().disturbed.is_some(), "kept with its reason");
     }
-    let warning = outcome.file.warnings.iter().find(|warning| warning.contains("blocks")).unwrap();
-    assert!(warning.contains("2 of 6 blocks") && warning.contains("2 kept although disturbed"), "{warning}");
+    let warning = outcome.file.warnings.iter().find(|warning| warning.contains("prompt rounds")).unwrap();
+    assert!(warning.contains("2 of 6 prompt rounds") && warning.contains("2 still disturbed"), "{warning}");
 }
 
 #[test]

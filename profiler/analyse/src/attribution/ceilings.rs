@@ -95,7 +95,10 @@ pub fn case_ceilings(file: &RunFile, case: &Case) -> Result<CaseCeilings, Reason
     {
         return Err(Reason::new(format!("the ceilings of the device {device} are not measured")));
     }
-    let known = file.ceilings.as_ref().and_then(|ceilings| ceilings.of(case.threads));
+    // Files of earlier versions may have ceilings that contradict each other.
+    let consistent = file.ceilings.as_ref().and_then(|ceilings| ceilings.of(case.threads)).cloned();
+    let consistent = consistent.map(ThreadCeilings::without_contradictions);
+    let known = consistent.as_ref();
     let threads = known.map_or(case.threads, |known| known.threads);
     let memory = probed_bandwidth(file, case, threads).or_else(|| {
         let spread = known?.memory_read.as_ref()?;

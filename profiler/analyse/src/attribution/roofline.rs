@@ -82,13 +82,14 @@ fn roofline(row: &OpRow, attainable: Attainable) -> Result<Roofline, Reason> {
     let ratio = attainable.seconds / row.time_s;
     let cause = match attainable.roof {
         Roof::Compute => {
-            "it computes in a way whose peak was not measured, or the peak was measured while something else ran"
+            "it computes in a way whose peak was not measured, or the peak was measured while other programs ran"
         }
         Roof::Memory | Roof::Cache => {
-            "a part of its bytes came from a nearer cache than the model assumes, or the ceiling was measured while something else ran"
+            "a part of its bytes came from a nearer cache than the model assumes, or the ceiling was measured while other programs ran"
         }
     };
-    let note = (ratio > IMPOSSIBLE).then(|| Reason::new(format!("above 1: faster than the ceilings allow; {cause}")));
+    let note = (ratio > IMPOSSIBLE)
+        .then(|| Reason::new(format!("it is above 100 %, faster than the ceilings allow; {cause}")));
     Ok(Roofline { ratio, note })
 }
 

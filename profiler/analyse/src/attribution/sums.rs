@@ -1,4 +1,4 @@
-//! A phase as the sum of its parts, with the time between the ops as one of them.
+//! A phase as the sum of its parts, with the time between the operations as one of them.
 //!
 //! ```text
 //! prefill, decode   time = sum of the ops + unattributed

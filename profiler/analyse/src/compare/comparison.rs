@@ -130,7 +130,7 @@ impl Comparability {
     pub const fn text(self) -> &'static str {
         match self {
             Self::Equal => "equal",
-            Self::EqualOnWord => "equal, on your word",
+            Self::EqualOnWord => "equal, as you state",
             Self::QuantEquivalent => "quant-equivalent",
             Self::NotComparable => "not comparable",
         }

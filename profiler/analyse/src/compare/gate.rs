@@ -109,7 +109,7 @@ fn judge_interval(
     let beyond = if figure.higher_is_better { high < 1.0 - allowed } else { low > 1.0 + allowed };
     let change = |ratio: f64| format!("{:+.1} %", (ratio - 1.0) * 100.0);
     let on_word = match contrast.work.label {
-        Comparability::EqualOnWord => "; the work is equal on your word",
+        Comparability::EqualOnWord => "; the work is equal as you state",
         _ => "",
     };
     let estimate = figure.estimated.values().next();
@@ -161,7 +161,7 @@ mod tests {
         let on_word = contrast("memory_peak_bytes", false, (1.0, 0.98, 1.02), Comparability::EqualOnWord);
         let found = judge(&on_word, &gate);
         assert_eq!(found.outcome, Outcome::Passed);
-        assert!(found.text.ends_with("equal on your word"), "{}", found.text);
+        assert!(found.text.ends_with("equal as you state"), "{}", found.text);
     }
 
     #[test]

@@ -71,7 +71,7 @@ pub(super) fn rows(pair: &GroupPair<'_>) -> Vec<NormalisedRow> {
 /// Mean over the prompts that have it.
 fn middle(group: &Group<'_>, pass: &ForwardPass, of: OfCase) -> Recorded<f64> {
     let found = mean(&group.cases.iter().filter_map(|case| of(case, pass)).collect::<Vec<_>>());
-    Recorded::of(found, "it needs ops of the traced pass with costs, and measured ceilings")
+    Recorded::of(found, "it needs operations of the traced pass with costs, and measured ceilings")
 }
 
 fn bytes_per_token(case: &Case, pass: &ForwardPass) -> Option<f64> {

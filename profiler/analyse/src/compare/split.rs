@@ -48,11 +48,11 @@ pub(super) const GROUPS: &[(&str, &[&str])] = &[
     ("embed", &["embed"]),
 ];
 /// Ops of no group.
-const OTHERS: &str = "other ops";
+const OTHERS: &str = "other operations";
 /// The number of them that are named.
 const MOST_NAMES: usize = 4;
 /// The time outside of ops.
-const BETWEEN: &str = "between the ops";
+const BETWEEN: &str = "between the operations";
 
 /// The splits that both sides have the figures for.
 pub(super) fn splits(pair: &GroupPair<'_>) -> Vec<Split> {
@@ -108,7 +108,7 @@ fn forward(pair: &GroupPair<'_>, phase: Phase, per: &str, of: fn(&Sample) -> Opt
     Some(split(phase.name(), per, whole, parts))
 }
 
-/// The ops of no group by their names: `other ops (extra_mlp)`.
+/// The ops of no group by their names: `other operations (extra_mlp)`.
 fn others(pair: &GroupPair<'_>, phase: Phase) -> String {
     let rows = [&pair.baseline, &pair.other].into_iter().flat_map(|group| &group.cases).flat_map(|case| &case.ops);
     let of_none = |op: &str| GROUPS.iter().all(|(_, ops)| !ops.contains(&op));
@@ -118,7 +118,7 @@ fn others(pair: &GroupPair<'_>, phase: Phase) -> String {
     if listed.is_empty() { OTHERS.to_owned() } else { format!("{OTHERS} ({})", listed.join(", ")) }
 }
 
-/// Shares of the traced time of a phase: one per group, then other ops, then the time between them.
+/// Shares of the traced time of a phase: one per group, then other operations, then the time between them.
 fn shares(group: &Group<'_>, phase: Phase) -> Option<Vec<f64>> {
     let sums = || group.cases.iter().flat_map(|case| &case.sums).filter(|sum| sum.phase == phase);
     let whole: f64 = sums().map(|sum| sum.time_s).sum();

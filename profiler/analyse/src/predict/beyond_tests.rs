@@ -83,11 +83,11 @@ fn more_bytes_are_never_as_fast_or_faster() {
     let matching = |found: &Prediction, text: &str| found.remarks.iter().any(|note| note.contains(text));
     assert!(matching(
         &found[3],
-        "F16 was never measured: products on one token are estimated with the bytes per second of"
+        "products on one token in F16 were never measured: they are estimated with the bytes per second of"
     ));
     assert!(matching(
         &found[0],
-        "Q4_0 was never measured: products on one token are estimated with the operations per second of"
+        "products on one token in Q4_0 were never measured: they are estimated with the operations per second of"
     ));
     assert!(width(&found[3].decode_tps) > width(&found[1].decode_tps), "{found:?}");
     assert!(found[3].extrapolation.value().unwrap().error > 0.1);

@@ -23,6 +23,16 @@ pub(super) enum Regime {
     Many,
 }
 
+impl Regime {
+    /// The rows of activations in notes.
+    pub(super) const fn rows(self) -> &'static str {
+        match self {
+            Self::One => "one token",
+            Self::Many => "many tokens",
+        }
+    }
+}
+
 /// The key of a fitted cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Key {

@@ -85,7 +85,7 @@ pub fn predict(
         let found = observe(run, &settings.engine);
         prediction.skipped.extend(found.skipped.iter().map(|reason| format!("{}: {reason}", run.name)));
         if found.models.is_empty() {
-            prediction.skipped.push(format!("{}: no op of {} was traced", run.name, settings.engine));
+            prediction.skipped.push(format!("{}: no operation of {} was traced", run.name, settings.engine));
         } else {
             prediction.rests_on.push(format!("{}: {}", run.name, found.models.join(", ")));
         }
@@ -187,7 +187,7 @@ impl Estimator<'_> {
             let known: Vec<String> = known.iter().map(usize::to_string).collect();
             let (asked, known) = (self.settings.threads, known.join(", "));
             notes.insert(format!(
-                "{asked} threads were never measured: times are those of {known}, scaled by the ceilings"
+                "the number of threads {asked} was never measured: times are those of {known}, scaled by the ceilings"
             ));
         }
         let far = self.extrapolation(&models);
@@ -389,7 +389,7 @@ impl Estimator<'_> {
         prediction.load_warm_s = read(|rates| rates.file_read_warm.value());
         prediction.load_cold_s = read(|rates| rates.file_read_cold.value());
         prediction.remarks.push(format!(
-            "no run traced ops of {}: the figures are bounds by the ceilings alone; rates are upper bounds, memory and load are lower bounds",
+            "no run traced operations of {}: the figures are bounds by the ceilings alone; rates are upper bounds, memory and load are lower bounds",
             self.settings.engine
         ));
     }

@@ -37,7 +37,8 @@ impl PositionRange {
         } else {
             "the additional attention is estimated with the rates of matrix products"
         };
-        format!("{pass} over {positions:.0} positions was never measured, only over {least:.0} to {most:.0}: {how}")
+        let range = if least < most { format!("{least:.0} to {most:.0}") } else { format!("{most:.0}") };
+        format!("{pass} over {positions:.0} positions was never measured, only over {range}: {how}")
     }
 }
 

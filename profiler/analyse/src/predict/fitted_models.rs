@@ -173,7 +173,8 @@ impl FittedModels {
             && !cost.kinds.contains_key(&call.kind)
         {
             let known: Vec<&str> = cost.kinds.keys().map(|kind| kind.name()).collect();
-            notes.insert(format!("{} was measured with {} only", dtype.name(), known.join(", ")));
+            let rows = key.regime.rows();
+            notes.insert(format!("products on {rows} in {} were measured for {} only", dtype.name(), known.join(", ")));
             error = error.hypot(OTHER_PART);
         }
         let outside = call.key.class == Class::Attention && cost.context.is_outside(call.positions, NEAR);
@@ -236,12 +237,10 @@ impl FittedModels {
             Regime::One => time * ratio,
             Regime::Many => self.rates.of_type(other).map_or(0.0, |rate| call.weights() / rate.bytes),
         };
-        let (rows, which) = (
-            if call.key.regime == Regime::One { "one token" } else { "many tokens" },
-            if bytes > operations { "bytes" } else { "operations" },
-        );
+        let rows = call.key.regime.rows();
+        let which = if bytes > operations { "bytes" } else { "operations" };
         notes.insert(format!(
-            "{} was never measured: products on {rows} are estimated with the {which} per second of {}, which has the nearest bits per weight (the slower of operations and bytes)",
+            "products on {rows} in {} were never measured: they are estimated with the {which} per second of {}, which has the nearest bits per weight (the slower of operations and bytes)",
             own.name(),
             other.name()
         ));

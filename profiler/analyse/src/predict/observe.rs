@@ -225,7 +225,7 @@ impl MemoryNeed<'_> {
 
 fn ops(file: &RunFile, case: &Case, subject: &Target<'_>) -> Result<CaseObservations, Reason> {
     if case.ops.is_empty() {
-        return Err(Reason::new("no op was traced"));
+        return Err(Reason::new("no operation was traced"));
     }
     let basis = CeilingBasis::of(file, case.threads, Some(&case.model))
         .ok_or_else(|| Reason::new("the run has no ceilings for its thread count"))?;

@@ -33,7 +33,7 @@ pub fn what_if(file: &RunFile) -> Result<Vec<WhatIf>, Reason> {
     }
     let traced = |case: &&Case| case.status == Status::Ok && !case.ops.is_empty();
     let base = file.cases.iter().find(traced);
-    let base = base.ok_or_else(|| Reason::new("no op was traced that could be estimated from"))?;
+    let base = base.ok_or_else(|| Reason::new("no operation was traced that could be estimated from"))?;
     let models: Vec<(&PlannedModel, &Spec)> = file
         .plan
         .models
@@ -151,7 +151,7 @@ fn row(file: &RunFile, what: String, subject: &Target, settings: &Settings) -> O
             Recorded::Present(Spread { median: *value, low: *low, high: *high, n: runs })
         }
         // A bound is no estimate.
-        Recorded::Present(Figure::Bound(_)) => Recorded::absent("no similar op was measured in this run"),
+        Recorded::Present(Figure::Bound(_)) => Recorded::absent("no similar operation was measured in this run"),
         Recorded::Absent(reason) => Recorded::Absent(reason.clone()),
     };
     Some(WhatIf {

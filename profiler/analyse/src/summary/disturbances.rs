@@ -1,15 +1,15 @@
-//! How much of a run was disturbed. It is counted in blocks: one prompt at one depth in one round, on all workers.
+//! How much of a run was disturbed. It is counted in prompt rounds: one prompt at one depth in one round, on all workers.
 
 use std::collections::BTreeMap;
 
 use record::{Case, Sample};
 
-/// Counts of blocks.
+/// Counts of prompt rounds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Disturbances {
     /// All of them.
-    pub blocks: usize,
-    /// Blocks with a clean request that was disturbed, in any attempt.
+    pub prompt_rounds: usize,
+    /// Prompt rounds with a clean request that was disturbed, in any attempt.
     pub disturbed: usize,
     /// Of those, measured again.
     pub repeated: usize,
@@ -19,35 +19,35 @@ pub struct Disturbances {
     pub example: Option<String>,
 }
 
-/// The clean requests of a block together.
+/// The clean requests of a prompt round together.
 #[derive(Default)]
-struct Block {
+struct PromptRound {
     disturbed: bool,
     repeated: bool,
     kept: bool,
 }
 
-/// Counts the blocks of the clean requests, without warm-up.
+/// Counts the prompt rounds of the clean requests, without warm-up.
 pub fn disturbances(cases: &[Case]) -> Disturbances {
-    let mut blocks: BTreeMap<(&str, &str, usize, usize), Block> = BTreeMap::new();
+    let mut rounds: BTreeMap<(&str, &str, usize, usize), PromptRound> = BTreeMap::new();
     let mut earliest: Option<&Sample> = None;
     for case in cases {
         for sample in case.samples.iter().filter(|sample| !sample.warmup) {
-            let block = blocks.entry((&case.model, &case.prompt, case.depth, sample.round)).or_default();
-            block.repeated |= sample.repeated;
+            let round = rounds.entry((&case.model, &case.prompt, case.depth, sample.round)).or_default();
+            round.repeated |= sample.repeated;
             if sample.disturbed.is_some() {
-                block.disturbed = true;
-                block.kept |= sample.counts();
+                round.disturbed = true;
+                round.kept |= sample.counts();
                 earliest = Some(earliest.filter(|other| other.started <= sample.started).unwrap_or(sample));
             }
         }
     }
-    let count = |which: fn(&Block) -> bool| blocks.values().filter(|block| which(block)).count();
+    let count = |which: fn(&PromptRound) -> bool| rounds.values().filter(|round| which(round)).count();
     Disturbances {
-        blocks: blocks.len(),
-        disturbed: count(|block| block.disturbed),
-        repeated: count(|block| block.disturbed && block.repeated),
-        kept: count(|block| block.kept),
+        prompt_rounds: rounds.len(),
+        disturbed: count(|round| round.disturbed),
+        repeated: count(|round| round.disturbed && round.repeated),
+        kept: count(|round| round.kept),
         example: earliest.and_then(|sample| sample.disturbed.clone()),
     }
 }
@@ -55,11 +55,11 @@ pub fn disturbances(cases: &[Case]) -> Disturbances {
 impl Disturbances {
     /// One sentence without its end.
     pub fn text(&self) -> String {
-        let Self { blocks, disturbed, repeated, kept, example } = self;
-        let what = example.as_deref().map(|example| format!(" ({example})")).unwrap_or_default();
+        let Self { prompt_rounds, disturbed, repeated, kept, example } = self;
+        let what = example.as_deref().map(|example| format!(", first because {example}")).unwrap_or_default();
         let were = if *disturbed == 1 { "was" } else { "were" };
         format!(
-            "{disturbed} of {blocks} blocks (a prompt in a round, on all engines) {were} disturbed{what}: {repeated} measured again, {kept} kept although disturbed"
+            "{disturbed} of {prompt_rounds} prompt rounds (one prompt in one round, on all engines) {were} disturbed{what}: {repeated} measured again, {kept} still disturbed in the attempt that counts"
         )
     }
 }
@@ -83,13 +83,13 @@ mod tests {
     }
 
     #[test]
-    fn one_disturbed_request_disturbs_its_block() {
+    fn one_disturbed_request_disturbs_its_prompt_round() {
         let a = case("a", vec![sample(0, false, true), sample(0, false, false), sample(1, false, false)]);
         let b = case("b", vec![sample(0, true, true), sample(0, false, false), sample(1, true, false)]);
         let warm = Sample { warmup: true, ..sample(7, true, false) };
         let found = disturbances(&[a, b, case("c", vec![warm, sample(2, false, false)])]);
-        assert_eq!((found.blocks, found.disturbed, found.repeated, found.kept), (3, 2, 1, 1));
-        insta::assert_snapshot!(found.text(), @"2 of 3 blocks (a prompt in a round, on all engines) were disturbed (others in round 0): 1 measured again, 1 kept although disturbed");
+        assert_eq!((found.prompt_rounds, found.disturbed, found.repeated, found.kept), (3, 2, 1, 1));
+        insta::assert_snapshot!(found.text(), @"2 of 3 prompt rounds (one prompt in one round, on all engines) were disturbed, first because others in round 0: 1 measured again, 1 still disturbed in the attempt that counts");
         assert_eq!(disturbances(&[]), Disturbances::default());
     }
 }

@@ -1,4 +1,4 @@
-//! Summaries of the samples of a run: means with intervals, gaps between tokens, the cost of instruments, disturbed blocks.
+//! Summaries of the samples of a run: means with intervals, gaps between tokens, the cost of instruments, disturbed prompt rounds.
 //!
 //! Each figure can be recomputed from the samples in `run.json`: nothing is rounded, and the seed of the bootstrap is in the plan.
 
@@ -13,6 +13,6 @@ pub use complete::complete;
 pub use disturbances::{Disturbances, disturbances};
 pub use intervals::{gaps, itl};
 pub use probe_effect::probe_effect;
-pub use series::series;
+pub use series::{series, supported_trend};
 pub(crate) use summarise::no_interval;
-pub use summarise::{CASE_FIGURES, CaseFigure, NO_SAMPLE, PHASE_TIMES, PhaseTime, summarise};
+pub use summarise::{CASE_FIGURES, CaseFigure, NO_SAMPLE, PHASE_TIMES, PhaseTime, first_peak_bytes, summarise};

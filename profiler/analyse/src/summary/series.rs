@@ -1,13 +1,15 @@
 //! The gaps between tokens over time: warm-up, trend and stalls.
 
 use super::intervals::gaps;
-use record::{Case, Reason, Reasons, Sample, Series, Stall};
+use record::{Case, Reason, Reasons, Sample, Series, Slope, Stall};
 use statistics::{median, slope};
 
 /// A gap so many times the median of its request is a stall.
 const STALL: f64 = 3.0;
 /// Tokens at the beginning that are slower than the rest by more than this share are warm-up.
 const SLOWER: f64 = 0.10;
+/// Fewer gaps after the warm-up do not support a trend, which is given per as many tokens or more.
+const LEAST_GAPS_OF_TREND: usize = 100;
 /// Stalls that are kept, the longest ones.
 const MOST_STALLS: usize = 100;
 
@@ -17,7 +19,7 @@ const MOST_STALLS: usize = 100;
 /// ```text
 /// median_gap_i = median over r of g_i(r)                    low_i, high_i = least and most over r
 /// warm-up      = the first k gaps, each > 1.1 x median of all median_gap; k ends at the first that is not
-/// trend        = least-squares slope of median_gap over i after the warm-up, x 1,000
+/// trend        = least-squares slope of median_gap over i after the warm-up, x 1,000; of at least 100 gaps
 /// stall        = g_i(r) > 3 x median over i of g_i(r), of any pass
 /// ```
 /// Medians over rounds leave single stalls out of the trend.
@@ -30,7 +32,7 @@ pub fn series(case: &Case) -> Option<Series> {
     let warm_up_tokens = median_gap_s.iter().take_while(|&&gap| gap > middle * (1.0 + SLOWER)).count();
     let steady: Vec<(f64, f64)> =
         median_gap_s.iter().enumerate().skip(warm_up_tokens).map(|(place, &gap)| (place as f64, gap)).collect();
-    let trend = slope(&steady).map(|mut trend| {
+    let trend = slope(&steady).filter(|trend| trend.n >= LEAST_GAPS_OF_TREND).map(|mut trend| {
         for end in [&mut trend.value, &mut trend.low, &mut trend.high] {
             *end *= 1000.0;
         }
@@ -46,11 +48,22 @@ pub fn series(case: &Case) -> Option<Series> {
         high_gap_s: (0..longest).map(|place| at(place).into_iter().fold(0.0, f64::max)).collect(),
         median_gap_s,
         warm_up_tokens,
-        trend_s_per_1000: trend.ok_or_else(|| Reason::new("fewer than three gaps follow the warm-up")).into(),
+        trend_s_per_1000: trend.ok_or_else(|| too_few(steady.len())).into(),
         stalls,
         stall_count,
         notes: Reasons::new(),
     })
+}
+
+/// The trend, where the data support one: enough gaps, and an interval that excludes 0.
+#[must_use]
+pub fn supported_trend(series: &Series) -> Option<Slope> {
+    let trend = series.trend_s_per_1000.value()?;
+    (trend.n >= LEAST_GAPS_OF_TREND && (trend.low > 0.0 || trend.high < 0.0)).then_some(trend)
+}
+
+fn too_few(gaps: usize) -> Reason {
+    Reason::new(format!("{gaps} gaps follow the warm-up, {LEAST_GAPS_OF_TREND} are needed"))
 }
 
 /// The stalls of one request.
@@ -114,6 +127,21 @@ mod tests {
         assert_eq!(found.warm_up_tokens, 2);
         let trend = found.trend_s_per_1000.value().unwrap();
         assert!((trend.value - 0.01).abs() < 1e-6 && trend.low <= trend.value && trend.n == 200, "{trend:?}");
+    }
+
+    #[test]
+    fn few_gaps_support_no_trend() {
+        let rising = |gaps: i32| (0..gaps).map(|place| 0.1 + 1e-4 * f64::from(place)).collect::<Vec<f64>>();
+        let trend = |gaps: i32| series(&case(vec![sample(0, &rising(gaps))])).unwrap().trend_s_per_1000;
+        assert_eq!(trend(31).reason().unwrap(), &"31 gaps follow the warm-up, 100 are needed");
+        assert_eq!(trend(99).value(), None);
+        assert!(trend(100).is_present());
+        let swinging = |slope: f64| {
+            (0..120).map(|place| 0.1 + slope * f64::from(place) + 0.01 * f64::from(place % 2)).collect::<Vec<f64>>()
+        };
+        let supported =
+            |slope: f64| supported_trend(&series(&case(vec![sample(0, &swinging(slope))])).unwrap()).is_some();
+        assert!(supported(1e-3) && !supported(0.0), "an interval that includes 0 is no trend");
     }
 
     #[test]

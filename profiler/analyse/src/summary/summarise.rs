@@ -44,6 +44,11 @@ pub const CASE_FIGURES: &[CaseFigure] = &[
         unit: Unit::Bytes,
         value: |c| c.memory.first_peak_delta_bytes.value().map(|bytes| bytes as f64),
     },
+    CaseFigure {
+        name: "first_peak_bytes",
+        unit: Unit::Bytes,
+        value: |c| first_peak_bytes(c).map(|bytes| bytes as f64),
+    },
     CaseFigure { name: "load_s", unit: Unit::Seconds, value: |c| c.memory.load_s.value() },
     CaseFigure {
         name: "server_resident_bytes",
@@ -51,6 +56,12 @@ pub const CASE_FIGURES: &[CaseFigure] = &[
         value: |c| c.memory.server_resident_bytes.as_ref()?.value().map(|bytes| bytes as f64),
     },
 ];
+
+/// The highest resident memory of the process during the first request of a fresh session; `None` where it was not measured.
+#[must_use]
+pub fn first_peak_bytes(case: &Case) -> Option<u64> {
+    case.samples.iter().find(|sample| sample.fresh)?.memory_peak_bytes.value()
+}
 
 /// Why a metric is absent whose samples give no reason.
 pub const NO_SAMPLE: &str = "no sample has it";
@@ -194,6 +205,18 @@ mod tests {
         let found = summarise(&[case], 1);
         assert_eq!(found[0].estimated.keys().collect::<Vec<_>>(), ["itl_s", "tps"]);
         assert_eq!(found[0].metrics.reason("decode_tps").unwrap(), &"held back");
+    }
+
+    #[test]
+    fn the_resident_total_is_that_of_the_first_request() {
+        let mut case = case("a", "p", &[1.0, 1.0]);
+        case.samples[2] = Sample { fresh: true, memory_peak_bytes: 7_000_000.into(), ..sample(9.0, true) };
+        case.samples[0].memory_peak_bytes = 9_000_000.into();
+        let found = summarise(&[case], 1);
+        assert!(
+            (found[0].metrics.get("first_peak_bytes").unwrap().mean - 7e6).abs() < 1e-3,
+            "not that of a later request"
+        );
     }
 
     #[test]

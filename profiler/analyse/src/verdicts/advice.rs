@@ -55,7 +55,7 @@ pub(super) fn oversubscription(facts: &Facts) -> Vec<Advice> {
 pub(super) fn noisy_neighbour(facts: &Facts) -> Vec<Advice> {
     let lost = shares::noisy_neighbour(facts);
     vec![say(
-        "end other programs, or use a machine of its own (or a guest with its own processors), and measure again: the figures of other limits rest on disturbed times",
+        "end the other programs, or use a machine without them (a virtual machine needs processors of its own), and measure again: disturbed times do not show what limits the engine",
         without(lost, Some(1.0)),
     )]
 }
@@ -124,10 +124,7 @@ fn smaller(facts: &Facts) -> Option<(&'static str, f64)> {
 
 pub(super) fn compute(facts: &Facts) -> Vec<Advice> {
     if facts.is_load() {
-        return vec![say(
-            "load once and keep the session: each load reads the header, builds the tokenizer and repacks weights again",
-            None,
-        )];
+        return vec![say("load once and keep the session: each load repeats this work", None)];
     }
     let mut advice = Vec::new();
     if let Some((threads, ratio)) = facts.machine.compute_most.filter(|(threads, _)| *threads > facts.threads) {

@@ -77,6 +77,8 @@ impl CaseView<'_> {
             facts.latency_share = latency.filter(|&latency| latency > 0.0).map(|latency| facts.time_s / latency);
             facts.others = self.median(|sample| sample.load_others.value());
             facts.steal = self.median(|sample| sample.steal.value());
+            let disturbed = self.case.clean_samples().filter(|sample| sample.disturbed.is_some()).count();
+            facts.disturbed = Some((disturbed, self.case.clean_samples().count()));
             facts.prompt_tokens = self.median(|sample| sample.computed_prompt_tokens().map(|tokens| tokens as f64));
             facts.with_fewer_threads = self.with_fewer_threads(&facts);
             self.counters(&mut facts, phase);
@@ -302,7 +304,7 @@ impl CaseView<'_> {
             .zip(facts.machine.warm_rate.or(facts.machine.bandwidth))
             .map(|(bytes, rate)| bytes / rate);
         facts.work.attainable_s = facts.work.memory_s;
-        // The processor's work beyond that: the header, the tokenizer, weights that are repacked.
+        // The processor's work besides that, such as building the tokenizer.
         facts.work.compute_s = facts.load.user_s.map(|user| (user - facts.work.memory_s.unwrap_or(0.0)).max(0.0));
     }
 
@@ -339,7 +341,8 @@ impl CaseView<'_> {
                 .map(str::to_owned);
             found.or_else(|| note(CaseNote::Phases)).unwrap_or_else(|| "it was not counted in this phase".to_owned())
         };
-        let ops = || note(CaseNote::Ops).unwrap_or_else(|| "no op of this phase has an attainable time".to_owned());
+        let ops =
+            || note(CaseNote::Ops).unwrap_or_else(|| "no operation of this phase has an attainable time".to_owned());
         let missing = [
             (Fact::MemoryTime, facts.work.memory_s.is_none(), ceiling()),
             (Fact::ComputeTime, facts.work.compute_s.is_none(), ceiling()),

@@ -83,7 +83,12 @@ pub(super) fn page_faults(facts: &Facts) -> Vec<Evidence> {
 pub(super) fn memory_bandwidth(facts: &Facts) -> Vec<Evidence> {
     known([
         figure("attainable time of its bytes", facts.work.memory_s, "s", attained(facts)),
-        figure("of it, from a cache", facts.work.cache_s.filter(|&time| time > 0.0), "s", attained(facts)),
+        figure(
+            "the part of it that a cache limits",
+            facts.work.cache_s.filter(|&time| time > 0.0),
+            "s",
+            attained(facts),
+        ),
         if facts.is_load() {
             figure("read rate of the page cache", facts.machine.warm_rate, "B/s", "ceilings.file_read_warm")
         } else {
@@ -97,7 +102,7 @@ pub(super) fn compute(facts: &Facts) -> Vec<Evidence> {
         return known([
             figure("CPU time in user mode", facts.load.user_s, "s", "memory.load_counters"),
             figure(
-                "the same beyond the attainable time of the file's bytes",
+                "the part of it beyond the attainable time of the file's bytes",
                 facts.work.compute_s,
                 "s",
                 "memory.load_counters",
@@ -110,7 +115,7 @@ pub(super) fn compute(facts: &Facts) -> Vec<Evidence> {
 pub(super) fn dispatch(facts: &Facts) -> Vec<Evidence> {
     known([
         figure("time of the phase in the traced pass", facts.traced.time_s, "s", "sums"),
-        figure("small ops", facts.traced.small_ops, "1", "ops"),
+        figure("small operations", facts.traced.small_ops, "1", "ops"),
         figure("their time beyond the attainable time", facts.traced.small_ops_s, "s", "ops"),
         figure("dispatch to the threads", facts.machine.dispatch_s, "s", "ceilings.threads.dispatch_s"),
     ])
@@ -128,7 +133,7 @@ pub(super) fn allocation(facts: &Facts) -> Vec<Evidence> {
     known([
         figure("allocations", facts.allocated.count, "1", "allocations"),
         figure("bytes allocated", facts.allocated.bytes, "B", "allocations"),
-        figure("time of an allocation, assumed", Some(ALLOCATION_S), "s", "docs/roofline-and-verdicts.md"),
+        figure("time of an allocation", Some(ALLOCATION_S), "s", "assumed"),
     ])
 }
 

@@ -93,6 +93,8 @@ pub struct Facts {
     pub others: Option<f64>,
     /// Share that the hypervisor took, the same.
     pub steal: Option<f64>,
+    /// Clean requests that were disturbed although they count, and all that count; `None` for the load.
+    pub disturbed: Option<(usize, usize)>,
     /// Time of the phase by the server's own report, in seconds.
     pub server_s: Option<f64>,
     /// The same case with no more threads than hardware threads: its threads, its time of this phase.

@@ -66,6 +66,7 @@ mod tests {
             limit,
             sentence: String::new(),
             share: 1.0,
+            unexplained: false,
             headroom: record::Recorded::absent("not computed"),
             confidence: Confidence::High,
             doubts: Vec::new(),

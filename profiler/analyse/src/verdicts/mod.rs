@@ -9,14 +9,15 @@ mod case_facts;
 mod evidence;
 mod facts;
 mod groups;
+mod limit_name;
 mod rules;
 mod sentence;
 mod shares;
 mod weigh;
 
 pub use facts::{AllocatedFacts, CountedFacts, Fact, Facts, LoadFacts, MachineFacts, TracedFacts, WorkFacts};
+pub use limit_name::name;
 pub use rules::{CauseKind, RULES, Rule};
-pub use sentence::name;
 
 use record::{Case, GroupVerdict, RunFile, Verdict};
 

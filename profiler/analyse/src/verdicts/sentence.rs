@@ -1,54 +1,37 @@
 //! A verdict in one sentence, with its figures.
 
-use super::candidate::{Candidate, leaves_most};
+use super::candidate::{Candidate, is_unexplained};
 use super::facts::Facts;
+use super::limit_name::{is_ceiling, name};
 use record::Limit;
 use record::figures::{milliseconds, significant};
-
-/// The name of a limit in reports.
-pub fn name(limit: Limit) -> &'static str {
-    match limit {
-        Limit::MemoryBandwidth => "memory bandwidth",
-        Limit::Compute => "compute",
-        Limit::Dispatch => "dispatch of small operations",
-        Limit::Imbalance => "thread imbalance",
-        Limit::Oversubscription => "oversubscription",
-        Limit::PageFaults => "page faults",
-        Limit::ColdFile => "cold file",
-        Limit::Allocation => "allocation",
-        Limit::Tokenizer => "the tokenizer",
-        Limit::Sampler => "the sampler",
-        Limit::NoisyNeighbour => "noisy neighbours",
-        Limit::QueueOrNetwork => "queue or network",
-    }
-}
 
 /// The sentence.
 pub(super) fn of(facts: &Facts, found: Candidate) -> String {
     let limit = found.rule.limit;
-    let phase = facts.name();
     let body = body(facts, limit, found.share);
-    if found.explains_little() {
-        let rest = if facts.is_forward() { " The rest is lost to kernel inefficiency." } else { "" };
-        return format!("No limit explains {phase}; the nearest is {}: {body}.{rest}", name(limit));
+    if is_unexplained(facts, found) {
+        let nearest = if is_ceiling(limit) { "ceiling" } else { "limit" };
+        return format!(
+            "No measured limit explains half of the time of {}, so something else binds it. The nearest {nearest} is {}: {body}.",
+            facts.name(),
+            name(limit)
+        );
     }
-    let rest = match limit {
-        Limit::MemoryBandwidth | Limit::Compute if facts.is_forward() && leaves_most(facts, found) => {
-            "; more than half of the time is lost to kernel inefficiency"
-        }
-        _ => "",
-    };
-    format!("{}: {body}{rest}.", heading(&capitalised(phase), limit))
+    format!("{}: {body}.", heading(facts, limit))
 }
 
-fn heading(phase: &str, limit: Limit) -> String {
+fn heading(facts: &Facts, limit: Limit) -> String {
+    let phase = capitalised(facts.name());
+    let name = name(limit);
     match limit {
-        Limit::Tokenizer | Limit::Sampler => format!("{phase} is the work of {}", name(limit)),
-        Limit::PageFaults if phase == "Load" => format!("{phase} is bound by {}", name(limit)),
-        Limit::NoisyNeighbour | Limit::Oversubscription | Limit::ColdFile | Limit::PageFaults => {
-            format!("{phase} is disturbed by {}", name(limit))
+        Limit::Tokenizer | Limit::Sampler => format!("{phase} is the work of {name}"),
+        Limit::PageFaults if facts.is_load() => format!("{phase} is bound by {name}"),
+        Limit::NoisyNeighbour | Limit::Oversubscription | Limit::PageFaults => {
+            format!("{phase} is disturbed by {name}")
         }
-        _ => format!("{phase} is bound by {}", name(limit)),
+        Limit::ColdFile => format!("{phase} is disturbed by a {name}"),
+        _ => format!("{phase} is bound by {name}"),
     }
 }
 
@@ -71,7 +54,7 @@ fn body(facts: &Facts, limit: Limit, share: f64) -> String {
             format!("{rate}its bytes take {}", least(facts.work.memory_s, facts.work.time_s))
         }
         Limit::Compute if facts.is_load() => format!(
-            "the processor computes for {} of {of_work} ({percent}), on the header, the tokenizer and the weights, beyond reading the file",
+            "besides reading the file, the processor computes for {} of {of_work} ({percent})",
             ms(facts.work.compute_s)
         ),
         Limit::Compute => {
@@ -116,7 +99,7 @@ fn body(facts: &Facts, limit: Limit, share: f64) -> String {
                 share.map_or("an unknown share".to_owned(), |share| format!("{:.0} %", share * 100.0))
             };
             format!(
-                "other programs used {} of the processors and the hypervisor took {}, which costs about {percent} of the time",
+                "they used {} of the processors, and the hypervisor took {}; this costs about {percent} of the time",
                 share(facts.others),
                 share(facts.steal)
             )
@@ -156,9 +139,7 @@ fn least(least: Option<f64>, measured: Option<f64>) -> String {
 fn cold_file(facts: &Facts, percent: &str) -> String {
     let read = megabytes(facts.counted.read_bytes);
     if !facts.is_load() {
-        return format!(
-            "{read} MB were read from storage again, which takes about {percent} of the time: the file does not stay in memory"
-        );
+        return format!("{read} MB were read from storage during the phase, which takes about {percent} of the time");
     }
     let (by_load, all) = (facts.load.read_bytes.unwrap_or(0.0), facts.counted.read_bytes.unwrap_or(0.0));
     let excess = facts.load.first_prefill_excess_s;

@@ -170,10 +170,12 @@ fn what_lowers_the_confidence() {
         Confidence::Low,
         "two doubts"
     );
-    let weak = with(memory_bound(), |facts| facts.work.memory_s = Some(0.2));
+    let weak = with(memory_bound(), |facts| {
+        (facts.work.memory_s, facts.work.attainable_s) = (Some(0.2), Some(0.25));
+    });
     let found = verdict(&weak).unwrap();
     assert_eq!((found.limit, found.confidence), (Limit::MemoryBandwidth, Confidence::Low));
-    assert!(found.sentence.starts_with("No limit explains decode"), "{}", found.sentence);
+    assert!(found.unexplained && found.sentence.starts_with("No measured limit explains half"), "{}", found.sentence);
 }
 
 #[test]
@@ -278,4 +280,44 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn a_limit_that_explains_less_than_half_is_only_the_nearest() {
+    let weak = with(quiet(Phase::Decode), |facts| {
+        facts.work.memory_s = Some(0.29);
+        facts.work.attainable_s = Some(0.3);
+    });
+    let found = verdict(&weak).unwrap();
+    assert!(found.unexplained && found.confidence == Confidence::Low);
+    insta::assert_snapshot!(found.sentence, @"No measured limit explains half of the time of decode, so something else binds it. The nearest ceiling is memory bandwidth: at 20.00 GB/s its bytes take at least 290.0 ms of 1000 ms (29 %).");
+    let together = with(quiet(Phase::Decode), |facts| {
+        facts.work.memory_s = Some(0.45);
+        facts.work.compute_s = Some(0.35);
+        facts.work.attainable_s = Some(0.8);
+    });
+    let found = verdict(&together).unwrap();
+    assert!(!found.unexplained && found.headroom.is_present(), "the ceilings together explain most of it");
+}
+
+#[test]
+fn headroom_is_withheld_where_it_cannot_be_believed() {
+    let reason = |facts: &Facts| verdict(facts).unwrap().headroom.reason().map(ToString::to_string);
+    assert_eq!(reason(&memory_bound()), None);
+    let disturbed = with(memory_bound(), |facts| facts.others = Some(0.4));
+    assert_eq!(reason(&disturbed).unwrap(), "the times are disturbed by other programs on the machine");
+    let requests = |count: usize| with(memory_bound(), |facts| facts.disturbed = Some((count, 4)));
+    assert_eq!(reason(&requests(1)), None, "the median is that of the other requests");
+    assert_eq!(reason(&requests(2)).unwrap(), "2 of 4 requests were disturbed");
+    let unknown = with(quiet(Phase::Decode), |facts| facts.work.memory_s = Some(0.3));
+    assert!(reason(&unknown).unwrap().starts_with("the limit is not known"));
+    // Reading the file takes 1 % of a load that computes for 90 % of its time.
+    let load = |memory_s: f64, compute_s: f64| {
+        with(quiet(Phase::Load), |facts| {
+            (facts.work.memory_s, facts.work.attainable_s) = (Some(memory_s), Some(memory_s));
+            facts.work.compute_s = Some(compute_s);
+        })
+    };
+    assert!(reason(&load(0.01, 0.9)).unwrap().contains("cover reading the file"));
+    assert_eq!(reason(&load(0.8, 0.1)), None);
 }

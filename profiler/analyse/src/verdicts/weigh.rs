@@ -6,13 +6,14 @@
 //! 3. of equal shares the first in RULES wins
 //! ```
 
-use super::candidate::{Candidate, headroom, leaves_most};
+use super::candidate::{Candidate, headroom, is_unexplained};
 use super::evidence;
-use super::facts::{Fact, Facts};
+use super::facts::Facts;
+use super::limit_name::name;
 use super::rules::{CauseKind, RULES};
 use super::sentence;
 use crate::drift::Drift;
-use record::{Confidence, Limit, Reason, Reasons, Verdict};
+use record::{Confidence, Limit, Reasons, Verdict};
 
 /// Another limit is near if its share is at least this part of the winner's.
 const NEAR: f64 = 0.7;
@@ -38,8 +39,9 @@ pub(super) fn verdict(facts: &Facts) -> Option<Verdict> {
     let ranked = ranked(facts);
     let winner = *ranked.first()?;
     let doubts = doubts(facts, winner, ranked.get(1));
+    let unexplained = is_unexplained(facts, winner);
     let confidence = match doubts.len() {
-        _ if winner.explains_little() => Confidence::Low,
+        _ if unexplained => Confidence::Low,
         0 => Confidence::High,
         1 => Confidence::Medium,
         _ => Confidence::Low,
@@ -51,7 +53,8 @@ pub(super) fn verdict(facts: &Facts) -> Option<Verdict> {
         limit: winner.rule.limit,
         sentence: sentence::of(facts, winner),
         share: winner.share,
-        headroom: headroom(facts).ok_or_else(|| why_no_headroom(facts)).into(),
+        unexplained,
+        headroom: headroom(facts, winner).into(),
         confidence,
         doubts,
         evidence: figures,
@@ -60,26 +63,18 @@ pub(super) fn verdict(facts: &Facts) -> Option<Verdict> {
     })
 }
 
-fn why_no_headroom(facts: &Facts) -> Reason {
-    if !facts.is_forward() && !facts.is_load() {
-        return Reason::new("the ceilings give an attainable time to the load and to forward passes only");
-    }
-    let absent = [Fact::MemoryTime, Fact::ComputeTime].iter().find_map(|fact| facts.absent.get(fact));
-    absent.cloned().unwrap_or_else(|| Reason::new("the attainable time is unknown"))
-}
-
 /// The doubts about the verdict; each lowers the confidence by one step.
 fn doubts(facts: &Facts, winner: Candidate, second: Option<&Candidate>) -> Vec<String> {
     let mut doubts = Vec::new();
-    if leaves_most(facts, winner) {
-        doubts.push(format!("it explains only {:.0} % of the time", winner.share * 100.0));
+    if is_unexplained(facts, winner) {
+        doubts.push(format!("the limit explains only {:.0} % of the time", winner.share * 100.0));
     }
     if let Some(second) =
         second.filter(|second| second.rule.kind == winner.rule.kind && second.share >= NEAR * winner.share)
     {
         doubts.push(format!(
             "another limit is near: {} explains {:.0} %",
-            sentence::name(second.rule.limit),
+            name(second.rule.limit),
             second.share * 100.0
         ));
     }
@@ -91,7 +86,7 @@ fn doubts(facts: &Facts, winner: Candidate, second: Option<&Candidate>) -> Vec<S
     let rests_on_ceilings = matches!(winner.rule.limit, Limit::MemoryBandwidth | Limit::Compute | Limit::Dispatch);
     if rests_on_ceilings && facts.is_forward() {
         if facts.work.whole_model {
-            doubts.push("the model was treated as one operation, because its ops were not traced".to_owned());
+            doubts.push("the model was treated as one operation, because its operations were not traced".to_owned());
         }
         if let Some(drift) = facts.machine.drift.filter(|&drift| drift > Drift::LIMIT) {
             doubts.push(format!("the memory bandwidth drifted by {:.0} % during the run", drift * 100.0));

@@ -29,10 +29,11 @@ const SPREAD: f64 = 0.25;
 #[must_use]
 pub fn after(file: &RunFile, probes: &[ProbeEffect]) -> Vec<Warning> {
     let mut found = Vec::new();
+    let count = |which: fn(Status) -> bool| file.cases.iter().filter(|case| which(case.status)).count();
     if file.interrupted {
-        found.push(Warning::Interrupted);
+        found.push(Warning::Interrupted(count(Status::is_incomplete), file.cases.len()));
     }
-    let bad = file.cases.iter().filter(|case| case.status != Status::Ok).count();
+    let bad = count(Status::is_failure);
     if bad > 0 {
         found.push(Warning::Failures(bad, file.cases.len()));
     }
@@ -74,18 +75,15 @@ pub fn after(file: &RunFile, probes: &[ProbeEffect]) -> Vec<Warning> {
     let ratio = |value: fn(&ProbeEffect) -> Option<f64>| median(&probes.iter().filter_map(value).collect::<Vec<f64>>());
     let passes =
         [(Pass::Stepped, ratio(|probe| probe.stepped.value())), (Pass::Traced, ratio(|probe| probe.traced.value()))];
-    for (pass, found_ratio) in passes {
-        match found_ratio {
-            Some(ratio) if ratio > PROBE => found.push(Warning::ProbeEffect(pass, ratio)),
-            Some(ratio) if ratio < 1.0 / PROBE => found.push(Warning::ProbeNoise(pass, ratio)),
-            _ => {}
-        }
-    }
+    let passes_with = |is_remarkable: fn(f64) -> bool| {
+        let known = passes.iter().filter_map(|(pass, ratio)| Some((*pass, (*ratio)?)));
+        Some(known.filter(|(_, ratio)| is_remarkable(*ratio)).collect()).filter(|found: &Vec<_>| !found.is_empty())
+    };
+    found.extend(passes_with(|ratio| ratio > PROBE).map(Warning::ProbeEffect));
+    found.extend(passes_with(|ratio| ratio < 1.0 / PROBE).map(Warning::ProbeNoise));
     let drifts = |ratio: &f64| *ratio > DRIFT || *ratio < 1.0 / DRIFT;
     found.extend(ratio(|probe| probe.clean.value()).filter(drifts).map(Warning::Drift));
-    let drifts = drift(&file.ceiling_probes);
-    found.extend(drifts.iter().filter_map(|drift| differs(file, drift)));
-    found.extend(drifts.into_iter().filter(Drift::is_large).map(Warning::BandwidthDrift));
+    found.extend(bandwidth(file));
     found.extend(super::conditions::warnings(file));
     let (samples, largest) = above(file, |sample| sample.steal.value(), STEAL);
     if samples > 0 {
@@ -98,11 +96,18 @@ pub fn after(file: &RunFile, probes: &[ProbeEffect]) -> Vec<Warning> {
     found
 }
 
-/// The probes of a run against the ceiling of the same thread count.
-fn differs(file: &RunFile, drift: &Drift) -> Option<Warning> {
-    let entry = file.ceilings.as_ref()?.threads.iter().find(|entry| entry.threads == drift.threads)?;
-    let ratio = drift.median / entry.memory_read.value()?.median;
-    ((ratio - 1.0).abs() > CEILING).then_some(Warning::CeilingsDiffer(drift.threads, ratio))
+/// The probes that drifted, or that differ from the ceiling of the same thread count: those with the widest range, because all
+/// thread counts read the same memory.
+fn bandwidth(file: &RunFile) -> Option<Warning> {
+    let of_ceiling = |probes: &Drift| {
+        let entry = file.ceilings.as_ref()?.threads.iter().find(|entry| entry.threads == probes.threads)?;
+        let ratio = probes.median / entry.memory_read.value()?.median;
+        ((ratio - 1.0).abs() > CEILING).then_some(ratio)
+    };
+    let all = drift(&file.ceiling_probes).into_iter().map(|probes| (probes, of_ceiling(&probes)));
+    let remarkable = all.filter(|(probes, of_ceiling)| probes.is_large() || of_ceiling.is_some());
+    let widest = remarkable.max_by(|a, b| a.0.range.total_cmp(&b.0.range));
+    widest.map(|(probes, of_ceiling)| Warning::Bandwidth { probes, of_ceiling })
 }
 
 /// The number of samples above a limit, and the largest value.
@@ -207,7 +212,7 @@ mod tests {
         assert_eq!(differs_at(&of("a", vec![9, 7, 7])), Some(1), "not among those that were kept");
         assert_eq!(differs_at(&case("a", Vec::new())), None);
         let found = steps_differ(&[of("a", vec![7, 7, 7]), of("b", vec![7, 8, 8]), of("c", vec![8, 7, 7])]).unwrap();
-        insta::assert_snapshot!(found.text(), @"the engine's own loop and its steps differ in 2 of the cases: in b, output token 3 is not the most likely one of the steps, so the stepped pass may do other work than the clean pass; check output.top_logprobs in run.json, and report it to the engine's authors");
+        insta::assert_snapshot!(found.text(), @"the engine's own loop and its steps differ in 2 cases: in b, output token 3 is not the most likely one of the steps, so the stepped pass may do other work than the clean pass; check output.top_logprobs in run.json, and report it to the engine's authors");
     }
 
     fn probed(threads: usize, rate: f64) -> CeilingProbe {
@@ -217,7 +222,7 @@ mod tests {
     #[test]
     fn a_drift_of_the_bandwidth_has_a_warning_with_advice() {
         let drift = drift(&[probed(2, 40e9), probed(2, 30e9)])[0];
-        let text = Warning::BandwidthDrift(drift).text();
+        let text = Warning::Bandwidth { probes: drift, of_ceiling: None }.text();
         assert!(text.contains("2 threads") && text.contains("0.75 times") && text.contains("run again"), "{text}");
     }
 
@@ -252,7 +257,7 @@ mod tests {
         let file = RunFile { cases: vec![of(&[4.0, 3.0, 2.0, 1.5])], ..RunFile::default() };
         let found = after(&file, &[]);
         let text = found.iter().find(|warning| matches!(warning, Warning::Unsteady(..))).map(Warning::text);
-        insta::assert_snapshot!(text.unwrap(), @"warm-up reached its limit in 1 of the cases before the latency was steady, most in c: the last request differs by 25 % from the one before; use more warm-up requests (`warmup`), and check whether other programs are running");
+        insta::assert_snapshot!(text.unwrap(), @"in 1 case the latency was not steady when warm-up reached its limit, least in c: the last request differs by 25 % from the one before; use more warm-up requests (`warmup`), and end other programs");
         let requested = RunFile { plan: record::plan::PlanFile { warmup: Some(3), ..file.plan.clone() }, ..file };
         assert!(
             !after(&requested, &[]).iter().any(|warning| matches!(warning, Warning::Unsteady(..))),

@@ -22,8 +22,10 @@ pub fn before(environment: &Environment, tool: &Tool, threads: &[usize]) -> Vec<
     }
     let usable = processor.usable_threads.value().or(processor.threads.value());
     let load = state.load_1m.value().zip(usable).filter(|(load, usable)| *load > LOAD_PER_THREAD * *usable as f64);
-    found.extend(load.map(|(load, usable)| Warning::Load(load, usable)));
-    found.extend(state.busy_now.value().filter(|&share| share > BUSY).map(Warning::Busy));
+    let busy = state.busy_now.value().filter(|&share| share > BUSY);
+    if load.is_some() || busy.is_some() {
+        found.push(Warning::OthersBefore { load, busy });
+    }
     found.extend(state.steal_now.value().filter(|&share| share > STEAL).map(Warning::StealBefore));
     found.extend(
         processor
@@ -109,7 +111,7 @@ mod tests {
         environment.variables.kept.insert("LD_PRELOAD".to_owned(), "libx.so".to_owned());
         let tool = Tool { profile: "debug".to_owned(), target_features: vec!["avx2".to_owned()], ..Tool::default() };
         let found = before(&environment, &tool, &[8]);
-        assert_eq!(found.len(), 13, "{found:#?}");
+        assert_eq!(found.len(), 12, "{found:#?}");
         insta::assert_snapshot!(found.iter().map(Warning::text).collect::<Vec<_>>().join("\n"));
     }
 
@@ -120,6 +122,6 @@ mod tests {
         assert_eq!(throttled(&environment, Some(0)), None);
         assert_eq!(throttled(&environment, None), None);
         assert_eq!(throttled(&Environment::default(), Some(3)), None, "it was not read before the run");
-        insta::assert_snapshot!(Warning::Throttled(3).text(), @"the processor was throttled by heat 3 times during the run: late rounds are slower than early ones; improve the cooling, let the machine cool down, and run again");
+        insta::assert_snapshot!(Warning::Throttled(3).text(), @"the processor was throttled by heat 3 times during the run, so later rounds may be slower than earlier ones; improve the cooling, let the machine cool down, and run again");
     }
 }

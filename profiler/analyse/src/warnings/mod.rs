@@ -21,10 +21,11 @@ use record::{Pass, ProbeEffect, RunFile, Status};
 #[must_use]
 pub fn texts(file: &RunFile, probes: &[ProbeEffect]) -> Vec<String> {
     let mut found = Vec::new();
+    let after = after(file, probes);
     // Without a measurement nothing was disturbed: what failed is what matters.
     let has_failed = file.cases.iter().any(|case| case.status != Status::Ok);
     if has_failed && !file.has_samples() {
-        found.extend(after(file, probes).iter().filter(|warning| warning.is_about_the_run()).map(Warning::text));
+        found.extend(after.iter().filter(|warning| warning.is_about_the_run()).map(Warning::text));
         found.extend(file.messages.iter().cloned());
         return found;
     }
@@ -32,11 +33,13 @@ pub fn texts(file: &RunFile, probes: &[ProbeEffect]) -> Vec<String> {
         let threads = if file.threads_are_names() { &[][..] } else { &file.plan.threads };
         let of_this_run = |warning: &&Warning| !(file.uses_only_servers() && warning.is_about_own_kernels());
         let before = before(&file.environment, &file.tool, threads);
-        found.extend(before.iter().filter(of_this_run).map(Warning::text));
+        let is_covered = |warning: &&Warning| after.iter().any(|other| warning.is_covered_by(other));
+        let shown = before.iter().filter(of_this_run).filter(|warning| !is_covered(warning));
+        found.extend(shown.map(Warning::text));
     }
     found.extend(file.messages.iter().cloned());
     found.extend(throttled(&file.environment, file.throttle_events_after.value()).map(|warning| warning.text()));
-    found.extend(after(file, probes).iter().map(Warning::text));
+    found.extend(after.iter().map(Warning::text));
     found
 }
 
@@ -50,10 +53,13 @@ pub enum Warning {
     DebugBuild,
     /// The processor has features that the build could not use.
     FeaturesMissing(Vec<String>),
-    /// Other programs were running: load of the last minute, hardware threads.
-    Load(f64, usize),
-    /// Other programs used the processors just before the run: share.
-    Busy(f64),
+    /// Other programs were running before the run.
+    OthersBefore {
+        /// The load of the last minute, and the hardware threads; where it is high.
+        load: Option<(f64, usize)>,
+        /// The share of the processor time in use just before; where it is high.
+        busy: Option<f64>,
+    },
     /// The hypervisor took processor time before the run: share.
     StealBefore(f64),
     /// The governor lowers the frequency: its name.
@@ -100,15 +106,15 @@ pub enum Warning {
     OutputDiffers(String, bool),
     /// An output token is not the most likely one of the steps: cases, the first of them, its output token from 1.
     StepsDiffer(usize, String, usize),
-    /// The instruments slowed a pass down: the pass, ratio (median over the cases).
-    ProbeEffect(Pass, f64),
-    /// A pass was faster with its instruments than without: the pass, ratio (median over the cases).
-    ProbeNoise(Pass, f64),
+    /// The instruments slowed passes down: each pass with its ratio (median over the cases).
+    ProbeEffect(Vec<(Pass, f64)>),
+    /// Passes were faster with their instruments than without: each pass with its ratio (median over the cases).
+    ProbeNoise(Vec<(Pass, f64)>),
     /// The hypervisor took processor time during samples: samples, largest share.
     Steal(usize, f64),
     /// Other processes took processor time during samples: samples, largest share.
     Others(usize, f64),
-    /// Requests were disturbed, and their blocks were measured again.
+    /// Requests were disturbed, and their prompt rounds were measured again.
     Disturbed(Disturbances),
     /// The last rounds were slower or faster than the first: ratio (median over the cases).
     Drift(f64),
@@ -118,10 +124,13 @@ pub enum Warning {
     Unsteady(usize, String, f64),
     /// Much time is between the phases: cases, the worst of them, its share of the latency.
     OtherTime(usize, String, f64),
-    /// The memory bandwidth drifted during the run.
-    BandwidthDrift(Drift),
-    /// The stored ceilings differ from the probes: threads, probed / stored.
-    CeilingsDiffer(usize, f64),
+    /// The memory bandwidth drifted during the run, or differs from the stored ceiling.
+    Bandwidth {
+        /// The probes of the run.
+        probes: Drift,
+        /// Probed / stored, where the two differ.
+        of_ceiling: Option<f64>,
+    },
     /// The weights are random: the models.
     Synthetic(Vec<String>),
     /// Something stands in for what a model's files do not contain: the model, what is missing, what was used.
@@ -130,8 +139,8 @@ pub enum Warning {
     VirtualTime,
     /// Cases failed: their number, and that of all cases.
     Failures(usize, usize),
-    /// The run was interrupted.
-    Interrupted,
+    /// The run was interrupted: incomplete cases, all cases.
+    Interrupted(usize, usize),
 }
 
 impl Warning {
@@ -140,9 +149,14 @@ impl Warning {
         matches!(self, Self::FeaturesMissing(_))
     }
 
+    /// Whether it says less of the fact that `other` states: what was seen before the run, where the requests themselves showed it.
+    const fn is_covered_by(&self, other: &Self) -> bool {
+        matches!((self, other), (Self::OthersBefore { .. }, Self::Others(..)) | (Self::StealBefore(_), Self::Steal(..)))
+    }
+
     /// Whether it concerns the run as a whole, not what disturbed its measurements.
     const fn is_about_the_run(&self) -> bool {
-        matches!(self, Self::Interrupted | Self::Failures(..))
+        matches!(self, Self::Interrupted(..) | Self::Failures(..))
     }
 }
 
@@ -175,7 +189,25 @@ mod tests {
     fn a_run_without_a_measurement_has_no_warnings_about_disturbances() {
         let failed = Case { status: Status::Failed, ..Case::default() };
         let found = texts(&run(Device::Cpu, failed), &[]);
-        assert_eq!(found, ["1 of 1 cases failed; their rows contain the reasons"]);
+        assert_eq!(found, ["1 of 1 cases failed; \"Failures\" has the reasons"]);
+    }
+
+    #[test]
+    fn one_fact_has_one_warning() {
+        let mut case = measured();
+        case.samples[0].load_others = 0.5.into();
+        let mut file = run(Device::Cpu, case);
+        file.environment.state.busy_now = 0.9.into();
+        file.environment.state.steal_now = 0.2.into();
+        let about = |found: &[String], part: &str| found.iter().filter(|text| text.contains(part)).count();
+        let found = texts(&file, &[]);
+        assert_eq!(about(&found, "other programs"), 1, "those during the requests: {found:#?}");
+        assert_eq!(about(&found, "hypervisor"), 1, "only seen before: {found:#?}");
+        file.cases[0].samples[0].load_others = 0.0.into();
+        file.cases[0].samples[0].steal = 0.3.into();
+        let found = texts(&file, &[]);
+        assert_eq!((about(&found, "other programs"), about(&found, "hypervisor")), (1, 1), "{found:#?}");
+        assert!(found.iter().any(|text| text.contains("load of the last minute") && text.contains("90 %")));
     }
 
     #[test]

@@ -96,7 +96,7 @@ fn in_folder(
             "ceilings with {count} thread{}, a few seconds",
             if count == 1 { "" } else { "s" }
         ));
-        let entry = of_threads(resources, environment, count);
+        let entry = consistent(resources.report, || of_threads(resources, environment, count));
         found.threads.retain(|old| old.threads != count);
         found.threads.push(entry);
     }
@@ -110,7 +110,7 @@ fn in_folder(
             "they are measured again when the machine is idle"
         };
         (resources.report)(&format!(
-            "other processes used {:.0} % of the processors just before: these ceilings are too low; {kept}",
+            "other programs used {:.0} % of the processors just before: these ceilings are too low; {kept}",
             share * 100.0
         ));
         if is_whole(&before) && missing(&before, threads).is_empty() {
@@ -127,7 +127,7 @@ fn in_folder(
     found
 }
 
-/// Share of the processors that other processes used just before, if the system reports it.
+/// Share of the processors that other programs used just before, if the system reports it.
 fn disturbed(environment: &Environment) -> Recorded<f64> {
     let state = &environment.state;
     let steal = state.steal_now.value().unwrap_or(0.0);
@@ -139,11 +139,16 @@ fn missing(known: &Ceilings, threads: &[usize]) -> Vec<usize> {
     let mut missing: Vec<usize> = threads
         .iter()
         .copied()
-        .filter(|count| !known.threads.iter().any(|entry| entry.threads == *count && entry.memory_read.is_present()))
+        .filter(|count| !known.threads.iter().any(|entry| entry.threads == *count && is_usable(entry)))
         .collect();
     missing.sort_unstable();
     missing.dedup();
     missing
+}
+
+/// Whether stored ceilings are used: those that earlier versions stored may contradict each other.
+fn is_usable(entry: &ThreadCeilings) -> bool {
+    entry.memory_read.is_present() && entry.contradictions().is_empty()
 }
 
 /// Whether the limits that do not depend on threads were measured.
@@ -161,6 +166,20 @@ fn add_machine_wide(found: &mut Ceilings, resources: ProbeResources<'_>, folder:
     found.file_read_cold = wide.file_read_cold;
     found.file_read_warm = wide.file_read_warm;
     found.page_fault_s = wide.page_fault_s;
+}
+
+/// How often the ceilings of a thread count are measured where they contradict each other.
+const ATTEMPTS: usize = 3;
+
+/// The first measurement without a contradiction; of the last attempt without the ceilings that contradict others.
+fn consistent(report: &dyn Fn(&str), mut measure: impl FnMut() -> ThreadCeilings) -> ThreadCeilings {
+    let mut found = measure();
+    for _ in 1..ATTEMPTS {
+        let Some((level, reason)) = found.contradictions().into_iter().next() else { return found };
+        report(&format!("level {level} cache: {reason}; measuring again"));
+        found = measure();
+    }
+    found.without_contradictions()
 }
 
 fn of_threads(resources: ProbeResources<'_>, environment: &Environment, threads: usize) -> ThreadCeilings {
@@ -257,6 +276,32 @@ mod tests {
         let found = in_folder(&folder, resources, &environment, &tool, &[2], false);
         assert_eq!(found.disturbed.value(), Some(0.01));
         assert!(found.threads[0].memory_read.is_absent(), "it was measured again");
+    }
+
+    #[test]
+    fn contradictory_ceilings_are_measured_again_and_then_withheld() {
+        let exactly = |rate: f64| Spread { median: rate, low: rate, high: rate, n: 7 };
+        let entry = |near: f64| {
+            let cache = |level, rate| record::CacheCeiling { level, size_bytes: 1, read: exactly(rate) };
+            ThreadCeilings {
+                threads: 2,
+                memory_read: exactly(20e9).into(),
+                caches: record::RecordedList::new(vec![cache(1, near), cache(2, 200e9)], "none"),
+                ..ThreadCeilings::absent("not measured")
+            }
+        };
+        let measured = |rates: &[f64]| {
+            let mut rates = rates.iter();
+            let found = consistent(&|_| {}, || entry(*rates.next().unwrap()));
+            (found, rates.count())
+        };
+        assert_eq!(measured(&[400e9, 1.0, 1.0]), (entry(400e9), 2), "once");
+        assert_eq!(measured(&[90e9, 400e9, 1.0]), (entry(400e9), 1), "again");
+        let (found, left) = measured(&[90e9, 80e9, 70e9]);
+        assert_eq!((found.caches.len(), left), (1, 0));
+        assert!(found.notes.contains_key("caches.1"), "{found:?}");
+        let stored = Ceilings { threads: vec![entry(90e9)], ..Ceilings::absent("not measured") };
+        assert_eq!(missing(&stored, &[2]), [2], "a stored contradiction is not used");
     }
 
     #[test]

@@ -112,7 +112,7 @@ mod tests {
         insta::assert_snapshot!(checked(|o| o.subject.engines = engines(&["mock", "candle", "candle"])), @"`engines` candle is given twice: each case is measured once per run; raise `runs` for more samples; to compare an engine with itself, name one of them: `engines` candle `engines` again=candle");
         insta::assert_snapshot!(checked(|o| o.subject.engines = engines(&["a=mock", "a=candle"])), @"`engines` a=candle: another engine of this run is called `a`; choose another name for one of them");
         assert_eq!(checked(|o| o.subject.engines = engines(&["candle", "again=candle", "third=candle"])), "accepted");
-        insta::assert_snapshot!(checked(|o| o.instruments.counters = vec!["cycels".to_owned()]), @"no counter is called `cycels`; did you mean `cycles`?; the measurement of the machine and docs/counters.md list the counters; write other events as rHEX or PMU/TERM=VALUE,.../");
+        insta::assert_snapshot!(checked(|o| o.instruments.counters = vec!["cycels".to_owned()]), @r#"no counter is called `cycels`; did you mean `cycles`?; the measurement of the machine and "Counters" (docs/counters.md in the source of inferometer) list the counters; write other events as rHEX or PMU/TERM=VALUE,.../"#);
         assert_eq!(
             checked(|o| o.instruments.counters =
                 vec!["LLC-loads".to_owned(), "cpu/event=0x3c/".to_owned(), "r01c2".to_owned()]),

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::path::PathBuf;
 
 use engine_api::Advice;
-use record::{Action, Setting};
+use record::{Action, Document, Setting};
 
 /// An option that is invalid, or two that exclude each other.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -97,8 +97,9 @@ impl Advice for OptionError {
             Self::HeaderWithoutSynthetic => format!("add {}, or leave {} out", Setting::Synthetic, Setting::Header),
             Self::TwoFolders { .. } => "give one of them".to_owned(),
             Self::Counter { .. } => format!(
-                "{} and docs/counters.md list the counters; write other events as rHEX or PMU/TERM=VALUE,.../",
-                Action::MeasureMachine
+                "{} and {} list the counters; write other events as rHEX or PMU/TERM=VALUE,.../",
+                Action::MeasureMachine,
+                Document::Counters
             ),
             Self::GivenTwice { setting: engine @ Setting::Engine, value } => format!(
                 "raise {} for more samples; to compare an engine with itself, name one of them: {engine} {value} {engine} again={value}",

@@ -39,7 +39,7 @@ struct Indicator {
 /// dropped from the page cache count as waits for memory.
 const INDICATORS: &[Indicator] = &[
     Indicator {
-        words: ("other processes used", "of the processors"),
+        words: ("other programs used", "of the processors"),
         value: |s| s.load_others.value(),
         above: 0.10,
         in_ticks: true,
@@ -141,14 +141,14 @@ impl DisturbanceDetector {
         let ticks = if indicator.in_ticks { TICKS / (sample.latency_s.value()? * self.ticks_per_second) } else { 0.0 };
         let (before, after) = indicator.words;
         (value - usual > indicator.above.max(varies).max(ticks))
-            .then(|| format!("{before} {value:.2} {after}, {usual:.2} is usual"))
+            .then(|| format!("{before} {value:.2} {after} (usually {usual:.2})"))
     }
 
     fn slowed(&self, sample: &Sample) -> Option<String> {
         let hertz = sample.frequency_hz.value()? as f64;
         let (usual, varies) = usual(&self.frequencies)?;
         (hertz < (usual * SLOWED).min(usual - varies))
-            .then(|| format!("the processors ran at {:.2} GHz, {:.2} is usual", hertz / 1e9, usual / 1e9))
+            .then(|| format!("the processors ran at {:.2} GHz (usually {:.2})", hertz / 1e9, usual / 1e9))
     }
 }
 
@@ -203,13 +203,13 @@ mod tests {
             change(&mut changed);
             detect(&mut detector(&idle), &changed).unwrap_or_default()
         };
-        insta::assert_snapshot!(detected(&|s| s.load_others = 0.35.into()), @"other processes used 0.35 of the processors, 0.01 is usual");
-        insta::assert_snapshot!(detected(&|s| s.steal = 0.08.into()), @"the hypervisor took 0.08 of the processors, 0.00 is usual");
-        insta::assert_snapshot!(detected(&|s| s.throttled_s = 0.03.into()), @"a control group stopped the engine for 0.03 of the latency, 0.00 is usual");
-        insta::assert_snapshot!(detected(&|s| s.memory_stall_s = 0.5.into()), @"tasks waited for memory for 0.50 of the latency, 0.00 is usual");
-        insta::assert_snapshot!(detected(&|s| s.frequency_hz = 2_600_000_000.into()), @"the processors ran at 2.60 GHz, 3.00 is usual");
+        insta::assert_snapshot!(detected(&|s| s.load_others = 0.35.into()), @"other programs used 0.35 of the processors (usually 0.01)");
+        insta::assert_snapshot!(detected(&|s| s.steal = 0.08.into()), @"the hypervisor took 0.08 of the processors (usually 0.00)");
+        insta::assert_snapshot!(detected(&|s| s.throttled_s = 0.03.into()), @"a control group stopped the engine for 0.03 of the latency (usually 0.00)");
+        insta::assert_snapshot!(detected(&|s| s.memory_stall_s = 0.5.into()), @"tasks waited for memory for 0.50 of the latency (usually 0.00)");
+        insta::assert_snapshot!(detected(&|s| s.frequency_hz = 2_600_000_000.into()), @"the processors ran at 2.60 GHz (usually 3.00)");
         let two = detected(&|s| (s.load_others, s.steal) = (0.5.into(), 0.5.into()));
-        assert_eq!(two.matches("is usual").count(), 2);
+        assert_eq!(two.matches("(usually ").count(), 2);
     }
 
     #[test]

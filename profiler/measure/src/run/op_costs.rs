@@ -33,7 +33,8 @@ pub(super) fn complete_stated(case: &mut Case, shape: &Shape, not_modelled: &Not
     let absent = || Recorded::absent(format!("{not_modelled}, and the engine does not state it"));
     for row in &mut case.ops {
         let types = shape.types_of_ops.of_op(&row.op);
-        row.dtype = types.ok_or_else(|| Reason::new("no weights of the file are known to be those of the op")).into();
+        row.dtype =
+            types.ok_or_else(|| Reason::new("no weights of the file are known to be those of the operation")).into();
         for figure in [&mut row.flops, &mut row.bytes, &mut row.streamed_bytes] {
             if figure.is_absent() {
                 *figure = absent();
@@ -60,12 +61,14 @@ impl TracedWork<'_> {
         let of_phase = |phase: &PhaseOrOther| match phase {
             PhaseOrOther::Phase(Phase::Prefill) => Ok(&prefill),
             PhaseOrOther::Phase(Phase::Decode) => Ok(&decode),
-            phase => Err(Reason::new(format!("the cost model covers prefill and decode, and this op ran in {phase}"))),
+            phase => {
+                Err(Reason::new(format!("the cost model covers prefill and decode, and this operation ran in {phase}")))
+            }
         };
         let mut incomplete: BTreeMap<PhaseOrOther, Reason> = BTreeMap::new();
         for row in &mut case.ops {
             let found: Result<&CostSum, Reason> = of_phase(&row.phase).and_then(|costs| match costs.by_op.get(row.op.as_str()) {
-                None => Err(format!("the cost model does not contain the op {}", row.op).into()),
+                None => Err(format!("the cost model does not contain the operation {}", row.op).into()),
                 Some(sum) if sum.calls == row.count || sum.may_be_split(row.count) => Ok(sum),
                 Some(sum) => Err(format!(
                     "the trace has {} calls, the cost model expects {}: marks were lost, or the engine uses other batches",
@@ -363,13 +366,17 @@ mod tests {
             output_tokens: 5,
         }
         .add_costs(&mut case);
-        for (row, words) in case.ops.iter().zip(["does not contain the op warp", "ran in other", "has 7 calls"]) {
+        for (row, words) in case.ops.iter().zip(["does not contain the operation warp", "ran in other", "has 7 calls"])
+        {
             for figure in [&row.flops, &row.bytes, &row.streamed_bytes] {
                 assert!(figure.reason().unwrap().as_str().contains(words), "{figure:?}");
             }
         }
         let reason = case.layers[0].flops.reason().unwrap().as_str();
-        assert_eq!(reason, "warp: the cost model does not contain the op warp", "an incomplete phase has no sum");
+        assert_eq!(
+            reason, "warp: the cost model does not contain the operation warp",
+            "an incomplete phase has no sum"
+        );
     }
 
     #[test]

@@ -216,7 +216,7 @@ fn missing_passes(run: &ActiveRun<'_>, block: &ModelBlock, state: &mut CaseState
     if plan.file.trace != TraceLevel::Ops {
         state.case.notes.set(CaseNote::Ops, format!("{} ops was not given", Setting::Trace));
     } else if engine.caps.op_times == OpTimes::None {
-        state.case.notes.set(CaseNote::Ops, format!("engine {} marks no ops", engine.label));
+        state.case.notes.set(CaseNote::Ops, format!("engine {} marks no operations", engine.label));
     } else {
         wanted.push(Pass::Traced);
         // A reading at each edge of an op takes about as long as a small op, so this pass runs only if events are named.

@@ -396,6 +396,10 @@ mod tests {
                 counter.name
             );
             assert_eq!(registered_counter(counter.name), Some(counter));
+            let shown = record::counter_unit(counter.name);
+            let is_count = !["seconds", "bytes", "joules"].contains(&shown);
+            let agrees = matches!((counter.unit, shown), ("s", "seconds") | ("B", "bytes") | ("J", "joules"));
+            assert!(agrees || counter.unit == "1" && is_count, "{}: {} and {shown}", counter.name, counter.unit);
         }
         assert!(default_counters().len() <= super::super::MAX_COUNTERS);
     }

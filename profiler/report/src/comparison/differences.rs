@@ -20,7 +20,11 @@ pub(super) fn section(found: &Comparison) -> Section {
         }
     }
     if !section.blocks.is_empty() {
-        section.add_sentence(format!("Bars show the change against the baseline in percent, thin lines its 95 % interval. Changes within the grey band of ±{} % are irrelevant in practice.", plain(found.threshold)));
+        section.add_sentence(format!(
+            "Changes against the baseline with their 95 % intervals. Changes within ±{} % are irrelevant in practice.",
+            plain(found.threshold)
+        ));
+        section.add_chart_note("Thin lines are the intervals; the grey band has the irrelevant changes.");
     }
     section
 }

@@ -63,7 +63,7 @@ fn conclude(section: &mut Section, contrast: &Contrast, threshold: f64) {
     ));
     if label == Comparability::NotComparable {
         section.blocks.push(Block::Warning(
-            "not comparable: the sides did different work, so the ratios below do not show which side is faster; \"Same work\" lists the differences".to_owned(),
+            "the sides did different work, so the ratios below do not show which side is faster; \"Same work\" lists the differences".to_owned(),
         ));
         return;
     }
@@ -103,7 +103,8 @@ pub(super) fn value(value: Option<f64>, unit: &str) -> String {
         "B" => format!("{} MB", significant(value / 1e6)),
         "B/s" => format!("{} GB/s", significant(value / 1e9)),
         "share" => format!("{:.1} %", value * 100.0),
-        "1/s" => format!("{} /s", significant(value)),
+        // Every metric per second counts tokens.
+        "1/s" => format!("{} tokens/s", significant(value)),
         _ => format!("{} {unit}", significant(value)),
     }))
 }

@@ -14,7 +14,7 @@ mod work;
 use super::content::{Content, Section};
 use super::{TextOptions, markdown, page, text};
 use analyse::compare::{Comparison, Sides};
-use record::Printable;
+use record::{Document, Printable};
 
 /// A format of a comparison.
 #[derive(Debug, Clone, Copy)]
@@ -83,9 +83,12 @@ pub fn content(found: &Comparison, sides: &Sides) -> Content {
 fn reading(found: &Comparison) -> Section {
     let mut section = Section::new("How to read the numbers");
     section.add_sentence(format!(
-        "A ratio is other / baseline: the geometric mean over pairs (the same prompt in the same round) or, for runs made one after the other, over the means of the prompts. Its 95 % interval follows. A difference is reported when the interval does not include 1. It is called better or worse when the whole interval is beyond {} %.",
+        "A ratio is other / baseline: the geometric mean over pairs (the same prompt in the same round) or, for runs made one after the other, over the means of the prompts. Brackets contain its 95 % interval. A difference is detectable when the interval excludes 1. It is better or worse when the whole interval is beyond {} %.",
         found.threshold * 100.0
     ));
-    section.add_sentence("Intervals hold for the prompts of this set on this machine, not for other prompts, machines or (between runs) other days. Outliers are marked and included. METHODOLOGY.md has the formulas and their limits.");
+    section.add_sentence(format!(
+        "Intervals hold for the prompts of this set on this machine, not for other prompts, machines or (between runs) other days. Outliers are marked and included. {} links to the formulas.",
+        Document::Methodology
+    ));
     section
 }

@@ -41,26 +41,29 @@ pub(super) fn finding(row: &FigureRow, threshold: f64) -> String {
     }
 }
 
-/// The verb of each rate.
-const VERBS: &[(&str, &str)] = &[("decode_tps", "decodes"), ("prefill_tps", "prefills"), ("tps", "answers")];
+/// The verb and the noun of each rate.
+const VERBS: &[(&str, &str, &str)] = &[
+    ("decode_tps", "decodes", "decode speed"),
+    ("prefill_tps", "prefills", "prefill speed"),
+    ("tps", "answers", "the speed of answers"),
+];
 
 /// One sentence about a rate; `None` for other metrics and without a ratio.
 pub(super) fn sentence(contrast: &Contrast, row: &FigureRow, threshold: f64) -> Option<String> {
-    let (_, verb) = VERBS.iter().find(|(metric, _)| *metric == row.metric)?;
+    let (_, verb, noun) = VERBS.iter().find(|(metric, ..)| *metric == row.metric)?;
     let (ratio, low, high) = (row.ratio.value()?, row.low.value()?, row.high.value()?);
     let (other, baseline) = (&contrast.other.name, &contrast.baseline.name);
     let is_estimate = !row.estimated.is_empty();
     let text = match row.finding {
         Assessment::Unknown => {
-            let found = row
-                .detectable
-                .value()
-                .map_or_else(String::new, |share| format!("; detectable are differences from {} %", plain(share)));
+            let found = row.detectable.value().map_or_else(String::new, |share| {
+                format!("; differences of {} % or more are detectable", plain(share))
+            });
             let more = row.more_rounds.value().filter(|rounds| *rounds > 0).map_or_else(String::new, |rounds| {
                 format!("; about {rounds} more rounds are needed to detect {} %", plain(threshold))
             });
             return Some(format!(
-                "{other} {verb} as fast as {baseline}: no difference detectable, {} [{}, {}]{found}{more}.",
+                "No difference in {noun} between {other} and {baseline} is detectable: {} [{}, {}]{found}{more}.",
                 marked(change(ratio), is_estimate),
                 change(low),
                 change(high)
@@ -157,7 +160,7 @@ mod tests {
             ((1.9, 1.85, 1.96), Assessment::Better, "at ~1.900 times"),
             ((1.04, 1.03, 1.05), Assessment::Better, "decodes ~4.0 % faster"),
             ((0.999, 0.99, 1.008), Assessment::Same, ": ~-0.1 % ["),
-            ((1.008, 0.984, 1.032), Assessment::Unknown, ", ~+0.8 % ["),
+            ((1.008, 0.984, 1.032), Assessment::Unknown, ": ~+0.8 % ["),
         ] {
             let row = FigureRow { estimated: estimated.clone(), ..row(interval, finding) };
             let text = sentence(&contrast(), &row, 0.02).unwrap();
@@ -173,6 +176,6 @@ mod tests {
         insta::assert_snapshot!(text((1.04, 1.03, 1.05), Assessment::Better), @"B decodes 4.0 % faster than A [3.0 %, 5.0 %]; 81 % of the difference is in gate/up/down projections.");
         insta::assert_snapshot!(text((1.012, 1.003, 1.021), Assessment::Small), @"B decodes 1.2 % faster than A [0.3 %, 2.1 %], perhaps by less than the relevant 2 %; 81 % of the difference is in gate/up/down projections.");
         insta::assert_snapshot!(text((0.999, 0.99, 1.008), Assessment::Same), @"B decodes as fast as A within 2 %: -0.1 % [-1.0 %, +0.8 %].");
-        insta::assert_snapshot!(text((1.008, 0.984, 1.032), Assessment::Unknown), @"B decodes as fast as A: no difference detectable, +0.8 % [-1.6 %, +3.2 %]; detectable are differences from 4 %; about 15 more rounds are needed to detect 2 %.");
+        insta::assert_snapshot!(text((1.008, 0.984, 1.032), Assessment::Unknown), @"No difference in decode speed between B and A is detectable: +0.8 % [-1.6 %, +3.2 %]; differences of 4 % or more are detectable; about 15 more rounds are needed to detect 2 %.");
     }
 }

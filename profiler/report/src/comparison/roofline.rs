@@ -23,7 +23,7 @@ pub(super) fn section(found: &Comparison, sides: &Sides) -> Section {
         }
     }
     if !section.blocks.is_empty() {
-        section.add_sentence("Each point is one operation of a phase, summed over layers, calls and prompts, as in the report of a run. The ceilings are those of the baseline's run. They apply to the other side only if the machine did not change.");
+        section.add_chart_note("Each point is one operation of a phase, summed over layers, calls and prompts. The ceilings are those of the baseline's run. They apply to the other side only if the machine did not change.");
     }
     section
 }
@@ -38,7 +38,10 @@ fn chart(pair: &GroupPair<'_>, phase: Phase, baseline: &str, other: &str) -> Opt
         return None;
     }
     let of_case = pair.baseline.cases.first().and_then(|case| attribution::case_ceilings(file, case).ok());
-    let lines = roofline_lines(ceilings, of_case.and_then(|ceilings| ceilings.memory).map(|(rate, _)| rate.0));
+    let lines = roofline_lines(
+        &ceilings.clone().without_contradictions(),
+        of_case.and_then(|ceilings| ceilings.memory).map(|(rate, _)| rate.0),
+    );
     let heaviest = |dots: &[Dot]| {
         let dot = dots.iter().max_by(|a, b| a.weight.total_cmp(&b.weight))?;
         Some(format!("{} at {} GFLOP/s", dot.label, significant(dot.y)))
@@ -50,7 +53,7 @@ fn chart(pair: &GroupPair<'_>, phase: Phase, baseline: &str, other: &str) -> Opt
     let phase = phase.name();
     Some(Chart {
         title: format!("Operations of {phase}: {baseline} and {other}"),
-        summary: format!("{phase}: {}.", descriptions.join("; ")),
+        summary: format!("{phase}, traced pass: {}.", descriptions.join("; ")),
         figure: Figure::Scatter(Scatter {
             x: "FLOP per byte".to_owned(),
             y: "GFLOP/s".to_owned(),

@@ -18,7 +18,7 @@ pub(super) fn section(found: &Comparison) -> Section {
         }
     }
     if !section.blocks.is_empty() {
-        section.add_sentence("Totals are times of the clean pass. Within prefill and decode they are divided among groups of operations by their shares in the traced pass. Tracing slows engines down differently, so milliseconds of small parts are approximate. The parts of each side add up to its total.");
+        section.add_sentence("Totals are times of the clean pass (nothing recorded). Within prefill and decode they are divided among groups of operations by the shares of the traced pass (every operation recorded). Recording slows engines down differently, so milliseconds of small parts are approximate. The parts of each side add up to its total.");
     }
     section
 }

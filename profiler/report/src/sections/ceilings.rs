@@ -24,7 +24,7 @@ pub(super) fn section(view: &RunView<'_>) -> Section {
         }
     };
     let shown = |entry: &&ThreadCeilings| view.file.plan.threads.contains(&entry.threads);
-    let threads = ceilings.threads.iter().filter(shown).cloned().collect();
+    let threads = ceilings.threads.iter().filter(shown).cloned().map(ThreadCeilings::without_contradictions).collect();
     section.blocks = blocks(&Ceilings { threads, ..ceilings.clone() });
     // Probes use the same kernel as the ceilings.
     let dot_products = ceilings.threads.iter().any(|entry| entry.dot_i8.is_present());
@@ -38,7 +38,7 @@ pub fn blocks(ceilings: &Ceilings) -> Vec<Block> {
         "The ceilings of the mock engine, from its settings.".to_owned()
     } else {
         format!(
-            "Measured {} with as many threads as the engines use: the median, and below it the lowest and the highest repetition. GB = 10^9 bytes; a multiply-add counts as two operations.",
+            "Measured {} with as many threads as the engines use: the median of the repetitions; brackets contain the lowest and the highest. GB = 10^9 bytes; a multiply-add counts as two operations.",
             ceilings.measured
         )
     };
@@ -115,7 +115,7 @@ fn reasons(ceilings: &Ceilings) -> Vec<String> {
         fields_of.entry(reason).or_default().insert(field);
     }
     let sentence = |(reason, fields): (String, BTreeSet<String>)| {
-        format!("Not measured ({}): {reason}.", fields.into_iter().collect::<Vec<_>>().join(", "))
+        format!("Absent ({}): {reason}.", fields.into_iter().collect::<Vec<_>>().join(", "))
     };
     fields_of.into_iter().map(sentence).collect()
 }

@@ -13,11 +13,11 @@ pub(super) fn warnings(view: &RunView<'_>) -> Section {
     section
 }
 
-/// One line for all cases with the same failure.
+/// One line for all cases with the same failure. An incomplete case has not failed: a warning states the interruption.
 pub(super) fn failures(view: &RunView<'_>) -> Section {
     let mut section = Section::short("Failures");
     let mut alike: Vec<(Status, &str, Vec<&str>)> = Vec::new();
-    for case in view.file.cases.iter().filter(|case| case.status != Status::Ok) {
+    for case in view.file.cases.iter().filter(|case| case.status.is_failure()) {
         let why = case.error.as_deref().unwrap_or("no reason was recorded");
         match alike.iter_mut().find(|(status, reason, _)| *status == case.status && *reason == why) {
             Some((.., cases)) => cases.push(&case.id),
@@ -25,12 +25,9 @@ pub(super) fn failures(view: &RunView<'_>) -> Section {
         }
     }
     for (status, why, cases) in alike {
-        let how = match status {
-            Status::Timeout => "timeout",
-            Status::Skipped => "skipped",
-            Status::Failed | Status::Ok => "failed",
-        };
-        section.blocks.push(Block::Failure(format!("{} ({how}): {why}", cases.join(", "))));
+        // The format writes "failed" in front.
+        let how = if status == Status::Failed { String::new() } else { format!(" ({})", status.word()) };
+        section.blocks.push(Block::Failure(format!("{}{how}: {why}", cases.join(", "))));
     }
     section
 }
@@ -64,11 +61,11 @@ pub(super) fn outputs(view: &RunView<'_>) -> Section {
         ));
     } else {
         section.add_sentence(format!(
-            "In {} all samples had the same output. In {} they differed, so their times are of different work:",
+            "In {} all samples had the same output. In {} they differed, so their times are those of different work: {}.",
             count(same, "case"),
-            differing.len()
+            count(differing.len(), "case"),
+            differing.join(", ")
         ));
-        section.blocks.extend(differing.into_iter().map(Block::Failure));
     }
     if view.file.plan.models.iter().any(|model| model.synthetic) {
         section.add_sentence(
@@ -76,4 +73,25 @@ pub(super) fn outputs(view: &RunView<'_>) -> Section {
         );
     }
     section
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use record::RunFile;
+
+    #[test]
+    fn an_incomplete_case_is_no_failure() {
+        let case = |id: &str, status| Case { id: id.to_owned(), status, ..Case::default() };
+        let cases = vec![
+            case("a", Status::Ok),
+            case("b", Status::Failed),
+            case("c", Status::Timeout),
+            case("d", Status::Skipped),
+        ];
+        let file = RunFile { cases, ..RunFile::default() };
+        let found = failures(&RunView { file: &file }).blocks;
+        let failed = |text: &str| Block::Failure(format!("{text}: no reason was recorded"));
+        assert_eq!(found, [failed("b"), failed("c (timed out)")]);
+    }
 }

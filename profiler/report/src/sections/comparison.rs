@@ -12,7 +12,8 @@ type Compared = (&'static str, &'static str, &'static str, f64, fn(f64) -> Strin
 
 const CHARTS: &[Compared] = &[
     ("Latency (lower is better)", "latency_s", "s", 1.0, significant),
-    ("Peak memory during the first request (lower is better)", "first_peak_delta_bytes", "MB", 1e-6, megabytes),
+    ("Resident memory, highest in the first request (lower is better)", "first_peak_bytes", "MB", 1e-6, megabytes),
+    ("Growth of memory in the first request (lower is better)", "first_peak_delta_bytes", "MB", 1e-6, megabytes),
     ("Tokens per second of latency, TPS (higher is better)", "tps", "tokens/s", 1.0, significant),
     ("Decode speed (higher is better)", "decode_tps", "tokens/s", 1.0, significant),
     ("Prefill speed (higher is better)", "prefill_tps", "tokens/s", 1.0, significant),
@@ -50,7 +51,8 @@ pub(super) fn section(view: &RunView<'_>) -> Section {
         });
     }
     if !section.blocks.is_empty() {
-        section.add_sentence("Bars show means over the prompts, thin lines their bootstrap 95 % intervals. All cases of one model were measured interleaved; different models were measured one after the other.");
+        section.add_chart_note("Bars show means over the prompts, thin lines their bootstrap 95 % intervals.");
+        section.add_sentence("Clean pass. All cases of one model were measured interleaved; different models were measured one after the other.");
     }
     section
 }

@@ -7,7 +7,7 @@ use crate::content::{Block, Section};
 use crate::figures::ABSENT;
 use crate::table::Table;
 use record::figures::{milliseconds, significant};
-use record::{OpCounters, PhaseOrOther, PhaseRow, Recorded, RecordedMap, Summary};
+use record::{OpCounters, PhaseOrOther, PhaseRow, Recorded, RecordedMap, Summary, counter_unit};
 use statistics::mean;
 
 pub(super) fn section(view: &RunView<'_>) -> Section {
@@ -33,7 +33,6 @@ pub(super) fn section(view: &RunView<'_>) -> Section {
         }
     }
     if !section.blocks.is_empty() {
-        section.add_sentence("From the stepped pass: mean over the prompts, per request.");
         let sets = view.file.cases.iter().flat_map(|case| &case.stepped).map(|sample| sample.counter_set + 1).max();
         if let Some(sets) = sets.filter(|&sets| sets > 1) {
             section.add_sentence(format!("The processor cannot count all of these events at once. They were counted in {sets} sets, each in separate requests."));
@@ -60,8 +59,14 @@ fn table(view: &RunView<'_>, summary: &Summary) -> Table {
         .iter()
         .flat_map(|row| row.counters.iter().filter(|(_, value)| value.is_present()).map(|(name, _)| name.as_str()))
         .collect();
-    let columns: Vec<&str> = ["<phase", "ms", "CPU ms"].into_iter().chain(names.iter().copied()).collect();
-    let mut table = Table::new(format!("{}.", view.subject(summary)), &columns);
+    let columns: Vec<String> = ["<phase", "ms", "CPU ms"]
+        .map(str::to_owned)
+        .into_iter()
+        .chain(names.iter().map(|name| heading(name)))
+        .collect();
+    let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
+    let caption = format!("{}: stepped pass, per request, mean over the prompts.", view.subject(summary));
+    let mut table = Table::new(caption, &columns);
     let mut phases: Vec<&PhaseOrOther> = Vec::new();
     for row in &rows {
         if !phases.contains(&&row.phase) {
@@ -81,6 +86,11 @@ fn table(view: &RunView<'_>, summary: &Summary) -> Table {
         table.rows.push(cells);
     }
     table
+}
+
+/// The name of a counter in files, and what it counts.
+fn heading(name: &str) -> String {
+    format!("{name}, {}", counter_unit(name))
 }
 
 /// Counters that had a register for only a part of the time, each with its note.
@@ -120,8 +130,10 @@ fn derived(view: &RunView<'_>, summary: &Summary) -> Option<Table> {
         return None;
     }
     let columns: Vec<&str> = std::iter::once("<phase").chain(shown.iter().map(|(_, title, _)| *title)).collect();
-    let mut table =
-        Table::new(format!("{}: derived figures; misses are per 1,000 instructions.", view.subject(summary)), &columns);
+    let mut table = Table::new(
+        format!("{}: stepped pass, derived figures; misses are per 1,000 instructions.", view.subject(summary)),
+        &columns,
+    );
     let mut phases: Vec<&PhaseOrOther> = Vec::new();
     for row in rows.iter().filter(|row| !row.derived.is_empty()) {
         if !phases.contains(&&row.phase) {
@@ -150,9 +162,10 @@ fn by_op(view: &RunView<'_>, summary: &Summary) -> Option<Table> {
     let shown: Vec<_> =
         DERIVED.iter().filter(|(name, ..)| rows.iter().any(|row| row.derived.contains_key(*name))).collect();
     let titles = shown.iter().map(|(_, title, _)| *title);
-    let columns: Vec<&str> =
-        ["<phase", "<op", "calls"].into_iter().chain(names.iter().copied()).chain(titles).collect();
-    let caption = format!("{}: from the counted pass. Its times are not used.", view.subject(summary));
+    let named = names.iter().map(|name| heading(name));
+    let columns: Vec<String> = ["<phase", "<operation", "calls"].map(str::to_owned).into_iter().chain(named).collect();
+    let columns: Vec<&str> = columns.iter().map(String::as_str).chain(titles).collect();
+    let caption = format!("{}: counted pass, per request, mean over the prompts.", view.subject(summary));
     let mut table = Table::new(caption, &columns);
     let mut places: Vec<(&PhaseOrOther, &str)> = Vec::new();
     for row in &rows {
@@ -190,5 +203,17 @@ fn amount(value: f64) -> String {
         format!("{scaled:.0}")
     } else {
         format!("{}{unit}", significant(scaled))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_heading_says_what_is_counted() {
+        assert_eq!(heading("minor_faults"), "minor_faults, page faults");
+        assert_eq!(heading("cpu_user_s"), "cpu_user_s, seconds");
+        assert_eq!(heading("read_bytes"), "read_bytes, bytes");
     }
 }

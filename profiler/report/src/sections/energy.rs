@@ -19,7 +19,10 @@ pub(super) fn section(view: &RunView<'_>) -> Section {
             }
         }
         let columns = ["<counter", "J per request", "W", "J per prompt token", "J per output token"];
-        let mut table = Table::new(format!("{}.", view.subject(summary)), &columns);
+        let mut table = Table::new(
+            format!("{}: stepped pass, per request, mean over the prompts.", view.subject(summary)),
+            &columns,
+        );
         for counter in counters {
             let figure = |value: fn(&EnergyRow) -> &Recorded<f64>| {
                 let of_counter = rows.iter().filter(|row| row.counter == counter).filter_map(|row| value(row).value());
@@ -36,7 +39,7 @@ pub(super) fn section(view: &RunView<'_>) -> Section {
         section.add_table(table);
     }
     if !section.blocks.is_empty() {
-        section.add_sentence("From the stepped pass: mean over the prompts, per request. The counters are of the whole machine, so they include idle power and other programs. Intervals that are too short for the counter's update interval have no figure.");
+        section.add_sentence("The counters are of the whole machine, so they include idle power and other programs. Intervals that are too short for the counter's update interval have no figure.");
     }
     section
 }

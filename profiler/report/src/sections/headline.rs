@@ -4,15 +4,13 @@ use super::{RunView, prompts};
 use crate::content::{Block, Card, CardFigure, Section};
 use crate::figures::{ABSENT, ESTIMATED, count, marked, megabytes, metric, or_absent};
 use crate::table::Table;
-use analyse::summary::NO_SAMPLE;
+use analyse::summary::{NO_SAMPLE, first_peak_bytes};
 use record::figures::{milliseconds, significant};
 use record::{Reason, Recorded, Setting, Summary};
+use statistics::mean;
 
 /// With fewer samples than this, an interval is too narrow.
 const FEW: usize = 5;
-
-/// The column of a server's resident memory.
-const RESIDENT: &str = "resident MB";
 
 /// Maximal number of cards of the overview.
 const MOST_CARDS: usize = 6;
@@ -31,16 +29,16 @@ pub(super) fn section(view: &RunView<'_>) -> Section {
         "threads",
         "depth",
         "latency s",
-        RESIDENT,
-        "memory MB",
-        "TPS 1/s",
+        "resident MB",
+        "growth MB",
+        "TPS tokens/s",
         "TTFT ms",
-        "prefill 1/s",
-        "decode 1/s",
+        "prefill tokens/s",
+        "decode tokens/s",
         "samples",
     ];
-    let has_servers = view.file.cases.iter().any(|case| case.server.is_some());
-    let columns: Vec<&str> = columns.into_iter().filter(|name| has_servers || *name != RESIDENT).collect();
+    let is_server = |summary: &Summary| view.cases(summary).any(|case| case.server.is_some());
+    let has_servers = summaries.iter().any(is_server);
     let mut table = Table::new("", &columns);
     for summary in summaries {
         let metric = |name: &str, show: fn(f64) -> String| metric(summary, name, show);
@@ -52,10 +50,8 @@ pub(super) fn section(view: &RunView<'_>) -> Section {
             summary.depth.to_string(),
             metric("latency_s", significant),
         ];
-        if has_servers {
-            row.push(resident(view, summary).0);
-        }
         row.extend([
+            if is_server(summary) { resident_of_server(view, summary).0 } else { resident(view, summary) },
             metric("first_peak_delta_bytes", megabytes),
             metric("tps", significant),
             metric("ttft_s", milliseconds),
@@ -67,14 +63,18 @@ pub(super) fn section(view: &RunView<'_>) -> Section {
     }
     section.add_table(table.without_constant(&["engine", "threads", "depth"]));
     section.add_sentence(
-        "Means over the prompts, each the mean over its samples; brackets contain the bootstrap 95 % interval. Latency runs from the start of encoding the prompt to the end of \
-         decoding the response, without loading. TPS is output tokens / latency. Memory is the peak during the first request of a fresh session minus the resident memory before it (MB = 10^6 bytes).",
+        "Clean pass: means over the prompts, each the mean over its samples; brackets contain the bootstrap 95 % interval. Latency runs from the start of encoding the prompt to the end of \
+         decoding the response, without loading. TPS is output tokens / latency.",
+    );
+    section.add_sentence(
+        "Resident is the highest resident memory of the engine's process during the first request of a fresh session: program, weights, KV cache and buffers. Growth is what that request added to the resident memory before it (MB = 10^6 bytes).",
     );
     if has_servers {
         section.add_sentence(
-            "Resident is the memory of a server's processes when it could answer, with shared pages counted once (PSS). Memory is what the first request added to it.",
+            "Of a server, resident is the memory of its processes when it could answer, with shared pages counted once (PSS).",
         );
-        let mut reasons: Vec<String> = summaries.iter().filter_map(|summary| resident(view, summary).1).collect();
+        let mut reasons: Vec<String> =
+            summaries.iter().filter_map(|summary| resident_of_server(view, summary).1).collect();
         reasons.dedup();
         reasons.into_iter().for_each(|reason| section.add_sentence(reason));
     }
@@ -83,7 +83,7 @@ pub(super) fn section(view: &RunView<'_>) -> Section {
     }
     if view.file.summaries.iter().any(|summary| (1..FEW).contains(&summary.samples)) {
         section.add_sentence(format!(
-            "With so few samples, an interval is hardly wider than their range. Use a larger {}.",
+            "Intervals over fewer than {FEW} samples are too narrow. Use more runs ({}).",
             Setting::Runs
         ));
     }
@@ -92,19 +92,20 @@ pub(super) fn section(view: &RunView<'_>) -> Section {
             "The prompts differ in length by design, so a mean over them is not meaningful. See \"Prompt by prompt\".",
         );
     }
-    let synthetic: Vec<&str> =
-        view.file.plan.models.iter().filter(|model| model.synthetic).map(|model| model.name.as_str()).collect();
-    if !synthetic.is_empty() {
-        section.add_sentence(format!(
-            "Synthetic weights: {}. Speed depends on shapes and types, not on values. The outputs are meaningless.",
-            synthetic.join(", ")
-        ));
-    }
     section
 }
 
+/// The highest resident memory during the first request. Summaries of earlier versions do not have it.
+fn resident(view: &RunView<'_>, summary: &Summary) -> String {
+    if summary.metrics.get("first_peak_bytes").is_some() {
+        return metric(summary, "first_peak_bytes", megabytes);
+    }
+    let of_cases: Vec<f64> = view.cases(summary).filter_map(|case| Some(first_peak_bytes(case)? as f64)).collect();
+    mean(&of_cases).map_or(ABSENT.to_owned(), megabytes)
+}
+
 /// The resident memory of the server of a summary, and what has to be known about the figure.
-fn resident(view: &RunView<'_>, summary: &Summary) -> (String, Option<String>) {
+fn resident_of_server(view: &RunView<'_>, summary: &Summary) -> (String, Option<String>) {
     if let Some(found) = summary.metrics.get("server_resident_bytes") {
         return (megabytes(found.mean), None);
     }
@@ -189,14 +190,17 @@ fn card(view: &RunView<'_>, summary: &Summary) -> Card {
     };
     let depth = if summary.depth == 0 { String::new() } else { format!(", depth {}", summary.depth) };
     let is_server = view.cases(summary).any(|case| case.server.is_some());
-    let memory = match resident(view, summary).0 {
-        _ if !is_server => figure("memory of a request", "first_peak_delta_bytes", "MB", megabytes),
-        value => CardFigure {
-            name: "memory of the server".to_owned(),
-            unit: if value == ABSENT { String::new() } else { "MB".to_owned() },
-            value,
-            interval: String::new(),
-        },
+    let (name, shown) = if is_server {
+        ("memory of the server", resident_of_server(view, summary).0)
+    } else {
+        ("resident memory", resident(view, summary))
+    };
+    let (value, interval) = shown.split_once('\n').unwrap_or((&shown, ""));
+    let memory = CardFigure {
+        name: name.to_owned(),
+        unit: if value == ABSENT { String::new() } else { "MB".to_owned() },
+        value: value.to_owned(),
+        interval: interval.to_owned(),
     };
     Card {
         title: view.model(&summary.model),
@@ -221,7 +225,7 @@ pub(super) fn gaps(view: &RunView<'_>) -> Section {
     let mut section = Section::new("Gaps between output tokens (ITL)");
     let names = ["p50", "p90", "p99", "max"];
     let mut table = Table::new(
-        "Milliseconds, over all gaps of all clean samples.",
+        "Clean pass, in milliseconds, over all gaps of all samples.",
         &["<model", "<engine", "threads", "depth", "p50", "p90", "p99", "max", "max / p50"],
     );
     for summary in view.file.summaries.iter().filter(|summary| summary.itl_s.reason().is_none()) {

@@ -62,7 +62,7 @@ pub fn properties(environment: &Environment) -> Vec<(String, String)> {
         (true, Recorded::Present(name)) => name.clone(),
         (true, Recorded::Absent(_)) => "yes".to_owned(),
     };
-    property("virtual", shown(&host.virtualised, virtualised));
+    property("virtual machine", shown(&host.virtualised, virtualised));
     property("container", shown(&host.container, String::clone));
     let granted = [
         limits.memory_bytes.value().map(|limit| format!("memory {}", models::Bytes(limit))),

@@ -42,7 +42,7 @@ const OTHERS: &[Line] = &[
     ("  of that anonymous", |m| bytes(&m.anonymous_bytes)),
     ("KV cache used by the first request", |m| bytes(&m.kv_used_bytes)),
     ("KV cache reserved", |m| bytes(&m.kv_reserved_bytes)),
-    ("first request: peak - before", |m| signed_bytes(&m.first_peak_delta_bytes)),
+    ("first request: highest - before", |m| signed_bytes(&m.first_peak_delta_bytes)),
     ("first request: after - before", |m| signed_bytes(&m.first_delta_bytes)),
 ];
 
@@ -89,7 +89,7 @@ pub(super) fn section(view: &RunView<'_>) -> Section {
     for summary in &view.file.summaries {
         let Some(case) = fresh(view, summary) else { continue };
         let subject = view.subject(summary);
-        let caption = format!("{subject}: the first request of a fresh session ({}).", case.prompt);
+        let caption = format!("{subject}: the first request of a fresh session, clean pass ({}).", case.prompt);
         if case.server.is_some() {
             section.add_table(table(
                 format!("{subject}: the server's processes when it could answer."),
@@ -106,12 +106,12 @@ pub(super) fn section(view: &RunView<'_>) -> Section {
         section.add_sentence(growth(&case.memory));
         section.add_table(nodes(format!("{subject}: memory nodes after that request."), &case.memory));
         section.add_table(allocations(
-            format!("{subject}: allocations of the traced requests, all prompts together."),
+            format!("{subject}: allocations in the traced pass, all prompts together."),
             view.cases(summary),
         ));
     }
     if !section.blocks.is_empty() {
-        section.add_sentence("MB = 10^6 bytes. The KV cache counts as far as it is used, because untouched reserved pages are not resident; it counts in full if the engine touched all of it while loading. Unaccounted is the remainder, such as buffers and memory that the system's allocator keeps. It is negative if a counted part is not resident.");
+        section.add_sentence("MB = 10^6 bytes. Reserved pages of the KV cache that were never touched are not resident, so the used part counts; the whole cache counts if the engine touched all of it while loading. Unaccounted is the rest of the sum, such as buffers and memory that the system's allocator keeps; it is negative if a counted part is not resident.");
     }
     section
 }
@@ -132,13 +132,12 @@ fn table(caption: String, lines: &[Line], memory: &MemoryFile) -> Table {
 fn growth(memory: &MemoryFile) -> String {
     let kilobytes = |bytes: f64| significant(bytes / 1e3);
     let grown = match &memory.growth_bytes_per_token {
-        Recorded::Present(bytes) => format!("{} kB", kilobytes(*bytes)),
-        absent => format!("unknown ({})", why(absent)),
+        Recorded::Present(bytes) => format!("resident memory grew by {} kB per token", kilobytes(*bytes)),
+        absent => format!("it is unknown how memory grew per token ({})", why(absent)),
     };
-    let predicted = memory
-        .kv_bytes_per_token
-        .value()
-        .map_or_else(String::new, |bytes| format!("; the KV cache takes {} kB by the cost model", kilobytes(bytes)));
+    let predicted = memory.kv_bytes_per_token.value().map_or_else(String::new, |bytes| {
+        format!("; by the cost model, the KV cache takes {} kB per token", kilobytes(bytes))
+    });
     let leak = match &memory.leak_bytes_per_request {
         absent @ Recorded::Absent(_) => format!("unknown ({})", why(absent)),
         Recorded::Present(slope) => {
@@ -147,9 +146,7 @@ fn growth(memory: &MemoryFile) -> String {
             format!("{range} over {} requests: {meaning}", slope.n)
         }
     };
-    format!(
-        "Growth per token of the first request: {grown}{predicted}. Growth per repeated request of the worker: {leak}."
-    )
+    format!("In the first request, {grown}{predicted}. Growth of memory from one repeated request to the next: {leak}.")
 }
 
 /// Allocations over cases, in the order of phases: sums, and the highest peak.
@@ -165,13 +162,13 @@ fn allocations<'a>(caption: String, cases: impl Iterator<Item = &'a Case>) -> Ta
             None => sums.push(row.clone()),
         }
     }
-    let mut table = Table::new(caption, &["<phase", "allocations", "MB allocated", "peak MB"]);
+    let mut table = Table::new(caption, &["<phase", "allocations", "kB allocated", "peak kB"]);
     table.rows.extend(sums.into_iter().map(|sum| {
         vec![
             sum.phase.to_string(),
             sum.count.to_string(),
-            significant(sum.bytes as f64 / 1e6),
-            significant(sum.peak_bytes as f64 / 1e6),
+            significant(sum.bytes as f64 / 1e3),
+            significant(sum.peak_bytes as f64 / 1e3),
         ]
     }));
     table

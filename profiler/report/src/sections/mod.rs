@@ -10,6 +10,7 @@ mod headline;
 mod machine;
 mod memory;
 mod ops;
+mod passes;
 mod phases;
 mod precision;
 mod prompts;
@@ -49,6 +50,7 @@ pub fn content(file: &RunFile) -> Content {
         server::short(&view),
         checks::warnings(&view),
         setup::section(&view),
+        passes::section(&view),
         phases::section(&view),
         verdicts::evidence(&view).collapsed(),
         roofline::section(&view),
@@ -71,7 +73,7 @@ pub fn content(file: &RunFile) -> Content {
         conditions::section(&view).collapsed(),
         machine::section(&view).collapsed(),
         reference::files(&view).collapsed(),
-        reference::reading(&view),
+        reference::reading(),
     ];
     let sections = sections.into_iter().filter(|section| !section.blocks.is_empty()).collect();
     Content { title: format!("inferometer: {}", file.name), sections }

@@ -1,4 +1,4 @@
-//! Time of the forward passes: phases as sums of their operations, operations on the roofline, blocks and threads.
+//! Time of the forward passes: phases as sums of their operations, operations on the roofline, layers and threads.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use crate::figures::{ABSENT, count, or_absent, percent};
 use crate::table::Table;
 use analyse::summary::PHASE_TIMES;
 use record::figures::{milliseconds, significant};
-use record::{Case, OpRow, PhaseOrOther, PhaseSum, Reason, Reasons, Recorded, Summary};
+use record::{Case, Document, OpRow, PhaseOrOther, PhaseSum, Reason, Reasons, Recorded, Summary};
 use statistics::median;
 
 /// Operations below this share of their phase share one row.
@@ -46,7 +46,7 @@ pub(super) fn section(view: &RunView<'_>) -> Section {
         }
     }
     if !section.blocks.is_empty() {
-        section.add_sentence("From one traced request per prompt. Tracing costs time, so use the shares. GFLOP/s and GB/s are operations and bytes of the cost model / measured time. Share of roofline is the shortest time that the measured ceilings allow / measured time; bound by names the ceiling. docs/roofline-and-verdicts.md has the formulas.");
+        section.add_sentence(format!("These tables contain one request of the traced pass per prompt. Recording slows the engine down, so use the shares. GFLOP/s and GB/s are the operations and bytes of the cost model / measured time. Share of roofline is the shortest time that the measured ceilings allow / measured time. The nearest ceiling sets that shortest time; where the share is below 50 %, something else binds the operation. {} has the formulas.", Document::RooflineAndVerdicts));
     }
     section
 }
@@ -123,8 +123,8 @@ fn add(sum: &mut OpRow, row: &OpRow) {
 
 /// The traced requests as sums of their phases.
 fn whole(view: &RunView<'_>, summary: &Summary, sums: &[PhaseSum]) -> Table {
-    let caption = format!("{}: traced requests by phase, sum over all prompts.", view.subject(summary));
-    let columns = ["<phase", "ms", "share", "unattributed", "GFLOP/s", "GB/s", "share of roofline"];
+    let caption = format!("{}: requests by phase, traced pass, sum over all prompts.", view.subject(summary));
+    let columns = ["<phase", "ms", "share of latency", "unattributed share", "GFLOP/s", "GB/s", "share of roofline"];
     let mut table = Table::new(caption, &columns);
     let latency: f64 = sums.iter().map(|sum| sum.time_s).sum();
     for sum in sums {
@@ -144,7 +144,8 @@ fn whole(view: &RunView<'_>, summary: &Summary, sums: &[PhaseSum]) -> Table {
 
 /// The operations of a phase. Their shares add up to 100 %.
 fn ops(view: &RunView<'_>, summary: &Summary, phase: Phase, rows: &[OpRow], time: f64) -> Table {
-    let caption = format!("{}: operations of {}, sum over all prompts.", view.subject(summary), phase.name());
+    let caption =
+        format!("{}: operations of {}, traced pass, sum over all prompts.", view.subject(summary), phase.name());
     let columns = [
         "<operation",
         "calls",
@@ -154,7 +155,7 @@ fn ops(view: &RunView<'_>, summary: &Summary, phase: Phase, rows: &[OpRow], time
         "GB/s",
         "FLOP/byte",
         "share of roofline",
-        "<bound by",
+        "<nearest ceiling",
     ];
     let mut table = Table::new(caption, &columns);
     let (mut large, mut small): (Vec<&OpRow>, Vec<&OpRow>) =
@@ -164,7 +165,8 @@ fn ops(view: &RunView<'_>, summary: &Summary, phase: Phase, rows: &[OpRow], time
     }
     table.rows.extend(large.iter().map(|row| cells(row, time)));
     if let Some((first, rest)) = small.split_first() {
-        let mut others = OpRow { op: format!("{} below 0.5 %", count(small.len(), "operation")), ..(*first).clone() };
+        let mut others =
+            OpRow { op: format!("{} below 0.5 % each", count(small.len(), "operation")), ..(*first).clone() };
         rest.iter().for_each(|row| add(&mut others, row));
         others.limit = Recorded::absent("each operation has its own ceiling");
         table.rows.push(cells(&others, time));
@@ -195,20 +197,20 @@ fn cells(row: &OpRow, phase_s: f64) -> Vec<String> {
     ]
 }
 
-/// How much the times of the decoder blocks differ.
+/// How much the times of the layers differ.
 fn layers(cases: &[&Case], phase: Phase) -> Option<String> {
-    let mut blocks: BTreeMap<usize, f64> = BTreeMap::new();
+    let mut layers: BTreeMap<usize, f64> = BTreeMap::new();
     for row in cases.iter().flat_map(|case| &case.layers).filter(|row| row.phase == phase) {
         if let Some(layer) = row.layer {
-            *blocks.entry(layer).or_default() += row.time_s;
+            *layers.entry(layer).or_default() += row.time_s;
         }
     }
-    let times: Vec<f64> = blocks.values().copied().collect();
+    let times: Vec<f64> = layers.values().copied().collect();
     let middle = median(&times).filter(|&middle| middle > 0.0 && times.len() > 1)?;
-    let (slowest, time) = blocks.iter().max_by(|a, b| a.1.total_cmp(b.1))?;
+    let (slowest, time) = layers.iter().max_by(|a, b| a.1.total_cmp(b.1))?;
     let fastest = times.iter().copied().fold(f64::INFINITY, f64::min);
     Some(format!(
-        "Blocks in {}: the slowest of {} is block {slowest} with {} ms ({} times the median); the fastest takes {} ms.",
+        "Layers in {}, traced pass: of {} layers, the slowest is layer {slowest} with {} ms, {} times the median; the fastest takes {} ms.",
         phase.name(),
         times.len(),
         milliseconds(*time),
@@ -250,8 +252,11 @@ fn experts_sentence(rows: &[&OpRow], phase: Phase, count: usize, weight_bytes: f
 
 /// Busy and idle time of the engine's threads.
 fn threads(view: &RunView<'_>, summary: &Summary, cases: &[&Case]) -> Table {
-    let caption = format!("{}: threads of the engine, sum over all prompts.", view.subject(summary));
-    let mut table = Table::new(caption, &["<phase", "<thread", "busy ms", "idle"]);
+    let caption = format!(
+        "{}: threads of the engine, traced pass, sum over all prompts. Shared work is the time in which at least one thread works on work that the threads share; idle is the share of it in which this thread does not work.",
+        view.subject(summary)
+    );
+    let mut table = Table::new(caption, &["<phase", "<thread", "busy ms", "shared work ms", "idle share"]);
     for phase in FORWARD {
         // Busy time, and the time it is a share of.
         let mut busy: BTreeMap<&str, (f64, f64)> = BTreeMap::new();
@@ -265,6 +270,7 @@ fn threads(view: &RunView<'_>, summary: &Summary, cases: &[&Case]) -> Table {
                 phase.name().to_owned(),
                 thread.to_owned(),
                 milliseconds(busy),
+                milliseconds(shared),
                 percent(1.0 - part(busy, shared).min(1.0)),
             ]
         }));
@@ -286,7 +292,7 @@ fn reasons(cases: &[&Case]) -> Vec<String> {
     let known: std::collections::BTreeSet<&str> =
         cases.iter().flat_map(|case| &case.ops).map(|row| row.op.as_str()).collect();
     let subject = |ops: &[&str]| if ops.len() == known.len() { "every operation".to_owned() } else { ops.join(", ") };
-    by_reason.iter().map(|(reason, ops)| format!("roofline of {}: {reason}", subject(ops))).collect()
+    by_reason.iter().map(|(reason, ops)| format!("share of roofline of {}: {reason}", subject(ops))).collect()
 }
 
 fn rate(amount: Option<f64>, seconds: f64) -> String {

@@ -7,7 +7,7 @@ use crate::figures::{ABSENT, percent};
 use crate::table::Table;
 use analyse::summary::{PHASE_TIMES, PhaseTime};
 use record::figures::{milliseconds, significant};
-use record::{Case, ProbeEffect, Reason};
+use record::{Case, Pass, ProbeEffect, Reason};
 use statistics::{mean, median};
 
 pub(super) fn section(view: &RunView<'_>) -> Section {
@@ -27,7 +27,7 @@ pub(super) fn section(view: &RunView<'_>) -> Section {
     let mut tables = Vec::new();
     for summary in &view.file.summaries {
         let mut table = Table::new(
-            format!("{}: mean over all clean samples.", view.subject(summary)),
+            format!("{}: clean pass, mean over all samples.", view.subject(summary)),
             &["<phase", "ms", "share of latency"],
         );
         let samples: Vec<_> = view.cases(summary).flat_map(Case::clean_samples).collect();
@@ -37,6 +37,7 @@ pub(super) fn section(view: &RunView<'_>) -> Section {
             continue;
         };
         let mut sum = 0.0;
+        let mut absent = Vec::new();
         for (phase, time) in PHASE_TIMES {
             let row = match mean_of(*time) {
                 Some(mean) => {
@@ -45,14 +46,17 @@ pub(super) fn section(view: &RunView<'_>) -> Section {
                 }
                 None => {
                     let why = samples.iter().find_map(|sample| time(sample).reason());
-                    vec![phase.to_string(), ABSENT.to_owned(), why.map_or("not measured", Reason::as_str).to_owned()]
+                    let why = why.map_or("not measured", Reason::as_str);
+                    absent.push(Block::Sentence(format!("No time of {phase}: {why}.")));
+                    vec![phase.to_string(), ABSENT.to_owned(), ABSENT.to_owned()]
                 }
             };
             table.rows.push(row);
         }
-        table.rows.push(vec!["sum".to_owned(), milliseconds(sum), percent(sum / latency)]);
+        table.rows.push(vec!["sum of the phases".to_owned(), milliseconds(sum), percent(sum / latency)]);
         table.rows.push(vec!["latency".to_owned(), milliseconds(latency), percent(1.0)]);
         tables.push(Block::Table(table));
+        tables.extend(absent);
     }
     if !tables.is_empty() {
         section.blocks.push(Block::Details { summary: "Numbers".to_owned(), blocks: tables });
@@ -107,17 +111,16 @@ pub(super) fn probe(view: &RunView<'_>) -> Section {
         median(&view.file.probes.iter().filter_map(value).collect::<Vec<f64>>())
     };
     let parts = [
-        ("stepped pass (counters at the edges of phases)", middle(|probe| probe.stepped.value())),
-        ("traced pass (operations recorded)", middle(|probe| probe.traced.value())),
-        ("counted pass (counters at the edges of operations)", middle(|probe| probe.counted.as_ref()?.value())),
-        ("second half of the clean rounds / first half (drift only)", middle(|probe| probe.clean.value())),
+        (Pass::Stepped, middle(|probe| probe.stepped.value())),
+        (Pass::Traced, middle(|probe| probe.traced.value())),
+        (Pass::Counted, middle(|probe| probe.counted.as_ref()?.value())),
     ];
     let ratios: Vec<String> = parts
         .iter()
         // Few runs have a counted pass.
-        .filter(|(what, ratio)| ratio.is_some() || !what.starts_with("counted"))
-        .map(|(what, ratio)| {
-            format!("{what} {}", ratio.map_or("not measured".to_owned(), |ratio| format!("{ratio:.3}")))
+        .filter(|(pass, ratio)| ratio.is_some() || *pass != Pass::Counted)
+        .map(|(pass, ratio)| {
+            format!("{} pass {}", pass.name(), ratio.map_or("not measured".to_owned(), |ratio| format!("{ratio:.3}")))
         })
         .collect();
     let timers: Vec<f64> = view.file.cases.iter().filter_map(|case| case.memory_timer_share).collect();
@@ -129,8 +132,13 @@ pub(super) fn probe(view: &RunView<'_>) -> Section {
     }
     if parts.iter().any(|(_, ratio)| ratio.is_some()) {
         section.add_sentence(format!(
-            "Latency per output token relative to the clean pass (median over the cases): {}. 1 means no overhead. All reported times are from the clean pass.",
-            ratios.join("; ")
+            "Latency per output token / that of the clean pass (median over the cases): {}. 1 means no overhead.",
+            ratios.join(", ")
+        ));
+    }
+    if let Some(ratio) = middle(|probe| probe.clean.value()) {
+        section.add_sentence(format!(
+            "Change of the clean pass during the run, without instruments: in the second half of the rounds, a token took {ratio:.3} times as long as in the first half (median over the cases).",
         ));
     }
     section

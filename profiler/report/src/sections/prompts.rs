@@ -17,24 +17,24 @@ pub(super) fn section(view: &RunView<'_>) -> Section {
     for summary in &view.file.summaries {
         let columns = [
             "<prompt",
-            "in",
-            "out",
+            "tokens in",
+            "tokens out",
             "<end",
             "latency s",
             "TTFT ms",
-            "TPS",
-            "prefill",
-            "decode",
+            "TPS tokens/s",
+            "prefill tokens/s",
+            "decode tokens/s",
             "ITL p50 ms",
-            "p99 ms",
-            "n",
+            "ITL p99 ms",
+            "samples",
         ];
-        let mut table = Table::new(format!("{}: means over the clean samples.", view.subject(summary)), &columns);
+        let mut table = Table::new(format!("{}: clean pass, means over the samples.", view.subject(summary)), &columns);
         table.rows.extend(view.cases(summary).map(row));
         section.add_table(table);
     }
     if !section.blocks.is_empty() {
-        section.add_sentence("In and out are numbers of tokens; prefill and decode are tokens per second. End is the reason why the answer ended (stop: end token; length: token limit; differs: the answers differ).");
+        section.add_sentence("End is the reason why the answer ended (stop: end token; length: token limit; differs: the answers differ). ITL is the gap between two output tokens.");
     }
     section
 }
@@ -66,12 +66,7 @@ fn row(case: &Case) -> Vec<String> {
     };
     let outputs: BTreeSet<_> = case.clean_samples().filter_map(|sample| sample.output_sha256.as_ref()).collect();
     let end = case.output.as_ref().map(|output| output.finish_reason.clone());
-    let status = match case.status {
-        Status::Ok => "",
-        Status::Failed => " (failed)",
-        Status::Timeout => " (timeout)",
-        Status::Skipped => " (skipped)",
-    };
+    let status = if case.status == Status::Ok { String::new() } else { format!(" ({})", case.status.word()) };
     vec![
         format!("{}{status}", case.prompt),
         tokens(|sample| sample.prompt_tokens.value()),

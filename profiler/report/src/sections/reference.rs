@@ -2,7 +2,7 @@
 
 use super::RunView;
 use crate::content::{Block, Section};
-use record::{Action, files};
+use record::{Action, Document, files};
 
 pub(super) fn files(view: &RunView<'_>) -> Section {
     let mut section = Section::new("Files");
@@ -33,16 +33,14 @@ pub(super) fn files(view: &RunView<'_>) -> Section {
     section
 }
 
-pub(super) fn reading(view: &RunView<'_>) -> Section {
+pub(super) fn reading() -> Section {
     let mut section = Section::new("How to read the numbers");
     section.add_sentence("Prefill processes all prompt tokens at once and is usually limited by compute. Decode processes one token at a time, reads all weights for it, and is usually limited by memory bandwidth.");
     section.add_sentence("Two results differ if their intervals do not overlap. An interval over few prompts is too narrow. No interval covers other machines, other days or other prompt sets.");
-    section.add_sentence("The first request of a fresh session touches memory that later requests reuse, so it is reported separately. Its times are in samples.jsonl (fresh); its memory is the memory in Results.");
-    if view.file.environment.host.virtualised == record::Recorded::Present(true) {
-        section.add_sentence("This is a virtual machine: other guests on the same hardware change the numbers invisibly. Compare only what one run measured interleaved.");
-    }
-    section.add_sentence(
-        "Every number in this report can be recomputed from run.json. METHODOLOGY.md links to the formulas.",
-    );
+    section.add_sentence("The first request of a fresh session touches memory that later requests reuse, so it is reported separately. Its times are in samples.jsonl (fresh); its memory is in Results.");
+    section.add_sentence(format!(
+        "Every number in this report can be recomputed from run.json. {} links to the formulas.",
+        Document::Methodology
+    ));
     section
 }

@@ -20,7 +20,10 @@ pub(super) fn section(view: &RunView<'_>) -> Section {
     let charts = view.file.summaries.iter().filter_map(|summary| chart(view, summary)).take(super::MOST_CHARTS);
     section.blocks.extend(charts.map(|chart| Block::Chart(Box::new(chart))));
     if !section.blocks.is_empty() {
-        section.add_sentence("Each point is one operation of a phase, summed over layers, calls and prompts: FLOP per byte by the cost model, and FLOP/s reached in the traced pass. Lines are the ceilings of this machine for the same number of threads: slanted lines are bandwidths (memory as probed during this run), flat lines are compute peaks. An operation far below all lines is limited by something else.");
+        section.add_sentence(
+            "From the traced pass, by the cost model. Memory is the bandwidth as probed during this run.",
+        );
+        section.add_chart_note("Each point is one operation of a phase, summed over layers, calls and prompts. Lines are the ceilings of this machine for the same number of threads: slanted lines are bandwidths, flat lines are compute peaks. Something else than a ceiling binds an operation that is far below all lines.");
     }
     section
 }
@@ -89,14 +92,17 @@ fn chart(view: &RunView<'_>, summary: &Summary) -> Option<Chart> {
     let longest = heaviest.map(|((phase, op), sum)| {
         let share = sum.attainable.map(|least| format!(", {} of the roofline", percent(least / sum.time)));
         format!(
-            "; most time is spent in {op} in {phase}: {} GFLOP/s at {} FLOP/byte{}",
+            "; most time is spent in {op} in {phase}, at {} GFLOP/s and {} FLOP/byte{}",
             significant(sum.flops / sum.time / 1e9),
             significant(sum.flops / sum.bytes),
             share.unwrap_or_default()
         )
     });
     let of_case = view.cases(summary).next().and_then(|case| attribution::case_ceilings(view.file, case).ok());
-    let lines = lines(ceilings, of_case.and_then(|ceilings| ceilings.memory).map(|(rate, _)| rate.0));
+    let lines = lines(
+        &ceilings.clone().without_contradictions(),
+        of_case.and_then(|ceilings| ceilings.memory).map(|(rate, _)| rate.0),
+    );
     let known: Vec<&str> = lines.iter().map(|line| line.text.as_str()).collect();
     Some(Chart {
         title: format!("Operations and ceilings of {}: {subject}", super::count(ceilings.threads, "thread")),

@@ -50,7 +50,7 @@ pub(super) fn section(view: &RunView<'_>) -> Section {
         }
     }
     if !section.blocks.is_empty() {
-        section.add_sentence("Means over the prompts with 95 % intervals. At a larger depth, each token reads more of the KV cache. More threads help until memory bandwidth or the number of cores limits the speed.");
+        section.add_sentence("Clean pass, means over the prompts with 95 % intervals. At a larger depth, each token reads more of the KV cache. More threads help until memory bandwidth or the number of cores limits the speed.");
     }
     section
 }

@@ -22,15 +22,15 @@ pub(super) fn section(view: &RunView<'_>) -> Section {
             "TTFT ms",
             "  server: prefill",
             "  server: queued",
-            "decode/s",
-            "  server",
+            "decode tokens/s",
+            "  server: decode",
             "in",
             "  cached",
             "out",
             "  chunks",
         ];
         let mut table = Table::new(
-            "Means over the clean samples. Of the server's own figures only its counts of tokens are used elsewhere, where they agree with what arrived.",
+            "Clean pass, means over the samples. Columns of the server are its own figures; of these, only the counts of tokens are used elsewhere, where they agree with what arrived.",
             &columns,
         );
         table.rows.extend(cases.iter().map(|case| row(case)));
@@ -86,7 +86,7 @@ fn named(server: &ServerFile) -> String {
 fn prefix_cache(server: &ServerFile, cases: &[&Case]) -> String {
     let meant = match server.cache {
         engine_api::CacheBypass::None => "not bypassed",
-        engine_api::CacheBypass::Switch => "bypassed by the server's own means in each request",
+        engine_api::CacheBypass::Switch => "bypassed by a field of each request",
         engine_api::CacheBypass::Nonce => {
             "bypassed by twelve digits in front of each prompt, so prompts differ and answers too"
         }
@@ -176,7 +176,7 @@ fn own_figures(cases: &[&Case]) -> Table {
     let all: [OwnFigure; 9] = [
         ("first token ms", |server| server.first_token_s, milliseconds),
         ("queue ms", |server| server.queue_s, milliseconds),
-        ("prefill/s", |server| server.prefill_tps.value(), significant),
+        ("prefill tokens/s", |server| server.prefill_tps.value(), significant),
         ("decode ms", |server| server.decode_s.value(), milliseconds),
         ("whole ms", |server| server.whole_s, milliseconds),
         ("load ms", |server| server.load_s.value(), milliseconds),
@@ -191,7 +191,7 @@ fn own_figures(cases: &[&Case]) -> Table {
         all.iter().filter(|(_, value, _)| cases.iter().any(|case| of(case, *value).is_some())).collect();
     let columns: Vec<&str> = ["<prompt"].into_iter().chain(known.iter().map(|(name, ..)| *name)).collect();
     let mut table = Table::new(
-        "Further figures that the server reports: means over the clean samples. Other requests are those of other clients that it worked on meanwhile.",
+        "Further figures that the server reports: clean pass, means over the samples. Other requests are those of other clients that it worked on meanwhile.",
         &columns,
     );
     if !known.is_empty() {
@@ -244,14 +244,14 @@ fn processes(cases: &[&Case]) -> Table {
         "<prompt",
         "CPU s",
         "peak MB",
-        "peak - before",
+        "peak MB - before",
         "minor faults",
         "major faults",
         "voluntary switches",
-        "involuntary",
+        "involuntary switches",
         "read MB",
     ];
-    let mut table = Table::new("The server's processes over a request: means over the clean samples.", &columns);
+    let mut table = Table::new("The server's processes over a request: clean pass, means over the samples.", &columns);
     let known = |case: &&&Case| case.clean_samples().any(|sample| sample.cpu_s.is_present());
     table.rows.extend(cases.iter().filter(known).map(|case| {
         let of = |value: &dyn Fn(&Sample) -> Option<f64>| {
@@ -277,8 +277,10 @@ fn processes(cases: &[&Case]) -> Table {
 
 /// Findings of one server, one row per rule.
 fn findings(cases: &[&Case]) -> Table {
-    let mut table =
-        Table::new("Inconsistencies (text of the worst request).", &["<rule", "<kind", "<prompts", "<finding"]);
+    let mut table = Table::new(
+        "Inconsistencies of the server's figures, each with its worst request.",
+        &["<rule", "<kind", "<prompts", "<finding"],
+    );
     let all = || {
         cases.iter().flat_map(|case| case.server.iter().flat_map(|server| &server.findings).map(|found| (*case, found)))
     };

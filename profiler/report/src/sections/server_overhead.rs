@@ -121,7 +121,7 @@ pub(super) fn section(view: &RunView<'_>) -> Section {
         }
     }
     if !section.blocks.is_empty() {
-        section.add_sentence("Means in ms over the prompts that both answered. Preprocessing by a server is HTTP, chat template and tokenizing. It was measured separately, outside of the measured requests. Queue and remainder is the rest of TTFT. In process, the text is rendered before the request. On both sides the first token is sampled in prefill. Prefill and decode of the server are its own figures; without them the rows are empty.");
+        section.add_sentence("Clean pass, means in ms over the prompts that both answered. Preprocessing by a server is HTTP, chat template and tokenizing. It was measured separately, outside of the measured requests. Queue and remainder is the rest of TTFT. In process, the text is rendered before the request. On both sides the first token is sampled in prefill. Prefill and decode of the server are its own figures; without them the rows are empty.");
     }
     section
 }

@@ -3,15 +3,13 @@
 use super::RunView;
 use crate::content::{Block, Section};
 use crate::figures::count;
-use analyse::summary::disturbances;
 use record::plan::{PlannedModel, WeightSource};
-use record::{Action, Recorded, Status};
+use record::{Action, Case, Recorded, Status};
 
 pub(super) fn section(view: &RunView<'_>) -> Section {
     let file = view.file;
     let plan = &file.plan;
     let mut section = Section::short("What was measured");
-    let ok = file.cases.iter().filter(|case| case.status == Status::Ok).count();
     let mut properties = Vec::new();
     let mut property = |name: &str, value: String| properties.push((name.to_owned(), value));
     let unnamed = std::iter::repeat(None);
@@ -45,7 +43,7 @@ pub(super) fn section(view: &RunView<'_>) -> Section {
     );
     let rounds = match plan.warmup {
         Some(requests) => count(requests, "warm-up request"),
-        None => "warm-up (until two consecutive requests are within 5 %, at most 4)".to_owned(),
+        None => "warm-up (at most 4 requests, until two consecutive ones differ by less than 5 %)".to_owned(),
     };
     property(
         "requests",
@@ -79,27 +77,25 @@ pub(super) fn section(view: &RunView<'_>) -> Section {
                 .join(" "),
         );
     }
-    let disturbances = disturbances(&file.cases);
-    if disturbances.disturbed > 0 {
-        property("noise", disturbances.text());
-    }
-    property(
-        "cases",
-        format!("{ok} of {} ok{}", file.cases.len(), if file.interrupted { ", interrupted" } else { "" }),
-    );
+    property("cases", cases_text(&file.cases));
     property("started", file.started.clone());
     if file.finished.is_absent() {
         let text = format!(
-            "not finished: the run is still active or was killed. This report has the samples so far; {} with the same options continues the run",
+            "not yet: the run is still active, or it was killed. This report has the samples until then; {} with the same options continues the run",
             Action::ResumeRun
         );
         property("ended", text);
     }
     section.blocks.push(Block::Properties(properties));
-    if plan.virtual_time {
-        section.add_sentence("Time is virtual: the engine advances a clock instead of computing. The numbers are not measurements of this machine.");
-    }
     section
+}
+
+/// `2 of 4 ok, 1 failed, 1 incomplete`.
+fn cases_text(cases: &[Case]) -> String {
+    let count = |status: Status| cases.iter().filter(|case| case.status == status).count();
+    let others = [Status::Failed, Status::Timeout, Status::Skipped].map(|status| (count(status), status.word()));
+    let others = others.iter().filter(|(count, _)| *count > 0).map(|(count, word)| format!(", {count} {word}"));
+    format!("{} of {} ok{}", count(Status::Ok), cases.len(), others.collect::<String>())
 }
 
 fn model_text(view: &RunView<'_>, model: &PlannedModel) -> String {
@@ -127,7 +123,7 @@ fn model_text(view: &RunView<'_>, model: &PlannedModel) -> String {
 fn template_text(model: &PlannedModel) -> Option<String> {
     let template = match &model.chat_template {
         Recorded::Present(template) => template,
-        Recorded::Absent(_) => return model.chat_template.stated_reason().map(ToString::to_string),
+        Recorded::Absent(_) => return model.chat_template.stated_reason().map(|reason| format!("none: {reason}")),
     };
     let hash = template.sha256.get(..12).unwrap_or(&template.sha256);
     let date = template.date.as_ref().map(|date| format!(", with the date {date}")).unwrap_or_default();
@@ -165,4 +161,18 @@ fn eos(view: &RunView<'_>) -> &'static str {
 
 fn list(numbers: &[usize]) -> String {
     numbers.iter().map(usize::to_string).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_status_has_one_word() {
+        let case = |status| Case { status, ..Case::default() };
+        let of = |cases: &[Status]| cases_text(&cases.iter().map(|status| case(*status)).collect::<Vec<_>>());
+        assert_eq!(of(&[Status::Ok, Status::Ok]), "2 of 2 ok");
+        let all = [Status::Ok, Status::Skipped, Status::Timeout, Status::Failed, Status::Skipped];
+        assert_eq!(of(&all), "1 of 5 ok, 1 failed, 1 timed out, 2 incomplete");
+    }
 }

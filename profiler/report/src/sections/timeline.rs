@@ -43,7 +43,7 @@ fn chart(view: &RunView<'_>, summary: &Summary, case: &Case) -> Option<Chart> {
         summary: format!(
             "{subject}, {}: resident memory over a warm request of the {} pass: {} MB at the start, at most {} MB at {} s, {} MB at the end, of which {} MB are backed by files.",
             case.prompt,
-            if pass == Pass::Stepped { "stepped" } else { "traced" },
+            pass.name(),
             megabytes(resident(first)),
             megabytes(resident(peak)),
             significant(peak.at_s.max(0.0)),

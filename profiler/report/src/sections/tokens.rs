@@ -5,6 +5,7 @@ use crate::chart::{Chart, Figure, Line, Lines, Point};
 use crate::content::{Block, Section};
 use crate::figures::{ABSENT, or_absent};
 use crate::table::Table;
+use analyse::summary::supported_trend;
 use record::figures::{milliseconds, significant};
 use record::{Case, Pass, Series, Slope, Stall, Summary};
 use statistics::{mean, median};
@@ -20,16 +21,19 @@ pub(super) fn section(view: &RunView<'_>) -> Section {
         section.blocks.extend(chart(view, summary).map(|chart| Block::Chart(Box::new(chart))));
     }
     for summary in &view.file.summaries {
-        let columns = ["<prompt", "TTFT ms", "gap ms", "warm-up tokens", "trend ms per 1,000 tokens", "stalls"];
-        let caption =
-            format!("{}: gaps between output tokens, median over the rounds at each position.", view.subject(summary));
+        let columns = ["<prompt", "TTFT ms", "gap ms", "warm-up tokens", "trend ms per 100 tokens", "stalls"];
+        let caption = format!(
+            "{}: gaps between output tokens, clean pass, median over the rounds at each position. Stalls are those of all passes.",
+            view.subject(summary)
+        );
         let mut table = Table::new(caption, &columns);
         table.rows.extend(view.cases(summary).filter_map(|case| Some(row(case, case.series.as_ref()?))));
         section.add_table(table);
     }
     stalls(view, &mut section);
     if !section.blocks.is_empty() {
-        section.add_sentence("Warm-up tokens are the first tokens while they are more than 10 % slower than the median. The trend is the least-squares slope after them with its 95 % interval; it grows with the context that each token reads. A stall is a gap of more than three times the median of its request.");
+        section.add_sentence("Warm-up tokens are the leading tokens that are more than 10 % slower than the median. The trend is the least-squares slope after them with its 95 % interval, where at least 100 gaps follow them and the interval excludes 0: each token reads a longer context than the one before. A stall is a gap of more than three times the median gap of its request.");
+        section.add_chart_note("The charts begin with the second token: the first one ends prefill. Stalls that are longer than the chart is high are drawn at its edge.");
     }
     section
 }
@@ -41,13 +45,15 @@ fn row(case: &Case, series: &Series) -> Vec<String> {
         or_absent(ttft.map(milliseconds)),
         or_absent(median(&series.median_gap_s).map(milliseconds)),
         series.warm_up_tokens.to_string(),
-        or_absent(series.trend_s_per_1000.value().map(trend)),
+        or_absent(supported_trend(series).map(trend)),
         series.stall_count.to_string(),
     ]
 }
 
+/// The slope in milliseconds per 100 tokens, with its interval.
 fn trend(slope: Slope) -> String {
-    format!("{}\n[{}, {}]", milliseconds(slope.value), milliseconds(slope.low), milliseconds(slope.high))
+    let [value, low, high] = [slope.value, slope.low, slope.high].map(|s_per_1000| milliseconds(s_per_1000 / 10.0));
+    format!("{value}\n[{low}, {high}]")
 }
 
 /// The gaps of the case with most tokens.
@@ -73,15 +79,8 @@ fn chart(view: &RunView<'_>, summary: &Summary) -> Option<Chart> {
     let ttft = mean(&case.clean_samples().filter_map(|sample| sample.ttft_s.value()).collect::<Vec<f64>>());
     let facts = [
         Some(format!("median gap {} ms", milliseconds(middle))),
-        ttft.map(|ttft| format!("the first token, after {} ms, is not drawn", milliseconds(ttft))),
-        series.trend_s_per_1000.value().map(|slope| {
-            format!(
-                "trend {} ms per 1,000 tokens [{}, {}]",
-                milliseconds(slope.value),
-                milliseconds(slope.low),
-                milliseconds(slope.high)
-            )
-        }),
+        ttft.map(|ttft| format!("first token after {} ms", milliseconds(ttft))),
+        supported_trend(series).map(|slope| format!("trend {} ms per 100 tokens", trend(slope).replace('\n', " "))),
         Some(match series.stall_count {
             0 => "no stall".to_owned(),
             count => format!("stalls in all passes: {count}"),
@@ -99,7 +98,7 @@ fn chart(view: &RunView<'_>, summary: &Summary) -> Option<Chart> {
                 points: points.collect(),
                 dots: false,
             }],
-            marks: Some(("stall (longer ones are drawn at the edge)".to_owned(), marks)),
+            marks: Some(("stall".to_owned(), marks)),
             top: (highest > middle * TOP).then_some(middle * TOP * 1e3),
         }),
         numbers: None,
@@ -117,10 +116,10 @@ fn stalls(view: &RunView<'_>, section: &mut Section) {
     all.sort_by(|a, b| b.1.gap_s.total_cmp(&a.1.gap_s));
     all.truncate(MOST_STALLS);
     let caption = format!(
-        "Stalls{}.",
+        "Stalls{}. The median is that of the same request, and the start is its start.",
         if count > MOST_STALLS { format!(", the {MOST_STALLS} longest of {count}") } else { String::new() }
     );
-    let columns = ["<case", "<pass", "round", "token", "gap ms", "x median", "after s", "in trace.json at s"];
+    let columns = ["<case", "<pass", "round", "token", "gap ms", "gap / median", "s after start", "s in trace.json"];
     let mut table = Table::new(caption, &columns);
     table.rows.extend(all.into_iter().map(|(case, stall)| {
         vec![

@@ -8,7 +8,7 @@ use crate::figures::{ABSENT, or_absent, percent};
 use crate::table::Table;
 use analyse::verdicts::name;
 use record::figures::significant;
-use record::{Advice, Confidence, GroupVerdict};
+use record::{Advice, Confidence, GroupVerdict, Verdict};
 
 /// A phase below this share of the latency is reported only in the evidence.
 const MIN_SHARE: f64 = 0.05;
@@ -21,7 +21,7 @@ pub(super) fn section(view: &RunView<'_>) -> Section {
     let relevant = || view.file.verdicts.iter().filter(|group| is_relevant(group));
     if groups(relevant()) > 1 {
         section.add_table(overview(view, relevant()));
-        section.add_sentence("Sentences, figures and advice are under \"Evidence of the verdicts\" in the report.");
+        section.add_sentence("\"Evidence of the verdicts\" in the report has sentences, figures and advice.");
     } else {
         for group in relevant() {
             section.add_sentence(text(group));
@@ -46,7 +46,7 @@ fn overview<'a>(view: &RunView<'_>, verdicts: impl Iterator<Item = &'a GroupVerd
         "agree",
     ];
     let mut table = Table::new(
-        "Explains: the share of the phase's time that the limit accounts for. Where it is small, the limit is only the closest one. Headroom: how many times as fast the phase could be at most (measured time / shortest time that the ceilings allow). Gain: how many times as fast the first advice can make it at most.",
+        "Explains: the share of the phase's time that the limit accounts for; where no limit explains half of it, the nearest one is named. Headroom: how many times as fast the phase could be at most (measured time / shortest time that the ceilings allow); only where the limit is known and the times are not disturbed. Gain: how many times as fast the first advice can make the phase at most. Agree: the prompts with this limit.",
         &columns,
     );
     for group in verdicts {
@@ -58,7 +58,7 @@ fn overview<'a>(view: &RunView<'_>, verdicts: impl Iterator<Item = &'a GroupVerd
             group.threads.to_string(),
             group.depth.to_string(),
             verdict.phase.name().to_owned(),
-            name(verdict.limit).to_owned(),
+            limit(verdict),
             percent(verdict.share),
             or_absent(verdict.headroom.value().and_then(factor)),
             confidence(verdict.confidence).to_owned(),
@@ -79,7 +79,12 @@ pub(super) fn evidence(view: &RunView<'_>) -> Section {
         if several {
             section.add_sentence(format!("{}: {}", subject(view, group), text(group)));
         }
-        let caption = format!("{}, {}: {}.", subject(view, group), verdict.phase.name(), name(verdict.limit));
+        let caption = format!(
+            "{}, {}: {}. Sources are fields of run.json.",
+            subject(view, group),
+            verdict.phase.name(),
+            limit(verdict)
+        );
         let mut table = Table::new(caption, &["<figure", "value", "<unit", "<source"]);
         for figure in &verdict.evidence {
             let unit = if figure.unit == "1" { String::new() } else { figure.unit.clone() };
@@ -93,8 +98,17 @@ pub(super) fn evidence(view: &RunView<'_>) -> Section {
                 verdict.doubts.join("; ")
             ));
         }
+        if let Some(reason) = verdict.headroom.stated_reason() {
+            section.add_sentence(format!("Headroom of {}: not given, because {reason}.", verdict.phase.name()));
+        }
     }
     section
+}
+
+/// The limit, marked where it is only the nearest one.
+fn limit(verdict: &Verdict) -> String {
+    let nearest = if verdict.unexplained { "nearest: " } else { "" };
+    format!("{nearest}{}", name(verdict.limit))
 }
 
 fn text(group: &GroupVerdict) -> String {
@@ -106,7 +120,10 @@ fn text(group: &GroupVerdict) -> String {
     let word = if facts.is_empty() { "Confidence" } else { "confidence" };
     facts.push(format!("{word} {}", confidence(verdict.confidence)));
     if group.cases > 1 {
-        facts.push(format!("{} of {} prompts agree (figures of {})", group.agree, group.cases, group.prompt));
+        facts.push(format!(
+            "the same limit for {} of {} prompts (the figures are those of the prompt {})",
+            group.agree, group.cases, group.prompt
+        ));
     }
     text.push_str(&format!(" {}.", facts.join(", ")));
     if let Some(first) = verdict.advice.first() {

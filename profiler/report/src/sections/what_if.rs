@@ -14,8 +14,8 @@ pub(super) fn section(view: &RunView<'_>) -> Section {
         return section;
     }
     let mut table = Table::new(
-        "Estimates with nominal 95 % intervals.",
-        &["<what", "engine", "threads", "load s", "memory MB", "prefill 1/s", "decode 1/s", "<note"],
+        "Estimates, not measurements, with their 95 % intervals. Notes are below.",
+        &["<what", "engine", "threads", "load s", "memory MB", "prefill tokens/s", "decode tokens/s", "<notes"],
     );
     // Notes in order of their first use, listed below the table.
     let mut notes: Vec<&str> = Vec::new();
@@ -47,10 +47,10 @@ pub(super) fn section(view: &RunView<'_>) -> Section {
     }
     section.add_table(table.without_constant(&["engine", "threads"]));
     for (at, note) in notes.iter().enumerate() {
-        section.add_sentence(format!("{}: {note}.", at + 1));
+        section.add_sentence(format!("Note {}: {note}.", at + 1));
     }
     section.add_sentence(format!(
-        "Estimated from the ceilings and efficiencies of this run only, for its prompt length. None of these figures was measured; {} uses all runs.",
+        "Estimated from the ceilings and efficiencies of this run alone, for its prompt length; {} uses all runs.",
         Action::Predict
     ));
     section

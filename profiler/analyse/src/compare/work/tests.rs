@@ -168,7 +168,7 @@ fn a_servers_work_is_equal_at_most_on_the_users_word() {
     let found = in_one_run(&in_process(), &named);
     assert_eq!(
         said(&found),
-        "equal, on your word: the weights are the same on your word: `models` names this file for the server; llama-server does not \
+        "equal, as you state: the weights are the same as you state: `models` names this file for the server; llama-server does not \
          report their hash; unknown are cache type of llama-server"
     );
     let prompts = found.checks.iter().find(|check| check.what == "prompt tokens").unwrap();
@@ -248,7 +248,7 @@ fn two_servers_are_compared_by_the_names_of_their_models() {
     let found = said_of(none(), none(), &another);
     assert!(found.starts_with("not comparable") && found.contains("name the model with `models`"), "{found}");
     let found = said_of(served_model("m", "owner/m"), served_model("m", "owner/m"), &another);
-    assert!(found.starts_with("equal, on your word") && found.contains("`models` names m"), "{found}");
+    assert!(found.starts_with("equal, as you state") && found.contains("`models` names m"), "{found}");
     let found = said_of(model(), PlannedModel { sha256: "other".to_owned().into(), ..model() }, &server);
     assert!(found.contains("`models` names files with other hashes"), "{found}");
     // One server measured twice in the same rounds is the same work, whatever its weights are.

@@ -42,13 +42,13 @@ fn of_servers(pair: &GroupPair<'_>, servers: (Option<&ServerFile>, Option<&Serve
     };
     match (sides.0.hash, sides.1.hash) {
         (Some(b), Some(o)) if b == o => {
-            return on_word(&format!("on your word: {} names this file for the server", Setting::Model));
+            return on_word(&format!("as you state: {} names this file for the server", Setting::Model));
         }
         (Some(_), Some(_)) => return not_comparable(&format!("{} names files with other hashes", Setting::Model)),
         _ => {}
     }
     match (sides.0.named, sides.1.named) {
-        (Some(b), Some(o)) if b == o => on_word(&format!("on your word: {} names {b}", Setting::Model)),
+        (Some(b), Some(o)) if b == o => on_word(&format!("as you state: {} names {b}", Setting::Model)),
         (None, None) if servers.0.map(|server| &server.model) == servers.1.map(|server| &server.model) => {
             on_word("by the name that both servers give them")
         }
