@@ -8,6 +8,7 @@ use std::fmt;
 pub enum OpKind {
     Embed,
     AttnNorm,
+    QkvProj,
     QProj,
     KProj,
     VProj,
@@ -22,6 +23,7 @@ pub enum OpKind {
     FfnNorm,
     Router,
     ExpertChoice,
+    GateUpProj,
     GateProj,
     UpProj,
     ExpertsGateUp,
@@ -39,9 +41,10 @@ pub enum OpKind {
 }
 
 /// Every op with its name, in the order of the computation.
-const NAMES: [(OpKind, &str); 30] = [
+const NAMES: [(OpKind, &str); 32] = [
     (OpKind::Embed, "embed"),
     (OpKind::AttnNorm, "attn_norm"),
+    (OpKind::QkvProj, "qkv_proj"),
     (OpKind::QProj, "q_proj"),
     (OpKind::KProj, "k_proj"),
     (OpKind::VProj, "v_proj"),
@@ -56,6 +59,7 @@ const NAMES: [(OpKind, &str); 30] = [
     (OpKind::FfnNorm, "ffn_norm"),
     (OpKind::Router, "router"),
     (OpKind::ExpertChoice, "expert_choice"),
+    (OpKind::GateUpProj, "gate_up_proj"),
     (OpKind::GateProj, "gate_proj"),
     (OpKind::UpProj, "up_proj"),
     (OpKind::ExpertsGateUp, "experts_gate_up"),
@@ -104,6 +108,7 @@ impl OpKind {
         Some(match part {
             "token_embd" => Self::Embed,
             "attn_norm" => Self::AttnNorm,
+            "attn_qkv" => Self::QkvProj,
             "attn_q" => Self::QProj,
             "attn_k" => Self::KProj,
             "attn_v" => Self::VProj,
@@ -131,11 +136,13 @@ impl OpKind {
     pub const fn is_matmul(self) -> bool {
         matches!(
             self,
-            Self::QProj
+            Self::QkvProj
+                | Self::QProj
                 | Self::KProj
                 | Self::VProj
                 | Self::OProj
                 | Self::Router
+                | Self::GateUpProj
                 | Self::GateProj
                 | Self::UpProj
                 | Self::ExpertsGateUp

@@ -114,6 +114,23 @@ fn config(name: &str) -> Value {
             "vocab_size": 128_256, "max_position_embeddings": 65_536, "rms_norm_eps": 1e-6, "rope_theta": 5_000_000.0,
             "no_rope_layer_interval": 4, "hidden_act": "silu", "attention_bias": false, "use_sliding_window": false,
         }),
+        "phi-4-mini" => json!({
+            "architectures": ["Phi3ForCausalLM"], "model_type": "phi3", "hidden_size": 3072, "intermediate_size": 8192,
+            "num_hidden_layers": 32, "num_attention_heads": 24, "num_key_value_heads": 8, "vocab_size": 200_064,
+            "max_position_embeddings": 131_072, "original_max_position_embeddings": 4096, "rms_norm_eps": 1e-5,
+            "rope_theta": 10_000.0, "partial_rotary_factor": 0.75, "sliding_window": 262_144,
+            "rope_scaling": {
+                "type": "longrope", "short_factor": vec![1.0; 48],
+                "long_factor": [
+                    1, 1.118320672, 1.250641126, 1.398617824, 1.564103225, 1.74916897, 1.956131817, 2.187582649, 2.446418898,
+                    2.735880826, 3.059592084, 3.421605075, 3.826451687, 4.279200023, 4.785517845, 5.351743533, 5.984965424,
+                    6.693110555, 7.485043894, 8.370679318, 9.36110372, 10.4687158, 11.70738129, 13.09260651, 14.64173252,
+                    16.37415215, 18.31155283, 20.47818807, 22.90118105, 25.61086418, 28.64115884, 32.03, 32.1, 32.13, 32.23,
+                    32.6, 32.61, 32.64, 32.66, 32.7, 32.71, 32.93, 32.97, 33.28, 33.49, 33.5, 44.16, 47.77,
+                ],
+            },
+            "attention_bias": false, "hidden_act": "silu", "tie_word_embeddings": true,
+        }),
         other => panic!("{other} has no config.json here"),
     }
 }

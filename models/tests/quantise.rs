@@ -265,7 +265,7 @@ fn a_folder_is_reordered_for_gguf() {
     assert_eq!(rope(shape).layout, RopeLayout::Interleaved);
     assert!(matches!(rope(shape).scaling, Some(RopeScaling::Factors(_))));
     for (read, expected) in
-        rope(shape).inverse_frequencies().iter().zip(rope(before.spec().unwrap()).inverse_frequencies())
+        rope(shape).inverse_frequencies(0).iter().zip(rope(before.spec().unwrap()).inverse_frequencies(0))
     {
         assert!((read / expected - 1.0).abs() < 1e-5, "{read} {expected}");
     }

@@ -159,7 +159,17 @@ fn shapes_of_every_architecture_are_read_back() {
             shared: None,
         });
     });
-    for shape in [qwen3, gemma3, smollm3, ministral3, with_yarn, gpt_oss] {
+    let phi3 = make("phi3", &|_, layer| {
+        let scaling = RopeScaling::LongRope {
+            short: vec![1.0; 16],
+            long: (0..16u8).map(|pair| 1.0 + f32::from(pair)).collect(),
+            original_context: 64,
+            magnitude: 1.25,
+        };
+        layer.attention.rope = Some(Rope { dim: 32, ..rope(1e4, RopeLayout::Halves, Some(scaling)) });
+        layer.attention.window = Some(100);
+    });
+    for shape in [qwen3, gemma3, smollm3, ministral3, with_yarn, gpt_oss, phi3] {
         write(&recipe(&shape, Quant::Q4_0), &path);
         assert_eq!(Checkpoint::open(&path).unwrap().spec().unwrap(), &shape);
         std::fs::remove_file(&path).unwrap();
@@ -177,7 +187,7 @@ fn llama3_frequencies_are_read_back() {
         let rope = layer.attention.rope.as_mut().unwrap();
         (rope.theta, rope.scaling) = (500_000.0, Some(llama3.clone()));
     }
-    let frequencies = |spec: &Spec| spec.layers[8].attention.rope.as_ref().unwrap().inverse_frequencies();
+    let frequencies = |spec: &Spec| spec.layers[8].attention.rope.as_ref().unwrap().inverse_frequencies(0);
     write(&recipe(&shape, Quant::F16), &path);
     let read = frequencies(Checkpoint::open(&path).unwrap().spec().unwrap());
     for (read, expected) in read.iter().zip(frequencies(&shape)) {

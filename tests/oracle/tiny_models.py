@@ -48,6 +48,20 @@ LLAMA3 = {
 }
 
 
+
+
+def long_rope(original: int) -> dict:
+    """LongRoPE on 12 of 16 elements of each head. Prompts of LENGTH tokens are longer than 32 and shorter than 64."""
+    parameters = {
+        "rope_type": "longrope",
+        "rope_theta": 10000.0,
+        "partial_rotary_factor": 0.75,
+        "short_factor": [1.0, 1.05, 1.1, 1.2, 1.3, 1.5],
+        "long_factor": [1.0, 1.5, 2.0, 4.0, 6.0, 8.0],
+    }
+    return {"original_max_position_embeddings": original, "rope_parameters": parameters, "pad_token_id": 0}
+
+
 @dataclass(frozen=True)
 class Tiny:
     name: str
@@ -65,6 +79,7 @@ class Tiny:
             "qwen2": transformers.Qwen2Config,
             "qwen3_moe": transformers.Qwen3MoeConfig,
             "gpt_oss": transformers.GptOssConfig,
+            "phi3": transformers.Phi3Config,
         }[self.family]
         return kind(**(COMMON | self.options | changes))
 
@@ -123,6 +138,8 @@ MODELS = [
             },
         },
     ),
+    Tiny("phi3-long", "phi3", long_rope(32) | {"tie_word_embeddings": True}, old_keys=True),
+    Tiny("phi3-short", "phi3", long_rope(64) | {"sliding_window": WINDOW}),
 ]
 
 
@@ -168,6 +185,9 @@ def write_old_keys(folder: str) -> None:
         config = json.load(file)
     rope = config.pop("rope_parameters")
     config["rope_theta"] = rope.pop("rope_theta")
+    if rope["rope_type"] == "longrope":
+        config["partial_rotary_factor"] = rope.pop("partial_rotary_factor")
+        rope.pop("original_max_position_embeddings", None)
     config["rope_scaling"] = None if rope["rope_type"] == "default" else rope
     config["torch_dtype"] = config.pop("dtype")
     with open(path, "w") as file:
@@ -206,6 +226,19 @@ def check_window(tiny: Tiny, model, ids: torch.Tensor) -> torch.Tensor:
     reach = tiny.config().num_hidden_layers * (WINDOW - 1)
     require(bool(moved[reach]) and not bool(moved[reach + 1 :].any()), "the window is not of the expected width")
     return open_logits
+
+
+def check_phi3(tiny: Tiny, model, ids: torch.Tensor) -> None:
+    """The list of factors, the rotated part and the magnitude make a difference."""
+    expected, rope = logits(model, ids), tiny.options["rope_parameters"]
+    used = "long_factor" if LENGTH > tiny.options["original_max_position_embeddings"] else "short_factor"
+    for what, change in [
+        ("the list of factors", {used: [1.0] * 6}),
+        ("the magnitude", {"attention_factor": 1.0}),
+        ("the rotated part", {"partial_rotary_factor": 1.0, "short_factor": [1.0] * 8, "long_factor": [1.0] * 8}),
+    ]:
+        other = logits(tiny.build(model.state_dict(), rope_parameters=rope | change), ids)
+        require(distance(other, expected) > 1e-2, f"{what} makes no difference")
 
 
 def check_gpt_oss(tiny: Tiny, model, ids: torch.Tensor) -> None:
@@ -332,6 +365,8 @@ def make(tiny: Tiny, seed: int, out: str) -> str:
         plain = {"rope_type": "default", "rope_theta": LLAMA3["rope_theta"]}
         unscaled = logits(tiny.build(model.state_dict(), rope_parameters=plain), ids)
         require(distance(unscaled, expected["logits"]) > 0.1, "the scaling of RoPE does not change the logits")
+    if tiny.family == "phi3":
+        check_phi3(tiny, model, ids)
     if tiny.family == "gpt_oss":
         check_gpt_oss(tiny, model, ids)
     if tiny.name in ("llama-rope-scaled", "mistral-window", "qwen2-bias"):

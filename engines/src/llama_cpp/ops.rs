@@ -5,7 +5,7 @@
 
 use llama_cpp_sys_2 as sys;
 use models::cost::OpKind;
-use models::{NormPlacement, Spec};
+use models::{FeedForward, NormPlacement, Spec};
 use traces::record::{NO_LAYER, OpGuard};
 
 /// A node of the graph.
@@ -30,6 +30,8 @@ pub(super) struct Described {
     output_bias: bool,
     /// Router and experts have biases.
     expert_biases: bool,
+    /// Outputs of gate and up together, in dense feed-forward parts: a matrix `ffn_up` with so many holds both.
+    gate_and_up: Option<usize>,
     /// There is a norm after attention. Without it, a norm of that name is the one before the feed-forward part (gpt-oss).
     norm_after_attention: bool,
 }
@@ -43,14 +45,18 @@ impl Described {
                 .layers
                 .iter()
                 .any(|layer| layer.feed_forward.experts().is_some_and(|experts| experts.biased)),
+            gate_and_up: spec.layers.iter().find_map(|layer| match &layer.feed_forward {
+                FeedForward::Dense(gated) => Some(2 * gated.width),
+                FeedForward::Experts(_) => None,
+            }),
             norm_after_attention: spec.layers.iter().any(|layer| layer.norms == NormPlacement::BeforeAndAfter),
         }
     }
 }
 
 /// The op that ends with a node, and its layer; `None` if the node belongs to the op after it. A projection with a bias ends with the
-/// addition of its bias.
-pub(super) fn classify(node: &Node<'_>, described: Described) -> Option<(OpKind, u32)> {
+/// addition of its bias. `before` is the op that ended last.
+pub(super) fn classify(node: &Node<'_>, described: Described, before: Option<(OpKind, u32)>) -> Option<(OpKind, u32)> {
     if let Some(kind) = of_experts(node, described) {
         return Some((kind, layer_of_name(node.name)));
     }
@@ -58,7 +64,7 @@ pub(super) fn classify(node: &Node<'_>, described: Described) -> Option<(OpKind,
         sys::GGML_OP_GET_ROWS if node.inputs[0] == "token_embd.weight" => OpKind::Embed,
         sys::GGML_OP_MUL_MAT => return product(node, described),
         sys::GGML_OP_MUL => return norm(node, described),
-        sys::GGML_OP_ADD => return addition(node),
+        sys::GGML_OP_ADD => return addition(node, before),
         sys::GGML_OP_ROPE => OpKind::Rope,
         sys::GGML_OP_SET_ROWS | sys::GGML_OP_CPY if node.name.starts_with("cache_") => OpKind::KvWrite,
         sys::GGML_OP_FLASH_ATTN_EXT | sys::GGML_OP_SOFT_MAX => OpKind::Attention,
@@ -113,13 +119,15 @@ fn product(node: &Node<'_>, described: Described) -> Option<(OpKind, u32)> {
     let weight = node.inputs[0];
     let (layer, part) = place(weight);
     let kind = match part {
-        "attn_q" | "attn_k" | "attn_v" if described.qkv_bias => return None,
+        "attn_qkv" | "attn_q" | "attn_k" | "attn_v" if described.qkv_bias => return None,
         "attn_output" if described.output_bias => return None,
+        "attn_qkv" => OpKind::QkvProj,
         "attn_q" => OpKind::QProj,
         "attn_k" => OpKind::KProj,
         "attn_v" => OpKind::VProj,
         "attn_output" => OpKind::OProj,
         "ffn_gate" => OpKind::GateProj,
+        "ffn_up" if Some(node.shape[0]) == described.gate_and_up => OpKind::GateUpProj,
         "ffn_up" => OpKind::UpProj,
         "ffn_down" => OpKind::DownProj,
         "output" | "token_embd" => OpKind::LmHead,
@@ -146,13 +154,20 @@ fn norm(node: &Node<'_>, described: Described) -> Option<(OpKind, u32)> {
     Some((kind, layer))
 }
 
-fn addition(node: &Node<'_>) -> Option<(OpKind, u32)> {
+fn addition(node: &Node<'_>, before: Option<(OpKind, u32)>) -> Option<(OpKind, u32)> {
     let (layer, part) = place(node.inputs[1]);
     let kind = match part {
+        "attn_qkv" => OpKind::QkvProj,
         "attn_q" => OpKind::QProj,
         "attn_k" => OpKind::KProj,
         "attn_v" => OpKind::VProj,
         "attn_output" => OpKind::OProj,
+        // Some models do not name it.
+        _ if node.name.starts_with("node_")
+            && let Some((OpKind::OProj, layer)) = before =>
+        {
+            return Some((OpKind::AttnResidual, layer));
+        }
         _ if node.name.starts_with("ffn_inp") || node.name.starts_with("sa_out") => {
             return Some((OpKind::AttnResidual, layer_of_name(node.name)));
         }
@@ -191,11 +206,11 @@ pub(super) fn mark(kind: OpKind, layer: u32, [columns, rows]: [usize; 2]) -> OpG
         };
     }
     named!(
-        Embed => "embed", AttnNorm => "attn_norm", QProj => "q_proj", KProj => "k_proj", VProj => "v_proj",
+        Embed => "embed", AttnNorm => "attn_norm", QkvProj => "qkv_proj", QProj => "q_proj", KProj => "k_proj", VProj => "v_proj",
         QNorm => "q_norm", KNorm => "k_norm", Rope => "rope", KvWrite => "kv_write", Attention => "attention", OProj => "o_proj",
         AttnPostNorm => "attn_post_norm", AttnResidual => "attn_residual", FfnNorm => "ffn_norm", Router => "router",
         ExpertChoice => "expert_choice", ExpertsGateUp => "experts_gate_up", ExpertsDown => "experts_down", ExpertsSum => "experts_sum",
-        SharedExpert => "shared_expert", GateProj => "gate_proj", UpProj => "up_proj",
+        SharedExpert => "shared_expert", GateUpProj => "gate_up_proj", GateProj => "gate_proj", UpProj => "up_proj",
         SiluMul => "silu_mul", GeluMul => "gelu_mul", ClampedSwiglu => "clamped_swiglu", DownProj => "down_proj", FfnPostNorm => "ffn_post_norm", FfnResidual => "ffn_residual", OutputNorm => "output_norm",
         LmHead => "lm_head",
     )
@@ -210,7 +225,7 @@ mod tests {
     }
 
     fn described(op: sys::ggml_op, name: &str, inputs: [&str; 2], described: Described) -> Option<(OpKind, u32)> {
-        classify(&Node { op, name, inputs, shape: [1, 1] }, described)
+        classify(&Node { op, name, inputs, shape: [1, 1] }, described, None)
     }
 
     #[test]
@@ -281,6 +296,22 @@ mod tests {
         ] {
             assert_eq!(added(code, name, bias), expected.map(|kind| (kind, 3)), "{name}");
         }
+    }
+
+    /// Phi-3.
+    #[test]
+    fn joined_matrices_and_a_residual_without_a_name() {
+        let described = Described { gate_and_up: Some(512), ..Described::default() };
+        let product = |weight: &str, columns| {
+            let node = Node { op: sys::GGML_OP_MUL_MAT, name: "node_7", inputs: [weight, "x"], shape: [columns, 1] };
+            classify(&node, described, None)
+        };
+        assert_eq!(product("blk.2.attn_qkv.weight", 96), Some((OpKind::QkvProj, 2)));
+        assert_eq!(product("blk.2.ffn_up.weight", 512), Some((OpKind::GateUpProj, 2)));
+        assert_eq!(product("blk.2.ffn_up.weight", 256), Some((OpKind::UpProj, 2)));
+        let sum = Node { op: sys::GGML_OP_ADD, name: "node_9", inputs: ["node_8", "l_out-1"], shape: [1, 1] };
+        assert_eq!(classify(&sum, described, Some((OpKind::OProj, 2))), Some((OpKind::AttnResidual, 2)));
+        assert_eq!(classify(&sum, described, Some((OpKind::DownProj, 2))), None);
     }
 
     #[test]

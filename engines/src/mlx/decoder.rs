@@ -71,8 +71,8 @@ struct Rotation {
 }
 
 impl Rotation {
-    fn new(rope: &Rope) -> Result<Self, EngineError> {
-        let periods: Vec<f32> = rope.inverse_frequencies().iter().map(|frequency| 1.0 / frequency).collect();
+    fn new(rope: &Rope, context: usize) -> Result<Self, EngineError> {
+        let periods: Vec<f32> = rope.inverse_frequencies(context).iter().map(|frequency| 1.0 / frequency).collect();
         Ok(Self {
             periods: Array::from_slice(&periods, &[int(periods.len())?]),
             dim: int(rope.dim)?,
@@ -118,7 +118,7 @@ impl Decoder {
                     }
                     NormPlacement::Before => None,
                 },
-                rotation: attention.rope.as_ref().map(Rotation::new).transpose()?,
+                rotation: attention.rope.as_ref().map(|rope| Rotation::new(rope, options.context)).transpose()?,
                 attn_norm: source.norm(&name("attn_norm.weight"), hidden, epsilon)?,
                 q: source.linear(&name("attn_q"), q_width, hidden, biased)?,
                 k: source.linear(&name("attn_k"), kv_width, hidden, biased)?,

@@ -230,6 +230,7 @@ fn mark(cost: &OpCost) -> record::OpGuard {
     by_kind! {
         Embed "embed",
         AttnNorm "attn_norm",
+        QkvProj "qkv_proj",
         QProj "q_proj",
         KProj "k_proj",
         VProj "v_proj",
@@ -244,6 +245,7 @@ fn mark(cost: &OpCost) -> record::OpGuard {
         FfnNorm "ffn_norm",
         Router "router",
         ExpertChoice "expert_choice",
+        GateUpProj "gate_up_proj",
         GateProj "gate_proj",
         UpProj "up_proj",
         ExpertsGateUp "experts_gate_up",

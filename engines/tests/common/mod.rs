@@ -52,10 +52,14 @@ pub(crate) fn load(engine: &dyn Engine, checkpoint: &Checkpoint, options: &LoadO
 }
 
 /// The parts of layers that MLX's decoder does not have, by their names in its refusals.
-const MISSING_IN_MLX: [(&str, fn(&Layer) -> bool); 3] = [
+const MISSING_IN_MLX: [(&str, fn(&Layer) -> bool); 4] = [
     ("experts", |layer| layer.feed_forward.experts().is_some()),
     ("clamped SwiGLU", |layer| layer.feed_forward.gated().activation == Activation::ClampedSwiglu),
     ("sinks", |layer| layer.attention.sinks),
+    ("partial rotary embedding", |layer| {
+        let rope = layer.attention.rope.as_ref();
+        rope.is_some_and(|rope| rope.dim < layer.attention.head_dim && (rope.magnitude() - 1.0).abs() > f32::EPSILON)
+    }),
 ];
 
 /// Whether an engine refuses a model that others run. It must name the part that is missing; any other refusal fails.

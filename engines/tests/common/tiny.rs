@@ -6,8 +6,8 @@ use models::{
 };
 
 /// Every architecture that can be written as a GGUF file.
-pub(crate) const ARCHITECTURES: [&str; 8] =
-    ["llama", "qwen2", "qwen3", "qwen3moe", "gemma3", "smollm3", "ministral3", "gpt-oss"];
+pub(crate) const ARCHITECTURES: [&str; 9] =
+    ["llama", "qwen2", "qwen3", "qwen3moe", "gemma3", "smollm3", "ministral3", "gpt-oss", "phi3"];
 
 /// Six layers of width 256 with four query heads over two key and value heads of 64.
 pub(crate) fn spec(arch: &'static str) -> Spec {
@@ -98,6 +98,13 @@ fn layer(arch: &str, at: usize) -> Layer {
                     ..halves(1.5e5, Some(yarn))
                 })
             }
+        }
+        "phi3" => {
+            // Of each head 48 elements are rotated. The sessions of the tests are longer than the first context.
+            let long = (0..24).map(|pair| 1.0 + pair as f32).collect();
+            let scaling = RopeScaling::LongRope { short: vec![1.0; 24], long, original_context: 32, magnitude: 1.2 };
+            let rope = Rope { theta: 1e4, dim: 48, layout: RopeLayout::Halves, scaling: Some(scaling) };
+            layer(plain(Some(rope)))
         }
         other => panic!("no tiny model of {other}"),
     }

@@ -6,7 +6,8 @@ use super::tensors::{check_layer_count, check_spec};
 use crate::container::json::Object;
 use crate::error::Error;
 use crate::spec::{
-    Activation, Arch, Attention, FeedForward, Gated, Layer, Rope, RopeLayout, RopeScaling, Spec, yarn_magnitude,
+    Activation, Arch, Attention, FeedForward, Gated, Layer, Rope, RopeLayout, RopeScaling, Spec, long_rope_magnitude,
+    yarn_magnitude,
 };
 
 /// Reads the shape: first a plain decoder of equal layers, then what is the architecture's own.
@@ -70,29 +71,63 @@ pub(super) fn read(config: &Object<'_>, architecture: &Architecture) -> Result<S
     Ok(spec)
 }
 
+/// What a rotary embedding needs to know about the model.
+#[derive(Clone, Copy)]
+pub(super) struct Frame {
+    /// Width of a head.
+    pub(super) head_dim: usize,
+    /// The number of positions that the model was trained for.
+    pub(super) context: usize,
+    /// The number of positions of the first training, if the model's own fields state it.
+    pub(super) original: Option<usize>,
+    /// The rotated share of a head, if the model's own fields state it.
+    pub(super) share: Option<f32>,
+}
+
 /// `rope_theta` and `rope_scaling` before version 5 of transformers, `rope_parameters` with both since.
 fn rope(config: &Object<'_>, head_dim: usize, context: usize) -> Result<Rope, Error> {
+    let frame = Frame {
+        head_dim,
+        context,
+        original: config.count("original_max_position_embeddings")?,
+        share: config.number("partial_rotary_factor")?,
+    };
     if let Some(new) = config.object("rope_parameters", "rope_parameters.")? {
-        let rope = rope_of(&new, head_dim, context)?;
+        let rope = rope_of(&new, frame)?;
         // Some files have the base beside the object.
         let theta = if new.number("rope_theta")?.is_none() { config.number("rope_theta")? } else { None };
         return Ok(Rope { theta: theta.unwrap_or(rope.theta), ..rope });
     }
     let theta = config.number("rope_theta")?.unwrap_or(10_000.0);
+    let dim = rotated(config, frame)?;
     let scaling = match config.object("rope_scaling", "rope_scaling.")? {
-        Some(parameters) => scaling(&parameters, context)?,
+        Some(parameters) => scaling(&parameters, dim, frame)?,
         None => None,
     };
-    Ok(Rope { theta, dim: head_dim, layout: RopeLayout::Halves, scaling })
+    Ok(Rope { theta, dim, layout: RopeLayout::Halves, scaling })
 }
 
 /// An object with `rope_theta` and the parameters of the scaling.
-pub(super) fn rope_of(parameters: &Object<'_>, head_dim: usize, context: usize) -> Result<Rope, Error> {
+pub(super) fn rope_of(parameters: &Object<'_>, frame: Frame) -> Result<Rope, Error> {
     let theta = parameters.number("rope_theta")?.unwrap_or(10_000.0);
-    Ok(Rope { theta, dim: head_dim, layout: RopeLayout::Halves, scaling: scaling(parameters, context)? })
+    let dim = rotated(parameters, frame)?;
+    Ok(Rope { theta, dim, layout: RopeLayout::Halves, scaling: scaling(parameters, dim, frame)? })
 }
 
-fn scaling(parameters: &Object<'_>, context: usize) -> Result<Option<RopeScaling>, Error> {
+/// The number of rotated elements of a head: `partial_rotary_factor` of them, rounded down.
+#[allow(clippy::cast_precision_loss, reason = "a width is far below 2^24")]
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and the width")]
+fn rotated(fields: &Object<'_>, frame: Frame) -> Result<usize, Error> {
+    const NAME: &str = "partial_rotary_factor";
+    match fields.number(NAME)?.or(frame.share) {
+        None => Ok(frame.head_dim),
+        Some(share) if share > 0.0 && share <= 1.0 => Ok((frame.head_dim as f32 * share) as usize),
+        Some(other) => Err(fields.mismatch(NAME, "a number above 0, at most 1", other.to_string())),
+    }
+}
+
+fn scaling(parameters: &Object<'_>, dim: usize, frame: Frame) -> Result<Option<RopeScaling>, Error> {
+    let Frame { context, .. } = frame;
     let positive = |name: &str| -> Result<Option<f32>, Error> {
         match parameters.number(name)? {
             Some(number) if number <= 0.0 => Err(parameters.mismatch(name, "a positive number", number.to_string())),
@@ -125,6 +160,13 @@ fn scaling(parameters: &Object<'_>, context: usize) -> Result<Option<RopeScaling
                 original_context: parameters.required("original_max_position_embeddings", original()?)?,
             }))
         }
+        // Older files of Phi-3 say `su` or `yarn`.
+        "longrope" | "su" => {
+            long_rope(parameters, positive("factor")?, positive("attention_factor")?, dim, frame).map(Some)
+        }
+        "yarn" if parameters.numbers("long_factor")?.is_some() => {
+            long_rope(parameters, positive("factor")?, positive("attention_factor")?, dim, frame).map(Some)
+        }
         "yarn" => {
             let factor = number("factor")?;
             let (mscale, all) = (positive("mscale")?, positive("mscale_all_dim")?);
@@ -142,7 +184,7 @@ fn scaling(parameters: &Object<'_>, context: usize) -> Result<Option<RopeScaling
                 truncate: parameters.flag("truncate")?.unwrap_or(true),
             }))
         }
-        other => Err(parameters.unsupported(name, "default, linear, llama3 or yarn", format!("`{other}`"))),
+        other => Err(parameters.unsupported(name, "default, linear, llama3, longrope or yarn", format!("`{other}`"))),
     }
 }
 
@@ -171,4 +213,34 @@ pub(super) fn one_number(config: &Object<'_>, name: &str, only: f32) -> Result<(
         }
         _ => Ok(()),
     }
+}
+
+/// LongRoPE. The magnitude follows from the factor of the context, unless a file states it.
+#[allow(clippy::cast_precision_loss, reason = "contexts are below 2^24")]
+fn long_rope(
+    parameters: &Object<'_>,
+    factor: Option<f32>,
+    magnitude: Option<f32>,
+    dim: usize,
+    Frame { context, original, .. }: Frame,
+) -> Result<RopeScaling, Error> {
+    const ORIGINAL: &str = "original_max_position_embeddings";
+    // As in transformers, the model's own field goes first.
+    let original = original.or(parameters.count(ORIGINAL)?).filter(|original| *original > 0);
+    let original_context = parameters.required(ORIGINAL, original)?;
+    let list = |name: &str| {
+        let numbers = parameters.required(name, parameters.numbers(name)?)?;
+        if numbers.len() != dim / 2 || numbers.iter().any(|number| *number <= 0.0) {
+            let expected = format!("{} positive numbers", dim / 2);
+            return Err(parameters.mismatch(name, expected, format!("{} numbers", numbers.len())));
+        }
+        Ok(numbers)
+    };
+    let factor = factor.unwrap_or(context as f32 / original_context as f32);
+    Ok(RopeScaling::LongRope {
+        short: list("short_factor")?,
+        long: list("long_factor")?,
+        original_context,
+        magnitude: magnitude.unwrap_or_else(|| long_rope_magnitude(factor, original_context)),
+    })
 }

@@ -2,7 +2,7 @@
 //! before and after each part, norms on the heads of q and k, GELU, scaled embeddings (arXiv:2503.19786).
 
 use super::architecture::Architecture;
-use super::config::{layer_kinds, rope_of};
+use super::config::{Frame, layer_kinds, rope_of};
 use crate::container::gguf::{Array, Metadata, Value};
 use crate::container::json::Object;
 use crate::error::Error;
@@ -93,13 +93,14 @@ fn from_config(config: &Object<'_>, spec: Spec) -> Result<Spec, Error> {
     let of_kind =
         |name, prefix| kinds.as_ref().map(|kinds| kinds.object(name, prefix)).transpose().map(Option::flatten);
     let head_dim = spec.layers[0].attention.head_dim;
+    let frame = Frame { head_dim, context: spec.context_length, original: None, share: None };
     let global = of_kind("full_attention", "rope_parameters.full_attention.")?;
     if let Some(global) = global {
-        let rope = rope_of(&global, head_dim, spec.context_length)?;
+        let rope = rope_of(&global, frame)?;
         spec.layers.iter_mut().for_each(|layer| layer.attention.rope = Some(rope.clone()));
     }
     let rope = match of_kind("sliding_attention", "rope_parameters.sliding_attention.")? {
-        Some(local) => Some(rope_of(&local, head_dim, spec.context_length)?),
+        Some(local) => Some(rope_of(&local, frame)?),
         None => None,
     };
     let base = config.number("rope_local_base_freq")?.unwrap_or(LOCAL_BASE);

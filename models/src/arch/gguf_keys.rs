@@ -2,9 +2,9 @@
 
 use super::architecture::Architecture;
 use super::experts;
+use super::rope_tables::{self, global_rope};
 use super::tensors::{check_layer_count, check_spec};
 use crate::container::gguf::{KeyValues, Metadata, Value};
-use crate::dtype::DType;
 use crate::error::{Cause, Error, Mismatch};
 use crate::spec::{
     Arch, Attention, EMBEDDING, FeedForward, Gated, Layer, NormPlacement, OUTPUT, Rope, RopeScaling, Spec,
@@ -118,7 +118,7 @@ fn missing(metadata: &Metadata, name: &str) -> Error {
     Error::Gguf(Mismatch::at(metadata.file(), place, "a table of embeddings", "none", Cause::WrittenWrongly))
 }
 
-/// The factors of `rope_freqs.weight` if that tensor exists (Llama 3 files store their scaling in it), else the scaling in the keys.
+/// The tables of factors if they exist, else the scaling in the keys.
 fn scaling(
     metadata: &Metadata,
     find: &FindTensor<'_>,
@@ -126,36 +126,17 @@ fn scaling(
     dim: usize,
     context: usize,
 ) -> Result<Option<RopeScaling>, Error> {
-    if let Some((info, bytes)) = find("rope_freqs.weight") {
-        let mismatch = |expected: String, found: String| {
-            let place = "tensor `rope_freqs.weight`";
-            Err(Error::Gguf(Mismatch::at(metadata.file(), place, expected, found, Cause::WrittenWrongly)))
-        };
-        if info.dtype != DType::F32 || info.shape != [dim / 2] {
-            return mismatch(format!("{} F32", dim / 2), format!("{:?} {}", info.shape, info.dtype));
-        }
-        let (factors, _) = bytes.as_chunks::<4>();
-        let factors: Vec<f32> = factors.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
-        if let Some(bad) = factors.iter().find(|factor| !factor.is_finite()) {
-            return mismatch("finite factors".to_owned(), bad.to_string());
-        }
-        // llama.cpp computes with them; real models have none.
-        if let Some(bad) = factors.iter().find(|factor| **factor <= 0.0) {
-            let place = "tensor `rope_freqs.weight`";
-            let found = bad.to_string();
-            return Err(Error::Gguf(Mismatch::at(
-                metadata.file(),
-                place,
-                "positive factors",
-                found,
-                Cause::Unsupported,
-            )));
-        }
+    let table = |name: &str| find(name).map(|tensor| rope_tables::read(metadata, name, tensor, dim)).transpose();
+    if let Some(factors) = table(rope_tables::FREQUENCIES)? {
         // Factors of 1 (synthetic or unscaled files) have no effect.
-        return Ok(factors
-            .iter()
-            .any(|factor| (factor - 1.0).abs() > f32::EPSILON)
-            .then_some(RopeScaling::Factors(factors)));
+        let has_effect = factors.iter().any(|factor| (factor - 1.0).abs() > f32::EPSILON);
+        return Ok(has_effect.then_some(RopeScaling::Factors(factors)));
+    }
+    if let (Some(long), Some(short)) = (table(rope_tables::LONG)?, table(rope_tables::SHORT)?) {
+        let original = metadata.count(&format!("{prefix}.rope.scaling.original_context_length"))?;
+        let original_context = original.filter(|original| *original > 0).unwrap_or(context);
+        let magnitude = metadata.number(&format!("{prefix}.rope.scaling.attn_factor"))?.unwrap_or(1.0);
+        return Ok(Some(RopeScaling::LongRope { short, long, original_context, magnitude }));
     }
     let key = format!("{prefix}.rope.scaling.type");
     let factor = match metadata.number(&format!("{prefix}.rope.scaling.factor"))? {
@@ -259,24 +240,12 @@ pub(super) fn shape_keys(spec: &Spec) -> KeyValues {
             add("rope.scaling.yarn_log_multiplier", Value::F32(1.0));
             add("rope.scaling.attn_factor", Value::F32(*magnitude));
         }
+        Some(RopeScaling::LongRope { original_context, magnitude, .. }) => {
+            add("rope.scaling.original_context_length", number(*original_context));
+            add("rope.scaling.attn_factor", Value::F32(*magnitude));
+        }
         // In the tensor of factors.
         None | Some(RopeScaling::Llama3 { .. } | RopeScaling::Factors(_)) => {}
     }
     keys
-}
-
-/// The rotary embedding of the layers that attend to all positions, or of the first layer that has one.
-fn global_rope(spec: &Spec) -> Option<&Rope> {
-    let global = spec.attentions().find(|attention| attention.window.is_none() && attention.rope.is_some());
-    global.or_else(|| spec.attentions().find(|attention| attention.rope.is_some()))?.rope.as_ref()
-}
-
-/// The divisors of the rotary frequencies that GGUF stores as `rope_freqs.weight`, where its keys cannot express the scaling.
-pub(crate) fn rope_factors(spec: &Spec) -> Option<Vec<f32>> {
-    let rope = global_rope(spec)?;
-    match &rope.scaling {
-        None | Some(RopeScaling::Linear { .. } | RopeScaling::Yarn { .. }) => None,
-        Some(RopeScaling::Factors(factors)) => Some(factors.clone()),
-        Some(RopeScaling::Llama3 { .. }) => Some(rope.divisors().into_iter().map(|divisor| divisor as f32).collect()),
-    }
 }

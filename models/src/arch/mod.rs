@@ -12,9 +12,11 @@ mod gpt_oss;
 mod llama;
 mod ministral3;
 mod mistral;
+mod phi3;
 mod qwen2;
 mod qwen3;
 mod qwen3moe;
+mod rope_tables;
 mod smollm3;
 mod stored;
 mod tensors;
@@ -27,11 +29,12 @@ use crate::error::{Error, printable};
 use crate::spec::{Arch, RopeLayout, Spec};
 use architecture::Architecture;
 
-pub(crate) use gguf_keys::{FindTensor, rope_factors};
+pub(crate) use gguf_keys::FindTensor;
+pub(crate) use rope_tables::rope_tensors;
 pub(crate) use stored::{as_described, as_stored, described_names, place};
 pub(crate) use tensors::{check, check_spec};
 
-const ARCHITECTURES: [Architecture; 9] = [
+const ARCHITECTURES: [Architecture; 10] = [
     llama::LLAMA,
     mistral::MISTRAL,
     qwen2::QWEN2,
@@ -41,6 +44,7 @@ const ARCHITECTURES: [Architecture; 9] = [
     smollm3::SMOLLM3,
     ministral3::MINISTRAL3,
     gpt_oss::GPT_OSS,
+    phi3::PHI3,
 ];
 
 /// The architecture of a shape.

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
+use super::rope_tables::ROPE_TABLES;
 use crate::dtype::DType;
 use crate::error::{Cause, CauseOrAdvice, Mismatch, printable};
 use crate::spec::{Attention, Experts, FeedForward, Spec, Weight, WeightKind, expert_part, weights};
@@ -85,8 +86,8 @@ pub(crate) fn check<'a>(
 
 /// Those of the tensors that are left over, sorted, which would change the result.
 fn surplus<'a>(left: &HashMap<&'a str, &TensorInfo>) -> Vec<&'a str> {
-    // Frequencies are read with the shape; the second name is an older table of them, which is not used.
-    let ignored = |name: &str| name == "rope_freqs.weight" || name.ends_with(".attn_rot_embd.weight");
+    // Factors are read with the shape; the second name is an older table of frequencies, which is not used.
+    let ignored = |name: &str| ROPE_TABLES.contains(&name) || name.ends_with(".attn_rot_embd.weight");
     let mut surplus: Vec<&str> = left.keys().copied().filter(|name| !ignored(name)).collect();
     surplus.sort_unstable();
     surplus

@@ -302,6 +302,7 @@ fn gguf_name(name: &str, spec: &Spec) -> Option<String> {
                 "self_attn.q_norm" => "attn_q_norm",
                 "self_attn.k_norm" => "attn_k_norm",
                 "input_layernorm" => "attn_norm",
+                "self_attn.qkv_proj" => "attn_qkv",
                 "self_attn.q_proj" => "attn_q",
                 "self_attn.k_proj" => "attn_k",
                 "self_attn.v_proj" => "attn_v",
@@ -309,7 +310,8 @@ fn gguf_name(name: &str, spec: &Spec) -> Option<String> {
                 "post_attention_layernorm" => "ffn_norm",
                 "mlp.gate" | "mlp.router" => "ffn_gate_inp",
                 "mlp.gate_proj" => "ffn_gate",
-                "mlp.up_proj" => "ffn_up",
+                // Gate and up in one, as GGUF stores them under this name.
+                "mlp.up_proj" | "mlp.gate_up_proj" => "ffn_up",
                 "mlp.down_proj" => "ffn_down",
                 _ => return None,
             };

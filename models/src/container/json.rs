@@ -260,6 +260,13 @@ impl<'a> Object<'a> {
         self.typed(name, "a list of integers", |value| value.as_array()?.iter().map(count).collect())
     }
 
+    /// A list of numbers.
+    pub(crate) fn numbers(&self, name: &str) -> Result<Option<Vec<f32>>, Error> {
+        #[allow(clippy::cast_possible_truncation, reason = "rounded once, as a single number")]
+        let number = |value: &Value| value.as_f64().map(|number| number as f32).filter(|number| number.is_finite());
+        self.typed(name, "a list of numbers", |value| value.as_array()?.iter().map(number).collect())
+    }
+
     /// `value`, or the error of a missing field.
     pub(crate) fn required<T>(&self, name: &str, value: Option<T>) -> Result<T, Error> {
         value.ok_or_else(|| self.mismatch(name, "a value", "no such field"))

@@ -22,6 +22,6 @@ pub use crate::op_kind::OpKind;
 pub use experts::{ExpertBytes, expert_bytes};
 pub use memory::{MemoryEstimate, estimate_memory};
 pub use op::{OpCost, Totals, by_kind, by_layer, totals};
-pub use pass::{attended_pairs, batched_prefill_ops, decode_ops, prefill_ops, pruned_prefill_ops};
+pub use pass::{attended_pairs, batched_prefill_ops, decode_ops, joined_ops, prefill_ops, pruned_prefill_ops};
 pub use weight_ops::{OpTypes, op_of_weight};
 pub use weight_types::WeightTypes;

@@ -72,13 +72,43 @@ pub fn pruned_prefill_ops(
     ops
 }
 
+/// The same ops for an engine that computes some projections of one input in one product, because a file stores their matrices in one:
+/// q, k and v as `qkv_proj`, gate and up as `gate_up_proj`, if `is_joined` of that op. The input is read once.
+#[must_use]
+pub fn joined_ops(ops: Vec<OpCost>, is_joined: impl Fn(OpKind) -> bool) -> Vec<OpCost> {
+    let mut joined: Vec<OpCost> = Vec::with_capacity(ops.len());
+    for op in ops {
+        let whole = match op.kind {
+            OpKind::QProj | OpKind::KProj | OpKind::VProj => OpKind::QkvProj,
+            OpKind::GateProj | OpKind::UpProj => OpKind::GateUpProj,
+            other => other,
+        };
+        if whole == op.kind || !is_joined(whole) {
+            joined.push(op);
+            continue;
+        }
+        match joined.last_mut().filter(|last| (last.kind, last.layer) == (whole, op.layer)) {
+            None => joined.push(OpCost { kind: whole, ..op }),
+            Some(last) => {
+                let [rows, _, outputs] = op.shape;
+                last.flops += op.flops;
+                last.weight_bytes += op.weight_bytes;
+                last.activation_bytes += Bytes(ACTIVATION * (rows * outputs) as u64);
+                last.shape[2] += outputs;
+            }
+        }
+    }
+    joined
+}
+
 /// The ops of a block after its attention, in which rows are independent of each other.
-const AFTER_ATTENTION: [OpKind; 17] = [
+const AFTER_ATTENTION: [OpKind; 18] = [
     OpKind::AttnPostNorm,
     OpKind::AttnResidual,
     OpKind::FfnNorm,
     OpKind::Router,
     OpKind::ExpertChoice,
+    OpKind::GateUpProj,
     OpKind::GateProj,
     OpKind::UpProj,
     OpKind::ExpertsGateUp,

@@ -78,10 +78,10 @@ pub(super) fn plan(checkpoint: &Checkpoint, target: Target) -> Result<Vec<Planne
             3.. => builder.add_experts(&weight.name)?,
             _ => builder.add_stored(&weight.name)?,
         }
-        if weight.name == EMBEDDING
-            && let Some(factors) = arch::rope_factors(spec)
-        {
-            builder.push("rope_freqs.weight", DType::F32, &[factors.len()], TensorSource::Values(factors));
+        if weight.name == EMBEDDING {
+            for (name, factors) in arch::rope_tensors(spec) {
+                builder.push(name, DType::F32, &[factors.len()], TensorSource::Values(factors));
+            }
         }
     }
     Ok(builder.tensors)

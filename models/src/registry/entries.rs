@@ -4,7 +4,7 @@
 use super::entry::{Entry, Mirror, Source, Wheel};
 use crate::spec::{
     Activation, Arch, Attention, Experts, FeedForward, Gated, Gating, Layer, NormPlacement, Rope, RopeLayout,
-    RopeScaling, Scores, Spec, Temperature,
+    RopeScaling, Scores, Spec, Temperature, long_rope_magnitude, yarn_magnitude,
 };
 use crate::units::{Bytes, Params};
 
@@ -12,7 +12,7 @@ use crate::units::{Bytes, Params};
 pub(super) const REFERENCE: usize = 6;
 
 /// All models: first those that the tool was built for, then the others, each sorted by name.
-pub static MODELS: [Entry; 14] = [
+pub static MODELS: [Entry; 15] = [
     DEEPSEEK_R1,
     LLAMA_3_1_8B,
     LLAMA_3_2_1B,
@@ -23,6 +23,7 @@ pub static MODELS: [Entry; 14] = [
     GEMMA_3_4B,
     GPT_OSS_20B,
     MINISTRAL_3_8B,
+    PHI_4_MINI,
     QWEN_3_0_6B,
     QWEN_3_30B_A3B,
     QWEN_3_4B,
@@ -325,8 +326,7 @@ const GPT_OSS_20B: Entry = Entry {
             beta_fast: 32.0,
             beta_slow: 1.0,
             original_context: 4096,
-            // 0.1 ln 32 + 1.
-            magnitude: 1.346_573_6,
+            magnitude: yarn_magnitude(32.0, 1.0),
             truncate: false,
         };
         let experts = Experts {
@@ -411,6 +411,95 @@ const MINISTRAL_3_8B: Entry = Entry {
     parameters: Params(8_489_553_920),
     note: Some("the original weights also have a vision part, which is not supported: the GGUF file has the text part"),
 };
+
+const PHI_4_MINI: Entry = Entry {
+    name: "phi-4-mini",
+    aliases: &["phi-4-mini-instruct", "phi4-mini"],
+    title: "Phi-4 mini Instruct",
+    summary: "Microsoft's 3.8B model of 2025: q, k and v in one matrix, LongRoPE on three quarters of each head",
+    license: "MIT",
+    gguf: file("bartowski/microsoft_Phi-4-mini-instruct-GGUF", "microsoft_Phi-4-mini-instruct-Q4_K_M.gguf"),
+    quants: &[
+        ("Q4_0", "microsoft_Phi-4-mini-instruct-Q4_0.gguf"),
+        ("Q4_K_M", "microsoft_Phi-4-mini-instruct-Q4_K_M.gguf"),
+        ("Q8_0", "microsoft_Phi-4-mini-instruct-Q8_0.gguf"),
+    ],
+    safetensors: file("microsoft/Phi-4-mini-instruct", INDEX),
+    mirror: None,
+    shape: || {
+        let scaling = RopeScaling::LongRope {
+            short: vec![1.0; 48],
+            long: PHI_4_MINI_LONG.to_vec(),
+            original_context: 4096,
+            // Of a context of 32 x 4096.
+            magnitude: long_rope_magnitude(32.0, 4096),
+        };
+        Spec {
+            arch: Arch::new("phi3"),
+            hidden: 3072,
+            vocab: 200_064,
+            context_length: 131_072,
+            tied_embeddings: true,
+            // The window of config.json, 262,144, is longer than the context.
+            layers: equal_layers(32, 8192, Attention::plain(24, 8, 128, Some(rope(10_000.0, 96, Some(scaling))))),
+            ..NO_LAYERS
+        }
+    },
+    parameters: Params(3_836_021_760),
+    note: None,
+};
+
+/// The divisors of Phi-4 mini's frequencies for contexts of more than 4,096 tokens.
+const PHI_4_MINI_LONG: [f32; 48] = [
+    1.0,
+    1.118_320_7,
+    1.250_641_1,
+    1.398_617_9,
+    1.564_103_2,
+    1.749_169,
+    1.956_131_8,
+    2.187_582_7,
+    2.446_419,
+    2.735_880_9,
+    3.059_592,
+    3.421_605,
+    3.826_451_8,
+    4.279_2,
+    4.785_517_7,
+    5.351_743_7,
+    5.984_965_3,
+    6.693_110_5,
+    7.485_044,
+    8.370_679,
+    9.361_104,
+    10.468_716,
+    11.707_381,
+    13.092_607,
+    14.641_732,
+    16.374_151,
+    18.311_552,
+    20.478_188,
+    22.901_18,
+    25.610_865,
+    28.641_16,
+    32.03,
+    32.1,
+    32.13,
+    32.23,
+    32.6,
+    32.61,
+    32.64,
+    32.66,
+    32.7,
+    32.71,
+    32.93,
+    32.97,
+    33.28,
+    33.49,
+    33.5,
+    44.16,
+    47.77,
+];
 
 const QWEN_3_0_6B: Entry = Entry {
     name: "qwen-3-0.6b",

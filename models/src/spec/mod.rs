@@ -18,8 +18,8 @@ pub use feed_forward::{
     Activation, CLAMP_ALPHA, CLAMP_LIMIT, Experts, FeedForward, Gated, Gating, Scores, SharedExpert,
 };
 pub use layer::{Attention, Layer, NormPlacement, Temperature};
-pub(crate) use rope::yarn_magnitude;
 pub use rope::{Rope, RopeLayout, RopeScaling};
+pub(crate) use rope::{long_rope_magnitude, yarn_magnitude};
 pub(crate) use weights::{EMBEDDING, OUTPUT, Weight, WeightKind, expert_part, weights};
 
 /// The name of an architecture: `model_type` in config.json and, except for Mistral 7B, `general.architecture` in GGUF files.

@@ -47,6 +47,19 @@ pub enum RopeScaling {
     },
     /// Each frequency has its own divisor (`rope_freqs.weight` of a GGUF file), `dim / 2` of them.
     Factors(Vec<f32>),
+    /// LongRoPE (arXiv:2402.13753): one list of divisors for contexts up to that of the first training and one for longer ones, `dim / 2`
+    /// each; cosines and sines are multiplied by a magnitude. As in llama.cpp, the context is that of the session: all of its positions have
+    /// the same list.
+    LongRope {
+        /// Divisors for sessions of at most `original_context` tokens.
+        short: Vec<f32>,
+        /// Divisors for longer sessions.
+        long: Vec<f32>,
+        /// Context of the first training, in tokens.
+        original_context: usize,
+        /// Multiplier of cosines and sines.
+        magnitude: f32,
+    },
     /// YaRN: pairs that turn rarely within the original context are divided, those that turn often unchanged, a ramp between; cosines
     /// and sines are multiplied by a magnitude.
     Yarn {
@@ -81,6 +94,7 @@ impl Rope {
     /// ```text
     /// f_i = theta^(-2 i / dim)                                                            RoFormer, arXiv:2104.09864, section 3.2.2
     /// linear:   f_i / factor                                                              arXiv:2306.15595 (position interpolation)
+    /// longrope: f_i / short[i], in sessions of more than original_context tokens f_i / long[i]
     /// factors:  f_i / factors[i]                                                          llama.cpp, `ggml_rope_ext` with freq_factors
     /// llama3:   w = 2 pi / f_i, wavelength in positions                                   Llama 3.1, `apply_scaling`
     ///           w < original_context / high_freq_factor   f_i
@@ -91,23 +105,27 @@ impl Rope {
     ///           s = 1 - clamp((i - low) / (high - low), 0, 1);   (1 - s) f_i / factor + s f_i
     /// ```
     ///
-    /// Computed in f64 and rounded once.
+    /// Computed in f64 and rounded once. `context` is that of the session in tokens; only LongRoPE depends on it.
     #[must_use]
-    pub fn inverse_frequencies(&self) -> Vec<f32> {
-        self.unscaled().iter().zip(self.divisors()).map(|(frequency, divisor)| (frequency / divisor) as f32).collect()
+    pub fn inverse_frequencies(&self, context: usize) -> Vec<f32> {
+        self.unscaled()
+            .iter()
+            .zip(self.divisors(context))
+            .map(|(frequency, divisor)| (frequency / divisor) as f32)
+            .collect()
     }
 
-    /// The divisors of the unscaled frequencies, `dim / 2` of them: 1 without scaling.
+    /// The divisors of the unscaled frequencies in a session of `context` tokens, `dim / 2` of them: 1 without scaling.
     #[must_use]
     #[allow(clippy::cast_precision_loss, reason = "indices and contexts are small")]
-    pub fn divisors(&self) -> Vec<f64> {
+    pub fn divisors(&self, context: usize) -> Vec<f64> {
         let unscaled = self.unscaled();
         match &self.scaling {
             None => vec![1.0; unscaled.len()],
             Some(RopeScaling::Linear { factor }) => vec![f64::from(*factor); unscaled.len()],
-            Some(RopeScaling::Factors(factors)) => {
-                // Pairs without a factor are not scaled.
-                (0..unscaled.len()).map(|i| factors.get(i).map_or(1.0, |factor| f64::from(*factor))).collect()
+            Some(RopeScaling::Factors(factors)) => listed(factors, unscaled.len()),
+            Some(RopeScaling::LongRope { short, long, original_context, .. }) => {
+                listed(if context > *original_context { long } else { short }, unscaled.len())
             }
             Some(RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_context }) => {
                 let (factor, low, high) =
@@ -134,11 +152,11 @@ impl Rope {
         }
     }
 
-    /// What cosines and sines are multiplied by: 1 except for YaRN.
+    /// What cosines and sines are multiplied by: 1 except for YaRN and LongRoPE.
     #[must_use]
     pub const fn magnitude(&self) -> f32 {
         match self.scaling {
-            Some(RopeScaling::Yarn { magnitude, .. }) => magnitude,
+            Some(RopeScaling::Yarn { magnitude, .. } | RopeScaling::LongRope { magnitude, .. }) => magnitude,
             _ => 1.0,
         }
     }
@@ -153,6 +171,18 @@ impl Rope {
 /// equation 22; `scale` is that of DeepSeek's variant, 1 otherwise.
 pub(crate) fn yarn_magnitude(factor: f32, scale: f32) -> f32 {
     if factor <= 1.0 { 1.0 } else { 0.1 * scale * factor.ln() + 1.0 }
+}
+
+/// LongRoPE's multiplier of cosines and sines: `sqrt(1 + ln(factor) / ln(original_context))`, and 1 for factors of at most 1. Source:
+/// arXiv:2402.13753 and its code.
+#[allow(clippy::cast_precision_loss, reason = "contexts are below 2^24")]
+pub(crate) fn long_rope_magnitude(factor: f32, original_context: usize) -> f32 {
+    if factor <= 1.0 { 1.0 } else { (1.0 + factor.ln() / (original_context as f32).ln()).sqrt() }
+}
+
+/// The divisors of a list; pairs that it does not have are not scaled.
+fn listed(divisors: &[f32], pairs: usize) -> Vec<f64> {
+    (0..pairs).map(|pair| divisors.get(pair).map_or(1.0, |divisor| f64::from(*divisor))).collect()
 }
 
 /// The divisor of a frequency of which `share` is unchanged and the rest is divided by `factor`.
@@ -170,17 +200,24 @@ mod tests {
 
     #[test]
     fn frequencies_unscaled_linear_and_by_factors() {
-        let frequencies = |scaling| rope(10_000.0, 4, scaling).inverse_frequencies();
+        let frequencies = |scaling| rope(10_000.0, 4, scaling).inverse_frequencies(4096);
         assert_eq!(frequencies(None), [1.0, 0.01]);
         assert_eq!(frequencies(Some(RopeScaling::Linear { factor: 4.0 })), [0.25, 0.0025]);
         assert_eq!(frequencies(Some(RopeScaling::Factors(vec![1.0, 8.0]))), [1.0, 0.00125]);
+        let long_rope = |original_context| {
+            let (short, long) = (vec![1.0, 2.0], vec![2.0, 4.0]);
+            frequencies(Some(RopeScaling::LongRope { short, long, original_context, magnitude: 1.5 }))
+        };
+        assert_eq!((long_rope(4096), long_rope(4095)), (vec![1.0, 0.005], vec![0.5, 0.0025]));
+        // Phi-4-mini: 131,072 = 32 x 4,096.
+        assert!((long_rope_magnitude(32.0, 4096) - 1.190_238).abs() < 1e-5);
     }
 
     #[test]
     fn llama3_has_three_bands() {
         let scaling =
             RopeScaling::Llama3 { factor: 32.0, low_freq_factor: 1.0, high_freq_factor: 4.0, original_context: 8192 };
-        let divisors = rope(500_000.0, 64, Some(scaling)).divisors();
+        let divisors = rope(500_000.0, 64, Some(scaling)).divisors(0);
         // Llama 3.2 1B's rope_freqs.weight: 1 up to index 14, then a ramp, then 32 from index 18.
         assert!(divisors[..15].iter().all(|divisor| (divisor - 1.0).abs() < 1e-5), "{divisors:?}");
         assert!(
@@ -201,7 +238,7 @@ mod tests {
             truncate: true,
         };
         let rope = rope(1e6, 128, Some(scaling));
-        let divisors = rope.divisors();
+        let divisors = rope.divisors(0);
         assert!(divisors[..=20].iter().all(|divisor| (divisor - 1.0).abs() < 1e-12), "{divisors:?}");
         assert!(divisors[37..].iter().all(|divisor| (divisor - 16.0).abs() < 1e-9), "{divisors:?}");
         // In the middle of the ramp a share of 9 / 17 is unchanged.
@@ -221,7 +258,7 @@ mod tests {
                 magnitude: 1.3466,
                 truncate,
             };
-            let divisor = rope(150_000.0, 64, Some(scaling)).divisors()[pair];
+            let divisor = rope(150_000.0, 64, Some(scaling)).divisors(0)[pair];
             (1.0 / divisor - 1.0 / 32.0) / (1.0 - 1.0 / 32.0)
         };
         assert!((share(true, 9) - 0.9).abs() < 1e-6 && (share(true, 17) - 0.1).abs() < 1e-6);

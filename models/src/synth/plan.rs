@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::arch::{as_stored, check_spec, rope_factors};
+use crate::arch::{as_stored, check_spec, rope_tensors};
 use crate::container::gguf::{ALIGNMENT, NewTensor};
 use crate::dtype::DType;
 use crate::error::{Error, Mismatch};
@@ -18,7 +18,7 @@ pub struct Plan {
     pub tensors: Vec<PlannedTensor>,
     /// The size of all tensor data with padding, without the header.
     pub data_bytes: Bytes,
-    /// Weights in the tensors (`rope_freqs` is a table, not a weight).
+    /// Weights in the tensors (those of rotary factors are tables, not weights).
     pub parameters: Params,
 }
 
@@ -83,10 +83,10 @@ pub fn plan(spec: &Spec, quant: Quant) -> Result<Plan, Error> {
     let mut builder = PlanBuilder { spec, quant, tensors: Vec::new(), offset: 0, parameters: 0 };
     for (at, weight) in as_stored(spec, weights(spec)).into_iter().enumerate() {
         builder.weight(weight);
-        if at == 0
-            && let Some(factors) = rope_factors(spec)
-        {
-            builder.push("rope_freqs.weight", DType::F32, vec![factors.len()], Values::Exact(factors));
+        if at == 0 {
+            for (name, factors) in rope_tensors(spec) {
+                builder.push(name, DType::F32, vec![factors.len()], Values::Exact(factors));
+            }
         }
     }
     Ok(Plan { tensors: builder.tensors, data_bytes: Bytes(builder.offset), parameters: Params(builder.parameters) })
@@ -169,7 +169,7 @@ mod tests {
         let scale = |spec: &mut Spec, scaling: RopeScaling| {
             let rope = spec.layers[0].attention.rope.as_mut().unwrap();
             (rope.theta, rope.scaling) = (500_000.0, Some(scaling));
-            rope.inverse_frequencies()
+            rope.inverse_frequencies(0)
         };
         let llama3 =
             RopeScaling::Llama3 { factor: 32.0, low_freq_factor: 1.0, high_freq_factor: 4.0, original_context: 8192 };

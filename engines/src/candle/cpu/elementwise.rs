@@ -124,11 +124,11 @@ pub(crate) struct Rotation {
 }
 
 impl Rotation {
-    pub(super) fn new(rope: &Rope, head_dim: usize) -> Self {
+    pub(super) fn new(rope: &Rope, head_dim: usize, context: usize) -> Self {
         #[allow(clippy::cast_precision_loss, reason = "a width is far below 2^24")]
         let step = rope.theta.powf(-2.0 / rope.dim as f32);
         #[allow(clippy::cast_possible_truncation, reason = "rounded once")]
-        let divisors = rope.divisors().into_iter().map(|divisor| divisor as f32).collect();
+        let divisors = rope.divisors(context).into_iter().map(|divisor| divisor as f32).collect();
         Self {
             step,
             divisors,
@@ -201,7 +201,7 @@ mod tests {
     use super::*;
 
     fn rotation(theta: f32, dim: usize, head_dim: usize, layout: RopeLayout) -> Rotation {
-        Rotation::new(&Rope { theta, dim, layout, scaling: None }, head_dim)
+        Rotation::new(&Rope { theta, dim, layout, scaling: None }, head_dim, 64)
     }
 
     #[test]

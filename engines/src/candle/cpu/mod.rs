@@ -87,7 +87,7 @@ impl Memory for Cpu {
     }
 
     fn rotation(&self, rope: &Rope, head_dim: usize) -> Result<Rotation, EngineError> {
-        Ok(Rotation::new(rope, head_dim))
+        Ok(Rotation::new(rope, head_dim, self.context))
     }
 
     fn read<'a>(&self, rows: &'a Rows) -> Result<Cow<'a, [f32]>, EngineError> {

@@ -182,7 +182,7 @@ impl Memory for OnDevice {
     }
 
     fn rotation(&self, rope: &Rope, head_dim: usize) -> Result<Rotation, EngineError> {
-        let frequencies = Tensor::new(rope.inverse_frequencies(), &self.device).map_err(at("load"))?;
+        let frequencies = Tensor::new(rope.inverse_frequencies(self.context), &self.device).map_err(at("load"))?;
         Ok(Rotation { frequencies, layout: rope.layout, head_dim, magnitude: rope.magnitude() })
     }
 

@@ -5,6 +5,7 @@ use std::ffi::{CStr, c_char, c_void};
 use std::ptr::NonNull;
 
 use llama_cpp_sys_2 as sys;
+use models::cost::OpKind;
 use traces::record::{self, Cost, NO_LAYER, Name, OpGuard, TextName};
 
 use super::super::ops::{self, Node};
@@ -32,6 +33,8 @@ pub(super) struct Marks {
     graph: Graph,
     /// The op that runs now.
     open: Option<OpGuard>,
+    /// The op that ended last in the decoder.
+    before: Option<(OpKind, u32)>,
     /// Caches and recurrent states that nodes have used, by their tensors; complete after the first computation.
     caches: HashMap<*const sys::ggml_tensor, Cache>,
     caches_are_complete: bool,
@@ -55,6 +58,7 @@ impl Marking {
         let marks = Marks {
             graph,
             open: None,
+            before: None,
             caches: HashMap::new(),
             caches_are_complete: false,
             attended: Vec::with_capacity(4),
@@ -148,7 +152,8 @@ impl Marks {
                 let count = |dimension| usize::try_from(size(tensor, dimension)).unwrap_or(0);
                 let shape = [count(0), count(1)];
                 let node = Node { op: tensor.op, name: name(tensor), inputs: [input(0), input(1)], shape };
-                let (kind, layer) = ops::classify(&node, described)?;
+                let (kind, layer) = ops::classify(&node, described, self.before)?;
+                self.before = Some((kind, layer));
                 Some(ops::mark(kind, layer, node.shape))
             }
             Graph::Opaque => {

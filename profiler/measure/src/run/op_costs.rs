@@ -56,8 +56,10 @@ impl TracedWork<'_> {
         let experts: Vec<_> = (spec.layers.iter().enumerate())
             .map(|(at, layer)| Some(cost::expert_bytes(spec.hidden, layer.feed_forward.experts()?, types, at)))
             .collect();
-        let prefill = Costs::of(self.prefill(), &experts);
-        let decode = Costs::of(self.decode(), &experts);
+        // Projections that the engine computed in one product.
+        let ran: Vec<OpKind> = case.ops.iter().filter_map(|row| OpKind::from_name(&row.op)).collect();
+        let of = |ops| Costs::of(cost::joined_ops(ops, |kind| ran.contains(&kind)), &experts);
+        let (prefill, decode) = (of(self.prefill()), of(self.decode()));
         let of_phase = |phase: &PhaseOrOther| match phase {
             PhaseOrOther::Phase(Phase::Prefill) => Ok(&prefill),
             PhaseOrOther::Phase(Phase::Decode) => Ok(&decode),
@@ -102,17 +104,17 @@ impl TracedWork<'_> {
         }
     }
 
-    fn prefill(&self) -> impl Iterator<Item = OpCost> {
+    fn prefill(&self) -> Vec<OpCost> {
         let ModelledShape { spec, types } = self.shape;
         let ops_of = if self.prunes { cost::pruned_prefill_ops } else { cost::batched_prefill_ops };
-        ops_of(spec, types, self.kv, self.prompt_tokens, self.depth, self.batch).into_iter()
+        ops_of(spec, types, self.kv, self.prompt_tokens, self.depth, self.batch)
     }
 
-    fn decode(&self) -> impl Iterator<Item = OpCost> {
+    fn decode(&self) -> Vec<OpCost> {
         let ModelledShape { spec, types } = self.shape;
         let first = self.depth + self.prompt_tokens;
         let positions = first..first + self.output_tokens.saturating_sub(1);
-        positions.flat_map(|position| cost::decode_ops(spec, types, self.kv, position))
+        positions.flat_map(|position| cost::decode_ops(spec, types, self.kv, position)).collect()
     }
 }
 
@@ -170,7 +172,7 @@ struct CostSum {
     /// Weights and KV cache.
     streamed: f64,
     activations: f64,
-    /// Weights alone.
+    /// Weights alone, without the sinks of attention.
     weights: f64,
     /// Of the ops that read experts: bytes of one expert, summed over the calls.
     expert_bytes: f64,
@@ -183,7 +185,8 @@ impl CostSum {
         self.flops += op.flops.as_f64();
         self.streamed += (op.weight_bytes + op.kv_bytes).as_f64();
         self.activations += op.activation_bytes.as_f64();
-        self.weights += op.weight_bytes.as_f64();
+        // Sinks do not keep attention from being marked in parts.
+        self.weights += if op.kind == OpKind::Attention { 0.0 } else { op.weight_bytes.as_f64() };
     }
 
     /// An op without weights has the same cost if it is marked in several parts, as some engines do for queries and keys.
@@ -194,7 +197,7 @@ impl CostSum {
 
 impl Costs {
     /// `experts` are the bytes of one expert of each layer.
-    fn of(ops: impl Iterator<Item = OpCost>, experts: &[Option<ExpertBytes>]) -> Self {
+    fn of(ops: Vec<OpCost>, experts: &[Option<ExpertBytes>]) -> Self {
         let mut costs = Self { by_op: BTreeMap::new(), by_layer: BTreeMap::new() };
         for op in ops {
             let of_one = op.layer.and_then(|layer| *experts.get(layer)?).and_then(|bytes| bytes.of_op(op.kind));
