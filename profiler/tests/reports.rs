@@ -266,19 +266,19 @@ fn rich(folder: &Path) -> RunFile {
         ..OpRow::absent("not computed")
     };
     for case in &mut file.cases {
-        case.ops = vec![
+        case.ops = [
             op("decode", "q_proj", 0.4, 2e9, 1e9),
             op("decode", "lm_head", 0.6, 3e9, 1.5e9),
             op("prefill", "q_proj", 0.5, 5e10, 1e9),
             op("prefill", "attention", 0.1, 4e9, 1e8),
-        ];
-        case.memory_timeline = (0..50)
-            .map(|at| MemoryPoint {
-                at_s: f64::from(at) * 0.05,
-                anonymous_bytes: 5_000_000,
-                file_backed_bytes: 800_000_000,
-            })
-            .collect();
+        ]
+        .into();
+        let point = |at: u32| MemoryPoint {
+            at_s: f64::from(at) * 0.05,
+            anonymous_bytes: 5_000_000,
+            file_backed_bytes: 800_000_000,
+        };
+        case.memory_timeline = RecordedList::new((0..50).map(point).collect(), "unused");
         case.series = series(case);
     }
     let cache = CacheCeiling { level: 1, size_bytes: 65536, read: exactly(4e11) };

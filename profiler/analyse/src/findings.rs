@@ -58,12 +58,13 @@ mod tests {
             (op.flops, op.bytes, op.streamed_bytes) = (0.0.into(), 2e6.into(), 1e6.into());
         }
         case.ops[0].flops = Recorded::absent("no model");
-        case.phases = vec![PhaseRow {
+        case.phases = [PhaseRow {
             phase: engine_api::Phase::Decode.into(),
             time_s: 1.0.into(),
             counters: [("cycles", 2e9), ("instructions", 4e9)].map(|(name, n)| (name.to_owned(), n.into())).into(),
             ..PhaseRow::absent("not measured")
-        }];
+        }]
+        .into();
         for sample in case.samples.iter_mut().chain(&mut case.traced) {
             (sample.latency_s, sample.token_times_s) = (2.0.into(), vec![0.5, 1.0, 1.5, 2.0]);
         }

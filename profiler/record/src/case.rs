@@ -2,14 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 use super::named::named;
-use super::recorded::with_reasons;
+use super::recorded::{with_reasons, without_reason};
 use super::{
     AllocationRow, CaseNotes, LayerRow, MemoryPoint, PhaseOrOther, PhaseSum, Reasons, Recorded, RecordedList,
     RecordedMap, Roof, Sample, Series, ServerFile, Slope, TopLogprobs, Verdict, WorkerRow,
 };
+
+/// Why a case without a request has no rows.
+const NOT_MEASURED: &str = "the case was not measured";
 
 /// How a case ended.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,88 +54,96 @@ impl Status {
     }
 }
 
-/// One case with its measurements.
-///
-/// An `Option` here is a part that the case does not have. The reasons of absent figures are in their rows. Why a list is empty, and
-/// other facts in words, are notes of the case.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(remote = "Self")]
-pub struct Case {
-    /// Unique in the run, such as `candle/smollm2-135m/photosynthesis/t2/d0`.
-    pub id: String,
-    /// Engine label: `name`, `name:variant`, or the name that the user gave it (see [`super::RunFile::identity`]).
-    pub engine: String,
-    /// Model name as in the registry, or the file's name.
-    pub model: String,
-    /// Prompt id.
-    pub prompt: String,
-    /// Threads that compute.
-    pub threads: usize,
-    /// Tokens in the context before the prompt.
-    pub depth: usize,
-    /// How it ended.
-    pub status: Status,
-    /// Why it failed: the message, the last phase, the peak memory at the end of the process.
-    pub error: Option<String>,
-    /// The clean pass, warm-up requests included and marked.
-    pub samples: Vec<Sample>,
-    /// The stepped pass: one row per phase of the request of median latency, so that they add up to it; the last row is `other`.
-    pub phases: Vec<PhaseRow>,
-    /// The stepped pass's requests.
-    pub stepped: Vec<Sample>,
-    /// The traced pass: one row per op and phase of the request of median latency.
-    pub ops: Vec<OpRow>,
-    /// The round of that request: the one of `traced` that `ops`, `layers`, `workers`, `sums` and `allocations` are of.
-    #[serde(default)]
-    pub ops_round: Option<usize>,
-    /// The same per decoder block.
-    #[serde(default)]
-    pub layers: Vec<LayerRow>,
-    /// The same per thread of the engine.
-    #[serde(default)]
-    pub workers: Vec<WorkerRow>,
-    /// Phases as sums of their ops.
-    #[serde(default)]
-    pub sums: Vec<PhaseSum>,
-    /// Allocations per phase of that request.
-    #[serde(default)]
-    pub allocations: Vec<AllocationRow>,
-    /// The traced pass's requests.
-    pub traced: Vec<Sample>,
-    /// Counters per op and phase, of the counted pass's request of median latency; empty unless `--counters` names events.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub op_counters: Vec<OpCounters>,
-    /// The counted pass's requests.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub counted: Vec<Sample>,
-    /// The server that computed, where it was another process.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub server: Option<ServerFile>,
-    /// The gaps between tokens over time.
-    #[serde(default)]
-    pub series: Option<Series>,
-    /// Memory of the worker, reconciled.
-    pub memory: MemoryFile,
-    /// Memory over one request: of the stepped pass the one of median latency, else of the traced pass.
-    #[serde(default)]
-    pub memory_timeline: Vec<MemoryPoint>,
-    /// CPU time of the thread that reads memory over the time that it ran for, in one request of the stepped or traced pass.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub memory_timer_share: Option<f64>,
-    /// Counters of the stepped pass, summed over a request: name to value.
-    pub counters: RecordedMap,
-    /// Energy per token by the energy counters of the stepped request: one row per counter with a value.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub energy: Vec<EnergyRow>,
-    /// Its notes. In a file, the reasons of absent counters are beside them.
-    #[serde(default, rename = "reasons", getter = "Self::notes_and_reasons")]
-    pub notes: CaseNotes,
-    /// Which limit binds each phase: one per phase.
-    pub verdicts: Vec<Verdict>,
-    /// The output of the case.
-    pub output: Option<CaseOutput>,
-    /// The op trace of this case, relative to the run folder.
-    pub trace: Option<String>,
+with_reasons! {
+    /// One case with its measurements.
+    ///
+    /// An `Option` here is a part that the case does not have. The reasons of absent figures are in their rows.
+    pub struct Case {
+        /// Unique in the run, such as `candle/smollm2-135m/photosynthesis/t2/d0`.
+        pub id: String,
+        /// Engine label: `name`, `name:variant`, or the name that the user gave it (see [`super::RunFile::identity`]).
+        pub engine: String,
+        /// Model name as in the registry, or the file's name.
+        pub model: String,
+        /// Prompt id.
+        pub prompt: String,
+        /// Threads that compute.
+        pub threads: usize,
+        /// Tokens in the context before the prompt.
+        pub depth: usize,
+        /// How it ended.
+        pub status: Status,
+        /// Why it failed: the message, the last phase, the peak memory at the end of the process.
+        pub error: Option<String>,
+        /// The clean pass, warm-up requests included and marked.
+        pub samples: Vec<Sample>,
+        /// The stepped pass: one row per phase of the request of median latency, so that they add up to it; the last row is `other`.
+        pub phases: RecordedList<PhaseRow>,
+        /// The stepped pass's requests.
+        pub stepped: Vec<Sample>,
+        /// The traced pass: one row per op and phase of the request of median latency.
+        pub ops: RecordedList<OpRow>,
+        /// The round of that request: the one of `traced` that `ops`, `layers`, `workers`, `sums` and `allocations` are of.
+        #[serde(default)]
+        pub ops_round: Option<usize>,
+        /// The same per decoder block.
+        #[serde(default)]
+        pub layers: RecordedList<LayerRow>,
+        /// The same per thread of the engine.
+        #[serde(default)]
+        pub workers: RecordedList<WorkerRow>,
+        /// Phases as sums of their ops.
+        #[serde(default)]
+        pub sums: RecordedList<PhaseSum>,
+        /// Allocations per phase of that request.
+        #[serde(default)]
+        pub allocations: RecordedList<AllocationRow>,
+        /// The traced pass's requests.
+        pub traced: Vec<Sample>,
+        /// Counters per op and phase, of the counted pass's request of median latency; empty unless `--counters` names events.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        pub op_counters: Vec<OpCounters>,
+        /// The counted pass's requests.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        pub counted: Vec<Sample>,
+        /// The server that computed, where it was another process.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub server: Option<ServerFile>,
+        /// The gaps between tokens over time.
+        #[serde(default)]
+        pub series: Option<Series>,
+        /// Memory of the worker, reconciled.
+        pub memory: MemoryFile,
+        /// Memory over one request: of the stepped pass the one of median latency, else of the traced pass.
+        #[serde(default)]
+        pub memory_timeline: RecordedList<MemoryPoint>,
+        /// CPU time of the thread that reads memory over the time that it ran for, in one request of the stepped or traced pass.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub memory_timer_share: Option<f64>,
+        /// Counters of the stepped pass, summed over a request: name to value.
+        pub counters: RecordedMap,
+        /// Energy per token by the energy counters of the stepped request: one row per counter with a value.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        pub energy: Vec<EnergyRow>,
+        /// Its notes. In a file, the reasons of absent counters and lists are beside them.
+        #[serde(default, rename = "reasons", getter = "Self::notes_and_reasons")]
+        pub notes: CaseNotes,
+        /// Which limit binds each phase: one per phase.
+        pub verdicts: Vec<Verdict>,
+        /// The output of the case.
+        pub output: Option<CaseOutput>,
+        /// The op trace of this case, relative to the run folder.
+        pub trace: Option<String>,
+    }
+}
+
+without_reason!(Status, CaseOutput);
+
+/// A case that was not measured.
+impl Default for Case {
+    fn default() -> Self {
+        Self::absent(NOT_MEASURED)
+    }
 }
 
 impl Case {
@@ -143,23 +154,7 @@ impl Case {
 
     /// The map `reasons` as it is written.
     fn notes_and_reasons(&self) -> CaseNotes {
-        let mut all = self.notes.clone();
-        all.add_reasons_of(&self.counters);
-        all
-    }
-}
-
-impl Serialize for Case {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        Self::serialize(self, serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for Case {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let mut case = Self::deserialize(deserializer)?;
-        case.notes.give_reasons_to(&mut case.counters);
-        Ok(case)
+        self.reasons().into()
     }
 }
 
@@ -386,7 +381,7 @@ fn is_not_present(bytes: &Option<Recorded<u64>>) -> bool {
 /// Of a case that was not measured.
 impl Default for MemoryFile {
     fn default() -> Self {
-        Self::absent("the case was not measured")
+        Self::absent(NOT_MEASURED)
     }
 }
 

@@ -1,23 +1,12 @@
-//! Notes of a case: facts in words, and why its lists are empty.
+//! Notes of a case: facts in words.
 
 use serde::{Deserialize, Serialize};
 
-use super::recorded::Field;
-use super::{Reason, Reasons, RecordedMap};
+use super::{Reason, Reasons};
 
 /// What a note of a case is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum CaseNote {
-    /// Why [`Case::phases`](super::Case::phases) is empty.
-    Phases,
-    /// Why [`Case::ops`](super::Case::ops) is empty.
-    Ops,
-    /// Why [`Case::workers`](super::Case::workers) is empty.
-    Workers,
-    /// Why [`Case::allocations`](super::Case::allocations) is empty.
-    Allocations,
-    /// Why [`Case::memory_timeline`](super::Case::memory_timeline) is empty.
-    MemoryTimeline,
     /// Why [`CaseOutput::prompt_ids`](super::CaseOutput::prompt_ids) is empty, or that it differs from the ids of this program's tokenizer.
     PromptIds,
     /// Why [`CaseOutput::rendered_prompt`](super::CaseOutput::rendered_prompt) is empty.
@@ -39,11 +28,6 @@ impl CaseNote {
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
-            Self::Phases => "phases",
-            Self::Ops => "ops",
-            Self::Workers => "workers",
-            Self::Allocations => "allocations",
-            Self::MemoryTimeline => "memory_timeline",
             Self::PromptIds => "prompt_ids",
             Self::RenderedPrompt => "rendered_prompt",
             Self::TopLogprobs => "top_logprobs",
@@ -95,53 +79,62 @@ impl CaseNotes {
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(name, text)| (name.as_str(), text.as_str()))
     }
+}
 
-    /// Adds the reasons of absent counters.
-    pub(crate) fn add_reasons_of(&mut self, counters: &RecordedMap) {
-        counters.add_reasons("counters", &mut self.0);
+impl From<Reasons> for CaseNotes {
+    fn from(notes: Reasons) -> Self {
+        Self(notes)
     }
+}
 
-    /// Moves the reasons of absent counters to them.
-    pub(crate) fn give_reasons_to(&mut self, counters: &mut RecordedMap) {
-        counters.take_reasons("counters", &mut self.0);
+impl From<CaseNotes> for Reasons {
+    fn from(notes: CaseNotes) -> Self {
+        notes.0
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Case, Recorded};
+    use crate::{Case, Recorded, RecordedList};
 
     #[test]
-    fn notes_and_reasons_of_counters_are_one_map_in_a_file() {
+    fn notes_and_reasons_are_one_map_in_a_file() {
         let mut case = Case {
             counters: [
                 ("cycles".to_owned(), Recorded::absent("not allowed")),
                 ("faults".to_owned(), Recorded::Present(2.0)),
             ]
             .into(),
-            ..Case::default()
+            ..Case::absent(Reason::unrecorded())
         };
-        case.notes.set(CaseNote::Ops, "no ops were traced");
+        case.ops = RecordedList::absent("no ops were traced");
+        case.notes.set(CaseNote::Session, "loaded alone");
         case.notes.set_of_counters([("faults".to_owned(), "extrapolated".to_owned())]);
         let mut value = serde_json::to_value(&case).unwrap();
-        let expected =
-            serde_json::json!({"cycles": "not allowed", "faults": "extrapolated", "ops": "no ops were traced"});
+        let expected = serde_json::json!({"cycles": "not allowed", "faults": "extrapolated", "ops": "no ops were traced", "session": "loaded alone"});
         assert_eq!(value["reasons"], expected);
         assert_eq!(serde_json::from_value::<Case>(value.clone()).unwrap(), case);
         value["reasons"]["a_later_version"] = "kept".into();
         let read: Case = serde_json::from_value(value.clone()).unwrap();
         assert_eq!(read.counters["cycles"].reason().unwrap(), &"not allowed");
         assert_eq!(serde_json::to_value(&read).unwrap(), value);
-        case.notes.remove(CaseNote::Ops);
-        assert!(!case.notes.has(CaseNote::Ops) && read.notes.has(CaseNote::Ops));
+        assert_eq!(read.ops.reason().unwrap(), &"no ops were traced");
+        case.notes.remove(CaseNote::Session);
+        assert!(!case.notes.has(CaseNote::Session) && read.notes.has(CaseNote::Session));
     }
 
     #[test]
-    fn a_case_without_notes_has_an_empty_map() {
+    fn a_case_of_an_earlier_version_has_no_reasons() {
         let mut value = serde_json::to_value(Case::default()).unwrap();
-        assert_eq!(value["reasons"], serde_json::json!({}));
+        for list in ["phases", "ops", "layers", "workers", "sums", "allocations", "memory_timeline"] {
+            assert_eq!(value["reasons"][list], "the case was not measured", "{list}");
+        }
         value.as_object_mut().unwrap().remove("reasons");
-        assert_eq!(serde_json::from_value::<Case>(value).unwrap(), Case::default(), "files of earlier versions");
+        let read: Case = serde_json::from_value(value).unwrap();
+        assert_eq!(
+            (read.ops.stated_reason(), serde_json::to_value(&read).unwrap()["reasons"].to_string()),
+            (None, "{}".to_owned())
+        );
     }
 }

@@ -35,7 +35,7 @@ pub struct CaseFindings {
     /// One entry for each row of [`Case::ops`].
     pub ops: Vec<OpFindings>,
     /// The phases as sums of their ops.
-    pub sums: Vec<PhaseSum>,
+    pub sums: RecordedList<PhaseSum>,
     /// The energy per token.
     pub energy: Vec<EnergyRow>,
     /// Figures that follow from the counters of each row of [`Case::phases`].
@@ -166,7 +166,7 @@ impl Case {
 
     fn clear_findings(&mut self) {
         self.series = None;
-        self.sums.clear();
+        self.sums = RecordedList::default();
         self.energy.clear();
         self.verdicts.clear();
         self.ops.iter_mut().for_each(OpRow::clear_findings);
@@ -213,8 +213,8 @@ mod tests {
     use crate::PhaseRow;
 
     fn file() -> RunFile {
-        let ops = vec![OpRow { time_s: 1.0, ..OpRow::absent("no model") }];
-        let case = Case { ops, phases: vec![PhaseRow::absent("not measured")], ..Case::default() };
+        let ops = [OpRow { time_s: 1.0, ..OpRow::absent("no model") }].into();
+        let case = Case { ops, phases: [PhaseRow::absent("not measured")].into(), ..Case::default() };
         let mut file = RunFile { cases: vec![case], ..RunFile::default() };
         file.clear_findings();
         file
@@ -231,7 +231,7 @@ mod tests {
         let case = CaseFindings {
             series: None,
             ops: vec![op],
-            sums: vec![PhaseSum::absent("not computed")],
+            sums: [PhaseSum::absent("not computed")].into(),
             energy: Vec::new(),
             phase_counters: vec![[("ipc".to_owned(), 1.5)].into()],
             op_counters: Vec::new(),

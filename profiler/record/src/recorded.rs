@@ -10,11 +10,11 @@
 //! [`with_reasons`] defines such a row. Its code cannot create a `null` without a reason, or a reason for a field that does not exist.
 
 use std::collections::BTreeMap;
-use std::ops::Deref;
+use std::ops::{Deref, DerefMut};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{Moment, Pass, PhaseOrOther, Reason};
+use super::{CaseNotes, Moment, Pass, PhaseOrOther, Reason};
 
 /// Why fields of the same object are absent: field name to reason.
 pub type Reasons = BTreeMap<String, String>;
@@ -168,6 +168,11 @@ impl<T> RecordedList<T> {
         self.0.reason()
     }
 
+    /// The reason why it has no entry, where one is known: files of earlier versions do not always have one.
+    pub fn stated_reason(&self) -> Option<&Reason> {
+        self.0.stated_reason()
+    }
+
     /// Adds entries at the end.
     pub fn extend(&mut self, entries: impl IntoIterator<Item = T>) {
         let mut entries = entries.into_iter().peekable();
@@ -188,11 +193,34 @@ impl<T> From<Result<Vec<T>, Reason>> for RecordedList<T> {
     }
 }
 
+/// Known entries, at least one.
+impl<T, const N: usize> From<[T; N]> for RecordedList<T> {
+    fn from(entries: [T; N]) -> Self {
+        const { assert!(N > 0, "a list without an entry needs a reason") };
+        Self(Recorded::Present(entries.into()))
+    }
+}
+
 impl<T> Deref for RecordedList<T> {
     type Target = [T];
 
     fn deref(&self) -> &[T] {
         self.0.as_deref().unwrap_or_default()
+    }
+}
+
+impl<T> DerefMut for RecordedList<T> {
+    fn deref_mut(&mut self) -> &mut [T] {
+        self.0.as_mut().map_or(&mut [], Vec::as_mut_slice)
+    }
+}
+
+impl<'a, T> IntoIterator for &'a mut RecordedList<T> {
+    type Item = &'a mut T;
+    type IntoIter = std::slice::IterMut<'a, T>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter_mut()
     }
 }
 
@@ -314,7 +342,9 @@ macro_rules! without_reason {
 }
 pub use without_reason;
 
-without_reason!(String, bool, u32, u64, usize, f64, Pass, PhaseOrOther, Reasons, BTreeMap<String, f64>);
+without_reason!(
+    String, bool, u32, u64, usize, f64, CaseNotes, Pass, PhaseOrOther, Reasons, BTreeMap<String, f64>
+);
 
 impl Field for Moment {
     /// A row that has a moment has it always.
@@ -381,7 +411,7 @@ macro_rules! with_reasons {
 
             /// The map `reasons` as it is written: the notes, and why each absent value is absent, by field name.
             $visibility fn reasons(&self) -> $crate::Reasons {
-                let mut reasons = self.notes.clone();
+                let mut reasons = $crate::Reasons::from(self.notes.clone());
                 $($crate::recorded::Field::add_reasons(&self.$field, stringify!($field), &mut reasons);)*
                 reasons
             }
@@ -403,9 +433,9 @@ macro_rules! with_reasons {
         impl<'de> serde::Deserialize<'de> for $row {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 let mut row = Self::deserialize(deserializer)?;
-                let mut notes = std::mem::take(&mut row.notes);
+                let mut notes = $crate::Reasons::from(std::mem::take(&mut row.notes));
                 $($crate::recorded::Field::take_reasons(&mut row.$field, stringify!($field), &mut notes);)*
-                row.notes = notes;
+                row.notes = notes.into();
                 Ok(row)
             }
         }

@@ -38,6 +38,9 @@ const FACTS: [&str; 14] = [
     "tool.revision",
 ];
 
+/// Lists of a case that have a row or a reason.
+const LISTS: [&str; 7] = ["phases", "ops", "layers", "workers", "sums", "allocations", "memory_timeline"];
+
 fn only_long_fails(kind: &str, timeout: Option<Nanos>) -> (Outcome, Status, String) {
     let fixture = Fixture::new();
     let mut options = fixture.options("run", &[(kind, SEVENTH)]);
@@ -266,8 +269,15 @@ fn every_absent_figure_of_a_run_has_its_reason() {
     for settings in [&[][..], &[("fail", SEVENTH)], &[("abort", "load")]] {
         let outcome = run(&fixture.options("run", settings)).unwrap();
         let text = std::fs::read_to_string(outcome.dir.join("run.json")).unwrap();
-        let found = nulls::without_reason(&serde_json::from_str(&text).unwrap(), &FACTS);
+        let file = serde_json::from_str(&text).unwrap();
+        let found = nulls::without_reason(&file, &FACTS);
         assert!(found.is_empty(), "{settings:?}: {found:#?}");
+        for case in file["cases"].as_array().unwrap() {
+            for list in LISTS {
+                let is_empty = case[list].as_array().unwrap().is_empty();
+                assert_eq!(is_empty, case["reasons"][list].is_string(), "{settings:?}: {list} of {}", case["reasons"]);
+            }
+        }
         std::fs::remove_dir_all(&outcome.dir).unwrap();
     }
 }

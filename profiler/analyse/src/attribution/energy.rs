@@ -59,11 +59,12 @@ mod tests {
             ..PhaseRow::absent("not measured")
         };
         Case {
-            phases: vec![
+            phases: [
                 row(Phase::Prefill, 0.5, Some(20.0)),
                 row(Phase::Decode, 1.0, Some(30.0)),
                 row(Phase::Sample, 0.5, None),
-            ],
+            ]
+            .into(),
             counters: [
                 ("energy_package_j".to_owned(), 52.0.into()),
                 ("energy_core_j".to_owned(), Recorded::absent("no such counter")),

@@ -15,7 +15,7 @@ pub use ceilings::{BandwidthSource, BytesPerSecond, CacheLevel, CaseCeilings, Fl
 
 use std::collections::BTreeMap;
 
-use record::{Case, EnergyRow, MemoryFindings, OpFindings, PhaseSum, Reason, RunFile, Slope};
+use record::{Case, EnergyRow, MemoryFindings, OpFindings, PhaseSum, Reason, RecordedList, RunFile, Slope};
 
 /// The ceilings of a case, and its ops and phases under them.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,7 +25,7 @@ pub struct Attribution {
     /// One entry for each row of [`Case::ops`].
     pub ops: Vec<OpFindings>,
     /// The phases as sums of their ops.
-    pub sums: Vec<PhaseSum>,
+    pub sums: RecordedList<PhaseSum>,
 }
 
 /// Attributes the traced time of a case.

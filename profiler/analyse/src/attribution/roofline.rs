@@ -146,10 +146,10 @@ mod tests {
     use super::super::tests::{file, row};
     use super::*;
     use crate::attribution::case_ceilings;
-    use record::{Case, Recorded};
+    use record::{Case, Recorded, RecordedList};
 
     fn placed(rows: Vec<OpRow>) -> Vec<OpFindings> {
-        let file = file(Case { threads: 2, ops: rows, ..Case::default() });
+        let file = file(Case { threads: 2, ops: RecordedList::new(rows, "unused"), ..Case::default() });
         of(&file.cases[0].ops, &case_ceilings(&file, &file.cases[0]))
     }
 

@@ -9,15 +9,19 @@
 use engine_api::Phase;
 
 use crate::summary::PHASE_TIMES;
-use record::{Case, OpFindings, OpRow, PhaseOrOther, PhaseSum, Reason, Recorded, Sample};
+use record::{Case, OpFindings, OpRow, PhaseOrOther, PhaseSum, Reason, Recorded, RecordedList, Sample};
 
 /// The phases that are forward passes.
 const FORWARD: [Phase; 2] = [Phase::Prefill, Phase::Decode];
 
-/// The sums of the phases of a case in the order of a request; none where no request was traced. `ops` are the findings of its ops.
-pub(super) fn of(case: &Case, ops: &[OpFindings]) -> Vec<PhaseSum> {
-    let Some(sample) = traced(case).filter(|_| !case.ops.is_empty()) else { return Vec::new() };
-    PHASE_TIMES.iter().filter_map(|(phase, time)| Some(sum(case, ops, phase, time(sample).value()?))).collect()
+/// The sums of the phases of a case in the order of a request. `ops` are the findings of its ops.
+pub(super) fn of(case: &Case, ops: &[OpFindings]) -> RecordedList<PhaseSum> {
+    if let Some(reason) = case.ops.reason() {
+        return RecordedList::absent(reason.clone());
+    }
+    let Some(sample) = traced(case) else { return RecordedList::absent("no traced request has a valid time") };
+    let sums = PHASE_TIMES.iter().filter_map(|(phase, time)| Some(sum(case, ops, phase, time(sample).value()?)));
+    RecordedList::new(sums.collect(), "no phase of the traced request has a time")
 }
 
 /// The traced request that the ops are of: by its round, or that of median latency (the lower of two) in files without the round.
@@ -99,11 +103,12 @@ mod tests {
         let mut case = Case {
             threads: 2,
             traced: vec![sample(0, 3.0, 2.0), sample(1, 2.0, 1.0)],
-            ops: vec![
+            ops: [
                 row("prefill", "q_proj", 1, 0.15, [1e9, 1e8, 1e3]),
                 row("decode", "q_proj", 4, 0.6, [1e9, 4e9, 1e3]),
                 row("decode", "lm_head", 4, 0.3, [1e9, 2e9, 1e3]),
-            ],
+            ]
+            .into(),
             ops_round: Some(1),
             ..Case::default()
         };
@@ -112,7 +117,7 @@ mod tests {
     }
 
     /// Without ceilings.
-    fn sums(case: &Case) -> Vec<PhaseSum> {
+    fn sums(case: &Case) -> RecordedList<PhaseSum> {
         of(case, &roofline::of(&case.ops, &Err(Reason::new("none"))))
     }
 
@@ -150,8 +155,8 @@ mod tests {
         assert!((decode(&case) - 1.0).abs() < 1e-12, "the lower of two");
         case.ops_round = Some(0);
         assert!((decode(&case) - 2.0).abs() < 1e-12);
-        case.ops.clear();
-        assert!(sums(&case).is_empty());
+        case.ops = RecordedList::absent("no ops were traced");
+        assert_eq!(sums(&case).reason().unwrap(), &"no ops were traced");
     }
 
     #[test]
@@ -168,7 +173,7 @@ mod tests {
         fn parts_always_add_up_to_the_whole(times in prop::collection::vec(0.0..10.0f64, 1..20), rest in 0.0..5.0f64) {
             let whole = times.iter().sum::<f64>() + rest;
             let ops = times.iter().map(|&time| row("decode", "q_proj", 1, time, [1.0, 1.0, 1.0])).collect();
-            let case = Case { ops, traced: vec![sample(0, whole, whole)], ..Case::default() };
+            let case = Case { ops: RecordedList::new(ops, "unused"), traced: vec![sample(0, whole, whole)], ..Case::default() };
             let sum = &sums(&case)[1];
             prop_assert!((sum.ops_s + sum.unattributed_s - whole).abs() <= 0.5e-9 + 1e-12 * whole, "times here are no whole nanoseconds");
             prop_assert!((sum.unattributed_s - rest).abs() <= 1e-9);

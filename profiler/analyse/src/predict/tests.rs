@@ -150,7 +150,7 @@ pub(super) fn run_of(subjects: &[&Target], machine: Machine) -> RunFile {
             status: Status::Ok,
             samples: vec![sample(true), sample(false), sample(false)],
             traced: vec![sample(false)],
-            ops: found.ops.clone(),
+            ops: RecordedList::new(found.ops.clone(), "unused"),
             memory: MemoryFile {
                 file_bytes: subject.file_bytes.get().into(),
                 load_s: load_s.into(),

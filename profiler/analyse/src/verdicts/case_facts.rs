@@ -324,7 +324,7 @@ impl CaseView<'_> {
     /// The reasons of absent figures: those of the run file where it has one.
     fn explain(&self, facts: &mut Facts, phase: Phase) {
         let case = self.case;
-        let note = |note: CaseNote| case.notes.get(note).map(str::to_owned);
+        let without = |rows: Option<&Reason>, else_: &str| rows.map_or_else(|| else_.to_owned(), Reason::to_string);
         let ceiling = || match &self.attribution.ceilings {
             Err(reason) if !has_processor_ceilings(self.device) => reason.to_string(),
             _ => match &self.file.ceilings {
@@ -339,10 +339,9 @@ impl CaseView<'_> {
                 .or_else(|| why_absent(&case.counters, name).or_else(|| case.notes.of_counter(name)))
                 .or_else(|| why_absent(&case.memory.load_counters, name))
                 .map(str::to_owned);
-            found.or_else(|| note(CaseNote::Phases)).unwrap_or_else(|| "it was not counted in this phase".to_owned())
+            found.unwrap_or_else(|| without(case.phases.stated_reason(), "it was not counted in this phase"))
         };
-        let ops =
-            || note(CaseNote::Ops).unwrap_or_else(|| "no operation of this phase has an attainable time".to_owned());
+        let ops = || without(case.ops.stated_reason(), "no operation of this phase has an attainable time");
         let missing = [
             (Fact::MemoryTime, facts.work.memory_s.is_none(), ceiling()),
             (Fact::ComputeTime, facts.work.compute_s.is_none(), ceiling()),
@@ -360,7 +359,7 @@ impl CaseView<'_> {
             (
                 Fact::Allocations,
                 facts.allocated.count.is_none(),
-                note(CaseNote::Allocations).unwrap_or_else(|| "allocations were not counted".to_owned()),
+                without(case.allocations.stated_reason(), "allocations were not counted"),
             ),
             (
                 Fact::Others,

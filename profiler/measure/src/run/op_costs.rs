@@ -242,14 +242,15 @@ mod tests {
             ..LayerRow::absent("no cost")
         };
         let mut case = Case {
-            ops: vec![
+            ops: [
                 row("prefill", "q_proj", 2 * layers),
                 row("prefill", "down_proj", 2 * layers),
                 row("prefill", "lm_head", 1),
                 row("decode", "q_proj", 4 * layers),
                 row("decode", "attention", 4 * layers),
-            ],
-            layers: vec![layer("prefill", Some(0)), layer("decode", Some(1)), layer("decode", None)],
+            ]
+            .into(),
+            layers: [layer("prefill", Some(0)), layer("decode", Some(1)), layer("decode", None)].into(),
             ..Case::default()
         };
         let work = TracedWork {
@@ -290,11 +291,12 @@ mod tests {
         let shape = ModelledShape { spec, types };
         let stated = |experts: usize| Recorded::Present(one.gate_up.as_f64() * (experts * layers) as f64);
         let mut case = Case {
-            ops: vec![
+            ops: [
                 OpRow { streamed_bytes: stated(20), ..row("prefill", "experts_gate_up", layers) },
                 row("prefill", "experts_down", layers),
                 OpRow { streamed_bytes: stated(8 * 4), ..row("decode", "experts_gate_up", 4 * layers) },
-            ],
+            ]
+            .into(),
             ..Case::default()
         };
         let work = TracedWork {
@@ -309,7 +311,7 @@ mod tests {
         // Twice, as after the next round: nothing changes.
         work.add_costs(&mut case);
         work.add_costs(&mut case);
-        let [prefill, estimated, decode] = case.ops.as_slice() else { panic!("{:?}", case.ops) };
+        let [prefill, estimated, decode] = &*case.ops else { panic!("{:?}", case.ops) };
         assert!(
             (prefill.distinct_experts.unwrap() - 20.0).abs() < 1e-9
                 && prefill.streamed_bytes.value() == stated(20).value()
@@ -336,7 +338,7 @@ mod tests {
             output_tokens: 1,
         };
         let mut case = Case {
-            ops: vec![row("prefill", "o_proj", 3 * layers), row("prefill", "down_proj", 3 * layers - 2)],
+            ops: [row("prefill", "o_proj", 3 * layers), row("prefill", "down_proj", 3 * layers - 2)].into(),
             ..Case::default()
         };
         work.add_costs(&mut case);
@@ -355,8 +357,8 @@ mod tests {
     fn ops_outside_of_the_cost_model_have_a_reason() {
         let shape = shape();
         let mut case = Case {
-            ops: vec![row("decode", "warp", 4), row("other", "q_proj", 1), row("decode", "q_proj", 7)],
-            layers: vec![LayerRow { phase: Phase::Decode.into(), layer: Some(0), ..LayerRow::absent("no cost") }],
+            ops: [row("decode", "warp", 4), row("other", "q_proj", 1), row("decode", "q_proj", 7)].into(),
+            layers: [LayerRow { phase: Phase::Decode.into(), layer: Some(0), ..LayerRow::absent("no cost") }].into(),
             ..Case::default()
         };
         TracedWork {

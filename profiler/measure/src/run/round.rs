@@ -5,7 +5,7 @@
 
 use engine_api::OpTimes;
 use record::plan::TraceLevel;
-use record::{CaseNote, Error, Moment, Pass, PrecisionReached, Setting, StoppedBy};
+use record::{Error, Moment, Pass, PrecisionReached, Setting, StoppedBy};
 use statistics::rounds::{self, DesignCell};
 
 use super::active_run::{ActiveRun, RequestKind};
@@ -209,16 +209,18 @@ fn missing_passes(run: &ActiveRun<'_>, block: &ModelBlock, state: &mut CaseState
     let mut wanted = vec![Pass::Clean];
     if engine.caps.steps {
         wanted.push(Pass::Stepped);
+        state.without_stepped("no request of the stepped pass was measured");
     } else {
         let reason = format!("engine {} has no steps, so it has no stepped pass and no counters", engine.label);
-        state.case.notes.set(CaseNote::Phases, reason);
+        state.without_stepped(reason);
     }
     if plan.file.trace != TraceLevel::Ops {
-        state.case.notes.set(CaseNote::Ops, format!("{} ops was not given", Setting::Trace));
+        state.without_traced(format!("{} ops was not given", Setting::Trace));
     } else if engine.caps.op_times == OpTimes::None {
-        state.case.notes.set(CaseNote::Ops, format!("engine {} marks no operations", engine.label));
+        state.without_traced(format!("engine {} marks no operations", engine.label));
     } else {
         wanted.push(Pass::Traced);
+        state.without_traced("no request of the traced pass was measured");
         // A reading at each edge of an op takes about as long as a small op, so this pass runs only if events are named.
         if state.counts_events && !plan.options.instruments.counters.is_empty() && engine.caps.op_times == OpTimes::Host
         {

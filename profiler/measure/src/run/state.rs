@@ -1,7 +1,8 @@
 //! [`CaseState`]: one case while it is measured.
 
 use record::{
-    Case, CaseNote, CaseOutput, OpCounters, Pass, PromptIdsOf, Reason, Recorded, Sample, Status, mark_repeated,
+    Case, CaseNote, CaseOutput, OpCounters, Pass, PromptIdsOf, Reason, Recorded, RecordedList, Sample, Status,
+    mark_repeated,
 };
 use statistics::rounds::DesignCell;
 
@@ -9,6 +10,8 @@ use super::counter_sets;
 use crate::plan::{CasePlan, PreparedPrompt, PromptInput};
 use crate::protocol::{Answer, Measured, MemoryTimeline, PassFigures, ServerPrompt, SteppedFigures, TracedFigures};
 
+/// Why there are no operations of a traced request.
+const NO_OPS: &str = "the traced request has no operations";
 /// Why there are no figures of single threads.
 const NO_THREADS: &str =
     "the engine marks no shared work of its threads: kernels of libraries distribute it themselves";
@@ -143,7 +146,7 @@ impl<'a> CaseState<'a> {
         let Some(kept) = middle_of_set(&self.stepped, 0) else { return };
         let figures = &kept.figures;
         show_timeline(&mut self.case, &kept.sample, &figures.timeline);
-        self.case.phases = figures.phases.clone();
+        self.case.phases = RecordedList::new(figures.phases.clone(), "the stepped request has no phases");
         self.case.counters = figures.counters.values.clone();
         self.case.notes.set_of_counters(figures.counters.notes.clone());
         for other in (1..self.sets).filter_map(|set| middle_of_set(&self.stepped, set)) {
@@ -158,24 +161,41 @@ impl<'a> CaseState<'a> {
         if self.stepped.is_empty() {
             show_timeline(&mut self.case, &kept.sample, &figures.timeline);
         }
-        self.case.ops = figures.ops.clone();
+        self.case.ops = RecordedList::new(figures.ops.clone(), NO_OPS);
         self.case.ops_round = Some(kept.sample.round);
-        self.case.layers = figures.layers.clone();
-        self.case.workers = figures.threads.clone();
+        self.case.layers = RecordedList::new(figures.layers.clone(), NO_OPS);
+        self.case.workers = RecordedList::new(figures.threads.clone(), NO_THREADS);
         match &figures.allocations {
             Ok(allocations) => {
-                self.case.allocations = allocations.rows.clone();
+                self.case.allocations = RecordedList::new(allocations.rows.clone(), "the traced request has no phases");
                 self.case.memory.held_bytes = allocations.held.into();
-                self.case.notes.remove(CaseNote::Allocations);
             }
             Err(reason) => {
-                self.case.allocations = Vec::new();
+                self.case.allocations = RecordedList::absent(reason.clone());
                 self.case.memory.held_bytes = Recorded::Absent(reason.clone());
-                self.case.notes.set(CaseNote::Allocations, reason.clone());
             }
         }
-        if figures.threads.is_empty() {
-            self.case.notes.set(CaseNote::Workers, NO_THREADS);
+    }
+
+    /// Why there are no rows of the stepped pass, as long as no request of it is stored.
+    pub(super) fn without_stepped(&mut self, reason: impl Into<Reason>) {
+        if self.case.stepped.is_empty() {
+            self.case.phases = RecordedList::absent(reason);
+        }
+    }
+
+    /// The same of the traced pass.
+    pub(super) fn without_traced(&mut self, reason: impl Into<Reason>) {
+        if !self.case.traced.is_empty() {
+            return;
+        }
+        let reason = reason.into();
+        self.case.ops = RecordedList::absent(reason.clone());
+        self.case.layers = RecordedList::absent(reason.clone());
+        self.case.workers = RecordedList::absent(reason.clone());
+        self.case.allocations = RecordedList::absent(reason.clone());
+        if self.case.stepped.is_empty() {
+            self.case.memory_timeline = RecordedList::absent(reason);
         }
     }
 
@@ -279,12 +299,9 @@ fn has_nonce(answer: &Answer) -> bool {
 
 /// Memory over a request, or why it is unknown.
 fn show_timeline(case: &mut Case, sample: &Sample, timeline: &MemoryTimeline) {
-    case.memory_timeline.clone_from(&timeline.points);
+    let without = sample.memory_delta_bytes.reason().map_or("no reading of memory succeeded", Reason::as_str);
+    case.memory_timeline = RecordedList::new(timeline.points.clone(), without);
     case.memory_timer_share = timeline.timer_share;
-    if timeline.points.is_empty() {
-        let reason = sample.memory_delta_bytes.reason().map_or("no reading of memory succeeded", Reason::as_str);
-        case.notes.set(CaseNote::MemoryTimeline, reason);
-    }
 }
 
 /// A wrong output makes the timing invalid: the figures are removed, with the reason.

@@ -1,7 +1,7 @@
 //! Cases from tests: prompts with their generations, and tests that stand alone.
 
 use super::test::Test;
-use crate::{Case, CaseNote, MemoryFile, Reason, Recorded, Sample, Status};
+use crate::{Case, CaseNote, Reason, Recorded, Sample, Status};
 
 /// Why a figure is absent.
 const NOT_MEASURED: &str = "llama-bench does not measure it";
@@ -59,8 +59,7 @@ fn case(test: &Test, prompt: String) -> Case {
         threads,
         depth: test.depth,
         status: Status::Ok,
-        memory: MemoryFile::absent(NOT_MEASURED),
-        ..Case::default()
+        ..Case::absent(NOT_MEASURED)
     };
     if test.threads.is_none() {
         case.notes.set(CaseNote::Threads, "the file does not have the number of threads");

@@ -28,7 +28,15 @@ pub(super) fn section(view: &RunView<'_>) -> Section {
         let reasons = counters.filter_map(|(name, value)| Some((name.as_str(), value.stated_reason()?.as_str())));
         // Notes on counters with a value are shown below their table.
         let notes = case.notes.iter().filter(|(name, _)| !has(&case.counters, name));
-        for (name, reason) in reasons.chain(notes) {
+        let lists = [
+            ("phases", case.phases.stated_reason()),
+            ("ops", case.ops.stated_reason()),
+            ("workers", case.workers.stated_reason()),
+            ("allocations", case.allocations.stated_reason()),
+            ("memory_timeline", case.memory_timeline.stated_reason()),
+        ];
+        let lists = lists.into_iter().filter_map(|(name, reason)| Some((name, reason?.as_str())));
+        for (name, reason) in reasons.chain(notes).chain(lists) {
             absent.entry(reason).or_default().insert(name);
         }
     }
