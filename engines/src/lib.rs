@@ -7,6 +7,8 @@
 //! Each engine is one folder, one line in [`registry`] and one cargo feature.
 
 mod greedy;
+#[cfg(any(feature = "candle", feature = "mlx", target_os = "macos"))]
+mod kv_cache;
 mod suggest;
 mod text;
 
@@ -24,8 +26,8 @@ pub mod threads;
 
 pub use engine_api::{
     Advice, CacheBypass, CacheHit, Caps, Device, DeviceMemory, EncodedText, Engine, EngineError, FinishReason,
-    FlashAttention, Flow, Identity, KvBytes, KvType, LoadFigure, LoadOptions, LoggedRequest, NullObserver, Observer,
-    OpTimes, Phase, PhaseSplit, Piece, PreprocessingOutput, PreprocessingStep, Prompt, Reason, RecordedKvType, Request,
-    Server, ServerInfo, ServerLoad, ServerReport, Session, Steps, StreamFacts, UnsupportedKvType, Usage, Vocabulary,
-    VocabularyFacts,
+    FlashAttention, Flow, Identity, KvBytes, KvType, KvTypes, LoadFigure, LoadOptions, LoggedRequest, NullObserver,
+    Observer, OpTimes, Phase, PhaseSplit, Piece, PreprocessingOutput, PreprocessingStep, Prompt, Reason,
+    RecordedKvTypes, Request, Server, ServerInfo, ServerLoad, ServerReport, Session, Steps, StreamFacts, UnknownKvSize,
+    UnknownKvType, Usage, Vocabulary, VocabularyFacts,
 };

@@ -52,7 +52,7 @@ fn engines_agree_on_every_architecture() {
 /// four further tokens. `None` if the engine is not in this build, or has no such part.
 fn logits(label: &str, checkpoint: &Checkpoint) -> Option<Vec<Vec<f32>>> {
     let engine = engines::registry::find(label).expect("it is in the registry").open().ok()?;
-    let options = LoadOptions { context: 128, batch: Some(16), kv_type: KvType::F32, ..LoadOptions::default() };
+    let options = LoadOptions { context: 128, batch: Some(16), kv_type: KvType::F32.into(), ..LoadOptions::default() };
     if common::is_refused(label, checkpoint, &options) {
         return None;
     }

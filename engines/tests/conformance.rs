@@ -12,7 +12,8 @@ use std::path::Path;
 
 use engines::registry::ENGINES;
 use engines::{
-    Engine, EngineError, FinishReason, Flow, KvType, LoadOptions, NullObserver, Observer, Phase, Piece, Prompt, Request,
+    Engine, EngineError, FinishReason, Flow, KvType, KvTypes, LoadOptions, NullObserver, Observer, Phase, Piece,
+    Prompt, Request,
 };
 use models::cost::{self, OpKind, WeightTypes};
 use models::fetch::Quiet;
@@ -208,9 +209,15 @@ fn a_generation_continues_after_the_present_context() {
 #[test]
 fn cache_bytes_are_exact_per_token() {
     for_every_engine(|engine, checkpoint| {
-        for (kv_type, dtype) in [(KvType::F16, DType::F16), (KvType::F32, DType::F32)] {
-            let mut session = common::load(engine, checkpoint, &LoadOptions { kv_type, ..options() });
-            let per_token = checkpoint.spec().unwrap().kv_bytes_per_token(dtype).get();
+        for kv_type in KvType::all().map(KvTypes::from) {
+            let options = LoadOptions { kv_type, ..options() };
+            if let Err(error) = engine.check(&options) {
+                let refused = format!("a KV cache of type {kv_type}");
+                assert!(kv_type != KvTypes::default() && error.to_string().contains(&refused), "{error}");
+                continue;
+            }
+            let mut session = common::load(engine, checkpoint, &options);
+            let per_token = checkpoint.spec().unwrap().kv_bytes_per_token(kv_type).get();
             assert_eq!(session.kv_bytes().expect("its cache is known").used, 0);
             assert!(session.kv_bytes().expect("its cache is known").reserved >= 64 * per_token);
             session.generate(&request(5..25, 4), &mut NullObserver).expect("it runs");

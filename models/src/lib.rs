@@ -45,8 +45,8 @@ pub use error::{Cause, CauseOrAdvice, Error, Mismatch, NotModelled};
 pub use filesystem::cache_home;
 pub use progress::{Progress, Quiet};
 pub use spec::{
-    Activation, Arch, Attention, CLAMP_ALPHA, CLAMP_LIMIT, Experts, FeedForward, Gated, Gating, Layer, NormPlacement,
-    Rope, RopeLayout, RopeScaling, Scores, SharedExpert, Spec, Temperature,
+    Activation, Arch, Attention, CLAMP_ALPHA, CLAMP_LIMIT, CacheTypes, Experts, FeedForward, Gated, Gating, Layer,
+    NormPlacement, Rope, RopeLayout, RopeScaling, Scores, SharedExpert, Spec, Temperature,
 };
 pub use substitution::Substitution;
 pub use tensor::{TensorInfo, TensorView};

@@ -107,7 +107,7 @@ fn a_larger_model_than_any_measured_one() {
         depth: 0,
         prompt_tokens: 64,
         new_tokens: 16,
-        kv_type: engines::KvType::default(),
+        kv_type: engines::KvTypes::default(),
         batch: None,
     };
     let found = predict(&subject, &settings, &[&medium, &small], None).unwrap();

@@ -19,7 +19,7 @@ mod traits;
 pub use device::Device;
 pub use error::{Advice, EngineError};
 pub use identity::{Caps, Identity, OpTimes, PhaseSplit};
-pub use kv_type::{KvType, RecordedKvType, UnsupportedKvType};
+pub use kv_type::{KvType, KvTypes, RecordedKvTypes, UnknownKvSize, UnknownKvType};
 pub use observer::{Flow, NullObserver, Observer, Phase, Piece};
 pub use options::{FlashAttention, LoadOptions};
 pub use reason::Reason;

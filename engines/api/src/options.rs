@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use redaction::Sensitive;
 use serde::{Deserialize, Serialize};
 
-use crate::{Device, KvType};
+use crate::{Device, KvTypes};
 
 /// What has to be known before the weights are read.
 ///
@@ -16,8 +16,8 @@ pub struct LoadOptions {
     pub threads: usize,
     /// Capacity of the KV cache in tokens: prompt, depth and new tokens together.
     pub context: usize,
-    /// Element type of the KV cache.
-    pub kv_type: KvType,
+    /// Element types of the KV cache.
+    pub kv_type: KvTypes,
     /// Fused attention.
     pub flash_attention: FlashAttention,
     /// Prompt tokens per forward pass; `None` = the engine's default.
@@ -40,7 +40,7 @@ impl Default for LoadOptions {
         Self {
             threads: 1,
             context: 2048,
-            kv_type: KvType::default(),
+            kv_type: KvTypes::default(),
             flash_attention: FlashAttention::default(),
             batch: None,
             device: Device::default(),

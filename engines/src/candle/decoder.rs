@@ -7,7 +7,7 @@
 
 use std::borrow::Cow;
 
-use models::{Attention, Checkpoint, Layer, NormPlacement, Rope, Spec};
+use models::{Attention, CacheTypes, Checkpoint, Layer, NormPlacement, Rope, Spec};
 use traces::op;
 use traces::record::NO_LAYER;
 
@@ -32,8 +32,8 @@ pub(super) struct Decoder<K: Kernels> {
     position: usize,
     /// Capacity of the context in tokens.
     context: usize,
-    /// Element type of the KV cache.
-    kv: models::DType,
+    /// Element types of the KV cache.
+    kv: CacheTypes,
     /// Maximum number of tokens per forward pass.
     batch: usize,
     /// Number of layers, from the first, that compute their feed-forward part twice.
@@ -119,7 +119,7 @@ impl<K: Kernels> Decoder<K> {
         };
         let blocks = spec.layers.iter().enumerate().map(block).collect::<Result<_, _>>()?;
         let output_norm = source.norm("output_norm.weight", hidden)?;
-        let (context, kv) = (options.context, options.kv_type.dtype());
+        let (context, kv) = (options.context, options.kv_type.cache_types());
         Ok(Self {
             kernels,
             spec,

@@ -20,6 +20,7 @@ use self::decoder::Decoder;
 use self::session::{CandleSession, catch_panic};
 use self::settings::Settings;
 use self::tensor::OnDevice;
+use crate::kv_cache;
 use crate::text::Text;
 use crate::{Caps, Device, Engine, EngineError, FlashAttention, Identity, LoadOptions, OpTimes, PhaseSplit, Session};
 
@@ -83,7 +84,12 @@ impl Engine for Candle {
     fn check(&self, options: &LoadOptions) -> Result<(), EngineError> {
         tensor::check_device(&options.device)?;
         Settings::new(&options.settings)?;
-        check_attention(options, options.device == Device::Cpu && self.variant == Variant::Native)
+        let is_fused = options.device == Device::Cpu && self.variant == Variant::Native;
+        match is_fused {
+            true => kv_cache::choose(NAME, options.kv_type, &cpu::KV_TYPES).map(drop)?,
+            false => kv_cache::choose(NAME, options.kv_type, &tensor::KV_TYPES).map(drop)?,
+        }
+        check_attention(options, is_fused)
     }
 
     fn load(&self, checkpoint: &Checkpoint, options: &LoadOptions) -> Result<Box<dyn Session>, EngineError> {
@@ -99,10 +105,12 @@ impl Engine for Candle {
         let extra = settings.extra_mlp;
         catch_panic("load", || {
             if is_fused {
-                let decoder = Decoder::load(Cpu::new(options, batch), checkpoint, options, batch, extra)?;
+                let kernels = Cpu::new(options, batch, kv_cache::choose(NAME, options.kv_type, &cpu::KV_TYPES)?);
+                let decoder = Decoder::load(kernels, checkpoint, options, batch, extra)?;
                 return Ok(Box::new(CandleSession::new(decoder, text, context)) as Box<dyn Session>);
             }
-            let kernels = OnDevice::new(options, batch, device);
+            let kv_type = kv_cache::choose(NAME, options.kv_type, &tensor::KV_TYPES)?;
+            let kernels = OnDevice::new(options, batch, device, kv_type);
             let decoder = Decoder::load(kernels, checkpoint, options, batch, extra)?;
             Ok(Box::new(CandleSession::new(decoder, text, context)) as Box<dyn Session>)
         })

@@ -19,6 +19,11 @@ pub(super) fn features() -> Vec<String> {
     parse(&raw::system_info())
 }
 
+/// Whether its threads are those of OpenMP.
+pub(super) fn has_openmp() -> bool {
+    features().iter().any(|feature| feature == "openmp")
+}
+
 /// The names in `CPU : AVX2 = 1 | F16C = 0 | ...` that are not 0.
 fn parse(info: &str) -> Vec<String> {
     let one = |part: &str| {

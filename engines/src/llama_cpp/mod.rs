@@ -18,7 +18,10 @@ use models::{Checkpoint, Description, Format, Spec};
 use self::session::LlamaSession;
 use self::settings::Settings;
 use self::vocabulary::LlamaVocabulary;
-use crate::{Caps, Device, Engine, EngineError, Identity, LoadOptions, OpTimes, PhaseSplit, Session, Vocabulary};
+use crate::{
+    Caps, Device, Engine, EngineError, FlashAttention, Identity, KvTypes, LoadOptions, OpTimes, PhaseSplit, Session,
+    Vocabulary,
+};
 
 /// The name in the registry.
 pub(crate) const NAME: &str = "llama-cpp";
@@ -60,7 +63,15 @@ impl Engine for LlamaCpp {
         if options.device != Device::Cpu {
             return Err(unsupported(format!("the device `{}`", options.device), "use cpu: this build has no other"));
         }
-        Settings::parse(&options.settings).map(drop)
+        let settings = Settings::parse(&options.settings)?;
+        settings.check_threads(options.threads, build_info::has_openmp())?;
+        raw::check_priority(settings.priority)?;
+        let values = options.kv_type.values;
+        if values.is_quantised() && options.flash_attention == FlashAttention::Off {
+            let what = format!("values of type {values} in the KV cache without fused attention");
+            return Err(unsupported(what, "leave fused attention at auto, or take f16, bf16 or f32 for the values"));
+        }
+        Ok(())
     }
 
     fn vocabulary(&self, checkpoint: &Checkpoint) -> Result<Option<Box<dyn Vocabulary>>, EngineError> {
@@ -80,6 +91,7 @@ impl Engine for LlamaCpp {
         }
         if let Description::Described(spec) = checkpoint.description() {
             check_window(checkpoint, spec, options.context)?;
+            check_blocks(spec, options.kv_type)?;
         }
         let settings = Settings::parse(&options.settings)?;
         let batch = options.batch.unwrap_or(DEFAULT_BATCH).clamp(1, options.context.max(1));
@@ -98,6 +110,22 @@ fn check_window(checkpoint: &Checkpoint, spec: &Spec, context: usize) -> Result<
             "keep the context within the window: llama.cpp attends to all positions",
         )),
     }
+}
+
+/// llama.cpp reads a cache head by head, so that a block must not reach from one head into the next. Without fused attention it ends the
+/// process instead of reporting it.
+fn check_blocks(spec: &Spec, types: KvTypes) -> Result<(), EngineError> {
+    let of_keys_and_values = [("keys", types.keys), ("values", types.values)];
+    for (layer, attention) in spec.attentions().enumerate() {
+        let width = attention.head_dim;
+        let split = of_keys_and_values.iter().find(|(_, of)| !width.is_multiple_of(of.dtype().block_elems()));
+        if let Some((what, of)) = split {
+            let what = format!("{what} of type {of} in the KV cache with heads of width {width} (layer {layer})");
+            let advice = format!("take f16, bf16 or f32: the width is no multiple of {}", of.dtype().block_elems());
+            return Err(unsupported(what, &advice));
+        }
+    }
+    Ok(())
 }
 
 fn unsupported(what: String, advice: &str) -> EngineError {
@@ -121,6 +149,16 @@ mod tests {
         insta::assert_snapshot!(on("metal").unwrap_err().with_advice(), @"engine llama-cpp does not support the device `metal`; use cpu: this build has no other");
         let settings = [("mmpa".to_owned(), redaction::Sensitive::setting("mmpa", "on"))].into();
         let error = LlamaCpp.check(&LoadOptions { settings, ..LoadOptions::default() }).unwrap_err();
-        insta::assert_snapshot!(error.with_advice(), @"engine llama-cpp does not support the setting `mmpa`; its settings: load_mode=none|mmap|mlock|mmap+mlock|dio, mmap=on|off, repack=on|off, n_batch=N, threads_batch=N, cpu_mask=0x..., cpu_strict=on|off");
+        insta::assert_snapshot!(error.with_advice(), @"engine llama-cpp does not support the setting `mmpa`; its settings: load_mode=auto|none|mmap|mlock|mmap+mlock|dio, mmap=on|off, direct_io=on|off, lazy_mode=on|auto|off, repack=on|off, n_batch=TOKENS, threads_batch=THREADS, cpu_mask=0xBITS, cpu_strict=on|off, poll=0...100, prio=-1|0|1|2|3, numa=distribute|isolate|numactl, embeddings=on|off");
+    }
+
+    #[test]
+    fn quantised_values_need_fused_attention() {
+        let with = |types: &str, flash_attention| {
+            let kv_type = types.parse().unwrap();
+            LlamaCpp.check(&LoadOptions { kv_type, flash_attention, ..LoadOptions::default() })
+        };
+        insta::assert_snapshot!(with("q4_0", FlashAttention::Off).unwrap_err().with_advice(), @"engine llama-cpp does not support values of type q4_0 in the KV cache without fused attention; leave fused attention at auto, or take f16, bf16 or f32 for the values");
+        assert!(with("q4_0,f16", FlashAttention::Off).is_ok() && with("q4_0", FlashAttention::Auto).is_ok());
     }
 }

@@ -132,6 +132,8 @@ fn product(node: &Node<'_>, described: Described) -> Option<(OpKind, u32)> {
         "ffn_down" => OpKind::DownProj,
         "output" | "token_embd" => OpKind::LmHead,
         _ if weight.ends_with(".weight") => return None,
+        // Before they are quantised, keys and values are rotated (a Hadamard matrix); queries and the output are rotated with them.
+        _ if weight.starts_with("attn_inp_") => return Some((OpKind::Attention, layer_of_name(node.inputs[1]))),
         // Without a weight: scores and their products with the values, if attention is not fused.
         _ => return Some((OpKind::Attention, layer_of_name(node.name))),
     };
@@ -235,6 +237,8 @@ mod tests {
         assert_eq!(product("blk.0.ffn_down.weight"), Some((OpKind::DownProj, 0)));
         assert_eq!(product("token_embd.weight"), Some((OpKind::LmHead, NO_LAYER)));
         assert_eq!(product("blk.0.ffn_gate_inp_shexp.weight"), None);
+        let rotated = op(sys::GGML_OP_MUL_MAT, "node_9", ["attn_inp_k_rot", "Qcur-5 (reshaped)"], false);
+        assert_eq!(rotated, Some((OpKind::Attention, 5)));
         let scores = op(sys::GGML_OP_MUL_MAT, "kq-4", ["k-4 (view)", "q-4"], false);
         assert_eq!(scores, Some((OpKind::Attention, 4)));
     }

@@ -7,7 +7,7 @@ use super::settings::Settings;
 use super::text_decoder::TextDecoder;
 use super::{failed, unsupported};
 use crate::greedy::{GreedySession, argmax, generate};
-use crate::{EngineError, KvBytes, KvType, LoadOptions, Observer, Request, Session, Steps, Usage};
+use crate::{EngineError, KvBytes, LoadOptions, Observer, Request, Session, Steps, Usage};
 
 /// A model and its one context.
 pub(super) struct LlamaSession {
@@ -56,7 +56,7 @@ impl LlamaSession {
                 batch,
                 threads: options.threads,
                 settings: *settings,
-                wide_kv: options.kv_type == KvType::F32,
+                kv_types: options.kv_type,
                 flash_attention: options.flash_attention,
                 graph: match spec {
                     Some(spec) => Graph::Described(ops::Described::new(spec)),
@@ -65,7 +65,7 @@ impl LlamaSession {
             },
         )?;
         // llama.cpp's default: layers with a window keep all positions too.
-        let per_token = spec.map(|spec| spec.kv_bytes_per_token(options.kv_type.dtype()).get());
+        let per_token = spec.map(|spec| spec.kv_bytes_per_token(options.kv_type).get());
         Ok(Self {
             context,
             text: TextDecoder::new(space_prefix),

@@ -17,8 +17,11 @@ use super::attention::{Cache, Mask, Masks};
 use super::device;
 use super::settings::Settings;
 use super::weight::{Linear, Matrix, Norm, Source};
-use super::{at, int};
-use crate::{Device, EngineError, KvBytes, KvType, LoadOptions};
+use super::{NAME, at, int};
+use crate::{Device, EngineError, KvBytes, KvType, KvTypes, LoadOptions, kv_cache};
+
+/// The types of a KV cache.
+pub(super) const KV_TYPES: [(KvType, Dtype); 2] = [(KvType::F16, Dtype::Float16), (KvType::F32, Dtype::Float32)];
 
 /// A model with its weights and its KV cache.
 pub(super) struct Decoder {
@@ -31,7 +34,7 @@ pub(super) struct Decoder {
     caches: Vec<Cache>,
     /// Capacity of the context in tokens.
     context: usize,
-    kv_type: KvType,
+    kv_type: KvTypes,
     /// The type of activations.
     activations: Dtype,
     /// Number of tokens in the context: the position of the next one.
@@ -130,10 +133,7 @@ impl Decoder {
                 down: source.linear(&name("ffn_down"), hidden, width, false)?,
             })
         };
-        let kv_dtype = match options.kv_type {
-            KvType::F16 => Dtype::Float16,
-            KvType::F32 => Dtype::Float32,
-        };
+        let kv_dtype = kv_cache::choose(NAME, options.kv_type, &KV_TYPES)?;
         let cache = |attention: &Attention| {
             let capacity = attention.cache_capacity(options.context, batch);
             Cache::new(kv_dtype, attention.kv_heads, capacity, attention.head_dim)
@@ -371,7 +371,7 @@ impl Decoder {
 
     /// Bytes of the KV cache.
     pub(super) fn kv_bytes(&self) -> KvBytes {
-        let bytes = |tokens| self.spec.kv_bytes(self.kv_type.dtype(), tokens, self.batch).get();
+        let bytes = |tokens| self.spec.kv_bytes(self.kv_type, tokens, self.batch).get();
         KvBytes { used: bytes(self.position), reserved: bytes(self.context) }
     }
 }

@@ -18,6 +18,7 @@ use models::Checkpoint;
 
 use self::session::MlxSession;
 use self::settings::Settings;
+use crate::kv_cache;
 use crate::{Caps, Device, Engine, EngineError, FlashAttention, Identity, LoadOptions, OpTimes, PhaseSplit, Session};
 
 /// The name in the registry.
@@ -60,6 +61,7 @@ impl Engine for Mlx {
     fn check(&self, options: &LoadOptions) -> Result<(), EngineError> {
         device::check(&options.device)?;
         Settings::new(&options.settings)?;
+        kv_cache::choose(NAME, options.kv_type, &decoder::KV_TYPES)?;
         if options.flash_attention != FlashAttention::Auto {
             let what = "a choice of attention: MLX fuses it if it has a kernel for the shape";
             return Err(EngineError::unsupported(NAME, what, "leave flash attention at auto"));

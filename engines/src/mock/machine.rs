@@ -3,7 +3,7 @@
 //! It advances the clock and the virtual counters as the clock and the counters of a real machine would advance. Its limit is known by
 //! construction: a profiler that reports another limit is wrong.
 
-use models::DType;
+use models::CacheTypes;
 use models::cost::{OpCost, OpKind, WeightTypes, prefill_ops};
 use models::{Checkpoint, Spec};
 use traces::record::{self, Complete, NO_LAYER, Track};
@@ -30,7 +30,7 @@ const ALLOCATION_BYTES: u64 = 64;
 pub(super) struct Machine {
     spec: Spec,
     types: WeightTypes,
-    kv: DType,
+    kv: CacheTypes,
     hardware: Hardware,
     threads: f64,
     cores: f64,
@@ -55,7 +55,7 @@ impl Machine {
         Ok(Self {
             spec: checkpoint.spec()?.clone(),
             types: WeightTypes::of(checkpoint)?,
-            kv: options.kv_type.dtype(),
+            kv: options.kv_type.cache_types(),
             hardware: settings.hardware,
             threads: threads as f64,
             cores: settings.hardware.cores.unwrap_or(threads) as f64,

@@ -8,7 +8,7 @@ use super::machine::{Machine, mix};
 use super::settings::{Kind, Settings};
 use crate::greedy::{GreedySession, argmax, generate};
 use crate::text::Text;
-use crate::{EngineError, KvBytes, KvType, LoadOptions, Observer, Phase, Request, Session, Steps, Usage};
+use crate::{EngineError, KvBytes, KvTypes, LoadOptions, Observer, Phase, Request, Session, Steps, Usage};
 
 /// Default number of prompt tokens per pass.
 const DEFAULT_BATCH: usize = 512;
@@ -19,7 +19,7 @@ pub(super) struct MockSession {
     settings: Settings,
     text: Text,
     spec: Spec,
-    kv_type: KvType,
+    kv_type: KvTypes,
     context: usize,
     batch: usize,
     /// Hash of all tokens of the context.
@@ -161,7 +161,7 @@ impl Session for MockSession {
     }
 
     fn kv_bytes(&self) -> Option<KvBytes> {
-        let bytes = |tokens| self.spec.kv_bytes(self.kv_type.dtype(), tokens, self.batch).get();
+        let bytes = |tokens| self.spec.kv_bytes(self.kv_type, tokens, self.batch).get();
         Some(KvBytes { used: bytes(self.position), reserved: bytes(self.context) })
     }
 

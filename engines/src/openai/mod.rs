@@ -33,7 +33,7 @@ use models::Checkpoint;
 
 use self::settings::Settings;
 use crate::{
-    Caps, Device, Engine, EngineError, FlashAttention, Identity, KvType, LoadOptions, OpTimes, PhaseSplit, Session,
+    Caps, Device, Engine, EngineError, FlashAttention, Identity, KvTypes, LoadOptions, OpTimes, PhaseSplit, Session,
 };
 
 /// The engine's name in the registry.
@@ -72,7 +72,7 @@ impl Engine for OpenAi {
         let refused = [
             ("a device", options.device != Device::default()),
             ("a batch size", options.batch.is_some()),
-            ("a type of the KV cache", options.kv_type != KvType::default()),
+            ("a type of the KV cache", options.kv_type != KvTypes::default()),
             ("a switch for flash attention", options.flash_attention != FlashAttention::default()),
         ];
         match refused.iter().find(|(_, is_given)| *is_given) {

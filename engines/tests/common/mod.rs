@@ -38,7 +38,7 @@ pub(crate) fn fixtures() -> PathBuf {
 
 /// Options for comparisons of logits: an F32 cache.
 pub(crate) fn exact(context: usize) -> LoadOptions {
-    LoadOptions { context, kv_type: KvType::F32, ..LoadOptions::default() }
+    LoadOptions { context, kv_type: KvType::F32.into(), ..LoadOptions::default() }
 }
 
 /// Loads with the number of threads that the engine has in this process.

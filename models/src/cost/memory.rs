@@ -1,7 +1,6 @@
 //! The estimated memory of a session before it is started.
 
-use crate::dtype::DType;
-use crate::spec::{FeedForward, Layer, Spec};
+use crate::spec::{CacheTypes, FeedForward, Layer, Spec};
 use crate::units::Bytes;
 
 /// The parts of the estimate.
@@ -25,11 +24,11 @@ impl MemoryEstimate {
     }
 }
 
-/// Estimates the memory of a session whose weights take `weights`, with a cache of type `kv` for `context` tokens, and batches
+/// Estimates the memory of a session whose weights take `weights`, with a cache of the types `kv` for `context` tokens, and batches
 /// of `batch` tokens:
 ///
 /// ```text
-/// kv           sum over layers of R 2 row(kv_heads head_dim),  R = min(context, window + batch - 1)
+/// kv           sum over layers of R (row(kv_heads head_dim) of keys and of values),  R = min(context, window + batch - 1)
 /// activations  4 batch max over layers of (2 H + 2 q + 2 kv,  2 H + 3 F)    residual and norm beside q, k, v and output, or beside
 ///                                                                           gate, up and product
 ///              with experts 2 H + E + K (3 F + H) + 3 S                     the scores of E experts; gate, up, product and output
@@ -40,7 +39,13 @@ impl MemoryEstimate {
 /// Unit: bytes; activations and logits in f32. Source: the order of the decoder's ops ([`super::prefill_ops`]). Memory
 /// that depends on the engine (copies of weights, attention scores, the tokenizer, the program itself) is not included.
 #[must_use]
-pub fn estimate_memory(spec: &Spec, weights: Bytes, context: usize, kv: DType, batch: usize) -> MemoryEstimate {
+pub fn estimate_memory(
+    spec: &Spec,
+    weights: Bytes,
+    context: usize,
+    kv: impl Into<CacheTypes>,
+    batch: usize,
+) -> MemoryEstimate {
     let widest = |layer: &Layer| {
         let attention = 2 * (layer.attention.q_width() + layer.attention.kv_width());
         let feed_forward = match &layer.feed_forward {

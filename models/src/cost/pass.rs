@@ -9,16 +9,23 @@ use super::op::OpCost;
 use super::weight_types::WeightTypes;
 use crate::dtype::DType;
 use crate::op_kind::OpKind;
-use crate::spec::{Activation, Attention, Experts, FeedForward, Gated, NormPlacement, SharedExpert, Spec};
+use crate::spec::{Activation, Attention, CacheTypes, Experts, FeedForward, Gated, NormPlacement, SharedExpert, Spec};
 use crate::units::{Bytes, Flops};
 
 /// Bytes of an activation (f32).
 const ACTIVATION: u64 = 4;
 
-/// The ops of a prefill of `tokens` tokens, the first at `position`, with a KV cache of type `kv`. The output head runs for the last
+/// The ops of a prefill of `tokens` tokens, the first at `position`, with a KV cache of the types `kv`. The output head runs for the last
 /// token only, as engines do that need one next token. Without tokens there are no ops.
 #[must_use]
-pub fn prefill_ops(spec: &Spec, types: &WeightTypes, kv: DType, tokens: usize, position: usize) -> Vec<OpCost> {
+pub fn prefill_ops(
+    spec: &Spec,
+    types: &WeightTypes,
+    kv: impl Into<CacheTypes>,
+    tokens: usize,
+    position: usize,
+) -> Vec<OpCost> {
+    let kv = kv.into();
     if tokens == 0 { Vec::new() } else { Pass { spec, types, kv, tokens, position }.ops() }
 }
 
@@ -32,11 +39,12 @@ pub fn prefill_ops(spec: &Spec, types: &WeightTypes, kv: DType, tokens: usize, p
 pub fn batched_prefill_ops(
     spec: &Spec,
     types: &WeightTypes,
-    kv: DType,
+    kv: impl Into<CacheTypes>,
     tokens: usize,
     position: usize,
     batch: usize,
 ) -> Vec<OpCost> {
+    let kv = kv.into();
     let batch = batch.max(1);
     let mut ops = Vec::new();
     for start in (0..tokens).step_by(batch) {
@@ -57,11 +65,12 @@ pub fn batched_prefill_ops(
 pub fn pruned_prefill_ops(
     spec: &Spec,
     types: &WeightTypes,
-    kv: DType,
+    kv: impl Into<CacheTypes>,
     tokens: usize,
     position: usize,
     batch: usize,
 ) -> Vec<OpCost> {
+    let kv = kv.into();
     let last_block = spec.layers.len().checked_sub(1);
     let is_skipped = |op: &OpCost| op.layer == last_block && AFTER_ATTENTION.contains(&op.kind);
     let mut ops = batched_prefill_ops(spec, types, kv, tokens, position, batch);
@@ -125,7 +134,7 @@ const AFTER_ATTENTION: [OpKind; 18] = [
 
 /// The ops of the decode of one token at `position` (the number of tokens in the cache).
 #[must_use]
-pub fn decode_ops(spec: &Spec, types: &WeightTypes, kv: DType, position: usize) -> Vec<OpCost> {
+pub fn decode_ops(spec: &Spec, types: &WeightTypes, kv: impl Into<CacheTypes>, position: usize) -> Vec<OpCost> {
     prefill_ops(spec, types, kv, 1, position)
 }
 
@@ -166,7 +175,7 @@ const fn activation_cost(activation: Activation) -> (OpKind, u64) {
 struct Pass<'a> {
     spec: &'a Spec,
     types: &'a WeightTypes,
-    kv: DType,
+    kv: CacheTypes,
     tokens: usize,
     position: usize,
 }
@@ -414,14 +423,14 @@ impl Pass<'_> {
     /// Appending `T` rows of k and v to the cache, in its type:
     ///
     /// ```text
-    /// FLOP 0    KV bytes 2 T row(kv) (written)    activation bytes 4 T 2 kv (read)
+    /// FLOP 0    KV bytes T row(kv) of keys and of values (written)    activation bytes 4 T 2 kv (read)
     /// ```
     ///
     /// Source: the definition; rounding to the type of the cache is not counted.
     fn kv_write(&self, attention: &Attention, layer: Option<usize>) -> OpCost {
         let (tokens, kv) = (self.tokens as u64, attention.kv_width());
         OpCost {
-            kv_bytes: self.kv.row_bytes(kv) * (2 * tokens),
+            kv_bytes: self.kv.row_bytes(kv) * tokens,
             activation_bytes: Bytes(ACTIVATION * tokens * 2 * kv as u64),
             ..self.op(OpKind::KvWrite, layer, [self.tokens, kv, 0])
         }
@@ -432,7 +441,7 @@ impl Pass<'_> {
     /// ```text
     /// FLOP A heads (4 d + 5)    2 d for q k, 2 d for p v; scale, maximum, difference, exponential, sum; the last
     ///                           division (T q) is left out
-    /// KV bytes 2 R row(kv), R = min(P + T, W + T - 1) rows that at least one query sees (read once)
+    /// KV bytes R row(kv) of keys and of values, R = min(P + T, W + T - 1) rows that at least one query sees (read once)
     /// activation bytes 4 T 2 q  (q read, output written; scores stay on chip)
     /// ```
     ///
@@ -450,7 +459,7 @@ impl Pass<'_> {
         OpCost {
             flops: Flops(of_pairs.saturating_add(self.tokens as u64 * sinks as u64 * 4)),
             weight_bytes: self.types.of_sinks(layer).row_bytes(sinks),
-            kv_bytes: self.kv.row_bytes(attention.kv_width()) * (2 * rows as u64),
+            kv_bytes: self.kv.row_bytes(attention.kv_width()) * rows as u64,
             activation_bytes: Bytes(ACTIVATION * self.tokens as u64 * 2 * attention.q_width() as u64),
             ..self.op(OpKind::Attention, layer, [self.tokens, window.map_or(end, |window| end.min(window)), heads])
         }

@@ -1,6 +1,7 @@
 //! The shape of a model, as data: a list of layers and what is around them. It determines the weights and their sizes, the arithmetic,
 //! the cache, and what the decoder does.
 
+mod cache;
 mod feed_forward;
 mod layer;
 mod rope;
@@ -11,9 +12,9 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-use crate::dtype::DType;
 use crate::units::{Bytes, Params};
 
+pub use cache::CacheTypes;
 pub use feed_forward::{
     Activation, CLAMP_ALPHA, CLAMP_LIMIT, Experts, FeedForward, Gated, Gating, Scores, SharedExpert,
 };
@@ -99,18 +100,20 @@ impl Spec {
         Params(weights(self).iter().map(Weight::elements).sum())
     }
 
-    /// Bytes of one token in the KV cache of all layers: the sum over the layers of `2 row_bytes(kv_heads head_dim)`.
+    /// Bytes of one token in the KV cache of all layers: the sum over the layers of `row(kv_heads head_dim)`, of keys and of values.
     #[must_use]
-    pub fn kv_bytes_per_token(&self, dtype: DType) -> Bytes {
-        self.attentions().map(|attention| dtype.row_bytes(attention.kv_width()) * 2).sum()
+    pub fn kv_bytes_per_token(&self, types: impl Into<CacheTypes>) -> Bytes {
+        let types = types.into();
+        self.attentions().map(|attention| types.row_bytes(attention.kv_width())).sum()
     }
 
     /// Bytes of the KV cache of a context of `tokens` tokens that ran in batches of `batch`; layers with a sliding window keep the
     /// window and one batch.
     #[must_use]
-    pub fn kv_bytes(&self, dtype: DType, tokens: usize, batch: usize) -> Bytes {
+    pub fn kv_bytes(&self, types: impl Into<CacheTypes>, tokens: usize, batch: usize) -> Bytes {
+        let types = types.into();
         let of_layer = |attention: &Attention| {
-            dtype.row_bytes(attention.kv_width()) * (2 * attention.cache_capacity(tokens, batch) as u64)
+            types.row_bytes(attention.kv_width()) * attention.cache_capacity(tokens, batch) as u64
         };
         self.attentions().map(of_layer).sum()
     }
@@ -119,6 +122,7 @@ impl Spec {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dtype::DType;
 
     fn layer() -> Layer {
         let rope = Rope { theta: 10_000.0, dim: 4, layout: RopeLayout::Halves, scaling: None };
@@ -157,6 +161,13 @@ mod tests {
         // 100 positions in one layer, 10 + 5 - 1 in the other.
         assert_eq!(spec.kv_bytes(DType::F16, 100, 5), Bytes((100 + 14) * 2 * 4 * 2));
         assert_eq!(spec.kv_bytes(DType::F16, 8, 5), Bytes((8 + 8) * 2 * 4 * 2));
+        // A width of 64: two blocks of 34 bytes for keys, 2 bytes an element for values.
+        for layer in &mut spec.layers {
+            layer.attention.head_dim = 64;
+        }
+        let types = CacheTypes { keys: DType::Q8_0, values: DType::F16 };
+        assert_eq!(spec.kv_bytes_per_token(types), Bytes(2 * (2 * 34 + 64 * 2)));
+        assert_eq!(spec.kv_bytes(types, 100, 5), Bytes((100 + 14) * (2 * 34 + 64 * 2)));
     }
 
     #[test]

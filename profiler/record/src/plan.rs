@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use engine_api::{Device, FlashAttention, RecordedKvType};
+use engine_api::{Device, FlashAttention, RecordedKvTypes};
 use models::Spec;
 pub use models::Substitution;
 use models::cost::WeightTypes;
@@ -63,8 +63,8 @@ pub struct PlanFile {
     pub ignore_eos: bool,
     /// The model file was dropped from the page cache before each load.
     pub cold: bool,
-    /// Element type of the KV cache.
-    pub kv_type: RecordedKvType,
+    /// Element types of the KV cache.
+    pub kv_type: RecordedKvTypes,
     /// Fused attention.
     pub flash_attention: FlashAttention,
     /// Prompt tokens per forward pass; `null` = the engine's default.

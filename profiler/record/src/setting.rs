@@ -92,8 +92,12 @@ settings! {
     Timeout => "timeout",
     /// The size of the context.
     Context => "context",
-    /// The element type of the KV cache.
+    /// The element type of the KV cache, for keys and values.
     KvType => "kv_type",
+    /// The element type of the keys in the KV cache.
+    KvTypeKeys => "kv_type_keys",
+    /// The element type of the values in the KV cache.
+    KvTypeValues => "kv_type_values",
     /// Fused attention.
     FlashAttention => "flash_attention",
     /// Prompt tokens per forward pass.

@@ -32,6 +32,8 @@ pub(super) const fn flag(setting: Setting) -> &'static str {
         Setting::Timeout => "--timeout",
         Setting::Context => "--ctx",
         Setting::KvType => "--kv-type",
+        Setting::KvTypeKeys => "--kv-type-k",
+        Setting::KvTypeValues => "--kv-type-v",
         Setting::FlashAttention => "--flash-attn",
         Setting::Batch => "--batch",
         Setting::Device => "--device",

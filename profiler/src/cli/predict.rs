@@ -83,7 +83,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Code> {
         depth: arguments.depth,
         prompt_tokens: arguments.prompt_tokens,
         new_tokens: arguments.new_tokens,
-        kv_type: ::engines::KvType::default(),
+        kv_type: ::engines::KvTypes::default(),
         batch: None,
     };
     let tool = crate::tool::tool();

@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use ::engines::{FlashAttention, KvType};
+use ::engines::{FlashAttention, KvType, KvTypes};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 use measure::plan::{
     DEFAULT_ENGINE, DEFAULT_RUNS, DEFAULT_SEED, Design, EngineOptions, Instruments, Options, Output, ServerOptions,
@@ -116,9 +117,8 @@ struct EngineSettings {
     /// Size of the context in tokens [default: as needed, rounded up to 256]
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     ctx: Option<usize>,
-    /// Element type of the KV cache
-    #[arg(long, value_name = "T", value_enum, default_value_t)]
-    kv_type: Kv,
+    #[command(flatten)]
+    kv: KvTypeFlags,
     /// Fused attention
     #[arg(long, value_name = "WHEN", value_enum, default_value_t)]
     flash_attn: When,
@@ -167,11 +167,30 @@ struct Kept {
     dry_run: bool,
 }
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-enum Kv {
-    #[default]
-    F16,
-    F32,
+/// The types of the KV cache.
+#[derive(Debug, Clone, Copy, Args)]
+struct KvTypeFlags {
+    /// Element type of the KV cache, for keys and values; an engine refuses those that it does not have (candle: f16, f32, q8_0; llama-cpp: all)
+    #[arg(long, value_name = "T", default_value_t = KvType::default(), value_parser = kv_types())]
+    kv_type: KvType,
+    /// Element type of the keys alone, llama-bench's -ctk [default: that of --kv-type]
+    #[arg(long, value_name = "T", value_parser = kv_types(), hide_possible_values = true)]
+    kv_type_k: Option<KvType>,
+    /// Element type of the values alone, llama-bench's -ctv [default: that of --kv-type]
+    #[arg(long, value_name = "T", value_parser = kv_types(), hide_possible_values = true)]
+    kv_type_v: Option<KvType>,
+}
+
+impl KvTypeFlags {
+    /// The types of keys and values.
+    fn types(self) -> KvTypes {
+        KvTypes { keys: self.kv_type_k.unwrap_or(self.kv_type), values: self.kv_type_v.unwrap_or(self.kv_type) }
+    }
+}
+
+/// The names of all types.
+fn kv_types() -> impl TypedValueParser<Value = KvType> {
+    PossibleValuesParser::new(KvType::all().map(KvType::name)).try_map(|name| name.parse::<KvType>())
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
@@ -291,10 +310,7 @@ impl Arguments {
             engine: EngineOptions {
                 threads: how.threads,
                 context: engine.ctx,
-                kv_type: match engine.kv_type {
-                    Kv::F16 => KvType::F16,
-                    Kv::F32 => KvType::F32,
-                },
+                kv_type: engine.kv.types(),
                 flash_attention: match engine.flash_attn {
                     When::Auto => FlashAttention::Auto,
                     When::On => FlashAttention::On,
@@ -424,7 +440,7 @@ mod tests {
     #[test]
     fn every_flag_arrives() {
         let found = parsed(
-            "-e mock -e candle:stock -m a -m b --prompts smoke -n 7 -r 3 -t 1,2 --depth 0,64 --warmup 2 --seed 9 --raw --ignore-eos --cold --ctx 512 --kv-type f32 --flash-attn off \
+            "-e mock -e candle:stock -m a -m b --prompts smoke -n 7 -r 3 -t 1,2 --depth 0,64 --warmup 2 --seed 9 --raw --ignore-eos --cold --ctx 512 --kv-type f32 --kv-type-k q8_0 --kv-type-v iq4_nl --flash-attn off \
              --batch 64 --device cuda:0 --set candle.a=b=c --url http://h:1 --pid 7 --trace phases --counters cycles,instructions --synthetic --quant q4_0 --header v.gguf --out d --timeout 1.5 --precision 2.5% --budget 5m",
         )
         .unwrap();
@@ -447,7 +463,7 @@ mod tests {
             engine: EngineOptions {
                 threads: vec![1, 2],
                 context: Some(512),
-                kv_type: KvType::F32,
+                kv_type: KvTypes { keys: KvType::Q8_0, values: KvType::IQ4_NL },
                 flash_attention: FlashAttention::Off,
                 batch: Some(64),
                 device: "cuda:0".into(),
@@ -474,6 +490,18 @@ mod tests {
     }
 
     #[test]
+    fn the_type_of_the_cache_is_that_of_both_or_of_each() {
+        let types = |line: &str| parsed(line).unwrap().engine.kv_type;
+        let (f16, q8_0) = (KvType::F16, KvType::Q8_0);
+        assert_eq!(types(""), f16.into());
+        assert_eq!(types("--kv-type q8_0"), q8_0.into());
+        assert_eq!(types("--kv-type-k q8_0"), KvTypes { keys: q8_0, values: f16 });
+        assert_eq!(types("--kv-type q8_0 --kv-type-v f32"), KvTypes { keys: q8_0, values: KvType::F32 });
+        let error = parsed("--kv-type f8").unwrap_err().to_string();
+        assert!(KvType::all().all(|kv_type| error.contains(kv_type.name())), "{error}");
+    }
+
+    #[test]
     fn conflicting_arguments_are_errors() {
         for line in [
             "--prompt a --prompts smoke",
@@ -497,6 +525,7 @@ mod tests {
             "--pid x",
             "--quant q4_0",
             "--kv-type f8",
+            "--kv-type-k f16,f16",
         ] {
             assert!(parsed(line).is_err(), "{line}");
         }

@@ -15,8 +15,7 @@ use std::ops::Range;
 
 use models::Attention;
 
-use super::cache::{Cache, Ring};
-use super::element::Element;
+use super::cache::{Cache, Ring, Stored};
 use super::lanes::{LANES, Lanes};
 use super::pool::{Parts, each, each_part};
 use super::vector;
@@ -105,12 +104,13 @@ pub(super) fn attend(
     match cache {
         Cache::F16(ring) => attend_in(q, ring, position, shape, sinks, scores, out),
         Cache::F32(ring) => attend_in(q, ring, position, shape, sinks, scores, out),
+        Cache::Q8_0(ring) => attend_in(q, ring, position, shape, sinks, scores, out),
     }
 }
 
-fn attend_in<E: Element>(
+fn attend_in<S: Stored>(
     q: &[f32],
-    ring: &Ring<E>,
+    ring: &Ring<S>,
     position: usize,
     shape: Shape,
     sinks: Option<&[f32]>,
@@ -125,9 +125,9 @@ fn attend_in<E: Element>(
 }
 
 /// One row: scores, then weights, then outputs, each divided among the threads.
-fn decode<E: Element>(
+fn decode<S: Stored>(
     q: &[f32],
-    ring: &Ring<E>,
+    ring: &Ring<S>,
     position: usize,
     shape: Shape,
     sinks: Option<&[f32]>,
@@ -148,7 +148,7 @@ fn decode<E: Element>(
         with_scratch([BLOCK * d], |[wide]| {
             for start in (split * SPLIT..slots.min((split + 1) * SPLIT)).step_by(BLOCK) {
                 let span = start..slots.min(start + BLOCK);
-                let keys = E::widen(ring.keys(head, span.clone()), &mut wide[..span.len() * d]);
+                let keys = ring.keys(head, span.clone(), wide);
                 for member in head * group..(head + 1) * group {
                     // SAFETY: the slots of one split of one head; no other work item has these slots and this head.
                     let scores = unsafe { parts.part(member * stride + span.start..member * stride + span.end) };
@@ -168,7 +168,7 @@ fn decode<E: Element>(
         let (head, first) = (item / chunks, item % chunks * ELEMENTS);
         with_scratch([slots], |[wide]| {
             for element in first..d.min(first + ELEMENTS) {
-                let values = E::widen(ring.values(head, element, slots), wide);
+                let values = ring.values(head, element, slots, wide);
                 for member in head * group..(head + 1) * group {
                     let at = member * d + element;
                     // SAFETY: one element of one head; no other work item has it.
@@ -227,9 +227,9 @@ fn softmax_visible(scores: &mut [f32], visible: &[Range<usize>; 2], sink: Option
 }
 
 /// Many rows: tiles of rows, each over all slots that are visible to it.
-fn prefill<E: Element>(
+fn prefill<S: Stored>(
     q: &[f32],
-    ring: &Ring<E>,
+    ring: &Ring<S>,
     position: usize,
     shape: Shape,
     sinks: Option<&[f32]>,
@@ -254,9 +254,9 @@ fn prefill<E: Element>(
 
 /// One group of heads, with its `sinks`, for the rows `tokens`.
 #[allow(clippy::too_many_arguments, reason = "the inputs of attention, and the part of it that is computed")]
-fn prefill_tile<E: Element>(
+fn prefill_tile<S: Stored>(
     q: &[f32],
-    ring: &Ring<E>,
+    ring: &Ring<S>,
     position: usize,
     shape: Shape,
     sinks: Option<&[f32]>,
@@ -274,7 +274,7 @@ fn prefill_tile<E: Element>(
     with_scratch([TILE_KEYS * d, 4 * stride, rows * stride], |[wide_keys, wide_values, scores]| {
         for start in (0..slots).step_by(TILE_KEYS) {
             let span = start..slots.min(start + TILE_KEYS);
-            let keys = E::widen(ring.keys(head, span.clone()), &mut wide_keys[..span.len() * d]);
+            let keys = ring.keys(head, span.clone(), wide_keys);
             for (row, scores) in scores.chunks_exact_mut(stride).enumerate() {
                 let end = span.end.min(visible(row)[1].end.next_multiple_of(LANES));
                 if span.start < end {
@@ -291,7 +291,7 @@ fn prefill_tile<E: Element>(
             let values = four.map(|element| {
                 let (wide, behind) = std::mem::take(&mut rest).split_at_mut(stride);
                 rest = behind;
-                E::widen(ring.values(head, element, slots), &mut wide[..slots])
+                ring.values(head, element, slots, wide)
             });
             for first in (0..rows).step_by(4) {
                 let four: [usize; 4] = array::from_fn(|i| (first + i).min(rows - 1));
@@ -342,8 +342,8 @@ fn weighted_sums(weights: [&[f32]; 4], values: [&[f32]; 4]) -> [[f32; 4]; 4] {
 
 #[cfg(test)]
 mod tests {
+    use super::super::cache::CacheFormat;
     use super::*;
-    use crate::KvType;
 
     fn noise(length: usize, seed: u32) -> Vec<f32> {
         (0..length).map(|i| ((i as f32 + 1.0) * (0.37 + seed as f32 * 0.11)).sin() * 1.5).collect()
@@ -384,12 +384,20 @@ mod tests {
         out
     }
 
-    fn check(kind: KvType, rows: usize, position: usize, window: Option<usize>, capacity: usize, tolerance: f32) {
-        let (shape, d) = (Shape { heads: 6, kv_heads: 2, window, scale: 0.25 }, 16);
+    fn check(
+        format: CacheFormat,
+        rows: usize,
+        position: usize,
+        window: Option<usize>,
+        capacity: usize,
+        tolerance: f32,
+    ) {
+        let d = 32;
+        let shape = Shape { heads: 6, kv_heads: 2, window, scale: 1.0 / (d as f32).sqrt() };
         let total = position + rows;
         let (keys, values) = (noise(total * 2 * d, 1), noise(total * 2 * d, 2));
         let q = noise(rows * 6 * d, 3);
-        let mut cache = Cache::new(kind, 2, capacity, d);
+        let mut cache = Cache::new(format, 2, capacity, d);
         for p in 0..total {
             let row = p * 2 * d..(p + 1) * 2 * d;
             cache.write(&keys[row.clone()], &values[row], p);
@@ -401,7 +409,7 @@ mod tests {
             for (at, (out, expected)) in out.iter().zip(&expected).enumerate() {
                 assert!(
                     (out - expected).abs() < tolerance,
-                    "{kind:?}, {rows} rows at {position}, window {window:?}, element {at}: {out}, not {expected}"
+                    "{format:?}, {rows} rows at {position}, window {window:?}, element {at}: {out}, not {expected}"
                 );
             }
         }
@@ -410,24 +418,27 @@ mod tests {
     #[test]
     fn one_row_over_short_and_split_contexts() {
         for position in [0, 1, 31, 32, 255, 256, 700] {
-            check(KvType::F32, 1, position, None, 701, 1e-5);
+            check(CacheFormat::F32, 1, position, None, 701, 1e-5);
         }
-        check(KvType::F16, 1, 300, None, 301, 4e-3);
+        check(CacheFormat::F16, 1, 300, None, 301, 4e-3);
+        check(CacheFormat::Q8_0, 1, 300, None, 301, 4e-2);
     }
 
     #[test]
     fn many_rows_from_the_start_and_behind_a_context() {
         for (rows, position) in [(2, 0), (21, 0), (50, 0), (300, 0), (7, 33), (70, 400)] {
-            check(KvType::F32, rows, position, None, rows + position, 1e-5);
+            check(CacheFormat::F32, rows, position, None, rows + position, 1e-5);
         }
-        check(KvType::F16, 40, 20, None, 60, 4e-3);
+        check(CacheFormat::F16, 40, 20, None, 60, 4e-3);
+        check(CacheFormat::Q8_0, 40, 20, None, 60, 4e-2);
     }
 
     #[test]
     fn windows_across_the_seam_of_the_ring() {
         // As in the decoder, the capacity is the window and a batch.
         for (rows, position, window) in [(1, 100, 16), (1, 5, 16), (20, 0, 16), (20, 57, 16), (9, 90, 40), (3, 3, 1)] {
-            check(KvType::F32, rows, position, Some(window), window + rows, 1e-5);
+            check(CacheFormat::F32, rows, position, Some(window), window + rows, 1e-5);
+            check(CacheFormat::Q8_0, rows, position, Some(window), window + rows, 4e-2);
         }
     }
 }

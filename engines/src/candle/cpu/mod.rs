@@ -23,7 +23,7 @@ use std::borrow::Cow;
 use models::{Activation, Attention, Rope, Temperature, TensorView};
 
 use self::attention::Shape;
-use self::cache::Cache;
+use self::cache::{Cache, CacheFormat};
 use self::elementwise::Rotation;
 use self::rows::Rows;
 use super::failed;
@@ -34,21 +34,25 @@ use crate::{EngineError, KvType, LoadOptions};
 pub(super) use self::pool::threads;
 pub(super) use self::weight::Weight;
 
+/// The types of a KV cache.
+pub(super) const KV_TYPES: [(KvType, CacheFormat); 3] =
+    [(KvType::F16, CacheFormat::F16), (KvType::F32, CacheFormat::F32), (KvType::Q8_0, CacheFormat::Q8_0)];
+
 /// Kernels and their state between calls.
 pub(super) struct Cpu {
     /// Maximum number of rows in a pass.
     batch: usize,
     /// Capacity of the context in tokens.
     context: usize,
-    kv_type: KvType,
+    format: CacheFormat,
     /// Scores of a decode step's attention.
     scores: Vec<f32>,
 }
 
 impl Cpu {
-    /// Kernels for at most `batch` rows per pass.
-    pub(super) fn new(options: &LoadOptions, batch: usize) -> Self {
-        Self { batch, context: options.context, kv_type: options.kv_type, scores: Vec::new() }
+    /// Kernels for at most `batch` rows per pass, with a KV cache of this format.
+    pub(super) fn new(options: &LoadOptions, batch: usize, format: CacheFormat) -> Self {
+        Self { batch, context: options.context, format, scores: Vec::new() }
     }
 }
 
@@ -82,8 +86,14 @@ impl Memory for Cpu {
     }
 
     fn cache(&self, attention: &Attention) -> Result<Cache, EngineError> {
+        let &Attention { kv_heads, head_dim, .. } = attention;
+        if self.format == CacheFormat::Q8_0 && !head_dim.is_multiple_of(cache::BLOCK) {
+            let what = format!("a KV cache of type q8_0 with heads of width {head_dim}");
+            let advice = format!("take f16 or f32: the width is no multiple of {}, the size of a block", cache::BLOCK);
+            return Err(EngineError::unsupported(super::NAME, what, advice));
+        }
         let capacity = attention.cache_capacity(self.context, self.batch);
-        Ok(Cache::new(self.kv_type, attention.kv_heads, capacity, attention.head_dim))
+        Ok(Cache::new(self.format, kv_heads, capacity, head_dim))
     }
 
     fn rotation(&self, rope: &Rope, head_dim: usize) -> Result<Rotation, EngineError> {

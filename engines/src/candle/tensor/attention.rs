@@ -3,8 +3,6 @@
 use candle_core::{DType, Device, Result, Tensor};
 use models::Attention;
 
-use crate::KvType;
-
 /// Keys and values of one layer; position `p` is in slot `p % capacity`.
 pub(crate) struct Cache {
     keys: Tensor,   // [kv_heads, capacity, head_dim]
@@ -14,16 +12,12 @@ pub(crate) struct Cache {
 
 impl Cache {
     pub(super) fn new(
-        kind: KvType,
+        dtype: DType,
         kv_heads: usize,
         capacity: usize,
         head_dim: usize,
         device: &Device,
     ) -> Result<Self> {
-        let dtype = match kind {
-            KvType::F16 => DType::F16,
-            KvType::F32 => DType::F32,
-        };
         let empty = || Tensor::zeros((kv_heads, capacity, head_dim), dtype, device);
         Ok(Self { keys: empty()?, values: empty()?, capacity })
     }

@@ -19,6 +19,9 @@ use super::routing::{Group, Routing};
 use super::{NAME, failed};
 use crate::{Device, EngineError, KvType, LoadOptions};
 
+/// The types of a KV cache.
+pub(super) const KV_TYPES: [(KvType, DType); 2] = [(KvType::F16, DType::F16), (KvType::F32, DType::F32)];
+
 /// Refuses a device that this build cannot open.
 pub(super) fn check_device(device: &Device) -> Result<(), EngineError> {
     let advice = match device {
@@ -64,7 +67,8 @@ pub(super) struct OnDevice {
     batch: usize,
     /// Capacity of the context in tokens.
     context: usize,
-    kv_type: KvType,
+    /// Element type of the KV cache.
+    kv_type: DType,
     /// By sliding window.
     masks: BTreeMap<Option<usize>, Mask>,
 }
@@ -80,8 +84,9 @@ pub(crate) struct Rotation {
 }
 
 impl OnDevice {
-    pub(super) fn new(options: &LoadOptions, batch: usize, device: candle_core::Device) -> Self {
-        Self { device, batch, context: options.context, kv_type: options.kv_type, masks: BTreeMap::new() }
+    /// Kernels for at most `batch` rows per pass, with a KV cache of this type.
+    pub(super) fn new(options: &LoadOptions, batch: usize, device: candle_core::Device, kv_type: DType) -> Self {
+        Self { device, batch, context: options.context, kv_type, masks: BTreeMap::new() }
     }
 
     /// Rotates the heads of `x` `[rows, width]`.

@@ -5,11 +5,11 @@ use std::ptr::{self, NonNull};
 use llama_cpp_sys_2 as sys;
 
 use super::super::failed;
-use super::super::settings::{MASK_BITS, Settings};
+use super::super::settings::{MASK_BITS, Priority, Settings};
 use super::graph::{Graph, Marking, on_node};
 use super::model::Model;
 use super::{clear_messages, messages_or};
-use crate::{EngineError, FlashAttention, KvBytes};
+use crate::{EngineError, FlashAttention, KvBytes, KvType, KvTypes};
 
 /// How a context is made.
 #[derive(Debug, Clone, Copy)]
@@ -22,12 +22,27 @@ pub(in super::super) struct ContextOptions {
     pub(in super::super) threads: usize,
     /// How threads run, and tokens per call.
     pub(in super::super) settings: Settings,
-    /// KV cache in F32 instead of F16.
-    pub(in super::super) wide_kv: bool,
+    /// Element types of the KV cache.
+    pub(in super::super) kv_types: KvTypes,
     /// Fused attention.
     pub(in super::super) flash_attention: FlashAttention,
     /// How the nodes of its graph become ops.
     pub(in super::super) graph: Graph,
+}
+
+/// The type among ggml's.
+const fn ggml_type(kv_type: KvType) -> sys::ggml_type {
+    match kv_type {
+        KvType::F32 => sys::GGML_TYPE_F32,
+        KvType::F16 => sys::GGML_TYPE_F16,
+        KvType::BF16 => sys::GGML_TYPE_BF16,
+        KvType::Q8_0 => sys::GGML_TYPE_Q8_0,
+        KvType::Q4_0 => sys::GGML_TYPE_Q4_0,
+        KvType::Q4_1 => sys::GGML_TYPE_Q4_1,
+        KvType::IQ4_NL => sys::GGML_TYPE_IQ4_NL,
+        KvType::Q5_0 => sys::GGML_TYPE_Q5_0,
+        KvType::Q5_1 => sys::GGML_TYPE_Q5_1,
+    }
 }
 
 /// A KV cache and buffers over a model. Not shared between threads.
@@ -67,6 +82,14 @@ impl Threads {
         // SAFETY: it takes a number and returns plain values.
         let mut params = unsafe { sys::ggml_threadpool_params_default(count) };
         params.strict_cpu = settings.cpu_strict;
+        params.poll = settings.poll.unwrap_or(params.poll);
+        params.prio = match settings.priority {
+            Priority::Low => sys::GGML_SCHED_PRIO_LOW,
+            Priority::Normal => sys::GGML_SCHED_PRIO_NORMAL,
+            Priority::Medium => sys::GGML_SCHED_PRIO_MEDIUM,
+            Priority::High => sys::GGML_SCHED_PRIO_HIGH,
+            Priority::Realtime => sys::GGML_SCHED_PRIO_REALTIME,
+        };
         if !settings.cpu_mask.is_empty() {
             for processor in 0..MASK_BITS.min(params.cpumask.len()) {
                 params.cpumask[processor] = settings.cpu_mask.has(processor);
@@ -102,16 +125,19 @@ impl Context {
         params.n_seq_max = 1;
         params.n_threads = threads;
         params.n_threads_batch = prompt_threads;
-        params.type_k = if options.wide_kv { sys::GGML_TYPE_F32 } else { sys::GGML_TYPE_F16 };
-        params.type_v = params.type_k;
+        params.type_k = ggml_type(options.kv_types.keys);
+        params.type_v = ggml_type(options.kv_types.values);
         params.flash_attn_type = match options.flash_attention {
+            // Only fused attention reads quantised values.
+            FlashAttention::Auto if options.kv_types.values.is_quantised() => sys::LLAMA_FLASH_ATTN_TYPE_ENABLED,
             // Fused attention reads the cache as F16: an F32 cache would be rounded in every pass.
-            FlashAttention::Auto if options.wide_kv => sys::LLAMA_FLASH_ATTN_TYPE_DISABLED,
+            FlashAttention::Auto if options.kv_types == KvType::F32.into() => sys::LLAMA_FLASH_ATTN_TYPE_DISABLED,
             FlashAttention::Auto => sys::LLAMA_FLASH_ATTN_TYPE_AUTO,
             FlashAttention::On => sys::LLAMA_FLASH_ATTN_TYPE_ENABLED,
             FlashAttention::Off => sys::LLAMA_FLASH_ATTN_TYPE_DISABLED,
         };
         params.no_perf = true;
+        params.embeddings = settings.embeddings;
         let marks = Marking::new(options.graph);
         params.cb_eval = Some(on_node);
         params.cb_eval_user_data = marks.data();

@@ -7,6 +7,7 @@
 mod context;
 mod graph;
 mod model;
+mod priority;
 
 use std::ffi::{CStr, c_char, c_void};
 use std::ptr;
@@ -14,9 +15,14 @@ use std::sync::{Mutex, Once, PoisonError};
 
 use llama_cpp_sys_2 as sys;
 
+use super::settings::{Numa, Settings};
+use super::unsupported;
+use crate::EngineError;
+
 pub(super) use context::{Context, ContextOptions};
 pub(super) use graph::Graph;
 pub(super) use model::{Model, Part};
+pub(super) use priority::check as check_priority;
 
 /// Maximum size of llama.cpp's messages in an error, in bytes.
 const MESSAGE_BYTES: usize = 1000;
@@ -33,6 +39,26 @@ fn start() {
         // SAFETY: called once, before anything else of the library.
         unsafe { sys::llama_backend_init() };
     });
+}
+
+/// Places memory and threads on the NUMA nodes, as set.
+///
+/// # Errors
+/// When the machine has one node, on which the setting has no effect.
+fn place_on_nodes(settings: &Settings) -> Result<(), EngineError> {
+    let strategy = match settings.numa {
+        None => return Ok(()),
+        Some(Numa::Distribute) => sys::GGML_NUMA_STRATEGY_DISTRIBUTE,
+        Some(Numa::Isolate) => sys::GGML_NUMA_STRATEGY_ISOLATE,
+        Some(Numa::Numactl) => sys::GGML_NUMA_STRATEGY_NUMACTL,
+    };
+    // SAFETY: the back end was started; the strategy is one of the library's.
+    unsafe { sys::llama_numa_init(strategy) };
+    // SAFETY: it takes nothing and reads what the call before has found.
+    if unsafe { sys::ggml_is_numa() } {
+        return Ok(());
+    }
+    Err(unsupported("the setting `numa` on a machine with one NUMA node".to_owned(), "leave it out"))
 }
 
 /// Keeps error messages; the first ones are the closest to the cause.

@@ -7,8 +7,8 @@ use std::ptr::{self, NonNull};
 use llama_cpp_sys_2 as sys;
 
 use super::super::failed;
-use super::super::settings::{LoadMode, Settings};
-use super::{clear_messages, messages_or, start};
+use super::super::settings::{LazyMode, LoadMode, Settings};
+use super::{clear_messages, messages_or, place_on_nodes, start};
 use crate::EngineError;
 
 /// Size of the first buffer for the text of a token, in bytes.
@@ -34,6 +34,7 @@ impl Model {
     /// Loads a GGUF file, or its vocabulary alone.
     pub(in super::super) fn load(path: &Path, part: Part, settings: &Settings) -> Result<Self, EngineError> {
         start();
+        place_on_nodes(settings)?;
         clear_messages();
         let name = path.to_str().and_then(|path| CString::new(path).ok());
         let name = name.ok_or_else(|| failed("load", format!("the path {} is not UTF-8", path.display())))?;
@@ -45,11 +46,17 @@ impl Model {
         params.n_gpu_layers = 0;
         params.vocab_only = part == Part::Vocabulary;
         params.load_mode = match settings.load_mode {
+            LoadMode::Auto => sys::LLAMA_LOAD_MODE_AUTO,
             LoadMode::None => sys::LLAMA_LOAD_MODE_NONE,
             LoadMode::Mmap => sys::LLAMA_LOAD_MODE_MMAP,
             LoadMode::Mlock => sys::LLAMA_LOAD_MODE_MLOCK,
             LoadMode::MmapMlock => sys::LLAMA_LOAD_MODE_MMAP_MLOCK,
             LoadMode::DirectIo => sys::LLAMA_LOAD_MODE_DIRECT_IO,
+        };
+        params.lazy_mode = match settings.lazy_mode {
+            LazyMode::Off => sys::LLAMA_LAZY_MODE_OFF,
+            LazyMode::Auto => sys::LLAMA_LAZY_MODE_AUTO,
+            LazyMode::On => sys::LLAMA_LAZY_MODE_ON,
         };
         params.use_extra_bufts = settings.repack;
         // SAFETY: path and list end with a zero and live during the call; the parameters are the library's own defaults with

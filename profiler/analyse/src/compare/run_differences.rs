@@ -68,10 +68,11 @@ pub(super) fn run_differences(sides: &Sides) -> Vec<RunDifference> {
     for side in others {
         let Some(other) = sides.runs.get(side.run).filter(|_| !done.contains(&side.run)) else { continue };
         done.push(side.run);
-        // Records of other programs have other fields.
-        if !other.foreign && !baseline.foreign {
-            rows.extend(differences(&baseline.file, &other.file, &side.label));
-        }
+        // Records of other programs have other fields, but settings of engines have the same names.
+        rows.extend(match other.foreign || baseline.foreign {
+            false => differences(&baseline.file, &other.file, &side.label),
+            true => setting_differences(&baseline.file, &other.file, &side.label),
+        });
     }
     rows.sort_by_key(|row| std::cmp::Reverse(row.weight));
     rows
@@ -98,6 +99,53 @@ fn differences(baseline: &RunFile, other: &RunFile, side: &str) -> Vec<RunDiffer
         }
     })
     .collect()
+}
+
+/// Settings that the plans of both state, and state differently: those of llama.cpp in a run here and in a file of llama-bench.
+fn setting_differences(baseline: &RunFile, other: &RunFile, side: &str) -> Vec<RunDifference> {
+    let (b, o) = (named_settings(baseline), named_settings(other));
+    let both = b.iter().filter_map(|(name, value)| Some((name, value, o.get(name)?)));
+    both.filter(|(_, baseline, other)| baseline != other)
+        .map(|(name, baseline, other)| RunDifference {
+            side: side.to_owned(),
+            what: format!("plan.settings {name}"),
+            baseline: baseline.clone(),
+            other: other.clone(),
+            weight: 3,
+            because: "the engine has other settings".to_owned(),
+        })
+        .collect()
+}
+
+/// The settings of all engines by name, in llama-bench's words; of several engines all values, each once.
+fn named_settings(file: &RunFile) -> BTreeMap<String, String> {
+    let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (_, name, value) in &file.plan.settings {
+        let (name, value) = in_words_of_llama_bench(name, value);
+        let values = found.entry(name.to_owned()).or_default();
+        if !values.contains(&value) {
+            values.push(value);
+        }
+    }
+    if let Some(batch) = file.plan.batch {
+        found.entry("n_ubatch".to_owned()).or_insert_with(|| vec![batch.to_string()]);
+    }
+    found.into_iter().map(|(name, values)| (name, values.join(" or "))).collect()
+}
+
+/// Switches are `1` and `0`; how the file is read is one setting. Files of early releases have two switches for it.
+fn in_words_of_llama_bench<'a>(name: &'a str, value: &str) -> (&'a str, String) {
+    let value = match value {
+        "on" => "1",
+        "off" => "0",
+        other => other,
+    };
+    match (name, value) {
+        ("mmap" | "use_mmap", "1") | ("direct_io", "0") => ("load_mode", "mmap".to_owned()),
+        ("mmap" | "use_mmap", "0") => ("load_mode", "none".to_owned()),
+        ("direct_io" | "use_direct_io", "1") => ("load_mode", "dio".to_owned()),
+        (name, value) => (name, value.to_owned()),
+    }
 }
 
 /// A load below that of one busy processor is noise.
@@ -158,6 +206,39 @@ fn plain(value: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn settings_of_llama_cpp_have_the_names_of_llama_bench() {
+        let run = |settings: &[(&str, &str)], batch| {
+            let mut file = RunFile::default();
+            let setting = |(key, value): &(&str, &str)| ("engine".to_owned(), (*key).to_owned(), (*value).to_owned());
+            file.plan.settings = settings.iter().map(setting).collect();
+            file.plan.batch = batch;
+            file
+        };
+        let ours = run(&[("mmap", "off"), ("repack", "off"), ("n_batch", "512"), ("cpu_strict", "on")], Some(256));
+        let bench = run(
+            &[
+                ("load_mode", "mmap"),
+                ("repack", "1"),
+                ("n_batch", "512"),
+                ("cpu_strict", "1"),
+                ("n_ubatch", "512"),
+                ("poll", "50"),
+            ],
+            None,
+        );
+        let rows = setting_differences(&ours, &bench, "bench");
+        let found: Vec<[&str; 3]> = rows.iter().map(|row| [&*row.what, &*row.baseline, &*row.other]).collect();
+        assert_eq!(
+            found,
+            [
+                ["plan.settings load_mode", "none", "mmap"],
+                ["plan.settings n_ubatch", "256", "512"],
+                ["plan.settings repack", "0", "1"]
+            ]
+        );
+    }
 
     #[test]
     fn the_likeliest_cause_is_first_and_noise_is_left_out() {

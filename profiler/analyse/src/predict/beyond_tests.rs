@@ -35,7 +35,7 @@ fn a_longer_context_than_measured_has_a_cost() {
     assert!(width(&found[2].decode_tps) > width(&found[0].decode_tps) + 0.1);
     // Not below what the memory allows; four queries share each row of the cache, so that operations decide.
     let more = found[2].decode.value().unwrap().seconds() - found[0].decode.value().unwrap().seconds();
-    let bytes = 1500.0 * small().spec.kv_bytes_per_token(engine_api::KvType::default().dtype()).as_f64();
+    let bytes = 1500.0 * small().spec.kv_bytes_per_token(engine_api::KvTypes::default()).as_f64();
     assert!((1.0..8.0).contains(&(more * 20e9 / bytes)), "{}", more * 20e9 / bytes);
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use engine_api::KvType;
+use engine_api::KvTypes;
 use models::cost::WeightTypes;
 use models::{Bytes, Spec};
 
@@ -55,8 +55,8 @@ pub struct Settings {
     pub prompt_tokens: usize,
     /// New tokens.
     pub new_tokens: usize,
-    /// Element type of the KV cache.
-    pub kv_type: KvType,
+    /// Element types of the KV cache.
+    pub kv_type: KvTypes,
     /// Prompt tokens per pass; `None` = the engines' default.
     pub batch: Option<usize>,
 }
@@ -261,7 +261,7 @@ impl Estimator<'_> {
         let shape = PassShape {
             spec: &self.subject.spec,
             types: &self.subject.types,
-            kv: self.settings.kv_type.dtype(),
+            kv: self.settings.kv_type,
             batch: self.settings.batch.unwrap_or(BATCH),
         };
         let flat = |calls: BTreeMap<_, Vec<Call>>| calls.into_values().flatten().collect::<Vec<_>>();
@@ -280,7 +280,7 @@ impl Estimator<'_> {
         let Settings { depth, prompt_tokens, new_tokens, .. } = *self.settings;
         let need = MemoryNeed {
             spec: &self.subject.spec,
-            kv: self.settings.kv_type.dtype(),
+            kv: self.settings.kv_type,
             positions: depth + prompt_tokens + new_tokens,
             batch: self.settings.batch.unwrap_or(BATCH).min(prompt_tokens.max(depth).max(1)),
         };

@@ -4,9 +4,10 @@
 
 use std::collections::BTreeMap;
 
+use engine_api::KvTypes;
 use engine_api::Phase;
+use models::Spec;
 use models::cost::{self, OpKind, WeightTypes};
-use models::{DType, Spec};
 
 use crate::attribution::has_processor_ceilings;
 
@@ -183,7 +184,7 @@ impl SampleObservations {
         let used = first
             .and_then(|sample| Some(sample.prompt_tokens.value()? + sample.output_tokens.value()?))
             .unwrap_or(prompt_tokens);
-        let need = file.plan.kv_type.dtype().ok().map(|kv| MemoryNeed {
+        let need = file.plan.kv_type.known().ok().map(|kv| MemoryNeed {
             spec,
             kv,
             positions: case.depth + used,
@@ -209,7 +210,7 @@ impl SampleObservations {
 /// The memory of a session besides its weights, as far as it follows from the shape.
 pub(super) struct MemoryNeed<'a> {
     pub(super) spec: &'a Spec,
-    pub(super) kv: DType,
+    pub(super) kv: KvTypes,
     /// Positions of the cache that are in use at the end.
     pub(super) positions: usize,
     /// Tokens per pass.
@@ -234,7 +235,7 @@ fn ops(file: &RunFile, case: &Case, subject: &Target<'_>) -> Result<CaseObservat
         .and_then(|sample| Some((sample.prompt_tokens.value()?, sample.output_tokens.value()?)))
         .ok_or_else(|| Reason::new("the token counts of the traced request are unknown"))?;
     let batch = file.plan.batch.unwrap_or(BATCH);
-    let kv = file.plan.kv_type.dtype().map_err(|error| Reason::new(error.to_string()))?;
+    let kv = file.plan.kv_type.known().map_err(|error| Reason::new(error.to_string()))?;
     let shape = PassShape { spec: subject.spec, types: subject.types, kv, batch };
     let mut seen = CaseObservations {
         model: case.model.clone(),
@@ -291,7 +292,7 @@ fn phase(seen: &mut CaseObservations, case: &Case, pass: ForwardPass, calls: &BT
 pub(super) struct PassShape<'a> {
     pub(super) spec: &'a Spec,
     pub(super) types: &'a WeightTypes,
-    pub(super) kv: DType,
+    pub(super) kv: KvTypes,
     pub(super) batch: usize,
 }
 

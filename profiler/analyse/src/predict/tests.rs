@@ -67,7 +67,7 @@ struct Planted {
 
 /// What the machine measures of a model.
 fn measured(subject: &Target, machine: Machine) -> Planted {
-    let kv = engine_api::KvType::default().dtype();
+    let kv = engine_api::KvTypes::default().cache_types();
     let mut found = Planted { prefill: 0.0, decode: 0.0, ops: Vec::new() };
     let prefill = batched_prefill_ops(&subject.spec, &subject.types, kv, TOKENS.0, 0, 512);
     let decode: Vec<OpCost> = (TOKENS.0..TOKENS.0 + TOKENS.1 - 1)
@@ -123,7 +123,7 @@ pub(super) fn run_of(subjects: &[&Target], machine: Machine) -> RunFile {
             &subject.spec,
             subject.file_bytes,
             TOKENS.0 + TOKENS.1,
-            engine_api::KvType::default().dtype(),
+            engine_api::KvTypes::default().cache_types(),
             TOKENS.0,
         );
         let sample = |fresh: bool| Sample {
@@ -206,7 +206,7 @@ pub(super) fn settings(threads: usize) -> Settings {
         depth: 0,
         prompt_tokens: TOKENS.0,
         new_tokens: TOKENS.1,
-        kv_type: engine_api::KvType::default(),
+        kv_type: engine_api::KvTypes::default(),
         batch: None,
     }
 }

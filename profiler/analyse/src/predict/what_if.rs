@@ -1,7 +1,7 @@
 //! The what-if table of a run: other quantisations, a longer context, other thread counts, the seed models, estimated from this run
 //! alone. A pure function of the run file.
 
-use engine_api::KvType;
+use engine_api::KvTypes;
 use std::collections::BTreeSet;
 
 use models::cost::WeightTypes;
@@ -46,7 +46,7 @@ pub fn what_if(file: &RunFile) -> Result<Vec<WhatIf>, Reason> {
         let without = || Reason::new("the run file does not contain the shapes of its models");
         return Err(not_modelled.unwrap_or_else(without));
     }
-    let kv_type = KvType::try_from(&file.plan.kv_type).map_err(|error| Reason::new(error.to_string()))?;
+    let kv_type = file.plan.kv_type.known().map_err(|error| Reason::new(error.to_string()))?;
     let mut rows = Vec::new();
     for (model, spec) in &models {
         let settings = settings(&file.plan, base, &model.name, kv_type);
@@ -100,7 +100,7 @@ fn changes(file: &RunFile, own: &Target, settings: &Settings) -> Vec<WhatIf> {
 }
 
 /// The run's own settings, with the middle of the model's prompts.
-fn settings(plan: &PlanFile, base: &Case, model: &str, kv_type: KvType) -> Settings {
+fn settings(plan: &PlanFile, base: &Case, model: &str, kv_type: KvTypes) -> Settings {
     let mut lengths: Vec<(usize, usize)> = plan
         .prompts
         .iter()

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use engine_api::{Device, FlashAttention, KvType, LoadOptions};
+use engine_api::{Device, FlashAttention, KvTypes, LoadOptions};
 use redaction::Sensitive;
 use traces::Nanos;
 
@@ -80,8 +80,8 @@ pub struct EngineOptions {
     pub threads: Vec<usize>,
     /// Tokens of the context; `None` = as many as the prompts need, rounded up to a multiple of 256.
     pub context: Option<usize>,
-    /// Element type of the KV cache.
-    pub kv_type: KvType,
+    /// Element types of the KV cache.
+    pub kv_type: KvTypes,
     /// Fused attention.
     pub flash_attention: FlashAttention,
     /// Prompt tokens per forward pass; `None` = the engine's default.

@@ -186,7 +186,7 @@ fn estimate(text: &mut String, options: &Options, spec: &models::Spec, weights: 
         spec,
         weights,
         context,
-        options.engine.kv_type.dtype(),
+        options.engine.kv_type.cache_types(),
         options.engine.batch.unwrap_or(CONTEXT).min(context),
     );
     line(text, "", &format!("one worker needs about {} with a context of {context} tokens", need.total()));

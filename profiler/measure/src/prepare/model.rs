@@ -55,7 +55,7 @@ pub(super) fn prepare(
     };
     let predicted_bytes = match &modelled {
         Ok(ModelledShape { spec, .. }) => {
-            Ok(cost::estimate_memory(spec, weights, context, options.engine.kv_type.dtype(), batch).total().get())
+            Ok(cost::estimate_memory(spec, weights, context, options.engine.kv_type.cache_types(), batch).total().get())
         }
         Err(reason) => Err(Reason::new(reason.to_string())),
     };

@@ -162,7 +162,7 @@ fn warm_up(
     }
     (state.sets, state.counts_events) = (loaded.counter_sets.max(1), loaded.counts_events);
     state.case.memory =
-        memory::after_load(&block.model, plan.options.engine.kv_type.dtype(), &loaded, plan.file.virtual_time);
+        memory::after_load(&block.model, plan.options.engine.kv_type.cache_types(), &loaded, plan.file.virtual_time);
     if plan.file.cold && state.case.memory.load_cache.value() != Some(LoadCache::Cold) {
         let share = loaded
             .cached_share

@@ -1,7 +1,7 @@
 //! The memory figures of a case: after loading, and after the first request of a fresh session. The crate `analyse` computes what follows
 //! from them.
 
-use models::DType;
+use models::CacheTypes;
 use record::{LoadCache, MemoryFile, Reason, Recorded, RecordedList, ServerFile, Setting};
 
 use crate::plan::{PreparedModel, Weights};
@@ -18,8 +18,8 @@ const NO_REQUEST: &str = "no first request was measured";
 /// Why the size of a cache is absent.
 const NOT_KNOWN_YET: &str = "the engine does not report the size of its cache before the first request";
 
-/// The figures after loading, before the first request; `kv` is the type of the cache.
-pub(super) fn after_load(model: &PreparedModel, kv: DType, loaded: &Loaded, virtual_time: bool) -> MemoryFile {
+/// The figures after loading, before the first request; `kv` are the types of the cache.
+pub(super) fn after_load(model: &PreparedModel, kv: CacheTypes, loaded: &Loaded, virtual_time: bool) -> MemoryFile {
     let own = model.weights.as_ref().filter(|_| loaded.server.is_none()).ok_or_else(|| Reason::new(SERVER));
     let edges = loaded.before.clone().and_then(|before| Ok((before, loaded.after.clone()?)));
     let of_own = own.clone().and_then(|own| Ok((own, edges?)));

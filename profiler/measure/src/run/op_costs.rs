@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use engine_api::Phase;
 use models::cost::{self, ExpertBytes, OpCost, OpKind, WeightTypes};
-use models::{Bytes, DType, NotModelled};
+use models::{Bytes, CacheTypes, NotModelled};
 use record::{Case, OpRow, PhaseOrOther, Reason, Recorded};
 
 use crate::plan::{ModelledShape, Shape};
@@ -13,8 +13,8 @@ use crate::plan::{ModelledShape, Shape};
 #[derive(Debug, Clone, Copy)]
 pub(super) struct TracedWork<'a> {
     pub(super) shape: &'a ModelledShape,
-    /// Type of the KV cache.
-    pub(super) kv: DType,
+    /// Element types of the KV cache.
+    pub(super) kv: CacheTypes,
     /// Prompt tokens per pass.
     pub(super) batch: usize,
     /// Whether the engine drops all tokens but the last after the attention of the last block.
@@ -213,6 +213,8 @@ impl Costs {
 mod tests {
     use models::registry;
 
+    use models::DType;
+
     use super::*;
     use record::LayerRow;
 
@@ -255,7 +257,7 @@ mod tests {
         };
         let work = TracedWork {
             shape: &shape,
-            kv: DType::F16,
+            kv: DType::F16.into(),
             batch: 8,
             prunes: false,
             depth: 3,
@@ -301,7 +303,7 @@ mod tests {
         };
         let work = TracedWork {
             shape: &shape,
-            kv: DType::F16,
+            kv: DType::F16.into(),
             batch: 512,
             prunes: false,
             depth: 0,
@@ -330,7 +332,7 @@ mod tests {
         let layers = shape.spec.layers.len();
         let mut work = TracedWork {
             shape: &shape,
-            kv: DType::F16,
+            kv: DType::F16.into(),
             batch: 8,
             prunes: true,
             depth: 0,
@@ -363,7 +365,7 @@ mod tests {
         };
         TracedWork {
             shape: &shape,
-            kv: DType::F16,
+            kv: DType::F16.into(),
             batch: 512,
             prunes: false,
             depth: 0,
@@ -389,7 +391,7 @@ mod tests {
         let shape = shape();
         let work = TracedWork {
             shape: &shape,
-            kv: DType::F16,
+            kv: DType::F16.into(),
             batch: 8,
             prunes: false,
             depth: 3,

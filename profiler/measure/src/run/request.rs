@@ -116,7 +116,7 @@ fn store(
             Ok(shape) => {
                 let work = TracedWork {
                     shape,
-                    kv: plan.options.engine.kv_type.dtype(),
+                    kv: plan.options.engine.kv_type.cache_types(),
                     batch: block.model.batch,
                     prunes: engine.prunes_last_block,
                     depth: state.plan.filler.depth(),

@@ -22,7 +22,7 @@ mod variants;
 
 use std::path::Path;
 
-use engine_api::{Device, FlashAttention, Identity, RecordedKvType};
+use engine_api::{Device, FlashAttention, Identity, RecordedKvTypes};
 
 use super::plan::{PlanFile, PlannedModel};
 use super::{Error, Reason, RunFile, SCHEMA_VERSION, Tool};
@@ -134,7 +134,7 @@ fn plan(tests: &[Test], cases: &[super::Case]) -> PlanFile {
         prompt_set: "random tokens".to_owned(),
         runs: tests.iter().map(|test| test.times_ns.len()).max().unwrap_or(0),
         ignore_eos: true,
-        kv_type: RecordedKvType::from(one_or_all(tests.iter().map(|test| test.settings.kv_type())).as_str()),
+        kv_type: RecordedKvTypes::from(one_or_all(tests.iter().map(|test| test.settings.kv_type())).as_str()),
         device: device(tests.iter().map(|test| &test.settings)),
         flash_attention: flash_attention(tests),
         batch: one(tests.iter().map(|test| test.settings.get("n_ubatch"))).and_then(|batch| batch.parse().ok()),

@@ -92,7 +92,7 @@ fn every_form_is_the_same_run() {
         assert_eq!(file.tool.version, "7 (0c1e5)", "{text}");
     }
     assert_eq!(read(CSV).unwrap().environment.processor.model.as_deref(), Some("A \"CPU\""));
-    assert_eq!(read(MARKDOWN).unwrap().plan.kv_type, RecordedKvType::from("q8_0 keys, f16 values"));
+    assert_eq!(read(MARKDOWN).unwrap().plan.kv_type, RecordedKvTypes::from("q8_0 keys, f16 values"));
     // What a spreadsheet or sqlite3 writes again.
     let semicolons = CSV
         .replace(",\"", ";\"")
@@ -193,9 +193,9 @@ fn fields_of_old_and_new_releases_are_read() {
     let first = with(
         "\"cuda\": true, \"opencl\": false, \"metal\": false, \"gpu_blas\": true, \"blas\": true, \"f16_kv\": false",
     );
-    assert_eq!((first.plan.device, first.plan.kv_type), (Device::Cuda(0), RecordedKvType::F32));
+    assert_eq!((first.plan.device, first.plan.kv_type), (Device::Cuda(0), RecordedKvTypes::from("f32")));
     let cpu = with("\"cuda\": false, \"metal\": false, \"gpu_blas\": false, \"blas\": true");
-    assert_eq!((cpu.plan.device, cpu.plan.kv_type), (Device::Cpu, RecordedKvType::F16));
+    assert_eq!((cpu.plan.device, cpu.plan.kv_type), (Device::Cpu, RecordedKvTypes::from("f16")));
     let new = with(
         "\"backends\": \"CUDA,BLAS\", \"devices\": \"CUDA1\", \"flash_attn\": 1, \"n_ubatch\": 256, \"load_mode\": \"mmap\", \"lazy_mode\": \"auto\", \"fit_target\": 0, \"fit_min_ctx\": 4096, \"repack\": true",
     );
@@ -215,8 +215,11 @@ fn cache_types_and_devices_are_those_of_the_file() {
         assert_eq!(file.environment.engines[0].device, file.plan.device);
         (file.plan.kv_type, file.plan.device)
     };
-    for (kv, expected) in [("q8_0", RecordedKvType::Q8_0), ("bf16", RecordedKvType::BF16), ("f32", RecordedKvType::F32)]
-    {
+    for (kv, expected) in [
+        ("q8_0", RecordedKvTypes::from("q8_0")),
+        ("bf16", RecordedKvTypes::from("bf16")),
+        ("f32", RecordedKvTypes::from("f32")),
+    ] {
         assert_eq!(plan(&format!("\"type_k\": \"{kv}\", \"type_v\": \"{kv}\"")), (expected, Device::Cpu));
     }
     assert_eq!(plan("\"backends\": \"CUDA\"").1, Device::Cuda(0));
@@ -227,7 +230,7 @@ fn cache_types_and_devices_are_those_of_the_file() {
     let mixed =
         read(&JSON.replace("\"type_k\": \"f16\", \"type_v\": \"f16\"", "\"type_k\": \"q8_0\", \"type_v\": \"q8_0\""))
             .unwrap();
-    assert_eq!(mixed.plan.kv_type, RecordedKvType::from("f16 or q8_0"));
+    assert_eq!(mixed.plan.kv_type, RecordedKvTypes::from("f16 or q8_0"));
     assert_eq!(mixed.plan.engines, ["llama-bench:ctk=q8_0,ctv=q8_0", "llama-bench:ctk=f16,ctv=f16"]);
 }
 

@@ -65,7 +65,7 @@ pub(super) fn section(view: &RunView<'_>) -> Section {
         property("depth", format!("{} tokens in the context before the prompt", list(&plan.depths)));
     }
     if view.file.environment.engines.iter().any(|engine| !engine.device.is_remote()) {
-        property("KV cache", plan.kv_type.name().to_uppercase());
+        property("KV cache", plan.kv_type.to_string());
     }
     if !plan.settings.is_empty() {
         property(

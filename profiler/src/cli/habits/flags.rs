@@ -79,6 +79,26 @@ macro_rules! none {
     };
 }
 
+/// A setting of the engine llama-cpp, which other engines do not have.
+macro_rules! of_llama_cpp {
+    ($names:expr, $values:expr, $setting:literal) => {
+        flag(
+            $names,
+            LLAMA,
+            $values,
+            none_of!("with -e llama-cpp: --set llama-cpp.", $setting),
+            concat!("with `-e llama-cpp`: `--set llama-cpp.", $setting, "`"),
+        )
+    };
+}
+
+/// As `none`, with a reason in two parts.
+macro_rules! none_of {
+    ($($part:literal),*) => {
+        |_| Some(Answer::None(concat!($($part),*)))
+    };
+}
+
 /// The same value under another name; without a value nothing is answered.
 macro_rules! same {
     ($name:literal) => {
@@ -454,79 +474,69 @@ pub(super) const FLAGS: &[Flag] = &[
     ),
     flag(&["-fa"], LLAMA, SWITCH, flash_attention, "`--flash-attn on`, `off` or `auto`"),
     flag(&["--no-flash-attn"], LLAMA, NO, |_| Some(words(["--flash-attn", "off"])), "`--flash-attn off`"),
+    flag(&["-ctk", "--cache-type-k"], LLAMA, ONE, |values| kv_type("--kv-type-k", values), "`--kv-type-k T`"),
+    flag(&["-ctv", "--cache-type-v"], LLAMA, ONE, |values| kv_type("--kv-type-v", values), "`--kv-type-v T`"),
+    flag(&["--kv-cache-dtype"], VLLM, ONE, |values| kv_type("--kv-type", values), "`--kv-type T`"),
     flag(
-        &["-ctk", "--cache-type-k", "-ctv", "--cache-type-v", "--kv-cache-dtype", "--kv-bits"],
-        LLAMA,
+        &["--kv-bits"],
+        MLX,
         ONE,
-        cache_type,
-        "`--kv-type f16` or `f32`, for keys and values; quantised caches only behind a server",
+        none!(
+            "the types of a cache have names here, such as --kv-type q8_0; MLX's groups are measured behind a server, with --spawn"
+        ),
+        "`--kv-type T`; MLX's groups behind a server",
     ),
     flag(&["-ub", "--ubatch-size", "--prefill-step-size"], LLAMA, ONE, same!("--batch"), "`--batch N`"),
     flag(
         &["-b", "--batch-size"],
         LLAMA,
         ONE,
-        none!("one request is a batch; --batch N is the number of prompt tokens in a pass (llama.cpp's -ub)"),
-        "none: `--batch` is llama.cpp's `-ub`",
+        none!(
+            "one request is a batch; --batch N is the number of prompt tokens in a pass (llama.cpp's -ub). With -e llama-cpp: --set llama-cpp.n_batch=N"
+        ),
+        "`--set llama-cpp.n_batch=N`; `--batch` is llama.cpp's `-ub`",
     ),
     flag(
         &["-tb", "--threads-batch"],
         LLAMA,
         ONE,
-        none!("prefill and decode use the same threads: -t N"),
-        "none: `-t` is for both phases",
+        none!("prefill and decode use the same threads: -t N; with -e llama-cpp: --set llama-cpp.threads_batch=N"),
+        "`--set llama-cpp.threads_batch=N`; else `-t` is for both phases",
     ),
     flag(&["--num-threads", "--n-threads", "-nt"], LLAMA, ONE, same!("-t"), "`-t N,...`"),
     flag(
-        &[
-            "-nkvo",
-            "--no-kv-offload",
-            "-mmp",
-            "--mmap",
-            "-dio",
-            "--direct-io",
-            "-embd",
-            "--embeddings",
-            "-nopo",
-            "--no-op-offload",
-            "--no-host",
-            "--repack",
-            "-nr",
-            "--no-repack",
-            "--cpu-strict",
-            "-kvu",
-            "--kv-unified",
-        ],
+        &["-nkvo", "--no-kv-offload", "-nopo", "--no-op-offload", "--no-host", "-kvu", "--kv-unified"],
         LLAMA,
         SWITCH,
-        none!("the engine's own choice; --set gives an engine its settings"),
-        "none: `--set ENGINE.KEY=VALUE` has the settings of an engine",
+        none!("it acts on GPUs or on several sequences; the engine llama-cpp computes one sequence on the processor"),
+        "none: it acts on GPUs or on several sequences",
     ),
+    of_llama_cpp!(&["-mmp", "--mmap"], SWITCH, "mmap=on|off"),
+    of_llama_cpp!(&["-dio", "--direct-io"], SWITCH, "direct_io=on|off"),
+    of_llama_cpp!(&["-embd", "--embeddings"], SWITCH, "embeddings=on|off"),
+    of_llama_cpp!(&["--repack", "-nr", "--no-repack"], SWITCH, "repack=on|off"),
+    of_llama_cpp!(&["--cpu-strict"], SWITCH, "cpu_strict=on|off"),
+    of_llama_cpp!(&["--no-mmap"], NO, "mmap=off"),
+    of_llama_cpp!(&["--mlock"], NO, "load_mode=mmap+mlock"),
+    of_llama_cpp!(&["-lm", "--load-mode"], ONE, "load_mode=MODE"),
+    of_llama_cpp!(&["-lzm", "--lazy-mode"], ONE, "lazy_mode=on|auto|off"),
+    of_llama_cpp!(&["--poll"], ONE, "poll=0...100"),
+    of_llama_cpp!(&["--prio"], ONE, "prio=-1|0|1|2|3"),
+    of_llama_cpp!(&["--numa"], ONE, "numa=distribute|isolate|numactl"),
+    of_llama_cpp!(&["-C", "--cpu-mask"], ONE, "cpu_mask=0xBITS"),
     flag(
-        &["--no-mmap", "--mlock", "--swa-full", "--no-context-shift"],
+        &["--swa-full", "--no-context-shift"],
         LLAMA,
         NO,
-        none!("weights are mapped; --cold drops them from the page cache before each load"),
-        "none: weights are mapped",
+        none!("it is always so: the engine llama-cpp keeps all positions, and a context is never shifted"),
+        "none: it is always so",
     ),
     flag(
-        &[
-            "-lm",
-            "--load-mode",
-            "-lzm",
-            "--lazy-mode",
-            "--poll",
-            "--prio",
-            "--numa",
-            "-C",
-            "--cpu-mask",
-            "-Cr",
-            "--cpu-range",
-        ],
+        &["-Cr", "--cpu-range"],
         LLAMA,
         ONE,
-        none!("the system's own choice; `taskset` and `numactl` in front of inferometer set it"),
-        "none: `taskset` and `numactl` in front of the command",
+        none!("`taskset` in front of inferometer sets it; with -e llama-cpp: --set llama-cpp.cpu_mask=0xBITS"),
+        "`--set llama-cpp.cpu_mask=0xBITS`, or `taskset` in front of the command",
     ),
     // Servers.
     flag(
@@ -618,12 +628,19 @@ fn flash_attention(values: &[String]) -> Option<Answer> {
     Some(words(["--flash-attn", when]))
 }
 
-fn cache_type(values: &[String]) -> Option<Answer> {
-    Some(match values.first()?.to_ascii_lowercase().as_str() {
-        "f16" | "fp16" | "float16" | "auto" => words(["--kv-type", "f16"]),
-        "f32" | "fp32" | "float32" => words(["--kv-type", "f32"]),
-        _ => Answer::None(
-            "the engines of this program have caches of f16 or f32; a quantised cache is measured behind a server, with --spawn",
+/// A type of the cache of keys and values, under the flag of this program.
+fn kv_type(flag: &str, values: &[String]) -> Option<Answer> {
+    let name = values.first()?.to_ascii_lowercase();
+    let name = match name.as_str() {
+        "fp16" | "float16" | "auto" => "f16",
+        "fp32" | "float32" => "f32",
+        "bfloat16" => "bf16",
+        other => other,
+    };
+    Some(match name.parse::<engines::KvType>() {
+        Ok(known) => words([flag, known.name()]),
+        Err(_) => Answer::None(
+            "no engine of this program has a cache of this type (see the types of --kv-type); behind a server it is measured with --spawn",
         ),
     })
 }

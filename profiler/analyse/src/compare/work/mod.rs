@@ -10,6 +10,7 @@ use super::answers::{NEAR_TIE, answers};
 use super::comparison::{Agreement, Check, Comparability, ProbabilityDistance, Work};
 use super::pairing::{Group, GroupPair};
 use super::probabilities::distance;
+use engine_api::RecordedKvTypes;
 use record::plan::PlannedModel;
 use record::{Case, CaseNote, Reasons, Recorded, ServerFile, Setting, Status};
 
@@ -80,7 +81,21 @@ fn cache_type(pair: &GroupPair<'_>) -> Check {
     if is_served(pair) {
         return Check::default();
     }
-    setting("cache of keys and values", both(pair, |group| group.file().plan.kv_type.name().to_owned()))
+    setting("cache of keys and values", both(pair, cache_types))
+}
+
+/// The types of a group's cache. A file of llama-bench has them for each of its engines, and those of all engines in the plan.
+fn cache_types(group: &Group<'_>) -> String {
+    let plan = &group.file().plan;
+    let engine = group.cases.first().map(|case| case.engine.as_str());
+    let of = |key: &str| {
+        let own = plan.settings.iter().find(|(label, name, _)| Some(label.as_str()) == engine && name == key);
+        own.map(|(.., value)| value.as_str())
+    };
+    match of("type_k").zip(of("type_v")) {
+        Some((keys, values)) => RecordedKvTypes::from(format!("{keys},{values}").as_str()).to_string(),
+        None => plan.kv_type.to_string(),
+    }
 }
 
 /// Whether the number of threads of a group is only a label: its server sets its own.
