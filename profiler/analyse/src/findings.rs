@@ -4,7 +4,7 @@ use record::{CaseFindings, Findings, RunFile};
 
 use crate::attribution::{self, Attribution};
 use crate::verdicts::PhaseVerdict;
-use crate::{audit, predict, summary, verdicts, warnings};
+use crate::{audit, depth_laws, predict, summary, verdicts, warnings};
 
 /// Everything that follows from the measurements of a run. Findings that the file already contains are not used.
 #[must_use]
@@ -35,6 +35,7 @@ pub fn findings(file: &RunFile) -> Findings {
     }
     Findings {
         summaries: summary::summarise(cases, file.plan.seed),
+        depth_laws: depth_laws::depth_laws(file),
         verdicts: of_groups,
         what_if: predict::what_if(file),
         warnings: warnings::texts(file, &probes),

@@ -6,6 +6,7 @@
 pub mod attribution;
 pub mod audit;
 pub mod compare;
+mod depth_laws;
 pub mod drift;
 mod findings;
 pub mod predict;

@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 
 use super::{
-    AuditFinding, Case, EnergyRow, GroupVerdict, OpRow, PhaseSum, ProbeEffect, Reason, Recorded, RecordedList, Roof,
-    RunFile, Series, Slope, Summary, Verdict, WhatIf,
+    AuditFinding, Case, DepthLaw, EnergyRow, GroupVerdict, OpRow, PhaseSum, ProbeEffect, Reason, Recorded,
+    RecordedList, Roof, RunFile, Series, Slope, Summary, Verdict, WhatIf,
 };
 
 /// Everything that follows from the measurements of a run.
@@ -17,6 +17,8 @@ pub struct Findings {
     pub summaries: Vec<Summary>,
     /// The cost of the instruments, one entry for each case with samples.
     pub probes: Vec<ProbeEffect>,
+    /// The time of a token against the context.
+    pub depth_laws: Vec<DepthLaw>,
     /// The verdicts over all prompts.
     pub verdicts: Vec<GroupVerdict>,
     /// Estimates for other settings and models.
@@ -120,6 +122,7 @@ impl RunFile {
     pub fn set_findings(&mut self, findings: Findings) {
         self.summaries = findings.summaries;
         self.probes = findings.probes;
+        self.depth_laws = findings.depth_laws;
         self.verdicts = findings.verdicts;
         self.what_if = findings.what_if.into();
         self.warnings = findings.warnings;
@@ -132,6 +135,7 @@ impl RunFile {
     pub fn clear_findings(&mut self) {
         self.summaries.clear();
         self.probes.clear();
+        self.depth_laws.clear();
         self.verdicts.clear();
         self.what_if = RecordedList::default();
         self.warnings.clear();

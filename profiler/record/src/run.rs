@@ -50,6 +50,9 @@ with_reasons! {
         /// The smallest detectable differences; only where a precision ends the rounds.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         pub precision: Vec<super::PrecisionReached>,
+        /// The time of a token against the context, where a run has several depths.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        pub depth_laws: Vec<super::DepthLaw>,
         /// The cost of the instruments.
         pub probes: Vec<ProbeEffect>,
         /// Messages of the run itself, such as a failed probe.

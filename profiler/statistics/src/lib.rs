@@ -13,4 +13,4 @@ pub use bootstrap::{Interval, RESAMPLES, interval};
 pub use no_interval::NoInterval;
 pub use order::{mad, mean, median, percentile};
 pub use paired::{Ratio, more_rounds, ratio, ratio_apart};
-pub use slope::{Slope, mean_interval, slope};
+pub use slope::{Slope, line_slope, mean_interval, slope};

@@ -63,6 +63,16 @@ pub fn slope(points: &[(f64, f64)]) -> Option<Slope> {
     Some(Slope { value, low: value - half, high: value + half, n })
 }
 
+/// The least-squares slope of points (x, y) alone: `Sxy / Sxx` as in [`slope`]. `None` with a single x.
+#[must_use]
+pub fn line_slope(points: &[(f64, f64)]) -> Option<f64> {
+    let x = mean(&points.iter().map(|point| point.0).collect::<Vec<_>>())?;
+    let y = mean(&points.iter().map(|point| point.1).collect::<Vec<_>>())?;
+    let sum = |of: &dyn Fn(f64, f64) -> f64| points.iter().map(|&(px, py)| of(px - x, py - y)).sum::<f64>();
+    let sxx = sum(&|dx, _| dx * dx);
+    (sxx > 0.0).then(|| sum(&|dx, dy| dx * dy) / sxx)
+}
+
 /// The mean of values with its 95 % interval, in their unit:
 ///
 /// ```text
@@ -106,6 +116,7 @@ mod tests {
     fn too_little_has_no_slope() {
         assert_eq!(slope(&[(1.0, 2.0), (2.0, 3.0)]), None);
         assert_eq!(slope(&[(1.0, 2.0), (1.0, 3.0), (1.0, 4.0)]), None);
+        assert_eq!((line_slope(&[(1.0, 2.0), (3.0, 3.0)]), line_slope(&[(1.0, 2.0), (1.0, 3.0)])), (Some(0.5), None));
     }
 
     #[test]

@@ -5,8 +5,8 @@ use crate::chart::{Chart, Figure, Line, Lines, Point};
 use crate::content::{Block, Section};
 use crate::figures::{ABSENT, count, metric as shown};
 use crate::table::Table;
-use record::Summary;
 use record::figures::significant;
+use record::{DepthLaw, Summary};
 
 /// The metrics drawn over each axis.
 const METRICS: &[(&str, &str)] = &[("Decode speed", "decode_tps"), ("Prefill speed", "prefill_tps")];
@@ -49,10 +49,66 @@ pub(super) fn section(view: &RunView<'_>) -> Section {
             section.blocks.extend(chart(axis, what, metric, &lines).map(|chart| Block::Chart(Box::new(chart))));
         }
     }
+    laws(view, &mut section);
     if !section.blocks.is_empty() {
         section.add_sentence("Clean pass, means over the prompts with 95 % intervals. At a larger depth, each token reads more of the KV cache. More threads help until memory bandwidth or the number of cores limits the speed.");
     }
     section
+}
+
+/// The growth of the time of a token with the context, which op has most of it, and where one engine overtakes another.
+fn laws(view: &RunView<'_>, section: &mut Section) {
+    let laws = &view.file.depth_laws;
+    if laws.is_empty() {
+        return;
+    }
+    let columns = ["<case", "<KV cache", "ms/token at 0", "ms/token per 1,000 tokens", "<most of the growth"];
+    let mut table = Table::new("The time of a decoded token as a line over the tokens in the context.", &columns);
+    let kv_type = view.file.plan.kv_type.to_string();
+    let name = |law: &DepthLaw| {
+        format!("{} on {}, {}", view.model(&law.model), law.engine, view.threads(&law.engine, law.threads))
+    };
+    for law in laws {
+        let growth = law.growth_ms.value().map_or_else(
+            || ABSENT.to_owned(),
+            |of| format!("{} [{}, {}]", significant(of.value), significant(of.low), significant(of.high)),
+        );
+        let most = law
+            .ops
+            .first()
+            .map_or_else(|| ABSENT.to_owned(), |op| format!("{} ({} %)", op.op, significant(100.0 * op.share)));
+        let start = law.at_start_ms.value().map_or_else(|| ABSENT.to_owned(), |ms| significant(*ms));
+        table.rows.push(vec![name(law), kv_type.clone(), start, growth, most]);
+    }
+    section.add_table(table);
+    section.add_sentence("The line is fitted to all clean requests, with the 95 % interval of its slope; the last column is from traced requests.");
+    for (at, law) in laws.iter().enumerate() {
+        for other in &laws[at + 1..] {
+            if let Some(tokens) = crossing(law, other) {
+                section.add_sentence(&format!(
+                    "{} and {} take the same time at about {tokens} tokens of context.",
+                    name(law),
+                    name(other)
+                ));
+            }
+        }
+    }
+}
+
+/// Where the lines of two engines with the same model and threads cross, in tokens, if that is between the smallest and the largest depth
+/// and the intervals of their slopes do not overlap.
+fn crossing(a: &DepthLaw, b: &DepthLaw) -> Option<u64> {
+    if (&a.model, a.threads) != (&b.model, b.threads) {
+        return None;
+    }
+    let (growth_a, growth_b) = (a.growth_ms.value()?, b.growth_ms.value()?);
+    if growth_a.low <= growth_b.high && growth_b.low <= growth_a.high {
+        return None;
+    }
+    let tokens = 1000.0 * (a.at_start_ms.value()? - b.at_start_ms.value()?) / (growth_b.value - growth_a.value);
+    let depths = a.depths.iter().chain(&b.depths);
+    let (first, last) = (*depths.clone().min()?, *depths.max()?);
+    (first as f64..=last as f64).contains(&tokens).then_some(tokens.round() as u64)
 }
 
 /// Lines of summaries that differ only in this axis, with their names, in ascending order along the axis.
@@ -122,4 +178,29 @@ fn chart(axis: &Axis, what: &str, metric: &str, lines: &[(String, Vec<&Summary>)
         }),
         numbers: Some(numbers),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use record::Slope;
+
+    use super::*;
+
+    fn law(start: f64, growth: f64) -> DepthLaw {
+        DepthLaw {
+            depths: vec![0, 4000],
+            growth_ms: Slope { value: growth, low: growth - 0.1, high: growth + 0.1, n: 9 }.into(),
+            at_start_ms: start.into(),
+            ..DepthLaw::absent("not needed")
+        }
+    }
+
+    #[test]
+    fn lines_cross_within_what_was_measured_or_nowhere() {
+        assert_eq!(crossing(&law(10.0, 4.0), &law(12.0, 3.0)), Some(2000));
+        assert_eq!(crossing(&law(10.0, 4.0), &law(15.0, 3.0)), None, "beyond the largest depth");
+        assert_eq!(crossing(&law(10.0, 4.0), &law(10.2, 3.9)), None, "the slopes may be equal");
+        let other = DepthLaw { threads: 7, ..law(12.0, 3.0) };
+        assert_eq!(crossing(&law(10.0, 4.0), &other), None);
+    }
 }
