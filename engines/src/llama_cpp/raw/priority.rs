@@ -31,7 +31,7 @@ pub(in super::super) fn check(priority: Priority) -> Result<(), EngineError> {
         Ok(Err(_)) => "the thread that tried it has ended with a panic".to_owned(),
         Err(error) => error.to_string(),
     };
-    let advice = "leave it out, or allow it: as root, or with a limit of real-time priorities (ulimit -r)";
+    let advice = "leave it out, or allow it: as root, or with a higher limit of real-time priorities (RLIMIT_RTPRIO)";
     Err(unsupported(format!("this priority of threads here: the system refuses it ({reason})"), advice))
 }
 
