@@ -60,14 +60,14 @@ pub(crate) fn depth_laws(file: &RunFile) -> Vec<DepthLaw> {
 
 /// Thousands of tokens in the context in the middle of an answer.
 fn context(case: &Case, sample: &Sample) -> Option<f64> {
-    let (prompt, output) = (*sample.prompt_tokens.value()?, *sample.output_tokens.value()?);
+    let (prompt, output) = (sample.prompt_tokens.value()?, sample.output_tokens.value()?);
     Some((case.depth as f64 + prompt as f64 + output as f64 / 2.0) / 1000.0)
 }
 
 /// Context and ms per token of every clean request whose rate is a measurement.
 fn points(case: &Case) -> Vec<(f64, f64)> {
     let of = |sample: &Sample| {
-        let rate = sample.decode_tps.value().filter(|rate| **rate > 0.0)?;
+        let rate = sample.decode_tps.value().filter(|rate| *rate > 0.0)?;
         let is_estimated = sample.estimated.contains_key("decode_tps");
         (!is_estimated).then_some((context(case, sample)?, 1000.0 / rate))
     };
@@ -164,7 +164,7 @@ mod tests {
     fn noise_makes_the_interval_wider() {
         let width = |noise| {
             let laws = depth_laws(&file(&[0, 2000], noise));
-            let growth = *laws[0].growth_ms.value().unwrap();
+            let growth = laws[0].growth_ms.value().unwrap();
             assert!(growth.low <= 4.0 && 4.0 <= growth.high);
             growth.high - growth.low
         };

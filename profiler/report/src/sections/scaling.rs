@@ -77,7 +77,7 @@ fn laws(view: &RunView<'_>, section: &mut Section) {
             .ops
             .first()
             .map_or_else(|| ABSENT.to_owned(), |op| format!("{} ({} %)", op.op, significant(100.0 * op.share)));
-        let start = law.at_start_ms.value().map_or_else(|| ABSENT.to_owned(), |ms| significant(*ms));
+        let start = law.at_start_ms.value().map_or_else(|| ABSENT.to_owned(), significant);
         table.rows.push(vec![name(law), kv_type.clone(), start, growth, most]);
     }
     section.add_table(table);
