@@ -245,6 +245,7 @@ mod tests {
         };
         Findings {
             summaries: Vec::new(),
+            depth_laws: Vec::new(),
             probes: Vec::new(),
             verdicts: Vec::new(),
             what_if: Err(Reason::new("no ceilings")),

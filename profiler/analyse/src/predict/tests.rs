@@ -177,6 +177,7 @@ pub(super) fn run_of(subjects: &[&Target], machine: Machine) -> RunFile {
         cases,
         precision: Vec::new(),
         summaries: Vec::new(),
+        depth_laws: Vec::new(),
         probes: Vec::new(),
         messages: Vec::new(),
         throttle_events_after: Recorded::absent("invented"),

@@ -120,6 +120,7 @@ pub fn execute(options: &Options, context: Context<'_>) -> Result<Outcome, Error
         cases: plan.file.cases.iter().map(empty_case).collect(),
         summaries: Vec::new(),
         precision: Vec::new(),
+        depth_laws: Vec::new(),
         probes: Vec::new(),
         messages: Vec::new(),
         throttle_events_after: Recorded::absent(without_throttling),
