@@ -140,7 +140,7 @@ mod tests {
                 depth,
                 samples: clean.to_vec(),
                 traced: vec![sample(Pass::Traced, 90, 20, 20.0)],
-                ops: vec![row("attention", 1.0 + 3.0 * x), row("q_proj", 5.0), row("kv_write", 0.1 + x)].into(),
+                ops: [row("attention", 1.0 + 3.0 * x), row("q_proj", 5.0), row("kv_write", 0.1 + x)].into(),
                 ..Case::default()
             }
         };
