@@ -22,6 +22,10 @@ pub trait Engine: Send + Sync {
     fn prunes_last_block(&self) -> bool {
         false
     }
+    /// The architectures, by the names of their descriptions, in whose models it does not, although it does in others.
+    fn whole_last_blocks(&self) -> &'static [&'static str] {
+        &[]
+    }
     /// Checks device and settings before anything is loaded. May be called in any process.
     ///
     /// # Errors

@@ -59,6 +59,11 @@ impl Engine for LlamaCpp {
         true
     }
 
+    /// Their graphs take the rows of the outputs after the last block.
+    fn whole_last_blocks(&self) -> &'static [&'static str] {
+        &["gpt-oss"]
+    }
+
     fn check(&self, options: &LoadOptions) -> Result<(), EngineError> {
         if options.device != Device::Cpu {
             return Err(unsupported(format!("the device `{}`", options.device), "use cpu: this build has no other"));

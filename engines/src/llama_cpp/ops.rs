@@ -282,12 +282,13 @@ mod tests {
     #[test]
     fn biases_end_router_experts_and_output_and_names_follow_the_description() {
         let spec = models::registry::find("gpt-oss-20b").unwrap().spec();
-        let of = |code, name: &str, inputs| described(code, name, inputs, Described::new(&spec));
-        let product = |weight: &str| of(sys::GGML_OP_MUL_MAT, "x-3", [weight, "x"]);
+        let of =
+            |code, name: &'static str, inputs: [&'static str; 2]| described(code, name, inputs, Described::new(&spec));
+        let product = |weight: &'static str| of(sys::GGML_OP_MUL_MAT, "x-3", [weight, "x"]);
         assert_eq!(product("blk.3.ffn_gate_inp.weight"), None);
         assert_eq!(product("blk.3.attn_output.weight"), None);
         assert_eq!(of(sys::GGML_OP_MUL_MAT_ID, "ffn_moe_gate-3", ["blk.3.ffn_gate_exps.weight", "x"]), None);
-        let added = |code, name: &str, bias: &str| of(code, name, ["x", bias]);
+        let added = |code, name: &'static str, bias: &'static str| of(code, name, ["x", bias]);
         for (code, name, bias, expected) in [
             (sys::GGML_OP_ADD, "ffn_moe_logits_biased-3", "blk.3.ffn_gate_inp.bias", Some(OpKind::Router)),
             (sys::GGML_OP_ADD, "attn_out-3", "blk.3.attn_output.bias", Some(OpKind::OProj)),

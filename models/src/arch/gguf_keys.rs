@@ -237,8 +237,11 @@ pub(super) fn shape_keys(spec: &Spec) -> KeyValues {
             add("rope.scaling.original_context_length", number(*original_context));
             add("rope.scaling.yarn_beta_fast", Value::F32(*beta_fast));
             add("rope.scaling.yarn_beta_slow", Value::F32(*beta_slow));
-            add("rope.scaling.yarn_log_multiplier", Value::F32(1.0));
-            add("rope.scaling.attn_factor", Value::F32(*magnitude));
+            // llama.cpp multiplies the magnitude of the paper by it; a few architectures alone read a multiplier of the logarithm.
+            let of_paper = yarn_magnitude(*factor, 1.0);
+            if (magnitude - of_paper).abs() > f32::EPSILON {
+                add("rope.scaling.attn_factor", Value::F32(magnitude / of_paper));
+            }
         }
         Some(RopeScaling::LongRope { original_context, magnitude, .. }) => {
             add("rope.scaling.original_context_length", number(*original_context));

@@ -18,6 +18,8 @@ pub struct EngineChoice {
     pub caps: Caps,
     /// Whether it runs the last block, after its attention, for the last token alone.
     pub prunes_last_block: bool,
+    /// The architectures in whose models it does not.
+    pub whole_last_blocks: &'static [&'static str],
 }
 
 /// An engine as users write it.

@@ -283,6 +283,7 @@ mod tests {
             identity: engine.identity(),
             caps: engine.caps(),
             prunes_last_block: false,
+            whole_last_blocks: &[],
         };
         let model = PreparedModel {
             name: "m".to_owned(),

@@ -26,6 +26,7 @@ pub(super) fn open(options: &mut Options) -> Result<Vec<EngineChoice>, Error> {
             identity: engine.identity_on(&options.engine.device),
             caps: engine.caps(),
             prunes_last_block: engine.prunes_last_block(),
+            whole_last_blocks: engine.whole_last_blocks(),
         })
         .collect();
     let engines: Vec<_> = opened.into_iter().map(|(_, engine)| engine).collect();

@@ -118,7 +118,7 @@ fn store(
                     shape,
                     kv: plan.options.engine.kv_type.cache_types(),
                     batch: block.model.batch,
-                    prunes: engine.prunes_last_block,
+                    prunes: engine.prunes_last_block && !engine.whole_last_blocks.contains(&shape.spec.arch.name()),
                     depth: state.plan.filler.depth(),
                     prompt_tokens,
                     output_tokens,
