@@ -99,21 +99,22 @@ with_reasons! {
 }
 
 impl ThreadCeilings {
-    /// A nearer level that is slower than a farther one by more than this share is not explained by the spread of a quiet machine.
+    /// A nearer level that is slower than a farther one by more than this share contradicts it, however widely it was spread.
     const SLOWER: f64 = 0.05;
 
     /// The levels of cache whose rate contradicts that of a farther level or of the memory, nearest first, with the reason. Data from a
     /// farther level pass through the nearer ones, so a nearer level is at least as fast: its figure is too low.
     #[must_use]
     pub fn contradictions(&self) -> Vec<(usize, Reason)> {
-        let caches = self.caches.iter().map(|cache| (format!("level {}", cache.level), cache.level, cache.read.median));
-        let memory = self.memory_read.value().map(|read| ("memory".to_owned(), usize::MAX, read.median));
-        let all: Vec<(String, usize, f64)> = caches.chain(memory).collect();
-        let contradiction = |(_, level, rate): &(String, usize, f64)| {
+        let caches = self.caches.iter().map(|cache| (format!("level {}", cache.level), cache.level, cache.read));
+        let memory = self.memory_read.value().map(|read| ("memory".to_owned(), usize::MAX, read));
+        let all: Vec<(String, usize, Spread)> = caches.chain(memory).collect();
+        let contradiction = |(_, level, read): &(String, usize, Spread)| {
             let farther = all.iter().filter(|(_, other, _)| other > level);
-            let (name, _, fastest) = farther.max_by(|a, b| a.2.total_cmp(&b.2))?;
-            (*rate < fastest * (1.0 - Self::SLOWER)).then(|| {
-                let rates = [*rate, *fastest].map(|rate| crate::figures::significant(rate / 1e9));
+            let (name, _, fastest) = farther.max_by(|a, b| a.2.median.total_cmp(&b.2.median))?;
+            let is_slower = read.high < fastest.median || read.median < fastest.median * (1.0 - Self::SLOWER);
+            is_slower.then(|| {
+                let rates = [read.median, fastest.median].map(|rate| crate::figures::significant(rate / 1e9));
                 let [rate, fastest] = rates;
                 let text = format!("it was measured at {rate} GB/s, slower than {name} ({fastest} GB/s), which cannot be: other programs disturbed it");
                 (*level, Reason::new(text))
@@ -182,12 +183,11 @@ mod tests {
     }
 
     fn with_rates(memory: f64, caches: &[f64]) -> ThreadCeilings {
-        let exactly = |rate: f64| Spread { median: rate, low: rate, high: rate, n: 7 };
-        let cache =
-            |(index, rate): (usize, &f64)| CacheCeiling { level: index + 1, size_bytes: 1, read: exactly(*rate) };
+        let about = |rate: f64| Spread { median: rate, low: rate * 0.97, high: rate * 1.03, n: 7 };
+        let cache = |(index, rate): (usize, &f64)| CacheCeiling { level: index + 1, size_bytes: 1, read: about(*rate) };
         ThreadCeilings {
             threads: 2,
-            memory_read: exactly(memory).into(),
+            memory_read: about(memory).into(),
             caches: RecordedList::new(caches.iter().enumerate().map(cache).collect(), "none"),
             ..ThreadCeilings::absent("not measured")
         }
@@ -199,6 +199,7 @@ mod tests {
         assert!(quiet.contradictions().is_empty());
         assert_eq!(quiet.clone().without_contradictions(), quiet);
         assert!(with_rates(20e9, &[195e9, 200e9]).contradictions().is_empty(), "within the spread");
+        assert!(!with_rates(20e9, &[193e9, 200e9]).contradictions().is_empty(), "its fastest repetition is slower");
         let disturbed = with_rates(20e9, &[90e9, 200e9, 15e9]);
         let levels: Vec<usize> = disturbed.contradictions().iter().map(|(level, _)| *level).collect();
         assert_eq!(levels, [1, 3], "level 3 is slower than the memory");

@@ -78,7 +78,7 @@ pub(super) fn leaks(cases: &[Case]) -> Vec<Result<Slope, Reason>> {
             found.ok_or_else(|| {
                 let n = growths.len();
                 Reason::new(format!(
-                    "{n} clean requests of settled sessions count, {REQUESTS} are needed: raise {}",
+                    "{n} of the {REQUESTS} repeated requests that are needed were measured: use more runs, {}",
                     Setting::Runs
                 ))
             })
@@ -217,7 +217,7 @@ mod tests {
         cases.push(Case { id: "c".to_owned(), threads: 1, ..Case::default() });
         // A new session: each case has to settle again, and three requests are left.
         cases[1].samples.push(Sample { warmup: true, ..request("b", 4, 5) });
-        for (leak, left) in leaks(&cases).into_iter().zip(["3 clean", "3 clean", "0 clean"]) {
+        for (leak, left) in leaks(&cases).into_iter().zip(["3 of the 4", "3 of the 4", "0 of the 4"]) {
             let reason = leak.unwrap_err();
             assert!(reason.as_str().starts_with(left), "{reason}");
         }

@@ -11,10 +11,11 @@ pub(super) fn of(facts: &Facts, found: Candidate) -> String {
     let limit = found.rule.limit;
     let body = body(facts, limit, found.share);
     if is_unexplained(facts, found) {
-        let nearest = if is_ceiling(limit) { "ceiling" } else { "limit" };
+        // The ceilings of a load cover reading the file only.
+        let nearest = if is_ceiling(limit) && facts.is_forward() { "ceiling" } else { "limit" };
+        let phase = if facts.is_load() { "the load" } else { facts.name() };
         return format!(
-            "No measured limit explains half of the time of {}, so something else binds it. The nearest {nearest} is {}: {body}.",
-            facts.name(),
+            "No measured limit explains half of the time of {phase}, so something else binds it. The nearest {nearest} is {}: {body}.",
             name(limit)
         );
     }

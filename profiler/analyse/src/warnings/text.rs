@@ -71,7 +71,8 @@ impl Warning {
                 in_cases(*cases)
             ),
             Self::ProbeEffect(passes) => {
-                format!("{} as long as the clean pass: use the shares in tables of this pass, not the times", pass_ratios(passes))
+                let these = if passes.len() == 1 { "this pass" } else { "these passes" };
+                format!("{} as long as the clean pass: use the shares in tables of {these}, not the times", pass_ratios(passes))
             }
             Self::ProbeNoise(passes) => {
                 format!("{} as long as the clean pass, which no instrument can cause: the machine changed between the passes; use more runs ({})", pass_ratios(passes), Setting::Runs)
@@ -147,7 +148,7 @@ mod tests {
     #[test]
     fn one_sentence_for_several_passes() {
         let both = Warning::ProbeEffect(vec![(Pass::Stepped, 1.31), (Pass::Traced, 1.14)]);
-        insta::assert_snapshot!(both.text(), @"the stepped pass took 1.31 times and the traced pass 1.14 times as long as the clean pass: use the shares in tables of this pass, not the times");
+        insta::assert_snapshot!(both.text(), @"the stepped pass took 1.31 times and the traced pass 1.14 times as long as the clean pass: use the shares in tables of these passes, not the times");
         let one = Warning::ProbeNoise(vec![(Pass::Traced, 0.8)]);
         insta::assert_snapshot!(one.text(), @"the traced pass took 0.80 times as long as the clean pass, which no instrument can cause: the machine changed between the passes; use more runs (`runs`)");
     }

@@ -1,7 +1,7 @@
 //! Tables of all metrics, of each prompt, and of figures normalised by bytes per token.
 
 use super::headline::{cells, value};
-use super::ratio_text::{change, plain};
+use super::ratio_text::{change, detectable};
 use crate::content::Section;
 use crate::figures::{ABSENT, marked, or_absent};
 use crate::table::Table;
@@ -18,7 +18,7 @@ pub(super) fn section(found: &Comparison) -> Section {
             let mut shown = cells(contrast, row, found.threshold);
             let finding = shown.pop().unwrap_or_default();
             let outliers = row.prompts.iter().flat_map(|prompt| &prompt.pairs).filter(|pair| pair.outlier).count();
-            shown.push(or_absent(row.detectable.value().map(plain)));
+            shown.push(or_absent(row.detectable.value().map(detectable)));
             let marked = if outliers == 0 { String::new() } else { format!("\n{outliers} outliers") };
             shown.push(format!("{}{marked}", row.pairs));
             shown.push(row.ratio.reason().map_or(finding, ToString::to_string));

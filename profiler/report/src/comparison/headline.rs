@@ -54,8 +54,14 @@ fn conclude(section: &mut Section, contrast: &Contrast, threshold: f64) {
     } else {
         format!(" ({side})")
     };
+    // Equal texts of two runs are told apart by their sides.
+    let of_other = if contrast.other.text == contrast.baseline.text {
+        format!(" ({})", contrast.other.side)
+    } else {
+        String::new()
+    };
     section.add_sentence(format!(
-        "{} against {}{of}. Same work: {}{because}. {}.",
+        "{}{of_other} against {}{of}. Same work: {}{because}. {}.",
         contrast.other.text,
         contrast.baseline.text,
         label.text(),

@@ -8,6 +8,14 @@ use crate::figures::marked;
 /// Changes from this ratio on are given as a factor instead of a percentage.
 const FACTOR: f64 = 1.5;
 
+/// A detectable difference above this share is no finding: the interval says nothing about the sides.
+const WIDEST: f64 = 1.0;
+
+/// The detectable difference in percent; above [`WIDEST`] only that it is.
+pub(super) fn detectable(share: f64) -> String {
+    if share > WIDEST { format!("over {}", plain(WIDEST)) } else { plain(share) }
+}
+
 /// A share in percent, as short as it goes: `2`, `0.5`, `4.1`.
 pub(super) fn plain(share: f64) -> String {
     let rounded = (share * 1000.0).round() / 10.0;
@@ -45,7 +53,7 @@ pub(super) fn finding(row: &FigureRow, threshold: f64) -> String {
 const VERBS: &[(&str, &str, &str)] = &[
     ("decode_tps", "decodes", "decode speed"),
     ("prefill_tps", "prefills", "prefill speed"),
-    ("tps", "answers", "the speed of answers"),
+    ("tps", "answers", "speed of answers"),
 ];
 
 /// One sentence about a rate; `None` for other metrics and without a ratio.
@@ -56,6 +64,12 @@ pub(super) fn sentence(contrast: &Contrast, row: &FigureRow, threshold: f64) -> 
     let is_estimate = !row.estimated.is_empty();
     let text = match row.finding {
         Assessment::Unknown => {
+            if row.detectable.value().is_some_and(|share| share > WIDEST) {
+                return Some(format!(
+                    "The {noun} of {other} and {baseline} cannot be compared: the measurements are too few or vary too much to detect even a factor of {}. Use more rounds.",
+                    1.0 + WIDEST
+                ));
+            }
             let found = row.detectable.value().map_or_else(String::new, |share| {
                 format!("; differences of {} % or more are detectable", plain(share))
             });
@@ -176,6 +190,9 @@ mod tests {
         insta::assert_snapshot!(text((1.04, 1.03, 1.05), Assessment::Better), @"B decodes 4.0 % faster than A [3.0 %, 5.0 %]; 81 % of the difference is in gate/up/down projections.");
         insta::assert_snapshot!(text((1.012, 1.003, 1.021), Assessment::Small), @"B decodes 1.2 % faster than A [0.3 %, 2.1 %], perhaps by less than the relevant 2 %; 81 % of the difference is in gate/up/down projections.");
         insta::assert_snapshot!(text((0.999, 0.99, 1.008), Assessment::Same), @"B decodes as fast as A within 2 %: -0.1 % [-1.0 %, +0.8 %].");
+        let wide = FigureRow { detectable: 5.6e5.into(), ..row((1.17, 4e-4, 3336.0), Assessment::Unknown) };
+        insta::assert_snapshot!(sentence(&contrast(), &wide, 0.02).unwrap(), @"The decode speed of B and A cannot be compared: the measurements are too few or vary too much to detect even a factor of 2. Use more rounds.");
+        assert_eq!((detectable(5.6e5), detectable(0.04)), ("over 100".to_owned(), "4".to_owned()));
         insta::assert_snapshot!(text((1.008, 0.984, 1.032), Assessment::Unknown), @"No difference in decode speed between B and A is detectable: +0.8 % [-1.6 %, +3.2 %]; differences of 4 % or more are detectable; about 15 more rounds are needed to detect 2 %.");
     }
 }

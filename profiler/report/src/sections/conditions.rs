@@ -46,7 +46,7 @@ const TOTALS: &[Total] = &[
 pub(super) fn section(view: &RunView<'_>) -> Section {
     let mut section = Section::new("Conditions during the run");
     let (Some(first), Some(last)) = (view.file.conditions.first(), view.file.conditions.last()) else { return section };
-    let mut levels = Table::new("While no engine computes.", &["<what", "<before", "<after"]);
+    let mut levels = Table::new("Read while no engine computes.", &["<what", "<before", "<after"]);
     for (name, value) in LEVELS {
         let (before, after) = (value(&first.conditions), value(&last.conditions));
         if before.is_some() || after.is_some() {

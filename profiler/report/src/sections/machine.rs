@@ -88,7 +88,7 @@ pub fn properties(environment: &Environment) -> Vec<(String, String)> {
         let text = |share: f64| format!(", {:.1} % of the processors {what} just before", share * 100.0);
         share.value().map(text).unwrap_or_default()
     };
-    let shares = share(&state.busy_now, "busy") + &share(&state.steal_now, "stolen");
+    let shares = share(&state.busy_now, "busy") + &share(&state.steal_now, "taken by the hypervisor");
     property("load", shown(&state.load_1m, |load| format!("{load:.2} over the last minute{shares}")));
     let variables = &environment.variables;
     if !variables.kept.is_empty() {

@@ -9,9 +9,7 @@ pub(super) fn section(view: &RunView<'_>) -> Section {
     let was_made = |pass: &Pass| view.file.cases.iter().any(|case| !samples(case, *pass).is_empty());
     let made: Vec<Pass> = Pass::ALL.into_iter().filter(was_made).collect();
     if !made.is_empty() {
-        section.add_sentence(
-            "Each request of a pass is a request of its own. Every table names the pass that its figures come from.",
-        );
+        section.add_sentence("A request belongs to one pass. Every table about requests names its pass.");
         let facts = made.iter().map(|pass| (format!("{} pass", pass.name()), pass.meaning().to_owned()));
         section.blocks.push(Block::Properties(facts.collect()));
     }

@@ -116,7 +116,7 @@ fn stalls(view: &RunView<'_>, section: &mut Section) {
     all.sort_by(|a, b| b.1.gap_s.total_cmp(&a.1.gap_s));
     all.truncate(MOST_STALLS);
     let caption = format!(
-        "Stalls{}. The median is that of the same request, and the start is its start.",
+        "Stalls{}. The median and the start are those of the same request.",
         if count > MOST_STALLS { format!(", the {MOST_STALLS} longest of {count}") } else { String::new() }
     );
     let columns = ["<case", "<pass", "round", "token", "gap ms", "gap / median", "s after start", "s in trace.json"];

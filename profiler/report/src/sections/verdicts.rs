@@ -79,12 +79,9 @@ pub(super) fn evidence(view: &RunView<'_>) -> Section {
         if several {
             section.add_sentence(format!("{}: {}", subject(view, group), text(group)));
         }
-        let caption = format!(
-            "{}, {}: {}. Sources are fields of run.json.",
-            subject(view, group),
-            verdict.phase.name(),
-            limit(verdict)
-        );
+        let nearest = if verdict.unexplained { "nearest limit" } else { "limit" };
+        let (phase, name) = (verdict.phase.name(), name(verdict.limit));
+        let caption = format!("{}, {phase}, {nearest}: {name}. Sources are fields of run.json.", subject(view, group));
         let mut table = Table::new(caption, &["<figure", "value", "<unit", "<source"]);
         for figure in &verdict.evidence {
             let unit = if figure.unit == "1" { String::new() } else { figure.unit.clone() };
@@ -127,7 +124,7 @@ fn text(group: &GroupVerdict) -> String {
     }
     text.push_str(&format!(" {}.", facts.join(", ")));
     if let Some(first) = verdict.advice.first() {
-        text.push_str(&format!(" Advice: {}.", advice(first)));
+        text.push_str(&format!(" {}.", advice(first)));
     }
     text
 }
@@ -139,8 +136,8 @@ fn factor(headroom: f64) -> Option<String> {
 
 fn advice(advice: &Advice) -> String {
     match advice.predicted_gain.value() {
-        Some(gain) => format!("{} (up to {gain:.2}x as fast)", advice.text),
-        None => advice.text.clone(),
+        Some(gain) => format!("Advice (up to {gain:.2}x as fast): {}", advice.text),
+        None => format!("Advice: {}", advice.text),
     }
 }
 
