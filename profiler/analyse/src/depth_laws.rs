@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use engine_api::Phase;
-use record::{Case, DepthLaw, OpGrowth, Pass, PhaseOrOther, Reason, RunFile, Sample};
+use record::{Case, DepthLaw, OpGrowth, Pass, Reason, RunFile, Sample};
 
 /// Ops with a smaller share of the growth are not listed.
 const LEAST_SHARE: f64 = 0.01;
@@ -80,7 +80,7 @@ fn ops(cases: &[&Case]) -> Vec<OpGrowth> {
     for case in cases {
         let Some((sample, steps)) = traced(case) else { continue };
         let Some(x) = context(case, sample) else { continue };
-        for row in case.ops.iter().filter(|row| row.phase == PhaseOrOther::from(Phase::Decode)) {
+        for row in case.ops.iter().filter(|row| row.phase == Phase::Decode) {
             points.entry(&row.op).or_default().push((x, 1000.0 * row.time_s / steps));
         }
     }

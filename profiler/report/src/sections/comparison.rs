@@ -26,7 +26,7 @@ pub(super) fn section(view: &RunView<'_>) -> Section {
     }
     for (title, metric, unit, scale, show) in CHARTS {
         let bar = |summary: &Summary| {
-            let found: &Estimate = summary.metrics.get(*metric)?;
+            let found: &Estimate = summary.metrics.get(metric)?;
             let interval = found.interval().map(|(low, high)| (low * scale, high * scale));
             let range =
                 found.interval().map(|(low, high)| format!(" [{}, {}]", show(low), show(high))).unwrap_or_default();

@@ -62,14 +62,17 @@ fn laws(view: &RunView<'_>, section: &mut Section) {
     if laws.is_empty() {
         return;
     }
-    let columns = ["<case", "<KV cache", "ms/token at 0", "ms/token per 1,000 tokens", "<most of the growth"];
-    let mut table = Table::new("The time of a decoded token as a line over the tokens in the context.", &columns);
+    let columns = ["<case", "<KV cache", "ms/token at depth 0", "ms/token per 1,000 tokens", "<most of the growth"];
+    let mut table =
+        Table::new("Clean pass: the time of a decoded token as a line over the tokens in the context.", &columns);
     let kv_type = view.file.plan.kv_type.to_string();
     let name = |law: &DepthLaw| {
         format!("{} on {}, {}", view.model(&law.model), law.engine, view.threads(&law.engine, law.threads))
     };
     for law in laws {
-        let growth = law.growth_ms.value().map_or_else(
+        // An interval that includes 0 supports no trend.
+        let supported = law.growth_ms.value().filter(|of| of.low > 0.0 || of.high < 0.0);
+        let growth = supported.map_or_else(
             || ABSENT.to_owned(),
             |of| format!("{} [{}, {}]", significant(of.value), significant(of.low), significant(of.high)),
         );
@@ -81,11 +84,11 @@ fn laws(view: &RunView<'_>, section: &mut Section) {
         table.rows.push(vec![name(law), kv_type.clone(), start, growth, most]);
     }
     section.add_table(table);
-    section.add_sentence("The line is fitted to all clean requests, with the 95 % interval of its slope; the last column is from traced requests.");
+    section.add_sentence("The line is fitted to all requests, with the 95 % interval of its slope; a growth whose interval includes 0 is not shown. The last column is from the traced pass.");
     for (at, law) in laws.iter().enumerate() {
         for other in &laws[at + 1..] {
             if let Some(tokens) = crossing(law, other) {
-                section.add_sentence(&format!(
+                section.add_sentence(format!(
                     "{} and {} take the same time at about {tokens} tokens of context.",
                     name(law),
                     name(other)
