@@ -69,7 +69,7 @@ impl Engine for LlamaCpp {
             return Err(unsupported(format!("the device `{}`", options.device), "use cpu: this build has no other"));
         }
         let settings = Settings::parse(&options.settings)?;
-        settings.check_threads(options.threads, build_info::has_openmp())?;
+        settings.check_build(build_info::has_openmp())?;
         raw::check_priority(settings.priority)?;
         let values = options.kv_type.values;
         if values.is_quantised() && options.flash_attention == FlashAttention::Off {
@@ -99,6 +99,7 @@ impl Engine for LlamaCpp {
             check_blocks(spec, options.kv_type)?;
         }
         let settings = Settings::parse(&options.settings)?;
+        settings.check_threads(options.threads, build_info::has_openmp())?;
         let batch = options.batch.unwrap_or(DEFAULT_BATCH).clamp(1, options.context.max(1));
         Ok(Box::new(LlamaSession::load(checkpoint, options, &settings, batch)?))
     }

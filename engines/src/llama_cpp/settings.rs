@@ -285,18 +285,20 @@ impl Settings {
         Ok(settings)
     }
 
-    /// Refuses what would not act with so many threads in this build. `openmp`: whether the threads are OpenMP's.
-    pub(super) fn check_threads(&self, threads: usize, openmp: bool) -> Result<(), EngineError> {
-        if !openmp {
-            return Ok(());
-        }
-        if self.poll.is_some() {
+    /// Refuses what does not act in this build. `openmp`: whether its threads are OpenMP's.
+    pub(super) fn check_build(&self, openmp: bool) -> Result<(), EngineError> {
+        if openmp && self.poll.is_some() {
             let what = "the setting `poll`: the threads of this build are OpenMP's, which ggml does not poll";
             let advice = "leave it out; the variable OMP_WAIT_POLICY sets how OpenMP's threads wait";
             return Err(unsupported(what.to_owned(), advice));
         }
+        Ok(())
+    }
+
+    /// Refuses what would not act with so many threads.
+    pub(super) fn check_threads(&self, threads: usize, openmp: bool) -> Result<(), EngineError> {
         let placed = [("cpu_mask", !self.cpu_mask.is_empty()), ("prio", self.priority != Priority::Normal)];
-        let alone = threads <= 1 && self.threads_batch.is_none_or(|count| count <= 1);
+        let alone = openmp && threads <= 1 && self.threads_batch.is_none_or(|count| count <= 1);
         match placed.iter().find(|(_, is_set)| alone && *is_set) {
             Some((key, _)) => {
                 let what = format!("the setting `{key}` with one thread: ggml sets it for OpenMP's threads alone");
@@ -421,7 +423,8 @@ mod tests {
     fn what_would_not_act_with_the_threads_of_the_build_is_refused() {
         let refused =
             |pairs: &[(&str, &str)], threads, openmp| parse(pairs).unwrap().check_threads(threads, openmp).is_err();
-        assert!(refused(&[("poll", "0")], 2, true) && !refused(&[("poll", "0")], 2, false));
+        let polls = parse(&[("poll", "0")]).unwrap();
+        assert!(polls.check_build(true).is_err() && polls.check_build(false).is_ok());
         assert!(refused(&[("cpu_mask", "0x3")], 1, true) && !refused(&[("cpu_mask", "0x3")], 2, true));
         assert!(refused(&[("prio", "-1")], 1, true) && !refused(&[("prio", "-1"), ("threads_batch", "2")], 1, true));
         assert!(!refused(&[("cpu_mask", "0x0"), ("prio", "0")], 1, true));
