@@ -67,7 +67,7 @@ mod tests {
         }]
         .into();
         for sample in case.samples.iter_mut().chain(&mut case.traced) {
-            (sample.latency_s, sample.token_times_s) = (2.0.into(), vec![0.5, 1.0, 1.5, 2.0]);
+            (sample.latency_s, sample.token_times_s) = (2.0.into(), [0.5, 1.0, 1.5, 2.0].into());
         }
         file.clear_findings();
         file

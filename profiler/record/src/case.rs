@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::named::named;
-use super::recorded::{with_reasons, without_reason};
+use super::recorded::{Field, with_reasons, without_reason};
 use super::{
-    AllocationRow, CaseNotes, LayerRow, MemoryPoint, PhaseOrOther, PhaseSum, Reasons, Recorded, RecordedList,
+    AllocationRow, CaseNotes, LayerRow, MemoryPoint, PhaseOrOther, PhaseSum, Reason, Reasons, Recorded, RecordedList,
     RecordedMap, Roof, Sample, Series, ServerFile, Slope, TopLogprobs, Verdict, WorkerRow,
 };
 
@@ -137,7 +137,7 @@ with_reasons! {
     }
 }
 
-without_reason!(Status, CaseOutput);
+without_reason!(Status);
 
 /// A case that was not measured.
 impl Default for Case {
@@ -397,29 +397,81 @@ pub enum PromptIdsOf {
     Tokenizer,
 }
 
-/// The output of a case.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+/// The output of a case. The `reasons` of the case have those of its absent fields.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CaseOutput {
     /// The answer.
     pub text: String,
     /// Its token ids.
     pub token_ids: Vec<u32>,
-    /// The prompt's token ids as the model saw them; empty where they are unknown, with the reason in the case.
-    pub prompt_ids: Vec<u32>,
+    /// The prompt's token ids as the model saw them.
+    pub prompt_ids: RecordedList<u32>,
     /// How a server's prompt ids are known; absent where an engine computed in this process. Files of earlier versions do not have
     /// it: their ids of a server's prompt are those of this program's tokenizer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompt_ids_of: Option<PromptIdsOf>,
-    /// The prompt after the chat template.
-    pub rendered_prompt: String,
+    /// The prompt after the chat template; an empty text in a file where it is absent.
+    #[serde(with = "text_or_empty")]
+    pub rendered_prompt: Recorded<String>,
     /// `stop`, `length` or `interrupted`.
     pub finish_reason: String,
     /// SHA-256 over the token ids, little endian, or over the text where ids are unknown.
     pub sha256: String,
-    /// The most likely tokens of the engine's steps before each of the token ids, given the prompt and all ids before it. Where it is
-    /// empty, the `reasons` of the case contain the reason.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub top_logprobs: Vec<TopLogprobs>,
+    /// The most likely tokens of the engine's steps before each of the token ids, given the prompt and all ids before it.
+    #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
+    pub top_logprobs: RecordedList<TopLogprobs>,
+}
+
+impl CaseOutput {
+    /// An output without content, whose absent fields have this reason.
+    pub fn absent(reason: impl Into<Reason>) -> Self {
+        let reason = reason.into();
+        Self {
+            text: String::new(),
+            token_ids: Vec::new(),
+            prompt_ids: RecordedList::absent(reason.clone()),
+            prompt_ids_of: None,
+            rendered_prompt: Recorded::absent(reason.clone()),
+            finish_reason: String::new(),
+            sha256: String::new(),
+            top_logprobs: RecordedList::absent(reason),
+        }
+    }
+}
+
+/// The reasons are in the map of the case.
+impl Field for CaseOutput {
+    fn absent(reason: &Reason) -> Self {
+        Self::absent(reason.clone())
+    }
+
+    fn add_reasons(&self, _name: &str, reasons: &mut Reasons) {
+        self.prompt_ids.add_reasons("prompt_ids", reasons);
+        self.rendered_prompt.add_reasons("rendered_prompt", reasons);
+        self.top_logprobs.add_reasons("top_logprobs", reasons);
+    }
+
+    fn take_reasons(&mut self, _name: &str, reasons: &mut Reasons) {
+        self.prompt_ids.take_reasons("prompt_ids", reasons);
+        self.rendered_prompt.take_reasons("rendered_prompt", reasons);
+        self.top_logprobs.take_reasons("top_logprobs", reasons);
+    }
+}
+
+/// A text that is empty in a file where it is absent.
+mod text_or_empty {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use crate::Recorded;
+
+    pub(super) fn serialize<S: Serializer>(text: &Recorded<String>, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(text.as_deref().unwrap_or_default())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Recorded<String>, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Ok(if text.is_empty() { Recorded::unrecorded() } else { Recorded::Present(text) })
+    }
 }
 
 #[cfg(test)]
@@ -443,6 +495,22 @@ mod tests {
         assert_eq!(again::<OpRow>(op), op);
         let counters = r#"{"phase":"decode","op":"q_proj","count":1,"counters":{"cycles":null},"reasons":{"cycles":"not allowed"}}"#;
         assert_eq!(again::<OpCounters>(counters), counters);
+    }
+
+    #[test]
+    fn the_reasons_of_an_output_are_in_its_case() {
+        let output = CaseOutput {
+            prompt_ids: [1, 2].into(),
+            rendered_prompt: Recorded::absent("the server does not report it"),
+            ..CaseOutput::absent("the answer was not examined")
+        };
+        let case = Case { output: Some(output), ..Case::default() };
+        let value = serde_json::to_value(&case).unwrap();
+        assert_eq!((&value["output"]["rendered_prompt"], value["output"].get("top_logprobs")), (&"".into(), None));
+        assert_eq!(value["reasons"]["rendered_prompt"], "the server does not report it");
+        assert_eq!(value["reasons"]["top_logprobs"], "the answer was not examined");
+        assert_eq!(value["reasons"].get("prompt_ids"), None);
+        assert_eq!(serde_json::from_value::<Case>(value).unwrap(), case);
     }
 
     #[test]

@@ -7,12 +7,8 @@ use super::{Reason, Reasons};
 /// What a note of a case is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum CaseNote {
-    /// Why [`CaseOutput::prompt_ids`](super::CaseOutput::prompt_ids) is empty, or that it differs from the ids of this program's tokenizer.
+    /// That [`CaseOutput::prompt_ids`](super::CaseOutput::prompt_ids) differ from the ids of this program's tokenizer.
     PromptIds,
-    /// Why [`CaseOutput::rendered_prompt`](super::CaseOutput::rendered_prompt) is empty.
-    RenderedPrompt,
-    /// Why [`CaseOutput::top_logprobs`](super::CaseOutput::top_logprobs) is empty.
-    TopLogprobs,
     /// Why [`Case::threads`](super::Case::threads) is a name and no number of threads.
     Threads,
     /// Why a session was loaded for the case alone.
@@ -29,8 +25,6 @@ impl CaseNote {
     pub const fn name(self) -> &'static str {
         match self {
             Self::PromptIds => "prompt_ids",
-            Self::RenderedPrompt => "rendered_prompt",
-            Self::TopLogprobs => "top_logprobs",
             Self::Threads => "threads",
             Self::Session => "session",
             Self::DecodeTps => "decode_tps",

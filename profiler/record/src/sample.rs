@@ -1,7 +1,7 @@
 //! One measured request.
 
 use super::recorded::with_reasons;
-use super::{Pass, Reasons, Recorded, ServerSample};
+use super::{Pass, Reasons, Recorded, RecordedList, ServerSample};
 
 with_reasons! {
     /// One measured request, as in `run.json`, in `samples.jsonl` and, with one column per field, in `results.csv`.
@@ -78,8 +78,8 @@ with_reasons! {
         pub io_stall_s: Recorded<f64>,
         /// Frequency of the fastest processor when the request ended, in Hz.
         pub frequency_hz: Recorded<u64>,
-        /// When each output token was known, from the start of encoding; empty where a server's pieces are not its tokens.
-        pub token_times_s: Vec<f64>,
+        /// When each output token was known, from the start of encoding; absent where a server's pieces are not its tokens.
+        pub token_times_s: RecordedList<f64>,
         /// The report of the server on this request, where one computed.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub server: Option<ServerSample>,

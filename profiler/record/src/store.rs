@@ -153,7 +153,9 @@ mod tests {
     fn outputs_are_kept_under_the_cases_name() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::create(&folder.path().join("run")).unwrap();
-        store.output("mock/tiny/p/t1/d0", &CaseOutput { text: "hello".to_owned(), ..CaseOutput::default() }).unwrap();
+        store
+            .output("mock/tiny/p/t1/d0", &CaseOutput { text: "hello".to_owned(), ..CaseOutput::absent("unused") })
+            .unwrap();
         assert_eq!(fs::read_to_string(store.dir().join("outputs/mock_tiny_p_t1_d0.txt")).unwrap(), "hello");
         assert!(store.dir().join("outputs/mock_tiny_p_t1_d0.json").exists());
     }

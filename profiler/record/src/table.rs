@@ -141,7 +141,7 @@ mod tests {
     #[test]
     fn lists_and_gaps_have_their_cells() {
         let sample = Sample {
-            token_times_s: vec![0.5, 1.0],
+            token_times_s: [0.5, 1.0].into(),
             latency_s: 0.25.into(),
             estimated: [("decode_tps".to_owned(), "from pieces".to_owned())].into(),
             ..Sample::absent("merged")

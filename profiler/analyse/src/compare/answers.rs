@@ -63,8 +63,8 @@ mod tests {
         };
         CaseOutput {
             token_ids: ids.to_vec(),
-            top_logprobs: vec![empty.clone(), empty, listed],
-            ..CaseOutput::default()
+            top_logprobs: [empty.clone(), empty, listed].into(),
+            ..CaseOutput::absent("unused")
         }
     }
 
@@ -86,6 +86,6 @@ mod tests {
         let baseline = output(&[1, 2, 3], &[]);
         let row = agreement("p", &baseline, &output(&[1, 2, 3, 4], &[]));
         assert_eq!((row.same.value(), row.of, row.near_tie.value()), (Some(3), 3, None));
-        assert!(agreement("p", &baseline, &CaseOutput::default()).reasons()["same"].contains("does not report"));
+        assert!(agreement("p", &baseline, &CaseOutput::absent("unused")).reasons()["same"].contains("does not report"));
     }
 }

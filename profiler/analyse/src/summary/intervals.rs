@@ -26,7 +26,7 @@ mod tests {
 
     #[test]
     fn the_first_token_is_no_gap() {
-        let sample = Sample { token_times_s: vec![5.0, 6.0, 8.0], ..Sample::absent("not measured") };
+        let sample = Sample { token_times_s: [5.0, 6.0, 8.0].into(), ..Sample::absent("not measured") };
         assert_eq!(gaps(&sample), [1.0, 2.0]);
         let found = itl([&sample].into_iter());
         assert!((found["p50"] - 1.5).abs() < 1e-12 && (found["max"] - 2.0).abs() < 1e-12);

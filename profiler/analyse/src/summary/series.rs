@@ -89,6 +89,8 @@ fn stalls(sample: &Sample) -> Vec<Stall> {
 
 #[cfg(test)]
 mod tests {
+    use record::RecordedList;
+
     use super::*;
 
     /// A request whose first token comes after a second, and whose gaps these are.
@@ -98,7 +100,7 @@ mod tests {
             *at += gap;
             Some(*at)
         }));
-        Sample { round, token_times_s: times, ..Sample::absent("not measured") }
+        Sample { round, token_times_s: RecordedList::new(times, "unused"), ..Sample::absent("not measured") }
     }
 
     fn case(samples: Vec<Sample>) -> Case {

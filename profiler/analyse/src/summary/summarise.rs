@@ -102,8 +102,8 @@ fn summary(cases: &[&Case], seed: u64) -> Summary {
         (name.to_owned(), Recorded::from(estimate(&groups, seed).ok_or_else(without)))
     });
     let metrics = metrics.collect();
-    let without_gaps = samples().find_map(|sample| sample.notes.get(TOKEN_TIMES));
-    let itl_s = TokenGaps::new(itl(samples()), without_gaps.map_or(NO_SAMPLE, String::as_str));
+    let without_gaps = samples().find_map(|sample| sample.token_times_s.stated_reason());
+    let itl_s = TokenGaps::new(itl(samples()), without_gaps.map_or(NO_SAMPLE, Reason::as_str));
     let mut estimated = Reasons::new();
     for (field, why) in samples().flat_map(|sample| &sample.estimated) {
         let name = if field == TOKEN_TIMES { "itl_s" } else { field };
@@ -192,7 +192,7 @@ mod tests {
         assert_eq!(found[0].reasons()["latency_s.low"], low.reason().unwrap().as_str());
         assert_eq!(found[0].metrics.reason("ttft_s").unwrap(), &"not measured", "as its samples say");
         assert!(found[0].metrics.get("ttft_s").is_none());
-        assert_eq!(found[0].itl_s.reason().unwrap(), &NO_SAMPLE);
+        assert_eq!(found[0].itl_s.reason().unwrap(), &"not measured");
     }
 
     #[test]

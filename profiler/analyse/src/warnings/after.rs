@@ -202,8 +202,8 @@ mod tests {
     fn a_token_that_the_steps_would_not_choose_has_a_warning() {
         let top = |logprobs: [f32; 2]| TopLogprobs { ids: vec![7, 8], logprobs: logprobs.into() };
         let of = |id: &str, token_ids: Vec<u32>| {
-            let top_logprobs = vec![top([-0.1, -3.0]), top([-0.7, -0.700_5]), top([-0.1, -3.0])];
-            let output = record::CaseOutput { token_ids, top_logprobs, ..Default::default() };
+            let top_logprobs = [top([-0.1, -3.0]), top([-0.7, -0.700_5]), top([-0.1, -3.0])].into();
+            let output = record::CaseOutput { token_ids, top_logprobs, ..record::CaseOutput::absent("unused") };
             Case { output: Some(output), ..case(id, Vec::new()) }
         };
         assert_eq!(differs_at(&of("a", vec![7, 7, 7])), None);

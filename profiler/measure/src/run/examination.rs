@@ -2,7 +2,7 @@
 //!
 //! It comes after all measurements, and is not measured itself. An examination that fails affects only its own field, not its case.
 
-use record::{CaseNote, CaseOutput, Error, Examination, Reason, Reasons, Status, TopLogprobs};
+use record::{CaseOutput, Error, Examination, Reason, Reasons, Status, TopLogprobs};
 use traces::Nanos;
 
 use super::active_run::ActiveRun;
@@ -62,7 +62,7 @@ fn examine_answer(
     }
     let text = Examine {
         filler: state.plan.filler.ids().to_vec(),
-        prompt: output.prompt_ids.clone(),
+        prompt: output.prompt_ids.to_vec(),
         text: output.token_ids.clone(),
         top: TOP_OF_ANSWER,
     };
@@ -70,17 +70,12 @@ fn examine_answer(
         (true, Status::Failed | Status::Timeout) => Err(Reason::new("the case failed")),
         _ => top_logprobs(run, pool, engine, (state.plan.slot, id), text),
     };
-    match found {
-        Ok(positions) => {
-            state.case.notes.remove(CaseNote::TopLogprobs);
-            let output = CaseOutput { top_logprobs: positions, ..output.clone() };
-            run.store.output(id, &output)?;
-            state.case.output = Some(output);
-        }
-        Err(reason) => {
-            state.case.notes.set(CaseNote::TopLogprobs, reason);
-        }
+    let is_known = found.is_ok();
+    let output = CaseOutput { top_logprobs: found.into(), ..output.clone() };
+    if is_known {
+        run.store.output(id, &output)?;
     }
+    state.case.output = Some(output);
     Ok(())
 }
 

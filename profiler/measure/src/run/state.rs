@@ -207,13 +207,10 @@ impl<'a> CaseState<'a> {
             let known = self.known_prompt_ids(answer, prompt);
             let rendered_prompt = self.rendered_prompt(prompt);
             let (prompt_ids, prompt_ids_of) = match known {
-                Ok(known) => known,
-                Err(reason) => {
-                    self.case.notes.set(CaseNote::PromptIds, reason);
-                    (Vec::new(), None)
-                }
+                Ok((ids, named_by)) => (RecordedList::new(ids, "the prompt has no tokens"), named_by),
+                Err(reason) => (RecordedList::absent(reason), None),
             };
-            if !prompt_ids.is_empty() && !prompt.ids.is_empty() && prompt_ids != prompt.ids {
+            if !prompt_ids.is_empty() && !prompt.ids.is_empty() && *prompt_ids != *prompt.ids {
                 let text = format!(
                     "the engine had {} prompt tokens, which differ from the {} of the tokenizer",
                     prompt_ids.len(),
@@ -234,7 +231,7 @@ impl<'a> CaseState<'a> {
                 }
                 .to_owned(),
                 sha256,
-                top_logprobs: Vec::new(),
+                top_logprobs: RecordedList::absent("the answer was not examined"),
             });
             return;
         };
@@ -244,17 +241,15 @@ impl<'a> CaseState<'a> {
         }
     }
 
-    /// The text that the model's template rendered; empty where only the server knows it. This program's template does not render the
+    /// The text that the model's template rendered; absent where only the server knows it. This program's template does not render the
     /// text of a server.
-    fn rendered_prompt(&mut self, prompt: &PreparedPrompt) -> String {
+    fn rendered_prompt(&self, prompt: &PreparedPrompt) -> Recorded<String> {
         if self.case.server.is_none() || !prompt.input.is_chat() {
-            return prompt.rendered.clone();
+            let rendered = Some(prompt.rendered.clone()).filter(|text| !text.is_empty());
+            return Recorded::of(rendered, "the prompt is given as token ids");
         }
-        self.server_prompt.text.clone().unwrap_or_else(|| {
-            let reason = "the server renders it by its own chat template and does not report it";
-            self.case.notes.set(CaseNote::RenderedPrompt, reason);
-            String::new()
-        })
+        let text = self.server_prompt.text.clone();
+        Recorded::of(text, "the server renders it by its own chat template and does not report it")
     }
 
     /// The token ids that the model saw and, for a server, what names them; or why they are unknown. This program's tokenizer does
@@ -324,7 +319,7 @@ fn void(sample: &mut Sample) {
     ] {
         *figure = Recorded::absent(reason.as_str());
     }
-    sample.token_times_s.clear();
+    sample.token_times_s = RecordedList::absent(reason);
 }
 
 /// The request with the median latency (the lower one of two). Its rows add up, which medians of rows would not.
@@ -476,8 +471,9 @@ mod tests {
         let shown = |server_prompt: ServerPrompt, counted, nonce, prompt: &PreparedPrompt| {
             let case = served(server_prompt, counted, nonce, prompt);
             let output = case.output.unwrap();
-            let why = case.notes.get(CaseNote::PromptIds).unwrap_or_default().to_owned();
-            (output.prompt_ids, output.prompt_ids_of, output.rendered_prompt, why)
+            let why = output.prompt_ids.reason().map(Reason::as_str).or(case.notes.get(CaseNote::PromptIds));
+            let rendered = output.rendered_prompt.as_deref().unwrap_or_default().to_owned();
+            (output.prompt_ids.to_vec(), output.prompt_ids_of, rendered, why.unwrap_or_default().to_owned())
         };
         let found = shown(ServerPrompt::default(), Some(3), None, &own);
         assert_eq!((found.0, found.1, found.2.as_str()), (vec![], None, ""), "this program's are not the server's");

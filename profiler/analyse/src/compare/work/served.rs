@@ -23,7 +23,7 @@ pub(super) fn prompt_ids(case: &Case) -> Option<&[u32]> {
             before.same_text == Recorded::Present(true) && before.same_ids == Recorded::Present(true)
         }),
     };
-    Some(output.prompt_ids.as_slice()).filter(|ids| named && !ids.is_empty())
+    Some(&*output.prompt_ids).filter(|ids| named && !ids.is_empty())
 }
 
 /// Who names them, in words; nothing for an engine that computed in this process.

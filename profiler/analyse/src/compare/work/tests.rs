@@ -6,7 +6,8 @@ use super::super::{Comparability, ComparedRun, Contrast, Side, Sides, compare};
 use super::Work;
 use record::plan::{PlanFile, PlannedModel};
 use record::{
-    Case, CaseOutput, Preprocessing, PromptIdsOf, Recorded, RunFile, Sample, ServerFile, ServerSample, Status,
+    Case, CaseOutput, Preprocessing, PromptIdsOf, Recorded, RecordedList, RunFile, Sample, ServerFile, ServerSample,
+    Status,
 };
 
 /// One side: what a case of it has.
@@ -95,10 +96,10 @@ fn run(sides: &[(&OneCase, &str)], models: Vec<PlannedModel>) -> RunFile {
         }],
         output: Some(CaseOutput {
             text: side.text.to_owned(),
-            prompt_ids: side.ids.clone(),
+            prompt_ids: RecordedList::new(side.ids.clone(), "unused"),
             prompt_ids_of: side.ids_of,
             token_ids: if side.server.is_some() { Vec::new() } else { vec![5, 6, 7, 8] },
-            ..CaseOutput::default()
+            ..CaseOutput::absent("unused")
         }),
         server: side.server.clone(),
         ..Case::default()

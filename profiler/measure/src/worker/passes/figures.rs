@@ -1,12 +1,15 @@
 //! The figures of a request: its answer, its times and rates.
 
 use engine_api::{Phase, PhaseSplit, Usage};
-use record::{Reason, Reasons, Recorded};
+use record::{Reason, Reasons, Recorded, RecordedList};
 use traces::Nanos;
 
 use super::stopwatch::Stopwatch;
 use super::timing::Timing;
 use crate::protocol::Answer;
+
+/// Why a request has no time of a token.
+const NO_TOKEN: &str = "the answer has no token";
 
 /// The answer of a request, from its stopwatch and its usage.
 pub(crate) fn answer(watch: &Stopwatch<'_>, usage: Usage) -> Answer {
@@ -39,7 +42,7 @@ pub(crate) struct TimeFigures {
     pub(crate) tps: Recorded<f64>,
     pub(crate) prefill_tps: Recorded<f64>,
     pub(crate) decode_tps: Recorded<f64>,
-    pub(crate) token_times_s: Vec<f64>,
+    pub(crate) token_times_s: RecordedList<f64>,
     pub(crate) estimated: Reasons,
     pub(crate) notes: Reasons,
 }
@@ -57,7 +60,7 @@ pub(crate) fn time_figures(timing: &Timing, answer: &Answer, split: PhaseSplit, 
     let token_times_s: Vec<f64> = timing.tokens.iter().map(|time| time.as_secs_f64()).collect();
     TimeFigures {
         latency_s: timing.latency.as_secs_f64().into(),
-        ttft_s: token_times_s.first().copied().ok_or_else(|| Reason::new("the answer has no token")).into(),
+        ttft_s: Recorded::of(token_times_s.first().copied(), NO_TOKEN),
         tokenize_s: match from_tokens {
             true => Recorded::absent("the prompt is given as token ids: nothing to tokenize"),
             false => separate(split.tokenize, Phase::Tokenize, "prefill_s"),
@@ -72,7 +75,7 @@ pub(crate) fn time_figures(timing: &Timing, answer: &Answer, split: PhaseSplit, 
         prefill_tps: rate(answer.prompt_tokens as f64, timing.phase(Phase::Prefill)).into(),
         prompt_tokens: answer.prompt_tokens.into(),
         decode_tps: decode_rate(timing).into(),
-        token_times_s,
+        token_times_s: RecordedList::new(token_times_s, NO_TOKEN),
         estimated: Reasons::new(),
         notes: Reasons::new(),
     }

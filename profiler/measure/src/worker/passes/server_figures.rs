@@ -2,7 +2,7 @@
 
 use engine_api::{CacheBypass, CacheHit, Phase, Prompt, Request, ServerReport};
 use models::Tokenizer;
-use record::{Reason, Reasons, Recorded, ServerSample};
+use record::{Reason, Reasons, Recorded, RecordedList, ServerSample};
 use traces::Nanos;
 
 use super::super::server_processes::ServerCounters;
@@ -52,8 +52,8 @@ pub(crate) fn server_figures(
     match &judgement.token_times {
         Ok(times) => mark(&mut figures.estimated, "token_times_s", times.estimated.as_ref()),
         Err(reason) => {
-            server.piece_times_s = std::mem::take(&mut figures.token_times_s);
-            figures.notes.insert("token_times_s".to_owned(), reason.to_string());
+            server.piece_times_s = figures.token_times_s.to_vec();
+            figures.token_times_s = RecordedList::absent(reason.clone());
         }
     }
     output_figures(figures, &judgement, timing);
@@ -343,8 +343,8 @@ mod tests {
         for figure in [&found.tps, &found.decode_tps, &found.prefill_tps] {
             assert_eq!(reason(figure), "void: the server counts 900 output tokens, but at most 8 were requested");
         }
-        assert_eq!(found.notes["token_times_s"], reason(&found.tps));
-        assert!(found.output_tokens.is_absent() && found.token_times_s.is_empty());
+        assert_eq!(found.token_times_s.reason(), found.tps.reason());
+        assert!(found.output_tokens.is_absent());
         assert_eq!((server.output_tokens.value(), server.piece_times_s.len()), (Some(900), 3));
         assert!(found.ttft_s.is_present() && found.decode_s.is_present(), "times are no counts");
     }
