@@ -1,5 +1,6 @@
 //! The shapes of the registry against the published config.json of each model, and the cost model against bytes and operations that are
 //! counted here from the same numbers, without the description of a model.
+#![allow(clippy::expect_used, reason = "a test fails by panicking")]
 
 use models::cost::{WeightTypes, decode_ops, prefill_ops, totals};
 use models::registry::MODELS;

@@ -51,8 +51,11 @@ pub(crate) fn load(engine: &dyn Engine, checkpoint: &Checkpoint, options: &LoadO
     }
 }
 
-/// The parts of layers that MLX's decoder does not have, by their names in its refusals.
-const MISSING_IN_MLX: [(&str, fn(&Layer) -> bool); 4] = [
+/// A part of layers: its name in a refusal, and whether a layer has it.
+type LayerPart = (&'static str, fn(&Layer) -> bool);
+
+/// The parts of layers that MLX's decoder does not have.
+const MISSING_IN_MLX: [LayerPart; 4] = [
     ("experts", |layer| layer.feed_forward.experts().is_some()),
     ("clamped SwiGLU", |layer| layer.feed_forward.gated().activation == Activation::ClampedSwiglu),
     ("sinks", |layer| layer.attention.sinks),

@@ -108,7 +108,8 @@ mod tests {
     /// Two experts of two rows of one block; codes count up from 0, each byte has two.
     #[test]
     fn blocks_of_mxfp4_are_those_of_ggml() {
-        let codes: Vec<u8> = (0..4).flat_map(|_| (0u8..16).map(|at| 2 * at % 16 | (2 * at + 1) % 16 << 4)).collect();
+        let byte = |at: u8| ((2 * at) % 16) | (((2 * at + 1) % 16) << 4);
+        let codes: Vec<u8> = (0..4).flat_map(|_| (0u8..16).map(byte)).collect();
         let mut scales = MmapMut::map_anon(4).unwrap();
         scales.copy_from_slice(&[1, 2, 3, 4]);
         let maps = [std::sync::Arc::new(scales.make_read_only().unwrap())];
