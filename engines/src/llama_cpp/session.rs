@@ -2,7 +2,6 @@
 
 use models::{Checkpoint, Description};
 
-use super::ops;
 use super::raw::{Context, ContextOptions, Graph, Model, Part};
 use super::settings::Settings;
 use super::text_decoder::TextDecoder;
