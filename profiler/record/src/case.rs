@@ -100,7 +100,7 @@ with_reasons! {
         pub allocations: RecordedList<AllocationRow>,
         /// The traced pass's requests.
         pub traced: Vec<Sample>,
-        /// Counters per op and phase, of the counted pass's request of median latency; empty unless `--counters` names events.
+        /// Counters per op and phase, of the counted pass's request of median latency; empty unless events were named.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         pub op_counters: Vec<OpCounters>,
         /// The counted pass's requests.
