@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::recorded::without_reason;
 use super::{Reason, Reasons};
 
 /// What a note of a case is about.
@@ -37,6 +38,8 @@ impl CaseNote {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct CaseNotes(Reasons);
+
+without_reason!(CaseNotes);
 
 impl CaseNotes {
     /// A note.

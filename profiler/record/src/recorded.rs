@@ -14,7 +14,7 @@ use std::ops::{Deref, DerefMut};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{CaseNotes, Moment, Pass, PhaseOrOther, Reason};
+use super::{Moment, Pass, PhaseOrOther, Reason};
 
 /// Why fields of the same object are absent: field name to reason.
 pub type Reasons = BTreeMap<String, String>;
@@ -343,7 +343,7 @@ macro_rules! without_reason {
 pub use without_reason;
 
 without_reason!(
-    String, bool, u32, u64, usize, f64, CaseNotes, Pass, PhaseOrOther, Reasons, BTreeMap<String, f64>
+    String, bool, u32, u64, usize, f64, Pass, PhaseOrOther, Reasons, BTreeMap<String, f64>
 );
 
 impl Field for Moment {
