@@ -5,7 +5,7 @@ use models::{Checkpoint, Description};
 use super::raw::{Context, ContextOptions, Graph, Model, Part};
 use super::settings::Settings;
 use super::text_decoder::TextDecoder;
-use super::{failed, unsupported};
+use super::{failed, ops, unsupported};
 use crate::greedy::{GreedySession, argmax, generate};
 use crate::{EngineError, KvBytes, LoadOptions, Observer, Request, Session, Steps, Usage};
 
