@@ -16,7 +16,7 @@ pub(super) fn version() -> String {
 
 /// Features of the build, such as `avx512_vnni`, `openmp`, `repack`.
 pub(super) fn features() -> Vec<String> {
-    parse(&raw::system_info())
+    parse(raw::system_info())
 }
 
 /// Whether its threads are those of OpenMP.

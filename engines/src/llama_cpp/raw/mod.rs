@@ -11,7 +11,7 @@ mod priority;
 
 use std::ffi::{CStr, c_char, c_void};
 use std::ptr;
-use std::sync::{Mutex, Once, PoisonError};
+use std::sync::{Mutex, Once, OnceLock, PoisonError};
 
 use llama_cpp_sys_2 as sys;
 
@@ -107,8 +107,12 @@ pub(super) fn versions() -> [String; 2] {
 }
 
 /// Features of the build, in llama.cpp's format: `CPU : AVX2 = 1 | F16C = 0 | ...`.
-pub(super) fn system_info() -> String {
-    start();
-    // SAFETY: it takes nothing and returns a text that lives until the next call; it is copied immediately.
-    text(unsafe { sys::llama_print_system_info() })
+pub(super) fn system_info() -> &'static str {
+    // The library writes the text into one buffer of its own in each call, so that two threads must not call it.
+    static INFO: OnceLock<String> = OnceLock::new();
+    INFO.get_or_init(|| {
+        start();
+        // SAFETY: it takes nothing and returns a text that lives until the next call, and this is the only one.
+        text(unsafe { sys::llama_print_system_info() })
+    })
 }
