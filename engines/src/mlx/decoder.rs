@@ -397,7 +397,7 @@ fn check_layers(spec: &Spec) -> Result<(), EngineError> {
 
 /// The error of a part that this decoder does not have.
 fn missing(part: &str, layer: usize) -> EngineError {
-    EngineError::unsupported(super::NAME, format!("{part} (layer {layer})"), "use the engine candle or llama-cpp")
+    EngineError::unsupported(NAME, format!("{part} (layer {layer})"), "use the engine candle or llama-cpp")
 }
 
 /// Rows `[rows, heads * head_dim]` as `[1, heads, rows, head_dim]`.
