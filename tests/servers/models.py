@@ -4,6 +4,7 @@ tinygrad    the same file with the pre-tokenizer under a name that tinygrad know
 folder      a folder of safetensors (bfloat16), tokenizer and chat template, as transformers, vLLM and mlx_lm load it
 """
 
+import json
 import mmap
 import pathlib
 import shutil
@@ -36,6 +37,11 @@ def folder(source: pathlib.Path, output: pathlib.Path) -> None:
         del model.config.quantization_config
     part = output.with_name(output.name + ".part")
     model.save_pretrained(part)
+    # mistral.rs reads the base of the rotary embedding only where transformers before version 5 wrote it.
+    path = part / "config.json"
+    config = json.loads(path.read_text())
+    config.setdefault("rope_theta", config.get("rope_parameters", {}).get("rope_theta"))
+    path.write_text(json.dumps(config, indent=2))
     AutoTokenizer.from_pretrained(**where).save_pretrained(part)
     part.rename(output)
 

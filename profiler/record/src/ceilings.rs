@@ -116,7 +116,7 @@ impl ThreadCeilings {
             is_slower.then(|| {
                 let rates = [read.median, fastest.median].map(|rate| crate::figures::significant(rate / 1e9));
                 let [rate, fastest] = rates;
-                let text = format!("it was measured at {rate} GB/s, slower than {name} ({fastest} GB/s), which cannot be: other programs disturbed it");
+                let text = format!("it was measured at {rate} GB/s, slower than {name} ({fastest} GB/s), which cannot be: the measurement was disturbed");
                 (*level, Reason::new(text))
             })
         };
@@ -205,7 +205,7 @@ mod tests {
         assert_eq!(levels, [1, 3], "level 3 is slower than the memory");
         let found = disturbed.without_contradictions();
         assert_eq!(found.caches.iter().map(|cache| cache.level).collect::<Vec<_>>(), [2]);
-        insta::assert_snapshot!(found.notes["caches.1"], @"it was measured at 90.00 GB/s, slower than level 2 (200.0 GB/s), which cannot be: other programs disturbed it");
+        insta::assert_snapshot!(found.notes["caches.1"], @"it was measured at 90.00 GB/s, slower than level 2 (200.0 GB/s), which cannot be: the measurement was disturbed");
         assert!(found.contradictions().is_empty());
     }
 
