@@ -53,14 +53,23 @@ fn from_gguf(metadata: &Metadata, spec: Spec) -> Result<Spec, Error> {
     let base = metadata.number("gemma3.rope.freq_base_swa")?.unwrap_or(LOCAL_BASE);
     let layers = spec.layers.len();
     let local: Vec<bool> = match metadata.get(PATTERN_KEY)? {
-        Some(Value::Array(Array::Bool(flags))) if flags.len() == layers => flags.clone(),
-        Some(Value::Array(_)) => {
-            let expected = format!("an interval, or one BOOL for each of {layers} layers");
-            return Err(metadata.mismatch(PATTERN_KEY, expected, "another array"));
-        }
+        Some(Value::Array(array)) => flags(array).filter(|flags| flags.len() == layers).ok_or_else(|| {
+            let expected = format!("an interval, or one BOOL, U32 or I32 for each of {layers} layers");
+            metadata.mismatch(PATTERN_KEY, expected, "another array")
+        })?,
         _ => by_interval(layers, metadata.count(PATTERN_KEY)?.unwrap_or(PATTERN)),
     };
     Ok(with_local_layers(spec, &local, window, |rope| Rope { theta: base, scaling: None, ..rope }))
+}
+
+/// Flags, which some writers store as numbers.
+fn flags(array: &Array) -> Option<Vec<bool>> {
+    match array {
+        Array::Bool(flags) => Some(flags.clone()),
+        Array::U32(numbers) => Some(numbers.iter().map(|number| *number != 0).collect()),
+        Array::I32(numbers) => Some(numbers.iter().map(|number| *number != 0).collect()),
+        _ => None,
+    }
 }
 
 fn from_config(config: &Object<'_>, spec: Spec) -> Result<Spec, Error> {
@@ -131,4 +140,18 @@ fn with_local_layers(mut spec: Spec, is_local: &[bool], window: usize, rope: imp
         layer.attention.rope = layer.attention.rope.take().map(&rope);
     }
     spec
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_may_be_numbers() {
+        let expected = Some(vec![true, false, true]);
+        assert_eq!(flags(&Array::Bool(vec![true, false, true])), expected);
+        assert_eq!(flags(&Array::U32(vec![1, 0, 1])), expected);
+        assert_eq!(flags(&Array::I32(vec![1, 0, 1])), expected);
+        assert_eq!(flags(&Array::F32(vec![1.0, 0.0, 1.0])), None);
+    }
 }
