@@ -36,12 +36,13 @@ impl Arrangement {
     /// The bytes of the tensor, as a mapping of memory. The caller has checked that `bytes` and `scales` have the stored sizes.
     ///
     /// # Errors
-    /// If the memory cannot be mapped.
+    /// If the memory cannot be mapped, or the exponents are not in their mapping.
     pub(super) fn apply(&self, bytes: &[u8], maps: &[std::sync::Arc<Mmap>]) -> io::Result<Mmap> {
         match &self.stored {
             Stored::Transposed { element } => self.transposed(bytes, *element),
             Stored::Mxfp4 { scales: (map, range) } => {
-                let scales = maps.get(*map).and_then(|map| map.get(range.clone())).unwrap_or_default();
+                let outside = || io::Error::new(io::ErrorKind::InvalidData, "the exponents are outside of their file");
+                let scales = maps.get(*map).and_then(|map| map.get(range.clone())).ok_or_else(outside)?;
                 self.blocks(bytes, scales)
             }
         }
@@ -118,5 +119,9 @@ mod tests {
         let blocks = up.apply(&codes, &maps).unwrap();
         assert_eq!((blocks.len(), blocks[0], blocks[17]), (34, 2, 4));
         assert_eq!(&blocks[1..4], [0x00, 0x11, 0x22]);
+        for place in [(0, 0..9), (1, 0..4)] {
+            let outside = Arrangement { stored: Stored::Mxfp4 { scales: place }, ..up.clone() };
+            assert!(outside.apply(&codes, &maps).is_err(), "the exponents are not there");
+        }
     }
 }

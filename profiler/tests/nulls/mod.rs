@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 const MAPS: [&str; 3] = ["counters", "load_counters", "metrics"];
 
 /// The paths of fields that are `null` without a reason in the same object, such as `cases[].memory.load_s`, each once. `facts` are the
-/// paths of fields whose `null` is a fact: a part that does not exist, a choice that nobody made.
+/// paths of fields whose `null` is a fact: a part that does not exist, an option that is not set.
 pub(crate) fn without_reason(file: &Value, facts: &[&str]) -> Vec<String> {
     let mut found = Vec::new();
     search(file, "", &mut found);

@@ -20,7 +20,7 @@ use fixture::{Fixture, case, open, resumed, run, run_until};
 /// `long` has its seventh decode in its first request; `short` has at most six in any session.
 const SEVENTH: &str = "decode:7";
 
-/// Fields of `run.json` whose `null` is a fact: choices that nobody made, parts that a model or a case does not have.
+/// Fields of `run.json` whose `null` is a fact: options that are not set, parts that a model or a case does not have.
 const FACTS: [&str; 14] = [
     "cases[].error",
     "cases[].layers[].layer",

@@ -1,5 +1,7 @@
 //! [`OpenEngine`]: an engine with its session and the instruments of its process.
 
+use std::path::Path;
+
 use engine_api::{Advice as _, Caps, Engine, Phase, ServerInfo, Session};
 use engines::registry;
 use meter::environment::PressureReader;
@@ -129,6 +131,10 @@ impl OpenEngine {
         tally.add(&counters_before, &self.meter.read());
         let mut counters = totals(&tally, &self.meter.counted());
         let server = session.server().map(|server| self.attach(server.info(), load));
+        if let (Some(_), Some(path)) = (&server, &load.path) {
+            // A model whose tokenizer is not supported is as one without files: the server's counts are used.
+            self.tokenizer_of_server = open_checkpoint(path)?.tokenizer().ok();
+        }
         if server.is_some() {
             // Nothing read the memory of the server's processes before the connection.
             before = Err(Reason::new(server_processes::BEFORE));
@@ -193,8 +199,7 @@ impl OpenEngine {
         } else {
             let path =
                 load.path.as_ref().ok_or("the model has no file: only an engine that uses a server can load it")?;
-            let checkpoint =
-                Checkpoint::open(path).map_err(|error| Reason::new(format!("{error}; {}", error.advice())))?;
+            let checkpoint = open_checkpoint(path)?;
             let checkpoint = if load.window.is_some() { checkpoint.with_window(load.window) } else { checkpoint };
             self.engine.load(&checkpoint, &load.options)
         };
@@ -205,9 +210,6 @@ impl OpenEngine {
     fn attach(&mut self, info: ServerInfo, load: &Load) -> ServerFile {
         let processes = ServerProcesses::find(&info, load.pid);
         self.info = Some(info.clone());
-        // A model whose tokenizer is not supported is as one without files: the server's counts are used.
-        self.tokenizer_of_server =
-            load.path.as_ref().and_then(|path| Checkpoint::open(path).and_then(|files| files.tokenizer()).ok());
         let pid = processes.as_ref().map(ServerProcesses::pid).map_err(Reason::clone);
         self.server = Some(processes);
         ServerFile::new(info, pid)
@@ -220,6 +222,10 @@ impl OpenEngine {
             return_free_memory();
         }
     }
+}
+
+fn open_checkpoint(path: &Path) -> Result<Checkpoint, Reason> {
+    Checkpoint::open(path).map_err(|error| Reason::new(format!("{error}; {}", error.advice())))
 }
 
 /// Returns free heap memory to the system, where the allocator can (glibc).

@@ -54,7 +54,7 @@ fn conclude(section: &mut Section, contrast: &Contrast, threshold: f64) {
     } else {
         format!(" ({side})")
     };
-    // Equal texts of two runs are told apart by their sides.
+    // If both sides have the same text, the side follows it.
     let of_other = if contrast.other.text == contrast.baseline.text {
         format!(" ({})", contrast.other.side)
     } else {
