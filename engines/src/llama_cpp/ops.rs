@@ -58,7 +58,8 @@ impl Described {
 /// addition of its bias. `before` is the op that ended last.
 pub(super) fn classify(node: &Node<'_>, described: Described, before: Option<(OpKind, u32)>) -> Option<(OpKind, u32)> {
     if let Some(kind) = of_experts(node, described) {
-        return Some((kind, layer_of_name(node.name)));
+        let of_weight = node.inputs.iter().map(|input| place(input).0).find(|layer| *layer != NO_LAYER);
+        return Some((kind, of_weight.unwrap_or_else(|| layer_of_name(node.name))));
     }
     let kind = match node.op {
         sys::GGML_OP_GET_ROWS if node.inputs[0] == "token_embd.weight" => OpKind::Embed,
@@ -80,20 +81,24 @@ pub(super) fn classify(node: &Node<'_>, described: Described, before: Option<(Op
     Some((kind, layer_of_name(node.name)))
 }
 
-/// The ops of a mixture of experts, by llama.cpp's names in `build_moe_ffn`. The product of the gates follows that of up and ends both.
-/// The choice has several nodes; the sum is a multiplication with the weights and an addition.
+/// The ops of a mixture of experts, by llama.cpp's names in `build_moe_ffn`. The products of gate and up are one op each of one kind:
+/// which of them comes first differs between architectures and versions. The choice has several nodes; the sum is a multiplication with
+/// the weights and an addition.
 fn of_experts(node: &Node<'_>, Described { expert_biases, .. }: Described) -> Option<OpKind> {
+    const GATE: &str = "ffn_gate_exps";
+    const UP: &str = "ffn_up_exps";
+    const GATE_AND_UP: &str = "ffn_gate_up_exps";
     let ((_, part), (_, added)) = (place(node.inputs[0]), place(node.inputs[1]));
     let has_name = |names: &[&str]| names.iter().any(|name| node.name.starts_with(name));
     Some(match node.op {
         sys::GGML_OP_MUL_MAT if part == "ffn_gate_inp" && !expert_biases => OpKind::Router,
         sys::GGML_OP_ADD if added == "ffn_gate_inp" => OpKind::Router,
-        sys::GGML_OP_MUL_MAT if part == "ffn_down_shexp" => OpKind::SharedExpert,
-        sys::GGML_OP_MUL_MAT_ID if matches!(part, "ffn_gate_exps" | "ffn_gate_up_exps") && !expert_biases => {
-            OpKind::ExpertsGateUp
+        sys::GGML_OP_MUL_MAT if matches!(part, "ffn_gate_shexp" | "ffn_up_shexp" | "ffn_down_shexp") => {
+            OpKind::SharedExpert
         }
+        sys::GGML_OP_MUL_MAT_ID if matches!(part, GATE | UP | GATE_AND_UP) && !expert_biases => OpKind::ExpertsGateUp,
         sys::GGML_OP_MUL_MAT_ID if part == "ffn_down_exps" && !expert_biases => OpKind::ExpertsDown,
-        sys::GGML_OP_ADD_ID if matches!(added, "ffn_gate_exps" | "ffn_gate_up_exps") => OpKind::ExpertsGateUp,
+        sys::GGML_OP_ADD_ID if matches!(added, GATE | UP | GATE_AND_UP) => OpKind::ExpertsGateUp,
         sys::GGML_OP_ADD_ID if added == "ffn_down_exps" => OpKind::ExpertsDown,
         sys::GGML_OP_MUL if has_name(&["ffn_moe_weighted"]) => OpKind::ExpertsSum,
         sys::GGML_OP_ADD if has_name(&["ffn_moe_out"]) => OpKind::ExpertsSum,
@@ -259,9 +264,17 @@ mod tests {
             assert_eq!(kind(code, name, "ffn_moe_logits-3"), Some((OpKind::ExpertChoice, 3)), "{name}");
         }
         assert_eq!(kind(sys::GGML_OP_VIEW, "ffn_moe_topk-3", "ffn_moe_argsort-3"), None);
-        assert_eq!(kind(sys::GGML_OP_MUL_MAT_ID, "ffn_moe_up-3", "blk.3.ffn_up_exps.weight"), None);
-        let gate = kind(sys::GGML_OP_MUL_MAT_ID, "ffn_moe_gate-3", "blk.3.ffn_gate_exps.weight");
-        assert_eq!(gate, Some((OpKind::ExpertsGateUp, 3)));
+        // Whichever comes last: none of them is counted with the activation.
+        for (name, weight) in [
+            ("ffn_moe_gate-3", "blk.3.ffn_gate_exps.weight"),
+            ("ffn_moe_up-3", "blk.3.ffn_up_exps.weight"),
+            ("ffn_moe_gate_up-3", "blk.3.ffn_gate_up_exps.weight"),
+        ] {
+            assert_eq!(kind(sys::GGML_OP_MUL_MAT_ID, name, weight), Some((OpKind::ExpertsGateUp, 3)), "{name}");
+        }
+        for weight in ["blk.3.ffn_gate_shexp.weight", "blk.3.ffn_up_shexp.weight", "blk.3.ffn_down_shexp.weight"] {
+            assert_eq!(kind(sys::GGML_OP_MUL_MAT, "node_3", weight), Some((OpKind::SharedExpert, 3)), "{weight}");
+        }
         assert_eq!(kind(sys::GGML_OP_GLU, "ffn_moe_swiglu-3", "ffn_moe_gate-3"), Some((OpKind::SiluMul, 3)));
         let down = kind(sys::GGML_OP_MUL_MAT_ID, "ffn_moe_down-3", "blk.3.ffn_down_exps.weight");
         assert_eq!(down, Some((OpKind::ExpertsDown, 3)));
@@ -292,7 +305,7 @@ mod tests {
         for (code, name, bias, expected) in [
             (sys::GGML_OP_ADD, "ffn_moe_logits_biased-3", "blk.3.ffn_gate_inp.bias", Some(OpKind::Router)),
             (sys::GGML_OP_ADD, "attn_out-3", "blk.3.attn_output.bias", Some(OpKind::OProj)),
-            (sys::GGML_OP_ADD_ID, "ffn_moe_up_biased-3", "blk.3.ffn_up_exps.bias", None),
+            (sys::GGML_OP_ADD_ID, "ffn_moe_up_biased-3", "blk.3.ffn_up_exps.bias", Some(OpKind::ExpertsGateUp)),
             (sys::GGML_OP_ADD_ID, "ffn_moe_gate_biased-3", "blk.3.ffn_gate_exps.bias", Some(OpKind::ExpertsGateUp)),
             (sys::GGML_OP_ADD_ID, "ffn_moe_down_biased-3", "blk.3.ffn_down_exps.bias", Some(OpKind::ExpertsDown)),
             (sys::GGML_OP_GLU, "ffn_moe_swiglu_oai-3", "ffn_moe_up_biased-3", Some(OpKind::ClampedSwiglu)),
